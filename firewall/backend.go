@@ -1,0 +1,78 @@
+package firewall
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// Backend translates between State and one kernel interface (nf_tables, or xtables with ipset).
+//
+// Goals: the kernel is read, never assumed; a plan holds exactly what differs; applying never
+// shows a packet anything but the old verdict or the new one; a failure leaves the old rules.
+//
+// Observe reads every object of ours as the kernel holds it. Diff is pure. Apply sends a plan
+// and may report success or failure wrongly (lost acknowledgements): its caller, Reconciler,
+// reads back. A Backend is used by one goroutine at a time.
+type Backend interface {
+	// Name is "nftables" or "iptables".
+	Name() string
+	// Observe reads what the kernel holds of ours: consistent, or an error.
+	Observe(ctx context.Context) (Observation, error)
+	// Diff computes the plan that turns what was seen into want; want nil means that nothing of
+	// ours shall be left. It does not touch the kernel. Sources that have expired at now are not wanted.
+	Diff(want *State, seen Observation, now time.Time) (Plan, error)
+	// Apply sends the plan's program. ErrConflict means that another program changed the rules
+	// since they were observed and nothing was applied.
+	Apply(ctx context.Context, plan Plan) error
+}
+
+// Observation is the kernel's side, as a backend read it.
+type Observation interface {
+	// Present reports whether anything of our name is in the kernel.
+	Present() bool
+	// Foreign says, for people, what in the kernel bears our name but was not written by us,
+	// such as a table; "" if nothing does.
+	Foreign() string
+	// Traffic counts packets by service name; UnlistedTraffic for refused unlisted ports.
+	Traffic() map[string]Traffic
+}
+
+// UnlistedTraffic is the key of Observation.Traffic for ports that no service lists. It is no
+// valid service name.
+const UnlistedTraffic = "(unlisted)"
+
+// Traffic is what the kernel counted for one service, by family.
+type Traffic struct {
+	Allowed map[Family]Counter
+	Refused map[Family]Counter
+}
+
+// Counter is packets and bytes.
+type Counter struct {
+	Packets uint64 `json:"packets"`
+	Bytes   uint64 `json:"bytes"`
+}
+
+// Sum adds up both families.
+func Sum(byFamily map[Family]Counter) Counter {
+	var sum Counter
+	for _, c := range byFamily {
+		sum.Packets += c.Packets
+		sum.Bytes += c.Bytes
+	}
+	return sum
+}
+
+var (
+	// ErrConflict: the rules changed between Observe and Apply; nothing was applied.
+	ErrConflict = errors.New("another program changed the firewall at the same moment")
+	// ErrPermission: the kernel wants CAP_NET_ADMIN.
+	ErrPermission = errors.New("not allowed: this needs root or CAP_NET_ADMIN")
+	// ErrUnsupported: this kernel lacks what the backend needs.
+	ErrUnsupported = errors.New("the kernel does not support this backend")
+	// ErrForeign: objects of our name exist that we did not write.
+	ErrForeign = errors.New("not written by Portgrave")
+	// ErrNotHeld: the kernel accepted the plan but does not hold what was written.
+	ErrNotHeld = errors.New("the kernel does not hold what was written")
+)

@@ -1,0 +1,106 @@
+package firewall
+
+import (
+	"fmt"
+	"time"
+)
+
+// State is everything the kernel shall enforce, independent of how it was written down and of
+// the backend that enforces it.
+//
+// A State made by Canonical is minimal and ordered: services by name, ports merged, prefixes
+// merged, redundant interface patterns removed. Two policies that mean the same compile to the
+// same State, so Equal on two canonical States answers "is anything different for any packet?".
+//
+// A State is never modified after Canonical has returned it; it may be shared between goroutines.
+type State struct {
+	// Unlisted says what happens to packets for ports that no service lists.
+	Unlisted Unlisted `json:"unlisted"`
+	// Refuse says how a refused packet is answered.
+	Refuse Refuse `json:"refuse"`
+	// Established says what a revoked source's running connections may still do.
+	Established Established `json:"established"`
+	// Essentials stay open although Unlisted is UnlistedDeny. Empty under UnlistedIgnore,
+	// where it has no meaning.
+	Essentials Essentials `json:"essentials"`
+	// Services, ordered by name. No two claim the same protocol, port, interface and address.
+	Services []Service `json:"services"`
+}
+
+// Service is one named opening: some ports, and who may reach them.
+//
+// A packet for one of Ports is accepted if it arrives on one of Interfaces, is addressed to one
+// of Addresses, and comes from Sources or from an Expiring source whose time has not come.
+// Every other packet for Ports is refused, whatever interface or address it uses, unless another
+// service claims that very combination.
+type Service struct {
+	// Name matches NamePattern.
+	Name string `json:"name"`
+	// Ports, ordered, disjoint, never adjacent within a protocol, never empty.
+	Ports []PortRange `json:"ports"`
+	// Interfaces holds names and patterns ending in "*"; empty means every interface but lo.
+	Interfaces []string `json:"interfaces,omitempty"`
+	// Addresses of this host; empty means every local address.
+	Addresses Prefixes `json:"addresses"`
+	// Sources that may reach Ports until the policy changes.
+	Sources Prefixes `json:"sources"`
+	// Expiring sources, disjoint from Sources and from each other, ordered by prefix.
+	Expiring []ExpiringSource `json:"expiring,omitempty"`
+	// Log says which packets are reported to NFLOG.
+	Log Log `json:"log"`
+	// Rate limits new connections per source; nil means no limit.
+	Rate *Rate `json:"rate,omitempty"`
+}
+
+// ExpiringSource is a source allowed until a moment in time (second precision, UTC).
+type ExpiringSource struct {
+	Prefix Prefix    `json:"prefix"`
+	Until  time.Time `json:"until"`
+}
+
+// Rate limits how many new connections one source address may open: Count per Per, after an
+// initial Burst. Per is one of second, minute, hour, day: the units of the kernel's limit
+// expression (include/uapi/linux/netfilter/nf_tables.h, NFTA_LIMIT_UNIT).
+type Rate struct {
+	Count uint32        `json:"count"`
+	Per   time.Duration `json:"per"`
+	Burst uint32        `json:"burst"`
+}
+
+func (r Rate) String() string {
+	unit := map[time.Duration]string{time.Second: "second", time.Minute: "minute", time.Hour: "hour", 24 * time.Hour: "day"}[r.Per]
+	return fmt.Sprintf("%d/%s burst %d", r.Count, unit, r.Burst)
+}
+
+// Unlisted is the fate of packets for ports that no service lists.
+type Unlisted string
+
+const (
+	UnlistedIgnore Unlisted = "ignore" // left alone: other firewalls and listeners decide
+	UnlistedDeny   Unlisted = "deny"   // refused, but for Essentials and replies
+)
+
+// Refuse is how a refused packet is answered.
+type Refuse string
+
+const (
+	RefuseDrop   Refuse = "drop"   // silently
+	RefuseReject Refuse = "reject" // TCP reset, ICMP port unreachable
+)
+
+// Established is what becomes of running connections whose source is no longer allowed.
+type Established string
+
+const (
+	EstablishedCut  Established = "cut"  // every packet is looked up; running connections are ended
+	EstablishedKeep Established = "keep" // only new connections are looked up
+)
+
+// Log says which packets of a service are reported.
+type Log string
+
+const (
+	LogNone   Log = "none"
+	LogDenied Log = "denied" // refused packets, rate-limited per source
+	LogAll    Log = "all"    // those, and each accepted new connection
+)
