@@ -1,0 +1,154 @@
+package firewall
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// Reconciler makes the kernel hold a State: observe, diff, plan, apply, observe.
+//
+// Goals: nothing is written when nothing differs; no result is believed before it was read back;
+// a failure leaves the previous rules in force and says so; a second writer never makes us
+// overwrite what we have not seen.
+//
+// Design: Backend does all that differs between nftables and iptables; the loop stands here, once.
+// When another program commits between our observation and our write, the backend reports
+// ErrConflict and the loop starts again from a fresh observation, a bounded number of times.
+//
+// A Reconciler is used by one goroutine at a time; runs in several processes are kept apart by
+// the lock of firewall/history.
+type Reconciler struct {
+	Backend Backend
+	// Connections ends the running connections of revoked sources; nil leaves them alone.
+	Connections Connections
+	Now         func() time.Time
+	Log         *slog.Logger
+}
+
+// Outcome is what Apply did.
+type Outcome struct {
+	// Plan holds the changes that were made; empty if nothing was written.
+	Plan Plan
+	// Cut lists the running connections that were ended.
+	Cut []Connection
+	// Warnings are things that went wrong after the rules were in force.
+	Warnings []string
+}
+
+// attempts bounds how often Apply starts again when other programs write at the same moment.
+const attempts = 5
+
+// Plan compares want with the kernel and writes nothing. want nil means nothing of ours.
+func (r *Reconciler) Plan(ctx context.Context, want *State) (Plan, Observation, error) {
+	seen, err := r.Backend.Observe(ctx)
+	if err != nil {
+		return Plan{}, nil, fmt.Errorf("reading the kernel's rules: %w", err)
+	}
+	plan, err := r.Backend.Diff(want, seen, r.Now())
+	return plan, seen, err
+}
+
+// Apply makes the kernel hold want and proves it by reading back; want nil removes everything of
+// ours. Objects of our name that we did not write are replaced only with force; without it the error wraps ErrForeign.
+// After an error the previous rules are in force unless the error says otherwise.
+func (r *Reconciler) Apply(ctx context.Context, want *State, force bool) (Outcome, error) {
+	done, err := r.converge(ctx, want, force)
+	if err != nil {
+		return Outcome{Plan: done}, err
+	}
+	out := Outcome{Plan: done}
+	if want != nil {
+		r.cut(ctx, *want, &out)
+	}
+	return out, nil
+}
+
+// converge applies the difference and returns it. It starts again when another program got in
+// between, and believes nothing before it is read back.
+func (r *Reconciler) converge(ctx context.Context, want *State, force bool) (Plan, error) {
+	for range attempts {
+		plan, seen, err := r.Plan(ctx, want)
+		if err != nil {
+			return Plan{}, err
+		}
+		if plan.InSync() {
+			return plan, nil
+		}
+		if what := seen.Foreign(); what != "" && !force {
+			return Plan{}, fmt.Errorf("%s exists but was %w: look at it, then remove it or use --force to replace it", what, ErrForeign)
+		}
+		err = r.Backend.Apply(ctx, plan)
+		if !errors.Is(err, ErrConflict) {
+			return plan, r.readBack(ctx, want, plan, err)
+		}
+		r.Log.Info("the rules changed while they were compared; comparing again", "backend", plan.Backend)
+	}
+	return Plan{}, fmt.Errorf("%w, %d times in a row; nothing was changed: stop that program, or try again", ErrConflict, attempts)
+}
+
+// readBack decides what really became of an applied plan, whatever applying it reported.
+func (r *Reconciler) readBack(ctx context.Context, want *State, applied Plan, applyErr error) error {
+	left, _, err := r.Plan(ctx, want)
+	switch {
+	case err != nil:
+		return fmt.Errorf("it is unknown what the kernel holds now: %w", errors.Join(applyErr, err))
+	case left.InSync() && applyErr != nil:
+		r.Log.Warn("the kernel reported an error but holds what was written", "error", applyErr)
+		return nil
+	case left.InSync():
+		return nil
+	case applyErr == nil:
+		return fmt.Errorf("%w: %d differences remain, the first: %s", ErrNotHeld, left.Count(), left.Changes[0])
+	case slices.Equal(applied.Changes, left.Changes):
+		return fmt.Errorf("%w (nothing was changed: the previous rules are in force)", applyErr)
+	default:
+		return fmt.Errorf("%w (%d differences remain, the first: %s; run apply again)", applyErr, left.Count(), left.Changes[0])
+	}
+}
+
+// cut ends the running connections that want refuses. A connection that can't be ended is a
+// warning: the rules, which are in force by now, drop the client's packets anyway.
+func (r *Reconciler) cut(ctx context.Context, want State, out *Outcome) {
+	if r.Connections == nil || want.Established == EstablishedKeep {
+		return
+	}
+	running, err := r.Connections.List(ctx)
+	if err != nil {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("running connections could not be listed, so those of revoked sources were not ended (their packets are refused): %v", err))
+		return
+	}
+	for _, c := range want.Cut(running, r.Now()) {
+		if err := r.Connections.End(ctx, c); err != nil {
+			out.Warnings = append(out.Warnings, fmt.Sprintf("the running connection %s from %s to %s could not be ended (its packets are refused): %v", c.Protocol, c.Client, c.Dialled, err))
+			continue
+		}
+		out.Cut = append(out.Cut, c)
+	}
+}
+
+// LockedOut picks the connections through which an administrator works on this host and that
+// want would refuse: those of an SSH server, and the session given by session if it is valid.
+func LockedOut(want State, running []Connection, session Connection, now time.Time) []Connection {
+	candidates := slices.DeleteFunc(slices.Clone(running), func(c Connection) bool { return !isSSHServer(c.Owner) })
+	if session.Client.IsValid() && !slices.ContainsFunc(candidates, func(c Connection) bool { return c.Client == session.Client && c.Dialled == session.Dialled }) {
+		candidates = append(candidates, session)
+	}
+	var out []Connection
+	for _, c := range candidates {
+		// "established: keep" would spare this connection but not the next login: a lock-out all the same.
+		if want.Decide(c.flow(), now).Verdict == Refused {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// isSSHServer knows the process names of SSH servers: OpenSSH (sshd; since 9.8 sshd-session) and
+// Dropbear.
+func isSSHServer(process string) bool {
+	return process == "sshd" || process == "sshd-session" || process == "dropbear"
+}
