@@ -1,0 +1,162 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// Backend is firewall.Backend over nf_tables. It serves one goroutine at a time and stays in the network
+// namespace that it was opened in.
+type Backend struct {
+	kernel kernel
+	close  func() error
+}
+
+// counterObject is NFT_OBJECT_COUNTER.
+const counterObject = unix.NFT_OBJECT_COUNTER
+
+var _ firewall.Backend = (*Backend)(nil)
+
+// New opens nf_tables of the current network namespace. The error wraps firewall.ErrPermission without
+// CAP_NET_ADMIN and firewall.ErrUnsupported on a kernel without nf_tables.
+func New() (*Backend, error) {
+	s, err := openSocket()
+	if err != nil {
+		return nil, err
+	}
+	k := &netlinkKernel{socket: s, now: time.Now}
+	if _, err := k.generation(); err != nil {
+		_ = s.close()
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+			err = fmt.Errorf("%w: it has no nf_tables (%w)", firewall.ErrUnsupported, err)
+		}
+		return nil, err
+	}
+	return &Backend{kernel: k, close: s.close}, nil
+}
+
+// Close closes the netlink socket. The rules stay.
+func (b *Backend) Close() error { return b.close() }
+
+// Name implements firewall.Backend.
+func (b *Backend) Name() string { return "nftables" }
+
+// Observe implements firewall.Backend.
+func (b *Backend) Observe(ctx context.Context) (firewall.Observation, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	r, err := b.kernel.read()
+	if err != nil {
+		return nil, fmt.Errorf("table inet %s: %w", tableName, err)
+	}
+	return observation{r}, nil
+}
+
+// Diff implements firewall.Backend. It is pure.
+func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time.Time) (firewall.Plan, error) {
+	o, ok := seen.(observation)
+	if !ok {
+		return firewall.Plan{}, fmt.Errorf("nft: a %T is not an observation of this backend", seen)
+	}
+	plan := firewall.Plan{Backend: b.Name()}
+	if want == nil {
+		d := compare(newRuleset(), o.ruleset)
+		plan.Changes, plan.Program = d.changes(newRuleset(), o.ruleset), assemble(d, newRuleset(), o.ruleset)
+		return plan, nil
+	}
+	use := slotsInUse(o.ruleset, want.Services)
+	wanted := compile(*want, now, use)
+	d := compare(wanted, o.ruleset)
+	plan.Changes = d.changes(wanted, o.ruleset)
+	// What people see is the difference in place; the kernel may need some sets under a new name.
+	if moved := torn(d); len(moved) > 0 && !d.rebuild {
+		for service := range moved {
+			use[service] = !use[service]
+		}
+		wanted = compile(*want, now, use)
+		d = compare(wanted, o.ruleset)
+	}
+	plan.Program = assemble(d, wanted, o.ruleset)
+	return plan, nil
+}
+
+// Apply implements firewall.Backend.
+func (b *Backend) Apply(ctx context.Context, plan firewall.Plan) error {
+	p, ok := plan.Program.(program)
+	if !ok {
+		return fmt.Errorf("nft: a plan of backend %q can't be applied here", plan.Backend)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	generation := p.base
+	if len(p.prepare) > 0 {
+		if err := b.kernel.commit(p.prepare, generation); err != nil {
+			return err
+		}
+		var err error
+		if generation, err = b.kernel.generation(); err != nil {
+			return errors.Join(err, b.kernel.commit(p.leftovers, 0))
+		}
+		if generation != p.base+1 {
+			return errors.Join(firewall.ErrConflict, b.kernel.commit(p.leftovers, 0))
+		}
+	}
+	if err := b.kernel.commit(p.switchOver, generation); err != nil {
+		if !errors.Is(err, errNoAnswer) && len(p.leftovers) > 0 {
+			err = errors.Join(err, b.kernel.commit(p.leftovers, 0))
+		}
+		return err
+	}
+	return nil
+}
+
+// observation is a ruleset with what firewall.Observation asks of it.
+type observation struct{ *ruleset }
+
+// Present implements firewall.Observation.
+func (o observation) Present() bool { return o.present }
+
+// Foreign implements firewall.Observation. An empty table that bears our name by accident can be taken over
+// without losing anything of anybody's.
+func (o observation) Foreign() string {
+	if !o.present || o.mark == tableMark || len(o.chains)+len(o.sets)+len(o.counters)+len(o.strangers) == 0 {
+		return ""
+	}
+	return "table inet " + tableName
+}
+
+// Traffic implements firewall.Observation.
+func (o observation) Traffic() map[string]firewall.Traffic {
+	out := map[string]firewall.Traffic{}
+	read := func(key, prefix string) {
+		t := firewall.Traffic{Allowed: map[firewall.Family]firewall.Counter{}, Refused: map[firewall.Family]firewall.Counter{}}
+		found := false
+		for _, f := range firewall.Families {
+			if c, ok := o.counters[counterName(prefix, "allowed", f)]; ok {
+				t.Allowed[f], found = c, true
+			}
+			if c, ok := o.counters[counterName(prefix, "refused", f)]; ok {
+				t.Refused[f], found = c, true
+			}
+		}
+		if found {
+			out[key] = t
+		}
+	}
+	for name := range o.counters {
+		if service := serviceOf(name); service != "" {
+			if _, done := out[service]; !done {
+				read(service, serviceChain(service))
+			}
+		}
+	}
+	read(firewall.UnlistedTraffic, unlistedChain)
+	return out
+}

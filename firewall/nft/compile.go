@@ -1,0 +1,289 @@
+package nft
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// slots says, per service, under which of two names its source sets stand. A set whose rules change
+// together with its elements is loaded under the other name before the rules switch to it.
+type slots map[string]bool
+
+// compile is the ruleset that enforces a State: a pure function. Sources that have expired at now
+// are left out.
+func compile(s firewall.State, now time.Time, use slots) *ruleset {
+	c := compiler{ruleset: newRuleset(), state: s.At(now), slots: use}
+	c.ruleset.present, c.ruleset.mark = true, tableMark
+	c.base()
+	for _, svc := range c.state.Services {
+		c.service(svc)
+	}
+	c.ports()
+	if c.state.Unlisted == firewall.UnlistedDeny {
+		c.unlisted()
+	}
+	return c.ruleset
+}
+
+type compiler struct {
+	*ruleset
+	state firewall.State
+	slots slots
+}
+
+func (c *compiler) chain(name, service string, rules ...rule) {
+	c.chains[name] = &chain{name: name, service: service, rules: rules}
+}
+
+// Routing types of a destination that mean "one of the host's own" (RTN_LOCAL, RTN_BROADCAST,
+// RTN_ANYCAST, RTN_MULTICAST: include/uapi/linux/rtnetlink.h).
+var ownTypes = []uint32{unix.RTN_LOCAL, unix.RTN_BROADCAST, unix.RTN_ANYCAST, unix.RTN_MULTICAST}
+
+func (c *compiler) base() {
+	c.sets[localTypes] = &set{name: localTypes, kind: kindTypes, spec: specOf(kindTypes, 0), types: ownTypes}
+	rules := []rule{
+		newRule().iifname("lo").accept(),
+		newRule().destinationNotLocal().accept(),
+		newRule().reply().accept(),
+	}
+	if c.state.Established == firewall.EstablishedKeep {
+		rules = append(rules, newRule().ctState("established", 2).accept())
+	}
+	rules = append(rules, newRule().portsVmap().done())
+	if c.state.Unlisted == firewall.UnlistedDeny {
+		rules = append(rules, newRule().gotoChain(unlistedChain))
+	}
+	h := prerouting
+	c.chains[baseChain] = &chain{name: baseChain, hook: &h, rules: rules}
+}
+
+// Names of a service's objects.
+func serviceChain(name string) string { return "svc/" + name }
+func whereChain(name string) string   { return "svc/" + name + "/where" }
+func allowChain(name string) string   { return "svc/" + name + "/allow" }
+func refuseChain(name string) string  { return "svc/" + name + "/refuse" }
+
+func addressSet(service string, f firewall.Family) string {
+	return fmt.Sprintf("svc/%s/addresses-%s", service, f)
+}
+
+func rateSet(service string, f firewall.Family) string {
+	return fmt.Sprintf("svc/%s/rate-%s", service, f)
+}
+
+func counterName(chain, what string, f firewall.Family) string {
+	return fmt.Sprintf("%s/%s-%s", chain, what, f)
+}
+
+// sourceSetName is the name in one of the two slots.
+func sourceSetName(service string, kind setKind, f firewall.Family, second bool) string {
+	name := fmt.Sprintf("svc/%s/%s-%s", service, map[setKind]string{kindHosts: "hosts", kindNets: "nets", kindExpiring: "until"}[kind], f)
+	if second {
+		name += ".2"
+	}
+	return name
+}
+
+func (c *compiler) service(svc firewall.Service) {
+	var sources []rule
+	simple := svc.Rate == nil && svc.Log != firewall.LogAll
+	for _, f := range firewall.Families {
+		for _, s := range sourceSets(svc, f) {
+			s.name = sourceSetName(svc.Name, s.kind, f, c.slots[svc.Name])
+			c.sets[s.name] = s
+			r := newRule().saddrIn(f, s.name)
+			if simple {
+				sources = append(sources, r.count(counterName(serviceChain(svc.Name), "allowed", f)).accept())
+			} else {
+				sources = append(sources, r.gotoChain(allowChain(svc.Name)))
+			}
+		}
+		c.counters[counterName(serviceChain(svc.Name), "allowed", f)] = counter{}
+	}
+	c.chain(serviceChain(svc.Name), svc.Name, append(sources, newRule().gotoChain(refuseChain(svc.Name)))...)
+	if !simple {
+		c.allow(svc)
+	}
+	c.refuse(refuseChain(svc.Name), serviceChain(svc.Name), svc.Name, svc.Name, svc.Log != firewall.LogNone)
+	for _, f := range firewall.Families {
+		if svc.Addresses.Has(f) {
+			name := addressSet(svc.Name, f)
+			c.sets[name] = &set{name: name, service: svc.Name, family: f, kind: kindHosts, spec: specOf(kindHosts, f), spans: prefixSpans(svc.Addresses, f)}
+		}
+	}
+}
+
+// allow is the chain of an accepted source that still has to pass a rate, or be logged.
+func (c *compiler) allow(svc firewall.Service) {
+	var rules []rule
+	if svc.Rate != nil {
+		for _, f := range firewall.Families {
+			name := rateSet(svc.Name, f)
+			c.dynamicSet(name, svc.Name, f, rateMemory(svc.Rate))
+			rules = append(rules, newRule().firstPacket().perSource(f, name, *svc.Rate, true).gotoChain(refuseChain(svc.Name)))
+		}
+	}
+	if svc.Log == firewall.LogAll {
+		rules = append(rules, newRule().firstPacket().log("portgrave:allowed:"+svc.Name).done())
+	}
+	for _, f := range firewall.Families {
+		rules = append(rules, newRule().family(f).count(counterName(serviceChain(svc.Name), "allowed", f)).accept())
+	}
+	c.chain(allowChain(svc.Name), svc.Name, rules...)
+}
+
+// rateMemory is how long a silent source's rate is remembered: until its burst has filled up again,
+// a minute at least.
+func rateMemory(r *firewall.Rate) time.Duration {
+	return max(time.Minute, (time.Duration(r.Burst) * r.Per / time.Duration(r.Count)).Round(time.Second))
+}
+
+// dynamicSetSize bounds what a flood of spoofed sources can make the kernel remember. A full set
+// forgets nobody and learns nobody: further sources go unlimited by the rate, and unlogged.
+const dynamicSetSize = 65536
+
+func (c *compiler) dynamicSet(name, service string, f firewall.Family, memory time.Duration) {
+	spec := specOf(kindDynamic, f)
+	spec.timeout, spec.size = memory, dynamicSetSize
+	c.sets[name] = &set{name: name, service: service, family: f, kind: kindDynamic, spec: spec}
+}
+
+// deniedLogRate is how often one source's refused packets are logged, over all services together.
+var deniedLogRate = firewall.Rate{Count: 10, Per: time.Minute, Burst: 5}
+
+// refuse is the end of every refused packet: log, count, drop or reject.
+func (c *compiler) refuse(name, counters, service, label string, log bool) {
+	var rules []rule
+	for _, f := range firewall.Families {
+		if log {
+			logSet := map[firewall.Family]string{firewall.IPv4: logSet4, firewall.IPv6: logSet6}[f]
+			c.dynamicSet(logSet, "", f, time.Minute)
+			rules = append(rules, newRule().perSource(f, logSet, deniedLogRate, false).log("portgrave:denied:"+label).done())
+		}
+	}
+	for _, f := range firewall.Families {
+		counter := counterName(counters, "refused", f)
+		c.counters[counter] = firewall.Counter{}
+		rules = append(rules, newRule().family(f).count(counter).done())
+	}
+	if c.state.Refuse == firewall.RefuseReject {
+		rules = append(rules, newRule().l4proto("tcp", unix.IPPROTO_TCP).rejectReset(), newRule().rejectUnreachable())
+	} else {
+		rules = append(rules, newRule().drop())
+	}
+	c.chain(name, service, rules...)
+}
+
+// ports fills the verdict map: each listed protocol and port to the chain that decides.
+func (c *compiler) ports() {
+	verdicts := map[uint32]verdict{}
+	for _, piece := range portPieces(c.state.Services) {
+		target := c.entry(piece)
+		for port := uint32(piece.ports.First); port <= uint32(piece.ports.Last); port++ {
+			verdicts[portKey(piece.ports.Protocol, uint16(port))] = verdict{unix.NFT_GOTO, target}
+		}
+	}
+	c.sets[portsMap] = &set{name: portsMap, kind: kindPorts, spec: specOf(kindPorts, 0), verdicts: verdicts}
+}
+
+// entry is the chain that a piece's packets go to; it makes the chain if conditions need one.
+func (c *compiler) entry(p portPiece) string {
+	if len(p.services) == 1 {
+		svc := p.services[0]
+		if len(svc.Interfaces) == 0 && svc.Addresses.Len() == 0 {
+			return serviceChain(svc.Name)
+		}
+		name := whereChain(svc.Name)
+		c.chain(name, svc.Name, append(conditions(svc), newRule().gotoChain(refuseChain(svc.Name)))...)
+		return name
+	}
+	name := "shared/" + p.ports.String()
+	var rules []rule
+	for _, svc := range p.services {
+		rules = append(rules, conditions(svc)...)
+	}
+	// What fits nobody's conditions is refused in the name of the first.
+	first := p.services[0].Name
+	c.chain(name, first, append(rules, newRule().gotoChain(refuseChain(first)))...)
+	return name
+}
+
+// conditions are the rules that let a packet in to the service's sources if its interface and
+// address are the service's.
+func conditions(svc firewall.Service) []rule {
+	interfaces := svc.Interfaces
+	if len(interfaces) == 0 {
+		interfaces = []string{""}
+	}
+	var rules []rule
+	for _, name := range interfaces {
+		start := func() *builder {
+			if name == "" {
+				return newRule()
+			}
+			return newRule().iifname(name)
+		}
+		if svc.Addresses.Len() == 0 {
+			rules = append(rules, start().gotoChain(serviceChain(svc.Name)))
+			continue
+		}
+		for _, f := range firewall.Families {
+			if svc.Addresses.Has(f) {
+				rules = append(rules, start().daddrIn(f, addressSet(svc.Name, f)).gotoChain(serviceChain(svc.Name)))
+			}
+		}
+	}
+	return rules
+}
+
+// portPiece is a range of ports that the same services claim throughout.
+type portPiece struct {
+	ports    firewall.PortRange
+	services []firewall.Service // in name order
+}
+
+// portPieces cuts all claimed ports into the fewest pieces with one list of services each.
+func portPieces(services []firewall.Service) []portPiece {
+	type edge struct {
+		protocol firewall.Protocol
+		port     uint32 // 65536 ends a range that ends at 65535
+		service  int
+		open     bool
+	}
+	var edges []edge
+	for i, svc := range services {
+		for _, r := range svc.Ports {
+			edges = append(edges, edge{r.Protocol, uint32(r.First), i, true}, edge{r.Protocol, uint32(r.Last) + 1, i, false})
+		}
+	}
+	slices.SortStableFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port)) })
+	var pieces []portPiece
+	active := map[int]bool{}
+	for i, e := range edges {
+		if e.open {
+			active[e.service] = true
+		} else {
+			delete(active, e.service)
+		}
+		// A piece ends where the next edge stands; edges at one place are taken together.
+		if len(active) == 0 || i+1 == len(edges) || edges[i+1].protocol != e.protocol || edges[i+1].port == e.port {
+			continue
+		}
+		var in []int
+		for n := range active {
+			in = append(in, n)
+		}
+		slices.Sort(in)
+		piece := portPiece{ports: firewall.PortRange{Protocol: e.protocol, First: uint16(e.port), Last: uint16(edges[i+1].port - 1)}}
+		for _, n := range in {
+			piece.services = append(piece.services, services[n])
+		}
+		pieces = append(pieces, piece)
+	}
+	return pieces
+}

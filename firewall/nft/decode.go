@@ -1,0 +1,336 @@
+package nft
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/nftables/userdata"
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// commentOf is the comment in a table's user data; "" if there is none.
+func commentOf(data []byte) string {
+	s, _ := userdata.GetString(data, tableComment)
+	return s
+}
+
+func number(b []byte) uint64 {
+	var n uint64
+	for _, x := range b {
+		n = n<<8 | uint64(x)
+	}
+	return n
+}
+
+// chainFlags is NFTA_CHAIN_FLAGS, which x/sys/unix lacks; chainBinding is NFT_CHAIN_BINDING (enum
+// nft_chain_flags): the chain belongs to a rule.
+const (
+	chainFlags   = 10
+	chainBinding = 4
+)
+
+// Attributes for expressions that a set attaches to every element: NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS.
+const (
+	setExpr        = 17
+	setExpressions = 18
+)
+
+func decodeChain(b []byte) (c *chain, table string, err error) {
+	c = &chain{}
+	err = eachAttr(b, func(kind uint16, data []byte) error {
+		switch kind {
+		case unix.NFTA_CHAIN_TABLE:
+			table = cString(data)
+		case unix.NFTA_CHAIN_NAME:
+			c.name = cString(data)
+		case chainFlags:
+			c.binding = number(data)&chainBinding != 0
+		case unix.NFTA_CHAIN_HOOK:
+			c.ensureHook()
+			return eachAttr(data, func(kind uint16, data []byte) error {
+				switch kind {
+				case unix.NFTA_HOOK_HOOKNUM:
+					c.hook.Number = uint32(number(data))
+				case unix.NFTA_HOOK_PRIORITY:
+					c.hook.Priority = int32(number(data))
+				}
+				return nil
+			})
+		case unix.NFTA_CHAIN_POLICY:
+			c.ensureHook()
+			c.hook.Policy = uint32(number(data))
+		case unix.NFTA_CHAIN_TYPE:
+			c.ensureHook()
+			c.hook.Type = cString(data)
+		}
+		return nil
+	})
+	return c, table, err
+}
+
+func (c *chain) ensureHook() {
+	if c.hook == nil {
+		c.hook = &hook{}
+	}
+}
+
+func decodeRule(b []byte) (r rule, chain, table string, err error) {
+	err = eachAttr(b, func(kind uint16, data []byte) (err error) {
+		switch kind {
+		case unix.NFTA_RULE_TABLE:
+			table = cString(data)
+		case unix.NFTA_RULE_CHAIN:
+			chain = cString(data)
+		case unix.NFTA_RULE_EXPRESSIONS:
+			r.canon, err = canonRule(data)
+		}
+		return err
+	})
+	return r, chain, table, err
+}
+
+func decodeSet(b []byte) (s *set, table string, err error) {
+	s = &set{}
+	err = eachAttr(b, func(kind uint16, data []byte) error {
+		switch kind {
+		case unix.NFTA_SET_TABLE:
+			table = cString(data)
+		case unix.NFTA_SET_NAME:
+			s.name = cString(data)
+		case unix.NFTA_SET_FLAGS:
+			s.spec.flags = uint32(number(data))
+		case unix.NFTA_SET_KEY_TYPE:
+			s.spec.keyType = uint32(number(data))
+		case unix.NFTA_SET_KEY_LEN:
+			s.spec.keyLen = uint32(number(data))
+		case unix.NFTA_SET_DATA_TYPE:
+			s.spec.dataType = uint32(number(data))
+		case unix.NFTA_SET_TIMEOUT:
+			s.spec.timeout = time.Duration(number(data)) * time.Millisecond
+		case unix.NFTA_SET_DESC:
+			return eachAttr(data, func(kind uint16, data []byte) error {
+				if kind == unix.NFTA_SET_DESC_SIZE {
+					s.spec.size = uint32(number(data))
+				}
+				return nil
+			})
+		case setExpr, setExpressions:
+			s.spec.exprs++
+		}
+		return nil
+	})
+	s.anonymous = s.spec.flags&unix.NFT_SET_ANONYMOUS != 0
+	s.kind, s.family = kindOf(s.spec)
+	return s, table, err
+}
+
+// kindOf recognises a set by its declaration.
+func kindOf(s setSpec) (setKind, firewall.Family) {
+	if s.exprs != 0 || s.flags&unix.NFT_SET_ANONYMOUS != 0 {
+		return kindForeign, 0
+	}
+	for _, f := range firewall.Families {
+		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic} {
+			want := specOf(k, f)
+			if k == kindDynamic { // timeout and size differ from set to set
+				want.timeout, want.size = s.timeout, s.size
+			}
+			if s == want {
+				return k, f
+			}
+		}
+	}
+	for _, k := range []setKind{kindPorts, kindTypes} {
+		if s == specOf(k, 0) {
+			return k, 0
+		}
+	}
+	return kindForeign, 0
+}
+
+func decodeObject(b []byte, r *ruleset) error {
+	var table, name string
+	var objectType uint32
+	var c counter
+	err := eachAttr(b, func(kind uint16, data []byte) error {
+		switch kind {
+		case unix.NFTA_OBJ_TABLE:
+			table = cString(data)
+		case unix.NFTA_OBJ_NAME:
+			name = cString(data)
+		case unix.NFTA_OBJ_TYPE:
+			objectType = uint32(number(data))
+		case unix.NFTA_OBJ_DATA:
+			return eachAttr(data, func(kind uint16, data []byte) error {
+				switch kind {
+				case unix.NFTA_COUNTER_BYTES:
+					c.Bytes = number(data)
+				case unix.NFTA_COUNTER_PACKETS:
+					c.Packets = number(data)
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+	switch {
+	case err != nil || table != tableName:
+	case objectType == unix.NFT_OBJECT_COUNTER:
+		r.counters[name] = c
+	default:
+		r.strangers = append(r.strangers, stranger{kind: "object", name: name, objectType: objectType})
+	}
+	return err
+}
+
+// elementDecoder collects the elements of one set. Interval sets come as starts and ends in any
+// order; finish pairs them.
+type elementDecoder struct {
+	set    *set
+	now    time.Time
+	starts []span
+	ends   []netip.Addr
+}
+
+// element is one element as the kernel reports it.
+type element struct {
+	key     []byte
+	end     bool
+	until   time.Time
+	verdict verdict
+	extra   bool // carries something that we never write
+}
+
+func (d *elementDecoder) message(b []byte) error {
+	return eachAttr(b, func(kind uint16, data []byte) error {
+		if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			return nil
+		}
+		return eachAttr(data, func(_ uint16, data []byte) error {
+			e, err := decodeElement(data, d.now)
+			if err != nil {
+				return err
+			}
+			d.add(e)
+			return nil
+		})
+	})
+}
+
+func decodeElement(b []byte, now time.Time) (e element, err error) {
+	err = eachAttr(b, func(kind uint16, data []byte) error {
+		switch kind {
+		case unix.NFTA_SET_ELEM_KEY:
+			return eachAttr(data, func(_ uint16, data []byte) error {
+				e.key = data
+				return nil
+			})
+		case unix.NFTA_SET_ELEM_FLAGS:
+			flags := number(data)
+			e.end = flags&unix.NFT_SET_ELEM_INTERVAL_END != 0
+			e.extra = e.extra || flags&^unix.NFT_SET_ELEM_INTERVAL_END != 0
+		case unix.NFTA_SET_ELEM_EXPIRATION:
+			e.until = now.Add(time.Duration(number(data)) * time.Millisecond)
+		case unix.NFTA_SET_ELEM_DATA:
+			return eachAttr(data, func(kind uint16, data []byte) error {
+				if kind != unix.NFTA_DATA_VERDICT {
+					return nil
+				}
+				return eachAttr(data, func(kind uint16, data []byte) error {
+					switch kind {
+					case unix.NFTA_VERDICT_CODE:
+						e.verdict.code = int32(number(data))
+					case unix.NFTA_VERDICT_CHAIN:
+						e.verdict.chain = cString(data)
+					}
+					return nil
+				})
+			})
+		case unix.NFTA_SET_ELEM_TIMEOUT, unix.NFTA_SET_ELEM_USERDATA, unix.NFTA_SET_ELEM_PAD:
+			// The timeout as it was given; what counts is what is left of it.
+		default: // expressions, objects, a second key
+			e.extra = true
+		}
+		return nil
+	})
+	return e, err
+}
+
+func (d *elementDecoder) add(e element) {
+	s := d.set
+	if e.extra {
+		s.odd++
+		return
+	}
+	switch s.kind {
+	case kindPorts:
+		if len(e.key) != 8 {
+			s.odd++
+			return
+		}
+		if s.verdicts == nil {
+			s.verdicts = map[uint32]verdict{}
+		}
+		s.verdicts[uint32(e.key[0])<<16|uint32(binary.BigEndian.Uint16(e.key[4:]))] = e.verdict
+	case kindTypes:
+		s.types = append(s.types, binary.NativeEndian.Uint32(append(e.key, 0, 0, 0, 0)))
+	case kindHosts, kindNets, kindExpiring:
+		a, ok := netip.AddrFromSlice(e.key)
+		switch {
+		case !ok:
+			s.odd++
+		case e.end:
+			d.ends = append(d.ends, a)
+		default:
+			d.starts = append(d.starts, span{first: a, last: a, until: e.until})
+		}
+	default:
+		s.odd++
+	}
+}
+
+// finish pairs starts with ends: an interval runs to just before its end, or to the top. What
+// does not pair, others have written; it makes the set odd. But for an end at address zero: nft marks the bottom of a set so.
+func (d *elementDecoder) finish() {
+	s := d.set
+	slices.Sort(s.types)
+	sortSpans(d.starts)
+	s.spans = d.starts
+	if s.kind != kindNets && s.kind != kindExpiring {
+		return
+	}
+	slices.SortFunc(d.ends, netip.Addr.Compare)
+	next := 0
+	for i := range d.starts {
+		start := &d.starts[i]
+		for next < len(d.ends) && d.ends[next].Compare(start.first) <= 0 {
+			if !d.ends[next].IsUnspecified() {
+				s.odd++
+			}
+			next++
+		}
+		lastStart := i+1 == len(d.starts)
+		switch {
+		case next < len(d.ends) && (lastStart || d.ends[next].Compare(d.starts[i+1].first) <= 0):
+			start.last = d.ends[next].Prev()
+			next++
+		case lastStart:
+			start.last = topOf(start.first)
+		default:
+			start.last = d.starts[i+1].first.Prev()
+			s.odd++
+		}
+	}
+	s.odd += len(d.ends) - next
+}
+
+// topOf is the highest address of the same family.
+func topOf(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	}
+	return netip.AddrFrom16([16]byte{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255})
+}

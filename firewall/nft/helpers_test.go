@@ -1,0 +1,5 @@
+package nft
+
+import "log/slog"
+
+var discard = slog.New(slog.DiscardHandler)

@@ -1,0 +1,259 @@
+package nft
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// kernel is what the backend needs of nf_tables. The real one is netlinkKernel; tests inject
+// faults with an in-memory one.
+type kernel interface {
+	// generation is the number of commits so far.
+	generation() (uint32, error)
+	// read returns the whole content of our table, all from one generation.
+	read() (*ruleset, error)
+	// commit executes a transaction, all of it or nothing, provided that the generation is still
+	// the given one (0: any). An error other than firewall.ErrConflict does not prove that nothing was done.
+	commit(batch []op, generation uint32) error
+}
+
+// netlinkKernel talks to the kernel of the current network namespace.
+type netlinkKernel struct {
+	socket *socket
+	now    func() time.Time
+}
+
+// readAttempts bounds how often a dump is repeated because others changed the ruleset meanwhile.
+const readAttempts = 10
+
+func (k *netlinkKernel) generation() (uint32, error) {
+	var generation uint32
+	err := k.socket.request(unix.NFT_MSG_GETGEN, 0, nil, func(b []byte) error {
+		return eachAttr(b, func(kind uint16, data []byte) error {
+			if kind == unix.NFTA_GEN_ID && len(data) == 4 {
+				generation = binary.BigEndian.Uint32(data)
+			}
+			return nil
+		})
+	})
+	return generation, err
+}
+
+func (k *netlinkKernel) read() (*ruleset, error) {
+	for range readAttempts {
+		before, err := k.generation()
+		if err != nil {
+			return nil, err
+		}
+		r, err := k.dump()
+		if errors.Is(err, errInterrupted) || errors.Is(err, unix.ENOENT) {
+			continue // something was removed between two dumps
+		}
+		if err != nil {
+			return nil, err
+		}
+		after, err := k.generation()
+		if err != nil {
+			return nil, err
+		}
+		if before == after {
+			r.generation = after
+			return r, nil
+		}
+	}
+	return nil, fmt.Errorf("%w, %d times in a row: another program writes rules without pause; stop it, or try again", errInterrupted, readAttempts)
+}
+
+// dump reads every object of our table, in as many requests as it takes.
+func (k *netlinkKernel) dump() (*ruleset, error) {
+	r := newRuleset()
+	r.readAt = k.now()
+	if err := k.readTable(r); err != nil || !r.present {
+		return r, err
+	}
+	for _, read := range []func(*ruleset) error{k.readChains, k.readRules, k.readSets, k.readObjects, k.readFlowtables} {
+		if err := read(r); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range r.sets {
+		if s.kind == kindDynamic {
+			continue // filled by packets
+		}
+		if err := k.readElements(s, r.readAt); err != nil {
+			return nil, fmt.Errorf("elements of set %s: %w", s.name, err)
+		}
+	}
+	return r, nil
+}
+
+func (k *netlinkKernel) readTable(r *ruleset) error {
+	err := k.socket.request(unix.NFT_MSG_GETTABLE, 0, func(e *encoder) { e.str(unix.NFTA_TABLE_NAME, tableName) }, func(b []byte) error {
+		r.present = true
+		return eachAttr(b, func(kind uint16, data []byte) error {
+			if kind == tableUserdata {
+				r.mark = commentOf(data)
+			}
+			return nil
+		})
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+// dumpOf requests all objects of a kind of our table.
+func (k *netlinkKernel) dumpOf(kind int, tableAttr uint16, each func([]byte) error) error {
+	return k.socket.request(kind, unix.NLM_F_DUMP, func(e *encoder) { e.str(tableAttr, tableName) }, each)
+}
+
+func (k *netlinkKernel) readChains(r *ruleset) error {
+	return k.dumpOf(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, func(b []byte) error {
+		c, table, err := decodeChain(b)
+		if err == nil && table == tableName {
+			r.chains[c.name] = c
+		}
+		return err
+	})
+}
+
+func (k *netlinkKernel) readRules(r *ruleset) error {
+	return k.dumpOf(unix.NFT_MSG_GETRULE, unix.NFTA_RULE_TABLE, func(b []byte) error {
+		rule, chain, table, err := decodeRule(b)
+		if err != nil || table != tableName {
+			return err
+		}
+		c := r.chains[chain]
+		if c == nil {
+			return errInterrupted
+		}
+		c.rules = append(c.rules, rule)
+		return nil
+	})
+}
+
+func (k *netlinkKernel) readSets(r *ruleset) error {
+	return k.dumpOf(unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE, func(b []byte) error {
+		s, table, err := decodeSet(b)
+		if err == nil && table == tableName {
+			r.sets[s.name] = s
+		}
+		return err
+	})
+}
+
+func (k *netlinkKernel) readObjects(r *ruleset) error {
+	return k.dumpOf(unix.NFT_MSG_GETOBJ, unix.NFTA_OBJ_TABLE, func(b []byte) error {
+		return decodeObject(b, r)
+	})
+}
+
+func (k *netlinkKernel) readFlowtables(r *ruleset) error {
+	err := k.dumpOf(unix.NFT_MSG_GETFLOWTABLE, flowtableTable, func(b []byte) error {
+		var table, name string
+		if err := eachAttr(b, func(kind uint16, data []byte) error {
+			switch kind {
+			case flowtableTable:
+				table = cString(data)
+			case flowtableName:
+				name = cString(data)
+			}
+			return nil
+		}); err != nil {
+			return err
+		}
+		if table == tableName {
+			r.strangers = append(r.strangers, stranger{kind: "flowtable", name: name})
+		}
+		return nil
+	})
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		return nil // a kernel built without flowtables has none
+	}
+	return err
+}
+
+func (k *netlinkKernel) readElements(s *set, now time.Time) error {
+	d := elementDecoder{set: s, now: now}
+	err := k.socket.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, func(e *encoder) {
+		e.str(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
+		e.str(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+	}, d.message)
+	d.finish()
+	return err
+}
+
+func (k *netlinkKernel) commit(batch []op, generation uint32) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	e, err := encodeBatch(batch, generation, k.socket.seq, k.now())
+	if err != nil {
+		return err
+	}
+	k.socket.seq = e.seq
+	if err := k.socket.send(e.buf); err != nil {
+		return mapErrno(err)
+	}
+	return k.outcome(e)
+}
+
+// errNoAnswer: the kernel took a transaction and its answer was lost; only reading back tells.
+var errNoAnswer = errors.New("the kernel did not say what became of the transaction")
+
+// outcome collects the kernel's answers. They all stand in the receive queue when the send has
+// returned (nfnetlink works synchronously), so an empty queue means that there are no more.
+func (k *netlinkKernel) outcome(e *encoder) error {
+	buf := make([]byte, dumpBuffer)
+	var first error
+	acknowledged := false
+	for {
+		n, err := k.socket.receive(buf, false)
+		switch {
+		case errors.Is(err, unix.EAGAIN) && first == nil && !acknowledged:
+			return errNoAnswer
+		case errors.Is(err, unix.EAGAIN):
+			return first
+		case errors.Is(err, unix.ENOBUFS):
+			first = errors.Join(first, errNoAnswer)
+			continue
+		case err != nil:
+			return errors.Join(first, err)
+		}
+		_, err = eachMessage(buf[:n], func(h unix.NlMsghdr, data []byte) (bool, error) {
+			what, ours := e.whats[h.Seq]
+			if h.Type != unix.NLMSG_ERROR || !ours {
+				return false, nil
+			}
+			if err := errorOf(h, data); err == nil {
+				acknowledged = true
+			} else if first == nil {
+				first = fmt.Errorf("table inet %s, %s: %w", tableName, what, err)
+			}
+			return false, nil
+		})
+		if err != nil {
+			return errors.Join(first, err)
+		}
+	}
+}
+
+// eachAttr walks netlink attributes; kinds come without their flag bits.
+func eachAttr(b []byte, f func(kind uint16, data []byte) error) error {
+	attrs, err := netlink.UnmarshalAttributes(b)
+	if err != nil {
+		return fmt.Errorf("netlink: %w", err)
+	}
+	for _, a := range attrs {
+		if err := f(a.Type&attrTypeMask, a.Data); err != nil {
+			return err
+		}
+	}
+	return nil
+}

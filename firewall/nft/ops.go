@@ -1,0 +1,74 @@
+package nft
+
+import "fmt"
+
+// op is one command of a transaction. The same values are encoded for the kernel and executed by
+// the in-memory kernel of the tests.
+type op interface {
+	// what names the object for error messages: "chain prerouting".
+	what() string
+}
+
+type (
+	addTable struct{ mark string }
+	delTable struct{}
+
+	addCounter struct{ name string }
+	addSet     struct {
+		name string
+		spec setSpec
+		kind setKind
+	}
+	addChain struct {
+		name string
+		hook *hook
+	}
+	flushChain struct{ name string }
+	delChain   struct{ name string }
+	delSet     struct{ name string }
+	delObject  struct {
+		name       string
+		objectType uint32
+	}
+	delFlowtable struct{ name string }
+
+	// addRule appends to a chain.
+	addRule struct {
+		chain string
+		rule  rule
+	}
+	// addElements and delElements carry a set's elements: of one kind, as many as there are.
+	addElements struct{ elements }
+	delElements struct{ elements }
+	// flushSet removes every element, whatever it carries.
+	flushSet struct{ name string }
+)
+
+// elements is some content of one set.
+type elements struct {
+	set      string
+	kind     setKind
+	spans    []span
+	verdicts []portVerdict
+	types    []uint32
+}
+
+// portVerdict is one element of the ports map.
+type portVerdict struct {
+	key     uint32
+	verdict verdict
+}
+
+func (o addTable) what() string     { return "table " + tableName }
+func (o delTable) what() string     { return "table " + tableName }
+func (o addCounter) what() string   { return "counter " + o.name }
+func (o addSet) what() string       { return "set " + o.name }
+func (o addChain) what() string     { return "chain " + o.name }
+func (o flushChain) what() string   { return "chain " + o.name }
+func (o delChain) what() string     { return "chain " + o.name }
+func (o delSet) what() string       { return "set " + o.name }
+func (o flushSet) what() string     { return "set " + o.name }
+func (o delObject) what() string    { return "object " + o.name }
+func (o delFlowtable) what() string { return "flowtable " + o.name }
+func (o addRule) what() string      { return fmt.Sprintf("chain %s, rule %q", o.chain, o.rule.text) }
+func (o elements) what() string     { return "elements of set " + o.set }

@@ -1,0 +1,315 @@
+package nft
+
+import (
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// program is a plan as the kernel is told it: transactions in order, each atomic.
+//
+// prepare makes what no rule uses yet: chains, counters, and sets with their elements. It changes
+// no packet's verdict. switchOver then changes rules, the ports map and the elements of sets that
+// stay, and removes what is no longer used: everything that a packet can notice, in one transaction.
+// Interval sets go live only after the rules of their transaction, which is why new ones are loaded in prepare.
+type program struct {
+	prepare    []op
+	switchOver []op
+	// leftovers undoes prepare, should switchOver fail.
+	leftovers []op
+	base      uint32 // the generation that it was computed for
+}
+
+// assemble orders a difference into transactions that the kernel accepts: references are removed before
+// what they refer to, and made after it.
+func assemble(d difference, want, have *ruleset) program {
+	p := program{base: have.generation}
+	if d.rebuild && have.present {
+		p.switchOver = append(p.switchOver, delTable{})
+		if !want.present {
+			return p
+		}
+		// A foreign table holds the name, so nothing can be prepared beside it.
+		fresh := assemble(compare(want, newRuleset()), want, newRuleset())
+		p.switchOver = append(append(p.switchOver, fresh.prepare...), fresh.switchOver...)
+		return p
+	}
+	p.prepare = prepare(d)
+	if d.rebuild {
+		p.leftovers = []op{delTable{}}
+	} else {
+		p.leftovers = undo(p.prepare)
+	}
+	p.switchOver = switchOver(d, want)
+	return p
+}
+
+func prepare(d difference) []op {
+	var ops []op
+	if d.rebuild {
+		ops = append(ops, addTable{tableMark})
+	}
+	for _, name := range d.countersNew {
+		ops = append(ops, addCounter{name})
+	}
+	for _, c := range d.chainsNew {
+		if c.hook == nil {
+			ops = append(ops, addChain{name: c.name})
+		}
+	}
+	for _, s := range d.setsNew {
+		ops = append(ops, addSet{s.name, s.spec, s.kind})
+		// The ports map is filled with the switch: its verdicts name chains that are still empty.
+		if s.kind != kindPorts {
+			ops = append(ops, loadSet(s)...)
+		}
+	}
+	return ops
+}
+
+// undo removes what prepare made, last first.
+func undo(prepared []op) []op {
+	var ops []op
+	for i := len(prepared) - 1; i >= 0; i-- {
+		switch o := prepared[i].(type) {
+		case addCounter:
+			ops = append(ops, counterDeletion(o.name))
+		case addChain:
+			ops = append(ops, delChain{o.name})
+		case addSet:
+			ops = append(ops, delSet{o.name})
+		}
+	}
+	return ops
+}
+
+func switchOver(d difference, want *ruleset) []op {
+	// An object that must be made anew is referred to by rules and map elements that did not
+	// change by themselves; they are all written again, in the same transaction.
+	rewrite := len(d.chainsMoved)+len(d.setsReshaped) > 0
+	var ops []op
+	for _, c := range d.chainsGone {
+		ops = append(ops, flushChain{c.name})
+	}
+	flushed := map[string]bool{}
+	for _, c := range d.chainsNew {
+		flushed[c.name] = true // new, so empty
+	}
+	var fill []*chain
+	if rewrite {
+		for _, name := range sortedKeys(want.chains) {
+			fill = append(fill, want.chains[name])
+		}
+	} else {
+		for _, c := range d.rulesChanged {
+			fill = append(fill, c.want)
+		}
+	}
+	for _, c := range fill {
+		if !flushed[c.name] {
+			ops = append(ops, flushChain{c.name})
+		}
+	}
+	reshaped := map[string]bool{}
+	for _, s := range d.setsReshaped {
+		reshaped[s.name] = true
+	}
+	ops = append(ops, clearPorts(d, want, reshaped, rewrite)...)
+	ops = append(ops, removals(d)...)
+
+	for _, c := range d.chainsMoved {
+		ops = append(ops, delChain{c.name}, addChain{c.name, c.hook})
+	}
+	for _, c := range d.chainsNew {
+		if c.hook != nil {
+			ops = append(ops, addChain{c.name, c.hook})
+		}
+	}
+	for _, s := range d.setsReshaped {
+		ops = append(ops, delSet{s.name}, addSet{s.name, s.spec, s.kind})
+		if s.kind != kindPorts {
+			ops = append(ops, loadSet(s)...)
+		}
+	}
+	for _, c := range fill {
+		for _, r := range c.rules {
+			ops = append(ops, addRule{c.name, r})
+		}
+	}
+	for _, c := range d.content {
+		if c.want.kind != kindPorts {
+			ops = append(ops, updateSet(c)...)
+		}
+	}
+	return append(ops, fillPorts(d, want, reshaped, rewrite)...)
+}
+
+// clearPorts removes the elements of the ports map that change, so that the chains they name can go.
+func clearPorts(d difference, want *ruleset, reshaped map[string]bool, rewrite bool) []op {
+	if _, stays := want.sets[portsMap]; !stays || reshaped[portsMap] {
+		return nil
+	}
+	if c, changed := d.contentOf(portsMap); changed && !rewrite && !c.replaceWholly {
+		if len(c.verdictsGone) == 0 {
+			return nil
+		}
+		return []op{delElements{elements{set: portsMap, kind: kindPorts, verdicts: c.verdictsGone}}}
+	} else if (changed || rewrite) && !d.isNew(portsMap) {
+		return []op{flushSet{portsMap}}
+	}
+	return nil
+}
+
+func fillPorts(d difference, want *ruleset, reshaped map[string]bool, rewrite bool) []op {
+	ports, stays := want.sets[portsMap]
+	if !stays {
+		return nil
+	}
+	add := allVerdicts(ports)
+	if c, changed := d.contentOf(portsMap); changed && !rewrite && !c.replaceWholly {
+		add = c.verdictsAdd
+	} else if !changed && !rewrite && !reshaped[portsMap] && !d.isNew(portsMap) {
+		return nil
+	}
+	if len(add) == 0 {
+		return nil
+	}
+	return []op{addElements{elements{set: portsMap, kind: kindPorts, verdicts: add}}}
+}
+
+// removals deletes what nothing refers to any more. Foreign maps may refer to our chains, so sets go first.
+func removals(d difference) []op {
+	var ops []op
+	for _, s := range d.setsGone {
+		ops = append(ops, delSet{s.name})
+	}
+	for _, c := range d.chainsGone {
+		ops = append(ops, delChain{c.name})
+	}
+	for _, name := range d.countersGone {
+		ops = append(ops, counterDeletion(name))
+	}
+	for _, s := range d.strangers {
+		if s.kind == "flowtable" {
+			ops = append(ops, delFlowtable{s.name})
+		} else {
+			ops = append(ops, delObject{s.name, s.objectType})
+		}
+	}
+	return ops
+}
+
+func loadSet(s *set) []op {
+	if s.elements() == 0 {
+		return nil
+	}
+	return []op{addElements{elements{set: s.name, kind: s.kind, spans: s.spans, verdicts: allVerdicts(s), types: s.types}}}
+}
+
+// updateSet changes the elements of a set that stays. Deleting before adding makes room for
+// prefixes that grow or shrink; within one transaction no packet sees the set in between.
+func updateSet(c setContent) []op {
+	if c.replaceWholly || c.types {
+		return append([]op{flushSet{c.want.name}}, loadSet(c.want)...)
+	}
+	var ops []op
+	if len(c.remove) > 0 {
+		ops = append(ops, delElements{elements{set: c.want.name, kind: c.want.kind, spans: c.remove}})
+	}
+	if len(c.add) > 0 {
+		ops = append(ops, addElements{elements{set: c.want.name, kind: c.want.kind, spans: c.add}})
+	}
+	return ops
+}
+
+func (d difference) contentOf(set string) (setContent, bool) {
+	for _, c := range d.content {
+		if c.want.name == set {
+			return c, true
+		}
+	}
+	return setContent{}, false
+}
+
+func (d difference) isNew(set string) bool {
+	for _, s := range d.setsNew {
+		if s.name == set {
+			return true
+		}
+	}
+	return false
+}
+
+// torn picks the services whose sets can't be changed where they stand: an interval set goes live
+// after the rules of its transaction, so a packet could meet new rules with old sources, and a
+// source that moves from one set to another could be in neither for a moment.
+func torn(d difference) map[string]bool {
+	rules, shared := map[string]bool{}, false
+	for _, c := range d.rulesChanged {
+		if c.want.service == "" {
+			shared = true // base chain: every service's packets pass it
+		}
+		rules[c.want.service] = true
+	}
+	for _, s := range append(d.setsNew, d.setsGone...) {
+		rules[serviceOf(s.name)] = true
+	}
+	if c, changed := d.contentOf(portsMap); changed {
+		for _, list := range [][]portVerdict{c.verdictsAdd, c.verdictsGone} {
+			for _, p := range list {
+				rules[serviceOf(p.verdict.chain)] = true
+				shared = shared || serviceOf(p.verdict.chain) == "" // a shared/… chain: its services are not told apart here
+			}
+		}
+	}
+	out := map[string]bool{}
+	for _, s := range d.setsReshaped {
+		if s.kind == kindNets || s.kind == kindExpiring {
+			out[s.service] = true
+		}
+	}
+	for i, c := range d.content {
+		interval := c.want.kind == kindNets || c.want.kind == kindExpiring
+		if interval && (shared || rules[c.want.service]) {
+			out[c.want.service] = true
+		}
+		for _, o := range d.content[i+1:] {
+			if o.want.service == c.want.service && o.want.family == c.want.family && c.want.service != "" &&
+				(overlap(c.add, o.remove) || overlap(c.remove, o.add)) {
+				out[c.want.service] = true
+			}
+		}
+	}
+	return out
+}
+
+// slotsInUse tells which of its two names each service's sets have in the kernel. Where both stand,
+// an apply was interrupted: the one that rules look up is the live one.
+func slotsInUse(have *ruleset, services []firewall.Service) slots {
+	use := slots{}
+	for _, svc := range services {
+		for _, f := range firewall.Families {
+			for _, k := range []setKind{kindHosts, kindNets, kindExpiring} {
+				second := sourceSetName(svc.Name, k, f, true)
+				if have.sets[second] != nil && have.refersTo(serviceChain(svc.Name), second) {
+					use[svc.Name] = true
+				}
+			}
+		}
+	}
+	return use
+}
+
+// refersTo reports whether a rule of the chain looks a set up.
+func (r *ruleset) refersTo(chain, set string) bool {
+	c := r.chains[chain]
+	if c == nil {
+		return false
+	}
+	for _, rule := range c.rules {
+		if rule.looksUp(set) {
+			return true
+		}
+	}
+	return false
+}
+
+func counterDeletion(name string) op { return delObject{name, counterObject} }

@@ -1,0 +1,145 @@
+package nft
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/google/nftables/expr"
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Names of what there is once.
+const (
+	tableName     = "portgrave"
+	baseChain     = "prerouting"
+	unlistedChain = "unlisted"
+	portsMap      = "ports"
+	localTypes    = "local-types"
+	logSet4       = "denied-log/ipv4"
+	logSet6       = "denied-log/ipv6"
+
+	// tableMark is the comment that tells our table from somebody else's of the same name.
+	tableMark = "written by portgrave: do not edit, use the policy file"
+)
+
+// ruleset is the whole content of table inet portgrave: as it shall be, or as the kernel has it.
+type ruleset struct {
+	present  bool
+	mark     string // the table's comment
+	chains   map[string]*chain
+	sets     map[string]*set
+	counters map[string]counter
+	// strangers are objects of kinds that we never make: flowtables, quotas, limits, …
+	strangers []stranger
+	// generation is nf_tables' commit counter when this was read.
+	generation uint32
+	readAt     time.Time
+}
+
+func newRuleset() *ruleset {
+	return &ruleset{chains: map[string]*chain{}, sets: map[string]*set{}, counters: map[string]counter{}}
+}
+
+// hook says where the kernel enters a base chain.
+type hook struct {
+	Type     string // "filter"
+	Number   uint32 // NF_INET_PRE_ROUTING = 0 (include/uapi/linux/netfilter.h)
+	Priority int32
+	Policy   uint32 // NF_DROP = 0, NF_ACCEPT = 1
+}
+
+// prerouting is the only hook we use: ten before NF_IP_PRI_NAT_DST = -100
+// (include/uapi/linux/netfilter_ipv4.h), after NF_IP_PRI_CONNTRACK = -200.
+var prerouting = hook{Type: "filter", Number: 0, Priority: -110, Policy: 1}
+
+type chain struct {
+	name    string
+	service string // whose it is, "" for the base chain and the unlisted chain
+	hook    *hook  // nil for a regular chain
+	binding bool   // made by the kernel for an anonymous chain of a rule; goes when the rule goes
+	rules   []rule
+}
+
+// rule is compared by canon alone: the normal form of its expressions.
+type rule struct {
+	canon string
+	text  string     // nft syntax, for export and for people
+	exprs []expr.Any // what to send; empty in a rule read from the kernel
+}
+
+// setKind says what a set's elements are.
+type setKind uint8
+
+const (
+	kindForeign  setKind = iota // nothing we make
+	kindHosts                   // exact addresses, in a hash
+	kindNets                    // address ranges
+	kindExpiring                // address ranges that end by themselves
+	kindPorts                   // protocol . port → verdict
+	kindTypes                   // routing types of the destination
+	kindDynamic                 // filled by packets; its elements are nobody's plan
+)
+
+// setSpec is everything about a set but its elements; comparable with ==.
+type setSpec struct {
+	flags    uint32
+	keyType  uint32
+	keyLen   uint32
+	dataType uint32
+	timeout  time.Duration
+	size     uint32
+	exprs    int // expressions attached to every element
+}
+
+type set struct {
+	name     string
+	service  string
+	family   firewall.Family // of address sets; 0 otherwise
+	kind     setKind
+	spec     setSpec
+	spans    []span             // kindHosts, kindNets, kindExpiring: ascending, disjoint
+	verdicts map[uint32]verdict // kindPorts
+	types    []uint32           // kindTypes, ascending
+	// odd elements carry something that we never write, such as a limit of their own.
+	odd       int
+	anonymous bool // belongs to a rule and goes with it
+}
+
+// elements is how many elements of ours the set holds.
+func (s *set) elements() int { return len(s.spans) + len(s.verdicts) + len(s.types) }
+
+// span is a range of addresses, both ends included, until a moment (the zero Time: for good).
+type span struct {
+	first, last netip.Addr
+	until       time.Time
+}
+
+func spanOf(p firewall.Prefix, until time.Time) span {
+	return span{first: p.Addr(), last: lastOf(p), until: until}
+}
+
+// String is the CIDR if the span is one, else "first-last".
+func (s span) String() string {
+	if p, ok := prefixOf(s.first, s.last); ok {
+		return p.String()
+	}
+	return s.first.String() + "-" + s.last.String()
+}
+
+// portKey is protocol<<16 | port.
+func portKey(p firewall.Protocol, port uint16) uint32 { return uint32(p)<<16 | uint32(port) }
+
+// verdict is the data of a ports element: NFT_GOTO to a chain. Others' verdicts keep their code.
+type verdict struct {
+	code  int32
+	chain string
+}
+
+type counter = firewall.Counter
+
+// stranger is an object in our table of a kind we never make.
+type stranger struct {
+	kind       string // for people: "flowtable", "object"
+	name       string
+	objectType uint32 // NFT_OBJECT_*; 0 for a flowtable
+}

@@ -1,0 +1,98 @@
+package nft
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// Script is the State as an nft script. Loaded with `nft -f` into a kernel without our table it
+// makes the same objects that Apply makes; loaded over our table it replaces it.
+func Script(s firewall.State, now time.Time) string {
+	r := compile(s, now, nil)
+	var b strings.Builder
+	b.WriteString("#!/usr/sbin/nft -f\n# Written by portgrave export nft.\n")
+	// Adding before deleting makes deleting work whether the table is there or not.
+	fmt.Fprintf(&b, "table inet %s\ndelete table inet %s\ntable inet %s {\n\tcomment %q\n", tableName, tableName, tableName, r.mark)
+	for _, name := range sortedKeys(r.counters) {
+		fmt.Fprintf(&b, "\tcounter %s {\n\t}\n", name)
+	}
+	for _, name := range sortedKeys(r.sets) {
+		scriptSet(&b, r.sets[name], now)
+	}
+	// A chain must be declared before a rule or a map goes to it.
+	for _, name := range sortedKeys(r.chains) {
+		if r.chains[name].hook == nil {
+			fmt.Fprintf(&b, "\tchain %s {\n\t}\n", name)
+		}
+	}
+	for _, name := range sortedKeys(r.chains) {
+		c := r.chains[name]
+		fmt.Fprintf(&b, "\tchain %s {\n", name)
+		if c.hook != nil {
+			fmt.Fprintf(&b, "\t\ttype %s hook prerouting priority %d; policy accept;\n", c.hook.Type, c.hook.Priority)
+		}
+		for _, rule := range c.rules {
+			fmt.Fprintf(&b, "\t\t%s\n", rule.text)
+		}
+		b.WriteString("\t}\n")
+	}
+	b.WriteString("}\n")
+	if verdicts := allVerdicts(r.sets[portsMap]); len(verdicts) > 0 {
+		fmt.Fprintf(&b, "add element inet %s %s {\n", tableName, portsMap)
+		for _, p := range verdicts {
+			fmt.Fprintf(&b, "\t%s . %d : %s,\n", firewall.Protocol(p.key>>16), uint16(p.key), p.verdict)
+		}
+		b.WriteString("}\n")
+	}
+	return b.String()
+}
+
+func scriptSet(b *strings.Builder, s *set, now time.Time) {
+	types := map[uint32]string{typeIPv4Addr: "ipv4_addr", typeIPv6Addr: "ipv6_addr", typeFibAddrType: "fib_addrtype", typeProtoPort: "inet_proto . inet_service"}
+	if s.kind == kindPorts {
+		fmt.Fprintf(b, "\tmap %s {\n\t\ttype %s : verdict\n", s.name, types[s.spec.keyType])
+	} else {
+		fmt.Fprintf(b, "\tset %s {\n\t\ttype %s\n", s.name, types[s.spec.keyType])
+	}
+	var flags []string
+	for _, f := range []struct {
+		bit  uint32
+		name string
+	}{{unix.NFT_SET_EVAL, "dynamic"}, {unix.NFT_SET_INTERVAL, "interval"}, {unix.NFT_SET_TIMEOUT, "timeout"}} {
+		if s.spec.flags&f.bit != 0 {
+			flags = append(flags, f.name)
+		}
+	}
+	if len(flags) > 0 {
+		fmt.Fprintf(b, "\t\tflags %s\n", strings.Join(flags, ","))
+	}
+	if s.spec.timeout != 0 {
+		fmt.Fprintf(b, "\t\ttimeout %ds\n", int64(s.spec.timeout.Seconds()))
+	}
+	if s.spec.size != 0 {
+		fmt.Fprintf(b, "\t\tsize %d\n", s.spec.size)
+	}
+	typeNames := map[uint32]string{unix.RTN_LOCAL: "local", unix.RTN_BROADCAST: "broadcast", unix.RTN_ANYCAST: "anycast", unix.RTN_MULTICAST: "multicast"}
+	var elements []string
+	for _, x := range s.spans {
+		text := x.String()
+		if x.first == x.last {
+			text = x.first.String() // a set of exact addresses takes no prefix
+		}
+		if !x.until.IsZero() {
+			text += fmt.Sprintf(" timeout %ds", max(1, int64(x.until.Sub(now).Seconds())))
+		}
+		elements = append(elements, text)
+	}
+	for _, t := range s.types {
+		elements = append(elements, typeNames[t])
+	}
+	if len(elements) > 0 {
+		fmt.Fprintf(b, "\t\telements = {\n\t\t\t%s\n\t\t}\n", strings.Join(elements, ",\n\t\t\t"))
+	}
+	b.WriteString("\t}\n")
+}

@@ -1,0 +1,82 @@
+package nft
+
+import (
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// manyHosts is from how many exact addresses on they leave the interval set for a hash set, where one address more
+// costs microseconds instead of a walk over the whole set. Below it one look-up less is worth more.
+const manyHosts = 512
+
+// sourceSets lays a service's sources of one family out in sets, without names: the one place
+// that decides which kernel structure holds which sources. No set is returned empty.
+func sourceSets(svc firewall.Service, f firewall.Family) []*set {
+	var hosts, nets, expiring []span
+	for p := range svc.Sources.Family(f) {
+		if p.IsSingleIP() {
+			hosts = append(hosts, spanOf(p, time.Time{}))
+		} else {
+			nets = append(nets, spanOf(p, time.Time{}))
+		}
+	}
+	if len(hosts) < manyHosts {
+		nets, hosts = prefixSpans(svc.Sources, f), nil
+	}
+	for _, e := range svc.Expiring {
+		if e.Prefix.Addr().Is4() == (f == firewall.IPv4) {
+			expiring = append(expiring, spanOf(e.Prefix, e.Until))
+		}
+	}
+	var out []*set
+	for _, s := range []*set{{kind: kindHosts, spans: hosts}, {kind: kindNets, spans: nets}, {kind: kindExpiring, spans: expiring}} {
+		if len(s.spans) > 0 {
+			s.service, s.family, s.spec = svc.Name, f, specOf(s.kind, f)
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func prefixSpans(p firewall.Prefixes, f firewall.Family) []span {
+	var out []span
+	for x := range p.Family(f) {
+		out = append(out, spanOf(x, time.Time{}))
+	}
+	return out
+}
+
+// Key types as nft numbers them (nftables, include/datatype.h); the kernel only stores them, nft needs
+// them to print the set. A concatenation shifts each part by six bits.
+const (
+	typeIPv4Addr    = 7
+	typeIPv6Addr    = 8
+	typeInetProto   = 12
+	typeInetService = 13
+	typeFibAddrType = 38
+	typeProtoPort   = typeInetProto<<6 | typeInetService
+)
+
+// specOf is how a set of a kind is declared.
+func specOf(k setKind, f firewall.Family) setSpec {
+	s := setSpec{keyType: typeIPv4Addr, keyLen: 4}
+	if f == firewall.IPv6 {
+		s.keyType, s.keyLen = typeIPv6Addr, 16
+	}
+	switch k {
+	case kindNets:
+		s.flags = unix.NFT_SET_INTERVAL
+	case kindExpiring:
+		s.flags = unix.NFT_SET_INTERVAL | unix.NFT_SET_TIMEOUT
+	case kindDynamic:
+		s.flags = unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
+	case kindPorts:
+		// Each part of a concatenated key is padded to a register of four bytes.
+		s = setSpec{flags: unix.NFT_SET_MAP, keyType: typeProtoPort, keyLen: 8, dataType: unix.NFT_DATA_VERDICT}
+	case kindTypes:
+		s = setSpec{keyType: typeFibAddrType, keyLen: 4}
+	}
+	return s
+}

@@ -1,0 +1,68 @@
+package nft
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
+	"go4.org/netipx"
+)
+
+func lastOf(p firewall.Prefix) netip.Addr { return netipx.PrefixLastIP(p) }
+
+func prefixOf(first, last netip.Addr) (firewall.Prefix, bool) {
+	return netipx.IPRangeFrom(first, last).Prefix()
+}
+
+func compareSpans(a, b span) int { return a.first.Compare(b.first) }
+
+// expiryTolerance is how far an element's end may be from the wanted one: the kernel counts in
+// jiffies from the moment of the transaction, and reports what is left in milliseconds.
+const expiryTolerance = 2e9 // two seconds, as a time.Duration
+
+func sameSpan(a, b span) bool {
+	if a.first != b.first || a.last != b.last || a.until.IsZero() != b.until.IsZero() {
+		return false
+	}
+	return a.until.IsZero() || a.until.Sub(b.until).Abs() <= expiryTolerance
+}
+
+// diffSpans merges two ascending lists and returns what must be added to have and removed from it
+// to get want, both ascending.
+func diffSpans(want, have []span) (add, remove []span) {
+	i, j := 0, 0
+	for i < len(want) && j < len(have) {
+		switch c := compareSpans(want[i], have[j]); {
+		case c < 0:
+			add = append(add, want[i])
+			i++
+		case c > 0:
+			remove = append(remove, have[j])
+			j++
+		default:
+			if !sameSpan(want[i], have[j]) {
+				add, remove = append(add, want[i]), append(remove, have[j])
+			}
+			i, j = i+1, j+1
+		}
+	}
+	return append(add, want[i:]...), append(remove, have[j:]...)
+}
+
+// overlap reports whether two ascending lists share an address.
+func overlap(a, b []span) bool {
+	i, j := 0, 0
+	for i < len(a) && j < len(b) {
+		switch {
+		case a[i].last.Less(b[j].first):
+			i++
+		case b[j].last.Less(a[i].first):
+			j++
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+func sortSpans(s []span) { slices.SortFunc(s, compareSpans) }

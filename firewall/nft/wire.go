@@ -1,0 +1,313 @@
+package nft
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/google/nftables/expr"
+	"github.com/google/nftables/userdata"
+	"golang.org/x/sys/unix"
+)
+
+// maxListBytes bounds the elements in one message: a netlink attribute's length is a uint16
+// (include/uapi/linux/netlink.h, struct nlattr), and the library overflows it silently.
+const maxListBytes = 60000
+
+// encoder writes one nf_tables transaction as a single buffer: batch begin, messages, batch end.
+type encoder struct {
+	buf   []byte
+	seq   uint32
+	now   time.Time
+	whats map[uint32]string // sequence number → object, for error messages
+	last  int               // offset of the last message's header
+}
+
+// encodeBatch encodes a transaction that the kernel accepts only at the given generation (0: at any).
+// Sequence numbers start at firstSeq.
+func encodeBatch(batch []op, generation, firstSeq uint32, now time.Time) (*encoder, error) {
+	e := &encoder{seq: firstSeq, now: now, whats: map[uint32]string{}}
+	e.batchMarker(unix.NFNL_MSG_BATCH_BEGIN, generation)
+	for _, o := range batch {
+		if err := e.op(o); err != nil {
+			return nil, fmt.Errorf("%s: %w", o.what(), err)
+		}
+	}
+	// One acknowledgement for the whole batch: thousands would overflow the socket.
+	flags := binary.NativeEndian.Uint16(e.buf[e.last+6:])
+	binary.NativeEndian.PutUint16(e.buf[e.last+6:], flags|unix.NLM_F_ACK)
+	e.batchMarker(unix.NFNL_MSG_BATCH_END, 0)
+	return e, nil
+}
+
+// nfnlBatchGenID is NFNL_BATCH_GENID (include/uapi/linux/netfilter/nfnetlink.h): the kernel answers ERESTART if its
+// generation is another.
+const nfnlBatchGenID = 1
+
+func (e *encoder) batchMarker(kind uint16, generation uint32) {
+	at := e.begin(kind, unix.NLM_F_REQUEST, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, "transaction")
+	if generation != 0 {
+		e.u32(nfnlBatchGenID, generation)
+	}
+	e.end(at)
+}
+
+// begin writes struct nlmsghdr and struct nfgenmsg and returns the message's offset.
+func (e *encoder) begin(kind, flags uint16, family byte, resource uint16, what string) int {
+	at := len(e.buf)
+	e.buf = binary.NativeEndian.AppendUint32(e.buf, 0) // length, set by end
+	e.buf = binary.NativeEndian.AppendUint16(e.buf, kind)
+	e.buf = binary.NativeEndian.AppendUint16(e.buf, flags)
+	e.buf = binary.NativeEndian.AppendUint32(e.buf, e.seq)
+	e.buf = binary.NativeEndian.AppendUint32(e.buf, 0)
+	e.buf = append(e.buf, family, unix.NFNETLINK_V0)
+	e.buf = binary.BigEndian.AppendUint16(e.buf, resource)
+	e.whats[e.seq] = what
+	e.seq++
+	return at
+}
+
+func (e *encoder) end(at int) { binary.NativeEndian.PutUint32(e.buf[at:], uint32(len(e.buf)-at)) }
+
+func (e *encoder) message(kind int, flags uint16, what string) int {
+	e.last = len(e.buf)
+	return e.begin(uint16(unix.NFNL_SUBSYS_NFTABLES<<8|kind), unix.NLM_F_REQUEST|flags, unix.NFPROTO_INET, 0, what)
+}
+
+// Attributes: struct nlattr, padded to four bytes.
+
+func (e *encoder) bytes(kind uint16, b []byte) {
+	e.buf = binary.NativeEndian.AppendUint16(e.buf, uint16(4+len(b)))
+	e.buf = binary.NativeEndian.AppendUint16(e.buf, kind)
+	e.buf = append(e.buf, b...)
+	for len(e.buf)%4 != 0 {
+		e.buf = append(e.buf, 0)
+	}
+}
+
+func (e *encoder) str(kind uint16, s string) { e.bytes(kind, append([]byte(s), 0)) }
+
+func (e *encoder) u32(kind uint16, v uint32) {
+	e.bytes(kind, binary.BigEndian.AppendUint32(nil, v))
+}
+
+func (e *encoder) u64(kind uint16, v uint64) {
+	e.bytes(kind, binary.BigEndian.AppendUint64(nil, v))
+}
+
+// nest opens an attribute that holds attributes; close it with unnest.
+func (e *encoder) nest(kind uint16) int {
+	at := len(e.buf)
+	e.bytes(kind|unix.NLA_F_NESTED, nil)
+	return at
+}
+
+func (e *encoder) unnest(at int) { binary.NativeEndian.PutUint16(e.buf[at:], uint16(len(e.buf)-at)) }
+
+func (e *encoder) op(o op) error {
+	create := uint16(unix.NLM_F_CREATE)
+	what := o.what()
+	switch o := o.(type) {
+	case addTable:
+		at := e.message(unix.NFT_MSG_NEWTABLE, create, what)
+		e.str(unix.NFTA_TABLE_NAME, tableName)
+		e.u32(unix.NFTA_TABLE_FLAGS, 0)
+		e.bytes(tableUserdata, userdata.AppendString(nil, tableComment, o.mark))
+		e.end(at)
+	case delTable:
+		at := e.message(unix.NFT_MSG_DELTABLE, 0, what)
+		e.str(unix.NFTA_TABLE_NAME, tableName)
+		e.end(at)
+	case addCounter:
+		at := e.message(unix.NFT_MSG_NEWOBJ, create, what)
+		e.str(unix.NFTA_OBJ_TABLE, tableName)
+		e.str(unix.NFTA_OBJ_NAME, o.name)
+		e.u32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
+		e.unnest(e.nest(unix.NFTA_OBJ_DATA))
+		e.end(at)
+	case addSet:
+		e.addSet(o, create)
+	case addChain:
+		at := e.message(unix.NFT_MSG_NEWCHAIN, create, what)
+		e.str(unix.NFTA_CHAIN_TABLE, tableName)
+		e.str(unix.NFTA_CHAIN_NAME, o.name)
+		if h := o.hook; h != nil {
+			nest := e.nest(unix.NFTA_CHAIN_HOOK)
+			e.u32(unix.NFTA_HOOK_HOOKNUM, h.Number)
+			e.u32(unix.NFTA_HOOK_PRIORITY, uint32(h.Priority))
+			e.unnest(nest)
+			e.u32(unix.NFTA_CHAIN_POLICY, h.Policy)
+			e.str(unix.NFTA_CHAIN_TYPE, h.Type)
+		}
+		e.end(at)
+	case flushChain: // deleting rules without a handle deletes all of the chain
+		e.named(unix.NFT_MSG_DELRULE, unix.NFTA_RULE_TABLE, unix.NFTA_RULE_CHAIN, o.name, what)
+	case delChain:
+		e.named(unix.NFT_MSG_DELCHAIN, unix.NFTA_CHAIN_TABLE, unix.NFTA_CHAIN_NAME, o.name, what)
+	case delSet:
+		e.named(unix.NFT_MSG_DELSET, unix.NFTA_SET_TABLE, unix.NFTA_SET_NAME, o.name, what)
+	case flushSet: // likewise for elements
+		e.named(unix.NFT_MSG_DELSETELEM, unix.NFTA_SET_ELEM_LIST_TABLE, unix.NFTA_SET_ELEM_LIST_SET, o.name, what)
+	case delFlowtable:
+		e.named(unix.NFT_MSG_DELFLOWTABLE, flowtableTable, flowtableName, o.name, what)
+	case delObject:
+		at := e.message(unix.NFT_MSG_DELOBJ, 0, what)
+		e.str(unix.NFTA_OBJ_TABLE, tableName)
+		e.str(unix.NFTA_OBJ_NAME, o.name)
+		e.u32(unix.NFTA_OBJ_TYPE, o.objectType)
+		e.end(at)
+	case addRule:
+		return e.addRule(o, create)
+	case addElements:
+		e.elements(unix.NFT_MSG_NEWSETELEM, create, o.elements, what)
+	case delElements:
+		e.elements(unix.NFT_MSG_DELSETELEM, 0, o.elements, what)
+	default:
+		return fmt.Errorf("no encoding for %T", o)
+	}
+	return nil
+}
+
+// Attributes that x/sys/unix lacks (include/uapi/linux/netfilter/nf_tables.h, libnftnl's udata.h).
+const (
+	tableUserdata = 6 // NFTA_TABLE_USERDATA
+	tableComment  = 0 // NFTNL_UDATA_TABLE_COMMENT
+
+	flowtableTable = 1 // NFTA_FLOWTABLE_TABLE
+	flowtableName  = 2 // NFTA_FLOWTABLE_NAME
+)
+
+// named is a message that holds a table's and one more name.
+func (e *encoder) named(kind int, table, attr uint16, name, what string) {
+	at := e.message(kind, 0, what)
+	e.str(table, tableName)
+	e.str(attr, name)
+	e.end(at)
+}
+
+func (e *encoder) addSet(o addSet, create uint16) {
+	at := e.message(unix.NFT_MSG_NEWSET, create, o.what())
+	e.str(unix.NFTA_SET_TABLE, tableName)
+	e.str(unix.NFTA_SET_NAME, o.name)
+	e.u32(unix.NFTA_SET_FLAGS, o.spec.flags)
+	e.u32(unix.NFTA_SET_KEY_TYPE, o.spec.keyType)
+	e.u32(unix.NFTA_SET_KEY_LEN, o.spec.keyLen)
+	e.u32(unix.NFTA_SET_ID, e.seq) // any number that is unique in the batch
+	if o.spec.dataType != 0 {
+		e.u32(unix.NFTA_SET_DATA_TYPE, o.spec.dataType)
+		e.u32(unix.NFTA_SET_DATA_LEN, 0)
+	}
+	if o.spec.timeout != 0 {
+		e.u64(unix.NFTA_SET_TIMEOUT, uint64(o.spec.timeout.Milliseconds()))
+	}
+	if o.spec.size != 0 {
+		nest := e.nest(unix.NFTA_SET_DESC)
+		e.u32(unix.NFTA_SET_DESC_SIZE, o.spec.size)
+		e.unnest(nest)
+	}
+	// How nft shall print the keys: 1 host byte order, 2 network byte order (nftables, include/datatype.h).
+	order := uint32(2)
+	if o.kind == kindTypes {
+		order = 1
+	}
+	e.bytes(unix.NFTA_SET_USERDATA, userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order))
+	e.end(at)
+}
+
+func (e *encoder) addRule(o addRule, create uint16) error {
+	at := e.message(unix.NFT_MSG_NEWRULE, create|unix.NLM_F_APPEND, o.what())
+	e.str(unix.NFTA_RULE_TABLE, tableName)
+	e.str(unix.NFTA_RULE_CHAIN, o.chain)
+	list := e.nest(unix.NFTA_RULE_EXPRESSIONS)
+	for _, x := range o.rule.exprs {
+		raw, err := expr.Marshal(unix.NFPROTO_INET, x)
+		if err != nil {
+			return err
+		}
+		e.bytes(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, raw)
+	}
+	e.unnest(list)
+	e.end(at)
+	return nil
+}
+
+// elements writes as many messages as the elements need, in the order given: ascending, which
+// the kernel's interval sets load fastest.
+func (e *encoder) elements(kind int, flags uint16, els elements, what string) {
+	// What is deleted is named by its key alone.
+	deleting := kind == unix.NFT_MSG_DELSETELEM
+	at, list := -1, 0
+	open := func() {
+		if at >= 0 && len(e.buf)-list < maxListBytes {
+			return
+		}
+		if at >= 0 {
+			e.unnest(list)
+			e.end(at)
+		}
+		at = e.message(kind, flags, what)
+		e.str(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
+		e.str(unix.NFTA_SET_ELEM_LIST_SET, els.set)
+		list = e.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+	}
+	for _, s := range els.spans {
+		open()
+		until := s.until
+		if deleting {
+			until = time.Time{}
+		}
+		e.element(s.first.AsSlice(), 0, until, nil)
+		if els.kind == kindNets || els.kind == kindExpiring {
+			// The end of an interval is exclusive; the top address has none. Both must stand in one message.
+			if next := s.last.Next(); next.IsValid() {
+				e.element(next.AsSlice(), unix.NFT_SET_ELEM_INTERVAL_END, time.Time{}, nil)
+			}
+		}
+	}
+	for _, p := range els.verdicts {
+		open()
+		v := &p.verdict
+		if deleting {
+			v = nil
+		}
+		e.element(portKeyBytes(p.key), 0, time.Time{}, v)
+	}
+	for _, t := range els.types {
+		open()
+		e.element(binary.NativeEndian.AppendUint32(nil, t), 0, time.Time{}, nil)
+	}
+	if at >= 0 {
+		e.unnest(list)
+		e.end(at)
+	}
+}
+
+// portKeyBytes is the concatenated key: protocol and port, each padded to four bytes.
+func portKeyBytes(key uint32) []byte {
+	return []byte{byte(key >> 16), 0, 0, 0, byte(key >> 8), byte(key), 0, 0}
+}
+
+func (e *encoder) element(key []byte, flags uint32, until time.Time, v *verdict) {
+	element := e.nest(unix.NFTA_LIST_ELEM)
+	if flags != 0 {
+		e.u32(unix.NFTA_SET_ELEM_FLAGS, flags)
+	}
+	nest := e.nest(unix.NFTA_SET_ELEM_KEY)
+	e.bytes(unix.NFTA_DATA_VALUE, key)
+	e.unnest(nest)
+	if !until.IsZero() {
+		// A source about to expire still gets a millisecond: zero would mean for ever.
+		e.u64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(max(1, until.Sub(e.now).Milliseconds())))
+	}
+	if v != nil {
+		nest := e.nest(unix.NFTA_SET_ELEM_DATA)
+		inner := e.nest(unix.NFTA_DATA_VERDICT)
+		e.u32(unix.NFTA_VERDICT_CODE, uint32(v.code))
+		if v.chain != "" {
+			e.str(unix.NFTA_VERDICT_CHAIN, v.chain)
+		}
+		e.unnest(inner)
+		e.unnest(nest)
+	}
+	e.unnest(element)
+}
