@@ -267,18 +267,3 @@ func (svc Service) Equal(o Service) bool {
 		svc.Addresses.Equal(o.Addresses) && svc.Sources.Equal(o.Sources) && svc.Log == o.Log && reflect.DeepEqual(svc.Rate, o.Rate) &&
 		slices.EqualFunc(svc.Expiring, o.Expiring, func(a, b ExpiringSource) bool { return a.Prefix == b.Prefix && a.Until.Equal(b.Until) })
 }
-
-// At is the State without the sources whose time has come: what the kernel, which expires
-// them by itself, should hold at that moment.
-func (s State) At(now time.Time) State {
-	c := s
-	c.Services = slices.Clone(s.Services)
-	for i := range c.Services {
-		svc := &c.Services[i]
-		svc.Expiring = slices.DeleteFunc(slices.Clone(svc.Expiring), func(e ExpiringSource) bool { return !e.Until.After(now) })
-		if len(svc.Expiring) == 0 {
-			svc.Expiring = nil
-		}
-	}
-	return c
-}

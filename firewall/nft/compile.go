@@ -14,11 +14,11 @@ import (
 // together with its elements is loaded under the other name before the rules switch to it.
 type slots map[string]bool
 
-// compile is the ruleset that enforces a State: a pure function. Sources that have expired at now
-// are left out.
+// compile is the ruleset that enforces a State at a moment: a pure function. Sources that have
+// expired by then are left out; their set and rule stay, so that an end that comes by itself is no drift.
 func compile(s firewall.State, now time.Time, use slots) *ruleset {
-	c := compiler{ruleset: newRuleset(), state: s.At(now), slots: use}
-	c.ruleset.present, c.ruleset.mark = true, tableMark
+	c := compiler{ruleset: newRuleset(), state: s, slots: use}
+	c.ruleset.present, c.ruleset.mark, c.ruleset.readAt = true, tableMark, now
 	c.base()
 	for _, svc := range c.state.Services {
 		c.service(svc)
@@ -93,7 +93,7 @@ func (c *compiler) service(svc firewall.Service) {
 	var sources []rule
 	simple := svc.Rate == nil && svc.Log != firewall.LogAll
 	for _, f := range firewall.Families {
-		for _, s := range sourceSets(svc, f) {
+		for _, s := range sourceSets(svc, f, c.readAt) {
 			s.name = sourceSetName(svc.Name, s.kind, f, c.slots[svc.Name])
 			c.sets[s.name] = s
 			r := newRule().saddrIn(f, s.name)

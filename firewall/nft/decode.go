@@ -293,7 +293,8 @@ func (d *elementDecoder) add(e element) {
 }
 
 // finish pairs starts with ends: an interval runs to just before its end, or to the top. What
-// does not pair, others have written; it makes the set odd. But for an end at address zero: nft marks the bottom of a set so.
+// does not pair, others have written, which makes the set odd. Two exceptions: nft marks the bottom of a
+// set with an end at address zero, and the kernel keeps the end of an expired interval for a while.
 func (d *elementDecoder) finish() {
 	s := d.set
 	slices.Sort(s.types)
@@ -307,7 +308,7 @@ func (d *elementDecoder) finish() {
 	for i := range d.starts {
 		start := &d.starts[i]
 		for next < len(d.ends) && d.ends[next].Compare(start.first) <= 0 {
-			if !d.ends[next].IsUnspecified() {
+			if !d.ends[next].IsUnspecified() && s.kind == kindNets {
 				s.odd++
 			}
 			next++
@@ -324,7 +325,9 @@ func (d *elementDecoder) finish() {
 			s.odd++
 		}
 	}
-	s.odd += len(d.ends) - next
+	if s.kind == kindNets {
+		s.odd += len(d.ends) - next
+	}
 }
 
 // topOf is the highest address of the same family.

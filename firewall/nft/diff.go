@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -75,7 +76,7 @@ func compare(want, have *ruleset) difference {
 		case h.spec != w.spec:
 			d.setsReshaped = append(d.setsReshaped, w)
 		default:
-			if c, differs := compareContent(w, h); differs {
+			if c, differs := compareContent(w, h, want.readAt); differs {
 				d.content = append(d.content, c)
 			}
 		}
@@ -96,12 +97,17 @@ func compare(want, have *ruleset) difference {
 
 func sameHook(a, b *hook) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
 
-func compareContent(want, have *set) (setContent, bool) {
+func compareContent(want, have *set, now time.Time) (setContent, bool) {
 	c := setContent{want: want, have: have}
 	if want.kind == kindDynamic {
 		return c, false
 	}
 	c.add, c.remove = diffSpans(want.spans, have.spans)
+	if want.kind == kindExpiring {
+		// The kernel's clock and ours part by a little: what is ending right now is nobody's mistake.
+		ending := func(s span) bool { return !s.until.IsZero() && s.until.Sub(now) < expiryTolerance }
+		c.add, c.remove = slices.DeleteFunc(c.add, ending), slices.DeleteFunc(c.remove, ending)
+	}
 	for _, key := range sortedKeys(want.verdicts) {
 		if v, ok := have.verdicts[key]; !ok || v != want.verdicts[key] {
 			c.verdictsAdd = append(c.verdictsAdd, portVerdict{key, want.verdicts[key]})

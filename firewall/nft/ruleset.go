@@ -33,7 +33,7 @@ type ruleset struct {
 	strangers []stranger
 	// generation is nf_tables' commit counter when this was read.
 	generation uint32
-	readAt     time.Time
+	readAt     time.Time // when it was read from the kernel, or compiled
 }
 
 func newRuleset() *ruleset {

@@ -12,9 +12,10 @@ import (
 const manyHosts = 512
 
 // sourceSets lays a service's sources of one family out in sets, without names: the one place
-// that decides which kernel structure holds which sources. No set is returned empty.
-func sourceSets(svc firewall.Service, f firewall.Family) []*set {
+// that decides which kernel structure holds which sources. A family without sources needs no set.
+func sourceSets(svc firewall.Service, f firewall.Family, now time.Time) []*set {
 	var hosts, nets, expiring []span
+	expires := false
 	for p := range svc.Sources.Family(f) {
 		if p.IsSingleIP() {
 			hosts = append(hosts, spanOf(p, time.Time{}))
@@ -26,13 +27,17 @@ func sourceSets(svc firewall.Service, f firewall.Family) []*set {
 		nets, hosts = prefixSpans(svc.Sources, f), nil
 	}
 	for _, e := range svc.Expiring {
-		if e.Prefix.Addr().Is4() == (f == firewall.IPv4) {
+		if e.Prefix.Addr().Is4() != (f == firewall.IPv4) {
+			continue
+		}
+		expires = true
+		if e.Until.After(now) {
 			expiring = append(expiring, spanOf(e.Prefix, e.Until))
 		}
 	}
 	var out []*set
 	for _, s := range []*set{{kind: kindHosts, spans: hosts}, {kind: kindNets, spans: nets}, {kind: kindExpiring, spans: expiring}} {
-		if len(s.spans) > 0 {
+		if len(s.spans) > 0 || s.kind == kindExpiring && expires {
 			s.service, s.family, s.spec = svc.Name, f, specOf(s.kind, f)
 			out = append(out, s)
 		}

@@ -1,0 +1,209 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Every way in which another program can bend our table must be seen, named, and undone.
+func TestDriftIsSeenAndRepaired(t *testing.T) {
+	const svc = "inet portgrave svc/prometheus"
+	for name, tt := range map[string]struct {
+		script string
+		want   string // the first change of the plan contains this
+	}{
+		"element deleted":              {"delete element inet portgrave svc/prometheus/nets-ipv4 { 10.20.0.0/16 }", "add element of prometheus ipv4: 10.20.0.0/16"},
+		"element added":                {"add element inet portgrave svc/prometheus/nets-ipv4 { 8.8.8.0/24 }", "remove element of prometheus ipv4: 8.8.8.0/24"},
+		"everyone added":               {"add element inet portgrave svc/prometheus/nets-ipv4 { 0.0.0.0/5, 128.0.0.0/2 }", "remove element of prometheus ipv4: 128.0.0.0/2"},
+		"set flushed":                  {"flush set inet portgrave svc/prometheus/nets-ipv6", "add element of prometheus ipv6: 2001:db8::/32"},
+		"host added to a hash":         {"add element inet portgrave svc/many/hosts-ipv4 { 9.9.9.9 }", "remove element of many ipv4: 9.9.9.9/32"},
+		"lease made longer":            {"delete element inet portgrave svc/lease/until-ipv4 { 203.0.113.7 }\nadd element inet portgrave svc/lease/until-ipv4 { 203.0.113.7 timeout 9h }", "remove element of lease ipv4: 203.0.113.7/32"},
+		"port unlisted":                {"delete element inet portgrave ports { tcp . 9090 }", "add element of prometheus: port tcp/9090"},
+		"port redirected":              {"delete element inet portgrave ports { tcp . 9090 }\nadd element inet portgrave ports { tcp . 9090 : goto svc/web }", "port tcp/9090"},
+		"port accepted":                {"add element inet portgrave ports { tcp . 9091 : accept }", "remove element: port tcp/9091 → accept"},
+		"chain flushed":                {"flush chain " + svc, "add rule of prometheus: chain svc/prometheus: ip saddr"},
+		"base chain flushed":           {"flush chain inet portgrave prerouting", "add rule"},
+		"rule appended":                {"add rule inet portgrave prerouting counter accept", "remove rule"},
+		"rule before ours":             {"insert rule inet portgrave prerouting accept", "remove rule"},
+		"rule with unknown expression": {"insert rule inet portgrave prerouting socket transparent 1 accept", "remove rule"},
+		"limit added to a refusal":     {"insert rule inet portgrave svc/prometheus/refuse tcp dport 9090 return", "remove rule of prometheus"},
+		"chain added":                  {"add chain inet portgrave mine", "remove chain: chain mine"},
+		"hook added":                   {"add chain inet portgrave mine { type filter hook input priority 0; policy drop; }", "remove hook: chain mine"},
+		"chain of somebody, in use":    {"add chain inet portgrave mine\nadd rule inet portgrave mine accept\ninsert rule inet portgrave prerouting jump mine", "remove chain: chain mine"},
+		"set added":                    {"add set inet portgrave mine { type ipv4_addr; }", "remove set ipv4: set mine"},
+		"map to our chain":             {"add map inet portgrave mine { type inet_service : verdict; }\nadd element inet portgrave mine { 1 : goto svc/web }", "remove set: set mine"},
+		"anonymous set in a rule":      {"insert rule inet portgrave prerouting tcp dport { 1, 2 } accept", "remove rule"},
+		"quota added":                  {"add quota inet portgrave mine { over 1 mbytes; }", "remove set: object mine"},
+		"counter added":                {"add counter inet portgrave mine", "remove rule: counter mine"},
+		"local types emptied":          {"flush set inet portgrave local-types", "replace element: elements of set local-types"},
+		"policy turned to drop":        {"add chain inet portgrave prerouting { type filter hook prerouting priority -110; policy drop; }", "replace hook: chain prerouting"},
+		"table deleted":                {"delete table inet portgrave", "add table: table inet portgrave"},
+		"everything flushed":           {"flush ruleset", "add table: table inet portgrave"},
+		"table emptied":                {"flush table inet portgrave", "add rule"},
+		"rule and elements at once":    {"flush chain " + svc + "\nadd element inet portgrave svc/prometheus/nets-ipv4 { 8.8.8.0/24 }", "prometheus"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inNamespace(t)
+			b, state := open(t), everything(t)
+			apply(t, b, &state)
+			nftProgram(t, strings.ReplaceAll(tt.script, "; ", "\n")+"\n", "-f", "-")
+			p := planOf(t, b, &state)
+			if p.InSync() {
+				t.Fatal("the drift was not seen")
+			}
+			if !slices.ContainsFunc(p.Changes, func(c firewall.Change) bool { return strings.Contains(c.String(), tt.want) }) {
+				t.Errorf("no change says %q:\n%s", tt.want, changesText(p))
+			}
+			apply(t, b, &state) // fails unless the read-back is in sync
+		})
+	}
+}
+
+// Another hook of the same name can only be made by deleting ours; the rebuilt one must be ours again.
+func TestBaseChainOnAnotherHookIsReplaced(t *testing.T) {
+	inNamespace(t)
+	b, state := open(t), everything(t)
+	apply(t, b, &state)
+	nftProgram(t, "flush chain inet portgrave prerouting\ndelete chain inet portgrave prerouting\nadd chain inet portgrave prerouting {\n type filter hook input priority 5\n policy accept\n}\n", "-f", "-")
+	apply(t, b, &state)
+	if got := nftProgram(t, "", "list", "chain", "inet", "portgrave", "prerouting"); !strings.Contains(got, "hook prerouting priority dstnat - 10") {
+		t.Errorf("the base chain is not back on its hook:\n%s", got)
+	}
+}
+
+func TestReshapedSetIsReplaced(t *testing.T) {
+	inNamespace(t)
+	b, state := open(t), simple(t)
+	apply(t, b, &state)
+	// The set with our name becomes one without intervals: rules must go first.
+	nftProgram(t, "flush chain inet portgrave svc/prometheus\ndelete set inet portgrave svc/prometheus/nets-ipv4\nadd set inet portgrave svc/prometheus/nets-ipv4 {\n type ipv4_addr\n}\n", "-f", "-")
+	apply(t, b, &state)
+	// And the ports map, which base chain and service chains hang from.
+	nftProgram(t, "flush chain inet portgrave prerouting\ndelete map inet portgrave ports\nadd map inet portgrave ports {\n type inet_service : verdict\n}\n", "-f", "-")
+	apply(t, b, &state)
+}
+
+func TestForeignTableIsKept(t *testing.T) {
+	inNamespace(t)
+	nftProgram(t, "table inet portgrave {\n chain theirs {\n type filter hook input priority 0\n }\n }\n", "-f", "-")
+	before := nftProgram(t, "", "list", "ruleset")
+	b, state := open(t), simple(t)
+	for _, want := range []*firewall.State{&state, nil} {
+		if _, err := reconciler(b).Apply(context.Background(), want, false); !errors.Is(err, firewall.ErrForeign) {
+			t.Fatalf("apply over a foreign table: %v", err)
+		}
+	}
+	if after := nftProgram(t, "", "list", "ruleset"); after != before {
+		t.Errorf("the foreign table was changed:\n%s", after)
+	}
+	if _, err := reconciler(b).Apply(context.Background(), &state, true); err != nil {
+		t.Fatalf("apply with force: %v", err)
+	}
+	if after := nftProgram(t, "", "list", "ruleset"); strings.Contains(after, "theirs") {
+		t.Errorf("the foreign chain survived --force:\n%s", after)
+	}
+}
+
+// One CIDR more is one element more, and no counter moves.
+func TestOneCIDRIsOneElement(t *testing.T) {
+	inNamespace(t)
+	b, state := open(t), everything(t)
+	apply(t, b, &state)
+	next := state
+	next.Services = slices.Clone(state.Services)
+	i := slices.IndexFunc(next.Services, func(s firewall.Service) bool { return s.Name == "prometheus" })
+	next.Services[i].Sources = next.Services[i].Sources.Union(firewall.MustPrefixes("172.16.0.0/12"))
+	out := apply(t, b, &next)
+	want := []firewall.Change{{Action: firewall.Add, Object: firewall.ObjectElement, Service: "prometheus", Family: "ipv4", Detail: "172.16.0.0/12", Count: 1}}
+	if !slices.Equal(out.Plan.Changes, want) {
+		t.Errorf("got %s", changesText(out.Plan))
+	}
+	program := out.Plan.Program.(program)
+	if len(program.prepare) != 0 || len(program.switchOver) != 1 {
+		t.Errorf("one element took %d + %d commands", len(program.prepare), len(program.switchOver))
+	}
+}
+
+// Sources and rules of one service change together: the sources are loaded under the other name.
+func TestRulesAndSourcesTogetherUseAFreshSet(t *testing.T) {
+	inNamespace(t)
+	b, state := open(t), simple(t)
+	apply(t, b, &state)
+	for i, step := range []struct {
+		interfaces []string
+		source     string
+		fresh      string
+	}{{[]string{"eth0"}, "10.1.0.0/16", "svc/prometheus/nets-ipv4.2"}, {nil, "10.2.0.0/16", "svc/prometheus/nets-ipv4"}} {
+		next := state
+		next.Services = slices.Clone(state.Services)
+		next.Services[0].Interfaces, next.Services[0].Sources = step.interfaces, firewall.MustPrefixes(step.source)
+		out := apply(t, b, &next)
+		if !slices.ContainsFunc(out.Plan.Program.(program).prepare, func(o op) bool { s, ok := o.(addSet); return ok && s.name == step.fresh }) {
+			t.Errorf("step %d: %s was not loaded beforehand", i, step.fresh)
+		}
+		if p := planOf(t, b, &next); !p.InSync() {
+			t.Errorf("step %d: not in sync:\n%s", i, changesText(p))
+		}
+	}
+}
+
+func TestExpiredSourceIsNoDrift(t *testing.T) {
+	inNamespace(t)
+	b := open(t)
+	state := simple(t)
+	state.Services[0].Expiring = []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Until: time.Now().Add(1200 * time.Millisecond)}}
+	apply(t, b, &state)
+	if p := planOf(t, b, &state); !p.InSync() {
+		t.Fatalf("not in sync while the source is allowed:\n%s", changesText(p))
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for strings.Contains(nftProgram(t, "", "list", "table", "inet", "portgrave"), "203.0.113.0/24") {
+		if time.Now().After(deadline) {
+			t.Fatal("the kernel did not expire the source")
+		}
+		if p := planOf(t, b, &state); !p.InSync() {
+			t.Fatalf("drift around the end of the source:\n%s", changesText(p))
+		}
+	}
+	if p := planOf(t, b, &state); !p.InSync() {
+		t.Fatalf("not in sync after the source expired:\n%s", changesText(p))
+	}
+	// The administrator gives the source more time, and a neighbour of it too.
+	state.Services[0].Expiring = []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("203.0.112.0/23"), Until: time.Now().Add(time.Hour)}}
+	apply(t, b, &state)
+}
+
+func TestHundredThousandSources(t *testing.T) {
+	inNamespace(t)
+	b, state := open(t), simple(t)
+	list := make([]netip.Prefix, 0, 100_000)
+	for i := range 100_000 {
+		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 25))
+	}
+	sources, err := firewall.NewPrefixes(list...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state.Services[0].Sources = sources
+	start := time.Now()
+	apply(t, b, &state)
+	t.Logf("first apply with read-back of %d prefixes: %v", sources.Len(), time.Since(start))
+	start = time.Now()
+	if out := apply(t, b, &state); !out.Plan.InSync() {
+		t.Error("the second apply changed something")
+	}
+	t.Logf("no-op apply: %v", time.Since(start))
+	state.Services[0].Sources = sources.Minus(firewall.MustPrefixes("20.0.7.0/25"))
+	start = time.Now()
+	if out := apply(t, b, &state); out.Plan.Count() != 1 {
+		t.Errorf("one CIDR less changed %d objects", out.Plan.Count())
+	}
+	t.Logf("one CIDR less: %v", time.Since(start))
+}
