@@ -98,24 +98,32 @@ func (b *Backend) Apply(ctx context.Context, plan firewall.Plan) error {
 	generation := p.base
 	if len(p.prepare) > 0 {
 		if err := b.kernel.commit(p.prepare, generation); err != nil {
+			if errors.Is(err, errNoAnswer) {
+				b.abandon(p)
+			}
 			return err
 		}
 		var err error
-		if generation, err = b.kernel.generation(); err != nil {
-			return errors.Join(err, b.kernel.commit(p.leftovers, 0))
+		if generation, err = b.kernel.generation(); err == nil && generation != p.base+1 {
+			err = firewall.ErrConflict
 		}
-		if generation != p.base+1 {
-			return errors.Join(firewall.ErrConflict, b.kernel.commit(p.leftovers, 0))
+		if err != nil {
+			b.abandon(p)
+			return err
 		}
 	}
 	if err := b.kernel.commit(p.switchOver, generation); err != nil {
-		if !errors.Is(err, errNoAnswer) && len(p.leftovers) > 0 {
-			err = errors.Join(err, b.kernel.commit(p.leftovers, 0))
+		if !errors.Is(err, errNoAnswer) {
+			b.abandon(p)
 		}
 		return err
 	}
 	return nil
 }
+
+// abandon removes what was prepared for a switch that did not happen. Should it fail, the next
+// observation sees what is left, which no packet meets, and the next apply removes it.
+func (b *Backend) abandon(p program) { _ = b.kernel.commit(p.leftovers, 0) }
 
 // observation is a ruleset with what firewall.Observation asks of it.
 type observation struct{ *ruleset }

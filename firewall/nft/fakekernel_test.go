@@ -1,0 +1,278 @@
+package nft
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// fakeKernel is an in-memory nf_tables: transactions happen whole or not at all, and it refuses
+// what the kernel refuses: names that exist or are missing, overlapping intervals, elements twice, objects in use,
+// verdicts to chains that are not there, a wrong generation. Faults are injected by operation.
+type fakeKernel struct {
+	rules *ruleset
+	// fail is asked before the n-th commit (from 1); before makes it fail with nothing done,
+	// after makes it report failure although everything was done.
+	fail     func(n int) (before, after error)
+	readFail func(n int) error
+	// between runs before each commit, as another program would.
+	between func(n int, k *fakeKernel)
+	commits int
+	reads   int
+	// seen keeps the ruleset after every commit.
+	seen []*ruleset
+}
+
+func newFakeKernel() *fakeKernel { return &fakeKernel{rules: newRuleset()} }
+
+func (k *fakeKernel) generation() (uint32, error) { return k.rules.generation, nil }
+
+func (k *fakeKernel) read() (*ruleset, error) {
+	k.reads++
+	if k.readFail != nil {
+		if err := k.readFail(k.reads); err != nil {
+			return nil, err
+		}
+	}
+	r := copyRuleset(k.rules)
+	r.readAt = time.Now()
+	return r, nil
+}
+
+func (k *fakeKernel) commit(batch []op, generation uint32) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	k.commits++
+	if k.between != nil {
+		k.between(k.commits, k)
+	}
+	var before, after error
+	if k.fail != nil {
+		before, after = k.fail(k.commits)
+	}
+	if before != nil {
+		return before
+	}
+	if generation != 0 && generation != k.rules.generation {
+		return firewall.ErrConflict
+	}
+	next := copyRuleset(k.rules)
+	for _, o := range batch {
+		if err := next.execute(o); err != nil {
+			return fmt.Errorf("%s: %w", o.what(), err)
+		}
+	}
+	if err := next.checkReferences(); err != nil {
+		return err
+	}
+	next.generation++
+	k.rules = next
+	k.seen = append(k.seen, copyRuleset(next))
+	return after
+}
+
+func copyRuleset(r *ruleset) *ruleset {
+	c := *r
+	c.chains, c.sets, c.counters = map[string]*chain{}, map[string]*set{}, maps.Clone(r.counters)
+	for name, x := range r.chains {
+		y := *x
+		y.rules = slices.Clone(x.rules)
+		c.chains[name] = &y
+	}
+	for name, x := range r.sets {
+		y := *x
+		y.spans, y.types, y.verdicts = slices.Clone(x.spans), slices.Clone(x.types), maps.Clone(x.verdicts)
+		c.sets[name] = &y
+	}
+	return &c
+}
+
+var errInUse = errors.New("in use")
+
+func (r *ruleset) execute(o op) error {
+	if _, ok := o.(addTable); !ok && !r.present {
+		return unix.ENOENT
+	}
+	switch o := o.(type) {
+	case addTable:
+		r.present = true
+		if r.mark == "" {
+			r.mark = o.mark
+		}
+	case delTable:
+		generation := r.generation
+		*r = *newRuleset()
+		r.generation = generation
+	case addCounter:
+		if _, ok := r.counters[o.name]; !ok {
+			r.counters[o.name] = counter{}
+		}
+	case delObject:
+		if _, ok := r.counters[o.name]; !ok {
+			return unix.ENOENT
+		}
+		if r.refersAnywhere("=" + o.name + ")") {
+			return errInUse
+		}
+		delete(r.counters, o.name)
+	case addSet:
+		if s := r.sets[o.name]; s != nil && s.spec != o.spec {
+			return unix.EEXIST
+		} else if s == nil {
+			k, f := kindOf(o.spec)
+			r.sets[o.name] = &set{name: o.name, kind: k, family: f, spec: o.spec, service: serviceOf(o.name)}
+		}
+	case delSet:
+		if r.sets[o.name] == nil {
+			return unix.ENOENT
+		}
+		if r.refersAnywhere("=" + o.name + ",") {
+			return errInUse
+		}
+		delete(r.sets, o.name)
+	case addChain:
+		if c := r.chains[o.name]; c != nil && !sameHook(c.hook, o.hook) {
+			return unix.EEXIST
+		} else if c == nil {
+			r.chains[o.name] = &chain{name: o.name, hook: o.hook, service: serviceOf(o.name)}
+		}
+	case flushChain:
+		if r.chains[o.name] == nil {
+			return unix.ENOENT
+		}
+		r.chains[o.name].rules = nil
+	case delChain:
+		if r.chains[o.name] == nil {
+			return unix.ENOENT
+		}
+		if len(r.chains[o.name].rules) > 0 || r.targeted(o.name) {
+			return errInUse
+		}
+		delete(r.chains, o.name)
+	case addRule:
+		if r.chains[o.chain] == nil {
+			return unix.ENOENT
+		}
+		r.chains[o.chain].rules = append(r.chains[o.chain].rules, rule{canon: o.rule.canon, exprs: o.rule.exprs})
+	case flushSet:
+		s := r.sets[o.name]
+		if s == nil {
+			return unix.ENOENT
+		}
+		s.spans, s.verdicts, s.types, s.odd = nil, nil, nil, 0
+	case addElements:
+		return r.addElements(o.elements)
+	case delElements:
+		return r.delElements(o.elements)
+	default:
+		return fmt.Errorf("unknown command %T", o)
+	}
+	return nil
+}
+
+func (r *ruleset) addElements(e elements) error {
+	s := r.sets[e.set]
+	if s == nil {
+		return unix.ENOENT
+	}
+	if !slices.IsSortedFunc(e.spans, compareSpans) {
+		return errors.New("not ascending: quadratic in the kernel")
+	}
+	if overlap(s.spans, e.spans) {
+		return unix.EEXIST
+	}
+	s.spans = append(s.spans, e.spans...)
+	sortSpans(s.spans)
+	for i := 1; i < len(s.spans); i++ {
+		if !s.spans[i-1].last.Less(s.spans[i].first) {
+			return unix.EEXIST
+		}
+	}
+	if s.verdicts == nil && len(e.verdicts) > 0 {
+		s.verdicts = map[uint32]verdict{}
+	}
+	for _, v := range e.verdicts {
+		if r.chains[v.verdict.chain] == nil {
+			return unix.ENOENT
+		}
+		if old, ok := s.verdicts[v.key]; ok && old != v.verdict {
+			return unix.EEXIST
+		}
+		s.verdicts[v.key] = v.verdict
+	}
+	s.types = append(s.types, e.types...)
+	slices.Sort(s.types)
+	return nil
+}
+
+func (r *ruleset) delElements(e elements) error {
+	s := r.sets[e.set]
+	if s == nil {
+		return unix.ENOENT
+	}
+	for _, x := range e.spans {
+		i, ok := slices.BinarySearchFunc(s.spans, x, compareSpans)
+		if !ok || s.spans[i].last != x.last {
+			return unix.ENOENT
+		}
+		s.spans = slices.Delete(s.spans, i, i+1)
+	}
+	for _, v := range e.verdicts {
+		if _, ok := s.verdicts[v.key]; !ok {
+			return unix.ENOENT
+		}
+		delete(s.verdicts, v.key)
+	}
+	return nil
+}
+
+func (r *ruleset) refersAnywhere(name string) bool {
+	for _, c := range r.chains {
+		for _, x := range c.rules {
+			if containsText(x.canon, name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (r *ruleset) targeted(chain string) bool {
+	for _, s := range r.sets {
+		for _, v := range s.verdicts {
+			if v.chain == chain {
+				return true
+			}
+		}
+	}
+	for _, c := range r.chains {
+		for _, x := range c.rules {
+			if x.goesTo(chain) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// checkReferences fails on rules that look up sets, count in counters or go to chains that are not there.
+func (r *ruleset) checkReferences() error {
+	for _, c := range r.chains {
+		for _, x := range c.rules {
+			for _, name := range x.references() {
+				if r.sets[name] == nil && r.chains[name] == nil {
+					if _, ok := r.counters[name]; !ok {
+						return fmt.Errorf("chain %s refers to %s: %w", c.name, name, unix.ENOENT)
+					}
+				}
+			}
+		}
+	}
+	return nil
+}
