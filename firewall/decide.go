@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"slices"
 	"time"
+
+	"go4.org/netipx"
 )
 
 // Flow is a packet as the filter sees it: addressed to this host, before any address translation.
@@ -93,4 +95,22 @@ func (s State) Listed(p Protocol, port uint16) bool {
 	return slices.ContainsFunc(s.Services, func(svc Service) bool {
 		return slices.ContainsFunc(svc.Ports, func(r PortRange) bool { return r.Contains(p, port) })
 	})
+}
+
+// AllowedAt is every source that may use the service at a moment, interface and address aside.
+func (svc Service) AllowedAt(now time.Time) Prefixes {
+	var b netipx.IPSetBuilder
+	for p := range svc.Sources.All() {
+		b.AddPrefix(p)
+	}
+	for _, e := range svc.Expiring {
+		if e.Until.After(now) {
+			b.AddPrefix(e.Prefix)
+		}
+	}
+	all, err := fromBuilder(&b)
+	if err != nil { // only reachable with prefixes that NewPrefixes refuses
+		return svc.Sources
+	}
+	return all
 }

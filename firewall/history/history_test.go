@@ -1,0 +1,155 @@
+package history
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+func open(t *testing.T) *Store {
+	t.Helper()
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func generation(reason string) Generation {
+	return Generation{Time: time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC), User: "root", Reason: reason, Backend: "nftables", Confirmed: true,
+		State: firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
+			Services: []firewall.Service{{Name: "a", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 2}}, Sources: firewall.MustPrefixes("10.0.0.0/8", "::/0"), Log: firewall.LogDenied}}}}
+}
+
+func TestAppendAndRead(t *testing.T) {
+	s := open(t)
+	if _, err := s.Last(); !errors.Is(err, ErrNone) {
+		t.Fatalf("an empty history: %v", err)
+	}
+	for i := 1; i <= Keep+5; i++ {
+		g, err := s.Append(generation("r"))
+		if err != nil || g.Number != i {
+			t.Fatalf("append %d: %d, %v", i, g.Number, err)
+		}
+	}
+	last, err := s.Last()
+	if err != nil || last.Number != Keep+5 || !last.State.Equal(generation("").State) {
+		t.Errorf("last: %+v, %v", last, err)
+	}
+	all, err := s.List()
+	if err != nil || len(all) != Keep || all[0].Number != 6 {
+		t.Errorf("%d kept, %v", len(all), err)
+	}
+}
+
+func TestClearEndsAndNumbersGoOn(t *testing.T) {
+	s := open(t)
+	if _, err := s.Append(generation("one")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Clear(generation("gone")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Last(); !errors.Is(err, ErrNone) {
+		t.Errorf("after teardown: %v", err)
+	}
+	if g, err := s.Append(generation("again")); err != nil || g.Number != 3 {
+		t.Errorf("number %d, %v", g.Number, err)
+	}
+}
+
+func TestDamageIsNamedAndHidesNothing(t *testing.T) {
+	s := open(t)
+	for range 3 {
+		if _, err := s.Append(generation("x")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	content, err := os.ReadFile(s.path(3))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, bad := range map[string][]byte{"empty": nil, "cut": content[:len(content)/2], "bit": append([]byte{content[0] ^ 1}, content[1:]...), "binary": {0, 1, 2}} {
+		if err := os.WriteFile(s.path(3), bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Last(); err == nil || !strings.Contains(err.Error(), s.path(3)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if g, err := s.Load(2); err != nil || g.Number != 2 {
+			t.Errorf("%s: the older one: %v", name, err)
+		}
+		if all, err := s.List(); len(all) != 2 || err == nil {
+			t.Errorf("%s: list has %d, %v", name, len(all), err)
+		}
+	}
+	if g, err := s.Append(generation("next")); err != nil || g.Number != 4 {
+		t.Errorf("after damage: %d, %v", g.Number, err)
+	}
+}
+
+func TestFailedWriteKeepsTheOld(t *testing.T) {
+	s := open(t)
+	if _, err := s.Append(generation("old")); err != nil {
+		t.Fatal(err)
+	}
+	s.write = func(string, []byte, fs.FileMode) error { return errors.New("disk full") }
+	if _, err := s.Append(generation("new")); err == nil || !strings.Contains(err.Error(), "disk full") {
+		t.Errorf("got %v", err)
+	}
+	if g, err := s.Last(); err != nil || g.Reason != "old" {
+		t.Errorf("last: %+v, %v", g, err)
+	}
+}
+
+func TestLockKeepsOthersOut(t *testing.T) {
+	s := open(t)
+	unlock, err := s.Lock(context.Background(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Lock(context.Background(), 60*time.Millisecond); err == nil || !strings.Contains(err.Error(), "holds") {
+		t.Errorf("the second lock: %v", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := s.Lock(ctx, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	unlock()
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			unlock, err := s.Lock(context.Background(), time.Minute)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer unlock()
+			if _, err := s.Append(generation("many")); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if all, err := s.List(); err != nil || len(all) != 8 {
+		t.Errorf("%d generations, %v", len(all), err)
+	}
+}
+
+func TestUnwritableFolderIsToldBeforehand(t *testing.T) {
+	file := t.TempDir() + "/file"
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(file + "/state"); err == nil || !strings.Contains(err.Error(), "PORTGRAVE_STATE_DIR") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,359 @@
+package policy
+
+import (
+	"net/netip"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// decoder turns checked nodes into a Policy. It goes on after mistakes, to find them all.
+type decoder struct {
+	report reporter
+	policy *Policy
+	names  map[string]Location // services by name
+}
+
+func newDecoder() *decoder {
+	return &decoder{names: map[string]Location{}, policy: &Policy{
+		Boot: "closed", Daemon: DaemonConfig{Protect: "auto", MaxLease: 24 * time.Hour, Poll: 10 * time.Second},
+		unlisted: firewall.UnlistedIgnore, refuse: firewall.RefuseDrop, established: firewall.EstablishedCut,
+		essentials: firewall.AllEssentials, networks: map[string]*network{},
+	}}
+}
+
+func (d *decoder) file(name string, content []byte, s mapping) {
+	root := parseYAML(name, content, &d.report)
+	if root == nil {
+		return
+	}
+	check(root, s, &d.report)
+	if root.kind != kindMapping {
+		return
+	}
+	p := d.policy
+	setText(root, "unlisted", &p.unlisted)
+	setText(root, "refuse", &p.refuse)
+	setText(root, "established", &p.established)
+	setText(root, "boot", &p.Boot)
+	if e := root.get("essentials"); e != nil && e.kind == kindMapping {
+		if p.unlisted != firewall.UnlistedDeny {
+			d.report.at(e.at, "essentials has a meaning only with unlisted: deny; with ignore nothing of it is closed")
+		}
+		for _, f := range e.fields {
+			if bit, err := firewall.ParseEssential(f.key); err == nil && f.value.text == "false" {
+				p.essentials &^= bit
+			}
+		}
+	}
+	if n := root.get("daemon"); n != nil {
+		setText(n, "protect", &p.Daemon.Protect)
+		setText(n, "metrics", &p.Daemon.Metrics)
+		d.duration(n, "max_lease", &p.Daemon.MaxLease)
+		d.duration(n, "poll", &p.Daemon.Poll)
+	}
+	if n := root.get("networks"); n != nil {
+		for _, f := range n.fields {
+			d.network(f, filepath.Dir(name))
+		}
+	}
+	for _, n := range itemsOf(root.get("services")) {
+		d.service(n)
+	}
+	for _, n := range itemsOf(root.get("tests")) {
+		d.test(n)
+	}
+}
+
+// setText copies a string value of the right kind; check has reported the others.
+func setText[T ~string](n *node, key string, to *T) {
+	if v := n.get(key); v != nil && v.kind == kindString {
+		*to = T(v.text)
+	}
+}
+
+// itemsOf is a list's items; a scalar where a list may be given short is a list of one.
+func itemsOf(n *node) []*node {
+	switch {
+	case n == nil || n.kind == kindNull || n.kind == kindMapping:
+		return nil
+	case n.kind == kindList:
+		return n.items
+	}
+	return []*node{n}
+}
+
+func (d *decoder) duration(n *node, key string, to *time.Duration) {
+	v := n.get(key)
+	if v == nil || v.kind != kindString || !durationPattern.MatchString(v.text) {
+		return
+	}
+	parsed, err := parseDuration(v.text)
+	if err != nil || parsed <= 0 {
+		d.report.at(v.at, "%q: the duration must be longer than nothing and shorter than 290 years", v.text)
+		return
+	}
+	*to = parsed
+}
+
+// parseDuration is time.ParseDuration with "d" for days of 24 hours.
+func parseDuration(s string) (time.Duration, error) {
+	var total time.Duration
+	for s != "" {
+		i := strings.IndexAny(s, "dhms")
+		end := i + 1
+		if strings.HasPrefix(s[i:], "ms") {
+			end++
+		}
+		part := s[:end]
+		s = s[end:]
+		factor := time.Duration(1)
+		if number, days := strings.CutSuffix(part, "d"); days {
+			part, factor = number+"h", 24
+		}
+		x, err := time.ParseDuration(part)
+		if err != nil {
+			return 0, err
+		}
+		if y := x * factor; y/factor != x || total+y < total {
+			return 0, strconv.ErrRange
+		} else {
+			total += y
+		}
+	}
+	return total, nil
+}
+
+func (d *decoder) network(f field, dir string) {
+	n := &network{name: f.key, at: f.at, max: defaultMaxEntries}
+	if _, taken := builtIn[f.key]; taken {
+		d.report.at(f.at, "network %q is built in; choose another name", f.key)
+		return
+	}
+	if first, twice := d.policy.networks[f.key]; twice {
+		d.report.at(f.at, "network %q is defined twice, first at %s", f.key, first.at)
+		return
+	}
+	d.policy.networks[f.key] = n
+	if f.value.kind == kindList {
+		for _, item := range f.value.items {
+			if s, ok := d.source(item); ok {
+				n.entries = append(n.entries, s)
+			}
+		}
+		return
+	}
+	v := f.value
+	setText(v, "file", &n.file)
+	setText(v, "url", &n.url)
+	setText(v, "dns", &n.dns)
+	setText(v, "sha256", &n.sha256)
+	n.sha256 = strings.ToLower(n.sha256)
+	if n.file != "" && !filepath.IsAbs(n.file) {
+		n.file = filepath.Join(dir, n.file)
+	}
+	if v.kind == kindMapping && n.url == "" {
+		for _, key := range []string{"sha256", "max"} {
+			if x := v.get(key); x != nil && !(key == "max" && n.file != "") {
+				d.report.at(x.at, "%s has a meaning only for a network with a url", key)
+			}
+		}
+	}
+	if x := v.get("refresh"); x != nil && n.file != "" {
+		d.report.at(x.at, "a file is read each time; refresh has a meaning only for url and dns")
+	}
+	n.refresh = defaultURLRefresh
+	if n.dns != "" {
+		n.refresh = defaultDNSRefresh
+	}
+	d.duration(v, "refresh", &n.refresh)
+	if x := v.get("max"); x != nil {
+		if limit, ok := decimal(x); ok {
+			n.max = limit
+		}
+	}
+}
+
+// source reads an address, a CIDR, a network's name, or a mapping with one of them.
+func (d *decoder) source(n *node) (source, bool) {
+	s := source{at: n.at}
+	value := n
+	if n.kind == kindMapping {
+		if value = n.get("cidr"); value == nil {
+			return s, false
+		}
+		if x := n.get("expires"); x != nil && x.kind == kindString && expiryPattern.MatchString(x.text) {
+			end, err := parseExpiry(x.text)
+			if err != nil {
+				d.report.at(x.at, "%q is no date that exists", x.text)
+				return s, false
+			}
+			s.expires = end
+		}
+	}
+	if value.kind != kindString || value.text == "" {
+		return s, false
+	}
+	prefix, err := parsePrefix(value.text)
+	switch {
+	case err == nil:
+		s.prefix = prefix
+	case looksLikeAddress(value.text):
+		d.report.at(value.at, "%v", err)
+		return s, false
+	default:
+		s.network = value.text
+		s.at = value.at
+	}
+	return s, true
+}
+
+// parseExpiry reads a date, meaning its last moment in UTC, or an RFC 3339 time.
+func parseExpiry(s string) (time.Time, error) {
+	if day, err := time.Parse(time.DateOnly, s); err == nil {
+		return day.AddDate(0, 0, 1), nil
+	}
+	return time.Parse(time.RFC3339, strings.ToUpper(strings.Replace(s, " ", "T", 1)))
+}
+
+func (d *decoder) service(n *node) {
+	if n.kind != kindMapping {
+		return
+	}
+	s := service{info: ServiceInfo{Location: n.at}, portsAt: n.at}
+	e := &s.enforced
+	e.Log = firewall.LogDenied
+	setText(n, "name", &e.Name)
+	setText(n, "log", &e.Log)
+	setText(n, "owner", &s.info.Owner)
+	setText(n, "environment", &s.info.Environment)
+	setText(n, "purpose", &s.info.Purpose)
+	setText(n, "runbook", &s.info.Runbook)
+	setText(n, "tls", &s.info.TLS)
+	setText(n, "health", &s.info.Health)
+	if first, twice := d.names[e.Name]; twice && e.Name != "" {
+		d.report.at(n.get("name").at, "service %q is defined twice, first at %s", e.Name, first)
+		return
+	} else if x := n.get("name"); x != nil {
+		d.names[e.Name] = x.at
+	}
+	if x := n.get("port"); x != nil {
+		s.portsAt = x.at
+	}
+	e.Ports = d.ports(n)
+	for _, x := range itemsOf(n.get("interfaces")) {
+		if x.kind != kindString || x.text == "" {
+			continue
+		}
+		if err := firewall.CheckInterfacePattern(x.text); err != nil {
+			d.report.at(x.at, "%v", err)
+			continue
+		}
+		e.Interfaces = append(e.Interfaces, x.text)
+	}
+	e.Addresses = d.addresses(n.get("addresses"))
+	e.Rate = d.rate(n.get("rate"))
+	for _, x := range itemsOf(n.get("allow")) {
+		if src, ok := d.source(x); ok {
+			s.allow = append(s.allow, src)
+		}
+	}
+	for _, x := range itemsOf(n.get("except")) {
+		if src, ok := d.source(x); ok {
+			s.except = append(s.except, src)
+		}
+	}
+	d.policy.services = append(d.policy.services, s)
+}
+
+func (d *decoder) ports(n *node) []firewall.PortRange {
+	protocols := []firewall.Protocol{firewall.TCP}
+	if x := n.get("protocol"); x != nil {
+		protocols = nil
+		for _, item := range itemsOf(x) {
+			if p, err := firewall.ParseProtocol(item.text); err == nil && item.kind == kindString {
+				protocols = append(protocols, p)
+			}
+		}
+	}
+	items := itemsOf(n.get("port"))
+	if n.get("port") == nil {
+		items = []*node{{kind: kindInteger, text: "9090"}}
+	}
+	var out []firewall.PortRange
+	for _, item := range items {
+		first, last, ok := d.portRange(item)
+		for _, p := range protocols {
+			if ok {
+				out = append(out, firewall.PortRange{Protocol: p, First: first, Last: last})
+			}
+		}
+	}
+	return out
+}
+
+func (d *decoder) portRange(n *node) (first, last uint16, ok bool) {
+	if n.kind != kindInteger && n.kind != kindString || n.kind == kindString && !portPattern.MatchString(n.text) {
+		return 0, 0, false
+	}
+	from, to, isRange := strings.Cut(n.text, "-")
+	if !isRange {
+		to = from
+	}
+	a, erra := strconv.ParseUint(from, 10, 16)
+	b, errb := strconv.ParseUint(to, 10, 16)
+	switch {
+	case n.kind == kindInteger && (erra != nil || a == 0):
+		return 0, 0, false // check has said so
+	case erra != nil || errb != nil || a == 0 || b == 0:
+		d.report.at(n.at, "%q: a port is a number from 1 to 65535", n.text)
+		return 0, 0, false
+	case a > b:
+		d.report.at(n.at, "%q: the range is reversed; write %d-%d", n.text, b, a)
+		return 0, 0, false
+	}
+	return uint16(a), uint16(b), true
+}
+
+func (d *decoder) addresses(n *node) firewall.Prefixes {
+	var list []netip.Prefix
+	for _, x := range itemsOf(n) {
+		if x.kind != kindString || x.text == "" {
+			continue
+		}
+		p, err := parsePrefix(x.text)
+		switch {
+		case err != nil:
+			d.report.at(x.at, "%v", err)
+		case !p.IsSingleIP():
+			d.report.at(x.at, "%q: addresses takes addresses of this host, not networks", x.text)
+		default:
+			list = append(list, p)
+		}
+	}
+	out, _ := firewall.NewPrefixes(list...) // parsePrefix lets nothing through that it refuses
+	return out
+}
+
+func (d *decoder) rate(n *node) *firewall.Rate {
+	if n == nil || n.kind != kindMapping {
+		return nil
+	}
+	x := n.get("per_source")
+	if x == nil || x.kind != kindString || !ratePattern.MatchString(x.text) {
+		return nil
+	}
+	count, unit, _ := strings.Cut(x.text, "/")
+	number, _ := strconv.ParseUint(count, 10, 32) // ratePattern allows nine digits, which fit
+	r := &firewall.Rate{Count: uint32(number), Burst: uint32(number),
+		Per: map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour}[unit]}
+	if b := n.get("burst"); b != nil {
+		if burst, ok := decimal(b); ok && burst > 0 {
+			r.Burst = uint32(burst)
+		}
+	}
+	return r
+}

@@ -1,0 +1,151 @@
+package policy
+
+import (
+	"regexp"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// The language: every key, what it takes and what it is for. The reader, the JSON Schema and the manual are made from this.
+
+var (
+	namePattern     = firewall.NamePattern
+	portPattern     = regexp.MustCompile(`^[0-9]{1,5}(-[0-9]{1,5})?$`)
+	ratePattern     = regexp.MustCompile(`^[1-9][0-9]{0,8}/(second|minute|hour|day)$`)
+	durationPattern = regexp.MustCompile(`^([0-9]+(ms|s|m|h|d))+$`)
+	expiryPattern   = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$`)
+	httpsPattern    = regexp.MustCompile(`^https://[^ /]+(/[^ ]*)?$`)
+	linkPattern     = regexp.MustCompile(`^https?://[^ ]+$`)
+	sha256Pattern   = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
+	pathPattern     = regexp.MustCompile(`^/[^ ]*$`)
+	hostPattern     = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
+	loopbackPattern = regexp.MustCompile(`^(127\.[0-9.]+|\[::1\]|localhost):[0-9]{1,5}$`)
+)
+
+// Values that stand in several places.
+var (
+	anyText  = text{words: "text (quote it if it looks like a number or a date)"}
+	anyName  = text{namePattern, "a name of letters, digits, dots, dashes and underscores, at most 48"}
+	address  = text{words: "an address, a CIDR or the name of a network"}
+	duration = text{durationPattern, `a duration such as "30s", "5m" or "24h"`}
+	expiry   = text{expiryPattern, "a date (2027-01-31, the end of that day in UTC) or a time (2027-01-31T12:00:00Z)"}
+
+	portNumber = integer{1, 65535, "a port from 1 to 65535"}
+	portText   = text{portPattern, `a port from 1 to 65535 or a range such as "9000-9100"`}
+	port       = oneOf{portNumber, portText}
+	ports      = oneOf{portNumber, portText, list{port, "a list of ports and ranges", 1}}
+
+	protocol  = choice{"tcp", "udp", "sctp"}
+	protocols = oneOf{protocol, list{protocol, "a list of protocols", 1}}
+
+	allowEntry = oneOf{address, mapping{words: "an entry of allow", keys: []key{
+		{name: "cidr", shape: address, doc: "the source: an address, a CIDR or the name of a network", required: true},
+		{name: "expires", shape: expiry, doc: "when the permission ends"},
+		{name: "reason", shape: anyText, doc: "why it was given"},
+	}}}
+	exceptEntry = oneOf{address, mapping{words: "an entry of except", keys: []key{
+		{name: "cidr", shape: address, doc: "the source: an address, a CIDR or the name of a network", required: true},
+		{name: "reason", shape: anyText, doc: "why it is refused"},
+	}}}
+)
+
+var networkShape = oneOf{
+	list{address, "a list of addresses, CIDRs and names of networks", 0},
+	mapping{words: "a network", exactlyOne: []string{"file", "url", "dns"}, keys: []key{
+		{name: "file", shape: anyText, doc: "a file with one address or CIDR a line, relative to this one"},
+		{name: "url", shape: text{httpsPattern, "an https:// URL"}, doc: "where such a file is downloaded from"},
+		{name: "dns", shape: text{hostPattern, "a host name"}, doc: "a name whose A and AAAA records are the network"},
+		{name: "refresh", shape: duration, doc: "how long downloaded or looked-up content is good (url: 24h, dns: 5m)"},
+		{name: "sha256", shape: text{sha256Pattern, "a SHA-256 sum: 64 hexadecimal digits"}, doc: "what the downloaded content must hash to"},
+		{name: "max", shape: integer{1, 10_000_000, "a number of entries from 1 to 10000000"}, doc: "refuse content with more entries than this", initial: defaultMaxEntries},
+	}},
+}
+
+var serviceShape = mapping{words: "a service", keys: []key{
+	{name: "name", shape: anyName, doc: "what the service is called, in rules, logs and reports", required: true},
+	{name: "port", shape: ports, doc: "the port, ports or ranges of ports that clients dial", initial: 9090},
+	{name: "protocol", shape: protocols, doc: "the protocol or protocols", initial: "tcp"},
+	{name: "interfaces", shape: oneOf{anyText, list{anyText, "a list of interfaces", 1}}, doc: `interfaces the service is open on; "eth*" works; every one but lo if absent`},
+	{name: "addresses", shape: oneOf{anyText, list{anyText, "a list of addresses", 1}}, doc: "addresses of this host the service is open on; every one if absent"},
+	{name: "allow", shape: list{allowEntry, "a list of sources", 0}, doc: "who may reach the service; nobody if empty or absent"},
+	{name: "except", shape: list{exceptEntry, "a list of sources", 0}, doc: "who may not, although allow has them"},
+	{name: "log", shape: choice{"none", "denied", "all"}, doc: "what is logged: refused packets (rate-limited per source), or accepted connections as well", initial: "denied"},
+	{name: "rate", shape: mapping{words: "a rate", keys: []key{
+		{name: "per_source", shape: text{ratePattern, `a rate such as "20/second" (or /minute, /hour, /day)`}, doc: "new connections that one source address may open", required: true},
+		{name: "burst", shape: integer{1, 1_000_000, "a number from 1 to 1000000"}, doc: "how many it may open at once; as many as per_source if absent"},
+	}}, doc: "limits new connections of each source"},
+	{name: "owner", shape: anyText, doc: "who answers for the service"},
+	{name: "environment", shape: anyText, doc: "prod, staging, …"},
+	{name: "purpose", shape: anyText, doc: "what the service is for"},
+	{name: "runbook", shape: text{linkPattern, "a URL"}, doc: "where its runbook is"},
+	{name: "tls", shape: choice{"required", "optional", "none"}, doc: "what audit and probe hold the service to"},
+	{name: "health", shape: text{pathPattern, `a path that begins with "/"`}, doc: "the path of its health check"},
+}}
+
+var testShape = mapping{words: "a test", exactlyOne: []string{"to", "port"}, keys: []key{
+	{name: "from", shape: text{words: "an address or a CIDR"}, doc: "the source, an address or a CIDR", required: true},
+	{name: "to", shape: anyName, doc: "the service that it tries to reach"},
+	{name: "port", shape: portNumber, doc: "the port that it tries to reach, whatever service lists it"},
+	{name: "protocol", shape: protocol, doc: "the protocol, with port", initial: "tcp"},
+	{name: "interface", shape: anyText, doc: "where the packet arrives; wherever it would be allowed if absent"},
+	{name: "address", shape: anyText, doc: "the local address it is sent to; whichever would be allowed if absent"},
+	{name: "expect", shape: choice{"allow", "deny"}, doc: "what must become of it", required: true},
+}}
+
+func essentialKeys() []key {
+	docs := map[string]string{
+		"icmp-errors":          "ICMP errors; path MTU discovery needs them",
+		"echo":                 "ping",
+		"neighbour-discovery":  "IPv6 neighbour and router discovery; without it IPv6 does not work",
+		"dhcp":                 "answers to the host's DHCP client",
+		"multicast-membership": "IGMP and MLD",
+	}
+	var keys []key
+	for _, name := range firewall.EssentialNames() {
+		keys = append(keys, key{name: name, shape: boolean{}, doc: docs[name], initial: true})
+	}
+	return keys
+}
+
+var (
+	versionKey  = key{name: "version", shape: integer{1, 1, "1, the version of the language"}, doc: "the version of the policy language", required: true}
+	networksKey = key{name: "networks", shape: mapOf{"a mapping from names to networks", namePattern, networkShape}, doc: "named sets of addresses; any, private and loopback are built in"}
+	servicesKey = key{name: "services", shape: list{serviceShape, "a list of services", 0}, doc: "the ports that may open, and to whom"}
+	testsKey    = key{name: "tests", shape: list{testShape, "a list of tests", 0}, doc: "what must be allowed and what must not; check and apply run them"}
+)
+
+// policyShape is policy.yaml, or a file given by itself.
+var policyShape = mapping{words: "a policy", keys: []key{
+	versionKey,
+	{name: "unlisted", shape: choice{"ignore", "deny"}, doc: "ports that no service lists: left alone, or refused", initial: "ignore"},
+	{name: "refuse", shape: choice{"drop", "reject"}, doc: "how packets are refused: silently, or with TCP reset and ICMP unreachable", initial: "drop"},
+	{name: "established", shape: choice{"cut", "keep"}, doc: "running connections of sources that are no longer allowed: ended, or left alone", initial: "cut"},
+	{name: "essentials", shape: mapping{words: "essentials", keys: essentialKeys()}, doc: "what stays open under unlisted: deny; set one to false to close it"},
+	networksKey, servicesKey, testsKey,
+	{name: "boot", shape: choice{"closed", "open"}, doc: "what boot does when nothing can be loaded", initial: "closed"},
+	{name: "daemon", shape: mapping{words: "the daemon's configuration", keys: []key{
+		{name: "protect", shape: choice{"auto", "never"}, doc: "own the table where the kernel can, so that others can't change it", initial: "auto"},
+		{name: "metrics", shape: text{loopbackPattern, `a loopback address and port such as "127.0.0.1:9108"`}, doc: "where metrics are served; nowhere if absent"},
+		{name: "max_lease", shape: duration, doc: "the longest lease", initial: "24h"},
+		{name: "poll", shape: duration, doc: "how often to look at what sends no notification", initial: "10s"},
+	}}, doc: "the daemon's configuration"},
+}}
+
+// dropInShape is a file of policy.d.
+var dropInShape = mapping{words: "a drop-in", keys: []key{
+	{name: "version", shape: versionKey.shape, doc: versionKey.doc},
+	networksKey, servicesKey, testsKey,
+}, elsewhere: globalKeys()}
+
+// globalKeys are the keys that only policy.yaml may have.
+func globalKeys() map[string]string {
+	hints := map[string]string{}
+	for _, k := range policyShape.keys {
+		switch k.name {
+		case versionKey.name, networksKey.name, servicesKey.name, testsKey.name:
+		default:
+			hints[k.name] = "holds for the whole host, so it belongs in policy.yaml, not in a drop-in"
+		}
+	}
+	return hints
+}

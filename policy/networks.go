@@ -1,0 +1,266 @@
+package policy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Networks loads the networks that live outside the policy: files, URLs, names in the DNS. Each keeps its
+// last good content in a folder, and falls back on it, reported as stale, when its source fails.
+type Networks struct {
+	// Dir holds the last good content, a file a network; "" keeps none.
+	Dir string
+	// HTTP does the downloads; nil is a client of our own with limits on time and redirects.
+	HTTP *http.Client
+	// LookupIP resolves a name to its A and AAAA records; nil is the system's resolver.
+	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Now is the clock; nil is the system's.
+	Now func() time.Time
+	// Offline uses files and last good content alone, as boot does.
+	Offline bool
+	// Warn hears of content that could not be kept; nil ignores it.
+	Warn func(error)
+}
+
+const (
+	// fetchTimeout bounds one download or look-up, from the first packet to the last.
+	fetchTimeout = 30 * time.Second
+	// maxDownload bounds a download: a million IPv6 CIDRs take about 40 MB.
+	maxDownload  = 64 << 20
+	maxRedirects = 5
+)
+
+var errOffline = errors.New("not asked: working offline")
+
+func (n *Networks) now() time.Time {
+	if n.Now != nil {
+		return n.Now()
+	}
+	return time.Now()
+}
+
+// load returns a network's content. Stale is set if it is its last good content because the source
+// failed; err if there is none.
+func (n *Networks) load(ctx context.Context, net *network) (firewall.Prefixes, *StaleNetwork, error) {
+	last, cacheErr := n.readCache(net)
+	if cacheErr != nil {
+		n.warn(cacheErr)
+	}
+	if net.file == "" && last != nil && n.now().Sub(last.Fetched) < net.refresh && !last.Fetched.After(n.now()) && net.pinned(last) {
+		return last.prefixes, nil, nil
+	}
+	fresh, err := n.fetch(ctx, net, last)
+	switch {
+	case err == nil:
+		if err := n.writeCache(net, fresh, last); err != nil {
+			n.warn(fmt.Errorf("network %q: its content could not be kept for bad times: %w", net.name, err))
+		}
+		return fresh.prefixes, nil, nil
+	case last != nil && net.pinned(last):
+		return last.prefixes, &StaleNetwork{Name: net.name, Source: net.origin(), Since: last.Fetched, Reason: firstOf(err).Error()}, nil
+	}
+	return firewall.Prefixes{}, nil, err
+}
+
+// pinned reports whether content satisfies the network's pin, if it has one.
+func (net *network) pinned(c *cached) bool { return net.sha256 == "" || net.sha256 == c.SHA256 }
+
+func (n *Networks) warn(err error) {
+	if n.Warn != nil {
+		n.Warn(err)
+	}
+}
+
+func (n *Networks) fetch(ctx context.Context, net *network, last *cached) (*cached, error) {
+	if net.file != "" {
+		return n.fetchFile(net)
+	}
+	if n.Offline {
+		return nil, errOffline
+	}
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	if net.url != "" {
+		return n.fetchURL(ctx, net, last)
+	}
+	return n.fetchDNS(ctx, net)
+}
+
+func (n *Networks) fetchFile(net *network) (*cached, error) {
+	content, err := readOwned(net.file, maxDownload)
+	if err != nil {
+		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: %v", net.name, err)}}
+	}
+	if len(content) > maxDownload {
+		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: the file is larger than %d MiB", net.name, maxDownload>>20)}}
+	}
+	prefixes, err := parseList(net.file, content, net.max)
+	if err != nil {
+		return nil, err
+	}
+	return &cached{Fetched: n.now(), prefixes: prefixes}, nil
+}
+
+func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*cached, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, net.url, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("User-Agent", "portgrave")
+	if last != nil && last.ETag != "" && net.pinned(last) {
+		req.Header.Set("If-None-Match", last.ETag)
+	}
+	resp, err := n.client().Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusNotModified && last != nil {
+		again := *last
+		again.Fetched = n.now()
+		return &again, nil
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answered %s", net.url, resp.Status)
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDownload+1))
+	if err != nil {
+		return nil, fmt.Errorf("%s: the download broke off: %w", net.url, err)
+	}
+	if len(body) > maxDownload {
+		return nil, fmt.Errorf("%s sent more than %d MiB", net.url, maxDownload>>20)
+	}
+	sum := sha256.Sum256(body)
+	digest := hex.EncodeToString(sum[:])
+	if net.sha256 != "" && net.sha256 != digest {
+		return nil, fmt.Errorf("%s sent content with SHA-256 %s, the policy wants %s", net.url, digest, net.sha256)
+	}
+	prefixes, err := parseList(net.url, body, net.max)
+	if err != nil {
+		return nil, firstOf(err)
+	}
+	if err := believable(prefixes); err != nil {
+		return nil, fmt.Errorf("%s: %w", net.url, err)
+	}
+	return &cached{Fetched: n.now(), ETag: resp.Header.Get("ETag"), SHA256: digest, prefixes: prefixes}, nil
+}
+
+// believable refuses content that a broken or hijacked source would send: nothing at all, or everyone.
+func believable(p firewall.Prefixes) error {
+	if p.Len() == 0 {
+		return errors.New("the content is empty")
+	}
+	for x := range p.All() {
+		if x.Bits() == 0 {
+			return fmt.Errorf("the content has %s, which is everyone", x)
+		}
+	}
+	return nil
+}
+
+func firstOf(err error) error {
+	var problems Problems
+	if errors.As(err, &problems) && len(problems) > 0 {
+		return fmt.Errorf("%w (%d such lines)", problems[0], len(problems))
+	}
+	return err
+}
+
+func (n *Networks) client() *http.Client {
+	if n.HTTP == nil {
+		n.HTTP = &http.Client{Timeout: fetchTimeout}
+	}
+	client := *n.HTTP
+	client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
+		if req.URL.Scheme != "https" {
+			return fmt.Errorf("it redirects to %s, which is not https", req.URL.Redacted())
+		}
+		if len(via) > maxRedirects {
+			return fmt.Errorf("it redirects more than %d times", maxRedirects)
+		}
+		return nil
+	}
+	return &client
+}
+
+func (n *Networks) fetchDNS(ctx context.Context, network *network) (*cached, error) {
+	lookup := n.LookupIP
+	if lookup == nil {
+		lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+		}
+	}
+	addrs, err := lookup(ctx, network.dns)
+	if err != nil {
+		return nil, err
+	}
+	var list []netip.Prefix
+	for _, a := range addrs {
+		a = a.Unmap().WithZone("")
+		if a.IsUnspecified() || !a.IsValid() {
+			return nil, fmt.Errorf("%s resolves to %s, which is nobody's address", network.dns, a)
+		}
+		list = append(list, netip.PrefixFrom(a, a.BitLen()))
+	}
+	prefixes, err := firewall.NewPrefixes(list...)
+	if err != nil {
+		return nil, err
+	}
+	if prefixes.Len() == 0 {
+		return nil, fmt.Errorf("%s resolves to no address", network.dns)
+	}
+	return &cached{Fetched: n.now(), prefixes: prefixes}, nil
+}
+
+// parseList reads one address or CIDR a line; blank lines and what follows # do not count. The
+// error is Problems.
+func parseList(name string, content []byte, limit int) (firewall.Prefixes, error) {
+	var r reporter
+	var list []netip.Prefix
+	lines := bufio.NewScanner(bytes.NewReader(content))
+	for number := 1; lines.Scan(); number++ {
+		raw := lines.Text()
+		line, _, _ := strings.Cut(raw, "#")
+		entry := strings.TrimSpace(line)
+		if entry == "" {
+			continue
+		}
+		p, err := parsePrefix(entry)
+		if err != nil {
+			r.at(Location{name, number, strings.Index(raw, entry) + 1}, "%v", err)
+			if len(r.list) >= maxProblems {
+				break // this is no list of networks
+			}
+			continue
+		}
+		list = append(list, p)
+		if len(list) > limit {
+			r.at(Location{name, number, 1}, "more than %d entries; raise max if that is right", limit)
+			break
+		}
+	}
+	if err := lines.Err(); err != nil {
+		r.at(Location{File: name}, "not a list of networks: %v", err)
+	}
+	if err := r.problems(); err != nil {
+		return firewall.Prefixes{}, err
+	}
+	prefixes, err := firewall.NewPrefixes(list...)
+	if err != nil {
+		return firewall.Prefixes{}, Problems{{File: name, Message: err.Error()}}
+	}
+	return prefixes, nil
+}

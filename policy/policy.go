@@ -1,0 +1,104 @@
+package policy
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Policy is what the administrator wrote, read and checked. Networks that live elsewhere are not
+// loaded yet; Compile does that.
+type Policy struct {
+	// Origin names the files that were read, or "embedded default".
+	Origin string
+	// Boot is what boot does when nothing can be loaded: "closed" or "open".
+	Boot   string
+	Daemon DaemonConfig
+	Tests  []Test
+
+	unlisted    firewall.Unlisted
+	refuse      firewall.Refuse
+	established firewall.Established
+	essentials  firewall.Essentials
+	networks    map[string]*network
+	services    []service
+}
+
+// DaemonConfig is the daemon's part of the policy.
+type DaemonConfig struct {
+	Protect  string // "auto" or "never"
+	Metrics  string // loopback address and port; "" is off
+	MaxLease time.Duration
+	Poll     time.Duration
+}
+
+// ServiceInfo is what the policy says about a service beyond what is enforced.
+type ServiceInfo struct {
+	Location    Location `json:"location"`
+	Owner       string   `json:"owner,omitempty"`
+	Environment string   `json:"environment,omitempty"`
+	Purpose     string   `json:"purpose,omitempty"`
+	Runbook     string   `json:"runbook,omitempty"`
+	TLS         string   `json:"tls,omitempty"`
+	Health      string   `json:"health,omitempty"`
+}
+
+// service is one entry of services.
+type service struct {
+	info    ServiceInfo
+	portsAt Location
+	// enforced has everything but the sources.
+	enforced firewall.Service
+	allow    []source
+	except   []source
+}
+
+// source is one entry of allow, except or a network: a prefix or a network's name.
+type source struct {
+	at      Location
+	prefix  netip.Prefix // valid, or
+	network string
+	expires time.Time // zero: never
+}
+
+// network is one entry of networks: a list, or content from elsewhere.
+type network struct {
+	name    string
+	at      Location
+	entries []source // a list
+
+	file, url, dns string // exactly one is set if it is no list
+	refresh        time.Duration
+	sha256         string // lower case
+	max            int
+}
+
+// external reports whether the network's content lives outside the policy.
+func (n *network) external() bool { return n.file != "" || n.url != "" || n.dns != "" }
+
+// origin is where an external network comes from, for people and as the key of its cache.
+func (n *network) origin() string {
+	switch {
+	case n.file != "":
+		return "file " + n.file
+	case n.url != "":
+		return "url " + n.url
+	}
+	return "dns " + n.dns
+}
+
+// What external networks are held to unless the policy says otherwise.
+const (
+	defaultMaxEntries = 1_000_000
+	defaultURLRefresh = 24 * time.Hour
+	defaultDNSRefresh = 5 * time.Minute
+)
+
+// builtIn are the networks that every policy has. private is RFC 1918, RFC 4193 and link-local
+// (RFC 3927, RFC 4291 §2.5.6).
+var builtIn = map[string]firewall.Prefixes{
+	"any":      firewall.MustPrefixes("0.0.0.0/0", "::/0"),
+	"private":  firewall.MustPrefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10"),
+	"loopback": firewall.MustPrefixes("127.0.0.0/8", "::1/128"),
+}

@@ -1,0 +1,121 @@
+package policy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Location is a place in a policy or network file. Line and column count from 1; 0 means the whole file.
+type Location struct {
+	File   string `json:"file"`
+	Line   int    `json:"line"`
+	Column int    `json:"column"`
+}
+
+func (l Location) String() string {
+	if l.Line == 0 {
+		return l.File
+	}
+	return fmt.Sprintf("%s:%d:%d", l.File, l.Line, l.Column)
+}
+
+// Problem is one mistake, with what to write instead. The JSON shape is a contract.
+type Problem struct {
+	File    string `json:"file"`
+	Line    int    `json:"line"`
+	Column  int    `json:"column"`
+	Message string `json:"message"`
+}
+
+func (p Problem) Error() string {
+	return Location{p.File, p.Line, p.Column}.String() + ": " + p.Message
+}
+
+// Problems are all mistakes of a policy, in order of place. As an error it prints one a line.
+type Problems []Problem
+
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i, x := range p {
+		lines[i] = x.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// maxProblems is how many mistakes are reported; a file that is wrong throughout says so once.
+const maxProblems = 200
+
+// reporter collects mistakes.
+type reporter struct{ list Problems }
+
+func (r *reporter) at(l Location, format string, args ...any) {
+	r.list = append(r.list, Problem{l.File, l.Line, l.Column, fmt.Sprintf(format, args...)})
+}
+
+// problems is nil, or every mistake once, in order.
+func (r *reporter) problems() error {
+	if len(r.list) == 0 {
+		return nil
+	}
+	return r.list.ordered()
+}
+
+func (p Problems) ordered() Problems {
+	out := slices.Clone(p)
+	slices.SortStableFunc(out, func(a, b Problem) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	out = slices.Compact(out)
+	if extra := len(out) - maxProblems; extra > 0 {
+		last := out[maxProblems-1]
+		out = append(out[:maxProblems], Problem{last.File, last.Line, last.Column, fmt.Sprintf("… and %d more", extra)})
+	}
+	return out
+}
+
+// didYouMean is " (did you mean "x"?)" for the nearest of the known words, "" if none is near.
+func didYouMean(word string, known []string) string {
+	best, distance := "", 3
+	if len(word) < 5 {
+		distance = 2
+	}
+	for _, k := range known {
+		if d := editDistance(strings.ToLower(word), strings.ToLower(k)); d < distance || d == distance && best == "" && d < len(word) {
+			best, distance = k, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %q?)", best)
+}
+
+// editDistance is how many insertions, deletions, replacements and swaps of neighbours part two words.
+func editDistance(a, b string) int {
+	if len(a) > 64 || len(b) > 64 {
+		return 64 // no name of ours is so long; the table would be large for nothing
+	}
+	d := make([][]int, len(a)+1)
+	for i := range d {
+		d[i] = make([]int, len(b)+1)
+		d[i][0] = i
+	}
+	for j := range d[0] {
+		d[0][j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			d[i][j] = min(d[i-1][j]+1, d[i][j-1]+1, d[i-1][j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				d[i][j] = min(d[i][j], d[i-2][j-2]+1)
+			}
+		}
+	}
+	return d[len(a)][len(b)]
+}

@@ -1,0 +1,272 @@
+package policy
+
+import (
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+)
+
+// shape says what a value may look like. Reader and JSON Schema are both driven by shapes, so they
+// accept the same documents. What needs more than one value to judge is checked later.
+type shape interface {
+	// accepts reports whether the node is of this shape's kind, not whether it is right throughout.
+	accepts(n *node) bool
+	// check reports every mistake below the node.
+	check(n *node, r *reporter)
+	// wants is the shape in words: "a list of networks".
+	wants() string
+	// schema is the shape as JSON Schema.
+	schema() map[string]any
+}
+
+// check reports what is wrong with a node that shall have a shape.
+func check(n *node, s shape, r *reporter) {
+	if !s.accepts(n) {
+		r.at(n.at, "expected %s, not %s", s.wants(), n.describe())
+		return
+	}
+	s.check(n, r)
+}
+
+// text is a YAML string that matches pattern (anchored), described by words.
+type text struct {
+	pattern *regexp.Regexp // nil: any text but the empty one
+	words   string
+}
+
+func (s text) accepts(n *node) bool { return n.kind == kindString }
+func (s text) wants() string        { return s.words }
+func (s text) check(n *node, r *reporter) {
+	if n.text == "" || s.pattern != nil && !s.pattern.MatchString(n.text) {
+		r.at(n.at, "%q is not %s", n.text, s.words)
+	}
+}
+func (s text) schema() map[string]any {
+	if s.pattern == nil {
+		return map[string]any{"type": "string", "minLength": 1}
+	}
+	return map[string]any{"type": "string", "pattern": s.pattern.String()}
+}
+
+// choice is one of some words.
+type choice []string
+
+func (s choice) accepts(n *node) bool { return n.kind == kindString }
+func (s choice) wants() string        { return "one of " + strings.Join(s, ", ") }
+func (s choice) check(n *node, r *reporter) {
+	if !slices.Contains(s, n.text) {
+		r.at(n.at, "%q is not %s%s", n.text, s.wants(), didYouMean(n.text, s))
+	}
+}
+func (s choice) schema() map[string]any { return map[string]any{"enum": []string(s)} }
+
+// integer is a whole decimal number within bounds.
+type integer struct {
+	min, max int
+	words    string
+}
+
+func (s integer) accepts(n *node) bool { return n.kind == kindInteger }
+func (s integer) wants() string        { return s.words }
+func (s integer) check(n *node, r *reporter) {
+	if v, ok := decimal(n); !ok {
+		r.at(n.at, "%s: write the number in plain decimal digits", n.text)
+	} else if v < s.min || v > s.max {
+		r.at(n.at, "%s is not %s", n.text, s.words)
+	}
+}
+func (s integer) schema() map[string]any {
+	return map[string]any{"type": "integer", "minimum": s.min, "maximum": s.max}
+}
+
+// decimal reads an integer that YAML did not turn into another one (0x…, octal, underscores).
+func decimal(n *node) (int, bool) {
+	v, err := strconv.Atoi(n.text)
+	if err != nil || strconv.Itoa(v) != n.text {
+		return 0, false
+	}
+	return v, true
+}
+
+// boolean is true or false.
+type boolean struct{}
+
+func (boolean) accepts(n *node) bool   { return n.kind == kindBool }
+func (boolean) wants() string          { return "true or false" }
+func (boolean) check(*node, *reporter) {}
+func (boolean) schema() map[string]any { return map[string]any{"type": "boolean"} }
+
+// list is any number of items of one shape.
+type list struct {
+	of    shape
+	words string
+	min   int
+}
+
+func (s list) accepts(n *node) bool { return n.kind == kindList }
+func (s list) wants() string        { return s.words }
+func (s list) check(n *node, r *reporter) {
+	if len(n.items) < s.min {
+		r.at(n.at, "expected %s, with at least one entry", s.words)
+	}
+	for _, item := range n.items {
+		check(item, s.of, r)
+	}
+}
+func (s list) schema() map[string]any {
+	m := map[string]any{"type": "array", "items": s.of.schema()}
+	if s.min > 0 {
+		m["minItems"] = s.min
+	}
+	return m
+}
+
+// oneOf is the first shape that accepts the node's kind; no two accept the same kind.
+type oneOf []shape
+
+func (s oneOf) accepts(n *node) bool {
+	return slices.ContainsFunc(s, func(x shape) bool { return x.accepts(n) })
+}
+func (s oneOf) wants() string {
+	words := make([]string, len(s))
+	for i, x := range s {
+		words[i] = x.wants()
+	}
+	return strings.Join(words, ", or ")
+}
+func (s oneOf) check(n *node, r *reporter) {
+	for _, x := range s {
+		if x.accepts(n) {
+			x.check(n, r)
+			return
+		}
+	}
+}
+func (s oneOf) schema() map[string]any {
+	alternatives := make([]any, len(s))
+	for i, x := range s {
+		alternatives[i] = x.schema()
+	}
+	return map[string]any{"anyOf": alternatives}
+}
+
+// key is one key of a mapping: what it is for, in a sentence for editors and the manual.
+type key struct {
+	name     string
+	shape    shape
+	doc      string
+	required bool
+	// initial is the value in force when the key is absent, for the manual; nil if there is none.
+	initial any
+}
+
+// mapping has known keys. exactlyOne, if set, names keys of which one and only one must be there.
+type mapping struct {
+	words      string
+	keys       []key
+	exactlyOne []string
+	// elsewhere explains keys that belong somewhere else: a hint instead of "unknown key".
+	elsewhere map[string]string
+}
+
+func (s mapping) accepts(n *node) bool { return n.kind == kindMapping }
+func (s mapping) wants() string        { return s.words }
+
+func (s mapping) names() []string {
+	names := make([]string, len(s.keys))
+	for i, k := range s.keys {
+		names[i] = k.name
+	}
+	return names
+}
+
+func (s mapping) check(n *node, r *reporter) {
+	for _, f := range n.fields {
+		i := slices.IndexFunc(s.keys, func(k key) bool { return k.name == f.key })
+		switch hint := s.elsewhere[f.key]; {
+		case i >= 0:
+			check(f.value, s.keys[i].shape, r)
+		case hint != "":
+			r.at(f.at, "%q %s", f.key, hint)
+		default:
+			r.at(f.at, "unknown key %q in %s%s; known are %s", f.key, s.words, didYouMean(f.key, s.names()), strings.Join(s.names(), ", "))
+		}
+	}
+	for _, k := range s.keys {
+		if k.required && n.get(k.name) == nil {
+			r.at(n.at, "%s lacks the key %q (%s)", s.words, k.name, k.doc)
+		}
+	}
+	if len(s.exactlyOne) > 0 {
+		var have []string
+		for _, name := range s.exactlyOne {
+			if n.get(name) != nil {
+				have = append(have, name)
+			}
+		}
+		if len(have) != 1 {
+			r.at(n.at, "%s has exactly one of %s, not %d of them", s.words, strings.Join(s.exactlyOne, ", "), len(have))
+		}
+	}
+}
+
+func (s mapping) schema() map[string]any {
+	properties := map[string]any{}
+	var required []string
+	for _, k := range s.keys {
+		p := k.shape.schema()
+		p["description"] = k.doc
+		if k.initial != nil {
+			p["default"] = k.initial
+		}
+		properties[k.name] = p
+		if k.required {
+			required = append(required, k.name)
+		}
+	}
+	m := map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
+	if len(required) > 0 {
+		m["required"] = required
+	}
+	if len(s.exactlyOne) > 0 {
+		var alternatives []any
+		for _, name := range s.exactlyOne {
+			alternatives = append(alternatives, map[string]any{"required": []string{name}})
+		}
+		m["oneOf"] = alternatives
+	}
+	return m
+}
+
+// mapOf has keys that the administrator names.
+type mapOf struct {
+	words   string
+	pattern *regexp.Regexp
+	of      shape
+}
+
+func (s mapOf) accepts(n *node) bool { return n.kind == kindMapping }
+func (s mapOf) wants() string        { return s.words }
+func (s mapOf) check(n *node, r *reporter) {
+	for _, f := range n.fields {
+		if !s.pattern.MatchString(f.key) {
+			r.at(f.at, "the name %q must match %s", f.key, s.pattern)
+		}
+		check(f.value, s.of, r)
+	}
+}
+func (s mapOf) schema() map[string]any {
+	return map[string]any{"type": "object", "patternProperties": map[string]any{s.pattern.String(): s.of.schema()}, "additionalProperties": false}
+}
+
+// sortedNames lists the keys of a map in order.
+func sortedNames[V any](m map[string]V) []string {
+	names := make([]string, 0, len(m))
+	for n := range m {
+		names = append(names, n)
+	}
+	sort.Strings(names)
+	return names
+}
