@@ -25,6 +25,8 @@ type cached struct {
 	ETag     string    `json:"etag,omitempty"`
 	SHA256   string    `json:"sha256,omitempty"` // of the download, for the pin
 	Checksum string    `json:"checksum"`         // of the lines below
+	// LastModified is what the server said, for servers that send no ETag.
+	LastModified string `json:"last_modified,omitempty"`
 
 	prefixes firewall.Prefixes
 }

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -37,7 +41,10 @@ type StaleNetwork struct {
 // Entries that have expired stay in the State, where they allow nobody: an end that comes by
 // itself is no change of the policy.
 func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
-	c := compiler{policy: p, resolved: map[string]firewall.Prefixes{}, now: n.now(),
+	if n == nil {
+		n = &Networks{}
+	}
+	c := compiler{policy: p, resolved: map[string]firewall.Prefixes{}, merged: map[string]firewall.Prefixes{}, now: n.now(),
 		out: &Compiled{Services: map[string]ServiceInfo{}, Tests: p.Tests}}
 	c.load(ctx, n)
 	state := firewall.State{Unlisted: p.unlisted, Refuse: p.refuse, Established: p.established, Essentials: p.essentials}
@@ -45,8 +52,10 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 		svc := s.enforced
 		except, _ := c.sources(s.except)
 		sources, expiring := c.sources(s.allow)
-		svc.Sources = sources.Minus(except)
-		svc.Expiring = withoutSources(expiring, except)
+		svc.Sources, svc.Expiring = sources, expiring
+		if except.Len() > 0 {
+			svc.Sources, svc.Expiring = sources.Minus(except), withoutSources(expiring, except)
+		}
 		state.Services = append(state.Services, svc)
 		c.out.Services[svc.Name] = s.info
 	}
@@ -59,7 +68,7 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 		return nil, fmt.Errorf("%s: %w", p.Origin, err)
 	}
 	c.out.State = canonical
-	c.out.Warnings = c.warnings.list.ordered()
+	c.out.Warnings = c.warnings.list.ordered(c.warnings.dropped)
 	return c.out, nil
 }
 
@@ -67,43 +76,73 @@ type compiler struct {
 	policy   *Policy
 	now      time.Time
 	resolved map[string]firewall.Prefixes
+	merged   map[string]firewall.Prefixes // by the entries merged: services often share their sources
 	report   reporter
 	warnings reporter
 	out      *Compiled
 }
 
-// load fills resolved with every network that some service uses, directly or not.
+// load fills resolved with every network that some service uses, directly or not: first those from
+// elsewhere, several at once, then the lists that may name them.
 func (c *compiler) load(ctx context.Context, n *Networks) {
 	for name, prefixes := range builtIn {
 		c.resolved[name] = prefixes
 	}
+	used := c.used()
+	type result struct {
+		prefixes firewall.Prefixes
+		stale    *StaleNetwork
+		err      error
+	}
+	results := make([]result, len(used))
+	var wait sync.WaitGroup
+	slots := make(chan struct{}, atOnce)
+	for i, net := range used {
+		if !net.external() {
+			continue
+		}
+		slots <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-slots }()
+			r := &results[i]
+			r.prefixes, r.stale, r.err = n.load(ctx, net)
+		})
+	}
+	wait.Wait()
+	for i, net := range used { // what a list names stands before it
+		if net.external() {
+			c.resolved[net.name] = c.loaded(net, results[i].prefixes, results[i].stale, results[i].err)
+			continue
+		}
+		c.resolved[net.name], _ = c.sources(net.entries) // the language has no expiring entries in networks
+	}
+}
+
+// used lists the networks that services use, each after those that it names.
+func (c *compiler) used() []*network {
+	var list []*network
+	seen := map[string]bool{}
 	var visit func(sources []source)
 	visit = func(sources []source) {
 		for _, s := range sources {
 			net := c.policy.networks[s.network]
-			if _, done := c.resolved[s.network]; done || net == nil {
+			if net == nil || seen[net.name] {
 				continue
 			}
-			if !net.external() {
-				visit(net.entries) // Read has refused cycles
-				prefixes, expiring := c.sources(net.entries)
-				for _, e := range expiring { // the language has no expiring entries in networks
-					c.report.at(net.at, "an entry for %s expires", e.Prefix)
-				}
-				c.resolved[s.network] = prefixes
-				continue
-			}
-			c.resolved[s.network] = c.external(ctx, n, net)
+			seen[net.name] = true
+			visit(net.entries) // Read has refused cycles
+			list = append(list, net)
 		}
 	}
 	for _, s := range c.policy.services {
 		visit(s.allow)
 		visit(s.except)
 	}
+	return list
 }
 
-func (c *compiler) external(ctx context.Context, n *Networks, net *network) firewall.Prefixes {
-	prefixes, stale, err := n.load(ctx, net)
+// loaded records what became of a network from elsewhere.
+func (c *compiler) loaded(net *network, prefixes firewall.Prefixes, stale *StaleNetwork, err error) firewall.Prefixes {
 	var problems Problems
 	switch {
 	case errors.As(err, &problems):
@@ -114,54 +153,77 @@ func (c *compiler) external(ctx context.Context, n *Networks, net *network) fire
 		c.out.Stale = append(c.out.Stale, *stale)
 	}
 	if err == nil && prefixes.Len() == 0 {
-		c.warnings.at(net.at, "network %q is empty: it lets nobody in", net.name)
+		c.warnings.at(net.at, "network %q is empty: it has nobody in it", net.name)
 	}
 	return prefixes
 }
 
 // sources merges entries into what is allowed for good and what expires.
 func (c *compiler) sources(entries []source) (firewall.Prefixes, []firewall.ExpiringSource) {
-	var permanent []firewall.Prefix
+	var permanent []source
 	var expiring []firewall.ExpiringSource
 	for _, e := range entries {
-		if !e.expires.IsZero() && !e.expires.After(c.now) {
-			c.warnings.at(e.at, "this entry expired on %s and lets nobody in any more; remove it", e.expires.UTC().Format(time.RFC3339))
-		}
-		add := func(p firewall.Prefix) {
-			if e.expires.IsZero() {
-				permanent = append(permanent, p)
-			} else {
-				expiring = append(expiring, firewall.ExpiringSource{Prefix: p, Until: e.expires})
-			}
-		}
-		if e.network == "" {
-			add(e.prefix)
+		if e.expires.IsZero() {
+			permanent = append(permanent, e)
 			continue
 		}
-		for p := range c.resolved[e.network].All() {
-			add(p)
+		if !e.expires.After(c.now) {
+			c.warnings.at(e.at, "this entry expired on %s and lets nobody in any more; remove it", e.expires.UTC().Format(time.RFC3339))
+		}
+		for p := range c.prefixes(e) {
+			expiring = append(expiring, firewall.ExpiringSource{Prefix: p, Until: e.expires})
 		}
 	}
-	all, err := firewall.NewPrefixes(permanent...)
+	return c.union(permanent), expiring
+}
+
+// union merges entries, or returns what it made of the same entries before.
+func (c *compiler) union(entries []source) firewall.Prefixes {
+	var key strings.Builder
+	for _, e := range entries {
+		fmt.Fprintf(&key, "%s %s,", e.network, e.prefix)
+	}
+	if known, ok := c.merged[key.String()]; ok {
+		return known
+	}
+	var list []firewall.Prefix
+	for _, e := range entries {
+		list = slices.AppendSeq(list, c.prefixes(e))
+	}
+	all, err := firewall.NewPrefixes(list...)
 	if err != nil { // parsePrefix lets nothing through that this refuses
 		c.report.at(Location{File: c.policy.Origin}, "%v", err)
 	}
-	return all, expiring
+	c.merged[key.String()] = all
+	return all
 }
 
-// withoutSources removes addresses from expiring sources.
+// prefixes yields what one entry stands for.
+func (c *compiler) prefixes(e source) iter.Seq[firewall.Prefix] {
+	if e.network == "" {
+		return slices.Values([]firewall.Prefix{e.prefix})
+	}
+	all, ok := c.resolved[e.network]
+	if !ok { // Read refuses unknown networks; none must ever count as empty
+		c.report.at(e.at, "network %q is not loaded", e.network)
+	}
+	return all.All()
+}
+
+// withoutSources removes addresses from expiring sources, all that end together at once.
 func withoutSources(list []firewall.ExpiringSource, except firewall.Prefixes) []firewall.ExpiringSource {
-	if except.Len() == 0 {
-		return list
+	byEnd := map[time.Time][]firewall.Prefix{}
+	for _, e := range list {
+		byEnd[e.Until] = append(byEnd[e.Until], e.Prefix)
 	}
 	var out []firewall.ExpiringSource
-	for _, e := range list {
-		one, err := firewall.NewPrefixes(e.Prefix)
+	for end, prefixes := range byEnd { // in any order: Canonical sorts
+		all, err := firewall.NewPrefixes(prefixes...)
 		if err != nil {
-			continue
+			continue // as in union
 		}
-		for p := range one.Minus(except).All() {
-			out = append(out, firewall.ExpiringSource{Prefix: p, Until: e.Until})
+		for p := range all.Minus(except).All() {
+			out = append(out, firewall.ExpiringSource{Prefix: p, Until: end})
 		}
 	}
 	return out

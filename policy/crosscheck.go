@@ -11,27 +11,43 @@ import (
 func (d *decoder) finish(origin string) (*Policy, error) {
 	p := d.policy
 	p.Origin = origin
-	known := append(sortedNames(p.networks), sortedNames(builtIn)...)
-	for _, name := range sortedNames(p.networks) {
-		d.references(p.networks[name].entries, known)
-	}
-	for _, s := range p.services {
-		d.references(s.allow, known)
-		d.references(s.except, known)
+	if !d.incomplete {
+		d.references()
 	}
 	d.cycles()
 	d.clashes()
-	d.testTargets()
 	if err := d.report.problems(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-func (d *decoder) references(sources []source, known []string) {
-	for _, s := range sources {
-		if s.network != "" && !slices.Contains(known, s.network) {
-			d.report.at(s.at, "unknown network %q%s; it is neither an address nor defined in networks", s.network, didYouMean(s.network, known))
+// references reports names that nothing defines.
+func (d *decoder) references() {
+	known := map[string]bool{}
+	for name := range builtIn {
+		known[name] = true
+	}
+	for name := range d.policy.networks {
+		known[name] = true
+	}
+	verify := func(sources []source) {
+		for _, s := range sources {
+			if s.network != "" && !known[s.network] {
+				d.report.at(s.at, "unknown network %q%s; it is neither an address nor defined in networks", s.network, suggest(&d.report, s.network, known))
+			}
+		}
+	}
+	for _, name := range sortedNames(d.policy.networks) {
+		verify(d.policy.networks[name].entries)
+	}
+	for _, s := range d.policy.services {
+		verify(s.allow)
+		verify(s.except)
+	}
+	for _, t := range d.targets {
+		if _, defined := d.names[t.name]; !defined {
+			d.report.at(t.at, "unknown service %q%s", t.name, suggest(&d.report, t.name, d.names))
 		}
 	}
 }
@@ -74,23 +90,26 @@ func (d *decoder) cycles() {
 // clashes reports ports that two services claim on the same interface and address.
 func (d *decoder) clashes() {
 	var services []firewall.Service
+	byName := map[string]service{}
 	for _, s := range d.policy.services {
+		if s.unclear {
+			continue
+		}
 		services = append(services, s.enforced)
-	}
-	at := map[string]Location{}
-	for _, s := range d.policy.services {
-		at[s.enforced.Name] = s.portsAt
+		byName[s.enforced.Name] = s
 	}
 	for _, c := range firewall.Clashes(services) {
-		d.report.at(at[c.Second], "service %q claims %s, which service %q claims too (%s); give each its own interfaces or addresses", c.Second, c.Ports, c.First, at[c.First])
+		first, second := byName[c.First].claim(c.Ports), byName[c.Second].claim(c.Ports)
+		d.report.at(second, "service %q claims %s, which service %q claims too (%s); give each its own interfaces or addresses", c.Second, c.Ports, c.First, first)
 	}
 }
 
-func (d *decoder) testTargets() {
-	names := sortedNames(d.names)
-	for _, t := range d.policy.Tests {
-		if t.To != "" && !slices.Contains(names, t.To) {
-			d.report.at(t.Location, "unknown service %q%s", t.To, didYouMean(t.To, names))
+// claim is the place of the entry of port that has these ports.
+func (s service) claim(ports firewall.PortRange) Location {
+	for i, r := range s.enforced.Ports {
+		if r.Overlaps(ports) {
+			return s.portsAt[i]
 		}
 	}
+	return s.info.Location
 }

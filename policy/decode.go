@@ -2,7 +2,9 @@ package policy
 
 import (
 	"net/netip"
+	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,6 +17,15 @@ type decoder struct {
 	report reporter
 	policy *Policy
 	names  map[string]Location // services by name
+	// incomplete is set when a file could not be read at all: names that seem unknown may be defined there.
+	incomplete bool
+	targets    []target
+}
+
+// target is a service that a test names.
+type target struct {
+	name string
+	at   Location
 }
 
 func newDecoder() *decoder {
@@ -28,6 +39,7 @@ func newDecoder() *decoder {
 func (d *decoder) file(name string, content []byte, s mapping) {
 	root := parseYAML(name, content, &d.report)
 	if root == nil {
+		d.incomplete = true
 		return
 	}
 	check(root, s, &d.report)
@@ -133,6 +145,10 @@ func (d *decoder) network(f field, dir string) {
 		d.report.at(f.at, "network %q is built in; choose another name", f.key)
 		return
 	}
+	if looksLikeAddress(f.key) {
+		d.report.at(f.at, "the name %q would be read as an address where it is used; choose another", f.key)
+		return
+	}
 	if first, twice := d.policy.networks[f.key]; twice {
 		d.report.at(f.at, "network %q is defined twice, first at %s", f.key, first.at)
 		return
@@ -152,6 +168,9 @@ func (d *decoder) network(f field, dir string) {
 	setText(v, "dns", &n.dns)
 	setText(v, "sha256", &n.sha256)
 	n.sha256 = strings.ToLower(n.sha256)
+	if u, err := url.Parse(n.url); n.url != "" && (err != nil || u.Hostname() == "") && httpsPattern.MatchString(n.url) {
+		d.report.at(v.get("url").at, "%q is not a URL that can be asked", n.url)
+	}
 	if n.file != "" && !filepath.IsAbs(n.file) {
 		n.file = filepath.Join(dir, n.file)
 	}
@@ -223,7 +242,7 @@ func (d *decoder) service(n *node) {
 	if n.kind != kindMapping {
 		return
 	}
-	s := service{info: ServiceInfo{Location: n.at}, portsAt: n.at}
+	s := service{info: ServiceInfo{Location: n.at}}
 	e := &s.enforced
 	e.Log = firewall.LogDenied
 	setText(n, "name", &e.Name)
@@ -240,10 +259,8 @@ func (d *decoder) service(n *node) {
 	} else if x := n.get("name"); x != nil {
 		d.names[e.Name] = x.at
 	}
-	if x := n.get("port"); x != nil {
-		s.portsAt = x.at
-	}
-	e.Ports = d.ports(n)
+	before := d.report.count()
+	e.Ports, s.portsAt = d.ports(n)
 	for _, x := range itemsOf(n.get("interfaces")) {
 		if x.kind != kindString || x.text == "" {
 			continue
@@ -255,6 +272,7 @@ func (d *decoder) service(n *node) {
 		e.Interfaces = append(e.Interfaces, x.text)
 	}
 	e.Addresses = d.addresses(n.get("addresses"))
+	s.unclear = e.Name == "" || d.report.count() > before || unclear(n)
 	e.Rate = d.rate(n.get("rate"))
 	for _, x := range itemsOf(n.get("allow")) {
 		if src, ok := d.source(x); ok {
@@ -269,7 +287,24 @@ func (d *decoder) service(n *node) {
 	d.policy.services = append(d.policy.services, s)
 }
 
-func (d *decoder) ports(n *node) []firewall.PortRange {
+// unclear reports whether mistakes hide what a service claims: then it is not said to clash with others.
+func unclear(n *node) bool {
+	var r reporter
+	for _, f := range n.fields {
+		i := slices.IndexFunc(serviceShape.keys, func(k key) bool { return k.name == f.key })
+		if i < 0 {
+			return true // perhaps a misspelt port
+		}
+		switch f.key {
+		case "name", "port", "protocol", "interfaces", "addresses":
+			check(f.value, serviceShape.keys[i].shape, &r)
+		}
+	}
+	return r.count() > 0
+}
+
+// ports reads port and protocol: the ranges, and where each stands.
+func (d *decoder) ports(n *node) (out []firewall.PortRange, at []Location) {
 	protocols := []firewall.Protocol{firewall.TCP}
 	if x := n.get("protocol"); x != nil {
 		protocols = nil
@@ -281,18 +316,17 @@ func (d *decoder) ports(n *node) []firewall.PortRange {
 	}
 	items := itemsOf(n.get("port"))
 	if n.get("port") == nil {
-		items = []*node{{kind: kindInteger, text: "9090"}}
+		items = []*node{{kind: kindInteger, text: "9090", at: n.at}}
 	}
-	var out []firewall.PortRange
 	for _, item := range items {
 		first, last, ok := d.portRange(item)
 		for _, p := range protocols {
 			if ok {
-				out = append(out, firewall.PortRange{Protocol: p, First: first, Last: last})
+				out, at = append(out, firewall.PortRange{Protocol: p, First: first, Last: last}), append(at, item.at)
 			}
 		}
 	}
-	return out
+	return out, at
 }
 
 func (d *decoder) portRange(n *node) (first, last uint16, ok bool) {

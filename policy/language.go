@@ -10,7 +10,7 @@ import (
 
 var (
 	namePattern     = firewall.NamePattern
-	portPattern     = regexp.MustCompile(`^[0-9]{1,5}(-[0-9]{1,5})?$`)
+	portPattern     = regexp.MustCompile("^" + oneTo65535 + "(-" + oneTo65535 + ")?$")
 	ratePattern     = regexp.MustCompile(`^[1-9][0-9]{0,8}/(second|minute|hour|day)$`)
 	durationPattern = regexp.MustCompile(`^([0-9]+(ms|s|m|h|d))+$`)
 	expiryPattern   = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$`)
@@ -19,19 +19,32 @@ var (
 	sha256Pattern   = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
 	pathPattern     = regexp.MustCompile(`^/[^ ]*$`)
 	hostPattern     = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
-	loopbackPattern = regexp.MustCompile(`^(127\.[0-9.]+|\[::1\]|localhost):[0-9]{1,5}$`)
+	loopbackPattern = regexp.MustCompile(`^(127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[::1\]|localhost):` + oneTo65535 + `$`)
+
+	// What decoding looks at more closely, for the schema.
+	looseSource    = regexp.MustCompile(`^[A-Za-z0-9:][A-Za-z0-9._:/-]*$`)
+	looseCIDR      = regexp.MustCompile(`^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$`)
+	looseAddress   = regexp.MustCompile(`^[0-9A-Fa-f.:]+(/32|/128)?$`)
+	looseInterface = regexp.MustCompile(`^([^*/ \t\n:"\\]{1,15}|[^*/ \t\n:"\\]{0,15}\*)$`)
+	looseArrival   = regexp.MustCompile(`^[^*/ \t\n:"\\]{1,15}$`)
 )
+
+// oneTo65535 is a port in decimal, without leading zeros.
+const oneTo65535 = `(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})`
 
 // Values that stand in several places.
 var (
-	anyText  = text{words: "text (quote it if it looks like a number or a date)"}
-	anyName  = text{namePattern, "a name of letters, digits, dots, dashes and underscores, at most 48"}
-	address  = text{words: "an address, a CIDR or the name of a network"}
-	duration = text{durationPattern, `a duration such as "30s", "5m" or "24h"`}
-	expiry   = text{expiryPattern, "a date (2027-01-31, the end of that day in UTC) or a time (2027-01-31T12:00:00Z)"}
+	anyText  = text{words: "text"}
+	anyName  = text{pattern: namePattern, words: "a name (up to 48 letters, digits, dots, dashes and underscores, with a letter or digit at both ends)"}
+	address  = text{words: "an address, a CIDR or the name of a network", loose: looseSource}
+	duration = text{pattern: durationPattern, words: `a duration such as "30s", "5m" or "24h"`}
+	expiry   = text{pattern: expiryPattern, words: "a date (2027-01-31, the end of that day in UTC) or a time (2027-01-31T12:00:00Z)"}
+
+	interfaceName = text{words: "an interface", loose: looseInterface, not: "lo"}
+	localAddress  = text{words: "an address of this host", loose: looseAddress}
 
 	portNumber = integer{1, 65535, "a port from 1 to 65535"}
-	portText   = text{portPattern, `a port from 1 to 65535 or a range such as "9000-9100"`}
+	portText   = text{pattern: portPattern, words: `a port from 1 to 65535 or a range such as "9000-9100"`}
 	port       = oneOf{portNumber, portText}
 	ports      = oneOf{portNumber, portText, list{port, "a list of ports and ranges", 1}}
 
@@ -53,10 +66,10 @@ var networkShape = oneOf{
 	list{address, "a list of addresses, CIDRs and names of networks", 0},
 	mapping{words: "a network", exactlyOne: []string{"file", "url", "dns"}, keys: []key{
 		{name: "file", shape: anyText, doc: "a file with one address or CIDR a line, relative to this one"},
-		{name: "url", shape: text{httpsPattern, "an https:// URL"}, doc: "where such a file is downloaded from"},
-		{name: "dns", shape: text{hostPattern, "a host name"}, doc: "a name whose A and AAAA records are the network"},
+		{name: "url", shape: text{pattern: httpsPattern, words: "an https:// URL"}, doc: "where such a file is downloaded from"},
+		{name: "dns", shape: text{pattern: hostPattern, words: "a host name"}, doc: "a name whose A and AAAA records are the network"},
 		{name: "refresh", shape: duration, doc: "how long downloaded or looked-up content is good (url: 24h, dns: 5m)"},
-		{name: "sha256", shape: text{sha256Pattern, "a SHA-256 sum: 64 hexadecimal digits"}, doc: "what the downloaded content must hash to"},
+		{name: "sha256", shape: text{pattern: sha256Pattern, words: "a SHA-256 sum: 64 hexadecimal digits"}, doc: "what the downloaded content must hash to"},
 		{name: "max", shape: integer{1, 10_000_000, "a number of entries from 1 to 10000000"}, doc: "refuse content with more entries than this", initial: defaultMaxEntries},
 	}},
 }
@@ -65,30 +78,30 @@ var serviceShape = mapping{words: "a service", keys: []key{
 	{name: "name", shape: anyName, doc: "what the service is called, in rules, logs and reports", required: true},
 	{name: "port", shape: ports, doc: "the port, ports or ranges of ports that clients dial", initial: 9090},
 	{name: "protocol", shape: protocols, doc: "the protocol or protocols", initial: "tcp"},
-	{name: "interfaces", shape: oneOf{anyText, list{anyText, "a list of interfaces", 1}}, doc: `interfaces the service is open on; "eth*" works; every one but lo if absent`},
-	{name: "addresses", shape: oneOf{anyText, list{anyText, "a list of addresses", 1}}, doc: "addresses of this host the service is open on; every one if absent"},
+	{name: "interfaces", shape: oneOf{interfaceName, list{interfaceName, "a list of interfaces", 1}}, doc: `interfaces the service is open on; "eth*" works; every one but lo if absent`},
+	{name: "addresses", shape: oneOf{localAddress, list{localAddress, "a list of addresses", 1}}, doc: "addresses of this host the service is open on; every one if absent"},
 	{name: "allow", shape: list{allowEntry, "a list of sources", 0}, doc: "who may reach the service; nobody if empty or absent"},
 	{name: "except", shape: list{exceptEntry, "a list of sources", 0}, doc: "who may not, although allow has them"},
 	{name: "log", shape: choice{"none", "denied", "all"}, doc: "what is logged: refused packets (rate-limited per source), or accepted connections as well", initial: "denied"},
 	{name: "rate", shape: mapping{words: "a rate", keys: []key{
-		{name: "per_source", shape: text{ratePattern, `a rate such as "20/second" (or /minute, /hour, /day)`}, doc: "new connections that one source address may open", required: true},
+		{name: "per_source", shape: text{pattern: ratePattern, words: `a rate such as "20/second" (or /minute, /hour, /day)`}, doc: "new connections that one source address may open", required: true},
 		{name: "burst", shape: integer{1, 1_000_000, "a number from 1 to 1000000"}, doc: "how many it may open at once; as many as per_source if absent"},
 	}}, doc: "limits new connections of each source"},
 	{name: "owner", shape: anyText, doc: "who answers for the service"},
 	{name: "environment", shape: anyText, doc: "prod, staging, …"},
 	{name: "purpose", shape: anyText, doc: "what the service is for"},
-	{name: "runbook", shape: text{linkPattern, "a URL"}, doc: "where its runbook is"},
+	{name: "runbook", shape: text{pattern: linkPattern, words: "a URL"}, doc: "where its runbook is"},
 	{name: "tls", shape: choice{"required", "optional", "none"}, doc: "what audit and probe hold the service to"},
-	{name: "health", shape: text{pathPattern, `a path that begins with "/"`}, doc: "the path of its health check"},
+	{name: "health", shape: text{pattern: pathPattern, words: `a path that begins with "/"`}, doc: "the path of its health check"},
 }}
 
 var testShape = mapping{words: "a test", exactlyOne: []string{"to", "port"}, keys: []key{
-	{name: "from", shape: text{words: "an address or a CIDR"}, doc: "the source, an address or a CIDR", required: true},
+	{name: "from", shape: text{words: "an address or a CIDR", loose: looseCIDR}, doc: "the source, an address or a CIDR", required: true},
 	{name: "to", shape: anyName, doc: "the service that it tries to reach"},
 	{name: "port", shape: portNumber, doc: "the port that it tries to reach, whatever service lists it"},
 	{name: "protocol", shape: protocol, doc: "the protocol, with port", initial: "tcp"},
-	{name: "interface", shape: anyText, doc: "where the packet arrives; wherever it would be allowed if absent"},
-	{name: "address", shape: anyText, doc: "the local address it is sent to; whichever would be allowed if absent"},
+	{name: "interface", shape: text{words: "the name of an interface", loose: looseArrival}, doc: "where the packet arrives; wherever it would be allowed if absent"},
+	{name: "address", shape: localAddress, doc: "the local address it is sent to; whichever would be allowed if absent"},
 	{name: "expect", shape: choice{"allow", "deny"}, doc: "what must become of it", required: true},
 }}
 
@@ -108,7 +121,7 @@ func essentialKeys() []key {
 }
 
 var (
-	versionKey  = key{name: "version", shape: integer{1, 1, "1, the version of the language"}, doc: "the version of the policy language", required: true}
+	versionKey  = key{name: "version", shape: integer{1, 1, "1, the version of the language"}, doc: "the version of the policy language, 1", required: true}
 	networksKey = key{name: "networks", shape: mapOf{"a mapping from names to networks", namePattern, networkShape}, doc: "named sets of addresses; any, private and loopback are built in"}
 	servicesKey = key{name: "services", shape: list{serviceShape, "a list of services", 0}, doc: "the ports that may open, and to whom"}
 	testsKey    = key{name: "tests", shape: list{testShape, "a list of tests", 0}, doc: "what must be allowed and what must not; check and apply run them"}
@@ -125,7 +138,7 @@ var policyShape = mapping{words: "a policy", keys: []key{
 	{name: "boot", shape: choice{"closed", "open"}, doc: "what boot does when nothing can be loaded", initial: "closed"},
 	{name: "daemon", shape: mapping{words: "the daemon's configuration", keys: []key{
 		{name: "protect", shape: choice{"auto", "never"}, doc: "own the table where the kernel can, so that others can't change it", initial: "auto"},
-		{name: "metrics", shape: text{loopbackPattern, `a loopback address and port such as "127.0.0.1:9108"`}, doc: "where metrics are served; nowhere if absent"},
+		{name: "metrics", shape: text{pattern: loopbackPattern, words: `a loopback address and port such as "127.0.0.1:9108"`}, doc: "where metrics are served; nowhere if absent"},
 		{name: "max_lease", shape: duration, doc: "the longest lease", initial: "24h"},
 		{name: "poll", shape: duration, doc: "how often to look at what sends no notification", initial: "10s"},
 	}}, doc: "the daemon's configuration"},

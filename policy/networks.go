@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -31,13 +32,17 @@ type Networks struct {
 	Now func() time.Time
 	// Offline uses files and last good content alone, as boot does.
 	Offline bool
-	// Warn hears of content that could not be kept; nil ignores it.
+	// Warn hears of content that could not be kept, one call at a time; nil ignores it.
 	Warn func(error)
+
+	warning sync.Mutex
 }
 
 const (
 	// fetchTimeout bounds one download or look-up, from the first packet to the last.
 	fetchTimeout = 30 * time.Second
+	// atOnce is how many networks are loaded at the same time: a few slow servers must not add up.
+	atOnce = 8
 	// maxDownload bounds a download: a million IPv6 CIDRs take about 40 MB.
 	maxDownload  = 64 << 20
 	maxRedirects = 5
@@ -70,7 +75,7 @@ func (n *Networks) load(ctx context.Context, net *network) (firewall.Prefixes, *
 		}
 		return fresh.prefixes, nil, nil
 	case last != nil && net.pinned(last):
-		return last.prefixes, &StaleNetwork{Name: net.name, Source: net.origin(), Since: last.Fetched, Reason: firstOf(err).Error()}, nil
+		return last.prefixes, &StaleNetwork{Name: net.name, Source: net.shown(), Since: last.Fetched, Reason: firstOf(err).Error()}, nil
 	}
 	return firewall.Prefixes{}, nil, err
 }
@@ -80,6 +85,8 @@ func (net *network) pinned(c *cached) bool { return net.sha256 == "" || net.sha2
 
 func (n *Networks) warn(err error) {
 	if n.Warn != nil {
+		n.warning.Lock()
+		defer n.warning.Unlock()
 		n.Warn(err)
 	}
 }
@@ -107,6 +114,10 @@ func (n *Networks) fetchFile(net *network) (*cached, error) {
 	if len(content) > maxDownload {
 		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: the file is larger than %d MiB", net.name, maxDownload>>20)}}
 	}
+	if len(bytes.TrimSpace(content)) == 0 {
+		// An interrupted write leaves just this, and an except list that vanishes would open ports.
+		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: the file has nothing in it; if it shall be an empty list, say so in a # comment", net.name)}}
+	}
 	prefixes, err := parseList(net.file, content, net.max)
 	if err != nil {
 		return nil, err
@@ -120,42 +131,46 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 		return nil, err
 	}
 	req.Header.Set("User-Agent", "portgrave")
-	if last != nil && last.ETag != "" && net.pinned(last) {
+	conditional := last != nil && net.pinned(last) && (last.ETag != "" || last.LastModified != "")
+	if conditional && last.ETag != "" {
 		req.Header.Set("If-None-Match", last.ETag)
+	}
+	if conditional && last.LastModified != "" {
+		req.Header.Set("If-Modified-Since", last.LastModified)
 	}
 	resp, err := n.client().Do(req)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode == http.StatusNotModified && last != nil {
+	if resp.StatusCode == http.StatusNotModified && conditional {
 		again := *last
 		again.Fetched = n.now()
 		return &again, nil
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %s", net.url, resp.Status)
+		return nil, fmt.Errorf("%s answered %s", net.shownURL(), resp.Status)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDownload+1))
 	if err != nil {
-		return nil, fmt.Errorf("%s: the download broke off: %w", net.url, err)
+		return nil, fmt.Errorf("%s: the download broke off: %w", net.shownURL(), err)
 	}
 	if len(body) > maxDownload {
-		return nil, fmt.Errorf("%s sent more than %d MiB", net.url, maxDownload>>20)
+		return nil, fmt.Errorf("%s sent more than %d MiB", net.shownURL(), maxDownload>>20)
 	}
 	sum := sha256.Sum256(body)
 	digest := hex.EncodeToString(sum[:])
 	if net.sha256 != "" && net.sha256 != digest {
-		return nil, fmt.Errorf("%s sent content with SHA-256 %s, the policy wants %s", net.url, digest, net.sha256)
+		return nil, fmt.Errorf("%s sent content with SHA-256 %s, the policy wants %s", net.shownURL(), digest, net.sha256)
 	}
-	prefixes, err := parseList(net.url, body, net.max)
+	prefixes, err := parseList(net.shownURL(), body, net.max)
 	if err != nil {
 		return nil, firstOf(err)
 	}
 	if err := believable(prefixes); err != nil {
-		return nil, fmt.Errorf("%s: %w", net.url, err)
+		return nil, fmt.Errorf("%s: %w", net.shownURL(), err)
 	}
-	return &cached{Fetched: n.now(), ETag: resp.Header.Get("ETag"), SHA256: digest, prefixes: prefixes}, nil
+	return &cached{Fetched: n.now(), ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified"), SHA256: digest, prefixes: prefixes}, nil
 }
 
 // believable refuses content that a broken or hijacked source would send: nothing at all, or everyone.
@@ -174,16 +189,19 @@ func believable(p firewall.Prefixes) error {
 func firstOf(err error) error {
 	var problems Problems
 	if errors.As(err, &problems) && len(problems) > 0 {
-		return fmt.Errorf("%w (%d such lines)", problems[0], len(problems))
+		if len(problems) == 1 {
+			return problems[0]
+		}
+		return fmt.Errorf("%w (and %d more)", problems[0], len(problems)-1)
 	}
 	return err
 }
 
 func (n *Networks) client() *http.Client {
-	if n.HTTP == nil {
-		n.HTTP = &http.Client{Timeout: fetchTimeout}
+	client := http.Client{Timeout: fetchTimeout}
+	if n.HTTP != nil {
+		client = *n.HTTP
 	}
-	client := *n.HTTP
 	client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		if req.URL.Scheme != "https" {
 			return fmt.Errorf("it redirects to %s, which is not https", req.URL.Redacted())
@@ -199,9 +217,7 @@ func (n *Networks) client() *http.Client {
 func (n *Networks) fetchDNS(ctx context.Context, network *network) (*cached, error) {
 	lookup := n.LookupIP
 	if lookup == nil {
-		lookup = func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-		}
+		lookup = lookupBoth
 	}
 	addrs, err := lookup(ctx, network.dns)
 	if err != nil {
@@ -225,12 +241,34 @@ func (n *Networks) fetchDNS(ctx context.Context, network *network) (*cached, err
 	return &cached{Fetched: n.now(), prefixes: prefixes}, nil
 }
 
+// lookupBoth asks the system's resolver for A and AAAA records, one after the other: asked for both at
+// once it hides that one of them failed, and half a network would be taken for the whole.
+func lookupBoth(ctx context.Context, host string) ([]netip.Addr, error) {
+	var all []netip.Addr
+	var missing error
+	for _, family := range []string{"ip4", "ip6"} {
+		addrs, err := net.DefaultResolver.LookupNetIP(ctx, family, host)
+		var dns *net.DNSError
+		switch {
+		case errors.As(err, &dns) && dns.IsNotFound: // no such record, which is fine for one of the two
+			missing = err
+		case err != nil:
+			return nil, err
+		}
+		all = append(all, addrs...)
+	}
+	if len(all) == 0 {
+		return nil, missing
+	}
+	return all, nil
+}
+
 // parseList reads one address or CIDR a line; blank lines and what follows # do not count. The
 // error is Problems.
 func parseList(name string, content []byte, limit int) (firewall.Prefixes, error) {
 	var r reporter
 	var list []netip.Prefix
-	lines := bufio.NewScanner(bytes.NewReader(content))
+	lines := bufio.NewScanner(bytes.NewReader(bytes.TrimPrefix(content, byteOrderMark)))
 	for number := 1; lines.Scan(); number++ {
 		raw := lines.Text()
 		line, _, _ := strings.Cut(raw, "#")
@@ -253,7 +291,7 @@ func parseList(name string, content []byte, limit int) (firewall.Prefixes, error
 		}
 	}
 	if err := lines.Err(); err != nil {
-		r.at(Location{File: name}, "not a list of networks: %v", err)
+		r.at(Location{File: name}, "this is not a list of networks, one a line (%v)", err)
 	}
 	if err := r.problems(); err != nil {
 		return firewall.Prefixes{}, err

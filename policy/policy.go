@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"net/url"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -47,7 +48,9 @@ type ServiceInfo struct {
 // service is one entry of services.
 type service struct {
 	info    ServiceInfo
-	portsAt Location
+	portsAt []Location // of each of enforced.Ports
+	// unclear is set when ports, interfaces or addresses may not be what was meant, because of mistakes.
+	unclear bool
 	// enforced has everything but the sources.
 	enforced firewall.Service
 	allow    []source
@@ -77,7 +80,24 @@ type network struct {
 // external reports whether the network's content lives outside the policy.
 func (n *network) external() bool { return n.file != "" || n.url != "" || n.dns != "" }
 
-// origin is where an external network comes from, for people and as the key of its cache.
+// shownURL is the url without the password that may be in it.
+func (n *network) shownURL() string {
+	u, err := url.Parse(n.url)
+	if err != nil {
+		return n.url
+	}
+	return u.Redacted()
+}
+
+// shown is where an external network comes from, for people.
+func (n *network) shown() string {
+	if n.url != "" {
+		return "url " + n.shownURL()
+	}
+	return n.origin()
+}
+
+// origin is where an external network comes from, as the key of its cache.
 func (n *network) origin() string {
 	switch {
 	case n.file != "":

@@ -47,28 +47,51 @@ func (p Problems) Error() string {
 // maxProblems is how many mistakes are reported; a file that is wrong throughout says so once.
 const maxProblems = 200
 
+// maxCollected bounds what a hostile file makes us remember before the first maxProblems are picked.
+const maxCollected = 20 * maxProblems
+
 // reporter collects mistakes.
-type reporter struct{ list Problems }
+type reporter struct {
+	list    Problems
+	dropped int // mistakes beyond maxCollected
+}
 
 func (r *reporter) at(l Location, format string, args ...any) {
+	if len(r.list) >= maxCollected {
+		r.dropped++
+		return
+	}
 	r.list = append(r.list, Problem{l.File, l.Line, l.Column, fmt.Sprintf(format, args...)})
 }
+
+// count is how many mistakes there were so far.
+func (r *reporter) count() int { return len(r.list) + r.dropped }
 
 // problems is nil, or every mistake once, in order.
 func (r *reporter) problems() error {
 	if len(r.list) == 0 {
 		return nil
 	}
-	return r.list.ordered()
+	return r.list.ordered(r.dropped)
 }
 
-func (p Problems) ordered() Problems {
+// suggest is didYouMean for the keys of a map; "" once there are more mistakes than anyone reads,
+// so that a long file of them does not take quadratic time.
+func suggest[V any](r *reporter, word string, known map[string]V) string {
+	if len(r.list) > maxProblems {
+		return ""
+	}
+	return didYouMean(word, sortedNames(known))
+}
+
+// ordered is every mistake once, by place; those beyond maxProblems, and the dropped ones, become a number.
+func (p Problems) ordered(dropped int) Problems {
 	out := slices.Clone(p)
 	slices.SortStableFunc(out, func(a, b Problem) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	out = slices.Compact(out)
-	if extra := len(out) - maxProblems; extra > 0 {
+	if extra := len(out) - maxProblems + dropped; extra > 0 && len(out) >= maxProblems {
 		last := out[maxProblems-1]
 		out = append(out[:maxProblems], Problem{last.File, last.Line, last.Column, fmt.Sprintf("… and %d more", extra)})
 	}

@@ -32,7 +32,11 @@ type Options struct {
 // Read reads and checks a policy. The error is Problems, every mistake of every file, or says
 // which file can't be read and why. Networks that live outside the policy files are left to Compile.
 func Read(opts Options) (*Policy, error) {
-	files, err := policyFiles(opts)
+	path, optional := opts.Path, false
+	if path == "" {
+		path, optional = DefaultPath, true
+	}
+	files, err := policyFiles(path, optional)
 	if err != nil {
 		return nil, err
 	}
@@ -46,6 +50,7 @@ func Read(opts Options) (*Policy, error) {
 		content, err := readOwned(f.path, maxFileBytes)
 		if err != nil {
 			d.report.at(Location{File: f.path}, "%v", err)
+			d.incomplete = true
 			continue
 		}
 		d.file(f.path, content, f.shape)
@@ -66,53 +71,70 @@ type policyFile struct {
 	shape mapping
 }
 
-func policyFiles(opts Options) ([]policyFile, error) {
-	path := opts.Path
-	if path == "" {
-		path = DefaultPath
-	}
+// policyFiles finds what to read, in order. With optional, nothing to read is no mistake.
+func policyFiles(path string, optional bool) ([]policyFile, error) {
 	info, err := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) && opts.Path == "":
+	case errors.Is(err, fs.ErrNotExist) && optional:
 		return nil, nil
 	case err != nil:
-		return nil, Problems{{File: path, Message: "can't be read: " + plain(err)}}
+		return nil, Problems{{File: path, Message: plain(err)}}
 	case !info.IsDir():
-		return []policyFile{{path, policyShape}}, nil
+		return []policyFile{{path, policyShape}}, replaceable(filepath.Dir(path))
 	}
 	var files []policyFile
-	main := filepath.Join(path, "policy.yaml")
-	if _, err := os.Lstat(main); err == nil {
-		files = append(files, policyFile{main, policyShape})
+	var r reporter
+	for _, dir := range []struct {
+		path  string
+		shape mapping
+		takes func(name string) bool
+	}{
+		{path, policyShape, func(name string) bool { return name == "policy.yaml" || name == "policy.yml" }},
+		{filepath.Join(path, "policy.d"), dropInShape, func(name string) bool { return name[0] != '.' }}, // editors leave hidden files
+	} {
+		found, err := filesIn(dir.path, dir.shape, dir.takes)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			r.at(Location{File: dir.path}, "%s", plain(err))
+		}
+		for _, f := range found {
+			if strings.HasSuffix(f.path, ".yml") {
+				r.at(Location{File: f.path}, "policy files end in .yaml, so this one would not be read; rename it")
+			}
+		}
+		files = append(files, found...)
 	}
-	dropIns, err := filepath.Glob(filepath.Join(globQuote(path), "policy.d", "*.yaml")) // in name order
+	if len(files) == 0 && len(r.list) == 0 && !optional {
+		r.at(Location{File: path}, "the folder holds neither policy.yaml nor policy.d/*.yaml")
+	}
+	return files, r.problems()
+}
+
+// filesIn lists, in name order, the files of one folder that may be policy files.
+func filesIn(dir string, s mapping, takes func(name string) bool) ([]policyFile, error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, err
 	}
-	for _, f := range dropIns {
-		files = append(files, policyFile{f, dropInShape})
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, err
 	}
-	if len(files) == 0 && opts.Path != "" {
-		return nil, Problems{{File: path, Message: "the folder holds neither policy.yaml nor policy.d/*.yaml"}}
-	}
-	for _, dir := range []string{path, filepath.Join(path, "policy.d")} {
-		if err := checkOwned(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, Problems{{File: dir, Message: err.Error()}}
+	var files []policyFile
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); takes(e.Name()) && (ext == ".yaml" || ext == ".yml") {
+			files = append(files, policyFile{filepath.Join(dir, e.Name()), s})
 		}
 	}
-	return files, nil
+	return files, owned(info, dir)
 }
 
-// globQuote makes a path match itself in a glob pattern.
-func globQuote(path string) string {
-	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
-}
-
-// plain is an error without the path that the caller prints anyway.
+// plain is an error in words, without the path that the caller prints anyway.
 func plain(err error) string {
 	var p *fs.PathError
 	if errors.As(err, &p) {
-		return p.Err.Error()
+		return "can't be read: " + p.Err.Error()
 	}
 	return err.Error()
 }
@@ -121,7 +143,7 @@ func plain(err error) string {
 func readOwned(path string, limit int64) ([]byte, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not make us wait
 	if err != nil {
-		return nil, errors.New("can't be read: " + plain(err))
+		return nil, errors.New(plain(err))
 	}
 	defer func() { _ = f.Close() }()
 	info, err := f.Stat()
@@ -136,27 +158,33 @@ func readOwned(path string, limit int64) ([]byte, error) {
 	}
 	content, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
-		return nil, errors.New("can't be read: " + plain(err))
+		return nil, errors.New(plain(err))
 	}
 	return content, nil
 }
 
-func checkOwned(path string) error {
-	info, err := os.Stat(path)
+// replaceable refuses a folder in which anybody may put another file in the place of ours. The
+// sticky bit (as on /tmp) prevents that.
+func replaceable(dir string) error {
+	info, err := os.Stat(dir)
 	if err != nil {
-		return err
+		return Problems{{File: dir, Message: plain(err)}}
 	}
-	return owned(info, path)
+	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
+		return Problems{{File: dir, Message: "everybody may write this folder, and so replace the policy in it; run: chmod o-w " + dir}}
+	}
+	return nil
 }
 
 // owned refuses what others than root and the reading user may change: whoever can write the
-// policy can open every port. A sticky folder (like /tmp) keeps others from replacing our files.
+// policy can open every port. A sticky folder (like /tmp) keeps others from replacing our files,
+// so it may be writable; on a file the sticky bit means nothing.
 func owned(info fs.FileInfo, path string) error {
-	if info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0 {
+	if info.Mode().Perm()&0o022 != 0 && !(info.IsDir() && info.Mode()&fs.ModeSticky != 0) {
 		return fmt.Errorf("others than its owner may write it (mode %04o), so anybody could open ports; run: chmod go-w %s", info.Mode().Perm(), path)
 	}
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("it belongs to user %d, who could open ports; run: chown root %s", stat.Uid, path)
+		return fmt.Errorf("it belongs to user %d, who could open ports with it; run: chown root %s", stat.Uid, path)
 	}
 	return nil
 }

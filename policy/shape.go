@@ -23,31 +23,74 @@ type shape interface {
 
 // check reports what is wrong with a node that shall have a shape.
 func check(n *node, s shape, r *reporter) {
-	if !s.accepts(n) {
-		r.at(n.at, "expected %s, not %s", s.wants(), n.describe())
-		return
+	switch {
+	case n.kind == kindBroken: // reported already
+	case s.accepts(n):
+		s.check(n, r)
+	default:
+		r.at(n.at, "expected %s, not %s%s", s.wants(), n.describe(), quoteHint(n, s))
 	}
-	s.check(n, r)
+}
+
+// quoteHint says when quotes, brackets, or their absence, are all that is wrong.
+func quoteHint(n *node, s shape) string {
+	right := func(other node) bool {
+		var r reporter
+		other.size = 1
+		if s.accepts(&other) {
+			s.check(&other, &r)
+		}
+		return s.accepts(&other) && len(r.list) == 0
+	}
+	_, number := decimal(n)
+	switch {
+	case n.kind == kindMapping && len(n.fields) == 1 && strings.HasSuffix(n.fields[0].key, ":"):
+		return "; put an IPv6 address that ends in a colon in quotes"
+	case n.kind == kindNull && right(node{kind: kindList}):
+		return "; write [] for an empty list"
+	case n.kind == kindNull && right(node{kind: kindMapping}):
+		return "; write {} for an empty mapping"
+	case n.kind == kindString && number && right(node{kind: kindInteger, text: n.text}),
+		n.kind == kindString && (n.text == "true" || n.text == "false") && right(node{kind: kindBool, text: n.text}):
+		return "; write it without quotes"
+	case n.text != "" && n.kind != kindString && right(node{kind: kindString, text: n.text}):
+		return "; put it in quotes if you mean it"
+	}
+	return ""
 }
 
 // text is a YAML string that matches pattern (anchored), described by words.
 type text struct {
 	pattern *regexp.Regexp // nil: any text but the empty one
 	words   string
+	// loose is for the schema where there is no pattern: what decoding, which can say what is wrong
+	// more exactly, never accepts does not match it.
+	loose *regexp.Regexp
+	not   string // a word that decoding refuses although the patterns match; "" is none
 }
 
 func (s text) accepts(n *node) bool { return n.kind == kindString }
 func (s text) wants() string        { return s.words }
 func (s text) check(n *node, r *reporter) {
-	if n.text == "" || s.pattern != nil && !s.pattern.MatchString(n.text) {
+	switch {
+	case n.text == "":
+		r.at(n.at, "expected %s, not an empty text", s.words)
+	case s.pattern != nil && !s.pattern.MatchString(n.text):
 		r.at(n.at, "%q is not %s", n.text, s.words)
 	}
 }
 func (s text) schema() map[string]any {
-	if s.pattern == nil {
-		return map[string]any{"type": "string", "minLength": 1}
+	m := map[string]any{"type": "string", "minLength": 1}
+	switch {
+	case s.pattern != nil:
+		m["pattern"] = s.pattern.String()
+	case s.loose != nil:
+		m["pattern"] = s.loose.String()
 	}
-	return map[string]any{"type": "string", "pattern": s.pattern.String()}
+	if s.not != "" {
+		m["not"] = map[string]any{"const": s.not}
+	}
+	return m
 }
 
 // choice is one of some words.
@@ -130,9 +173,13 @@ func (s oneOf) accepts(n *node) bool {
 	return slices.ContainsFunc(s, func(x shape) bool { return x.accepts(n) })
 }
 func (s oneOf) wants() string {
-	words := make([]string, len(s))
-	for i, x := range s {
-		words[i] = x.wants()
+	var words []string
+	for _, x := range s {
+		if n := len(words); n > 0 && strings.HasPrefix(x.wants(), words[n-1]) {
+			words[n-1] = x.wants() // says the same and more
+			continue
+		}
+		words = append(words, x.wants())
 	}
 	return strings.Join(words, ", or ")
 }
@@ -172,7 +219,7 @@ type mapping struct {
 }
 
 func (s mapping) accepts(n *node) bool { return n.kind == kindMapping }
-func (s mapping) wants() string        { return s.words }
+func (s mapping) wants() string        { return s.words + " (keys and values)" }
 
 func (s mapping) names() []string {
 	names := make([]string, len(s.keys))
@@ -191,7 +238,7 @@ func (s mapping) check(n *node, r *reporter) {
 		case hint != "":
 			r.at(f.at, "%q %s", f.key, hint)
 		default:
-			r.at(f.at, "unknown key %q in %s%s; known are %s", f.key, s.words, didYouMean(f.key, s.names()), strings.Join(s.names(), ", "))
+			r.at(f.at, "unknown key %q in %s%s; known are %s", f.key, s.words, didYouMean(f.key, append(s.names(), sortedNames(s.elsewhere)...)), strings.Join(s.names(), ", "))
 		}
 	}
 	for _, k := range s.keys {
@@ -252,7 +299,7 @@ func (s mapOf) wants() string        { return s.words }
 func (s mapOf) check(n *node, r *reporter) {
 	for _, f := range n.fields {
 		if !s.pattern.MatchString(f.key) {
-			r.at(f.at, "the name %q must match %s", f.key, s.pattern)
+			r.at(f.at, "%q is not %s", f.key, anyName.words)
 		}
 		check(f.value, s.of, r)
 	}

@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -43,6 +45,9 @@ func (d *decoder) test(n *node) {
 	setText(n, "interface", &t.Interface)
 	setText(n, "address", &address)
 	setText(n, "expect", &t.Expect)
+	if t.To != "" {
+		d.targets = append(d.targets, target{t.To, n.get("to").at})
+	}
 	if x := n.get("port"); x != nil {
 		if v, ok := decimal(x); ok && v > 0 && v <= 65535 {
 			t.Port = uint16(v)
@@ -52,6 +57,15 @@ func (d *decoder) test(n *node) {
 		t.Protocol = p
 		if t.To != "" {
 			d.report.at(n.get("protocol").at, "protocol goes with port; a service has its own")
+		}
+	}
+	if t.Interface != "" && t.Interface != "lo" {
+		err := firewall.CheckInterfacePattern(t.Interface)
+		if err == nil && strings.HasSuffix(t.Interface, "*") {
+			err = fmt.Errorf("%q: a packet arrives on one interface; name it", t.Interface)
+		}
+		if err != nil {
+			d.report.at(n.get("interface").at, "%v", err)
 		}
 	}
 	if from != "" {
@@ -70,6 +84,9 @@ func (d *decoder) test(n *node) {
 			d.report.at(n.get("address").at, "%v", err)
 		}
 		t.Address = p.Addr()
+		if err == nil && t.From.IsValid() && t.From.Addr().Is4() != t.Address.Is4() {
+			d.report.at(n.get("address").at, "from is %s and address is %s; no packet is both", familyName(t.From.Addr()), familyName(t.Address))
+		}
 	}
 	d.policy.Tests = append(d.policy.Tests, t)
 }
@@ -95,9 +112,10 @@ func runTest(s firewall.State, t Test, now time.Time) TestResult {
 	}
 	for _, svc := range s.Services {
 		if svc.Name == t.To {
-			// All ports of a range are alike but where another service shares them; each range's first stands for it.
 			for _, p := range svc.Ports {
-				outcomes = append(outcomes, reach(s, t, p.Protocol, p.First, svc.Name, now))
+				for _, port := range tellingPorts(s, p) {
+					outcomes = append(outcomes, reach(s, t, p.Protocol, port, svc.Name, now))
+				}
 			}
 		}
 	}
@@ -113,6 +131,24 @@ func runTest(s firewall.State, t Test, now time.Time) TestResult {
 		r.Reason += "; whether it is reachable is up to others: list the port, or use unlisted: deny"
 	}
 	return r
+}
+
+// tellingPorts are the ports of a range at which an answer can change: its first, and where the
+// range of some service begins or has just ended.
+func tellingPorts(s firewall.State, r firewall.PortRange) []uint16 {
+	ports := []uint16{r.First}
+	for _, svc := range s.Services {
+		for _, o := range svc.Ports {
+			if o.Overlaps(r) && o.First > r.First {
+				ports = append(ports, o.First)
+			}
+			if o.Overlaps(r) && o.Last < r.Last {
+				ports = append(ports, o.Last+1)
+			}
+		}
+	}
+	slices.Sort(ports)
+	return slices.Compact(ports)
 }
 
 type outcome struct{ got, reason string }

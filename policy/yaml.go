@@ -3,8 +3,6 @@ package policy
 import (
 	"bytes"
 	"errors"
-	"fmt"
-	"math"
 	"strings"
 	"unicode/utf8"
 
@@ -14,13 +12,8 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// Limits on what a policy file may be. Aliases let a small file stand for a huge one, so what
-// counts is its size with every alias written out.
-const (
-	maxFileBytes = 10 << 20
-	maxNesting   = 64
-	maxExpanded  = 3_000_000 // nodes
-)
+// byteOrderMark is what some editors write at the beginning of UTF-8 text.
+var byteOrderMark = []byte("\xef\xbb\xbf")
 
 type kind int
 
@@ -32,10 +25,11 @@ const (
 	kindString
 	kindList
 	kindMapping
+	kindBroken // a mistake was reported here already; nothing more is said about it
 )
 
 func (k kind) String() string {
-	return [...]string{"nothing", "true or false", "a whole number", "a number with a fraction", "text", "a list", "a mapping"}[k]
+	return [...]string{"nothing", "true or false", "a whole number", "a number with a fraction", "text", "a list", "a mapping", "a mistake"}[k]
 }
 
 // node is a YAML value with its place, aliases and merge keys resolved.
@@ -66,15 +60,22 @@ func (n *node) get(key string) *node {
 	return nil
 }
 
+// isControl reports whether a character has no place in text (YAML 1.2, §5.1).
+func isControl(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f }
+
 // parseYAML reads one document. Every mistake goes to the reporter; the node is nil if nothing can be used.
 func parseYAML(file string, content []byte, r *reporter) (root *node) {
 	whole := Location{File: file}
+	content = bytes.TrimPrefix(content, byteOrderMark)
 	switch {
 	case len(content) > maxFileBytes:
 		r.at(whole, "the file is larger than %d MiB; put long lists of networks into network files", maxFileBytes>>20)
 		return nil
-	case bytes.IndexByte(content, 0) >= 0 || !utf8.Valid(content):
+	case !utf8.Valid(content) || bytes.ContainsFunc(content, isControl):
 		r.at(whole, "this is not text: a policy is YAML in UTF-8")
+		return nil
+	case tooMany(content):
+		r.at(whole, "the file has too many values; put long lists of networks into network files")
 		return nil
 	}
 	defer func() {
@@ -86,8 +87,9 @@ func parseYAML(file string, content []byte, r *reporter) (root *node) {
 		}
 	}()
 	tokens := lexer.Tokenize(string(content))
-	if at, deep := tooDeep(tokens); deep {
-		r.at(Location{file, at.Line, at.Column}, "nested deeper than %d levels", maxNesting)
+	var g guard
+	if at, excess := g.check(tokens); at != nil {
+		r.at(Location{file, at.Line, at.Column}, "%s", excess)
 		return nil
 	}
 	// Our own walk reports duplicate keys, all of them and with both places.
@@ -111,36 +113,13 @@ func parseYAML(file string, content []byte, r *reporter) (root *node) {
 		r.at(whole, "the file is empty; the least that it can say is: version: 1")
 		return nil
 	}
-	b := builder{file: file, report: r, anchors: map[string]*node{}}
+	b := builder{file: file, report: r, anchors: map[string]*node{}, open: map[string]bool{}}
 	root = b.build(body, 0)
-	if root != nil && root.size > maxExpanded {
-		r.at(whole, "its aliases expand to more than %d values", maxExpanded)
+	if root.size > maxExpanded || b.merged > maxMerged {
+		r.at(whole, "its aliases and merge keys expand to more than a policy can hold")
 		return nil
 	}
 	return root
-}
-
-// tooDeep looks at brackets and indentation before the parser does, whose time grows with the square of the depth.
-func tooDeep(tokens token.Tokens) (token.Position, bool) {
-	depth, run := 0, 0
-	for _, t := range tokens {
-		switch t.Type {
-		case token.SequenceStartType, token.MappingStartType:
-			depth++
-		case token.SequenceEndType, token.MappingEndType:
-			depth--
-		}
-		switch t.Type {
-		case token.SequenceEntryType, token.MappingKeyType, token.AnchorType, token.TagType:
-			run++
-		default:
-			run = 0
-		}
-		if t.Position != nil && (depth > maxNesting || run > maxNesting || t.Position.IndentNum > 16*maxNesting) {
-			return *t.Position, true
-		}
-	}
-	return token.Position{}, false
 }
 
 // syntaxProblem takes place and words out of the parser's error.
@@ -152,15 +131,21 @@ func syntaxProblem(file string, err error) Problem {
 			p.Line, p.Column = t.Position.Line, t.Position.Column
 		}
 	}
-	message := err.Error()
+	// GetMessage first: Error quotes the source, which takes quadratic time on a hostile one.
 	var withMessage interface{ GetMessage() string }
+	var message string
 	if errors.As(err, &withMessage) {
 		message = withMessage.GetMessage()
+	} else {
+		message = err.Error()
 	}
 	first, _, _ := strings.Cut(message, "\n")
 	p.Message = "not valid YAML: " + first
-	if strings.Contains(first, "tab") || strings.Contains(first, "found character") {
-		p.Message += " (indent with spaces)"
+	switch {
+	case strings.Contains(first, "tab") || strings.Contains(first, "'\t'"):
+		p.Message += "; indent with spaces"
+	case strings.Contains(first, "mapping value is not allowed"):
+		p.Message += `; put text that has ": " in it, or ends in a colon, in quotes`
 	}
 	return p
 }
@@ -177,155 +162,4 @@ func placeOf(file string, n ast.Node) Location {
 		l.Line, l.Column = t.Position.Line, t.Position.Column
 	}
 	return l
-}
-
-// builder turns the parser's tree into nodes.
-type builder struct {
-	file    string
-	report  *reporter
-	anchors map[string]*node // nil while its own content is being read
-}
-
-func (b *builder) build(n ast.Node, depth int) *node {
-	at := placeOf(b.file, n)
-	if depth > 2*maxNesting {
-		b.report.at(at, "nested deeper than %d levels", maxNesting)
-		return nil
-	}
-	switch n := n.(type) {
-	case *ast.MappingNode:
-		return b.mapping(n.Values, at, depth)
-	case *ast.MappingValueNode:
-		return b.mapping([]*ast.MappingValueNode{n}, at, depth)
-	case *ast.SequenceNode:
-		out := &node{kind: kindList, at: at, size: 1}
-		for _, v := range n.Values {
-			if item := b.build(v, depth+1); item != nil {
-				out.items = append(out.items, item)
-				out.size = addSizes(out.size, item.size)
-			}
-		}
-		return out
-	case *ast.AnchorNode:
-		name := n.Name.GetToken().Value
-		b.anchors[name] = nil
-		value := b.build(n.Value, depth+1)
-		b.anchors[name] = value
-		return value
-	case *ast.AliasNode:
-		name := n.Value.GetToken().Value
-		value, known := b.anchors[name]
-		if value == nil {
-			if known {
-				b.report.at(at, "alias *%s stands inside what it stands for", name)
-			} else {
-				b.report.at(at, "alias *%s has no anchor &%s before it", name, name)
-			}
-			return nil
-		}
-		return value
-	case *ast.TagNode:
-		b.report.at(at, "tags like %s are not part of the language; write the plain value", n.GetToken().Value)
-		return nil
-	case *ast.NullNode:
-		return &node{kind: kindNull, at: at, size: 1}
-	case *ast.BoolNode:
-		return scalar(kindBool, n, at)
-	case *ast.IntegerNode:
-		return scalar(kindInteger, n, at)
-	case *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
-		return scalar(kindFloat, n, at)
-	case *ast.StringNode:
-		return &node{kind: kindString, text: n.Value, at: at, size: 1}
-	case *ast.LiteralNode:
-		return &node{kind: kindString, text: n.Value.Value, at: at, size: 1}
-	}
-	b.report.at(at, "a %T is not part of the language", n)
-	return nil
-}
-
-func scalar(k kind, n ast.Node, at Location) *node {
-	return &node{kind: k, text: n.GetToken().Value, at: at, size: 1}
-}
-
-func addSizes(a, b int) int {
-	if a > math.MaxInt32 || b > math.MaxInt32 {
-		return math.MaxInt32
-	}
-	return a + b
-}
-
-// mapping reads keys and values; << takes over the keys of other mappings that this one lacks.
-func (b *builder) mapping(values []*ast.MappingValueNode, at Location, depth int) *node {
-	out := &node{kind: kindMapping, at: at, size: 1}
-	own := map[string]Location{}
-	var merged []*node
-	for _, v := range values {
-		keyAt := placeOf(b.file, v.Key)
-		if _, merge := v.Key.(*ast.MergeKeyNode); merge {
-			merged = append(merged, b.mergeSources(v.Value, depth)...)
-			continue
-		}
-		key, ok := v.Key.(*ast.StringNode)
-		name := v.Key.GetToken().Value
-		if ok {
-			name = key.Value
-		} else if _, mapped := v.Key.(*ast.MappingKeyNode); mapped {
-			b.report.at(keyAt, "keys written with ? are not part of the language")
-			continue
-		}
-		if first, twice := own[name]; twice {
-			b.report.at(keyAt, "key %q appears twice, first in line %d", name, first.Line)
-			continue
-		}
-		own[name] = keyAt
-		value := b.build(v.Value, depth+1)
-		if value == nil {
-			continue
-		}
-		if value.kind == kindNull {
-			value.at = keyAt // an absent value has no place of its own
-		}
-		out.fields = append(out.fields, field{name, keyAt, value})
-		out.size = addSizes(out.size, value.size)
-	}
-	for _, m := range merged {
-		for _, f := range m.fields {
-			if _, has := own[f.key]; !has {
-				own[f.key] = f.at
-				out.fields = append(out.fields, f)
-				out.size = addSizes(out.size, f.value.size)
-			}
-		}
-	}
-	return out
-}
-
-func (b *builder) mergeSources(n ast.Node, depth int) []*node {
-	value := b.build(n, depth+1)
-	if value == nil {
-		return nil
-	}
-	sources := []*node{value}
-	if value.kind == kindList {
-		sources = value.items
-	}
-	for _, s := range sources {
-		if s.kind != kindMapping {
-			b.report.at(placeOf(b.file, n), "<< takes a mapping or a list of mappings, not %s", s.kind)
-			return nil
-		}
-	}
-	return sources
-}
-
-// describe is a node for messages: `text "abc"`, `a list`.
-func (n *node) describe() string {
-	switch n.kind {
-	case kindNull, kindList, kindMapping:
-		return n.kind.String()
-	case kindString:
-		return fmt.Sprintf("text %q", n.text)
-	}
-	return fmt.Sprintf("%s (%s)", n.kind, n.text)
 }

@@ -1,0 +1,70 @@
+# make run   builds, applies the default policy to this host, shows plan, status and drift
+# make test  installs what the tests need, then runs everything
+# make       lists the targets
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help build run demo test lint fuzz bench deps clean
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# root keeps Go and its caches
+AS_ROOT := $(if $(SUDO),sudo env "PATH=$$PATH" "HOME=$$HOME" "GOFLAGS=-buildvcs=false",env)
+FUZZTIME ?= 5s
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+build: ## the binary, static, ./portgrave
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o portgrave ./cmd/portgrave
+
+run: build ## apply the default policy to THIS host and show it; undo: sudo ./portgrave teardown
+	@echo "== plan: what apply would change"
+	@$(SUDO) ./portgrave plan || [ $$? = 2 ]
+	@echo "== apply"
+	@$(SUDO) ./portgrave apply --reason "make run"
+	@echo "== status"
+	@$(SUDO) ./portgrave status
+	@echo "== drift"
+	@$(SUDO) ./portgrave drift
+	@echo
+	@echo "To undo all of it: sudo ./portgrave teardown"
+
+demo: build ## the main job in throwaway network namespaces, with real packets; changes nothing on the host
+	@command -v ip >/dev/null || $(MAKE) --no-print-directory deps
+	@CGO_ENABLED=0 go build -o bin/demo ./test/demo
+	@$(SUDO) ./bin/demo ./portgrave
+
+# What the tests need from Debian or Ubuntu, and why.
+PACKAGES := nftables iproute2 procps gcc libc6-dev
+deps: ## install what the tests need
+	@missing=(); for p in $(PACKAGES); do dpkg -s "$$p" >/dev/null 2>&1 || missing+=("$$p"); done; \
+	if [ $${#missing[@]} = 0 ]; then exit 0; fi; \
+	command -v apt-get >/dev/null || { echo "Needed and missing: $${missing[*]}. This is no Debian or Ubuntu: install them by hand." >&2; exit 1; }; \
+	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iproute2 for network namespaces, procps, and gcc with libc6-dev for the race detector."; \
+	$(SUDO) apt-get update -q; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$${missing[@]}"
+
+lint: ## gofmt, go vet, staticcheck
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+test: deps build lint ## everything: lint, all tests as root under the race detector, each fuzz target briefly
+	@[ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo "Asking for sudo: the tests make network namespaces."
+	$(AS_ROOT) go test -race -timeout 30m ./...
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZTIME)
+
+fuzz: ## each fuzz target for FUZZTIME (make fuzz FUZZTIME=2m)
+	@for package in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
+			echo "fuzzing $$target for $(FUZZTIME)"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
+		done; done
+
+bench: ## Go benchmarks of the parts and of apply
+	$(AS_ROOT) go test -run '^$$' -bench . -benchmem ./...
+
+clean: ## what was built
+	rm -rf portgrave bin

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// run is the whole program, apart from the process around it.
+func run(args []string, stdout, stderr io.Writer, getenv func(string) string) int {
+	app := newApp(stdout, stderr, getenv)
+	err := app.Run(reorder(app, args))
+	if err == nil {
+		return exitFine
+	}
+	var failed verbError
+	if !errors.As(err, &failed) { // the command line itself
+		failed = verbError{err: usageError{err}, screen: newScreen(stdout, stderr, wantedOutput(args), getenv)}
+	}
+	var printed invalidReported
+	if !errors.Is(failed.err, errReport) && !errors.As(failed.err, &printed) {
+		failed.screen.fail(failed.verb, failed.err)
+		var usage usageError
+		if errors.As(failed.err, &usage) {
+			_, _ = fmt.Fprintln(stderr, "Run 'portgrave help' for the verbs, 'portgrave help VERB' for one.")
+		}
+	}
+	return exitCode(failed.err)
+}
+
+// verbError is an error with the verb and screen it belongs to.
+type verbError struct {
+	verb   string
+	screen *screen
+	err    error
+}
+
+func (e verbError) Error() string { return e.err.Error() }
+
+// wantedOutput finds -o json in a command line that could not be parsed.
+func wantedOutput(args []string) string {
+	for i, a := range args {
+		if a == "-o=json" || a == "--output=json" || (a == "-o" || a == "--output") && i+1 < len(args) && args[i+1] == "json" {
+			return "json"
+		}
+	}
+	return "text"
+}
+
+// globalFlags work before and after the verb.
+func globalFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "policy file, or folder with policy.yaml and policy.d/*.yaml, instead of /etc/portgrave"},
+		&cli.StringFlag{Name: "backend", Value: "auto", Usage: "auto, nftables or iptables"},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "text for people, json for programs"},
+	}
+}
+
+func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
+	verb := func(name, usage, arguments string, action func(*invocation) error, flags ...cli.Flag) *cli.Command {
+		return &cli.Command{
+			Name: name, Usage: usage, ArgsUsage: arguments, Flags: append(flags, globalFlags()...), HideHelpCommand: true,
+			OnUsageError: func(_ *cli.Context, err error, _ bool) error { return err },
+			Action: func(c *cli.Context) error {
+				inv, err := newInvocation(c, stdout, stderr, getenv)
+				if err == nil && c.NArg() > strings.Count(arguments, "[")+strings.Count(arguments, "<") {
+					err = usagef("unexpected argument %q", c.Args().Get(c.NArg()-1))
+				}
+				if err == nil {
+					err = action(inv)
+				}
+				if err != nil {
+					return verbError{name, inv.screen, err}
+				}
+				return nil
+			},
+		}
+	}
+	force := &cli.BoolFlag{Name: "force", Usage: "go on although it would cut SSH sessions, fail policy tests or replace a foreign table"}
+	all := &cli.BoolFlag{Name: "all", Usage: "list every change, however many"}
+	app := &cli.App{
+		Name: "portgrave", Usage: "which ports of this host are open to whom: declared, enforced, compared", Version: version,
+		Description: "A policy file declares which ports may open to which networks; portgrave makes the kernel agree.\n" +
+			"Exit codes: 0 fine, 1 failed, 2 something to report, 3 invalid policy or usage, 4 not allowed.\n" +
+			"Environment: PORTGRAVE_STATE_DIR (/var/lib/portgrave), PORTGRAVE_RUN_DIR (/run/portgrave), NO_COLOR.",
+		Flags: globalFlags(), Writer: stdout, ErrWriter: stderr, EnableBashCompletion: true,
+		ExitErrHandler: func(*cli.Context, error) {}, // run decides
+		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return err },
+		Commands: []*cli.Command{
+			verb("check", "read the policy and run its tests", "[FILE]", check),
+			verb("plan", "show what apply would change; exit 2 if anything", "", plan, all),
+			verb("apply", "make the kernel agree with the policy", "", apply, &cli.StringFlag{Name: "reason", Usage: "why, for the history"}, force, all),
+			verb("drift", "show what others changed since the last apply; exit 2 if anything", "", drift, all),
+			verb("status", "one screen: backend, generation, drift, services and their counters", "", status),
+			verb("history", "list what was applied, when, by whom and why", "", listHistory),
+			verb("teardown", "remove every rule of portgrave", "", teardown, &cli.BoolFlag{Name: "force", Usage: "remove a table of our name that somebody else wrote, too"}),
+			verb("schema", "print the JSON Schema of the policy, for editors", "", printSchema),
+			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
+				Subcommands: []*cli.Command{verb("nft", "as a script for nft -f", "", exportNft)},
+				Action: func(c *cli.Context) error {
+					if c.Args().Present() {
+						return fmt.Errorf("unknown format %q: export knows nft", c.Args().First())
+					}
+					return errors.New("export needs a format: nft")
+				}},
+		},
+	}
+	app.Action = func(c *cli.Context) error {
+		if !c.Args().Present() {
+			return cli.ShowAppHelp(c)
+		}
+		return fmt.Errorf("unknown verb %q%s", c.Args().First(), nearest(c.Args().First(), app.Commands))
+	}
+	return app
+}
+
+// nearest suggests the verb that shares the most letters with a mistyped one.
+func nearest(word string, commands []*cli.Command) string {
+	best, score := "", 1
+	for _, c := range commands {
+		common := 0
+		rest := c.Name
+		for _, r := range word {
+			if i := strings.IndexRune(rest, r); i >= 0 {
+				common, rest = common+1, rest[i+1:]
+			}
+		}
+		if missing := max(len(word), len(c.Name)) - common; missing <= 2 && common > score {
+			best, score = c.Name, common
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %q?)", best)
+}
+
+// reorder puts the flags of a verb before its arguments, where the flag package finds them, so
+// that `check FILE -o json` works like `check -o json FILE`.
+func reorder(app *cli.App, args []string) []string {
+	takesValue := map[string]bool{}
+	commands := app.Commands
+	for _, f := range app.Flags {
+		noteFlag(f, takesValue)
+	}
+	at := 1
+	for at < len(args) { // find the verb, and a format below it
+		a := args[at]
+		if strings.HasPrefix(a, "-") {
+			if takesValue[strings.TrimLeft(a, "-")] {
+				at++
+			}
+			at++
+			continue
+		}
+		i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(a) })
+		if i < 0 {
+			break
+		}
+		for _, f := range commands[i].Flags {
+			noteFlag(f, takesValue)
+		}
+		commands = commands[i].Subcommands
+		at++
+	}
+	var flags, rest []string
+	for i := at; i < len(args); i++ {
+		a := args[i]
+		switch {
+		case a == "--":
+			return slices.Concat(args[:at], flags, args[i:i+1], rest, args[i+1:])
+		case !strings.HasPrefix(a, "-") || a == "-":
+			rest = append(rest, a)
+		default:
+			flags = append(flags, a)
+			if takesValue[strings.TrimLeft(a, "-")] && i+1 < len(args) {
+				i++
+				flags = append(flags, args[i])
+			}
+		}
+	}
+	return slices.Concat(args[:min(at, len(args))], flags, rest)
+}
+
+func noteFlag(f cli.Flag, takesValue map[string]bool) {
+	if _, isBool := f.(*cli.BoolFlag); !isBool {
+		for _, n := range f.Names() {
+			takesValue[n] = true
+		}
+	}
+}

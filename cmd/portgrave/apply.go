@@ -1,0 +1,141 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/connections"
+	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/policy"
+)
+
+// lockWait is how long a run waits for another one to finish.
+const lockWait = 30 * time.Second
+
+type applyResult struct {
+	Changed    bool              `json:"changed"`
+	Generation int               `json:"generation"`
+	Backend    string            `json:"backend"`
+	Changes    []firewall.Change `json:"changes"`
+	Cut        []cutConnection   `json:"cut"`
+	Warnings   []string          `json:"warnings"`
+}
+
+type cutConnection struct {
+	Protocol string `json:"protocol"`
+	Client   string `json:"client"`
+	Dialled  string `json:"dialled"`
+}
+
+// apply makes the kernel agree with the policy, and records what was applied.
+func apply(inv *invocation) error {
+	r, closeAll, err := inv.firewall()
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	// Better to fail here than with the kernel changed and nothing recorded.
+	store, err := history.Open(inv.stateDir)
+	if err != nil {
+		return err
+	}
+	unlock, err := store.Lock(inv.ctx, lockWait)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	p, c, err := inv.compiled(inv.config, false)
+	if err != nil {
+		return err
+	}
+	force := inv.cli.Bool("force")
+	if failed := failedTests(c.RunTests(r.Now())); len(failed) > 0 && !force {
+		return refuseTests(inv, failed)
+	}
+	if !force {
+		if err := refuseLockOut(inv, r, c.State); err != nil {
+			return err
+		}
+	}
+	out, err := r.Apply(inv.ctx, &c.State, force)
+	if err != nil {
+		return err
+	}
+	generation, err := record(inv, store, p, c, out)
+	if err != nil {
+		return fmt.Errorf("the rules are in force, but could not be recorded, so drift and rollback do not know them: %w", err)
+	}
+	return reportApply(inv, generation, out)
+}
+
+// refuseTests ends an apply whose policy fails its own tests.
+func refuseTests(inv *invocation, failed []policy.TestResult) error {
+	if inv.screen.json {
+		_ = inv.screen.object(map[string]any{"error": "the policy fails its own tests; nothing was changed", "tests": failed})
+	} else {
+		printTests(inv.screen, failed)
+	}
+	_, _ = fmt.Fprintf(inv.screen.err, "portgrave: apply: the policy fails %s of its own; nothing was changed (--force applies it all the same)\n", plural(len(failed), "test"))
+	return errReport
+}
+
+// refuseLockOut ends an apply that would cut the SSH session it runs in, or another one.
+func refuseLockOut(inv *invocation, r *firewall.Reconciler, want firewall.State) error {
+	running, err := r.Connections.List(inv.ctx)
+	if err != nil {
+		return fmt.Errorf("can't tell whether this would cut an SSH session: %w (--force goes on without knowing)", err)
+	}
+	var session firewall.Connection
+	if client, server, ok := connections.Session(inv.getenv); ok {
+		session = firewall.Connection{Protocol: firewall.TCP, Client: client, Dialled: server}
+		session.Interface = connections.InterfaceTo(client.Addr())
+	}
+	cut := firewall.LockedOut(want, running, session, r.Now())
+	if len(cut) == 0 {
+		return nil
+	}
+	var lines []string
+	for _, x := range cut {
+		flow := firewall.Flow{Protocol: x.Protocol, Source: x.Client.Addr(), Destination: x.Dialled.Addr(), Port: x.Dialled.Port(), Interface: x.Interface}
+		lines = append(lines, fmt.Sprintf("  from %s to port %d: %s", x.Client.Addr(), x.Dialled.Port(), want.Decide(flow, r.Now()).Reason))
+	}
+	return fmt.Errorf("refused: this would lock out %s that is open now:\n%s\nNothing was changed. Allow the source in the policy, or use --force",
+		plural(len(cut), "SSH session"), strings.Join(lines, "\n"))
+}
+
+// record appends a generation if the State or the kernel changed, and returns the number in force.
+func record(inv *invocation, store *history.Store, p *policy.Policy, c *policy.Compiled, out firewall.Outcome) (int, error) {
+	if last, err := store.Last(); err == nil && last.State.Equal(c.State) {
+		return last.Number, nil
+	}
+	user, from := inv.who()
+	g, err := store.Append(history.Generation{Time: time.Now().UTC(), User: user, From: from, Reason: inv.cli.String("reason"), Backend: "nftables",
+		Origin: p.Origin, Summary: plural(out.Plan.Count(), "change"), Confirmed: true, State: c.State})
+	return g.Number, err
+}
+
+func reportApply(inv *invocation, generation int, out firewall.Outcome) error {
+	s := inv.screen
+	for _, w := range out.Warnings {
+		s.warnf("%s", w)
+	}
+	if s.json {
+		cut := []cutConnection{}
+		for _, x := range out.Cut {
+			cut = append(cut, cutConnection{x.Protocol.String(), x.Client.String(), x.Dialled.String()})
+		}
+		return s.object(applyResult{!out.Plan.InSync(), generation, "nftables", orEmpty(out.Plan.Changes), cut, orEmpty(out.Warnings)})
+	}
+	for _, x := range out.Cut {
+		s.printf("Ended: %s from %s to port %d, which is no longer allowed.\n", x.Protocol, x.Client, x.Dialled.Port())
+	}
+	if out.Plan.InSync() {
+		s.printf("Nothing to do: the kernel holds generation %d.\n", generation)
+		return nil
+	}
+	printChanges(s, out.Plan.Changes, inv.cli.Bool("all"))
+	s.printf("%s: %s. Generation %d is in force.\n", s.paint(green, "Applied"), plural(out.Plan.Count(), "change"), generation)
+	return nil
+}

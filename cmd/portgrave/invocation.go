@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/connections"
+	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/nft"
+	"github.com/portgrave/portgrave/policy"
+	"github.com/urfave/cli/v2"
+)
+
+// invocation is one run of a verb: its flags, and where things are.
+type invocation struct {
+	ctx    context.Context
+	cli    *cli.Context
+	screen *screen
+	getenv func(string) string
+
+	config   string
+	backend  string
+	stateDir string
+}
+
+func newInvocation(c *cli.Context, stdout, stderr io.Writer, getenv func(string) string) (*invocation, error) {
+	inv := &invocation{ctx: c.Context, cli: c, getenv: getenv, config: flag(c, "config"), backend: flag(c, "backend"), stateDir: getenv("PORTGRAVE_STATE_DIR")}
+	if inv.stateDir == "" {
+		inv.stateDir = "/var/lib/portgrave"
+	}
+	output := flag(c, "output")
+	inv.screen = newScreen(stdout, stderr, output, getenv)
+	if output != "text" && output != "json" {
+		return inv, usagef("--output takes text or json, not %q", output)
+	}
+	if !slices.Contains([]string{"auto", "nftables", "iptables"}, inv.backend) {
+		return inv, usagef("--backend takes auto, nftables or iptables, not %q", inv.backend)
+	}
+	return inv, nil
+}
+
+// flag reads a global flag, given before or after the verb; after wins.
+func flag(c *cli.Context, name string) string {
+	for _, level := range c.Lineage() {
+		if level.Command != nil && slices.Contains(level.LocalFlagNames(), name) {
+			return level.String(name)
+		}
+	}
+	return c.String(name)
+}
+
+// firewall opens the backend and what belongs to it. Close it with the returned function.
+func (inv *invocation) firewall() (*firewall.Reconciler, func(), error) {
+	if inv.backend == "iptables" {
+		return nil, nil, errNoIptables
+	}
+	b, err := nft.New()
+	if err != nil {
+		return nil, nil, err
+	}
+	running, err := connections.New()
+	if err != nil {
+		_ = b.Close()
+		return nil, nil, err
+	}
+	log := slog.New(slog.NewTextHandler(inv.screen.err, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	return &firewall.Reconciler{Backend: b, Connections: running, Now: time.Now, Log: log}, func() { _ = b.Close() }, nil
+}
+
+// compiled reads and compiles the policy. offline uses only what is on this host.
+func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *policy.Compiled, error) {
+	p, err := policy.Read(policy.Options{Path: path})
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := p.Compile(inv.ctx, &policy.Networks{
+		Dir: filepath.Join(inv.stateDir, "networks"), Offline: offline,
+		Warn: func(err error) {
+			if os.Geteuid() == 0 { // others may not keep content, and need not
+				inv.screen.warnf("%v", err)
+			}
+		},
+	})
+	if err != nil {
+		return p, nil, err
+	}
+	for _, w := range c.Warnings {
+		inv.screen.warnf("%v", w)
+	}
+	for _, s := range c.Stale {
+		inv.screen.warnf("network %q is stale: %s; it keeps its content of %s", s.Name, s.Reason, s.Since.Format(time.RFC3339))
+	}
+	return p, c, nil
+}
+
+func (inv *invocation) history() *history.Store { return history.View(inv.stateDir) }
+
+// who is the user and, over SSH, the client's address, for the history. sudo's user counts.
+func (inv *invocation) who() (name, from string) {
+	name = inv.getenv("SUDO_USER")
+	if name == "" {
+		if u, err := user.Current(); err == nil {
+			name = u.Username
+		}
+	}
+	if client, _, ok := connections.Session(inv.getenv); ok {
+		from = client.Addr().String()
+	}
+	return name, from
+}

@@ -1,0 +1,15 @@
+// Command portgrave is the host firewall and exposure manager.
+//
+// This package is the command line alone: one file a verb, each of which parses its arguments,
+// calls the packages that do the work, and prints. The rules of the user interface stand at the top
+// of ui.go. It never decides what is enforced.
+package main
+
+import "os"
+
+// version is stamped by the build.
+var version = "devel"
+
+func main() {
+	os.Exit(run(os.Args, os.Stdout, os.Stderr, os.Getenv))
+}

@@ -1,0 +1,175 @@
+package main
+
+// Rules of the user interface:
+//
+//   - Results go to standard output, everything else (errors, warnings, progress) to standard error.
+//   - With -o json standard output holds exactly one JSON object, also for failures ("error").
+//   - Exit codes: 0 fine, 1 failed, 2 something to report, 3 invalid policy or usage, 4 not allowed.
+//   - Text is for people: aligned, colour only on a terminal and without NO_COLOR. JSON is the contract.
+//   - An error says what failed, where, and what to do.
+//   - Nothing is asked; --force says yes beforehand.
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/policy"
+	"golang.org/x/sys/unix"
+)
+
+// Exit codes, a contract.
+const (
+	exitFine       = 0
+	exitFailed     = 1
+	exitReport     = 2
+	exitInvalid    = 3
+	exitNotAllowed = 4
+)
+
+// errReport ends a verb that has printed something to report.
+var errReport = errors.New("something to report")
+
+// usageError is a command line that can't be understood.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+
+func exitCode(err error) int {
+	var problems policy.Problems
+	var usage usageError
+	switch {
+	case err == nil:
+		return exitFine
+	case errors.Is(err, errReport):
+		return exitReport
+	case errors.As(err, &usage), errors.As(err, &problems):
+		return exitInvalid
+	case errors.Is(err, firewall.ErrPermission):
+		return exitNotAllowed
+	}
+	return exitFailed
+}
+
+// screen is where a verb prints.
+type screen struct {
+	out, err io.Writer
+	json     bool
+	colour   bool
+}
+
+func newScreen(stdout, stderr io.Writer, output string, getenv func(string) string) *screen {
+	return &screen{out: stdout, err: stderr, json: output == "json", colour: getenv("NO_COLOR") == "" && isTerminal(stdout)}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// object prints the one JSON object.
+func (s *screen) object(v any) error {
+	e := json.NewEncoder(s.out)
+	e.SetEscapeHTML(false)
+	e.SetIndent("", "  ")
+	return e.Encode(v)
+}
+
+func (s *screen) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format, args...) }
+
+func (s *screen) warnf(format string, args ...any) {
+	_, _ = fmt.Fprintf(s.err, "portgrave: warning: "+format+"\n", args...)
+}
+
+// fail prints an error that ends the verb.
+func (s *screen) fail(verb string, err error) {
+	var problems policy.Problems
+	isPolicy := errors.As(err, &problems)
+	if s.json {
+		o := map[string]any{"error": err.Error()}
+		if isPolicy {
+			o["error"] = "the policy is not valid"
+			o["problems"] = problems
+		}
+		_ = s.object(o)
+	}
+	switch {
+	case isPolicy:
+		_, _ = fmt.Fprintf(s.err, "%v\nportgrave: the policy is not valid (%s); the rules in force stay\n", problems, plural(len(problems), "problem"))
+	case verb == "":
+		_, _ = fmt.Fprintf(s.err, "portgrave: %v\n", err)
+	default:
+		_, _ = fmt.Fprintf(s.err, "portgrave: %s: %v\n", verb, err)
+	}
+	if errors.Is(err, firewall.ErrPermission) {
+		_, _ = fmt.Fprintf(s.err, "Try: sudo portgrave %s\n", verb)
+	}
+}
+
+// table prints rows in aligned columns.
+func (s *screen) table(rows [][]string) {
+	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		for i, cell := range row {
+			if i > 0 {
+				_, _ = fmt.Fprint(w, "\t")
+			}
+			_, _ = fmt.Fprint(w, cell)
+		}
+		_, _ = fmt.Fprintln(w)
+	}
+	_ = w.Flush()
+}
+
+// ANSI colours by meaning.
+const (
+	red    = "31"
+	green  = "32"
+	yellow = "33"
+)
+
+func (s *screen) paint(colour, text string) string {
+	if !s.colour {
+		return text
+	}
+	return "\x1b[" + colour + "m" + text + "\x1b[0m"
+}
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
+
+// packets prints a counter for people.
+func packets(c firewall.Counter) string {
+	return fmt.Sprintf("%d (%s)", c.Packets, size(c.Bytes))
+}
+
+func size(bytes uint64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
+	value, unit := float64(bytes), 0
+	for value >= 1024 && unit < len(units)-1 {
+		value, unit = value/1024, unit+1
+	}
+	if unit == 0 {
+		return fmt.Sprintf("%d B", bytes)
+	}
+	return fmt.Sprintf("%.1f %s", value, units[unit])
+}
+
+// invalidReported is an error whose details are printed already, as JSON.
+type invalidReported struct{ error }
+
+func (e invalidReported) Unwrap() error { return e.error }
+
+var errNoIptables = errors.New("this version enforces through nftables only; leave --backend out, or use --backend nftables")

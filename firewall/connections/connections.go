@@ -1,0 +1,121 @@
+package connections
+
+import (
+	"context"
+	"io/fs"
+	"net/netip"
+	"os"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Kernel is firewall.Connections over sock_diag and conntrack of the current network namespace.
+//
+// It keeps what the last List saw, so that End hits exactly that connection and nothing that
+// took its place. It is used by one goroutine at a time.
+type Kernel struct {
+	dial dialer
+	proc fs.FS
+	last map[key][]found
+}
+
+// key names a connection as firewall sees it.
+type key struct {
+	protocol        firewall.Protocol
+	client, dialled netip.AddrPort
+	forwarded       bool
+}
+
+func keyOf(c firewall.Connection) key { return key{c.Protocol, c.Client, c.Dialled, c.Forwarded} }
+
+var _ firewall.Connections = (*Kernel)(nil)
+
+// New returns a Kernel. It opens nothing yet: what is missing shows in List and End.
+func New() (*Kernel, error) {
+	return &Kernel{dial: dialKernel, proc: os.DirFS("/proc")}, nil
+}
+
+// List implements firewall.Connections, ordered by protocol, dialled address and client.
+//
+// Local UDP appears only where a socket is connected to the one client, since nothing else of it can be ended:
+// a socket that serves everybody must live, and the rules drop the refused client's packets.
+// Without conntrack in the kernel, local connections alone are listed.
+func (k *Kernel) List(ctx context.Context) ([]firewall.Connection, error) {
+	connected, listening, err := sockets(ctx, k.dial)
+	if err != nil {
+		return nil, err
+	}
+	tracked, err := flows(ctx, k.dial)
+	if err != nil {
+		return nil, err
+	}
+	local, err := localTo(ctx, k.dial)
+	if err != nil {
+		return nil, err
+	}
+	all := inbound(connected, listening, tracked, local)
+	k.describe(ctx, all)
+	k.last = make(map[key][]found, len(all))
+	out := make([]firewall.Connection, len(all))
+	for i, f := range all {
+		out[i] = f.Connection
+		k.last[keyOf(f.Connection)] = append(k.last[keyOf(f.Connection)], f)
+	}
+	return out, ctx.Err()
+}
+
+// describe fills in interfaces and owners.
+func (k *Kernel) describe(ctx context.Context, all []found) {
+	if len(all) == 0 {
+		return
+	}
+	from := newArrivals(k.dial)
+	defer from.close()
+	wanted := map[uint32]bool{}
+	for i := range all {
+		f := &all[i]
+		if f.socket != nil && f.socket.inode != 0 {
+			wanted[f.socket.inode] = true
+		}
+		if f.socket != nil && f.socket.boundTo() != 0 {
+			f.Interface = from.name(f.socket.boundTo())
+		} else {
+			f.Interface = from.from(f.Client.Addr())
+		}
+	}
+	if len(wanted) == 0 {
+		return
+	}
+	names := owners(ctx, k.proc, wanted)
+	for i := range all {
+		if s := all[i].socket; s != nil {
+			all[i].Owner = names[s.inode]
+		}
+	}
+}
+
+// End implements firewall.Connections. A local connection is destroyed at its socket, a forwarded one at its
+// conntrack entry. A connection that the last List did not have is looked for once more; if it is
+// not there it has ended.
+func (k *Kernel) End(ctx context.Context, c firewall.Connection) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, known := k.last[keyOf(c)]; !known {
+		if _, err := k.List(ctx); err != nil {
+			return err
+		}
+	}
+	for _, f := range k.last[keyOf(c)] {
+		var err error
+		if f.flow != nil {
+			err = bury(k.dial, *f.flow)
+		} else {
+			err = destroy(k.dial, *f.socket)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+package connections
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// found is a connection that a client opened, with what it takes to end it.
+type found struct {
+	firewall.Connection
+	socket *socket // of a local one
+	flow   *flow   // of a forwarded one
+}
+
+// peers names a socket among those with a peer.
+type peers struct {
+	protocol      firewall.Protocol
+	remote, local netip.AddrPort
+}
+
+// inbound picks the connections that clients opened, out of everything that is connected or
+// tracked. It is pure; local says whether an address is one of the host's. Interface and Owner are left empty.
+//
+//	conntrack says                            it is inbound
+//	a client sent the first packet            yes
+//	this host sent the first packet           no
+//	it was met in the middle, or no entry     if a socket waits for peers on the local port
+func inbound(connected, listening []socket, tracked []flow, local func(netip.Addr) bool) []found {
+	var out []found
+	toHere, fromHere := map[peers]*flow{}, map[peers]*flow{}
+	for i := range tracked {
+		f := &tracked[i]
+		switch {
+		case local(f.orig.src.Addr()):
+			// The socket sees what it dialled itself, not what that was translated to.
+			fromHere[peers{f.protocol, f.orig.dst, f.orig.src}] = f
+		case !local(f.orig.dst.Addr()):
+			// Routed through, or to a broadcast or multicast address: no connection of ours.
+		case local(f.reply.src.Addr()):
+			// The socket sees the translated side: REDIRECT changes its port, SNAT on input its peer.
+			toHere[peers{f.protocol, f.reply.dst, f.reply.src}] = f
+		case f.state != ctTimeWait || f.protocol != firewall.TCP:
+			out = append(out, found{flow: f, Connection: firewall.Connection{
+				Protocol: f.protocol, Client: f.orig.src, Dialled: f.orig.dst, Forwarded: true}})
+		}
+	}
+	waiting := map[uint16][]socket{}
+	for _, l := range listening {
+		waiting[l.local.Port()] = append(waiting[l.local.Port()], l)
+	}
+	for i := range connected {
+		s := &connected[i]
+		if local(s.remote.Addr()) {
+			continue // loopback, or this host's own address: never filtered
+		}
+		at := peers{s.protocol, s.remote, s.local}
+		c := firewall.Connection{Protocol: s.protocol, Client: s.remote, Dialled: s.local}
+		entry, byClient := toHere[at]
+		opened := fromHere[at]
+		switch {
+		case byClient && !entry.pickedUp:
+		case !byClient && opened != nil && !opened.pickedUp:
+			continue
+		case !slices.ContainsFunc(waiting[s.local.Port()], func(l socket) bool { return l.acceptsFor(*s) }):
+			continue
+		}
+		if byClient {
+			c.Client, c.Dialled = entry.orig.src, entry.orig.dst
+		}
+		out = append(out, found{Connection: c, socket: s})
+	}
+	slices.SortFunc(out, func(a, b found) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), a.Dialled.Compare(b.Dialled), a.Client.Compare(b.Client))
+	})
+	return out
+}
+
+// acceptsFor reports whether a connected socket may have come out of this waiting one: same
+// protocol, port and family, and an address that it waits on.
+func (s socket) acceptsFor(connected socket) bool {
+	return s.protocol == connected.protocol && s.family == connected.family && s.local.Port() == connected.local.Port() &&
+		(s.local.Addr() == connected.local.Addr() ||
+			s.local.Addr().IsUnspecified() && !(s.family == unix.AF_INET6 && s.v6only && connected.local.Addr().Is4()))
+}

@@ -1,0 +1,166 @@
+package connections
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// rtmsg is struct rtmsg (include/uapi/linux/rtnetlink.h): family, lengths of destination and source, tos,
+// table, protocol, scope, type, flags.
+func rtmsg(family, dstLen, kind uint8, flags uint32) []byte {
+	b := []byte{family, dstLen, 0, 0, 0, 0, 0, kind}
+	return binary.NativeEndian.AppendUint32(b, flags)
+}
+
+// localTo dumps the routes of type local and returns a test for an address of this host: what
+// "fib daddr type local" says in the rules. It covers 127.0.0.0/8 and any-IP prefixes, which no interface bears.
+func localTo(ctx context.Context, dial dialer) (func(netip.Addr) bool, error) {
+	exact := map[netip.Addr]bool{}
+	var ranges []netip.Prefix
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		list, err := dump(ctx, dial, unix.NETLINK_ROUTE, netlink.Message{
+			Header: netlink.Header{Type: unix.RTM_GETROUTE}, Data: rtmsg(family, 0, unix.RTN_LOCAL, 0),
+		}, parseLocalRoute)
+		if family == unix.AF_INET6 && absent(err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("listing this host's addresses (rtnetlink): %w", err)
+		}
+		for _, p := range list {
+			if p.IsSingleIP() {
+				exact[p.Addr()] = true
+			} else {
+				ranges = append(ranges, p)
+			}
+		}
+	}
+	return func(a netip.Addr) bool {
+		if a.IsLoopback() || exact[a] {
+			return true
+		}
+		for _, p := range ranges {
+			if p.Contains(a) {
+				return true
+			}
+		}
+		return false
+	}, nil
+}
+
+func parseLocalRoute(b []byte) (p netip.Prefix, ok bool, err error) {
+	if len(b) < unix.SizeofRtMsg {
+		return p, false, errTruncated
+	}
+	if b[7] != unix.RTN_LOCAL { // an older kernel does not filter
+		return p, false, nil
+	}
+	err = attributes(b[unix.SizeofRtMsg:], func(kind uint16, data []byte) error {
+		if a, valid := netip.AddrFromSlice(data); kind == unix.RTA_DST && valid {
+			p = netip.PrefixFrom(a, int(b[1]))
+		}
+		return nil
+	})
+	return p, p.IsValid(), err
+}
+
+// arrivals tells on which interface packets of a client arrive, from the route to it: right unless routing
+// is asymmetric, and "" if there is no one interface. It asks once per address.
+type arrivals struct {
+	conn  *netlink.Conn // nil: nothing can be told
+	byIP  map[netip.Addr]string
+	names map[int]string
+}
+
+func newArrivals(dial dialer) *arrivals {
+	conn, err := dial(unix.NETLINK_ROUTE)
+	if err != nil {
+		conn = nil
+	}
+	return &arrivals{conn: conn, byIP: map[netip.Addr]string{}, names: map[int]string{}}
+}
+
+func (r *arrivals) close() {
+	if r.conn != nil {
+		_ = r.conn.Close()
+	}
+}
+
+func (r *arrivals) from(client netip.Addr) string {
+	if name, known := r.byIP[client]; known {
+		return name
+	}
+	name := r.name(r.routeTo(client))
+	r.byIP[client] = name
+	return name
+}
+
+// routeTo is the index of the interface of the one route to an address; 0 if there is none, or several.
+func (r *arrivals) routeTo(a netip.Addr) (index int) {
+	if r.conn == nil || a.IsLinkLocalUnicast() && a.Is6() { // every link has that prefix
+		return 0
+	}
+	family := uint8(unix.AF_INET)
+	if a.Is6() {
+		family = unix.AF_INET6
+	}
+	ae := netlink.NewAttributeEncoder()
+	ae.Bytes(unix.RTA_DST, a.AsSlice())
+	attrs, err := ae.Encode()
+	if err != nil {
+		return 0
+	}
+	// RTM_F_FIB_MATCH asks for the route itself and not for its outcome: with several next hops it has
+	// RTA_MULTIPATH and no RTA_OIF, and then the client's packets may arrive on any of them.
+	answers, err := r.conn.Execute(netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_GETROUTE, Flags: netlink.Request},
+		Data:   append(rtmsg(family, uint8(a.BitLen()), 0, unix.RTM_F_FIB_MATCH), attrs...),
+	})
+	if err != nil {
+		return 0
+	}
+	for _, m := range answers {
+		if m.Header.Type != unix.RTM_NEWROUTE || len(m.Data) < unix.SizeofRtMsg {
+			continue
+		}
+		if attributes(m.Data[unix.SizeofRtMsg:], func(kind uint16, data []byte) error {
+			if kind == unix.RTA_OIF && len(data) == 4 {
+				index = int(binary.NativeEndian.Uint32(data))
+			}
+			return nil
+		}) != nil {
+			return 0
+		}
+	}
+	return index
+}
+
+// name is an interface's name; "" for 0 and for one that is gone.
+func (r *arrivals) name(index int) string {
+	if index == 0 {
+		return ""
+	}
+	if name, known := r.names[index]; known {
+		return name
+	}
+	name := ""
+	if i, err := net.InterfaceByIndex(index); err == nil {
+		name = i.Name
+	}
+	r.names[index] = name
+	return name
+}
+
+// InterfaceTo is the interface of the route to an address, which is where its packets arrive unless
+// routing is asymmetric; "" if that can't be told.
+func InterfaceTo(a netip.Addr) string {
+	r := newArrivals(dialKernel)
+	defer r.close()
+	return r.from(a.Unmap().WithZone(""))
+}
