@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -66,6 +68,8 @@ func printChanges(s *screen, changes []firewall.Change, all bool) {
 		byService[c.Service] = append(byService[c.Service], c)
 	}
 	for _, service := range order {
+		// Who may reach what comes first; how the kernel is told comes after.
+		slices.SortStableFunc(byService[service], func(a, b firewall.Change) int { return cmp.Compare(rank(a), rank(b)) })
 		title := service
 		if title == "" {
 			title = "(all services)"
@@ -86,6 +90,13 @@ func printChanges(s *screen, changes []firewall.Change, all bool) {
 			s.printf("  … and %d more (--all lists them)\n", hidden)
 		}
 	}
+}
+
+func rank(c firewall.Change) int {
+	if c.Object == firewall.ObjectElement || c.Object == firewall.ObjectTable {
+		return 0
+	}
+	return 1
 }
 
 func changeLine(s *screen, c firewall.Change) string {
