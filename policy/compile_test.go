@@ -40,7 +40,7 @@ services:
 		`{name: a, allow: [203.0.113.0/30], except: [{cidr: 203.0.113.1, reason: printer}]}`: "203.0.113.0/32 203.0.113.2/31",
 		`{name: a, except: [office]}`:  "",
 		`{name: a, allow: [loopback]}`: "127.0.0.0/8 ::1/128",
-		`{name: a, allow: [private], except: [fc00::/7, fe80::/10, 169.254.0.0/16, 172.16.0.0/12]}`: "10.0.0.0/8 192.168.0.0/16",
+		`{name: a, allow: [private], except: ["fc00::/7", "fe80::/10", 169.254.0.0/16, 172.16.0.0/12]}`: "10.0.0.0/8 192.168.0.0/16",
 	} {
 		c := mustCompile(t, networks+"  - "+entry+"\n")
 		expect(t, entry, strings.Join(c.State.Services[0].Sources.Strings(), " "), want)

@@ -25,6 +25,8 @@ type shape interface {
 func check(n *node, s shape, r *reporter) {
 	switch {
 	case n.kind == kindBroken: // reported already
+	case n.splitAddress():
+		r.at(n.at, "put an IPv6 address in quotes; without them YAML splits it at a colon")
 	case s.accepts(n):
 		s.check(n, r)
 	default:
@@ -44,8 +46,6 @@ func quoteHint(n *node, s shape) string {
 	}
 	_, number := decimal(n)
 	switch {
-	case n.kind == kindMapping && len(n.fields) == 1 && strings.HasSuffix(n.fields[0].key, ":"):
-		return "; put an IPv6 address that ends in a colon in quotes"
 	case n.kind == kindNull && right(node{kind: kindList}):
 		return "; write [] for an empty list"
 	case n.kind == kindNull && right(node{kind: kindMapping}):

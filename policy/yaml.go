@@ -48,6 +48,17 @@ type field struct {
 	value *node
 }
 
+// splitAddress reports whether the node is an IPv6 address that the parser took for a mapping: it
+// does so where one ends in a colon, and in lists within braces. No mapping of ours has such keys.
+func (n *node) splitAddress() bool {
+	if n.kind != kindMapping || len(n.fields) != 1 {
+		return false
+	}
+	f := n.fields[0]
+	text := f.key + ":" + f.value.text
+	return strings.Count(text, ":") > 1 && strings.Trim(text, "0123456789abcdefABCDEF:./") == ""
+}
+
 func (n *node) get(key string) *node {
 	if n == nil {
 		return nil
@@ -146,6 +157,8 @@ func syntaxProblem(file string, err error) Problem {
 		p.Message += "; indent with spaces"
 	case strings.Contains(first, "mapping value is not allowed"):
 		p.Message += `; put text that has ": " in it, or ends in a colon, in quotes`
+	case strings.Contains(first, "invalid key for this map"):
+		p.Message += "; put IPv6 addresses in quotes"
 	}
 	return p
 }

@@ -128,7 +128,11 @@ func (w *world) node(name string) *node {
 	}
 	w.t.Cleanup(func() { _ = unix.Close(fd) })
 	w.ip("-n", name, "link", "set", "lo", "up")
-	return &node{name, fd}
+	n := &node{name, fd}
+	// Without duplicate address detection IPv6 works at once.
+	sysctl(n, w.t, "ipv6/conf/all/accept_dad", "0")
+	sysctl(n, w.t, "ipv6/conf/default/accept_dad", "0")
+	return n
 }
 
 func (w *world) ip(args ...string) {

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+// The scripts in testdata run the program as users do and read like documentation. Those named
+// kernel_*.txt run in a network namespace of their own.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"portgrave": main,
+		"isolated":  isolated,
+		"nobody":    nobody,
+	})
+}
+
+// isolated runs a command in the script's own network namespace, $NETNS.
+func isolated() {
+	runtime.LockOSThread()
+	fd, err := unix.Open(os.Getenv("NETNS"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		err = unix.Setns(fd, unix.CLONE_NEWNET)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "isolated:", err)
+		os.Exit(99) // running it here would touch the machine's own firewall
+	}
+	replace(os.Args[1:])
+}
+
+// nobody runs a command without privileges, in a namespace where even a mistake harms nobody.
+func nobody() {
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		fmt.Fprintln(os.Stderr, "nobody:", err)
+		os.Exit(99)
+	}
+	path, err := exec.LookPath("setpriv")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "nobody:", err)
+		os.Exit(99)
+	}
+	replace(append([]string{path, "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"}, os.Args[1:]...))
+}
+
+func replace(args []string) {
+	path, err := exec.LookPath(args[0])
+	if err == nil {
+		err = unix.Exec(path, args, os.Environ())
+	}
+	fmt.Fprintln(os.Stderr, args[0], err)
+	os.Exit(99)
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("PORTGRAVE_STATE_DIR", e.WorkDir+"/state")
+			e.Setenv("NO_COLOR", "1")
+			if err := os.Chmod(e.WorkDir, 0o755); err != nil {
+				return err
+			}
+			if os.Geteuid() != 0 {
+				return nil
+			}
+			name := fmt.Sprintf("pgscript%d-%d", os.Getpid(), namespaces.next())
+			if out, err := exec.Command("ip", "netns", "add", name).CombinedOutput(); err != nil {
+				return fmt.Errorf("ip netns add: %w: %s", err, out)
+			}
+			e.Defer(func() { _ = exec.Command("ip", "netns", "delete", name).Run() })
+			e.Setenv("NETNS", "/run/netns/"+name)
+			return nil
+		},
+		Condition: func(c string) (bool, error) {
+			if c == "root" {
+				if os.Geteuid() != 0 {
+					t.Log("SKIPPED: not root: kernel scripts need a network namespace")
+				}
+				return os.Geteuid() == 0, nil
+			}
+			return false, fmt.Errorf("unknown condition %q", c)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+	})
+}
+
+type counter struct{ c chan int }
+
+func (c counter) next() int { n := <-c.c; c.c <- n + 1; return n }
+
+var namespaces = func() counter { c := counter{make(chan int, 1)}; c.c <- 1; return c }()
+
+// exits CODE COMMAND… fails unless the command ends with that exit code.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	if err != nil || neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE COMMAND ARG…")
+	}
+	err = ts.Exec(args[1], args[2:]...)
+	got := 0
+	if err != nil {
+		got = -1
+		if _, number, found := strings.Cut(err.Error(), "exit status "); found {
+			got, _ = strconv.Atoi(number)
+		}
+	}
+	if got != want {
+		ts.Fatalf("%s ended with exit code %d (%v), want %d", strings.Join(args[1:], " "), got, err, want)
+	}
+}

@@ -1,0 +1,75 @@
+package lab
+
+import "golang.org/x/sys/unix"
+
+// Answer is what a question to a port came to.
+type Answer uint8
+
+const (
+	// Dropped means that nothing came back.
+	Dropped Answer = iota
+	// Open means that the listener answered.
+	Open
+	// Refused means a TCP reset, an SCTP abort, or an ICMP "port unreachable".
+	Refused
+	// Prohibited means an ICMP message that says that a filter refused it.
+	Prohibited
+	// Unreachable means any other ICMP "destination unreachable".
+	Unreachable
+	// Failed means that the question could not be asked. The world's TB was told why.
+	Failed
+)
+
+var answerNames = [...]string{"dropped", "open", "refused", "prohibited", "unreachable", "failed"}
+
+func (a Answer) String() string {
+	if int(a) < len(answerNames) {
+		return answerNames[a]
+	}
+	return "unknown"
+}
+
+// icmpAnswer reads an ICMP (RFC 792, RFC 1812) or ICMPv6 (RFC 4443) error. ok is false for one
+// that does not end a connection, such as "fragmentation needed".
+func icmpAnswer(six bool, kind, code uint8) (answer Answer, ok bool) {
+	if six {
+		if kind != 1 { // destination unreachable
+			return Dropped, false
+		}
+		switch code {
+		case 4: // port unreachable
+			return Refused, true
+		case 1, 5, 6: // administratively prohibited, source policy, reject route
+			return Prohibited, true
+		}
+		return Unreachable, true
+	}
+	if kind != 3 { // destination unreachable
+		return Dropped, false
+	}
+	switch code {
+	case 3: // port unreachable
+		return Refused, true
+	case 4: // fragmentation needed
+		return Dropped, false
+	case 9, 10, 13: // network, host, communication administratively prohibited
+		return Prohibited, true
+	}
+	return Unreachable, true
+}
+
+// errnoAnswer reads the error of a socket that was told of no ICMP message. ok is false for an
+// error of this end.
+func errnoAnswer(err unix.Errno) (answer Answer, ok bool) {
+	switch err {
+	case 0:
+		return Open, true
+	case unix.ECONNREFUSED, unix.ECONNRESET:
+		return Refused, true
+	case unix.EHOSTUNREACH, unix.ENETUNREACH:
+		return Unreachable, true
+	case unix.ETIMEDOUT:
+		return Dropped, true
+	}
+	return Failed, false
+}

@@ -1,0 +1,156 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Link is an interface of a node.
+type Link struct {
+	Name  string
+	Index int
+	MAC   net.HardwareAddr
+	// V4 and V6 are its addresses in the order in which they were added, without link-local ones.
+	V4, V6 []netip.Addr
+
+	gateway *Link // the interface that packets leaving here are sent to
+}
+
+// Link returns the interface of that name; an unknown name ends the test.
+func (n *Node) Link(name string) Link {
+	n.t.Helper()
+	l := n.link(name)
+	if l == nil {
+		n.t.Fatalf("%s has no interface %s", n.Name, name)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return *l
+}
+
+func (n *Node) link(name string) *Link {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.links {
+		if l.Name == name {
+			return l
+		}
+	}
+	return nil
+}
+
+// Addr4 is the first IPv4 address of the node's first interface.
+func (n *Node) Addr4() netip.Addr { return n.Link("eth0").V4[0] }
+
+// Addr6 is the first IPv6 address of the node's first interface.
+func (n *Node) Addr6() netip.Addr { return n.Link("eth0").V6[0] }
+
+// Addr returns Addr6 or Addr4, for loops over both families.
+func (n *Node) Addr(six bool) netip.Addr {
+	if six {
+		return n.Addr6()
+	}
+	return n.Addr4()
+}
+
+// At is AddrPort for the address of the same family as like, on the node's first interface.
+func (n *Node) At(port uint16, six bool) netip.AddrPort { return netip.AddrPortFrom(n.Addr(six), port) }
+
+// adopt brings an interface of the namespace up, and remembers it.
+func (n *Node) adopt(name string) (*Link, error) {
+	l, err := n.routes.LinkByName(name)
+	if err != nil {
+		return nil, fmt.Errorf("lab: %s: interface %s: %w", n.Name, name, err)
+	}
+	if err := n.routes.LinkSetUp(l); err != nil {
+		return nil, fmt.Errorf("lab: %s: bringing %s up: %w", n.Name, name, err)
+	}
+	link := &Link{Name: name, Index: l.Attrs().Index, MAC: l.Attrs().HardwareAddr}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.links = append(n.links, link)
+	return link, nil
+}
+
+// address gives an interface an address. plain leaves out the route to the prefix, for links on
+// which everything is behind one neighbour.
+func (n *Node) address(l *Link, prefix netip.Prefix, plain bool) error {
+	a := &netlink.Addr{IPNet: ipNet(prefix), LinkIndex: l.Index}
+	if prefix.Addr().Is6() {
+		a.Flags |= unix.IFA_F_NODAD // usable at once
+	}
+	if plain {
+		a.Flags |= unix.IFA_F_NOPREFIXROUTE
+	}
+	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: l.Name, Index: l.Index}}
+	if err := n.routes.AddrAdd(link, a); err != nil {
+		return fmt.Errorf("lab: %s: adding %v to %s: %w", n.Name, prefix, l.Name, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if prefix.Addr().Is4() {
+		l.V4 = append(l.V4, prefix.Addr())
+	} else if !prefix.Addr().IsLinkLocalUnicast() {
+		l.V6 = append(l.V6, prefix.Addr())
+	}
+	return nil
+}
+
+// AddAddress gives an interface one more address, usable at once.
+func (n *Node) AddAddress(iface string, prefix netip.Prefix) {
+	n.t.Helper()
+	l := n.link(iface)
+	if l == nil {
+		n.t.Fatalf("%s has no interface %s", n.Name, iface)
+		return
+	}
+	if err := n.address(l, prefix, false); err != nil {
+		n.t.Fatalf("%v", err)
+	}
+}
+
+// route is a route of a node: to a prefix through an interface, by a gateway if it is valid.
+type route struct {
+	to  netip.Prefix
+	via netip.Addr
+	dev *Link
+	mtu int
+}
+
+// addRoute sets a route, in place of one to the same prefix.
+func (n *Node) addRoute(r route) error {
+	nr := &netlink.Route{LinkIndex: r.dev.Index, Dst: ipNet(r.to.Masked()), MTU: r.mtu, MTULock: r.mtu != 0}
+	if r.via.IsValid() {
+		nr.Gw = r.via.AsSlice()
+		nr.Flags = int(netlink.FLAG_ONLINK)
+	} else {
+		nr.Scope = netlink.SCOPE_LINK
+	}
+	if err := n.routes.RouteReplace(nr); err != nil {
+		return fmt.Errorf("lab: %s: route to %v via %v dev %s: %w", n.Name, r.to, r.via, r.dev.Name, err)
+	}
+	return nil
+}
+
+// addLocal makes every address of a prefix one of the node's own, for sending and receiving.
+func (n *Node) addLocal(prefix netip.Prefix) error {
+	err := n.routes.RouteReplace(&netlink.Route{
+		LinkIndex: 1, // lo is the first interface of every namespace
+		Dst:       ipNet(prefix.Masked()),
+		Type:      unix.RTN_LOCAL,
+		Table:     unix.RT_TABLE_LOCAL,
+		Scope:     netlink.SCOPE_HOST,
+	})
+	if err != nil {
+		return fmt.Errorf("lab: %s: local route to %v: %w", n.Name, prefix, err)
+	}
+	return nil
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

@@ -1,0 +1,309 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+)
+
+// World is a small internet; the package comment has its map.
+type World struct {
+	Host, Office, Internet, Router, Container *Node
+
+	t    TB
+	once sync.Once
+
+	mu        sync.Mutex
+	published []publication
+}
+
+// New builds a world and has it removed at the end of the test. Trouble ends the test.
+func New(t TB) *World {
+	t.Helper()
+	w := &World{t: t}
+	t.Cleanup(w.Close)
+	if err := w.build(); err != nil {
+		t.Fatalf("building a world of network namespaces: %v", err)
+	}
+	return w
+}
+
+// Close removes the world: listeners, connections, programs, namespaces. It may be called twice.
+func (w *World) Close() {
+	w.once.Do(func() {
+		for _, n := range w.nodes() {
+			n.close()
+		}
+	})
+}
+
+// nodes lists the nodes that exist.
+func (w *World) nodes() []*Node {
+	var all []*Node
+	for _, n := range []*Node{w.Host, w.Office, w.Internet, w.Router, w.Container} {
+		if n != nil {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+func (w *World) build() error {
+	for _, n := range []struct {
+		node **Node
+		name string
+	}{{&w.Host, "host"}, {&w.Office, "office"}, {&w.Internet, "internet"}, {&w.Router, "router"}, {&w.Container, "container"}} {
+		node, err := newNode(w.t, n.name)
+		if err != nil {
+			return err
+		}
+		*n.node = node
+		router := node == w.Host || node == w.Router
+		if err := node.Do(func() error { return tune(router) }); err != nil {
+			return fmt.Errorf("%s: %w", n.name, err)
+		}
+	}
+	for _, step := range []func() error{w.connect, w.number, w.route, w.masquerade} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tune sets what the kernel must do, or leave, for answers to be quick and repeatable. It runs
+// before there are interfaces, so that "default" holds for all of them.
+func tune(forward bool) error {
+	on := "0"
+	if forward {
+		on = "1"
+	}
+	for _, s := range []struct{ name, value string }{
+		{"net.ipv4.ip_forward", on},
+		{"net.ipv6.conf.all.forwarding", on},
+		{"net.ipv6.conf.default.forwarding", on},
+		// Spoofed sources come from wherever the test wants them to.
+		{"net.ipv4.conf.all.rp_filter", "0"},
+		{"net.ipv4.conf.default.rp_filter", "0"},
+		// Addresses are usable at once, and nobody announces anything.
+		{"net.ipv6.conf.all.accept_dad", "0"},
+		{"net.ipv6.conf.default.accept_dad", "0"},
+		{"net.ipv6.conf.default.dad_transmits", "0"},
+		{"net.ipv6.conf.default.accept_ra", "0"},
+		{"net.ipv6.conf.default.router_solicitations", "0"},
+		{"net.ipv4.conf.all.send_redirects", "0"},
+		{"net.ipv4.conf.default.send_redirects", "0"},
+		// A SYN that is never completed costs the listener nothing and is answered once.
+		{"net.ipv4.tcp_syncookies", "2"},
+		{"net.ipv4.tcp_synack_retries", "0"},
+		// Every refusal is sent, however many there are.
+		{"net.ipv4.icmp_ratelimit", "0"},
+		{"net.ipv4.icmp_ratemask", "0"},
+		{"net.ipv6.icmp.ratelimit", "0"},
+		{"net.ipv4.tcp_invalid_ratelimit", "0"},
+	} {
+		if err := setSysctl(s.name, s.value); err != nil {
+			return err
+		}
+	}
+	// Half-open connections must not fill the conntrack table, whose size belongs to the machine:
+	// a second is enough for a handshake that takes microseconds.
+	for _, s := range []string{"syn_recv", "syn_sent"} {
+		if err := setOptional("net.netfilter.nf_conntrack_tcp_timeout_"+s, "1"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// connect lays the cables.
+func (w *World) connect() error {
+	for i, c := range []struct {
+		a, b         *Node
+		aName, bName string
+	}{
+		{w.Internet, w.Router, "eth0", "eth0"},
+		{w.Host, w.Router, "eth0", "eth1"},
+		{w.Host, w.Office, "eth1", "eth0"},
+		{w.Host, w.Container, "veth0", "eth0"},
+	} {
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name = c.aName
+		attrs.HardwareAddr = mac(i, 1)
+		err := c.a.routes.LinkAdd(&netlink.Veth{
+			LinkAttrs: attrs, PeerName: c.bName, PeerHardwareAddr: mac(i, 2),
+			PeerNamespace: netlink.NsFd(int(c.b.ns.file.Fd())),
+		})
+		if err != nil {
+			return fmt.Errorf("lab: cable %s %s to %s %s: %w", c.a.Name, c.aName, c.b.Name, c.bName, err)
+		}
+		if c.aName == "veth0" {
+			if err := w.bridge(); err != nil {
+				return err
+			}
+		}
+		a, err := c.a.adopt(c.aName)
+		if err != nil {
+			return err
+		}
+		b, err := c.b.adopt(c.bName)
+		if err != nil {
+			return err
+		}
+		a.gateway, b.gateway = b, a
+	}
+	// Frames from Container are for the bridge, not for its port.
+	bridge := w.Host.link("docker0")
+	peer := w.Container.link("eth0")
+	bridge.gateway, peer.gateway = peer, bridge
+	return nil
+}
+
+// bridge makes docker0 and plugs veth0 in.
+func (w *World) bridge() error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "docker0"
+	attrs.HardwareAddr = mac(9, 1)
+	if err := w.Host.routes.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
+		return fmt.Errorf("lab: making docker0: %w", err)
+	}
+	bridge, err := w.Host.adopt("docker0")
+	if err != nil {
+		return err
+	}
+	port, err := w.Host.routes.LinkByName("veth0")
+	if err != nil {
+		return err
+	}
+	return w.Host.routes.LinkSetMasterByIndex(port, bridge.Index)
+}
+
+// mac numbers interfaces; the first byte marks a locally administered unicast address.
+func mac(cable, end int) net.HardwareAddr {
+	return net.HardwareAddr{0x02, 0x1a, 0xb0, 0, byte(cable), byte(end)}
+}
+
+// number gives the interfaces their addresses. plain ones have all their neighbours behind one
+// gateway, so that no test depends on a thousand neighbour entries.
+func (w *World) number() error {
+	for _, a := range []struct {
+		node   *Node
+		link   string
+		prefix string
+		plain  bool
+	}{
+		{w.Internet, "eth0", "203.0.113.10/24", false},
+		{w.Internet, "eth0", "2001:db8:113::10/64", false},
+		{w.Router, "eth0", "203.0.113.1/24", true},
+		{w.Router, "eth0", "2001:db8:113::1/64", true},
+		{w.Router, "eth1", "198.51.100.1/24", true},
+		{w.Router, "eth1", "2001:db8:100::1/64", true},
+		{w.Host, "eth0", "198.51.100.10/24", false},
+		{w.Host, "eth0", "198.51.100.11/24", false},
+		{w.Host, "eth0", "2001:db8:100::10/64", false},
+		{w.Host, "eth0", "2001:db8:100::11/64", false},
+		{w.Host, "eth1", "10.20.0.1/16", true},
+		{w.Host, "eth1", "fd00:20::1/64", true},
+		{w.Office, "eth0", "10.20.1.1/16", false},
+		{w.Office, "eth0", "fd00:20::1:1/64", false},
+		{w.Host, "docker0", "172.17.0.1/24", false},
+		{w.Host, "docker0", "fd00:17::1/64", false},
+		{w.Container, "eth0", "172.17.0.2/24", false},
+		{w.Container, "eth0", "fd00:17::2/64", false},
+	} {
+		if err := a.node.address(a.node.link(a.link), netip.MustParsePrefix(a.prefix), a.plain); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// route connects the networks.
+func (w *World) route() error {
+	if err := w.narrow(0); err != nil {
+		return err
+	}
+	for _, r := range []struct {
+		node *Node
+		to   string
+		via  *Node // through the first address of this node's end of the cable; nil: on the link
+		dev  string
+	}{
+		{w.Internet, "default", w.Router, "eth0"},
+		{w.Host, "default", w.Router, "eth0"},
+		{w.Office, "default", w.Host, "eth0"},
+		{w.Container, "default", w.Host, "eth0"},
+		{w.Host, "10.20.1.1/32", nil, "eth1"},
+		{w.Host, "fd00:20::1:1/128", nil, "eth1"},
+		{w.Host, "10.20.0.0/16", w.Office, "eth1"},
+		{w.Host, "fd00:20::/48", w.Office, "eth1"},
+		{w.Router, "10.20.0.0/16", w.Host, "eth1"},
+		{w.Router, "fd00:20::/48", w.Host, "eth1"},
+		{w.Router, "172.17.0.0/24", w.Host, "eth1"},
+		{w.Router, "fd00:17::/64", w.Host, "eth1"},
+	} {
+		dev := r.node.link(r.dev)
+		for _, to := range destinations(r.to) {
+			var via netip.Addr
+			if r.via != nil {
+				via = first(dev.gateway, to.Addr().Is6())
+			}
+			if err := r.node.addRoute(route{to: to, via: via, dev: dev}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// destinations reads a prefix; "default" is one of each family.
+func destinations(s string) []netip.Prefix {
+	if s == "default" {
+		return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	}
+	return []netip.Prefix{netip.MustParsePrefix(s)}
+}
+
+// first is an interface's first address of a family.
+func first(l *Link, six bool) netip.Addr {
+	if six {
+		return l.V6[0]
+	}
+	return l.V4[0]
+}
+
+// PathMTU narrows the path between Host and Internet to mtu bytes, at Router and in both
+// directions: larger packets are answered with "fragmentation needed" or "packet too big", while
+// the interfaces at either end know nothing of it. IPv6 needs 1280 at least. 0 restores the path.
+func (w *World) PathMTU(mtu int) {
+	w.t.Helper()
+	if err := w.narrow(mtu); err != nil {
+		w.t.Fatalf("%v", err)
+	}
+}
+
+// narrow sets Router's routes. The limit hangs on the routes, locked, since an interface with a
+// smaller MTU than its peer would silently drop what comes in.
+func (w *World) narrow(mtu int) error {
+	out, in := w.Router.link("eth0"), w.Router.link("eth1")
+	for _, six := range []bool{false, true} {
+		internet, host := first(out.gateway, six), first(in.gateway, six)
+		everything, hosts := netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(host, 24)
+		if six {
+			everything, hosts = netip.PrefixFrom(netip.IPv6Unspecified(), 0), netip.PrefixFrom(host, 64)
+		}
+		for _, r := range []route{
+			{to: netip.PrefixFrom(internet, internet.BitLen()), dev: out, mtu: mtu},
+			{to: everything, via: internet, dev: out, mtu: mtu},
+			{to: hosts, dev: in, mtu: mtu},
+		} {
+			if err := w.Router.addRoute(r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
