@@ -203,9 +203,9 @@ func TestURLFails(t *testing.T) {
 				fmt.Fprintf(rw, "192.0.2.%d\n", i)
 			}
 		}, ":11:1: more than 10 entries; raise max if that is right"},
-		"redirect to http": {func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, plain.URL, 302) },
+		"redirect to http": {func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, plain.URL, http.StatusFound) },
 			"which is not https"},
-		"redirects for ever": {func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/again", 302) },
+		"redirects for ever": {func(rw http.ResponseWriter, r *http.Request) { http.Redirect(rw, r, "/again", http.StatusFound) },
 			"redirects more than 5 times"},
 		"hangs": {func(_ http.ResponseWriter, r *http.Request) {
 			select {
@@ -276,7 +276,7 @@ func TestURLPin(t *testing.T) {
 
 func TestURLPasswordStaysSecret(t *testing.T) {
 	w := newWorld(t)
-	s := w.server(func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "", 401) })
+	s := w.server(func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "", http.StatusUnauthorized) })
 	got := w.refused(fmt.Sprintf(`{url: "%s"}`, strings.Replace(s.URL, "https://", "https://user:hunter2@", 1)))
 	if strings.Contains(got, "hunter2") {
 		t.Errorf("the password is in the message: %s", got)

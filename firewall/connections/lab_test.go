@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -74,7 +75,7 @@ func (n *namespace) in(f func()) {
 	})
 }
 
-// run executes commands inside, one a line; "nft" scripts may span lines as one argument of nft.
+// run executes commands inside, one a line.
 func (n *namespace) run(lines string) {
 	n.t.Helper()
 	for line := range strings.Lines(lines) {
@@ -121,7 +122,7 @@ func (n *namespace) listen(network, address string) net.Listener {
 	n.t.Helper()
 	var l net.Listener
 	var err error
-	n.in(func() { l, err = net.Listen(network, address) })
+	n.in(func() { l, err = shared.Listen(context.Background(), network, address) })
 	if err != nil {
 		n.t.Fatal(err)
 	}
@@ -129,19 +130,46 @@ func (n *namespace) listen(network, address string) net.Listener {
 	return l
 }
 
-func (n *namespace) dial(network, local, remote string) (net.Conn, error) {
-	d := net.Dialer{Timeout: 3 * time.Second}
-	if local != "" {
-		switch network[:3] {
-		case "tcp":
-			d.LocalAddr = net.TCPAddrFromAddrPort(netip.MustParseAddrPort(local))
-		default:
-			d.LocalAddr = net.UDPAddrFromAddrPort(netip.MustParseAddrPort(local))
-		}
+// shared lets other sockets have the same local port.
+var shared = net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+	return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+}}
+
+func (n *namespace) listenPacket(address string) net.PacketConn {
+	n.t.Helper()
+	var c net.PacketConn
+	var err error
+	n.in(func() { c, err = shared.ListenPacket(context.Background(), "udp", address) })
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// dialFrom connects from a local port, also one on which another shared socket waits.
+func (n *namespace) dialFrom(network, local, remote string) net.Conn {
+	n.t.Helper()
+	d := net.Dialer{Timeout: 3 * time.Second, Control: shared.Control}
+	if network == "udp" {
+		d.LocalAddr = net.UDPAddrFromAddrPort(netip.MustParseAddrPort(local))
+	} else {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.MustParseAddrPort(local))
 	}
 	var c net.Conn
 	var err error
 	n.in(func() { c, err = d.Dial(network, remote) })
+	if err != nil {
+		n.t.Fatalf("from %s to %s: %v", local, remote, err)
+	}
+	n.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func (n *namespace) dial(network, remote string) (net.Conn, error) {
+	var c net.Conn
+	var err error
+	n.in(func() { c, err = net.DialTimeout(network, remote, 3*time.Second) })
 	if err == nil {
 		n.t.Cleanup(func() { _ = c.Close() })
 	}
@@ -150,7 +178,7 @@ func (n *namespace) dial(network, local, remote string) (net.Conn, error) {
 
 func (n *namespace) mustDial(network, remote string) net.Conn {
 	n.t.Helper()
-	c, err := n.dial(network, "", remote)
+	c, err := n.dial(network, remote)
 	if err != nil {
 		n.t.Fatalf("dial %s: %v", remote, err)
 	}

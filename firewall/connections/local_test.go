@@ -52,7 +52,7 @@ func TestLocal(t *testing.T) {
 				s := serve(t, l, push)
 				conn := w.client.mustDial("tcp", c.dial)
 				other := w.client.mustDial("tcp", c.dial)
-				loopback, err := w.host.dial("tcp", "", c.dial)
+				loopback, err := w.host.dial("tcp", c.dial)
 				if err != nil || !say(conn, time.Second) || !say(other, time.Second) || !say(loopback, time.Second) {
 					t.Fatal("no connection", err)
 				}
@@ -76,7 +76,7 @@ func TestLocal(t *testing.T) {
 				if !hears(other, time.Second) || !hears(loopback, time.Second) {
 					t.Error("another connection died too")
 				}
-				if again, err := w.client.dial("tcp", "", c.dial); err != nil || !say(again, time.Second) {
+				if again, err := w.client.dial("tcp", c.dial); err != nil || !say(again, time.Second) {
 					t.Errorf("the listener died too: %v", err)
 				}
 			})
@@ -100,7 +100,7 @@ func TestOwnConnectionsAreNotListed(t *testing.T) {
 			}
 		}
 		if tracked { // from a port on which the host listens: only conntrack can tell
-			c := w.host.dialReusing(t, at(host4, 9090), at(client4, 443))
+			c := w.host.dialFrom("tcp", at(host4, 9090), at(client4, 443))
 			if !say(c, time.Second) {
 				t.Fatal("no connection")
 			}
@@ -204,13 +204,8 @@ func TestUDP(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.track()
-			var open net.PacketConn
-			w.host.in(func() { open, _ = net.ListenPacket("udp", at(f.host, 5353)) })
-			defer func() { _ = open.Close() }()
-			c, err := w.client.dial("udp", at(f.client, 40000), at(f.host, 5353))
-			if err != nil {
-				t.Fatal(err)
-			}
+			open := w.host.listenPacket(at(f.host, 5353))
+			c := w.client.dialFrom("udp", at(f.client, 40000), at(f.host, 5353))
 			_, _ = c.Write([]byte("x"))
 			if _, _, err := open.ReadFrom(make([]byte, 9)); err != nil {
 				t.Fatal(err)
@@ -219,7 +214,7 @@ func TestUDP(t *testing.T) {
 			if got := w.host.list(k); len(got) != 0 {
 				t.Errorf("listed %+v", got)
 			}
-			connected := w.host.dialReusing(t, "udp "+at(f.host, 5353), at(f.client, 40000))
+			connected := w.host.dialFrom("udp", at(f.host, 5353), at(f.client, 40000))
 			got := w.host.list(k)
 			if len(got) != 1 || got[0].Protocol != firewall.UDP || got[0].Client.String() != at(f.client, 40000) {
 				t.Fatalf("listed %+v", got)
@@ -228,6 +223,7 @@ func TestUDP(t *testing.T) {
 			if _, err := connected.Read(make([]byte, 9)); !errors.Is(err, unix.ECONNABORTED) {
 				t.Errorf("the connected socket: %v", err)
 			}
+			_ = connected.Close() // until its process does so, it stays bound and takes the packets
 			_, _ = c.Write([]byte("y"))
 			_ = open.SetReadDeadline(time.Now().Add(time.Second))
 			if _, _, err := open.ReadFrom(make([]byte, 9)); err != nil {
@@ -243,9 +239,7 @@ func TestForwardedUDP(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.publish(9090, 9090)
-			var server net.PacketConn
-			w.container.in(func() { server, _ = net.ListenPacket("udp", at(f.container, 9090)) })
-			defer func() { _ = server.Close() }()
+			server := w.container.listenPacket(at(f.container, 9090))
 			c := w.client.mustDial("udp", at(f.host, 9090))
 			_, _ = c.Write([]byte("x"))
 			_ = server.SetReadDeadline(time.Now().Add(3 * time.Second))
@@ -281,54 +275,7 @@ func TestPardoned(t *testing.T) {
 	x := newForwarded(t, families[0], 9090, echo)
 	x.host.end(x.kernel, x.listed)
 	x.pardon()
-	if c, err := x.client.dial("tcp", "", at(host4, 9090)); err != nil || !say(c, time.Second) {
+	if c, err := x.client.dial("tcp", at(host4, 9090)); err != nil || !say(c, time.Second) {
 		t.Errorf("a new connection: %v", err)
 	}
-}
-
-// dialReusing connects from a local port that another socket holds; "udp " before local means UDP.
-func (n *namespace) dialReusing(t *testing.T, local, remote string) net.Conn {
-	t.Helper()
-	kind, network := unix.SOCK_STREAM, ""
-	if a, udp := strings.CutPrefix(local, "udp "); udp {
-		kind, local, network = unix.SOCK_DGRAM, a, "udp"
-	}
-	from, to := netip.MustParseAddrPort(local), netip.MustParseAddrPort(remote)
-	var conn net.Conn
-	var err error
-	n.in(func() {
-		family := unix.AF_INET
-		if from.Addr().Is6() {
-			family = unix.AF_INET6
-		}
-		var fd int
-		if fd, err = unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0); err != nil {
-			return
-		}
-		defer func() { _ = unix.Close(fd) }()
-		// Reusing needs the other socket's consent too; a bind to a port in use is forced by binding before
-		// it asks (IP_BIND_ADDRESS_NO_PORT does not help), so both options are tried.
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1)
-		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-		if err = unix.Bind(fd, sockaddr(from)); err != nil {
-			return
-		}
-		if err = unix.Connect(fd, sockaddr(to)); err != nil {
-			return
-		}
-		f := os.NewFile(uintptr(fd), network)
-		conn, err = net.FileConn(f)
-	})
-	if err != nil {
-		t.Fatalf("from %s to %s: %v", local, remote, err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	return conn
-}
-
-func sockaddr(a netip.AddrPort) unix.Sockaddr {
-	if a.Addr().Is4() {
-		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: a.Addr().As4()}
-	}
-	return &unix.SockaddrInet6{Port: int(a.Port()), Addr: a.Addr().As16()}
 }

@@ -130,11 +130,6 @@ func sortedKeys[K interface {
 	return slices.Sorted(maps.Keys(m))
 }
 
-func (d difference) empty() bool {
-	return !d.rebuild && len(d.chainsGone)+len(d.chainsNew)+len(d.chainsMoved)+len(d.rulesChanged)+len(d.setsGone)+len(d.setsNew)+
-		len(d.setsReshaped)+len(d.content)+len(d.countersGone)+len(d.countersNew)+len(d.strangers) == 0
-}
-
 // changes words the difference for people and for the JSON contract.
 func (d difference) changes(want, have *ruleset) []firewall.Change {
 	var out []firewall.Change

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -12,8 +13,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-
-	"errors"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"

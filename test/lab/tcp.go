@@ -99,6 +99,9 @@ func (s *Server) accept(talk func(net.Conn) error) {
 			return
 		}
 		s.total++
+		if before := s.conns[peer]; before != nil {
+			_ = before.conn.Close() // the client has forgotten it, or it would not use its port again
+		}
 		s.conns[peer] = one
 		s.mu.Unlock()
 		go func() {
