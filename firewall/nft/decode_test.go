@@ -1,0 +1,135 @@
+package nft
+
+import (
+	"bytes"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// What we encode is decoded as what it was, whatever the range.
+func TestElementsSurviveTheWire(t *testing.T) {
+	now := time.Unix(1_800_000_000, 0)
+	for _, cidr := range []string{"0.0.0.0/0", "10.0.0.0/8", "255.255.255.255/32", "128.0.0.0/1", "::/0", "2001:db8::/32", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"} {
+		p := netip.MustParsePrefix(cidr)
+		want := spanOf(p, time.Time{})
+		e, err := encodeBatch([]op{addElements{elements{set: "x", kind: kindNets, spans: []span{want}}}}, 0, 1, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := firewall.IPv6
+		if p.Addr().Is4() {
+			f = firewall.IPv4
+		}
+		d := elementDecoder{set: &set{kind: kindNets, family: f}, now: now}
+		if _, err := eachMessage(e.buf, func(h unix.NlMsghdr, data []byte) (bool, error) {
+			if h.Type == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWSETELEM {
+				return false, d.message(data[nfgenmsgLen:])
+			}
+			return false, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		d.finish()
+		if len(d.set.spans) != 1 || !sameSpan(d.set.spans[0], want) || d.set.odd != 0 {
+			t.Errorf("%s came back as %v, %d odd", cidr, d.set.spans, d.set.odd)
+		}
+	}
+}
+
+func TestManyElementsFitTheirAttributes(t *testing.T) {
+	var spans []span
+	for i := range 20_000 {
+		spans = append(spans, spanOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 25), time.Time{}))
+	}
+	e, err := encodeBatch([]op{addElements{elements{set: "x", kind: kindNets, spans: spans}}}, 7, 1, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := elementDecoder{set: &set{kind: kindNets}}
+	messages := 0
+	if _, err := eachMessage(e.buf, func(h unix.NlMsghdr, data []byte) (bool, error) {
+		if h.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWSETELEM {
+			return false, nil
+		}
+		messages++
+		return false, d.message(data[nfgenmsgLen:])
+	}); err != nil {
+		t.Fatal(err)
+	}
+	d.finish()
+	if len(d.set.spans) != len(spans) || messages < 2 {
+		t.Errorf("%d of %d elements in %d messages", len(d.set.spans), len(spans), messages)
+	}
+}
+
+// Whatever the kernel, or somebody in its place, sends: no panic, no endless loop.
+func FuzzDecode(f *testing.F) {
+	e, err := encodeBatch([]op{addTable{"x"}, addSet{"s", specOf(kindNets, firewall.IPv4), kindNets}, addChain{"c", &prerouting},
+		addRule{"c", newRule().saddrIn(firewall.IPv4, "s").accept()},
+		addElements{elements{set: "s", kind: kindNets, spans: []span{spanOf(netip.MustParsePrefix("10.0.0.0/8"), time.Time{})}}}}, 1, 1, time.Now())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(e.buf)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_, _ = eachMessage(bytes.Clone(b), func(h unix.NlMsghdr, data []byte) (bool, error) {
+			_ = errorOf(h, data)
+			_, _, _ = decodeChain(data)
+			_, _, _, _ = decodeRule(data)
+			_, _, _ = decodeSet(data)
+			_ = decodeObject(data, newRuleset())
+			for _, k := range []setKind{kindNets, kindHosts, kindExpiring, kindPorts, kindTypes, kindForeign} {
+				d := elementDecoder{set: &set{kind: k}}
+				_ = d.message(data)
+				d.finish()
+			}
+			return false, nil
+		})
+	})
+}
+
+func benchState(b *testing.B) firewall.State {
+	var list []netip.Prefix
+	for i := range 100_000 {
+		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 25))
+	}
+	sources, err := firewall.NewPrefixes(list...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
+		Services: []firewall.Service{{Name: "big", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 1}}, Sources: sources, Log: firewall.LogNone}}}
+}
+
+func BenchmarkCompile100k(b *testing.B) {
+	s, now := benchState(b), time.Now()
+	b.ReportAllocs()
+	for b.Loop() {
+		compile(s, now, nil)
+	}
+}
+
+func BenchmarkDiff100k(b *testing.B) {
+	s, now := benchState(b), time.Now()
+	want, have := compile(s, now, nil), compile(s, now, nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		compare(want, have)
+	}
+}
+
+func BenchmarkEncode100k(b *testing.B) {
+	s, now := benchState(b), time.Now()
+	r := compile(s, now, nil)
+	program := assemble(compare(r, newRuleset()), r, newRuleset())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := encodeBatch(program.prepare, 0, 1, now); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
