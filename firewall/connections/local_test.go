@@ -224,6 +224,7 @@ func TestUDP(t *testing.T) {
 				t.Errorf("the connected socket: %v", err)
 			}
 			_ = connected.Close() // until its process does so, it stays bound and takes the packets
+			_ = connected.Close() // it is bound to the shared port still
 			_, _ = c.Write([]byte("y"))
 			_ = open.SetReadDeadline(time.Now().Add(time.Second))
 			if _, _, err := open.ReadFrom(make([]byte, 9)); err != nil {

@@ -210,11 +210,15 @@ func TestRevokedSourceLosesItsConnection(t *testing.T) {
 					t.FailNow()
 				}
 				defer func() { _ = c.Close() }()
-				if got := echo(c); got != open {
+				if got := echo(c, longer); got != open {
 					t.Fatalf("before: %s", got)
 				}
 				out := w.apply(fmt.Sprintf(policy, "192.0.2.1"))
-				switch got := echo(c); {
+				wait := patience
+				if established == "keep" {
+					wait = longer
+				}
+				switch got := echo(c, wait); {
 				case established == "keep" && (got != open || len(out.Cut) != 0):
 					t.Errorf("keep: the connection is %s, %d were cut", got, len(out.Cut))
 				case established == "cut" && (got == open || len(out.Cut) != 1):
@@ -252,7 +256,7 @@ func TestRateLimitsNewConnections(t *testing.T) {
 		if i > 3 {
 			want = refused
 		}
-		if got := connect(w.office, "tcp", office4, hostOffice4, 9090); got != want {
+		if got := connectWithin(longer, w.office, "tcp", office4, hostOffice4, 9090); got != want {
 			t.Errorf("connection %d is %s, want %s", i, got, want)
 		}
 	}

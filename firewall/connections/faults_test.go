@@ -1,0 +1,265 @@
+package connections
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"github.com/mdlayher/netlink"
+	"github.com/mdlayher/netlink/nltest"
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// fake is a kernel that answers from memory and fails on demand.
+type fake struct {
+	// answer gives the payloads for a request, or the error that the kernel reports.
+	answer func(family int, request netlink.Message) ([]netlink.Message, error)
+	dials  int
+}
+
+func (f *fake) dial(family int) (*netlink.Conn, error) {
+	f.dials++
+	return nltest.Dial(func(requests []netlink.Message) ([]netlink.Message, error) {
+		if len(requests) == 0 {
+			return nil, nil
+		}
+		q := requests[0]
+		answers, err := f.answer(family, q)
+		var errno unix.Errno
+		if errors.As(err, &errno) {
+			return failure(q, errno), nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		if q.Header.Flags&netlink.Dump == netlink.Dump {
+			answers = append(answers, netlink.Message{})
+			for i := range answers {
+				answers[i].Header.Flags |= netlink.Multi
+			}
+			answers[len(answers)-1].Header.Type = netlink.Done
+		} else if len(answers) == 0 {
+			return failure(q, 0), nil // an acknowledgement
+		}
+		for i := range answers {
+			answers[i].Header.Sequence, answers[i].Header.PID = q.Header.Sequence, q.Header.PID
+		}
+		return answers, nil
+	}), nil
+}
+
+// failure is an NLMSG_ERROR: the errno, negative, and the header of the request.
+func failure(q netlink.Message, errno unix.Errno) []netlink.Message {
+	m := netlink.Message{Header: q.Header, Data: make([]byte, 4+unix.NLMSG_HDRLEN)}
+	m.Header.Type, m.Header.Flags = netlink.Error, 0
+	binary.NativeEndian.PutUint32(m.Data, uint32(-int32(errno)))
+	return []netlink.Message{m}
+}
+
+// subsystem names what a request asks.
+func subsystem(family int, q netlink.Message) string {
+	switch {
+	case family == unix.NETLINK_SOCK_DIAG && q.Header.Type == unix.SOCK_DESTROY:
+		return "destroy"
+	case family == unix.NETLINK_SOCK_DIAG:
+		return map[byte]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp"}[q.Data[1]] + map[byte]string{unix.AF_INET: "4", unix.AF_INET6: "6"}[q.Data[0]]
+	case family == unix.NETLINK_NETFILTER:
+		return map[netlink.HeaderType]string{ctNew: "tombstone", ctGet: "conntrack", ctDelete: "delete"}[q.Header.Type&0xff]
+	case q.Header.Flags&netlink.Dump == netlink.Dump:
+		return "addresses"
+	}
+	return "route"
+}
+
+// answers is a healthy host with one client connected, listener included; broken replaces single answers.
+func answers(broken func(what string) ([]netlink.Message, error, bool)) *fake {
+	f := &fake{}
+	f.answer = func(family int, q netlink.Message) ([]netlink.Message, error) {
+		what := subsystem(family, q)
+		if broken != nil {
+			if m, err, is := broken(what); is {
+				return m, err
+			}
+		}
+		switch what {
+		case "tcp4":
+			return []netlink.Message{
+				{Data: diagMessage(unix.AF_INET, unix.BPF_TCP_LISTEN, "0.0.0.0:9090", "0.0.0.0:0", 1)},
+				{Data: diagMessage(unix.AF_INET, unix.BPF_TCP_ESTABLISHED, at(host4, 9090), at(client4, 1234), 77)},
+			}, nil
+		case "addresses":
+			if q.Data[0] == unix.AF_INET {
+				return []netlink.Message{{Data: append(rtmsg(unix.AF_INET, 32, unix.RTN_LOCAL, 0),
+					nltest.MustMarshalAttributes([]netlink.Attribute{{Type: unix.RTA_DST, Data: netip.MustParseAddr(host4).AsSlice()}})...)}}, nil
+			}
+		}
+		return nil, nil
+	}
+	return f
+}
+
+func diagMessage(family, state uint8, local, remote string, inode uint32) []byte {
+	b := make([]byte, diagMsgLen)
+	b[0], b[1] = family, state
+	put := func(at int, port int, a netip.AddrPort) {
+		copy(b[at:], a.Addr().AsSlice())
+		b[port], b[port+1] = byte(a.Port()>>8), byte(a.Port())
+	}
+	put(8, 4, netip.MustParseAddrPort(local))
+	put(24, 6, netip.MustParseAddrPort(remote))
+	b[inodeAt] = byte(inode)
+	return b
+}
+
+var proc = fstest.MapFS{
+	"12/comm": {Data: []byte("sshd\n")},
+	"12/fd/3": {Data: []byte("socket:[77]"), Mode: 0o777 | 1<<27}, // fs.ModeSymlink
+	"9/fd/x":  {},
+	"self":    {},
+}
+
+func TestFaults(t *testing.T) {
+	want := firewall.Connection{Protocol: firewall.TCP, Client: netip.MustParseAddrPort(at(client4, 1234)),
+		Dialled: netip.MustParseAddrPort(at(host4, 9090)), Owner: "sshd"}
+	fails := func(on string, err error) func(string) ([]netlink.Message, error, bool) {
+		return func(what string) ([]netlink.Message, error, bool) { return nil, err, what == on }
+	}
+	times := func(n int, on string, m []netlink.Message, err error) func(string) ([]netlink.Message, error, bool) {
+		return func(what string) ([]netlink.Message, error, bool) {
+			if what != on || n == 0 {
+				return nil, nil, false
+			}
+			n--
+			return slices.Clone(m), err, true
+		}
+	}
+	interrupted := []netlink.Message{{Header: netlink.Header{Flags: netlink.DumpInterrupted}, Data: diagMessage(unix.AF_INET, unix.BPF_TCP_LISTEN, "0.0.0.0:1", "0.0.0.0:0", 1)}}
+	short := []netlink.Message{{Data: make([]byte, diagMsgLen-1)}}
+	for name, c := range map[string]struct {
+		broken func(string) ([]netlink.Message, error, bool)
+		is     error // nil: the connection is listed all the same
+	}{
+		"healthy":                  {nil, nil},
+		"no conntrack: EINVAL":     {fails("conntrack", unix.EINVAL), nil},
+		"no conntrack: ENOENT":     {fails("conntrack", unix.ENOENT), nil},
+		"no netfilter netlink":     {fails("conntrack", unix.EPROTONOSUPPORT), nil},
+		"no udp_diag":              {fails("udp4", unix.ENOENT), nil},
+		"no IPv6":                  {fails("tcp6", unix.EAFNOSUPPORT), nil},
+		"no route":                 {fails("route", unix.ENETUNREACH), nil},
+		"one interrupted dump":     {times(1, "tcp4", interrupted, nil), nil},
+		"one overrun":              {times(2, "conntrack", nil, unix.ENOBUFS), nil},
+		"no tcp_diag":              {fails("tcp4", unix.ENOENT), unix.ENOENT},
+		"always interrupted":       {times(-1, "tcp4", interrupted, nil), errInterrupted},
+		"always overrun":           {fails("addresses", unix.ENOBUFS), unix.ENOBUFS},
+		"conntrack not allowed":    {fails("conntrack", unix.EPERM), firewall.ErrPermission},
+		"sockets not allowed":      {fails("tcp4", unix.EACCES), firewall.ErrPermission},
+		"a short socket":           {times(-1, "tcp4", short, nil), errTruncated},
+		"a short entry":            {times(-1, "conntrack", []netlink.Message{{Data: []byte{2}}}, nil), errTruncated},
+		"a short route":            {times(-1, "addresses", []netlink.Message{{Data: []byte{2}}}, nil), errTruncated},
+		"damaged entry attributes": {times(-1, "conntrack", []netlink.Message{{Data: []byte{2, 0, 0, 0, 99, 0, 1, 0}}}, nil), errTruncated},
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := &Kernel{dial: answers(c.broken).dial, proc: proc}
+			got, err := k.List(t.Context())
+			switch {
+			case c.is == nil && (err != nil || len(got) != 1 || got[0] != want):
+				t.Errorf("listed %+v, %v; want %+v", got, err, want)
+			case c.is != nil && (!errors.Is(err, c.is) || got != nil):
+				t.Errorf("listed %+v, %v; want the error %v", got, err, c.is)
+			case c.is != nil && !strings.HasPrefix(err.Error(), "listing "):
+				t.Errorf("the error does not say what failed: %v", err)
+			}
+		})
+	}
+}
+
+func TestEndFaults(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer, is error
+	}{
+		"done": {nil, nil}, "gone": {unix.ENOENT, nil}, "replaced": {unix.ESTALE, nil},
+		"not built in": {unix.EOPNOTSUPP, ErrNoDestroy}, "not allowed": {unix.EPERM, firewall.ErrPermission},
+	} {
+		k := &Kernel{dial: answers(func(what string) ([]netlink.Message, error, bool) { return nil, c.answer, what == "destroy" }).dial, proc: proc}
+		list, err := k.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := k.End(t.Context(), list[0]); !errors.Is(err, c.is) || c.is == nil && err != nil {
+			t.Errorf("%s: %v, want %v", name, err, c.is)
+		}
+	}
+	listener := socket{protocol: firewall.TCP, local: netip.MustParseAddrPort("0.0.0.0:9090")}
+	f := answers(nil)
+	if err := destroy(f.dial, listener); err == nil || f.dials != 0 {
+		t.Errorf("a listener: %v", err)
+	}
+}
+
+// TestBuryRaces: a server that pushes between deletion and tombstone is buried again, a bounded number of times.
+func TestBuryRaces(t *testing.T) {
+	f := flow{protocol: firewall.TCP, orig: ends{netip.MustParseAddrPort(at(client4, 1234)), netip.MustParseAddrPort(at(host4, 9090))}}
+	for name, c := range map[string]struct {
+		lost   int // races
+		answer error
+		is     error
+	}{
+		"won": {}, "lost twice": {lost: 2, answer: unix.EEXIST}, "lost for ever": {lost: -1, answer: unix.EEXIST, is: unix.EEXIST},
+		"table full": {lost: -1, answer: unix.ENOMEM, is: unix.ENOMEM}, "not allowed": {lost: -1, answer: unix.EPERM, is: firewall.ErrPermission},
+	} {
+		left, deleted := c.lost, 0
+		k := answers(func(what string) ([]netlink.Message, error, bool) {
+			switch {
+			case what == "delete":
+				deleted++
+				return nil, unix.ENOENT, true // gone is fine
+			case left != 0:
+				left--
+				return nil, c.answer, true
+			}
+			return nil, nil, false
+		})
+		err := bury(k.dial, f)
+		if !errors.Is(err, c.is) || c.is == nil && err != nil {
+			t.Errorf("%s: %v, want %v", name, err, c.is)
+		}
+		if errors.Is(c.is, unix.EEXIST) && deleted != buryAttempts {
+			t.Errorf("%s: tried %d times", name, deleted)
+		}
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	k := &Kernel{dial: answers(nil).dial, proc: proc}
+	if _, err := k.List(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("List: %v", err)
+	}
+	if err := k.End(ctx, firewall.Connection{}); !errors.Is(err, context.Canceled) {
+		t.Errorf("End: %v", err)
+	}
+}
+
+// TestNotAllowed: without CAP_NET_ADMIN the error says so, from the real kernel.
+func TestNotAllowed(t *testing.T) {
+	n := newNamespace(t)
+	var err error
+	n.in(func() {
+		// The raw call changes this thread only, and the thread ends with it; unix.Setresuid changes the process.
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534); errno != 0 {
+			err = errno
+			return
+		}
+		_, err = flows(context.Background(), dialKernel)
+	})
+	if !errors.Is(err, firewall.ErrPermission) {
+		t.Errorf("got %v", err)
+	}
+}

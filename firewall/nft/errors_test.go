@@ -1,0 +1,46 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+func TestErrnosBecomeAdvice(t *testing.T) {
+	for errno, want := range map[unix.Errno]error{
+		unix.EPERM: firewall.ErrPermission, unix.EACCES: firewall.ErrPermission,
+		unix.EPROTONOSUPPORT: firewall.ErrUnsupported, unix.EAFNOSUPPORT: firewall.ErrUnsupported,
+		unix.ERESTART: firewall.ErrConflict,
+	} {
+		if got := mapErrno(errno); !errors.Is(got, want) || !errors.Is(got, errno) {
+			t.Errorf("%v became %v", errno, got)
+		}
+	}
+	if got := mapErrno(unix.EMSGSIZE).Error(); !strings.Contains(got, "wmem_max") {
+		t.Errorf("EMSGSIZE became %q", got)
+	}
+	if got := mapErrno(unix.ENOENT); got != error(unix.ENOENT) {
+		t.Errorf("ENOENT became %v", got)
+	}
+}
+
+// The real kernel's answer to a refused transaction names the object, and nothing of it is done.
+func TestRefusedTransactionNamesTheObject(t *testing.T) {
+	inNamespace(t)
+	b := open(t)
+	err := b.kernel.commit([]op{addTable{tableMark}, addChain{name: "fine"}, delChain{"missing"}}, 0)
+	if err == nil || !strings.Contains(err.Error(), "table inet portgrave, chain missing") || !errors.Is(err, unix.ENOENT) {
+		t.Errorf("got %v", err)
+	}
+	seen, err := b.Observe(context.Background())
+	if err != nil || seen.Present() {
+		t.Errorf("present %v, %v", seen != nil && seen.Present(), err)
+	}
+	if err := b.kernel.commit([]op{addTable{tableMark}}, 4_000_000_000); !errors.Is(err, firewall.ErrConflict) {
+		t.Errorf("a transaction for another generation: %v", err)
+	}
+}

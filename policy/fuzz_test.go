@@ -1,0 +1,78 @@
+package policy
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// FuzzRead: whatever the file, the reader ends soon, never panics, and says where the mistake
+// is; what it accepts compiles, and the schema accepts it too.
+func FuzzRead(f *testing.F) {
+	for _, pattern := range []string{"testdata/good/", "testdata/bad/", "testdata/bad/semantic/"} {
+		files, err := os.ReadDir(pattern)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for _, file := range files {
+			if content, err := os.ReadFile(pattern + file.Name()); err == nil && strings.HasSuffix(file.Name(), ".yaml") {
+				f.Add(content)
+			}
+		}
+	}
+	for _, s := range []string{"a: &a [*a]", "- ? - ? [{", "%YAML 1.2\n---\n", "? |\n x\n: >-\n y", "<<: <<", "\"\\x00\"", "a: !!binary =", "'", "a:\n- b\n -c"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		start := time.Now()
+		p, err := Parse("fuzz.yaml", content)
+		if took := time.Since(start); took > 10*time.Second {
+			t.Fatalf("%d bytes took %v", len(content), took)
+		}
+		if err != nil {
+			var problems Problems
+			if !errors.As(err, &problems) || len(problems) == 0 {
+				t.Fatalf("the error is no list of problems: %v", err)
+			}
+			for _, x := range problems {
+				if x.File != "fuzz.yaml" || x.Message == "" || x.Line < 0 || x.Column < 0 || x.Line > 0 && x.Column == 0 {
+					t.Fatalf("%+v", x)
+				}
+				if strings.Contains(x.Message, "can't be read as YAML") {
+					t.Logf("the parser panicked: %s", x.Message)
+				}
+			}
+			return
+		}
+		for _, n := range p.networks {
+			if n.external() {
+				return
+			}
+		}
+		if _, err := p.Compile(t.Context(), &Networks{Offline: true}); err != nil {
+			t.Fatalf("accepted and not compiled: %v", err)
+		}
+	})
+}
+
+// FuzzNetworkFile: a list is merged whole, or refused whole.
+func FuzzNetworkFile(f *testing.F) {
+	for _, s := range []string{"", "10.0.0.0/8\n", "# x\r\n2001:db8::1 # y\r\n", "<html>", "10.0.0.1/8", "::ffff:1.2.3.4", "fe80::1%a", "0.0.0.0/0\n::/0", "1.2.3.4/032"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		list, err := parseList("list.txt", content, 1000)
+		if err != nil {
+			if list.Len() != 0 {
+				t.Fatal("refused and returned")
+			}
+			return
+		}
+		again, err := parseList("list.txt", []byte(strings.Join(list.Strings(), "\n")), 1_000_000)
+		if err != nil || !again.Equal(list) {
+			t.Fatalf("written out and read again: %v, %v", again.Strings(), err)
+		}
+	})
+}
