@@ -9,6 +9,9 @@
 // the middle of a connection, a listening socket on the local port tells. In doubt a connection is taken for
 // one of the host's own and left alone.
 //
+// A local UDP socket that serves everybody has no connections to end: the rules drop the refused client's
+// packets, and that is all there is to do. Only sockets connected to one client are listed.
+//
 // The package never destroys a listening socket: every destruction carries the kernel's cookie of that one
 // connection. And it never deletes the conntrack entry of a local connection: without it the server's next packet
 // would count as the first of an outgoing connection, and the client's packets as its replies.

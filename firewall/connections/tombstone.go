@@ -36,7 +36,8 @@ const buryAttempts = 20
 // A server may be silent for long before it sends again, so the tombstone lives as long as the entry would have
 // that it replaces. Packets of the client, which still match it though the rules drop them, bring that down
 // to 300 s from the last one (nf_conntrack_tcp_timeout_unacknowledged), and its reset ends it: by then the client has nothing
-// left to take up again. So a client that is allowed once more, and happens to use the same port, waits minutes at most.
+// left to take up again. A client that vanished without a word, is allowed once more and happens to use the same port
+// is refused on that port until the tombstone's time is up; on any other it connects at once.
 //
 // What it does not stop is a client that forges packets: mid-stream packets of the container make an outgoing
 // entry on whatever port, and one who answers there by hand is let in as a reply until the server's side ends.

@@ -6,12 +6,11 @@
 // crash leaves the old generations or the old ones and the new one, never a torn file; a damaged
 // file is named in the error and does not hide the others.
 //
-// The package never touches the kernel, and never changes a generation once it is written.
+// The package never touches the kernel's rules, and never changes a generation once it is written.
 package history
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -25,7 +24,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/portgrave/portgrave/firewall"
 	"golang.org/x/sys/unix"
 )
@@ -52,83 +50,84 @@ const Keep = 50
 // ErrNone: no generation is in force: none was ever applied, or the last one was torn down.
 var ErrNone = errors.New("nothing has been applied yet")
 
-// Store is the history of a host in a folder.
+// Store is the history of a host in a folder. Reading needs no lock: files appear whole. Append and
+// Clear are for the holder of Lock.
 type Store struct {
-	dir string
-	// write writes a file whole or not at all; a field so that tests can make it fail.
-	write func(path string, content []byte, mode fs.FileMode) error
+	dir   string
+	files folder
 }
 
 // Open opens a folder, and makes it if it is missing. It fails if the folder can't be written: better now than
 // after the kernel has been changed.
 func Open(dir string) (*Store, error) {
 	s := View(dir)
-	folder := filepath.Join(dir, "generations")
-	if err := os.MkdirAll(folder, 0o700); err != nil {
+	path := filepath.Join(dir, generations)
+	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("the state directory can't be made: %w (set PORTGRAVE_STATE_DIR, or run as root)", err)
 	}
-	if err := unix.Access(folder, unix.W_OK|unix.X_OK); err != nil {
-		return nil, fmt.Errorf("the state directory %s can't be written: %w (set PORTGRAVE_STATE_DIR, or run as root)", dir, err)
+	for _, d := range []string{dir, path} { // the lock stands in the one, the generations in the other
+		if err := unix.Access(d, unix.R_OK|unix.W_OK|unix.X_OK); err != nil {
+			return nil, fmt.Errorf("the state directory %s can't be written: %w (set PORTGRAVE_STATE_DIR, or run as root)", d, err)
+		}
 	}
 	return s, nil
 }
 
 // View opens a folder for reading only; it need not exist.
-func View(dir string) *Store { return &Store{dir: dir, write: writeSynced} }
+func View(dir string) *Store { return &Store{dir: dir, files: disk(filepath.Join(dir, generations))} }
 
-// writeSynced writes beside the target, syncs, renames, and syncs the folder, so that the name
-// survives a power cut too.
-func writeSynced(path string, content []byte, mode fs.FileMode) error {
-	if err := renameio.WriteFile(path, content, mode); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
+const (
+	generations = "generations"
+	suffix      = ".generation"
+)
 
-const suffix = ".generation"
+// fileName has six digits so that names sort like numbers; a seventh does no harm.
+func fileName(n int) string { return fmt.Sprintf("%06d%s", n, suffix) }
 
-func (s *Store) path(n int) string {
-	return filepath.Join(s.dir, "generations", fmt.Sprintf("%06d%s", n, suffix))
-}
+func (s *Store) path(n int) string { return filepath.Join(s.dir, generations, fileName(n)) }
 
-// numbers lists the generations on disk, ascending, readable or not.
-func (s *Store) numbers() ([]int, error) {
-	entries, err := os.ReadDir(filepath.Join(s.dir, "generations"))
+// numbers lists the generations on disk, ascending, readable or not, and joins errors that name what
+// in the folder is none. Leftovers of a crash begin with a dot and are passed over.
+func (s *Store) numbers() (numbers []int, foreign, err error) {
+	entries, err := s.files.list()
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return nil, nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, fmt.Errorf("reading the history: %w", err)
 	}
-	var out []int
 	for _, e := range entries {
-		name, ours := strings.CutSuffix(e.Name(), suffix)
-		if n, err := strconv.Atoi(name); ours && err == nil && n > 0 {
-			out = append(out, n)
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
 		}
+		n, err := strconv.Atoi(strings.TrimSuffix(e.Name(), suffix))
+		if err != nil || n < 1 || fileName(n) != e.Name() || !e.Type().IsRegular() {
+			foreign = errors.Join(foreign, fmt.Errorf("%s is no generation: move it away", filepath.Join(s.dir, generations, e.Name())))
+			continue
+		}
+		numbers = append(numbers, n)
 	}
-	slices.Sort(out)
-	return out, nil
+	slices.Sort(numbers)
+	return numbers, foreign, nil
 }
 
 // Load reads one generation. A missing one is fs.ErrNotExist; a damaged one an error that names the file.
 func (s *Store) Load(n int) (*Generation, error) {
 	path := s.path(n)
-	content, err := os.ReadFile(path)
+	content, err := s.files.read(fileName(n))
 	if err != nil {
 		return nil, fmt.Errorf("generation %d: %w", n, err)
 	}
 	sum, body, found := bytes.Cut(content, []byte("\n"))
-	var g Generation
 	if !found || string(sum) != checksum(body) {
-		return nil, fmt.Errorf("generation %d: %s is damaged (its checksum is wrong)", n, path)
+		return nil, fmt.Errorf("generation %d: %s is damaged (its checksum is wrong): move it away", n, path)
 	}
+	var g Generation
 	if err := json.Unmarshal(body, &g); err != nil {
 		return nil, fmt.Errorf("generation %d: %s: %w", n, path, err)
+	}
+	if g.Number != n {
+		return nil, fmt.Errorf("generation %d: %s holds generation %d, so it was copied or renamed: move it away", n, path, g.Number)
 	}
 	return &g, nil
 }
@@ -140,7 +139,7 @@ func checksum(b []byte) string {
 
 // Last is the generation in force, or ErrNone. If its file is damaged the error names it; older ones are still there for Load.
 func (s *Store) Last() (*Generation, error) {
-	numbers, err := s.numbers()
+	numbers, _, err := s.numbers()
 	if err != nil {
 		return nil, err
 	}
@@ -159,26 +158,29 @@ func (s *Store) Last() (*Generation, error) {
 
 // List reads every generation, the oldest first, and joins the errors of those that can't be read.
 func (s *Store) List() ([]Generation, error) {
-	numbers, err := s.numbers()
+	numbers, foreign, err := s.numbers()
 	if err != nil {
 		return nil, err
 	}
+	errs := []error{foreign}
 	var out []Generation
-	var errs []error
 	for _, n := range numbers {
 		g, err := s.Load(n)
-		if err != nil {
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // thrown out by an Append meanwhile
+		case err != nil:
 			errs = append(errs, err)
-			continue
+		default:
+			out = append(out, *g)
 		}
-		out = append(out, *g)
 	}
 	return out, errors.Join(errs...)
 }
 
-// Append writes a generation under the next number and returns it. Hold the Lock.
+// Append writes a generation under the next number and returns it. After an error no generation is recorded,
+// unless the error says that only its survival is uncertain. Hold the Lock.
 func (s *Store) Append(g Generation) (Generation, error) {
-	numbers, err := s.numbers()
+	numbers, _, err := s.numbers()
 	if err != nil {
 		return g, err
 	}
@@ -188,14 +190,17 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	}
 	body, err := json.Marshal(g)
 	if err != nil {
-		return g, err
+		return g, fmt.Errorf("generation %d could not be encoded: %w", g.Number, err)
 	}
-	if err := s.write(s.path(g.Number), append([]byte(checksum(body)+"\n"), body...), 0o600); err != nil {
+	if err := s.files.write(fileName(g.Number), append([]byte(checksum(body)+"\n"), body...)); err != nil {
 		return g, fmt.Errorf("generation %d could not be recorded: %w", g.Number, err)
+	}
+	if err := s.files.sync(); err != nil {
+		return g, fmt.Errorf("generation %d is recorded but may not survive a power cut: %w", g.Number, err)
 	}
 	for _, old := range numbers[:max(0, len(numbers)+1-Keep)] {
 		// One too many is no harm; the next Append tries again.
-		_ = os.Remove(s.path(old))
+		_ = s.files.remove(fileName(old))
 	}
 	return g, nil
 }
@@ -204,38 +209,4 @@ func (s *Store) Append(g Generation) (Generation, error) {
 func (s *Store) Clear(g Generation) (Generation, error) {
 	g.TornDown, g.State = true, firewall.State{}
 	return s.Append(g)
-}
-
-// Lock keeps other runs out until unlock is called or the process ends. It waits as long as it
-// is told; the error names the process that holds the lock.
-func (s *Store) Lock(ctx context.Context, wait time.Duration) (unlock func(), err error) {
-	path := filepath.Join(s.dir, "lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	deadline := time.Now().Add(wait)
-	for {
-		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return nil, errors.Join(fmt.Errorf("locking %s: %w", path, err), f.Close())
-		}
-		if time.Now().After(deadline) {
-			holder, _ := os.ReadFile(path)
-			_ = f.Close()
-			return nil, fmt.Errorf("another portgrave (process %s) holds %s since %v or longer: wait for it, or end it", bytes.TrimSpace(holder), path, wait)
-		}
-		select {
-		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), f.Close())
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	if err := f.Truncate(0); err == nil {
-		_, _ = fmt.Fprintf(f, "%d\n", os.Getpid()) // only for the message above
-	}
-	return func() { _ = f.Close() }, nil // closing releases it
 }

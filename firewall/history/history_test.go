@@ -3,7 +3,6 @@ package history
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -92,20 +91,6 @@ func TestDamageIsNamedAndHidesNothing(t *testing.T) {
 	}
 	if g, err := s.Append(generation("next")); err != nil || g.Number != 4 {
 		t.Errorf("after damage: %d, %v", g.Number, err)
-	}
-}
-
-func TestFailedWriteKeepsTheOld(t *testing.T) {
-	s := open(t)
-	if _, err := s.Append(generation("old")); err != nil {
-		t.Fatal(err)
-	}
-	s.write = func(string, []byte, fs.FileMode) error { return errors.New("disk full") }
-	if _, err := s.Append(generation("new")); err == nil || !strings.Contains(err.Error(), "disk full") {
-		t.Errorf("got %v", err)
-	}
-	if g, err := s.Last(); err != nil || g.Reason != "old" {
-		t.Errorf("last: %+v, %v", g, err)
 	}
 }
 
