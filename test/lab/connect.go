@@ -13,18 +13,14 @@ import (
 )
 
 // Connect tries one connection from the node, as a client would, and says what came of it. Over
-// UDP a datagram is sent to a server of ListenUDP, which echoes it. Over SCTP see ListenSCTP.
+// UDP a datagram is sent to a server of ListenUDP, which echoes it.
 func (n *Node) Connect(to netip.AddrPort, opts ...Option) Answer {
 	n.t.Helper()
 	o := options(opts)
 	var answer Answer
 	err := n.Do(func() error {
 		var err error
-		if o.protocol == SCTP {
-			answer, err = connectSCTP(to, o)
-		} else {
-			answer, err = connect(to, o)
-		}
+		answer, err = connect(to, o)
 		return err
 	})
 	if err != nil {

@@ -22,8 +22,9 @@ func TestConnect(t *testing.T) {
 		th dport 9092 reject with icmpx admin-prohibited
 		th dport 9093 reject with icmpx host-unreachable
 		tcp dport 9094 reject with tcp reset
-		udp dport 9094 reject with icmpx port-unreachable
-	} }`)
+		udp dport 9094 reject with icmpx port-unreachable;
+	}
+	}`)
 	for name, six := range families {
 		for _, from := range []*Node{w.Internet, w.Office, w.Router, w.Container} {
 			for _, p := range []Protocol{TCP, UDP} {
@@ -71,7 +72,7 @@ func TestPublish(t *testing.T) {
 			t.Errorf("%s: from %v: %v", name, client, got)
 		}
 	}
-	if inet.Accepted() != 2 {
+	if !until(3*time.Second, func() bool { return inet.Accepted() == 2 }) {
 		t.Errorf("accepted %d", inet.Accepted())
 	}
 }

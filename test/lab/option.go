@@ -27,9 +27,8 @@ type Protocol uint8
 
 // The protocols that the lab speaks.
 const (
-	TCP  Protocol = 6
-	UDP  Protocol = 17
-	SCTP Protocol = 132
+	TCP Protocol = 6
+	UDP Protocol = 17
 )
 
 // Over asks by another protocol than TCP.

@@ -51,7 +51,7 @@ table inet dockerlike {
 		type nat hook prerouting priority dstnat; policy accept;
 %s	}
 	chain output {
-		type nat hook output priority dstnat; policy accept;
+		type nat hook output priority -100; policy accept;
 %s	}
 	chain postrouting {
 		type nat hook postrouting priority srcnat; policy accept;

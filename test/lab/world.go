@@ -103,6 +103,7 @@ func tune(forward bool) error {
 		{"net.ipv4.icmp_ratelimit", "0"},
 		{"net.ipv4.icmp_ratemask", "0"},
 		{"net.ipv6.icmp.ratelimit", "0"},
+		{"net.ipv6.icmp.ratemask", "2"}, // only "packet too big", which the kernel never limits
 		{"net.ipv4.tcp_invalid_ratelimit", "0"},
 	} {
 		if err := setSysctl(s.name, s.value); err != nil {

@@ -1,0 +1,250 @@
+package lab
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Every round of probes has a source port of its own, so that no answer is taken for another
+// round's and every probe is a new connection to conntrack. They come from this range in turn.
+const (
+	firstPort = 10000
+	ports     = 50000
+)
+
+var round atomic.Uint32
+
+func nextPort() uint16 { return uint16(firstPort + round.Add(1)%ports) }
+
+// receiveBuffer holds some 80 000 small frames, at about 800 bytes of kernel memory each.
+const receiveBuffer = 64 << 20
+
+// record is what became of one probe. It is written by the sender and by the receiver.
+type record struct {
+	source atomic.Uint32 // index
+	port   atomic.Uint32
+	sent   atomic.Int64 // nanoseconds since the prober's start
+	answer atomic.Uint32
+}
+
+const (
+	pageSize = 1 << 12
+	maxPages = 1 << 13 // 33 million probes
+)
+
+// prober sends spoofed probes out of a link, by one goroutine, and collects the answers by
+// another. Everything is matched by tag, address and port, so a stranger's packet counts for nothing.
+type prober struct {
+	template *template
+	sources  []netip.Addr
+	rate     int
+	start    time.Time
+
+	tx, rx int
+	base   uint32 // tag of the first probe
+	count  atomic.Uint32
+	pages  [maxPages]atomic.Pointer[[pageSize]record]
+
+	answered atomic.Int64
+	last     atomic.Int64 // when the last answer came, nanoseconds since start
+	lost     uint64       // frames that the receive buffer had no room for; valid once done is closed
+	stop     atomic.Bool
+	done     sync.WaitGroup
+}
+
+// newProber opens the sockets and begins to listen.
+func (n *Node) newProber(sources []netip.Addr, to netip.AddrPort, o asking) (*prober, error) {
+	for _, s := range sources {
+		if s.Is4() != to.Addr().Is4() {
+			return nil, fmt.Errorf("the source %v and the target %v are of different families", s, to)
+		}
+	}
+	if o.protocol != TCP && o.protocol != UDP {
+		return nil, errors.New("spoofed probes speak TCP and UDP only")
+	}
+	link, err := n.towards(to.Addr())
+	if err != nil {
+		return nil, err
+	}
+	p := &prober{template: newTemplate(link, o.protocol, to), sources: sources, rate: o.rate, base: rand.Uint32(), tx: -1, rx: -1}
+	err = n.Do(func() error {
+		// A socket of protocol 0 only sends; the other receives one family only.
+		if p.tx, err = packetSocket(link.Index, 0); err != nil {
+			return err
+		}
+		kind := uint16(etherIPv4)
+		if p.template.six {
+			kind = etherIPv6
+		}
+		p.rx, err = packetSocket(link.Index, kind)
+		return err
+	})
+	if err != nil {
+		p.close()
+		return nil, err
+	}
+	p.start = time.Now()
+	p.done.Add(1)
+	go p.receive()
+	return p, nil
+}
+
+// towards returns the link by which the node reaches an address.
+func (n *Node) towards(to netip.Addr) (*Link, error) {
+	routes, err := n.routes.RouteGet(to.AsSlice())
+	if err != nil || len(routes) == 0 {
+		return nil, fmt.Errorf("%s has no route to %v: %w", n.Name, to, err)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range n.links {
+		if l.Index == routes[0].LinkIndex && l.gateway != nil {
+			return l, nil
+		}
+	}
+	return nil, fmt.Errorf("%s reaches %v by no cable", n.Name, to)
+}
+
+func packetSocket(index int, kind uint16) (int, error) {
+	network := binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, kind))
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socket AF_PACKET", err)
+	}
+	err = enlarge(fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, receiveBuffer)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: network, Ifindex: index})
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("preparing a packet socket: %w", err)
+	}
+	return fd, nil
+}
+
+// send sends one probe and remembers it. It reports false when no more can be remembered.
+func (p *prober) send(source int, port uint16) (bool, error) {
+	n := p.count.Load()
+	if n/pageSize >= maxPages {
+		return false, nil
+	}
+	page := p.pages[n/pageSize].Load()
+	if page == nil {
+		page = new([pageSize]record)
+		p.pages[n/pageSize].Store(page)
+	}
+	r := &page[n%pageSize]
+	r.source.Store(uint32(source))
+	r.port.Store(uint32(port))
+	r.sent.Store(int64(time.Since(p.start)))
+	p.count.Store(n + 1)
+	p.template.fill(p.sources[source], port, p.base+n)
+	for {
+		_, err := unix.Write(p.tx, p.template.frame)
+		switch err {
+		case nil:
+			return true, nil
+		case unix.EINTR:
+		case unix.EAGAIN, unix.ENOBUFS: // the queue is full for the moment
+			time.Sleep(time.Millisecond)
+		default:
+			return false, fmt.Errorf("sending a probe: %w", err)
+		}
+		if p.stop.Load() {
+			return false, nil
+		}
+	}
+}
+
+// record returns what is known of the n-th probe.
+func (p *prober) record(n uint32) *record { return &p.pages[n/pageSize].Load()[n%pageSize] }
+
+// receive collects answers until stop is set.
+func (p *prober) receive() {
+	defer p.done.Done()
+	buf := make([]byte, 2048)
+	for {
+		n, err := unix.Read(p.rx, buf)
+		if err == nil {
+			p.take(buf[:n])
+			continue
+		}
+		if err == unix.EINTR {
+			continue
+		}
+		if p.stop.Load() {
+			break
+		}
+		fds := []unix.PollFd{{Fd: int32(p.rx), Events: unix.POLLIN}}
+		_, _ = unix.Poll(fds, 20)
+	}
+	if s, err := unix.GetsockoptTpacketStats(p.rx, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+		p.lost = uint64(s.Drops)
+	}
+}
+
+// take marks the probe that a frame answers. The first answer counts.
+func (p *prober) take(frame []byte) {
+	a, ok := p.template.read(frame)
+	if !ok {
+		return
+	}
+	n := a.tag - p.base
+	if n >= p.count.Load() {
+		return
+	}
+	r := p.record(n)
+	if uint16(r.port.Load()) != a.port || p.sources[r.source.Load()] != a.source {
+		return
+	}
+	if r.answer.CompareAndSwap(uint32(Dropped), uint32(a.answer)) {
+		p.answered.Add(1)
+		p.last.Store(int64(time.Since(p.start)))
+	}
+}
+
+// finish ends the receiver and closes the sockets.
+func (p *prober) finish() {
+	p.stop.Store(true)
+	p.done.Wait()
+	p.close()
+}
+
+func (p *prober) close() {
+	for _, fd := range []int{p.tx, p.rx} {
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
+	}
+	p.tx, p.rx = -1, -1
+}
+
+// pace spaces packets out. After a pause that nobody asked for it does not catch up, since a burst
+// could overflow a queue and so look like an answer that never came.
+type pace struct {
+	gap  time.Duration
+	next time.Time
+}
+
+func newPace(rate int) *pace {
+	return &pace{gap: time.Second / time.Duration(max(rate, 1)), next: time.Now()}
+}
+
+func (p *pace) wait() {
+	now := time.Now()
+	if late := now.Sub(p.next); late > 2*time.Millisecond {
+		p.next = now
+	} else if late < -200*time.Microsecond {
+		time.Sleep(-late)
+	}
+	p.next = p.next.Add(p.gap)
+}

@@ -1,8 +1,0 @@
-package lab
-
-import (
-	"errors"
-	"net/netip"
-)
-
-func connectSCTP(netip.AddrPort, asking) (Answer, error) { return Failed, errors.New("sctp") }
