@@ -11,9 +11,6 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// lockWait is how long a run waits for another one to finish.
-const lockWait = 30 * time.Second
-
 type applyResult struct {
 	Changed    bool              `json:"changed"`
 	Generation int               `json:"generation"`
@@ -31,21 +28,11 @@ type cutConnection struct {
 
 // apply makes the kernel agree with the policy, and records what was applied.
 func apply(inv *invocation) error {
-	r, closeAll, err := inv.firewall()
+	r, store, done, err := inv.exclusive()
 	if err != nil {
 		return err
 	}
-	defer closeAll()
-	// Better to fail here than with the kernel changed and nothing recorded.
-	store, err := history.Open(inv.stateDir)
-	if err != nil {
-		return err
-	}
-	unlock, err := store.Lock(inv.ctx, lockWait)
-	if err != nil {
-		return err
-	}
-	defer unlock()
+	defer done()
 	p, c, err := inv.compiled(inv.config, false)
 	if err != nil {
 		return err

@@ -74,6 +74,28 @@ func (inv *invocation) firewall() (*firewall.Reconciler, func(), error) {
 	return &firewall.Reconciler{Backend: b, Connections: running, Now: time.Now, Log: log}, func() { _ = b.Close() }, nil
 }
 
+// lockWait is how long a run waits for another one to finish.
+const lockWait = 30 * time.Second
+
+// exclusive opens what a verb that writes needs, and keeps other runs out until done is called. It fails
+// before the kernel is touched if what will be done could not be recorded.
+func (inv *invocation) exclusive() (r *firewall.Reconciler, store *history.Store, done func(), err error) {
+	r, closeAll, err := inv.firewall()
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	if store, err = history.Open(inv.stateDir); err != nil {
+		closeAll()
+		return nil, nil, nil, err
+	}
+	unlock, err := store.Lock(inv.ctx, lockWait)
+	if err != nil {
+		closeAll()
+		return nil, nil, nil, err
+	}
+	return r, store, func() { unlock(); closeAll() }, nil
+}
+
 // compiled reads and compiles the policy. offline uses only what is on this host.
 func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *policy.Compiled, error) {
 	p, err := policy.Read(policy.Options{Path: path})

@@ -11,20 +11,11 @@ import (
 
 // teardown removes every rule of ours.
 func teardown(inv *invocation) error {
-	r, closeAll, err := inv.firewall()
+	r, store, done, err := inv.exclusive()
 	if err != nil {
 		return err
 	}
-	defer closeAll()
-	store, err := history.Open(inv.stateDir)
-	if err != nil {
-		return err
-	}
-	unlock, err := store.Lock(inv.ctx, lockWait)
-	if err != nil {
-		return err
-	}
-	defer unlock()
+	defer done()
 	out, err := r.Apply(inv.ctx, nil, inv.cli.Bool("force"))
 	if err != nil {
 		return err
