@@ -13,14 +13,19 @@ import (
 )
 
 // Connect tries one connection from the node, as a client would, and says what came of it. Over
-// UDP a datagram is sent to a server of ListenUDP, which echoes it.
+// UDP a datagram is sent to a server of ListenUDP, which echoes it. Over
+// SCTP an INIT is sent to a port of ListenSCTP.
 func (n *Node) Connect(to netip.AddrPort, opts ...Option) Answer {
 	n.t.Helper()
 	o := options(opts)
 	var answer Answer
 	err := n.Do(func() error {
 		var err error
-		answer, err = connect(to, o)
+		if o.protocol == SCTP {
+			answer, err = connectSCTP(to, o)
+		} else {
+			answer, err = connect(to, o)
+		}
 		return err
 	})
 	if err != nil {
@@ -124,7 +129,7 @@ func echo(fd int, six bool, timeout time.Duration) (Answer, error) {
 
 // verdict turns a socket's error into an answer, after asking for the ICMP message behind it.
 func verdict(fd int, six bool, errno unix.Errno) (Answer, error) {
-	if kind, code, ok := icmpError(fd); ok {
+	if _, kind, code, ok := icmpError(fd); ok {
 		if answer, ok := icmpAnswer(six, kind, code); ok {
 			return answer, nil
 		}
@@ -136,25 +141,26 @@ func verdict(fd int, six bool, errno unix.Errno) (Answer, error) {
 	return answer, nil
 }
 
-// icmpError reads an ICMP error from the socket's error queue. The layout is struct
-// sock_extended_err of linux/errqueue.h: errno (4 bytes), origin, type, code.
-func icmpError(fd int) (kind, code uint8, ok bool) {
+// icmpError reads an ICMP error from the socket's error queue, with what it quotes of the packet it
+// is about. The layout is struct sock_extended_err of linux/errqueue.h: errno (4 bytes), origin,
+// type, code.
+func icmpError(fd int) (quoted []byte, kind, code uint8, ok bool) {
 	buf, oob := make([]byte, 2048), make([]byte, 512)
 	for {
-		_, size, _, _, err := unix.Recvmsg(fd, buf, oob, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
+		length, size, _, _, err := unix.Recvmsg(fd, buf, oob, unix.MSG_ERRQUEUE|unix.MSG_DONTWAIT)
 		if err != nil {
-			return 0, 0, false
+			return nil, 0, 0, false
 		}
 		messages, err := unix.ParseSocketControlMessage(oob[:size])
 		if err != nil {
-			return 0, 0, false
+			return nil, 0, 0, false
 		}
 		for _, m := range messages {
 			if len(m.Data) < 8 || binary.NativeEndian.Uint32(m.Data) == 0 {
 				continue
 			}
 			if origin := m.Data[4]; origin == unix.SO_EE_ORIGIN_ICMP || origin == unix.SO_EE_ORIGIN_ICMP6 {
-				return m.Data[5], m.Data[6], true
+				return buf[:length], m.Data[5], m.Data[6], true
 			}
 		}
 	}

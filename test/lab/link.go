@@ -70,10 +70,22 @@ func (n *Node) adopt(name string) (*Link, error) {
 		return nil, fmt.Errorf("lab: %s: bringing %s up: %w", n.Name, name, err)
 	}
 	link := &Link{Name: name, Index: l.Attrs().Index, MAC: l.Attrs().HardwareAddr}
+	if l.Attrs().MasterIndex == 0 { // a bridge's port has no address
+		if err := n.address(link, linkLocal(link.MAC), false); err != nil {
+			return nil, err
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.links = append(n.links, link)
 	return link, nil
+}
+
+// linkLocal is the link-local address that the kernel would make of a MAC address: modified EUI-64
+// (RFC 4291, appendix A).
+func linkLocal(m net.HardwareAddr) netip.Prefix {
+	a := netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})
+	return netip.PrefixFrom(a, 64)
 }
 
 // address gives an interface an address. plain leaves out the route to the prefix, for links on

@@ -60,7 +60,7 @@ func (w *World) FlushNeighbours() {
 				w.t.Fatalf("lab: %s: listing neighbours: %v", n.Name, err)
 			}
 			for _, e := range all {
-				if e.State&netlink.NUD_NOARP != 0 || len(e.HardwareAddr) == 0 || net.IP(e.IP).IsMulticast() {
+				if e.State&netlink.NUD_NOARP != 0 || net.IP(e.IP).IsMulticast() {
 					continue
 				}
 				// An entry may go away by itself between the two calls.

@@ -34,6 +34,7 @@ type Node struct {
 	mu      sync.Mutex
 	links   []*Link
 	closers []func()
+	sctp    *sctpServer // the answering of SCTP, once there is any
 }
 
 // newNode makes an empty node with loopback up.

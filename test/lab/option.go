@@ -27,8 +27,9 @@ type Protocol uint8
 
 // The protocols that the lab speaks.
 const (
-	TCP Protocol = 6
-	UDP Protocol = 17
+	TCP  Protocol = 6
+	UDP  Protocol = 17
+	SCTP Protocol = 132 // Connect and ListenSCTP only
 )
 
 // Over asks by another protocol than TCP.

@@ -93,6 +93,9 @@ func tune(forward bool) error {
 		{"net.ipv6.conf.default.accept_dad", "0"},
 		{"net.ipv6.conf.default.dad_transmits", "0"},
 		{"net.ipv6.conf.default.accept_ra", "0"},
+		// The kernel gives out link-local addresses when it learns, up to a second later, that the
+		// cable is plugged in; until then a router can't ask for its neighbours. So the lab does (1: none).
+		{"net.ipv6.conf.default.addr_gen_mode", "1"},
 		{"net.ipv6.conf.default.router_solicitations", "0"},
 		{"net.ipv4.conf.all.send_redirects", "0"},
 		{"net.ipv4.conf.default.send_redirects", "0"},

@@ -1,0 +1,439 @@
+package lab
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// numbered lists n addresses from first on.
+func numbered(first string, n int) []netip.Addr {
+	out := make([]netip.Addr, n)
+	a := netip.MustParseAddr(first)
+	for i := range out {
+		out[i] = a
+		a = a.Next()
+	}
+	return out
+}
+
+// ownState is what the machine's own namespace looks like; it is only read. Counters change by
+// themselves and are left out.
+func ownState(t *testing.T) string {
+	t.Helper()
+	var all strings.Builder
+	for _, args := range [][]string{
+		{"ip", "-j", "link"}, {"ip", "-j", "address"}, {"ip", "-j", "route", "show", "table", "all"},
+		{"nft", "-s", "list", "ruleset"}, {"ip", "netns"}, {"sysctl", "net.ipv4.ip_forward", "net.ipv4.tcp_syncookies", "net.ipv6.conf.all.forwarding"},
+	} {
+		out, err := exec.Command(args[0], args[1:]...).Output()
+		if err != nil && args[0] != "sysctl" {
+			t.Fatalf("%v: %v", args, err)
+		}
+		all.Write(out)
+	}
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all.Write(mounts)
+	return all.String()
+}
+
+// leftovers names what of this process still holds one of the namespaces: threads, descriptors of
+// namespaces, and sockets.
+func leftovers(t *testing.T, inodes map[uint64]string) []string {
+	t.Helper()
+	var found []string
+	tasks, _ := filepath.Glob("/proc/self/task/*/ns/net")
+	for _, p := range tasks {
+		var st unix.Stat_t
+		if unix.Stat(p, &st) == nil && inodes[st.Ino] != "" {
+			found = append(found, "thread "+p+" in "+inodes[st.Ino])
+		}
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		n := 0
+		for _, c := range fd.Name() {
+			n = n*10 + int(c-'0')
+		}
+		target, _ := os.Readlink("/proc/self/fd/" + fd.Name())
+		var st unix.Stat_t
+		switch {
+		case strings.HasPrefix(target, "net:["):
+			if unix.Fstat(n, &st) != nil {
+				continue
+			}
+		case strings.HasPrefix(target, "socket:["):
+			ns, err := unix.IoctlRetInt(n, unix.SIOCGSKNS)
+			if err != nil {
+				continue
+			}
+			err = unix.Fstat(ns, &st)
+			_ = unix.Close(ns)
+			if err != nil {
+				continue
+			}
+		}
+		if inodes[st.Ino] != "" {
+			found = append(found, "descriptor "+fd.Name()+" ("+target+") in "+inodes[st.Ino])
+		}
+	}
+	return found
+}
+
+// TestLeavesNothing does everything that a world can do, and then looks for what is left of it.
+func TestLeavesNothing(t *testing.T) {
+	RequireRoot(t)
+	before := ownState(t)
+	own, err := os.Readlink("/proc/self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	inodes := map[uint64]string{}
+	var program *exec.Cmd
+	err = Run(io.Discard, func(r TB) {
+		w := New(r)
+		for _, n := range w.nodes() {
+			inodes[n.Inode()] = n.Name
+		}
+		server, pusher := w.Host.ListenTCP(9090), w.Host.ListenPusher(9091)
+		w.Host.ListenUDP(9090)
+		w.Host.ListenSCTP(9090)
+		w.Publish("tcp", 8080, 80)
+		w.Office.Open(server, w.Host.At(9090, true))
+		w.Office.Open(pusher, w.Host.At(9091, false))
+		w.Stream(w.Internet, numbered("8.8.0.0", 10), w.Host.At(9090, false))
+		w.Probe(w.Internet, numbered("8.9.0.0", 10), w.Host.At(9090, false))
+		program = w.Host.Command(context.Background(), "sleep", "1000")
+		if err := program.Start(); err != nil {
+			r.Fatalf("%v", err)
+		}
+		if found := leftovers(t, inodes); len(found) < 5 {
+			r.Errorf("the control found only %v", found)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Wait(); err == nil {
+		t.Error("a program outlived its world")
+	}
+	if !until(2*time.Second, func() bool { return len(leftovers(t, inodes)) == 0 }) {
+		t.Errorf("left behind: %v", leftovers(t, inodes))
+	}
+	if now, _ := os.Readlink("/proc/self/ns/net"); now != own {
+		t.Errorf("the process is in %s, and was in %s", now, own)
+	}
+	if after := ownState(t); after != before {
+		t.Errorf("the machine's own network or mounts changed:\n%s\n---\n%s", before, after)
+	}
+}
+
+// TestThreads enters and leaves from many goroutines, and checks that each is where it should be.
+func TestThreads(t *testing.T) {
+	RequireRoot(t)
+	w := New(t)
+	own, err := identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range 16 {
+		all.Go(func() {
+			for i := range 50 {
+				n := w.nodes()[i%5]
+				err := n.Do(func() error {
+					if at, err := identity(); err != nil || at != n.Inode() {
+						t.Errorf("in %d instead of %d: %v", at, n.Inode(), err)
+					}
+					// From within one node into another, and back.
+					if err := w.Host.Do(func() error { return nil }); err != nil {
+						return err
+					}
+					if at, err := identity(); err != nil || at != n.Inode() {
+						t.Errorf("after the other node in %d instead of %d: %v", at, n.Inode(), err)
+					}
+					return nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+				if at, err := identity(); err != nil || at != own {
+					t.Errorf("outside in %d instead of %d: %v", at, own, err)
+				}
+			}
+		})
+	}
+	all.Wait()
+
+	w.Close()
+	if err := w.Host.Do(func() error { return nil }); !errors.Is(err, errClosed) {
+		t.Errorf("a closed world answers %v", err)
+	}
+	if err := w.Host.Command(context.Background(), "true").Run(); err == nil {
+		t.Error("a program ran in a closed world")
+	}
+}
+
+// TestWrongNamespace gives a node a descriptor of another namespace, as a descriptor that was closed
+// and used again would be. Nothing may be done there.
+func TestWrongNamespace(t *testing.T) {
+	RequireRoot(t)
+	a, err := newNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := newNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(a.close)
+	t.Cleanup(b.close)
+	a.file, b.file = b.file, a.file
+	if err := a.do(func() error { t.Error("it ran in the wrong namespace"); return nil }); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestRunReports(t *testing.T) {
+	var log bytes.Buffer
+	var order []string
+	err := Run(&log, func(r TB) {
+		r.Cleanup(func() { order = append(order, "first") })
+		r.Cleanup(func() { order = append(order, "second"); r.Fatalf("late") })
+		r.Logf("hello %d", 1)
+		r.Fatalf("enough %d", 2)
+		order = append(order, "never")
+	})
+	if err == nil || err.Error() != "enough 2" {
+		t.Errorf("error %v", err)
+	}
+	if got := strings.Join(order, " "); got != "second first" {
+		t.Errorf("clean-ups ran: %s", got)
+	}
+	if got := log.String(); got != "hello 1\nenough 2\nlate\n" {
+		t.Errorf("log %q", got)
+	}
+}
+
+// TestFatalInside ends a test from within a node, which must end the test and free the thread.
+func TestFatalInside(t *testing.T) {
+	RequireRoot(t)
+	err := Run(io.Discard, func(r TB) {
+		w := New(r)
+		_ = w.Host.Do(func() error { r.Fatalf("inside"); return nil })
+		t.Error("it went on")
+	})
+	if err == nil || err.Error() != "inside" {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	RequireRoot(t)
+	w := New(t)
+	server := w.Host.ListenTCP(9090)
+	udp := w.Host.ListenUDP(9090)
+	for _, name := range []string{"eth0", "eth1", "docker0"} {
+		l := w.Host.Link(name)
+		for _, a := range append(l.V4, l.V6...) {
+			for _, from := range []*Node{w.Office, w.Container} {
+				to := netip.AddrPortFrom(a, 9090)
+				if got := from.Connect(to); got != Open {
+					t.Errorf("%s to %v: %v", from.Name, to, got)
+				}
+				// UDP is answered from the address that was asked, or the connected socket would not see it.
+				if got := from.Connect(to, Over(UDP)); got != Open {
+					t.Errorf("%s to %v over UDP: %v", from.Name, to, got)
+				}
+			}
+		}
+	}
+	for _, n := range w.nodes() {
+		// IPv6 is ready from the first packet: every interface has its link-local address, and none is tentative.
+		if out := n.Run("ip", "-6", "address"); strings.Contains(out, "tentative") {
+			t.Errorf("%s waits for duplicate address detection: %s", n.Name, out)
+		}
+	}
+	if len(w.Host.Link("eth0").V4) != 2 || server.Accepted() == 0 || udp.Count() == 0 {
+		t.Error("the host lacks something")
+	}
+	w.Host.AddAddress("eth0", netip.MustParsePrefix("198.51.100.50/24"))
+	if got := w.Internet.Connect(netip.MustParseAddrPort("198.51.100.50:9090")); got != Open {
+		t.Errorf("to an address that was added: %v", got)
+	}
+	for _, p := range []string{"10.20.66.0/24", "100.64.0.0/10", "fd00:20:0:5::/64", "2001:db8:bad::/48"} {
+		prefix := netip.MustParsePrefix(p)
+		w.AddSources(w.Office, prefix)
+		source := prefix.Addr().Next()
+		s := w.Office.Open(server, w.Host.At(9090, source.Is6()), From(source), FromPort(4444))
+		if s.Client != netip.AddrPortFrom(source, 4444) || !s.Alive() {
+			t.Errorf("from %v: %v", source, s.Client)
+		}
+	}
+	if got := w.Office.Connect(w.Internet.At(1, true)); got != Refused {
+		t.Errorf("office to internet through the host: %v", got)
+	}
+	if got := w.Internet.Connect(w.Office.At(1, false)); got != Refused {
+		t.Errorf("internet to office through the host: %v", got)
+	}
+}
+
+func TestSessions(t *testing.T) {
+	RequireRoot(t)
+	w := New(t)
+	echo, pusher := w.Host.ListenTCP(9090), w.Host.ListenPusher(9091)
+	w.Container.ListenTCP(80)
+	w.Publish("tcp", 8080, 80)
+	for name, six := range families {
+		s, p := w.Office.Open(echo, w.Host.At(9090, six)), w.Office.Open(pusher, w.Host.At(9091, six))
+		if s.Banner != "host" || !s.Alive() || !p.Pushing() || !p.Pushing() {
+			t.Fatalf("%s: a session is dead", name)
+		}
+		w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n iifname eth1 tcp dport { 9090, 9091 } drop\n }\n }")
+		if s.Alive() {
+			t.Errorf("%s: the echo came through", name)
+		}
+		// What was on the way has arrived; without acknowledgements no more can follow.
+		if !until(2*time.Second, func() bool { return !p.Pushing(Timeout(100 * time.Millisecond)) }) {
+			t.Errorf("%s: the pusher still pushes", name)
+		}
+		if _, ok := s.ServerEnded(Timeout(10 * time.Millisecond)); ok {
+			t.Errorf("%s: the server's end is gone", name)
+		}
+		w.Host.NFT("delete table inet t")
+		w.Host.Run("ss", "-K", "-t", "state", "established", "( sport = :9090 or sport = :9091 )")
+		for _, one := range []*Session{s, p} {
+			if why, ok := one.ServerEnded(); !ok {
+				t.Errorf("%s: the server's end still stands", name)
+			} else if !errors.Is(why, unix.ECONNABORTED) {
+				t.Errorf("%s: the server's end: %v", name, why)
+			}
+		}
+	}
+}
+
+func TestPathMTU(t *testing.T) {
+	RequireRoot(t)
+	payload := bytes.Repeat([]byte("portgrave"), 20000)
+	for name, six := range families {
+		w := New(t)
+		server := w.Host.ListenTCP(9090)
+		s := w.Internet.Open(server, w.Host.At(9090, six))
+		w.PathMTU(1300)
+		w.Host.NFT("table inet t {\n counter small {}\n chain c {\n type filter hook prerouting priority -110\n icmp type destination-unreachable icmp code frag-needed counter name small\n icmpv6 type packet-too-big counter name small\n }\n }")
+		if err := s.Echo(payload, Timeout(5*time.Second)); err != nil {
+			t.Errorf("%s: a large payload over a narrow path: %v", name, err)
+		}
+		if out := w.Host.Run("nft", "list", "counter", "inet", "t", "small"); strings.Contains(out, "packets 0 ") {
+			t.Errorf("%s: the path was narrow, but nobody was told: %s", name, out)
+		}
+		// The control, in a world that has learnt nothing yet: without those messages nothing large gets through.
+		w = New(t)
+		server = w.Host.ListenTCP(9090)
+		s = w.Internet.Open(server, w.Host.At(9090, six))
+		w.PathMTU(1300)
+		w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n icmp type destination-unreachable drop\n icmpv6 type packet-too-big drop\n }\n }")
+		if err := s.Echo(payload, Timeout(500*time.Millisecond)); err == nil {
+			t.Errorf("%s: a large payload got through without path MTU discovery", name)
+		}
+		w.Host.NFT("delete table inet t")
+		w.PathMTU(0)
+	}
+}
+
+func TestNeighbours(t *testing.T) {
+	RequireRoot(t)
+	w := New(t)
+	w.Host.ListenTCP(9090)
+	six := w.Host.At(9090, true)
+	if got := w.Office.Connect(six); got != Open {
+		t.Fatal(got)
+	}
+	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } drop\n }\n }")
+	w.PinNeighbours()
+	if got := w.Office.Connect(six); got != Open {
+		t.Errorf("with pinned neighbours: %v", got)
+	}
+	w.FlushNeighbours()
+	if got := w.Office.Connect(six); got == Open {
+		t.Errorf("without neighbour discovery: %v", got)
+	}
+	if got := w.Office.Connect(w.Host.At(9090, false)); got != Open {
+		t.Errorf("IPv4 needs none: %v", got)
+	}
+	w.Host.NFT("delete table inet t")
+	w.FlushNeighbours()
+	if got := w.Office.Connect(six); got != Open {
+		t.Errorf("with neighbour discovery: %v", got)
+	}
+}
+
+func TestGroups(t *testing.T) {
+	RequireRoot(t)
+	w := New(t)
+	s := w.Host.ListenUDP(5353)
+	for i, to := range []string{"224.0.0.251", "ff02::fb", "ff05::1:3", "10.20.255.255", "255.255.255.255"} {
+		a := netip.MustParseAddr(to)
+		if a.IsMulticast() {
+			s.Join(a, "eth1")
+		}
+		payload := strings.Repeat("x", i+1)
+		w.Office.Send("eth0", netip.AddrPortFrom(a, 5353), payload)
+		if !s.Got(payload) {
+			t.Errorf("%s did not arrive", to)
+		}
+		for _, d := range s.Received() {
+			if string(d.Payload) == payload && d.To != a {
+				t.Errorf("%s arrived as %v", to, d.To)
+			}
+		}
+	}
+	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n udp dport 5353 fib daddr type { multicast, broadcast } drop\n }\n }")
+	w.Office.Send("eth0", netip.MustParseAddrPort("224.0.0.251:5353"), "dropped")
+	w.Office.Send("eth0", w.Host.At(5353, false), "unicast")
+	if !s.Got("unicast") || s.Got("dropped", Timeout(0)) {
+		t.Error("the control failed")
+	}
+}
+
+func TestSCTP(t *testing.T) {
+	RequireRoot(t)
+	w := New(t)
+	w.Host.ListenSCTP(3868)
+	w.Host.ListenSCTP(3869)
+	w.Container.ListenSCTP(80)
+	w.Publish("sctp", 8080, 80)
+	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n ct state invalid drop\n sctp dport 3870 drop\n sctp dport 3871 reject\n sctp dport 3872 reject with icmpx admin-prohibited\n }\n }")
+	for name, six := range families {
+		for port, want := range map[uint16]Answer{3868: Open, 3869: Open, 3870: Dropped, 3871: Refused, 3872: Prohibited, 3873: Refused, 8080: Open} {
+			if got := w.Internet.Connect(w.Host.At(port, six), Over(SCTP)); got != want {
+				t.Errorf("%s: port %d: %v, want %v", name, port, got, want)
+			}
+		}
+		source := netip.MustParseAddr("10.20.5.5")
+		if six {
+			source = netip.MustParseAddr("fd00:20::5:5")
+		}
+		w.AddSources(w.Office, netip.PrefixFrom(source, source.BitLen()))
+		if got := w.Office.Connect(w.Host.At(3868, six), Over(SCTP), From(source)); got != Open {
+			t.Errorf("%s: from %v: %v", name, source, got)
+		}
+	}
+}
