@@ -1,9 +1,7 @@
 package nft
 
 import (
-	"cmp"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -124,12 +122,12 @@ func (c *compiler) allow(svc firewall.Service) {
 	if svc.Rate != nil {
 		for _, f := range firewall.Families {
 			name := rateSet(svc.Name, f)
-			c.dynamicSet(name, svc.Name, f, rateMemory(svc.Rate))
+			c.dynamicSet(name, svc.Name, f, svc.Rate.Memory())
 			rules = append(rules, newRule().firstPacket().perSource(f, name, *svc.Rate, true).gotoChain(refuseChain(svc.Name)))
 		}
 	}
 	if svc.Log == firewall.LogAll {
-		rules = append(rules, newRule().firstPacket().log("portgrave:allowed:"+svc.Name).done())
+		rules = append(rules, newRule().firstPacket().log(firewall.LogPrefixAllowed+svc.Name).done())
 	}
 	for _, f := range firewall.Families {
 		rules = append(rules, newRule().family(f).count(counterName(serviceChain(svc.Name), "allowed", f)).accept())
@@ -137,24 +135,13 @@ func (c *compiler) allow(svc firewall.Service) {
 	c.chain(allowChain(svc.Name), svc.Name, rules...)
 }
 
-// rateMemory is how long a silent source's rate is remembered: until its burst has filled up again,
-// a minute at least.
-func rateMemory(r *firewall.Rate) time.Duration {
-	return max(time.Minute, (time.Duration(r.Burst) * r.Per / time.Duration(r.Count)).Round(time.Second))
-}
-
-// dynamicSetSize bounds what a flood of spoofed sources can make the kernel remember. A full set
+// dynamicSet declares a set that packets fill. When it is full it
 // forgets nobody and learns nobody: further sources go unlimited by the rate, and unlogged.
-const dynamicSetSize = 65536
-
 func (c *compiler) dynamicSet(name, service string, f firewall.Family, memory time.Duration) {
 	spec := specOf(kindDynamic, f)
-	spec.timeout, spec.size = memory, dynamicSetSize
+	spec.timeout, spec.size = memory, firewall.RateMemorySize
 	c.sets[name] = &set{name: name, service: service, family: f, kind: kindDynamic, spec: spec}
 }
-
-// deniedLogRate is how often one source's refused packets are logged, over all services together.
-var deniedLogRate = firewall.Rate{Count: 10, Per: time.Minute, Burst: 5}
 
 // refuse is the end of every refused packet: log, count, drop or reject.
 func (c *compiler) refuse(name, counters, service, label string, log bool) {
@@ -163,7 +150,7 @@ func (c *compiler) refuse(name, counters, service, label string, log bool) {
 		if log {
 			logSet := map[firewall.Family]string{firewall.IPv4: logSet4, firewall.IPv6: logSet6}[f]
 			c.dynamicSet(logSet, "", f, time.Minute)
-			rules = append(rules, newRule().perSource(f, logSet, deniedLogRate, false).log("portgrave:denied:"+label).done())
+			rules = append(rules, newRule().perSource(f, logSet, firewall.DeniedLogRate, false).log(firewall.LogPrefixDenied+label).done())
 		}
 	}
 	for _, f := range firewall.Families {
@@ -182,19 +169,19 @@ func (c *compiler) refuse(name, counters, service, label string, log bool) {
 // ports fills the verdict map: each listed protocol and port to the chain that decides.
 func (c *compiler) ports() {
 	verdicts := map[uint32]verdict{}
-	for _, piece := range portPieces(c.state.Services) {
+	for _, piece := range firewall.PortPieces(c.state.Services) {
 		target := c.entry(piece)
-		for port := uint32(piece.ports.First); port <= uint32(piece.ports.Last); port++ {
-			verdicts[portKey(piece.ports.Protocol, uint16(port))] = verdict{unix.NFT_GOTO, target}
+		for port := uint32(piece.Ports.First); port <= uint32(piece.Ports.Last); port++ {
+			verdicts[portKey(piece.Ports.Protocol, uint16(port))] = verdict{unix.NFT_GOTO, target}
 		}
 	}
 	c.sets[portsMap] = &set{name: portsMap, kind: kindPorts, spec: specOf(kindPorts, 0), verdicts: verdicts}
 }
 
 // entry is the chain that a piece's packets go to; it makes the chain if conditions need one.
-func (c *compiler) entry(p portPiece) string {
-	if len(p.services) == 1 {
-		svc := p.services[0]
+func (c *compiler) entry(p firewall.PortPiece) string {
+	if len(p.Services) == 1 {
+		svc := p.Services[0]
 		if len(svc.Interfaces) == 0 && svc.Addresses.Len() == 0 {
 			return serviceChain(svc.Name)
 		}
@@ -202,13 +189,13 @@ func (c *compiler) entry(p portPiece) string {
 		c.chain(name, svc.Name, append(conditions(svc), newRule().gotoChain(refuseChain(svc.Name)))...)
 		return name
 	}
-	name := "shared/" + p.ports.String()
+	name := "shared/" + p.Ports.String()
 	var rules []rule
-	for _, svc := range p.services {
+	for _, svc := range p.Services {
 		rules = append(rules, conditions(svc)...)
 	}
 	// What fits nobody's conditions is refused in the name of the first.
-	first := p.services[0].Name
+	first := p.Services[0].Name
 	c.chain(name, first, append(rules, newRule().gotoChain(refuseChain(first)))...)
 	return name
 }
@@ -239,51 +226,4 @@ func conditions(svc firewall.Service) []rule {
 		}
 	}
 	return rules
-}
-
-// portPiece is a range of ports that the same services claim throughout.
-type portPiece struct {
-	ports    firewall.PortRange
-	services []firewall.Service // in name order
-}
-
-// portPieces cuts all claimed ports into the fewest pieces with one list of services each.
-func portPieces(services []firewall.Service) []portPiece {
-	type edge struct {
-		protocol firewall.Protocol
-		port     uint32 // 65536 ends a range that ends at 65535
-		service  int
-		open     bool
-	}
-	var edges []edge
-	for i, svc := range services {
-		for _, r := range svc.Ports {
-			edges = append(edges, edge{r.Protocol, uint32(r.First), i, true}, edge{r.Protocol, uint32(r.Last) + 1, i, false})
-		}
-	}
-	slices.SortStableFunc(edges, func(a, b edge) int { return cmp.Or(cmp.Compare(a.protocol, b.protocol), cmp.Compare(a.port, b.port)) })
-	var pieces []portPiece
-	active := map[int]bool{}
-	for i, e := range edges {
-		if e.open {
-			active[e.service] = true
-		} else {
-			delete(active, e.service)
-		}
-		// A piece ends where the next edge stands; edges at one place are taken together.
-		if len(active) == 0 || i+1 == len(edges) || edges[i+1].protocol != e.protocol || edges[i+1].port == e.port {
-			continue
-		}
-		var in []int
-		for n := range active {
-			in = append(in, n)
-		}
-		slices.Sort(in)
-		piece := portPiece{ports: firewall.PortRange{Protocol: e.protocol, First: uint16(e.port), Last: uint16(edges[i+1].port - 1)}}
-		for _, n := range in {
-			piece.services = append(piece.services, services[n])
-		}
-		pieces = append(pieces, piece)
-	}
-	return pieces
 }

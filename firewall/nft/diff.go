@@ -105,7 +105,7 @@ func compareContent(want, have *set, now time.Time) (setContent, bool) {
 	c.add, c.remove = diffSpans(want.spans, have.spans)
 	if want.kind == kindExpiring {
 		// The kernel's clock and ours part by a little: what is ending right now is nobody's mistake.
-		ending := func(s span) bool { return !s.until.IsZero() && s.until.Sub(now) < expiryTolerance }
+		ending := func(s span) bool { return !s.until.IsZero() && s.until.Sub(now) < firewall.ExpiryTolerance }
 		c.add, c.remove = slices.DeleteFunc(c.add, ending), slices.DeleteFunc(c.remove, ending)
 	}
 	for _, key := range sortedKeys(want.verdicts) {
@@ -254,36 +254,11 @@ func portChanges(c setContent) []firewall.Change {
 
 // ruleChanges words the difference between two lists of rules: the longest common part stays.
 func ruleChanges(c chainRules) []firewall.Change {
-	want, have := c.want.rules, c.have
-	// length[i][j] is the longest common subsequence of want[i:] and have[j:].
-	length := make([][]int, len(want)+1)
-	for i := range length {
-		length[i] = make([]int, len(have)+1)
-	}
-	for i := len(want) - 1; i >= 0; i-- {
-		for j := len(have) - 1; j >= 0; j-- {
-			if want[i].canon == have[j].canon {
-				length[i][j] = length[i+1][j+1] + 1
-			} else {
-				length[i][j] = max(length[i+1][j], length[i][j+1])
-			}
-		}
-	}
 	var out []firewall.Change
 	add := func(a firewall.Action, detail string) {
 		out = append(out, firewall.Change{Action: a, Object: firewall.ObjectRule, Service: c.want.service, Detail: "chain " + c.want.name + ": " + detail, Count: 1})
 	}
-	for i, j := 0, 0; i < len(want) || j < len(have); {
-		switch {
-		case i < len(want) && j < len(have) && want[i].canon == have[j].canon:
-			i, j = i+1, j+1
-		case i < len(want) && (j == len(have) || length[i+1][j] >= length[i][j+1]):
-			add(firewall.Add, want[i].text)
-			i++
-		default:
-			add(firewall.Remove, have[j].words())
-			j++
-		}
-	}
+	firewall.DiffLists(c.want.rules, c.have, func(a, b rule) bool { return a.canon == b.canon },
+		func(r rule) { add(firewall.Add, r.text) }, func(r rule) { add(firewall.Remove, r.words()) })
 	return out
 }

@@ -27,12 +27,6 @@ const (
 	reg9 = 9
 )
 
-// nflogGroup is where refused and logged packets are reported (NFLOG; a number of our own).
-const nflogGroup = 9090
-
-// logSnaplen is how many bytes of a logged packet are reported: enough for IPv6, TCP and options.
-const logSnaplen = 128
-
 func newRule() *builder { return &builder{} }
 
 func (b *builder) add(text string, exprs ...expr.Any) *builder {
@@ -203,9 +197,9 @@ func (b *builder) perSource(f firewall.Family, setName string, r firewall.Rate, 
 }
 
 func (b *builder) log(prefix string) *builder {
-	return b.add(fmt.Sprintf("log prefix %q group %d snaplen %d", prefix, nflogGroup, logSnaplen), &expr.Log{
+	return b.add(fmt.Sprintf("log prefix %q group %d snaplen %d", prefix, firewall.NFLOGGroup, firewall.NFLOGSize), &expr.Log{
 		Key:   1<<unix.NFTA_LOG_GROUP | 1<<unix.NFTA_LOG_PREFIX | 1<<unix.NFTA_LOG_SNAPLEN,
-		Group: nflogGroup, Snaplen: logSnaplen, Data: []byte(prefix)})
+		Group: firewall.NFLOGGroup, Snaplen: firewall.NFLOGSize, Data: []byte(prefix)})
 }
 
 // count adds the packet to a named counter, which outlives the rule.

@@ -16,15 +16,11 @@ func prefixOf(first, last netip.Addr) (firewall.Prefix, bool) {
 
 func compareSpans(a, b span) int { return a.first.Compare(b.first) }
 
-// expiryTolerance is how far an element's end may be from the wanted one: the kernel counts in
-// jiffies from the moment of the transaction, and reports what is left in milliseconds.
-const expiryTolerance = 2e9 // two seconds, as a time.Duration
-
 func sameSpan(a, b span) bool {
 	if a.first != b.first || a.last != b.last || a.until.IsZero() != b.until.IsZero() {
 		return false
 	}
-	return a.until.IsZero() || a.until.Sub(b.until).Abs() <= expiryTolerance
+	return a.until.IsZero() || a.until.Sub(b.until).Abs() <= firewall.ExpiryTolerance
 }
 
 // diffSpans merges two ascending lists and returns what must be added to have and removed from it

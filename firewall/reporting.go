@@ -1,0 +1,33 @@
+package firewall
+
+import "time"
+
+// What both backends tell NFLOG listeners, so that a listener need not know which one runs.
+const (
+	// NFLOGGroup is where refused and logged packets are reported (a number of our own).
+	NFLOGGroup = 9090
+	// NFLOGSize is how many bytes of a logged packet are reported: enough for IPv6, TCP and options.
+	NFLOGSize = 128
+	// LogPrefixDenied and LogPrefixAllowed stand before the service's name in a report's prefix.
+	LogPrefixDenied  = "portgrave:denied:"
+	LogPrefixAllowed = "portgrave:allowed:"
+	// LogLabelUnlisted is the name in reports on ports that no service lists.
+	LogLabelUnlisted = "unlisted"
+)
+
+// DeniedLogRate is how often one source's refused packets are reported, over all services together.
+var DeniedLogRate = Rate{Count: 10, Per: time.Minute, Burst: 5}
+
+// RateMemorySize is how many sources' rates the kernel remembers for one service and family: a bound
+// on what a flood of spoofed sources can make it remember.
+const RateMemorySize = 65536
+
+// Memory is how long a silent source's rate is remembered: until its burst has filled up again,
+// a minute at least.
+func (r Rate) Memory() time.Duration {
+	return max(time.Minute, (time.Duration(r.Burst) * r.Per / time.Duration(r.Count)).Round(time.Second))
+}
+
+// ExpiryTolerance is by how much two ends of one expiring source may differ and still be the same: the kernel
+// counts down in its own clock, and reports whole seconds or less.
+const ExpiryTolerance = 2 * time.Second

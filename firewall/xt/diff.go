@@ -1,0 +1,275 @@
+package xt
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// difference is what separates two rulesets, object by object: the basis of both what people are
+// shown (changes) and what the programs are told (steps).
+type difference struct {
+	tables []tableDifference
+	sets   setsDifference
+}
+
+// tableDifference is what separates our parts of one table.
+type tableDifference struct {
+	key                  tableKey
+	fresh, gone          bool // nothing of ours is there yet; nothing shall be
+	chainsGone           []*chain
+	chainsNew            []*chain
+	chainsChanged        []chainPair
+	hooks                []hookDifference
+	wantTable, haveTable *table
+}
+
+type chainPair struct{ want, have *chain }
+
+// hookDifference is a built-in chain whose way to ours is not as it shall be: exactly one rule, the first.
+type hookDifference struct {
+	chain string
+	want  *hook // nil: none
+	have  []hook
+}
+
+type setsDifference struct {
+	gone     []*set
+	new      []*set
+	reshaped []*set // of another type: to be made anew
+	content  []contentDifference
+}
+
+// contentDifference is a set that stays, with elements that differ, in ascending order.
+type contentDifference struct {
+	want, have  *set
+	add, remove []element
+}
+
+// compare finds every difference. It is pure; both rulesets stay as they are.
+func compare(want, have *ruleset) difference {
+	var d difference
+	for _, k := range keys(want, have) {
+		if t := compareTables(k, want.at(k), have.at(k)); t.differs() {
+			d.tables = append(d.tables, t)
+		}
+	}
+	for _, name := range sortedKeys(have.sets) {
+		if want.sets[name] == nil {
+			d.sets.gone = append(d.sets.gone, have.sets[name])
+		}
+	}
+	for _, name := range sortedKeys(want.sets) {
+		w, h := want.sets[name], have.sets[name]
+		switch {
+		case h == nil:
+			d.sets.new = append(d.sets.new, w)
+		case h.kind != w.kind || h.odd > 0:
+			d.sets.reshaped = append(d.sets.reshaped, w)
+		default:
+			c := contentDifference{want: w, have: h}
+			c.add, c.remove = diffElements(w.elements, h.elements, want.readAt)
+			if len(c.add)+len(c.remove) > 0 {
+				d.sets.content = append(d.sets.content, c)
+			}
+		}
+	}
+	return d
+}
+
+func (t tableDifference) differs() bool {
+	return len(t.chainsGone)+len(t.chainsNew)+len(t.chainsChanged)+len(t.hooks) > 0
+}
+
+func compareTables(k tableKey, want, have *table) tableDifference {
+	d := tableDifference{key: k, fresh: have.empty(), gone: want.empty(), wantTable: want, haveTable: have}
+	for _, name := range sortedKeys(have.chains) {
+		if want.chains[name] == nil {
+			d.chainsGone = append(d.chainsGone, have.chains[name])
+		}
+	}
+	for _, name := range sortedKeys(want.chains) {
+		w, h := want.chains[name], have.chains[name]
+		if h == nil {
+			d.chainsNew = append(d.chainsNew, w)
+		} else if !slices.EqualFunc(w.rules, h.rules, sameRule) {
+			d.chainsChanged = append(d.chainsChanged, chainPair{w, h})
+		}
+	}
+	for _, name := range sortedKeys(union(want.hooks, have.hooks)) {
+		w, h := want.hooks[name], have.hooks[name]
+		if len(w) == 0 {
+			d.hooks = append(d.hooks, hookDifference{name, nil, h})
+		} else if len(h) != 1 || h[0].position != w[0].position || !sameRule(w[0].rule, h[0].rule) {
+			d.hooks = append(d.hooks, hookDifference{name, &w[0], h})
+		}
+	}
+	return d
+}
+
+func sameRule(a, b rule) bool { return a.canon == b.canon }
+
+func union[V any](a, b map[string]V) map[string]V {
+	out := maps.Clone(a)
+	for k, v := range b {
+		out[k] = v
+	}
+	return out
+}
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// diffElements merges two ascending lists.
+func diffElements(want, have []element, now time.Time) (add, remove []element) {
+	ending := func(e element) bool { return !e.until.IsZero() && e.until.Sub(now) < firewall.ExpiryTolerance }
+	i, j := 0, 0
+	for i < len(want) || j < len(have) {
+		c := 1
+		switch {
+		case j == len(have):
+			c = -1
+		case i < len(want):
+			c = compareElements(want[i], have[j])
+		}
+		switch {
+		case c < 0:
+			if !ending(want[i]) {
+				add = append(add, want[i])
+			}
+			i++
+		case c > 0:
+			// The kernel's clock and ours part by a little: what is ending right now is nobody's mistake.
+			if !ending(have[j]) {
+				remove = append(remove, have[j])
+			}
+			j++
+		default:
+			if !sameEnd(want[i].until, have[j].until, now) {
+				add = append(add, want[i]) // adding what is there changes its end
+			}
+			i, j = i+1, j+1
+		}
+	}
+	return add, remove
+}
+
+// sameEnd reports whether the kernel's end of an element will do. One further away than the kernel can
+// hold is as good as the wanted one until half of its time is gone.
+func sameEnd(want, have, now time.Time) bool {
+	if want.IsZero() || have.IsZero() {
+		return want.IsZero() == have.IsZero()
+	}
+	if want.Sub(now) > longestTimeout {
+		return have.Sub(now) >= longestTimeout/2
+	}
+	return want.Sub(have).Abs() <= firewall.ExpiryTolerance
+}
+
+// changes words the difference for people and for the JSON contract.
+func (d difference) changes() []firewall.Change {
+	var out []firewall.Change
+	for _, t := range d.tables {
+		out = append(out, t.changes()...)
+	}
+	add := func(a firewall.Action, s *set) {
+		out = append(out, firewall.Change{Action: a, Object: firewall.ObjectSet, Service: s.service, Family: s.family.String(), Detail: "ipset " + s.name, Count: 1})
+	}
+	elements := func(a firewall.Action, s *set, list []element) {
+		words := make([]string, len(list))
+		for i, e := range list {
+			words[i] = e.String()
+		}
+		out = append(out, firewall.ElementChanges(a, s.service, s.family, words)...)
+	}
+	for _, s := range d.sets.gone {
+		add(firewall.Remove, s)
+		elements(firewall.Remove, s, s.elements)
+	}
+	for _, s := range d.sets.new {
+		add(firewall.Add, s)
+		elements(firewall.Add, s, s.elements)
+	}
+	for _, s := range d.sets.reshaped {
+		add(firewall.Replace, s)
+	}
+	for _, c := range d.sets.content {
+		elements(firewall.Remove, c.want, c.remove)
+		elements(firewall.Add, c.want, c.add)
+	}
+	return out
+}
+
+func (t tableDifference) changes() []firewall.Change {
+	var out []firewall.Change
+	family := t.key.family.String()
+	add := func(a firewall.Action, o firewall.Object, service, detail string) {
+		out = append(out, firewall.Change{Action: a, Object: o, Service: service, Family: family, Detail: detail, Count: 1})
+	}
+	whole := fmt.Sprintf("chains %s* of %s", baseChain, t.key)
+	if t.fresh {
+		add(firewall.Add, firewall.ObjectTable, "", whole)
+	} else if t.gone {
+		add(firewall.Remove, firewall.ObjectTable, "", whole)
+	}
+	for _, h := range t.hooks {
+		out = append(out, h.change(t.key))
+	}
+	for _, c := range t.chainsGone {
+		add(firewall.Remove, firewall.ObjectChain, c.service, "chain "+c.name)
+		for _, r := range c.rules {
+			out = append(out, ruleChange(firewall.Remove, family, c, r))
+		}
+	}
+	for _, c := range t.chainsNew {
+		add(firewall.Add, firewall.ObjectChain, c.service, "chain "+c.name)
+		for _, r := range c.rules {
+			out = append(out, ruleChange(firewall.Add, family, c, r))
+		}
+	}
+	for _, c := range t.chainsChanged {
+		firewall.DiffLists(c.want.rules, c.have.rules, sameRule,
+			func(r rule) { out = append(out, ruleChange(firewall.Add, family, c.want, r)) },
+			func(r rule) { out = append(out, ruleChange(firewall.Remove, family, c.want, r)) })
+	}
+	return out
+}
+
+// ruleChange words a rule. One that is but a source, or but a port, is to people what it is to nftables: an element.
+func ruleChange(a firewall.Action, family string, c *chain, r rule) firewall.Change {
+	change := firewall.Change{Action: a, Object: firewall.ObjectRule, Service: c.service, Family: family, Detail: fmt.Sprintf("chain %s: %s", c.name, r.text), Count: 1}
+	switch {
+	case r.source != "" && c.name == sourceChain(c.service):
+		change.Object, change.Detail = firewall.ObjectElement, r.source
+	case r.ports != "" && isDispatch(c.name) && !isDispatch(r.target):
+		change.Object, change.Service, change.Detail = firewall.ObjectElement, serviceOf(r.target), fmt.Sprintf("port %s → goto %s", r.ports, r.target)
+	}
+	return change
+}
+
+func (h hookDifference) change(k tableKey) firewall.Change {
+	change := firewall.Change{Action: firewall.Add, Object: firewall.ObjectHook, Family: k.family.String(), Detail: fmt.Sprintf("%s, first rule of %s", k, h.chain), Count: 1}
+	if h.want == nil {
+		change.Action, change.Count = firewall.Remove, len(h.have)
+		return change
+	}
+	if len(h.have) == 0 {
+		return change
+	}
+	change.Action = firewall.Replace
+	var what []string
+	if len(h.have) > 1 {
+		what = append(what, fmt.Sprintf("%d jumps", len(h.have)))
+	}
+	if p := h.have[0].position; p > 0 {
+		what = append(what, fmt.Sprintf("rule %d", p+1))
+	}
+	if !sameRule(h.have[0].rule, h.want.rule) {
+		what = append(what, "with other conditions: "+h.have[0].rule.text)
+	}
+	change.Detail += " (now " + strings.Join(what, ", ") + ")"
+	return change
+}

@@ -1,0 +1,88 @@
+package xt
+
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+const (
+	// baseChain is where the hooks jump to, in every table; all our names begin with it.
+	baseChain = "PORTGRAVE"
+	portsChain,
+	unlistedChain, unlistedRefuse = baseChain + "-P", baseChain + "-U", baseChain + "-UR"
+
+	// mark is the comment that tells our chains from somebody else's of the same name. It stands in
+	// the hook and at the head of the chain hooked, so that either alone may be lost.
+	mark = "written by portgrave: do not edit, use the policy file"
+)
+
+// maxID is what a chain name has left for a service: a name is at most 28 characters (XT_EXTENSION_MAXNAMELEN is
+// 29, include/uapi/linux/netfilter/x_tables.h) and "PORTGRAVE-S-" takes twelve. A set's name has room for
+// 31 (IPSET_MAXNAMELEN is 32, include/uapi/linux/netfilter/ipset/ip_set.h): "PORTGRAVE-N4-", this, "+".
+const maxID = 16
+
+// id is a service's name as far as kernel names can hold it: the name itself, or its beginning, a "~", which no
+// service name contains, and 40 bits of its hash.
+func id(service string) string { return shorten(service, maxID) }
+
+func shorten(name string, room int) string {
+	if len(name) <= room {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	hash := strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5])) // 8 characters
+	return name[:room-len(hash)-1] + "~" + hash
+}
+
+// maxLogPrefix is the longest prefix of NFLOG: 64 bytes with its NUL (include/uapi/linux/netfilter/xt_NFLOG.h).
+const maxLogPrefix = 63
+
+func logPrefix(kind, label string) string { return kind + shorten(label, maxLogPrefix-len(kind)) }
+
+func whereChain(service string) string  { return baseChain + "-W-" + id(service) }
+func sourceChain(service string) string { return baseChain + "-S-" + id(service) }
+func allowChain(service string) string  { return baseChain + "-A-" + id(service) }
+func refuseChain(service string) string { return baseChain + "-R-" + id(service) }
+func sharedChain(p firewall.PortRange) string {
+	return fmt.Sprintf("%s-H-%s-%d", baseChain, p.Protocol, p.First)
+}
+
+// ours reports whether a chain bears our name.
+func ours(chain string) bool { return chain == baseChain || strings.HasPrefix(chain, baseChain+"-") }
+
+// serviceOf is the service that a chain of our name serves, as far as the name tells; "" for shared ones.
+func serviceOf(chain string) string {
+	if m := serviceNames.FindStringSubmatch(chain); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+var serviceNames = regexp.MustCompile(`^` + baseChain + `-(?:[WSAR]|[NHU][46])-(.+?)\+?$`)
+
+// setName is the name of a service's set in one of its two slots.
+func setName(service string, k setKind, f firewall.Family, second bool) string {
+	name := fmt.Sprintf("%s-%c%d-%s", baseChain, k, f, id(service))
+	if second {
+		name += secondSlot
+	}
+	return name
+}
+
+// secondSlot ends the name of a set in its second slot; no service name contains it.
+const secondSlot = "+"
+
+// otherSlot is the other name that the same set may have.
+func otherSlot(name string) string {
+	if first, second := strings.CutSuffix(name, secondSlot); second {
+		return first
+	}
+	return name + secondSlot
+}
+
+var setNames = regexp.MustCompile(`^` + baseChain + `-[NHU][46]-[A-Za-z0-9._~-]+\+?$`)

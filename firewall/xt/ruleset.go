@@ -1,0 +1,159 @@
+package xt
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// ruleset is everything of ours: as it shall be, or as the kernel has it.
+type ruleset struct {
+	tables map[tableKey]*table
+	sets   map[string]*set
+	// security says, of what was read, which families' kernels have the table "security".
+	security map[firewall.Family]bool
+	readAt   time.Time // when it was read from the kernel, or compiled
+}
+
+func newRuleset() *ruleset {
+	return &ruleset{tables: map[tableKey]*table{}, sets: map[string]*set{}, security: map[firewall.Family]bool{}}
+}
+
+// tableKey names a table of one family's program.
+type tableKey struct {
+	family firewall.Family
+	name   string
+}
+
+func (k tableKey) String() string { return program(k.family) + " table " + k.name }
+
+// program is the command of a family: what people know it by, whatever the variant.
+func program(f firewall.Family) string {
+	if f == firewall.IPv6 {
+		return "ip6tables"
+	}
+	return "iptables"
+}
+
+// Tables that we use, in the order in which a packet meets them.
+const (
+	mangle   = "mangle"
+	filter   = "filter"
+	security = "security"
+)
+
+// table is our part of one table.
+type table struct {
+	chains map[string]*chain
+	// hooks are the rules of built-in chains that lead to our chains, by chain.
+	hooks map[string][]hook
+	// marked: one of the rules bears our mark.
+	marked bool
+}
+
+func newTable() *table { return &table{chains: map[string]*chain{}, hooks: map[string][]hook{}} }
+
+// empty reports whether nothing of ours is in the table.
+func (t *table) empty() bool { return t == nil || len(t.chains)+len(t.hooks) == 0 }
+
+// at returns our part of a table, empty if there is none.
+func (r *ruleset) at(k tableKey) *table {
+	if t := r.tables[k]; t != nil {
+		return t
+	}
+	return newTable()
+}
+
+// keys lists the tables of either ruleset: IPv4 first, mangle last, since what it marks must be answered by the others.
+func keys(a, b *ruleset) []tableKey {
+	seen := map[tableKey]bool{}
+	var out []tableKey
+	for _, r := range []*ruleset{a, b} {
+		for k := range r.tables {
+			if !seen[k] {
+				seen[k] = true
+				out = append(out, k)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b tableKey) int {
+		return cmp.Or(cmp.Compare(a.family, b.family), strings.Compare(a.name, b.name))
+	})
+	return out
+}
+
+// hook is a rule of a built-in chain that leads to one of ours.
+type hook struct {
+	position int // 0 is first
+	rule     rule
+}
+
+type chain struct {
+	name    string
+	service string // whose it is, "" for what serves all of them
+	rules   []rule
+}
+
+// rule is compared by canon alone.
+type rule struct {
+	canon   string
+	text    string // in the syntax of iptables-save, without "-A CHAIN"
+	source  string // the prefix, if the rule's only match is a source: such a rule is an element to people
+	target  string // of -j or -g
+	set     string // the ipset it looks up, "" for none
+	ports   string // "tcp/9000-9100" if it dispatches on ports
+	counter firewall.Counter
+}
+
+// setKind says what a set's elements are. Its value is the letter of the set's name.
+type setKind byte
+
+const (
+	kindNets  setKind = 'N' // prefixes: hash:net
+	kindHosts setKind = 'H' // exact addresses: hash:ip
+	kindUntil setKind = 'U' // prefixes that end by themselves: hash:net with timeouts
+)
+
+// set is an ipset of ours.
+type set struct {
+	name    string
+	service string
+	family  firewall.Family
+	kind    setKind // 0 if it is of a shape that we never make
+	// elements, ascending, disjoint.
+	elements []element
+	// odd elements carry something that we never write, such as nomatch.
+	odd int
+}
+
+// element is a source in a set, until a moment (the zero Time: for good).
+type element struct {
+	prefix firewall.Prefix
+	until  time.Time
+}
+
+func (e element) String() string {
+	if e.until.IsZero() {
+		return e.prefix.String()
+	}
+	return e.prefix.String() + " until " + e.until.UTC().Format(time.RFC3339)
+}
+
+func compareElements(a, b element) int {
+	return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()))
+}
+
+// looksUp reports whether a rule of ours, in whatever table, looks a set up.
+func (r *ruleset) looksUp(set string) bool {
+	for _, t := range r.tables {
+		for _, c := range t.chains {
+			if slices.ContainsFunc(c.rules, func(x rule) bool { return x.set == set }) {
+				return true
+			}
+		}
+	}
+	return false
+}
