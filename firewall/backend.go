@@ -34,11 +34,13 @@ type Observation interface {
 	// Foreign says, for people, what in the kernel bears our name but was not written by us,
 	// such as a table; "" if nothing does.
 	Foreign() string
-	// Traffic counts packets by service name; UnlistedTraffic for refused unlisted ports.
-	Traffic() map[string]Traffic
+	// Traffic is what was counted for a service, or for UnlistedTraffic; false if nothing counts it.
+	Traffic(service string) (Traffic, bool)
+	// Notes say, for people, what else about the kernel's side an administrator should know.
+	Notes() []string
 }
 
-// UnlistedTraffic is the key of Observation.Traffic for ports that no service lists. It is no
+// UnlistedTraffic is the name to ask Observation.Traffic for ports that no service lists. It is no
 // valid service name.
 const UnlistedTraffic = "(unlisted)"
 

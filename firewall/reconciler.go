@@ -23,6 +23,8 @@ import (
 // the lock of firewall/history.
 type Reconciler struct {
 	Backend Backend
+	// Others are the host's other backends, in which nothing of ours shall be left once Backend holds the State.
+	Others []Backend
 	// Connections ends the running connections of revoked sources; nil leaves them alone.
 	Connections Connections
 	Now         func() time.Time
@@ -42,13 +44,31 @@ type Outcome struct {
 // attempts bounds how often Apply starts again when other programs write at the same moment.
 const attempts = 5
 
-// Plan compares want with the kernel and writes nothing. want nil means nothing of ours.
+// Plan compares want with the kernel and writes nothing. want nil means nothing of ours. The plan is for
+// people to read: it includes what other backends still hold of ours.
 func (r *Reconciler) Plan(ctx context.Context, want *State) (Plan, Observation, error) {
-	seen, err := r.Backend.Observe(ctx)
+	plan, seen, err := r.planOf(ctx, r.Backend, want)
 	if err != nil {
-		return Plan{}, nil, fmt.Errorf("reading the kernel's rules: %w", err)
+		return plan, seen, err
 	}
-	plan, err := r.Backend.Diff(want, seen, r.Now())
+	for _, other := range r.Others {
+		left, there, err := r.planOf(ctx, other, nil)
+		if err != nil {
+			return Plan{}, nil, err
+		}
+		if there.Foreign() == "" {
+			plan.Changes = append(plan.Changes, left.Changes...)
+		}
+	}
+	return plan, seen, nil
+}
+
+func (r *Reconciler) planOf(ctx context.Context, b Backend, want *State) (Plan, Observation, error) {
+	seen, err := b.Observe(ctx)
+	if err != nil {
+		return Plan{}, nil, fmt.Errorf("reading the kernel's rules (%s): %w", b.Name(), err)
+	}
+	plan, err := b.Diff(want, seen, r.Now())
 	return plan, seen, err
 }
 
@@ -56,11 +76,22 @@ func (r *Reconciler) Plan(ctx context.Context, want *State) (Plan, Observation, 
 // ours. Objects of our name that we did not write are replaced only with force; without it the error wraps ErrForeign.
 // After an error the previous rules are in force unless the error says otherwise.
 func (r *Reconciler) Apply(ctx context.Context, want *State, force bool) (Outcome, error) {
-	done, err := r.converge(ctx, want, force)
+	done, err := r.converge(ctx, r.Backend, want, force)
 	if err != nil {
 		return Outcome{Plan: done}, err
 	}
 	out := Outcome{Plan: done}
+	// The new rules stand: now those of the backends used before can go.
+	for _, other := range r.Others {
+		left, err := r.converge(ctx, other, nil, false)
+		if errors.Is(err, ErrForeign) {
+			continue // bears our name but is not ours
+		}
+		if err != nil {
+			return out, fmt.Errorf("the rules are in force through %s, but those of before, through %s, could not be removed: %w", r.Backend.Name(), other.Name(), err)
+		}
+		out.Plan.Changes = append(out.Plan.Changes, left.Changes...)
+	}
 	if want != nil {
 		r.cut(ctx, *want, &out)
 	}
@@ -69,9 +100,9 @@ func (r *Reconciler) Apply(ctx context.Context, want *State, force bool) (Outcom
 
 // converge applies the difference and returns it. It starts again when another program got in
 // between, and believes nothing before it is read back.
-func (r *Reconciler) converge(ctx context.Context, want *State, force bool) (Plan, error) {
+func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force bool) (Plan, error) {
 	for range attempts {
-		plan, seen, err := r.Plan(ctx, want)
+		plan, seen, err := r.planOf(ctx, b, want)
 		if err != nil {
 			return Plan{}, err
 		}
@@ -81,9 +112,9 @@ func (r *Reconciler) converge(ctx context.Context, want *State, force bool) (Pla
 		if what := seen.Foreign(); what != "" && !force {
 			return Plan{}, fmt.Errorf("%s exists but was %w: look at it, then remove it or use --force to replace it", what, ErrForeign)
 		}
-		err = r.Backend.Apply(ctx, plan)
+		err = b.Apply(ctx, plan)
 		if !errors.Is(err, ErrConflict) {
-			return plan, r.readBack(ctx, want, plan, err)
+			return plan, r.readBack(ctx, b, want, plan, err)
 		}
 		r.Log.Info("the rules changed while they were compared; comparing again", "backend", plan.Backend)
 	}
@@ -91,8 +122,8 @@ func (r *Reconciler) converge(ctx context.Context, want *State, force bool) (Pla
 }
 
 // readBack decides what really became of an applied plan, whatever applying it reported.
-func (r *Reconciler) readBack(ctx context.Context, want *State, applied Plan, applyErr error) error {
-	left, _, err := r.Plan(ctx, want)
+func (r *Reconciler) readBack(ctx context.Context, b Backend, want *State, applied Plan, applyErr error) error {
+	left, _, err := r.planOf(ctx, b, want)
 	switch {
 	case err != nil:
 		return fmt.Errorf("it is unknown what the kernel holds now: %w", errors.Join(applyErr, err))

@@ -50,7 +50,7 @@ func apply(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	generation, err := record(inv, store, p, c, out)
+	generation, err := record(inv, store, r.Backend.Name(), p, c, out)
 	if err != nil {
 		return fmt.Errorf("the rules are in force, but could not be recorded, so drift and rollback do not know them: %w", err)
 	}
@@ -93,12 +93,12 @@ func refuseLockOut(inv *invocation, r *firewall.Reconciler, want firewall.State)
 }
 
 // record appends a generation if the State or the kernel changed, and returns the number in force.
-func record(inv *invocation, store *history.Store, p *policy.Policy, c *policy.Compiled, out firewall.Outcome) (int, error) {
-	if last, err := store.Last(); err == nil && last.State.Equal(c.State) {
+func record(inv *invocation, store *history.Store, backend string, p *policy.Policy, c *policy.Compiled, out firewall.Outcome) (int, error) {
+	if last, err := store.Last(); err == nil && last.State.Equal(c.State) && last.Backend == backend {
 		return last.Number, nil
 	}
 	user, from := inv.who()
-	g, err := store.Append(history.Generation{Time: time.Now().UTC(), User: user, From: from, Reason: inv.cli.String("reason"), Backend: "nftables",
+	g, err := store.Append(history.Generation{Time: time.Now().UTC(), User: user, From: from, Reason: inv.cli.String("reason"), Backend: backend,
 		Origin: p.Origin, Summary: plural(out.Plan.Count(), "change"), Confirmed: true, State: c.State})
 	return g.Number, err
 }
@@ -113,7 +113,7 @@ func reportApply(inv *invocation, generation int, out firewall.Outcome) error {
 		for _, x := range out.Cut {
 			cut = append(cut, cutConnection{x.Protocol.String(), x.Client.String(), x.Dialled.String()})
 		}
-		return s.object(applyResult{!out.Plan.InSync(), generation, "nftables", orEmpty(out.Plan.Changes), cut, orEmpty(out.Warnings)})
+		return s.object(applyResult{!out.Plan.InSync(), generation, out.Plan.Backend, orEmpty(out.Plan.Changes), cut, orEmpty(out.Warnings)})
 	}
 	for _, x := range out.Cut {
 		s.printf("Ended: %s from %s to port %d, which is no longer allowed.\n", x.Protocol, x.Client, x.Dialled.Port())

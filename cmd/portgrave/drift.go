@@ -9,7 +9,7 @@ import (
 
 // drift compares the live kernel with what was applied last.
 func drift(inv *invocation) error {
-	r, closeAll, err := inv.firewall()
+	r, closeAll, err := inv.firewallInForce()
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/history"
-	"github.com/portgrave/portgrave/firewall/nft"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/urfave/cli/v2"
 )
@@ -58,20 +57,31 @@ func flag(c *cli.Context, name string) string {
 
 // firewall opens the backend and what belongs to it. Close it with the returned function.
 func (inv *invocation) firewall() (*firewall.Reconciler, func(), error) {
-	if inv.backend == "iptables" {
-		return nil, nil, errNoIptables
+	return inv.open(inv.backend)
+}
+
+// firewallInForce is firewall for verbs about what was applied: auto means the backend that it was applied with.
+func (inv *invocation) firewallInForce() (*firewall.Reconciler, func(), error) {
+	backend := inv.backend
+	if last, err := inv.history().Last(); backend == "auto" && err == nil && last.Backend != "" {
+		backend = last.Backend
 	}
-	b, err := nft.New()
+	return inv.open(backend)
+}
+
+func (inv *invocation) open(backend string) (*firewall.Reconciler, func(), error) {
+	b, others, closeAll, err := openBackend(inv.ctx, backend)
 	if err != nil {
 		return nil, nil, err
 	}
+	inv.backend = b.Name()
 	running, err := connections.New()
 	if err != nil {
-		_ = b.Close()
+		closeAll()
 		return nil, nil, err
 	}
 	log := slog.New(slog.NewTextHandler(inv.screen.err, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	return &firewall.Reconciler{Backend: b, Connections: running, Now: time.Now, Log: log}, func() { _ = b.Close() }, nil
+	return &firewall.Reconciler{Backend: b, Others: others, Connections: running, Now: time.Now, Log: log}, closeAll, nil
 }
 
 // lockWait is how long a run waits for another one to finish.
@@ -112,6 +122,11 @@ func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *pol
 	})
 	if err != nil {
 		return p, nil, err
+	}
+	if inv.backend == "iptables" {
+		if err := iptablesLimits(c); err != nil {
+			return p, nil, err
+		}
 	}
 	for _, w := range c.Warnings {
 		inv.screen.warnf("%v", w)

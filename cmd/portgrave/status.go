@@ -13,7 +13,8 @@ import (
 
 type statusResult struct {
 	Backend       string                `json:"backend"`
-	Present       bool                  `json:"present"` // our rules are in the kernel
+	BackendNotes  []string              `json:"backend_notes"` // what else to know of it, for people
+	Present       bool                  `json:"present"`       // our rules are in the kernel
 	Generation    *entry                `json:"generation"`
 	Drift         driftStatus           `json:"drift"`
 	Policy        policyStatus          `json:"policy"`
@@ -64,7 +65,7 @@ func trafficOf(t firewall.Traffic) trafficStatus {
 
 // status shows one screen. A policy that can't be read is part of what it shows, not a failure.
 func status(inv *invocation) error {
-	r, closeAll, err := inv.firewall()
+	r, closeAll, err := inv.firewallInForce()
 	if err != nil {
 		return err
 	}
@@ -73,7 +74,7 @@ func status(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	result := statusResult{Backend: r.Backend.Name(), Present: seen.Present(), Drift: driftStatus{plan.InSync(), plan.Count()},
+	result := statusResult{Backend: r.Backend.Name(), BackendNotes: orEmpty(seen.Notes()), Present: seen.Present(), Drift: driftStatus{plan.InSync(), plan.Count()},
 		Services: []serviceStatus{}, Leases: []any{}, StaleNetworks: []policy.StaleNetwork{}}
 	last, err := inv.history().Last()
 	if err != nil && !errors.Is(err, history.ErrNone) {
@@ -93,9 +94,8 @@ func status(inv *invocation) error {
 		e := entryOf(*last)
 		result.Generation = &e
 		result.Unlisted = last.State.Unlisted
-		traffic := seen.Traffic()
 		for _, svc := range last.State.Services {
-			s := serviceStatusOf(svc, traffic[svc.Name], r.Now())
+			s := serviceStatusOf(svc, seen, r.Now())
 			if c != nil {
 				if info, ok := c.Services[svc.Name]; ok {
 					s.Info = &info
@@ -103,7 +103,7 @@ func status(inv *invocation) error {
 			}
 			result.Services = append(result.Services, s)
 		}
-		if t, counted := traffic[firewall.UnlistedTraffic]; counted {
+		if t, counted := seen.Traffic(firewall.UnlistedTraffic); counted {
 			words := trafficOf(t)
 			result.UnlistedPorts = &words
 		}
@@ -115,7 +115,8 @@ func status(inv *invocation) error {
 	return nil
 }
 
-func serviceStatusOf(svc firewall.Service, t firewall.Traffic, now time.Time) serviceStatus {
+func serviceStatusOf(svc firewall.Service, seen firewall.Observation, now time.Time) serviceStatus {
+	t, _ := seen.Traffic(svc.Name)
 	s := serviceStatus{Name: svc.Name, Interfaces: orEmpty(svc.Interfaces), Addresses: svc.Addresses.Strings(), Sources: svc.Sources.Len(), trafficStatus: trafficOf(t)}
 	for _, r := range svc.Ports {
 		s.Ports = append(s.Ports, r.String())
@@ -148,6 +149,9 @@ func printStatus(s *screen, r statusResult) {
 		source += " " + s.paint(yellow, "(not applied as it is now: run portgrave plan)")
 	}
 	s.table([][]string{{"Backend:", r.Backend}, {"Generation:", generation}, {"Drift:", drift}, {"Policy:", source}})
+	for _, n := range r.BackendNotes {
+		s.printf("Note: %s\n", n)
+	}
 	for _, n := range r.StaleNetworks {
 		s.printf("%s network %s keeps its content of %s: %s\n", s.paint(yellow, "Stale:"), n.Name, n.Since.Local().Format(time.DateTime), n.Reason)
 	}

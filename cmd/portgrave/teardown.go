@@ -22,7 +22,7 @@ func teardown(inv *invocation) error {
 	}
 	if _, err := store.Last(); !errors.Is(err, history.ErrNone) {
 		user, from := inv.who()
-		if _, err := store.Clear(history.Generation{Time: time.Now().UTC(), User: user, From: from, Backend: "nftables", Summary: "teardown", Confirmed: true}); err != nil {
+		if _, err := store.Clear(history.Generation{Time: time.Now().UTC(), User: user, From: from, Backend: r.Backend.Name(), Summary: "teardown", Confirmed: true}); err != nil {
 			return fmt.Errorf("the rules are gone, but that could not be recorded: %w", err)
 		}
 	}

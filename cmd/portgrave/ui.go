@@ -171,5 +171,3 @@ func size(bytes uint64) string {
 type invalidReported struct{ error }
 
 func (e invalidReported) Unwrap() error { return e.error }
-
-var errNoIptables = errors.New("this version enforces through nftables only; leave --backend out, or use --backend nftables")

@@ -141,30 +141,23 @@ func (o observation) Foreign() string {
 }
 
 // Traffic implements firewall.Observation.
-func (o observation) Traffic() map[string]firewall.Traffic {
-	out := map[string]firewall.Traffic{}
-	read := func(key, prefix string) {
-		t := firewall.Traffic{Allowed: map[firewall.Family]firewall.Counter{}, Refused: map[firewall.Family]firewall.Counter{}}
-		found := false
-		for _, f := range firewall.Families {
-			if c, ok := o.counters[counterName(prefix, "allowed", f)]; ok {
-				t.Allowed[f], found = c, true
-			}
-			if c, ok := o.counters[counterName(prefix, "refused", f)]; ok {
-				t.Refused[f], found = c, true
-			}
+func (o observation) Traffic(service string) (firewall.Traffic, bool) {
+	chain := serviceChain(service)
+	if service == firewall.UnlistedTraffic {
+		chain = unlistedChain
+	}
+	t := firewall.Traffic{Allowed: map[firewall.Family]firewall.Counter{}, Refused: map[firewall.Family]firewall.Counter{}}
+	found := false
+	for _, f := range firewall.Families {
+		if c, ok := o.counters[counterName(chain, "allowed", f)]; ok {
+			t.Allowed[f], found = c, true
 		}
-		if found {
-			out[key] = t
+		if c, ok := o.counters[counterName(chain, "refused", f)]; ok {
+			t.Refused[f], found = c, true
 		}
 	}
-	for name := range o.counters {
-		if service := serviceOf(name); service != "" {
-			if _, done := out[service]; !done {
-				read(service, serviceChain(service))
-			}
-		}
-	}
-	read(firewall.UnlistedTraffic, unlistedChain)
-	return out
+	return t, found
 }
+
+// Notes implements firewall.Observation: the table says all there is to say.
+func (o observation) Notes() []string { return nil }

@@ -10,12 +10,20 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// slots says, per service, under which of two names its sets stand. A set whose rules change together with its
+// slots says under which of two names the sets of a service and family stand. A set whose rules change together with its
 // elements is loaded under the other name before the rules switch to it.
-type slots map[string]bool
+type slots map[slot]bool
+
+type slot struct {
+	service string
+	family  firewall.Family
+}
 
 // host is what compile must know of the host: what there is to enforce with.
 type host struct {
+	variant  variant          // the one to write to
+	has      map[variant]bool // variants with programs for all families
+	ipset    bool
 	families []firewall.Family
 	// security: the family's kernel has table security, to catch what gets past REJECT.
 	security map[firewall.Family]bool
@@ -30,8 +38,11 @@ const markBit = "0x2000/0x2000"
 func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
 	r := newRuleset()
 	r.readAt = now
+	for _, svc := range s.Services {
+		r.names[id(svc.Name)] = svc.Name
+	}
 	for _, f := range h.families {
-		c := compiler{state: s, family: f, slots: use, ruleset: r, chains: map[string]*chain{}}
+		c := compiler{state: s, variant: h.variant, family: f, slots: use, ruleset: r, chains: map[string]*chain{}}
 		c.base()
 		for _, svc := range s.Services {
 			c.service(svc)
@@ -41,7 +52,7 @@ func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
 			c.unlisted()
 		}
 		hookRule := args("-m", "comment", "--comment", mark, "-j", baseChain)
-		r.tables[tableKey{f, mangle}] = &table{chains: c.chains, hooks: map[string][]hook{"PREROUTING": {{0, hookRule}}}}
+		r.tables[tableKey{h.variant, f, mangle}] = &table{chains: c.chains, hooks: map[string][]hook{"PREROUTING": {{0, hookRule}}}}
 		if s.Refuse == firewall.RefuseReject {
 			c.answers(h.security[f])
 		}
@@ -52,6 +63,7 @@ func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
 // compiler makes one family's chains.
 type compiler struct {
 	state   firewall.State
+	variant variant
 	family  firewall.Family
 	slots   slots
 	ruleset *ruleset
@@ -94,7 +106,7 @@ func (c *compiler) service(svc firewall.Service) {
 		sources = append(sources, args(append([]string{"-s", p.String()}, to...)...))
 	}
 	lookUp := func(k setKind, elements []element) {
-		name := setName(svc.Name, k, c.family, c.slots[svc.Name])
+		name := setName(svc.Name, k, c.family, c.slots[slot{svc.Name, c.family}])
 		c.ruleset.sets[name] = &set{name: name, service: svc.Name, family: c.family, kind: k, elements: elements}
 		sources = append(sources, args(append([]string{"-m", "set", "--match-set", name, "src"}, to...)...))
 	}
@@ -212,11 +224,11 @@ func (c *compiler) answers(hasSecurity bool) {
 	if c.family == firewall.IPv6 {
 		unreachable = "icmp6-port-unreachable"
 	}
-	lead(tableKey{c.family, filter},
+	lead(tableKey{c.variant, c.family, filter},
 		args("-p", "tcp", "-m", "comment", "--comment", mark, "-j", "REJECT", "--reject-with", "tcp-reset"),
 		args("-j", "REJECT", "--reject-with", unreachable))
 	if hasSecurity {
-		lead(tableKey{c.family, security}, args("-m", "comment", "--comment", mark, "-j", "DROP"))
+		lead(tableKey{c.variant, c.family, security}, args("-m", "comment", "--comment", mark, "-j", "DROP"))
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 type difference struct {
 	tables []tableDifference
 	sets   setsDifference
+	names  map[string]string // of services, by id
 }
 
 // tableDifference is what separates our parts of one table.
@@ -52,7 +53,7 @@ type contentDifference struct {
 
 // compare finds every difference. It is pure; both rulesets stay as they are.
 func compare(want, have *ruleset) difference {
-	var d difference
+	d := difference{names: want.names}
 	for _, k := range keys(want, have) {
 		if t := compareTables(k, want.at(k), have.at(k)); t.differs() {
 			d.tables = append(d.tables, t)
@@ -104,7 +105,7 @@ func compareTables(k tableKey, want, have *table) tableDifference {
 		w, h := want.hooks[name], have.hooks[name]
 		if len(w) == 0 {
 			d.hooks = append(d.hooks, hookDifference{name, nil, h})
-		} else if len(h) != 1 || h[0].position != w[0].position || !sameRule(w[0].rule, h[0].rule) {
+		} else if !slices.EqualFunc(w, h, func(a, b hook) bool { return a.position == b.position && sameRule(a.rule, b.rule) }) {
 			d.hooks = append(d.hooks, hookDifference{name, &w[0], h})
 		}
 	}
@@ -200,6 +201,11 @@ func (d difference) changes() []firewall.Change {
 		elements(firewall.Remove, c.want, c.remove)
 		elements(firewall.Add, c.want, c.add)
 	}
+	for i, c := range out {
+		if name, known := d.names[c.Service]; known {
+			out[i].Service = name
+		}
+	}
 	return out
 }
 
@@ -242,6 +248,8 @@ func (t tableDifference) changes() []firewall.Change {
 func ruleChange(a firewall.Action, family string, c *chain, r rule) firewall.Change {
 	change := firewall.Change{Action: a, Object: firewall.ObjectRule, Service: c.service, Family: family, Detail: fmt.Sprintf("chain %s: %s", c.name, r.text), Count: 1}
 	switch {
+	case r.unconditional && r.target == allowChain(c.service):
+		change.Object, change.Detail = firewall.ObjectElement, everything[family]
 	case r.source != "" && c.name == sourceChain(c.service):
 		change.Object, change.Detail = firewall.ObjectElement, r.source
 	case r.ports != "" && isDispatch(c.name) && !isDispatch(r.target):
@@ -249,6 +257,8 @@ func ruleChange(a firewall.Action, family string, c *chain, r rule) firewall.Cha
 	}
 	return change
 }
+
+var everything = map[string]string{"ipv4": "0.0.0.0/0", "ipv6": "::/0"}
 
 func (h hookDifference) change(k tableKey) firewall.Change {
 	change := firewall.Change{Action: firewall.Add, Object: firewall.ObjectHook, Family: k.family.String(), Detail: fmt.Sprintf("%s, first rule of %s", k, h.chain), Count: 1}

@@ -51,10 +51,11 @@ func newRule(words []word) rule {
 			x.ports = protocol + "/" + strings.ReplaceAll(o.values[0], ":", "-")
 		}
 	}
-	// Only "-s PREFIX -g CHAIN" is a source and nothing else.
+	// Only "-s PREFIX -g CHAIN" is a source and nothing else, and "-g CHAIN" may be one: see isEverything.
 	if len(options) != 2 {
 		x.source = ""
 	}
+	x.unconditional = len(options) == 1 && x.target != ""
 	return x
 }
 
@@ -132,6 +133,8 @@ func canonOf(options []option) string {
 			if o.name != "--comment" {
 				segment[group] += " " + o.words()
 			}
+		case (o.name == "-s" || o.name == "-d") && !o.not && len(o.values) == 1 && isEverything(o.values[0]):
+			// iptables does not print a condition that all packets meet.
 		default:
 			header = append(header, o.words())
 		}
@@ -208,6 +211,11 @@ func parsePrefix(s string) (netip.Prefix, bool) {
 	}
 	p, err := a.Prefix(bits)
 	return p, err == nil
+}
+
+func isEverything(s string) bool {
+	p, ok := parsePrefix(s)
+	return ok && p.Bits() == 0
 }
 
 // protocolNames are the other spellings of protocols (IANA numbers; /etc/protocols).

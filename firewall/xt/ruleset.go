@@ -13,30 +13,55 @@ import (
 type ruleset struct {
 	tables map[tableKey]*table
 	sets   map[string]*set
-	// security says, of what was read, which families' kernels have the table "security".
-	security map[firewall.Family]bool
-	readAt   time.Time // when it was read from the kernel, or compiled
+	readAt time.Time // when it was read from the kernel, or compiled
+
+	// What was seen of others while reading; empty in what was compiled.
+	blocked map[tableKey]string // tables that the program can't handle, and what it says of them
+	used    map[variant]bool    // variants in which others have rules
+	loaded  map[tableKey]bool   // tables that are there, whether or not we have a part in them
+	names   map[string]string   // service names by id, where the State knows them
 }
 
 func newRuleset() *ruleset {
-	return &ruleset{tables: map[tableKey]*table{}, sets: map[string]*set{}, security: map[firewall.Family]bool{}}
+	return &ruleset{tables: map[tableKey]*table{}, sets: map[string]*set{}, blocked: map[tableKey]string{}, used: map[variant]bool{}, loaded: map[tableKey]bool{}, names: map[string]string{}}
 }
 
-// tableKey names a table of one family's program.
+// variant is which of the two kernel interfaces an iptables program speaks to. Both may be in force at once.
+type variant string
+
+const (
+	legacy    variant = "legacy"    // ip_tables and ip6_tables
+	nfVariant variant = "nf_tables" // tables ip and ip6 of nf_tables
+)
+
+// tableKey names a table of one program.
 type tableKey struct {
-	family firewall.Family
-	name   string
+	variant variant
+	family  firewall.Family
+	name    string
 }
 
-func (k tableKey) String() string { return program(k.family) + " table " + k.name }
+// String is "iptables-nft table mangle".
+func (k tableKey) String() string { return program{k.variant, k.family}.String() + " table " + k.name }
 
-// program is the command of a family: what people know it by, whatever the variant.
-func program(f firewall.Family) string {
-	if f == firewall.IPv6 {
-		return "ip6tables"
+// program is one of the four iptables programs.
+type program struct {
+	variant variant
+	family  firewall.Family
+}
+
+func (p program) String() string {
+	name := "iptables"
+	if p.family == firewall.IPv6 {
+		name = "ip6tables"
 	}
-	return "iptables"
+	if p.variant == legacy {
+		return name + "-legacy"
+	}
+	return name + "-nft"
 }
+
+func (k tableKey) program() program { return program{k.variant, k.family} }
 
 // Tables that we use, in the order in which a packet meets them.
 const (
@@ -67,7 +92,7 @@ func (r *ruleset) at(k tableKey) *table {
 	return newTable()
 }
 
-// keys lists the tables of either ruleset: IPv4 first, mangle last, since what it marks must be answered by the others.
+// keys lists the tables of either ruleset, in one order.
 func keys(a, b *ruleset) []tableKey {
 	seen := map[tableKey]bool{}
 	var out []tableKey
@@ -80,7 +105,7 @@ func keys(a, b *ruleset) []tableKey {
 		}
 	}
 	slices.SortFunc(out, func(a, b tableKey) int {
-		return cmp.Or(cmp.Compare(a.family, b.family), strings.Compare(a.name, b.name))
+		return cmp.Or(strings.Compare(string(a.variant), string(b.variant)), cmp.Compare(a.family, b.family), strings.Compare(a.name, b.name))
 	})
 	return out
 }
@@ -106,6 +131,8 @@ type rule struct {
 	set     string // the ipset it looks up, "" for none
 	ports   string // "tcp/9000-9100" if it dispatches on ports
 	counter firewall.Counter
+
+	unconditional bool // has a target and nothing else
 }
 
 // setKind says what a set's elements are. Its value is the letter of the set's name.
@@ -146,14 +173,17 @@ func compareElements(a, b element) int {
 	return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()))
 }
 
-// looksUp reports whether a rule of ours, in whatever table, looks a set up.
-func (r *ruleset) looksUp(set string) bool {
+// lookUps is the set of ipsets that rules of ours look up, in whatever table.
+func (r *ruleset) lookUps() map[string]bool {
+	out := map[string]bool{}
 	for _, t := range r.tables {
 		for _, c := range t.chains {
-			if slices.ContainsFunc(c.rules, func(x rule) bool { return x.set == set }) {
-				return true
+			for _, x := range c.rules {
+				if x.set != "" {
+					out[x.set] = true
+				}
 			}
 		}
 	}
-	return false
+	return out
 }

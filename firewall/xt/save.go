@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -22,7 +23,7 @@ import (
 //	COMMIT
 //
 // A word with spaces or quotes stands in double quotes, inside which \ makes the next character literal.
-func readSave(r *ruleset, f firewall.Family, out []byte) error {
+func readSave(r *ruleset, p program, out []byte) error {
 	var t *table
 	var name string
 	lengths := map[string]int{} // rules seen so far, by chain
@@ -31,8 +32,8 @@ func readSave(r *ruleset, f firewall.Family, out []byte) error {
 	for number := 1; lines.Scan(); number++ {
 		line := strings.TrimSpace(lines.Text())
 		if strings.HasPrefix(line, "#") {
-			if strings.Contains(line, "is incompatible, use 'nft' tool") {
-				return fmt.Errorf("%s: %s", program(f), strings.TrimSpace(strings.TrimPrefix(line, "#")))
+			if m := incompatible.FindStringSubmatch(line); m != nil {
+				r.blocked[tableKey{p.variant, p.family, m[1]}] = strings.TrimSpace(strings.TrimPrefix(line, "#"))
 			}
 			continue
 		}
@@ -40,63 +41,75 @@ func readSave(r *ruleset, f firewall.Family, out []byte) error {
 		case line == "":
 		case line[0] == '*':
 			name, t, lengths = line[1:], newTable(), map[string]int{}
+			r.loaded[tableKey{p.variant, p.family, name}] = true
 		case t == nil:
-			return fmt.Errorf("%s-save, line %d: %q stands outside of a table", program(f), number, line)
+			return fmt.Errorf("%s-save, line %d: %q stands outside of a table", p, number, line)
 		case line == "COMMIT":
 			if !t.empty() {
-				r.tables[tableKey{f, name}] = t
+				r.tables[tableKey{p.variant, p.family, name}] = t
 			}
 			t = nil
 		case line[0] == ':':
-			if chainName, _, ok := strings.Cut(line[1:], " "); ok && ours(chainName) {
+			chainName, policy, _ := strings.Cut(line[1:], " ")
+			if ours(chainName) {
 				t.chains[chainName] = &chain{name: chainName, service: serviceOf(chainName)}
+			} else if !strings.HasPrefix(policy, "ACCEPT") {
+				r.used[p.variant] = true // a chain of somebody's, or a policy that somebody set
 			}
 		default:
-			if err := readRule(t, line, lengths); err != nil {
-				return fmt.Errorf("%s-save, table %s, line %d: %w", program(f), name, number, err)
+			foreign, err := readRule(t, line, lengths)
+			if foreign {
+				r.used[p.variant] = true
+			}
+			if err != nil {
+				return fmt.Errorf("%s-save, table %s, line %d: %w", p, name, number, err)
 			}
 		}
 	}
 	if err := lines.Err(); err != nil {
-		return fmt.Errorf("%s-save: %w", program(f), err)
+		return fmt.Errorf("%s-save: %w", p, err)
 	}
 	if t != nil {
-		return fmt.Errorf("%s-save ended in the middle of table %s", program(f), name)
+		return fmt.Errorf("%s-save ended in the middle of table %s", p, name)
 	}
 	return nil
 }
 
-// readRule reads one "[packets:bytes] -A CHAIN words…".
-func readRule(t *table, line string, lengths map[string]int) error {
+var incompatible = regexp.MustCompile("Table `([^']+)' is incompatible")
+
+// readRule reads one "[packets:bytes] -A CHAIN words…", and reports whether it is somebody else's.
+func readRule(t *table, line string, lengths map[string]int) (foreign bool, err error) {
 	counter, rest, err := cutCounter(line)
 	if err != nil {
-		return err
+		return false, err
 	}
 	rest, isRule := strings.CutPrefix(rest, "-A ")
 	chainName, text, _ := strings.Cut(rest, " ")
 	if !isRule {
-		return fmt.Errorf("%q is no rule", line)
+		return false, fmt.Errorf("%q is no rule", line)
 	}
 	position := lengths[chainName]
 	lengths[chainName]++
-	if !ours(chainName) && !strings.Contains(text, baseChain) {
-		return nil // others' business, not even parsed
+	c := t.chains[chainName]
+	if c == nil && !(builtIn[chainName] && strings.Contains(text, baseChain)) {
+		return true, nil // not even parsed
 	}
 	words, err := splitWords(text)
 	if err != nil {
-		return err
+		return false, err
 	}
 	x := newRule(words)
 	x.counter = counter
-	marked := strings.Contains(text, mark)
-	if c := t.chains[chainName]; c != nil {
+	switch {
+	case c != nil:
 		c.rules = append(c.rules, x)
-		t.marked = t.marked || marked
-	} else if ours(x.target) && builtIn[chainName] {
+	case ours(x.target):
 		t.hooks[chainName] = append(t.hooks[chainName], hook{position, x})
-		t.marked = t.marked || marked
+	default:
+		return true, nil
 	}
-	return nil
+	t.marked = t.marked || strings.Contains(text, mark)
+	return false, nil
 }
 
 // builtIn chains are where the kernel calls the rules.

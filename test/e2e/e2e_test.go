@@ -21,8 +21,10 @@ services:
 
 var hostAddresses = []string{hostInternet4, hostInternet6, hostOffice4, hostOffice6, "127.0.0.1", "::1"}
 
-func TestAllowedReachesOthersDoNot(t *testing.T) {
-	w := newWorld(t)
+func TestAllowedReachesOthersDoNot(t *testing.T) { onEveryBackend(t, testAllowedReachesOthersDoNot) }
+
+func testAllowedReachesOthersDoNot(t *testing.T, e engine) {
+	w := newWorld(t, e)
 	w.serve(w.host, 9090, hostAddresses...)
 	w.serve(w.host, 9091, hostAddresses...)
 	for _, network := range []string{"tcp", "udp"} { // the control: everything is open
@@ -45,8 +47,10 @@ func TestAllowedReachesOthersDoNot(t *testing.T) {
 	}
 }
 
-func TestEmptyAllowLetsNobodyIn(t *testing.T) {
-	w := newWorld(t)
+func TestEmptyAllowLetsNobodyIn(t *testing.T) { onEveryBackend(t, testEmptyAllowLetsNobodyIn) }
+
+func testEmptyAllowLetsNobodyIn(t *testing.T, e engine) {
+	w := newWorld(t, e)
 	w.serve(w.host, 9090)
 	w.apply("\nservices: [{name: shut, port: 9090}]\n")
 	w.expect(dropped, w.office, "tcp", "", hostOffice4, 9090)
@@ -54,8 +58,10 @@ func TestEmptyAllowLetsNobodyIn(t *testing.T) {
 	w.expect(open, w.host, "tcp", "", "127.0.0.1", 9090)
 }
 
-func TestInterfacesAndAddresses(t *testing.T) {
-	w := newWorld(t)
+func TestInterfacesAndAddresses(t *testing.T) { onEveryBackend(t, testInterfacesAndAddresses) }
+
+func testInterfacesAndAddresses(t *testing.T, e engine) {
+	w := newWorld(t, e)
 	for port := 9090; port <= 9093; port++ {
 		w.serve(w.host, port)
 	}
@@ -83,7 +89,11 @@ services:
 }
 
 func TestPublishedContainerPortObeys(t *testing.T) {
-	w := newWorld(t)
+	onEveryBackend(t, testPublishedContainerPortObeys)
+}
+
+func testPublishedContainerPortObeys(t *testing.T, e engine) {
+	w := newWorld(t, e)
 	w.serve(w.container, 80)
 	for _, to := range []string{hostInternet4, hostInternet6} {
 		w.expect(open, w.internet, "tcp", "", to, 8080) // the control
@@ -96,16 +106,20 @@ func TestPublishedContainerPortObeys(t *testing.T) {
 }
 
 // Routed traffic is never ours, even for a port that is listed.
-func TestRoutedTrafficIsNotOurs(t *testing.T) {
-	w := newWorld(t)
+func TestRoutedTrafficIsNotOurs(t *testing.T) { onEveryBackend(t, testRoutedTrafficIsNotOurs) }
+
+func testRoutedTrafficIsNotOurs(t *testing.T, e engine) {
+	w := newWorld(t, e)
 	w.serve(w.container, 80)
 	w.ip("-n", w.internet.name, "route", "add", "172.17.0.0/24", "via", hostInternet4)
 	w.apply("\nservices: [{name: web, port: 80}]\n")
 	w.expect(open, w.internet, "tcp", "", "172.17.0.2", 80)
 }
 
-func TestUnlistedDeny(t *testing.T) {
-	w := newWorld(t)
+func TestUnlistedDeny(t *testing.T) { onEveryBackend(t, testUnlistedDeny) }
+
+func testUnlistedDeny(t *testing.T, e engine) {
+	w := newWorld(t, e)
 	w.serve(w.host, 9090, hostAddresses...)
 	w.serve(w.host, 9091, hostAddresses...)
 	w.serve(w.internet, 53, internet4, internet6)
@@ -145,10 +159,12 @@ func TestUnlistedDeny(t *testing.T) {
 }
 
 // A router with a narrow link behind it tells the host by ICMP; large transfers hang if that is refused.
-func TestPathMTUSurvivesDeny(t *testing.T) {
+func TestPathMTUSurvivesDeny(t *testing.T) { onEveryBackend(t, testPathMTUSurvivesDeny) }
+
+func testPathMTUSurvivesDeny(t *testing.T, e engine) {
 	for _, errorsAllowed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("icmp-errors %v", errorsAllowed), func(t *testing.T) {
-			w := newWorld(t)
+			w := newWorld(t, e)
 			// The host's peer in the internet routes on to the container's namespace over a narrow link.
 			w.ip("link", "add", "name", "narrow", "netns", w.internet.name, "type", "veth", "peer", "name", "far0", "netns", w.container.name)
 			w.ip("-n", w.internet.name, "addr", "add", "198.51.100.1/24", "dev", "narrow")
@@ -188,13 +204,17 @@ func TestPathMTUSurvivesDeny(t *testing.T) {
 }
 
 func TestRevokedSourceLosesItsConnection(t *testing.T) {
+	onEveryBackend(t, testRevokedSourceLosesItsConnection)
+}
+
+func testRevokedSourceLosesItsConnection(t *testing.T, e engine) {
 	for _, established := range []string{"cut", "keep"} {
 		for name, to := range map[string]struct {
 			address string
 			port    int
 		}{"local ipv4": {hostOffice4, 9090}, "local ipv6": {hostOffice6, 9090}, "published ipv4": {hostOffice4, 8080}, "published ipv6": {hostOffice6, 8080}} {
 			t.Run(established+" "+name, func(t *testing.T) {
-				w := newWorld(t)
+				w := newWorld(t, e)
 				w.serve(w.host, 9090)
 				w.serve(w.container, 80)
 				policy := "established: " + established + "\nservices: [{name: s, port: [9090, 8080], allow: [%s]}]\n"
@@ -230,8 +250,10 @@ func TestRevokedSourceLosesItsConnection(t *testing.T) {
 	}
 }
 
-func TestExpiringSource(t *testing.T) {
-	w := newWorld(t)
+func TestExpiringSource(t *testing.T) { onEveryBackend(t, testExpiringSource) }
+
+func testExpiringSource(t *testing.T, e engine) {
+	w := newWorld(t, e)
 	w.serve(w.host, 9090)
 	s := firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseReject, Established: firewall.EstablishedCut,
 		Services: []firewall.Service{{Name: "lease", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 9090, Last: 9090}}, Log: firewall.LogNone,
@@ -247,8 +269,10 @@ func TestExpiringSource(t *testing.T) {
 	}
 }
 
-func TestRateLimitsNewConnections(t *testing.T) {
-	w := newWorld(t)
+func TestRateLimitsNewConnections(t *testing.T) { onEveryBackend(t, testRateLimitsNewConnections) }
+
+func testRateLimitsNewConnections(t *testing.T, e engine) {
+	w := newWorld(t, e)
 	w.serve(w.host, 9090)
 	w.apply("refuse: reject\nservices: [{name: slow, port: 9090, allow: [any], rate: {per_source: 1/minute, burst: 3}}]\n")
 	for i := 1; i <= 5; i++ {
@@ -265,8 +289,10 @@ func TestRateLimitsNewConnections(t *testing.T) {
 }
 
 // Multicast to a listed port is for this host too.
-func TestMulticastIsFiltered(t *testing.T) {
-	w := newWorld(t)
+func TestMulticastIsFiltered(t *testing.T) { onEveryBackend(t, testMulticastIsFiltered) }
+
+func testMulticastIsFiltered(t *testing.T, e engine) {
+	w := newWorld(t, e)
 	var got atomic.Int64
 	w.host.do(func() {
 		iface, err := net.InterfaceByName("eth0")
@@ -323,7 +349,11 @@ func TestMulticastIsFiltered(t *testing.T) {
 
 // While a large list is replaced, the allowed source meets no gap and the refused one no opening.
 func TestReplacingManySourcesShowsNoGap(t *testing.T) {
-	w := newWorld(t)
+	onEveryBackend(t, testReplacingManySourcesShowsNoGap)
+}
+
+func testReplacingManySourcesShowsNoGap(t *testing.T, e engine) {
+	w := newWorld(t, e)
 	w.serve(w.host, 9090, hostOffice4, hostOffice6)
 	list := func(first byte) firewall.Prefixes {
 		prefixes := []netip.Prefix{netip.MustParsePrefix("fd00:20::/64")}
@@ -386,7 +416,7 @@ func TestReplacingManySourcesShowsNoGap(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	traffic := seen.Traffic()["big"]
+	traffic, _ := seen.Traffic("big")
 	t.Logf("%d packets during four replacements of 100000 sources; allowed %v, refused %v", sent.Load(), traffic.Allowed, traffic.Refused)
 	if n := traffic.Allowed[firewall.IPv4].Packets; n != 0 {
 		t.Errorf("%d packets of the refused source got through", n)

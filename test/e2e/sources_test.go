@@ -15,7 +15,11 @@ import (
 
 // The kernel's verdict for every source around every border of a random policy is the State's.
 func TestEverySourceAroundEveryBorder(t *testing.T) {
-	w := newWorld(t)
+	onEveryBackend(t, testEverySourceAroundEveryBorder)
+}
+
+func testEverySourceAroundEveryBorder(t *testing.T, e engine) {
+	w := newWorld(t, e)
 	w.serve(w.host, 9090, hostOffice4, hostOffice6)
 	const net4, net6 = "10.21.0.0/16", "fd00:21::/64"
 	for _, n := range []string{net4, net6} { // the office answers for every address of these

@@ -22,6 +22,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/nft"
+	"github.com/portgrave/portgrave/firewall/xt"
 	"github.com/portgrave/portgrave/policy"
 	"golang.org/x/sys/unix"
 )
@@ -49,11 +50,36 @@ const (
 
 var worlds int
 
-func newWorld(t *testing.T) *world {
-	t.Helper()
+// engine is what enforces the policies of a test: a backend, and the variant of its programs.
+type engine struct{ name, backend, variant string }
+
+// engines are all that a policy can be enforced with. Each must give the same verdict for every probe.
+var engines = []engine{{"nftables", "nftables", ""}, {"iptables-nft", "iptables", xt.NFVariant}, {"iptables-legacy", "iptables", xt.Legacy}}
+
+// onEveryBackend runs a test once for each engine: all tests of this package are a suite that every backend conforms to.
+func onEveryBackend(t *testing.T, test func(*testing.T, engine)) {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: not root: end-to-end tests need network namespaces")
 	}
+	for _, e := range engines {
+		t.Run(e.name, func(t *testing.T) { test(t, e) })
+	}
+}
+
+// open makes the engine's backend, in the namespace of the calling thread.
+func (e engine) open(t *testing.T) (firewall.Backend, error) {
+	if e.backend == "iptables" {
+		return xt.New(context.Background(), e.variant)
+	}
+	b, err := nft.New()
+	if err == nil {
+		t.Cleanup(func() { _ = b.Close() })
+	}
+	return b, err
+}
+
+func newWorld(t *testing.T, e engine) *world {
+	t.Helper()
 	worlds++
 	w := &world{t: t}
 	for _, n := range []struct {
@@ -99,12 +125,11 @@ func newWorld(t *testing.T) *world {
 }
 `)
 	w.host.do(func() {
-		b, err := nft.New()
+		b, err := e.open(t)
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		t.Cleanup(func() { _ = b.Close() })
 		running, err := connections.New()
 		if err != nil {
 			t.Error(err)

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/nft"
+	"github.com/portgrave/portgrave/firewall/xt"
+	"github.com/portgrave/portgrave/policy"
+)
+
+// openBackend opens the backend that --backend names, and the others in which something of ours may stand from before.
+func openBackend(ctx context.Context, name string) (b firewall.Backend, others []firewall.Backend, closeAll func(), err error) {
+	native, nftErr := nft.New()
+	closeAll = func() {
+		if native != nil {
+			_ = native.Close()
+		}
+	}
+	if name == "nftables" || name == "auto" && !errors.Is(nftErr, firewall.ErrUnsupported) {
+		if nftErr != nil {
+			return nil, nil, nil, nftErr
+		}
+		// Reading iptables takes a handful of processes, so it is done only where something of ours may be.
+		traces, err := xt.Traces()
+		if err != nil || !traces {
+			return native, nil, closeAll, err
+		}
+		if x, err := xt.New(ctx, ""); err == nil {
+			others = append(others, x)
+		} else if !errors.Is(err, firewall.ErrUnsupported) {
+			closeAll()
+			return nil, nil, nil, err
+		}
+		return native, others, closeAll, nil
+	}
+	x, err := xt.New(ctx, "")
+	if err != nil {
+		closeAll()
+		if name == "auto" {
+			err = fmt.Errorf("neither backend works here: nftables: %w; iptables: %w", nftErr, err)
+		}
+		return nil, nil, nil, err
+	}
+	if nftErr == nil {
+		others = append(others, native)
+	}
+	return x, others, closeAll, nil
+}
+
+// iptablesLimits turns what iptables can't enforce of a policy into mistakes of it, at their place; what it enforces
+// with a difference becomes a warning.
+func iptablesLimits(c *policy.Compiled) error {
+	problem := func(l xt.Limit) policy.Problem {
+		at := c.Services[l.Service].Location
+		return policy.Problem{File: at.File, Line: at.Line, Column: at.Column, Message: l.Error()}
+	}
+	refused, warned := xt.Limits(c.State, time.Now())
+	for _, l := range warned {
+		c.Warnings = append(c.Warnings, problem(l))
+	}
+	if name := xt.NeedsIpset(c.State); name != "" && !xt.Ipset() {
+		refused = append(refused, xt.Limit{Service: name, Message: "so many sources, or sources that expire, need the program ipset, which is not on this host: install the package ipset"})
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	var problems policy.Problems
+	for _, l := range refused {
+		problems = append(problems, problem(l))
+	}
+	return problems
+}

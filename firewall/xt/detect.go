@@ -1,0 +1,113 @@
+package xt
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// detect finds the host's programs. Distributions install one variant or both, as iptables, iptables-legacy and
+// iptables-nft; "iptables" is whichever the administrator has chosen. Only --version tells (since 1.8; before,
+// there was but one).
+func detect(ctx context.Context) (*programs, error) {
+	p := &programs{commands: map[program]commands{}, now: time.Now, proc: procNet, families: []firewall.Family{firewall.IPv4}}
+	if _, err := os.Stat(p.proc + "/if_inet6"); err == nil { // the kernel speaks IPv6
+		p.families = firewall.Families
+	}
+	var seen []string
+	for _, f := range firewall.Families {
+		base := map[firewall.Family]string{firewall.IPv4: "iptables", firewall.IPv6: "ip6tables"}[f]
+		for _, name := range []string{base, base + "-nft", base + "-legacy"} {
+			path := find(name)
+			if path == "" {
+				continue
+			}
+			v, version, err := p.version(ctx, path)
+			if err != nil {
+				return nil, err
+			}
+			seen = append(seen, fmt.Sprintf("%s (%s)", name, v))
+			c := commands{save: find(name + "-save"), restore: find(name + "-restore"), version: version}
+			if c.save == "" || c.restore == "" {
+				continue
+			}
+			if _, have := p.commands[program{v, f}]; !have {
+				p.commands[program{v, f}] = c
+			}
+			if p.variant == "" {
+				p.variant = v
+			}
+		}
+	}
+	p.ipset = find("ipset")
+	if p.variant == "" {
+		return nil, fmt.Errorf("%w: there is no iptables program; install the package iptables", firewall.ErrUnsupported)
+	}
+	if !p.complete(p.variant) {
+		if p.variant = otherVariant(p.variant); !p.complete(p.variant) {
+			return nil, fmt.Errorf("%w: the kernel speaks IPv4 and IPv6, and the programs for only one of them are there (%s): the other would stay open; install the package iptables",
+				firewall.ErrUnsupported, strings.Join(seen, ", "))
+		}
+	}
+	return p, nil
+}
+
+// complete reports whether a variant has programs for every family that the kernel speaks.
+func (p *programs) complete(v variant) bool {
+	for _, f := range p.families {
+		if _, ok := p.commands[program{v, f}]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func otherVariant(v variant) variant {
+	if v == legacy {
+		return nfVariant
+	}
+	return legacy
+}
+
+// find looks a program up in PATH and where system programs are: root's PATH after su may lack those.
+func find(name string) string {
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	for _, dir := range []string{"/usr/sbin", "/sbin", "/usr/local/sbin"} {
+		if path, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+var versionLine = regexp.MustCompile(`v(\d+)\.(\d+)\.(\d+)(?:\s+\((\w+)\))?`)
+
+// version asks a program which it is: "iptables v1.8.9 (nf_tables)".
+func (p *programs) version(ctx context.Context, path string) (variant, [3]int, error) {
+	var n [3]int
+	out, err := p.output(ctx, path, "--version")
+	if err != nil {
+		return "", n, err
+	}
+	m := versionLine.FindStringSubmatch(string(out))
+	if m == nil {
+		return "", n, fmt.Errorf("%s --version says %q, which is no version of iptables", path, strings.TrimSpace(string(out)))
+	}
+	for i := range n {
+		n[i], _ = strconv.Atoi(m[i+1])
+	}
+	if m[4] == string(nfVariant) {
+		return nfVariant, n, nil
+	}
+	return legacy, n, nil
+}

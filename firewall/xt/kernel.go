@@ -1,0 +1,230 @@
+package xt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// kernel is what the backend needs of the host. The real one runs programs; tests put one before it
+// that fails where they want.
+type kernel interface {
+	// host says what there is to enforce with. The variant is the one that the host's own commands speak.
+	host(ctx context.Context) (host, error)
+	// read returns everything of ours, in both variants.
+	read(ctx context.Context) (*ruleset, error)
+	// run takes one step. An error does not prove that nothing was done.
+	run(ctx context.Context, s step) error
+}
+
+// procNet is what the kernel says of the calling thread's network namespace.
+const procNet = "/proc/thread-self/net"
+
+// lockWait is how long iptables waits while another program holds the xtables lock, in seconds.
+const lockWait = 20
+
+// programs is the kernel as the host's programs show it.
+type programs struct {
+	commands map[program]commands
+	ipset    string // path, "" if there is none
+	variant  variant
+	families []firewall.Family
+	now      func() time.Time
+	proc     string // /proc/thread-self/net: what the kernel says of this network namespace
+}
+
+// commands are the paths of one program's parts.
+type commands struct {
+	save, restore string
+	version       [3]int
+}
+
+func (p *programs) host(context.Context) (host, error) {
+	return host{variant: p.variant, ipset: p.ipset != "", families: p.families,
+		has: map[variant]bool{legacy: p.complete(legacy), nfVariant: p.complete(nfVariant)}}, nil
+}
+
+// read implements kernel.
+func (p *programs) read(ctx context.Context) (*ruleset, error) {
+	r := newRuleset()
+	r.readAt = p.now()
+	for _, f := range p.families {
+		for _, v := range []variant{nfVariant, legacy} {
+			c, there := p.commands[program{v, f}]
+			if !there {
+				continue
+			}
+			if v == legacy {
+				// Asking the legacy program loads the kernel's modules: only look where they are at work.
+				loaded, err := p.legacyTables(f)
+				if err != nil {
+					return nil, err
+				}
+				if len(loaded) == 0 {
+					continue
+				}
+			}
+			out, err := p.output(ctx, c.save, "--counters")
+			if err != nil && v == nfVariant && noKernelSupport(err) && p.variant == legacy {
+				continue
+			}
+			if err == nil {
+				err = readSave(r, program{v, f}, out)
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	return r, p.readSets(ctx, r)
+}
+
+// legacyTables lists the tables that ip_tables or ip6_tables hold in this namespace.
+func (p *programs) legacyTables(f firewall.Family) ([]string, error) {
+	name := "/ip_tables_names"
+	if f == firewall.IPv6 {
+		name = "/ip6_tables_names"
+	}
+	b, err := os.ReadFile(p.proc + name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil // not loaded
+	}
+	if errors.Is(err, os.ErrPermission) {
+		err = fmt.Errorf("%w (%w)", firewall.ErrPermission, err)
+	}
+	return strings.Fields(string(b)), err
+}
+
+// readSets reads those ipsets that bear our names, in two runs however many there are.
+func (p *programs) readSets(ctx context.Context, r *ruleset) error {
+	if p.ipset == "" {
+		for name := range r.lookUps() {
+			return fmt.Errorf("rules of ours look up ipset %s, but there is no ipset program to read it with: install the package ipset", name)
+		}
+		return nil
+	}
+	out, err := p.output(ctx, p.ipset, "list", "-name")
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, name := range strings.Fields(string(out)) {
+		if setNames.MatchString(name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	switch len(names) {
+	case 0:
+		return nil
+	case 1:
+		out, err = p.output(ctx, p.ipset, "save", names[0])
+	default:
+		// ipset(8), "-": reads commands from the input, one a line.
+		out, err = p.exec(ctx, []byte("save "+strings.Join(names, "\nsave ")+"\n"), p.ipset, "-")
+	}
+	if err != nil {
+		return err
+	}
+	return readSets(r, out, r.readAt)
+}
+
+// run implements kernel.
+func (p *programs) run(ctx context.Context, s step) error {
+	if s.program == nil {
+		if p.ipset == "" {
+			return errNoIpset
+		}
+		_, err := p.exec(ctx, s.input, p.ipset, "restore", "-exist")
+		return err
+	}
+	c := p.commands[*s.program]
+	words := []string{"--noflush", "--counters"}
+	if slices.Compare(c.version[:], []int{1, 6, 2}) >= 0 { // before, restore did not know about the lock
+		words = append(words, "--wait", strconv.Itoa(lockWait))
+	}
+	_, err := p.exec(ctx, s.input, c.restore, words...)
+	return err
+}
+
+var errNoIpset = fmt.Errorf("%w: more than %d sources of one service and IP version, or sources that expire, need the program ipset; install the package ipset",
+	firewall.ErrUnsupported, inlineSources)
+
+func (p *programs) output(ctx context.Context, path string, args ...string) ([]byte, error) {
+	return p.exec(ctx, nil, path, args...)
+}
+
+// exec runs a program. It answers in English, and inherits the network namespace of the calling thread.
+func (p *programs) exec(ctx context.Context, input []byte, path string, args ...string) ([]byte, error) {
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Stdin = bytes.NewReader(input)
+	var out, problem bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &problem
+	err := cmd.Run()
+	if err == nil {
+		return out.Bytes(), nil
+	}
+	name := path[strings.LastIndexByte(path, '/')+1:]
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("%s: %w", name, ctx.Err())
+	}
+	return nil, &programError{name, args, strings.TrimSpace(problem.String()), err}
+}
+
+// programError is a program that failed, and what it said.
+type programError struct {
+	name string
+	args []string
+	said string
+	err  error
+}
+
+func (e *programError) Error() string {
+	first, _, _ := strings.Cut(e.said, "\n")
+	switch {
+	case strings.Contains(e.said, "xtables lock"):
+		return fmt.Sprintf("%s: another program held the xtables lock for %d seconds: find it with 'fuser /run/xtables.lock', then try again", e.name, lockWait)
+	case first == "":
+		return fmt.Sprintf("%s %s: %v", e.name, strings.Join(e.args, " "), e.err)
+	case strings.Contains(first, "set with the given name cannot be") || strings.Contains(first, "Set cannot be destroyed"):
+		return fmt.Sprintf("%s: %s (rules of another program look it up: find them with iptables-save | grep %s)", e.name, e.said, baseChain)
+	}
+	return fmt.Sprintf("%s: %s", e.name, strings.ReplaceAll(e.said, "\n", " / "))
+}
+
+// Unwrap sorts the failure into firewall's kinds, as far as what was said tells.
+func (e *programError) Unwrap() error {
+	for _, words := range []string{"you must be root", "Operation not permitted", "Permission denied"} {
+		if strings.Contains(e.said, words) {
+			return firewall.ErrPermission
+		}
+	}
+	if noKernelSupport(e) {
+		return firewall.ErrUnsupported
+	}
+	return e.err
+}
+
+// noKernelSupport recognises what the programs say on kernels that lack their interface.
+func noKernelSupport(err error) bool {
+	var failed *programError
+	if !errors.As(err, &failed) {
+		return false
+	}
+	for _, words := range []string{"Table does not exist", "do you need to insmod", "Failed to initialize nft", "Protocol not supported", "Protocol not available", "Cannot open session to kernel"} {
+		if strings.Contains(failed.said, words) {
+			return true
+		}
+	}
+	return false
+}

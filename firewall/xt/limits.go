@@ -1,0 +1,101 @@
+package xt
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Limit is something that a State asks for and iptables or ipset can't do as asked.
+type Limit struct {
+	Service string // "" for what serves all of them
+	Message string // what, and what to do instead
+}
+
+func (l Limit) Error() string {
+	if l.Service == "" {
+		return l.Message
+	}
+	return fmt.Sprintf("service %q: %s", l.Service, l.Message)
+}
+
+// Bounds of the hashlimit match (include/uapi/linux/netfilter/xt_hashlimit.h: XT_HASHLIMIT_SCALE_v2; libxt_hashlimit.c:
+// XT_HASHLIMIT_BURST_MAX): a time between two packets below a millionth of a second is none, and so is a larger burst.
+const (
+	mostPerSecond = hashlimitScale
+	mostBurst     = 1_000_000
+)
+
+// Limits says what of a State this backend can't enforce (refused: Diff will refuse it), and what it enforces with a difference that
+// an administrator should know (warned). Pure.
+func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
+	ids := map[string]string{}
+	for _, svc := range s.Services {
+		if other, taken := ids[id(svc.Name)]; taken {
+			refused = append(refused, Limit{svc.Name, fmt.Sprintf("its name and that of service %q are the same to iptables, which has room for %d characters: rename one", other, maxID)})
+		}
+		ids[id(svc.Name)] = svc.Name
+		for _, name := range svc.Interfaces {
+			if why := unspeakable(name); why != "" {
+				refused = append(refused, Limit{svc.Name, fmt.Sprintf("interface %q: %s; rename the interface, or use nftables", name, why)})
+			}
+		}
+		if r := svc.Rate; r != nil {
+			if r.Burst > mostBurst {
+				refused = append(refused, Limit{svc.Name, fmt.Sprintf("rate: a burst of %d is more than the %d that iptables can hold", r.Burst, mostBurst)})
+			}
+			if float64(r.Count)/r.Per.Seconds() > mostPerSecond {
+				refused = append(refused, Limit{svc.Name, fmt.Sprintf("rate: %s is more than the %d in a second that iptables can measure", r, mostPerSecond)})
+			}
+		}
+		for _, e := range svc.Expiring {
+			if e.Until.Sub(now) > longestTimeout {
+				warned = append(warned, Limit{svc.Name, fmt.Sprintf("%s shall end on %s, but ipset counts no further than %d days: it ends earlier unless apply, or the daemon, renews it until then",
+					e.Prefix, e.Until.Format(time.DateOnly), longestTimeout/(24*time.Hour))})
+				break
+			}
+		}
+	}
+	return refused, warned
+}
+
+// NeedsIpset names the first service that this backend can't hold without the program ipset; "" if it can hold them all.
+func NeedsIpset(s firewall.State) string {
+	for _, svc := range s.Services {
+		for _, f := range firewall.Families {
+			_, until := expiring(svc, f, time.Time{})
+			if _, _, elements := layout(svc, f); len(elements) > 0 || until {
+				return svc.Name
+			}
+		}
+	}
+	return ""
+}
+
+// Ipset reports whether this host has the program.
+func Ipset() bool { return find("ipset") != "" }
+
+// unspeakable says why an interface pattern of the policy can't be told iptables.
+func unspeakable(pattern string) string {
+	switch {
+	case strings.HasSuffix(pattern, "+"):
+		return `to iptables a "+" at the end means every name that begins so`
+	case strings.HasPrefix(pattern, "!") || strings.HasPrefix(pattern, "-"):
+		return "iptables takes its first character for an option"
+	}
+	return ""
+}
+
+func limitErrors(s firewall.State, h host, now time.Time) []error {
+	var out []error
+	refused, _ := Limits(s, now)
+	for _, l := range refused {
+		out = append(out, l)
+	}
+	if name := NeedsIpset(s); name != "" && !h.ipset {
+		out = append(out, fmt.Errorf("service %q: %w", name, errNoIpset))
+	}
+	return out
+}

@@ -1,0 +1,40 @@
+package xt
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/nftables"
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// Traces reports whether something of ours may stand in iptables, without running a program: whether the legacy
+// kernel has a table mangle, or the nft variant's has our chain.
+func Traces() (bool, error) {
+	p := programs{proc: procNet}
+	for _, f := range firewall.Families {
+		tables, err := p.legacyTables(f)
+		if err != nil {
+			return false, err
+		}
+		if slices.Contains(tables, mangle) {
+			return true, nil
+		}
+	}
+	conn, err := nftables.New()
+	if err != nil {
+		return false, fmt.Errorf("looking for chains %s: %w", baseChain, err)
+	}
+	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6} {
+		chain, err := conn.ListChain(&nftables.Table{Family: family, Name: mangle}, baseChain)
+		if err == nil && chain != nil {
+			return true, nil
+		}
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return false, fmt.Errorf("looking for chains %s: %w", baseChain, err)
+		}
+	}
+	return false, nil
+}
