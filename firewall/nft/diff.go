@@ -168,7 +168,7 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 	}
 	for _, s := range d.setsGone {
 		add(firewall.Remove, firewall.ObjectSet, serviceOf(s.name), s.family, "set "+s.name)
-		out = append(out, firewall.ElementChanges(firewall.Remove, serviceOf(s.name), s.family, spanStrings(s.spans))...)
+		out = append(out, elementChanges(firewall.Remove, serviceOf(s.name), s.family, s.spans)...)
 	}
 	for _, s := range d.setsNew {
 		add(firewall.Add, firewall.ObjectSet, s.service, s.family, "set "+s.name)
@@ -196,22 +196,22 @@ func objectOf(c *chain) firewall.Object {
 	return firewall.ObjectChain
 }
 
-func spanStrings(spans []span) []string {
-	out := make([]string, len(spans))
+// elementChanges words spans that are added or removed.
+func elementChanges(a firewall.Action, service string, f firewall.Family, spans []span) []firewall.Change {
+	words := make([]string, len(spans))
 	for i, s := range spans {
-		out[i] = s.String()
-		if !s.until.IsZero() {
-			out[i] += " until " + s.until.UTC().Format("2006-01-02T15:04:05Z")
+		words[i] = s.String()
+		if a == firewall.Add && !s.until.IsZero() { // what is removed has an end that is known to the second at best
+			words[i] += " until " + s.until.UTC().Format(time.RFC3339)
 		}
 	}
-	return out
+	return firewall.ElementChanges(a, service, f, words)
 }
 
 func contentChanges(c setContent) []firewall.Change {
 	service, family := c.want.service, c.want.family
-	remove, add := spanStrings(c.remove), spanStrings(c.add)
-	out := firewall.ElementChanges(firewall.Remove, service, family, remove)
-	out = append(out, firewall.ElementChanges(firewall.Add, service, family, add)...)
+	out := elementChanges(firewall.Remove, service, family, c.remove)
+	out = append(out, elementChanges(firewall.Add, service, family, c.add)...)
 	out = append(out, portChanges(c)...)
 	if c.types {
 		out = append(out, firewall.Change{Action: firewall.Replace, Object: firewall.ObjectElement, Detail: "elements of set " + c.want.name, Count: 1})

@@ -3,11 +3,9 @@ package nft
 import (
 	"context"
 	"errors"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -152,58 +150,4 @@ func TestRulesAndSourcesTogetherUseAFreshSet(t *testing.T) {
 			t.Errorf("step %d: not in sync:\n%s", i, changesText(p))
 		}
 	}
-}
-
-func TestExpiredSourceIsNoDrift(t *testing.T) {
-	inNamespace(t)
-	b := open(t)
-	state := simple(t)
-	state.Services[0].Expiring = []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Until: time.Now().Add(1200 * time.Millisecond)}}
-	apply(t, b, &state)
-	if p := planOf(t, b, &state); !p.InSync() {
-		t.Fatalf("not in sync while the source is allowed:\n%s", changesText(p))
-	}
-	deadline := time.Now().Add(10 * time.Second)
-	for strings.Contains(nftProgram(t, "", "list", "table", "inet", "portgrave"), "203.0.113.0/24") {
-		if time.Now().After(deadline) {
-			t.Fatal("the kernel did not expire the source")
-		}
-		if p := planOf(t, b, &state); !p.InSync() {
-			t.Fatalf("drift around the end of the source:\n%s", changesText(p))
-		}
-	}
-	if p := planOf(t, b, &state); !p.InSync() {
-		t.Fatalf("not in sync after the source expired:\n%s", changesText(p))
-	}
-	// The administrator gives the source more time, and a neighbour of it too.
-	state.Services[0].Expiring = []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("203.0.112.0/23"), Until: time.Now().Add(time.Hour)}}
-	apply(t, b, &state)
-}
-
-func TestHundredThousandSources(t *testing.T) {
-	inNamespace(t)
-	b, state := open(t), simple(t)
-	list := make([]netip.Prefix, 0, 100_000)
-	for i := range 100_000 {
-		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 25))
-	}
-	sources, err := firewall.NewPrefixes(list...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	state.Services[0].Sources = sources
-	start := time.Now()
-	apply(t, b, &state)
-	t.Logf("first apply with read-back of %d prefixes: %v", sources.Len(), time.Since(start))
-	start = time.Now()
-	if out := apply(t, b, &state); !out.Plan.InSync() {
-		t.Error("the second apply changed something")
-	}
-	t.Logf("no-op apply: %v", time.Since(start))
-	state.Services[0].Sources = sources.Minus(firewall.MustPrefixes("20.0.7.0/25"))
-	start = time.Now()
-	if out := apply(t, b, &state); out.Plan.Count() != 1 {
-		t.Errorf("one CIDR less changed %d objects", out.Plan.Count())
-	}
-	t.Logf("one CIDR less: %v", time.Since(start))
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/backendtest"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
@@ -92,58 +92,13 @@ func remember(r *ruleset) {
 	}
 }
 
-func drawState(t *rapid.T) firewall.State {
-	sources := func(label string) firewall.Prefixes {
-		return firewall.MustPrefixes(rapid.SliceOfN(rapid.SampledFrom([]string{"10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.0.0.1/32", "10.0.0.2/31", "192.0.2.0/24",
-			"0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128"}), 0, 4).Draw(t, label)...)
-	}
-	state := firewall.State{
-		Unlisted:    rapid.SampledFrom([]firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny}).Draw(t, "unlisted"),
-		Refuse:      rapid.SampledFrom([]firewall.Refuse{firewall.RefuseDrop, firewall.RefuseReject}).Draw(t, "refuse"),
-		Established: firewall.EstablishedCut, Essentials: firewall.AllEssentials,
-	}
-	for i, name := range []string{"a", "b", "c"} {
-		if !rapid.Bool().Draw(t, "has "+name) {
-			continue
-		}
-		svc := firewall.Service{Name: name, Log: rapid.SampledFrom([]firewall.Log{firewall.LogNone, firewall.LogDenied, firewall.LogAll}).Draw(t, "log"), Sources: sources("sources " + name)}
-		first := uint16(rapid.IntRange(1, 3).Draw(t, "port"))
-		svc.Ports = []firewall.PortRange{{Protocol: firewall.TCP, First: first, Last: first + uint16(rapid.IntRange(0, 2).Draw(t, "ports"))}}
-		svc.Interfaces = []string{fmt.Sprintf("eth%d", i)} // apart, so that ports may be shared
-		if rapid.Bool().Draw(t, "expiring") {
-			svc.Expiring = []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix(rapid.SampledFrom([]string{"10.0.0.1/32", "198.51.100.0/24"}).Draw(t, "lease")), Until: time.Now().Add(time.Hour)}}
-		}
-		state.Services = append(state.Services, svc)
-	}
-	if len(state.Services) == 1 && rapid.Bool().Draw(t, "everywhere") {
-		state.Services[0].Interfaces = nil
-	}
-	c, err := state.Canonical()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
-}
-
-func probes() []firewall.Flow {
-	var out []firewall.Flow
-	for _, source := range []string{"10.0.0.1", "10.0.0.2", "10.200.0.1", "192.0.2.9", "198.51.100.1", "8.8.8.8", "2001:db8::1", "2001:db8::2", "2a00::1"} {
-		for _, iface := range []string{"eth0", "eth1", "eth2", "eth9"} {
-			for port := uint16(1); port <= 6; port++ {
-				out = append(out, firewall.Flow{Protocol: firewall.TCP, Source: netip.MustParseAddr(source), Destination: netip.MustParseAddr("192.0.2.1"), Port: port, Interface: iface})
-			}
-		}
-	}
-	return out
-}
-
 // The ruleset decides as State.Decide says; and at every commit between two States each packet
 // meets the verdict of the one or of the other.
 func TestEveryCommitShowsOldOrNew(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := newFakeKernel()
 		r := reconciler(withKernel(k))
-		first, second := drawState(t), drawState(t)
+		first, second := backendtest.Draw(t), backendtest.Draw(t)
 		if _, err := r.Apply(context.Background(), &first, false); err != nil {
 			t.Fatalf("first apply: %v", err)
 		}
@@ -158,7 +113,7 @@ func TestEveryCommitShowsOldOrNew(t *testing.T) {
 				remember(compile(s, now, use))
 			}
 		}
-		for _, f := range probes() {
+		for _, f := range backendtest.Probes() {
 			was, is := first.Decide(f, now).Verdict, second.Decide(f, now).Verdict
 			for i, ruleset := range k.seen {
 				if got := ruleset.decide(f); got != was && got != is {

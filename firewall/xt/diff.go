@@ -182,7 +182,10 @@ func (d difference) changes() []firewall.Change {
 	elements := func(a firewall.Action, s *set, list []element) {
 		words := make([]string, len(list))
 		for i, e := range list {
-			words[i] = e.String()
+			words[i] = e.prefix.String()
+			if a == firewall.Add && !e.until.IsZero() { // what is removed has an end that is known to the second at best
+				words[i] += " until " + e.until.UTC().Format(time.RFC3339)
+			}
 		}
 		out = append(out, firewall.ElementChanges(a, s.service, s.family, words)...)
 	}
@@ -253,7 +256,7 @@ func ruleChange(a firewall.Action, family string, c *chain, r rule) firewall.Cha
 	case r.source != "" && c.name == sourceChain(c.service):
 		change.Object, change.Detail = firewall.ObjectElement, r.source
 	case r.ports != "" && isDispatch(c.name) && !isDispatch(r.target):
-		change.Object, change.Service, change.Detail = firewall.ObjectElement, serviceOf(r.target), fmt.Sprintf("port %s → goto %s", r.ports, r.target)
+		change.Object, change.Service, change.Detail = firewall.ObjectElement, serviceOf(r.target), fmt.Sprintf("port %s → %s", r.ports, r.target)
 	}
 	return change
 }

@@ -111,10 +111,12 @@ func readElement(s string, k setKind, now time.Time) (element, bool) {
 	}
 	seconds, only := strings.CutPrefix(options, "timeout ")
 	n, err := strconv.ParseInt(seconds, 10, 32)
-	if !only || err != nil || n == 0 { // 0: never ends
+	if !only || err != nil {
 		return element{}, false
 	}
-	e.until = now.Add(time.Duration(n) * time.Second)
+	if n > 0 { // 0: never ends
+		e.until = now.Add(time.Duration(n) * time.Second)
+	}
 	return e, true
 }
 

@@ -162,13 +162,6 @@ type element struct {
 	until  time.Time
 }
 
-func (e element) String() string {
-	if e.until.IsZero() {
-		return e.prefix.String()
-	}
-	return e.prefix.String() + " until " + e.until.UTC().Format(time.RFC3339)
-}
-
 func compareElements(a, b element) int {
 	return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()))
 }
