@@ -28,7 +28,7 @@ type cutConnection struct {
 
 // apply makes the kernel agree with the policy, and records what was applied.
 func apply(inv *invocation) error {
-	r, store, done, err := inv.exclusive()
+	r, store, done, err := inv.exclusive(false)
 	if err != nil {
 		return err
 	}

@@ -12,8 +12,9 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// openBackend opens the backend that --backend names, and the others in which something of ours may stand from before.
-func openBackend(ctx context.Context, name string) (b firewall.Backend, others []firewall.Backend, closeAll func(), err error) {
+// openBackend opens the backend that --backend names, and the others in which something of ours may stand from before;
+// thorough: those that work here, whether or not it is likely.
+func openBackend(ctx context.Context, name string, thorough bool) (b firewall.Backend, others []firewall.Backend, closeAll func(), err error) {
 	native, nftErr := nft.New()
 	closeAll = func() {
 		if native != nil {
@@ -25,8 +26,7 @@ func openBackend(ctx context.Context, name string) (b firewall.Backend, others [
 			return nil, nil, nil, nftErr
 		}
 		// Reading iptables takes a handful of processes, so it is done only where something of ours may be.
-		traces, err := xt.Traces()
-		if err != nil || !traces {
+		if traces, err := xt.Traces(); err != nil || !traces && !thorough {
 			return native, nil, closeAll, err
 		}
 		if x, err := xt.New(ctx, ""); err == nil {

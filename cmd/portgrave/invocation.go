@@ -57,7 +57,7 @@ func flag(c *cli.Context, name string) string {
 
 // firewall opens the backend and what belongs to it. Close it with the returned function.
 func (inv *invocation) firewall() (*firewall.Reconciler, func(), error) {
-	return inv.open(inv.backend)
+	return inv.open(inv.backend, false)
 }
 
 // firewallInForce is firewall for verbs about what was applied: auto means the backend that it was applied with.
@@ -66,11 +66,12 @@ func (inv *invocation) firewallInForce() (*firewall.Reconciler, func(), error) {
 	if last, err := inv.history().Last(); backend == "auto" && err == nil && last.Backend != "" {
 		backend = last.Backend
 	}
-	return inv.open(backend)
+	return inv.open(backend, false)
 }
 
-func (inv *invocation) open(backend string) (*firewall.Reconciler, func(), error) {
-	b, others, closeAll, err := openBackend(inv.ctx, backend)
+// open opens a backend, and the others where something of ours may be left; thorough: wherever they work.
+func (inv *invocation) open(backend string, thorough bool) (*firewall.Reconciler, func(), error) {
+	b, others, closeAll, err := openBackend(inv.ctx, backend, thorough)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -88,9 +89,9 @@ func (inv *invocation) open(backend string) (*firewall.Reconciler, func(), error
 const lockWait = 30 * time.Second
 
 // exclusive opens what a verb that writes needs, and keeps other runs out until done is called. It fails
-// before the kernel is touched if what will be done could not be recorded.
-func (inv *invocation) exclusive() (r *firewall.Reconciler, store *history.Store, done func(), err error) {
-	r, closeAll, err := inv.firewall()
+// before the kernel is touched if what will be done could not be recorded. thorough is that of open.
+func (inv *invocation) exclusive(thorough bool) (r *firewall.Reconciler, store *history.Store, done func(), err error) {
+	r, closeAll, err := inv.open(inv.backend, thorough)
 	if err != nil {
 		return nil, nil, nil, err
 	}

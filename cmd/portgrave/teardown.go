@@ -11,7 +11,7 @@ import (
 
 // teardown removes every rule of ours.
 func teardown(inv *invocation) error {
-	r, store, done, err := inv.exclusive()
+	r, store, done, err := inv.exclusive(true)
 	if err != nil {
 		return err
 	}

@@ -29,7 +29,7 @@ const (
 // host's own command iptables speaks. The error wraps firewall.ErrUnsupported if the programs are not there, or only
 // for one of the IP versions that the kernel speaks.
 func New(ctx context.Context, preferred string) (*Backend, error) {
-	p, err := detect(ctx)
+	p, err := detect(ctx, find)
 	if err != nil {
 		return nil, err
 	}

@@ -1,13 +1,11 @@
 package xt
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/google/nftables"
 	"github.com/portgrave/portgrave/firewall"
-	"golang.org/x/sys/unix"
 )
 
 // Traces reports whether something of ours may stand in iptables, without running a program: whether the legacy
@@ -28,12 +26,12 @@ func Traces() (bool, error) {
 		return false, fmt.Errorf("looking for chains %s: %w", baseChain, err)
 	}
 	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6} {
-		chain, err := conn.ListChain(&nftables.Table{Family: family, Name: mangle}, baseChain)
-		if err == nil && chain != nil {
-			return true, nil
-		}
-		if err != nil && !errors.Is(err, unix.ENOENT) {
+		chains, err := conn.ListChainsOfTableFamily(family)
+		if err != nil {
 			return false, fmt.Errorf("looking for chains %s: %w", baseChain, err)
+		}
+		if slices.ContainsFunc(chains, func(c *nftables.Chain) bool { return ours(c.Name) }) {
+			return true, nil
 		}
 	}
 	return false, nil
