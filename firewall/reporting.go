@@ -1,6 +1,9 @@
 package firewall
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // What both backends tell NFLOG listeners, so that a listener need not know which one runs.
 const (
@@ -22,11 +25,15 @@ var DeniedLogRate = Rate{Count: 10, Per: time.Minute, Burst: 5}
 // on what a flood of spoofed sources can make it remember.
 const RateMemorySize = 65536
 
-// Memory is how long a silent source's rate is remembered: until its burst has filled up again,
-// a minute at least.
-func (r Rate) Memory() time.Duration {
-	return max(time.Minute, (time.Duration(r.Burst) * r.Per / time.Duration(r.Count)).Round(time.Second))
+// Refill is how long a spent burst takes to fill up again, in whole seconds; the longest Duration if it takes longer.
+func (r Rate) Refill() time.Duration {
+	seconds := uint64(r.Burst) * uint64(r.Per/time.Second) / uint64(r.Count)
+	return time.Duration(min(seconds, uint64(math.MaxInt64/time.Second))) * time.Second
 }
+
+// Memory is how long a silent source's rate is remembered: until its burst has filled up again,
+// a minute at least, and thirty days at most.
+func (r Rate) Memory() time.Duration { return min(max(time.Minute, r.Refill()), 30*24*time.Hour) }
 
 // ExpiryTolerance is by how much two ends of one expiring source may differ and still be the same: the kernel
 // counts down in its own clock, and reports whole seconds or less.

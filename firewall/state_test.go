@@ -75,6 +75,18 @@ func TestCanonicalRefuses(t *testing.T) {
 	}
 }
 
+func TestRateMemory(t *testing.T) {
+	for want, r := range map[time.Duration]Rate{
+		time.Minute:         {20, time.Second, 40},
+		40 * time.Minute:    {1, time.Minute, 40},
+		30 * 24 * time.Hour: {1, 24 * time.Hour, 4_000_000_000},
+	} {
+		if got := r.Memory(); got != want {
+			t.Errorf("%s is remembered for %s, want %s", r, got, want)
+		}
+	}
+}
+
 func TestNoClashWhereInterfaceOrAddressDiffers(t *testing.T) {
 	canonical(t, stateOf(
 		Service{Name: "a", Ports: []PortRange{tcp(22, 22)}, Interfaces: []string{"eth0"}},

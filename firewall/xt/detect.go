@@ -18,7 +18,7 @@ import (
 // iptables-nft; "iptables" is whichever the administrator has chosen. Only --version tells (since 1.8; before,
 // there was but one). find looks a program up by name, "" if it is not there.
 func detect(ctx context.Context, find func(name string) string) (*programs, error) {
-	p := &programs{commands: map[program]commands{}, now: time.Now, proc: procNet, families: []firewall.Family{firewall.IPv4}}
+	p := &programs{commands: map[program]commands{}, now: time.Now, lockWait: defaultLockWait, proc: procNet, families: []firewall.Family{firewall.IPv4}}
 	if _, err := os.Stat(p.proc + "/if_inet6"); err == nil { // the kernel speaks IPv6
 		p.families = firewall.Families
 	}

@@ -29,8 +29,8 @@ type kernel interface {
 // procNet is what the kernel says of the calling thread's network namespace.
 const procNet = "/proc/thread-self/net"
 
-// lockWait is how long iptables waits while another program holds the xtables lock, in seconds.
-const lockWait = 20
+// defaultLockWait is how long iptables waits while another program holds the xtables lock, in seconds.
+const defaultLockWait = 20
 
 // programs is the kernel as the host's programs show it.
 type programs struct {
@@ -39,6 +39,7 @@ type programs struct {
 	variant  variant
 	families []firewall.Family
 	now      func() time.Time
+	lockWait int    // in seconds
 	proc     string // /proc/thread-self/net: what the kernel says of this network namespace
 }
 
@@ -150,7 +151,7 @@ func (p *programs) run(ctx context.Context, s step) error {
 	c := p.commands[*s.program]
 	words := []string{"--noflush", "--counters"}
 	if slices.Compare(c.version[:], []int{1, 6, 2}) >= 0 { // before, restore did not know about the lock
-		words = append(words, "--wait", strconv.Itoa(lockWait))
+		words = append(words, "--wait", strconv.Itoa(p.lockWait))
 	}
 	_, err := p.exec(ctx, s.input, c.restore, words...)
 	return err
@@ -178,7 +179,7 @@ func (p *programs) exec(ctx context.Context, input []byte, path string, args ...
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("%s: %w", name, ctx.Err())
 	}
-	return nil, &programError{name, args, strings.TrimSpace(problem.String()), err}
+	return nil, &programError{name, args, strings.TrimSpace(problem.String()), p.lockWait, err}
 }
 
 // programError is a program that failed, and what it said.
@@ -186,6 +187,7 @@ type programError struct {
 	name string
 	args []string
 	said string
+	wait int // for the xtables lock, in seconds
 	err  error
 }
 
@@ -193,7 +195,7 @@ func (e *programError) Error() string {
 	first, _, _ := strings.Cut(e.said, "\n")
 	switch {
 	case strings.Contains(e.said, "xtables lock"):
-		return fmt.Sprintf("%s: another program held the xtables lock for %d seconds: find it with 'fuser /run/xtables.lock', then try again", e.name, lockWait)
+		return fmt.Sprintf("%s: another program held the xtables lock for %d seconds: find it with 'fuser /run/xtables.lock', then try again", e.name, e.wait)
 	case first == "":
 		return fmt.Sprintf("%s %s: %v", e.name, strings.Join(e.args, " "), e.err)
 	case strings.Contains(first, "set with the given name cannot be") || strings.Contains(first, "Set cannot be destroyed"):

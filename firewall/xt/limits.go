@@ -28,6 +28,10 @@ const (
 	mostBurst     = 1_000_000
 )
 
+// longestRefill is what hashlimit can save up. The kernel holds a burst as credits in 64 bits, of which a day takes half or all
+// (CREDITS_PER_JIFFY, net/netfilter/xt_hashlimit.c); more wraps around, to an error or, worse, to another burst.
+const longestRefill = 24 * time.Hour
+
 // Limits says what of a State this backend can't enforce (refused: Diff will refuse it), and what it enforces with a difference that
 // an administrator should know (warned). Pure.
 func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
@@ -45,6 +49,10 @@ func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 		if r := svc.Rate; r != nil {
 			if r.Burst > mostBurst {
 				refused = append(refused, Limit{svc.Name, fmt.Sprintf("rate: a burst of %d is more than the %d that iptables can hold", r.Burst, mostBurst)})
+			}
+			if refill := r.Refill(); refill > longestRefill {
+				refused = append(refused, Limit{svc.Name, fmt.Sprintf("rate: %s: such a burst takes %s to be saved up, and iptables counts no further than %s: use a burst of at most %d",
+					r, refill, longestRefill, max(1, longestRefill*time.Duration(r.Count)/r.Per))})
 			}
 			if float64(r.Count)/r.Per.Seconds() > mostPerSecond {
 				refused = append(refused, Limit{svc.Name, fmt.Sprintf("rate: %s is more than the %d in a second that iptables can measure", r, mostPerSecond)})

@@ -26,9 +26,12 @@ func newRule(words []word) rule {
 	x := rule{canon: canonOf(options)}
 	var text []string
 	for _, w := range words {
-		if w.quoted {
+		switch {
+		case w.quoted:
 			text = append(text, quoteAlways(w.text))
-		} else {
+		case strings.HasPrefix(w.text, "-"): // an option: quoted, it would be none
+			text = append(text, w.text)
+		default:
 			text = append(text, quote(w.text))
 		}
 	}
