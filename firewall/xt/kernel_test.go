@@ -34,12 +34,15 @@ func open(t testing.TB, v variant) *Backend {
 // run runs a line of shell words: "iptables -t mangle -F". The plain names stand for the variant's.
 func run(t testing.TB, v variant, line string) string {
 	t.Helper()
+	return backendtest.Program(t, "", "sh", "-ec", variantNames(v, line))
+}
+
+func variantNames(v variant, script string) string {
 	suffix := "-nft"
 	if v == legacy {
 		suffix = "-legacy"
 	}
-	line = regexp.MustCompile(`\bip6?tables\b`).ReplaceAllStringFunc(line, func(name string) string { return name + suffix })
-	return backendtest.Program(t, "", "sh", "-ec", line)
+	return regexp.MustCompile(`\bip6?tables\b`).ReplaceAllStringFunc(script, func(name string) string { return name + suffix })
 }
 
 var passing = regexp.MustCompile(`(?m)^#.*\n| timeout [1-9]\d*|initval \S+|\[\d+:\d+\]`)
