@@ -72,25 +72,64 @@ func Many(t testing.TB, n int) firewall.Prefixes {
 	return p
 }
 
+// drawSources picks a few prefixes that nest and touch.
+func drawSources(t *rapid.T, label string) firewall.Prefixes {
+	return firewall.MustPrefixes(rapid.SliceOfN(rapid.SampledFrom([]string{"10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.0.0.1/32", "10.0.0.2/31", "192.0.2.0/24",
+		"0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128"}), 0, 4).Draw(t, label)...)
+}
+
+// drawMore picks so many sources, or none, that a backend may hold them in another way: prefixes, or exact addresses only.
+func drawMore(t *rapid.T, label string) firewall.Prefixes {
+	n := rapid.SampledFrom([]int{0, 0, 20, 32}).Draw(t, "more "+label)
+	if n == 0 {
+		return firewall.Prefixes{}
+	}
+	list := []string{"2001:db8::9/128"}
+	for i := range n {
+		length := 32
+		if n == 32 {
+			length = 25
+		}
+		list = append(list, fmt.Sprintf("10.77.%d.0/%d", i*2, length))
+	}
+	return firewall.MustPrefixes(list...)
+}
+
+func drawLease(t *rapid.T) []firewall.ExpiringSource {
+	var out []firewall.ExpiringSource
+	for _, cidr := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"10.0.0.1/32", "192.0.2.0/24", "10.0.0.0/9", "198.51.100.0/24"}), 1, 2, rapid.ID).Draw(t, "leases") {
+		out = append(out, firewall.ExpiringSource{Prefix: netip.MustParsePrefix(cidr), Until: time.Now().Add(time.Hour)})
+	}
+	return out
+}
+
+// DrawNext makes a State to follow another: any, or one that differs in the sources of its services alone.
+func DrawNext(t *rapid.T, s firewall.State) firewall.State {
+	if rapid.Bool().Draw(t, "any") {
+		return Draw(t)
+	}
+	next := s
+	next.Services = nil
+	for _, svc := range s.Services {
+		if many := svc.Sources.Intersect(firewall.MustPrefixes("10.77.0.0/16")); many.Len() > 16 {
+			svc.Sources = many.Union(drawSources(t, "next sources "+svc.Name))
+		} else {
+			svc.Sources = drawSources(t, "next sources "+svc.Name).Union(drawMore(t, "next "+svc.Name))
+		}
+		if len(svc.Expiring) > 0 {
+			svc.Expiring = drawLease(t)
+		}
+		next.Services = append(next.Services, svc)
+	}
+	c, err := next.Canonical()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // Draw makes a random State over few ports, sources and interfaces, so that two of them often meet.
 func Draw(t *rapid.T) firewall.State {
-	sources := func(label string) firewall.Prefixes {
-		p := firewall.MustPrefixes(rapid.SliceOfN(rapid.SampledFrom([]string{"10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.0.0.1/32", "10.0.0.2/31", "192.0.2.0/24",
-			"0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128"}), 0, 4).Draw(t, label)...)
-		// So many that a backend may hold them in another way: prefixes, or exact addresses only.
-		if n := rapid.SampledFrom([]int{0, 0, 20, 32}).Draw(t, "more "+label); n > 0 {
-			list := []string{"2001:db8::9/128"}
-			for i := range n {
-				length := 32
-				if n == 32 {
-					length = 25
-				}
-				list = append(list, fmt.Sprintf("10.77.%d.0/%d", i*2, length))
-			}
-			p = p.Union(firewall.MustPrefixes(list...))
-		}
-		return p
-	}
 	state := firewall.State{
 		Unlisted:    rapid.SampledFrom([]firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny}).Draw(t, "unlisted"),
 		Refuse:      rapid.SampledFrom([]firewall.Refuse{firewall.RefuseDrop, firewall.RefuseReject}).Draw(t, "refuse"),
@@ -100,12 +139,12 @@ func Draw(t *rapid.T) firewall.State {
 		if !rapid.Bool().Draw(t, "has "+name) {
 			continue
 		}
-		svc := firewall.Service{Name: name, Log: rapid.SampledFrom([]firewall.Log{firewall.LogNone, firewall.LogDenied, firewall.LogAll}).Draw(t, "log"), Sources: sources("sources " + name)}
+		svc := firewall.Service{Name: name, Log: rapid.SampledFrom([]firewall.Log{firewall.LogNone, firewall.LogDenied, firewall.LogAll}).Draw(t, "log"), Sources: drawSources(t, "sources "+name).Union(drawMore(t, name))}
 		first := uint16(rapid.IntRange(1, 3).Draw(t, "port"))
 		svc.Ports = []firewall.PortRange{tcp(first, first+uint16(rapid.IntRange(0, 2).Draw(t, "ports")))}
 		svc.Interfaces = []string{fmt.Sprintf("eth%d", i)} // apart, so that ports may be shared
 		if rapid.Bool().Draw(t, "expiring") {
-			svc.Expiring = []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix(rapid.SampledFrom([]string{"10.0.0.1/32", "198.51.100.0/24"}).Draw(t, "lease")), Until: time.Now().Add(time.Hour)}}
+			svc.Expiring = drawLease(t)
 		}
 		state.Services = append(state.Services, svc)
 	}

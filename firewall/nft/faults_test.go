@@ -98,7 +98,8 @@ func TestEveryCommitShowsOldOrNew(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := newFakeKernel()
 		r := reconciler(withKernel(k))
-		first, second := backendtest.Draw(t), backendtest.Draw(t)
+		first := backendtest.Draw(t)
+		second := backendtest.DrawNext(t, first)
 		if _, err := r.Apply(context.Background(), &first, false); err != nil {
 			t.Fatalf("first apply: %v", err)
 		}

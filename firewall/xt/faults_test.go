@@ -44,7 +44,8 @@ func TestEveryStepShowsOldOrNew(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := newFakeKernel(drawVariant(t))
 		r := backendtest.Reconciler(withKernel(k))
-		first, second := backendtest.Draw(t), backendtest.Draw(t)
+		first := backendtest.Draw(t)
+		second := backendtest.DrawNext(t, first)
 		if _, err := r.Apply(context.Background(), &first, false); err != nil {
 			t.Fatalf("first apply: %v", err)
 		}
@@ -82,7 +83,8 @@ func TestFaultAtEveryStep(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := newFakeKernel(drawVariant(t))
 		r := backendtest.Reconciler(withKernel(k))
-		first, second := backendtest.Draw(t), backendtest.Draw(t)
+		first := backendtest.Draw(t)
+		second := backendtest.DrawNext(t, first)
 		if _, err := r.Apply(context.Background(), &first, false); err != nil {
 			t.Fatalf("first apply: %v", err)
 		}
@@ -132,7 +134,9 @@ func TestKilledAtEveryStep(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := newFakeKernel(drawVariant(t))
 		r := backendtest.Reconciler(withKernel(k))
-		first, second, third := backendtest.Draw(t), backendtest.Draw(t), backendtest.Draw(t)
+		first := backendtest.Draw(t)
+		second := backendtest.DrawNext(t, first)
+		third := backendtest.DrawNext(t, second)
 		if _, err := r.Apply(context.Background(), &first, false); err != nil {
 			t.Fatalf("first apply: %v", err)
 		}
