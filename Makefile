@@ -38,12 +38,12 @@ demo: build ## the main job in throwaway network namespaces, with real packets; 
 	@$(SUDO) ./bin/demo ./portgrave
 
 # What the tests need from Debian or Ubuntu, and why.
-PACKAGES := nftables iproute2 iputils-ping procps gcc libc6-dev
+PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev
 deps: ## install what the tests need
 	@missing=(); for p in $(PACKAGES); do dpkg -s "$$p" >/dev/null 2>&1 || missing+=("$$p"); done; \
 	if [ $${#missing[@]} = 0 ]; then exit 0; fi; \
 	command -v apt-get >/dev/null || { echo "Needed and missing: $${missing[*]}. This is no Debian or Ubuntu: install them by hand." >&2; exit 1; }; \
-	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iproute2 for network namespaces, iputils-ping to ping in them, procps, and gcc with libc6-dev for the race detector."; \
+	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iptables and ipset for the iptables backend, iproute2 for network namespaces, iputils-ping to ping in them, procps, and gcc with libc6-dev for the race detector."; \
 	$(SUDO) apt-get update -q; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$${missing[@]}"
 
 lint: ## gofmt, go vet, staticcheck
@@ -63,7 +63,9 @@ fuzz: ## each fuzz target for FUZZTIME (make fuzz FUZZTIME=2m)
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
 		done; done
 
-bench: ## Go benchmarks of the parts and of apply
+bench: deps ## the backends side by side with peers in one run, then Go benchmarks of the parts
+	@CGO_ENABLED=0 go build -o bin/bench ./test/bench
+	$(SUDO) ./bin/bench
 	$(AS_ROOT) go test -run '^$$' -bench . -benchmem ./...
 
 clean: ## what was built

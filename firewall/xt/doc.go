@@ -30,8 +30,11 @@
 //
 // compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the one it does
 // hold from iptables-save and ipset; compare (pure) finds what differs, rules by meaning rather than by text;
-// program (pure) orders the steps. Every step is one program run and either one atomic commit of one table,
+// steps (pure) puts the difference in order. Every step is one program run and either one atomic commit of one table,
 // or a change that no packet notices until a later step. Failing half-way, the steps are taken back.
+//
+// The programs are run directly: coreos/go-iptables hides the variant that it finds, can neither save nor restore, and takes a
+// program run for each rule; test/bench measures it as a peer.
 //
 // The package never touches other chains but for its jump in a built-in one, and never runs the legacy variant to look where
 // the kernel has not loaded it already.
