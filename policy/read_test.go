@@ -173,7 +173,7 @@ func TestWhoMayWrite(t *testing.T) {
 		}
 	}
 	if os.Geteuid() != 0 {
-		t.Skip("only root can give files away")
+		t.Skip("SKIPPED: not root: only root can give files away")
 	}
 	if err := os.Chown(main, 12345, 0); err != nil {
 		t.Fatal(err)

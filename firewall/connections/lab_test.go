@@ -30,7 +30,7 @@ type namespace struct {
 func newNamespace(t *testing.T) *namespace {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skip("not root: network namespaces can't be made")
+		t.Skip("SKIPPED: not root: network namespaces can't be made")
 	}
 	n := &namespace{t: t}
 	onThread(func() {

@@ -118,7 +118,7 @@ func TestFaults(t *testing.T) {
 // TestFullDisk does it for real, on a file system of 64 KiB.
 func TestFullDisk(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("not root: a small file system can't be mounted")
+		t.Skip("SKIPPED: not root: a small file system can't be mounted")
 	}
 	dir := t.TempDir()
 	done := make(chan struct{})
