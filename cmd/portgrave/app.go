@@ -81,6 +81,7 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 		}
 	}
 	force := &cli.BoolFlag{Name: "force", Usage: "go on although it would cut SSH sessions, fail policy tests or replace a foreign table"}
+	reason := &cli.StringFlag{Name: "reason", Usage: "why, for the history"}
 	all := &cli.BoolFlag{Name: "all", Usage: "list every change, however many"}
 	app := &cli.App{
 		Name: "portgrave", Usage: "which ports of this host are open to whom: declared, enforced, compared", Version: version,
@@ -92,13 +93,19 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return err },
 		Commands: []*cli.Command{
 			verb("check", "read the policy and run its tests", "[FILE]", check),
-			verb("plan", "show what apply would change; exit 2 if anything", "", plan, all),
-			verb("apply", "make the kernel agree with the policy", "", apply, &cli.StringFlag{Name: "reason", Usage: "why, for the history"}, force, all),
+			verb("plan", "show what apply would change; exit 2 if anything", "", plan, all,
+				&cli.StringFlag{Name: "from", Usage: "compare generation `N` (0: no rules) instead of the live kernel"},
+				&cli.StringFlag{Name: "to", Usage: "compare with generation `N` instead of the policy"}),
+			verb("apply", "make the kernel agree with the policy", "", apply, reason, force, all,
+				&cli.DurationFlag{Name: "confirm", Usage: "take it back after `TIME` (60s, 10m) unless portgrave confirm is run before"}),
+			verb("confirm", "keep the generation that waits to be confirmed", "", confirm),
+			verb("rollback", "put an earlier generation in force again: N, or the last different one", "[N]", rollback, reason, force, all),
 			verb("drift", "show what others changed since the last apply; exit 2 if anything", "", drift, all),
 			verb("status", "one screen: backend, generation, drift, services and their counters", "", status),
 			verb("history", "list what was applied, when, by whom and why", "", listHistory),
 			verb("teardown", "remove every rule of portgrave", "", teardown, &cli.BoolFlag{Name: "force", Usage: "remove a table of our name that somebody else wrote, too"}),
 			verb("schema", "print the JSON Schema of the policy, for editors", "", printSchema),
+			hidden(verb("guard", "take back a generation unless it is confirmed", "<GENERATION> [PARTNER]", guard)),
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
 				Subcommands: []*cli.Command{verb("nft", "as a script for nft -f", "", exportNft)},
 				Action: func(c *cli.Context) error {
@@ -116,6 +123,12 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 		return fmt.Errorf("unknown verb %q%s", c.Args().First(), nearest(c.Args().First(), app.Commands))
 	}
 	return app
+}
+
+// hidden keeps a verb out of the help: portgrave starts it itself.
+func hidden(c *cli.Command) *cli.Command {
+	c.Hidden = true
+	return c
 }
 
 // nearest suggests the verb that shares the most letters with a mistyped one.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 type applyResult struct {
 	Changed    bool              `json:"changed"`
 	Generation int               `json:"generation"`
+	ConfirmBy  *time.Time        `json:"confirm_by"` // null: in force for good
 	Backend    string            `json:"backend"`
 	Changes    []firewall.Change `json:"changes"`
 	Cut        []cutConnection   `json:"cut"`
@@ -46,6 +48,9 @@ func apply(inv *invocation) error {
 			return err
 		}
 	}
+	if inv.cli.IsSet("confirm") {
+		return applyOnTrial(inv, r, store, p, c)
+	}
 	out, err := r.Apply(inv.ctx, &c.State, force)
 	if err != nil {
 		return err
@@ -55,6 +60,53 @@ func apply(inv *invocation) error {
 		return fmt.Errorf("the rules are in force, but could not be recorded, so drift and rollback do not know them: %w", err)
 	}
 	return reportApply(inv, generation, out)
+}
+
+// applyOnTrial applies a policy that is taken back unless it is confirmed. The generation is recorded and its guard runs before the
+// kernel is changed: whatever dies from then on, what nobody confirms does not stay.
+func applyOnTrial(inv *invocation, r *firewall.Reconciler, store *history.Store, p *policy.Policy, c *policy.Compiled) error {
+	wait := inv.cli.Duration("confirm")
+	if wait < shortestConfirm || wait > longestConfirm {
+		return usagef("--confirm takes from %s to %s, not %s", shortestConfirm, longestConfirm, wait)
+	}
+	plan, _, err := r.Plan(inv.ctx, &c.State)
+	if err != nil {
+		return err
+	}
+	if last, err := store.Last(); err == nil && plan.InSync() && last.State.Equal(c.State) {
+		return reportApply(inv, *last, firewall.Outcome{Plan: plan})
+	}
+	user, from := inv.who()
+	now := time.Now().UTC()
+	g, err := store.Append(history.Generation{Time: now, User: user, From: from, Reason: inv.cli.String("reason"), Backend: r.Backend.Name(), Origin: p.Origin,
+		Summary: plural(plan.Count(), "change"), ConfirmBy: now.Add(wait), State: c.State})
+	if err != nil {
+		return err
+	}
+	if _, err := startGuard(inv, g.Number, 0); err != nil {
+		return errors.Join(fmt.Errorf("nothing was changed: nobody would take it back: %w", err), withdraw(store, g))
+	}
+	out, err := r.Apply(inv.ctx, &c.State, inv.cli.Bool("force"))
+	if err != nil {
+		return errors.Join(err, withdraw(store, g))
+	}
+	return reportApply(inv, g, out)
+}
+
+// withdraw records that a generation never came into force: what was in force before goes on.
+func withdraw(store *history.Store, g history.Generation) error {
+	next := history.Generation{Time: time.Now().UTC(), User: "portgrave", Backend: g.Backend, Confirmed: true, Reason: fmt.Sprintf("generation %d could not be applied", g.Number), Summary: "0 changes"}
+	before, err := store.LastConfirmed()
+	if errors.Is(err, history.ErrNone) {
+		_, err = store.Clear(next)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	next.Origin, next.State, next.Backend = before.Origin, before.State, before.Backend
+	_, err = store.Append(next)
+	return err
 }
 
 // refuseTests ends an apply whose policy fails its own tests.
@@ -92,18 +144,17 @@ func refuseLockOut(inv *invocation, r *firewall.Reconciler, want firewall.State)
 		plural(len(cut), "SSH session"), strings.Join(lines, "\n"))
 }
 
-// record appends a generation if the State or the kernel changed, and returns the number in force.
-func record(inv *invocation, store *history.Store, backend string, p *policy.Policy, c *policy.Compiled, out firewall.Outcome) (int, error) {
+// record appends a generation if the State or the backend changed, and returns the one in force.
+func record(inv *invocation, store *history.Store, backend string, p *policy.Policy, c *policy.Compiled, out firewall.Outcome) (history.Generation, error) {
 	if last, err := store.Last(); err == nil && last.State.Equal(c.State) && last.Backend == backend {
-		return last.Number, nil
+		return *last, nil
 	}
 	user, from := inv.who()
-	g, err := store.Append(history.Generation{Time: time.Now().UTC(), User: user, From: from, Reason: inv.cli.String("reason"), Backend: backend,
+	return store.Append(history.Generation{Time: time.Now().UTC(), User: user, From: from, Reason: inv.cli.String("reason"), Backend: backend,
 		Origin: p.Origin, Summary: plural(out.Plan.Count(), "change"), Confirmed: true, State: c.State})
-	return g.Number, err
 }
 
-func reportApply(inv *invocation, generation int, out firewall.Outcome) error {
+func reportApply(inv *invocation, g history.Generation, out firewall.Outcome) error {
 	s := inv.screen
 	for _, w := range out.Warnings {
 		s.warnf("%s", w)
@@ -113,16 +164,27 @@ func reportApply(inv *invocation, generation int, out firewall.Outcome) error {
 		for _, x := range out.Cut {
 			cut = append(cut, cutConnection{x.Protocol.String(), x.Client.String(), x.Dialled.String()})
 		}
-		return s.object(applyResult{!out.Plan.InSync(), generation, out.Plan.Backend, orEmpty(out.Plan.Changes), cut, orEmpty(out.Warnings)})
+		return s.object(applyResult{!out.Plan.InSync(), g.Number, confirmBy(g), out.Plan.Backend, orEmpty(out.Plan.Changes), cut, orEmpty(out.Warnings)})
 	}
 	for _, x := range out.Cut {
 		s.printf("Ended: %s from %s to port %d, which is no longer allowed.\n", x.Protocol, x.Client, x.Dialled.Port())
 	}
 	if out.Plan.InSync() {
-		s.printf("Nothing to do: the kernel holds generation %d.\n", generation)
+		s.printf("Nothing to do: the kernel holds generation %d.\n", g.Number)
+	} else {
+		printChanges(s, out.Plan.Changes, inv.cli.Bool("all"))
+		s.printf("%s: %s. Generation %d is in force.\n", s.paint(green, "Applied"), plural(out.Plan.Count(), "change"), g.Number)
+	}
+	if by := confirmBy(g); by != nil {
+		s.printf("%s. Try that you can still log in, then run: portgrave confirm\n", s.paint(yellow, "It is taken back at "+by.Local().Format(time.TimeOnly)+" unless it is confirmed"))
+	}
+	return nil
+}
+
+// confirmBy is when a generation is taken back; nil if it is in force for good.
+func confirmBy(g history.Generation) *time.Time {
+	if g.Confirmed {
 		return nil
 	}
-	printChanges(s, out.Plan.Changes, inv.cli.Bool("all"))
-	s.printf("%s: %s. Generation %d is in force.\n", s.paint(green, "Applied"), plural(out.Plan.Count(), "change"), generation)
-	return nil
+	return &g.ConfirmBy
 }

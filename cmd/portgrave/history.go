@@ -18,6 +18,7 @@ type entry struct {
 	Origin     string    `json:"origin"`
 	Summary    string    `json:"summary"`
 	Confirmed  bool      `json:"confirmed"`
+	ConfirmBy  time.Time `json:"confirm_by,omitzero"` // when an unconfirmed one is, or was, taken back
 	TornDown   bool      `json:"torn_down"`
 	Services   int       `json:"services"`
 }
@@ -49,6 +50,9 @@ func listHistory(inv *invocation) error {
 		if e.TornDown {
 			summary = "teardown"
 		}
+		if !e.Confirmed {
+			summary += ", not confirmed"
+		}
 		rows = append(rows, []string{strconv.Itoa(e.Generation), e.Time.Local().Format(time.DateTime), e.User, dash(e.From), summary, dash(e.Reason)})
 	}
 	inv.screen.table(rows)
@@ -56,7 +60,7 @@ func listHistory(inv *invocation) error {
 }
 
 func entryOf(g history.Generation) entry {
-	return entry{g.Number, g.Time, g.User, g.From, g.Reason, g.Backend, g.Origin, g.Summary, g.Confirmed, g.TornDown, len(g.State.Services)}
+	return entry{g.Number, g.Time, g.User, g.From, g.Reason, g.Backend, g.Origin, g.Summary, g.Confirmed, g.ConfirmBy, g.TornDown, len(g.State.Services)}
 }
 
 func dash(s string) string {

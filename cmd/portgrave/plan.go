@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/nft"
 )
 
 type planResult struct {
@@ -15,13 +17,19 @@ type planResult struct {
 	Author  *firewall.Author  `json:"author"`
 }
 
-// plan shows the difference between the policy and the live kernel.
+// plan shows the difference between the policy and the live kernel, or between two generations.
 func plan(inv *invocation) error {
+	if inv.cli.IsSet("from") {
+		return planBetween(inv)
+	}
 	r, closeAll, err := inv.firewall()
 	if err != nil {
 		return err
 	}
 	defer closeAll()
+	if inv.cli.IsSet("to") {
+		return usagef("plan --to needs --from: the live kernel is compared with the policy only")
+	}
 	_, c, err := inv.compiled(inv.config, false)
 	if err != nil {
 		return err
@@ -34,6 +42,28 @@ func plan(inv *invocation) error {
 		inv.screen.warnf("%s exists but was not written by portgrave; apply would refuse to replace it without --force", what)
 	}
 	return reportPlan(inv, p, "In sync: the kernel holds the policy.")
+}
+
+// planBetween compares a generation with another one, or with the policy, without looking at the kernel.
+func planBetween(inv *invocation) error {
+	from, err := generationState(inv.history(), inv.cli.String("from"))
+	if err != nil {
+		return err
+	}
+	var to *firewall.State
+	if inv.cli.IsSet("to") {
+		if to, err = generationState(inv.history(), inv.cli.String("to")); err != nil {
+			return err
+		}
+	} else {
+		_, c, err := inv.compiled(inv.config, false)
+		if err != nil {
+			return err
+		}
+		to = &c.State
+	}
+	p := firewall.Plan{Backend: "nftables", Changes: nft.Between(from, to, time.Now())}
+	return reportPlan(inv, p, "No difference.")
 }
 
 // reportPlan prints a plan in either form, and ends with exit code 2 unless it is empty.

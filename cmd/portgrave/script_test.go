@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/sys/unix"
@@ -20,6 +23,9 @@ func TestMain(m *testing.M) {
 		"portgrave": main,
 		"isolated":  isolated,
 		"nobody":    nobody,
+
+		"guards":     func() { fmt.Print(guardsList()) },
+		"killguards": killGuards,
 	})
 }
 
@@ -50,6 +56,52 @@ func nobody() {
 		os.Exit(99)
 	}
 	replace(append([]string{path, "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"}, os.Args[1:]...))
+}
+
+// guardPIDs finds the guards of this script's state directory, by their command line and environment.
+func guardPIDs(generation string) (pids []int) {
+	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range all {
+		line, _ := os.ReadFile(path)
+		env, _ := os.ReadFile(filepath.Dir(path) + "/environ")
+		words := strings.Split(string(line), "\x00")
+		if len(words) > 2 && words[1] == "guard" && (generation == "" || words[2] == generation) &&
+			slices.Contains(strings.Split(string(env), "\x00"), "PORTGRAVE_STATE_DIR="+os.Getenv("PORTGRAVE_STATE_DIR")) {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func guardsList() string {
+	var out strings.Builder
+	for _, pid := range guardPIDs("") {
+		fmt.Fprintln(&out, pid)
+	}
+	return out.String()
+}
+
+// killGuards GENERATION N kills N of the guards of a generation, as an accident would. It waits until both run.
+func killGuards() {
+	n, _ := strconv.Atoi(os.Args[2])
+	var pids []int
+	for range 50 {
+		if pids = guardPIDs(os.Args[1]); len(pids) >= 2 {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if len(pids) != 2 {
+		fmt.Fprintln(os.Stderr, "guards:", pids)
+		os.Exit(1)
+	}
+	for _, pid := range pids[:n] {
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil {
+			fmt.Fprintln(os.Stderr, pid, err)
+			os.Exit(1)
+		}
+	}
 }
 
 func replace(args []string) {

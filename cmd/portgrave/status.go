@@ -137,6 +137,9 @@ func printStatus(s *screen, r statusResult) {
 			generation += " (" + g.Reason + ")"
 		}
 	}
+	if g := r.Generation; g != nil && !g.Confirmed {
+		generation += s.paint(yellow, "; taken back at "+g.ConfirmBy.Local().Format(time.TimeOnly)+" unless you run portgrave confirm")
+	}
 	drift := s.paint(green, "none")
 	if !r.Drift.InSync {
 		drift = s.paint(red, plural(r.Drift.Changes, "difference")) + " between the kernel and this generation: run portgrave drift"

@@ -6,6 +6,8 @@
 // crash leaves the old generations or the old ones and the new one, never a torn file; a damaged
 // file is named in the error and does not hide the others.
 //
+// A generation that waits to be confirmed is confirmed by a file of its own beside it.
+//
 // The package never touches the kernel's rules, and never changes a generation once it is written.
 package history
 
@@ -30,15 +32,19 @@ import (
 
 // Generation is one applied State. Its JSON is the format on disk.
 type Generation struct {
-	Number    int       `json:"generation"` // from 1, never used twice
-	Time      time.Time `json:"time"`
-	User      string    `json:"user"`
-	From      string    `json:"from"` // the SSH client's address, or ""
-	Reason    string    `json:"reason"`
-	Backend   string    `json:"backend"`
-	Origin    string    `json:"origin"`  // where the policy was read from
-	Summary   string    `json:"summary"` // what it changed, in a line
-	Confirmed bool      `json:"confirmed"`
+	Number  int       `json:"generation"` // from 1, never used twice
+	Time    time.Time `json:"time"`
+	User    string    `json:"user"`
+	From    string    `json:"from"` // the SSH client's address, or ""
+	Reason  string    `json:"reason"`
+	Backend string    `json:"backend"`
+	Origin  string    `json:"origin"`  // where the policy was read from
+	Summary string    `json:"summary"` // what it changed, in a line
+	// Confirmed: nobody needs to say any more that it works. On disk it is as it was when the generation was applied; Load also
+	// looks for a later Confirm.
+	Confirmed bool `json:"confirmed"`
+	// ConfirmBy is when an unconfirmed generation is taken back; zero in one that never waited.
+	ConfirmBy time.Time `json:"confirm_by,omitzero"`
 	// TornDown marks the end: the rules were removed, and State is empty.
 	TornDown bool           `json:"torn_down,omitempty"`
 	State    firewall.State `json:"state"`
@@ -100,6 +106,9 @@ func (s *Store) numbers() (numbers []int, foreign, err error) {
 		if strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
+		if strings.HasSuffix(e.Name(), confirmedSuffix) {
+			continue
+		}
 		n, err := strconv.Atoi(strings.TrimSuffix(e.Name(), suffix))
 		if err != nil || n < 1 || fileName(n) != e.Name() || !e.Type().IsRegular() {
 			foreign = errors.Join(foreign, fmt.Errorf("%s is no generation: move it away", filepath.Join(s.dir, generations, e.Name())))
@@ -128,6 +137,11 @@ func (s *Store) Load(n int) (*Generation, error) {
 	}
 	if g.Number != n {
 		return nil, fmt.Errorf("generation %d: %s holds generation %d, so it was copied or renamed: move it away", n, path, g.Number)
+	}
+	if !g.Confirmed {
+		// One that can't be read counts as none: taking back what works is the smaller harm.
+		_, err := s.files.read(confirmedName(n))
+		g.Confirmed = err == nil
 	}
 	return &g, nil
 }
@@ -201,6 +215,7 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	for _, old := range numbers[:max(0, len(numbers)+1-Keep)] {
 		// One too many is no harm; the next Append tries again.
 		_ = s.files.remove(fileName(old))
+		_ = s.files.remove(confirmedName(old))
 	}
 	return g, nil
 }

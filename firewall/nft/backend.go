@@ -86,6 +86,19 @@ func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time
 	return plan, nil
 }
 
+// Between words the difference between two States, from which nothing is read or written; nil is a host without rules of ours. It
+// is pure.
+func Between(from, to *firewall.State, now time.Time) []firewall.Change {
+	rulesOf := func(s *firewall.State) *ruleset {
+		if s == nil {
+			return newRuleset()
+		}
+		return compile(*s, now, nil)
+	}
+	have, want := rulesOf(from), rulesOf(to)
+	return compare(want, have).changes(want, have)
+}
+
 // Apply implements firewall.Backend.
 func (b *Backend) Apply(ctx context.Context, plan firewall.Plan) error {
 	p, ok := plan.Program.(program)

@@ -1,0 +1,58 @@
+package history
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+)
+
+// confirmedSuffix ends the name of the file that confirms a generation.
+const confirmedSuffix = ".confirmed"
+
+func confirmedName(n int) string { return fmt.Sprintf("%06d%s", n, confirmedSuffix) }
+
+// Confirmation is who said that a generation works, and when.
+type Confirmation struct {
+	Time time.Time `json:"time"`
+	User string    `json:"user"`
+	From string    `json:"from"`
+}
+
+// Confirm records that a generation works, so that it is not taken back. Hold the Lock.
+func (s *Store) Confirm(n int, c Confirmation) error {
+	body, err := json.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("confirming generation %d: %w", n, err)
+	}
+	if err := s.files.write(confirmedName(n), append(body, '\n')); err != nil {
+		return fmt.Errorf("generation %d could not be confirmed: %w", n, err)
+	}
+	if err := s.files.sync(); err != nil {
+		return fmt.Errorf("generation %d is confirmed, but that may not survive a power cut: %w", n, err)
+	}
+	return nil
+}
+
+// LastConfirmed is the newest generation that need not be confirmed any more: what a rollback, and a boot, go
+// back to. ErrNone if nothing was in force before, or the rules had been removed.
+func (s *Store) LastConfirmed() (*Generation, error) {
+	numbers, _, err := s.numbers()
+	if err != nil {
+		return nil, err
+	}
+	for i := len(numbers) - 1; i >= 0; i-- {
+		g, err := s.Load(numbers[i])
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, err
+		case g.Confirmed && g.TornDown:
+			return nil, ErrNone
+		case g.Confirmed:
+			return g, nil
+		}
+	}
+	return nil, ErrNone
+}
