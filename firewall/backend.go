@@ -40,6 +40,12 @@ type Observation interface {
 	Notes() []string
 }
 
+// Counting is a Backend that reads its counters without reading everything else.
+type Counting interface {
+	// Counters returns what Observation.Traffic would, as of now.
+	Counters(ctx context.Context) (traffic func(service string) (Traffic, bool), err error)
+}
+
 // UnlistedTraffic is the name to ask Observation.Traffic for ports that no service lists. It is no
 // valid service name.
 const UnlistedTraffic = "(unlisted)"

@@ -30,15 +30,21 @@ type cutConnection struct {
 
 // apply makes the kernel agree with the policy, and records what was applied.
 func apply(inv *invocation) error {
-	r, store, done, err := inv.exclusive(false)
+	r, closeAll, err := inv.firewall()
 	if err != nil {
 		return err
 	}
-	defer done()
+	defer closeAll()
+	// Networks are loaded before the lock is taken: a slow server keeps nobody else waiting, least of all the daemon.
 	p, c, err := inv.compiled(inv.config, false)
 	if err != nil {
 		return err
 	}
+	store, unlock, err := inv.locked()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	force := inv.cli.Bool("force")
 	if failed := failedTests(c.RunTests(r.Now())); len(failed) > 0 && !force {
 		return refuseTests(inv, failed)

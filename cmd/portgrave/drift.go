@@ -9,6 +9,9 @@ import (
 
 // drift compares the live kernel with what was applied last.
 func drift(inv *invocation) error {
+	if inv.cli.Bool("watch") {
+		return watchDrift(inv)
+	}
 	r, closeAll, err := inv.firewallInForce()
 	if err != nil {
 		return err

@@ -27,12 +27,16 @@ type invocation struct {
 	config   string
 	backend  string
 	stateDir string
+	runDir   string
 }
 
 func newInvocation(c *cli.Context, stdout, stderr io.Writer, getenv func(string) string) (*invocation, error) {
 	inv := &invocation{ctx: c.Context, cli: c, getenv: getenv, config: flag(c, "config"), backend: flag(c, "backend"), stateDir: getenv("PORTGRAVE_STATE_DIR")}
 	if inv.stateDir == "" {
 		inv.stateDir = "/var/lib/portgrave"
+	}
+	if inv.runDir = getenv("PORTGRAVE_RUN_DIR"); inv.runDir == "" {
+		inv.runDir = "/run/portgrave"
 	}
 	output := flag(c, "output")
 	inv.screen = newScreen(stdout, stderr, output, getenv)

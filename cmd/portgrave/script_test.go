@@ -26,11 +26,37 @@ func TestMain(m *testing.M) {
 
 		"guards":     func() { fmt.Print(guardsList()) },
 		"killguards": killGuards,
+
+		"waitfor":     func() { waitUntil(func() bool { _, err := os.Stat(os.Args[1]); return err == nil }) },
+		"waitforrule": func() { enter(); waitUntil(func() bool { return strings.Contains(ruleset(), os.Args[1]) }) },
 	})
 }
 
 // isolated runs a command in the script's own network namespace, $NETNS.
 func isolated() {
+	enter()
+	replace(os.Args[1:])
+}
+
+func ruleset() string {
+	out, _ := exec.Command("nft", "list", "ruleset").Output()
+	return string(out)
+}
+
+// waitUntil ends the process when something has come true, or with an error after ten seconds.
+func waitUntil(f func() bool) {
+	for range 200 {
+		if f() {
+			os.Exit(0)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	fmt.Fprintln(os.Stderr, "waited ten seconds in vain for", os.Args[1], ruleset())
+	os.Exit(1)
+}
+
+// enter moves the calling thread into $NETNS.
+func enter() {
 	runtime.LockOSThread()
 	fd, err := unix.Open(os.Getenv("NETNS"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -40,7 +66,6 @@ func isolated() {
 		fmt.Fprintln(os.Stderr, "isolated:", err)
 		os.Exit(99) // running it here would touch the machine's own firewall
 	}
-	replace(os.Args[1:])
 }
 
 // nobody runs a command without privileges, in a namespace where even a mistake harms nobody.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
@@ -18,6 +19,7 @@ type statusResult struct {
 	Generation    *entry                `json:"generation"`
 	Drift         driftStatus           `json:"drift"`
 	Policy        policyStatus          `json:"policy"`
+	Daemon        *daemon.Status        `json:"daemon"` // null if none runs
 	Unlisted      firewall.Unlisted     `json:"unlisted"`
 	Services      []serviceStatus       `json:"services"`
 	UnlistedPorts *trafficStatus        `json:"unlisted_ports"` // refused there, under unlisted: deny
@@ -76,6 +78,9 @@ func status(inv *invocation) error {
 	}
 	result := statusResult{Backend: r.Backend.Name(), BackendNotes: orEmpty(seen.Notes()), Present: seen.Present(), Drift: driftStatus{plan.InSync(), plan.Count()},
 		Services: []serviceStatus{}, Leases: []any{}, StaleNetworks: []policy.StaleNetwork{}}
+	if result.Daemon, err = inv.daemonStatus(); err != nil {
+		inv.screen.warnf("%v", err)
+	}
 	last, err := inv.history().Last()
 	if err != nil && !errors.Is(err, history.ErrNone) {
 		return err
@@ -152,6 +157,14 @@ func printStatus(s *screen, r statusResult) {
 		source += " " + s.paint(yellow, "(not applied as it is now: run portgrave plan)")
 	}
 	s.table([][]string{{"Backend:", r.Backend}, {"Generation:", generation}, {"Drift:", drift}, {"Policy:", source}})
+	if d := r.Daemon; d != nil {
+		s.printf("Daemon:      process %d since %s; %s\n", d.PID, d.Started.Local().Format(time.DateTime), plural(int(d.Events["repaired"]), "repair"))
+		for _, problem := range []string{d.Error, d.Policy.Error} {
+			if problem != "" {
+				s.printf("             %s\n", s.paint(red, problem))
+			}
+		}
+	}
 	for _, n := range r.BackendNotes {
 		s.printf("Note: %s\n", n)
 	}

@@ -170,6 +170,15 @@ func (s *Store) Last() (*Generation, error) {
 	return g, nil
 }
 
+// Newest is the number of the newest generation, 0 if there is none: a cheap way to see that there is nothing new.
+func (s *Store) Newest() (int, error) {
+	numbers, _, err := s.numbers()
+	if err != nil || len(numbers) == 0 {
+		return 0, err
+	}
+	return numbers[len(numbers)-1], nil
+}
+
 // List reads every generation, the oldest first, and joins the errors of those that can't be read.
 func (s *Store) List() ([]Generation, error) {
 	numbers, foreign, err := s.numbers()

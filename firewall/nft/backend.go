@@ -15,6 +15,7 @@ import (
 type Backend struct {
 	kernel kernel
 	close  func() error
+	portID uint32
 }
 
 // counterObject is NFT_OBJECT_COUNTER.
@@ -37,7 +38,12 @@ func New() (*Backend, error) {
 		}
 		return nil, err
 	}
-	return &Backend{kernel: k, close: s.close}, nil
+	port, err := s.portID()
+	if err != nil {
+		_ = s.close()
+		return nil, err
+	}
+	return &Backend{kernel: k, close: s.close, portID: port}, nil
 }
 
 // Close closes the netlink socket. The rules stay.
@@ -57,6 +63,21 @@ func (b *Backend) Observe(ctx context.Context) (firewall.Observation, error) {
 	}
 	return observation{r}, nil
 }
+
+// Counters implements firewall.Counting.
+func (b *Backend) Counters(ctx context.Context) (func(string) (firewall.Traffic, bool), error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	r, err := b.kernel.counters()
+	if err != nil {
+		return nil, fmt.Errorf("table inet %s: %w", tableName, err)
+	}
+	return observation{r}.Traffic, nil
+}
+
+// PortID is the netlink port of the backend's commits, by which they are told from those of others.
+func (b *Backend) PortID() uint32 { return b.portID }
 
 // Diff implements firewall.Backend. It is pure.
 func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time.Time) (firewall.Plan, error) {

@@ -44,6 +44,8 @@ func (k *fakeKernel) read() (*ruleset, error) {
 	return r, nil
 }
 
+func (k *fakeKernel) counters() (*ruleset, error) { return k.read() }
+
 func (k *fakeKernel) commit(batch []op, generation uint32) error {
 	if len(batch) == 0 {
 		return nil

@@ -17,6 +17,8 @@ type kernel interface {
 	generation() (uint32, error)
 	// read returns the whole content of our table, all from one generation.
 	read() (*ruleset, error)
+	// counters returns our table with its counters alone.
+	counters() (*ruleset, error)
 	// commit executes a transaction, all of it or nothing, provided that the generation is still
 	// the given one (0: any). An error other than firewall.ErrConflict does not prove that nothing was done.
 	commit(batch []op, generation uint32) error
@@ -67,6 +69,15 @@ func (k *netlinkKernel) read() (*ruleset, error) {
 		}
 	}
 	return nil, fmt.Errorf("%w, %d times in a row: another program writes rules without pause; stop it, or try again", errInterrupted, readAttempts)
+}
+
+func (k *netlinkKernel) counters() (*ruleset, error) {
+	r := newRuleset()
+	r.readAt = k.now()
+	if err := k.readTable(r); err != nil || !r.present {
+		return r, err
+	}
+	return r, k.readObjects(r)
 }
 
 // dump reads every object of our table, in as many requests as it takes.

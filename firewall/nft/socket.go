@@ -67,6 +67,19 @@ func (s *socket) control(f func(fd int) error) error {
 	return err
 }
 
+// portID is the socket's netlink address, which the kernel gave it.
+func (s *socket) portID() (uint32, error) {
+	var id uint32
+	err := s.control(func(fd int) error {
+		address, err := unix.Getsockname(fd)
+		if nl, ok := address.(*unix.SockaddrNetlink); ok && err == nil {
+			id = nl.Pid
+		}
+		return err
+	})
+	return id, err
+}
+
 func (s *socket) send(b []byte) error {
 	return s.control(func(fd int) error {
 		return unix.Sendto(fd, b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})

@@ -1,0 +1,136 @@
+package daemon
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Event is one thing that happened to the rules. Its JSON is one line of the drift log and of drift --watch.
+type Event struct {
+	At time.Time `json:"at"`
+	// Kind is "repaired", "failed" (a repair that could not be done), "hook" (somebody now stands before or beside us:
+	// nothing to repair, but to know) or "fight" (repairs pause, as another program keeps undoing them).
+	Kind string `json:"kind"`
+	// Author is who did it, as far as it is known; null where nothing is.
+	Author  *firewall.Author  `json:"author"`
+	Summary string            `json:"summary"`
+	Changes []firewall.Change `json:"changes"` // what the repair changed, the first hundred
+	Count   int               `json:"count"`   // of all changes
+	Took    float64           `json:"took_ms"` // from the notification until the kernel held the State again
+	Error   string            `json:"error,omitempty"`
+}
+
+// shownChanges is how many changes an Event lists.
+const shownChanges = 100
+
+const (
+	keptEvents = 1000    // in memory
+	logSize    = 1 << 20 // of the drift log, before it is moved aside: two files at most
+)
+
+// events keeps what happened, in memory and on disk, and tells those who follow. Followers who don't keep up lose
+// events rather than delay anybody.
+type events struct {
+	mu        sync.Mutex
+	recent    []Event
+	total     map[string]uint64 // by kind
+	followers map[chan Event]struct{}
+	path      string // of the log; "" keeps none
+
+	durations prometheus.Histogram // of repairs, in seconds
+}
+
+// kinds are those of Event.
+var kinds = []string{"repaired", "failed", "hook", "fight"}
+
+func newEvents(dir string) *events {
+	e := &events{followers: map[chan Event]struct{}{}, total: map[string]uint64{},
+		durations: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "portgrave_repair_duration_seconds",
+			Help: "From the notification of a change until the kernel held the generation in force again.", Buckets: repairBuckets})}
+	if dir != "" {
+		e.path = filepath.Join(dir, "drift.jsonl")
+	}
+	return e
+}
+
+func (e *events) add(x Event) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	x.Count = 0
+	for _, c := range x.Changes {
+		x.Count += c.Count
+	}
+	x.Changes = x.Changes[:min(len(x.Changes), shownChanges)]
+	if x.Changes == nil {
+		x.Changes = []firewall.Change{}
+	}
+	e.total[x.Kind]++
+	if x.Kind == "repaired" {
+		e.durations.Observe(x.Took / 1000)
+	}
+	e.recent = append(e.recent, x)
+	if len(e.recent) > keptEvents {
+		e.recent = append(e.recent[:0], e.recent[len(e.recent)-keptEvents:]...)
+	}
+	for f := range e.followers {
+		select {
+		case f <- x:
+		default:
+		}
+	}
+	return e.log(x)
+}
+
+// log appends a line. A line that a crash has cut short is skipped by whoever reads it.
+func (e *events) log(x Event) error {
+	if e.path == "" {
+		return nil
+	}
+	if info, err := os.Stat(e.path); err == nil && info.Size() > logSize {
+		if err := os.Rename(e.path, e.path+".old"); err != nil {
+			return err
+		}
+	}
+	line, err := json.Marshal(x)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(e.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(line, '\n'))
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// follow returns what happened last and a channel of what happens from now on, until stop is called.
+func (e *events) follow() (recent []Event, next <-chan Event, stop func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	c := make(chan Event, 256)
+	e.followers[c] = struct{}{}
+	return append([]Event(nil), e.recent...), c, func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.followers, c)
+	}
+}
+
+func (e *events) counts() map[string]uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	out := map[string]uint64{}
+	for k, n := range e.total {
+		out[k] = n
+	}
+	return out
+}

@@ -1,0 +1,127 @@
+package daemon
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// What is measured. Labels have as many values as the policy has services; none comes from packets.
+var (
+	descBuild      = prometheus.NewDesc("portgrave_build_info", "The version, as a label; always 1.", []string{"version", "backend"}, nil)
+	descGeneration = prometheus.NewDesc("portgrave_generation", "The generation in force; 0: none.", nil, nil)
+	descValid      = prometheus.NewDesc("portgrave_policy_valid", "1 if the policy as it is now is in force or could be; 0 if it was refused.", nil, nil)
+	descRead       = prometheus.NewDesc("portgrave_policy_read_timestamp_seconds", "When the policy was last read.", nil, nil)
+	descEnforced   = prometheus.NewDesc("portgrave_enforced_timestamp_seconds", "When the kernel was last seen to hold the generation in force.", nil, nil)
+	descErrors     = prometheus.NewDesc("portgrave_enforce_errors_total", "Attempts to enforce that failed.", nil, nil)
+	descEvents     = prometheus.NewDesc("portgrave_events_total", "What happened to the rules, by kind: repaired, failed, hook, fight.", []string{"kind"}, nil)
+	descStale      = prometheus.NewDesc("portgrave_stale_networks", "Networks whose source fails and that keep their last good content.", nil, nil)
+	descExpiring   = prometheus.NewDesc("portgrave_expiring_sources", "Sources in force that end by themselves.", nil, nil)
+	descNextExpiry = prometheus.NewDesc("portgrave_next_expiry_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
+	descPackets    = prometheus.NewDesc("portgrave_packets_total", "Packets by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
+	descBytes      = prometheus.NewDesc("portgrave_bytes_total", "Bytes by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
+)
+
+// repairBuckets spans what a repair takes: milliseconds, or seconds with a million sources.
+var repairBuckets = []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2.5, 5, 10}
+
+func (d *Daemon) metricsHandler() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collector{d}, d.events.durations)
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+// collector reads everything at the moment of the scrape.
+type collector struct{ d *Daemon }
+
+// Describe implements prometheus.Collector.
+func (c collector) Describe(out chan<- *prometheus.Desc) {
+	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descPackets, descBytes} {
+		out <- x
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (c collector) Collect(out chan<- prometheus.Metric) {
+	gauge := func(x *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(x, prometheus.GaugeValue, v, labels...)
+	}
+	counter := func(x *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(x, prometheus.CounterValue, v, labels...)
+	}
+	s := c.d.status.get()
+	gauge(descBuild, 1, s.Version, s.Backend)
+	gauge(descGeneration, float64(s.Generation))
+	valid := 1.0
+	if s.Policy.Error != "" {
+		valid = 0
+	}
+	gauge(descValid, valid)
+	gauge(descRead, seconds(s.Policy.ReadAt))
+	gauge(descEnforced, seconds(s.EnforcedAt))
+	gauge(descStale, float64(len(s.Policy.Stale)))
+	errors, expiring, next := c.d.status.numbers()
+	counter(descErrors, float64(errors))
+	gauge(descExpiring, float64(expiring))
+	gauge(descNextExpiry, seconds(next))
+	counts := c.d.events.counts()
+	for _, kind := range kinds {
+		counter(descEvents, float64(counts[kind]), kind)
+	}
+	c.traffic(counter)
+}
+
+// traffic reports the kernel's counters. If the loop is busy they are missing from this scrape.
+func (c collector) traffic(counter func(*prometheus.Desc, float64, ...string)) {
+	var names []string
+	var of func(string) (firewall.Traffic, bool)
+	var err error
+	if c.d.inLoop(context.Background(), func() { names, of, err = c.d.traffic() }) != nil || err != nil {
+		return
+	}
+	for _, name := range names {
+		t, counted := of(name)
+		if !counted {
+			continue
+		}
+		for _, f := range firewall.Families {
+			for verdict, n := range map[string]firewall.Counter{"allowed": t.Allowed[f], "refused": t.Refused[f]} {
+				counter(descPackets, float64(n.Packets), name, f.String(), verdict)
+				counter(descBytes, float64(n.Bytes), name, f.String(), verdict)
+			}
+		}
+	}
+}
+
+// traffic reads the counters of the services in force. It runs in the loop.
+func (d *Daemon) traffic() (names []string, of func(string) (firewall.Traffic, bool), err error) {
+	if d.inForce == nil {
+		return nil, nil, nil
+	}
+	for _, svc := range d.inForce.State.Services {
+		names = append(names, svc.Name)
+	}
+	names = append(names, firewall.UnlistedTraffic)
+	ctx, stop := context.WithTimeout(context.Background(), loopPatience)
+	defer stop()
+	if b, light := d.Reconciler.Backend.(firewall.Counting); light {
+		of, err = b.Counters(ctx)
+		return names, of, err
+	}
+	seen, err := d.Reconciler.Backend.Observe(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return names, seen.Traffic, nil
+}
+
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}

@@ -1,0 +1,114 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/policy"
+)
+
+// Status is what the daemon says of itself. Its JSON is GET /v1/status.
+type Status struct {
+	Version    string    `json:"version"`
+	PID        int       `json:"pid"`
+	Started    time.Time `json:"started"`
+	Backend    string    `json:"backend"`
+	Watching   bool      `json:"watching"`    // the kernel tells of changes; else it is polled
+	Generation int       `json:"generation"`  // in force; 0: none
+	EnforcedAt time.Time `json:"enforced_at"` // when the kernel was last seen to hold it
+	Error      string    `json:"error"`       // of the last attempt to enforce; "" if it succeeded
+	Policy     struct {
+		Origin string    `json:"origin"`
+		ReadAt time.Time `json:"read_at"`
+		Error  string    `json:"error"` // why the policy as it is now is not in force; "" if it is
+		Stale  []string  `json:"stale_networks"`
+	} `json:"policy"`
+	Events map[string]uint64 `json:"events"` // how many of each kind
+}
+
+// status is shared by the loop, which writes it, and the clients of the control socket.
+type status struct {
+	mu sync.Mutex
+	s  Status
+
+	expiring   int // sources that end by themselves
+	nextExpiry time.Time
+	errors     uint64
+}
+
+func newStatus(c Config) *status {
+	return &status{s: Status{Version: c.Version, PID: os.Getpid(), Started: time.Now().UTC(), Backend: c.Reconciler.Backend.Name(), Watching: c.Commits != nil}}
+}
+
+func (s *status) enforced(at time.Time, g *history.Generation, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.s.Error = ""
+	if err != nil {
+		s.s.Error = err.Error()
+		s.errors++
+		return
+	}
+	s.s.EnforcedAt, s.s.Generation = at.UTC(), 0
+	s.expiring, s.nextExpiry = 0, time.Time{}
+	if g == nil {
+		return
+	}
+	s.s.Generation = g.Number
+	for _, svc := range g.State.Services {
+		for _, e := range svc.Expiring {
+			if e.Until.After(at) {
+				s.expiring++
+				if s.nextExpiry.IsZero() || e.Until.Before(s.nextExpiry) {
+					s.nextExpiry = e.Until
+				}
+			}
+		}
+	}
+}
+
+func (s *status) policyRead(at time.Time, p *policy.Policy, c *policy.Compiled, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.s.Policy.ReadAt, s.s.Policy.Error = at.UTC(), ""
+	if err != nil {
+		s.s.Policy.Error = err.Error()
+	}
+	if p != nil {
+		s.s.Policy.Origin = p.Origin
+	}
+	s.s.Policy.Stale = []string{}
+	if c != nil {
+		for _, n := range c.Stale {
+			s.s.Policy.Stale = append(s.s.Policy.Stale, n.Name)
+		}
+	}
+}
+
+// numbers are what only metrics show.
+func (s *status) numbers() (errors uint64, expiring int, next time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.errors, s.expiring, s.nextExpiry
+}
+
+func (s *status) get() Status {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.s
+}
+
+// line is the status in systemctl status.
+func (s *status) line() string {
+	x := s.get()
+	switch {
+	case x.Error != "":
+		return "The rules can't be enforced: " + x.Error
+	case x.Policy.Error != "":
+		return fmt.Sprintf("Generation %d is in force; the policy as it is now can't be used.", x.Generation)
+	}
+	return fmt.Sprintf("Generation %d is in force.", x.Generation)
+}
