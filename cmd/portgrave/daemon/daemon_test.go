@@ -1,0 +1,307 @@
+package daemon
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/policy"
+)
+
+// memory is a backend whose kernel is a variable.
+type memory struct {
+	mu    sync.Mutex
+	holds *firewall.State
+	fails error
+	slow  time.Duration
+	count int // of applies
+}
+
+type view struct{ holds *firewall.State }
+
+func (v view) Present() bool                           { return v.holds != nil }
+func (v view) Foreign() string                         { return "" }
+func (v view) Notes() []string                         { return nil }
+func (v view) Traffic(string) (firewall.Traffic, bool) { return firewall.Traffic{}, true }
+
+func (m *memory) Name() string { return "memory" }
+
+func (m *memory) Observe(context.Context) (firewall.Observation, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return view{m.holds}, m.fails
+}
+
+func (m *memory) Diff(want *firewall.State, seen firewall.Observation, _ time.Time) (firewall.Plan, error) {
+	have := seen.(view).holds
+	if want == have || want != nil && have != nil && want.Equal(*have) {
+		return firewall.Plan{}, nil
+	}
+	return firewall.Plan{Backend: "memory", Program: want, Changes: []firewall.Change{{Action: firewall.Replace, Object: firewall.ObjectTable, Detail: "everything", Count: 1}}}, nil
+}
+
+func (m *memory) Apply(_ context.Context, p firewall.Plan) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	time.Sleep(m.slow)
+	m.holds = p.Program.(*firewall.State)
+	m.count++
+	return nil
+}
+
+func (m *memory) set(f func()) { m.mu.Lock(); defer m.mu.Unlock(); f() }
+
+func (m *memory) held() *firewall.State { m.mu.Lock(); defer m.mu.Unlock(); return m.holds }
+
+func (m *memory) applies() int { m.mu.Lock(); defer m.mu.Unlock(); return m.count }
+
+type commits chan Commit
+
+func (c commits) Next(ctx context.Context) (Commit, error) {
+	select {
+	case x := <-c:
+		return x, nil
+	case <-ctx.Done():
+		return Commit{}, ctx.Err()
+	}
+}
+
+// running is a daemon under test.
+type running struct {
+	t       *testing.T
+	kernel  *memory
+	commits commits
+	dir     string
+	log     *syncBuffer
+	policy  func() (string, error) // the document that is read
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
+
+const somePolicy = "version: 1\nservices: [{name: metrics, allow: [10.0.0.0/8]}]\n"
+
+func start(t *testing.T) *running {
+	t.Helper()
+	r := &running{t: t, kernel: &memory{}, commits: make(commits), dir: t.TempDir(), log: &syncBuffer{}}
+	r.policy = func() (string, error) { return somePolicy, nil }
+	store, err := history.Open(r.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	log := slog.New(slog.NewTextHandler(r.log, nil))
+	c := Config{
+		Reconciler: &firewall.Reconciler{Backend: r.kernel, Now: time.Now, Log: log}, Store: store, Commits: r.commits, EventDir: r.dir, RunDir: r.dir, Version: "test", Log: log,
+		Read: func(ctx context.Context) (*policy.Policy, *policy.Compiled, error) {
+			document, err := r.policy()
+			if err != nil {
+				return nil, nil, err
+			}
+			p, err := policy.Parse("policy.yaml", []byte(document))
+			if err != nil {
+				return nil, nil, err
+			}
+			c, err := p.Compile(ctx, nil)
+			return p, c, err
+		},
+		Folders:  func(*policy.Policy) []string { return nil },
+		TakeBack: func(context.Context) (bool, error) { return false, nil },
+	}
+	go func() { ended <- Run(ctx, c) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("the daemon ended with %v", err)
+		}
+	})
+	r.eventually("the first apply", func() bool { return r.kernel.held() != nil })
+	return r
+}
+
+// eventually waits for something that must come true.
+func (r *running) eventually(what string, f func() bool) {
+	r.t.Helper()
+	for range 400 {
+		if f() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	r.t.Fatalf("waited in vain for %s; the log:\n%s", what, r.log)
+}
+
+func (r *running) get(path string) (int, string) {
+	r.t.Helper()
+	response, err := r.client().Get("http://portgrave" + path)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	b, _ := io.ReadAll(response.Body)
+	return response.StatusCode, string(b)
+}
+
+func (r *running) client() *http.Client {
+	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
+		return net.Dial("unix", filepath.Join(r.dir, Socket))
+	}}}
+}
+
+func (r *running) bend(a *firewall.Author) {
+	r.kernel.set(func() { r.kernel.holds = nil })
+	r.commits <- Commit{At: time.Now(), Ours: true, Summary: "ruleset flushed", Author: a}
+}
+
+func TestDriftIsRepairedAndHasAnAuthor(t *testing.T) {
+	r := start(t)
+	r.bend(&firewall.Author{Command: "nft", PID: 42, User: "root"})
+	r.eventually("the repair", func() bool { return r.kernel.held() != nil })
+	var body string
+	r.eventually("the event", func() bool { _, body = r.get("/v1/events"); return strings.Contains(body, `"command":"nft"`) })
+	for _, want := range []string{`"kind":"repaired"`, `"summary":"ruleset flushed"`, `"count":1`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%s is not in %s", want, body)
+		}
+	}
+	if _, metrics := r.get("/metrics"); !strings.Contains(metrics, `portgrave_events_total{kind="repaired"} 1`) || !strings.Contains(metrics, `portgrave_packets_total{family="ipv4",service="metrics",verdict="allowed"} 0`) {
+		t.Errorf("metrics:\n%s", metrics)
+	}
+	// A commit to somebody else's table is not ours to answer.
+	before := r.kernel.applies()
+	r.commits <- Commit{At: time.Now(), Summary: "table ip theirs"}
+	r.commits <- Commit{At: time.Now(), Hooks: true, Summary: "chain of theirs added"}
+	r.eventually("the hook event", func() bool { _, b := r.get("/v1/events"); return strings.Contains(b, `"kind":"hook"`) })
+	if r.kernel.applies() != before {
+		t.Error("a foreign commit was answered by an apply")
+	}
+}
+
+// Clients that connect and say nothing, ask and never read, or follow and never read, delay nobody.
+func TestStuckClientsDelayNobody(t *testing.T) {
+	r := start(t)
+	for _, says := range []string{"", "GET /v1/status HTTP/1.1\r\n", "GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"} {
+		for range 20 {
+			c, err := net.Dial("unix", filepath.Join(r.dir, Socket))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }()
+			if _, err := c.Write([]byte(says)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for i := range 2000 { // more than followers' buffers hold
+		r.commits <- Commit{At: time.Now(), Hooks: true, Summary: fmt.Sprintf("chain %d added, with a name that fills buffers %s", i, strings.Repeat("x", 300))}
+	}
+	start := time.Now()
+	r.bend(nil)
+	r.eventually("the repair", func() bool { return r.kernel.held() != nil })
+	t.Logf("repaired after %v with 80 stuck clients", time.Since(start))
+}
+
+func TestFollowersHearEventsAsTheyHappen(t *testing.T) {
+	r := start(t)
+	response, err := r.client().Get("http://portgrave/v1/events?follow=1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	r.bend(&firewall.Author{Command: "iptables", PID: 7})
+	line, err := bufio.NewReader(response.Body).ReadBytes('\n')
+	var e Event
+	if err != nil || json.Unmarshal(line, &e) != nil || e.Kind != "repaired" || e.Author == nil || e.Author.Command != "iptables" || len(e.Changes) != 1 {
+		t.Errorf("heard %q, %v", line, err)
+	}
+}
+
+// Somebody undoes every repair: repairs pause, loudly, and go on when he stops.
+func TestFightPauses(t *testing.T) {
+	r := start(t)
+	for range fightRepairs + 1 {
+		r.bend(&firewall.Author{Command: "puppet", PID: 9})
+		r.eventually("the repair", func() bool { return r.kernel.held() != nil })
+	}
+	r.eventually("the pause", func() bool { return strings.Contains(r.log.String(), "repairs pause") })
+	r.bend(nil)
+	time.Sleep(100 * time.Millisecond)
+	if r.kernel.held() != nil {
+		t.Error("repaired without a pause")
+	}
+	r.eventually("the repair after the pause", func() bool { return r.kernel.held() != nil })
+}
+
+// A policy that can't be used changes nothing, and is said wherever one looks.
+func TestBadPolicyIsRefused(t *testing.T) {
+	r := start(t)
+	held := r.kernel.held()
+	reload := func() {
+		t.Helper()
+		response, err := r.client().Post("http://portgrave/v1/reload", "", nil)
+		if err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("%v, %v", response, err)
+		}
+		_ = response.Body.Close()
+	}
+	r.policy = func() (string, error) { return "version: 2\n", nil }
+	reload()
+	r.eventually("the refusal", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "policy.yaml:1:") })
+	if _, m := r.get("/metrics"); !strings.Contains(m, "portgrave_policy_valid 0") {
+		t.Error("metrics call it valid")
+	}
+	r.policy = func() (string, error) {
+		return somePolicy + "tests: [{from: 8.8.8.8, to: metrics, expect: allow}]\n", nil
+	}
+	reload()
+	r.eventually("the failed test", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "fails its own test") })
+	r.policy = func() (string, error) { return "", errors.New("the disk is gone") }
+	reload()
+	r.eventually("the unreadable file", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "the disk is gone") })
+	if !r.kernel.held().Equal(*held) {
+		t.Error("the rules changed")
+	}
+	r.policy = func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil }
+	reload()
+	r.eventually("the good policy", func() bool { return !r.kernel.held().Equal(*held) })
+}
+
+// Rules that can't be enforced are reported, once, and tried again.
+func TestFailureIsReportedAndTriedAgain(t *testing.T) {
+	r := start(t)
+	r.kernel.set(func() { r.kernel.fails = errors.New("netlink is broken") })
+	for range 3 {
+		r.bend(nil)
+	}
+	r.eventually("the report", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "netlink is broken") })
+	if n := strings.Count(r.log.String(), "netlink is broken"); n != 1 {
+		t.Errorf("reported %d times in the log", n)
+	}
+	r.kernel.set(func() { r.kernel.fails = nil })
+	r.commits <- Commit{At: time.Now(), Lost: true}
+	r.eventually("the repair", func() bool { return r.kernel.held() != nil })
+}
