@@ -146,6 +146,9 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.Log.Info("ending; the rules stay in force")
 			return nil
 		case c, open := <-commits:
+			if !open && ctx.Err() != nil {
+				continue // the end has come, by the other way
+			}
 			if !open {
 				return errors.New("the kernel's notifications have ended")
 			}

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -87,7 +88,7 @@ type running struct {
 	commits commits
 	dir     string
 	log     *syncBuffer
-	policy  func() (string, error) // the document that is read
+	policy  atomic.Pointer[func() (string, error)] // reads the document
 }
 
 type syncBuffer struct {
@@ -107,7 +108,7 @@ const somePolicy = "version: 1\nservices: [{name: metrics, allow: [10.0.0.0/8]}]
 func start(t *testing.T) *running {
 	t.Helper()
 	r := &running{t: t, kernel: &memory{}, commits: make(commits), dir: t.TempDir(), log: &syncBuffer{}}
-	r.policy = func() (string, error) { return somePolicy, nil }
+	r.says(func() (string, error) { return somePolicy, nil })
 	store, err := history.Open(r.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +119,7 @@ func start(t *testing.T) *running {
 	c := Config{
 		Reconciler: &firewall.Reconciler{Backend: r.kernel, Now: time.Now, Log: log}, Store: store, Commits: r.commits, EventDir: r.dir, RunDir: r.dir, Version: "test", Log: log,
 		Read: func(ctx context.Context) (*policy.Policy, *policy.Compiled, error) {
-			document, err := r.policy()
+			document, err := (*r.policy.Load())()
 			if err != nil {
 				return nil, nil, err
 			}
@@ -139,9 +140,12 @@ func start(t *testing.T) *running {
 			t.Errorf("the daemon ended with %v", err)
 		}
 	})
-	r.eventually("the first apply", func() bool { return r.kernel.held() != nil })
+	r.eventually("readiness", func() bool { return strings.Contains(r.log.String(), "msg=ready") })
 	return r
 }
+
+// says sets what is read from now on.
+func (r *running) says(document func() (string, error)) { r.policy.Store(&document) }
 
 // eventually waits for something that must come true.
 func (r *running) eventually(what string, f func() bool) {
@@ -268,24 +272,24 @@ func TestBadPolicyIsRefused(t *testing.T) {
 		}
 		_ = response.Body.Close()
 	}
-	r.policy = func() (string, error) { return "version: 2\n", nil }
+	r.says(func() (string, error) { return "version: 2\n", nil })
 	reload()
 	r.eventually("the refusal", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "policy.yaml:1:") })
 	if _, m := r.get("/metrics"); !strings.Contains(m, "portgrave_policy_valid 0") {
 		t.Error("metrics call it valid")
 	}
-	r.policy = func() (string, error) {
+	r.says(func() (string, error) {
 		return somePolicy + "tests: [{from: 8.8.8.8, to: metrics, expect: allow}]\n", nil
-	}
+	})
 	reload()
 	r.eventually("the failed test", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "fails its own test") })
-	r.policy = func() (string, error) { return "", errors.New("the disk is gone") }
+	r.says(func() (string, error) { return "", errors.New("the disk is gone") })
 	reload()
 	r.eventually("the unreadable file", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "the disk is gone") })
 	if !r.kernel.held().Equal(*held) {
 		t.Error("the rules changed")
 	}
-	r.policy = func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil }
+	r.says(func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil })
 	reload()
 	r.eventually("the good policy", func() bool { return !r.kernel.held().Equal(*held) })
 }
