@@ -49,12 +49,14 @@ func (c Change) String() string {
 
 // Author is the process that changed the kernel's rules behind our back, as far as it is known.
 type Author struct {
-	Command    string    `json:"command"`
-	PID        int       `json:"pid"`
-	Executable string    `json:"executable"`
-	Unit       string    `json:"unit"`
-	User       string    `json:"user"`
-	At         time.Time `json:"at"`
+	Command    string `json:"command"`
+	PID        int    `json:"pid"`
+	Executable string `json:"executable"`
+	Unit       string `json:"unit"`
+	User       string `json:"user"`
+	// LoginUser is who logged in to begin with, whatever became of it through sudo or su; "" for what no login started.
+	LoginUser string    `json:"login_user,omitempty"`
+	At        time.Time `json:"at"`
 }
 
 // Plan is the ordered difference between a State and what the kernel holds. The zero Plan is

@@ -102,6 +102,9 @@ func printEvent(s *screen, e daemon.Event) {
 	author := "unknown"
 	if a := e.Author; a != nil {
 		author = fmt.Sprintf("%s, process %d, user %s", a.Command, a.PID, a.User)
+		if a.LoginUser != "" && a.LoginUser != a.User {
+			author += " (logged in as " + a.LoginUser + ")"
+		}
 		if a.Unit != "" {
 			author += ", unit " + a.Unit
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -32,7 +33,20 @@ func runDaemon(inv *invocation) error {
 		return err
 	}
 	defer closeCommits()
+	reports, run, err := openReports(inv, log)
+	if err != nil {
+		return err
+	}
+	var reporting sync.WaitGroup
+	defer reporting.Wait()
+	defer stop() // before waiting
+	reporting.Go(func() { run(ctx) })
+	var heard daemon.Reports
+	if reports != nil {
+		heard = reports
+	}
 	return daemon.Run(ctx, daemon.Config{
+		Reports:    heard,
 		Reconciler: r, Store: store, Commits: commits, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
 		Read: func(context.Context) (*policy.Policy, *policy.Compiled, error) {
 			return inv.compiled(inv.config, false)

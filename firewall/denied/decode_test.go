@@ -187,7 +187,7 @@ func TestTimestampsThatNoClockSays(t *testing.T) {
 func TestWholeNames(t *testing.T) {
 	long := strings.Repeat("x", 48)
 	l := &labels{}
-	cut := []byte(firewall.LogPrefixDenied + cutName(long, 63-len(firewall.LogPrefixDenied)))
+	cut := []byte(firewall.ShortLogPrefix(firewall.LogPrefixDenied, long))
 	if len(cut) != 63 {
 		t.Fatalf("a prefix of %d bytes", len(cut))
 	}

@@ -1,8 +1,6 @@
 package denied
 
 import (
-	"crypto/sha256"
-	"encoding/base32"
 	"strings"
 	"sync/atomic"
 
@@ -59,24 +57,15 @@ func (l *labels) parse(prefix string) label {
 	return label{}
 }
 
-// wholeNames finds the names that do not fit a prefix of iptables, which has room for 63 bytes
-// (include/uapi/linux/netfilter/xt_NFLOG.h), by what firewall/xt puts in their place.
+// wholeNames finds the names that do not fit a prefix of iptables, by what stands there in their place.
 func wholeNames(services []string) *map[string]string {
-	const room = 63
 	names := map[string]string{}
 	for _, name := range services {
 		for _, kind := range []string{firewall.LogPrefixDenied, firewall.LogPrefixAllowed} {
-			if left := room - len(kind); len(name) > left {
-				names[cutName(name, left)] = name
+			if short := strings.TrimPrefix(firewall.ShortLogPrefix(kind, name), kind); short != name {
+				names[short] = name
 			}
 		}
 	}
 	return &names
-}
-
-// cutName is the name's beginning, a "~", and 40 bits of its hash, as firewall/xt cuts it.
-func cutName(name string, room int) string {
-	sum := sha256.Sum256([]byte(name))
-	hash := strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5]))
-	return name[:room-len(hash)-1] + "~" + hash
 }

@@ -195,7 +195,7 @@ func (c *compiler) allow(svc firewall.Service) {
 }
 
 func report(kind, label string) []string {
-	return []string{"-j", "NFLOG", "--nflog-prefix", logPrefix(kind, label), "--nflog-group", strconv.Itoa(firewall.NFLOGGroup), "--nflog-size", strconv.Itoa(firewall.NFLOGSize)}
+	return []string{"-j", "NFLOG", "--nflog-prefix", firewall.ShortLogPrefix(kind, label), "--nflog-group", strconv.Itoa(firewall.NFLOGGroup), "--nflog-size", strconv.Itoa(firewall.NFLOGSize)}
 }
 
 // refuse is the end of every refused packet: log, then drop, or mark for REJECT and leave the table. Its

@@ -1,8 +1,6 @@
 package xt
 
 import (
-	"crypto/sha256"
-	"encoding/base32"
 	"fmt"
 	"regexp"
 	"strings"
@@ -26,23 +24,8 @@ const (
 // 31 (IPSET_MAXNAMELEN is 32, include/uapi/linux/netfilter/ipset/ip_set.h): "PORTGRAVE-N4-", this, "+".
 const maxID = 16
 
-// id is a service's name as far as kernel names can hold it: the name itself, or its beginning, a "~", which no
-// service name contains, and 40 bits of its hash.
-func id(service string) string { return shorten(service, maxID) }
-
-func shorten(name string, room int) string {
-	if len(name) <= room {
-		return name
-	}
-	sum := sha256.Sum256([]byte(name))
-	hash := strings.ToLower(base32.StdEncoding.EncodeToString(sum[:5])) // 8 characters
-	return name[:room-len(hash)-1] + "~" + hash
-}
-
-// maxLogPrefix is the longest prefix of NFLOG: 64 bytes with its NUL (include/uapi/linux/netfilter/xt_NFLOG.h).
-const maxLogPrefix = 63
-
-func logPrefix(kind, label string) string { return kind + shorten(label, maxLogPrefix-len(kind)) }
+// id is a service's name as far as kernel names can hold it.
+func id(service string) string { return firewall.Shorten(service, maxID) }
 
 func whereChain(service string) string  { return baseChain + "-W-" + id(service) }
 func sourceChain(service string) string { return baseChain + "-S-" + id(service) }

@@ -266,7 +266,7 @@ func TestNames(t *testing.T) {
 				t.Errorf("chain %s", chain)
 			}
 		}
-		if p := logPrefix(firewall.LogPrefixAllowed, service); len(p) > maxLogPrefix {
+		if p := firewall.ShortLogPrefix(firewall.LogPrefixAllowed, service); len(p) > 63 {
 			t.Errorf("prefix %s", p)
 		}
 	}

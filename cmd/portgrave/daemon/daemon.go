@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/denied"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
 	"golang.org/x/sys/unix"
@@ -31,6 +32,13 @@ type Commit struct {
 	Author  *firewall.Author // nil if unknown
 }
 
+// Reports tells who was refused. firewall/denied is the real one.
+type Reports interface {
+	// SetServices tells the names of the services in force.
+	SetServices(names []string)
+	Stats() denied.Stats
+}
+
 // Config is what the daemon is connected to.
 type Config struct {
 	Reconciler *firewall.Reconciler
@@ -43,6 +51,8 @@ type Config struct {
 	Folders func(p *policy.Policy) []string
 	// TakeBack returns to the last confirmed generation if the one in force should have been confirmed by now.
 	TakeBack func(ctx context.Context) (bool, error)
+	// Reports is nil if refused packets are not reported.
+	Reports Reports
 	// EventDir keeps the drift log; RunDir the control socket and the lock that keeps a second daemon out.
 	EventDir, RunDir string
 	Version          string
@@ -71,6 +81,7 @@ type Daemon struct {
 	readAt    time.Time     // when the policy was read
 	polling   time.Duration // how often the kernel is looked at
 	quietTill time.Time     // repairs pause until then
+	named     int           // the generation whose services the reports know
 	last      error         // of the last attempt to enforce
 	requests  chan func()
 }
@@ -217,7 +228,7 @@ func (d *Daemon) watchCommits(ctx context.Context) <-chan Commit {
 
 // committed answers a commit of somebody else.
 func (d *Daemon) committed(ctx context.Context, c Commit) {
-	if c.Hooks {
+	if c.Hooks && !c.Ours {
 		d.record(Event{At: c.At, Kind: "hook", Author: c.Author, Summary: c.Summary})
 		d.Log.Warn("another program added or removed a base chain, which may decide before portgrave does", "what", c.Summary, "author", authorText(c.Author))
 	}
@@ -241,6 +252,7 @@ func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
 	}
 	d.last = err
 	d.status.enforced(time.Now(), d.inForce, err)
+	d.nameServices()
 	if err != nil || out.Plan.InSync() {
 		return
 	}
@@ -285,6 +297,21 @@ func (d *Daemon) repair(ctx context.Context) (firewall.Outcome, error) {
 		return firewall.Outcome{}, nil // nothing was applied yet, or it was torn down
 	}
 	return d.Reconciler.Apply(ctx, &d.inForce.State, false)
+}
+
+// nameServices tells the reports which services there are, when they may have changed.
+func (d *Daemon) nameServices() {
+	if d.Reports == nil || d.named == d.number() {
+		return
+	}
+	d.named = d.number()
+	var names []string
+	if d.inForce != nil {
+		for _, svc := range d.inForce.State.Services {
+			names = append(names, svc.Name)
+		}
+	}
+	d.Reports.SetServices(names)
 }
 
 // reload looks which generation is in force, and reads it only if it is another one than before.

@@ -23,6 +23,7 @@ var (
 	descExpiring   = prometheus.NewDesc("portgrave_expiring_sources", "Sources in force that end by themselves.", nil, nil)
 	descNextExpiry = prometheus.NewDesc("portgrave_next_expiry_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
 	descPackets    = prometheus.NewDesc("portgrave_packets_total", "Packets by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
+	descReports    = prometheus.NewDesc("portgrave_reports_total", "Reports of refused (and, for log: all, accepted) packets, by what became of them: received, lost.", []string{"outcome"}, nil)
 	descBytes      = prometheus.NewDesc("portgrave_bytes_total", "Bytes by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
 )
 
@@ -40,7 +41,7 @@ type collector struct{ d *Daemon }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descPackets, descBytes} {
+	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descPackets, descBytes, descReports} {
 		out <- x
 	}
 }
@@ -71,6 +72,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	counts := c.d.events.counts()
 	for _, kind := range kinds {
 		counter(descEvents, float64(counts[kind]), kind)
+	}
+	if r := c.d.Reports; r != nil {
+		stats := r.Stats()
+		counter(descReports, float64(stats.Received), "received")
+		counter(descReports, float64(stats.Lost), "lost")
 	}
 	c.traffic(counter)
 }

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/portgrave/portgrave/firewall/denied"
+)
+
+// openReports begins to tell who was refused, as the flags of the daemon say. An error that only means that
+// somebody else listens already (ulogd, tcpdump) is a warning: the rules don't depend on it.
+func openReports(inv *invocation, log *slog.Logger) (*denied.Listener, func(context.Context), error) {
+	emit, closeFile, err := reportWriter(inv, log)
+	if err != nil || emit == nil {
+		return nil, func(context.Context) {}, err
+	}
+	l, err := denied.Open()
+	if errors.Is(err, denied.ErrTaken) {
+		closeFile()
+		log.Warn("who is refused is not reported", "error", err)
+		return nil, func(context.Context) {}, nil
+	}
+	if err != nil {
+		closeFile()
+		return nil, nil, err
+	}
+	return l, func(ctx context.Context) {
+		defer closeFile()
+		if err := l.Run(ctx, emit); err != nil && ctx.Err() == nil {
+			log.Error("who is refused is not reported any more", "error", err)
+		}
+	}, nil
+}
+
+// reportWriter is where events go: nil for --denied off.
+func reportWriter(inv *invocation, log *slog.Logger) (emit func(denied.Event) error, closeFile func(), err error) {
+	format, path := inv.cli.String("denied"), inv.cli.String("denied-file")
+	var to io.Writer = inv.screen.out
+	closeFile = func() {}
+	if path != "" && (format == "log" || format == "off") {
+		return nil, nil, usagef("--denied-file needs --denied json or cef")
+	}
+	if path != "" {
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
+		if err != nil {
+			return nil, nil, fmt.Errorf("the file for refused packets: %w", err)
+		}
+		to, closeFile = f, func() { _ = f.Close() }
+	}
+	switch format {
+	case "log":
+		return denied.Slog(log, slog.LevelInfo), closeFile, nil
+	case "json":
+		return denied.JSON(to), closeFile, nil
+	case "cef":
+		host, _ := os.Hostname()
+		return denied.CEF(to, version, host), closeFile, nil
+	case "off":
+		return nil, closeFile, nil
+	}
+	closeFile()
+	return nil, nil, usagef("--denied takes log, json, cef or off, not %q", format)
+}

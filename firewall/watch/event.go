@@ -1,0 +1,31 @@
+package watch
+
+import (
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Event is one commit of another program, or the loss of notifications.
+type Event struct {
+	At time.Time
+	// Generation is nf_tables' generation id after the commit. With Lost: commits up to this one
+	// may be missing. 0 if unknown.
+	Generation uint32
+	// Ours: the commit touched table inet portgrave, whoever made it.
+	Ours bool
+	// Hooks: the commit may have changed who sees packets, and in which order: a base chain or a
+	// flowtable came or went, or a table that holds chains was put to sleep or woken. The kernel does not say
+	// of what kind a deleted chain was, so every deleted chain counts.
+	Hooks bool
+	// Summary is for people: "table inet portgrave: 1 element deleted".
+	Summary string
+	// Author is what is known of who did it; fields are zero where it isn't.
+	Author firewall.Author
+	// LoginUser is who logged in to begin with (audit's login uid), whatever became of it through sudo
+	// or su; "" for what no login started.
+	LoginUser string
+	// Lost: notifications were lost, anything may have changed, the author is unknown. Commits
+	// reported shortly before may be incomplete.
+	Lost bool
+}

@@ -1,0 +1,99 @@
+package watch
+
+import (
+	"context"
+	"encoding/binary"
+	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall/backendtest"
+	"golang.org/x/sys/unix"
+)
+
+// started is a Watcher of a fresh namespace.
+func started(t testing.TB) *Watcher {
+	t.Helper()
+	backendtest.Isolate(t)
+	return opened(t, receiveBuffer)
+}
+
+func opened(t testing.TB, buffer int) *Watcher {
+	t.Helper()
+	w, err := open(buffer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return w
+}
+
+// event is the next one; a minute is for loaded machines, not for the kernel.
+func event(t testing.TB, w *Watcher) Event {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	e, err := w.Next(ctx)
+	if err != nil {
+		t.Fatalf("no event: %v", err)
+	}
+	return e
+}
+
+// nothingBut makes one more commit and checks that it is the next one reported.
+func nothingBut(t testing.TB, w *Watcher, marker string) {
+	t.Helper()
+	run(t, "add table ip "+marker)
+	if e, want := event(t, w), "table ip "+marker+": table added or changed"; e.Summary != want || e.Lost {
+		t.Fatalf("got %+v, want %q", e, want)
+	}
+}
+
+// run has nft execute commands as one transaction.
+func run(t testing.TB, commands string) {
+	t.Helper()
+	backendtest.Program(t, commands, "nft", "-f", "-")
+}
+
+// encoded is a notification as the kernel writes it.
+func encoded(kind int, port uint32, family byte, attrs ...[]byte) []byte {
+	var body []byte
+	for _, a := range attrs {
+		body = append(body, a...)
+	}
+	b := binary.NativeEndian.AppendUint32(nil, uint32(messageHeader+len(body)))
+	b = binary.NativeEndian.AppendUint16(b, uint16(unix.NFNL_SUBSYS_NFTABLES<<8|kind))
+	b = binary.NativeEndian.AppendUint16(b, 0)
+	b = binary.NativeEndian.AppendUint32(b, 1)
+	b = binary.NativeEndian.AppendUint32(b, port)
+	b = append(b, family, unix.NFNETLINK_V0, 0, 0)
+	return append(b, body...)
+}
+
+func attr(kind int, content ...byte) []byte {
+	b := binary.NativeEndian.AppendUint16(nil, uint16(attributeHeader+len(content)))
+	b = binary.NativeEndian.AppendUint16(b, uint16(kind))
+	b = append(b, content...)
+	return append(b, make([]byte, aligned(len(b))-len(b))...)
+}
+
+func str(kind int, s string) []byte { return attr(kind, append([]byte(s), 0)...) }
+
+func u32(kind int, n uint32) []byte { return attr(kind, binary.BigEndian.AppendUint32(nil, n)...) }
+
+func nested(kind int, attrs ...[]byte) []byte {
+	var content []byte
+	for _, a := range attrs {
+		content = append(content, a...)
+	}
+	return attr(kind|unix.NLA_F_NESTED, content...)
+}
+
+// newgen ends a commit.
+func newgen(generation, port uint32) []byte {
+	return encoded(unix.NFT_MSG_NEWGEN, port, 0, u32(unix.NFTA_GEN_ID, generation),
+		u32(unix.NFTA_GEN_PROC_PID, 4242), str(unix.NFTA_GEN_PROC_NAME, "nft"))
+}

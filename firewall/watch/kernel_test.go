@@ -1,0 +1,270 @@
+package watch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/nft"
+	"golang.org/x/sys/unix"
+)
+
+// What the nft and iptables programs do is reported, one event a commit, in the kernel's order.
+func TestEveryCommitIsReported(t *testing.T) {
+	w := started(t)
+	steps := []struct {
+		program, commands string
+		ours, hooks       bool
+		summary           string
+	}{
+		{"nft", "add table inet portgrave", true, false, "table inet portgrave: table added or changed"},
+		{"nft", "add chain inet portgrave c", true, false, "table inet portgrave: 1 chain added or changed"},
+		{"nft", "add chain inet portgrave p { type filter hook prerouting priority -110; }", true, true, "table inet portgrave: 1 chain added or changed"},
+		{"nft", "add set inet portgrave s { type ipv4_addr; flags interval; }", true, false, "table inet portgrave: 1 set added or changed"},
+		{"nft", "add element inet portgrave s { 10.0.0.0/8, 192.0.2.1 }", true, false, "table inet portgrave: 2 elements added"},
+		{"nft", "delete element inet portgrave s { 192.0.2.1 }", true, false, "table inet portgrave: 1 element deleted"},
+		{"nft", "add rule inet portgrave c ip saddr @s accept; add rule inet portgrave c drop", true, false, "table inet portgrave: 2 rules added"},
+		{"nft", "insert rule inet portgrave c accept", true, false, "table inet portgrave: 1 rule added"},
+		{"nft", "flush chain inet portgrave c", true, false, "table inet portgrave: 3 rules deleted"},
+		{"nft", "delete chain inet portgrave c", true, true, "table inet portgrave: 1 chain deleted"},
+		{"nft", "add counter inet portgrave n", true, false, "table inet portgrave: 1 object added or changed"},
+		{"nft", "add table ip portgrave", false, false, "table ip portgrave: table added or changed"},
+		{"nft", "add table inet other; add chain inet other c { type filter hook input priority 0; }", false, true, "table inet other: table added or changed, 1 chain added or changed"},
+		{"nft", "add table inet other { flags dormant; }", false, true, "table inet other: table added or changed"},
+		{"iptables-nft", "-A INPUT -j ACCEPT", false, true, "table ip filter: table added or changed, 1 chain added or changed, 1 rule added"},
+		{"nft", "delete table ip portgrave", false, false, "table ip portgrave deleted"},
+		{"nft", "flush ruleset", true, true, "3 tables deleted: inet portgrave, inet other, ip filter"},
+	}
+	generation := uint32(0)
+	for _, s := range steps {
+		if s.program == "nft" {
+			run(t, s.commands)
+		} else {
+			backendtest.Program(t, "", s.program, strings.Fields(s.commands)...)
+		}
+		e := event(t, w)
+		if e.Lost || e.Ours != s.ours || e.Hooks != s.hooks || e.Summary != s.summary {
+			t.Errorf("%s %s:\n got %+v\nwant ours %v, hooks %v, %q", s.program, s.commands, e, s.ours, s.hooks, s.summary)
+		}
+		if e.Author.Command != s.program || e.Author.PID == 0 || e.Author.At.IsZero() || !e.Author.At.Equal(e.At) {
+			t.Errorf("%s %s: author %+v", s.program, s.commands, e.Author)
+		}
+		if generation != 0 && e.Generation != generation+1 {
+			t.Errorf("%s %s: generation %d after %d", s.program, s.commands, e.Generation, generation)
+		}
+		generation = e.Generation
+	}
+}
+
+// What changes nothing is no commit.
+func TestNothingChanged(t *testing.T) {
+	w := started(t)
+	nothingBut(t, w, "one")
+	run(t, "add table ip one") // there already
+	backendtest.Program(t, "add table ip two", "nft", "-c", "-f", "-")
+	if exec.Command("nft", "add table ip three; add rule ip three nowhere accept").Run() == nil {
+		t.Fatal("a rule without a chain was accepted")
+	}
+	nothingBut(t, w, "four")
+}
+
+// The author is read before it is gone, from nft, which lives for some milliseconds.
+func TestAuthorsOfShortLife(t *testing.T) {
+	w := started(t)
+	run(t, "add table inet portgrave; add set inet portgrave s { type ipv4_addr; }")
+	event(t, w)
+	nft, err := exec.LookPath("nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rounds = 200
+	executables, users := 0, 0
+	for i := range rounds {
+		backendtest.Program(t, "", nft, []string{"add", "delete"}[i%2], "element", "inet", "portgrave", "s", "{ 192.0.2.1 }")
+		e := event(t, w)
+		if e.Author.Command != "nft" || e.Author.PID == 0 || e.Author.PID == os.Getpid() {
+			t.Fatalf("author %+v", e.Author)
+		}
+		switch e.Author.Executable {
+		case nft:
+			executables++
+		case "":
+		default:
+			t.Fatalf("author %+v", e.Author)
+		}
+		if e.Author.User == "root" {
+			users++
+		}
+	}
+	t.Logf("of %d commits by nft: executable read %d times, user %d times", rounds, executables, users)
+	if executables < rounds/2 { // on a machine that does little else, more than 95 %
+		t.Errorf("only %d of %d executables were read", executables, rounds)
+	}
+}
+
+func TestOwnCommitsAreIgnored(t *testing.T) {
+	w := started(t)
+	backend, err := nft.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer backend.Close()
+	heed := w.Ignore(backend.PortID())
+	state := backendtest.Simple(t)
+	backendtest.Apply(t, backend, &state)
+	nothingBut(t, w, "after") // and no gap, though generations went by
+
+	heed()
+	heed()
+	backendtest.Apply(t, backend, nil)
+	e := event(t, w)
+	executable, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !e.Ours || e.Author.PID != os.Getpid() || e.Author.Executable != executable {
+		t.Errorf("got %+v, want this process as the author", e)
+	}
+}
+
+func TestNamespacesDoNotHearEachOther(t *testing.T) {
+	w := started(t)
+	home, err := os.Open("/proc/thread-self/ns/net")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer home.Close()
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	other := opened(t, receiveBuffer)
+	run(t, "add table inet portgrave")
+	if e := event(t, other); !e.Ours {
+		t.Errorf("got %+v", e)
+	}
+	if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
+		t.Fatal(err)
+	}
+	nothingBut(t, w, "home")
+}
+
+// The listener is kept from reading while more is sent than its socket holds.
+func TestLossIsReportedOnce(t *testing.T) {
+	backendtest.Isolate(t)
+	w := opened(t, 64<<10)
+	run(t, "add table ip big; add set ip big s { type ipv4_addr; }")
+	first := event(t, w)
+	var elements []string
+	for i := range 5000 {
+		elements = append(elements, fmt.Sprintf("10.0.%d.%d", i/250, i%250))
+	}
+	w.request(func(*listener) {
+		run(t, "add element ip big s { "+strings.Join(elements, ",")+" }")
+		run(t, "delete table ip big")
+	})
+	lost := event(t, w)
+	if !lost.Lost || lost.Generation != first.Generation+2 || lost.Author != (firewall.Author{}) {
+		t.Fatalf("got %+v, want a loss up to generation %d", lost, first.Generation+2)
+	}
+	nothingBut(t, w, "later")
+}
+
+func TestPauseAndResume(t *testing.T) {
+	w := started(t)
+	run(t, "add table ip before")
+	for range 2 {
+		if err := w.Pause(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(t, "add table ip meanwhile")
+	generation, err := w.Resume()
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := event(t, w)
+	if before.Summary != "table ip before: table added or changed" || before.Generation != generation-1 {
+		t.Errorf("resumed at generation %d, and got %+v", generation, before)
+	}
+	if again, err := w.Resume(); err != nil || again != generation {
+		t.Errorf("a second Resume: %d, %v, want %d", again, err, generation)
+	}
+	nothingBut(t, w, "after")
+}
+
+func TestNextEndsWithItsContext(t *testing.T) {
+	w := started(t)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := w.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	nothingBut(t, w, "after")
+}
+
+func TestClose(t *testing.T) {
+	w := started(t)
+	waiting := make(chan error)
+	go func() {
+		_, err := w.Next(context.Background())
+		waiting <- err
+	}()
+	for range 2 {
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-waiting; !errors.Is(err, ErrClosed) {
+		t.Errorf("Next: %v", err)
+	}
+	if err := w.Pause(); !errors.Is(err, ErrClosed) {
+		t.Errorf("Pause: %v", err)
+	}
+	if _, err := w.Resume(); !errors.Is(err, ErrClosed) {
+		t.Errorf("Resume: %v", err)
+	}
+	w.Ignore(1)()
+}
+
+// An idle listener is not woken once.
+func TestIdleSleeps(t *testing.T) {
+	w := started(t)
+	nothingBut(t, w, "one")
+	var thread int
+	w.request(func(*listener) { thread = unix.Gettid() })
+	switches := func() string {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/status", thread))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return field(string(status), "voluntary_ctxt_switches:") + " " + field(string(status), "nonvoluntary_ctxt_switches:")
+	}
+	runtime.GC()
+	time.Sleep(100 * time.Millisecond) // until it has gone to sleep
+	before := switches()
+	time.Sleep(3 * time.Second)
+	if after := switches(); after != before {
+		t.Errorf("woken while nothing happened: context switches %s, then %s", before, after)
+	}
+	nothingBut(t, w, "two")
+}
+
+func TestPermissionIsNeeded(t *testing.T) {
+	backendtest.Isolate(t) // a thread of its own, never given back: it may lose its capabilities
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var none [2]unix.CapUserData
+	if err := unix.Capset(&header, &none[0]); err != nil {
+		t.Fatal(err)
+	}
+	if w, err := New(); !errors.Is(err, firewall.ErrPermission) {
+		t.Errorf("got %v, %v", w, err)
+	}
+}

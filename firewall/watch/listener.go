@@ -1,0 +1,155 @@
+package watch
+
+import (
+	"errors"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// listener reads the socket, on a thread of its own.
+type listener struct {
+	ledger
+	group  socket // receives the notifications
+	asking socket // answers what the generation is
+	buffer []byte
+
+	paused  bool
+	stopped bool
+}
+
+// datagramBuffer is ample: the kernel packs small notifications into datagrams of at most
+// NLMSG_GOODSIZE (8 KiB), and no single one is larger.
+const datagramBuffer = 64 << 10
+
+func newListener(receiveBuffer int, emit func(Event)) (*listener, error) {
+	asking, err := openSocket()
+	if err != nil {
+		return nil, err
+	}
+	group, err := openSocket()
+	if err != nil {
+		_ = asking.close()
+		return nil, err
+	}
+	l := &listener{
+		group: group, asking: asking, buffer: make([]byte, datagramBuffer),
+		ledger: ledger{ignored: map[uint32]int{}, author: newAuthors().of, emit: emit, now: time.Now},
+	}
+	start := func() error {
+		if err := group.setBuffer(receiveBuffer); err != nil {
+			return err
+		}
+		if err := group.join(); err != nil {
+			return err
+		}
+		l.known, err = asking.generation()
+		return err
+	}
+	if err := start(); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *listener) close() {
+	_ = l.group.close()
+	_ = l.asking.close()
+}
+
+// run listens until a request stops it. The thread is its own because then the kernel wakes exactly the one that
+// will read /proc, with nothing to hand over in between. It ends with the listener: none of its urgency is left to others.
+func (l *listener) run(wake int, requests <-chan func()) error {
+	runtime.LockOSThread()
+	beUrgent()
+	fds := []unix.PollFd{{Fd: int32(l.group.fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+	for !l.stopped {
+		if _, err := unix.Poll(fds, -1); err != nil {
+			if errors.Is(err, unix.EINTR) {
+				continue
+			}
+			return err
+		}
+		if fds[0].Revents != 0 {
+			if err := l.drain(); err != nil {
+				return err
+			}
+		}
+		if fds[1].Revents != 0 {
+			var count [8]byte
+			if _, err := unix.Read(wake, count[:]); err != nil && !errors.Is(err, unix.EAGAIN) {
+				return err
+			}
+			(<-requests)()
+		}
+	}
+	return nil
+}
+
+// drain takes in everything that has arrived.
+func (l *listener) drain() error {
+	overflowed := false
+	for {
+		datagram, err := l.group.receive(l.buffer)
+		if err == nil {
+			err = l.datagram(datagram)
+		}
+		switch {
+		case err == nil, errors.Is(err, unix.EINTR):
+		case errors.Is(err, unix.EAGAIN):
+			if overflowed {
+				// Only an empty queue ends the kernel's dropping: ask again for what was lost until now.
+				l.lose(l.ask())
+				l.current.reset()
+			}
+			return nil
+		case errors.Is(err, unix.ENOBUFS), errors.Is(err, errTruncated), errors.Is(err, errMalformed):
+			overflowed = true
+			l.lose(l.ask())
+		default:
+			return err
+		}
+	}
+}
+
+// ask is the generation, 0 if the kernel won't tell.
+func (l *listener) ask() uint32 {
+	generation, err := l.asking.generation()
+	if err != nil {
+		return 0
+	}
+	return generation
+}
+
+func (l *listener) pause() error {
+	if l.paused {
+		return nil
+	}
+	if err := l.group.leave(); err != nil {
+		return err
+	}
+	l.paused = true
+	if err := l.drain(); err != nil {
+		return err
+	}
+	l.current.reset() // a commit of which only the beginning came
+	return nil
+}
+
+func (l *listener) resume() (uint32, error) {
+	if !l.paused {
+		return l.known, nil
+	}
+	if err := l.group.join(); err != nil {
+		return 0, err
+	}
+	generation, err := l.asking.generation()
+	if err != nil {
+		return 0, errors.Join(err, l.group.leave())
+	}
+	l.paused = false
+	l.restart(generation)
+	return generation, nil
+}

@@ -1,0 +1,159 @@
+package watch
+
+import "golang.org/x/sys/unix"
+
+// transaction collects what the messages of one commit say, in memory of fixed size. The kernel serialises
+// commits, and NEWGEN ends each.
+type transaction struct {
+	ours   bool
+	hooks  bool
+	tables []tableChanges // in the order in which they were touched
+	more   bool           // more tables were touched than are kept
+}
+
+// tableChanges counts the messages about one table.
+type tableChanges struct {
+	family         uint8
+	name           string
+	added, deleted [kinds]int
+}
+
+// maxTables bounds the tables that are told apart in a summary.
+const maxTables = 16
+
+// objectKind is what a message is about.
+type objectKind int
+
+const (
+	kindTable objectKind = iota
+	kindChain
+	kindRule
+	kindSet
+	kindElement
+	kindObject
+	kindFlowtable
+	kinds
+)
+
+// ourTable is the name of the one table that Portgrave writes; its family is inet.
+const ourTable = "portgrave"
+
+// notification says what a message type is about and where the message names the table.
+type notification struct {
+	kind    objectKind
+	deleted bool
+	table   uint16 // attribute
+}
+
+// NFTA_FLOWTABLE_TABLE, which x/sys/unix lacks (include/uapi/linux/netfilter/nf_tables.h).
+const flowtableTable = 1
+
+var notifications = map[uint8]notification{
+	unix.NFT_MSG_NEWTABLE:     {kindTable, false, unix.NFTA_TABLE_NAME},
+	unix.NFT_MSG_DELTABLE:     {kindTable, true, unix.NFTA_TABLE_NAME},
+	unix.NFT_MSG_NEWCHAIN:     {kindChain, false, unix.NFTA_CHAIN_TABLE},
+	unix.NFT_MSG_DELCHAIN:     {kindChain, true, unix.NFTA_CHAIN_TABLE},
+	unix.NFT_MSG_NEWRULE:      {kindRule, false, unix.NFTA_RULE_TABLE},
+	unix.NFT_MSG_DELRULE:      {kindRule, true, unix.NFTA_RULE_TABLE},
+	unix.NFT_MSG_NEWSET:       {kindSet, false, unix.NFTA_SET_TABLE},
+	unix.NFT_MSG_DELSET:       {kindSet, true, unix.NFTA_SET_TABLE},
+	unix.NFT_MSG_NEWSETELEM:   {kindElement, false, unix.NFTA_SET_ELEM_LIST_TABLE},
+	unix.NFT_MSG_DELSETELEM:   {kindElement, true, unix.NFTA_SET_ELEM_LIST_TABLE},
+	unix.NFT_MSG_NEWOBJ:       {kindObject, false, unix.NFTA_OBJ_TABLE},
+	unix.NFT_MSG_DELOBJ:       {kindObject, true, unix.NFTA_OBJ_TABLE},
+	unix.NFT_MSG_NEWFLOWTABLE: {kindFlowtable, false, flowtableTable},
+	unix.NFT_MSG_DELFLOWTABLE: {kindFlowtable, true, flowtableTable},
+}
+
+// add takes in a message other than NEWGEN.
+func (t *transaction) add(m message) {
+	n, known := notifications[m.kind]
+	if !known || m.port == 0 {
+		// Port 0: the kernel's own doing and part of no commit, such as a used-up quota.
+		return
+	}
+	name := text(attribute(m.attrs, n.table))
+	t.ours = t.ours || m.family == unix.NFPROTO_INET && string(name) == ourTable
+	t.hooks = t.hooks || changesHooks(n, m.attrs)
+	table := t.table(m.family, name)
+	if table == nil {
+		t.more = true
+		return
+	}
+	count := 1
+	if n.kind == kindElement {
+		count = elements(m.attrs)
+	}
+	if n.deleted {
+		table.deleted[n.kind] += count
+	} else {
+		table.added[n.kind] += count
+	}
+}
+
+// reset makes it ready for the next commit.
+func (t *transaction) reset() { *t = transaction{tables: t.tables[:0]} }
+
+// changesHooks: see Event.Hooks.
+func changesHooks(n notification, attrs []byte) bool {
+	switch n.kind {
+	case kindChain:
+		return n.deleted || attribute(attrs, unix.NFTA_CHAIN_HOOK) != nil
+	case kindFlowtable:
+		return true
+	case kindTable:
+		// A table that stays is only reported when its flags change. A new one is reported together with
+		// its chains, so this errs only for a new table without base chains.
+		return !n.deleted && number(attribute(attrs, unix.NFTA_TABLE_USE)) > 0
+	}
+	return false
+}
+
+// table finds or makes the entry of a table; nil when there are too many.
+func (t *transaction) table(family uint8, name []byte) *tableChanges {
+	for i := len(t.tables) - 1; i >= 0; i-- { // the latest is the likeliest
+		if t.tables[i].family == family && t.tables[i].name == string(name) {
+			return &t.tables[i]
+		}
+	}
+	if len(t.tables) == maxTables {
+		return nil
+	}
+	t.tables = append(t.tables, tableChanges{family: family, name: string(name)})
+	return &t.tables[len(t.tables)-1]
+}
+
+// elements counts the elements that a message lists. The end of an interval is an element to the
+// kernel but not to people.
+func elements(attrs []byte) int {
+	count := 0
+	for _, element := range attributes(attribute(attrs, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
+		if number(attribute(element, unix.NFTA_SET_ELEM_FLAGS))&unix.NFT_SET_ELEM_INTERVAL_END == 0 {
+			count++
+		}
+	}
+	return count
+}
+
+// commit is what NEWGEN says.
+type commit struct {
+	generation uint32
+	port       uint32
+	thread     int
+	name       string // of the thread
+}
+
+func decodeCommit(m message) commit {
+	c := commit{port: m.port}
+	for kind, data := range attributes(m.attrs) {
+		switch kind {
+		case unix.NFTA_GEN_ID:
+			c.generation = number(data)
+		case unix.NFTA_GEN_PROC_PID:
+			c.thread = int(int32(number(data)))
+		case unix.NFTA_GEN_PROC_NAME:
+			c.name = string(text(data))
+		}
+	}
+	return c
+}
