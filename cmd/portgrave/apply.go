@@ -49,19 +49,23 @@ func apply(inv *invocation) error {
 	if failed := failedTests(c.RunTests(r.Now())); len(failed) > 0 && !force {
 		return refuseTests(inv, failed)
 	}
+	want, err := inv.withLeases(c.State)
+	if err != nil {
+		return err
+	}
 	if !force {
-		if err := refuseLockOut(inv, r, c.State); err != nil {
+		if err := refuseLockOut(inv, r, want); err != nil {
 			return err
 		}
 	}
 	if inv.cli.IsSet("confirm") {
-		return applyOnTrial(inv, r, store, p, c)
+		return applyOnTrial(inv, r, store, p, c, want)
 	}
-	out, err := r.Apply(inv.ctx, &c.State, force)
+	out, err := r.Apply(inv.ctx, &want, force)
 	if err != nil {
 		return err
 	}
-	generation, err := record(inv, store, r.Backend.Name(), p, c, out)
+	generation, err := record(inv, store, r.Backend.Name(), p, c, want, out)
 	if err != nil {
 		return fmt.Errorf("the rules are in force, but could not be recorded, so drift and rollback do not know them: %w", err)
 	}
@@ -70,12 +74,12 @@ func apply(inv *invocation) error {
 
 // applyOnTrial applies a policy that is taken back unless it is confirmed. The generation is recorded and its guard runs before the
 // kernel is changed: whatever dies from then on, what nobody confirms does not stay.
-func applyOnTrial(inv *invocation, r *firewall.Reconciler, store *history.Store, p *policy.Policy, c *policy.Compiled) error {
+func applyOnTrial(inv *invocation, r *firewall.Reconciler, store *history.Store, p *policy.Policy, c *policy.Compiled, want firewall.State) error {
 	wait := inv.cli.Duration("confirm")
 	if wait < shortestConfirm || wait > longestConfirm {
 		return usagef("--confirm takes from %s to %s, not %s", shortestConfirm, longestConfirm, wait)
 	}
-	plan, _, err := r.Plan(inv.ctx, &c.State)
+	plan, _, err := r.Plan(inv.ctx, &want)
 	if err != nil {
 		return err
 	}
@@ -85,14 +89,14 @@ func applyOnTrial(inv *invocation, r *firewall.Reconciler, store *history.Store,
 	user, from := inv.who()
 	now := time.Now().UTC()
 	g, err := store.Append(history.Generation{Time: now, User: user, From: from, Reason: inv.cli.String("reason"), Backend: r.Backend.Name(), Origin: p.Origin,
-		Summary: plural(plan.Count(), "change"), ConfirmBy: now.Add(wait), State: c.State})
+		Summary: plural(plan.Count(), "change"), ConfirmBy: now.Add(wait), State: c.State, Leased: leased(c.State, want)})
 	if err != nil {
 		return err
 	}
 	if _, err := startGuard(inv, g.Number, 0); err != nil {
 		return errors.Join(fmt.Errorf("nothing was changed: nobody would take it back: %w", err), withdraw(store, g))
 	}
-	out, err := r.Apply(inv.ctx, &c.State, inv.cli.Bool("force"))
+	out, err := r.Apply(inv.ctx, &want, inv.cli.Bool("force"))
 	if err != nil {
 		return errors.Join(err, withdraw(store, g))
 	}
@@ -110,7 +114,7 @@ func withdraw(store *history.Store, g history.Generation) error {
 	if err != nil {
 		return err
 	}
-	next.Origin, next.State, next.Backend = before.Origin, before.State, before.Backend
+	next.Origin, next.State, next.Leased, next.Backend = before.Origin, before.State, before.Leased, before.Backend
 	_, err = store.Append(next)
 	return err
 }
@@ -151,13 +155,13 @@ func refuseLockOut(inv *invocation, r *firewall.Reconciler, want firewall.State)
 }
 
 // record appends a generation if the State or the backend changed, and returns the one in force.
-func record(inv *invocation, store *history.Store, backend string, p *policy.Policy, c *policy.Compiled, out firewall.Outcome) (history.Generation, error) {
-	if last, err := store.Last(); err == nil && last.State.Equal(c.State) && last.Backend == backend {
+func record(inv *invocation, store *history.Store, backend string, p *policy.Policy, c *policy.Compiled, want firewall.State, out firewall.Outcome) (history.Generation, error) {
+	if last, err := store.Last(); err == nil && last.State.Equal(c.State) && last.InForce().Equal(want) && last.Backend == backend {
 		return *last, nil
 	}
 	user, from := inv.who()
 	return store.Append(history.Generation{Time: time.Now().UTC(), User: user, From: from, Reason: inv.cli.String("reason"), Backend: backend,
-		Origin: p.Origin, Summary: plural(out.Plan.Count(), "change"), Confirmed: true, State: c.State})
+		Origin: p.Origin, Summary: plural(out.Plan.Count(), "change"), Confirmed: true, State: c.State, Leased: leased(c.State, want)})
 }
 
 func reportApply(inv *invocation, g history.Generation, out firewall.Outcome) error {

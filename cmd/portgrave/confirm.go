@@ -81,11 +81,16 @@ func takeBack(inv *invocation, r *firewall.Reconciler, store *history.Store, now
 	if err != nil {
 		return true, err
 	}
-	out, err := r.Apply(inv.ctx, &before.State, true)
+	want, err := inv.withLeases(before.State)
+	if err != nil {
+		// Taking back must not wait for that; the leases of then, but for those that have ended, are the next best.
+		want = before.InForce()
+	}
+	out, err := r.Apply(inv.ctx, &want, true)
 	if err != nil {
 		return true, err
 	}
-	g.Origin, g.State, g.Summary = before.Origin, before.State, fmt.Sprintf("back to generation %d, %s", before.Number, plural(out.Plan.Count(), "change"))
+	g.Origin, g.State, g.Leased, g.Summary = before.Origin, before.State, leased(before.State, want), fmt.Sprintf("back to generation %d, %s", before.Number, plural(out.Plan.Count(), "change"))
 	_, err = store.Append(g)
 	return true, err
 }

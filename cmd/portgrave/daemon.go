@@ -51,7 +51,8 @@ func runDaemon(inv *invocation) error {
 		Read: func(context.Context) (*policy.Policy, *policy.Compiled, error) {
 			return inv.compiled(inv.config, false)
 		},
-		Folders: func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },
+		WithLeases: inv.withLeases,
+		Folders:    func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },
 		TakeBack: func(context.Context) (bool, error) {
 			return takeBack(inv, r, store, time.Now())
 		},

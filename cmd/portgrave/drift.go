@@ -37,5 +37,6 @@ func driftPlan(inv *invocation, r *firewall.Reconciler) (firewall.Plan, firewall
 	case err != nil:
 		return firewall.Plan{}, nil, err
 	}
-	return r.Plan(inv.ctx, &last.State)
+	want := last.InForce()
+	return r.Plan(inv.ctx, &want)
 }

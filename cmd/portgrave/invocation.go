@@ -89,6 +89,13 @@ func (inv *invocation) open(backend string, thorough bool) (*firewall.Reconciler
 	return &firewall.Reconciler{Backend: b, Others: others, Connections: running, Now: time.Now, Log: log}, closeAll, nil
 }
 
+// useBackendInForce makes auto mean the backend of the last generation, for verbs that change what is in force.
+func (inv *invocation) useBackendInForce() {
+	if last, err := inv.history().Last(); inv.backend == "auto" && err == nil && last.Backend != "" {
+		inv.backend = last.Backend
+	}
+}
+
 // lockWait is how long a run waits for another one to finish.
 const lockWait = 30 * time.Second
 

@@ -34,7 +34,11 @@ func plan(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	p, seen, err := r.Plan(inv.ctx, &c.State)
+	want, err := inv.withLeases(c.State)
+	if err != nil {
+		return err
+	}
+	p, seen, err := r.Plan(inv.ctx, &want)
 	if err != nil {
 		return err
 	}

@@ -23,13 +23,17 @@ func rollback(inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	want, err := inv.withLeases(target.State)
+	if err != nil {
+		return err
+	}
 	force := inv.cli.Bool("force")
 	if !force {
-		if err := refuseLockOut(inv, r, target.State); err != nil {
+		if err := refuseLockOut(inv, r, want); err != nil {
 			return err
 		}
 	}
-	out, err := r.Apply(inv.ctx, &target.State, force)
+	out, err := r.Apply(inv.ctx, &want, force)
 	if err != nil {
 		return err
 	}
@@ -39,7 +43,7 @@ func rollback(inv *invocation) error {
 		reason = fmt.Sprintf("rollback to generation %d", target.Number)
 	}
 	g, err := store.Append(history.Generation{Time: time.Now().UTC(), User: user, From: from, Reason: reason, Backend: r.Backend.Name(), Origin: target.Origin,
-		Summary: fmt.Sprintf("back to generation %d, %s", target.Number, plural(out.Plan.Count(), "change")), Confirmed: true, State: target.State})
+		Summary: fmt.Sprintf("back to generation %d, %s", target.Number, plural(out.Plan.Count(), "change")), Confirmed: true, State: target.State, Leased: leased(target.State, want)})
 	if err != nil {
 		return fmt.Errorf("the rules are in force, but could not be recorded: %w", err)
 	}
@@ -90,5 +94,6 @@ func generationState(store *history.Store, wanted string) (*firewall.State, erro
 	if err != nil || g.TornDown {
 		return nil, err
 	}
-	return &g.State, nil
+	want := g.InForce()
+	return &want, nil
 }

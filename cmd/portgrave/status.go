@@ -9,6 +9,7 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/lease"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -23,7 +24,7 @@ type statusResult struct {
 	Unlisted      firewall.Unlisted     `json:"unlisted"`
 	Services      []serviceStatus       `json:"services"`
 	UnlistedPorts *trafficStatus        `json:"unlisted_ports"` // refused there, under unlisted: deny
-	Leases        []any                 `json:"leases"`
+	Leases        []lease.Lease         `json:"leases"`
 	StaleNetworks []policy.StaleNetwork `json:"stale_networks"`
 }
 
@@ -77,7 +78,7 @@ func status(inv *invocation) error {
 		return err
 	}
 	result := statusResult{Backend: r.Backend.Name(), BackendNotes: orEmpty(seen.Notes()), Present: seen.Present(), Drift: driftStatus{plan.InSync(), plan.Count()},
-		Services: []serviceStatus{}, Leases: []any{}, StaleNetworks: []policy.StaleNetwork{}}
+		Services: []serviceStatus{}, Leases: []lease.Lease{}, StaleNetworks: []policy.StaleNetwork{}}
 	if result.Daemon, err = inv.daemonStatus(); err != nil {
 		inv.screen.warnf("%v", err)
 	}
@@ -99,10 +100,11 @@ func status(inv *invocation) error {
 		e := entryOf(*last)
 		result.Generation = &e
 		result.Unlisted = last.State.Unlisted
-		for _, svc := range last.State.Services {
+		for _, svc := range last.InForce().Services {
 			s := serviceStatusOf(svc, seen, r.Now())
 			if c != nil {
-				if info, ok := c.Services[svc.Name]; ok {
+				service, _ := lease.Parent(last.State, svc.Name)
+				if info, ok := c.Services[service]; ok {
 					s.Info = &info
 				}
 			}
@@ -113,6 +115,13 @@ func status(inv *invocation) error {
 			result.UnlistedPorts = &words
 		}
 	}
+	leases, damaged, err := inv.leases().List()
+	for _, d := range append(damaged, err) {
+		if d != nil {
+			inv.screen.warnf("%v", d)
+		}
+	}
+	result.Leases = orEmpty(leases)
 	if inv.screen.json {
 		return inv.screen.object(result)
 	}
@@ -195,4 +204,8 @@ func printStatus(s *screen, r statusResult) {
 		rows = append(rows, []string{"(unlisted)", "the others", "everywhere", "0", packets(u.Allowed["total"]), packets(u.Refused["total"])})
 	}
 	s.table(rows)
+	if len(r.Leases) > 0 {
+		s.printf("\n")
+		printLeases(s, r.Leases, time.Now())
+	}
 }

@@ -46,8 +46,20 @@ type Generation struct {
 	// ConfirmBy is when an unconfirmed generation is taken back; zero in one that never waited.
 	ConfirmBy time.Time `json:"confirm_by,omitzero"`
 	// TornDown marks the end: the rules were removed, and State is empty.
-	TornDown bool           `json:"torn_down,omitempty"`
-	State    firewall.State `json:"state"`
+	TornDown bool `json:"torn_down,omitempty"`
+	// State is what the policy compiled to.
+	State firewall.State `json:"state"`
+	// Leased is what was enforced, if leases opened more than State does; nil otherwise.
+	Leased *firewall.State `json:"leased,omitempty"`
+}
+
+// InForce is the State that the generation put in the kernel: the policy's with the leases of that moment. A later
+// generation that goes back to this one goes back to its policy, State, with the leases of then.
+func (g *Generation) InForce() firewall.State {
+	if g.Leased != nil {
+		return *g.Leased
+	}
+	return g.State
 }
 
 // Keep is how many generations are kept.
@@ -231,6 +243,6 @@ func (s *Store) Append(g Generation) (Generation, error) {
 
 // Clear records that the rules were removed: Last is ErrNone from then on, and numbers go on rising.
 func (s *Store) Clear(g Generation) (Generation, error) {
-	g.TornDown, g.State = true, firewall.State{}
+	g.TornDown, g.State, g.Leased = true, firewall.State{}, nil
 	return s.Append(g)
 }

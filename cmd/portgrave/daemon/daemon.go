@@ -47,6 +47,8 @@ type Config struct {
 	Commits Commits
 	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it could not be read.
 	Read func(ctx context.Context) (p *policy.Policy, c *policy.Compiled, err error)
+	// WithLeases merges the leases that run into the State of a policy.
+	WithLeases func(firewall.State) (firewall.State, error)
 	// Folders are those whose files decide what Read says.
 	Folders func(p *policy.Policy) []string
 	// TakeBack returns to the last confirmed generation if the one in force should have been confirmed by now.
@@ -296,7 +298,8 @@ func (d *Daemon) repair(ctx context.Context) (firewall.Outcome, error) {
 	if d.inForce == nil {
 		return firewall.Outcome{}, nil // nothing was applied yet, or it was torn down
 	}
-	return d.Reconciler.Apply(ctx, &d.inForce.State, false)
+	want := d.inForce.InForce()
+	return d.Reconciler.Apply(ctx, &want, false)
 }
 
 // nameServices tells the reports which services there are, when they may have changed.
@@ -307,7 +310,7 @@ func (d *Daemon) nameServices() {
 	d.named = d.number()
 	var names []string
 	if d.inForce != nil {
-		for _, svc := range d.inForce.State.Services {
+		for _, svc := range d.inForce.InForce().Services {
 			names = append(names, svc.Name)
 		}
 	}
@@ -377,12 +380,20 @@ func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *p
 	if refused, err := d.takenBack(c.State); err != nil || refused {
 		return errors.Join(err, errors.New("it was taken back because nobody confirmed it: run portgrave apply to put it in force all the same"))
 	}
-	out, err := d.Reconciler.Apply(ctx, &c.State, false)
+	want, err := d.WithLeases(c.State)
 	if err != nil {
 		return err
 	}
+	out, err := d.Reconciler.Apply(ctx, &want, false)
+	if err != nil {
+		return err
+	}
+	var leased *firewall.State // as in Generation.Leased
+	if !want.Equal(c.State) {
+		leased = &want
+	}
 	g, err := d.Store.Append(history.Generation{Time: time.Now().UTC(), User: "portgrave", Reason: cause, Backend: d.Reconciler.Backend.Name(), Origin: p.Origin,
-		Summary: fmt.Sprintf("%d changes", out.Plan.Count()), Confirmed: true, State: c.State})
+		Summary: fmt.Sprintf("%d changes", out.Plan.Count()), Confirmed: true, State: c.State, Leased: leased})
 	if err != nil {
 		return fmt.Errorf("the rules are in force, but could not be recorded: %w", err)
 	}

@@ -130,8 +130,9 @@ func start(t *testing.T) *running {
 			c, err := p.Compile(ctx, nil)
 			return p, c, err
 		},
-		Folders:  func(*policy.Policy) []string { return nil },
-		TakeBack: func(context.Context) (bool, error) { return false, nil },
+		WithLeases: func(s firewall.State) (firewall.State, error) { return s, nil },
+		Folders:    func(*policy.Policy) []string { return nil },
+		TakeBack:   func(context.Context) (bool, error) { return false, nil },
 	}
 	go func() { ended <- Run(ctx, c) }()
 	t.Cleanup(func() {

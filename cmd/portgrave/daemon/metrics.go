@@ -108,7 +108,7 @@ func (d *Daemon) traffic() (names []string, of func(string) (firewall.Traffic, b
 	if d.inForce == nil {
 		return nil, nil, nil
 	}
-	for _, svc := range d.inForce.State.Services {
+	for _, svc := range d.inForce.InForce().Services {
 		names = append(names, svc.Name)
 	}
 	names = append(names, firewall.UnlistedTraffic)

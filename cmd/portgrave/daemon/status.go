@@ -58,7 +58,7 @@ func (s *status) enforced(at time.Time, g *history.Generation, err error) {
 		return
 	}
 	s.s.Generation = g.Number
-	for _, svc := range g.State.Services {
+	for _, svc := range g.InForce().Services {
 		for _, e := range svc.Expiring {
 			if e.Until.After(at) {
 				s.expiring++

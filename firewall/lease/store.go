@@ -1,0 +1,227 @@
+package lease
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Store is the leases of a host in a folder. Reading needs no lock: files appear whole. Add and Remove are for the
+// holder of the state directory's lock (history.Store.Lock).
+type Store struct {
+	// Clock is read whenever leases are; SystemClock unless somebody sets another.
+	Clock func() Reading
+
+	dir    string
+	files  folder
+	drawID func() string
+}
+
+// MaxLeases is how many leases may run at a time: a bound on what a script gone wild can do.
+const MaxLeases = 10_000
+
+// At is the store in a state directory. Neither it nor anything in it need exist yet.
+func At(stateDir string) *Store {
+	dir := filepath.Join(stateDir, "leases")
+	return &Store{Clock: SystemClock, dir: dir, files: disk(dir), drawID: drawID}
+}
+
+const suffix = ".lease"
+
+// List reads the leases that are not over, those that end first at the front, with their times by the clock as it is now. What
+// can't be read, or is no lease, opens nothing and hides nothing: damaged has an error for each, naming the file. err means that the
+// folder as a whole could not be read: then it is unknown which leases there are, and nothing must be decided as if there were none.
+func (s *Store) List() (leases []Lease, damaged []error, err error) {
+	now := s.Clock()
+	names, damaged, err := s.names()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, name := range names {
+		l, err := s.load(name, now)
+		switch {
+		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
+		case err != nil:
+			damaged = append(damaged, err)
+		case !l.Ended(now.Wall):
+			leases = append(leases, l)
+		}
+	}
+	slices.SortFunc(leases, func(a, b Lease) int { return cmp.Or(a.Until.Compare(b.Until), strings.Compare(a.ID, b.ID)) })
+	return leases, damaged, nil
+}
+
+// names lists the files of leases, and errors that name what in the folder is none. Leftovers of a crash begin with a dot
+// and are passed over.
+func (s *Store) names() (names []string, foreign []error, err error) {
+	entries, err := s.files.list()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the leases: %w", err)
+	}
+	for _, e := range entries {
+		switch id, ok := strings.CutSuffix(e.Name(), suffix); {
+		case strings.HasPrefix(e.Name(), "."):
+		case ok && isID(id) && e.Type().IsRegular():
+			names = append(names, e.Name())
+		default:
+			foreign = append(foreign, fmt.Errorf("%s is no lease: move it away", filepath.Join(s.dir, e.Name())))
+		}
+	}
+	return names, foreign, nil
+}
+
+func (s *Store) load(name string, now Reading) (Lease, error) {
+	path := filepath.Join(s.dir, name)
+	content, err := s.files.read(name)
+	if err != nil {
+		return Lease{}, fmt.Errorf("a lease can't be read, so it opens nothing: %s: %w", path, err)
+	}
+	f, err := decode(content)
+	if err == nil && f.lease.ID+suffix != name {
+		err = fmt.Errorf("it holds lease %s, so it was copied or renamed", f.lease.ID)
+	}
+	if err != nil {
+		return Lease{}, fmt.Errorf("a lease is damaged, so it opens nothing: %s: %w: move it away", path, err)
+	}
+	return f.lease.atClock(f.origin, now), nil
+}
+
+// Add gives a lease its ID and keeps it. After an error it is not kept, unless the error says so. Leases that are over
+// are removed on the occasion.
+func (s *Store) Add(l Lease) (Lease, error) {
+	now := s.Clock()
+	if err := l.check(); err != nil {
+		return l, err
+	}
+	if err := s.files.make(); err != nil {
+		return l, fmt.Errorf("the lease could not be recorded: %w (set PORTGRAVE_STATE_DIR, or run as root)", err)
+	}
+	names, err := s.prune(now)
+	if err != nil {
+		return l, fmt.Errorf("the lease could not be recorded: %w", err)
+	}
+	if len(names) >= MaxLeases {
+		return l, fmt.Errorf("the lease could not be recorded: %d leases run already, and that is the most: close some", len(names))
+	}
+	for l.ID = s.drawID(); slices.Contains(names, l.ID+suffix); l.ID = s.drawID() {
+	}
+	name := l.ID + suffix
+	content, err := encode(file{l, originOf(now)})
+	if err != nil {
+		return l, fmt.Errorf("the lease could not be encoded: %w", err)
+	}
+	if err := s.files.write(name, content); err != nil {
+		// Renamed and then failed, or not: gone either way.
+		if rerr := s.files.remove(name); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+			return l, fmt.Errorf("the lease may have been recorded: close %s: %w", l.ID, errors.Join(err, rerr))
+		}
+		return l, fmt.Errorf("the lease could not be recorded: %w", err)
+	}
+	if err := s.files.sync(); err != nil {
+		// An opening that nobody knows of after a power cut is worse than none.
+		if rerr := s.files.remove(name); rerr != nil {
+			return l, fmt.Errorf("the lease is recorded but may not survive a power cut: close %s: %w", l.ID, errors.Join(err, rerr))
+		}
+		return l, fmt.Errorf("the lease could not be recorded for good: %w", err)
+	}
+	return l, nil
+}
+
+// ErrUncertain: a lease was removed, but a power cut may bring it back.
+var ErrUncertain = errors.New("a power cut may bring the lease back until it ends")
+
+// Remove forgets a lease. A missing one is fs.ErrNotExist. After ErrUncertain it is removed as far as anybody can tell; after any
+// other error it is not. Leases that are over are removed on the occasion.
+func (s *Store) Remove(id string) error {
+	if !isID(id) {
+		return fmt.Errorf("lease %q: %w", id, fs.ErrNotExist)
+	}
+	if err := s.files.remove(id + suffix); err != nil {
+		return fmt.Errorf("lease %s could not be closed: %w", id, err)
+	}
+	_, _ = s.prune(s.Clock()) // what is over opens nothing; the next Add tries again
+	if err := s.files.sync(); err != nil {
+		return fmt.Errorf("%w: %w", ErrUncertain, err)
+	}
+	return nil
+}
+
+// prune removes the leases that are over and returns the files of the others, damaged ones among them: what can't be read is
+// for people to look at.
+func (s *Store) prune(now Reading) (left []string, err error) {
+	names, _, err := s.names()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		if l, err := s.load(name, now); err == nil && l.Ended(now.Wall) && s.files.remove(name) == nil {
+			continue
+		}
+		left = append(left, name)
+	}
+	return left, nil
+}
+
+// file is what one file holds: a checksum in the first line, then JSON.
+type file struct {
+	lease  Lease
+	origin origin
+}
+
+type fileJSON struct {
+	Lease  wire   `json:"lease"`
+	Origin origin `json:"clock"`
+}
+
+func encode(f file) ([]byte, error) {
+	body, err := json.Marshal(fileJSON{f.lease.wire(), f.origin})
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte(checksum(body)+"\n"), body...), nil
+}
+
+// maxFile is far above what encode makes of the largest lease.
+const maxFile = 1 << 20
+
+// decode reads what encode made, and nothing else: a field it does not know may be one that restricts the lease.
+func decode(content []byte) (file, error) {
+	if len(content) > maxFile {
+		return file{}, fmt.Errorf("it has %d bytes", len(content))
+	}
+	sum, body, found := bytes.Cut(content, []byte("\n"))
+	if !found || string(sum) != checksum(body) {
+		return file{}, errors.New("its checksum is wrong")
+	}
+	var j fileJSON
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&j); err != nil {
+		return file{}, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return file{}, errors.New("something follows the lease")
+	}
+	l, err := j.Lease.lease()
+	if err == nil && !isID(l.ID) {
+		err = fmt.Errorf("%q is no ID", l.ID)
+	}
+	return file{l, j.Origin}, err
+}
+
+func checksum(b []byte) string {
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
