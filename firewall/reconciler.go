@@ -35,6 +35,8 @@ type Reconciler struct {
 type Outcome struct {
 	// Plan holds the changes that were made; empty if nothing was written.
 	Plan Plan
+	// Enforced is when the kernel was seen to hold the State.
+	Enforced time.Time
 	// Cut lists the running connections that were ended.
 	Cut []Connection
 	// Warnings are things that went wrong after the rules were in force.
@@ -80,7 +82,7 @@ func (r *Reconciler) Apply(ctx context.Context, want *State, force bool) (Outcom
 	if err != nil {
 		return Outcome{Plan: done}, err
 	}
-	out := Outcome{Plan: done}
+	out := Outcome{Plan: done, Enforced: r.Now()}
 	// The new rules stand: now those of the backends used before can go.
 	for _, other := range r.Others {
 		left, err := r.converge(ctx, other, nil, false)

@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 )
@@ -98,10 +100,20 @@ func watchDrift(inv *invocation) error {
 	}
 }
 
+// printable leaves out what a process may have put in its name to play with terminals.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
 func printEvent(s *screen, e daemon.Event) {
 	author := "unknown"
 	if a := e.Author; a != nil {
-		author = fmt.Sprintf("%s, process %d, user %s", a.Command, a.PID, a.User)
+		author = fmt.Sprintf("%s, process %d, user %s", printable(a.Command), a.PID, a.User)
 		if a.LoginUser != "" && a.LoginUser != a.User {
 			author += " (logged in as " + a.LoginUser + ")"
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"os/signal"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -16,6 +17,8 @@ import (
 func runDaemon(inv *invocation) error {
 	ctx, stop := signal.NotifyContext(inv.ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
+	// One more than there are processors: reading who changed the rules, while he still lives, must not wait for our own work.
+	runtime.GOMAXPROCS(runtime.NumCPU() + 1)
 	log := daemonLog(inv)
 	r, closeAll, err := inv.open(inv.backend, false)
 	if err != nil {

@@ -110,8 +110,9 @@ func (c *compiler) service(svc firewall.Service) {
 	c.refuse(refuseChain(svc.Name), serviceChain(svc.Name), svc.Name, svc.Name, svc.Log != firewall.LogNone)
 	for _, f := range firewall.Families {
 		if svc.Addresses.Has(f) {
-			name := addressSet(svc.Name, f)
-			c.sets[name] = &set{name: name, service: svc.Name, family: f, kind: kindHosts, spec: specOf(kindHosts, f), spans: prefixSpans(svc.Addresses, f)}
+			s := addressesOf(svc.Addresses, f)
+			s.name, s.service, s.family, s.spec = addressSet(svc.Name, f), svc.Name, f, specOf(s.kind, f)
+			c.sets[s.name] = s
 		}
 	}
 }

@@ -96,7 +96,7 @@ func (k *netlinkKernel) dump() (*ruleset, error) {
 		if s.kind == kindDynamic {
 			continue // filled by packets
 		}
-		if err := k.readElements(s, r.readAt); err != nil {
+		if err := k.readElements(s); err != nil {
 			return nil, fmt.Errorf("elements of set %s: %w", s.name, err)
 		}
 	}
@@ -190,12 +190,15 @@ func (k *netlinkKernel) readFlowtables(r *ruleset) error {
 	return err
 }
 
-func (k *netlinkKernel) readElements(s *set, now time.Time) error {
-	d := elementDecoder{set: s, now: now}
+func (k *netlinkKernel) readElements(s *set) error {
+	d := elementDecoder{set: s}
 	err := k.socket.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, func(e *encoder) {
 		e.str(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
 		e.str(unix.NFTA_SET_ELEM_LIST_SET, s.name)
-	}, d.message)
+	}, func(b []byte) error {
+		d.now = k.now() // the kernel counts down while a large set is read
+		return d.message(b)
+	})
 	d.finish()
 	return err
 }

@@ -45,6 +45,24 @@ func sourceSets(svc firewall.Service, f firewall.Family, now time.Time) []*set {
 	return out
 }
 
+// manyAddresses is from how many local addresses on a service's are held as ranges. A policy lists them one by one.
+const manyAddresses = 4096
+
+// addressesOf is the set of a service's own addresses. Neighbours have been merged into prefixes; a hash, which is
+// all that is needed for the few that there are, holds them one by one.
+func addressesOf(p firewall.Prefixes, f firewall.Family) *set {
+	s := &set{kind: kindHosts}
+	for x := range p.Family(f) {
+		for a := x.Addr(); x.Contains(a) && len(s.spans) <= manyAddresses; a = a.Next() {
+			s.spans = append(s.spans, span{first: a, last: a})
+		}
+	}
+	if len(s.spans) > manyAddresses {
+		s.kind, s.spans = kindNets, prefixSpans(p, f)
+	}
+	return s
+}
+
 func prefixSpans(p firewall.Prefixes, f firewall.Family) []span {
 	var out []span
 	for x := range p.Family(f) {

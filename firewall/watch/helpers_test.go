@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"encoding/binary"
+	"os"
 	"testing"
 	"time"
 
@@ -52,9 +53,25 @@ func nothingBut(t testing.TB, w *Watcher, marker string) {
 	}
 }
 
-// run has nft execute commands as one transaction.
+// machine is the namespace that the tests were started in.
+var machine = namespace()
+
+// namespace is the calling thread's.
+func namespace() string {
+	n, err := os.Readlink("/proc/thread-self/ns/net")
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// run has nft execute commands as one transaction, in the namespace of the calling thread; never in the
+// machine's own, where another thread than the test's would be.
 func run(t testing.TB, commands string) {
 	t.Helper()
+	if namespace() == machine {
+		panic("not in a network namespace of the test")
+	}
 	backendtest.Program(t, commands, "nft", "-f", "-")
 }
 

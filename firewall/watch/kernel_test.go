@@ -88,7 +88,7 @@ func TestAuthorsOfShortLife(t *testing.T) {
 	const rounds = 200
 	executables, users := 0, 0
 	for i := range rounds {
-		backendtest.Program(t, "", nft, []string{"add", "delete"}[i%2], "element", "inet", "portgrave", "s", "{ 192.0.2.1 }")
+		run(t, []string{"add", "delete"}[i%2]+" element inet portgrave s { 192.0.2.1 }")
 		e := event(t, w)
 		if e.Author.Command != "nft" || e.Author.PID == 0 || e.Author.PID == os.Getpid() {
 			t.Fatalf("author %+v", e.Author)
@@ -166,14 +166,51 @@ func TestLossIsReportedOnce(t *testing.T) {
 	for i := range 5000 {
 		elements = append(elements, fmt.Sprintf("10.0.%d.%d", i/250, i%250))
 	}
-	w.request(func(*listener) {
+	held, release := make(chan struct{}), make(chan struct{})
+	go w.request(func(*listener) { close(held); <-release })
+	<-held
+	func() {
+		defer close(release)
 		run(t, "add element ip big s { "+strings.Join(elements, ",")+" }")
 		run(t, "delete table ip big")
-	})
+	}()
 	lost := event(t, w)
 	if !lost.Lost || lost.Generation != first.Generation+2 || lost.Author != (firewall.Author{}) {
 		t.Fatalf("got %+v, want a loss up to generation %d", lost, first.Generation+2)
 	}
+	nothingBut(t, w, "later")
+}
+
+// A flood into a socket far too small: whatever gets through, every commit is reported or covered by a loss.
+func TestAFloodIsSurvived(t *testing.T) {
+	backendtest.Isolate(t)
+	w := opened(t, 1) // the kernel's minimum
+	run(t, "add table inet portgrave; add set inet portgrave s { type ipv4_addr; }")
+	const rounds = 20
+	var elements []string
+	for i := range 2000 {
+		elements = append(elements, fmt.Sprintf("10.0.%d.%d", i/250, i%250))
+	}
+	list := strings.Join(elements, ",")
+	for range rounds {
+		run(t, "add element inet portgrave s { "+list+" }")
+		run(t, "flush set inet portgrave s")
+	}
+	last, err := w.listener.asking.generation()
+	if err != nil {
+		t.Fatal(err)
+	}
+	losses, covered := 0, last-2*rounds-1
+	for after(last, covered) {
+		e := event(t, w)
+		if e.Lost {
+			losses++
+		} else if e.Generation != next(covered) {
+			t.Fatalf("generation %d after %d, and nothing said of a loss", e.Generation, covered)
+		}
+		covered = e.Generation
+	}
+	t.Logf("%d commits, %d losses", 2*rounds+1, losses)
 	nothingBut(t, w, "later")
 }
 

@@ -102,7 +102,7 @@ func (k *fakeKernel) run(_ context.Context, s step) error {
 	if what == refused {
 		return errInjected
 	}
-	lines := strings.Split(strings.TrimSpace(string(s.input)), "\n")
+	lines := strings.Split(strings.TrimSpace(string(s.input(time.Now()))), "\n")
 	var err error
 	if s.program == nil {
 		if what == halfDone {

@@ -124,6 +124,7 @@ func (p *programs) readSets(ctx context.Context, r *ruleset) error {
 		}
 	}
 	slices.Sort(names)
+	now := p.now() // the programs before took their time, and the kernel counts down
 	switch len(names) {
 	case 0:
 		return nil
@@ -136,7 +137,7 @@ func (p *programs) readSets(ctx context.Context, r *ruleset) error {
 	if err != nil {
 		return err
 	}
-	return readSets(r, out, r.readAt)
+	return readSets(r, out, now)
 }
 
 // run implements kernel.
@@ -145,7 +146,7 @@ func (p *programs) run(ctx context.Context, s step) error {
 		if p.ipset == "" {
 			return errNoIpset
 		}
-		_, err := p.exec(ctx, s.input, p.ipset, "restore", "-exist")
+		_, err := p.exec(ctx, s.input(p.now()), p.ipset, "restore", "-exist")
 		return err
 	}
 	c := p.commands[*s.program]
@@ -153,7 +154,7 @@ func (p *programs) run(ctx context.Context, s step) error {
 	if slices.Compare(c.version[:], []int{1, 6, 2}) >= 0 { // before, restore did not know about the lock
 		words = append(words, "--wait", strconv.Itoa(p.lockWait))
 	}
-	_, err := p.exec(ctx, s.input, c.restore, words...)
+	_, err := p.exec(ctx, s.input(p.now()), c.restore, words...)
 	return err
 }
 

@@ -3,6 +3,7 @@ package xt
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -14,7 +15,9 @@ type step struct {
 	what    string   // for errors: "iptables-nft table mangle"
 	program *program // whose restore program; nil: ipset restore
 	table   string   // "" for ipset
-	input   []byte
+	// input is what the program is given at a moment: the ends of sources are told as the time that is left, and other steps,
+	// or another program's lock, may have taken long.
+	input func(now time.Time) []byte
 	// tidy: only removes what no packet meets any more, so that failing is no reason to take back the rest.
 	tidy bool
 }
@@ -29,29 +32,34 @@ type step struct {
 //  5. tables of which nothing shall stay: mangle first, so that nothing is marked and then let through
 //  6. sets that no rule looks up any more
 func steps(d difference, want, have *ruleset, now time.Time) []step {
-	var prepare, change, destroy bytes.Buffer
 	var out []step
-	setSteps(d.sets, have, now, &prepare, &change, &destroy)
-	ipset := func(what string, b bytes.Buffer, tidy bool) {
-		if b.Len() > 0 {
-			out = append(out, step{what: what, input: b.Bytes(), tidy: tidy})
+	scripts := d.sets.scripts(have, now)
+	ipset := func(what string, which int, tidy bool) {
+		if len(scripts[which]) == 0 {
+			return
 		}
+		input := func(time.Time) []byte { return scripts[which] }
+		if d.sets.timed() {
+			input = func(now time.Time) []byte { return d.sets.scripts(have, now)[which] }
+		}
+		out = append(out, step{what: what, input: input, tidy: tidy})
 	}
 	tables := func(pick func(tableDifference) bool) {
 		for _, t := range d.tables {
 			if pick(t) {
 				p := t.key.program()
-				out = append(out, step{what: t.key.String(), program: &p, table: t.key.name, input: t.script()})
+				script := t.script()
+				out = append(out, step{what: t.key.String(), program: &p, table: t.key.name, input: func(time.Time) []byte { return script }})
 			}
 		}
 	}
-	ipset("preparing ipsets", prepare, false)
+	ipset("preparing ipsets", 0, false)
 	tables(func(t tableDifference) bool { return !t.gone && t.key.name != mangle })
 	tables(func(t tableDifference) bool { return !t.gone && t.key.name == mangle })
-	ipset("changing ipsets", change, false)
+	ipset("changing ipsets", 1, false)
 	tables(func(t tableDifference) bool { return t.gone && t.key.name == mangle })
 	tables(func(t tableDifference) bool { return t.gone && t.key.name != mangle })
-	ipset("removing ipsets", destroy, true)
+	ipset("removing ipsets", 2, true)
 	return out
 }
 
@@ -105,19 +113,27 @@ func (t tableDifference) script() []byte {
 // so that no source that stays allowed is ever missing. More are loaded into a second set that is then swapped in.
 const fewChanges = 256
 
-// setSteps writes what ipset restore is given, before, with and after the rules.
-func setSteps(d setsDifference, have *ruleset, now time.Time, prepare, change, destroy *bytes.Buffer) {
+// timed reports whether sources that end by themselves are written.
+func (d setsDifference) timed() bool {
+	ends := func(s *set) bool { return s.kind == kindUntil }
+	return slices.ContainsFunc(d.new, ends) || slices.ContainsFunc(d.reshaped, ends) ||
+		slices.ContainsFunc(d.content, func(c contentDifference) bool { return ends(c.want) })
+}
+
+// scripts are what ipset restore is given before, with and after the rules.
+func (d setsDifference) scripts(have *ruleset, now time.Time) [3][]byte {
+	var prepare, change, destroy bytes.Buffer
 	live := have.lookUps()
 	load := func(s *set, name string, n int) {
 		prepare.WriteString(createLine(name, s.kind, s.family, n))
-		fmt.Fprintf(prepare, "flush %s\n", name) // should it have come into being since we looked
+		fmt.Fprintf(&prepare, "flush %s\n", name) // should it have come into being since we looked
 		prepare.Write(appendElements(nil, "add", name, s.elements, now))
 	}
 	for _, s := range d.new {
 		load(s, s.name, len(s.elements))
 	}
 	for _, s := range d.reshaped { // compile gave the service its other slot unless nothing looks this one up
-		fmt.Fprintf(prepare, "destroy %s\n", s.name)
+		fmt.Fprintf(&prepare, "destroy %s\n", s.name)
 		load(s, s.name, len(s.elements))
 	}
 	leaving := map[string]bool{}
@@ -128,7 +144,7 @@ func setSteps(d setsDifference, have *ruleset, now time.Time, prepare, change, d
 		name := c.want.name
 		switch {
 		case !live[name]:
-			fmt.Fprintf(prepare, "flush %s\n", name)
+			fmt.Fprintf(&prepare, "flush %s\n", name)
 			prepare.Write(appendElements(nil, "add", name, c.want.elements, now))
 		case len(c.add)+len(c.remove) <= fewChanges:
 			change.Write(appendElements(nil, "add", name, c.add, now))
@@ -136,18 +152,19 @@ func setSteps(d setsDifference, have *ruleset, now time.Time, prepare, change, d
 		default:
 			other := otherSlot(name)
 			if have.sets[other] != nil { // left behind by an apply that was killed
-				fmt.Fprintf(prepare, "destroy %s\n", other)
+				fmt.Fprintf(&prepare, "destroy %s\n", other)
 			}
 			load(c.want, other, len(c.want.elements))
-			fmt.Fprintf(change, "swap %s %s\n", other, name)
+			fmt.Fprintf(&change, "swap %s %s\n", other, name)
 			if !leaving[other] {
-				fmt.Fprintf(destroy, "destroy %s\n", other)
+				fmt.Fprintf(&destroy, "destroy %s\n", other)
 			}
 		}
 	}
 	for _, s := range d.gone {
-		fmt.Fprintf(destroy, "destroy %s\n", s.name)
+		fmt.Fprintf(&destroy, "destroy %s\n", s.name)
 	}
+	return [3][]byte{prepare.Bytes(), change.Bytes(), destroy.Bytes()}
 }
 
 // torn picks the services whose sets can't be changed where they stand, because rules around them change too: a

@@ -1,21 +1,16 @@
 // Package e2e holds the end-to-end tests: policies applied to a real kernel, judged by real packets.
 //
-// Each world is four network namespaces: a host with an interface to an office and one to the
-// internet, and a container behind it whose port the host publishes by DNAT. Everything is IPv4 and IPv6.
+// The worlds are those of test/lab; its package comment has their map.
 package e2e
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
+	"net/netip"
 	"os"
-	"os/exec"
-	"runtime"
-	"strings"
+	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,31 +19,23 @@ import (
 	"github.com/portgrave/portgrave/firewall/nft"
 	"github.com/portgrave/portgrave/firewall/xt"
 	"github.com/portgrave/portgrave/policy"
-	"golang.org/x/sys/unix"
+	"github.com/portgrave/portgrave/test/lab"
 )
 
-type node struct {
-	name string
-	fd   int
+// TestMain gives the legacy iptables programs a lock of their own: the machine's is for the machine's firewall.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "portgrave-e2e-")
+	if err == nil {
+		err = os.Setenv("XTABLES_LOCKFILE", filepath.Join(dir, "xtables.lock"))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
 }
-
-type world struct {
-	t                                 *testing.T
-	host, office, internet, container *node
-	rec                               *firewall.Reconciler
-}
-
-// Addresses of the worlds. The host is .1 and ::1 everywhere, its second internet address is .9.
-const (
-	hostInternet4, hostInternet6 = "203.0.113.1", "2001:db8::1"
-	hostSecond4                  = "203.0.113.9"
-	hostOffice4, hostOffice6     = "10.20.0.1", "fd00:20::1"
-	office4, office6             = "10.20.0.2", "fd00:20::2"
-	officeOther4                 = "10.20.0.66"
-	internet4, internet6         = "203.0.113.2", "2001:db8::2"
-)
-
-var worlds int
 
 // engine is what enforces the policies of a test: a backend, and the variant of its programs.
 type engine struct{ name, backend, variant string }
@@ -56,13 +43,19 @@ type engine struct{ name, backend, variant string }
 // engines are all that a policy can be enforced with. Each must give the same verdict for every probe.
 var engines = []engine{{"nftables", "nftables", ""}, {"iptables-nft", "iptables", xt.NFVariant}, {"iptables-legacy", "iptables", xt.Legacy}}
 
-// onEveryBackend runs a test once for each engine: all tests of this package are a suite that every backend conforms to.
+// onEveryBackend runs a test once for each engine: all tests of this package are a suite that every backend conforms
+// to. They run side by side, each in a world of its own, since most of their time is spent waiting for nothing to come.
 func onEveryBackend(t *testing.T, test func(*testing.T, engine)) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: not root: end-to-end tests need network namespaces")
 	}
+	t.Parallel()
 	for _, e := range engines {
-		t.Run(e.name, func(t *testing.T) { test(t, e) })
+		t.Run(e.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, e)
+		})
 	}
 }
 
@@ -78,117 +71,53 @@ func (e engine) open(t *testing.T) (firewall.Backend, error) {
 	return b, err
 }
 
+// Addresses of a world; see the package comment of lab.
+var (
+	host4, host6         = netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("2001:db8:100::10")
+	second4, second6     = netip.MustParseAddr("198.51.100.11"), netip.MustParseAddr("2001:db8:100::11")
+	inside4, inside6     = netip.MustParseAddr("10.20.0.1"), netip.MustParseAddr("fd00:20::1") // the host's, towards the office
+	bridge4, bridge6     = netip.MustParseAddr("172.17.0.1"), netip.MustParseAddr("fd00:17::1")
+	internet4, internet6 = netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("2001:db8:113::10")
+	office4, office6     = netip.MustParseAddr("10.20.1.1"), netip.MustParseAddr("fd00:20::1:1")
+	barred4, barred6     = netip.MustParseAddr("10.20.66.6"), netip.MustParseAddr("fd00:20:0:66::6") // two more of the office's
+	loopback4, loopback6 = netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
+)
+
+// world is a lab with an engine on its host.
+type world struct {
+	*lab.World
+	t   *testing.T
+	rec *firewall.Reconciler
+}
+
 func newWorld(t *testing.T, e engine) *world {
 	t.Helper()
-	worlds++
-	w := &world{t: t}
-	for _, n := range []struct {
-		to   **node
-		name string
-	}{{&w.host, "host"}, {&w.office, "office"}, {&w.internet, "internet"}, {&w.container, "container"}} {
-		*n.to = w.node(fmt.Sprintf("pg%d-%d-%s", os.Getpid(), worlds, n.name))
+	w := &world{World: lab.New(t), t: t}
+	for _, a := range []netip.Addr{barred4, barred6} {
+		w.AddSources(w.Office, netip.PrefixFrom(a, a.BitLen()))
 	}
-	h := w.host.name
-	link := func(dev string, peer *node, v4, v6 string) {
-		w.ip("link", "add", "name", dev, "netns", h, "type", "veth", "peer", "name", "eth0", "netns", peer.name)
-		for _, end := range []struct{ ns, dev, last string }{{h, dev, "1"}, {peer.name, "eth0", "2"}} {
-			w.ip("-n", end.ns, "addr", "add", v4+end.last+"/24", "dev", end.dev)
-			w.ip("-n", end.ns, "addr", "add", v6+end.last+"/64", "dev", end.dev, "nodad")
-			w.ip("-n", end.ns, "link", "set", end.dev, "up")
-		}
-	}
-	link("eth0", w.internet, "203.0.113.", "2001:db8::")
-	link("eth1", w.office, "10.20.0.", "fd00:20::")
-	link("cont0", w.container, "172.17.0.", "fd00:17::")
-	w.ip("-n", h, "addr", "add", hostSecond4+"/24", "dev", "eth0")
-	w.ip("-n", w.office.name, "addr", "add", officeOther4+"/24", "dev", "eth0")
-	w.ip("-n", w.container.name, "route", "add", "default", "via", "172.17.0.1")
-	w.ip("-n", w.container.name, "route", "add", "default", "via", "fd00:17::1")
-	w.host.do(func() {
-		for _, path := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
-			if err := os.WriteFile("/proc/sys/net/"+path, []byte("1"), 0o600); err != nil {
-				t.Errorf("%s: %v", path, err)
-			}
-		}
-	})
-	w.nft(`table inet dockerlike {
-	chain pre {
-		type nat hook prerouting priority dstnat
-		fib daddr type local tcp dport 8080 dnat ip to 172.17.0.2:80
-		fib daddr type local meta nfproto ipv6 tcp dport 8080 dnat ip6 to [fd00:17::2]:80
-	}
-	chain post {
-		type nat hook postrouting priority srcnat
-		ip saddr 172.17.0.0/24 oifname != "cont0" masquerade
-		ip6 saddr fd00:17::/64 oifname != "cont0" masquerade
-	}
-}
-`)
-	w.host.do(func() {
+	err := w.Host.Do(func() error {
 		b, err := e.open(t)
 		if err != nil {
-			t.Error(err)
-			return
+			return err
 		}
 		running, err := connections.New()
-		if err != nil {
-			t.Error(err)
-			return
-		}
 		w.rec = &firewall.Reconciler{Backend: b, Connections: running, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+		return err
 	})
-	if t.Failed() {
-		t.FailNow()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return w
 }
 
-func (w *world) node(name string) *node {
+// serve echoes on TCP and UDP ports of every address of the host.
+func (w *world) serve(ports ...uint16) {
 	w.t.Helper()
-	w.ip("netns", "add", name)
-	w.t.Cleanup(func() { _ = exec.Command("ip", "netns", "delete", name).Run() })
-	fd, err := unix.Open("/run/netns/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		w.t.Fatal(err)
+	for _, p := range ports {
+		w.Host.ListenTCP(p)
+		w.Host.ListenUDP(p)
 	}
-	w.t.Cleanup(func() { _ = unix.Close(fd) })
-	w.ip("-n", name, "link", "set", "lo", "up")
-	n := &node{name, fd}
-	// Without duplicate address detection IPv6 works at once.
-	sysctl(n, w.t, "ipv6/conf/all/accept_dad", "0")
-	sysctl(n, w.t, "ipv6/conf/default/accept_dad", "0")
-	return n
-}
-
-func (w *world) ip(args ...string) {
-	w.t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		w.t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
-	}
-}
-
-// nft runs a script in the host, as another program would.
-func (w *world) nft(script string) {
-	w.t.Helper()
-	cmd := exec.Command("ip", "netns", "exec", w.host.name, "nft", "-f", "-")
-	cmd.Stdin = strings.NewReader(script)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		w.t.Fatalf("nft: %v: %s", err, out)
-	}
-}
-
-// do runs f on a thread inside the namespace. The thread is not used for anything else afterwards.
-func (n *node) do(f func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		if err := unix.Setns(n.fd, unix.CLONE_NEWNET); err != nil {
-			panic(fmt.Sprintf("entering %s: %v", n.name, err)) // going on would touch the machine's own namespace
-		}
-		f()
-	}()
-	<-done
 }
 
 // apply applies a policy to the host.
@@ -202,13 +131,16 @@ func (w *world) apply(yaml string) firewall.Outcome {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return w.applyState(c.State)
+	return w.applyState(&c.State)
 }
 
-func (w *world) applyState(s firewall.State) (out firewall.Outcome) {
+// applyState applies a State; nil removes everything of ours.
+func (w *world) applyState(s *firewall.State) (out firewall.Outcome) {
 	w.t.Helper()
-	var err error
-	w.host.do(func() { out, err = w.rec.Apply(context.Background(), &s, false) })
+	err := w.Host.Do(func() (err error) {
+		out, err = w.rec.Apply(context.Background(), s, false)
+		return err
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -218,126 +150,81 @@ func (w *world) applyState(s firewall.State) (out firewall.Outcome) {
 	return out
 }
 
-// serve echoes on a TCP port of every address, and on a UDP port of the given addresses.
-func (w *world) serve(n *node, port int, addresses ...string) {
+// traffic reads what the kernel counted for a service.
+func (w *world) traffic(service string) (seen firewall.Traffic) {
 	w.t.Helper()
-	n.do(func() {
-		l, err := net.Listen("tcp", fmt.Sprintf(":%d", port))
-		if err != nil {
-			w.t.Error(err)
-			return
+	err := w.Host.Do(func() error {
+		o, err := w.rec.Backend.Observe(context.Background())
+		if err == nil {
+			seen, _ = o.Traffic(service)
 		}
-		w.t.Cleanup(func() { _ = l.Close() })
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				go func() { _, _ = io.Copy(c, c); _ = c.Close() }()
-			}
-		}()
-		for _, a := range addresses {
-			u, err := net.ListenPacket("udp", net.JoinHostPort(a, fmt.Sprint(port)))
-			if err != nil {
-				w.t.Error(err)
-				return
-			}
-			w.t.Cleanup(func() { _ = u.Close() })
-			go func() {
-				b := make([]byte, 2048)
-				for {
-					k, from, err := u.ReadFrom(b)
-					if err != nil {
-						return
-					}
-					_, _ = u.WriteTo(b[:k], from)
-				}
-			}()
-		}
+		return err
 	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return seen
 }
-
-// Outcomes of connect.
-const (
-	open    = "open"
-	refused = "refused" // a reset, or ICMP unreachable
-	dropped = "dropped" // no answer at all
-)
 
 // patience is how long no answer must last to be silence. Answers inside one machine take well under
-// a millisecond; where one is expected, expect waits longer, since the machine may be busy.
+// a millisecond; where one is expected, more time is given, since the machine may be busy.
 const (
 	patience = 300 * time.Millisecond
-	longer   = 3 * time.Second
+	longer   = 5 * time.Second
 )
 
-// connect tries a connection and an echo over it. source may be "".
-func connect(from *node, network, source, to string, port int) string {
-	return connectWithin(patience, from, network, source, to, port)
+// ask is a connection that one node tries, and what must come of it.
+type ask struct {
+	want   lab.Answer
+	from   *lab.Node
+	source netip.Addr // the zero Addr: whichever the kernel chooses
+	to     netip.Addr
+	port   uint16
 }
 
-func connectWithin(wait time.Duration, from *node, network, source, to string, port int) (result string) {
-	from.do(func() {
-		d := net.Dialer{Timeout: wait}
-		if source != "" && network == "tcp" {
-			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(source)}
-		} else if source != "" {
-			d.LocalAddr = &net.UDPAddr{IP: net.ParseIP(source)}
-		}
-		c, err := d.Dial(network, net.JoinHostPort(to, fmt.Sprint(port)))
-		if err != nil {
-			result = verdict(err)
-			return
-		}
-		defer func() { _ = c.Close() }()
-		result = echo(c, wait)
-	})
-	return result
-}
+var (
+	whichever netip.Addr
+	tcp       = []lab.Protocol{lab.TCP}
+	both      = []lab.Protocol{lab.TCP, lab.UDP}
+)
 
-func echo(c net.Conn, wait time.Duration) string {
-	_ = c.SetDeadline(time.Now().Add(wait))
-	if _, err := c.Write([]byte("ping")); err != nil {
-		return verdict(err)
-	}
-	b := make([]byte, 4)
-	if _, err := io.ReadFull(c, b); err != nil {
-		return verdict(err)
-	}
-	if !bytes.Equal(b, []byte("ping")) {
-		return "garbled"
-	}
-	return open
-}
-
-func verdict(err error) string {
-	var timeout net.Error
-	switch {
-	case errors.Is(err, unix.ECONNREFUSED), errors.Is(err, unix.ECONNRESET), errors.Is(err, io.EOF):
-		return refused
-	case errors.As(err, &timeout) && timeout.Timeout():
-		return dropped
-	}
-	return err.Error()
-}
-
-// expect fails unless a connection ends as wanted.
-func (w *world) expect(want string, from *node, network, source, to string, port int) {
+// expect tries all connections at once, over each protocol, and fails for those that do not end as wanted. Open means that
+// data came back.
+func (w *world) expect(protocols []lab.Protocol, asks ...ask) {
 	w.t.Helper()
-	wait := patience
-	if want == open {
-		wait = longer
+	var all sync.WaitGroup
+	for _, a := range asks {
+		for _, p := range protocols {
+			all.Go(func() {
+				if got := a.try(p); got != a.want {
+					w.t.Errorf("%s from %s %v to %v port %d is %v, want %v", firewall.Protocol(p), a.from.Name, a.source, a.to, a.port, got, a.want)
+				}
+			})
+		}
 	}
-	if got := connectWithin(wait, from, network, source, to, port); got != want {
-		w.t.Errorf("%s %s from %s %s to %s:%d is %s, want %s", w.t.Name(), network, from.name, source, to, port, got, want)
-	}
+	all.Wait()
 }
 
-func sysctl(n *node, t *testing.T, name, value string) {
-	n.do(func() {
-		if err := os.WriteFile("/proc/sys/net/"+name, []byte(value), 0o600); err != nil {
-			t.Errorf("%s: %v", name, err)
+// try makes one connection and says what became of it.
+func (a ask) try(p lab.Protocol) lab.Answer {
+	wait := longer
+	if a.want == lab.Dropped {
+		wait = patience
+	}
+	opts := []lab.Option{lab.Over(p), lab.Timeout(wait)}
+	if a.source.IsValid() {
+		opts = append(opts, lab.From(a.source))
+	}
+	to := netip.AddrPortFrom(a.to, a.port)
+	if p == lab.TCP && a.want == lab.Open {
+		if _, err := a.from.RoundTrip(to, opts...); err == nil {
+			return lab.Open
 		}
-	})
+		opts = append(opts, lab.Timeout(patience)) // to name what is wrong
+		if got := a.from.Connect(to, opts...); got != lab.Open {
+			return got
+		}
+		return lab.Failed // connected, but no data came back
+	}
+	return a.from.Connect(to, opts...)
 }

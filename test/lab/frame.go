@@ -146,7 +146,15 @@ type reply struct {
 // header and may be anything.
 func (t *template) read(frame []byte) (reply, bool) {
 	p, ok := parse(frame)
-	if !ok || p.six != t.six {
+	if !ok {
+		return reply{}, false
+	}
+	return t.answer(p)
+}
+
+// answer is read for a frame that was parsed already.
+func (t *template) answer(p packet) (reply, bool) {
+	if p.six != t.six {
 		return reply{}, false
 	}
 	icmp := Protocol(1)

@@ -30,10 +30,10 @@ const receiveBuffer = 64 << 20
 
 // record is what became of one probe. It is written by the sender and by the receiver.
 type record struct {
-	source atomic.Uint32 // index
-	port   atomic.Uint32
-	sent   atomic.Int64 // nanoseconds since the prober's start
-	answer atomic.Uint32
+	question atomic.Uint32 // index
+	port     atomic.Uint32
+	sent     atomic.Int64 // nanoseconds since the prober's start
+	answer   atomic.Uint32
 }
 
 const (
@@ -44,10 +44,10 @@ const (
 // prober sends spoofed probes out of a link, by one goroutine, and collects the answers by
 // another. Everything is matched by tag, address and port, so a stranger's packet counts for nothing.
 type prober struct {
-	template *template
-	sources  []netip.Addr
-	rate     int
-	start    time.Time
+	templates []*template // one for each port that is asked
+	questions []question
+	rate      int
+	start     time.Time
 
 	tx, rx int
 	base   uint32 // tag of the first probe
@@ -61,31 +61,25 @@ type prober struct {
 	done     sync.WaitGroup
 }
 
+// question is a Question with its frame.
+type question struct {
+	source   netip.Addr
+	template *template
+}
+
 // newProber opens the sockets and begins to listen.
-func (n *Node) newProber(sources []netip.Addr, to netip.AddrPort, o asking) (*prober, error) {
-	for _, s := range sources {
-		if s.Is4() != to.Addr().Is4() {
-			return nil, fmt.Errorf("the source %v and the target %v are of different families", s, to)
-		}
-	}
-	if o.protocol != TCP && o.protocol != UDP {
-		return nil, errors.New("spoofed probes speak TCP and UDP only")
-	}
-	link, err := n.towards(to.Addr())
+func (n *Node) newProber(questions []Question, o asking) (*prober, error) {
+	p := &prober{rate: o.rate, base: rand.Uint32(), tx: -1, rx: -1}
+	link, err := p.prepare(n, questions)
 	if err != nil {
 		return nil, err
 	}
-	p := &prober{template: newTemplate(link, o.protocol, to), sources: sources, rate: o.rate, base: rand.Uint32(), tx: -1, rx: -1}
 	err = n.Do(func() error {
-		// A socket of protocol 0 only sends; the other receives one family only.
+		// A socket of protocol 0 only sends; the other receives both families.
 		if p.tx, err = packetSocket(link.Index, 0); err != nil {
 			return err
 		}
-		kind := uint16(etherIPv4)
-		if p.template.six {
-			kind = etherIPv6
-		}
-		p.rx, err = packetSocket(link.Index, kind)
+		p.rx, err = packetSocket(link.Index, unix.ETH_P_ALL)
 		return err
 	})
 	if err != nil {
@@ -96,6 +90,38 @@ func (n *Node) newProber(sources []netip.Addr, to netip.AddrPort, o asking) (*pr
 	p.done.Add(1)
 	go p.receive()
 	return p, nil
+}
+
+// prepare makes the frames, and returns the link that all of them leave by.
+func (p *prober) prepare(n *Node, questions []Question) (*Link, error) {
+	var link *Link
+	templates := map[Question]*template{} // by question without source
+	for _, q := range questions {
+		if q.Source.Is4() != q.To.Addr().Is4() {
+			return nil, fmt.Errorf("the source %v and the target %v are of different families", q.Source, q.To)
+		}
+		port := Question{To: q.To, Over: q.protocol()}
+		if templates[port] == nil {
+			if port.Over != TCP && port.Over != UDP {
+				return nil, errors.New("spoofed probes speak TCP and UDP only")
+			}
+			l, err := n.towards(q.To.Addr())
+			if err != nil {
+				return nil, err
+			}
+			if link != nil && l != link {
+				return nil, fmt.Errorf("%v is reached by %s, other targets by %s", q.To, l.Name, link.Name)
+			}
+			link = l
+			templates[port] = newTemplate(link, port.Over, q.To)
+			p.templates = append(p.templates, templates[port])
+		}
+		p.questions = append(p.questions, question{q.Source, templates[port]})
+	}
+	if link == nil {
+		return nil, errors.New("there is nothing to ask")
+	}
+	return link, nil
 }
 
 // towards returns the link by which the node reaches an address.
@@ -120,7 +146,10 @@ func packetSocket(index int, kind uint16) (int, error) {
 	if err != nil {
 		return -1, os.NewSyscallError("socket AF_PACKET", err)
 	}
-	err = enlarge(fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, receiveBuffer)
+	err = errors.Join(
+		enlarge(fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, receiveBuffer),
+		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
+	)
 	if err == nil {
 		err = unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: network, Ifindex: index})
 	}
@@ -132,7 +161,7 @@ func packetSocket(index int, kind uint16) (int, error) {
 }
 
 // send sends one probe and remembers it. It reports false when no more can be remembered.
-func (p *prober) send(source int, port uint16) (bool, error) {
+func (p *prober) send(asked int, port uint16) (bool, error) {
 	n := p.count.Load()
 	if n/pageSize >= maxPages {
 		return false, nil
@@ -143,13 +172,14 @@ func (p *prober) send(source int, port uint16) (bool, error) {
 		p.pages[n/pageSize].Store(page)
 	}
 	r := &page[n%pageSize]
-	r.source.Store(uint32(source))
+	r.question.Store(uint32(asked))
 	r.port.Store(uint32(port))
 	r.sent.Store(int64(time.Since(p.start)))
 	p.count.Store(n + 1)
-	p.template.fill(p.sources[source], port, p.base+n)
+	q := p.questions[asked]
+	q.template.fill(q.source, port, p.base+n)
 	for {
-		_, err := unix.Write(p.tx, p.template.frame)
+		_, err := unix.Write(p.tx, q.template.frame)
 		switch err {
 		case nil:
 			return true, nil
@@ -194,16 +224,25 @@ func (p *prober) receive() {
 
 // take marks the probe that a frame answers. The first answer counts.
 func (p *prober) take(frame []byte) {
-	a, ok := p.template.read(frame)
+	packet, ok := parse(frame)
 	if !ok {
 		return
 	}
+	for _, t := range p.templates {
+		if a, ok := t.answer(packet); ok {
+			p.mark(t, a)
+			return
+		}
+	}
+}
+
+func (p *prober) mark(t *template, a reply) {
 	n := a.tag - p.base
 	if n >= p.count.Load() {
 		return
 	}
 	r := p.record(n)
-	if uint16(r.port.Load()) != a.port || p.sources[r.source.Load()] != a.source {
+	if uint16(r.port.Load()) != a.port || p.questions[r.question.Load()] != (question{a.source, t}) {
 		return
 	}
 	if r.answer.CompareAndSwap(uint32(Dropped), uint32(a.answer)) {

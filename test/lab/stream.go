@@ -60,7 +60,7 @@ func (w *World) Stream(from *Node, sources []netip.Addr, to netip.AddrPort, opts
 		o.rate = streamRate
 	}
 	w.PinNeighbours()
-	p, err := from.newProber(sources, to, o)
+	p, err := from.newProber(ask(sources, to, o.protocol), o)
 	if err != nil {
 		w.t.Fatalf("streaming probes to %v from %s: %v", to, from.Name, err)
 		return nil
@@ -76,9 +76,9 @@ func (w *World) Stream(from *Node, sources []netip.Addr, to netip.AddrPort, opts
 func (s *Stream) send(ctx context.Context) {
 	defer s.sender.Done()
 	pace := newPace(s.prober.rate)
-	for len(s.prober.sources) > 0 {
+	for len(s.prober.questions) > 0 {
 		port := nextPort()
-		for i := range s.prober.sources {
+		for i := range s.prober.questions {
 			if ctx.Err() != nil {
 				return
 			}
@@ -135,15 +135,15 @@ func (s *Stream) end() {
 
 // tally counts what the records hold.
 func (p *prober) tally(end time.Time) Report {
-	r := Report{Begin: p.start, End: end, Lost: int(p.lost), Sources: make([]SourceReport, len(p.sources))}
-	for i, s := range p.sources {
-		r.Sources[i].Source = s
+	r := Report{Begin: p.start, End: end, Lost: int(p.lost), Sources: make([]SourceReport, len(p.questions))}
+	for i, q := range p.questions {
+		r.Sources[i].Source = q.source
 	}
 	all := &gap{}
-	each := make([]gap, len(p.sources))
+	each := make([]gap, len(p.questions))
 	for n := range p.count.Load() {
 		probe := p.record(n)
-		i := probe.source.Load()
+		i := probe.question.Load()
 		s, at := &r.Sources[i], time.Duration(probe.sent.Load())
 		answer := Answer(probe.answer.Load())
 		s.Sent++

@@ -25,7 +25,7 @@ func RequireRoot(t interface {
 }) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skipf("not root: network namespaces can't be made (run as root, or under unshare -Urn)")
+		t.Skipf("SKIPPED: not root: network namespaces can't be made (run as root, or under unshare -Urn)")
 	}
 }
 

@@ -258,7 +258,7 @@ func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
 	if err != nil || out.Plan.InSync() {
 		return
 	}
-	took := time.Since(start)
+	took := out.Enforced.Sub(start)
 	e := Event{At: start, Kind: "repaired", Author: authorOf(c), Summary: cause, Changes: out.Plan.Changes, Took: float64(took.Microseconds()) / 1000}
 	if c != nil {
 		e.Summary = c.Summary

@@ -1,0 +1,163 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/test/lab"
+)
+
+// driftEvent is a line of the daemon's drift log, as far as these tests look.
+type driftEvent struct {
+	Kind    string           `json:"kind"`
+	Summary string           `json:"summary"`
+	Author  *firewall.Author `json:"author"`
+	Took    float64          `json:"took_ms"`
+}
+
+// daemonIn starts the real program in a world's host and waits until it is ready.
+func daemonIn(t *testing.T, w *lab.World, document string) (state string) {
+	t.Helper()
+	dir := t.TempDir()
+	program := filepath.Join(dir, "portgrave")
+	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/portgrave").CombinedOutput(); err != nil {
+		t.Fatalf("building: %v: %s", err, out)
+	}
+	path := filepath.Join(dir, "policy.yaml")
+	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	state = filepath.Join(dir, "state")
+	ctx, stop := context.WithCancel(context.Background())
+	cmd := w.Host.Command(ctx, program, "--config", path, "daemon", "--denied", "json", "--denied-file", filepath.Join(dir, "denied.json"))
+	cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+state, "PORTGRAVE_RUN_DIR="+filepath.Join(dir, "run"))
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ready := make(chan bool, 1)
+	go func() {
+		lines := bufio.NewScanner(log)
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), `"msg":"ready"`) {
+				ready <- true
+			}
+		}
+		close(ready)
+	}()
+	t.Cleanup(func() { stop(); _ = cmd.Wait() })
+	select {
+	case ok := <-ready:
+		if !ok {
+			t.Fatal("the daemon ended")
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("the daemon did not get ready")
+	}
+	return state
+}
+
+func driftLog(t *testing.T, state string) (events []driftEvent) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(state, "drift.jsonl"))
+	if err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+		var e driftEvent
+		if line != "" && json.Unmarshal([]byte(line), &e) == nil {
+			events = append(events, e)
+		}
+	}
+	return events
+}
+
+// disruptions is how often each is done. Between two is a pause, or the daemon takes it for a fight.
+const (
+	disruptions = 10
+	calm        = 550 * time.Millisecond
+)
+
+// Whatever another program does to the rules is undone at once, and has an author; meanwhile a refused source probes without
+// pause. How long it took and what got through is logged; what is asserted is that all of it was seen and repaired.
+func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
+	lab.RequireRoot(t)
+	w := lab.New(t)
+	w.Host.ListenTCP(9090)
+	state := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\n")
+	friend, foe := netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.98.1")
+	for name, disrupt := range map[string]string{
+		"flush ruleset":    "flush ruleset",
+		"delete element":   "delete element inet portgrave svc/metrics/nets-ipv4 { 192.88.99.0/24 }",
+		"flush a chain":    "flush chain inet portgrave svc/metrics/refuse",
+		"rule before":      "insert rule inet portgrave prerouting accept",
+		"chain in between": "add chain inet portgrave mine\ninsert rule inet portgrave prerouting jump mine",
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := len(driftLog(t, state))
+			foes := w.Stream(w.Internet, []netip.Addr{foe}, w.Host.At(9090, false), lab.Rate(20000))
+			friends := w.Stream(w.Internet, []netip.Addr{friend}, w.Host.At(9090, false), lab.Rate(2000))
+			foes.WaitRounds(20)
+			for range disruptions {
+				w.Host.NFT(disrupt + "\n")
+				time.Sleep(calm)
+			}
+			through, cut := foes.Stop(), friends.Stop()
+			events := driftLog(t, state)[before:]
+			var took []float64
+			for _, e := range events {
+				if e.Kind != "repaired" {
+					t.Errorf("event %+v", e)
+					continue
+				}
+				took = append(took, e.Took)
+				if e.Author == nil || e.Author.Command != "nft" || e.Author.User != "root" || e.Author.PID == 0 {
+					t.Errorf("the author is %+v", e.Author)
+				} else if e.Author.Executable != "" && filepath.Base(e.Author.Executable) != "nft" {
+					t.Errorf("the executable is %q", e.Author.Executable)
+				}
+			}
+			if len(took) != disruptions {
+				t.Fatalf("%d repairs of %d disruptions: %+v", len(took), disruptions, events)
+			}
+			slices.Sort(took)
+			t.Logf("%d times: repaired after %.1f ms (median), %.1f ms (longest); %d of %d probes of the refused source got through; the allowed one: %d of %d did not",
+				disruptions, took[len(took)/2], took[len(took)-1], through.Open, through.Sent, cut.Sent-cut.Open, cut.Sent)
+			if through.Unanswered == 0 || cut.Open == 0 {
+				t.Error("too few probes to prove anything")
+			}
+			// In the end all is as before.
+			for source, want := range map[netip.Addr]lab.Answer{friend: lab.Open, foe: lab.Dropped} {
+				if got := w.Probe(w.Internet, []netip.Addr{source}, w.Host.At(9090, false))[source]; got != want {
+					t.Errorf("afterwards %s is %s, want %s", source, got, want)
+				}
+			}
+		})
+	}
+	// A chain of somebody's that comes first and accepts: nothing to repair, but reported.
+	w.Host.NFT("table ip theirs {\n chain c {\n type filter hook prerouting priority -300\n accept\n }\n }\n")
+	time.Sleep(calm)
+	events := driftLog(t, state)
+	if last := events[len(events)-1]; last.Kind != "hook" || last.Author == nil || last.Author.Command != "nft" || !strings.Contains(last.Summary, "theirs") {
+		t.Errorf("a foreign base chain was reported as %+v", last)
+	}
+	// Who was refused is reported.
+	reports, err := os.ReadFile(filepath.Join(filepath.Dir(state), "denied.json"))
+	if err != nil || !strings.Contains(string(reports), fmt.Sprintf("%q:%q", "source", foe)) || !strings.Contains(string(reports), `"service":"metrics"`) {
+		t.Errorf("reports: %v, %.300s", err, reports)
+	}
+}
