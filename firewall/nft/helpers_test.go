@@ -1,14 +1,11 @@
 package nft
 
 import (
-	"log/slog"
 	"slices"
 	"strings"
 
 	"github.com/google/nftables/expr"
 )
-
-var discard = slog.New(slog.DiscardHandler)
 
 func containsText(s, part string) bool { return strings.Contains(s, part) }
 
