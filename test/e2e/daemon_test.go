@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -26,22 +27,51 @@ type driftEvent struct {
 	Took    float64          `json:"took_ms"`
 }
 
-// daemonIn starts the real program in a world's host and waits until it is ready.
-func daemonIn(t *testing.T, w *lab.World, document string) (state string) {
+// installation is the real program with a policy and a state directory, for a world's host.
+type installation struct {
+	t             *testing.T
+	w             *lab.World
+	dir           string
+	program       string
+	policy, state string
+}
+
+func install(t *testing.T, w *lab.World, document string) *installation {
 	t.Helper()
 	dir := t.TempDir()
-	program := filepath.Join(dir, "portgrave")
-	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/portgrave").CombinedOutput(); err != nil {
+	i := &installation{t: t, w: w, dir: dir, program: filepath.Join(dir, "portgrave"), policy: filepath.Join(dir, "policy.yaml"), state: filepath.Join(dir, "state")}
+	if out, err := exec.Command("go", "build", "-o", i.program, "../../cmd/portgrave").CombinedOutput(); err != nil {
 		t.Fatalf("building: %v: %s", err, out)
 	}
-	path := filepath.Join(dir, "policy.yaml")
-	if err := os.WriteFile(path, []byte(document), 0o600); err != nil {
-		t.Fatal(err)
+	i.write(document)
+	return i
+}
+
+// write puts a policy in place as an editor does: whole.
+func (i *installation) write(document string) {
+	i.t.Helper()
+	err := os.WriteFile(i.policy+".new", []byte(document), 0o600)
+	if err == nil {
+		err = os.Rename(i.policy+".new", i.policy)
 	}
-	state = filepath.Join(dir, "state")
+	if err != nil {
+		i.t.Fatal(err)
+	}
+}
+
+// daemon prepares a run of the daemon.
+func (i *installation) daemon(ctx context.Context) *exec.Cmd {
+	cmd := i.w.Host.Command(ctx, i.program, "--config", i.policy, "daemon", "--denied", "json", "--denied-file", filepath.Join(i.dir, "denied.json"))
+	cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+filepath.Join(i.dir, "run"))
+	return cmd
+}
+
+// daemonIn starts the real program in a world's host and waits until it is ready.
+func daemonIn(t *testing.T, w *lab.World, document string) *installation {
+	t.Helper()
+	i := install(t, w, document)
 	ctx, stop := context.WithCancel(context.Background())
-	cmd := w.Host.Command(ctx, program, "--config", path, "daemon", "--denied", "json", "--denied-file", filepath.Join(dir, "denied.json"))
-	cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+state, "PORTGRAVE_RUN_DIR="+filepath.Join(dir, "run"))
+	cmd := i.daemon(ctx)
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +98,7 @@ func daemonIn(t *testing.T, w *lab.World, document string) (state string) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the daemon did not get ready")
 	}
-	return state
+	return i
 }
 
 func driftLog(t *testing.T, state string) (events []driftEvent) {
@@ -98,7 +128,7 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
-	state := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\n")
+	state := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\n").state
 	friend, foe := netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.98.1")
 	for name, disrupt := range map[string]string{
 		"flush ruleset":    "flush ruleset",
@@ -159,5 +189,57 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 	reports, err := os.ReadFile(filepath.Join(filepath.Dir(state), "denied.json"))
 	if err != nil || !strings.Contains(string(reports), fmt.Sprintf("%q:%q", "source", foe)) || !strings.Contains(string(reports), `"service":"metrics"`) {
 		t.Errorf("reports: %v, %.300s", err, reports)
+	}
+}
+
+// kills is how often the daemon is killed.
+const kills = 15
+
+// Killed at any moment while the policy changes, the daemon leaves one policy in force or the other, never a
+// mixture; and whatever it left, the next one goes on from it.
+func TestDaemonKilledAtAnyMoment(t *testing.T) {
+	lab.RequireRoot(t)
+	w := lab.New(t)
+	w.Host.ListenTCP(9090)
+	w.Host.ListenTCP(9091)
+	// The one lets the first source in on the first port, the other the second on the second: a mixture shows.
+	documents := []string{
+		"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.1]}, {name: other, port: 9091, allow: [192.88.99.9]}]\n",
+		"version: 1\nservices: [{name: metrics, port: [9090, 9091], allow: [192.88.99.2]}]\n",
+	}
+	sources := []netip.Addr{netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.99.2"), netip.MustParseAddr("192.88.99.9")}
+	// Who gets in, by port and source, under each.
+	want := []string{"9090: 192.88.99.1; 9091: 192.88.99.9", "9090: 192.88.99.2; 9091: 192.88.99.2"}
+	i := install(t, w, documents[0])
+	seen := map[string]int{}
+	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	for n := range kills {
+		i.write(documents[n%2])
+		cmd := i.daemon(context.Background())
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Duration(random.IntN(120)) * time.Millisecond)
+		i.write(documents[(n+1)%2])
+		time.Sleep(time.Duration(180+random.IntN(120)) * time.Millisecond) // about when it reads that
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		var open []string
+		for _, port := range []uint16{9090, 9091} {
+			for _, source := range sources {
+				if w.Probe(w.Internet, []netip.Addr{source}, w.Host.At(port, false), lab.Timeout(100*time.Millisecond), lab.Attempts(2))[source] == lab.Open {
+					open = append(open, fmt.Sprintf("%d: %s", port, source))
+				}
+			}
+		}
+		got := strings.Join(open, "; ")
+		if n > 0 && !slices.Contains(want, got) {
+			t.Errorf("kill %d: open are %q", n, got)
+		}
+		seen[got]++
+	}
+	t.Logf("%d kills: %v", kills, seen)
+	if seen[want[0]] < 2 || seen[want[1]] < 2 {
+		t.Error("one of the policies was hardly ever in force: this proves little")
 	}
 }
