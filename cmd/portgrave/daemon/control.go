@@ -31,7 +31,7 @@ type peerKey struct{}
 //	GET  /v1/status           Status
 //	GET  /v1/events           {"events":[Event…]}: what happened last
 //	GET  /v1/events?follow=1  an Event a line, from now on
-//	POST /v1/reload           as SIGHUP; root only
+//	POST /v1/reload           as SIGHUP; root only. 202: it is being read
 //	GET  /metrics             for Prometheus
 func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	path := filepath.Join(d.RunDir, Socket)
@@ -145,14 +145,10 @@ func (d *Daemon) inLoop(ctx context.Context, f func()) error {
 	}
 }
 
-func (d *Daemon) postReload(w http.ResponseWriter, r *http.Request) {
+func (d *Daemon) postReload(w http.ResponseWriter, _ *http.Request) {
 	if err := unix.Kill(os.Getpid(), unix.SIGHUP); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	if err := d.inLoop(r.Context(), func() {}); err != nil { // so that the answer comes after the reading
-		http.Error(w, err.Error(), http.StatusServiceUnavailable)
-		return
-	}
-	d.getStatus(w, r)
+	w.WriteHeader(http.StatusAccepted) // networks may take their time; status says what became of it
 }

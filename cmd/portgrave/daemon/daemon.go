@@ -86,6 +86,10 @@ type Daemon struct {
 	named     int           // the generation whose services the reports know
 	last      error         // of the last attempt to enforce
 	requests  chan func()
+
+	reads      chan reading
+	readingNow bool
+	again      string // why the policy must be read once more; "" if it need not
 }
 
 // Run keeps the kernel on the policy until ctx ends. The rules stay.
@@ -95,7 +99,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func())}
+	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func()), reads: make(chan reading)}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	closeControl, err := d.serveControl(ctx)
@@ -142,8 +146,16 @@ func (d *Daemon) loop(ctx context.Context) error {
 	poll := time.NewTicker(defaultPoll)
 	defer poll.Stop()
 
-	d.readPolicy(ctx, "start", files)
 	d.enforce(ctx, "start", nil)
+	d.beginReading(ctx, "start")
+	if d.inForce == nil { // nothing to enforce yet: not ready before there is
+		select {
+		case r := <-d.reads:
+			d.finishReading(ctx, r, files)
+		case <-ctx.Done():
+			return nil
+		}
+	}
 	notify("READY=1\nSTATUS=" + d.status.line())
 	d.Log.Info("ready", "backend", d.Reconciler.Backend.Name(), "generation", d.number())
 	for {
@@ -167,14 +179,14 @@ func (d *Daemon) loop(ctx context.Context) error {
 			}
 			d.committed(ctx, c)
 		case <-files.changed:
-			d.readPolicy(ctx, "the policy's files changed", files)
+			d.beginReading(ctx, "the policy's files changed")
 		case <-d.refresh():
-			d.readPolicy(ctx, "networks are due", files)
+			d.beginReading(ctx, "networks are due")
 		case <-reload:
 			notify(reloading())
-			d.readPolicy(ctx, "SIGHUP", files)
-			d.enforce(ctx, "SIGHUP", nil)
-			notify("READY=1\nSTATUS=" + d.status.line())
+			d.beginReading(ctx, hangup)
+		case r := <-d.reads:
+			d.finishReading(ctx, r, files)
 		case <-d.dueBack():
 			d.enforce(ctx, "a generation was not confirmed", nil)
 		case <-d.pauseOver():
@@ -342,21 +354,59 @@ func (d *Daemon) number() int {
 	return d.inForce.Number
 }
 
-// readPolicy reads the policy and, if it says something else than what is in force, makes a generation of it. A policy that can't be used
+// hangup is the cause of a reading that systemd waits for.
+const hangup = "SIGHUP"
+
+// reading is a policy as it was read.
+type reading struct {
+	cause string
+	p     *policy.Policy
+	c     *policy.Compiled
+	err   error
+}
+
+// beginReading reads the policy beside the loop: networks may be slow, and repairs must not wait for them. If a reading is
+// under way, another one follows it.
+func (d *Daemon) beginReading(ctx context.Context, cause string) {
+	if d.readingNow {
+		if d.again != hangup {
+			d.again = cause
+		}
+		return
+	}
+	d.readingNow, d.readAt = true, time.Now()
+	go func() {
+		p, c, err := d.Read(ctx)
+		select {
+		case d.reads <- reading{cause, p, c, err}:
+		case <-ctx.Done():
+		}
+	}()
+}
+
+// finishReading makes a generation of a policy that says something else than what is in force. One that can't be used
 // changes nothing.
-func (d *Daemon) readPolicy(ctx context.Context, cause string, files *fileWatch) {
-	d.readAt = time.Now()
-	p, c, err := d.Read(ctx)
-	if p != nil {
-		d.policy = p
+func (d *Daemon) finishReading(ctx context.Context, r reading, files *fileWatch) {
+	d.readingNow = false
+	if r.p != nil {
+		d.policy = r.p
 	}
-	files.watch(d.Folders(p))
+	files.watch(d.Folders(r.p))
+	err := r.err
 	if err == nil {
-		err = d.adopt(ctx, cause, p, c)
+		err = d.adopt(ctx, r.cause, r.p, r.c)
 	}
-	d.status.policyRead(d.readAt, p, c, err)
+	d.status.policyRead(d.readAt, r.p, r.c, err)
 	if err != nil {
-		d.Log.Error("the policy can't be used; the rules in force stay", "cause", cause, "error", err)
+		d.Log.Error("the policy can't be used; the rules in force stay", "cause", r.cause, "error", err)
+	}
+	d.enforce(ctx, r.cause, nil)
+	if r.cause == hangup {
+		notify("READY=1\nSTATUS=" + d.status.line())
+	}
+	if again := d.again; again != "" {
+		d.again = ""
+		d.beginReading(ctx, again)
 	}
 }
 

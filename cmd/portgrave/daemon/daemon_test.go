@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -268,7 +269,7 @@ func TestBadPolicyIsRefused(t *testing.T) {
 	reload := func() {
 		t.Helper()
 		response, err := r.client().Post("http://portgrave/v1/reload", "", nil)
-		if err != nil || response.StatusCode != http.StatusOK {
+		if err != nil || response.StatusCode != http.StatusAccepted {
 			t.Fatalf("%v, %v", response, err)
 		}
 		_ = response.Body.Close()
@@ -293,6 +294,82 @@ func TestBadPolicyIsRefused(t *testing.T) {
 	r.says(func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil })
 	reload()
 	r.eventually("the good policy", func() bool { return !r.kernel.held().Equal(*held) })
+}
+
+// A network that does not answer delays no repair, and what changed meanwhile is read afterwards.
+func TestSlowNetworkDelaysNoRepair(t *testing.T) {
+	r := start(t)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	r.says(func() (string, error) { close(asked); <-answer; return somePolicy, nil })
+	reload := func() {
+		t.Helper()
+		response, err := r.client().Post("http://portgrave/v1/reload", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+	}
+	reload()
+	<-asked
+	reload()
+	r.bend(nil)
+	r.eventually("the repair while the policy is being read", func() bool { return r.kernel.held() != nil })
+	r.says(func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil })
+	close(answer)
+	r.eventually("the second reading", func() bool {
+		return slices.ContainsFunc(r.kernel.held().Services, func(s firewall.Service) bool { return s.Sources.Equal(firewall.MustPrefixes("10.0.0.0/9")) })
+	})
+}
+
+// systemd hears when the daemon is ready, that it is alive, that it reads again, and that it ends.
+func TestSystemdHears(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = socket.Close() }()
+	t.Setenv("NOTIFY_SOCKET", path)
+	t.Setenv("WATCHDOG_USEC", "200000")
+	hear := func(want string) {
+		t.Helper()
+		_ = socket.SetReadDeadline(time.Now().Add(5 * time.Second))
+		for b := make([]byte, 4096); ; {
+			n, err := socket.Read(b)
+			if err != nil {
+				t.Fatalf("waited in vain for %s: %v", want, err)
+			}
+			if strings.HasPrefix(string(b[:n]), want) {
+				return
+			}
+		}
+	}
+	r := start(t)
+	hear("READY=1\nSTATUS=Generation 1 is in force.")
+	hear("WATCHDOG=1")
+	response, err := r.client().Post("http://portgrave/v1/reload", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	hear("RELOADING=1\nMONOTONIC_USEC=")
+	hear("READY=1")
+	// A loop that hangs says nothing: systemd will notice.
+	r.kernel.set(func() { r.kernel.slow = time.Second })
+	r.bend(nil)
+	time.Sleep(300 * time.Millisecond)
+	for b := make([]byte, 4096); ; { // what was said before it hung
+		_ = socket.SetReadDeadline(time.Now().Add(10 * time.Millisecond))
+		if _, err := socket.Read(b); err != nil {
+			break
+		}
+	}
+	_ = socket.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+	if n, err := socket.Read(make([]byte, 100)); err == nil {
+		t.Errorf("a hanging loop said something (%d bytes)", n)
+	}
+	r.kernel.set(func() { r.kernel.slow = 0 })
+	hear("WATCHDOG=1")
 }
 
 // Rules that can't be enforced are reported, once, and tried again.
