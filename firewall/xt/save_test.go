@@ -335,7 +335,7 @@ func FuzzReadSave(f *testing.F) {
 		empty := newRuleset()
 		for _, d := range []difference{compare(empty, r), compare(r, empty)} {
 			d.changes()
-			steps(d, empty, r, time.Now())
+			steps(d, r, time.Now())
 		}
 		for _, table := range r.tables {
 			for _, c := range table.chains {
@@ -362,7 +362,7 @@ func FuzzReadSets(f *testing.F) {
 		}
 		d := compare(newRuleset(), r)
 		d.changes()
-		steps(d, newRuleset(), r, time.Now())
+		steps(d, r, time.Now())
 	})
 }
 

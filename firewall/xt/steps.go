@@ -31,7 +31,7 @@ type step struct {
 //  4. elements of sets that stay, where no rule around them changed
 //  5. tables of which nothing shall stay: mangle first, so that nothing is marked and then let through
 //  6. sets that no rule looks up any more
-func steps(d difference, want, have *ruleset, now time.Time) []step {
+func steps(d difference, have *ruleset, now time.Time) []step {
 	var out []step
 	scripts := d.sets.scripts(have, now)
 	ipset := func(what string, which int, tidy bool) {
