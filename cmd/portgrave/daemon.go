@@ -20,6 +20,7 @@ func runDaemon(inv *invocation) error {
 	// One more than there are processors: reading who changed the rules, while he still lives, must not wait for our own work.
 	runtime.GOMAXPROCS(runtime.NumCPU() + 1)
 	log := daemonLog(inv)
+	inv.useBackendInForce() // what is in force is kept where it is; only apply moves it
 	r, closeAll, err := inv.open(inv.backend, false)
 	if err != nil {
 		return err

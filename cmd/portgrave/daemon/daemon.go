@@ -71,6 +71,10 @@ const lockWait = 10 * time.Second
 // ErrRunning: another daemon keeps this host.
 var ErrRunning = errors.New("another portgrave daemon is running")
 
+// ErrOtherBackend: somebody has moved the rules to another backend. Keeping them where they were would undo that, so
+// the daemon ends; started again, it keeps them where they are.
+var ErrOtherBackend = errors.New("the rules were moved to another backend: start the daemon again")
+
 // Daemon is one running daemon. Everything below is touched by the loop alone, but for events and status.
 type Daemon struct {
 	Config
@@ -159,6 +163,9 @@ func (d *Daemon) loop(ctx context.Context) error {
 	notify("READY=1\nSTATUS=" + d.status.line())
 	d.Log.Info("ready", "backend", d.Reconciler.Backend.Name(), "generation", d.number())
 	for {
+		if errors.Is(d.last, ErrOtherBackend) {
+			return d.last
+		}
 		if d.Commits != nil {
 			poll.Stop()
 		} else if every := d.pollEvery(); every != d.polling {
@@ -258,6 +265,9 @@ func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
 		start = c.At
 	}
 	out, err := d.repair(ctx)
+	if err != nil && ctx.Err() != nil {
+		return // the end has come
+	}
 	if err != nil {
 		if d.last == nil || d.last.Error() != err.Error() { // once, not at every event
 			d.Log.Error("the rules can't be enforced", "cause", cause, "error", err)
@@ -332,7 +342,7 @@ func (d *Daemon) nameServices() {
 // reload looks which generation is in force, and reads it only if it is another one than before.
 func (d *Daemon) reload() error {
 	newest, err := d.Store.Newest()
-	if err != nil || d.inForce != nil && d.inForce.Number == newest && d.inForce.Confirmed {
+	if err != nil || d.inForce != nil && d.inForce.Number == newest && d.inForce.Confirmed && !errors.Is(d.last, ErrOtherBackend) {
 		return err
 	}
 	last, err := d.Store.Last()
@@ -344,6 +354,9 @@ func (d *Daemon) reload() error {
 		return err
 	}
 	d.inForce = last
+	if ours := d.Reconciler.Backend.Name(); last.Backend != "" && last.Backend != ours {
+		return fmt.Errorf("%w (generation %d: %s, before: %s)", ErrOtherBackend, last.Number, last.Backend, ours)
+	}
 	return nil
 }
 
