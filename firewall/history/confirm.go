@@ -26,10 +26,10 @@ func (s *Store) Confirm(n int, c Confirmation) error {
 	if err != nil {
 		return fmt.Errorf("confirming generation %d: %w", n, err)
 	}
-	if err := s.files.write(confirmedName(n), append(body, '\n')); err != nil {
+	if err := s.files.Write(confirmedName(n), append(body, '\n')); err != nil {
 		return fmt.Errorf("generation %d could not be confirmed: %w", n, err)
 	}
-	if err := s.files.sync(); err != nil {
+	if err := s.files.Sync(); err != nil {
 		return fmt.Errorf("generation %d is confirmed, but that may not survive a power cut: %w", n, err)
 	}
 	return nil

@@ -17,55 +17,9 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/statefiles/faulty"
 	"golang.org/x/sys/unix"
 )
-
-// failing is a folder in which one operation fails.
-type failing struct {
-	folder
-	operation string
-}
-
-var errFault = errors.New("the disk is on fire")
-
-func (f failing) list() ([]fs.DirEntry, error) {
-	if f.operation == "list" {
-		return nil, errFault
-	}
-	return f.folder.list()
-}
-
-func (f failing) read(name string) ([]byte, error) {
-	if f.operation == "read" {
-		return nil, errFault
-	}
-	return f.folder.read(name)
-}
-
-// write fails as a crash would: half a file beside the name ("write"), or all of it but no rename.
-func (f failing) write(name string, content []byte) error {
-	switch f.operation {
-	case "write":
-		return errors.Join(errFault, f.folder.write("."+name+"123", content[:len(content)/2]))
-	case "rename":
-		return errors.Join(errFault, f.folder.write("."+name+"456", content))
-	}
-	return f.folder.write(name, content)
-}
-
-func (f failing) sync() error {
-	if f.operation == "sync" {
-		return errFault
-	}
-	return f.folder.sync()
-}
-
-func (f failing) remove(name string) error {
-	if f.operation == "remove" {
-		return errFault
-	}
-	return f.folder.remove(name)
-}
 
 // TestFaults: whatever fails, the generations from before stay readable, and the next Append works
 // once the fault is gone, under a new number.
@@ -79,13 +33,13 @@ func TestFaults(t *testing.T) {
 				}
 			}
 			good := s.files
-			s.files = failing{good, operation}
+			s.files = faulty.Folder{Folder: good, Operation: operation}
 			_, appendErr := s.Append(generation("faulty"))
 			_, lastErr := s.Last()
-			if wantErr := operation != "read" && operation != "remove"; wantErr != errors.Is(appendErr, errFault) {
+			if wantErr := operation != "read" && operation != "remove"; wantErr != errors.Is(appendErr, faulty.Err) {
 				t.Errorf("append: %v", appendErr)
 			}
-			if wantErr := operation == "list" || operation == "read"; wantErr != errors.Is(lastErr, errFault) {
+			if wantErr := operation == "list" || operation == "read"; wantErr != errors.Is(lastErr, faulty.Err) {
 				t.Errorf("last: %v", lastErr)
 			}
 			s.files = good

@@ -12,9 +12,6 @@
 package history
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +24,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/statefiles"
 	"golang.org/x/sys/unix"
 )
 
@@ -72,7 +70,7 @@ var ErrNone = errors.New("nothing has been applied yet")
 // Clear are for the holder of Lock.
 type Store struct {
 	dir   string
-	files folder
+	files statefiles.Folder
 }
 
 // Open opens a folder, and makes it if it is missing. It fails if the folder can't be written: better now than
@@ -92,7 +90,9 @@ func Open(dir string) (*Store, error) {
 }
 
 // View opens a folder for reading only; it need not exist.
-func View(dir string) *Store { return &Store{dir: dir, files: disk(filepath.Join(dir, generations))} }
+func View(dir string) *Store {
+	return &Store{dir: dir, files: statefiles.At(filepath.Join(dir, generations))}
+}
 
 const (
 	generations = "generations"
@@ -107,7 +107,7 @@ func (s *Store) path(n int) string { return filepath.Join(s.dir, generations, fi
 // numbers lists the generations on disk, ascending, readable or not, and joins errors that name what
 // in the folder is none. Leftovers of a crash begin with a dot and are passed over.
 func (s *Store) numbers() (numbers []int, foreign, err error) {
-	entries, err := s.files.list()
+	entries, err := s.files.List()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}
@@ -135,12 +135,12 @@ func (s *Store) numbers() (numbers []int, foreign, err error) {
 // Load reads one generation. A missing one is fs.ErrNotExist; a damaged one an error that names the file.
 func (s *Store) Load(n int) (*Generation, error) {
 	path := s.path(n)
-	content, err := s.files.read(fileName(n))
+	content, err := s.files.Read(fileName(n))
 	if err != nil {
 		return nil, fmt.Errorf("generation %d: %w", n, err)
 	}
-	sum, body, found := bytes.Cut(content, []byte("\n"))
-	if !found || string(sum) != checksum(body) {
+	body, whole := statefiles.Unseal(content)
+	if !whole {
 		return nil, fmt.Errorf("generation %d: %s is damaged (its checksum is wrong): move it away", n, path)
 	}
 	var g Generation
@@ -152,15 +152,10 @@ func (s *Store) Load(n int) (*Generation, error) {
 	}
 	if !g.Confirmed {
 		// One that can't be read counts as none: taking back what works is the smaller harm.
-		_, err := s.files.read(confirmedName(n))
+		_, err := s.files.Read(confirmedName(n))
 		g.Confirmed = err == nil
 	}
 	return &g, nil
-}
-
-func checksum(b []byte) string {
-	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
 // Last is the generation in force, or ErrNone. If its file is damaged the error names it; older ones are still there for Load.
@@ -227,16 +222,16 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	if err != nil {
 		return g, fmt.Errorf("generation %d could not be encoded: %w", g.Number, err)
 	}
-	if err := s.files.write(fileName(g.Number), append([]byte(checksum(body)+"\n"), body...)); err != nil {
+	if err := s.files.Write(fileName(g.Number), statefiles.Seal(body)); err != nil {
 		return g, fmt.Errorf("generation %d could not be recorded: %w", g.Number, err)
 	}
-	if err := s.files.sync(); err != nil {
+	if err := s.files.Sync(); err != nil {
 		return g, fmt.Errorf("generation %d is recorded but may not survive a power cut: %w", g.Number, err)
 	}
 	for _, old := range numbers[:max(0, len(numbers)+1-Keep)] {
 		// One too many is no harm; the next Append tries again.
-		_ = s.files.remove(fileName(old))
-		_ = s.files.remove(confirmedName(old))
+		_ = s.files.Remove(fileName(old))
+		_ = s.files.Remove(confirmedName(old))
 	}
 	return g, nil
 }

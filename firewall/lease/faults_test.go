@@ -2,7 +2,6 @@ package lease
 
 import (
 	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -11,65 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall/statefiles/faulty"
 	"golang.org/x/sys/unix"
 )
-
-// failing is a folder in which one operation fails, and perhaps removing too.
-type failing struct {
-	folder
-	operation string
-	remains   bool
-}
-
-var errFault = errors.New("the disk is on fire")
-
-func (f failing) make() error {
-	if f.operation == "make" {
-		return errFault
-	}
-	return f.folder.make()
-}
-
-func (f failing) list() ([]fs.DirEntry, error) {
-	if f.operation == "list" {
-		return nil, errFault
-	}
-	return f.folder.list()
-}
-
-func (f failing) read(name string) ([]byte, error) {
-	if f.operation == "read" {
-		return nil, errFault
-	}
-	return f.folder.read(name)
-}
-
-// write fails as a crash would: half a file beside the name ("write"), all of it but no rename, or after the rename.
-func (f failing) write(name string, content []byte) error {
-	switch f.operation {
-	case "write":
-		return errors.Join(errFault, f.folder.write("."+name+"123", content[:len(content)/2]))
-	case "rename":
-		return errors.Join(errFault, f.folder.write("."+name+"456", content))
-	case "after":
-		return errors.Join(errFault, f.folder.write(name, content))
-	}
-	return f.folder.write(name, content)
-}
-
-func (f failing) sync() error {
-	if f.operation == "sync" {
-		return errFault
-	}
-	return f.folder.sync()
-}
-
-func (f failing) remove(name string) error {
-	if f.operation == "remove" || f.remains {
-		return errFault
-	}
-	return f.folder.remove(name)
-}
 
 // TestFaults: whatever fails, the leases from before stay readable, what failed to be added is not there unless the error says so, what
 // failed to be removed is, and all works again once the fault is gone.
@@ -85,16 +28,16 @@ func TestFaults(t *testing.T) {
 				kept, closing := add(t, s, leaseOf("203.0.113.7/32", tcp(80, 80))), add(t, s, leaseOf("203.0.113.8/32", tcp(80, 80)))
 				now.pass(time.Minute) // so that there is something to prune
 				good := s.files
-				s.files = failing{good, operation, remains}
+				s.files = faulty.Folder{Folder: good, Operation: operation, Remains: remains}
 
 				leases, damaged, listErr := s.List()
 				switch operation {
 				case "list":
-					if !errors.Is(listErr, errFault) || leases != nil {
+					if !errors.Is(listErr, faulty.Err) || leases != nil {
 						t.Errorf("list: %v, %v", leases, listErr)
 					}
 				case "read":
-					if listErr != nil || len(leases) != 0 || len(damaged) != 3 || !errors.Is(damaged[0], errFault) || !strings.Contains(damaged[0].Error(), s.dir) {
+					if listErr != nil || len(leases) != 0 || len(damaged) != 3 || !errors.Is(damaged[0], faulty.Err) || !strings.Contains(damaged[0].Error(), s.dir) {
 						t.Errorf("list: %v, %v, %v", leases, damaged, listErr)
 					}
 				default:
@@ -104,17 +47,17 @@ func TestFaults(t *testing.T) {
 				}
 
 				added, addErr := s.Add(leaseOf("203.0.113.9/32", tcp(80, 80)))
-				if wantErr := operation != "read" && operation != "remove"; wantErr != errors.Is(addErr, errFault) {
+				if wantErr := operation != "read" && operation != "remove"; wantErr != errors.Is(addErr, faulty.Err) {
 					t.Errorf("add: %v", addErr)
 				}
 				removeErr := s.Remove(closing.ID)
 				switch {
 				case operation == "remove" || remains:
-					if !errors.Is(removeErr, errFault) || errors.Is(removeErr, ErrUncertain) {
+					if !errors.Is(removeErr, faulty.Err) || errors.Is(removeErr, ErrUncertain) {
 						t.Errorf("remove: %v", removeErr)
 					}
 				case operation == "sync":
-					if !errors.Is(removeErr, ErrUncertain) || !errors.Is(removeErr, errFault) {
+					if !errors.Is(removeErr, ErrUncertain) || !errors.Is(removeErr, faulty.Err) {
 						t.Errorf("remove: %v", removeErr)
 					}
 				case removeErr != nil:

@@ -6,6 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
 // FuzzDecode: whatever is in a file, reading it never panics; what is accepted is a lease, bounded and fit for Apply, and comes
@@ -16,14 +17,15 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		f.Add(content[len(checksum(nil))+1:], true)
+		body, _ := statefiles.Unseal(content)
+		f.Add(body, true)
 		f.Add(content, false)
 	}
 	f.Add([]byte(`{"lease":{"id":"bcdfgh","ports":["1,2,udp/3"],"sources":["::/0","10.0.0.0/8"],"opened":"2026-11-23T12:00:00.5+01:00","until":"9999-12-31T23:59:59Z"}}`), true)
 	policy := stateOf(f, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 8000)}})
 	f.Fuzz(func(t *testing.T, content []byte, sign bool) {
 		if sign {
-			content = append([]byte(checksum(content)+"\n"), content...)
+			content = statefiles.Seal(content)
 		}
 		got, err := decode(content)
 		if err != nil {

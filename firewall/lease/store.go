@@ -3,8 +3,6 @@ package lease
 import (
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
 // Store is the leases of a host in a folder. Reading needs no lock: files appear whole. Add and Remove are for the
@@ -22,7 +22,7 @@ type Store struct {
 	Clock func() Reading
 
 	dir    string
-	files  folder
+	files  statefiles.Folder
 	drawID func() string
 }
 
@@ -32,7 +32,7 @@ const MaxLeases = 10_000
 // At is the store in a state directory. Neither it nor anything in it need exist yet.
 func At(stateDir string) *Store {
 	dir := filepath.Join(stateDir, "leases")
-	return &Store{Clock: SystemClock, dir: dir, files: disk(dir), drawID: drawID}
+	return &Store{Clock: SystemClock, dir: dir, files: statefiles.At(dir), drawID: drawID}
 }
 
 const suffix = ".lease"
@@ -63,7 +63,7 @@ func (s *Store) List() (leases []Lease, damaged []error, err error) {
 // names lists the files of leases, and errors that name what in the folder is none. Leftovers of a crash begin with a dot
 // and are passed over.
 func (s *Store) names() (names []string, foreign []error, err error) {
-	entries, err := s.files.list()
+	entries, err := s.files.List()
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, nil
 	}
@@ -84,7 +84,7 @@ func (s *Store) names() (names []string, foreign []error, err error) {
 
 func (s *Store) load(name string, now Reading) (Lease, error) {
 	path := filepath.Join(s.dir, name)
-	content, err := s.files.read(name)
+	content, err := s.files.Read(name)
 	if err != nil {
 		return Lease{}, fmt.Errorf("a lease can't be read, so it opens nothing: %s: %w", path, err)
 	}
@@ -105,7 +105,7 @@ func (s *Store) Add(l Lease) (Lease, error) {
 	if err := l.check(); err != nil {
 		return l, err
 	}
-	if err := s.files.make(); err != nil {
+	if err := s.files.Make(); err != nil {
 		return l, fmt.Errorf("the lease could not be recorded: %w (set PORTGRAVE_STATE_DIR, or run as root)", err)
 	}
 	names, err := s.prune(now)
@@ -122,16 +122,16 @@ func (s *Store) Add(l Lease) (Lease, error) {
 	if err != nil {
 		return l, fmt.Errorf("the lease could not be encoded: %w", err)
 	}
-	if err := s.files.write(name, content); err != nil {
+	if err := s.files.Write(name, content); err != nil {
 		// Renamed and then failed, or not: gone either way.
-		if rerr := s.files.remove(name); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
+		if rerr := s.files.Remove(name); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
 			return l, fmt.Errorf("the lease may have been recorded: close %s: %w", l.ID, errors.Join(err, rerr))
 		}
 		return l, fmt.Errorf("the lease could not be recorded: %w", err)
 	}
-	if err := s.files.sync(); err != nil {
+	if err := s.files.Sync(); err != nil {
 		// An opening that nobody knows of after a power cut is worse than none.
-		if rerr := s.files.remove(name); rerr != nil {
+		if rerr := s.files.Remove(name); rerr != nil {
 			return l, fmt.Errorf("the lease is recorded but may not survive a power cut: close %s: %w", l.ID, errors.Join(err, rerr))
 		}
 		return l, fmt.Errorf("the lease could not be recorded for good: %w", err)
@@ -148,11 +148,11 @@ func (s *Store) Remove(id string) error {
 	if !isID(id) {
 		return fmt.Errorf("lease %q: %w", id, fs.ErrNotExist)
 	}
-	if err := s.files.remove(id + suffix); err != nil {
+	if err := s.files.Remove(id + suffix); err != nil {
 		return fmt.Errorf("lease %s could not be closed: %w", id, err)
 	}
 	_, _ = s.prune(s.Clock()) // what is over opens nothing; the next Add tries again
-	if err := s.files.sync(); err != nil {
+	if err := s.files.Sync(); err != nil {
 		return fmt.Errorf("%w: %w", ErrUncertain, err)
 	}
 	return nil
@@ -166,7 +166,7 @@ func (s *Store) prune(now Reading) (left []string, err error) {
 		return nil, err
 	}
 	for _, name := range names {
-		if l, err := s.load(name, now); err == nil && l.Ended(now.Wall) && s.files.remove(name) == nil {
+		if l, err := s.load(name, now); err == nil && l.Ended(now.Wall) && s.files.Remove(name) == nil {
 			continue
 		}
 		left = append(left, name)
@@ -190,7 +190,7 @@ func encode(f file) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return append([]byte(checksum(body)+"\n"), body...), nil
+	return statefiles.Seal(body), nil
 }
 
 // maxFile is far above what encode makes of the largest lease.
@@ -201,8 +201,8 @@ func decode(content []byte) (file, error) {
 	if len(content) > maxFile {
 		return file{}, fmt.Errorf("it has %d bytes", len(content))
 	}
-	sum, body, found := bytes.Cut(content, []byte("\n"))
-	if !found || string(sum) != checksum(body) {
+	body, whole := statefiles.Unseal(content)
+	if !whole {
 		return file{}, errors.New("its checksum is wrong")
 	}
 	var j fileJSON
@@ -219,9 +219,4 @@ func decode(content []byte) (file, error) {
 		err = fmt.Errorf("%q is no ID", l.ID)
 	}
 	return file{l, j.Origin}, err
-}
-
-func checksum(b []byte) string {
-	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:])
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
 // storeAt is a new store whose clocks stand where now points.
@@ -166,7 +167,7 @@ func TestDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, body, _ := strings.Cut(string(content), "\n")
-	signed := func(body string) []byte { return []byte(checksum([]byte(body)) + "\n" + body) }
+	signed := func(body string) []byte { return statefiles.Seal([]byte(body)) }
 	change := func(old, new string) []byte {
 		changed := strings.Replace(body, old, new, 1)
 		if changed == body {

@@ -38,23 +38,34 @@ func watch(t interface{ Fatalf(string, ...any) }, k *fakeKernel, first, second f
 	}
 }
 
+// begun is a kernel of either variant that holds a random State.
+func begun(t *rapid.T) (*fakeKernel, *firewall.Reconciler, firewall.State) {
+	k := newFakeKernel(drawVariant(t))
+	r := backendtest.Reconciler(withKernel(k))
+	first := backendtest.Draw(t)
+	if _, err := r.Apply(context.Background(), &first, false); err != nil {
+		t.Fatalf("first apply: %v", err)
+	}
+	return k, r, first
+}
+
+// judge fails unless every packet passes that the State lets through, and no other.
+func judge(t *rapid.T, k *fakeKernel, s firewall.State) {
+	now := time.Now()
+	for _, f := range backendtest.Probes() {
+		if k.passes(f) != lets(s, f, now) {
+			t.Fatalf("%+v passes: %v; the State: %+v", f, k.passes(f), s.Decide(f, now))
+		}
+	}
+}
+
 // The ruleset decides as State.Decide says; and at every step between two States each packet meets the verdict
 // of the one or of the other.
 func TestEveryStepShowsOldOrNew(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		k := newFakeKernel(drawVariant(t))
-		r := backendtest.Reconciler(withKernel(k))
-		first := backendtest.Draw(t)
+		k, r, first := begun(t)
 		second := backendtest.DrawNext(t, first)
-		if _, err := r.Apply(context.Background(), &first, false); err != nil {
-			t.Fatalf("first apply: %v", err)
-		}
-		now := time.Now()
-		for _, f := range backendtest.Probes() {
-			if k.passes(f) != lets(first, f, now) {
-				t.Fatalf("%+v passes: %v; the State: %+v", f, k.passes(f), first.Decide(f, now))
-			}
-		}
+		judge(t, k, first)
 		watch(t, k, first, second)
 		if rapid.Bool().Draw(t, "the other variant") { // as if the host's iptables had been changed in between
 			k.variant = otherVariant(k.variant)
@@ -62,11 +73,7 @@ func TestEveryStepShowsOldOrNew(t *testing.T) {
 		if _, err := r.Apply(context.Background(), &second, false); err != nil {
 			t.Fatalf("second apply: %v", err)
 		}
-		for _, f := range backendtest.Probes() {
-			if k.passes(f) != lets(second, f, now) {
-				t.Fatalf("%+v passes: %v; the State: %+v", f, k.passes(f), second.Decide(f, now))
-			}
-		}
+		judge(t, k, second)
 		k.after = nil
 		if _, err := r.Apply(context.Background(), nil, false); err != nil {
 			t.Fatalf("teardown: %v", err)
@@ -81,13 +88,8 @@ func TestEveryStepShowsOldOrNew(t *testing.T) {
 // on the way there and back no packet meets anything but the old verdict or the new one.
 func TestFaultAtEveryStep(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		k := newFakeKernel(drawVariant(t))
-		r := backendtest.Reconciler(withKernel(k))
-		first := backendtest.Draw(t)
+		k, r, first := begun(t)
 		second := backendtest.DrawNext(t, first)
-		if _, err := r.Apply(context.Background(), &first, false); err != nil {
-			t.Fatalf("first apply: %v", err)
-		}
 		watch(t, k, first, second)
 		at, what := rapid.IntRange(1, 8).Draw(t, "fails at"), rapid.SampledFrom([]fault{refused, halfDone, doneButReported}).Draw(t, "fault")
 		k.steps = 0
@@ -113,12 +115,7 @@ func TestFaultAtEveryStep(t *testing.T) {
 				t.Fatalf("afterwards, differences: %v\n%s", err, backendtest.Changes(p))
 			}
 		}
-		now := time.Now()
-		for _, f := range backendtest.Probes() {
-			if k.passes(f) != lets(*want, f, now) {
-				t.Fatalf("afterwards %+v passes: %v", f, k.passes(f))
-			}
-		}
+		judge(t, k, *want)
 		// Whatever happened, the next apply arrives.
 		if _, err := r.Apply(context.Background(), &second, false); err != nil {
 			t.Fatalf("the next apply: %v", err)
@@ -132,14 +129,9 @@ func TestFaultAtEveryStep(t *testing.T) {
 // An apply that is killed leaves the old verdict or the new one, and the next one tidies up.
 func TestKilledAtEveryStep(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		k := newFakeKernel(drawVariant(t))
-		r := backendtest.Reconciler(withKernel(k))
-		first := backendtest.Draw(t)
+		k, r, first := begun(t)
 		second := backendtest.DrawNext(t, first)
 		third := backendtest.DrawNext(t, second)
-		if _, err := r.Apply(context.Background(), &first, false); err != nil {
-			t.Fatalf("first apply: %v", err)
-		}
 		_, seen, err := r.Plan(context.Background(), &second)
 		if err != nil {
 			t.Fatal(err)
@@ -157,13 +149,8 @@ func TestKilledAtEveryStep(t *testing.T) {
 		if _, err := r.Apply(context.Background(), &third, false); err != nil {
 			t.Fatalf("the next apply: %v", err)
 		}
-		now := time.Now()
-		for _, f := range backendtest.Probes() {
-			if k.passes(f) != lets(third, f, now) {
-				t.Fatalf("%+v passes: %v; the State: %+v", f, k.passes(f), third.Decide(f, now))
-			}
-		}
-		if o, _ := k.read(context.Background()); len(o.sets) > len(compile(third, now, nil, mustHost(k)).sets) {
+		judge(t, k, third)
+		if o, _ := k.read(context.Background()); len(o.sets) > len(compile(third, time.Now(), nil, mustHost(k)).sets) {
 			t.Fatalf("%d sets are left", len(o.sets))
 		}
 	})

@@ -1,0 +1,151 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/history"
+)
+
+// committed answers a commit of somebody else.
+func (d *Daemon) committed(ctx context.Context, c Commit) {
+	if c.Hooks && !c.Ours {
+		d.record(Event{At: c.At, Kind: "hook", Author: c.Author, Summary: c.Summary})
+		d.Log.Warn("another program added or removed a base chain, which may decide before portgrave does", "what", c.Summary, "author", authorText(c.Author))
+	}
+	if (c.Ours || c.Lost) && d.quietTill.IsZero() {
+		d.enforce(ctx, "commit", &c)
+	}
+}
+
+// enforce makes the kernel hold the generation in force, and says what it had to repair.
+func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
+	start := time.Now()
+	if c != nil {
+		start = c.At
+	}
+	out, err := d.repair(ctx)
+	if err != nil && ctx.Err() != nil {
+		return // the end has come
+	}
+	if err != nil {
+		if d.last == nil || d.last.Error() != err.Error() { // once, not at every event
+			d.Log.Error("the rules can't be enforced", "cause", cause, "error", err)
+		}
+		d.record(Event{At: start, Kind: "failed", Author: authorOf(c), Summary: cause, Error: err.Error()})
+	}
+	d.last = err
+	d.status.enforced(time.Now(), d.inForce, err)
+	d.nameServices()
+	if err != nil || out.Plan.InSync() {
+		return
+	}
+	took := out.Enforced.Sub(start)
+	e := Event{At: start, Kind: "repaired", Author: authorOf(c), Summary: cause, Changes: out.Plan.Changes, Took: float64(took.Microseconds()) / 1000}
+	if c != nil {
+		e.Summary = c.Summary
+	}
+	d.record(e)
+	if cause == "start" {
+		d.Log.Info("the kernel did not hold the generation in force; repaired", "changes", out.Plan.Count(), "took", took.String())
+		return
+	}
+	d.Log.Warn("drift repaired", "changes", out.Plan.Count(), "first", out.Plan.Changes[0].String(), "author", authorText(e.Author), "took", took.String())
+	if pause := d.fights.repaired(time.Now()); pause > 0 {
+		d.quietTill = time.Now().Add(pause)
+		d.record(Event{At: time.Now(), Kind: "fight", Author: e.Author, Summary: fmt.Sprintf("another program keeps undoing the rules; repairs pause for %s", pause)})
+		d.Log.Error("another program keeps undoing the rules; repairs pause: stop that program", "pause", pause.String(), "author", authorText(e.Author))
+	}
+}
+
+// repair compares and writes, under the lock that the command line takes too.
+func (d *Daemon) repair(ctx context.Context) (firewall.Outcome, error) {
+	unlock, err := d.Store.Lock(ctx, lockWait)
+	if err != nil {
+		return firewall.Outcome{}, err
+	}
+	defer unlock()
+	if err := d.reload(); err != nil {
+		return firewall.Outcome{}, err
+	}
+	if d.inForce != nil && !d.inForce.Confirmed && !time.Now().Before(d.inForce.ConfirmBy) {
+		if _, err := d.TakeBack(ctx); err != nil {
+			return firewall.Outcome{}, err
+		}
+		d.Log.Warn("a generation was not confirmed in time and has been taken back", "generation", d.inForce.Number)
+		if err := d.reload(); err != nil {
+			return firewall.Outcome{}, err
+		}
+	}
+	if d.inForce == nil {
+		return firewall.Outcome{}, nil // nothing was applied yet, or it was torn down
+	}
+	want := d.inForce.InForce()
+	return d.Reconciler.Apply(ctx, &want, false)
+}
+
+// nameServices tells the reports which services there are, when they may have changed.
+func (d *Daemon) nameServices() {
+	if d.Reports == nil || d.named == d.number() {
+		return
+	}
+	d.named = d.number()
+	var names []string
+	if d.inForce != nil {
+		for _, svc := range d.inForce.InForce().Services {
+			names = append(names, svc.Name)
+		}
+	}
+	d.Reports.SetServices(names)
+}
+
+// reload looks which generation is in force, and reads it only if it is another one than before.
+func (d *Daemon) reload() error {
+	newest, err := d.Store.Newest()
+	if err != nil || d.inForce != nil && d.inForce.Number == newest && d.inForce.Confirmed && !errors.Is(d.last, ErrOtherBackend) {
+		return err
+	}
+	last, err := d.Store.Last()
+	if errors.Is(err, history.ErrNone) {
+		d.inForce = nil
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	d.inForce = last
+	if ours := d.Reconciler.Backend.Name(); last.Backend != "" && last.Backend != ours {
+		return fmt.Errorf("%w (generation %d: %s, before: %s)", ErrOtherBackend, last.Number, last.Backend, ours)
+	}
+	return nil
+}
+
+func (d *Daemon) number() int {
+	if d.inForce == nil {
+		return 0
+	}
+	return d.inForce.Number
+}
+
+func (d *Daemon) record(e Event) {
+	if err := d.events.add(e); err != nil {
+		d.Log.Warn("the drift log can't be written", "error", err)
+	}
+}
+
+func authorOf(c *Commit) *firewall.Author {
+	if c == nil {
+		return nil
+	}
+	return c.Author
+}
+
+func authorText(a *firewall.Author) string {
+	if a == nil {
+		return "unknown"
+	}
+	return fmt.Sprintf("%s (process %d, user %s, unit %s)", a.Command, a.PID, a.User, a.Unit)
+}

@@ -1,0 +1,134 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/policy"
+)
+
+// hangup is the cause of a reading that systemd waits for.
+const hangup = "SIGHUP"
+
+// reading is a policy as it was read.
+type reading struct {
+	cause string
+	p     *policy.Policy
+	c     *policy.Compiled
+	err   error
+}
+
+// beginReading reads the policy beside the loop: networks may be slow, and repairs must not wait for them. If a reading is
+// under way, another one follows it.
+func (d *Daemon) beginReading(ctx context.Context, cause string) {
+	if d.readingNow {
+		if d.again != hangup {
+			d.again = cause
+		}
+		return
+	}
+	d.readingNow, d.readAt = true, time.Now()
+	go func() {
+		p, c, err := d.Read(ctx)
+		select {
+		case d.reads <- reading{cause, p, c, err}:
+		case <-ctx.Done():
+		}
+	}()
+}
+
+// finishReading makes a generation of a policy that says something else than what is in force. One that can't be used
+// changes nothing.
+func (d *Daemon) finishReading(ctx context.Context, r reading, files *fileWatch) {
+	d.readingNow = false
+	if r.p != nil {
+		d.policy = r.p
+	}
+	files.watch(d.Folders(r.p))
+	err := r.err
+	if err == nil {
+		err = d.adopt(ctx, r.cause, r.p, r.c)
+	}
+	d.status.policyRead(d.readAt, r.p, r.c, err)
+	if err != nil {
+		d.Log.Error("the policy can't be used; the rules in force stay", "cause", r.cause, "error", err)
+	}
+	d.enforce(ctx, r.cause, nil)
+	if r.cause == hangup {
+		notify("READY=1\nSTATUS=" + d.status.line())
+	}
+	if again := d.again; again != "" {
+		d.again = ""
+		d.beginReading(ctx, again)
+	}
+}
+
+func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *policy.Compiled) error {
+	for _, t := range c.RunTests(time.Now()) {
+		if !t.OK {
+			return fmt.Errorf("it fails its own test: from %s to %s: expected %s, got %s", t.From, t.To, t.Expect, t.Got)
+		}
+	}
+	unlock, err := d.Store.Lock(ctx, lockWait)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := d.reload(); err != nil {
+		return err
+	}
+	if d.inForce != nil && d.inForce.State.Equal(c.State) {
+		return nil
+	}
+	if refused, err := d.takenBack(c.State); err != nil || refused {
+		return errors.Join(err, errors.New("it was taken back because nobody confirmed it: run portgrave apply to put it in force all the same"))
+	}
+	want, err := d.WithLeases(c.State)
+	if err != nil {
+		return err
+	}
+	out, err := d.Reconciler.Apply(ctx, &want, false)
+	if err != nil {
+		return err
+	}
+	var leased *firewall.State // as in Generation.Leased
+	if !want.Equal(c.State) {
+		leased = &want
+	}
+	g, err := d.Store.Append(history.Generation{Time: time.Now().UTC(), User: "portgrave", Reason: cause, Backend: d.Reconciler.Backend.Name(), Origin: p.Origin,
+		Summary: fmt.Sprintf("%d changes", out.Plan.Count()), Confirmed: true, State: c.State, Leased: leased})
+	if err != nil {
+		return fmt.Errorf("the rules are in force, but could not be recorded: %w", err)
+	}
+	d.inForce = &g
+	d.Log.Info("policy applied", "generation", g.Number, "cause", cause, "changes", out.Plan.Count(), "ended_connections", len(out.Cut))
+	return nil
+}
+
+// takenBack reports whether a State was the last one that nobody confirmed.
+func (d *Daemon) takenBack(s firewall.State) (bool, error) {
+	newest, err := d.Store.Newest()
+	for n := newest; err == nil && n > max(0, newest-2); n-- { // it stands right before the generation that replaced it
+		var g *history.Generation
+		if g, err = d.Store.Load(n); err == nil && !g.Confirmed {
+			return g.State.Equal(s), nil
+		}
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
+	return false, err
+}
+
+// refresh fires when a network that lives elsewhere wants to be loaded again.
+func (d *Daemon) refresh() <-chan time.Time {
+	if d.policy == nil || d.policy.Refresh() == 0 {
+		return nil
+	}
+	return time.After(time.Until(d.readAt.Add(d.policy.Refresh())))
+}

@@ -1,0 +1,83 @@
+// Package statefiles keeps small files of state in a folder so that neither a crash nor a bad disk makes them lie: each is
+// written beside its name, synced and renamed into place, and carries a checksum of its content.
+//
+// It knows nothing of what the files mean; firewall/history and firewall/lease do. It never removes a file by itself.
+package statefiles
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+// Folder is what a store asks of the file system; tests make single operations fail (package faulty).
+type Folder interface {
+	// Make makes the folder, if it is missing, to stay.
+	Make() error
+	// List returns the entries, ordered by name; a folder that is missing is fs.ErrNotExist.
+	List() ([]fs.DirEntry, error)
+	Read(name string) ([]byte, error)
+	// Write makes a file whole or not at all.
+	Write(name string, content []byte) error
+	// Sync makes names, and their absence, survive a power cut.
+	Sync() error
+	Remove(name string) error
+}
+
+// At is the folder at a path. Files are readable for their owner alone.
+func At(path string) Folder { return disk(path) }
+
+type disk string
+
+func (d disk) path(name string) string { return filepath.Join(string(d), name) }
+
+func (d disk) Make() error {
+	if _, err := os.Stat(string(d)); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(string(d), 0o700); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(string(d)))
+}
+
+func (d disk) List() ([]fs.DirEntry, error) { return os.ReadDir(string(d)) }
+
+func (d disk) Read(name string) ([]byte, error) { return os.ReadFile(d.path(name)) }
+
+func (d disk) Write(name string, content []byte) error {
+	// The temporary file stands beside its target and begins with a dot, by which what a crash leaves of it is known.
+	return renameio.WriteFile(d.path(name), content, 0o600, renameio.WithTempDir(string(d)), renameio.WithStaticPermissions(0o600))
+}
+
+func (d disk) Sync() error { return syncFolder(string(d)) }
+
+func (d disk) Remove(name string) error { return os.Remove(d.path(name)) }
+
+func syncFolder(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Seal puts a body's checksum before it, on a line of its own: what Unseal takes off.
+func Seal(body []byte) []byte { return append([]byte(checksum(body)+"\n"), body...) }
+
+// Unseal returns the body of what Seal made; false if a bit of it is another.
+func Unseal(content []byte) (body []byte, ok bool) {
+	sum, body, found := bytes.Cut(content, []byte("\n"))
+	return body, found && string(sum) == checksum(body)
+}
+
+func checksum(b []byte) string {
+	sum := sha256.Sum256(b)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
