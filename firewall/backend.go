@@ -40,6 +40,20 @@ type Observation interface {
 	Notes() []string
 }
 
+// Protector is a Backend that can keep other programs from changing its rules.
+type Protector interface {
+	// Protect makes the rules this backend's alone as far as the kernel can, and tells whether they are. It is cheap when they are already.
+	Protect(ctx context.Context) (Protection, error)
+	// Unprotect lets others change them again.
+	Unprotect() error
+}
+
+// Protection tells whether other programs are kept from changing the rules.
+type Protection struct {
+	Protected bool   `json:"protected"`
+	Reason    string `json:"reason"` // why not; "" if they are
+}
+
 // Counting is a Backend that reads its counters without reading everything else.
 type Counting interface {
 	// Counters returns what Observation.Traffic would, as of now.
@@ -81,6 +95,8 @@ var (
 	ErrUnsupported = errors.New("the kernel does not support this backend")
 	// ErrForeign: objects of our name exist that we did not write.
 	ErrForeign = errors.New("not written by Portgrave")
+	// ErrProtected: the rules are another process's alone, which is the daemon.
+	ErrProtected = errors.New("the rules belong to another process, which keeps others from changing them: to the portgrave daemon, if it runs")
 	// ErrNotHeld: the kernel accepted the plan but does not hold what was written.
 	ErrNotHeld = errors.New("the kernel does not hold what was written")
 )

@@ -16,6 +16,8 @@ type Backend struct {
 	kernel kernel
 	close  func() error
 	portID uint32
+	// flags is what the tables that we make get.
+	flags uint32
 }
 
 // counterObject is NFT_OBJECT_COUNTER.
@@ -43,7 +45,11 @@ func New() (*Backend, error) {
 		_ = s.close()
 		return nil, err
 	}
-	return &Backend{kernel: k, close: s.close, portID: port}, nil
+	b := &Backend{kernel: k, close: s.close, portID: port}
+	if k.canPersist() {
+		b.flags = tablePersist
+	}
+	return b, nil
 }
 
 // Close closes the netlink socket. The rules stay.
@@ -92,7 +98,7 @@ func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time
 		return plan, nil
 	}
 	use := slotsInUse(o.ruleset, want.Services)
-	wanted := compile(*want, now, use)
+	wanted := b.compile(*want, now, use)
 	d := compare(wanted, o.ruleset)
 	plan.Changes = d.changes(wanted, o.ruleset)
 	// What people see is the difference in place; the kernel may need some sets under a new name.
@@ -100,11 +106,17 @@ func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time
 		for service := range moved {
 			use[service] = !use[service]
 		}
-		wanted = compile(*want, now, use)
+		wanted = b.compile(*want, now, use)
 		d = compare(wanted, o.ruleset)
 	}
 	plan.Program = assemble(d, wanted, o.ruleset)
 	return plan, nil
+}
+
+func (b *Backend) compile(want firewall.State, now time.Time, use slots) *ruleset {
+	r := compile(want, now, use)
+	r.flags = b.flags
+	return r
 }
 
 // Between words the difference between two States, from which nothing is read or written; nil is a host without rules of ours. It

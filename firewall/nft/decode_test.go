@@ -68,7 +68,7 @@ func TestManyElementsFitTheirAttributes(t *testing.T) {
 
 // Whatever the kernel, or somebody in its place, sends: no panic, no endless loop.
 func FuzzDecode(f *testing.F) {
-	e, err := encodeBatch([]op{addTable{"x"}, addSet{"s", specOf(kindNets, firewall.IPv4), kindNets}, addChain{"c", &prerouting},
+	e, err := encodeBatch([]op{addTable{mark: "x"}, addSet{"s", specOf(kindNets, firewall.IPv4), kindNets}, addChain{"c", &prerouting},
 		addRule{"c", newRule().saddrIn(firewall.IPv4, "s").accept()},
 		addElements{elements{set: "s", kind: kindNets, spans: []span{spanOf(netip.MustParsePrefix("10.0.0.0/8"), time.Time{})}}}}, 1, 1, time.Now())
 	if err != nil {

@@ -13,6 +13,7 @@ import (
 // people are shown (changes) and what the kernel is sent (program).
 type difference struct {
 	rebuild bool // the table is missing or not ours: nothing of it can stay
+	dormant bool // the table is asleep: its rules stand there and no packet meets them
 
 	chainsGone, chainsNew, chainsMoved []*chain // moved: kept by name, but with another hook
 	rulesChanged                       []chainRules
@@ -45,6 +46,7 @@ func compare(want, have *ruleset) difference {
 	if d.rebuild {
 		have = newRuleset()
 	}
+	d.dormant = have.flags&tableDormant != 0
 	for _, name := range sortedKeys(have.chains) {
 		if want.chains[name] == nil && !have.chains[name].binding {
 			d.chainsGone = append(d.chainsGone, have.chains[name])
@@ -147,6 +149,9 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 		add(firewall.Replace, firewall.ObjectTable, "", 0, "table inet "+tableName)
 	case d.rebuild:
 		add(firewall.Add, firewall.ObjectTable, "", 0, "table inet "+tableName)
+	}
+	if d.dormant {
+		add(firewall.Replace, firewall.ObjectTable, "", 0, "table inet "+tableName+" (dormant: not in force)")
 	}
 	for _, s := range d.strangers {
 		add(firewall.Remove, firewall.ObjectSet, "", 0, s.kind+" "+s.name)

@@ -32,7 +32,7 @@ func TestErrnosBecomeAdvice(t *testing.T) {
 func TestRefusedTransactionNamesTheObject(t *testing.T) {
 	inNamespace(t)
 	b := open(t)
-	err := b.kernel.commit([]op{addTable{tableMark}, addChain{name: "fine"}, delChain{"missing"}}, 0)
+	err := b.kernel.commit([]op{addTable{mark: tableMark}, addChain{name: "fine"}, delChain{"missing"}}, 0)
 	if err == nil || !strings.Contains(err.Error(), "table inet portgrave, chain missing") || !errors.Is(err, unix.ENOENT) {
 		t.Errorf("got %v", err)
 	}
@@ -40,7 +40,7 @@ func TestRefusedTransactionNamesTheObject(t *testing.T) {
 	if err != nil || seen.Present() {
 		t.Errorf("present %v, %v", seen != nil && seen.Present(), err)
 	}
-	if err := b.kernel.commit([]op{addTable{tableMark}}, 4_000_000_000); !errors.Is(err, firewall.ErrConflict) {
+	if err := b.kernel.commit([]op{addTable{mark: tableMark}}, 4_000_000_000); !errors.Is(err, firewall.ErrConflict) {
 		t.Errorf("a transaction for another generation: %v", err)
 	}
 }

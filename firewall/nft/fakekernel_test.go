@@ -44,6 +44,8 @@ func (k *fakeKernel) read() (*ruleset, error) {
 	return r, nil
 }
 
+func (k *fakeKernel) table() (*ruleset, error) { return k.read() }
+
 func (k *fakeKernel) counters() (*ruleset, error) { return k.read() }
 
 func (k *fakeKernel) commit(batch []op, generation uint32) error {
@@ -105,8 +107,10 @@ func (r *ruleset) execute(o op) error {
 	case addTable:
 		r.present = true
 		if r.mark == "" {
-			r.mark = o.mark
+			r.mark, r.flags = o.mark, o.flags
 		}
+	case flagTable:
+		r.flags = o.flags
 	case delTable:
 		generation := r.generation
 		*r = *newRuleset()

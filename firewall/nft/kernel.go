@@ -19,6 +19,8 @@ type kernel interface {
 	read() (*ruleset, error)
 	// counters returns our table with its counters alone.
 	counters() (*ruleset, error)
+	// table returns our table without anything that is in it.
+	table() (*ruleset, error)
 	// commit executes a transaction, all of it or nothing, provided that the generation is still
 	// the given one (0: any). An error other than firewall.ErrConflict does not prove that nothing was done.
 	commit(batch []op, generation uint32) error
@@ -72,19 +74,23 @@ func (k *netlinkKernel) read() (*ruleset, error) {
 }
 
 func (k *netlinkKernel) counters() (*ruleset, error) {
-	r := newRuleset()
-	r.readAt = k.now()
-	if err := k.readTable(r); err != nil || !r.present {
+	r, err := k.table()
+	if err != nil || !r.present {
 		return r, err
 	}
 	return r, k.readObjects(r)
 }
 
-// dump reads every object of our table, in as many requests as it takes.
-func (k *netlinkKernel) dump() (*ruleset, error) {
+func (k *netlinkKernel) table() (*ruleset, error) {
 	r := newRuleset()
 	r.readAt = k.now()
-	if err := k.readTable(r); err != nil || !r.present {
+	return r, k.readTable(r)
+}
+
+// dump reads every object of our table, in as many requests as it takes.
+func (k *netlinkKernel) dump() (*ruleset, error) {
+	r, err := k.table()
+	if err != nil || !r.present {
 		return r, err
 	}
 	for _, read := range []func(*ruleset) error{k.readChains, k.readRules, k.readSets, k.readObjects, k.readFlowtables} {
@@ -107,8 +113,13 @@ func (k *netlinkKernel) readTable(r *ruleset) error {
 	err := k.socket.request(unix.NFT_MSG_GETTABLE, 0, func(e *encoder) { e.str(unix.NFTA_TABLE_NAME, tableName) }, func(b []byte) error {
 		r.present = true
 		return eachAttr(b, func(kind uint16, data []byte) error {
-			if kind == tableUserdata {
+			switch {
+			case kind == tableUserdata:
 				r.mark = commentOf(data)
+			case kind == unix.NFTA_TABLE_FLAGS && len(data) == 4:
+				r.flags = binary.BigEndian.Uint32(data)
+			case kind == tableOwnedBy && len(data) == 4:
+				r.owner = binary.BigEndian.Uint32(data)
 			}
 			return nil
 		})
@@ -233,7 +244,7 @@ func (k *netlinkKernel) outcome(e *encoder) error {
 		case errors.Is(err, unix.EAGAIN) && first == nil && !acknowledged:
 			return errNoAnswer
 		case errors.Is(err, unix.EAGAIN):
-			return first
+			return k.ownedByAnother(first)
 		case errors.Is(err, unix.ENOBUFS):
 			first = errors.Join(first, errNoAnswer)
 			continue

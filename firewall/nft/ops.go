@@ -10,8 +10,15 @@ type op interface {
 }
 
 type (
-	addTable struct{ mark string }
-	delTable struct{}
+	addTable struct {
+		mark  string
+		flags uint32
+	}
+	// flagTable changes the flags of a table that is there.
+	flagTable struct{ flags uint32 }
+	// probeTable makes a table of another name, in a transaction that is never finished.
+	probeTable struct{ flags uint32 }
+	delTable   struct{}
 
 	addCounter struct{ name string }
 	addSet     struct {
@@ -61,6 +68,8 @@ type portVerdict struct {
 
 func (o addTable) what() string     { return "table " + tableName }
 func (o delTable) what() string     { return "table " + tableName }
+func (o flagTable) what() string    { return "flags of table " + tableName }
+func (o probeTable) what() string   { return "table " + probeName }
 func (o addCounter) what() string   { return "counter " + o.name }
 func (o addSet) what() string       { return "set " + o.name }
 func (o addChain) what() string     { return "chain " + o.name }

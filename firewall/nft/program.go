@@ -7,7 +7,7 @@ import (
 // program is a plan as the kernel is told it: transactions in order, each atomic.
 //
 // prepare makes what no rule uses yet: chains, counters, and sets with their elements. It changes
-// no packet's verdict. switchOver then changes rules, the ports map and the elements of sets that
+// no packet's verdict, but for waking a table that somebody has put to sleep. switchOver then changes rules, the ports map and the elements of sets that
 // stay, and removes what is no longer used: everything that a packet can notice, in one transaction.
 // Interval sets go live only after the rules of their transaction, which is why new ones are loaded in prepare.
 type program struct {
@@ -32,7 +32,12 @@ func assemble(d difference, want, have *ruleset) program {
 		p.switchOver = append(append(p.switchOver, fresh.prepare...), fresh.switchOver...)
 		return p
 	}
-	p.prepare = prepare(d)
+	p.prepare = prepare(d, want.flags)
+	if d.dormant {
+		// Before the switch, and in a transaction of its own kind: the kernel refuses to wake a table and to change its
+		// base chains at once. Whatever rules it holds are better than none.
+		p.prepare = append(p.prepare, flagTable{have.flags &^ tableDormant})
+	}
 	if d.rebuild {
 		p.leftovers = []op{delTable{}}
 	} else {
@@ -42,10 +47,10 @@ func assemble(d difference, want, have *ruleset) program {
 	return p
 }
 
-func prepare(d difference) []op {
+func prepare(d difference, flags uint32) []op {
 	var ops []op
 	if d.rebuild {
-		ops = append(ops, addTable{tableMark})
+		ops = append(ops, addTable{tableMark, flags})
 	}
 	for _, name := range d.countersNew {
 		ops = append(ops, addCounter{name})

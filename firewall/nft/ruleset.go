@@ -11,6 +11,7 @@ import (
 // Names of what there is once.
 const (
 	tableName     = "portgrave"
+	probeName     = "portgrave/probe" // of a table that never comes to be
 	baseChain     = "prerouting"
 	unlistedChain = "unlisted"
 	portsMap      = "ports"
@@ -26,6 +27,8 @@ const (
 type ruleset struct {
 	present  bool
 	mark     string // the table's comment
+	flags    uint32 // the table's: tableDormant, tableOwner, tablePersist
+	owner    uint32 // with tableOwner: the netlink port of the only socket that may change the table
 	chains   map[string]*chain
 	sets     map[string]*set
 	counters map[string]counter

@@ -10,12 +10,15 @@ import (
 )
 
 // Script is the State as an nft script. Loaded with `nft -f` into a kernel without our table it
-// makes the same objects that Apply makes; loaded over our table it replaces it.
+// makes the same objects that Apply makes; loaded over itself it replaces itself. A table that portgrave made keeps others
+// from that where the kernel knows the flag persist; the script says what to do.
 func Script(s firewall.State, now time.Time) string {
 	r := compile(s, now, nil)
 	var b strings.Builder
 	b.WriteString("#!/usr/sbin/nft -f\n# Written by portgrave export nft.\n")
-	// Adding before deleting makes deleting work whether the table is there or not.
+	// Adding before deleting makes deleting work whether the table is there or not. (destroy would do the same for every table, and
+	// needs nft 1.0.7.)
+	b.WriteString("# Should the next line be refused (Operation not supported, or not permitted), the table is portgrave's own:\n# portgrave teardown removes it.\n")
 	fmt.Fprintf(&b, "table inet %s\ndelete table inet %s\ntable inet %s {\n\tcomment %q\n", tableName, tableName, tableName, r.mark)
 	for _, name := range sortedKeys(r.counters) {
 		fmt.Fprintf(&b, "\tcounter %s {\n\t}\n", name)

@@ -21,6 +21,8 @@ type encoder struct {
 	now   time.Time
 	whats map[uint32]string // sequence number → object, for error messages
 	last  int               // offset of the last message's header
+	// finish is the offset of the batch's end, without which the kernel only checks the transaction.
+	finish int
 }
 
 // encodeBatch encodes a transaction that the kernel accepts only at the given generation (0: at any).
@@ -36,6 +38,7 @@ func encodeBatch(batch []op, generation, firstSeq uint32, now time.Time) (*encod
 	// One acknowledgement for the whole batch: thousands would overflow the socket.
 	flags := binary.NativeEndian.Uint16(e.buf[e.last+6:])
 	binary.NativeEndian.PutUint16(e.buf[e.last+6:], flags|unix.NLM_F_ACK)
+	e.finish = len(e.buf)
 	e.batchMarker(unix.NFNL_MSG_BATCH_END, 0)
 	return e, nil
 }
@@ -111,8 +114,18 @@ func (e *encoder) op(o op) error {
 	case addTable:
 		at := e.message(unix.NFT_MSG_NEWTABLE, create, what)
 		e.str(unix.NFTA_TABLE_NAME, tableName)
-		e.u32(unix.NFTA_TABLE_FLAGS, 0)
+		e.u32(unix.NFTA_TABLE_FLAGS, o.flags)
 		e.bytes(tableUserdata, userdata.AppendString(nil, tableComment, o.mark))
+		e.end(at)
+	case probeTable:
+		at := e.message(unix.NFT_MSG_NEWTABLE, create, what)
+		e.str(unix.NFTA_TABLE_NAME, probeName)
+		e.u32(unix.NFTA_TABLE_FLAGS, o.flags)
+		e.end(at)
+	case flagTable:
+		at := e.message(unix.NFT_MSG_NEWTABLE, 0, what)
+		e.str(unix.NFTA_TABLE_NAME, tableName)
+		e.u32(unix.NFTA_TABLE_FLAGS, o.flags)
 		e.end(at)
 	case delTable:
 		at := e.message(unix.NFT_MSG_DELTABLE, 0, what)
@@ -171,6 +184,7 @@ func (e *encoder) op(o op) error {
 // Attributes that x/sys/unix lacks (include/uapi/linux/netfilter/nf_tables.h, libnftnl's udata.h).
 const (
 	tableUserdata = 6 // NFTA_TABLE_USERDATA
+	tableOwnedBy  = 7 // NFTA_TABLE_OWNER
 	tableComment  = 0 // NFTNL_UDATA_TABLE_COMMENT
 
 	flowtableTable = 1 // NFTA_FLOWTABLE_TABLE

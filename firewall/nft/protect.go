@@ -1,0 +1,101 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// Flags of a table (include/uapi/linux/netfilter/nf_tables.h, enum nft_table_flags).
+//
+// A table with an owner can be changed only through the netlink socket that owns it: "nft flush ruleset" passes it over, and whatever
+// names it fails with EPERM. It dies with its owner, unless it persists: then it stays, without an owner, until the next one adopts
+// it. The flag persist (Linux 6.9) can only be given to a table as it is made, so every table of ours gets it; by itself it changes nothing.
+const (
+	tableDormant = 1 // NFT_TABLE_F_DORMANT
+	tableOwner   = 2 // NFT_TABLE_F_OWNER
+	tablePersist = 4 // NFT_TABLE_F_PERSIST
+)
+
+var _ firewall.Protector = (*Backend)(nil)
+
+// Protect implements firewall.Protector: the table becomes this socket's, now if it is there, and whenever it is made anew.
+func (b *Backend) Protect(ctx context.Context) (firewall.Protection, error) {
+	if err := ctx.Err(); err != nil {
+		return firewall.Protection{}, err
+	}
+	if b.flags == 0 {
+		return firewall.Protection{Reason: "this kernel can't (it takes Linux 6.9)"}, nil
+	}
+	b.flags = tablePersist | tableOwner
+	r, err := b.kernel.table()
+	if err != nil {
+		return firewall.Protection{}, fmt.Errorf("table inet %s: %w", tableName, err)
+	}
+	switch {
+	case !r.present:
+		return firewall.Protection{Reason: "there are no rules to protect"}, nil
+	case r.flags&tableOwner != 0 && r.owner == b.portID:
+		return firewall.Protection{Protected: true}, nil
+	case r.flags&tableOwner != 0:
+		return firewall.Protection{Reason: fmt.Sprintf("the table belongs to another process (netlink port %d)", r.owner)}, nil
+	case r.mark != tableMark:
+		return firewall.Protection{Reason: "the table was not written by Portgrave"}, nil
+	case r.flags&tablePersist == 0:
+		return firewall.Protection{Reason: "the table was made without the flag persist, which can't be added: it is protected once it is made anew (portgrave teardown and apply, or a reboot)"}, nil
+	}
+	if err := b.kernel.commit([]op{flagTable{r.flags | tableOwner}}, 0); err != nil {
+		return firewall.Protection{}, fmt.Errorf("owning the table: %w", err)
+	}
+	if r, err = b.kernel.table(); err != nil {
+		return firewall.Protection{}, fmt.Errorf("table inet %s: %w", tableName, err)
+	}
+	if r.flags&tableOwner == 0 || r.owner != b.portID {
+		return firewall.Protection{}, fmt.Errorf("owning the table: %w", firewall.ErrNotHeld)
+	}
+	return firewall.Protection{Protected: true}, nil
+}
+
+// Unprotect implements firewall.Protector. An owner can't be taken off a table: it goes with its socket, so another one is opened.
+func (b *Backend) Unprotect() error {
+	if b.flags&tableOwner == 0 {
+		return nil
+	}
+	fresh, err := New()
+	if err != nil {
+		return err
+	}
+	old := b.close
+	*b = *fresh
+	return old()
+}
+
+// canPersist asks whether the kernel knows owned tables that outlive their owner. The question is a transaction without
+// its end: the kernel checks it, answers, and throws it away (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
+func (k *netlinkKernel) canPersist() bool {
+	e, err := encodeBatch([]op{probeTable{tableOwner | tablePersist}}, 0, k.socket.seq, k.now())
+	if err != nil {
+		return false
+	}
+	k.socket.seq = e.seq
+	if err := k.socket.send(e.buf[:e.finish]); err != nil {
+		return false
+	}
+	return k.outcome(e) == nil
+}
+
+// ownedByAnother explains an EPERM: the table has an owner, and that is another socket.
+func (k *netlinkKernel) ownedByAnother(err error) error {
+	if !errors.Is(err, unix.EPERM) {
+		return err
+	}
+	r, terr := k.table()
+	port, perr := k.socket.portID()
+	if terr != nil || perr != nil || r.flags&tableOwner == 0 || r.owner == port {
+		return err
+	}
+	return fmt.Errorf("%w (netlink port %d)", firewall.ErrProtected, r.owner)
+}
