@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/urfave/cli/v2"
 )
 
@@ -19,12 +20,12 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string) in
 	}
 	var failed verbError
 	if !errors.As(err, &failed) { // the command line itself
-		failed = verbError{err: usageError{err}, screen: newScreen(stdout, stderr, wantedOutput(args), getenv)}
+		failed = verbError{err: control.UsageError{Err: err}, screen: newScreen(stdout, stderr, wantedOutput(args), getenv)}
 	}
 	var printed invalidReported
 	if !errors.Is(failed.err, errReport) && !errors.As(failed.err, &printed) {
 		failed.screen.fail(failed.verb, failed.err)
-		var usage usageError
+		var usage control.UsageError
 		if errors.As(failed.err, &usage) {
 			_, _ = fmt.Fprintln(stderr, "Run 'portgrave help' for the verbs, 'portgrave help VERB' for one.")
 		}

@@ -4,13 +4,45 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/nft"
 	"github.com/portgrave/portgrave/firewall/xt"
 	"github.com/portgrave/portgrave/policy"
 )
+
+// resolveBackend is the backend that a name stands for on this kernel. The error says why nftables can't be used, if it is not for
+// the kernel's sake.
+func resolveBackend(name string) (string, error) {
+	if name != "auto" && name != "" {
+		return name, nil
+	}
+	native, err := nft.New()
+	if err == nil {
+		return "nftables", native.Close()
+	}
+	if errors.Is(err, firewall.ErrUnsupported) {
+		return "iptables", nil
+	}
+	return "nftables", err
+}
+
+// openReconciler opens a backend with all that a Reconciler needs; it complains to log.
+func openReconciler(ctx context.Context, name string, thorough bool, log *slog.Logger) (*firewall.Reconciler, func(), error) {
+	b, others, closeAll, err := openBackend(ctx, name, thorough)
+	if err != nil {
+		return nil, nil, err
+	}
+	running, err := connections.New()
+	if err != nil {
+		closeAll()
+		return nil, nil, err
+	}
+	return &firewall.Reconciler{Backend: b, Others: others, Connections: running, Now: time.Now, Log: log}, closeAll, nil
+}
 
 // openBackend opens the backend that --backend names, and the others in which something of ours may stand from before;
 // thorough: those that work here, whether or not it is likely.
@@ -21,7 +53,7 @@ func openBackend(ctx context.Context, name string, thorough bool) (b firewall.Ba
 			_ = native.Close()
 		}
 	}
-	if name == "nftables" || name == "auto" && !errors.Is(nftErr, firewall.ErrUnsupported) {
+	if name == "nftables" || (name == "auto" || name == "") && !errors.Is(nftErr, firewall.ErrUnsupported) {
 		if nftErr != nil {
 			return nil, nil, nil, nftErr
 		}
@@ -40,7 +72,7 @@ func openBackend(ctx context.Context, name string, thorough bool) (b firewall.Ba
 	x, err := xt.New(ctx, "")
 	if err != nil {
 		closeAll()
-		if name == "auto" {
+		if name == "auto" || name == "" {
 			err = fmt.Errorf("neither backend works here: nftables: %w; iptables: %w", nftErr, err)
 		}
 		return nil, nil, nil, err

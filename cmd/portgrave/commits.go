@@ -9,18 +9,31 @@ import (
 	"github.com/portgrave/portgrave/firewall/watch"
 )
 
-// openCommits listens to what others commit to nf_tables, if that is where our rules are; nil for a backend that tells nobody of changes.
-func openCommits(r *firewall.Reconciler) (daemon.Commits, func(), error) {
+// openCommits listens to what others commit to nf_tables, if that is where our rules are, and keeps them from committing to our
+// table if it can; both are nil for a backend that tells nobody of changes.
+func openCommits(r *firewall.Reconciler) (daemon.Commits, func(context.Context, bool) (firewall.Protection, error), func(), error) {
 	b, ok := r.Backend.(*nft.Backend)
 	if !ok {
-		return nil, func() {}, nil
+		return nil, nil, func() {}, nil
 	}
 	w, err := watch.New()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	w.Ignore(b.PortID())
-	return commits{w}, func() { _ = w.Close() }, nil
+	heed := w.Ignore(b.PortID())
+	protect := func(ctx context.Context, on bool) (firewall.Protection, error) {
+		if on {
+			return b.Protect(ctx)
+		}
+		port := b.PortID()
+		err := b.Unprotect()
+		if b.PortID() != port { // it has another socket now
+			heed()
+			heed = w.Ignore(b.PortID())
+		}
+		return firewall.Protection{}, err
+	}
+	return commits{w}, protect, func() { _ = w.Close() }, nil
 }
 
 // commits is a watch as the daemon wants it.

@@ -9,7 +9,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -20,19 +23,21 @@ func runDaemon(inv *invocation) error {
 	// One more than there are processors: reading who changed the rules, while he still lives, must not wait for our own work.
 	runtime.GOMAXPROCS(runtime.NumCPU() + 1)
 	log := daemonLog(inv)
-	inv.useBackendInForce() // what is in force is kept where it is; only apply moves it
-	r, closeAll, err := inv.open(inv.backend, false)
+	backend := inv.backend
+	if last, err := inv.history().Last(); backend == "auto" && err == nil && last.Backend != "" {
+		backend = last.Backend // what is in force is kept where it is; only apply moves it
+	}
+	r, closeAll, err := openReconciler(inv.ctx, backend, false, log)
 	if err != nil {
 		return err
 	}
 	defer closeAll()
-	r.Log = log
-	store, unlock, err := inv.locked()
+	inv.suits = r.Backend.Name()
+	store, err := history.Open(inv.stateDir)
 	if err != nil {
 		return err
 	}
-	unlock() // the loop takes it each time it writes
-	commits, closeCommits, err := openCommits(r)
+	commits, protect, closeCommits, err := openCommits(r)
 	if err != nil {
 		return err
 	}
@@ -51,16 +56,48 @@ func runDaemon(inv *invocation) error {
 	}
 	return daemon.Run(ctx, daemon.Config{
 		Reports:    heard,
-		Reconciler: r, Store: store, Commits: commits, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
+		Reconciler: r, Store: store, Commits: commits, Protect: protect, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
 		Read: func(context.Context) (*policy.Policy, *policy.Compiled, error) {
 			return inv.compiled(inv.config, false)
 		},
-		WithLeases: inv.withLeases,
-		Folders:    func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },
-		TakeBack: func(context.Context) (bool, error) {
-			return takeBack(inv, r, store, time.Now())
-		},
+		Folders: func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },
+		Local: &control.Local{StateDir: inv.stateDir, Backends: backendsBeside(r, log), Now: time.Now, LockWait: daemonLockWait,
+			StartGuard: func(generation int) error {
+				_, err := startGuard(inv, generation, 0)
+				return err
+			}},
 	})
+}
+
+// daemonLockWait is how long the daemon waits for a process that holds the lock of the state directory, such as a guard.
+const daemonLockWait = 10 * time.Second
+
+// backendsBeside opens backends for a daemon whose own is r: its own as it stands, since the rules may be that socket's alone; another one
+// only to move the rules to it.
+func backendsBeside(r *firewall.Reconciler, log *slog.Logger) func(context.Context, string, bool) (*firewall.Reconciler, error) {
+	return func(ctx context.Context, name string, thorough bool) (*firewall.Reconciler, error) {
+		resolved, err := resolveBackend(name)
+		if err != nil {
+			return nil, err
+		}
+		own := resolved == r.Backend.Name()
+		if own && !thorough {
+			return r, nil
+		}
+		other, closeAll, err := openReconciler(ctx, name, thorough, log)
+		if err != nil {
+			return nil, err
+		}
+		if own {
+			defer closeAll()
+			both := *r
+			both.Others = other.Others
+			return &both, nil
+		}
+		// What it opened besides stays open: the daemon ends when the rules have moved.
+		other.Others = []firewall.Backend{r.Backend}
+		return other, nil
+	}
 }
 
 // daemonLog is text on a terminal, else JSON, a line an event. Under systemd both end in the journal.

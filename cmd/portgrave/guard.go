@@ -6,6 +6,7 @@ import (
 	"log/syslog"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -75,17 +76,21 @@ func awaitPartner(partner int) int {
 }
 
 func (inv *invocation) takeBackNow() (bool, error) {
-	r, closeAll, err := inv.firewallInForce()
+	ops, done, err := inv.operations()
 	if err != nil {
 		return false, err
 	}
-	defer closeAll()
-	store, unlock, err := inv.locked()
-	if err != nil {
-		return false, err
+	defer done()
+	result, err := ops.TakeBack(inv.ctx)
+	return result.Done, err
+}
+
+// absolute is where a path leads from here; the guard stands elsewhere.
+func absolute(path string) string {
+	if whole, err := filepath.Abs(path); err == nil {
+		return whole
 	}
-	defer unlock()
-	return takeBack(inv, r, store, time.Now())
+	return path
 }
 
 // startGuard starts a guard in a session of its own, without a terminal, and returns a descriptor of the process.
@@ -95,7 +100,7 @@ func startGuard(inv *invocation, generation, partner int) (pidfd int, err error)
 		return -1, err
 	}
 	cmd := exec.Command(self, "guard", strconv.Itoa(generation), strconv.Itoa(partner))
-	cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+inv.stateDir)
+	cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+absolute(inv.stateDir), "PORTGRAVE_RUN_DIR="+absolute(inv.runDir))
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
 	pidfd = -1

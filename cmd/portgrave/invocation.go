@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"io"
-	"log/slog"
 	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
@@ -28,6 +26,8 @@ type invocation struct {
 	backend  string
 	stateDir string
 	runDir   string
+
+	suits string // see enforcedWith
 }
 
 func newInvocation(c *cli.Context, stdout, stderr io.Writer, getenv func(string) string) (*invocation, error) {
@@ -59,64 +59,8 @@ func flag(c *cli.Context, name string) string {
 	return c.String(name)
 }
 
-// firewall opens the backend and what belongs to it. Close it with the returned function.
-func (inv *invocation) firewall() (*firewall.Reconciler, func(), error) {
-	return inv.open(inv.backend, false)
-}
-
-// firewallInForce is firewall for verbs about what was applied: auto means the backend that it was applied with.
-func (inv *invocation) firewallInForce() (*firewall.Reconciler, func(), error) {
-	backend := inv.backend
-	if last, err := inv.history().Last(); backend == "auto" && err == nil && last.Backend != "" {
-		backend = last.Backend
-	}
-	return inv.open(backend, false)
-}
-
-// open opens a backend, and the others where something of ours may be left; thorough: wherever they work.
-func (inv *invocation) open(backend string, thorough bool) (*firewall.Reconciler, func(), error) {
-	b, others, closeAll, err := openBackend(inv.ctx, backend, thorough)
-	if err != nil {
-		return nil, nil, err
-	}
-	inv.backend = b.Name()
-	running, err := connections.New()
-	if err != nil {
-		closeAll()
-		return nil, nil, err
-	}
-	log := slog.New(slog.NewTextHandler(inv.screen.err, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	return &firewall.Reconciler{Backend: b, Others: others, Connections: running, Now: time.Now, Log: log}, closeAll, nil
-}
-
-// useBackendInForce makes auto mean the backend of the last generation, for verbs that change what is in force.
-func (inv *invocation) useBackendInForce() {
-	if last, err := inv.history().Last(); inv.backend == "auto" && err == nil && last.Backend != "" {
-		inv.backend = last.Backend
-	}
-}
-
 // lockWait is how long a run waits for another one to finish.
 const lockWait = 30 * time.Second
-
-// exclusive opens what a verb that writes needs, and keeps other runs out until done is called. It fails
-// before the kernel is touched if what will be done could not be recorded. thorough is that of open.
-func (inv *invocation) exclusive(thorough bool) (r *firewall.Reconciler, store *history.Store, done func(), err error) {
-	r, closeAll, err := inv.open(inv.backend, thorough)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	if store, err = history.Open(inv.stateDir); err != nil {
-		closeAll()
-		return nil, nil, nil, err
-	}
-	unlock, err := store.Lock(inv.ctx, lockWait)
-	if err != nil {
-		closeAll()
-		return nil, nil, nil, err
-	}
-	return r, store, func() { unlock(); closeAll() }, nil
-}
 
 // compiled reads and compiles the policy. offline uses only what is on this host.
 func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *policy.Compiled, error) {
@@ -135,7 +79,7 @@ func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *pol
 	if err != nil {
 		return p, nil, err
 	}
-	if inv.backend == "iptables" {
+	if inv.enforcedWith() == "iptables" {
 		if err := iptablesLimits(c); err != nil {
 			return p, nil, err
 		}
@@ -147,6 +91,14 @@ func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *pol
 		inv.screen.warnf("network %q is stale: %s; it keeps its content of %s", s.Name, s.Reason, s.Since.Format(time.RFC3339))
 	}
 	return p, c, nil
+}
+
+// enforcedWith is the backend that a policy must suit: the one that was found out, or named, or that auto takes.
+func (inv *invocation) enforcedWith() string {
+	if inv.suits == "" {
+		inv.suits, _ = resolveBackend(inv.backend)
+	}
+	return inv.suits
 }
 
 func (inv *invocation) history() *history.Store { return history.View(inv.stateDir) }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"strings"
 	"time"
 
@@ -10,28 +9,26 @@ import (
 
 // listLeases prints the leases that are not over, those that end first at the front.
 func listLeases(inv *invocation) error {
-	store := inv.leases()
-	running, damaged, err := store.List()
+	ops, done, err := inv.operations()
 	if err != nil {
 		return err
 	}
-	err = errors.Join(damaged...)
-	if inv.screen.json {
-		o := map[string]any{"leases": orEmpty(running)}
-		if err != nil {
-			o["error"] = err.Error()
-		}
-		if oerr := inv.screen.object(o); oerr != nil || err == nil {
-			return oerr
-		}
-		return invalidReported{err}
+	defer done()
+	result, err := ops.Leases(inv.ctx)
+	if err != nil {
+		return err
 	}
-	if len(running) == 0 && err == nil {
+	switch {
+	case inv.screen.json:
+		if err := inv.screen.object(result); err != nil {
+			return err
+		}
+	case len(result.Leases) == 0 && result.Error == "":
 		inv.screen.printf("No lease is open.\n")
-		return nil
+	default:
+		printLeases(inv.screen, result.Leases, time.Now())
 	}
-	printLeases(inv.screen, running, store.Clock().Wall)
-	return err
+	return reported(inv.screen, result.Error)
 }
 
 // printLeases is the table of leases and status.
@@ -42,7 +39,7 @@ func printLeases(s *screen, leases []lease.Lease, now time.Time) {
 		if !l.Running(now) {
 			left = "waits: the clock is before its opening"
 		}
-		rows = append(rows, []string{l.ID, opening(l), l.Until.Local().Format(time.DateTime), strings.TrimSuffix(left, "0s"), dash(l.User), dash(l.From), dash(l.Reason)})
+		rows = append(rows, []string{l.ID, l.Opens(), l.Until.Local().Format(time.DateTime), strings.TrimSuffix(left, "0s"), dash(l.User), dash(l.From), dash(l.Reason)})
 	}
 	s.table(rows)
 }

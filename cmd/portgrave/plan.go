@@ -4,85 +4,61 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/nft"
 )
-
-type planResult struct {
-	InSync  bool              `json:"in_sync"`
-	Backend string            `json:"backend"`
-	Changes []firewall.Change `json:"changes"`
-	Author  *firewall.Author  `json:"author"`
-}
 
 // plan shows the difference between the policy and the live kernel, or between two generations.
 func plan(inv *invocation) error {
-	if inv.cli.IsSet("from") {
-		return planBetween(inv)
+	q := control.PlanRequest{Backend: inv.backend}
+	for name, to := range map[string]**int{"from": &q.From, "to": &q.To} {
+		if inv.cli.IsSet(name) {
+			n, err := generationNumber(inv.cli.String(name))
+			if err != nil {
+				return err
+			}
+			*to = &n
+		}
 	}
-	r, closeAll, err := inv.firewall()
+	ops, done, err := inv.operations()
 	if err != nil {
 		return err
 	}
-	defer closeAll()
-	if inv.cli.IsSet("to") {
-		return usagef("plan --to needs --from: the live kernel is compared with the policy only")
+	defer done()
+	if q.From == nil || q.To == nil {
+		if q.Policy, err = inv.compiledPolicy(ops); err != nil {
+			return err
+		}
 	}
-	_, c, err := inv.compiled(inv.config, false)
+	d, err := ops.Plan(inv.ctx, q)
 	if err != nil {
 		return err
 	}
-	want, err := inv.withLeases(c.State)
-	if err != nil {
-		return err
+	if q.From != nil {
+		return reportPlan(inv, d, "No difference.")
 	}
-	p, seen, err := r.Plan(inv.ctx, &want)
-	if err != nil {
-		return err
-	}
-	if what := seen.Foreign(); what != "" && !p.InSync() {
-		inv.screen.warnf("%s exists but was not written by portgrave; apply would refuse to replace it without --force", what)
-	}
-	return reportPlan(inv, p, "In sync: the kernel holds the policy.")
+	return reportPlan(inv, d, "In sync: the kernel holds the policy.")
 }
 
-// planBetween compares a generation with another one, or with the policy, without looking at the kernel.
-func planBetween(inv *invocation) error {
-	from, err := generationState(inv.history(), inv.cli.String("from"))
-	if err != nil {
-		return err
-	}
-	var to *firewall.State
-	if inv.cli.IsSet("to") {
-		if to, err = generationState(inv.history(), inv.cli.String("to")); err != nil {
+// reportPlan prints a difference in either form, and ends with exit code 2 unless it is empty.
+func reportPlan(inv *invocation, d control.Difference, inSync string) error {
+	inv.warn(d.Warnings)
+	switch {
+	case inv.screen.json:
+		if err := inv.screen.object(d); err != nil {
 			return err
 		}
-	} else {
-		_, c, err := inv.compiled(inv.config, false)
-		if err != nil {
-			return err
-		}
-		to = &c.State
-	}
-	p := firewall.Plan{Backend: "nftables", Changes: nft.Between(from, to, time.Now())}
-	return reportPlan(inv, p, "No difference.")
-}
-
-// reportPlan prints a plan in either form, and ends with exit code 2 unless it is empty.
-func reportPlan(inv *invocation, p firewall.Plan, inSync string) error {
-	if inv.screen.json {
-		if err := inv.screen.object(planResult{p.InSync(), p.Backend, orEmpty(p.Changes), nil}); err != nil {
-			return err
-		}
-	} else if p.InSync() {
+	case d.InSync:
 		inv.screen.printf("%s\n", inv.screen.paint(green, inSync))
-	} else {
-		printChanges(inv.screen, p.Changes, inv.cli.Bool("all"))
-		inv.screen.printf("%s\n", plural(p.Count(), "change"))
+	default:
+		printChanges(inv.screen, d.Changes, inv.cli.Bool("all"))
+		inv.screen.printf("%s\n", plural(d.Count(), "change"))
+		if d.Author != nil {
+			inv.screen.printf("by %s\n", authorWords(d.Author))
+		}
 	}
-	if !p.InSync() {
+	if !d.InSync {
 		return errReport
 	}
 	return nil

@@ -23,11 +23,19 @@ func TestMain(m *testing.M) {
 		"portgrave": main,
 		"isolated":  isolated,
 		"nobody":    nobody,
+		"reader":    func() { enter(); unprivileged() },
 
 		"guards":     func() { fmt.Print(guardsList()) },
 		"killguards": killGuards,
 
-		"waitfor":     func() { waitUntil(func() bool { _, err := os.Stat(os.Args[1]); return err == nil }) },
+		"waitfor": func() { waitUntil(func() bool { _, err := os.Stat(os.Args[1]); return err == nil }) },
+		"waitforstatus": func() {
+			enter()
+			waitUntil(func() bool {
+				out, _ := exec.Command("portgrave", "--config", "etc", "status").Output()
+				return strings.Contains(string(out), os.Args[1])
+			})
+		},
 		"waitforrule": func() { enter(); waitUntil(func() bool { return strings.Contains(ruleset(), os.Args[1]) }) },
 	})
 }
@@ -75,9 +83,14 @@ func nobody() {
 		fmt.Fprintln(os.Stderr, "nobody:", err)
 		os.Exit(99)
 	}
+	unprivileged()
+}
+
+// unprivileged runs a command as a user without rights.
+func unprivileged() {
 	path, err := exec.LookPath("setpriv")
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "nobody:", err)
+		fmt.Fprintln(os.Stderr, "setpriv:", err)
 		os.Exit(99)
 	}
 	replace(append([]string{path, "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"}, os.Args[1:]...))

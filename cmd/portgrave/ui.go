@@ -17,6 +17,7 @@ import (
 	"os"
 	"text/tabwriter"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/policy"
 	"golang.org/x/sys/unix"
@@ -34,14 +35,14 @@ const (
 // errReport ends a verb that has printed something to report.
 var errReport = errors.New("something to report")
 
-// usageError is a command line that can't be understood.
-type usageError struct{ error }
-
-func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
+// usagef is a command line that can't be understood.
+func usagef(format string, args ...any) error {
+	return control.UsageError{Err: fmt.Errorf(format, args...)}
+}
 
 func exitCode(err error) int {
 	var problems policy.Problems
-	var usage usageError
+	var usage control.UsageError
 	switch {
 	case err == nil:
 		return exitFine
@@ -104,14 +105,20 @@ func (s *screen) fail(verb string, err error) {
 	switch {
 	case isPolicy:
 		_, _ = fmt.Fprintf(s.err, "%v\nportgrave: the policy is not valid (%s); the rules in force stay\n", problems, plural(len(problems), "problem"))
-	case verb == "":
-		_, _ = fmt.Fprintf(s.err, "portgrave: %v\n", err)
 	default:
-		_, _ = fmt.Fprintf(s.err, "portgrave: %s: %v\n", verb, err)
+		s.complain(verb, err)
 	}
 	if errors.Is(err, firewall.ErrPermission) {
 		_, _ = fmt.Fprintf(s.err, "Try: sudo portgrave %s\n", verb)
 	}
+}
+
+// complain says what went wrong, in a line.
+func (s *screen) complain(verb string, err error) {
+	if verb != "" {
+		verb += ": "
+	}
+	_, _ = fmt.Fprintf(s.err, "portgrave: %s%v\n", verb, err)
 }
 
 // table prints rows in aligned columns.

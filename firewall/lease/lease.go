@@ -47,6 +47,15 @@ func (l Lease) Running(now time.Time) bool {
 // Ended reports whether the lease is over for good.
 func (l Lease) Ended(now time.Time) bool { return !now.Before(l.Until) }
 
+// Opens is what it opens, in a few words: "tcp/9090 to 203.0.113.7".
+func (l Lease) Opens() string {
+	var sources []string
+	for p := range l.Sources.All() {
+		sources = append(sources, Source(p))
+	}
+	return strings.Join(l.portNames(), ", ") + " to " + strings.Join(sources, ", ")
+}
+
 // Length is for how long it was granted.
 func (l Lease) Length() time.Duration { return l.Until.Sub(l.Opened) }
 

@@ -60,6 +60,30 @@ func (s *Store) List() (leases []Lease, damaged []error, err error) {
 	return leases, damaged, nil
 }
 
+// Ended reads the leases that are over and still kept, for whoever records their end. Damaged ones are passed over: List names them.
+func (s *Store) Ended() ([]Lease, error) {
+	now := s.Clock()
+	names, _, err := s.names()
+	if err != nil {
+		return nil, err
+	}
+	var over []Lease
+	for _, name := range names {
+		if l, err := s.load(name, now); err == nil && l.Ended(now.Wall) {
+			over = append(over, l)
+		}
+	}
+	return over, nil
+}
+
+// Forget removes leases that are over. What can't be removed opens nothing, and the next Add tries again. It is for the holder
+// of the lock.
+func (s *Store) Forget(over []Lease) {
+	for _, l := range over {
+		_ = s.files.Remove(l.ID + suffix)
+	}
+}
+
 // names lists the files of leases, and errors that name what in the folder is none. Leftovers of a crash begin with a dot
 // and are passed over.
 func (s *Store) names() (names []string, foreign []error, err error) {

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,14 +26,16 @@ const readers = "portgrave"
 // peerKey is where a connection's peer credentials stand in a request's context.
 type peerKey struct{}
 
-// serveControl answers on the control socket: HTTP with JSON. Each client has a goroutine of its own, which takes what the loop has
-// laid down, so that none can delay it.
+// serveControl answers on the control socket: HTTP with JSON. Each client has a goroutine of its own. What the daemon says of itself lies
+// ready; what touches the kernel is done in the loop, between two events, so that no client can delay a repair.
 //
 //	GET  /v1/status           Status
 //	GET  /v1/events           {"events":[Event…]}: what happened last
 //	GET  /v1/events?follow=1  an Event a line, from now on
 //	POST /v1/reload           as SIGHUP; root only. 202: it is being read
 //	GET  /metrics             for Prometheus
+//
+// and the operations of package control. The function it returns ends it, after the answers under way.
 func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	path := filepath.Join(d.RunDir, Socket)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // we hold the lock, so it is a dead one's
@@ -53,15 +56,24 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", d.getStatus)
 	mux.HandleFunc("GET /v1/events", d.getEvents)
-	mux.HandleFunc("POST /v1/reload", writer(d.postReload))
 	mux.Handle("GET /metrics", d.metricsHandler())
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 14,
+	operations := control.Server{Local: d.Local, Policy: d.ownPolicy, MayWrite: mayWrite, Run: func(ctx context.Context, f func(context.Context)) error {
+		return d.inLoop(ctx, operationPatience, func(ctx context.Context) { f(ctx); d.operated(ctx) })
+	}}
+	operations.Handle(mux)
+	mux.HandleFunc("POST /v1/reload", operations.Write(d.postReload))
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 14,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, peer(c))
 		}}
 	go func() { _ = server.Serve(l) }()
-	return func() { _ = server.Close() }, nil
+	return func() {
+		ending, stop := context.WithTimeout(context.Background(), time.Second)
+		defer stop()
+		_ = server.Shutdown(ending)
+		_ = server.Close()
+	}, nil
 }
 
 // peer is who connected, as the kernel says (SO_PEERCRED, unix(7)); nil if it does not.
@@ -79,16 +91,32 @@ func peer(c net.Conn) *unix.Ucred {
 	return cred
 }
 
-// writer lets root, and the daemon's own user, through.
-func writer(h http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		cred, _ := r.Context().Value(peerKey{}).(*unix.Ucred)
-		if cred == nil || cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
-			http.Error(w, `{"error":"only root may change anything"}`, http.StatusForbidden)
-			return
-		}
-		h(w, r)
+// mayWrite lets root, and the daemon's own user, change things.
+func mayWrite(r *http.Request) (name string, ok bool) {
+	cred, _ := r.Context().Value(peerKey{}).(*unix.Ucred)
+	if cred == nil || cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+		return "", false
 	}
+	name = strconv.Itoa(int(cred.Uid))
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
+	}
+	return name, true
+}
+
+// ownPolicy reads the daemon's policy for a request that brings none. It runs beside the loop: networks may be slow.
+func (d *Daemon) ownPolicy(ctx context.Context) (*control.Policy, error) {
+	p, c, err := d.Read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	q := &control.Policy{Origin: p.Origin, State: c.State}
+	for _, t := range c.RunTests(time.Now()) {
+		if !t.OK {
+			q.FailedTests = append(q.FailedTests, t)
+		}
+	}
+	return q, nil
 }
 
 func answer(w http.ResponseWriter, x any) {
@@ -128,21 +156,38 @@ func (d *Daemon) getEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// loopPatience is how long a client waits for the loop, which may be in the middle of a large apply.
-const loopPatience = 5 * time.Second
+// How long a client waits for the loop, which may be in the middle of a large apply: a scrape, and somebody who wants something.
+const (
+	loopPatience      = 5 * time.Second
+	operationPatience = 30 * time.Second
+)
 
-// inLoop runs f between two events. It fails rather than wait long.
-func (d *Daemon) inLoop(ctx context.Context, f func()) error {
-	ctx, stop := context.WithTimeout(ctx, loopPatience)
+// inLoop has the loop run f between two events, to its end. It fails rather than wait long for its turn.
+func (d *Daemon) inLoop(ctx context.Context, patience time.Duration, f func(context.Context)) error {
+	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	done := make(chan struct{})
 	select {
-	case d.requests <- func() { defer close(done); f() }:
+	case d.requests <- func(ctx context.Context) { defer close(done); f(ctx) }:
 		<-done
 		return nil
 	case <-ctx.Done():
-		return errors.New("the daemon is busy")
+		return control.ErrBusy
 	}
+}
+
+// Ask is what a daemon says of itself.
+func Ask(ctx context.Context, r *control.Remote) (*Status, error) {
+	body, err := r.Get(ctx, "/v1/status")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = body.Close() }()
+	var s Status
+	if err := json.NewDecoder(body).Decode(&s); err != nil {
+		return nil, fmt.Errorf("reading what the daemon says of itself: %w", err)
+	}
+	return &s, nil
 }
 
 func (d *Daemon) postReload(w http.ResponseWriter, _ *http.Request) {

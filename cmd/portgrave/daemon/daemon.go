@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/denied"
 	"github.com/portgrave/portgrave/firewall/history"
@@ -47,12 +48,12 @@ type Config struct {
 	Commits Commits
 	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it could not be read.
 	Read func(ctx context.Context) (p *policy.Policy, c *policy.Compiled, err error)
-	// WithLeases merges the leases that run into the State of a policy.
-	WithLeases func(firewall.State) (firewall.State, error)
+	// Local does what is asked for. It uses the same reconciler and state directory.
+	Local *control.Local
+	// Protect keeps others from changing the rules, or lets them again; nil where the backend can't.
+	Protect func(ctx context.Context, on bool) (firewall.Protection, error)
 	// Folders are those whose files decide what Read says.
 	Folders func(p *policy.Policy) []string
-	// TakeBack returns to the last confirmed generation if the one in force should have been confirmed by now.
-	TakeBack func(ctx context.Context) (bool, error)
 	// Reports is nil if refused packets are not reported.
 	Reports Reports
 	// EventDir keeps the drift log; RunDir the control socket and the lock that keeps a second daemon out.
@@ -89,7 +90,10 @@ type Daemon struct {
 	quietTill time.Time     // repairs pause until then
 	named     int           // the generation whose services the reports know
 	last      error         // of the last attempt to enforce
-	requests  chan func()
+	requests  chan func(context.Context)
+	// bentBy is who bent the rules and was not undone yet.
+	bentBy *firewall.Author
+	leases leaseWatch
 
 	reads      chan reading
 	readingNow bool
@@ -103,15 +107,26 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func()), reads: make(chan reading)}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	closeControl, err := d.serveControl(ctx)
+	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func(context.Context)), reads: make(chan reading)}
+	d.Local.Author = func() *firewall.Author { return d.bentBy }
+	d.Local.MaxLease = d.maxLease
+	serving, stop := context.WithCancel(ctx)
+	closeControl, err := d.serveControl(serving)
 	if err != nil {
+		stop()
 		return err
 	}
 	defer closeControl()
+	defer stop() // first, so that those who follow events let go
 	return d.loop(ctx)
+}
+
+// maxLease is the bound of the policy that was last read.
+func (d *Daemon) maxLease() (time.Duration, error) {
+	if d.policy == nil {
+		return 0, errors.New("the policy could not be read yet, so it is unknown how long a lease may be: see portgrave status")
+	}
+	return d.policy.Daemon.MaxLease, nil
 }
 
 // onlyOne takes the lock that a daemon holds as long as it lives.
@@ -151,6 +166,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 	defer poll.Stop()
 
 	d.enforce(ctx, "start", nil)
+	d.endLeases(ctx)
 	d.beginReading(ctx, "start")
 	if d.inForce == nil { // nothing to enforce yet: not ready before there is
 		select {
@@ -204,7 +220,9 @@ func (d *Daemon) loop(ctx context.Context) error {
 		case <-poll.C:
 			d.enforce(ctx, "poll", nil)
 		case f := <-d.requests:
-			f()
+			f(context.WithoutCancel(ctx))
+		case <-d.leases.over():
+			d.endLeases(ctx)
 		case <-watchdog.C:
 			notify("WATCHDOG=1")
 		}

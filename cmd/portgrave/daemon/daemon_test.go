@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
@@ -131,10 +132,10 @@ func start(t *testing.T) *running {
 			c, err := p.Compile(ctx, nil)
 			return p, c, err
 		},
-		WithLeases: func(s firewall.State) (firewall.State, error) { return s, nil },
-		Folders:    func(*policy.Policy) []string { return nil },
-		TakeBack:   func(context.Context) (bool, error) { return false, nil },
+		Folders: func(*policy.Policy) []string { return nil },
+		Local:   &control.Local{StateDir: r.dir, Now: time.Now, LockWait: time.Second},
 	}
+	c.Local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) { return c.Reconciler, nil }
 	go func() { ended <- Run(ctx, c) }()
 	t.Cleanup(func() {
 		stop()

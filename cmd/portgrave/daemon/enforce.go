@@ -16,7 +16,11 @@ func (d *Daemon) committed(ctx context.Context, c Commit) {
 		d.record(Event{At: c.At, Kind: "hook", Author: c.Author, Summary: c.Summary})
 		d.Log.Warn("another program added or removed a base chain, which may decide before portgrave does", "what", c.Summary, "author", authorText(c.Author))
 	}
-	if (c.Ours || c.Lost) && d.quietTill.IsZero() {
+	if !c.Ours && !c.Lost {
+		return
+	}
+	d.bentBy = c.Author
+	if d.quietTill.IsZero() {
 		d.enforce(ctx, "commit", &c)
 	}
 }
@@ -40,6 +44,10 @@ func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
 	d.last = err
 	d.status.enforced(time.Now(), d.inForce, err)
 	d.nameServices()
+	if err == nil {
+		d.bentBy = nil
+		d.protect(ctx)
+	}
 	if err != nil || out.Plan.InSync() {
 		return
 	}
@@ -63,6 +71,13 @@ func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
 
 // repair compares and writes, under the lock that the command line takes too.
 func (d *Daemon) repair(ctx context.Context) (firewall.Outcome, error) {
+	if d.inForce != nil && !d.inForce.Confirmed && !time.Now().Before(d.inForce.ConfirmBy) {
+		if back, err := d.Local.TakeBack(ctx); err != nil {
+			return firewall.Outcome{}, err
+		} else if back.Done {
+			d.Log.Warn("a generation was not confirmed in time and has been taken back", "generation", d.inForce.Number)
+		}
+	}
 	unlock, err := d.Store.Lock(ctx, lockWait)
 	if err != nil {
 		return firewall.Outcome{}, err
@@ -71,20 +86,43 @@ func (d *Daemon) repair(ctx context.Context) (firewall.Outcome, error) {
 	if err := d.reload(); err != nil {
 		return firewall.Outcome{}, err
 	}
-	if d.inForce != nil && !d.inForce.Confirmed && !time.Now().Before(d.inForce.ConfirmBy) {
-		if _, err := d.TakeBack(ctx); err != nil {
-			return firewall.Outcome{}, err
-		}
-		d.Log.Warn("a generation was not confirmed in time and has been taken back", "generation", d.inForce.Number)
-		if err := d.reload(); err != nil {
-			return firewall.Outcome{}, err
-		}
-	}
 	if d.inForce == nil {
 		return firewall.Outcome{}, nil // nothing was applied yet, or it was torn down
 	}
 	want := d.inForce.InForce()
 	return d.Reconciler.Apply(ctx, &want, false)
+}
+
+// operated looks at what an operation of the control socket has put in force.
+func (d *Daemon) operated(ctx context.Context) {
+	before := d.number()
+	if err := d.reload(); err != nil {
+		d.last = err
+		return
+	}
+	d.leases.look(d)
+	if d.number() != before {
+		d.status.enforced(time.Now(), d.inForce, nil)
+		d.nameServices()
+		d.protect(ctx)
+	}
+}
+
+// protect keeps others from changing the rules, if the policy wants that and the backend can.
+func (d *Daemon) protect(ctx context.Context) {
+	want := d.policy == nil || d.policy.Daemon.Protect != "never"
+	p := firewall.Protection{Reason: "this backend can't"}
+	if d.Protect != nil {
+		var err error
+		if p, err = d.Protect(ctx, want); err != nil {
+			d.Log.Warn("others can't be kept from changing the rules", "error", err)
+			p = firewall.Protection{Reason: err.Error()}
+		}
+	}
+	if !want {
+		p.Reason = "the policy says protect: never"
+	}
+	d.status.protection(p)
 }
 
 // nameServices tells the reports which services there are, when they may have changed.

@@ -22,6 +22,9 @@ var (
 	descStale      = prometheus.NewDesc("portgrave_stale_networks", "Networks whose source fails and that keep their last good content.", nil, nil)
 	descExpiring   = prometheus.NewDesc("portgrave_expiring_sources", "Sources in force that end by themselves.", nil, nil)
 	descNextExpiry = prometheus.NewDesc("portgrave_next_expiry_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
+	descLeases     = prometheus.NewDesc("portgrave_leases", "Leases that run.", nil, nil)
+	descLeaseEnd   = prometheus.NewDesc("portgrave_next_lease_end_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
+	descProtected  = prometheus.NewDesc("portgrave_protected", "1 if nobody else can change the rules.", nil, nil)
 	descPackets    = prometheus.NewDesc("portgrave_packets_total", "Packets by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
 	descReports    = prometheus.NewDesc("portgrave_reports_total", "Reports of refused (and, for log: all, accepted) packets, by what became of them: received, lost.", []string{"outcome"}, nil)
 	descBytes      = prometheus.NewDesc("portgrave_bytes_total", "Bytes by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
@@ -41,7 +44,7 @@ type collector struct{ d *Daemon }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descPackets, descBytes, descReports} {
+	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descProtected, descPackets, descBytes, descReports} {
 		out <- x
 	}
 }
@@ -69,6 +72,14 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	counter(descErrors, float64(errors))
 	gauge(descExpiring, float64(expiring))
 	gauge(descNextExpiry, seconds(next))
+	leases, leaseEnd := c.d.status.leases()
+	gauge(descLeases, float64(leases))
+	gauge(descLeaseEnd, seconds(leaseEnd))
+	protected := 0.0
+	if s.Protection.Protected {
+		protected = 1
+	}
+	gauge(descProtected, protected)
 	counts := c.d.events.counts()
 	for _, kind := range kinds {
 		counter(descEvents, float64(counts[kind]), kind)
@@ -86,7 +97,7 @@ func (c collector) traffic(counter func(*prometheus.Desc, float64, ...string)) {
 	var names []string
 	var of func(string) (firewall.Traffic, bool)
 	var err error
-	if c.d.inLoop(context.Background(), func() { names, of, err = c.d.traffic() }) != nil || err != nil {
+	if c.d.inLoop(context.Background(), loopPatience, func(ctx context.Context) { names, of, err = c.d.traffic(ctx) }) != nil || err != nil {
 		return
 	}
 	for _, name := range names {
@@ -104,7 +115,7 @@ func (c collector) traffic(counter func(*prometheus.Desc, float64, ...string)) {
 }
 
 // traffic reads the counters of the services in force. It runs in the loop.
-func (d *Daemon) traffic() (names []string, of func(string) (firewall.Traffic, bool), err error) {
+func (d *Daemon) traffic(ctx context.Context) (names []string, of func(string) (firewall.Traffic, bool), err error) {
 	if d.inForce == nil {
 		return nil, nil, nil
 	}
@@ -112,7 +123,7 @@ func (d *Daemon) traffic() (names []string, of func(string) (firewall.Traffic, b
 		names = append(names, svc.Name)
 	}
 	names = append(names, firewall.UnlistedTraffic)
-	ctx, stop := context.WithTimeout(context.Background(), loopPatience)
+	ctx, stop := context.WithTimeout(ctx, loopPatience)
 	defer stop()
 	if b, light := d.Reconciler.Backend.(firewall.Counting); light {
 		of, err = b.Counters(ctx)

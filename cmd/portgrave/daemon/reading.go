@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
@@ -74,11 +75,6 @@ func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *p
 			return fmt.Errorf("it fails its own test: from %s to %s: expected %s, got %s", t.From, t.To, t.Expect, t.Got)
 		}
 	}
-	unlock, err := d.Store.Lock(ctx, lockWait)
-	if err != nil {
-		return err
-	}
-	defer unlock()
 	if err := d.reload(); err != nil {
 		return err
 	}
@@ -88,26 +84,16 @@ func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *p
 	if refused, err := d.takenBack(c.State); err != nil || refused {
 		return errors.Join(err, errors.New("it was taken back because nobody confirmed it: run portgrave apply to put it in force all the same"))
 	}
-	want, err := d.WithLeases(c.State)
+	done, err := d.Local.Apply(ctx, control.ApplyRequest{Caller: control.Caller{User: "portgrave"}, Backend: d.Reconciler.Backend.Name(), Reason: cause,
+		Policy: &control.Policy{Origin: p.Origin, State: c.State}})
 	if err != nil {
 		return err
 	}
-	out, err := d.Reconciler.Apply(ctx, &want, false)
-	if err != nil {
-		return err
+	d.Log.Info("policy applied", "generation", done.Generation, "cause", cause, "changes", len(done.Changes), "ended_connections", len(done.Cut))
+	for _, w := range done.Warnings {
+		d.Log.Warn(w)
 	}
-	var leased *firewall.State // as in Generation.Leased
-	if !want.Equal(c.State) {
-		leased = &want
-	}
-	g, err := d.Store.Append(history.Generation{Time: time.Now().UTC(), User: "portgrave", Reason: cause, Backend: d.Reconciler.Backend.Name(), Origin: p.Origin,
-		Summary: fmt.Sprintf("%d changes", out.Plan.Count()), Confirmed: true, State: c.State, Leased: leased})
-	if err != nil {
-		return fmt.Errorf("the rules are in force, but could not be recorded: %w", err)
-	}
-	d.inForce = &g
-	d.Log.Info("policy applied", "generation", g.Number, "cause", cause, "changes", out.Plan.Count(), "ended_connections", len(out.Cut))
-	return nil
+	return d.reload()
 }
 
 // takenBack reports whether a State was the last one that nobody confirmed.

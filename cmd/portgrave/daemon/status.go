@@ -6,20 +6,26 @@ import (
 	"sync"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
+	"golang.org/x/sys/unix"
 )
 
 // Status is what the daemon says of itself. Its JSON is GET /v1/status.
 type Status struct {
-	Version    string    `json:"version"`
-	PID        int       `json:"pid"`
-	Started    time.Time `json:"started"`
-	Backend    string    `json:"backend"`
-	Watching   bool      `json:"watching"`    // the kernel tells of changes; else it is polled
-	Generation int       `json:"generation"`  // in force; 0: none
-	EnforcedAt time.Time `json:"enforced_at"` // when the kernel was last seen to hold it
-	Error      string    `json:"error"`       // of the last attempt to enforce; "" if it succeeded
+	Version  string    `json:"version"`
+	PID      int       `json:"pid"`
+	Started  time.Time `json:"started"`
+	Backend  string    `json:"backend"`
+	Watching bool      `json:"watching"` // the kernel tells of changes; else it is polled
+	// NetworkNamespace is the inode of the one that the daemon keeps.
+	NetworkNamespace uint64 `json:"network_namespace"`
+	// Protection tells whether other programs are kept from changing the rules.
+	Protection firewall.Protection `json:"protection"`
+	Generation int                 `json:"generation"`  // in force; 0: none
+	EnforcedAt time.Time           `json:"enforced_at"` // when the kernel was last seen to hold it
+	Error      string              `json:"error"`       // of the last attempt to enforce; "" if it succeeded
 	Policy     struct {
 		Origin string    `json:"origin"`
 		ReadAt time.Time `json:"read_at"`
@@ -37,10 +43,13 @@ type status struct {
 	expiring   int // sources that end by themselves
 	nextExpiry time.Time
 	errors     uint64
+
+	running  int // leases
+	leaseEnd time.Time
 }
 
 func newStatus(c Config) *status {
-	return &status{s: Status{Version: c.Version, PID: os.Getpid(), Started: time.Now().UTC(), Backend: c.Reconciler.Backend.Name(), Watching: c.Commits != nil}}
+	return &status{s: Status{Version: c.Version, PID: os.Getpid(), Started: time.Now().UTC(), Backend: c.Reconciler.Backend.Name(), Watching: c.Commits != nil, NetworkNamespace: NetworkNamespace()}}
 }
 
 func (s *status) enforced(at time.Time, g *history.Generation, err error) {
@@ -86,6 +95,33 @@ func (s *status) policyRead(at time.Time, p *policy.Policy, c *policy.Compiled, 
 			s.s.Policy.Stale = append(s.s.Policy.Stale, n.Name)
 		}
 	}
+}
+
+func (s *status) protection(p firewall.Protection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.s.Protection = p
+}
+
+func (s *status) setLeases(running int, end time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running, s.leaseEnd = running, end
+}
+
+func (s *status) leases() (running int, end time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.running, s.leaseEnd
+}
+
+// NetworkNamespace is the inode of the calling thread's network namespace; 0 if that can't be told.
+func NetworkNamespace() uint64 {
+	var s unix.Stat_t
+	if unix.Stat("/proc/thread-self/ns/net", &s) != nil {
+		return 0
+	}
+	return s.Ino
 }
 
 // numbers are what only metrics show.

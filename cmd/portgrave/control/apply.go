@@ -1,0 +1,205 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/history"
+)
+
+// Bounds of apply --confirm: less than a person needs to log in again proves nothing, and more than a day is no test.
+const (
+	shortestConfirm = 5 * time.Second
+	longestConfirm  = 24 * time.Hour
+)
+
+// Apply implements Operations: the kernel agrees with the policy, and what was applied is recorded.
+func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
+	if q.Policy == nil {
+		return Applied{}, usagef("apply needs a policy")
+	}
+	confirm, err := confirmWait(q.Confirm)
+	if err != nil {
+		return Applied{}, err
+	}
+	r, err := l.Backends(ctx, q.Backend, false)
+	if err != nil {
+		return Applied{}, err
+	}
+	store, unlock, err := l.exclusive(ctx)
+	if err != nil {
+		return Applied{}, err
+	}
+	defer unlock()
+	if len(q.Policy.FailedTests) > 0 && !q.Force {
+		return Applied{}, TestsFailedError{q.Policy.FailedTests}
+	}
+	want, warnings, err := l.withLeases(q.Policy.State)
+	if err != nil {
+		return Applied{}, err
+	}
+	if !q.Force {
+		if err := refuseLockOut(ctx, r, want, q.Session); err != nil {
+			return Applied{}, err
+		}
+	}
+	if confirm > 0 {
+		return l.applyOnTrial(ctx, r, store, q, want, confirm, warnings)
+	}
+	out, err := r.Apply(ctx, &want, q.Force)
+	if err != nil {
+		return Applied{}, err
+	}
+	g, err := l.record(store, r.Backend.Name(), q, want, out)
+	if err != nil {
+		return Applied{}, recordError{err}
+	}
+	return applied(g, out, warnings), nil
+}
+
+// record appends a generation if the State or the backend changed, and returns the one in force.
+func (l *Local) record(store *history.Store, backend string, q ApplyRequest, want firewall.State, out firewall.Outcome) (history.Generation, error) {
+	if last, err := store.Last(); err == nil && last.State.Equal(q.Policy.State) && last.InForce().Equal(want) && last.Backend == backend {
+		return *last, nil
+	}
+	g := l.generation(q.Caller, q.Reason, backend, plural(out.Plan.Count(), "change"))
+	g.Origin, g.State, g.Leased = q.Policy.Origin, q.Policy.State, leased(q.Policy.State, want)
+	return store.Append(g)
+}
+
+// generation is a confirmed one that begins now, without its State.
+func (l *Local) generation(c Caller, reason, backend, summary string) history.Generation {
+	return history.Generation{Time: l.Now().UTC(), User: c.User, From: c.From, Reason: reason, Backend: backend, Summary: summary, Confirmed: true}
+}
+
+// refuseLockOut refuses a State that would cut an SSH session that is open now: that of who asks, or another one.
+func refuseLockOut(ctx context.Context, r *firewall.Reconciler, want firewall.State, own *Session) error {
+	if r.Connections == nil {
+		return nil
+	}
+	running, err := r.Connections.List(ctx)
+	if err != nil {
+		return fmt.Errorf("can't tell whether this would cut an SSH session: %w (--force goes on without knowing)", err)
+	}
+	var session firewall.Connection
+	if own != nil {
+		session = firewall.Connection{Protocol: firewall.TCP, Client: own.Client, Dialled: own.Server, Interface: own.Interface}
+	}
+	cut := firewall.LockedOut(want, running, session, r.Now())
+	if len(cut) == 0 {
+		return nil
+	}
+	var lines []string
+	for _, x := range cut {
+		flow := firewall.Flow{Protocol: x.Protocol, Source: x.Client.Addr(), Destination: x.Dialled.Addr(), Port: x.Dialled.Port(), Interface: x.Interface}
+		lines = append(lines, fmt.Sprintf("  from %s to port %d: %s", x.Client.Addr(), x.Dialled.Port(), want.Decide(flow, r.Now()).Reason))
+	}
+	return fmt.Errorf("refused: this would lock out %s that is open now:\n%s\nNothing was changed. Allow the source in the policy, or use --force",
+		plural(len(cut), "SSH session"), strings.Join(lines, "\n"))
+}
+
+func applied(g history.Generation, out firewall.Outcome, warnings []string) Applied {
+	a := Applied{Changed: !out.Plan.InSync(), Generation: g.Number, Backend: g.Backend, Changes: orEmpty(out.Plan.Changes), Cut: cuts(out), Warnings: append(orEmpty(warnings), out.Warnings...)}
+	if !g.Confirmed {
+		a.ConfirmBy = &g.ConfirmBy
+	}
+	return a
+}
+
+func cuts(out firewall.Outcome) []Cut {
+	list := []Cut{}
+	for _, x := range out.Cut {
+		list = append(list, Cut{x.Protocol.String(), x.Client, x.Dialled})
+	}
+	return list
+}
+
+// Rollback implements Operations: the State of an earlier generation is in force again, with the leases of today. It is a new
+// generation, so that a rollback can be rolled back.
+func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error) {
+	r, err := l.Backends(ctx, q.Backend, false)
+	if err != nil {
+		return Applied{}, err
+	}
+	store, unlock, err := l.exclusive(ctx)
+	if err != nil {
+		return Applied{}, err
+	}
+	defer unlock()
+	target, err := rollbackTarget(store, q.Generation)
+	if err != nil {
+		return Applied{}, err
+	}
+	want, warnings, err := l.withLeases(target.State)
+	if err != nil {
+		return Applied{}, err
+	}
+	if !q.Force {
+		if err := refuseLockOut(ctx, r, want, q.Session); err != nil {
+			return Applied{}, err
+		}
+	}
+	out, err := r.Apply(ctx, &want, q.Force)
+	if err != nil {
+		return Applied{}, err
+	}
+	reason := q.Reason
+	if reason == "" {
+		reason = fmt.Sprintf("rollback to generation %d", target.Number)
+	}
+	g := l.generation(q.Caller, reason, r.Backend.Name(), fmt.Sprintf("back to generation %d, %s", target.Number, plural(out.Plan.Count(), "change")))
+	g.Origin, g.State, g.Leased = target.Origin, target.State, leased(target.State, want)
+	if g, err = store.Append(g); err != nil {
+		return Applied{}, recordError{err}
+	}
+	return applied(g, out, warnings), nil
+}
+
+// rollbackTarget is the generation wanted, or, for 0, the last one that enforced something else than the one in force.
+func rollbackTarget(store *history.Store, wanted int) (*history.Generation, error) {
+	if wanted != 0 {
+		g, err := load(store, wanted)
+		if err == nil && g.TornDown {
+			return nil, fmt.Errorf("generation %d is a teardown: use portgrave teardown", wanted)
+		}
+		return g, err
+	}
+	all, err := store.List()
+	if len(all) == 0 {
+		return nil, errors.Join(history.ErrNone, err)
+	}
+	last := all[len(all)-1]
+	for i := len(all) - 2; i >= 0; i-- {
+		if !all[i].TornDown && all[i].Confirmed && (last.TornDown || !all[i].State.Equal(last.State)) {
+			return &all[i], nil
+		}
+	}
+	return nil, fmt.Errorf("there is no earlier generation that enforces anything else: see portgrave history")
+}
+
+// Teardown implements Operations: every rule of ours is removed.
+func (l *Local) Teardown(ctx context.Context, q TeardownRequest) (TornDown, error) {
+	r, err := l.Backends(ctx, q.Backend, true)
+	if err != nil {
+		return TornDown{}, err
+	}
+	store, unlock, err := l.exclusive(ctx)
+	if err != nil {
+		return TornDown{}, err
+	}
+	defer unlock()
+	out, err := r.Apply(ctx, nil, q.Force)
+	if err != nil {
+		return TornDown{}, err
+	}
+	if _, err := store.Last(); !errors.Is(err, history.ErrNone) {
+		if _, err := store.Clear(l.generation(q.Caller, "", r.Backend.Name(), "teardown")); err != nil {
+			return TornDown{}, fmt.Errorf("the rules are gone, but that could not be recorded: %w", err)
+		}
+	}
+	return TornDown{!out.Plan.InSync(), orEmpty(out.Plan.Changes)}, nil
+}

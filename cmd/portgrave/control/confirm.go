@@ -1,0 +1,148 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/history"
+)
+
+// confirmWait reads ApplyRequest.Confirm; 0 is for good.
+func confirmWait(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	wait, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, usagef("--confirm takes a time such as 60s or 10m, not %q", text)
+	}
+	if wait < shortestConfirm || wait > longestConfirm {
+		return 0, usagef("--confirm takes from %s to %s, not %s", shortestConfirm, longestConfirm, wait)
+	}
+	return wait, nil
+}
+
+// applyOnTrial applies a policy that is taken back unless it is confirmed. The generation is recorded and its guard runs before the
+// kernel is changed: whatever dies from then on, what nobody confirms does not stay.
+func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store *history.Store, q ApplyRequest, want firewall.State, wait time.Duration, warnings []string) (Applied, error) {
+	plan, _, err := r.Plan(ctx, &want)
+	if err != nil {
+		return Applied{}, err
+	}
+	if last, err := store.Last(); err == nil && plan.InSync() && last.State.Equal(q.Policy.State) {
+		return applied(*last, firewall.Outcome{Plan: plan}, warnings), nil
+	}
+	g := l.generation(q.Caller, q.Reason, r.Backend.Name(), plural(plan.Count(), "change"))
+	g.Confirmed, g.ConfirmBy = false, g.Time.Add(wait)
+	g.Origin, g.State, g.Leased = q.Policy.Origin, q.Policy.State, leased(q.Policy.State, want)
+	if g, err = store.Append(g); err != nil {
+		return Applied{}, err
+	}
+	if err := l.StartGuard(g.Number); err != nil {
+		return Applied{}, errors.Join(fmt.Errorf("nothing was changed: nobody would take it back: %w", err), l.withdraw(store, g))
+	}
+	out, err := r.Apply(ctx, &want, q.Force)
+	if err != nil {
+		return Applied{}, errors.Join(err, l.withdraw(store, g))
+	}
+	return applied(g, out, warnings), nil
+}
+
+// withdraw records that a generation never came into force: what was in force before goes on.
+func (l *Local) withdraw(store *history.Store, g history.Generation) error {
+	next := l.generation(Caller{User: itself}, fmt.Sprintf("generation %d could not be applied", g.Number), g.Backend, "0 changes")
+	before, err := store.LastConfirmed()
+	if errors.Is(err, history.ErrNone) {
+		_, err = store.Clear(next)
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	next.Origin, next.State, next.Leased, next.Backend = before.Origin, before.State, before.Leased, before.Backend
+	_, err = store.Append(next)
+	return err
+}
+
+// itself is the user of generations that nobody asked for.
+const itself = "portgrave"
+
+// Confirm implements Operations: the generation in force works, so it is not taken back.
+func (l *Local) Confirm(ctx context.Context, q ConfirmRequest) (Confirmed, error) {
+	store, unlock, err := l.exclusive(ctx)
+	if err != nil {
+		return Confirmed{}, err
+	}
+	defer unlock()
+	last, err := store.Last()
+	if err != nil || last.Confirmed {
+		return Confirmed{Generation: numberOf(last)}, err
+	}
+	err = store.Confirm(last.Number, history.Confirmation{Time: l.Now().UTC(), User: q.User, From: q.From})
+	return Confirmed{last.Number, err == nil}, err
+}
+
+func numberOf(g *history.Generation) int {
+	if g == nil {
+		return 0
+	}
+	return g.Number
+}
+
+// TakeBack implements Operations.
+func (l *Local) TakeBack(ctx context.Context) (TakenBack, error) {
+	r, err := l.Backends(ctx, l.inForce("auto"), false)
+	if err != nil {
+		return TakenBack{}, err
+	}
+	store, unlock, err := l.exclusive(ctx)
+	if err != nil {
+		return TakenBack{}, err
+	}
+	defer unlock()
+	done, err := l.takeBack(ctx, r, store)
+	return TakenBack{done && err == nil}, err
+}
+
+// takeBack is TakeBack for the holder of the lock. It reports whether there was anything to take back.
+func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *history.Store) (bool, error) {
+	last, err := store.Last()
+	if errors.Is(err, history.ErrNone) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if last.Confirmed || l.Now().Before(last.ConfirmBy) {
+		return false, nil
+	}
+	g := l.generation(Caller{User: itself}, fmt.Sprintf("generation %d was not confirmed by %s", last.Number, last.ConfirmBy.Local().Format(time.TimeOnly)), r.Backend.Name(), "")
+	before, err := store.LastConfirmed()
+	if errors.Is(err, history.ErrNone) {
+		out, err := r.Apply(ctx, nil, true)
+		if err != nil {
+			return true, err
+		}
+		g.Summary = "teardown, " + plural(out.Plan.Count(), "change")
+		_, err = store.Clear(g)
+		return true, err
+	}
+	if err != nil {
+		return true, err
+	}
+	want, _, err := l.withLeases(before.State)
+	if err != nil {
+		// Taking back must not wait for that; the leases of then, but for those that have ended, are the next best.
+		want = before.InForce()
+	}
+	out, err := r.Apply(ctx, &want, true)
+	if err != nil {
+		return true, err
+	}
+	g.Origin, g.State, g.Leased, g.Summary = before.Origin, before.State, leased(before.State, want), fmt.Sprintf("back to generation %d, %s", before.Number, plural(out.Plan.Count(), "change"))
+	_, err = store.Append(g)
+	return true, err
+}

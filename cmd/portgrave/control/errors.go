@@ -1,0 +1,120 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/policy"
+)
+
+// UsageError is a mistake of whoever asks.
+type UsageError struct{ Err error }
+
+func (e UsageError) Error() string { return e.Err.Error() }
+
+// Unwrap is the mistake.
+func (e UsageError) Unwrap() error { return e.Err }
+
+func usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
+
+// TestsFailedError refuses a policy that fails its own tests.
+type TestsFailedError struct{ Tests []policy.TestResult }
+
+func (e TestsFailedError) Error() string {
+	return fmt.Sprintf("the policy fails %s of its own; nothing was changed (--force applies it all the same)", plural(len(e.Tests), "test"))
+}
+
+// recordError: the kernel was changed but the history was not.
+type recordError struct{ err error }
+
+func (e recordError) Error() string {
+	return "the rules are in force, but could not be recorded, so drift and rollback do not know them: " + e.err.Error()
+}
+func (e recordError) Unwrap() error { return e.err }
+
+// Failure is an error on its way through the socket: {"error": …, "kind": …}.
+type Failure struct {
+	Message  string              `json:"error"`
+	Kind     string              `json:"kind"`               // one of kinds
+	Problems policy.Problems     `json:"problems,omitempty"` // of kind "policy"
+	Tests    []policy.TestResult `json:"tests,omitempty"`    // of kind "tests"
+}
+
+// kinds are the errors that callers tell apart, with the HTTP status of each.
+var kinds = []struct {
+	name   string
+	status int
+	is     error // nil: told by type
+}{
+	{"usage", http.StatusBadRequest, nil},
+	{"policy", http.StatusUnprocessableEntity, nil},
+	{"tests", http.StatusUnprocessableEntity, nil},
+	{"permission", http.StatusForbidden, firewall.ErrPermission},
+	{"foreign", http.StatusConflict, firewall.ErrForeign},
+	{"conflict", http.StatusConflict, firewall.ErrConflict},
+	{"protected", http.StatusConflict, firewall.ErrProtected},
+	{"busy", http.StatusServiceUnavailable, ErrBusy},
+	{"failed", http.StatusInternalServerError, nil},
+}
+
+// ErrBusy: the daemon is in the middle of something that takes long.
+var ErrBusy = errors.New("the daemon is busy: try again")
+
+func failureOf(err error) (Failure, int) {
+	f := Failure{Message: err.Error(), Kind: "failed"}
+	var usage UsageError
+	var tests TestsFailedError
+	switch {
+	case errors.As(err, &usage):
+		f.Kind = "usage"
+	case errors.As(err, &f.Problems):
+		f.Kind = "policy"
+	case errors.As(err, &tests):
+		f.Kind, f.Tests = "tests", tests.Tests
+	}
+	for _, k := range kinds {
+		if f.Kind == "failed" && k.is != nil && errors.Is(err, k.is) {
+			f.Kind = k.name
+		}
+		if f.Kind == k.name {
+			return f, k.status
+		}
+	}
+	return f, http.StatusInternalServerError
+}
+
+// err is the error that a failure was before it was sent.
+func (f Failure) err() error {
+	switch f.Kind {
+	case "usage":
+		return UsageError{errors.New(f.Message)}
+	case "policy":
+		return f.Problems
+	case "tests":
+		return TestsFailedError{f.Tests}
+	}
+	for _, k := range kinds {
+		if k.name == f.Kind && k.is != nil {
+			return remoteError{f.Message, k.is}
+		}
+	}
+	return errors.New(f.Message)
+}
+
+// remoteError has the words of the far side and the identity of an error of ours.
+type remoteError struct {
+	words string
+	is    error
+}
+
+func (e remoteError) Error() string { return e.words }
+func (e remoteError) Unwrap() error { return e.is }
+
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}

@@ -1,0 +1,156 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+)
+
+// Server is what Handler needs of a daemon.
+type Server struct {
+	Local *Local
+	// Run executes f when nothing else touches the kernel, to its end, and returns when it is done; ErrBusy if it can't soon.
+	Run func(ctx context.Context, f func(ctx context.Context)) error
+	// Policy reads the daemon's own policy, for requests that bring none.
+	Policy func(ctx context.Context) (*Policy, error)
+	// MayWrite tells whether a request comes from somebody who may change anything, and its user's name.
+	MayWrite func(*http.Request) (user string, ok bool)
+}
+
+// maxRequest is a policy with some million sources.
+const maxRequest = 256 << 20
+
+// Handle adds the operations to a mux.
+//
+//	GET  /v1/firewall      Firewall         POST /v1/apply     ApplyRequest    → Applied
+//	GET  /v1/drift         Difference       POST /v1/confirm   ConfirmRequest  → Confirmed
+//	POST /v1/plan          Difference       POST /v1/rollback  RollbackRequest → Applied
+//	GET  /v1/history       History          POST /v1/teardown  TeardownRequest → TornDown
+//	GET  /v1/leases        Leases           POST /v1/open      OpenRequest     → Opened
+//	                                        POST /v1/close     CloseRequest    → Closed
+//	                                        POST /v1/takeback                  → TakenBack
+//
+// The left column is for readers, the right one for those who may write. An error is a Failure. ?backend= says in which
+// backend the first two look.
+func (s Server) Handle(mux *http.ServeMux) {
+	l := s.Local
+	mux.HandleFunc("GET /v1/firewall", handle(s, l.Firewall))
+	mux.HandleFunc("GET /v1/drift", handle(s, l.Drift))
+	mux.HandleFunc("POST /v1/plan", handle(s, l.Plan))
+	mux.HandleFunc("GET /v1/history", handle(s, noRequest(l.History)))
+	mux.HandleFunc("GET /v1/leases", handle(s, noRequest(l.Leases)))
+	mux.HandleFunc("POST /v1/apply", s.Write(handle(s, l.Apply)))
+	mux.HandleFunc("POST /v1/confirm", s.Write(handle(s, l.Confirm)))
+	mux.HandleFunc("POST /v1/rollback", s.Write(handle(s, l.Rollback)))
+	mux.HandleFunc("POST /v1/teardown", s.Write(handle(s, l.Teardown)))
+	mux.HandleFunc("POST /v1/open", s.Write(handle(s, l.Open)))
+	mux.HandleFunc("POST /v1/close", s.Write(handle(s, l.Close)))
+	mux.HandleFunc("POST /v1/takeback", s.Write(handle(s, noRequest(l.TakeBack))))
+}
+
+// none is a request that says nothing.
+type none struct{}
+
+func noRequest[A any](f func(context.Context) (A, error)) func(context.Context, none) (A, error) {
+	return func(ctx context.Context, _ none) (A, error) { return f(ctx) }
+}
+
+// Write lets those through who may write.
+func (s Server) Write(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		user, ok := s.MayWrite(r)
+		if !ok {
+			answer(w, http.StatusForbidden, Failure{Message: "only root may change anything", Kind: "permission"})
+			return
+		}
+		h(w, r.WithContext(context.WithValue(r.Context(), userKey{}, user)))
+	}
+}
+
+// userKey is where a writing request's user stands in its context.
+type userKey struct{}
+
+// handle turns an operation into a handler: decode, complete, run, encode.
+func handle[Q, A any](s Server, operation func(context.Context, Q) (A, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var q Q
+		err := decode(http.MaxBytesReader(w, r.Body, maxRequest), &q)
+		if f, ok := any(&q).(*FirewallRequest); ok && f.Backend == "" {
+			f.Backend = r.URL.Query().Get("backend")
+		}
+		if err == nil {
+			err = s.complete(r.Context(), &q)
+		}
+		var a A
+		if err == nil {
+			if rerr := s.Run(r.Context(), func(ctx context.Context) { a, err = operation(ctx, q) }); rerr != nil {
+				err = rerr
+			}
+		}
+		if err != nil {
+			f, status := failureOf(err)
+			answer(w, status, f)
+			return
+		}
+		answer(w, http.StatusOK, a)
+	}
+}
+
+// complete adds to a request what its sender left to the daemon.
+func (s Server) complete(ctx context.Context, q any) error {
+	var wanted **Policy
+	switch q := q.(type) {
+	case *PlanRequest:
+		if q.From == nil || q.To == nil {
+			wanted = &q.Policy
+		}
+	case *ApplyRequest:
+		wanted = &q.Policy
+	}
+	if c, ok := q.(interface{ caller() *Caller }); ok && c.caller().User == "" {
+		c.caller().User, _ = ctx.Value(userKey{}).(string)
+	}
+	if wanted == nil || *wanted != nil {
+		return nil
+	}
+	p, err := s.Policy(ctx)
+	*wanted = p
+	return err
+}
+
+func (c *Caller) caller() *Caller { return c }
+
+// decode reads exactly one JSON object, or nothing. A key that it does not know may be one that restricts the request.
+func decode(body io.Reader, q any) error {
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return usagef("reading the request: %w", err)
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(q); err != nil {
+		return usagef("the request: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return usagef("the request: something follows the object")
+	}
+	return nil
+}
+
+func answer(w http.ResponseWriter, status int, x any) {
+	b, err := json.Marshal(x)
+	if err != nil {
+		http.Error(w, fmt.Sprintf(`{"error":%q,"kind":"failed"}`, err), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n'))
+}

@@ -1,0 +1,104 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/lease"
+)
+
+// Local does the operations in this process.
+//
+// Goals: one run at a time changes the rules; what is done is recorded, and what can't be recorded is not done; a failure
+// leaves the rules of before; nothing that nobody confirms stays.
+//
+// One goroutine uses it at a time. Writing operations hold the lock of the state directory, which keeps other processes out.
+type Local struct {
+	StateDir string
+	// Backends opens a backend by name ("auto", "nftables", "iptables"), with the others in which something of ours may stand
+	// from before; thorough: wherever they work. Whoever gives it closes what it opened.
+	Backends func(ctx context.Context, name string, thorough bool) (*firewall.Reconciler, error)
+	// MaxLease is the policy's bound on leases.
+	MaxLease func() (time.Duration, error)
+	// StartGuard starts what takes a generation back unless it is confirmed, and outlives this process.
+	StartGuard func(generation int) error
+	// Author is who bent the rules and was not undone yet, if that is known; nil where nobody watches.
+	Author func() *firewall.Author
+	Now    func() time.Time
+	// LockWait is how long an operation waits for another process to finish.
+	LockWait time.Duration
+}
+
+var _ Operations = (*Local)(nil)
+
+// store opens the history for writing.
+func (l *Local) store() (*history.Store, error) { return history.Open(l.StateDir) }
+
+// view opens the history for reading.
+func (l *Local) view() *history.Store { return history.View(l.StateDir) }
+
+func (l *Local) leases() *lease.Store { return lease.At(l.StateDir) }
+
+// exclusive opens the history and keeps other processes out until unlock is called.
+func (l *Local) exclusive(ctx context.Context) (store *history.Store, unlock func(), err error) {
+	if store, err = l.store(); err != nil {
+		return nil, nil, err
+	}
+	unlock, err = store.Lock(ctx, l.LockWait)
+	return store, unlock, err
+}
+
+// inForce is the backend that auto means to verbs about what was applied: the one it was applied with.
+func (l *Local) inForce(backend string) string {
+	if backend == "" || backend == "auto" {
+		if last, err := l.view().Last(); err == nil && last.Backend != "" {
+			return last.Backend
+		}
+		return "auto"
+	}
+	return backend
+}
+
+// withLeases merges the leases that run into the State of a policy: what is to be enforced. If it is unknown which
+// leases there are, nothing may be enforced as if there were none.
+func (l *Local) withLeases(s firewall.State) (enforced firewall.State, warnings []string, err error) {
+	store := l.leases()
+	running, damaged, err := store.List()
+	if perr := permission(err); perr != nil {
+		return s, nil, perr
+	}
+	if err != nil {
+		return s, nil, err
+	}
+	for _, d := range damaged {
+		warnings = append(warnings, d.Error())
+	}
+	for _, x := range running {
+		if err := lease.Check(s, x); err != nil {
+			warnings = append(warnings, fmt.Sprintf("lease %s opens nothing on %v", x.ID, err))
+		}
+	}
+	enforced, err = lease.Apply(s, running, store.Clock().Wall)
+	return enforced, warnings, err
+}
+
+// permission is an error about files that only root may read, as one that tells what to do; nil if it is another one.
+func permission(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: %w", firewall.ErrPermission, err)
+	}
+	return nil
+}
+
+// leased is what a generation keeps of the State that was enforced: nothing, if leases changed nothing.
+func leased(policy, enforced firewall.State) *firewall.State {
+	if enforced.Equal(policy) {
+		return nil
+	}
+	return &enforced
+}

@@ -1,0 +1,197 @@
+package control
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/nft"
+)
+
+// Digest tells States apart without sending them.
+func Digest(s firewall.State) string {
+	sum := sha256.New()
+	_ = json.NewEncoder(sum).Encode(s) // a State always encodes, and a hash never fails to write
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// Firewall implements Operations.
+func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, error) {
+	r, err := l.Backends(ctx, l.inForce(q.Backend), false)
+	if err != nil {
+		return Firewall{}, err
+	}
+	plan, seen, last, err := l.driftPlan(ctx, r)
+	if err != nil {
+		return Firewall{}, err
+	}
+	result := Firewall{Backend: r.Backend.Name(), BackendNotes: orEmpty(seen.Notes()), Present: seen.Present(), Drift: DriftCount{plan.InSync(), plan.Count()}, Services: []Service{}}
+	if last != nil {
+		e := entryOf(*last)
+		result.Generation, result.Unlisted, result.PolicyDigest = &e, last.State.Unlisted, Digest(last.State)
+		for _, svc := range last.InForce().Services {
+			s := serviceOf(svc, seen, r.Now())
+			s.Policy, _ = lease.Parent(last.State, svc.Name)
+			result.Services = append(result.Services, s)
+		}
+		if t, counted := seen.Traffic(firewall.UnlistedTraffic); counted {
+			words := trafficOf(t)
+			result.UnlistedPorts = &words
+		}
+	}
+	leases, damaged, err := l.leases().List()
+	for _, d := range append(damaged, err) {
+		if d != nil {
+			result.Warnings = append(result.Warnings, d.Error())
+		}
+	}
+	result.Leases = orEmpty(leases)
+	return result, nil
+}
+
+func serviceOf(svc firewall.Service, seen firewall.Observation, now time.Time) Service {
+	t, _ := seen.Traffic(svc.Name)
+	s := Service{Name: svc.Name, Ports: []string{}, Interfaces: orEmpty(svc.Interfaces), Addresses: svc.Addresses.Strings(), Sources: svc.Sources.Len(), Traffic: trafficOf(t)}
+	for _, r := range svc.Ports {
+		s.Ports = append(s.Ports, r.String())
+	}
+	for _, e := range svc.Expiring {
+		if e.Until.After(now) {
+			s.Expiring++
+		}
+	}
+	return s
+}
+
+// driftPlan is what would bring the kernel back to the last generation; with none, to nothing of ours.
+func (l *Local) driftPlan(ctx context.Context, r *firewall.Reconciler) (firewall.Plan, firewall.Observation, *history.Generation, error) {
+	last, err := l.view().Last()
+	if errors.Is(err, history.ErrNone) {
+		plan, seen, err := r.Plan(ctx, nil)
+		return plan, seen, nil, err
+	}
+	if err != nil {
+		return firewall.Plan{}, nil, nil, err
+	}
+	want := last.InForce()
+	plan, seen, err := r.Plan(ctx, &want)
+	return plan, seen, last, err
+}
+
+// Drift implements Operations.
+func (l *Local) Drift(ctx context.Context, q FirewallRequest) (Difference, error) {
+	r, err := l.Backends(ctx, l.inForce(q.Backend), false)
+	if err != nil {
+		return Difference{}, err
+	}
+	plan, _, last, err := l.driftPlan(ctx, r)
+	if err != nil {
+		return Difference{}, err
+	}
+	d := difference(plan, nil)
+	d.Applied = last != nil
+	if !d.InSync && l.Author != nil {
+		d.Author = l.Author()
+	}
+	return d, nil
+}
+
+func difference(p firewall.Plan, warnings []string) Difference {
+	return Difference{InSync: p.InSync(), Backend: p.Backend, Changes: orEmpty(p.Changes), Warnings: warnings, Applied: true}
+}
+
+// Plan implements Operations.
+func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
+	if q.From != nil {
+		return l.planBetween(q)
+	}
+	if q.To != nil {
+		return Difference{}, usagef("plan --to needs --from: the live kernel is compared with the policy only")
+	}
+	if q.Policy == nil {
+		return Difference{}, usagef("plan needs a policy")
+	}
+	r, err := l.Backends(ctx, q.Backend, false)
+	if err != nil {
+		return Difference{}, err
+	}
+	want, warnings, err := l.withLeases(q.Policy.State)
+	if err != nil {
+		return Difference{}, err
+	}
+	p, seen, err := r.Plan(ctx, &want)
+	if err != nil {
+		return Difference{}, err
+	}
+	if what := seen.Foreign(); what != "" && !p.InSync() {
+		warnings = append(warnings, what+" exists but was not written by portgrave; apply would refuse to replace it without --force")
+	}
+	return difference(p, warnings), nil
+}
+
+// planBetween compares a generation with another one, or with the policy, without looking at the kernel.
+func (l *Local) planBetween(q PlanRequest) (Difference, error) {
+	store := l.view()
+	from, err := generationState(store, *q.From)
+	if err != nil {
+		return Difference{}, err
+	}
+	var to *firewall.State
+	switch {
+	case q.To != nil:
+		if to, err = generationState(store, *q.To); err != nil {
+			return Difference{}, err
+		}
+	case q.Policy == nil:
+		return Difference{}, usagef("plan needs a policy, or two generations")
+	default:
+		to = &q.Policy.State
+	}
+	return difference(firewall.Plan{Backend: "nftables", Changes: nft.Between(from, to, l.Now())}, nil), nil
+}
+
+// generationState is the State of a generation; 0 is a host without rules of ours.
+func generationState(store *history.Store, n int) (*firewall.State, error) {
+	if n == 0 {
+		return nil, nil
+	}
+	g, err := load(store, n)
+	if err != nil || g.TornDown {
+		return nil, err
+	}
+	want := g.InForce()
+	return &want, nil
+}
+
+// load reads a generation that somebody named.
+func load(store *history.Store, n int) (*history.Generation, error) {
+	g, err := store.Load(n)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no generation %d (the last %d are kept): see portgrave history", n, history.Keep)
+	}
+	return g, err
+}
+
+// History implements Operations.
+func (l *Local) History(context.Context) (History, error) {
+	all, err := l.view().List()
+	if err := permission(err); err != nil {
+		return History{}, err
+	}
+	h := History{Generations: []Entry{}}
+	for i := len(all) - 1; i >= 0; i-- {
+		h.Generations = append(h.Generations, entryOf(all[i]))
+	}
+	if err != nil {
+		h.Error = err.Error()
+	}
+	return h, nil
+}

@@ -1,0 +1,157 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Remote asks a daemon for the operations, over its control socket.
+type Remote struct {
+	socket string
+	client http.Client
+}
+
+var _ Operations = (*Remote)(nil)
+
+// ErrNoDaemon: nobody answers on the control socket.
+var ErrNoDaemon = errors.New("no daemon is running")
+
+// Patience with the daemon: it accepts at once; what it says of itself lies ready; an operation may have a million sources.
+const (
+	connectPatience   = 3 * time.Second
+	operationPatience = 10 * time.Minute
+)
+
+// NewRemote is the daemon behind a control socket, whether or not one runs.
+func NewRemote(socket string) *Remote {
+	return &Remote{socket, http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{Timeout: connectPatience}).DialContext(ctx, "unix", socket)
+		}}}}
+}
+
+// Get asks for a path; the caller closes the body. ErrNoDaemon if none runs, os.ErrPermission if the socket is not for
+// this user.
+func (r *Remote) Get(ctx context.Context, path string) (io.ReadCloser, error) {
+	response, err := r.send(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	return response.Body, nil
+}
+
+// send sends a request and returns an answer that is no failure.
+func (r *Remote) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	request, err := http.NewRequestWithContext(ctx, method, "http://portgrave"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	response, err := r.client.Do(request)
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, ErrNoDaemon
+	case errors.Is(err, context.DeadlineExceeded):
+		return nil, fmt.Errorf("the daemon at %s does not answer: %w", r.socket, err)
+	case err != nil:
+		return nil, fmt.Errorf("asking the daemon at %s: %w", r.socket, err)
+	case response.StatusCode/100 == 2:
+		return response, nil
+	}
+	defer func() { _ = response.Body.Close() }()
+	var f Failure
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxRequest)).Decode(&f); err != nil || f.Message == "" {
+		return nil, fmt.Errorf("the daemon answers %s", response.Status)
+	}
+	return nil, f.err()
+}
+
+// ask is one operation.
+func ask[A any](ctx context.Context, r *Remote, method, path string, q any) (a A, err error) {
+	ctx, stop := context.WithTimeout(ctx, operationPatience)
+	defer stop()
+	var body []byte
+	if any(q) != (none{}) {
+		if body, err = json.Marshal(q); err != nil {
+			return a, err
+		}
+	}
+	response, err := r.send(ctx, method, path, body)
+	if err != nil {
+		return a, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if err := json.NewDecoder(response.Body).Decode(&a); err != nil {
+		return a, fmt.Errorf("the daemon ended before it said what became of it: see portgrave status: %w", err)
+	}
+	return a, nil
+}
+
+// Firewall implements Operations.
+func (r *Remote) Firewall(ctx context.Context, q FirewallRequest) (Firewall, error) {
+	return ask[Firewall](ctx, r, http.MethodGet, "/v1/firewall?backend="+url.QueryEscape(q.Backend), none{})
+}
+
+// Drift implements Operations.
+func (r *Remote) Drift(ctx context.Context, q FirewallRequest) (Difference, error) {
+	return ask[Difference](ctx, r, http.MethodGet, "/v1/drift?backend="+url.QueryEscape(q.Backend), none{})
+}
+
+// Plan implements Operations.
+func (r *Remote) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
+	return ask[Difference](ctx, r, http.MethodPost, "/v1/plan", q)
+}
+
+// History implements Operations.
+func (r *Remote) History(ctx context.Context) (History, error) {
+	return ask[History](ctx, r, http.MethodGet, "/v1/history", none{})
+}
+
+// Leases implements Operations.
+func (r *Remote) Leases(ctx context.Context) (Leases, error) {
+	return ask[Leases](ctx, r, http.MethodGet, "/v1/leases", none{})
+}
+
+// Apply implements Operations.
+func (r *Remote) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
+	return ask[Applied](ctx, r, http.MethodPost, "/v1/apply", q)
+}
+
+// Confirm implements Operations.
+func (r *Remote) Confirm(ctx context.Context, q ConfirmRequest) (Confirmed, error) {
+	return ask[Confirmed](ctx, r, http.MethodPost, "/v1/confirm", q)
+}
+
+// Rollback implements Operations.
+func (r *Remote) Rollback(ctx context.Context, q RollbackRequest) (Applied, error) {
+	return ask[Applied](ctx, r, http.MethodPost, "/v1/rollback", q)
+}
+
+// Teardown implements Operations.
+func (r *Remote) Teardown(ctx context.Context, q TeardownRequest) (TornDown, error) {
+	return ask[TornDown](ctx, r, http.MethodPost, "/v1/teardown", q)
+}
+
+// Open implements Operations.
+func (r *Remote) Open(ctx context.Context, q OpenRequest) (Opened, error) {
+	return ask[Opened](ctx, r, http.MethodPost, "/v1/open", q)
+}
+
+// Close implements Operations.
+func (r *Remote) Close(ctx context.Context, q CloseRequest) (Closed, error) {
+	return ask[Closed](ctx, r, http.MethodPost, "/v1/close", q)
+}
+
+// TakeBack implements Operations.
+func (r *Remote) TakeBack(ctx context.Context) (TakenBack, error) {
+	return ask[TakenBack](ctx, r, http.MethodPost, "/v1/takeback", none{})
+}

@@ -1,0 +1,138 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/connections"
+	"github.com/portgrave/portgrave/policy"
+)
+
+// operations is who does what a verb asks for: the daemon, if one runs, else this process. done gives back what it opened.
+func (inv *invocation) operations() (ops control.Operations, done func(), err error) {
+	remote := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket))
+	s, err := inv.daemonStatus()
+	switch {
+	case err != nil:
+		return nil, nil, fmt.Errorf("%w: if it hangs, end it, and the rules stay", err)
+	case s == nil:
+		local, done := inv.local()
+		return local, done, nil
+	case s.NetworkNamespace != daemon.NetworkNamespace():
+		return nil, nil, fmt.Errorf("the daemon behind %s keeps another network namespace: set PORTGRAVE_RUN_DIR and PORTGRAVE_STATE_DIR for this one", inv.runDir)
+	}
+	return remote, func() {}, nil
+}
+
+// local does operations in this process, on backends that it opens when they are needed.
+func (inv *invocation) local() (l *control.Local, done func()) {
+	opened := backends{inv: inv}
+	return &control.Local{StateDir: inv.stateDir, Backends: opened.open, Now: time.Now, LockWait: lockWait,
+		MaxLease: func() (time.Duration, error) {
+			p, err := policy.Read(policy.Options{Path: inv.config})
+			if err != nil {
+				return 0, err
+			}
+			return p.Daemon.MaxLease, nil
+		},
+		StartGuard: func(generation int) error {
+			_, err := startGuard(inv, generation, 0)
+			return err
+		}}, opened.close
+}
+
+// backends opens backends and remembers to close them.
+type backends struct {
+	inv    *invocation
+	closes []func()
+}
+
+func (b *backends) open(ctx context.Context, name string, thorough bool) (*firewall.Reconciler, error) {
+	r, closeAll, err := openReconciler(ctx, name, thorough, slog.New(slog.NewTextHandler(b.inv.screen.err, nil)))
+	if err == nil {
+		b.closes = append(b.closes, closeAll)
+	}
+	return r, err
+}
+
+func (b *backends) close() {
+	for _, f := range b.closes {
+		f()
+	}
+}
+
+// caller is the user and, over SSH, the session, for the history and so that it is not cut. sudo's user counts.
+func (inv *invocation) caller() control.Caller {
+	user, from := inv.who()
+	c := control.Caller{User: user, From: from}
+	if client, server, ok := connections.Session(inv.getenv); ok {
+		c.Session = &control.Session{Client: client, Server: server, Interface: connections.InterfaceTo(client.Addr())}
+	}
+	return c
+}
+
+// compiledPolicy is the policy for a request. What can't be enforced of it through the backend it is for is a mistake.
+func (inv *invocation) compiledPolicy(ops control.Operations) (*control.Policy, error) {
+	if _, here := ops.(*control.Local); here {
+		// Whoever may not touch the kernel is told that first, and not what else is wrong.
+		if _, err := resolveBackend(inv.backend); errors.Is(err, firewall.ErrPermission) {
+			return nil, err
+		}
+	}
+	p, c, err := inv.compiled(inv.config, false)
+	if err != nil {
+		return nil, err
+	}
+	return &control.Policy{Origin: p.Origin, State: c.State, FailedTests: failedTests(c.RunTests(time.Now()))}, nil
+}
+
+// warn prints what else there is to say.
+func (inv *invocation) warn(warnings []string) {
+	for _, w := range warnings {
+		inv.screen.warnf("%s", w)
+	}
+}
+
+// daemonStatus is what the daemon says of itself; nil if none runs, or none that this user may ask.
+func (inv *invocation) daemonStatus() (*daemon.Status, error) {
+	ctx, stop := context.WithTimeout(inv.ctx, statusPatience)
+	defer stop()
+	s, err := daemon.Ask(ctx, control.NewRemote(filepath.Join(inv.runDir, daemon.Socket)))
+	if errors.Is(err, control.ErrNoDaemon) || errors.Is(err, os.ErrPermission) {
+		return nil, nil
+	}
+	return s, err
+}
+
+// statusPatience is how long the daemon may take to say what lies ready.
+const statusPatience = 3 * time.Second
+
+// reported turns a list of errors in a result, as a person or a program was shown it, into the exit code.
+func reported(s *screen, text string) error {
+	if text == "" {
+		return nil
+	}
+	err := errors.New(text)
+	if s.json {
+		return invalidReported{err}
+	}
+	return err
+}
+
+// generationNumber reads the number of a generation.
+func generationNumber(text string) (int, error) {
+	var n int
+	if _, err := fmt.Sscanf(strings.TrimSpace(text), "%d", &n); err != nil || n < 0 || fmt.Sprint(n) != strings.TrimSpace(text) {
+		return 0, usagef("%q is no number of a generation: see portgrave history", text)
+	}
+	return n, nil
+}

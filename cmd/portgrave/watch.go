@@ -1,0 +1,94 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// watchDrift prints what happens to the rules as it happens, until it is interrupted.
+func watchDrift(inv *invocation) error {
+	body, err := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).Get(inv.ctx, "/v1/events?follow=1")
+	if errors.Is(err, control.ErrNoDaemon) {
+		return fmt.Errorf("%w: drift is watched by the daemon; start it with portgrave daemon, or run portgrave drift to look once", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = body.Close() }()
+	lines := bufio.NewReader(body)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			if inv.ctx.Err() != nil {
+				return nil
+			}
+			return fmt.Errorf("the daemon has ended: %w", err)
+		}
+		if inv.screen.json {
+			_, _ = inv.screen.out.Write(line)
+			continue
+		}
+		var e daemon.Event
+		if err := json.Unmarshal(line, &e); err != nil {
+			return fmt.Errorf("reading an event of the daemon: %w", err)
+		}
+		printEvent(inv.screen, e)
+	}
+}
+
+// printable leaves out what a process may have put in its name to play with terminals.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '?'
+	}, s)
+}
+
+// authorWords is who did it, for people.
+func authorWords(a *firewall.Author) string {
+	if a == nil {
+		return "unknown"
+	}
+	words := fmt.Sprintf("%s, process %d, user %s", printable(a.Command), a.PID, a.User)
+	if a.LoginUser != "" && a.LoginUser != a.User {
+		words += " (logged in as " + a.LoginUser + ")"
+	}
+	if a.Unit != "" {
+		words += ", unit " + a.Unit
+	}
+	return words
+}
+
+func printEvent(s *screen, e daemon.Event) {
+	colour := yellow
+	if e.Kind == "failed" || e.Kind == "fight" {
+		colour = red
+	}
+	s.printf("%s %s by %s: %s", e.At.Local().Format(time.DateTime), s.paint(colour, e.Kind), authorWords(e.Author), e.Summary)
+	if e.Kind == "repaired" {
+		s.printf(" (%s, %.1f ms)", plural(e.Count, "change"), e.Took)
+	}
+	if e.Error != "" {
+		s.printf(": %s", e.Error)
+	}
+	s.printf("\n")
+	for i, c := range e.Changes {
+		if i == maxShown {
+			s.printf("  … and more\n")
+			break
+		}
+		s.printf("  %s\n", changeLine(s, c))
+	}
+}
