@@ -5,7 +5,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test lint fuzz bench deps clean
+.PHONY: help build run demo test lint fuzz soak bench deps clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -62,6 +62,9 @@ fuzz: ## each fuzz target for FUZZTIME (make fuzz FUZZTIME=2m)
 			echo "fuzzing $$target for $(FUZZTIME)"; \
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
 		done; done
+
+soak: deps build ## the daemon under 200 disruptions of each kind and 100 kills, with probes (15 minutes)
+	$(AS_ROOT) PORTGRAVE_SOAK=1 go test -count 1 -timeout 60m -v -run 'Daemon|Owned' ./test/e2e
 
 bench: deps ## the backends side by side with peers in one run, then Go benchmarks of the parts
 	@CGO_ENABLED=0 go build -o bin/bench ./test/bench

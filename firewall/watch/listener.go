@@ -2,7 +2,6 @@ package watch
 
 import (
 	"errors"
-	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -62,8 +61,7 @@ func (l *listener) close() {
 // run listens until a request stops it. The thread is its own because then the kernel wakes exactly the one that
 // will read /proc, with nothing to hand over in between. It ends with the listener: none of its urgency is left to others.
 func (l *listener) run(wake int, requests <-chan func()) error {
-	runtime.LockOSThread()
-	beUrgent()
+	Urgent()
 	fds := []unix.PollFd{{Fd: int32(l.group.fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
 	for !l.stopped {
 		if _, err := unix.Poll(fds, -1); err != nil {

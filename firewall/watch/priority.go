@@ -1,14 +1,19 @@
 package watch
 
-import "golang.org/x/sys/unix"
+import (
+	"runtime"
 
-// beUrgent has the kernel run the calling thread as soon as it is woken, before whatever else waits for
-// the processor: the author of a commit lives for another millisecond or two. On a machine with a long run queue this
-// halves the executables that come too late. The thread has little to do each time; were it
-// otherwise, the kernel's limit on real-time threads would hold.
+	"golang.org/x/sys/unix"
+)
+
+// Urgent has the kernel run the calling goroutine as soon as it can run, before whatever else waits for the processor, until calm
+// is called by the same goroutine. It is for what lasts milliseconds: reading who made a commit, who lives for another one or two (on
+// a machine with a long run queue this halves the executables that come too late), and undoing it. Should it last longer after all, the
+// kernel's limit on real-time threads holds.
 //
 // It needs CAP_SYS_NICE and a unit without RestrictRealtime; what is refused is done without.
-func beUrgent() {
+func Urgent() (calm func()) {
+	runtime.LockOSThread()
 	thread := unix.Gettid()
 	realtime := unix.SchedAttr{
 		Size:     unix.SizeofSchedAttr,
@@ -16,7 +21,15 @@ func beUrgent() {
 		Priority: 1, // the least: before all ordinary threads, after any other real-time one
 		Flags:    unix.SCHED_FLAG_RESET_ON_FORK,
 	}
+	ordinary := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}
+	undo := func() error { return unix.SchedSetAttr(thread, &ordinary, 0) }
 	if unix.SchedSetAttr(thread, &realtime, 0) != nil {
 		_ = unix.Setpriority(unix.PRIO_PROCESS, thread, -20)
+		undo = func() error { return unix.Setpriority(unix.PRIO_PROCESS, thread, 0) }
+	}
+	return func() {
+		if undo() == nil { // else the thread ends with the goroutine: none of its urgency is left to others
+			runtime.UnlockOSThread()
+		}
 	}
 }

@@ -66,6 +66,18 @@ func (i *installation) daemon(ctx context.Context) *exec.Cmd {
 	return cmd
 }
 
+// run runs a verb, which must not fail.
+func (i *installation) run(args ...string) string {
+	i.t.Helper()
+	cmd := i.w.Host.Command(context.Background(), i.program, append([]string{"--config", i.policy}, args...)...)
+	cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+filepath.Join(i.dir, "run"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		i.t.Fatalf("portgrave %s: %v\n%s", strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
 // daemonIn starts the real program in a world's host and waits until it is ready.
 func daemonIn(t *testing.T, w *lab.World, document string) *installation {
 	t.Helper()
@@ -116,11 +128,27 @@ func driftLog(t *testing.T, state string) (events []driftEvent) {
 	return events
 }
 
-// disruptions is how often each is done. Between two is a pause, or the daemon takes it for a fight.
-const (
-	disruptions = 10
-	calm        = 550 * time.Millisecond
-)
+// soak: as often as it takes to believe in percentiles (make soak), rather than as often as one waits for.
+var soak = os.Getenv("PORTGRAVE_SOAK") != ""
+
+func often(briefly, thoroughly int) int {
+	if soak {
+		return thoroughly
+	}
+	return briefly
+}
+
+// Between two disruptions is a pause, or the daemon takes them for a fight.
+const calm = 550 * time.Millisecond
+
+// disruptions are what others do to our table.
+var disruptions = map[string]string{
+	"flush ruleset":    "flush ruleset",
+	"delete element":   "delete element inet portgrave svc/metrics/nets-ipv4 { 192.88.99.0/24 }",
+	"flush a chain":    "flush chain inet portgrave svc/metrics/refuse",
+	"rule before":      "insert rule inet portgrave prerouting accept",
+	"chain in between": "add chain inet portgrave mine\ninsert rule inet portgrave prerouting jump mine",
+}
 
 // Whatever another program does to the rules is undone at once, and has an author; meanwhile a refused source probes without
 // pause. How long it took and what got through is logged; what is asserted is that all of it was seen and repaired.
@@ -128,21 +156,16 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
-	state := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\n").state
+	state := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: never}\n").state
 	friend, foe := netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.98.1")
-	for name, disrupt := range map[string]string{
-		"flush ruleset":    "flush ruleset",
-		"delete element":   "delete element inet portgrave svc/metrics/nets-ipv4 { 192.88.99.0/24 }",
-		"flush a chain":    "flush chain inet portgrave svc/metrics/refuse",
-		"rule before":      "insert rule inet portgrave prerouting accept",
-		"chain in between": "add chain inet portgrave mine\ninsert rule inet portgrave prerouting jump mine",
-	} {
+	times := often(10, 200)
+	for name, disrupt := range disruptions {
 		t.Run(name, func(t *testing.T) {
 			before := len(driftLog(t, state))
 			foes := w.Stream(w.Internet, []netip.Addr{foe}, w.Host.At(9090, false), lab.Rate(20000))
 			friends := w.Stream(w.Internet, []netip.Addr{friend}, w.Host.At(9090, false), lab.Rate(2000))
 			foes.WaitRounds(20)
-			for range disruptions {
+			for range times {
 				w.Host.NFT(disrupt + "\n")
 				time.Sleep(calm)
 			}
@@ -161,12 +184,12 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 					t.Errorf("the executable is %q", e.Author.Executable)
 				}
 			}
-			if len(took) != disruptions {
-				t.Fatalf("%d repairs of %d disruptions: %+v", len(took), disruptions, events)
+			if len(took) != times {
+				t.Fatalf("%d repairs of %d disruptions: %+v", len(took), times, events)
 			}
 			slices.Sort(took)
-			t.Logf("%d times: repaired after %.1f ms (median), %.1f ms (longest); %d of %d probes of the refused source got through; the allowed one: %d of %d did not",
-				disruptions, took[len(took)/2], took[len(took)-1], through.Open, through.Sent, cut.Sent-cut.Open, cut.Sent)
+			t.Logf("%d times: repaired after %.1f ms (median), %.1f ms (99 of 100), %.1f ms (longest); %d of %d probes of the refused source got through; the allowed one: %d of %d did not",
+				times, took[len(took)/2], took[len(took)*99/100], took[len(took)-1], through.Open, through.Sent, cut.Sent-cut.Open, cut.Sent)
 			if through.Unanswered == 0 || cut.Open == 0 {
 				t.Error("too few probes to prove anything")
 			}
@@ -192,8 +215,51 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 	}
 }
 
-// kills is how often the daemon is killed.
-const kills = 15
+// Where the kernel lets the daemon own its table, nothing that others do to it has any effect: not one packet notices, and there is
+// nothing to repair.
+func TestOwnedTableIsOutOfReach(t *testing.T) {
+	lab.RequireRoot(t)
+	w := lab.New(t)
+	w.Host.ListenTCP(9090)
+	i := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\n")
+	friend, foe := netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.98.1")
+	if s := i.run("status", "-o", "json"); !strings.Contains(s, `"protected": true`) {
+		if strings.Contains(s, "takes Linux 6.9") {
+			t.Skip("SKIPPED: this kernel can't protect tables")
+		}
+		t.Fatal(s)
+	}
+	foes := w.Stream(w.Internet, []netip.Addr{foe}, w.Host.At(9090, false), lab.Rate(20000))
+	friends := w.Stream(w.Internet, []netip.Addr{friend}, w.Host.At(9090, false), lab.Rate(2000))
+	foes.WaitRounds(20)
+	times, failed := often(20, 200), 0
+	for _, disrupt := range disruptions {
+		for range times {
+			cmd := w.Host.Command(context.Background(), "nft", "-f", "-")
+			cmd.Stdin = strings.NewReader(disrupt + "\n")
+			if cmd.Run() != nil {
+				failed++
+			}
+		}
+	}
+	// The command line goes through the daemon meanwhile.
+	i.write("version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.99.0.0/16]}]\n")
+	i.run("apply", "--reason", "wider")
+	through, cut := foes.Stop(), friends.Stop()
+	t.Logf("%d disruptions, of which nft reported %d as failed: %d of %d probes of the refused source got through; the allowed one: %d of %d did not",
+		times*len(disruptions), failed, through.Open, through.Sent, cut.Sent-cut.Open, cut.Sent)
+	if through.Open > 0 || cut.Open < cut.Sent || through.Unanswered == 0 || cut.Sent == 0 {
+		t.Errorf("through: %+v, cut: %+v", through, cut)
+	}
+	for _, e := range driftLog(t, i.state) {
+		if e.Kind != "hook" { // of the lab's own tables, which flush ruleset takes along
+			t.Errorf("event %+v", e)
+		}
+	}
+	if s := i.run("drift"); !strings.Contains(s, "No drift") {
+		t.Error(s)
+	}
+}
 
 // Killed at any moment while the policy changes, the daemon leaves one policy in force or the other, never a
 // mixture; and whatever it left, the next one goes on from it.
@@ -213,6 +279,7 @@ func TestDaemonKilledAtAnyMoment(t *testing.T) {
 	i := install(t, w, documents[0])
 	seen := map[string]int{}
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
+	kills := often(15, 100)
 	for n := range kills {
 		i.write(documents[n%2])
 		cmd := i.daemon(context.Background())

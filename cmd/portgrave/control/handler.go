@@ -114,7 +114,15 @@ func (s Server) complete(ctx context.Context, q any) error {
 	if c, ok := q.(interface{ caller() *Caller }); ok && c.caller().User == "" {
 		c.caller().User, _ = ctx.Value(userKey{}).(string)
 	}
-	if wanted == nil || *wanted != nil {
+	if wanted == nil {
+		return nil
+	}
+	if p := *wanted; p != nil {
+		canonical, err := p.State.Canonical() // whoever wrote it
+		if err != nil {
+			return usagef("the policy of the request: %w", err)
+		}
+		p.State = canonical
 		return nil
 	}
 	p, err := s.Policy(ctx)

@@ -21,56 +21,10 @@ import (
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
 )
-
-// memory is a backend whose kernel is a variable.
-type memory struct {
-	mu    sync.Mutex
-	holds *firewall.State
-	fails error
-	slow  time.Duration
-	count int // of applies
-}
-
-type view struct{ holds *firewall.State }
-
-func (v view) Present() bool                           { return v.holds != nil }
-func (v view) Foreign() string                         { return "" }
-func (v view) Notes() []string                         { return nil }
-func (v view) Traffic(string) (firewall.Traffic, bool) { return firewall.Traffic{}, true }
-
-func (m *memory) Name() string { return "memory" }
-
-func (m *memory) Observe(context.Context) (firewall.Observation, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return view{m.holds}, m.fails
-}
-
-func (m *memory) Diff(want *firewall.State, seen firewall.Observation, _ time.Time) (firewall.Plan, error) {
-	have := seen.(view).holds
-	if want == have || want != nil && have != nil && want.Equal(*have) {
-		return firewall.Plan{}, nil
-	}
-	return firewall.Plan{Backend: "memory", Program: want, Changes: []firewall.Change{{Action: firewall.Replace, Object: firewall.ObjectTable, Detail: "everything", Count: 1}}}, nil
-}
-
-func (m *memory) Apply(_ context.Context, p firewall.Plan) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	time.Sleep(m.slow)
-	m.holds = p.Program.(*firewall.State)
-	m.count++
-	return nil
-}
-
-func (m *memory) set(f func()) { m.mu.Lock(); defer m.mu.Unlock(); f() }
-
-func (m *memory) held() *firewall.State { m.mu.Lock(); defer m.mu.Unlock(); return m.holds }
-
-func (m *memory) applies() int { m.mu.Lock(); defer m.mu.Unlock(); return m.count }
 
 type commits chan Commit
 
@@ -86,7 +40,7 @@ func (c commits) Next(ctx context.Context) (Commit, error) {
 // running is a daemon under test.
 type running struct {
 	t       *testing.T
-	kernel  *memory
+	kernel  *backendtest.Memory
 	commits commits
 	dir     string
 	log     *syncBuffer
@@ -109,7 +63,7 @@ const somePolicy = "version: 1\nservices: [{name: metrics, allow: [10.0.0.0/8]}]
 
 func start(t *testing.T) *running {
 	t.Helper()
-	r := &running{t: t, kernel: &memory{}, commits: make(commits), dir: t.TempDir(), log: &syncBuffer{}}
+	r := &running{t: t, kernel: &backendtest.Memory{}, commits: make(commits), dir: t.TempDir(), log: &syncBuffer{}}
 	r.says(func() (string, error) { return somePolicy, nil })
 	store, err := history.Open(r.dir)
 	if err != nil {
@@ -180,14 +134,14 @@ func (r *running) client() *http.Client {
 }
 
 func (r *running) bend(a *firewall.Author) {
-	r.kernel.set(func() { r.kernel.holds = nil })
+	r.kernel.Set(nil)
 	r.commits <- Commit{At: time.Now(), Ours: true, Summary: "ruleset flushed", Author: a}
 }
 
 func TestDriftIsRepairedAndHasAnAuthor(t *testing.T) {
 	r := start(t)
 	r.bend(&firewall.Author{Command: "nft", PID: 42, User: "root"})
-	r.eventually("the repair", func() bool { return r.kernel.held() != nil })
+	r.eventually("the repair", func() bool { return r.kernel.Held() != nil })
 	var body string
 	r.eventually("the event", func() bool { _, body = r.get("/v1/events"); return strings.Contains(body, `"command":"nft"`) })
 	for _, want := range []string{`"kind":"repaired"`, `"summary":"ruleset flushed"`, `"count":1`} {
@@ -199,11 +153,11 @@ func TestDriftIsRepairedAndHasAnAuthor(t *testing.T) {
 		t.Errorf("metrics:\n%s", metrics)
 	}
 	// A commit to somebody else's table is not ours to answer.
-	before := r.kernel.applies()
+	before := r.kernel.Applies()
 	r.commits <- Commit{At: time.Now(), Summary: "table ip theirs"}
 	r.commits <- Commit{At: time.Now(), Hooks: true, Summary: "chain of theirs added"}
 	r.eventually("the hook event", func() bool { _, b := r.get("/v1/events"); return strings.Contains(b, `"kind":"hook"`) })
-	if r.kernel.applies() != before {
+	if r.kernel.Applies() != before {
 		t.Error("a foreign commit was answered by an apply")
 	}
 }
@@ -228,7 +182,7 @@ func TestStuckClientsDelayNobody(t *testing.T) {
 	}
 	start := time.Now()
 	r.bend(nil)
-	r.eventually("the repair", func() bool { return r.kernel.held() != nil })
+	r.eventually("the repair", func() bool { return r.kernel.Held() != nil })
 	t.Logf("repaired after %v with 80 stuck clients", time.Since(start))
 }
 
@@ -252,21 +206,21 @@ func TestFightPauses(t *testing.T) {
 	r := start(t)
 	for range fightRepairs + 1 {
 		r.bend(&firewall.Author{Command: "puppet", PID: 9})
-		r.eventually("the repair", func() bool { return r.kernel.held() != nil })
+		r.eventually("the repair", func() bool { return r.kernel.Held() != nil })
 	}
 	r.eventually("the pause", func() bool { return strings.Contains(r.log.String(), "repairs pause") })
 	r.bend(nil)
 	time.Sleep(100 * time.Millisecond)
-	if r.kernel.held() != nil {
+	if r.kernel.Held() != nil {
 		t.Error("repaired without a pause")
 	}
-	r.eventually("the repair after the pause", func() bool { return r.kernel.held() != nil })
+	r.eventually("the repair after the pause", func() bool { return r.kernel.Held() != nil })
 }
 
 // A policy that can't be used changes nothing, and is said wherever one looks.
 func TestBadPolicyIsRefused(t *testing.T) {
 	r := start(t)
-	held := r.kernel.held()
+	held := r.kernel.Held()
 	reload := func() {
 		t.Helper()
 		response, err := r.client().Post("http://portgrave/v1/reload", "", nil)
@@ -289,12 +243,12 @@ func TestBadPolicyIsRefused(t *testing.T) {
 	r.says(func() (string, error) { return "", errors.New("the disk is gone") })
 	reload()
 	r.eventually("the unreadable file", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "the disk is gone") })
-	if !r.kernel.held().Equal(*held) {
+	if !r.kernel.Held().Equal(*held) {
 		t.Error("the rules changed")
 	}
 	r.says(func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil })
 	reload()
-	r.eventually("the good policy", func() bool { return !r.kernel.held().Equal(*held) })
+	r.eventually("the good policy", func() bool { return !r.kernel.Held().Equal(*held) })
 }
 
 // A network that does not answer delays no repair, and what changed meanwhile is read afterwards.
@@ -314,11 +268,11 @@ func TestSlowNetworkDelaysNoRepair(t *testing.T) {
 	<-asked
 	reload()
 	r.bend(nil)
-	r.eventually("the repair while the policy is being read", func() bool { return r.kernel.held() != nil })
+	r.eventually("the repair while the policy is being read", func() bool { return r.kernel.Held() != nil })
 	r.says(func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil })
 	close(answer)
 	r.eventually("the second reading", func() bool {
-		return slices.ContainsFunc(r.kernel.held().Services, func(s firewall.Service) bool { return s.Sources.Equal(firewall.MustPrefixes("10.0.0.0/9")) })
+		return slices.ContainsFunc(r.kernel.Held().Services, func(s firewall.Service) bool { return s.Sources.Equal(firewall.MustPrefixes("10.0.0.0/9")) })
 	})
 }
 
@@ -356,7 +310,7 @@ func TestSystemdHears(t *testing.T) {
 	hear("RELOADING=1\nMONOTONIC_USEC=")
 	hear("READY=1")
 	// A loop that hangs says nothing: systemd will notice.
-	r.kernel.set(func() { r.kernel.slow = time.Second })
+	r.kernel.Slow(time.Second)
 	r.bend(nil)
 	time.Sleep(300 * time.Millisecond)
 	for b := make([]byte, 4096); ; { // what was said before it hung
@@ -369,14 +323,14 @@ func TestSystemdHears(t *testing.T) {
 	if n, err := socket.Read(make([]byte, 100)); err == nil {
 		t.Errorf("a hanging loop said something (%d bytes)", n)
 	}
-	r.kernel.set(func() { r.kernel.slow = 0 })
+	r.kernel.Slow(0)
 	hear("WATCHDOG=1")
 }
 
 // Rules that can't be enforced are reported, once, and tried again.
 func TestFailureIsReportedAndTriedAgain(t *testing.T) {
 	r := start(t)
-	r.kernel.set(func() { r.kernel.fails = errors.New("netlink is broken") })
+	r.kernel.Fail(errors.New("netlink is broken"))
 	for range 3 {
 		r.bend(nil)
 	}
@@ -384,7 +338,7 @@ func TestFailureIsReportedAndTriedAgain(t *testing.T) {
 	if n := strings.Count(r.log.String(), "netlink is broken"); n != 1 {
 		t.Errorf("reported %d times in the log", n)
 	}
-	r.kernel.set(func() { r.kernel.fails = nil })
+	r.kernel.Fail(nil)
 	r.commits <- Commit{At: time.Now(), Lost: true}
-	r.eventually("the repair", func() bool { return r.kernel.held() != nil })
+	r.eventually("the repair", func() bool { return r.kernel.Held() != nil })
 }

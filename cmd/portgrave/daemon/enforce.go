@@ -8,6 +8,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/watch"
 )
 
 // committed answers a commit of somebody else.
@@ -21,7 +22,9 @@ func (d *Daemon) committed(ctx context.Context, c Commit) {
 	}
 	d.bentBy = c.Author
 	if d.quietTill.IsZero() {
+		calm := watch.Urgent()
 		d.enforce(ctx, "commit", &c)
+		calm()
 	}
 }
 

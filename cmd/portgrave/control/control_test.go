@@ -1,0 +1,381 @@
+package control
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/policy"
+)
+
+// host is a Local over a kernel in memory, and a Remote that reaches another one like it over a socket.
+type host struct {
+	t      *testing.T
+	kernel *backendtest.Memory
+	local  *Local
+	now    time.Time
+	ops    Operations
+	guards int
+	root   bool
+	socket string
+}
+
+func newHost(t *testing.T) *host {
+	h := &host{t: t, kernel: &backendtest.Memory{}, now: time.Now(), root: true}
+	r := &firewall.Reconciler{Backend: h.kernel, Now: func() time.Time { return h.now }, Log: slog.New(slog.DiscardHandler)}
+	h.local = &Local{StateDir: t.TempDir(), Now: func() time.Time { return h.now }, LockWait: time.Second,
+		MaxLease:   func() (time.Duration, error) { return 24 * time.Hour, nil },
+		StartGuard: func(int) error { h.guards++; return nil },
+		Backends:   func(context.Context, string, bool) (*firewall.Reconciler, error) { return r, nil }}
+	h.ops = h.local
+	return h
+}
+
+// overSocket has the operations done by a server.
+func (h *host) overSocket() *host {
+	h.socket = filepath.Join(h.t.TempDir(), "s")
+	l, err := net.Listen("unix", h.socket)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	var loop sync.Mutex
+	mux := http.NewServeMux()
+	Server{Local: h.local,
+		Run: func(ctx context.Context, f func(context.Context)) error {
+			loop.Lock()
+			defer loop.Unlock()
+			f(ctx)
+			return nil
+		},
+		Policy:   func(context.Context) (*Policy, error) { return compile(h.t, own), nil },
+		MayWrite: func(*http.Request) (string, bool) { return "root", h.root },
+	}.Handle(mux)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+	go func() { _ = server.Serve(l) }()
+	h.t.Cleanup(func() { _ = server.Close() })
+	h.ops = NewRemote(h.socket)
+	return h
+}
+
+const (
+	own   = "version: 1\nservices: [{name: metrics, allow: [10.0.0.0/8]}]\n"
+	wider = "version: 1\nservices: [{name: metrics, allow: [10.0.0.0/8, 192.0.2.0/24]}, {name: web, port: [443, 8000-8010], allow: [any]}]\n"
+)
+
+func compile(t *testing.T, document string) *Policy {
+	t.Helper()
+	p, err := policy.Parse("policy.yaml", []byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := p.Compile(context.Background(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Policy{Origin: "policy.yaml", State: c.State}
+}
+
+// shown is a result as a script sees it, without what differs from run to run.
+func shown(t *testing.T, x any, err error) string {
+	t.Helper()
+	if err != nil {
+		f, status := failureOf(err)
+		return f.Kind + " " + http.StatusText(status) + ": " + f.Message
+	}
+	b, err := json.MarshalIndent(x, "", " ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+var caller = Caller{User: "ana", From: "192.0.2.1", Session: &Session{Client: netip.MustParseAddrPort("192.0.2.1:5000"), Server: netip.MustParseAddrPort("192.0.2.9:22")}}
+
+// script is a life of a host: every operation, those that succeed and those that are refused.
+func script(t *testing.T, h *host) (lines []string) {
+	ctx := context.Background()
+	say := func(x any, err error) { t.Helper(); lines = append(lines, shown(t, x, err)) }
+	number := func(n int) *int { return &n }
+	var leaseID string
+	for _, step := range []func() (any, error){
+		func() (any, error) { return h.ops.Drift(ctx, FirewallRequest{}) },
+		func() (any, error) { return h.ops.Confirm(ctx, ConfirmRequest{caller}) },
+		func() (any, error) {
+			return h.ops.Open(ctx, OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h"})
+		},
+		func() (any, error) { return h.ops.Rollback(ctx, RollbackRequest{Caller: caller}) },
+		func() (any, error) { return h.ops.Plan(ctx, PlanRequest{Policy: compile(t, own)}) },
+		func() (any, error) {
+			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Reason: "one", Policy: compile(t, own)})
+		},
+		func() (any, error) {
+			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Reason: "again", Policy: compile(t, own)})
+		},
+		func() (any, error) {
+			p := compile(t, wider)
+			p.FailedTests = []policy.TestResult{{From: "8.8.8.8", To: "metrics", Expect: "allow", Got: "deny"}}
+			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Policy: p})
+		},
+		func() (any, error) {
+			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Confirm: "1s", Policy: compile(t, wider)})
+		},
+		func() (any, error) {
+			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Confirm: "soon", Policy: compile(t, wider)})
+		},
+		func() (any, error) {
+			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Confirm: "60s", Reason: "two", Policy: compile(t, wider)})
+		},
+		func() (any, error) {
+			return h.ops.Open(ctx, OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h"})
+		},
+		func() (any, error) { return h.ops.TakeBack(ctx) },
+		func() (any, error) { h.now = h.now.Add(2 * time.Minute); return h.ops.TakeBack(ctx) },
+		func() (any, error) {
+			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Confirm: "60s", Reason: "three", Policy: compile(t, wider)})
+		},
+		func() (any, error) { return h.ops.Confirm(ctx, ConfirmRequest{caller}) },
+		func() (any, error) { return h.ops.Confirm(ctx, ConfirmRequest{caller}) },
+		func() (any, error) { return h.ops.Plan(ctx, PlanRequest{From: number(1), To: number(4)}) },
+		func() (any, error) { return h.ops.Plan(ctx, PlanRequest{From: number(0), Policy: compile(t, own)}) },
+		func() (any, error) { return h.ops.Plan(ctx, PlanRequest{From: number(1), To: number(99)}) },
+		func() (any, error) { return h.ops.Plan(ctx, PlanRequest{To: number(1), Policy: compile(t, own)}) },
+		func() (any, error) {
+			return h.ops.Open(ctx, OpenRequest{Caller: caller, Port: "9090/tcp", Sources: []string{"203.0.113.7/24"}, For: "2"})
+		},
+		func() (any, error) {
+			return h.ops.Open(ctx, OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "25h"})
+		},
+		func() (any, error) {
+			o, err := h.ops.Open(ctx, OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h", Reason: "INC-42"})
+			leaseID = o.Lease.ID
+			return o, err
+		},
+		func() (any, error) { return h.ops.Leases(ctx) },
+		func() (any, error) { return h.ops.Firewall(ctx, FirewallRequest{}) },
+		func() (any, error) { h.kernel.Set(nil); return h.ops.Drift(ctx, FirewallRequest{}) },
+		func() (any, error) { return h.ops.Close(ctx, CloseRequest{Caller: caller, Lease: "nobody"}) },
+		func() (any, error) {
+			return h.ops.Close(ctx, CloseRequest{Caller: caller, Lease: "9090", Reason: "done"})
+		},
+		func() (any, error) { return h.ops.Rollback(ctx, RollbackRequest{Caller: caller, Generation: 77}) },
+		func() (any, error) { return h.ops.Rollback(ctx, RollbackRequest{Caller: caller}) },
+		func() (any, error) { h.kernel.Fail(firewall.ErrPermission); return h.ops.Drift(ctx, FirewallRequest{}) },
+		func() (any, error) {
+			h.kernel.Fail(firewall.ErrForeign)
+			return h.ops.Teardown(ctx, TeardownRequest{Caller: caller})
+		},
+		func() (any, error) { h.kernel.Fail(nil); return h.ops.Teardown(ctx, TeardownRequest{Caller: caller}) },
+		func() (any, error) { return h.ops.Teardown(ctx, TeardownRequest{Caller: caller}) },
+		func() (any, error) { return h.ops.History(ctx) },
+	} {
+		say(step())
+	}
+	if leaseID == "" {
+		t.Error("no lease was opened")
+	}
+	for i, l := range lines {
+		lines[i] = strings.ReplaceAll(l, leaseID, "LEASE")
+	}
+	return lines
+}
+
+// Whoever asks the daemon gets, word for word, what he would get by doing it himself.
+func TestRemoteIsLikeLocal(t *testing.T) {
+	at := time.Now().UTC().Truncate(time.Hour)
+	run := func(h *host) []string {
+		h.now = at
+		lines := script(t, h)
+		if h.guards != 2 {
+			t.Errorf("%d guards were started", h.guards)
+		}
+		return lines
+	}
+	here, there := run(newHost(t)), run(newHost(t).overSocket())
+	if diff := cmp.Diff(here, there); diff != "" {
+		t.Errorf("local and remote differ:\n%s", diff)
+	}
+	whole := strings.Join(here, "\n")
+	for _, want := range []string{"usage Bad Request: 25h is too long", "tests Unprocessable Entity", "permission Forbidden", "foreign Conflict", "there is no generation 99",
+		`"confirm_by": "2`, `"done": true`, `"done": false`, `"reason": "INC-42"`, "waits to be confirmed", "203.0.113.7/24", "back to generation 1", "generation 2 was not confirmed",
+		"plan --to needs --from", "--confirm takes from 5s", "--confirm takes a time", `"torn_down": true`, "run portgrave apply first"} {
+		if !strings.Contains(whole, want) {
+			t.Errorf("nothing says %q in\n%s", want, whole)
+		}
+	}
+}
+
+// What stands in the kernel after an operation is what it says.
+func TestOperationsReachTheKernel(t *testing.T) {
+	h := newHost(t).overSocket()
+	ctx := context.Background()
+	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, wider)}); err != nil || !h.kernel.Held().Equal(compile(t, wider).State) {
+		t.Fatalf("apply: %v", err)
+	}
+	o, err := h.ops.Open(ctx, OpenRequest{Port: "8005", Sources: []string{"203.0.113.7"}, For: "2h"})
+	if err != nil || !o.Changed == (len(h.kernel.Held().Services) > 2) {
+		t.Errorf("open: %+v, %v, %v", o, err, h.kernel.Held())
+	}
+	// A request that brings no policy means the daemon's own; without a user it is who the kernel says.
+	a, err := ask[Applied](ctx, h.ops.(*Remote), http.MethodPost, "/v1/apply", none{})
+	if err != nil || !a.Changed || !h.kernel.Held().Equal(compile(t, own).State) {
+		t.Errorf("an empty apply: %+v, %v", a, err)
+	}
+	if g, err := h.ops.History(ctx); err != nil || g.Generations[0].User != "root" {
+		t.Errorf("the user is %+v, %v", g, err)
+	}
+	if d, err := ask[Difference](ctx, h.ops.(*Remote), http.MethodPost, "/v1/plan", none{}); err != nil || !d.InSync {
+		t.Errorf("an empty plan: %+v, %v", d, err)
+	}
+}
+
+func TestWritersAreRoot(t *testing.T) {
+	h := newHost(t).overSocket()
+	ctx := context.Background()
+	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, own)}); err != nil {
+		t.Fatal(err)
+	}
+	h.root = false
+	for name, err := range map[string]error{
+		"apply":    second(h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, wider)})),
+		"confirm":  second(h.ops.Confirm(ctx, ConfirmRequest{})),
+		"rollback": second(h.ops.Rollback(ctx, RollbackRequest{})),
+		"teardown": second(h.ops.Teardown(ctx, TeardownRequest{})),
+		"open":     second(h.ops.Open(ctx, OpenRequest{Port: "9090", Sources: []string{"any"}, For: "1h"})),
+		"close":    second(h.ops.Close(ctx, CloseRequest{Lease: "9090"})),
+		"takeback": second(h.ops.TakeBack(ctx)),
+	} {
+		if !errors.Is(err, firewall.ErrPermission) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for name, err := range map[string]error{
+		"firewall": second(h.ops.Firewall(ctx, FirewallRequest{})),
+		"drift":    second(h.ops.Drift(ctx, FirewallRequest{})),
+		"plan":     second(h.ops.Plan(ctx, PlanRequest{Policy: compile(t, wider)})),
+		"history":  second(h.ops.History(ctx)),
+		"leases":   second(h.ops.Leases(ctx)),
+	} {
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if !h.kernel.Held().Equal(compile(t, own).State) {
+		t.Error("the rules changed")
+	}
+}
+
+func second[A any](_ A, err error) error { return err }
+
+// A request that is not understood to the letter changes nothing.
+func TestBadRequests(t *testing.T) {
+	h := newHost(t).overSocket()
+	for name, body := range map[string]string{
+		"no JSON":       "force",
+		"an array":      "[]",
+		"unknown key":   `{"forse": true}`,
+		"two objects":   `{} {}`,
+		"wrong type":    `{"reason": 7}`,
+		"a bad state":   `{"policy": {"origin": "x", "state": {"services": [{"name": "a", "sources": ["10.0.0.0/99"]}]}}}`,
+		"overlapping":   `{"policy": {"origin": "x", "state": {"services": [{"name": "a", "ports": ["tcp/1"]}, {"name": "b", "ports": ["tcp/1"]}]}}}`,
+		"a torn one":    `{"policy": {"origin": "x"`,
+		"a bad session": `{"session": {"client": "nobody"}}`,
+	} {
+		_, err := h.ops.(*Remote).send(context.Background(), http.MethodPost, "/v1/apply", []byte(body))
+		var usage UsageError
+		if !errors.As(err, &usage) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if h.kernel.Applies() != 0 {
+		t.Error("something was applied")
+	}
+	if _, err := NewRemote(filepath.Join(t.TempDir(), "none")).History(context.Background()); !errors.Is(err, ErrNoDaemon) {
+		t.Errorf("without a daemon: %v", err)
+	}
+}
+
+// Leases that are over are recorded, once, and leave nothing behind.
+func TestEndOfLeases(t *testing.T) {
+	h := newHost(t)
+	ctx := context.Background()
+	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, strings.Replace(wider, "any", "10.0.0.0/8", 1))}); err != nil {
+		t.Fatal(err)
+	}
+	before := h.kernel.Held()
+	// Opened two hours ago for one hour: the kernel has ended it.
+	store := lease.At(h.local.StateDir)
+	past := time.Now().Add(-2 * time.Hour).Truncate(time.Second).UTC()
+	store.Clock = func() lease.Reading { return lease.Reading{Wall: past} }
+	x, err := store.Add(lease.Lease{Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 8005, Last: 8005}}, Sources: firewall.MustPrefixes("203.0.113.7/32"),
+		Opened: past, Until: past.Add(time.Hour), User: "ana", Reason: "INC-42"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, err := h.local.view().Last()
+	if err != nil {
+		t.Fatal(err)
+	}
+	enforced, err := lease.Apply(last.State, []lease.Lease{x}, past)
+	if err != nil {
+		t.Fatal(err)
+	}
+	history_, unlock, err := h.local.exclusive(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = history_.Append(history.Generation{Backend: "memory", Confirmed: true, State: last.State, Leased: &enforced})
+	unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.kernel.Set(&enforced)
+	ended, err := h.local.EndLeases(ctx)
+	if err != nil || len(ended) != 1 || ended[0].ID != x.ID {
+		t.Fatalf("%+v, %v", ended, err)
+	}
+	if !h.kernel.Held().Equal(*before) {
+		t.Errorf("the kernel holds %+v", h.kernel.Held())
+	}
+	list, err := h.ops.History(ctx)
+	if err != nil || len(list.Generations) != 3 || !strings.Contains(list.Generations[0].Summary, x.ID+" (tcp/8005 to 203.0.113.7)") || list.Generations[0].User != itself {
+		t.Errorf("%+v, %v", list, err)
+	}
+	if ended, err := h.local.EndLeases(ctx); err != nil || len(ended) != 0 {
+		t.Errorf("the second time: %+v, %v", ended, err)
+	}
+}
+
+// FuzzRequest: whatever is sent is refused or understood, and never ends the daemon.
+func FuzzRequest(f *testing.F) {
+	for _, q := range []any{ApplyRequest{Caller: caller, Confirm: "60s"}, OpenRequest{Port: "9090", Sources: []string{"10.0.0.0/8"}, For: "2h"}, PlanRequest{}} {
+		b, err := json.Marshal(q)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, q := range []any{&ApplyRequest{}, &OpenRequest{}, &PlanRequest{}, &CloseRequest{}} {
+			if err := decode(bytes.NewReader(b), q); err != nil {
+				if f, status := failureOf(err); f.Kind != "usage" || status != http.StatusBadRequest {
+					t.Errorf("%v is %+v", err, f)
+				}
+			}
+		}
+	})
+}
