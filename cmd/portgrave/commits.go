@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"log/slog"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
@@ -9,16 +11,23 @@ import (
 	"github.com/portgrave/portgrave/firewall/watch"
 )
 
-// openCommits listens to what others commit to nf_tables, if that is where our rules are, and keeps them from committing to our
-// table if it can; both are nil for a backend that tells nobody of changes.
-func openCommits(r *firewall.Reconciler) (daemon.Commits, func(context.Context, bool) (firewall.Protection, error), func(), error) {
-	b, ok := r.Backend.(*nft.Backend)
-	if !ok {
-		return nil, nil, func() {}, nil
+// notifications are what the kernel tells of others' changes where our rules are.
+type notifications struct {
+	commits daemon.Commits // nil: nothing
+	polled  bool           // some changes are told to nobody
+	protect func(context.Context, bool) (firewall.Protection, error)
+	close   func()
+}
+
+// openNotifications listens to what others change where the rules of a backend are, and can keep them from that if the backend can.
+func openNotifications(ctx context.Context, r *firewall.Reconciler, log *slog.Logger) (notifications, error) {
+	b, native := r.Backend.(*nft.Backend)
+	if !native {
+		return iptablesNotifications(ctx, log), nil
 	}
-	w, err := watch.New()
+	w, err := watch.New(watch.Portgrave)
 	if err != nil {
-		return nil, nil, nil, err
+		return notifications{}, err
 	}
 	heed := w.Ignore(b.PortID())
 	protect := func(ctx context.Context, on bool) (firewall.Protection, error) {
@@ -33,15 +42,47 @@ func openCommits(r *firewall.Reconciler) (daemon.Commits, func(context.Context, 
 		}
 		return firewall.Protection{}, err
 	}
-	return commits{w}, protect, func() { _ = w.Close() }, nil
+	return notifications{commits: commits{w}, protect: protect, close: func() { _ = w.Close() }}, nil
 }
 
-// commits is a watch as the daemon wants it.
-type commits struct{ watch *watch.Watcher }
+// iptablesNotifications listens wherever something can be heard: iptables-nft changes nf_tables, which sends notifications; legacy iptables is
+// in the kernel's audit, if that is switched on. Of ipset nobody is told.
+func iptablesNotifications(ctx context.Context, log *slog.Logger) notifications {
+	n := notifications{polled: true, close: func() {}}
+	var sources []source
+	if w, err := watch.New(watch.IPTables); err == nil {
+		sources = append(sources, w)
+	} else {
+		log.Info("changes through iptables-nft are found by polling", "reason", err)
+	}
+	if a, err := watch.OpenAudit(); err == nil {
+		sources = append(sources, a)
+	} else {
+		log.Info("changes through legacy iptables are found by polling, without their author", "reason", err)
+	}
+	if len(sources) > 0 {
+		n.commits = merge(ctx, sources)
+		n.close = func() {
+			for _, s := range sources {
+				_ = s.Close()
+			}
+		}
+	}
+	return n
+}
+
+// source is something that tells of changes.
+type source interface {
+	Next(ctx context.Context) (watch.Event, error)
+	Close() error
+}
+
+// commits is a source as the daemon wants it.
+type commits struct{ source source }
 
 // Next implements daemon.Commits.
 func (c commits) Next(ctx context.Context) (daemon.Commit, error) {
-	e, err := c.watch.Next(ctx)
+	e, err := c.source.Next(ctx)
 	if err != nil {
 		return daemon.Commit{}, err
 	}
@@ -52,4 +93,43 @@ func (c commits) Next(ctx context.Context) (daemon.Commit, error) {
 		out.Author = &author
 	}
 	return out, nil
+}
+
+// merged is several sources as one.
+type merged struct {
+	heard  chan daemon.Commit
+	failed chan error
+}
+
+func merge(ctx context.Context, sources []source) merged {
+	m := merged{make(chan daemon.Commit), make(chan error, len(sources))}
+	for _, s := range sources {
+		go func() {
+			for {
+				c, err := commits{s}.Next(ctx)
+				if err != nil {
+					m.failed <- fmt.Errorf("%T: %w", s, err)
+					return
+				}
+				select {
+				case m.heard <- c:
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	}
+	return m
+}
+
+// Next implements daemon.Commits.
+func (m merged) Next(ctx context.Context) (daemon.Commit, error) {
+	select {
+	case c := <-m.heard:
+		return c, nil
+	case err := <-m.failed:
+		return daemon.Commit{}, err
+	case <-ctx.Done():
+		return daemon.Commit{}, ctx.Err()
+	}
 }

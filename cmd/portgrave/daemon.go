@@ -37,11 +37,11 @@ func runDaemon(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	commits, protect, closeCommits, err := openCommits(r)
+	heard, err := openNotifications(ctx, r, log)
 	if err != nil {
 		return err
 	}
-	defer closeCommits()
+	defer heard.close()
 	reports, run, err := openReports(inv, log)
 	if err != nil {
 		return err
@@ -50,13 +50,13 @@ func runDaemon(inv *invocation) error {
 	defer reporting.Wait()
 	defer stop() // before waiting
 	reporting.Go(func() { run(ctx) })
-	var heard daemon.Reports
+	var denials daemon.Reports
 	if reports != nil {
-		heard = reports
+		denials = reports
 	}
 	return daemon.Run(ctx, daemon.Config{
-		Reports:    heard,
-		Reconciler: r, Store: store, Commits: commits, Protect: protect, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
+		Reports:    denials,
+		Reconciler: r, Store: store, Commits: heard.commits, Polled: heard.polled, Protect: heard.protect, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
 		Read: func(context.Context) (*policy.Policy, *policy.Compiled, error) {
 			return inv.compiled(inv.config, false)
 		},

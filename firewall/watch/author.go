@@ -34,6 +34,7 @@ func userName(uid string) string {
 type authorship struct {
 	firewall.Author
 	loginUser string
+	parent    int // process; 0 if unknown
 }
 
 // noLogin is the login uid of what no login started: -1 (include/linux/uidgid.h, INVALID_UID).
@@ -60,6 +61,7 @@ func (a authors) of(c commit, at time.Time) authorship {
 	}
 	by.Executable = executable
 	by.Unit = unitOf(cgroup)
+	by.parent, _ = strconv.Atoi(field(status, "PPid:"))
 	if pid, err := strconv.Atoi(field(status, "Tgid:")); err == nil {
 		by.PID = pid
 		if pid != c.thread { // the kernel named a thread, which may be called otherwise

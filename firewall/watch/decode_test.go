@@ -13,7 +13,7 @@ import (
 func FuzzDecode(f *testing.F) {
 	element := nested(unix.NFTA_LIST_ELEM, u32(unix.NFTA_SET_ELEM_FLAGS, 1))
 	f.Add(slices.Concat(
-		encoded(unix.NFT_MSG_NEWTABLE, others, 1, str(unix.NFTA_TABLE_NAME, ourTable), u32(unix.NFTA_TABLE_USE, 1)),
+		encoded(unix.NFT_MSG_NEWTABLE, others, 1, str(unix.NFTA_TABLE_NAME, "portgrave"), u32(unix.NFTA_TABLE_USE, 1)),
 		encoded(unix.NFT_MSG_NEWCHAIN, others, 1, str(unix.NFTA_CHAIN_TABLE, "t"), nested(unix.NFTA_CHAIN_HOOK)),
 		encoded(unix.NFT_MSG_NEWSETELEM, others, 1, str(unix.NFTA_SET_ELEM_LIST_TABLE, "t"), nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, element, element)),
 		newgen(5, others)))

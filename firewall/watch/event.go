@@ -12,7 +12,7 @@ type Event struct {
 	// Generation is nf_tables' generation id after the commit. With Lost: commits up to this one
 	// may be missing. 0 if unknown.
 	Generation uint32
-	// Ours: the commit touched table inet portgrave, whoever made it.
+	// Ours: the commit touched a table that holds our rules, whoever made it.
 	Ours bool
 	// Hooks: the commit may have changed who sees packets, and in which order: a base chain or a
 	// flowtable came or went, or a table that holds chains was put to sleep or woken. The kernel does not say

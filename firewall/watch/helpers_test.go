@@ -20,7 +20,7 @@ func started(t testing.TB) *Watcher {
 
 func opened(t testing.TB, buffer int) *Watcher {
 	t.Helper()
-	w, err := open(buffer)
+	w, err := open(buffer, Portgrave)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -271,6 +271,28 @@ func TestClose(t *testing.T) {
 	w.Ignore(1)()
 }
 
+// With the iptables backend our rules stand in other tables, and our own commits are those of programs that we run.
+func TestIptablesRulesAreOurs(t *testing.T) {
+	backendtest.Isolate(t)
+	w, err := open(receiveBuffer, IPTables)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = w.Close() })
+	backendtest.Program(t, "", "iptables-nft", "-t", "mangle", "-A", "PREROUTING", "-j", "ACCEPT") // a child of ours
+	// A child's child is somebody else's.
+	backendtest.Program(t, "", "sh", "-c", "ip6tables-nft -t security -A INPUT -j ACCEPT; true")
+	var seen []string
+	for ours := false; !ours; {
+		e := event(t, w)
+		ours = e.Ours && strings.HasPrefix(e.Author.Command, "ip6tables")
+		seen = append(seen, e.Summary)
+	}
+	if strings.Contains(strings.Join(seen, ";"), "table ip mangle") {
+		t.Errorf("our own commit was reported: %q", seen)
+	}
+}
+
 // An idle listener is not woken once.
 func TestIdleSleeps(t *testing.T) {
 	w := started(t)
@@ -301,7 +323,7 @@ func TestPermissionIsNeeded(t *testing.T) {
 	if err := unix.Capset(&header, &none[0]); err != nil {
 		t.Fatal(err)
 	}
-	if w, err := New(); !errors.Is(err, firewall.ErrPermission) {
+	if w, err := New(Portgrave); !errors.Is(err, firewall.ErrPermission) {
 		t.Errorf("got %v, %v", w, err)
 	}
 }

@@ -15,6 +15,7 @@ type ledger struct {
 	lost    uint32
 	current transaction
 	ignored map[uint32]int // netlink ports of our own commits, and how often each was named
+	self    int            // this process, if its programs' commits are our own; 0: they are not
 
 	author func(commit, time.Time) authorship
 	emit   func(Event)
@@ -45,7 +46,8 @@ func (l *ledger) commit(c commit) {
 	own := l.ignored[c.port] > 0
 	var by authorship
 	if !own {
-		by = l.author(c, at) // before anything else: it won't live long
+		by = l.author(c, at)                     // before anything else: it won't live long
+		own = l.self != 0 && by.parent == l.self // a program that we run
 	}
 	if c.generation != next(l.known) {
 		l.lose(c.generation)

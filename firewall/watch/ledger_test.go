@@ -19,7 +19,7 @@ const (
 func book(known uint32) (*ledger, *[]string) {
 	var log []string
 	return &ledger{
-		known: known, ignored: map[uint32]int{own: 1}, now: time.Now,
+		known: known, current: transaction{mine: Portgrave.Tables}, ignored: map[uint32]int{own: 1}, now: time.Now,
 		author: func(c commit, _ time.Time) authorship {
 			return authorship{Author: firewall.Author{Command: c.name, PID: c.thread}}
 		},
@@ -86,9 +86,9 @@ func TestDetailsBelongToOneCommit(t *testing.T) {
 	l, _ := book(4)
 	var events []Event
 	l.emit = func(e Event) { events = append(events, e) }
-	ours := encoded(unix.NFT_MSG_DELCHAIN, others, unix.NFPROTO_INET, str(unix.NFTA_CHAIN_TABLE, ourTable), str(unix.NFTA_CHAIN_NAME, "c"))
+	ours := encoded(unix.NFT_MSG_DELCHAIN, others, unix.NFPROTO_INET, str(unix.NFTA_CHAIN_TABLE, "portgrave"), str(unix.NFTA_CHAIN_NAME, "c"))
 	theirs := encoded(unix.NFT_MSG_NEWRULE, others, unix.NFPROTO_IPV4, str(unix.NFTA_RULE_TABLE, "nat"))
-	kernels := encoded(unix.NFT_MSG_NEWOBJ, 0, unix.NFPROTO_INET, str(unix.NFTA_OBJ_TABLE, ourTable))
+	kernels := encoded(unix.NFT_MSG_NEWOBJ, 0, unix.NFPROTO_INET, str(unix.NFTA_OBJ_TABLE, "portgrave"))
 	if err := l.datagram(slices.Concat(ours, newgen(5, others), kernels, theirs, newgen(6, others))); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"errors"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -22,7 +23,7 @@ type listener struct {
 // NLMSG_GOODSIZE (8 KiB), and no single one is larger.
 const datagramBuffer = 64 << 10
 
-func newListener(receiveBuffer int, emit func(Event)) (*listener, error) {
+func newListener(receiveBuffer int, ours Rules, emit func(Event)) (*listener, error) {
 	asking, err := openSocket()
 	if err != nil {
 		return nil, err
@@ -34,7 +35,10 @@ func newListener(receiveBuffer int, emit func(Event)) (*listener, error) {
 	}
 	l := &listener{
 		group: group, asking: asking, buffer: make([]byte, datagramBuffer),
-		ledger: ledger{ignored: map[uint32]int{}, author: newAuthors().of, emit: emit, now: time.Now},
+		ledger: ledger{current: transaction{mine: ours.Tables}, ignored: map[uint32]int{}, author: newAuthors().of, emit: emit, now: time.Now},
+	}
+	if ours.ByPrograms {
+		l.self = os.Getpid()
 	}
 	start := func() error {
 		if err := group.setBuffer(receiveBuffer); err != nil {

@@ -62,13 +62,13 @@ func TestSummary(t *testing.T) {
 
 // Our table is noticed, however many others a commit touches.
 func TestOursIsNoticedAmongMany(t *testing.T) {
-	var tx transaction
+	tx := transaction{mine: Portgrave.Tables}
 	for i := range 1000 {
 		for m := range messages(encoded(unix.NFT_MSG_NEWRULE, others, unix.NFPROTO_INET, str(unix.NFTA_RULE_TABLE, strings.Repeat("x", i%200)+"t"))) {
 			tx.add(m)
 		}
 	}
-	for m := range messages(encoded(unix.NFT_MSG_DELRULE, others, unix.NFPROTO_INET, str(unix.NFTA_RULE_TABLE, ourTable))) {
+	for m := range messages(encoded(unix.NFT_MSG_DELRULE, others, unix.NFPROTO_INET, str(unix.NFTA_RULE_TABLE, "portgrave"))) {
 		tx.add(m)
 	}
 	if !tx.ours || len(tx.tables) != maxTables {

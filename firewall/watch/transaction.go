@@ -1,10 +1,15 @@
 package watch
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // transaction collects what the messages of one commit say, in memory of fixed size. The kernel serialises
 // commits, and NEWGEN ends each.
 type transaction struct {
+	mine   []Table // those that hold our rules
 	ours   bool
 	hooks  bool
 	tables []tableChanges // in the order in which they were touched
@@ -35,8 +40,32 @@ const (
 	kinds
 )
 
-// ourTable is the name of the one table that Portgrave writes; its family is inet.
-const ourTable = "portgrave"
+// Table is a table by its family (NFPROTO_*, include/uapi/linux/netfilter.h) and name.
+type Table struct {
+	Family uint8
+	Name   string
+}
+
+// Rules says where our rules are, and how we write them.
+type Rules struct {
+	Tables []Table
+	// ByPrograms: our own commits are those of programs that this process runs, rather than of a socket (see Watcher.Ignore).
+	ByPrograms bool
+}
+
+// Portgrave is where the nftables backend has its rules.
+var Portgrave = Rules{Tables: []Table{{unix.NFPROTO_INET, "portgrave"}}}
+
+// IPTables is where the iptables backend has its rules, when its programs are those of nf_tables.
+var IPTables = func() Rules {
+	r := Rules{ByPrograms: true}
+	for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+		for _, name := range []string{"mangle", "filter", "security"} {
+			r.Tables = append(r.Tables, Table{family, name})
+		}
+	}
+	return r
+}()
 
 // notification says what a message type is about and where the message names the table.
 type notification struct {
@@ -73,7 +102,7 @@ func (t *transaction) add(m message) {
 		return
 	}
 	name := text(attribute(m.attrs, n.table))
-	t.ours = t.ours || m.family == unix.NFPROTO_INET && string(name) == ourTable
+	t.ours = t.ours || slices.ContainsFunc(t.mine, func(x Table) bool { return m.family == x.Family && string(name) == x.Name })
 	t.hooks = t.hooks || changesHooks(n, m.attrs)
 	table := t.table(m.family, name)
 	if table == nil {
@@ -92,7 +121,7 @@ func (t *transaction) add(m message) {
 }
 
 // reset makes it ready for the next commit.
-func (t *transaction) reset() { *t = transaction{tables: t.tables[:0]} }
+func (t *transaction) reset() { *t = transaction{mine: t.mine, tables: t.tables[:0]} }
 
 // changesHooks: see Event.Hooks.
 func changesHooks(n notification, attrs []byte) bool {

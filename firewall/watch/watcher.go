@@ -37,17 +37,17 @@ const receiveBuffer = 32 << 20
 // ErrClosed is what a closed Watcher returns.
 var ErrClosed = errors.New("the watch on nf_tables was closed")
 
-// New watches nf_tables of the calling thread's network namespace. The error wraps
+// New watches nf_tables of the calling thread's network namespace; ours says where our rules are. The error wraps
 // firewall.ErrPermission without CAP_NET_ADMIN and firewall.ErrUnsupported on a kernel without nf_tables.
-func New() (*Watcher, error) { return open(receiveBuffer) }
+func New(ours Rules) (*Watcher, error) { return open(receiveBuffer, ours) }
 
-func open(buffer int) (*Watcher, error) {
+func open(buffer int, ours Rules) (*Watcher, error) {
 	w := &Watcher{
 		events:   make(chan Event, maxWaiting+1),
 		done:     make(chan struct{}),
 		requests: make(chan func()),
 	}
-	l, err := newListener(buffer, w.deliver)
+	l, err := newListener(buffer, ours, w.deliver)
 	if err != nil {
 		return nil, fmt.Errorf("watching nf_tables: %w", err)
 	}

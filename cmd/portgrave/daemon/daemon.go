@@ -44,8 +44,10 @@ type Reports interface {
 type Config struct {
 	Reconciler *firewall.Reconciler
 	Store      *history.Store
-	// Commits is nil where the backend sends no notifications; then the kernel is looked at every Poll.
+	// Commits is nil where nobody is told of changes.
 	Commits Commits
+	// Polled: there are changes that Commits does not tell of, so the kernel is looked at now and then.
+	Polled bool
 	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it could not be read.
 	Read func(ctx context.Context) (p *policy.Policy, c *policy.Compiled, err error)
 	// Local does what is asked for. It uses the same reconciler and state directory.
@@ -182,7 +184,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 		if errors.Is(d.last, ErrOtherBackend) {
 			return d.last
 		}
-		if d.Commits != nil {
+		if !d.Polled {
 			poll.Stop()
 		} else if every := d.pollEvery(); every != d.polling {
 			d.polling = every

@@ -18,7 +18,7 @@ type Status struct {
 	PID      int       `json:"pid"`
 	Started  time.Time `json:"started"`
 	Backend  string    `json:"backend"`
-	Watching bool      `json:"watching"` // the kernel tells of changes; else it is polled
+	Watching bool      `json:"watching"` // the kernel tells of every change; else it is polled besides
 	// NetworkNamespace is the inode of the one that the daemon keeps.
 	NetworkNamespace uint64 `json:"network_namespace"`
 	// Protection tells whether other programs are kept from changing the rules.
@@ -49,7 +49,7 @@ type status struct {
 }
 
 func newStatus(c Config) *status {
-	return &status{s: Status{Version: c.Version, PID: os.Getpid(), Started: time.Now().UTC(), Backend: c.Reconciler.Backend.Name(), Watching: c.Commits != nil, NetworkNamespace: NetworkNamespace()}}
+	return &status{s: Status{Version: c.Version, PID: os.Getpid(), Started: time.Now().UTC(), Backend: c.Reconciler.Backend.Name(), Watching: !c.Polled, NetworkNamespace: NetworkNamespace()}}
 }
 
 func (s *status) enforced(at time.Time, g *history.Generation, err error) {
