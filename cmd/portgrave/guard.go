@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/syslog"
 	"os"
 	"os/exec"
@@ -11,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall/history"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,17 +35,24 @@ func guard(inv *invocation) error {
 			_ = log.Warning(fmt.Sprintf(format, args...))
 		}
 	}
+	g, err := inv.history().Load(number)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // something else is in force by now
+	}
+	due := time.Now() // what can't be read can't be confirmed either
+	if err == nil {
+		due = g.ConfirmBy
+	}
 	for {
-		last, err := inv.history().Last()
-		if errors.Is(err, history.ErrNone) || err == nil && (last.Number != number || last.Confirmed) {
-			return nil // confirmed, or something else is in force by now
+		if waits, err := inv.history().Waits(number); err == nil && !waits {
+			return nil // confirmed, or something else is in force
 		}
 		if partner < 0 {
 			if partner, err = startGuard(inv, number, os.Getpid()); err != nil {
 				say("nobody looks after the guard of generation %d: %v", number, err)
 			}
 		}
-		if last != nil && !time.Now().Before(last.ConfirmBy) {
+		if !time.Now().Before(due) {
 			done, err := inv.takeBackNow()
 			if err == nil && done {
 				say("generation %d was not confirmed in time and has been taken back", number)

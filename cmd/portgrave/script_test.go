@@ -29,6 +29,13 @@ func TestMain(m *testing.M) {
 		"killguards": killGuards,
 
 		"waitfor": func() { waitUntil(func() bool { _, err := os.Stat(os.Args[1]); return err == nil }) },
+		"waitforset": func() {
+			enter()
+			waitUntil(func() bool {
+				out, _ := exec.Command("ipset", "list").Output()
+				return strings.Contains(string(out), os.Args[1])
+			})
+		},
 		"waitforstatus": func() {
 			enter()
 			waitUntil(func() bool {

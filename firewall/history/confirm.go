@@ -35,6 +35,17 @@ func (s *Store) Confirm(n int, c Confirmation) error {
 	return nil
 }
 
+// Waits reports whether a generation that was applied on trial is still in force and unconfirmed. It reads no State, so that it can be asked
+// every second.
+func (s *Store) Waits(n int) (bool, error) {
+	newest, err := s.Newest()
+	if err != nil || newest != n {
+		return false, err
+	}
+	_, err = s.files.Read(confirmedName(n))
+	return err != nil, nil // as in Load, one that can't be read counts as none
+}
+
 // LastConfirmed is the newest generation that need not be confirmed any more: what a rollback, and a boot, go
 // back to. ErrNone if nothing was in force before, or the rules had been removed.
 func (s *Store) LastConfirmed() (*Generation, error) {

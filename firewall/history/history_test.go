@@ -138,3 +138,30 @@ func TestUnwritableFolderIsToldBeforehand(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// Waits says what Load would, without reading the generation.
+func TestWaits(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits := func(n int) bool {
+		t.Helper()
+		w, err := s.Waits(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w
+	}
+	for range 2 {
+		if _, err := s.Append(Generation{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if waits(1) || !waits(2) || waits(3) {
+		t.Error("the newest waits, and no other")
+	}
+	if err := s.Confirm(2, Confirmation{}); err != nil || waits(2) {
+		t.Errorf("a confirmed one waits: %v", err)
+	}
+}

@@ -282,14 +282,13 @@ func TestIptablesRulesAreOurs(t *testing.T) {
 	backendtest.Program(t, "", "iptables-nft", "-t", "mangle", "-A", "PREROUTING", "-j", "ACCEPT") // a child of ours
 	// A child's child is somebody else's.
 	backendtest.Program(t, "", "sh", "-c", "ip6tables-nft -t security -A INPUT -j ACCEPT; true")
-	var seen []string
-	for ours := false; !ours; {
+	for theirs := false; !theirs; {
 		e := event(t, w)
-		ours = e.Ours && strings.HasPrefix(e.Author.Command, "ip6tables")
-		seen = append(seen, e.Summary)
-	}
-	if strings.Contains(strings.Join(seen, ";"), "table ip mangle") {
-		t.Errorf("our own commit was reported: %q", seen)
+		theirs = e.Ours && strings.HasPrefix(e.Author.Command, "ip6tables")
+		// One that was gone before its parent could be read is reported like anybody's, without a user.
+		if strings.Contains(e.Summary, "table ip mangle") && e.Author.User != "" {
+			t.Errorf("our own commit was reported: %+v", e)
+		}
 	}
 }
 

@@ -56,7 +56,7 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", d.getStatus)
 	mux.HandleFunc("GET /v1/events", d.getEvents)
-	mux.Handle("GET /metrics", d.metricsHandler())
+	mux.Handle("GET /metrics", d.metrics)
 	operations := control.Server{Local: d.Local, Policy: d.ownPolicy, MayWrite: mayWrite, Run: func(ctx context.Context, f func(context.Context)) error {
 		return d.inLoop(ctx, operationPatience, func(ctx context.Context) { f(ctx); d.operated(ctx) })
 	}}

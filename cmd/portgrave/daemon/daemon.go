@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -96,6 +97,10 @@ type Daemon struct {
 	// bentBy is who bent the rules and was not undone yet.
 	bentBy *firewall.Author
 	leases leaseWatch
+	// metrics are served by the control socket and, at will, by scrape.
+	metrics http.Handler
+	scrape  scrape
+	counted counted
 
 	reads      chan reading
 	readingNow bool
@@ -112,6 +117,8 @@ func Run(ctx context.Context, c Config) error {
 	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func(context.Context)), reads: make(chan reading)}
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
 	d.Local.MaxLease = d.maxLease
+	d.metrics = d.metricsHandler()
+	defer d.scrape.close()
 	serving, stop := context.WithCancel(ctx)
 	closeControl, err := d.serveControl(serving)
 	if err != nil {

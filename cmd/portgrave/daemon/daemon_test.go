@@ -327,6 +327,52 @@ func TestSystemdHears(t *testing.T) {
 	hear("WATCHDOG=1")
 }
 
+// Metrics are served where the policy says, as long as it says so; an address that is taken is said, and tried again.
+func TestMetricsOverTCP(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := taken.Addr().String()
+	r := start(t)
+	reload := func(daemon string) {
+		t.Helper()
+		r.says(func() (string, error) { return somePolicy + daemon, nil })
+		response, err := r.client().Post("http://portgrave/v1/reload", "", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+	}
+	scrape := func() string {
+		response, err := http.Get("http://" + address + "/metrics")
+		if err != nil {
+			return err.Error()
+		}
+		defer func() { _ = response.Body.Close() }()
+		b, _ := io.ReadAll(response.Body)
+		return string(b)
+	}
+	reload("daemon: {metrics: \"" + address + "\"}\n")
+	r.eventually("the complaint", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "address already in use") })
+	if err := taken.Close(); err != nil {
+		t.Fatal(err)
+	}
+	reload("daemon: {metrics: \"" + address + "\"}\n")
+	r.eventually("metrics", func() bool { return strings.Contains(scrape(), "portgrave_generation 1") })
+	for _, path := range []string{"/v1/status", "/v1/apply"} { // nothing else is there
+		response, err := http.Post("http://"+address+path, "", nil)
+		if err != nil || response.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %v, %v", path, response, err)
+		}
+		if err == nil {
+			_ = response.Body.Close()
+		}
+	}
+	reload("")
+	r.eventually("silence", func() bool { return strings.Contains(scrape(), "refused") })
+}
+
 // Rules that can't be enforced are reported, once, and tried again.
 func TestFailureIsReportedAndTriedAgain(t *testing.T) {
 	r := start(t)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -36,7 +37,8 @@ var repairBuckets = []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2
 func (d *Daemon) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{d}, d.events.durations)
-	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+	// More scrapes at a time than anybody needs are turned away: what reads the kernel takes its turn in the loop.
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
 // collector reads everything at the moment of the scrape.
@@ -94,24 +96,56 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 
 // traffic reports the kernel's counters. If the loop is busy they are missing from this scrape.
 func (c collector) traffic(counter func(*prometheus.Desc, float64, ...string)) {
-	var names []string
-	var of func(string) (firewall.Traffic, bool)
-	var err error
-	if c.d.inLoop(context.Background(), loopPatience, func(ctx context.Context) { names, of, err = c.d.traffic(ctx) }) != nil || err != nil {
-		return
-	}
-	for _, name := range names {
-		t, counted := of(name)
-		if !counted {
-			continue
-		}
+	for _, x := range c.d.counted.get(c.d) {
 		for _, f := range firewall.Families {
-			for verdict, n := range map[string]firewall.Counter{"allowed": t.Allowed[f], "refused": t.Refused[f]} {
-				counter(descPackets, float64(n.Packets), name, f.String(), verdict)
-				counter(descBytes, float64(n.Bytes), name, f.String(), verdict)
+			for verdict, n := range map[string]firewall.Counter{"allowed": x.traffic.Allowed[f], "refused": x.traffic.Refused[f]} {
+				counter(descPackets, float64(n.Packets), x.service, f.String(), verdict)
+				counter(descBytes, float64(n.Bytes), x.service, f.String(), verdict)
 			}
 		}
 	}
+}
+
+// counted are the counters as they were a moment ago, so that the loop is asked once for however many scrapes.
+type counted struct {
+	mu   sync.Mutex
+	at   time.Time
+	list []serviceTraffic
+}
+
+type serviceTraffic struct {
+	service string
+	traffic firewall.Traffic
+}
+
+// countedFor is how long counters are good for: scrapes are seconds apart.
+const countedFor = time.Second
+
+func (c *counted) get(d *Daemon) []serviceTraffic {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.at) < countedFor {
+		return c.list
+	}
+	var list []serviceTraffic
+	var failed error
+	err := d.inLoop(context.Background(), loopPatience, func(ctx context.Context) {
+		var names []string
+		var of func(string) (firewall.Traffic, bool)
+		if names, of, failed = d.traffic(ctx); failed != nil {
+			return
+		}
+		for _, name := range names {
+			if t, counts := of(name); counts {
+				list = append(list, serviceTraffic{name, t})
+			}
+		}
+	})
+	if err != nil || failed != nil {
+		return nil
+	}
+	c.at, c.list = time.Now(), list
+	return list
 }
 
 // traffic reads the counters of the services in force. It runs in the loop.

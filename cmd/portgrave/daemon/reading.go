@@ -49,6 +49,11 @@ func (d *Daemon) finishReading(ctx context.Context, r reading, files *fileWatch)
 	d.readingNow = false
 	if r.p != nil {
 		d.policy = r.p
+		err := d.scrape.serve(r.p.Daemon.Metrics, d.metrics)
+		if err != nil {
+			d.Log.Error(err.Error())
+		}
+		d.status.metrics(r.p.Daemon.Metrics, err)
 	}
 	files.watch(d.Folders(r.p))
 	err := r.err

@@ -32,6 +32,11 @@ type Status struct {
 		Error  string    `json:"error"` // why the policy as it is now is not in force; "" if it is
 		Stale  []string  `json:"stale_networks"`
 	} `json:"policy"`
+	// Metrics tells where they are served besides the control socket: "" is nowhere.
+	Metrics struct {
+		Address string `json:"address"`
+		Error   string `json:"error"`
+	} `json:"metrics"`
 	Events map[string]uint64 `json:"events"` // how many of each kind
 }
 
@@ -101,6 +106,15 @@ func (s *status) protection(p firewall.Protection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.s.Protection = p
+}
+
+func (s *status) metrics(address string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.s.Metrics.Address, s.s.Metrics.Error = address, ""
+	if err != nil {
+		s.s.Metrics.Error = err.Error()
+	}
 }
 
 func (s *status) setLeases(running int, end time.Time) {

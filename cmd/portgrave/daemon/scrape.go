@@ -1,0 +1,43 @@
+package daemon
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+)
+
+// scrape is where metrics are served besides the control socket, for a Prometheus that can't read sockets: a loopback address that
+// the policy names. The policy lets no other address through; whoever can log in on the host may read them.
+type scrape struct {
+	address string
+	server  *http.Server
+}
+
+// serve makes the address the given one; "" serves nowhere. An address that is taken is tried again with the next reading.
+func (s *scrape) serve(address string, metrics http.Handler) error {
+	if s.server != nil && address == s.address {
+		return nil
+	}
+	s.close()
+	if address == "" {
+		return nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return fmt.Errorf("metrics can't be served at %s: %w", address, err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", metrics)
+	s.address = address
+	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 14}
+	go func(server *http.Server) { _ = server.Serve(l) }(s.server)
+	return nil
+}
+
+func (s *scrape) close() {
+	if s.server != nil {
+		_ = s.server.Close()
+		s.server = nil
+	}
+}
