@@ -17,8 +17,8 @@ import (
 // Errors are those of netdump.Table. A kernel without the protocol, or without its diag module, answers with one that
 // netdump.Absent knows; asking makes it load the module only if it has the protocol already (Linux 4.17, net/core/sock_diag.c,
 // sock_load_diag_module).
-func List(ctx context.Context, dial netdump.Dialer, p firewall.Protocol, family uint8, states uint32) ([]Socket, error) {
-	list, err := netdump.Table(ctx, dial, unix.NETLINK_SOCK_DIAG, netlink.Message{
+func List(ctx context.Context, from netdump.Source, p firewall.Protocol, family uint8, states uint32) ([]Socket, error) {
+	list, err := netdump.Table(ctx, from, unix.NETLINK_SOCK_DIAG, netlink.Message{
 		Header: netlink.Header{Type: unix.SOCK_DIAG_BY_FAMILY},
 		Data:   Request(family, p, states, [IDLen]byte{}),
 	}, func(b []byte) (Socket, bool, error) { return Decode(b, p) })

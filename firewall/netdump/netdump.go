@@ -29,14 +29,14 @@ var (
 //
 // With ErrInterrupted, what the last attempt found comes along: it is there, but others may be missing. With any other error nothing
 // does. Missing rights are firewall.ErrPermission.
-func Table[T any](ctx context.Context, dial Dialer, family int, request netlink.Message, parse func([]byte) (T, bool, error)) ([]T, error) {
+func Table[T any](ctx context.Context, from Source, family int, request netlink.Message, parse func([]byte) (T, bool, error)) ([]T, error) {
 	var out []T
 	var err error
 	for range Attempts {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		out, err = once(dial, family, request, parse)
+		out, err = once(from, family, request, parse)
 		if err == nil {
 			return out, nil
 		}
@@ -47,18 +47,17 @@ func Table[T any](ctx context.Context, dial Dialer, family int, request netlink.
 	return out, fmt.Errorf("%w, %d times in a row", err, Attempts)
 }
 
-func once[T any](dial Dialer, family int, request netlink.Message, parse func([]byte) (T, bool, error)) ([]T, error) {
-	conn, err := dial(family)
+func once[T any](from Source, family int, request netlink.Message, parse func([]byte) (T, bool, error)) (out []T, err error) {
+	conn, err := from.take(family)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = conn.Close() }()
+	defer func() { from.giveBack(family, conn, err == nil) }()
 	request.Header.Flags |= netlink.Request | netlink.Dump
 	sent, err := conn.Send(request)
 	if err != nil {
 		return nil, err
 	}
-	var out []T
 	var interrupted error
 	for m, err := range conn.ReceiveIter() {
 		if err != nil {

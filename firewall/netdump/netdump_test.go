@@ -101,3 +101,29 @@ func TestAttributes(t *testing.T) {
 		t.Errorf("got %v, %v", kinds, err)
 	}
 }
+
+// A Pool opens one socket for all tables, and another after one that failed midway.
+func TestPool(t *testing.T) {
+	asked, dialled := 0, 0
+	inner := kernel(func(n int) (string, netlink.HeaderFlags, error) {
+		if n == 2 {
+			return "a!b", 0, nil
+		}
+		return "ab", 0, nil
+	}).dialer(&asked)
+	pool := NewPool(func(family int) (*netlink.Conn, error) { dialled++; return inner(family) })
+	for n, want := range []int{1, 1, 1, 2, 2} {
+		got, err := Table(t.Context(), pool, unix.NETLINK_ROUTE, netlink.Message{}, func(b []byte) (byte, bool, error) {
+			if b[0] == '!' {
+				return 0, false, ErrTruncated
+			}
+			return b[0], true, nil
+		})
+		if failed := n == 2; failed != (err != nil) || !failed && string(got) != "ab" || dialled != want {
+			t.Errorf("table %d: %q, %v, %d sockets, want %d", n, got, err, dialled, want)
+		}
+	}
+	if err := pool.Close(); err != nil || len(pool.idle) != 0 {
+		t.Errorf("%v, %d left", err, len(pool.idle))
+	}
+}
