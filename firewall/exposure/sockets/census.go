@@ -1,6 +1,7 @@
 package sockets
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,11 +15,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// census is what one pass over /proc shows: who holds which socket, and which network namespaces there are.
+// census is what /proc shows: which network namespaces there are, and who holds which socket.
 type census struct {
 	holders map[uint32][]int  // by inode of a socket: the processes that hold it, ascending
 	places  map[uint64]*place // by inode of a network namespace
-	hidden  []int             // processes that may not be looked into, ascending
+	hidden  map[int]bool      // processes that may not be looked into
 }
 
 // place is a network namespace and the ways into it.
@@ -28,6 +29,7 @@ type place struct {
 	name      string   // of the mount that keeps it
 	first     int      // process with the lowest number that lives in it; 0 is none
 	processes int
+	visited   bool
 }
 
 // maxWays bounds how many ways into a namespace are remembered. One is enough unless its process ends before it is opened.
@@ -46,28 +48,29 @@ func (c *census) place(inode uint64, way string) *place {
 }
 
 func newCensus() *census {
-	return &census{holders: map[uint32][]int{}, places: map[uint64]*place{}}
+	return &census{holders: map[uint32][]int{}, places: map[uint64]*place{}, hidden: map[int]bool{}}
 }
 
-// take makes the pass. It fails only if /proc can't be listed at all, or the context ends.
-func take(ctx context.Context, proc fs.FS) (*census, error) {
-	c := newCensus()
+// homes notes the namespaces in which processes live. holdings notes who holds which socket, and the namespaces that only a
+// descriptor keeps. Both fail only if /proc can't be listed at all, or the context ends.
+func (c *census) homes(ctx context.Context, proc fs.FS) error    { return c.each(ctx, proc, c.home) }
+func (c *census) holdings(ctx context.Context, proc fs.FS) error { return c.each(ctx, proc, c.held) }
+
+// each looks at every process, in ascending order. One that has ended meanwhile has nothing to show.
+func (c *census) each(ctx context.Context, proc fs.FS, look func(fs.FS, int) error) error {
 	pids, err := process.Numbers(proc, ".")
 	if err != nil {
-		return nil, fmt.Errorf("listing processes: %w", err)
+		return fmt.Errorf("listing processes: %w", err)
 	}
 	for _, pid := range pids {
 		if err := ctx.Err(); err != nil {
-			return nil, err
+			return err
 		}
-		home := c.home(proc, pid)
-		held := c.held(proc, pid)
-		// One that has ended meanwhile holds nothing.
-		if errors.Is(home, fs.ErrPermission) || errors.Is(held, fs.ErrPermission) {
-			c.hidden = append(c.hidden, pid)
+		if errors.Is(look(proc, pid), fs.ErrPermission) {
+			c.hidden[pid] = true
 		}
 	}
-	return c, nil
+	return nil
 }
 
 // home notes the network namespaces in which a process's threads live: usually one, but each thread can be elsewhere (setns(2)).
@@ -142,30 +145,16 @@ func (c *census) mounted(list []mount) {
 	}
 }
 
-// orphans are the sockets among these that nobody was seen to hold.
-func (c *census) orphans(all []found) map[uint32]bool {
-	out := map[uint32]bool{}
-	for _, f := range all {
-		if f.Inode != 0 && len(c.holders[f.Inode]) == 0 {
-			out[f.Inode] = true
+// unvisited are the namespaces that were not returned by it before, in the order of their inodes.
+func (c *census) unvisited() (out []*place) {
+	for _, p := range c.places {
+		if !p.visited {
+			p.visited = true
+			out = append(out, p)
 		}
 	}
+	slices.SortFunc(out, func(a, b *place) int { return cmp.Compare(a.inode, b.inode) })
 	return out
-}
-
-// lookAgain looks once more for who holds these sockets: they were opened, or handed to another process, after the pass.
-func (c *census) lookAgain(ctx context.Context, proc fs.FS, missing map[uint32]bool) {
-	again := newCensus()
-	pids, _ := process.Numbers(proc, ".") // was possible a moment ago; if not, they stay without owner
-	for _, pid := range pids {
-		if ctx.Err() != nil {
-			return
-		}
-		_ = again.held(proc, pid) // who may not be looked into is known from the pass
-	}
-	for socket := range missing {
-		c.holders[socket] = again.holders[socket]
-	}
 }
 
 // unseen says that processes may not be looked into; nil if there are none.

@@ -2,13 +2,11 @@
 // every network namespace that can be found, with the processes behind it. It is one half of audit and explain; the rules are the
 // other.
 //
-// One pass over /proc finds the network namespaces that processes and their threads live in or hold a descriptor of, and who holds
-// which socket; /proc/thread-self/mountinfo adds the namespaces that a mount keeps (/run/netns/NAME). Each is asked over sock_diag through a
-// netlink socket that was opened inside it; no thread of the caller is moved. What
-// a listener accepts is a pure function of what was read.
-//
-// Sockets are read after processes. One that nobody was seen to hold is looked for once more among the processes, since it may be
-// new; if it then still has no owner it is kept, with the reason.
+// One pass over /proc finds the network namespaces that processes and their threads live in; /proc/thread-self/mountinfo adds those
+// that a mount keeps (/run/netns/NAME). Each is asked for its sockets over sock_diag, through a netlink socket that was opened inside it; no
+// thread of the caller is moved. Only then a pass over the descriptors of all processes finds who holds which socket, so that no
+// socket is too new to have an owner. It also finds the namespaces that only a descriptor keeps, and these are asked last. What a listener
+// accepts is a pure function of what was read.
 //
 // What can't be read is said in the result and never left out in silence: namespaces that may not be entered, processes that
 // may not be looked into, tables that changed while they were read. Three things can't be known from here: sockets in a namespace

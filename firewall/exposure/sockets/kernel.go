@@ -32,26 +32,28 @@ var waiting = map[firewall.Protocol]uint32{
 }
 
 // listening lists the sockets of a namespace that listen. err: nothing at all could be read; unread: something couldn't.
-func (h host) listening(ctx context.Context, in space) (out []found, unread []error, err error) {
+func (h host) listening(ctx context.Context, in Namespace, at *place) (out []found, unread []error, err error) {
 	dial := h.here
 	if !in.Current {
-		file, err := h.open(in)
+		file, err := h.open(at)
 		if err != nil {
 			return nil, nil, err
 		}
 		defer func() { _ = file.Close() }()
 		dial = h.into(file)
 	}
+	from := netdump.NewPool(dial)
+	defer func() { _ = from.Close() }()
 	listed, bound := false, false
 	for _, p := range firewall.Protocols {
 		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			list, err := inetdiag.List(ctx, dial, p, family, waiting[p])
+			list, err := inetdiag.List(ctx, from, p, family, waiting[p])
 			if err != nil && !h.nothingThere(err, p, family) {
 				unread = append(unread, err)
 			}
 			listed = listed || err == nil || len(list) > 0
 			for _, s := range list {
-				out = append(out, found{Socket: s, in: in.Namespace})
+				out = append(out, found{Socket: s, in: in})
 				bound = bound || s.Interface() != 0
 			}
 		}
@@ -60,7 +62,7 @@ func (h host) listening(ctx context.Context, in space) (out []found, unread []er
 		return nil, nil, unread[0] // the others say the same
 	}
 	if bound {
-		names, err := interfaces(ctx, dial)
+		names, err := interfaces(ctx, from)
 		if err != nil {
 			unread = append(unread, err)
 		}
@@ -97,12 +99,12 @@ func deviceName(names map[int]string, index int) string {
 }
 
 // interfaces are the names of a namespace's interfaces by index.
-func interfaces(ctx context.Context, dial netdump.Dialer) (map[int]string, error) {
+func interfaces(ctx context.Context, from netdump.Source) (map[int]string, error) {
 	type link struct {
 		index int
 		name  string
 	}
-	list, err := netdump.Table(ctx, dial, unix.NETLINK_ROUTE, netlink.Message{
+	list, err := netdump.Table(ctx, from, unix.NETLINK_ROUTE, netlink.Message{
 		Header: netlink.Header{Type: unix.RTM_GETLINK}, Data: make([]byte, unix.SizeofIfInfomsg),
 	}, func(b []byte) (l link, ok bool, err error) {
 		// struct ifinfomsg (include/uapi/linux/rtnetlink.h): family, padding, type, index, flags, change.

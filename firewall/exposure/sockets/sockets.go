@@ -58,91 +58,89 @@ type host struct {
 
 func (h host) read(ctx context.Context) (Snapshot, error) {
 	var s Snapshot
-	seen, err := take(ctx, h.processes.Proc)
-	if ctx.Err() != nil {
-		return Snapshot{}, ctx.Err()
+	proc, seen := h.processes.Proc, newCensus()
+	errs := seen.homes(ctx, proc)
+	if mounts, err := fs.ReadFile(proc, "thread-self/mountinfo"); err != nil {
+		s.Unread = append(s.Unread, fmt.Errorf("network namespaces that only a mount keeps are not looked for: %w", err))
+	} else {
+		seen.mounted(namespaceMounts(string(mounts)))
 	}
-	if err != nil {
-		s.Unread = append(s.Unread, err)
-		seen = newCensus()
+	current, first := s.namespaceOf(proc, "thread-self"), s.namespaceOf(proc, "1")
+	if seen.places[current] == nil {
+		seen.place(current, "thread-self/ns/net")
 	}
-	spaces, unread := h.namespaces(seen)
-	s.Unread = append(s.Unread, unread...)
 	var all []found
-	for _, in := range spaces {
-		list, unread, err := h.listening(ctx, in)
-		if ctx.Err() != nil {
-			return Snapshot{}, ctx.Err()
-		}
-		switch {
-		case errors.Is(err, errGone):
-			continue
-		case err != nil && in.Current:
-			return Snapshot{}, err
-		case err != nil:
-			unread = append(unread, err)
-		}
-		for _, err := range unread {
-			s.Unread = append(s.Unread, fmt.Errorf("network namespace %s: %w", in.Namespace, err))
-		}
-		s.Namespaces = append(s.Namespaces, in.Namespace)
+	look := func() error {
+		list, err := h.lookInto(ctx, &s, seen.unvisited(), current, first)
 		all = append(all, list...)
+		return err
 	}
-	if missing := seen.orphans(all); len(missing) > 0 {
-		seen.lookAgain(ctx, h.processes.Proc, missing)
+	if err := look(); err != nil {
+		return Snapshot{}, err
+	}
+	// Who holds the sockets is asked after they were listed, so that none is too new to have an owner.
+	if errs == nil {
+		errs = seen.holdings(ctx, proc)
+	}
+	if errs != nil {
+		s.Unread = append(s.Unread, errs)
+	}
+	if err := look(); err != nil { // into namespaces that only a descriptor keeps
+		return Snapshot{}, err
 	}
 	if err := seen.unseen(); err != nil {
 		s.Unread = append(s.Unread, err)
 	}
+	slices.SortFunc(s.Namespaces, Namespace.compare)
 	s.Listeners = group(all, newPeople(h.processes, seen))
 	return s, ctx.Err()
 }
 
-// space is a namespace to look at and the ways into it; the current one needs none.
-type space struct {
-	Namespace
-	ways []string
+// namespaceOf is the inode of a process's network namespace; 0 if that can't be told, which is noted.
+func (s *Snapshot) namespaceOf(proc fs.FS, pid string) uint64 {
+	target, err := fs.ReadLink(proc, pid+"/ns/net")
+	if err != nil {
+		s.Unread = append(s.Unread, fmt.Errorf("telling network namespaces apart: %w", netdump.Permission(err)))
+	}
+	inode, _ := process.Inode(target, "net")
+	return inode
 }
 
-// namespaces lists those of a census and of the mounts, the current one first.
-func (h host) namespaces(seen *census) (out []space, unread []error) {
-	proc := h.processes.Proc
-	if mounts, err := fs.ReadFile(proc, "thread-self/mountinfo"); err != nil {
-		unread = append(unread, fmt.Errorf("network namespaces that only a mount keeps are not looked for: %w", err))
-	} else {
-		seen.mounted(namespaceMounts(string(mounts)))
-	}
-	inode := func(link string) uint64 {
-		target, err := fs.ReadLink(proc, link)
-		if err != nil {
-			unread = append(unread, fmt.Errorf("telling network namespaces apart: %w", netdump.Permission(err)))
-		}
-		n, _ := process.Inode(target, "net")
-		return n
-	}
-	current, first := inode("thread-self/ns/net"), inode("1/ns/net")
-	if seen.places[current] == nil {
-		seen.place(current, "thread-self/ns/net")
-	}
-	for _, p := range seen.places {
+// lookInto lists the sockets of namespaces, and notes them and what can't be read. It fails if the current one can't be read.
+func (h host) lookInto(ctx context.Context, s *Snapshot, places []*place, current, first uint64) (all []found, err error) {
+	for _, p := range places {
 		n := Namespace{Inode: p.inode, Current: p.inode == current, Host: p.inode == first && first != 0, Name: p.name, Processes: p.processes}
 		if p.first != 0 && !n.Host {
 			n.Container = h.processes.Look(p.first).Container
 		}
-		out = append(out, space{n, p.ways})
+		list, unread, err := h.listening(ctx, n, p)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, errGone):
+			continue
+		case err != nil && n.Current:
+			return nil, err
+		case err != nil:
+			unread = append(unread, err)
+		}
+		for _, err := range unread {
+			s.Unread = append(s.Unread, fmt.Errorf("network namespace %s: %w", n, err))
+		}
+		s.Namespaces = append(s.Namespaces, n)
+		all = append(all, list...)
 	}
-	slices.SortFunc(out, func(a, b space) int { return a.compare(b.Namespace) })
-	return out, unread
+	return all, nil
 }
 
 // errGone: a namespace ended while the host was looked at.
 var errGone = errors.New("the network namespace has ended")
 
 // open opens a namespace by the first way that still leads there. It is errGone if all ways were processes and have ended.
-func (h host) open(in space) (*os.File, error) {
+func (h host) open(p *place) (*os.File, error) {
 	var errs []error
-	gone := in.Name == "" && len(in.ways) < maxWays // else there may be more ways
-	for _, way := range in.ways {
+	gone := p.name == "" && len(p.ways) < maxWays // else there may be more ways
+	for _, way := range p.ways {
 		f, err := h.processes.Proc.Open(way)
 		if err != nil {
 			gone = gone && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH))
@@ -150,7 +148,7 @@ func (h host) open(in space) (*os.File, error) {
 			continue
 		}
 		file, ok := f.(*os.File)
-		if ok && inodeOf(file) == in.Inode {
+		if ok && inodeOf(file) == p.inode {
 			return file, nil
 		}
 		_ = f.Close()
