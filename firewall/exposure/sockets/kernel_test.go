@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/process"
 	"golang.org/x/sys/unix"
 )
 
@@ -179,7 +181,7 @@ func TestAccepts(t *testing.T) {
 		for _, form := range forms {
 			form.Protocol = p
 			fd := opened(t, form)
-			list := read(t).Current()
+			list := here(t)
 			if len(list) != 1 {
 				t.Fatalf("%+v: listed %v", form, lines(list))
 			}
@@ -218,7 +220,7 @@ func TestTakers(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				list := read(t).Current()
+				list := here(t)
 				if len(list) == 2 { // else both are one
 					pairs++
 				}
@@ -251,6 +253,17 @@ func TestTakers(t *testing.T) {
 	if contested == 0 {
 		t.Error("no packet was contested")
 	}
+}
+
+// here are the listeners of this process and namespace, without a look at the rest of the machine.
+func here(t *testing.T) []Listener {
+	t.Helper()
+	proc := unwilling{os.DirFS("/proc"), []string{fmt.Sprint(os.Getpid())}, func(string, string) error { return nil }}
+	s, err := host{process.Reader{Proc: proc, User: process.UserName}, netdump.Dial, netdump.In}.read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.Current()
 }
 
 func contains(list []Listener, l Listener) bool {
