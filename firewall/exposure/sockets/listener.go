@@ -68,9 +68,10 @@ var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
 // It is the lookup alone (compute_score in net/ipv4/inet_hashtables.c, net/ipv6/inet6_hashtables.c, net/ipv4/udp.c). Whether the
 // packet is delivered locally at all is for routes and rules to say (127.0.0.1 from outside needs route_localnet). So is
 // whether a more specific listener takes it first: see Takers. A packet to a multicast group or to the broadcast address is
-// accepted by UDP alone; a wildcard socket gets the group's packets if the host has joined it, so true is an upper bound there. A
-// packet that came in through a VRF is on both of its interfaces, the port and the VRF: accepted if it is on either of them;
-// a Listener bound to none accepts it only with net.ipv4.{tcp,udp}_l3mdev_accept, which isn't looked at.
+// accepted by UDP alone; a wildcard socket gets the group's packets if the host has joined it, so true is an upper bound there.
+//
+// A packet that came in through a VRF counts as on both the port and the VRF: ask for each. A Listener bound to neither gets
+// it only with net.ipv4.{tcp,udp}_l3mdev_accept, which isn't looked at, so true is an upper bound there too.
 func (l Listener) Accepts(dst netip.Addr, port uint16, iface string) bool {
 	iface = cmp.Or(iface, dst.Zone())
 	dst = dst.WithZone("").Unmap()
