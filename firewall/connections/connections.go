@@ -7,6 +7,8 @@ import (
 	"os"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/process"
 )
 
 // Kernel is firewall.Connections over sock_diag and conntrack of the current network namespace.
@@ -14,7 +16,7 @@ import (
 // It keeps what the last List saw, so that End hits exactly that connection and nothing that
 // took its place. It is used by one goroutine at a time.
 type Kernel struct {
-	dial dialer
+	dial netdump.Dialer
 	proc fs.FS
 	last map[key][]found
 }
@@ -32,7 +34,7 @@ var _ firewall.Connections = (*Kernel)(nil)
 
 // New returns a Kernel. It opens nothing yet: what is missing shows in List and End.
 func New() (*Kernel, error) {
-	return &Kernel{dial: dialKernel, proc: os.DirFS("/proc")}, nil
+	return &Kernel{dial: netdump.Dial, proc: os.DirFS("/proc")}, nil
 }
 
 // List implements firewall.Connections, ordered by protocol, dialled address and client.
@@ -74,11 +76,11 @@ func (k *Kernel) describe(ctx context.Context, all []found) {
 	wanted := map[uint32]bool{}
 	for i := range all {
 		f := &all[i]
-		if f.socket != nil && f.socket.inode != 0 {
-			wanted[f.socket.inode] = true
+		if f.socket != nil && f.socket.Inode != 0 {
+			wanted[f.socket.Inode] = true
 		}
-		if f.socket != nil && f.socket.boundTo() != 0 {
-			f.Interface = from.name(f.socket.boundTo())
+		if f.socket != nil && f.socket.Interface() != 0 {
+			f.Interface = from.name(f.socket.Interface())
 		} else {
 			f.Interface = from.from(f.Client.Addr())
 		}
@@ -86,10 +88,10 @@ func (k *Kernel) describe(ctx context.Context, all []found) {
 	if len(wanted) == 0 {
 		return
 	}
-	names := owners(ctx, k.proc, wanted)
+	names := owners(ctx, process.Reader{Proc: k.proc}, wanted)
 	for i := range all {
 		if s := all[i].socket; s != nil {
-			all[i].Owner = names[s.inode]
+			all[i].Owner = names[s.Inode]
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netdump"
 	"golang.org/x/sys/unix"
 )
 
@@ -81,9 +82,9 @@ func ctMessage(kind int, flags netlink.HeaderFlags, family uint8, attrs []byte) 
 const nfgenmsgLen = 4
 
 // flows dumps the TCP, UDP and SCTP entries of the conntrack table. A kernel without it has none.
-func flows(ctx context.Context, dial dialer) ([]flow, error) {
-	out, err := dump(ctx, dial, unix.NETLINK_NETFILTER, ctMessage(ctGet, 0, unix.AF_UNSPEC, nil), parseFlow)
-	if absent(err) {
+func flows(ctx context.Context, dial netdump.Dialer) ([]flow, error) {
+	out, err := netdump.Table(ctx, dial, unix.NETLINK_NETFILTER, ctMessage(ctGet, 0, unix.AF_UNSPEC, nil), parseFlow)
+	if netdump.Absent(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -94,9 +95,9 @@ func flows(ctx context.Context, dial dialer) ([]flow, error) {
 
 func parseFlow(b []byte) (f flow, ok bool, err error) {
 	if len(b) < nfgenmsgLen {
-		return f, false, errTruncated
+		return f, false, netdump.ErrTruncated
 	}
-	err = attributes(b[nfgenmsgLen:], func(kind uint16, data []byte) (err error) {
+	err = netdump.Attributes(b[nfgenmsgLen:], func(kind uint16, data []byte) (err error) {
 		switch kind {
 		case ctaTupleOrig:
 			f.orig, f.protocol, err = parseTuple(data)
@@ -111,7 +112,7 @@ func parseFlow(b []byte) (f flow, ok bool, err error) {
 				f.seconds = binary.BigEndian.Uint32(data)
 			}
 		case ctaProtoInfo:
-			err = attributes(data, func(kind uint16, data []byte) error {
+			err = netdump.Attributes(data, func(kind uint16, data []byte) error {
 				if kind != ctaProtoInfoTCP {
 					return nil
 				}
@@ -134,7 +135,7 @@ func parseFlow(b []byte) (f flow, ok bool, err error) {
 }
 
 func (f *flow) parseTCP(b []byte) error {
-	return attributes(b, func(kind uint16, data []byte) error {
+	return netdump.Attributes(b, func(kind uint16, data []byte) error {
 		switch {
 		case len(data) == 0:
 		case kind == ctaProtoInfoTCPState:
@@ -150,8 +151,8 @@ func (f *flow) parseTCP(b []byte) error {
 func parseTuple(b []byte) (e ends, p firewall.Protocol, err error) {
 	var src, dst netip.Addr
 	var sport, dport uint16
-	err = attributes(b, func(part uint16, data []byte) error {
-		return attributes(data, func(kind uint16, data []byte) error {
+	err = netdump.Attributes(b, func(part uint16, data []byte) error {
+		return netdump.Attributes(data, func(kind uint16, data []byte) error {
 			switch {
 			case part == ctaTupleIP && (kind == ctaIPv4Src || kind == ctaIPv6Src):
 				src, _ = netip.AddrFromSlice(data)

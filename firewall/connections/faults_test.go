@@ -13,6 +13,8 @@ import (
 	"github.com/mdlayher/netlink"
 	"github.com/mdlayher/netlink/nltest"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/inetdiag"
+	"github.com/portgrave/portgrave/firewall/netdump"
 	"golang.org/x/sys/unix"
 )
 
@@ -105,7 +107,7 @@ func answers(broken func(what string) ([]netlink.Message, error, bool)) *fake {
 }
 
 func diagMessage(family, state uint8, local, remote string, inode uint32) []byte {
-	b := make([]byte, diagMsgLen)
+	b := make([]byte, inetdiag.MessageLen)
 	b[0], b[1] = family, state
 	put := func(at int, port int, a netip.AddrPort) {
 		copy(b[at:], a.Addr().AsSlice())
@@ -113,7 +115,7 @@ func diagMessage(family, state uint8, local, remote string, inode uint32) []byte
 	}
 	put(8, 4, netip.MustParseAddrPort(local))
 	put(24, 6, netip.MustParseAddrPort(remote))
-	b[inodeAt] = byte(inode)
+	b[inetdiag.MessageLen-4] = byte(inode)
 	return b
 }
 
@@ -140,7 +142,7 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	interrupted := []netlink.Message{{Header: netlink.Header{Flags: netlink.DumpInterrupted}, Data: diagMessage(unix.AF_INET, unix.BPF_TCP_LISTEN, "0.0.0.0:1", "0.0.0.0:0", 1)}}
-	short := []netlink.Message{{Data: make([]byte, diagMsgLen-1)}}
+	short := []netlink.Message{{Data: make([]byte, inetdiag.MessageLen-1)}}
 	for name, c := range map[string]struct {
 		broken func(string) ([]netlink.Message, error, bool)
 		is     error // nil: the connection is listed all the same
@@ -155,14 +157,14 @@ func TestFaults(t *testing.T) {
 		"one interrupted dump":     {times(1, "tcp4", interrupted, nil), nil},
 		"one overrun":              {times(2, "conntrack", nil, unix.ENOBUFS), nil},
 		"no tcp_diag":              {fails("tcp4", unix.ENOENT), unix.ENOENT},
-		"always interrupted":       {times(-1, "tcp4", interrupted, nil), errInterrupted},
+		"always interrupted":       {times(-1, "tcp4", interrupted, nil), netdump.ErrInterrupted},
 		"always overrun":           {fails("addresses", unix.ENOBUFS), unix.ENOBUFS},
 		"conntrack not allowed":    {fails("conntrack", unix.EPERM), firewall.ErrPermission},
 		"sockets not allowed":      {fails("tcp4", unix.EACCES), firewall.ErrPermission},
-		"a short socket":           {times(-1, "tcp4", short, nil), errTruncated},
-		"a short entry":            {times(-1, "conntrack", []netlink.Message{{Data: []byte{2}}}, nil), errTruncated},
-		"a short route":            {times(-1, "addresses", []netlink.Message{{Data: []byte{2}}}, nil), errTruncated},
-		"damaged entry attributes": {times(-1, "conntrack", []netlink.Message{{Data: []byte{2, 0, 0, 0, 99, 0, 1, 0}}}, nil), errTruncated},
+		"a short socket":           {times(-1, "tcp4", short, nil), netdump.ErrTruncated},
+		"a short entry":            {times(-1, "conntrack", []netlink.Message{{Data: []byte{2}}}, nil), netdump.ErrTruncated},
+		"a short route":            {times(-1, "addresses", []netlink.Message{{Data: []byte{2}}}, nil), netdump.ErrTruncated},
+		"damaged entry attributes": {times(-1, "conntrack", []netlink.Message{{Data: []byte{2, 0, 0, 0, 99, 0, 1, 0}}}, nil), netdump.ErrTruncated},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := &Kernel{dial: answers(c.broken).dial, proc: proc}
@@ -195,7 +197,7 @@ func TestEndFaults(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, c.is)
 		}
 	}
-	listener := socket{protocol: firewall.TCP, local: netip.MustParseAddrPort("0.0.0.0:9090")}
+	listener := inetdiag.Socket{Protocol: firewall.TCP, Local: netip.MustParseAddrPort("0.0.0.0:9090")}
 	f := answers(nil)
 	if err := destroy(f.dial, listener); err == nil || f.dials != 0 {
 		t.Errorf("a listener: %v", err)
@@ -257,7 +259,7 @@ func TestNotAllowed(t *testing.T) {
 			err = errno
 			return
 		}
-		_, err = flows(context.Background(), dialKernel)
+		_, err = flows(context.Background(), netdump.Dial)
 	})
 	if !errors.Is(err, firewall.ErrPermission) {
 		t.Errorf("got %v", err)

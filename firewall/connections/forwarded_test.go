@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netdump"
 )
 
 // forwarded is a published container port with one client connected to it.
@@ -105,7 +106,7 @@ func TestBareDeletionResurrects(t *testing.T) {
 			x := newForwarded(t, f, 9090, push)
 			flow := x.kernel.last[keyOf(x.listed)][0].flow
 			x.host.in(func() {
-				conn, err := dialKernel(12) // NETLINK_NETFILTER
+				conn, err := netdump.Dial(12) // NETLINK_NETFILTER
 				if err != nil {
 					t.Error(err)
 					return

@@ -6,14 +6,15 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/inetdiag"
 	"golang.org/x/sys/unix"
 )
 
 // found is a connection that a client opened, with what it takes to end it.
 type found struct {
 	firewall.Connection
-	socket *socket // of a local one
-	flow   *flow   // of a forwarded one
+	socket *inetdiag.Socket // of a local one
+	flow   *flow            // of a forwarded one
 }
 
 // peers names a socket among those with a peer.
@@ -29,7 +30,7 @@ type peers struct {
 //	a client sent the first packet            yes
 //	this host sent the first packet           no
 //	it was met in the middle, or no entry     if a socket waits for peers on the local port
-func inbound(connected, listening []socket, tracked []flow, local func(netip.Addr) bool) []found {
+func inbound(connected, listening []inetdiag.Socket, tracked []flow, local func(netip.Addr) bool) []found {
 	var out []found
 	toHere, fromHere := map[peers]*flow{}, map[peers]*flow{}
 	for i := range tracked {
@@ -48,24 +49,24 @@ func inbound(connected, listening []socket, tracked []flow, local func(netip.Add
 				Protocol: f.protocol, Client: f.orig.src, Dialled: f.orig.dst, Forwarded: true}})
 		}
 	}
-	waiting := map[uint16][]socket{}
+	waiting := map[uint16][]inetdiag.Socket{}
 	for _, l := range listening {
-		waiting[l.local.Port()] = append(waiting[l.local.Port()], l)
+		waiting[l.Local.Port()] = append(waiting[l.Local.Port()], l)
 	}
 	for i := range connected {
 		s := &connected[i]
-		if local(s.remote.Addr()) {
+		if local(s.Remote.Addr()) {
 			continue // loopback, or this host's own address: never filtered
 		}
-		at := peers{s.protocol, s.remote, s.local}
-		c := firewall.Connection{Protocol: s.protocol, Client: s.remote, Dialled: s.local}
+		at := peers{s.Protocol, s.Remote, s.Local}
+		c := firewall.Connection{Protocol: s.Protocol, Client: s.Remote, Dialled: s.Local}
 		entry, byClient := toHere[at]
 		opened := fromHere[at]
 		switch {
 		case byClient && !entry.pickedUp:
 		case !byClient && opened != nil && !opened.pickedUp:
 			continue
-		case !slices.ContainsFunc(waiting[s.local.Port()], func(l socket) bool { return l.acceptsFor(*s) }):
+		case !slices.ContainsFunc(waiting[s.Local.Port()], func(l inetdiag.Socket) bool { return acceptsFor(l, *s) }):
 			continue
 		}
 		if byClient {
@@ -79,10 +80,10 @@ func inbound(connected, listening []socket, tracked []flow, local func(netip.Add
 	return out
 }
 
-// acceptsFor reports whether a connected socket may have come out of this waiting one: same
+// acceptsFor reports whether a connected socket may have come out of a waiting one: same
 // protocol, port and family, and an address that it waits on.
-func (s socket) acceptsFor(connected socket) bool {
-	return s.protocol == connected.protocol && s.family == connected.family && s.local.Port() == connected.local.Port() &&
-		(s.local.Addr() == connected.local.Addr() ||
-			s.local.Addr().IsUnspecified() && !(s.family == unix.AF_INET6 && s.v6only && connected.local.Addr().Is4()))
+func acceptsFor(s, connected inetdiag.Socket) bool {
+	return s.Protocol == connected.Protocol && s.Family == connected.Family && s.Local.Port() == connected.Local.Port() &&
+		(s.Local.Addr() == connected.Local.Addr() ||
+			s.Local.Addr().IsUnspecified() && !(s.Family == unix.AF_INET6 && s.V6Only && connected.Local.Addr().Is4()))
 }

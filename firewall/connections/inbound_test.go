@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/inetdiag"
 	"golang.org/x/sys/unix"
 )
 
@@ -12,10 +13,10 @@ func TestInbound(t *testing.T) {
 	const host, client, box = "192.0.2.1", "198.51.100.7", "10.88.0.2"
 	local := func(a netip.Addr) bool { return a.IsLoopback() || a.String() == host || a.String() == "2001:db8::1" }
 	ap := netip.MustParseAddrPort
-	tcp := func(local, remote string) socket {
-		s := socket{protocol: firewall.TCP, family: unix.AF_INET, local: ap(local)}
+	tcp := func(local, remote string) inetdiag.Socket {
+		s := inetdiag.Socket{Protocol: firewall.TCP, Family: unix.AF_INET, Local: ap(local)}
 		if remote != "" {
-			s.remote = ap(remote)
+			s.Remote = ap(remote)
 		}
 		return s
 	}
@@ -27,34 +28,34 @@ func TestInbound(t *testing.T) {
 	fromClient, fromHost := entry(c, s, s, c), entry(s, c, c, s)
 	pickedUp := func(f *flow) { f.pickedUp = true }
 	for name, x := range map[string]struct {
-		connected, listening []socket
+		connected, listening []inetdiag.Socket
 		tracked              []flow
 		want                 string // client > dialled; "" is none
 	}{
-		"untracked, a listener":              {[]socket{tcp(s, c)}, []socket{tcp("0.0.0.0:9090", "")}, nil, c + " > " + s},
-		"untracked, a listener there":        {[]socket{tcp(s, c)}, []socket{tcp(s, "")}, nil, c + " > " + s},
-		"untracked, a listener elsewhere":    {[]socket{tcp(s, c)}, []socket{tcp("127.0.0.1:9090", ""), tcp("0.0.0.0:9091", "")}, nil, ""},
-		"untracked, none":                    {[]socket{tcp(s, c)}, nil, nil, ""},
-		"tracked from the client":            {[]socket{tcp(s, c)}, nil, []flow{fromClient}, c + " > " + s},
-		"tracked from the host":              {[]socket{tcp(s, c)}, []socket{tcp("0.0.0.0:9090", "")}, []flow{fromHost}, ""},
-		"picked up, a listener":              {[]socket{tcp(s, c)}, []socket{tcp("0.0.0.0:9090", "")}, []flow{with(fromHost, pickedUp)}, c + " > " + s},
-		"picked up, none":                    {[]socket{tcp(s, c)}, nil, []flow{with(fromClient, pickedUp)}, ""},
-		"loopback":                           {[]socket{tcp("127.0.0.1:9090", "127.0.0.1:5")}, []socket{tcp("0.0.0.0:9090", "")}, nil, ""},
-		"the host's address to itself":       {[]socket{tcp(s, host+":5")}, []socket{tcp("0.0.0.0:9090", "")}, nil, ""},
-		"redirected":                         {[]socket{tcp(host+":8080", c)}, nil, []flow{entry(c, host+":80", host+":8080", c)}, c + " > " + host + ":80"},
-		"source translated on input":         {[]socket{tcp(s, "203.0.113.9:7")}, nil, []flow{entry(c, s, s, "203.0.113.9:7")}, c + " > " + s},
-		"own, destination translated":        {[]socket{tcp(s, c)}, []socket{tcp("0.0.0.0:9090", "")}, []flow{entry(s, c, box+":80", s)}, ""},
+		"untracked, a listener":              {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, nil, c + " > " + s},
+		"untracked, a listener there":        {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp(s, "")}, nil, c + " > " + s},
+		"untracked, a listener elsewhere":    {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("127.0.0.1:9090", ""), tcp("0.0.0.0:9091", "")}, nil, ""},
+		"untracked, none":                    {[]inetdiag.Socket{tcp(s, c)}, nil, nil, ""},
+		"tracked from the client":            {[]inetdiag.Socket{tcp(s, c)}, nil, []flow{fromClient}, c + " > " + s},
+		"tracked from the host":              {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, []flow{fromHost}, ""},
+		"picked up, a listener":              {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, []flow{with(fromHost, pickedUp)}, c + " > " + s},
+		"picked up, none":                    {[]inetdiag.Socket{tcp(s, c)}, nil, []flow{with(fromClient, pickedUp)}, ""},
+		"loopback":                           {[]inetdiag.Socket{tcp("127.0.0.1:9090", "127.0.0.1:5")}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, nil, ""},
+		"the host's address to itself":       {[]inetdiag.Socket{tcp(s, host+":5")}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, nil, ""},
+		"redirected":                         {[]inetdiag.Socket{tcp(host+":8080", c)}, nil, []flow{entry(c, host+":80", host+":8080", c)}, c + " > " + host + ":80"},
+		"source translated on input":         {[]inetdiag.Socket{tcp(s, "203.0.113.9:7")}, nil, []flow{entry(c, s, s, "203.0.113.9:7")}, c + " > " + s},
+		"own, destination translated":        {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, []flow{entry(s, c, box+":80", s)}, ""},
 		"published":                          {nil, nil, []flow{entry(c, s, box+":80", c)}, c + " > " + s},
 		"published, just ended":              {nil, nil, []flow{with(entry(c, s, box+":80", c), func(f *flow) { f.state = ctTimeWait })}, ""},
 		"published and masqueraded":          {nil, nil, []flow{entry(c, s, box+":80", "10.88.0.1:999")}, c + " > " + s},
 		"routed":                             {nil, nil, []flow{entry(c, box+":80", box+":80", c)}, ""},
 		"the host to a published port":       {nil, nil, []flow{entry(host+":5", s, box+":80", host+":5")}, ""},
 		"a tombstone":                        {nil, nil, []flow{fromClient}, ""},
-		"a dual-stack listener":              {[]socket{{protocol: firewall.TCP, family: unix.AF_INET6, local: ap(s), remote: ap(c)}}, []socket{{protocol: firewall.TCP, family: unix.AF_INET6, local: ap("[::]:9090")}}, nil, c + " > " + s},
-		"an IPv6-only listener":              {[]socket{{protocol: firewall.TCP, family: unix.AF_INET6, local: ap(s), remote: ap(c)}}, []socket{{protocol: firewall.TCP, family: unix.AF_INET6, v6only: true, local: ap("[::]:9090")}}, nil, ""},
-		"a listener of the other protocol":   {[]socket{tcp(s, c)}, []socket{{protocol: firewall.UDP, family: unix.AF_INET, local: ap("0.0.0.0:9090")}}, nil, ""},
-		"a listener of the other family":     {[]socket{tcp(s, c)}, []socket{{protocol: firewall.TCP, family: unix.AF_INET6, local: ap("[::]:9090")}}, nil, ""},
-		"the same tuple of another protocol": {[]socket{tcp(s, c)}, nil, []flow{with(fromClient, func(f *flow) { f.protocol = firewall.UDP })}, ""},
+		"a dual-stack listener":              {[]inetdiag.Socket{{Protocol: firewall.TCP, Family: unix.AF_INET6, Local: ap(s), Remote: ap(c)}}, []inetdiag.Socket{{Protocol: firewall.TCP, Family: unix.AF_INET6, Local: ap("[::]:9090")}}, nil, c + " > " + s},
+		"an IPv6-only listener":              {[]inetdiag.Socket{{Protocol: firewall.TCP, Family: unix.AF_INET6, Local: ap(s), Remote: ap(c)}}, []inetdiag.Socket{{Protocol: firewall.TCP, Family: unix.AF_INET6, V6Only: true, Local: ap("[::]:9090")}}, nil, ""},
+		"a listener of the other protocol":   {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{{Protocol: firewall.UDP, Family: unix.AF_INET, Local: ap("0.0.0.0:9090")}}, nil, ""},
+		"a listener of the other family":     {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{{Protocol: firewall.TCP, Family: unix.AF_INET6, Local: ap("[::]:9090")}}, nil, ""},
+		"the same tuple of another protocol": {[]inetdiag.Socket{tcp(s, c)}, nil, []flow{with(fromClient, func(f *flow) { f.protocol = firewall.UDP })}, ""},
 	} {
 		got := ""
 		for _, f := range inbound(x.connected, x.listening, x.tracked, local) {

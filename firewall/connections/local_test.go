@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netdump"
 	"golang.org/x/sys/unix"
 )
 
@@ -139,7 +140,7 @@ func TestPickedUpInTheMiddle(t *testing.T) {
 		}
 	}
 	var tracked []flow
-	w.host.in(func() { tracked, _ = flows(t.Context(), dialKernel) })
+	w.host.in(func() { tracked, _ = flows(t.Context(), netdump.Dial) })
 	backwards := 0
 	for _, f := range tracked {
 		if !f.pickedUp {

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 
 	"github.com/mdlayher/netlink"
+	"github.com/portgrave/portgrave/firewall/netdump"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,14 +21,14 @@ func rtmsg(family, dstLen, kind uint8, flags uint32) []byte {
 
 // localTo dumps the routes of type local and returns a test for an address of this host: what
 // "fib daddr type local" says in the rules. It covers 127.0.0.0/8 and any-IP prefixes, which no interface bears.
-func localTo(ctx context.Context, dial dialer) (func(netip.Addr) bool, error) {
+func localTo(ctx context.Context, dial netdump.Dialer) (func(netip.Addr) bool, error) {
 	exact := map[netip.Addr]bool{}
 	var ranges []netip.Prefix
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		list, err := dump(ctx, dial, unix.NETLINK_ROUTE, netlink.Message{
+		list, err := netdump.Table(ctx, dial, unix.NETLINK_ROUTE, netlink.Message{
 			Header: netlink.Header{Type: unix.RTM_GETROUTE}, Data: rtmsg(family, 0, unix.RTN_LOCAL, 0),
 		}, parseLocalRoute)
-		if family == unix.AF_INET6 && absent(err) {
+		if family == unix.AF_INET6 && netdump.Absent(err) {
 			continue
 		}
 		if err != nil {
@@ -56,12 +57,12 @@ func localTo(ctx context.Context, dial dialer) (func(netip.Addr) bool, error) {
 
 func parseLocalRoute(b []byte) (p netip.Prefix, ok bool, err error) {
 	if len(b) < unix.SizeofRtMsg {
-		return p, false, errTruncated
+		return p, false, netdump.ErrTruncated
 	}
 	if b[7] != unix.RTN_LOCAL { // an older kernel does not filter
 		return p, false, nil
 	}
-	err = attributes(b[unix.SizeofRtMsg:], func(kind uint16, data []byte) error {
+	err = netdump.Attributes(b[unix.SizeofRtMsg:], func(kind uint16, data []byte) error {
 		if a, valid := netip.AddrFromSlice(data); kind == unix.RTA_DST && valid {
 			p = netip.PrefixFrom(a, int(b[1]))
 		}
@@ -78,7 +79,7 @@ type arrivals struct {
 	names map[int]string
 }
 
-func newArrivals(dial dialer) *arrivals {
+func newArrivals(dial netdump.Dialer) *arrivals {
 	conn, err := dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		conn = nil
@@ -129,7 +130,7 @@ func (r *arrivals) routeTo(a netip.Addr) (index int) {
 		if m.Header.Type != unix.RTM_NEWROUTE || len(m.Data) < unix.SizeofRtMsg {
 			continue
 		}
-		if attributes(m.Data[unix.SizeofRtMsg:], func(kind uint16, data []byte) error {
+		if netdump.Attributes(m.Data[unix.SizeofRtMsg:], func(kind uint16, data []byte) error {
 			if kind == unix.RTA_OIF && len(data) == 4 {
 				index = int(binary.NativeEndian.Uint32(data))
 			}
@@ -160,7 +161,7 @@ func (r *arrivals) name(index int) string {
 // InterfaceTo is the interface of the route to an address, which is where its packets arrive unless
 // routing is asymmetric; "" if that can't be told.
 func InterfaceTo(a netip.Addr) string {
-	r := newArrivals(dialKernel)
+	r := newArrivals(netdump.Dial)
 	defer r.close()
 	return r.from(a.Unmap().WithZone(""))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netdump"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,10 +42,10 @@ const buryAttempts = 20
 //
 // What it does not stop is a client that forges packets: mid-stream packets of the container make an outgoing
 // entry on whatever port, and one who answers there by hand is let in as a reply until the server's side ends.
-func bury(dial dialer, f flow) error {
+func bury(dial netdump.Dialer, f flow) error {
 	conn, err := dial(unix.NETLINK_NETFILTER)
 	if err != nil {
-		return permission(err)
+		return netdump.Permission(err)
 	}
 	defer func() { _ = conn.Close() }()
 	stone, err := f.tombstone()
@@ -53,13 +54,13 @@ func bury(dial dialer, f flow) error {
 	}
 	for range buryAttempts {
 		if err := remove(conn, f); err != nil {
-			return fmt.Errorf("deleting the tracked connection: %w", permission(err))
+			return fmt.Errorf("deleting the tracked connection: %w", netdump.Permission(err))
 		}
 		if _, err = conn.Execute(stone); err == nil {
 			return nil
 		}
 		if !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("the tracked connection was deleted, but nothing keeps the server from taking it up again: %w", permission(err))
+			return fmt.Errorf("the tracked connection was deleted, but nothing keeps the server from taking it up again: %w", netdump.Permission(err))
 		}
 	}
 	return fmt.Errorf("the server took the connection up again %d times in a row: %w", buryAttempts, err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/process"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,7 +55,7 @@ func OpenAudit() (*Audit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening to the kernel's audit: %w", explained(err))
 	}
-	return &Audit{socket: os.NewFile(uintptr(fd), "audit"), users: userName, self: os.Getpid(), near: sameNamespace, now: time.Now}, nil
+	return &Audit{socket: os.NewFile(uintptr(fd), "audit"), users: process.UserName, self: os.Getpid(), near: sameNamespace, now: time.Now}, nil
 }
 
 // Close ends Next.
@@ -136,7 +137,7 @@ func (a *Audit) take(r *replacements, datagram []byte) bool {
 	case recordSyscall:
 		if begun {
 			x.author.Executable, x.author.User = fields["exe"], a.users(fields["uid"])
-			if login := fields["auid"]; login != "" && login != noLogin {
+			if login := fields["auid"]; login != "" && login != process.NoLogin {
 				x.author.LoginUser = a.users(login)
 			}
 			x.parent, _ = strconv.Atoi(fields["ppid"])

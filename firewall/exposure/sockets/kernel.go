@@ -1,0 +1,140 @@
+package sockets
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/mdlayher/netlink"
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/inetdiag"
+	"github.com/portgrave/portgrave/firewall/netdump"
+	"golang.org/x/sys/unix"
+)
+
+// found is a listening socket and where it is.
+type found struct {
+	inetdiag.Socket
+	in     Namespace
+	device string // name of the interface it is bound to; "" is none
+}
+
+// waiting are the states in which a socket takes packets from everybody (include/net/tcp_states.h, which BPF exports). A UDP
+// socket that is connected is ESTABLISHED and hears its one peer only.
+var waiting = map[firewall.Protocol]uint32{
+	firewall.TCP:  1 << unix.BPF_TCP_LISTEN,
+	firewall.UDP:  1 << unix.BPF_TCP_CLOSE,
+	firewall.SCTP: 1 << unix.BPF_TCP_LISTEN, // SCTP_SS_LISTENING (include/net/sctp/constants.h)
+}
+
+// listening lists the sockets of a namespace that listen. err: nothing at all could be read; unread: something couldn't.
+func (h host) listening(ctx context.Context, in Namespace, at *place) (out []found, unread []error, err error) {
+	dial := h.here
+	if !in.Current {
+		file, err := h.open(at)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer func() { _ = file.Close() }()
+		dial = h.into(file)
+	}
+	from := netdump.NewPool(dial)
+	defer func() { _ = from.Close() }()
+	listed, bound := false, false
+	for _, p := range firewall.Protocols {
+		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+			list, err := inetdiag.List(ctx, from, p, family, waiting[p])
+			if err != nil && !h.nothingThere(err, p, family) {
+				unread = append(unread, err)
+			}
+			listed = listed || err == nil || len(list) > 0
+			for _, s := range list {
+				out = append(out, found{Socket: s, in: in})
+				bound = bound || s.Interface() != 0
+			}
+		}
+	}
+	if !listed && len(unread) > 0 {
+		return nil, nil, unread[0] // the others say the same
+	}
+	if bound {
+		names, err := interfaces(ctx, from)
+		if err != nil {
+			unread = append(unread, err)
+		}
+		for i := range out {
+			if index := out[i].Interface(); index != 0 {
+				out[i].device = deviceName(names, index)
+			}
+		}
+	}
+	return out, unread, nil
+}
+
+// nothingThere reports whether an error means that the kernel has no such sockets, as opposed to no way to list them: it has
+// IPv6 switched off, or doesn't know the protocol at all (SCTP is a module that most hosts never load).
+func (h host) nothingThere(err error, p firewall.Protocol, family uint8) bool {
+	if family == unix.AF_INET6 && errors.Is(err, unix.EAFNOSUPPORT) {
+		return true
+	}
+	if p != firewall.SCTP || !netdump.Absent(err) {
+		return false
+	}
+	// "protocol size sockets …", a line a protocol, whether or not this namespace has such sockets (net/core/sock.c, proto_seq_ops).
+	known, err := fs.ReadFile(h.processes.Proc, "self/net/protocols")
+	return err == nil && !strings.Contains(string(known), "SCTP")
+}
+
+// deviceName is the name of an interface by its index. A socket outlives its interface; what has no name
+// is called so that it can't be mistaken for one: no interface's name has a space (net/core/dev.c, dev_valid_name).
+func deviceName(names map[int]string, index int) string {
+	if name := names[index]; name != "" {
+		return name
+	}
+	return fmt.Sprintf("index %d", index)
+}
+
+// interfaces are the names of a namespace's interfaces by index.
+func interfaces(ctx context.Context, from netdump.Source) (map[int]string, error) {
+	type link struct {
+		index int
+		name  string
+	}
+	list, err := netdump.Table(ctx, from, unix.NETLINK_ROUTE, netlink.Message{
+		Header: netlink.Header{Type: unix.RTM_GETLINK}, Data: make([]byte, unix.SizeofIfInfomsg),
+	}, func(b []byte) (l link, ok bool, err error) {
+		// struct ifinfomsg (include/uapi/linux/rtnetlink.h): family, padding, type, index, flags, change.
+		if len(b) < unix.SizeofIfInfomsg {
+			return l, false, netdump.ErrTruncated
+		}
+		l.index = int(binary.NativeEndian.Uint32(b[4:]))
+		err = netdump.Attributes(b[unix.SizeofIfInfomsg:], func(kind uint16, data []byte) error {
+			if kind == unix.IFLA_IFNAME {
+				l.name = strings.TrimRight(string(data), "\x00")
+			}
+			return nil
+		})
+		return l, err == nil, err
+	})
+	names := make(map[int]string, len(list))
+	for _, l := range list {
+		names[l.index] = l.name
+	}
+	if err != nil {
+		err = fmt.Errorf("listing interfaces (rtnetlink): %w", err)
+	}
+	return names, err
+}
+
+// inodeOf is an open file's inode; 0 if the kernel doesn't say.
+func inodeOf(f *os.File) uint64 {
+	var st unix.Stat_t
+	if unix.Fstat(int(f.Fd()), &st) != nil {
+		return 0
+	}
+	return st.Ino
+}

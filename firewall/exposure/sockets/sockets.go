@@ -1,0 +1,163 @@
+package sockets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/process"
+	"golang.org/x/sys/unix"
+)
+
+// Snapshot is what listened at one moment.
+type Snapshot struct {
+	// Listeners in the order of their namespaces, then by protocol, port, address and interface.
+	Listeners []Listener
+	// Namespaces that were looked at, also those in which nothing listens: the current one first, then the host's, then by inode.
+	Namespaces []Namespace
+	// Unread says what could not be read, so that more may listen than is listed, or owners may be missing. Missing rights are
+	// firewall.ErrPermission.
+	Unread []error
+}
+
+// Current are the listeners of the reader's own namespace.
+func (s Snapshot) Current() []Listener {
+	return slices.DeleteFunc(slices.Clone(s.Listeners), func(l Listener) bool { return !l.Namespace.Current })
+}
+
+// Read looks at the network namespace of the calling thread and at every other that can be found on the host. Without rights it
+// tells what it can: the sockets of the current namespace, whose owners are known as far as they are the reader's own processes.
+//
+// It fails if not even the current namespace can be read, or the context ends. Anything less is in Snapshot.Unread.
+func Read(ctx context.Context) (Snapshot, error) {
+	users := map[string]string{} // each is looked up once
+	return host{
+		processes: process.Reader{Proc: os.DirFS("/proc"), User: func(uid string) string {
+			name, known := users[uid]
+			if !known {
+				name = process.UserName(uid)
+				users[uid] = name
+			}
+			return name
+		}},
+		here: netdump.Dial,
+		into: netdump.In,
+	}.read(ctx)
+}
+
+// host is where a Snapshot comes from.
+type host struct {
+	processes process.Reader
+	here      netdump.Dialer                // of the calling thread's namespace
+	into      func(*os.File) netdump.Dialer // of another
+}
+
+func (h host) read(ctx context.Context) (Snapshot, error) {
+	var s Snapshot
+	proc, seen := h.processes.Proc, newCensus()
+	errs := seen.homes(ctx, proc)
+	if mounts, err := fs.ReadFile(proc, "thread-self/mountinfo"); err != nil {
+		s.Unread = append(s.Unread, fmt.Errorf("network namespaces that only a mount keeps are not looked for: %w", err))
+	} else {
+		seen.mounted(namespaceMounts(string(mounts)))
+	}
+	current, first := s.namespaceOf(proc, "thread-self"), s.namespaceOf(proc, "1")
+	if seen.places[current] == nil {
+		seen.place(current, "thread-self/ns/net")
+	}
+	var all []found
+	look := func() error {
+		list, err := h.lookInto(ctx, &s, seen.unvisited(), current, first)
+		all = append(all, list...)
+		return err
+	}
+	if err := look(); err != nil {
+		return Snapshot{}, err
+	}
+	// Who holds the sockets is asked after they were listed, so that none is too new to have an owner.
+	if errs == nil {
+		errs = seen.holdings(ctx, proc)
+	}
+	if errs != nil {
+		s.Unread = append(s.Unread, errs)
+	}
+	if err := look(); err != nil { // into namespaces that only a descriptor keeps
+		return Snapshot{}, err
+	}
+	if err := seen.unseen(); err != nil {
+		s.Unread = append(s.Unread, err)
+	}
+	slices.SortFunc(s.Namespaces, Namespace.compare)
+	s.Listeners = group(all, newPeople(h.processes, seen))
+	return s, ctx.Err()
+}
+
+// namespaceOf is the inode of a process's network namespace; 0 if that can't be told, which is noted.
+func (s *Snapshot) namespaceOf(proc fs.FS, pid string) uint64 {
+	target, err := fs.ReadLink(proc, pid+"/ns/net")
+	if err != nil {
+		s.Unread = append(s.Unread, fmt.Errorf("telling network namespaces apart: %w", netdump.Permission(err)))
+	}
+	inode, _ := process.Inode(target, "net")
+	return inode
+}
+
+// lookInto lists the sockets of namespaces, and notes them and what can't be read. It fails if the current one can't be read.
+func (h host) lookInto(ctx context.Context, s *Snapshot, places []*place, current, first uint64) (all []found, err error) {
+	for _, p := range places {
+		n := Namespace{Inode: p.inode, Current: p.inode == current, Host: p.inode == first && first != 0, Name: p.name, Processes: p.processes}
+		if p.first != 0 && !n.Host {
+			n.Container = h.processes.Look(p.first).Container
+		}
+		list, unread, err := h.listening(ctx, n, p)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case errors.Is(err, errGone):
+			p.forget() // a descriptor may yet turn out to keep it
+			continue
+		case err != nil && n.Current:
+			return nil, err
+		case err != nil:
+			unread = append(unread, err)
+		}
+		for _, err := range unread {
+			s.Unread = append(s.Unread, fmt.Errorf("network namespace %s: %w", n, err))
+		}
+		s.Namespaces = append(s.Namespaces, n)
+		all = append(all, list...)
+	}
+	return all, nil
+}
+
+// errGone: a namespace ended while the host was looked at.
+var errGone = errors.New("the network namespace has ended")
+
+// open opens a namespace by the first way that still leads there. It is errGone if all ways were processes and have ended.
+func (h host) open(p *place) (*os.File, error) {
+	var errs []error
+	gone := p.name == "" && len(p.ways) < maxWays // else there may be more ways
+	for _, way := range p.ways {
+		f, err := h.processes.Proc.Open(way)
+		if err != nil {
+			gone = gone && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH))
+			errs = append(errs, netdump.Permission(err))
+			continue
+		}
+		file, ok := f.(*os.File)
+		if ok && inodeOf(file) == p.inode {
+			return file, nil
+		}
+		_ = f.Close()
+		gone = false
+		errs = append(errs, fmt.Errorf("%s leads to another namespace by now", way))
+	}
+	if gone {
+		return nil, errGone
+	}
+	return nil, fmt.Errorf("opening it: %w", errors.Join(errs...))
+}
