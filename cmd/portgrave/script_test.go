@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -27,6 +28,7 @@ func TestMain(m *testing.M) {
 
 		"guards":     func() { fmt.Print(guardsList()) },
 		"killguards": killGuards,
+		"killdaemon": killDaemon,
 
 		"waitfor": func() { waitUntil(func() bool { _, err := os.Stat(os.Args[1]); return err == nil }) },
 		"waitforset": func() {
@@ -117,6 +119,26 @@ func guardPIDs(generation string) (pids []int) {
 		}
 	}
 	return pids
+}
+
+// killDaemon kills the daemon of this script, and waits until it is dead.
+func killDaemon() {
+	enter()
+	out, err := exec.Command("portgrave", "status", "-o", "json").Output()
+	var s struct{ Daemon struct{ PID int } }
+	if err == nil {
+		err = json.Unmarshal(out, &s)
+	}
+	if err == nil && s.Daemon.PID <= 1 {
+		err = fmt.Errorf("no daemon runs: %s", out)
+	}
+	if err == nil {
+		err = unix.Kill(s.Daemon.PID, unix.SIGKILL)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "killdaemon:", err)
+		os.Exit(1)
+	}
 }
 
 func guardsList() string {

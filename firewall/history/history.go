@@ -43,6 +43,8 @@ type Generation struct {
 	Confirmed bool `json:"confirmed"`
 	// ConfirmBy is when an unconfirmed generation is taken back; zero in one that never waited.
 	ConfirmBy time.Time `json:"confirm_by,omitzero"`
+	// BootID is the start of the system in which an unconfirmed one was applied: it does not survive a reboot, whenever that is.
+	BootID string `json:"boot_id,omitempty"`
 	// TornDown marks the end: the rules were removed, and State is empty.
 	TornDown bool `json:"torn_down,omitempty"`
 	// State is what the policy compiled to.
@@ -58,6 +60,12 @@ func (g *Generation) InForce() firewall.State {
 		return *g.Leased
 	}
 	return g.State
+}
+
+// Overdue reports whether a generation that nobody has confirmed must be taken back: its time is up, or the system was started anew
+// since. bootID is that of now; "" if it can't be known.
+func (g *Generation) Overdue(now time.Time, bootID string) bool {
+	return !g.Confirmed && (!now.Before(g.ConfirmBy) || g.BootID != "" && bootID != "" && g.BootID != bootID)
 }
 
 // Keep is how many generations are kept.

@@ -36,7 +36,7 @@ func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store 
 		return applied(*last, firewall.Outcome{Plan: plan}, warnings), nil
 	}
 	g := l.generation(q.Caller, q.Reason, r.Backend.Name(), plural(plan.Count(), "change"))
-	g.Confirmed, g.ConfirmBy = false, g.Time.Add(wait)
+	g.Confirmed, g.ConfirmBy, g.BootID = false, g.Time.Add(wait), l.leases().Clock().BootID
 	g.Origin, g.State, g.Leased = q.Policy.Origin, q.Policy.State, leased(q.Policy.State, want)
 	if g, err = store.Append(g); err != nil {
 		return Applied{}, err
@@ -116,10 +116,14 @@ func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *his
 	if err != nil {
 		return false, err
 	}
-	if last.Confirmed || l.Now().Before(last.ConfirmBy) {
+	if !last.Overdue(l.Now(), l.leases().Clock().BootID) {
 		return false, nil
 	}
-	g := l.generation(Caller{User: itself}, fmt.Sprintf("generation %d was not confirmed by %s", last.Number, last.ConfirmBy.Local().Format(time.TimeOnly)), r.Backend.Name(), "")
+	why := fmt.Sprintf("generation %d was not confirmed by %s", last.Number, last.ConfirmBy.Local().Format(time.TimeOnly))
+	if l.Now().Before(last.ConfirmBy) {
+		why = fmt.Sprintf("the system was started anew before generation %d was confirmed", last.Number)
+	}
+	g := l.generation(Caller{User: itself}, why, r.Backend.Name(), "")
 	before, err := store.LastConfirmed()
 	if errors.Is(err, history.ErrNone) {
 		out, err := r.Apply(ctx, nil, true)

@@ -309,6 +309,42 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
+// What nobody has confirmed does not survive a reboot, though its time is not up.
+func TestUnconfirmedEndsWithTheBoot(t *testing.T) {
+	h := newHost(t)
+	ctx := context.Background()
+	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, own)}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.ops.Apply(ctx, ApplyRequest{Confirm: "1h", Policy: compile(t, wider)}); err != nil {
+		t.Fatal(err)
+	}
+	if x, err := h.ops.TakeBack(ctx); err != nil || x.Done {
+		t.Fatalf("in the same boot: %+v, %v", x, err)
+	}
+	store, unlock, err := h.local.exclusive(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := store.Last()
+	if err != nil || g.BootID == "" {
+		t.Fatalf("%+v, %v", g, err)
+	}
+	g.BootID = "another"
+	_, err = store.Append(*g)
+	unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := h.ops.TakeBack(ctx)
+	if err != nil || !x.Done || !h.kernel.Held().Equal(compile(t, own).State) {
+		t.Errorf("after a boot: %+v, %v", x, err)
+	}
+	if l, err := h.ops.History(ctx); err != nil || !strings.Contains(l.Generations[0].Reason, "started anew before generation 3 was confirmed") {
+		t.Errorf("%+v, %v", l, err)
+	}
+}
+
 // Leases that are over are recorded, once, and leave nothing behind.
 func TestEndOfLeases(t *testing.T) {
 	h := newHost(t)

@@ -74,7 +74,10 @@ func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
 
 // repair compares and writes, under the lock that the command line takes too.
 func (d *Daemon) repair(ctx context.Context) (firewall.Outcome, error) {
-	if d.inForce != nil && !d.inForce.Confirmed && !time.Now().Before(d.inForce.ConfirmBy) {
+	if err := d.reload(); err != nil {
+		return firewall.Outcome{}, err
+	}
+	if d.inForce != nil && !d.inForce.Confirmed {
 		if back, err := d.Local.TakeBack(ctx); err != nil {
 			return firewall.Outcome{}, err
 		} else if back.Done {
