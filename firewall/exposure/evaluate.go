@@ -26,6 +26,8 @@ type Evaluator struct {
 	fib    *fib // nil without a host
 	chains map[*Chain]*chain
 	hooks  map[hookKey][]group
+	// conntrack is whether connections of a family are tracked: Yes or Maybe.
+	conntrack map[firewall.Family]Tri
 
 	mu        sync.Mutex
 	sets      map[*Set]*lookups
@@ -48,7 +50,9 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 		e.fib = newFib(host)
 	}
 	e.compile()
+	e.conntrack = map[firewall.Family]Tri{}
 	for _, family := range firewall.Families {
+		e.conntrack[family] = rs.tracksConnections(family)
 		for _, hook := range []Hook{HookIngress, HookPrerouting, HookInput, HookForward, HookPostrouting, HookEgress} {
 			e.hooks[hookKey{hook, family}] = e.groups(hook, family)
 		}

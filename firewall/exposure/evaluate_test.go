@@ -79,7 +79,9 @@ func bounds(t *testing.T, rs *Ruleset, h *Host, q Question) (string, string) {
 func TestConstructs(t *testing.T) {
 	input := Base{Hook: HookInput, Policy: VerdictDrop}
 	open := Base{Hook: HookInput, Policy: VerdictAccept}
-	pre := func(priority int32) Base { return Base{Hook: HookPrerouting, Priority: priority, Policy: VerdictAccept} }
+	pre := func(priority int32) Base {
+		return Base{Hook: HookPrerouting, Priority: priority, Policy: VerdictAccept}
+	}
 	nat := Base{Type: TypeNAT, Hook: HookPrerouting, Priority: PriorityNATDestination, Policy: VerdictAccept}
 	for name, c := range map[string]struct {
 		make              func(b builder)
@@ -93,7 +95,9 @@ func TestConstructs(t *testing.T) {
 			b.base(FamilyInet, "b", "in", late).does(from("10.0.0.0/9"), drop)
 		}, "10.128.0.0/9", "10.128.0.0/9"},
 		"policy": {func(b builder) { b.base(FamilyIPv4, "a", "in", input).does(from("10.0.0.0/8"), accept) }, "10.0.0.0/8", "10.0.0.0/8"},
-		"limit": {func(b builder) { b.base(FamilyIPv4, "a", "in", input).does(from("10.0.0.0/8"), limit, accept).does(from("10.0.0.0/9"), accept) },
+		"limit": {func(b builder) {
+			b.base(FamilyIPv4, "a", "in", input).does(from("10.0.0.0/8"), limit, accept).does(from("10.0.0.0/9"), accept)
+		},
 			"10.0.0.0/9", "10.0.0.0/8"},
 		"marks": {func(b builder) {
 			b.base(FamilyIPv4, "m", "pre", pre(-150)).does(from("10.0.0.0/8"), Assign{To: FieldMark, Value: []Operand{Of(FieldMark).Or(Number(2))}}).
@@ -154,6 +158,22 @@ func TestConstructs(t *testing.T) {
 		certain, possible := bounds(t, b.rs, nil, tcp80)
 		if certain != c.certain || possible != c.possible {
 			t.Errorf("%s: certain %s, possible %s; want %s and %s", name, certain, possible, c.certain, c.possible)
+		}
+	}
+}
+
+// Tried on Linux 6.18: a chain of NAT that drops is not even consulted where nothing tracks connections.
+func TestNATNeedsConnections(t *testing.T) {
+	for _, tracked := range []bool{false, true} {
+		b := build()
+		b.base(FamilyInet, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictDrop})
+		want := "0.0.0.0/0"
+		if tracked {
+			b.base(FamilyIPv4, "f", "out", Base{Hook: HookOutput, Policy: VerdictAccept}).does(AnyBit(FieldCTState, ctNew), accept)
+			want = ""
+		}
+		if certain, possible := bounds(t, b.rs, nil, tcp80); certain != "" || possible != want {
+			t.Errorf("tracked %v: certain %s, possible %s", tracked, certain, possible)
 		}
 	}
 }

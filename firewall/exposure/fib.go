@@ -368,6 +368,14 @@ func (f *fib) cuts(family firewall.Family) []Range {
 			starts = append(starts, after)
 		}
 	}
+	// Addresses that have a type whatever the tables say.
+	special := []Range{One(Value{}), multicast4, One(Ones(32))}
+	if family == firewall.IPv6 {
+		special = []Range{One(Value{}), multicast6, linkLocal6}
+	}
+	for _, r := range special {
+		add(r)
+	}
 	for key, segs := range f.tables {
 		if key.family == family {
 			for _, s := range segs {

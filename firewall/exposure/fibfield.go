@@ -170,7 +170,7 @@ func (w *walk) fibType(p *packet, f Fib, addr Value, device *Interface, deviceKn
 		switch {
 		case addr.IsZero() || addr == Ones(32):
 			return types(RouteBroadcast)
-		case Numbers(0xe0000000, 0xefffffff).Contains(addr):
+		case multicast4.Contains(addr):
 			return types(RouteMulticast)
 		}
 		table := uint32(tableLocal)
@@ -188,7 +188,7 @@ func (w *walk) fibType(p *packet, f Fib, addr Value, device *Interface, deviceKn
 		}
 		return types(kinds(got)...)
 	}
-	if addr.hi>>56 == 0xff {
+	if multicast6.Contains(addr) {
 		return types(RouteMulticast)
 	}
 	var out []RouteType

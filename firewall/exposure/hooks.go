@@ -98,7 +98,8 @@ type ChainType uint8
 const (
 	TypeFilter ChainType = iota
 	// TypeNAT: the chain is consulted for the first packet of a connection only, never for an
-	// untracked one, and not by its own priority: see Base.Priority.
+	// untracked one, and not by its own priority: see Base.Priority. Where nothing asks for connections to be tracked there is
+	// none, and a chain of NAT does nothing at all, its policy included: see Ruleset.tracksConnections.
 	TypeNAT
 	// TypeRoute is a filter chain at output, after which a changed packet is routed again; kept.
 	TypeRoute

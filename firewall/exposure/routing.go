@@ -25,6 +25,8 @@ type routed struct {
 
 // route decides between prerouting and input or forward (ip_route_input_slow in net/ipv4/route.c, ip6_route_input in net/ipv6/route.c).
 func (w *walk) route(flows []flow) (local, forward []flow) {
+	w.routing = true
+	defer func() { w.routing = false }()
 	for _, f := range flows {
 		ways := w.ways(f.packet)
 		pick := w.pick(len(ways))
@@ -130,14 +132,17 @@ func yes(b bool) Tri {
 	return No
 }
 
-// Ranges of IPv4 addresses that routing treats apart (include/linux/in.h): loopback 127.0.0.0/8, multicast 224.0.0.0/4.
+// Ranges of addresses that routing treats apart (include/linux/in.h, include/net/ipv6.h).
 var (
-	loopback4  = Numbers(0x7f000000, 0x7fffffff)
-	multicast4 = Numbers(0xe0000000, 0xefffffff)
+	loopback4  = Numbers(0x7f000000, 0x7fffffff)                                          // 127.0.0.0/8
+	multicast4 = Numbers(0xe0000000, 0xefffffff)                                          // 224.0.0.0/4
+	multicast6 = Range{Value{0xff << 56, 0}, Ones(128)}                                   // ff00::/8
+	linkLocal6 = Range{Value{0xfe80 << 48, 0}, Value{0xfebf<<48 | 1<<48 - 1, ^uint64(0)}} // fe80::/10
+	mapped6    = Range{Value{0, 0xffff << 32}, Value{0, 0xffff<<32 | 0xffffffff}}         // ::ffff:0.0.0.0/96
 )
 
 func linkLocal(f firewall.Family, addr Value) bool {
-	return f == firewall.IPv6 && addr.hi>>54 == 0xfe80>>6
+	return f == firewall.IPv6 && linkLocal6.Contains(addr)
 }
 
 func (w *walk) martianDestination(addr Value) string {

@@ -9,10 +9,9 @@ const maxDepth = 128
 // branch is one thing that a statement may do with a flow.
 type branch struct {
 	flow
-	do  action
-	to  *chain
-	by  string // how a verdict reads, for people
-	cut bool   // the chain can't be followed
+	do action
+	to *chain
+	by string // how a verdict reads, for people
 }
 
 // action is where a branch goes on.
@@ -80,6 +79,9 @@ func (w *walk) rule(c *chain, r *rule, f flow, next []flow, back *[]flow) []flow
 		at int
 	}
 	todo := []place{{f, 0}}
+	if w.oracle != nil {
+		w.oracle.before = f.doubts
+	}
 	for len(todo) > 0 && !w.tooFar {
 		p := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]

@@ -150,10 +150,7 @@ func (w *walk) sourceChecks6(r routed) []sourceCheck {
 		Range{Value{0, 0xffff << 32}, Value{0, 0xffff<<32 | 0xffffffff}}, // IPv4-mapped
 	), No, "martian source"}}
 	if r.kind == toWire {
-		checks = append(checks, sourceCheck{NewRanges(
-			One(Value{}),
-			Range{Value{0xfe80 << 48, 0}, Value{0xfebf<<48 | 1<<48 - 1, ^uint64(0)}},
-		), No, "IPv6 doesn't forward from link-local or no address"})
+		checks = append(checks, sourceCheck{NewRanges(One(Value{}), linkLocal6), No, "IPv6 doesn't forward from link-local or no address"})
 	}
 	return checks
 }

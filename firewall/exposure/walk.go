@@ -22,6 +22,7 @@ type walk struct {
 	running  []*chain // chains that lead here, outermost first
 	// translating: the base chain is one of NAT.
 	translating bool
+	routing     bool // between hooks
 
 	oracle  *oracle // nil to follow all ways
 	assumed []string
@@ -288,9 +289,39 @@ func (w *walk) base(c *chain, flows []flow) []flow {
 	return out
 }
 
+// natPerhaps is the NAT hook where it isn't known whether the host tracks connections: see Evaluator.tracks. No rule reads or changes a
+// connection then, so it matters only to chains of NAT that filter.
+func (w *walk) natPerhaps(chains []*chain, flows []flow) []flow {
+	by := Decider{Chain: chains[0].Chain, Reason: "not known: whether connections are tracked, without which no chain of NAT is consulted"}
+	pick := w.pick(2)
+	var out, in []flow
+	for _, f := range flows {
+		past := f
+		past.doubts, f.doubts = w.doubt(f.doubts, by, 1), w.doubt(f.doubts, by, 0)
+		if pick != 0 {
+			out = append(out, past)
+		}
+		if pick != 1 {
+			in = append(in, f)
+		}
+	}
+	for _, c := range chains {
+		if len(in) > 0 {
+			in = w.base(c, in)
+		}
+	}
+	out = append(out, in...)
+	resetNAT(out)
+	return w.merge(out)
+}
+
 // nat runs the NAT hook: each chain until one has set up a translation, for connections only.
 func (w *walk) nat(chains []*chain, flows []flow) []flow {
 	var out, in []flow
+	if w.e.conntrack[w.q.Family] != Yes {
+		// Without conntrack the NAT hook has nothing to do, and its chains aren't consulted at all.
+		return w.natPerhaps(chains, flows)
+	}
 	for _, f := range flows {
 		switch {
 		case w.hook == HookPrerouting && w.in != nil && w.in.Loopback, f.packet.track == untracked:
