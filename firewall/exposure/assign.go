@@ -1,0 +1,118 @@
+package exposure
+
+// assign sets a field.
+func (w *walk) assign(c *chain, r *rule, s Assign, f flow) []branch {
+	var out []branch
+	for n, rd := range w.read(&f, s.Value) {
+		g := f
+		g.sources = rd.sources
+		if rd.doubtful {
+			g.doubts = w.doubt(f.doubts, Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: what is set"}, n+2)
+		}
+		if rd.absent == Yes {
+			out = append(out, branch{flow: g, do: miss})
+			continue
+		}
+		width := Of(s.To).Width()
+		if s.To == FieldRaw {
+			width = 128
+		}
+		v := sure(Value{}, width)
+		for _, x := range rd.values {
+			part := x.view
+			if x.source {
+				part = anything(x.operand.Width())
+			}
+			part = widen(part, width)
+			if len(rd.values) == 1 {
+				v = part
+			} else {
+				v = v.xor(part)
+			}
+		}
+		p := *g.packet
+		w.set(&p, s.To, v)
+		if rd.absent == Maybe {
+			branches := w.either(c, r, g, "whether there is a value to set")
+			branches[0].packet = &p
+			out = append(out, branches...)
+			continue
+		}
+		g.packet = &p
+		out = append(out, branch{flow: g})
+	}
+	return out
+}
+
+// widen is a value in a field of another width: cut, or with zeros above.
+func widen(v view, width int) view {
+	if v.width == width {
+		return v
+	}
+	all := Ones(width)
+	out := view{width: width, absent: v.absent}
+	above := all.AndNot(Ones(v.width))
+	out.bits = Bits{v.bits.Value.And(all), v.bits.Known.Or(above).And(all)}
+	if v.within.To.Compare(all) <= 0 {
+		out.within = v.within
+	} else {
+		out.within = partly(out.bits, width).within
+	}
+	return out
+}
+
+// set changes a field of a packet.
+func (w *walk) set(p *packet, to Field, v view) {
+	connection := func(b *Bits) {
+		switch w.noConnection(p) { // without one there is nothing to write to, and the rule goes on
+		case No:
+			*b = v.bits
+		case Maybe:
+			*b = b.Join(v.bits)
+		}
+	}
+	four := w.isFour()
+	switch to {
+	case FieldMark:
+		p.mark = v.bits
+	case FieldCTMark:
+		connection(&p.ctMark)
+	case FieldCTZone: // a template's, for the connection to be
+		if w.phase != afterConntrack {
+			p.zone = p.zone.Join(v.bits)
+			if w.phase == beforeConntrack {
+				p.zone = v.bits
+			}
+		}
+	case FieldDest4, FieldDest6:
+		if (to == FieldDest4) == four {
+			p.now.addr, p.local, p.moved = v.within, false, true
+			w.follows(p)
+		}
+	case FieldDport:
+		p.now.port, p.moved = v.within, true
+		w.follows(p)
+	case FieldRaw, FieldSource4, FieldSource6, FieldSport, FieldProtocol, FieldTCPFlags, FieldFragment, FieldICMPType, FieldICMPCode:
+		p.scramble(addressWidth(w.q.Family))
+		w.follows(p)
+	}
+}
+
+// scramble is the packet after a rule has written to it where that isn't followed.
+func (p *packet) scramble(width int) {
+	p.now = endpoint{Full(width), Full(16)}
+	p.sport = Full(16)
+	p.headerSource = sourceOther
+	p.local, p.moved, p.scrambled = false, true, true
+}
+
+// follows makes the connection of the packet as it is now, for a rule that changes it before there is one.
+func (w *walk) follows(p *packet) {
+	switch w.phase {
+	case beforeConntrack:
+		p.orig, p.reply, p.origSource, p.replySource = p.now, p.now, p.headerSource, p.headerSource
+	case atConntrack:
+		p.orig, p.reply = p.orig.join(p.now), p.reply.join(p.now)
+		p.origSource, p.replySource = max(p.origSource, p.headerSource), max(p.replySource, p.headerSource)
+	}
+}

@@ -1,0 +1,246 @@
+package exposure
+
+import (
+	"slices"
+	"sort"
+)
+
+// chain is a Chain prepared for evaluation.
+type chain struct {
+	*Chain
+	rules []rule
+	// everywhere are the rules that any destination port may concern; byPort those that name a few ports, by port. Both in order. So the work for a
+	// question is in proportion to the rules that can concern it, not to all there are.
+	everywhere []int
+	byPort     map[uint16][]int
+	// effects: a rule here, or in a chain that it leads to, changes something that another chain may read.
+	effects bool
+}
+
+// rule is a Rule prepared for evaluation.
+type rule struct {
+	*Rule
+	statements []statement
+	guards     []guard
+	// moves: the rule may change the destination port.
+	moves bool
+}
+
+// statement is a Statement with what it leads to or looks up.
+type statement struct {
+	Statement
+	chain *chain // of a Verdict
+	table *Table
+}
+
+// guard is a condition for a rule to do anything at all: one of its first matches, of a field that is the same for all sources.
+type guard struct {
+	field Field
+	set   Ranges
+}
+
+// maxPorts is how many ports a rule may name to be found by them.
+const maxPorts = 64
+
+func (e *Evaluator) compile() {
+	e.chains = map[*Chain]*chain{}
+	for _, t := range e.rules.Tables {
+		for _, c := range t.Chains {
+			e.chains[c] = &chain{Chain: c}
+		}
+	}
+	for _, t := range e.rules.Tables {
+		for _, c := range t.Chains {
+			e.compileChain(t, e.chains[c])
+		}
+	}
+	for _, t := range e.rules.Tables {
+		markEffects(t, e.chains)
+	}
+}
+
+func (e *Evaluator) compileChain(t *Table, c *chain) {
+	c.rules = make([]rule, len(c.Rules))
+	c.byPort = map[uint16][]int{}
+	for i, r := range c.Rules {
+		cr := rule{Rule: r, statements: make([]statement, len(r.Statements))}
+		for j, s := range r.Statements {
+			cr.statements[j] = statement{Statement: s, table: t}
+			switch s := s.(type) {
+			case Verdict:
+				if s.Kind == VerdictJump || s.Kind == VerdictGoto {
+					cr.statements[j].chain = e.chains[t.Chain(s.Chain)]
+				}
+			case VerdictMap, Unknown, Assign:
+				cr.moves = true
+			}
+		}
+		cr.guards = e.guards(r)
+		c.rules[i] = cr
+		c.index(i, cr.guards)
+	}
+}
+
+// guards are the conditions among the matches that the rule begins with.
+func (e *Evaluator) guards(r *Rule) []guard {
+	var out []guard
+	for _, s := range r.Statements {
+		m, ok := s.(Match)
+		if _, idle := s.(NoEffect); idle {
+			continue
+		}
+		if !ok {
+			if u, is := s.(Unknown); is && !u.Effect {
+				continue
+			}
+			return out
+		}
+		if m.Not || len(m.Key) != 1 || m.In == nil || m.In.Width != 1 || m.In.Grows || m.In.Unknown != "" {
+			continue
+		}
+		o := m.Key[0]
+		switch o.Field {
+		case FieldInName, FieldProtocol, FieldDport, FieldDest4, FieldDest6, FieldNFProto:
+		default:
+			continue
+		}
+		if o.Shift == 0 && o.Clear.IsZero() && o.Xor.IsZero() {
+			set := e.set(m.In)
+			out = append(out, guard{o.Field, set.flat.Union(set.loose)})
+		}
+	}
+	return out
+}
+
+// index files a rule under its ports.
+func (c *chain) index(i int, guards []guard) {
+	for _, g := range guards {
+		if g.field != FieldDport {
+			continue
+		}
+		if ports, ok := fewPorts(g.set); ok {
+			for _, p := range ports {
+				c.byPort[p] = append(c.byPort[p], i)
+			}
+			return
+		}
+	}
+	c.everywhere = append(c.everywhere, i)
+}
+
+func fewPorts(s Ranges) ([]uint16, bool) {
+	var out []uint16
+	for _, r := range s.list {
+		from, ok := r.From.Uint64()
+		to, fits := r.To.Uint64()
+		if from > 65535 {
+			break
+		}
+		if !ok || !fits || to-from >= maxPorts || len(out)+int(to-from) >= maxPorts {
+			return nil, false
+		}
+		for p := from; p <= min(to, 65535); p++ {
+			out = append(out, uint16(p))
+		}
+	}
+	return out, true
+}
+
+// cursor walks the rules of a chain that can concern a destination port, or all.
+type cursor struct {
+	c       *chain
+	port    Range
+	all     bool
+	a, b    []int
+	current int
+}
+
+// from starts, or goes on, at a rule.
+func (c *chain) from(i int, flows []flow) cursor {
+	k := cursor{c: c, current: i, all: true}
+	if len(flows) > 0 {
+		k.port = flows[0].packet.now.port
+		port, ok := k.port.From.Uint64()
+		k.all = !ok || k.port.From != k.port.To || port > 65535 || !samePort(flows, k.port)
+		if !k.all {
+			b := c.byPort[uint16(port)]
+			k.a, k.b = c.everywhere[sort.SearchInts(c.everywhere, i):], b[sort.SearchInts(b, i):]
+		}
+	}
+	return k
+}
+
+func samePort(flows []flow, port Range) bool {
+	return !slices.ContainsFunc(flows, func(f flow) bool { return f.packet.now.port != port })
+}
+
+// next is the next rule to look at; false at the end.
+func (k *cursor) next() (int, bool) {
+	if k.all {
+		k.current++
+		return k.current - 1, k.current <= len(k.c.rules)
+	}
+	switch {
+	case len(k.a) == 0 && len(k.b) == 0:
+		return 0, false
+	case len(k.b) == 0 || len(k.a) > 0 && k.a[0] < k.b[0]:
+		k.current, k.a = k.a[0], k.a[1:]
+	default:
+		k.current, k.b = k.b[0], k.b[1:]
+	}
+	k.current++
+	return k.current - 1, true
+}
+
+// markEffects finds out which chains of a table change what others may read.
+func markEffects(t *Table, chains map[*Chain]*chain) {
+	into := map[*Chain][]*Chain{} // by chain: those that lead to it
+	var todo []*Chain
+	for _, c := range t.Chains {
+		own := false
+		leads := func(v Verdict) {
+			own = own || v.Kind == VerdictQueue
+			if v.Kind != VerdictJump && v.Kind != VerdictGoto {
+				return
+			}
+			if to := t.Chain(v.Chain); to != nil {
+				into[to] = append(into[to], c)
+			} else {
+				own = true
+			}
+		}
+		for _, r := range c.Rules {
+			for _, s := range r.Statements {
+				switch s := s.(type) {
+				case Verdict:
+					leads(s)
+				case VerdictMap:
+					if s.In != nil {
+						for _, v := range s.In.Verdicts {
+							leads(v)
+						}
+						own = own || s.In.Unknown != "" || s.In.Grows
+					}
+				case Assign, NAT, TProxy, NoTrack:
+					own = true
+				case Unknown:
+					own = own || s.Effect
+				}
+			}
+		}
+		if own {
+			chains[c].effects = true
+			todo = append(todo, c)
+		}
+	}
+	for len(todo) > 0 {
+		c := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, from := range into[c] {
+			if !chains[from].effects {
+				chains[from].effects = true
+				todo = append(todo, from)
+			}
+		}
+	}
+}

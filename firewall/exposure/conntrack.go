@@ -1,0 +1,53 @@
+package exposure
+
+import "github.com/portgrave/portgrave/firewall"
+
+// tracksConnections reports whether connections of an IP version are tracked. The kernel hooks conntrack in only where something asks for it
+// (nf_ct_netns_get in net/netfilter/nf_conntrack_proto.c): a rule of a table that sees the version, dormant or not, that reads or sets anything of a connection, or
+// translates. A chain of type nat alone doesn't; it is then never consulted, and its policy drops nothing (tried on Linux 6.18). Something else than rules
+// may ask too (Open vSwitch, tc), so without a rule the answer is Maybe.
+func (rs *Ruleset) tracksConnections(v firewall.Family) Tri {
+	for _, t := range rs.Tables {
+		if t.Family == FamilyNetdev || !t.Family.Sees(v) {
+			continue
+		}
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				for _, s := range r.Statements {
+					if asksConntrack(s) {
+						return Yes
+					}
+				}
+			}
+		}
+	}
+	return Maybe
+}
+
+func asksConntrack(s Statement) bool {
+	switch s := s.(type) {
+	case Match:
+		return readsConnection(s.Key, 0)
+	case VerdictMap:
+		return readsConnection(s.Key, 0)
+	case Assign:
+		return s.To == FieldCTMark || s.To == FieldCTZone || readsConnection(s.Value, 0)
+	case SetUpdate:
+		return readsConnection(s.Key, 0)
+	case NAT:
+		return true
+	}
+	return false
+}
+
+func readsConnection(ops []Operand, depth int) bool {
+	for _, o := range ops {
+		if o.Field >= FieldCTState && o.Field <= FieldCTReplyDport {
+			return true
+		}
+		if o.Field == FieldMap && o.Lookup != nil && depth < maxNested && readsConnection(o.Lookup.Key, depth+1) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,58 @@
+// Package exposure answers who can really reach a port of this host, through every rule on it,
+// whoever wrote it: Docker, ufw, firewalld, kube-proxy, fail2ban, an administrator, Portgrave.
+//
+//	nf_tables (netlink) ─┐
+//	legacy x_tables      ├─ readers ─▶ Ruleset ─┐
+//	iptables-save files  │                      │               ┌─▶ Answer: sources, and the rule
+//	nft -j list ruleset ─┘                      ├─ Evaluate ────┤   that decided each piece
+//	                                            │   (pure)      └─▶ Explanation: one packet's path
+//	links, addresses, routes, sysctls ─▶ Host ──┘
+//	                                   Question ─┘
+//
+//	sockets (package exposure/sockets) ─▶ the questions worth asking, and who listens behind an answer
+//
+// A Question fixes everything about a connection's first packet but its source. Evaluate carries the set
+// of all sources through the hooks in the kernel's order. A Match splits the set into those for which it
+// holds, those for which it doesn't, and, where the packet or the ruleset doesn't tell, those for which it may: these
+// go both ways. So at the end every source lies in one or more pieces, each a way that things may go:
+//
+//	possible = every source in a piece that gets through
+//	certain  = possible, without the sources in any piece that doesn't
+//
+// Both bounds are sound however many unknowns were met, and equal where none was. Pieces that
+// arrive at the same rule in the same state are merged again, so unknowns don't multiply.
+//
+// Ruleset is one model for all sources. Readers translate both rule languages into the same few words:
+//
+//	Operand    a value that a rule reads: a field of the packet, shifted and masked
+//	Set        tuples of ranges, anonymous or named
+//	Match      a tuple of operands is in a Set, or isn't
+//	Statement  a Match, a verdict, or an effect; a Rule is a list of them, run in order
+//
+// What doesn't fit is kept as Unknown with its text. Nothing is guessed and nothing left out: an unknown
+// widens the gap between the bounds, and the answer names it.
+//
+// How a packet walks, as far as this package follows it (priorities in hooks.go):
+//
+//	netdev ingress, inet ingress
+//	prerouting   defrag −400, raw −300, conntrack −200, mangle −150, destination NAT −100, others between them
+//	routing      source validation (rp_filter, martians), then local or forwarded
+//	input        ... filter 0, security 50, source NAT 100          then the socket
+//	forward      ... filter 0, security 50
+//	postrouting  ... source NAT 100; netdev egress                  then the wire
+//
+// The functions that build on the model (signatures for their authors):
+//
+//	func ReadKernel(ctx, conn) (*Ruleset, error)              nf_tables over netlink, read again if the generation moved
+//	func ReadJSON(name string, r io.Reader, rs *Ruleset) error       nft -j list ruleset
+//	func ReadSave(name string, family Family, r io.Reader, rs *Ruleset) error   iptables-save, ip6tables-save, ipset save
+//	func ReadHost(...) (*Host, error)                         links, addresses, routes, sysctls
+//	func Evaluate(rs *Ruleset, host *Host, q Question) (Answer, error)
+//	func Explain(rs *Ruleset, host *Host, q Question, source netip.Addr) (Explanation, error)
+//
+// Several readers may fill one Ruleset: a host can run legacy x_tables and nf_tables at once. A reader returns an error
+// for input that isn't what it claims to be; what it can't get at it records with Ruleset.Missing.
+//
+// What this package never does: change anything, load a kernel module, send a packet, follow what
+// happens after the first packet of a connection, or say "closed" where it doesn't know.
+package exposure

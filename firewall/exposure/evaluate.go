@@ -1,0 +1,123 @@
+package exposure
+
+import (
+	"fmt"
+	"sync"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Evaluator answers questions about one ruleset on one host.
+//
+// Its goal: bounds that are never wrong, as near to each other as the ruleset allows, in time proportional to the rules that a question
+// concerns, and in bounded time and memory whatever the ruleset is.
+//
+// Its design: a question's set of all sources is carried through the hooks as flows (flow.go), each a set of sources whose packets are in one
+// place and one state (packet.go). A statement splits a flow: those for whom it holds, those for whom it doesn't, and those who go both ways
+// since something isn't known, with a doubt noted (statements.go). Flows of one state that meet are merged. What would not end, or explode, is cut
+// short: states beyond maxStates are joined into one that covers them; jumps beyond maxDepth may come to anything; and beyond maxWork the
+// whole answer is that everything is possible.
+//
+// NewEvaluator prepares what all questions share: rules by port (compile.go), sets as ranges (lookup.go), routes (fib.go). So it is made once for
+// many questions. Ruleset and Host must not change after that. All methods may be called from several goroutines at once, and are deterministic.
+type Evaluator struct {
+	rules  *Ruleset
+	host   *Host
+	fib    *fib // nil without a host
+	chains map[*Chain]*chain
+	hooks  map[hookKey][]group
+	// conntrack is whether connections of a family are tracked: Yes or Maybe.
+	conntrack map[firewall.Family]Tri
+
+	mu        sync.Mutex
+	sets      map[*Set]*lookups
+	preimages map[preimageKey]preimages
+	memory    map[any]any
+}
+
+type hookKey struct {
+	hook   Hook
+	family firewall.Family
+}
+
+// NewEvaluator prepares a ruleset. host is nil for a ruleset without its host, a file.
+func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
+	if rs == nil {
+		rs = &Ruleset{}
+	}
+	e := &Evaluator{rules: rs, host: host, hooks: map[hookKey][]group{}, sets: map[*Set]*lookups{}, preimages: map[preimageKey]preimages{}, memory: map[any]any{}}
+	if host != nil {
+		e.fib = newFib(host)
+	}
+	e.compile()
+	e.conntrack = map[firewall.Family]Tri{}
+	for _, family := range firewall.Families {
+		e.conntrack[family] = rs.tracksConnections(family)
+		for _, hook := range []Hook{HookIngress, HookPrerouting, HookInput, HookForward, HookPostrouting, HookEgress} {
+			e.hooks[hookKey{hook, family}] = e.groups(hook, family)
+		}
+	}
+	return e
+}
+
+// Evaluate is NewEvaluator and Evaluator.Evaluate, for a single question.
+func Evaluate(rs *Ruleset, host *Host, q Question) (Answer, error) {
+	return NewEvaluator(rs, host).Evaluate(q)
+}
+
+// maxWork bounds the work on one question, in steps of some tens of nanoseconds.
+const maxWork = 50_000_000
+
+// Evaluate answers a question. The error is for a question that makes no sense; a ruleset never causes one.
+func (e *Evaluator) Evaluate(q Question) (Answer, error) {
+	if err := q.check(); err != nil {
+		return Answer{Question: q}, err
+	}
+	w := e.newWalk(q)
+	w.run()
+	return w.answer(), nil
+}
+
+// check refuses a question that no packet can be.
+func (q Question) check() error {
+	switch {
+	case q.Family != firewall.IPv4 && q.Family != firewall.IPv6:
+		return fmt.Errorf("exposure: a question needs a family, not %d", q.Family)
+	case q.Protocol != firewall.TCP && q.Protocol != firewall.UDP && q.Protocol != firewall.SCTP:
+		return fmt.Errorf("exposure: a question is about tcp, udp or sctp, not protocol %d", q.Protocol)
+	case q.Destination.IsValid() && q.Destination.Is4() != (q.Family == firewall.IPv4):
+		return fmt.Errorf("exposure: the destination %v is no %v address", q.Destination, q.Family)
+	}
+	for _, r := range q.Sources.list {
+		if r.To.Compare(Ones(addressWidth(q.Family))) > 0 {
+			return fmt.Errorf("exposure: the sources are no %v addresses", q.Family)
+		}
+	}
+	return nil
+}
+
+// remember computes something once for all questions. The key is of a type of its own.
+func (e *Evaluator) remember(key any, compute func() any) any {
+	e.mu.Lock()
+	v, ok := e.memory[key]
+	e.mu.Unlock()
+	if ok {
+		return v
+	}
+	v = compute()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.memory) < maxMemory {
+		e.memory[key] = v
+	}
+	return v
+}
+
+// maxMemory bounds what is remembered between questions.
+const maxMemory = 4096
+
+// cuts are the ranges within which all look-ups of an address come to the same.
+func (e *Evaluator) cuts(family firewall.Family) []Range {
+	type key struct{ cuts firewall.Family }
+	return e.remember(key{family}, func() any { return e.fib.cuts(family) }).([]Range)
+}

@@ -1,0 +1,102 @@
+package exposure
+
+// Decider is what decided about a packet: a rule, a chain's policy, or the host's routing.
+type Decider struct {
+	Rule   *Rule  // nil unless a rule
+	Chain  *Chain // the chain whose policy it was, or the rule's; nil for the host itself
+	Reason string // one clause for people, without a full stop: "policy drop", "rp_filter: no route back through eth0"
+}
+
+// Owner is who likely wrote what decided; "" if that can't be told.
+func (d Decider) Owner() string {
+	switch {
+	case d.Rule != nil:
+		return d.Rule.Owner()
+	case d.Chain != nil:
+		return d.Chain.Owner()
+	}
+	return ""
+}
+
+// Describe makes the form that is printed: the JSON contract's.
+func (d Decider) Describe() Decision {
+	out := Decision{Reason: d.Reason, Owner: d.Owner()}
+	chain := d.Chain
+	if d.Rule != nil {
+		out.Rule, out.Comment, out.Handle, out.Number = d.Rule.Text, d.Rule.Comment, d.Rule.Handle, d.Rule.Number
+		out.File, out.Line = d.Rule.Origin.File, d.Rule.Origin.Line
+		if d.Rule.Chain != nil {
+			chain = d.Rule.Chain
+		}
+	}
+	if chain != nil {
+		out.Chain = chain.Name
+		if chain.Table != nil {
+			out.System, out.Family, out.Table = chain.Table.System.String(), chain.Table.Family.String(), chain.Table.Name
+		}
+	}
+	return out
+}
+
+// Decision names a Decider: JSON's decided_by.
+type Decision struct {
+	Owner   string `json:"owner,omitempty"`
+	System  string `json:"system,omitempty"`
+	Family  string `json:"family,omitempty"`
+	Table   string `json:"table,omitempty"`
+	Chain   string `json:"chain,omitempty"`
+	Rule    string `json:"rule,omitempty"`
+	Number  int    `json:"number,omitempty"`
+	Handle  uint64 `json:"handle,omitempty"`
+	Comment string `json:"comment,omitempty"`
+	File    string `json:"file,omitempty"`
+	Line    int    `json:"line,omitempty"`
+	Reason  string `json:"reason"`
+}
+
+// Explanation is one packet's path: a Question with one source.
+type Explanation struct {
+	// Verdict is "allow", "deny" or "unknown".
+	Verdict   string   `json:"verdict"`
+	Steps     []Step   `json:"steps"`
+	DecidedBy Decision `json:"decided_by"`
+	// Target is where the packet ends up, "address:port"; "" if it doesn't.
+	Target string `json:"target,omitempty"`
+	// Unknowns are what the verdict "unknown" hangs on.
+	Unknowns []Decision `json:"unknowns,omitempty"`
+	Assumed  []string   `json:"assumed,omitempty"`
+	// Listener is who waits at the target; nil if nobody does, or nobody looked.
+	Listener *Listener `json:"listener"`
+}
+
+// Step is one thing that was looked at, in order: a rule, a policy, a routing decision. Where something unknown lets the path part, the
+// steps of the parts follow each other, each with its number in Way.
+type Step struct {
+	Hook   string `json:"hook"` // "routing" between prerouting and input or forward
+	Family string `json:"family"`
+	Table  string `json:"table"`
+	Chain  string `json:"chain"`
+	Rule   string `json:"rule"`
+	Effect string `json:"effect"` // "no match", "match: accept", "jump ufw-user-input", "may match: limit", "mark 0x1", "dnat to 172.17.0.2:80"
+	Owner  string `json:"owner,omitempty"`
+	Handle uint64 `json:"handle,omitempty"`
+	File   string `json:"file,omitempty"`
+	Line   int    `json:"line,omitempty"`
+	Way    int    `json:"way"`
+	// Match is the same as the kernel's trace would say of the rule: it reports rules that matched to the end, and policies.
+	Match Tri `json:"-"`
+}
+
+// Listener is a socket that would get the packet, and whose it is. Package sockets finds it.
+type Listener struct {
+	Protocol   string `json:"protocol"`
+	Address    string `json:"address"`
+	Port       uint16 `json:"port"`
+	Interface  string `json:"interface,omitempty"`
+	Process    string `json:"process,omitempty"`
+	PID        int    `json:"pid,omitempty"`
+	Executable string `json:"executable,omitempty"`
+	Unit       string `json:"unit,omitempty"`
+	Container  string `json:"container,omitempty"`
+	Namespace  string `json:"namespace,omitempty"`
+}

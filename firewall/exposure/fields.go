@@ -1,0 +1,206 @@
+package exposure
+
+import "github.com/portgrave/portgrave/firewall"
+
+// Bits of FieldCTState: NF_CT_STATE_*_BIT as nft has them.
+const (
+	ctInvalid   = 1
+	ctNew       = 8
+	ctUntracked = 64
+)
+
+// Flags of a first packet's TCP header: SYN; whether it offers ECN (ECE 64, CWR 128) is the client's choice.
+const (
+	tcpSYN        = 2
+	tcpFlagsKnown = 0x3f
+)
+
+// field is what is known of a field that isn't the source, before the operand's own arithmetic.
+func (w *walk) field(p *packet, o Operand) view {
+	width := o.Width()
+	four := w.q.Family == firewall.IPv4
+	only := func(here bool, v view) view {
+		if !here {
+			return missing(width)
+		}
+		return v
+	}
+	header := func(v view) view { // what a rule that wrote to the packet may have changed
+		if p.scrambled {
+			return anything(width).doubtful()
+		}
+		return v
+	}
+	connection := func(v view) view {
+		v.absent = v.absent.Or(w.noConnection(p))
+		return v
+	}
+	switch o.Field {
+	case FieldNone:
+		return sure(Value{}, width)
+	case FieldInName, FieldInIndex, FieldInGroup:
+		return w.incoming(o.Field, width)
+	case FieldOutName, FieldOutIndex, FieldOutGroup:
+		return w.leaving(p, o.Field, width)
+	case FieldPhysIn, FieldPhysOut, FieldPhysBridged:
+		return w.physical(o.Field, width)
+	case FieldSourceMAC, FieldDestMAC:
+		switch {
+		case w.in == nil:
+			return anything(width).doubtful()
+		case !w.in.Ethernet || w.in.Loopback:
+			return missing(width)
+		}
+		return anything(width)
+	case FieldEtherType:
+		if four {
+			return sure(Number(0x0800), width)
+		}
+		return sure(Number(0x86dd), width)
+	case FieldPacketType:
+		return w.packetType(width)
+	case FieldNFProto:
+		if four {
+			return sure(Number(uint64(FamilyIPv4)), width)
+		}
+		return sure(Number(uint64(FamilyIPv6)), width)
+	case FieldSource4:
+		return only(four, anything(width))
+	case FieldSource6:
+		return only(!four, anything(width))
+	case FieldDest4:
+		return only(four, between(p.now.addr, width))
+	case FieldDest6:
+		return only(!four, between(p.now.addr, width))
+	case FieldFragment:
+		return header(sure(Value{}, width))
+	case FieldProtocol:
+		return header(sure(Number(uint64(w.q.Protocol)), width))
+	case FieldSport:
+		return between(p.sport, width)
+	case FieldDport:
+		return between(p.now.port, width)
+	case FieldTCPFlags:
+		return only(w.q.Protocol == firewall.TCP, header(partly(Bits{Number(tcpSYN), Number(tcpFlagsKnown)}, width)))
+	case FieldICMPType, FieldICMPCode:
+		return missing(width)
+	case FieldCTState:
+		return w.state(p, width)
+	case FieldCTStatus:
+		return connection(partly(p.status, width))
+	case FieldCTDirection:
+		return connection(sure(Value{}, width))
+	case FieldCTMark:
+		return connection(partly(p.ctMark, width))
+	case FieldCTZone:
+		return connection(partly(p.zone, width))
+	case FieldCTProtocol:
+		return connection(sure(Number(uint64(w.q.Protocol)), width))
+	case FieldCTOrigSource4, FieldCTReplyDest4:
+		return only(four, connection(anything(width)))
+	case FieldCTOrigSource6, FieldCTReplyDest6:
+		return only(!four, connection(anything(width)))
+	case FieldCTOrigDest4:
+		return only(four, connection(between(p.orig.addr, width)))
+	case FieldCTOrigDest6:
+		return only(!four, connection(between(p.orig.addr, width)))
+	case FieldCTOrigSport:
+		return connection(between(p.sport, width))
+	case FieldCTOrigDport:
+		return connection(between(p.orig.port, width))
+	case FieldCTReplySource4:
+		return only(four, connection(between(p.reply.addr, width)))
+	case FieldCTReplySource6:
+		return only(!four, connection(between(p.reply.addr, width)))
+	case FieldCTReplySport:
+		return connection(between(p.reply.port, width))
+	case FieldCTReplyDport:
+		if p.replySource != sourceOwn { // source NAT may have chosen another port
+			return connection(anything(width))
+		}
+		return connection(between(p.sport, width))
+	case FieldMark:
+		return partly(p.mark, width)
+	case FieldUnknown:
+		if o.Max.IsZero() {
+			return anything(width).doubtful()
+		}
+		return between(Range{Value{}, o.Max}, width)
+	}
+	return anything(width).doubtful() // FieldRaw: the header may not be there either
+}
+
+// state is the connection's state: a first packet is new, or has none.
+func (w *walk) state(p *packet, width int) view {
+	without := uint64(ctInvalid)
+	switch {
+	case p.track == untracked:
+		return sure(Number(ctUntracked), width)
+	case w.phase == afterConntrack && p.track == tracked:
+		return sure(Number(ctNew), width)
+	case w.phase == beforeConntrack && p.track == tracked && p.zone == Known(Value{}, 16):
+		return sure(Number(without), width)
+	}
+	// One of new, untracked and, before conntrack, invalid: of all other bits it is known that they aren't set. (A zone is set with a template,
+	// which looks like a connection before there is one.)
+	return partly(Bits{Known: Ones(width).AndNot(Number(ctInvalid | ctNew | ctUntracked))}, width)
+}
+
+// incoming is the name, index or group of the incoming interface.
+func (w *walk) incoming(f Field, width int) view {
+	switch {
+	case w.q.Interface == "":
+		return anything(width)
+	case f == FieldInName:
+		return sure(Name(w.q.Interface), width)
+	case w.in == nil:
+		return anything(width)
+	case f == FieldInIndex:
+		return sure(Number(uint64(w.in.Index)), width)
+	}
+	return sure(Number(uint64(w.in.Group)), width)
+}
+
+// leaving is the name, index or group of the outgoing interface.
+func (w *walk) leaving(p *packet, f Field, width int) view {
+	out := w.e.host.ByIndex(p.outIndex)
+	switch {
+	case p.out == outNone && f == FieldOutGroup:
+		return missing(width) // NFT_META_OIFGROUP breaks without a device (net/netfilter/nft_meta.c), devgroup fails
+	case p.out == outNone:
+		return sure(Value{}, width)
+	case p.out == outUnknown || out == nil:
+		return anything(width)
+	case f == FieldOutName:
+		return sure(Name(out.Name), width)
+	case f == FieldOutIndex:
+		return sure(Number(uint64(out.Index)), width)
+	}
+	return sure(Number(uint64(out.Group)), width)
+}
+
+// physical is what physdev finds: a packet that comes through a bridge has a port, if the bridge calls the IP hooks.
+func (w *walk) physical(f Field, width int) view {
+	if w.in != nil && w.in.Kind != "bridge" {
+		return sure(Value{}, width)
+	}
+	if w.in != nil {
+		calls := w.e.host.BridgeCallIPTables
+		if w.q.Family == firewall.IPv6 {
+			calls = w.e.host.BridgeCallIP6Tables
+		}
+		if !calls {
+			return sure(Value{}, width)
+		}
+	}
+	return anything(width).doubtful()
+}
+
+// packetType is how the packet was addressed on the link. TCP and SCTP sockets take only packets for this host (PACKET_HOST, 0), as does
+// forwarding. A neighbour may well send one as a broadcast (1) or multicast (2) otherwise.
+func (w *walk) packetType(width int) view {
+	if w.q.Protocol == firewall.UDP {
+		return between(Numbers(0, 2), width)
+	}
+	return sure(Value{}, width)
+}

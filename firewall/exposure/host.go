@@ -1,0 +1,176 @@
+package exposure
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Host is what the kernel knows besides rules, as far as it decides where a packet goes: plain data, filled by ReadHost or by a test.
+//
+// A nil *Host is a ruleset without its host (a file): see Question.
+type Host struct {
+	Interfaces []Interface
+	// Routes of all tables (local and main included), both families.
+	Routes []Route
+	// Rules of policy routing, ordered by priority, both families. Without any the kernel looks in the tables local, main, default.
+	Rules []RoutingRule
+	// All is net.ipv4.conf.all and net.ipv6.conf.all.
+	All InterfaceSysctls
+	// IPForward is net.ipv4.ip_forward. (IPv6's is All.Forwarding6.)
+	IPForward bool
+	// BridgeCallIPTables, BridgeCallIP6Tables: net.bridge.bridge-nf-call-*: bridged packets meet the IP hooks too.
+	BridgeCallIPTables, BridgeCallIP6Tables bool
+}
+
+// Interface is a network interface.
+type Interface struct {
+	Name     string
+	Index    int
+	Up       bool
+	Loopback bool
+	// Ethernet: packets from it have MAC addresses.
+	Ethernet bool
+	Kind     string // "veth", "bridge", "vrf", "vlan", …; "" for hardware
+	Group    uint32
+	Master   int // index of the bridge, bond or VRF it belongs to; 0 if none
+	VRFTable uint32
+	// Addresses with their prefix lengths, in the kernel's order: the first of a family is what redirect and tproxy take.
+	Addresses []netip.Prefix
+	Sysctls   InterfaceSysctls
+}
+
+// InterfaceSysctls are an interface's own values, or those of conf.all. How the two combine differs: see Host's methods.
+type InterfaceSysctls struct {
+	RPFilter      int  // 0 off, 1 strict, 2 loose; IPv4
+	AcceptLocal   bool // IPv4
+	RouteLocalnet bool // IPv4
+	SrcValidMark  bool // IPv4: rp_filter's look-up uses the packet's mark
+	Forwarding4   bool
+	Forwarding6   bool
+	DisableIPv6   bool
+}
+
+// Route is an entry of a routing table.
+type Route struct {
+	Table    uint32 // 254 main, 255 local, 253 default
+	Type     RouteType
+	Dest     netip.Prefix
+	Source   netip.Prefix // IPv6 source routing; the zero Prefix: any
+	TOS      uint8
+	Metric   uint32
+	NextHops []NextHop // several: multipath, any of them
+}
+
+// NextHop is where a route leads.
+type NextHop struct {
+	Index   int // outgoing interface; 0 if none
+	Gateway netip.Addr
+	Dead    bool // RTNH_F_DEAD or RTNH_F_LINKDOWN with ignore_routes_with_linkdown: not used
+}
+
+// RouteType is RTN_* (include/uapi/linux/rtnetlink.h), and the value of FibType.
+type RouteType uint8
+
+const (
+	RouteUnspec      RouteType = 0
+	RouteUnicast     RouteType = 1
+	RouteLocal       RouteType = 2
+	RouteBroadcast   RouteType = 3
+	RouteAnycast     RouteType = 4
+	RouteMulticast   RouteType = 5
+	RouteBlackhole   RouteType = 6
+	RouteUnreachable RouteType = 7
+	RouteProhibit    RouteType = 8
+	RouteThrow       RouteType = 9
+	RouteNAT         RouteType = 10
+)
+
+// RoutingRule is a rule of policy routing (ip rule).
+type RoutingRule struct {
+	Family         firewall.Family
+	Priority       uint32
+	Not            bool
+	Source, Dest   netip.Prefix // the zero Prefix: any
+	In, Out        string       // "": any
+	Mark, MarkMask uint32
+	Protocol       uint8 // 0: any
+	Dport          Range // the zero Range: any
+	Action         RuleAction
+	Table          uint32 // RuleTable
+	Target         uint32 // RuleGoto: the priority to go on at
+	// SuppressPrefixLength: results with a prefix this long or shorter don't count; −1: all do.
+	SuppressPrefixLength int
+	// L3MDev: the table is that of the packet's VRF.
+	L3MDev bool
+	// Unknown is what else the rule asks for (TOS, source port, user, tunnel): it may apply or not. "" for nothing.
+	Unknown string
+}
+
+// RuleAction is what a routing rule does with what it matches: FR_ACT_* (include/uapi/linux/fib_rules.h).
+type RuleAction uint8
+
+const (
+	RuleTable       RuleAction = 1
+	RuleGoto        RuleAction = 2
+	RuleNop         RuleAction = 3
+	RuleBlackhole   RuleAction = 6
+	RuleUnreachable RuleAction = 7
+	RuleProhibit    RuleAction = 8
+)
+
+// Interface finds an interface by name; nil if there is none, and for a nil Host.
+func (h *Host) Interface(name string) *Interface {
+	if h == nil {
+		return nil
+	}
+	if i := slices.IndexFunc(h.Interfaces, func(i Interface) bool { return i.Name == name }); i >= 0 {
+		return &h.Interfaces[i]
+	}
+	return nil
+}
+
+// ByIndex finds an interface by its index.
+func (h *Host) ByIndex(index int) *Interface {
+	if h == nil {
+		return nil
+	}
+	if i := slices.IndexFunc(h.Interfaces, func(i Interface) bool { return i.Index == index }); i >= 0 {
+		return &h.Interfaces[i]
+	}
+	return nil
+}
+
+// RPFilter is the mode in force on an interface: the higher of its own and all's (IN_DEV_MAXCONF, include/linux/inetdevice.h).
+func (h *Host) RPFilter(i *Interface) int { return max(h.All.RPFilter, i.Sysctls.RPFilter) }
+
+// AcceptLocal reports whether packets from the host's own addresses are taken: on either (IN_DEV_ORCONF).
+func (h *Host) AcceptLocal(i *Interface) bool { return h.All.AcceptLocal || i.Sysctls.AcceptLocal }
+
+// RouteLocalnet reports whether 127.0.0.0/8 is routed: on either (IN_DEV_NET_ORCONF).
+func (h *Host) RouteLocalnet(i *Interface) bool {
+	return h.All.RouteLocalnet || i.Sysctls.RouteLocalnet
+}
+
+// SrcValidMark reports whether rp_filter's look-up uses the packet's mark: on either (IN_DEV_SRC_VMARK).
+func (h *Host) SrcValidMark(i *Interface) bool { return h.All.SrcValidMark || i.Sysctls.SrcValidMark }
+
+// Forwards reports whether packets that come in on an interface are forwarded. IPv4 goes by the interface (IN_DEV_FORWARD), which
+// writing to ip_forward sets on all; IPv6 by all (ip6_forward in net/ipv6/ip6_output.c).
+func (h *Host) Forwards(i *Interface, f firewall.Family) bool {
+	if f == firewall.IPv6 {
+		return h.All.Forwarding6
+	}
+	return i.Sysctls.Forwarding4
+}
+
+// OnDevice reports whether a chain of hook ingress or egress is hooked to a device.
+func (b *Base) OnDevice(name string) bool {
+	return slices.ContainsFunc(b.Devices, func(d string) bool {
+		if n := len(d); n > 0 && d[n-1] == '*' {
+			return len(name) >= n-1 && name[:n-1] == d[:n-1]
+		}
+		return d == name
+	})
+}

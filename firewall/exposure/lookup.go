@@ -1,0 +1,290 @@
+package exposure
+
+import "slices"
+
+// lookups is a Set prepared for evaluation.
+type lookups struct {
+	*Set
+	// flat are the elements of a set of one column that carry no condition, loose those that do.
+	flat, loose Ranges
+	broken      bool // its parts don't fit together: taken as unknown
+	// byColumn finds elements by a column's value, for large sets of several columns: those with one value there, by value, and the rest.
+	column  int
+	byValue map[Value][]int
+	rest    []int
+}
+
+// maxPlain is how large a set of several columns, or a map, may be for its elements to be gone through one by one.
+const maxPlain = 32
+
+// set prepares a set, once.
+func (e *Evaluator) set(s *Set) *lookups {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if l := e.sets[s]; l != nil {
+		return l
+	}
+	l := &lookups{Set: s, column: -1}
+	e.sets[s] = l
+	rows := s.Len()
+	if s.Default {
+		rows++
+	}
+	l.broken = s.Width <= 0 || len(s.Keys)%s.Width != 0 || s.Verdicts != nil && len(s.Verdicts) < rows || s.DataWidth < 0 ||
+		s.DataWidth > 0 && len(s.Data) < rows*s.DataWidth
+	if l.broken {
+		return l
+	}
+	if s.Width == 1 {
+		if len(s.Notes) == 0 {
+			l.flat = NewRanges(s.Keys...)
+		} else {
+			var flat, loose []Range
+			for i, r := range s.Keys {
+				if s.Notes[i].Condition != "" {
+					loose = append(loose, r)
+				} else {
+					flat = append(flat, r)
+				}
+			}
+			l.flat, l.loose = NewRanges(flat...), NewRanges(loose...)
+		}
+	}
+	if s.Len() > maxPlain {
+		l.index()
+	}
+	return l
+}
+
+// index picks the column with the most different single values.
+func (l *lookups) index() {
+	for c := range l.Width {
+		values, rest := map[Value][]int{}, []int(nil)
+		for i, box := range l.All() {
+			if box[c].From == box[c].To {
+				values[box[c].From] = append(values[box[c].From], i)
+			} else {
+				rest = append(rest, i)
+			}
+		}
+		if len(values) > len(l.byValue) {
+			l.column, l.byValue, l.rest = c, values, rest
+		}
+	}
+}
+
+// candidates are the elements that a reading may hit: all, if that can't be narrowed.
+func (l *lookups) candidates(r reading) (some []int, all bool) {
+	if l.column < 0 || r.values[l.column].source {
+		return nil, true
+	}
+	v, ok := r.values[l.column].view.single()
+	if !ok {
+		return nil, true
+	}
+	some = l.byValue[v]
+	if len(l.rest) > 0 {
+		some = append(slices.Clone(some), l.rest...)
+	}
+	return some, false
+}
+
+// match is the sources of a reading whose tuple is in the set, and those for whom it may be.
+func (w *walk) match(r reading, l *lookups) (in, maybe Ranges) {
+	switch {
+	case r.absent == Yes:
+		return Ranges{}, Ranges{}
+	case l.broken || len(r.values) != l.Width || l.Unknown != "":
+		return Ranges{}, r.sources
+	case l.Width == 1 && !r.values[0].source:
+		t := r.values[0].view.inAny(l.flat)
+		if t != Yes && !l.loose.Empty() {
+			t = t.Or(r.values[0].view.inAny(l.loose.Union(l.flat)).And(Maybe))
+		}
+		in, maybe = r.all(t)
+	case l.Width == 1:
+		flat, ok := w.e.preimage(l, r.values[0].operand)
+		if !ok {
+			return Ranges{}, r.sources
+		}
+		in = r.sources.Intersect(flat.sure)
+		if !flat.loose.Empty() {
+			maybe = r.sources.Intersect(flat.loose).Minus(in)
+		}
+		w.spend(len(in.list))
+	default:
+		in, maybe = w.matchBoxes(r, l)
+	}
+	return l.dynamic(r, in, maybe)
+}
+
+// all is every source of the reading, or none.
+func (r reading) all(t Tri) (in, maybe Ranges) {
+	switch t {
+	case Yes:
+		return r.sources, Ranges{}
+	case Maybe:
+		return Ranges{}, r.sources
+	}
+	return Ranges{}, Ranges{}
+}
+
+// dynamic takes account of what packets may have changed since the set was read, and of a value that may be absent.
+func (l *lookups) dynamic(r reading, in, maybe Ranges) (Ranges, Ranges) {
+	if l.Grows {
+		maybe = r.sources.Minus(in)
+	}
+	if l.Shrinks || r.absent == Maybe {
+		in, maybe = Ranges{}, in.Union(maybe)
+	}
+	return in, maybe
+}
+
+func (w *walk) matchBoxes(r reading, l *lookups) (in, maybe Ranges) {
+	var sure, perhaps []Range
+	w.elements(r, l, func(i int, sources Ranges, t Tri) {
+		if t == Yes {
+			sure = append(sure, sources.list...)
+		} else {
+			perhaps = append(perhaps, sources.list...)
+		}
+	})
+	in = NewRanges(sure...)
+	return in, NewRanges(perhaps...).Minus(in)
+}
+
+// elements calls f for each element that the tuple hits or may hit, with the sources for whom.
+func (w *walk) elements(r reading, l *lookups, f func(i int, sources Ranges, t Tri)) {
+	one := func(i int) {
+		t, sources := Yes, r.sources
+		for c, key := range l.Element(i) {
+			v := r.values[c]
+			if !v.source {
+				t = t.And(v.view.in(key))
+			} else if pre, ok := v.operand.Preimage(key); ok {
+				sources = sources.Intersect(pre)
+			} else {
+				t = t.And(Maybe)
+			}
+			if t == No || sources.Empty() {
+				return
+			}
+		}
+		if l.Notes[i].Condition != "" {
+			t = Maybe
+		}
+		w.spend(len(sources.list))
+		f(i, sources, t)
+	}
+	some, all := l.candidates(r)
+	if !all {
+		w.spend(len(some) / 8)
+		for _, i := range some {
+			one(i)
+		}
+		return
+	}
+	w.spend(l.Len() / 8)
+	for i := range l.Len() {
+		one(i)
+	}
+}
+
+// preimages are the sources for which an operand is in a set.
+type preimages struct {
+	sure, loose Ranges
+	ok          bool
+}
+
+type preimageKey struct {
+	set        *Set
+	width      int
+	shift      int
+	clear, xor Value
+}
+
+// preimage is every source for which the operand, a transformed source address, is in the set; false if that takes too many ranges.
+func (e *Evaluator) preimage(l *lookups, o Operand) (preimages, bool) {
+	key := preimageKey{l.Set, o.Width(), o.Shift, o.Clear, o.Xor}
+	if key.shift == 0 && key.clear.IsZero() && key.xor.IsZero() {
+		return preimages{l.flat, l.loose, true}, true
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if p, ok := e.preimages[key]; ok {
+		return p, p.ok
+	}
+	var p preimages
+	if p.sure, p.ok = preimageOf(o, l.flat); p.ok {
+		p.loose, p.ok = preimageOf(o, l.loose)
+	}
+	e.preimages[key] = p
+	return p, p.ok
+}
+
+func preimageOf(o Operand, s Ranges) (Ranges, bool) {
+	var out []Range
+	for _, r := range s.list {
+		p, ok := o.Preimage(r)
+		if !ok || len(out)+len(p.list) > 64*maxPreimage {
+			return Ranges{}, false
+		}
+		out = append(out, p.list...)
+	}
+	return NewRanges(out...), true
+}
+
+// hit is one thing that a look-up in a map may come to.
+type hit struct {
+	sources  Ranges
+	row      int // -1: nothing
+	doubtful bool
+}
+
+// find looks a tuple up in a map: every row that it may come to, and nothing where that is possible. For each source there is at least one hit.
+func (w *walk) find(r reading, l *lookups) []hit {
+	if r.absent == Yes {
+		return []hit{{sources: r.sources, row: -1}}
+	}
+	var out []hit
+	if l.broken || len(r.values) != l.Width {
+		return []hit{{r.sources, -1, true}}
+	}
+	doubtful := l.Unknown != "" || l.Shrinks || r.absent == Maybe
+	var sures, maybes []Range
+	w.elements(r, l, func(i int, sources Ranges, t Tri) {
+		if doubtful {
+			t = Maybe
+		}
+		out = append(out, hit{sources, i, t != Yes})
+		if t == Yes {
+			sures = append(sures, sources.list...)
+		} else {
+			maybes = append(maybes, sources.list...)
+		}
+	})
+	sure, perhaps := NewRanges(sures...), NewRanges(maybes...)
+	// Where every value that the tuple can have is some element, only not known which, nothing is no answer.
+	if l.Width == 1 && !doubtful && !r.values[0].source && r.values[0].view.inAny(l.flat) == Yes {
+		return out
+	}
+	row := -1
+	if l.Default {
+		row = l.Len()
+	}
+	rest := r.sources.Minus(sure)
+	certain := rest.Minus(perhaps)
+	if l.Unknown != "" || l.Grows {
+		certain = Ranges{}
+	}
+	if r.absent == Maybe && row >= 0 {
+		out = append(out, hit{r.sources, -1, true})
+	}
+	if perhaps = rest.Minus(certain); !perhaps.Empty() {
+		out = append(out, hit{perhaps, row, true})
+	}
+	if !certain.Empty() {
+		out = append(out, hit{certain, row, doubtful})
+	}
+	return out
+}

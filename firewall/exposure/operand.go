@@ -1,0 +1,224 @@
+package exposure
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Operand is a value that a rule reads:
+//
+//	(shift(field, Shift) &^ Clear) ^ Xor
+//
+// where shift moves up for positive numbers, and bits moved beyond the field's width are lost. Every sequence of shifts, and of
+// and, or, xor with constants has such a form: And, Or, XorWith and ShiftBy find it. The zero value of the three
+// leaves the field as it is, so Operand{Field: FieldDport} is the port; Const makes a constant.
+//
+// What can't be brought into this form (both sides of an and from the packet, jhash, …) is FieldUnknown.
+type Operand struct {
+	Field Field
+	Shift int
+	Clear Value
+	Xor   Value
+
+	Fib    Fib     // FieldFib only
+	Raw    Raw     // FieldRaw only
+	Lookup *Lookup // FieldMap only
+	// Text is what it says in the rule, FieldUnknown only: "numgen random mod 2". Two operands with one text are still two
+	// different values.
+	Text string
+	// Max is the highest value it can have, FieldUnknown only: numgen mod 2 is 0 or 1. Zero: any value of 128 bits.
+	Max Value
+}
+
+// Lookup reads a value from a map.
+type Lookup struct {
+	Key []Operand
+	In  *Set // with Data
+	// Column of the element's data, from 0.
+	Column int
+}
+
+// Of is the field as it is.
+func Of(f Field) Operand { return Operand{Field: f} }
+
+// Const is a constant.
+func Const(v Value) Operand { return Operand{Xor: v} }
+
+// Width is the number of bits that the operand's value can have: the field's, a constant's 128.
+func (o Operand) Width() int {
+	switch {
+	case o.Field == FieldRaw:
+		return o.Raw.Bits
+	case o.Field == FieldFib && o.Fib.Want == FibOutName:
+		return 128
+	case o.Field < fieldCount:
+		return fields[o.Field].width
+	}
+	return 128
+}
+
+// And keeps the bits of a mask.
+func (o Operand) And(mask Value) Operand {
+	o.Clear = o.Clear.Or(o.fed().AndNot(mask))
+	o.Xor = o.Xor.And(mask)
+	return o
+}
+
+// Or sets bits.
+func (o Operand) Or(v Value) Operand {
+	v = v.And(Ones(o.Width()))
+	o.Clear = o.Clear.Or(v.And(o.fed()))
+	o.Xor = o.Xor.Or(v)
+	return o
+}
+
+// XorWith flips bits.
+func (o Operand) XorWith(v Value) Operand {
+	o.Xor = o.Xor.Xor(v.And(Ones(o.Width())))
+	return o
+}
+
+// ShiftBy moves the bits up (n > 0) or down; what leaves the width is lost.
+func (o Operand) ShiftBy(n int) Operand {
+	all := Ones(o.Width())
+	// Bits that came from the field until now, and where they are after the move.
+	kept := o.fed().AndNot(o.Clear).Shift(n).And(all)
+	o.Shift += n
+	o.Clear = o.fed().AndNot(kept)
+	o.Xor = o.Xor.Shift(n).And(all)
+	return o
+}
+
+// fed is the mask of the bits that the shift alone fills from the field.
+func (o Operand) fed() Value {
+	all := Ones(o.Width())
+	return all.Shift(o.Shift).And(all)
+}
+
+// Apply computes the operand from its field's value.
+func (o Operand) Apply(field Value) Value {
+	all := Ones(o.Width())
+	return field.And(all).Shift(o.Shift).And(all).AndNot(o.Clear).Xor(o.Xor)
+}
+
+// ApplyBits computes what is known of the operand from what is known of its field.
+func (o Operand) ApplyBits(field Bits) Bits {
+	all := Ones(o.Width())
+	fromField := o.fed().AndNot(o.Clear)
+	known := all.AndNot(fromField).Or(field.Known.Shift(o.Shift).And(fromField))
+	return Bits{Value: o.Apply(field.Value).And(known), Known: known}
+}
+
+// IsConst reports whether the operand depends on no field, and its value.
+func (o Operand) IsConst() (Value, bool) {
+	if o.Field == FieldNone {
+		return o.Apply(Value{}), true
+	}
+	return Value{}, false
+}
+
+// maxPreimage bounds the ranges that Preimage returns. A prefix mask needs one range; a mask with holes can need 2^64, and then
+// the evaluator takes the match for an unknown.
+const maxPreimage = 4096
+
+// Preimage is every value of the field for which the operand lies in r: the addresses that "ip saddr & 255.255.0.255 == …" lets
+// through. False if that takes too many ranges.
+func (o Operand) Preimage(r Range) (Ranges, bool) {
+	width := o.Width()
+	all := Full(width)
+	if !all.Contains(r.From) {
+		return Ranges{}, true
+	}
+	r.To = earlier(r.To, all.To)
+	var out []Range
+	// Walk the operand's bits from the top. lowTied and highTied: all bits so far equal those of r.From, r.To, so the next one is
+	// bounded; once neither holds, everything below lies inside.
+	var walk func(bit int, prefix Value, lowTied, highTied bool) bool
+	walk = func(bit int, prefix Value, lowTied, highTied bool) bool {
+		if bit < 0 || !lowTied && !highTied {
+			out = append(out, free(prefix, o.unfed(bit), width)...)
+			return len(out) <= maxPreimage
+		}
+		low, high := r.From.bit(bit), r.To.bit(bit)
+		source := bit - o.Shift
+		fed := source >= 0 && source < width && o.Clear.bit(bit) == 0
+		for in := uint64(0); in <= 1; in++ {
+			if !fed && in == 1 {
+				break
+			}
+			v := in ^ o.Xor.bit(bit)
+			if lowTied && v < low || highTied && v > high {
+				continue
+			}
+			next := prefix
+			if fed {
+				next = prefix.Or(Number(in).Shift(source))
+			}
+			if !walk(bit-1, next, lowTied && v == low, highTied && v == high) {
+				return false
+			}
+		}
+		return true
+	}
+	if !walk(width-1, Value{}, true, true) {
+		return Ranges{}, false
+	}
+	return NewRanges(out...), true
+}
+
+// unfed is the mask of field bits that the operand's bits above the given one don't determine.
+func (o Operand) unfed(bit int) Value {
+	all := Ones(o.Width())
+	decided := all.AndNot(o.Clear).AndNot(Ones(bit + 1)).Shift(-o.Shift).And(all)
+	return all.AndNot(decided)
+}
+
+// free lists the values that agree with prefix outside the mask of free bits: a range for each way to choose the free bits above
+// the lowest determined one. One more than maxPreimage are enough to know that there are too many.
+func free(prefix, mask Value, width int) []Range {
+	low := 0
+	for low < width && mask.bit(low) == 1 {
+		low++
+	}
+	out := []Range{{prefix, prefix.Or(Ones(low))}}
+	for i := low; i < width; i++ {
+		if mask.bit(i) == 0 {
+			continue
+		}
+		for _, r := range out {
+			b := Number(1).Shift(i)
+			out = append(out, Range{r.From.Or(b), r.To.Or(b)})
+		}
+		if len(out) > maxPreimage {
+			break
+		}
+	}
+	return out
+}
+
+// String is for people who debug; rules are shown by their Text.
+func (o Operand) String() string {
+	if v, ok := o.IsConst(); ok {
+		return v.String()
+	}
+	var b strings.Builder
+	b.WriteString(o.Field.String())
+	switch {
+	case o.Field == FieldUnknown:
+		fmt.Fprintf(&b, " (%s)", o.Text)
+	case o.Field == FieldMap && o.Lookup != nil && o.Lookup.In != nil:
+		fmt.Fprintf(&b, " %v @%s", o.Lookup.Key, o.Lookup.In.Name)
+	}
+	if o.Shift > 0 {
+		fmt.Fprintf(&b, " << %d", o.Shift)
+	} else if o.Shift < 0 {
+		fmt.Fprintf(&b, " >> %d", -o.Shift)
+	}
+	if !o.Clear.IsZero() {
+		fmt.Fprintf(&b, " & ^%v", o.Clear)
+	}
+	if !o.Xor.IsZero() {
+		fmt.Fprintf(&b, " ^ %v", o.Xor)
+	}
+	return b.String()
+}

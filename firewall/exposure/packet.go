@@ -1,0 +1,180 @@
+package exposure
+
+import (
+	"net/netip"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// packet is everything about a packet on its way but who sent it: one state of the evaluator. It is comparable, so that
+// ways that meet again in the same state are recognised, and never changed once others may see it.
+type packet struct {
+	mark   Bits // 32
+	ctMark Bits // 32
+	zone   Bits // 16
+	status Bits // 32
+
+	// The header as it is now, and both tuples of the connection: orig as it was at conntrack, reply with the translations so far.
+	now, orig, reply endpoint
+	sport            Range
+
+	// Whether a source that is read is the one asked about. SNAT and rewritten headers change that.
+	headerSource, origSource, replySource source
+
+	track tracking
+	// local: the destination is one of the host's, though which isn't known.
+	local bool
+	// moved: the destination may not be the question's any more.
+	moved bool
+	// scrambled: a rule wrote to bytes of the packet whose meaning isn't known.
+	scrambled bool
+	// natted: a chain of this hook's NAT has set up a translation.
+	natted Tri
+	// tproxy: a transparent proxy's socket, at proxy, takes the packet if routing agrees.
+	tproxy Tri
+	proxy  endpoint
+
+	out      outgoing
+	outIndex int // of an outgoing interface that is known
+}
+
+// endpoint is an address and a port, as ranges that they lie in.
+type endpoint struct{ addr, port Range }
+
+func (e endpoint) join(o endpoint) endpoint {
+	return endpoint{hull(e.addr, o.addr), hull(e.port, o.port)}
+}
+
+func (e endpoint) known() bool { return e.addr.From == e.addr.To && e.port.From == e.port.To }
+
+func hull(a, b Range) Range { return Range{earlier(a.From, b.From), later(a.To, b.To)} }
+
+// source is what a rule finds where a source address should be.
+type source uint8
+
+const (
+	sourceOwn   source = iota // the address asked about
+	sourceOther               // another one, which isn't known
+)
+
+// tracking is whether the packet has, or will have, a connection.
+type tracking uint8
+
+const (
+	tracked tracking = iota
+	untracked
+	perhapsTracked
+)
+
+// outgoing is what is known of the outgoing interface.
+type outgoing uint8
+
+const (
+	outNone outgoing = iota // there is none: up to input
+	outKnown
+	outUnknown
+)
+
+// ctStatusKnown are the bits of FieldCTStatus that are known of a first packet: expected, seen-reply, assured, confirmed, snat and dnat
+// (enum ip_conntrack_status, include/uapi/linux/netfilter/nf_conntrack_common.h). The others depend on helpers, offload and on how NAT is set up.
+const ctStatusKnown = 1 | 2 | 4 | 8 | ctSNAT | ctDNAT
+
+const (
+	ctSNAT = 16 // IPS_SRC_NAT
+	ctDNAT = 32 // IPS_DST_NAT
+)
+
+// newPacket is the packet of a question as it comes from the wire.
+func newPacket(q Question) *packet {
+	p := &packet{
+		mark: Known(Value{}, 32), ctMark: Known(Value{}, 32), zone: Known(Value{}, 16), status: Bits{Known: Number(ctStatusKnown)},
+		sport: Full(16),
+	}
+	p.now = endpoint{Full(addressWidth(q.Family)), One(Number(uint64(q.Port)))}
+	if q.Destination.IsValid() {
+		p.now.addr = One(Address(q.Destination))
+	} else {
+		p.local = true
+	}
+	p.orig, p.reply = p.now, p.now
+	return p
+}
+
+func addressWidth(f firewall.Family) int {
+	if f == firewall.IPv6 {
+		return 128
+	}
+	return 32
+}
+
+// havoc is the packet after a rule that may have done anything to it.
+func (p packet) havoc(width int, beforeConntrack bool) *packet {
+	p.mark, p.ctMark, p.zone, p.status = Bits{}, Bits{}, Bits{}, Bits{}
+	anywhere := endpoint{Full(width), Full(16)}
+	p.now, p.sport = anywhere, Full(16)
+	p.headerSource = sourceOther
+	p.reply, p.replySource = anywhere, sourceOther
+	if beforeConntrack {
+		p.orig, p.origSource, p.track = anywhere, sourceOther, perhapsTracked
+	}
+	p.local, p.moved, p.scrambled = false, true, true
+	p.natted = p.natted.Or(Maybe)
+	p.tproxy, p.proxy = Maybe, anywhere
+	return &p
+}
+
+// join is a state that covers both.
+func (p *packet) join(o *packet) *packet {
+	if *p == *o {
+		return p
+	}
+	j := *p
+	j.mark, j.ctMark, j.zone, j.status = p.mark.Join(o.mark), p.ctMark.Join(o.ctMark), p.zone.Join(o.zone), p.status.Join(o.status)
+	j.now, j.orig, j.reply, j.sport = p.now.join(o.now), p.orig.join(o.orig), p.reply.join(o.reply), hull(p.sport, o.sport)
+	j.headerSource, j.origSource, j.replySource = max(p.headerSource, o.headerSource), max(p.origSource, o.origSource), max(p.replySource, o.replySource)
+	if p.track != o.track {
+		j.track = perhapsTracked
+	}
+	j.local = p.local && o.local
+	j.moved = p.moved || o.moved || p.local != o.local
+	j.scrambled = p.scrambled || o.scrambled
+	j.natted = joinTri(p.natted, o.natted)
+	j.tproxy = joinTri(p.tproxy, o.tproxy)
+	switch {
+	case p.tproxy == No:
+		j.proxy = o.proxy
+	case o.tproxy != No:
+		j.proxy = p.proxy.join(o.proxy)
+	}
+	if p.out != o.out || p.outIndex != o.outIndex {
+		j.out, j.outIndex = outUnknown, 0
+	}
+	return &j
+}
+
+func joinTri(a, b Tri) Tri {
+	if a == b {
+		return a
+	}
+	return Maybe
+}
+
+// target is where the packet is addressed to, as an Answer has it.
+func (p *packet) target(q Question, delivered bool) netip.AddrPort {
+	at := p.now
+	if delivered && p.tproxy == Yes {
+		at = p.proxy
+	} else if delivered && p.tproxy == Maybe {
+		at = at.join(p.proxy)
+	}
+	port, _ := at.port.From.Uint64()
+	switch {
+	case at.known() && q.Family == firewall.IPv6:
+		return netip.AddrPortFrom(at.addr.From.IPv6(), uint16(port))
+	case at.known():
+		return netip.AddrPortFrom(at.addr.From.IPv4(), uint16(port))
+	case p.local && at.port.From == at.port.To:
+		return netip.AddrPortFrom(netip.Addr{}, uint16(port))
+	}
+	return netip.AddrPort{}
+}

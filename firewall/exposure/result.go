@@ -1,0 +1,65 @@
+package exposure
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// tooComplex is the reason where the work on a question was cut short.
+const tooComplex = "undecided: the ruleset is too complex"
+
+// answer makes pieces of what became of the flows.
+func (w *walk) answer() Answer {
+	a := Answer{Question: w.q, Assumed: w.assumed}
+	if w.tooFar {
+		by := Decider{Reason: tooComplex}
+		for _, o := range []Outcome{Delivered, Forwarded, Dropped} {
+			a.Pieces = append(a.Pieces, Piece{Sources: w.q.Universe(), Outcome: o, Translated: o != Dropped, DecidedBy: by, Unknowns: []Decider{by}})
+		}
+		return a
+	}
+	type key struct {
+		outcome    Outcome
+		target     netip.AddrPort
+		translated bool
+		out        string
+		by         Decider
+		doubts     *doubt
+	}
+	at := map[key]int{}
+	var sources [][]Range
+	for _, e := range w.ended {
+		k := key{outcome: e.outcome, doubts: e.doubts}
+		if out := w.e.host.ByIndex(e.packet.outIndex); e.packet.out == outKnown && out != nil {
+			k.out = out.Name
+		}
+		k.target = e.packet.target(w.q, e.outcome == Delivered)
+		k.translated = k.target != netip.AddrPortFrom(w.q.Destination, w.q.Port)
+		credits := []credit{{e.sources, e.by}}
+		if e.outcome.Passes() {
+			if credits = e.credits; len(credits) == 0 {
+				credits = []credit{{e.sources, Decider{Reason: "no rule says otherwise"}}}
+			}
+		}
+		for _, c := range credits {
+			part := e.sources.Intersect(c.sources)
+			if part.Empty() {
+				continue
+			}
+			k.by = c.by
+			i, ok := at[k]
+			if !ok {
+				i = len(a.Pieces)
+				at[k] = i
+				sources = append(sources, nil)
+				a.Pieces = append(a.Pieces, Piece{Outcome: k.outcome, Target: k.target, Translated: k.translated, Out: k.out, DecidedBy: k.by, Unknowns: e.doubts.list()})
+			}
+			sources[i] = append(sources[i], part.list...)
+		}
+	}
+	for i := range a.Pieces {
+		a.Pieces[i].Sources = NewRanges(sources[i]...)
+	}
+	slices.SortStableFunc(a.Pieces, func(x, y Piece) int { return int(x.Outcome) - int(y.Outcome) })
+	return a
+}

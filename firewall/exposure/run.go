@@ -1,0 +1,181 @@
+package exposure
+
+import "slices"
+
+// maxDepth bounds how deep chains may lead to each other. nf_tables allows 16 (NFT_JUMP_STACK_SIZE, include/net/netfilter/nf_tables.h), x_tables as
+// many as there are chains.
+const maxDepth = 128
+
+// branch is one thing that a statement may do with a flow.
+type branch struct {
+	flow
+	do action
+	to *chain
+	by string // how a verdict reads, for people
+}
+
+// action is where a branch goes on.
+type action uint8
+
+const (
+	goOn     action = iota // with the next statement
+	miss                   // with the next rule: the statement doesn't hold
+	toAccept               // base chain over
+	toDrop
+	toReject
+	toReturn
+	toJump
+	toGoto
+)
+
+// chain runs a chain and yields the flows that come back: at its end, or by return.
+func (w *walk) chain(c *chain, flows []flow) (back []flow) {
+	w.running = append(w.running, c)
+	defer func() { w.running = w.running[:len(w.running)-1] }()
+	k := c.from(0, flows)
+	for len(flows) > 0 && !w.tooFar {
+		i, ok := k.next()
+		if !ok {
+			break
+		}
+		r := &c.rules[i]
+		next := flows[:0:0]
+		ran := false
+		for _, f := range flows {
+			w.spend(len(r.guards))
+			if !w.concerns(r, f.packet) {
+				next = append(next, f)
+				continue
+			}
+			ran = true
+			next = w.rule(c, r, f, next, &back)
+		}
+		if !ran {
+			continue
+		}
+		flows = w.merge(next)
+		if r.moves || len(flows) > 1 {
+			k = c.from(i+1, flows)
+		}
+	}
+	return w.merge(append(back, flows...))
+}
+
+// concerns reports whether a rule may do anything to a packet, by what it asks first.
+func (w *walk) concerns(r *rule, p *packet) bool {
+	for _, g := range r.guards {
+		v := w.field(p, Operand{Field: g.field})
+		if v.absent == Yes || v.inAny(g.set) == No {
+			return false
+		}
+	}
+	return true
+}
+
+// rule runs a rule on a flow. What goes on with the next rule is added to next, what leaves the chain to back.
+func (w *walk) rule(c *chain, r *rule, f flow, next []flow, back *[]flow) []flow {
+	type place struct {
+		flow
+		at int
+	}
+	todo := []place{{f, 0}}
+	if w.oracle != nil {
+		w.oracle.before = f.doubts
+	}
+	for len(todo) > 0 && !w.tooFar {
+		p := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		if p.at == len(r.statements) {
+			w.ruleStep(&p.flow, c, r, "", Yes)
+			next = append(next, p.flow)
+			continue
+		}
+		branches := w.statement(c, r, p.at, p.flow)
+		branches = slices.DeleteFunc(branches, func(b branch) bool { return b.sources.Empty() })
+		if pick := w.pick(len(branches)); pick >= 0 && len(branches) > 0 {
+			branches = branches[pick : pick+1]
+		}
+		w.spend(len(branches))
+		if len(branches) > maxReadings {
+			branches = w.condense(branches)
+		}
+		for _, b := range branches {
+			if b.do == goOn {
+				todo = append(todo, place{b.flow, p.at + 1})
+			} else {
+				next = w.follow(c, r, b, next, back)
+			}
+		}
+	}
+	return next
+}
+
+// condense makes fewer of too many branches, by joining those that go on in the same way.
+func (w *walk) condense(branches []branch) []branch {
+	var out []branch
+	for _, b := range branches {
+		i := slices.IndexFunc(out, func(o branch) bool { return o.do == b.do && o.to == b.to })
+		if i < 0 {
+			out = append(out, b)
+			continue
+		}
+		w.absorb(&out[i].flow, b.flow)
+	}
+	return out
+}
+
+// follow goes where a branch leads.
+func (w *walk) follow(c *chain, r *rule, b branch, next []flow, back *[]flow) []flow {
+	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: b.by}
+	switch b.do {
+	case miss:
+		w.ruleStep(&b.flow, c, r, "no match", No)
+		return append(next, b.flow)
+	case toAccept:
+		w.ruleStep(&b.flow, c, r, b.by, Yes)
+		b.credits = b.accepted(by)
+		w.accepted = append(w.accepted, b.flow)
+	case toDrop:
+		w.ruleStep(&b.flow, c, r, b.by, Yes)
+		w.finish(b.flow, Dropped, by)
+	case toReject:
+		w.ruleStep(&b.flow, c, r, b.by, Yes)
+		w.finish(b.flow, Rejected, by)
+	case toReturn:
+		w.ruleStep(&b.flow, c, r, b.by, Yes)
+		*back = append(*back, b.flow)
+	case toJump, toGoto:
+		w.ruleStep(&b.flow, c, r, b.by, Yes)
+		if b.to == nil || len(w.running) >= maxDepth || slices.Contains(w.running, b.to) {
+			return w.lost(c, r, b, next, back)
+		}
+		came := w.chain(b.to, []flow{b.flow})
+		if b.do == toGoto {
+			*back = append(*back, came...)
+			return next
+		}
+		return append(next, came...)
+	}
+	return next
+}
+
+// lost is a jump that can't be followed: to a chain that isn't there, in a circle, too deep. The kernel loads none of these, but a file may hold them.
+func (w *walk) lost(c *chain, r *rule, b branch, next []flow, back *[]flow) []flow {
+	branches := w.anything(c, r, b.flow, "the chain can't be followed: "+b.by)
+	pick := w.pick(len(branches))
+	for i, x := range branches {
+		if pick >= 0 && i != pick {
+			continue
+		}
+		if x.do == goOn || x.do == miss {
+			if b.do == toGoto {
+				*back = append(*back, x.flow)
+			} else {
+				next = append(next, x.flow)
+			}
+			continue
+		}
+		next = w.follow(c, r, x, next, back)
+	}
+	return next
+}

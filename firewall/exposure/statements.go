@@ -1,0 +1,342 @@
+package exposure
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// statement is everything that a statement may do with a flow. For each source there is at least one branch.
+func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
+	switch s := r.statements[at].Statement.(type) {
+	case Match:
+		return w.matches(c, r, s, f)
+	case Verdict:
+		return w.verdict(c, r, s, r.statements[at].chain, f)
+	case VerdictMap:
+		return w.verdictMap(c, r, s, r.statements[at].table, f)
+	case Assign:
+		return w.assign(c, r, s, f)
+	case NAT:
+		return w.translate(c, r, s, f)
+	case TProxy:
+		return w.proxy(c, r, s, f)
+	case NoTrack:
+		return []branch{{flow: w.noTrack(f)}}
+	case SetUpdate:
+		return w.update(c, r, s, f)
+	case NoEffect:
+		return []branch{{flow: f}}
+	case Unknown:
+		if s.Effect {
+			return w.anything(c, r, f, s.Text)
+		}
+		return w.either(c, r, f, s.Text)
+	}
+	return w.anything(c, r, f, "a statement of an unknown kind")
+}
+
+// either is a condition of which nothing is known.
+func (w *walk) either(c *chain, r *rule, f flow, what string) []branch {
+	hold, not := f, f
+	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + what}
+	hold.doubts, not.doubts = w.doubt(f.doubts, by, 0), w.doubt(f.doubts, by, 1)
+	return []branch{{flow: hold}, {flow: not, do: miss}}
+}
+
+// anything is a statement that may do whatever a statement can: let go on with the next statement, rule or chain, accept, drop, all but the last
+// with any change to the packet.
+func (w *walk) anything(c *chain, r *rule, f flow, what string) []branch {
+	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "unknown: " + what}
+	changed := f
+	changed.packet = f.packet.havoc(addressWidth(w.q.Family), w.phase != afterConntrack)
+	// Outside the hooks of NAT no rule can translate, but all can write to the packet.
+	branches := []branch{{flow: changed}, {flow: changed, do: miss}, {flow: changed, do: toAccept, by: by.Reason}, {flow: f, do: toDrop, by: by.Reason},
+		{flow: changed, do: toReturn, by: by.Reason}}
+	for i := range branches {
+		branches[i].doubts = w.doubt(f.doubts, by, i+2)
+	}
+	return branches
+}
+
+// matches splits a flow by a Match.
+func (w *walk) matches(c *chain, r *rule, m Match, f flow) []branch {
+	if m.In == nil || len(m.Key) == 0 {
+		return w.either(c, r, f, "a match without a set")
+	}
+	l := w.e.set(m.In)
+	var hold, not, perhaps Ranges
+	readings := w.read(&f, m.Key)
+	for _, rd := range readings {
+		if narrowed := w.narrow(c, r, m, l, rd, f); narrowed != nil && len(readings) == 1 {
+			return narrowed
+		}
+		in, maybe := w.match(rd, l)
+		out := rd.sources.Minus(in).Minus(maybe)
+		if m.Not && rd.absent != Yes {
+			in, out = out, in
+			if rd.absent == Maybe {
+				maybe, in = maybe.Union(in), Ranges{}
+			}
+		}
+		hold, not, perhaps = hold.Union(in), not.Union(out), perhaps.Union(maybe)
+	}
+	// Sources that more than one reading concerns, with different results, go both ways.
+	perhaps = perhaps.Union(hold.Intersect(not))
+	hold, not = hold.Minus(perhaps), not.Minus(perhaps)
+	w.spend(len(hold.list) + len(not.list) + len(perhaps.list))
+	return w.split(c, r, f, hold, not, perhaps, describe(m))
+}
+
+// describe names a match for people who ask what isn't known.
+func describe(m Match) string {
+	s := ""
+	for i, o := range m.Key {
+		if i > 0 {
+			s += " . "
+		}
+		s += o.String()
+	}
+	if m.In != nil && m.In.Name != "" {
+		s += " @" + m.In.Name
+	}
+	return s
+}
+
+// split makes branches of a flow's sources.
+func (w *walk) split(c *chain, r *rule, f flow, hold, not, perhaps Ranges, what string) []branch {
+	var out []branch
+	part := func(sources Ranges, do action) {
+		if !sources.Empty() {
+			b := branch{flow: f, do: do}
+			b.sources = sources
+			out = append(out, b)
+		}
+	}
+	if perhaps.Empty() {
+		if not.Empty() && len(hold.list) > 0 {
+			return []branch{{flow: f}}
+		}
+		part(hold, goOn)
+		part(not, miss)
+		return out
+	}
+	part(hold, goOn)
+	part(not, miss)
+	g := f
+	g.sources = perhaps
+	return append(out, w.either(c, r, g, what)...)
+}
+
+// maxNarrowed is how many ranges a destination, port or source port may be cut into at one match.
+const maxNarrowed = 8
+
+// narrow splits a flow by a value that isn't known but followed as a range (the client's port, one of the host's addresses), so that later rules
+// don't contradict this one. nil if the match is of another kind.
+func (w *walk) narrow(c *chain, r *rule, m Match, l *lookups, rd reading, f flow) []branch {
+	if len(m.Key) != 1 || l.broken || l.Width != 1 || !l.loose.Empty() || l.Grows || l.Shrinks || l.Unknown != "" || rd.absent != No || rd.values[0].source {
+		return nil
+	}
+	o := m.Key[0]
+	if o.Shift != 0 || !o.Clear.IsZero() || !o.Xor.IsZero() {
+		return nil
+	}
+	switch o.Field {
+	case FieldSport, FieldDport, FieldDest4, FieldDest6:
+	default:
+		return nil
+	}
+	v := rd.values[0].view
+	if t := v.inAny(l.flat); t != Maybe {
+		return nil
+	}
+	whole := NewRanges(v.within)
+	in, out := whole.Intersect(l.flat), whole.Minus(l.flat)
+	if len(in.list)+len(out.list) > maxNarrowed {
+		return nil
+	}
+	if m.Not {
+		in, out = out, in
+	}
+	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + describe(m)}
+	var branches []branch
+	add := func(list []Range, do action, branchNumber int) {
+		for _, x := range list {
+			p := *f.packet
+			p.narrow(o.Field, x)
+			b := branch{flow: f, do: do}
+			b.packet, b.doubts = &p, w.doubt(f.doubts, by, branchNumber)
+			branches = append(branches, b)
+		}
+	}
+	add(in.list, goOn, 0)
+	add(out.list, miss, 1)
+	return branches
+}
+
+// narrow is what is known once a field is known to lie in a range.
+func (p *packet) narrow(f Field, r Range) {
+	switch f {
+	case FieldSport:
+		p.sport = r
+	case FieldDport:
+		was := p.now.port
+		p.now.port = r
+		if p.orig.port == was && !p.moved {
+			p.orig.port, p.reply.port = r, r
+		}
+	default:
+		was := p.now.addr
+		p.now.addr = r
+		if p.orig.addr == was && !p.moved {
+			p.orig.addr, p.reply.addr = r, r
+		}
+	}
+}
+
+// verdict does what a verdict says.
+func (w *walk) verdict(c *chain, r *rule, v Verdict, to *chain, f flow) []branch {
+	b := branch{flow: f, by: v.String()}
+	switch v.Kind {
+	case VerdictContinue:
+		b.do = goOn
+	case VerdictAccept:
+		b.do = toAccept
+	case VerdictDrop, VerdictStolen:
+		b.do = toDrop
+	case VerdictReject:
+		b.do = toReject
+	case VerdictReturn:
+		b.do = toReturn
+	case VerdictJump:
+		b.do, b.to = toJump, to
+	case VerdictGoto:
+		b.do, b.to = toGoto, to
+	case VerdictQueue:
+		var out []branch
+		for _, x := range w.anything(c, r, f, b.by) {
+			if x.do == toAccept || x.do == toDrop {
+				out = append(out, x)
+			}
+		}
+		return out
+	default:
+		return w.anything(c, r, f, "a verdict of an unknown kind")
+	}
+	return []branch{b}
+}
+
+// String is nft's words for the verdict.
+func (v Verdict) String() string {
+	s := v.Kind.String()
+	if v.Chain != "" {
+		s += " " + v.Chain
+	}
+	if v.With != "" {
+		s += " with " + v.With
+	}
+	return s
+}
+
+// verdictMap looks a verdict up.
+func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, t *Table, f flow) []branch {
+	if m.In == nil || len(m.Key) == 0 || m.In.Verdicts == nil && m.In.Len() > 0 {
+		return w.anything(c, r, f, "a verdict map without verdicts")
+	}
+	l := w.e.set(m.In)
+	if l.broken || l.Unknown != "" {
+		return w.anything(c, r, f, "verdict map "+m.In.Name+": "+l.Unknown)
+	}
+	var out []branch
+	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + describe(Match{Key: m.Key, In: m.In})}
+	number := 2
+	for _, rd := range w.read(&f, m.Key) {
+		for _, h := range w.find(rd, l) {
+			g := f
+			g.sources = h.sources
+			if h.doubtful || rd.doubtful {
+				g.doubts = w.doubt(f.doubts, by, number)
+				number++
+			}
+			if h.row < 0 {
+				out = append(out, branch{flow: g, do: miss})
+			} else {
+				v := m.In.Verdicts[h.row]
+				out = append(out, w.verdict(c, r, v, w.e.chains[t.Chain(v.Chain)], g)...)
+			}
+			if l.Grows && (h.row < 0 || h.row == l.Len()) {
+				out = append(out, w.anything(c, r, g, "verdict map "+m.In.Name+" grows")...)
+			}
+		}
+		if len(out) > 4*maxReadings {
+			return w.anything(c, r, f, "a verdict map with too many answers")
+		}
+	}
+	return out
+}
+
+// update adds to a set or removes from it: the packet goes on, if the set isn't full and nothing attached to the element stops it.
+func (w *walk) update(c *chain, r *rule, s SetUpdate, f flow) []branch {
+	var out []branch
+	rest := Ranges{}
+	for _, rd := range w.read(&f, s.Key) {
+		g := f
+		g.sources = rd.sources
+		switch {
+		case rd.absent == Yes:
+			out = append(out, branch{flow: g, do: miss})
+		case rd.absent == Maybe:
+			out = append(out, w.either(c, r, g, "the elements of a set update")...)
+		default:
+			rest = rest.Union(rd.sources)
+		}
+	}
+	if rest.Empty() {
+		return out
+	}
+	f.sources = rest
+	full := s.EndsWhenFull && s.Op == SetAdd && s.Set != nil && s.Set.Size > 0 && s.Set.Len() >= s.Set.Size
+	switch {
+	case s.Condition != "":
+		return append(out, w.either(c, r, f, s.Condition)...)
+	case full:
+		return append(out, w.either(c, r, f, "whether set "+s.Set.Name+" is full")...)
+	}
+	return append(out, branch{flow: f})
+}
+
+// noTrack keeps packets out of conntrack, before that.
+func (w *walk) noTrack(f flow) flow {
+	p := *f.packet
+	switch {
+	case w.phase == afterConntrack:
+		return f
+	case w.phase == beforeConntrack:
+		p.track = untracked
+	case p.track == tracked:
+		p.track = perhapsTracked
+	}
+	f.packet = &p
+	return f
+}
+
+// isFour reports whether the question is about IPv4.
+func (w *walk) isFour() bool { return w.q.Family == firewall.IPv4 }
+
+// alternatives makes a branch of each packet that there may be, with a doubt where there are several.
+func (w *walk) alternatives(c *chain, r *rule, f flow, what string, packets []*packet, do action, by string) []branch {
+	var out []branch
+	for i, p := range packets {
+		if slices.ContainsFunc(packets[:i], func(o *packet) bool { return *o == *p }) {
+			continue
+		}
+		b := branch{flow: f, do: do, by: by}
+		b.packet = p
+		if len(packets) > 1 {
+			b.doubts = w.doubt(f.doubts, Decider{Rule: r.Rule, Chain: c.Chain, Reason: fmt.Sprintf("not known: %s", what)}, i+2)
+		}
+		out = append(out, b)
+	}
+	return out
+}

@@ -1,0 +1,142 @@
+package exposure
+
+import "math/bits"
+
+// view is what is known of a value that a rule reads: some of its bits, and a range that it lies in. Both hold at once.
+type view struct {
+	width  int
+	bits   Bits
+	within Range
+	// absent is whether there is such a value at all: see Field.
+	absent Tri
+}
+
+// sure is a value that is known.
+func sure(v Value, width int) view {
+	v = v.And(Ones(width))
+	return view{width: width, bits: Known(v, width), within: One(v)}
+}
+
+// between is a value of which a range is known, and with it the bits in which all of the range agree.
+func between(r Range, width int) view {
+	v := view{width: width, within: r}
+	for bit := width - 1; bit >= 0 && r.From.bit(bit) == r.To.bit(bit); bit-- {
+		v.bits.Known = v.bits.Known.Or(Number(1).Shift(bit))
+	}
+	v.bits.Value = r.From.And(v.bits.Known)
+	return v
+}
+
+// partly is a value of which bits are known.
+func partly(b Bits, width int) view {
+	unknown := Ones(width).AndNot(b.Known)
+	return view{width: width, bits: b, within: Range{b.Value, b.Value.Or(unknown)}}
+}
+
+func anything(width int) view { return view{width: width, within: Full(width)} }
+
+func missing(width int) view {
+	v := anything(width)
+	v.absent = Yes
+	return v
+}
+
+// doubtful is the same value, which may be absent.
+func (v view) doubtful() view {
+	v.absent = v.absent.Or(Maybe)
+	return v
+}
+
+// single is the value if there is only one that it can be.
+func (v view) single() (Value, bool) {
+	return v.within.From, v.within.From == v.within.To
+}
+
+// through is what an operand makes of its field.
+func (v view) through(o Operand) view {
+	if o.Shift == 0 && o.Clear.IsZero() && o.Xor.IsZero() {
+		return v
+	}
+	out := partly(o.ApplyBits(v.bits), v.width)
+	out.absent = v.absent
+	return out
+}
+
+// xor combines two values bit by bit.
+func (v view) xor(o view) view {
+	out := partly(v.bits.Xor(o.bits), v.width)
+	out.absent = v.absent.Or(o.absent)
+	return out
+}
+
+// in reports whether the value lies in a range, leaving aside whether it is absent.
+func (v view) in(r Range) Tri {
+	if r.From.Compare(v.within.To) > 0 || v.within.From.Compare(r.To) > 0 {
+		return No
+	}
+	if r.Contains(v.within.From) && r.Contains(v.within.To) {
+		return Yes
+	}
+	return v.bits.In(r, v.width)
+}
+
+// maxTried bounds how many values, and how many ranges, are tried one by one for a value that is partly unknown.
+const maxTried = 256
+
+// inAny reports whether the value lies in a set, leaving aside whether it is absent. Exact for a value with few unknown bits or a known range.
+func (v view) inAny(s Ranges) Tri {
+	if one, ok := v.single(); ok {
+		if s.Contains(one) {
+			return Yes
+		}
+		return No
+	}
+	list := s.list[s.reaching(v.within.From):]
+	if len(list) == 0 || v.within.To.Compare(list[0].From) < 0 {
+		return No
+	}
+	if list[0].Contains(v.within.From) && list[0].Contains(v.within.To) {
+		return Yes
+	}
+	unknown := Ones(v.width).AndNot(v.bits.Known)
+	if n := bits.OnesCount64(unknown.hi) + bits.OnesCount64(unknown.lo); n <= 8 {
+		return v.tryAll(s, unknown)
+	}
+	for i, r := range list {
+		if r.From.Compare(v.within.To) > 0 {
+			return No
+		}
+		if i >= maxTried || v.in(r) != No {
+			return Maybe
+		}
+	}
+	return No
+}
+
+// tryAll tries every value with the unknown bits that are in the range.
+func (v view) tryAll(s Ranges, unknown Value) Tri {
+	in, out := false, false
+	for choice := (Value{}); ; {
+		if x := v.bits.Value.Or(choice); v.within.Contains(x) {
+			if s.Contains(x) {
+				in = true
+			} else {
+				out = true
+			}
+		}
+		// The next subset of the unknown bits: subtract the mask, and what is borrowed stays inside it.
+		lo, borrow := bits.Sub64(choice.lo, unknown.lo, 0)
+		hi, _ := bits.Sub64(choice.hi, unknown.hi, borrow)
+		choice = Value{hi, lo}.And(unknown)
+		if choice.IsZero() {
+			break
+		}
+	}
+	switch {
+	case in && out:
+		return Maybe
+	case in:
+		return Yes
+	}
+	return No
+}
