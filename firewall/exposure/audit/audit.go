@@ -1,0 +1,400 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/sockets"
+)
+
+// Input is what an audit looks at.
+type Input struct {
+	Rules   *exposure.Ruleset
+	Host    *exposure.Host
+	Sockets sockets.Snapshot
+	// Policy is what is declared, with leases; nil: nothing is.
+	Policy *firewall.State
+	// Written is the policy without leases, whose ends are no findings; nil: as Policy.
+	Written *firewall.State
+	// Wants is what the policy holds services to, by name.
+	Wants map[string]Wants
+	// Prober tries services; nil tries none.
+	Prober Prober
+	Now    time.Time
+}
+
+// Wants is what the policy holds a service to beyond who may reach it.
+type Wants struct {
+	TLS    bool
+	Health string // path of a health check
+}
+
+// Prober tries a service of this host. Its errors are the findings: nil is fine.
+type Prober interface {
+	TLS(ctx context.Context, at netip.AddrPort) error
+	Health(ctx context.Context, at netip.AddrPort, path string, tls bool) error
+}
+
+// expiringSoon is how long before its end an entry is reported.
+const expiringSoon = 7 * 24 * time.Hour
+
+// Run audits a host.
+func Run(ctx context.Context, in Input) (Report, error) {
+	a := &auditor{Input: in, evaluator: exposure.NewEvaluator(in.Rules, in.Host), report: Report{Exposures: []Exposure{}, Findings: []Finding{}}}
+	for _, err := range in.Sockets.Unread {
+		a.report.Unread = append(a.report.Unread, err.Error())
+	}
+	for _, m := range in.Rules.Missing {
+		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%s: %s", m.What, m.Why))
+	}
+	if in.Written == nil {
+		a.Written = in.Policy
+	}
+	a.look()
+	for _, l := range a.listeners {
+		if err := ctx.Err(); err != nil {
+			return Report{}, err
+		}
+		a.listener(l)
+	}
+	a.translations()
+	a.absent()
+	a.endings()
+	a.probe(ctx)
+	a.finish()
+	return a.report, ctx.Err()
+}
+
+type auditor struct {
+	Input
+	evaluator *exposure.Evaluator
+	believed  *exposure.Evaluator // the rules without translations; made when it is needed
+
+	listeners  []sockets.Listener // of this namespace
+	interfaces []exposure.Interface
+	addresses  map[firewall.Family][]netip.Addr // of the host, without loopback
+	present    map[portKey]bool                 // ports behind which somebody is
+	report     Report
+	assumed    map[string]bool
+}
+
+type portKey struct {
+	protocol firewall.Protocol
+	port     uint16
+}
+
+// look notes what the host has.
+func (a *auditor) look() {
+	a.listeners = a.Sockets.Current()
+	a.addresses, a.present, a.assumed = map[firewall.Family][]netip.Addr{}, map[portKey]bool{}, map[string]bool{}
+	for _, i := range a.Host.Interfaces {
+		if i.Loopback {
+			continue
+		}
+		for _, p := range i.Addresses {
+			f := firewall.IPv4
+			if p.Addr().Is6() {
+				f = firewall.IPv6
+			}
+			a.addresses[f] = append(a.addresses[f], p.Addr().WithZone(""))
+		}
+		if master := a.Host.ByIndex(i.Master); i.Up && (master == nil || master.Kind == "vrf") { // a bridge's port hands its packets to the bridge
+			a.interfaces = append(a.interfaces, i)
+		}
+	}
+	slices.SortFunc(a.interfaces, func(x, y exposure.Interface) int { return cmp.Compare(x.Index, y.Index) })
+}
+
+// reach is the sources that get to something, and who decided.
+type reach struct {
+	certain, possible firewall.Prefixes
+	decided           []string
+	targets           []string
+}
+
+// ask evaluates one question and keeps the ways that a function picks.
+func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exposure.Piece) bool) reach {
+	answer, err := e.Evaluate(q)
+	if err != nil {
+		// A question made of a socket and an interface always makes sense; should it not, nothing is known.
+		return reach{possible: answer.Prefixes(exposure.AllSources(q.Family)), decided: []string{err.Error()}}
+	}
+	for _, s := range answer.Assumed {
+		a.assumed[s] = true
+	}
+	certain, possible := answer.Reach(picks)
+	r := reach{certain: answer.Prefixes(certain), possible: answer.Prefixes(possible)}
+	passing := !possible.Empty()
+	for _, p := range answer.Pieces {
+		if picks(p) == passing {
+			r.decided = appendOnce(r.decided, Words(p.DecidedBy.Describe()))
+		}
+		if picks(p) {
+			r.targets = appendOnce(r.targets, targetOf(p))
+		}
+		for _, u := range p.Unknowns {
+			r.decided = appendOnce(r.decided, "unknown: "+Words(u.Describe()))
+		}
+	}
+	return r
+}
+
+// add is the sources that get there by this way or that.
+func (r *reach) add(o reach) {
+	r.certain, r.possible = r.certain.Union(o.certain), r.possible.Union(o.possible)
+	for _, d := range o.decided {
+		r.decided = appendOnce(r.decided, d)
+	}
+	for _, t := range o.targets {
+		r.targets = appendOnce(r.targets, t)
+	}
+}
+
+// maxNamed is how many deciders and targets a row names.
+const maxNamed = 12
+
+func appendOnce(list []string, s string) []string {
+	if s == "" || slices.Contains(list, s) || len(list) == maxNamed {
+		return list
+	}
+	return append(list, s)
+}
+
+// families are those in which a listener takes packets on this host.
+func (a *auditor) families(l sockets.Listener) (out []firewall.Family) {
+	for _, f := range firewall.Families {
+		takes := l.Address.Is4() == (f == firewall.IPv4)
+		if l.Address.Is6() && l.Address.IsUnspecified() && !l.V6Only {
+			takes = true
+		}
+		if takes && (len(a.addresses[f]) > 0 || !l.Address.IsUnspecified()) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// listener judges a socket on each interface.
+func (a *auditor) listener(l sockets.Listener) {
+	a.present[portKey{l.Protocol, l.Port}] = true
+	for _, i := range a.interfaces {
+		if l.Interface != "" && l.Interface != i.Name {
+			continue
+		}
+		families := a.families(l)
+		var all reach
+		for _, f := range families {
+			all.add(a.reachSocket(l, i.Name, f))
+		}
+		x := exposureOf(l, i.Name)
+		a.judge(x, all, families, a.boundTo(l))
+	}
+	a.boundWider(l)
+}
+
+// boundTo are the addresses at which a listener can be dialled; none: any.
+func (a *auditor) boundTo(l sockets.Listener) []netip.Addr {
+	if !l.Address.IsUnspecified() {
+		return []netip.Addr{l.Address}
+	}
+	var all []netip.Addr
+	for _, f := range a.families(l) {
+		all = append(all, a.addresses[f]...)
+	}
+	return all
+}
+
+// reachSocket asks who gets to a socket by an interface. A wildcard socket is asked about with the destination left open; only if rules
+// tell destinations apart, with each of the host's addresses.
+func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Family) reach {
+	q := exposure.Question{Family: f, Protocol: l.Protocol, Interface: iface, Port: l.Port}
+	mine := func(p exposure.Piece) bool {
+		if p.Outcome != exposure.Delivered {
+			return false
+		}
+		if p.Target == (netip.AddrPort{}) {
+			return true // something unknown may have changed it to anything
+		}
+		if !p.Target.Addr().IsValid() {
+			return p.Target.Port() == l.Port
+		}
+		return l.Accepts(p.Target.Addr(), p.Target.Port(), iface)
+	}
+	if !l.Address.IsUnspecified() {
+		q.Destination = l.Address
+		return a.ask(a.evaluator, q, mine)
+	}
+	open := a.ask(a.evaluator, q, mine)
+	if open.certain.Equal(open.possible) {
+		return open
+	}
+	return a.eachAddress(q, mine)
+}
+
+// eachAddress asks with every address of the host: who gets there at any of them.
+func (a *auditor) eachAddress(q exposure.Question, picks func(exposure.Piece) bool) reach {
+	var all reach
+	for _, address := range a.addresses[q.Family] {
+		q.Destination = address
+		all.add(a.ask(a.evaluator, q, picks))
+	}
+	return all
+}
+
+func exposureOf(l sockets.Listener, iface string) Exposure {
+	x := Exposure{Protocol: l.Protocol.String(), Port: l.Port, Address: l.Address.String(), Interface: iface}
+	if len(l.Owners) > 0 {
+		o := l.Owners[0]
+		x.Process, x.PID, x.Unit, x.Container = o.Name, o.PID, o.Unit, o.Container.String()
+	}
+	return x
+}
+
+// translations judges the ports whose packets go somewhere else.
+func (a *auditor) translations() {
+	ranges, cut := published(a.Rules)
+	if cut {
+		a.report.Unread = append(a.report.Unread, fmt.Sprintf("more than %d published ports: the others are not listed", maxPublished))
+	}
+	for _, r := range ranges {
+		for _, i := range a.interfaces {
+			var all, believed reach
+			var families []firewall.Family
+			for _, f := range firewall.Families {
+				q := exposure.Question{Family: f, Protocol: r.protocol, Interface: i.Name, Port: r.first}
+				moved := func(p exposure.Piece) bool { return p.Outcome.Passes() && p.Translated }
+				if found := a.eachAddress(q, moved); found.possible.Len() > 0 {
+					families = append(families, f)
+					all.add(found)
+					believed.add(a.believe(q))
+				}
+			}
+			if len(families) == 0 {
+				continue
+			}
+			a.present[portKey{r.protocol, r.first}] = true
+			x := Exposure{Protocol: r.protocol.String(), Port: r.first, Address: "*", Interface: i.Name, Target: strings.Join(all.targets, ", ")}
+			if r.last > r.first {
+				x.PortLast = r.last
+			}
+			a.behind(&x, all.targets, r.protocol)
+			a.judgePublished(x, all, believed, families)
+		}
+	}
+}
+
+// believe is who would get to the port if it were the host's own: what a firewall on the host believes to have decided.
+func (a *auditor) believe(q exposure.Question) reach {
+	if a.believed == nil {
+		a.believed = exposure.NewEvaluator(withoutTranslation(a.Rules), a.Host)
+	}
+	var all reach
+	for _, address := range a.addresses[q.Family] {
+		q.Destination = address
+		all.add(a.ask(a.believed, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered }))
+	}
+	return all
+}
+
+// behind finds who takes the packets of a published port: a socket of this host, or of another namespace on the same port, if there is but one candidate.
+func (a *auditor) behind(x *Exposure, targets []string, p firewall.Protocol) {
+	for _, t := range targets {
+		at, err := netip.ParseAddrPort(t)
+		if err != nil {
+			continue
+		}
+		takers := sockets.Takers(a.listeners, p, at.Addr(), at.Port(), "")
+		if !slices.ContainsFunc(a.hostAddresses(), func(h netip.Addr) bool { return h == at.Addr() }) {
+			takers = a.elsewhere(p, at)
+		}
+		if len(takers) == 0 || len(takers[0].Owners) == 0 {
+			continue
+		}
+		y := exposureOf(takers[0], x.Interface)
+		x.Process, x.PID, x.Unit, x.Container = y.Process, y.PID, y.Unit, y.Container
+		if x.Container == "" && !takers[0].Namespace.Current {
+			x.Container = takers[0].Namespace.String()
+		}
+		return
+	}
+}
+
+func (a *auditor) hostAddresses() []netip.Addr {
+	return slices.Concat(a.addresses[firewall.IPv4], a.addresses[firewall.IPv6])
+}
+
+// elsewhere are the listeners of the one other namespace that can be meant by an address; none if several can.
+func (a *auditor) elsewhere(p firewall.Protocol, at netip.AddrPort) (out []sockets.Listener) {
+	for _, l := range a.Sockets.Listeners {
+		if l.Namespace.Current || l.Protocol != p || l.Loopback() || !l.Accepts(at.Addr(), at.Port(), "") {
+			continue
+		}
+		if len(out) > 0 && out[0].Namespace.Inode != l.Namespace.Inode {
+			return nil
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+func targetOf(p exposure.Piece) string {
+	if !p.Translated || !p.Target.IsValid() {
+		return ""
+	}
+	return p.Target.String()
+}
+
+// finish orders rows and findings.
+func (a *auditor) finish() {
+	slices.SortStableFunc(a.report.Exposures, func(x, y Exposure) int {
+		return cmp.Or(cmp.Compare(x.Port, y.Port), cmp.Compare(x.Protocol, y.Protocol), cmp.Compare(x.Target, y.Target), cmp.Compare(x.Address, y.Address))
+	})
+	slices.SortStableFunc(a.report.Findings, func(x, y Finding) int {
+		return cmp.Or(cmp.Compare(slices.Index(gravity, x.Kind), slices.Index(gravity, y.Kind)), cmp.Compare(x.Port, y.Port), cmp.Compare(x.Protocol, y.Protocol))
+	})
+	for s := range a.assumed {
+		a.report.Assumed = append(a.report.Assumed, s)
+	}
+	slices.Sort(a.report.Assumed)
+}
+
+// Words names who decided, for people: "ufw, chain ufw-user-input: tcp dport 22 accept".
+func Words(d exposure.Decision) string {
+	var parts []string
+	if d.Owner != "" {
+		parts = append(parts, d.Owner)
+	}
+	where := strings.TrimSpace(fmt.Sprintf("%s %s", d.Family, d.Table))
+	if d.Chain != "" {
+		where = strings.TrimSpace(where + " chain " + d.Chain)
+	}
+	if where != "" {
+		parts = append(parts, where)
+	}
+	if d.File != "" {
+		at := d.File
+		if d.Line > 0 {
+			at = fmt.Sprintf("%s:%d", at, d.Line)
+		}
+		parts = append(parts, at)
+	}
+	s := strings.Join(parts, ", ")
+	what := d.Rule
+	if what == "" {
+		what = d.Reason
+	}
+	switch {
+	case s == "":
+		return what
+	case what == "":
+		return s
+	}
+	return s + ": " + what
+}

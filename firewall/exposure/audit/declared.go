@@ -1,0 +1,52 @@
+package audit
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// declaration is what the policy says of a port.
+type declaration struct {
+	// governed: the policy decides about the port, since a service lists it, or since it refuses what none lists.
+	governed bool
+	service  string // that lists it here, or else anywhere; "" if none does
+	allowed  firewall.Prefixes
+}
+
+// declared is what a State says of a port on an interface ("" for any), for packets to some of the host's addresses (none: to any). nil is a host without policy.
+func declared(s *firewall.State, p firewall.Protocol, port uint16, iface string, addresses []netip.Addr, now time.Time) declaration {
+	if s == nil {
+		return declaration{}
+	}
+	d := declaration{governed: s.Unlisted == firewall.UnlistedDeny}
+	for _, svc := range s.Services {
+		if !slices.ContainsFunc(svc.Ports, func(r firewall.PortRange) bool { return r.Contains(p, port) }) {
+			continue
+		}
+		d.governed = true
+		here := (iface == "" || svc.OnInterface(iface)) && (len(addresses) == 0 || slices.ContainsFunc(addresses, svc.OnAddress))
+		if d.service == "" || here && d.allowed.Len() == 0 {
+			d.service = svc.Name
+		}
+		if here {
+			d.allowed = d.allowed.Union(svc.AllowedAt(now))
+		}
+	}
+	return d
+}
+
+// onlyFamilies leaves out the sources of a family that can't reach the port at all, since nothing of that family is here.
+func onlyFamilies(p firewall.Prefixes, families []firewall.Family) firewall.Prefixes {
+	var list []netip.Prefix
+	for _, f := range families {
+		list = slices.AppendSeq(list, p.Family(f))
+	}
+	out, err := firewall.NewPrefixes(list...)
+	if err != nil {
+		return p
+	}
+	return out
+}

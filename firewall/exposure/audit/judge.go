@@ -1,0 +1,232 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure/sockets"
+)
+
+// judge compares who gets to a port with what the policy says, and adds the row.
+func (a *auditor) judge(x Exposure, r reach, families []firewall.Family, addresses []netip.Addr) {
+	a.compare(&x, r, families, addresses, nil)
+}
+
+// judgePublished is judge for a port whose packets go elsewhere. believed is who would get in if they didn't.
+func (a *auditor) judgePublished(x Exposure, r, believed reach, families []firewall.Family) {
+	a.compare(&x, r, families, a.hostAddresses(), &believed)
+}
+
+func (a *auditor) compare(x *Exposure, r reach, families []firewall.Family, addresses []netip.Addr, believed *reach) {
+	p, _ := firewall.ParseProtocol(x.Protocol)
+	d := declared(a.Policy, p, x.Port, x.Interface, addresses, a.Now)
+	x.Service, x.Reachable, x.DecidedBy, x.Finding = d.service, Bounds{r.certain, r.possible}, r.decided, OK
+	if x.DecidedBy == nil {
+		x.DecidedBy = []string{}
+	}
+	allowed := onlyFamilies(d.allowed, families)
+	if d.governed {
+		x.Allowed = &allowed
+	}
+	name := x.name()
+	tooMany := r.possible.Minus(allowed)
+	var past firewall.Prefixes
+	if believed != nil {
+		past = tooMany.Minus(believed.possible)
+	}
+	switch {
+	case tooMany.Len() == 0:
+	case past.Len() > 0:
+		a.find(x, Bypass, past, fmt.Sprintf("%s is published to %s, past the rules of the host's own firewall, which refuses these sources", name, x.Target))
+	case d.governed:
+		a.find(x, WiderThanPolicy, tooMany, fmt.Sprintf("%s is reachable from sources that the policy does not allow", name))
+	default:
+		a.find(x, Undeclared, tooMany, fmt.Sprintf("%s is reachable, and no service of the policy lists it", name))
+	}
+	if missing := allowed.Minus(r.possible); d.governed && missing.Len() > 0 && len(families) > 0 {
+		a.find(x, BlockedElsewhere, missing, fmt.Sprintf("the policy opens %s to sources that something else stops: %s", name, strings.Join(r.decided, "; ")))
+	}
+	if !r.certain.Equal(r.possible) {
+		a.find(x, Undecided, r.possible.Minus(r.certain), fmt.Sprintf("who reaches %s hangs on what can't be known: %s", name, strings.Join(unknowns(r.decided), "; ")))
+	}
+	a.report.Exposures = append(a.report.Exposures, *x)
+}
+
+func unknowns(decided []string) (out []string) {
+	for _, d := range decided {
+		if rest, ok := strings.CutPrefix(d, "unknown: "); ok {
+			out = append(out, rest)
+		}
+	}
+	return out
+}
+
+// name is a port for people: "tcp/9090 (prometheus) on eth0".
+func (x *Exposure) name() string {
+	s := fmt.Sprintf("%s/%d", x.Protocol, x.Port)
+	if x.PortLast > 0 {
+		s += fmt.Sprintf("-%d", x.PortLast)
+	}
+	if x.Process != "" {
+		s += " (" + x.Process + ")"
+	}
+	if x.Interface != "" {
+		s += " on " + x.Interface
+	}
+	return s
+}
+
+// find adds a finding about a row.
+func (a *auditor) find(x *Exposure, k Kind, sources firewall.Prefixes, detail string) {
+	a.report.Findings = append(a.report.Findings, Finding{Kind: k, Service: x.Service, Protocol: x.Protocol, Port: x.Port, PortLast: x.PortLast, Address: x.Address,
+		Interface: x.Interface, Process: x.Process, Sources: sources, Detail: detail})
+	if slices.Index(gravity, k) < slices.Index(gravity, x.Finding) {
+		x.Finding = k
+	}
+}
+
+// boundWider finds a socket on every address whose port the policy needs on fewer.
+func (a *auditor) boundWider(l sockets.Listener) {
+	if a.Policy == nil || !l.Address.IsUnspecified() {
+		return
+	}
+	var needed []string
+	listed := ""
+	for _, svc := range a.Policy.Services {
+		if !slices.ContainsFunc(svc.Ports, func(r firewall.PortRange) bool { return r.Contains(l.Protocol, l.Port) }) {
+			continue
+		}
+		listed = svc.Name
+		if svc.AllowedAt(a.Now).Len() == 0 {
+			continue
+		}
+		if svc.Addresses.Len() == 0 {
+			return
+		}
+		needed = append(needed, svc.Addresses.Strings()...)
+	}
+	if listed == "" {
+		return
+	}
+	x := exposureOf(l, "")
+	x.Service, x.Finding = listed, OK
+	detail := fmt.Sprintf("%s is bound to every address though the policy lets nobody in: bind it to 127.0.0.1", x.name())
+	if len(needed) > 0 {
+		detail = fmt.Sprintf("%s is bound to every address though the policy opens it on %s only: bind it there", x.name(), strings.Join(needed, ", "))
+	}
+	a.find(&x, BoundWider, firewall.Prefixes{}, detail)
+	a.mark(func(y *Exposure) bool {
+		return y.Port == x.Port && y.Protocol == x.Protocol && y.Address == x.Address && y.Target == ""
+	}, BoundWider)
+}
+
+// mark gives rows a finding, if it is graver than theirs.
+func (a *auditor) mark(which func(*Exposure) bool, k Kind) {
+	for i := range a.report.Exposures {
+		x := &a.report.Exposures[i]
+		if which(x) && slices.Index(gravity, k) < slices.Index(gravity, x.Finding) {
+			x.Finding = k
+		}
+	}
+}
+
+// absent finds services behind which nobody is.
+func (a *auditor) absent() {
+	if a.Policy == nil {
+		return
+	}
+	for _, svc := range a.Policy.Services {
+		allowed := svc.AllowedAt(a.Now)
+		for _, r := range svc.Ports {
+			there := false
+			for k := range a.present {
+				there = there || r.Contains(k.protocol, k.port)
+			}
+			if there || allowed.Len() == 0 {
+				continue
+			}
+			x := Exposure{Protocol: r.Protocol.String(), Port: r.First, Service: svc.Name, Allowed: &allowed, Finding: OK, DecidedBy: []string{}}
+			if r.Last > r.First {
+				x.PortLast = r.Last
+			}
+			a.find(&x, NotListening, firewall.Prefixes{}, fmt.Sprintf("the policy opens %s (service %s), and nobody listens there", x.name(), svc.Name))
+			a.report.Exposures = append(a.report.Exposures, x)
+		}
+	}
+}
+
+// endings finds entries of the policy that have ended, or soon do.
+func (a *auditor) endings() {
+	if a.Written == nil {
+		return
+	}
+	for _, svc := range a.Written.Services {
+		for _, e := range svc.Expiring {
+			sources, err := firewall.NewPrefixes(e.Prefix)
+			if err != nil {
+				continue
+			}
+			f := Finding{Service: svc.Name, Sources: sources}
+			switch {
+			case !e.Until.After(a.Now):
+				f.Kind, f.Detail = Expired, fmt.Sprintf("%s was allowed to reach %s until %s: remove the entry from the policy", e.Prefix, svc.Name, e.Until.UTC().Format("2006-01-02 15:04 MST"))
+			case e.Until.Before(a.Now.Add(expiringSoon)):
+				f.Kind, f.Detail = Expiring, fmt.Sprintf("%s is allowed to reach %s until %s", e.Prefix, svc.Name, e.Until.UTC().Format("2006-01-02 15:04 MST"))
+			default:
+				continue
+			}
+			a.report.Findings = append(a.report.Findings, f)
+		}
+	}
+}
+
+// probe holds services to what the policy wants of them, through their sockets on this host.
+func (a *auditor) probe(ctx context.Context) {
+	if a.Prober == nil || a.Policy == nil {
+		return
+	}
+	for _, svc := range a.Policy.Services {
+		want := a.Wants[svc.Name]
+		if !want.TLS && want.Health == "" {
+			continue
+		}
+		for _, l := range a.listeners {
+			if l.Protocol != firewall.TCP || !slices.ContainsFunc(svc.Ports, func(r firewall.PortRange) bool { return r.Contains(l.Protocol, l.Port) }) {
+				continue
+			}
+			at := netip.AddrPortFrom(dialled(l.Address), l.Port)
+			x := exposureOf(l, "")
+			x.Service, x.Finding = svc.Name, OK
+			same := func(y *Exposure) bool {
+				return y.Port == x.Port && y.Protocol == x.Protocol && y.Address == x.Address && y.Target == ""
+			}
+			if want.TLS {
+				if err := a.Prober.TLS(ctx, at); err != nil {
+					a.find(&x, NoTLS, firewall.Prefixes{}, fmt.Sprintf("%s must speak TLS, says the policy: %v", x.name(), err))
+					a.mark(same, NoTLS)
+				}
+			}
+			if want.Health != "" {
+				if err := a.Prober.Health(ctx, at, want.Health, want.TLS); err != nil {
+					a.find(&x, Unhealthy, firewall.Prefixes{}, fmt.Sprintf("the health check %s of %s fails: %v", want.Health, x.name(), err))
+					a.mark(same, Unhealthy)
+				}
+			}
+		}
+	}
+}
+
+// dialled is where this host reaches a socket that is bound to an address.
+func dialled(bound netip.Addr) netip.Addr {
+	switch {
+	case bound.IsUnspecified() && bound.Is4():
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case bound.IsUnspecified():
+		return netip.IPv6Loopback()
+	}
+	return bound
+}

@@ -1,0 +1,228 @@
+package audit
+
+import (
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// portRange is some ports of a protocol that a translation may concern.
+type portRange struct {
+	protocol    firewall.Protocol
+	first, last uint16
+}
+
+// maxPublished bounds the ranges of ports that are asked about one by one.
+const maxPublished = 5000
+
+// published finds the ports that some rule may translate: those for which a DNAT, a redirect or a tproxy, or a rule that rewrites the destination, can be come to from a base
+// chain at prerouting or ingress. It reads only what rules say of protocol and port, so it finds too many rather than too few; the evaluator tells then
+// which are translated. cut reports that there were more than anybody can ask about.
+func published(rs *exposure.Ruleset) (ports []portRange, cut bool) {
+	f := finder{found: map[uint8]exposure.Ranges{}, seen: map[visit]int{}}
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			if c.Base != nil && !t.Dormant && (c.Base.Hook == exposure.HookPrerouting || c.Base.Hook == exposure.HookIngress) {
+				f.chain(c, everything(), 0)
+			}
+		}
+	}
+	for protocol, set := range f.found {
+		for _, r := range set.List() {
+			from, _ := r.From.Uint64()
+			to, _ := r.To.Uint64()
+			if to-from < 16 { // a list of ports rather than a range of them
+				for port := from; port <= to; port++ {
+					ports = append(ports, portRange{firewall.Protocol(protocol), uint16(port), uint16(port)})
+				}
+				continue
+			}
+			ports = append(ports, portRange{firewall.Protocol(protocol), uint16(from), uint16(to)})
+		}
+	}
+	slices.SortFunc(ports, func(a, b portRange) int {
+		return int(a.protocol)<<16 + int(a.first) - int(b.protocol)<<16 - int(b.first)
+	})
+	if len(ports) > maxPublished {
+		return ports[:maxPublished], true
+	}
+	return ports, false
+}
+
+// concern is the protocols and ports that can come to a place. A correlation between the two is not kept.
+type concern struct{ protocols, ports exposure.Ranges }
+
+func everything() concern {
+	return concern{exposure.NewRanges(exposure.Full(8)), exposure.NewRanges(exposure.Full(16))}
+}
+
+type visit struct {
+	chain *exposure.Chain
+	key   string
+}
+
+type finder struct {
+	found map[uint8]exposure.Ranges // by protocol
+	seen  map[visit]int
+	steps int
+}
+
+// Bounds on what a hostile ruleset can make of the search. Beyond them everything is taken for concerned, which errs to the safe side.
+const (
+	maxDepth = 32
+	maxSteps = 2_000_000
+)
+
+func (f *finder) chain(c *exposure.Chain, in concern, depth int) {
+	v := visit{c, keyOf(in)}
+	if c == nil || f.seen[v] > 0 || in.protocols.Empty() || in.ports.Empty() {
+		return
+	}
+	f.seen[v]++
+	if depth > maxDepth {
+		return // the kernel jumps 16 deep at the most
+	}
+	for _, r := range c.Rules {
+		f.rule(c, r, in, depth)
+	}
+}
+
+func keyOf(c concern) string {
+	var b []byte
+	for _, s := range []exposure.Ranges{c.protocols, c.ports} {
+		for _, r := range s.List() {
+			from, _ := r.From.Uint64()
+			to, _ := r.To.Uint64()
+			b = append(b, byte(from>>8), byte(from), byte(to>>8), byte(to))
+		}
+		b = append(b, '|')
+	}
+	return string(b)
+}
+
+func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int) {
+	for _, s := range r.Statements {
+		if f.steps++; f.steps > maxSteps {
+			return
+		}
+		switch s := s.(type) {
+		case exposure.Match:
+			if s.Not {
+				if len(s.Key) == 1 && s.In.Unknown == "" {
+					in = in.narrow(s.Key[0], complement(s.Key[0], s.In))
+				}
+				continue
+			}
+			for i, o := range s.Key {
+				in = in.narrow(o, column(s.In, i))
+			}
+		case exposure.VerdictMap:
+			for i, box := range s.In.All() {
+				to := in
+				for column, o := range s.Key {
+					to = to.narrow(o, exposure.NewRanges(box[column]))
+				}
+				if i < len(s.In.Verdicts) {
+					f.verdict(c, s.In.Verdicts[i], to, depth)
+				}
+			}
+			if s.In.Default && len(s.In.Verdicts) > s.In.Len() {
+				f.verdict(c, s.In.Verdicts[s.In.Len()], in, depth)
+			}
+		case exposure.Verdict:
+			f.verdict(c, s, in, depth)
+		case exposure.NAT:
+			if s.Kind == exposure.NATDestination || s.Kind == exposure.NATRedirect {
+				f.note(in)
+			}
+		case exposure.TProxy:
+			f.note(in)
+		case exposure.Assign:
+			if s.To == exposure.FieldDest4 || s.To == exposure.FieldDest6 || s.To == exposure.FieldDport {
+				f.note(in)
+			}
+		}
+		if in.protocols.Empty() || in.ports.Empty() {
+			return
+		}
+	}
+}
+
+func (f *finder) verdict(c *exposure.Chain, v exposure.Verdict, in concern, depth int) {
+	if (v.Kind == exposure.VerdictJump || v.Kind == exposure.VerdictGoto) && c.Table != nil {
+		f.chain(c.Table.Chain(v.Chain), in, depth+1)
+	}
+}
+
+func (f *finder) note(in concern) {
+	for _, p := range []firewall.Protocol{firewall.TCP, firewall.UDP, firewall.SCTP} {
+		if in.protocols.Contains(exposure.Number(uint64(p))) {
+			f.found[uint8(p)] = f.found[uint8(p)].Union(in.ports)
+		}
+	}
+}
+
+// narrow keeps what an operand says of protocol or port.
+func (c concern) narrow(o exposure.Operand, to exposure.Ranges) concern {
+	plain := exposure.Of(o.Field)
+	if o.Field != plain.Field || o.Shift != 0 || o.Clear != (exposure.Value{}) || o.Xor != (exposure.Value{}) {
+		return c
+	}
+	switch o.Field {
+	case exposure.FieldProtocol:
+		c.protocols = c.protocols.Intersect(to)
+	case exposure.FieldDport:
+		c.ports = c.ports.Intersect(to)
+	}
+	return c
+}
+
+// column is everything that stands in a column of a set; anything, if the set isn't known or may grow.
+func column(s *exposure.Set, i int) exposure.Ranges {
+	if s.Unknown != "" || s.Grows || s.Default {
+		return exposure.NewRanges(exposure.Full(128))
+	}
+	var list []exposure.Range
+	for _, box := range s.All() {
+		if i < len(box) {
+			list = append(list, box[i])
+		}
+	}
+	return exposure.NewRanges(list...)
+}
+
+func complement(o exposure.Operand, s *exposure.Set) exposure.Ranges {
+	all := exposure.NewRanges(exposure.Full(o.Width()))
+	if s.Grows || s.Shrinks || s.Width != 1 {
+		return all
+	}
+	return all.Minus(column(s, 0))
+}
+
+// withoutTranslation is the ruleset as it would be if no rule sent a packet elsewhere: what a host firewall believes it guards.
+func withoutTranslation(rs *exposure.Ruleset) *exposure.Ruleset {
+	out := &exposure.Ruleset{Missing: rs.Missing}
+	for _, t := range rs.Tables {
+		fresh := out.AddTable(&exposure.Table{System: t.System, Family: t.Family, Name: t.Name, Dormant: t.Dormant, Sets: t.Sets, Others: t.Others, Origin: t.Origin})
+		for _, c := range t.Chains {
+			chain := fresh.AddChain(&exposure.Chain{Name: c.Name, Base: c.Base, Origin: c.Origin})
+			for _, r := range c.Rules {
+				rule := *r
+				rule.Statements = slices.Clone(r.Statements)
+				for i, s := range rule.Statements {
+					switch s := s.(type) {
+					case exposure.NAT:
+						if s.Kind == exposure.NATDestination || s.Kind == exposure.NATRedirect {
+							rule.Statements[i] = exposure.Verdict{Kind: exposure.VerdictAccept}
+						}
+					case exposure.TProxy:
+						rule.Statements[i] = exposure.NoEffect{Text: "tproxy"}
+					}
+				}
+				chain.AddRule(&rule)
+			}
+		}
+	}
+	return out
+}

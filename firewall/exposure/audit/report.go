@@ -1,0 +1,78 @@
+package audit
+
+import (
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Report is what an audit found. Its JSON is a contract.
+type Report struct {
+	Exposures []Exposure `json:"exposures"`
+	Findings  []Finding  `json:"findings"`
+	// Unread says what could not be read, so that there may be more than is listed.
+	Unread []string `json:"unread,omitempty"`
+	// Assumed says what was taken for granted.
+	Assumed []string `json:"assumed,omitempty"`
+}
+
+// Exposure is one reachable thing: a port, as packets find it that come in by one interface, and who is behind it.
+type Exposure struct {
+	Protocol  string `json:"protocol"`
+	Port      uint16 `json:"port"`
+	PortLast  uint16 `json:"port_last,omitempty"` // of a range that is published as one
+	Address   string `json:"address"`             // bound to, or dialled for a published port
+	Interface string `json:"interface"`
+	Process   string `json:"process"`
+	PID       int    `json:"pid"`
+	Unit      string `json:"unit"`
+	Container string `json:"container"`
+	Target    string `json:"target"` // of a published port: where its packets go
+	Service   string `json:"service,omitempty"`
+	Reachable Bounds `json:"reachable"`
+	// Allowed is what the policy lets in; null if no service lists the port and the policy leaves such ports alone.
+	Allowed *firewall.Prefixes `json:"allowed"`
+	// Finding is the gravest, "ok" if there is none.
+	Finding   Kind     `json:"finding"`
+	DecidedBy []string `json:"decided_by"`
+}
+
+// Bounds are the sources that surely, and those that possibly, get through.
+type Bounds struct {
+	Certain  firewall.Prefixes `json:"certain"`
+	Possible firewall.Prefixes `json:"possible"`
+}
+
+// Kind is a kind of finding.
+type Kind string
+
+// The kinds, the gravest first.
+const (
+	Bypass           Kind = "bypass"            // a published port that a host firewall believes closed
+	WiderThanPolicy  Kind = "wider-than-policy" // sources get in that the policy doesn't allow
+	Undeclared       Kind = "undeclared"        // reachable beyond loopback, and no service lists it
+	BlockedElsewhere Kind = "blocked-elsewhere" // the policy opens it, a foreign rule doesn't
+	NoTLS            Kind = "no-tls"            // the policy wants TLS
+	Unhealthy        Kind = "unhealthy"         // its health check fails
+	Undecided        Kind = "undecided"         // what gets through hangs on what can't be known
+	NotListening     Kind = "not-listening"     // opened, nobody there
+	Expired          Kind = "expired"           // an entry of the policy that has ended
+	Expiring         Kind = "expiring"          // one that ends within a week
+	BoundWider       Kind = "bound-wider"       // bound to more addresses than the policy needs
+	OK               Kind = "ok"
+)
+
+// gravity orders kinds.
+var gravity = []Kind{Bypass, WiderThanPolicy, Undeclared, BlockedElsewhere, NoTLS, Unhealthy, Undecided, NotListening, Expired, Expiring, BoundWider, OK}
+
+// Finding is one thing that doesn't fit.
+type Finding struct {
+	Kind      Kind              `json:"kind"`
+	Service   string            `json:"service,omitempty"`
+	Protocol  string            `json:"protocol,omitempty"`
+	Port      uint16            `json:"port,omitempty"`
+	PortLast  uint16            `json:"port_last,omitempty"`
+	Address   string            `json:"address,omitempty"`
+	Interface string            `json:"interface,omitempty"`
+	Process   string            `json:"process,omitempty"`
+	Sources   firewall.Prefixes `json:"sources"` // concerned
+	Detail    string            `json:"detail"`  // for people, a sentence: what, and what to do
+}
