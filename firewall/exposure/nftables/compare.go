@@ -76,7 +76,14 @@ func (t *translator) equal(slots []slot, data []byte, not bool) {
 	case 1:
 		t.compare(first, m)
 	default:
-		t.match(m)
+		if not {
+			t.match(m)
+			return
+		}
+		// Several fields equal several values if each does; nft had made one load of them.
+		for i, key := range m.Key {
+			t.match(exposure.In(key, m.In.Keys[i]))
+		}
 	}
 }
 

@@ -70,8 +70,14 @@ func (s State) statements() []exposure.Statement {
 	switch {
 	case status == 0:
 		return []exposure.Statement{test(of(exposure.FieldCTState, state), !s.Not, zero)}
+	case s.withoutConnection() && s.Not:
+		// Of a packet without a connection the kernel tests the state alone; to the model its status is absent, and no test of it holds.
+		unknown := exposure.Unknown{Text: "ct status " + statusWords(status) + " where there is a connection"}
+		if state == 0 {
+			return []exposure.Statement{unknown}
+		}
+		return []exposure.Statement{test(of(exposure.FieldCTState, state), false, zero), unknown}
 	case s.withoutConnection():
-		// The status of such a packet is absent, so the tuple below would never hold where the kernel's test does.
 		return []exposure.Statement{exposure.Unknown{Text: "ct state or status, of packets with and without a connection"}}
 	case state == 0:
 		return []exposure.Statement{test(of(exposure.FieldCTStatus, status), !s.Not, zero)}
@@ -81,6 +87,16 @@ func (s State) statements() []exposure.Statement {
 		In:  &exposure.Set{Width: 2, Keys: []exposure.Range{zero, zero}},
 		Not: !s.Not,
 	}}
+}
+
+func statusWords(status uint64) string {
+	switch status {
+	case statusSNAT:
+		return "snat"
+	case statusDNAT:
+		return "dnat"
+	}
+	return "snat,dnat"
 }
 
 // split turns the option's bits into those of FieldCTState and FieldCTStatus.
