@@ -73,6 +73,9 @@ func take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 	if d.Generation, err = generation(ctx, conn); err != nil {
 		return nil, err
 	}
+	if err := conn.Settle(unix.NFNL_SUBSYS_NFTABLES); err != nil {
+		return nil, err
+	}
 	for _, part := range []struct {
 		kind uint8
 		into *[]Object
