@@ -1,0 +1,179 @@
+package nftables
+
+import (
+	"fmt"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"golang.org/x/sys/unix"
+)
+
+// Options of a reader.
+type Options struct {
+	// IPSet finds an ipset by the index that iptables-nft's rules name it by (see IPSetName); nil: look-ups in ipsets stay unknown. The name is
+	// for people; a nil set is one that couldn't be read.
+	IPSet func(index uint16) (set *exposure.Set, name string)
+}
+
+// decoder collects the tables.
+type decoder struct {
+	o      Options
+	tables map[tableKey]*kernelTable
+	chains []*exposure.Chain
+	names  map[ChainName]*exposure.Chain
+}
+
+type tableKey struct {
+	family exposure.Family
+	name   string
+}
+
+// Decode turns a dump into tables, in the kernel's order. It is pure. It returns an error for bytes that don't fit netlink's framing, and for objects that
+// name a table that isn't there.
+func Decode(d *Dump, o Options) ([]*exposure.Table, error) {
+	x := &decoder{o: o, tables: map[tableKey]*kernelTable{}, names: map[ChainName]*exposure.Chain{}}
+	var tables []*exposure.Table
+	for _, each := range d.Tables {
+		t, err := x.addTable(each)
+		if err != nil {
+			return nil, fmt.Errorf("nf_tables: table: %w", err)
+		}
+		tables = append(tables, t)
+	}
+	for _, part := range []struct {
+		what    string
+		objects []Object
+		add     func(Object) error
+	}{
+		{"chain", d.Chains, x.addChain}, {"set", d.Sets, func(o Object) error { return x.addSet(o, d) }},
+		{"object", d.Objects, x.addObject}, {"flowtable", d.Flowtables, x.addFlowtable}, {"rule", d.Rules, x.addRule},
+	} {
+		for _, each := range part.objects {
+			if err := part.add(each); err != nil {
+				return nil, fmt.Errorf("nf_tables: %s: %w", part.what, err)
+			}
+		}
+	}
+	for _, t := range tables {
+		x.finish(x.tables[tableKey{t.Family, t.Name}], d)
+	}
+	rank(x.chains, x.names, d.Hooks)
+	return tables, nil
+}
+
+func (x *decoder) addTable(o Object) (*exposure.Table, error) {
+	a, err := nfnetlink.Parse(o.Attributes)
+	if err != nil {
+		return nil, err
+	}
+	t := &exposure.Table{System: exposure.NFTables, Family: o.Family, Name: a.String(unix.NFTA_TABLE_NAME)}
+	t.Dormant = a.Number(unix.NFTA_TABLE_FLAGS)&unix.NFT_TABLE_F_DORMANT != 0
+	key := tableKey{t.Family, t.Name}
+	if x.tables[key] != nil {
+		return nil, fmt.Errorf("%s %s is there twice", t.Family, t.Name)
+	}
+	x.tables[key] = &kernelTable{Table: t, sets: map[string]*kernelSet{}, objects: map[objectKey]string{}}
+	return t, nil
+}
+
+// table is the table that an object is in.
+func (x *decoder) table(f exposure.Family, name string) (*kernelTable, error) {
+	if t := x.tables[tableKey{f, name}]; t != nil {
+		return t, nil
+	}
+	return nil, fmt.Errorf("of table %s %s, which isn't there", f, name)
+}
+
+func (x *decoder) addChain(o Object) error {
+	c, table, err := decodeChain(o)
+	if err != nil {
+		return err
+	}
+	t, err := x.table(o.Family, table)
+	if err != nil {
+		return err
+	}
+	if t.Chain(c.Name) != nil {
+		return fmt.Errorf("%s is in %s %s twice", c.Name, t.Family, t.Name)
+	}
+	t.AddChain(c)
+	x.chains = append(x.chains, c)
+	x.names[ChainName{t.Family, t.Name, c.Name}] = c
+	return nil
+}
+
+func (x *decoder) addSet(o Object, d *Dump) error {
+	s, table, err := decodeSet(o.Attributes)
+	if err != nil {
+		return err
+	}
+	t, err := x.table(o.Family, table)
+	if err != nil {
+		return err
+	}
+	s.messages = d.Elements[SetName{o.Family, table, s.name}]
+	t.sets[s.name] = s
+	t.order = append(t.order, s)
+	return nil
+}
+
+func (x *decoder) addObject(o Object) error {
+	key, text, table, err := objectText(o.Attributes)
+	if err != nil {
+		return err
+	}
+	t, err := x.table(o.Family, table)
+	if err != nil {
+		return err
+	}
+	t.objects[key] = text
+	t.Others = append(t.Others, text)
+	return nil
+}
+
+func (x *decoder) addFlowtable(o Object) error {
+	text, table, err := flowtableText(o.Attributes)
+	if err != nil {
+		return err
+	}
+	t, err := x.table(o.Family, table)
+	if err != nil {
+		return err
+	}
+	t.Others = append(t.Others, text)
+	return nil
+}
+
+func (x *decoder) addRule(o Object) error {
+	a, err := nfnetlink.Parse(o.Attributes)
+	if err != nil {
+		return err
+	}
+	t, err := x.table(o.Family, a.String(unix.NFTA_RULE_TABLE))
+	if err != nil {
+		return err
+	}
+	c := t.Chain(a.String(unix.NFTA_RULE_CHAIN))
+	if c == nil {
+		return fmt.Errorf("of chain %s, which isn't there", a.String(unix.NFTA_RULE_CHAIN))
+	}
+	r := (&translator{table: t, chain: c, o: x.o}).decodeRule(&a)
+	r.Number = len(c.Rules) + 1
+	c.AddRule(r)
+	return nil
+}
+
+// finish fills the table's sets, lists the named ones, and writes the rules' texts, which may quote sets.
+func (x *decoder) finish(t *kernelTable, d *Dump) {
+	for _, s := range t.order {
+		s.finish(d.At)
+		if !s.is(unix.NFT_SET_ANONYMOUS) {
+			t.Sets = append(t.Sets, s.variants[0].out)
+		}
+	}
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			r.Text = ruleText(r.Statements)
+		}
+	}
+}

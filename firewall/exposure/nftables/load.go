@@ -1,0 +1,389 @@
+package nftables
+
+import (
+	"fmt"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"golang.org/x/sys/unix"
+)
+
+// Keys of meta that x/sys/unix may lack: enum nft_meta_keys.
+const (
+	metaSecpath                        = 25
+	metaIIFKind, metaOIFKind           = 26, 27
+	metaBriPVID, metaBriVProto         = 28, 29
+	metaTimeNS, metaTimeDay, metaHour  = 30, 31, 32
+	metaSDIF, metaSDIFName, metaBroute = 33, 34, 35
+	metaBriHWAddr                      = 36
+)
+
+// metaLoad is a key of meta that is read: its field, or what the unknown is called.
+type metaLoad struct {
+	field exposure.Field
+	n     int
+	order order
+	text  string // FieldNone: unknown
+	may   bool   // the load can end the rule
+}
+
+// metaLoads follow nft_meta_get_eval and nft_meta_get_init (net/netfilter/nft_meta.c).
+var metaLoads = map[uint64]metaLoad{
+	unix.NFT_META_LEN:       {n: 4, order: host, text: "meta length"},
+	unix.NFT_META_PROTOCOL:  {field: exposure.FieldEtherType, n: 2},
+	unix.NFT_META_PRIORITY:  {n: 4, order: host, text: "meta priority"},
+	unix.NFT_META_MARK:      {field: exposure.FieldMark, n: 4, order: host},
+	unix.NFT_META_IIF:       {field: exposure.FieldInIndex, n: 4, order: host},
+	unix.NFT_META_OIF:       {field: exposure.FieldOutIndex, n: 4, order: host},
+	unix.NFT_META_IIFNAME:   {field: exposure.FieldInName, n: 16},
+	unix.NFT_META_OIFNAME:   {field: exposure.FieldOutName, n: 16},
+	unix.NFT_META_IIFTYPE:   {n: 2, order: host, text: iifType},
+	unix.NFT_META_OIFTYPE:   {n: 2, order: host, text: "meta oiftype", may: true},
+	unix.NFT_META_SKUID:     {n: 4, order: host, text: "meta skuid", may: true},
+	unix.NFT_META_SKGID:     {n: 4, order: host, text: "meta skgid", may: true},
+	unix.NFT_META_NFTRACE:   {n: 1, text: "meta nftrace"},
+	unix.NFT_META_RTCLASSID: {n: 4, order: host, text: "meta rtclassid", may: true},
+	unix.NFT_META_SECMARK:   {n: 4, order: host, text: "meta secmark"},
+	unix.NFT_META_L4PROTO:   {field: exposure.FieldProtocol, n: 1},
+	unix.NFT_META_PKTTYPE:   {field: exposure.FieldPacketType, n: 1},
+	unix.NFT_META_CPU:       {n: 4, order: host, text: "meta cpu"},
+	unix.NFT_META_IIFGROUP:  {field: exposure.FieldInGroup, n: 4, order: host},
+	unix.NFT_META_OIFGROUP:  {field: exposure.FieldOutGroup, n: 4, order: host},
+	unix.NFT_META_CGROUP:    {n: 4, order: host, text: "meta cgroup", may: true},
+	unix.NFT_META_PRANDOM:   {n: 4, order: host, text: "meta random"},
+	metaSecpath:             {n: 1, text: "meta ipsec"},
+	metaIIFKind:             {n: 16, text: "meta iifkind", may: true},
+	metaOIFKind:             {n: 16, text: "meta oifkind", may: true},
+	metaTimeNS:              {n: 8, order: host, text: "meta time"},
+	metaTimeDay:             {n: 1, text: "meta day"},
+	metaHour:                {n: 4, order: host, text: "meta hour"},
+	metaSDIF:                {n: 4, order: host, text: "meta sdif"},
+	metaSDIFName:            {n: 16, text: "meta sdifname"},
+
+	unix.NFT_META_BRI_IIFNAME: {n: 16, text: "meta ibrname", may: true},
+	unix.NFT_META_BRI_OIFNAME: {n: 16, text: "meta obrname", may: true},
+	metaBriPVID:               {n: 2, order: host, text: "meta ibrpvid", may: true},
+	metaBriVProto:             {n: 2, text: "meta ibrvproto", may: true},
+	metaBriHWAddr:             {n: 6, text: "meta ibrhwaddr", may: true},
+}
+
+// iifType is what an incoming interface's ARPHRD_* is called; see isEthernet.
+const iifType = "meta iiftype"
+
+func (t *translator) meta(a *nfnetlink.Attributes) {
+	key := a.Number(unix.NFTA_META_KEY)
+	if a.Has(unix.NFTA_META_SREG) {
+		t.metaSet(a, key)
+		return
+	}
+	if key == unix.NFT_META_NFPROTO {
+		if f := t.table.Family; f == exposure.FamilyNetdev || f == exposure.FamilyBridge || f == exposure.FamilyARP {
+			// There the packet's family is the hook's (nft_pf, include/net/netfilter/nf_tables.h).
+			t.load(a, unix.NFTA_META_DREG, constant([]byte{byte(f)}))
+			return
+		}
+		t.load(a, unix.NFTA_META_DREG, operand(exposure.Of(exposure.FieldNFProto), 1, network))
+		return
+	}
+	m, ok := metaLoads[key]
+	switch {
+	case !ok:
+		t.loadUnknown(a, unix.NFTA_META_DREG, fmt.Sprintf("meta key %d", key), 16, true)
+	case m.field != exposure.FieldNone:
+		t.load(a, unix.NFTA_META_DREG, operand(exposure.Of(m.field), m.n, m.order))
+	default:
+		if m.may {
+			t.unknownMatch(m.text)
+		}
+		t.load(a, unix.NFTA_META_DREG, operand(unknown(m.text, m.n), m.n, m.order))
+	}
+}
+
+// metaSet: only the mark is of concern to later rules and routing. The packet's type is, too, but has no words in the model; and a bridge's broute lets
+// it go another way.
+func (t *translator) metaSet(a *nfnetlink.Attributes, key uint64) {
+	from, ok := t.source(a, unix.NFTA_META_SREG)
+	switch {
+	case !ok:
+		t.unknownEffect("meta set from no register")
+	case key == unix.NFT_META_MARK:
+		t.add(exposure.Assign{To: exposure.FieldMark, Value: t.registers.compose(from, 4, host)})
+	case key == unix.NFT_META_PRIORITY:
+		t.noEffect("meta priority set")
+	case key == unix.NFT_META_NFTRACE:
+		t.noEffect("meta nftrace set 1")
+	case key == unix.NFT_META_SECMARK:
+		t.noEffect("meta secmark set")
+	case key == unix.NFT_META_PKTTYPE:
+		t.unknownEffect("meta pkttype set")
+	case key == metaBroute:
+		t.unknownEffect("meta broute set")
+	default:
+		t.unknownEffect(fmt.Sprintf("meta key %d set", key))
+	}
+}
+
+// Keys of ct that x/sys/unix may lack: enum nft_ct_keys.
+const (
+	ctAvgPkt, ctZone, ctEventMask         = 16, 17, 18
+	ctSrcIP, ctDstIP, ctSrcIP6, ctDstIP6  = 19, 20, 21, 22
+	ctID                                  = 23
+	ctDirectionOriginal, ctDirectionReply = 0, 1 // IP_CT_DIR_*
+)
+
+// ctTuple are the fields of one direction of a connection.
+type ctTuple struct{ source4, source6, dest4, dest6, sport, dport exposure.Field }
+
+var ctTuples = map[uint64]ctTuple{
+	ctDirectionOriginal: {exposure.FieldCTOrigSource4, exposure.FieldCTOrigSource6, exposure.FieldCTOrigDest4, exposure.FieldCTOrigDest6,
+		exposure.FieldCTOrigSport, exposure.FieldCTOrigDport},
+	ctDirectionReply: {exposure.FieldCTReplySource4, exposure.FieldCTReplySource6, exposure.FieldCTReplyDest4, exposure.FieldCTReplyDest6,
+		exposure.FieldCTReplySport, exposure.FieldCTReplyDport},
+}
+
+// ct follows nft_ct_get_eval (net/netfilter/nft_ct.c). Every key but the state ends the rule where there is no connection, as an absent field does.
+func (t *translator) ct(a *nfnetlink.Attributes) {
+	key := a.Number(unix.NFTA_CT_KEY)
+	if a.Has(unix.NFTA_CT_SREG) {
+		t.ctSet(a, key)
+		return
+	}
+	field := func(f exposure.Field, n int, o order) { t.load(a, unix.NFTA_CT_DREG, operand(exposure.Of(f), n, o)) }
+	other := func(text string, n int) { t.loadUnknown(a, unix.NFTA_CT_DREG, text, n, true) }
+	tuple, directed := ctTuples[a.Number(unix.NFTA_CT_DIRECTION)]
+	directed = directed && a.Has(unix.NFTA_CT_DIRECTION)
+	switch key {
+	case unix.NFT_CT_STATE:
+		field(exposure.FieldCTState, 4, host)
+	case unix.NFT_CT_DIRECTION:
+		field(exposure.FieldCTDirection, 1, host)
+	case unix.NFT_CT_STATUS:
+		field(exposure.FieldCTStatus, 4, host)
+	case unix.NFT_CT_MARK:
+		field(exposure.FieldCTMark, 4, host)
+	case unix.NFT_CT_PROTOCOL:
+		field(exposure.FieldCTProtocol, 1, host)
+	case unix.NFT_CT_L3PROTOCOL:
+		// The connection's family is the packet's. But without a connection the rule ends, as it does when this match reads its protocol.
+		t.match(exposure.In(exposure.Of(exposure.FieldCTProtocol), exposure.Full(8)))
+		field(exposure.FieldNFProto, 1, host)
+	case unix.NFT_CT_SECMARK:
+		other("ct secmark", 4)
+	case unix.NFT_CT_EXPIRATION:
+		other("ct expiration", 4)
+	case unix.NFT_CT_HELPER:
+		other("ct helper", 16)
+	case unix.NFT_CT_LABELS:
+		other("ct label", 16)
+	case unix.NFT_CT_PKTS, unix.NFT_CT_BYTES, ctAvgPkt:
+		other(map[uint64]string{unix.NFT_CT_PKTS: "ct packets", unix.NFT_CT_BYTES: "ct bytes", ctAvgPkt: "ct avgpkt"}[key], 8)
+	case ctID:
+		other("ct id", 4)
+	case ctZone:
+		if a.Has(unix.NFTA_CT_DIRECTION) {
+			other("ct zone of a direction", 2)
+			return
+		}
+		field(exposure.FieldCTZone, 2, host)
+	default:
+		if !directed {
+			other(fmt.Sprintf("ct key %d", key), 16)
+			return
+		}
+		t.ctTuple(a, key, tuple)
+	}
+}
+
+// ctTuple is a part of the original or the reply tuple.
+func (t *translator) ctTuple(a *nfnetlink.Attributes, key uint64, tuple ctTuple) {
+	field := func(f exposure.Field, n int) { t.load(a, unix.NFTA_CT_DREG, operand(exposure.Of(f), n, network)) }
+	switch key {
+	case ctSrcIP:
+		field(tuple.source4, 4)
+	case ctDstIP:
+		field(tuple.dest4, 4)
+	case ctSrcIP6:
+		field(tuple.source6, 16)
+	case ctDstIP6:
+		field(tuple.dest6, 16)
+	case unix.NFT_CT_PROTO_SRC:
+		field(tuple.sport, 2)
+	case unix.NFT_CT_PROTO_DST:
+		field(tuple.dport, 2)
+	case unix.NFT_CT_SRC, unix.NFT_CT_DST: // of the packet's own family; in a table of both that must be known
+		source := key == unix.NFT_CT_SRC
+		switch {
+		case t.version == 4 && t.table.Family == exposure.FamilyIPv4 && source:
+			field(tuple.source4, 4)
+		case t.version == 4 && t.table.Family == exposure.FamilyIPv4:
+			field(tuple.dest4, 4)
+		case t.version == 6 && source:
+			field(tuple.source6, 16)
+		case t.version == 6:
+			field(tuple.dest6, 16)
+		default:
+			t.loadUnknown(a, unix.NFTA_CT_DREG, "ct address", 16, true)
+		}
+	default:
+		t.loadUnknown(a, unix.NFTA_CT_DREG, fmt.Sprintf("ct key %d", key), 16, true)
+	}
+}
+
+// ctSet: marks and zones matter to later rules, the rest to nobody on the way.
+func (t *translator) ctSet(a *nfnetlink.Attributes, key uint64) {
+	from, ok := t.source(a, unix.NFTA_CT_SREG)
+	switch {
+	case !ok:
+		t.unknownEffect("ct set from no register")
+	case key == unix.NFT_CT_MARK:
+		t.add(exposure.Assign{To: exposure.FieldCTMark, Value: t.registers.compose(from, 4, host)})
+	case key == ctZone && a.Has(unix.NFTA_CT_DIRECTION) && a.Number(unix.NFTA_CT_DIRECTION) == ctDirectionReply:
+		t.noEffect("ct reply zone set")
+	case key == ctZone:
+		t.add(exposure.Assign{To: exposure.FieldCTZone, Value: t.registers.compose(from, 2, host)})
+	case key == unix.NFT_CT_LABELS:
+		t.noEffect("ct label set")
+	case key == unix.NFT_CT_SECMARK:
+		t.noEffect("ct secmark set")
+	case key == ctEventMask:
+		t.noEffect("ct event set")
+	default:
+		t.unknownEffect(fmt.Sprintf("ct key %d set", key))
+	}
+}
+
+// Flags of fib: enum nft_fib_flags.
+const (
+	fibSource, fibDest, fibMark, fibIn, fibOut, fibPresent = 1, 2, 4, 8, 16, 32
+)
+
+// fib: NFTA_FIB_DREG 1, NFTA_FIB_RESULT 2, NFTA_FIB_FLAGS 3.
+func (t *translator) fib(a *nfnetlink.Attributes) {
+	flags := a.Number(3)
+	f := exposure.Fib{Of: exposure.FibSource, ByMark: flags&fibMark != 0, ByIn: flags&fibIn != 0, ByOut: flags&fibOut != 0}
+	if flags&fibDest != 0 {
+		f.Of = exposure.FibDest
+	}
+	n, o := 4, host
+	switch a.Number(2) {
+	case unix.NFT_FIB_RESULT_OIF:
+		f.Want = exposure.FibOutIndex
+	case unix.NFT_FIB_RESULT_OIFNAME:
+		f.Want, n, o = exposure.FibOutName, 16, network
+	case unix.NFT_FIB_RESULT_ADDRTYPE:
+		f.Want = exposure.FibType
+	default:
+		t.loadUnknown(a, 1, "fib", 16, true)
+		return
+	}
+	if flags&fibPresent != 0 && f.Want != exposure.FibType {
+		f.Want, n = exposure.FibExists, 1
+	}
+	if flags&^(fibSource|fibDest|fibMark|fibIn|fibOut|fibPresent) != 0 || flags&(fibSource|fibDest) == fibSource|fibDest {
+		t.loadUnknown(a, 1, "fib", n, true)
+		return
+	}
+	t.load(a, 1, operand(exposure.Operand{Field: exposure.FieldFib, Fib: f}, n, o))
+}
+
+// exthdr reads IPv6 extension headers and the options of IPv4, TCP, SCTP and DCCP (net/netfilter/nft_exthdr.c). Writing one, or taking a TCP option away,
+// changes nothing about the way; but the kernel ends the rule of a packet that isn't TCP.
+func (t *translator) exthdr(a *nfnetlink.Attributes) {
+	op := a.Number(unix.NFTA_EXTHDR_OP)
+	kind := a.Number(unix.NFTA_EXTHDR_TYPE)
+	name := [...]string{"exthdr", "tcp option", "ip option", "sctp chunk", "dccp option"}[min(op, 4)]
+	text := fmt.Sprintf("%s %d", name, kind)
+	if !a.Has(unix.NFTA_EXTHDR_DREG) {
+		if t.protocol != unix.IPPROTO_TCP {
+			t.match(exposure.In(exposure.Of(exposure.FieldProtocol), exposure.One(exposure.Number(unix.IPPROTO_TCP))))
+		}
+		t.noEffect(text + " set")
+		return
+	}
+	n := int(min(a.Number(unix.NFTA_EXTHDR_LEN), 16))
+	if a.Number(unix.NFTA_EXTHDR_FLAGS)&unix.NFT_EXTHDR_F_PRESENT != 0 {
+		o := unknown(text+" exists", 1)
+		o.Max = exposure.Number(1)
+		t.load(a, unix.NFTA_EXTHDR_DREG, operand(o, 1, network))
+		return
+	}
+	base, ok := map[uint64]exposure.RawBase{0: exposure.RawExtension, 1: exposure.RawTCPOption, 2: exposure.RawIPOption}[op]
+	if !ok || n == 0 || kind > 255 {
+		t.loadUnknown(a, unix.NFTA_EXTHDR_DREG, text, max(n, 1), true)
+		return
+	}
+	raw := exposure.Raw{Base: base, Offset: 8 * int(min(a.Number(unix.NFTA_EXTHDR_OFFSET), 1<<16)), Bits: 8 * n, Header: uint8(kind)}
+	t.load(a, unix.NFTA_EXTHDR_DREG, operand(exposure.Operand{Field: exposure.FieldRaw, Raw: raw}, n, network))
+}
+
+func (t *translator) rt(a *nfnetlink.Attributes) {
+	key := a.Number(unix.NFTA_RT_KEY)
+	n := 4
+	switch key {
+	case unix.NFT_RT_NEXTHOP6:
+		n = 16
+	case unix.NFT_RT_TCPMSS:
+		n = 2
+	case 4: // NFT_RT_XFRM
+		n = 1
+	}
+	text := "rt"
+	if key <= 4 {
+		text = [...]string{"rt classid", "rt nexthop", "rt nexthop", "rt mtu", "rt ipsec"}[key]
+	}
+	t.loadUnknown(a, unix.NFTA_RT_DREG, text, n, true)
+}
+
+// socket: NFTA_SOCKET_KEY 1, NFTA_SOCKET_DREG 2.
+func (t *translator) socket(a *nfnetlink.Attributes) {
+	key := a.Number(1)
+	text, n := "socket", 4
+	if key < 4 {
+		text += [...]string{" transparent", " mark", " wildcard", " cgroupv2"}[key]
+		n = [...]int{1, 4, 1, 8}[key]
+	}
+	t.loadUnknown(a, 2, text, n, true)
+}
+
+// osf: NFTA_OSF_DREG 1; NFT_OSF_MAXGENRELEN 16.
+func (t *translator) osf(a *nfnetlink.Attributes) { t.loadUnknown(a, 1, "osf name", 16, true) }
+
+// xfrm: NFTA_XFRM_DREG 1.
+func (t *translator) xfrm(a *nfnetlink.Attributes) { t.loadUnknown(a, 1, "ipsec", 16, true) }
+
+// tunnel: NFTA_TUNNEL_KEY 1, NFTA_TUNNEL_DREG 2.
+func (t *translator) tunnel(a *nfnetlink.Attributes) { t.loadUnknown(a, 2, "tunnel", 4, true) }
+
+// numgen: NFTA_NG_DREG 1, NFTA_NG_MODULUS 2, NFTA_NG_TYPE 3, NFTA_NG_OFFSET 4.
+func (t *translator) numgen(a *nfnetlink.Attributes) {
+	word := "inc"
+	if a.Number(3) == 1 { // NFT_NG_RANDOM
+		word = "random"
+	}
+	t.number(a, 1, "numgen "+word, a.Number(2), a.Number(4))
+}
+
+// hash: NFTA_HASH_DREG 2, NFTA_HASH_MODULUS 4, NFTA_HASH_OFFSET 6, NFTA_HASH_TYPE 7.
+func (t *translator) hash(a *nfnetlink.Attributes) {
+	word := "jhash"
+	if a.Number(7) == 1 { // NFT_HASH_SYM
+		word = "symhash"
+	}
+	t.number(a, 2, word, a.Number(4), a.Number(6))
+}
+
+// number is an unknown from offset to offset + modulus − 1, in host order.
+func (t *translator) number(a *nfnetlink.Attributes, register int, text string, modulus, offset uint64) {
+	text += fmt.Sprintf(" mod %d", modulus)
+	if offset != 0 {
+		text += fmt.Sprintf(" offset %d", offset)
+	}
+	o := unknown(text, 4)
+	if last := modulus + offset - 1; modulus > 0 && modulus <= 1<<32 && offset <= 1<<32 && last < 1<<32 {
+		o.Max = exposure.Number(last)
+		if modulus == 1 {
+			o = exposure.Const(exposure.Number(offset))
+		}
+	}
+	t.load(a, register, operand(o, 4, host))
+}

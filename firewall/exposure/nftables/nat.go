@@ -1,0 +1,131 @@
+package nftables
+
+import (
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"golang.org/x/sys/unix"
+)
+
+// Flags of nat, masq and redir: NF_NAT_RANGE_* (include/uapi/linux/netfilter/nf_nat.h).
+var natFlags = []struct {
+	bit  uint64
+	word string
+}{{1 << 2, "random"}, {1 << 3, "persistent"}, {1 << 4, "fully-random"}}
+
+const natNetmap = 1 << 6
+
+func natText(flags uint64) string {
+	var words []string
+	for _, f := range natFlags {
+		if flags&f.bit != 0 {
+			words = append(words, f.word)
+		}
+	}
+	return strings.Join(words, ",")
+}
+
+// nat is snat and dnat (net/netfilter/nft_nat.c).
+func (t *translator) nat(a *nfnetlink.Attributes) {
+	flags := a.Number(unix.NFTA_NAT_FLAGS)
+	n := exposure.NAT{Kind: exposure.NATSource, Text: natText(flags)}
+	if a.Number(unix.NFTA_NAT_TYPE) == unix.NFT_NAT_DNAT {
+		n.Kind = exposure.NATDestination
+	}
+	switch n.Family = exposure.Family(a.Number(unix.NFTA_NAT_FAMILY)); n.Family {
+	case exposure.FamilyIPv4, exposure.FamilyIPv6, exposure.FamilyInet:
+	default:
+		t.unknownEffect("nat of a family that there isn't")
+		return
+	}
+	size := 16
+	if n.Family == exposure.FamilyIPv4 {
+		size = 4
+	}
+	n.Addr, n.AddrMax = t.bounds(a, unix.NFTA_NAT_REG_ADDR_MIN, unix.NFTA_NAT_REG_ADDR_MAX, size)
+	n.Port, n.PortMax = t.bounds(a, unix.NFTA_NAT_REG_PROTO_MIN, unix.NFTA_NAT_REG_PROTO_MAX, 2)
+	if flags&natNetmap != 0 {
+		n.Addr, n.AddrMax = netmap(n)
+	}
+	t.add(n)
+}
+
+// bounds reads what two registers hold. The second is nil if it isn't given or is the first.
+func (t *translator) bounds(a *nfnetlink.Attributes, first, last, n int) (from, to *exposure.Operand) {
+	at, ok := offsetOf(a.Number(first))
+	if !a.Has(first) || !ok {
+		return nil, nil
+	}
+	low := t.registers.one(at, n, network)
+	from = &low
+	end, ok := offsetOf(a.Number(last))
+	if !a.Has(last) || !ok || end == at {
+		return from, nil
+	}
+	high := t.registers.one(end, n, network)
+	if c, ok := high.IsConst(); ok {
+		if d, ok := low.IsConst(); ok && c == d {
+			return from, nil
+		}
+	}
+	return from, &high
+}
+
+// netmap keeps the host part of the address. The network's first and last address, which the kernel makes the mask from, are constants;
+// if they come from a map, any address between the two is possible.
+func netmap(n exposure.NAT) (from, to *exposure.Operand) {
+	if n.Addr == nil || n.AddrMax == nil || n.Family == exposure.FamilyInet {
+		return n.Addr, n.AddrMax
+	}
+	low, ok1 := n.Addr.IsConst()
+	high, ok2 := n.AddrMax.IsConst()
+	if !ok1 || !ok2 {
+		return n.Addr, n.AddrMax
+	}
+	side := xtmatch.Destination
+	if n.Kind == exposure.NATSource {
+		side = xtmatch.Source
+	}
+	family := firewall.IPv4
+	if n.Family == exposure.FamilyIPv6 {
+		family = firewall.IPv6
+	}
+	o := exposure.Of(side.Address(family))
+	o = o.And(low.Xor(high)).XorWith(low.AndNot(low.Xor(high)))
+	return &o, nil
+}
+
+// masquerade: NFTA_MASQ_FLAGS 1, NFTA_MASQ_REG_PROTO_MIN 2, NFTA_MASQ_REG_PROTO_MAX 3.
+func (t *translator) masquerade(a *nfnetlink.Attributes) {
+	n := exposure.NAT{Kind: exposure.NATMasquerade, Family: t.natFamily(), Text: natText(a.Number(1))}
+	n.Port, n.PortMax = t.bounds(a, 2, 3, 2)
+	t.add(n)
+}
+
+// redirect: NFTA_REDIR_REG_PROTO_MIN 1, NFTA_REDIR_REG_PROTO_MAX 2, NFTA_REDIR_FLAGS 3.
+func (t *translator) redirect(a *nfnetlink.Attributes) {
+	n := exposure.NAT{Kind: exposure.NATRedirect, Family: t.natFamily(), Text: natText(a.Number(3))}
+	n.Port, n.PortMax = t.bounds(a, 1, 2, 2)
+	t.add(n)
+}
+
+// natFamily is the table's family, whose packets masq and redir translate: in inet both versions'.
+func (t *translator) natFamily() exposure.Family { return t.table.Family }
+
+// tproxy: NFTA_TPROXY_FAMILY 1, NFTA_TPROXY_REG_ADDR 2, NFTA_TPROXY_REG_PORT 3.
+func (t *translator) tproxy(a *nfnetlink.Attributes) {
+	p := exposure.TProxy{Family: exposure.Family(a.Number(1))}
+	if p.Family == exposure.FamilyUnspec {
+		p.Family = t.table.Family // the packet's own
+	}
+	size := 4
+	if p.Family == exposure.FamilyIPv6 {
+		size = 16
+	}
+	p.Addr, _ = t.bounds(a, 2, 2, size)
+	p.Port, _ = t.bounds(a, 3, 3, 2)
+	t.add(p)
+}

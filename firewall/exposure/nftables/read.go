@@ -1,0 +1,36 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"golang.org/x/sys/unix"
+)
+
+// Read adds all of nf_tables to a ruleset: one generation of it, whole. conn's network namespace is the one that is read.
+//
+// Without CAP_NET_ADMIN nothing can be read, which is recorded as Missing and is no error. A kernel without nf_tables has nothing to add.
+// A ruleset that keeps changing, a cancelled context, and answers that make no sense are errors; then nothing is added.
+func Read(ctx context.Context, conn *nfnetlink.Conn, rs *exposure.Ruleset, o Options) error {
+	d, err := Take(ctx, conn)
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		rs.Missing = append(rs.Missing, exposure.Missing{What: "nf_tables", Why: "operation not permitted"})
+		return nil
+	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP): // no such subsystem (nfnetlink_rcv_msg in net/netfilter/nfnetlink.c)
+		return nil
+	case err != nil:
+		return err
+	}
+	tables, err := Decode(d, o)
+	if err != nil {
+		return err
+	}
+	for _, t := range tables {
+		rs.AddTable(t)
+	}
+	rs.MarkDynamic()
+	return nil
+}

@@ -1,0 +1,411 @@
+package nftables
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"golang.org/x/sys/unix"
+)
+
+// A rule's text is put together from its statements, in nft's words where nft has some. It is for people: what they need to recognise the
+// rule, not what nft would read back.
+
+// shown is how many elements of a set are written out.
+const shown = 6
+
+// ruleText is a whole rule. What later words say anyway is left out: "meta l4proto tcp" before "tcp dport 22", "meta nfproto ipv4" before
+// "ip saddr".
+func ruleText(statements []exposure.Statement) string {
+	var words []string
+	protocol := ""
+	for i, s := range statements {
+		if m, ok := s.(exposure.Match); ok {
+			if name, ok := onlyProtocol(m); ok {
+				if protocol = name; reads(statements[i+1:], transportFields) {
+					continue
+				}
+				words = append(words, "meta l4proto "+name)
+				continue
+			}
+			if onlyVersion(m) && reads(statements[i+1:], versionFields) {
+				continue
+			}
+		}
+		text := statementText(s)
+		if protocol != "" {
+			text = strings.ReplaceAll(text, "th sport", protocol+" sport")
+			text = strings.ReplaceAll(text, "th dport", protocol+" dport")
+		}
+		words = append(words, text)
+	}
+	return strings.Join(words, " ")
+}
+
+func onlyProtocol(m exposure.Match) (string, bool) {
+	if m.Not || len(m.Key) != 1 || m.Key[0] != exposure.Of(exposure.FieldProtocol) || len(m.In.Keys) != 1 || m.In.Name != "" {
+		return "", false
+	}
+	n, ok := m.In.Keys[0].From.Uint64()
+	return protocolName(n), ok && m.In.Keys[0] == exposure.One(exposure.Number(n))
+}
+
+func onlyVersion(m exposure.Match) bool {
+	return !m.Not && len(m.Key) == 1 && m.Key[0] == exposure.Of(exposure.FieldNFProto) && len(m.In.Keys) == 1
+}
+
+// transportFields and versionFields are written with their protocol's name, and those of one IP version.
+var (
+	transportFields = map[exposure.Field]bool{exposure.FieldSport: true, exposure.FieldDport: true, exposure.FieldTCPFlags: true,
+		exposure.FieldICMPType: true, exposure.FieldICMPCode: true}
+	versionFields = map[exposure.Field]bool{exposure.FieldSource4: true, exposure.FieldSource6: true, exposure.FieldDest4: true,
+		exposure.FieldDest6: true, exposure.FieldFragment: true}
+)
+
+// reads reports whether one of the statements is about one of the fields.
+func reads(statements []exposure.Statement, fields map[exposure.Field]bool) bool {
+	for _, s := range statements {
+		var key []exposure.Operand
+		switch s := s.(type) {
+		case exposure.Match:
+			key = s.Key
+		case exposure.VerdictMap:
+			key = s.Key
+		case exposure.SetUpdate:
+			key = s.Key
+		case exposure.Assign:
+			key = append([]exposure.Operand{exposure.Of(s.To)}, s.Value...)
+		case exposure.NAT:
+			for _, o := range []*exposure.Operand{s.Addr, s.Port} {
+				if o != nil {
+					key = append(key, *o)
+				}
+			}
+		}
+		for _, o := range key {
+			if fields[o.Field] || o.Lookup != nil && slices.ContainsFunc(o.Lookup.Key, func(o exposure.Operand) bool { return fields[o.Field] }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func statementText(s exposure.Statement) string {
+	switch s := s.(type) {
+	case exposure.Match:
+		return matchText(s)
+	case exposure.Verdict:
+		return verdictText(s)
+	case exposure.VerdictMap:
+		return keyText(s.Key) + " vmap " + setText(s.In, s.Key)
+	case exposure.Assign:
+		return fmt.Sprintf("%s set %s", operandText(exposure.Operand{Field: s.To, Raw: s.Raw}), valuesText(s.To, s.Value))
+	case exposure.NAT:
+		return natStatementText(s)
+	case exposure.TProxy:
+		return "tproxy" + toText(s.Family, s.Addr, nil, s.Port, nil)
+	case exposure.NoTrack:
+		return "notrack"
+	case exposure.SetUpdate:
+		verb := "add"
+		if s.Op == exposure.SetDelete {
+			verb = "delete"
+		}
+		return strings.TrimSpace(fmt.Sprintf("%s @%s { %s } %s", verb, s.Set.Name, keyText(s.Key), s.Condition))
+	case exposure.NoEffect:
+		return s.Text
+	case exposure.Unknown:
+		return s.Text
+	}
+	return "?"
+}
+
+func verdictText(v exposure.Verdict) string {
+	switch v.Kind {
+	case exposure.VerdictJump, exposure.VerdictGoto:
+		return v.Kind.String() + " " + v.Chain
+	case exposure.VerdictReject:
+		return "reject with " + v.With
+	case exposure.VerdictQueue:
+		return "queue to " + v.With
+	case exposure.VerdictStolen:
+		return v.With
+	}
+	return v.Kind.String()
+}
+
+// matchText is "ip saddr 10.0.0.0/8", "tcp dport != { 22, 80 }", "ct state new,related", "tcp flags & 0x12 == 0x2".
+func matchText(m exposure.Match) string {
+	if len(m.Key) == 1 {
+		if len(m.In.Keys) == 0 && m.In.Name == "" {
+			if _, ok := m.Key[0].IsConst(); ok {
+				return "never"
+			}
+		}
+		if text, ok := bitsText(m); ok {
+			return text
+		}
+		switch k := m.Key[0]; {
+		case k == exposure.Of(exposure.FieldSourceMAC) && slices.Equal(m.In.Keys, []exposure.Range{exposure.Full(48)}):
+			return iifType + " ether"
+		case k == exposure.Of(exposure.FieldCTProtocol) && slices.Equal(m.In.Keys, []exposure.Range{exposure.Full(8)}):
+			return "ct exists"
+		case k == exposure.Of(exposure.FieldFragment) && len(m.In.Keys) == 1:
+			return "ip frag-off " + map[bool]string{true: "!=", false: "=="}[!m.In.Keys[0].From.IsZero()] + " 0"
+		}
+	}
+	not := " "
+	if m.Not {
+		not = " != "
+	}
+	return keyText(m.Key) + not + setText(m.In, m.Key)
+}
+
+// flagNames are the bits of fields that people know by name.
+var flagNames = map[exposure.Field][]struct {
+	bit  uint64
+	name string
+}{
+	exposure.FieldCTState:  {{1, "invalid"}, {2, "established"}, {4, "related"}, {8, "new"}, {64, "untracked"}},
+	exposure.FieldCTStatus: {{1, "expected"}, {2, "seen-reply"}, {4, "assured"}, {8, "confirmed"}, {16, "snat"}, {32, "dnat"}},
+	exposure.FieldTCPFlags: {{1, "fin"}, {2, "syn"}, {4, "rst"}, {8, "psh"}, {16, "ack"}, {32, "urg"}, {64, "ecn"}, {128, "cwr"}},
+}
+
+// bitsText is a test of some bits of a field of flags: any of them, none, or just these.
+func bitsText(m exposure.Match) (string, bool) {
+	o := m.Key[0]
+	if flagNames[o.Field] == nil || o.Shift != 0 || !o.Xor.IsZero() || len(m.In.Keys) != 1 || m.In.Keys[0].From != m.In.Keys[0].To {
+		return "", false
+	}
+	mask, _ := exposure.Ones(o.Width()).AndNot(o.Clear).Uint64()
+	want, _ := m.In.Keys[0].From.Uint64()
+	names, ok := namesOf(o.Field, mask)
+	if !ok {
+		return "", false
+	}
+	switch {
+	case want == 0 && m.Not && !o.Clear.IsZero():
+		return o.Field.String() + " " + names, true
+	case want == 0 && !o.Clear.IsZero():
+		return o.Field.String() + " ! " + names, true
+	}
+	values, ok := namesOf(o.Field, want)
+	equals := " == "
+	if m.Not {
+		equals = " != "
+	}
+	return o.Field.String() + " & (" + strings.ReplaceAll(names, ",", "|") + ")" + equals + strings.ReplaceAll(values, ",", "|"), ok
+}
+
+func namesOf(f exposure.Field, bits uint64) (string, bool) {
+	var out []string
+	for _, n := range flagNames[f] {
+		if bits&n.bit != 0 {
+			out = append(out, n.name)
+			bits &^= n.bit
+		}
+	}
+	return strings.Join(out, ","), bits == 0 && len(out) > 0
+}
+
+func keyText(key []exposure.Operand) string {
+	var words []string
+	for _, o := range key {
+		words = append(words, operandText(o))
+	}
+	return strings.Join(words, " . ")
+}
+
+// operandText is a field in nft's words, with what is done to it.
+func operandText(o exposure.Operand) string {
+	if v, ok := o.IsConst(); ok {
+		return v.String()
+	}
+	text := o.Field.String()
+	switch o.Field {
+	case exposure.FieldUnknown:
+		text = o.Text
+	case exposure.FieldFib:
+		text = fibText(o.Fib)
+	case exposure.FieldRaw:
+		text = rawText(o.Raw)
+	case exposure.FieldMap:
+		text = "map"
+		if o.Lookup != nil && o.Lookup.In != nil {
+			text = keyText(o.Lookup.Key) + " map " + setText(o.Lookup.In, o.Lookup.Key)
+		}
+	}
+	switch {
+	case o.Shift > 0:
+		text += fmt.Sprintf(" << %d", o.Shift)
+	case o.Shift < 0:
+		text += fmt.Sprintf(" >> %d", -o.Shift)
+	}
+	if !o.Clear.IsZero() {
+		text += fmt.Sprintf(" & %s", valueText(o.Field, exposure.Ones(o.Width()).AndNot(o.Clear)))
+	}
+	if !o.Xor.IsZero() {
+		text += fmt.Sprintf(" ^ %v", o.Xor)
+	}
+	return text
+}
+
+func fibText(f exposure.Fib) string {
+	words := []string{[...]string{"saddr", "daddr"}[f.Of&1]}
+	for _, w := range []struct {
+		on   bool
+		name string
+	}{{f.ByMark, "mark"}, {f.ByIn, "iif"}, {f.ByOut, "oif"}} {
+		if w.on {
+			words = append(words, w.name)
+		}
+	}
+	want := "?"
+	if int(f.Want) < 5 {
+		want = [...]string{"type", "oif", "oifname", "exists", "rpfilter"}[f.Want]
+	}
+	return "fib " + strings.Join(words, " . ") + " " + want
+}
+
+func rawText(r exposure.Raw) string {
+	switch r.Base {
+	case exposure.RawExtension:
+		return fmt.Sprintf("exthdr %d @%d,%d", r.Header, r.Offset, r.Bits)
+	case exposure.RawIPOption:
+		return fmt.Sprintf("ip option %d @%d,%d", r.Header, r.Offset, r.Bits)
+	case exposure.RawTCPOption:
+		return fmt.Sprintf("tcp option %d @%d,%d", r.Header, r.Offset, r.Bits)
+	}
+	return fmt.Sprintf("@%s,%d,%d", baseName(r.Base), r.Offset, r.Bits)
+}
+
+// setText is a set's name, or its elements.
+func setText(s *exposure.Set, key []exposure.Operand) string {
+	if s.Name != "" {
+		return "@" + s.Name
+	}
+	var words []string
+	for i, box := range s.All() {
+		if i == shown {
+			words = append(words, fmt.Sprintf("… %d in all", s.Len()))
+			break
+		}
+		words = append(words, boxText(box, key)+elementText(s, i))
+	}
+	if s.Default {
+		words = append(words, "*"+elementText(s, s.Len()))
+	}
+	if len(words) == 1 && s.Verdicts == nil && s.DataWidth == 0 {
+		return words[0]
+	}
+	return "{ " + strings.Join(words, ", ") + " }"
+}
+
+func boxText(box []exposure.Range, key []exposure.Operand) string {
+	var words []string
+	for i, r := range box {
+		f := exposure.FieldNone
+		if i < len(key) {
+			f = shownAs(key[i])
+		}
+		words = append(words, rangeText(f, r))
+	}
+	return strings.Join(words, " . ")
+}
+
+// shownAs is the field whose values are written as those of an operand: fib's are of several kinds.
+func shownAs(o exposure.Operand) exposure.Field {
+	if o.Field == exposure.FieldFib {
+		switch o.Fib.Want {
+		case exposure.FibOutName:
+			return exposure.FieldOutName
+		case exposure.FibOutIndex, exposure.FibExists, exposure.FibReversePath:
+			return exposure.FieldOutIndex
+		}
+	}
+	return o.Field
+}
+
+// elementText is what a map says of an element.
+func elementText(s *exposure.Set, i int) string {
+	switch {
+	case i < len(s.Verdicts):
+		return " : " + verdictText(s.Verdicts[i])
+	case s.DataWidth > 0 && (i+1)*s.DataWidth <= len(s.Data):
+		var words []string
+		for _, v := range s.Row(i) {
+			words = append(words, v.String())
+		}
+		return " : " + strings.Join(words, " . ")
+	}
+	return ""
+}
+
+// valuesText is what a field is set to.
+func valuesText(to exposure.Field, values []exposure.Operand) string {
+	var words []string
+	for _, v := range values {
+		if c, ok := v.IsConst(); ok {
+			words = append(words, valueText(to, c))
+			continue
+		}
+		words = append(words, operandText(v))
+	}
+	return strings.Join(words, " ^ ")
+}
+
+func natStatementText(n exposure.NAT) string {
+	return strings.TrimSpace(n.Kind.String() + toText(n.Family, n.Addr, n.AddrMax, n.Port, n.PortMax) + " " + n.Text)
+}
+
+// toText is " to address-address:port-port". What comes from one element of a map is written once.
+func toText(f exposure.Family, addr, addrMax, port, portMax *exposure.Operand) string {
+	var parts []string
+	last := ""
+	for _, p := range []struct {
+		sign    string
+		operand *exposure.Operand
+		address bool
+	}{{"", addr, true}, {"-", addrMax, true}, {":", port, false}, {"-", portMax, false}} {
+		if p.operand == nil {
+			continue
+		}
+		text := endText(f, *p.operand, p.address)
+		if text != last {
+			parts = append(parts, p.sign+text)
+		}
+		if p.operand.Field == exposure.FieldMap {
+			last = text
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " to " + strings.Join(parts, "")
+}
+
+// endText is an address or a port that is translated to.
+func endText(f exposure.Family, o exposure.Operand, address bool) string {
+	v, ok := o.IsConst()
+	switch n, small := v.Uint64(); {
+	case !ok:
+		return operandText(o)
+	case !address:
+		return fmt.Sprint(n)
+	case f == exposure.FamilyIPv4 || f == exposure.FamilyInet && small && n < 1<<32: // of both families: no IPv6 address that low is of use
+		return v.IPv4().String()
+	}
+	return "[" + v.IPv6().String() + "]"
+}
+
+var protocolNames = map[uint64]string{unix.IPPROTO_ICMP: "icmp", unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_ICMPV6: "icmpv6",
+	unix.IPPROTO_SCTP: "sctp", unix.IPPROTO_ESP: "esp", unix.IPPROTO_AH: "ah", unix.IPPROTO_GRE: "gre", unix.IPPROTO_DCCP: "dccp", unix.IPPROTO_UDPLITE: "udplite"}
+
+func protocolName(n uint64) string {
+	if name, ok := protocolNames[n]; ok {
+		return name
+	}
+	return fmt.Sprint(n)
+}

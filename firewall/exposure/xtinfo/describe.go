@@ -1,0 +1,55 @@
+package xtinfo
+
+import (
+	"fmt"
+	"strings"
+)
+
+// descriptions give matches that stay Unknown a text that says more than their name.
+var descriptions = map[key]struct {
+	size int
+	text func(b fields) string
+}{
+	// struct xt_rateinfo { u32 avg, burst; … }: avg is in ten-thousandths of a second between packets (XT_LIMIT_SCALE).
+	{"limit", 0}: {8, func(b fields) string {
+		return fmt.Sprintf("limit one in %gs burst %d", float64(b.u32(0))/10000, b.u32(4))
+	}},
+	// struct xt_recent_mtinfo { u32 seconds, hit_count; u8 check_set, invert; char name[200]; u8 side }; _v1 is longer at the end.
+	{"recent", 0}: {211, recentText}, {"recent", 1}: {211, recentText},
+	// struct xt_owner_match_info { u32 uid_min, uid_max, gid_min, gid_max; u8 match, invert }.
+	{"owner", 1}: {18, func(b fields) string {
+		var words []string
+		if b.bit(16, 0) {
+			words = append(words, fmt.Sprintf("uid %d-%d", b.u32(0), b.u32(4)))
+		}
+		if b.bit(16, 1) {
+			words = append(words, fmt.Sprintf("gid %d-%d", b.u32(8), b.u32(12)))
+		}
+		return "owner " + strings.Join(words, " ")
+	}},
+	// struct xt_string_info { u16 from, to; char algo[16], pattern[128]; u8 patlen; … }.
+	{"string", 1}: {149, func(b fields) string { return fmt.Sprintf("string %q", b[20:20+min(int(b.u8(148)), 128)]) }},
+	// struct xt_quota_info { u32 flags; u64 quota; … }.
+	{"quota", 0}: {16, func(b fields) string { return fmt.Sprintf("quota %d bytes", b.u64(8)) }},
+	// struct xt_hashlimit_mtinfo3 { char name[255]; … }.
+	{"hashlimit", 3}: {255, func(b fields) string { return "hashlimit " + b.text(0, 255) }},
+	// struct xt_connlimit_info { union nf_inet_addr mask; u32 limit, flags; … }.
+	{"connlimit", 1}: {24, func(b fields) string { return fmt.Sprintf("connlimit %d", b.u32(16)) }},
+}
+
+func recentText(b fields) string {
+	verb := "check"
+	for i, v := range []string{"check", "set", "update", "remove"} { // XT_RECENT_CHECK, SET, UPDATE, REMOVE
+		if b.bit(8, i) {
+			verb = v
+		}
+	}
+	text := fmt.Sprintf("recent %s %q", verb, b.text(10, 200))
+	if s := b.u32(0); s != 0 {
+		text += fmt.Sprintf(" seconds %d", s)
+	}
+	if n := b.u32(4); n != 0 {
+		text += fmt.Sprintf(" hitcount %d", n)
+	}
+	return text
+}

@@ -1,0 +1,114 @@
+package xtmatch
+
+import (
+	"net/netip"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// test is a Match of one operand: in the ranges, or with not in none of them.
+func test(o exposure.Operand, not bool, ranges ...exposure.Range) exposure.Match {
+	m := exposure.In(o, ranges...)
+	m.Not = not
+	return m
+}
+
+// masked matches the bits of a mask.
+func masked(f exposure.Field, mask, value uint64, not bool) exposure.Match {
+	o := exposure.Of(f)
+	if whole := exposure.Ones(o.Width()); exposure.Number(mask).And(whole) != whole {
+		o = o.And(exposure.Number(mask))
+	}
+	return test(o, not, exposure.One(exposure.Number(value)))
+}
+
+// Never is a match that never holds.
+func Never() exposure.Match { return exposure.In(exposure.Const(exposure.Value{})) }
+
+// Constant is a match that always or never holds; nothing for always.
+func Constant(holds bool) []exposure.Statement {
+	if holds {
+		return nil
+	}
+	return []exposure.Statement{Never()}
+}
+
+// Side is which of a packet's two ends an option is about.
+type Side uint8
+
+const (
+	Source Side = iota
+	Destination
+	Either
+)
+
+// Address is the field with the address of a side; family 0 is never passed, and Either is taken for Destination.
+func (s Side) Address(f firewall.Family) exposure.Field {
+	switch {
+	case s == Source && f == firewall.IPv4:
+		return exposure.FieldSource4
+	case s == Source:
+		return exposure.FieldSource6
+	case f == firewall.IPv4:
+		return exposure.FieldDest4
+	}
+	return exposure.FieldDest6
+}
+
+// Port is the field with the port of a side; Either is taken for Destination.
+func (s Side) Port() exposure.Field {
+	if s == Source {
+		return exposure.FieldSport
+	}
+	return exposure.FieldDport
+}
+
+// Addresses matches an address range: iprange, -s, -d. Both ends are of one family.
+func Addresses(s Side, from, to netip.Addr, not bool) exposure.Match {
+	family := firewall.IPv6
+	if from.Is4() {
+		family = firewall.IPv4
+	}
+	return test(exposure.Of(s.Address(family)), not, exposure.Range{From: exposure.Address(from), To: exposure.Address(to)})
+}
+
+// Ports matches ports: --sport, --dport, multiport's lists. Either is multiport's --ports: the source port or the destination port is in
+// the list; with not, neither is.
+func Ports(s Side, not bool, ranges ...exposure.Range) exposure.Match {
+	if s != Either {
+		return test(exposure.Of(s.Port()), not, ranges...)
+	}
+	any := exposure.Full(16)
+	in := &exposure.Set{Width: 2}
+	for _, r := range ranges {
+		in.Keys = append(in.Keys, r, any, any, r)
+	}
+	return exposure.Match{Key: []exposure.Operand{exposure.Of(exposure.FieldSport), exposure.Of(exposure.FieldDport)}, In: in, Not: not}
+}
+
+// TCPFlags matches --tcp-flags mask value; --syn is 0x17, 0x02. A value with bits outside of the mask never holds, and with not always.
+func TCPFlags(mask, value uint8, not bool) exposure.Match {
+	return masked(exposure.FieldTCPFlags, uint64(mask), uint64(value), not)
+}
+
+// ICMP matches a type and a range of codes: --icmp-type 3/4 is 3, 4, 4; without a code 0, 255. It is for ICMPv6 too.
+func ICMP(kind, firstCode, lastCode uint8, not bool) exposure.Match {
+	return exposure.Match{
+		Key: []exposure.Operand{exposure.Of(exposure.FieldICMPType), exposure.Of(exposure.FieldICMPCode)},
+		In: &exposure.Set{Width: 2, Keys: []exposure.Range{
+			exposure.One(exposure.Number(uint64(kind))), exposure.Numbers(uint64(firstCode), uint64(lastCode)),
+		}},
+		Not: not,
+	}
+}
+
+// MAC matches the sender's address on the last link (48 bits as a number).
+func MAC(address uint64, not bool) exposure.Match {
+	return test(exposure.Of(exposure.FieldSourceMAC), not, exposure.One(exposure.Number(address)))
+}
+
+// PacketType matches PACKET_HOST, … (include/uapi/linux/if_packet.h).
+func PacketType(kind uint8, not bool) exposure.Match {
+	return test(exposure.Of(exposure.FieldPacketType), not, exposure.One(exposure.Number(uint64(kind))))
+}
