@@ -64,6 +64,19 @@ func (rs *Ruleset) AddTable(t *Table) *Table {
 	return t
 }
 
+// BaseChains is how many base chains there are. A reader that has nothing else to go by numbers new ones backwards with it: see Base.Rank.
+func (rs *Ruleset) BaseChains() int {
+	n := 0
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			if c.Base != nil {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // AddChain appends a chain. Names are unique in a table: of two with one name the first is found by
 // Chain, and a reader that meets such a dump refuses it.
 func (t *Table) AddChain(c *Chain) *Chain {

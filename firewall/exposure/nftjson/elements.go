@@ -1,0 +1,187 @@
+package nftjson
+
+import (
+	"fmt"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// row is what a map holds for an element: a verdict, or parts that are each a value or a range.
+type row struct {
+	verdict *exposure.Verdict
+	parts   []exposure.Range
+}
+
+// fill adds elements. One that can't be read makes the whole set unknown, since what it lets in can't be told.
+func (s *set) fill(list []any) {
+	for _, e := range list {
+		if deep(e, mostDepth) {
+			s.model.Unknown = "an element nested too deeply to read"
+			break
+		}
+		if err := s.element(e); err != nil && s.model.Unknown == "" {
+			s.model.Unknown = err.Error()
+		}
+	}
+	s.finish()
+}
+
+func (s *set) element(e any) error {
+	key, data := e, any(nil)
+	if s.isMap {
+		pair, ok := e.([]any)
+		if !ok || len(pair) != 2 {
+			return fmt.Errorf("%s is no pair of key and value", text(e))
+		}
+		key, data = pair[0], pair[1]
+	}
+	var note exposure.Note
+	if m, ok := key.(map[string]any); ok {
+		if inner, ok := m["elem"].(map[string]any); ok {
+			key = inner["val"]
+			note = noteOf(inner)
+		}
+	}
+	var d row
+	if s.isMap {
+		var err error
+		if d, err = s.data(data); err != nil {
+			return err
+		}
+	}
+	if key == "*" { // catch-all
+		if s.isMap {
+			s.fallback = &d
+			return nil
+		}
+		for _, kind := range s.kinds {
+			s.model.Keys = append(s.model.Keys, exposure.Full(widthOf(kind)))
+		}
+		return nil
+	}
+	box, ok := s.box(key)
+	if !ok {
+		return fmt.Errorf("its element %s has no model", text(key))
+	}
+	if note != (exposure.Note{}) {
+		if s.model.Notes == nil {
+			s.model.Notes = map[int]exposure.Note{}
+		}
+		s.model.Notes[s.model.Len()] = note
+	}
+	s.model.Keys = append(s.model.Keys, box...)
+	if s.isMap {
+		s.rows = append(s.rows, d)
+	}
+	return nil
+}
+
+func noteOf(inner map[string]any) exposure.Note {
+	n := exposure.Note{Comment: textOf(inner["comment"])}
+	var conditions []map[string]any
+	for _, name := range []string{"limit", "quota", "ct count"} { // in nft 1.0 beside the value
+		if v, ok := inner[name]; ok {
+			conditions = append(conditions, map[string]any{name: v})
+		}
+	}
+	for _, v := range listOf(inner["stmt"]) { // in nft 1.1 in a list
+		if m, ok := v.(map[string]any); ok {
+			conditions = append(conditions, m)
+		}
+	}
+	n.Condition = conditionOf(conditions)
+	return n
+}
+
+// box reads a key: a range for each column.
+func (s *set) box(key any) ([]exposure.Range, bool) {
+	parts := []any{key}
+	if m, ok := key.(map[string]any); ok {
+		if list, ok := m["concat"].([]any); ok {
+			parts = list
+		}
+	}
+	if len(parts) != len(s.kinds) {
+		return nil, false
+	}
+	box := make([]exposure.Range, len(parts))
+	for i, p := range parts {
+		r, ok := rangeOf(s.kinds[i], p)
+		if !ok {
+			return nil, false
+		}
+		box[i] = r
+	}
+	return box, true
+}
+
+// data reads what a map holds for an element.
+func (s *set) data(v any) (row, error) {
+	m, _ := v.(map[string]any)
+	if verdict, ok := verdictOf(m); ok {
+		return row{verdict: &verdict}, nil
+	}
+	parts := []any{v}
+	if list, ok := m["concat"].([]any); ok {
+		parts = list
+	}
+	var d row
+	for i, p := range parts {
+		kind := ""
+		if i < len(s.dataKinds) {
+			kind = s.dataKinds[i]
+		}
+		r, ok := rangeOf(kind, p)
+		if !ok {
+			return row{}, fmt.Errorf("its value %s has no model", text(v))
+		}
+		d.parts = append(d.parts, r)
+	}
+	return d, nil
+}
+
+// finish lays a map's values out in columns: two for each part where a value is a range, first and last; else one.
+func (s *set) finish() {
+	if !s.isMap || s.model.Unknown != "" {
+		return
+	}
+	rows := s.rows
+	if s.fallback != nil {
+		rows = append(rows[:len(rows):len(rows)], *s.fallback)
+	}
+	s.model.Verdicts, s.model.Data, s.model.DataWidth, s.model.Default = nil, nil, 0, s.fallback != nil
+	if len(rows) == 0 {
+		if len(s.dataKinds) > 0 && s.dataKinds[0] != "verdict" {
+			s.model.DataWidth = len(s.dataKinds)
+		}
+		return
+	}
+	ranged := false
+	for _, d := range rows {
+		if (d.verdict == nil) != (rows[0].verdict == nil) || len(d.parts) != len(rows[0].parts) {
+			s.model.Unknown = "its values are of several kinds"
+			return
+		}
+		for _, p := range d.parts {
+			ranged = ranged || p.From != p.To
+		}
+	}
+	for _, d := range rows {
+		if d.verdict != nil {
+			s.model.Verdicts = append(s.model.Verdicts, *d.verdict)
+			continue
+		}
+		for _, p := range d.parts {
+			s.model.Data = append(s.model.Data, p.From)
+			if ranged {
+				s.model.Data = append(s.model.Data, p.To)
+			}
+		}
+	}
+	if rows[0].verdict == nil {
+		s.model.DataWidth = len(s.model.Data) / len(rows)
+	}
+}
+
+// ranged reports whether a map's values take two columns for each part.
+func ranged(m *exposure.Set, parts int) bool { return parts > 0 && m.DataWidth == 2*parts }

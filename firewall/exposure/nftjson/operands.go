@@ -1,0 +1,317 @@
+package nftjson
+
+import (
+	"encoding/json"
+	"strconv"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// ruleReader turns one rule into statements.
+type ruleReader struct {
+	table *table
+	out   []exposure.Statement
+	// version is the only IP version that gets here: the table's, or what a match has made sure of. FamilyInet and others: any.
+	version exposure.Family
+	// protocol is the only transport protocol that gets here, +1; 0: any.
+	protocol int
+}
+
+func (r *ruleReader) add(s exposure.Statement) { r.out = append(r.out, s) }
+
+// need puts in what an expression implies and nft's listing leaves out.
+func (r *ruleReader) need(version exposure.Family, protocol int) {
+	if version != exposure.FamilyUnspec && r.version != version {
+		r.add(exposure.In(exposure.Of(exposure.FieldNFProto), exposure.One(exposure.Number(uint64(version)))))
+		r.version = version
+	}
+	if protocol >= 0 && r.protocol != protocol+1 {
+		r.add(exposure.In(exposure.Of(exposure.FieldProtocol), exposure.One(exposure.Number(uint64(protocol)))))
+		r.protocol = protocol + 1
+	}
+}
+
+// read is an operand and the kind of its value, "" if it is nobody's in particular.
+type read struct {
+	exposure.Operand
+	kind string
+}
+
+// unknown is a value that can't be known.
+func unknown(e any) read {
+	return read{exposure.Operand{Field: exposure.FieldUnknown, Text: text(e)}, ""}
+}
+
+// operand reads an expression that is one value. Implied matches are added first. What has no model is FieldUnknown.
+func (r *ruleReader) operand(e any) read {
+	m, ok := e.(map[string]any)
+	if !ok || len(m) != 1 {
+		if v, ok := constant("", e); ok {
+			return read{exposure.Const(v), ""}
+		}
+		return unknown(e)
+	}
+	for name, body := range m {
+		args, _ := body.(map[string]any)
+		switch name {
+		case "payload":
+			return r.payload(e, args)
+		case "meta":
+			if f, ok := metas[textOf(args["key"])]; ok {
+				return f.read()
+			}
+		case "ct":
+			return r.ct(e, args)
+		case "fib":
+			return fib(e, args)
+		case "numgen", "jhash", "symhash":
+			return bounded(e, args)
+		case "map":
+			return r.mapped(e, args)
+		case "&", "|", "^", "<<", ">>":
+			return r.operation(e, name, body)
+		}
+	}
+	return unknown(e)
+}
+
+func (f field) read() read {
+	return read{exposure.Operand{Field: f.at, Raw: f.raw}, f.kind}
+}
+
+func textOf(v any) string {
+	s, _ := v.(string)
+	return s
+}
+
+func intOf(v any) (int, bool) {
+	n, ok := v.(json.Number)
+	if !ok {
+		return 0, false
+	}
+	i, err := strconv.Atoi(n.String())
+	return i, err == nil
+}
+
+func (r *ruleReader) payload(e any, args map[string]any) read {
+	if args["tunnel"] != nil { // the header of a packet within the packet
+		return unknown(e)
+	}
+	if name := textOf(args["protocol"]); name != "" {
+		h, ok := headers[name]
+		f, known := h.fields[textOf(args["field"])]
+		if !ok {
+			return unknown(e)
+		}
+		r.need(h.version, h.protocol)
+		if !known {
+			return unknown(e)
+		}
+		return f.read()
+	}
+	base, ok := map[string]exposure.RawBase{"ll": link, "nh": network, "th": transport, "ih": exposure.RawInner}[textOf(args["base"])]
+	offset, ok1 := intOf(args["offset"])
+	length, ok2 := intOf(args["len"])
+	if !ok || !ok1 || !ok2 || offset < 0 || offset > 1<<16 || length < 1 || length > 128 {
+		return unknown(e)
+	}
+	raw := exposure.Raw{Base: base, Offset: offset, Bits: length}
+	for _, known := range rawFields {
+		if known.raw == raw && (known.version == 0 || known.version == r.version) {
+			return read{exposure.Of(known.field.at), known.field.kind}
+		}
+	}
+	if r.protocol == 6+1 && raw == (exposure.Raw{Base: transport, Offset: 104, Bits: 8}) {
+		return read{exposure.Of(exposure.FieldTCPFlags), "tcp_flag"}
+	}
+	return read{exposure.Operand{Field: exposure.FieldRaw, Raw: raw}, "integer"}
+}
+
+func (r *ruleReader) ct(e any, args map[string]any) read {
+	key, direction := textOf(args["key"]), textOf(args["dir"])
+	if direction == "" {
+		if f, ok := cts[key]; ok {
+			return f.read()
+		}
+		return unknown(e)
+	}
+	if key == "saddr" || key == "daddr" {
+		family := textOf(args["family"])
+		if family == "" {
+			family = r.version.String()
+		}
+		key = family + " " + key
+	}
+	f, ok := directed[direction][key]
+	if !ok {
+		return unknown(e)
+	}
+	switch f.kind { // the kernel ends the rule for a connection of the other version (nft_ct_get_eval)
+	case "ipv4_addr":
+		r.need(exposure.FamilyIPv4, -1)
+	case "ipv6_addr":
+		r.need(exposure.FamilyIPv6, -1)
+	}
+	return f.read()
+}
+
+func fib(e any, args map[string]any) read {
+	var f exposure.Fib
+	for _, flag := range listOf(args["flags"]) {
+		switch flag {
+		case "saddr":
+			f.Of = exposure.FibSource
+		case "daddr":
+			f.Of = exposure.FibDest
+		case "mark":
+			f.ByMark = true
+		case "iif":
+			f.ByIn = true
+		case "oif":
+			f.ByOut = true
+		default:
+			return unknown(e)
+		}
+	}
+	kind := ""
+	switch textOf(args["result"]) {
+	case "type":
+		f.Want, kind = exposure.FibType, "fib_addrtype"
+	case "oif":
+		f.Want, kind = exposure.FibOutName, "iface_index"
+	case "oifname":
+		f.Want, kind = exposure.FibOutName, "ifname"
+	case "check":
+		f.Want, kind = exposure.FibExists, "boolean"
+	default:
+		return unknown(e)
+	}
+	return read{exposure.Operand{Field: exposure.FieldFib, Fib: f}, kind}
+}
+
+// bounded is a number that can't be known, below a modulus.
+func bounded(e any, args map[string]any) read {
+	o := unknown(e)
+	mod, ok1 := intOf(args["mod"])
+	offset, ok2 := intOf(args["offset"])
+	if args["offset"] == nil {
+		ok2 = true
+	}
+	if ok1 && ok2 && mod > 0 && offset >= 0 {
+		o.Max = exposure.Number(uint64(offset) + uint64(mod) - 1)
+	}
+	o.kind = "integer"
+	return o
+}
+
+// operation is one of a value and constants.
+func (r *ruleReader) operation(e any, op string, body any) read {
+	list, ok := body.([]any)
+	if !ok || len(list) < 2 {
+		return unknown(e)
+	}
+	if v, ok := constant("", e); ok {
+		return read{exposure.Const(v), ""}
+	}
+	// The constant may stand before the value where that makes no difference.
+	if _, first := constant("", list[0]); first && op != "<<" && op != ">>" {
+		list = append(append([]any(nil), list[1:]...), list[0])
+	}
+	o := r.operand(list[0])
+	if o.Field == exposure.FieldUnknown {
+		return unknown(e)
+	}
+	for _, x := range list[1:] {
+		kind := o.kind
+		if op == "<<" || op == ">>" {
+			kind = ""
+		}
+		v, ok := constant(kind, x)
+		if list, isList := x.([]any); !ok && isList {
+			v, ok = combined(kind, "|", list) // the mask of tcp flags is printed as a list
+		}
+		n, small := v.Uint64()
+		switch {
+		case !ok:
+			return unknown(e)
+		case op == "&":
+			o.Operand = o.And(v)
+		case op == "|":
+			o.Operand = o.Or(v)
+		case op == "^":
+			o.Operand = o.XorWith(v)
+		case op == "<<" && small && n < 128:
+			o.Operand = o.ShiftBy(int(n))
+		case op == ">>" && small && n < 128:
+			o.Operand = o.ShiftBy(-int(n))
+		default:
+			return unknown(e)
+		}
+	}
+	return o
+}
+
+// key reads an expression that is a tuple: a concatenation, or one value.
+func (r *ruleReader) key(e any) []read {
+	if m, ok := e.(map[string]any); ok {
+		if inner, ok := m["elem"].(map[string]any); ok {
+			return r.key(inner["val"])
+		}
+		if list, ok := m["concat"].([]any); ok && len(list) > 0 {
+			var out []read
+			for _, x := range list {
+				out = append(out, r.operand(x))
+			}
+			return out
+		}
+	}
+	return []read{r.operand(e)}
+}
+
+func operandsOf(key []read) []exposure.Operand {
+	out := make([]exposure.Operand, len(key))
+	for i, k := range key {
+		out[i] = k.Operand
+	}
+	return out
+}
+
+func kindsOf(key []read) []string {
+	out := make([]string, len(key))
+	for i, k := range key {
+		out[i] = k.kind
+	}
+	return out
+}
+
+// mapped is what a map holds for a key: its first column.
+func (r *ruleReader) mapped(e any, args map[string]any) read {
+	key, in, dataKinds := r.lookup(args)
+	if in == nil || in.DataWidth == 0 || in.Width != len(key) {
+		return unknown(e)
+	}
+	kind := ""
+	if len(dataKinds) > 0 {
+		kind = dataKinds[0]
+	}
+	return read{exposure.Operand{Field: exposure.FieldMap, Lookup: &exposure.Lookup{Key: key, In: in}}, kind}
+}
+
+// lookup reads {"key": …, "data": …}: what is looked up, and in which map, named or anonymous.
+func (r *ruleReader) lookup(args map[string]any) ([]exposure.Operand, *exposure.Set, []string) {
+	key := r.key(args["key"])
+	if name := textOf(args["data"]); len(name) > 1 && name[0] == '@' {
+		s := r.table.sets[name[1:]]
+		if s == nil {
+			return nil, nil, nil
+		}
+		return operandsOf(key), s.model, s.dataKinds
+	}
+	m, _ := args["data"].(map[string]any)
+	if m["set"] == nil {
+		return nil, nil, nil
+	}
+	s := &set{model: &exposure.Set{Width: len(key)}, kinds: kindsOf(key), isMap: true}
+	s.fill(listOf(m["set"]))
+	return operandsOf(key), s.model, s.dataKinds
+}

@@ -1,0 +1,124 @@
+package nftjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// Limit is the most that is read: 64 MiB, some 100 000 rules. What is larger is refused before it is looked at.
+const Limit = 64 << 20
+
+// ReadJSON reads `nft -j list ruleset` output and adds its tables to rs. name stands in errors and origins.
+//
+//	{"nftables": [{"metainfo": {…}}, {"table": {…}}, {"chain": {…}}, {"rule": {…}}, …]}
+//
+// Errors are "name:line:column: what is wrong, and what to do", and then rs is as it was.
+func ReadJSON(name string, r io.Reader, rs *exposure.Ruleset) error {
+	text, err := io.ReadAll(io.LimitReader(r, Limit+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, err)
+	case len(text) > Limit:
+		return fmt.Errorf("%s: more than %d MiB: list the tables that matter one by one (`nft -j list table …`)", name, Limit>>20)
+	}
+	objects, err := objectsOf(text)
+	if err == nil {
+		err = build(name, objects, rs)
+	}
+	if err != nil {
+		offset := int64(0)
+		if at := (*positionError)(nil); errors.As(err, &at) {
+			offset = at.offset
+		}
+		line, column := position(text, offset)
+		return fmt.Errorf("%s:%d:%d: %w", name, line, column, err)
+	}
+	return nil
+}
+
+// object is one member of the list: {"rule": {…}}.
+type object struct {
+	kind   string
+	body   json.RawMessage
+	offset int64
+}
+
+type positionError struct {
+	offset int64
+	err    error
+}
+
+func (e *positionError) Error() string { return e.err.Error() }
+func (e *positionError) Unwrap() error { return e.err }
+
+func (o object) errorf(format string, args ...any) error {
+	return &positionError{o.offset, fmt.Errorf(format, args...)}
+}
+
+// decode reads the body, numbers as they were written.
+func (o object) decode(into any) error {
+	d := json.NewDecoder(bytes.NewReader(o.body))
+	d.UseNumber()
+	if err := d.Decode(into); err != nil {
+		return o.errorf("%s: %w", o.kind, err)
+	}
+	return nil
+}
+
+const notListing = "this is no output of `nft -j list ruleset`"
+
+func objectsOf(text []byte) ([]object, error) {
+	d := json.NewDecoder(bytes.NewReader(text))
+	fail := func(err error) ([]object, error) {
+		offset := d.InputOffset()
+		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
+			offset = max(syntax.Offset-1, 0)
+		}
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			err = errors.New("it ends in the middle: is it cut off? Take it again")
+			offset = int64(len(text))
+		}
+		return nil, &positionError{offset, err}
+	}
+	for _, want := range []json.Token{json.Delim('{'), "nftables", json.Delim('[')} {
+		got, err := d.Token()
+		if err != nil {
+			return fail(err)
+		}
+		if got != want {
+			return fail(fmt.Errorf("%s: found %v instead of %v", notListing, got, want))
+		}
+	}
+	var out []object
+	for d.More() {
+		start := d.InputOffset()
+		var member map[string]json.RawMessage
+		if err := d.Decode(&member); err != nil {
+			return fail(err)
+		}
+		if len(member) != 1 {
+			return fail(fmt.Errorf("%s: an object with %d names, where there has to be one", notListing, len(member)))
+		}
+		for kind, body := range member {
+			out = append(out, object{kind, body, start})
+		}
+	}
+	for range 2 {
+		if _, err := d.Token(); err != nil {
+			return fail(err)
+		}
+	}
+	return out, nil
+}
+
+// position turns an offset into line and column, from 1.
+func position(text []byte, offset int64) (line, column int) {
+	before := text[:min(max(offset, 0), int64(len(text)))]
+	line = 1 + bytes.Count(before, []byte("\n"))
+	return line, len(before) - bytes.LastIndexByte(before, '\n')
+}

@@ -1,0 +1,175 @@
+package nftjson
+
+import (
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// noEffect are statements that change nothing about where a first packet goes.
+var noEffect = map[string]bool{
+	"counter": true, "log": true, "dup": true, "flow": true, "last": true, "ct helper": true, "ct timeout": true, "ct expectation": true,
+	"secmark": true, "tunnel": true, "comment": true, "reset": true, "optstrip": true,
+}
+
+// unknownMatches are statements that let a packet go on or not, by what can't be known.
+var unknownMatches = map[string]bool{"limit": true, "quota": true, "ct count": true, "connlimit": true}
+
+// statement translates one statement of a rule; last says whether another follows.
+func (r *ruleReader) statement(s map[string]any, last bool) {
+	if v, ok := verdictOf(s); ok {
+		r.add(v)
+		return
+	}
+	if len(s) != 1 {
+		r.add(exposure.Unknown{Text: text(s), Effect: true})
+		return
+	}
+	for name, body := range s {
+		args, _ := body.(map[string]any)
+		switch {
+		case name == "match":
+			r.match(s, args)
+		case name == "vmap":
+			r.verdictMap(s, args)
+		case name == "mangle":
+			r.mangle(s, args)
+		case name == "snat" || name == "dnat" || name == "masquerade" || name == "redirect":
+			r.nat(name, args)
+		case name == "tproxy":
+			r.tproxy(args)
+		case name == "reject":
+			r.reject(args)
+		case name == "queue":
+			r.add(exposure.Verdict{Kind: exposure.VerdictQueue, With: text(args["num"])})
+		case name == "fwd":
+			r.add(exposure.Verdict{Kind: exposure.VerdictStolen, With: text(args["dev"])})
+		case name == "notrack":
+			r.add(exposure.NoTrack{})
+		case name == "set" || name == "map":
+			r.update(s, args[name], args)
+		case name == "meter":
+			r.meter(s, args)
+		case name == "xt":
+			r.xt(s, args, last)
+		case unknownMatches[name]:
+			r.add(exposure.Unknown{Text: text(s)})
+		case noEffect[name]:
+			r.add(exposure.NoEffect{Text: text(s)})
+		default: // synproxy, and what is newer than this reader
+			r.add(exposure.Unknown{Text: text(s), Effect: true})
+		}
+	}
+}
+
+// verdictOf reads {"accept": null}, {"jump": {"target": "x"}}, as a statement or in a map.
+func verdictOf(m map[string]any) (exposure.Verdict, bool) {
+	if len(m) != 1 {
+		return exposure.Verdict{}, false
+	}
+	for name, body := range m {
+		switch name {
+		case "accept":
+			return exposure.Verdict{Kind: exposure.VerdictAccept}, true
+		case "drop":
+			return exposure.Verdict{Kind: exposure.VerdictDrop}, true
+		case "continue":
+			return exposure.Verdict{Kind: exposure.VerdictContinue}, true
+		case "return":
+			return exposure.Verdict{Kind: exposure.VerdictReturn}, true
+		case "jump", "goto":
+			args, _ := body.(map[string]any)
+			kind := exposure.VerdictJump
+			if name == "goto" {
+				kind = exposure.VerdictGoto
+			}
+			return exposure.Verdict{Kind: kind, Chain: textOf(args["target"])}, true
+		}
+	}
+	return exposure.Verdict{}, false
+}
+
+func (r *ruleReader) verdictMap(s any, args map[string]any) {
+	key, in, _ := r.lookup(args)
+	if in == nil || in.Width != len(key) || in.Unknown == "" && in.Len() > 0 && len(in.Verdicts) == 0 {
+		r.add(exposure.Unknown{Text: text(s), Effect: true})
+		return
+	}
+	r.add(exposure.VerdictMap{Key: key, In: in})
+}
+
+// reject puts back what its answer needs: an ICMP error its IP version, a reset TCP.
+func (r *ruleReader) reject(args map[string]any) {
+	kind := textOf(args["type"])
+	switch kind {
+	case "icmp":
+		r.need(exposure.FamilyIPv4, -1)
+	case "icmpv6":
+		r.need(exposure.FamilyIPv6, -1)
+	case "tcp reset":
+		r.need(exposure.FamilyUnspec, 6)
+	}
+	with := kind
+	if args["expr"] != nil {
+		with += " " + text(args["expr"])
+	}
+	r.add(exposure.Verdict{Kind: exposure.VerdictReject, With: with})
+}
+
+// update is "add @s { … }", and the same of a map: {"set": {"op", "elem", "set": "@s", "stmt"}}.
+func (r *ruleReader) update(s, name any, args map[string]any) {
+	op, known := map[string]exposure.SetOp{"add": exposure.SetAdd, "update": exposure.SetAdd, "delete": exposure.SetDelete}[textOf(args["op"])]
+	target := textOf(name)
+	var in *set
+	if len(target) > 1 {
+		in = r.table.sets[target[1:]]
+	}
+	key := r.key(args["elem"])
+	if in == nil || !known {
+		r.add(exposure.Unknown{Text: text(s), Effect: true})
+		return
+	}
+	r.addUpdate(in, op, key, conditionOf(statementsOf(args["stmt"])))
+}
+
+func (r *ruleReader) addUpdate(in *set, op exposure.SetOp, key []read, condition string) {
+	if condition == "" && op == exposure.SetAdd {
+		condition = in.condition // a set's own statements stand in for those that the rule doesn't have
+	}
+	r.add(exposure.SetUpdate{Set: in.model, Op: op, Key: operandsOf(key), Condition: condition, EndsWhenFull: op == exposure.SetAdd})
+}
+
+func statementsOf(v any) []map[string]any {
+	var out []map[string]any
+	for _, x := range listOf(v) {
+		if m, ok := x.(map[string]any); ok {
+			out = append(out, m)
+		}
+	}
+	return out
+}
+
+// meter is the old form of an update: a set that the rule brings along.
+func (r *ruleReader) meter(s any, args map[string]any) {
+	key := r.key(args["key"])
+	name := textOf(args["name"])
+	in := r.table.sets[name]
+	if in == nil {
+		in = &set{model: &exposure.Set{Name: name, Width: len(key), Unknown: "the elements of a meter aren't in the listing"}}
+	}
+	size, _ := intOf(args["size"])
+	in.model.Size = max(in.model.Size, size)
+	r.addUpdate(in, exposure.SetAdd, key, conditionOf(statementsOf(args["stmt"])))
+}
+
+// xt is what iptables-nft wrote and nft can't read. Nothing but iptables-nft makes such statements, and it puts matches first, then a counter,
+// then the target: so one that another statement follows is a match.
+func (r *ruleReader) xt(s any, args map[string]any, last bool) {
+	name := textOf(args["name"])
+	switch kind := textOf(args["type"]); {
+	case kind == "match" || kind == "" && !last:
+		r.add(exposure.Unknown{Text: text(s)})
+	case kind == "target" && (name == "LOG" || name == "NFLOG") || kind == "watcher":
+		r.add(exposure.NoEffect{Text: text(s)})
+	default:
+		r.add(exposure.Unknown{Text: text(s), Effect: true})
+	}
+}

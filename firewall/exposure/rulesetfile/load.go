@@ -1,0 +1,109 @@
+package rulesetfile
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
+	"github.com/portgrave/portgrave/firewall/exposure/xtables"
+)
+
+// Limit is the most that a file may hold: 64 MiB.
+const Limit = 64 << 20
+
+// File is a file to load.
+type File struct {
+	Name   string          // stands in errors and origins
+	Family exposure.Family // what the caller knows of an iptables-save file: see Detect
+	Text   io.Reader
+}
+
+// Load reads all files into one Ruleset, whatever their order: a host's iptables-save, ip6tables-save and ipset save, say. All errors are
+// reported in one go; then the Ruleset is nil.
+//
+// A table that is there twice is an error that says which file to leave out: iptables-nft's tables are in nft's listing too. A legacy table beside
+// one of nf_tables with the same name is two tables, if the save file's first comment tells which it is.
+func Load(files ...File) (*exposure.Ruleset, error) {
+	var errs []error
+	var texts []loaded
+	for _, f := range files {
+		l, err := open(f)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		texts = append(texts, l)
+	}
+	rs, sets := &exposure.Ruleset{}, xtables.NewSets()
+	for _, l := range texts {
+		if l.format == IPSet {
+			errs = append(errs, sets.Read(l.name, bytes.NewReader(l.text), time.Time{}))
+		}
+	}
+	seen := tables{}
+	for _, l := range texts {
+		before := len(rs.Tables)
+		r := bytes.NewReader(l.text)
+		switch l.format {
+		case IPTables:
+			errs = append(errs, xtables.ReadSave(l.name, exposure.FamilyIPv4, r, sets, rs))
+		case IP6Tables:
+			errs = append(errs, xtables.ReadSave(l.name, exposure.FamilyIPv6, r, sets, rs))
+		case NFTJSON:
+			errs = append(errs, nftjson.ReadJSON(l.name, r, rs))
+		}
+		for _, t := range rs.Tables[before:] {
+			errs = append(errs, seen.add(t, l))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return rs, nil
+}
+
+// loaded is a file's text and what it is.
+type loaded struct {
+	name   string
+	format Format
+	text   []byte
+}
+
+func open(f File) (loaded, error) {
+	text, err := io.ReadAll(io.LimitReader(f.Text, Limit+1))
+	if err != nil {
+		return loaded{}, fmt.Errorf("%s: %w", f.Name, err)
+	}
+	if len(text) > Limit {
+		return loaded{}, fmt.Errorf("%s: more than %d MiB: split it by table", f.Name, Limit>>20)
+	}
+	format, err := Detect(f.Name, text, f.Family)
+	return loaded{f.Name, format, text}, err
+}
+
+// tables are those read so far, by family and name, each with the file that it is from.
+type tables map[string][]origin
+
+type origin struct {
+	variant xtables.Variant
+	name    string
+}
+
+func (s tables) add(t *exposure.Table, l loaded) error {
+	here := origin{xtables.VariantNFT, l.name}
+	if l.format != NFTJSON {
+		here.variant = xtables.VariantOf(l.text)
+	}
+	key := fmt.Sprint(t.Family, " ", t.Name)
+	for _, other := range s[key] {
+		if other.variant == here.variant || other.variant == xtables.VariantUnknown || here.variant == xtables.VariantUnknown {
+			return fmt.Errorf("%s:1:1: table %s is in %s too. Leave one of them out; if one is legacy and the other isn't, keep the comment lines that iptables-save begins with", l.name, key, other.name)
+		}
+	}
+	s[key] = append(s[key], here)
+	return nil
+}

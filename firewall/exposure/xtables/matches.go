@@ -1,0 +1,339 @@
+package xtables
+
+import (
+	"net"
+	"net/netip"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/internal/iana"
+)
+
+// match translates one -m with its options.
+func (x *translator) match(e extension) []exposure.Statement {
+	switch e.name {
+	case "conntrack", "state":
+		return x.conntrack(e)
+	case "addrtype":
+		return x.addrtype(e)
+	case "rpfilter":
+		return []exposure.Statement{rpfilter(e)}
+	case "set":
+		return x.set(e)
+	case "socket":
+		return socket(e)
+	}
+	translate, ok := x.option(e.name)
+	if !ok {
+		// Known to depend on what can't be known (limit, hashlimit, recent, quota, time, string, owner, statistic, …), or never heard of: the same.
+		return []exposure.Statement{exposure.Unknown{Text: e.describe()}}
+	}
+	var out []exposure.Statement
+	for _, o := range e.options {
+		if s := translate(o); s != nil {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// option is how a match whose options stand each for itself translates one of them.
+func (x *translator) option(match string) (func(clause) exposure.Statement, bool) {
+	switch match {
+	case "tcp", "udp", "udplite", "sctp", "dccp":
+		return transport, true
+	case "multiport":
+		return known(match, multiport), true
+	case "icmp":
+		return known(match, func(o clause) exposure.Statement { return icmp(o, iana.ICMP) }), true
+	case "icmp6":
+		return known(match, func(o clause) exposure.Statement { return icmp(o, iana.ICMPv6) }), true
+	case "mark":
+		return known(match, func(o clause) exposure.Statement { return markMatch(exposure.FieldMark, o) }), true
+	case "connmark":
+		return known(match, func(o clause) exposure.Statement { return markMatch(exposure.FieldCTMark, o) }), true
+	case "iprange":
+		return known(match, x.iprange), true
+	case "mac":
+		return known(match, mac), true
+	case "physdev":
+		return known(match, physdev), true
+	case "pkttype":
+		return known(match, pkttype), true
+	case "devgroup":
+		return known(match, devgroup), true
+	case "comment":
+		return known(match, x.remember), true
+	}
+	return nil, false
+}
+
+// known keeps a translator from options that it isn't for.
+func known(match string, translate func(clause) exposure.Statement) func(clause) exposure.Statement {
+	return func(o clause) exposure.Statement {
+		for _, name := range optionsOf[match] {
+			if name == o.name {
+				return translate(o)
+			}
+		}
+		return unknown(o)
+	}
+}
+
+func transport(o clause) exposure.Statement {
+	switch o.name {
+	case "--sport", "--dport":
+		return ports(o)
+	case "--tcp-flags", "--syn":
+		return tcpFlagsMatch(o)
+	}
+	return unknown(o) // --tcp-option, --chunk-types, --dccp-types, --dccp-option
+}
+
+// unknown is a condition that may hold or not.
+func unknown(o clause) exposure.Statement { return exposure.Unknown{Text: o.text} }
+
+func (x *translator) remember(o clause) exposure.Statement {
+	if x.comment != "" {
+		x.comment += "; "
+	}
+	x.comment += o.value()
+	return nil
+}
+
+// markMatch is (mark & mask) == value: mark_mt in net/netfilter/xt_mark.c, connmark_mt in xt_connmark.c.
+func markMatch(field exposure.Field, o clause) exposure.Statement {
+	v, m, ok := parseMark(o.value())
+	if !ok {
+		return unknown(o)
+	}
+	return is(exposure.Of(field).And(exposure.Number(m)), o.not, exposure.One(exposure.Number(v)))
+}
+
+// iprange: net/netfilter/xt_iprange.c.
+func (x *translator) iprange(o clause) exposure.Statement {
+	r, ok := parseRange(x.family, o.value())
+	if !ok {
+		return unknown(o)
+	}
+	field := fieldsFor(x.family).source
+	if o.name == "--dst-range" {
+		field = fieldsFor(x.family).dest
+	}
+	return is(exposure.Of(field), o.not, r)
+}
+
+// mac never holds for packets without an Ethernet header, with "!" or not (net/netfilter/xt_mac.c), as for any absent field.
+func mac(o clause) exposure.Statement {
+	v, ok := parseMAC(o.value())
+	if !ok {
+		return unknown(o)
+	}
+	return is(exposure.Of(exposure.FieldSourceMAC), o.not, exposure.One(v))
+}
+
+func parseMAC(s string) (exposure.Value, bool) {
+	hw, err := net.ParseMAC(s)
+	if err != nil || len(hw) != 6 {
+		return exposure.Value{}, false
+	}
+	return exposure.Bytes(hw)
+}
+
+// someName is every interface name but that of no interface.
+var someName = exposure.Range{From: exposure.Number(1), To: exposure.Ones(128)}
+
+// physdev: net/netfilter/xt_physdev.c. For a packet that isn't bridged every option fails, and holds with "!": its bridge ports are "",
+// which is in no list of names here.
+func physdev(o clause) exposure.Statement {
+	switch o.name {
+	case "--physdev-in", "--physdev-out":
+		r, ok := nameRange(o.value())
+		if !ok {
+			return unknown(o)
+		}
+		if r.From.IsZero() { // "+"
+			r = someName
+		}
+		field := exposure.FieldPhysIn
+		if o.name == "--physdev-out" {
+			field = exposure.FieldPhysOut
+		}
+		return is(exposure.Of(field), o.not, r)
+	case "--physdev-is-in":
+		return is(exposure.Of(exposure.FieldPhysIn), o.not, someName)
+	case "--physdev-is-out":
+		return is(exposure.Of(exposure.FieldPhysOut), o.not, someName)
+	}
+	return is(exposure.Of(exposure.FieldPhysBridged), o.not, exposure.One(exposure.Number(1)))
+}
+
+// pkttype: PACKET_* (include/uapi/linux/if_packet.h), the names of libxt_pkttype.
+func pkttype(o clause) exposure.Statement {
+	names := map[string]uint64{"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2, "otherhost": 3}
+	n, ok := names[strings.ToLower(o.value())]
+	if !ok {
+		return unknown(o)
+	}
+	return is(exposure.Of(exposure.FieldPacketType), o.not, exposure.One(exposure.Number(n)))
+}
+
+// devgroup: net/netfilter/xt_devgroup.c.
+func devgroup(o clause) exposure.Statement {
+	v, m, ok := parseMark(o.value())
+	if !ok {
+		return unknown(o) // a name of /etc/iproute2/group
+	}
+	field := exposure.FieldInGroup
+	if o.name == "--dst-group" {
+		field = exposure.FieldOutGroup
+	}
+	return is(exposure.Of(field).And(exposure.Number(m)), o.not, exposure.One(exposure.Number(v)))
+}
+
+// addressTypes are RTN_* (include/uapi/linux/rtnetlink.h), whose bits xt_addrtype's mask has.
+var addressTypes = map[string]exposure.RouteType{
+	"UNSPEC": exposure.RouteUnspec, "UNICAST": exposure.RouteUnicast, "LOCAL": exposure.RouteLocal, "BROADCAST": exposure.RouteBroadcast,
+	"ANYCAST": exposure.RouteAnycast, "MULTICAST": exposure.RouteMulticast, "BLACKHOLE": exposure.RouteBlackhole,
+	"UNREACHABLE": exposure.RouteUnreachable, "PROHIBIT": exposure.RouteProhibit, "THROW": exposure.RouteThrow, "NAT": exposure.RouteNAT,
+}
+
+// addrtype translates --src-type and --dst-type: net/netfilter/xt_addrtype.c.
+func (x *translator) addrtype(e extension) []exposure.Statement {
+	var fib exposure.Fib
+	for _, o := range e.options {
+		fib.ByIn = fib.ByIn || o.name == "--limit-iface-in"
+		fib.ByOut = fib.ByOut || o.name == "--limit-iface-out"
+	}
+	var out []exposure.Statement
+	for _, o := range e.options {
+		switch o.name {
+		case "--src-type", "--dst-type":
+			out = append(out, x.addressType(o, fib))
+		case "--limit-iface-in", "--limit-iface-out":
+		default:
+			out = append(out, unknown(o))
+		}
+	}
+	return out
+}
+
+func (x *translator) addressType(o clause, fib exposure.Fib) exposure.Statement {
+	address := fieldsFor(x.family).source
+	fib.Of, fib.Want = exposure.FibSource, exposure.FibType
+	if o.name == "--dst-type" {
+		fib.Of, address = exposure.FibDest, fieldsFor(x.family).dest
+	}
+	var types []exposure.RouteType
+	for name := range strings.SplitSeq(o.value(), ",") {
+		t, ok := addressTypes[strings.ToUpper(name)]
+		if !ok {
+			return unknown(o)
+		}
+		types = append(types, t)
+	}
+	look := exposure.Operand{Field: exposure.FieldFib, Fib: fib}
+	if x.family == exposure.FamilyIPv6 {
+		return addressType6(o, address, look, types)
+	}
+	var ranges []exposure.Range
+	for _, t := range types {
+		ranges = append(ranges, exposure.One(exposure.Number(uint64(t))))
+	}
+	return is(look, o.not, ranges...)
+}
+
+// addressType6 is addrtype_mt6, which is no plain look-up: unspecified, unicast and multicast are properties of the address, all of which must
+// hold, and only beside them does the route have to be one of local, anycast, unreachable.
+func addressType6(o clause, address exposure.Field, look exposure.Operand, types []exposure.RouteType) exposure.Statement {
+	addresses := exposure.AllSources(6)
+	var routes []exposure.Range
+	for _, t := range types {
+		switch t {
+		case exposure.RouteUnspec:
+			addresses = addresses.Intersect(exposure.NewRanges(exposure.One(exposure.Value{})))
+		case exposure.RouteUnicast:
+			addresses = addresses.Minus(notUnicast6)
+		case exposure.RouteMulticast:
+			addresses = addresses.Intersect(exposure.NewRanges(multicast6))
+		case exposure.RouteLocal, exposure.RouteAnycast, exposure.RouteUnreachable:
+			routes = append(routes, exposure.One(exposure.Number(uint64(t))))
+		default: // ip6tables refuses the others
+			return unknown(o)
+		}
+	}
+	if len(routes) == 0 {
+		return is(exposure.Of(address), o.not, addresses.List()...)
+	}
+	both := &exposure.Set{Width: 2}
+	for _, a := range addresses.List() {
+		for _, r := range routes {
+			both.Keys = append(both.Keys, a, r)
+		}
+	}
+	return exposure.Match{Key: []exposure.Operand{exposure.Of(address), look}, In: both, Not: o.not}
+}
+
+var (
+	multicast6 = exposure.Prefix(netip.MustParsePrefix("ff00::/8"))
+	// notUnicast6 is what __ipv6_addr_type (net/ipv6/addrconf_core.c) doesn't call unicast: multicast, unspecified, IPv4-mapped.
+	notUnicast6 = exposure.NewRanges(multicast6, exposure.One(exposure.Value{}), exposure.Prefix(netip.PrefixFrom(netip.MustParseAddr("::ffff:0:0"), 96)))
+)
+
+// rpfilter: net/ipv4/netfilter/ipt_rpfilter.c, net/ipv6/netfilter/ip6t_rpfilter.c.
+func rpfilter(e extension) exposure.Statement {
+	fib, invert := exposure.Fib{Of: exposure.FibSource, Want: exposure.FibReversePath}, false
+	for _, o := range e.options {
+		switch o.name {
+		case "--loose":
+			fib.Loose = true
+		case "--validmark":
+			fib.ByMark = true
+		case "--accept-local":
+			fib.AcceptLocal = true
+		case "--invert":
+			invert = true
+		default:
+			return exposure.Unknown{Text: e.describe()}
+		}
+	}
+	return is(exposure.Operand{Field: exposure.FieldFib, Fib: fib}, invert, exposure.One(exposure.Number(1)))
+}
+
+// socket holds if there is a socket for the packet, and may take its mark over (net/netfilter/xt_socket.c).
+func socket(e extension) []exposure.Statement {
+	out := []exposure.Statement{exposure.Unknown{Text: e.describe()}}
+	for _, o := range e.options {
+		if o.name == "--restore-skmark" {
+			out = append(out, assignUnknown(exposure.FieldMark, "the socket's mark"))
+		}
+	}
+	return out
+}
+
+func assignUnknown(to exposure.Field, text string) exposure.Assign {
+	return exposure.Assign{To: to, Value: []exposure.Operand{{Field: exposure.FieldUnknown, Text: text, Max: exposure.Ones(32)}}}
+}
+
+// set translates --match-set: net/netfilter/xt_set.c.
+func (x *translator) set(e extension) []exposure.Statement {
+	var out []exposure.Statement
+	for _, o := range e.options {
+		switch o.name {
+		case "--match-set":
+			m, ok := x.sets.Match(x.family, o.values[0], o.values[1])
+			if !ok {
+				return []exposure.Statement{exposure.Unknown{Text: e.describe()}}
+			}
+			m.Not = o.not
+			out = append(out, m)
+		case "--update-counters", "--update-subcounters": // how it is counted
+		default: // --return-nomatch, and conditions on an element's counters
+			return []exposure.Statement{exposure.Unknown{Text: e.describe()}}
+		}
+	}
+	if len(out) == 0 {
+		return []exposure.Statement{exposure.Unknown{Text: e.describe()}}
+	}
+	return out
+}

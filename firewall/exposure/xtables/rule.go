@@ -1,0 +1,30 @@
+package xtables
+
+import "github.com/portgrave/portgrave/firewall/exposure"
+
+// translator makes statements of one rule's clauses.
+type translator struct {
+	family  exposure.Family // FamilyIPv4 or FamilyIPv6
+	sets    *Sets
+	chain   func(name string) bool // whether the table has a chain of that name
+	comment string
+	pending *pendingNetmap // the rule's NETMAP, if it has one
+}
+
+// rule translates: what the header asks for, the matches in their order, what the target does. False for a rule that is not for the
+// family ("-4", "-6" in files for both).
+func (x *translator) rule(c clauses) ([]exposure.Statement, bool) {
+	var out []exposure.Statement
+	for _, o := range c.header {
+		if o.name == "-4" && x.family == exposure.FamilyIPv6 || o.name == "-6" && x.family == exposure.FamilyIPv4 {
+			return nil, false
+		}
+		if s := x.header(o); s != nil {
+			out = append(out, s)
+		}
+	}
+	for _, e := range c.matches {
+		out = append(out, x.match(e)...)
+	}
+	return append(out, x.target(c.target)...), true
+}

@@ -1,0 +1,190 @@
+package xtables
+
+import (
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// noEffect are the targets that let the packet go on as it is, or change what doesn't decide where it goes: its TOS, TTL, MSS.
+var noEffect = map[string]bool{
+	"LOG": true, "NFLOG": true, "ULOG": true, "AUDIT": true, "TRACE": true, "TEE": true, "TCPMSS": true, "TCPOPTSTRIP": true, "CHECKSUM": true,
+	"DSCP": true, "TOS": true, "TTL": true, "HL": true, "ECN": true, "CLASSIFY": true, "IDLETIMER": true, "LED": true, "RATEEST": true,
+	"SECMARK": true, "CONNSECMARK": true,
+}
+
+// target translates -j and -g with what belongs to them. nil is a rule without a target, which does nothing but count.
+func (x *translator) target(e *extension) []exposure.Statement {
+	if e == nil {
+		return nil
+	}
+	if x.chain(e.name) || e.goes {
+		kind := exposure.VerdictJump
+		if e.goes {
+			kind = exposure.VerdictGoto
+		}
+		return one(exposure.Verdict{Kind: kind, Chain: e.name})
+	}
+	switch e.name {
+	case "ACCEPT":
+		return one(exposure.Verdict{Kind: exposure.VerdictAccept})
+	case "DROP":
+		return one(exposure.Verdict{Kind: exposure.VerdictDrop})
+	case "RETURN":
+		return one(exposure.Verdict{Kind: exposure.VerdictReturn})
+	case "REJECT":
+		return one(reject(e))
+	case "QUEUE", "NFQUEUE":
+		return one(exposure.Verdict{Kind: exposure.VerdictQueue, With: withoutJump(e)})
+	case "MARK":
+		return mark(*e)
+	case "CONNMARK":
+		return connmark(*e)
+	case "DNAT", "SNAT", "MASQUERADE", "REDIRECT":
+		return x.nat(*e)
+	case "NETMAP":
+		return x.netmap(*e)
+	case "TPROXY":
+		return x.tproxy(*e)
+	case "CT", "NOTRACK":
+		return ct(*e)
+	case "SET":
+		return x.setUpdate(*e)
+	case "HMARK": // a mark made of a hash over the packet
+		return one(assignUnknown(exposure.FieldMark, e.describe()))
+	}
+	if noEffect[e.name] {
+		return one(exposure.NoEffect{Text: withoutJump(e)})
+	}
+	return effect(*e)
+}
+
+func one(s exposure.Statement) []exposure.Statement { return []exposure.Statement{s} }
+
+// effect is a target of which nothing is known. SYNPROXY, CLUSTERIP, DNPT and the like end here too.
+func effect(e extension) []exposure.Statement {
+	return one(exposure.Unknown{Text: e.describe(), Effect: true})
+}
+
+// withoutJump is the target as it was written, without "-j".
+func withoutJump(e *extension) string {
+	return strings.TrimPrefix(strings.TrimPrefix(e.describe(), "-j "), "--jump ")
+}
+
+func reject(e *extension) exposure.Statement {
+	v := exposure.Verdict{Kind: exposure.VerdictReject}
+	for _, o := range e.options {
+		if o.name == "--reject-with" {
+			v.With = o.value()
+			if v.With == "tcp-reset" {
+				v.With = "tcp reset"
+			}
+		}
+	}
+	return v
+}
+
+// tproxy: net/netfilter/xt_TPROXY.c. Port 0 is the packet's own, the address of zeros the interface's.
+func (x *translator) tproxy(e extension) []exposure.Statement {
+	t := exposure.TProxy{Family: x.family, OrDrop: true}
+	marks := change{}
+	for _, o := range e.options {
+		switch o.name {
+		case "--on-port":
+			p, ok := parseNumber(o.value(), 16)
+			if !ok {
+				return effect(e)
+			}
+			if p != 0 {
+				t.Port = constant(exposure.Number(p))
+			}
+		case "--on-ip":
+			a, ok := parseAddress(x.family, o.value())
+			if !ok {
+				return effect(e)
+			}
+			if !a.IsUnspecified() {
+				t.Addr = constant(exposure.Address(a))
+			}
+		case "--tproxy-mark":
+			v, m, ok := parseMark(o.value())
+			if !ok {
+				return effect(e)
+			}
+			marks = change{m, v}
+		default:
+			return effect(e)
+		}
+	}
+	out := one(t)
+	if marks != (change{}) {
+		out = append(out, exposure.Assign{To: exposure.FieldMark, Value: []exposure.Operand{marks.of(exposure.FieldMark)}})
+	}
+	return append(out, exposure.Verdict{Kind: exposure.VerdictAccept})
+}
+
+// ct is the targets CT and NOTRACK: net/netfilter/xt_CT.c. Whatever else CT sets, it attaches a connection template with a zone, 0 if none is
+// given; a packet that has one is not marked untracked by a later rule. So the zone is assigned in every case.
+func ct(e extension) []exposure.Statement {
+	if e.name == "NOTRACK" {
+		return one(exposure.NoTrack{})
+	}
+	zone := exposure.Const(exposure.Value{})
+	for _, o := range e.options {
+		switch o.name {
+		case "--notrack":
+			return one(exposure.NoTrack{})
+		case "--zone", "--zone-orig", "--zone-reply":
+			if o.value() == "mark" { // the lower half of the packet's mark (nf_ct_zone_tmpl)
+				zone = exposure.Of(exposure.FieldMark).And(exposure.Number(0xffff))
+				continue
+			}
+			n, ok := parseNumber(o.value(), 16)
+			if !ok {
+				return effect(e)
+			}
+			zone = exposure.Const(exposure.Number(n))
+		case "--helper", "--ctevents", "--expevents", "--timeout":
+		default:
+			return effect(e)
+		}
+	}
+	return []exposure.Statement{
+		exposure.NoEffect{Text: withoutJump(&e)},
+		exposure.Assign{To: exposure.FieldCTZone, Value: []exposure.Operand{zone}},
+	}
+}
+
+// setUpdate is the target SET: set_target_v3 in net/netfilter/xt_set.c.
+func (x *translator) setUpdate(e extension) []exposure.Statement {
+	var out []exposure.Statement
+	mapped, mapMark := false, false
+	for _, o := range e.options {
+		switch o.name {
+		case "--add-set", "--del-set":
+			op := exposure.SetAdd
+			if o.name == "--del-set" {
+				op = exposure.SetDelete
+			}
+			updates, ok := x.sets.Update(x.family, o.values[0], o.values[1], op)
+			if !ok {
+				return effect(e)
+			}
+			out = append(out, updates...)
+		case "--map-set": // takes mark, priority, queue from the element, if there is one
+			mapped = true
+		case "--map-mark":
+			mapMark = true
+		case "--exist", "--timeout", "--map-prio", "--map-queue":
+		default:
+			return effect(e)
+		}
+	}
+	if mapped && mapMark {
+		out = append(out, assignUnknown(exposure.FieldMark, e.describe()))
+	}
+	if len(out) == 0 || mapped && !mapMark {
+		out = append(out, exposure.NoEffect{Text: withoutJump(&e)})
+	}
+	return out
+}

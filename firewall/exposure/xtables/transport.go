@@ -1,0 +1,100 @@
+package xtables
+
+import (
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/internal/iana"
+)
+
+// ports translates --sport and --dport of tcp, udp, udplite, sctp and dccp (net/netfilter/xt_tcpudp.c, xt_sctp.c, xt_dccp.c). The kernel takes them
+// only in a rule with their protocol, so that the field is there.
+func ports(o clause) exposure.Statement {
+	r, ok := parsePorts(o.value(), ":")
+	if !ok {
+		return unknown(o)
+	}
+	field := exposure.FieldSport
+	if o.name == "--dport" {
+		field = exposure.FieldDport
+	}
+	return is(exposure.Of(field), o.not, r)
+}
+
+// multiport translates lists of ports (net/netfilter/xt_multiport.c); --ports is either port.
+func multiport(o clause) exposure.Statement {
+	list, ok := parsePortList(o.value())
+	if !ok {
+		return unknown(o)
+	}
+	source, dest := exposure.Of(exposure.FieldSport), exposure.Of(exposure.FieldDport)
+	switch o.name {
+	case "--sports":
+		return is(source, o.not, list...)
+	case "--dports":
+		return is(dest, o.not, list...)
+	}
+	either := &exposure.Set{Width: 2}
+	for _, r := range list {
+		either.Keys = append(either.Keys, r, exposure.Full(16), exposure.Full(16), r)
+	}
+	return exposure.Match{Key: []exposure.Operand{source, dest}, In: either, Not: o.not}
+}
+
+// tcpFlags are the flags' bits in byte 13 of the TCP header; what ALL and NONE mean is libxt_tcp's.
+var tcpFlags = map[string]uint64{"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 0x3f, "NONE": 0}
+
+func parseTCPFlags(s string) (uint64, bool) {
+	var bits uint64
+	for name := range strings.SplitSeq(s, ",") {
+		b, ok := tcpFlags[strings.ToUpper(name)]
+		if !ok {
+			return 0, false
+		}
+		bits |= b
+	}
+	return bits, true
+}
+
+func tcpFlagsMatch(o clause) exposure.Statement {
+	mask, set := "FIN,SYN,RST,ACK", "SYN" // --syn
+	if o.name == "--tcp-flags" {
+		mask, set = o.values[0], o.values[1]
+	}
+	m, ok1 := parseTCPFlags(mask)
+	v, ok2 := parseTCPFlags(set)
+	if !ok1 || !ok2 {
+		return unknown(o)
+	}
+	return is(exposure.Of(exposure.FieldTCPFlags).And(exposure.Number(m)), o.not, exposure.One(exposure.Number(v)))
+}
+
+// icmp translates --icmp-type and --icmpv6-type: a name, "type" or "type/code". Type 255 is any for IPv4 only
+// (icmp_type_code_match in net/ipv4/netfilter/ip_tables.c).
+func icmp(o clause, names map[string]iana.Message) exposure.Statement {
+	s := o.value()
+	m, ok := names[s]
+	if !ok {
+		typ, code, both := strings.Cut(s, "/")
+		var t, c uint64
+		if t, ok = parseNumber(typ, 8); ok {
+			m = iana.Message{Type: uint8(t), First: 0, Last: 255}
+			if both {
+				c, ok = parseNumber(code, 8)
+				m.First, m.Last = uint8(c), uint8(c)
+			}
+		}
+	}
+	typ := exposure.One(exposure.Number(uint64(m.Type)))
+	if o.name == "--icmp-type" && (s == "any" || ok && m.Type == 255) {
+		typ, m.First, m.Last, ok = exposure.Full(8), 0, 255, true
+	}
+	if !ok {
+		return unknown(o)
+	}
+	return exposure.Match{
+		Key: []exposure.Operand{exposure.Of(exposure.FieldICMPType), exposure.Of(exposure.FieldICMPCode)},
+		In:  &exposure.Set{Width: 2, Keys: []exposure.Range{typ, exposure.Numbers(uint64(m.First), uint64(m.Last))}},
+		Not: o.not,
+	}
+}
