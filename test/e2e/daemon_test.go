@@ -115,14 +115,16 @@ func daemonIn(t *testing.T, w *lab.World, document string) *installation {
 
 func driftLog(t *testing.T, state string) (events []driftEvent) {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join(state, "drift.jsonl"))
-	if err != nil && !os.IsNotExist(err) {
-		t.Fatal(err)
-	}
-	for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
-		var e driftEvent
-		if line != "" && json.Unmarshal([]byte(line), &e) == nil {
-			events = append(events, e)
+	for _, name := range []string{"drift.jsonl.old", "drift.jsonl"} { // it is moved aside when it grows
+		b, err := os.ReadFile(filepath.Join(state, name))
+		if err != nil && !os.IsNotExist(err) {
+			t.Fatal(err)
+		}
+		for _, line := range strings.Split(strings.TrimSpace(string(b)), "\n") {
+			var e driftEvent
+			if line != "" && json.Unmarshal([]byte(line), &e) == nil {
+				events = append(events, e)
+			}
 		}
 	}
 	return events
