@@ -142,6 +142,16 @@ func (h *Host) ByIndex(index int) *Interface {
 	return nil
 }
 
+// Owns reports whether an address is one of the host's own.
+func (h *Host) Owns(a netip.Addr) bool {
+	if h == nil {
+		return false
+	}
+	return slices.ContainsFunc(h.Interfaces, func(i Interface) bool {
+		return slices.ContainsFunc(i.Addresses, func(p netip.Prefix) bool { return p.Addr().WithZone("") == a.WithZone("") })
+	})
+}
+
 // RPFilter is the mode in force on an interface: the higher of its own and all's (IN_DEV_MAXCONF, include/linux/inetdevice.h).
 func (h *Host) RPFilter(i *Interface) int { return max(h.All.RPFilter, i.Sysctls.RPFilter) }
 

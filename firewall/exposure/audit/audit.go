@@ -81,6 +81,7 @@ type auditor struct {
 	interfaces []exposure.Interface
 	addresses  map[firewall.Family][]netip.Addr // of the host, without loopback
 	present    map[portKey]bool                 // ports behind which somebody is
+	unroutable sources                          // martians, and the host's own
 	report     Report
 	assumed    map[string]bool
 }
@@ -109,14 +110,29 @@ func (a *auditor) look() {
 			a.interfaces = append(a.interfaces, i)
 		}
 	}
+	var own []netip.Prefix
+	for _, address := range a.hostAddresses() {
+		own = append(own, netip.PrefixFrom(address, address.BitLen()))
+	}
+	for _, r := range a.Host.Routes {
+		if r.Type == exposure.RouteBroadcast {
+			own = append(own, r.Dest)
+		}
+	}
+	a.unroutable = martians()
+	if p, err := firewall.NewPrefixes(own...); err == nil {
+		a.unroutable = a.unroutable.union(sourcesOf(p, firewall.Families...))
+	}
 	slices.SortFunc(a.interfaces, func(x, y exposure.Interface) int { return cmp.Compare(x.Index, y.Index) })
 }
 
 // reach is the sources that get to something, and who decided.
 type reach struct {
-	certain, possible firewall.Prefixes
-	decided           []string
-	targets           []string
+	certain, possible sources
+	// nowhere are the sources that no packet from outside can have: the host itself drops them whatever the rules say.
+	nowhere sources
+	decided []string
+	targets []string
 }
 
 // ask evaluates one question and keeps the ways that a function picks.
@@ -124,13 +140,17 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 	answer, err := e.Evaluate(q)
 	if err != nil {
 		// A question made of a socket and an interface always makes sense; should it not, nothing is known.
-		return reach{possible: answer.Prefixes(exposure.AllSources(q.Family)), decided: []string{err.Error()}}
+		r := reach{decided: []string{err.Error()}}
+		r.possible[slot(q.Family)] = exposure.AllSources(q.Family)
+		return r
 	}
 	for _, s := range answer.Assumed {
 		a.assumed[s] = true
 	}
 	certain, possible := answer.Reach(picks)
-	r := reach{certain: answer.Prefixes(certain), possible: answer.Prefixes(possible)}
+	var r reach
+	n := slot(q.Family)
+	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer)
 	passing := !possible.Empty()
 	for _, p := range answer.Pieces {
 		if picks(p) == passing {
@@ -148,13 +168,24 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 
 // add is the sources that get there by this way or that.
 func (r *reach) add(o reach) {
-	r.certain, r.possible = r.certain.Union(o.certain), r.possible.Union(o.possible)
+	r.certain, r.possible, r.nowhere = r.certain.union(o.certain), r.possible.union(o.possible), r.nowhere.union(o.nowhere)
 	for _, d := range o.decided {
 		r.decided = appendOnce(r.decided, d)
 	}
 	for _, t := range o.targets {
 		r.targets = appendOnce(r.targets, t)
 	}
+}
+
+// nowhere is what of the sources that nobody can have the host itself has dropped in an answer: rules are not blamed for them.
+func (a *auditor) nowhere(answer exposure.Answer) exposure.Ranges {
+	var dropped exposure.Ranges
+	for _, p := range answer.Pieces {
+		if !p.Outcome.Passes() && p.DecidedBy.Rule == nil && p.DecidedBy.Chain == nil {
+			dropped = dropped.Union(p.Sources)
+		}
+	}
+	return dropped.Intersect(a.unroutable[slot(answer.Question.Family)])
 }
 
 // maxNamed is how many deciders and targets a row names.
@@ -232,7 +263,7 @@ func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Famil
 		return a.ask(a.evaluator, q, mine)
 	}
 	open := a.ask(a.evaluator, q, mine)
-	if open.certain.Equal(open.possible) {
+	if open.certain.equal(open.possible) {
 		return open
 	}
 	return a.eachAddress(q, mine)
@@ -270,7 +301,7 @@ func (a *auditor) translations() {
 			for _, f := range firewall.Families {
 				q := exposure.Question{Family: f, Protocol: r.protocol, Interface: i.Name, Port: r.first}
 				moved := func(p exposure.Piece) bool { return p.Outcome.Passes() && p.Translated }
-				if found := a.eachAddress(q, moved); found.possible.Len() > 0 {
+				if found := a.eachAddress(q, moved); !found.possible.empty() {
 					families = append(families, f)
 					all.add(found)
 					believed.add(a.believe(q))
@@ -311,7 +342,7 @@ func (a *auditor) behind(x *Exposure, targets []string, p firewall.Protocol) {
 			continue
 		}
 		takers := sockets.Takers(a.listeners, p, at.Addr(), at.Port(), "")
-		if !slices.ContainsFunc(a.hostAddresses(), func(h netip.Addr) bool { return h == at.Addr() }) {
+		if !a.Host.Owns(at.Addr()) {
 			takers = a.elsewhere(p, at)
 		}
 		if len(takers) == 0 || len(takers[0].Owners) == 0 {
@@ -330,10 +361,10 @@ func (a *auditor) hostAddresses() []netip.Addr {
 	return slices.Concat(a.addresses[firewall.IPv4], a.addresses[firewall.IPv6])
 }
 
-// elsewhere are the listeners of the one other namespace that can be meant by an address; none if several can.
+// elsewhere are the listeners of the one other namespace that has an address; none if several have it.
 func (a *auditor) elsewhere(p firewall.Protocol, at netip.AddrPort) (out []sockets.Listener) {
 	for _, l := range a.Sockets.Listeners {
-		if l.Namespace.Current || l.Protocol != p || l.Loopback() || !l.Accepts(at.Addr(), at.Port(), "") {
+		if l.Namespace.Current || l.Protocol != p || !slices.Contains(a.Sockets.Addresses[l.Namespace.Inode], at.Addr()) || !l.Accepts(at.Addr(), at.Port(), "") {
 			continue
 		}
 		if len(out) > 0 && out[0].Namespace.Inode != l.Namespace.Inode {

@@ -37,16 +37,3 @@ func declared(s *firewall.State, p firewall.Protocol, port uint16, iface string,
 	}
 	return d
 }
-
-// onlyFamilies leaves out the sources of a family that can't reach the port at all, since nothing of that family is here.
-func onlyFamilies(p firewall.Prefixes, families []firewall.Family) firewall.Prefixes {
-	var list []netip.Prefix
-	for _, f := range families {
-		list = slices.AppendSeq(list, p.Family(f))
-	}
-	out, err := firewall.NewPrefixes(list...)
-	if err != nil {
-		return p
-	}
-	return out
-}

@@ -24,34 +24,35 @@ func (a *auditor) judgePublished(x Exposure, r, believed reach, families []firew
 func (a *auditor) compare(x *Exposure, r reach, families []firewall.Family, addresses []netip.Addr, believed *reach) {
 	p, _ := firewall.ParseProtocol(x.Protocol)
 	d := declared(a.Policy, p, x.Port, x.Interface, addresses, a.Now)
-	x.Service, x.Reachable, x.DecidedBy, x.Finding = d.service, Bounds{r.certain, r.possible}, r.decided, OK
+	x.Service, x.Reachable, x.DecidedBy, x.Finding = d.service, Bounds{r.certain.simplest(r.nowhere), r.possible.simplest(r.nowhere)}, r.decided, OK
 	if x.DecidedBy == nil {
 		x.DecidedBy = []string{}
 	}
-	allowed := onlyFamilies(d.allowed, families)
+	allowed := sourcesOf(d.allowed, families...)
 	if d.governed {
-		x.Allowed = &allowed
+		p := allowed.prefixes()
+		x.Allowed = &p
 	}
 	name := x.name()
-	tooMany := r.possible.Minus(allowed)
-	var past firewall.Prefixes
+	tooMany := r.possible.minus(allowed)
+	var past sources
 	if believed != nil {
-		past = tooMany.Minus(believed.possible)
+		past = tooMany.minus(believed.possible)
 	}
 	switch {
-	case tooMany.Len() == 0:
-	case past.Len() > 0:
-		a.find(x, Bypass, past, fmt.Sprintf("%s is published to %s, past the rules of the host's own firewall, which refuses these sources", name, x.Target))
+	case tooMany.empty():
+	case !past.empty():
+		a.find(x, Bypass, past.simplest(r.nowhere), fmt.Sprintf("%s is published to %s, past the rules of the host's own firewall, which refuses these sources", name, x.Target))
 	case d.governed:
-		a.find(x, WiderThanPolicy, tooMany, fmt.Sprintf("%s is reachable from sources that the policy does not allow", name))
+		a.find(x, WiderThanPolicy, tooMany.simplest(r.nowhere), fmt.Sprintf("%s is reachable from sources that the policy does not allow", name))
 	default:
-		a.find(x, Undeclared, tooMany, fmt.Sprintf("%s is reachable, and no service of the policy lists it", name))
+		a.find(x, Undeclared, tooMany.simplest(r.nowhere), fmt.Sprintf("%s is reachable, and no service of the policy lists it", name))
 	}
-	if missing := allowed.Minus(r.possible); d.governed && missing.Len() > 0 && len(families) > 0 {
-		a.find(x, BlockedElsewhere, missing, fmt.Sprintf("the policy opens %s to sources that something else stops: %s", name, strings.Join(r.decided, "; ")))
+	if missing := allowed.minus(r.possible).minus(r.nowhere); d.governed && !missing.empty() {
+		a.find(x, BlockedElsewhere, missing.prefixes(), fmt.Sprintf("the policy opens %s to sources that something else stops: %s", name, strings.Join(r.decided, "; ")))
 	}
-	if !r.certain.Equal(r.possible) {
-		a.find(x, Undecided, r.possible.Minus(r.certain), fmt.Sprintf("who reaches %s hangs on what can't be known: %s", name, strings.Join(unknowns(r.decided), "; ")))
+	if !r.certain.equal(r.possible) {
+		a.find(x, Undecided, r.possible.minus(r.certain).simplest(r.nowhere), fmt.Sprintf("who reaches %s hangs on what can't be known: %s", name, strings.Join(unknowns(r.decided), "; ")))
 	}
 	a.report.Exposures = append(a.report.Exposures, *x)
 }

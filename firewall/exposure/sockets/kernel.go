@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"strings"
 
@@ -31,13 +32,13 @@ var waiting = map[firewall.Protocol]uint32{
 	firewall.SCTP: 1 << unix.BPF_TCP_LISTEN, // SCTP_SS_LISTENING (include/net/sctp/constants.h)
 }
 
-// listening lists the sockets of a namespace that listen. err: nothing at all could be read; unread: something couldn't.
-func (h host) listening(ctx context.Context, in Namespace, at *place) (out []found, unread []error, err error) {
+// listening lists the sockets of a namespace that listen, and the namespace's addresses if there are any. err: nothing at all could be read; unread: something couldn't.
+func (h host) listening(ctx context.Context, in Namespace, at *place) (out []found, addresses []netip.Addr, unread []error, err error) {
 	dial := h.here
 	if !in.Current {
 		file, err := h.open(at)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		defer func() { _ = file.Close() }()
 		dial = h.into(file)
@@ -59,7 +60,7 @@ func (h host) listening(ctx context.Context, in Namespace, at *place) (out []fou
 		}
 	}
 	if !listed && len(unread) > 0 {
-		return nil, nil, unread[0] // the others say the same
+		return nil, nil, nil, unread[0] // the others say the same
 	}
 	if bound {
 		names, err := interfaces(ctx, from)
@@ -72,7 +73,40 @@ func (h host) listening(ctx context.Context, in Namespace, at *place) (out []fou
 			}
 		}
 	}
-	return out, unread, nil
+	if len(out) > 0 {
+		if addresses, err = addressesOf(ctx, from); err != nil {
+			unread = append(unread, err)
+		}
+	}
+	return out, addresses, unread, nil
+}
+
+// addressesOf lists the addresses of a namespace.
+func addressesOf(ctx context.Context, from netdump.Source) ([]netip.Addr, error) {
+	request := netlink.Message{Header: netlink.Header{Type: unix.RTM_GETADDR}, Data: make([]byte, unix.SizeofIfAddrmsg)}
+	list, err := netdump.Table(ctx, from, unix.NETLINK_ROUTE, request, func(b []byte) (netip.Addr, bool, error) {
+		if len(b) < unix.SizeofIfAddrmsg {
+			return netip.Addr{}, false, netdump.ErrTruncated
+		}
+		attributes, err := netlink.UnmarshalAttributes(b[unix.SizeofIfAddrmsg:])
+		if err != nil {
+			return netip.Addr{}, false, err
+		}
+		var address netip.Addr
+		for _, a := range attributes {
+			// Of a point-to-point link IFA_ADDRESS is the far end (include/uapi/linux/if_addr.h).
+			if a.Type == unix.IFA_LOCAL || a.Type == unix.IFA_ADDRESS && !address.IsValid() {
+				if x, ok := netip.AddrFromSlice(a.Data); ok {
+					address = x
+				}
+			}
+		}
+		return address, address.IsValid(), nil
+	})
+	if err != nil {
+		return list, fmt.Errorf("addresses: %w", err)
+	}
+	return list, nil
 }
 
 // nothingThere reports whether an error means that the kernel has no such sockets, as opposed to no way to list them: it has

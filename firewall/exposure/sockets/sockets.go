@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"slices"
 
@@ -19,6 +20,8 @@ type Snapshot struct {
 	Listeners []Listener
 	// Namespaces that were looked at, also those in which nothing listens: the current one first, then the host's, then by inode.
 	Namespaces []Namespace
+	// Addresses of the namespaces in which something listens, by the namespace's inode.
+	Addresses map[uint64][]netip.Addr
 	// Unread says what could not be read, so that more may listen than is listed, or owners may be missing. Missing rights are
 	// firewall.ErrPermission.
 	Unread []error
@@ -113,7 +116,7 @@ func (h host) lookInto(ctx context.Context, s *Snapshot, places []*place, curren
 		if p.first != 0 && !n.Host {
 			n.Container = h.processes.Look(p.first).Container
 		}
-		list, unread, err := h.listening(ctx, n, p)
+		list, addresses, unread, err := h.listening(ctx, n, p)
 		switch {
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
@@ -129,6 +132,12 @@ func (h host) lookInto(ctx context.Context, s *Snapshot, places []*place, curren
 			s.Unread = append(s.Unread, fmt.Errorf("network namespace %s: %w", n, err))
 		}
 		s.Namespaces = append(s.Namespaces, n)
+		if len(addresses) > 0 {
+			if s.Addresses == nil {
+				s.Addresses = map[uint64][]netip.Addr{}
+			}
+			s.Addresses[n.Inode] = addresses
+		}
 		all = append(all, list...)
 	}
 	return all, nil

@@ -195,3 +195,11 @@ func (s *Sets) settle() {
 		}
 	}
 }
+
+// Named is the contents of a set by its name, for rules that were read elsewhere; nil if it isn't there, can't be read, or has no model of its own, as lists of sets.
+func (s *Sets) Named(name string) *exposure.Set {
+	if i := s.find(name); i != nil && i.unknown == "" {
+		return i.set
+	}
+	return nil
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/audit"
+	"github.com/portgrave/portgrave/firewall/exposure/live"
+	"github.com/portgrave/portgrave/firewall/exposure/rulesetfile"
+	"github.com/portgrave/portgrave/firewall/history"
+)
+
+// runAudit shows who can really reach what, whoever's rules decide. Exit code 2 if anything doesn't fit the policy.
+func runAudit(inv *invocation) error {
+	files := inv.cli.StringSlice("ruleset")
+	if len(files) > 0 || inv.cli.IsSet("port") {
+		return auditFiles(inv, files)
+	}
+	for _, name := range []string{"protocol", "interface"} {
+		if inv.cli.IsSet(name) {
+			return usagef("--%s goes with --ruleset", name)
+		}
+	}
+	host, err := live.Read(inv.ctx)
+	if err != nil {
+		return err
+	}
+	in := inv.auditInput()
+	in.Rules, in.Host, in.Sockets = host.Rules, host.Host, host.Sockets
+	if !inv.cli.Bool("no-probe") {
+		in.Prober = audit.NetProber{Timeout: time.Second}
+	}
+	report, err := audit.Run(inv.ctx, in)
+	if err != nil {
+		return err
+	}
+	return reportAudit(inv, report)
+}
+
+// auditInput is what the policy says: what is in force, or else what stands in the policy's files.
+func (inv *invocation) auditInput() audit.Input {
+	in := audit.Input{Now: time.Now(), Wants: map[string]audit.Wants{}}
+	_, c, err := inv.compiled(inv.config, true)
+	if err == nil {
+		in.Policy, in.Written = &c.State, &c.State
+		for name, info := range c.Services {
+			in.Wants[name] = audit.Wants{TLS: info.TLS == "required", Health: info.Health}
+		}
+	}
+	last, herr := inv.history().Last()
+	if herr == nil {
+		inForce := last.InForce()
+		in.Policy, in.Written = &inForce, &last.State
+	} else if err != nil && !errors.Is(herr, history.ErrNone) {
+		inv.screen.warnf("what the policy says is not known: %v", herr)
+	} else if err != nil {
+		inv.screen.warnf("the policy can't be used, so nothing counts as declared: %v", err)
+	}
+	return in
+}
+
+// auditFiles answers for one port from dumps of rules.
+func auditFiles(inv *invocation, paths []string) error {
+	if len(paths) == 0 || !inv.cli.IsSet("port") {
+		return usagef("--ruleset and --port go together: a dump has no sockets, so it is asked about one port")
+	}
+	protocol, err := firewall.ParseProtocol(inv.cli.String("protocol"))
+	if err != nil {
+		return usagef("--protocol: %w", err)
+	}
+	port := inv.cli.Int("port")
+	if port < 1 || port > 65535 {
+		return usagef("--port takes a port from 1 to 65535, not %d", port)
+	}
+	rs, err := loadRulesets(paths)
+	if err != nil {
+		return err
+	}
+	in := audit.Input{Now: time.Now()}
+	if _, c, err := inv.compiled(inv.config, true); err == nil {
+		in.Policy = &c.State
+	} else if inv.config != "" {
+		return err
+	}
+	return reportAudit(inv, audit.Offline(rs, protocol, uint16(port), inv.cli.String("interface"), in))
+}
+
+func loadRulesets(paths []string) (*exposure.Ruleset, error) {
+	var files []rulesetfile.File
+	for _, path := range paths {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, usagef("--ruleset: %w", err)
+		}
+		defer func() { _ = f.Close() }()
+		files = append(files, rulesetfile.File{Name: path, Text: f})
+	}
+	rs, err := rulesetfile.Load(files...)
+	if err != nil {
+		return nil, usagef("%w", err)
+	}
+	return rs, nil
+}
+
+func reportAudit(inv *invocation, r audit.Report) error {
+	for _, u := range r.Unread {
+		inv.screen.warnf("%s", u)
+	}
+	if inv.screen.json {
+		if err := inv.screen.object(r); err != nil {
+			return err
+		}
+	} else {
+		printAudit(inv.screen, r)
+	}
+	if len(r.Findings) > 0 {
+		return errReport
+	}
+	return nil
+}
+
+// printAudit prints a row for each port and who is behind it; interfaces by which the same sources get there share one.
+func printAudit(s *screen, r audit.Report) {
+	type row struct {
+		cells      []string
+		interfaces []string
+	}
+	var rows []*row
+	seen := map[string]*row{}
+	for _, x := range r.Exposures {
+		port := fmt.Sprintf("%s/%d", x.Protocol, x.Port)
+		if x.PortLast > 0 {
+			port += fmt.Sprintf("-%d", x.PortLast)
+		}
+		who := x.Process
+		if x.Container != "" {
+			who = strings.TrimSpace(who + " in " + x.Container)
+		}
+		at := x.Address
+		if x.Target != "" {
+			at = "→ " + x.Target
+		}
+		allowed := "-"
+		if x.Allowed != nil {
+			allowed = prefixWords(*x.Allowed)
+		}
+		finding := string(x.Finding)
+		if x.Finding != audit.OK {
+			finding = s.paint(red, finding)
+		}
+		cells := []string{port, dash(printable(who)), at, "", reachWords(x.Reachable), allowed, finding}
+		key := strings.Join(cells, "\x00")
+		if seen[key] == nil {
+			seen[key] = &row{cells: cells}
+			rows = append(rows, seen[key])
+		}
+		if x.Interface != "" {
+			seen[key].interfaces = append(seen[key].interfaces, x.Interface)
+		}
+	}
+	table := [][]string{{"PORT", "PROCESS", "ADDRESS", "BY", "REACHABLE FROM", "ALLOWED", "FINDING"}}
+	for _, x := range rows {
+		x.cells[3] = dash(strings.Join(x.interfaces, ","))
+		table = append(table, x.cells)
+	}
+	s.table(table)
+	if len(r.Findings) == 0 {
+		s.printf("\n%s\n", s.paint(green, "Nothing to report: what is reachable is what the policy allows."))
+		return
+	}
+	s.printf("\n")
+	var lines []string
+	by := map[string][]string{}
+	for _, f := range r.Findings {
+		line := fmt.Sprintf("%s: %s", s.paint(red, string(f.Kind)), printable(strings.Replace(f.Detail, " on "+f.Interface, "", 1)))
+		if f.Sources.Len() > 0 && f.Kind != audit.Expired && f.Kind != audit.Expiring {
+			line += " (" + prefixWords(f.Sources) + ")"
+		}
+		if _, told := by[line]; !told {
+			lines = append(lines, line)
+		}
+		by[line] = append(by[line], f.Interface)
+	}
+	for _, line := range lines {
+		if interfaces := strings.Join(by[line], ", "); interfaces != "" {
+			line += ", by " + interfaces
+		}
+		s.printf("%s\n", line)
+	}
+}
+
+func reachWords(b audit.Bounds) string {
+	if b.Certain.Equal(b.Possible) {
+		return prefixWords(b.Possible)
+	}
+	return prefixWords(b.Certain) + "; possibly " + prefixWords(b.Possible.Minus(b.Certain))
+}
+
+// maxPrefixes is how many prefixes people are shown in a line.
+const maxPrefixes = 4
+
+func prefixWords(p firewall.Prefixes) string {
+	list := p.Strings()
+	switch {
+	case len(list) == 0:
+		return "nobody"
+	case strings.Join(list, " ") == "0.0.0.0/0 ::/0":
+		return "everywhere"
+	case len(list) > maxPrefixes:
+		return strings.Join(list[:maxPrefixes-1], " ") + fmt.Sprintf(" … (%d in all)", len(list))
+	}
+	return strings.Join(list, " ")
+}

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"net/netip"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure/audit"
+	"github.com/portgrave/portgrave/firewall/exposure/live"
+	"github.com/portgrave/portgrave/firewall/lease"
+)
+
+// explain follows one packet through every rule of the host. Exit code 2 unless the rules let it through for certain.
+func explain(inv *invocation) error {
+	packet, err := explainedPacket(inv)
+	if err != nil {
+		return err
+	}
+	host, err := live.Read(inv.ctx)
+	if err != nil {
+		return err
+	}
+	if packet, err = audit.Locate(host.Host, packet); err != nil {
+		return usagef("%w", err)
+	}
+	x, err := audit.Explain(audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets}, packet)
+	if err != nil {
+		return err
+	}
+	for _, u := range host.Sockets.Unread {
+		inv.screen.warnf("%v", u)
+	}
+	inv.place(&x)
+	if inv.screen.json {
+		if err := inv.screen.object(x); err != nil {
+			return err
+		}
+	} else {
+		printExplanation(inv.screen, x)
+	}
+	if x.Verdict != "allow" {
+		return errReport
+	}
+	return nil
+}
+
+func explainedPacket(inv *invocation) (p audit.Packet, err error) {
+	for _, name := range []string{"from", "port"} {
+		if !inv.cli.IsSet(name) {
+			return p, usagef("explain needs --%s: portgrave explain --from 203.0.113.7 --port 9090", name)
+		}
+	}
+	if p.From, err = netip.ParseAddr(inv.cli.String("from")); err != nil {
+		return p, usagef("--from takes an address: %w", err)
+	}
+	if inv.cli.IsSet("to") {
+		if p.Destination, err = netip.ParseAddr(inv.cli.String("to")); err != nil {
+			return p, usagef("--to takes an address: %w", err)
+		}
+	}
+	if p.Protocol, err = firewall.ParseProtocol(inv.cli.String("protocol")); err != nil {
+		return p, usagef("--protocol: %w", err)
+	}
+	port := inv.cli.Int("port")
+	if port < 1 || port > 65535 {
+		return p, usagef("--port takes a port from 1 to 65535, not %d", port)
+	}
+	p.Port, p.Interface = uint16(port), inv.cli.String("interface")
+	return p, nil
+}
+
+// place adds where the policy says what one of our own rules has decided.
+func (inv *invocation) place(x *audit.Explanation) {
+	if x.Service == "" {
+		return
+	}
+	_, c, err := inv.compiled(inv.config, true)
+	if err != nil {
+		return
+	}
+	name := x.Service
+	if parent, ok := lease.Parent(c.State, name); ok {
+		name = parent
+	}
+	if info, ok := c.Services[name]; ok {
+		x.Service, x.Policy = name, info.Location.String()
+	}
+}
+
+func printExplanation(s *screen, x audit.Explanation) {
+	s.printf("%s from %s to %s port %d, arriving on %s\n\n", x.Protocol, x.From, x.Destination, x.Port, x.Interface)
+	rows := [][]string{{"HOOK", "TABLE", "CHAIN", "RULE", "EFFECT", "BY"}}
+	way := 0
+	for _, step := range x.Steps {
+		if step.Way != way {
+			way = step.Way
+			rows = append(rows, []string{"or else:", "", "", "", "", ""})
+		}
+		table := step.Table
+		if step.Family != "" {
+			table = step.Family + " " + table
+		}
+		rows = append(rows, []string{step.Hook, dash(printable(table)), dash(printable(step.Chain)), dash(printable(step.Rule)), printable(step.Effect), dash(step.Owner)})
+	}
+	s.table(rows)
+	colour := green
+	if x.Reason != audit.Connects {
+		colour = red
+	}
+	s.printf("\n%s: %s.\n", s.paint(colour, string(x.Reason)), printable(x.Summary))
+	if x.Policy != "" {
+		s.printf("That is service %s, %s.\n", x.Service, x.Policy)
+	}
+	for _, a := range x.Assumed {
+		s.printf("Assumed: %s.\n", a)
+	}
+}

@@ -1,0 +1,219 @@
+package audit
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/sockets"
+)
+
+// Explanation is one packet's path, and what it means for whoever can't connect. Its JSON is a contract.
+type Explanation struct {
+	exposure.Explanation
+	// From and the others are the packet that was followed.
+	From        netip.Addr `json:"from"`
+	Destination netip.Addr `json:"to"`
+	Port        uint16     `json:"port"`
+	Protocol    string     `json:"protocol"`
+	Interface   string     `json:"interface"`
+	// Reason is one of reasons.
+	Reason Reason `json:"reason"`
+	// Summary says it in a sentence.
+	Summary string `json:"summary"`
+	// Service of the policy that decided, and where the policy says so; "" if another program did.
+	Service string `json:"service,omitempty"`
+	Policy  string `json:"policy,omitempty"`
+}
+
+// Reason is why a connection comes about or doesn't.
+type Reason string
+
+// The reasons. The last of them is what is left: if a client can't connect all the same, his packets don't come this far.
+const (
+	DroppedHere    Reason = "dropped-here"
+	BoundElsewhere Reason = "bound-elsewhere"
+	NothingListens Reason = "nothing-listens"
+	Unclear        Reason = "undecided"
+	Connects       Reason = "connects" // as far as this host can see: else look upstream
+)
+
+// Packet is what to explain. Interface and Destination may be left out: then they are those by which the host itself would answer the source.
+type Packet struct {
+	From        netip.Addr
+	Destination netip.Addr
+	Port        uint16
+	Protocol    firewall.Protocol
+	Interface   string
+}
+
+// Locate fills in what a packet leaves out. The error says what to give.
+func Locate(host *exposure.Host, p Packet) (Packet, error) {
+	p.From = p.From.Unmap().WithZone("")
+	if p.Interface == "" {
+		i := towards(host, p.From)
+		if i == nil {
+			return p, fmt.Errorf("no route leads to %s, so it can't be told on which interface its packets arrive: name it with --interface", p.From)
+		}
+		p.Interface = i.Name
+	}
+	i := host.Interface(p.Interface)
+	if i == nil {
+		return p, fmt.Errorf("there is no interface %q", p.Interface)
+	}
+	if p.Destination.IsValid() {
+		if p.Destination.Is4() != p.From.Is4() {
+			return p, fmt.Errorf("%s and %s are of different IP versions", p.From, p.Destination)
+		}
+		return p, nil
+	}
+	for _, a := range i.Addresses {
+		if a.Addr().Is4() == p.From.Is4() && (a.Addr().IsLinkLocalUnicast() == p.From.IsLinkLocalUnicast()) {
+			p.Destination = a.Addr().WithZone("")
+			return p, nil
+		}
+	}
+	return p, fmt.Errorf("interface %s has no address to be dialled from %s: name one with --to", p.Interface, p.From)
+}
+
+// towards is the interface by which the host would answer: that of the longest route to the source, in its main tables.
+func towards(host *exposure.Host, source netip.Addr) *exposure.Interface {
+	best, bits, metric := (*exposure.Interface)(nil), -1, uint32(0)
+	for _, r := range host.Routes {
+		if r.Table != 254 && r.Table != 255 && r.Table != 253 || !r.Dest.IsValid() || r.Dest.Addr().Is4() != source.Is4() || !r.Dest.Contains(source) || len(r.NextHops) == 0 {
+			continue
+		}
+		if r.Dest.Bits() > bits || r.Dest.Bits() == bits && r.Metric < metric {
+			if i := host.ByIndex(r.NextHops[0].Index); i != nil {
+				best, bits, metric = i, r.Dest.Bits(), r.Metric
+			}
+		}
+	}
+	return best
+}
+
+// Explain follows a packet that Locate has completed.
+func Explain(in Input, p Packet) (Explanation, error) {
+	family := firewall.IPv4
+	if p.From.Is6() {
+		family = firewall.IPv6
+	}
+	x := Explanation{From: p.From, Destination: p.Destination, Port: p.Port, Protocol: p.Protocol.String(), Interface: p.Interface}
+	path, err := exposure.Explain(in.Rules, in.Host, exposure.Question{Family: family, Protocol: p.Protocol, Interface: p.Interface, Destination: p.Destination, Port: p.Port}, p.From)
+	if err != nil {
+		return x, err
+	}
+	x.Explanation = path
+	x.conclude(in, p)
+	return x, nil
+}
+
+// conclude finds who listens, and says what it all means.
+func (x *Explanation) conclude(in Input, p Packet) {
+	port := fmt.Sprintf("%s/%d", p.Protocol, p.Port)
+	by := Words(x.DecidedBy)
+	if x.DecidedBy.Owner == "portgrave" {
+		x.Service = serviceOfChain(x.DecidedBy.Chain)
+	}
+	switch x.Verdict {
+	case "deny":
+		x.Reason, x.Summary = DroppedHere, fmt.Sprintf("%s does not get to %s: stopped by %s", p.From, port, by)
+		return
+	case "unknown":
+		var on []string
+		for _, u := range x.Unknowns {
+			on = append(on, Words(u))
+		}
+		x.Reason, x.Summary = Unclear, fmt.Sprintf("whether %s gets to %s hangs on what can't be known: %s", p.From, port, strings.Join(on, "; "))
+	}
+	target, err := netip.ParseAddrPort(x.Target)
+	if err != nil {
+		target = netip.AddrPortFrom(p.Destination, p.Port)
+	}
+	a := &auditor{Input: in}
+	a.look()
+	takers := sockets.Takers(a.listeners, p.Protocol, target.Addr(), target.Port(), p.Interface)
+	moved := target != netip.AddrPortFrom(p.Destination, p.Port)
+	elsewhere := moved && !in.Host.Owns(target.Addr())
+	if elsewhere {
+		takers = a.elsewhere(p.Protocol, target)
+	}
+	if len(takers) > 0 {
+		x.Listener = listenerOf(takers[0])
+	}
+	if x.Verdict == "unknown" {
+		return
+	}
+	to := port
+	if moved {
+		to = fmt.Sprintf("%s, which goes to %s", port, target)
+	}
+	switch {
+	case x.Listener != nil:
+		x.Reason = Connects
+		x.Summary = fmt.Sprintf("%s gets to %s, where %s listens; should it not connect all the same, its packets don't come this far: look upstream", p.From, to, whoListens(x.Listener))
+	case elsewhere:
+		x.Reason = Connects
+		x.Summary = fmt.Sprintf("%s gets to %s, on another machine or in a namespace that can't be told; should it not connect, look there", p.From, to)
+	default:
+		var bound []string
+		for _, l := range a.listeners {
+			if l.Protocol == p.Protocol && l.Port == target.Port() {
+				where := l.Address.String()
+				if l.Interface != "" {
+					where += " on " + l.Interface
+				}
+				bound = append(bound, fmt.Sprintf("%s on %s", whoListens(listenerOf(l)), where))
+			}
+		}
+		if len(bound) > 0 {
+			x.Reason, x.Summary = BoundElsewhere, fmt.Sprintf("the rules let %s through to %s, but nobody listens on %s: %s", p.From, to, target.Addr(), strings.Join(bound, ", "))
+			return
+		}
+		x.Reason, x.Summary = NothingListens, fmt.Sprintf("the rules let %s through to %s, but nothing listens there", p.From, to)
+	}
+}
+
+func listenerOf(l sockets.Listener) *exposure.Listener {
+	out := &exposure.Listener{Protocol: l.Protocol.String(), Address: l.Address.String(), Port: l.Port, Interface: l.Interface}
+	if !l.Namespace.Current {
+		out.Namespace = l.Namespace.String()
+	}
+	if len(l.Owners) > 0 {
+		o := l.Owners[0]
+		out.Process, out.PID, out.Executable, out.Unit, out.Container = o.Name, o.PID, o.Executable, o.Unit, o.Container.String()
+	}
+	return out
+}
+
+// whoListens is a listener for people.
+func whoListens(l *exposure.Listener) string {
+	who := l.Process
+	if who == "" {
+		who = "a program that can't be told"
+	}
+	if l.PID != 0 {
+		who += fmt.Sprintf(" (process %d)", l.PID)
+	}
+	if l.Namespace != "" {
+		who += " in " + l.Namespace
+	}
+	return who
+}
+
+// serviceOfChain is the service that a chain of ours belongs to: "svc/prometheus/refuse", "PORTGRAVE-S-prometheus". A service whose name was too long for iptables
+// is not told.
+func serviceOfChain(chain string) string {
+	if rest, ok := strings.CutPrefix(chain, "svc/"); ok {
+		name, _, _ := strings.Cut(rest, "/")
+		return name
+	}
+	if rest, ok := strings.CutPrefix(chain, "PORTGRAVE-"); ok {
+		if _, name, ok := strings.Cut(rest, "-"); ok {
+			return name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,68 @@
+package audit
+
+import (
+	"net/netip"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// sources are sets of addresses, one of each family: what the evaluator computes with, where a set of prefixes may take hundreds.
+type sources [2]exposure.Ranges
+
+func slot(f firewall.Family) int {
+	if f == firewall.IPv6 {
+		return 1
+	}
+	return 0
+}
+
+// sourcesOf are the addresses of prefixes, of some families.
+func sourcesOf(p firewall.Prefixes, families ...firewall.Family) (s sources) {
+	for _, f := range families {
+		s[slot(f)] = exposure.SourcesOf(p, f)
+	}
+	return s
+}
+
+func (s sources) union(o sources) sources {
+	return sources{s[0].Union(o[0]), s[1].Union(o[1])}
+}
+
+func (s sources) minus(o sources) sources {
+	return sources{s[0].Minus(o[0]), s[1].Minus(o[1])}
+}
+
+func (s sources) empty() bool { return s[0].Empty() && s[1].Empty() }
+
+func (s sources) equal(o sources) bool { return s[0].Equal(o[0]) && s[1].Equal(o[1]) }
+
+func (s sources) prefixes() firewall.Prefixes {
+	return s[0].Prefixes(firewall.IPv4).Union(s[1].Prefixes(firewall.IPv6))
+}
+
+// simplest is the sources as prefixes; those that nobody can have are filled in where the answer then takes fewer: nobody wants to read that everyone gets
+// in, except from 127.0.0.0/8.
+func (s sources) simplest(nowhere sources) firewall.Prefixes {
+	var out firewall.Prefixes
+	for _, f := range firewall.Families {
+		plain := s[slot(f)].Prefixes(f)
+		if filled := s[slot(f)].Union(nowhere[slot(f)]).Prefixes(f); plain.Len() > 0 && filled.Len() < plain.Len() {
+			plain = filled
+		}
+		out = out.Union(plain)
+	}
+	return out
+}
+
+// martians are sources that the kernel takes from no wire (net/ipv4/route.c, ip_route_input_slow; net/ipv6/ip6_input.c, which drops IPv4-mapped ones too).
+func martians() sources {
+	s := sourcesOf(firewall.MustPrefixes("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128", "ff00::/8"), firewall.Families...)
+	mapped := netip.MustParsePrefix("::ffff:0:0/96")
+	last := mapped.Addr().As16()
+	for i := 12; i < 16; i++ {
+		last[i] = 0xff
+	}
+	s[1] = s[1].Union(exposure.NewRanges(exposure.Range{From: exposure.Address(mapped.Addr()), To: exposure.Address(netip.AddrFrom16(last))}))
+	return s
+}
