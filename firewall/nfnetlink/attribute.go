@@ -31,40 +31,51 @@ func Each(b []byte, f func(kind uint16, data []byte) error) error {
 }
 
 // Attributes are a message's attributes by their type. One that isn't there is nil, one without data is empty. Types beyond the
-// table, which no object of nf_tables has, are dropped, and Beyond says so.
+// table, which no object of nf_tables has, are dropped.
+//
+// It holds places and not slices, a fifth of the size: readers make millions of them.
 type Attributes struct {
-	of     [32][]byte
-	Beyond bool
+	all []byte
+	of  [32]struct{ at, n uint16 } // at is 0 for what isn't there: before every attribute's data stands its header
 }
 
-// Parse reads attributes; of several with one type the last counts, as in the kernel (lib/nlattr.c, nla_parse).
+// Parse reads attributes; of several with one type the last counts, as in the kernel (lib/nlattr.c, nla_parse). More than 64 KiB, which fit neither
+// an attribute nor a message of a dump, are ErrMalformed.
 func Parse(b []byte) (Attributes, error) {
-	var a Attributes
-	err := Each(b, func(kind uint16, data []byte) error {
-		if int(kind) >= len(a.of) {
-			a.Beyond = true
-			return nil
+	a := Attributes{all: b}
+	if len(b) > 1<<16-1 {
+		return a, ErrMalformed
+	}
+	for at := 0; len(b)-at >= unix.NLA_HDRLEN; {
+		n := int(binary.NativeEndian.Uint16(b[at:]))
+		if n < unix.NLA_HDRLEN || n > len(b)-at {
+			return a, ErrMalformed
 		}
-		if data == nil {
-			data = []byte{}
+		if kind := binary.NativeEndian.Uint16(b[at+2:]) & typeMask; int(kind) < len(a.of) {
+			a.of[kind].at, a.of[kind].n = uint16(at+unix.NLA_HDRLEN), uint16(n-unix.NLA_HDRLEN)
 		}
-		a.of[kind] = data
-		return nil
-	})
-	return a, err
+		at += (n + unix.NLA_ALIGNTO - 1) &^ (unix.NLA_ALIGNTO - 1)
+	}
+	return a, nil
 }
 
 // Has reports whether the attribute is there.
-func (a *Attributes) Has(kind int) bool { return a.of[kind] != nil }
+func (a *Attributes) Has(kind int) bool { return a.of[kind].at != 0 }
 
 // Bytes is the attribute's data; nil if it isn't there.
-func (a *Attributes) Bytes(kind int) []byte { return a.of[kind] }
+func (a *Attributes) Bytes(kind int) []byte {
+	p := a.of[kind]
+	if p.at == 0 {
+		return nil
+	}
+	return a.all[p.at : p.at+p.n : p.at+p.n]
+}
 
 // Number is the attribute as a number in network byte order, which is what all of netfilter uses; 0 if it isn't there.
-func (a *Attributes) Number(kind int) uint64 { return Number(a.of[kind]) }
+func (a *Attributes) Number(kind int) uint64 { return Number(a.Bytes(kind)) }
 
 // String is the attribute as a C string; "" if it isn't there.
-func (a *Attributes) String(kind int) string { return String(a.of[kind]) }
+func (a *Attributes) String(kind int) string { return String(a.Bytes(kind)) }
 
 // Number reads up to eight bytes, most significant first; more are cut off at the front.
 func Number(b []byte) uint64 {

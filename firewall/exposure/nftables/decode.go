@@ -21,6 +21,8 @@ type decoder struct {
 	tables map[tableKey]*kernelTable
 	chains []*exposure.Chain
 	names  map[ChainName]*exposure.Chain
+	// translator is used again for every rule: its registers are large.
+	translator translator
 }
 
 type tableKey struct {
@@ -31,7 +33,7 @@ type tableKey struct {
 // Decode turns a dump into tables, in the kernel's order. It is pure. It returns an error for bytes that don't fit netlink's framing, and for objects that
 // name a table that isn't there.
 func Decode(d *Dump, o Options) ([]*exposure.Table, error) {
-	x := &decoder{o: o, tables: map[tableKey]*kernelTable{}, names: map[ChainName]*exposure.Chain{}}
+	x := &decoder{o: o, tables: map[tableKey]*kernelTable{}, names: map[ChainName]*exposure.Chain{}, translator: translator{o: o}}
 	var tables []*exposure.Table
 	for _, each := range d.Tables {
 		t, err := x.addTable(each)
@@ -157,7 +159,8 @@ func (x *decoder) addRule(o Object) error {
 	if c == nil {
 		return fmt.Errorf("of chain %s, which isn't there", a.String(unix.NFTA_RULE_CHAIN))
 	}
-	r := (&translator{table: t, chain: c, o: x.o}).decodeRule(&a)
+	x.translator.reset(t, c)
+	r := x.translator.decodeRule(&a)
 	r.Number = len(c.Rules) + 1
 	c.AddRule(r)
 	return nil

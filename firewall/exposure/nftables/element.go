@@ -38,6 +38,11 @@ type element struct {
 
 func decodeElements(s *kernelSet, now time.Time) *elements {
 	out := &elements{notes: map[int]exposure.Note{}, verdicts: map[int]exposure.Verdict{}, objects: map[string]bool{}, broken: s.broken}
+	room := 0
+	for _, m := range s.messages {
+		room += len(m) / (16 + padded(s.keyLength)) // an element is at least four headers and its key
+	}
+	out.list = make([]element, 0, room)
 	for _, m := range s.messages {
 		a, err := nfnetlink.Parse(m)
 		if err == nil {
@@ -128,14 +133,8 @@ func value(b []byte) ([]byte, error) {
 	if b == nil {
 		return nil, nil
 	}
-	var out []byte
-	err := nfnetlink.Each(b, func(kind uint16, data []byte) error {
-		if kind == unix.NFTA_DATA_VALUE {
-			out = data
-		}
-		return nil
-	})
-	return out, err
+	a, err := nfnetlink.Parse(b)
+	return a.Bytes(unix.NFTA_DATA_VALUE), err
 }
 
 // decodeVerdict reads NFTA_DATA_VERDICT. False for a break, which is no verdict of the model. A code that nobody knows is taken for a queue: it

@@ -53,6 +53,11 @@ func init() { // the handlers reach back to the table
 	}
 }
 
+// reset makes it ready for a rule of a chain.
+func (t *translator) reset(table *kernelTable, chain *exposure.Chain) {
+	*t = translator{table: table, chain: chain, o: t.o}
+}
+
 // decodeRule reads a rule; its chain's table is known.
 func (t *translator) decodeRule(a *nfnetlink.Attributes) *exposure.Rule {
 	switch t.table.Family {
