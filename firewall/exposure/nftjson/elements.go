@@ -142,14 +142,17 @@ func (s *set) data(v any) (row, error) {
 
 // finish lays a map's values out in columns: two for each part where a value is a range, first and last; else one.
 func (s *set) finish() {
-	if !s.isMap || s.model.Unknown != "" {
+	if !s.isMap {
+		return
+	}
+	s.model.Verdicts, s.model.Data, s.model.DataWidth, s.model.Default = nil, nil, 0, false
+	if s.model.Unknown != "" {
 		return
 	}
 	rows := s.rows
 	if s.fallback != nil {
 		rows = append(rows[:len(rows):len(rows)], *s.fallback)
 	}
-	s.model.Verdicts, s.model.Data, s.model.DataWidth, s.model.Default = nil, nil, 0, s.fallback != nil
 	if len(rows) == 0 {
 		if len(s.dataKinds) > 0 && s.dataKinds[0] != "verdict" {
 			s.model.DataWidth = len(s.dataKinds)
@@ -166,6 +169,7 @@ func (s *set) finish() {
 			ranged = ranged || p.From != p.To
 		}
 	}
+	s.model.Default = s.fallback != nil
 	for _, d := range rows {
 		if d.verdict != nil {
 			s.model.Verdicts = append(s.model.Verdicts, *d.verdict)

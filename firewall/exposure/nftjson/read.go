@@ -77,7 +77,10 @@ func objectsOf(text []byte) ([]object, error) {
 	fail := func(err error) ([]object, error) {
 		offset := d.InputOffset()
 		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
-			offset = max(syntax.Offset-1, 0)
+			// A Decoder counts from the value that it was reading; Unmarshal counts from the beginning.
+			if whole := json.Unmarshal(text, &json.RawMessage{}); errors.As(whole, &syntax) {
+				offset = max(syntax.Offset-1, 0)
+			}
 		}
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			err = errors.New("it ends in the middle: is it cut off? Take it again")

@@ -70,7 +70,7 @@ func phrase(name string, body any) (string, bool) {
 		return matchText(args), isObject
 	case "payload":
 		if args["protocol"] != nil {
-			return text(args["protocol"]) + " " + text(args["field"]), true
+			return words(text(args["tunnel"]), text(args["protocol"]), text(args["field"])), true
 		}
 		return fmt.Sprintf("@%s,%s,%s", text(args["base"]), text(args["offset"]), text(args["len"])), isObject
 	case "meta":

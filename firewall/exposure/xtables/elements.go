@@ -87,13 +87,13 @@ func (s *ipset) parseElement(value, options string, now time.Time) error {
 	}
 	var all [][]choice
 	for i, d := range s.dimensions {
-		if i >= len(parts) { // bitmap:ip,mac: the first packet from the address fills its MAC in (bitmap_ipmac_do_test)
-			all = append(all, []choice{{ranges: []exposure.Range{exposure.Full(48)}, condition: "the MAC address that a packet teaches it"}})
-			continue
-		}
-		choices, err := s.parsePart(d, parts[i], wildcard)
-		if err != nil {
-			return err
+		// bitmap:ip,mac: without a MAC, the first packet from the address fills it in (bitmap_ipmac_do_test)
+		choices := []choice{{ranges: []exposure.Range{exposure.Full(48)}, condition: "the MAC address that a packet teaches it"}}
+		if i < len(parts) {
+			var err error
+			if choices, err = s.parsePart(d, parts[i], wildcard); err != nil {
+				return err
+			}
 		}
 		for _, c := range choices {
 			if c.condition != "" {

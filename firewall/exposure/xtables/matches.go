@@ -265,6 +265,9 @@ func addressType6(o clause, address exposure.Field, look exposure.Operand, types
 	if len(routes) == 0 {
 		return is(exposure.Of(address), o.not, addresses.List()...)
 	}
+	if addresses.Equal(exposure.AllSources(6)) {
+		return is(look, o.not, routes...)
+	}
 	both := &exposure.Set{Width: 2}
 	for _, a := range addresses.List() {
 		for _, r := range routes {
