@@ -549,6 +549,7 @@ func (g *generator) table(n int) *table {
 			c.rules = append(c.rules, g.rule(t, b, nat, reach))
 		}
 		if g.IntN(3) == 0 { // a list of bans, or of friends
+			g.ruleFamily = pick(g, firewall.IPv4, firewall.IPv6)
 			f := g.family(t)
 			verdict := pick(g, ex.VerdictAccept, ex.VerdictDrop, ex.VerdictReturn)
 			for range 4 + g.IntN(4) {
