@@ -15,6 +15,9 @@ type chain struct {
 	byPort     map[uint16][]int
 	// effects: a rule here, or in a chain that it leads to, changes something that another chain may read.
 	effects bool
+	// plains and runs prepare rules that only look at the source (plain.go), by family.
+	plains [2][]*plain
+	runs   [2]map[int]*run
 }
 
 // rule is a Rule prepared for evaluation.
@@ -79,6 +82,7 @@ func (e *Evaluator) compileChain(t *Table, c *chain) {
 		c.rules[i] = cr
 		c.index(i, cr.guards)
 	}
+	e.preparePlain(c)
 }
 
 // guards are the conditions among the matches that the rule begins with.
@@ -104,7 +108,7 @@ func (e *Evaluator) guards(r *Rule) []guard {
 		default:
 			continue
 		}
-		if o.Shift == 0 && o.Clear.IsZero() && o.Xor.IsZero() {
+		if o.asIs() {
 			set := e.set(m.In)
 			out = append(out, guard{o.Field, set.flat.Union(set.loose)})
 		}

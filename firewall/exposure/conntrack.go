@@ -14,7 +14,7 @@ func (rs *Ruleset) tracksConnections(v firewall.Family) Tri {
 		for _, c := range t.Chains {
 			for _, r := range c.Rules {
 				for _, s := range r.Statements {
-					if asksConntrack(s) {
+					if asksConntrack(s, v) {
 						return Yes
 					}
 				}
@@ -24,7 +24,7 @@ func (rs *Ruleset) tracksConnections(v firewall.Family) Tri {
 	return Maybe
 }
 
-func asksConntrack(s Statement) bool {
+func asksConntrack(s Statement, v firewall.Family) bool {
 	switch s := s.(type) {
 	case Match:
 		return readsConnection(s.Key, 0)
@@ -35,7 +35,8 @@ func asksConntrack(s Statement) bool {
 	case SetUpdate:
 		return readsConnection(s.Key, 0)
 	case NAT:
-		return true
+		// "dnat ip to" in a table of family inet asks for IPv4 only (nft_nat_init in net/netfilter/nft_nat.c).
+		return s.Family == FamilyInet || s.Family.Sees(v)
 	}
 	return false
 }

@@ -65,8 +65,9 @@ func Evaluate(rs *Ruleset, host *Host, q Question) (Answer, error) {
 	return NewEvaluator(rs, host).Evaluate(q)
 }
 
-// maxWork bounds the work on one question, in steps of some tens of nanoseconds.
-const maxWork = 50_000_000
+// maxWork bounds the work on one question, in steps of some tens of nanoseconds: rules run, elements looked at, ranges copied. A question about 10 000
+// rules takes some tens of thousands.
+const maxWork = 10_000_000
 
 // Evaluate answers a question. The error is for a question that makes no sense; a ruleset never causes one.
 func (e *Evaluator) Evaluate(q Question) (Answer, error) {

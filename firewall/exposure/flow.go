@@ -88,7 +88,7 @@ func (w *walk) both(a, b *doubt) *doubt {
 }
 
 const (
-	// maxApart is how many flows are kept apart for the sake of naming their unknowns; more are merged if they are in the same state.
+	// maxApart is how many flows are kept apart for the sake of naming their unknowns; of more, all in the same state are merged.
 	maxApart = 16
 	// maxStates is how many states are kept apart in one place; more are joined into one that covers them all.
 	maxStates = 64
@@ -99,11 +99,15 @@ func (w *walk) merge(flows []flow) []flow {
 	if len(flows) < 2 {
 		return flows
 	}
+	if len(flows) > maxApart {
+		flows = w.mergeMany(flows)
+	}
 	out := flows[:0:0]
 	for _, f := range flows {
 		if f.sources.Empty() {
 			continue
 		}
+		w.spend(len(out))
 		i := slices.IndexFunc(out, func(o flow) bool { return samePacket(o.packet, f.packet) && (o.doubts == f.doubts || siblings(&o, &f)) })
 		if i < 0 {
 			out = append(out, f)
@@ -111,13 +115,43 @@ func (w *walk) merge(flows []flow) []flow {
 		}
 		w.absorb(&out[i], f)
 	}
-	if len(out) > maxApart {
-		out = w.fold(out, samePacket)
-	}
-	if len(out) > maxStates {
-		out = w.fold(out, func(a, b *packet) bool { return true })
-	}
 	return out
+}
+
+// mergeMany merges all flows of one state, whatever their unknowns, and if there are still too many states all of them.
+func (w *walk) mergeMany(flows []flow) []flow {
+	at := map[packet]int{}
+	var out []flow
+	var sources [][]Range
+	for _, f := range flows {
+		w.spend(8)
+		i, ok := at[*f.packet]
+		if !ok {
+			i = len(out)
+			at[*f.packet] = i
+			out, sources = append(out, f), append(sources, nil)
+		} else {
+			w.absorb(&out[i], flow{packet: f.packet, doubts: f.doubts, credits: f.credits})
+		}
+		sources[i] = append(sources[i], f.sources.list...)
+	}
+	for i := range out {
+		out[i].sources = NewRanges(sources[i]...)
+		w.spend(len(sources[i]))
+	}
+	if len(out) <= maxStates {
+		return out
+	}
+	one := out[0]
+	var all []Range
+	for i, f := range out {
+		all = append(all, f.sources.list...)
+		if i > 0 {
+			w.absorb(&one, flow{packet: f.packet, doubts: f.doubts, credits: f.credits})
+		}
+	}
+	one.sources = NewRanges(all...)
+	return []flow{one}
 }
 
 func samePacket(a, b *packet) bool { return a == b || *a == *b }
@@ -140,19 +174,6 @@ func (w *walk) absorb(into *flow, f flow) {
 	into.sources = into.sources.Union(f.sources)
 	w.spend(len(into.sources.list))
 	into.credits = joinCredits(into.credits, f.credits)
-}
-
-// fold merges all flows whose packets are alike.
-func (w *walk) fold(flows []flow, alike func(a, b *packet) bool) []flow {
-	out := flows[:0:0]
-	for _, f := range flows {
-		if i := slices.IndexFunc(out, func(o flow) bool { return alike(o.packet, f.packet) }); i >= 0 {
-			w.absorb(&out[i], f)
-		} else {
-			out = append(out, f)
-		}
-	}
-	return out
 }
 
 func joinCredits(a, b []credit) []credit {

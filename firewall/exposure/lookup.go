@@ -163,6 +163,7 @@ func (w *walk) elements(r reading, l *lookups, f func(i int, sources Ranges, t T
 				t = t.And(v.view.in(key))
 			} else if pre, ok := v.operand.Preimage(key); ok {
 				sources = sources.Intersect(pre)
+				w.spend(len(pre.list) + 4)
 			} else {
 				t = t.And(Maybe)
 			}
@@ -178,13 +179,13 @@ func (w *walk) elements(r reading, l *lookups, f func(i int, sources Ranges, t T
 	}
 	some, all := l.candidates(r)
 	if !all {
-		w.spend(len(some) / 8)
+		w.spend(len(some))
 		for _, i := range some {
 			one(i)
 		}
 		return
 	}
-	w.spend(l.Len() / 8)
+	w.spend(l.Len())
 	for i := range l.Len() {
 		one(i)
 	}
@@ -206,7 +207,7 @@ type preimageKey struct {
 // preimage is every source for which the operand, a transformed source address, is in the set; false if that takes too many ranges.
 func (e *Evaluator) preimage(l *lookups, o Operand) (preimages, bool) {
 	key := preimageKey{l.Set, o.Width(), o.Shift, o.Clear, o.Xor}
-	if key.shift == 0 && key.clear.IsZero() && key.xor.IsZero() {
+	if o.asIs() {
 		return preimages{l.flat, l.loose, true}, true
 	}
 	e.mu.Lock()

@@ -57,6 +57,9 @@ func (o Operand) Width() int {
 	return 128
 }
 
+// asIs reports whether the operand is its field's value, unchanged.
+func (o Operand) asIs() bool { return o.Shift == 0 && o.Clear.IsZero() && o.Xor.IsZero() }
+
 // And keeps the bits of a mask.
 func (o Operand) And(mask Value) Operand {
 	o.Clear = o.Clear.Or(o.fed().AndNot(mask))
@@ -130,6 +133,9 @@ func (o Operand) Preimage(r Range) (Ranges, bool) {
 		return Ranges{}, true
 	}
 	r.To = earlier(r.To, all.To)
+	if o.asIs() {
+		return Ranges{[]Range{r}}, true
+	}
 	var out []Range
 	// Walk the operand's bits from the top. lowTied and highTied: all bits so far equal those of r.From, r.To, so the next one is
 	// bounded; once neither holds, everything below lies inside.

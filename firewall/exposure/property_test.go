@@ -7,7 +7,6 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/portgrave/portgrave/firewall"
 	"pgregory.net/rapid"
 )
 
@@ -191,6 +190,11 @@ func (d *drawer) action(nat bool, chains []string) Statement {
 }
 
 func (d *drawer) rules(c *Chain, nat bool, chains []string) {
+	if d.n(0, 3) == 0 { // neighbours that make a run
+		for range d.n(3, 6) {
+			c.does(Match{Key: []Operand{Of(FieldSource4)}, In: SetOf(d.sources()), Not: d.n(0, 3) == 0}, Verdict{Kind: oneIn(d, VerdictAccept, VerdictDrop, VerdictReject, VerdictReturn)})
+		}
+	}
 	for range d.n(0, 4) {
 		var s []Statement
 		for range d.n(0, 2) {
@@ -301,5 +305,3 @@ func TestAgreesWithAPlainInterpreter(t *testing.T) {
 func TestBoundsHoldWhateverIsUnknown(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { checkAgainstBrute(t, true) })
 }
-
-var _ = firewall.IPv4

@@ -38,6 +38,17 @@ func (w *walk) chain(c *chain, flows []flow) (back []flow) {
 		if !ok {
 			break
 		}
+		if len(flows) == 1 && w.oracle == nil && flows[0].packet.headerSource == sourceOwn {
+			if to, done := w.shortcut(c, i, &k, &flows[0], &back); done {
+				if flows[0].sources.Empty() {
+					flows = nil
+				}
+				if to >= 0 {
+					k = c.from(to, flows)
+				}
+				continue
+			}
+		}
 		r := &c.rules[i]
 		next := flows[:0:0]
 		ran := false
@@ -59,6 +70,50 @@ func (w *walk) chain(c *chain, flows []flow) (back []flow) {
 		}
 	}
 	return w.merge(append(back, flows...))
+}
+
+// shortcut takes a flow through the plain rules from the i-th on, as many as the cursor brings one after the other: false if that one isn't plain. What it
+// yields is where to go on; −1: behind what the cursor has brought.
+func (w *walk) shortcut(c *chain, i int, k *cursor, f *flow, back *[]flow) (int, bool) {
+	if r := c.runs[w.familyIndex()][i]; r != nil {
+		*f = w.runRun(c, r, *f, back)
+		return r.end, true
+	}
+	plains := w.plains(c)
+	var taken Ranges
+	done := false
+	for {
+		p := plains[i]
+		if p == nil || c.runs[w.familyIndex()][i] != nil {
+			break
+		}
+		w.spend(len(p.conditions))
+		t := w.settled(p, f.packet)
+		if t == Maybe {
+			break
+		}
+		done = true
+		if t == Yes {
+			g := *f
+			g.sources = f.sources.Intersect(p.in).Minus(taken)
+			w.spend(len(g.sources.list) + len(taken.list))
+			if !g.sources.Empty() {
+				w.leave(c, Decider{Rule: c.Rules[i], Chain: c.Chain}, p.verdict, g, back)
+				taken = taken.Union(p.in)
+			}
+		}
+		var ok bool
+		if i, ok = k.next(); !ok {
+			i = len(plains)
+			break
+		}
+	}
+	if !done {
+		return 0, false
+	}
+	f.sources = f.sources.Minus(taken)
+	w.spend(len(f.sources.list))
+	return i, true
 }
 
 // concerns reports whether a rule may do anything to a packet, by what it asks first.
@@ -90,6 +145,7 @@ func (w *walk) rule(c *chain, r *rule, f flow, next []flow, back *[]flow) []flow
 			next = append(next, p.flow)
 			continue
 		}
+		w.spend(8)
 		branches := w.statement(c, r, p.at, p.flow)
 		branches = slices.DeleteFunc(branches, func(b branch) bool { return b.sources.Empty() })
 		if pick := w.pick(len(branches)); pick >= 0 && len(branches) > 0 {

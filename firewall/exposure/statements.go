@@ -139,7 +139,7 @@ func (w *walk) narrow(c *chain, r *rule, m Match, l *lookups, rd reading, f flow
 		return nil
 	}
 	o := m.Key[0]
-	if o.Shift != 0 || !o.Clear.IsZero() || !o.Xor.IsZero() {
+	if !o.asIs() {
 		return nil
 	}
 	switch o.Field {

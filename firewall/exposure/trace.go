@@ -19,6 +19,8 @@ type oracle struct {
 const (
 	// maxWays bounds the ways that are told one by one; the verdict covers all of them anyhow.
 	maxWays = 32
+	// maxSteps bounds the steps of all ways together.
+	maxSteps = 10_000
 	// maxDull bounds the steps that only say that a rule didn't match.
 	maxDull = 500
 )
@@ -68,14 +70,19 @@ func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) 
 	x := a.explanation(Address(source))
 	o := &oracle{}
 	var last []Step
+	work := 0
 	for way := 0; ; way++ {
 		if way == maxWays {
 			x.Assumed = append(x.Assumed, fmt.Sprintf("there are more ways than the %d told here", maxWays))
 			break
 		}
 		w := e.newWalk(q)
-		w.oracle = o
+		w.oracle, w.work = o, work
 		w.run()
+		if work = w.work; w.tooFar || len(x.Steps)+len(o.steps) > maxSteps {
+			x.Assumed = append(x.Assumed, tooComplex)
+			break
+		}
 		// What this way has in common with the one before has been told.
 		common := 0
 		for common < len(last) && common < len(o.steps) && last[common] == o.steps[common] {
@@ -152,7 +159,13 @@ func (w *walk) step(f *flow, c *chain, effect string, t Tri) {
 		s.Family, s.Table, s.Chain, s.Owner = c.Table.Family.String(), c.Table.Name, c.Name, c.Owner()
 		s.File, s.Line = c.Origin.File, c.Origin.Line
 	}
-	o.steps = append(o.steps, s)
+	w.note(s)
+}
+
+// note keeps a step, and stops a walk that has too many.
+func (w *walk) note(s Step) {
+	w.oracle.steps = append(w.oracle.steps, s)
+	w.tooFar = w.tooFar || len(w.oracle.steps) > maxSteps
 }
 
 func familyOf(q Question) Family {
@@ -187,7 +200,7 @@ func (w *walk) ruleStep(f *flow, c *chain, r *rule, effect string, t Tri) {
 	if text == "" {
 		text = fmt.Sprintf("rule %d", r.Number)
 	}
-	o.steps = append(o.steps, Step{Hook: w.hook.String(), Family: c.Table.Family.String(), Table: c.Table.Name, Chain: c.Name, Rule: text, Effect: effect,
+	w.note(Step{Hook: w.hook.String(), Family: c.Table.Family.String(), Table: c.Table.Name, Chain: c.Name, Rule: text, Effect: effect,
 		Owner: r.Owner(), Handle: r.Handle, File: r.Origin.File, Line: r.Origin.Line, Match: t})
 }
 

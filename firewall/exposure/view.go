@@ -54,7 +54,7 @@ func (v view) single() (Value, bool) {
 
 // through is what an operand makes of its field.
 func (v view) through(o Operand) view {
-	if o.Shift == 0 && o.Clear.IsZero() && o.Xor.IsZero() {
+	if o.asIs() {
 		return v
 	}
 	out := partly(o.ApplyBits(v.bits), v.width)

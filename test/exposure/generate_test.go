@@ -288,15 +288,45 @@ func (g *generator) match(t *table, kind string) piece {
 		m, not := g.in(ex.Of(ex.FieldNFProto), number(uint64(map[firewall.Family]ex.Family{firewall.IPv4: ex.FamilyIPv4, firewall.IPv6: ex.FamilyIPv6}[f])))
 		return p("meta nfproto "+not+f.String(), m)
 	}
-	if g.IntN(3) == 0 {
+	switch g.IntN(6) {
+	case 0, 1:
 		return p("limit rate 1/hour burst 1 packets", ex.Unknown{Text: "limit"})
+	case 2:
+		if t.family == ex.FamilyNetdev {
+			break
+		}
+		// Elements that the probes themselves add.
+		s := g.dynamic(t, f)
+		return p(fmt.Sprintf("%s saddr @%s", w, s.Name), append(only(t, f), ex.Match{Key: []ex.Operand{ex.Of(sourceField(f))}, In: s})...)
+	case 3:
+		s := g.dynamic(t, f)
+		return p(fmt.Sprintf("add @%s { %s saddr }", s.Name, w), append(only(t, f), ex.SetUpdate{Set: s, Key: []ex.Operand{ex.Of(sourceField(f))}, EndsWhenFull: true})...)
 	}
 	return p("counter", ex.NoEffect{Text: "counter"})
+}
+
+// dynamic is the table's set that packets add to.
+func (g *generator) dynamic(t *table, f firewall.Family) *ex.Set {
+	name := "d" + word(f)
+	if t.dynamic[name] == nil {
+		if t.dynamic == nil {
+			t.dynamic = map[string]*ex.Set{}
+		}
+		t.dynamic[name] = &ex.Set{Name: name, Width: 1, Size: 65535, Grows: true}
+		t.sets = append(t.sets, fmt.Sprintf("set %s { type %s; flags dynamic; size 65535; }", name, map[string]string{"ip": "ipv4_addr", "ip6": "ipv6_addr"}[word(f)]))
+	}
+	return t.dynamic[name]
 }
 
 // effect draws a statement that changes something.
 func (g *generator) effect(t *table, b *ex.Base) piece {
 	v := uint64(1 + g.IntN(3))
+	if f := g.family(t); g.IntN(8) == 0 {
+		x := g.prefix(f)
+		lookup := ex.Operand{Field: ex.FieldMap, Lookup: &ex.Lookup{Key: []ex.Operand{ex.Of(sourceField(f))},
+			In: &ex.Set{Width: 1, Keys: []ex.Range{ex.Prefix(x)}, Data: []ex.Value{ex.Number(v)}, DataWidth: 1}}}
+		return p(fmt.Sprintf("meta mark set %s saddr map { %s : %d }", word(f), x, v), append(only(t, f), ex.Assign{To: ex.FieldMark, Value: []ex.Operand{lookup}})...)
+	}
 	set := func(to ex.Field, o ...ex.Operand) ex.Statement { return ex.Assign{To: to, Value: o} }
 	mark, ct := ex.Of(ex.FieldMark), ex.Of(ex.FieldCTMark)
 	early := b != nil && b.Hook == ex.HookPrerouting && b.Priority < -200 || t.family == ex.FamilyNetdev
@@ -337,7 +367,7 @@ func (g *generator) verdict(t *table, b *ex.Base, chains []string) piece {
 		return simple(ex.VerdictDrop)
 	case n == 6:
 		return simple(ex.VerdictReturn)
-	case n == 7 && b != nil && (b.Hook == ex.HookInput || b.Hook == ex.HookForward) && b.Type == ex.TypeFilter:
+	case n == 7 && b != nil && (b.Hook == ex.HookInput || b.Hook == ex.HookForward || b.Hook == ex.HookPrerouting) && b.Type == ex.TypeFilter:
 		return p("reject", ex.Verdict{Kind: ex.VerdictReject})
 	case n <= 9 && len(chains) > 0:
 		to := pick(g, chains...)
@@ -496,8 +526,9 @@ func (g *generator) table(n int) *table {
 		b := c.base
 		nat := false
 		if t.family == ex.FamilyNetdev {
-			b.Hook, b.Devices, b.Priority = ex.HookIngress, []string{"eth0"}, int32(g.IntN(3))
-			c.hook = `ingress device "eth0"`
+			device := pick(g, "eth0", "eth0", "eth1")
+			b.Hook, b.Devices, b.Priority = ex.HookIngress, []string{device}, int32(g.IntN(3))
+			c.hook = fmt.Sprintf("ingress device %q", device)
 		} else {
 			b.Hook = pick(g, ex.HookPrerouting, ex.HookPrerouting, ex.HookInput, ex.HookInput, ex.HookForward, ex.HookPostrouting)
 			b.Priority = pick(g, int32(-300), -150, -110, -10, 0, 0, 10, 50)
@@ -516,6 +547,15 @@ func (g *generator) table(n int) *table {
 		}
 		for range g.IntN(6) {
 			c.rules = append(c.rules, g.rule(t, b, nat, reach))
+		}
+		if g.IntN(3) == 0 { // a list of bans, or of friends
+			g.ruleFamily = pick(g, firewall.IPv4, firewall.IPv6)
+			f := g.family(t)
+			verdict := pick(g, ex.VerdictAccept, ex.VerdictDrop, ex.VerdictReturn)
+			for range 4 + g.IntN(4) {
+				x := g.prefix(f)
+				c.rules = append(c.rules, &rule{append(only(t, f), ex.In(ex.Of(sourceField(f)), ex.Prefix(x)), ex.Verdict{Kind: verdict}), fmt.Sprintf("%s saddr %s %s", word(f), x, verdict)})
+			}
 		}
 		t.chains = append(t.chains, c)
 	}

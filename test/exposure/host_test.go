@@ -55,7 +55,7 @@ func readHost(t testing.TB, n *lab.Node) *exposure.Host {
 				if r.Dst != nil {
 					ip, _ := netip.AddrFromSlice(r.Dst.IP)
 					bits, _ := r.Dst.Mask.Size()
-					dest = netip.PrefixFrom(ip, bits)
+					dest = netip.PrefixFrom(ip.Unmap(), bits)
 				}
 				h.Routes = append(h.Routes, exposure.Route{Table: uint32(r.Table), Type: exposure.RouteType(r.Type), Dest: dest, Metric: uint32(r.Priority),
 					NextHops: []exposure.NextHop{{Index: r.LinkIndex}}})

@@ -14,6 +14,8 @@ type table struct {
 	name   string
 	sets   []string // declarations, nft only
 	chains []*chain
+
+	dynamic map[string]*exposure.Set // by name, nft only
 }
 
 type chain struct {

@@ -1,0 +1,128 @@
+package exposure
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// What a kernel would never load, a file may hold. Each must be answered soon, and whatever can't be told must be possible.
+func TestHostileRulesetsEnd(t *testing.T) {
+	input := Base{Hook: HookInput, Policy: VerdictDrop}
+	for name, make := range map[string]func(b builder){
+		"a jump to itself": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			in.does(jump("x"))
+			in.user("x").does(jump("x")).does(jump("x")).does(jump("x"))
+		},
+		"a base chain that jumps to itself": func(b builder) { b.base(FamilyIPv4, "f", "in", input).does(jump("in")) },
+		"a jump to nowhere":                 func(b builder) { b.base(FamilyIPv4, "f", "in", input).does(goTo("nowhere")) },
+		"chains that double 60 times": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			in.does(jump("c0")).does(accept)
+			for i := range 60 {
+				next := fmt.Sprint("c", i+1)
+				in.user(fmt.Sprint("c", i)).does(markSet(uint64(i)), jump(next)).does(jump(next))
+			}
+			in.user("c60").does(limit)
+		},
+		"a very deep one": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			in.does(jump("c0"))
+			for i := range 1000 {
+				in.user(fmt.Sprint("c", i)).does(jump(fmt.Sprint("c", i+1)))
+			}
+			in.user("c1000").does(accept)
+		},
+		"thousands of limits that set marks": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			for i := range 5000 {
+				in.does(limit, Assign{To: FieldMark, Value: []Operand{Of(FieldMark).XorWith(Number(1 << (i % 32)))}})
+			}
+			in.does(markIs(7), accept)
+		},
+		"a mark of each address": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			set := &Set{Width: 1, DataWidth: 1}
+			for i := range uint64(20000) {
+				set.Keys, set.Data = append(set.Keys, One(Number(i*2))), append(set.Data, Number(i))
+			}
+			in.does(Assign{To: FieldMark, Value: []Operand{{Field: FieldMap, Lookup: &Lookup{Key: []Operand{Of(FieldSource4)}, In: set}}}}).does(markIs(7), accept)
+		},
+		"a verdict map of ten thousand chains": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			set := &Set{Width: 1}
+			for i := range 10000 {
+				name := fmt.Sprint("c", i)
+				in.user(name).does(limit, accept)
+				set.Keys, set.Verdicts = append(set.Keys, Numbers(uint64(i)*10, uint64(i)*10+3)), append(set.Verdicts, jump(name))
+			}
+			in.does(VerdictMap{Key: []Operand{Of(FieldSource4)}, In: set})
+		},
+		"a verdict map of anything": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			set := &Set{Width: 1}
+			for i := range 3000 {
+				set.Keys, set.Verdicts = append(set.Keys, One(Number(uint64(i)))), append(set.Verdicts, goTo("x"))
+			}
+			in.user("x").does(accept)
+			in.does(VerdictMap{Key: []Operand{{Field: FieldUnknown}}, In: set})
+		},
+		"boxes and boxes": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			set := &Set{Width: 3}
+			for i := range 30000 {
+				set.Keys = append(set.Keys, Numbers(uint64(i)*5, uint64(i)*5+2), Numbers(0, 65535), Full(32))
+			}
+			for range 200 {
+				in.does(Match{Key: []Operand{Of(FieldSource4), Of(FieldDport), Of(FieldMark)}, In: set}, limit, accept)
+			}
+		},
+		"sets that don't fit": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			in.does(Match{Key: []Operand{Of(FieldSource4)}, In: &Set{Width: 2, Keys: []Range{Full(32)}}}, accept)
+			in.does(Match{Key: []Operand{Of(FieldSource4), Of(FieldDport)}, In: &Set{Width: 1, Keys: []Range{Full(32)}}}, accept)
+			in.does(Match{Key: []Operand{Of(FieldSource4)}, In: &Set{}}, accept).does(Match{}, accept)
+			in.does(VerdictMap{Key: []Operand{Of(FieldSource4)}, In: &Set{Width: 1, Keys: []Range{Full(32)}, Verdicts: []Verdict{}}})
+			in.does(VerdictMap{Key: []Operand{Of(FieldSource4)}, In: &Set{Width: 1, Keys: []Range{Full(32)}, Default: true, Verdicts: []Verdict{accept}}})
+			in.does(Assign{To: FieldMark, Value: []Operand{{Field: FieldMap, Lookup: &Lookup{Key: []Operand{Of(FieldDport)}, In: &Set{Width: 1, Keys: []Range{Full(16)}, DataWidth: 2}, Column: 7}}}})
+			in.does(Assign{To: 250}).does(Match{Key: []Operand{{Field: 251}}, In: SetOf(Full(8))}, accept).does(NAT{}, NAT{Kind: 9}).does(Verdict{Kind: 77}).does(nil)
+			in.does(SetUpdate{}, TProxy{})
+		},
+		"a look-up in itself": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			l := &Lookup{In: &Set{Width: 1, Keys: []Range{Full(32)}, Data: []Value{Number(1)}, DataWidth: 1}}
+			l.Key = []Operand{{Field: FieldMap, Lookup: l}}
+			in.does(Assign{To: FieldMark, Value: []Operand{{Field: FieldMap, Lookup: l}}}).does(markIs(1), accept)
+		},
+		"many chains of one priority": func(b builder) {
+			for i := range 50 {
+				b.base(FamilyIPv4, fmt.Sprint("t", i), "in", Base{Hook: HookInput, Policy: VerdictAccept}).does(limit, markSet(uint64(i))).does(markIs(3), drop)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := build()
+			make(b)
+			b.rs.MarkDynamic()
+			begin := time.Now()
+			for _, host := range []*Host{nil, smallHost(true)} {
+				e := NewEvaluator(b.rs, host)
+				a, err := e.Evaluate(tcp80)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a.Through()
+				if _, err := e.Explain(tcp80, netip.MustParseAddr("10.0.0.1")); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if took := time.Since(begin); took > 30*time.Second {
+				t.Errorf("took %v", took)
+			} else {
+				t.Logf("took %v", took)
+			}
+		})
+	}
+}

@@ -1,0 +1,314 @@
+package exposure
+
+import (
+	"container/heap"
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Thousands of rules that say "from there: drop" one after the other are what fail2ban and its like leave. Run one by one, each would cut a piece out of
+// an ever more ragged set of sources. So rules that only look at the source, after conditions that are the same for all sources, and end the packet's stay in the chain
+// are prepared: neighbours without conditions as a run, which takes one step for all of them; others take their sources away in one go
+// where they follow each other in what a question meets (chain.go).
+
+// plain is a rule that comes to: if the conditions hold and the source is in a set, then the verdict.
+type plain struct {
+	in         Ranges
+	conditions []Match
+	verdict    Verdict
+}
+
+// run is neighbouring plain rules without conditions.
+type run struct {
+	first, end int
+	owners     []owned // by address: which rule decides
+	verdicts   []Verdict
+	byVerdict  []Ranges // what each of them gets
+	all        Ranges
+	rest       Ranges // of all sources of the family, what is left
+}
+
+type owned struct {
+	Range
+	rule int
+}
+
+const (
+	// minRun is how many neighbours make a run.
+	minRun = 4
+	// maxNamed is how many rules of a run are named each with its sources; more are named as one.
+	maxNamed = 64
+)
+
+// plainRule is a rule as a plain one; nil if it isn't.
+func (e *Evaluator) plainRule(r *Rule, f firewall.Family) *plain {
+	p := &plain{in: AllSources(f)}
+	source, other := FieldSource4, FieldSource6
+	proto := Number(uint64(FamilyIPv4))
+	if f == firewall.IPv6 {
+		source, other, proto = FieldSource6, FieldSource4, Number(uint64(FamilyIPv6))
+	}
+	for _, s := range r.Statements {
+		switch s := s.(type) {
+		case NoEffect:
+		case Verdict:
+			switch s.Kind {
+			case VerdictAccept, VerdictDrop, VerdictReject, VerdictReturn:
+				p.verdict = s
+				return p
+			}
+			return nil
+		case Match:
+			if len(s.Key) != 1 || s.In == nil || s.In.Width != 1 {
+				return nil
+			}
+			l := e.set(s.In)
+			if l.broken || !l.loose.Empty() || l.Grows || l.Shrinks || l.Unknown != "" {
+				return nil
+			}
+			switch o := s.Key[0]; o.Field {
+			case source:
+				pre, ok := e.preimage(l, o)
+				if !ok {
+					return nil
+				}
+				if s.Not {
+					p.in = p.in.Minus(pre.sure)
+				} else {
+					p.in = p.in.Intersect(pre.sure)
+				}
+			case other:
+				p.in = Ranges{}
+			case FieldNFProto:
+				if l.flat.Contains(o.Apply(proto)) == s.Not {
+					p.in = Ranges{}
+				}
+			case FieldMap, FieldFib, FieldUnknown, FieldRaw, FieldCTOrigSource4, FieldCTOrigSource6, FieldCTReplyDest4, FieldCTReplyDest6:
+				return nil
+			default:
+				p.conditions = append(p.conditions, s)
+			}
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+// preparePlain finds a chain's plain rules and their runs.
+func (e *Evaluator) preparePlain(c *chain) {
+	for n, f := range firewall.Families {
+		plains := make([]*plain, len(c.Rules))
+		for i, r := range c.Rules {
+			plains[i] = e.plainRule(r, f)
+		}
+		c.plains[n] = plains
+		c.runs[n] = map[int]*run{}
+		for i := 0; i < len(plains); {
+			j := i
+			for j < len(plains) && plains[j] != nil && len(plains[j].conditions) == 0 {
+				j++
+			}
+			if j-i >= minRun {
+				c.runs[n][i] = newRun(plains, i, j, f)
+			}
+			i = max(j, i+1)
+		}
+	}
+}
+
+func newRun(plains []*plain, first, end int, f firewall.Family) *run {
+	r := &run{first: first, end: end, owners: owning(plains, first, end)}
+	var lists [][]Range
+	var all []Range
+	for _, o := range r.owners {
+		v := plains[o.rule].verdict
+		i := slices.Index(r.verdicts, v)
+		if i < 0 {
+			i = len(r.verdicts)
+			r.verdicts, lists = append(r.verdicts, v), append(lists, nil)
+		}
+		lists[i] = append(lists[i], o.Range)
+		all = append(all, o.Range)
+	}
+	for _, l := range lists {
+		r.byVerdict = append(r.byVerdict, NewRanges(l...))
+	}
+	r.all = NewRanges(all...)
+	r.rest = AllSources(f).Minus(r.all)
+	return r
+}
+
+// owning is, for every address, the first rule that it is in: one sweep over all borders.
+func owning(plains []*plain, first, end int) []owned {
+	type event struct {
+		at    Value
+		rule  int
+		until Value
+	}
+	var events []event
+	var borders []Value
+	for i := first; i < end; i++ {
+		for _, r := range plains[i].in.list {
+			events = append(events, event{r.From, i, r.To})
+			borders = append(borders, r.From)
+			if after, ok := r.To.next(); ok {
+				borders = append(borders, after)
+			}
+		}
+	}
+	slices.SortFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
+	slices.SortFunc(borders, Value.Compare)
+	borders = slices.Compact(borders)
+	var out []owned
+	var open lowest
+	for i, at := range borders {
+		for len(events) > 0 && events[0].at == at {
+			heap.Push(&open, owned{Range{at, events[0].until}, events[0].rule})
+			events = events[1:]
+		}
+		for len(open) > 0 && open[0].To.Compare(at) < 0 {
+			heap.Pop(&open)
+		}
+		if len(open) == 0 {
+			continue
+		}
+		to := open[0].To
+		if i+1 < len(borders) {
+			before, _ := borders[i+1].prev()
+			to = earlier(to, before)
+		}
+		if n := len(out); n > 0 && out[n-1].rule == open[0].rule {
+			if after, _ := out[n-1].To.next(); after == at {
+				out[n-1].To = to
+				continue
+			}
+		}
+		out = append(out, owned{Range{at, to}, open[0].rule})
+	}
+	return out
+}
+
+// lowest is a heap of the ranges that are open, the first rule's on top.
+type lowest []owned
+
+func (h lowest) Len() int           { return len(h) }
+func (h lowest) Less(i, j int) bool { return h[i].rule < h[j].rule }
+func (h lowest) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *lowest) Push(x any)        { *h = append(*h, x.(owned)) }
+func (h *lowest) Pop() any {
+	old := *h
+	x := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return x
+}
+
+// runRun takes a flow through a run; what is left of it goes on behind.
+func (w *walk) runRun(c *chain, r *run, f flow, back *[]flow) flow {
+	whole := f.sources.Equal(AllSources(w.q.Family))
+	parts, few := r.parts(f.sources)
+	if few {
+		for _, p := range parts {
+			g := f
+			g.sources = p.sources
+			w.leave(c, Decider{Rule: c.Rules[p.rule], Chain: c.Chain}, w.plains(c)[p.rule].verdict, g, back)
+		}
+	} else {
+		for i, v := range r.verdicts {
+			g := f
+			if g.sources = r.byVerdict[i]; !whole {
+				g.sources = r.byVerdict[i].Intersect(f.sources)
+			}
+			if !g.sources.Empty() {
+				w.leave(c, Decider{Chain: c.Chain, Reason: fmt.Sprintf("%v, by one of the rules %d to %d", v, r.first+1, r.end)}, v, g, back)
+			}
+		}
+	}
+	w.spend(len(r.owners) / 4)
+	if whole {
+		f.sources = r.rest
+	} else {
+		f.sources = f.sources.Minus(r.all)
+	}
+	return f
+}
+
+// part is what a rule of a run gets of some sources.
+type part struct {
+	rule    int
+	sources Ranges
+}
+
+// parts is what each rule of the run gets; false if that are too many to name.
+func (r *run) parts(s Ranges) ([]part, bool) {
+	var out []part
+	at := map[int]int{}
+	for _, want := range s.list {
+		i := sort.Search(len(r.owners), func(i int) bool { return r.owners[i].To.Compare(want.From) >= 0 })
+		for ; i < len(r.owners) && r.owners[i].From.Compare(want.To) <= 0; i++ {
+			o := r.owners[i]
+			n, ok := at[o.rule]
+			if !ok {
+				if n = len(out); n == maxNamed {
+					return nil, false
+				}
+				at[o.rule] = n
+				out = append(out, part{rule: o.rule})
+			}
+			out[n].sources.list = append(out[n].sources.list, Range{later(o.From, want.From), earlier(o.To, want.To)})
+		}
+	}
+	for i := range out {
+		out[i].sources = NewRanges(out[i].sources.list...)
+	}
+	slices.SortFunc(out, func(a, b part) int { return a.rule - b.rule })
+	return out, true
+}
+
+// leave does what a plain rule's verdict says.
+func (w *walk) leave(c *chain, by Decider, v Verdict, f flow, back *[]flow) {
+	if by.Reason == "" {
+		by.Reason = v.String()
+	}
+	switch v.Kind {
+	case VerdictAccept:
+		f.credits = f.accepted(by)
+		w.accepted = append(w.accepted, f)
+	case VerdictReturn:
+		*back = append(*back, f)
+	case VerdictReject:
+		w.finish(f, Rejected, by)
+	default:
+		w.finish(f, Dropped, by)
+	}
+}
+
+// plains is a chain's plain rules for the question's family.
+func (w *walk) plains(c *chain) []*plain { return c.plains[w.familyIndex()] }
+
+func (w *walk) familyIndex() int { return slices.Index(firewall.Families, w.q.Family) }
+
+// settled reports whether a plain rule's conditions hold for a packet; Maybe if that isn't known, or only one by one.
+func (w *walk) settled(p *plain, pk *packet) Tri {
+	t := Yes
+	for _, m := range p.conditions {
+		v := w.operand(pk, m.Key[0])
+		if v.source || v.view.absent == Maybe {
+			return Maybe
+		}
+		in := v.view.inAny(w.e.set(m.In).flat)
+		if m.Not {
+			in = in.Not()
+		}
+		if v.view.absent == Yes {
+			in = No
+		}
+		if t = t.And(in); t == No {
+			return No
+		}
+	}
+	return t
+}
