@@ -3,7 +3,6 @@ package nftables
 import (
 	"fmt"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
 	"golang.org/x/sys/unix"
@@ -145,17 +144,6 @@ func (t *translator) loadUnknown(a *nfnetlink.Attributes, register int, text str
 // source is the offset of the register that an attribute names.
 func (t *translator) source(a *nfnetlink.Attributes, register int) (int, bool) {
 	return offsetOf(a.Number(register))
-}
-
-// ip is the IP version that the rule is sure of; false if none.
-func (t *translator) ip() (firewall.Family, bool) {
-	switch t.version {
-	case 4:
-		return firewall.IPv4, true
-	case 6:
-		return firewall.IPv6, true
-	}
-	return 0, false
 }
 
 // match adds a match, and notes what it makes sure of.
