@@ -21,6 +21,8 @@ type translator struct {
 	// version and protocol are what the rule, or its table, has made sure of so far: 4 or 6, and the transport protocol; 0: nothing.
 	version  int
 	protocol int
+	// data is the expression at hand; here, since it would be allocated anew for each otherwise.
+	data nfnetlink.Attributes
 	// compared is the piece that the last statement compared, so that "≥ 5" and "≤ 10" of one load become one range.
 	compared *piece
 }
@@ -88,14 +90,13 @@ func (t *translator) expression(b []byte) {
 		t.add(exposure.Unknown{Text: "a malformed expression", Effect: true})
 		return
 	}
-	name := a.String(unix.NFTA_EXPR_NAME)
-	data, err := nfnetlink.Parse(a.Bytes(unix.NFTA_EXPR_DATA))
-	translate, ok := expressions[name]
-	if err != nil || !ok {
+	name := nfnetlink.CString(a.Bytes(unix.NFTA_EXPR_NAME))
+	translate, ok := expressions[string(name)]
+	if t.data, err = nfnetlink.Parse(a.Bytes(unix.NFTA_EXPR_DATA)); err != nil || !ok {
 		t.unknownEffect(fmt.Sprintf("expression %q", name))
 		return
 	}
-	translate(t, &data)
+	translate(t, &t.data)
 }
 
 func (t *translator) add(s exposure.Statement) {
