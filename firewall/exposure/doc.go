@@ -43,7 +43,7 @@
 //
 // The functions that build on the model (signatures for their authors):
 //
-//	func ReadKernel(ctx, conn) (*Ruleset, error)              nf_tables over netlink, read again if the generation moved
+//	func nftables.Read(ctx, conn, rs, options) error          nf_tables over netlink, read again if the generation moved
 //	func ReadJSON(name string, r io.Reader, rs *Ruleset) error       nft -j list ruleset
 //	func ReadSave(name string, family Family, r io.Reader, rs *Ruleset) error   iptables-save, ip6tables-save, ipset save
 //	func ReadHost(...) (*Host, error)                         links, addresses, routes, sysctls

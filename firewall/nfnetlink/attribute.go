@@ -87,11 +87,14 @@ func Number(b []byte) uint64 {
 }
 
 // String reads a C string: up to the first zero byte, or all of it.
-func String(b []byte) string {
+func String(b []byte) string { return string(CString(b)) }
+
+// CString is the bytes of String.
+func CString(b []byte) []byte {
 	if i := bytes.IndexByte(b, 0); i >= 0 {
-		b = b[:i]
+		return b[:i]
 	}
-	return string(b)
+	return b
 }
 
 // AppendString writes a string attribute. Strings longer than an attribute can be (64 KiB) are the caller's error: names in the kernel have at

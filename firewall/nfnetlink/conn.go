@@ -76,10 +76,17 @@ func (c *Conn) Ask(ctx context.Context, r Request, each func(Message) error) err
 	for {
 		n, err := c.receive()
 		if err != nil {
-			if errors.Is(err, os.ErrDeadlineExceeded) && ctx.Err() != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				return err
+			}
+			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			return err
+			// The end of an earlier request's context reached the socket late.
+			if err := c.conn.SetReadDeadline(time.Time{}); err != nil {
+				return err
+			}
+			continue
 		}
 		done, err := eachMessage(c.buffer[:n], func(h header, data []byte) (bool, error) {
 			if h.sequence != sequence {

@@ -47,12 +47,15 @@ type ChainName struct {
 // errChanged: the ruleset isn't the one that the dump began with.
 var errChanged = errors.New("the ruleset changed while it was read")
 
+// errAbsent: the kernel has no nf_tables; nothing answers for the subsystem (nfnetlink_rcv_msg in net/netfilter/nfnetlink.c).
+var errAbsent = errors.New("this kernel has no nf_tables")
+
 // attempts to read one generation whole. A dump of 10 000 rules takes some tens of milliseconds; a ruleset that changes
 // faster than that, five times running, isn't going to stand still.
 const attempts = 5
 
 // Take reads everything, within one generation of the ruleset. It returns an error that says so if the ruleset keeps changing, and wraps the kernel's
-// refusals: EPERM without CAP_NET_ADMIN, EINVAL from a kernel that has no nf_tables.
+// refusals: EPERM without CAP_NET_ADMIN.
 func Take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 	var err error
 	for range attempts {
@@ -70,7 +73,9 @@ func Take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 func take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 	d := &Dump{At: time.Now(), Elements: map[SetName][][]byte{}}
 	var err error
-	if d.Generation, err = generation(ctx, conn); err != nil {
+	if d.Generation, err = generation(ctx, conn); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, errAbsent
+	} else if err != nil {
 		return nil, err
 	}
 	if err := conn.Settle(unix.NFNL_SUBSYS_NFTABLES); err != nil {

@@ -19,7 +19,7 @@ func Read(ctx context.Context, conn *nfnetlink.Conn, rs *exposure.Ruleset, o Opt
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		rs.Missing = append(rs.Missing, exposure.Missing{What: "nf_tables", Why: "operation not permitted"})
 		return nil
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP): // no such subsystem (nfnetlink_rcv_msg in net/netfilter/nfnetlink.c)
+	case errors.Is(err, errAbsent):
 		return nil
 	case err != nil:
 		return err

@@ -3,7 +3,6 @@ package nftables
 import (
 	"fmt"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
 	"golang.org/x/sys/unix"
@@ -22,6 +21,8 @@ type translator struct {
 	// version and protocol are what the rule, or its table, has made sure of so far: 4 or 6, and the transport protocol; 0: nothing.
 	version  int
 	protocol int
+	// data is the expression at hand; here, since it would be allocated anew for each otherwise.
+	data nfnetlink.Attributes
 	// compared is the piece that the last statement compared, so that "≥ 5" and "≤ 10" of one load become one range.
 	compared *piece
 }
@@ -89,14 +90,13 @@ func (t *translator) expression(b []byte) {
 		t.add(exposure.Unknown{Text: "a malformed expression", Effect: true})
 		return
 	}
-	name := a.String(unix.NFTA_EXPR_NAME)
-	data, err := nfnetlink.Parse(a.Bytes(unix.NFTA_EXPR_DATA))
-	translate, ok := expressions[name]
-	if err != nil || !ok {
+	name := nfnetlink.CString(a.Bytes(unix.NFTA_EXPR_NAME))
+	translate, ok := expressions[string(name)]
+	if t.data, err = nfnetlink.Parse(a.Bytes(unix.NFTA_EXPR_DATA)); err != nil || !ok {
 		t.unknownEffect(fmt.Sprintf("expression %q", name))
 		return
 	}
-	translate(t, &data)
+	translate(t, &t.data)
 }
 
 func (t *translator) add(s exposure.Statement) {
@@ -145,17 +145,6 @@ func (t *translator) loadUnknown(a *nfnetlink.Attributes, register int, text str
 // source is the offset of the register that an attribute names.
 func (t *translator) source(a *nfnetlink.Attributes, register int) (int, bool) {
 	return offsetOf(a.Number(register))
-}
-
-// ip is the IP version that the rule is sure of; false if none.
-func (t *translator) ip() (firewall.Family, bool) {
-	switch t.version {
-	case 4:
-		return firewall.IPv4, true
-	case 6:
-		return firewall.IPv6, true
-	}
-	return 0, false
 }
 
 // match adds a match, and notes what it makes sure of.

@@ -78,7 +78,7 @@ var xtRows = []struct {
 	{"filter INPUT", "-m pkttype ! --pkt-type unicast", stmts{isnt(exposure.FieldPacketType, 0)}},
 	{"filter INPUT", "-m devgroup --src-group 5", stmts{is(exposure.FieldInGroup, 5)}},
 	{"raw PREROUTING", "-m rpfilter --loose --validmark --invert", stmts{exposure.NotIn(fib(exposure.Fib{Want: exposure.FibReversePath, Loose: true, ByMark: true}), one(1))}},
-	{"filter INPUT", "-m comment --comment hello", stmts{exposure.NoEffect{Text: "comment"}}},
+	{"filter INPUT", "-m comment --comment hello", stmts{exposure.NoEffect{Text: `comment "hello"`}}},
 
 	// conntrack.
 	{"filter INPUT", "-m conntrack --ctstate NEW,RELATED", stmts{state(12)}},
@@ -141,7 +141,7 @@ var xtRows = []struct {
 	{"filter INPUT", "-j REJECT", stmts{exposure.Verdict{Kind: exposure.VerdictReject, With: "icmp port-unreachable"}}},
 	{"filter INPUT", "-p tcp -j REJECT --reject-with tcp-reset", stmts{tcp, exposure.Verdict{Kind: exposure.VerdictReject, With: "tcp reset"}}},
 	{"6 filter INPUT", "-j REJECT --reject-with icmp6-adm-prohibited", stmts{exposure.Verdict{Kind: exposure.VerdictReject, With: "icmpv6 admin-prohibited"}}},
-	{"filter INPUT", "-j LOG --log-prefix abc", stmts{exposure.NoEffect{Text: "log"}}},
+	{"filter INPUT", "-j LOG --log-prefix abc", stmts{exposure.NoEffect{Text: `log prefix "abc"`}}},
 	{"filter INPUT", "-j NFLOG --nflog-group 3", stmts{exposure.NoEffect{Text: "log group 3"}}},
 	{"filter INPUT", "-j NFQUEUE --queue-balance 0:3 --queue-bypass", stmts{exposure.Verdict{Kind: exposure.VerdictQueue, With: "0-3 bypass"}}},
 	{"filter INPUT", "-j TEE --gateway 10.0.0.1", stmts{exposure.NoEffect{Text: "dup"}}},

@@ -53,3 +53,19 @@ func recentText(b fields) string {
 	}
 	return text
 }
+
+// prefixText is what a log line begins with: struct xt_log_info { u8 level, logflags; char prefix[30] }; struct xt_nflog_info { u32 len;
+// u16 group, threshold, flags, pad; char prefix[64] }.
+func prefixText(i Info) string {
+	prefix := ""
+	switch {
+	case i.Name == "LOG" && len(i.Data) >= 32:
+		prefix = cString(i.Data[2:32])
+	case i.Name == "NFLOG" && len(i.Data) >= 76:
+		prefix = cString(i.Data[12:76])
+	}
+	if prefix == "" {
+		return ""
+	}
+	return fmt.Sprintf(" prefix %q", prefix)
+}

@@ -84,7 +84,7 @@ func portRange(from, to uint16) exposure.Range {
 func Match(c Context, i Info) (statements []exposure.Statement, comment string) {
 	if i.Name == "comment" {
 		text := cString(i.Data)
-		return []exposure.Statement{exposure.NoEffect{Text: "comment"}}, text
+		return []exposure.Statement{exposure.NoEffect{Text: fmt.Sprintf("comment %q", text)}}, text
 	}
 	if l, ok := matches[key{i.Name, i.Revision}]; ok && len(i.Data) >= l.size {
 		if s := l.decode(c, i.Data); s != nil {
@@ -97,7 +97,7 @@ func Match(c Context, i Info) (statements []exposure.Statement, comment string) 
 // Target says what a target does.
 func Target(c Context, i Info) []exposure.Statement {
 	if text, ok := harmless[i.Name]; ok {
-		return []exposure.Statement{exposure.NoEffect{Text: text}}
+		return []exposure.Statement{exposure.NoEffect{Text: text + prefixText(i)}}
 	}
 	if l, ok := targets[key{i.Name, i.Revision}]; ok && len(i.Data) >= l.size {
 		if s := l.decode(c, i.Data); s != nil {
