@@ -116,6 +116,7 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 				&cli.IntFlag{Name: "port", Usage: "with --ruleset: the port to answer for"},
 				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "with --ruleset: tcp, udp or sctp"},
 				&cli.StringFlag{Name: "interface", Usage: "with --ruleset: where packets arrive"},
+				&cli.BoolFlag{Name: "watch", Usage: "print what can newly be reached, and who caused it, as it happens (needs the daemon)"},
 				&cli.BoolFlag{Name: "no-probe", Usage: "don't try the TLS and health checks that the policy wants of services"}),
 			verb("explain", "one packet's path through every rule, and who decides; exit 2 unless it gets through", "", explain,
 				&cli.StringFlag{Name: "from", Usage: "the client's `ADDRESS`"},

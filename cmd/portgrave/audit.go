@@ -1,12 +1,17 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
@@ -26,20 +31,48 @@ func runAudit(inv *invocation) error {
 			return usagef("--%s goes with --ruleset", name)
 		}
 	}
-	host, err := live.Read(inv.ctx)
-	if err != nil {
-		return err
+	if inv.cli.Bool("watch") {
+		return watchEvents(inv, "exposure")
 	}
-	in := inv.auditInput()
-	in.Rules, in.Host, in.Sockets = host.Rules, host.Host, host.Sockets
+	if os.Geteuid() != 0 {
+		// Who may not read the rules may be let in by the daemon.
+		if report, err := inv.daemonAudit(); !errors.Is(err, control.ErrNoDaemon) && !errors.Is(err, os.ErrPermission) {
+			if err != nil {
+				return err
+			}
+			return reportAudit(inv, report)
+		}
+	}
+	var prober audit.Prober
 	if !inv.cli.Bool("no-probe") {
-		in.Prober = audit.NetProber{Timeout: time.Second}
+		prober = audit.NetProber{Timeout: time.Second}
 	}
-	report, err := audit.Run(inv.ctx, in)
+	report, err := auditNow(inv.ctx, inv, prober)
 	if err != nil {
 		return err
 	}
 	return reportAudit(inv, report)
+}
+
+// auditNow audits the host as it is.
+func auditNow(ctx context.Context, inv *invocation, prober audit.Prober) (audit.Report, error) {
+	host, err := live.Read(ctx)
+	if err != nil {
+		return audit.Report{}, err
+	}
+	in := inv.auditInput()
+	in.Rules, in.Host, in.Sockets, in.Prober = host.Rules, host.Host, host.Sockets, prober
+	return audit.Run(ctx, in)
+}
+
+// daemonAudit is what the daemon says of the host.
+func (inv *invocation) daemonAudit() (r audit.Report, err error) {
+	body, err := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).Get(inv.ctx, "/v1/audit")
+	if err != nil {
+		return r, err
+	}
+	defer func() { _ = body.Close() }()
+	return r, json.NewDecoder(body).Decode(&r)
 }
 
 // auditInput is what the policy says: what is in force, or else what stands in the policy's files.

@@ -12,6 +12,7 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
 )
@@ -59,6 +60,9 @@ func runDaemon(inv *invocation) error {
 		Reconciler: r, Store: store, Commits: heard.commits, Polled: heard.polled, Protect: heard.protect, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
 		Read: func(context.Context) (*policy.Policy, *policy.Compiled, error) {
 			return inv.compiled(inv.config, false)
+		},
+		Audit: func(ctx context.Context) (audit.Report, error) {
+			return auditNow(ctx, inv, nil)
 		},
 		Folders: func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },
 		Local: &control.Local{StateDir: inv.stateDir, Backends: backendsBeside(r, log), Now: time.Now, LockWait: daemonLockWait,

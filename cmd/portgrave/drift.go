@@ -5,7 +5,7 @@ import "github.com/portgrave/portgrave/cmd/portgrave/control"
 // drift compares the live kernel with what was applied last.
 func drift(inv *invocation) error {
 	if inv.cli.Bool("watch") {
-		return watchDrift(inv)
+		return watchEvents(inv, "")
 	}
 	ops, done, err := inv.operations()
 	if err != nil {

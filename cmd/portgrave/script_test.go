@@ -3,8 +3,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -31,6 +33,13 @@ func TestMain(m *testing.M) {
 		"killdaemon": killDaemon,
 
 		"waitfor": func() { waitUntil(func() bool { _, err := os.Stat(os.Args[1]); return err == nil }) },
+		"listen":  listen,
+		"waitforevent": func() {
+			waitUntil(func() bool {
+				b, _ := os.ReadFile(os.Getenv("PORTGRAVE_STATE_DIR") + "/drift.jsonl")
+				return strings.Contains(string(b), os.Args[1])
+			})
+		},
 		"waitforset": func() {
 			enter()
 			waitUntil(func() bool {
@@ -119,6 +128,29 @@ func guardPIDs(generation string) (pids []int) {
 		}
 	}
 	return pids
+}
+
+// listen takes connections at an address of the script's network namespace until it is interrupted, or a minute has passed.
+func listen() {
+	enter()
+	l, err := net.Listen("tcp", os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "listen:", err)
+		os.Exit(1)
+	}
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt)
+	go func() {
+		for {
+			if c, err := l.Accept(); err == nil {
+				_ = c.Close()
+			}
+		}
+	}()
+	select {
+	case <-interrupted:
+	case <-time.After(time.Minute):
+	}
 }
 
 // killDaemon kills the daemon of this script, and waits until it is dead.

@@ -15,11 +15,11 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// watchDrift prints what happens to the rules as it happens, until it is interrupted.
-func watchDrift(inv *invocation) error {
-	body, err := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).Get(inv.ctx, "/v1/events?follow=1")
+// watchEvents prints events of a kind ("": of all) as they happen, until it is interrupted.
+func watchEvents(inv *invocation, kind string) error {
+	body, err := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).Get(inv.ctx, "/v1/events?follow=1&kind="+kind)
 	if errors.Is(err, control.ErrNoDaemon) {
-		return fmt.Errorf("%w: drift is watched by the daemon; start it with portgrave daemon, or run portgrave drift to look once", err)
+		return fmt.Errorf("%w: it is the daemon that watches; start it with portgrave daemon, or look once, without --watch", err)
 	}
 	if err != nil {
 		return err
@@ -73,7 +73,7 @@ func authorWords(a *firewall.Author) string {
 
 func printEvent(s *screen, e daemon.Event) {
 	colour := yellow
-	if e.Kind == "failed" || e.Kind == "fight" {
+	if e.Kind == "failed" || e.Kind == "fight" || e.Kind == "exposure" {
 		colour = red
 	}
 	s.printf("%s %s by %s: %s", e.At.Local().Format(time.DateTime), s.paint(colour, e.Kind), authorWords(e.Author), e.Summary)

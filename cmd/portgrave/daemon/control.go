@@ -31,7 +31,8 @@ type peerKey struct{}
 //
 //	GET  /v1/status           Status
 //	GET  /v1/events           {"events":[Event…]}: what happened last
-//	GET  /v1/events?follow=1  an Event a line, from now on
+//	GET  /v1/events?follow=1  an Event a line, from now on; &kind=exposure: those alone, and looked for every few seconds
+//	GET  /v1/audit            what the host exposes now
 //	POST /v1/reload           as SIGHUP; root only. 202: it is being read
 //	GET  /metrics             for Prometheus
 //
@@ -56,6 +57,7 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", d.getStatus)
 	mux.HandleFunc("GET /v1/events", d.getEvents)
+	mux.HandleFunc("GET /v1/audit", d.getAudit)
 	mux.Handle("GET /metrics", d.metrics)
 	operations := control.Server{Local: d.Local, Policy: d.ownPolicy, MayWrite: mayWrite, Run: func(ctx context.Context, f func(context.Context)) error {
 		return d.inLoop(ctx, operationPatience, func(ctx context.Context) { f(ctx); d.operated(ctx) })
@@ -143,9 +145,16 @@ func (d *Daemon) getEvents(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := http.NewResponseController(w)
 	_ = out.Flush()
+	kind := r.URL.Query().Get("kind")
+	if kind == "exposure" {
+		defer d.exposed.watch()()
+	}
 	for {
 		select {
 		case e := <-next:
+			if kind != "" && e.Kind != kind {
+				continue
+			}
 			_ = out.SetWriteDeadline(time.Now().Add(10 * time.Second))
 			if json.NewEncoder(w).Encode(e) != nil || out.Flush() != nil {
 				return

@@ -8,11 +8,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/denied"
+	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
 	"golang.org/x/sys/unix"
@@ -57,6 +59,8 @@ type Config struct {
 	Protect func(ctx context.Context, on bool) (firewall.Protection, error)
 	// Folders are those whose files decide what Read says.
 	Folders func(p *policy.Policy) []string
+	// Audit tells what the host exposes, through everybody's rules; nil if nobody shall look. It is called beside the loop.
+	Audit func(ctx context.Context) (audit.Report, error)
 	// Reports is nil if refused packets are not reported.
 	Reports Reports
 	// EventDir keeps the drift log; RunDir the control socket and the lock that keeps a second daemon out.
@@ -102,6 +106,8 @@ type Daemon struct {
 	scrape  scrape
 	counted counted
 
+	exposed *exposures
+
 	reads      chan reading
 	readingNow bool
 	again      string // why the policy must be read once more; "" if it need not
@@ -115,6 +121,7 @@ func Run(ctx context.Context, c Config) error {
 	}
 	defer unlock()
 	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func(context.Context)), reads: make(chan reading)}
+	d.exposed = newExposures(c.Audit, d.record, func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) })
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
 	d.Local.MaxLease = d.maxLease
 	d.metrics = d.metricsHandler()
@@ -126,7 +133,10 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer closeControl()
+	var looking sync.WaitGroup
+	defer looking.Wait()
 	defer stop() // first, so that those who follow events let go
+	looking.Go(func() { d.exposed.run(serving) })
 	return d.loop(ctx)
 }
 

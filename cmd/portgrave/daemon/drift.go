@@ -15,7 +15,8 @@ import (
 type Event struct {
 	At time.Time `json:"at"`
 	// Kind is "repaired", "failed" (a repair that could not be done), "hook" (somebody now stands before or beside us:
-	// nothing to repair, but to know) or "fight" (repairs pause, as another program keeps undoing them).
+	// nothing to repair, but to know), "fight" (repairs pause, as another program keeps undoing them) or "exposure" (a port can be reached by
+	// somebody who could not before, through whatever rules).
 	Kind string `json:"kind"`
 	// Author is who did it, as far as it is known; null where nothing is.
 	Author  *firewall.Author  `json:"author"`
@@ -47,7 +48,7 @@ type events struct {
 }
 
 // kinds are those of Event.
-var kinds = []string{"repaired", "failed", "hook", "fight"}
+var kinds = []string{"repaired", "failed", "hook", "fight", "exposure"}
 
 func newEvents(dir string) *events {
 	e := &events{followers: map[chan Event]struct{}{}, total: map[string]uint64{},

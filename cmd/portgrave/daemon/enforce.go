@@ -13,6 +13,7 @@ import (
 
 // committed answers a commit of somebody else.
 func (d *Daemon) committed(ctx context.Context, c Commit) {
+	d.exposed.changed(c.Author)
 	if c.Hooks && !c.Ours {
 		d.record(Event{At: c.At, Kind: "hook", Author: c.Author, Summary: c.Summary})
 		d.Log.Warn("another program added or removed a base chain, which may decide before portgrave does", "what", c.Summary, "author", authorText(c.Author))

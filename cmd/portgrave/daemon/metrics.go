@@ -19,13 +19,14 @@ var (
 	descRead       = prometheus.NewDesc("portgrave_policy_read_timestamp_seconds", "When the policy was last read.", nil, nil)
 	descEnforced   = prometheus.NewDesc("portgrave_enforced_timestamp_seconds", "When the kernel was last seen to hold the generation in force.", nil, nil)
 	descErrors     = prometheus.NewDesc("portgrave_enforce_errors_total", "Attempts to enforce that failed.", nil, nil)
-	descEvents     = prometheus.NewDesc("portgrave_events_total", "What happened to the rules, by kind: repaired, failed, hook, fight.", []string{"kind"}, nil)
+	descEvents     = prometheus.NewDesc("portgrave_events_total", "What happened to the rules, by kind: repaired, failed, hook, fight, exposure.", []string{"kind"}, nil)
 	descStale      = prometheus.NewDesc("portgrave_stale_networks", "Networks whose source fails and that keep their last good content.", nil, nil)
 	descExpiring   = prometheus.NewDesc("portgrave_expiring_sources", "Sources in force that end by themselves.", nil, nil)
 	descNextExpiry = prometheus.NewDesc("portgrave_next_expiry_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
 	descLeases     = prometheus.NewDesc("portgrave_leases", "Leases that run.", nil, nil)
 	descLeaseEnd   = prometheus.NewDesc("portgrave_next_lease_end_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
 	descProtected  = prometheus.NewDesc("portgrave_protected", "1 if nobody else can change the rules.", nil, nil)
+	descExposures  = prometheus.NewDesc("portgrave_exposures", "Ports by interface, as the last audit found them: ok, or what does not fit the policy.", []string{"finding"}, nil)
 	descPackets    = prometheus.NewDesc("portgrave_packets_total", "Packets by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
 	descReports    = prometheus.NewDesc("portgrave_reports_total", "Reports of refused (and, for log: all, accepted) packets, by what became of them: received, lost.", []string{"outcome"}, nil)
 	descBytes      = prometheus.NewDesc("portgrave_bytes_total", "Bytes by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
@@ -46,7 +47,7 @@ type collector struct{ d *Daemon }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descProtected, descPackets, descBytes, descReports} {
+	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descProtected, descExposures, descPackets, descBytes, descReports} {
 		out <- x
 	}
 }
@@ -82,6 +83,9 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		protected = 1
 	}
 	gauge(descProtected, protected)
+	for kind, n := range c.d.exposed.findings() {
+		gauge(descExposures, float64(n), string(kind))
+	}
 	counts := c.d.events.counts()
 	for _, kind := range kinds {
 		counter(descEvents, float64(counts[kind]), kind)

@@ -81,6 +81,7 @@ type auditor struct {
 	interfaces []exposure.Interface
 	addresses  map[firewall.Family][]netip.Addr // of the host, without loopback
 	present    map[portKey]bool                 // ports behind which somebody is
+	loopback   map[portKey]string               // ports on which somebody listens for this host alone
 	unroutable sources                          // martians, and the host's own
 	report     Report
 	assumed    map[string]bool
@@ -95,6 +96,7 @@ type portKey struct {
 func (a *auditor) look() {
 	a.listeners = a.Sockets.Current()
 	a.addresses, a.present, a.assumed = map[firewall.Family][]netip.Addr{}, map[portKey]bool{}, map[string]bool{}
+	a.loopback = map[portKey]string{}
 	for _, i := range a.Host.Interfaces {
 		if i.Loopback {
 			continue
@@ -214,7 +216,10 @@ func (a *auditor) families(l sockets.Listener) (out []firewall.Family) {
 
 // listener judges a socket on each interface.
 func (a *auditor) listener(l sockets.Listener) {
-	a.present[portKey{l.Protocol, l.Port}] = true
+	k := portKey{l.Protocol, l.Port}
+	if !l.Loopback() {
+		a.present[k] = true
+	}
 	for _, i := range a.interfaces {
 		if l.Interface != "" && l.Interface != i.Name {
 			continue
@@ -225,6 +230,10 @@ func (a *auditor) listener(l sockets.Listener) {
 			all.add(a.reachSocket(l, i.Name, f))
 		}
 		x := exposureOf(l, i.Name)
+		if l.Loopback() && all.possible.empty() { // not meant for anybody outside: what the policy opens isn't kept from them by a rule
+			a.loopback[k] = x.Process
+			families = nil
+		}
 		a.judge(x, all, families, a.boundTo(l))
 	}
 	a.boundWider(l)

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/netip"
@@ -154,7 +155,11 @@ func (a *auditor) absent() {
 			if r.Last > r.First {
 				x.PortLast = r.Last
 			}
-			a.find(&x, NotListening, firewall.Prefixes{}, fmt.Sprintf("the policy opens %s (service %s), and nobody listens there", x.name(), svc.Name))
+			detail := fmt.Sprintf("the policy opens %s (service %s), and nobody listens there", x.name(), svc.Name)
+			if process, local := a.loopback[portKey{r.Protocol, r.First}]; local {
+				detail = fmt.Sprintf("the policy opens %s (service %s), and %s listens there for this host alone", x.name(), svc.Name, cmp.Or(process, "somebody"))
+			}
+			a.find(&x, NotListening, firewall.Prefixes{}, detail)
 			a.report.Exposures = append(a.report.Exposures, x)
 		}
 	}

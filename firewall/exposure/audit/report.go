@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"slices"
+
 	"github.com/portgrave/portgrave/firewall"
 )
 
@@ -62,6 +64,9 @@ const (
 
 // gravity orders kinds.
 var gravity = []Kind{Bypass, WiderThanPolicy, Undeclared, BlockedElsewhere, NoTLS, Unhealthy, Undecided, NotListening, Expired, Expiring, BoundWider, OK}
+
+// Kinds are all of them, the gravest first.
+func Kinds() []Kind { return slices.Clone(gravity) }
 
 // Finding is one thing that doesn't fit.
 type Finding struct {
