@@ -43,10 +43,13 @@
 //
 // The functions that build on the model (signatures for their authors):
 //
-//	func ReadKernel(ctx, conn) (*Ruleset, error)              nf_tables over netlink, read again if the generation moved
-//	func ReadJSON(name string, r io.Reader, rs *Ruleset) error       nft -j list ruleset
-//	func ReadSave(name string, family Family, r io.Reader, rs *Ruleset) error   iptables-save, ip6tables-save, ipset save
-//	func ReadHost(...) (*Host, error)                         links, addresses, routes, sysctls
+//	nftables.ReadKernel(ctx, conn) (*Ruleset, error)               nf_tables over netlink, read again if the generation moved
+//	nftjson.ReadJSON(name, r, rs) error                            nft -j list ruleset
+//	xtables.ReadSave(name, family, r, sets, rs) error              iptables-save, ip6tables-save
+//	xtables.ReadLegacy(ctx, proc, run, sets, rs) error             the legacy tables of this host, where /proc says there are any
+//	xtables.NewSets() *Sets, (*Sets).Read; LiveSets(ctx, run, now)  ipset save, from a file or from this host
+//	rulesetfile.Load(files...) (*Ruleset, error)                   files of all these formats, recognised by their contents
+//	hostview.Read() (*Host, error)                                 links, addresses, routes, sysctls
 //	func Evaluate(rs *Ruleset, host *Host, q Question) (Answer, error)
 //	func Explain(rs *Ruleset, host *Host, q Question, source netip.Addr) (Explanation, error)
 //

@@ -146,12 +146,7 @@ func TestErrorsSayWhere(t *testing.T) {
 
 type endless struct{}
 
-func (endless) Read(b []byte) (int, error) {
-	for i := range b {
-		b[i] = ' '
-	}
-	return len(b), nil
-}
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
 func TestSetsThatRulesChange(t *testing.T) {
 	rs := &exposure.Ruleset{}
