@@ -41,14 +41,16 @@
 //	forward      ... filter 0, security 50
 //	postrouting  ... source NAT 100; netdev egress                  then the wire
 //
-// The functions that build on the model (signatures for their authors):
+// Below it, each in a package of its own, stand those who fill the model and those who use it:
 //
-//	func nftables.Read(ctx, conn, rs, options) error          nf_tables over netlink, read again if the generation moved
-//	func ReadJSON(name string, r io.Reader, rs *Ruleset) error       nft -j list ruleset
-//	func ReadSave(name string, family Family, r io.Reader, rs *Ruleset) error   iptables-save, ip6tables-save, ipset save
-//	func ReadHost(...) (*Host, error)                         links, addresses, routes, sysctls
-//	func Evaluate(rs *Ruleset, host *Host, q Question) (Answer, error)
-//	func Explain(rs *Ruleset, host *Host, q Question, source netip.Addr) (Explanation, error)
+//	nftables     nf_tables over netlink; xtinfo and xtmatch for what iptables-nft leaves there
+//	xtables      iptables-save, ip6tables-save and ipset save; the legacy tables of this host
+//	nftjson      nft -j list ruleset
+//	rulesetfile  files of all these formats, recognised by their contents
+//	hostview     links, addresses, routes, sysctls
+//	sockets      who listens
+//	live         all of it, of this host
+//	audit        rows and findings, explanations, imported policies
 //
 // Several readers may fill one Ruleset: a host can run legacy x_tables and nf_tables at once. A reader returns an error
 // for input that isn't what it claims to be; what it can't get at it records with Ruleset.Missing.

@@ -186,6 +186,3 @@ func (s *set) finish() {
 		s.model.DataWidth = len(s.model.Data) / len(rows)
 	}
 }
-
-// ranged reports whether a map's values take two columns for each part.
-func ranged(m *exposure.Set, parts int) bool { return parts > 0 && m.DataWidth == 2*parts }

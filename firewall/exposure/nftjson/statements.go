@@ -159,17 +159,3 @@ func (r *ruleReader) meter(s any, args map[string]any) {
 	in.model.Size = max(in.model.Size, size)
 	r.addUpdate(in, exposure.SetAdd, key, conditionOf(statementsOf(args["stmt"])))
 }
-
-// xt is what iptables-nft wrote and nft can't read. Nothing but iptables-nft makes such statements, and it puts matches first, then a counter,
-// then the target: so one that another statement follows is a match.
-func (r *ruleReader) xt(s any, args map[string]any, last bool) {
-	name := textOf(args["name"])
-	switch kind := textOf(args["type"]); {
-	case kind == "match" || kind == "" && !last:
-		r.add(exposure.Unknown{Text: text(s)})
-	case kind == "target" && (name == "LOG" || name == "NFLOG") || kind == "watcher":
-		r.add(exposure.NoEffect{Text: text(s)})
-	default:
-		r.add(exposure.Unknown{Text: text(s), Effect: true})
-	}
-}

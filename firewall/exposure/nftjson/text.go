@@ -115,6 +115,8 @@ func phrase(name string, body any) (string, bool) {
 		return amountText(name, args), isObject
 	case "tcp option", "ip option", "exthdr", "sctp chunk", "dccp option", "socket", "rt", "osf":
 		return words(strings.TrimPrefix(name, "exthdr"), text(args["name"]), text(args["field"]), text(args["key"])), isObject
+	case "xt":
+		return words("xt", text(args["type"]), text(args["name"])), isObject
 	case "jhash":
 		return fmt.Sprintf("jhash %s mod %s", text(args["expr"]), text(args["mod"])), isObject
 	case "fwd":

@@ -13,9 +13,14 @@ import (
 var rulesOfNewVersions = []struct{ expr, want string }{
 	{`{"xt": null}`, "unknown effect: {\"xt\":null}"},
 	{`{"xt": null}, {"counter": null}, {"accept": null}`, "unknown match: {\"xt\":null}; nothing: counter; accept"},
-	{`{"xt": {"type": "match", "name": "limit"}}`, "unknown match: {\"xt\":{\"name\":\"limit\",\"type\":\"match\"}}"},
-	{`{"xt": {"type": "target", "name": "LOG"}}`, "nothing: {\"xt\":{\"name\":\"LOG\",\"type\":\"target\"}}"},
-	{`{"xt": {"type": "target", "name": "CT"}}`, "unknown effect: {\"xt\":{\"name\":\"CT\",\"type\":\"target\"}}"},
+	{`{"xt": {"type": "match", "name": "limit"}}`, "unknown match: xt match limit"},
+	{`{"xt": {"type": "match", "name": "comment"}}, {"drop": null}`, "nothing: xt match comment; drop"},
+	{`{"xt": {"type": "target", "name": "LOG"}}`, "nothing: xt target LOG"},
+	{`{"xt": {"type": "target", "name": "CT"}}`, "unknown effect: xt target CT"},
+	{`{"xt": {"type": "target", "name": "REJECT"}}`, "reject"},
+	{`{"xt": {"type": "target", "name": "NFQUEUE"}}`, "queue"},
+	{`{"xt": {"type": "target", "name": "MARK"}}`, "meta mark := unknown (xt target MARK) up to 0xffffffff"},
+	{`{"xt": {"type": "target", "name": "MASQUERADE"}}`, "masquerade inet"},
 	{`{"queue": {"num": {"range": [1, 3]}, "flags": ["bypass", "fanout"]}}`, "queue 1-3"},
 	{`{"match": {"op": "==", "left": {"&": [{"payload": {"protocol": "tcp", "field": "flags"}}, {"|": ["fin", "syn", "rst", "ack"]}]}, "right": "syn"}}`,
 		"l4proto in {0x6}; tcp flags & ^0xe8 in {0x2}"},
@@ -141,12 +146,7 @@ func TestErrorsSayWhere(t *testing.T) {
 
 type endless struct{}
 
-func (endless) Read(b []byte) (int, error) {
-	for i := range b {
-		b[i] = ' '
-	}
-	return len(b), nil
-}
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
 func TestSetsThatRulesChange(t *testing.T) {
 	rs := &exposure.Ruleset{}

@@ -92,12 +92,7 @@ func TestLoadRefusesWhatIsTooLarge(t *testing.T) {
 
 type endless struct{}
 
-func (endless) Read(b []byte) (int, error) {
-	for i := range b {
-		b[i] = ' '
-	}
-	return len(b), nil
-}
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
 func FuzzLoad(f *testing.F) {
 	for _, s := range []string{filter4, filter6, plain, listing, sets, legacy + filter4} {

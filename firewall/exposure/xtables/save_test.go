@@ -135,12 +135,7 @@ func TestTooMuchIsRefused(t *testing.T) {
 // endless is a file that never ends.
 type endless struct{}
 
-func (endless) Read(b []byte) (int, error) {
-	for i := range b {
-		b[i] = '\n'
-	}
-	return len(b), nil
-}
+func (endless) Read(b []byte) (int, error) { return len(b), nil }
 
 func FuzzReadSave(f *testing.F) {
 	for _, corpus := range corpora(f) {

@@ -13,6 +13,10 @@ var noEffect = map[string]bool{
 	"SECMARK": true, "CONNSECMARK": true,
 }
 
+// NoEffect reports whether a target lets every packet go on as it is, as far as it decides where the packet goes: "LOG", "TCPMSS". Readers of
+// nf_tables ask it about iptables-nft's targets.
+func NoEffect(target string) bool { return noEffect[target] }
+
 // target translates -j and -g with what belongs to them. nil is a rule without a target, which does nothing but count.
 func (x *translator) target(e *extension) []exposure.Statement {
 	if e == nil {

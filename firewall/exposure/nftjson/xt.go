@@ -1,0 +1,51 @@
+package nftjson
+
+import (
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/xtables"
+)
+
+// xt is an extension of iptables-nft: {"xt": {"type": "match", "name": "recent"}}, without its options, or from older versions null. Where
+// the name alone says what it does it is no unknown.
+//
+// Nothing but iptables-nft makes such statements, and it puts matches first, then a counter, then the target: so one without a type that another statement
+// follows is a match.
+func (r *ruleReader) xt(s any, args map[string]any, last bool) {
+	name := textOf(args["name"])
+	switch kind := textOf(args["type"]); {
+	case kind == "match" && name == "comment" || kind == "watcher":
+		r.add(exposure.NoEffect{Text: text(s)})
+	case kind == "match" || kind == "" && !last:
+		r.add(exposure.Unknown{Text: text(s)})
+	case kind == "target":
+		r.add(r.xtTarget(s, name))
+	default:
+		r.add(exposure.Unknown{Text: text(s), Effect: true})
+	}
+}
+
+// xtTarget is a target of which the options aren't known.
+func (r *ruleReader) xtTarget(s any, name string) exposure.Statement {
+	switch name {
+	case "REJECT":
+		return exposure.Verdict{Kind: exposure.VerdictReject}
+	case "NFQUEUE":
+		return exposure.Verdict{Kind: exposure.VerdictQueue}
+	case "NOTRACK":
+		return exposure.NoTrack{}
+	case "MASQUERADE":
+		return exposure.NAT{Kind: exposure.NATMasquerade, Family: r.natFamily(nil)}
+	case "MARK":
+		o := unknown(s)
+		o.Max = exposure.Ones(32)
+		return exposure.Assign{To: exposure.FieldMark, Value: []exposure.Operand{o.Operand}}
+	case "DNAT", "REDIRECT":
+		if r.table.Family == exposure.FamilyIPv4 {
+			return exposure.NAT{Kind: exposure.NATDestination, Family: exposure.FamilyIPv4, Addr: anything(s, 32), Port: anything(s, 16)}
+		}
+	}
+	if xtables.NoEffect(name) {
+		return exposure.NoEffect{Text: text(s)}
+	}
+	return exposure.Unknown{Text: text(s), Effect: true}
+}
