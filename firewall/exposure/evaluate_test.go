@@ -142,6 +142,22 @@ func TestConstructs(t *testing.T) {
 				Verdicts: []Verdict{jump("yes"), accept}}})
 			in.user("yes").does(accept)
 		}, "10.0.0.0/8", "10.0.0.0/8"},
+		"not of what is absent": {func(b builder) {
+			raw := b.base(FamilyIPv4, "r", "raw", pre(-300))
+			raw.does(NotIn(Of(FieldCTMark), One(Number(5))), drop).does(NotIn(Of(FieldICMPType), One(Number(8))), drop).does(NotIn(Of(FieldDest6), One(Number(1))), drop)
+		}, "0.0.0.0/0", "0.0.0.0/0"},
+		"translated, and known to be": {func(b builder) {
+			port := Const(Number(80)) // as it was
+			b.base(FamilyIPv4, "n", "pre", nat).does(from("10.0.0.0/9"), NAT{Kind: NATDestination, Family: FamilyIPv4, Port: &port})
+			other := Const(Number(81))
+			b.base(FamilyIPv4, "n", "late", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -90, Policy: VerdictAccept}).does(from("10.0.0.0/8"), NAT{Kind: NATRedirect, Family: FamilyIPv4, Port: &other})
+			b.base(FamilyIPv4, "a", "in", input).does(AnyBit(FieldCTStatus, ctDNAT), In(Of(FieldCTOrigDport), One(Number(80))), accept)
+		}, "10.128.0.0/9", "10.128.0.0/9"},
+		"elements with conditions": {func(b builder) {
+			b.base(FamilyIPv4, "a", "in", input).does(VerdictMap{Key: []Operand{Of(FieldSource4)}, In: &Set{Width: 1, Keys: []Range{Prefix(netip.MustParsePrefix("10.0.0.0/8")), Prefix(netip.MustParsePrefix("11.0.0.0/8"))},
+				Verdicts: []Verdict{accept, accept}, Notes: map[int]Note{1: {Condition: "limit"}}}}).
+				does(Match{Key: []Operand{Of(FieldSource4), Of(FieldDport)}, In: &Set{Width: 2, Keys: []Range{Prefix(netip.MustParsePrefix("12.0.0.0/8")), One(Number(80))}, Notes: map[int]Note{0: {Condition: "quota"}}}}, accept)
+		}, "10.0.0.0/8", "10.0.0.0/7 12.0.0.0/8"},
 		"a loop": {func(b builder) {
 			in := b.base(FamilyIPv4, "a", "in", input)
 			in.does(from("10.0.0.0/8"), jump("x"))
@@ -175,5 +191,67 @@ func TestNATNeedsConnections(t *testing.T) {
 		if certain, possible := bounds(t, b.rs, nil, tcp80); certain != "" || possible != want {
 			t.Errorf("tracked %v: certain %s, possible %s", tracked, certain, possible)
 		}
+	}
+}
+
+// kube-proxy's shape: one of several targets, address and port from one look-up.
+func TestTargetsOfOneLookup(t *testing.T) {
+	b := build()
+	set := &Set{Width: 1, Keys: []Range{One(Number(0)), One(Number(1))}, DataWidth: 2, Data: []Value{
+		Address(netip.MustParseAddr("172.17.0.2")), Number(8080), Address(netip.MustParseAddr("172.17.0.3")), Number(9090)}}
+	key := []Operand{{Field: FieldUnknown, Text: "numgen random mod 2", Max: Number(1)}}
+	addr, port := Operand{Field: FieldMap, Lookup: &Lookup{Key: key, In: set}}, Operand{Field: FieldMap, Lookup: &Lookup{Key: key, In: set, Column: 1}}
+	b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).does(NAT{Family: FamilyIPv4, Addr: &addr, Port: &port})
+	b.base(FamilyIPv4, "f", "fwd", Base{Hook: HookForward, Policy: VerdictDrop}).does(In(Of(FieldDest4), One(Address(netip.MustParseAddr("172.17.0.2")))), dport(8080, 8080), accept).
+		does(dport(9090, 9090), from("10.0.0.0/8"), accept)
+	a, err := Evaluate(b.rs, smallHost(true), tcp80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	targets := map[string]bool{}
+	for _, p := range a.Pieces {
+		if p.Outcome == Forwarded {
+			targets[p.Target.String()+" "+p.Out] = true
+		}
+	}
+	certain, possible := a.Through()
+	got := strings.Join(a.Prefixes(certain).Strings(), " ")
+	if len(targets) != 2 || !targets["172.17.0.2:8080 eth1"] || !targets["172.17.0.3:9090 eth1"] || !strings.HasPrefix(got, "10.0.0.0/31 ") || !possible.Contains(Number(1<<24)) {
+		t.Errorf("targets %v; certain %s", targets, got)
+	}
+}
+
+func TestExplainNamesWhoDecides(t *testing.T) {
+	b := build()
+	in := b.base(FamilyIPv4, "filter", "INPUT", Base{Hook: HookInput, Policy: VerdictAccept})
+	in.does(dport(22, 22), accept).does(jump("ufw-user-input"))
+	in.user("ufw-user-input").does(from("10.0.0.0/8"), dport(80, 80), accept).does(limit, back).does(dport(80, 80), Verdict{Kind: VerdictReject, With: "tcp reset"})
+	for source, want := range map[string]struct{ verdict, owner, rule string }{"10.1.1.1": {"allow", "ufw", ""}, "11.0.0.1": {"unknown", "ufw", ""}} {
+		x, err := Explain(b.rs, nil, tcp80, netip.MustParseAddr(source))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.Verdict != want.verdict || x.DecidedBy.Owner != want.owner || len(x.Steps) == 0 || (x.Verdict == "unknown") != (len(x.Unknowns) > 0) {
+			t.Errorf("%s: %+v", source, x)
+		}
+		ways := map[int]bool{}
+		for _, s := range x.Steps {
+			ways[s.Way] = true
+		}
+		if len(ways) != map[string]int{"allow": 1, "unknown": 2}[x.Verdict] {
+			t.Errorf("%s: %d ways: %+v", source, len(ways), x.Steps)
+		}
+	}
+}
+
+func TestQuestionsThatMakeNoSense(t *testing.T) {
+	for _, q := range []Question{{}, {Family: firewall.IPv6, Protocol: firewall.TCP, Destination: tcp80.Destination}, {Family: firewall.IPv4, Protocol: 1},
+		{Family: firewall.IPv4, Protocol: firewall.TCP, Sources: NewRanges(One(Ones(33)))}} {
+		if _, err := Evaluate(&Ruleset{}, nil, q); err == nil {
+			t.Errorf("%+v: no error", q)
+		}
+	}
+	if _, err := Explain(&Ruleset{}, nil, tcp80, netip.MustParseAddr("::1")); err == nil {
+		t.Error("an IPv6 source of an IPv4 question")
 	}
 }

@@ -47,6 +47,11 @@ func (e endpoint) join(o endpoint) endpoint {
 
 func (e endpoint) known() bool { return e.addr.From == e.addr.To && e.port.From == e.port.To }
 
+// meets reports whether both may be the same.
+func (e endpoint) meets(o endpoint) bool {
+	return e.addr.From.Compare(o.addr.To) <= 0 && o.addr.From.Compare(e.addr.To) <= 0 && e.port.From.Compare(o.port.To) <= 0 && o.port.From.Compare(e.port.To) <= 0
+}
+
 func hull(a, b Range) Range { return Range{earlier(a.From, b.From), later(a.To, b.To)} }
 
 // source is what a rule finds where a source address should be.

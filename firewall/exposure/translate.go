@@ -126,7 +126,7 @@ func (w *walk) destinations(c *chain, r *rule, s NAT, f flow, get func(o *Operan
 			t.now = e
 			t.moved = true
 			t.status = Bits{p.status.Value.Or(Number(ctDNAT)), p.status.Known.Or(Number(ctDNAT))}
-			if !e.known() || !p.orig.known() { // it may be the same as before
+			if e.meets(p.orig) { // it may be the same as before
 				t.status = t.status.Join(p.status)
 				if p.now != p.orig {
 					t.now = t.now.join(p.now)
