@@ -124,7 +124,7 @@ func TestUnwillingProc(t *testing.T) {
 }
 
 // fake is a kernel that lists one TCP socket of IPv4, bound to interface 2, and fails where it is told to. what is "tcp4" and the like, or
-// "links".
+// "links" or "addresses".
 func fake(fails func(what string) (netlink.HeaderFlags, error)) netdump.Dialer {
 	return func(family int) (*netlink.Conn, error) {
 		if _, err := fails("dial"); err != nil {
@@ -135,7 +135,7 @@ func fake(fails func(what string) (netlink.HeaderFlags, error)) netdump.Dialer {
 				return nil, nil
 			}
 			q := requests[0]
-			what := "links"
+			what := map[netlink.HeaderType]string{unix.RTM_GETLINK: "links", unix.RTM_GETADDR: "addresses"}[q.Header.Type]
 			if family == unix.NETLINK_SOCK_DIAG {
 				what = firewall.Protocol(q.Data[1]).String() + map[byte]string{unix.AF_INET: "4", unix.AF_INET6: "6"}[q.Data[0]]
 			}
@@ -187,6 +187,7 @@ func TestUnwillingKernel(t *testing.T) {
 		"UDP that can't be listed":           {map[string]error{"udp6": unix.ENOENT}, nil, usual, "listing udp sockets", "eth0", nil},
 		"IPv6 switched off":                  {map[string]error{"tcp6": unix.EAFNOSUPPORT, "udp6": unix.EAFNOSUPPORT, "sctp6": unix.EAFNOSUPPORT}, nil, usual, "", "eth0", nil},
 		"interfaces that can't be listed":    {map[string]error{"links": unix.EIO}, nil, usual, "listing interfaces", "index 2", nil},
+		"addresses that can't be listed":     {map[string]error{"addresses": unix.EIO}, nil, usual, "addresses", "eth0", nil},
 		"always interrupted":                 {nil, map[string]netlink.HeaderFlags{"tcp4": netlink.DumpInterrupted}, usual, "changed while it was read", "eth0", nil},
 		"nothing may be read":                {map[string]error{"dial": unix.EPERM}, nil, usual, "", "", firewall.ErrPermission},
 		"nothing can be read but what isn't": {map[string]error{"tcp4": unix.EIO, "tcp6": unix.EIO, "udp4": unix.EIO, "udp6": unix.EIO, "sctp4": unix.ENOENT, "sctp6": unix.ENOENT}, nil, usual, "", "", unix.EIO},
