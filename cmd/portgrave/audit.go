@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -43,6 +44,7 @@ func runAudit(inv *invocation) error {
 			return reportAudit(inv, report)
 		}
 	}
+	debug.SetGCPercent(400) // a short life: memory is there to be used
 	var prober audit.Prober
 	if !inv.cli.Bool("no-probe") {
 		prober = audit.NetProber{Timeout: time.Second}

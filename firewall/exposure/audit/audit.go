@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -58,11 +60,12 @@ func Run(ctx context.Context, in Input) (Report, error) {
 		a.Written = in.Policy
 	}
 	a.look()
-	for _, l := range a.listeners {
-		if err := ctx.Err(); err != nil {
-			return Report{}, err
-		}
-		a.listener(l)
+	answers := a.askAll(ctx)
+	if err := ctx.Err(); err != nil {
+		return Report{}, err
+	}
+	for i, l := range a.listeners {
+		a.listener(l, answers[i])
 	}
 	a.translations()
 	a.absent()
@@ -135,6 +138,7 @@ type reach struct {
 	nowhere sources
 	decided []string
 	targets []string
+	assumed []string
 }
 
 // ask evaluates one question and keeps the ways that a function picks.
@@ -146,11 +150,8 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		r.possible[slot(q.Family)] = exposure.AllSources(q.Family)
 		return r
 	}
-	for _, s := range answer.Assumed {
-		a.assumed[s] = true
-	}
 	certain, possible := answer.Reach(picks)
-	var r reach
+	r := reach{assumed: answer.Assumed}
 	n := slot(q.Family)
 	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer)
 	passing := !possible.Empty()
@@ -176,6 +177,9 @@ func (r *reach) add(o reach) {
 	}
 	for _, t := range o.targets {
 		r.targets = appendOnce(r.targets, t)
+	}
+	for _, s := range o.assumed {
+		r.assumed = appendOnce(r.assumed, s)
 	}
 }
 
@@ -214,21 +218,49 @@ func (a *auditor) families(l sockets.Listener) (out []firewall.Family) {
 	return out
 }
 
+// askAll asks who gets to each listener by each interface, on all processors: the answers are most of the work. They are in the order of listeners and interfaces.
+func (a *auditor) askAll(ctx context.Context) [][]reach {
+	answers := make([][]reach, len(a.listeners))
+	next := make(chan int)
+	var workers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for n := range next {
+				l := a.listeners[n]
+				answers[n] = make([]reach, len(a.interfaces))
+				for i, on := range a.interfaces {
+					if l.Interface != "" && l.Interface != on.Name {
+						continue
+					}
+					for _, f := range a.families(l) {
+						answers[n][i].add(a.reachSocket(l, on.Name, f))
+					}
+				}
+			}
+		})
+	}
+	for n := range a.listeners {
+		if ctx.Err() != nil {
+			break
+		}
+		next <- n
+	}
+	close(next)
+	workers.Wait()
+	return answers
+}
+
 // listener judges a socket on each interface.
-func (a *auditor) listener(l sockets.Listener) {
+func (a *auditor) listener(l sockets.Listener, answers []reach) {
 	k := portKey{l.Protocol, l.Port}
 	if !l.Loopback() {
 		a.present[k] = true
 	}
-	for _, i := range a.interfaces {
+	for n, i := range a.interfaces {
 		if l.Interface != "" && l.Interface != i.Name {
 			continue
 		}
-		families := a.families(l)
-		var all reach
-		for _, f := range families {
-			all.add(a.reachSocket(l, i.Name, f))
-		}
+		families, all := a.families(l), answers[n]
 		x := exposureOf(l, i.Name)
 		if l.Loopback() && all.possible.empty() { // not meant for anybody outside: what the policy opens isn't kept from them by a rule
 			a.loopback[k] = x.Process

@@ -26,6 +26,9 @@ func (a *auditor) compare(x *Exposure, r reach, families []firewall.Family, addr
 	p, _ := firewall.ParseProtocol(x.Protocol)
 	d := declared(a.Policy, p, x.Port, x.Interface, addresses, a.Now)
 	x.Service, x.Reachable, x.DecidedBy, x.Finding = d.service, Bounds{r.certain.simplest(r.nowhere), r.possible.simplest(r.nowhere)}, r.decided, OK
+	for _, s := range r.assumed {
+		a.assumed[s] = true
+	}
 	if x.DecidedBy == nil {
 		x.DecidedBy = []string{}
 	}

@@ -46,11 +46,22 @@ func (s sources) prefixes() firewall.Prefixes {
 func (s sources) simplest(nowhere sources) firewall.Prefixes {
 	var out firewall.Prefixes
 	for _, f := range firewall.Families {
-		plain := s[slot(f)].Prefixes(f)
-		if filled := s[slot(f)].Union(nowhere[slot(f)]).Prefixes(f); plain.Len() > 0 && filled.Len() < plain.Len() {
-			plain = filled
+		set := s[slot(f)]
+		if set.Empty() {
+			continue
 		}
-		out = out.Union(plain)
+		plain := set.Prefixes(f)
+		// Fewer ranges first: that is cheap to see, and prefixes are not.
+		if filled := set.Union(nowhere[slot(f)]); len(filled.List()) < len(set.List()) {
+			if p := filled.Prefixes(f); p.Len() < plain.Len() {
+				plain = p
+			}
+		}
+		if out.Len() == 0 {
+			out = plain
+		} else {
+			out = out.Union(plain)
+		}
 	}
 	return out
 }
