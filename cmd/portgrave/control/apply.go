@@ -26,11 +26,7 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 	if err != nil {
 		return Applied{}, err
 	}
-	r, err := l.Backends(ctx, q.Backend, false)
-	if err != nil {
-		return Applied{}, err
-	}
-	store, unlock, err := l.exclusive(ctx)
+	r, store, unlock, err := l.begin(ctx, q.Backend, false)
 	if err != nil {
 		return Applied{}, err
 	}
@@ -121,11 +117,7 @@ func cuts(out firewall.Outcome) []Cut {
 // Rollback implements Operations: the State of an earlier generation is in force again, with the leases of today. It is a new
 // generation, so that a rollback can be rolled back.
 func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error) {
-	r, err := l.Backends(ctx, q.Backend, false)
-	if err != nil {
-		return Applied{}, err
-	}
-	store, unlock, err := l.exclusive(ctx)
+	r, store, unlock, err := l.begin(ctx, q.Backend, false)
 	if err != nil {
 		return Applied{}, err
 	}
@@ -183,11 +175,7 @@ func rollbackTarget(store *history.Store, wanted int) (*history.Generation, erro
 
 // Teardown implements Operations: every rule of ours is removed.
 func (l *Local) Teardown(ctx context.Context, q TeardownRequest) (TornDown, error) {
-	r, err := l.Backends(ctx, q.Backend, true)
-	if err != nil {
-		return TornDown{}, err
-	}
-	store, unlock, err := l.exclusive(ctx)
+	r, store, unlock, err := l.begin(ctx, q.Backend, true)
 	if err != nil {
 		return TornDown{}, err
 	}

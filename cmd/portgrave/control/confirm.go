@@ -94,11 +94,7 @@ func numberOf(g *history.Generation) int {
 
 // TakeBack implements Operations.
 func (l *Local) TakeBack(ctx context.Context) (TakenBack, error) {
-	r, err := l.Backends(ctx, l.inForce("auto"), false)
-	if err != nil {
-		return TakenBack{}, err
-	}
-	store, unlock, err := l.exclusive(ctx)
+	r, store, unlock, err := l.begin(ctx, l.inForce("auto"), false)
 	if err != nil {
 		return TakenBack{}, err
 	}

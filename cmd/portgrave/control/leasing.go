@@ -62,11 +62,7 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 	if err != nil {
 		return Opened{}, err
 	}
-	r, err := l.Backends(ctx, l.inForce(q.Backend), false)
-	if err != nil {
-		return Opened{}, err
-	}
-	store, unlock, err := l.exclusive(ctx)
+	r, store, unlock, err := l.begin(ctx, l.inForce(q.Backend), false)
 	if err != nil {
 		return Opened{}, err
 	}
@@ -100,11 +96,7 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 
 // Close implements Operations: leases end before their time, one by its ID or those of a port.
 func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
-	r, err := l.Backends(ctx, l.inForce(q.Backend), false)
-	if err != nil {
-		return Closed{}, err
-	}
-	store, unlock, err := l.exclusive(ctx)
+	r, store, unlock, err := l.begin(ctx, l.inForce(q.Backend), false)
 	if err != nil {
 		return Closed{}, err
 	}

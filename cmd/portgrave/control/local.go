@@ -53,6 +53,16 @@ func (l *Local) exclusive(ctx context.Context) (store *history.Store, unlock fun
 	return store, unlock, err
 }
 
+// begin opens what an operation needs that changes the rules, and keeps other processes out until unlock is called. It fails before the kernel is touched if what
+// will be done could not be recorded.
+func (l *Local) begin(ctx context.Context, backend string, thorough bool) (r *firewall.Reconciler, store *history.Store, unlock func(), err error) {
+	if r, err = l.Backends(ctx, backend, thorough); err != nil {
+		return nil, nil, nil, err
+	}
+	store, unlock, err = l.exclusive(ctx)
+	return r, store, unlock, err
+}
+
 // inForce is the backend that auto means to verbs about what was applied: the one it was applied with.
 func (l *Local) inForce(backend string) string {
 	if backend == "" || backend == "auto" {
