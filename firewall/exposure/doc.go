@@ -47,8 +47,9 @@
 //	func ReadJSON(name string, r io.Reader, rs *Ruleset) error       nft -j list ruleset
 //	func ReadSave(name string, family Family, r io.Reader, rs *Ruleset) error   iptables-save, ip6tables-save, ipset save
 //	func ReadHost(...) (*Host, error)                         links, addresses, routes, sysctls
-//	func Evaluate(rs *Ruleset, host *Host, q Question) (Answer, error)
-//	func Explain(rs *Ruleset, host *Host, q Question, source netip.Addr) (Explanation, error)
+//	func NewEvaluator(rs *Ruleset, host *Host) *Evaluator     prepares a ruleset for many questions
+//	func (e *Evaluator) Evaluate(q Question) (Answer, error)
+//	func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error)
 //
 // Several readers may fill one Ruleset: a host can run legacy x_tables and nf_tables at once. A reader returns an error
 // for input that isn't what it claims to be; what it can't get at it records with Ruleset.Missing.
