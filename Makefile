@@ -56,7 +56,8 @@ test: deps build lint ## everything: lint, all tests as root under the race dete
 	$(AS_ROOT) go test -race -timeout 30m ./...
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZTIME)
 
-fuzz: ## each fuzz target for FUZZTIME (make fuzz FUZZTIME=2m)
+fuzz: ## each fuzz target for FUZZTIME (make fuzz FUZZTIME=2m); RULESETS random rulesets against the kernel
+	@[ -z "$(RULESETS)" ] || $(AS_ROOT) PORTGRAVE_RULESETS=$(RULESETS) go test -count=1 -timeout 2h -v -run Kernel ./test/exposure
 	@for package in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
 			echo "fuzzing $$target for $(FUZZTIME)"; \

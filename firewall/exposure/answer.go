@@ -28,7 +28,9 @@ type Piece struct {
 	Translated bool
 	// Out is the outgoing interface of a forwarded packet; "" if it isn't known.
 	Out string
-	// DecidedBy is who decided: for a packet stopped, who stopped it; for one let through, the last who accepted it, a rule before a policy.
+	// DecidedBy is who decided: for a packet stopped, who stopped it; for one let through, the last who accepted it, a rule before a policy. Where more
+	// than maxNamed neighbouring rules tell sources apart by nothing but the source (thousands of bans), they make one piece, and it is the chain with
+	// the rules' numbers in the reason; Explain names the very rule.
 	DecidedBy Decider
 	// Unknowns are the statements on this way that might as well have gone otherwise, in order, without repetition; empty if none.
 	Unknowns []Decider

@@ -15,6 +15,9 @@ func foreign(n, bans int) *Ruleset {
 	for i := range bans {
 		ban.does(from(fmt.Sprintf("100.%d.%d.%d/32", i>>16, i>>8&255, i&255)), NoEffect{"counter"}, drop)
 	}
+	for i := range bans { // the same with a protocol
+		in.does(from(fmt.Sprintf("101.%d.%d.%d/32", i>>16, i>>8&255, i&255)), In(Of(FieldProtocol), One(Number(6))), drop)
+	}
 	for i := range n {
 		in.does(from(fmt.Sprintf("10.%d.%d.0/24", i>>8&255, i&255)), In(Of(FieldProtocol), One(Number(6))), dport(uint64(1+i%1000), uint64(1+i%1000)), NoEffect{"counter"}, accept)
 	}
@@ -22,7 +25,7 @@ func foreign(n, bans int) *Ruleset {
 }
 
 func BenchmarkThousandQuestions(b *testing.B) {
-	for name, rs := range map[string]*Ruleset{"10000 rules by port": foreign(10000, 0), "1000 bans and 9000 rules": foreign(9000, 1000), "9000 bans and 1000 rules": foreign(1000, 9000)} {
+	for name, rs := range map[string]*Ruleset{"10000 rules by port": foreign(10000, 0), "twice 500 bans and 9000 rules": foreign(9000, 500), "twice 4500 bans and 1000 rules": foreign(1000, 4500)} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -31,8 +31,6 @@ type brutePacket struct {
 	mark, ctMark        uint64
 	status              uint64
 	untracked, moved    bool
-	proxied             bool
-	proxyPort           uint64
 }
 
 type bruteEnd struct {

@@ -109,8 +109,9 @@ func (e *Evaluator) guards(r *Rule) []guard {
 			continue
 		}
 		if o.asIs() {
-			set := e.set(m.In)
-			out = append(out, guard{o.Field, set.flat.Union(set.loose)})
+			if set := e.set(m.In); !set.broken {
+				out = append(out, guard{o.Field, set.flat.Union(set.loose)})
+			}
 		}
 	}
 	return out

@@ -11,8 +11,8 @@ import (
 
 // Thousands of rules that say "from there: drop" one after the other are what fail2ban and its like leave. Run one by one, each would cut a piece out of
 // an ever more ragged set of sources. So rules that only look at the source, after conditions that are the same for all sources, and end the packet's stay in the chain
-// are prepared: neighbours without conditions as a run, which takes one step for all of them; others take their sources away in one go
-// where they follow each other in what a question meets (chain.go).
+// are prepared: neighbours with equal conditions as a run, which takes one step for all of them; others take their sources away in one go
+// where they follow each other in what a question meets (walk.shortcut).
 
 // plain is a rule that comes to: if the conditions hold and the source is in a set, then the verdict.
 type plain struct {
@@ -21,7 +21,7 @@ type plain struct {
 	verdict    Verdict
 }
 
-// run is neighbouring plain rules without conditions.
+// run is neighbouring plain rules with the same conditions, or none.
 type run struct {
 	first, end int
 	owners     []owned // by address: which rule decides
@@ -109,7 +109,7 @@ func (e *Evaluator) preparePlain(c *chain) {
 		c.runs[n] = map[int]*run{}
 		for i := 0; i < len(plains); {
 			j := i
-			for j < len(plains) && plains[j] != nil && len(plains[j].conditions) == 0 {
+			for j < len(plains) && plains[j] != nil && sameConditions(plains[i], plains[j]) {
 				j++
 			}
 			if j-i >= minRun {
@@ -118,6 +118,13 @@ func (e *Evaluator) preparePlain(c *chain) {
 			i = max(j, i+1)
 		}
 	}
+}
+
+// sameConditions reports whether both rules ask the same before they look at the source.
+func sameConditions(a, b *plain) bool {
+	return slices.EqualFunc(a.conditions, b.conditions, func(x, y Match) bool {
+		return x.Not == y.Not && x.Key[0] == y.Key[0] && slices.Equal(x.In.Keys, y.In.Keys)
+	})
 }
 
 func newRun(plains []*plain, first, end int, f firewall.Family) *run {

@@ -191,8 +191,12 @@ func (d *drawer) action(nat bool, chains []string) Statement {
 
 func (d *drawer) rules(c *Chain, nat bool, chains []string) {
 	if d.n(0, 3) == 0 { // neighbours that make a run
+		var with []Statement
+		if d.n(0, 1) == 0 {
+			with = []Statement{oneIn(d, Statement(dport(80, 80)), Statement(markIs(1)), Statement(AnyBit(FieldCTState, ctNew)))}
+		}
 		for range d.n(3, 6) {
-			c.does(Match{Key: []Operand{Of(FieldSource4)}, In: SetOf(d.sources()), Not: d.n(0, 3) == 0}, Verdict{Kind: oneIn(d, VerdictAccept, VerdictDrop, VerdictReject, VerdictReturn)})
+			c.does(append(with[:len(with):len(with)], Match{Key: []Operand{Of(FieldSource4)}, In: SetOf(d.sources()), Not: d.n(0, 3) == 0}, Verdict{Kind: oneIn(d, VerdictAccept, VerdictDrop, VerdictReject, VerdictReturn)})...)
 		}
 	}
 	for range d.n(0, 4) {

@@ -76,8 +76,13 @@ func (w *walk) chain(c *chain, flows []flow) (back []flow) {
 // yields is where to go on; −1: behind what the cursor has brought.
 func (w *walk) shortcut(c *chain, i int, k *cursor, f *flow, back *[]flow) (int, bool) {
 	if r := c.runs[w.familyIndex()][i]; r != nil {
-		*f = w.runRun(c, r, *f, back)
-		return r.end, true
+		switch w.settled(w.plains(c)[i], f.packet) {
+		case Yes:
+			*f = w.runRun(c, r, *f, back)
+			return r.end, true
+		case No:
+			return r.end, true
+		}
 	}
 	plains := w.plains(c)
 	var taken Ranges

@@ -144,11 +144,7 @@ func (w *walk) elsewhere(refused Ranges) []sourceCheck {
 // sourceChecks6 are the addresses that IPv6 takes from nobody (ip6_rcv_core in net/ipv6/ip6_input.c) and those that it doesn't forward (ip6_forward
 // in net/ipv6/ip6_output.c).
 func (w *walk) sourceChecks6(r routed) []sourceCheck {
-	checks := []sourceCheck{{NewRanges(
-		One(Number(1)),                         // loopback
-		Range{Value{0xff << 56, 0}, Ones(128)}, // multicast
-		Range{Value{0, 0xffff << 32}, Value{0, 0xffff<<32 | 0xffffffff}}, // IPv4-mapped
-	), No, "martian source"}}
+	checks := []sourceCheck{{NewRanges(One(Number(1)), multicast6, mapped6), No, "martian source"}}
 	if r.kind == toWire {
 		checks = append(checks, sourceCheck{NewRanges(One(Value{}), linkLocal6), No, "IPv6 doesn't forward from link-local or no address"})
 	}

@@ -1,0 +1,113 @@
+package exposure
+
+import (
+	"net/netip"
+	"testing"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+func TestRouting(t *testing.T) {
+	container := tcp80
+	container.Destination = netip.MustParseAddr("172.17.0.2")
+	loopback := tcp80
+	loopback.Destination = netip.MustParseAddr("127.0.0.1")
+	route := func(h *Host, dest string, index int, table uint32) {
+		h.Routes = append(h.Routes, Route{Table: table, Type: RouteUnicast, Dest: netip.MustParsePrefix(dest), NextHops: []NextHop{{Index: index}}})
+	}
+	rules := func(h *Host, mark uint32) {
+		h.Rules = []RoutingRule{
+			{Family: firewall.IPv4, Priority: 0, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
+			{Family: firewall.IPv4, Priority: 100, Action: RuleTable, Table: 7, Mark: mark, MarkMask: 0xff, SuppressPrefixLength: -1},
+			{Family: firewall.IPv4, Priority: 32766, Action: RuleTable, Table: tableMain, SuppressPrefixLength: -1},
+		}
+	}
+	for name, c := range map[string]struct {
+		q    Question
+		host func(h *Host)
+		rs   func(b builder)
+		// What becomes of a packet from each source: delivered, forwarded by an interface, dropped, or both ("maybe").
+		want map[string]string
+	}{
+		"martians": {q: tcp80, want: map[string]string{"0.0.0.0": "dropped", "0.0.0.1": "delivered", "127.0.0.1": "dropped", "224.0.0.1": "dropped", "239.255.255.255": "dropped",
+			"240.0.0.1": "delivered", "255.255.255.255": "dropped", "192.0.2.10": "dropped", "172.17.0.1": "dropped", "8.8.8.8": "delivered"}},
+		"accept_local":   {q: tcp80, host: func(h *Host) { h.All.AcceptLocal = true }, want: map[string]string{"192.0.2.10": "delivered"}},
+		"strict":         {q: tcp80, host: func(h *Host) { h.All.RPFilter = 1 }, want: map[string]string{"172.17.0.9": "dropped", "8.8.8.8": "delivered"}},
+		"loose":          {q: tcp80, host: func(h *Host) { h.All.RPFilter = 2 }, want: map[string]string{"172.17.0.9": "delivered", "8.8.8.8": "delivered"}},
+		"forwarded":      {q: container, want: map[string]string{"8.8.8.8": "forwarded eth1"}},
+		"forwarding off": {q: container, host: func(h *Host) { h.Interfaces[1].Sysctls.Forwarding4 = false }, want: map[string]string{"8.8.8.8": "dropped"}},
+		"127/8":          {q: loopback, want: map[string]string{"8.8.8.8": "dropped"}},
+		"route_localnet": {q: loopback, host: func(h *Host) { h.All.RouteLocalnet = true }, want: map[string]string{"8.8.8.8": "delivered"}},
+		"no interface":   {q: func() Question { q := tcp80; q.Interface = ""; return q }(), host: func(h *Host) { h.All.RPFilter = 1 }, want: map[string]string{"8.8.8.8": "maybe", "224.0.0.1": "dropped"}},
+		"a table by mark": {q: container, host: func(h *Host) { rules(h, 1); route(h, "172.17.0.0/24", 2, 7) }, rs: func(b builder) {
+			b.base(FamilyIPv4, "m", "p", Base{Hook: HookPrerouting, Priority: -150}).does(from("8.0.0.0/8"), markSet(1))
+		}, want: map[string]string{"8.8.8.8": "forwarded eth0", "9.9.9.9": "forwarded eth1"}},
+		"a mark not known": {q: container, host: func(h *Host) { rules(h, 1); route(h, "172.17.0.0/24", 2, 7) }, rs: func(b builder) {
+			b.base(FamilyIPv4, "m", "p", Base{Hook: HookPrerouting, Priority: -150}).does(limit, markSet(1))
+		}, want: map[string]string{"8.8.8.8": "forwarded eth0, forwarded eth1"}},
+		"a dead route": {q: container, host: func(h *Host) { h.Routes[6].NextHops = []NextHop{{Index: 3, Dead: true}} }, want: map[string]string{"8.8.8.8": "forwarded eth0"}},
+	} {
+		h, b := smallHost(true), build()
+		if c.host != nil {
+			c.host(h)
+		}
+		if c.rs != nil {
+			c.rs(b)
+			b.rs.Tables[0].Chains[0].Base.Policy = VerdictAccept
+		}
+		a, err := Evaluate(b.rs, h, c.q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for source, want := range c.want {
+			if got := fates(a, netip.MustParseAddr(source)); got != want {
+				t.Errorf("%s: %s is %s, want %s", name, source, got, want)
+			}
+		}
+	}
+}
+
+// fates is what an answer says of a source.
+func fates(a Answer, source netip.Addr) string {
+	got := map[string]bool{}
+	for _, p := range a.Pieces {
+		if p.Sources.Contains(Address(source)) {
+			s := p.Outcome.String()
+			if p.Out != "" && p.Outcome == Forwarded {
+				s += " " + p.Out
+			}
+			got[s] = true
+		}
+	}
+	switch {
+	case got["delivered"] && got["dropped"]:
+		return "maybe"
+	case got["forwarded eth0"] && got["forwarded eth1"]:
+		return "forwarded eth0, forwarded eth1"
+	}
+	for s := range got {
+		return s
+	}
+	return "nothing"
+}
+
+func TestIPv6TakesFewSourcesApart(t *testing.T) {
+	h := &Host{All: InterfaceSysctls{Forwarding6: true}, Interfaces: []Interface{{Name: "eth0", Index: 2, Ethernet: true}, {Name: "eth1", Index: 3}}, Routes: []Route{
+		{Table: tableLocal, Type: RouteLocal, Dest: netip.MustParsePrefix("2001:db8::10/128"), NextHops: []NextHop{{Index: 2}}},
+		{Table: tableMain, Type: RouteUnicast, Dest: netip.MustParsePrefix("fd00::/64"), NextHops: []NextHop{{Index: 3}}}}}
+	for dest, sources := range map[string]map[string]string{
+		"2001:db8::10": {"2600::1": "delivered", "fe80::1": "delivered", "::1": "dropped", "ff02::1": "dropped", "::ffff:1.2.3.4": "dropped"},
+		"fd00::2":      {"2600::1": "forwarded eth1", "fe80::1": "dropped", "::": "dropped"},
+		"fd01::2":      {"2600::1": "dropped"},
+	} {
+		a, err := Evaluate(&Ruleset{}, h, Question{Family: firewall.IPv6, Protocol: firewall.UDP, Interface: "eth0", Destination: netip.MustParseAddr(dest), Port: 53})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for s, want := range sources {
+			if got := fates(a, netip.MustParseAddr(s)); got != want {
+				t.Errorf("%s to %s: %s, want %s", s, dest, got, want)
+			}
+		}
+	}
+}
