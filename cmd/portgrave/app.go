@@ -102,6 +102,7 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 			verb("confirm", "keep the generation that waits to be confirmed", "", confirm),
 			verb("rollback", "put an earlier generation in force again: N, or the last different one", "[N]", rollback, reason, force, all),
 			verb("drift", "show what others changed since the last apply; exit 2 if anything", "", drift, all,
+				&cli.BoolFlag{Name: "log", Usage: "print what has happened to the rules, and who did it, as the daemon has kept it"},
 				&cli.BoolFlag{Name: "watch", Usage: "print what happens to the rules, and who did it, as it happens (needs the daemon)"}),
 			verb("status", "one screen: backend, generation, drift, services and their counters", "", status),
 			verb("open", "open a port to a source for a time, outside the policy", "<PORT>", openLease, reason,

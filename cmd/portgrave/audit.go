@@ -19,6 +19,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/live"
 	"github.com/portgrave/portgrave/firewall/exposure/rulesetfile"
 	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/lease"
 )
 
 // runAudit shows who can really reach what, whoever's rules decide. Exit code 2 if anything doesn't fit the policy.
@@ -64,7 +65,18 @@ func auditNow(ctx context.Context, inv *invocation, prober audit.Prober) (audit.
 	}
 	in := inv.auditInput()
 	in.Rules, in.Host, in.Sockets, in.Prober = host.Rules, host.Host, host.Sockets, prober
-	return audit.Run(ctx, in)
+	report, err := audit.Run(ctx, in)
+	if err != nil {
+		return report, err
+	}
+	var damaged []error
+	report.Leases, damaged, err = lease.At(inv.stateDir).List()
+	for _, e := range append(damaged, err) {
+		if e != nil {
+			report.Unread = append(report.Unread, e.Error())
+		}
+	}
+	return report, nil
 }
 
 // daemonAudit is what the daemon says of the host.
@@ -198,6 +210,11 @@ func printAudit(s *screen, r audit.Report) {
 			seen[key].interfaces = append(seen[key].interfaces, x.Interface)
 		}
 	}
+	defer func() {
+		for _, l := range r.Leases {
+			s.printf("%s\n", leaseWords(l))
+		}
+	}()
 	table := [][]string{{"PORT", "PROCESS", "ADDRESS", "BY", "REACHABLE FROM", "ALLOWED", "FINDING"}}
 	for _, x := range rows {
 		x.cells[3] = dash(strings.Join(x.interfaces, ","))

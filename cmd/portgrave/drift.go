@@ -7,6 +7,9 @@ func drift(inv *invocation) error {
 	if inv.cli.Bool("watch") {
 		return watchEvents(inv, "")
 	}
+	if inv.cli.Bool("log") {
+		return driftLog(inv)
+	}
 	ops, done, err := inv.operations()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -29,6 +30,19 @@ func listLeases(inv *invocation) error {
 		printLeases(inv.screen, result.Leases, time.Now())
 	}
 	return reported(inv.screen, result.Error)
+}
+
+// leaseWords is a lease in a line, with who opened it and why.
+func leaseWords(l lease.Lease) string {
+	by := l.User
+	if l.From != "" {
+		by += " from " + l.From
+	}
+	words := fmt.Sprintf("Lease %s: %s until %s, by %s", l.ID, l.Opens(), l.Until.Local().Format(time.DateTime), dash(by))
+	if l.Reason != "" {
+		words += ": " + l.Reason
+	}
+	return words
 }
 
 // printLeases is the table of leases and status.

@@ -58,6 +58,11 @@ func reportPlan(inv *invocation, d control.Difference, inSync string) error {
 			inv.screen.printf("by %s\n", authorWords(d.Author))
 		}
 	}
+	if !inv.screen.json {
+		for _, l := range d.Leases {
+			inv.screen.printf("%s\n", leaseWords(l))
+		}
+	}
 	if !d.InSync {
 		return errReport
 	}

@@ -46,6 +46,24 @@ func watchEvents(inv *invocation, kind string) error {
 	}
 }
 
+// driftLog prints the events that the daemon has kept, the oldest first: with -o json one object with all of them.
+func driftLog(inv *invocation) error {
+	events, err := daemon.ReadLog(inv.stateDir)
+	if err != nil {
+		return err
+	}
+	if inv.screen.json {
+		return inv.screen.object(map[string]any{"events": events})
+	}
+	if len(events) == 0 {
+		inv.screen.printf("Nothing has happened to the rules that a daemon saw.\n")
+	}
+	for _, e := range events {
+		printEvent(inv.screen, e)
+	}
+	return nil
+}
+
 // printable leaves out what a process may have put in its name to play with terminals.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {

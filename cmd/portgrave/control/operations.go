@@ -117,6 +117,8 @@ type Difference struct {
 	Warnings []string          `json:"warnings,omitempty"`
 	// Applied is false if nothing was ever applied, or all was torn down.
 	Applied bool `json:"applied"`
+	// Leases that run and are part of what was compared: what they open is in no policy.
+	Leases []lease.Lease `json:"leases,omitempty"`
 }
 
 // Count is how many objects differ.

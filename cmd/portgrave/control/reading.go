@@ -134,7 +134,9 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 	if what := seen.Foreign(); what != "" && !p.InSync() {
 		warnings = append(warnings, what+" exists but was not written by portgrave; apply would refuse to replace it without --force")
 	}
-	return difference(p, warnings), nil
+	d := difference(p, warnings)
+	d.Leases, _, _ = l.leases().List() // withLeases has told what can't be read
+	return d, nil
 }
 
 // planBetween compares a generation with another one, or with the policy, without looking at the kernel.

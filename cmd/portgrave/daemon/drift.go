@@ -1,7 +1,10 @@
 package daemon
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
@@ -30,6 +33,9 @@ type Event struct {
 // shownChanges is how many changes an Event lists.
 const shownChanges = 100
 
+// logName is the drift log's name in the state directory.
+const logName = "drift.jsonl"
+
 const (
 	keptEvents = 1000    // in memory
 	logSize    = 1 << 20 // of the drift log, before it is moved aside: two files at most
@@ -55,7 +61,7 @@ func newEvents(dir string) *events {
 		durations: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "portgrave_repair_duration_seconds",
 			Help: "From the notification of a change until the kernel held the generation in force again.", Buckets: repairBuckets})}
 	if dir != "" {
-		e.path = filepath.Join(dir, "drift.jsonl")
+		e.path = filepath.Join(dir, logName)
 	}
 	return e
 }
@@ -111,6 +117,30 @@ func (e *events) log(x Event) error {
 		err = cerr
 	}
 	return err
+}
+
+// ReadLog reads the events that a daemon has kept in a state directory, the oldest first. Lines that a crash has cut short are passed over.
+func ReadLog(dir string) ([]Event, error) {
+	events := []Event{}
+	for _, name := range []string{logName + ".old", logName} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if errors.Is(err, os.ErrPermission) {
+			return nil, fmt.Errorf("%w: %w", firewall.ErrPermission, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for line := range bytes.Lines(b) {
+			var e Event
+			if json.Unmarshal(line, &e) == nil {
+				events = append(events, e)
+			}
+		}
+	}
+	return events, nil
 }
 
 // follow returns what happened last and a channel of what happens from now on, until stop is called.

@@ -4,12 +4,15 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/lease"
 )
 
 // Report is what an audit found. Its JSON is a contract.
 type Report struct {
 	Exposures []Exposure `json:"exposures"`
 	Findings  []Finding  `json:"findings"`
+	// Leases that run: what they open counts as allowed, and is in no policy.
+	Leases []lease.Lease `json:"leases,omitempty"`
 	// Unread says what could not be read, so that there may be more than is listed.
 	Unread []string `json:"unread,omitempty"`
 	// Assumed says what was taken for granted.
