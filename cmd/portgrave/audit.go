@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -124,7 +126,7 @@ func auditFiles(inv *invocation, paths []string) error {
 	if port < 1 || port > 65535 {
 		return usagef("--port takes a port from 1 to 65535, not %d", port)
 	}
-	rs, err := loadRulesets(paths)
+	rs, err := loadRulesets(inv, paths)
 	if err != nil {
 		return err
 	}
@@ -137,15 +139,29 @@ func auditFiles(inv *invocation, paths []string) error {
 	return reportAudit(inv, audit.Offline(rs, protocol, uint16(port), inv.cli.String("interface"), in))
 }
 
-func loadRulesets(paths []string) (*exposure.Ruleset, error) {
+// loadRulesets reads dumps. One of iptables that doesn't tell of which IP version it is, is taken for IPv4's unless its name says otherwise, and that is said.
+func loadRulesets(inv *invocation, paths []string) (*exposure.Ruleset, error) {
 	var files []rulesetfile.File
 	for _, path := range paths {
 		f, err := os.Open(path)
 		if err != nil {
 			return nil, usagef("--ruleset: %w", err)
 		}
-		defer func() { _ = f.Close() }()
-		files = append(files, rulesetfile.File{Name: path, Text: f})
+		text, err := io.ReadAll(io.LimitReader(f, rulesetfile.Limit+1))
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, usagef("--ruleset: %w", err)
+		}
+		file := rulesetfile.File{Name: path, Text: bytes.NewReader(text)}
+		if _, err := rulesetfile.Detect(path, text, exposure.FamilyUnspec); err != nil {
+			file.Family = exposure.FamilyIPv4
+			if base := filepath.Base(path); strings.Contains(base, "v6") || strings.Contains(base, "ip6") {
+				file.Family = exposure.FamilyIPv6
+			}
+			if _, err := rulesetfile.Detect(path, text, file.Family); err == nil {
+				inv.screen.warnf("%s: nothing in it tells which IP version it is of; it is taken for %s", path, map[exposure.Family]string{exposure.FamilyIPv4: "iptables-save's", exposure.FamilyIPv6: "ip6tables-save's"}[file.Family])
+			}
+		}
+		files = append(files, file)
 	}
 	rs, err := rulesetfile.Load(files...)
 	if err != nil {

@@ -36,6 +36,9 @@ func FamilyOf(text []byte) (exposure.Family, bool) {
 			case hasAddress[w.text]:
 				a, _, _ := strings.Cut(words[i+1].text, "/")
 				a, _, _ = strings.Cut(a, "-")
+				if strings.Count(a, ":") == 1 { // an IPv4 address and a port
+					a, _, _ = strings.Cut(a, ":")
+				}
 				if _, ok := parseAddress(exposure.FamilyIPv4, a); ok {
 					found[0] = true
 				}
