@@ -15,6 +15,7 @@ type Memory struct {
 	fails error
 	slow  time.Duration
 	count int
+	looks int
 }
 
 var _ firewall.Backend = (*Memory)(nil)
@@ -33,8 +34,12 @@ func (m *Memory) Name() string { return "memory" }
 func (m *Memory) Observe(context.Context) (firewall.Observation, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.looks++
 	return memoryView{m.holds}, m.fails
 }
+
+// Looks is how often it was read.
+func (m *Memory) Looks() int { m.mu.Lock(); defer m.mu.Unlock(); return m.looks }
 
 // Diff implements firewall.Backend: everything is replaced by one change.
 func (m *Memory) Diff(want *firewall.State, seen firewall.Observation, _ time.Time) (firewall.Plan, error) {

@@ -219,7 +219,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 			if !open {
 				return errors.New("the kernel's notifications have ended")
 			}
-			d.committed(ctx, c)
+			d.committed(ctx, append([]Commit{c}, waiting(commits)...))
 		case <-files.changed:
 			d.beginReading(ctx, "the policy's files changed")
 		case <-d.refresh():
@@ -282,6 +282,21 @@ func (d *Daemon) watchCommits(ctx context.Context) <-chan Commit {
 		}
 	}()
 	return out
+}
+
+// waiting are the commits that have come meanwhile: one look at the kernel answers them all.
+func waiting(commits <-chan Commit) (more []Commit) {
+	for {
+		select {
+		case c, open := <-commits:
+			if !open {
+				return more
+			}
+			more = append(more, c)
+		default:
+			return more
+		}
+	}
 }
 
 // dueBack fires when the generation in force must have been confirmed.

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -61,7 +62,9 @@ func (b *syncBuffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return 
 
 const somePolicy = "version: 1\nservices: [{name: metrics, allow: [10.0.0.0/8]}]\n"
 
-func start(t *testing.T) *running {
+func start(t *testing.T) *running { t.Helper(); return startWith(t, nil) }
+
+func startWith(t *testing.T, connections firewall.Connections) *running {
 	t.Helper()
 	r := &running{t: t, kernel: &backendtest.Memory{}, commits: make(commits), dir: t.TempDir(), log: &syncBuffer{}}
 	r.says(func() (string, error) { return somePolicy, nil })
@@ -73,7 +76,7 @@ func start(t *testing.T) *running {
 	ended := make(chan error, 1)
 	log := slog.New(slog.NewTextHandler(r.log, nil))
 	c := Config{
-		Reconciler: &firewall.Reconciler{Backend: r.kernel, Now: time.Now, Log: log}, Store: store, Commits: r.commits, EventDir: r.dir, RunDir: r.dir, Version: "test", Log: log,
+		Reconciler: &firewall.Reconciler{Backend: r.kernel, Connections: connections, Now: time.Now, Log: log}, Store: store, Commits: r.commits, EventDir: r.dir, RunDir: r.dir, Version: "test", Log: log,
 		Read: func(ctx context.Context) (*policy.Policy, *policy.Compiled, error) {
 			document, err := (*r.policy.Load())()
 			if err != nil {
@@ -201,6 +204,27 @@ func TestFollowersHearEventsAsTheyHappen(t *testing.T) {
 	}
 }
 
+// A storm of commits is answered with a few looks at the kernel, and nobody who had a part in it goes unnamed.
+func TestAStormIsAnsweredTogether(t *testing.T) {
+	r := start(t)
+	r.kernel.Slow(200 * time.Millisecond)
+	r.kernel.Set(nil)
+	before := r.kernel.Looks()
+	r.commits <- Commit{At: time.Now(), Ours: true, Summary: "first", Author: &firewall.Author{Command: "nft", PID: 1}}
+	for n := range 50 {
+		r.commits <- Commit{At: time.Now(), Ours: true, Summary: "more", Author: &firewall.Author{Command: "puppet", PID: 100 + n%2}}
+	}
+	r.kernel.Set(nil)
+	r.eventually("the repair", func() bool { return r.kernel.Held() != nil })
+	r.eventually("the event", func() bool {
+		_, b := r.get("/v1/events")
+		return strings.Contains(b, "commits right behind it, by puppet (process 10")
+	})
+	if looks := r.kernel.Looks() - before; looks > 20 {
+		t.Errorf("looked %d times for 51 commits", looks)
+	}
+}
+
 // Somebody undoes every repair: repairs pause, loudly, and go on when he stops.
 func TestFightPauses(t *testing.T) {
 	r := start(t)
@@ -249,6 +273,30 @@ func TestBadPolicyIsRefused(t *testing.T) {
 	r.says(func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil })
 	reload()
 	r.eventually("the good policy", func() bool { return !r.kernel.Held().Equal(*held) })
+}
+
+// session is an administrator's SSH session, for ever open.
+type session struct{ from, to netip.AddrPort }
+
+func (s session) List(context.Context) ([]firewall.Connection, error) {
+	return []firewall.Connection{{Protocol: firewall.TCP, Client: s.from, Dialled: s.to, Owner: "sshd"}}, nil
+}
+func (session) End(context.Context, firewall.Connection) error { return nil }
+
+// Saving a policy that would cut the session it was written in changes nothing.
+func TestPolicyThatLocksOutIsRefused(t *testing.T) {
+	r := startWith(t, session{netip.MustParseAddrPort("10.1.2.3:50000"), netip.MustParseAddrPort("192.0.2.1:9090")})
+	held := r.kernel.Held()
+	r.says(func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "172.16.0.0/12", 1), nil })
+	response, err := r.client().Post("http://portgrave/v1/reload", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	r.eventually("the refusal", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "lock out 1 SSH session") })
+	if !r.kernel.Held().Equal(*held) {
+		t.Error("the rules changed")
+	}
 }
 
 // A network that does not answer delays no repair, and what changed meanwhile is read afterwards.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -11,22 +13,46 @@ import (
 	"github.com/portgrave/portgrave/firewall/watch"
 )
 
-// committed answers a commit of somebody else.
-func (d *Daemon) committed(ctx context.Context, c Commit) {
-	d.exposed.changed(c.Author)
-	if c.Hooks && !c.Ours {
-		d.record(Event{At: c.At, Kind: "hook", Author: c.Author, Summary: c.Summary})
-		d.Log.Warn("another program added or removed a base chain, which may decide before portgrave does", "what", c.Summary, "author", authorText(c.Author))
+// committed answers commits of others, which have come in this order.
+func (d *Daemon) committed(ctx context.Context, commits []Commit) {
+	var ours []Commit
+	for _, c := range commits {
+		d.exposed.changed(c.Author)
+		if c.Hooks && !c.Ours {
+			d.record(Event{At: c.At, Kind: "hook", Author: c.Author, Summary: c.Summary})
+			d.Log.Warn("another program added or removed a base chain, which may decide before portgrave does", "what", c.Summary, "author", authorText(c.Author))
+		}
+		if c.Ours || c.Lost {
+			ours = append(ours, c)
+		}
 	}
-	if !c.Ours && !c.Lost {
+	if len(ours) == 0 {
 		return
 	}
+	c := together(ours)
 	d.bentBy = c.Author
 	if d.quietTill.IsZero() {
 		calm := watch.Urgent()
 		d.enforce(ctx, "commit", &c)
 		calm()
 	}
+}
+
+// together is several commits as one: since the first, and by its author; should others have had a part in it, the summary names them.
+func together(commits []Commit) Commit {
+	c := commits[0]
+	if len(commits) == 1 {
+		return c
+	}
+	var others []string
+	for _, x := range commits[1:] {
+		c.Ours, c.Lost = c.Ours || x.Ours, c.Lost || x.Lost
+		if who := authorText(x.Author); !slices.Contains(others, who) && len(others) < 5 {
+			others = append(others, who)
+		}
+	}
+	c.Summary += fmt.Sprintf("; and %d commits right behind it, by %s", len(commits)-1, strings.Join(others, ", "))
+	return c
 }
 
 // enforce makes the kernel hold the generation in force, and says what it had to repair.
