@@ -15,9 +15,11 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/hostview"
 	"github.com/portgrave/portgrave/firewall/exposure/nftables"
@@ -52,7 +54,7 @@ func Read(ctx context.Context) (Host, error) {
 	return Host{rules, host, listening}, nil
 }
 
-// Rules reads the rules alone.
+// Rules reads the rules alone. Without the right to read nf_tables it is firewall.ErrPermission: an answer in which nothing is certain would be of no use.
 func Rules(ctx context.Context) (*exposure.Ruleset, error) {
 	rs := &exposure.Ruleset{}
 	sets := xtables.LiveSets(ctx, run, time.Now())
@@ -75,6 +77,9 @@ func Rules(ctx context.Context) (*exposure.Ruleset, error) {
 	}
 	if err := nftables.Read(ctx, conn, rs, nftables.Options{IPSet: byIndex}); err != nil {
 		return nil, fmt.Errorf("reading nf_tables: %w", err)
+	}
+	if slices.ContainsFunc(rs.Missing, func(m exposure.Missing) bool { return m.What == "nf_tables" }) {
+		return nil, firewall.ErrPermission
 	}
 	if err := xtables.ReadLegacy(ctx, os.DirFS("/proc"), run, sets, rs); err != nil {
 		return nil, fmt.Errorf("reading legacy tables: %w", err)

@@ -1,0 +1,54 @@
+package policy
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/portgrave/portgrave/firewall"
+	"pgregory.net/rapid"
+)
+
+// What Document writes compiles to the services that it was given.
+func TestDocumentCompilesToItsServices(t *testing.T) {
+	names := []string{"nginx", "true", "9p", "null", "on", "a.b-c_d", "x-tcp-80", "N"}
+	interfaces := []string{"eth0", "eth*", "wg-home", "br-12ab", "veth@if3", "enp0s31f6", "no", "#odd"}
+	purposes := []string{"", "nginx, nginx.service", "published to 172.17.0.2:80", `quotes "and" \slashes`, "- dash", "key: value", "umlaut ä, line\nbreak", "* star", "yes", "\u0085"}
+	sources := []string{"0.0.0.0/0", "::/0", "10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "2001:db8::7/128", "224.0.0.0/3"}
+	rapid.Check(t, func(t *rapid.T) {
+		var services []firewall.Service
+		say := map[string]string{}
+		for n, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(names), 0, 5, rapid.ID).Draw(t, "names") {
+			svc := firewall.Service{Name: name, Log: firewall.LogDenied}
+			p := rapid.SampledFrom([]firewall.Protocol{firewall.TCP, firewall.UDP, firewall.SCTP}).Draw(t, "protocol")
+			for i := range rapid.IntRange(1, 3).Draw(t, "ranges") {
+				first := uint16(1 + 10000*n + 1000*i)
+				svc.Ports = append(svc.Ports, firewall.PortRange{Protocol: p, First: first, Last: first + uint16(rapid.SampledFrom([]int{0, 0, 7}).Draw(t, "length"))})
+			}
+			svc.Interfaces = rapid.SliceOfNDistinct(rapid.SampledFrom(interfaces), 0, 2, rapid.ID).Draw(t, "interfaces")
+			svc.Sources = firewall.MustPrefixes(rapid.SliceOfNDistinct(rapid.SampledFrom(sources), 0, 4, rapid.ID).Draw(t, "sources")...)
+			if rapid.Bool().Draw(t, "bound") {
+				svc.Addresses = firewall.MustPrefixes(fmt.Sprintf("192.0.2.%d/32", n), fmt.Sprintf("2001:db8::%d/128", n))
+			}
+			services = append(services, svc)
+			say[name] = rapid.SampledFrom(purposes).Draw(t, "purpose")
+		}
+		want, err := firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut, Services: services}.Canonical()
+		if err != nil {
+			t.Fatal(err)
+		}
+		document := Document(services, say)
+		p, err := Parse("policy.yaml", []byte(document))
+		if err != nil {
+			t.Fatalf("%v\n%s", err, document)
+		}
+		c, err := p.Compile(context.Background(), nil)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, document)
+		}
+		if !c.State.Equal(want) {
+			t.Fatalf("%s\n%s", document, cmp.Diff(fmt.Sprint(want), fmt.Sprint(c.State)))
+		}
+	})
+}
