@@ -52,21 +52,21 @@ func runAudit(inv *invocation) error {
 	if !inv.cli.Bool("no-probe") {
 		prober = audit.NetProber{Timeout: time.Second}
 	}
-	report, err := auditNow(inv.ctx, inv, prober)
+	report, err := auditNow(inv.ctx, inv, prober, 0)
 	if err != nil {
 		return err
 	}
 	return reportAudit(inv, report)
 }
 
-// auditNow audits the host as it is.
-func auditNow(ctx context.Context, inv *invocation, prober audit.Prober) (audit.Report, error) {
+// auditNow audits the host as it is, with some workers (audit.Input).
+func auditNow(ctx context.Context, inv *invocation, prober audit.Prober, workers int) (audit.Report, error) {
 	host, err := live.Read(ctx)
 	if err != nil {
 		return audit.Report{}, err
 	}
 	in := inv.auditInput()
-	in.Rules, in.Host, in.Sockets, in.Prober = host.Rules, host.Host, host.Sockets, prober
+	in.Rules, in.Host, in.Sockets, in.Prober, in.Workers = host.Rules, host.Host, host.Sockets, prober, workers
 	report, err := audit.Run(ctx, in)
 	if err != nil {
 		return report, err

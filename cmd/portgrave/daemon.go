@@ -62,7 +62,7 @@ func runDaemon(inv *invocation) error {
 			return inv.compiled(inv.config, false)
 		},
 		Audit: func(ctx context.Context) (audit.Report, error) {
-			return auditNow(ctx, inv, nil)
+			return auditNow(ctx, inv, nil, 1)
 		},
 		Folders: func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },
 		Local: &control.Local{StateDir: inv.stateDir, Backends: backendsBeside(r, log), Now: time.Now, LockWait: daemonLockWait,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
+	"golang.org/x/sys/unix"
 )
 
 // How often what the host exposes is looked at: soon after somebody has changed rules, but not more often than once a minute, and now and then in any case,
@@ -29,6 +31,7 @@ type exposures struct {
 	tell  func(Event)
 	fail  func(error)
 
+	asking   sync.Mutex // held while somebody's request is answered
 	mu       sync.Mutex
 	last     *audit.Report
 	authors  []*firewall.Author // of the rules changed since the last look, at most two
@@ -83,6 +86,9 @@ func (x *exposures) run(ctx context.Context) {
 	if x.audit == nil {
 		return
 	}
+	// Whatever a look costs, a repair comes first: the thread is this goroutine's alone, and ends with it.
+	runtime.LockOSThread()
+	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 19)
 	for {
 		began := time.Now()
 		x.look(ctx)
@@ -227,6 +233,13 @@ func (d *Daemon) getAudit(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"error":"this daemon does not audit","kind":"failed"}`, http.StatusNotImplemented)
 		return
 	}
+	// In turn, so that no number of askers takes the processor.
+	if !d.exposed.asking.TryLock() {
+		w.Header().Set("Retry-After", "5")
+		http.Error(w, `{"error":"the daemon is busy: try again","kind":"busy"}`, http.StatusServiceUnavailable)
+		return
+	}
+	defer d.exposed.asking.Unlock()
 	report, err := d.Audit(r.Context())
 	if err != nil {
 		http.Error(w, fmt.Sprintf(`{"error":%q,"kind":"failed"}`, err), http.StatusInternalServerError)

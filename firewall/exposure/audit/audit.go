@@ -29,7 +29,9 @@ type Input struct {
 	Wants map[string]Wants
 	// Prober tries services; nil tries none.
 	Prober Prober
-	Now    time.Time
+	// Workers is how many questions are asked at a time; 0: as many as there are processors. With 1 everything is done by the caller's goroutine.
+	Workers int
+	Now     time.Time
 }
 
 // Wants is what the policy holds a service to beyond who may reach it.
@@ -221,21 +223,20 @@ func (a *auditor) families(l sockets.Listener) (out []firewall.Family) {
 // askAll asks who gets to each listener by each interface, on all processors: the answers are most of the work. They are in the order of listeners and interfaces.
 func (a *auditor) askAll(ctx context.Context) [][]reach {
 	answers := make([][]reach, len(a.listeners))
+	if a.Workers == 1 {
+		for n := range a.listeners {
+			if ctx.Err() == nil {
+				answers[n] = a.askAbout(a.listeners[n])
+			}
+		}
+		return answers
+	}
 	next := make(chan int)
 	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for range cmp.Or(a.Workers, runtime.GOMAXPROCS(0)) {
 		workers.Go(func() {
 			for n := range next {
-				l := a.listeners[n]
-				answers[n] = make([]reach, len(a.interfaces))
-				for i, on := range a.interfaces {
-					if l.Interface != "" && l.Interface != on.Name {
-						continue
-					}
-					for _, f := range a.families(l) {
-						answers[n][i].add(a.reachSocket(l, on.Name, f))
-					}
-				}
+				answers[n] = a.askAbout(a.listeners[n])
 			}
 		})
 	}
@@ -247,6 +248,20 @@ func (a *auditor) askAll(ctx context.Context) [][]reach {
 	}
 	close(next)
 	workers.Wait()
+	return answers
+}
+
+// askAbout asks about one listener.
+func (a *auditor) askAbout(l sockets.Listener) []reach {
+	answers := make([]reach, len(a.interfaces))
+	for i, on := range a.interfaces {
+		if l.Interface != "" && l.Interface != on.Name {
+			continue
+		}
+		for _, f := range a.families(l) {
+			answers[i].add(a.reachSocket(l, on.Name, f))
+		}
+	}
 	return answers
 }
 
