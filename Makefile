@@ -1,4 +1,4 @@
-# make run   builds, applies the default policy to this host, shows plan, status and drift
+# make run   builds, applies the default policy to this host, shows plan, status, drift and exposure
 # make test  installs what the tests need, then runs everything
 # make       lists the targets
 
@@ -20,7 +20,7 @@ help: ## this list
 build: ## the binary, static, ./portgrave
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o portgrave ./cmd/portgrave
 
-run: build ## apply the default policy to THIS host and show it; undo: sudo ./portgrave teardown
+run: build ## apply the default policy to THIS host, show it and what the host exposes; undo: sudo ./portgrave teardown
 	@echo "== plan: what apply would change"
 	@$(SUDO) ./portgrave plan || [ $$? = 2 ]
 	@echo "== apply"
@@ -29,6 +29,8 @@ run: build ## apply the default policy to THIS host and show it; undo: sudo ./po
 	@$(SUDO) ./portgrave status
 	@echo "== drift"
 	@$(SUDO) ./portgrave drift
+	@echo "== audit: who can really reach what"
+	@$(SUDO) ./portgrave audit || [ $$? = 2 ]
 	@echo
 	@echo "To undo all of it: sudo ./portgrave teardown"
 
