@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -142,6 +143,7 @@ func (x *exposures) look(ctx context.Context) {
 	x.authors = nil
 	x.mu.Unlock()
 	report, err := x.audit(ctx)
+	debug.FreeOSMemory() // of tens of thousands of rules nothing is needed any more
 	if err != nil {
 		if ctx.Err() == nil {
 			x.fail(err)
