@@ -25,7 +25,15 @@ func (a *auditor) judgePublished(x Exposure, r, believed reach, families []firew
 func (a *auditor) compare(x *Exposure, r reach, families []firewall.Family, addresses []netip.Addr, believed *reach) {
 	p, _ := firewall.ParseProtocol(x.Protocol)
 	d := declared(a.Policy, p, x.Port, x.Interface, addresses, a.Now)
-	x.Service, x.Reachable, x.DecidedBy, x.Finding = d.service, Bounds{r.certain.simplest(r.nowhere), r.possible.simplest(r.nowhere)}, r.decided, OK
+	// Mostly it is the same set again and again, and prefixes are costly to make.
+	possible := r.possible.simplest(r.nowhere)
+	written := func(s sources) firewall.Prefixes {
+		if s.equal(r.possible) {
+			return possible
+		}
+		return s.simplest(r.nowhere)
+	}
+	x.Service, x.Reachable, x.DecidedBy, x.Finding = d.service, Bounds{written(r.certain), possible}, r.decided, OK
 	for _, s := range r.assumed {
 		a.assumed[s] = true
 	}
@@ -46,11 +54,11 @@ func (a *auditor) compare(x *Exposure, r reach, families []firewall.Family, addr
 	switch {
 	case tooMany.empty():
 	case !past.empty():
-		a.find(x, Bypass, past.simplest(r.nowhere), fmt.Sprintf("%s is published to %s, past the rules of the host's own firewall, which refuses these sources", name, x.Target))
+		a.find(x, Bypass, written(past), fmt.Sprintf("%s is published to %s, past the rules of the host's own firewall, which refuses these sources", name, x.Target))
 	case d.governed:
-		a.find(x, WiderThanPolicy, tooMany.simplest(r.nowhere), fmt.Sprintf("%s is reachable from sources that the policy does not allow", name))
+		a.find(x, WiderThanPolicy, written(tooMany), fmt.Sprintf("%s is reachable from sources that the policy does not allow", name))
 	default:
-		a.find(x, Undeclared, tooMany.simplest(r.nowhere), fmt.Sprintf("%s is reachable, and no service of the policy lists it", name))
+		a.find(x, Undeclared, written(tooMany), fmt.Sprintf("%s is reachable, and no service of the policy lists it", name))
 	}
 	if missing := allowed.minus(r.possible).minus(r.nowhere); d.governed && !missing.empty() {
 		a.find(x, BlockedElsewhere, missing.prefixes(), fmt.Sprintf("the policy opens %s to sources that something else stops: %s", name, strings.Join(r.decided, "; ")))
