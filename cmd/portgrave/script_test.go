@@ -185,7 +185,7 @@ func guardsList() string {
 func killGuards() {
 	n, _ := strconv.Atoi(os.Args[2])
 	var pids []int
-	for range 50 {
+	for range 200 {
 		if pids = guardPIDs(os.Args[1]); len(pids) >= 2 {
 			break
 		}
