@@ -178,7 +178,7 @@ func printAudit(s *screen, r audit.Report) {
 		}
 		at := x.Address
 		if x.Target != "" {
-			at = "→ " + x.Target
+			at = strings.TrimSpace(strings.TrimPrefix(x.Address, "*") + " → " + x.Target)
 		}
 		allowed := "-"
 		if x.Allowed != nil {
