@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -46,7 +47,13 @@ func Document(services []firewall.Service, purposes map[string]string) string {
 		if s.Addresses.Len() > 0 {
 			fmt.Fprintf(&b, "    addresses: [%s]\n", strings.Join(sourcesOf(s.Addresses), ", "))
 		}
-		fmt.Fprintf(&b, "    allow: [%s]\n", strings.Join(sourcesOf(s.Sources), ", "))
+		allow, except := s.Sources.Short()
+		fmt.Fprintf(&b, "    allow: [%s]\n", strings.Join(sourcesOf(allow), ", "))
+		// IPv4-mapped sources can't be written, and the kernel takes them from no wire.
+		list := slices.DeleteFunc(sourcesOf(except), func(s string) bool { return strings.HasPrefix(s, `"::ffff:`) && strings.Contains(s, ".") })
+		if len(list) > 0 {
+			fmt.Fprintf(&b, "    except: [%s]\n", strings.Join(list, ", "))
+		}
 		if p := purposes[s.Name]; p != "" {
 			fmt.Fprintf(&b, "    purpose: %s\n", plainOrQuoted(p))
 		}

@@ -206,7 +206,7 @@ func printAudit(s *screen, r audit.Report) {
 		}
 		at := x.Address
 		if x.Target != "" {
-			at = "→ " + x.Target
+			at = strings.TrimSpace(strings.TrimPrefix(x.Address, "*") + " → " + x.Target)
 		}
 		allowed := "-"
 		if x.Allowed != nil {
@@ -260,27 +260,4 @@ func printAudit(s *screen, r audit.Report) {
 		}
 		s.printf("%s\n", line)
 	}
-}
-
-func reachWords(b audit.Bounds) string {
-	if b.Certain.Equal(b.Possible) {
-		return prefixWords(b.Possible)
-	}
-	return prefixWords(b.Certain) + "; possibly " + prefixWords(b.Possible.Minus(b.Certain))
-}
-
-// maxPrefixes is how many prefixes people are shown in a line.
-const maxPrefixes = 4
-
-func prefixWords(p firewall.Prefixes) string {
-	list := p.Strings()
-	switch {
-	case len(list) == 0:
-		return "nobody"
-	case strings.Join(list, " ") == "0.0.0.0/0 ::/0":
-		return "everywhere"
-	case len(list) > maxPrefixes:
-		return strings.Join(list[:maxPrefixes-1], " ") + fmt.Sprintf(" … (%d in all)", len(list))
-	}
-	return strings.Join(list, " ")
 }

@@ -85,32 +85,3 @@ func (inv *invocation) place(x *audit.Explanation) {
 		x.Service, x.Policy = name, info.Location.String()
 	}
 }
-
-func printExplanation(s *screen, x audit.Explanation) {
-	s.printf("%s from %s to %s port %d, arriving on %s\n\n", x.Protocol, x.From, x.Destination, x.Port, x.Interface)
-	rows := [][]string{{"HOOK", "TABLE", "CHAIN", "RULE", "EFFECT", "BY"}}
-	way := 0
-	for _, step := range x.Steps {
-		if step.Way != way {
-			way = step.Way
-			rows = append(rows, []string{"or else:", "", "", "", "", ""})
-		}
-		table := step.Table
-		if step.Family != "" {
-			table = step.Family + " " + table
-		}
-		rows = append(rows, []string{step.Hook, dash(printable(table)), dash(printable(step.Chain)), dash(printable(step.Rule)), printable(step.Effect), dash(step.Owner)})
-	}
-	s.table(rows)
-	colour := green
-	if x.Reason != audit.Connects {
-		colour = red
-	}
-	s.printf("\n%s: %s.\n", s.paint(colour, string(x.Reason)), printable(x.Summary))
-	if x.Policy != "" {
-		s.printf("That is service %s, %s.\n", x.Service, x.Policy)
-	}
-	for _, a := range x.Assumed {
-		s.printf("Assumed: %s.\n", a)
-	}
-}

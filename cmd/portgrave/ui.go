@@ -10,11 +10,13 @@ package main
 //   - Nothing is asked; --force says yes beforehand.
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
@@ -123,7 +125,8 @@ func (s *screen) complain(verb string, err error) {
 
 // table prints rows in aligned columns.
 func (s *screen) table(rows [][]string) {
-	w := tabwriter.NewWriter(s.out, 0, 0, 2, ' ', 0)
+	var text bytes.Buffer
+	w := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	for _, row := range rows {
 		for i, cell := range row {
 			if i > 0 {
@@ -134,6 +137,9 @@ func (s *screen) table(rows [][]string) {
 		_, _ = fmt.Fprintln(w)
 	}
 	_ = w.Flush()
+	for line := range strings.Lines(text.String()) {
+		s.printf("%s\n", strings.TrimRight(line, " \n")) // a row with few cells is filled up with blanks
+	}
 }
 
 // ANSI colours by meaning.

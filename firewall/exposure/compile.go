@@ -78,11 +78,45 @@ func (e *Evaluator) compileChain(t *Table, c *chain) {
 				cr.moves = true
 			}
 		}
+		if n := unhindered(r); n >= 0 {
+			cr.statements[n] = statement{Statement: In(Const(Value{})), table: t} // never holds
+		}
 		cr.guards = e.guards(r)
 		c.rules[i] = cr
 		c.index(i, cr.guards)
 	}
 	e.preparePlain(c)
+}
+
+// unhindered is the place in a rule of a match that makes it stop nobody: one for what senders may leave out of their packets, in a rule that does nothing but stop
+// packets. Who wants to get in leaves it out and is not concerned, so that neither bound changes ("rt type 0 drop", which ufw begins with). A rule that lets packets in is
+// another matter: who wants to get in puts it in. -1 if there is none.
+func unhindered(r *Rule) int {
+	found := -1
+	for n, s := range r.Statements {
+		switch s := s.(type) {
+		case NoEffect:
+		case Match:
+			if found < 0 && slices.ContainsFunc(s.Key, func(o Operand) bool { return o.Field == FieldRaw && o.Raw.Base == RawExtension }) {
+				found = n
+			}
+		case Unknown:
+			if s.Effect {
+				return -1
+			}
+			if found < 0 && s.Optional {
+				found = n
+			}
+		case Verdict:
+			if s.Kind == VerdictDrop || s.Kind == VerdictReject {
+				return found
+			}
+			return -1
+		default:
+			return -1
+		}
+	}
+	return -1
 }
 
 // guards are the conditions among the matches that the rule begins with.

@@ -99,6 +99,17 @@ func TestConstructs(t *testing.T) {
 			b.base(FamilyIPv4, "a", "in", input).does(from("10.0.0.0/8"), limit, accept).does(from("10.0.0.0/9"), accept)
 		},
 			"10.0.0.0/9", "10.0.0.0/8"},
+		"what senders leave out stops nobody": {func(b builder) {
+			routing := Unknown{Text: "routing header", Optional: true}
+			extension := In(Operand{Field: FieldRaw, Raw: Raw{Base: RawExtension, Offset: 16, Bits: 8, Header: 43}}, One(Number(0)))
+			in := b.base(FamilyIPv4, "a", "in", open).does(routing, drop).does(extension, from("10.0.0.0/8"), drop).does(routing, Verdict{Kind: VerdictReject})
+			in.does(from("0.0.0.0/1"), limit, routing, drop).does(from("192.0.0.0/2"), drop)
+		}, "0.0.0.0/1 128.0.0.0/2", "0.0.0.0/1 128.0.0.0/2"},
+		"what senders may put in lets them in": {func(b builder) {
+			routing := Unknown{Text: "routing header", Optional: true}
+			in := b.base(FamilyIPv4, "a", "in", input).does(from("10.0.0.0/8"), routing, accept).does(from("11.0.0.0/8"), routing, jump("x"))
+			in.user("x").does(accept)
+		}, "", "10.0.0.0/7"},
 		"marks": {func(b builder) {
 			b.base(FamilyIPv4, "m", "pre", pre(-150)).does(from("10.0.0.0/8"), Assign{To: FieldMark, Value: []Operand{Of(FieldMark).Or(Number(2))}}).
 				does(from("10.0.0.0/9"), Assign{To: FieldMark, Value: []Operand{Of(FieldMark).Or(Number(1))}})

@@ -200,6 +200,9 @@ type NoEffect struct{ Text string }
 type Unknown struct {
 	Text   string
 	Effect bool
+	// Optional is a match that holds for no packet without something that its sender may as well leave out, and that ordinary packets don't have: an
+	// IPv6 routing header. It stops nobody: see unhindered.
+	Optional bool
 }
 
 // Only is a match for packets of one IP version.

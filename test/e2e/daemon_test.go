@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,13 +40,23 @@ type installation struct {
 func install(t *testing.T, w *lab.World, document string) *installation {
 	t.Helper()
 	dir := t.TempDir()
-	i := &installation{t: t, w: w, dir: dir, program: filepath.Join(dir, "portgrave"), policy: filepath.Join(dir, "policy.yaml"), state: filepath.Join(dir, "state")}
-	if out, err := exec.Command("go", "build", "-o", i.program, "../../cmd/portgrave").CombinedOutput(); err != nil {
-		t.Fatalf("building: %v: %s", err, out)
+	program, err := built()
+	if err != nil {
+		t.Fatal(err)
 	}
+	i := &installation{t: t, w: w, dir: dir, program: program, policy: filepath.Join(dir, "policy.yaml"), state: filepath.Join(dir, "state")}
 	i.write(document)
 	return i
 }
+
+// built is the program, made once for all tests.
+var built = sync.OnceValues(func() (string, error) {
+	program := filepath.Join(scratch, "portgrave")
+	if out, err := exec.Command("go", "build", "-o", program, "../../cmd/portgrave").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building: %w: %s", err, out)
+	}
+	return program, nil
+})
 
 // write puts a policy in place as an editor does: whole.
 func (i *installation) write(document string) {

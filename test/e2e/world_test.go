@@ -22,6 +22,9 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
+// scratch is a folder for what the tests share, which TestMain makes and removes.
+var scratch string
+
 // TestMain gives the legacy iptables programs a lock of their own: the machine's is for the machine's firewall.
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "portgrave-e2e-")
@@ -32,6 +35,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	scratch = dir
 	code := m.Run()
 	_ = os.RemoveAll(dir)
 	os.Exit(code)

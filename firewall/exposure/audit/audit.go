@@ -138,9 +138,11 @@ type reach struct {
 	certain, possible sources
 	// nowhere are the sources that no packet from outside can have: the host itself drops them whatever the rules say.
 	nowhere sources
-	decided []string
-	targets []string
-	assumed []string
+	// elsewhere are the sources whose packets get through to something else: where the port is published.
+	elsewhere sources
+	decided   []string
+	targets   []string
+	assumed   []string
 }
 
 // ask evaluates one question and keeps the ways that a function picks.
@@ -158,6 +160,9 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer)
 	passing := !possible.Empty()
 	for _, p := range answer.Pieces {
+		if p.Outcome.Passes() && !picks(p) {
+			r.elsewhere[n] = r.elsewhere[n].Union(p.Sources)
+		}
 		if picks(p) == passing {
 			r.decided = appendOnce(r.decided, Words(p.DecidedBy.Describe()))
 		}
@@ -173,7 +178,7 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 
 // add is the sources that get there by this way or that.
 func (r *reach) add(o reach) {
-	r.certain, r.possible, r.nowhere = r.certain.union(o.certain), r.possible.union(o.possible), r.nowhere.union(o.nowhere)
+	r.certain, r.possible, r.nowhere, r.elsewhere = r.certain.union(o.certain), r.possible.union(o.possible), r.nowhere.union(o.nowhere), r.elsewhere.union(o.elsewhere)
 	for _, d := range o.decided {
 		r.decided = appendOnce(r.decided, d)
 	}
@@ -354,36 +359,60 @@ func (a *auditor) translations() {
 		for _, i := range a.interfaces {
 			var all, believed reach
 			var families []firewall.Family
+			var dialled []netip.Addr
 			for _, f := range firewall.Families {
 				q := exposure.Question{Family: f, Protocol: r.protocol, Interface: i.Name, Port: r.first}
 				moved := func(p exposure.Piece) bool { return p.Outcome.Passes() && p.Translated }
-				if found := a.eachAddress(q, moved); !found.possible.empty() {
-					families = append(families, f)
-					all.add(found)
-					believed.add(a.believe(q))
+				var here []netip.Addr // where the port is translated: an address may be published and another not
+				for _, address := range a.addresses[f] {
+					q.Destination = address
+					if found := a.ask(a.evaluator, q, moved); !found.possible.empty() {
+						here = append(here, address)
+						all.add(found)
+					}
+				}
+				if len(here) > 0 {
+					families, dialled = append(families, f), append(dialled, here...)
+					believed.add(a.believe(q, here))
 				}
 			}
 			if len(families) == 0 {
 				continue
 			}
 			a.present[portKey{r.protocol, r.first}] = true
-			x := Exposure{Protocol: r.protocol.String(), Port: r.first, Address: "*", Interface: i.Name, Target: strings.Join(all.targets, ", ")}
+			x := Exposure{Protocol: r.protocol.String(), Port: r.first, Address: a.publishedAt(dialled, families), Interface: i.Name, Target: strings.Join(all.targets, ", ")}
 			if r.last > r.first {
 				x.PortLast = r.last
 			}
 			a.behind(&x, all.targets, r.protocol)
-			a.judgePublished(x, all, believed, families)
+			a.judgePublished(x, all, believed, families, dialled)
 		}
 	}
 }
 
+// publishedAt are the addresses at which a port is published, for people: "*" if that is all of the host's, of the families in which it is published at all.
+func (a *auditor) publishedAt(dialled []netip.Addr, families []firewall.Family) string {
+	all := 0
+	for _, f := range families {
+		all += len(a.addresses[f])
+	}
+	if len(dialled) == all {
+		return "*"
+	}
+	var words []string
+	for _, address := range dialled {
+		words = append(words, address.String())
+	}
+	return strings.Join(words, ", ")
+}
+
 // believe is who would get to the port if it were the host's own: what a firewall on the host believes to have decided.
-func (a *auditor) believe(q exposure.Question) reach {
+func (a *auditor) believe(q exposure.Question, dialled []netip.Addr) reach {
 	if a.believed == nil {
 		a.believed = exposure.NewEvaluator(withoutTranslation(a.Rules), a.Host)
 	}
 	var all reach
-	for _, address := range a.addresses[q.Family] {
+	for _, address := range dialled {
 		q.Destination = address
 		all.add(a.ask(a.believed, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered }))
 	}

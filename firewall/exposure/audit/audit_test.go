@@ -135,6 +135,10 @@ func TestAudit(t *testing.T) {
 		"published past the host's firewall": {
 			rules: closed + docker, policy: "services: []", rows: []string{"tcp/8080 eth0  0.0.0.0/0 → 172.17.0.2:80 bypass"}, findings: []string{"bypass tcp/8080 eth0 0.0.0.0/0"},
 		},
+		"published, with dockerd's own listener on the port": {
+			rules: closed + docker, policy: "services: [{name: web, port: 8080, interfaces: [eth0], allow: [0.0.0.0/0]}]", sockets: []string{"docker-proxy 0.0.0.0:8080"},
+			rows: []string{"tcp/8080 eth0 docker-proxy  ok", "tcp/8080 br0 docker-proxy  ok", "tcp/8080 eth0  0.0.0.0/0 → 172.17.0.2:80 ok"},
+		},
 		"published, as the policy says": {
 			rules: closed + docker, policy: "services: [{name: web, port: 8080, allow: [0.0.0.0/0]}]", rows: []string{"tcp/8080 eth0  0.0.0.0/0 → 172.17.0.2:80 ok"},
 		},
@@ -303,5 +307,29 @@ func TestPublishedPortsAreFound(t *testing.T) {
 	want := []portRange{{firewall.TCP, 80, 80}, {firewall.TCP, 3000, 3999}, {firewall.UDP, 53, 53}}
 	if cut || !slices.Equal(ports, want) {
 		t.Errorf("%v, %v", ports, cut)
+	}
+}
+
+// A port may be published at some of the host's addresses; the row names them, and the policy is asked about them alone.
+func TestPublishedAtAnAddress(t *testing.T) {
+	for rule, want := range map[string]string{
+		"-p tcp --dport 8080":                             "* ok",
+		"-d 198.51.100.10 -p tcp --dport 8080":            "198.51.100.10 ok",
+		"-d 172.17.0.1 -p tcp --dport 8080":               "172.17.0.1 bypass",
+		"! -d 203.0.113.0/24 -i eth0 -p tcp --dport 8080": "* ok",
+	} {
+		save := closed + strings.Replace(docker, "! -i br0 -p tcp --dport 8080", rule, 1)
+		r, err := Run(context.Background(), Input{Rules: rules(t, save), Host: world(), Policy: state(t, "services: [{name: web, port: 8080, addresses: [198.51.100.10], allow: [0.0.0.0/0]}]"), Now: time.Now()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := slices.IndexFunc(r.Exposures, func(x Exposure) bool { return x.Interface == "eth0" })
+		if n < 0 {
+			t.Errorf("%s: %+v", rule, r)
+			continue
+		}
+		if got := r.Exposures[n].Address + " " + string(r.Exposures[n].Finding); got != want {
+			t.Errorf("%s: %s, want %s", rule, got, want)
+		}
 	}
 }

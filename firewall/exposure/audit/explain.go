@@ -153,7 +153,7 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	switch {
 	case x.Listener != nil:
 		x.Reason = Connects
-		x.Summary = fmt.Sprintf("%s gets to %s, where %s listens; should it not connect all the same, its packets don't come this far: look upstream", p.From, to, whoListens(x.Listener))
+		x.Summary = fmt.Sprintf("%s gets to %s, where %s listens, let in by %s; should it not connect all the same, its packets don't come this far: look upstream", p.From, to, whoListens(x.Listener), by)
 	case elsewhere:
 		x.Reason = Connects
 		x.Summary = fmt.Sprintf("%s gets to %s, on another machine or in a namespace that can't be told; should it not connect, look there", p.From, to)

@@ -18,8 +18,8 @@ func (a *auditor) judge(x Exposure, r reach, families []firewall.Family, address
 }
 
 // judgePublished is judge for a port whose packets go elsewhere. believed is who would get in if they didn't.
-func (a *auditor) judgePublished(x Exposure, r, believed reach, families []firewall.Family) {
-	a.compare(&x, r, families, a.hostAddresses(), &believed)
+func (a *auditor) judgePublished(x Exposure, r, believed reach, families []firewall.Family, dialled []netip.Addr) {
+	a.compare(&x, r, families, dialled, &believed)
 }
 
 func (a *auditor) compare(x *Exposure, r reach, families []firewall.Family, addresses []netip.Addr, believed *reach) {
@@ -60,7 +60,8 @@ func (a *auditor) compare(x *Exposure, r reach, families []firewall.Family, addr
 	default:
 		a.find(x, Undeclared, written(tooMany), fmt.Sprintf("%s is reachable, and no service of the policy lists it", name))
 	}
-	if missing := allowed.minus(r.possible).minus(r.nowhere); d.governed && !missing.empty() {
+	// dockerd listens on the ports that it publishes, and packets from outside never get to it: they are not stopped, they have a row of their own.
+	if missing := allowed.minus(r.possible).minus(r.nowhere).minus(r.elsewhere); d.governed && !missing.empty() {
 		a.find(x, BlockedElsewhere, missing.prefixes(), fmt.Sprintf("the policy opens %s to sources that something else stops: %s", name, strings.Join(r.decided, "; ")))
 	}
 	if !r.certain.equal(r.possible) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/internal/iana"
+	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
 // match translates one -m with its options.
@@ -26,7 +27,7 @@ func (x *translator) match(e extension) []exposure.Statement {
 	translate, ok := x.option(e.name)
 	if !ok {
 		// Known to depend on what can't be known (limit, hashlimit, recent, quota, time, string, owner, statistic, …), or never heard of: the same.
-		return []exposure.Statement{exposure.Unknown{Text: e.describe()}}
+		return []exposure.Statement{exposure.Unknown{Text: e.describe(), Optional: xtmatch.Optional(e.name)}}
 	}
 	var out []exposure.Statement
 	for _, o := range e.options {

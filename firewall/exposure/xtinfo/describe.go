@@ -27,6 +27,16 @@ var descriptions = map[key]struct {
 		}
 		return "owner " + strings.Join(words, " ")
 	}},
+	// struct ip6t_rt { u32 rt_type, segsleft[2], hdrlen; u8 flags, invflags; … }.
+	{"rt", 0}: {18, func(b fields) string {
+		switch {
+		case !b.bit(16, 0): // IP6T_RT_TYP
+			return "routing header"
+		case b.bit(17, 0):
+			return fmt.Sprintf("routing header not of type %d", b.u32(0))
+		}
+		return fmt.Sprintf("routing header of type %d", b.u32(0))
+	}},
 	// struct xt_string_info { u16 from, to; char algo[16], pattern[128]; u8 patlen; … }.
 	{"string", 1}: {149, func(b fields) string { return fmt.Sprintf("string %q", b[20:20+min(int(b.u8(148)), 128)]) }},
 	// struct xt_quota_info { u32 flags; u64 quota; … }.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
 // Info is one match or target.
@@ -91,7 +92,7 @@ func Match(c Context, i Info) (statements []exposure.Statement, comment string) 
 			return s, ""
 		}
 	}
-	return []exposure.Statement{exposure.Unknown{Text: unknownText("match", i)}}, ""
+	return []exposure.Statement{exposure.Unknown{Text: unknownText("match", i), Optional: xtmatch.Optional(i.Name)}}, ""
 }
 
 // Target says what a target does.

@@ -34,6 +34,16 @@ func Constant(holds bool) []exposure.Statement {
 	return []exposure.Statement{Never()}
 }
 
+// Optional tells the matches that hold for no packet without a certain IPv6 extension header, with "!" or not: ip6t_rt, ip6t_frag, ip6t_hbh in net/ipv6/netfilter. Senders
+// may as well leave it out.
+func Optional(match string) bool {
+	switch match {
+	case "rt", "frag", "hbh", "dst":
+		return true
+	}
+	return false
+}
+
 // Side is which of a packet's two ends an option is about.
 type Side uint8
 

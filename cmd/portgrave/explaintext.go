@@ -1,0 +1,71 @@
+package main
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/audit"
+)
+
+func printExplanation(s *screen, x audit.Explanation) {
+	s.printf("%s from %s to %s port %d, arriving on %s\n\n", x.Protocol, x.From, x.Destination, x.Port, x.Interface)
+	rows := [][]string{{"HOOK", "TABLE", "CHAIN", "RULE", "EFFECT", "BY"}}
+	steps, quiet := telling(x.Steps)
+	way := 0
+	for _, step := range steps {
+		if step.Way != way {
+			way = step.Way
+			rows = append(rows, []string{"or else:", "", "", "", "", ""})
+		}
+		table := step.Table
+		if step.Family != "" {
+			table = step.Family + " " + table
+		}
+		rows = append(rows, []string{step.Hook, dash(printable(table)), dash(printable(step.Chain)), dash(printable(step.Rule)), printable(effectWords(step)), dash(step.Owner)})
+	}
+	s.table(rows)
+	if quiet > 0 {
+		s.printf("(%s into chains that say nothing of this packet left out; -o json has them)\n", plural(quiet, "jump"))
+	}
+	colour := green
+	if x.Reason != audit.Connects {
+		colour = red
+	}
+	s.printf("\n%s: %s.\n", s.paint(colour, string(x.Reason)), printable(x.Summary))
+	if x.Policy != "" {
+		s.printf("That is service %s, %s.\n", x.Service, x.Policy)
+	}
+	for _, a := range x.Assumed {
+		s.printf("Assumed: %s.\n", a)
+	}
+}
+
+const jumps = "match: jump "
+
+// telling leaves out jumps into chains in which nothing concerned the packet, and counts them: firewalld makes dozens of chains for what an administrator may add.
+func telling(steps []exposure.Step) (out []exposure.Step, quiet int) {
+	// Backwards, since a chain of nothing but such jumps says nothing either.
+	for n := len(steps) - 1; n >= 0; n-- {
+		s := steps[n]
+		if into, ok := strings.CutPrefix(s.Effect, jumps); ok && len(out) > 0 {
+			if next := out[len(out)-1]; next.Way == s.Way && (next.Chain != into || next.Table != s.Table || next.Hook != s.Hook) {
+				quiet++
+				continue
+			}
+		}
+		out = append(out, s)
+	}
+	slices.Reverse(out)
+	return out, quiet
+}
+
+// effectWords is what a step did, without repeating where a rule that says so jumps to.
+func effectWords(s exposure.Step) string {
+	for _, verb := range []string{"jump ", "goto "} {
+		if to, ok := strings.CutPrefix(s.Effect, "match: "+verb); ok && strings.HasSuffix(s.Rule, verb+to) {
+			return "match"
+		}
+	}
+	return s.Effect
+}

@@ -1,0 +1,80 @@
+package firewall
+
+import (
+	"net/netip"
+	"sort"
+
+	"go4.org/netipx"
+)
+
+// Short is the set as people write it: some prefixes without some others, wherever that takes fewer than the minimal list. The addresses
+// of in that are not in out are those of the set: everything but one host is one prefix without another, and 32 or 128 prefixes in a list.
+func (p Prefixes) Short() (in, out Prefixes) {
+	var with, without netipx.IPSetBuilder
+	for _, f := range Families {
+		node := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if f == IPv6 {
+			node = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		var list []Prefix
+		for x := range p.Family(f) {
+			list = append(list, x)
+		}
+		s := shorten(node, list)
+		for _, x := range s.in {
+			with.AddPrefix(x)
+		}
+		for _, x := range s.out {
+			without.AddPrefix(x)
+		}
+	}
+	in, err := fromBuilder(&with)
+	if err == nil {
+		out, err = fromBuilder(&without)
+	}
+	if err != nil { // prefixes of a set always make a set
+		return p, Prefixes{}
+	}
+	return in, out
+}
+
+// short is what a part of a set comes to: in without out; missing is what the set lacks there.
+type short struct{ in, out, missing []Prefix }
+
+// shorten writes the part of a set that lies in node, whose prefixes there are list, sorted and minimal.
+func shorten(node Prefix, list []Prefix) short {
+	switch {
+	case len(list) == 0:
+		return short{missing: []Prefix{node}}
+	case list[0] == node:
+		return short{in: list}
+	}
+	left, right := halves(node)
+	n := sort.Search(len(list), func(i int) bool { return right.Contains(list[i].Addr()) })
+	l, r := shorten(left, list[:n]), shorten(right, list[n:])
+	s := short{join(l.in, r.in), join(l.out, r.out), join(l.missing, r.missing)}
+	if 1+len(s.missing) < len(s.in)+len(s.out) {
+		s.in, s.out = []Prefix{node}, s.missing
+	}
+	return s
+}
+
+// join is append that leaves its arguments alone, and copies nothing where one is empty.
+func join(a, b []Prefix) []Prefix {
+	switch {
+	case len(a) == 0:
+		return b
+	case len(b) == 0:
+		return a
+	}
+	return append(append(make([]Prefix, 0, len(a)+len(b)), a...), b...)
+}
+
+// halves are the two prefixes that make up one, which is not a single address.
+func halves(p Prefix) (left, right Prefix) {
+	bits := p.Bits()
+	b := p.Addr().AsSlice()
+	b[bits/8] |= 0x80 >> (bits % 8)
+	upper, _ := netip.AddrFromSlice(b)
+	return netip.PrefixFrom(p.Addr(), bits+1), netip.PrefixFrom(upper, bits+1)
+}

@@ -1,0 +1,19 @@
+# machine.sh SCRATCH PACKAGES PARENT SCRIPT: a machine of one's own, as far as files and processes go. It runs in new mount and
+# process namespaces, and in the network namespace of a lab's node.
+set -eu
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
+mount --make-rprivate /
+mount -t tmpfs scratch "$1"
+for d in usr etc var; do
+	below=/$d
+	[ ! -d "$2/root/$d" ] || below=$2/root/$d:/$d
+	mkdir "$1/$d" "$1/$d.work"
+	mount -t overlay peers -o "lowerdir=$below,upperdir=$1/$d,workdir=$1/$d.work" "/$d"
+done
+mount -t tmpfs run /run
+mount -t proc proc /proc
+mkdir -p /run/lock
+# The kernel is the machine's: nobody loads modules into it. What rules need, the kernel loads by itself.
+ln -sf /usr/bin/true /usr/sbin/modprobe
+export SCRATCH="$1" CGROUP="$3"
+eval "$4"
