@@ -77,13 +77,8 @@ func (w *walk) set(p *packet, to Field, v view) {
 		p.mark = v.bits
 	case FieldCTMark:
 		connection(&p.ctMark)
-	case FieldCTZone: // a template's, for the connection to be
-		if w.phase != afterConntrack {
-			p.zone = p.zone.Join(v.bits)
-			if w.phase == beforeConntrack {
-				p.zone = v.bits
-			}
-		}
+	case FieldCTZone:
+		w.setZone(p, v.bits)
 	case FieldDest4, FieldDest6:
 		if (to == FieldDest4) == four {
 			p.now.addr, p.local, p.moved = v.within, false, true
@@ -96,6 +91,21 @@ func (w *walk) set(p *packet, to Field, v view) {
 		p.scramble(addressWidth(w.q.Family))
 		w.follows(p)
 	}
+}
+
+// setZone attaches a template with the zone of the connection to be. The first one stays (xt_ct_target in net/netfilter/xt_CT.c,
+// nft_ct_set_zone_eval in net/netfilter/nft_ct.c). To an untracked packet nft attaches one all the same, and so has it tracked again; x_tables doesn't.
+func (w *walk) setZone(p *packet, zone Bits) {
+	switch {
+	case w.phase == afterConntrack || w.phase == beforeConntrack && p.template == Yes:
+		return
+	case w.phase == beforeConntrack && p.track == tracked && p.template == No:
+		p.zone, p.template = zone, Yes
+		return
+	case p.track == untracked:
+		p.track = perhapsTracked
+	}
+	p.zone, p.template = p.zone.Join(zone), Maybe
 }
 
 // scramble is the packet after a rule has written to it where that isn't followed.

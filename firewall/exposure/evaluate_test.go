@@ -135,6 +135,14 @@ func TestConstructs(t *testing.T) {
 			b.base(FamilyIPv4, "r", "raw", pre(-300)).does(from("10.0.0.0/8"), NoTrack{})
 			b.base(FamilyIPv4, "a", "in", input).does(AnyBit(FieldCTState, 2|4), accept).does(AnyBit(FieldCTState, 1), drop).does(AnyBit(FieldCTState, ctUntracked), drop).does(AnyBit(FieldCTState, 8), accept)
 		}, "0.0.0.0/5 8.0.0.0/7 11.0.0.0/8 12.0.0.0/6 16.0.0.0/4 32.0.0.0/3 64.0.0.0/2 128.0.0.0/1", "0.0.0.0/5 8.0.0.0/7 11.0.0.0/8 12.0.0.0/6 16.0.0.0/4 32.0.0.0/3 64.0.0.0/2 128.0.0.0/1"},
+		"a packet with a template stays tracked": {func(b builder) {
+			b.base(FamilyIPv4, "r", "raw", pre(-300)).does(from("10.0.0.0/8"), Assign{To: FieldCTZone, Value: []Operand{Const(Number(0))}}).does(NoTrack{})
+			b.base(FamilyIPv4, "a", "in", input).does(AnyBit(FieldCTState, 8), accept)
+		}, "10.0.0.0/8", "10.0.0.0/8"},
+		"a template for an untracked packet, which the two systems treat differently": {func(b builder) {
+			b.base(FamilyIPv4, "r", "raw", pre(-300)).does(NoTrack{}).does(from("10.0.0.0/8"), Assign{To: FieldCTZone, Value: []Operand{Const(Number(1))}})
+			b.base(FamilyIPv4, "a", "in", input).does(AnyBit(FieldCTState, 8), accept)
+		}, "", "10.0.0.0/8"},
 		"dnat to another port": {func(b builder) {
 			port := Const(Number(8080))
 			b.base(FamilyIPv4, "n", "pre", nat).does(from("10.0.0.0/8"), dport(80, 80), NAT{Kind: NATRedirect, Family: FamilyIPv4, Port: &port})

@@ -138,7 +138,7 @@ func (w *walk) state(p *packet, width int) view {
 		return sure(Number(ctUntracked), width)
 	case w.phase == afterConntrack && p.track == tracked:
 		return sure(Number(ctNew), width)
-	case w.phase == beforeConntrack && p.track == tracked && p.zone == Known(Value{}, 16):
+	case w.phase == beforeConntrack && p.track == tracked && p.template == No:
 		return sure(Number(without), width)
 	}
 	// One of new, untracked and, before conntrack, invalid: of all other bits it is known that they aren't set. (A zone is set with a template,

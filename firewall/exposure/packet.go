@@ -22,6 +22,8 @@ type packet struct {
 	headerSource, origSource, replySource source
 
 	track tracking
+	// template: a rule before conntrack has given the packet a connection's template, with a zone. To NoTrack it looks like a connection.
+	template Tri
 	// local: the destination is one of the host's, though which isn't known.
 	local bool
 	// moved: the destination may not be the question's any more.
@@ -123,7 +125,7 @@ func (p packet) havoc(width int, beforeConntrack bool) *packet {
 		p.orig, p.origSource, p.track = anywhere, sourceOther, perhapsTracked
 	}
 	p.local, p.moved, p.scrambled = false, true, true
-	p.natted = p.natted.Or(Maybe)
+	p.natted, p.template = p.natted.Or(Maybe), Maybe
 	p.tproxy, p.proxy = Maybe, anywhere
 	return &p
 }
@@ -145,6 +147,7 @@ func (p *packet) join(o *packet) *packet {
 	j.scrambled = p.scrambled || o.scrambled
 	j.natted = joinTri(p.natted, o.natted)
 	j.tproxy = joinTri(p.tproxy, o.tproxy)
+	j.template = joinTri(p.template, o.template)
 	switch {
 	case p.tproxy == No:
 		j.proxy = o.proxy

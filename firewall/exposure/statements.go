@@ -306,13 +306,13 @@ func (w *walk) update(c *chain, r *rule, s SetUpdate, f flow) []branch {
 	return append(out, branch{flow: f})
 }
 
-// noTrack keeps packets out of conntrack, before that.
+// noTrack keeps packets out of conntrack, before that, if they don't have a template.
 func (w *walk) noTrack(f flow) flow {
 	p := *f.packet
 	switch {
-	case w.phase == afterConntrack:
+	case w.phase == afterConntrack || p.template == Yes:
 		return f
-	case w.phase == beforeConntrack:
+	case w.phase == beforeConntrack && p.template == No:
 		p.track = untracked
 	case p.track == tracked:
 		p.track = perhapsTracked

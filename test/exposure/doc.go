@@ -3,7 +3,9 @@
 //
 //	certain ⊆ what got through ⊆ possible
 //
-// with equality where the two are equal. Nothing is read back, so that a mistake of a reader can't hide one of the evaluator.
+// with equality where the two are equal. The evaluator answers from the model first, so that a mistake of a reader can't hide one of its own. Then what
+// was loaded is read back by every reader that can: from the kernel, and from what nft, iptables-save and ipset print of it. Their answers must not
+// contradict the model's, and are judged by the same packets.
 //
 // PORTGRAVE_RULESETS sets how many rulesets are tried, PORTGRAVE_SEED the first one's seed: a failure names the seed that repeats it.
 package exposure

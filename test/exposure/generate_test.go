@@ -17,6 +17,16 @@ const (
 	passXT  = "! -i eth0 -j ACCEPT"
 )
 
+// Answers keep their source: those to packets that weren't tracked would be taken for connections of their own.
+const (
+	leaveNFT = `oifname "eth0" accept`
+	leaveXT  = "-o eth0 -j ACCEPT"
+)
+
+func leave(text string) *rule {
+	return &rule{[]ex.Statement{ex.In(ex.Of(ex.FieldOutName), ex.One(ex.Name("eth0"))), ex.Verdict{Kind: ex.VerdictAccept}}, text}
+}
+
 func pass(text string) *rule {
 	return &rule{[]ex.Statement{ex.NotIn(ex.Of(ex.FieldInName), ex.One(ex.Name("eth0"))), ex.Verdict{Kind: ex.VerdictAccept}}, text}
 }
@@ -41,7 +51,14 @@ type generator struct {
 	// nft takes one family and one protocol a rule.
 	ruleFamily   firewall.Family
 	ruleProtocol firewall.Protocol
-	destined     bool // iptables takes -d once
+	// iptables takes -d, -s, -i and -o once a rule.
+	destined, sourced, entered, left, flagged bool
+	single                                    bool // it has -p
+
+	proxies bool // transparent proxies are among the rules
+
+	ipsets []string           // as `ipset restore` takes them
+	grown  map[string]*ex.Set // ipsets that rules add to, by name
 }
 
 func newGenerator(seed uint64) *generator {
@@ -177,11 +194,14 @@ func (g *generator) portRange() (ex.Range, string) {
 }
 
 // match draws one condition of nft.
-func (g *generator) match(t *table, kind string) piece {
+func (g *generator) match(t *table, b *ex.Base) piece {
 	f := g.family(t)
 	w := word(f)
+	if g.IntN(4) == 0 {
+		return g.rare(t, b)
+	}
 	n := g.IntN(24)
-	if t.family == ex.FamilyNetdev && n >= 17 && n <= 20 {
+	if t.early() && n >= 17 && n <= 20 {
 		n = 0
 	}
 	switch n {
@@ -292,7 +312,7 @@ func (g *generator) match(t *table, kind string) piece {
 	case 0, 1:
 		return p("limit rate 1/hour burst 1 packets", ex.Unknown{Text: "limit"})
 	case 2:
-		if t.family == ex.FamilyNetdev {
+		if t.early() {
 			break
 		}
 		// Elements that the probes themselves add.
@@ -329,8 +349,14 @@ func (g *generator) effect(t *table, b *ex.Base) piece {
 	}
 	set := func(to ex.Field, o ...ex.Operand) ex.Statement { return ex.Assign{To: to, Value: o} }
 	mark, ct := ex.Of(ex.FieldMark), ex.Of(ex.FieldCTMark)
-	early := b != nil && b.Hook == ex.HookPrerouting && b.Priority < -200 || t.family == ex.FamilyNetdev
+	early := b != nil && b.Hook == ex.HookPrerouting && b.Priority < -200 || t.early()
 	switch g.IntN(9) {
+	case 8:
+		if g.IntN(4) > 0 {
+			break
+		}
+		o := ex.Operand{Field: ex.FieldUnknown, Text: "numgen", Max: ex.Number(1)}
+		return p("meta mark set numgen random mod 2", set(ex.FieldMark, o))
 	case 0:
 		return p(fmt.Sprintf("meta mark set %d", v), set(ex.FieldMark, ex.Const(ex.Number(v))))
 	case 1:
@@ -340,7 +366,7 @@ func (g *generator) effect(t *table, b *ex.Base) piece {
 	case 3:
 		return p(fmt.Sprintf("meta mark set meta mark xor %d", v), set(ex.FieldMark, mark.XorWith(ex.Number(v))))
 	}
-	if t.family == ex.FamilyNetdev {
+	if t.early() {
 		return p("counter", ex.NoEffect{Text: "counter"})
 	}
 	switch g.IntN(4) {
@@ -351,8 +377,14 @@ func (g *generator) effect(t *table, b *ex.Base) piece {
 	case 2:
 		return p("meta mark set ct mark", set(ex.FieldMark, ct))
 	}
+	if early && !t.early() && g.IntN(3) == 0 {
+		return p("ct original zone set 1", set(ex.FieldCTZone, ex.Const(ex.Number(1))))
+	}
 	if early {
 		return p("notrack", ex.NoTrack{})
+	}
+	if g.IntN(3) == 0 {
+		return p("meta mark set ct mark & 1", set(ex.FieldMark, ct.And(ex.Number(1))))
 	}
 	return p(fmt.Sprintf("meta mark set meta mark << %d", v%2+1), set(ex.FieldMark, mark.ShiftBy(int(v%2+1))))
 }
@@ -377,6 +409,8 @@ func (g *generator) verdict(t *table, b *ex.Base, chains []string) piece {
 		return p("jump "+to, ex.Verdict{Kind: ex.VerdictJump, Chain: to})
 	case n == 10:
 		return g.vmap(t, chains)
+	case n == 11 && g.proxies && b != nil && b.Hook == ex.HookPrerouting && b.Type == ex.TypeFilter:
+		return g.proxied(t)
 	}
 	return g.effect(t, b)
 }
@@ -445,6 +479,14 @@ func (g *generator) translation(t *table) piece {
 	if t.family == ex.FamilyInet {
 		nf = fmt.Sprintf("meta nfproto %s ", f)
 	}
+	if g.IntN(3) == 0 {
+		kind, text, n := g.rareTranslation(t)
+		if kind == "redirect" {
+			return p(fmt.Sprintf("meta l4proto %s %sredirect to %s", pw, nf, text), append(s, n)...)
+		}
+		n.Family = family
+		return p(fmt.Sprintf("meta l4proto %s %sdnat %s %s", pw, nf, to, text), append(s, n)...)
+	}
 	switch g.IntN(5) {
 	case 0:
 		return p(fmt.Sprintf("meta l4proto %s %sredirect to :%d", pw, nf, port), append(s, ex.NAT{Kind: ex.NATRedirect, Family: ex.FamilyInet, Port: &po})...)
@@ -480,7 +522,7 @@ func (g *generator) rule(t *table, b *ex.Base, nat bool, chains []string) *rule 
 		}
 	}
 	for range g.IntN(3) {
-		add(g.match(t, ""))
+		add(g.match(t, b))
 	}
 	if g.IntN(5) == 0 {
 		add(g.effect(t, b))
@@ -499,6 +541,7 @@ func (g *generator) rule(t *table, b *ex.Base, nat bool, chains []string) *rule 
 // table draws an nft table.
 func (g *generator) table(n int) *table {
 	t := &table{family: pick(g, ex.FamilyInet, ex.FamilyInet, ex.FamilyIPv4, ex.FamilyIPv6, ex.FamilyNetdev), name: fmt.Sprintf("t%d", n)}
+	t.ingress = t.family == ex.FamilyInet && g.IntN(8) == 0
 	var users, natUsers []*chain
 	names := func(list []*chain) (out []string) {
 		for _, c := range list {
@@ -513,7 +556,7 @@ func (g *generator) table(n int) *table {
 		}
 		users = append(users, c)
 	}
-	if t.family != ex.FamilyNetdev && g.IntN(3) == 0 {
+	if !t.early() && g.IntN(3) == 0 {
 		c := &chain{name: "v0"}
 		for range 1 + g.IntN(3) {
 			c.rules = append(c.rules, g.rule(t, nil, true, nil))
@@ -525,10 +568,17 @@ func (g *generator) table(n int) *table {
 		c := &chain{name: fmt.Sprintf("b%d", i), base: &ex.Base{Policy: ex.VerdictAccept}}
 		b := c.base
 		nat := false
-		if t.family == ex.FamilyNetdev {
+		if t.early() {
 			device := pick(g, "eth0", "eth0", "eth1")
 			b.Hook, b.Devices, b.Priority = ex.HookIngress, []string{device}, int32(g.IntN(3))
 			c.hook = fmt.Sprintf("ingress device %q", device)
+		} else if g.IntN(8) == 0 && t.family != ex.FamilyNetdev {
+			// Sources are translated when all is said and done.
+			b.Hook, b.Type, b.Priority = ex.HookPostrouting, ex.TypeNAT, 100
+			c.hook = b.Hook.String()
+			c.rules = append(c.rules, leave(leaveNFT), &rule{[]ex.Statement{ex.NAT{Kind: ex.NATMasquerade, Family: ex.FamilyInet}}, "masquerade"})
+			t.chains = append(t.chains, c)
+			continue
 		} else {
 			b.Hook = pick(g, ex.HookPrerouting, ex.HookPrerouting, ex.HookInput, ex.HookInput, ex.HookForward, ex.HookPostrouting)
 			b.Priority = pick(g, int32(-300), -150, -110, -10, 0, 0, 10, 50)
@@ -541,6 +591,11 @@ func (g *generator) table(n int) *table {
 			b.Policy = ex.VerdictDrop
 		}
 		c.rules = append(c.rules, pass(passNFT))
+		if g.proxies && !t.early() && b.Hook == ex.HookPrerouting && !nat && g.IntN(2) == 0 {
+			g.ruleFamily, g.ruleProtocol = pick(g, firewall.IPv4, firewall.IPv6), firewall.TCP
+			m, to := g.match(t, b), g.proxied(t)
+			c.rules = append(c.rules, &rule{append(m.model, to.model...), m.text + " " + to.text})
+		}
 		reach := names(users)
 		if nat {
 			reach = names(natUsers)
@@ -567,6 +622,7 @@ func (g *generator) description(seed uint64) *description {
 	d := &description{seed: seed}
 	if g.IntN(3) == 0 {
 		d.tables = append(d.tables, g.legacyTables()...)
+		d.ipsets = g.ipsets
 	}
 	for n := range 1 + g.IntN(3) {
 		d.tables = append(d.tables, g.table(n))

@@ -22,7 +22,7 @@ func (g *generator) legacyTables() []*table {
 func (g *generator) legacyTable(f ex.Family, name string) *table {
 	t := &table{legacy: true, family: f, name: name}
 	user := &chain{name: "U0"}
-	hooks := map[string][]string{"raw": {"PREROUTING"}, "mangle": {"PREROUTING", "INPUT", "FORWARD"}, "nat": {"PREROUTING"}, "filter": {"INPUT", "FORWARD"}}[name]
+	hooks := map[string][]string{"raw": {"PREROUTING"}, "mangle": {"PREROUTING", "INPUT", "FORWARD"}, "nat": {"PREROUTING", "POSTROUTING"}, "filter": {"INPUT", "FORWARD"}}[name]
 	for range g.IntN(3) {
 		user.rules = append(user.rules, g.legacyRule(t, "", ""))
 	}
@@ -32,8 +32,12 @@ func (g *generator) legacyTable(f ex.Family, name string) *table {
 		if name != "nat" && g.IntN(5) == 0 {
 			c.base.Policy = ex.VerdictDrop
 		}
-		c.rules = append(c.rules, pass(passXT))
-		for range g.IntN(5) {
+		if hook == "POSTROUTING" {
+			c.rules = append(c.rules, leave(leaveXT))
+		} else {
+			c.rules = append(c.rules, pass(passXT))
+		}
+		for n := g.IntN(5); n > 0 || g.proxies && name == "mangle" && n > -3; n-- {
 			c.rules = append(c.rules, g.legacyRule(t, hook, "U0"))
 		}
 		t.chains = append(t.chains, c)
@@ -49,9 +53,11 @@ func (g *generator) legacyRule(t *table, hook, user string) *rule {
 	}
 	proto := firewall.Protocol(0)
 	g.ruleProtocol, g.destined = pick(g, firewall.TCP, firewall.UDP), false
+	g.sourced, g.entered, g.left, g.single, g.flagged = false, false, false, false, false
 	if t.name == "nat" || g.IntN(2) == 0 {
 		var pw string
 		proto, pw = g.protocol()
+		g.single = true
 		add(p("-p "+pw, ex.In(ex.Of(ex.FieldProtocol), number(uint64(proto)))))
 		if g.IntN(2) == 0 {
 			x := pick(g, ports...)
@@ -64,7 +70,11 @@ func (g *generator) legacyRule(t *table, hook, user string) *rule {
 		}
 	}
 	for range g.IntN(3) {
-		add(g.legacyMatch(t, proto))
+		if g.IntN(2) == 0 {
+			add(g.extension(t, hook, proto))
+		} else {
+			add(g.legacyMatch(t, proto))
+		}
 	}
 	add(g.legacyTarget(t, hook, user))
 	return r
@@ -142,7 +152,16 @@ func (g *generator) legacyMatch(t *table, proto firewall.Protocol) piece {
 
 func (g *generator) legacyTarget(t *table, hook, user string) piece {
 	f := g.family4or6(t)
-	if t.name == "nat" && hook != "" && g.IntN(2) == 0 {
+	if hook == "POSTROUTING" {
+		if g.IntN(2) == 0 {
+			return g.disguise(t)
+		}
+		return p("-m comment --comment nothing", ex.NoEffect{Text: "comment"})
+	}
+	if t.name == "nat" && g.IntN(2) == 0 {
+		if g.IntN(2) == 0 {
+			return g.translate(t)
+		}
 		port := pick(g, ports...)
 		po := ex.Const(ex.Number(port))
 		if g.IntN(2) == 0 {
@@ -154,6 +173,23 @@ func (g *generator) legacyTarget(t *table, hook, user string) piece {
 	}
 	if t.name == "raw" && g.IntN(4) == 0 {
 		return p("-j CT --notrack", ex.NoTrack{})
+	}
+	if g.proxies && t.name == "mangle" && hook == "PREROUTING" && g.ruleProtocol == firewall.TCP && g.single {
+		return g.proxiedXT(t)
+	}
+	if t.name == "raw" && g.IntN(8) == 0 {
+		// Any template keeps a packet from being untracked later. Zones in one direction, or answers would not find their connection again.
+		if g.IntN(2) == 0 {
+			return p("-j CT --ctevents new", ex.Assign{To: ex.FieldCTZone, Value: []ex.Operand{ex.Const(ex.Number(0))}})
+		}
+		return p("-j CT --zone-orig 1", ex.Assign{To: ex.FieldCTZone, Value: []ex.Operand{ex.Const(ex.Number(1))}})
+	}
+	if t.name != "nat" && t.name != "raw" && g.IntN(12) == 0 {
+		s := g.grownSet(f)
+		return p(fmt.Sprintf("-j SET --add-set %s src", s.Name), ex.SetUpdate{Set: s, Key: []ex.Operand{ex.Of(sourceField(f))}})
+	}
+	if t.name == "mangle" && g.IntN(4) == 0 {
+		return g.marking()
 	}
 	if t.name == "mangle" && g.IntN(2) == 0 {
 		v, mask := uint64(g.IntN(4)), pick(g, uint64(1), 3, 0xff)

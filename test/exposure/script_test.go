@@ -9,11 +9,12 @@ import (
 
 // table is a table as a model and as text, from one description.
 type table struct {
-	legacy bool // x_tables, else nft
-	family exposure.Family
-	name   string
-	sets   []string // declarations, nft only
-	chains []*chain
+	legacy  bool // x_tables, else nft
+	ingress bool // of inet, with chains at ingress only
+	family  exposure.Family
+	name    string
+	sets    []string // declarations, nft only
+	chains  []*chain
 
 	dynamic map[string]*exposure.Set // by name, nft only
 }
@@ -34,6 +35,7 @@ type rule struct {
 // description is a whole ruleset.
 type description struct {
 	tables []*table
+	ipsets []string // as `ipset restore` takes them
 	seed   uint64
 }
 
@@ -135,7 +137,7 @@ func (d *description) legacy() bool {
 
 // without is the description without one rule; nil if there are not so many.
 func (d *description) without(n int) *description {
-	out := &description{seed: d.seed}
+	out := &description{seed: d.seed, ipsets: d.ipsets}
 	found := false
 	for _, t := range d.tables {
 		nt := *t
@@ -162,12 +164,14 @@ func (d *description) without(n int) *description {
 }
 
 // keep reports whether a rule is one of those that let answers through.
-func keep(r *rule) bool { return r.text == passNFT || r.text == passXT }
+func keep(r *rule) bool {
+	return r.text == passNFT || r.text == passXT || r.text == leaveNFT || r.text == leaveXT
+}
 
 func (d *description) String() string {
 	s := fmt.Sprintf("seed %d\n%s", d.seed, d.nft())
 	if d.legacy() {
-		s += "iptables:\n" + d.save(exposure.FamilyIPv4) + "ip6tables:\n" + d.save(exposure.FamilyIPv6)
+		s += "ipset:\n" + strings.Join(d.ipsets, "\n") + "\niptables:\n" + d.save(exposure.FamilyIPv4) + "ip6tables:\n" + d.save(exposure.FamilyIPv6)
 	}
 	return s
 }

@@ -237,9 +237,7 @@ func (t *translator) ctSet(a *nfnetlink.Attributes, key uint64) {
 		t.unknownEffect("ct set from no register")
 	case key == unix.NFT_CT_MARK:
 		t.add(exposure.Assign{To: exposure.FieldCTMark, Value: t.registers.compose(from, 4, host)})
-	case key == ctZone && a.Has(unix.NFTA_CT_DIRECTION) && a.Number(unix.NFTA_CT_DIRECTION) == ctDirectionReply:
-		t.noEffect("ct reply zone set")
-	case key == ctZone:
+	case key == ctZone: // of whatever direction: a template is attached
 		t.add(exposure.Assign{To: exposure.FieldCTZone, Value: t.registers.compose(from, 2, host)})
 	case key == unix.NFT_CT_LABELS:
 		t.noEffect("ct label set")

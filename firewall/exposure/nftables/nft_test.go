@@ -213,6 +213,7 @@ var nftRows = []struct {
 	{"meta mark set ct mark << 8", stmts{set(exposure.FieldMark, exposure.Of(exposure.FieldCTMark).ShiftBy(8))}, ""},
 	{"ct mark set meta mark >> 4", stmts{set(exposure.FieldCTMark, exposure.Of(exposure.FieldMark).ShiftBy(-4))}, ""},
 	{"ct mark set 7", stmts{set(exposure.FieldCTMark, exposure.Const(num(7)))}, ""},
+	{"ct reply zone set 5", stmts{set(exposure.FieldCTZone, exposure.Const(num(5)))}, "inet; type filter hook prerouting priority -300"},
 	{"ct zone set 5", stmts{set(exposure.FieldCTZone, exposure.Const(num(5)))}, "inet; type filter hook prerouting priority -300"},
 	{"notrack", stmts{exposure.NoTrack{}}, "inet; type filter hook prerouting priority -300"},
 	{"ip daddr set 1.2.3.4", stmts{set(exposure.FieldDest4, exposure.Const(addr("1.2.3.4")))}, "ip"},

@@ -4,13 +4,12 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
-// ctStates are the bits of FieldCTState. SNAT and DNAT, which --ctstate takes too, are the connection's status.
-var ctStates = map[string]uint64{"INVALID": 1, "ESTABLISHED": 2, "RELATED": 4, "NEW": 8, "UNTRACKED": 64}
-
-// withoutConnection are the states in which a packet has no connection.
-const withoutConnection = 1 | 64
+// ctStates are what --ctstate takes.
+var ctStates = map[string]uint64{"INVALID": xtmatch.StateInvalid, "ESTABLISHED": xtmatch.StateEstablished, "RELATED": xtmatch.StateRelated, "NEW": xtmatch.StateNew,
+	"UNTRACKED": xtmatch.StateUntracked, "SNAT": xtmatch.StateSNAT, "DNAT": xtmatch.StateDNAT}
 
 // ctStatuses are enum ip_conntrack_status (include/uapi/linux/netfilter/nf_conntrack_common.h). NONE is no bit at all, so that it never holds.
 var ctStatuses = map[string]uint64{"NONE": 0, "EXPECTED": 1, "SEEN_REPLY": 2, "ASSURED": 4, "CONFIRMED": 8, "SNAT": 16, "DNAT": 32}
@@ -27,54 +26,25 @@ func parseBits(s string, names map[string]uint64) (uint64, bool) {
 	return bits, true
 }
 
-// conntrack translates conntrack_mt of net/netfilter/xt_conntrack.c, and state, which is its --ctstate.
-//
-// Each option has to hold, with one exception: where the packet has no connection, and the state asked for holds for it, nothing
-// else is looked at. So "--ctstate UNTRACKED --ctdir REPLY" holds for every untracked packet. Options beside such a state are one Unknown.
+// conntrack translates conntrack, and state, which is its --ctstate: how the options go together is xtmatch.Conntrack's.
 func (x *translator) conntrack(e extension) []exposure.Statement {
-	var out []exposure.Statement
+	ct := xtmatch.Conntrack{OptionsText: e.describe()}
 	for _, o := range e.options {
 		if o.name != "--ctstate" && o.name != "--state" {
-			out = append(out, x.ctOption(o))
+			ct.Options = append(ct.Options, x.ctOption(o))
 			continue
 		}
-		s, vacant := ctState(o)
-		if vacant && len(e.options) > 1 {
-			return []exposure.Statement{exposure.Unknown{Text: e.describe()}}
-		}
-		out = append(out, s)
-	}
-	return out
-}
-
-// ctState translates a list of states, and reports whether it can hold for a packet without a connection.
-func ctState(o clause) (s exposure.Statement, vacant bool) {
-	var states, nat uint64
-	for name := range strings.SplitSeq(o.value(), ",") {
-		name = strings.ToUpper(name)
-		if name == "SNAT" || name == "DNAT" {
-			nat |= ctStatuses[name]
-		} else if b, ok := ctStates[name]; ok {
-			states |= b
-		} else {
-			return unknown(o), true
+		bits, ok := parseBits(o.value(), ctStates)
+		switch {
+		case ok && ct.State == nil:
+			ct.State = &xtmatch.State{Bits: uint16(bits), Not: o.not}
+		case len(e.options) == 1:
+			return one(unknown(o))
+		default: // for what has no connection the others may count or not
+			return one(exposure.Unknown{Text: e.describe()})
 		}
 	}
-	vacant = states&withoutConnection != 0
-	if o.not {
-		vacant = states&withoutConnection != withoutConnection
-	}
-	state := exposure.Of(exposure.FieldCTState).And(exposure.Number(states))
-	if nat == 0 {
-		return is(state, !o.not, exposure.One(exposure.Value{})), vacant
-	}
-	if vacant {
-		// The status of no connection is absent, and the match would fail; the kernel's holds.
-		return unknown(o), vacant
-	}
-	status := exposure.Of(exposure.FieldCTStatus).And(exposure.Number(nat))
-	none := &exposure.Set{Width: 2, Keys: []exposure.Range{exposure.One(exposure.Value{}), exposure.One(exposure.Value{})}}
-	return exposure.Match{Key: []exposure.Operand{state, status}, In: none, Not: !o.not}, vacant
+	return ct.Statements()
 }
 
 func (x *translator) ctOption(o clause) exposure.Statement {

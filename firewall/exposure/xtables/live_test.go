@@ -60,7 +60,7 @@ func TestReadLegacyFromTheKernel(t *testing.T) {
 	}
 	for where, want := range map[string]string{
 		"ip filter INPUT":       "ip saddr in @s{0xc0000201}; drop",
-		"ip6 mangle PREROUTING": "ip6 saddr in {0x20010db8000000000000000000000001}; meta mark := meta mark & ^0xffffffff ^ 0x1",
+		"ip6 mangle PREROUTING": "ip6 saddr in {0x20010db8000000000000000000000001}; meta mark := 0x1",
 	} {
 		if got[where] != want {
 			t.Errorf("%s: %q", where, got[where])

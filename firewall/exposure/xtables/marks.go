@@ -1,30 +1,27 @@
 package xtables
 
-import "github.com/portgrave/portgrave/firewall/exposure"
+import (
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
+)
 
-// change is what is done to a mark: (old &^ clear) ^ flip.
-type change struct{ clear, flip uint64 }
-
-// markChange reads the ways to write a mark that MARK and CONNMARK have in common (libxt_MARK.c, libxt_CONNMARK.c).
-func markChange(o clause) (change, bool) {
+// markChange reads the ways to write a mark that MARK and CONNMARK have in common (libxt_MARK.c, libxt_CONNMARK.c), as --set-xmark's value and mask.
+func markChange(o clause) (value, mask uint32, ok bool) {
 	v, m, ok := parseMark(o.value())
+	value, mask = uint32(v), uint32(m)
 	switch o.name {
 	case "--set-xmark":
-		return change{m, v}, ok
+		return value, mask, ok
 	case "--set-mark":
-		return change{m | v, v}, ok
+		return value, mask | value, ok
 	case "--and-mark":
-		return change{^v & 0xffffffff, 0}, ok
+		return 0, ^value, ok
 	case "--or-mark":
-		return change{v, v}, ok
+		return value, value, ok
 	case "--xor-mark":
-		return change{0, v}, ok
+		return value, 0, ok
 	}
-	return change{}, false
-}
-
-func (c change) of(f exposure.Field) exposure.Operand {
-	return exposure.Of(f).And(exposure.Number(^c.clear & 0xffffffff)).XorWith(exposure.Number(c.flip))
+	return 0, 0, false
 }
 
 // mark is the target MARK: mark_tg in net/netfilter/xt_mark.c.
@@ -32,18 +29,18 @@ func mark(e extension) []exposure.Statement {
 	if len(e.options) != 1 {
 		return effect(e)
 	}
-	c, ok := markChange(e.options[0])
+	value, mask, ok := markChange(e.options[0])
 	if !ok {
 		return effect(e)
 	}
-	return []exposure.Statement{exposure.Assign{To: exposure.FieldMark, Value: []exposure.Operand{c.of(exposure.FieldMark)}}}
+	return one(xtmatch.SetMark(exposure.FieldMark, value, mask))
 }
 
 // connmark is the target CONNMARK: connmark_tg_shift in net/netfilter/xt_connmark.c.
 func connmark(e extension) []exposure.Statement {
 	nfmask, ctmask, shift := uint64(0xffffffff), uint64(0xffffffff), 0
 	var what string
-	var set change
+	var value, mask uint32
 	for _, o := range e.options {
 		var n uint64
 		ok := true
@@ -65,28 +62,19 @@ func connmark(e extension) []exposure.Statement {
 			shift = -int(n)
 		default:
 			what = "set"
-			set, ok = markChange(o)
+			value, mask, ok = markChange(o)
 		}
 		if !ok {
 			return effect(e)
 		}
 	}
-	from := func(f exposure.Field, mask uint64) exposure.Operand {
-		return exposure.Of(f).And(exposure.Number(mask)).ShiftBy(shift)
-	}
-	kept := func(f exposure.Field, mask uint64) []exposure.Operand {
-		if mask == 0xffffffff {
-			return nil
-		}
-		return []exposure.Operand{exposure.Of(f).And(exposure.Number(^mask & 0xffffffff))}
-	}
 	switch what {
 	case "set":
-		return []exposure.Statement{exposure.Assign{To: exposure.FieldCTMark, Value: []exposure.Operand{set.of(exposure.FieldCTMark).ShiftBy(shift)}}}
+		return one(xtmatch.ShiftMark(value, mask, shift))
 	case "--save-mark":
-		return []exposure.Statement{exposure.Assign{To: exposure.FieldCTMark, Value: append(kept(exposure.FieldCTMark, ctmask), from(exposure.FieldMark, nfmask))}}
+		return one(xtmatch.SaveMark(uint32(nfmask), uint32(ctmask), shift))
 	case "--restore-mark":
-		return []exposure.Statement{exposure.Assign{To: exposure.FieldMark, Value: append(kept(exposure.FieldMark, nfmask), from(exposure.FieldCTMark, ctmask))}}
+		return one(xtmatch.RestoreMark(uint32(nfmask), uint32(ctmask), shift))
 	}
 	return effect(e)
 }

@@ -2,7 +2,6 @@ package xtables
 
 import (
 	"net"
-	"net/netip"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -201,107 +200,60 @@ var addressTypes = map[string]exposure.RouteType{
 
 // addrtype translates --src-type and --dst-type: net/netfilter/xt_addrtype.c.
 func (x *translator) addrtype(e extension) []exposure.Statement {
-	var fib exposure.Fib
+	in, out := false, false
 	for _, o := range e.options {
-		fib.ByIn = fib.ByIn || o.name == "--limit-iface-in"
-		fib.ByOut = fib.ByOut || o.name == "--limit-iface-out"
+		in = in || o.name == "--limit-iface-in"
+		out = out || o.name == "--limit-iface-out"
 	}
-	var out []exposure.Statement
+	var list []exposure.Statement
 	for _, o := range e.options {
 		switch o.name {
-		case "--src-type", "--dst-type":
-			out = append(out, x.addressType(o, fib))
+		case "--src-type":
+			list = append(list, x.addressType(o, xtmatch.Source, in, out)...)
+		case "--dst-type":
+			list = append(list, x.addressType(o, xtmatch.Destination, in, out)...)
 		case "--limit-iface-in", "--limit-iface-out":
 		default:
-			out = append(out, unknown(o))
+			list = append(list, unknown(o))
 		}
 	}
-	return out
+	return list
 }
 
-func (x *translator) addressType(o clause, fib exposure.Fib) exposure.Statement {
-	address := fieldsFor(x.family).source
-	fib.Of, fib.Want = exposure.FibSource, exposure.FibType
-	if o.name == "--dst-type" {
-		fib.Of, address = exposure.FibDest, fieldsFor(x.family).dest
-	}
-	var types []exposure.RouteType
+func (x *translator) addressType(o clause, side xtmatch.Side, in, out bool) []exposure.Statement {
+	var types uint16
 	for name := range strings.SplitSeq(o.value(), ",") {
 		t, ok := addressTypes[strings.ToUpper(name)]
 		if !ok {
-			return unknown(o)
+			return one(unknown(o))
 		}
-		types = append(types, t)
+		types |= 1 << t
 	}
-	look := exposure.Operand{Field: exposure.FieldFib, Fib: fib}
-	if x.family == exposure.FamilyIPv6 {
-		return addressType6(o, address, look, types)
+	list := xtmatch.AddrType(side, x.version(), types, in, out, o.not)
+	if _, ok := list[0].(exposure.Unknown); ok { // ip6tables refuses some
+		return one(unknown(o))
 	}
-	var ranges []exposure.Range
-	for _, t := range types {
-		ranges = append(ranges, exposure.One(exposure.Number(uint64(t))))
-	}
-	return is(look, o.not, ranges...)
+	return list
 }
-
-// addressType6 is addrtype_mt6, which is no plain look-up: unspecified, unicast and multicast are properties of the address, all of which must
-// hold, and only beside them does the route have to be one of local, anycast, unreachable.
-func addressType6(o clause, address exposure.Field, look exposure.Operand, types []exposure.RouteType) exposure.Statement {
-	addresses := exposure.AllSources(6)
-	var routes []exposure.Range
-	for _, t := range types {
-		switch t {
-		case exposure.RouteUnspec:
-			addresses = addresses.Intersect(exposure.NewRanges(exposure.One(exposure.Value{})))
-		case exposure.RouteUnicast:
-			addresses = addresses.Minus(notUnicast6)
-		case exposure.RouteMulticast:
-			addresses = addresses.Intersect(exposure.NewRanges(multicast6))
-		case exposure.RouteLocal, exposure.RouteAnycast, exposure.RouteUnreachable:
-			routes = append(routes, exposure.One(exposure.Number(uint64(t))))
-		default: // ip6tables refuses the others
-			return unknown(o)
-		}
-	}
-	if len(routes) == 0 {
-		return is(exposure.Of(address), o.not, addresses.List()...)
-	}
-	if addresses.Equal(exposure.AllSources(6)) {
-		return is(look, o.not, routes...)
-	}
-	both := &exposure.Set{Width: 2}
-	for _, a := range addresses.List() {
-		for _, r := range routes {
-			both.Keys = append(both.Keys, a, r)
-		}
-	}
-	return exposure.Match{Key: []exposure.Operand{exposure.Of(address), look}, In: both, Not: o.not}
-}
-
-var (
-	multicast6 = exposure.Prefix(netip.MustParsePrefix("ff00::/8"))
-	// notUnicast6 is what __ipv6_addr_type (net/ipv6/addrconf_core.c) doesn't call unicast: multicast, unspecified, IPv4-mapped.
-	notUnicast6 = exposure.NewRanges(multicast6, exposure.One(exposure.Value{}), exposure.Prefix(netip.PrefixFrom(netip.MustParseAddr("::ffff:0:0"), 96)))
-)
 
 // rpfilter: net/ipv4/netfilter/ipt_rpfilter.c, net/ipv6/netfilter/ip6t_rpfilter.c.
 func rpfilter(e extension) exposure.Statement {
-	fib, invert := exposure.Fib{Of: exposure.FibSource, Want: exposure.FibReversePath}, false
+	var loose, mark, local, invert bool
 	for _, o := range e.options {
 		switch o.name {
 		case "--loose":
-			fib.Loose = true
+			loose = true
 		case "--validmark":
-			fib.ByMark = true
+			mark = true
 		case "--accept-local":
-			fib.AcceptLocal = true
+			local = true
 		case "--invert":
 			invert = true
 		default:
 			return exposure.Unknown{Text: e.describe()}
 		}
 	}
-	return is(exposure.Operand{Field: exposure.FieldFib, Fib: fib}, invert, exposure.One(exposure.Number(1)))
+	return xtmatch.ReversePath(loose, mark, local, invert)
 }
 
 // socket holds if there is a socket for the packet, and may take its mark over (net/netfilter/xt_socket.c).

@@ -1,6 +1,9 @@
 package xtables
 
-import "github.com/portgrave/portgrave/firewall/exposure"
+import (
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
 
 // translator makes statements of one rule's clauses.
 type translator struct {
@@ -9,6 +12,14 @@ type translator struct {
 	chain   func(name string) bool // whether the table has a chain of that name
 	comment string
 	pending *pendingNetmap // the rule's NETMAP, if it has one
+}
+
+// version is the family as an IP version.
+func (x *translator) version() firewall.Family {
+	if x.family == exposure.FamilyIPv6 {
+		return firewall.IPv6
+	}
+	return firewall.IPv4
 }
 
 // rule translates: what the header asks for, the matches in their order, what the target does. False for a rule that is not for the

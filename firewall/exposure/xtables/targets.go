@@ -1,9 +1,11 @@
 package xtables
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
 // noEffect are the targets that let the packet go on as it is, or change what doesn't decide where it goes: its TOS, TTL, MSS.
@@ -90,41 +92,25 @@ func reject(e *extension) exposure.Statement {
 
 // tproxy: net/netfilter/xt_TPROXY.c. Port 0 is the packet's own, the address of zeros the interface's.
 func (x *translator) tproxy(e extension) []exposure.Statement {
-	t := exposure.TProxy{Family: x.family, OrDrop: true}
-	marks := change{}
+	var port, value, mask uint64
+	var address netip.Addr
 	for _, o := range e.options {
+		ok := true
 		switch o.name {
 		case "--on-port":
-			p, ok := parseNumber(o.value(), 16)
-			if !ok {
-				return effect(e)
-			}
-			if p != 0 {
-				t.Port = constant(exposure.Number(p))
-			}
+			port, ok = parseNumber(o.value(), 16)
 		case "--on-ip":
-			a, ok := parseAddress(x.family, o.value())
-			if !ok {
-				return effect(e)
-			}
-			if !a.IsUnspecified() {
-				t.Addr = constant(exposure.Address(a))
-			}
+			address, ok = parseAddress(x.family, o.value())
 		case "--tproxy-mark":
-			v, m, ok := parseMark(o.value())
-			if !ok {
-				return effect(e)
-			}
-			marks = change{m, v}
+			value, mask, ok = parseMark(o.value())
 		default:
+			ok = false
+		}
+		if !ok {
 			return effect(e)
 		}
 	}
-	out := one(t)
-	if marks != (change{}) {
-		out = append(out, exposure.Assign{To: exposure.FieldMark, Value: []exposure.Operand{marks.of(exposure.FieldMark)}})
-	}
-	return append(out, exposure.Verdict{Kind: exposure.VerdictAccept})
+	return xtmatch.TProxy(x.version(), address, uint16(port), uint32(value), uint32(mask))
 }
 
 // ct is the targets CT and NOTRACK: net/netfilter/xt_CT.c. Whatever else CT sets, it attaches a connection template with a zone, 0 if none is

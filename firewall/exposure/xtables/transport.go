@@ -5,6 +5,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/internal/iana"
+	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
 // ports translates --sport and --dport of tcp, udp, udplite, sctp and dccp (net/netfilter/xt_tcpudp.c, xt_sctp.c, xt_dccp.c). The kernel takes them
@@ -27,18 +28,14 @@ func multiport(o clause) exposure.Statement {
 	if !ok {
 		return unknown(o)
 	}
-	source, dest := exposure.Of(exposure.FieldSport), exposure.Of(exposure.FieldDport)
+	side := xtmatch.Either
 	switch o.name {
 	case "--sports":
-		return is(source, o.not, list...)
+		side = xtmatch.Source
 	case "--dports":
-		return is(dest, o.not, list...)
+		side = xtmatch.Destination
 	}
-	either := &exposure.Set{Width: 2}
-	for _, r := range list {
-		either.Keys = append(either.Keys, r, exposure.Full(16), exposure.Full(16), r)
-	}
-	return exposure.Match{Key: []exposure.Operand{source, dest}, In: either, Not: o.not}
+	return xtmatch.Ports(side, o.not, list...)
 }
 
 // tcpFlags are the flags' bits in byte 13 of the TCP header; what ALL and NONE mean is libxt_tcp's.

@@ -217,8 +217,6 @@ func tproxy(addressSize int) func(Context, fields) []exposure.Statement {
 // Flags of CT: XT_CT_* (xt_CT.h).
 const (
 	ctNoTrack  = 1<<0 | 1<<1
-	ctZoneOrig = 1 << 2
-	ctZoneRepl = 1 << 3
 	ctZoneMark = 1 << 4
 )
 
@@ -229,21 +227,14 @@ func ct(_ Context, b fields) []exposure.Statement {
 		return one(exposure.NoTrack{})
 	}
 	out := none()
-	switch {
-	case flags&ctZoneRepl != 0 && flags&ctZoneOrig == 0: // of replies only
-		out = append(out, exposure.NoEffect{Text: fmt.Sprintf("ct reply zone %d", zone)})
-	case flags&ctZoneMark != 0:
-		out = append(out, exposure.Assign{To: exposure.FieldCTZone, Value: []exposure.Operand{exposure.Of(exposure.FieldMark)}})
-	case zone != 0:
-		out = append(out, xtmatch.SetZone(zone))
-	}
 	if helper := b.text(12, 16); helper != "" {
 		out = append(out, exposure.NoEffect{Text: "ct helper " + helper})
 	}
-	if len(out) == 0 {
-		out = append(out, exposure.NoEffect{Text: "ct template"})
+	// Whatever it is for, it attaches a template with a zone, 0 if none is given: no later rule makes the packet untracked.
+	if flags&ctZoneMark != 0 {
+		return append(out, exposure.Assign{To: exposure.FieldCTZone, Value: []exposure.Operand{exposure.Of(exposure.FieldMark)}})
 	}
-	return out
+	return append(out, xtmatch.SetZone(zone))
 }
 
 func notrack(Context, fields) []exposure.Statement { return one(exposure.NoTrack{}) }
