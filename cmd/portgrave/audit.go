@@ -209,8 +209,8 @@ func printAudit(s *screen, r audit.Report) {
 			at = strings.TrimSpace(strings.TrimPrefix(x.Address, "*") + " → " + x.Target)
 		}
 		allowed := "-"
-		if x.Allowed != nil {
-			allowed = prefixWords(*x.Allowed)
+		if x.Declared {
+			allowed = prefixWords(x.Allowed)
 		}
 		finding := string(x.Finding)
 		if x.Finding != audit.OK {

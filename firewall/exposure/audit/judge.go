@@ -43,7 +43,7 @@ func (a *auditor) compare(x *Exposure, r reach, families []firewall.Family, addr
 	allowed := sourcesOf(d.allowed, families...)
 	if d.governed {
 		p := allowed.prefixes()
-		x.Allowed = &p
+		x.Declared, x.Allowed = true, p
 	}
 	name := x.name()
 	tooMany := r.possible.minus(allowed)
@@ -163,7 +163,7 @@ func (a *auditor) absent() {
 			if there || allowed.Len() == 0 {
 				continue
 			}
-			x := Exposure{Protocol: r.Protocol.String(), Port: r.First, Service: svc.Name, Allowed: &allowed, Finding: OK, DecidedBy: []string{}}
+			x := Exposure{Protocol: r.Protocol.String(), Port: r.First, Service: svc.Name, Declared: true, Allowed: allowed, Finding: OK, DecidedBy: []string{}}
 			if r.Last > r.First {
 				x.PortLast = r.Last
 			}

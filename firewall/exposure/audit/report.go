@@ -33,8 +33,9 @@ type Exposure struct {
 	Target    string `json:"target"` // of a published port: where its packets go
 	Service   string `json:"service,omitempty"`
 	Reachable Bounds `json:"reachable"`
-	// Allowed is what the policy lets in; null if no service lists the port and the policy leaves such ports alone.
-	Allowed *firewall.Prefixes `json:"allowed"`
+	// Declared: the policy says something of the port, since a service lists it, or since it refuses what none lists. Allowed is whom it lets in.
+	Declared bool              `json:"declared"`
+	Allowed  firewall.Prefixes `json:"allowed"`
 	// Finding is the gravest, "ok" if there is none.
 	Finding   Kind     `json:"finding"`
 	DecidedBy []string `json:"decided_by"`
