@@ -7,7 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
@@ -130,8 +130,8 @@ func reported(s *screen, text string) error {
 
 // generationNumber reads the number of a generation.
 func generationNumber(text string) (int, error) {
-	var n int
-	if _, err := fmt.Sscanf(strings.TrimSpace(text), "%d", &n); err != nil || n < 0 || fmt.Sprint(n) != strings.TrimSpace(text) {
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
 		return 0, usagef("%q is no number of a generation: see portgrave history", text)
 	}
 	return n, nil

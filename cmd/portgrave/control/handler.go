@@ -92,8 +92,7 @@ func handle[Q, A any](s Server, operation func(context.Context, Q) (A, error)) h
 			}
 		}
 		if err != nil {
-			f, status := failureOf(err)
-			answer(w, status, f)
+			Fail(w, err)
 			return
 		}
 		answer(w, http.StatusOK, a)
@@ -150,6 +149,12 @@ func decode(body io.Reader, q any) error {
 		return usagef("the request: something follows the object")
 	}
 	return nil
+}
+
+// Fail answers with an error, as a Failure.
+func Fail(w http.ResponseWriter, err error) {
+	f, status := failureOf(err)
+	answer(w, status, f)
 }
 
 func answer(w http.ResponseWriter, status int, x any) {

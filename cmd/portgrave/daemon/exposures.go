@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"runtime"
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"golang.org/x/sys/unix"
@@ -232,19 +234,19 @@ func (x *exposures) findings() map[audit.Kind]int {
 // getAudit answers with what the host exposes now.
 func (d *Daemon) getAudit(w http.ResponseWriter, r *http.Request) {
 	if d.Audit == nil {
-		http.Error(w, `{"error":"this daemon does not audit","kind":"failed"}`, http.StatusNotImplemented)
+		control.Fail(w, errors.New("this daemon does not audit"))
 		return
 	}
 	// In turn, so that no number of askers takes the processor.
 	if !d.exposed.asking.TryLock() {
 		w.Header().Set("Retry-After", "5")
-		http.Error(w, `{"error":"the daemon is busy: try again","kind":"busy"}`, http.StatusServiceUnavailable)
+		control.Fail(w, control.ErrBusy)
 		return
 	}
 	defer d.exposed.asking.Unlock()
 	report, err := d.Audit(r.Context())
 	if err != nil {
-		http.Error(w, fmt.Sprintf(`{"error":%q,"kind":"failed"}`, err), http.StatusInternalServerError)
+		control.Fail(w, err)
 		return
 	}
 	answer(w, report)

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"runtime"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -133,84 +132,6 @@ func (a *auditor) look() {
 	slices.SortFunc(a.interfaces, func(x, y exposure.Interface) int { return cmp.Compare(x.Index, y.Index) })
 }
 
-// reach is the sources that get to something, and who decided.
-type reach struct {
-	certain, possible sources
-	// nowhere are the sources that no packet from outside can have: the host itself drops them whatever the rules say.
-	nowhere sources
-	// elsewhere are the sources whose packets get through to something else: where the port is published.
-	elsewhere sources
-	decided   []string
-	targets   []string
-	assumed   []string
-}
-
-// ask evaluates one question and keeps the ways that a function picks.
-func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exposure.Piece) bool) reach {
-	answer, err := e.Evaluate(q)
-	if err != nil {
-		// A question made of a socket and an interface always makes sense; should it not, nothing is known.
-		r := reach{decided: []string{err.Error()}}
-		r.possible[slot(q.Family)] = exposure.AllSources(q.Family)
-		return r
-	}
-	certain, possible := answer.Reach(picks)
-	r := reach{assumed: answer.Assumed}
-	n := slot(q.Family)
-	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer)
-	passing := !possible.Empty()
-	for _, p := range answer.Pieces {
-		if p.Outcome.Passes() && !picks(p) {
-			r.elsewhere[n] = r.elsewhere[n].Union(p.Sources)
-		}
-		if picks(p) == passing {
-			r.decided = appendOnce(r.decided, Words(p.DecidedBy.Describe()))
-		}
-		if picks(p) {
-			r.targets = appendOnce(r.targets, targetOf(p))
-		}
-		for _, u := range p.Unknowns {
-			r.decided = appendOnce(r.decided, "unknown: "+Words(u.Describe()))
-		}
-	}
-	return r
-}
-
-// add is the sources that get there by this way or that.
-func (r *reach) add(o reach) {
-	r.certain, r.possible, r.nowhere, r.elsewhere = r.certain.union(o.certain), r.possible.union(o.possible), r.nowhere.union(o.nowhere), r.elsewhere.union(o.elsewhere)
-	for _, d := range o.decided {
-		r.decided = appendOnce(r.decided, d)
-	}
-	for _, t := range o.targets {
-		r.targets = appendOnce(r.targets, t)
-	}
-	for _, s := range o.assumed {
-		r.assumed = appendOnce(r.assumed, s)
-	}
-}
-
-// nowhere is what of the sources that nobody can have the host itself has dropped in an answer: rules are not blamed for them.
-func (a *auditor) nowhere(answer exposure.Answer) exposure.Ranges {
-	var dropped exposure.Ranges
-	for _, p := range answer.Pieces {
-		if !p.Outcome.Passes() && p.DecidedBy.Rule == nil && p.DecidedBy.Chain == nil {
-			dropped = dropped.Union(p.Sources)
-		}
-	}
-	return dropped.Intersect(a.unroutable[slot(answer.Question.Family)])
-}
-
-// maxNamed is how many deciders and targets a row names.
-const maxNamed = 12
-
-func appendOnce(list []string, s string) []string {
-	if s == "" || slices.Contains(list, s) || len(list) == maxNamed {
-		return list
-	}
-	return append(list, s)
-}
-
 // families are those in which a listener takes packets on this host.
 func (a *auditor) families(l sockets.Listener) (out []firewall.Family) {
 	for _, f := range firewall.Families {
@@ -286,7 +207,7 @@ func (a *auditor) listener(l sockets.Listener, answers []reach) {
 			a.loopback[k] = x.Process
 			families = nil
 		}
-		a.judge(x, all, families, a.boundTo(l))
+		a.judge(x, all, families, a.boundTo(l), nil)
 	}
 	a.boundWider(l)
 }
@@ -349,122 +270,8 @@ func exposureOf(l sockets.Listener, iface string) Exposure {
 	return x
 }
 
-// translations judges the ports whose packets go somewhere else.
-func (a *auditor) translations() {
-	ranges, cut := published(a.Rules)
-	if cut {
-		a.report.Unread = append(a.report.Unread, fmt.Sprintf("more than %d published ports: the others are not listed", maxPublished))
-	}
-	for _, r := range ranges {
-		for _, i := range a.interfaces {
-			var all, believed reach
-			var families []firewall.Family
-			var dialled []netip.Addr
-			for _, f := range firewall.Families {
-				q := exposure.Question{Family: f, Protocol: r.protocol, Interface: i.Name, Port: r.first}
-				moved := func(p exposure.Piece) bool { return p.Outcome.Passes() && p.Translated }
-				var here []netip.Addr // where the port is translated: an address may be published and another not
-				for _, address := range a.addresses[f] {
-					q.Destination = address
-					if found := a.ask(a.evaluator, q, moved); !found.possible.empty() {
-						here = append(here, address)
-						all.add(found)
-					}
-				}
-				if len(here) > 0 {
-					families, dialled = append(families, f), append(dialled, here...)
-					believed.add(a.believe(q, here))
-				}
-			}
-			if len(families) == 0 {
-				continue
-			}
-			a.present[portKey{r.protocol, r.first}] = true
-			x := Exposure{Protocol: r.protocol.String(), Port: r.first, Address: a.publishedAt(dialled, families), Interface: i.Name, Target: strings.Join(all.targets, ", ")}
-			if r.last > r.first {
-				x.PortLast = r.last
-			}
-			a.behind(&x, all.targets, r.protocol)
-			a.judgePublished(x, all, believed, families, dialled)
-		}
-	}
-}
-
-// publishedAt are the addresses at which a port is published, for people: "*" if that is all of the host's, of the families in which it is published at all.
-func (a *auditor) publishedAt(dialled []netip.Addr, families []firewall.Family) string {
-	all := 0
-	for _, f := range families {
-		all += len(a.addresses[f])
-	}
-	if len(dialled) == all {
-		return "*"
-	}
-	var words []string
-	for _, address := range dialled {
-		words = append(words, address.String())
-	}
-	return strings.Join(words, ", ")
-}
-
-// believe is who would get to the port if it were the host's own: what a firewall on the host believes to have decided.
-func (a *auditor) believe(q exposure.Question, dialled []netip.Addr) reach {
-	if a.believed == nil {
-		a.believed = exposure.NewEvaluator(withoutTranslation(a.Rules), a.Host)
-	}
-	var all reach
-	for _, address := range dialled {
-		q.Destination = address
-		all.add(a.ask(a.believed, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered }))
-	}
-	return all
-}
-
-// behind finds who takes the packets of a published port: a socket of this host, or of another namespace on the same port, if there is but one candidate.
-func (a *auditor) behind(x *Exposure, targets []string, p firewall.Protocol) {
-	for _, t := range targets {
-		at, err := netip.ParseAddrPort(t)
-		if err != nil {
-			continue
-		}
-		takers := sockets.Takers(a.listeners, p, at.Addr(), at.Port(), "")
-		if !a.Host.Owns(at.Addr()) {
-			takers = a.elsewhere(p, at)
-		}
-		if len(takers) == 0 || len(takers[0].Owners) == 0 {
-			continue
-		}
-		y := exposureOf(takers[0], x.Interface)
-		x.Process, x.PID, x.Unit, x.Container = y.Process, y.PID, y.Unit, y.Container
-		if x.Container == "" && !takers[0].Namespace.Current {
-			x.Container = takers[0].Namespace.String()
-		}
-		return
-	}
-}
-
 func (a *auditor) hostAddresses() []netip.Addr {
 	return slices.Concat(a.addresses[firewall.IPv4], a.addresses[firewall.IPv6])
-}
-
-// elsewhere are the listeners of the one other namespace that has an address; none if several have it.
-func (a *auditor) elsewhere(p firewall.Protocol, at netip.AddrPort) (out []sockets.Listener) {
-	for _, l := range a.Sockets.Listeners {
-		if l.Namespace.Current || l.Protocol != p || !slices.Contains(a.Sockets.Addresses[l.Namespace.Inode], at.Addr()) || !l.Accepts(at.Addr(), at.Port(), "") {
-			continue
-		}
-		if len(out) > 0 && out[0].Namespace.Inode != l.Namespace.Inode {
-			return nil
-		}
-		out = append(out, l)
-	}
-	return out
-}
-
-func targetOf(p exposure.Piece) string {
-	if !p.Translated || !p.Target.IsValid() {
-		return ""
-	}
-	return p.Target.String()
 }
 
 // finish orders rows and findings.
@@ -479,38 +286,4 @@ func (a *auditor) finish() {
 		a.report.Assumed = append(a.report.Assumed, s)
 	}
 	slices.Sort(a.report.Assumed)
-}
-
-// Words names who decided, for people: "ufw, chain ufw-user-input: tcp dport 22 accept".
-func Words(d exposure.Decision) string {
-	var parts []string
-	if d.Owner != "" {
-		parts = append(parts, d.Owner)
-	}
-	where := strings.TrimSpace(fmt.Sprintf("%s %s", d.Family, d.Table))
-	if d.Chain != "" {
-		where = strings.TrimSpace(where + " chain " + d.Chain)
-	}
-	if where != "" {
-		parts = append(parts, where)
-	}
-	if d.File != "" {
-		at := d.File
-		if d.Line > 0 {
-			at = fmt.Sprintf("%s:%d", at, d.Line)
-		}
-		parts = append(parts, at)
-	}
-	s := strings.Join(parts, ", ")
-	what := d.Rule
-	if what == "" {
-		what = d.Reason
-	}
-	switch {
-	case s == "":
-		return what
-	case what == "":
-		return s
-	}
-	return s + ": " + what
 }

@@ -148,6 +148,13 @@ func TestAudit(t *testing.T) {
 			rows:     []string{"udp/5353 eth0 dns  ok", "udp/5353 br0 dns  ok"},
 			findings: nil,
 		},
+		"a published range, in which one port is refused and another listed": {
+			rules:  "*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p tcp -m conntrack --ctorigdstport 3005 -j DROP\nCOMMIT\n*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -i eth0 -p tcp --dport 3000:3099 -j DNAT --to-destination 172.17.0.2:80\nCOMMIT\n",
+			policy: "services: [{name: in, port: 3010, allow: [0.0.0.0/0]}]",
+			rows: []string{"tcp/3000 eth0  0.0.0.0/0 → 172.17.0.2:80 undeclared", "tcp/3006 eth0  0.0.0.0/0 → 172.17.0.2:80 undeclared", "tcp/3010 eth0  0.0.0.0/0 → 172.17.0.2:80 ok",
+				"tcp/3011 eth0  0.0.0.0/0 → 172.17.0.2:80 undeclared"},
+			findings: []string{"undeclared tcp/3000 eth0 0.0.0.0/0", "undeclared tcp/3006 eth0 0.0.0.0/0", "undeclared tcp/3011 eth0 0.0.0.0/0"},
+		},
 		"redirected to a socket": {
 			rules: "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -i eth0 -p udp --dport 53 -j REDIRECT --to-ports 5353\nCOMMIT\n", policy: "services: [{name: dns, port: 53, protocol: udp, allow: [any]}, {name: real, port: 5353, protocol: udp, allow: [any]}]",
 			sockets: []string{"dns udp:198.51.100.10:5353"},
@@ -303,7 +310,7 @@ func TestExplain(t *testing.T) {
 func TestPublishedPortsAreFound(t *testing.T) {
 	rs := rules(t, "*nat\n:PREROUTING ACCEPT [0:0]\n:A - [0:0]\n:B - [0:0]\n:unused - [0:0]\n-A PREROUTING -p tcp -j A\n-A A -p tcp -m multiport --dports 80,443 -j B\n-A A -p tcp --dport 3000:3999 -j REDIRECT --to-ports 1\n"+
 		"-A B -p tcp ! --dport 443 -j DNAT --to-destination 10.0.0.1\n-A unused -p tcp --dport 7 -j DNAT --to-destination 10.0.0.1\n-A PREROUTING -p udp --dport 53 -j DNAT --to-destination 10.0.0.1\nCOMMIT\n")
-	ports, cut := published(rs)
+	ports, cut := published(rs, nil)
 	want := []portRange{{firewall.TCP, 80, 80}, {firewall.TCP, 3000, 3999}, {firewall.UDP, 53, 53}}
 	if cut || !slices.Equal(ports, want) {
 		t.Errorf("%v, %v", ports, cut)

@@ -12,17 +12,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
 
-// judge compares who gets to a port with what the policy says, and adds the row.
-func (a *auditor) judge(x Exposure, r reach, families []firewall.Family, addresses []netip.Addr) {
-	a.compare(&x, r, families, addresses, nil)
-}
-
-// judgePublished is judge for a port whose packets go elsewhere. believed is who would get in if they didn't.
-func (a *auditor) judgePublished(x Exposure, r, believed reach, families []firewall.Family, dialled []netip.Addr) {
-	a.compare(&x, r, families, dialled, &believed)
-}
-
-func (a *auditor) compare(x *Exposure, r reach, families []firewall.Family, addresses []netip.Addr, believed *reach) {
+// judge compares who gets to a port with what the policy says, and adds the row. believed, of a port whose packets go elsewhere, is who would get in if they
+// didn't; nil for any other.
+func (a *auditor) judge(x Exposure, r reach, families []firewall.Family, addresses []netip.Addr, believed *reach) {
 	p, _ := firewall.ParseProtocol(x.Protocol)
 	d := declared(a.Policy, p, x.Port, x.Interface, addresses, a.Now)
 	// Mostly it is the same set again and again, and prefixes are costly to make.
@@ -54,20 +46,20 @@ func (a *auditor) compare(x *Exposure, r reach, families []firewall.Family, addr
 	switch {
 	case tooMany.empty():
 	case !past.empty():
-		a.find(x, Bypass, written(past), fmt.Sprintf("%s is published to %s, past the rules of the host's own firewall, which refuses these sources", name, x.Target))
+		a.find(&x, Bypass, written(past), fmt.Sprintf("%s is published to %s, past the rules of the host's own firewall, which refuses these sources", name, x.Target))
 	case d.governed:
-		a.find(x, WiderThanPolicy, written(tooMany), fmt.Sprintf("%s is reachable from sources that the policy does not allow", name))
+		a.find(&x, WiderThanPolicy, written(tooMany), fmt.Sprintf("%s is reachable from sources that the policy does not allow", name))
 	default:
-		a.find(x, Undeclared, written(tooMany), fmt.Sprintf("%s is reachable, and no service of the policy lists it", name))
+		a.find(&x, Undeclared, written(tooMany), fmt.Sprintf("%s is reachable, and no service of the policy lists it", name))
 	}
 	// dockerd listens on the ports that it publishes, and packets from outside never get to it: they are not stopped, they have a row of their own.
 	if missing := allowed.minus(r.possible).minus(r.nowhere).minus(r.elsewhere); d.governed && !missing.empty() {
-		a.find(x, BlockedElsewhere, missing.prefixes(), fmt.Sprintf("the policy opens %s to sources that something else stops: %s", name, strings.Join(r.decided, "; ")))
+		a.find(&x, BlockedElsewhere, missing.prefixes(), fmt.Sprintf("the policy opens %s to sources that something else stops: %s", name, strings.Join(r.decided, "; ")))
 	}
 	if !r.certain.equal(r.possible) {
-		a.find(x, Undecided, r.possible.minus(r.certain).simplest(r.nowhere), fmt.Sprintf("who reaches %s hangs on what can't be known: %s", name, strings.Join(unknowns(r.decided), "; ")))
+		a.find(&x, Undecided, r.possible.minus(r.certain).simplest(r.nowhere), fmt.Sprintf("who reaches %s hangs on what can't be known: %s", name, strings.Join(unknowns(r.decided), "; ")))
 	}
-	a.report.Exposures = append(a.report.Exposures, *x)
+	a.report.Exposures = append(a.report.Exposures, x)
 }
 
 func unknowns(decided []string) (out []string) {
@@ -133,16 +125,15 @@ func (a *auditor) boundWider(l sockets.Listener) {
 		detail = fmt.Sprintf("%s is bound to every address though the policy opens it on %s only: bind it there", x.name(), strings.Join(needed, ", "))
 	}
 	a.find(&x, BoundWider, firewall.Prefixes{}, detail)
-	a.mark(func(y *Exposure) bool {
-		return y.Port == x.Port && y.Protocol == x.Protocol && y.Address == x.Address && y.Target == ""
-	}, BoundWider)
+	a.mark(x, BoundWider)
 }
 
-// mark gives rows a finding, if it is graver than theirs.
-func (a *auditor) mark(which func(*Exposure) bool, k Kind) {
+// mark gives all rows of a socket a finding, if it is graver than theirs.
+func (a *auditor) mark(socket Exposure, k Kind) {
 	for i := range a.report.Exposures {
 		x := &a.report.Exposures[i]
-		if which(x) && slices.Index(gravity, k) < slices.Index(gravity, x.Finding) {
+		same := x.Port == socket.Port && x.Protocol == socket.Protocol && x.Address == socket.Address && x.Target == ""
+		if same && slices.Index(gravity, k) < slices.Index(gravity, x.Finding) {
 			x.Finding = k
 		}
 	}
@@ -219,19 +210,16 @@ func (a *auditor) probe(ctx context.Context) {
 			at := netip.AddrPortFrom(dialled(l.Address), l.Port)
 			x := exposureOf(l, "")
 			x.Service, x.Finding = svc.Name, OK
-			same := func(y *Exposure) bool {
-				return y.Port == x.Port && y.Protocol == x.Protocol && y.Address == x.Address && y.Target == ""
-			}
 			if want.TLS {
 				if err := a.Prober.TLS(ctx, at); err != nil {
 					a.find(&x, NoTLS, firewall.Prefixes{}, fmt.Sprintf("%s must speak TLS, says the policy: %v", x.name(), err))
-					a.mark(same, NoTLS)
+					a.mark(x, NoTLS)
 				}
 			}
 			if want.Health != "" {
 				if err := a.Prober.Health(ctx, at, want.Health, want.TLS); err != nil {
 					a.find(&x, Unhealthy, firewall.Prefixes{}, fmt.Sprintf("the health check %s of %s fails: %v", want.Health, x.name(), err))
-					a.mark(same, Unhealthy)
+					a.mark(x, Unhealthy)
 				}
 			}
 		}

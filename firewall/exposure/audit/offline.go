@@ -27,7 +27,7 @@ func Offline(rs *exposure.Ruleset, protocol firewall.Protocol, port uint16, ifac
 	if len(families) == 1 {
 		a.assumed[fmt.Sprintf("nothing is said of the other IP version: these are rules for %s alone", families[0])] = true
 	}
-	a.judge(x, all, families, nil)
+	a.judge(x, all, families, nil, nil)
 	a.finish()
 	return a.report
 }

@@ -18,8 +18,9 @@ const maxPublished = 5000
 
 // published finds the ports that some rule may translate: those for which a DNAT, a redirect or a tproxy, or a rule that rewrites the destination, can be come to from a base
 // chain at prerouting or ingress. It reads only what rules say of protocol and port, so it finds too many rather than too few; the evaluator tells then
-// which are translated. cut reports that there were more than anybody can ask about.
-func published(rs *exposure.Ruleset) (ports []portRange, cut bool) {
+// which are translated. Within a range the same holds for each port: no rule, and none of the ranges in told, tells them apart. cut reports that there were more
+// than anybody can ask about.
+func published(rs *exposure.Ruleset, told []firewall.PortRange) (ports []portRange, cut bool) {
 	f := finder{found: map[uint8]exposure.Ranges{}, seen: map[visit]int{}}
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
@@ -28,17 +29,18 @@ func published(rs *exposure.Ruleset) (ports []portRange, cut bool) {
 			}
 		}
 	}
+	starts := startsOf(rs, told)
 	for protocol, set := range f.found {
 		for _, r := range set.List() {
 			from, _ := r.From.Uint64()
 			to, _ := r.To.Uint64()
-			if to-from < 16 { // a list of ports rather than a range of them
-				for port := from; port <= to; port++ {
-					ports = append(ports, portRange{firewall.Protocol(protocol), uint16(port), uint16(port)})
+			few := to-from < 16 // a list of ports rather than a range of them
+			for first, port := from, from; port <= to; port++ {
+				if port == to || few || starts == nil || starts[port+1] {
+					ports = append(ports, portRange{firewall.Protocol(protocol), uint16(first), uint16(port)})
+					first = port + 1
 				}
-				continue
 			}
-			ports = append(ports, portRange{firewall.Protocol(protocol), uint16(from), uint16(to)})
 		}
 	}
 	slices.SortFunc(ports, func(a, b portRange) int {

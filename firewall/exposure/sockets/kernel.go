@@ -88,20 +88,17 @@ func addressesOf(ctx context.Context, from netdump.Source) ([]netip.Addr, error)
 		if len(b) < unix.SizeofIfAddrmsg {
 			return netip.Addr{}, false, netdump.ErrTruncated
 		}
-		attributes, err := netlink.UnmarshalAttributes(b[unix.SizeofIfAddrmsg:])
-		if err != nil {
-			return netip.Addr{}, false, err
-		}
 		var address netip.Addr
-		for _, a := range attributes {
+		err := netdump.Attributes(b[unix.SizeofIfAddrmsg:], func(kind uint16, data []byte) error {
 			// Of a point-to-point link IFA_ADDRESS is the far end (include/uapi/linux/if_addr.h).
-			if a.Type == unix.IFA_LOCAL || a.Type == unix.IFA_ADDRESS && !address.IsValid() {
-				if x, ok := netip.AddrFromSlice(a.Data); ok {
+			if kind == unix.IFA_LOCAL || kind == unix.IFA_ADDRESS && !address.IsValid() {
+				if x, ok := netip.AddrFromSlice(data); ok {
 					address = x
 				}
 			}
-		}
-		return address, address.IsValid(), nil
+			return nil
+		})
+		return address, err == nil && address.IsValid(), err
 	})
 	if err != nil {
 		return list, fmt.Errorf("addresses: %w", err)

@@ -1,0 +1,99 @@
+package audit
+
+import (
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// startsOf are the ports from which on some rule, or something else that is told, says another thing than of the port before. nil: each port may be a matter of its
+// own, since a rule computes with ports.
+func startsOf(rs *exposure.Ruleset, told []firewall.PortRange) []bool {
+	b := borders{starts: make([]bool, 1<<16+1)}
+	for _, r := range told {
+		b.starts[r.First], b.starts[int(r.Last)+1] = true, true
+	}
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				for _, s := range r.Statements {
+					b.statement(s)
+				}
+			}
+		}
+	}
+	if b.computed {
+		return nil
+	}
+	return b.starts
+}
+
+type borders struct {
+	starts   []bool
+	computed bool
+}
+
+func (b *borders) statement(s exposure.Statement) {
+	switch s := s.(type) {
+	case exposure.Match:
+		b.lookup(s.Key, s.In)
+	case exposure.VerdictMap:
+		b.lookup(s.Key, s.In)
+	case exposure.Assign:
+		for _, o := range s.Value {
+			b.operand(o)
+		}
+	case exposure.NAT:
+		b.computed = b.computed || s.PortBase != nil
+		for _, o := range []*exposure.Operand{s.Addr, s.AddrMax, s.Port, s.PortMax} {
+			if o != nil {
+				b.operand(*o)
+			}
+		}
+	case exposure.TProxy:
+		for _, o := range []*exposure.Operand{s.Addr, s.Port} {
+			if o != nil {
+				b.operand(*o)
+			}
+		}
+	}
+}
+
+// lookup notes where the ranges of ports in a set begin and end.
+func (b *borders) lookup(key []exposure.Operand, in *exposure.Set) {
+	for i, o := range key {
+		plain := o.Shift == 0 && o.Clear == (exposure.Value{}) && o.Xor == (exposure.Value{})
+		if !ofPort(o.Field) || !plain {
+			b.operand(o)
+			continue
+		}
+		for _, box := range in.All() {
+			if i >= len(box) {
+				continue
+			}
+			from, ok := box[i].From.Uint64()
+			if ok && from < 1<<16 {
+				b.starts[from] = true
+			}
+			if to, ok := box[i].To.Uint64(); ok && to < 1<<16 {
+				b.starts[to+1] = true
+			}
+		}
+	}
+}
+
+// operand notes a value that is computed from a port, or may be. A map that is looked up by a port is borders like any set.
+func (b *borders) operand(o exposure.Operand) {
+	if o.Lookup != nil {
+		b.lookup(o.Lookup.Key, o.Lookup.In)
+		return
+	}
+	b.computed = b.computed || ofPort(o.Field) || o.Field == exposure.FieldRaw
+}
+
+func ofPort(f exposure.Field) bool {
+	switch f {
+	case exposure.FieldDport, exposure.FieldCTOrigDport, exposure.FieldCTReplySport:
+		return true
+	}
+	return false
+}

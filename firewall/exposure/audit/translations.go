@@ -1,0 +1,141 @@
+package audit
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/sockets"
+)
+
+// translations judges the ports whose packets go somewhere else.
+func (a *auditor) translations() {
+	ranges, cut := published(a.Rules, a.told())
+	if cut {
+		a.report.Unread = append(a.report.Unread, fmt.Sprintf("more than %d published ports: the others are not listed", maxPublished))
+	}
+	for _, r := range ranges {
+		for _, i := range a.interfaces {
+			var all, believed reach
+			var families []firewall.Family
+			var dialled []netip.Addr
+			for _, f := range firewall.Families {
+				q := exposure.Question{Family: f, Protocol: r.protocol, Interface: i.Name, Port: r.first}
+				moved := func(p exposure.Piece) bool { return p.Outcome.Passes() && p.Translated }
+				var here []netip.Addr // where the port is translated: an address may be published and another not
+				for _, address := range a.addresses[f] {
+					q.Destination = address
+					if found := a.ask(a.evaluator, q, moved); !found.possible.empty() {
+						here = append(here, address)
+						all.add(found)
+					}
+				}
+				if len(here) > 0 {
+					families, dialled = append(families, f), append(dialled, here...)
+					believed.add(a.believe(q, here))
+				}
+			}
+			if len(families) == 0 {
+				continue
+			}
+			for port := int(r.first); port <= int(r.last); port++ {
+				a.present[portKey{r.protocol, uint16(port)}] = true
+			}
+			x := Exposure{Protocol: r.protocol.String(), Port: r.first, Address: a.publishedAt(dialled, families), Interface: i.Name, Target: strings.Join(all.targets, ", ")}
+			if r.last > r.first {
+				x.PortLast = r.last
+			}
+			a.behind(&x, all.targets, r.protocol)
+			a.judge(x, all, families, dialled, &believed)
+		}
+	}
+}
+
+// told are the ports of which the policy or a listener says something.
+func (a *auditor) told() (out []firewall.PortRange) {
+	if a.Policy != nil {
+		for _, svc := range a.Policy.Services {
+			out = append(out, svc.Ports...)
+		}
+	}
+	for _, l := range a.Sockets.Listeners {
+		out = append(out, firewall.PortRange{Protocol: l.Protocol, First: l.Port, Last: l.Port})
+	}
+	return out
+}
+
+// publishedAt are the addresses at which a port is published, for people: "*" if that is all of the host's, of the families in which it is published at all.
+func (a *auditor) publishedAt(dialled []netip.Addr, families []firewall.Family) string {
+	all := 0
+	for _, f := range families {
+		all += len(a.addresses[f])
+	}
+	if len(dialled) == all {
+		return "*"
+	}
+	var words []string
+	for _, address := range dialled {
+		words = append(words, address.String())
+	}
+	return strings.Join(words, ", ")
+}
+
+// believe is who would get to the port if it were the host's own: what a firewall on the host believes to have decided.
+func (a *auditor) believe(q exposure.Question, dialled []netip.Addr) reach {
+	if a.believed == nil {
+		a.believed = exposure.NewEvaluator(withoutTranslation(a.Rules), a.Host)
+	}
+	var all reach
+	for _, address := range dialled {
+		q.Destination = address
+		all.add(a.ask(a.believed, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered }))
+	}
+	return all
+}
+
+// behind finds who takes the packets of a published port: a socket of this host, or of another namespace on the same port, if there is but one candidate.
+func (a *auditor) behind(x *Exposure, targets []string, p firewall.Protocol) {
+	for _, t := range targets {
+		at, err := netip.ParseAddrPort(t)
+		if err != nil {
+			continue
+		}
+		takers := sockets.Takers(a.listeners, p, at.Addr(), at.Port(), "")
+		if !a.Host.Owns(at.Addr()) {
+			takers = a.elsewhere(p, at)
+		}
+		if len(takers) == 0 || len(takers[0].Owners) == 0 {
+			continue
+		}
+		y := exposureOf(takers[0], x.Interface)
+		x.Process, x.PID, x.Unit, x.Container = y.Process, y.PID, y.Unit, y.Container
+		if x.Container == "" && !takers[0].Namespace.Current {
+			x.Container = takers[0].Namespace.String()
+		}
+		return
+	}
+}
+
+// elsewhere are the listeners of the one other namespace that has an address; none if several have it.
+func (a *auditor) elsewhere(p firewall.Protocol, at netip.AddrPort) (out []sockets.Listener) {
+	for _, l := range a.Sockets.Listeners {
+		if l.Namespace.Current || l.Protocol != p || !slices.Contains(a.Sockets.Addresses[l.Namespace.Inode], at.Addr()) || !l.Accepts(at.Addr(), at.Port(), "") {
+			continue
+		}
+		if len(out) > 0 && out[0].Namespace.Inode != l.Namespace.Inode {
+			return nil
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+func targetOf(p exposure.Piece) string {
+	if !p.Translated || !p.Target.IsValid() {
+		return ""
+	}
+	return p.Target.String()
+}

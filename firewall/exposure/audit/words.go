@@ -1,0 +1,42 @@
+package audit
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// Words names who decided, for people: "ufw, chain ufw-user-input: tcp dport 22 accept".
+func Words(d exposure.Decision) string {
+	var parts []string
+	if d.Owner != "" {
+		parts = append(parts, d.Owner)
+	}
+	where := strings.TrimSpace(fmt.Sprintf("%s %s", d.Family, d.Table))
+	if d.Chain != "" {
+		where = strings.TrimSpace(where + " chain " + d.Chain)
+	}
+	if where != "" {
+		parts = append(parts, where)
+	}
+	if d.File != "" {
+		at := d.File
+		if d.Line > 0 {
+			at = fmt.Sprintf("%s:%d", at, d.Line)
+		}
+		parts = append(parts, at)
+	}
+	s := strings.Join(parts, ", ")
+	what := d.Rule
+	if what == "" {
+		what = d.Reason
+	}
+	switch {
+	case s == "":
+		return what
+	case what == "":
+		return s
+	}
+	return s + ": " + what
+}
