@@ -95,7 +95,7 @@ var serviceShape = mapping{words: "a service", keys: []key{
 		{name: "burst", shape: integer{1, 1_000_000, "a number from 1 to 1000000"}, doc: "how many it may open at once; as many as per_source if absent"},
 	}}, doc: "limits new connections of each source", more: "What is above the limit is refused."},
 	{name: "owner", shape: anyText, doc: "who answers for the service"},
-	{name: "environment", shape: anyText, doc: "prod, staging, …"},
+	{name: "environment", shape: anyText, doc: "what it belongs to: prod, staging, …"},
 	{name: "purpose", shape: anyText, doc: "what the service is for"},
 	{name: "runbook", shape: text{pattern: linkPattern, words: "a URL"}, doc: "where its runbook is"},
 	{name: "tls", shape: choice{"required", "optional", "none"}, doc: "what audit holds the service to", more: "With required, a service that answers without TLS is a finding."},
@@ -128,7 +128,7 @@ func essentialKeys() []key {
 }
 
 var (
-	versionKey  = key{name: "version", shape: integer{1, 1, "1, the version of the language"}, doc: "the version of the policy language, 1", required: true}
+	versionKey  = key{name: "version", shape: integer{1, 1, "1, the version of the language"}, doc: "the version of the policy language", required: true}
 	networksKey = key{name: "networks", shape: mapOf{"a mapping from names to networks", namePattern, networkShape}, doc: "named sets of addresses; any, private and loopback are built in", more: "The built-in private is RFC 1918, RFC 4193 and link-local addresses. A network that can't be loaded keeps its last good content; with none, the policy is not applied. It never becomes empty, or everyone."}
 	servicesKey = key{name: "services", shape: list{serviceShape, "a list of services", 0}, doc: "the ports that may open, and to whom", more: "A listed port is open to allow minus except, on its interfaces and addresses, and refused to everyone else. Two services may share a port only on different interfaces or addresses."}
 	testsKey    = key{name: "tests", shape: list{testShape, "a list of tests", 0}, doc: "what must be allowed and what must not; check and apply run them", more: "A policy that fails its own tests is not applied, unless it is forced."}

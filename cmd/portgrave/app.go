@@ -57,7 +57,7 @@ func wantedOutput(args []string) string {
 func globalFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "policy `FILE`, or folder with policy.yaml and policy.d/*.yaml, instead of /etc/portgrave"},
-		&cli.StringFlag{Name: "backend", Value: "auto", Usage: "what enforces: `auto|nftables|iptables`"},
+		&cli.StringFlag{Name: "backend", Value: "auto", Usage: "what enforces the policy: `auto|nftables|iptables`"},
 		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "print `text|json`, for people or for programs"},
 	}
 }
@@ -83,7 +83,7 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 		}
 	}
 	force := &cli.BoolFlag{Name: "force", Usage: "go on although it would cut SSH sessions, fail policy tests or replace a foreign table"}
-	reason := &cli.StringFlag{Name: "reason", Usage: "why, for the history: `TEXT`"}
+	reason := &cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the history"}
 	all := &cli.BoolFlag{Name: "all", Usage: "list every change, however many"}
 	app := &cli.App{
 		Name: "portgrave", Usage: "which ports of this host are open to whom: declared, enforced, compared", Version: version,
@@ -113,7 +113,7 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 			verb("audit", "who can really reach which port, through every rule on the host; exit 2 on findings", "", runAudit,
 				&cli.StringSliceFlag{Name: "ruleset", Usage: "read rules from `FILE` (iptables-save, ip6tables-save, ipset save, nft -j list ruleset; repeatable) instead of the kernel"},
 				&cli.IntFlag{Name: "port", Usage: "with --ruleset: the `PORT` to answer for"},
-				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "with --ruleset: `tcp|udp|sctp`"},
+				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "with --ruleset: the protocol, `tcp|udp|sctp`"},
 				&cli.StringFlag{Name: "interface", Usage: "with --ruleset: the `INTERFACE` where packets arrive"},
 				&cli.BoolFlag{Name: "watch", Usage: "print what can newly be reached, and who caused it, as it happens (needs the daemon)"},
 				&cli.BoolFlag{Name: "no-probe", Usage: "don't try the TLS and health checks that the policy wants of services"}),
@@ -121,13 +121,13 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 				&cli.StringFlag{Name: "from", Usage: "the client's `ADDRESS`"},
 				&cli.StringFlag{Name: "to", Usage: "the `ADDRESS` it dials; else that of the interface"},
 				&cli.IntFlag{Name: "port", Usage: "the `PORT` it dials"},
-				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "by `tcp|udp|sctp`"},
+				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "the protocol: `tcp|udp|sctp`"},
 				&cli.StringFlag{Name: "interface", Usage: "the `INTERFACE` where the packet arrives; else where the host would answer to"}),
 			verb("import", "print a policy that reproduces what this host exposes today", "", importPolicy),
 			verb("history", "list what was applied, when, by whom and why", "", listHistory),
 			verb("teardown", "remove every rule of portgrave", "", teardown, &cli.BoolFlag{Name: "force", Usage: "remove a table of our name that somebody else wrote, too"}),
 			verb("daemon", "keep the kernel on the policy: repair drift at once, read the policy again when it changes", "", runDaemon,
-				&cli.StringFlag{Name: "denied", Value: "log", Usage: "how to report refused packets: `log|json|cef|off`, log being with everything else"},
+				&cli.StringFlag{Name: "denied", Value: "log", Usage: "how to report refused packets, with everything else or by themselves: `log|json|cef|off`"},
 				&cli.StringFlag{Name: "denied-file", Usage: "append json or cef reports to `FILE` instead of standard output"}),
 			verb("schema", "print the JSON Schema of the policy, for editors", "", printSchema),
 			verb("completion", "print the script that completes these verbs in a shell", "<bash|zsh|fish>", printCompletion),
@@ -135,7 +135,7 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 			hidden(verb(manual.Asked, "print what completes a value", "<KIND>", complete)),
 			hidden(verb("guard", "take back a generation unless it is confirmed", "<GENERATION> [PARTNER]", guard)),
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
-				Subcommands: []*cli.Command{verb("nft", "as a script for nft -f", "", exportNft)},
+				Subcommands: []*cli.Command{verb("nft", "print the policy as a script for nft -f", "", exportNft)},
 				Action: func(c *cli.Context) error {
 					if c.Args().Present() {
 						return fmt.Errorf("unknown format %q: export knows nft", c.Args().First())

@@ -14,7 +14,7 @@ func reference() manual.Reference {
 		Environment: []manual.Entry{
 			{Term: "PORTGRAVE_STATE_DIR", Text: "where generations, leases and the last good content of networks are kept, instead of /var/lib/portgrave"},
 			{Term: "PORTGRAVE_RUN_DIR", Text: "where the daemon's control socket is, instead of /run/portgrave"},
-			{Term: "NO_COLOR", Text: "set to anything: no colours, on a terminal neither"},
+			{Term: "NO_COLOR", Text: "set to anything: no colours, not even on a terminal"},
 		},
 		Files: []manual.Entry{
 			{Term: "/etc/portgrave/policy.yaml, /etc/portgrave/policy.d/*.yaml", Text: "the policy; see portgrave-policy(5)"},

@@ -78,7 +78,7 @@ func (l Language) Page(date time.Time) ([]byte, error) {
 	p.section("Keys")
 	p.keys(s, "")
 	p.section("Example")
-	p.verbatim(l.Example)
+	p.verbatim(l.Example, true)
 	p.section("Files")
 	for _, f := range l.Files {
 		p.item(bold(f.Term), sentence(f.Text))
@@ -92,8 +92,8 @@ func (l Language) Page(date time.Time) ([]byte, error) {
 func (p *page) keys(s schema, path string) {
 	for _, k := range s.Properties {
 		text := k.schema.Description
-		if w := k.schema.words(); w != "" {
-			text += " It is " + w + "."
+		if w := k.schema.words(); len(k.schema.Enum)+len(k.schema.Properties) == 0 && w != "" && !strings.Contains(strings.ToLower(text), strings.ToLower(w)) {
+			text += " The value is " + w + "."
 		}
 		switch {
 		case slices.Contains(s.Required, k.name):
@@ -103,7 +103,11 @@ func (p *page) keys(s schema, path string) {
 		case k.schema.Default != nil:
 			text += fmt.Sprintf(" The default is %s.", shown(k.schema.Default))
 		}
-		p.item(bold(k.name+":"), text)
+		term := bold(k.name + ":")
+		if len(k.schema.Enum) > 0 {
+			term += " " + italic(strings.Join(k.schema.Enum, " | "))
+		}
+		p.item(term, text)
 	}
 	for _, k := range s.Properties {
 		for _, o := range k.schema.objects(strings.TrimPrefix(path+"."+k.name, ".")) {
@@ -149,10 +153,8 @@ func (s schema) words() string {
 	switch {
 	case len(s.Enum) > 0:
 		return listed(s.Enum, "or")
-	case s.Type == "boolean":
-		return "true or false"
 	case s.Type == "object" && len(s.Properties) > 0:
-		return s.Title + ", see below"
+		return s.Title
 	case s.Title == "text": // says nothing
 		return ""
 	case s.Title != "":

@@ -16,7 +16,8 @@ func newPage(name string, section int, date time.Time, source, volume, summary s
 	if !date.IsZero() {
 		day = date.UTC().Format(time.DateOnly)
 	}
-	fmt.Fprintf(&p.b, ".TH %s %d %s %s %s\n", quoted(strings.ToUpper(name)), section, quoted(day), quoted(source), quoted(volume))
+	// The date is not escaped: it is read, not only shown.
+	fmt.Fprintf(&p.b, ".TH %s %d \"%s\" %s %s\n", quoted(strings.ToUpper(name)), section, day, quoted(source), quoted(volume))
 	p.b.WriteString(".nh\n.ad l\n") // words and flags are not broken, lines not stretched
 	p.section("Name")
 	fmt.Fprintf(&p.b, "%s \\- %s\n", escape(name), escape(summary))
@@ -49,8 +50,11 @@ func (p *page) item(term, text string) {
 }
 
 // verbatim adds lines that stay as they are.
-func (p *page) verbatim(text string) {
-	p.b.WriteString(".PP\n.nf\n.RS 4\n")
+func (p *page) verbatim(text string, first bool) {
+	if !first {
+		p.b.WriteString(".PP\n")
+	}
+	p.b.WriteString(".nf\n.RS 4\n")
 	p.lines(strings.TrimRight(text, "\n"))
 	p.b.WriteString(".RE\n.fi\n")
 }

@@ -47,7 +47,7 @@ func Program(app *cli.App, r Reference, date time.Time) []byte {
 	p.section("Examples")
 	for i, e := range r.Examples {
 		p.text(sentence(e.Text), i == 0)
-		p.verbatim(e.Term)
+		p.verbatim(e.Term, false)
 	}
 	p.section("See also")
 	p.seeAlso(r.SeeAlso)

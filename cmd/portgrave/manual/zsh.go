@@ -92,5 +92,5 @@ func zshAction(name string, c completion) string {
 		}
 		return " "
 	}
-	return "__" + name + "_" + Asked + " " + c.kind
+	return " __" + name + "_" + Asked + " " + c.kind // the space: nothing is put between them
 }
