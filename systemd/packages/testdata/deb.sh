@@ -47,6 +47,7 @@ new=$(cat /run/active.portgrave.service)
 must test "$old" != "$new"
 must kill -0 "$new"
 mustnot kill -0 "$old" 2>/dev/null
+must grep -q 'v1.2.4-test' <(portgrave --version)
 must test "$(vanished)" = 0
 must inforce 9191
 must portgrave --backend "$backend" plan >/dev/null
