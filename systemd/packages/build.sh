@@ -16,8 +16,11 @@ cd "$(dirname "$0")/../.."
 
 : "${VERSION:=$(git describe --tags --always --dirty)}"
 if [ -z "${PACKAGE_VERSION:-}" ]; then
-	if [[ $VERSION =~ ^v?([0-9]+\.[0-9.]*[0-9])(-(.*))?$ ]]; then # v1.2-5-gabc is 1.2+5.gabc: after 1.2, before 1.3
-		PACKAGE_VERSION=${BASH_REMATCH[1]}${BASH_REMATCH[3]:++${BASH_REMATCH[3]//-/.}}
+	# v1.2-5-gabc is 1.2+5.gabc, after 1.2; v1.2-rc1 is 1.2~rc1, before it.
+	if [[ $VERSION =~ ^v?([0-9]+\.[0-9.]*[0-9])(-(.*))?$ ]]; then
+		base=${BASH_REMATCH[1]} rest=${BASH_REMATCH[3]//-/.} mark=+
+		[[ ! $rest =~ ^(alpha|beta|rc) ]] || mark='~'
+		PACKAGE_VERSION=$base${rest:+$mark$rest}
 	else # never tagged: in the order of the commits, before any version
 		PACKAGE_VERSION=0.0+$(git rev-list --count HEAD).g${VERSION//-/.}
 	fi

@@ -55,7 +55,7 @@ must test "$(portgrave status -o json | grep -o '"generation": [0-9]*' | head -n
 must tail -n 1 /etc/portgrave/policy.yaml | grep -q '# mine'
 echo "upgraded: process $old became $new, 0 objects vanished, the policy is the administrator's"
 
-# Disabled by the administrator, it stays so; and a daemon that was ended is not started behind its back.
+# What the administrator has disabled stays so.
 systemctl disable portgrave-audit.timer
 say -i /debs/second.deb
 mustnot test -e /etc/systemd/system/timers.target.wants/portgrave-audit.timer
