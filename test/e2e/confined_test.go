@@ -21,6 +21,7 @@ type confinement struct {
 	uid          int
 	capabilities []string // as the unit has them: CAP_NET_ADMIN
 	nice         string
+	groups       []string // besides its own
 }
 
 // daemonUser is a number that no user has; the daemon must not need a name.
@@ -42,7 +43,14 @@ func confinedBy(t *testing.T, dropIns ...string) *confinement {
 			t.Fatalf("the unit says %s=%v", key, got)
 		}
 	}
-	c := &confinement{daemonUser, systemd.Settings("Service", "AmbientCapabilities", units...), strings.Join(systemd.Settings("Service", "Nice", units...), "")}
+	groups := systemd.Settings("Service", "SupplementaryGroups", units...)
+	for i, g := range groups {
+		if g != "root" {
+			t.Fatalf("a group that these tests don't know: %s", g)
+		}
+		groups[i] = "0"
+	}
+	c := &confinement{daemonUser, systemd.Settings("Service", "AmbientCapabilities", units...), strings.Join(systemd.Settings("Service", "Nice", units...), ""), groups}
 	if len(c.capabilities) == 0 || c.nice == "" {
 		t.Fatalf("the unit says too little: %+v", c)
 	}
@@ -73,7 +81,11 @@ func (c *confinement) words() []string {
 		list += ",+" + strings.ToLower(strings.TrimPrefix(x, "CAP_"))
 	}
 	id := strconv.Itoa(c.uid)
-	return []string{"nice", "-n", c.nice, "setpriv", "--reuid=" + id, "--regid=" + id, "--clear-groups", "--inh-caps=" + list, "--ambient-caps=" + list, "--bounding-set=" + list, "--no-new-privs", "--"}
+	groups := "--clear-groups"
+	if c.groups != nil {
+		groups = "--groups=" + strings.Join(c.groups, ",")
+	}
+	return []string{"nice", "-n", c.nice, "setpriv", "--reuid=" + id, "--regid=" + id, groups, "--inh-caps=" + list, "--ambient-caps=" + list, "--bounding-set=" + list, "--no-new-privs", "--"}
 }
 
 // own makes folders the confined process's, as systemd does with state and run directory, and lets it pass through
@@ -90,8 +102,8 @@ func (c *confinement) own(t *testing.T, dirs ...string) {
 		}
 		for above := filepath.Dir(dir); err == nil && above != os.TempDir() && above != "/"; above = filepath.Dir(above) {
 			var info os.FileInfo
-			if info, err = os.Stat(above); err == nil && info.Mode().Perm()&0o001 == 0 {
-				err = os.Chmod(above, info.Mode().Perm()|0o001)
+			if info, err = os.Stat(above); err == nil && info.Mode().Perm()&0o011 != 0o011 {
+				err = os.Chmod(above, info.Mode().Perm()|0o011)
 			}
 		}
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -121,40 +122,52 @@ func daemonIn(t *testing.T, w *lab.World, document string) *installation {
 
 // start starts the daemon and waits until it is ready. The function it returns ends it; so does the test's end.
 func (i *installation) start() (end func()) {
-	t := i.t
-	t.Helper()
+	i.t.Helper()
+	end, err := i.tryStart()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return end
+}
+
+// tryStart is start for a daemon that may fail.
+func (i *installation) tryStart() (end func(), err error) {
+	i.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	cmd := i.daemon(ctx)
 	log, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
 	if err != nil {
-		t.Fatal(err)
+		stop()
+		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ready := make(chan bool, 1)
-	var said []string
+	ready := make(chan error, 2)
 	go func() {
+		var said []string
 		lines := bufio.NewScanner(log)
 		for lines.Scan() {
-			said = append(said, lines.Text())
 			if strings.Contains(lines.Text(), `"msg":"ready"`) {
-				ready <- true
+				ready <- nil
+			}
+			if len(said) < 20 {
+				said = append(said, lines.Text())
 			}
 		}
-		close(ready)
+		ready <- fmt.Errorf("the daemon ended: %s", strings.Join(said, "\n"))
 	}()
 	end = sync.OnceFunc(func() { stop(); _ = cmd.Wait() })
-	t.Cleanup(end)
+	i.t.Cleanup(end)
 	select {
-	case ok := <-ready:
-		if !ok {
-			t.Fatalf("the daemon ended: %s", strings.Join(said, "\n"))
-		}
+	case err = <-ready:
 	case <-time.After(20 * time.Second):
-		t.Fatal("the daemon did not get ready")
+		err = errors.New("the daemon did not get ready")
 	}
-	return end
+	if err != nil {
+		end()
+	}
+	return end, err
 }
 
 func driftLog(t *testing.T, state string) (events []driftEvent) {
