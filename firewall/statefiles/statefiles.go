@@ -23,6 +23,8 @@ type Folder interface {
 	// List returns the entries, ordered by name; a folder that is missing is fs.ErrNotExist.
 	List() ([]fs.DirEntry, error)
 	Read(name string) ([]byte, error)
+	// Size is how long a file is.
+	Size(name string) (int64, error)
 	// Write makes a file whole or not at all.
 	Write(name string, content []byte) error
 	// Sync makes names, and their absence, survive a power cut.
@@ -50,6 +52,14 @@ func (d disk) Make() error {
 func (d disk) List() ([]fs.DirEntry, error) { return os.ReadDir(string(d)) }
 
 func (d disk) Read(name string) ([]byte, error) { return os.ReadFile(d.path(name)) }
+
+func (d disk) Size(name string) (int64, error) {
+	info, err := os.Stat(d.path(name))
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
 
 func (d disk) Write(name string, content []byte) error {
 	// The temporary file stands beside its target and begins with a dot, by which what a crash leaves of it is known.
