@@ -138,6 +138,7 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 				&cli.BoolFlag{Name: "now", Usage: "start the units, too"},
 				&cli.BoolFlag{Name: "remove", Usage: "take away what install put; what was changed since, the state directory and the rules in the kernel stay"},
 				&cli.BoolFlag{Name: "state", Usage: "with --remove: take away the state directory (history, leases), too"}),
+			verb("boot", "at the start of the system: put in force what was last confirmed", "", boot),
 			verb("schema", "print the JSON Schema of the policy, for editors", "", printSchema),
 			hidden(verb("guard", "take back a generation unless it is confirmed", "<GENERATION> [PARTNER]", guard)),
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,

@@ -16,6 +16,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/denied"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/lease"
 	"github.com/portgrave/portgrave/firewall/statefiles"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/notify"
@@ -109,6 +110,8 @@ type Daemon struct {
 	counted counted
 
 	exposed *exposures
+	// booted is what the start of the system put in force; nil if portgrave had no part in it.
+	booted *control.Booted
 
 	reads      chan reading
 	readingNow bool
@@ -126,6 +129,7 @@ func Run(ctx context.Context, c Config) error {
 	defer unlock()
 	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func(context.Context)), reads: make(chan reading), reloads: make(chan chan<- error)}
 	d.exposed = newExposures(c.Audit, d.record, func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) })
+	d.booted = control.LastBooted(c.RunDir, lease.SystemClock().BootID)
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
 	d.Local.MaxLease = d.maxLease
 	d.metrics = d.metricsHandler()
@@ -182,6 +186,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 	reload, stopSignals := reloadSignal()
 	defer stopSignals()
 	watchdog := notify.Watchdog()
+	clock := watchClock(ctx, d.Log)
 	defer watchdog.Stop()
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
@@ -244,6 +249,9 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.enforce(ctx, "the pause is over", nil)
 		case <-resync.C:
 			d.enforce(ctx, "resync", nil)
+		case <-clock:
+			d.enforce(ctx, "the clock was set", nil)
+			d.endLeases(ctx)
 		case <-poll.C:
 			d.enforce(ctx, "poll", nil)
 		case f := <-d.requests:
