@@ -5,8 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"go4.org/netipx"
 )
 
 // Flow is a packet as the filter sees it: addressed to this host, before any address translation.
@@ -99,18 +97,11 @@ func (s State) Listed(p Protocol, port uint16) bool {
 
 // AllowedAt is every source that may use the service at a moment, interface and address aside.
 func (svc Service) AllowedAt(now time.Time) Prefixes {
-	var b netipx.IPSetBuilder
-	for p := range svc.Sources.All() {
-		b.AddPrefix(p)
-	}
+	var b PrefixesBuilder
 	for _, e := range svc.Expiring {
 		if e.Until.After(now) {
-			b.AddPrefix(e.Prefix)
+			_ = b.Add(e.Prefix) // refused only where the policy reader has reported it; a bad source allows nobody
 		}
 	}
-	all, err := fromBuilder(&b)
-	if err != nil { // only reachable with prefixes that NewPrefixes refuses
-		return svc.Sources
-	}
-	return all
+	return svc.Sources.Union(b.Set())
 }

@@ -5,33 +5,35 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"slices"
-
-	"go4.org/netipx"
 )
 
 // Prefix is a CIDR with no host bits set, IPv4 or IPv6, never IPv4-mapped, never zoned.
 type Prefix = netip.Prefix
 
-// Prefixes is an immutable set of addresses, held as its minimal list of prefixes: merged,
+// Prefixes is an immutable set of addresses, seen as its minimal list of prefixes: merged,
 // disjoint, ordered by address with IPv4 before IPv6. The zero value is the empty set.
 //
-// How the set is stored is nobody's business but this file's; use All, Len and Contains.
+// It is held as ranges that neither overlap nor touch: a million prefixes take 8 MB of IPv4 at most, and 32 MB of IPv6.
+// Union, Minus and Intersect walk over both sets once; prefixes are worked out as they are asked for.
+// Sets may share memory with those that they were made from.
 type Prefixes struct {
-	list []Prefix
+	v4 []Range[Address4]
+	v6 []Range[Address6]
+	// n is the number of prefixes.
+	n int
 }
 
 // NewPrefixes merges prefixes, in any order and overlapping as they like, into their minimal set.
 // It refuses invalid and IPv4-mapped prefixes; host bits are cleared.
 func NewPrefixes(prefixes ...Prefix) (Prefixes, error) {
-	var b netipx.IPSetBuilder
+	var b PrefixesBuilder
+	b.grow(prefixes)
 	for _, p := range prefixes {
-		if !p.IsValid() || p.Addr().Is4In6() {
-			return Prefixes{}, fmt.Errorf("%v is not a usable IPv4 or IPv6 prefix", p)
+		if err := b.Add(p); err != nil {
+			return Prefixes{}, err
 		}
-		b.AddPrefix(p.Masked())
 	}
-	return fromBuilder(&b)
+	return b.Set(), nil
 }
 
 // MustPrefixes reads CIDRs and panics on a bad one: for tests and constants.
@@ -47,103 +49,120 @@ func MustPrefixes(cidrs ...string) Prefixes {
 	return p
 }
 
-func fromBuilder(b *netipx.IPSetBuilder) (Prefixes, error) {
-	set, err := b.IPSet()
-	if err != nil {
-		return Prefixes{}, err
-	}
-	return Prefixes{list: set.Prefixes()}, nil
+// prefixesOf takes over canonical lists.
+func prefixesOf(v4 []Range[Address4], v6 []Range[Address6]) Prefixes {
+	return Prefixes{v4, v6, countPrefixes(v4) + countPrefixes(v6)}
 }
 
 // All yields the prefixes in order.
-func (p Prefixes) All() iter.Seq[Prefix] { return slices.Values(p.list) }
+func (p Prefixes) All() iter.Seq[Prefix] {
+	return func(yield func(Prefix) bool) {
+		_ = eachPrefix(p.v4, yield) && eachPrefix(p.v6, yield)
+	}
+}
 
 // Family yields the prefixes of one family, in order.
 func (p Prefixes) Family(f Family) iter.Seq[Prefix] {
 	return func(yield func(Prefix) bool) {
-		for _, x := range p.list {
-			if x.Addr().Is4() == (f == IPv4) && !yield(x) {
-				return
-			}
+		if f == IPv4 {
+			eachPrefix(p.v4, yield)
+		} else {
+			eachPrefix(p.v6, yield)
 		}
 	}
 }
 
+// Ranges yields the addresses of one family as the fewest ranges, in order: the first and the last address of each.
+func (p Prefixes) Ranges(f Family) iter.Seq2[netip.Addr, netip.Addr] {
+	return func(yield func(first, last netip.Addr) bool) {
+		if f == IPv4 {
+			eachRange(p.v4, yield)
+		} else {
+			eachRange(p.v6, yield)
+		}
+	}
+}
+
+func eachRange[A number[A]](list []Range[A], yield func(first, last netip.Addr) bool) {
+	for _, r := range list {
+		if !yield(r.First.IP(), r.Last.IP()) {
+			return
+		}
+	}
+}
+
+// Ranges4 lends the IPv4 ranges as they are held: ascending, never touching. They must not be changed.
+func (p Prefixes) Ranges4() []Range[Address4] { return p.v4[:len(p.v4):len(p.v4)] }
+
+// Ranges6 lends the IPv6 ranges likewise.
+func (p Prefixes) Ranges6() []Range[Address6] { return p.v6[:len(p.v6):len(p.v6)] }
+
 // Len is the number of prefixes.
-func (p Prefixes) Len() int { return len(p.list) }
+func (p Prefixes) Len() int { return p.n }
 
 // Has reports whether the set holds any address of the family.
 func (p Prefixes) Has(f Family) bool {
-	for range p.Family(f) {
-		return true
+	if f == IPv4 {
+		return len(p.v4) > 0
 	}
-	return false
+	return len(p.v6) > 0
 }
 
 // Contains reports whether the address is in the set. An IPv4-mapped IPv6 address counts as IPv4.
 func (p Prefixes) Contains(a netip.Addr) bool {
-	a = a.Unmap().WithZone("")
-	// The last prefix that starts at or before a is the only one that can hold it.
-	i, found := slices.BinarySearchFunc(p.list, a, func(x Prefix, a netip.Addr) int { return x.Addr().Compare(a) })
-	if found {
-		return true
+	a = a.Unmap()
+	switch {
+	case a.Is4():
+		return contains(p.v4, number4(a))
+	case a.Is6():
+		return contains(p.v6, number6(a))
 	}
-	return i > 0 && p.list[i-1].Contains(a)
+	return false
 }
 
 // Equal reports whether both sets hold the same addresses.
-func (p Prefixes) Equal(o Prefixes) bool { return slices.Equal(p.list, o.list) }
+func (p Prefixes) Equal(o Prefixes) bool {
+	return p.n == o.n && equal(p.v4, o.v4) && equal(p.v6, o.v6)
+}
 
 // Union is every address in either set.
 func (p Prefixes) Union(o Prefixes) Prefixes {
-	return p.combine(o, (*netipx.IPSetBuilder).AddSet)
+	return prefixesOf(union(p.v4, o.v4), union(p.v6, o.v6))
 }
 
 // Minus is every address in p that is not in o.
 func (p Prefixes) Minus(o Prefixes) Prefixes {
-	return p.combine(o, (*netipx.IPSetBuilder).RemoveSet)
+	return prefixesOf(minus(p.v4, o.v4), minus(p.v6, o.v6))
 }
 
 // Intersect is every address in both sets.
 func (p Prefixes) Intersect(o Prefixes) Prefixes {
-	return p.combine(o, (*netipx.IPSetBuilder).Intersect)
-}
-
-func (p Prefixes) combine(o Prefixes, op func(*netipx.IPSetBuilder, *netipx.IPSet)) Prefixes {
-	var b netipx.IPSetBuilder
-	for _, x := range p.list {
-		b.AddPrefix(x)
-	}
-	op(&b, o.ipset())
-	r, err := fromBuilder(&b)
-	if err != nil { // only reachable with prefixes that NewPrefixes refuses
-		panic(fmt.Sprintf("firewall: combining prefixes: %v", err))
-	}
-	return r
-}
-
-func (p Prefixes) ipset() *netipx.IPSet {
-	var b netipx.IPSetBuilder
-	for _, x := range p.list {
-		b.AddPrefix(x)
-	}
-	set, err := b.IPSet()
-	if err != nil {
-		panic(fmt.Sprintf("firewall: prefixes as a set: %v", err))
-	}
-	return set
+	return prefixesOf(intersect(p.v4, o.v4), intersect(p.v6, o.v6))
 }
 
 // Strings lists the prefixes in order, in CIDR notation.
 func (p Prefixes) Strings() []string {
-	out := make([]string, len(p.list))
-	for i, x := range p.list {
-		out[i] = x.String()
+	out := make([]string, 0, p.n)
+	for x := range p.All() {
+		out = append(out, x.String())
 	}
 	return out
 }
 
-func (p Prefixes) MarshalJSON() ([]byte, error) { return json.Marshal(p.Strings()) }
+// String is for people who debug: the prefixes in order.
+func (p Prefixes) String() string { return fmt.Sprint(p.Strings()) }
+
+func (p Prefixes) MarshalJSON() ([]byte, error) {
+	// Written straight into one buffer: a million prefixes need no million strings.
+	out := append(make([]byte, 0, 2+20*p.n), '[')
+	for x := range p.All() {
+		if len(out) > 1 {
+			out = append(out, ',')
+		}
+		out = append(x.AppendTo(append(out, '"')), '"')
+	}
+	return append(out, ']'), nil
+}
 
 func (p *Prefixes) UnmarshalJSON(b []byte) error {
 	var list []Prefix

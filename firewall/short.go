@@ -3,14 +3,12 @@ package firewall
 import (
 	"net/netip"
 	"sort"
-
-	"go4.org/netipx"
 )
 
 // Short is the set as people write it: some prefixes without some others, wherever that takes fewer than the minimal list. The addresses
 // of in that are not in out are those of the set: everything but one host is one prefix without another, and 32 or 128 prefixes in a list.
 func (p Prefixes) Short() (in, out Prefixes) {
-	var with, without netipx.IPSetBuilder
+	var with, without PrefixesBuilder
 	for _, f := range Families {
 		node := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		if f == IPv6 {
@@ -22,20 +20,13 @@ func (p Prefixes) Short() (in, out Prefixes) {
 		}
 		s := shorten(node, list)
 		for _, x := range s.in {
-			with.AddPrefix(x)
+			_ = with.Add(x) // prefixes of a set always make a set
 		}
 		for _, x := range s.out {
-			without.AddPrefix(x)
+			_ = without.Add(x)
 		}
 	}
-	in, err := fromBuilder(&with)
-	if err == nil {
-		out, err = fromBuilder(&without)
-	}
-	if err != nil { // prefixes of a set always make a set
-		return p, Prefixes{}
-	}
-	return in, out
+	return with.Set(), without.Set()
 }
 
 // short is what a part of a set comes to: in without out; missing is what the set lacks there.

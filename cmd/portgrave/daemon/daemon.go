@@ -16,6 +16,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/denied"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/lease"
 	"github.com/portgrave/portgrave/firewall/statefiles"
 	"github.com/portgrave/portgrave/policy"
 	"golang.org/x/sys/unix"
@@ -108,6 +109,8 @@ type Daemon struct {
 	counted counted
 
 	exposed *exposures
+	// booted is what the start of the system put in force; nil if portgrave had no part in it.
+	booted *control.Booted
 
 	reads      chan reading
 	readingNow bool
@@ -123,6 +126,7 @@ func Run(ctx context.Context, c Config) error {
 	defer unlock()
 	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func(context.Context)), reads: make(chan reading)}
 	d.exposed = newExposures(c.Audit, d.record, func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) })
+	d.booted = control.LastBooted(c.RunDir, lease.SystemClock().BootID)
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
 	d.Local.MaxLease = d.maxLease
 	d.metrics = d.metricsHandler()
@@ -178,6 +182,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 	}
 	reload, stopSignals := reloadSignal()
 	defer stopSignals()
+	clock := watchClock(ctx, d.Log)
 	watchdog := newWatchdog()
 	defer watchdog.Stop()
 	resync := time.NewTicker(resyncEvery)
@@ -237,6 +242,9 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.enforce(ctx, "the pause is over", nil)
 		case <-resync.C:
 			d.enforce(ctx, "resync", nil)
+		case <-clock:
+			d.enforce(ctx, "the clock was set", nil)
+			d.endLeases(ctx)
 		case <-poll.C:
 			d.enforce(ctx, "poll", nil)
 		case f := <-d.requests:

@@ -1,0 +1,259 @@
+package firewall
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"go4.org/netipx"
+	"pgregory.net/rapid"
+)
+
+// The model of every set operation is netipx, which shares no line with ours.
+
+// drawPrefix picks prefixes that often nest, touch, and reach the ends of the address space.
+func drawPrefix(t *rapid.T) Prefix {
+	if rapid.Bool().Draw(t, "ipv6") {
+		b := [16]byte{}
+		fill := rapid.SampledFrom([]byte{0, 0xff, 0x20}).Draw(t, "fill")
+		for i := range b {
+			b[i] = fill
+		}
+		if fill == 0 {
+			b[0] = 0x20 // not IPv4-mapped
+		}
+		for _, i := range []int{0, 7, 8, 15} {
+			b[i] ^= byte(rapid.IntRange(0, 7).Draw(t, "byte"))
+		}
+		return netip.PrefixFrom(netip.AddrFrom16(b), rapid.SampledFrom([]int{0, 1, 3, 62, 63, 64, 65, 66, 100, 125, 126, 127, 128}).Draw(t, "bits")).Masked()
+	}
+	v := rapid.SampledFrom([]uint32{0, 0x0a000000, 0x7fffff00, 0xffffff00}).Draw(t, "base") + uint32(rapid.IntRange(0, 255).Draw(t, "host"))
+	return netip.PrefixFrom(Address4(v).IP(), rapid.SampledFrom([]int{0, 1, 2, 8, 24, 25, 26, 27, 28, 29, 30, 31, 32}).Draw(t, "bits")).Masked()
+}
+
+func drawPrefixes(t *rapid.T, label string) ([]Prefix, *netipx.IPSetBuilder) {
+	list := rapid.SliceOfN(rapid.Custom(drawPrefix), 0, 12).Draw(t, label)
+	var b netipx.IPSetBuilder
+	for _, p := range list {
+		b.AddPrefix(p)
+	}
+	return list, &b
+}
+
+func modelSet(t interface{ Fatal(...any) }, b *netipx.IPSetBuilder) *netipx.IPSet {
+	set, err := b.IPSet()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return set
+}
+
+func mustSet(t interface{ Fatal(...any) }, list []Prefix) Prefixes {
+	p, err := NewPrefixes(list...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func checkAgainst(t *rapid.T, what string, got Prefixes, model *netipx.IPSet) {
+	want := model.Prefixes()
+	all := slices.Collect(got.All())
+	if !slices.Equal(all, want) {
+		t.Fatalf("%s: got %v, netipx has %v", what, all, want)
+	}
+	if got.Len() != len(want) {
+		t.Fatalf("%s: Len is %d of %d prefixes", what, got.Len(), len(want))
+	}
+	var ranges []netipx.IPRange
+	for _, f := range Families {
+		var family []Prefix
+		for _, p := range want {
+			if p.Addr().Is4() == (f == IPv4) {
+				family = append(family, p)
+			}
+		}
+		if of := slices.Collect(got.Family(f)); !slices.Equal(of, family) || got.Has(f) != (len(family) > 0) {
+			t.Fatalf("%s: %v has %v (Has: %v), want %v", what, f, of, got.Has(f), family)
+		}
+		for first, last := range got.Ranges(f) {
+			ranges = append(ranges, netipx.IPRangeFrom(first, last))
+		}
+	}
+	if !slices.Equal(ranges, model.Ranges()) {
+		t.Fatalf("%s: ranges %v, netipx has %v", what, ranges, model.Ranges())
+	}
+	for _, r := range model.Ranges() {
+		for _, a := range []netip.Addr{r.From(), r.To(), r.From().Prev(), r.To().Next()} {
+			if a.IsValid() && got.Contains(a) != model.Contains(a) {
+				t.Fatalf("%s: Contains(%v) is %v", what, a, got.Contains(a))
+			}
+		}
+	}
+	if again := mustSet(t, all); !again.Equal(got) {
+		t.Fatalf("%s: its own prefixes make another set: %v", what, again)
+	}
+	checkCodec(t, what, got)
+}
+
+func checkCodec(t *rapid.T, what string, p Prefixes) {
+	raw, err := p.AppendBinary([]byte("before"))
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	back, rest, err := ReadPrefixes(append(raw[len("before"):], "behind"...))
+	if err != nil || !back.Equal(p) || back.Len() != p.Len() || string(rest) != "behind" {
+		t.Fatalf("%s: binary: got %v and %q, %v", what, back, rest, err)
+	}
+	for i := range len(raw) - len("before") {
+		if _, _, err := ReadPrefixes(raw[len("before"):][:i]); err == nil {
+			t.Fatalf("%s: the first %d bytes of its binary form are accepted", what, i)
+		}
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatalf("%s: %v", what, err)
+	}
+	var fromText Prefixes
+	if err := json.Unmarshal(text, &fromText); err != nil || !fromText.Equal(p) {
+		t.Fatalf("%s: JSON %s: got %v, %v", what, text, fromText, err)
+	}
+	if list, _ := json.Marshal(p.Strings()); !bytes.Equal(list, text) {
+		t.Fatalf("%s: JSON is %s, the list of its strings %s", what, text, list)
+	}
+}
+
+func TestPrefixesAgainstModel(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		list, b := drawPrefixes(t, "a")
+		others, c := drawPrefixes(t, "b")
+		p, q := mustSet(t, list), mustSet(t, others)
+		x, y := modelSet(t, b), modelSet(t, c)
+		checkAgainst(t, "set", p, x)
+		slices.SortFunc(list, netipx.ComparePrefix)
+		checkAgainst(t, "set of sorted prefixes", mustSet(t, list), x)
+		for what, op := range map[string]struct {
+			got   Prefixes
+			model func(*netipx.IPSetBuilder, *netipx.IPSet)
+		}{
+			"union":        {p.Union(q), (*netipx.IPSetBuilder).AddSet},
+			"minus":        {p.Minus(q), (*netipx.IPSetBuilder).RemoveSet},
+			"intersection": {p.Intersect(q), (*netipx.IPSetBuilder).Intersect},
+		} {
+			var m netipx.IPSetBuilder
+			m.AddSet(x)
+			op.model(&m, y)
+			checkAgainst(t, what, op.got, modelSet(t, &m))
+		}
+		if p.Equal(q) != x.Equal(y) {
+			t.Fatalf("Equal of %v and %v is %v", p, q, p.Equal(q))
+		}
+		if !p.Union(p).Equal(p) || !p.Intersect(p).Equal(p) || p.Minus(p).Len() != 0 {
+			t.Fatalf("%v with itself", p)
+		}
+		// Operands are never changed.
+		checkAgainst(t, "first operand", p, x)
+		checkAgainst(t, "second operand", q, y)
+	})
+}
+
+// Pieces in any order, as ranges, prefixes and sets, make the set that their prefixes make.
+func TestPrefixesBuilder(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		list, model := drawPrefixes(t, "a")
+		var b PrefixesBuilder
+		for _, p := range list {
+			r := netipx.RangeOfPrefix(p)
+			switch rapid.IntRange(0, 2).Draw(t, "how") {
+			case 0:
+				if err := b.Add(netip.PrefixFrom(r.To(), p.Bits())); err != nil { // with host bits
+					t.Fatal(err)
+				}
+			case 1:
+				if err := b.AddRange(r.From(), r.To()); err != nil {
+					t.Fatal(err)
+				}
+			case 2:
+				b.AddSet(mustSet(t, []Prefix{p}))
+			}
+		}
+		checkAgainst(t, "built", b.Set(), modelSet(t, model))
+		if b.Set().Len() != 0 {
+			t.Fatal("Set left something in the builder")
+		}
+	})
+}
+
+func TestPrefixesRefuse(t *testing.T) {
+	a := netip.MustParseAddr
+	mapped := netip.PrefixFrom(a("::ffff:10.0.0.1"), 128)
+	if _, err := NewPrefixes(mapped); err == nil {
+		t.Error("an IPv4-mapped prefix is accepted")
+	}
+	if _, err := NewPrefixes(Prefix{}); err == nil {
+		t.Error("the zero prefix is accepted")
+	}
+	for _, r := range [][2]netip.Addr{{a("10.0.0.2"), a("10.0.0.1")}, {a("10.0.0.1"), a("2001:db8::1")}, {{}, {}}, {a("::ffff:10.0.0.1"), a("::ffff:10.0.0.2")}, {a("fe80::1%eth0"), a("fe80::2%eth0")}} {
+		var b PrefixesBuilder
+		if b.AddRange(r[0], r[1]) == nil {
+			t.Errorf("the range %v-%v is accepted", r[0], r[1])
+		}
+	}
+	if p := MustPrefixes("10.0.0.0/8", "fe80::/10"); !p.Contains(a("::ffff:10.0.0.1")) || !p.Contains(a("fe80::1%eth0")) || p.Contains(netip.Addr{}) {
+		t.Error("mapped, zoned and invalid addresses are not looked up as IPv4, IPv6 and nothing")
+	}
+}
+
+func TestReadPrefixesRefuses(t *testing.T) {
+	ranges4 := func(counts []byte, edges ...uint32) []byte {
+		for _, e := range edges {
+			counts = binary.BigEndian.AppendUint32(counts, e)
+		}
+		return counts
+	}
+	for name, b := range map[string][]byte{
+		"nothing":                   nil,
+		"one count":                 {0},
+		"a count in two bytes":      {0x80, 0, 0},
+		"a count beyond 64 bits":    bytes.Repeat([]byte{0xff}, 20),
+		"more ranges than bytes":    ranges4([]byte{2, 0}, 1, 1),
+		"a huge count":              append(binary.AppendUvarint(nil, 1<<63), 0),
+		"a huge count of IPv6":      binary.AppendUvarint([]byte{0}, 1<<61),
+		"an end before its start":   ranges4([]byte{1, 0}, 2, 1),
+		"overlapping":               ranges4([]byte{2, 0}, 1, 5, 5, 9),
+		"adjacent":                  ranges4([]byte{2, 0}, 1, 5, 6, 9),
+		"descending":                ranges4([]byte{2, 0}, 10, 11, 1, 2),
+		"equal":                     ranges4([]byte{2, 0}, 1, 1, 1, 1),
+		"after the top":             ranges4([]byte{2, 0}, 1, 0xffffffff, 0, 0),
+		"IPv6 end before its start": append([]byte{0, 1}, append(bytes.Repeat([]byte{1}, 16), make([]byte, 16)...)...),
+	} {
+		if p, _, err := ReadPrefixes(b); err == nil {
+			t.Errorf("%s: accepted as %v", name, p)
+		}
+	}
+}
+
+// Whatever is accepted is written back byte for byte: a set has one binary form.
+func FuzzReadPrefixes(f *testing.F) {
+	for _, cidrs := range [][]string{{}, {"10.0.0.0/8"}, {"0.0.0.0/0", "::/0"}, {"10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "ff00::/8"}} {
+		b, _ := MustPrefixes(cidrs...).AppendBinary(nil)
+		f.Add(b)
+	}
+	f.Add([]byte{0x80, 0})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, rest, err := ReadPrefixes(b)
+		if err != nil {
+			return
+		}
+		again, err := p.AppendBinary(nil)
+		if err != nil || !bytes.Equal(append(again, rest...), b) {
+			t.Fatalf("% x is read as %v and written as % x (%v)", b, p, again, err)
+		}
+		if q := mustSet(t, slices.Collect(p.All())); !q.Equal(p) || q.Len() != p.Len() {
+			t.Fatalf("% x holds %v, whose prefixes make %v", b, p, q)
+		}
+	})
+}

@@ -1,0 +1,106 @@
+package firewall
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// The binary form of a set of addresses: the number of IPv4 ranges and of IPv6 ranges, each a uvarint, then the ranges: their
+// first and their last address, big endian, 8 or 32 bytes together. A set has exactly one such form. It has no version of
+// its own: what it is part of has one.
+//
+// Fixed widths and not differences: reading a million ranges takes some 10 ms, so that a booting host waits for the kernel alone, and
+// how many there can be is known from the length before anything is allocated.
+
+// AppendBinary appends the set's binary form to b. It never fails; the error is that of encoding.BinaryAppender.
+func (p Prefixes) AppendBinary(b []byte) ([]byte, error) {
+	b = binary.AppendUvarint(b, uint64(len(p.v4)))
+	b = binary.AppendUvarint(b, uint64(len(p.v6)))
+	for _, r := range p.v4 {
+		b = binary.BigEndian.AppendUint32(b, uint32(r.First))
+		b = binary.BigEndian.AppendUint32(b, uint32(r.Last))
+	}
+	for _, r := range p.v6 {
+		for _, half := range [...]uint64{r.First.Hi, r.First.Lo, r.Last.Hi, r.Last.Lo} {
+			b = binary.BigEndian.AppendUint64(b, half)
+		}
+	}
+	return b, nil
+}
+
+// Sizes of a range's binary form.
+const (
+	size4 = 8
+	size6 = 32
+)
+
+// ReadPrefixes reads the binary form of a set from the beginning of b and returns what follows it. It refuses whatever
+// AppendBinary would not have written.
+func ReadPrefixes(b []byte) (p Prefixes, rest []byte, err error) {
+	n4, b, err := readCount(b)
+	if err != nil {
+		return Prefixes{}, nil, err
+	}
+	n6, b, err := readCount(b)
+	if err != nil {
+		return Prefixes{}, nil, err
+	}
+	// Divided, not multiplied: no count overflows, and none makes us allocate more than there is to read.
+	if n4 > uint64(len(b)/size4) || n6 > (uint64(len(b))-n4*size4)/size6 {
+		return Prefixes{}, nil, fmt.Errorf("a set of %d IPv4 and %d IPv6 ranges does not fit the %d bytes there are", n4, n6, len(b))
+	}
+	v4, err := readRanges(b, int(n4), size4, func(b []byte) Range[Address4] {
+		return Range[Address4]{Address4(binary.BigEndian.Uint32(b)), Address4(binary.BigEndian.Uint32(b[4:]))}
+	})
+	if err != nil {
+		return Prefixes{}, nil, err
+	}
+	b = b[n4*size4:]
+	v6, err := readRanges(b, int(n6), size6, func(b []byte) Range[Address6] {
+		half := func(i int) uint64 { return binary.BigEndian.Uint64(b[8*i:]) }
+		return Range[Address6]{Address6{half(0), half(1)}, Address6{half(2), half(3)}}
+	})
+	if err != nil {
+		return Prefixes{}, nil, err
+	}
+	return prefixesOf(v4, v6), b[n6*size6:], nil
+}
+
+func readCount(b []byte) (uint64, []byte, error) {
+	n, length := binary.Uvarint(b)
+	// A last byte of zero adds nothing: the same number has a shorter form.
+	if length <= 0 || length > 1 && b[length-1] == 0 {
+		return 0, nil, errors.New("a set of addresses does not begin with the number of its ranges")
+	}
+	return n, b[length:], nil
+}
+
+// readRanges reads a canonical list of n ranges, for which b is long enough.
+func readRanges[A number[A]](b []byte, n, size int, read func([]byte) Range[A]) ([]Range[A], error) {
+	if n == 0 {
+		return nil, nil
+	}
+	list := make([]Range[A], n)
+	for i := range list {
+		r := read(b[i*size:])
+		if r.Last.Compare(r.First) < 0 || i > 0 && (r.First.Compare(list[i-1].First) <= 0 || touches(list[i-1], r)) {
+			return nil, fmt.Errorf("range %d of a set, %v-%v, is not in order: the set is damaged", i+1, r.First.IP(), r.Last.IP())
+		}
+		list[i] = r
+	}
+	return list, nil
+}
+
+// MarshalBinary implements encoding.BinaryMarshaler, which package gob uses: what AppendBinary makes.
+func (p Prefixes) MarshalBinary() ([]byte, error) { return p.AppendBinary(nil) }
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler.
+func (p *Prefixes) UnmarshalBinary(b []byte) error {
+	q, rest, err := ReadPrefixes(b)
+	if err == nil && len(rest) > 0 {
+		err = fmt.Errorf("%d bytes stand behind the prefixes", len(rest))
+	}
+	*p = q
+	return err
+}
