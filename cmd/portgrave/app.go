@@ -131,6 +131,7 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 			verb("daemon", "keep the kernel on the policy: repair drift at once, read the policy again when it changes", "", runDaemon,
 				&cli.StringFlag{Name: "denied", Value: "log", Usage: "how to report refused packets: log (with everything else), json, cef, or off"},
 				&cli.StringFlag{Name: "denied-file", Usage: "append json or cef reports to `FILE` instead of standard output"}),
+			verb("boot", "at the start of the system: put in force what was last confirmed", "", boot),
 			verb("schema", "print the JSON Schema of the policy, for editors", "", printSchema),
 			hidden(verb("guard", "take back a generation unless it is confirmed", "<GENERATION> [PARTNER]", guard)),
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,

@@ -22,7 +22,7 @@ func open(t *testing.T) *Store {
 }
 
 func generation(reason string) Generation {
-	return Generation{Time: time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC), User: "root", Reason: reason, Backend: "nftables", Confirmed: true,
+	return Generation{Record: Record{Time: time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC), User: "root", Reason: reason, Backend: "nftables", Confirmed: true},
 		State: firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
 			Services: []firewall.Service{{Name: "a", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 2}}, Sources: firewall.MustPrefixes("10.0.0.0/8", "::/0"), Log: firewall.LogDenied}}}}
 }

@@ -30,12 +30,19 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 		return Firewall{}, err
 	}
 	plan, seen, last, err := l.driftPlan(ctx, r)
+	damaged := err
+	if errors.Is(err, history.ErrDamaged) { // then it is unknown what should be in force, but not what is
+		seen, err = r.Backend.Observe(ctx)
+	}
 	if err != nil {
 		return Firewall{}, err
 	}
-	result := Firewall{Backend: r.Backend.Name(), BackendNotes: orEmpty(seen.Notes()), Present: seen.Present(), Drift: DriftCount{plan.InSync(), plan.Count()}, Services: []Service{}}
+	result := Firewall{Backend: r.Backend.Name(), BackendNotes: orEmpty(seen.Notes()), Present: seen.Present(), Drift: DriftCount{damaged == nil && plan.InSync(), plan.Count()}, Services: []Service{}}
+	if damaged != nil {
+		result.Warnings = append(result.Warnings, damaged.Error())
+	}
 	if last != nil {
-		e := entryOf(*last)
+		e := entryOf(last.Record)
 		result.Generation, result.Unlisted, result.PolicyDigest = &e, last.State.Unlisted, Digest(last.State)
 		for _, svc := range last.InForce().Services {
 			s := serviceOf(svc, seen, r.Now())
@@ -47,8 +54,8 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 			result.UnlistedPorts = &words
 		}
 	}
-	leases, damaged, err := l.leases().List()
-	for _, d := range append(damaged, err) {
+	leases, unreadable, err := l.leases().List()
+	for _, d := range append(unreadable, err) {
 		if d != nil {
 			result.Warnings = append(result.Warnings, d.Error())
 		}

@@ -80,7 +80,8 @@ func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *p
 			return fmt.Errorf("it fails its own test: from %s to %s: expected %s, got %s", t.From, t.To, t.Expect, t.Got)
 		}
 	}
-	if err := d.reload(); err != nil {
+	// A damaged history must not keep a good policy out: with it, a new generation stands before the damaged one.
+	if err := d.reload(); err != nil && !errors.Is(err, history.ErrDamaged) {
 		return err
 	}
 	if d.inForce != nil && d.inForce.State.Equal(c.State) {
@@ -110,7 +111,7 @@ func (d *Daemon) takenBack(s firewall.State) (bool, error) {
 			return g.State.Equal(s), nil
 		}
 	}
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, history.ErrDamaged) {
 		err = nil
 	}
 	return false, err
