@@ -16,6 +16,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/denied"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/statefiles"
 	"github.com/portgrave/portgrave/policy"
 	"golang.org/x/sys/unix"
 )
@@ -154,7 +155,7 @@ func onlyOne(dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("the run directory can't be made: %w (set PORTGRAVE_RUN_DIR, or run as root)", err)
 	}
 	path := filepath.Join(dir, "daemon.lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	f, err := statefiles.Open(path, os.O_RDWR)
 	if err != nil {
 		return nil, fmt.Errorf("locking the run directory: %w", err)
 	}
