@@ -94,10 +94,11 @@ func (d *disk) powerOn(w *lab.World) *machine {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() {
-		m.crash()
-		if m.t.Failed() {
-			m.t.Logf("the console:\n%s", m.console)
+		if m.t.Failed() && m.leader != 0 {
+			log, _ := m.try("sh", "-c", "journalctl --sync; journalctl --boot --no-pager --output=short-monotonic | grep portgrave")
+			m.t.Logf("the journal:\n%s\nthe console:\n%s", log, m.console)
 		}
+		m.crash()
 	})
 	m.await("the container's first process", func() bool {
 		m.leader = leader(cmd.Process.Pid)
@@ -189,7 +190,7 @@ func (m *machine) command(args ...string) *exec.Cmd {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--target", fmt.Sprint(m.leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--wd=/", "--"}, args...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LANG=C.UTF-8", "SYSTEMD_PAGER="}
-	context.AfterFunc(m.t.Context(), cancel)
+	context.AfterFunc(ctx, cancel)
 	return cmd
 }
 
