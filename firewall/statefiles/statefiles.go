@@ -21,6 +21,8 @@ type Folder interface {
 	// List returns the entries, ordered by name; a folder that is missing is fs.ErrNotExist.
 	List() ([]fs.DirEntry, error)
 	Read(name string) ([]byte, error)
+	// Size is how long a file is.
+	Size(name string) (int64, error)
 	// Write makes a file whole or not at all.
 	Write(name string, content []byte) error
 	// Sync makes names, and their absence, survive a power cut.
@@ -42,6 +44,14 @@ func (d disk) List() ([]fs.DirEntry, error) { return os.ReadDir(string(d)) }
 func (d disk) Read(name string) ([]byte, error) { return os.ReadFile(d.path(name)) }
 
 func (d disk) Write(name string, content []byte) error { return Write(d.path(name), content) }
+
+func (d disk) Size(name string) (int64, error) {
+	info, err := os.Stat(d.path(name))
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
 
 func (d disk) Sync() error { return syncFolder(string(d)) }
 
