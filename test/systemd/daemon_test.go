@@ -106,7 +106,7 @@ func TestRulesOutliveTheDaemon(t *testing.T) {
 }
 
 // slowStart has the daemon begin late, so that whoever does not wait for it is found out.
-const slowStart = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'sleep 2; exec /usr/bin/portgrave daemon'\n"
+const slowStart = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'sleep 2; exec /usr/local/bin/portgrave daemon'\n"
 
 // systemctl start returns when the rules are enforced, and systemctl reload when the policy as it is now is.
 func TestReadiness(t *testing.T) {
@@ -179,8 +179,8 @@ func TestGuardOutlivesTheDaemon(t *testing.T) {
 		d.dropIn("portgrave.service", "[Service]\nKillMode="+kill+"\n")
 		m.run("systemctl", "daemon-reload")
 		m.run("systemctl", "restart", "portgrave.service")
-		d.write("/tmp/wide.yaml", "version: 1\nservices: [{name: metrics, port: 9090, allow: [any]}]\n")
-		m.run("portgrave", "--config", "/tmp/wide.yaml", "apply", "--confirm", "10s")
+		d.write("/etc/wide.yaml", "version: 1\nservices: [{name: metrics, port: 9090, allow: [any]}]\n")
+		m.run("portgrave", "--config", "/etc/wide.yaml", "apply", "--confirm", "10s")
 		m.run("systemctl", "stop", "portgrave.service")
 		if got := m.ask(foe); got != lab.Open {
 			t.Fatalf("the policy on trial lets everybody in, yet %s is %s", foe, got)

@@ -5,8 +5,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/portgrave/portgrave/test/debian"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,16 +18,34 @@ type disk struct {
 	root string // the merged tree: Debian below, what was written above
 }
 
+var unpacked struct {
+	sync.Mutex
+	dir string
+}
+
+// system is the Debian that every disk begins as, unpacked once for all tests.
+func system(t *testing.T) string {
+	t.Helper()
+	unpacked.Lock()
+	defer unpacked.Unlock()
+	if unpacked.dir == "" {
+		dir := filepath.Join(scratch, "debian")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		debian.Unpack(t, dir)
+		unpacked.dir = dir
+	}
+	return unpacked.dir
+}
+
 // blankDisk is Debian as it comes, without portgrave.
 func blankDisk(t *testing.T) *disk {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: not root: containers can't be made")
 	}
-	base, err := debian()
-	if err != nil {
-		t.Fatal(err)
-	}
+	base := system(t)
 	dir, err := os.MkdirTemp(scratch, "disk-")
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +75,9 @@ func newDisk(t *testing.T, policy string) *disk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.install(path)
+	if out, err := exec.Command(path, "install", "--root", d.root).CombinedOutput(); err != nil {
+		t.Fatalf("portgrave install --root: %v\n%s", err, out)
+	}
 	d.write("/etc/portgrave/policy.yaml", policy)
 	return d
 }

@@ -91,22 +91,6 @@ var program = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
-// debian is the root file system that every disk begins as, unpacked once for all tests.
-var debian = sync.OnceValues(func() (string, error) {
-	tar := filepath.Join(top(), "bin", "debian", "root.tar")
-	if _, err := os.Stat(tar); err != nil {
-		return "", fmt.Errorf("there is no Debian to boot: run make deps (%w)", err)
-	}
-	path := filepath.Join(scratch, "debian")
-	if err := os.Mkdir(path, 0o755); err != nil {
-		return "", err
-	}
-	if out, err := exec.Command("tar", "--numeric-owner", "-C", path, "-xf", tar).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("unpacking %s: %w: %s", tar, err, out)
-	}
-	return path, nil
-})
-
 // hierarchies are the folders below which control groups are made: those of systemd's own hierarchy and of the second version, where
 // a machine has both, else the only one.
 func hierarchies() (found []string) {

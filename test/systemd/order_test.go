@@ -122,7 +122,7 @@ After=network.target
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-ExecStart=/usr/bin/portgrave boot
+ExecStart=/usr/local/bin/portgrave boot
 [Install]
 WantedBy=multi-user.target
 `
