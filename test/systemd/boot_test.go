@@ -76,7 +76,7 @@ func (d *disk) powerOn(w *lab.World) *machine {
 	// No console: systemd would wait for terminals to be there. The machine's name is that of its mounts below /run, so it must be one of a kind.
 	script += `exec systemd-nspawn "$@"` + "\n"
 	cmd := exec.Command("sh", "-c", script, "sh", "--quiet", "--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
-		"--machine="+m.groups, "--network-namespace-path="+w.Host.Path(), "--capability=CAP_NET_ADMIN,CAP_NET_RAW", "--directory="+d.root,
+		"--machine="+m.groups, "--network-namespace-path="+w.Host.Path(), "--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_AUDIT_READ", "--directory="+d.root,
 		"--console=pipe", "--boot", "systemd.unit=multi-user.target")
 	cmd.Stdout, cmd.Stderr = m.console, m.console
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}

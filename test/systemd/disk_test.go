@@ -145,3 +145,18 @@ func (d *disk) chroot(args ...string) string {
 	}
 	return string(out)
 }
+
+// without is a text less the line that begins so, which must be there.
+func without(t *testing.T, text, begin string) string {
+	t.Helper()
+	var kept []string
+	for _, line := range strings.Split(text, "\n") {
+		if !strings.HasPrefix(line, begin) {
+			kept = append(kept, line)
+		}
+	}
+	if len(kept) == strings.Count(text, "\n")+1 {
+		t.Fatalf("no line begins with %q in\n%s", begin, text)
+	}
+	return strings.Join(kept, "\n")
+}
