@@ -228,3 +228,15 @@ func (m *machine) journal(unit string) string {
 	m.run("journalctl", "--sync")
 	return m.run("journalctl", "--boot", "--no-pager", "--output=short-monotonic", "--unit="+unit)
 }
+
+// said is what a unit's processes have printed in this boot.
+func (m *machine) said(unit string) string {
+	m.t.Helper()
+	m.run("journalctl", "--sync")
+	return m.run("journalctl", "--boot", "--no-pager", "--output=cat", "_SYSTEMD_UNIT="+unit)
+}
+
+// live is the path of a file of the running machine, as this machine names it.
+func (m *machine) live(path string) string {
+	return fmt.Sprintf("/proc/%d/root%s", m.leader, path)
+}

@@ -2,7 +2,6 @@ package systemd
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -218,19 +217,4 @@ func (m *machine) guards() (found []string) {
 		}
 	}
 	return found
-}
-
-// status is a line of /proc/PID/status of a process of the machine.
-func (m *machine) status(pid int, key string) string {
-	m.t.Helper()
-	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/root/proc/%d/status", m.leader, pid))
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	for _, line := range strings.Split(string(b), "\n") {
-		if k, v, ok := strings.Cut(line, ":"); ok && k == key {
-			return strings.TrimSpace(v)
-		}
-	}
-	return ""
 }

@@ -25,6 +25,7 @@ func TestBootUnitFails(t *testing.T) {
 	m.isActive("multi-user.target", "active")
 	m.isActive("portgrave.service", "active")
 	m.gate("after the daemon has started")
+	t.Log(m.run("portgrave", "status"))
 	if failed := m.run("systemctl", "--failed", "--no-legend", "--plain"); !strings.Contains(failed, "portgrave-boot.service") {
 		t.Errorf("systemctl --failed says\n%s", failed)
 	}
