@@ -94,7 +94,7 @@ func (d *disk) powerOn(w *lab.World) *machine {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() {
-		if m.t.Failed() && m.leader != 0 {
+		if m.t.Failed() && m.runs() {
 			log, _ := m.try("sh", "-c", "journalctl --sync; journalctl --boot --no-pager --output=short-monotonic | grep portgrave")
 			m.t.Logf("the journal:\n%s\nthe console:\n%s", log, m.console)
 		}
@@ -126,14 +126,20 @@ func leader(nspawn int) int {
 
 // crash ends the machine at once, as when the power fails. It may be called twice.
 func (m *machine) crash() {
-	if m.leader != 0 {
-		select {
-		case <-m.ended:
-		default:
-			_ = unix.Kill(m.leader, unix.SIGKILL)
-		}
+	if m.runs() {
+		_ = unix.Kill(m.leader, unix.SIGKILL)
 	}
 	m.gone()
+}
+
+// runs reports whether the container has not ended.
+func (m *machine) runs() bool {
+	select {
+	case <-m.ended:
+		return false
+	default:
+		return m.leader != 0
+	}
 }
 
 // shutDown ends the machine in order.
