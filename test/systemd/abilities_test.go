@@ -47,6 +47,8 @@ func (m *machine) repairs() {
 	m.t.Helper()
 	foes := siege(m.World)
 	m.run("nft", "flush", "ruleset")
+	m.isActive("nftables.service", "inactive")
+	m.run("systemctl", "start", "nftables.service") // which is not enabled, and flushes too
 	m.held("flushed while the daemon owns the table", foes)
 	if out, err := m.try("nft", "delete", "table", "inet", "portgrave"); err == nil {
 		m.t.Errorf("the table that the daemon owns could be deleted %s", out)

@@ -25,7 +25,9 @@ func TestBootUnitFails(t *testing.T) {
 	m.isActive("multi-user.target", "active")
 	m.isActive("portgrave.service", "active")
 	m.gate("after the daemon has started")
-	t.Log(m.run("portgrave", "status"))
+	if status := m.run("portgrave", "status"); !strings.Contains(status, "portgrave-boot.service put nothing in force") {
+		t.Errorf("portgrave status does not tell of the boot:\n%s", status)
+	}
 	if failed := m.run("systemctl", "--failed", "--no-legend", "--plain"); !strings.Contains(failed, "portgrave-boot.service") {
 		t.Errorf("systemctl --failed says\n%s", failed)
 	}

@@ -113,7 +113,13 @@ func TestRulesComeBeforeTheNetwork(t *testing.T) {
 	m, r = d.bootUnplugged()
 	m.neverOpen(r)
 	m.gate("after a reboot in the middle of a trial")
+	if status := m.run("portgrave", "status"); strings.Contains(status, "put nothing in force") {
+		t.Errorf("portgrave status is wrong about the boot:\n%s", status)
+	}
+	// The rules outlive the shutdown, for as long as there is a network.
+	foes := siege(m.World)
 	m.shutDown()
+	m.held("shut down", foes)
 }
 
 // late is a unit as one might write it who thinks no further than "at boot".
