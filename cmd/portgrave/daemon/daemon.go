@@ -185,8 +185,8 @@ func (d *Daemon) loop(ctx context.Context) error {
 	}
 	reload, stopSignals := reloadSignal()
 	defer stopSignals()
-	clock := watchClock(ctx, d.Log)
 	watchdog := notify.Watchdog()
+	clock := watchClock(ctx, d.Log)
 	defer watchdog.Stop()
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
