@@ -40,6 +40,7 @@ func TestAbilitiesUnderRestrictions(t *testing.T) {
 	m.admits()
 	m.follows()
 	m.goesOn()
+	m.serves()
 }
 
 // repairs: what others do to an owned table has no effect; to another one, it is undone and has an author.
@@ -227,5 +228,40 @@ func (m *machine) goesOn() {
 	m.gate("after the daemon rolled back")
 	if status := m.run("portgrave", "status", "-o", "json"); !strings.Contains(status, `"error": ""`) {
 		m.t.Errorf("status: %s", status)
+	}
+}
+
+// serves: metrics at an address, which takes the drop-in network.conf.
+func (m *machine) serves() {
+	m.t.Helper()
+	scrape := func() (body string, err error) {
+		err = m.Host.Do(func() error { // the connection is made on this thread, so the transport must not be given another one
+			c, err := net.DialTimeout("tcp", "127.0.0.1:9108", patience)
+			if err != nil {
+				return err
+			}
+			defer func() { _ = c.Close() }()
+			if _, err = io.WriteString(c, "GET /metrics HTTP/1.0\r\n\r\n"); err != nil {
+				return err
+			}
+			b, err := io.ReadAll(c)
+			body = string(b)
+			return err
+		})
+		return body, err
+	}
+	m.write("/etc/portgrave/policy.yaml", document+"daemon: {metrics: \"127.0.0.1:9108\"}\n")
+	m.run("systemctl", "restart", "portgrave.service")
+	if body, err := scrape(); err == nil { // the control
+		m.t.Errorf("metrics are served without the drop-in, too:\n%s", body)
+	}
+	if status := m.run("portgrave", "status"); !strings.Contains(status, "9108") {
+		m.t.Errorf("portgrave status does not say why there are no metrics:\n%s", status)
+	}
+	m.write("/etc/systemd/system/portgrave.service.d/network.conf", m.read("/usr/local/share/portgrave/network.conf"))
+	m.run("systemctl", "daemon-reload")
+	m.run("systemctl", "restart", "portgrave.service")
+	if body, err := scrape(); err != nil || !strings.Contains(body, "portgrave_generation") {
+		m.t.Errorf("with the drop-in, metrics are %v, %s", err, body)
 	}
 }

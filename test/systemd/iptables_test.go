@@ -20,7 +20,18 @@ daemon: {poll: 1s}
 // With its drop-in, the daemon enforces through iptables, and so does the boot; without, it can't.
 func TestIptablesWithItsDropIn(t *testing.T) {
 	t.Parallel()
+	for _, variant := range []string{"iptables-nft", "iptables-legacy"} {
+		t.Run(variant, func(t *testing.T) {
+			t.Parallel()
+			testIptables(t, variant)
+		})
+	}
+}
+
+func testIptables(t *testing.T, variant string) {
 	d := newDisk(t, iptablesPolicy)
+	d.chroot("update-alternatives", "--quiet", "--set", "iptables", "/usr/sbin/"+variant)
+	d.chroot("update-alternatives", "--quiet", "--set", "ip6tables", "/usr/sbin/"+strings.Replace(variant, "iptables", "ip6tables", 1))
 	m := d.boot()
 	m.Host.ListenTCP(port)
 	m.gate("after the boot")
@@ -61,6 +72,9 @@ func TestIptablesWithItsDropIn(t *testing.T) {
 	}
 	if said := m.said("portgrave-boot.service"); !strings.Contains(said, "through iptables") {
 		t.Errorf("the boot said\n%s", said)
+	}
+	if status := m.run("portgrave", "status"); !strings.Contains(status, "written with "+variant) {
+		t.Errorf("portgrave status does not name %s:\n%s", variant, status)
 	}
 	m.isActive("portgrave.service", "active")
 }
