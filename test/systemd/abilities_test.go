@@ -235,7 +235,7 @@ func (m *machine) goesOn() {
 func (m *machine) serves() {
 	m.t.Helper()
 	scrape := func() (body string, err error) {
-		err = m.Host.Do(func() error { // the connection is made on this thread, so the transport must not be given another one
+		err = m.Host.Do(func() error { // the connection is made on this thread, so nothing that dials on another will do
 			c, err := net.DialTimeout("tcp", "127.0.0.1:9108", patience)
 			if err != nil {
 				return err
@@ -252,16 +252,18 @@ func (m *machine) serves() {
 	}
 	m.write("/etc/portgrave/policy.yaml", document+"daemon: {metrics: \"127.0.0.1:9108\"}\n")
 	m.run("systemctl", "restart", "portgrave.service")
+	// The daemon is ready before it has read the policy, since it knows what was in force.
+	m.await("the daemon to say that it can't serve metrics", func() bool {
+		return strings.Contains(m.run("portgrave", "status"), "metrics can't be served at 127.0.0.1:9108")
+	})
 	if body, err := scrape(); err == nil { // the control
 		m.t.Errorf("metrics are served without the drop-in, too:\n%s", body)
-	}
-	if status := m.run("portgrave", "status"); !strings.Contains(status, "9108") {
-		m.t.Errorf("portgrave status does not say why there are no metrics:\n%s", status)
 	}
 	m.write("/etc/systemd/system/portgrave.service.d/network.conf", m.read("/usr/local/share/portgrave/network.conf"))
 	m.run("systemctl", "daemon-reload")
 	m.run("systemctl", "restart", "portgrave.service")
-	if body, err := scrape(); err != nil || !strings.Contains(body, "portgrave_generation") {
-		m.t.Errorf("with the drop-in, metrics are %v, %s", err, body)
-	}
+	m.await("metrics", func() bool {
+		body, err := scrape()
+		return err == nil && strings.Contains(body, "portgrave_generation")
+	})
 }

@@ -1,7 +1,6 @@
 package systemd
 
 import (
-	"net/netip"
 	"strings"
 	"testing"
 
@@ -49,7 +48,7 @@ func (d *disk) bootUnplugged() (*machine, lab.Report) {
 	d.unit("network.service", network, early)
 	d.write("/usr/local/sbin/network", networkScript)
 	w := unplugged(d.t)
-	foes := w.Stream(w.Internet, []netip.Addr{foe}, w.Host.At(port, false), lab.Rate(5000))
+	foes := siege(w)
 	m := d.powerOn(w)
 	m.waitBooted()
 	foes.WaitRounds(20)

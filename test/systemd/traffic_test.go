@@ -35,9 +35,9 @@ func (m *machine) ask(source netip.Addr) lab.Answer {
 	return m.Probe(m.Internet, []netip.Addr{source}, m.Host.At(port, false), wait, lab.Attempts(2))[source]
 }
 
-// siege has foe knock without pause.
+// siege has foe knock without pause, every half a millisecond: a daemon or a firewall takes much longer than that to start.
 func siege(w *lab.World) *lab.Stream {
-	s := w.Stream(w.Internet, []netip.Addr{foe}, w.Host.At(port, false), lab.Rate(5000))
+	s := w.Stream(w.Internet, []netip.Addr{foe}, w.Host.At(port, false), lab.Rate(2000))
 	s.WaitRounds(20)
 	return s
 }
