@@ -40,7 +40,7 @@ demo: build ## the main job in throwaway network namespaces, with real packets; 
 	@$(SUDO) ./bin/demo ./portgrave
 
 # What the tests need from Debian or Ubuntu, and why.
-PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev
+PACKAGES := nftables iptables ipset iproute2 iputils-ping procps systemd util-linux gcc libc6-dev
 # Firewalls that the tests judge audit by. Unpacked into bin/peers, never installed: they would take this machine over when it next starts.
 PEERS := ufw firewalld dbus docker.io busybox-static
 deps: peers ## install what the tests need
@@ -48,7 +48,7 @@ installed:
 	@missing=(); for p in $(PACKAGES); do dpkg -s "$$p" >/dev/null 2>&1 || missing+=("$$p"); done; \
 	if [ $${#missing[@]} = 0 ]; then exit 0; fi; \
 	command -v apt-get >/dev/null || { echo "Needed and missing: $${missing[*]}. This is no Debian or Ubuntu: install them by hand." >&2; exit 1; }; \
-	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iptables and ipset for the iptables backend, iproute2 for network namespaces, iputils-ping to ping in them, procps, and gcc with libc6-dev for the race detector."; \
+	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iptables and ipset for the iptables backend, iproute2 for network namespaces, iputils-ping to ping in them, procps, systemd for systemd-analyze (nothing of it is started), util-linux for setpriv, and gcc with libc6-dev for the race detector."; \
 	$(SUDO) apt-get update -q; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$${missing[@]}"
 
 # After the packages that are installed, since what those bring need not be unpacked.
