@@ -26,30 +26,12 @@ func (p Prefixes) BinarySize() int {
 type setTable struct {
 	sets   []Prefixes
 	byHash map[[sha256.Size]byte]int
-	known  map[setMemory]int // those whose number is known without looking at their content
+	known  map[SetIdentity]int // those whose number is known without looking at their content
 	buffer []byte
 }
 
-// setMemory is where a set's ranges stand. As long as a setTable holds the set, nothing else can stand there.
-type setMemory struct {
-	v4 *Range[Address4]
-	v6 *Range[Address6]
-	n4 int
-	n6 int
-}
-
-func memoryOf(p Prefixes) (m setMemory) {
-	if v4 := p.Ranges4(); len(v4) > 0 {
-		m.v4, m.n4 = &v4[0], len(v4)
-	}
-	if v6 := p.Ranges6(); len(v6) > 0 {
-		m.v6, m.n6 = &v6[0], len(v6)
-	}
-	return m
-}
-
 func (t *setTable) number(p Prefixes) int {
-	at := memoryOf(p)
+	at := p.Identity()
 	if i, known := t.known[at]; known {
 		return i
 	}
@@ -67,7 +49,7 @@ func (t *setTable) number(p Prefixes) int {
 
 // numbered is the table of a State's sets, and their numbers: two for each service.
 func (s State) numbered() (t setTable, numbers []int) {
-	t = setTable{byHash: map[[sha256.Size]byte]int{}, known: map[setMemory]int{}}
+	t = setTable{byHash: map[[sha256.Size]byte]int{}, known: map[SetIdentity]int{}}
 	for _, svc := range s.Services {
 		numbers = append(numbers, t.number(svc.Addresses), t.number(svc.Sources))
 	}

@@ -82,3 +82,37 @@ func within[A number[A]](list []Range[A], first, last A) []Range[A] {
 	}
 	return cut
 }
+
+// Disjoint reports whether two sets have no address in common. It bisects the larger one for each range of the smaller.
+func (p Prefixes) Disjoint(o Prefixes) bool { return disjoint(p.v4, o.v4) && disjoint(p.v6, o.v6) }
+
+func disjoint[A number[A]](a, b []Range[A]) bool {
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	for _, r := range a {
+		if len(overlapping(b, r.First, r.Last)) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// SetIdentity tells whether two sets are one and the same in memory, as those made of one network are: then they need not be compared, or
+// kept twice. Sets of different identity may be equal.
+type SetIdentity struct {
+	v4     *Range[Address4]
+	v6     *Range[Address6]
+	n4, n6 int
+}
+
+// Identity is that of the set. Whoever keeps it keeps the set's memory.
+func (p Prefixes) Identity() (id SetIdentity) {
+	if id.n4 = len(p.v4); id.n4 > 0 {
+		id.v4 = &p.v4[0]
+	}
+	if id.n6 = len(p.v6); id.n6 > 0 {
+		id.v6 = &p.v6[0]
+	}
+	return id
+}

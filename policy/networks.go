@@ -109,7 +109,11 @@ func (n *Networks) fetch(ctx context.Context, net *network, last *cached) (*cach
 	if n.Offline {
 		return nil, errOffline
 	}
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	patience := fetchTimeout
+	if n.HTTP != nil && n.HTTP.Timeout > 0 {
+		patience = min(patience, n.HTTP.Timeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if net.url != "" {
 		return n.fetchURL(ctx, net, last)
@@ -195,6 +199,10 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 			err, wrong = rerr, false
 		}
 	}
+	// A server may take our giving up for the end of its answer, and then what has come looks whole.
+	if ctx.Err() != nil && (err == nil || wrong) {
+		err, wrong = ctx.Err(), false
+	}
 	digest := hex.EncodeToString(sum.Sum(nil))
 	switch {
 	case errors.Is(err, errTooLarge):
@@ -237,10 +245,11 @@ func firstOf(err error) error {
 }
 
 func (n *Networks) client() *http.Client {
-	client := http.Client{Timeout: fetchTimeout}
+	var client http.Client
 	if n.HTTP != nil {
 		client = *n.HTTP
 	}
+	client.Timeout = 0 // fetch sees to that
 	client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		if req.URL.Scheme != "https" {
 			return fmt.Errorf("it redirects to %s, which is not https", req.URL.Redacted())
