@@ -20,6 +20,15 @@ func (p Prefixes) Within(x Prefix) Prefixes {
 	return prefixesOf(nil, within(p.v6, first, last))
 }
 
+// Without is a prefix without the addresses of a set, however large that is.
+func Without(x Prefix, o Prefixes) Prefixes {
+	var b PrefixesBuilder
+	if b.Add(x) != nil {
+		return Prefixes{}
+	}
+	return b.Set().Minus(o.Within(x))
+}
+
 // Covers reports whether every address of a prefix is in the set.
 func (p Prefixes) Covers(x Prefix) bool {
 	a := x.Addr()

@@ -210,20 +210,12 @@ func (c *compiler) network(e source) firewall.Prefixes {
 	return all
 }
 
-// withoutSources removes addresses from expiring sources, all that end together at once.
+// withoutSources removes addresses from expiring sources.
 func withoutSources(list []firewall.ExpiringSource, except firewall.Prefixes) []firewall.ExpiringSource {
-	byEnd := map[time.Time][]firewall.Prefix{}
-	for _, e := range list {
-		byEnd[e.Until] = append(byEnd[e.Until], e.Prefix)
-	}
 	var out []firewall.ExpiringSource
-	for end, prefixes := range byEnd { // in any order: Canonical sorts
-		all, err := firewall.NewPrefixes(prefixes...)
-		if err != nil {
-			continue // as in union
-		}
-		for p := range all.Minus(except).All() {
-			out = append(out, firewall.ExpiringSource{Prefix: p, Until: end})
+	for _, e := range list {
+		for p := range firewall.Without(e.Prefix, except).All() {
+			out = append(out, firewall.ExpiringSource{Prefix: p, Until: e.Until}) // Canonical merges what it can
 		}
 	}
 	return out
