@@ -82,4 +82,3 @@ func interfaceCovers(p, q string) bool {
 	}
 	return strings.HasPrefix(strings.TrimSuffix(q, "*"), prefix)
 }
-
