@@ -12,10 +12,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
 // cached is the last good content of a network. On disk it is one line of JSON, then the binary form of the addresses: as short as
@@ -104,20 +105,10 @@ func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(n.Dir, 0o700); err != nil {
+	if err := statefiles.MakeAll(n.Dir, 0o700); err != nil {
 		return err
 	}
-	f, err := renameio.NewPendingFile(n.cachePath(net), renameio.WithPermissions(0o600))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = f.Cleanup() }()
-	for _, part := range [][]byte{head, {'\n'}, body} {
-		if _, err := f.Write(part); err != nil {
-			return err
-		}
-	}
-	return f.CloseAtomicallyReplace()
+	return statefiles.Write(n.cachePath(net), slices.Concat(head, []byte{'\n'}, body))
 }
 
 func checksum(b []byte) string {

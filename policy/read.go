@@ -32,18 +32,30 @@ type Options struct {
 // Read reads and checks a policy. The error is Problems, every mistake of every file, or says
 // which file can't be read and why. Networks that live outside the policy files are left to Compile.
 func Read(opts Options) (*Policy, error) {
+	d, origin, err := decode(opts)
+	if err != nil {
+		return nil, err
+	}
+	return d.finish(origin)
+}
+
+// decode reads the files of a policy, and tells where it came from. What is wrong in them stands in the decoder; the error says that it is unknown which
+// files there are.
+func decode(opts Options) (d *decoder, origin string, err error) {
 	path, optional := opts.Path, false
 	if path == "" {
 		path, optional = DefaultPath, true
 	}
 	files, err := policyFiles(path, optional)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	d = newDecoder()
 	if len(files) == 0 {
-		return Parse("embedded default", DefaultYAML())
+		origin = "embedded default"
+		d.file(origin, DefaultYAML(), policyShape)
+		return d, origin, nil
 	}
-	d := newDecoder()
 	var origins []string
 	for _, f := range files {
 		origins = append(origins, f.path)
@@ -55,7 +67,7 @@ func Read(opts Options) (*Policy, error) {
 		}
 		d.file(f.path, content, f.shape)
 	}
-	return d.finish(strings.Join(origins, ", "))
+	return d, strings.Join(origins, ", "), nil
 }
 
 // Parse reads and checks one policy document that is in memory already; name stands for its file in

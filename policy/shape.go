@@ -221,6 +221,11 @@ type mapping struct {
 func (s mapping) accepts(n *node) bool { return n.kind == kindMapping }
 func (s mapping) wants() string        { return s.words + " (keys and values)" }
 
+// knows reports whether a key has a meaning here, or elsewhere.
+func (s mapping) knows(key string) bool {
+	return s.elsewhere[key] != "" || slices.Contains(s.names(), key)
+}
+
 func (s mapping) names() []string {
 	names := make([]string, len(s.keys))
 	for i, k := range s.keys {

@@ -374,7 +374,7 @@ func TestEndOfLeases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = history_.Append(history.Generation{Backend: "memory", Confirmed: true, State: last.State, Leased: &enforced})
+	_, err = history_.Append(history.Generation{Record: history.Record{Backend: "memory", Confirmed: true}, State: last.State, Leased: &enforced})
 	unlock()
 	if err != nil {
 		t.Fatal(err)
