@@ -89,14 +89,24 @@ func (s State) WriteBinary(w io.Writer) error {
 	return err
 }
 
+// BinarySize is about how long the binary form is.
+func (s State) BinarySize() int {
+	size := 512 * (1 + len(s.Services)) // a service's JSON and numbers take less, mostly
+	seen := map[SetIdentity]bool{}
+	for _, svc := range s.Services {
+		for _, p := range []Prefixes{svc.Addresses, svc.Sources} {
+			if id := p.Identity(); !seen[id] {
+				seen[id] = true
+				size += p.BinarySize()
+			}
+		}
+	}
+	return size
+}
+
 // MarshalBinary implements encoding.BinaryMarshaler.
 func (s State) MarshalBinary() ([]byte, error) {
-	t, _ := s.numbered()
-	size := 512 * (1 + len(s.Services)) // a service's JSON and numbers take less, mostly
-	for _, p := range t.sets {
-		size += p.BinarySize()
-	}
-	w := appender(make([]byte, 0, size))
+	w := appender(make([]byte, 0, s.BinarySize()))
 	err := s.WriteBinary(&w)
 	return w, err
 }
