@@ -27,10 +27,13 @@ const maxClashes = 5000
 // each that joins them looks up who shares its interfaces and addresses (place.go). A service that claims so many combinations that the
 // index would grow out of proportion is compared with each other one instead; a policy has room for few of these.
 func Clashes(services []Service) []Clash {
-	f := newClashFinder(services)
-	for i := range services {
-		for j := 0; f.places[i].wide && j < len(services); j++ {
-			if i != j && (j > i || !f.places[j].wide) && f.places[i].meets(f.places[j]) {
+	return newClashFinder(services).find()
+}
+
+func (f *clashFinder) find() []Clash {
+	for i, p := range f.places {
+		for j := 0; p.wide && j < len(f.places); j++ {
+			if i != j && (j > i || !f.places[j].wide) && p.meets(f.places[j]) {
 				f.found(i, j)
 			}
 		}
