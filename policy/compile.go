@@ -190,7 +190,7 @@ func (c *compiler) union(entries []source) firewall.Prefixes {
 			c.report.at(Location{File: c.policy.Origin}, "%v", err)
 		}
 	}
-	return with(c.shared.union(names, c.resolved), inline.Set())
+	return c.shared.with(c.shared.union(names, c.resolved), inline.Set())
 }
 
 // prefixes yields what one entry stands for.

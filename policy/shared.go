@@ -10,12 +10,51 @@ import (
 // sharedSets remembers what was made of networks, so that services with the same sources have them in common: a thousand services that
 // allow a network of a million take no more memory than one.
 type sharedSets struct {
-	unions  map[string]firewall.Prefixes // by the networks' names
-	without map[without]firewall.Prefixes
+	unions map[string]firewall.Prefixes // by the networks' names
+	small  map[string]firewall.Prefixes // by their content
+	made   map[operation]firewall.Prefixes
 }
 
-// without is a set and what it lacks.
-type without struct{ sources, except firewall.SetIdentity }
+// operation is what a set was made by.
+type operation struct {
+	minus bool
+	a, b  firewall.SetIdentity
+}
+
+// maxSmall is up to how many prefixes lists in the policy are compared with each other.
+const maxSmall = 1000
+
+// one is a set itself, or an equal one that was met before: lists that are written out in two services are one.
+func (s *sharedSets) one(set firewall.Prefixes) firewall.Prefixes {
+	if n := set.Len(); n == 0 || n > maxSmall {
+		return set
+	}
+	key, err := set.AppendBinary(nil)
+	if err != nil {
+		return set
+	}
+	if known, ok := s.small[string(key)]; ok {
+		return known
+	}
+	if s.small == nil {
+		s.small = map[string]firewall.Prefixes{}
+	}
+	s.small[string(key)] = set
+	return set
+}
+
+// make is the result of an operation, or what it was before.
+func (s *sharedSets) make(o operation, result func() firewall.Prefixes) firewall.Prefixes {
+	if known, ok := s.made[o]; ok {
+		return known
+	}
+	if s.made == nil {
+		s.made = map[operation]firewall.Prefixes{}
+	}
+	all := result()
+	s.made[o] = all
+	return all
+}
 
 // union is everything in the named networks.
 func (s *sharedSets) union(names []string, networks map[string]firewall.Prefixes) firewall.Prefixes {
@@ -56,10 +95,14 @@ func merge(sets []firewall.Prefixes) firewall.Prefixes {
 }
 
 // with is the union of a set and some entries more; the set itself if it has them all.
-func with(set, more firewall.Prefixes) firewall.Prefixes {
+func (s *sharedSets) with(set, more firewall.Prefixes) firewall.Prefixes {
+	if set.Len() == 0 {
+		return s.one(more)
+	}
 	for p := range more.All() {
 		if !set.Covers(p) {
-			return set.Union(more)
+			more = s.one(more)
+			return s.make(operation{false, set.Identity(), more.Identity()}, func() firewall.Prefixes { return set.Union(more) })
 		}
 	}
 	return set
@@ -70,14 +113,5 @@ func (s *sharedSets) minus(sources, except firewall.Prefixes) firewall.Prefixes 
 	if sources.Disjoint(except) {
 		return sources
 	}
-	key := without{sources.Identity(), except.Identity()}
-	if known, ok := s.without[key]; ok {
-		return known
-	}
-	rest := sources.Minus(except)
-	if s.without == nil {
-		s.without = map[without]firewall.Prefixes{}
-	}
-	s.without[key] = rest
-	return rest
+	return s.make(operation{true, sources.Identity(), except.Identity()}, func() firewall.Prefixes { return sources.Minus(except) })
 }
