@@ -87,15 +87,20 @@ const maxListed = 256
 // ElementChanges turns prefixes added to or removed from one service's sources into Changes,
 // one each, or a summary when there are more than anyone would read.
 func ElementChanges(action Action, service string, family Family, details []string) []Change {
+	return ElementChangesOf(action, service, family, len(details), func(i int) string { return details[i] })
+}
+
+// ElementChangesOf is ElementChanges of n prefixes that are written out only where they are shown.
+func ElementChangesOf(action Action, service string, family Family, n int, detail func(i int) string) []Change {
 	change := Change{Action: action, Object: ObjectElement, Service: service, Family: family.String(), Count: 1}
-	if n := len(details); n > maxListed {
+	if n > maxListed {
 		change.Count = n
-		change.Detail = fmt.Sprintf("%s … %s (%d in all)", details[0], details[n-1], n)
+		change.Detail = fmt.Sprintf("%s … %s (%d in all)", detail(0), detail(n-1), n)
 		return []Change{change}
 	}
-	out := make([]Change, 0, len(details))
-	for _, d := range details {
-		change.Detail = d
+	out := make([]Change, 0, n)
+	for i := range n {
+		change.Detail = detail(i)
 		out = append(out, change)
 	}
 	return out

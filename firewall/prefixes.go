@@ -19,8 +19,8 @@ type Prefix = netip.Prefix
 type Prefixes struct {
 	v4 []Range[Address4]
 	v6 []Range[Address6]
-	// n is the number of prefixes.
-	n int
+	// n4 and n6 are the numbers of prefixes.
+	n4, n6 int
 }
 
 // NewPrefixes merges prefixes, in any order and overlapping as they like, into their minimal set.
@@ -51,7 +51,7 @@ func MustPrefixes(cidrs ...string) Prefixes {
 
 // prefixesOf takes over canonical lists.
 func prefixesOf(v4 []Range[Address4], v6 []Range[Address6]) Prefixes {
-	return Prefixes{v4, v6, countPrefixes(v4) + countPrefixes(v6)}
+	return Prefixes{v4, v6, countPrefixes(v4), countPrefixes(v6)}
 }
 
 // All yields the prefixes in order.
@@ -98,7 +98,15 @@ func (p Prefixes) Ranges4() []Range[Address4] { return p.v4[:len(p.v4):len(p.v4)
 func (p Prefixes) Ranges6() []Range[Address6] { return p.v6[:len(p.v6):len(p.v6)] }
 
 // Len is the number of prefixes.
-func (p Prefixes) Len() int { return p.n }
+func (p Prefixes) Len() int { return p.n4 + p.n6 }
+
+// FamilyLen is the number of prefixes of one family.
+func (p Prefixes) FamilyLen(f Family) int {
+	if f == IPv4 {
+		return p.n4
+	}
+	return p.n6
+}
 
 // Has reports whether the set holds any address of the family.
 func (p Prefixes) Has(f Family) bool {
@@ -122,7 +130,7 @@ func (p Prefixes) Contains(a netip.Addr) bool {
 
 // Equal reports whether both sets hold the same addresses.
 func (p Prefixes) Equal(o Prefixes) bool {
-	return p.n == o.n && equal(p.v4, o.v4) && equal(p.v6, o.v6)
+	return p.n4 == o.n4 && p.n6 == o.n6 && equal(p.v4, o.v4) && equal(p.v6, o.v6)
 }
 
 // Union is every address in either set.
@@ -142,7 +150,7 @@ func (p Prefixes) Intersect(o Prefixes) Prefixes {
 
 // Strings lists the prefixes in order, in CIDR notation.
 func (p Prefixes) Strings() []string {
-	out := make([]string, 0, p.n)
+	out := make([]string, 0, p.Len())
 	for x := range p.All() {
 		out = append(out, x.String())
 	}
@@ -154,7 +162,7 @@ func (p Prefixes) String() string { return fmt.Sprint(p.Strings()) }
 
 func (p Prefixes) MarshalJSON() ([]byte, error) {
 	// Written straight into one buffer: a million prefixes need no million strings.
-	out := append(make([]byte, 0, 2+20*p.n), '[')
+	out := append(make([]byte, 0, 2+20*p.Len()), '[')
 	for x := range p.All() {
 		if len(out) > 1 {
 			out = append(out, ',')

@@ -76,7 +76,7 @@ func checkAgainst(t *rapid.T, what string, got Prefixes, model *netipx.IPSet) {
 				family = append(family, p)
 			}
 		}
-		if of := slices.Collect(got.Family(f)); !slices.Equal(of, family) || got.Has(f) != (len(family) > 0) {
+		if of := slices.Collect(got.Family(f)); !slices.Equal(of, family) || got.Has(f) != (len(family) > 0) || got.FamilyLen(f) != len(family) {
 			t.Fatalf("%s: %v has %v (Has: %v), want %v", what, f, of, got.Has(f), family)
 		}
 		for first, last := range got.Ranges(f) {

@@ -157,28 +157,38 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// readOwned reads a regular file that only root, or the user who reads it, may write.
+// readOwned reads a regular file that only root, or the user who reads it, may write: limit bytes of it, and one more if there are more.
 func readOwned(path string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not make us wait
+	f, err := openOwned(path)
 	if err != nil {
-		return nil, errors.New(plain(err))
+		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("is not a regular file")
-	}
-	if err := owned(info, path); err != nil {
-		return nil, err
-	}
 	content, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, errors.New(plain(err))
 	}
 	return content, nil
+}
+
+// openOwned opens such a file.
+func openOwned(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not make us wait
+	if err != nil {
+		return nil, errors.New(plain(err))
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("is not a regular file")
+	}
+	if err == nil {
+		err = owned(info, path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // replaceable refuses a folder in which anybody may put another file in the place of ours. The

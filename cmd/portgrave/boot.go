@@ -25,6 +25,7 @@ func boot(inv *invocation) error {
 	if last, err := inv.history().Last(); err == nil && !last.Confirmed && !last.Overdue(clock.Wall, clock.BootID) {
 		return fmt.Errorf("generation %d waits to be confirmed: run portgrave confirm, or rollback", last.Number)
 	}
+	inv.screen.progress = nil // the journal has no use for it
 	local, done := inv.local()
 	defer done()
 	local.LockWait = bootLockWait

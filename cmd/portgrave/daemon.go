@@ -22,6 +22,7 @@ import (
 
 // runDaemon keeps the kernel on the policy until it is told to end.
 func runDaemon(inv *invocation) error {
+	inv.screen.progress = nil // a log has no use for it
 	ctx, stop := signal.NotifyContext(inv.ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	// One more than there are processors: reading who changed the rules, while he still lives, must not wait for our own work.

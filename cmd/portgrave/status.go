@@ -38,7 +38,10 @@ func status(inv *invocation) error {
 	}
 	defer done()
 	result := statusResult{StaleNetworks: []policy.StaleNetwork{}}
-	if result.Firewall, err = ops.Firewall(inv.ctx, control.FirewallRequest{Backend: inv.backend}); err != nil {
+	result.Firewall, err = during(inv.screen, "reading the kernel's rules", func() (control.Firewall, error) {
+		return ops.Firewall(inv.ctx, control.FirewallRequest{Backend: inv.backend})
+	})
+	if err != nil {
 		return err
 	}
 	inv.warn(result.Warnings)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,7 +18,7 @@ import (
 // Digest tells States apart without sending them.
 func Digest(s firewall.State) string {
 	sum := sha256.New()
-	_ = json.NewEncoder(sum).Encode(s) // a State always encodes, and a hash never fails to write
+	_ = s.WriteBinary(sum) // a State always encodes, and a hash never fails to write
 	return hex.EncodeToString(sum.Sum(nil))
 }
 

@@ -43,7 +43,7 @@ func NewRemote(socket string) *Remote {
 // Get asks for a path; the caller closes the body. ErrNoDaemon if none runs, os.ErrPermission if the socket is not for
 // this user.
 func (r *Remote) Get(ctx context.Context, path string) (io.ReadCloser, error) {
-	response, err := r.send(ctx, http.MethodGet, path, nil)
+	response, err := r.send(ctx, http.MethodGet, path, nil, "")
 	if err != nil {
 		return nil, err
 	}
@@ -51,10 +51,13 @@ func (r *Remote) Get(ctx context.Context, path string) (io.ReadCloser, error) {
 }
 
 // send sends a request and returns an answer that is no failure.
-func (r *Remote) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+func (r *Remote) send(ctx context.Context, method, path string, body []byte, contentType string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "http://portgrave"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
+	}
+	if contentType != "" {
+		request.Header.Set("Content-Type", contentType)
 	}
 	response, err := r.client.Do(request)
 	switch {
@@ -79,13 +82,11 @@ func (r *Remote) send(ctx context.Context, method, path string, body []byte) (*h
 func ask[A any](ctx context.Context, r *Remote, method, path string, q any) (a A, err error) {
 	ctx, stop := context.WithTimeout(ctx, operationPatience)
 	defer stop()
-	var body []byte
-	if any(q) != (none{}) {
-		if body, err = json.Marshal(q); err != nil {
-			return a, err
-		}
+	body, contentType, err := encodeRequest(q)
+	if err != nil {
+		return a, err
 	}
-	response, err := r.send(ctx, method, path, body)
+	response, err := r.send(ctx, method, path, body, contentType)
 	if err != nil {
 		return a, err
 	}
