@@ -223,12 +223,6 @@ func (m *machine) run(args ...string) string {
 	return out
 }
 
-// sh is run for a line of shell.
-func (m *machine) sh(script string) string {
-	m.t.Helper()
-	return m.run("sh", "-ec", script)
-}
-
 // show is a property of a unit.
 func (m *machine) show(unit, property string) string {
 	m.t.Helper()
