@@ -81,12 +81,12 @@ func (d *disk) powerOn(w *lab.World) *machine {
 	script += `exec systemd-nspawn "$@"` + "\n"
 	cmd := exec.Command("sh", "-c", script, "sh", "--quiet", "--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
 		"--machine="+m.groups, "--network-namespace-path="+w.Host.Path(), "--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_AUDIT_READ", "--directory="+d.root,
-		"--console=pipe", "--boot", "systemd.unit=multi-user.target")
+		"--console=pipe", "--kill-signal=SIGKILL", "--boot", "systemd.unit=multi-user.target")
 	for _, unit := range idle {
 		cmd.Args = append(cmd.Args, "systemd.mask="+unit)
 	}
 	cmd.Stdout, cmd.Stderr = m.console, m.console
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM} // which has it kill the container; killed itself, it would leave that alone
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // the container ends with the thread that started it, so that thread must stay
@@ -221,12 +221,6 @@ func (m *machine) run(args ...string) string {
 		m.t.Fatalf("%s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return out
-}
-
-// sh is run for a line of shell.
-func (m *machine) sh(script string) string {
-	m.t.Helper()
-	return m.run("sh", "-ec", script)
 }
 
 // show is a property of a unit.

@@ -8,12 +8,13 @@ import (
 )
 
 // network is what configures the network of a machine. It writes down whether our rules were there before its first interface was. As the
-// tools that do this for real it comes after network-pre.target; unlike many of them it doesn't have that target started.
+// tools that do this for real it comes after network-pre.target; unlike many of them it doesn't have that target started. It takes a second
+// with the interface up, before any daemon starts, so that a siege on a busy machine sees a host that is open.
 const network = `[Unit]
 Description=The network of the test
 DefaultDependencies=no
 After=network-pre.target
-Before=network.target
+Before=network.target sysinit.target
 Wants=network.target
 [Service]
 Type=oneshot
@@ -25,6 +26,7 @@ const networkScript = `set -eu
 if nft list table inet portgrave >/dev/null 2>&1; then echo rules; else echo none; fi >/run/before-network
 ip link set eth0 up
 ip route replace default via 198.51.100.1 dev eth0 onlink
+sleep 1
 `
 
 // early is a unit that starts something as soon as it can, as ours is.
