@@ -128,7 +128,7 @@ func essentialKeys() []key {
 }
 
 var (
-	versionKey  = key{name: "version", shape: integer{1, 1, "1, the version of the language"}, doc: "the version of the policy language", required: true}
+	versionKey  = key{name: "version", shape: integer{1, 1, "1, the version of the language"}, doc: "the version of the policy language, 1", required: true}
 	networksKey = key{name: "networks", shape: mapOf{"a mapping from names to networks", namePattern, networkShape}, doc: "named sets of addresses; any, private and loopback are built in", more: "The built-in private is RFC 1918, RFC 4193 and link-local addresses. A network that can't be loaded keeps its last good content; with none, the policy is not applied. It never becomes empty, or everyone."}
 	servicesKey = key{name: "services", shape: list{serviceShape, "a list of services", 0}, doc: "the ports that may open, and to whom", more: "A listed port is open to allow minus except, on its interfaces and addresses, and refused to everyone else. Two services may share a port only on different interfaces or addresses."}
 	testsKey    = key{name: "tests", shape: list{testShape, "a list of tests", 0}, doc: "what must be allowed and what must not; check and apply run them", more: "A policy that fails its own tests is not applied, unless it is forced."}

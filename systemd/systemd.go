@@ -17,7 +17,7 @@ const Program = "/usr/bin/portgrave"
 // User is who the daemon runs as; the group has the same name, and its members may read from the control socket.
 const User = "portgrave"
 
-//go:embed *.service *.timer portgrave.sysusers portgrave.tmpfiles iptables.conf network.conf containers.conf
+//go:embed *.service *.timer portgrave.sysusers portgrave.tmpfiles iptables.conf network.conf containers.conf realtime.conf
 var files embed.FS
 
 // Units are the names of the unit files: what goes to a folder of units.
@@ -27,7 +27,7 @@ var Units = []string{"portgrave-boot.service", "portgrave.service", "portgrave-a
 var Enabled = []string{"portgrave-boot.service", "portgrave.service", "portgrave-audit.timer"}
 
 // DropIns are the names of the files that widen portgrave.service for policies that want more; nobody gets them unasked.
-var DropIns = []string{"iptables.conf", "network.conf", "containers.conf"}
+var DropIns = []string{"iptables.conf", "network.conf", "containers.conf", "realtime.conf"}
 
 // File is an embedded file, which must exist.
 func File(name string) []byte {

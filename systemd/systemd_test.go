@@ -96,6 +96,7 @@ func TestSecurity(t *testing.T) {
 		{[]string{"iptables.conf"}, "18", "1.8"},
 		{[]string{"network.conf"}, "20", "2.0"},
 		{[]string{"containers.conf"}, "19", "1.9"},
+		{[]string{"realtime.conf"}, "18", "1.8"},
 	} {
 		dir := tree(t, c.dropIns...)
 		out, err := analyze(t, dir, "security", "--offline=true", "--no-pager", "--threshold="+c.limit, "./portgrave.service")

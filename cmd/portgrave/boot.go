@@ -15,8 +15,16 @@ import (
 
 // boot puts in force what was last confirmed, before there is a network. It succeeds if the host is guarded as far as its policy wants that.
 func boot(inv *invocation) error {
-	if s, err := inv.daemonStatus(); err != nil || s != nil {
-		return errors.Join(err, errors.New("the daemon runs and keeps the rules, so there is nothing to boot"))
+	s, err := inv.daemonStatus()
+	if err != nil {
+		return fmt.Errorf("%w: it may keep the rules, so nothing was changed", err)
+	}
+	if s != nil { // the unit was started once more: no reason to call it failed
+		if inv.screen.json {
+			return inv.screen.object(control.LastBooted(inv.runDir, lease.SystemClock().BootID))
+		}
+		inv.screen.printf("The daemon runs and keeps the rules: there is nothing to do.\n")
+		return nil
 	}
 	if _, err := resolveBackend("auto"); errors.Is(err, firewall.ErrPermission) {
 		return err

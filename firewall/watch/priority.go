@@ -24,8 +24,12 @@ func Urgent() (calm func()) {
 	ordinary := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_NORMAL}
 	undo := func() error { return unix.SchedSetAttr(thread, &ordinary, 0) }
 	if unix.SchedSetAttr(thread, &realtime, 0) != nil {
-		_ = unix.Setpriority(unix.PRIO_PROCESS, thread, -20)
-		undo = func() error { return unix.Setpriority(unix.PRIO_PROCESS, thread, 0) }
+		undo = func() error { return nil }
+		// The system call counts from 40 down to 1 (getpriority(2)). The unit may have given the process a niceness, to which the thread could not return
+		// by itself if it were lost.
+		if now, err := unix.Getpriority(unix.PRIO_PROCESS, thread); err == nil && unix.Setpriority(unix.PRIO_PROCESS, thread, -20) == nil {
+			undo = func() error { return unix.Setpriority(unix.PRIO_PROCESS, thread, 20-now) }
+		}
 	}
 	return func() {
 		if undo() == nil { // else the thread ends with the goroutine: none of its urgency is left to others

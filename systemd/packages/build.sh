@@ -28,6 +28,8 @@ fi
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
 export PACKAGE_VERSION SOURCE_DATE_EPOCH ARCH
 
+rm -f "$out"/portgrave[_-]* # those of another version
+
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 program() { GOOS=linux GOARCH=$1 go build -trimpath -buildvcs=false -ldflags "-s -w -X main.version=$VERSION" -o "$2" ./cmd/portgrave; }

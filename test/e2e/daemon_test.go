@@ -215,7 +215,11 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
-	state := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: never}\n").state
+	i := install(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: never}\n")
+	// Each author must be named here, however busy the processors are with other tests.
+	i.confine(confinedBy(t, "realtime.conf"))
+	i.start()
+	state := i.state
 	friend, foe := netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.98.1")
 	times := often(10, 200)
 	for name, disrupt := range disruptions {

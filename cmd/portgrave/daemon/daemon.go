@@ -100,6 +100,7 @@ type Daemon struct {
 	quietTill time.Time     // repairs pause until then
 	named     int           // the generation whose services the reports know
 	last      error         // of the last attempt to enforce
+	again     retry         // of what failed
 	requests  chan func(context.Context)
 	// bentBy is who bent the rules and was not undone yet.
 	bentBy *firewall.Author
@@ -117,7 +118,9 @@ type Daemon struct {
 	readingNow bool
 	reloads    chan chan<- error // who asks for a reading, and gets to know what came of it
 	waiting    []chan<- error    // those for whom the next reading is
-	again      string            // why the policy must be read once more; "" if it need not
+	readAgain  string            // why the policy must be read once more; "" if it need not
+	readOnce   bool              // the policy was read, or could not be
+	refused    bool              // and could not be put in force
 }
 
 // Run keeps the kernel on the policy until ctx ends. The rules stay.
@@ -247,8 +250,13 @@ func (d *Daemon) loop(ctx context.Context) error {
 		case <-d.pauseOver():
 			d.quietTill = time.Time{}
 			d.enforce(ctx, "the pause is over", nil)
+		case <-d.again.due():
+			d.enforce(ctx, "another try", nil)
 		case <-resync.C:
 			d.enforce(ctx, "resync", nil)
+			if d.refused { // perhaps for want of something that is there by now, such as room on the disk
+				d.beginReading(ctx, "resync")
+			}
 		case <-clock:
 			d.enforce(ctx, "the clock was set", nil)
 			d.endLeases(ctx)

@@ -66,12 +66,13 @@ func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
 		return // the end has come
 	}
 	if err != nil {
-		if d.last == nil || d.last.Error() != err.Error() { // once, not at every event
+		if d.last == nil || d.last.Error() != err.Error() { // once, not at every attempt
 			d.Log.Error("the rules can't be enforced", "cause", cause, "error", err)
+			d.record(Event{At: start, Kind: "failed", Author: authorOf(c), Summary: cause, Error: err.Error()})
 		}
-		d.record(Event{At: start, Kind: "failed", Author: authorOf(c), Summary: cause, Error: err.Error()})
 	}
 	d.last = err
+	d.again.after(err)
 	d.status.enforced(time.Now(), d.inForce, err)
 	d.nameServices()
 	if err == nil {
@@ -143,6 +144,9 @@ func (d *Daemon) operated(ctx context.Context) {
 
 // protect keeps others from changing the rules, if the policy wants that and the backend can.
 func (d *Daemon) protect(ctx context.Context) {
+	if !d.readOnce {
+		return // whether the policy wants that is not known yet
+	}
 	want := d.policy == nil || d.policy.Daemon.Protect != "never"
 	p := firewall.Protection{Reason: "this backend can't"}
 	if d.Protect != nil {

@@ -34,8 +34,8 @@ type reading struct {
 // under way, another one follows it.
 func (d *Daemon) beginReading(ctx context.Context, cause string) {
 	if d.readingNow {
-		if d.again != hangup && d.again != asked {
-			d.again = cause
+		if d.readAgain != hangup && d.readAgain != asked {
+			d.readAgain = cause
 		}
 		return
 	}
@@ -54,7 +54,7 @@ func (d *Daemon) beginReading(ctx context.Context, cause string) {
 // finishReading makes a generation of a policy that says something else than what is in force. One that can't be used
 // changes nothing.
 func (d *Daemon) finishReading(ctx context.Context, r reading, files *fileWatch) {
-	d.readingNow = false
+	d.readingNow, d.readOnce = false, true
 	if r.p != nil {
 		d.policy = r.p
 		err := d.scrape.serve(r.p.Daemon.Metrics, d.metrics)
@@ -69,6 +69,7 @@ func (d *Daemon) finishReading(ctx context.Context, r reading, files *fileWatch)
 		err = d.adopt(ctx, r.cause, r.p, r.c)
 	}
 	d.status.policyRead(d.readAt, r.p, r.c, err)
+	d.refused = err != nil
 	if err != nil {
 		d.Log.Error("the policy can't be used; the rules in force stay", "cause", r.cause, "error", err)
 	}
@@ -85,9 +86,9 @@ func (d *Daemon) finishReading(ctx context.Context, r reading, files *fileWatch)
 	for _, outcome := range r.waiting {
 		outcome <- errors.Join(err, d.last) // each has room for one
 	}
-	if again := d.again; again != "" {
-		d.again = ""
-		d.beginReading(ctx, again)
+	if cause := d.readAgain; cause != "" {
+		d.readAgain = ""
+		d.beginReading(ctx, cause)
 	}
 }
 

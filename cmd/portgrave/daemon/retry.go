@@ -1,0 +1,34 @@
+package daemon
+
+import "time"
+
+// Bounds on trying again what failed. The first time at once, nearly: what stood in the way is most often another program's commit at the same moment, and
+// until the rules are in force again the host is open.
+const (
+	firstRetry   = 20 * time.Millisecond
+	longestRetry = time.Minute
+)
+
+// retry says when to enforce again after a failure: soon, and then ever later, until it succeeds.
+type retry struct {
+	at    time.Time // zero: there is nothing to try again
+	pause time.Duration
+}
+
+// after notes how an attempt went.
+func (r *retry) after(err error) {
+	if err == nil {
+		*r = retry{}
+		return
+	}
+	r.pause = min(max(firstRetry, 2*r.pause), longestRetry)
+	r.at = time.Now().Add(r.pause)
+}
+
+// due fires when it is time.
+func (r *retry) due() <-chan time.Time {
+	if r.at.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(r.at))
+}
