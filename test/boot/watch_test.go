@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
@@ -76,10 +77,8 @@ func toAllowed(s lab.Segment) bool { return s.From.Port() == port && !toRefused(
 func (w *watcher) served() {
 	w.Helper()
 	for source, to := range map[netip.Addr]netip.AddrPort{client4: at(machine4), client6: at(machine6)} {
-		c, err := w.wire.Dial(w.Context(), "tcp", to.String(), lab.From(source), lab.Timeout(10*time.Second))
+		c, err := w.wire.Dial(w.Context(), "tcp", to.String(), lab.From(source), lab.Timeout(patience))
 		if err != nil {
-			w.Log(w.wire.Run("ip","route","get",to.Addr().String(),"from",source.String()))
-			w.Log(w.wire.Run("ip","neigh"))
 			w.Errorf("%v is allowed, and could not connect: %v", source, err)
 			continue
 		}
@@ -121,21 +120,21 @@ func (w *watcher) answers() (refused, allowed []lab.Segment) {
 	return refused, allowed
 }
 
-// report is what portgrave says of a boot, in /run/portgrave/boot.json.
-type report struct {
-	Loaded     string   `json:"loaded"`
-	Generation int      `json:"generation"`
-	Backend    string   `json:"backend"`
-	Seconds    float64  `json:"seconds"`
-	Fallbacks  []string `json:"fallbacks"`
-	Warnings   []string `json:"warnings"`
-	Error      string   `json:"error"`
+// answersUntil waits for a packet from the machine; false if it does not come in time.
+func (w *watcher) answersUntil(match func(lab.Segment) bool) (lab.Segment, bool) {
+	w.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if s, ok := w.capture.Find(match); ok {
+			return s, true
+		}
+	}
+	return lab.Segment{}, false
 }
 
 // report reads what the machine's portgrave says of this boot.
-func (m *machine) report() report {
+func (m *machine) report() control.Booted {
 	m.t.Helper()
-	var r report
+	var r control.Booted
 	text := m.await("boot.json").text
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		m.t.Fatalf("boot.json is %q: %v", text, err)
@@ -152,6 +151,14 @@ func (m *machine) refusals() int {
 		m.t.Fatalf("the machine's counter of refused packets is %q: %v", text, err)
 	}
 	return n
+}
+
+// tellIfFailed prints what the machine wrote.
+func (w *watcher) tellIfFailed(m *machine) {
+	w.Helper()
+	if w.Failed() {
+		w.Logf("the machine wrote:\n%s", m.tail())
+	}
 }
 
 // timeline prints when everything happened, from power-on.
