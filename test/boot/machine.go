@@ -60,7 +60,7 @@ func powerOn(t lab.TB, wire *lab.Wire, disk, initrd string, keep bool) *machine 
 	snapshot := map[bool]string{true: "off", false: "on"}[keep]
 	m := &machine{t: t, ends: make(chan struct{}), more: make(chan struct{})}
 	m.qemu = wire.Command(context.Background(), "sh", "-c", lifeline, "qemu-system-x86_64",
-		"-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "512",
+		"-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "2", "-m", "512",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", image, "-initrd", initrd,
 		// The names of interfaces as the kernel gives them. No getty, which would take the serial port away.

@@ -38,12 +38,16 @@ func (w *Wire) plug(mac net.HardwareAddr, addresses []netip.Addr, own []netip.Pr
 		}
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = "eth0"
-		attrs.HardwareAddr = mac
 		// The device belongs to the namespace of the thread that makes it.
 		if err := netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TAP}); err != nil {
 			return fmt.Errorf("making a tap device (it needs /dev/net/tun): %w", err)
 		}
-		return nil
+		tap, err := netlink.LinkByName("eth0")
+		if err != nil {
+			return err
+		}
+		// A tap is made with an address of the kernel's choice, whatever was asked for.
+		return netlink.LinkSetHardwareAddr(tap, mac)
 	})
 	if err != nil {
 		return err
@@ -77,8 +81,8 @@ func (w *Wire) AddSources(prefix netip.Prefix) {
 	}
 }
 
-// Stream probes the machine as World.Stream does. It may begin before the machine is there: until something listens at the
-// other end of the tap, nothing can be sent, and it tries.
+// Stream probes the machine as World.Stream does. It may begin before the machine is there: until something
+// opens the other end of the tap, what is sent is lost.
 func (w *Wire) Stream(sources []netip.Addr, to netip.AddrPort, opts ...Option) *Stream {
 	w.t.Helper()
 	return w.stream(sources, to, opts)
