@@ -151,7 +151,7 @@ func (m *machine) tail() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var b strings.Builder
-	for _, l := range m.lines[max(0, len(m.lines)-600):] {
+	for _, l := range m.lines[max(0, len(m.lines)-60):] {
 		fmt.Fprintf(&b, "%8.3f  %s\n", l.at.Sub(m.on).Seconds(), l.text)
 	}
 	return b.String()

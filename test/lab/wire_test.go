@@ -2,8 +2,6 @@ package lab
 
 import (
 	"encoding/binary"
-	"io"
-	"net"
 	"net/netip"
 	"os"
 	"testing"
@@ -27,8 +25,12 @@ func tapMachine(t *testing.T, w *Wire) {
 			return err
 		}
 		request.SetUint16(unix.IFF_TAP | unix.IFF_NO_PI)
-		tap = os.NewFile(uintptr(fd), "tap") // of a descriptor that doesn't block, so that Close ends Read
-		return unix.IoctlIfreq(fd, unix.TUNSETIFF, request)
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, request); err != nil {
+			return err
+		}
+		// Not before it is attached, or the runtime's poller waits for nothing. It doesn't block, so that Close ends Read.
+		tap = os.NewFile(uintptr(fd), "tap")
+		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +84,7 @@ func TestWire(t *testing.T) {
 	w := NewWire(t, own, machine, []netip.Addr{address}, netip.MustParsePrefix("198.51.100.1/24"))
 	w.AddSources(netip.MustParsePrefix("10.20.1.0/24"))
 	if at, err := w.routes.LinkByName("eth0"); err != nil || at.Attrs().HardwareAddr.String() != own.String() {
-		t.Fatalf("the wire's end is %v instead of %v: %v", at.Attrs().HardwareAddr, net.HardwareAddr(own), err)
+		t.Fatalf("the wire's end is %v instead of %v: %v", at.Attrs().HardwareAddr, own, err)
 	}
 	capture := w.Capture()
 	stream := w.Stream(numbered("8.3.0.0", 4), netip.AddrPortFrom(address, 9090), Rate(2000))
@@ -95,7 +97,7 @@ func TestWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = c.(io.Closer).Close()
+	_ = c.Close()
 	stream.WaitRounds(5)
 	report := stream.Stop()
 	seen, lost, err := capture.Stop()
