@@ -72,6 +72,7 @@ func TestBoot(t *testing.T) {
 			if r := m.report(); r.Loaded != c.loaded || r.Error != "" {
 				t.Errorf("booted with %+v instead of %q", r, c.loaded)
 			}
+			w.sound(m)
 			w.tellIfFailed(m)
 		})
 	}
@@ -129,6 +130,7 @@ func TestPowerCutOnTrial(t *testing.T) {
 	if r := m.report(); r.Loaded != control.LoadedGeneration || r.Generation != 1 {
 		t.Errorf("booted with %+v", r)
 	}
+	w.sound(m)
 	w.tellIfFailed(m)
 }
 

@@ -59,8 +59,9 @@ func powerOn(t lab.TB, wire *lab.Wire, disk, initrd string, keep bool) *machine 
 	image, _, _ := debian.Kernel(t)
 	snapshot := map[bool]string{true: "off", false: "on"}[keep]
 	m := &machine{t: t, ends: make(chan struct{}), more: make(chan struct{})}
+	// Without cx16: in qemu 7.2 kernels die now and then of a cmpxchg16b (seen: SLUB, with flags that are an address).
 	m.qemu = wire.Command(context.Background(), "sh", "-c", lifeline, "qemu-system-x86_64",
-		"-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64", "-smp", "2", "-m", "512",
+		"-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "qemu64,-cx16", "-smp", "2", "-m", "512",
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", image, "-initrd", initrd,
 		// The names of interfaces as the kernel gives them. No getty, which would take the serial port away.
@@ -151,7 +152,7 @@ func (m *machine) tail() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var b strings.Builder
-	for _, l := range m.lines[max(0, len(m.lines)-60):] {
+	for _, l := range m.lines[max(0, len(m.lines)-200):] {
 		fmt.Fprintf(&b, "%8.3f  %s\n", l.at.Sub(m.on).Seconds(), l.text)
 	}
 	return b.String()

@@ -153,6 +153,17 @@ func (m *machine) refusals() int {
 	return n
 }
 
+// sound checks that the daemon took over, and that no unit failed.
+func (w *watcher) sound(m *machine) {
+	w.Helper()
+	if failed := m.await("failed").text; failed != "" {
+		w.Errorf("units failed: %s", failed)
+	}
+	if state := m.await("daemon").text; state != "active" {
+		w.Errorf("the daemon is %s", state)
+	}
+}
+
 // tellIfFailed prints what the machine wrote.
 func (w *watcher) tellIfFailed(m *machine) {
 	w.Helper()
