@@ -5,7 +5,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run demo packages test lint fuzz soak bench deps installed peers debian clean
+.PHONY: help build run demo packages test test-boot lint fuzz soak bench deps installed peers debian clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -15,7 +15,7 @@ FUZZTIME ?= 5s
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 11
 
 build: ## the binary, static, ./portgrave
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o portgrave ./cmd/portgrave
@@ -44,7 +44,7 @@ demo: build ## the main job in throwaway network namespaces, with real packets; 
 	@$(SUDO) ./bin/demo ./portgrave
 
 # What the tests need from Debian or Ubuntu, and why.
-PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev systemd util-linux file lintian rpm groff-base mandoc zsh fish mmdebstrap debian-archive-keyring systemd-container qemu-system-x86
+PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev systemd util-linux file lintian rpm groff-base mandoc zsh fish mmdebstrap debian-archive-keyring e2fsprogs systemd-container qemu-system-x86
 # Firewalls that the tests judge audit by. Unpacked into bin/peers, never installed: they would take this machine over when it next starts.
 PEERS := ufw firewalld dbus docker.io busybox-static
 deps: peers debian ## install what the tests need
@@ -52,7 +52,7 @@ installed:
 	@missing=(); for p in $(PACKAGES); do dpkg -s "$$p" >/dev/null 2>&1 || missing+=("$$p"); done; \
 	if [ $${#missing[@]} = 0 ]; then exit 0; fi; \
 	command -v apt-get >/dev/null || { echo "Needed and missing: $${missing[*]}. This is no Debian or Ubuntu: install them by hand." >&2; exit 1; }; \
-	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iptables and ipset for the iptables backend, iproute2 for network namespaces, iputils-ping to ping in them, procps, gcc with libc6-dev for the race detector, systemd for its tools that packages and units are tried with, util-linux for setpriv, lintian, rpm and file to look at packages, groff-base and mandoc at manual pages, zsh and fish to try completions, mmdebstrap with debian-archive-keyring to build a Debian system in a file, systemd-container and qemu-system-x86 to start it in a container and in a virtual machine."; \
+	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iptables and ipset for the iptables backend, iproute2 for network namespaces, iputils-ping to ping in them, procps, gcc with libc6-dev for the race detector, systemd for its tools that packages and units are tried with, util-linux for setpriv, lintian, rpm and file to look at packages, groff-base and mandoc at manual pages, zsh and fish to try completions, mmdebstrap with debian-archive-keyring to build a Debian system in a folder, systemd-container to start it in a container, and qemu-system-x86 with e2fsprogs for its disk to start it in a virtual machine."; \
 	$(SUDO) apt-get update -q; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$${missing[@]}"
 
 # After the packages that are installed, since what those bring need not be unpacked.
@@ -69,12 +69,13 @@ debian: installed
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
-	go vet ./...
-	go run $(STATICCHECK) ./...
+	go vet ./... && go vet -tags boot ./test/boot
+	go run $(STATICCHECK) -tags boot ./...
 
 test: deps build lint ## everything: lint, all tests as root under the race detector, each fuzz target briefly
 	@[ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo "Asking for sudo: the tests make network namespaces."
 	$(AS_ROOT) go test -race -timeout 30m ./...
+	@$(MAKE) --no-print-directory test-boot
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZTIME)
 
 fuzz: ## each fuzz target for FUZZTIME (make fuzz FUZZTIME=2m); RULESETS random rulesets against the kernel
@@ -84,6 +85,9 @@ fuzz: ## each fuzz target for FUZZTIME (make fuzz FUZZTIME=2m); RULESETS random 
 			echo "fuzzing $$target for $(FUZZTIME)"; \
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
 		done; done
+
+test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on (6 minutes)
+	$(AS_ROOT) go test -count 1 -tags boot -timeout 20m -v ./test/boot
 
 soak: deps build ## the daemon under 200 disruptions of each kind and 100 kills, with probes (15 minutes)
 	$(AS_ROOT) PORTGRAVE_SOAK=1 go test -count 1 -timeout 60m -v -run 'Daemon|Owned' ./test/e2e

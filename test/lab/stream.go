@@ -55,21 +55,26 @@ type SourceReport struct {
 // world stops it.
 func (w *World) Stream(from *Node, sources []netip.Addr, to netip.AddrPort, opts ...Option) *Stream {
 	w.t.Helper()
+	w.PinNeighbours()
+	return from.stream(sources, to, opts)
+}
+
+func (n *Node) stream(sources []netip.Addr, to netip.AddrPort, opts []Option) *Stream {
+	n.t.Helper()
 	o := options(opts)
 	if o.rate == 0 {
 		o.rate = streamRate
 	}
-	w.PinNeighbours()
-	p, err := from.newProber(ask(sources, to, o.protocol), o)
+	p, err := n.newProber(ask(sources, to, o.protocol), o)
 	if err != nil {
-		w.t.Fatalf("streaming probes to %v from %s: %v", to, from.Name, err)
+		n.t.Fatalf("streaming probes to %v from %s: %v", to, n.Name, err)
 		return nil
 	}
-	ctx, cancel := context.WithCancel(from.ctx)
-	s := &Stream{t: w.t, prober: p, cancel: cancel}
+	ctx, cancel := context.WithCancel(n.ctx)
+	s := &Stream{t: n.t, prober: p, cancel: cancel}
 	s.sender.Add(1)
 	go s.send(ctx)
-	from.onClose(s.end)
+	n.onClose(s.end)
 	return s
 }
 
@@ -108,6 +113,9 @@ func (s *Stream) WaitRounds(n int) {
 		}
 	}
 }
+
+// Sent is how many probes were sent so far.
+func (s *Stream) Sent() int { return int(s.prober.count.Load()) }
 
 // Answered is how many probes have been answered so far, one way or the other.
 func (s *Stream) Answered() int { return int(s.prober.answered.Load()) }

@@ -1,0 +1,178 @@
+//go:build boot
+
+package boot
+
+import (
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/test/lab"
+)
+
+// port is where early.socket listens, and what the policy is about.
+const port = 9090
+
+// Sources. Those from which connections are made in full are the wire's own; the others are spoofed.
+var (
+	allowed4, allowed6 = numbered("10.20.2.1", 4), numbered("fd00:20:0:2::1", 4)
+	refused4, refused6 = numbered("8.1.0.1", 40), numbered("2a00:1::1", 40)
+	client4, client6   = netip.MustParseAddr("10.20.1.1"), netip.MustParseAddr("fd00:20:0:1::1")
+)
+
+func numbered(first string, n int) []netip.Addr {
+	all := []netip.Addr{netip.MustParseAddr(first)}
+	for len(all) < n {
+		all = append(all, all[len(all)-1].Next())
+	}
+	return all
+}
+
+func TestBoot(t *testing.T) {
+	lab.RequireRoot(t)
+	disk := image(t)
+	const (
+		damage  = `for f in $1/var/lib/portgrave/generations/*.generation; do echo damaged >>$f; done` + "\n"
+		invalid = `sed -i "s/9090/99999/" $1/etc/portgrave/policy.yaml` + "\n"
+	)
+	for _, c := range []struct {
+		name    string
+		prepare string
+		loaded  string
+		closed  bool // nobody is let in, not even who is allowed
+	}{
+		{name: "last confirmed generation", loaded: control.LoadedGeneration},
+		{name: "damaged generation", prepare: damage, loaded: control.LoadedPolicy},
+		{name: "invalid policy", prepare: invalid, loaded: control.LoadedGeneration},
+		{name: "damaged generation and invalid policy", prepare: damage + invalid, loaded: control.LoadedClosed, closed: true},
+		{name: "no state directory", prepare: `rm -r $1/var/lib/portgrave`, loaded: control.LoadedPolicy},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := watch(t)
+			m := boot(t, w, disk, c.prepare)
+			m.await("up")
+			if !c.closed {
+				w.served()
+			}
+			refused, allowed := w.answers()
+			w.timeline(m)
+			if len(refused) > 0 {
+				t.Errorf("refused sources were answered %d times, first %+v", len(refused), refused[0])
+			}
+			if c.closed && len(allowed) > 0 {
+				t.Errorf("everything should be closed, and %d answers came, first %+v", len(allowed), allowed[0])
+			}
+			if m.refusals() == 0 {
+				t.Error("no packet of a refused source reached the machine, so that it proves nothing")
+			}
+			if r := m.report(); r.Loaded != c.loaded || r.Error != "" {
+				t.Errorf("booted with %+v instead of %q", r, c.loaded)
+			}
+			w.sound(m)
+			w.tellIfFailed(m)
+		})
+	}
+}
+
+// TestLate is the control: with a boot unit that comes late, a refused source gets an answer, and the test must see it.
+func TestLate(t *testing.T) {
+	lab.RequireRoot(t)
+	const late = `cd $1/etc/systemd/system
+		ln -sf /dev/null portgrave.service
+		rm -f sysinit.target.wants/portgrave-boot.service
+		printf "[Unit]\nAfter=nic.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/portgrave boot\n" >portgrave-boot.service
+		ln -sf /etc/systemd/system/portgrave-boot.service multi-user.target.wants/portgrave-boot.service`
+	w := watch(t)
+	m := boot(t, w, image(t), late)
+	m.await("up")
+	refused, _ := w.answers()
+	w.timeline(m)
+	if len(refused) == 0 {
+		t.Error("the rules came after the network, and the test saw no answer to a refused source: it would miss anything")
+	}
+	if r := m.report(); r.Loaded != control.LoadedGeneration {
+		t.Errorf("booted with %+v", r)
+	}
+	w.tellIfFailed(m)
+}
+
+// TestPowerCutOnTrial: what was applied on trial and not confirmed when the power goes is not what the machine comes up with.
+func TestPowerCutOnTrial(t *testing.T) {
+	lab.RequireRoot(t)
+	disk := filepath.Join(t.TempDir(), "disk")
+	run(t, "cp", "--sparse=always", image(t), disk)
+	// The trial lets everybody in.
+	const trial = `printf "version: 1\nservices: [{name: early, port: 9090, allow: [any]}]\n" >$1/etc/portgrave/policy.yaml
+		printf "[Unit]\nAfter=up.service\n[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/lib/test/trial\n" >$1/etc/systemd/system/trial.service
+		ln -sf /etc/systemd/system/trial.service $1/etc/systemd/system/multi-user.target.wants/trial.service
+		ln -sf /dev/null $1/etc/systemd/system/portgrave.service`
+	w := watch(t)
+	m := start(t, w, disk, trial, true)
+	m.await("on trial")
+	_, opened := w.answersUntil(func(s lab.Segment) bool { return toRefused(s) && s.Open() })
+	m.off() // without a word to it
+	if !opened {
+		t.Errorf("the trial did not let anybody in, so that there is nothing to take back:\n%s", m.tail())
+	}
+	w = watch(t)
+	m = start(t, w, disk, `rm -f $1/etc/systemd/system/multi-user.target.wants/trial.service $1/etc/systemd/system/portgrave.service`, false)
+	m.await("up")
+	w.served()
+	refused, _ := w.answers()
+	w.timeline(m)
+	if len(refused) > 0 {
+		t.Errorf("refused sources were answered %d times, first %+v", len(refused), refused[0])
+	}
+	if r := m.report(); r.Loaded != control.LoadedGeneration || r.Generation != 1 {
+		t.Errorf("booted with %+v", r)
+	}
+	w.sound(m)
+	w.tellIfFailed(m)
+}
+
+// deb is our package.
+func deb(t *testing.T) string {
+	t.Helper()
+	found, err := filepath.Glob("../../bin/packages/portgrave_*_amd64.deb")
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%d packages of ours are there instead of one: run make packages (%v)", len(found), err)
+	}
+	return found[0]
+}
+
+// image is the disk that all machines start from. It is made once, and never written.
+func image(t *testing.T) string {
+	t.Helper()
+	made.Do(func() {
+		dir, err := os.MkdirTemp("", "portgrave-boot-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		madeIn = dir
+		began := time.Now()
+		writeImage(t, filepath.Join(dir, "disk"), dir, deb(t))
+		t.Logf("the disk was made in %.1f s", time.Since(began).Seconds())
+	})
+	if madeIn == "" {
+		t.Fatal("the disk could not be made")
+	}
+	return filepath.Join(madeIn, "disk")
+}
+
+var (
+	made   sync.Once
+	madeIn string
+)
+
+// TestMain removes the disk.
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if madeIn != "" {
+		_ = os.RemoveAll(madeIn)
+	}
+	os.Exit(code)
+}
