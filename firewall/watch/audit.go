@@ -52,8 +52,14 @@ func OpenAudit() (*Audit, error) {
 			_ = unix.Close(fd)
 		}
 	}
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		err = fmt.Errorf("%w: it takes CAP_AUDIT_READ (%w)", firewall.ErrPermission, err)
+	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT):
+		err = fmt.Errorf("%w: it has no audit (%w)", firewall.ErrUnsupported, err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("listening to the kernel's audit: %w", explained(err))
+		return nil, fmt.Errorf("listening to the kernel's audit: %w", err)
 	}
 	return &Audit{socket: os.NewFile(uintptr(fd), "audit"), users: process.UserName, self: os.Getpid(), near: sameNamespace, now: time.Now}, nil
 }
