@@ -1,7 +1,6 @@
 package firewall
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"reflect"
@@ -9,9 +8,6 @@ import (
 	"strings"
 	"time"
 )
-
-// maxInterfaceName is IFNAMSIZ − 1 (include/uapi/linux/if.h): the longest interface name.
-const maxInterfaceName = 15
 
 // Canonical returns the State in its one minimal form, or every reason why no kernel could
 // enforce it, joined. It does not modify s.
@@ -103,156 +99,6 @@ func mergePorts(in []PortRange) ([]PortRange, error) {
 		out = append(out, r)
 	}
 	return out, nil
-}
-
-// canonicalInterfaces orders patterns and drops those that another one covers. "*" covers all,
-// which is the same as naming none.
-func canonicalInterfaces(in []string) ([]string, error) {
-	sorted := slices.Clone(in)
-	slices.Sort(sorted)
-	var out []string
-	for _, p := range sorted {
-		if err := CheckInterfacePattern(p); err != nil {
-			return nil, err
-		}
-		if p == "*" {
-			return nil, nil
-		}
-		if !slices.ContainsFunc(sorted, func(q string) bool { return q != p && interfaceCovers(q, p) }) && !slices.Contains(out, p) {
-			out = append(out, p)
-		}
-	}
-	return out, nil
-}
-
-// CheckInterfacePattern tells what is wrong with an interface name or pattern; nil if nothing.
-func CheckInterfacePattern(p string) error {
-	name := strings.TrimSuffix(p, "*")
-	switch {
-	case p == "":
-		return errors.New("an interface name is empty")
-	case p == "lo":
-		return errors.New("interface lo: loopback traffic is never filtered")
-	case len(name) > maxInterfaceName:
-		return fmt.Errorf("interface %q is longer than the kernel's %d characters", p, maxInterfaceName)
-	case strings.ContainsAny(name, "*/ \t\n\x00:\"\\"):
-		return fmt.Errorf("interface %q: a name, or a prefix that ends in one *", p)
-	}
-	return nil
-}
-
-// MatchInterface reports whether a pattern ("eth0", "eth*") matches an interface name.
-func MatchInterface(pattern, name string) bool {
-	if prefix, wild := strings.CutSuffix(pattern, "*"); wild {
-		return strings.HasPrefix(name, prefix)
-	}
-	return pattern == name
-}
-
-// interfaceCovers reports whether every name that q matches is matched by p too.
-func interfaceCovers(p, q string) bool {
-	prefix, wild := strings.CutSuffix(p, "*")
-	if !wild {
-		return p == q
-	}
-	return strings.HasPrefix(strings.TrimSuffix(q, "*"), prefix)
-}
-
-func interfacesOverlap(a, b []string) bool {
-	if len(a) == 0 || len(b) == 0 {
-		return true
-	}
-	for _, p := range a {
-		for _, q := range b {
-			if interfaceCovers(p, q) || interfaceCovers(q, p) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// canonicalExpiring gives every address its latest end, removes what is allowed for good,
-// and splits the rest into disjoint minimal prefixes.
-func canonicalExpiring(permanent Prefixes, in []ExpiringSource) []ExpiringSource {
-	byEnd := map[time.Time][]Prefix{}
-	for _, e := range in {
-		end := e.Until.UTC().Truncate(time.Second)
-		byEnd[end] = append(byEnd[end], e.Prefix)
-	}
-	ends := make([]time.Time, 0, len(byEnd))
-	for end := range byEnd {
-		ends = append(ends, end)
-	}
-	slices.SortFunc(ends, func(a, b time.Time) int { return b.Compare(a) }) // the latest first
-	covered := permanent
-	var out []ExpiringSource
-	for _, end := range ends {
-		all, err := NewPrefixes(byEnd[end]...)
-		if err != nil {
-			continue // the policy reader has reported it; a bad source allows nobody
-		}
-		fresh := all.Minus(covered)
-		for p := range fresh.All() {
-			out = append(out, ExpiringSource{Prefix: p, Until: end})
-		}
-		covered = covered.Union(fresh)
-	}
-	slices.SortFunc(out, func(a, b ExpiringSource) int {
-		return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
-	})
-	return out
-}
-
-// Clash says that two services claim the same protocol, port, interface and address.
-type Clash struct {
-	First, Second string // service names, in name order
-	Ports         PortRange
-}
-
-func (c Clash) Error() string {
-	return fmt.Sprintf("services %q and %q both claim %s on the same interface and address", c.First, c.Second, c.Ports)
-}
-
-// Clashes finds every pair of services that claim the same protocol, port, interface and
-// address, by sorting ports rather than comparing all pairs of services.
-func Clashes(services []Service) []Clash {
-	type claim struct {
-		ports PortRange
-		index int
-	}
-	var claims []claim
-	for i, svc := range services {
-		for _, r := range svc.Ports {
-			claims = append(claims, claim{r, i})
-		}
-	}
-	slices.SortStableFunc(claims, func(a, b claim) int { return comparePortRanges(a.ports, b.ports) })
-	var out []Clash
-	seen := map[[2]int]bool{}
-	for i, a := range claims {
-		for _, b := range claims[i+1:] {
-			if !a.ports.Overlaps(b.ports) {
-				break // ordered by protocol and first port: nothing further can overlap
-			}
-			x, y := min(a.index, b.index), max(a.index, b.index)
-			if x == y || seen[[2]int{x, y}] || !sharePlace(services[x], services[y]) {
-				continue
-			}
-			seen[[2]int{x, y}] = true
-			out = append(out, Clash{services[x].Name, services[y].Name, PortRange{
-				a.ports.Protocol, max(a.ports.First, b.ports.First), min(a.ports.Last, b.ports.Last)}})
-		}
-	}
-	return out
-}
-
-// sharePlace reports whether some interface and local address belongs to both services.
-func sharePlace(a, b Service) bool {
-	if !interfacesOverlap(a.Interfaces, b.Interfaces) {
-		return false
-	}
-	return a.Addresses.Len() == 0 || b.Addresses.Len() == 0 || a.Addresses.Intersect(b.Addresses).Len() > 0
 }
 
 // Equal reports whether two canonical States enforce the same.

@@ -34,12 +34,13 @@ type Connections interface {
 // picked only if no interface would allow it: ending is final, so doubt spares it. The kernel's
 // rules, which do know the interface, drop its packets all the same.
 func (s State) Cut(running []Connection, now time.Time) []Connection {
-	if s.Established == EstablishedKeep {
+	if s.Established == EstablishedKeep || len(running) == 0 {
 		return nil
 	}
 	var cut []Connection
+	index := s.Index()
 	for _, c := range running {
-		if s.Decide(c.flow(), now).Verdict == Refused {
+		if index.Decide(c.flow(), now).Verdict == Refused {
 			cut = append(cut, c)
 		}
 	}

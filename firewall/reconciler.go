@@ -170,10 +170,14 @@ func LockedOut(want State, running []Connection, session Connection, now time.Ti
 	if session.Client.IsValid() && !slices.ContainsFunc(candidates, func(c Connection) bool { return c.Client == session.Client && c.Dialled == session.Dialled }) {
 		candidates = append(candidates, session)
 	}
+	if len(candidates) == 0 {
+		return nil
+	}
 	var out []Connection
+	index := want.Index()
 	for _, c := range candidates {
 		// "established: keep" would spare this connection but not the next login: a lock-out all the same.
-		if want.Decide(c.flow(), now).Verdict == Refused {
+		if index.Decide(c.flow(), now).Verdict == Refused {
 			out = append(out, c)
 		}
 	}

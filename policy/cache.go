@@ -1,83 +1,114 @@
 package policy
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
-// cached is the last good content of a network. On disk it is one line of JSON, then one CIDR a
-// line; the JSON holds the SHA-256 of those lines, so that a torn or damaged file is noticed.
+// cached is the last good content of a network. On disk it is one line of JSON, then the binary form of the addresses: as short as
+// they are in memory, and read in milliseconds. The JSON holds the SHA-256 of those bytes, so that a torn or damaged file is noticed.
 type cached struct {
 	Source   string    `json:"source"` // network.origin: content of another source is not this network's
 	Fetched  time.Time `json:"fetched"`
 	ETag     string    `json:"etag,omitempty"`
 	SHA256   string    `json:"sha256,omitempty"` // of the download, for the pin
-	Checksum string    `json:"checksum"`         // of the lines below
+	Checksum string    `json:"checksum"`         // of the bytes below
 	// LastModified is what the server said, for servers that send no ETag.
 	LastModified string `json:"last_modified,omitempty"`
 
-	prefixes firewall.Prefixes
+	path     string            // where it stands
+	prefixes firewall.Prefixes // of fresh content; content reads those of what stands on disk
 }
 
 func (n *Networks) cachePath(net *network) string {
-	return filepath.Join(n.Dir, net.name+".cidrs") // namePattern keeps names from leaving the folder
+	return filepath.Join(n.Dir, net.name+".addresses") // namePattern keeps names from leaving the folder
 }
 
-// readCache returns nil if there is no content of this source. A damaged file is an error that
-// says so, and counts as none.
+// readCache looks for content of this source, which content reads when it is needed: a network file that can be read needs none. It
+// returns nil if there is none. A damaged file is an error that says so, and counts as none.
 func (n *Networks) readCache(net *network) (*cached, error) {
 	if n.Dir == "" {
 		return nil, nil
 	}
 	path := n.cachePath(net)
-	content, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	head, body, found := bytes.Cut(content, []byte("\n"))
-	var c cached
-	if !found || json.Unmarshal(head, &c) != nil || c.Checksum != checksum(body) {
-		return nil, fmt.Errorf("%s is damaged and will not be used", path)
+	defer func() { _ = f.Close() }()
+	from := bufio.NewReader(f)
+	head, err := from.ReadBytes('\n')
+	sum := sha256.New()
+	if err == nil {
+		_, err = io.Copy(sum, from)
+	}
+	c := cached{path: path}
+	if err != nil || json.Unmarshal(head, &c) != nil || c.Checksum != hex.EncodeToString(sum.Sum(nil)) {
+		return nil, damaged(path)
 	}
 	if c.Source != net.origin() {
 		return nil, nil
 	}
-	if c.prefixes, err = parseList(path, body, 1<<31-1); err != nil {
-		return nil, err
-	}
 	return &c, nil
 }
 
+// content reads the addresses.
+func (c *cached) content() (firewall.Prefixes, error) {
+	content, err := os.ReadFile(c.path)
+	if err != nil {
+		return firewall.Prefixes{}, err
+	}
+	_, body, _ := bytes.Cut(content, []byte("\n"))
+	if checksum(body) != c.Checksum { // replaced since
+		return firewall.Prefixes{}, damaged(c.path)
+	}
+	p, rest, err := firewall.ReadPrefixes(body)
+	if err != nil || len(rest) > 0 {
+		return firewall.Prefixes{}, damaged(c.path)
+	}
+	return p, nil
+}
+
+func damaged(path string) error { return fmt.Errorf("%s is damaged and will not be used", path) }
+
 // writeCache keeps content, atomically and synced. A file network that did not change is not written again.
 func (n *Networks) writeCache(net *network, fresh, last *cached) error {
-	if n.Dir == "" || net.file != "" && last != nil && last.prefixes.Equal(fresh.prefixes) {
+	if n.Dir == "" {
 		return nil
 	}
-	body := []byte(strings.Join(append(fresh.prefixes.Strings(), ""), "\n"))
+	body, err := fresh.prefixes.AppendBinary(make([]byte, 0, fresh.prefixes.BinarySize()))
+	if err != nil {
+		return err
+	}
 	fresh.Source, fresh.Checksum = net.origin(), checksum(body)
+	if net.file != "" && last != nil && last.Checksum == fresh.Checksum {
+		return nil
+	}
 	head, err := json.Marshal(fresh)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(n.Dir, 0o700); err != nil {
+	if err := statefiles.MakeAll(n.Dir, 0o700); err != nil {
 		return err
 	}
-	return renameio.WriteFile(n.cachePath(net), append(append(head, '\n'), body...), 0o600)
+	return statefiles.Write(n.cachePath(net), slices.Concat(head, []byte{'\n'}, body))
 }
 
 func checksum(b []byte) string {

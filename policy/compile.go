@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -44,7 +43,7 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 	if n == nil {
 		n = &Networks{}
 	}
-	c := compiler{policy: p, resolved: map[string]firewall.Prefixes{}, merged: map[string]firewall.Prefixes{}, now: n.now(),
+	c := compiler{policy: p, resolved: map[string]firewall.Prefixes{}, now: n.now(),
 		out: &Compiled{Services: map[string]ServiceInfo{}, Tests: p.Tests}}
 	c.load(ctx, n)
 	state := firewall.State{Unlisted: p.unlisted, Refuse: p.refuse, Established: p.established, Essentials: p.essentials}
@@ -52,9 +51,9 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 		svc := s.enforced
 		except, _ := c.sources(s.except)
 		sources, expiring := c.sources(s.allow)
-		svc.Sources, svc.Expiring = sources, expiring
+		svc.Sources, svc.Expiring = c.shared.minus(sources, except), expiring
 		if except.Len() > 0 {
-			svc.Sources, svc.Expiring = sources.Minus(except), withoutSources(expiring, except)
+			svc.Expiring = withoutSources(expiring, except)
 		}
 		state.Services = append(state.Services, svc)
 		c.out.Services[svc.Name] = s.info
@@ -76,7 +75,7 @@ type compiler struct {
 	policy   *Policy
 	now      time.Time
 	resolved map[string]firewall.Prefixes
-	merged   map[string]firewall.Prefixes // by the entries merged: services often share their sources
+	shared   sharedSets
 	report   reporter
 	warnings reporter
 	out      *Compiled
@@ -177,25 +176,21 @@ func (c *compiler) sources(entries []source) (firewall.Prefixes, []firewall.Expi
 	return c.union(permanent), expiring
 }
 
-// union merges entries, or returns what it made of the same entries before.
+// union merges entries. Services that name the same networks share what these come to.
 func (c *compiler) union(entries []source) firewall.Prefixes {
-	var key strings.Builder
+	var names []string
+	var inline firewall.PrefixesBuilder
 	for _, e := range entries {
-		fmt.Fprintf(&key, "%s %s,", e.network, e.prefix)
+		if e.network != "" {
+			names = append(names, e.network)
+			c.network(e)
+			continue
+		}
+		if err := inline.Add(e.prefix); err != nil { // parsePrefix lets nothing through that this refuses
+			c.report.at(Location{File: c.policy.Origin}, "%v", err)
+		}
 	}
-	if known, ok := c.merged[key.String()]; ok {
-		return known
-	}
-	var list []firewall.Prefix
-	for _, e := range entries {
-		list = slices.AppendSeq(list, c.prefixes(e))
-	}
-	all, err := firewall.NewPrefixes(list...)
-	if err != nil { // parsePrefix lets nothing through that this refuses
-		c.report.at(Location{File: c.policy.Origin}, "%v", err)
-	}
-	c.merged[key.String()] = all
-	return all
+	return c.shared.with(c.shared.union(names, c.resolved), inline.Set())
 }
 
 // prefixes yields what one entry stands for.
@@ -203,27 +198,24 @@ func (c *compiler) prefixes(e source) iter.Seq[firewall.Prefix] {
 	if e.network == "" {
 		return slices.Values([]firewall.Prefix{e.prefix})
 	}
+	return c.network(e).All()
+}
+
+// network is what the network that an entry names has in it.
+func (c *compiler) network(e source) firewall.Prefixes {
 	all, ok := c.resolved[e.network]
 	if !ok { // Read refuses unknown networks; none must ever count as empty
 		c.report.at(e.at, "network %q is not loaded", e.network)
 	}
-	return all.All()
+	return all
 }
 
-// withoutSources removes addresses from expiring sources, all that end together at once.
+// withoutSources removes addresses from expiring sources.
 func withoutSources(list []firewall.ExpiringSource, except firewall.Prefixes) []firewall.ExpiringSource {
-	byEnd := map[time.Time][]firewall.Prefix{}
-	for _, e := range list {
-		byEnd[e.Until] = append(byEnd[e.Until], e.Prefix)
-	}
 	var out []firewall.ExpiringSource
-	for end, prefixes := range byEnd { // in any order: Canonical sorts
-		all, err := firewall.NewPrefixes(prefixes...)
-		if err != nil {
-			continue // as in union
-		}
-		for p := range all.Minus(except).All() {
-			out = append(out, firewall.ExpiringSource{Prefix: p, Until: end})
+	for _, e := range list {
+		for p := range firewall.Without(e.Prefix, except).All() {
+			out = append(out, firewall.ExpiringSource{Prefix: p, Until: e.Until}) // Canonical merges what it can
 		}
 	}
 	return out

@@ -19,7 +19,9 @@ type decoder struct {
 	names  map[string]Location // services by name
 	// incomplete is set when a file could not be read at all: names that seem unknown may be defined there.
 	incomplete bool
-	targets    []target
+	// vague is set when some port that is listed may not be among the services' because of mistakes.
+	vague   bool
+	targets []target
 }
 
 // target is a service that a test names.
@@ -44,7 +46,11 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 	}
 	check(root, s, &d.report)
 	if root.kind != kindMapping {
+		d.vague = d.vague || root.kind != kindNull
 		return
+	}
+	for _, f := range root.fields {
+		d.vague = d.vague || !s.knows(f.key) // perhaps misspelt services
 	}
 	p := d.policy
 	setText(root, "unlisted", &p.unlisted)
@@ -72,9 +78,7 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 			d.network(f, filepath.Dir(name))
 		}
 	}
-	for _, n := range itemsOf(root.get("services")) {
-		d.service(n)
-	}
+	d.services(root.get("services"))
 	for _, n := range itemsOf(root.get("tests")) {
 		d.test(n)
 	}
@@ -238,8 +242,16 @@ func parseExpiry(s string) (time.Time, error) {
 	return time.Parse(time.RFC3339, strings.ToUpper(strings.Replace(s, " ", "T", 1)))
 }
 
+func (d *decoder) services(n *node) {
+	d.vague = d.vague || n != nil && n.kind == kindMapping // one service where a list belongs
+	for _, x := range itemsOf(n) {
+		d.service(x)
+	}
+}
+
 func (d *decoder) service(n *node) {
 	if n.kind != kindMapping {
+		d.vague = true
 		return
 	}
 	s := service{info: ServiceInfo{Location: n.at}}
@@ -255,12 +267,14 @@ func (d *decoder) service(n *node) {
 	setText(n, "health", &s.info.Health)
 	if first, twice := d.names[e.Name]; twice && e.Name != "" {
 		d.report.at(n.get("name").at, "service %q is defined twice, first at %s", e.Name, first)
+		d.vague = true
 		return
 	} else if x := n.get("name"); x != nil {
 		d.names[e.Name] = x.at
 	}
 	before := d.report.count()
 	e.Ports, s.portsAt = d.ports(n)
+	d.vague = d.vague || d.report.count() > before || unclear(n, "port", "protocol")
 	for _, x := range itemsOf(n.get("interfaces")) {
 		if x.kind != kindString || x.text == "" {
 			continue
@@ -272,7 +286,7 @@ func (d *decoder) service(n *node) {
 		e.Interfaces = append(e.Interfaces, x.text)
 	}
 	e.Addresses = d.addresses(n.get("addresses"))
-	s.unclear = e.Name == "" || d.report.count() > before || unclear(n)
+	s.unclear = e.Name == "" || d.report.count() > before || unclear(n, "name", "port", "protocol", "interfaces", "addresses")
 	e.Rate = d.rate(n.get("rate"))
 	for _, x := range itemsOf(n.get("allow")) {
 		if src, ok := d.source(x); ok {
@@ -287,16 +301,15 @@ func (d *decoder) service(n *node) {
 	d.policy.services = append(d.policy.services, s)
 }
 
-// unclear reports whether mistakes hide what a service claims: then it is not said to clash with others.
-func unclear(n *node) bool {
+// unclear reports whether mistakes hide what some keys of a service say: then it is not said to clash with others.
+func unclear(n *node, keys ...string) bool {
 	var r reporter
 	for _, f := range n.fields {
 		i := slices.IndexFunc(serviceShape.keys, func(k key) bool { return k.name == f.key })
 		if i < 0 {
 			return true // perhaps a misspelt port
 		}
-		switch f.key {
-		case "name", "port", "protocol", "interfaces", "addresses":
+		if slices.Contains(keys, f.key) {
 			check(f.value, serviceShape.keys[i].shape, &r)
 		}
 	}

@@ -1,11 +1,14 @@
 package policy
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall"
 )
 
 // FuzzRead: whatever the file, the reader ends soon, never panics, and says where the mistake
@@ -57,20 +60,26 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
+// parseList reads a list that is in memory.
+func parseList(content []byte, limit int) (firewall.Prefixes, error) {
+	list, _, err := readList("list.txt", bytes.NewReader(content), limit, nil)
+	return list, err
+}
+
 // FuzzNetworkFile: a list is merged whole, or refused whole.
 func FuzzNetworkFile(f *testing.F) {
 	for _, s := range []string{"", "10.0.0.0/8\n", "# x\r\n2001:db8::1 # y\r\n", "<html>", "10.0.0.1/8", "::ffff:1.2.3.4", "fe80::1%a", "0.0.0.0/0\n::/0", "1.2.3.4/032"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		list, err := parseList("list.txt", content, 1000)
+		list, err := parseList(content, 1000)
 		if err != nil {
 			if list.Len() != 0 {
 				t.Fatal("refused and returned")
 			}
 			return
 		}
-		again, err := parseList("list.txt", []byte(strings.Join(list.Strings(), "\n")), 1_000_000)
+		again, err := parseList([]byte(strings.Join(list.Strings(), "\n")), 1_000_000)
 		if err != nil || !again.Equal(list) {
 			t.Fatalf("written out and read again: %v, %v", again.Strings(), err)
 		}

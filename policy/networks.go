@@ -1,8 +1,6 @@
 package policy
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -12,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strings"
 	"sync"
 	"time"
 
@@ -34,6 +31,8 @@ type Networks struct {
 	Offline bool
 	// Warn hears of content that could not be kept, one call at a time; nil ignores it.
 	Warn func(error)
+	// Counted hears, from several goroutines, how many entries more of some list were read; nil ignores it.
+	Counted func(entries int)
 
 	warning sync.Mutex
 }
@@ -43,8 +42,10 @@ const (
 	fetchTimeout = 30 * time.Second
 	// atOnce is how many networks are loaded at the same time: a few slow servers must not add up.
 	atOnce = 8
-	// maxDownload bounds a download: a million IPv6 CIDRs take about 40 MB.
-	maxDownload  = 64 << 20
+	// maxList bounds a list, as a file or a download: a million IPv6 CIDRs take about 40 MB. A network that may have more entries
+	// than that may have longestEntry bytes for each.
+	maxList      = 64 << 20
+	longestEntry = 64
 	maxRedirects = 5
 )
 
@@ -65,19 +66,29 @@ func (n *Networks) load(ctx context.Context, net *network) (firewall.Prefixes, *
 		n.warn(cacheErr)
 	}
 	if net.file == "" && last != nil && n.now().Sub(last.Fetched) < net.refresh && !last.Fetched.After(n.now()) && net.pinned(last) {
-		return last.prefixes, nil, nil
+		prefixes, err := last.content()
+		if err == nil {
+			return prefixes, nil, nil
+		}
+		n.warn(err)
+		last = nil
 	}
 	fresh, err := n.fetch(ctx, net, last)
-	switch {
-	case err == nil:
+	if err == nil {
 		if err := n.writeCache(net, fresh, last); err != nil {
 			n.warn(fmt.Errorf("network %q: its content could not be kept for bad times: %w", net.name, err))
 		}
 		return fresh.prefixes, nil, nil
-	case last != nil && net.pinned(last):
-		return last.prefixes, &StaleNetwork{Name: net.name, Source: net.shown(), Since: last.Fetched, Reason: firstOf(err).Error()}, nil
 	}
-	return firewall.Prefixes{}, nil, err
+	if last == nil || !net.pinned(last) {
+		return firewall.Prefixes{}, nil, err
+	}
+	prefixes, cacheErr := last.content()
+	if cacheErr != nil {
+		n.warn(cacheErr)
+		return firewall.Prefixes{}, nil, err
+	}
+	return prefixes, &StaleNetwork{Name: net.name, Source: net.shown(), Since: last.Fetched, Reason: firstOf(err).Error()}, nil
 }
 
 // pinned reports whether content satisfies the network's pin, if it has one.
@@ -98,7 +109,11 @@ func (n *Networks) fetch(ctx context.Context, net *network, last *cached) (*cach
 	if n.Offline {
 		return nil, errOffline
 	}
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	patience := fetchTimeout
+	if n.HTTP != nil && n.HTTP.Timeout > 0 {
+		patience = min(patience, n.HTTP.Timeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if net.url != "" {
 		return n.fetchURL(ctx, net, last)
@@ -107,22 +122,44 @@ func (n *Networks) fetch(ctx context.Context, net *network, last *cached) (*cach
 }
 
 func (n *Networks) fetchFile(net *network) (*cached, error) {
-	content, err := readOwned(net.file, maxDownload)
+	f, err := openOwned(net.file)
 	if err != nil {
 		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: %v", net.name, err)}}
 	}
-	if len(content) > maxDownload {
-		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: the file is larger than %d MiB", net.name, maxDownload>>20)}}
-	}
-	if len(bytes.TrimSpace(content)) == 0 {
+	defer func() { _ = f.Close() }()
+	prefixes, blank, err := readList(net.file, &bounded{f, net.maxBytes()}, net.max, n.Counted)
+	var problems Problems
+	switch {
+	case errors.As(err, &problems):
+		return nil, err
+	case errors.Is(err, errTooLarge):
+		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: the file is larger than %d MiB", net.name, net.maxBytes()>>20)}}
+	case err != nil:
+		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: %s", net.name, plain(err))}}
+	case blank:
 		// An interrupted write leaves just this, and an except list that vanishes would open ports.
 		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: the file has nothing in it; if it shall be an empty list, say so in a # comment", net.name)}}
 	}
-	prefixes, err := parseList(net.file, content, net.max)
-	if err != nil {
-		return nil, err
-	}
 	return &cached{Fetched: n.now(), prefixes: prefixes}, nil
+}
+
+// maxBytes is how long the network's list may be.
+func (net *network) maxBytes() int64 { return max(maxList, longestEntry*int64(net.max)) }
+
+// bounded fails once more than left bytes were read.
+type bounded struct {
+	from io.Reader
+	left int64
+}
+
+var errTooLarge = errors.New("too large")
+
+func (b *bounded) Read(p []byte) (int, error) {
+	n, err := b.from.Read(p)
+	if b.left -= int64(n); b.left < 0 {
+		return 0, errTooLarge
+	}
+	return n, err
 }
 
 func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*cached, error) {
@@ -146,25 +183,35 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 	if resp.StatusCode == http.StatusNotModified && conditional {
 		again := *last
 		again.Fetched = n.now()
-		return &again, nil
+		again.prefixes, err = last.content()
+		return &again, err
 	}
 	if resp.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("%s answered %s", net.shownURL(), resp.Status)
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxDownload+1))
-	if err != nil {
+	sum := sha256.New()
+	body := io.TeeReader(&bounded{resp.Body, net.maxBytes()}, sum)
+	prefixes, _, err := readList(net.shownURL(), body, net.max, n.Counted)
+	var problems Problems
+	wrong := errors.As(err, &problems)
+	if err == nil || wrong { // a list that is wrong may not have been read to its end
+		if _, rerr := io.Copy(io.Discard, body); rerr != nil {
+			err, wrong = rerr, false
+		}
+	}
+	// A server may take our giving up for the end of its answer, and then what has come looks whole.
+	if ctx.Err() != nil && (err == nil || wrong) {
+		err, wrong = ctx.Err(), false
+	}
+	digest := hex.EncodeToString(sum.Sum(nil))
+	switch {
+	case errors.Is(err, errTooLarge):
+		return nil, fmt.Errorf("%s sent more than %d MiB", net.shownURL(), net.maxBytes()>>20)
+	case err != nil && !wrong:
 		return nil, fmt.Errorf("%s: the download broke off: %w", net.shownURL(), err)
-	}
-	if len(body) > maxDownload {
-		return nil, fmt.Errorf("%s sent more than %d MiB", net.shownURL(), maxDownload>>20)
-	}
-	sum := sha256.Sum256(body)
-	digest := hex.EncodeToString(sum[:])
-	if net.sha256 != "" && net.sha256 != digest {
+	case net.sha256 != "" && net.sha256 != digest:
 		return nil, fmt.Errorf("%s sent content with SHA-256 %s, the policy wants %s", net.shownURL(), digest, net.sha256)
-	}
-	prefixes, err := parseList(net.shownURL(), body, net.max)
-	if err != nil {
+	case wrong:
 		return nil, firstOf(err)
 	}
 	if err := believable(prefixes); err != nil {
@@ -198,10 +245,11 @@ func firstOf(err error) error {
 }
 
 func (n *Networks) client() *http.Client {
-	client := http.Client{Timeout: fetchTimeout}
+	var client http.Client
 	if n.HTTP != nil {
 		client = *n.HTTP
 	}
+	client.Timeout = 0 // fetch sees to that
 	client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		if req.URL.Scheme != "https" {
 			return fmt.Errorf("it redirects to %s, which is not https", req.URL.Redacted())
@@ -261,44 +309,4 @@ func lookupBoth(ctx context.Context, host string) ([]netip.Addr, error) {
 		return nil, missing
 	}
 	return all, nil
-}
-
-// parseList reads one address or CIDR a line; blank lines and what follows # do not count. The
-// error is Problems.
-func parseList(name string, content []byte, limit int) (firewall.Prefixes, error) {
-	var r reporter
-	var list []netip.Prefix
-	lines := bufio.NewScanner(bytes.NewReader(bytes.TrimPrefix(content, byteOrderMark)))
-	for number := 1; lines.Scan(); number++ {
-		raw := lines.Text()
-		line, _, _ := strings.Cut(raw, "#")
-		entry := strings.TrimSpace(line)
-		if entry == "" {
-			continue
-		}
-		p, err := parsePrefix(entry)
-		if err != nil {
-			r.at(Location{name, number, strings.Index(raw, entry) + 1}, "%v", err)
-			if len(r.list) >= maxProblems {
-				break // this is no list of networks
-			}
-			continue
-		}
-		list = append(list, p)
-		if len(list) > limit {
-			r.at(Location{name, number, 1}, "more than %d entries; raise max if that is right", limit)
-			break
-		}
-	}
-	if err := lines.Err(); err != nil {
-		r.at(Location{File: name}, "this is not a list of networks, one a line (%v)", err)
-	}
-	if err := r.problems(); err != nil {
-		return firewall.Prefixes{}, err
-	}
-	prefixes, err := firewall.NewPrefixes(list...)
-	if err != nil {
-		return firewall.Prefixes{}, Problems{{File: name, Message: err.Error()}}
-	}
-	return prefixes, nil
 }

@@ -192,7 +192,7 @@ func TestURLFails(t *testing.T) {
 		}, "the download broke off: unexpected EOF"},
 		"huge": {func(rw http.ResponseWriter, _ *http.Request) {
 			line := []byte(strings.Repeat("# nothing\n", 1<<13))
-			for range maxDownload/len(line) + 2 {
+			for range maxList/len(line) + 2 {
 				if _, err := rw.Write(line); err != nil {
 					return
 				}
@@ -396,7 +396,7 @@ func TestCacheDamage(t *testing.T) {
 	}
 	const n = "{dns: vpn.example.net, refresh: 5m}"
 	w.allowed(n)
-	path := filepath.Join(w.Dir, "n.cidrs")
+	path := filepath.Join(w.Dir, "n.addresses")
 	good, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -414,7 +414,7 @@ func TestCacheDamage(t *testing.T) {
 		}
 		expectPart(t, w.refused(n), "no answer")
 	}
-	write(t, path, strings.Replace(string(good), "192.0.2.4/32", "0.0.0.0/0", 1))
+	write(t, path, strings.Replace(string(good), "\xc0\x00\x02\x04", "\x00\x00\x00\x00", 1))
 	expectPart(t, w.refused(n), "no answer")
 	write(t, path, string(good))
 	expect(t, "content", w.allowed(n), "192.0.2.1/32 192.0.2.4/32")

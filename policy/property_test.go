@@ -186,7 +186,7 @@ func TestTestsAgreeWithDecide(t *testing.T) {
 		c := compileModel(t, someModel().Draw(t, "model").write(t))
 		test := Test{From: somePrefix().Draw(t, "from"), Protocol: firewall.TCP, Port: uint16(rapid.IntRange(1, 500).Draw(t, "port")), Expect: "allow",
 			Interface: rapid.SampledFrom([]string{"", "eth0", "eth1", "wlan7", "eth9"}).Draw(t, "interface")}
-		got := runTest(c.State, test, testClock()).Got
+		got := newJudge(c.State, testClock()).run(test).Got
 		seen := map[firewall.Verdict]bool{}
 		for a := test.From.Addr(); test.From.Contains(a); a = a.Next() {
 			seen[c.State.Decide(firewall.Flow{Protocol: test.Protocol, Source: a, Port: test.Port, Interface: test.Interface}, testClock()).Verdict] = true

@@ -19,6 +19,12 @@ const DefaultPath = "/etc/portgrave"
 //go:embed default.yaml
 var defaultYAML []byte
 
+//go:embed example.yaml
+var exampleYAML []byte
+
+// ExampleYAML is a policy that shows most of the language, for the manual.
+func ExampleYAML() []byte { return slices.Clone(exampleYAML) }
+
 // DefaultYAML is the policy in force where there is none: port 9090 open to private networks, nothing else touched.
 func DefaultYAML() []byte { return slices.Clone(defaultYAML) }
 
@@ -32,18 +38,30 @@ type Options struct {
 // Read reads and checks a policy. The error is Problems, every mistake of every file, or says
 // which file can't be read and why. Networks that live outside the policy files are left to Compile.
 func Read(opts Options) (*Policy, error) {
+	d, origin, err := decode(opts)
+	if err != nil {
+		return nil, err
+	}
+	return d.finish(origin)
+}
+
+// decode reads the files of a policy, and tells where it came from. What is wrong in them stands in the decoder; the error says that it is unknown which
+// files there are.
+func decode(opts Options) (d *decoder, origin string, err error) {
 	path, optional := opts.Path, false
 	if path == "" {
 		path, optional = DefaultPath, true
 	}
 	files, err := policyFiles(path, optional)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
+	d = newDecoder()
 	if len(files) == 0 {
-		return Parse("embedded default", DefaultYAML())
+		origin = "embedded default"
+		d.file(origin, DefaultYAML(), policyShape)
+		return d, origin, nil
 	}
-	d := newDecoder()
 	var origins []string
 	for _, f := range files {
 		origins = append(origins, f.path)
@@ -55,7 +73,7 @@ func Read(opts Options) (*Policy, error) {
 		}
 		d.file(f.path, content, f.shape)
 	}
-	return d.finish(strings.Join(origins, ", "))
+	return d, strings.Join(origins, ", "), nil
 }
 
 // Parse reads and checks one policy document that is in memory already; name stands for its file in
@@ -139,28 +157,38 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// readOwned reads a regular file that only root, or the user who reads it, may write.
+// readOwned reads a regular file that only root, or the user who reads it, may write: limit bytes of it, and one more if there are more.
 func readOwned(path string, limit int64) ([]byte, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not make us wait
+	f, err := openOwned(path)
 	if err != nil {
-		return nil, errors.New(plain(err))
+		return nil, err
 	}
 	defer func() { _ = f.Close() }()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !info.Mode().IsRegular() {
-		return nil, errors.New("is not a regular file")
-	}
-	if err := owned(info, path); err != nil {
-		return nil, err
-	}
 	content, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if err != nil {
 		return nil, errors.New(plain(err))
 	}
 	return content, nil
+}
+
+// openOwned opens such a file.
+func openOwned(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not make us wait
+	if err != nil {
+		return nil, errors.New(plain(err))
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("is not a regular file")
+	}
+	if err == nil {
+		err = owned(info, path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 // replaceable refuses a folder in which anybody may put another file in the place of ours. The

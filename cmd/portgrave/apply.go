@@ -24,7 +24,7 @@ func apply(inv *invocation) error {
 	if inv.cli.IsSet("confirm") {
 		q.Confirm = inv.cli.Duration("confirm").String()
 	}
-	result, err := ops.Apply(inv.ctx, q)
+	result, err := during(inv.screen, "applying", func() (control.Applied, error) { return ops.Apply(inv.ctx, q) })
 	var tests control.TestsFailedError
 	if errors.As(err, &tests) {
 		return refuseTests(inv, tests.Tests)

@@ -15,7 +15,9 @@ func drift(inv *invocation) error {
 		return err
 	}
 	defer done()
-	d, err := ops.Drift(inv.ctx, control.FirewallRequest{Backend: inv.backend})
+	d, err := during(inv.screen, "comparing with the kernel", func() (control.Difference, error) {
+		return ops.Drift(inv.ctx, control.FirewallRequest{Backend: inv.backend})
+	})
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -64,18 +63,9 @@ const lockWait = 30 * time.Second
 
 // compiled reads and compiles the policy. offline uses only what is on this host.
 func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *policy.Compiled, error) {
-	p, err := policy.Read(policy.Options{Path: path})
-	if err != nil {
-		return nil, nil, err
-	}
-	c, err := p.Compile(inv.ctx, &policy.Networks{
-		Dir: filepath.Join(inv.stateDir, "networks"), Offline: offline,
-		Warn: func(err error) {
-			if os.Geteuid() == 0 { // others may not keep content, and need not
-				inv.screen.warnf("%v", err)
-			}
-		},
-	})
+	reading := inv.screen.progress.begin("reading the policy")
+	p, c, err := inv.read(path, offline, reading)
+	reading.end()
 	if err != nil {
 		return p, nil, err
 	}
@@ -91,6 +81,27 @@ func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *pol
 		inv.screen.warnf("network %q is stale: %s; it keeps its content of %s", s.Name, s.Reason, s.Since.Format(time.RFC3339))
 	}
 	return p, c, nil
+}
+
+// read does so. p is set even if it can't be compiled.
+func (inv *invocation) read(path string, offline bool, reading *stage) (*policy.Policy, *policy.Compiled, error) {
+	p, err := policy.Read(policy.Options{Path: path})
+	if err != nil {
+		return nil, nil, err
+	}
+	networks := &policy.Networks{
+		Dir: filepath.Join(inv.stateDir, "networks"), Offline: offline, Counted: reading.counted,
+		Warn: func(err error) {
+			if mayChangeRules() { // others may not keep content, and need not
+				inv.screen.warnf("%v", err)
+			}
+		},
+	}
+	if err := internet(); err != nil {
+		refuseInternet(networks, err)
+	}
+	c, err := p.Compile(inv.ctx, networks)
+	return p, c, err
 }
 
 // enforcedWith is the backend that a policy must suit: the one that was found out, or named, or that auto takes.

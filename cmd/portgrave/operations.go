@@ -57,7 +57,7 @@ type backends struct {
 }
 
 func (b *backends) open(ctx context.Context, name string, thorough bool) (*firewall.Reconciler, error) {
-	r, closeAll, err := openReconciler(ctx, name, thorough, slog.New(slog.NewTextHandler(b.inv.screen.err, nil)))
+	r, closeAll, err := openReconciler(ctx, name, thorough, slog.New(slog.NewTextHandler(b.inv.screen.progress.writer(b.inv.screen.err), nil)))
 	if err == nil {
 		b.closes = append(b.closes, closeAll)
 	}

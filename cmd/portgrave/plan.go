@@ -31,7 +31,7 @@ func plan(inv *invocation) error {
 			return err
 		}
 	}
-	d, err := ops.Plan(inv.ctx, q)
+	d, err := during(inv.screen, "comparing with the kernel", func() (control.Difference, error) { return ops.Plan(inv.ctx, q) })
 	if err != nil {
 		return err
 	}

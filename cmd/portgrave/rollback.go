@@ -19,7 +19,7 @@ func rollback(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result, err := ops.Rollback(inv.ctx, q)
+	result, err := during(inv.screen, "rolling back", func() (control.Applied, error) { return ops.Rollback(inv.ctx, q) })
 	if err != nil {
 		return err
 	}

@@ -2,20 +2,26 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/lease"
 	"github.com/portgrave/portgrave/policy"
 )
 
 type statusResult struct {
 	control.Firewall
 	Policy        policyStatus          `json:"policy"`
+	Boot          *control.Booted       `json:"boot"`   // what the start of the system put in force; null if portgrave had no part in it
 	Daemon        *daemon.Status        `json:"daemon"` // null if none runs
 	StaleNetworks []policy.StaleNetwork `json:"stale_networks"`
+
+	bootMissed bool // portgrave was to have a part in it
 }
 
 type policyStatus struct {
@@ -32,13 +38,18 @@ func status(inv *invocation) error {
 	}
 	defer done()
 	result := statusResult{StaleNetworks: []policy.StaleNetwork{}}
-	if result.Firewall, err = ops.Firewall(inv.ctx, control.FirewallRequest{Backend: inv.backend}); err != nil {
+	result.Firewall, err = during(inv.screen, "reading the kernel's rules", func() (control.Firewall, error) {
+		return ops.Firewall(inv.ctx, control.FirewallRequest{Backend: inv.backend})
+	})
+	if err != nil {
 		return err
 	}
 	inv.warn(result.Warnings)
 	if result.Daemon, err = inv.daemonStatus(); err != nil {
 		inv.screen.warnf("%v", err)
 	}
+	result.Boot = control.LastBooted(inv.runDir, lease.SystemClock().BootID)
+	result.bootMissed = result.Boot == nil && inv.getenv("PORTGRAVE_RUN_DIR") == "" && bootIsWanted()
 	inv.suits = result.Backend
 	p, c, perr := inv.compiled(inv.config, true)
 	if p != nil {
@@ -74,7 +85,10 @@ func printStatus(s *screen, r statusResult) {
 		generation += s.paint(yellow, "; taken back at "+g.ConfirmBy.Local().Format(time.TimeOnly)+" unless you run portgrave confirm")
 	}
 	drift := s.paint(green, "none")
-	if !r.Drift.InSync {
+	switch {
+	case r.Generation == nil && !r.Drift.InSync && r.Drift.Changes == 0: // the history is damaged, as a warning says
+		generation, drift = s.paint(red, "unknown"), s.paint(red, "unknown")
+	case !r.Drift.InSync:
 		drift = s.paint(red, plural(r.Drift.Changes, "difference")) + " between the kernel and this generation: run portgrave drift"
 	}
 	source := r.Policy.Origin
@@ -85,6 +99,11 @@ func printStatus(s *screen, r statusResult) {
 		source += " " + s.paint(yellow, "(not applied as it is now: run portgrave plan)")
 	}
 	s.table([][]string{{"Backend:", r.Backend}, {"Generation:", generation}, {"Drift:", drift}, {"Policy:", source}})
+	if b := r.Boot; b != nil {
+		printBooted(s, *b)
+	} else if r.bootMissed {
+		s.printf("At boot:     %s\n", s.paint(red, "portgrave-boot.service put nothing in force: it has failed, or was not started; see systemctl status portgrave-boot.service"))
+	}
 	if d := r.Daemon; d != nil {
 		s.printf("Daemon:      process %d since %s; %s\n", d.PID, d.Started.Local().Format(time.DateTime), plural(int(d.Events["repaired"]), "repair"))
 		protection := "nobody else can change the rules"
@@ -131,5 +150,26 @@ func printStatus(s *screen, r statusResult) {
 	if len(r.Leases) > 0 {
 		s.printf("\n")
 		printLeases(s, r.Leases, time.Now())
+	}
+}
+
+// bootIsWanted reports whether systemd runs this host and is to start our unit at boot.
+func bootIsWanted() bool {
+	_, err := os.Stat("/run/systemd/system") // sd_booted(3)
+	links, _ := filepath.Glob("/etc/systemd/system/*.wants/portgrave-boot.service")
+	return err == nil && len(links) > 0
+}
+
+// printBooted tells what the system started with, and why it was not what it should have been.
+func printBooted(s *screen, b control.Booted) {
+	what := booted(b)
+	if !b.Well() {
+		what = s.paint(red, what)
+	}
+	s.printf("At boot:     %s\n", what)
+	for _, why := range append(append([]string{}, b.Fallbacks...), b.Error) {
+		if why != "" {
+			s.printf("             %s\n", s.paint(red, strings.ReplaceAll(why, "\n", "\n             ")))
+		}
 	}
 }

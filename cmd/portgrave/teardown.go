@@ -12,7 +12,8 @@ func teardown(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result, err := ops.Teardown(inv.ctx, control.TeardownRequest{Caller: inv.caller(), Backend: inv.backend, Force: inv.cli.Bool("force")})
+	q := control.TeardownRequest{Caller: inv.caller(), Backend: inv.backend, Force: inv.cli.Bool("force")}
+	result, err := during(inv.screen, "tearing down", func() (control.TornDown, error) { return ops.Teardown(inv.ctx, q) })
 	if err != nil {
 		return err
 	}

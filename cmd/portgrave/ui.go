@@ -63,10 +63,11 @@ type screen struct {
 	out, err io.Writer
 	json     bool
 	colour   bool
+	progress *progress // nil shows none
 }
 
 func newScreen(stdout, stderr io.Writer, output string, getenv func(string) string) *screen {
-	return &screen{out: stdout, err: stderr, json: output == "json", colour: getenv("NO_COLOR") == "" && isTerminal(stdout)}
+	return &screen{out: stdout, err: stderr, json: output == "json", colour: getenv("NO_COLOR") == "" && isTerminal(stdout), progress: newProgress(stderr)}
 }
 
 func isTerminal(w io.Writer) bool {
@@ -89,6 +90,7 @@ func (s *screen) object(v any) error {
 func (s *screen) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format, args...) }
 
 func (s *screen) warnf(format string, args ...any) {
+	s.progress.clear()
 	_, _ = fmt.Fprintf(s.err, "portgrave: warning: "+format+"\n", args...)
 }
 

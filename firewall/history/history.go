@@ -1,8 +1,9 @@
 // Package history keeps the applied States of a host: generation by generation, what was applied, when,
 // by whom and why. Drift is measured against the newest; rollback and boot go back to one.
 //
-// A Store is a folder. Each generation is a file of its own, named by its number: one line of JSON
-// with a checksum, then the generation as JSON. Files are written whole, synced and renamed into place, so a
+// A Store is a folder. Each generation is a file of its own, named by its number: a line with a checksum, a line of JSON that
+// tells what the generation is, and what it enforces in binary form, which a boot reads in a moment however many sources there
+// are. Files are written whole, synced and renamed into place, so a
 // crash leaves the old generations or the old ones and the new one, never a torn file; a damaged
 // file is named in the error and does not hide the others.
 //
@@ -12,67 +13,34 @@
 package history
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/statefiles"
 	"golang.org/x/sys/unix"
 )
 
-// Generation is one applied State. Its JSON is the format on disk.
-type Generation struct {
-	Number  int       `json:"generation"` // from 1, never used twice
-	Time    time.Time `json:"time"`
-	User    string    `json:"user"`
-	From    string    `json:"from"` // the SSH client's address, or ""
-	Reason  string    `json:"reason"`
-	Backend string    `json:"backend"`
-	Origin  string    `json:"origin"`  // where the policy was read from
-	Summary string    `json:"summary"` // what it changed, in a line
-	// Confirmed: nobody needs to say any more that it works. On disk it is as it was when the generation was applied; Load also
-	// looks for a later Confirm.
-	Confirmed bool `json:"confirmed"`
-	// ConfirmBy is when an unconfirmed generation is taken back; zero in one that never waited.
-	ConfirmBy time.Time `json:"confirm_by,omitzero"`
-	// BootID is the start of the system in which an unconfirmed one was applied: it does not survive a reboot, whenever that is.
-	BootID string `json:"boot_id,omitempty"`
-	// TornDown marks the end: the rules were removed, and State is empty.
-	TornDown bool `json:"torn_down,omitempty"`
-	// State is what the policy compiled to.
-	State firewall.State `json:"state"`
-	// Leased is what was enforced, if leases opened more than State does; nil otherwise.
-	Leased *firewall.State `json:"leased,omitempty"`
-}
+const (
+	// Keep is how many generations are kept.
+	Keep = 50
+	// keepBytes is how large they may be together, since one with a million sources has 8 MB of IPv4, or 32 of IPv6; the newest
+	// keepLeast are kept however large they are.
+	keepBytes = 256 << 20
+	keepLeast = 5
+)
 
-// InForce is the State that the generation put in the kernel: the policy's with the leases of that moment. A later
-// generation that goes back to this one goes back to its policy, State, with the leases of then.
-func (g *Generation) InForce() firewall.State {
-	if g.Leased != nil {
-		return *g.Leased
-	}
-	return g.State
-}
-
-// Overdue reports whether a generation that nobody has confirmed must be taken back: its time is up, or the system was started anew
-// since. bootID is that of now; "" if it can't be known.
-func (g *Generation) Overdue(now time.Time, bootID string) bool {
-	return !g.Confirmed && (!now.Before(g.ConfirmBy) || g.BootID != "" && bootID != "" && g.BootID != bootID)
-}
-
-// Keep is how many generations are kept.
-const Keep = 50
-
-// ErrNone: no generation is in force: none was ever applied, or the last one was torn down.
-var ErrNone = errors.New("nothing has been applied yet")
+var (
+	// ErrNone: no generation is in force: none was ever applied, or the last one was torn down.
+	ErrNone = errors.New("nothing has been applied yet")
+	// ErrDamaged: a file holds no generation that can be trusted.
+	ErrDamaged = errors.New("damaged")
+)
 
 // Store is the history of a host in a folder. Reading needs no lock: files appear whole. Append and
 // Clear are for the holder of Lock.
@@ -86,7 +54,7 @@ type Store struct {
 func Open(dir string) (*Store, error) {
 	s := View(dir)
 	path := filepath.Join(dir, generations)
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := statefiles.MakeAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("the state directory can't be made: %w (set PORTGRAVE_STATE_DIR, or run as root)", err)
 	}
 	for _, d := range []string{dir, path} { // the lock stands in the one, the generations in the other
@@ -140,30 +108,46 @@ func (s *Store) numbers() (numbers []int, foreign, err error) {
 	return numbers, foreign, nil
 }
 
-// Load reads one generation. A missing one is fs.ErrNotExist; a damaged one an error that names the file.
+// Load reads one generation. A missing one is fs.ErrNotExist; of a damaged one the error wraps ErrDamaged and names the file.
 func (s *Store) Load(n int) (*Generation, error) {
-	path := s.path(n)
+	record, enforces, err := s.load(n)
+	if err != nil {
+		return nil, err
+	}
+	g := &Generation{Record: record}
+	if err := decodeStates(enforces, g); err != nil {
+		return nil, s.damaged(n, err.Error())
+	}
+	return g, nil
+}
+
+// load reads what a generation is, and the bytes of what it enforces.
+func (s *Store) load(n int) (Record, []byte, error) {
 	content, err := s.files.Read(fileName(n))
 	if err != nil {
-		return nil, fmt.Errorf("generation %d: %w", n, err)
+		return Record{}, nil, fmt.Errorf("generation %d: %w", n, err)
 	}
 	body, whole := statefiles.Unseal(content)
 	if !whole {
-		return nil, fmt.Errorf("generation %d: %s is damaged (its checksum is wrong): move it away", n, path)
+		return Record{}, nil, s.damaged(n, "its checksum is wrong")
 	}
-	var g Generation
-	if err := json.Unmarshal(body, &g); err != nil {
-		return nil, fmt.Errorf("generation %d: %s: %w", n, path, err)
+	record, enforces, err := decodeRecord(body)
+	if err != nil {
+		return Record{}, nil, s.damaged(n, err.Error())
 	}
-	if g.Number != n {
-		return nil, fmt.Errorf("generation %d: %s holds generation %d, so it was copied or renamed: move it away", n, path, g.Number)
+	if record.Number != n {
+		return Record{}, nil, fmt.Errorf("generation %d: %s holds generation %d, so it was copied or renamed (%w): move it away", n, s.path(n), record.Number, ErrDamaged)
 	}
-	if !g.Confirmed {
+	if !record.Confirmed {
 		// One that can't be read counts as none: taking back what works is the smaller harm.
 		_, err := s.files.Read(confirmedName(n))
-		g.Confirmed = err == nil
+		record.Confirmed = err == nil
 	}
-	return &g, nil
+	return record, enforces, nil
+}
+
+func (s *Store) damaged(n int, why string) error {
+	return fmt.Errorf("generation %d: %s is %w (%s): move it away", n, s.path(n), ErrDamaged, why)
 }
 
 // Last is the generation in force, or ErrNone. If its file is damaged the error names it; older ones are still there for Load.
@@ -194,22 +178,22 @@ func (s *Store) Newest() (int, error) {
 	return numbers[len(numbers)-1], nil
 }
 
-// List reads every generation, the oldest first, and joins the errors of those that can't be read.
-func (s *Store) List() ([]Generation, error) {
+// List reads what every generation is, but not what it enforces, the oldest first, and joins the errors of those that can't be read.
+func (s *Store) List() ([]Record, error) {
 	numbers, foreign, err := s.numbers()
 	if err != nil {
 		return nil, err
 	}
 	errs := []error{foreign}
-	var out []Generation
+	var out []Record
 	for _, n := range numbers {
-		g, err := s.Load(n)
+		r, _, err := s.load(n)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // thrown out by an Append meanwhile
 		case err != nil:
 			errs = append(errs, err)
 		default:
-			out = append(out, *g)
+			out = append(out, r)
 		}
 	}
 	return out, errors.Join(errs...)
@@ -226,7 +210,8 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	if len(numbers) > 0 {
 		g.Number = numbers[len(numbers)-1] + 1
 	}
-	body, err := json.Marshal(g)
+	g.Services = len(g.State.Services)
+	body, err := encode(g)
 	if err != nil {
 		return g, fmt.Errorf("generation %d could not be encoded: %w", g.Number, err)
 	}
@@ -236,12 +221,30 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	if err := s.files.Sync(); err != nil {
 		return g, fmt.Errorf("generation %d is recorded but may not survive a power cut: %w", g.Number, err)
 	}
-	for _, old := range numbers[:max(0, len(numbers)+1-Keep)] {
+	for _, old := range s.tooMany() {
 		// One too many is no harm; the next Append tries again.
 		_ = s.files.Remove(fileName(old))
 		_ = s.files.Remove(confirmedName(old))
 	}
 	return g, nil
+}
+
+// tooMany are the oldest generations, which make room.
+func (s *Store) tooMany() []int {
+	numbers, _, err := s.numbers()
+	if err != nil {
+		return nil
+	}
+	bytes := int64(0)
+	for i := len(numbers) - 1; i >= 0; i-- {
+		if size, err := s.files.Size(fileName(numbers[i])); err == nil {
+			bytes += size
+		}
+		if kept := len(numbers) - i; kept > Keep || kept > keepLeast && bytes > keepBytes {
+			return numbers[:i+1]
+		}
+	}
+	return nil
 }
 
 // Clear records that the rules were removed: Last is ErrNone from then on, and numbers go on rising.

@@ -102,7 +102,7 @@ func groupPieces(pieces []piece, expiring []firewall.ExpiringSource, opens func(
 			for _, l := range p.leases {
 				merged = append(merged, opens(l)...)
 			}
-			merged = latest(merged)
+			merged = firewall.LatestEnds(merged)
 			content := contentKey(merged)
 			if i, known = byContent[content]; !known {
 				i = len(groups)

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -57,11 +58,12 @@ func (n names) take(begin string, first firewall.PortRange) string {
 // Parent is the service of the policy that a service of Apply's result stands for: itself, or the one it was split from; false
 // if it is a lease's own. s is the State without leases. It is for showing: owner, purpose, the name people know.
 func Parent(s firewall.State, name string) (string, bool) {
+	// Services are in the order of their names, and nearly all stand for themselves.
+	if _, itself := slices.BinarySearchFunc(s.Services, name, func(svc firewall.Service, name string) int { return strings.Compare(svc.Name, name) }); itself {
+		return name, true
+	}
 	parent, found := "", false
 	for _, svc := range s.Services {
-		if svc.Name == name {
-			return name, true
-		}
 		// The longest, should one service be called like a part of another.
 		if strings.HasPrefix(name, stem(svc.Name)+leased+"-") && len(svc.Name) > len(parent) {
 			parent, found = svc.Name, true

@@ -173,25 +173,6 @@ func TestResultIsCanonical(t *testing.T) {
 	})
 }
 
-// TestLatest: the same as State.Canonical makes of expiring sources, by another way.
-func TestLatest(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var in []firewall.ExpiringSource
-		for range rapid.IntRange(0, 8).Draw(t, "sources") {
-			a := netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(0, 15).Draw(t, "low")) << 4})
-			bits := rapid.SampledFrom([]int{0, 8, 24, 25, 26, 27, 28, 32}).Draw(t, "bits")
-			if rapid.Bool().Draw(t, "v6") {
-				a, bits = netip.AddrFrom16([16]byte{0x20, 1, 15: byte(rapid.IntRange(0, 15).Draw(t, "low"))}), rapid.SampledFrom([]int{0, 16, 124, 125, 126, 127, 128}).Draw(t, "bits")
-			}
-			in = append(in, firewall.ExpiringSource{Prefix: netip.PrefixFrom(a, bits).Masked(), Until: drawTime(t)})
-		}
-		want := inMode(t, firewall.UnlistedIgnore, firewall.Service{Name: "a", Ports: []firewall.PortRange{tcp(1, 1)}, Expiring: in}).Services[0].Expiring
-		if got := latest(in); !slices.Equal(got, want) {
-			t.Fatalf("%v, want %v", got, want)
-		}
-	})
-}
-
 // TestParents: every service of the result stands for one of the policy with that place and port, or is a lease's own.
 func TestParents(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

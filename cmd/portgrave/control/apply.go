@@ -69,7 +69,7 @@ func (l *Local) record(store *history.Store, backend string, q ApplyRequest, wan
 
 // generation is a confirmed one that begins now, without its State.
 func (l *Local) generation(c Caller, reason, backend, summary string) history.Generation {
-	return history.Generation{Time: l.Now().UTC(), User: c.User, From: c.From, Reason: reason, Backend: backend, Summary: summary, Confirmed: true}
+	return history.Generation{Record: history.Record{Time: l.Now().UTC(), User: c.User, From: c.From, Reason: reason, Backend: backend, Summary: summary, Confirmed: true}}
 }
 
 // refuseLockOut refuses a State that would cut an SSH session that is open now: that of who asks, or another one.
@@ -164,10 +164,20 @@ func rollbackTarget(store *history.Store, wanted int) (*history.Generation, erro
 	if len(all) == 0 {
 		return nil, errors.Join(history.ErrNone, err)
 	}
-	last := all[len(all)-1]
+	last, err := store.Load(all[len(all)-1].Number)
+	if err != nil {
+		return nil, err
+	}
 	for i := len(all) - 2; i >= 0; i-- {
-		if !all[i].TornDown && all[i].Confirmed && (last.TornDown || !all[i].State.Equal(last.State)) {
-			return &all[i], nil
+		if all[i].TornDown || !all[i].Confirmed {
+			continue
+		}
+		g, err := store.Load(all[i].Number)
+		if err != nil {
+			return nil, err
+		}
+		if last.TornDown || !g.State.Equal(last.State) {
+			return g, nil
 		}
 	}
 	return nil, fmt.Errorf("there is no earlier generation that enforces anything else: see portgrave history")

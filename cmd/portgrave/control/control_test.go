@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -281,6 +282,40 @@ func TestWritersAreRoot(t *testing.T) {
 
 func second[A any](_ A, err error) error { return err }
 
+// TestBothForms: a policy means the same as JSON, as somebody may write it, and as our own requests have it.
+func TestBothForms(t *testing.T) {
+	h := newHost(t).overSocket()
+	p := compile(t, wider)
+	text, err := json.Marshal(PlanRequest{Policy: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := h.ops.(*Remote).send(t.Context(), http.MethodPost, "/v1/plan", text, "application/json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var byHand Difference
+	if err := json.NewDecoder(response.Body).Decode(&byHand); err != nil {
+		t.Fatal(err)
+	}
+	ours, err := h.ops.Plan(t.Context(), PlanRequest{Policy: p})
+	if err != nil || len(ours.Changes) == 0 {
+		t.Fatal(ours, err)
+	}
+	if diff := cmp.Diff(byHand, ours); diff != "" {
+		t.Error(diff)
+	}
+	var back PlanRequest
+	body, _, err := encodeRequest(PlanRequest{Policy: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := decodeWithState(body, &back); err != nil || !back.Policy.State.Equal(p.State) || back.Policy.Origin != p.Origin {
+		t.Errorf("came back as %+v, %v", back.Policy, err)
+	}
+}
+
 // A request that is not understood to the letter changes nothing.
 func TestBadRequests(t *testing.T) {
 	h := newHost(t).overSocket()
@@ -295,7 +330,26 @@ func TestBadRequests(t *testing.T) {
 		"a torn one":    `{"policy": {"origin": "x"`,
 		"a bad session": `{"session": {"client": "nobody"}}`,
 	} {
-		_, err := h.ops.(*Remote).send(context.Background(), http.MethodPost, "/v1/apply", []byte(body))
+		_, err := h.ops.(*Remote).send(context.Background(), http.MethodPost, "/v1/apply", []byte(body), "application/json")
+		var usage UsageError
+		if !errors.As(err, &usage) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	whole, contentType, err := encodeRequest(ApplyRequest{Policy: compile(t, wider)})
+	if err != nil || contentType != withBinaryState {
+		t.Fatal(contentType, err)
+	}
+	line, _, _ := bytes.Cut(whole, []byte("\n"))
+	for name, body := range map[string][]byte{
+		"no state":          line,
+		"half a state":      whole[:len(whole)-1],
+		"more than a state": append(slices.Clip(whole), 0),
+		"a damaged state":   bytes.Replace(whole, []byte{10, 0, 0, 0, 10, 255, 255, 255}, []byte{10, 0, 0, 0, 9, 255, 255, 255}, 1),
+		"nothing":           nil,
+		"no policy":         append([]byte("{}\n"), whole[len(line)+1:]...),
+	} {
+		_, err := h.ops.(*Remote).send(context.Background(), http.MethodPost, "/v1/apply", body, contentType)
 		var usage UsageError
 		if !errors.As(err, &usage) {
 			t.Errorf("%s: %v", name, err)
@@ -374,7 +428,7 @@ func TestEndOfLeases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = history_.Append(history.Generation{Backend: "memory", Confirmed: true, State: last.State, Leased: &enforced})
+	_, err = history_.Append(history.Generation{Record: history.Record{Backend: "memory", Confirmed: true}, State: last.State, Leased: &enforced})
 	unlock()
 	if err != nil {
 		t.Fatal(err)
@@ -405,9 +459,24 @@ func FuzzRequest(f *testing.F) {
 		}
 		f.Add(b)
 	}
+	policy := firewall.State{Unlisted: firewall.UnlistedIgnore, Services: []firewall.Service{{Name: "a", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 2}}, Sources: firewall.MustPrefixes("10.0.0.0/8", "::/0")}}}
+	if b, _, err := encodeRequest(PlanRequest{Policy: &Policy{State: policy}}); err != nil {
+		f.Fatal(err)
+	} else {
+		f.Add(b)
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
+		for _, q := range []any{&ApplyRequest{}, &PlanRequest{}, &CloseRequest{}} {
+			if err := decodeWithState(b, q); err != nil {
+				if f, status := failureOf(err); f.Kind != "usage" || status != http.StatusBadRequest {
+					t.Errorf("%v is %+v", err, f)
+				}
+			} else if _, err := json.Marshal((*policyOf(q)).State); err != nil {
+				t.Errorf("what was read is no State: %v", err)
+			}
+		}
 		for _, q := range []any{&ApplyRequest{}, &OpenRequest{}, &PlanRequest{}, &CloseRequest{}} {
-			if err := decode(bytes.NewReader(b), q); err != nil {
+			if err := decode(b, q); err != nil {
 				if f, status := failureOf(err); f.Kind != "usage" || status != http.StatusBadRequest {
 					t.Errorf("%v is %+v", err, f)
 				}

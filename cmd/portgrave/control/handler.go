@@ -1,12 +1,7 @@
 package control
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"io"
 	"net/http"
 )
 
@@ -34,7 +29,7 @@ const maxRequest = 256 << 20
 //	                                        POST /v1/close     CloseRequest    → Closed
 //	                                        POST /v1/takeback                  → TakenBack
 //
-// The left column is for readers, the right one for those who may write. An error is a Failure. ?backend= says in which
+// A request is a JSON object, or one with its State behind it (see wire.go). The left column is for readers, the right one for those who may write. An error is a Failure. ?backend= says in which
 // backend the first two look.
 func (s Server) Handle(mux *http.ServeMux) {
 	l := s.Local
@@ -78,7 +73,7 @@ type userKey struct{}
 func handle[Q, A any](s Server, operation func(context.Context, Q) (A, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var q Q
-		err := decode(http.MaxBytesReader(w, r.Body, maxRequest), &q)
+		err := decodeRequest(w, r, &q)
 		if f, ok := any(&q).(*FirewallRequest); ok && f.Backend == "" {
 			f.Backend = r.URL.Query().Get("backend")
 		}
@@ -101,14 +96,9 @@ func handle[Q, A any](s Server, operation func(context.Context, Q) (A, error)) h
 
 // complete adds to a request what its sender left to the daemon.
 func (s Server) complete(ctx context.Context, q any) error {
-	var wanted **Policy
-	switch q := q.(type) {
-	case *PlanRequest:
-		if q.From == nil || q.To == nil {
-			wanted = &q.Policy
-		}
-	case *ApplyRequest:
-		wanted = &q.Policy
+	wanted := policyOf(q)
+	if x, ok := q.(*PlanRequest); ok && x.From != nil && x.To != nil {
+		wanted = nil // it compares generations
 	}
 	if c, ok := q.(interface{ caller() *Caller }); ok && c.caller().User == "" {
 		c.caller().User, _ = ctx.Value(userKey{}).(string)
@@ -130,40 +120,3 @@ func (s Server) complete(ctx context.Context, q any) error {
 }
 
 func (c *Caller) caller() *Caller { return c }
-
-// decode reads exactly one JSON object, or nothing. A key that it does not know may be one that restricts the request.
-func decode(body io.Reader, q any) error {
-	b, err := io.ReadAll(body)
-	if err != nil {
-		return usagef("reading the request: %w", err)
-	}
-	if len(bytes.TrimSpace(b)) == 0 {
-		return nil
-	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(q); err != nil {
-		return usagef("the request: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return usagef("the request: something follows the object")
-	}
-	return nil
-}
-
-// Fail answers with an error, as a Failure.
-func Fail(w http.ResponseWriter, err error) {
-	f, status := failureOf(err)
-	answer(w, status, f)
-}
-
-func answer(w http.ResponseWriter, status int, x any) {
-	b, err := json.Marshal(x)
-	if err != nil {
-		http.Error(w, fmt.Sprintf(`{"error":%q,"kind":"failed"}`, err), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n'))
-}

@@ -77,7 +77,20 @@ func (l *Local) inForce(backend string) string {
 // withLeases merges the leases that run into the State of a policy: what is to be enforced. If it is unknown which
 // leases there are, nothing may be enforced as if there were none.
 func (l *Local) withLeases(s firewall.State) (enforced firewall.State, warnings []string, err error) {
+	return l.withLeasesAt(s, nil)
+}
+
+// withLeasesAt is withLeases by another clock than the system's; nil is that one.
+func (l *Local) withLeasesAt(s firewall.State, now func() time.Time) (enforced firewall.State, warnings []string, err error) {
 	store := l.leases()
+	if now != nil {
+		system := store.Clock
+		store.Clock = func() lease.Reading {
+			r := system()
+			r.Wall = now()
+			return r
+		}
+	}
 	running, damaged, err := store.List()
 	if perr := permission(err); perr != nil {
 		return s, nil, perr

@@ -203,16 +203,17 @@ type Entry struct {
 	Services   int       `json:"services"`
 }
 
-func entryOf(g history.Generation) Entry {
-	return Entry{g.Number, g.Time, g.User, g.From, g.Reason, g.Backend, g.Origin, g.Summary, g.Confirmed, g.ConfirmBy, g.TornDown, len(g.State.Services)}
+func entryOf(g history.Record) Entry {
+	return Entry{g.Number, g.Time, g.User, g.From, g.Reason, g.Backend, g.Origin, g.Summary, g.Confirmed, g.ConfirmBy, g.TornDown, g.Services}
 }
 
 // Firewall is what status shows of the kernel's side.
 type Firewall struct {
-	Backend       string            `json:"backend"`
-	BackendNotes  []string          `json:"backend_notes"` // what else to know of it, for people
-	Present       bool              `json:"present"`       // our rules are in the kernel
-	Generation    *Entry            `json:"generation"`    // in force; null: none
+	Backend      string   `json:"backend"`
+	BackendNotes []string `json:"backend_notes"` // what else to know of it, for people
+	Present      bool     `json:"present"`       // our rules are in the kernel
+	Generation   *Entry   `json:"generation"`    // in force; null: none
+	// Drift is not in sync, with no changes, if the history is damaged and can't tell.
 	Drift         DriftCount        `json:"drift"`
 	Unlisted      firewall.Unlisted `json:"unlisted"`
 	Services      []Service         `json:"services"`

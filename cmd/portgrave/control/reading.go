@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,7 +18,7 @@ import (
 // Digest tells States apart without sending them.
 func Digest(s firewall.State) string {
 	sum := sha256.New()
-	_ = json.NewEncoder(sum).Encode(s) // a State always encodes, and a hash never fails to write
+	_ = s.WriteBinary(sum) // a State always encodes, and a hash never fails to write
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
@@ -30,12 +29,19 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 		return Firewall{}, err
 	}
 	plan, seen, last, err := l.driftPlan(ctx, r)
+	damaged := err
+	if errors.Is(err, history.ErrDamaged) { // then it is unknown what should be in force, but not what is
+		seen, err = r.Backend.Observe(ctx)
+	}
 	if err != nil {
 		return Firewall{}, err
 	}
-	result := Firewall{Backend: r.Backend.Name(), BackendNotes: orEmpty(seen.Notes()), Present: seen.Present(), Drift: DriftCount{plan.InSync(), plan.Count()}, Services: []Service{}}
+	result := Firewall{Backend: r.Backend.Name(), BackendNotes: orEmpty(seen.Notes()), Present: seen.Present(), Drift: DriftCount{damaged == nil && plan.InSync(), plan.Count()}, Services: []Service{}}
+	if damaged != nil {
+		result.Warnings = append(result.Warnings, damaged.Error())
+	}
 	if last != nil {
-		e := entryOf(*last)
+		e := entryOf(last.Record)
 		result.Generation, result.Unlisted, result.PolicyDigest = &e, last.State.Unlisted, Digest(last.State)
 		for _, svc := range last.InForce().Services {
 			s := serviceOf(svc, seen, r.Now())
@@ -47,8 +53,8 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 			result.UnlistedPorts = &words
 		}
 	}
-	leases, damaged, err := l.leases().List()
-	for _, d := range append(damaged, err) {
+	leases, unreadable, err := l.leases().List()
+	for _, d := range append(unreadable, err) {
 		if d != nil {
 			result.Warnings = append(result.Warnings, d.Error())
 		}
@@ -177,7 +183,7 @@ func generationState(store *history.Store, n int) (*firewall.State, error) {
 func load(store *history.Store, n int) (*history.Generation, error) {
 	g, err := store.Load(n)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no generation %d (the last %d are kept): see portgrave history", n, history.Keep)
+		return nil, fmt.Errorf("there is no generation %d, or none any more: see portgrave history", n)
 	}
 	return g, err
 }

@@ -43,7 +43,7 @@ func NewRemote(socket string) *Remote {
 // Get asks for a path; the caller closes the body. ErrNoDaemon if none runs, os.ErrPermission if the socket is not for
 // this user.
 func (r *Remote) Get(ctx context.Context, path string) (io.ReadCloser, error) {
-	response, err := r.send(ctx, http.MethodGet, path, nil)
+	response, err := r.send(ctx, http.MethodGet, path, nil, "")
 	if err != nil {
 		return nil, err
 	}
@@ -51,10 +51,13 @@ func (r *Remote) Get(ctx context.Context, path string) (io.ReadCloser, error) {
 }
 
 // send sends a request and returns an answer that is no failure.
-func (r *Remote) send(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+func (r *Remote) send(ctx context.Context, method, path string, body []byte, contentType string) (*http.Response, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "http://portgrave"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
+	}
+	if contentType != "" {
+		request.Header.Set("Content-Type", contentType)
 	}
 	response, err := r.client.Do(request)
 	switch {
@@ -79,13 +82,11 @@ func (r *Remote) send(ctx context.Context, method, path string, body []byte) (*h
 func ask[A any](ctx context.Context, r *Remote, method, path string, q any) (a A, err error) {
 	ctx, stop := context.WithTimeout(ctx, operationPatience)
 	defer stop()
-	var body []byte
-	if any(q) != (none{}) {
-		if body, err = json.Marshal(q); err != nil {
-			return a, err
-		}
+	body, contentType, err := encodeRequest(q)
+	if err != nil {
+		return a, err
 	}
-	response, err := r.send(ctx, method, path, body)
+	response, err := r.send(ctx, method, path, body, contentType)
 	if err != nil {
 		return a, err
 	}
@@ -154,4 +155,17 @@ func (r *Remote) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 // TakeBack implements Operations.
 func (r *Remote) TakeBack(ctx context.Context) (TakenBack, error) {
 	return ask[TakenBack](ctx, r, http.MethodPost, "/v1/takeback", none{})
+}
+
+// Reloaded is what a daemon has in force after it has read its policy again.
+type Reloaded struct {
+	Generation int      `json:"generation"`
+	Origin     string   `json:"origin"`
+	Stale      []string `json:"stale_networks"`
+}
+
+// Reload has the daemon read its policy again, and waits for what comes of it. The error is the policy's, if that can't be used: then the rules in
+// force stay.
+func (r *Remote) Reload(ctx context.Context) (Reloaded, error) {
+	return ask[Reloaded](ctx, r, http.MethodPost, "/v1/reload?wait=1", none{})
 }

@@ -5,39 +5,47 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
+	"github.com/portgrave/portgrave/systemd/notify"
 )
 
-// hangup is the cause of a reading that systemd waits for.
-const hangup = "SIGHUP"
+// hangup and asked are the causes of a reading that somebody has asked for, and that systemd hears of.
+const (
+	hangup = "SIGHUP"
+	asked  = "reload"
+)
 
 // reading is a policy as it was read.
 type reading struct {
-	cause string
-	p     *policy.Policy
-	c     *policy.Compiled
-	err   error
+	cause   string
+	waiting []chan<- error // who wants to know what came of it
+	p       *policy.Policy
+	c       *policy.Compiled
+	err     error
 }
 
 // beginReading reads the policy beside the loop: networks may be slow, and repairs must not wait for them. If a reading is
 // under way, another one follows it.
 func (d *Daemon) beginReading(ctx context.Context, cause string) {
 	if d.readingNow {
-		if d.again != hangup {
+		if d.again != hangup && d.again != asked {
 			d.again = cause
 		}
 		return
 	}
 	d.readingNow, d.readAt = true, time.Now()
+	waiting := d.waiting
+	d.waiting = nil
 	go func() {
 		p, c, err := d.Read(ctx)
 		select {
-		case d.reads <- reading{cause, p, c, err}:
+		case d.reads <- reading{cause, waiting, p, c, err}:
 		case <-ctx.Done():
 		}
 	}()
@@ -65,8 +73,17 @@ func (d *Daemon) finishReading(ctx context.Context, r reading, files *fileWatch)
 		d.Log.Error("the policy can't be used; the rules in force stay", "cause", r.cause, "error", err)
 	}
 	d.enforce(ctx, r.cause, nil)
-	if r.cause == hangup {
-		notify("READY=1\nSTATUS=" + d.status.line())
+	if r.c != nil {
+		r.c = nil
+		debug.FreeOSMemory() // reading a million sources takes some times what they take afterwards
+	}
+	if r.cause == hangup || r.cause == asked {
+		notify.Ready(d.status.line())
+	} else {
+		notify.Status(d.status.line())
+	}
+	for _, outcome := range r.waiting {
+		outcome <- errors.Join(err, d.last) // each has room for one
 	}
 	if again := d.again; again != "" {
 		d.again = ""
@@ -80,7 +97,8 @@ func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *p
 			return fmt.Errorf("it fails its own test: from %s to %s: expected %s, got %s", t.From, t.To, t.Expect, t.Got)
 		}
 	}
-	if err := d.reload(); err != nil {
+	// A damaged history must not keep a good policy out: with it, a new generation stands before the damaged one.
+	if err := d.reload(); err != nil && !errors.Is(err, history.ErrDamaged) {
 		return err
 	}
 	if d.inForce != nil && d.inForce.State.Equal(c.State) {
@@ -110,7 +128,7 @@ func (d *Daemon) takenBack(s firewall.State) (bool, error) {
 			return g.State.Equal(s), nil
 		}
 	}
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, history.ErrDamaged) {
 		err = nil
 	}
 	return false, err

@@ -1,0 +1,127 @@
+package control
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// A request is one JSON object, and whoever writes one by hand puts the State of its policy in it. Ours don't: a million sources are 20 MB of
+// text, which both sides would hold several times. Ours have a line of JSON without the State, and behind it the State in binary form.
+
+// withBinaryState is the content type of such a request.
+const withBinaryState = "application/vnd.portgrave.request-with-state"
+
+// encodeRequest is a request's body and content type.
+func encodeRequest(q any) (body []byte, contentType string, err error) {
+	var state *firewall.State
+	bare := func(p *Policy) *Policy {
+		state = &p.State
+		without := *p
+		without.State = firewall.State{}
+		return &without
+	}
+	switch x := q.(type) {
+	case none:
+		return nil, "", nil
+	case PlanRequest:
+		if x.Policy != nil {
+			x.Policy = bare(x.Policy)
+		}
+		q = x
+	case ApplyRequest:
+		if x.Policy != nil {
+			x.Policy = bare(x.Policy)
+		}
+		q = x
+	}
+	line, err := json.Marshal(q)
+	if err != nil || state == nil {
+		return line, "application/json", err
+	}
+	var b bytes.Buffer
+	b.Grow(len(line) + 1 + state.BinarySize())
+	b.Write(line)
+	b.WriteByte('\n')
+	err = state.WriteBinary(&b)
+	return b.Bytes(), withBinaryState, err
+}
+
+// policyOf is where a request has its policy; nil if such requests have none.
+func policyOf(q any) **Policy {
+	switch q := q.(type) {
+	case *PlanRequest:
+		return &q.Policy
+	case *ApplyRequest:
+		return &q.Policy
+	}
+	return nil
+}
+
+// decodeRequest reads a request in either form.
+func decodeRequest(w http.ResponseWriter, r *http.Request, q any) error {
+	var b bytes.Buffer
+	if r.ContentLength > 0 {
+		b.Grow(int(min(r.ContentLength, maxRequest)) + bytes.MinRead)
+	}
+	if _, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, maxRequest)); err != nil {
+		return usagef("reading the request: %w", err)
+	}
+	if r.Header.Get("Content-Type") == withBinaryState {
+		return decodeWithState(b.Bytes(), q)
+	}
+	return decode(b.Bytes(), q)
+}
+
+func decodeWithState(body []byte, q any) error {
+	line, state, _ := bytes.Cut(body, []byte("\n"))
+	if err := decode(line, q); err != nil {
+		return err
+	}
+	p := policyOf(q)
+	if p == nil || *p == nil {
+		return usagef("the request: it has a State, but no policy")
+	}
+	if err := (*p).State.UnmarshalBinary(state); err != nil {
+		return usagef("the request: %w", err)
+	}
+	return nil
+}
+
+// decode reads exactly one JSON object, or nothing. A key that it does not know may be one that restricts the request.
+func decode(body []byte, q any) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.DisallowUnknownFields()
+	if err := d.Decode(q); err != nil {
+		return usagef("the request: %w", err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return usagef("the request: something follows the object")
+	}
+	return nil
+}
+
+// Fail answers with an error, as a Failure.
+func Fail(w http.ResponseWriter, err error) {
+	f, status := failureOf(err)
+	answer(w, status, f)
+}
+
+func answer(w http.ResponseWriter, status int, x any) {
+	b, err := json.Marshal(x)
+	if err != nil {
+		http.Error(w, fmt.Sprintf(`{"error":%q,"kind":"failed"}`, err), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(b, '\n'))
+}

@@ -1,0 +1,112 @@
+package history
+
+import (
+	"bytes"
+	"encoding/gob"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Generation is one applied State, and when, by whom and why it was applied.
+type Generation struct {
+	Record
+	// State is what the policy compiled to.
+	State firewall.State
+	// Leased is what was enforced, if leases opened more than State does; nil otherwise.
+	Leased *firewall.State
+}
+
+// Record is a generation without what it enforces. Its JSON stands in the file.
+type Record struct {
+	Number  int       `json:"generation"` // from 1, never used twice
+	Time    time.Time `json:"time"`
+	User    string    `json:"user"`
+	From    string    `json:"from"` // the SSH client's address, or ""
+	Reason  string    `json:"reason"`
+	Backend string    `json:"backend"`
+	Origin  string    `json:"origin"`  // where the policy was read from
+	Summary string    `json:"summary"` // what it changed, in a line
+	// Services is how many State has.
+	Services int `json:"services"`
+	// Confirmed: nobody needs to say any more that it works. On disk it is as it was when the generation was applied; Load also
+	// looks for a later Confirm.
+	Confirmed bool `json:"confirmed"`
+	// ConfirmBy is when an unconfirmed generation is taken back; zero in one that never waited.
+	ConfirmBy time.Time `json:"confirm_by,omitzero"`
+	// BootID is the start of the system in which an unconfirmed one was applied: it does not survive a reboot, whenever that is.
+	BootID string `json:"boot_id,omitempty"`
+	// TornDown marks the end: the rules were removed, and State is empty.
+	TornDown bool `json:"torn_down,omitempty"`
+}
+
+// InForce is the State that the generation put in the kernel: the policy's with the leases of that moment. A later
+// generation that goes back to this one goes back to its policy, State, with the leases of then.
+func (g *Generation) InForce() firewall.State {
+	if g.Leased != nil {
+		return *g.Leased
+	}
+	return g.State
+}
+
+// Overdue reports whether a generation that nobody has confirmed must be taken back: its time is up, or the system was started anew
+// since. bootID is that of now; "" if it can't be known.
+func (r *Record) Overdue(now time.Time, bootID string) bool {
+	return !r.Confirmed && (!now.Before(r.ConfirmBy) || r.BootID != "" && bootID != "" && r.BootID != bootID)
+}
+
+// format is the form of what stands behind a Record. It rises when an older Portgrave would misread a State, which would put less in
+// force than was meant; that one refuses it then.
+const format = 1
+
+// recordLine is the line of JSON in a file.
+type recordLine struct {
+	Format int `json:"format"`
+	Record
+}
+
+// states is what stands behind it, as package gob writes it: no longer than its sources are, and no form of our own.
+type states struct {
+	State  firewall.State
+	Leased *firewall.State
+}
+
+// encode is the content of a generation's file, but for the checksum.
+func encode(g Generation) ([]byte, error) {
+	line, err := json.Marshal(recordLine{format, g.Record})
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	b.Write(line)
+	b.WriteByte('\n')
+	err = gob.NewEncoder(&b).Encode(states{g.State, g.Leased})
+	return b.Bytes(), err
+}
+
+// decodeRecord reads the line, and returns the bytes behind it.
+func decodeRecord(body []byte) (Record, []byte, error) {
+	line, enforces, _ := bytes.Cut(body, []byte("\n"))
+	var r recordLine
+	if err := json.Unmarshal(line, &r); err != nil {
+		return Record{}, nil, err
+	}
+	if r.Format != format {
+		return Record{}, nil, fmt.Errorf("it has format %d, and this portgrave reads format %d", r.Format, format)
+	}
+	return r.Record, enforces, nil
+}
+
+func decodeStates(enforces []byte, g *Generation) (err error) {
+	var s states
+	if err := gob.NewDecoder(bytes.NewReader(enforces)).Decode(&s); err != nil {
+		return err
+	}
+	if g.State, g.Leased = s.State, s.Leased; len(g.State.Services) != g.Services {
+		err = errors.New("it has not the services that it names")
+	}
+	return err
+}

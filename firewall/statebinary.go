@@ -1,0 +1,167 @@
+package firewall
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// The binary form of a State, for what has a million sources: requests to the daemon, the history, digests.
+//
+//	JSON of the State without addresses and sources, its length before it · number of distinct sets · each set as AppendBinary
+//	writes it · for each service the numbers of its addresses and of its sources
+//
+// All numbers are uvarints. A set that a thousand services have stands there once, and they share it again when it is read. Equal
+// canonical States have the same form, wherever their sets came from, so a digest of it tells States apart.
+
+// BinarySize is about how long AppendBinary's result is, and no less.
+func (p Prefixes) BinarySize() int {
+	return 2*binary.MaxVarintLen64 + len(p.Ranges4())*size4 + len(p.Ranges6())*size6
+}
+
+// setTable numbers the distinct sets of a State in the order in which they come first.
+type setTable struct {
+	sets   []Prefixes
+	byHash map[[sha256.Size]byte]int
+	known  map[SetIdentity]int // those whose number is known without looking at their content
+	buffer []byte
+}
+
+func (t *setTable) number(p Prefixes) int {
+	at := p.Identity()
+	if i, known := t.known[at]; known {
+		return i
+	}
+	t.buffer, _ = p.AppendBinary(t.buffer[:0])
+	sum := sha256.Sum256(t.buffer)
+	i, known := t.byHash[sum]
+	if !known {
+		i = len(t.sets)
+		t.byHash[sum] = i
+		t.sets = append(t.sets, p)
+	}
+	t.known[at] = i
+	return i
+}
+
+// numbered is the table of a State's sets, and their numbers: two for each service.
+func (s State) numbered() (t setTable, numbers []int) {
+	t = setTable{byHash: map[[sha256.Size]byte]int{}, known: map[SetIdentity]int{}}
+	for _, svc := range s.Services {
+		numbers = append(numbers, t.number(svc.Addresses), t.number(svc.Sources))
+	}
+	return t, numbers
+}
+
+// skeleton is a State's JSON without the sets that stand elsewhere.
+func (s State) skeleton() ([]byte, error) {
+	bare := s
+	bare.Services = make([]Service, len(s.Services))
+	for i, svc := range s.Services {
+		svc.Addresses, svc.Sources = Prefixes{}, Prefixes{}
+		bare.Services[i] = svc
+	}
+	return json.Marshal(bare)
+}
+
+// WriteBinary writes the binary form, and holds no more than one set of it in memory.
+func (s State) WriteBinary(w io.Writer) error {
+	bare, err := s.skeleton()
+	if err != nil {
+		return err
+	}
+	t, numbers := s.numbered()
+	b := append(binary.AppendUvarint(t.buffer[:0], uint64(len(bare))), bare...)
+	b = binary.AppendUvarint(b, uint64(len(t.sets)))
+	for _, p := range t.sets {
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+		b, _ = p.AppendBinary(b[:0])
+	}
+	for _, n := range numbers {
+		b = binary.AppendUvarint(b, uint64(n))
+	}
+	_, err = w.Write(b)
+	return err
+}
+
+// BinarySize is about how long the binary form is.
+func (s State) BinarySize() int {
+	size := 512 * (1 + len(s.Services)) // a service's JSON and numbers take less, mostly
+	seen := map[SetIdentity]bool{}
+	for _, svc := range s.Services {
+		for _, p := range []Prefixes{svc.Addresses, svc.Sources} {
+			if id := p.Identity(); !seen[id] {
+				seen[id] = true
+				size += p.BinarySize()
+			}
+		}
+	}
+	return size
+}
+
+// MarshalBinary implements encoding.BinaryMarshaler.
+func (s State) MarshalBinary() ([]byte, error) {
+	w := appender(make([]byte, 0, s.BinarySize()))
+	err := s.WriteBinary(&w)
+	return w, err
+}
+
+type appender []byte
+
+func (a *appender) Write(p []byte) (int, error) {
+	*a = append(*a, p...)
+	return len(p), nil
+}
+
+// UnmarshalBinary implements encoding.BinaryUnmarshaler. Whoever wrote it, what comes out has sets in canonical form; whether the State is
+// in canonical form, Canonical tells.
+func (s *State) UnmarshalBinary(b []byte) error {
+	n, b, err := readCount(b)
+	if err != nil || n > uint64(len(b)) {
+		return errors.New("a State in binary form does not begin with its services")
+	}
+	var out State
+	if err := json.Unmarshal(b[:n], &out); err != nil {
+		return fmt.Errorf("a State in binary form: %w", err)
+	}
+	b = b[n:]
+	count, b, err := readCount(b)
+	if err != nil || count > uint64(len(b)) {
+		return errors.New("a State in binary form: the number of its sets is wrong")
+	}
+	sets := make([]Prefixes, 0, min(count, 2*uint64(len(out.Services))))
+	for range count {
+		var p Prefixes
+		if p, b, err = ReadPrefixes(b); err != nil {
+			return fmt.Errorf("a State in binary form: %w", err)
+		}
+		sets = append(sets, p)
+	}
+	next := func() (p Prefixes, err error) {
+		i, rest, err := readCount(b)
+		if err != nil || i >= uint64(len(sets)) {
+			return p, errors.New("a State in binary form: a service has a set that is not there")
+		}
+		b = rest
+		return sets[i], nil
+	}
+	for i := range out.Services {
+		svc := &out.Services[i]
+		if svc.Addresses, err = next(); err == nil {
+			svc.Sources, err = next()
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(b) > 0 {
+		return errors.New("a State in binary form: something follows it")
+	}
+	*s = out
+	return nil
+}

@@ -1,0 +1,148 @@
+package policy
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// someNetworks are n disjoint CIDRs of one family, of many lengths, sorted or shuffled; the same each time.
+func someNetworks(n int, v6, sorted bool) []netip.Prefix {
+	r := rand.New(rand.NewPCG(9090, uint64(n)))
+	list := make([]netip.Prefix, n)
+	step := uint32(1<<22) / uint32(n)
+	for i := range list {
+		block := uint32(i)*step + r.Uint32N(step) // of 2^22, the size of a /22 each
+		if v6 {
+			a := [16]byte{0x20, byte(block >> 16), byte(block >> 8), byte(block), 4: byte(r.Uint32()), 5: byte(r.Uint32())}
+			list[i] = netip.PrefixFrom(netip.AddrFrom16(a), 48+r.IntN(17)).Masked()
+			continue
+		}
+		a := [4]byte{byte(block >> 14), byte(block >> 6), byte(block<<2) | byte(r.IntN(4)), byte(r.Uint32())}
+		list[i] = netip.PrefixFrom(netip.AddrFrom4(a), 22+r.IntN(11)).Masked()
+	}
+	if !sorted {
+		r.Shuffle(n, func(i, j int) { list[i], list[j] = list[j], list[i] })
+	}
+	return list
+}
+
+func asLines(list []netip.Prefix) []byte {
+	var b bytes.Buffer
+	for _, p := range list {
+		fmt.Fprintln(&b, p)
+	}
+	return b.Bytes()
+}
+
+func BenchmarkReadList(b *testing.B) {
+	for _, n := range []int{10_000, 1_000_000} {
+		for _, v6 := range []bool{false, true} {
+			for _, sorted := range []bool{true, false} {
+				name := fmt.Sprintf("entries=%d/family=%s/order=%s", n, map[bool]string{false: "ipv4", true: "ipv6"}[v6], map[bool]string{false: "shuffled", true: "sorted"}[sorted])
+				b.Run(name, func(b *testing.B) {
+					content := asLines(someNetworks(n, v6, sorted))
+					b.ReportAllocs()
+					b.SetBytes(int64(len(content)))
+					for b.Loop() {
+						if _, _, err := readList("list", bytes.NewReader(content), n, nil); err != nil {
+							b.Fatal(err)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// millionPolicy is a policy with n CIDRs in ten network files.
+func millionPolicy(t testing.TB, n int, sorted bool) *Policy {
+	t.Helper()
+	dir := t.TempDir()
+	var text strings.Builder
+	text.WriteString("version: 1\nnetworks:\n")
+	var names []string
+	for i, part := range slices.Collect(slices.Chunk(someNetworks(n, false, sorted), n/10)) {
+		path := filepath.Join(dir, fmt.Sprintf("n%d.txt", i))
+		if err := os.WriteFile(path, asLines(part), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		names = append(names, fmt.Sprintf("n%d", i))
+		fmt.Fprintf(&text, "  n%d: {file: %s}\n", i, path)
+	}
+	fmt.Fprintf(&text, "services: [{name: web, port: 443, allow: [%s]}]\n", strings.Join(names, ", "))
+	return mustParse(t, text.String())
+}
+
+func BenchmarkCompileNetworks(b *testing.B) {
+	for _, sorted := range []bool{true, false} {
+		b.Run(fmt.Sprintf("entries=1000000/sorted=%v", sorted), func(b *testing.B) {
+			p := millionPolicy(b, 1_000_000, sorted)
+			n := &Networks{Now: testClock}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := p.Compile(b.Context(), n); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// shapes are ways in which n services may differ from each other.
+var shapes = map[string]func(i int) string{
+	"ports":      func(i int) string { return fmt.Sprintf("port: %d", 1000+i) },
+	"addresses":  func(i int) string { return fmt.Sprintf("port: 443, addresses: [10.%d.%d.%d]", i>>16, i>>8&255, i&255) },
+	"interfaces": func(i int) string { return fmt.Sprintf("port: 443, interfaces: [veth%d]", i) },
+	"ranges": func(i int) string {
+		return fmt.Sprintf("port: %d-%d, interfaces: [veth%d], addresses: [10.9.%d.%d]", 1000+i%100*50, 1200+i%100*50, i%50, i>>8, i&255)
+	},
+}
+
+// manyServices is a policy of n services of a shape, with a test for every fifth.
+func manyServices(n int, shape func(int) string) string {
+	var b strings.Builder
+	b.WriteString("version: 1\nnetworks: {office: [203.0.113.0/24]}\nservices:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "  - {name: s%d, %s, allow: [office, 10.%d.%d.0/24]}\n", i, shape(i), i>>8, i&255)
+	}
+	b.WriteString("tests:\n")
+	for i := 0; i < n; i += 5 {
+		fmt.Fprintf(&b, "  - {from: 203.0.113.7, to: s%d, expect: allow}\n", i)
+	}
+	return b.String()
+}
+
+func BenchmarkServices(b *testing.B) {
+	for _, name := range sortedNames(shapes) {
+		text := manyServices(10_000, shapes[name])
+		p := mustParse(b, text)
+		c := mustCompile(b, text)
+		b.Run("parse/services=10000/differ="+name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				mustParse(b, text)
+			}
+		})
+		b.Run("compile/services=10000/differ="+name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := p.Compile(b.Context(), &Networks{Now: testClock}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("tests/services=10000/differ="+name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				c.RunTests(testClock())
+			}
+		})
+	}
+}

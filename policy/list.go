@@ -1,0 +1,212 @@
+package policy
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// A list is what stands in a network file, and behind a URL: one address or CIDR a line; blank lines and what follows # do not count.
+//
+// Lists have a million lines. They are read as a stream, and a line that is right goes from its bytes to a range of addresses without
+// becoming a string or an address of package netip; a line that fastRange does not understand takes the slow way, which knows what is
+// wrong with it.
+
+// readBuffer is what is read at once: the longest line, for bufio.Scanner, which is longer than any address with a comment.
+const readBuffer = 64 << 10
+
+// countEvery is after how many entries progress is told of.
+const countEvery = 1 << 14
+
+// readList reads a list of at most limit entries. name stands for it in messages. blank: not even a comment is in it. counted, which
+// may be nil, hears now and then how many entries more were read. The error is Problems if the list is wrong, every line of it, or the reader's.
+func readList(name string, from io.Reader, limit int, counted func(int)) (all firewall.Prefixes, blank bool, err error) {
+	var r reporter
+	var b firewall.PrefixesBuilder
+	lines := bufio.NewScanner(from)
+	lines.Buffer(make([]byte, readBuffer), bufio.MaxScanTokenSize)
+	blank = true
+	entries := 0
+	for number := 1; lines.Scan(); number++ {
+		raw := lines.Bytes()
+		if number == 1 {
+			raw = bytes.TrimPrefix(raw, byteOrderMark)
+		}
+		entry := raw
+		if i := bytes.IndexByte(raw, '#'); i >= 0 {
+			blank, entry = false, raw[:i]
+		}
+		if entry = bytes.TrimSpace(entry); len(entry) == 0 {
+			continue
+		}
+		blank = false
+		if entries++; entries%countEvery == 0 && counted != nil {
+			counted(countEvery)
+		}
+		if entries > limit {
+			r.at(Location{name, number, 1}, "more than %d entries; raise max if that is right", limit)
+			break
+		}
+		if addFast(&b, entry) {
+			continue
+		}
+		p, err := parsePrefix(string(entry))
+		if err == nil {
+			err = b.Add(p)
+		}
+		if err != nil {
+			r.at(Location{name, number, bytes.Index(raw, entry) + 1}, "%v", err)
+		}
+	}
+	switch err := lines.Err(); err {
+	case nil:
+	case bufio.ErrTooLong:
+		r.at(Location{File: name}, "this is not a list of networks, one a line (%v)", err)
+	default:
+		return firewall.Prefixes{}, blank, err
+	}
+	if err := r.problems(); err != nil {
+		return firewall.Prefixes{}, blank, err
+	}
+	return b.Set(), blank, nil
+}
+
+// addFast adds an entry, if it understands it and nothing is wrong with it.
+func addFast(b *firewall.PrefixesBuilder, entry []byte) bool {
+	address, length, isPrefix := bytes.Cut(entry, []byte("/"))
+	if bytes.IndexByte(address, ':') < 0 {
+		first, ok := fast4(address)
+		bits, good := fastLength(length, isPrefix, 32)
+		host := firewall.Address4(uint64(1)<<(32-bits) - 1)
+		if !ok || !good || first&host != 0 {
+			return false
+		}
+		b.AddRange4(firewall.Range[firewall.Address4]{First: first, Last: first | host})
+		return true
+	}
+	first, ok := fast6(address)
+	bits, good := fastLength(length, isPrefix, 128)
+	var host firewall.Address6 // shifting by 64 or more gives 0
+	if host.Lo = uint64(1)<<(128-bits) - 1; bits < 64 {
+		host.Hi, host.Lo = uint64(1)<<(64-bits)-1, ^uint64(0)
+	}
+	mapped := first.Hi == 0 && first.Lo>>32 == 0xffff
+	if !ok || !good || mapped || first.Hi&host.Hi != 0 || first.Lo&host.Lo != 0 {
+		return false
+	}
+	b.AddRange6(firewall.Range[firewall.Address6]{First: first, Last: firewall.Address6{Hi: first.Hi | host.Hi, Lo: first.Lo | host.Lo}})
+	return true
+}
+
+// fastLength reads a prefix length of at most longest; without one it is longest.
+func fastLength(s []byte, given bool, longest uint) (bits uint, ok bool) {
+	if !given {
+		return longest, true
+	}
+	if len(s) == 0 || len(s) > 3 || s[0] == '0' && len(s) > 1 {
+		return 0, false
+	}
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		bits = 10*bits + uint(c-'0')
+	}
+	return min(bits, longest), bits <= longest
+}
+
+// fast4 reads an IPv4 address in the one form that netip.ParseAddr takes: four numbers without leading zeros.
+func fast4(s []byte) (a firewall.Address4, ok bool) {
+	parts := 0
+	for i := 0; ; i++ {
+		var n, digits uint32
+		for ; i < len(s) && s[i] >= '0' && s[i] <= '9' && digits < 3; i++ {
+			if digits++; n == 0 && digits > 1 {
+				return 0, false
+			}
+			n = 10*n + uint32(s[i]-'0')
+		}
+		if digits == 0 || n > 255 {
+			return 0, false
+		}
+		a = a<<8 | firewall.Address4(n)
+		parts++
+		if i == len(s) {
+			return a, parts == 4
+		}
+		if s[i] != '.' || parts == 4 {
+			return 0, false
+		}
+	}
+}
+
+// fast6 reads an IPv6 address without a zone and without an IPv4 address at its end.
+func fast6(s []byte) (a firewall.Address6, ok bool) {
+	var groups [8]uint16
+	n, gap := 0, -1 // the gap is where :: stands
+	i := 0
+	if len(s) >= 2 && s[0] == ':' && s[1] == ':' {
+		gap, i = 0, 2
+	}
+	for i < len(s) {
+		var v uint32
+		digits := 0
+		for ; i < len(s) && digits < 5; i, digits = i+1, digits+1 {
+			d, hex := hexDigit(s[i])
+			if !hex {
+				break
+			}
+			v = v<<4 | d
+		}
+		if digits == 0 || digits > 4 || n == 8 {
+			return a, false
+		}
+		groups[n] = uint16(v)
+		n++
+		if i == len(s) {
+			break
+		}
+		if s[i] != ':' {
+			return a, false
+		}
+		if i++; i == len(s) {
+			return a, false // a single colon at the end
+		}
+		if s[i] == ':' {
+			if gap >= 0 {
+				return a, false
+			}
+			gap = n
+			i++
+		}
+	}
+	switch {
+	case gap < 0 && n < 8, gap >= 0 && n == 8:
+		return a, false
+	case gap >= 0: // what follows the gap moves to the end
+		copy(groups[8-(n-gap):], groups[gap:n])
+		clear(groups[gap : 8-(n-gap)])
+	}
+	for j, g := range groups {
+		if j < 4 {
+			a.Hi = a.Hi<<16 | uint64(g)
+		} else {
+			a.Lo = a.Lo<<16 | uint64(g)
+		}
+	}
+	return a, true
+}
+
+func hexDigit(c byte) (v uint32, ok bool) {
+	switch {
+	case c >= '0' && c <= '9':
+		return uint32(c - '0'), true
+	case c >= 'a' && c <= 'f':
+		return uint32(c-'a') + 10, true
+	case c >= 'A' && c <= 'F':
+		return uint32(c-'A') + 10, true
+	}
+	return 0, false
+}

@@ -1,0 +1,172 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// RunTests decides every test by the State alone, in the order of the policy.
+func (c *Compiled) RunTests(now time.Time) []TestResult {
+	results := make([]TestResult, 0, len(c.Tests))
+	if len(c.Tests) == 0 {
+		return results
+	}
+	j := newJudge(c.State, now)
+	for _, t := range c.Tests {
+		results = append(results, j.run(t))
+	}
+	return results
+}
+
+// judge decides tests about one State. Thousands of tests ask about the same few ports and the same few thousand services, so
+// what was found out for one is remembered for the others.
+type judge struct {
+	unlisted firewall.Unlisted
+	index    *firewall.Index
+	now      time.Time
+	byName   map[string]firewall.Service
+	allowed  map[where]allowance
+}
+
+// where is a question: who is allowed at a port, perhaps on an interface and an address, or by one service alone.
+type where struct {
+	port    firewall.PortRange
+	iface   string
+	address netip.Addr
+	service string
+}
+
+// allowance is the answer. Services that have nobody else's sources to add to theirs lend them: nothing is copied.
+type allowance struct {
+	listed  bool
+	sources firewall.Prefixes
+	by      string // the last of the services that were asked
+}
+
+func newJudge(s firewall.State, now time.Time) *judge {
+	j := &judge{unlisted: s.Unlisted, index: s.Index(), now: now, byName: map[string]firewall.Service{}, allowed: map[where]allowance{}}
+	for _, svc := range s.Services {
+		j.byName[svc.Name] = svc
+	}
+	return j
+}
+
+func (j *judge) run(t Test) TestResult {
+	r := TestResult{From: t.From.String(), To: t.To, Expect: t.Expect, Location: t.Location}
+	if t.From.IsSingleIP() {
+		r.From = t.From.Addr().String()
+	}
+	var outcomes []outcome
+	if t.To == "" {
+		port := firewall.PortRange{Protocol: t.Protocol, First: t.Port, Last: t.Port}
+		r.To = port.String()
+		outcomes = append(outcomes, j.reach(t, port, ""))
+	} else if svc, ok := j.byName[t.To]; ok {
+		for _, port := range j.tellingPorts(t, svc) {
+			outcomes = append(outcomes, j.reach(t, port, svc.Name))
+		}
+	}
+	for i, o := range outcomes {
+		if i == 0 {
+			r.Got, r.Reason = o.got, o.reason
+		} else if o.got != r.Got {
+			r.Got, r.Reason = "partial", "its ports differ: "+r.Reason+"; "+o.reason
+		}
+	}
+	r.OK = r.Got == r.Expect
+	if !r.OK && r.Got == "ignored" {
+		r.Reason += "; whether it is reachable is up to others: list the port, or use unlisted: deny"
+	}
+	return r
+}
+
+// tellingPorts are the ports of a service at which an answer can change: the first of each range, and where the
+// range of some service begins or has just ended. A service that is asked by itself gives the same answer at each of its ports.
+func (j *judge) tellingPorts(t Test, svc firewall.Service) (ports []firewall.PortRange) {
+	for _, r := range svc.Ports {
+		ports = append(ports, firewall.PortRange{Protocol: r.Protocol, First: r.First, Last: r.First})
+		if !t.placed() {
+			return ports
+		}
+		for _, edge := range j.index.Edges(r) {
+			ports = append(ports, firewall.PortRange{Protocol: r.Protocol, First: uint16(edge), Last: uint16(edge)})
+		}
+	}
+	return ports
+}
+
+// placed reports whether the test says where the packet arrives.
+func (t Test) placed() bool { return t.Interface != "" || t.Address.IsValid() }
+
+type outcome struct{ got, reason string }
+
+// reach decides for every source of the test at once. A named service is asked by itself unless
+// the test says where the packet arrives.
+func (j *judge) reach(t Test, port firewall.PortRange, service string) outcome {
+	if t.Interface == "lo" {
+		return outcome{"allow", "loopback traffic is never filtered"}
+	}
+	if t.placed() {
+		service = ""
+	}
+	a := j.ask(where{port, t.Interface, t.Address, service})
+	if !a.listed {
+		if j.unlisted == firewall.UnlistedDeny {
+			return outcome{"deny", fmt.Sprintf("no service lists %s and unlisted ports are denied", port)}
+		}
+		return outcome{"ignored", fmt.Sprintf("no service lists %s", port)}
+	}
+	if a.sources.Covers(t.From) {
+		return outcome{"allow", fmt.Sprintf("service %s allows it on %s", a.by, port)}
+	}
+	reached := a.sources.Within(t.From)
+	if reached.Len() == 0 {
+		return outcome{"deny", fmt.Sprintf("no service allows it on %s", port)}
+	}
+	return outcome{"partial", fmt.Sprintf("only [%s] of it is allowed on %s", some(reached), port)}
+}
+
+// maxNamed is how many prefixes a reason names.
+const maxNamed = 16
+
+// some is the prefixes of a set, for people.
+func some(set firewall.Prefixes) string {
+	var words []string
+	for p := range set.All() {
+		if len(words) == maxNamed {
+			words = append(words, fmt.Sprintf("… %d in all", set.Len()))
+			break
+		}
+		words = append(words, p.String())
+	}
+	return strings.Join(words, " ")
+}
+
+func (j *judge) ask(w where) allowance {
+	if known, ok := j.allowed[w]; ok {
+		return known
+	}
+	var a allowance
+	var asked []firewall.Service
+	if w.service != "" {
+		a.listed = true
+		asked = append(asked, j.byName[w.service])
+	} else {
+		a.listed = j.index.First(w.port.Protocol, w.port.First) >= 0
+		for _, i := range j.index.At(w.port.Protocol, w.port.First, w.iface, w.address) {
+			asked = append(asked, j.index.Service(i))
+		}
+	}
+	var sets []firewall.Prefixes
+	for _, svc := range asked {
+		sets = append(sets, svc.AllowedAt(j.now))
+		a.by = svc.Name
+	}
+	a.sources = merge(sets)
+	j.allowed[w] = a
+	return a
+}
