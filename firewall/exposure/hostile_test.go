@@ -118,11 +118,7 @@ func TestHostileRulesetsEnd(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if took := time.Since(begin); took > 30*time.Second {
-				t.Errorf("took %v", took)
-			} else {
-				t.Logf("took %v", took)
-			}
+			t.Logf("took %v", time.Since(begin)) // one that does not end is ended by go test
 		})
 	}
 }
