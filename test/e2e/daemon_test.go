@@ -235,17 +235,26 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 			through, cut := foes.Stop(), friends.Stop()
 			events := driftLog(t, state)[before:]
 			var took []float64
+			gone := 0 // authors who had ended before they could be looked at: only their command and process are known
 			for _, e := range events {
 				if e.Kind != "repaired" {
 					t.Errorf("event %+v", e)
 					continue
 				}
 				took = append(took, e.Took)
-				if e.Author == nil || e.Author.Command != "nft" || e.Author.User != "root" || e.Author.PID == 0 {
+				switch {
+				case e.Author == nil || e.Author.Command != "nft" || e.Author.PID == 0:
 					t.Errorf("the author is %+v", e.Author)
-				} else if e.Author.Executable != "" && filepath.Base(e.Author.Executable) != "nft" {
+				case e.Author.User == "":
+					gone++
+				case e.Author.User != "root":
+					t.Errorf("the author is %+v", e.Author)
+				case e.Author.Executable != "" && filepath.Base(e.Author.Executable) != "nft":
 					t.Errorf("the executable is %q", e.Author.Executable)
 				}
+			}
+			if gone > times/10 { // nft lives for a millisecond more, and other tests want the processors
+				t.Errorf("%d of %d authors have no user", gone, times)
 			}
 			if len(took) != times {
 				t.Fatalf("%d repairs of %d disruptions: %+v", len(took), times, events)
