@@ -86,7 +86,7 @@ fuzz: ## each fuzz target for FUZZTIME (make fuzz FUZZTIME=2m); RULESETS random 
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package"; \
 		done; done
 
-test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on (6 minutes)
+test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on (ten minutes)
 	$(AS_ROOT) go test -count 1 -tags boot -timeout 20m -v ./test/boot
 
 soak: deps build ## the daemon under 200 disruptions of each kind and 100 kills, with probes (15 minutes)

@@ -68,7 +68,7 @@ type recordLine struct {
 	Record
 }
 
-// states is what stands behind it, as package gob writes it: no longer than its sources are, and no form of our own.
+// states is what stands behind it: package gob around the binary form of each State.
 type states struct {
 	State  firewall.State
 	Leased *firewall.State

@@ -59,20 +59,7 @@ func diffLists[A ordered[A]](want, have []A) (add, remove []A) {
 	if equalLists(want, have) {
 		return nil, nil
 	}
-	i, j := 0, 0
-	for i < len(want) && j < len(have) {
-		switch c := want[i].Compare(have[j]); {
-		case c < 0:
-			add = append(add, want[i])
-			i++
-		case c > 0:
-			remove = append(remove, have[j])
-			j++
-		default:
-			i, j = i+1, j+1
-		}
-	}
-	return append(add, want[i:]...), append(remove, have[j:]...)
+	return diffSorted(want, have, A.Compare, func(A, A) bool { return true })
 }
 
 func unionLists[A ordered[A]](a, b []A) []A {

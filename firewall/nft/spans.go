@@ -26,9 +26,15 @@ func sameSpan(a, b span) bool {
 // diffSpans merges two ascending lists and returns what must be added to have and removed from it
 // to get want, both ascending.
 func diffSpans(want, have []span) (add, remove []span) {
+	return diffSorted(want, have, compareSpans, sameSpan)
+}
+
+// diffSorted merges two ascending lists and returns what must be added to have and removed from it to get want, both ascending. Elements that compare
+// equal may still differ: then they are replaced.
+func diffSorted[E any](want, have []E, compare func(a, b E) int, same func(a, b E) bool) (add, remove []E) {
 	i, j := 0, 0
 	for i < len(want) && j < len(have) {
-		switch c := compareSpans(want[i], have[j]); {
+		switch c := compare(want[i], have[j]); {
 		case c < 0:
 			add = append(add, want[i])
 			i++
@@ -36,7 +42,7 @@ func diffSpans(want, have []span) (add, remove []span) {
 			remove = append(remove, have[j])
 			j++
 		default:
-			if !sameSpan(want[i], have[j]) {
+			if !same(want[i], have[j]) {
 				add, remove = append(add, want[i]), append(remove, have[j])
 			}
 			i, j = i+1, j+1

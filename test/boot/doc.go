@@ -11,7 +11,7 @@
 //
 // From outside, SYNs from sources that the policy refuses and from some that it allows come without pause, and everything the machine
 // sends is noted. Not one packet may answer a refused source: no SYN-ACK, and no reset either, which would mean that the
-// packet reached a host without rules. The control leaves out our boot unit, and must be caught.
+// packet reached a host without rules. In the control our boot unit comes late, and that must be caught.
 //
 // A case changes the disk from the initrd, before systemd has it; the disk's file is the same for all of them and is never written, but
 // where a case is about what survives. The package needs root, /dev/net/tun and "make deps packages"; its tests have
