@@ -105,9 +105,10 @@ func TestPowerCutOnTrial(t *testing.T) {
 	lab.RequireRoot(t)
 	disk := filepath.Join(t.TempDir(), "disk")
 	run(t, "cp", "--sparse=always", image(t), disk)
-	// The trial lets everybody in.
+	// The trial lets everybody in. After=multi-user.target keeps that target from waiting for it, which would be a cycle through up.service, out of
+	// which systemd drops any job.
 	const trial = `printf "version: 1\nservices: [{name: early, port: 9090, allow: [any]}]\n" >$1/etc/portgrave/policy.yaml
-		printf "[Unit]\nAfter=up.service\n[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/lib/test/trial\n" >$1/etc/systemd/system/trial.service
+		printf "[Unit]\nAfter=multi-user.target up.service portgrave-boot.service nic.service\n[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/lib/test/trial\n" >$1/etc/systemd/system/trial.service
 		ln -sf /etc/systemd/system/trial.service $1/etc/systemd/system/multi-user.target.wants/trial.service
 		ln -sf /dev/null $1/etc/systemd/system/portgrave.service`
 	w := watch(t)
