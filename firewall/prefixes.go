@@ -121,11 +121,23 @@ func (p Prefixes) Contains(a netip.Addr) bool {
 	a = a.Unmap()
 	switch {
 	case a.Is4():
-		return contains(p.v4, number4(a))
+		return contains(p.v4, Address4Of(a))
 	case a.Is6():
-		return contains(p.v6, number6(a))
+		return contains(p.v6, Address6Of(a))
 	}
 	return false
+}
+
+// Overlaps reports whether the set holds any address of a prefix.
+func (p Prefixes) Overlaps(x Prefix) bool {
+	var b PrefixesBuilder
+	if b.Add(x) != nil {
+		return false
+	}
+	if x.Addr().Is4() {
+		return overlaps(p.v4, b.v4.list[0])
+	}
+	return overlaps(p.v6, b.v6.list[0])
 }
 
 // Equal reports whether both sets hold the same addresses.

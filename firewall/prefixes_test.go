@@ -93,6 +93,11 @@ func checkAgainst(t *rapid.T, what string, got Prefixes, model *netipx.IPSet) {
 			}
 		}
 	}
+	for _, p := range []Prefix{drawPrefix(t), drawPrefix(t), {}} {
+		if got.Overlaps(p) != (p.IsValid() && model.OverlapsPrefix(p)) {
+			t.Fatalf("%s: Overlaps(%v) is %v", what, p, got.Overlaps(p))
+		}
+	}
 	if again := mustSet(t, all); !again.Equal(got) {
 		t.Fatalf("%s: its own prefixes make another set: %v", what, again)
 	}

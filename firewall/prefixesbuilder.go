@@ -57,7 +57,7 @@ func (b *PrefixesBuilder) Add(p Prefix) error {
 		return fmt.Errorf("%v is not a usable IPv4 or IPv6 prefix", p)
 	case a.Is4():
 		host := Address4(uint64(1)<<(32-p.Bits()) - 1)
-		first := number4(a) &^ host
+		first := Address4Of(a) &^ host
 		b.v4.add(Range[Address4]{first, first | host})
 	default:
 		var host Address6
@@ -66,7 +66,7 @@ func (b *PrefixesBuilder) Add(p Prefix) error {
 		} else {
 			host = Address6{0, uint64(1)<<n - 1}
 		}
-		first := number6(a)
+		first := Address6Of(a)
 		first.Hi, first.Lo = first.Hi&^host.Hi, first.Lo&^host.Lo
 		b.v6.add(Range[Address6]{first, Address6{first.Hi | host.Hi, first.Lo | host.Lo}})
 	}
@@ -79,9 +79,9 @@ func (b *PrefixesBuilder) AddRange(first, last netip.Addr) error {
 		return fmt.Errorf("%v-%v is not a usable range of IPv4 or IPv6 addresses", first, last)
 	}
 	if first.Is4() {
-		b.AddRange4(Range[Address4]{number4(first), number4(last)})
+		b.AddRange4(Range[Address4]{Address4Of(first), Address4Of(last)})
 	} else {
-		b.AddRange6(Range[Address6]{number6(first), number6(last)})
+		b.AddRange6(Range[Address6]{Address6Of(first), Address6Of(last)})
 	}
 	return nil
 }

@@ -33,10 +33,11 @@ type number[A any] interface {
 	IP() netip.Addr
 }
 
-// number4 and number6 turn addresses of the right family into numbers.
-func number4(a netip.Addr) Address4 { b := a.As4(); return Address4(binary.BigEndian.Uint32(b[:])) }
+// Address4Of is an IPv4 address as a number.
+func Address4Of(a netip.Addr) Address4 { b := a.As4(); return Address4(binary.BigEndian.Uint32(b[:])) }
 
-func number6(a netip.Addr) Address6 {
+// Address6Of is an IPv6 address as a number.
+func Address6Of(a netip.Addr) Address6 {
 	b := a.As16()
 	return Address6{binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:])}
 }
@@ -248,6 +249,12 @@ func contains[A number[A]](list []Range[A], a A) bool {
 	// The last range that starts at or before a is the only one that can hold it.
 	i, found := slices.BinarySearchFunc(list, a, func(r Range[A], a A) int { return r.First.Compare(a) })
 	return found || i > 0 && a.Compare(list[i-1].Last) <= 0
+}
+
+// overlaps reports whether the list holds any address of a range.
+func overlaps[A number[A]](list []Range[A], r Range[A]) bool {
+	i, _ := slices.BinarySearchFunc(list, r.First, func(x Range[A], a A) int { return x.Last.Compare(a) })
+	return i < len(list) && list[i].First.Compare(r.Last) <= 0
 }
 
 // eachPrefix yields the fewest prefixes that make up the ranges, in order; false if it was stopped.

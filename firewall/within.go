@@ -51,7 +51,7 @@ func covers[A number[A]](list []Range[A], x Prefix, ends func(Prefix) (A, A)) bo
 // ends4 and ends6 are a prefix's first and last address.
 func ends4(x netip.Prefix) (first, last Address4) {
 	host := Address4(uint64(1)<<(32-x.Bits()) - 1)
-	first = number4(x.Addr()) &^ host
+	first = Address4Of(x.Addr()) &^ host
 	return first, first | host
 }
 
@@ -60,7 +60,7 @@ func ends6(x netip.Prefix) (first, last Address6) {
 	if host.Lo = uint64(1)<<(128-x.Bits()) - 1; x.Bits() < 64 { // a shift by 64 or more gives 0
 		host = Address6{uint64(1)<<(64-x.Bits()) - 1, ^uint64(0)}
 	}
-	a := number6(x.Addr())
+	a := Address6Of(x.Addr())
 	first = Address6{a.Hi &^ host.Hi, a.Lo &^ host.Lo}
 	return first, Address6{first.Hi | host.Hi, first.Lo | host.Lo}
 }

@@ -252,7 +252,7 @@ func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, t *Table, f flow) []b
 	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + describe(Match{Key: m.Key, In: m.In})}
 	number := 2
 	for _, rd := range w.read(&f, m.Key) {
-		for _, h := range w.find(rd, l) {
+		for _, h := range gathered(w.find(rd, l), m.In) {
 			g := f
 			g.sources = h.sources
 			if h.doubtful || rd.doubtful {
@@ -271,6 +271,33 @@ func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, t *Table, f flow) []b
 		}
 		if len(out) > 4*maxReadings {
 			return w.anything(c, r, f, "a verdict map with too many answers")
+		}
+	}
+	return out
+}
+
+// gathered joins hits that surely come to the same verdict, so that a chain to which thousands of elements lead is walked once.
+func gathered(hits []hit, m *Set) []hit {
+	var out []hit
+	at := map[Verdict]int{}
+	var sources [][]Range
+	for _, h := range hits {
+		if h.doubtful || h.row < 0 || h.row >= m.Len() {
+			out, sources = append(out, h), append(sources, nil)
+			continue
+		}
+		v := m.Verdicts[h.row]
+		i, seen := at[v]
+		if !seen {
+			i = len(out)
+			at[v] = i
+			out, sources = append(out, h), append(sources, nil)
+		}
+		sources[i] = append(sources[i], h.sources.list...)
+	}
+	for i, list := range sources {
+		if list != nil {
+			out[i].sources = NewRanges(list...)
 		}
 	}
 	return out

@@ -17,7 +17,9 @@ type Backend struct {
 	close  func() error
 	portID uint32
 	// flags is what the tables that we make get.
-	flags uint32
+	flags  uint32
+	limits limits
+	memory
 }
 
 // counterObject is NFT_OBJECT_COUNTER.
@@ -63,7 +65,7 @@ func (b *Backend) Observe(ctx context.Context) (firewall.Observation, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r, err := b.kernel.read()
+	r, err := b.look()
 	if err != nil {
 		return nil, fmt.Errorf("table inet %s: %w", tableName, err)
 	}
@@ -97,24 +99,29 @@ func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time
 		plan.Changes, plan.Program = d.changes(newRuleset(), o.ruleset), assemble(d, newRuleset(), o.ruleset)
 		return plan, nil
 	}
-	use := slotsInUse(o.ruleset, want.Services)
+	use := layoutInUse(o.ruleset, want.Services)
+	use.limits = b.limits
 	wanted := b.compile(*want, now, use)
 	d := compare(wanted, o.ruleset)
 	plan.Changes = d.changes(wanted, o.ruleset)
 	// What people see is the difference in place; the kernel may need some sets under a new name.
-	if moved := torn(d); len(moved) > 0 && !d.rebuild {
+	moved, full := torn(d), outgrown(d, wanted, o.ruleset)
+	if len(moved)+len(full) > 0 && !d.rebuild {
 		for service := range moved {
-			use[service] = !use[service]
+			use.second[service] = !use.second[service]
+		}
+		for _, p := range full {
+			use.parts[p] = placement{wanted.large[p].at.shape, !use.parts[p].second}
 		}
 		wanted = b.compile(*want, now, use)
 		d = compare(wanted, o.ruleset)
 	}
-	plan.Program = assemble(d, wanted, o.ruleset)
+	plan.Program = steps(d, wanted, o.ruleset)
 	return plan, nil
 }
 
-func (b *Backend) compile(want firewall.State, now time.Time, use slots) *ruleset {
-	r := compile(want, now, use)
+func (b *Backend) compile(want firewall.State, now time.Time, use layout) *ruleset {
+	r := b.memory.compile(want, now, use)
 	r.flags = b.flags
 	return r
 }
@@ -122,13 +129,13 @@ func (b *Backend) compile(want firewall.State, now time.Time, use slots) *rulese
 // Between words the difference between two States, from which nothing is read or written; nil is a host without rules of ours. It
 // is pure.
 func Between(from, to *firewall.State, now time.Time) []firewall.Change {
-	rulesOf := func(s *firewall.State) *ruleset {
-		if s == nil {
-			return newRuleset()
-		}
-		return compile(*s, now, nil)
+	have, want := newRuleset(), newRuleset()
+	if from != nil {
+		have = compile(*from, now, layout{})
 	}
-	have, want := rulesOf(from), rulesOf(to)
+	if to != nil {
+		want = compile(*to, now, layoutInUse(have, to.Services))
+	}
 	return compare(want, have).changes(want, have)
 }
 
@@ -141,35 +148,15 @@ func (b *Backend) Apply(ctx context.Context, plan firewall.Plan) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	generation := p.base
-	if len(p.prepare) > 0 {
-		if err := b.kernel.commit(p.prepare, generation); err != nil {
-			if errors.Is(err, errNoAnswer) {
-				b.abandon(p)
-			}
-			return err
-		}
-		var err error
-		if generation, err = b.kernel.generation(); err == nil && generation != p.base+1 {
-			err = firewall.ErrConflict
-		}
-		if err != nil {
-			b.abandon(p)
-			return err
-		}
-	}
-	if err := b.kernel.commit(p.switchOver, generation); err != nil {
-		if !errors.Is(err, errNoAnswer) {
-			b.abandon(p)
-		}
+	seen := b.seen
+	b.forget()
+	t := transactions{kernel: b.kernel, program: p, generation: p.base}
+	if err := t.run(); err != nil {
 		return err
 	}
+	b.expect(p, seen, t.generation)
 	return nil
 }
-
-// abandon removes what was prepared for a switch that did not happen. Should it fail, the next
-// observation sees what is left, which no packet meets, and the next apply removes it.
-func (b *Backend) abandon(p program) { _ = b.kernel.commit(p.leftovers, 0) }
 
 // observation is a ruleset with what firewall.Observation asks of it.
 type observation struct{ *ruleset }

@@ -8,14 +8,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// slots says, per service, under which of two names its source sets stand. A set whose rules change
-// together with its elements is loaded under the other name before the rules switch to it.
-type slots map[string]bool
-
 // compile is the ruleset that enforces a State at a moment: a pure function. Sources that have
 // expired by then are left out; their set and rule stay, so that an end that comes by itself is no drift.
-func compile(s firewall.State, now time.Time, use slots) *ruleset {
-	c := compiler{ruleset: newRuleset(), state: s, slots: use}
+func compile(s firewall.State, now time.Time, use layout) *ruleset {
+	c := compiler{ruleset: newRuleset(), state: s, use: use}
 	c.ruleset.present, c.ruleset.mark, c.ruleset.readAt = true, tableMark, now
 	c.base()
 	for _, svc := range c.state.Services {
@@ -31,7 +27,7 @@ func compile(s firewall.State, now time.Time, use slots) *ruleset {
 type compiler struct {
 	*ruleset
 	state firewall.State
-	slots slots
+	use   layout
 }
 
 func (c *compiler) chain(name, service string, rules ...rule) {
@@ -89,10 +85,12 @@ func sourceSetName(service string, kind setKind, f firewall.Family, second bool)
 
 func (c *compiler) service(svc firewall.Service) {
 	var sources []rule
-	simple := svc.Rate == nil && svc.Log != firewall.LogAll
+	simple := isSimple(svc)
 	for _, f := range firewall.Families {
-		for _, s := range sourceSets(svc, f, c.readAt) {
-			s.name = sourceSetName(svc.Name, s.kind, f, c.slots[svc.Name])
+		at := c.use.parts[part{svc.Name, f}]
+		at.shape = c.use.limits.shapeOf(svc.Sources.FamilyLen(f), at.shape)
+		for _, s := range smallSets(svc, f, at.shape, c.readAt) {
+			s.name = sourceSetName(svc.Name, s.kind, f, c.use.second[svc.Name])
 			c.sets[s.name] = s
 			r := newRule().saddrIn(f, s.name)
 			if simple {
@@ -100,6 +98,11 @@ func (c *compiler) service(svc firewall.Service) {
 			} else {
 				sources = append(sources, r.gotoChain(allowChain(svc.Name)))
 			}
+		}
+		if at.shape != shapeSmall {
+			pieces := c.use.pieces(svc, f, at.shape)
+			c.ruleset.large[part{svc.Name, f}] = largePart{svc, at, pieces}
+			sources = append(sources, c.place(svc, f, at, pieces))
 		}
 		c.counters[counterName(serviceChain(svc.Name), "allowed", f)] = counter{}
 	}

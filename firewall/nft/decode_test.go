@@ -16,7 +16,7 @@ func TestElementsSurviveTheWire(t *testing.T) {
 	for _, cidr := range []string{"0.0.0.0/0", "10.0.0.0/8", "255.255.255.255/32", "128.0.0.0/1", "::/0", "2001:db8::/32", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"} {
 		p := netip.MustParsePrefix(cidr)
 		want := spanOf(p, time.Time{})
-		e, err := encodeBatch([]op{addElements{elements{set: "x", kind: kindNets, spans: []span{want}}}}, 0, 1, now)
+		e, err := encodeBatch([]op{addElements{elements{set: "x", kind: kindNets, spans: []span{want}}}}, 0, 1, now, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -45,7 +45,7 @@ func TestManyElementsFitTheirAttributes(t *testing.T) {
 	for i := range 20_000 {
 		spans = append(spans, spanOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 25), time.Time{}))
 	}
-	e, err := encodeBatch([]op{addElements{elements{set: "x", kind: kindNets, spans: spans}}}, 7, 1, time.Now())
+	e, err := encodeBatch([]op{addElements{elements{set: "x", kind: kindNets, spans: spans}}}, 7, 1, time.Now(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestManyElementsFitTheirAttributes(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	e, err := encodeBatch([]op{addTable{mark: "x"}, addSet{"s", specOf(kindNets, firewall.IPv4), kindNets}, addChain{"c", &prerouting},
 		addRule{"c", newRule().saddrIn(firewall.IPv4, "s").accept()},
-		addElements{elements{set: "s", kind: kindNets, spans: []span{spanOf(netip.MustParsePrefix("10.0.0.0/8"), time.Time{})}}}}, 1, 1, time.Now())
+		addElements{elements{set: "s", kind: kindNets, spans: []span{spanOf(netip.MustParsePrefix("10.0.0.0/8"), time.Time{})}}}}, 1, 1, time.Now(), nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -109,13 +109,13 @@ func BenchmarkCompile100k(b *testing.B) {
 	s, now := benchState(b), time.Now()
 	b.ReportAllocs()
 	for b.Loop() {
-		compile(s, now, nil)
+		compile(s, now, layout{})
 	}
 }
 
 func BenchmarkDiff100k(b *testing.B) {
 	s, now := benchState(b), time.Now()
-	want, have := compile(s, now, nil), compile(s, now, nil)
+	want, have := compile(s, now, layout{}), compile(s, now, layout{})
 	b.ReportAllocs()
 	for b.Loop() {
 		compare(want, have)
@@ -124,11 +124,11 @@ func BenchmarkDiff100k(b *testing.B) {
 
 func BenchmarkEncode100k(b *testing.B) {
 	s, now := benchState(b), time.Now()
-	r := compile(s, now, nil)
+	r := compile(s, now, layout{})
 	program := assemble(compare(r, newRuleset()), r, newRuleset())
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := encodeBatch(program.prepare, 0, 1, now); err != nil {
+		if _, err := encodeBatch(program.prepare, 0, 1, now, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

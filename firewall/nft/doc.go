@@ -15,6 +15,8 @@
 //	             (unlisted: deny)              → unlisted
 //	svc/NAME/where   interface and address conditions → svc/NAME, else svc/NAME/refuse
 //	svc/NAME         source in a set → count, accept; else svc/NAME/refuse
+//	                 (thousands of sources) → svc/NAME/ipv4, one hash set a prefix length, looked up in one rule; very many:
+//	                 leading bits vmap → svc/NAME/ipv4-07, the same for a 32nd of them (large.go)
 //	svc/NAME/allow   only with rate or log: limits and logs before counting and accepting
 //	svc/NAME/refuse  log, count, drop or reject
 //	shared/…         conditions of the services that share a port on different interfaces or addresses
@@ -28,7 +30,10 @@
 // rather than by comments or hashes. Rules and verdict maps are switched in one transaction.
 // Interval sets go live a moment after the rules that use them, so a set is either changed in a transaction in which
 // no rule around it changes, or loaded under a new name first and switched to in the next transaction: no packet
-// meets anything but the old verdict or the new one.
+// meets anything but the old verdict or the new one. Hash sets are changed where they stand, in two steps if sources come and go: first wider,
+// then narrower (program.go).
+//
+// What the table holds is remembered with the kernel's generation, so a daemon that has nothing to do reads nothing (memory.go).
 //
 // The package never touches another table, and never deletes a table named portgrave that it did
 // not write unless told to.

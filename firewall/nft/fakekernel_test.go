@@ -32,7 +32,7 @@ func newFakeKernel() *fakeKernel { return &fakeKernel{rules: newRuleset()} }
 
 func (k *fakeKernel) generation() (uint32, error) { return k.rules.generation, nil }
 
-func (k *fakeKernel) read() (*ruleset, error) {
+func (k *fakeKernel) read(*ruleset) (*ruleset, error) {
 	k.reads++
 	if k.readFail != nil {
 		if err := k.readFail(k.reads); err != nil {
@@ -44,9 +44,17 @@ func (k *fakeKernel) read() (*ruleset, error) {
 	return r, nil
 }
 
-func (k *fakeKernel) table() (*ruleset, error) { return k.read() }
+func (k *fakeKernel) elements(s *set) (*set, error) {
+	fresh := copyRuleset(k.rules).sets[s.name]
+	if fresh == nil {
+		return nil, unix.ENOENT
+	}
+	return fresh, nil
+}
 
-func (k *fakeKernel) counters() (*ruleset, error) { return k.read() }
+func (k *fakeKernel) table() (*ruleset, error) { return k.read(nil) }
+
+func (k *fakeKernel) counters() (*ruleset, error) { return k.read(nil) }
 
 func (k *fakeKernel) commit(batch []op, generation uint32) error {
 	if len(batch) == 0 {
@@ -92,6 +100,7 @@ func copyRuleset(r *ruleset) *ruleset {
 	for name, x := range r.sets {
 		y := *x
 		y.spans, y.types, y.verdicts = slices.Clone(x.spans), slices.Clone(x.types), maps.Clone(x.verdicts)
+		y.keys = keys{slices.Clone(x.keys.v4), slices.Clone(x.keys.v6)}
 		c.sets[name] = &y
 	}
 	return &c
@@ -138,7 +147,7 @@ func (r *ruleset) execute(o op) error {
 		if r.sets[o.name] == nil {
 			return unix.ENOENT
 		}
-		if r.refersAnywhere("=" + o.name + ",") {
+		if r.refersAnywhere("="+o.name+",") || r.refersAnywhere("="+o.name+")") {
 			return errInUse
 		}
 		delete(r.sets, o.name)
@@ -171,7 +180,7 @@ func (r *ruleset) execute(o op) error {
 		if s == nil {
 			return unix.ENOENT
 		}
-		s.spans, s.verdicts, s.types, s.odd = nil, nil, nil, 0
+		s.spans, s.keys, s.verdicts, s.types, s.odd = nil, keys{}, nil, nil, 0
 	case addElements:
 		return r.addElements(o.elements)
 	case delElements:
@@ -212,6 +221,13 @@ func (r *ruleset) addElements(e elements) error {
 		}
 		s.verdicts[v.key] = v.verdict
 	}
+	if add, _ := diffKeys(e.keys, s.keys); add.len() != e.keys.len() {
+		return unix.EEXIST
+	}
+	s.keys = s.keys.union(e.keys)
+	if size := int(s.spec.size); size > 0 && s.elements() > size {
+		return unix.ENFILE
+	}
 	s.types = append(s.types, e.types...)
 	slices.Sort(s.types)
 	return nil
@@ -229,6 +245,11 @@ func (r *ruleset) delElements(e elements) error {
 		}
 		s.spans = slices.Delete(s.spans, i, i+1)
 	}
+	left, missing := diffKeys(s.keys, e.keys)
+	if missing.len() > 0 {
+		return unix.ENOENT
+	}
+	s.keys = left
 	for _, v := range e.verdicts {
 		if _, ok := s.verdicts[v.key]; !ok {
 			return unix.ENOENT

@@ -1,6 +1,10 @@
 package nft
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/portgrave/portgrave/firewall"
+)
 
 // op is one command of a transaction. The same values are encoded for the kernel and executed by
 // the in-memory kernel of the tests.
@@ -55,12 +59,14 @@ type (
 type elements struct {
 	set      string
 	kind     setKind
+	family   firewall.Family // of kindSplit, whose keys don't tell
 	spans    []span
+	keys     keys
 	verdicts []portVerdict
 	types    []uint32
 }
 
-// portVerdict is one element of the ports map.
+// portVerdict is one element of the ports map, or of a split map.
 type portVerdict struct {
 	key     uint32
 	verdict verdict

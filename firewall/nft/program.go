@@ -1,21 +1,30 @@
 package nft
 
 import (
-	"github.com/portgrave/portgrave/firewall"
+	"slices"
 )
 
 // program is a plan as the kernel is told it: transactions in order, each atomic.
 //
-// prepare makes what no rule uses yet: chains, counters, and sets with their elements. It changes
-// no packet's verdict, but for waking a table that somebody has put to sleep. switchOver then changes rules, the ports map and the elements of sets that
-// stay, and removes what is no longer used: everything that a packet can notice, in one transaction.
+// prepare makes what no rule uses yet: chains with their rules, counters, and sets with their elements. It changes
+// no packet's verdict, but for waking a table that somebody has put to sleep, so it may be sent in several transactions. switchOver then changes rules,
+// the ports map and the elements of sets that stay, and removes what is no longer used: everything that a packet can notice, in one transaction.
 // Interval sets go live only after the rules of their transaction, which is why new ones are loaded in prepare.
+//
+// A large part (large.go) that gains and loses sources where it stands takes two transactions more. A packet that is under way while a
+// transaction takes effect may look one set up before and another one after, so a source that moves between two sets could be
+// in neither. widen adds what is new before anything else changes, and narrow removes what is old after everything else has; in between, all of the old sources are
+// accepted, and all of the new ones. Sources in both States are in some set throughout, sources in neither State never are.
 type program struct {
 	prepare    []op
+	widen      []op
 	switchOver []op
-	// leftovers undoes prepare, should switchOver fail.
-	leftovers []op
-	base      uint32 // the generation that it was computed for
+	narrow     []op
+	// unwiden takes the new sources out again, should what follows widen fail.
+	unwiden []op
+	result  *ruleset // what the table holds afterwards
+	rebuild bool     // prepare makes the table
+	base    uint32   // the generation that it was computed for
 }
 
 // assemble orders a difference into transactions that the kernel accepts: references are removed before
@@ -38,11 +47,7 @@ func assemble(d difference, want, have *ruleset) program {
 		// base chains at once. Whatever rules it holds are better than none.
 		p.prepare = append(p.prepare, flagTable{have.flags &^ tableDormant})
 	}
-	if d.rebuild {
-		p.leftovers = []op{delTable{}}
-	} else {
-		p.leftovers = undo(p.prepare)
-	}
+	p.rebuild = d.rebuild
 	p.switchOver = switchOver(d, want)
 	return p
 }
@@ -63,16 +68,46 @@ func prepare(d difference, flags uint32) []op {
 	for _, s := range d.setsNew {
 		ops = append(ops, addSet{s.name, s.spec, s.kind})
 		// The ports map is filled with the switch: its verdicts name chains that are still empty.
-		if s.kind != kindPorts {
+		if s.kind != kindPorts && s.kind != kindSplit {
+			ops = append(ops, loadSet(s)...)
+		}
+	}
+	// A packet that is under way while a transaction takes effect sees the rules of before and the maps of after. So a chain is filled
+	// before anything leads to it; a base chain needs nothing that leads to it.
+	for _, c := range d.chainsNew {
+		if c.hook == nil {
+			for _, r := range c.rules {
+				ops = append(ops, addRule{c.name, r})
+			}
+		}
+	}
+	// Maps that lead to chains come last, as do the rules that look them up, in switchOver.
+	for _, s := range d.setsNew {
+		if s.kind == kindSplit {
 			ops = append(ops, loadSet(s)...)
 		}
 	}
 	return ops
 }
 
-// undo removes what prepare made, last first.
-func undo(prepared []op) []op {
+// undo removes what has been prepared, last first.
+func (p program) undo(prepared []op) []op {
+	if p.rebuild {
+		return []op{delTable{}}
+	}
 	var ops []op
+	for _, o := range prepared {
+		switch o := o.(type) {
+		case addRule:
+			if n := len(ops); n == 0 || ops[n-1] != op(flushChain{o.chain}) {
+				ops = append(ops, flushChain{o.chain})
+			}
+		case addElements:
+			if o.kind == kindSplit {
+				ops = append(ops, flushSet{o.set})
+			}
+		}
+	}
 	for i := len(prepared) - 1; i >= 0; i-- {
 		switch o := prepared[i].(type) {
 		case addCounter:
@@ -90,6 +125,10 @@ func switchOver(d difference, want *ruleset) []op {
 	// An object that must be made anew is referred to by rules and map elements that did not
 	// change by themselves; they are all written again, in the same transaction.
 	rewrite := len(d.chainsMoved)+len(d.setsReshaped) > 0
+	filled := map[string]bool{} // by prepare
+	for _, c := range d.chainsNew {
+		filled[c.name] = c.hook == nil
+	}
 	var ops []op
 	for _, c := range d.chainsGone {
 		ops = append(ops, flushChain{c.name})
@@ -108,6 +147,7 @@ func switchOver(d difference, want *ruleset) []op {
 			fill = append(fill, c.want)
 		}
 	}
+	fill = slices.DeleteFunc(fill, func(c *chain) bool { return filled[c.name] })
 	for _, c := range fill {
 		if !flushed[c.name] {
 			ops = append(ops, flushChain{c.name})
@@ -118,6 +158,7 @@ func switchOver(d difference, want *ruleset) []op {
 		reshaped[s.name] = true
 	}
 	ops = append(ops, clearPorts(d, want, reshaped, rewrite)...)
+	ops = append(ops, clearSplits(d)...)
 	ops = append(ops, removals(d)...)
 
 	for _, c := range d.chainsMoved {
@@ -140,11 +181,37 @@ func switchOver(d difference, want *ruleset) []op {
 		}
 	}
 	for _, c := range d.content {
-		if c.want.kind != kindPorts {
+		if c.want.kind != kindPorts && c.want.kind != kindSplit {
 			ops = append(ops, updateSet(c)...)
 		}
 	}
+	for _, c := range d.content {
+		if c.want.kind == kindSplit {
+			add := c.verdictsAdd
+			if c.replaceWholly {
+				add = allVerdicts(c.want)
+			}
+			if len(add) > 0 {
+				ops = append(ops, addElements{elements{set: c.want.name, kind: kindSplit, family: c.want.family, verdicts: add}})
+			}
+		}
+	}
 	return append(ops, fillPorts(d, want, reshaped, rewrite)...)
+}
+
+// clearSplits removes the elements of split maps that change, so that the chains they name can go.
+func clearSplits(d difference) []op {
+	var ops []op
+	for _, c := range d.content {
+		switch {
+		case c.want.kind != kindSplit:
+		case c.replaceWholly:
+			ops = append(ops, flushSet{c.want.name})
+		case len(c.verdictsGone) > 0:
+			ops = append(ops, delElements{elements{set: c.want.name, kind: kindSplit, family: c.want.family, verdicts: c.verdictsGone}})
+		}
+	}
+	return ops
 }
 
 // clearPorts removes the elements of the ports map that change, so that the chains they name can go.
@@ -206,7 +273,7 @@ func loadSet(s *set) []op {
 	if s.elements() == 0 {
 		return nil
 	}
-	return []op{addElements{elements{set: s.name, kind: s.kind, spans: s.spans, verdicts: allVerdicts(s), types: s.types}}}
+	return []op{addElements{elements{set: s.name, kind: s.kind, family: s.family, spans: s.spans, keys: s.keys, verdicts: allVerdicts(s), types: s.types}}}
 }
 
 // updateSet changes the elements of a set that stays. Deleting before adding makes room for
@@ -216,11 +283,11 @@ func updateSet(c setContent) []op {
 		return append([]op{flushSet{c.want.name}}, loadSet(c.want)...)
 	}
 	var ops []op
-	if len(c.remove) > 0 {
-		ops = append(ops, delElements{elements{set: c.want.name, kind: c.want.kind, spans: c.remove}})
+	if len(c.remove)+c.keysGone.len() > 0 {
+		ops = append(ops, delElements{elements{set: c.want.name, kind: c.want.kind, spans: c.remove, keys: c.keysGone}})
 	}
-	if len(c.add) > 0 {
-		ops = append(ops, addElements{elements{set: c.want.name, kind: c.want.kind, spans: c.add}})
+	if len(c.add)+c.keysAdd.len() > 0 {
+		ops = append(ops, addElements{elements{set: c.want.name, kind: c.want.kind, spans: c.add, keys: c.keysAdd}})
 	}
 	return ops
 }
@@ -284,37 +351,6 @@ func torn(d difference) map[string]bool {
 		}
 	}
 	return out
-}
-
-// slotsInUse tells which of its two names each service's sets have in the kernel. Where both stand,
-// an apply was interrupted: the one that rules look up is the live one.
-func slotsInUse(have *ruleset, services []firewall.Service) slots {
-	use := slots{}
-	for _, svc := range services {
-		for _, f := range firewall.Families {
-			for _, k := range []setKind{kindHosts, kindNets, kindExpiring} {
-				second := sourceSetName(svc.Name, k, f, true)
-				if have.sets[second] != nil && have.refersTo(serviceChain(svc.Name), second) {
-					use[svc.Name] = true
-				}
-			}
-		}
-	}
-	return use
-}
-
-// refersTo reports whether a rule of the chain looks a set up.
-func (r *ruleset) refersTo(chain, set string) bool {
-	c := r.chains[chain]
-	if c == nil {
-		return false
-	}
-	for _, rule := range c.rules {
-		if rule.looksUp(set) {
-			return true
-		}
-	}
-	return false
 }
 
 func counterDeletion(name string) op { return delObject{name, counterObject} }

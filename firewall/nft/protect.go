@@ -76,7 +76,7 @@ func (b *Backend) Unprotect() error {
 // canPersist asks whether the kernel knows owned tables that outlive their owner. The question is a transaction without
 // its end: the kernel checks it, answers, and throws it away (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
 func (k *netlinkKernel) canPersist() bool {
-	e, err := encodeBatch([]op{probeTable{tableOwner | tablePersist}}, 0, k.socket.seq, k.now())
+	e, err := encodeBatch([]op{probeTable{tableOwner | tablePersist}}, 0, k.socket.seq, k.now(), nil)
 	if err != nil {
 		return false
 	}

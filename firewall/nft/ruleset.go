@@ -37,10 +37,19 @@ type ruleset struct {
 	// generation is nf_tables' commit counter when this was read.
 	generation uint32
 	readAt     time.Time // when it was read from the kernel, or compiled
+	// large are the parts that are held by prefix length, in a ruleset that was compiled.
+	large map[part]largePart
 }
 
 func newRuleset() *ruleset {
-	return &ruleset{chains: map[string]*chain{}, sets: map[string]*set{}, counters: map[string]counter{}}
+	return &ruleset{chains: map[string]*chain{}, sets: map[string]*set{}, counters: map[string]counter{}, large: map[part]largePart{}}
+}
+
+// largePart is what the objects of a large part were made from.
+type largePart struct {
+	service firewall.Service
+	at      placement
+	pieces  *pieces
 }
 
 // hook says where the kernel enters a base chain.
@@ -81,6 +90,8 @@ const (
 	kindPorts                   // protocol . port → verdict
 	kindTypes                   // routing types of the destination
 	kindDynamic                 // filled by packets; its elements are nobody's plan
+	kindPrefix                  // prefixes of one length by their first address, in a hash; the length is in the name
+	kindSplit                   // leading bits of an address → verdict
 )
 
 // setSpec is everything about a set but its elements; comparable with ==.
@@ -101,15 +112,29 @@ type set struct {
 	kind     setKind
 	spec     setSpec
 	spans    []span             // kindHosts, kindNets, kindExpiring: ascending, disjoint
-	verdicts map[uint32]verdict // kindPorts
+	keys     keys               // kindPrefix
+	verdicts map[uint32]verdict // kindPorts, by portKey; kindSplit, by the leading 16 bits
 	types    []uint32           // kindTypes, ascending
 	// odd elements carry something that we never write, such as a limit of their own.
 	odd       int
 	anonymous bool // belongs to a rule and goes with it
+	// count is how many elements the kernel says it has, with counted.
+	count   uint32
+	counted bool
+	// proven: every element was read, or looked at by holds, in an earlier generation, and no transaction has named the set since.
+	proven bool
+}
+
+// sameSet is the set of that name, if it is declared alike; nil if there is none.
+func (r *ruleset) sameSet(s *set) *set {
+	if r == nil || r.sets[s.name] == nil || r.sets[s.name].spec != s.spec {
+		return nil
+	}
+	return r.sets[s.name]
 }
 
 // elements is how many elements of ours the set holds.
-func (s *set) elements() int { return len(s.spans) + len(s.verdicts) + len(s.types) }
+func (s *set) elements() int { return len(s.spans) + s.keys.len() + len(s.verdicts) + len(s.types) }
 
 // span is a range of addresses, both ends included, until a moment (the zero Time: for good).
 type span struct {

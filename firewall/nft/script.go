@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // makes the same objects that Apply makes; loaded over itself it replaces itself. A table that portgrave made keeps others
 // from that where the kernel knows the flag persist; the script says what to do.
 func Script(s firewall.State, now time.Time) string {
-	r := compile(s, now, nil)
+	r := compile(s, now, layout{})
 	var b strings.Builder
 	b.WriteString("#!/usr/sbin/nft -f\n# Written by portgrave export nft.\n")
 	// Adding before deleting makes deleting work whether the table is there or not. (destroy would do the same for every table, and
@@ -44,6 +45,11 @@ func Script(s firewall.State, now time.Time) string {
 		b.WriteString("\t}\n")
 	}
 	b.WriteString("}\n")
+	for _, name := range sortedKeys(r.sets) {
+		if r.sets[name].kind == kindSplit {
+			scriptSplit(&b, r.sets[name])
+		}
+	}
 	if verdicts := allVerdicts(r.sets[portsMap]); len(verdicts) > 0 {
 		fmt.Fprintf(&b, "add element inet %s %s {\n", tableName, portsMap)
 		for _, p := range verdicts {
@@ -54,9 +60,19 @@ func Script(s firewall.State, now time.Time) string {
 	return b.String()
 }
 
+// scriptSplit fills a split map, once the chains that it leads to are declared.
+func scriptSplit(b *strings.Builder, s *set) {
+	fmt.Fprintf(b, "add element inet %s %s {\n", tableName, s.name)
+	for _, p := range allVerdicts(s) {
+		key, _ := netip.AddrFromSlice(splitKey(s.family, p.key))
+		fmt.Fprintf(b, "\t%s : %s,\n", key, p.verdict)
+	}
+	b.WriteString("}\n")
+}
+
 func scriptSet(b *strings.Builder, s *set, now time.Time) {
 	types := map[uint32]string{typeIPv4Addr: "ipv4_addr", typeIPv6Addr: "ipv6_addr", typeFibAddrType: "fib_addrtype", typeProtoPort: "inet_proto . inet_service"}
-	if s.kind == kindPorts {
+	if s.kind == kindPorts || s.kind == kindSplit {
 		fmt.Fprintf(b, "\tmap %s {\n\t\ttype %s : verdict\n", s.name, types[s.spec.keyType])
 	} else {
 		fmt.Fprintf(b, "\tset %s {\n\t\ttype %s\n", s.name, types[s.spec.keyType])
@@ -90,6 +106,9 @@ func scriptSet(b *strings.Builder, s *set, now time.Time) {
 			text += fmt.Sprintf(" timeout %ds", max(1, int64(x.until.Sub(now).Seconds())))
 		}
 		elements = append(elements, text)
+	}
+	for i := range s.keys.len() {
+		elements = append(elements, s.keys.at(i).String())
 	}
 	for _, t := range s.types {
 		elements = append(elements, typeNames[t])

@@ -11,20 +11,22 @@ import (
 // costs microseconds instead of a walk over the whole set. Below it one look-up less is worth more.
 const manyHosts = 512
 
-// sourceSets lays a service's sources of one family out in sets, without names: the one place
-// that decides which kernel structure holds which sources. A family without sources needs no set.
-func sourceSets(svc firewall.Service, f firewall.Family, now time.Time) []*set {
+// smallSets lays a service's sources of one family out in sets, without names; those that shapeOf wants by length, without the
+// lasting ones. A family without sources needs no set.
+func smallSets(svc firewall.Service, f firewall.Family, s shape, now time.Time) []*set {
 	var hosts, nets, expiring []span
 	expires := false
-	for p := range svc.Sources.Family(f) {
-		if p.IsSingleIP() {
-			hosts = append(hosts, spanOf(p, time.Time{}))
-		} else {
-			nets = append(nets, spanOf(p, time.Time{}))
+	if s == shapeSmall {
+		for p := range svc.Sources.Family(f) {
+			if p.IsSingleIP() {
+				hosts = append(hosts, spanOf(p, time.Time{}))
+			} else {
+				nets = append(nets, spanOf(p, time.Time{}))
+			}
 		}
-	}
-	if len(hosts) < manyHosts {
-		nets, hosts = prefixSpans(svc.Sources, f), nil
+		if len(hosts) < manyHosts {
+			nets, hosts = prefixSpans(svc.Sources, f), nil
+		}
 	}
 	for _, e := range svc.Expiring {
 		if e.Prefix.Addr().Is4() != (f == firewall.IPv4) {
@@ -95,6 +97,10 @@ func specOf(k setKind, f firewall.Family) setSpec {
 		s.flags = unix.NFT_SET_INTERVAL | unix.NFT_SET_TIMEOUT
 	case kindDynamic:
 		s.flags = unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
+	case kindPrefix:
+		// The kernel uses the faster of its hash tables for sets that declare their size.
+	case kindSplit:
+		s.flags, s.dataType = unix.NFT_SET_MAP, unix.NFT_DATA_VERDICT
 	case kindPorts:
 		// Each part of a concatenated key is padded to a register of four bytes.
 		s = setSpec{flags: unix.NFT_SET_MAP, keyType: typeProtoPort, keyLen: 8, dataType: unix.NFT_DATA_VERDICT}

@@ -148,7 +148,7 @@ func (s *socket) request(kind int, flags uint16, attrs func(*encoder), each func
 			if err := each(data[nfgenmsgLen:]); err != nil {
 				return true, err
 			}
-			return flags&unix.NLM_F_DUMP == 0, nil
+			return flags&(unix.NLM_F_DUMP|unix.NLM_F_ACK) == 0, nil // else a message of its own says that this was all
 		})
 		if err != nil {
 			return err

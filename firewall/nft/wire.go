@@ -3,6 +3,7 @@ package nft
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/nftables/expr"
@@ -26,9 +27,9 @@ type encoder struct {
 }
 
 // encodeBatch encodes a transaction that the kernel accepts only at the given generation (0: at any).
-// Sequence numbers start at firstSeq.
-func encodeBatch(batch []op, generation, firstSeq uint32, now time.Time) (*encoder, error) {
-	e := &encoder{seq: firstSeq, now: now, whats: map[uint32]string{}}
+// Sequence numbers start at firstSeq. The memory of buf is used again.
+func encodeBatch(batch []op, generation, firstSeq uint32, now time.Time, buf []byte) (*encoder, error) {
+	e := &encoder{buf: slices.Grow(buf[:0], sizeOf(batch)), seq: firstSeq, now: now, whats: map[uint32]string{}}
 	e.batchMarker(unix.NFNL_MSG_BATCH_BEGIN, generation)
 	for _, o := range batch {
 		if err := e.op(o); err != nil {
@@ -41,6 +42,18 @@ func encodeBatch(batch []op, generation, firstSeq uint32, now time.Time) (*encod
 	e.finish = len(e.buf)
 	e.batchMarker(unix.NFNL_MSG_BATCH_END, 0)
 	return e, nil
+}
+
+// sizeOf is about as many bytes as a transaction takes, so that a large one is not copied about as it grows.
+func sizeOf(batch []op) int {
+	n := 0
+	for _, o := range batch {
+		n += 1 << 10
+		if els, ok := o.(addElements); ok {
+			n += len(els.keys.v4)*(len(frame4)+4) + len(els.keys.v6)*(len(frame6)+16)
+		}
+	}
+	return n
 }
 
 // nfnlBatchGenID is NFNL_BATCH_GENID (include/uapi/linux/netfilter/nfnetlink.h): the kernel answers ERESTART if its
@@ -278,13 +291,27 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what string) {
 			}
 		}
 	}
+	for _, a := range els.keys.v4 {
+		open()
+		e.buf = append(e.buf, frame4...)
+		e.buf = binary.BigEndian.AppendUint32(e.buf, uint32(a))
+	}
+	for _, a := range els.keys.v6 {
+		open()
+		e.buf = append(e.buf, frame6...)
+		e.buf = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(e.buf, a.Hi), a.Lo)
+	}
 	for _, p := range els.verdicts {
 		open()
 		v := &p.verdict
 		if deleting {
 			v = nil
 		}
-		e.element(portKeyBytes(p.key), 0, time.Time{}, v)
+		key := portKeyBytes(p.key)
+		if els.kind == kindSplit {
+			key = splitKey(els.family, p.key)
+		}
+		e.element(key, 0, time.Time{}, v)
 	}
 	for _, t := range els.types {
 		open()
@@ -294,6 +321,15 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what string) {
 		e.unnest(list)
 		e.end(at)
 	}
+}
+
+// frame4 and frame6 are what stands before the key in an element that has nothing else.
+var frame4, frame6 = frame(4), frame(16)
+
+func frame(key int) []byte {
+	var e encoder
+	e.element(make([]byte, key), 0, time.Time{}, nil)
+	return e.buf[:len(e.buf)-key]
 }
 
 // portKeyBytes is the concatenated key: protocol and port, each padded to four bytes.

@@ -1,0 +1,184 @@
+package nft
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// changes words the difference for people and for the JSON contract.
+func (d difference) changes(want, have *ruleset) []firewall.Change {
+	var out []firewall.Change
+	l := d.lookAtParts(want, have)
+	add := func(a firewall.Action, o firewall.Object, service string, family firewall.Family, detail string) {
+		c := firewall.Change{Action: a, Object: o, Service: service, Detail: detail, Count: 1}
+		if family != 0 {
+			c.Family = family.String()
+		}
+		out = append(out, c)
+	}
+	switch {
+	case d.rebuild && !want.present:
+		add(firewall.Remove, firewall.ObjectTable, "", 0, "table inet "+tableName)
+	case d.rebuild && have.present:
+		add(firewall.Replace, firewall.ObjectTable, "", 0, "table inet "+tableName)
+	case d.rebuild:
+		add(firewall.Add, firewall.ObjectTable, "", 0, "table inet "+tableName)
+	}
+	if d.dormant {
+		add(firewall.Replace, firewall.ObjectTable, "", 0, "table inet "+tableName+" (dormant: not in force)")
+	}
+	for _, s := range d.strangers {
+		add(firewall.Remove, firewall.ObjectSet, "", 0, s.kind+" "+s.name)
+	}
+	for _, c := range d.chainsGone {
+		if l.hides(c.name) {
+			continue
+		}
+		add(firewall.Remove, objectOf(c), serviceOf(c.name), 0, "chain "+c.name)
+		for range c.rules {
+			add(firewall.Remove, firewall.ObjectRule, serviceOf(c.name), 0, "a rule of chain "+c.name)
+		}
+	}
+	for _, c := range d.chainsNew {
+		if l.hides(c.name) {
+			continue
+		}
+		add(firewall.Add, objectOf(c), c.service, 0, "chain "+c.name)
+	}
+	for _, c := range d.chainsMoved {
+		add(firewall.Replace, firewall.ObjectHook, c.service, 0, "chain "+c.name)
+	}
+	for _, c := range d.rulesChanged {
+		if l.hides(c.want.name) {
+			continue
+		}
+		out = append(out, ruleChanges(c)...)
+	}
+	for _, s := range d.setsGone {
+		if l.hides(s.name) {
+			continue
+		}
+		add(firewall.Remove, firewall.ObjectSet, serviceOf(s.name), s.family, "set "+s.name)
+		out = append(out, elementChanges(firewall.Remove, serviceOf(s.name), s.family, s.spans)...)
+	}
+	for _, s := range d.setsNew {
+		if l.hides(s.name) {
+			continue
+		}
+		add(firewall.Add, firewall.ObjectSet, s.service, s.family, "set "+s.name)
+		out = append(out, contentChanges(setContent{want: s, have: &set{}, add: s.spans, verdictsAdd: allVerdicts(s)})...)
+	}
+	for _, s := range d.setsReshaped {
+		if l.hides(s.name) {
+			continue
+		}
+		add(firewall.Replace, firewall.ObjectSet, s.service, s.family, "set "+s.name)
+	}
+	out = append(out, l.changes()...)
+	for _, c := range d.content {
+		if c.want.kind == kindSplit && l.hides(c.want.name) && !c.replaceWholly {
+			continue
+		}
+		out = append(out, contentChanges(c)...)
+	}
+	for _, name := range d.countersGone {
+		add(firewall.Remove, firewall.ObjectRule, serviceOf(name), 0, "counter "+name)
+	}
+	for _, name := range d.countersNew {
+		add(firewall.Add, firewall.ObjectRule, serviceOf(name), 0, "counter "+name)
+	}
+	return out
+}
+
+func objectOf(c *chain) firewall.Object {
+	if c.hook != nil {
+		return firewall.ObjectHook
+	}
+	return firewall.ObjectChain
+}
+
+// elementChanges words spans that are added or removed.
+func elementChanges(a firewall.Action, service string, f firewall.Family, spans []span) []firewall.Change {
+	return firewall.ElementChangesOf(a, service, f, len(spans), func(i int) string {
+		words := spans[i].String()
+		if a == firewall.Add && !spans[i].until.IsZero() { // what is removed has an end that is known to the second at best
+			words += " until " + spans[i].until.UTC().Format(time.RFC3339)
+		}
+		return words
+	})
+}
+
+func contentChanges(c setContent) []firewall.Change {
+	service, family := c.want.service, c.want.family
+	out := elementChanges(firewall.Remove, service, family, c.remove)
+	out = append(out, elementChanges(firewall.Add, service, family, c.add)...)
+	if c.want.kind == kindSplit {
+		out = append(out, splitChanges(c)...)
+	} else {
+		out = append(out, portChanges(c)...)
+	}
+	if c.types {
+		out = append(out, firewall.Change{Action: firewall.Replace, Object: firewall.ObjectElement, Detail: "elements of set " + c.want.name, Count: 1})
+	}
+	if c.replaceWholly {
+		out = append(out, firewall.Change{Action: firewall.Replace, Object: firewall.ObjectElement, Service: service,
+			Detail: fmt.Sprintf("%d elements of set %s that Portgrave did not write", c.have.odd, c.want.name), Count: c.have.odd})
+	}
+	return out
+}
+
+func allVerdicts(s *set) []portVerdict {
+	var out []portVerdict
+	for _, key := range sortedKeys(s.verdicts) {
+		out = append(out, portVerdict{key, s.verdicts[key]})
+	}
+	return out
+}
+
+// splitChanges words elements of a split map that are not what its part's sources make them.
+func splitChanges(c setContent) []firewall.Change {
+	var out []firewall.Change
+	word := func(a firewall.Action, list []portVerdict) {
+		for _, v := range list {
+			out = append(out, firewall.Change{Action: a, Object: firewall.ObjectElement, Service: c.want.service, Family: c.want.family.String(),
+				Detail: fmt.Sprintf("sources %s → %s", valuePrefix(c.want.family, v.key), v.verdict), Count: 1})
+		}
+	}
+	word(firewall.Remove, c.verdictsGone)
+	word(firewall.Add, c.verdictsAdd)
+	return out
+}
+
+// portChanges words ports map elements as ranges: one Change for "tcp/9000-9100".
+func portChanges(c setContent) []firewall.Change {
+	var out []firewall.Change
+	word := func(a firewall.Action, list []portVerdict) {
+		for i := 0; i < len(list); {
+			j := i + 1
+			for j < len(list) && list[j].key == list[j-1].key+1 && list[j].verdict == list[i].verdict {
+				j++
+			}
+			first, n := list[i], j-i
+			r := firewall.PortRange{Protocol: firewall.Protocol(first.key >> 16), First: uint16(first.key), Last: uint16(list[j-1].key)}
+			out = append(out, firewall.Change{Action: a, Object: firewall.ObjectElement, Service: serviceOf(first.verdict.chain),
+				Detail: fmt.Sprintf("port %s → %s", r, first.verdict), Count: n})
+			i = j
+		}
+	}
+	word(firewall.Remove, c.verdictsGone)
+	word(firewall.Add, c.verdictsAdd)
+	return out
+}
+
+// ruleChanges words the difference between two lists of rules: the longest common part stays.
+func ruleChanges(c chainRules) []firewall.Change {
+	var out []firewall.Change
+	add := func(a firewall.Action, detail string) {
+		out = append(out, firewall.Change{Action: a, Object: firewall.ObjectRule, Service: c.want.service, Detail: "chain " + c.want.name + ": " + detail, Count: 1})
+	}
+	firewall.DiffLists(c.want.rules, c.have, func(a, b rule) bool { return a.canon == b.canon },
+		func(r rule) { add(firewall.Add, r.text) }, func(r rule) { add(firewall.Remove, r.words()) })
+	return out
+}

@@ -1,0 +1,97 @@
+package nft
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// keys are the elements of a hash set of prefixes of one length: their first addresses, ascending, of one family.
+// 4 bytes each of IPv4 and 16 of IPv6: a million sources are held three times over while they are compared.
+type keys struct {
+	v4 []firewall.Address4
+	v6 []firewall.Address6
+}
+
+func (k keys) len() int { return len(k.v4) + len(k.v6) }
+
+// at is one of them.
+func (k keys) at(i int) netip.Addr {
+	if len(k.v4) > 0 {
+		return k.v4[i].IP()
+	}
+	return k.v6[i].IP()
+}
+
+func (k keys) equal(o keys) bool { return equalLists(k.v4, o.v4) && equalLists(k.v6, o.v6) }
+
+// diffKeys returns what must be added to have and removed from it to get want.
+func diffKeys(want, have keys) (add, remove keys) {
+	add.v4, remove.v4 = diffLists(want.v4, have.v4)
+	add.v6, remove.v6 = diffLists(want.v6, have.v6)
+	return add, remove
+}
+
+// union is all that is in either.
+func (k keys) union(o keys) keys { return keys{unionLists(k.v4, o.v4), unionLists(k.v6, o.v6)} }
+
+// sorted orders keys as they came from the kernel, in place; what comes twice stays twice.
+func (k keys) sorted() keys {
+	slices.Sort(k.v4)
+	slices.SortFunc(k.v6, firewall.Address6.Compare)
+	return k
+}
+
+type ordered[A any] interface {
+	comparable
+	Compare(A) int
+}
+
+// equalLists looks at the elements only if the lists are not the same memory, which they mostly are: what was
+// read back equal to what was written is held once.
+func equalLists[A comparable](a, b []A) bool {
+	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0] || slices.Equal(a, b))
+}
+
+func diffLists[A ordered[A]](want, have []A) (add, remove []A) {
+	if equalLists(want, have) {
+		return nil, nil
+	}
+	i, j := 0, 0
+	for i < len(want) && j < len(have) {
+		switch c := want[i].Compare(have[j]); {
+		case c < 0:
+			add = append(add, want[i])
+			i++
+		case c > 0:
+			remove = append(remove, have[j])
+			j++
+		default:
+			i, j = i+1, j+1
+		}
+	}
+	return append(add, want[i:]...), append(remove, have[j:]...)
+}
+
+func unionLists[A ordered[A]](a, b []A) []A {
+	if equalLists(a, b) || len(b) == 0 {
+		return a
+	}
+	out := append(append(make([]A, 0, len(a)+len(b)), a...), b...)
+	slices.SortFunc(out, A.Compare)
+	return slices.Compact(out)
+}
+
+// prefixKey is a key with its prefix length, as a change is shown.
+type prefixKey struct {
+	key    netip.Addr
+	length int
+}
+
+func comparePrefixKeys(a, b prefixKey) int {
+	return cmp.Or(a.key.Compare(b.key), cmp.Compare(a.length, b.length))
+}
+
+func (p prefixKey) String() string { return netip.PrefixFrom(p.key, p.length).String() }

@@ -1,0 +1,132 @@
+package nft
+
+import (
+	"maps"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/backendtest"
+	"pgregory.net/rapid"
+)
+
+// scattered is n disjoint prefixes of one family, of all lengths that fit, never touching.
+func scattered(t testing.TB, f firewall.Family, n int, seed uint64) firewall.Prefixes {
+	t.Helper()
+	r := rand.New(rand.NewPCG(seed, 1))
+	slot := uint64(1<<31) / uint64(n) // half the address space
+	var b firewall.PrefixesBuilder
+	for i := range n {
+		host := r.IntN(max(1, min(15, 63-bitsLeading(slot))))
+		first := uint64(1<<30) + uint64(i)*slot&^(1<<host-1) + 1<<host
+		p := netip.PrefixFrom(firewall.Address4(first).IP(), 32-host)
+		if f == firewall.IPv6 {
+			p = netip.PrefixFrom(firewall.Address6{Hi: 0x2000<<48 | first<<28}.IP(), 68-host)
+		}
+		if err := b.Add(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.Set()
+}
+
+func bitsLeading(slot uint64) int {
+	n := 0
+	for x := uint64(1) << 63; x > slot/4; x >>= 1 {
+		n++
+	}
+	return n
+}
+
+// large is a State of services in each shape and family.
+func large(t testing.TB, n int, seed uint64) firewall.State {
+	t.Helper()
+	both := scattered(t, firewall.IPv4, n, seed).Union(scattered(t, firewall.IPv6, n, seed))
+	return backendtest.Canonical(t, firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut, Essentials: firewall.AllEssentials,
+		Services: []firewall.Service{
+			{Name: "lengths", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 80, Last: 81}}, Sources: scattered(t, firewall.IPv4, manyPrefixes+100, seed).Union(scattered(t, firewall.IPv6, manyPrefixes, seed)),
+				Log: firewall.LogAll, Expiring: []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("1.2.3.0/24"), Until: time.Now().Add(time.Hour)}}},
+			{Name: "small", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 90, Last: 90}}, Sources: firewall.MustPrefixes("10.0.0.0/8"), Log: firewall.LogDenied},
+			{Name: "split", Ports: []firewall.PortRange{{Protocol: firewall.UDP, First: 53, Last: 53}, {Protocol: firewall.TCP, First: 443, Last: 443}},
+				Sources: both.Union(firewall.MustPrefixes("8.0.0.0/7", "240.0.0.0/12", "fc00::/7")), Log: firewall.LogDenied},
+		}})
+}
+
+func TestScriptMakesTheSameLargeObjects(t *testing.T) {
+	inNamespace(t)
+	b, state := open(t), large(t, splitPrefixes, 1)
+	state.Services[0].Expiring = nil // its time would run while nft works
+	nftProgram(t, Script(state, time.Now()), "-f", "-")
+	if p := planOf(t, b, &state); !p.InSync() {
+		t.Errorf("after nft -f of the script, apply would change:\n%s", changesText(p))
+	}
+}
+
+// However it is held, a plan names what came and what went, by CIDR, and nothing else.
+func TestChangesOfLargeParts(t *testing.T) {
+	inNamespace(t)
+	b, state := open(t), large(t, splitPrefixes, 1)
+	apply(t, b, &state)
+	index := func(name string) int {
+		return slices.IndexFunc(state.Services, func(s firewall.Service) bool { return s.Name == name })
+	}
+	for _, service := range []string{"lengths", "split"} {
+		for _, cidr := range []string{"20.0.0.0/12", "20.0.0.0/7", "7.7.7.7/32", "7.7.0.0/16", "2000:aaaa::/32", "2000:aaaa::1/128", "3000::/4"} {
+			for _, action := range []firewall.Action{firewall.Add, firewall.Remove} {
+				next := state
+				next.Services = slices.Clone(state.Services)
+				svc := &next.Services[index(service)]
+				if action == firewall.Add {
+					svc.Sources = svc.Sources.Union(firewall.MustPrefixes(cidr))
+				} else {
+					svc.Sources = svc.Sources.Minus(firewall.MustPrefixes(cidr))
+				}
+				out := apply(t, b, &next)
+				family := firewall.IPv4
+				if netip.MustParsePrefix(cidr).Addr().Is6() {
+					family = firewall.IPv6
+				}
+				want := []firewall.Change{{Action: action, Object: firewall.ObjectElement, Service: service, Family: family.String(), Detail: cidr, Count: 1}}
+				if !slices.Equal(out.Plan.Changes, want) {
+					t.Errorf("%s %s %s:\n%s", action, cidr, service, changesText(out.Plan))
+				}
+				state = next
+			}
+		}
+	}
+}
+
+// What has changed a little is cut as it would be anew.
+func TestRecut(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := rapid.SampledFrom(firewall.Families).Draw(t, "family")
+		draw := func(label string, n int) firewall.Prefixes {
+			var b firewall.PrefixesBuilder
+			for range rapid.IntRange(0, n).Draw(t, label) {
+				bits := rapid.SampledFrom([]int{8, 11, 12, 13, 16, 17, 24, 31, 32}).Draw(t, "bits")
+				top := uint64(rapid.IntRange(0x1000, 0x10ff).Draw(t, "top"))
+				p := netip.PrefixFrom(firewall.Address4(top<<16|rapid.Uint64Range(0, 3).Draw(t, "low")).IP(), bits)
+				if f == firewall.IPv6 {
+					p = netip.PrefixFrom(firewall.Address6{Hi: top << 48}.IP(), bits+4)
+				}
+				_ = b.Add(p.Masked())
+			}
+			return b.Set()
+		}
+		shape := rapid.SampledFrom([]shape{shapeLengths, shapeSplit}).Draw(t, "shape")
+		before := draw("before", 40)
+		after := before.Minus(draw("less", 2)).Union(draw("more", 2))
+		want, got := cut(after, f, shape), cut(before, f, shape).recut(after, f, shape)
+		if !maps.Equal(got.values, want.values) || len(got.shards) != len(want.shards) {
+			t.Fatalf("values %v, want %v", got.values, want.values)
+		}
+		for i := range want.shards {
+			if !maps.EqualFunc(got.shards[i], want.shards[i], keys.equal) {
+				t.Fatalf("shard %d: %v, want %v", i, got.shards[i], want.shards[i])
+			}
+		}
+	})
+}

@@ -1,0 +1,304 @@
+package nft
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// How a large part stands in the kernel is nobody's business: a plan shows its sources, one change a prefix, and not the sets, chains and
+// rules that hold them. Unless those are not what the sources in the kernel make them: then somebody else has been there, and everything is shown.
+
+// partsView is how a difference is shown as far as it concerns large parts.
+type partsView struct {
+	hidden  map[string]bool // names of chains and sets
+	tallies map[part]*[2]tally
+	order   []part
+}
+
+// Indexes of tallies.
+const (
+	gone = 0
+	come = 1
+)
+
+func (l *partsView) hides(name string) bool { return l.hidden[name] }
+
+// lookAtParts sorts out what a difference comes to for each large part.
+func (d difference) lookAtParts(want, have *ruleset) *partsView {
+	l := &partsView{hidden: map[string]bool{}, tallies: map[part]*[2]tally{}}
+	if d.rebuild {
+		have = newRuleset()
+	}
+	touched := map[part]bool{}
+	touch := func(name string) {
+		if p, ok := partOf(name); ok {
+			touched[p] = true
+		}
+	}
+	for _, list := range [][]*chain{d.chainsGone, d.chainsNew} {
+		for _, c := range list {
+			touch(c.name)
+		}
+	}
+	for _, c := range d.rulesChanged {
+		touch(c.want.name)
+	}
+	for _, list := range [][]*set{d.setsGone, d.setsNew, d.setsReshaped} {
+		for _, s := range list {
+			touch(s.name)
+		}
+	}
+	for _, c := range d.content {
+		touch(c.want.name)
+	}
+	for p := range touched {
+		l.order = append(l.order, p)
+		l.tallies[p] = &[2]tally{}
+		now, large := want.large[p]
+		was := have.holdsLarge(p)
+		switch {
+		case large && !was && have.holdsSmall(p), was && !large && want.holdsSmall(p):
+			l.cross(p, want, have)
+			delete(touched, p)
+		case large:
+			l.hideMade(now, p, have)
+		default:
+			l.hideAll(p, have)
+		}
+	}
+	slices.SortFunc(l.order, func(a, b part) int { return strings.Compare(a.service+a.family.String(), b.service+b.family.String()) })
+	count := func(name string, which int, k keys, values, before map[uint32]verdict) {
+		if p, ok := partOf(name); ok && touched[p] {
+			l.count(name, which, k, values, before)
+		}
+	}
+	for _, s := range d.setsGone {
+		count(s.name, gone, s.keys, s.verdicts, nil)
+	}
+	for _, s := range d.setsNew {
+		count(s.name, come, s.keys, s.verdicts, nil)
+	}
+	for _, s := range d.setsReshaped {
+		if h := have.sets[s.name]; h != nil && h.kind == s.kind {
+			add, remove := diffKeys(s.keys, h.keys)
+			count(s.name, come, add, s.verdicts, h.verdicts)
+			count(s.name, gone, remove, h.verdicts, s.verdicts)
+		}
+	}
+	for _, c := range d.content {
+		count(c.want.name, come, c.keysAdd, c.want.verdicts, c.have.verdicts)
+		count(c.want.name, gone, c.keysGone, c.have.verdicts, c.want.verdicts)
+	}
+	return l
+}
+
+// hideMade hides what a part's sources in the kernel make there and what the wanted ones make, if the kernel holds nothing but the former.
+func (l *partsView) hideMade(now largePart, p part, have *ruleset) {
+	made := newRuleset()
+	if have.holdsLarge(p) {
+		there, ok := p.read(have, now.at)
+		if !ok {
+			return
+		}
+		c := compiler{ruleset: made, use: layout{have: have}}
+		c.place(now.service, p.family, now.at, there)
+		for name, w := range made.chains {
+			h := have.chains[name]
+			if h == nil || !slices.EqualFunc(w.rules, h.rules, func(a, b rule) bool { return a.canon == b.canon }) {
+				return
+			}
+		}
+		for name, w := range made.sets {
+			h := have.sets[name]
+			if h == nil || w.spec != h.spec || !maps.Equal(w.verdicts, h.verdicts) {
+				return
+			}
+		}
+	}
+	c := compiler{ruleset: made, use: layout{have: have}}
+	c.place(now.service, p.family, now.at, now.pieces)
+	for name := range made.chains {
+		l.hidden[name] = true
+	}
+	for name := range made.sets {
+		l.hidden[name] = true
+	}
+}
+
+// hideAll hides what is left of a part that is wanted no more.
+func (l *partsView) hideAll(p part, r *ruleset) {
+	for name := range r.chains {
+		if q, ok := partOf(name); ok && p == q {
+			l.hidden[name] = true
+		}
+	}
+	for name := range r.sets {
+		if q, ok := partOf(name); ok && p == q {
+			l.hidden[name] = true
+		}
+	}
+}
+
+// cross shows a part that is held in another shape from now on by its sources alone.
+func (l *partsView) cross(p part, want, have *ruleset) {
+	l.hideAll(p, want)
+	l.hideAll(p, have)
+	for _, name := range p.smallSets() {
+		l.hidden[name] = true
+	}
+	now, was := want.sourcesOf(p), have.sourcesOf(p)
+	for x := range was.Minus(now).All() {
+		l.tallies[p][gone].prefix(prefixKey{x.Addr(), x.Bits()})
+	}
+	for x := range now.Minus(was).All() {
+		l.tallies[p][come].prefix(prefixKey{x.Addr(), x.Bits()})
+	}
+}
+
+// smallSets are the names that sets of a part's lasting sources may have.
+func (p part) smallSets() []string {
+	var out []string
+	for _, second := range []bool{false, true} {
+		for _, k := range []setKind{kindHosts, kindNets} {
+			out = append(out, sourceSetName(p.service, k, p.family, second))
+		}
+	}
+	return out
+}
+
+func (r *ruleset) holdsSmall(p part) bool {
+	return slices.ContainsFunc(p.smallSets(), func(name string) bool { return r.sets[name] != nil })
+}
+
+func (r *ruleset) holdsLarge(p part) bool {
+	for name, s := range r.sets {
+		if s.kind == kindPrefix || s.kind == kindSplit {
+			if q, ok := partOf(name); ok && p == q {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sourcesOf is the lasting sources that the sets of a part hold, whatever their shape.
+func (r *ruleset) sourcesOf(p part) firewall.Prefixes {
+	if l, ok := r.large[p]; ok {
+		return l.sources(p.family)
+	}
+	var b firewall.PrefixesBuilder
+	for _, name := range p.smallSets() {
+		if s := r.sets[name]; s != nil {
+			for _, x := range s.spans {
+				_ = b.AddRange(x.first, x.last)
+			}
+		}
+	}
+	for name, s := range r.sets {
+		if q, ok := partOf(name); !ok || p != q {
+			continue
+		}
+		if length, ok := lengthOf(name); ok {
+			for i := range s.keys.len() {
+				_ = b.Add(netip.PrefixFrom(s.keys.at(i), length))
+			}
+		}
+		for value, v := range s.verdicts {
+			if strings.Contains(v.chain, "-all") {
+				_ = b.Add(valuePrefix(p.family, value))
+			}
+		}
+	}
+	return b.Set()
+}
+
+func (l largePart) sources(f firewall.Family) firewall.Prefixes {
+	var b firewall.PrefixesBuilder
+	for x := range l.pieces.sources.Family(f) {
+		_ = b.Add(x)
+	}
+	return b.Set()
+}
+
+// count adds elements of a large part's set to its tally: keys, and the values of a split map that stand for all that begins with them, but for
+// those that were so before.
+func (l *partsView) count(name string, which int, k keys, values, before map[uint32]verdict) {
+	p, _ := partOf(name)
+	t := l.tallies[p]
+	if length, ok := lengthOf(name); ok && k.len() > 0 {
+		t[which].keys(k, length)
+	}
+	if len(values) == 0 || !strings.Contains(name, "/split-") {
+		return
+	}
+	var b firewall.PrefixesBuilder
+	for _, value := range slices.Sorted(maps.Keys(values)) {
+		if v := values[value]; strings.Contains(v.chain, "-all") && before[value] != v {
+			_ = b.Add(valuePrefix(p.family, value))
+		}
+	}
+	for x := range b.Set().All() {
+		t[which].prefix(prefixKey{x.Addr(), x.Bits()})
+	}
+}
+
+// changes words the sources that came and went.
+func (l *partsView) changes() []firewall.Change {
+	var out []firewall.Change
+	for _, p := range l.order {
+		out = append(out, l.tallies[p][gone].changes(firewall.Remove, p)...)
+		out = append(out, l.tallies[p][come].changes(firewall.Add, p)...)
+	}
+	return out
+}
+
+// tally counts prefixes and keeps those that will be shown: all of a few, the first and the last of many.
+type tally struct {
+	n           int
+	few         []prefixKey
+	first, last prefixKey
+}
+
+// fewPrefixes is more than are ever shown one by one.
+const fewPrefixes = 1024
+
+func (t *tally) prefix(x prefixKey) {
+	if t.n == 0 || comparePrefixKeys(x, t.first) < 0 {
+		t.first = x
+	}
+	if t.n == 0 || comparePrefixKeys(x, t.last) > 0 {
+		t.last = x
+	}
+	if t.n++; t.n <= fewPrefixes {
+		t.few = append(t.few, x)
+	}
+}
+
+func (t *tally) keys(k keys, length int) {
+	n := k.len()
+	for i := range n {
+		if t.n >= fewPrefixes && i > 0 && i < n-1 {
+			t.n += n - 1 - i // no need to look at the rest
+			t.prefix(prefixKey{k.at(n - 1), length})
+			return
+		}
+		t.prefix(prefixKey{k.at(i), length})
+	}
+}
+
+func (t *tally) changes(a firewall.Action, p part) []firewall.Change {
+	slices.SortFunc(t.few, comparePrefixKeys)
+	return firewall.ElementChangesOf(a, p.service, p.family, t.n, func(i int) string {
+		switch {
+		case t.n <= fewPrefixes:
+			return t.few[i].String()
+		case i == 0:
+			return t.first.String()
+		}
+		return t.last.String()
+	})
+}

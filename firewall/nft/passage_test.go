@@ -1,0 +1,169 @@
+package nft
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/google/nftables/expr"
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// passage is a packet's way through the table as the kernel walks it, while a transaction may take effect: the kernel
+// reads which generation of the rules is valid once, as the packet enters, and which one of a set's elements at each look-up. It knows the expressions that
+// compile makes, for a packet that starts a connection from outside to the host.
+type passage struct {
+	before, after *ruleset
+	lookups       int // how many are still made in the generation before
+}
+
+func (r *ruleset) decide(f firewall.Flow) firewall.Verdict {
+	return (&passage{before: r, after: r}).decide(f)
+}
+
+func (p *passage) decide(f firewall.Flow) firewall.Verdict {
+	c := p.before.chains[baseChain]
+	if c == nil {
+		return firewall.Ignored
+	}
+	for steps := 0; steps < 20; steps++ {
+		verdict, chain := p.chain(c, f)
+		if chain == "" {
+			return verdict
+		}
+		if c = p.before.chains[chain]; c == nil {
+			return firewall.Ignored // made by the transaction: the rules of before are none
+		}
+	}
+	panic("a packet walks in a circle")
+}
+
+// chain runs a chain's rules: a verdict, or the chain to go to.
+func (p *passage) chain(c *chain, f firewall.Flow) (firewall.Verdict, string) {
+	for _, r := range c.rules {
+		if v := p.rule(r, f); v != nil {
+			switch v.Kind {
+			case expr.VerdictAccept:
+				if c.name == baseChain {
+					return firewall.Ignored, ""
+				}
+				return firewall.Allowed, ""
+			case expr.VerdictDrop:
+				return firewall.Refused, ""
+			}
+			return 0, v.Chain
+		}
+	}
+	return firewall.Ignored, "" // a chain's end after goto is the base chain's policy
+}
+
+func (p *passage) rule(r rule, f firewall.Flow) *expr.Verdict {
+	var reg, second []byte
+	for _, e := range r.exprs {
+		match := true
+		switch e := e.(type) {
+		case *expr.Meta:
+			reg = metaOf(e.Key, f)
+		case *expr.Payload:
+			if e.DestRegister == reg9 {
+				second = binary.BigEndian.AppendUint16(nil, f.Port)
+				continue
+			}
+			reg = payloadOf(e, f)
+		case *expr.Bitwise:
+			masked := bytes.Clone(reg)
+			for i := range masked {
+				masked[i] &= e.Mask[i]
+			}
+			reg = masked
+		case *expr.Cmp:
+			n := min(len(e.Data), len(reg))
+			match = bytes.Equal(reg[:n], e.Data[:n])
+		case *expr.Lookup:
+			found, v := p.lookup(e.SetName, reg, second)
+			if v != nil {
+				return v
+			}
+			match = found != e.Invert
+		case *expr.Fib: // the destination is the host's
+			reg = []byte{unix.RTN_LOCAL, 0, 0, 0}
+		case *expr.Ct: // a new connection: direction original, status and state neither confirmed nor related
+			match = false
+		case *expr.Dynset: // within every limit
+			match = len(e.Exprs) == 0 || !e.Exprs[0].(*expr.Limit).Over
+		case *expr.Reject:
+			return &expr.Verdict{Kind: expr.VerdictDrop}
+		case *expr.Verdict:
+			return e
+		case *expr.Objref, *expr.Log:
+		default:
+			panic(fmt.Sprintf("no meaning for %T", e))
+		}
+		if !match {
+			return nil
+		}
+	}
+	return nil
+}
+
+func metaOf(key expr.MetaKey, f firewall.Flow) []byte {
+	switch key {
+	case expr.MetaKeyNFPROTO:
+		if f.Source.Is4() {
+			return []byte{unix.NFPROTO_IPV4}
+		}
+		return []byte{unix.NFPROTO_IPV6}
+	case expr.MetaKeyL4PROTO:
+		return []byte{byte(f.Protocol), 0, 0, 0}
+	case expr.MetaKeyIIFNAME:
+		name := make([]byte, unix.IFNAMSIZ)
+		copy(name, f.Interface)
+		return name
+	}
+	panic(fmt.Sprintf("no meaning for meta key %v", key))
+}
+
+func payloadOf(e *expr.Payload, f firewall.Flow) []byte {
+	switch {
+	case e.Base == expr.PayloadBaseTransportHeader && e.Len == 2:
+		return binary.BigEndian.AppendUint16(nil, f.Port)
+	case e.Base == expr.PayloadBaseTransportHeader:
+		return make([]byte, e.Len) // no ICMP, no DHCP
+	case e.Offset == 12 && e.Len == 4, e.Offset == 8 && e.Len == 16:
+		return f.Source.AsSlice()
+	}
+	return f.Destination.AsSlice()
+}
+
+// lookup finds a key in a set of the generation that is valid at this moment; a verdict if it is a map.
+func (p *passage) lookup(name string, key, second []byte) (bool, *expr.Verdict) {
+	s := p.after.sets[name]
+	if p.lookups > 0 || s == nil { // what a transaction deletes keeps its elements
+		s = p.before.sets[name]
+	}
+	p.lookups--
+	verdictOf := func(k uint32) *expr.Verdict {
+		if v, ok := s.verdicts[k]; ok {
+			return &expr.Verdict{Kind: expr.VerdictGoto, Chain: v.chain}
+		}
+		return nil
+	}
+	switch s.kind {
+	case kindTypes:
+		return slices.Contains(s.types, uint32(key[0])), nil
+	case kindPorts:
+		return false, verdictOf(uint32(key[0])<<16 | uint32(binary.BigEndian.Uint16(second)))
+	case kindSplit:
+		return false, verdictOf(uint32(binary.BigEndian.Uint16(key)))
+	}
+	a, _ := netip.AddrFromSlice(key)
+	for i := range s.keys.len() {
+		if s.keys.at(i) == a {
+			return true, nil
+		}
+	}
+	return slices.ContainsFunc(s.spans, func(x span) bool { return x.first.Compare(a) <= 0 && a.Compare(x.last) <= 0 }), nil
+}

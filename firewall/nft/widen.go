@@ -1,0 +1,163 @@
+package nft
+
+import (
+	"maps"
+
+	"golang.org/x/sys/unix"
+)
+
+// outgrown picks the large parts that can't be changed where they stand: a hash set takes no more elements than it was
+// declared for. They are loaded anew beside the old ones, with room to grow, and switched to.
+func outgrown(d difference, want, have *ruleset) []part {
+	found := map[part]bool{}
+	for _, s := range d.setsReshaped {
+		if p, ok := partOf(s.name); ok && (s.kind == kindPrefix || s.kind == kindSplit) {
+			found[p] = true
+		}
+	}
+	for _, c := range d.content {
+		// While it changes, a set holds the old and the new ones.
+		if p, ok := partOf(c.want.name); ok && (c.keysAdd.len()+c.have.keys.len() > int(c.want.spec.size) || len(c.verdictsAdd)+len(c.have.verdicts) > int(c.want.spec.size)) {
+			found[p] = true
+		}
+	}
+	var out []part
+	for p := range found {
+		if _, large := want.large[p]; large && have.holdsLarge(p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// steps is the program from a difference: in one step where a packet can't tell, else by way of rulesets in which
+// the large parts that gain and lose sources hold both.
+func steps(d difference, want, have *ruleset) program {
+	wide := map[part]*pieces{}
+	if !d.rebuild {
+		for p := range losing(d) {
+			now, ok := want.large[p]
+			if !ok || have.placementOf(p) != now.at {
+				continue // switched as a whole
+			}
+			if was, ok := p.read(have, now.at); ok {
+				wide[p] = now.pieces.union(was)
+			}
+		}
+	}
+	if len(wide) == 0 {
+		p := assemble(d, want, have)
+		p.result = want
+		return p
+	}
+	// have → its large parts widened → everything else as wanted → the large parts as wanted.
+	widened, switched := have.with(want, wide, have), want.with(want, wide, have)
+	first := assemble(compare(widened, have), widened, have)
+	second := assemble(compare(switched, widened), switched, widened)
+	third := assemble(compare(want, switched), want, switched)
+	return program{
+		prepare:    append(first.prepare, second.prepare...),
+		widen:      first.switchOver,
+		switchOver: second.switchOver,
+		narrow:     append(third.prepare, third.switchOver...),
+		unwiden:    unwiden(first.switchOver, have),
+		base:       have.generation,
+		result:     want,
+	}
+}
+
+// losing picks the large parts that lose sources, and gain some or change in another way at the same time. Not those of a service that is to be
+// reached in another way, by port, interface or address: for it, old and new sources together are neither the old State nor the new
+// one. It changes in one transaction, which is as good as hash sets get.
+func losing(d difference) map[part]bool {
+	gains, losses, others, ways := map[part]bool{}, map[part]bool{}, map[string]bool{}, map[string]bool{}
+	note := func(m map[part]bool, name string) {
+		if p, ok := partOf(name); ok {
+			m[p] = true
+		} else {
+			others[serviceOf(name)] = true
+		}
+	}
+	for _, s := range d.setsNew {
+		note(gains, s.name)
+	}
+	for _, s := range d.setsGone {
+		note(losses, s.name)
+	}
+	for _, c := range d.content {
+		if c.keysAdd.len()+len(c.verdictsAdd)+len(c.add) > 0 || c.replaceWholly {
+			note(gains, c.want.name)
+		}
+		if c.keysGone.len()+len(c.verdictsGone)+len(c.remove) > 0 {
+			note(losses, c.want.name)
+		}
+	}
+	for _, c := range d.rulesChanged {
+		note(gains, c.want.name)
+		if _, ok := partOf(c.want.name); !ok && c.want.name != serviceChain(c.want.service) {
+			ways[serviceOf(c.want.name)] = true // "" for the base chain, and for those that services share
+		}
+	}
+	if c, changed := d.contentOf(portsMap); changed {
+		for _, list := range [][]portVerdict{c.verdictsAdd, c.verdictsGone} {
+			for _, v := range list {
+				ways[serviceOf(v.verdict.chain)] = true
+			}
+		}
+	}
+	for p := range losses {
+		if !gains[p] && !others[p.service] || ways[p.service] || ways[""] {
+			delete(losses, p)
+		}
+	}
+	return losses
+}
+
+// with is a copy of a ruleset in which the given large parts are as their pieces make them.
+func (r *ruleset) with(want *ruleset, parts map[part]*pieces, have *ruleset) *ruleset {
+	out := *r
+	out.flags &^= tableDormant
+	out.chains, out.sets, out.counters = maps.Clone(r.chains), maps.Clone(r.sets), maps.Clone(r.counters)
+	for p, pieces := range parts {
+		now := want.large[p]
+		for name := range out.chains {
+			if q, ok := partOf(name); ok && p == q {
+				delete(out.chains, name)
+			}
+		}
+		for name := range out.sets {
+			if q, ok := partOf(name); ok && p == q {
+				delete(out.sets, name)
+			}
+		}
+		c := compiler{ruleset: &out, use: layout{have: have}}
+		c.place(now.service, p.family, now.at, pieces)
+	}
+	return &out
+}
+
+// unwiden takes back the elements that widening added and leads values of split maps where they led before. Sets and rules that it made
+// stay until the next apply: nothing is in them.
+func unwiden(widened []op, have *ruleset) []op {
+	var ops []op
+	for _, o := range widened {
+		add, ok := o.(addElements)
+		if !ok {
+			continue
+		}
+		ops = append(ops, delElements(add))
+		if add.kind != kindSplit {
+			continue
+		}
+		var before []portVerdict
+		for _, v := range add.verdicts {
+			if was, ok := have.sets[add.set].verdicts[v.key]; ok && was.code == unix.NFT_GOTO {
+				before = append(before, portVerdict{v.key, was})
+			}
+		}
+		if len(before) > 0 {
+			ops = append(ops, addElements{elements{set: add.set, kind: kindSplit, family: add.family, verdicts: before}})
+		}
+	}
+	return ops
+}
