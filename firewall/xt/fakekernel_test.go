@@ -1,6 +1,7 @@
 package xt
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -83,14 +84,23 @@ func (k *fakeKernel) read(context.Context) (*ruleset, error) {
 			}
 		}
 	}
-	var b bytes.Buffer
+	var b strings.Builder
 	for _, name := range sortedKeys(k.sets) {
-		fmt.Fprintf(&b, "ipset> create %s %s bucketsize 12 initval 0x1\n", name, k.sets[name].header)
+		fmt.Fprintf(&b, "create %s %s bucketsize 12 initval 1\n", name, k.sets[name].header)
 		for e, options := range k.sets[name].elements {
 			fmt.Fprintf(&b, "add %s %s\n", name, strings.TrimSpace(e+" "+options))
 		}
 	}
-	return r, readSets(r, b.Bytes(), r.readAt)
+	return r, readMessages(r, setMessages(b.String()), r.readAt)
+}
+
+// told is what a program would read.
+func told(s step) string {
+	var b bytes.Buffer
+	w := bufio.NewWriter(&b)
+	s.input(w, time.Now())
+	_ = w.Flush()
+	return b.String()
 }
 
 func (k *fakeKernel) run(_ context.Context, s step) error {
@@ -102,7 +112,7 @@ func (k *fakeKernel) run(_ context.Context, s step) error {
 	if what == refused {
 		return errInjected
 	}
-	lines := strings.Split(strings.TrimSpace(string(s.input(time.Now()))), "\n")
+	lines := strings.Split(strings.TrimSpace(told(s)), "\n")
 	var err error
 	if s.program == nil {
 		if what == halfDone {

@@ -1,6 +1,7 @@
 package xt
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -105,7 +107,7 @@ func (p *programs) legacyTables(f firewall.Family) ([]string, error) {
 	return strings.Fields(string(b)), err
 }
 
-// readSets reads those ipsets that bear our names, in two runs however many there are.
+// readSets reads those ipsets that bear our names. Where nobody can have made one the kernel isn't asked, since that would load its modules.
 func (p *programs) readSets(ctx context.Context, r *ruleset) error {
 	if p.ipset == "" {
 		for name := range r.lookUps() {
@@ -113,31 +115,7 @@ func (p *programs) readSets(ctx context.Context, r *ruleset) error {
 		}
 		return nil
 	}
-	out, err := p.output(ctx, p.ipset, "list", "-name")
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, name := range strings.Fields(string(out)) {
-		if setNames.MatchString(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	now := p.now() // the programs before took their time, and the kernel counts down
-	switch len(names) {
-	case 0:
-		return nil
-	case 1:
-		out, err = p.output(ctx, p.ipset, "save", names[0])
-	default:
-		// ipset(8), "-": reads commands from the input, one a line.
-		out, err = p.exec(ctx, []byte("save "+strings.Join(names, "\nsave ")+"\n"), p.ipset, "-")
-	}
-	if err != nil {
-		return err
-	}
-	return readSets(r, out, now)
+	return readSets(ctx, r, p.now)
 }
 
 // run implements kernel.
@@ -146,7 +124,7 @@ func (p *programs) run(ctx context.Context, s step) error {
 		if p.ipset == "" {
 			return errNoIpset
 		}
-		_, err := p.exec(ctx, s.input(p.now()), p.ipset, "restore", "-exist")
+		_, err := p.exec(ctx, p.fed(s), p.ipset, "restore", "-exist")
 		return err
 	}
 	c := p.commands[*s.program]
@@ -154,8 +132,13 @@ func (p *programs) run(ctx context.Context, s step) error {
 	if slices.Compare(c.version[:], []int{1, 6, 2}) >= 0 { // before, restore did not know about the lock
 		words = append(words, "--wait", strconv.Itoa(p.lockWait))
 	}
-	_, err := p.exec(ctx, s.input(p.now()), c.restore, words...)
+	_, err := p.exec(ctx, p.fed(s), c.restore, words...)
 	return err
+}
+
+// fed writes a step's input.
+func (p *programs) fed(s step) func(*bufio.Writer) {
+	return func(w *bufio.Writer) { s.input(w, p.now()) }
 }
 
 var errNoIpset = fmt.Errorf("%w: more than %d sources of one service and IP version, or sources that expire, need the program ipset; install the package ipset",
@@ -166,13 +149,13 @@ func (p *programs) output(ctx context.Context, path string, args ...string) ([]b
 }
 
 // exec runs a program. It answers in English, and inherits the network namespace of the calling thread.
-func (p *programs) exec(ctx context.Context, input []byte, path string, args ...string) ([]byte, error) {
+// input, unless nil, writes what the program reads.
+func (p *programs) exec(ctx context.Context, input func(*bufio.Writer), path string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	cmd.Stdin = bytes.NewReader(input)
 	var out, problem bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problem
-	err := cmd.Run()
+	err := runFed(cmd, input)
 	if err == nil {
 		return out.Bytes(), nil
 	}
@@ -181,6 +164,37 @@ func (p *programs) exec(ctx context.Context, input []byte, path string, args ...
 		return nil, fmt.Errorf("%s: %w", name, ctx.Err())
 	}
 	return nil, &programError{name, args, strings.TrimSpace(problem.String()), p.lockWait, err}
+}
+
+// pipeSize is the kernel's own size of a pipe (PIPE_DEF_BUFFERS pages): a fuller buffer would not be taken at once.
+const pipeSize = 64 << 10
+
+// runFed runs a program that reads what input writes meanwhile.
+func runFed(cmd *exec.Cmd, input func(*bufio.Writer)) error {
+	if input == nil {
+		return cmd.Run()
+	}
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	w := bufio.NewWriterSize(stdin, pipeSize)
+	input(w)
+	// A program that ended before it had read everything says by its exit status whether that was right.
+	writeErr := w.Flush()
+	if err := stdin.Close(); writeErr == nil {
+		writeErr = err
+	}
+	if err := cmd.Wait(); err != nil {
+		return err
+	}
+	if writeErr != nil && !errors.Is(writeErr, syscall.EPIPE) {
+		return fmt.Errorf("writing its input: %w", writeErr)
+	}
+	return nil
 }
 
 // programError is a program that failed, and what it said.

@@ -1,0 +1,129 @@
+package xt
+
+import (
+	"bufio"
+	"fmt"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// setCommand writes some lines for ipset restore.
+type setCommand func(w *bufio.Writer, now time.Time)
+
+// setCommands are what ipset is told before, with and after the rules.
+type setCommands struct{ prepare, change, destroy []setCommand }
+
+func line(format string, args ...any) setCommand {
+	text := fmt.Sprintf(format+"\n", args...)
+	return func(w *bufio.Writer, _ time.Time) { w.WriteString(text) }
+}
+
+func fill(verb, name string, all elements) setCommand {
+	return func(w *bufio.Writer, now time.Time) { writeElements(w, verb, name, all, now) }
+}
+
+func create(name string, s *set) setCommand {
+	return func(w *bufio.Writer, _ time.Time) { writeCreate(w, name, s.kind, s.family, s.elements.len()) }
+}
+
+func (d setsDifference) commands(have *ruleset) setCommands {
+	var out setCommands
+	prepare := func(c ...setCommand) { out.prepare = append(out.prepare, c...) }
+	live := have.lookUps()
+	load := func(s *set, name string) {
+		prepare(create(name, s), line("flush %s", name), fill("add", name, s.elements)) // flush: should it have come into being since we looked
+	}
+	for _, s := range d.new {
+		load(s, s.name)
+	}
+	for _, s := range d.reshaped { // compile gave the service its other slot unless nothing looks this one up
+		prepare(line("destroy %s", s.name))
+		load(s, s.name)
+	}
+	leaving := map[string]bool{}
+	for _, s := range d.gone {
+		leaving[s.name] = true
+	}
+	for _, c := range d.content {
+		name := c.want.name
+		edit := []setCommand{fill("add", name, &c.add.kept), fill("del", name, &c.remove.kept)}
+		switch {
+		case c.inPlace() && live[name]:
+			out.change = append(out.change, edit...)
+		case c.inPlace():
+			prepare(edit...)
+		case !live[name]:
+			prepare(line("flush %s", name), fill("add", name, c.want.elements))
+		default:
+			other := otherSlot(name)
+			if have.sets[other] != nil { // left behind by an apply that was killed
+				prepare(line("destroy %s", other))
+			}
+			load(c.want, other)
+			out.change = append(out.change, line("swap %s %s", other, name))
+			if !leaving[other] {
+				out.destroy = append(out.destroy, line("destroy %s", other))
+			}
+		}
+	}
+	for _, s := range d.gone {
+		out.destroy = append(out.destroy, line("destroy %s", s.name))
+	}
+	return out
+}
+
+// torn picks the services whose sets can't be changed where they stand, because rules around them change too: a
+// packet could meet the new rules with the old sources. So too where a source moves from one set to
+// another, and could be in neither for a moment.
+func torn(d difference) slots {
+	rules := map[firewall.Family]bool{}
+	for _, t := range d.tables {
+		if t.key.name == mangle {
+			rules[t.key.family] = true
+		}
+	}
+	out := slots{}
+	for _, s := range d.sets.reshaped {
+		out[slot{s.service, s.family}] = true
+	}
+	before := map[slot][]*contentDifference{} // at most one of each kind
+	for i := range d.sets.content {
+		c := &d.sets.content[i]
+		at := slot{c.want.service, c.want.family}
+		if rules[c.want.family] {
+			out[at] = true
+		}
+		for _, o := range before[at] {
+			if mayShare(&c.add, &o.remove) || mayShare(&c.remove, &o.add) {
+				out[at] = true
+			}
+		}
+		before[at] = append(before[at], c)
+	}
+	return out
+}
+
+// mayShare reports whether two sides have an address in common, or are too many to be compared.
+func mayShare(a, b *edits) bool {
+	if a.n == 0 || b.n == 0 {
+		return false
+	}
+	return !a.whole() || !b.whole() || overlap(&a.kept, &b.kept)
+}
+
+// slotsInUse tells which of its two names each service's sets have in the kernel: the one that rules look up.
+func slotsInUse(have *ruleset, services []firewall.Service) slots {
+	use := slots{}
+	live := have.lookUps()
+	for _, svc := range services {
+		for _, f := range firewall.Families {
+			for _, k := range []setKind{kindHosts, kindNets, kindUntil} {
+				if second := setName(svc.Name, k, f, true); have.sets[second] != nil && live[second] {
+					use[slot{svc.Name, f}] = true
+				}
+			}
+		}
+	}
+	return use
+}
