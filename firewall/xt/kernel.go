@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -164,37 +163,6 @@ func (p *programs) exec(ctx context.Context, input func(*bufio.Writer), path str
 		return nil, fmt.Errorf("%s: %w", name, ctx.Err())
 	}
 	return nil, &programError{name, args, strings.TrimSpace(problem.String()), p.lockWait, err}
-}
-
-// pipeSize is the kernel's own size of a pipe (PIPE_DEF_BUFFERS pages): a fuller buffer would not be taken at once.
-const pipeSize = 64 << 10
-
-// runFed runs a program that reads what input writes meanwhile.
-func runFed(cmd *exec.Cmd, input func(*bufio.Writer)) error {
-	if input == nil {
-		return cmd.Run()
-	}
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	w := bufio.NewWriterSize(stdin, pipeSize)
-	input(w)
-	// A program that ended before it had read everything says by its exit status whether that was right.
-	writeErr := w.Flush()
-	if err := stdin.Close(); writeErr == nil {
-		writeErr = err
-	}
-	if err := cmd.Wait(); err != nil {
-		return err
-	}
-	if writeErr != nil && !errors.Is(writeErr, syscall.EPIPE) {
-		return fmt.Errorf("writing its input: %w", writeErr)
-	}
-	return nil
 }
 
 // programError is a program that failed, and what it said.

@@ -73,16 +73,11 @@ func (d setsDifference) commands(have *ruleset) setCommands {
 	return out
 }
 
-// torn picks the services whose sets can't be changed where they stand, because rules around them change too: a
+// torn picks the services whose sets can't be changed where they stand, because rules on the way to them change too: a
 // packet could meet the new rules with the old sources. So too where a source moves from one set to
 // another, and could be in neither for a moment.
 func torn(d difference) slots {
-	rules := map[firewall.Family]bool{}
-	for _, t := range d.tables {
-		if t.key.name == mangle {
-			rules[t.key.family] = true
-		}
-	}
+	changing := changingPaths(d.tables)
 	out := slots{}
 	for _, s := range d.sets.reshaped {
 		out[slot{s.service, s.family}] = true
@@ -91,7 +86,7 @@ func torn(d difference) slots {
 	for i := range d.sets.content {
 		c := &d.sets.content[i]
 		at := slot{c.want.service, c.want.family}
-		if rules[c.want.family] {
+		if changing[slot{"", at.family}] || changing[slot{id(at.service), at.family}] {
 			out[at] = true
 		}
 		for _, o := range before[at] {
@@ -100,6 +95,31 @@ func torn(d difference) slots {
 			}
 		}
 		before[at] = append(before[at], c)
+	}
+	return out
+}
+
+// changingPaths tells on the way to which services' sets a packet meets rules that change, by the services' ids; "" stands for all. Chains of one
+// service stand on no other's way: as long as nothing else changes, packets for the others take the same way as before.
+func changingPaths(tables []tableDifference) slots {
+	out := slots{}
+	for _, t := range tables {
+		if t.key.name != mangle {
+			continue
+		}
+		if t.fresh || t.gone || len(t.hooks) > 0 {
+			out[slot{"", t.key.family}] = true
+		}
+		changed := func(c *chain) { out[slot{serviceOf(c.name), t.key.family}] = true }
+		for _, c := range t.chainsGone {
+			changed(c)
+		}
+		for _, c := range t.chainsNew {
+			changed(c)
+		}
+		for _, c := range t.chainsChanged {
+			changed(c.want)
+		}
 	}
 	return out
 }
