@@ -1,10 +1,8 @@
 package xt
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"net/netip"
 	"testing"
 	"time"
@@ -68,9 +66,10 @@ func eachSize(b *testing.B, measure func(b *testing.B, s *set)) {
 
 func BenchmarkWriteSet(b *testing.B) {
 	eachSize(b, func(b *testing.B, s *set) {
-		w := bufio.NewWriterSize(io.Discard, portion)
 		for b.Loop() {
-			writeElements(w, "add", s.name, s.elements, time.Time{})
+			if err := (fill{s.name, false, s.elements}).messages(time.Time{}, func([]byte) error { return nil }); err != nil {
+				b.Fatal(err)
+			}
 		}
 	})
 }

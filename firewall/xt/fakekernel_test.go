@@ -1,7 +1,6 @@
 package xt
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -94,13 +93,24 @@ func (k *fakeKernel) read(context.Context) (*ruleset, error) {
 	return r, readMessages(r, setMessages(b.String()), r.readAt)
 }
 
-// told is what a program would read.
+// told is what a program would read if it were told all of it.
 func told(s step) string {
-	var b bytes.Buffer
-	w := bufio.NewWriter(&b)
-	s.input(w, time.Now())
-	_ = w.Flush()
-	return b.String()
+	b := slices.Clone(s.input)
+	for _, f := range s.fills {
+		verb := "add"
+		if f.remove {
+			verb = "del"
+		}
+		for e := range f.all() {
+			address := strings.TrimSuffix(e.prefix.String(), fmt.Sprintf("/%d", e.prefix.Addr().BitLen()))
+			b = fmt.Appendf(b, "%s %s %s", verb, f.set, address)
+			if !f.remove && !e.until.IsZero() {
+				b = fmt.Appendf(b, " timeout %d", max(1, int(time.Until(e.until)/time.Second)))
+			}
+			b = append(b, '\n')
+		}
+	}
+	return string(b)
 }
 
 func (k *fakeKernel) run(_ context.Context, s step) error {

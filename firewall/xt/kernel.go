@@ -1,7 +1,6 @@
 package xt
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -123,21 +122,23 @@ func (p *programs) run(ctx context.Context, s step) error {
 		if p.ipset == "" {
 			return errNoIpset
 		}
-		_, err := p.exec(ctx, p.fed(s), p.ipset, "restore", "-exist")
-		return err
+		if len(s.input) > 0 {
+			if _, err := p.exec(ctx, s.input, p.ipset, "restore", "-exist"); err != nil {
+				return err
+			}
+		}
+		if len(s.fills) == 0 {
+			return nil
+		}
+		return fillSets(ctx, s.fills, p.now)
 	}
 	c := p.commands[*s.program]
 	words := []string{"--noflush", "--counters"}
 	if slices.Compare(c.version[:], []int{1, 6, 2}) >= 0 { // before, restore did not know about the lock
 		words = append(words, "--wait", strconv.Itoa(p.lockWait))
 	}
-	_, err := p.exec(ctx, p.fed(s), c.restore, words...)
+	_, err := p.exec(ctx, s.input, c.restore, words...)
 	return err
-}
-
-// fed writes a step's input.
-func (p *programs) fed(s step) func(*bufio.Writer) {
-	return func(w *bufio.Writer) { s.input(w, p.now()) }
 }
 
 var errNoIpset = fmt.Errorf("%w: more than %d sources of one service and IP version, or sources that expire, need the program ipset; install the package ipset",
@@ -148,13 +149,13 @@ func (p *programs) output(ctx context.Context, path string, args ...string) ([]b
 }
 
 // exec runs a program. It answers in English, and inherits the network namespace of the calling thread.
-// input, unless nil, writes what the program reads.
-func (p *programs) exec(ctx context.Context, input func(*bufio.Writer), path string, args ...string) ([]byte, error) {
+func (p *programs) exec(ctx context.Context, input []byte, path string, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	cmd.Stdin = bytes.NewReader(input)
 	var out, problem bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &problem
-	err := runFed(cmd, input)
+	err := cmd.Run()
 	if err == nil {
 		return out.Bytes(), nil
 	}

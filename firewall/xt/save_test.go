@@ -1,7 +1,6 @@
 package xt
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
@@ -156,7 +155,7 @@ func TestRatesComeBack(t *testing.T) {
 		script.WriteString("COMMIT\n")
 		b := open(t, v)
 		p := program{v, firewall.IPv4}
-		if err := b.kernel.run(context.Background(), step{program: &p, input: func(w *bufio.Writer, _ time.Time) { w.WriteString(script.String()) }}); err != nil {
+		if err := b.kernel.run(context.Background(), step{program: &p, input: []byte(script.String())}); err != nil {
 			t.Fatal(err)
 		}
 		r, err := b.kernel.read(context.Background())

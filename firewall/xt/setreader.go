@@ -20,6 +20,8 @@ const (
 	ipsetProtocol = 6 // the oldest, which every kernel speaks
 	ipsetList     = 7
 
+	ipsetProtocolVersion = 1
+
 	ipsetSetName  = 2
 	ipsetTypeName = 3
 	ipsetFamily   = 5
@@ -69,7 +71,7 @@ func readSets(ctx context.Context, r *ruleset, now func() time.Time) error {
 		return err
 	})
 	if err != nil {
-		return ipsetError(err)
+		return ipsetError("reading ipsets", err)
 	}
 	if len(names) > 1 && !others {
 		names = []string{""}
@@ -78,7 +80,7 @@ func readSets(ctx context.Context, r *ruleset, now func() time.Time) error {
 	for _, name := range names {
 		// A set that has gone meanwhile is none of ours any more.
 		if err := conn.Ask(ctx, ipsetRequest(name, 0), reader.message); err != nil && !errors.Is(err, unix.ENOENT) {
-			return ipsetError(err)
+			return ipsetError("reading ipsets", err)
 		}
 	}
 	reader.done()
@@ -87,7 +89,7 @@ func readSets(ctx context.Context, r *ruleset, now func() time.Time) error {
 
 // ipsetRequest asks for a set, or for all of them.
 func ipsetRequest(name string, flags uint32) nfnetlink.Request {
-	a := nfnetlink.AppendBytes(nil, 1, []byte{ipsetProtocol})
+	a := nfnetlink.AppendBytes(nil, ipsetProtocolVersion, []byte{ipsetProtocol})
 	if name != "" {
 		a = nfnetlink.AppendString(a, ipsetSetName, name)
 	}
@@ -98,14 +100,14 @@ func ipsetRequest(name string, flags uint32) nfnetlink.Request {
 }
 
 // ipsetError sorts a failure into firewall's kinds.
-func ipsetError(err error) error {
+func ipsetError(what string, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM):
 		err = fmt.Errorf("%w (%w)", firewall.ErrPermission, err)
 	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPROTONOSUPPORT): // nfnetlink_rcv_msg (net/netfilter/nfnetlink.c): no such subsystem
 		err = fmt.Errorf("%w: it has no ipset (%w)", firewall.ErrUnsupported, err)
 	}
-	return fmt.Errorf("reading ipsets: %w", err)
+	return fmt.Errorf("%s: %w", what, err)
 }
 
 // message reads one answer: some elements of a set, with its shape if they are the first.

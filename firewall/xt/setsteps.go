@@ -1,45 +1,42 @@
 package xt
 
 import (
-	"bufio"
 	"fmt"
-	"time"
 
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// setCommand writes some lines for ipset restore.
-type setCommand func(w *bufio.Writer, now time.Time)
-
-// setCommands are what ipset is told before, with and after the rules.
-type setCommands struct{ prepare, change, destroy []setCommand }
-
-func line(format string, args ...any) setCommand {
-	text := fmt.Sprintf(format+"\n", args...)
-	return func(w *bufio.Writer, _ time.Time) { w.WriteString(text) }
+// setCommands is what ipset restore is told, and then the elements that go into the sets.
+type setCommands struct {
+	text  []byte
+	fills []fill
 }
 
-func fill(verb, name string, all elements) setCommand {
-	return func(w *bufio.Writer, now time.Time) { writeElements(w, verb, name, all, now) }
+func (c *setCommands) line(format string, args ...any) {
+	c.text = fmt.Appendf(c.text, format+"\n", args...)
 }
 
-func create(name string, s *set) setCommand {
-	return func(w *bufio.Writer, _ time.Time) { writeCreate(w, name, s.kind, s.family, s.elements.len()) }
+// load makes a set with all its elements, under a name.
+func (c *setCommands) load(s *set, name string) {
+	c.text = appendCreate(c.text, name, s.kind, s.family, s.elements.len())
+	c.line("flush %s", name) // should it have come into being since we looked
+	c.fills = append(c.fills, fill{name, false, s.elements})
 }
 
-func (d setsDifference) commands(have *ruleset) setCommands {
-	var out setCommands
-	prepare := func(c ...setCommand) { out.prepare = append(out.prepare, c...) }
+// edit adds before it removes.
+func (c *setCommands) edit(name string, d contentDifference) {
+	c.fills = append(c.fills, fill{name, false, &d.add.kept}, fill{name, true, &d.remove.kept})
+}
+
+// commands are those before, with and after the rules.
+func (d setsDifference) commands(have *ruleset) (prepare, change, destroy setCommands) {
 	live := have.lookUps()
-	load := func(s *set, name string) {
-		prepare(create(name, s), line("flush %s", name), fill("add", name, s.elements)) // flush: should it have come into being since we looked
-	}
 	for _, s := range d.new {
-		load(s, s.name)
+		prepare.load(s, s.name)
 	}
 	for _, s := range d.reshaped { // compile gave the service its other slot unless nothing looks this one up
-		prepare(line("destroy %s", s.name))
-		load(s, s.name)
+		prepare.line("destroy %s", s.name)
+		prepare.load(s, s.name)
 	}
 	leaving := map[string]bool{}
 	for _, s := range d.gone {
@@ -47,30 +44,30 @@ func (d setsDifference) commands(have *ruleset) setCommands {
 	}
 	for _, c := range d.content {
 		name := c.want.name
-		edit := []setCommand{fill("add", name, &c.add.kept), fill("del", name, &c.remove.kept)}
 		switch {
 		case c.inPlace() && live[name]:
-			out.change = append(out.change, edit...)
+			change.edit(name, c)
 		case c.inPlace():
-			prepare(edit...)
+			prepare.edit(name, c)
 		case !live[name]:
-			prepare(line("flush %s", name), fill("add", name, c.want.elements))
+			prepare.line("flush %s", name)
+			prepare.fills = append(prepare.fills, fill{name, false, c.want.elements})
 		default:
 			other := otherSlot(name)
 			if have.sets[other] != nil { // left behind by an apply that was killed
-				prepare(line("destroy %s", other))
+				prepare.line("destroy %s", other)
 			}
-			load(c.want, other)
-			out.change = append(out.change, line("swap %s %s", other, name))
+			prepare.load(c.want, other)
+			change.line("swap %s %s", other, name)
 			if !leaving[other] {
-				out.destroy = append(out.destroy, line("destroy %s", other))
+				destroy.line("destroy %s", other)
 			}
 		}
 	}
 	for _, s := range d.gone {
-		out.destroy = append(out.destroy, line("destroy %s", s.name))
+		destroy.line("destroy %s", s.name)
 	}
-	return out
+	return prepare, change, destroy
 }
 
 // torn picks the services whose sets can't be changed where they stand, because rules on the way to them change too: a

@@ -1,23 +1,22 @@
 package xt
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
-	"time"
 
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// step is one run of one program. A table is switched atomically by its own step; sets are prepared before
+// step is one run of one program, or elements for sets, or both. A table is switched atomically by its own step; sets are prepared before
 // anything looks them up, and removed when nothing does any more.
 type step struct {
 	what    string   // for errors: "iptables-nft table mangle"
 	program *program // whose restore program; nil: ipset restore
 	table   string   // "" for ipset
-	// input writes what the program is given at a moment: the ends of sources are told as the time that is left, and other steps,
-	// or another program's lock, may have taken long.
-	input func(w *bufio.Writer, now time.Time)
+	input   []byte
+	// fills are elements to be written behind: how much time is left to sources that end is told as of that moment, since other steps, or another
+	// program's lock, may have taken long.
+	fills []fill
 	// tidy: only removes what no packet meets any more, so that failing is no reason to take back the rest.
 	tidy bool
 }
@@ -33,33 +32,27 @@ type step struct {
 //  6. sets that no rule looks up any more
 func steps(d difference, have *ruleset) []step {
 	var out []step
-	sets := d.sets.commands(have)
-	ipset := func(what string, list []setCommand, tidy bool) {
-		if len(list) == 0 {
-			return
+	prepare, change, destroy := d.sets.commands(have)
+	ipset := func(what string, c setCommands, tidy bool) {
+		if len(c.text)+len(c.fills) > 0 {
+			out = append(out, step{what: what, tidy: tidy, input: c.text, fills: c.fills})
 		}
-		out = append(out, step{what: what, tidy: tidy, input: func(w *bufio.Writer, now time.Time) {
-			for _, c := range list {
-				c(w, now)
-			}
-		}})
 	}
 	tables := func(pick func(tableDifference) bool) {
 		for _, t := range d.tables {
 			if pick(t) {
 				p := t.key.program()
-				script := t.script()
-				out = append(out, step{what: t.key.String(), program: &p, table: t.key.name, input: func(w *bufio.Writer, _ time.Time) { w.Write(script) }})
+				out = append(out, step{what: t.key.String(), program: &p, table: t.key.name, input: t.script()})
 			}
 		}
 	}
-	ipset("preparing ipsets", sets.prepare, false)
+	ipset("preparing ipsets", prepare, false)
 	tables(func(t tableDifference) bool { return !t.gone && t.key.name != mangle })
 	tables(func(t tableDifference) bool { return !t.gone && t.key.name == mangle })
-	ipset("changing ipsets", sets.change, false)
+	ipset("changing ipsets", change, false)
 	tables(func(t tableDifference) bool { return t.gone && t.key.name == mangle })
 	tables(func(t tableDifference) bool { return t.gone && t.key.name != mangle })
-	ipset("removing ipsets", sets.destroy, true)
+	ipset("removing ipsets", destroy, true)
 	return out
 }
 
