@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -27,8 +26,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Keep is how many generations are kept.
-const Keep = 50
+const (
+	// Keep is how many generations are kept.
+	Keep = 50
+	// keepBytes is how large they may be together, since one with a million sources has 8 MB of IPv4, or 32 of IPv6; the newest
+	// keepLeast are kept however large they are.
+	keepBytes = 256 << 20
+	keepLeast = 5
+)
 
 var (
 	// ErrNone: no generation is in force: none was ever applied, or the last one was torn down.
@@ -49,7 +54,7 @@ type Store struct {
 func Open(dir string) (*Store, error) {
 	s := View(dir)
 	path := filepath.Join(dir, generations)
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := statefiles.MakeAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("the state directory can't be made: %w (set PORTGRAVE_STATE_DIR, or run as root)", err)
 	}
 	for _, d := range []string{dir, path} { // the lock stands in the one, the generations in the other
@@ -216,12 +221,30 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	if err := s.files.Sync(); err != nil {
 		return g, fmt.Errorf("generation %d is recorded but may not survive a power cut: %w", g.Number, err)
 	}
-	for _, old := range numbers[:max(0, len(numbers)+1-Keep)] {
+	for _, old := range s.tooMany() {
 		// One too many is no harm; the next Append tries again.
 		_ = s.files.Remove(fileName(old))
 		_ = s.files.Remove(confirmedName(old))
 	}
 	return g, nil
+}
+
+// tooMany are the oldest generations, which make room.
+func (s *Store) tooMany() []int {
+	numbers, _, err := s.numbers()
+	if err != nil {
+		return nil
+	}
+	bytes := int64(0)
+	for i := len(numbers) - 1; i >= 0; i-- {
+		if size, err := s.files.Size(fileName(numbers[i])); err == nil {
+			bytes += size
+		}
+		if kept := len(numbers) - i; kept > Keep || kept > keepLeast && bytes > keepBytes {
+			return numbers[:i+1]
+		}
+	}
+	return nil
 }
 
 // Clear records that the rules were removed: Last is ErrNone from then on, and numbers go on rising.

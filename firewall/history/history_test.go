@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
 func open(t *testing.T) *Store {
@@ -163,5 +164,24 @@ func TestWaits(t *testing.T) {
 	}
 	if err := s.Confirm(2, Confirmation{}); err != nil || waits(2) {
 		t.Errorf("a confirmed one waits: %v", err)
+	}
+}
+
+// large is a folder whose files look as long as those with millions of sources.
+type large struct{ statefiles.Folder }
+
+func (large) Size(string) (int64, error) { return keepBytes / 8, nil }
+
+// TestLargeGenerationsMakeRoom: what is kept does not fill the disk, and is enough to go back.
+func TestLargeGenerationsMakeRoom(t *testing.T) {
+	s := open(t)
+	s.files = large{s.files}
+	for range 20 {
+		if _, err := s.Append(generation("r")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if all, err := s.List(); err != nil || len(all) != 8 || all[0].Number != 13 {
+		t.Errorf("%d kept, %v", len(all), err)
 	}
 }

@@ -12,8 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/google/renameio/v2"
 )
 
 // Folder is what a store asks of the file system; tests make single operations fail (package faulty).
@@ -23,6 +21,8 @@ type Folder interface {
 	// List returns the entries, ordered by name; a folder that is missing is fs.ErrNotExist.
 	List() ([]fs.DirEntry, error)
 	Read(name string) ([]byte, error)
+	// Size is how long a file is.
+	Size(name string) (int64, error)
 	// Write makes a file whole or not at all.
 	Write(name string, content []byte) error
 	// Sync makes names, and their absence, survive a power cut.
@@ -30,30 +30,27 @@ type Folder interface {
 	Remove(name string) error
 }
 
-// At is the folder at a path. Files are readable for their owner alone.
+// At is the folder at a path. Files are readable for the folder's owner alone.
 func At(path string) Folder { return disk(path) }
 
 type disk string
 
 func (d disk) path(name string) string { return filepath.Join(string(d), name) }
 
-func (d disk) Make() error {
-	if _, err := os.Stat(string(d)); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(string(d), 0o700); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(string(d)))
-}
+func (d disk) Make() error { return MakeAll(string(d), 0o700) }
 
 func (d disk) List() ([]fs.DirEntry, error) { return os.ReadDir(string(d)) }
 
 func (d disk) Read(name string) ([]byte, error) { return os.ReadFile(d.path(name)) }
 
-func (d disk) Write(name string, content []byte) error {
-	// The temporary file stands beside its target and begins with a dot, by which what a crash leaves of it is known.
-	return renameio.WriteFile(d.path(name), content, 0o600, renameio.WithTempDir(string(d)), renameio.WithStaticPermissions(0o600))
+func (d disk) Write(name string, content []byte) error { return Write(d.path(name), content) }
+
+func (d disk) Size(name string) (int64, error) {
+	info, err := os.Stat(d.path(name))
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
 func (d disk) Sync() error { return syncFolder(string(d)) }

@@ -184,7 +184,7 @@ func generationState(store *history.Store, n int) (*firewall.State, error) {
 func load(store *history.Store, n int) (*history.Generation, error) {
 	g, err := store.Load(n)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no generation %d (the last %d are kept): see portgrave history", n, history.Keep)
+		return nil, fmt.Errorf("there is no generation %d, or none any more: see portgrave history", n)
 	}
 	return g, err
 }
