@@ -8,7 +8,9 @@ import (
 
 	"github.com/portgrave/portgrave/test/bench/cidrs"
 	"github.com/portgrave/portgrave/test/bench/control"
+	"github.com/portgrave/portgrave/test/bench/jobs"
 	"github.com/portgrave/portgrave/test/bench/machine"
+	"github.com/portgrave/portgrave/test/bench/packets"
 	"github.com/portgrave/portgrave/test/bench/report"
 )
 
@@ -24,17 +26,27 @@ type options struct {
 type effort struct {
 	sizes  []control.Size
 	limit  time.Duration // of one measurement
-	budget time.Duration // of the control path; what is left of its rounds after it is not done
+	budget time.Duration // of the control path, and of the packet path; the rounds left after it are not done
+	pairs  int           // of turns, with rules and without
+	jobs   jobs.Config
+}
+
+// lists are the sizes alone.
+func (e effort) lists() (out []int) {
+	for _, s := range e.sizes {
+		out = append(out, s.Prefixes)
+	}
+	return out
 }
 
 func (o options) effort() effort {
 	switch {
 	case o.smallest:
-		return effort{[]control.Size{{Prefixes: 1000, Rounds: 1}}, 20 * time.Second, time.Minute}
+		return effort{[]control.Size{{Prefixes: 1000, Rounds: 1}}, 20 * time.Second, time.Minute, 1, jobs.Config{Prefixes: 1000, Services: 100, Rules: 100, Sockets: 10, Rounds: 1, Repairs: 2}}
 	case o.quick:
-		return effort{[]control.Size{{Prefixes: 1000, Rounds: 3}, {Prefixes: 100_000, Rounds: 1}}, 5 * time.Second, time.Minute}
+		return effort{[]control.Size{{Prefixes: 1000, Rounds: 2}, {Prefixes: 100_000, Rounds: 1}}, 3 * time.Second, 30 * time.Second, 15, jobs.Config{Prefixes: 100_000, Services: 1000, Rules: 10_000, Sockets: 1000, Rounds: 1, Repairs: 18}}
 	}
-	return effort{[]control.Size{{Prefixes: 1000, Rounds: 9}, {Prefixes: 100_000, Rounds: 5}, {Prefixes: 1_000_000, Rounds: 3}}, 30 * time.Second, 9 * time.Minute}
+	return effort{[]control.Size{{Prefixes: 1000, Rounds: 9}, {Prefixes: 100_000, Rounds: 5}, {Prefixes: 1_000_000, Rounds: 3}}, 30 * time.Second, 8 * time.Minute, 51, jobs.Config{Prefixes: 1_000_000, Services: 10_000, Rules: 10_000, Sockets: 1000, Rounds: 5, Repairs: 198}}
 }
 
 // measure does it all, with its files in a folder that is removed.
@@ -63,6 +75,22 @@ func measure(ctx context.Context, o options, progress func(string, ...any)) (rep
 				Portgrave: o.portgrave, Dir: dir, Sizes: e.sizes, Families: []cidrs.Family{cidrs.IPv4, cidrs.IPv6},
 				Limit: e.limit, End: time.Now().Add(e.budget), Progress: progress,
 			})
+			r.Missing = append(r.Missing, missing...)
+			return err
+		}},
+		{"packets", func() (err error) {
+			var missing []string
+			r.Packets, missing, err = packets.Run(ctx, packets.Config{
+				Portgrave: o.portgrave, Dir: dir, Sizes: e.lists(), Pairs: e.pairs, End: time.Now().Add(e.budget), Progress: progress,
+			})
+			r.Missing = append(r.Missing, missing...)
+			return err
+		}},
+		{"jobs", func() (err error) {
+			var missing []string
+			c := e.jobs
+			c.Portgrave, c.Dir, c.Limit, c.Progress = o.portgrave, dir, e.limit, progress
+			r.Jobs, missing, err = jobs.Run(ctx, c)
 			r.Missing = append(r.Missing, missing...)
 			return err
 		}},

@@ -85,19 +85,25 @@ func Measure(ctx context.Context, o Options, name string, args ...string) (Run, 
 
 // watch follows the peak of a process until it has ended.
 func watch(pid int, ended <-chan struct{}) (peak uint64) {
-	path := fmt.Sprintf("/proc/%d/status", pid)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if b, err := os.ReadFile(path); err == nil {
-			peak = max(peak, highWater(b))
-		}
+		peak = max(peak, Peak(pid))
 		select {
 		case <-ended:
 			return peak
 		case <-tick.C:
 		}
 	}
+}
+
+// Peak is the largest resident set that a running process has had so far, in bytes; 0 if that can't be known.
+func Peak(pid int) uint64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	return highWater(b)
 }
 
 // highWater reads VmHWM out of /proc/PID/status, in bytes; 0 if it isn't there, as in a zombie's.
