@@ -31,6 +31,9 @@ type effort struct {
 	jobs   jobs.Config
 }
 
+// jobLimit is how long a job may take. It has no peer that would be given less.
+const jobLimit = 30 * time.Second
+
 // lists are the sizes alone.
 func (e effort) lists() (out []int) {
 	for _, s := range e.sizes {
@@ -42,9 +45,9 @@ func (e effort) lists() (out []int) {
 func (o options) effort() effort {
 	switch {
 	case o.smallest:
-		return effort{[]control.Size{{Prefixes: 1000, Rounds: 1}}, 20 * time.Second, time.Minute, 1, jobs.Config{Prefixes: 1000, Services: 100, Rules: 100, Sockets: 10, Rounds: 1, Repairs: 2}}
+		return effort{[]control.Size{{Prefixes: 1000, Rounds: 1}}, 5 * time.Second, time.Minute, 1, jobs.Config{Prefixes: 1000, Services: 100, Rules: 100, Sockets: 10, Rounds: 1, Repairs: 2}}
 	case o.quick:
-		return effort{[]control.Size{{Prefixes: 1000, Rounds: 2}, {Prefixes: 100_000, Rounds: 1}}, 3 * time.Second, 30 * time.Second, 15, jobs.Config{Prefixes: 100_000, Services: 1000, Rules: 10_000, Sockets: 1000, Rounds: 1, Repairs: 18}}
+		return effort{[]control.Size{{Prefixes: 1000, Rounds: 2}, {Prefixes: 100_000, Rounds: 1}}, 3 * time.Second, 25 * time.Second, 15, jobs.Config{Prefixes: 100_000, Services: 1000, Rules: 10_000, Sockets: 1000, Rounds: 1, Repairs: 18}}
 	}
 	return effort{[]control.Size{{Prefixes: 1000, Rounds: 9}, {Prefixes: 100_000, Rounds: 5}, {Prefixes: 1_000_000, Rounds: 3}}, 30 * time.Second, 8 * time.Minute, 51, jobs.Config{Prefixes: 1_000_000, Services: 10_000, Rules: 10_000, Sockets: 1000, Rounds: 5, Repairs: 198}}
 }
@@ -89,7 +92,7 @@ func measure(ctx context.Context, o options, progress func(string, ...any)) (rep
 		{"jobs", func() (err error) {
 			var missing []string
 			c := e.jobs
-			c.Portgrave, c.Dir, c.Limit, c.Progress = o.portgrave, dir, e.limit, progress
+			c.Portgrave, c.Dir, c.Limit, c.Progress = o.portgrave, dir, jobLimit, progress
 			r.Jobs, missing, err = jobs.Run(ctx, c)
 			r.Missing = append(r.Missing, missing...)
 			return err

@@ -24,7 +24,6 @@ type step struct {
 type contestant struct {
 	name  string
 	needs []string // programs, without which it is left out
-	most  int      // the longest list that it is asked for; 0: any
 	steps func(b *bed, limit time.Duration) ([]step, error)
 }
 

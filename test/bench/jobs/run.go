@@ -121,8 +121,8 @@ func (c Config) policies(ctx context.Context) (jobs []report.Job, err error) {
 		size := fmt.Sprintf("%s CIDRs in %d files", report.Short(c.Prefixes), files)
 		services := fmt.Sprintf("%s services", report.Short(c.Services))
 		for _, x := range []struct{ policy, what, verb string }{
-			{"large.yaml", "check of " + size, "check"}, {"large.yaml", "", "apply"}, {"large.yaml", "plan of " + size + ", in sync", "plan"},
 			{"wide.yaml", "check of " + services, "check"}, {"wide.yaml", "plan of " + services + ", all to be done", "plan"}, {"wide.yaml", "", "apply"}, {"wide.yaml", "plan of " + services + ", in sync", "plan"},
+			{"large.yaml", "check of " + size, "check"}, {"large.yaml", "", "apply"}, {"large.yaml", "plan of " + size + ", in sync", "plan"},
 		} {
 			if x.what == "" {
 				if _, err := c.portgrave(ctx, w, dir, x.policy, setupLimit, x.verb); err != nil {
