@@ -5,7 +5,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run demo test lint fuzz soak bench deps installed peers clean
+.PHONY: help build run demo packages test lint fuzz soak bench deps installed peers clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -34,13 +34,17 @@ run: build ## apply the default policy to THIS host, show it and what the host e
 	@echo
 	@echo "To undo all of it: sudo ./portgrave teardown"
 
+packages: ## bin/packages: .deb and .rpm for amd64 and arm64; the same commit gives the same bytes
+	@VERSION="$(VERSION)" bash systemd/packages/build.sh bin/packages
+	@ls -l bin/packages
+
 demo: build ## the main job in throwaway network namespaces, with real packets; changes nothing on the host
 	@command -v ip >/dev/null || $(MAKE) --no-print-directory deps
 	@CGO_ENABLED=0 go build -o bin/demo ./test/demo
 	@$(SUDO) ./bin/demo ./portgrave
 
 # What the tests need from Debian or Ubuntu, and why.
-PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev
+PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev systemd file lintian rpm groff-base mandoc zsh fish
 # Firewalls that the tests judge audit by. Unpacked into bin/peers, never installed: they would take this machine over when it next starts.
 PEERS := ufw firewalld dbus docker.io busybox-static
 deps: peers ## install what the tests need
@@ -48,7 +52,7 @@ installed:
 	@missing=(); for p in $(PACKAGES); do dpkg -s "$$p" >/dev/null 2>&1 || missing+=("$$p"); done; \
 	if [ $${#missing[@]} = 0 ]; then exit 0; fi; \
 	command -v apt-get >/dev/null || { echo "Needed and missing: $${missing[*]}. This is no Debian or Ubuntu: install them by hand." >&2; exit 1; }; \
-	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iptables and ipset for the iptables backend, iproute2 for network namespaces, iputils-ping to ping in them, procps, and gcc with libc6-dev for the race detector."; \
+	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iptables and ipset for the iptables backend, iproute2 for network namespaces, iputils-ping to ping in them, procps, gcc with libc6-dev for the race detector, systemd for its tools that packages and units are tried with, lintian, rpm and file to look at packages, groff-base and mandoc at manual pages, zsh and fish to try completions."; \
 	$(SUDO) apt-get update -q; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$${missing[@]}"
 
 # After the packages that are installed, since what those bring need not be unpacked.

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
 // cached is the last good content of a network. On disk it is one line of JSON, then one CIDR a
@@ -74,10 +74,10 @@ func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(n.Dir, 0o700); err != nil {
+	if err := statefiles.MakeAll(n.Dir, 0o700); err != nil {
 		return err
 	}
-	return renameio.WriteFile(n.cachePath(net), append(append(head, '\n'), body...), 0o600)
+	return statefiles.Write(n.cachePath(net), append(append(head, '\n'), body...))
 }
 
 func checksum(b []byte) string {

@@ -32,6 +32,13 @@ var (
 // oneTo65535 is a port in decimal, without leading zeros.
 const oneTo65535 = `(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})`
 
+// languageDoc is what editors and the manual say before anything else.
+const languageDoc = "Which ports of a Linux host may open to which networks. A policy is a YAML file: /etc/portgrave/policy.yaml, and beside it /etc/portgrave/policy.d/*.yaml in " +
+	"the order of their names. These drop-ins add networks, services and tests; all other keys hold for the whole host and stand in policy.yaml alone. " +
+	"With neither there is a built-in policy: tcp/9090 is open to private networks, and nothing else is touched.\n\n" +
+	"Every mistake of every file is reported at once, as file:line:column. A file that others than root may write is refused, and so is one above 10 MiB. " +
+	"Anchors and aliases work. A policy with mistakes never reaches the kernel: the rules in force stay."
+
 // Values that stand in several places.
 var (
 	anyText  = text{words: "text"}
@@ -53,7 +60,7 @@ var (
 
 	allowEntry = oneOf{address, mapping{words: "an entry of allow", keys: []key{
 		{name: "cidr", shape: address, doc: "the source: an address, a CIDR or the name of a network", required: true},
-		{name: "expires", shape: expiry, doc: "when the permission ends"},
+		{name: "expires", shape: expiry, doc: "when the permission ends", more: "The kernel ends it by itself, whether or not anything of portgrave runs."},
 		{name: "reason", shape: anyText, doc: "why it was given"},
 	}}}
 	exceptEntry = oneOf{address, mapping{words: "an entry of except", keys: []key{
@@ -65,34 +72,34 @@ var (
 var networkShape = oneOf{
 	list{address, "a list of addresses, CIDRs and names of networks", 0},
 	mapping{words: "a network", exactlyOne: []string{"file", "url", "dns"}, keys: []key{
-		{name: "file", shape: anyText, doc: "a file with one address or CIDR a line, relative to this one"},
-		{name: "url", shape: text{pattern: httpsPattern, words: "an https:// URL"}, doc: "where such a file is downloaded from"},
-		{name: "dns", shape: text{pattern: hostPattern, words: "a host name"}, doc: "a name whose A and AAAA records are the network"},
-		{name: "refresh", shape: duration, doc: "how long downloaded or looked-up content is good (url: 24h, dns: 5m)"},
-		{name: "sha256", shape: text{pattern: sha256Pattern, words: "a SHA-256 sum: 64 hexadecimal digits"}, doc: "what the downloaded content must hash to"},
+		{name: "file", shape: anyText, doc: "a file with one address or CIDR a line", more: "A relative path starts at the folder of the file that names it. What follows # is a comment."},
+		{name: "url", shape: text{pattern: httpsPattern, words: "an https:// URL"}, doc: "where such a file is downloaded from", more: "Only https. Content that can't be downloaded, or that is wrong, leaves the last good content in force, and the network is reported as stale."},
+		{name: "dns", shape: text{pattern: hostPattern, words: "a host name"}, doc: "a name whose A and AAAA records are the network", more: "If it can't be resolved, the last good addresses stay in force, and the network is reported as stale."},
+		{name: "refresh", shape: duration, doc: "how long downloaded or looked-up content is good (url: 24h, dns: 5m)", more: "The daemon then fetches it again."},
+		{name: "sha256", shape: text{pattern: sha256Pattern, words: "a SHA-256 sum: 64 hexadecimal digits"}, doc: "what the downloaded content must hash to", more: "Other content is refused."},
 		{name: "max", shape: integer{1, 10_000_000, "a number of entries from 1 to 10000000"}, doc: "refuse content with more entries than this", initial: defaultMaxEntries},
 	}},
 }
 
 var serviceShape = mapping{words: "a service", keys: []key{
 	{name: "name", shape: anyName, doc: "what the service is called, in rules, logs and reports", required: true},
-	{name: "port", shape: ports, doc: "the port, ports or ranges of ports that clients dial", initial: 9090},
+	{name: "port", shape: ports, doc: "the port, ports or ranges of ports that clients dial", more: "This is the port that stands in the packet as it comes in, before any DNAT: one entry covers a process of this host, a port published by Docker and a NodePort alike.", initial: 9090},
 	{name: "protocol", shape: protocols, doc: "the protocol or protocols", initial: "tcp"},
-	{name: "interfaces", shape: oneOf{interfaceName, list{interfaceName, "a list of interfaces", 1}}, doc: `interfaces the service is open on; "eth*" works; every one but lo if absent`},
-	{name: "addresses", shape: oneOf{localAddress, list{localAddress, "a list of addresses", 1}}, doc: "addresses of this host the service is open on; every one if absent"},
-	{name: "allow", shape: list{allowEntry, "a list of sources", 0}, doc: "who may reach the service; nobody if empty or absent"},
+	{name: "interfaces", shape: oneOf{interfaceName, list{interfaceName, "a list of interfaces", 1}}, doc: `interfaces the service is open on; "eth*" works; every one but lo if absent`, more: "On others it is refused. The kernel matches names as packets come, so an interface may appear later. Loopback is never filtered."},
+	{name: "addresses", shape: oneOf{localAddress, list{localAddress, "a list of addresses", 1}}, doc: "addresses of this host the service is open on; every one if absent", more: "At others it is refused, unless another service has the same port there."},
+	{name: "allow", shape: list{allowEntry, "a list of sources", 0}, doc: "who may reach the service; nobody if empty or absent", more: "Everyone else is refused."},
 	{name: "except", shape: list{exceptEntry, "a list of sources", 0}, doc: "who may not, although allow has them"},
-	{name: "log", shape: choice{"none", "denied", "all"}, doc: "what is logged: refused packets (rate-limited per source), or accepted connections as well", initial: "denied"},
+	{name: "log", shape: choice{"none", "denied", "all"}, doc: "what is logged: refused packets (rate-limited per source), or accepted connections as well", more: "Packets go to NFLOG group 9090, and the daemon reports them.", initial: "denied"},
 	{name: "rate", shape: mapping{words: "a rate", keys: []key{
 		{name: "per_source", shape: text{pattern: ratePattern, words: `a rate such as "20/second" (or /minute, /hour, /day)`}, doc: "new connections that one source address may open", required: true},
 		{name: "burst", shape: integer{1, 1_000_000, "a number from 1 to 1000000"}, doc: "how many it may open at once; as many as per_source if absent"},
-	}}, doc: "limits new connections of each source"},
+	}}, doc: "limits new connections of each source", more: "What is above the limit is refused."},
 	{name: "owner", shape: anyText, doc: "who answers for the service"},
-	{name: "environment", shape: anyText, doc: "prod, staging, …"},
+	{name: "environment", shape: anyText, doc: "what it belongs to: prod, staging, …"},
 	{name: "purpose", shape: anyText, doc: "what the service is for"},
 	{name: "runbook", shape: text{pattern: linkPattern, words: "a URL"}, doc: "where its runbook is"},
-	{name: "tls", shape: choice{"required", "optional", "none"}, doc: "what audit and probe hold the service to"},
-	{name: "health", shape: text{pattern: pathPattern, words: `a path that begins with "/"`}, doc: "the path of its health check"},
+	{name: "tls", shape: choice{"required", "optional", "none"}, doc: "what audit holds the service to", more: "With required, a service that answers without TLS is a finding."},
+	{name: "health", shape: text{pattern: pathPattern, words: `a path that begins with "/"`}, doc: "the path of its health check", more: "Audit asks for it over HTTP; an answer that is no success is a finding."},
 }}
 
 var testShape = mapping{words: "a test", exactlyOne: []string{"to", "port"}, keys: []key{
@@ -121,26 +128,26 @@ func essentialKeys() []key {
 }
 
 var (
-	versionKey  = key{name: "version", shape: integer{1, 1, "1, the version of the language"}, doc: "the version of the policy language, 1", required: true}
-	networksKey = key{name: "networks", shape: mapOf{"a mapping from names to networks", namePattern, networkShape}, doc: "named sets of addresses; any, private and loopback are built in"}
-	servicesKey = key{name: "services", shape: list{serviceShape, "a list of services", 0}, doc: "the ports that may open, and to whom"}
-	testsKey    = key{name: "tests", shape: list{testShape, "a list of tests", 0}, doc: "what must be allowed and what must not; check and apply run them"}
+	versionKey  = key{name: "version", shape: integer{1, 1, "1, the version of the language"}, doc: "the version of the policy language", required: true}
+	networksKey = key{name: "networks", shape: mapOf{"a mapping from names to networks", namePattern, networkShape}, doc: "named sets of addresses; any, private and loopback are built in", more: "The built-in private is RFC 1918, RFC 4193 and link-local addresses. A network that can't be loaded keeps its last good content; with none, the policy is not applied. It never becomes empty, or everyone."}
+	servicesKey = key{name: "services", shape: list{serviceShape, "a list of services", 0}, doc: "the ports that may open, and to whom", more: "A listed port is open to allow minus except, on its interfaces and addresses, and refused to everyone else. Two services may share a port only on different interfaces or addresses."}
+	testsKey    = key{name: "tests", shape: list{testShape, "a list of tests", 0}, doc: "what must be allowed and what must not; check and apply run them", more: "A policy that fails its own tests is not applied, unless it is forced."}
 )
 
 // policyShape is policy.yaml, or a file given by itself.
 var policyShape = mapping{words: "a policy", keys: []key{
 	versionKey,
-	{name: "unlisted", shape: choice{"ignore", "deny"}, doc: "ports that no service lists: left alone, or refused", initial: "ignore"},
-	{name: "refuse", shape: choice{"drop", "reject"}, doc: "how packets are refused: silently, or with TCP reset and ICMP unreachable", initial: "drop"},
-	{name: "established", shape: choice{"cut", "keep"}, doc: "running connections of sources that are no longer allowed: ended, or left alone", initial: "cut"},
+	{name: "unlisted", shape: choice{"ignore", "deny"}, doc: "ports that no service lists: left alone, or refused", more: "With ignore, portgrave concerns itself with listed ports alone. With deny, the host is closed but for its services, replies to what it started itself, and essentials.", initial: "ignore"},
+	{name: "refuse", shape: choice{"drop", "reject"}, doc: "how packets are refused: silently, or with TCP reset and ICMP unreachable", more: "With drop, a client waits until it gives up; with reject, it learns at once that the port is closed.", initial: "drop"},
+	{name: "established", shape: choice{"cut", "keep"}, doc: "running connections of sources that are no longer allowed: ended, or left alone", more: "With cut, every packet is looked up, and sockets and tracked connections of a revoked source are ended as well.", initial: "cut"},
 	{name: "essentials", shape: mapping{words: "essentials", keys: essentialKeys()}, doc: "what stays open under unlisted: deny; set one to false to close it"},
 	networksKey, servicesKey, testsKey,
-	{name: "boot", shape: choice{"closed", "open"}, doc: "what boot does when nothing can be loaded", initial: "closed"},
+	{name: "boot", shape: choice{"closed", "open"}, doc: "what boot does when nothing can be loaded", more: "Closed refuses the ports that are listed, and under unlisted: deny everything but replies; open refuses nothing.", initial: "closed"},
 	{name: "daemon", shape: mapping{words: "the daemon's configuration", keys: []key{
-		{name: "protect", shape: choice{"auto", "never"}, doc: "own the table where the kernel can, so that others can't change it", initial: "auto"},
-		{name: "metrics", shape: text{pattern: loopbackPattern, words: `a loopback address and port such as "127.0.0.1:9108"`}, doc: "where metrics are served; nowhere if absent"},
-		{name: "max_lease", shape: duration, doc: "the longest lease", initial: "24h"},
-		{name: "poll", shape: duration, doc: "how often to look at what sends no notification", initial: "10s"},
+		{name: "protect", shape: choice{"auto", "never"}, doc: "own the table where the kernel can, so that others can't change it", more: "Needs the nftables backend and Linux 6.9; elsewhere the daemon repairs what others change.", initial: "auto"},
+		{name: "metrics", shape: text{pattern: loopbackPattern, words: `a loopback address and port such as "127.0.0.1:9108"`}, doc: "where metrics are served; nowhere if absent", more: "The control socket serves them in any case."},
+		{name: "max_lease", shape: duration, doc: "the longest lease", more: "No portgrave open may ask for more.", initial: "24h"},
+		{name: "poll", shape: duration, doc: "how often to look at what sends no notification", more: "These are legacy iptables and ipsets; of nftables the kernel tells at once.", initial: "10s"},
 	}}, doc: "the daemon's configuration"},
 }}
 

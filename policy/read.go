@@ -19,6 +19,12 @@ const DefaultPath = "/etc/portgrave"
 //go:embed default.yaml
 var defaultYAML []byte
 
+//go:embed example.yaml
+var exampleYAML []byte
+
+// ExampleYAML is a policy that shows most of the language, for the manual.
+func ExampleYAML() []byte { return slices.Clone(exampleYAML) }
+
 // DefaultYAML is the policy in force where there is none: port 9090 open to private networks, nothing else touched.
 func DefaultYAML() []byte { return slices.Clone(defaultYAML) }
 

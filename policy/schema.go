@@ -13,14 +13,51 @@ func Schema() []byte {
 	s := policyShape.schema()
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
 	s["title"] = "Portgrave policy"
-	s["description"] = "Which ports of a Linux host may open to which networks. See portgrave-policy(5)."
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false) // patterns stay readable
-	e.SetIndent("", "  ")
-	if err := e.Encode(s); err != nil {
+	s["description"] = languageDoc
+	text, err := encode(s, "  ")
+	if err != nil {
 		// Only strings, numbers, lists and maps are in there.
 		panic(fmt.Sprintf("policy: the schema can't be encoded: %v", err))
 	}
-	return b.Bytes()
+	return text
+}
+
+func encode(v any, indent string) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // patterns stay readable
+	e.SetIndent("", indent)
+	err := e.Encode(v)
+	return b.Bytes(), err
+}
+
+// ordered are the properties of an object, in the order of the language: editors offer them in it, and the manual follows it.
+type ordered []property
+
+type property struct {
+	name   string
+	schema map[string]any
+}
+
+func (o ordered) MarshalJSON() ([]byte, error) {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	for i, p := range o {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		name, err := encode(p.name, "")
+		if err != nil {
+			return nil, err
+		}
+		text, err := encode(p.schema, "")
+		if err != nil {
+			return nil, err
+		}
+		b.Write(name)
+		b.WriteByte(':')
+		b.Write(text)
+	}
+	b.WriteByte('}')
+	return b.Bytes(), nil
 }

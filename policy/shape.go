@@ -6,6 +6,8 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // shape says what a value may look like. Reader and JSON Schema are both driven by shapes, so they
@@ -80,7 +82,7 @@ func (s text) check(n *node, r *reporter) {
 	}
 }
 func (s text) schema() map[string]any {
-	m := map[string]any{"type": "string", "minLength": 1}
+	m := map[string]any{"title": s.words, "type": "string", "minLength": 1}
 	switch {
 	case s.pattern != nil:
 		m["pattern"] = s.pattern.String()
@@ -121,7 +123,7 @@ func (s integer) check(n *node, r *reporter) {
 	}
 }
 func (s integer) schema() map[string]any {
-	return map[string]any{"type": "integer", "minimum": s.min, "maximum": s.max}
+	return map[string]any{"title": s.words, "type": "integer", "minimum": s.min, "maximum": s.max}
 }
 
 // decimal reads an integer that YAML did not turn into another one (0x…, octal, underscores).
@@ -159,7 +161,7 @@ func (s list) check(n *node, r *reporter) {
 	}
 }
 func (s list) schema() map[string]any {
-	m := map[string]any{"type": "array", "items": s.of.schema()}
+	m := map[string]any{"title": s.words, "type": "array", "items": s.of.schema()}
 	if s.min > 0 {
 		m["minItems"] = s.min
 	}
@@ -199,14 +201,25 @@ func (s oneOf) schema() map[string]any {
 	return map[string]any{"anyOf": alternatives}
 }
 
-// key is one key of a mapping: what it is for, in a sentence for editors and the manual.
+// key is one key of a mapping.
 type key struct {
-	name     string
-	shape    shape
-	doc      string
-	required bool
+	name  string
+	shape shape
+	// doc says what it is for, in half a sentence that fits into a message; more goes on in whole ones. Editors and the manual show both.
+	doc, more string
+	required  bool
 	// initial is the value in force when the key is absent, for the manual; nil if there is none.
 	initial any
+}
+
+// description is all that editors and the manual say of a key.
+func (k key) description() string {
+	first, size := utf8.DecodeRuneInString(k.doc)
+	text := string(unicode.ToUpper(first)) + k.doc[size:] + "."
+	if k.more != "" {
+		text += " " + k.more
+	}
+	return text
 }
 
 // mapping has known keys. exactlyOne, if set, names keys of which one and only one must be there.
@@ -265,20 +278,20 @@ func (s mapping) check(n *node, r *reporter) {
 }
 
 func (s mapping) schema() map[string]any {
-	properties := map[string]any{}
+	var properties ordered
 	var required []string
 	for _, k := range s.keys {
 		p := k.shape.schema()
-		p["description"] = k.doc
+		p["description"] = k.description()
 		if k.initial != nil {
 			p["default"] = k.initial
 		}
-		properties[k.name] = p
+		properties = append(properties, property{k.name, p})
 		if k.required {
 			required = append(required, k.name)
 		}
 	}
-	m := map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
+	m := map[string]any{"title": s.words, "type": "object", "properties": properties, "additionalProperties": false}
 	if len(required) > 0 {
 		m["required"] = required
 	}
@@ -310,7 +323,7 @@ func (s mapOf) check(n *node, r *reporter) {
 	}
 }
 func (s mapOf) schema() map[string]any {
-	return map[string]any{"type": "object", "patternProperties": map[string]any{s.pattern.String(): s.of.schema()}, "additionalProperties": false}
+	return map[string]any{"title": s.words, "type": "object", "patternProperties": map[string]any{s.pattern.String(): s.of.schema()}, "additionalProperties": false}
 }
 
 // sortedNames lists the keys of a map in order.

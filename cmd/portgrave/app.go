@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/manual"
 	"github.com/urfave/cli/v2"
 )
 
@@ -55,16 +56,16 @@ func wantedOutput(args []string) string {
 // globalFlags work before and after the verb.
 func globalFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "policy file, or folder with policy.yaml and policy.d/*.yaml, instead of /etc/portgrave"},
-		&cli.StringFlag{Name: "backend", Value: "auto", Usage: "auto, nftables or iptables"},
-		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "text for people, json for programs"},
+		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "policy `FILE`, or folder with policy.yaml and policy.d/*.yaml, instead of /etc/portgrave"},
+		&cli.StringFlag{Name: "backend", Value: "auto", Usage: "what enforces the policy: `auto|nftables|iptables`"},
+		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "print `text|json`, for people or for programs"},
 	}
 }
 
 func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 	verb := func(name, usage, arguments string, action func(*invocation) error, flags ...cli.Flag) *cli.Command {
 		return &cli.Command{
-			Name: name, Usage: usage, ArgsUsage: arguments, Flags: append(flags, globalFlags()...), HideHelpCommand: true,
+			Name: name, Usage: usage, Description: details[name], ArgsUsage: arguments, Flags: append(flags, globalFlags()...), HideHelpCommand: true,
 			OnUsageError: func(_ *cli.Context, err error, _ bool) error { return err },
 			Action: func(c *cli.Context) error {
 				inv, err := newInvocation(c, stdout, stderr, getenv)
@@ -82,14 +83,11 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 		}
 	}
 	force := &cli.BoolFlag{Name: "force", Usage: "go on although it would cut SSH sessions, fail policy tests or replace a foreign table"}
-	reason := &cli.StringFlag{Name: "reason", Usage: "why, for the history"}
+	reason := &cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the history"}
 	all := &cli.BoolFlag{Name: "all", Usage: "list every change, however many"}
 	app := &cli.App{
 		Name: "portgrave", Usage: "which ports of this host are open to whom: declared, enforced, compared", Version: version,
-		Description: "A policy file declares which ports may open to which networks; portgrave makes the kernel agree.\n" +
-			"Exit codes: 0 fine, 1 failed, 2 something to report, 3 invalid policy or usage, 4 not allowed.\n" +
-			"Environment: PORTGRAVE_STATE_DIR (/var/lib/portgrave), PORTGRAVE_RUN_DIR (/run/portgrave), NO_COLOR.",
-		Flags: globalFlags(), Writer: stdout, ErrWriter: stderr, EnableBashCompletion: true,
+		Description: helpDescription(), Flags: globalFlags(), Writer: stdout, ErrWriter: stderr,
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides
 		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return err },
 		Commands: []*cli.Command{
@@ -114,28 +112,38 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 			verb("leases", "list what is open for a time: until when, to whom, by whom and why", "", listLeases),
 			verb("audit", "who can really reach which port, through every rule on the host; exit 2 on findings", "", runAudit,
 				&cli.StringSliceFlag{Name: "ruleset", Usage: "read rules from `FILE` (iptables-save, ip6tables-save, ipset save, nft -j list ruleset; repeatable) instead of the kernel"},
-				&cli.IntFlag{Name: "port", Usage: "with --ruleset: the port to answer for"},
-				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "with --ruleset: tcp, udp or sctp"},
-				&cli.StringFlag{Name: "interface", Usage: "with --ruleset: where packets arrive"},
+				&cli.IntFlag{Name: "port", Usage: "with --ruleset: the `PORT` to answer for"},
+				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "with --ruleset: the protocol, `tcp|udp|sctp`"},
+				&cli.StringFlag{Name: "interface", Usage: "with --ruleset: the `INTERFACE` where packets arrive"},
 				&cli.BoolFlag{Name: "watch", Usage: "print what can newly be reached, and who caused it, as it happens (needs the daemon)"},
 				&cli.BoolFlag{Name: "no-probe", Usage: "don't try the TLS and health checks that the policy wants of services"}),
 			verb("explain", "one packet's path through every rule, and who decides; exit 2 unless it gets through", "", explain,
 				&cli.StringFlag{Name: "from", Usage: "the client's `ADDRESS`"},
 				&cli.StringFlag{Name: "to", Usage: "the `ADDRESS` it dials; else that of the interface"},
-				&cli.IntFlag{Name: "port", Usage: "the port it dials"},
-				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "tcp, udp or sctp"},
-				&cli.StringFlag{Name: "interface", Usage: "where the packet arrives; else where the host would answer to"}),
+				&cli.IntFlag{Name: "port", Usage: "the `PORT` it dials"},
+				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "the protocol: `tcp|udp|sctp`"},
+				&cli.StringFlag{Name: "interface", Usage: "the `INTERFACE` where the packet arrives; else where the host would answer to"}),
 			verb("import", "print a policy that reproduces what this host exposes today", "", importPolicy),
 			verb("history", "list what was applied, when, by whom and why", "", listHistory),
 			verb("teardown", "remove every rule of portgrave", "", teardown, &cli.BoolFlag{Name: "force", Usage: "remove a table of our name that somebody else wrote, too"}),
 			verb("daemon", "keep the kernel on the policy: repair drift at once, read the policy again when it changes", "", runDaemon,
-				&cli.StringFlag{Name: "denied", Value: "log", Usage: "how to report refused packets: log (with everything else), json, cef, or off"},
+				&cli.StringFlag{Name: "denied", Value: "log", Usage: "how to report refused packets, with everything else or by themselves: `log|json|cef|off`"},
 				&cli.StringFlag{Name: "denied-file", Usage: "append json or cef reports to `FILE` instead of standard output"}),
+			verb("reload", "have the daemon read the policy again, and wait until it is in force", "", reload),
+			verb("install", "put program, units, user and a first policy in place on a host without packages, or take them away", "", install,
+				&cli.StringFlag{Name: "root", Usage: "do it to the system below `FOLDER`, such as an image, and run nothing"},
+				&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"},
+				&cli.BoolFlag{Name: "now", Usage: "start the units, too"},
+				&cli.BoolFlag{Name: "remove", Usage: "take away what install put; what was changed since, the state directory and the rules in the kernel stay"},
+				&cli.BoolFlag{Name: "state", Usage: "with --remove: take away the state directory (history, leases), too"}),
 			verb("boot", "at the start of the system: put in force what was last confirmed", "", boot),
 			verb("schema", "print the JSON Schema of the policy, for editors", "", printSchema),
+			verb("completion", "print the script that completes these verbs in a shell", "<bash|zsh|fish>", printCompletion),
+			verb("man", "print a page of the manual, for man -l -", "<portgrave|portgrave-policy>", printManual),
+			hidden(verb(manual.Asked, "print what completes a value", "<KIND>", complete)),
 			hidden(verb("guard", "take back a generation unless it is confirmed", "<GENERATION> [PARTNER]", guard)),
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
-				Subcommands: []*cli.Command{verb("nft", "as a script for nft -f", "", exportNft)},
+				Subcommands: []*cli.Command{verb("nft", "print the policy as a script for nft -f", "", exportNft)},
 				Action: func(c *cli.Context) error {
 					if c.Args().Present() {
 						return fmt.Errorf("unknown format %q: export knows nft", c.Args().First())

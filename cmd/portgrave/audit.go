@@ -38,7 +38,7 @@ func runAudit(inv *invocation) error {
 	if inv.cli.Bool("watch") {
 		return watchEvents(inv, "exposure")
 	}
-	if os.Geteuid() != 0 {
+	if !mayChangeRules() {
 		// Who may not read the rules may be let in by the daemon.
 		if report, err := inv.daemonAudit(); !errors.Is(err, control.ErrNoDaemon) && !errors.Is(err, os.ErrPermission) {
 			if err != nil {

@@ -3,18 +3,21 @@ package main
 import (
 	"context"
 	"log/slog"
+	"os"
 	"os/signal"
 	"runtime"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/journal"
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
+	"github.com/portgrave/portgrave/systemd/notify"
 )
 
 // runDaemon keeps the kernel on the policy until it is told to end.
@@ -104,10 +107,14 @@ func backendsBeside(r *firewall.Reconciler, log *slog.Logger) func(context.Conte
 	}
 }
 
-// daemonLog is text on a terminal, else JSON, a line an event. Under systemd both end in the journal.
+// daemonLog is text on a terminal, entries with fields where standard error leads to the journal, else JSON, a line an event.
 func daemonLog(inv *invocation) *slog.Logger {
 	if isTerminal(inv.screen.err) {
 		return slog.New(slog.NewTextHandler(inv.screen.err, nil))
 	}
-	return slog.New(slog.NewJSONHandler(inv.screen.err, nil))
+	lines := slog.NewJSONHandler(inv.screen.err, nil)
+	if f, ok := inv.screen.err.(*os.File); ok && notify.JournalStream(f, inv.getenv) && journal.Enabled() {
+		return slog.New(notify.Journal(journal.Send, lines))
+	}
+	return slog.New(lines)
 }

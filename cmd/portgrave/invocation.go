@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"io"
-	"os"
 	"os/user"
 	"path/filepath"
 	"slices"
@@ -71,7 +70,7 @@ func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *pol
 	c, err := p.Compile(inv.ctx, &policy.Networks{
 		Dir: filepath.Join(inv.stateDir, "networks"), Offline: offline,
 		Warn: func(err error) {
-			if os.Geteuid() == 0 { // others may not keep content, and need not
+			if mayChangeRules() { // others may not keep content, and need not
 				inv.screen.warnf("%v", err)
 			}
 		},

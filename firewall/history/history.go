@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -55,7 +54,7 @@ type Store struct {
 func Open(dir string) (*Store, error) {
 	s := View(dir)
 	path := filepath.Join(dir, generations)
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := statefiles.MakeAll(path, 0o700); err != nil {
 		return nil, fmt.Errorf("the state directory can't be made: %w (set PORTGRAVE_STATE_DIR, or run as root)", err)
 	}
 	for _, d := range []string{dir, path} { // the lock stands in the one, the generations in the other

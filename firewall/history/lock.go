@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall/statefiles"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,7 +22,7 @@ const lockPoll = 50 * time.Millisecond
 // than it is told, or until ctx is done; the error names the process that holds the lock and what to do.
 func (s *Store) Lock(ctx context.Context, wait time.Duration) (unlock func(), err error) {
 	path := filepath.Join(s.dir, "lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	f, err := statefiles.Open(path, os.O_RDWR)
 	if err != nil {
 		return nil, fmt.Errorf("locking the state directory: %w", err)
 	}

@@ -12,8 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/google/renameio/v2"
 )
 
 // Folder is what a store asks of the file system; tests make single operations fail (package faulty).
@@ -32,26 +30,20 @@ type Folder interface {
 	Remove(name string) error
 }
 
-// At is the folder at a path. Files are readable for their owner alone.
+// At is the folder at a path. Files are readable for the folder's owner alone.
 func At(path string) Folder { return disk(path) }
 
 type disk string
 
 func (d disk) path(name string) string { return filepath.Join(string(d), name) }
 
-func (d disk) Make() error {
-	if _, err := os.Stat(string(d)); err == nil {
-		return nil
-	}
-	if err := os.MkdirAll(string(d), 0o700); err != nil {
-		return err
-	}
-	return syncFolder(filepath.Dir(string(d)))
-}
+func (d disk) Make() error { return MakeAll(string(d), 0o700) }
 
 func (d disk) List() ([]fs.DirEntry, error) { return os.ReadDir(string(d)) }
 
 func (d disk) Read(name string) ([]byte, error) { return os.ReadFile(d.path(name)) }
+
+func (d disk) Write(name string, content []byte) error { return Write(d.path(name), content) }
 
 func (d disk) Size(name string) (int64, error) {
 	info, err := os.Stat(d.path(name))
@@ -59,11 +51,6 @@ func (d disk) Size(name string) (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
-}
-
-func (d disk) Write(name string, content []byte) error {
-	// The temporary file stands beside its target and begins with a dot, by which what a crash leaves of it is known.
-	return renameio.WriteFile(d.path(name), content, 0o600, renameio.WithTempDir(string(d)), renameio.WithStaticPermissions(0o600))
 }
 
 func (d disk) Sync() error { return syncFolder(string(d)) }

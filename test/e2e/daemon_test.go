@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -35,6 +36,9 @@ type installation struct {
 	dir           string
 	program       string
 	policy, state string
+	runDir        string
+	backend       string
+	confined      *confinement // of the daemon; nil: it is root
 }
 
 func install(t *testing.T, w *lab.World, document string) *installation {
@@ -44,10 +48,21 @@ func install(t *testing.T, w *lab.World, document string) *installation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &installation{t: t, w: w, dir: dir, program: program, policy: filepath.Join(dir, "policy.yaml"), state: filepath.Join(dir, "state")}
+	i := &installation{t: t, w: w, dir: dir, program: program, policy: filepath.Join(dir, "policy.yaml"), state: filepath.Join(dir, "state"), runDir: filepath.Join(dir, "run"), backend: "auto"}
+	i.confine(confinedBy(t))
 	i.write(document)
 	return i
 }
+
+// confine has the daemon run so from now on.
+func (i *installation) confine(c *confinement) {
+	i.t.Helper()
+	i.confined = c
+	c.own(i.t, i.state, i.runDir, i.denied(), filepath.Join(scratch, "x"))
+}
+
+// denied is the folder for the reports of refused packets.
+func (i *installation) denied() string { return filepath.Join(i.dir, "denied") }
 
 // built is the program, made once for all tests.
 var built = sync.OnceValues(func() (string, error) {
@@ -61,7 +76,10 @@ var built = sync.OnceValues(func() (string, error) {
 // write puts a policy in place as an editor does: whole.
 func (i *installation) write(document string) {
 	i.t.Helper()
-	err := os.WriteFile(i.policy+".new", []byte(document), 0o600)
+	err := os.WriteFile(i.policy+".new", []byte(document), 0o640)
+	if err == nil && i.confined != nil { // as /etc/portgrave: root's, and the daemon may read it
+		err = os.Chown(i.policy+".new", 0, i.confined.uid)
+	}
 	if err == nil {
 		err = os.Rename(i.policy+".new", i.policy)
 	}
@@ -72,16 +90,21 @@ func (i *installation) write(document string) {
 
 // daemon prepares a run of the daemon.
 func (i *installation) daemon(ctx context.Context) *exec.Cmd {
-	cmd := i.w.Host.Command(ctx, i.program, "--config", i.policy, "daemon", "--denied", "json", "--denied-file", filepath.Join(i.dir, "denied.json"))
-	cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+filepath.Join(i.dir, "run"))
+	words := append(i.confined.words(), i.program, "--config", i.policy, "--backend", i.backend, "daemon", "--denied", "json", "--denied-file", filepath.Join(i.denied(), "denied.json"))
+	cmd := i.w.Host.Command(ctx, words[0], words[1:]...)
+	cmd.Env = i.env()
 	return cmd
+}
+
+func (i *installation) env() []string {
+	return append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+i.runDir)
 }
 
 // run runs a verb, which must not fail.
 func (i *installation) run(args ...string) string {
 	i.t.Helper()
 	cmd := i.w.Host.Command(context.Background(), i.program, append([]string{"--config", i.policy}, args...)...)
-	cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+filepath.Join(i.dir, "run"))
+	cmd.Env = i.env()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		i.t.Fatalf("portgrave %s: %v\n%s", strings.Join(args, " "), err, out)
@@ -93,35 +116,58 @@ func (i *installation) run(args ...string) string {
 func daemonIn(t *testing.T, w *lab.World, document string) *installation {
 	t.Helper()
 	i := install(t, w, document)
+	i.start()
+	return i
+}
+
+// start starts the daemon and waits until it is ready. The function it returns ends it; so does the test's end.
+func (i *installation) start() (end func()) {
+	i.t.Helper()
+	end, err := i.tryStart()
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return end
+}
+
+// tryStart is start for a daemon that may fail.
+func (i *installation) tryStart() (end func(), err error) {
+	i.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	cmd := i.daemon(ctx)
 	log, err := cmd.StderrPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
 	if err != nil {
-		t.Fatal(err)
+		stop()
+		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ready := make(chan bool, 1)
+	ready := make(chan error, 2)
 	go func() {
+		var said []string
 		lines := bufio.NewScanner(log)
 		for lines.Scan() {
 			if strings.Contains(lines.Text(), `"msg":"ready"`) {
-				ready <- true
+				ready <- nil
+			}
+			if len(said) < 20 {
+				said = append(said, lines.Text())
 			}
 		}
-		close(ready)
+		ready <- fmt.Errorf("the daemon ended: %s", strings.Join(said, "\n"))
 	}()
-	t.Cleanup(func() { stop(); _ = cmd.Wait() })
+	end = sync.OnceFunc(func() { stop(); _ = cmd.Wait() })
+	i.t.Cleanup(end)
 	select {
-	case ok := <-ready:
-		if !ok {
-			t.Fatal("the daemon ended")
-		}
+	case err = <-ready:
 	case <-time.After(20 * time.Second):
-		t.Fatal("the daemon did not get ready")
+		err = errors.New("the daemon did not get ready")
 	}
-	return i
+	if err != nil {
+		end()
+	}
+	return end, err
 }
 
 func driftLog(t *testing.T, state string) (events []driftEvent) {
@@ -222,7 +268,7 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 		t.Errorf("a foreign base chain was reported as %+v", last)
 	}
 	// Who was refused is reported.
-	reports, err := os.ReadFile(filepath.Join(filepath.Dir(state), "denied.json"))
+	reports, err := os.ReadFile(filepath.Join(filepath.Dir(state), "denied", "denied.json"))
 	if err != nil || !strings.Contains(string(reports), fmt.Sprintf("%q:%q", "source", foe)) || !strings.Contains(string(reports), `"service":"metrics"`) {
 		t.Errorf("reports: %v, %.300s", err, reports)
 	}
@@ -287,6 +333,9 @@ func TestDaemonKilledAtAnyMoment(t *testing.T) {
 	// Who gets in, by port and source, under each.
 	want := []string{"9090: 192.88.99.1; 9091: 192.88.99.9", "9090: 192.88.99.2; 9091: 192.88.99.2"}
 	i := install(t, w, documents[0])
+	begin := time.Now()
+	i.start()()
+	pace := time.Since(begin) // of this machine, now
 	seen := map[string]int{}
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	kills := often(15, 100)
@@ -296,9 +345,9 @@ func TestDaemonKilledAtAnyMoment(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Duration(random.IntN(120)) * time.Millisecond)
+		time.Sleep(time.Duration(random.Int64N(int64(pace))))
 		i.write(documents[(n+1)%2])
-		time.Sleep(time.Duration(180+random.IntN(120)) * time.Millisecond) // about when it reads that
+		time.Sleep(180*time.Millisecond + time.Duration(random.Int64N(int64(2*pace)))) // about when it reads that
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		var open []string

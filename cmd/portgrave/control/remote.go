@@ -155,3 +155,16 @@ func (r *Remote) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 func (r *Remote) TakeBack(ctx context.Context) (TakenBack, error) {
 	return ask[TakenBack](ctx, r, http.MethodPost, "/v1/takeback", none{})
 }
+
+// Reloaded is what a daemon has in force after it has read its policy again.
+type Reloaded struct {
+	Generation int      `json:"generation"`
+	Origin     string   `json:"origin"`
+	Stale      []string `json:"stale_networks"`
+}
+
+// Reload has the daemon read its policy again, and waits for what comes of it. The error is the policy's, if that can't be used: then the rules in
+// force stay.
+func (r *Remote) Reload(ctx context.Context) (Reloaded, error) {
+	return ask[Reloaded](ctx, r, http.MethodPost, "/v1/reload?wait=1", none{})
+}

@@ -33,7 +33,7 @@ type peerKey struct{}
 //	GET  /v1/events           {"events":[Event…]}: what happened last
 //	GET  /v1/events?follow=1  an Event a line, from now on; &kind=exposure: those alone, and looked for every few seconds
 //	GET  /v1/audit            what the host exposes now
-//	POST /v1/reload           as SIGHUP; root only. 202: it is being read
+//	POST /v1/reload           as SIGHUP; root only. 202: it is being read; ?wait=1: control.Reloaded, when it is in force
 //	GET  /metrics             for Prometheus
 //
 // and the operations of package control. The function it returns ends it, after the answers under way.
@@ -50,7 +50,10 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	}
 	if g, err := user.LookupGroup(readers); err == nil {
 		gid, _ := strconv.Atoi(g.Gid)
-		if err := errors.Join(os.Chown(path, -1, gid), os.Chmod(path, 0o660)); err != nil {
+		if gid != os.Getegid() {
+			err = os.Chown(path, -1, gid)
+		} // else it is the group's already, and a filter of system calls may refuse to say so again
+		if err := errors.Join(err, os.Chmod(path, 0o660)); err != nil {
 			d.Log.Warn("members of the group can't use the control socket", "group", readers, "error", err)
 		}
 	}
@@ -199,10 +202,31 @@ func Ask(ctx context.Context, r *control.Remote) (*Status, error) {
 	return &s, nil
 }
 
-func (d *Daemon) postReload(w http.ResponseWriter, _ *http.Request) {
-	if err := unix.Kill(os.Getpid(), unix.SIGHUP); err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+// postReload reads the policy again. Networks may take their time: without ?wait the answer comes at once, and status says what became of it.
+func (d *Daemon) postReload(w http.ResponseWriter, r *http.Request) {
+	outcome := make(chan error, 1)
+	turn := time.NewTimer(operationPatience)
+	defer turn.Stop()
+	select {
+	case d.reloads <- outcome:
+	case <-turn.C:
+		control.Fail(w, control.ErrBusy)
+		return
+	case <-r.Context().Done():
 		return
 	}
-	w.WriteHeader(http.StatusAccepted) // networks may take their time; status says what became of it
+	if r.URL.Query().Get("wait") == "" {
+		w.WriteHeader(http.StatusAccepted)
+		return
+	}
+	select {
+	case err := <-outcome:
+		if err != nil {
+			control.Fail(w, err)
+			return
+		}
+		s := d.status.get()
+		answer(w, control.Reloaded{Generation: s.Generation, Origin: s.Policy.Origin, Stale: s.Policy.Stale})
+	case <-r.Context().Done():
+	}
 }

@@ -17,7 +17,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/statefiles"
 	"github.com/portgrave/portgrave/policy"
+	"github.com/portgrave/portgrave/systemd/notify"
 	"golang.org/x/sys/unix"
 )
 
@@ -113,7 +115,9 @@ type Daemon struct {
 
 	reads      chan reading
 	readingNow bool
-	again      string // why the policy must be read once more; "" if it need not
+	reloads    chan chan<- error // who asks for a reading, and gets to know what came of it
+	waiting    []chan<- error    // those for whom the next reading is
+	again      string            // why the policy must be read once more; "" if it need not
 }
 
 // Run keeps the kernel on the policy until ctx ends. The rules stay.
@@ -123,7 +127,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func(context.Context)), reads: make(chan reading)}
+	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func(context.Context)), reads: make(chan reading), reloads: make(chan chan<- error)}
 	d.exposed = newExposures(c.Audit, d.record, func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) })
 	d.booted = control.LastBooted(c.RunDir, lease.SystemClock().BootID)
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
@@ -158,7 +162,7 @@ func onlyOne(dir string) (unlock func(), err error) {
 		return nil, fmt.Errorf("the run directory can't be made: %w (set PORTGRAVE_RUN_DIR, or run as root)", err)
 	}
 	path := filepath.Join(dir, "daemon.lock")
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	f, err := statefiles.Open(path, os.O_RDWR)
 	if err != nil {
 		return nil, fmt.Errorf("locking the run directory: %w", err)
 	}
@@ -181,8 +185,8 @@ func (d *Daemon) loop(ctx context.Context) error {
 	}
 	reload, stopSignals := reloadSignal()
 	defer stopSignals()
+	watchdog := notify.Watchdog()
 	clock := watchClock(ctx, d.Log)
-	watchdog := newWatchdog()
 	defer watchdog.Stop()
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
@@ -200,7 +204,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 			return nil
 		}
 	}
-	notify("READY=1\nSTATUS=" + d.status.line())
+	notify.Ready(d.status.line())
 	d.Log.Info("ready", "backend", d.Reconciler.Backend.Name(), "generation", d.number())
 	for {
 		if errors.Is(d.last, ErrOtherBackend) {
@@ -214,7 +218,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			notify("STOPPING=1")
+			notify.Stopping()
 			d.Log.Info("ending; the rules stay in force")
 			return nil
 		case c, open := <-commits:
@@ -230,8 +234,12 @@ func (d *Daemon) loop(ctx context.Context) error {
 		case <-d.refresh():
 			d.beginReading(ctx, "networks are due")
 		case <-reload:
-			notify(reloading())
+			notify.Reloading()
 			d.beginReading(ctx, hangup)
+		case outcome := <-d.reloads:
+			notify.Reloading()
+			d.waiting = append(d.waiting, outcome)
+			d.beginReading(ctx, asked)
 		case r := <-d.reads:
 			d.finishReading(ctx, r, files)
 		case <-d.dueBack():
@@ -251,7 +259,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 		case <-d.leases.over():
 			d.endLeases(ctx)
 		case <-watchdog.C:
-			notify("WATCHDOG=1")
+			notify.Alive()
 		}
 	}
 }

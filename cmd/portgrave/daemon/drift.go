@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/statefiles"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -108,7 +109,7 @@ func (e *events) log(x Event) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(e.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	f, err := statefiles.Open(e.path, os.O_WRONLY|os.O_APPEND)
 	if err != nil {
 		return err
 	}

@@ -11,33 +11,40 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
+	"github.com/portgrave/portgrave/systemd/notify"
 )
 
-// hangup is the cause of a reading that systemd waits for.
-const hangup = "SIGHUP"
+// hangup and asked are the causes of a reading that somebody has asked for, and that systemd hears of.
+const (
+	hangup = "SIGHUP"
+	asked  = "reload"
+)
 
 // reading is a policy as it was read.
 type reading struct {
-	cause string
-	p     *policy.Policy
-	c     *policy.Compiled
-	err   error
+	cause   string
+	waiting []chan<- error // who wants to know what came of it
+	p       *policy.Policy
+	c       *policy.Compiled
+	err     error
 }
 
 // beginReading reads the policy beside the loop: networks may be slow, and repairs must not wait for them. If a reading is
 // under way, another one follows it.
 func (d *Daemon) beginReading(ctx context.Context, cause string) {
 	if d.readingNow {
-		if d.again != hangup {
+		if d.again != hangup && d.again != asked {
 			d.again = cause
 		}
 		return
 	}
 	d.readingNow, d.readAt = true, time.Now()
+	waiting := d.waiting
+	d.waiting = nil
 	go func() {
 		p, c, err := d.Read(ctx)
 		select {
-		case d.reads <- reading{cause, p, c, err}:
+		case d.reads <- reading{cause, waiting, p, c, err}:
 		case <-ctx.Done():
 		}
 	}()
@@ -65,8 +72,13 @@ func (d *Daemon) finishReading(ctx context.Context, r reading, files *fileWatch)
 		d.Log.Error("the policy can't be used; the rules in force stay", "cause", r.cause, "error", err)
 	}
 	d.enforce(ctx, r.cause, nil)
-	if r.cause == hangup {
-		notify("READY=1\nSTATUS=" + d.status.line())
+	if r.cause == hangup || r.cause == asked {
+		notify.Ready(d.status.line())
+	} else {
+		notify.Status(d.status.line())
+	}
+	for _, outcome := range r.waiting {
+		outcome <- errors.Join(err, d.last) // each has room for one
 	}
 	if again := d.again; again != "" {
 		d.again = ""

@@ -1,0 +1,22 @@
+package main
+
+// details say of verbs what their flags don't, for the help of the verb and the manual.
+var details = map[string]string{
+	"check": "Without FILE it reads the policy that --config names, or that of the host. Every mistake of every file is reported at once. It needs no privileges and " +
+		"touches no rule.",
+	"plan": "It compares what the policy wants with what the kernel holds, element by element.",
+	"apply": "It reads the kernel, writes the difference, and reads back; a second run writes nothing. It refuses a policy that would lock out an SSH session that is open " +
+		"now, that fails its own tests, or that would replace a table or chains of our name that somebody else wrote.",
+	"confirm":  "Until then two processes that outlive the session wait to take the generation back.",
+	"rollback": "It is recorded as a new generation.",
+	"drift":    "It names the process that changed the rules where that is known.",
+	"open": "The lease is ended by the kernel, survives a reboot with its end, and is no longer than the policy's daemon.max_lease. It opens a port that a service lists, to sources that the " +
+		"service doesn't allow.",
+	"close": "A port ends all of its leases.",
+	"audit": "It reads every rule on the host, whoever wrote it, with interfaces, addresses, routes and listening sockets, and sends the set of all sources through the kernel's hooks. What can't be known " +
+		"statically makes two answers of one: certain, and possible.",
+	"explain":  "It says whether the packet is stopped here and by whom, whether the service is bound elsewhere, or whether nothing listens.",
+	"teardown": "Both backends are looked through. The state directory stays.",
+	"daemon": "It owns the nftables table where the kernel can, so that nobody else changes it; elsewhere it repairs changes at once. SIGHUP makes it read the policy again; SIGTERM ends it, and the " +
+		"rules stay.",
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/cmd/portgrave/manual"
+	"github.com/portgrave/portgrave/policy"
+	"github.com/urfave/cli/v2"
+)
+
+// pages are the manual pages that man prints.
+var pages = []string{"portgrave", "portgrave-policy"}
+
+// commandLine is the program's own command line, to be described.
+func commandLine(inv *invocation) *cli.App { return newApp(inv.screen.out, inv.screen.err, inv.getenv) }
+
+// printManual prints a manual page. Its date is SOURCE_DATE_EPOCH, or missing, so that packages can be built again.
+func printManual(inv *invocation) error {
+	name := inv.cli.Args().First()
+	if !slices.Contains(pages, name) {
+		return usagef("man takes the name of a page, %s, not %q: try portgrave man portgrave | man -l -", strings.Join(pages, " or "), name)
+	}
+	var date time.Time
+	if epoch := inv.getenv("SOURCE_DATE_EPOCH"); epoch != "" {
+		seconds, err := strconv.ParseInt(epoch, 10, 64)
+		if err != nil {
+			return usagef("SOURCE_DATE_EPOCH is a number of seconds since 1970, not %q", epoch)
+		}
+		date = time.Unix(seconds, 0)
+	}
+	page, err := manualPage(name, commandLine(inv), date)
+	if err != nil {
+		return err
+	}
+	if inv.screen.json {
+		return inv.screen.object(map[string]string{"page": name, "roff": string(page)})
+	}
+	inv.screen.printf("%s", page)
+	return nil
+}
+
+func manualPage(name string, app *cli.App, date time.Time) ([]byte, error) {
+	if name == "portgrave" {
+		app.Description = manualDescription
+		return manual.Program(app, reference(), date), nil
+	}
+	return manual.Language{
+		Name: name, Summary: "which ports may open to which networks", Source: "portgrave " + version, Schema: policy.Schema(), Example: string(policy.ExampleYAML()),
+		Files: []manual.Entry{
+			{Term: "/etc/portgrave/policy.yaml", Text: "the policy of the host"},
+			{Term: "/etc/portgrave/policy.d/*.yaml", Text: "drop-ins: more networks, services and tests"},
+		},
+		SeeAlso: []string{"portgrave(8)"},
+	}.Page(date)
+}
+
+// printCompletion prints the script that completes our command line in a shell.
+func printCompletion(inv *invocation) error {
+	shell := inv.cli.Args().First()
+	script, err := manual.Completion(shell, commandLine(inv))
+	if err != nil {
+		return usagef("%w; for this shell alone: source <(portgrave completion bash)", err)
+	}
+	if inv.screen.json {
+		return inv.screen.object(map[string]string{"shell": shell, "script": script})
+	}
+	inv.screen.printf("%s", script)
+	return nil
+}
+
+// complete prints what completions can't know beforehand: values of a kind, each with a tab and a description.
+func complete(inv *invocation) error {
+	switch kind := inv.cli.Args().First(); kind {
+	case manual.Interfaces:
+		all, err := net.Interfaces()
+		for _, i := range all {
+			inv.screen.printf("%s\t%s\n", i.Name, i.Flags)
+		}
+		return err
+	case manual.Generations, manual.Leases:
+		ops, done, err := inv.operations()
+		if err != nil {
+			return err
+		}
+		defer done()
+		if kind == manual.Leases {
+			open, err := ops.Leases(inv.ctx)
+			for _, l := range open.Leases {
+				inv.screen.printf("%s\t%s %s\n", l.ID, l.Opens(), l.Reason)
+			}
+			return err
+		}
+		h, err := ops.History(inv.ctx)
+		for _, g := range h.Generations {
+			inv.screen.printf("%d\t%s %s\n", g.Generation, g.Time.Local().Format(time.DateTime), g.Reason)
+		}
+		return err
+	default:
+		return usagef("complete takes one of %s", fmt.Sprint(manual.Words()))
+	}
+}

@@ -1,0 +1,157 @@
+package manual
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// command is a verb, a format below a verb, or, without a name, the program itself.
+type command struct {
+	name        string // all its words: "export nft"
+	usage       string
+	description string
+	synopsis    string // its arguments
+	arguments   []completion
+	flags       []option // its own, then, if it has an action, those that every verb takes
+	below       []command
+}
+
+// option is a flag.
+type option struct {
+	names       []string // with dashes, the longest first
+	usage       string   // without backquotes
+	placeholder string   // "" if it takes no value
+	standard    string   // the value in force when it is absent; "" if there is none
+	value       completion
+}
+
+// completion is what completes a value: words that are known, or one of the kinds below.
+type completion struct {
+	words []string
+	kind  string
+}
+
+// Kinds of values that are found when they are wanted.
+const (
+	anything    = ""
+	files       = "files"
+	folders     = "folders"
+	Generations = "generations"
+	Leases      = "leases"
+	Interfaces  = "interfaces"
+)
+
+// Words are the kinds of values that completions ask the program for, with the hidden verb Asked.
+func Words() []string { return []string{Generations, Leases, Interfaces} }
+
+// Asked is the hidden verb that prints the values of a kind, one a line, each with a tab and a description.
+const Asked = "complete"
+
+// read turns an app into what pages and completions need of it. What is hidden stays so.
+func read(app *cli.App) command {
+	return command{usage: app.Usage, description: app.Description, flags: options(app.Flags), below: commands("", app.Commands)}
+}
+
+func commands(above string, all []*cli.Command) (list []command) {
+	for _, c := range all {
+		if c.Hidden {
+			continue
+		}
+		name := strings.TrimSpace(above + " " + c.Name)
+		list = append(list, command{name: name, usage: c.Usage, description: c.Description, synopsis: c.ArgsUsage, arguments: arguments(c.ArgsUsage),
+			flags: options(c.Flags), below: commands(name, c.Subcommands)})
+	}
+	return list
+}
+
+// all is a command and what is below it, in order.
+func (c command) all() []command {
+	list := []command{c}
+	for _, b := range c.below {
+		list = append(list, b.all()...)
+	}
+	return list
+}
+
+// last is the word by which a command is called, below the one above it.
+func (c command) last() string {
+	return c.name[strings.LastIndexByte(c.name, ' ')+1:]
+}
+
+// own are the flags that the program itself doesn't take.
+func (c command) own(program command) (list []option) {
+	for _, f := range c.flags {
+		if !slices.ContainsFunc(program.flags, func(g option) bool { return g.names[0] == f.names[0] }) {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+var (
+	backquoted = regexp.MustCompile("`([^`]*)`")
+	bracketed  = regexp.MustCompile(`[\[<]([^\]>]*)[\]>]`)
+)
+
+func options(all []cli.Flag) (list []option) {
+	for _, f := range all {
+		d, ok := f.(cli.DocGenerationFlag)
+		if v, may := f.(cli.VisibleFlag); !ok || may && !v.IsVisible() {
+			continue
+		}
+		o := option{usage: strings.ReplaceAll(d.GetUsage(), "`", "")}
+		for _, n := range f.Names() {
+			if len(n) == 1 {
+				o.names = append(o.names, "-"+n)
+			} else {
+				o.names = append([]string{"--" + n}, o.names...)
+			}
+		}
+		if d.TakesValue() {
+			o.placeholder = "VALUE"
+			if m := backquoted.FindStringSubmatch(d.GetUsage()); m != nil {
+				o.placeholder = m[1]
+			}
+			o.standard = d.GetValue()
+			if _, number := f.(*cli.IntFlag); number && o.standard == "0" {
+				o.standard = "" // an absent number
+			}
+			if _, duration := f.(*cli.DurationFlag); duration && o.standard == "0s" {
+				o.standard = ""
+			}
+			o.value = completes(o.placeholder)
+		}
+		list = append(list, o)
+	}
+	return list
+}
+
+func arguments(synopsis string) (list []completion) {
+	for _, m := range bracketed.FindAllStringSubmatch(synopsis, -1) {
+		list = append(list, completes(m[1]))
+	}
+	return list
+}
+
+// completes is what a placeholder stands for.
+func completes(placeholder string) completion {
+	switch strings.TrimSuffix(placeholder, "…") {
+	case "FILE":
+		return completion{kind: files}
+	case "DIR":
+		return completion{kind: folders}
+	case "N":
+		return completion{kind: Generations}
+	case "LEASE":
+		return completion{kind: Leases}
+	case "INTERFACE":
+		return completion{kind: Interfaces}
+	}
+	if strings.Contains(placeholder, "|") {
+		return completion{words: strings.Split(placeholder, "|")}
+	}
+	return completion{}
+}

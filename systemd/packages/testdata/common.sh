@@ -1,0 +1,54 @@
+# What the scripts share: saying what fails, and a witness of every change of rules.
+set -u
+fail() {
+	echo "FAIL: $*" >&2
+	echo "--- asked of systemctl:" >&2
+	cat /run/asked >&2
+	echo "--- journal:" >&2
+	tail -n 20 /run/journal >&2
+	exit 1
+}
+must() { "$@" || fail "$*"; }
+mustnot() { ! "$@" || fail "not to be: $*"; }
+
+# What Backend holds of ours; nothing if there is nothing.
+rules() {
+	if [ "$backend" = iptables ]; then
+		iptables-save -t mangle | grep '^-A.*PORTGRAVE'
+	else
+		nft list table inet portgrave 2>/dev/null | grep -v '^#'
+	fi
+}
+inforce() { rules | grep -q "${1:-9090}"; }
+
+# witness writes every change of nf_tables to /run/changes. synced waits until all there was has been written: a mark of its own comes last.
+witness() {
+	nft monitor >/run/changes &
+	for i in $(seq 100); do
+		nft add table ip witness
+		nft delete table ip witness
+		! grep -q witness /run/changes || return 0
+		sleep 0.05
+	done
+	fail "nft monitor says nothing"
+}
+marks=0
+synced() {
+	marks=$((marks + 1))
+	nft add table ip "mark$marks"
+	nft delete table ip "mark$marks"
+	for i in $(seq 200); do
+		! grep -q "delete table ip mark$marks" /run/changes || return 0
+		sleep 0.05
+	done
+	fail "nft monitor has missed mark $marks"
+}
+# vanished counts what has been taken away of ours since the witness began.
+vanished() {
+	synced
+	grep -ciE '^delete (table|chain|rule|set|element) .*portgrave' /run/changes
+}
+# The program as it is before any package is installed, with a state of its own.
+portgrave-unpacked() { PORTGRAVE_STATE_DIR=/tmp/state PORTGRAVE_RUN_DIR=/tmp/run /debs/portgrave "$@"; }
+: >>/run/journal
+: >>/run/asked
