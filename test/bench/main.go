@@ -48,7 +48,7 @@ func main() {
 func bench(ctx context.Context, o options) error {
 	r, err := measure(ctx, o, func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) })
 	if err != nil {
-		return err
+		return errors.Join(show(r, o), err) // what was measured until then took long; but it is no result to keep
 	}
 	return errors.Join(show(r, o), write(r, o))
 }

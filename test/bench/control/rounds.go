@@ -42,14 +42,14 @@ func Run(ctx context.Context, c Config) (results []report.Control, missing []str
 		for _, family := range c.Families {
 			rows, err := measure(ctx, c, family, size, present, slow)
 			if err != nil {
-				return nil, nil, err
+				return results, missing, err
 			}
 			results = append(results, rows...)
 			if family == cidrs.IPv4 && size.Prefixes <= ufwMost {
 				c.Progress("ufw, for %v at most", c.Limit)
 				rows, why, err := ufw(c.Dir, cidrs.New(family, size.Prefixes).Initial, c.Limit)
 				if err != nil {
-					return nil, nil, err
+					return results, missing, err
 				}
 				if why != "" {
 					missing = append(missing, why)

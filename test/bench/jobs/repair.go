@@ -3,7 +3,6 @@ package jobs
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"os"
@@ -50,9 +49,6 @@ func (c Config) repair(ctx context.Context) ([]report.Job, error) {
 		for len(j.Seconds) < c.Repairs {
 			peak, took, err := c.shift(ctx, w, dir, knock, min(shift, c.Repairs-len(j.Seconds)))
 			j.Seconds, j.Peak = append(j.Seconds, took...), max(j.Peak, peak)
-			if err == nil && len(took) == 0 {
-				err = errors.New("no flush has opened the host, so there was nothing to repair")
-			}
 			if err != nil {
 				return err
 			}
@@ -91,20 +87,24 @@ func (c Config) shift(ctx context.Context, w *lab.World, dir string, knock *pack
 			return 0, nil, fmt.Errorf("the daemon has no socket after %v", c.Limit)
 		}
 	}
-	for i := range n + 1 {
-		time.Sleep(breath)
+	// Until the daemon has read the policy it owns its table, whatever that says; so the first flushes may do nothing.
+	for start, first := time.Now(), true; len(took) < n && ctx.Err() == nil; time.Sleep(breath) {
 		d, err := c.flush(w, knock)
 		if err != nil {
 			return 0, took, err
 		}
-		if i > 0 && d > 0 {
+		if d == 0 && first && time.Since(start) > patience {
+			return 0, took, fmt.Errorf("no flush has opened the host in %v, so there was nothing to repair", patience)
+		}
+		if d > 0 && !first {
 			took = append(took, d.Seconds())
 		}
+		first = first && d == 0
 	}
-	return peak, took, ctx.Err()
+	return 0, took, ctx.Err()
 }
 
-// patience is how long a repair may take.
+// patience is how long a repair may take, and until a daemon lets others flush its table.
 const patience = 30 * time.Second
 
 // flush removes every rule of the host and returns how long it was open; 0 if it never was, since the daemon owned the table at that moment.

@@ -37,10 +37,10 @@ func Run(ctx context.Context, c Config) (results []report.Job, missing []string,
 	}
 	for _, job := range []func(context.Context) ([]report.Job, error){c.policies, c.audit, c.repair} {
 		rows, err := job(ctx)
-		if err != nil {
-			return nil, nil, err
-		}
 		results = append(results, rows...)
+		if err != nil {
+			return results, nil, err
+		}
 	}
 	return results, nil, ctx.Err()
 }
