@@ -5,7 +5,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run demo packages test lint fuzz soak bench deps installed peers clean
+.PHONY: help build run demo packages test lint fuzz soak bench deps installed peers debian clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -44,15 +44,15 @@ demo: build ## the main job in throwaway network namespaces, with real packets; 
 	@$(SUDO) ./bin/demo ./portgrave
 
 # What the tests need from Debian or Ubuntu, and why.
-PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev systemd file lintian rpm groff-base mandoc zsh fish
+PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev systemd file lintian rpm groff-base mandoc zsh fish mmdebstrap debian-archive-keyring systemd-container qemu-system-x86
 # Firewalls that the tests judge audit by. Unpacked into bin/peers, never installed: they would take this machine over when it next starts.
 PEERS := ufw firewalld dbus docker.io busybox-static
-deps: peers ## install what the tests need
+deps: peers debian ## install what the tests need
 installed:
 	@missing=(); for p in $(PACKAGES); do dpkg -s "$$p" >/dev/null 2>&1 || missing+=("$$p"); done; \
 	if [ $${#missing[@]} = 0 ]; then exit 0; fi; \
 	command -v apt-get >/dev/null || { echo "Needed and missing: $${missing[*]}. This is no Debian or Ubuntu: install them by hand." >&2; exit 1; }; \
-	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iptables and ipset for the iptables backend, iproute2 for network namespaces, iputils-ping to ping in them, procps, gcc with libc6-dev for the race detector, systemd for its tools that packages and units are tried with, lintian, rpm and file to look at packages, groff-base and mandoc at manual pages, zsh and fish to try completions."; \
+	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iptables and ipset for the iptables backend, iproute2 for network namespaces, iputils-ping to ping in them, procps, gcc with libc6-dev for the race detector, systemd for its tools that packages and units are tried with, lintian, rpm and file to look at packages, groff-base and mandoc at manual pages, zsh and fish to try completions, mmdebstrap with debian-archive-keyring to build a Debian system in a file, systemd-container and qemu-system-x86 to start it in a container and in a virtual machine."; \
 	$(SUDO) apt-get update -q; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$${missing[@]}"
 
 # After the packages that are installed, since what those bring need not be unpacked.
@@ -61,6 +61,11 @@ peers: installed
 	command -v apt-get >/dev/null || { echo "Needed and missing: $(PEERS), as Debian packages. This is no Debian or Ubuntu." >&2; exit 1; }; \
 	echo "Unpacking into bin/peers (65 MB, not installed): ufw, firewalld (with dbus) and docker.io (with busybox-static for a container) as the real firewalls that audit, explain and import are judged by."; \
 	$(SUDO) apt-get update -q; $(SUDO) sh test/peers/fetch.sh bin/peers $(PEERS); }
+
+debian: installed
+	@[ "$$(cat bin/debian/recipe 2>/dev/null)" = "$$(sha256sum <test/debian/build.sh)" ] || { \
+	echo "Building a Debian system and a kernel for virtual machines in bin/debian (200 MB, two minutes, not installed): systemd starts in it with our units."; \
+	$(SUDO) sh test/debian/build.sh bin/debian; }
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
@@ -90,4 +95,4 @@ bench: deps build ## portgrave, its peers and the kernel alone in one run, in 20
 	$(AS_ROOT) go test -run '^$$' -bench . -benchmem $(if $(QUICK),-benchtime 1x) ./...
 
 clean: ## what was built
-	rm -rf portgrave bin 2>/dev/null || $(SUDO) rm -rf bin # bin/peers is root's
+	rm -rf portgrave bin 2>/dev/null || $(SUDO) rm -rf bin # bin/peers and bin/debian are root's

@@ -19,4 +19,9 @@ var details = map[string]string{
 	"teardown": "Both backends are looked through. The state directory stays.",
 	"daemon": "It owns the nftables table where the kernel can, so that nobody else changes it; elsewhere it repairs changes at once. SIGHUP makes it read the policy again; SIGTERM ends it, and the " +
 		"rules stay.",
+	"boot": "portgrave-boot.service runs it before there is a network. If the last confirmed generation can't be read it compiles the policy with what is on the host; if that can't be done either, it " +
+		"closes the ports that the policy lists, or leaves them open if the policy says boot: open. What it did, and why, is in portgrave status.",
+	"install": "It puts the program in /usr/local/bin, the units in /etc/systemd/system, makes the user portgrave, and writes the default policy if there is none. A second run changes nothing. Rules in the " +
+		"kernel are neither made nor removed, but by the units that --now starts.",
+	"reload": "It fails with the mistakes of a policy that can't be used; the rules in force stay then. systemctl reload portgrave does the same.",
 }

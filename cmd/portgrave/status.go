@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -18,6 +20,8 @@ type statusResult struct {
 	Boot          *control.Booted       `json:"boot"`   // what the start of the system put in force; null if portgrave had no part in it
 	Daemon        *daemon.Status        `json:"daemon"` // null if none runs
 	StaleNetworks []policy.StaleNetwork `json:"stale_networks"`
+
+	bootMissed bool // portgrave was to have a part in it
 }
 
 type policyStatus struct {
@@ -42,6 +46,7 @@ func status(inv *invocation) error {
 		inv.screen.warnf("%v", err)
 	}
 	result.Boot = control.LastBooted(inv.runDir, lease.SystemClock().BootID)
+	result.bootMissed = result.Boot == nil && inv.getenv("PORTGRAVE_RUN_DIR") == "" && bootIsWanted()
 	inv.suits = result.Backend
 	p, c, perr := inv.compiled(inv.config, true)
 	if p != nil {
@@ -93,6 +98,8 @@ func printStatus(s *screen, r statusResult) {
 	s.table([][]string{{"Backend:", r.Backend}, {"Generation:", generation}, {"Drift:", drift}, {"Policy:", source}})
 	if b := r.Boot; b != nil {
 		printBooted(s, *b)
+	} else if r.bootMissed {
+		s.printf("At boot:     %s\n", s.paint(red, "portgrave-boot.service put nothing in force: it has failed, or was not started; see systemctl status portgrave-boot.service"))
 	}
 	if d := r.Daemon; d != nil {
 		s.printf("Daemon:      process %d since %s; %s\n", d.PID, d.Started.Local().Format(time.DateTime), plural(int(d.Events["repaired"]), "repair"))
@@ -141,6 +148,13 @@ func printStatus(s *screen, r statusResult) {
 		s.printf("\n")
 		printLeases(s, r.Leases, time.Now())
 	}
+}
+
+// bootIsWanted reports whether systemd runs this host and is to start our unit at boot.
+func bootIsWanted() bool {
+	_, err := os.Stat("/run/systemd/system") // sd_booted(3)
+	links, _ := filepath.Glob("/etc/systemd/system/*.wants/portgrave-boot.service")
+	return err == nil && len(links) > 0
 }
 
 // printBooted tells what the system started with, and why it was not what it should have been.

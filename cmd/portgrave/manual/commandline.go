@@ -141,7 +141,7 @@ func completes(placeholder string) completion {
 	switch strings.TrimSuffix(placeholder, "…") {
 	case "FILE":
 		return completion{kind: files}
-	case "DIR":
+	case "DIR", "FOLDER":
 		return completion{kind: folders}
 	case "N":
 		return completion{kind: Generations}

@@ -4,7 +4,7 @@
 //
 // The placeholder of a flag or argument, written in backquotes in its usage or between brackets, says what completes it:
 //
-//	`FILE`, `DIR`             file names, folders
+//	`FILE`, `DIR`, `FOLDER`   file names, folders
 //	`N`                       the number of a generation
 //	`LEASE`, `INTERFACE`      an open lease, an interface of the host
 //	`text|json`               one of these words

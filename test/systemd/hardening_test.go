@@ -1,0 +1,108 @@
+package systemd
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// attempts is what a process under the daemon's restrictions tries. It prints a line for each: its name, and "yes" if it could be done.
+const attempts = `try() { if sh -ec "$2" >/dev/null 2>&1; then echo "$1 yes"; else echo "$1 no"; fi; }
+try state 'echo x >/var/lib/portgrave/attempt && rm /var/lib/portgrave/attempt'
+try run 'echo x >/run/portgrave/attempt && rm /run/portgrave/attempt'
+try policy 'cat /etc/portgrave/policy.yaml'
+try etc 'echo x >/etc/attempt'
+try usr 'echo x >/usr/attempt'
+try var 'echo x >/var/attempt'
+try home 'cat /root/secret'
+try tmp 'cat /tmp/secret'
+try inet 'bash -c "echo x >/dev/udp/127.0.0.1/9"'
+try mount 'mount -t tmpfs none /mnt'
+try uts 'unshare --uts true'
+try user 'unshare --user true'
+try setuid 'setpriv --reuid 1 --clear-groups true'
+try chown 'touch /var/lib/portgrave/a && chown 1 /var/lib/portgrave/a'
+try personality 'setarch i686 true'
+try suid 'cp /bin/true /run/portgrave/s && chmod u+s /run/portgrave/s'
+grep -E '^(Uid|Cap...|NoNewPrivs|Seccomp_filters):' /proc/self/status
+`
+
+// What the unit says is what the kernel enforces: the same attempts under the daemon's restrictions and, as the control, without any.
+func TestHardeningIsInForce(t *testing.T) {
+	t.Parallel()
+	d := newDisk(t, document)
+	d.write("/usr/local/sbin/attempts", attempts)
+	d.write("/root/secret", "x")
+	d.unit("bare.service", "[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/sbin/attempts\n")
+	// The daemon's own unit, but for what it runs, so that no restriction is left out.
+	unit := d.read("/etc/systemd/system/portgrave.service")
+	for _, what := range []string{"Type", "ExecReload", "Restart", "RestartSec", "WatchdogSec", "NotifyAccess"} {
+		unit = without(t, unit, what+"=")
+	}
+	d.unit("confined.service", regexp.MustCompile("(?m)^ExecStart=.*").ReplaceAllString(unit, "Type=oneshot\nExecStart=/bin/sh /usr/local/sbin/attempts"))
+	m := d.boot()
+	m.run("touch", "/tmp/secret")
+	could := map[string]map[string]string{}
+	for _, u := range []string{"bare", "confined"} {
+		m.run("systemctl", "start", u+".service")
+		could[u] = map[string]string{}
+		for _, line := range strings.Split(m.said(u+".service"), "\n") {
+			if key, value, ok := strings.Cut(strings.Replace(line, ":", " ", 1), " "); ok {
+				could[u][key] = strings.TrimSpace(value)
+			}
+		}
+	}
+	for _, what := range []string{"state", "run", "policy"} { // what it needs
+		if could["confined"][what] != "yes" {
+			t.Errorf("the daemon can't do what it must: %s", what)
+		}
+		delete(could["confined"], what)
+		delete(could["bare"], what)
+	}
+	for what, can := range could["bare"] {
+		switch {
+		case can == "yes" && could["confined"][what] != "no":
+			t.Errorf("the daemon could do this: %s (%q)", what, could["confined"][what])
+		case can == "no":
+			t.Errorf("nobody can do this here, so it proves nothing: %s", what)
+		}
+	}
+	if n := len(could["bare"]); n < 13+8 {
+		t.Errorf("only %d of the attempts were made: %v", n, could["bare"])
+	}
+
+	// The daemon that runs has what the attempts were made with: three capabilities, none more to be had, and system calls filtered.
+	daemon := m.daemon()
+	want := map[string]string{"CapPrm": capabilities, "CapEff": capabilities, "CapBnd": capabilities, "CapAmb": capabilities, "NoNewPrivs": "1",
+		"Uid": could["confined"]["Uid"], "Seccomp_filters": could["confined"]["Seccomp_filters"]}
+	for key, value := range want {
+		if got := m.status(daemon, key); got != value {
+			t.Errorf("the daemon has %s %s, want %s", key, got, value)
+		}
+	}
+	if user := m.show("portgrave.service", "User"); user != "portgrave" || strings.HasPrefix(want["Uid"], "0\t") {
+		t.Errorf("the daemon is %s, user %q", user, want["Uid"])
+	}
+	for _, key := range []string{"CapEff", "CapBnd", "NoNewPrivs", "Uid", "Seccomp_filters"} { // the control
+		if could["bare"][key] == want[key] {
+			t.Errorf("%s is %s without any restriction, too", key, want[key])
+		}
+	}
+}
+
+// capabilities are NET_ADMIN, DAC_READ_SEARCH and SYS_PTRACE, as /proc/PID/status writes them.
+var capabilities = fmt.Sprintf("%016x", 1<<unix.CAP_NET_ADMIN|1<<unix.CAP_DAC_READ_SEARCH|1<<unix.CAP_SYS_PTRACE)
+
+// status is a line of /proc/PID/status of a process of the machine.
+func (m *machine) status(pid int, key string) string {
+	m.t.Helper()
+	for _, line := range strings.Split(m.run("cat", fmt.Sprintf("/proc/%d/status", pid)), "\n") {
+		if k, v, ok := strings.Cut(line, ":"); ok && k == key {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
