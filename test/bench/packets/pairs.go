@@ -45,7 +45,7 @@ func compare(bare, ruled *path, t turns, end time.Time) (rates, error) {
 	return r, nil
 }
 
-// alone runs a turn in the office, on a thread that is held to one core and goes before all others there. A tenth is done before, so that caches are warm.
+// alone runs a turn in the office, on a thread that is held to one core. A tenth is done before, so that caches are warm.
 func (p *path) alone(turn func(int) (float64, error), n int) (rate float64, err error) {
 	err = p.office.Do(func() error {
 		restore, err := claim()
@@ -60,7 +60,7 @@ func (p *path) alone(turn func(int) (float64, error), n int) (rate float64, err 
 	return rate, err
 }
 
-// claim holds the calling thread to the last core that it may use, which has least to do with interrupts, before all others.
+// claim holds the calling thread to the last core that it may use, which has least to do with interrupts.
 func claim() (restore func() error, err error) {
 	var all, one unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &all); err != nil {
@@ -72,11 +72,8 @@ func claim() (restore func() error, err error) {
 			one.Set(i)
 		}
 	}
-	const first, usual = -20, 0
-	if err := errors.Join(unix.SchedSetaffinity(0, &one), unix.Setpriority(unix.PRIO_PROCESS, 0, first)); err != nil {
-		return nil, fmt.Errorf("claiming a core: %w", err)
+	if err := unix.SchedSetaffinity(0, &one); err != nil {
+		return nil, fmt.Errorf("sched_setaffinity: %w", err)
 	}
-	return func() error {
-		return errors.Join(unix.SchedSetaffinity(0, &all), unix.Setpriority(unix.PRIO_PROCESS, 0, usual))
-	}, nil
+	return func() error { return unix.SchedSetaffinity(0, &all) }, nil
 }
