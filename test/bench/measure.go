@@ -26,6 +26,7 @@ type options struct {
 type effort struct {
 	sizes  []control.Size
 	limit  time.Duration // of one measurement
+	ufw    time.Duration // that ufw may go on for
 	budget time.Duration // of the control path, and of the packet path; the rounds left after it are not done
 	pairs  int           // of turns, with rules and without
 	jobs   jobs.Config
@@ -45,11 +46,11 @@ func (e effort) lists() (out []int) {
 func (o options) effort() effort {
 	switch {
 	case o.smallest:
-		return effort{[]control.Size{{Prefixes: 1000, Rounds: 1}}, 5 * time.Second, time.Minute, 1, jobs.Config{Prefixes: 1000, Services: 100, Rules: 100, Sockets: 10, Rounds: 1, Repairs: 2}}
+		return effort{[]control.Size{{Prefixes: 1000, Rounds: 1}}, time.Minute, 2 * time.Second, time.Minute, 1, jobs.Config{Prefixes: 1000, Services: 100, Rules: 100, Sockets: 10, Rounds: 1, Repairs: 2}}
 	case o.quick:
-		return effort{[]control.Size{{Prefixes: 1000, Rounds: 2}, {Prefixes: 100_000, Rounds: 1}}, 3 * time.Second, 25 * time.Second, 15, jobs.Config{Prefixes: 100_000, Services: 1000, Rules: 10_000, Sockets: 1000, Rounds: 1, Repairs: 18}}
+		return effort{[]control.Size{{Prefixes: 1000, Rounds: 2}, {Prefixes: 100_000, Rounds: 1}}, 3 * time.Second, 3 * time.Second, 25 * time.Second, 15, jobs.Config{Prefixes: 100_000, Services: 1000, Rules: 10_000, Sockets: 1000, Rounds: 1, Repairs: 18}}
 	}
-	return effort{[]control.Size{{Prefixes: 1000, Rounds: 9}, {Prefixes: 100_000, Rounds: 5}, {Prefixes: 1_000_000, Rounds: 3}}, 30 * time.Second, 8 * time.Minute, 51, jobs.Config{Prefixes: 1_000_000, Services: 10_000, Rules: 10_000, Sockets: 1000, Rounds: 5, Repairs: 198}}
+	return effort{[]control.Size{{Prefixes: 1000, Rounds: 9}, {Prefixes: 100_000, Rounds: 5}, {Prefixes: 1_000_000, Rounds: 3}}, 30 * time.Second, 30 * time.Second, 8 * time.Minute, 51, jobs.Config{Prefixes: 1_000_000, Services: 10_000, Rules: 10_000, Sockets: 1000, Rounds: 5, Repairs: 198}}
 }
 
 // measure does it all, with its files in a folder that is removed.
@@ -76,7 +77,7 @@ func measure(ctx context.Context, o options, progress func(string, ...any)) (rep
 			var missing []string
 			r.Control, missing, err = control.Run(ctx, control.Config{
 				Portgrave: o.portgrave, Dir: dir, Sizes: e.sizes, Families: []cidrs.Family{cidrs.IPv4, cidrs.IPv6},
-				Limit: e.limit, End: time.Now().Add(e.budget), Progress: progress,
+				Limit: e.limit, UFW: e.ufw, End: time.Now().Add(e.budget), Progress: progress,
 			})
 			r.Missing = append(r.Missing, missing...)
 			return err

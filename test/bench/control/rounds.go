@@ -23,6 +23,7 @@ type Config struct {
 	Sizes     []Size // the shortest first
 	Families  []cidrs.Family
 	Limit     time.Duration // of one measurement
+	UFW       time.Duration // that ufw may go on for
 	End       time.Time     // no round but the first begins after it
 	Progress  func(format string, args ...any)
 }
@@ -46,8 +47,8 @@ func Run(ctx context.Context, c Config) (results []report.Control, missing []str
 			}
 			results = append(results, rows...)
 			if family == cidrs.IPv4 && size.Prefixes <= ufwMost {
-				c.Progress("ufw, for %v at most", c.Limit)
-				rows, why, err := ufw(c.Dir, cidrs.New(family, size.Prefixes).Initial, c.Limit)
+				c.Progress("ufw, for %v at most", c.UFW)
+				rows, why, err := ufw(c.Dir, cidrs.New(family, size.Prefixes).Initial, c.UFW)
 				if err != nil {
 					return results, missing, err
 				}

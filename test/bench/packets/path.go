@@ -80,7 +80,7 @@ func (p *path) Close() {
 }
 
 // patience is how long a packet may be on its way. Most need none: they have arrived when the call that sends them returns.
-const patience = 2 * time.Second
+const patience = 20 * time.Second
 
 // errLost: packets that should have arrived did not.
 var errLost = errors.New("packets were lost")
