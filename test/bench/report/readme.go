@@ -44,6 +44,9 @@ func (r Report) section(folder string) string {
 	if p.Rows = kept; len(p.Rows) > 0 {
 		b.WriteString(p.Markdown() + "\n")
 	}
+	if r.Quick {
+		b.WriteString("This was a quick run, of few rounds: the ratios are rough.\n\n")
+	}
 	fmt.Fprintf(&b, "![times and packet rates](%s/plot.svg)\n\nAll of it, with IPv6, shorter lists and extremes: [%s/table.md](%s/table.md).\n", folder, folder, folder)
 	return b.String()
 }
