@@ -44,7 +44,7 @@ demo: build ## the main job in throwaway network namespaces, with real packets; 
 	@$(SUDO) ./bin/demo ./portgrave
 
 # What the tests need from Debian or Ubuntu, and why.
-PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev systemd file lintian rpm groff-base mandoc zsh fish mmdebstrap debian-archive-keyring systemd-container qemu-system-x86
+PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev systemd util-linux file lintian rpm groff-base mandoc zsh fish mmdebstrap debian-archive-keyring systemd-container qemu-system-x86
 # Firewalls that the tests judge audit by. Unpacked into bin/peers, never installed: they would take this machine over when it next starts.
 PEERS := ufw firewalld dbus docker.io busybox-static
 deps: peers debian ## install what the tests need
@@ -52,7 +52,7 @@ installed:
 	@missing=(); for p in $(PACKAGES); do dpkg -s "$$p" >/dev/null 2>&1 || missing+=("$$p"); done; \
 	if [ $${#missing[@]} = 0 ]; then exit 0; fi; \
 	command -v apt-get >/dev/null || { echo "Needed and missing: $${missing[*]}. This is no Debian or Ubuntu: install them by hand." >&2; exit 1; }; \
-	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iptables and ipset for the iptables backend, iproute2 for network namespaces, iputils-ping to ping in them, procps, gcc with libc6-dev for the race detector, systemd for its tools that packages and units are tried with, lintian, rpm and file to look at packages, groff-base and mandoc at manual pages, zsh and fish to try completions, mmdebstrap with debian-archive-keyring to build a Debian system in a file, systemd-container and qemu-system-x86 to start it in a container and in a virtual machine."; \
+	echo "Installing $${missing[*]}: nftables as a second opinion on the kernel, iptables and ipset for the iptables backend, iproute2 for network namespaces, iputils-ping to ping in them, procps, gcc with libc6-dev for the race detector, systemd for its tools that packages and units are tried with, util-linux for setpriv, lintian, rpm and file to look at packages, groff-base and mandoc at manual pages, zsh and fish to try completions, mmdebstrap with debian-archive-keyring to build a Debian system in a file, systemd-container and qemu-system-x86 to start it in a container and in a virtual machine."; \
 	$(SUDO) apt-get update -q; $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "$${missing[@]}"
 
 # After the packages that are installed, since what those bring need not be unpacked.

@@ -67,14 +67,18 @@ func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *pol
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := p.Compile(inv.ctx, &policy.Networks{
+	networks := &policy.Networks{
 		Dir: filepath.Join(inv.stateDir, "networks"), Offline: offline,
 		Warn: func(err error) {
 			if mayChangeRules() { // others may not keep content, and need not
 				inv.screen.warnf("%v", err)
 			}
 		},
-	})
+	}
+	if err := internet(); err != nil {
+		refuseInternet(networks, err)
+	}
+	c, err := p.Compile(inv.ctx, networks)
 	if err != nil {
 		return p, nil, err
 	}

@@ -1,9 +1,12 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
+	"syscall"
 	"time"
 )
 
@@ -24,6 +27,10 @@ func (s *scrape) serve(address string, metrics http.Handler) error {
 		return nil
 	}
 	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EAFNOSUPPORT) || err != nil && strings.Contains(err.Error(), "no suitable address") {
+		// Without sockets of the internet, package net takes the address itself for a wrong one.
+		return fmt.Errorf("metrics can't be served at %s: the unit keeps the daemon off the network: network.conf, from /usr/share/portgrave, in /etc/systemd/system/portgrave.service.d/ lets it (%w)", address, err)
+	}
 	if err != nil {
 		return fmt.Errorf("metrics can't be served at %s: %w", address, err)
 	}
