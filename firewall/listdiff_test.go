@@ -25,7 +25,7 @@ func TestDiffListsLeavesTheCommonPart(t *testing.T) {
 		if kept := len(want) - len(added); kept != longestCommon(want, have) {
 			t.Fatalf("%d are kept of %d; added %v, removed %v", kept, longestCommon(want, have), added, removed)
 		}
-		if !within(added, want) || !within(removed, have) {
+		if !bounded(added, want) || !bounded(removed, have) {
 			t.Fatalf("added %v, removed %v are out of order", added, removed)
 		}
 	})
@@ -43,7 +43,7 @@ func longestCommon(a, b []int) int {
 }
 
 // within reports whether part can be had of all by leaving some out.
-func within(part, all []int) bool {
+func bounded(part, all []int) bool {
 	for _, x := range all {
 		if len(part) > 0 && part[0] == x {
 			part = part[1:]
