@@ -1,8 +1,30 @@
 package firewall
 
+// mostCompared bounds the table that DiffLists makes: 8 MB.
+const mostCompared = 1 << 20
+
 // DiffLists walks two ordered lists that shall become equal: add and remove are called in
 // order, with the longest common part kept. For lists of rules, where order matters.
+//
+// What is equal at both ends is found first, so that one change in ten thousand rules costs no more than reading them. Lists that
+// differ in so many places that finding the longest common part would take their product in memory keep what is equal
+// at the ends, and nothing between.
 func DiffLists[T any](want, have []T, equal func(a, b T) bool, add, remove func(T)) {
+	for len(want) > 0 && len(have) > 0 && equal(want[0], have[0]) {
+		want, have = want[1:], have[1:]
+	}
+	for len(want) > 0 && len(have) > 0 && equal(want[len(want)-1], have[len(have)-1]) {
+		want, have = want[:len(want)-1], have[:len(have)-1]
+	}
+	if len(want)*len(have) > mostCompared {
+		for _, x := range want {
+			add(x)
+		}
+		for _, x := range have {
+			remove(x)
+		}
+		return
+	}
 	// length[i][j] is the longest common subsequence of want[i:] and have[j:].
 	length := make([][]int, len(want)+1)
 	for i := range length {

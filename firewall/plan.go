@@ -80,9 +80,9 @@ func (p Plan) Count() int {
 	return n
 }
 
-// maxListed is how many elements of one set a Plan names one by one; more become one Change
+// MaxListed is how many elements of one set a Plan names one by one; more become one Change
 // with a count, so that a plan for a million sources stays readable and small.
-const maxListed = 256
+const MaxListed = 256
 
 // ElementChanges turns prefixes added to or removed from one service's sources into Changes,
 // one each, or a summary when there are more than anyone would read.
@@ -93,10 +93,8 @@ func ElementChanges(action Action, service string, family Family, details []stri
 // ElementChangesOf is ElementChanges of n prefixes that are written out only where they are shown.
 func ElementChangesOf(action Action, service string, family Family, n int, detail func(i int) string) []Change {
 	change := Change{Action: action, Object: ObjectElement, Service: service, Family: family.String(), Count: 1}
-	if n > maxListed {
-		change.Count = n
-		change.Detail = fmt.Sprintf("%s … %s (%d in all)", detail(0), detail(n-1), n)
-		return []Change{change}
+	if n > MaxListed {
+		return []Change{ElementSummary(action, service, family, detail(0), detail(n-1), n)}
 	}
 	out := make([]Change, 0, n)
 	for i := range n {
@@ -104,4 +102,10 @@ func ElementChangesOf(action Action, service string, family Family, n int, detai
 		out = append(out, change)
 	}
 	return out
+}
+
+// ElementSummary is the one Change that stands for more than MaxListed elements, of which only the first and the last are named.
+func ElementSummary(action Action, service string, family Family, first, last string, n int) Change {
+	return Change{Action: action, Object: ObjectElement, Service: service, Family: family.String(), Count: n,
+		Detail: fmt.Sprintf("%s … %s (%d in all)", first, last, n)}
 }

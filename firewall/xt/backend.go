@@ -84,7 +84,7 @@ func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time
 	wanted.readAt = now
 	if want == nil {
 		d := compare(wanted, o.ruleset)
-		plan.Changes, plan.Program = d.changes(), work{o.ruleset, steps(d, o.ruleset, now)}
+		plan.Changes, plan.Program = d.changes(), work{o.ruleset, steps(d, o.ruleset)}
 		return plan, nil
 	}
 	if err := errors.Join(limitErrors(*want, o.host, now)...); err != nil {
@@ -107,7 +107,7 @@ func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time
 		wanted = compile(*want, now, use, o.host)
 		d = compare(wanted, o.ruleset)
 	}
-	plan.Program = work{o.ruleset, steps(d, o.ruleset, now)}
+	plan.Program = work{o.ruleset, steps(d, o.ruleset)}
 	return plan, nil
 }
 
@@ -158,7 +158,7 @@ func (b *Backend) takeBack(w work, cause error) error {
 	if err != nil {
 		return fmt.Errorf("%w; %w: %w", cause, errNotTakenBack, err)
 	}
-	for _, s := range steps(compare(w.before, now), now, now.readAt) {
+	for _, s := range steps(compare(w.before, now), now) {
 		if err := b.kernel.run(ctx, s); err != nil && !s.tidy {
 			return fmt.Errorf("%w; %w: %s: %w", cause, errNotTakenBack, s.what, err)
 		}

@@ -101,17 +101,17 @@ const inlineSources = 16
 func (c *compiler) service(svc firewall.Service) {
 	to := []string{"-g", allowChain(svc.Name)}
 	var sources []rule
-	inline, kind, elements := layout(svc, c.family)
-	for _, p := range inline {
-		sources = append(sources, args(append([]string{"-s", p.String()}, to...)...))
-	}
-	lookUp := func(k setKind, elements []element) {
+	lookUp := func(k setKind, elements elements) {
 		name := setName(svc.Name, k, c.family, c.slots[slot{svc.Name, c.family}])
 		c.ruleset.sets[name] = &set{name: name, service: svc.Name, family: c.family, kind: k, elements: elements}
 		sources = append(sources, args(append([]string{"-m", "set", "--match-set", name, "src"}, to...)...))
 	}
-	if len(elements) > 0 {
-		lookUp(kind, elements)
+	if fitsRules(svc.Sources, c.family) {
+		for p := range svc.Sources.Family(c.family) {
+			sources = append(sources, args(append([]string{"-s", p.String()}, to...)...))
+		}
+	} else {
+		lookUp(layout(svc.Sources, c.family))
 	}
 	if until, any := expiring(svc, c.family, c.ruleset.readAt); any {
 		lookUp(kindUntil, until)
@@ -122,28 +122,27 @@ func (c *compiler) service(svc firewall.Service) {
 	c.refuse(refuseChain(svc.Name), svc.Name, svc.Name, svc.Log != firewall.LogNone)
 }
 
-// layout decides how a family's lasting sources are held: as rules, or as the elements of one set.
-func layout(svc firewall.Service, f firewall.Family) (inline []firewall.Prefix, kind setKind, elements []element) {
-	n, exact := 0, true
-	for p := range svc.Sources.Family(f) {
-		n++
-		exact = exact && p.IsSingleIP()
-	}
-	if n <= inlineSources {
-		for p := range svc.Sources.Family(f) {
-			inline = append(inline, p)
+// fitsRules decides how a family's lasting sources are held: as rules, or as the elements of one set.
+func fitsRules(sources firewall.Prefixes, f firewall.Family) bool {
+	n := 0
+	for range sources.Family(f) {
+		if n++; n > inlineSources {
+			return false
 		}
-		return inline, 0, nil
 	}
-	kind = kindNets
-	if exact {
-		kind = kindHosts
+	return true
+}
+
+// layout is the set of a family's lasting sources.
+func layout(sources firewall.Prefixes, f firewall.Family) (setKind, elements) {
+	n, kind := 0, kindHosts
+	for p := range sources.Family(f) {
+		n++
+		if !p.IsSingleIP() {
+			kind = kindNets
+		}
 	}
-	elements = make([]element, 0, n)
-	for p := range svc.Sources.Family(f) {
-		elements = append(elements, element{prefix: p})
-	}
-	return nil, kind, elements
+	return kind, lasting{sources, f, n}
 }
 
 // longestTimeout is the longest time that an ipset element can have left: IPSET_MAX_TIMEOUT, about 24.8 days (include/linux/netfilter/ipset/ip_set_timeout.h).
@@ -152,7 +151,8 @@ func layout(svc firewall.Service, f firewall.Family) (inline []firewall.Prefix, 
 const longestTimeout = 2147483 * time.Second
 
 // expiring lists a family's sources that end by themselves and have not yet; any says whether it has such at all.
-func expiring(svc firewall.Service, f firewall.Family, now time.Time) (out []element, any bool) {
+func expiring(svc firewall.Service, f firewall.Family, now time.Time) (out *list, any bool) {
+	out = &list{}
 	for _, e := range svc.Expiring {
 		if e.Prefix.Addr().Is4() != (f == firewall.IPv4) {
 			continue
@@ -162,12 +162,12 @@ func expiring(svc firewall.Service, f firewall.Family, now time.Time) (out []ele
 			continue
 		}
 		if e.Prefix.Bits() > 0 {
-			out = append(out, element{e.Prefix, e.Until})
+			out.add(element{e.Prefix, e.Until})
 			continue
 		}
 		// hash:net has no /0: two halves do as well.
 		for _, half := range halves[f] {
-			out = append(out, element{half, e.Until})
+			out.add(element{half, e.Until})
 		}
 	}
 	return out, any

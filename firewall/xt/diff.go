@@ -48,7 +48,7 @@ type setsDifference struct {
 // contentDifference is a set that stays, with elements that differ, in ascending order.
 type contentDifference struct {
 	want, have  *set
-	add, remove []element
+	add, remove edits
 }
 
 // compare finds every difference. It is pure; both rulesets stay as they are.
@@ -73,8 +73,8 @@ func compare(want, have *ruleset) difference {
 			d.sets.reshaped = append(d.sets.reshaped, w)
 		default:
 			c := contentDifference{want: w, have: h}
-			c.add, c.remove = diffElements(w.elements, h.elements, want.readAt)
-			if len(c.add)+len(c.remove) > 0 {
+			c.add, c.remove = diffElements(w.elements, h.elements.(*list), want.readAt)
+			if c.add.n+c.remove.n > 0 {
 				d.sets.content = append(d.sets.content, c)
 			}
 		}
@@ -124,52 +124,6 @@ func union[V any](a, b map[string]V) map[string]V {
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// diffElements merges two ascending lists.
-func diffElements(want, have []element, now time.Time) (add, remove []element) {
-	ending := func(e element) bool { return !e.until.IsZero() && e.until.Sub(now) < firewall.ExpiryTolerance }
-	i, j := 0, 0
-	for i < len(want) || j < len(have) {
-		c := 1
-		switch {
-		case j == len(have):
-			c = -1
-		case i < len(want):
-			c = compareElements(want[i], have[j])
-		}
-		switch {
-		case c < 0:
-			if !ending(want[i]) {
-				add = append(add, want[i])
-			}
-			i++
-		case c > 0:
-			// The kernel's clock and ours part by a little: what is ending right now is nobody's mistake.
-			if !ending(have[j]) {
-				remove = append(remove, have[j])
-			}
-			j++
-		default:
-			if !sameEnd(want[i].until, have[j].until, now) {
-				add = append(add, want[i]) // adding what is there changes its end
-			}
-			i, j = i+1, j+1
-		}
-	}
-	return add, remove
-}
-
-// sameEnd reports whether the kernel's end of an element will do. One further away than the kernel can
-// hold is as good as the wanted one until half of its time is gone.
-func sameEnd(want, have, now time.Time) bool {
-	if want.IsZero() || have.IsZero() {
-		return want.IsZero() == have.IsZero()
-	}
-	if want.Sub(now) > longestTimeout {
-		return have.Sub(now) >= longestTimeout/2
-	}
-	return want.Sub(have).Abs() <= firewall.ExpiryTolerance
-}
-
 // changes words the difference for people and for the JSON contract.
 func (d difference) changes() []firewall.Change {
 	var out []firewall.Change
@@ -179,23 +133,30 @@ func (d difference) changes() []firewall.Change {
 	add := func(a firewall.Action, s *set) {
 		out = append(out, firewall.Change{Action: a, Object: firewall.ObjectSet, Service: s.service, Family: s.family.String(), Detail: "ipset " + s.name, Count: 1})
 	}
-	elements := func(a firewall.Action, s *set, list []element) {
-		words := make([]string, len(list))
-		for i, e := range list {
-			words[i] = e.prefix.String()
+	elements := func(a firewall.Action, s *set, e edits) {
+		word := func(e element) string {
 			if a == firewall.Add && !e.until.IsZero() { // what is removed has an end that is known to the second at best
-				words[i] += " until " + e.until.UTC().Format(time.RFC3339)
+				return e.prefix.String() + " until " + e.until.UTC().Format(time.RFC3339)
 			}
+			return e.prefix.String()
+		}
+		if e.n > firewall.MaxListed {
+			out = append(out, firewall.ElementSummary(a, s.service, s.family, word(e.first), word(e.last), e.n))
+			return
+		}
+		words := make([]string, 0, e.n)
+		for x := range e.kept.all() {
+			words = append(words, word(x))
 		}
 		out = append(out, firewall.ElementChanges(a, s.service, s.family, words)...)
 	}
 	for _, s := range d.sets.gone {
 		add(firewall.Remove, s)
-		elements(firewall.Remove, s, s.elements)
+		elements(firewall.Remove, s, summary(s.elements))
 	}
 	for _, s := range d.sets.new {
 		add(firewall.Add, s)
-		elements(firewall.Add, s, s.elements)
+		elements(firewall.Add, s, summary(s.elements))
 	}
 	for _, s := range d.sets.reshaped {
 		add(firewall.Replace, s)

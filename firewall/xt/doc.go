@@ -1,6 +1,7 @@
 // Package xt enforces a firewall.State through iptables and ipset, for hosts whose kernel or other
 // tools don't speak nf_tables. It runs the host's own programs: iptables-restore and ip6tables-restore, in
-// the legacy or the nft variant, and ipset. It makes the same verdicts as package nft.
+// the legacy or the nft variant, and ipset. Only the elements of sets, of which there may be a million, it writes and reads over netlink
+// itself. It makes the same verdicts as package nft.
 //
 // Everything lives in chains named PORTGRAVE*, in each family's table mangle, and in ipsets of the same prefix:
 //
@@ -29,8 +30,8 @@
 // us or has flushed the table, is dropped in table security behind it.
 //
 // compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the one it does
-// hold from iptables-save and ipset; compare (pure) finds what differs, rules by meaning rather than by text;
-// steps (pure) puts the difference in order. Every step is one program run and either one atomic commit of one table,
+// hold from iptables-save and from the kernel's ipsets; compare (pure) finds what differs, rules by meaning rather than by text;
+// steps (pure) puts the difference in order. Every step is one program run, or some sets' elements, and either one atomic commit of one table,
 // or a change that no packet notices until a later step. Failing half-way, the steps are taken back.
 //
 // The programs are run directly: coreos/go-iptables hides the variant that it finds, can neither save nor restore, and takes a

@@ -83,14 +83,34 @@ func (k *fakeKernel) read(context.Context) (*ruleset, error) {
 			}
 		}
 	}
-	var b bytes.Buffer
+	var b strings.Builder
 	for _, name := range sortedKeys(k.sets) {
-		fmt.Fprintf(&b, "ipset> create %s %s bucketsize 12 initval 0x1\n", name, k.sets[name].header)
+		fmt.Fprintf(&b, "create %s %s bucketsize 12 initval 1\n", name, k.sets[name].header)
 		for e, options := range k.sets[name].elements {
 			fmt.Fprintf(&b, "add %s %s\n", name, strings.TrimSpace(e+" "+options))
 		}
 	}
-	return r, readSets(r, b.Bytes(), r.readAt)
+	return r, readMessages(r, setMessages(b.String()), r.readAt)
+}
+
+// told is what a program would read if it were told all of it.
+func told(s step) string {
+	b := slices.Clone(s.input)
+	for _, f := range s.fills {
+		verb := "add"
+		if f.remove {
+			verb = "del"
+		}
+		for e := range f.all() {
+			address := strings.TrimSuffix(e.prefix.String(), fmt.Sprintf("/%d", e.prefix.Addr().BitLen()))
+			b = fmt.Appendf(b, "%s %s %s", verb, f.set, address)
+			if !f.remove && !e.until.IsZero() {
+				b = fmt.Appendf(b, " timeout %d", max(1, int(time.Until(e.until)/time.Second)))
+			}
+			b = append(b, '\n')
+		}
+	}
+	return string(b)
 }
 
 func (k *fakeKernel) run(_ context.Context, s step) error {
@@ -102,7 +122,7 @@ func (k *fakeKernel) run(_ context.Context, s step) error {
 	if what == refused {
 		return errInjected
 	}
-	lines := strings.Split(strings.TrimSpace(string(s.input(time.Now()))), "\n")
+	lines := strings.Split(strings.TrimSpace(told(s)), "\n")
 	var err error
 	if s.program == nil {
 		if what == halfDone {

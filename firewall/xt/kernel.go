@@ -105,7 +105,7 @@ func (p *programs) legacyTables(f firewall.Family) ([]string, error) {
 	return strings.Fields(string(b)), err
 }
 
-// readSets reads those ipsets that bear our names, in two runs however many there are.
+// readSets reads those ipsets that bear our names. Where nobody can have made one the kernel isn't asked, since that would load its modules.
 func (p *programs) readSets(ctx context.Context, r *ruleset) error {
 	if p.ipset == "" {
 		for name := range r.lookUps() {
@@ -113,31 +113,7 @@ func (p *programs) readSets(ctx context.Context, r *ruleset) error {
 		}
 		return nil
 	}
-	out, err := p.output(ctx, p.ipset, "list", "-name")
-	if err != nil {
-		return err
-	}
-	var names []string
-	for _, name := range strings.Fields(string(out)) {
-		if setNames.MatchString(name) {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	now := p.now() // the programs before took their time, and the kernel counts down
-	switch len(names) {
-	case 0:
-		return nil
-	case 1:
-		out, err = p.output(ctx, p.ipset, "save", names[0])
-	default:
-		// ipset(8), "-": reads commands from the input, one a line.
-		out, err = p.exec(ctx, []byte("save "+strings.Join(names, "\nsave ")+"\n"), p.ipset, "-")
-	}
-	if err != nil {
-		return err
-	}
-	return readSets(r, out, now)
+	return readSets(ctx, r, p.now)
 }
 
 // run implements kernel.
@@ -146,15 +122,22 @@ func (p *programs) run(ctx context.Context, s step) error {
 		if p.ipset == "" {
 			return errNoIpset
 		}
-		_, err := p.exec(ctx, s.input(p.now()), p.ipset, "restore", "-exist")
-		return err
+		if len(s.input) > 0 {
+			if _, err := p.exec(ctx, s.input, p.ipset, "restore", "-exist"); err != nil {
+				return err
+			}
+		}
+		if len(s.fills) == 0 {
+			return nil
+		}
+		return fillSets(ctx, s.fills, p.now)
 	}
 	c := p.commands[*s.program]
 	words := []string{"--noflush", "--counters"}
 	if slices.Compare(c.version[:], []int{1, 6, 2}) >= 0 { // before, restore did not know about the lock
 		words = append(words, "--wait", strconv.Itoa(p.lockWait))
 	}
-	_, err := p.exec(ctx, s.input(p.now()), c.restore, words...)
+	_, err := p.exec(ctx, s.input, c.restore, words...)
 	return err
 }
 

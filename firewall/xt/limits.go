@@ -74,7 +74,7 @@ func NeedsIpset(s firewall.State) string {
 	for _, svc := range s.Services {
 		for _, f := range firewall.Families {
 			_, until := expiring(svc, f, time.Time{})
-			if _, _, elements := layout(svc, f); len(elements) > 0 || until {
+			if until || !fitsRules(svc.Sources, f) {
 				return svc.Name
 			}
 		}

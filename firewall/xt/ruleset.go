@@ -146,24 +146,13 @@ const (
 
 // set is an ipset of ours.
 type set struct {
-	name    string
-	service string
-	family  firewall.Family
-	kind    setKind // 0 if it is of a shape that we never make
-	// elements, ascending, disjoint.
-	elements []element
+	name     string
+	service  string
+	family   firewall.Family
+	kind     setKind // 0 if it is of a shape that we never make
+	elements elements
 	// odd elements carry something that we never write, such as nomatch.
 	odd int
-}
-
-// element is a source in a set, until a moment (the zero Time: for good).
-type element struct {
-	prefix firewall.Prefix
-	until  time.Time
-}
-
-func compareElements(a, b element) int {
-	return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()))
 }
 
 // lookUps is the set of ipsets that rules of ours look up, in whatever table.

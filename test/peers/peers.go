@@ -39,6 +39,14 @@ func folder() string {
 	return filepath.Join(filepath.Dir(file), "..", "..", "bin", "peers")
 }
 
+// Folder is where the packages are unpacked; the error says how to come by them.
+func Folder() (string, error) {
+	if _, err := os.Stat(filepath.Join(folder(), "packages")); err != nil {
+		return "", fmt.Errorf("ufw, firewalld and dockerd are not there: run make deps (%w)", err)
+	}
+	return folder(), nil
+}
+
 // TB is what Start needs of a test.
 type TB interface {
 	lab.TB
@@ -50,15 +58,15 @@ type TB interface {
 // the control group that it may make in $CGROUP. Start returns what the script printed.
 func Start(t TB, node *lab.Node, script string) string {
 	t.Helper()
-	_, err := os.Stat(filepath.Join(folder(), "packages"))
+	packages, err := Folder()
 	if err != nil {
-		t.Fatalf("ufw, firewalld and dockerd are not there to be judged by: run make deps (%v)", err)
+		t.Fatalf("%v", err)
 	}
 	scratch := t.TempDir()
 	group := fmt.Sprintf("/portgrave-test-%d-%x", os.Getpid(), node.Inode())
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := node.Command(ctx, "unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL",
-		"sh", "-c", machine, "sh", scratch, folder(), group, script)
+		"sh", "-c", machine, "sh", scratch, packages, group, script)
 	cmd.WaitDelay = 5 * time.Second
 	out, w, err := os.Pipe()
 	if err != nil {

@@ -1,0 +1,161 @@
+package xt
+
+import (
+	"cmp"
+	"encoding/binary"
+	"iter"
+	"net/netip"
+	"slices"
+	"sort"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// element is a source in a set, until a moment (the zero Time: for good).
+type element struct {
+	prefix firewall.Prefix
+	until  time.Time
+}
+
+func compareElements(a, b element) int {
+	return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()))
+}
+
+// elements are those of a set, ascending.
+type elements interface {
+	all() iter.Seq[element]
+	len() int
+}
+
+// lasting is what a State allows for good in one family. A million sources stay as the State holds them: the
+// elements are worked out as they are asked for.
+type lasting struct {
+	sources firewall.Prefixes
+	family  firewall.Family
+	n       int
+}
+
+func (l lasting) len() int { return l.n }
+
+func (l lasting) all() iter.Seq[element] {
+	return func(yield func(element) bool) {
+		for p := range l.sources.Family(l.family) {
+			if !yield(element{prefix: p}) {
+				return
+			}
+		}
+	}
+}
+
+// list holds elements of one family one by one, as the kernel does: prefixes that touch, or lie one in the other, are not the
+// same as one that spans them. A lasting element takes 8 bytes in IPv4, and 24 in IPv6. The nil list is empty.
+type list struct {
+	v4    []prefix4
+	v6    []prefix6
+	until []time.Time // by position; nil if none ends
+}
+
+// prefix4 is an address followed by a length, so that numbers are in the order of elements.
+type prefix4 uint64
+
+type prefix6 struct {
+	high, low uint64
+	bits      uint8
+}
+
+func (p prefix6) compare(q prefix6) int {
+	return cmp.Or(cmp.Compare(p.high, q.high), cmp.Compare(p.low, q.low), cmp.Compare(p.bits, q.bits))
+}
+
+func (l *list) len() int {
+	if l == nil {
+		return 0
+	}
+	return len(l.v4) + len(l.v6)
+}
+
+func (l *list) all() iter.Seq[element] {
+	return func(yield func(element) bool) {
+		for i := range l.len() {
+			if !yield(l.at(i)) {
+				return
+			}
+		}
+	}
+}
+
+func (l *list) at(i int) element {
+	var e element
+	if len(l.v4) > 0 {
+		var b [4]byte
+		binary.BigEndian.PutUint32(b[:], uint32(l.v4[i]>>8))
+		e.prefix = netip.PrefixFrom(netip.AddrFrom4(b), int(l.v4[i]&0xff))
+	} else {
+		var b [16]byte
+		binary.BigEndian.PutUint64(b[:], l.v6[i].high)
+		binary.BigEndian.PutUint64(b[8:], l.v6[i].low)
+		e.prefix = netip.PrefixFrom(netip.AddrFrom16(b), int(l.v6[i].bits))
+	}
+	if l.until != nil {
+		e.until = l.until[i]
+	}
+	return e
+}
+
+// add appends an element, of the same family as those before.
+func (l *list) add(e element) {
+	if a := e.prefix.Addr(); a.Is4() {
+		b := a.As4()
+		l.v4 = append(l.v4, prefix4(binary.BigEndian.Uint32(b[:]))<<8|prefix4(e.prefix.Bits()))
+	} else {
+		b := a.As16()
+		l.v6 = append(l.v6, prefix6{binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:]), uint8(e.prefix.Bits())})
+	}
+	if !e.until.IsZero() && l.until == nil {
+		l.until = make([]time.Time, l.len()-1, cap(l.v4)+cap(l.v6))
+	}
+	if l.until != nil {
+		l.until = append(l.until, e.until)
+	}
+}
+
+// grow makes room for n more.
+func (l *list) grow(f firewall.Family, n int) {
+	if f == firewall.IPv4 {
+		l.v4 = slices.Grow(l.v4, n)
+	} else {
+		l.v6 = slices.Grow(l.v6, n)
+	}
+}
+
+// sort puts elements in order that came in another.
+func (l *list) sort() {
+	if l.until != nil {
+		sort.Sort((*withEnds)(l))
+		return
+	}
+	slices.Sort(l.v4)
+	slices.SortFunc(l.v6, prefix6.compare)
+}
+
+// withEnds sorts a list together with the ends.
+type withEnds list
+
+func (l *withEnds) Len() int { return (*list)(l).len() }
+
+func (l *withEnds) Less(i, j int) bool {
+	if len(l.v4) > 0 {
+		return l.v4[i] < l.v4[j]
+	}
+	return l.v6[i].compare(l.v6[j]) < 0
+}
+
+func (l *withEnds) Swap(i, j int) {
+	if len(l.v4) > 0 {
+		l.v4[i], l.v4[j] = l.v4[j], l.v4[i]
+	} else {
+		l.v6[i], l.v6[j] = l.v6[j], l.v6[i]
+	}
+	l.until[i], l.until[j] = l.until[j], l.until[i]
+}

@@ -1,0 +1,74 @@
+package xt
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
+)
+
+// setMessages is how the kernel tells of sets that `ipset save` would print so.
+func setMessages(save string) []nfnetlink.Message {
+	var out []nfnetlink.Message
+	number := func(b []byte, kind uint16, s string) []byte {
+		n, err := strconv.ParseUint(s, 0, 32)
+		if err != nil {
+			panic(fmt.Sprintf("%q: %v", save, err))
+		}
+		return nfnetlink.AppendBytes(b, kind, binary.BigEndian.AppendUint32(nil, uint32(n)))
+	}
+	create := map[string]uint16{"hashsize": ipsetHashSize, "maxelem": ipsetMaxElem, "bucketsize": ipsetBucketSize, "initval": ipsetInitval, "timeout": ipsetTimeout, "netmask": 20}
+	for text := range strings.Lines(save) {
+		words := strings.Fields(text)
+		message := nfnetlink.AppendString(nil, ipsetSetName, words[1])
+		var data []byte
+		if words[0] == "create" {
+			family := byte(2)
+			for i := 3; i < len(words); i += 2 {
+				if words[i] == "family" && words[i+1] == "inet6" {
+					family = 10
+				} else if words[i] != "family" {
+					data = number(data, create[words[i]], words[i+1])
+				}
+			}
+			message = nfnetlink.AppendBytes(nfnetlink.AppendString(message, ipsetTypeName, words[2]), ipsetFamily, []byte{family})
+			message = nfnetlink.AppendBytes(message, ipsetData, data)
+		} else {
+			p, ok := parsePrefix(words[2])
+			if !ok {
+				panic(save)
+			}
+			version := uint16(1)
+			if p.Addr().Is6() {
+				version = 2
+			}
+			data = nfnetlink.AppendBytes(data, ipsetIP, nfnetlink.AppendBytes(nil, version, p.Addr().AsSlice()))
+			data = nfnetlink.AppendBytes(data, ipsetCIDR, []byte{byte(p.Bits())})
+			for i := 3; i < len(words); i++ {
+				if words[i] == "nomatch" {
+					data = nfnetlink.AppendBytes(data, 8, []byte{0, 0, 0, 4})
+				} else {
+					data = number(data, ipsetTimeout, words[i+1])
+					i++
+				}
+			}
+			message = nfnetlink.AppendBytes(message, ipsetADT, nfnetlink.AppendBytes(nil, ipsetData, data))
+		}
+		out = append(out, nfnetlink.Message{Attributes: message})
+	}
+	return out
+}
+
+func readMessages(r *ruleset, messages []nfnetlink.Message, now time.Time) error {
+	reader := setReader{r.sets, now}
+	for _, m := range messages {
+		if err := reader.message(m); err != nil {
+			return err
+		}
+	}
+	reader.done()
+	return nil
+}

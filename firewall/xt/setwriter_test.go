@@ -1,0 +1,105 @@
+package xt
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"golang.org/x/sys/unix"
+)
+
+// What is written comes back as it was, however many messages it takes, and none is longer than an attribute can be.
+func TestElementsComeBack(t *testing.T) {
+	now := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
+	for _, f := range firewall.Families {
+		for _, n := range []int{0, 1, mostInMessage, 2*mostInMessage + 1} {
+			for _, kind := range []setKind{kindNets, kindUntil} {
+				want := &list{}
+				for e := range (lasting{spread(f, n), f, n}).all() {
+					if kind == kindUntil {
+						e.until = now.Add(time.Hour)
+					}
+					want.add(e)
+				}
+				name := setName("web", kind, f, false)
+				header := map[firewall.Family]string{firewall.IPv4: " family inet", firewall.IPv6: " family inet6"}[f]
+				if kind == kindUntil {
+					header += " timeout 0"
+				}
+				messages := setMessages("create " + name + " hash:net" + header + "\n")
+				err := (fill{name, false, want}).messages(now, func(b []byte) error {
+					if len(b) > 60_000 || int(binary.NativeEndian.Uint32(b)) != len(b) {
+						t.Errorf("a message of %d bytes says %d", len(b), binary.NativeEndian.Uint32(b))
+					}
+					messages = append(messages, nfnetlink.Message{Attributes: slices.Clone(b[unix.NLMSG_HDRLEN+4:])})
+					return nil
+				})
+				r := newRuleset()
+				if err == nil {
+					err = readMessages(r, messages, now)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := slices.Collect(r.sets[name].elements.all()); !slices.Equal(got, slices.Collect(want.all())) || r.sets[name].odd > 0 {
+					t.Errorf("%s: %d elements of %d came back, %d odd, or others", name, len(got), n, r.sets[name].odd)
+				}
+			}
+		}
+	}
+}
+
+func TestAcknowledgements(t *testing.T) {
+	answer := func(kind uint16, code int32) []byte {
+		b := binary.NativeEndian.AppendUint32(nil, 36)
+		b = binary.NativeEndian.AppendUint16(b, kind)
+		b = append(b, make([]byte, 10)...)
+		return binary.NativeEndian.AppendUint32(b, uint32(code))
+	}
+	for _, tt := range []struct {
+		answer []byte
+		want   error
+		says   string
+	}{
+		{answer(unix.NLMSG_ERROR, 0), nil, ""},
+		{answer(unix.NLMSG_ERROR, -int32(unix.ENOENT)), unix.ENOENT, ""},
+		{answer(unix.NLMSG_ERROR, -4352), errSetFull, ""},
+		{answer(unix.NLMSG_ERROR, -4103), nil, "error 4103 of ipset"},
+		{answer(unix.NLMSG_DONE, 0), nfnetlink.ErrMalformed, ""},
+		{answer(unix.NLMSG_ERROR, 0)[:18], nfnetlink.ErrMalformed, ""},
+	} {
+		err := acknowledged(tt.answer)
+		if tt.says == "" && !errors.Is(err, tt.want) || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
+			t.Errorf("%x: %v", tt.answer, err)
+		}
+	}
+}
+
+// The real kernel: what it refuses is said with the set's name and its own reason; an end of the context stops between two messages.
+func TestFillSetsThatRefuse(t *testing.T) {
+	backendtest.Isolate(t)
+	some := lasting{spread(firewall.IPv4, 2_000), firewall.IPv4, 2_000}
+	err := fillSets(t.Context(), []fill{{"PORTGRAVE-N4-none", false, some}}, time.Now)
+	if !errors.Is(err, unix.ENOENT) || !strings.Contains(err.Error(), "adding elements to ipset PORTGRAVE-N4-none") {
+		t.Errorf("a set that isn't there: %v", err)
+	}
+	backendtest.Program(t, "", "ipset", "create", "PORTGRAVE-N4-small", "hash:net", "maxelem", "64")
+	if err := fillSets(t.Context(), []fill{{"PORTGRAVE-N4-small", false, some}}, time.Now); err == nil || !strings.Contains(err.Error(), "the set is full") {
+		t.Errorf("a set that is full: %v", err)
+	}
+	if err := fillSets(t.Context(), []fill{{"PORTGRAVE-N4-small", true, some}}, time.Now); err != nil {
+		t.Errorf("removing what isn't there: %v", err)
+	}
+	ended, stop := context.WithCancel(t.Context())
+	stop()
+	if err := fillSets(ended, []fill{{"PORTGRAVE-N4-small", false, some}}, time.Now); !errors.Is(err, context.Canceled) {
+		t.Errorf("after the end of the context: %v", err)
+	}
+}
