@@ -91,16 +91,3 @@ func readRanges[A number[A]](b []byte, n, size int, read func([]byte) Range[A]) 
 	}
 	return list, nil
 }
-
-// MarshalBinary implements encoding.BinaryMarshaler, which package gob uses: what AppendBinary makes.
-func (p Prefixes) MarshalBinary() ([]byte, error) { return p.AppendBinary(nil) }
-
-// UnmarshalBinary implements encoding.BinaryUnmarshaler.
-func (p *Prefixes) UnmarshalBinary(b []byte) error {
-	q, rest, err := ReadPrefixes(b)
-	if err == nil && len(rest) > 0 {
-		err = fmt.Errorf("%d bytes stand behind the prefixes", len(rest))
-	}
-	*p = q
-	return err
-}

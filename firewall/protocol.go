@@ -4,8 +4,9 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // Protocol is an IP protocol number (IANA "Assigned Internet Protocol Numbers") that has ports.
@@ -100,7 +101,7 @@ func (f Family) String() string {
 
 // NamePattern is what a service may be called: it becomes part of kernel object names
 // (nft identifiers; iptables chain names are shortened), log prefixes and metric labels.
-var NamePattern = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,46}[A-Za-z0-9])?$`)
+var NamePattern = pattern.New(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,46}[A-Za-z0-9])?$`)
 
 // Essentials is the set of things a default-deny host must still receive to have a working
 // network. Each can be left out by name.

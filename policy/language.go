@@ -1,32 +1,31 @@
 package policy
 
 import (
-	"regexp"
-
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // The language: every key, what it takes and what it is for. The reader, the JSON Schema and the manual are made from this.
 
 var (
 	namePattern     = firewall.NamePattern
-	portPattern     = regexp.MustCompile("^" + oneTo65535 + "(-" + oneTo65535 + ")?$")
-	ratePattern     = regexp.MustCompile(`^[1-9][0-9]{0,8}/(second|minute|hour|day)$`)
-	durationPattern = regexp.MustCompile(`^([0-9]+(ms|s|m|h|d))+$`)
-	expiryPattern   = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$`)
-	httpsPattern    = regexp.MustCompile(`^https://[^ /]+(/[^ ]*)?$`)
-	linkPattern     = regexp.MustCompile(`^https?://[^ ]+$`)
-	sha256Pattern   = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
-	pathPattern     = regexp.MustCompile(`^/[^ ]*$`)
-	hostPattern     = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
-	loopbackPattern = regexp.MustCompile(`^(127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[::1\]|localhost):` + oneTo65535 + `$`)
+	portPattern     = pattern.New("^" + oneTo65535 + "(-" + oneTo65535 + ")?$")
+	ratePattern     = pattern.New(`^[1-9][0-9]{0,8}/(second|minute|hour|day)$`)
+	durationPattern = pattern.New(`^([0-9]+(ms|s|m|h|d))+$`)
+	expiryPattern   = pattern.New(`^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$`)
+	httpsPattern    = pattern.New(`^https://[^ /]+(/[^ ]*)?$`)
+	linkPattern     = pattern.New(`^https?://[^ ]+$`)
+	sha256Pattern   = pattern.New(`^[0-9a-fA-F]{64}$`)
+	pathPattern     = pattern.New(`^/[^ ]*$`)
+	hostPattern     = pattern.New(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
+	loopbackPattern = pattern.New(`^(127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[::1\]|localhost):` + oneTo65535 + `$`)
 
 	// What decoding looks at more closely, for the schema.
-	looseSource    = regexp.MustCompile(`^[A-Za-z0-9:][A-Za-z0-9._:/-]*$`)
-	looseCIDR      = regexp.MustCompile(`^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$`)
-	looseAddress   = regexp.MustCompile(`^[0-9A-Fa-f.:]+(/32|/128)?$`)
-	looseInterface = regexp.MustCompile(`^([^*/ \t\n:"\\]{1,15}|[^*/ \t\n:"\\]{0,15}\*)$`)
-	looseArrival   = regexp.MustCompile(`^[^*/ \t\n:"\\]{1,15}$`)
+	looseSource    = pattern.New(`^[A-Za-z0-9:][A-Za-z0-9._:/-]*$`)
+	looseCIDR      = pattern.New(`^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$`)
+	looseAddress   = pattern.New(`^[0-9A-Fa-f.:]+(/32|/128)?$`)
+	looseInterface = pattern.New(`^([^*/ \t\n:"\\]{1,15}|[^*/ \t\n:"\\]{0,15}\*)$`)
+	looseArrival   = pattern.New(`^[^*/ \t\n:"\\]{1,15}$`)
 )
 
 // oneTo65535 is a port in decimal, without leading zeros.

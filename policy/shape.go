@@ -1,13 +1,14 @@
 package policy
 
 import (
-	"regexp"
 	"slices"
 	"sort"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // shape says what a value may look like. Reader and JSON Schema are both driven by shapes, so they
@@ -63,11 +64,11 @@ func quoteHint(n *node, s shape) string {
 
 // text is a YAML string that matches pattern (anchored), described by words.
 type text struct {
-	pattern *regexp.Regexp // nil: any text but the empty one
+	pattern *pattern.Pattern // nil: any text but the empty one
 	words   string
 	// loose is for the schema where there is no pattern: what decoding, which can say what is wrong
 	// more exactly, never accepts does not match it.
-	loose *regexp.Regexp
+	loose *pattern.Pattern
 	not   string // a word that decoding refuses although the patterns match; "" is none
 }
 
@@ -308,7 +309,7 @@ func (s mapping) schema() map[string]any {
 // mapOf has keys that the administrator names.
 type mapOf struct {
 	words   string
-	pattern *regexp.Regexp
+	pattern *pattern.Pattern
 	of      shape
 }
 

@@ -29,16 +29,12 @@ func boot(inv *invocation) error {
 	if _, err := resolveBackend("auto"); errors.Is(err, firewall.ErrPermission) {
 		return err
 	}
-	clock := lease.SystemClock()
-	if last, err := inv.history().Last(); err == nil && !last.Confirmed && !last.Overdue(clock.Wall, clock.BootID) {
-		return fmt.Errorf("generation %d waits to be confirmed: run portgrave confirm, or rollback", last.Number)
-	}
 	inv.screen.progress = nil // the journal has no use for it
 	local, done := inv.local()
 	defer done()
 	local.LockWait = bootLockWait
 	log := daemonLog(inv)
-	result := local.Boot(inv.ctx, control.BootRequest{
+	result, err := local.Boot(inv.ctx, control.BootRequest{
 		Policy: func(context.Context) (*control.Policy, error) {
 			p, c, err := inv.compiled(inv.config, true)
 			if err != nil {
@@ -48,6 +44,9 @@ func boot(inv *invocation) error {
 		},
 		Outline: func() policy.Outline { return policy.ReadOutline(policy.Options{Path: inv.config}) },
 	})
+	if err != nil {
+		return err
+	}
 	if err := control.KeepBooted(inv.runDir, result); err != nil {
 		result.Warnings = append(result.Warnings, err.Error())
 	}

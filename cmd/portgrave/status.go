@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -49,7 +47,7 @@ func status(inv *invocation) error {
 		inv.screen.warnf("%v", err)
 	}
 	result.Boot = control.LastBooted(inv.runDir, lease.SystemClock().BootID)
-	result.bootMissed = result.Boot == nil && inv.getenv("PORTGRAVE_RUN_DIR") == "" && bootIsWanted()
+	result.bootMissed = result.Boot == nil && inv.getenv("PORTGRAVE_RUN_DIR") == "" && control.BootIsWanted()
 	inv.suits = result.Backend
 	p, c, perr := inv.compiled(inv.config, true)
 	if p != nil {
@@ -151,13 +149,6 @@ func printStatus(s *screen, r statusResult) {
 		s.printf("\n")
 		printLeases(s, r.Leases, time.Now())
 	}
-}
-
-// bootIsWanted reports whether systemd runs this host and is to start our unit at boot.
-func bootIsWanted() bool {
-	_, err := os.Stat("/run/systemd/system") // sd_booted(3)
-	links, _ := filepath.Glob("/etc/systemd/system/*.wants/portgrave-boot.service")
-	return err == nil && len(links) > 0
 }
 
 // printBooted tells what the system started with, and why it was not what it should have been.

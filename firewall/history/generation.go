@@ -2,10 +2,10 @@ package history
 
 import (
 	"bytes"
-	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -60,53 +60,65 @@ func (r *Record) Overdue(now time.Time, bootID string) bool {
 
 // format is the form of what stands behind a Record. It rises when an older Portgrave would misread a State, which would put less in
 // force than was meant; that one refuses it then.
-const format = 1
+const format = 2
 
-// recordLine is the line of JSON in a file.
+// recordLine is the line of JSON in a file. The binary forms of State and of Leased follow it.
 type recordLine struct {
-	Format int `json:"format"`
+	Format     int `json:"format"`
+	StateBytes int `json:"state_bytes"` // of State; what is left is Leased, if anything is
 	Record
-}
-
-// states is what stands behind it: package gob around the binary form of each State.
-type states struct {
-	State  firewall.State
-	Leased *firewall.State
 }
 
 // encode is the content of a generation's file, but for the checksum.
 func encode(g Generation) ([]byte, error) {
-	line, err := json.Marshal(recordLine{format, g.Record})
+	state, err := g.State.MarshalBinary()
 	if err != nil {
 		return nil, err
 	}
-	var b bytes.Buffer
-	b.Write(line)
-	b.WriteByte('\n')
-	err = gob.NewEncoder(&b).Encode(states{g.State, g.Leased})
-	return b.Bytes(), err
+	var leased []byte
+	if g.Leased != nil {
+		if leased, err = g.Leased.MarshalBinary(); err != nil {
+			return nil, err
+		}
+	}
+	line, err := json.Marshal(recordLine{format, len(state), g.Record})
+	if err != nil {
+		return nil, err
+	}
+	return slices.Concat(line, []byte{'\n'}, state, leased), nil
 }
 
 // decodeRecord reads the line, and returns the bytes behind it.
-func decodeRecord(body []byte) (Record, []byte, error) {
-	line, enforces, _ := bytes.Cut(body, []byte("\n"))
+func decodeRecord(body []byte) (Record, enforced, error) {
+	line, behind, _ := bytes.Cut(body, []byte("\n"))
 	var r recordLine
 	if err := json.Unmarshal(line, &r); err != nil {
-		return Record{}, nil, err
+		return Record{}, enforced{}, err
 	}
 	if r.Format != format {
-		return Record{}, nil, fmt.Errorf("it has format %d, and this portgrave reads format %d", r.Format, format)
+		return Record{}, enforced{}, fmt.Errorf("it has format %d, and this portgrave reads format %d", r.Format, format)
 	}
-	return r.Record, enforces, nil
+	if r.StateBytes < 0 || r.StateBytes > len(behind) {
+		return Record{}, enforced{}, errors.New("it is shorter than it says")
+	}
+	return r.Record, enforced{behind[:r.StateBytes], behind[r.StateBytes:]}, nil
 }
 
-func decodeStates(enforces []byte, g *Generation) (err error) {
-	var s states
-	if err := gob.NewDecoder(bytes.NewReader(enforces)).Decode(&s); err != nil {
+// enforced is what a generation enforces, as it stands in the file.
+type enforced struct{ state, leased []byte }
+
+func (e enforced) decode(g *Generation) error {
+	if err := g.State.UnmarshalBinary(e.state); err != nil {
 		return err
 	}
-	if g.State, g.Leased = s.State, s.Leased; len(g.State.Services) != g.Services {
-		err = errors.New("it has not the services that it names")
+	if len(e.leased) > 0 {
+		g.Leased = new(firewall.State)
+		if err := g.Leased.UnmarshalBinary(e.leased); err != nil {
+			return err
+		}
 	}
-	return err
+	if len(g.State.Services) != g.Services {
+		return errors.New("it has not the services that it names")
+	}
+	return nil
 }

@@ -110,40 +110,40 @@ func (s *Store) numbers() (numbers []int, foreign, err error) {
 
 // Load reads one generation. A missing one is fs.ErrNotExist; of a damaged one the error wraps ErrDamaged and names the file.
 func (s *Store) Load(n int) (*Generation, error) {
-	record, enforces, err := s.load(n)
+	record, states, err := s.load(n)
 	if err != nil {
 		return nil, err
 	}
 	g := &Generation{Record: record}
-	if err := decodeStates(enforces, g); err != nil {
+	if err := states.decode(g); err != nil {
 		return nil, s.damaged(n, err.Error())
 	}
 	return g, nil
 }
 
 // load reads what a generation is, and the bytes of what it enforces.
-func (s *Store) load(n int) (Record, []byte, error) {
+func (s *Store) load(n int) (Record, enforced, error) {
 	content, err := s.files.Read(fileName(n))
 	if err != nil {
-		return Record{}, nil, fmt.Errorf("generation %d: %w", n, err)
+		return Record{}, enforced{}, fmt.Errorf("generation %d: %w", n, err)
 	}
 	body, whole := statefiles.Unseal(content)
 	if !whole {
-		return Record{}, nil, s.damaged(n, "its checksum is wrong")
+		return Record{}, enforced{}, s.damaged(n, "its checksum is wrong")
 	}
-	record, enforces, err := decodeRecord(body)
+	record, states, err := decodeRecord(body)
 	if err != nil {
-		return Record{}, nil, s.damaged(n, err.Error())
+		return Record{}, enforced{}, s.damaged(n, err.Error())
 	}
 	if record.Number != n {
-		return Record{}, nil, fmt.Errorf("generation %d: %s holds generation %d, so it was copied or renamed (%w): move it away", n, s.path(n), record.Number, ErrDamaged)
+		return Record{}, enforced{}, fmt.Errorf("generation %d: %s holds generation %d, so it was copied or renamed (%w): move it away", n, s.path(n), record.Number, ErrDamaged)
 	}
 	if !record.Confirmed {
 		// One that can't be read counts as none: taking back what works is the smaller harm.
 		_, err := s.files.Read(confirmedName(n))
 		record.Confirmed = err == nil
 	}
-	return record, enforces, nil
+	return record, states, nil
 }
 
 func (s *Store) damaged(n int, why string) error {

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // Every error of this file is a mistake in what was typed, and says what to type instead.
@@ -105,8 +105,8 @@ func parseSource(s string) (firewall.Prefix, error) {
 	return p, nil
 }
 
-var durationPattern = regexp.MustCompile(`^([0-9]+(\.[0-9]+)?[dhms])+$`)
-var durationPart = regexp.MustCompile(`[0-9.]+[dhms]`)
+var durationPattern = pattern.New(`^([0-9]+(\.[0-9]+)?[dhms])+$`)
+var durationPart = pattern.New(`[0-9.]+[dhms]`)
 
 // ParseDuration reads a time span: as Go writes it ("90m", "1h30m", "1.5h"), and in days of 24 hours ("2d", "1d12h").
 func ParseDuration(s string) (time.Duration, error) {
@@ -114,7 +114,7 @@ func ParseDuration(s string) (time.Duration, error) {
 		return 0, fmt.Errorf("%q is no time span: write 30m, 2h, 1h30m or 2d", s)
 	}
 	var total time.Duration
-	for _, part := range durationPart.FindAllString(s, -1) {
+	for _, part := range durationPart.Regexp().FindAllString(s, -1) {
 		factor := time.Duration(1)
 		if days, ok := strings.CutSuffix(part, "d"); ok {
 			part, factor = days+"h", 24

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -38,9 +39,18 @@ func (c *compiler) chain(name, service string, rules ...rule) {
 // RTN_ANYCAST, RTN_MULTICAST: include/uapi/linux/rtnetlink.h).
 var ownTypes = []uint32{unix.RTN_LOCAL, unix.RTN_BROADCAST, unix.RTN_ANYCAST, unix.RTN_MULTICAST}
 
+// base makes the base chain, which looks the port up first: what is for no port of ours has met one rule then. What is for one of
+// them, or for any port in deny mode, passes the exempt chain before anything is decided about it.
 func (c *compiler) base() {
+	rules := []rule{newRule().portsVmap().done()}
+	if c.state.Unlisted == firewall.UnlistedDeny {
+		rules = append(rules, newRule().jump(exemptChain), newRule().gotoChain(unlistedChain))
+	}
+	h := prerouting
+	c.chains[baseChain] = &chain{name: baseChain, hook: &h, rules: rules}
+
 	c.sets[localTypes] = &set{name: localTypes, kind: kindTypes, spec: specOf(kindTypes, 0), types: ownTypes}
-	rules := []rule{
+	rules = []rule{
 		newRule().iifname("lo").accept(),
 		newRule().destinationNotLocal().accept(),
 		newRule().reply().accept(),
@@ -48,12 +58,7 @@ func (c *compiler) base() {
 	if c.state.Established == firewall.EstablishedKeep {
 		rules = append(rules, newRule().ctState("established", 2).accept())
 	}
-	rules = append(rules, newRule().portsVmap().done())
-	if c.state.Unlisted == firewall.UnlistedDeny {
-		rules = append(rules, newRule().gotoChain(unlistedChain))
-	}
-	h := prerouting
-	c.chains[baseChain] = &chain{name: baseChain, hook: &h, rules: rules}
+	c.chain(exemptChain, "", rules...)
 }
 
 // Names of a service's objects.
@@ -105,6 +110,9 @@ func (c *compiler) service(svc firewall.Service) {
 			sources = append(sources, c.place(svc, f, at, pieces))
 		}
 		c.counters[counterName(serviceChain(svc.Name), "allowed", f)] = counter{}
+	}
+	if !hasConditions(svc) { // the ports lead here directly
+		sources = slices.Insert(sources, 0, newRule().jump(exemptChain))
 	}
 	c.chain(serviceChain(svc.Name), svc.Name, append(sources, newRule().gotoChain(refuseChain(svc.Name)))...)
 	if !simple {
@@ -186,15 +194,15 @@ func (c *compiler) ports() {
 func (c *compiler) entry(p firewall.PortPiece) string {
 	if len(p.Services) == 1 {
 		svc := p.Services[0]
-		if len(svc.Interfaces) == 0 && svc.Addresses.Len() == 0 {
+		if !hasConditions(svc) {
 			return serviceChain(svc.Name)
 		}
 		name := whereChain(svc.Name)
-		c.chain(name, svc.Name, append(conditions(svc), newRule().gotoChain(refuseChain(svc.Name)))...)
+		c.chain(name, svc.Name, slices.Concat([]rule{newRule().jump(exemptChain)}, conditions(svc), []rule{newRule().gotoChain(refuseChain(svc.Name))})...)
 		return name
 	}
 	name := "shared/" + p.Ports.String()
-	var rules []rule
+	rules := []rule{newRule().jump(exemptChain)}
 	for _, svc := range p.Services {
 		rules = append(rules, conditions(svc)...)
 	}
@@ -202,6 +210,11 @@ func (c *compiler) entry(p firewall.PortPiece) string {
 	first := p.Services[0].Name
 	c.chain(name, first, append(rules, newRule().gotoChain(refuseChain(first)))...)
 	return name
+}
+
+// hasConditions reports whether a service is to be reached through some interfaces or at some addresses only.
+func hasConditions(svc firewall.Service) bool {
+	return len(svc.Interfaces) > 0 || svc.Addresses.Len() > 0
 }
 
 // conditions are the rules that let a packet in to the service's sources if its interface and

@@ -7,13 +7,14 @@
 //	packet ─▶ ingress ─▶ (−200) ────────▶ │ prerouting    │ ─▶ (−100) ─▶ routing ─▶ input │ forward
 //	                                      │ −110: ours    │
 //	                                      └───────────────┘
-//	prerouting   iifname lo                    → accept     loopback is never filtered
-//	             destination not this host's   → accept     routed traffic is never ours
-//	             reply of a connection         → accept     what the host started
-//	             (established: keep)           → accept     running connections
-//	             protocol . port vmap @ports   → svc/NAME   one hash look-up, however many services
-//	             (unlisted: deny)              → unlisted
+//	prerouting       protocol . port vmap @ports   → svc/NAME     one hash look-up, however many services; for other ports, that is all
+//	                 (unlisted: deny)              → exempt, then unlisted
+//	exempt           iifname lo                    → accept       loopback is never filtered
+//	                 destination not this host's   → accept       routed traffic is never ours
+//	                 reply of a connection         → accept       what the host started
+//	                 (established: keep)           → accept       running connections
 //	svc/NAME/where   interface and address conditions → svc/NAME, else svc/NAME/refuse
+//	                 Each chain that the ports lead to begins with a jump to exempt.
 //	svc/NAME         source in a set → count, accept; else svc/NAME/refuse
 //	                 (thousands of sources) → svc/NAME/ipv4, one hash set a prefix length, looked up in one rule; very many:
 //	                 leading bits vmap → svc/NAME/ipv4-07, the same for a 32nd of them (large.go)

@@ -47,10 +47,15 @@ func (p *passage) chain(c *chain, f firewall.Flow) (firewall.Verdict, string) {
 		if v := p.rule(r, f); v != nil {
 			switch v.Kind {
 			case expr.VerdictAccept:
-				if c.name == baseChain {
+				if c.name == baseChain || c.name == exemptChain {
 					return firewall.Ignored, ""
 				}
 				return firewall.Allowed, ""
+			case expr.VerdictJump:
+				if jumped := p.before.chains[v.Chain]; jumped != nil && p.ends(jumped, f) {
+					return firewall.Ignored, ""
+				}
+				continue
 			case expr.VerdictDrop:
 				return firewall.Refused, ""
 			}
@@ -58,6 +63,15 @@ func (p *passage) chain(c *chain, f firewall.Flow) (firewall.Verdict, string) {
 		}
 	}
 	return firewall.Ignored, "" // a chain's end after goto is the base chain's policy
+}
+
+// ends reports whether a chain that is jumped to accepts the packet, instead of letting it return.
+func (p *passage) ends(c *chain, f firewall.Flow) bool {
+	verdict, next := p.chain(c, f)
+	if next != "" || verdict != firewall.Ignored {
+		panic("a chain that is jumped to leads on, or decides about a service")
+	}
+	return slices.ContainsFunc(c.rules, func(r rule) bool { v := p.rule(r, f); return v != nil && v.Kind == expr.VerdictAccept })
 }
 
 func (p *passage) rule(r rule, f firewall.Flow) *expr.Verdict {

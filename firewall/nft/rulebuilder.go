@@ -217,6 +217,10 @@ func (b *builder) gotoChain(name string) rule {
 	return b.add("goto "+name, &expr.Verdict{Kind: expr.VerdictGoto, Chain: name}).done()
 }
 
+func (b *builder) jump(name string) rule {
+	return b.add("jump "+name, &expr.Verdict{Kind: expr.VerdictJump, Chain: name}).done()
+}
+
 func (b *builder) rejectReset() rule {
 	return b.add("reject with tcp reset", &expr.Reject{Type: unix.NFT_REJECT_TCP_RST}).done()
 }

@@ -13,6 +13,7 @@ const (
 	tableName     = "portgrave"
 	probeName     = "portgrave/probe" // of a table that never comes to be
 	baseChain     = "prerouting"
+	exemptChain   = "exempt"
 	unlistedChain = "unlisted"
 	portsMap      = "ports"
 	localTypes    = "local-types"

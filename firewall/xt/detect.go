@@ -6,12 +6,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // detect finds the host's programs. Distributions install one variant or both, as iptables, iptables-legacy and
@@ -90,7 +90,7 @@ func find(name string) string {
 	return ""
 }
 
-var versionLine = regexp.MustCompile(`v(\d+)\.(\d+)\.(\d+)(?:\s+\((\w+)\))?`)
+var versionLine = pattern.New(`v(\d+)\.(\d+)\.(\d+)(?:\s+\((\w+)\))?`)
 
 // version asks a program which it is: "iptables v1.8.9 (nf_tables)".
 func (p *programs) version(ctx context.Context, path string) (variant, [3]int, error) {
@@ -99,7 +99,7 @@ func (p *programs) version(ctx context.Context, path string) (variant, [3]int, e
 	if err != nil {
 		return "", n, err
 	}
-	m := versionLine.FindStringSubmatch(string(out))
+	m := versionLine.Regexp().FindStringSubmatch(string(out))
 	if m == nil {
 		return "", n, fmt.Errorf("%s --version says %q, which is no version of iptables", path, strings.TrimSpace(string(out)))
 	}

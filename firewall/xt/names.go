@@ -2,10 +2,10 @@ package xt
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 const (
@@ -40,13 +40,13 @@ func ours(chain string) bool { return chain == baseChain || strings.HasPrefix(ch
 
 // serviceOf is the service that a chain of our name serves, as far as the name tells; "" for shared ones.
 func serviceOf(chain string) string {
-	if m := serviceNames.FindStringSubmatch(chain); m != nil {
+	if m := serviceNames.Regexp().FindStringSubmatch(chain); m != nil {
 		return m[1]
 	}
 	return ""
 }
 
-var serviceNames = regexp.MustCompile(`^` + baseChain + `-(?:[WSAR]|[NHU][46])-(.+?)\+?$`)
+var serviceNames = pattern.New(`^` + baseChain + `-(?:[WSAR]|[NHU][46])-(.+?)\+?$`)
 
 // setName is the name of a service's set in one of its two slots.
 func setName(service string, k setKind, f firewall.Family, second bool) string {
@@ -68,4 +68,4 @@ func otherSlot(name string) string {
 	return name + secondSlot
 }
 
-var setNames = regexp.MustCompile(`^` + baseChain + `-[NHU][46]-[A-Za-z0-9._~-]+\+?$`)
+var setNames = pattern.New(`^` + baseChain + `-[NHU][46]-[A-Za-z0-9._~-]+\+?$`)

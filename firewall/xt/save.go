@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // readSave takes our part out of what iptables-save -c prints for one family, and adds it to r. Rules of
@@ -32,7 +32,7 @@ func readSave(r *ruleset, p program, out []byte) error {
 	for number := 1; lines.Scan(); number++ {
 		line := strings.TrimSpace(lines.Text())
 		if strings.HasPrefix(line, "#") {
-			if m := incompatible.FindStringSubmatch(line); m != nil {
+			if m := incompatible.Regexp().FindStringSubmatch(line); m != nil {
 				r.blocked[tableKey{p.variant, p.family, m[1]}] = strings.TrimSpace(strings.TrimPrefix(line, "#"))
 			}
 			continue
@@ -75,7 +75,7 @@ func readSave(r *ruleset, p program, out []byte) error {
 	return nil
 }
 
-var incompatible = regexp.MustCompile("Table `([^']+)' is incompatible")
+var incompatible = pattern.New("Table `([^']+)' is incompatible")
 
 // readRule reads one "[packets:bytes] -A CHAIN words…", and reports whether it is somebody else's.
 func readRule(t *table, line string, lengths map[string]int) (foreign bool, err error) {

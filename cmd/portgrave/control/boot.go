@@ -48,9 +48,14 @@ type Booted struct {
 // Boot puts in force what was last confirmed, from the state directory alone; if that can't be read, the policy; if that can't be used
 // either, nobody is let in, or everybody if the policy says boot: open. Leases that run are in force again. What nobody has confirmed is not.
 //
-// It is done at every start of the system, before there is a network, by a process of its own. It needs no writable disk.
-func (l *Local) Boot(ctx context.Context, q BootRequest) Booted {
-	b := boot{Local: l, began: l.Now(), report: Booted{BootID: l.leases().Clock().BootID, Fallbacks: []string{}, Warnings: []string{}}}
+// It is done at every start of the system, before there is a network, by a process of its own. It needs no writable disk. While a generation
+// that was applied since that start waits to be confirmed, it does nothing but say so: an error.
+func (l *Local) Boot(ctx context.Context, q BootRequest) (Booted, error) {
+	clock := l.leases().Clock()
+	if last, err := l.view().Last(); err == nil && !last.Confirmed && !last.Overdue(l.Now(), clock.BootID) {
+		return Booted{}, fmt.Errorf("generation %d waits to be confirmed: run portgrave confirm, or rollback", last.Number)
+	}
+	b := boot{Local: l, began: l.Now(), report: Booted{BootID: clock.BootID, Fallbacks: []string{}, Warnings: []string{}}}
 	store, unlock, err := l.exclusive(ctx)
 	if err != nil {
 		b.warn("what is done can't be recorded: %v", err)
@@ -66,7 +71,7 @@ func (l *Local) Boot(ctx context.Context, q BootRequest) Booted {
 		}
 	}
 	b.report.Time, b.report.Seconds = l.Now().UTC(), l.Now().Sub(b.began).Seconds()
-	return b.report
+	return b.report, nil
 }
 
 // boot is a Boot under way.

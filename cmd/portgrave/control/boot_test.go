@@ -36,12 +36,18 @@ func damage(t *testing.T, h *host, n string) {
 // unconfirmed records a policy as one that was applied on trial before the system was started anew.
 func unconfirmed(t *testing.T, h *host, document string) {
 	t.Helper()
+	onTrial(t, h, document, "another")
+}
+
+// onTrial records a policy as one that was applied on trial in a start of the system.
+func onTrial(t *testing.T, h *host, document, bootID string) {
+	t.Helper()
 	store, unlock, err := h.local.exclusive(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unlock()
-	if _, err := store.Append(history.Generation{State: compile(t, document).State, Record: history.Record{Backend: "memory", Time: h.now, ConfirmBy: h.now.Add(time.Hour), BootID: "another"}}); err != nil {
+	if _, err := store.Append(history.Generation{State: compile(t, document).State, Record: history.Record{Backend: "memory", Time: h.now, ConfirmBy: h.now.Add(time.Hour), BootID: bootID}}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -111,7 +117,7 @@ func TestBoot(t *testing.T) {
 				c.before(t, h)
 			}
 			startAnew(h)
-			b := h.local.Boot(t.Context(), BootRequest{Outline: func() policy.Outline { return c.outline }, Policy: func(context.Context) (*Policy, error) {
+			b := h.boot(t, BootRequest{Outline: func() policy.Outline { return c.outline }, Policy: func(context.Context) (*Policy, error) {
 				if c.policy == "" {
 					return nil, errors.New("line 3")
 				}
@@ -143,6 +149,31 @@ func mustRemove(t *testing.T, path string) {
 	}
 }
 
+func (h *host) boot(t *testing.T, q BootRequest) Booted {
+	t.Helper()
+	b, err := h.local.Boot(t.Context(), q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// TestBootLeavesATrialAlone: the unit that is started once more does not end what waits to be confirmed in this start of the system.
+func TestBootLeavesATrialAlone(t *testing.T) {
+	h := newHost(t)
+	if _, err := h.ops.Apply(t.Context(), ApplyRequest{Policy: compile(t, own)}); err != nil {
+		t.Fatal(err)
+	}
+	onTrial(t, h, wider, h.local.leases().Clock().BootID)
+	before := h.kernel.Held()
+	if _, err := h.local.Boot(t.Context(), BootRequest{}); err == nil || !strings.Contains(err.Error(), "generation 2 waits to be confirmed") {
+		t.Errorf("%v", err)
+	}
+	if !h.kernel.Held().Equal(*before) {
+		t.Error("it changed what is in force")
+	}
+}
+
 // TestBootTellsTheHistory: a generation on trial that a boot did not load is over.
 func TestBootTellsTheHistory(t *testing.T) {
 	h := newHost(t)
@@ -151,7 +182,7 @@ func TestBootTellsTheHistory(t *testing.T) {
 	}
 	unconfirmed(t, h, wider)
 	startAnew(h)
-	if b := h.local.Boot(t.Context(), BootRequest{}); b.Generation != 1 || len(b.Warnings) > 0 {
+	if b := h.boot(t, BootRequest{}); b.Generation != 1 || len(b.Warnings) > 0 {
 		t.Errorf("%+v", b)
 	}
 	if d, err := h.ops.Drift(t.Context(), FirewallRequest{}); err != nil || !d.InSync {
@@ -177,7 +208,7 @@ func TestBootWithLeases(t *testing.T) {
 	}
 	look := func() string {
 		startAnew(h)
-		if b := h.local.Boot(t.Context(), BootRequest{}); b.Loaded != LoadedGeneration || !b.Well() || len(b.Warnings) > 0 {
+		if b := h.boot(t, BootRequest{}); b.Loaded != LoadedGeneration || !b.Well() || len(b.Warnings) > 0 {
 			t.Errorf("%+v", b)
 		}
 		return verdict(h, "203.0.113.1", 9090) + " " + verdict(h, "198.51.100.7", 9090) + " " + verdict(h, "198.51.100.8", 9090)
@@ -197,7 +228,7 @@ func TestBootWithLeases(t *testing.T) {
 	}
 	h.now = past
 	startAnew(h)
-	b := h.local.Boot(t.Context(), BootRequest{})
+	b := h.boot(t, BootRequest{})
 	h.now = later
 	if got := verdict(h, "203.0.113.1", 9090) + " " + verdict(h, "198.51.100.8", 9090); got != "refused refused" || !b.Well() {
 		t.Errorf("by a clock in the past: %s, %+v", got, b)
@@ -238,11 +269,11 @@ func TestBootByOtherMeans(t *testing.T) {
 		return good(ctx, name, thorough)
 	}
 	startAnew(h)
-	if b := h.local.Boot(t.Context(), BootRequest{}); b.Generation != 2 || len(b.Fallbacks) != 1 || !strings.Contains(b.Fallbacks[0], "through nftables: the kernel does not support") {
+	if b := h.boot(t, BootRequest{}); b.Generation != 2 || len(b.Fallbacks) != 1 || !strings.Contains(b.Fallbacks[0], "through nftables: the kernel does not support") {
 		t.Errorf("%+v", b)
 	}
 	h.local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) { return nil, firewall.ErrUnsupported }
-	b := h.local.Boot(t.Context(), BootRequest{Outline: func() policy.Outline { return policy.Outline{Unlisted: firewall.UnlistedIgnore} }, Policy: func(context.Context) (*Policy, error) { return compile(t, own), nil }})
+	b := h.boot(t, BootRequest{Outline: func() policy.Outline { return policy.Outline{Unlisted: firewall.UnlistedIgnore} }, Policy: func(context.Context) (*Policy, error) { return compile(t, own), nil }})
 	if b.Loaded != LoadedNothing || b.Error == "" || len(b.Fallbacks) != 7 {
 		t.Errorf("%+v", b)
 	}

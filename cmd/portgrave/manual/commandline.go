@@ -1,10 +1,10 @@
 package manual
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/portgrave/portgrave/firewall/pattern"
 	"github.com/urfave/cli/v2"
 )
 
@@ -92,8 +92,8 @@ func (c command) own(program command) (list []option) {
 }
 
 var (
-	backquoted = regexp.MustCompile("`([^`]*)`")
-	bracketed  = regexp.MustCompile(`[\[<]([^\]>]*)[\]>]`)
+	backquoted = pattern.New("`([^`]*)`")
+	bracketed  = pattern.New(`[\[<]([^\]>]*)[\]>]`)
 )
 
 func options(all []cli.Flag) (list []option) {
@@ -112,7 +112,7 @@ func options(all []cli.Flag) (list []option) {
 		}
 		if d.TakesValue() {
 			o.placeholder = "VALUE"
-			if m := backquoted.FindStringSubmatch(d.GetUsage()); m != nil {
+			if m := backquoted.Regexp().FindStringSubmatch(d.GetUsage()); m != nil {
 				o.placeholder = m[1]
 			}
 			o.standard = d.GetValue()
@@ -130,7 +130,7 @@ func options(all []cli.Flag) (list []option) {
 }
 
 func arguments(synopsis string) (list []completion) {
-	for _, m := range bracketed.FindAllStringSubmatch(synopsis, -1) {
+	for _, m := range bracketed.Regexp().FindAllStringSubmatch(synopsis, -1) {
 		list = append(list, completes(m[1]))
 	}
 	return list

@@ -3,11 +3,11 @@ package rulesetfile
 import (
 	"bytes"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // Format is what a file is the output of.
@@ -36,9 +36,9 @@ func (f Format) String() string {
 }
 
 var (
-	saveTable = regexp.MustCompile(`(?m)^\*[a-z]+[ \t]*\r?$`)
-	setLine   = regexp.MustCompile(`(?m)^create [^ \n]+ [a-z]+:[a-z,]+`)
-	nftText   = regexp.MustCompile(`(?m)^table ([a-z0-9]+ )?[^ \n]+ \{`)
+	saveTable = pattern.New(`(?m)^\*[a-z]+[ \t]*\r?$`)
+	setLine   = pattern.New(`(?m)^create [^ \n]+ [a-z]+:[a-z,]+`)
+	nftText   = pattern.New(`(?m)^table ([a-z0-9]+ )?[^ \n]+ \{`)
 )
 
 // Detect tells what a text is the output of.
@@ -52,7 +52,7 @@ func Detect(name string, text []byte, hint exposure.Family) (Format, error) {
 		return 0, fmt.Errorf("%s:1:1: %s", name, fmt.Sprintf(format, args...))
 	}
 	trimmed := bytes.TrimSpace(text)
-	save, set := saveTable.Match(text), setLine.Match(text)
+	save, set := saveTable.Regexp().Match(text), setLine.Regexp().Match(text)
 	switch {
 	case len(trimmed) == 0:
 		return fail("it is empty: give the output of iptables-save, ip6tables-save, ipset save or nft -j list ruleset")
@@ -62,7 +62,7 @@ func Detect(name string, text []byte, hint exposure.Family) (Format, error) {
 		return fail("it has iptables rules and ipsets in one: give each in a file of its own")
 	case set:
 		return IPSet, nil
-	case !save && nftText.Match(text):
+	case !save && nftText.Regexp().Match(text):
 		return fail("nft's text is not read: give the output of nft -j list ruleset")
 	case !save && onlyRemarks(text):
 		return fail("it holds no table at all: was it taken as root, and where there are rules?")
