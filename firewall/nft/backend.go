@@ -111,7 +111,7 @@ func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time
 			use.second[service] = !use.second[service]
 		}
 		for _, p := range full {
-			use.parts[p] = placement{wanted.large[p].at.shape, !use.parts[p].second}
+			use.parts[p] = placement{wanted.large[p].at.form, !use.parts[p].second}
 		}
 		wanted = b.compile(*want, now, use)
 		d = compare(wanted, o.ruleset)

@@ -143,7 +143,7 @@ func splitChanges(c setContent) []firewall.Change {
 	word := func(a firewall.Action, list []portVerdict) {
 		for _, v := range list {
 			out = append(out, firewall.Change{Action: a, Object: firewall.ObjectElement, Service: c.want.service, Family: c.want.family.String(),
-				Detail: fmt.Sprintf("sources %s → %s", valuePrefix(c.want.family, v.key), v.verdict), Count: 1})
+				Detail: fmt.Sprintf("part %d of the sources → %s", v.key, v.verdict), Count: 1})
 		}
 	}
 	word(firewall.Remove, c.verdictsGone)

@@ -93,7 +93,7 @@ func (c *compiler) service(svc firewall.Service) {
 	simple := isSimple(svc)
 	for _, f := range firewall.Families {
 		at := c.use.parts[part{svc.Name, f}]
-		at.shape = c.use.limits.shapeOf(svc.Sources.FamilyLen(f), at.shape)
+		at.form = c.use.limits.formOf(svc.Sources, f, at.form)
 		for _, s := range smallSets(svc, f, at.shape, c.readAt) {
 			s.name = sourceSetName(svc.Name, s.kind, f, c.use.second[svc.Name])
 			c.sets[s.name] = s
@@ -105,7 +105,7 @@ func (c *compiler) service(svc firewall.Service) {
 			}
 		}
 		if at.shape != shapeSmall {
-			pieces := c.use.pieces(svc, f, at.shape)
+			pieces := c.use.pieces(svc, f, at.form)
 			c.ruleset.large[part{svc.Name, f}] = largePart{svc, at, pieces}
 			sources = append(sources, c.place(svc, f, at, pieces))
 		}

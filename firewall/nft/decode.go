@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"bytes"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -311,14 +310,20 @@ func (d *elementDecoder) add(e element) {
 		}
 		s.verdicts[uint32(e.key[0])<<16|uint32(binary.BigEndian.Uint16(e.key[4:]))] = e.verdict
 	case kindSplit:
-		if len(e.key) < 4 || len(bytes.Trim(e.key[2:], "\x00")) > 0 {
+		bits := splitBitsOf(s.name)
+		if bits == 0 {
+			s.odd++
+			return
+		}
+		shard, ok := shardOfKey(s.family, bits, e.key)
+		if !ok {
 			s.odd++
 			return
 		}
 		if s.verdicts == nil {
 			s.verdicts = map[uint32]verdict{}
 		}
-		s.verdicts[uint32(binary.BigEndian.Uint16(e.key))] = e.verdict
+		s.verdicts[shard] = e.verdict
 	case kindPrefix:
 		if !e.until.IsZero() || !d.prefixKey(e.key) {
 			s.odd++

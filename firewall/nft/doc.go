@@ -17,7 +17,7 @@
 //	                 Each chain that the ports lead to begins with a jump to exempt.
 //	svc/NAME         source in a set → count, accept; else svc/NAME/refuse
 //	                 (thousands of sources) → svc/NAME/ipv4, one hash set a prefix length, looked up in one rule; very many:
-//	                 leading bits vmap → svc/NAME/ipv4-07, the same for a 32nd of them (large.go)
+//	                 three bits of the source vmap → svc/NAME/ipv4-7, the same for an eighth of them (large.go)
 //	svc/NAME/allow   only with rate or log: limits and logs before counting and accepting
 //	svc/NAME/refuse  log, count, drop or reject
 //	shared/…         conditions of the services that share a port on different interfaces or addresses

@@ -116,12 +116,12 @@ func TestRecut(t *testing.T) {
 			}
 			return b.Set()
 		}
-		shape := rapid.SampledFrom([]shape{shapeLengths, shapeSplit}).Draw(t, "shape")
+		as := rapid.SampledFrom([]form{{shape: shapeLengths}, {shapeSplit, 16}, {shapeSplit, 20}, {shapeSplit, 32}}).Draw(t, "form")
 		before := draw("before", 40)
 		after := before.Minus(draw("less", 2)).Union(draw("more", 2))
-		want, got := cut(after, f, shape), cut(before, f, shape).recut(after, f, shape)
-		if !maps.Equal(got.values, want.values) || len(got.shards) != len(want.shards) {
-			t.Fatalf("values %v, want %v", got.values, want.values)
+		want, got := cut(after, f, as), cut(before, f, as).recut(after, f, as)
+		if got.form != as || len(got.shards) != len(want.shards) {
+			t.Fatalf("%v with %d shards, want %v with %d", got.form, len(got.shards), as, len(want.shards))
 		}
 		for i := range want.shards {
 			if !maps.EqualFunc(got.shards[i], want.shards[i], keys.equal) {
@@ -129,4 +129,46 @@ func TestRecut(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Lists that crowd together are split as evenly as those that are spread.
+func TestSplitIsEven(t *testing.T) {
+	crowded := func(network string, length int) firewall.Prefixes {
+		var b firewall.PrefixesBuilder
+		r := rand.New(rand.NewPCG(1, 1))
+		base := netip.MustParsePrefix(network)
+		for range 20000 {
+			a := base.Addr().AsSlice()
+			for bit := base.Bits(); bit < length; bit++ {
+				a[bit/8] |= byte(r.IntN(2)) << (7 - bit%8)
+			}
+			addr, _ := netip.AddrFromSlice(a)
+			_ = b.Add(netip.PrefixFrom(addr, length))
+		}
+		return b.Set()
+	}
+	for name, c := range map[string]struct {
+		sources firewall.Prefixes
+		family  firewall.Family
+	}{
+		"all over IPv4":             {scattered(t, firewall.IPv4, 20000, 1), firewall.IPv4},
+		"all over IPv6":             {scattered(t, firewall.IPv6, 20000, 1), firewall.IPv6},
+		"one IPv4 network":          {crowded("10.20.0.0/16", 32), firewall.IPv4},
+		"one IPv6 documentation":    {crowded("2001:db8::/32", 48), firewall.IPv6},
+		"one IPv6 network of sites": {crowded("2001:db8::/32", 64), firewall.IPv6},
+		"one IPv6 link":             {crowded("2001:db8:1:2::/64", 128), firewall.IPv6},
+	} {
+		as := limits{1, 2}.formOf(c.sources, c.family, form{})
+		most, all := 0, 0
+		for _, lists := range cut(c.sources, c.family, as).shards {
+			n := 0
+			for _, k := range lists {
+				n += k.len()
+			}
+			most, all = max(most, n), all+n
+		}
+		if all != c.sources.FamilyLen(c.family) || most > 2*all/splitParts {
+			t.Errorf("%s: split at %d, the largest part has %d of %d", name, as.bits, most, all)
+		}
+	}
 }

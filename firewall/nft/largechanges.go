@@ -71,27 +71,28 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 		}
 	}
 	slices.SortFunc(l.order, func(a, b part) int { return strings.Compare(a.service+a.family.String(), b.service+b.family.String()) })
-	count := func(name string, which int, k keys, values, before map[uint32]verdict) {
-		if p, ok := partOf(name); ok && touched[p] {
-			l.count(name, which, k, values, before)
+	count := func(name string, which int, k keys) {
+		p, ok := partOf(name)
+		if length, known := lengthOf(name); ok && known && touched[p] && k.len() > 0 {
+			l.tallies[p][which].keys(k, length)
 		}
 	}
 	for _, s := range d.setsGone {
-		count(s.name, gone, s.keys, s.verdicts, nil)
+		count(s.name, gone, s.keys)
 	}
 	for _, s := range d.setsNew {
-		count(s.name, come, s.keys, s.verdicts, nil)
+		count(s.name, come, s.keys)
 	}
 	for _, s := range d.setsReshaped {
 		if h := have.sets[s.name]; h != nil && h.kind == s.kind {
 			add, remove := diffKeys(s.keys, h.keys)
-			count(s.name, come, add, s.verdicts, h.verdicts)
-			count(s.name, gone, remove, h.verdicts, s.verdicts)
+			count(s.name, come, add)
+			count(s.name, gone, remove)
 		}
 	}
 	for _, c := range d.content {
-		count(c.want.name, come, c.keysAdd, c.want.verdicts, c.have.verdicts)
-		count(c.want.name, gone, c.keysGone, c.have.verdicts, c.want.verdicts)
+		count(c.want.name, come, c.keysAdd)
+		count(c.want.name, gone, c.keysGone)
 	}
 	return l
 }
@@ -207,11 +208,6 @@ func (r *ruleset) sourcesOf(p part) firewall.Prefixes {
 				_ = b.Add(netip.PrefixFrom(s.keys.at(i), length))
 			}
 		}
-		for value, v := range s.verdicts {
-			if strings.Contains(v.chain, "-all") {
-				_ = b.Add(valuePrefix(p.family, value))
-			}
-		}
 	}
 	return b.Set()
 }
@@ -222,28 +218,6 @@ func (l largePart) sources(f firewall.Family) firewall.Prefixes {
 		_ = b.Add(x)
 	}
 	return b.Set()
-}
-
-// count adds elements of a large part's set to its tally: keys, and the values of a split map that stand for all that begins with them, but for
-// those that were so before.
-func (l *partsView) count(name string, which int, k keys, values, before map[uint32]verdict) {
-	p, _ := partOf(name)
-	t := l.tallies[p]
-	if length, ok := lengthOf(name); ok && k.len() > 0 {
-		t[which].keys(k, length)
-	}
-	if len(values) == 0 || !strings.Contains(name, "/split-") {
-		return
-	}
-	var b firewall.PrefixesBuilder
-	for _, value := range slices.Sorted(maps.Keys(values)) {
-		if v := values[value]; strings.Contains(v.chain, "-all") && before[value] != v {
-			_ = b.Add(valuePrefix(p.family, value))
-		}
-	}
-	for x := range b.Set().All() {
-		t[which].prefix(prefixKey{x.Addr(), x.Bits()})
-	}
 }
 
 // changes words the sources that came and went.

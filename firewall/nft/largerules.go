@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"math/bits"
@@ -24,62 +25,58 @@ func (c *compiler) place(svc firewall.Service, f firewall.Family, at placement, 
 	id := part{svc.Name, f}
 	if p.shape == shapeLengths {
 		chain := id.lengthsChain(at)
-		c.lengths(svc, id, chain, p.shards[0])
+		c.lookUp(svc, f, chain, c.lengthSets(id, chain, p.shards[0]))
 		return newRule().family(f).gotoChain(chain)
 	}
 	name := id.splitMap(at)
-	verdicts := make(map[uint32]verdict, len(p.values))
-	made := map[int]verdict{}
-	for value, shard := range p.values {
-		v, ok := made[shard]
-		if !ok {
-			chain := id.shardChain(at, shard)
-			lists := shardLists{}
-			if shard != wholeShard {
-				lists = p.shards[shard]
-			}
-			c.lengths(svc, id, chain, lists)
-			v = verdict{unix.NFT_GOTO, chain}
-			made[shard] = v
-		}
-		verdicts[value] = v
+	short := c.lengthSets(id, id.shardStem(at, shorter), p.shards[shorter])
+	verdicts := make(map[uint32]verdict, splitParts)
+	for i := range splitParts {
+		chain := id.shardStem(at, i)
+		c.lookUp(svc, f, chain, slices.Concat(c.lengthSets(id, chain, p.shards[i]), short))
+		verdicts[uint32(i)] = verdict{unix.NFT_GOTO, chain}
 	}
 	s := &set{name: name, service: svc.Name, family: f, kind: kindSplit, spec: specOf(kindSplit, f), verdicts: verdicts}
 	s.spec.size = c.size(name, len(verdicts))
 	c.sets[name] = s
-	return newRule().saddrSplit(f, splitBits(f), name).done()
+	return newRule().saddrSplit(f, at.bits, name).done()
 }
 
-// lengths makes a chain that accepts what is in one of the lists, and the lists' sets; without lists it accepts everything.
-func (c *compiler) lengths(svc firewall.Service, id part, name string, lists shardLists) {
-	accept := newRule().gotoChain(allowChain(svc.Name))
-	if isSimple(svc) {
-		accept = newRule().count(counterName(serviceChain(svc.Name), "allowed", id.family)).accept()
-	}
-	var order []lookedUp
+// lengthSets makes a set for each length.
+func (c *compiler) lengthSets(id part, stem string, lists shardLists) []lookedUp {
+	var out []lookedUp
 	for length, k := range lists {
-		s := &set{name: lengthSet(name, length), service: svc.Name, family: id.family, kind: kindPrefix, spec: specOf(kindPrefix, id.family), keys: k}
+		s := &set{name: lengthSet(stem, length), service: id.service, family: id.family, kind: kindPrefix, spec: specOf(kindPrefix, id.family), keys: k}
 		s.spec.size = c.size(s.name, k.len())
 		c.sets[s.name] = s
-		order = append(order, lookedUp{s.name, length, bits.Len32(s.spec.size)})
+		out = append(out, lookedUp{s.name, length, bits.Len32(s.spec.size)})
+	}
+	return out
+}
+
+// lookUp makes a chain that accepts what is in one of the sets.
+func (c *compiler) lookUp(svc firewall.Service, f firewall.Family, name string, sets []lookedUp) {
+	accept := newRule().gotoChain(allowChain(svc.Name))
+	if isSimple(svc) {
+		accept = newRule().count(counterName(serviceChain(svc.Name), "allowed", f)).accept()
 	}
 	// By order of magnitude, so that the order does not change with every element.
-	slices.SortFunc(order, func(a, b lookedUp) int {
+	slices.SortFunc(sets, func(a, b lookedUp) int {
 		return cmp.Or(cmp.Compare(b.magnitude, a.magnitude), cmp.Compare(a.length, b.length))
 	})
 	chain := name
-	for more := 1; len(order) > 0; more++ {
-		now := order[:min(len(order), maxLookups)]
-		order = order[len(now):]
+	for more := 1; len(sets) > 0; more++ {
+		now := sets[:min(len(sets), maxLookups)]
+		sets = sets[len(now):]
 		otherwise := refuseChain(svc.Name)
-		if len(order) > 0 {
+		if len(sets) > 0 {
 			otherwise = fmt.Sprintf("%s/more%d", name, more)
 		}
-		c.chain(chain, svc.Name, newRule().saddrInNone(id.family, now).gotoChain(otherwise), accept)
+		c.chain(chain, svc.Name, newRule().saddrInNone(f, now).gotoChain(otherwise), accept)
 		chain = otherwise
 	}
-	if len(lists) == 0 {
-		c.chain(name, svc.Name, accept)
+	if chain == name { // there are none
+		c.chain(name, svc.Name, newRule().gotoChain(refuseChain(svc.Name)))
 	}
 }
 
@@ -117,9 +114,9 @@ func maskOf(f firewall.Family, length int) netip.Addr {
 	return a
 }
 
-func masked(f firewall.Family, length int) (exprs []expr.Any, text string) {
+func masked(f firewall.Family, mask netip.Addr) (exprs []expr.Any, text string) {
 	exprs, text = []expr.Any{loadAddress(f, false)}, headerName(f)+" saddr"
-	if mask := maskOf(f, length); length < mask.BitLen() {
+	if mask != maskOf(f, mask.BitLen()) {
 		raw := mask.AsSlice()
 		exprs = append(exprs, &expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: uint32(len(raw)), Mask: raw, Xor: make([]byte, len(raw))})
 		text += " & " + mask.String()
@@ -131,30 +128,50 @@ func masked(f firewall.Family, length int) (exprs []expr.Any, text string) {
 func (b *builder) saddrInNone(f firewall.Family, sets []lookedUp) *builder {
 	b.add("", familyExprs(f)...)
 	for _, s := range sets {
-		exprs, text := masked(f, s.length)
+		exprs, text := masked(f, maskOf(f, s.length))
 		b.add(text+" != @"+s.set, append(exprs, &expr.Lookup{SourceRegister: reg1, SetName: s.set, Invert: true})...)
 	}
 	return b
 }
 
-// saddrSplit sends the packet where the leading bits of its source belong.
-func (b *builder) saddrSplit(f firewall.Family, length int, name string) *builder {
-	exprs, text := masked(f, length)
+// saddrSplit sends the packet where the bits of its source that end there belong.
+func (b *builder) saddrSplit(f firewall.Family, bits int, name string) *builder {
+	mask, _ := netip.AddrFromSlice(splitKey(f, bits, splitParts-1))
+	exprs, text := masked(f, mask)
 	b.add("", familyExprs(f)...)
 	return b.add(text+" vmap @"+name, append(exprs, &expr.Lookup{SourceRegister: reg1, SetName: name, DestRegister: 0, IsDestRegSet: true})...)
 }
 
-// splitKey is the address that begins with a value and goes on with zeros.
-func splitKey(f firewall.Family, value uint32) []byte {
+// splitKey is a key of a split map: the address that has a shard's number in the bits that end there, and is zero elsewhere.
+func splitKey(f firewall.Family, bits int, shard uint32) []byte {
 	key := make([]byte, loadAddress(f, false).Len)
-	key[0], key[1] = byte(value>>8), byte(value)
+	for i := range splitWidth {
+		if shard>>i&1 != 0 {
+			at := bits - 1 - i
+			key[at/8] |= 0x80 >> (at % 8)
+		}
+	}
 	return key
 }
 
-// valuePrefix is all addresses that begin with a value.
-func valuePrefix(f firewall.Family, value uint32) netip.Prefix {
-	key, _ := netip.AddrFromSlice(splitKey(f, value))
-	return netip.PrefixFrom(key, splitBits(f))
+// shardOfKey is the shard whose key it is, and whether it is any's.
+func shardOfKey(f firewall.Family, bits int, key []byte) (uint32, bool) {
+	for shard := range uint32(splitParts) {
+		if bytes.Equal(key, splitKey(f, bits, shard)) {
+			return shard, true
+		}
+	}
+	return 0, false
+}
+
+// splitBitsOf is where the bits end that choose a shard, as the name of a split map tells; 0 if it is none.
+func splitBitsOf(name string) int {
+	name = strings.TrimSuffix(name, placement{second: true}.suffix())
+	n, err := strconv.Atoi(name[strings.LastIndexByte(name, '-')+1:])
+	if err != nil || n < splitWidth || n > 128 || strings.Contains(name, "/split-"+firewall.IPv4.String()) && n > 32 {
+		return 0
+	}
+	return n
 }
 
 // lengthOf is the prefix length that the name of a set of prefixes tells.
@@ -165,34 +182,27 @@ func lengthOf(name string) (int, bool) {
 
 // read makes pieces of what the kernel holds of a part, where it stands; false if its objects are not such as we make.
 func (p part) read(have *ruleset, at placement) (*pieces, bool) {
-	out := &pieces{shape: at.shape}
-	chains := []string{p.lengthsChain(at)}
+	out := &pieces{form: at.form, shards: make([]shardLists, at.shardCount())}
 	if at.shape == shapeSplit {
 		split := have.sets[p.splitMap(at)]
-		if split == nil || split.kind != kindSplit || split.odd > 0 {
+		if split == nil || split.kind != kindSplit || split.odd > 0 || len(split.verdicts) != splitParts {
 			return nil, false
 		}
-		chains = make([]string, splitParts)
-		shardOf := map[string]int{p.shardChain(at, wholeShard): wholeShard}
-		for i := range chains {
-			chains[i] = p.shardChain(at, i)
-			shardOf[chains[i]] = i
-		}
-		out.values = make(map[uint32]int, len(split.verdicts))
-		for value, v := range split.verdicts {
-			shard, ok := shardOf[v.chain]
-			if !ok || v.code != unix.NFT_GOTO {
+		for shard, v := range split.verdicts {
+			if v != (verdict{unix.NFT_GOTO, p.shardStem(at, int(shard))}) {
 				return nil, false
 			}
-			out.values[value] = shard
 		}
 	}
-	out.shards = make([]shardLists, len(chains))
 	full := maskOf(p.family, 0).BitLen()
-	for i, chain := range chains {
+	for i := range out.shards {
+		stem := p.lengthsChain(at)
+		if at.shape == shapeSplit {
+			stem = p.shardStem(at, i)
+		}
 		out.shards[i] = shardLists{}
 		for length := range full + 1 {
-			if s := have.sets[lengthSet(chain, length)]; s != nil {
+			if s := have.sets[lengthSet(stem, length)]; s != nil {
 				if s.kind != kindPrefix || s.odd > 0 {
 					return nil, false
 				}

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -19,25 +20,27 @@ type layout struct {
 	// limits decide on shapes; the zero value stands for the usual ones.
 	limits limits
 	// cut makes pieces of sources, or remembers them; nil cuts anew.
-	cut func(part, firewall.Prefixes, shape) *pieces
+	cut func(part, firewall.Prefixes, form) *pieces
 }
 
-// pieces are a service's sources of one family in a shape.
-func (l layout) pieces(svc firewall.Service, f firewall.Family, s shape) *pieces {
+// pieces are a service's sources of one family in a form.
+func (l layout) pieces(svc firewall.Service, f firewall.Family, as form) *pieces {
 	if l.cut != nil {
-		return l.cut(part{svc.Name, f}, svc.Sources, s)
+		return l.cut(part{svc.Name, f}, svc.Sources, as)
 	}
-	return cut(svc.Sources, f, s)
+	return cut(svc.Sources, f, as)
 }
 
 // layoutInUse tells how each service's sources stand in the kernel, and under which of their two names. Where both stand,
 // an apply was interrupted: the one that rules look up is the live one.
 func layoutInUse(have *ruleset, services []firewall.Service) layout {
 	use := layout{second: map[string]bool{}, parts: map[part]placement{}, have: have}
+	splits := have.splits()
 	for _, svc := range services {
 		for _, f := range firewall.Families {
-			if at := have.placementOf(part{svc.Name, f}); at.shape != shapeNone {
-				use.parts[part{svc.Name, f}] = at
+			p := part{svc.Name, f}
+			if at := have.placementAmong(p, splits[p]); at.shape != shapeNone {
+				use.parts[p] = at
 			}
 		}
 		for _, f := range firewall.Families {
@@ -53,16 +56,32 @@ func layoutInUse(have *ruleset, services []firewall.Service) layout {
 }
 
 // placementOf is where a part stands: where the service's chain looks it up.
-func (r *ruleset) placementOf(p part) placement {
+func (r *ruleset) placementOf(p part) placement { return r.placementAmong(p, r.splits()[p]) }
+
+// splits are the places at which the split maps stand.
+func (r *ruleset) splits() map[part][]placement {
+	out := map[part][]placement{}
+	for name, s := range r.sets {
+		if s.kind != kindSplit {
+			continue
+		}
+		if p, ok := partOf(name); ok {
+			at := placement{form{shapeSplit, splitBitsOf(name)}, strings.HasSuffix(name, placement{second: true}.suffix())}
+			if p.splitMap(at) == name {
+				out[p] = append(out[p], at)
+			}
+		}
+	}
+	return out
+}
+
+func (r *ruleset) placementAmong(p part, splits []placement) placement {
 	var there placement
-	for _, at := range []placement{{shapeSplit, true}, {shapeSplit, false}, {shapeLengths, true}, {shapeLengths, false}} {
-		var way rule
-		switch {
-		case at.shape == shapeSplit && r.sets[p.splitMap(at)] != nil:
-			way = newRule().saddrSplit(p.family, splitBits(p.family), p.splitMap(at)).done()
-		case at.shape == shapeLengths && r.chains[p.lengthsChain(at)] != nil:
-			way = newRule().family(p.family).gotoChain(p.lengthsChain(at))
-		default:
+	for _, at := range append(slices.Clone(splits), placement{form{shape: shapeLengths}, true}, placement{form{shape: shapeLengths}, false}) {
+		way := newRule().family(p.family).gotoChain(p.lengthsChain(at))
+		if at.shape == shapeSplit {
+			way = newRule().saddrSplit(p.family, at.bits, p.splitMap(at)).done()
+		} else if r.chains[p.lengthsChain(at)] == nil {
 			continue
 		}
 		there = at // should nothing lead there, it can be led there again
@@ -71,7 +90,7 @@ func (r *ruleset) placementOf(p part) placement {
 		}
 	}
 	if r.holdsSmall(p) {
-		there = placement{shape: shapeSmall}
+		there = placement{form: form{shape: shapeSmall}}
 	}
 	return there
 }

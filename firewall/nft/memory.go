@@ -59,15 +59,15 @@ func (m *memory) expect(p program, seen *ruleset, generation uint32) {
 }
 
 // cut makes pieces of a part's sources, from those of last time where they have changed a little.
-func (m *memory) cut(p part, sources firewall.Prefixes, s shape) *pieces {
+func (m *memory) cut(p part, sources firewall.Prefixes, as form) *pieces {
 	last := m.cuts[p]
-	if last != nil && last.shape == s && last.sources.Equal(sources) {
+	if last != nil && last.form == as && last.sources.Equal(sources) {
 		return last
 	}
 	if m.cuts == nil {
 		m.cuts = map[part]*pieces{}
 	}
-	m.cuts[p] = last.recut(sources, p.family, s)
+	m.cuts[p] = last.recut(sources, p.family, as)
 	return m.cuts[p]
 }
 

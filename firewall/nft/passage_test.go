@@ -171,7 +171,8 @@ func (p *passage) lookup(name string, key, second []byte) (bool, *expr.Verdict) 
 	case kindPorts:
 		return false, verdictOf(uint32(key[0])<<16 | uint32(binary.BigEndian.Uint16(second)))
 	case kindSplit:
-		return false, verdictOf(uint32(binary.BigEndian.Uint16(key)))
+		shard, _ := shardOfKey(s.family, splitBitsOf(s.name), key)
+		return false, verdictOf(shard)
 	}
 	a, _ := netip.AddrFromSlice(key)
 	for i := range s.keys.len() {

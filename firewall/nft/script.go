@@ -64,7 +64,7 @@ func Script(s firewall.State, now time.Time) string {
 func scriptSplit(b *strings.Builder, s *set) {
 	fmt.Fprintf(b, "add element inet %s %s {\n", tableName, s.name)
 	for _, p := range allVerdicts(s) {
-		key, _ := netip.AddrFromSlice(splitKey(s.family, p.key))
+		key, _ := netip.AddrFromSlice(splitKey(s.family, splitBitsOf(s.name), p.key))
 		fmt.Fprintf(b, "\t%s : %s,\n", key, p.verdict)
 	}
 	b.WriteString("}\n")

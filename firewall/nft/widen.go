@@ -2,8 +2,6 @@ package nft
 
 import (
 	"maps"
-
-	"golang.org/x/sys/unix"
 )
 
 // outgrown picks the large parts that can't be changed where they stand: a hash set takes no more elements than it was
@@ -60,7 +58,7 @@ func steps(d difference, want, have *ruleset) program {
 		widen:      first.switchOver,
 		switchOver: second.switchOver,
 		narrow:     append(third.prepare, third.switchOver...),
-		unwiden:    unwiden(first.switchOver, have),
+		unwiden:    unwiden(first.switchOver),
 		base:       have.generation,
 		result:     want,
 	}
@@ -136,27 +134,12 @@ func (r *ruleset) with(want *ruleset, parts map[part]*pieces, have *ruleset) *ru
 	return &out
 }
 
-// unwiden takes back the elements that widening added and leads values of split maps where they led before. Sets and rules that it made
-// stay until the next apply: nothing is in them.
-func unwiden(widened []op, have *ruleset) []op {
+// unwiden takes back the elements that widening added. Sets and rules that it made stay until the next apply: nothing is in them.
+func unwiden(widened []op) []op {
 	var ops []op
 	for _, o := range widened {
-		add, ok := o.(addElements)
-		if !ok {
-			continue
-		}
-		ops = append(ops, delElements(add))
-		if add.kind != kindSplit {
-			continue
-		}
-		var before []portVerdict
-		for _, v := range add.verdicts {
-			if was, ok := have.sets[add.set].verdicts[v.key]; ok && was.code == unix.NFT_GOTO {
-				before = append(before, portVerdict{v.key, was})
-			}
-		}
-		if len(before) > 0 {
-			ops = append(ops, addElements{elements{set: add.set, kind: kindSplit, family: add.family, verdicts: before}})
+		if add, ok := o.(addElements); ok && add.kind != kindSplit {
+			ops = append(ops, delElements(add))
 		}
 	}
 	return ops

@@ -309,7 +309,7 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what string) {
 		}
 		key := portKeyBytes(p.key)
 		if els.kind == kindSplit {
-			key = splitKey(els.family, p.key)
+			key = splitKey(els.family, splitBitsOf(els.set), p.key)
 		}
 		e.element(key, 0, time.Time{}, v)
 	}
