@@ -37,6 +37,15 @@ func (s *pieces[A]) set() []Range[A] {
 	return trimmed(s.list)
 }
 
+// Expect makes room for a list of so many ranges of each family, as far as it is known how many will come.
+func (b *PrefixesBuilder) Expect(n4, n6 int) {
+	b.v4.list = slices.Grow(b.v4.list, max(0, n4-len(b.v4.list)))
+	b.v6.list = slices.Grow(b.v6.list, max(0, n6-len(b.v6.list)))
+}
+
+// Len is how many ranges there are of each family until now.
+func (b *PrefixesBuilder) Len() (n4, n6 int) { return len(b.v4.list), len(b.v6.list) }
+
 // grow makes room for a list that is about to be added.
 func (b *PrefixesBuilder) grow(list []Prefix) {
 	n4 := 0

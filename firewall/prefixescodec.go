@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 )
 
 // The binary form of a set of addresses: the number of IPv4 ranges and of IPv6 ranges, each a uvarint, then the ranges: their
@@ -15,18 +16,56 @@ import (
 
 // AppendBinary appends the set's binary form to b. It never fails; the error is that of encoding.BinaryAppender.
 func (p Prefixes) AppendBinary(b []byte) ([]byte, error) {
-	b = binary.AppendUvarint(b, uint64(len(p.v4)))
-	b = binary.AppendUvarint(b, uint64(len(p.v6)))
+	b = appendCounts(b, p)
 	for _, r := range p.v4 {
-		b = binary.BigEndian.AppendUint32(b, uint32(r.First))
-		b = binary.BigEndian.AppendUint32(b, uint32(r.Last))
+		b = appendRange4(b, r)
 	}
 	for _, r := range p.v6 {
-		for _, half := range [...]uint64{r.First.Hi, r.First.Lo, r.Last.Hi, r.Last.Lo} {
-			b = binary.BigEndian.AppendUint64(b, half)
-		}
+		b = appendRange6(b, r)
 	}
 	return b, nil
+}
+
+// WriteBinary writes the set's binary form, a piece at a time. The error is w's.
+func (p Prefixes) WriteBinary(w io.Writer) error {
+	const piece = 32 << 10
+	b := appendCounts(make([]byte, 0, min(p.BinarySize(), piece)), p)
+	flush := func(room int) (err error) {
+		if len(b)+room > cap(b) {
+			_, err = w.Write(b)
+			b = b[:0]
+		}
+		return err
+	}
+	for _, r := range p.v4 {
+		if err := flush(size4); err != nil {
+			return err
+		}
+		b = appendRange4(b, r)
+	}
+	for _, r := range p.v6 {
+		if err := flush(size6); err != nil {
+			return err
+		}
+		b = appendRange6(b, r)
+	}
+	_, err := w.Write(b)
+	return err
+}
+
+func appendCounts(b []byte, p Prefixes) []byte {
+	return binary.AppendUvarint(binary.AppendUvarint(b, uint64(len(p.v4))), uint64(len(p.v6)))
+}
+
+func appendRange4(b []byte, r Range[Address4]) []byte {
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, uint32(r.First)), uint32(r.Last))
+}
+
+func appendRange6(b []byte, r Range[Address6]) []byte {
+	for _, half := range [...]uint64{r.First.Hi, r.First.Lo, r.Last.Hi, r.Last.Lo} {
+		b = binary.BigEndian.AppendUint64(b, half)
+	}
+	return b
 }
 
 // Sizes of a range's binary form.

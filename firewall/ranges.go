@@ -153,7 +153,7 @@ func trimmed[R any](list []R) []R {
 	switch {
 	case len(list) == 0:
 		return nil
-	case cap(list)-len(list) > len(list)/8:
+	case cap(list)-len(list) > len(list)/4:
 		return append(make([]R, 0, len(list)), list...)
 	}
 	return list

@@ -27,7 +27,6 @@ type setTable struct {
 	sets   []Prefixes
 	byHash map[[sha256.Size]byte]int
 	known  map[SetIdentity]int // those whose number is known without looking at their content
-	buffer []byte
 }
 
 func (t *setTable) number(p Prefixes) int {
@@ -35,8 +34,9 @@ func (t *setTable) number(p Prefixes) int {
 	if i, known := t.known[at]; known {
 		return i
 	}
-	t.buffer, _ = p.AppendBinary(t.buffer[:0])
-	sum := sha256.Sum256(t.buffer)
+	hash := sha256.New()
+	_ = p.WriteBinary(hash) // a hash never fails
+	sum := [sha256.Size]byte(hash.Sum(nil))
 	i, known := t.byHash[sum]
 	if !known {
 		i = len(t.sets)
@@ -67,21 +67,23 @@ func (s State) skeleton() ([]byte, error) {
 	return json.Marshal(bare)
 }
 
-// WriteBinary writes the binary form, and holds no more than one set of it in memory.
+// WriteBinary writes the binary form, a piece at a time. The error is w's.
 func (s State) WriteBinary(w io.Writer) error {
 	bare, err := s.skeleton()
 	if err != nil {
 		return err
 	}
 	t, numbers := s.numbered()
-	b := append(binary.AppendUvarint(t.buffer[:0], uint64(len(bare))), bare...)
-	b = binary.AppendUvarint(b, uint64(len(t.sets)))
+	b := append(binary.AppendUvarint(nil, uint64(len(bare))), bare...)
+	if _, err := w.Write(binary.AppendUvarint(b, uint64(len(t.sets)))); err != nil {
+		return err
+	}
 	for _, p := range t.sets {
-		if _, err := w.Write(b); err != nil {
+		if err := p.WriteBinary(w); err != nil {
 			return err
 		}
-		b, _ = p.AppendBinary(b[:0])
 	}
+	b = b[:0]
 	for _, n := range numbers {
 		b = binary.AppendUvarint(b, uint64(n))
 	}
@@ -118,34 +120,49 @@ func (a *appender) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// UnmarshalBinary implements encoding.BinaryUnmarshaler. Whoever wrote it, what comes out has sets in canonical form; whether the State is
-// in canonical form, Canonical tells.
+// UnmarshalBinary implements encoding.BinaryUnmarshaler, as ReadState.
 func (s *State) UnmarshalBinary(b []byte) error {
+	out, rest, err := ReadState(b)
+	if err != nil {
+		return err
+	}
+	if len(rest) > 0 {
+		return errors.New("a State in binary form: something follows it")
+	}
+	*s = out
+	return nil
+}
+
+// ReadState reads the binary form of a State from the beginning of b and returns what follows it. Whoever wrote it, what comes out has sets in
+// canonical form; whether the State is in canonical form, Canonical tells.
+func ReadState(b []byte) (out State, rest []byte, err error) {
+	fail := func(format string, args ...any) (State, []byte, error) {
+		return State{}, nil, fmt.Errorf("a State in binary form"+format, args...)
+	}
 	n, b, err := readCount(b)
 	if err != nil || n > uint64(len(b)) {
-		return errors.New("a State in binary form does not begin with its services")
+		return fail(" does not begin with its services")
 	}
-	var out State
 	if err := json.Unmarshal(b[:n], &out); err != nil {
-		return fmt.Errorf("a State in binary form: %w", err)
+		return fail(": %w", err)
 	}
 	b = b[n:]
 	count, b, err := readCount(b)
 	if err != nil || count > uint64(len(b)) {
-		return errors.New("a State in binary form: the number of its sets is wrong")
+		return fail(": the number of its sets is wrong")
 	}
 	sets := make([]Prefixes, 0, min(count, 2*uint64(len(out.Services))))
 	for range count {
 		var p Prefixes
 		if p, b, err = ReadPrefixes(b); err != nil {
-			return fmt.Errorf("a State in binary form: %w", err)
+			return fail(": %w", err)
 		}
 		sets = append(sets, p)
 	}
 	next := func() (p Prefixes, err error) {
 		i, rest, err := readCount(b)
 		if err != nil || i >= uint64(len(sets)) {
-			return p, errors.New("a State in binary form: a service has a set that is not there")
+			return p, errors.New("a service has a set that is not there")
 		}
 		b = rest
 		return sets[i], nil
@@ -156,12 +173,8 @@ func (s *State) UnmarshalBinary(b []byte) error {
 			svc.Sources, err = next()
 		}
 		if err != nil {
-			return err
+			return fail(": %w", err)
 		}
 	}
-	if len(b) > 0 {
-		return errors.New("a State in binary form: something follows it")
-	}
-	*s = out
-	return nil
+	return out, b, nil
 }

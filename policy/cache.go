@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -93,11 +92,11 @@ func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 	if n.Dir == "" {
 		return nil
 	}
-	body, err := fresh.prefixes.AppendBinary(make([]byte, 0, fresh.prefixes.BinarySize()))
-	if err != nil {
+	sum := sha256.New()
+	if err := fresh.prefixes.WriteBinary(sum); err != nil {
 		return err
 	}
-	fresh.Source, fresh.Checksum = net.origin(), checksum(body)
+	fresh.Source, fresh.Checksum = net.origin(), hex.EncodeToString(sum.Sum(nil))
 	if net.file != "" && last != nil && last.Checksum == fresh.Checksum {
 		return nil
 	}
@@ -108,7 +107,12 @@ func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 	if err := statefiles.MakeAll(n.Dir, 0o700); err != nil {
 		return err
 	}
-	return statefiles.Write(n.cachePath(net), slices.Concat(head, []byte{'\n'}, body))
+	return statefiles.Write(n.cachePath(net), func(w io.Writer) error {
+		if _, err := w.Write(append(head, '\n')); err != nil {
+			return err
+		}
+		return fresh.prefixes.WriteBinary(w)
+	})
 }
 
 func checksum(b []byte) string {

@@ -62,7 +62,7 @@ func FuzzRead(f *testing.F) {
 
 // parseList reads a list that is in memory.
 func parseList(content []byte, limit int) (firewall.Prefixes, error) {
-	list, _, err := readList("list.txt", bytes.NewReader(content), limit, nil)
+	list, _, err := readList("list.txt", bytes.NewReader(content), int64(len(content)), limit, nil)
 	return list, err
 }
 

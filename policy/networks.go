@@ -127,7 +127,11 @@ func (n *Networks) fetchFile(net *network) (*cached, error) {
 		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: %v", net.name, err)}}
 	}
 	defer func() { _ = f.Close() }()
-	prefixes, blank, err := readList(net.file, &bounded{f, net.maxBytes()}, net.max, n.Counted)
+	size := int64(0)
+	if info, err := f.Stat(); err == nil {
+		size = min(info.Size(), net.maxBytes())
+	}
+	prefixes, blank, err := readList(net.file, &bounded{f, net.maxBytes()}, size, net.max, n.Counted)
 	var problems Problems
 	switch {
 	case errors.As(err, &problems):
@@ -191,7 +195,7 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 	}
 	sum := sha256.New()
 	body := io.TeeReader(&bounded{resp.Body, net.maxBytes()}, sum)
-	prefixes, _, err := readList(net.shownURL(), body, net.max, n.Counted)
+	prefixes, _, err := readList(net.shownURL(), body, 0, net.max, n.Counted)
 	var problems Problems
 	wrong := errors.As(err, &problems)
 	if err == nil || wrong { // a list that is wrong may not have been read to its end

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
 // confirmedSuffix ends the name of the file that confirms a generation.
@@ -26,7 +28,7 @@ func (s *Store) Confirm(n int, c Confirmation) error {
 	if err != nil {
 		return fmt.Errorf("confirming generation %d: %w", n, err)
 	}
-	if err := s.files.Write(confirmedName(n), append(body, '\n')); err != nil {
+	if err := s.files.Write(confirmedName(n), statefiles.Bytes(append(body, '\n'))); err != nil {
 		return fmt.Errorf("generation %d could not be confirmed: %w", n, err)
 	}
 	if err := s.files.Sync(); err != nil {

@@ -5,10 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
+	"io"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
 // Generation is one applied State, and when, by whom and why it was applied.
@@ -62,58 +63,49 @@ func (r *Record) Overdue(now time.Time, bootID string) bool {
 // force than was meant; that one refuses it then.
 const format = 2
 
-// recordLine is the line of JSON in a file. The binary forms of State and of Leased follow it.
+// recordLine is the line of JSON in a file. The binary form of State follows it, then that of Leased, if there is one.
 type recordLine struct {
-	Format     int `json:"format"`
-	StateBytes int `json:"state_bytes"` // of State; what is left is Leased, if anything is
+	Format int `json:"format"`
 	Record
 }
 
 // encode is the content of a generation's file, but for the checksum.
-func encode(g Generation) ([]byte, error) {
-	state, err := g.State.MarshalBinary()
-	if err != nil {
-		return nil, err
-	}
-	var leased []byte
-	if g.Leased != nil {
-		if leased, err = g.Leased.MarshalBinary(); err != nil {
-			return nil, err
+func encode(g Generation) statefiles.Content {
+	return func(w io.Writer) error {
+		line, err := json.Marshal(recordLine{format, g.Record})
+		if err != nil {
+			return err
 		}
+		if _, err := w.Write(append(line, '\n')); err != nil {
+			return err
+		}
+		if err := g.State.WriteBinary(w); err != nil || g.Leased == nil {
+			return err
+		}
+		return g.Leased.WriteBinary(w)
 	}
-	line, err := json.Marshal(recordLine{format, len(state), g.Record})
-	if err != nil {
-		return nil, err
-	}
-	return slices.Concat(line, []byte{'\n'}, state, leased), nil
 }
 
 // decodeRecord reads the line, and returns the bytes behind it.
-func decodeRecord(body []byte) (Record, enforced, error) {
-	line, behind, _ := bytes.Cut(body, []byte("\n"))
+func decodeRecord(body []byte) (Record, []byte, error) {
+	line, enforces, _ := bytes.Cut(body, []byte("\n"))
 	var r recordLine
 	if err := json.Unmarshal(line, &r); err != nil {
-		return Record{}, enforced{}, err
+		return Record{}, nil, err
 	}
 	if r.Format != format {
-		return Record{}, enforced{}, fmt.Errorf("it has format %d, and this portgrave reads format %d", r.Format, format)
+		return Record{}, nil, fmt.Errorf("it has format %d, and this portgrave reads format %d", r.Format, format)
 	}
-	if r.StateBytes < 0 || r.StateBytes > len(behind) {
-		return Record{}, enforced{}, errors.New("it is shorter than it says")
-	}
-	return r.Record, enforced{behind[:r.StateBytes], behind[r.StateBytes:]}, nil
+	return r.Record, enforces, nil
 }
 
-// enforced is what a generation enforces, as it stands in the file.
-type enforced struct{ state, leased []byte }
-
-func (e enforced) decode(g *Generation) error {
-	if err := g.State.UnmarshalBinary(e.state); err != nil {
+func decodeStates(enforces []byte, g *Generation) (err error) {
+	if g.State, enforces, err = firewall.ReadState(enforces); err != nil {
 		return err
 	}
-	if len(e.leased) > 0 {
+	if len(enforces) > 0 {
 		g.Leased = new(firewall.State)
-		if err := g.Leased.UnmarshalBinary(e.leased); err != nil {
+		if err := g.Leased.UnmarshalBinary(enforces); err != nil {
 			return err
 		}
 	}

@@ -110,40 +110,40 @@ func (s *Store) numbers() (numbers []int, foreign, err error) {
 
 // Load reads one generation. A missing one is fs.ErrNotExist; of a damaged one the error wraps ErrDamaged and names the file.
 func (s *Store) Load(n int) (*Generation, error) {
-	record, states, err := s.load(n)
+	record, enforces, err := s.load(n)
 	if err != nil {
 		return nil, err
 	}
 	g := &Generation{Record: record}
-	if err := states.decode(g); err != nil {
+	if err := decodeStates(enforces, g); err != nil {
 		return nil, s.damaged(n, err.Error())
 	}
 	return g, nil
 }
 
 // load reads what a generation is, and the bytes of what it enforces.
-func (s *Store) load(n int) (Record, enforced, error) {
+func (s *Store) load(n int) (Record, []byte, error) {
 	content, err := s.files.Read(fileName(n))
 	if err != nil {
-		return Record{}, enforced{}, fmt.Errorf("generation %d: %w", n, err)
+		return Record{}, nil, fmt.Errorf("generation %d: %w", n, err)
 	}
 	body, whole := statefiles.Unseal(content)
 	if !whole {
-		return Record{}, enforced{}, s.damaged(n, "its checksum is wrong")
+		return Record{}, nil, s.damaged(n, "its checksum is wrong")
 	}
-	record, states, err := decodeRecord(body)
+	record, enforces, err := decodeRecord(body)
 	if err != nil {
-		return Record{}, enforced{}, s.damaged(n, err.Error())
+		return Record{}, nil, s.damaged(n, err.Error())
 	}
 	if record.Number != n {
-		return Record{}, enforced{}, fmt.Errorf("generation %d: %s holds generation %d, so it was copied or renamed (%w): move it away", n, s.path(n), record.Number, ErrDamaged)
+		return Record{}, nil, fmt.Errorf("generation %d: %s holds generation %d, so it was copied or renamed (%w): move it away", n, s.path(n), record.Number, ErrDamaged)
 	}
 	if !record.Confirmed {
 		// One that can't be read counts as none: taking back what works is the smaller harm.
 		_, err := s.files.Read(confirmedName(n))
 		record.Confirmed = err == nil
 	}
-	return record, states, nil
+	return record, enforces, nil
 }
 
 func (s *Store) damaged(n int, why string) error {
@@ -211,11 +211,11 @@ func (s *Store) Append(g Generation) (Generation, error) {
 		g.Number = numbers[len(numbers)-1] + 1
 	}
 	g.Services = len(g.State.Services)
-	body, err := encode(g)
+	content, err := statefiles.Seal(encode(g))
 	if err != nil {
 		return g, fmt.Errorf("generation %d could not be encoded: %w", g.Number, err)
 	}
-	if err := s.files.Write(fileName(g.Number), statefiles.Seal(body)); err != nil {
+	if err := s.files.Write(fileName(g.Number), content); err != nil {
 		return g, fmt.Errorf("generation %d could not be recorded: %w", g.Number, err)
 	}
 	if err := s.files.Sync(); err != nil {

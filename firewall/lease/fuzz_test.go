@@ -25,7 +25,7 @@ func FuzzDecode(f *testing.F) {
 	policy := stateOf(f, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 8000)}})
 	f.Fuzz(func(t *testing.T, content []byte, sign bool) {
 		if sign {
-			content = statefiles.Seal(content)
+			content = statefiles.SealBytes(content)
 		}
 		got, err := decode(content)
 		if err != nil {

@@ -146,7 +146,7 @@ func (s *Store) Add(l Lease) (Lease, error) {
 	if err != nil {
 		return l, fmt.Errorf("the lease could not be encoded: %w", err)
 	}
-	if err := s.files.Write(name, content); err != nil {
+	if err := s.files.Write(name, statefiles.Bytes(content)); err != nil {
 		// Renamed and then failed, or not: gone either way.
 		if rerr := s.files.Remove(name); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
 			return l, fmt.Errorf("the lease may have been recorded: close %s: %w", l.ID, errors.Join(err, rerr))
@@ -214,7 +214,7 @@ func encode(f file) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return statefiles.Seal(body), nil
+	return statefiles.SealBytes(body), nil
 }
 
 // maxFile is far above what encode makes of the largest lease.

@@ -167,7 +167,7 @@ func TestDamaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, body, _ := strings.Cut(string(content), "\n")
-	signed := func(body string) []byte { return statefiles.Seal([]byte(body)) }
+	signed := func(body string) []byte { return statefiles.SealBytes([]byte(body)) }
 	change := func(old, new string) []byte {
 		changed := strings.Replace(body, old, new, 1)
 		if changed == body {

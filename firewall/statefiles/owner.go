@@ -17,7 +17,7 @@ import (
 // name leads to: the owner of the folder could have put a link there.
 
 // Write makes a file whole or not at all, readable for the owner of its folder alone.
-func Write(path string, content []byte) error {
+func Write(path string, content Content) error {
 	dir := filepath.Dir(path)
 	// The temporary file stands beside its target and begins with a dot, by which what a crash leaves of it is known.
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
@@ -28,7 +28,7 @@ func Write(path string, content []byte) error {
 	if err := giveAway(f.File, dir); err != nil {
 		return err
 	}
-	if _, err := f.Write(content); err != nil {
+	if err := content(f); err != nil {
 		return err
 	}
 	return f.CloseAtomicallyReplace()

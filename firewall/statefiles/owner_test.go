@@ -39,7 +39,7 @@ func TestRootWritesForTheOwner(t *testing.T) {
 	owned(filepath.Dir(below), user, group, 0o700)
 	owned(below, user, group, 0o700)
 	for _, name := range []string{"new", "new"} { // made, then replaced
-		if err := At(below).Write(name, []byte("content")); err != nil {
+		if err := At(below).Write(name, Bytes([]byte("content"))); err != nil {
 			t.Fatal(err)
 		}
 		owned(filepath.Join(below, name), user, group, 0o600)
@@ -64,7 +64,7 @@ func TestRootWritesForTheOwner(t *testing.T) {
 			_ = f.Close()
 			t.Errorf("a link to %s was followed", target)
 		}
-		if err := At(dir).Write(name, []byte("mine")); err != nil { // replaces the link itself
+		if err := At(dir).Write(name, Bytes([]byte("mine"))); err != nil { // replaces the link itself
 			t.Error(err)
 		}
 		owned(filepath.Join(dir, name), user, group, 0o600)
@@ -85,7 +85,7 @@ func TestRootWritesForTheOwner(t *testing.T) {
 	}
 	_ = f.Close()
 	owned(filepath.Join(dir, "old"), 0, 0, 0o600)
-	if err := Write(filepath.Join(base, "roots"), nil); err != nil {
+	if err := Write(filepath.Join(base, "roots"), Bytes(nil)); err != nil {
 		t.Fatal(err)
 	}
 	owned(filepath.Join(base, "roots"), 0, 0, 0o600)

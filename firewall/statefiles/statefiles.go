@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -24,10 +25,21 @@ type Folder interface {
 	// Size is how long a file is.
 	Size(name string) (int64, error)
 	// Write makes a file whole or not at all.
-	Write(name string, content []byte) error
+	Write(name string, content Content) error
 	// Sync makes names, and their absence, survive a power cut.
 	Sync() error
 	Remove(name string) error
+}
+
+// Content writes what shall stand in a file, a piece at a time if it is long. Asked twice, it writes the same twice.
+type Content func(io.Writer) error
+
+// Bytes is content that is at hand.
+func Bytes(b []byte) Content {
+	return func(w io.Writer) error {
+		_, err := w.Write(b)
+		return err
+	}
 }
 
 // At is the folder at a path. Files are readable for the folder's owner alone.
@@ -43,7 +55,7 @@ func (d disk) List() ([]fs.DirEntry, error) { return os.ReadDir(string(d)) }
 
 func (d disk) Read(name string) ([]byte, error) { return os.ReadFile(d.path(name)) }
 
-func (d disk) Write(name string, content []byte) error { return Write(d.path(name), content) }
+func (d disk) Write(name string, content Content) error { return Write(d.path(name), content) }
 
 func (d disk) Size(name string) (int64, error) {
 	info, err := os.Stat(d.path(name))
@@ -65,16 +77,32 @@ func syncFolder(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// Seal puts a body's checksum before it, on a line of its own: what Unseal takes off.
-func Seal(body []byte) []byte { return append([]byte(checksum(body)+"\n"), body...) }
+// Seal puts a body's checksum before it, on a line of its own: what Unseal takes off. The error is the body's.
+func Seal(body Content) (Content, error) {
+	sum := sha256.New()
+	if err := body(sum); err != nil {
+		return nil, err
+	}
+	line := checksum(sum.Sum(nil)) + "\n"
+	return func(w io.Writer) error {
+		if _, err := io.WriteString(w, line); err != nil {
+			return err
+		}
+		return body(w)
+	}, nil
+}
+
+// SealBytes is what Seal makes of a short body.
+func SealBytes(body []byte) []byte {
+	sum := sha256.Sum256(body)
+	return append([]byte(checksum(sum[:])+"\n"), body...)
+}
 
 // Unseal returns the body of what Seal made; false if a bit of it is another.
 func Unseal(content []byte) (body []byte, ok bool) {
-	sum, body, found := bytes.Cut(content, []byte("\n"))
-	return body, found && string(sum) == checksum(body)
+	line, body, found := bytes.Cut(content, []byte("\n"))
+	sum := sha256.Sum256(body)
+	return body, found && string(line) == checksum(sum[:])
 }
 
-func checksum(b []byte) string {
-	sum := sha256.Sum256(b)
-	return "sha256:" + hex.EncodeToString(sum[:])
-}
+func checksum(sum []byte) string { return "sha256:" + hex.EncodeToString(sum) }

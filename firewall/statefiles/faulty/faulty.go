@@ -2,6 +2,7 @@
 package faulty
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 
@@ -41,10 +42,14 @@ func (f Folder) Read(name string) ([]byte, error) {
 	return f.Folder.Read(name)
 }
 
-func (f Folder) Write(name string, content []byte) error {
+func (f Folder) Write(name string, content statefiles.Content) error {
 	switch f.Operation {
 	case "write":
-		return errors.Join(Err, f.Folder.Write("."+name+"123", content[:len(content)/2]))
+		var all bytes.Buffer
+		if err := content(&all); err != nil {
+			return err
+		}
+		return errors.Join(Err, f.Folder.Write("."+name+"123", statefiles.Bytes(all.Bytes()[:all.Len()/2])))
 	case "rename":
 		return errors.Join(Err, f.Folder.Write("."+name+"456", content))
 	case "after":

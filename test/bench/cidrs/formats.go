@@ -23,7 +23,7 @@ func NetworkFile(list []netip.Prefix) []byte {
 
 // Policy is a policy whose one service on port 9090 admits a network file.
 func Policy(file string) string {
-	return "version: 1\nnetworks:\n  list: {file: " + file + "}\nservices:\n  - {name: metrics, port: 9090, allow: [list], log: none}\n"
+	return "version: 1\nnetworks:\n  list: {file: " + file + ", max: 2000000}\nservices:\n  - {name: metrics, port: 9090, allow: [list], log: none}\n"
 }
 
 // NFT is the script for nft that loads a list into a table as an administrator would write it by hand.
