@@ -18,7 +18,7 @@ func (p Prefixes) Short() (in, out Prefixes) {
 		for x := range p.Family(f) {
 			list = append(list, x)
 		}
-		s := shorten(node, list)
+		s := shorten(node, list, len(list))
 		for _, x := range s.in {
 			_ = with.Add(x) // prefixes of a set always make a set
 		}
@@ -29,11 +29,15 @@ func (p Prefixes) Short() (in, out Prefixes) {
 	return with.Set(), without.Set()
 }
 
-// short is what a part of a set comes to: in without out; missing is what the set lacks there.
-type short struct{ in, out, missing []Prefix }
+// short is what a part of a set comes to: in without out; missing is what the set lacks there, unless that is too much ever to be of use.
+type short struct {
+	in, out, missing []Prefix
+	lacksMuch        bool
+}
 
-// shorten writes the part of a set that lies in node, whose prefixes there are list, sorted and minimal.
-func shorten(node Prefix, list []Prefix) short {
+// shorten writes the part of a set that lies in node, whose prefixes there are list, sorted and minimal. most is how many prefixes the whole set
+// has: without as many others, nothing gets shorter.
+func shorten(node Prefix, list []Prefix, most int) short {
 	switch {
 	case len(list) == 0:
 		return short{missing: []Prefix{node}}
@@ -42,8 +46,12 @@ func shorten(node Prefix, list []Prefix) short {
 	}
 	left, right := halves(node)
 	n := sort.Search(len(list), func(i int) bool { return right.Contains(list[i].Addr()) })
-	l, r := shorten(left, list[:n]), shorten(right, list[n:])
-	s := short{join(l.in, r.in), join(l.out, r.out), join(l.missing, r.missing)}
+	l, r := shorten(left, list[:n], most), shorten(right, list[n:], most)
+	s := short{in: join(l.in, r.in), out: join(l.out, r.out)}
+	if s.lacksMuch = l.lacksMuch || r.lacksMuch || len(l.missing)+len(r.missing) >= most; s.lacksMuch {
+		return s
+	}
+	s.missing = join(l.missing, r.missing)
 	if 1+len(s.missing) < len(s.in)+len(s.out) {
 		s.in, s.out = []Prefix{node}, s.missing
 	}

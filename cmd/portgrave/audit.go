@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -47,7 +46,6 @@ func runAudit(inv *invocation) error {
 			return reportAudit(inv, report)
 		}
 	}
-	debug.SetGCPercent(400) // a short life: memory is there to be used
 	var prober audit.Prober
 	if !inv.cli.Bool("no-probe") {
 		prober = audit.NetProber{Timeout: time.Second}
