@@ -4,8 +4,8 @@ import "testing"
 
 func TestPattern(t *testing.T) {
 	p := New("^a+$")
-	if p.String() != "^a+$" || !p.MatchString("aa") || p.MatchString("ab") || p.Regexp() != p.Regexp() {
-		t.Errorf("%v does not do what regexp does, once", p)
+	if p.String() != "^a+$" || !p.MatchString("aa") || p.MatchString("ab") {
+		t.Errorf("%v does not do what regexp does", p)
 	}
 	defer func() {
 		if recover() == nil {
