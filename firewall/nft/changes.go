@@ -78,9 +78,6 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 	}
 	out = append(out, l.changes()...)
 	for _, c := range d.content {
-		if c.want.kind == kindSplit && l.hides(c.want.name) && !c.replaceWholly {
-			continue
-		}
 		out = append(out, contentChanges(c)...)
 	}
 	for _, name := range d.countersGone {
@@ -114,11 +111,7 @@ func contentChanges(c setContent) []firewall.Change {
 	service, family := c.want.service, c.want.family
 	out := elementChanges(firewall.Remove, service, family, c.remove)
 	out = append(out, elementChanges(firewall.Add, service, family, c.add)...)
-	if c.want.kind == kindSplit {
-		out = append(out, splitChanges(c)...)
-	} else {
-		out = append(out, portChanges(c)...)
-	}
+	out = append(out, portChanges(c)...)
 	if c.types {
 		out = append(out, firewall.Change{Action: firewall.Replace, Object: firewall.ObjectElement, Detail: "elements of set " + c.want.name, Count: 1})
 	}
@@ -134,20 +127,6 @@ func allVerdicts(s *set) []portVerdict {
 	for _, key := range sortedKeys(s.verdicts) {
 		out = append(out, portVerdict{key, s.verdicts[key]})
 	}
-	return out
-}
-
-// splitChanges words elements of a split map that are not what its part's sources make them.
-func splitChanges(c setContent) []firewall.Change {
-	var out []firewall.Change
-	word := func(a firewall.Action, list []portVerdict) {
-		for _, v := range list {
-			out = append(out, firewall.Change{Action: a, Object: firewall.ObjectElement, Service: c.want.service, Family: c.want.family.String(),
-				Detail: fmt.Sprintf("part %d of the sources → %s", v.key, v.verdict), Count: 1})
-		}
-	}
-	word(firewall.Remove, c.verdictsGone)
-	word(firewall.Add, c.verdictsAdd)
 	return out
 }
 

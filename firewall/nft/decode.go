@@ -136,12 +136,12 @@ func kindOf(s setSpec) (setKind, firewall.Family) {
 		return kindForeign, 0
 	}
 	for _, f := range firewall.Families {
-		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic, kindPrefix, kindSplit} {
+		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic, kindPrefix} {
 			want := specOf(k, f)
 			if k == kindDynamic { // timeout and size differ from set to set
 				want.timeout, want.size = s.timeout, s.size
 			}
-			if k == kindPrefix || k == kindSplit {
+			if k == kindPrefix {
 				want.size = s.size // without one, it is a set of exact addresses
 			}
 			if s == want {
@@ -309,21 +309,6 @@ func (d *elementDecoder) add(e element) {
 			s.verdicts = map[uint32]verdict{}
 		}
 		s.verdicts[uint32(e.key[0])<<16|uint32(binary.BigEndian.Uint16(e.key[4:]))] = e.verdict
-	case kindSplit:
-		bits := splitBitsOf(s.name)
-		if bits == 0 {
-			s.odd++
-			return
-		}
-		shard, ok := shardOfKey(s.family, bits, e.key)
-		if !ok {
-			s.odd++
-			return
-		}
-		if s.verdicts == nil {
-			s.verdicts = map[uint32]verdict{}
-		}
-		s.verdicts[shard] = e.verdict
 	case kindPrefix:
 		if !e.until.IsZero() || !d.prefixKey(e.key) {
 			s.odd++

@@ -17,7 +17,7 @@
 //	                 Each chain that the ports lead to begins with a jump to exempt.
 //	svc/NAME         source in a set → count, accept; else svc/NAME/refuse
 //	                 (thousands of sources) → svc/NAME/ipv4, one hash set a prefix length, looked up in one rule; very many:
-//	                 three bits of the source vmap → svc/NAME/ipv4-7, the same for an eighth of them (large.go)
+//	                 rules there that lead to svc/NAME/ipv4-7, the same for an eighth of the addresses (large.go)
 //	svc/NAME/allow   only with rate or log: limits and logs before counting and accepting
 //	svc/NAME/refuse  log, count, drop or reject
 //	shared/…         conditions of the services that share a port on different interfaces or addresses

@@ -25,6 +25,9 @@ func (k keys) at(i int) netip.Addr {
 	return k.v6[i].IP()
 }
 
+// from is all but the first n.
+func (k keys) from(n int) keys { return keys{k.v4[min(n, len(k.v4)):], k.v6[min(n, len(k.v6)):]} }
+
 func (k keys) equal(o keys) bool { return equalLists(k.v4, o.v4) && equalLists(k.v6, o.v6) }
 
 // diffKeys returns what must be added to have and removed from it to get want.

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,7 +117,16 @@ func TestRecut(t *testing.T) {
 			}
 			return b.Set()
 		}
-		as := rapid.SampledFrom([]form{{shape: shapeLengths}, {shapeSplit, 16}, {shapeSplit, 20}, {shapeSplit, 32}}).Draw(t, "form")
+		as := form{shape: shapeLengths}
+		if rapid.Bool().Draw(t, "split") {
+			as.shape = shapeSplit
+			for i := range as.bounds {
+				bound := uint64(0x1000+0x20*(i+1)) << 16
+				if as.bounds[i] = firewall.Address4(bound).IP(); f == firewall.IPv6 {
+					as.bounds[i] = firewall.Address6{Hi: bound << 32}.IP()
+				}
+			}
+		}
 		before := draw("before", 40)
 		after := before.Minus(draw("less", 2)).Union(draw("more", 2))
 		want, got := cut(after, f, as), cut(before, f, as).recut(after, f, as)
@@ -168,7 +178,49 @@ func TestSplitIsEven(t *testing.T) {
 			most, all = max(most, n), all+n
 		}
 		if all != c.sources.FamilyLen(c.family) || most > 2*all/splitParts {
-			t.Errorf("%s: split at %d, the largest part has %d of %d", name, as.bits, most, all)
+			t.Errorf("%s: split at %v, the largest part has %d of %d", name, as.bounds, most, all)
 		}
 	}
+}
+
+// Whatever becomes of the rules that lead to the parts, it is seen and repaired; what can still be told from them is left where it is.
+func TestRulesToPartsAreRepaired(t *testing.T) {
+	inNamespace(t)
+	b, state := open(t), large(t, splitPrefixes, 1)
+	apply(t, b, &state)
+	for _, script := range []string{
+		"insert rule inet portgrave svc/split/ipv4 accept",
+		"flush chain inet portgrave svc/split/ipv4",
+		"flush chain inet portgrave svc/split/ipv6; add rule inet portgrave svc/split/ipv6 ip6 saddr < 3000:: goto svc/split/ipv6-0",
+	} {
+		if err := tryNft(strings.NewReplacer("; ", "\n").Replace(script)); err != nil {
+			t.Fatalf("%s: %v", script, err)
+		}
+		if p := planOf(t, b, &state); p.InSync() {
+			t.Errorf("after %s nothing is to be changed", script)
+		}
+		apply(t, b, &state)
+		if p := planOf(t, open(t), &state); !p.InSync() {
+			t.Errorf("after %s, applied and read anew:\n%s", script, changesText(p))
+		}
+		held, err := b.look()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, svc := range state.Services {
+			for _, f := range firewall.Families {
+				if p := (part{svc.Name, f}); svc.Name == "split" && !held.sourcesOf(p).Equal(onlyOf(svc.Sources, f)) {
+					t.Errorf("after %s, the sets of %v hold other sources", script, p)
+				}
+			}
+		}
+	}
+}
+
+func onlyOf(p firewall.Prefixes, f firewall.Family) firewall.Prefixes {
+	var b firewall.PrefixesBuilder
+	for x := range p.Family(f) {
+		_ = b.Add(x)
+	}
+	return b.Set()
 }

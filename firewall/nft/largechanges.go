@@ -71,28 +71,29 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 		}
 	}
 	slices.SortFunc(l.order, func(a, b part) int { return strings.Compare(a.service+a.family.String(), b.service+b.family.String()) })
-	count := func(name string, which int, k keys) {
+	count := func(r *ruleset, name string, which int, k keys) {
 		p, ok := partOf(name)
-		if length, known := lengthOf(name); ok && known && touched[p] && k.len() > 0 {
-			l.tallies[p][which].keys(k, length)
+		length, known := lengthOf(name)
+		if ok && known && touched[p] && k.len() > 0 {
+			l.tallies[p][which].keys(r.placementOf(p).own(name, p, k, length), length)
 		}
 	}
 	for _, s := range d.setsGone {
-		count(s.name, gone, s.keys)
+		count(have, s.name, gone, s.keys)
 	}
 	for _, s := range d.setsNew {
-		count(s.name, come, s.keys)
+		count(want, s.name, come, s.keys)
 	}
 	for _, s := range d.setsReshaped {
 		if h := have.sets[s.name]; h != nil && h.kind == s.kind {
 			add, remove := diffKeys(s.keys, h.keys)
-			count(s.name, come, add)
-			count(s.name, gone, remove)
+			count(want, s.name, come, add)
+			count(have, s.name, gone, remove)
 		}
 	}
 	for _, c := range d.content {
-		count(c.want.name, come, c.keysAdd)
-		count(c.want.name, gone, c.keysGone)
+		count(want, c.want.name, come, c.keysAdd)
+		count(have, c.want.name, gone, c.keysGone)
 	}
 	return l
 }
@@ -177,7 +178,7 @@ func (r *ruleset) holdsSmall(p part) bool {
 
 func (r *ruleset) holdsLarge(p part) bool {
 	for name, s := range r.sets {
-		if s.kind == kindPrefix || s.kind == kindSplit {
+		if s.kind == kindPrefix {
 			if q, ok := partOf(name); ok && p == q {
 				return true
 			}
@@ -218,6 +219,19 @@ func (l largePart) sources(f firewall.Family) firewall.Prefixes {
 		_ = b.Add(x)
 	}
 	return b.Set()
+}
+
+// own is the keys of a shard's set without the one that begins in a shard before it, and counts there.
+func (at placement) own(set string, p part, k keys, length int) keys {
+	for i, bound := range at.bounds {
+		if !bound.IsValid() || set != lengthSet(p.shardChain(at, i+1), length) {
+			continue
+		}
+		if k.at(0).Less(bound) {
+			return k.from(1)
+		}
+	}
+	return k
 }
 
 // changes words the sources that came and went.

@@ -3,6 +3,7 @@ package nft
 import (
 	"bytes"
 	"cmp"
+	"encoding/hex"
 	"fmt"
 	"math/bits"
 	"net/netip"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
-	"golang.org/x/sys/unix"
 )
 
 // maxLookups is how many lengths one rule looks up: three expressions each, two before and one after them, of the 128 that a rule
@@ -23,23 +23,64 @@ const maxLookups = 40
 // of the sets goes to the service's refusal from there, so the rule stands after the small sets of its family.
 func (c *compiler) place(svc firewall.Service, f firewall.Family, at placement, p *pieces) rule {
 	id := part{svc.Name, f}
+	chain := id.chain(at)
 	if p.shape == shapeLengths {
-		chain := id.lengthsChain(at)
 		c.lookUp(svc, f, chain, c.lengthSets(id, chain, p.shards[0]))
 		return newRule().family(f).gotoChain(chain)
 	}
-	name := id.splitMap(at)
-	short := c.lengthSets(id, id.shardStem(at, shorter), p.shards[shorter])
-	verdicts := make(map[uint32]verdict, splitParts)
 	for i := range splitParts {
-		chain := id.shardStem(at, i)
-		c.lookUp(svc, f, chain, slices.Concat(c.lengthSets(id, chain, p.shards[i]), short))
-		verdicts[uint32(i)] = verdict{unix.NFT_GOTO, chain}
+		shard := id.shardChain(at, i)
+		c.lookUp(svc, f, shard, c.lengthSets(id, shard, p.shards[i]))
 	}
-	s := &set{name: name, service: svc.Name, family: f, kind: kindSplit, spec: specOf(kindSplit, f), verdicts: verdicts}
-	s.spec.size = c.size(name, len(verdicts))
-	c.sets[name] = s
-	return newRule().saddrSplit(f, at.bits, name).done()
+	c.chain(chain, svc.Name, id.dispatch(at)...)
+	return newRule().family(f).gotoChain(chain)
+}
+
+// dispatch are the rules that lead to the shards.
+func (p part) dispatch(at placement) []rule {
+	rules := make([]rule, splitParts)
+	for i, bound := range at.bounds {
+		rules[i] = newRule().saddrBelow(p.family, bound).gotoChain(p.shardChain(at, i))
+	}
+	rules[splitParts-1] = newRule().gotoChain(p.shardChain(at, splitParts-1))
+	return rules
+}
+
+// formIn is how the kernel holds a part; shapeSplit without bounds if it can't be told any more where the shards begin.
+func (p part) formIn(r *ruleset, at placement) form {
+	if r.chains[p.shardChain(at, 0)] == nil {
+		return form{shape: shapeLengths}
+	}
+	found := form{shape: shapeSplit}
+	i := 0
+	for _, rule := range r.chains[p.chain(at)].rules {
+		if i == len(found.bounds) {
+			break
+		}
+		if bound, ok := p.boundIn(rule, p.shardChain(at, i)); ok {
+			found.bounds[i] = bound
+			i++
+		}
+	}
+	if i < len(found.bounds) || !slices.IsSortedFunc(found.bounds[:], netip.Addr.Compare) {
+		return form{shape: shapeSplit}
+	}
+	return found
+}
+
+// boundIn is the address below which a rule leads to a chain, if it is one of dispatch's. Of a rule from the kernel there is the normal form
+// alone, so it is compared with that of such a rule, around the address.
+func (p part) boundIn(r rule, chain string) (netip.Addr, bool) {
+	any := bytes.Repeat([]byte{0xa5}, int(loadAddress(p.family, false).Len))
+	mark, _ := netip.AddrFromSlice(any)
+	before, after, _ := strings.Cut(newRule().saddrBelow(p.family, mark).gotoChain(chain).canon, hex.EncodeToString(any))
+	text, begins := strings.CutPrefix(r.canon, before)
+	text, ends := strings.CutSuffix(text, after)
+	raw, err := hex.DecodeString(text)
+	if !begins || !ends || err != nil || len(raw) != len(any) {
+		return netip.Addr{}, false
+	}
+	return netip.AddrFromSlice(raw)
 }
 
 // lengthSets makes a set for each length.
@@ -114,9 +155,9 @@ func maskOf(f firewall.Family, length int) netip.Addr {
 	return a
 }
 
-func masked(f firewall.Family, mask netip.Addr) (exprs []expr.Any, text string) {
+func masked(f firewall.Family, length int) (exprs []expr.Any, text string) {
 	exprs, text = []expr.Any{loadAddress(f, false)}, headerName(f)+" saddr"
-	if mask != maskOf(f, mask.BitLen()) {
+	if mask := maskOf(f, length); length < mask.BitLen() {
 		raw := mask.AsSlice()
 		exprs = append(exprs, &expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: uint32(len(raw)), Mask: raw, Xor: make([]byte, len(raw))})
 		text += " & " + mask.String()
@@ -128,50 +169,16 @@ func masked(f firewall.Family, mask netip.Addr) (exprs []expr.Any, text string) 
 func (b *builder) saddrInNone(f firewall.Family, sets []lookedUp) *builder {
 	b.add("", familyExprs(f)...)
 	for _, s := range sets {
-		exprs, text := masked(f, maskOf(f, s.length))
+		exprs, text := masked(f, s.length)
 		b.add(text+" != @"+s.set, append(exprs, &expr.Lookup{SourceRegister: reg1, SetName: s.set, Invert: true})...)
 	}
 	return b
 }
 
-// saddrSplit sends the packet where the bits of its source that end there belong.
-func (b *builder) saddrSplit(f firewall.Family, bits int, name string) *builder {
-	mask, _ := netip.AddrFromSlice(splitKey(f, bits, splitParts-1))
-	exprs, text := masked(f, mask)
-	b.add("", familyExprs(f)...)
-	return b.add(text+" vmap @"+name, append(exprs, &expr.Lookup{SourceRegister: reg1, SetName: name, DestRegister: 0, IsDestRegSet: true})...)
-}
-
-// splitKey is a key of a split map: the address that has a shard's number in the bits that end there, and is zero elsewhere.
-func splitKey(f firewall.Family, bits int, shard uint32) []byte {
-	key := make([]byte, loadAddress(f, false).Len)
-	for i := range splitWidth {
-		if shard>>i&1 != 0 {
-			at := bits - 1 - i
-			key[at/8] |= 0x80 >> (at % 8)
-		}
-	}
-	return key
-}
-
-// shardOfKey is the shard whose key it is, and whether it is any's.
-func shardOfKey(f firewall.Family, bits int, key []byte) (uint32, bool) {
-	for shard := range uint32(splitParts) {
-		if bytes.Equal(key, splitKey(f, bits, shard)) {
-			return shard, true
-		}
-	}
-	return 0, false
-}
-
-// splitBitsOf is where the bits end that choose a shard, as the name of a split map tells; 0 if it is none.
-func splitBitsOf(name string) int {
-	name = strings.TrimSuffix(name, placement{second: true}.suffix())
-	n, err := strconv.Atoi(name[strings.LastIndexByte(name, '-')+1:])
-	if err != nil || n < splitWidth || n > 128 || strings.Contains(name, "/split-"+firewall.IPv4.String()) && n > 32 {
-		return 0
-	}
-	return n
+// saddrBelow matches a source that is less than an address.
+func (b *builder) saddrBelow(f firewall.Family, bound netip.Addr) *builder {
+	return b.add(headerName(f)+" saddr < "+bound.String(), append(familyExprs(f), loadAddress(f, false),
+		&expr.Cmp{Op: expr.CmpOpLt, Register: reg1, Data: bound.AsSlice()})...)
 }
 
 // lengthOf is the prefix length that the name of a set of prefixes tells.
@@ -183,22 +190,14 @@ func lengthOf(name string) (int, bool) {
 // read makes pieces of what the kernel holds of a part, where it stands; false if its objects are not such as we make.
 func (p part) read(have *ruleset, at placement) (*pieces, bool) {
 	out := &pieces{form: at.form, shards: make([]shardLists, at.shardCount())}
-	if at.shape == shapeSplit {
-		split := have.sets[p.splitMap(at)]
-		if split == nil || split.kind != kindSplit || split.odd > 0 || len(split.verdicts) != splitParts {
-			return nil, false
-		}
-		for shard, v := range split.verdicts {
-			if v != (verdict{unix.NFT_GOTO, p.shardStem(at, int(shard))}) {
-				return nil, false
-			}
-		}
+	if at.shape == shapeSplit && !at.bounds[0].IsValid() {
+		return nil, false
 	}
 	full := maskOf(p.family, 0).BitLen()
 	for i := range out.shards {
-		stem := p.lengthsChain(at)
+		stem := p.chain(at)
 		if at.shape == shapeSplit {
-			stem = p.shardStem(at, i)
+			stem = p.shardChain(at, i)
 		}
 		out.shards[i] = shardLists{}
 		for length := range full + 1 {

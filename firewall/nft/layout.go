@@ -2,7 +2,6 @@ package nft
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -35,11 +34,10 @@ func (l layout) pieces(svc firewall.Service, f firewall.Family, as form) *pieces
 // an apply was interrupted: the one that rules look up is the live one.
 func layoutInUse(have *ruleset, services []firewall.Service) layout {
 	use := layout{second: map[string]bool{}, parts: map[part]placement{}, have: have}
-	splits := have.splits()
 	for _, svc := range services {
 		for _, f := range firewall.Families {
 			p := part{svc.Name, f}
-			if at := have.placementAmong(p, splits[p]); at.shape != shapeNone {
+			if at := have.placementOf(p); at.shape != shapeNone {
 				use.parts[p] = at
 			}
 		}
@@ -56,36 +54,18 @@ func layoutInUse(have *ruleset, services []firewall.Service) layout {
 }
 
 // placementOf is where a part stands: where the service's chain looks it up.
-func (r *ruleset) placementOf(p part) placement { return r.placementAmong(p, r.splits()[p]) }
-
-// splits are the places at which the split maps stand.
-func (r *ruleset) splits() map[part][]placement {
-	out := map[part][]placement{}
-	for name, s := range r.sets {
-		if s.kind != kindSplit {
-			continue
-		}
-		if p, ok := partOf(name); ok {
-			at := placement{form{shapeSplit, splitBitsOf(name)}, strings.HasSuffix(name, placement{second: true}.suffix())}
-			if p.splitMap(at) == name {
-				out[p] = append(out[p], at)
-			}
-		}
-	}
-	return out
-}
-
-func (r *ruleset) placementAmong(p part, splits []placement) placement {
+func (r *ruleset) placementOf(p part) placement {
 	var there placement
-	for _, at := range append(slices.Clone(splits), placement{form{shape: shapeLengths}, true}, placement{form{shape: shapeLengths}, false}) {
-		way := newRule().family(p.family).gotoChain(p.lengthsChain(at))
-		if at.shape == shapeSplit {
-			way = newRule().saddrSplit(p.family, at.bits, p.splitMap(at)).done()
-		} else if r.chains[p.lengthsChain(at)] == nil {
+	for _, second := range []bool{true, false} {
+		at := placement{second: second}
+		c := r.chains[p.chain(at)]
+		if c == nil {
 			continue
 		}
+		at.form = p.formIn(r, at)
 		there = at // should nothing lead there, it can be led there again
-		if c := r.chains[serviceChain(p.service)]; c != nil && slices.ContainsFunc(c.rules, func(r rule) bool { return r.canon == way.canon }) {
+		way := newRule().family(p.family).gotoChain(c.name)
+		if s := r.chains[serviceChain(p.service)]; s != nil && slices.ContainsFunc(s.rules, func(r rule) bool { return r.canon == way.canon }) {
 			return at
 		}
 	}

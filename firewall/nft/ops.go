@@ -2,8 +2,6 @@ package nft
 
 import (
 	"fmt"
-
-	"github.com/portgrave/portgrave/firewall"
 )
 
 // op is one command of a transaction. The same values are encoded for the kernel and executed by
@@ -59,7 +57,6 @@ type (
 type elements struct {
 	set      string
 	kind     setKind
-	family   firewall.Family // of kindSplit, whose keys don't tell
 	spans    []span
 	keys     keys
 	verdicts []portVerdict

@@ -96,6 +96,9 @@ func (p *passage) rule(r rule, f firewall.Flow) *expr.Verdict {
 		case *expr.Cmp:
 			n := min(len(e.Data), len(reg))
 			match = bytes.Equal(reg[:n], e.Data[:n])
+			if e.Op == expr.CmpOpLt {
+				match = bytes.Compare(reg[:n], e.Data[:n]) < 0
+			}
 		case *expr.Lookup:
 			found, v := p.lookup(e.SetName, reg, second)
 			if v != nil {
@@ -170,9 +173,6 @@ func (p *passage) lookup(name string, key, second []byte) (bool, *expr.Verdict) 
 		return slices.Contains(s.types, uint32(key[0])), nil
 	case kindPorts:
 		return false, verdictOf(uint32(key[0])<<16 | uint32(binary.BigEndian.Uint16(second)))
-	case kindSplit:
-		shard, _ := shardOfKey(s.family, splitBitsOf(s.name), key)
-		return false, verdictOf(shard)
 	}
 	a, _ := netip.AddrFromSlice(key)
 	for i := range s.keys.len() {

@@ -11,12 +11,9 @@ import (
 type pieces struct {
 	sources firewall.Prefixes
 	form
-	// shards: one if they are held by length alone; splitParts and, as the last, the shorter prefixes if they are split.
+	// shards: one if they are held by length alone, splitParts if they are split. A prefix that lies across bounds is in all that it touches.
 	shards []shardLists
 }
-
-// shorter is the number of the shard of those prefixes that are too short to belong to one of the others.
-const shorter = splitParts
 
 // shardLists are the keys of a shard by prefix length.
 type shardLists map[int]keys
@@ -24,48 +21,46 @@ type shardLists map[int]keys
 // shardCount is how many shards there are in a form.
 func (f form) shardCount() int {
 	if f.shape == shapeSplit {
-		return splitParts + 1
+		return splitParts
 	}
 	return 1
+}
+
+// shardsOf are the numbers of the first and the last shard that a prefix belongs to.
+func (f form) shardsOf(p netip.Prefix) (first, last int) {
+	if f.shape != shapeSplit {
+		return 0, 0
+	}
+	for first < len(f.bounds) && f.bounds[first].Compare(p.Addr()) <= 0 {
+		first++
+	}
+	for last = first; last < len(f.bounds) && p.Contains(f.bounds[last]); last++ {
+	}
+	return first, last
 }
 
 // cut makes pieces of the sources of one family.
 func cut(p firewall.Prefixes, f firewall.Family, as form) *pieces {
 	if f == firewall.IPv4 {
-		return cutNumbers(p, f, as, firewall.Address4Of, shard4, func(list []firewall.Address4) keys { return keys{v4: list} })
+		return cutNumbers(p, f, as, firewall.Address4Of, func(list []firewall.Address4) keys { return keys{v4: list} })
 	}
-	return cutNumbers(p, f, as, firewall.Address6Of, shard6, func(list []firewall.Address6) keys { return keys{v6: list} })
+	return cutNumbers(p, f, as, firewall.Address6Of, func(list []firewall.Address6) keys { return keys{v6: list} })
 }
 
-func shard4(a firewall.Address4, bits int) int { return int(a>>(32-bits)) & (splitParts - 1) }
-
-func shard6(a firewall.Address6, bits int) int {
-	if bits > 64 {
-		a.Hi, bits = a.Hi<<(bits-64)|a.Lo>>(128-bits), 64
-	}
-	return int(a.Hi>>(64-bits)) & (splitParts - 1)
-}
-
-func cutNumbers[A any](p firewall.Prefixes, f firewall.Family, as form, number func(netip.Addr) A, shardOf func(A, int) int, wrap func([]A) keys) *pieces {
+func cutNumbers[A any](p firewall.Prefixes, f firewall.Family, as form, number func(netip.Addr) A, wrap func([]A) keys) *pieces {
 	out := &pieces{sources: p, form: as, shards: make([]shardLists, as.shardCount())}
-	shard := func(a A, length int) int {
-		switch {
-		case as.shape != shapeSplit:
-			return 0
-		case length < as.bits:
-			return shorter
-		}
-		return shardOf(a, as.bits)
-	}
 	// Once to count and once to fill, so that all keys lie in one piece of memory of the right size.
-	var counts [splitParts + 1][129]int
+	var counts [splitParts][129]int
 	total := 0
 	for x := range p.Family(f) {
-		counts[shard(number(x.Addr()), x.Bits())][x.Bits()]++
-		total++
+		first, last := as.shardsOf(x)
+		for i := first; i <= last; i++ {
+			counts[i][x.Bits()]++
+			total++
+		}
 	}
 	all := make([]A, 0, total)
-	var lists [splitParts + 1][129][]A
+	var lists [splitParts][129][]A
 	for i := range out.shards {
 		for length, n := range counts[i] {
 			lists[i][length] = all[len(all) : len(all) : len(all)+n]
@@ -73,9 +68,10 @@ func cutNumbers[A any](p firewall.Prefixes, f firewall.Family, as form, number f
 		}
 	}
 	for x := range p.Family(f) {
-		a := number(x.Addr())
-		list := &lists[shard(a, x.Bits())][x.Bits()]
-		*list = append(*list, a)
+		first, last := as.shardsOf(x)
+		for i := first; i <= last; i++ {
+			lists[i][x.Bits()] = append(lists[i][x.Bits()], number(x.Addr()))
+		}
 	}
 	for i := range out.shards {
 		out.shards[i] = shardLists{}
@@ -88,43 +84,16 @@ func cutNumbers[A any](p firewall.Prefixes, f firewall.Family, as form, number f
 	return out
 }
 
-// splitSamples is how many prefixes are looked at to find out where to split.
-const splitSamples = 4096
-
-// splitAt finds out which bits split the sources of one family best: prefixes that differ in their leading bits, as IPv4's mostly do, and
-// those that all belong to one network. A dump of a set takes time with the square of its size, so the sum of the squares shall be small.
-func splitAt(p firewall.Prefixes, f firewall.Family) int {
-	const first, step = 16, 4
-	full := maskOf(f, 0).BitLen()
-	counts := make([][splitParts + 1]int, full/step+1)
-	every, i := max(1, p.FamilyLen(f)/splitSamples), 0
+// splitAt cuts the sources of one family into parts of equal size, between prefixes.
+func splitAt(p firewall.Prefixes, f firewall.Family) (bounds [splitParts - 1]netip.Addr) {
+	n, i := p.FamilyLen(f), 0
 	for x := range p.Family(f) {
-		if i++; i%every != 0 {
-			continue
+		if part := i * splitParts / n; part > 0 && !bounds[part-1].IsValid() {
+			bounds[part-1] = x.Addr()
 		}
-		for bits := first; bits <= full; bits += step {
-			shard := shorter
-			switch {
-			case x.Bits() < bits:
-			case f == firewall.IPv4:
-				shard = shard4(firewall.Address4Of(x.Addr()), bits)
-			default:
-				shard = shard6(firewall.Address6Of(x.Addr()), bits)
-			}
-			counts[bits/step][shard]++
-		}
+		i++
 	}
-	best, least := first, -1
-	for bits := first; bits <= full; bits += step {
-		sum := 0
-		for _, n := range counts[bits/step] {
-			sum += n * n
-		}
-		if least < 0 || sum < least {
-			best, least = bits, sum
-		}
-	}
-	return best
+	return bounds
 }
 
 // recut makes pieces of other sources. Where a few have changed, the lists that hold none of those are the same as before.

@@ -68,7 +68,7 @@ func prepare(d difference, flags uint32) []op {
 	for _, s := range d.setsNew {
 		ops = append(ops, addSet{s.name, s.spec, s.kind})
 		// The ports map is filled with the switch: its verdicts name chains that are still empty.
-		if s.kind != kindPorts && s.kind != kindSplit {
+		if s.kind != kindPorts {
 			ops = append(ops, loadSet(s)...)
 		}
 	}
@@ -79,12 +79,6 @@ func prepare(d difference, flags uint32) []op {
 			for _, r := range c.rules {
 				ops = append(ops, addRule{c.name, r})
 			}
-		}
-	}
-	// Maps that lead to chains come last, as do the rules that look them up, in switchOver.
-	for _, s := range d.setsNew {
-		if s.kind == kindSplit {
-			ops = append(ops, loadSet(s)...)
 		}
 	}
 	return ops
@@ -101,10 +95,6 @@ func (p program) undo(prepared []op) []op {
 		case addRule:
 			if n := len(ops); n == 0 || ops[n-1] != op(flushChain{o.chain}) {
 				ops = append(ops, flushChain{o.chain})
-			}
-		case addElements:
-			if o.kind == kindSplit {
-				ops = append(ops, flushSet{o.set})
 			}
 		}
 	}
@@ -158,7 +148,6 @@ func switchOver(d difference, want *ruleset) []op {
 		reshaped[s.name] = true
 	}
 	ops = append(ops, clearPorts(d, want, reshaped, rewrite)...)
-	ops = append(ops, clearSplits(d)...)
 	ops = append(ops, removals(d)...)
 
 	for _, c := range d.chainsMoved {
@@ -181,37 +170,11 @@ func switchOver(d difference, want *ruleset) []op {
 		}
 	}
 	for _, c := range d.content {
-		if c.want.kind != kindPorts && c.want.kind != kindSplit {
+		if c.want.kind != kindPorts {
 			ops = append(ops, updateSet(c)...)
 		}
 	}
-	for _, c := range d.content {
-		if c.want.kind == kindSplit {
-			add := c.verdictsAdd
-			if c.replaceWholly {
-				add = allVerdicts(c.want)
-			}
-			if len(add) > 0 {
-				ops = append(ops, addElements{elements{set: c.want.name, kind: kindSplit, family: c.want.family, verdicts: add}})
-			}
-		}
-	}
 	return append(ops, fillPorts(d, want, reshaped, rewrite)...)
-}
-
-// clearSplits removes the elements of split maps that change, so that the chains they name can go.
-func clearSplits(d difference) []op {
-	var ops []op
-	for _, c := range d.content {
-		switch {
-		case c.want.kind != kindSplit:
-		case c.replaceWholly:
-			ops = append(ops, flushSet{c.want.name})
-		case len(c.verdictsGone) > 0:
-			ops = append(ops, delElements{elements{set: c.want.name, kind: kindSplit, family: c.want.family, verdicts: c.verdictsGone}})
-		}
-	}
-	return ops
 }
 
 // clearPorts removes the elements of the ports map that change, so that the chains they name can go.
@@ -273,7 +236,7 @@ func loadSet(s *set) []op {
 	if s.elements() == 0 {
 		return nil
 	}
-	return []op{addElements{elements{set: s.name, kind: s.kind, family: s.family, spans: s.spans, keys: s.keys, verdicts: allVerdicts(s), types: s.types}}}
+	return []op{addElements{elements{set: s.name, kind: s.kind, spans: s.spans, keys: s.keys, verdicts: allVerdicts(s), types: s.types}}}
 }
 
 // updateSet changes the elements of a set that stays. Deleting before adding makes room for

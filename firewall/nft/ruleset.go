@@ -92,7 +92,6 @@ const (
 	kindTypes                   // routing types of the destination
 	kindDynamic                 // filled by packets; its elements are nobody's plan
 	kindPrefix                  // prefixes of one length by their first address, in a hash; the length is in the name
-	kindSplit                   // some bits of an address → verdict
 )
 
 // setSpec is everything about a set but its elements; comparable with ==.
@@ -114,7 +113,7 @@ type set struct {
 	spec     setSpec
 	spans    []span             // kindHosts, kindNets, kindExpiring: ascending, disjoint
 	keys     keys               // kindPrefix
-	verdicts map[uint32]verdict // kindPorts, by portKey; kindSplit, by the number of the part
+	verdicts map[uint32]verdict // kindPorts, by portKey
 	types    []uint32           // kindTypes, ascending
 	// odd elements carry something that we never write, such as a limit of their own.
 	odd       int

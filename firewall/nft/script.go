@@ -2,7 +2,6 @@ package nft
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -45,11 +44,6 @@ func Script(s firewall.State, now time.Time) string {
 		b.WriteString("\t}\n")
 	}
 	b.WriteString("}\n")
-	for _, name := range sortedKeys(r.sets) {
-		if r.sets[name].kind == kindSplit {
-			scriptSplit(&b, r.sets[name])
-		}
-	}
 	if verdicts := allVerdicts(r.sets[portsMap]); len(verdicts) > 0 {
 		fmt.Fprintf(&b, "add element inet %s %s {\n", tableName, portsMap)
 		for _, p := range verdicts {
@@ -60,19 +54,9 @@ func Script(s firewall.State, now time.Time) string {
 	return b.String()
 }
 
-// scriptSplit fills a split map, once the chains that it leads to are declared.
-func scriptSplit(b *strings.Builder, s *set) {
-	fmt.Fprintf(b, "add element inet %s %s {\n", tableName, s.name)
-	for _, p := range allVerdicts(s) {
-		key, _ := netip.AddrFromSlice(splitKey(s.family, splitBitsOf(s.name), p.key))
-		fmt.Fprintf(b, "\t%s : %s,\n", key, p.verdict)
-	}
-	b.WriteString("}\n")
-}
-
 func scriptSet(b *strings.Builder, s *set, now time.Time) {
 	types := map[uint32]string{typeIPv4Addr: "ipv4_addr", typeIPv6Addr: "ipv6_addr", typeFibAddrType: "fib_addrtype", typeProtoPort: "inet_proto . inet_service"}
-	if s.kind == kindPorts || s.kind == kindSplit {
+	if s.kind == kindPorts {
 		fmt.Fprintf(b, "\tmap %s {\n\t\ttype %s : verdict\n", s.name, types[s.spec.keyType])
 	} else {
 		fmt.Fprintf(b, "\tset %s {\n\t\ttype %s\n", s.name, types[s.spec.keyType])

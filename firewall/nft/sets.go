@@ -99,8 +99,6 @@ func specOf(k setKind, f firewall.Family) setSpec {
 		s.flags = unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
 	case kindPrefix:
 		// The kernel uses the faster of its hash tables for sets that declare their size.
-	case kindSplit:
-		s.flags, s.dataType = unix.NFT_SET_MAP, unix.NFT_DATA_VERDICT
 	case kindPorts:
 		// Each part of a concatenated key is padded to a register of four bytes.
 		s = setSpec{flags: unix.NFT_SET_MAP, keyType: typeProtoPort, keyLen: 8, dataType: unix.NFT_DATA_VERDICT}

@@ -9,13 +9,13 @@ import (
 func outgrown(d difference, want, have *ruleset) []part {
 	found := map[part]bool{}
 	for _, s := range d.setsReshaped {
-		if p, ok := partOf(s.name); ok && (s.kind == kindPrefix || s.kind == kindSplit) {
+		if p, ok := partOf(s.name); ok && s.kind == kindPrefix {
 			found[p] = true
 		}
 	}
 	for _, c := range d.content {
 		// While it changes, a set holds the old and the new ones.
-		if p, ok := partOf(c.want.name); ok && (c.keysAdd.len()+c.have.keys.len() > int(c.want.spec.size) || len(c.verdictsAdd)+len(c.have.verdicts) > int(c.want.spec.size)) {
+		if p, ok := partOf(c.want.name); ok && c.keysAdd.len()+c.have.keys.len() > int(c.want.spec.size) {
 			found[p] = true
 		}
 	}
@@ -138,7 +138,7 @@ func (r *ruleset) with(want *ruleset, parts map[part]*pieces, have *ruleset) *ru
 func unwiden(widened []op) []op {
 	var ops []op
 	for _, o := range widened {
-		if add, ok := o.(addElements); ok && add.kind != kindSplit {
+		if add, ok := o.(addElements); ok {
 			ops = append(ops, delElements(add))
 		}
 	}

@@ -308,9 +308,6 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what string) {
 			v = nil
 		}
 		key := portKeyBytes(p.key)
-		if els.kind == kindSplit {
-			key = splitKey(els.family, splitBitsOf(els.set), p.key)
-		}
 		e.element(key, 0, time.Time{}, v)
 	}
 	for _, t := range els.types {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/portgrave/portgrave/test/bench/process"
@@ -42,6 +44,7 @@ func contestants(portgrave string) []contestant {
 	return []contestant{
 		{name: report.Kernel, steps: kernelSteps},
 		{name: report.Portgrave, steps: portgraveSteps(portgrave, "nftables")},
+		{name: "portgrave and its daemon", steps: daemonSteps(portgrave)},
 		{name: "portgrave, iptables", needs: []string{"iptables", "ipset"}, steps: portgraveSteps(portgrave, "iptables")},
 		{name: "nft -f", needs: []string{"nft"}, steps: nftSteps},
 		{name: "ipset restore", needs: []string{"ipset"}, steps: ipsetSteps},
@@ -122,34 +125,78 @@ func portgraveSteps(binary, backend string) func(*bed, time.Duration) ([]step, e
 		if err != nil {
 			return nil, err
 		}
-		env := []string{"PORTGRAVE_STATE_DIR=" + state, "PORTGRAVE_RUN_DIR=" + state, "XTABLES_LOCKFILE=" + state + "/xtables.lock"}
-		run := func(o report.Operation, list, says string, args ...string) step {
-			return step{o, func(ctx context.Context) (process.Run, error) {
-				args := append([]string{"--backend", backend, "--config", b.file(list + ".yaml")}, args...)
-				r, err := process.Measure(ctx, process.Options{Limit: limit, Env: env}, binary, args...)
-				if err == nil && !bytes.Contains(r.Stdout, []byte(says)) {
-					err = fmt.Errorf("portgrave does not say %q but:\n%s", says, r.Stdout)
-				}
-				return r, err
-			}}
-		}
+		p := portgrave{b, binary, backend, state, limit}
 		return []step{
-			run(report.First, initial, "Applied", "apply"),
-			run(report.Nothing, initial, "Nothing to do", "apply"),
-			run(report.Read, initial, "No drift", "drift"),
-			run(report.One, one, "Applied", "apply"),
-			run(report.Percent, percent, "Applied", "apply"),
-			run(report.Replace, other, "Applied", "apply"),
+			p.step(report.First, initial, "Applied", "apply"),
+			p.step(report.Nothing, initial, "Nothing to do", "apply"),
+			p.step(report.Read, initial, "No drift", "drift"),
+			p.step(report.One, one, "Applied", "apply"),
+			p.step(report.Percent, percent, "Applied", "apply"),
+			p.step(report.Replace, other, "Applied", "apply"),
 			{report.Boot, func(ctx context.Context) (r process.Run, err error) {
 				err = errors.Join(isolated(func() error {
-					r, err = process.Measure(ctx, process.Options{Limit: limit, Env: env}, binary, "--config", b.file("other.yaml"), "boot")
-					if err == nil && !bytes.Contains(r.Stdout, []byte("eneration ")) {
-						err = fmt.Errorf("portgrave boot has loaded no generation:\n%s", r.Stdout)
-					}
+					r, err = p.run(ctx, other, "eneration ", "boot")
 					return err
 				}), os.RemoveAll(state))
 				return r, err
 			}},
 		}, nil
 	}
+}
+
+// daemonSteps ask a daemon, which owns its table: it knows what the kernel holds, and reads no sets back.
+func daemonSteps(binary string) func(*bed, time.Duration) ([]step, error) {
+	return func(b *bed, limit time.Duration) ([]step, error) {
+		state, err := b.fresh()
+		if err != nil {
+			return nil, err
+		}
+		p := portgrave{b, binary, "nftables", state, limit}
+		var daemon *process.Daemon
+		return []step{
+			p.step("", initial, "Applied", "apply"),
+			{"", func(ctx context.Context) (r process.Run, err error) {
+				cmd := exec.CommandContext(ctx, binary, "--backend", "nftables", "--config", b.file(initial+".yaml"), "daemon", "--denied", "off")
+				cmd.Env = append(p.environment(), "PATH="+os.Getenv("PATH"))
+				cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM} // the thread ends with the round, even if a step fails
+				daemon, err = process.Start(cmd, filepath.Join(state, "control.sock"), limit)
+				return r, err
+			}},
+			p.step("", initial, "Nothing to do", "apply"), // it has compared by then
+			p.step(report.Nothing, initial, "Nothing to do", "apply"),
+			p.step(report.Read, initial, "No drift", "drift"),
+			p.step(report.One, one, "Applied", "apply"),
+			p.step(report.Percent, percent, "Applied", "apply"),
+			p.step(report.Replace, other, "Applied", "apply"),
+			{"", func(context.Context) (process.Run, error) {
+				daemon.End()
+				return process.Run{}, os.RemoveAll(state)
+			}},
+		}, nil
+	}
+}
+
+// portgrave runs the program on a bed.
+type portgrave struct {
+	*bed
+	binary, backend, state string
+	limit                  time.Duration
+}
+
+func (p portgrave) environment() []string {
+	return []string{"PORTGRAVE_STATE_DIR=" + p.state, "PORTGRAVE_RUN_DIR=" + p.state, "XTABLES_LOCKFILE=" + p.state + "/xtables.lock"}
+}
+
+// step is a step that runs a verb, which must say something.
+func (p portgrave) step(o report.Operation, list, says string, args ...string) step {
+	return step{o, func(ctx context.Context) (process.Run, error) { return p.run(ctx, list, says, args...) }}
+}
+
+func (p portgrave) run(ctx context.Context, list, says string, args ...string) (process.Run, error) {
+	args = append([]string{"--backend", p.backend, "--config", p.file(list + ".yaml")}, args...)
+	r, err := process.Measure(ctx, process.Options{Limit: p.limit, Env: p.environment()}, p.binary, args...)
+	if err == nil && !bytes.Contains(r.Stdout, []byte(says)) {
+		err = fmt.Errorf("portgrave does not say %q but:\n%s", says, r.Stdout)
+	}
+	return r, err
 }

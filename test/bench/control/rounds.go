@@ -130,6 +130,8 @@ func (r *rounds) turn(ctx context.Context, b *bed, x contestant, alone map[repor
 			run, err = s.run(ctx)
 		}
 		switch {
+		case err != nil && s.operation == "":
+			return err
 		case errors.Is(err, process.ErrLimit):
 			r.slow[k] = true
 			row.Note = "> " + figures.Seconds(r.limit.Seconds())

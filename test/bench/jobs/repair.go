@@ -1,13 +1,11 @@
 package jobs
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"github.com/portgrave/portgrave/test/bench/cidrs"
@@ -66,27 +64,16 @@ func (c Config) shift(ctx context.Context, w *lab.World, dir string, knock *pack
 	socket := filepath.Join(dir, "run", "control.sock")
 	cmd := w.Host.Command(ctx, c.Portgrave, "--config", filepath.Join(dir, "policy.yaml"), "--backend", "nftables", "daemon", "--denied", "off")
 	cmd.Env = append(environment(dir), "PATH="+os.Getenv("PATH"))
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Start(); err != nil {
+	daemon, err := process.Start(cmd, socket, c.Limit)
+	if err != nil {
 		return 0, nil, err
 	}
 	defer func() {
-		peak = process.Peak(cmd.Process.Pid)
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		_ = cmd.Wait()
-		if err != nil {
-			err = fmt.Errorf("%w; the daemon has said:\n%s", err, said.Bytes())
+		var said []byte
+		if peak, said = daemon.End(); err != nil {
+			err = fmt.Errorf("%w; the daemon has said:\n%s", err, said)
 		}
 	}()
-	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		if _, err := os.Stat(socket); err == nil {
-			break
-		}
-		if time.Since(start) > c.Limit {
-			return 0, nil, fmt.Errorf("the daemon has no socket after %v", c.Limit)
-		}
-	}
 	// Until the daemon has read the policy it owns its table, whatever that says; so the first flushes may do nothing.
 	for start, first := time.Now(), true; len(took) < n && ctx.Err() == nil; time.Sleep(breath) {
 		d, err := c.flush(w, knock)

@@ -109,7 +109,7 @@ func all(sizes []int) []rules {
 		return []traffic{{what: fmt.Sprintf(format, args...), port: 9090}}
 	}
 	const iptables = "portgrave, iptables"
-	list := []rules{{by: "conntrack", traffic: guarded("a rule that asks for the direction"), load: func(s *site) error { return s.run([]byte(conntrack), "nft", "-f", "-") }}}
+	list := []rules{{by: report.Conntrack, traffic: guarded("no rule but one that tells replies"), load: func(s *site) error { return s.run([]byte(conntrack), "nft", "-f", "-") }}}
 	for _, n := range sizes {
 		list = append(list,
 			rules{by: report.Portgrave, ours: true, size: n, traffic: guarded("1 service, %s CIDRs", report.Short(n)), load: apply("nftables", 1, "cut")})

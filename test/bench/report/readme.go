@@ -53,9 +53,9 @@ func (r Report) section(folder string) string {
 
 // telling are the packet figures that the README shows.
 func telling(p Packet, size int) bool {
-	return p.Note == "" && slices.ContainsFunc([]string{
+	return p.Note == "" && (p.By == Conntrack || slices.ContainsFunc([]string{
 		"1 service, " + short(size), "1 000 services, " + short(size), "unlisted port", "a set of " + short(size), "1 000 rules",
-	}, func(what string) bool { return strings.HasPrefix(p.What, what) })
+	}, func(what string) bool { return strings.HasPrefix(p.What, what) }))
 }
 
 // short is the size of a list in few letters: 1 M, 100 k.

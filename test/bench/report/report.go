@@ -74,8 +74,9 @@ type Job struct {
 	Note    string         `json:"note"`
 }
 
-// Kernel and Portgrave are the contestants that the report treats apart.
+// Kernel, Portgrave and Conntrack are those that the report treats apart.
 const (
 	Kernel    = "kernel alone"
 	Portgrave = "portgrave, nftables"
+	Conntrack = "conntrack alone" // what it costs to know replies, with any firewall
 )
