@@ -84,14 +84,17 @@ func cutNumbers[A any](p firewall.Prefixes, f firewall.Family, as form, number f
 	return out
 }
 
-// splitAt cuts the sources of one family into parts of equal size, between prefixes.
+// splitAt cuts the sources of one family, of which there are at least two, into parts of equal size, between prefixes.
 func splitAt(p firewall.Prefixes, f firewall.Family) (bounds [splitParts - 1]netip.Addr) {
-	n, i := p.FamilyLen(f), 0
+	n, i, next := p.FamilyLen(f), 0, 0
 	for x := range p.Family(f) {
-		if part := i * splitParts / n; part > 0 && !bounds[part-1].IsValid() {
-			bounds[part-1] = x.Addr()
+		for ; next < len(bounds) && i*splitParts >= (next+1)*n; next++ {
+			bounds[next] = x.Addr()
 		}
 		i++
+	}
+	for ; next < len(bounds); next++ { // fewer prefixes than parts
+		bounds[next] = bounds[max(0, next-1)]
 	}
 	return bounds
 }
