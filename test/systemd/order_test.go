@@ -59,10 +59,14 @@ func (d *disk) bootUnplugged() (*machine, lab.Report) {
 	return m, r
 }
 
-// rulesFirst is "rules" if ours were in force before the first interface was up, else "none".
+// rulesFirst is "rules" if ours were in force before the first interface was up, else "none"; "no network" if systemd has not brought it up.
 func (m *machine) rulesFirst() string {
 	m.t.Helper()
-	return strings.TrimSpace(m.run("cat", "/run/before-network"))
+	found, err := m.try("cat", "/run/before-network")
+	if err != nil {
+		return "no network"
+	}
+	return strings.TrimSpace(found)
 }
 
 // neverOpen fails the test unless rules came first and nothing got through a siege.
