@@ -24,8 +24,8 @@ type panel struct {
 
 // Sizes of the plot, in pixels.
 const (
-	plotWidth  = 860
-	labelWidth = 310
+	plotWidth  = 980
+	labelWidth = 430
 	barWidth   = 400
 	barHeight  = 15
 	barStep    = 21
