@@ -16,20 +16,16 @@ import (
 
 // AppendBinary appends the set's binary form to b. It never fails; the error is that of encoding.BinaryAppender.
 func (p Prefixes) AppendBinary(b []byte) ([]byte, error) {
-	b = appendCounts(b, p)
-	for _, r := range p.v4 {
-		b = appendRange4(b, r)
-	}
-	for _, r := range p.v6 {
-		b = appendRange6(b, r)
-	}
-	return b, nil
+	w := appender(b)
+	err := p.WriteBinary(&w)
+	return w, err
 }
 
 // WriteBinary writes the set's binary form, a piece at a time. The error is w's.
 func (p Prefixes) WriteBinary(w io.Writer) error {
 	const piece = 32 << 10
-	b := appendCounts(make([]byte, 0, min(p.BinarySize(), piece)), p)
+	b := make([]byte, 0, min(p.BinarySize(), piece))
+	b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(len(p.v4))), uint64(len(p.v6)))
 	flush := func(room int) (err error) {
 		if len(b)+room > cap(b) {
 			_, err = w.Write(b)
@@ -41,31 +37,18 @@ func (p Prefixes) WriteBinary(w io.Writer) error {
 		if err := flush(size4); err != nil {
 			return err
 		}
-		b = appendRange4(b, r)
+		b = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, uint32(r.First)), uint32(r.Last))
 	}
 	for _, r := range p.v6 {
 		if err := flush(size6); err != nil {
 			return err
 		}
-		b = appendRange6(b, r)
+		for _, half := range [...]uint64{r.First.Hi, r.First.Lo, r.Last.Hi, r.Last.Lo} {
+			b = binary.BigEndian.AppendUint64(b, half)
+		}
 	}
 	_, err := w.Write(b)
 	return err
-}
-
-func appendCounts(b []byte, p Prefixes) []byte {
-	return binary.AppendUvarint(binary.AppendUvarint(b, uint64(len(p.v4))), uint64(len(p.v6)))
-}
-
-func appendRange4(b []byte, r Range[Address4]) []byte {
-	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(b, uint32(r.First)), uint32(r.Last))
-}
-
-func appendRange6(b []byte, r Range[Address6]) []byte {
-	for _, half := range [...]uint64{r.First.Hi, r.First.Lo, r.Last.Hi, r.Last.Lo} {
-		b = binary.BigEndian.AppendUint64(b, half)
-	}
-	return b
 }
 
 // Sizes of a range's binary form.

@@ -105,12 +105,7 @@ func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time
 	d := compare(wanted, o.ruleset)
 	plan.Changes = d.changes(wanted, o.ruleset)
 	// What people see is the difference in place; the kernel may need some sets under a new name.
-	moved, full := torn(d), outgrown(d, wanted, o.ruleset)
-	for p, now := range wanted.large { // somebody has changed the rules that lead to its parts
-		if was := use.parts[p]; was.shape == shapeSplit && !was.bounds[0].IsValid() && now.at.shape == shapeSplit {
-			full = append(full, p)
-		}
-	}
+	moved, full := torn(d), outgrown(d, wanted, o.ruleset, use)
 	if len(moved)+len(full) > 0 && !d.rebuild {
 		for service := range moved {
 			use.second[service] = !use.second[service]

@@ -60,13 +60,16 @@ type form struct {
 	bounds [splitParts - 1]netip.Addr
 }
 
+// lost reports whether it can't be told any more where the shards begin.
+func (f form) lost() bool { return f.shape == shapeSplit && !f.bounds[0].IsValid() }
+
 // formOf is how to hold the sources of one family. What is there stays until it is off by half, so that a list around a limit is not loaded
 // anew all the time; and what is split stays split at the same place.
 func (l limits) formOf(p firewall.Prefixes, f firewall.Family, have form) form {
 	as := form{shape: l.shapeOf(p.FamilyLen(f), have.shape)}
 	switch {
 	case as.shape != shapeSplit:
-	case have.shape == shapeSplit && have.bounds[0].IsValid():
+	case have.shape == shapeSplit && !have.lost():
 		as.bounds = have.bounds
 	default:
 		as.bounds = splitAt(p, f)

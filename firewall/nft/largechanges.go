@@ -71,29 +71,33 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 		}
 	}
 	slices.SortFunc(l.order, func(a, b part) int { return strings.Compare(a.service+a.family.String(), b.service+b.family.String()) })
-	count := func(r *ruleset, name string, which int, k keys) {
+	places := map[part][2]placement{}
+	for p := range touched {
+		places[p] = [2]placement{gone: have.placementOf(p), come: want.placementOf(p)}
+	}
+	count := func(name string, which int, k keys) {
 		p, ok := partOf(name)
 		length, known := lengthOf(name)
 		if ok && known && touched[p] && k.len() > 0 {
-			l.tallies[p][which].keys(r.placementOf(p).own(name, p, k, length), length)
+			l.tallies[p][which].keys(places[p][which].own(name, p, k, length), length)
 		}
 	}
 	for _, s := range d.setsGone {
-		count(have, s.name, gone, s.keys)
+		count(s.name, gone, s.keys)
 	}
 	for _, s := range d.setsNew {
-		count(want, s.name, come, s.keys)
+		count(s.name, come, s.keys)
 	}
 	for _, s := range d.setsReshaped {
 		if h := have.sets[s.name]; h != nil && h.kind == s.kind {
 			add, remove := diffKeys(s.keys, h.keys)
-			count(want, s.name, come, add)
-			count(have, s.name, gone, remove)
+			count(s.name, come, add)
+			count(s.name, gone, remove)
 		}
 	}
 	for _, c := range d.content {
-		count(want, c.want.name, come, c.keysAdd)
-		count(have, c.want.name, gone, c.keysGone)
+		count(c.want.name, come, c.keysAdd)
+		count(c.want.name, gone, c.keysGone)
 	}
 	return l
 }

@@ -46,7 +46,7 @@ func (p part) dispatch(at placement) []rule {
 	return rules
 }
 
-// formIn is how the kernel holds a part; shapeSplit without bounds if it can't be told any more where the shards begin.
+// formIn is how the kernel holds a part, which may be lost.
 func (p part) formIn(r *ruleset, at placement) form {
 	if r.chains[p.shardChain(at, 0)] == nil {
 		return form{shape: shapeLengths}
@@ -190,7 +190,7 @@ func lengthOf(name string) (int, bool) {
 // read makes pieces of what the kernel holds of a part, where it stands; false if its objects are not such as we make.
 func (p part) read(have *ruleset, at placement) (*pieces, bool) {
 	out := &pieces{form: at.form, shards: make([]shardLists, at.shardCount())}
-	if at.shape == shapeSplit && !at.bounds[0].IsValid() {
+	if at.lost() {
 		return nil, false
 	}
 	full := maskOf(p.family, 0).BitLen()

@@ -5,9 +5,15 @@ import (
 )
 
 // outgrown picks the large parts that can't be changed where they stand: a hash set takes no more elements than it was
-// declared for. They are loaded anew beside the old ones, with room to grow, and switched to.
-func outgrown(d difference, want, have *ruleset) []part {
+// declared for, and somebody may have changed the rules that lead to the shards. They are loaded anew beside the old ones, with room to grow,
+// and switched to.
+func outgrown(d difference, want, have *ruleset, use layout) []part {
 	found := map[part]bool{}
+	for p, now := range want.large {
+		if now.at.shape == shapeSplit && use.parts[p].lost() {
+			found[p] = true
+		}
+	}
 	for _, s := range d.setsReshaped {
 		if p, ok := partOf(s.name); ok && s.kind == kindPrefix {
 			found[p] = true

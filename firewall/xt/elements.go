@@ -2,7 +2,6 @@ package xt
 
 import (
 	"cmp"
-	"encoding/binary"
 	"iter"
 	"net/netip"
 	"slices"
@@ -60,12 +59,12 @@ type list struct {
 type prefix4 uint64
 
 type prefix6 struct {
-	high, low uint64
-	bits      uint8
+	firewall.Address6
+	bits uint8
 }
 
 func (p prefix6) compare(q prefix6) int {
-	return cmp.Or(cmp.Compare(p.high, q.high), cmp.Compare(p.low, q.low), cmp.Compare(p.bits, q.bits))
+	return cmp.Or(p.Compare(q.Address6), cmp.Compare(p.bits, q.bits))
 }
 
 func (l *list) len() int {
@@ -88,14 +87,9 @@ func (l *list) all() iter.Seq[element] {
 func (l *list) at(i int) element {
 	var e element
 	if len(l.v4) > 0 {
-		var b [4]byte
-		binary.BigEndian.PutUint32(b[:], uint32(l.v4[i]>>8))
-		e.prefix = netip.PrefixFrom(netip.AddrFrom4(b), int(l.v4[i]&0xff))
+		e.prefix = netip.PrefixFrom(firewall.Address4(l.v4[i]>>8).IP(), int(l.v4[i]&0xff))
 	} else {
-		var b [16]byte
-		binary.BigEndian.PutUint64(b[:], l.v6[i].high)
-		binary.BigEndian.PutUint64(b[8:], l.v6[i].low)
-		e.prefix = netip.PrefixFrom(netip.AddrFrom16(b), int(l.v6[i].bits))
+		e.prefix = netip.PrefixFrom(l.v6[i].IP(), int(l.v6[i].bits))
 	}
 	if l.until != nil {
 		e.until = l.until[i]
@@ -106,11 +100,9 @@ func (l *list) at(i int) element {
 // add appends an element, of the same family as those before.
 func (l *list) add(e element) {
 	if a := e.prefix.Addr(); a.Is4() {
-		b := a.As4()
-		l.v4 = append(l.v4, prefix4(binary.BigEndian.Uint32(b[:]))<<8|prefix4(e.prefix.Bits()))
+		l.v4 = append(l.v4, prefix4(firewall.Address4Of(a))<<8|prefix4(e.prefix.Bits()))
 	} else {
-		b := a.As16()
-		l.v6 = append(l.v6, prefix6{binary.BigEndian.Uint64(b[:]), binary.BigEndian.Uint64(b[8:]), uint8(e.prefix.Bits())})
+		l.v6 = append(l.v6, prefix6{firewall.Address6Of(a), uint8(e.prefix.Bits())})
 	}
 	if !e.until.IsZero() && l.until == nil {
 		l.until = make([]time.Time, l.len()-1, cap(l.v4)+cap(l.v6))

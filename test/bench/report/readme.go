@@ -54,12 +54,12 @@ func (r Report) section(folder string) string {
 // telling are the packet figures that the README shows.
 func telling(p Packet, size int) bool {
 	return p.Note == "" && (p.By == Conntrack || slices.ContainsFunc([]string{
-		"1 service, " + short(size), "1 000 services, " + short(size), "unlisted port", "a set of " + short(size), "1 000 rules",
+		"1 service, " + Short(size), "1 000 services, " + Short(size), "unlisted port", "a set of " + Short(size), "1 000 rules",
 	}, func(what string) bool { return strings.HasPrefix(p.What, what) }))
 }
 
-// short is the size of a list in few letters: 1 M, 100 k.
-func short(n int) string {
+// Short is the size of a list in few letters: 1 M, 100 k.
+func Short(n int) string {
 	switch {
 	case n >= 1e6:
 		return fmt.Sprintf("%d M", n/1e6)
@@ -68,6 +68,3 @@ func short(n int) string {
 	}
 	return fmt.Sprint(n)
 }
-
-// Short is how results name a list's size.
-func Short(n int) string { return short(n) }
