@@ -34,7 +34,7 @@ func New() (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &netlinkKernel{socket: s, now: time.Now}
+	k := &netlinkKernel{socket: s, now: time.Now, sleep: time.Sleep}
 	if _, err := k.generation(); err != nil {
 		_ = s.close()
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {

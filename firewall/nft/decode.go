@@ -200,6 +200,8 @@ type elementDecoder struct {
 	starts []span
 	ends   []netip.Addr
 	keys   keys
+	// repeated: some element of a hash set came twice. Known once finish has run.
+	repeated bool
 }
 
 // plainKey takes in an element of a set of prefixes that has nothing but a key, as almost all do: NFTA_SET_ELEM_KEY around
@@ -308,7 +310,11 @@ func (d *elementDecoder) add(e element) {
 		if s.verdicts == nil {
 			s.verdicts = map[uint32]verdict{}
 		}
-		s.verdicts[uint32(e.key[0])<<16|uint32(binary.BigEndian.Uint16(e.key[4:]))] = e.verdict
+		key := uint32(e.key[0])<<16 | uint32(binary.BigEndian.Uint16(e.key[4:]))
+		if _, twice := s.verdicts[key]; twice {
+			d.repeated = true
+		}
+		s.verdicts[key] = e.verdict
 	case kindPrefix:
 		if !e.until.IsZero() || !d.prefixKey(e.key) {
 			s.odd++
@@ -340,6 +346,8 @@ func (d *elementDecoder) finish() {
 	sortSpans(d.starts)
 	s.spans = d.starts
 	if s.kind != kindNets && s.kind != kindExpiring {
+		d.repeated = d.repeated || s.keys.repeat() || repeat(s.spans, func(a, b span) bool { return a.first == b.first }) ||
+			repeat(s.types, func(a, b uint32) bool { return a == b })
 		return
 	}
 	slices.SortFunc(d.ends, netip.Addr.Compare)

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"regexp"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,5 +72,18 @@ func TestScriptMakesTheSameObjects(t *testing.T) {
 	small := simple(t)
 	if p := planOf(t, b, &small); !p.InSync() {
 		t.Errorf("after loading another script, apply would change:\n%s", changesText(p))
+	}
+}
+
+// The kernel sorts a hash table that has grown or shrunk anew, behind everybody's back. What is read meanwhile is right all the same.
+func TestReadWhileTheKernelSortsAnew(t *testing.T) {
+	inNamespace(t)
+	b, few := open(t), simple(t)
+	many := few
+	many.Services = slices.Clone(few.Services)
+	many.Services[0].Ports = []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 65535}}
+	for range 10 {
+		apply(t, b, &many)
+		apply(t, b, &few)
 	}
 }

@@ -47,6 +47,21 @@ func (k keys) sorted() keys {
 	return k
 }
 
+// repeat reports whether one of the keys, which are sorted, comes twice.
+func (k keys) repeat() bool {
+	return repeat(k.v4, func(a, b firewall.Address4) bool { return a == b }) || repeat(k.v6, func(a, b firewall.Address6) bool { return a == b })
+}
+
+// repeat reports whether two neighbours are the same.
+func repeat[E any](list []E, same func(a, b E) bool) bool {
+	for i := 1; i < len(list); i++ {
+		if same(list[i-1], list[i]) {
+			return true
+		}
+	}
+	return false
+}
+
 type ordered[A any] interface {
 	comparable
 	Compare(A) int

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -93,15 +95,11 @@ func take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 		}
 	}
 	for _, s := range d.Sets {
-		name, err := setNameOf(s)
+		name, flags, err := declaration(s)
 		if err != nil {
 			return nil, err
 		}
-		attributes := nfnetlink.AppendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, name.Table)
-		attributes = nfnetlink.AppendString(attributes, unix.NFTA_SET_ELEM_LIST_SET, name.Name)
-		if err := ask(ctx, conn, unix.NFT_MSG_GETSETELEM, uint8(name.Family), attributes, func(o Object) {
-			d.Elements[name] = append(d.Elements[name], o.Attributes)
-		}); err != nil {
+		if d.Elements[name], err = elementsOf(ctx, conn, name, flags&unix.NFT_SET_INTERVAL == 0); err != nil {
 			return nil, err
 		}
 	}
@@ -118,9 +116,69 @@ func take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 	return d, nil
 }
 
-func setNameOf(o Object) (SetName, error) {
-	a, err := nfnetlink.Parse(o.Attributes)
-	return SetName{o.Family, a.String(unix.NFTA_SET_TABLE), a.String(unix.NFTA_SET_NAME)}, err
+// sortedAnewPause is how long the kernel gets to sort a hash table anew, each time: sortedAnewAttempts times.
+const (
+	sortedAnewPause    = 10 * time.Millisecond
+	sortedAnewAttempts = 100
+)
+
+// elementsOf dumps a set; one that is a hash table again and again until no element came twice.
+func elementsOf(ctx context.Context, conn *nfnetlink.Conn, name SetName, hashed bool) ([][]byte, error) {
+	attributes := nfnetlink.AppendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, name.Table)
+	attributes = nfnetlink.AppendString(attributes, unix.NFTA_SET_ELEM_LIST_SET, name.Name)
+	for range sortedAnewAttempts {
+		var messages [][]byte
+		if err := ask(ctx, conn, unix.NFT_MSG_GETSETELEM, uint8(name.Family), attributes, func(o Object) {
+			messages = append(messages, o.Attributes)
+		}); err != nil {
+			return nil, err
+		}
+		if !hashed || !repeats(messages) {
+			return messages, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(sortedAnewPause):
+		}
+	}
+	return nil, fmt.Errorf("set %s of table %s %s: elements came twice, %d times in a row: the kernel has not finished sorting them; try again",
+		name.Name, name.Family, name.Table, sortedAnewAttempts)
+}
+
+// repeats reports whether an element came twice in a dump of several messages. The kernel sorts hash tables that have grown or shrunk anew, outside of
+// transactions (lib/rhashtable.c), and counts in each message the elements of those before: whatever came twice stands for one that did not come.
+// What is malformed is for the decoder to say.
+func repeats(messages [][]byte) bool {
+	if len(messages) < 2 {
+		return false
+	}
+	// Hashes take 8 bytes an element, keys several times as much. Two keys of one hash would cost another reading, with another seed.
+	seed := maphash.MakeSeed()
+	var keys []uint64
+	for _, m := range messages {
+		_ = nfnetlink.Each(m, func(kind uint16, list []byte) error {
+			if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+				return nil
+			}
+			return nfnetlink.Each(list, func(_ uint16, element []byte) error {
+				return nfnetlink.Each(element, func(kind uint16, key []byte) error {
+					if kind == unix.NFTA_SET_ELEM_KEY {
+						keys = append(keys, maphash.Bytes(seed, key))
+					}
+					return nil
+				})
+			})
+		})
+	}
+	slices.Sort(keys)
+	return len(slices.Compact(keys)) < len(keys)
+}
+
+// declaration is a set's name and its flags.
+func declaration(set Object) (SetName, uint32, error) {
+	a, err := nfnetlink.Parse(set.Attributes)
+	return SetName{set.Family, a.String(unix.NFTA_SET_TABLE), a.String(unix.NFTA_SET_NAME)}, uint32(a.Number(unix.NFTA_SET_FLAGS)), err
 }
 
 // ask dumps the objects of one kind. What the kernel sends is copied: the buffer is used again.

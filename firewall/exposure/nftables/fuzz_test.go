@@ -72,7 +72,7 @@ func seeds(f *testing.F) {
 		var set, elements []byte
 		if i < len(d.Sets) {
 			set = d.Sets[i].Attributes
-			name, _ := setNameOf(d.Sets[i])
+			name, _, _ := declaration(d.Sets[i])
 			for _, m := range d.Elements[name] {
 				e, _ := nfnetlink.Parse(m)
 				elements = append(elements, e.Bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS)...)
