@@ -30,6 +30,12 @@ func openNotifications(ctx context.Context, r *firewall.Reconciler, log *slog.Lo
 		return notifications{}, err
 	}
 	heed := w.Ignore(b.PortID())
+	b.Bulk = func() func(uint32) {
+		if err := w.Pause(); err != nil {
+			log.Warn("the kernel is listened to while very many sources are loaded, which takes it longer", "error", err)
+		}
+		return func(generation uint32) { _ = w.Resume(generation) } // if it fails, the watch ends, and with it the daemon
+	}
 	protect := func(ctx context.Context, on bool) (firewall.Protection, error) {
 		if on {
 			return b.Protect(ctx)

@@ -20,6 +20,10 @@ type Backend struct {
 	flags  uint32
 	limits limits
 	memory
+
+	// Bulk, unless nil, is called before a plan of very many elements is applied. What it returns is called afterwards with the generation that
+	// the last transaction made, 0 if one failed. It is for who listens to nf_tables, which makes such a plan several times slower (package watch).
+	Bulk func() (done func(generation uint32))
 }
 
 // counterObject is NFT_OBJECT_COUNTER.
@@ -151,12 +155,21 @@ func (b *Backend) Apply(ctx context.Context, plan firewall.Plan) error {
 	seen := b.seen
 	b.forget()
 	t := transactions{kernel: b.kernel, program: p, generation: p.base}
+	done := func(uint32) {}
+	if b.Bulk != nil && p.elements() >= bulk {
+		done = b.Bulk()
+	}
 	if err := t.run(); err != nil {
+		done(0)
 		return err
 	}
+	done(t.generation)
 	b.expect(p, seen, t.generation)
 	return nil
 }
+
+// bulk is from how many elements on a plan is worth a pause of the listener, to which each costs some 10 µs.
+const bulk = 10_000
 
 // observation is a ruleset with what firewall.Observation asks of it.
 type observation struct{ *ruleset }

@@ -84,3 +84,5 @@ func (o delObject) what() string    { return "object " + o.name }
 func (o delFlowtable) what() string { return "flowtable " + o.name }
 func (o addRule) what() string      { return fmt.Sprintf("chain %s, rule %q", o.chain, o.rule.text) }
 func (o elements) what() string     { return "elements of set " + o.set }
+
+func (o elements) len() int { return len(o.spans) + o.keys.len() + len(o.verdicts) + len(o.types) }

@@ -27,6 +27,21 @@ type program struct {
 	base    uint32   // the generation that it was computed for
 }
 
+// elements is how many are added and deleted, one by one.
+func (p program) elements() (n int) {
+	for _, ops := range [][]op{p.prepare, p.widen, p.switchOver, p.narrow} {
+		for _, o := range ops {
+			switch o := o.(type) {
+			case addElements:
+				n += o.len()
+			case delElements:
+				n += o.len()
+			}
+		}
+	}
+	return n
+}
+
 // assemble orders a difference into transactions that the kernel accepts: references are removed before
 // what they refer to, and made after it.
 func assemble(d difference, want, have *ruleset) program {

@@ -68,8 +68,9 @@ func (b *Backend) Unprotect() error {
 	if err != nil {
 		return err
 	}
-	old := b.close
+	old, bulk, limits := b.close, b.Bulk, b.limits
 	*b = *fresh
+	b.Bulk, b.limits = bulk, limits
 	return old()
 }
 

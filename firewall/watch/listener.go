@@ -17,6 +17,7 @@ type listener struct {
 
 	paused  bool
 	stopped bool
+	failed  error // to listen again
 }
 
 // datagramBuffer is ample: the kernel packs small notifications into datagrams of at most
@@ -85,6 +86,9 @@ func (l *listener) run(wake int, requests <-chan func()) error {
 				return err
 			}
 			(<-requests)()
+			if l.failed != nil {
+				return l.failed
+			}
 		}
 	}
 	return nil
@@ -140,18 +144,19 @@ func (l *listener) pause() error {
 	return nil
 }
 
-func (l *listener) resume() (uint32, error) {
+// resume listens again. Had it not, a daemon would believe that nobody changes anything, so failing to is the end.
+func (l *listener) resume(own uint32) error {
 	if !l.paused {
-		return l.known, nil
+		return nil
 	}
-	if err := l.group.join(); err != nil {
-		return 0, err
-	}
-	generation, err := l.asking.generation()
-	if err != nil {
-		return 0, errors.Join(err, l.group.leave())
+	if l.failed = l.group.join(); l.failed != nil {
+		return l.failed
 	}
 	l.paused = false
+	generation := l.ask()
+	if generation != own || generation == 0 {
+		l.lose(generation)
+	}
 	l.restart(generation)
-	return generation, nil
+	return nil
 }

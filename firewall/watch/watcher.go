@@ -114,7 +114,7 @@ func (w *Watcher) Ignore(portID uint32) (heed func()) {
 }
 
 // Pause stops listening, since a listener makes bulk loads several times slower, for everybody. Commits
-// made before Pause was called are still reported.
+// made before Pause was called are still reported. Resume must follow.
 func (w *Watcher) Pause() error {
 	var err error
 	if !w.request(func(l *listener) { err = l.pause() }) {
@@ -123,14 +123,15 @@ func (w *Watcher) Pause() error {
 	return err
 }
 
-// Resume listens again and returns the generation from which on nothing is missed: every commit with a
-// later one is reported. Of those between Pause and Resume none is, so if the generation is not that of
-// the consumer's own last commit, somebody wrote meanwhile and the rules have to be read.
-func (w *Watcher) Resume() (generation uint32, err error) {
-	if !w.request(func(l *listener) { generation, err = l.resume() }) {
-		return 0, ErrClosed
+// Resume listens again. Of the commits between Pause and Resume none is reported: if the generation is no longer the one that
+// the consumer's own last commit made (0: whatever it is), somebody wrote meanwhile, and an event with Lost says so. A Watcher that can't listen
+// again ends, and Next returns why.
+func (w *Watcher) Resume(generation uint32) error {
+	var err error
+	if !w.request(func(l *listener) { err = l.resume(generation) }) {
+		return ErrClosed
 	}
-	return generation, err
+	return err
 }
 
 // Close ends the watch. Events that wait can still be read.

@@ -287,6 +287,52 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 	}
 }
 
+// While very many sources are loaded nobody listens, as that would take several times as long. Afterwards every change is heard again, and
+// repaired at once.
+func TestDaemonListensAgainAfterABulkLoad(t *testing.T) {
+	lab.RequireRoot(t)
+	w := lab.New(t)
+	w.Host.ListenTCP(9090)
+	i := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: never}\n")
+	var list strings.Builder
+	for n := range 20_000 {
+		fmt.Fprintf(&list, "    - 198.%d.%d.%d\n", 18+n>>15, n>>7&0xff, n&0x7f<<1)
+	}
+	i.write("version: 1\nnetworks:\n  many:\n" + list.String() + "services: [{name: metrics, port: 9090, allow: [192.88.99.0/24, many]}]\ndaemon: {protect: never}\n")
+	member := netip.MustParseAddr("198.18.0.0")
+	for range 100 { // until the daemon has noticed
+		if w.Probe(w.Internet, []netip.Addr{member}, w.Host.At(9090, false))[member] == lab.Open {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	if events := driftLog(t, i.state); slices.ContainsFunc(events, func(e driftEvent) bool { return e.Kind == "repaired" }) {
+		t.Errorf("its own change was repaired: %+v", events)
+	}
+	for n, disrupt := range []string{"delete table inet portgrave", "flush ruleset"} { // the first repair is a bulk load too
+		w.Host.NFT(disrupt + "\n")
+		repaired := 0
+		for range 100 {
+			repaired = 0
+			for _, e := range driftLog(t, i.state) {
+				if e.Kind == "repaired" && e.Author != nil && e.Author.Command == "nft" {
+					repaired++
+				}
+			}
+			if repaired > n {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		if repaired != n+1 {
+			t.Fatalf("%s: %d repairs of %d in 5 s: %+v", disrupt, repaired, n+1, driftLog(t, i.state))
+		}
+	}
+	if got := w.Probe(w.Internet, []netip.Addr{member}, w.Host.At(9090, false))[member]; got != lab.Open {
+		t.Errorf("afterwards a source of the list is %s", got)
+	}
+}
+
 // Where the kernel lets the daemon own its table, nothing that others do to it has any effect: not one packet notices, and there is
 // nothing to repair.
 func TestOwnedTableIsOutOfReach(t *testing.T) {
