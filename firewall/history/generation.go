@@ -79,10 +79,17 @@ func encode(g Generation) statefiles.Content {
 		if _, err := w.Write(append(line, '\n')); err != nil {
 			return err
 		}
-		if err := g.State.WriteBinary(w); err != nil || g.Leased == nil {
+		return encodeStates(g.State, g.Leased)(w)
+	}
+}
+
+// encodeStates is what stands behind the line.
+func encodeStates(state firewall.State, leased *firewall.State) statefiles.Content {
+	return func(w io.Writer) error {
+		if err := state.WriteBinary(w); err != nil || leased == nil {
 			return err
 		}
-		return g.Leased.WriteBinary(w)
+		return leased.WriteBinary(w)
 	}
 }
 

@@ -121,6 +121,29 @@ func (s *Store) Load(n int) (*Generation, error) {
 	return g, nil
 }
 
+// Enforces returns what the generation in force is, if it enforces exactly these States and nothing is wrong with its file. It asks the file piece by piece,
+// and so needs none of the memory that Last takes for a million sources.
+func (s *Store) Enforces(state firewall.State, leased *firewall.State) (Record, bool) {
+	n, err := s.Newest()
+	if err != nil || n == 0 {
+		return Record{}, false
+	}
+	f, err := s.files.Open(fileName(n))
+	if err != nil {
+		return Record{}, false
+	}
+	defer func() { _ = f.Close() }()
+	line, same, err := statefiles.Holds(f, encodeStates(state, leased))
+	if err != nil || !same {
+		return Record{}, false
+	}
+	record, _, err := decodeRecord(line)
+	if err != nil || record.Number != n || record.TornDown {
+		return Record{}, false
+	}
+	return s.withConfirmation(record), true
+}
+
 // load reads what a generation is, and the bytes of what it enforces.
 func (s *Store) load(n int) (Record, []byte, error) {
 	content, err := s.files.Read(fileName(n))
@@ -138,12 +161,17 @@ func (s *Store) load(n int) (Record, []byte, error) {
 	if record.Number != n {
 		return Record{}, nil, fmt.Errorf("generation %d: %s holds generation %d, so it was copied or renamed (%w): move it away", n, s.path(n), record.Number, ErrDamaged)
 	}
-	if !record.Confirmed {
-		// One that can't be read counts as none: taking back what works is the smaller harm.
-		_, err := s.files.Read(confirmedName(n))
-		record.Confirmed = err == nil
+	return s.withConfirmation(record), enforces, nil
+}
+
+// withConfirmation looks whether a generation was confirmed later.
+func (s *Store) withConfirmation(r Record) Record {
+	if !r.Confirmed {
+		// A file that can't be read counts as none: taking back what works is the smaller harm.
+		_, err := s.files.Read(confirmedName(r.Number))
+		r.Confirmed = err == nil
 	}
-	return record, enforces, nil
+	return r
 }
 
 func (s *Store) damaged(n int, why string) error {

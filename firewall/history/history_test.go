@@ -3,7 +3,9 @@ package history
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -184,4 +186,69 @@ func TestLargeGenerationsMakeRoom(t *testing.T) {
 	if all, err := s.List(); err != nil || len(all) != 8 || all[0].Number != 13 {
 		t.Errorf("%d kept, %v", len(all), err)
 	}
+}
+
+// Whether a generation enforces something is the same question to its file as to what Last makes of it, and damage is never a yes.
+func TestEnforces(t *testing.T) {
+	s, g := open(t), generation("one")
+	other, leased := generation("").State, generation("").State
+	other.Services = []firewall.Service{other.Services[0]}
+	other.Services[0].Sources = firewall.MustPrefixes("10.0.0.0/8", "::/1")
+	leased.Services = []firewall.Service{leased.Services[0]}
+	leased.Services[0].Sources = firewall.MustPrefixes("10.0.0.0/8", "192.0.2.0/24", "::/0")
+	ask := func(what string, state firewall.State, leased *firewall.State, want bool) Record {
+		t.Helper()
+		r, same := s.Enforces(state, leased)
+		if same != want {
+			t.Errorf("%s: %v, want %v", what, same, want)
+		}
+		return r
+	}
+	ask("nothing applied", g.State, nil, false)
+	g.Confirmed = false
+	g, err := s.Append(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r := ask("the same", g.State, nil, true); r != g.Record {
+		t.Errorf("got %+v, want %+v", r, g.Record)
+	}
+	if err := s.Confirm(g.Number, Confirmation{}); err != nil {
+		t.Fatal(err)
+	}
+	if r := ask("confirmed", g.State, nil, true); !r.Confirmed {
+		t.Error("a confirmation was overlooked")
+	}
+	ask("other sources", other, nil, false)
+	ask("leases besides", g.State, &leased, false)
+	g.Leased = &leased
+	if g, err = s.Append(g); err != nil {
+		t.Fatal(err)
+	}
+	ask("with leases", g.State, &leased, true)
+	ask("without them", g.State, nil, false)
+	ask("other leases", g.State, &other, false)
+
+	content, err := os.ReadFile(s.path(g.Number))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range content {
+		bad := slices.Clone(content)
+		bad[i] ^= 1
+		if err := os.WriteFile(s.path(g.Number), bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ask(fmt.Sprintf("byte %d damaged", i), g.State, &leased, false)
+	}
+	for name, bad := range map[string][]byte{"empty": nil, "cut": content[:len(content)-1], "longer": append(slices.Clone(content), 0)} {
+		if err := os.WriteFile(s.path(g.Number), bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ask(name, g.State, &leased, false)
+	}
+	if _, err := s.Clear(g); err != nil {
+		t.Fatal(err)
+	}
+	ask("torn down", firewall.State{}, nil, false)
 }

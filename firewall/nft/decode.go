@@ -204,6 +204,20 @@ type elementDecoder struct {
 	repeated bool
 }
 
+// expect makes room for as many keys as the kernel has counted. Lists that grow leave twice their size behind.
+func (d *elementDecoder) expect(s *set) {
+	switch n := min(int(s.count), mostExpected); {
+	case s.kind != kindPrefix:
+	case s.family == firewall.IPv4:
+		d.keys.v4 = make([]firewall.Address4, 0, n)
+	default:
+		d.keys.v6 = make([]firewall.Address6, 0, n)
+	}
+}
+
+// mostExpected is for how many keys room is made: whoever wrote the set may have declared what he liked.
+const mostExpected = 1 << 20
+
 // plainKey takes in an element of a set of prefixes that has nothing but a key, as almost all do: NFTA_SET_ELEM_KEY around
 // NFTA_DATA_VALUE. Without this way around the general one, reading a million takes twice the kernel's time.
 func (d *elementDecoder) plainKey(b []byte) bool {

@@ -242,6 +242,7 @@ func (k *netlinkKernel) readElements(s *set) error {
 	for range sortedAnewAttempts {
 		read := *s
 		d := elementDecoder{set: &read}
+		d.expect(s)
 		err := k.socket.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, func(e *encoder) {
 			e.str(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
 			e.str(unix.NFTA_SET_ELEM_LIST_SET, s.name)

@@ -5,6 +5,7 @@
 package statefiles
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -22,6 +23,8 @@ type Folder interface {
 	// List returns the entries, ordered by name; a folder that is missing is fs.ErrNotExist.
 	List() ([]fs.DirEntry, error)
 	Read(name string) ([]byte, error)
+	// Open is for files that are better not read at once.
+	Open(name string) (io.ReadCloser, error)
 	// Size is how long a file is.
 	Size(name string) (int64, error)
 	// Write makes a file whole or not at all.
@@ -54,6 +57,8 @@ func (d disk) Make() error { return MakeAll(string(d), 0o700) }
 func (d disk) List() ([]fs.DirEntry, error) { return os.ReadDir(string(d)) }
 
 func (d disk) Read(name string) ([]byte, error) { return os.ReadFile(d.path(name)) }
+
+func (d disk) Open(name string) (io.ReadCloser, error) { return os.Open(d.path(name)) }
 
 func (d disk) Write(name string, content Content) error { return Write(d.path(name), content) }
 
@@ -90,6 +95,52 @@ func Seal(body Content) (Content, error) {
 		}
 		return body(w)
 	}, nil
+}
+
+// Holds reports whether a file is what Seal makes of a body that begins with a line and goes on with content, and returns that line. It
+// reads piece by piece, and is true only if every bit of the file is right.
+func Holds(file io.Reader, content Content) (line []byte, ok bool, err error) {
+	in := bufio.NewReaderSize(file, 64<<10)
+	sum, err := in.ReadString('\n')
+	if err != nil {
+		return nil, false, err
+	}
+	if line, err = in.ReadBytes('\n'); err != nil {
+		return nil, false, err
+	}
+	hash := sha256.New()
+	hash.Write(line)
+	if err := content(io.MultiWriter(hash, &expecting{in: in})); errors.Is(err, errDiffers) {
+		return line, false, nil
+	} else if err != nil {
+		return line, false, err
+	}
+	_, err = in.ReadByte()
+	return line, err == io.EOF && sum == checksum(hash.Sum(nil))+"\n", nil
+}
+
+// expecting fails with errDiffers unless what is written to it is what comes from in.
+type expecting struct {
+	in     io.Reader
+	buffer []byte
+}
+
+var errDiffers = errors.New("the content differs")
+
+func (e *expecting) Write(b []byte) (int, error) {
+	if len(e.buffer) < len(b) {
+		e.buffer = make([]byte, len(b))
+	}
+	got := e.buffer[:len(b)]
+	if _, err := io.ReadFull(e.in, got); err == io.EOF || err == io.ErrUnexpectedEOF {
+		return 0, errDiffers
+	} else if err != nil {
+		return 0, err
+	}
+	if !bytes.Equal(got, b) {
+		return 0, errDiffers
+	}
+	return len(b), nil
 }
 
 // SealBytes is what Seal makes of a short body.

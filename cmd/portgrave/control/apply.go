@@ -59,11 +59,12 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 
 // record appends a generation if the State or the backend changed, and returns the one in force.
 func (l *Local) record(store *history.Store, backend string, q ApplyRequest, want firewall.State, out firewall.Outcome) (history.Generation, error) {
-	if last, err := store.Last(); err == nil && last.State.Equal(q.Policy.State) && last.InForce().Equal(want) && last.Backend == backend {
-		return *last, nil
+	leases := leased(q.Policy.State, want)
+	if last, same := store.Enforces(q.Policy.State, leases); same && last.Backend == backend {
+		return history.Generation{Record: last, State: q.Policy.State, Leased: leases}, nil
 	}
 	g := l.generation(q.Caller, q.Reason, backend, plural(out.Plan.Count(), "change"))
-	g.Origin, g.State, g.Leased = q.Policy.Origin, q.Policy.State, leased(q.Policy.State, want)
+	g.Origin, g.State, g.Leased = q.Policy.Origin, q.Policy.State, leases
 	return store.Append(g)
 }
 

@@ -4,6 +4,7 @@ package faulty
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 
 	"github.com/portgrave/portgrave/firewall/statefiles"
@@ -40,6 +41,13 @@ func (f Folder) Read(name string) ([]byte, error) {
 		return nil, Err
 	}
 	return f.Folder.Read(name)
+}
+
+func (f Folder) Open(name string) (io.ReadCloser, error) {
+	if f.Operation == "read" {
+		return nil, Err
+	}
+	return f.Folder.Open(name)
 }
 
 func (f Folder) Write(name string, content statefiles.Content) error {
