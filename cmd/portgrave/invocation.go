@@ -90,7 +90,7 @@ func (inv *invocation) read(path string, offline bool, reading *stage) (*policy.
 		return nil, nil, err
 	}
 	networks := &policy.Networks{
-		Dir: filepath.Join(inv.stateDir, "networks"), Offline: offline, Counted: func(n int) { spare(); reading.counted(n) },
+		Dir: filepath.Join(inv.stateDir, "networks"), Offline: offline, Foretold: makeRoom, Counted: reading.counted,
 		Warn: func(err error) {
 			if mayChangeRules() { // others may not keep content, and need not
 				inv.screen.warnf("%v", err)
