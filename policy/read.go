@@ -33,6 +33,8 @@ type Options struct {
 	// Path is a policy file, or a folder with policy.yaml and policy.d/*.yaml; "" means
 	// DefaultPath, and the embedded default if nothing is there.
 	Path string
+	// Foretold hears how many bytes the files hold together, before they are understood; nil ignores it.
+	Foretold func(bytes int64)
 }
 
 // Read reads and checks a policy. The error is Problems, every mistake of every file, or says
@@ -61,6 +63,15 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 		origin = "embedded default"
 		d.file(origin, DefaultYAML(), policyShape)
 		return d, origin, nil
+	}
+	if opts.Foretold != nil {
+		bytes := int64(0)
+		for _, f := range files {
+			if info, err := os.Stat(f.path); err == nil {
+				bytes += min(info.Size(), maxFileBytes)
+			}
+		}
+		opts.Foretold(bytes)
 	}
 	var origins []string
 	for _, f := range files {

@@ -30,7 +30,7 @@ func boot(inv *invocation) error {
 		return err
 	}
 	inv.screen.progress = nil // the journal has no use for it
-	makeRoom(inv.history().NewestSize())
+	roomForLists(inv.history().NewestSize())
 	local, done := inv.local()
 	defer done()
 	local.LockWait = bootLockWait

@@ -10,7 +10,7 @@ func drift(inv *invocation) error {
 	if inv.cli.Bool("log") {
 		return driftLog(inv)
 	}
-	makeRoom(inv.history().NewestSize())
+	roomForLists(inv.history().NewestSize())
 	ops, done, err := inv.operations()
 	if err != nil {
 		return err

@@ -85,12 +85,12 @@ func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *pol
 
 // read does so. p is set even if it can't be compiled.
 func (inv *invocation) read(path string, offline bool, reading *stage) (*policy.Policy, *policy.Compiled, error) {
-	p, err := policy.Read(policy.Options{Path: path})
+	p, err := policy.Read(policy.Options{Path: path, Foretold: func(bytes int64) { makeRoom(roomOfText * bytes) }})
 	if err != nil {
 		return nil, nil, err
 	}
 	networks := &policy.Networks{
-		Dir: filepath.Join(inv.stateDir, "networks"), Offline: offline, Foretold: makeRoom, Counted: reading.counted,
+		Dir: filepath.Join(inv.stateDir, "networks"), Offline: offline, Foretold: roomForLists, Counted: reading.counted,
 		Warn: func(err error) {
 			if mayChangeRules() { // others may not keep content, and need not
 				inv.screen.warnf("%v", err)
