@@ -37,7 +37,7 @@ type netlinkKernel struct {
 	buf    []byte // of the last transaction, for the next one
 }
 
-// keptBuffer is a little more than a transaction of transactionKeys takes.
+// keptBuffer is more than a transaction takes: transactionKeys, and what the set that reaches them has beyond.
 const keptBuffer = 8 << 20
 
 // readAttempts bounds how often a dump is repeated because others changed the ruleset meanwhile.

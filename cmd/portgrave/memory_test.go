@@ -1,0 +1,62 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Room takes no memory until it is used, and then comes in large pages where the kernel knows any.
+func TestRoomIsAskedForAndNotTaken(t *testing.T) {
+	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); errors.Is(err, fs.ErrNotExist) || os.Getpagesize() != 4096 {
+		t.Log("this kernel has no large pages, or no small ones")
+		return
+	}
+	const room = 256 << 10 // KiB
+	makeRoom(leastRoom - 1)
+	if size, _ := inLargePages(t); size != 0 {
+		t.Errorf("for a little, %d KiB are asked for in large pages", size)
+	}
+	makeRoom(room << 10)
+	size, taken := inLargePages(t)
+	if size < room {
+		t.Errorf("%d KiB are asked for in large pages, want %d", size, room)
+	}
+	if taken > room/4 { // it joins what the heap had before
+		t.Errorf("%d KiB of %d are taken", taken, size)
+	}
+}
+
+// inLargePages is the size of the mappings that are asked for in large pages, and how much of them is there, in KiB (proc_pid_smaps(5)).
+func inLargePages(t *testing.T) (size, resident int) {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var of, in int
+	for line := range strings.Lines(string(maps)) {
+		name, value, _ := strings.Cut(line, ":")
+		number := func() int {
+			n, err := strconv.Atoi(strings.Fields(value)[0])
+			if err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			return n
+		}
+		switch name {
+		case "Size":
+			of = number()
+		case "Rss":
+			in = number()
+		case "VmFlags":
+			if strings.Contains(value, " hg") {
+				size, resident = size+of, resident+in
+			}
+		}
+	}
+	return size, resident
+}
