@@ -5,10 +5,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/google/nftables/expr"
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,85 +42,103 @@ var meaningless = map[string]map[uint16]bool{
 
 // canonOf is the normal form of expressions that we are about to send.
 func canonOf(exprs []expr.Any) string {
-	var names []string
-	for _, e := range exprs {
+	out := make([]byte, 0, 512) // on the stack: few rules have more
+	for i, e := range exprs {
 		raw, err := expr.Marshal(unix.NFPROTO_INET, e)
 		if err != nil {
 			// Only data that does not fit an attribute gets here, and ours always fits; an
 			// impossible form differs from everything, so the read-back would report it.
 			return "unencodable: " + err.Error()
 		}
-		names = append(names, canonExpr(raw))
+		if i > 0 {
+			out = append(out, "; "...)
+		}
+		out = appendExpr(out, raw)
 	}
-	return strings.Join(names, "; ")
+	return string(out)
 }
 
 // canonRule is the normal form of NFTA_RULE_EXPRESSIONS as the kernel dumps it.
 func canonRule(raw []byte) (string, error) {
-	attrs, err := netlink.UnmarshalAttributes(raw)
-	if err != nil {
-		return "", err
-	}
-	var names []string
-	for _, a := range attrs {
-		if a.Type&attrTypeMask == unix.NFTA_LIST_ELEM {
-			names = append(names, canonExpr(a.Data))
+	out := make([]byte, 0, 512) // on the stack: few rules have more
+	err := eachAttr(raw, func(kind uint16, data []byte) error {
+		if kind == unix.NFTA_LIST_ELEM {
+			if len(out) > 0 {
+				out = append(out, "; "...)
+			}
+			out = appendExpr(out, data)
 		}
-	}
-	return strings.Join(names, "; "), nil
+		return nil
+	})
+	return string(out), err
 }
 
-// canonExpr is the normal form of one NFTA_EXPR_NAME, NFTA_EXPR_DATA pair.
-func canonExpr(raw []byte) string {
-	attrs, err := netlink.UnmarshalAttributes(raw)
-	if err != nil {
-		return "undecodable " + hex.EncodeToString(raw)
-	}
+// appendExpr appends the normal form of one NFTA_EXPR_NAME, NFTA_EXPR_DATA pair.
+func appendExpr(out, raw []byte) []byte {
 	var name string
 	var data []byte
-	for _, a := range attrs {
-		switch a.Type & attrTypeMask {
+	if eachAttr(raw, func(kind uint16, value []byte) error {
+		switch kind {
 		case unix.NFTA_EXPR_NAME:
-			name = cString(a.Data)
+			name = cString(value)
 		case unix.NFTA_EXPR_DATA:
-			data = a.Data
+			data = value
 		}
+		return nil
+	}) != nil {
+		return hex.AppendEncode(append(out, "undecodable "...), raw)
 	}
-	return name + canonAttrs(name, data)
+	return appendAttrs(append(out, name...), name, data)
 }
 
-func canonAttrs(name string, raw []byte) string {
-	attrs, err := netlink.UnmarshalAttributes(raw)
-	if err != nil {
-		return "(" + hex.EncodeToString(raw) + ")"
+// attribute is one as it came.
+type attribute struct {
+	kind uint16
+	data []byte
+}
+
+func appendAttrs(out []byte, name string, raw []byte) []byte {
+	attrs := make([]attribute, 0, 16) // on the stack: no expression of ours has more
+	if eachAttr(raw, func(kind uint16, data []byte) error {
+		attrs = append(attrs, attribute{kind, data})
+		return nil
+	}) != nil {
+		return append(hex.AppendEncode(append(out, '('), raw), ')')
 	}
-	slices.SortStableFunc(attrs, func(a, b netlink.Attribute) int {
-		return int(a.Type&attrTypeMask) - int(b.Type&attrTypeMask)
-	})
-	var parts []string
+	slices.SortStableFunc(attrs, func(a, b attribute) int { return int(a.kind) - int(b.kind) })
+	out = append(out, '(')
+	first := true
 	for _, a := range attrs {
-		kind := a.Type & attrTypeMask
+		inner, exprs := nested[name][a.kind], name == "dynset" && a.kind == unix.NFTA_DYNSET_EXPR
 		switch {
-		case meaningless[name][kind]:
-		case name == "dynset" && kind == unix.NFTA_DYNSET_EXPR:
-			parts = append(parts, fmt.Sprintf("%d=%s", kind, canonExpr(a.Data)))
-		case nested[name][kind]:
-			parts = append(parts, fmt.Sprintf("%d=%s", kind, canonAttrs("data", a.Data)))
-		case name != "data" && len(bytes.Trim(a.Data, "\x00")) == 0:
-			// A missing number means zero, and the kernel reports some zeros that nobody sent.
+		case meaningless[name][a.kind]:
+			continue
+		case !inner && !exprs && name != "data" && len(bytes.Trim(a.data, "\x00")) == 0:
+			continue // a missing number means zero, and the kernel reports some zeros that nobody sent
+		}
+		if !first {
+			out = append(out, ',')
+		}
+		first = false
+		out = append(strconv.AppendUint(out, uint64(a.kind), 10), '=')
+		switch {
+		case exprs:
+			out = appendExpr(out, a.data)
+		case inner:
+			out = appendAttrs(out, "data", a.data)
 		default:
-			parts = append(parts, fmt.Sprintf("%d=%s", kind, canonValue(name, kind, a.Data)))
+			out = appendValue(out, name, a.kind, a.data)
 		}
 	}
-	return "(" + strings.Join(parts, ",") + ")"
+	return append(out, ')')
 }
 
-// canonValue prints bytes in hex, and names as names, so that differences read well.
-func canonValue(expression string, kind uint16, b []byte) string {
-	if s := cString(b); len(s) > 1 && isName(expression, kind) {
-		return s
+// appendValue appends bytes in hex, and names as names, so that differences read well.
+func appendValue(out []byte, expression string, kind uint16, b []byte) []byte {
+	if s := cBytes(b); len(s) > 1 && isName(expression, kind) {
+		return append(out, s...)
 	}
-	return hex.EncodeToString(b)
+	return hex.AppendEncode(out, b)
 }
 
 func isName(expression string, kind uint16) bool {
@@ -138,11 +156,13 @@ func isName(expression string, kind uint16) bool {
 }
 
 // cString is a NUL-terminated attribute as a string.
-func cString(b []byte) string {
+func cString(b []byte) string { return string(cBytes(b)) }
+
+func cBytes(b []byte) []byte {
 	if i := bytes.IndexByte(b, 0); i >= 0 {
 		b = b[:i]
 	}
-	return string(b)
+	return b
 }
 
 // looksUp reports whether the rule looks up a set, by the normal form of a lookup expression.

@@ -325,7 +325,7 @@ var errNoAnswer = errors.New("the kernel did not say what became of the transact
 // outcome collects the kernel's answers. They all stand in the receive queue when the send has
 // returned (nfnetlink works synchronously), so an empty queue means that there are no more.
 func (k *netlinkKernel) outcome(e *encoder) error {
-	buf := make([]byte, dumpBuffer)
+	buf := k.socket.buf
 	var first error
 	acknowledged := false
 	for {

@@ -19,6 +19,7 @@ type socket struct {
 	conn *nftables.Conn
 	raw  syscall.RawConn
 	seq  uint32
+	buf  []byte // what is received, one datagram at a time
 }
 
 // socketBuffer is asked for in both directions. The send buffer must hold a whole transaction (a million
@@ -30,7 +31,7 @@ const socketBuffer = 512 << 20
 const dumpBuffer = 32 << 10
 
 func openSocket() (*socket, error) {
-	s := &socket{seq: 1}
+	s := &socket{seq: 1, buf: make([]byte, dumpBuffer)}
 	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
 		// Errors then carry the kernel's own words, and not a copy of our message.
 		_ = c.SetOption(netlink.ExtendedAcknowledge, true)
@@ -111,7 +112,7 @@ func (s *socket) receive(b []byte, wait bool) (int, error) {
 // errInterrupted: the ruleset changed during a dump (NLM_F_DUMP_INTR); what was read may be torn.
 var errInterrupted = errors.New("the ruleset changed while it was read")
 
-// request sends one message and hands every answer to each: its attributes, after struct nfgenmsg.
+// request sends one message and hands every answer to each: its attributes, after struct nfgenmsg, in memory that is used again.
 func (s *socket) request(kind int, flags uint16, attrs func(*encoder), each func(attrs []byte) error) error {
 	e := &encoder{seq: s.seq, whats: map[uint32]string{}}
 	at := e.message(kind, flags, "")
@@ -124,14 +125,13 @@ func (s *socket) request(kind int, flags uint16, attrs func(*encoder), each func
 	if err := s.send(e.buf); err != nil {
 		return mapErrno(err)
 	}
-	buf := make([]byte, dumpBuffer)
 	interrupted := false
 	for {
-		n, err := s.receive(buf, true)
+		n, err := s.receive(s.buf, true)
 		if err != nil {
 			return mapErrno(err)
 		}
-		done, err := eachMessage(buf[:n], func(h unix.NlMsghdr, data []byte) (bool, error) {
+		done, err := eachMessage(s.buf[:n], func(h unix.NlMsghdr, data []byte) (bool, error) {
 			if h.Seq != seq {
 				return false, nil // a late answer to an earlier request
 			}
