@@ -342,7 +342,7 @@ func (k *netlinkKernel) outcome(e *encoder) error {
 			return errors.Join(first, err)
 		}
 		_, err = eachMessage(buf[:n], func(h unix.NlMsghdr, data []byte) (bool, error) {
-			what, ours := e.whats[h.Seq]
+			what, ours := e.about(h.Seq)
 			if h.Type != unix.NLMSG_ERROR || !ours {
 				return false, nil
 			}

@@ -114,8 +114,8 @@ var errInterrupted = errors.New("the ruleset changed while it was read")
 
 // request sends one message and hands every answer to each: its attributes, after struct nfgenmsg, in memory that is used again.
 func (s *socket) request(kind int, flags uint16, attrs func(*encoder), each func(attrs []byte) error) error {
-	e := &encoder{seq: s.seq, whats: map[uint32]string{}}
-	at := e.message(kind, flags, "")
+	e := &encoder{seq: s.seq, first: s.seq}
+	at := e.message(kind, flags, nil)
 	seq := s.seq
 	s.seq++
 	if attrs != nil {

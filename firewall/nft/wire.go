@@ -20,8 +20,9 @@ type encoder struct {
 	buf   []byte
 	seq   uint32
 	now   time.Time
-	whats map[uint32]string // sequence number → object, for error messages
-	last  int               // offset of the last message's header
+	first uint32 // sequence number of the first message
+	whats []op   // what each message is about, for errors; nil for the ends of a batch
+	last  int    // offset of the last message's header
 	// finish is the offset of the batch's end, without which the kernel only checks the transaction.
 	finish int
 }
@@ -29,7 +30,7 @@ type encoder struct {
 // encodeBatch encodes a transaction that the kernel accepts only at the given generation (0: at any).
 // Sequence numbers start at firstSeq. The memory of buf is used again.
 func encodeBatch(batch []op, generation, firstSeq uint32, now time.Time, buf []byte) (*encoder, error) {
-	e := &encoder{buf: slices.Grow(buf[:0], sizeOf(batch)), seq: firstSeq, now: now, whats: map[uint32]string{}}
+	e := &encoder{buf: slices.Grow(buf[:0], sizeOf(batch)), seq: firstSeq, first: firstSeq, now: now}
 	e.batchMarker(unix.NFNL_MSG_BATCH_BEGIN, generation)
 	for _, o := range batch {
 		if err := e.op(o); err != nil {
@@ -44,13 +45,15 @@ func encodeBatch(batch []op, generation, firstSeq uint32, now time.Time, buf []b
 	return e, nil
 }
 
-// sizeOf is about as many bytes as a transaction takes, so that a large one is not copied about as it grows.
+// sizeOf is about as many bytes as a transaction takes, so that a large one is not copied about as it grows: what a message takes on average, which
+// was counted, and what elements take.
 func sizeOf(batch []op) int {
+	const message, interval, verdict = 192, 80, 80
 	n := 0
 	for _, o := range batch {
-		n += 1 << 10
+		n += message
 		if els, ok := o.(addElements); ok {
-			n += len(els.keys.v4)*(len(frame4)+4) + len(els.keys.v6)*(len(frame6)+16)
+			n += len(els.keys.v4)*(len(frame4)+4) + len(els.keys.v6)*(len(frame6)+16) + len(els.spans)*interval + len(els.verdicts)*verdict
 		}
 	}
 	return n
@@ -61,7 +64,7 @@ func sizeOf(batch []op) int {
 const nfnlBatchGenID = 1
 
 func (e *encoder) batchMarker(kind uint16, generation uint32) {
-	at := e.begin(kind, unix.NLM_F_REQUEST, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, "transaction")
+	at := e.begin(kind, unix.NLM_F_REQUEST, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil)
 	if generation != 0 {
 		e.u32(nfnlBatchGenID, generation)
 	}
@@ -69,7 +72,7 @@ func (e *encoder) batchMarker(kind uint16, generation uint32) {
 }
 
 // begin writes struct nlmsghdr and struct nfgenmsg and returns the message's offset.
-func (e *encoder) begin(kind, flags uint16, family byte, resource uint16, what string) int {
+func (e *encoder) begin(kind, flags uint16, family byte, resource uint16, what op) int {
 	at := len(e.buf)
 	e.buf = binary.NativeEndian.AppendUint32(e.buf, 0) // length, set by end
 	e.buf = binary.NativeEndian.AppendUint16(e.buf, kind)
@@ -78,37 +81,64 @@ func (e *encoder) begin(kind, flags uint16, family byte, resource uint16, what s
 	e.buf = binary.NativeEndian.AppendUint32(e.buf, 0)
 	e.buf = append(e.buf, family, unix.NFNETLINK_V0)
 	e.buf = binary.BigEndian.AppendUint16(e.buf, resource)
-	e.whats[e.seq] = what
+	e.whats = append(e.whats, what)
 	e.seq++
 	return at
 }
 
+// about words what the message of a sequence number is about; false if it is none of the transaction's.
+func (e *encoder) about(seq uint32) (string, bool) {
+	switch i := seq - e.first; {
+	case i >= uint32(len(e.whats)):
+		return "", false
+	case e.whats[i] == nil:
+		return "transaction", true
+	default:
+		return e.whats[i].what(), true
+	}
+}
+
 func (e *encoder) end(at int) { binary.NativeEndian.PutUint32(e.buf[at:], uint32(len(e.buf)-at)) }
 
-func (e *encoder) message(kind int, flags uint16, what string) int {
+func (e *encoder) message(kind int, flags uint16, what op) int {
 	e.last = len(e.buf)
 	return e.begin(uint16(unix.NFNL_SUBSYS_NFTABLES<<8|kind), unix.NLM_F_REQUEST|flags, unix.NFPROTO_INET, 0, what)
 }
 
 // Attributes: struct nlattr, padded to four bytes.
 
-func (e *encoder) bytes(kind uint16, b []byte) {
-	e.buf = binary.NativeEndian.AppendUint16(e.buf, uint16(4+len(b)))
+// header begins an attribute of so many bytes.
+func (e *encoder) header(kind uint16, length int) {
+	e.buf = binary.NativeEndian.AppendUint16(e.buf, uint16(unix.NLA_HDRLEN+length))
 	e.buf = binary.NativeEndian.AppendUint16(e.buf, kind)
-	e.buf = append(e.buf, b...)
-	for len(e.buf)%4 != 0 {
+}
+
+func (e *encoder) pad() {
+	for len(e.buf)%unix.NLA_ALIGNTO != 0 {
 		e.buf = append(e.buf, 0)
 	}
 }
 
-func (e *encoder) str(kind uint16, s string) { e.bytes(kind, append([]byte(s), 0)) }
+func (e *encoder) bytes(kind uint16, b []byte) {
+	e.header(kind, len(b))
+	e.buf = append(e.buf, b...)
+	e.pad()
+}
+
+func (e *encoder) str(kind uint16, s string) {
+	e.header(kind, len(s)+1)
+	e.buf = append(append(e.buf, s...), 0)
+	e.pad()
+}
 
 func (e *encoder) u32(kind uint16, v uint32) {
-	e.bytes(kind, binary.BigEndian.AppendUint32(nil, v))
+	e.header(kind, 4)
+	e.buf = binary.BigEndian.AppendUint32(e.buf, v)
 }
 
 func (e *encoder) u64(kind uint16, v uint64) {
-	e.bytes(kind, binary.BigEndian.AppendUint64(nil, v))
+	e.header(kind, 8)
+	e.buf = binary.BigEndian.AppendUint64(e.buf, v)
 }
 
 // nest opens an attribute that holds attributes; close it with unnest.
@@ -122,7 +152,7 @@ func (e *encoder) unnest(at int) { binary.NativeEndian.PutUint16(e.buf[at:], uin
 
 func (e *encoder) op(o op) error {
 	create := uint16(unix.NLM_F_CREATE)
-	what := o.what()
+	what := o // for errors
 	switch o := o.(type) {
 	case addTable:
 		at := e.message(unix.NFT_MSG_NEWTABLE, create, what)
@@ -205,7 +235,7 @@ const (
 )
 
 // named is a message that holds a table's and one more name.
-func (e *encoder) named(kind int, table, attr uint16, name, what string) {
+func (e *encoder) named(kind int, table, attr uint16, name string, what op) {
 	at := e.message(kind, 0, what)
 	e.str(table, tableName)
 	e.str(attr, name)
@@ -213,7 +243,7 @@ func (e *encoder) named(kind int, table, attr uint16, name, what string) {
 }
 
 func (e *encoder) addSet(o addSet, create uint16) {
-	at := e.message(unix.NFT_MSG_NEWSET, create, o.what())
+	at := e.message(unix.NFT_MSG_NEWSET, create, o)
 	e.str(unix.NFTA_SET_TABLE, tableName)
 	e.str(unix.NFTA_SET_NAME, o.name)
 	e.u32(unix.NFTA_SET_FLAGS, o.spec.flags)
@@ -242,7 +272,7 @@ func (e *encoder) addSet(o addSet, create uint16) {
 }
 
 func (e *encoder) addRule(o addRule, create uint16) error {
-	at := e.message(unix.NFT_MSG_NEWRULE, create|unix.NLM_F_APPEND, o.what())
+	at := e.message(unix.NFT_MSG_NEWRULE, create|unix.NLM_F_APPEND, o)
 	e.str(unix.NFTA_RULE_TABLE, tableName)
 	e.str(unix.NFTA_RULE_CHAIN, o.chain)
 	list := e.nest(unix.NFTA_RULE_EXPRESSIONS)
@@ -260,7 +290,7 @@ func (e *encoder) addRule(o addRule, create uint16) error {
 
 // elements writes as many messages as the elements need, in the order given: ascending, which
 // the kernel's interval sets load fastest.
-func (e *encoder) elements(kind int, flags uint16, els elements, what string) {
+func (e *encoder) elements(kind int, flags uint16, els elements, what op) {
 	// What is deleted is named by its key alone.
 	deleting := kind == unix.NFT_MSG_DELSETELEM
 	at, list := -1, 0
