@@ -89,7 +89,7 @@ func mergePorts(in []PortRange) ([]PortRange, error) {
 	slices.SortFunc(sorted, comparePortRanges)
 	var out []PortRange
 	for _, r := range sorted {
-		if r.First == 0 || r.First > r.Last || !slices.Contains(Protocols, r.Protocol) {
+		if !r.valid() {
 			return nil, fmt.Errorf("%s is not a range of ports", r)
 		}
 		if n := len(out) - 1; n >= 0 && out[n].Protocol == r.Protocol && int(r.First) <= int(out[n].Last)+1 {

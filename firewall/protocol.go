@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/pattern"
@@ -56,6 +57,23 @@ type PortRange struct {
 	Protocol Protocol `json:"protocol"`
 	First    uint16   `json:"first"`
 	Last     uint16   `json:"last"`
+}
+
+func (r PortRange) valid() bool {
+	return r.First > 0 && r.First <= r.Last && slices.Contains(Protocols, r.Protocol)
+}
+
+// UnmarshalJSON refuses what is no range. A protocol or port that is missing would else be none, which can't be written again.
+func (r *PortRange) UnmarshalJSON(b []byte) error {
+	type plain PortRange
+	var p plain
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	if *r = PortRange(p); !r.valid() {
+		return fmt.Errorf("%s is no range of ports: it needs a protocol, and first and last from 1 to 65535", b)
+	}
+	return nil
 }
 
 // String is "tcp/9090" or "tcp/9000-9100".
