@@ -43,6 +43,7 @@ func Everything(t testing.TB) firewall.State {
 				Rate: &firewall.Rate{Count: 20, Per: time.Second, Burst: 40}},
 			{Name: "ssh-out", Ports: []firewall.PortRange{tcp(22, 23)}, Interfaces: []string{"eth0"}, Addresses: firewall.MustPrefixes("192.0.2.10/32", "2001:db8::10/128"),
 				Sources: firewall.MustPrefixes("203.0.113.0/24"), Log: firewall.LogDenied},
+			{Name: "list", Ports: []firewall.PortRange{tcp(7000, 7000)}, Sources: List(t, 20), Log: firewall.LogDenied},
 			{Name: "nobody", Ports: []firewall.PortRange{{Protocol: firewall.SCTP, First: 9000, Last: 9100}}, Log: firewall.LogDenied},
 			{Name: "lease", Ports: []firewall.PortRange{tcp(5432, 5432)}, Sources: firewall.MustPrefixes("10.1.0.0/16"), Log: firewall.LogDenied,
 				Expiring: []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("203.0.113.7/32"), Until: time.Now().Add(time.Hour)}, {Prefix: netip.MustParsePrefix("2001:db8:7::/64"), Until: time.Now().Add(2 * time.Hour)}}},
@@ -57,6 +58,20 @@ func Simple(t testing.TB) firewall.State {
 	return Canonical(t, firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
 		Services: []firewall.Service{{Name: "prometheus", Ports: []firewall.PortRange{tcp(9090, 9090)},
 			Sources: firewall.MustPrefixes("10.0.0.0/8", "fc00::/7"), Log: firewall.LogDenied}}})
+}
+
+// List is n prefixes of each family, of all kinds of lengths, disjoint and not adjacent.
+func List(t testing.TB, n int) firewall.Prefixes {
+	var list []firewall.Prefix
+	for i := range n {
+		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(60 + 2*i)}), 8+i%25),
+			netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 0x01, byte(2 * i)}), 24+5*i%105))
+	}
+	p, err := firewall.NewPrefixes(list...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // Many is n prefixes /25 of IPv4, disjoint and not adjacent, from 20.0.0.0 on.

@@ -64,6 +64,7 @@ func Suite(t *testing.T, s Subject) {
 		"apply is idempotent":             idempotent,
 		"teardown leaves no trace":        noTrace,
 		"one CIDR is one element":         oneElement,
+		"a plan names what differs":       growth,
 		"the end of a source is no drift": endIsNoDrift,
 		"moves of a source":               moves,
 		"100000 sources":                  manySources,
@@ -118,12 +119,46 @@ func oneElement(t *testing.T, s Subject) {
 	b, state := s.Open(t), Everything(t)
 	Apply(t, b, &state)
 	const cidr = "172.16.0.0/12"
-	for _, service := range []string{"prometheus", "many"} {
+	for _, service := range []string{"prometheus", "list", "many"} {
 		state = with(state, service, func(svc *firewall.Service) { svc.Sources = svc.Sources.Union(firewall.MustPrefixes(cidr)) })
 		out := Apply(t, b, &state)
 		want := []firewall.Change{{Action: firewall.Add, Object: firewall.ObjectElement, Service: service, Family: "ipv4", Detail: cidr, Count: 1}}
 		if diff := cmp.Diff(want, out.Plan.Changes); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", service, diff)
+		}
+	}
+}
+
+// However its sources are held, and whatever it takes to hold more or fewer, the elements that a plan names are the sources that come and go.
+func growth(t *testing.T, s Subject) {
+	b := s.Open(t)
+	for _, svc := range []firewall.Service{{}, {Rate: &firewall.Rate{Count: 20, Per: time.Second, Burst: 40}}} {
+		state := func(n int) firewall.State {
+			return with(Simple(t), "prometheus", func(was *firewall.Service) { was.Rate, was.Sources = svc.Rate, List(t, n) })
+		}
+		have := 0
+		first := state(have)
+		Apply(t, b, &first)
+		for _, n := range []int{1, 4, 5, 6, 16, 17, 18, 17, 16, 5, 4, 3, 18, 2, 0} {
+			action, differ := firewall.Add, List(t, n).Minus(List(t, have))
+			if n < have {
+				action, differ = firewall.Remove, List(t, have).Minus(List(t, n))
+			}
+			next := state(n)
+			out := Apply(t, b, &next)
+			got, want := map[string]int{}, map[string]int{}
+			for _, c := range out.Plan.Changes {
+				if c.Object == firewall.ObjectElement {
+					got[fmt.Sprintf("%s %s %s", c.Action, c.Service, c.Detail)] += c.Count
+				}
+			}
+			for x := range differ.All() {
+				want[fmt.Sprintf("%s prometheus %s", action, x)] = 1
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("from %d sources of each family to %d (-want +got):\n%s", have, n, diff)
+			}
+			have = n
 		}
 	}
 }

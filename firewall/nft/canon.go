@@ -165,6 +165,9 @@ func cBytes(b []byte) []byte {
 	return b
 }
 
+// same reports whether two rules do the same, by their normal forms.
+func (r rule) same(o rule) bool { return r.canon == o.canon }
+
 // looksUp reports whether the rule looks up a set, by the normal form of a lookup expression.
 func (r rule) looksUp(set string) bool {
 	return strings.Contains(r.canon, fmt.Sprintf("lookup(%d=%s,", unix.NFTA_LOOKUP_SET, set))

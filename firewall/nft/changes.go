@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -37,7 +38,11 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 			continue
 		}
 		add(firewall.Remove, objectOf(c), serviceOf(c.name), 0, "chain "+c.name)
-		for range c.rules {
+		for _, r := range c.rules {
+			if p, ok := sourceOf(r, serviceOf(c.name)); ok && c.name == serviceChain(serviceOf(c.name)) {
+				out = append(out, sourceChange(firewall.Remove, serviceOf(c.name), p))
+				continue
+			}
 			add(firewall.Remove, firewall.ObjectRule, serviceOf(c.name), 0, "a rule of chain "+c.name)
 		}
 	}
@@ -54,7 +59,7 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 		if l.hides(c.want.name) {
 			continue
 		}
-		out = append(out, ruleChanges(c)...)
+		out = append(out, l.ruleChanges(c)...)
 	}
 	for _, s := range d.setsGone {
 		if l.hides(s.name) {
@@ -152,12 +157,25 @@ func portChanges(c setContent) []firewall.Change {
 }
 
 // ruleChanges words the difference between two lists of rules: the longest common part stays.
-func ruleChanges(c chainRules) []firewall.Change {
+func (l *partsView) ruleChanges(c chainRules) []firewall.Change {
 	var out []firewall.Change
-	add := func(a firewall.Action, detail string) {
-		out = append(out, firewall.Change{Action: a, Object: firewall.ObjectRule, Service: c.want.service, Detail: "chain " + c.want.name + ": " + detail, Count: 1})
+	add := func(a firewall.Action, r rule, other []rule, words string) {
+		p, ok := sourceOf(r, c.want.service)
+		ok = ok && c.want.name == serviceChain(c.want.service)
+		switch {
+		case ok && l.crossed[partOfSource(c.want.service, p)]:
+		case ok && !slices.ContainsFunc(other, r.same): // else it stands elsewhere, or twice
+			out = append(out, sourceChange(a, c.want.service, p))
+		default:
+			out = append(out, firewall.Change{Action: a, Object: firewall.ObjectRule, Service: c.want.service, Detail: "chain " + c.want.name + ": " + words, Count: 1})
+		}
 	}
-	firewall.DiffLists(c.want.rules, c.have, func(a, b rule) bool { return a.canon == b.canon },
-		func(r rule) { add(firewall.Add, r.text) }, func(r rule) { add(firewall.Remove, r.words()) })
+	firewall.DiffLists(c.want.rules, c.have, rule.same,
+		func(r rule) { add(firewall.Add, r, c.have, r.text) }, func(r rule) { add(firewall.Remove, r, c.want.rules, r.words()) })
 	return out
+}
+
+// sourceChange words a source that stands in a rule.
+func sourceChange(a firewall.Action, service string, p firewall.Prefix) firewall.Change {
+	return firewall.ElementChangesOf(a, service, partOfSource(service, p).family, 1, func(int) string { return p.String() })[0]
 }

@@ -94,17 +94,15 @@ func (c *compiler) service(svc firewall.Service) {
 	for _, f := range firewall.Families {
 		at := c.use.parts[part{svc.Name, f}]
 		at.form = c.use.limits.formOf(svc.Sources, f, at.form)
+		if at.shape == shapeRules {
+			sources = append(sources, sourceRules(svc, f)...)
+		}
 		for _, s := range smallSets(svc, f, at.shape, c.readAt) {
 			s.name = sourceSetName(svc.Name, s.kind, f, c.use.second[svc.Name])
 			c.sets[s.name] = s
-			r := newRule().saddrIn(f, s.name)
-			if simple {
-				sources = append(sources, r.count(counterName(serviceChain(svc.Name), "allowed", f)).accept())
-			} else {
-				sources = append(sources, r.gotoChain(allowChain(svc.Name)))
-			}
+			sources = append(sources, letIn(newRule().saddrIn(f, s.name), svc.Name, f, simple))
 		}
-		if at.shape != shapeSmall {
+		if at.large() {
 			pieces := c.use.pieces(svc, f, at.form)
 			c.ruleset.large[part{svc.Name, f}] = largePart{svc, at, pieces}
 			sources = append(sources, c.place(svc, f, at, pieces))

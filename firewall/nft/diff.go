@@ -62,7 +62,7 @@ func compare(want, have *ruleset) difference {
 		case !sameHook(w.hook, h.hook):
 			d.chainsMoved = append(d.chainsMoved, w)
 		}
-		if !slices.EqualFunc(w.rules, h.rules, func(a, b rule) bool { return a.canon == b.canon }) {
+		if !slices.EqualFunc(w.rules, h.rules, rule.same) {
 			d.rulesChanged = append(d.rulesChanged, chainRules{w, h.rules})
 		}
 	}

@@ -15,7 +15,7 @@
 //	                 (established: keep)           → accept       running connections
 //	svc/NAME/where   interface and address conditions → svc/NAME, else svc/NAME/refuse
 //	                 Each chain that the ports lead to begins with a jump to exempt.
-//	svc/NAME         source in a set → count, accept; else svc/NAME/refuse
+//	svc/NAME         source matches (a few sources: a rule each) or is in a set → count, accept; else svc/NAME/refuse
 //	                 (thousands of sources) → svc/NAME/ipv4, one hash set a prefix length, looked up in one rule; very many:
 //	                 rules there that lead to svc/NAME/ipv4-7, the same for an eighth of the addresses (large.go)
 //	svc/NAME/allow   only with rate or log: limits and logs before counting and accepting

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/backendtest"
 )
 
 // Every way in which another program can bend our table must be seen, named, and undone.
@@ -17,16 +18,22 @@ func TestDriftIsSeenAndRepaired(t *testing.T) {
 		script string
 		want   string // the first change of the plan contains this
 	}{
-		"element deleted":              {"delete element inet portgrave svc/prometheus/nets-ipv4 { 10.20.0.0/16 }", "add element of prometheus ipv4: 10.20.0.0/16"},
-		"element added":                {"add element inet portgrave svc/prometheus/nets-ipv4 { 8.8.8.0/24 }", "remove element of prometheus ipv4: 8.8.8.0/24"},
-		"everyone added":               {"add element inet portgrave svc/prometheus/nets-ipv4 { 0.0.0.0/5, 128.0.0.0/2 }", "remove element of prometheus ipv4: 128.0.0.0/2"},
-		"set flushed":                  {"flush set inet portgrave svc/prometheus/nets-ipv6", "add element of prometheus ipv6: 2001:db8::/32"},
+		"element deleted":              {"delete element inet portgrave svc/list/nets-ipv4 { 60.0.0.0/8 }", "add element of list ipv4: 60.0.0.0/8"},
+		"element added":                {"add element inet portgrave svc/list/nets-ipv4 { 8.8.8.0/24 }", "remove element of list ipv4: 8.8.8.0/24"},
+		"everyone added":               {"add element inet portgrave svc/list/nets-ipv4 { 0.0.0.0/5, 128.0.0.0/2 }", "remove element of list ipv4: 128.0.0.0/2"},
+		"set flushed":                  {"flush set inet portgrave svc/list/nets-ipv6", "add element of list ipv6: 2001:200::/29"},
 		"host added to a hash":         {"add element inet portgrave svc/many/hosts-ipv4 { 9.9.9.9 }", "remove element of many ipv4: 9.9.9.9/32"},
 		"lease made longer":            {"delete element inet portgrave svc/lease/until-ipv4 { 203.0.113.7 }\nadd element inet portgrave svc/lease/until-ipv4 { 203.0.113.7 timeout 9h }", "remove element of lease ipv4: 203.0.113.7/32"},
 		"port unlisted":                {"delete element inet portgrave ports { tcp . 9090 }", "add element of prometheus: port tcp/9090"},
 		"port redirected":              {"delete element inet portgrave ports { tcp . 9090 }\nadd element inet portgrave ports { tcp . 9090 : goto svc/web }", "port tcp/9090"},
 		"port accepted":                {"add element inet portgrave ports { tcp . 9091 : accept }", "remove element: port tcp/9091 → accept"},
-		"chain flushed":                {"flush chain " + svc, "add rule of prometheus: chain svc/prometheus: ip saddr"},
+		"chain flushed":                {"flush chain " + svc, "add element of prometheus ipv4: 10.20.0.0/16"},
+		"chain of a set flushed":       {"flush chain inet portgrave svc/list", "add rule of list: chain svc/list: ip saddr"},
+		"source in front":              {"insert rule " + svc + " ip saddr 8.8.8.0/24 counter name \"svc/prometheus/allowed-ipv4\" accept", "remove element of prometheus ipv4: 8.8.8.0/24"},
+		"everyone in front":            {"insert rule " + svc + " meta nfproto ipv6 counter name \"svc/prometheus/allowed-ipv6\" accept", "remove element of prometheus ipv6: ::/0"},
+		"source uncounted":             {"insert rule " + svc + " ip saddr 8.8.8.0/24 accept", "remove rule of prometheus: chain svc/prometheus: ["},
+		"source twice":                 {"insert rule " + svc + " ip saddr 10.20.0.0/16 counter name \"svc/prometheus/allowed-ipv4\" accept", "remove rule of prometheus: chain svc/prometheus: ["},
+		"set put before rules":         {"add set " + svc + "/nets-ipv4 { type ipv4_addr; flags interval; elements = { 9.0.0.0/8 }; }\ninsert rule " + svc + " ip saddr @svc/prometheus/nets-ipv4 accept", "remove element of prometheus ipv4: 9.0.0.0/8"},
 		"base chain flushed":           {"flush chain inet portgrave prerouting", "add rule"},
 		"rule appended":                {"add rule inet portgrave prerouting counter accept", "remove rule"},
 		"rule before ours":             {"insert rule inet portgrave prerouting accept", "remove rule"},
@@ -45,7 +52,7 @@ func TestDriftIsSeenAndRepaired(t *testing.T) {
 		"table deleted":                {"delete table inet portgrave", "add table: table inet portgrave"},
 		"everything flushed":           {"flush ruleset", "add table: table inet portgrave"},
 		"table emptied":                {"flush table inet portgrave", "add rule"},
-		"rule and elements at once":    {"flush chain " + svc + "\nadd element inet portgrave svc/prometheus/nets-ipv4 { 8.8.8.0/24 }", "prometheus"},
+		"rule and elements at once":    {"flush chain " + svc + "\nadd element inet portgrave svc/list/nets-ipv4 { 8.8.8.0/24 }", "prometheus"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inNamespace(t)
@@ -78,10 +85,10 @@ func TestBaseChainOnAnotherHookIsReplaced(t *testing.T) {
 
 func TestReshapedSetIsReplaced(t *testing.T) {
 	inNamespace(t)
-	b, state := open(t), simple(t)
+	b, state := open(t), everything(t)
 	apply(t, b, &state)
 	// The set with our name becomes one without intervals: rules must go first.
-	nftProgram(t, "flush chain inet portgrave svc/prometheus\ndelete set inet portgrave svc/prometheus/nets-ipv4\nadd set inet portgrave svc/prometheus/nets-ipv4 {\n type ipv4_addr\n}\n", "-f", "-")
+	nftProgram(t, "flush chain inet portgrave svc/list\ndelete set inet portgrave svc/list/nets-ipv4\nadd set inet portgrave svc/list/nets-ipv4 {\n type ipv4_addr\n}\n", "-f", "-")
 	apply(t, b, &state)
 	// And the ports map, which base chain and service chains hang from.
 	nftProgram(t, "flush chain inet portgrave prerouting\ndelete map inet portgrave ports\nadd map inet portgrave ports {\n type inet_service : verdict\n}\n", "-f", "-")
@@ -116,10 +123,10 @@ func TestOneCIDRIsOneElement(t *testing.T) {
 	apply(t, b, &state)
 	next := state
 	next.Services = slices.Clone(state.Services)
-	i := slices.IndexFunc(next.Services, func(s firewall.Service) bool { return s.Name == "prometheus" })
+	i := slices.IndexFunc(next.Services, func(s firewall.Service) bool { return s.Name == "list" })
 	next.Services[i].Sources = next.Services[i].Sources.Union(firewall.MustPrefixes("172.16.0.0/12"))
 	out := apply(t, b, &next)
-	want := []firewall.Change{{Action: firewall.Add, Object: firewall.ObjectElement, Service: "prometheus", Family: "ipv4", Detail: "172.16.0.0/12", Count: 1}}
+	want := []firewall.Change{{Action: firewall.Add, Object: firewall.ObjectElement, Service: "list", Family: "ipv4", Detail: "172.16.0.0/12", Count: 1}}
 	if !slices.Equal(out.Plan.Changes, want) {
 		t.Errorf("got %s", changesText(out.Plan))
 	}
@@ -136,12 +143,12 @@ func TestRulesAndSourcesTogetherUseAFreshSet(t *testing.T) {
 	apply(t, b, &state)
 	for i, step := range []struct {
 		interfaces []string
-		source     string
+		sources    int
 		fresh      string
-	}{{[]string{"eth0"}, "10.1.0.0/16", "svc/prometheus/nets-ipv4.2"}, {nil, "10.2.0.0/16", "svc/prometheus/nets-ipv4"}} {
+	}{{[]string{"eth0"}, 20, "svc/prometheus/nets-ipv4"}, {nil, 21, "svc/prometheus/nets-ipv4.2"}, {[]string{"eth0"}, 22, "svc/prometheus/nets-ipv4"}} {
 		next := state
 		next.Services = slices.Clone(state.Services)
-		next.Services[0].Interfaces, next.Services[0].Sources = step.interfaces, firewall.MustPrefixes(step.source)
+		next.Services[0].Interfaces, next.Services[0].Sources = step.interfaces, backendtest.List(t, step.sources)
 		out := apply(t, b, &next)
 		if !slices.ContainsFunc(out.Plan.Program.(program).prepare, func(o op) bool { s, ok := o.(addSet); return ok && s.name == step.fresh }) {
 			t.Errorf("step %d: %s was not loaded beforehand", i, step.fresh)

@@ -174,7 +174,7 @@ func (r *ruleset) execute(o op) error {
 		if r.chains[o.chain] == nil {
 			return unix.ENOENT
 		}
-		r.chains[o.chain].rules = append(r.chains[o.chain].rules, rule{canon: o.rule.canon, exprs: o.rule.exprs})
+		r.chains[o.chain].rules = append(r.chains[o.chain].rules, rule{canon: o.rule.canon, exprs: o.rule.exprs, source: o.rule.source})
 	case flushSet:
 		s := r.sets[o.name]
 		if s == nil {

@@ -168,7 +168,7 @@ func TestSplitIsEven(t *testing.T) {
 		"one IPv6 network of sites": {crowded("2001:db8::/32", 64), firewall.IPv6},
 		"one IPv6 link":             {crowded("2001:db8:1:2::/64", 128), firewall.IPv6},
 	} {
-		as := limits{1, 2}.formOf(c.sources, c.family, form{})
+		as := limits{lengths: 1, split: 2}.formOf(c.sources, c.family, form{})
 		most, all := 0, 0
 		for _, lists := range cut(c.sources, c.family, as).shards {
 			n := 0

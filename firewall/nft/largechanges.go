@@ -11,10 +11,12 @@ import (
 
 // How a large part stands in the kernel is nobody's business: a plan shows its sources, one change a prefix, and not the sets, chains and
 // rules that hold them. Unless those are not what the sources in the kernel make them: then somebody else has been there, and everything is shown.
+// Sources that stand in rules (sourcerules.go) are shown the same way.
 
-// partsView is how a difference is shown as far as it concerns large parts.
+// partsView is how a difference is shown as far as it concerns parts.
 type partsView struct {
 	hidden  map[string]bool // names of chains and sets
+	crossed map[part]bool   // whose sources stand in rules on one side only: those rules are hidden
 	tallies map[part]*[2]tally
 	order   []part
 }
@@ -29,7 +31,7 @@ func (l *partsView) hides(name string) bool { return l.hidden[name] }
 
 // lookAtParts sorts out what a difference comes to for each large part.
 func (d difference) lookAtParts(want, have *ruleset) *partsView {
-	l := &partsView{hidden: map[string]bool{}, tallies: map[part]*[2]tally{}}
+	l := &partsView{hidden: map[string]bool{}, crossed: map[part]bool{}, tallies: map[part]*[2]tally{}}
 	if d.rebuild {
 		have = newRuleset()
 	}
@@ -46,6 +48,14 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 	}
 	for _, c := range d.rulesChanged {
 		touch(c.want.name)
+		if c.want.name != serviceChain(c.want.service) || len(c.have) == 0 {
+			continue
+		}
+		for _, f := range firewall.Families {
+			if p := (part{c.want.service, f}); leavesRules(p, want, have) {
+				l.crossed[p], touched[p] = true, true
+			}
+		}
 	}
 	for _, list := range [][]*set{d.setsGone, d.setsNew, d.setsReshaped} {
 		for _, s := range list {
@@ -55,17 +65,18 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 	for _, c := range d.content {
 		touch(c.want.name)
 	}
+	hadLarge := have.largeParts()
 	for p := range touched {
 		l.order = append(l.order, p)
 		l.tallies[p] = &[2]tally{}
 		now, large := want.large[p]
-		was := have.holdsLarge(p)
+		was := hadLarge[p]
 		switch {
-		case large && !was && have.holdsSmall(p), was && !large && want.holdsSmall(p):
+		case l.crossed[p], large && !was && have.holdsSmall(p), was && !large && want.holdsSmall(p):
 			l.cross(p, want, have)
 			delete(touched, p)
 		case large:
-			l.hideMade(now, p, have)
+			l.hideMade(now, p, have, was)
 		default:
 			l.hideAll(p, have)
 		}
@@ -103,9 +114,9 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 }
 
 // hideMade hides what a part's sources in the kernel make there and what the wanted ones make, if the kernel holds nothing but the former.
-func (l *partsView) hideMade(now largePart, p part, have *ruleset) {
+func (l *partsView) hideMade(now largePart, p part, have *ruleset, wasLarge bool) {
 	made := newRuleset()
-	if have.holdsLarge(p) {
+	if wasLarge {
 		there, ok := p.read(have, now.at)
 		if !ok {
 			return
@@ -114,7 +125,7 @@ func (l *partsView) hideMade(now largePart, p part, have *ruleset) {
 		c.place(now.service, p.family, now.at, there)
 		for name, w := range made.chains {
 			h := have.chains[name]
-			if h == nil || !slices.EqualFunc(w.rules, h.rules, func(a, b rule) bool { return a.canon == b.canon }) {
+			if h == nil || !slices.EqualFunc(w.rules, h.rules, rule.same) {
 				return
 			}
 		}
@@ -151,8 +162,11 @@ func (l *partsView) hideAll(p part, r *ruleset) {
 
 // cross shows a part that is held in another shape from now on by its sources alone.
 func (l *partsView) cross(p part, want, have *ruleset) {
-	l.hideAll(p, want)
-	l.hideAll(p, have)
+	for _, r := range []*ruleset{want, have} {
+		if len(r.placements(p)) > 0 {
+			l.hideAll(p, r)
+		}
+	}
 	for _, name := range p.smallSets() {
 		l.hidden[name] = true
 	}
@@ -180,15 +194,17 @@ func (r *ruleset) holdsSmall(p part) bool {
 	return slices.ContainsFunc(p.smallSets(), func(name string) bool { return r.sets[name] != nil })
 }
 
-func (r *ruleset) holdsLarge(p part) bool {
+// largeParts are those of which sets by prefix length are there.
+func (r *ruleset) largeParts() map[part]bool {
+	out := map[part]bool{}
 	for name, s := range r.sets {
 		if s.kind == kindPrefix {
-			if q, ok := partOf(name); ok && p == q {
-				return true
+			if p, ok := partOf(name); ok {
+				out[p] = true
 			}
 		}
 	}
-	return false
+	return out
 }
 
 // sourcesOf is the lasting sources that the sets of a part hold, whatever their shape.
@@ -203,6 +219,12 @@ func (r *ruleset) sourcesOf(p part) firewall.Prefixes {
 				_ = b.AddRange(x.first, x.last)
 			}
 		}
+	}
+	for _, x := range r.ruleSources(p) {
+		_ = b.Add(x)
+	}
+	if len(r.placements(p)) == 0 { // walking all sets is for those that need it
+		return b.Set()
 	}
 	for name, s := range r.sets {
 		if q, ok := partOf(name); !ok || p != q {

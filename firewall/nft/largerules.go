@@ -97,10 +97,7 @@ func (c *compiler) lengthSets(id part, stem string, lists shardLists) []lookedUp
 
 // lookUp makes a chain that accepts what is in one of the sets.
 func (c *compiler) lookUp(svc firewall.Service, f firewall.Family, name string, sets []lookedUp) {
-	accept := newRule().gotoChain(allowChain(svc.Name))
-	if isSimple(svc) {
-		accept = newRule().count(counterName(serviceChain(svc.Name), "allowed", f)).accept()
-	}
+	accept := letIn(newRule(), svc.Name, f, isSimple(svc))
 	// By order of magnitude, so that the order does not change with every element.
 	slices.SortFunc(sets, func(a, b lookedUp) int {
 		return cmp.Or(cmp.Compare(b.magnitude, a.magnitude), cmp.Compare(a.length, b.length))

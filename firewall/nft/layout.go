@@ -65,7 +65,7 @@ func (r *ruleset) placementOf(p part) placement {
 		at.form = p.formIn(r, at)
 		there = at // should nothing lead there, it can be led there again
 		way := newRule().family(p.family).gotoChain(c.name)
-		if s := r.chains[serviceChain(p.service)]; s != nil && slices.ContainsFunc(s.rules, func(r rule) bool { return r.canon == way.canon }) {
+		if s := r.chains[serviceChain(p.service)]; s != nil && slices.ContainsFunc(s.rules, way.same) {
 			return at
 		}
 	}

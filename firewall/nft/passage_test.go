@@ -149,8 +149,8 @@ func payloadOf(e *expr.Payload, f firewall.Flow) []byte {
 		return binary.BigEndian.AppendUint16(nil, f.Port)
 	case e.Base == expr.PayloadBaseTransportHeader:
 		return make([]byte, e.Len) // no ICMP, no DHCP
-	case e.Offset == 12 && e.Len == 4, e.Offset == 8 && e.Len == 16:
-		return f.Source.AsSlice()
+	case e.Offset == 12 || e.Offset == 8: // its first bytes may be all that is loaded
+		return f.Source.AsSlice()[:e.Len]
 	}
 	return f.Destination.AsSlice()
 }

@@ -101,7 +101,7 @@ func splitAt(p firewall.Prefixes, f firewall.Family) (bounds [splitParts - 1]net
 
 // recut makes pieces of other sources. Where a few have changed, the lists that hold none of those are the same as before.
 func (p *pieces) recut(sources firewall.Prefixes, f firewall.Family, as form) *pieces {
-	if p == nil || p.form != as || as.shape != shapeSplit && as.shape != shapeLengths {
+	if p == nil || p.form != as || !as.large() {
 		return cut(sources, f, as)
 	}
 	come, gone := rangesThatDiffer(sources, p.sources, f)

@@ -16,8 +16,8 @@ var others = []string{
 	"delete table inet portgrave",
 	"flush chain inet portgrave prerouting",
 	"insert rule inet portgrave prerouting accept",
-	"delete element inet portgrave svc/prometheus/nets-ipv4 { 10.20.0.0/16 }",
-	"add element inet portgrave svc/prometheus/nets-ipv4 { 8.8.8.0/24 }",
+	"delete element inet portgrave svc/list/nets-ipv4 { 60.0.0.0/8 }",
+	"add element inet portgrave svc/list/nets-ipv4 { 8.8.8.0/24 }",
 	"add table inet portgrave { flags dormant; }",
 }
 
@@ -161,13 +161,14 @@ func TestDormantTableIsWoken(t *testing.T) {
 		"asleep":                    "",
 		"and the base chain moved":  "flush chain inet portgrave prerouting\ndelete chain inet portgrave prerouting\nadd chain inet portgrave prerouting { type filter hook input priority 5; }",
 		"and the base chain gone":   "flush chain inet portgrave prerouting\ndelete chain inet portgrave prerouting",
-		"and elements gone":         "flush set inet portgrave svc/prometheus/nets-ipv4",
+		"and elements gone":         "flush set inet portgrave svc/list/nets-ipv4",
+		"and sources gone":          "flush chain inet portgrave svc/prometheus",
 		"and another hook":          "add chain inet portgrave mine { type filter hook input priority 0; policy drop; }",
 		"and everything else empty": "flush table inet portgrave",
 	} {
 		t.Run(name, func(t *testing.T) {
 			inNamespace(t)
-			b, state := open(t), simple(t)
+			b, state := open(t), everything(t)
 			b.flags &^= tablePersist // nft of Debian 12 can't name that flag, so it can't change a table that has it
 			apply(t, b, &state)
 			nftProgram(t, "add table inet portgrave { flags dormant; }\n", "-f", "-")

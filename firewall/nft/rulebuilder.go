@@ -102,19 +102,23 @@ func (b *builder) daddrIn(f firewall.Family, setName string) *builder {
 	return b.add(headerName(f)+" daddr @"+setName, append(familyExprs(f), loadAddress(f, true), lookup(setName))...)
 }
 
-// saddrPrefix matches a source prefix whose length is a multiple of eight or not, by mask.
-func (b *builder) saddrPrefix(p netip.Prefix) *builder {
-	f := firewall.IPv6
-	if p.Addr().Is4() {
-		f = firewall.IPv4
+// saddr matches a source prefix.
+func (b *builder) saddr(f firewall.Family, p netip.Prefix) *builder {
+	if p.Bits() == 0 {
+		return b.family(f)
 	}
-	addr := p.Masked().Addr().AsSlice()
-	mask := make([]byte, len(addr))
-	for i := range p.Bits() {
-		mask[i/8] |= 0x80 >> (i % 8)
+	text := p.String()
+	if p.IsSingleIP() {
+		text = p.Addr().String()
 	}
-	return b.add(headerName(f)+" saddr "+p.String(), append(familyExprs(f), loadAddress(f, false),
-		&expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: uint32(len(addr)), Mask: mask, Xor: make([]byte, len(addr))}, cmpEq(addr))...)
+	address, load := p.Masked().Addr().AsSlice(), loadAddress(f, false)
+	exprs := append(familyExprs(f), load)
+	if whole := p.Bits() / 8; p.Bits()%8 == 0 { // as many bytes as count
+		load.Len, address = uint32(whole), address[:whole]
+	} else {
+		exprs = append(exprs, &expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: load.Len, Mask: maskOf(f, p.Bits()).AsSlice(), Xor: make([]byte, load.Len)})
+	}
+	return b.add(headerName(f)+" saddr "+text, append(exprs, cmpEq(address))...)
 }
 
 // destinationNotLocal matches what is addressed to somebody else: routed traffic.

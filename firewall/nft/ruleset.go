@@ -75,9 +75,10 @@ type chain struct {
 
 // rule is compared by canon alone: the normal form of its expressions.
 type rule struct {
-	canon string
-	text  string     // nft syntax, for export and for people
-	exprs []expr.Any // what to send; empty in a rule read from the kernel
+	canon  string
+	text   string          // nft syntax, for export and for people
+	exprs  []expr.Any      // what to send; empty in a rule read from the kernel
+	source firewall.Prefix // what it lets in, of a rule that we made for one source
 }
 
 // setKind says what a set's elements are.

@@ -18,7 +18,7 @@ func (c *compiler) unlisted() {
 	}
 	if c.state.Essentials.Has(firewall.EssentialDHCP) {
 		rules = append(rules, newRule().family(firewall.IPv4).udpPorts(firewall.DHCPServerPort, firewall.DHCPClientPort).accept(),
-			newRule().saddrPrefix(netip.MustParsePrefix("fe80::/10")).udpPorts(firewall.DHCPv6ServerPort, firewall.DHCPv6ClientPort).accept())
+			newRule().saddr(firewall.IPv6, netip.MustParsePrefix("fe80::/10")).udpPorts(firewall.DHCPv6ServerPort, firewall.DHCPv6ClientPort).accept())
 	}
 	// Second connections of protocols that a conntrack helper follows (FTP, SIP): part of what the
 	// host started. ICMP has been dealt with by name above.

@@ -26,8 +26,9 @@ func outgrown(d difference, want, have *ruleset, use layout) []part {
 		}
 	}
 	var out []part
+	hadLarge := have.largeParts()
 	for p := range found {
-		if _, large := want.large[p]; large && have.holdsLarge(p) {
+		if _, large := want.large[p]; large && hadLarge[p] {
 			out = append(out, p)
 		}
 	}

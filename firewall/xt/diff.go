@@ -127,8 +127,9 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 // changes words the difference for people and for the JSON contract.
 func (d difference) changes() []firewall.Change {
 	var out []firewall.Change
+	kept := d.kept()
 	for _, t := range d.tables {
-		out = append(out, t.changes()...)
+		out = append(out, t.changes(kept)...)
 	}
 	add := func(a firewall.Action, s *set) {
 		out = append(out, firewall.Change{Action: a, Object: firewall.ObjectSet, Service: s.service, Family: s.family.String(), Detail: "ipset " + s.name, Count: 1})
@@ -152,11 +153,11 @@ func (d difference) changes() []firewall.Change {
 	}
 	for _, s := range d.sets.gone {
 		add(firewall.Remove, s)
-		elements(firewall.Remove, s, summary(s.elements))
+		elements(firewall.Remove, s, summary(s.elements, kept.of(s)))
 	}
 	for _, s := range d.sets.new {
 		add(firewall.Add, s)
-		elements(firewall.Add, s, summary(s.elements))
+		elements(firewall.Add, s, summary(s.elements, kept.of(s)))
 	}
 	for _, s := range d.sets.reshaped {
 		add(firewall.Replace, s)
@@ -173,7 +174,7 @@ func (d difference) changes() []firewall.Change {
 	return out
 }
 
-func (t tableDifference) changes() []firewall.Change {
+func (t tableDifference) changes(kept keptSources) []firewall.Change {
 	var out []firewall.Change
 	family := t.key.family.String()
 	add := func(a firewall.Action, o firewall.Object, service, detail string) {
@@ -201,9 +202,13 @@ func (t tableDifference) changes() []firewall.Change {
 		}
 	}
 	for _, c := range t.chainsChanged {
+		change := func(a firewall.Action, r rule) {
+			if p, ok := sourceIn(c.want, t.key.family, r); !ok || !kept[sourceKey{id(c.want.service), p}] {
+				out = append(out, ruleChange(a, family, c.want, r))
+			}
+		}
 		firewall.DiffLists(c.want.rules, c.have.rules, sameRule,
-			func(r rule) { out = append(out, ruleChange(firewall.Add, family, c.want, r)) },
-			func(r rule) { out = append(out, ruleChange(firewall.Remove, family, c.want, r)) })
+			func(r rule) { change(firewall.Add, r) }, func(r rule) { change(firewall.Remove, r) })
 	}
 	return out
 }

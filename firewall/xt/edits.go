@@ -1,6 +1,7 @@
 package xt
 
 import (
+	"net/netip"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -32,11 +33,13 @@ func (e *edits) add(x element) {
 // whole reports whether all of them are kept.
 func (e *edits) whole() bool { return e.n <= e.most }
 
-// summary is all elements as edits that people read.
-func summary(all elements) edits {
+// summary is all elements but some as edits that people read.
+func summary(all elements, but func(netip.Prefix) bool) edits {
 	e := edits{most: firewall.MaxListed}
 	for x := range all.all() {
-		e.add(x)
+		if !but(x.prefix) {
+			e.add(x)
+		}
 	}
 	return e
 }

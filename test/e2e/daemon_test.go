@@ -205,6 +205,7 @@ var disruptions = map[string]string{
 	"flush ruleset":    "flush ruleset",
 	"delete element":   "delete element inet portgrave svc/metrics/nets-ipv4 { 192.88.99.0/24 }",
 	"flush a chain":    "flush chain inet portgrave svc/metrics/refuse",
+	"flush sources":    "flush chain inet portgrave svc/metrics",
 	"rule before":      "insert rule inet portgrave prerouting accept",
 	"chain in between": "add chain inet portgrave mine\ninsert rule inet portgrave prerouting jump mine",
 }
@@ -215,7 +216,8 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
-	i := install(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: never}\n")
+	// So many sources that they stand in a set.
+	i := install(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.1.0.0/16, 10.3.0.0/16, 10.5.0.0/16, 10.7.0.0/16]}]\ndaemon: {protect: never}\n")
 	// Each author must be named here, however busy the processors are with other tests.
 	i.confine(confinedBy(t, "realtime.conf"))
 	i.start()

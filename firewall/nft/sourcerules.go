@@ -1,0 +1,159 @@
+package nft
+
+import (
+	"encoding/hex"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// A few sources of a service are rules of its chain, one each, that let in what they match, and to people they are what they would be in a
+// set: elements.
+
+// letIn ends a rule that matches some of a service's sources: they are counted and accepted, or have to pass a rate or be logged before.
+func letIn(b *builder, service string, f firewall.Family, simple bool) rule {
+	if simple {
+		return b.count(counterName(serviceChain(service), "allowed", f)).accept()
+	}
+	return b.gotoChain(allowChain(service))
+}
+
+// sourceRules is a rule for each of a service's lasting sources of one family.
+func sourceRules(svc firewall.Service, f firewall.Family) []rule {
+	var out []rule
+	for p := range svc.Sources.Family(f) {
+		r := letIn(newRule().saddr(f, p), svc.Name, f, isSimple(svc))
+		r.source = p
+		out = append(out, r)
+	}
+	return out
+}
+
+// sourceOf is what a rule of a service's chain lets in, if it is one of sourceRules. Of a rule from the kernel there is the normal form
+// alone: what it seems to match is made a rule again, which must be the same.
+func sourceOf(r rule, service string) (firewall.Prefix, bool) {
+	if r.source.IsValid() || len(r.exprs) > 0 { // we made it
+		return r.source, r.source.IsValid()
+	}
+	f, p, ok := seemsToMatch(r.canon)
+	if !ok {
+		return netip.Prefix{}, false
+	}
+	for _, simple := range []bool{true, false} {
+		if letIn(newRule().saddr(f, p), service, f, simple).canon == r.canon {
+			return p, true
+		}
+	}
+	return netip.Prefix{}, false
+}
+
+// seemsToMatch is the source prefix in the normal form of a rule that saddr begins; of other rules it may be anything.
+func seemsToMatch(canon string) (f firewall.Family, p netip.Prefix, ok bool) {
+	const compared, mask = "cmp(1=00000001,3=(1=", "4=(1=" // NFTA_CMP_SREG, NFTA_CMP_DATA; NFTA_BITWISE_MASK
+	family, _ := hexAfter(canon, compared)
+	switch {
+	case slices.Equal(family, []byte{unix.NFPROTO_IPV4}):
+		f = firewall.IPv4
+	case slices.Equal(family, []byte{unix.NFPROTO_IPV6}):
+		f = firewall.IPv6
+	default:
+		return 0, p, false
+	}
+	address := make([]byte, loadAddress(f, false).Len)
+	_, loaded, some := strings.Cut(canon, "payload(")
+	value, _ := hexAfter(loaded, compared)
+	bits := 8 * copy(address, value)
+	if _, and, masked := strings.Cut(loaded, "bitwise("); masked {
+		m, _ := hexAfter(and, mask)
+		bits = leadingOnes(m)
+	}
+	if !some {
+		bits = 0
+	}
+	a, _ := netip.AddrFromSlice(address)
+	p = netip.PrefixFrom(a, bits)
+	return f, p, p.IsValid()
+}
+
+// hexAfter is the number that follows a mark in a normal form.
+func hexAfter(canon, mark string) ([]byte, bool) {
+	_, tail, found := strings.Cut(canon, mark)
+	digits, _, _ := strings.Cut(tail, ")")
+	raw, err := hex.DecodeString(digits)
+	return raw, found && err == nil
+}
+
+func leadingOnes(mask []byte) (n int) {
+	for n < 8*len(mask) && mask[n/8]&(0x80>>(n%8)) != 0 {
+		n++
+	}
+	return n
+}
+
+// partOfSource is the part that one of a service's sources belongs to.
+func partOfSource(service string, p firewall.Prefix) part {
+	if p.Addr().Is4() {
+		return part{service, firewall.IPv4}
+	}
+	return part{service, firewall.IPv6}
+}
+
+// ruleSources is what rules of the service's chain let in.
+func (r *ruleset) ruleSources(p part) []firewall.Prefix {
+	c := r.chains[serviceChain(p.service)]
+	if c == nil {
+		return nil
+	}
+	var out []firewall.Prefix
+	for _, rule := range c.rules {
+		if x, ok := sourceOf(rule, p.service); ok && partOfSource(p.service, x) == p {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// holdsSets reports whether lasting sources of a part stand in sets.
+func (r *ruleset) holdsSets(p part) bool { return r.holdsSmall(p) || len(r.placements(p)) > 0 }
+
+// placements are where a large part's objects stand, whether or not something leads there.
+func (r *ruleset) placements(p part) []placement {
+	var out []placement
+	for _, second := range []bool{false, true} {
+		if at := (placement{second: second}); r.chains[p.chain(at)] != nil {
+			out = append(out, at)
+		}
+	}
+	return out
+}
+
+// usesSets reports whether the service's chain leads to all the sets that a part's sources stand in, as a rule of ours would.
+func (r *ruleset) usesSets(p part) bool {
+	c := r.chains[serviceChain(p.service)]
+	has := func(want rule) bool {
+		return c != nil && slices.ContainsFunc(c.rules, want.same)
+	}
+	for _, name := range p.smallSets() {
+		in := func(simple bool) rule { return letIn(newRule().saddrIn(p.family, name), p.service, p.family, simple) }
+		if r.sets[name] != nil && !has(in(true)) && !has(in(false)) {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(r.placements(p), func(at placement) bool { return !has(newRule().family(p.family).gotoChain(p.chain(at))) })
+}
+
+// leavesRules reports whether a part's sources stand in rules on one side and in sets on the other. It has to be sure of what the kernel lets in: rules
+// do so by being there, sets only if a rule leads to them.
+func leavesRules(p part, want, have *ruleset) bool {
+	before, after := len(have.ruleSources(p)) > 0, len(want.ruleSources(p)) > 0
+	switch {
+	case before && !after:
+		return want.holdsSets(p) && !have.holdsSets(p)
+	case after && !before:
+		return have.holdsSets(p) && !want.holdsSets(p) && have.usesSets(p)
+	}
+	return false
+}
