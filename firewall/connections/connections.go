@@ -43,15 +43,17 @@ func New() (*Kernel, error) {
 // a socket that serves everybody must live, and the rules drop the refused client's packets.
 // Without conntrack in the kernel, local connections alone are listed.
 func (k *Kernel) List(ctx context.Context) ([]firewall.Connection, error) {
-	connected, listening, err := sockets(ctx, k.dial)
+	from := netdump.NewPool(k.dial)
+	defer func() { _ = from.Close() }()
+	connected, listening, err := sockets(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	tracked, err := flows(ctx, k.dial)
+	tracked, err := flows(ctx, from)
 	if err != nil {
 		return nil, err
 	}
-	local, err := localTo(ctx, k.dial)
+	local, err := localTo(ctx, from)
 	if err != nil {
 		return nil, err
 	}

@@ -82,8 +82,8 @@ func ctMessage(kind int, flags netlink.HeaderFlags, family uint8, attrs []byte) 
 const nfgenmsgLen = 4
 
 // flows dumps the TCP, UDP and SCTP entries of the conntrack table. A kernel without it has none.
-func flows(ctx context.Context, dial netdump.Dialer) ([]flow, error) {
-	out, err := netdump.Table(ctx, dial, unix.NETLINK_NETFILTER, ctMessage(ctGet, 0, unix.AF_UNSPEC, nil), parseFlow)
+func flows(ctx context.Context, from netdump.Source) ([]flow, error) {
+	out, err := netdump.Table(ctx, from, unix.NETLINK_NETFILTER, ctMessage(ctGet, 0, unix.AF_UNSPEC, nil), parseFlow)
 	if netdump.Absent(err) {
 		return nil, nil
 	}

@@ -69,6 +69,8 @@ func subsystem(family int, q netlink.Message) string {
 	switch {
 	case family == unix.NETLINK_SOCK_DIAG && q.Header.Type == unix.SOCK_DESTROY:
 		return "destroy"
+	case family == unix.NETLINK_SOCK_DIAG && q.Header.Type != unix.SOCK_DIAG_BY_FAMILY:
+		return "tcp"
 	case family == unix.NETLINK_SOCK_DIAG:
 		return map[byte]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp"}[q.Data[1]] + map[byte]string{unix.AF_INET: "4", unix.AF_INET6: "6"}[q.Data[0]]
 	case family == unix.NETLINK_NETFILTER:
@@ -90,7 +92,7 @@ func answers(broken func(what string) ([]netlink.Message, error, bool)) *fake {
 			}
 		}
 		switch what {
-		case "tcp4":
+		case "tcp":
 			return []netlink.Message{
 				{Data: diagMessage(unix.AF_INET, unix.BPF_TCP_LISTEN, "0.0.0.0:9090", "0.0.0.0:0", 1)},
 				{Data: diagMessage(unix.AF_INET, unix.BPF_TCP_ESTABLISHED, at(host4, 9090), at(client4, 1234), 77)},
@@ -152,16 +154,16 @@ func TestFaults(t *testing.T) {
 		"no conntrack: ENOENT":     {fails("conntrack", unix.ENOENT), nil},
 		"no netfilter netlink":     {fails("conntrack", unix.EPROTONOSUPPORT), nil},
 		"no udp_diag":              {fails("udp4", unix.ENOENT), nil},
-		"no IPv6":                  {fails("tcp6", unix.EAFNOSUPPORT), nil},
+		"no IPv6":                  {fails("udp6", unix.EAFNOSUPPORT), nil},
 		"no route":                 {fails("route", unix.ENETUNREACH), nil},
-		"one interrupted dump":     {times(1, "tcp4", interrupted, nil), nil},
+		"one interrupted dump":     {times(1, "tcp", interrupted, nil), nil},
 		"one overrun":              {times(2, "conntrack", nil, unix.ENOBUFS), nil},
-		"no tcp_diag":              {fails("tcp4", unix.ENOENT), unix.ENOENT},
-		"always interrupted":       {times(-1, "tcp4", interrupted, nil), netdump.ErrInterrupted},
+		"no tcp_diag":              {fails("tcp", unix.ENOENT), unix.ENOENT},
+		"always interrupted":       {times(-1, "tcp", interrupted, nil), netdump.ErrInterrupted},
 		"always overrun":           {fails("addresses", unix.ENOBUFS), unix.ENOBUFS},
 		"conntrack not allowed":    {fails("conntrack", unix.EPERM), firewall.ErrPermission},
-		"sockets not allowed":      {fails("tcp4", unix.EACCES), firewall.ErrPermission},
-		"a short socket":           {times(-1, "tcp4", short, nil), netdump.ErrTruncated},
+		"sockets not allowed":      {fails("tcp", unix.EACCES), firewall.ErrPermission},
+		"a short socket":           {times(-1, "tcp", short, nil), netdump.ErrTruncated},
 		"a short entry":            {times(-1, "conntrack", []netlink.Message{{Data: []byte{2}}}, nil), netdump.ErrTruncated},
 		"a short route":            {times(-1, "addresses", []netlink.Message{{Data: []byte{2}}}, nil), netdump.ErrTruncated},
 		"damaged entry attributes": {times(-1, "conntrack", []netlink.Message{{Data: []byte{2, 0, 0, 0, 99, 0, 1, 0}}}, nil), netdump.ErrTruncated},
@@ -259,7 +261,7 @@ func TestNotAllowed(t *testing.T) {
 			err = errno
 			return
 		}
-		_, err = flows(context.Background(), netdump.Dial)
+		_, err = flows(context.Background(), netdump.Dialer(netdump.Dial))
 	})
 	if !errors.Is(err, firewall.ErrPermission) {
 		t.Errorf("got %v", err)

@@ -140,7 +140,7 @@ func TestPickedUpInTheMiddle(t *testing.T) {
 		}
 	}
 	var tracked []flow
-	w.host.in(func() { tracked, _ = flows(t.Context(), netdump.Dial) })
+	w.host.in(func() { tracked, _ = flows(t.Context(), netdump.Dialer(netdump.Dial)) })
 	backwards := 0
 	for _, f := range tracked {
 		if !f.pickedUp {

@@ -21,11 +21,11 @@ func rtmsg(family, dstLen, kind uint8, flags uint32) []byte {
 
 // localTo dumps the routes of type local and returns a test for an address of this host: what
 // "fib daddr type local" says in the rules. It covers 127.0.0.0/8 and any-IP prefixes, which no interface bears.
-func localTo(ctx context.Context, dial netdump.Dialer) (func(netip.Addr) bool, error) {
+func localTo(ctx context.Context, from netdump.Source) (func(netip.Addr) bool, error) {
 	exact := map[netip.Addr]bool{}
 	var ranges []netip.Prefix
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		list, err := netdump.Table(ctx, dial, unix.NETLINK_ROUTE, netlink.Message{
+		list, err := netdump.Table(ctx, from, unix.NETLINK_ROUTE, netlink.Message{
 			Header: netlink.Header{Type: unix.RTM_GETROUTE}, Data: rtmsg(family, 0, unix.RTN_LOCAL, 0),
 		}, parseLocalRoute)
 		if family == unix.AF_INET6 && netdump.Absent(err) {

@@ -19,27 +19,24 @@ const tcpStates uint32 = 1<<unix.BPF_TCP_ESTABLISHED | 1<<unix.BPF_TCP_SYN_RECV 
 const udpStates uint32 = 1<<unix.BPF_TCP_ESTABLISHED | 1<<unix.BPF_TCP_CLOSE
 
 // sockets dumps the TCP and UDP sockets of the namespace: those with a peer, and those that wait for one.
-func sockets(ctx context.Context, dial netdump.Dialer) (connected, listening []inetdiag.Socket, err error) {
-	for _, p := range []struct {
-		protocol firewall.Protocol
-		states   uint32
-	}{{firewall.TCP, tcpStates}, {firewall.UDP, udpStates}} {
-		for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-			list, err := inetdiag.List(ctx, dial, p.protocol, family, p.states)
-			if netdump.Absent(err) && (p.protocol == firewall.UDP || family == unix.AF_INET6) {
-				continue // without udp_diag or IPv6 there is nothing of the kind to list
-			}
-			if err != nil {
-				return nil, nil, err
-			}
-			for _, s := range list {
-				switch {
-				case s.Remote.Port() != 0:
-					connected = append(connected, s)
-				case p.protocol == firewall.UDP || s.State == unix.BPF_TCP_LISTEN:
-					listening = append(listening, s)
-				}
-			}
+func sockets(ctx context.Context, from netdump.Source) (connected, listening []inetdiag.Socket, err error) {
+	all, err := inetdiag.ListTCP(ctx, from, tcpStates)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
+		list, err := inetdiag.List(ctx, from, firewall.UDP, family, udpStates)
+		if err != nil && !netdump.Absent(err) { // without udp_diag or IPv6 there is nothing of the kind to list
+			return nil, nil, err
+		}
+		all = append(all, list...)
+	}
+	for _, s := range all {
+		switch {
+		case s.Remote.Port() != 0:
+			connected = append(connected, s)
+		case s.Protocol == firewall.UDP || s.State == unix.BPF_TCP_LISTEN:
+			listening = append(listening, s)
 		}
 	}
 	return connected, listening, nil
