@@ -26,7 +26,8 @@ type invocation struct {
 	stateDir string
 	runDir   string
 
-	suits string // see enforcedWith
+	suits  string    // see enforcedWith
+	opened *backends // see local
 }
 
 func newInvocation(c *cli.Context, stdout, stderr io.Writer, getenv func(string) string) (*invocation, error) {

@@ -27,7 +27,7 @@ const (
 	mostRoom = 512 << 20
 )
 
-var once sync.Once
+var roomMade sync.Once
 
 // makeRoom is told how much memory is about to be used. If that is much, the heap's next memory comes in large pages: it is taken, asked for in that
 // form without being touched, and given back to the heap. Later calls do nothing: what a daemon has given back was touched.
@@ -35,7 +35,7 @@ func makeRoom(bytes int64) {
 	if bytes < leastRoom {
 		return
 	}
-	once.Do(func() {
+	roomMade.Do(func() {
 		room := make([]byte, min(bytes, mostRoom))
 		_ = unix.Madvise(room, unix.MADV_HUGEPAGE) // a kernel that can't, or has pages of 64 KiB, does as it always did
 		runtime.KeepAlive(room)

@@ -35,7 +35,8 @@ func (inv *invocation) operations() (ops control.Operations, done func(), err er
 
 // local does operations in this process, on backends that it opens when they are needed.
 func (inv *invocation) local() (l *control.Local, done func()) {
-	opened := backends{inv: inv}
+	opened := &backends{log: slog.New(slog.NewTextHandler(inv.screen.progress.writer(inv.screen.err), nil))}
+	inv.opened = opened
 	return &control.Local{StateDir: inv.stateDir, Backends: opened.open, Now: time.Now, LockWait: lockWait,
 		MaxLease: func() (time.Duration, error) {
 			p, err := policy.Read(policy.Options{Path: inv.config})
@@ -48,26 +49,6 @@ func (inv *invocation) local() (l *control.Local, done func()) {
 			_, err := startGuard(inv, generation, 0)
 			return err
 		}}, opened.close
-}
-
-// backends opens backends and remembers to close them.
-type backends struct {
-	inv    *invocation
-	closes []func()
-}
-
-func (b *backends) open(ctx context.Context, name string, thorough bool) (*firewall.Reconciler, error) {
-	r, closeAll, err := openReconciler(ctx, name, thorough, slog.New(slog.NewTextHandler(b.inv.screen.progress.writer(b.inv.screen.err), nil)))
-	if err == nil {
-		b.closes = append(b.closes, closeAll)
-	}
-	return r, err
-}
-
-func (b *backends) close() {
-	for _, f := range b.closes {
-		f()
-	}
 }
 
 // caller is the user and, over SSH, the session, for the history and so that it is not cut. sudo's user counts.
@@ -87,6 +68,7 @@ func (inv *invocation) compiledPolicy(ops control.Operations) (*control.Policy, 
 		if _, err := resolveBackend(inv.backend); errors.Is(err, firewall.ErrPermission) {
 			return nil, err
 		}
+		inv.opened.lookAhead(inv.ctx, inv.backend)
 	}
 	p, c, err := inv.compiled(inv.config, false)
 	if err != nil {

@@ -32,12 +32,13 @@ func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store 
 	if err != nil {
 		return Applied{}, err
 	}
-	if last, err := store.Last(); err == nil && plan.InSync() && last.State.Equal(q.Policy.State) {
-		return applied(*last, firewall.Outcome{Plan: plan}, warnings), nil
+	leases := leased(q.Policy.State, want)
+	if last, same := store.Enforces(q.Policy.State, leases); same && plan.InSync() {
+		return applied(history.Generation{Record: last}, firewall.Outcome{Plan: plan}, warnings), nil
 	}
 	g := l.generation(q.Caller, q.Reason, r.Backend.Name(), plural(plan.Count(), "change"))
 	g.Confirmed, g.ConfirmBy, g.BootID = false, g.Time.Add(wait), l.leases().Clock().BootID
-	g.Origin, g.State, g.Leased = q.Policy.Origin, q.Policy.State, leased(q.Policy.State, want)
+	g.Origin, g.State, g.Leased = q.Policy.Origin, q.Policy.State, leases
 	if g, err = store.Append(g); err != nil {
 		return Applied{}, err
 	}
