@@ -171,7 +171,16 @@ func (l *partsView) ruleChanges(c chainRules) []firewall.Change {
 		}
 	}
 	firewall.DiffLists(c.want.rules, c.have, rule.same,
-		func(r rule) { add(firewall.Add, r, c.have, r.text) }, func(r rule) { add(firewall.Remove, r, c.want.rules, r.words()) })
+		func(r rule) { add(firewall.Add, r, c.have, r.text) },
+		func(r rule) {
+			words := r.words()
+			if c.want.name == serviceChain(c.want.service) {
+				if way, ours := wayIn(r, c.want.service); ours {
+					words = way.text
+				}
+			}
+			add(firewall.Remove, r, c.want.rules, words)
+		})
 	return out
 }
 

@@ -130,19 +130,43 @@ func (r *ruleset) placements(p part) []placement {
 	return out
 }
 
+// ways are the rules of a service's chain that may lead to sets in which a part's sources stand: to one of the small ones, or to the chain of a large part.
+func (p part) ways() map[string][]rule {
+	out := map[string][]rule{}
+	for _, name := range p.smallSets() {
+		for _, simple := range []bool{true, false} {
+			out[name] = append(out[name], letIn(newRule().saddrIn(p.family, name), p.service, p.family, simple))
+		}
+	}
+	for _, second := range []bool{false, true} {
+		name := p.chain(placement{second: second})
+		out[name] = []rule{newRule().family(p.family).gotoChain(name)}
+	}
+	return out
+}
+
 // usesSets reports whether the service's chain leads to all the sets that a part's sources stand in, as a rule of ours would.
 func (r *ruleset) usesSets(p part) bool {
 	c := r.chains[serviceChain(p.service)]
-	has := func(want rule) bool {
-		return c != nil && slices.ContainsFunc(c.rules, want.same)
-	}
-	for _, name := range p.smallSets() {
-		in := func(simple bool) rule { return letIn(newRule().saddrIn(p.family, name), p.service, p.family, simple) }
-		if r.sets[name] != nil && !has(in(true)) && !has(in(false)) {
+	for name, ways := range p.ways() {
+		leads := func(x rule) bool { return slices.ContainsFunc(ways, x.same) }
+		if (r.sets[name] != nil || r.chains[name] != nil) && (c == nil || !slices.ContainsFunc(c.rules, leads)) {
 			return false
 		}
 	}
-	return !slices.ContainsFunc(r.placements(p), func(at placement) bool { return !has(newRule().family(p.family).gotoChain(p.chain(at))) })
+	return true
+}
+
+// wayIn is a rule of the kernel's as we would have written it, if it leads to some of a service's sources.
+func wayIn(r rule, service string) (rule, bool) {
+	for _, f := range firewall.Families {
+		for _, ways := range (part{service, f}).ways() {
+			if i := slices.IndexFunc(ways, r.same); i >= 0 {
+				return ways[i], true
+			}
+		}
+	}
+	return rule{}, false
 }
 
 // leavesRules reports whether a part's sources stand in rules on one side and in sets on the other. It has to be sure of what the kernel lets in: rules
