@@ -1,6 +1,7 @@
 package history
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -185,6 +186,54 @@ func TestLargeGenerationsMakeRoom(t *testing.T) {
 	}
 	if all, err := s.List(); err != nil || len(all) != 8 || all[0].Number != 13 {
 		t.Errorf("%d kept, %v", len(all), err)
+	}
+}
+
+// The head of the newest file is what Last says of it, and needs but the beginning.
+func TestHead(t *testing.T) {
+	s := open(t)
+	if _, err := s.Head(); !errors.Is(err, ErrNone) {
+		t.Errorf("nothing applied: %v", err)
+	}
+	g := generation("one")
+	g.Confirmed = false
+	g, err := s.Append(g)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := s.Head(); err != nil || r != g.Record {
+		t.Errorf("got %+v, %v, want %+v", r, err, g.Record)
+	}
+	if err := s.Confirm(g.Number, Confirmation{}); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := s.Head(); err != nil || !r.Confirmed {
+		t.Errorf("confirmed: %+v, %v", r, err)
+	}
+	content, err := os.ReadFile(s.path(g.Number))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range len(content) {
+		if err := os.WriteFile(s.path(g.Number), content[:n], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		r, err := s.Head()
+		if whole := bytes.Count(content[:n], []byte("\n")) >= 2; whole && (err != nil || r.Number != g.Number) || !whole && !errors.Is(err, ErrDamaged) {
+			t.Fatalf("cut after %d bytes of %d: %+v, %v", n, len(content), r, err)
+		}
+	}
+	if err := os.WriteFile(s.path(g.Number), bytes.Repeat([]byte("x"), 2*longestHead), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Head(); !errors.Is(err, ErrDamaged) {
+		t.Errorf("a line without end: %v", err)
+	}
+	if _, err := s.Clear(generation("end")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Head(); !errors.Is(err, ErrNone) {
+		t.Errorf("torn down: %v", err)
 	}
 }
 

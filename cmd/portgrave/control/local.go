@@ -29,7 +29,9 @@ type Local struct {
 	StartGuard func(generation int) error
 	// Author is who bent the rules and was not undone yet, if that is known; nil where nobody watches.
 	Author func() *firewall.Author
-	Now    func() time.Time
+	// Known is a generation if it need not be read from the history, because who keeps it in force knows it; nil where nobody does.
+	Known func(generation int) *history.Generation
+	Now   func() time.Time
 	// LockWait is how long an operation waits for another process to finish.
 	LockWait time.Duration
 }
@@ -66,7 +68,7 @@ func (l *Local) begin(ctx context.Context, backend string, thorough bool) (r *fi
 // inForce is the backend that auto means to verbs about what was applied: the one it was applied with.
 func (l *Local) inForce(backend string) string {
 	if backend == "" || backend == "auto" {
-		if last, err := l.view().Last(); err == nil && last.Backend != "" {
+		if last, err := l.view().Head(); err == nil && last.Backend != "" {
 			return last.Backend
 		}
 		return "auto"

@@ -28,7 +28,7 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 	if err != nil {
 		return Firewall{}, err
 	}
-	plan, seen, last, err := l.driftPlan(ctx, r)
+	plan, seen, last, err := l.driftPlan(ctx, r, l.view().Last)
 	damaged := err
 	if errors.Is(err, history.ErrDamaged) { // then it is unknown what should be in force, but not what is
 		seen, err = r.Backend.Observe(ctx)
@@ -78,8 +78,8 @@ func serviceOf(svc firewall.Service, seen firewall.Observation, now time.Time) S
 }
 
 // driftPlan is what would bring the kernel back to the last generation; with none, to nothing of ours.
-func (l *Local) driftPlan(ctx context.Context, r *firewall.Reconciler) (firewall.Plan, firewall.Observation, *history.Generation, error) {
-	last, err := l.view().Last()
+func (l *Local) driftPlan(ctx context.Context, r *firewall.Reconciler, read func() (*history.Generation, error)) (firewall.Plan, firewall.Observation, *history.Generation, error) {
+	last, err := read()
 	if errors.Is(err, history.ErrNone) {
 		plan, seen, err := r.Plan(ctx, nil)
 		return plan, seen, nil, err
@@ -92,13 +92,25 @@ func (l *Local) driftPlan(ctx context.Context, r *firewall.Reconciler) (firewall
 	return plan, seen, last, err
 }
 
+// lastKnown is the last generation, as it is known already or from the history.
+func (l *Local) lastKnown() (*history.Generation, error) {
+	if l.Known != nil {
+		if newest, err := l.view().Newest(); err == nil {
+			if g := l.Known(newest); g != nil {
+				return g, nil
+			}
+		}
+	}
+	return l.view().Last()
+}
+
 // Drift implements Operations.
 func (l *Local) Drift(ctx context.Context, q FirewallRequest) (Difference, error) {
 	r, err := l.Backends(ctx, l.inForce(q.Backend), false)
 	if err != nil {
 		return Difference{}, err
 	}
-	plan, _, last, err := l.driftPlan(ctx, r)
+	plan, _, last, err := l.driftPlan(ctx, r, l.lastKnown)
 	if err != nil {
 		return Difference{}, err
 	}

@@ -134,6 +134,7 @@ func Run(ctx context.Context, c Config) error {
 	d.exposed = newExposures(c.Audit, d.record, func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) })
 	d.booted = control.LastBooted(c.RunDir, lease.SystemClock().BootID)
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
+	d.Local.Known = d.known
 	d.Local.MaxLease = d.maxLease
 	d.metrics = d.metricsHandler()
 	defer d.scrape.close()

@@ -180,7 +180,7 @@ func (d *Daemon) nameServices() {
 // reload looks which generation is in force, and reads it only if it is another one than before.
 func (d *Daemon) reload() error {
 	newest, err := d.Store.Newest()
-	if err != nil || d.inForce != nil && d.inForce.Number == newest && d.inForce.Confirmed && !errors.Is(d.last, ErrOtherBackend) {
+	if err != nil || d.known(newest) != nil && !errors.Is(d.last, ErrOtherBackend) {
 		return err
 	}
 	last, err := d.Store.Last()
@@ -196,6 +196,14 @@ func (d *Daemon) reload() error {
 		return fmt.Errorf("%w (generation %d: %s, before: %s)", ErrOtherBackend, last.Number, last.Backend, ours)
 	}
 	return nil
+}
+
+// known is the generation in force, if it has that number and nothing about it can change any more.
+func (d *Daemon) known(generation int) *history.Generation {
+	if d.inForce == nil || d.inForce.Number != generation || !d.inForce.Confirmed {
+		return nil
+	}
+	return d.inForce
 }
 
 func (d *Daemon) number() int {
