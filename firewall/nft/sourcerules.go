@@ -53,8 +53,7 @@ func sourceOf(r rule, service string) (firewall.Prefix, bool) {
 // seemsToMatch is the source prefix in the normal form of a rule that saddr begins; of other rules it may be anything.
 func seemsToMatch(canon string) (f firewall.Family, p netip.Prefix, ok bool) {
 	const compared, mask = "cmp(1=00000001,3=(1=", "4=(1=" // NFTA_CMP_SREG, NFTA_CMP_DATA; NFTA_BITWISE_MASK
-	family, _ := hexAfter(canon, compared)
-	switch {
+	switch family := hexAfter(canon, compared); {
 	case slices.Equal(family, []byte{unix.NFPROTO_IPV4}):
 		f = firewall.IPv4
 	case slices.Equal(family, []byte{unix.NFPROTO_IPV6}):
@@ -63,27 +62,22 @@ func seemsToMatch(canon string) (f firewall.Family, p netip.Prefix, ok bool) {
 		return 0, p, false
 	}
 	address := make([]byte, loadAddress(f, false).Len)
-	_, loaded, some := strings.Cut(canon, "payload(")
-	value, _ := hexAfter(loaded, compared)
-	bits := 8 * copy(address, value)
+	_, loaded, _ := strings.Cut(canon, "payload(") // nothing is loaded to match everybody
+	bits := 8 * copy(address, hexAfter(loaded, compared))
 	if _, and, masked := strings.Cut(loaded, "bitwise("); masked {
-		m, _ := hexAfter(and, mask)
-		bits = leadingOnes(m)
-	}
-	if !some {
-		bits = 0
+		bits = leadingOnes(hexAfter(and, mask))
 	}
 	a, _ := netip.AddrFromSlice(address)
 	p = netip.PrefixFrom(a, bits)
 	return f, p, p.IsValid()
 }
 
-// hexAfter is the number that follows a mark in a normal form.
-func hexAfter(canon, mark string) ([]byte, bool) {
-	_, tail, found := strings.Cut(canon, mark)
+// hexAfter is the number that follows a mark in a normal form, empty if there is none.
+func hexAfter(canon, mark string) []byte {
+	_, tail, _ := strings.Cut(canon, mark)
 	digits, _, _ := strings.Cut(tail, ")")
-	raw, err := hex.DecodeString(digits)
-	return raw, found && err == nil
+	raw, _ := hex.DecodeString(digits)
+	return raw
 }
 
 func leadingOnes(mask []byte) (n int) {
