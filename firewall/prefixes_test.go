@@ -248,6 +248,8 @@ func FuzzReadPrefixes(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add([]byte{0x80, 0})
+	mapped, _ := MustPrefixes("::/0").Minus(MustPrefixes("::fffe:0:0/96")).AppendBinary(nil)
+	f.Add(mapped)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p, rest, err := ReadPrefixes(b)
 		if err != nil {
@@ -257,7 +259,15 @@ func FuzzReadPrefixes(f *testing.F) {
 		if err != nil || !bytes.Equal(append(again, rest...), b) {
 			t.Fatalf("% x is read as %v and written as % x (%v)", b, p, again, err)
 		}
-		if q := mustSet(t, slices.Collect(p.All())); !q.Equal(p) || q.Len() != p.Len() {
+		var of PrefixesBuilder
+		for x := range p.All() {
+			if a := x.Addr(); a.Is4In6() { // nobody can ask for these, but what is left of ::/0 without its neighbours may be just these
+				of.AddRange6(Range[Address6]{Address6Of(a), Address6Of(netipx.PrefixLastIP(x))})
+			} else if err := of.Add(x); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if q := of.Set(); !q.Equal(p) || q.Len() != p.Len() {
 			t.Fatalf("% x holds %v, whose prefixes make %v", b, p, q)
 		}
 	})
