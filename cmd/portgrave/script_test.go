@@ -217,6 +217,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("PORTGRAVE_STATE_DIR", e.WorkDir+"/state")
+			e.Setenv("PORTGRAVE_RUN_DIR", e.WorkDir+"/run")
 			e.Setenv("NO_COLOR", "1")
 			if err := os.Chmod(e.WorkDir, 0o755); err != nil {
 				return err
