@@ -15,6 +15,7 @@ func apply(inv *invocation) error {
 		return err
 	}
 	defer done()
+	inv.lookAhead()
 	// Networks are loaded before anything is locked: a slow server keeps nobody else waiting, least of all the daemon.
 	p, err := inv.compiledPolicy(ops)
 	if err != nil {

@@ -24,6 +24,13 @@ type ahead struct {
 	close      func()
 }
 
+// lookAhead prepares for a comparison with the kernel, unless a daemon makes it.
+func (inv *invocation) lookAhead() {
+	if inv.opened != nil {
+		inv.opened.lookAhead(inv.ctx, inv.backend)
+	}
+}
+
 // lookAhead opens a backend that will be asked for, and reads the kernel's rules while the policy is read: both take time if there are very many sources.
 // nftables remembers what it has read as long as nobody changes it; iptables does not, so nothing is read of it. A failure shows when the
 // backend is asked for.

@@ -68,7 +68,6 @@ func (inv *invocation) compiledPolicy(ops control.Operations) (*control.Policy, 
 		if _, err := resolveBackend(inv.backend); errors.Is(err, firewall.ErrPermission) {
 			return nil, err
 		}
-		inv.opened.lookAhead(inv.ctx, inv.backend)
 	}
 	p, c, err := inv.compiled(inv.config, false)
 	if err != nil {

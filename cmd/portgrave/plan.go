@@ -26,6 +26,9 @@ func plan(inv *invocation) error {
 		return err
 	}
 	defer done()
+	if q.From == nil {
+		inv.lookAhead()
+	}
 	if q.From == nil || q.To == nil {
 		if q.Policy, err = inv.compiledPolicy(ops); err != nil {
 			return err

@@ -39,7 +39,7 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 		}
 		add(firewall.Remove, objectOf(c), serviceOf(c.name), 0, "chain "+c.name)
 		for _, r := range c.rules {
-			if p, ok := sourceOf(r, serviceOf(c.name)); ok && c.name == serviceChain(serviceOf(c.name)) {
+			if p, ok := sourceOf(r, c.name); ok {
 				out = append(out, sourceChange(firewall.Remove, serviceOf(c.name), p))
 				continue
 			}
@@ -160,8 +160,7 @@ func portChanges(c setContent) []firewall.Change {
 func (l *partsView) ruleChanges(c chainRules) []firewall.Change {
 	var out []firewall.Change
 	add := func(a firewall.Action, r rule, other []rule, words string) {
-		p, ok := sourceOf(r, c.want.service)
-		ok = ok && c.want.name == serviceChain(c.want.service)
+		p, ok := sourceOf(r, c.want.name)
 		switch {
 		case ok && l.crossed[partOfSource(c.want.service, p)]:
 		case ok && !slices.ContainsFunc(other, r.same): // else it stands elsewhere, or twice
@@ -174,10 +173,8 @@ func (l *partsView) ruleChanges(c chainRules) []firewall.Change {
 		func(r rule) { add(firewall.Add, r, c.have, r.text) },
 		func(r rule) {
 			words := r.words()
-			if c.want.name == serviceChain(c.want.service) {
-				if way, ours := wayIn(r, c.want.service); ours {
-					words = way.text
-				}
+			if way, ours := wayIn(r, c.want.name); ours {
+				words = way.text
 			}
 			add(firewall.Remove, r, c.want.rules, words)
 		})

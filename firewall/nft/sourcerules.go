@@ -32,9 +32,13 @@ func sourceRules(svc firewall.Service, f firewall.Family) []rule {
 	return out
 }
 
-// sourceOf is what a rule of a service's chain lets in, if it is one of sourceRules. Of a rule from the kernel there is the normal form
+// sourceOf is what a rule of a chain lets in, if it is one of sourceRules of the chain's service. Of a rule from the kernel there is the normal form
 // alone: what it seems to match is made a rule again, which must be the same.
-func sourceOf(r rule, service string) (firewall.Prefix, bool) {
+func sourceOf(r rule, chain string) (firewall.Prefix, bool) {
+	service := serviceOf(chain)
+	if chain != serviceChain(service) {
+		return netip.Prefix{}, false
+	}
 	if r.source.IsValid() || len(r.exprs) > 0 { // we made it
 		return r.source, r.source.IsValid()
 	}
@@ -103,7 +107,7 @@ func (r *ruleset) ruleSources(p part) []firewall.Prefix {
 	}
 	var out []firewall.Prefix
 	for _, rule := range c.rules {
-		if x, ok := sourceOf(rule, p.service); ok && partOfSource(p.service, x) == p {
+		if x, ok := sourceOf(rule, c.name); ok && partOfSource(p.service, x) == p {
 			out = append(out, x)
 		}
 	}
@@ -151,8 +155,12 @@ func (r *ruleset) usesSets(p part) bool {
 	return true
 }
 
-// wayIn is a rule of the kernel's as we would have written it, if it leads to some of a service's sources.
-func wayIn(r rule, service string) (rule, bool) {
+// wayIn is a rule of a chain as we would have written it, if it leads to some of the sources of the chain's service.
+func wayIn(r rule, chain string) (rule, bool) {
+	service := serviceOf(chain)
+	if chain != serviceChain(service) {
+		return rule{}, false
+	}
 	for _, f := range firewall.Families {
 		for _, ways := range (part{service, f}).ways() {
 			if i := slices.IndexFunc(ways, r.same); i >= 0 {

@@ -29,10 +29,10 @@ func TestSourceOf(t *testing.T) {
 		f, p := drawPrefix(t)
 		for _, simple := range []bool{true, false} {
 			r := rule{canon: letIn(newRule().saddr(f, p), "web", f, simple).canon}
-			if got, ok := sourceOf(r, "web"); !ok || got != p {
+			if got, ok := sourceOf(r, serviceChain("web")); !ok || got != p {
 				t.Fatalf("%s: %v, %v", p, got, ok)
 			}
-			if got, ok := sourceOf(r, "other"); ok {
+			if got, ok := sourceOf(r, serviceChain("other")); ok {
 				t.Fatalf("%s of another service: %v", p, got)
 			}
 		}
@@ -45,7 +45,7 @@ func TestSourceOf(t *testing.T) {
 			"counted elsewhere": newRule().saddr(f, p).count("svc/web/refused-ipv4").accept(),
 			"no source":         newRule().jump(exemptChain),
 		} {
-			if got, ok := sourceOf(rule{canon: r.canon}, "web"); ok {
+			if got, ok := sourceOf(rule{canon: r.canon}, serviceChain("web")); ok {
 				t.Fatalf("%s: %s is taken for the source %s", what, r.text, got)
 			}
 		}
@@ -60,7 +60,7 @@ func FuzzSourceOf(f *testing.F) {
 	}
 	f.Add("meta(1=00000001,2=0000000f); cmp(1=00000001,3=(1=02)); payload(); bitwise(4=(1=ffffffffffffffffff)); cmp(1=00000001,3=(1=0a0b0c0d0e0f")
 	f.Fuzz(func(t *testing.T, canon string) {
-		p, ok := sourceOf(rule{canon: canon}, "web")
+		p, ok := sourceOf(rule{canon: canon}, serviceChain("web"))
 		if !ok {
 			return
 		}

@@ -203,7 +203,7 @@ func (t tableDifference) changes(kept keptSources) []firewall.Change {
 	}
 	for _, c := range t.chainsChanged {
 		change := func(a firewall.Action, r rule) {
-			if p, ok := sourceIn(c.want, t.key.family, r); !ok || !kept[sourceKey{id(c.want.service), p}] {
+			if p, ok := sourceIn(c.want, family, r); !ok || !kept[sourceKey{id(c.want.service), p}] {
 				out = append(out, ruleChange(a, family, c.want, r))
 			}
 		}
@@ -216,18 +216,15 @@ func (t tableDifference) changes(kept keptSources) []firewall.Change {
 // ruleChange words a rule. One that is but a source, or but a port, is to people what it is to nftables: an element.
 func ruleChange(a firewall.Action, family string, c *chain, r rule) firewall.Change {
 	change := firewall.Change{Action: a, Object: firewall.ObjectRule, Service: c.service, Family: family, Detail: fmt.Sprintf("chain %s: %s", c.name, r.text), Count: 1}
+	source, isSource := sourceIn(c, family, r)
 	switch {
-	case r.unconditional && r.target == allowChain(c.service):
-		change.Object, change.Detail = firewall.ObjectElement, everything[family]
-	case r.source != "" && c.name == sourceChain(c.service):
-		change.Object, change.Detail = firewall.ObjectElement, r.source
+	case isSource:
+		change.Object, change.Detail = firewall.ObjectElement, source.String()
 	case r.ports != "" && isDispatch(c.name) && !isDispatch(r.target):
 		change.Object, change.Service, change.Detail = firewall.ObjectElement, serviceOf(r.target), fmt.Sprintf("port %s → %s", r.ports, r.target)
 	}
 	return change
 }
-
-var everything = map[string]string{"ipv4": "0.0.0.0/0", "ipv6": "::/0"}
 
 func (h hookDifference) change(k tableKey) firewall.Change {
 	change := firewall.Change{Action: firewall.Add, Object: firewall.ObjectHook, Family: k.family.String(), Detail: fmt.Sprintf("%s, first rule of %s", k, h.chain), Count: 1}
