@@ -37,6 +37,11 @@ func diffKeys(want, have keys) (add, remove keys) {
 	return add, remove
 }
 
+// replaced is k without some and with others, all ascending; what is in both is there.
+func (k keys) replaced(remove, add keys) keys {
+	return keys{replacedList(k.v4, remove.v4, add.v4), replacedList(k.v6, remove.v6, add.v6)}
+}
+
 // union is all that is in either.
 func (k keys) union(o keys) keys { return keys{unionLists(k.v4, o.v4), unionLists(k.v6, o.v6)} }
 
@@ -74,8 +79,11 @@ func equalLists[A comparable](a, b []A) bool {
 }
 
 func diffLists[A ordered[A]](want, have []A) (add, remove []A) {
-	if equalLists(want, have) {
+	switch {
+	case equalLists(want, have):
 		return nil, nil
+	case len(want) == 0 || len(have) == 0:
+		return want, have // not copied: there may be a million
 	}
 	return diffSorted(want, have, A.Compare, func(A, A) bool { return true })
 }
@@ -105,6 +113,32 @@ func unionLists[A ordered[A]](a, b []A) []A {
 		}
 	}
 	return append(append(out, a...), b...)
+}
+
+// replacedList copies what lies between two changes in one go: of a long list, few elements change.
+func replacedList[A ordered[A]](list, remove, add []A) []A {
+	if len(remove)+len(add) == 0 {
+		return list
+	}
+	out := make([]A, 0, len(list)+len(add))
+	for len(remove)+len(add) > 0 {
+		goes := len(add) == 0 || len(remove) > 0 && remove[0].Compare(add[0]) <= 0
+		changes := &add
+		if goes {
+			changes = &remove
+		}
+		x := (*changes)[0]
+		*changes = (*changes)[1:]
+		i, there := slices.BinarySearchFunc(list, x, A.Compare)
+		out, list = append(out, list[:i]...), list[i:]
+		switch {
+		case goes && there:
+			list = list[1:]
+		case !goes && !there:
+			out = append(out, x)
+		}
+	}
+	return append(out, list...)
 }
 
 // onlyIn counts what one ascending list has and the other has not.

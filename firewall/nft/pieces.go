@@ -112,13 +112,13 @@ func (p *pieces) recut(sources firewall.Prefixes, f firewall.Family, as form) *p
 	out := &pieces{sources: sources, form: as, shards: make([]shardLists, len(p.shards))}
 	for i := range p.shards {
 		out.shards[i] = maps.Clone(p.shards[i])
-		for length, k := range remove.shards[i] {
-			if out.shards[i][length], _ = diffKeys(out.shards[i][length], k); out.shards[i][length].len() == 0 {
+		changed := maps.Clone(remove.shards[i])
+		maps.Copy(changed, add.shards[i])
+		for length := range changed {
+			k := p.shards[i][length].replaced(remove.shards[i][length], add.shards[i][length])
+			if out.shards[i][length] = k; k.len() == 0 {
 				delete(out.shards[i], length)
 			}
-		}
-		for length, k := range add.shards[i] {
-			out.shards[i][length] = out.shards[i][length].union(k)
 		}
 	}
 	return out
