@@ -1,12 +1,13 @@
 package firewall
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
+	"slices"
 )
 
 // The binary form of a State, for what has a million sources: requests to the daemon, the history, digests.
@@ -25,8 +26,9 @@ func (p Prefixes) BinarySize() int {
 // setTable numbers the distinct sets of a State in the order in which they come first.
 type setTable struct {
 	sets   []Prefixes
-	byHash map[[sha256.Size]byte]int
+	byHash map[uint64][]int    // what may be equal; a cryptographic hash, which would tell that it is, takes six times as long
 	known  map[SetIdentity]int // those whose number is known without looking at their content
+	seed   maphash.Seed
 }
 
 func (t *setTable) number(p Prefixes) int {
@@ -34,13 +36,15 @@ func (t *setTable) number(p Prefixes) int {
 	if i, known := t.known[at]; known {
 		return i
 	}
-	hash := sha256.New()
-	_ = p.WriteBinary(hash) // a hash never fails
-	sum := [sha256.Size]byte(hash.Sum(nil))
-	i, known := t.byHash[sum]
-	if !known {
-		i = len(t.sets)
-		t.byHash[sum] = i
+	var hash maphash.Hash
+	hash.SetSeed(t.seed)
+	_ = p.WriteBinary(&hash) // a hash never fails
+	alike := t.byHash[hash.Sum64()]
+	i := len(t.sets)
+	if same := slices.IndexFunc(alike, func(i int) bool { return t.sets[i].Equal(p) }); same >= 0 {
+		i = alike[same]
+	} else {
+		t.byHash[hash.Sum64()] = append(alike, i)
 		t.sets = append(t.sets, p)
 	}
 	t.known[at] = i
@@ -49,7 +53,7 @@ func (t *setTable) number(p Prefixes) int {
 
 // numbered is the table of a State's sets, and their numbers: two for each service.
 func (s State) numbered() (t setTable, numbers []int) {
-	t = setTable{byHash: map[[sha256.Size]byte]int{}, known: map[SetIdentity]int{}}
+	t = setTable{byHash: map[uint64][]int{}, known: map[SetIdentity]int{}, seed: maphash.MakeSeed()}
 	for _, svc := range s.Services {
 		numbers = append(numbers, t.number(svc.Addresses), t.number(svc.Sources))
 	}
