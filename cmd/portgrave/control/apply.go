@@ -65,7 +65,7 @@ func (l *Local) record(store *history.Store, backend string, q ApplyRequest, wan
 	}
 	g := l.generation(q.Caller, q.Reason, backend, plural(out.Plan.Count(), "change"))
 	g.Origin, g.State, g.Leased = q.Policy.Origin, q.Policy.State, leases
-	return store.Append(g)
+	return l.append(store, g)
 }
 
 // generation is a confirmed one that begins now, without its State.
@@ -146,7 +146,7 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 	}
 	g := l.generation(q.Caller, reason, r.Backend.Name(), fmt.Sprintf("back to generation %d, %s", target.Number, plural(out.Plan.Count(), "change")))
 	g.Origin, g.State, g.Leased = target.Origin, target.State, leased(target.State, want)
-	if g, err = store.Append(g); err != nil {
+	if g, err = l.append(store, g); err != nil {
 		return Applied{}, recordError{err}
 	}
 	return applied(g, out, warnings), nil

@@ -39,7 +39,7 @@ func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store 
 	g := l.generation(q.Caller, q.Reason, r.Backend.Name(), plural(plan.Count(), "change"))
 	g.Confirmed, g.ConfirmBy, g.BootID = false, g.Time.Add(wait), l.leases().Clock().BootID
 	g.Origin, g.State, g.Leased = q.Policy.Origin, q.Policy.State, leases
-	if g, err = store.Append(g); err != nil {
+	if g, err = l.append(store, g); err != nil {
 		return Applied{}, err
 	}
 	if err := l.StartGuard(g.Number); err != nil {
@@ -64,7 +64,7 @@ func (l *Local) withdraw(store *history.Store, g history.Generation) error {
 		return err
 	}
 	next.Origin, next.State, next.Leased, next.Backend = before.Origin, before.State, before.Leased, before.Backend
-	_, err = store.Append(next)
+	_, err = l.append(store, next)
 	return err
 }
 
@@ -144,6 +144,6 @@ func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *his
 		return true, err
 	}
 	g.Origin, g.State, g.Leased, g.Summary = before.Origin, before.State, leased(before.State, want), fmt.Sprintf("back to generation %d, %s", before.Number, plural(out.Plan.Count(), "change"))
-	_, err = store.Append(g)
+	_, err = l.append(store, g)
 	return true, err
 }

@@ -34,7 +34,7 @@ func (l *Local) enforceLeases(ctx context.Context, r *firewall.Reconciler, store
 	}
 	g := l.generation(c, reason, r.Backend.Name(), summary)
 	g.Origin, g.State, g.Leased = last.Origin, last.State, leased(last.State, enforced)
-	if g, err = store.Append(g); err != nil {
+	if g, err = l.append(store, g); err != nil {
 		return out, g, recordError{err}
 	}
 	return out, g, nil

@@ -31,7 +31,9 @@ type Local struct {
 	Author func() *firewall.Author
 	// Known is a generation if it need not be read from the history, because who keeps it in force knows it; nil where nobody does.
 	Known func(generation int) *history.Generation
-	Now   func() time.Time
+	// Recorded is told which generation is in force from now on, so that it need not be read; nil where nobody keeps it.
+	Recorded func(history.Generation)
+	Now      func() time.Time
 	// LockWait is how long an operation waits for another process to finish.
 	LockWait time.Duration
 }
@@ -43,6 +45,15 @@ func (l *Local) store() (*history.Store, error) { return history.Open(l.StateDir
 
 // view opens the history for reading.
 func (l *Local) view() *history.Store { return history.View(l.StateDir) }
+
+// append records a generation under the next number, which it gets.
+func (l *Local) append(store *history.Store, g history.Generation) (history.Generation, error) {
+	g, err := store.Append(g)
+	if err == nil && l.Recorded != nil {
+		l.Recorded(g)
+	}
+	return g, err
+}
 
 func (l *Local) leases() *lease.Store { return lease.At(l.StateDir) }
 

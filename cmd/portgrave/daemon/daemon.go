@@ -95,12 +95,13 @@ type Daemon struct {
 
 	policy    *policy.Policy // last read; nil if it could not be
 	inForce   *history.Generation
-	readAt    time.Time     // when the policy was read
-	polling   time.Duration // how often the kernel is looked at
-	quietTill time.Time     // repairs pause until then
-	named     int           // the generation whose services the reports know
-	last      error         // of the last attempt to enforce
-	again     retry         // of what failed
+	recorded  *history.Generation // the last one that an operation of ours has written
+	readAt    time.Time           // when the policy was read
+	polling   time.Duration       // how often the kernel is looked at
+	quietTill time.Time           // repairs pause until then
+	named     int                 // the generation whose services the reports know
+	last      error               // of the last attempt to enforce
+	again     retry               // of what failed
 	requests  chan func(context.Context)
 	// bentBy is who bent the rules and was not undone yet.
 	bentBy *firewall.Author
@@ -135,6 +136,7 @@ func Run(ctx context.Context, c Config) error {
 	d.booted = control.LastBooted(c.RunDir, lease.SystemClock().BootID)
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
 	d.Local.Known = d.known
+	d.Local.Recorded = func(g history.Generation) { d.recorded = &g }
 	d.Local.MaxLease = d.maxLease
 	d.metrics = d.metricsHandler()
 	defer d.scrape.close()

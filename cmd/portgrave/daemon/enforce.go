@@ -183,7 +183,7 @@ func (d *Daemon) reload() error {
 	if err != nil || d.known(newest) != nil && !errors.Is(d.last, ErrOtherBackend) {
 		return err
 	}
-	last, err := d.Store.Last()
+	last, err := d.generation(newest)
 	if errors.Is(err, history.ErrNone) {
 		d.inForce = nil
 		return nil
@@ -196,6 +196,16 @@ func (d *Daemon) reload() error {
 		return fmt.Errorf("%w (generation %d: %s, before: %s)", ErrOtherBackend, last.Number, last.Backend, ours)
 	}
 	return nil
+}
+
+// generation is the newest one. Of one that was written here, all is at hand, but whether it was confirmed since.
+func (d *Daemon) generation(newest int) (*history.Generation, error) {
+	g := d.recorded
+	d.recorded = nil
+	if g != nil && g.Number == newest && g.Confirmed {
+		return g, nil
+	}
+	return d.Store.Last()
 }
 
 // known is the generation in force, if it has that number and nothing about it can change any more.
