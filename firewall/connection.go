@@ -3,6 +3,7 @@ package firewall
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -17,7 +18,7 @@ type Connection struct {
 	Interface string
 	// Forwarded connections end elsewhere (a published container port), local ones in a socket here.
 	Forwarded bool
-	// Owner is the program behind a local socket ("sshd"), "" if that can't be told.
+	// Owner is the program behind a local socket ("sshd"), "" if that can't be told, or before Connections.NameOwners was asked.
 	Owner string
 }
 
@@ -26,6 +27,9 @@ type Connections interface {
 	// List returns the running connections that clients opened to this host or through it to a
 	// published port; never those that the host itself opened.
 	List(ctx context.Context) ([]Connection, error)
+	// NameOwners fills in the owners of connections that List returned. It looks through all processes, which may take longer than
+	// the list, so it is asked of those whose owner matters.
+	NameOwners(ctx context.Context, of []Connection)
 	// End makes a connection stop at once, in both directions. One that is gone already is no error.
 	End(ctx context.Context, c Connection) error
 }
@@ -34,17 +38,47 @@ type Connections interface {
 // picked only if no interface would allow it: ending is final, so doubt spares it. The kernel's
 // rules, which do know the interface, drop its packets all the same.
 func (s State) Cut(running []Connection, now time.Time) []Connection {
-	if s.Established == EstablishedKeep || len(running) == 0 {
+	if s.Established == EstablishedKeep {
 		return nil
 	}
-	var cut []Connection
+	return s.refused(running, now)
+}
+
+// refused are those connections whose packets the State refuses if they are looked at.
+func (s State) refused(running []Connection, now time.Time) (refused []Connection) {
+	if len(running) == 0 {
+		return nil
+	}
 	index := s.Index()
 	for _, c := range running {
 		if index.Decide(c.flow(), now).Verdict == Refused {
-			cut = append(cut, c)
+			refused = append(refused, c)
 		}
 	}
-	return cut
+	return refused
+}
+
+// LockedOut picks the connections through which an administrator works on this host and that
+// want would refuse: those of an SSH server, and the session given by session if it is valid. nameOwners fills in whose the connections are, and
+// is asked of those that are refused.
+func LockedOut(want State, running []Connection, session Connection, now time.Time, nameOwners func([]Connection)) []Connection {
+	isSession := func(c Connection) bool { return c.Client == session.Client && c.Dialled == session.Dialled }
+	if session.Client.IsValid() && !slices.ContainsFunc(running, isSession) {
+		running = append(slices.Clip(running), session)
+	}
+	// "established: keep" would spare these connections but not the next login: a lock-out all the same.
+	refused := want.refused(running, now)
+	if len(refused) == 0 {
+		return nil
+	}
+	nameOwners(refused)
+	return slices.DeleteFunc(refused, func(c Connection) bool { return !isSSHServer(c.Owner) && !isSession(c) })
+}
+
+// isSSHServer knows the process names of SSH servers: OpenSSH (sshd; since 9.8 sshd-session) and
+// Dropbear.
+func isSSHServer(process string) bool {
+	return process == "sshd" || process == "sshd-session" || process == "dropbear"
 }
 
 func (c Connection) flow() Flow {

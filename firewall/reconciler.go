@@ -162,30 +162,3 @@ func (r *Reconciler) cut(ctx context.Context, want State, out *Outcome) {
 		out.Cut = append(out.Cut, c)
 	}
 }
-
-// LockedOut picks the connections through which an administrator works on this host and that
-// want would refuse: those of an SSH server, and the session given by session if it is valid.
-func LockedOut(want State, running []Connection, session Connection, now time.Time) []Connection {
-	candidates := slices.DeleteFunc(slices.Clone(running), func(c Connection) bool { return !isSSHServer(c.Owner) })
-	if session.Client.IsValid() && !slices.ContainsFunc(candidates, func(c Connection) bool { return c.Client == session.Client && c.Dialled == session.Dialled }) {
-		candidates = append(candidates, session)
-	}
-	if len(candidates) == 0 {
-		return nil
-	}
-	var out []Connection
-	index := want.Index()
-	for _, c := range candidates {
-		// "established: keep" would spare this connection but not the next login: a lock-out all the same.
-		if index.Decide(c.flow(), now).Verdict == Refused {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
-// isSSHServer knows the process names of SSH servers: OpenSSH (sshd; since 9.8 sshd-session) and
-// Dropbear.
-func isSSHServer(process string) bool {
-	return process == "sshd" || process == "sshd-session" || process == "dropbear"
-}

@@ -202,8 +202,10 @@ func TestElementChangesSummariseManyElements(t *testing.T) {
 
 func TestCutAndLockedOut(t *testing.T) {
 	s := canonical(t, stateOf(Service{Name: "ssh", Ports: []PortRange{tcp(22, 22)}, Interfaces: []string{"eth0"}, Sources: MustPrefixes("10.0.0.0/8")}))
+	owners := map[string]string{}
 	conn := func(client string, port uint16, iface, owner string) Connection {
-		return Connection{Protocol: TCP, Client: netip.MustParseAddrPort(client), Dialled: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), Interface: iface, Owner: owner}
+		owners[client] = owner
+		return Connection{Protocol: TCP, Client: netip.MustParseAddrPort(client), Dialled: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), Interface: iface}
 	}
 	good, bad, unlisted := conn("10.0.0.1:5000", 22, "eth0", "sshd"), conn("8.8.8.8:5000", 22, "eth0", "sshd-session"), conn("8.8.8.8:5001", 80, "eth0", "nginx")
 	elsewhere, unsure := conn("10.0.0.1:5002", 22, "eth1", "nc"), conn("10.0.0.1:5003", 22, "", "nc")
@@ -212,18 +214,42 @@ func TestCutAndLockedOut(t *testing.T) {
 	if diff := cmp.Diff([]Connection{bad, elsewhere}, s.Cut(running, noon), opts); diff != "" {
 		t.Errorf("Cut: %s", diff)
 	}
-	if diff := cmp.Diff([]Connection{bad}, LockedOut(s, running, Connection{}, noon), opts); diff != "" {
+	var asked []string
+	name := func(of []Connection) {
+		for i := range of {
+			asked = append(asked, of[i].Client.String())
+			of[i].Owner = owners[of[i].Client.String()]
+		}
+	}
+	named := func(c Connection) Connection { c.Owner = owners[c.Client.String()]; return c }
+	if diff := cmp.Diff([]Connection{named(bad)}, LockedOut(s, running, Connection{}, noon, name), opts); diff != "" {
 		t.Errorf("LockedOut: %s", diff)
 	}
-	session := conn("8.8.4.4:6000", 22, "", "")
-	if diff := cmp.Diff([]Connection{bad, session}, LockedOut(s, running, session, noon), opts); diff != "" {
-		t.Errorf("LockedOut with a session: %s", diff)
+	if want := []string{bad.Client.String(), elsewhere.Client.String()}; !slices.Equal(asked, want) {
+		t.Errorf("whose connections these are was asked of %v, want %v", asked, want)
+	}
+	for what, session := range map[string]Connection{
+		"one that is not listed": conn("8.8.4.4:6000", 22, "", ""),
+		"one of another program": {Client: elsewhere.Client, Dialled: elsewhere.Dialled},
+		"an allowed one":         {Client: good.Client, Dialled: good.Dialled},
+		"one to an open port":    conn("8.8.4.4:6001", 80, "", ""),
+	} {
+		want := []Connection{named(bad)}
+		switch what {
+		case "one that is not listed":
+			want = append(want, session)
+		case "one of another program":
+			want = append(want, named(elsewhere))
+		}
+		if diff := cmp.Diff(want, LockedOut(s, running, session, noon, name), opts); diff != "" {
+			t.Errorf("LockedOut with a session, %s: %s", what, diff)
+		}
 	}
 	s.Established = EstablishedKeep
 	if got := s.Cut(running, noon); got != nil {
 		t.Errorf("established: keep cuts %v", got)
 	}
-	if got := LockedOut(s, running, Connection{}, noon); len(got) != 1 {
+	if got := LockedOut(s, running, Connection{}, noon, name); len(got) != 1 {
 		t.Errorf("established: keep would lock the next login out, but: %v", got)
 	}
 }

@@ -49,16 +49,18 @@ func (k *Kernel) List(ctx context.Context) ([]firewall.Connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	tracked, err := flows(ctx, from)
-	if err != nil {
-		return nil, err
+	var tracked []flow
+	if !tracksNone(k.proc) {
+		if tracked, err = flows(ctx, from); err != nil {
+			return nil, err
+		}
 	}
 	local, err := localTo(ctx, from)
 	if err != nil {
 		return nil, err
 	}
 	all := inbound(connected, listening, tracked, local)
-	k.describe(ctx, all)
+	k.nameInterfaces(all)
 	k.last = make(map[key][]found, len(all))
 	out := make([]firewall.Connection, len(all))
 	for i, f := range all {
@@ -68,33 +70,40 @@ func (k *Kernel) List(ctx context.Context) ([]firewall.Connection, error) {
 	return out, ctx.Err()
 }
 
-// describe fills in interfaces and owners.
-func (k *Kernel) describe(ctx context.Context, all []found) {
+// nameInterfaces tells on which interfaces the clients' packets arrive.
+func (k *Kernel) nameInterfaces(all []found) {
 	if len(all) == 0 {
 		return
 	}
 	from := newArrivals(k.dial)
 	defer from.close()
-	wanted := map[uint32]bool{}
 	for i := range all {
 		f := &all[i]
-		if f.socket != nil && f.socket.Inode != 0 {
-			wanted[f.socket.Inode] = true
-		}
 		if f.socket != nil && f.socket.Interface() != 0 {
 			f.Interface = from.name(f.socket.Interface())
 		} else {
 			f.Interface = from.from(f.Client.Addr())
 		}
 	}
+}
+
+// NameOwners implements firewall.Connections for what the last List returned.
+func (k *Kernel) NameOwners(ctx context.Context, of []firewall.Connection) {
+	wanted := map[uint32]bool{}
+	sockets := make([]uint32, len(of))
+	for i, c := range of {
+		for _, f := range k.last[keyOf(c)] {
+			if f.socket != nil && f.socket.Inode != 0 {
+				sockets[i], wanted[f.socket.Inode] = f.socket.Inode, true
+			}
+		}
+	}
 	if len(wanted) == 0 {
 		return
 	}
 	names := owners(ctx, process.Reader{Proc: k.proc}, wanted)
-	for i := range all {
-		if s := all[i].socket; s != nil {
-			all[i].Owner = names[s.Inode]
-		}
+	for i, socket := range sockets {
+		of[i].Owner = names[socket]
 	}
 }
 

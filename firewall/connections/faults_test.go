@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -130,7 +131,7 @@ var proc = fstest.MapFS{
 
 func TestFaults(t *testing.T) {
 	want := firewall.Connection{Protocol: firewall.TCP, Client: netip.MustParseAddrPort(at(client4, 1234)),
-		Dialled: netip.MustParseAddrPort(at(host4, 9090)), Owner: "sshd"}
+		Dialled: netip.MustParseAddrPort(at(host4, 9090))}
 	fails := func(on string, err error) func(string) ([]netlink.Message, error, bool) {
 		return func(what string) ([]netlink.Message, error, bool) { return nil, err, what == on }
 	}
@@ -180,6 +181,37 @@ func TestFaults(t *testing.T) {
 				t.Errorf("the error does not say what failed: %v", err)
 			}
 		})
+	}
+}
+
+// TestEmptyConntrackIsNotWalked: a table without entries is not walked; one that has some is, and one of which nobody tells.
+func TestEmptyConntrackIsNotWalked(t *testing.T) {
+	for count, walks := range map[string]bool{"0\n": false, "1\n": true, "10\n": true, "": true} {
+		walked := false
+		k := &Kernel{proc: maps.Clone(proc), dial: answers(func(what string) ([]netlink.Message, error, bool) {
+			walked = walked || what == "conntrack"
+			return nil, nil, false
+		}).dial}
+		if count != "" {
+			k.proc.(fstest.MapFS)["sys/net/netfilter/nf_conntrack_count"] = &fstest.MapFile{Data: []byte(count)}
+		}
+		if got, err := k.List(t.Context()); err != nil || len(got) != 1 || walked != walks {
+			t.Errorf("%q entries: walked: %v; listed %+v, %v", count, walked, got, err)
+		}
+	}
+}
+
+// TestNamesOfOwners: of what was listed, and of nothing else.
+func TestNamesOfOwners(t *testing.T) {
+	k := &Kernel{dial: answers(nil).dial, proc: proc}
+	list, err := k.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger := firewall.Connection{Protocol: firewall.TCP, Client: netip.MustParseAddrPort(at(client4, 4321)), Dialled: list[0].Dialled}
+	all := append(list, stranger)
+	if k.NameOwners(t.Context(), all); all[0].Owner != "sshd" || all[1].Owner != "" {
+		t.Errorf("owners %q and %q", all[0].Owner, all[1].Owner)
 	}
 }
 

@@ -24,7 +24,7 @@ type peers struct {
 }
 
 // inbound picks the connections that clients opened, out of everything that is connected or
-// tracked. It is pure; local says whether an address is one of the host's. Interface and Owner are left empty.
+// tracked. It is pure; local says whether an address is one of the host's. Interfaces are left empty.
 //
 //	conntrack says                            it is inbound
 //	a client sent the first packet            yes

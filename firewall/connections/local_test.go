@@ -59,12 +59,15 @@ func TestLocal(t *testing.T) {
 				}
 				k := testKernel()
 				want := firewall.Connection{Protocol: firewall.TCP, Client: netip.MustParseAddrPort(conn.LocalAddr().String()),
-					Dialled: netip.MustParseAddrPort(c.dial), Interface: "h0", Owner: ownName(t)}
+					Dialled: netip.MustParseAddrPort(c.dial), Interface: "h0"}
 				second := want
 				second.Client = netip.MustParseAddrPort(other.LocalAddr().String())
 				got := w.host.list(k)
 				if len(got) != 2 || (got[0] != want && got[1] != want) || (got[0] != second && got[1] != second) {
 					t.Fatalf("listed %+v, want %+v and %+v", got, want, second)
+				}
+				if k.NameOwners(t.Context(), got); got[0].Owner != ownName(t) || got[1].Owner != ownName(t) {
+					t.Errorf("owners %q, %q, want %q", got[0].Owner, got[1].Owner, ownName(t))
 				}
 				w.host.end(k, want)
 				eventually(t, "the client is reset", func() bool {
@@ -279,5 +282,22 @@ func TestPardoned(t *testing.T) {
 	x.pardon()
 	if c, err := x.client.dial("tcp", at(host4, 9090)); err != nil || !say(c, time.Second) {
 		t.Errorf("a new connection: %v", err)
+	}
+}
+
+// TestEntriesAreCounted: the kernel counts those of the namespace alone, none where nothing asks for tracking.
+func TestEntriesAreCounted(t *testing.T) {
+	w := newWorld(t)
+	none := func() (none bool) {
+		w.host.in(func() { none = tracksNone(os.DirFS("/proc")) })
+		return none
+	}
+	serve(t, w.host.listen("tcp", at(host4, 9090)), echo)
+	if c := w.client.mustDial("tcp", at(host4, 9090)); !say(c, time.Second) || !none() {
+		t.Fatal("there are entries before anything is tracked")
+	}
+	w.track()
+	if c := w.client.mustDial("tcp", at(host4, 9090)); !say(c, time.Second) || none() {
+		t.Error("a tracked connection is not counted")
 	}
 }

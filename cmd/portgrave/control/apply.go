@@ -86,7 +86,7 @@ func refuseLockOut(ctx context.Context, r *firewall.Reconciler, want firewall.St
 	if own != nil {
 		session = firewall.Connection{Protocol: firewall.TCP, Client: own.Client, Dialled: own.Server, Interface: own.Interface}
 	}
-	cut := firewall.LockedOut(want, running, session, r.Now())
+	cut := firewall.LockedOut(want, running, session, r.Now(), func(of []firewall.Connection) { r.Connections.NameOwners(ctx, of) })
 	if len(cut) == 0 {
 		return nil
 	}

@@ -290,8 +290,15 @@ func TestBadPolicyIsRefused(t *testing.T) {
 type session struct{ from, to netip.AddrPort }
 
 func (s session) List(context.Context) ([]firewall.Connection, error) {
-	return []firewall.Connection{{Protocol: firewall.TCP, Client: s.from, Dialled: s.to, Owner: "sshd"}}, nil
+	return []firewall.Connection{{Protocol: firewall.TCP, Client: s.from, Dialled: s.to}}, nil
 }
+
+func (session) NameOwners(_ context.Context, of []firewall.Connection) {
+	for i := range of {
+		of[i].Owner = "sshd"
+	}
+}
+
 func (session) End(context.Context, firewall.Connection) error { return nil }
 
 // Saving a policy that would cut the session it was written in changes nothing.
