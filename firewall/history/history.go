@@ -209,17 +209,23 @@ func (s *Store) Head() (Record, error) {
 	if n == 0 {
 		return Record{}, ErrNone
 	}
+	record, err := s.HeadOf(n)
+	if err == nil && record.TornDown {
+		return Record{}, ErrNone
+	}
+	return record, err
+}
+
+// HeadOf is what a generation is, like Head. A missing one is fs.ErrNotExist; of one without a head the error wraps ErrDamaged.
+func (s *Store) HeadOf(n int) (Record, error) {
 	f, err := s.files.Open(fileName(n))
 	if err != nil {
 		return Record{}, fmt.Errorf("generation %d: %w", n, err)
 	}
 	defer func() { _ = f.Close() }()
 	record, err := readHead(f)
-	switch {
-	case err != nil:
+	if err != nil {
 		return Record{}, s.damaged(n, err.Error())
-	case record.TornDown:
-		return Record{}, ErrNone
 	}
 	return s.withConfirmation(record), nil
 }

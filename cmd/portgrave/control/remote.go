@@ -52,6 +52,9 @@ func (r *Remote) Get(ctx context.Context, path string) (io.ReadCloser, error) {
 
 // send sends a request and returns an answer that is no failure.
 func (r *Remote) send(ctx context.Context, method, path string, body []byte, contentType string) (*http.Response, error) {
+	if _, err := os.Stat(r.socket); errors.Is(err, os.ErrNotExist) {
+		return nil, ErrNoDaemon // an HTTP client that finds that out takes a millisecond, at every start
+	}
 	request, err := http.NewRequestWithContext(ctx, method, "http://portgrave"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, err

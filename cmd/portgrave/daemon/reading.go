@@ -124,8 +124,12 @@ func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *p
 func (d *Daemon) takenBack(s firewall.State) (bool, error) {
 	newest, err := d.Store.Newest()
 	for n := newest; err == nil && n > max(0, newest-2); n-- { // it stands right before the generation that replaced it
+		var head history.Record
+		if head, err = d.Store.HeadOf(n); err != nil || head.Confirmed {
+			continue
+		}
 		var g *history.Generation
-		if g, err = d.Store.Load(n); err == nil && !g.Confirmed {
+		if g, err = d.Store.Load(n); err == nil {
 			return g.State.Equal(s), nil
 		}
 	}
