@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"io"
 	"slices"
 )
@@ -25,10 +24,27 @@ func (p Prefixes) BinarySize() int {
 
 // setTable numbers the distinct sets of a State in the order in which they come first.
 type setTable struct {
-	sets   []Prefixes
-	byHash map[uint64][]int    // what may be equal; a cryptographic hash, which would tell that it is, takes six times as long
-	known  map[SetIdentity]int // those whose number is known without looking at their content
-	seed   maphash.Seed
+	sets  []Prefixes
+	alike map[outline][]int   // the numbers of sets that may be equal
+	known map[SetIdentity]int // those whose number is known without looking at their content
+}
+
+// outline is what equal sets have in common, and different ones hardly ever: how many ranges they have, and the first and the last of them.
+type outline struct {
+	n4, n6 int
+	ends4  [2]Range[Address4]
+	ends6  [2]Range[Address6]
+}
+
+func outlineOf(p Prefixes) outline {
+	o := outline{n4: len(p.v4), n6: len(p.v6)}
+	if o.n4 > 0 {
+		o.ends4 = [2]Range[Address4]{p.v4[0], p.v4[o.n4-1]}
+	}
+	if o.n6 > 0 {
+		o.ends6 = [2]Range[Address6]{p.v6[0], p.v6[o.n6-1]}
+	}
+	return o
 }
 
 func (t *setTable) number(p Prefixes) int {
@@ -36,15 +52,11 @@ func (t *setTable) number(p Prefixes) int {
 	if i, known := t.known[at]; known {
 		return i
 	}
-	var hash maphash.Hash
-	hash.SetSeed(t.seed)
-	_ = p.WriteBinary(&hash) // a hash never fails
-	alike := t.byHash[hash.Sum64()]
-	i := len(t.sets)
-	if same := slices.IndexFunc(alike, func(i int) bool { return t.sets[i].Equal(p) }); same >= 0 {
-		i = alike[same]
+	i, shape := len(t.sets), outlineOf(p)
+	if same := slices.IndexFunc(t.alike[shape], func(i int) bool { return t.sets[i].Equal(p) }); same >= 0 {
+		i = t.alike[shape][same]
 	} else {
-		t.byHash[hash.Sum64()] = append(alike, i)
+		t.alike[shape] = append(t.alike[shape], i)
 		t.sets = append(t.sets, p)
 	}
 	t.known[at] = i
@@ -53,7 +65,7 @@ func (t *setTable) number(p Prefixes) int {
 
 // numbered is the table of a State's sets, and their numbers: two for each service.
 func (s State) numbered() (t setTable, numbers []int) {
-	t = setTable{byHash: map[uint64][]int{}, known: map[SetIdentity]int{}, seed: maphash.MakeSeed()}
+	t = setTable{alike: map[outline][]int{}, known: map[SetIdentity]int{}}
 	for _, svc := range s.Services {
 		numbers = append(numbers, t.number(svc.Addresses), t.number(svc.Sources))
 	}
