@@ -22,6 +22,7 @@ import (
 
 // runDaemon keeps the kernel on the policy until it is told to end.
 func runDaemon(inv *invocation) error {
+	garbage.plan(100, false)  // it stays, and shall stay small
 	inv.screen.progress = nil // a log has no use for it
 	ctx, stop := signal.NotifyContext(inv.ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -29,7 +30,7 @@ func runDaemon(inv *invocation) error {
 	runtime.GOMAXPROCS(runtime.NumCPU() + 1)
 	log := daemonLog(inv)
 	backend := inv.backend
-	if last, err := inv.history().Last(); backend == "auto" && err == nil && last.Backend != "" {
+	if last, err := inv.history().Head(); backend == "auto" && err == nil && last.Backend != "" {
 		backend = last.Backend // what is in force is kept where it is; only apply moves it
 	}
 	r, closeAll, err := openReconciler(inv.ctx, backend, false, log)

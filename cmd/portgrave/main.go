@@ -11,5 +11,6 @@ import "os"
 var version = "devel"
 
 func main() {
+	garbage.plan(100, true) // most runs are over before there is any to speak of
 	os.Exit(run(os.Args, os.Stdout, os.Stderr, os.Getenv))
 }

@@ -27,6 +27,51 @@ const (
 	mostRoom = 512 << 20
 )
 
+// collection is when garbage is collected, in the whole process.
+type collection struct {
+	mu      sync.Mutex
+	percent int  // as soon as there is so much of it, of what is in use
+	late    bool // but not before the heap has lateHeap bytes
+	plans   int
+}
+
+// garbage is collected as Go does by itself, until somebody plans something else.
+var garbage = collection{percent: 100}
+
+const (
+	// lateHeap is what a run of the command line may have before garbage is collected for the first time: by then most are over, and ending is cheaper.
+	lateHeap = 32 << 20
+	// leastHeap is Go's own bound for the same, at 100 percent (defaultHeapMinimum in runtime/mgcpacer.go).
+	leastHeap = 4 << 20
+)
+
+// plan says when garbage is collected from now on. What is late is so once: after that, percent alone counts.
+func (c *collection) plan(percent int, late bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.percent, c.late = percent, late
+	c.plans++
+	if !late {
+		debug.SetGCPercent(percent)
+		return
+	}
+	debug.SetGCPercent(100 * lateHeap / leastHeap)
+	runtime.AddCleanup(new([64]byte), func(plan int) { // by the first collection
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.plans == plan {
+			c.late = false
+			debug.SetGCPercent(c.percent)
+		}
+	}, c.plans)
+}
+
+func (c *collection) planned() (percent int, late bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.percent, c.late
+}
+
 var roomMade sync.Once
 
 // makeRoom is told how much memory is about to be used. If that is much, the heap's next memory comes in large pages: it is taken, asked for in that
@@ -40,15 +85,18 @@ func makeRoom(bytes int64) {
 		_ = unix.Madvise(room, unix.MADV_HUGEPAGE) // a kernel that can't, or has pages of 64 KiB, does as it always did
 		runtime.KeepAlive(room)
 		room = nil
-		runtime.GC()
+		percent, late := garbage.planned()
+		runtime.GC() // which is none that was waited for
+		garbage.plan(percent, late)
 	})
 }
 
 // roomForLists is makeRoom for so many bytes of lists. Of long ones garbage may take half as much memory as what is in use, not as much again, which costs
 // nothing: they are few and large objects.
 func roomForLists(bytes int64) {
-	if roomOfLists*bytes >= leastRoom {
-		debug.SetGCPercent(50)
+	if room := roomOfLists * bytes; room >= leastRoom {
+		_, late := garbage.planned()
+		garbage.plan(50, late && room < lateHeap)
 	}
 	makeRoom(roomOfLists * bytes)
 }
