@@ -200,6 +200,7 @@ type elementDecoder struct {
 	starts []span
 	ends   []netip.Addr
 	keys   keys
+	spare  keys // to sort them
 	// repeated: some element of a hash set came twice. Known once finish has run.
 	repeated bool
 }
@@ -356,7 +357,7 @@ func (d *elementDecoder) add(e element) {
 func (d *elementDecoder) finish() {
 	s := d.set
 	slices.Sort(s.types)
-	s.keys = d.keys.sorted()
+	s.keys = d.keys.sorted(&d.spare)
 	sortSpans(d.starts)
 	s.spans = d.starts
 	if s.kind != kindNets && s.kind != kindExpiring {

@@ -35,6 +35,7 @@ type netlinkKernel struct {
 	now    func() time.Time
 	sleep  func(time.Duration)
 	buf    []byte // of the last transaction, for the next one
+	spare  keys   // of the last set that was sorted, for the next one
 }
 
 // keptBuffer is more than a transaction takes: transactionKeys, and what the set that reaches them has beyond.
@@ -106,6 +107,7 @@ func (k *netlinkKernel) dump(known *ruleset, generation uint32) (*ruleset, error
 			return nil, err
 		}
 	}
+	defer func() { k.spare = keys{} }() // a daemon reads again when it is long forgotten
 	for _, s := range r.sets {
 		if s.kind == kindDynamic {
 			continue // filled by packets
@@ -241,7 +243,7 @@ const (
 func (k *netlinkKernel) readElements(s *set) error {
 	for range sortedAnewAttempts {
 		read := *s
-		d := elementDecoder{set: &read}
+		d := elementDecoder{set: &read, spare: k.spare}
 		d.expect(s)
 		err := k.socket.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, func(e *encoder) {
 			e.str(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
@@ -253,7 +255,9 @@ func (k *netlinkKernel) readElements(s *set) error {
 		if err != nil {
 			return err
 		}
-		if d.finish(); !d.repeated {
+		d.finish()
+		k.spare = d.spare
+		if !d.repeated {
 			*s = read
 			return nil
 		}

@@ -45,10 +45,9 @@ func (k keys) replaced(remove, add keys) keys {
 // union is all that is in either.
 func (k keys) union(o keys) keys { return keys{unionLists(k.v4, o.v4), unionLists(k.v6, o.v6)} }
 
-// sorted orders keys as they came from the kernel, in place; what comes twice stays twice.
-func (k keys) sorted() keys {
-	slices.Sort(k.v4)
-	slices.SortFunc(k.v6, firewall.Address6.Compare)
+// sorted orders keys as they came from the kernel, in place; what comes twice stays twice. spare is what was used for that the last time, or nothing.
+func (k keys) sorted(spare *keys) keys {
+	spare.v4, spare.v6 = sort4(k.v4, spare.v4), sort6(k.v6, spare.v6)
 	return k
 }
 
