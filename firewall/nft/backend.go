@@ -82,6 +82,9 @@ func (b *Backend) Counters(ctx context.Context) (func(string) (firewall.Traffic,
 		return nil, err
 	}
 	r, err := b.kernel.counters()
+	for i := 1; i < readAttempts && changedMeanwhile(err); i++ {
+		r, err = b.kernel.counters()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("table inet %s: %w", tableName, err)
 	}

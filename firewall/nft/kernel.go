@@ -35,7 +35,6 @@ type netlinkKernel struct {
 	now    func() time.Time
 	sleep  func(time.Duration)
 	buf    []byte // of the last transaction, for the next one
-	spare  keys   // of the last set that was sorted, for the next one
 }
 
 // keptBuffer is more than a transaction takes: transactionKeys, and what the set that reaches them has beyond.
@@ -64,8 +63,8 @@ func (k *netlinkKernel) read(known *ruleset) (*ruleset, error) {
 			return nil, err
 		}
 		r, err := k.dump(known, before)
-		if errors.Is(err, errInterrupted) || errors.Is(err, unix.ENOENT) {
-			continue // something was removed between two dumps
+		if changedMeanwhile(err) {
+			continue
 		}
 		if err != nil {
 			return nil, err
@@ -80,6 +79,11 @@ func (k *netlinkKernel) read(known *ruleset) (*ruleset, error) {
 		}
 	}
 	return nil, fmt.Errorf("%w, %d times in a row: another program writes rules without pause; stop it, or try again", errInterrupted, readAttempts)
+}
+
+// changedMeanwhile reports whether a reading failed because somebody wrote: the kernel says so, or something was removed between two dumps.
+func changedMeanwhile(err error) bool {
+	return errors.Is(err, errInterrupted) || errors.Is(err, unix.ENOENT)
 }
 
 func (k *netlinkKernel) counters() (*ruleset, error) {
@@ -107,13 +111,12 @@ func (k *netlinkKernel) dump(known *ruleset, generation uint32) (*ruleset, error
 			return nil, err
 		}
 	}
-	defer func() { k.spare = keys{} }() // a daemon reads again when it is long forgotten
+	var unread []*set
 	for _, s := range r.sets {
 		if s.kind == kindDynamic {
 			continue // filled by packets
 		}
-		was := known.sameSet(s)
-		if was != nil && s.kind == kindPrefix && known.generation == generation {
+		if was := known.sameSet(s); was != nil && s.kind == kindPrefix && known.generation == generation {
 			held, err := k.holds(s, was)
 			if err != nil {
 				return nil, fmt.Errorf("elements of set %s: %w", s.name, err)
@@ -123,14 +126,9 @@ func (k *netlinkKernel) dump(known *ruleset, generation uint32) (*ruleset, error
 				continue
 			}
 		}
-		if err := k.readElements(s); err != nil {
-			return nil, fmt.Errorf("elements of set %s: %w", s.name, err)
-		}
-		if was != nil && s.keys.equal(was.keys) {
-			s.keys = was.keys // held once
-		}
+		unread = append(unread, s)
 	}
-	return r, nil
+	return r, k.readElements(unread, known)
 }
 
 func (k *netlinkKernel) readTable(r *ruleset) error {
@@ -227,43 +225,7 @@ func (k *netlinkKernel) readFlowtables(r *ruleset) error {
 
 func (k *netlinkKernel) elements(s *set) (*set, error) {
 	fresh := &set{name: s.name, service: s.service, family: s.family, kind: s.kind, spec: s.spec, anonymous: s.anonymous}
-	return fresh, k.readElements(fresh)
-}
-
-// A hash table that has grown or shrunk is sorted anew by a worker of the kernel's, some milliseconds after the transaction: the hash sets that declare
-// no size have such tables (net/netfilter/nft_set_hash.c, nft_rhash; lib/rhashtable.c). A dump takes a message for every 32 KiB and counts, in each, the
-// elements of those before. If their order changes in between, some come twice and as many not at all, in one and the same generation: of 65 537 ports
-// once 7 472. A walk itself leaves nothing out, so nothing is missing where nothing came twice.
-const (
-	sortedAnewAttempts = 100
-	sortedAnewPause    = 10 * time.Millisecond
-)
-
-// readElements reads all elements of a set, again and again until none came twice.
-func (k *netlinkKernel) readElements(s *set) error {
-	for range sortedAnewAttempts {
-		read := *s
-		d := elementDecoder{set: &read, spare: k.spare}
-		d.expect(s)
-		err := k.socket.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, func(e *encoder) {
-			e.str(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
-			e.str(unix.NFTA_SET_ELEM_LIST_SET, s.name)
-		}, func(b []byte) error {
-			d.now = k.now() // the kernel counts down while a large set is read
-			return d.message(b)
-		})
-		if err != nil {
-			return err
-		}
-		d.finish()
-		k.spare = d.spare
-		if !d.repeated {
-			*s = read
-			return nil
-		}
-		k.sleep(sortedAnewPause)
-	}
-	return fmt.Errorf("elements came twice, %d times in a row: the kernel has not finished sorting them; try again", sortedAnewAttempts)
+	return fresh, k.reader(k.socket).read(fresh)
 }
 
 // holds proves, without reading it all, that a set holds the elements that were written to it in the transaction that made the present

@@ -152,6 +152,9 @@ func (b *Backend) unchanged() (*ruleset, error) {
 			return nil, err
 		}
 		now, err := b.kernel.counters()
+		if changedMeanwhile(err) {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -162,7 +165,10 @@ func (b *Backend) unchanged() (*ruleset, error) {
 		r := *b.seen
 		r.flags, r.owner, r.mark = now.flags, now.owner, now.mark
 		r.counters, r.generation, r.readAt = now.counters, before, now.readAt
-		if r.sets, err = b.withExpiring(r.sets); err != nil {
+		if r.sets, err = b.withExpiring(r.sets); changedMeanwhile(err) {
+			continue
+		}
+		if err != nil {
 			return nil, err
 		}
 		after, err := b.kernel.generation()

@@ -1,6 +1,10 @@
 package nft
 
-import "testing"
+import (
+	"errors"
+	"fmt"
+	"testing"
+)
 
 // reads counts how often the whole table is read back.
 type reads struct {
@@ -56,4 +60,35 @@ func nothingIsReadAgain(t *testing.T, owned bool) {
 	}
 	look(want, "after another program's commit")
 	look(0, "after that")
+}
+
+// disturbed is a kernel of which some readings are torn, because others write.
+type disturbed struct {
+	kernel
+	left int // how many
+}
+
+func (k *disturbed) counters() (*ruleset, error) {
+	if k.left--; k.left >= 0 {
+		return nil, fmt.Errorf("objects: %w", errInterrupted)
+	}
+	return k.kernel.counters()
+}
+
+// Somebody who writes while counters are read makes nobody fail: they are read again, or everything is.
+func TestTornReadingsAreRepeated(t *testing.T) {
+	for _, n := range []int{1, readAttempts - 1, readAttempts} {
+		k := &disturbed{kernel: newFakeKernel()}
+		b, state := &Backend{kernel: k}, simple(t)
+		apply(t, b, &state)
+		planOf(t, b, &state)
+		k.left = n
+		if p := planOf(t, b, &state); !p.InSync() {
+			t.Errorf("%d torn readings:\n%s", n, changesText(p))
+		}
+		k.left = n
+		if _, err := b.Counters(t.Context()); (err == nil) != (n < readAttempts) || err != nil && !errors.Is(err, errInterrupted) {
+			t.Errorf("%d torn readings of counters: %v", n, err)
+		}
+	}
 }

@@ -58,6 +58,35 @@ func openSocket() (*socket, error) {
 	})
 }
 
+// another opens a socket more, in the same network namespace whatever thread asks, or none (before Linux 5.14).
+func (s *socket) another() (*socket, error) {
+	here, err := s.namespace()
+	if err != nil {
+		return nil, err
+	}
+	more, err := openSocket()
+	if err != nil {
+		return nil, err
+	}
+	there, err := more.namespace()
+	if err == nil && there != here {
+		err = errors.New("this thread is in another network namespace than the socket")
+	}
+	if err != nil {
+		return nil, errors.Join(err, more.close())
+	}
+	return more, nil
+}
+
+// namespace is the kernel's number of the network namespace that the socket is in, which no other ever gets (SO_NETNS_COOKIE, socket(7)).
+func (s *socket) namespace() (cookie uint64, err error) {
+	err = s.control(func(fd int) (err error) {
+		cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
+		return err
+	})
+	return cookie, err
+}
+
 func (s *socket) close() error { return s.conn.CloseLasting() }
 
 func (s *socket) control(f func(fd int) error) error {
