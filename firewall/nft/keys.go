@@ -87,31 +87,16 @@ func diffLists[A ordered[A]](want, have []A) (add, remove []A) {
 	return diffSorted(want, have, A.Compare, func(A, A) bool { return true })
 }
 
-// unionLists merges two ascending lists. It returns one of them where that holds everything.
+// unionLists is all that is in either of two ascending lists. It returns one of them where that holds everything.
 func unionLists[A ordered[A]](a, b []A) []A {
-	if equalLists(a, b) {
+	switch add, gone := diffLists(b, a); {
+	case len(add) == 0:
 		return a
-	}
-	more := onlyIn(b, a)
-	switch {
-	case more == 0:
-		return a
-	case more == len(b)-len(a):
+	case len(gone) == 0:
 		return b
+	default:
+		return replacedList(a, nil, add)
 	}
-	out := make([]A, 0, len(a)+more)
-	for len(a) > 0 && len(b) > 0 {
-		c := a[0].Compare(b[0])
-		if c <= 0 {
-			out, a = append(out, a[0]), a[1:]
-		} else {
-			out = append(out, b[0])
-		}
-		if c >= 0 {
-			b = b[1:]
-		}
-	}
-	return append(append(out, a...), b...)
 }
 
 // replacedList copies what lies between two changes in one go: of a long list, few elements change.
@@ -138,19 +123,6 @@ func replacedList[A ordered[A]](list, remove, add []A) []A {
 		}
 	}
 	return append(out, list...)
-}
-
-// onlyIn counts what one ascending list has and the other has not.
-func onlyIn[A ordered[A]](list, other []A) (n int) {
-	for _, x := range list {
-		for len(other) > 0 && other[0].Compare(x) < 0 {
-			other = other[1:]
-		}
-		if len(other) == 0 || other[0] != x {
-			n++
-		}
-	}
-	return n
 }
 
 // prefixKey is a key with its prefix length, as a change is shown.
