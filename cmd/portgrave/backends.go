@@ -20,10 +20,7 @@ func resolveBackend(name string) (string, error) {
 	if name != "auto" && name != "" {
 		return name, nil
 	}
-	native, err := nft.New()
-	if err == nil {
-		return "nftables", native.Close()
-	}
+	err := nft.Available()
 	if errors.Is(err, firewall.ErrUnsupported) {
 		return "iptables", nil
 	}

@@ -26,8 +26,9 @@ type invocation struct {
 	stateDir string
 	runDir   string
 
-	suits  string    // see enforcedWith
-	opened *backends // see local
+	suits    string // see enforcedWith
+	unsuited error
+	opened   *backends // see local
 }
 
 func newInvocation(c *cli.Context, stdout, stderr io.Writer, getenv func(string) string) (*invocation, error) {
@@ -70,7 +71,7 @@ func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *pol
 	if err != nil {
 		return p, nil, err
 	}
-	if inv.enforcedWith() == "iptables" {
+	if backend, _ := inv.enforcedWith(); backend == "iptables" {
 		if err := iptablesLimits(c); err != nil {
 			return p, nil, err
 		}
@@ -105,12 +106,12 @@ func (inv *invocation) read(path string, offline bool, reading *stage) (*policy.
 	return p, c, err
 }
 
-// enforcedWith is the backend that a policy must suit: the one that was found out, or named, or that auto takes.
-func (inv *invocation) enforcedWith() string {
+// enforcedWith is the backend that a policy must suit: the one that was found out, or named, or that auto takes. The error is that of resolveBackend.
+func (inv *invocation) enforcedWith() (string, error) {
 	if inv.suits == "" {
-		inv.suits, _ = resolveBackend(inv.backend)
+		inv.suits, inv.unsuited = resolveBackend(inv.backend)
 	}
-	return inv.suits
+	return inv.suits, inv.unsuited
 }
 
 func (inv *invocation) history() *history.Store { return history.View(inv.stateDir) }

@@ -65,7 +65,7 @@ func (inv *invocation) caller() control.Caller {
 func (inv *invocation) compiledPolicy(ops control.Operations) (*control.Policy, error) {
 	if _, here := ops.(*control.Local); here {
 		// Whoever may not touch the kernel is told that first, and not what else is wrong.
-		if _, err := resolveBackend(inv.backend); errors.Is(err, firewall.ErrPermission) {
+		if _, err := inv.enforcedWith(); errors.Is(err, firewall.ErrPermission) {
 			return nil, err
 		}
 	}

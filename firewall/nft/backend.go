@@ -34,6 +34,33 @@ var _ firewall.Backend = (*Backend)(nil)
 // New opens nf_tables of the current network namespace. The error wraps firewall.ErrPermission without
 // CAP_NET_ADMIN and firewall.ErrUnsupported on a kernel without nf_tables.
 func New() (*Backend, error) {
+	k, err := openKernel()
+	if err != nil {
+		return nil, err
+	}
+	s := k.socket
+	port, err := s.portID()
+	if err != nil {
+		_ = s.close()
+		return nil, err
+	}
+	b := &Backend{kernel: k, close: s.close, portID: port}
+	if k.canPersist() {
+		b.flags = tablePersist
+	}
+	return b, nil
+}
+
+// Available is the error that New would return.
+func Available() error {
+	k, err := openKernel()
+	if err != nil {
+		return err
+	}
+	return k.socket.close()
+}
+
+func openKernel() (*netlinkKernel, error) {
 	s, err := openSocket()
 	if err != nil {
 		return nil, err
@@ -46,16 +73,7 @@ func New() (*Backend, error) {
 		}
 		return nil, err
 	}
-	port, err := s.portID()
-	if err != nil {
-		_ = s.close()
-		return nil, err
-	}
-	b := &Backend{kernel: k, close: s.close, portID: port}
-	if k.canPersist() {
-		b.flags = tablePersist
-	}
-	return b, nil
+	return k, nil
 }
 
 // Close closes the netlink socket. The rules stay.
