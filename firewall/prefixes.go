@@ -161,9 +161,16 @@ func (p Prefixes) Intersect(o Prefixes) Prefixes {
 }
 
 // Strings lists the prefixes in order, in CIDR notation.
-func (p Prefixes) Strings() []string {
-	out := make([]string, 0, p.Len())
+func (p Prefixes) Strings() []string { return p.FirstStrings(p.Len()) }
+
+// FirstStrings is the beginning of Strings, n prefixes at most.
+func (p Prefixes) FirstStrings(n int) []string {
+	n = min(n, p.Len())
+	out := make([]string, 0, n)
 	for x := range p.All() {
+		if len(out) == n {
+			break
+		}
 		out = append(out, x.String())
 	}
 	return out

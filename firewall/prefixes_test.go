@@ -126,6 +126,9 @@ func checkCodec(t *rapid.T, what string, p Prefixes) {
 	if err := json.Unmarshal(text, &fromText); err != nil || !fromText.Equal(p) {
 		t.Fatalf("%s: JSON %s: got %v, %v", what, text, fromText, err)
 	}
+	if all, n := p.Strings(), p.Len()/2; !slices.Equal(p.FirstStrings(n), all[:n]) || !slices.Equal(p.FirstStrings(n+p.Len()), all) {
+		t.Errorf("the first %d of %v: %v", n, all, p.FirstStrings(n))
+	}
 	if list, _ := json.Marshal(p.Strings()); !bytes.Equal(list, text) {
 		t.Fatalf("%s: JSON is %s, the list of its strings %s", what, text, list)
 	}

@@ -23,26 +23,25 @@ const longest = 2000
 
 // prefixWords is sources for people: a few prefixes, or how many there are; "::/0 without fe80::/10" where that is shorter.
 func prefixWords(p firewall.Prefixes) string {
-	list := p.Strings()
 	switch {
-	case len(list) == 0:
+	case p.Len() == 0:
 		return "nobody"
-	case strings.Join(list, " ") == "0.0.0.0/0 ::/0":
+	case p.Len() > longest:
+		return some(p)
+	case some(p) == "0.0.0.0/0 ::/0":
 		return "everywhere"
-	case len(list) > longest:
-		return some(list)
 	}
 	in, out := p.Short()
 	if out.Len() == 0 {
-		return some(list)
+		return some(p)
 	}
-	return some(in.Strings()) + " without " + some(out.Strings())
+	return some(in) + " without " + some(out)
 }
 
-// some is a list, cut short.
-func some(list []string) string {
-	if len(list) > maxPrefixes {
-		return strings.Join(list[:maxPrefixes-1], " ") + fmt.Sprintf(" … (%d in all)", len(list))
+// some is a list of prefixes, cut short.
+func some(p firewall.Prefixes) string {
+	if p.Len() > maxPrefixes {
+		return strings.Join(p.FirstStrings(maxPrefixes-1), " ") + fmt.Sprintf(" … (%d in all)", p.Len())
 	}
-	return strings.Join(list, " ")
+	return strings.Join(p.Strings(), " ")
 }

@@ -1,6 +1,9 @@
 package exposure
 
-import "slices"
+import (
+	"slices"
+	"sync"
+)
 
 // lookups is a Set prepared for evaluation.
 type lookups struct {
@@ -8,7 +11,9 @@ type lookups struct {
 	// flat are the elements of a set of one column that carry no condition, loose those that do.
 	flat, loose Ranges
 	broken      bool // its parts don't fit together: taken as unknown
-	// byColumn finds elements by a column's value, for large sets of several columns: those with one value there, by value, and the rest.
+	// byValue finds elements by a column's value, for large sets of several columns: those with one value there, by value, and the rest. It is made when
+	// it is first asked for, as it takes some times the memory of the elements. column is -1 if there is none.
+	indexed sync.Once
 	column  int
 	byValue map[Value][]int
 	rest    []int
@@ -50,9 +55,6 @@ func (e *Evaluator) set(s *Set) *lookups {
 			l.flat, l.loose = NewRanges(flat...), NewRanges(loose...)
 		}
 	}
-	if s.Len() > maxPlain {
-		l.index()
-	}
 	return l
 }
 
@@ -75,7 +77,10 @@ func (l *lookups) index() {
 
 // candidates are the elements that a reading may hit: all, if that can't be narrowed.
 func (l *lookups) candidates(r reading) (some []int, all bool) {
-	if l.column < 0 || r.values[l.column].source {
+	if l.Len() <= maxPlain || !slices.ContainsFunc(r.values, func(c operandValue) bool { return !c.source }) {
+		return nil, true
+	}
+	if l.indexed.Do(l.index); l.column < 0 || r.values[l.column].source {
 		return nil, true
 	}
 	v, ok := r.values[l.column].view.single()
@@ -224,6 +229,9 @@ func (e *Evaluator) preimage(l *lookups, o Operand) (preimages, bool) {
 }
 
 func preimageOf(o Operand, s Ranges) (Ranges, bool) {
+	if o.isPrefixMask() { // as sets by prefix length have, of which one may hold a million
+		return prefixPreimage(o, s), true
+	}
 	var out []Range
 	for _, r := range s.list {
 		p, ok := o.Preimage(r)

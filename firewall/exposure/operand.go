@@ -172,6 +172,36 @@ func (o Operand) Preimage(r Range) (Ranges, bool) {
 	return NewRanges(out...), true
 }
 
+// isPrefixMask reports whether the operand is its field with the lowest bits cleared, and nothing else.
+func (o Operand) isPrefixMask() bool {
+	above, ok := o.Clear.next()
+	return o.Shift == 0 && o.Xor.IsZero() && ok && above.And(o.Clear).IsZero()
+}
+
+// prefixPreimage is the preimage of a whole set under a prefix mask: of each range, the blocks that begin in it.
+func prefixPreimage(o Operand, s Ranges) Ranges {
+	all := Full(o.Width())
+	out := make([]Range, 0, len(s.list))
+	for _, r := range s.list {
+		if !all.Contains(r.From) {
+			break // it is of another width, as are those that follow
+		}
+		last := earlier(r.To, all.To).AndNot(o.Clear)
+		first := r.From.AndNot(o.Clear)
+		if first != r.From {
+			next, ok := first.Or(o.Clear).next()
+			if !ok {
+				break
+			}
+			first = next
+		}
+		if first.Compare(last) <= 0 {
+			out = appendMerged(out, Range{first, last.Or(o.Clear)})
+		}
+	}
+	return Ranges{out}
+}
+
 // unfed is the mask of field bits that the operand's bits above the given one don't determine.
 func (o Operand) unfed(bit int) Value {
 	all := Ones(o.Width())

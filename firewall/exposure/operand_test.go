@@ -69,6 +69,53 @@ func TestPreimageOfMasks(t *testing.T) {
 	}
 }
 
+// Sets under a prefix mask are turned around as a whole, and come out as element by element.
+func TestPreimageOfSets(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		field := rapid.SampledFrom([]Field{FieldSource4, FieldSource6, FieldDport}).Draw(t, "field")
+		width := Of(field).Width()
+		cleared := rapid.IntRange(0, width).Draw(t, "cleared")
+		o := Of(field).And(Ones(128).AndNot(Ones(cleared)))
+		if cleared < 128 && !o.isPrefixMask() {
+			t.Fatalf("%+v is not taken for a prefix mask", o)
+		}
+		var list []Range
+		for range rapid.IntRange(0, 8).Draw(t, "ranges") {
+			// Near the borders of blocks, and of the width, where mistakes would be.
+			near := Number(rapid.SampledFrom([]uint64{0, 1, 2, 3, 250}).Draw(t, "block")).Shift(cleared)
+			from, ok := near.prev()
+			for range rapid.IntRange(0, 2).Draw(t, "after") {
+				if from, ok = from.next(); !ok {
+					from = Value{}
+				}
+			}
+			to := earlier(from.Or(Ones(rapid.IntRange(0, width+1).Draw(t, "size"))), Ones(128))
+			list = append(list, Range{from, to})
+		}
+		s := NewRanges(list...)
+		var want []Range
+		for _, r := range s.list {
+			pre, ok := o.Preimage(r)
+			if !ok {
+				t.Skip("too many ranges")
+			}
+			want = append(want, pre.list...)
+		}
+		if got, ok := preimageOf(o, s); !ok || !got.Equal(NewRanges(want...)) {
+			t.Fatalf("%v under %v: %v, want %v", s.list, o, got.list, NewRanges(want...).list)
+		}
+	})
+	for name, o := range map[string]Operand{
+		"a hole":  Of(FieldSource4).And(Number(0xffff00ff)),
+		"shifted": Of(FieldSource4).ShiftBy(-8),
+		"flipped": Of(FieldSource4).And(Number(0xffffff00)).XorWith(Number(1 << 31)),
+	} {
+		if o.isPrefixMask() {
+			t.Errorf("%s is taken for a prefix mask", name)
+		}
+	}
+}
+
 func TestBitsAreExact(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		known := rapid.Uint64Range(0, 255).Draw(t, "known")

@@ -51,13 +51,14 @@ func (e *Evaluator) plainRule(r *Rule, f firewall.Family) *plain {
 	if f == firewall.IPv6 {
 		source, other, proto = FieldSource6, FieldSource4, Number(uint64(FamilyIPv6))
 	}
+	var not []Ranges
 	for _, s := range r.Statements {
 		switch s := s.(type) {
 		case NoEffect:
 		case Verdict:
 			switch s.Kind {
 			case VerdictAccept, VerdictDrop, VerdictReject, VerdictReturn:
-				p.verdict = s
+				p.in, p.verdict = p.in.Minus(unionOf(not)), s
 				return p
 			}
 			return nil
@@ -76,7 +77,7 @@ func (e *Evaluator) plainRule(r *Rule, f firewall.Family) *plain {
 					return nil
 				}
 				if s.Not {
-					p.in = p.in.Minus(pre.sure)
+					not = append(not, pre.sure) // all at once: a service may have a set for each prefix length
 				} else {
 					p.in = p.in.Intersect(pre.sure)
 				}

@@ -18,10 +18,13 @@ type Ranges struct{ list []Range }
 
 // NewRanges merges ranges in any order, overlapping as they like.
 func NewRanges(list ...Range) Ranges {
-	sorted := slices.Clone(list)
-	slices.SortFunc(sorted, func(a, b Range) int { return a.From.Compare(b.From) })
-	var out []Range
-	for _, r := range sorted {
+	byFrom := func(a, b Range) int { return a.From.Compare(b.From) }
+	if !slices.IsSortedFunc(list, byFrom) {
+		list = slices.Clone(list)
+		slices.SortFunc(list, byFrom)
+	}
+	out := make([]Range, 0, len(list))
+	for _, r := range list {
 		out = appendMerged(out, r)
 	}
 	return Ranges{out}
@@ -89,6 +92,18 @@ func (s Ranges) Union(o Ranges) Ranges {
 	return Ranges{out}
 }
 
+// unionOf is every value in any of the sets. Each is gone through as often as their number can be halved.
+func unionOf(sets []Ranges) Ranges {
+	switch len(sets) {
+	case 0:
+		return Ranges{}
+	case 1:
+		return sets[0]
+	}
+	half := len(sets) / 2
+	return unionOf(sets[:half]).Union(unionOf(sets[half:]))
+}
+
 // Intersect is every value in both sets.
 func (s Ranges) Intersect(o Ranges) Ranges {
 	if s.Empty() || o.Empty() {
@@ -116,7 +131,7 @@ func (s Ranges) Minus(o Ranges) Ranges {
 		return s
 	}
 	b := o.list[o.reaching(s.list[0].From):]
-	out := make([]Range, 0, len(s.list))
+	out := make([]Range, 0, len(s.list)+len(b))
 	for _, r := range s.list {
 		gone := false
 		for len(b) > 0 && b[0].From.Compare(r.To) <= 0 {

@@ -68,13 +68,15 @@ func TestRangesAreSets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, inA := small(t, "a")
 		b, inB := small(t, "b")
+		c, inC := small(t, "c")
 		for name, c := range map[string]struct {
 			got  Ranges
 			want func(i int) bool
 		}{
-			"union":     {a.Union(b), func(i int) bool { return inA[i] || inB[i] }},
-			"intersect": {a.Intersect(b), func(i int) bool { return inA[i] && inB[i] }},
-			"minus":     {a.Minus(b), func(i int) bool { return inA[i] && !inB[i] }},
+			"union":          {a.Union(b), func(i int) bool { return inA[i] || inB[i] }},
+			"union of three": {unionOf([]Ranges{c, a, b}), func(i int) bool { return inA[i] || inB[i] || inC[i] }},
+			"intersect":      {a.Intersect(b), func(i int) bool { return inA[i] && inB[i] }},
+			"minus":          {a.Minus(b), func(i int) bool { return inA[i] && !inB[i] }},
 		} {
 			var want []Range
 			for i := range 16 {

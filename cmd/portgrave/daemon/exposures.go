@@ -204,9 +204,9 @@ func newlyOpen(before, after audit.Report, by *firewall.Author) (events []Event)
 		if x.Target != "" {
 			to = ", published to " + x.Target
 		}
-		list := fresh.Strings()
-		if len(list) > 4 {
-			list = append(list[:3], fmt.Sprintf("… %d in all", fresh.Len()))
+		list := fresh.FirstStrings(4)
+		if fresh.Len() > len(list) {
+			list[3] = fmt.Sprintf("… %d in all", fresh.Len())
 		}
 		e.Summary = fmt.Sprintf("%s/%d%s on %s%s can now be reached from %s: %s", x.Protocol, x.Port, who, x.Interface, to, strings.Join(list, " "), x.Finding)
 		events = append(events, e)

@@ -112,18 +112,18 @@ func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int
 		case exposure.Match:
 			if s.Not {
 				if len(s.Key) == 1 && s.In.Unknown == "" {
-					in = in.narrow(s.Key[0], complement(s.Key[0], s.In))
+					in = in.narrow(s.Key[0], func() exposure.Ranges { return complement(s.Key[0], s.In) })
 				}
 				continue
 			}
 			for i, o := range s.Key {
-				in = in.narrow(o, column(s.In, i))
+				in = in.narrow(o, func() exposure.Ranges { return column(s.In, i) })
 			}
 		case exposure.VerdictMap:
 			for i, box := range s.In.All() {
 				to := in
 				for column, o := range s.Key {
-					to = to.narrow(o, exposure.NewRanges(box[column]))
+					to = to.narrow(o, func() exposure.Ranges { return exposure.NewRanges(box[column]) })
 				}
 				if i < len(s.In.Verdicts) {
 					f.verdict(c, s.In.Verdicts[i], to, depth)
@@ -165,17 +165,17 @@ func (f *finder) note(in concern) {
 	}
 }
 
-// narrow keeps what an operand says of protocol or port.
-func (c concern) narrow(o exposure.Operand, to exposure.Ranges) concern {
+// narrow keeps what an operand says of protocol or port. What it may be is asked of no other: a set of sources may have a million.
+func (c concern) narrow(o exposure.Operand, to func() exposure.Ranges) concern {
 	plain := exposure.Of(o.Field)
 	if o.Field != plain.Field || o.Shift != 0 || o.Clear != (exposure.Value{}) || o.Xor != (exposure.Value{}) {
 		return c
 	}
 	switch o.Field {
 	case exposure.FieldProtocol:
-		c.protocols = c.protocols.Intersect(to)
+		c.protocols = c.protocols.Intersect(to())
 	case exposure.FieldDport:
-		c.ports = c.ports.Intersect(to)
+		c.ports = c.ports.Intersect(to())
 	}
 	return c
 }
