@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/test/bench/cidrs"
@@ -103,7 +104,7 @@ const setupLimit = 5 * time.Minute
 // files is over how many network files the large policy is spread.
 const files = 10
 
-// policies checks and plans a policy of many prefixes, and one of many services.
+// policies checks and plans a policy of many prefixes, and one of many services, and audits what the former lets in.
 func (c Config) policies(ctx context.Context) (jobs []report.Job, err error) {
 	err = c.inWorld(func(w *lab.World, dir string) error {
 		list := cidrs.New(cidrs.IPv4, c.Prefixes).Initial
@@ -123,6 +124,7 @@ func (c Config) policies(ctx context.Context) (jobs []report.Job, err error) {
 		for _, x := range []struct{ policy, what, verb string }{
 			{"wide.yaml", "check of " + services, "check"}, {"wide.yaml", "plan of " + services + ", all to be done", "plan"}, {"wide.yaml", "", "apply"}, {"wide.yaml", "plan of " + services + ", in sync", "plan"},
 			{"large.yaml", "check of " + size, "check"}, {"large.yaml", "", "apply"}, {"large.yaml", "plan of " + size + ", in sync", "plan"},
+			{"large.yaml", "audit of a host that lets in " + size, "audit --no-probe"},
 		} {
 			if x.what == "" {
 				if _, err := c.portgrave(ctx, w, dir, x.policy, setupLimit, x.verb); err != nil {
@@ -130,7 +132,7 @@ func (c Config) policies(ctx context.Context) (jobs []report.Job, err error) {
 				}
 				continue
 			}
-			j, err := c.rounds(ctx, w, dir, x.policy, x.what, x.verb)
+			j, err := c.rounds(ctx, w, dir, x.policy, x.what, strings.Fields(x.verb)...)
 			if err != nil {
 				return err
 			}
