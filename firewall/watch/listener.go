@@ -17,7 +17,7 @@ type listener struct {
 
 	paused  bool
 	stopped bool
-	failed  error // to listen again
+	failed  error // so that nothing is heard any more
 }
 
 // datagramBuffer is ample: the kernel packs small notifications into datagrams of at most
@@ -129,6 +129,7 @@ func (l *listener) ask() uint32 {
 	return generation
 }
 
+// pause stops listening. What is left to be read must be: a listener that has left and failed is deaf, which is the end of it.
 func (l *listener) pause() error {
 	if l.paused {
 		return nil
@@ -137,8 +138,8 @@ func (l *listener) pause() error {
 		return err
 	}
 	l.paused = true
-	if err := l.drain(); err != nil {
-		return err
+	if l.failed = l.drain(); l.failed != nil {
+		return l.failed
 	}
 	l.current.reset() // a commit of which only the beginning came
 	return nil
