@@ -94,9 +94,14 @@ func makeRoom(bytes int64) {
 // roomForLists is makeRoom for so many bytes of lists. Of long ones garbage may take half as much memory as what is in use, not as much again, which costs
 // nothing: they are few and large objects.
 func roomForLists(bytes int64) {
-	if room := roomOfLists * bytes; room >= leastRoom {
+	room := roomOfLists * bytes
+	if room >= leastRoom {
 		_, late := garbage.planned()
-		garbage.plan(50, late && room < lateHeap)
+		late = late && room < lateHeap
+		garbage.plan(50, late)
+		if late {
+			room = max(room, lateHeap-leastHeap) // garbage takes new memory too
+		}
 	}
-	makeRoom(roomOfLists * bytes)
+	makeRoom(room)
 }
