@@ -68,13 +68,13 @@ func TestRangesAreSets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, inA := small(t, "a")
 		b, inB := small(t, "b")
-		c, inC := small(t, "c")
+		third, inThird := small(t, "third")
 		for name, c := range map[string]struct {
 			got  Ranges
 			want func(i int) bool
 		}{
 			"union":          {a.Union(b), func(i int) bool { return inA[i] || inB[i] }},
-			"union of three": {unionOf([]Ranges{c, a, b}), func(i int) bool { return inA[i] || inB[i] || inC[i] }},
+			"union of three": {unionOf([]Ranges{third, a, b}), func(i int) bool { return inA[i] || inB[i] || inThird[i] }},
 			"intersect":      {a.Intersect(b), func(i int) bool { return inA[i] && inB[i] }},
 			"minus":          {a.Minus(b), func(i int) bool { return inA[i] && !inB[i] }},
 		} {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"syscall"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
@@ -62,6 +63,11 @@ func namespaceOf(conn *netlink.Conn) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
+	return NamespaceOf(raw)
+}
+
+// NamespaceOf is the inode of the network namespace that a socket is in. It takes CAP_NET_ADMIN there.
+func NamespaceOf(raw syscall.RawConn) (uint64, error) {
 	var st unix.Stat_t
 	var failed error
 	if err := raw.Control(func(fd uintptr) {

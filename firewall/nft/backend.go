@@ -60,6 +60,7 @@ func Available() error {
 	return k.socket.close()
 }
 
+// openKernel opens a socket that nf_tables answers on.
 func openKernel() (*netlinkKernel, error) {
 	s, err := openSocket()
 	if err != nil {

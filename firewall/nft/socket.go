@@ -9,6 +9,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netdump"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,9 +59,9 @@ func openSocket() (*socket, error) {
 	})
 }
 
-// another opens a socket more, in the same network namespace whatever thread asks, or none (before Linux 5.14).
+// another opens a socket more, in the same network namespace whatever thread asks, or none.
 func (s *socket) another() (*socket, error) {
-	here, err := s.namespace()
+	here, err := netdump.NamespaceOf(s.raw)
 	if err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func (s *socket) another() (*socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	there, err := more.namespace()
+	there, err := netdump.NamespaceOf(more.raw)
 	if err == nil && there != here {
 		err = errors.New("this thread is in another network namespace than the socket")
 	}
@@ -76,15 +77,6 @@ func (s *socket) another() (*socket, error) {
 		return nil, errors.Join(err, more.close())
 	}
 	return more, nil
-}
-
-// namespace is the kernel's number of the network namespace that the socket is in, which no other ever gets (SO_NETNS_COOKIE, socket(7)).
-func (s *socket) namespace() (cookie uint64, err error) {
-	err = s.control(func(fd int) (err error) {
-		cookie, err = unix.GetsockoptUint64(fd, unix.SOL_SOCKET, unix.SO_NETNS_COOKIE)
-		return err
-	})
-	return cookie, err
 }
 
 func (s *socket) close() error { return s.conn.CloseLasting() }
