@@ -236,11 +236,12 @@ func (m *machine) journal(unit string) string {
 	return m.run("journalctl", "--boot", "--no-pager", "--output=short-monotonic", "--unit="+unit)
 }
 
-// said is what a unit's processes have printed in this boot.
+// said is what a unit's processes have printed in this boot. The journal asks of which unit a process is when it reads what that has printed, and one that
+// takes 30 ms may be gone by then: its main process is known by its number too.
 func (m *machine) said(unit string) string {
 	m.t.Helper()
 	m.run("journalctl", "--sync")
-	return m.run("journalctl", "--boot", "--no-pager", "--output=cat", "_SYSTEMD_UNIT="+unit)
+	return m.run("journalctl", "--boot", "--no-pager", "--output=cat", "_SYSTEMD_UNIT="+unit, "+", "_PID="+m.show(unit, "ExecMainPID"))
 }
 
 // live is the path of a file of the running machine, as this machine names it.
