@@ -18,6 +18,12 @@ func (s State) Canonical() (State, error) {
 	}
 	c.Services = make([]Service, 0, len(s.Services))
 	errs := s.checkModes()
+	var err error
+	if c.Direct, err = canonicalInterfaces(s.Direct); err != nil {
+		errs = append(errs, fmt.Errorf("direct: %w", err))
+	} else if len(c.Direct) == 0 && len(s.Direct) > 0 {
+		errs = append(errs, errors.New(`direct: "*" is every interface, the uplink among them`))
+	}
 	for _, svc := range s.Services {
 		canonical, err := svc.canonical()
 		if err != nil {
@@ -76,6 +82,14 @@ func (svc Service) canonical() (Service, error) {
 		if r.Count == 0 || r.Burst == 0 {
 			errs = append(errs, errors.New("rate: count and burst must be at least 1"))
 		}
+		if r.IPv6Prefix > 128 {
+			errs = append(errs, fmt.Errorf("rate: /%d is longer than an IPv6 address", r.IPv6Prefix))
+		}
+		if r.IPv6Prefix == DefaultRatePrefix {
+			plain := *r
+			plain.IPv6Prefix = 0
+			svc.Rate = &plain
+		}
 	}
 	return svc, errors.Join(errs...)
 }
@@ -104,7 +118,7 @@ func mergePorts(in []PortRange) ([]PortRange, error) {
 // Equal reports whether two canonical States enforce the same.
 func (s State) Equal(o State) bool {
 	return s.Unlisted == o.Unlisted && s.Refuse == o.Refuse && s.Established == o.Established && s.Essentials == o.Essentials &&
-		slices.EqualFunc(s.Services, o.Services, Service.Equal)
+		slices.Equal(s.Direct, o.Direct) && slices.EqualFunc(s.Services, o.Services, Service.Equal)
 }
 
 // Equal reports whether two canonical services enforce the same.

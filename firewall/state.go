@@ -23,6 +23,10 @@ type State struct {
 	// Essentials stay open although Unlisted is UnlistedDeny. Empty under UnlistedIgnore,
 	// where it has no meaning.
 	Essentials Essentials `json:"essentials"`
+	// Direct holds interfaces, names and patterns ending in "*", behind which containers or guests have
+	// addresses of their own. New packets that are routed there from other interfaces without DNAT by
+	// this host are refused.
+	Direct []string `json:"direct,omitempty"`
 	// Services, ordered by name. No two claim the same protocol, port, interface and address.
 	Services []Service `json:"services"`
 }
@@ -58,18 +62,40 @@ type ExpiringSource struct {
 	Until  time.Time `json:"until"`
 }
 
-// Rate limits how many new connections one source address may open: Count per Per, after an
-// initial Burst. Per is one of second, minute, hour, day: the units of the kernel's limit
+// Rate limits how many new connections one source may open: Count per Per, after an initial
+// Burst. A source is an IPv4 address or an IPv6 prefix, since a host has a whole IPv6 network. Per is one of second, minute, hour, day: the units of the kernel's limit
 // expression (include/uapi/linux/netfilter/nf_tables.h, NFTA_LIMIT_UNIT).
 type Rate struct {
 	Count uint32        `json:"count"`
 	Per   time.Duration `json:"per"`
 	Burst uint32        `json:"burst"`
+	// IPv6Prefix is the length in bits of the IPv6 prefix that counts as one source; 0 stands for
+	// DefaultRatePrefix, so that States recorded without it mean the same as before.
+	IPv6Prefix uint8 `json:"ipv6_prefix,omitempty"`
+}
+
+// DefaultRatePrefix is the IPv6 prefix that counts as one source: what a site's single network
+// gets (RFC 6177 §2).
+const DefaultRatePrefix = 64
+
+// PrefixLength is how many bits of a source's address a rate tells apart.
+func (r Rate) PrefixLength(f Family) int {
+	switch {
+	case f == IPv4:
+		return 32
+	case r.IPv6Prefix == 0:
+		return DefaultRatePrefix
+	}
+	return int(r.IPv6Prefix)
 }
 
 func (r Rate) String() string {
 	unit := map[time.Duration]string{time.Second: "second", time.Minute: "minute", time.Hour: "hour", 24 * time.Hour: "day"}[r.Per]
-	return fmt.Sprintf("%d/%s burst %d", r.Count, unit, r.Burst)
+	text := fmt.Sprintf("%d/%s burst %d", r.Count, unit, r.Burst)
+	if n := r.PrefixLength(IPv6); n != DefaultRatePrefix {
+		text += fmt.Sprintf(" per IPv6 /%d", n)
+	}
+	return text
 }
 
 // Unlisted is the fate of packets for ports that no service lists.

@@ -66,7 +66,10 @@ func TestCanonicalRefuses(t *testing.T) {
 		"clash by glob":  {stateOf(Service{Name: "a", Ports: []PortRange{tcp(1, 1)}, Interfaces: []string{"eth*"}}, Service{Name: "b", Ports: []PortRange{tcp(1, 1)}, Interfaces: []string{"eth1"}}), "both claim"},
 		"lo":             {stateOf(Service{Name: "a", Ports: []PortRange{tcp(1, 1)}, Interfaces: []string{"lo"}}), "never filtered"},
 		"long interface": {stateOf(Service{Name: "a", Ports: []PortRange{tcp(1, 1)}, Interfaces: []string{"sixteencharacter"}}), "longer"},
-		"rate of none":   {stateOf(Service{Name: "a", Ports: []PortRange{tcp(1, 1)}, Rate: &Rate{0, time.Second, 1}}), "at least 1"},
+		"direct lo":      {State{Direct: []string{"lo"}}, "never filtered"},
+		"direct all":     {State{Direct: []string{"eth0", "*"}}, "every interface"},
+		"rate prefix":    {stateOf(Service{Name: "a", Ports: []PortRange{tcp(1, 1)}, Rate: &Rate{Count: 1, Per: time.Second, Burst: 1, IPv6Prefix: 129}}), "longer than an IPv6"},
+		"rate of none":   {stateOf(Service{Name: "a", Ports: []PortRange{tcp(1, 1)}, Rate: &Rate{Count: 0, Per: time.Second, Burst: 1}}), "at least 1"},
 		"no modes":       {State{}, "neither ignore nor deny"},
 	} {
 		if _, err := tt.state.Canonical(); err == nil || !strings.Contains(err.Error(), tt.want) {
@@ -77,9 +80,10 @@ func TestCanonicalRefuses(t *testing.T) {
 
 func TestRateMemory(t *testing.T) {
 	for want, r := range map[time.Duration]Rate{
-		time.Minute:         {20, time.Second, 40},
-		40 * time.Minute:    {1, time.Minute, 40},
-		30 * 24 * time.Hour: {1, 24 * time.Hour, 4_000_000_000},
+		2 * time.Second:     {Count: 20, Per: time.Second, Burst: 40},
+		time.Second:         {Count: 20, Per: time.Second, Burst: 1}, // whole seconds, rounded up
+		40 * time.Minute:    {Count: 1, Per: time.Minute, Burst: 40},
+		30 * 24 * time.Hour: {Count: 1, Per: 24 * time.Hour, Burst: 4_000_000_000},
 	} {
 		if got := r.Memory(); got != want {
 			t.Errorf("%s is remembered for %s, want %s", r, got, want)
@@ -136,7 +140,7 @@ func TestDecide(t *testing.T) {
 func TestStateSurvivesJSON(t *testing.T) {
 	s := canonical(t, State{Unlisted: UnlistedDeny, Refuse: RefuseReject, Established: EstablishedKeep, Essentials: AllEssentials &^ EssentialEcho,
 		Services: []Service{{Name: "a", Ports: []PortRange{{SCTP, 1, 65535}}, Interfaces: []string{"eth*"}, Addresses: MustPrefixes("192.0.2.1/32"), Sources: MustPrefixes("0.0.0.0/0", "::/0"),
-			Log: LogAll, Rate: &Rate{20, time.Minute, 40}, Expiring: nil}, {Name: "b", Ports: []PortRange{tcp(1, 1)}, Log: LogNone, Expiring: []ExpiringSource{{netip.MustParsePrefix("10.0.0.0/8"), noon}}}}})
+			Log: LogAll, Rate: &Rate{Count: 20, Per: time.Minute, Burst: 40}, Expiring: nil}, {Name: "b", Ports: []PortRange{tcp(1, 1)}, Log: LogNone, Expiring: []ExpiringSource{{netip.MustParsePrefix("10.0.0.0/8"), noon}}}}})
 	b, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)

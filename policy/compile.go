@@ -46,7 +46,8 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 	c := compiler{policy: p, resolved: map[string]firewall.Prefixes{}, now: n.now(),
 		out: &Compiled{Services: map[string]ServiceInfo{}, Tests: p.Tests}}
 	c.load(ctx, n)
-	state := firewall.State{Unlisted: p.unlisted, Refuse: p.refuse, Established: p.established, Essentials: p.essentials}
+	state := firewall.State{Unlisted: p.unlisted, Refuse: p.refuse, Established: p.established,
+		Essentials: p.essentials, Direct: p.direct}
 	for _, s := range p.services {
 		svc := s.enforced
 		except, _ := c.sources(s.except)

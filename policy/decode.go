@@ -78,6 +78,9 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 			d.network(f, filepath.Dir(name))
 		}
 	}
+	if n := root.get("direct"); n != nil {
+		p.direct = d.direct(n.get("interfaces"))
+	}
 	d.services(root.get("services"))
 	for _, n := range itemsOf(root.get("tests")) {
 		d.test(n)
@@ -275,16 +278,7 @@ func (d *decoder) service(n *node) {
 	before := d.report.count()
 	e.Ports, s.portsAt = d.ports(n)
 	d.vague = d.vague || d.report.count() > before || unclear(n, "port", "protocol")
-	for _, x := range itemsOf(n.get("interfaces")) {
-		if x.kind != kindString || x.text == "" {
-			continue
-		}
-		if err := firewall.CheckInterfacePattern(x.text); err != nil {
-			d.report.at(x.at, "%v", err)
-			continue
-		}
-		e.Interfaces = append(e.Interfaces, x.text)
-	}
+	e.Interfaces = d.interfaces(n.get("interfaces"))
 	e.Addresses = d.addresses(n.get("addresses"))
 	s.unclear = e.Name == "" || d.report.count() > before || unclear(n, "name", "port", "protocol", "interfaces", "addresses")
 	e.Rate = d.rate(n.get("rate"))
@@ -365,6 +359,30 @@ func (d *decoder) portRange(n *node) (first, last uint16, ok bool) {
 	return uint16(a), uint16(b), true
 }
 
+func (d *decoder) interfaces(n *node) (out []string) {
+	for _, x := range itemsOf(n) {
+		if x.kind != kindString || x.text == "" {
+			continue
+		}
+		if err := firewall.CheckInterfacePattern(x.text); err != nil {
+			d.report.at(x.at, "%v", err)
+			continue
+		}
+		out = append(out, x.text)
+	}
+	return out
+}
+
+// direct reads interfaces with containers behind them. All of them would be the uplink too.
+func (d *decoder) direct(n *node) (out []string) {
+	for _, x := range itemsOf(n) {
+		if x.kind == kindString && x.text == "*" {
+			d.report.at(x.at, `"*" is every interface, the uplink among them; name those that lead to containers, such as "docker0"`)
+		}
+	}
+	return d.interfaces(n)
+}
+
 func (d *decoder) addresses(n *node) firewall.Prefixes {
 	var list []netip.Prefix
 	for _, x := range itemsOf(n) {
@@ -400,6 +418,11 @@ func (d *decoder) rate(n *node) *firewall.Rate {
 	if b := n.get("burst"); b != nil {
 		if burst, ok := decimal(b); ok && burst > 0 {
 			r.Burst = uint32(burst)
+		}
+	}
+	if b := n.get("ipv6_prefix"); b != nil {
+		if bits, ok := decimal(b); ok && bits > 0 && bits <= 128 {
+			r.IPv6Prefix = uint8(bits)
 		}
 	}
 	return r

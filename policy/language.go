@@ -92,7 +92,8 @@ var serviceShape = mapping{words: "a service", keys: []key{
 	{name: "rate", shape: mapping{words: "a rate", keys: []key{
 		{name: "per_source", shape: text{pattern: ratePattern, words: `a rate such as "20/second" (or /minute, /hour, /day)`}, doc: "new connections that one source address may open", required: true},
 		{name: "burst", shape: integer{1, 1_000_000, "a number from 1 to 1000000"}, doc: "how many it may open at once; as many as per_source if absent"},
-	}}, doc: "limits new connections of each source", more: "What is above the limit is refused."},
+		{name: "ipv6_prefix", shape: integer{1, 128, "a prefix length from 1 to 128"}, doc: "how many bits of an IPv6 address make a source", more: "A host usually has a whole /64 to send from.", initial: 64},
+	}}, doc: "limits new connections of each source", more: "What is above the limit is refused. The kernel remembers a million sources a service; while that is full, sources it does not know are refused as well."},
 	{name: "owner", shape: anyText, doc: "who answers for the service"},
 	{name: "environment", shape: anyText, doc: "what it belongs to: prod, staging, …"},
 	{name: "purpose", shape: anyText, doc: "what the service is for"},
@@ -141,6 +142,9 @@ var policyShape = mapping{words: "a policy", keys: []key{
 	{name: "established", shape: choice{"cut", "keep"}, doc: "running connections of sources that are no longer allowed: ended, or left alone", more: "With cut, every packet is looked up, and sockets and tracked connections of a revoked source are ended as well.", initial: "cut"},
 	{name: "essentials", shape: mapping{words: "essentials", keys: essentialKeys()}, doc: "what stays open under unlisted: deny; set one to false to close it"},
 	networksKey, servicesKey, testsKey,
+	{name: "direct", shape: mapping{words: "what is done about direct ways in", keys: []key{
+		{name: "interfaces", shape: list{interfaceName, "a list of interfaces", 1}, doc: `interfaces with containers or guests behind them, such as ["docker0", "br-*"]`, required: true},
+	}}, doc: "closes containers' own addresses to everyone outside", more: "A port that is published as 9090 can be reached past it at the container's own address, by whoever has a route there. New packets that come from other interfaces and go to these without DNAT by this host are refused. Replies, related packets and traffic among these interfaces go on. If absent, audit reports such ways in."},
 	{name: "boot", shape: choice{"closed", "open"}, doc: "what boot does when nothing can be loaded", more: "Closed refuses the ports that are listed, and under unlisted: deny everything but replies; open refuses nothing.", initial: "closed"},
 	{name: "daemon", shape: mapping{words: "the daemon's configuration", keys: []key{
 		{name: "protect", shape: choice{"auto", "never"}, doc: "own the table where the kernel can, so that others can't change it", more: "Needs the nftables backend and Linux 6.9; elsewhere the daemon repairs what others change.", initial: "auto"},

@@ -22,6 +22,7 @@ type Policy struct {
 	refuse      firewall.Refuse
 	established firewall.Established
 	essentials  firewall.Essentials
+	direct      []string // interfaces with containers behind them, closed to new packets from outside
 	networks    map[string]*network
 	services    []service
 }

@@ -1,0 +1,25 @@
+package firewall
+
+import "slices"
+
+// containerInterfaces are the interfaces that container engines, Kubernetes network plug-ins and
+// libvirt make: behind them are workloads of this host, not the network outside. The names are the
+// defaults of Docker (docker0, br-ID), Podman and CNI (podman0, cni0, vethX), Calico (caliX), Cilium
+// (cilium_host, lxcX), flannel (flannel.1), Antrea (antrea-gw0), OVN-Kubernetes (ovn-k8s-mp0),
+// kube-router (kube-bridge), Weave (weave), LXC and LXD (lxcbr0, lxdbr0) and libvirt (virbr0, vnetX).
+var containerInterfaces = []string{"antrea-gw*", "br-*", "cali*", "cilium_*", "cni*", "docker*", "flannel*",
+	"kube-bridge", "lxc*", "lxdbr*", "ovn-k8s-*", "podman*", "veth*", "virbr*", "vnet*", "weave*"}
+
+// Inside lists the interfaces behind which this host's own workloads are, in canonical form: those of
+// Direct and the well-known ones. A workload reaches virtual IPs, which this host's DNAT alone knows,
+// without asking the services that list the port, unless their Addresses name the virtual IP.
+func (s State) Inside() []string {
+	out, _ := canonicalInterfaces(slices.Concat(s.Direct, containerInterfaces)) // Canonical has checked Direct
+	return out
+}
+
+// OwnLabel is the bit of a connection's label (ct label) that says: its first packet was addressed to
+// one of this host's own addresses. Behind DNAT nothing else tells that any more. There are 128 bits
+// (NF_CT_LABELS_MAX_SIZE, include/uapi/linux/netfilter/nf_conntrack_common.h), and hardly any program
+// uses one; the packet mark, which many fight over, stays untouched.
+const OwnLabel = 90
