@@ -210,9 +210,10 @@ func (o observation) Foreign() string {
 
 // Traffic implements firewall.Observation.
 func (o observation) Traffic(service string) (firewall.Traffic, bool) {
-	chain := serviceChain(service)
-	if service == firewall.UnlistedTraffic {
-		chain = unlistedChain
+	chain, ofNobody := map[string]string{firewall.UnlistedTraffic: unlistedChain, firewall.SpoofedTraffic: spoofedChain,
+		firewall.DirectTraffic: directChain}[service]
+	if !ofNobody {
+		chain = serviceChain(service)
 	}
 	t := firewall.Traffic{Allowed: map[firewall.Family]firewall.Counter{}, Refused: map[firewall.Family]firewall.Counter{}}
 	found := false

@@ -44,7 +44,7 @@ var meaningless = map[string]map[uint16]bool{
 func canonOf(exprs []expr.Any) string {
 	out := make([]byte, 0, 512) // on the stack: few rules have more
 	for i, e := range exprs {
-		raw, err := expr.Marshal(unix.NFPROTO_INET, e)
+		raw, err := marshalExpr(e)
 		if err != nil {
 			// Only data that does not fit an attribute gets here, and ours always fits; an
 			// impossible form differs from everything, so the read-back would report it.

@@ -117,9 +117,6 @@ func contentChanges(c setContent) []firewall.Change {
 	out := elementChanges(firewall.Remove, service, family, c.remove)
 	out = append(out, elementChanges(firewall.Add, service, family, c.add)...)
 	out = append(out, portChanges(c)...)
-	if c.types {
-		out = append(out, firewall.Change{Action: firewall.Replace, Object: firewall.ObjectElement, Detail: "elements of set " + c.want.name, Count: 1})
-	}
 	if c.replaceWholly {
 		out = append(out, firewall.Change{Action: firewall.Replace, Object: firewall.ObjectElement, Service: service,
 			Detail: fmt.Sprintf("%d elements of set %s that Portgrave did not write", c.have.odd, c.want.name), Count: c.have.odd})

@@ -14,11 +14,11 @@ import (
 func compile(s firewall.State, now time.Time, use layout) *ruleset {
 	c := compiler{ruleset: newRuleset(), state: s, use: use}
 	c.ruleset.present, c.ruleset.mark, c.ruleset.readAt = true, tableMark, now
-	c.base()
 	for _, svc := range c.state.Services {
 		c.service(svc)
 	}
 	c.ports()
+	c.base()
 	if c.state.Unlisted == firewall.UnlistedDeny {
 		c.unlisted()
 	}
@@ -33,32 +33,6 @@ type compiler struct {
 
 func (c *compiler) chain(name, service string, rules ...rule) {
 	c.chains[name] = &chain{name: name, service: service, rules: rules}
-}
-
-// Routing types of a destination that mean "one of the host's own" (RTN_LOCAL, RTN_BROADCAST,
-// RTN_ANYCAST, RTN_MULTICAST: include/uapi/linux/rtnetlink.h).
-var ownTypes = []uint32{unix.RTN_LOCAL, unix.RTN_BROADCAST, unix.RTN_ANYCAST, unix.RTN_MULTICAST}
-
-// base makes the base chain, which looks the port up first: what is for no port of ours has met one rule then. What is for one of
-// them, or for any port in deny mode, passes the exempt chain before anything is decided about it.
-func (c *compiler) base() {
-	rules := []rule{newRule().portsVmap().done()}
-	if c.state.Unlisted == firewall.UnlistedDeny {
-		rules = append(rules, newRule().jump(exemptChain), newRule().gotoChain(unlistedChain))
-	}
-	h := prerouting
-	c.chains[baseChain] = &chain{name: baseChain, hook: &h, rules: rules}
-
-	c.sets[localTypes] = &set{name: localTypes, kind: kindTypes, spec: specOf(kindTypes, 0), types: ownTypes}
-	rules = []rule{
-		newRule().iifname("lo").accept(),
-		newRule().destinationNotLocal().accept(),
-		newRule().reply().accept(),
-	}
-	if c.state.Established == firewall.EstablishedKeep {
-		rules = append(rules, newRule().ctState("established", 2).accept())
-	}
-	c.chain(exemptChain, "", rules...)
 }
 
 // Names of a service's objects.
@@ -110,7 +84,7 @@ func (c *compiler) service(svc firewall.Service) {
 		c.counters[counterName(serviceChain(svc.Name), "allowed", f)] = counter{}
 	}
 	if !hasConditions(svc) { // the ports lead here directly
-		sources = slices.Insert(sources, 0, newRule().jump(exemptChain))
+		sources = slices.Insert(sources, 0, newRule().jump(exemptChain), newRule().translated().jump(virtualChain))
 	}
 	c.chain(serviceChain(svc.Name), svc.Name, append(sources, newRule().gotoChain(refuseChain(svc.Name)))...)
 	if !simple {
@@ -131,9 +105,12 @@ func (c *compiler) allow(svc firewall.Service) {
 	var rules []rule
 	if svc.Rate != nil {
 		for _, f := range firewall.Families {
-			name := rateSet(svc.Name, f)
-			c.dynamicSet(name, svc.Name, f, svc.Rate.Memory())
-			rules = append(rules, newRule().firstPacket().perSource(f, name, *svc.Rate, true).gotoChain(refuseChain(svc.Name)))
+			name, full := rateSet(svc.Name, f), counterName(serviceChain(svc.Name), "full", f)
+			c.dynamicSet(name, svc.Name, f, svc.Rate.Memory(), firewall.RateMemorySize)
+			c.counters[full] = counter{}
+			refuse := refuseChain(svc.Name)
+			rules = append(rules, newRule().firstPacket().perSource(f, name, *svc.Rate, true).gotoChain(refuse),
+				newRule().firstPacket().notRemembered(f, name, *svc.Rate).count(full).gotoChain(refuse))
 		}
 	}
 	if svc.Log == firewall.LogAll {
@@ -145,29 +122,17 @@ func (c *compiler) allow(svc firewall.Service) {
 	c.chain(allowChain(svc.Name), svc.Name, rules...)
 }
 
-// dynamicSet declares a set that packets fill. When it is full it
-// forgets nobody and learns nobody: further sources go unlimited by the rate, and unlogged.
-func (c *compiler) dynamicSet(name, service string, f firewall.Family, memory time.Duration) {
+// dynamicSet declares a set that packets fill. While it is full it forgets nobody and learns nobody:
+// further sources are refused by a rate, and not logged.
+func (c *compiler) dynamicSet(name, service string, f firewall.Family, memory time.Duration, size uint32) {
 	spec := specOf(kindDynamic, f)
-	spec.timeout, spec.size = memory, firewall.RateMemorySize
+	spec.timeout, spec.size = memory, size
 	c.sets[name] = &set{name: name, service: service, family: f, kind: kindDynamic, spec: spec}
 }
 
 // refuse is the end of every refused packet: log, count, drop or reject.
 func (c *compiler) refuse(name, counters, service, label string, log bool) {
-	var rules []rule
-	for _, f := range firewall.Families {
-		if log {
-			logSet := map[firewall.Family]string{firewall.IPv4: logSet4, firewall.IPv6: logSet6}[f]
-			c.dynamicSet(logSet, "", f, time.Minute)
-			rules = append(rules, newRule().perSource(f, logSet, firewall.DeniedLogRate, false).log(firewall.LogPrefixDenied+label).done())
-		}
-	}
-	for _, f := range firewall.Families {
-		counter := counterName(counters, "refused", f)
-		c.counters[counter] = firewall.Counter{}
-		rules = append(rules, newRule().family(f).count(counter).done())
-	}
+	rules := c.record(counters, label, log)
 	if c.state.Refuse == firewall.RefuseReject {
 		rules = append(rules, newRule().l4proto("tcp", unix.IPPROTO_TCP).rejectReset(), newRule().rejectUnreachable())
 	} else {
@@ -176,16 +141,44 @@ func (c *compiler) refuse(name, counters, service, label string, log bool) {
 	c.chain(name, service, rules...)
 }
 
-// ports fills the verdict map: each listed protocol and port to the chain that decides.
+// refuseSilently is the end of packets that bear the host's own address: an answer would go to itself.
+func (c *compiler) refuseSilently(name, label string) {
+	c.chain(name, "", append(c.record(name, label, true), newRule().drop())...)
+}
+
+// record logs and counts refused packets.
+func (c *compiler) record(counters, label string, log bool) []rule {
+	var rules []rule
+	for _, f := range firewall.Families {
+		if log {
+			logSet := map[firewall.Family]string{firewall.IPv4: logSet4, firewall.IPv6: logSet6}[f]
+			full := counterName(logSet, "full", f)
+			c.dynamicSet(logSet, "", f, firewall.DeniedLogRate.Memory(), firewall.LogMemorySize)
+			c.counters[full] = counter{}
+			rules = append(rules, newRule().perSource(f, logSet, firewall.DeniedLogRate, false).log(firewall.LogPrefixDenied+label).done(),
+				newRule().notRemembered(f, logSet, firewall.DeniedLogRate).count(full).done())
+		}
+	}
+	for _, f := range firewall.Families {
+		counter := counterName(counters, "refused", f)
+		c.counters[counter] = firewall.Counter{}
+		rules = append(rules, newRule().family(f).count(counter).done())
+	}
+	return rules
+}
+
+// ports fills the verdict maps: each listed protocol and port to the chain that decides.
 func (c *compiler) ports() {
-	verdicts := map[uint32]verdict{}
 	for _, piece := range firewall.PortPieces(c.state.Services) {
-		target := c.entry(piece)
+		name := portsMap(piece.Ports.Protocol)
+		if c.sets[name] == nil {
+			c.sets[name] = &set{name: name, kind: kindPorts, spec: specOf(kindPorts, 0), verdicts: map[uint32]verdict{}}
+		}
+		target, verdicts := c.entry(piece), c.sets[name].verdicts
 		for port := uint32(piece.Ports.First); port <= uint32(piece.Ports.Last); port++ {
 			verdicts[portKey(piece.Ports.Protocol, uint16(port))] = verdict{unix.NFT_GOTO, target}
 		}
 	}
-	c.sets[portsMap] = &set{name: portsMap, kind: kindPorts, spec: specOf(kindPorts, 0), verdicts: verdicts}
 }
 
 // entry is the chain that a piece's packets go to; it makes the chain if conditions need one.
@@ -196,18 +189,31 @@ func (c *compiler) entry(p firewall.PortPiece) string {
 			return serviceChain(svc.Name)
 		}
 		name := whereChain(svc.Name)
-		c.chain(name, svc.Name, slices.Concat([]rule{newRule().jump(exemptChain)}, conditions(svc), []rule{newRule().gotoChain(refuseChain(svc.Name))})...)
+		c.chain(name, svc.Name, chosen(p.Services)...)
 		return name
 	}
 	name := "shared/" + p.Ports.String()
-	rules := []rule{newRule().jump(exemptChain)}
-	for _, svc := range p.Services {
-		rules = append(rules, conditions(svc)...)
-	}
-	// What fits nobody's conditions is refused in the name of the first.
-	first := p.Services[0].Name
-	c.chain(name, first, append(rules, newRule().gotoChain(refuseChain(first)))...)
+	c.chain(name, p.Services[0].Name, chosen(p.Services)...)
 	return name
+}
+
+// chosen are the rules that choose among services by address and interface. A service that names the
+// address decides about it even if it is a virtual one and a workload asks for it. What fits nobody's
+// conditions is refused in the name of the first.
+func chosen(services []firewall.Service) []rule {
+	rules := []rule{newRule().jump(exemptChain)}
+	for _, svc := range services {
+		if svc.Addresses.Len() > 0 {
+			rules = append(rules, conditions(svc)...)
+		}
+	}
+	rules = append(rules, newRule().translated().jump(virtualChain))
+	for _, svc := range services {
+		if svc.Addresses.Len() == 0 {
+			rules = append(rules, conditions(svc)...)
+		}
+	}
+	return append(rules, newRule().gotoChain(refuseChain(services[0].Name)))
 }
 
 // hasConditions reports whether a service is to be reached through some interfaces or at some addresses only.
@@ -215,30 +221,36 @@ func hasConditions(svc firewall.Service) bool {
 	return len(svc.Interfaces) > 0 || svc.Addresses.Len() > 0
 }
 
-// conditions are the rules that let a packet in to the service's sources if its interface and
-// address are the service's.
+// conditions are the rules that let a packet in to the service's sources if its interface and the
+// address that the client dialled are the service's.
 func conditions(svc firewall.Service) []rule {
-	interfaces := svc.Interfaces
-	if len(interfaces) == 0 {
-		interfaces = []string{""}
-	}
 	var rules []rule
-	for _, name := range interfaces {
-		start := func() *builder {
-			if name == "" {
-				return newRule()
-			}
-			return newRule().iifname(name)
-		}
+	to := serviceChain(svc.Name)
+	for _, arrival := range arrivals(svc.Interfaces) {
 		if svc.Addresses.Len() == 0 {
-			rules = append(rules, start().gotoChain(serviceChain(svc.Name)))
+			rules = append(rules, arrival().gotoChain(to))
 			continue
 		}
 		for _, f := range firewall.Families {
 			if svc.Addresses.Has(f) {
-				rules = append(rules, start().daddrIn(f, addressSet(svc.Name, f)).gotoChain(serviceChain(svc.Name)))
+				name := addressSet(svc.Name, f)
+				rules = append(rules, arrival().originalDaddrIn(f, name).gotoChain(to),
+					arrival().noConnection().daddrIn(f, name).gotoChain(to))
 			}
 		}
 	}
 	return rules
+}
+
+// arrivals are the beginnings of rules for packets that arrive on one of the interfaces; for any, if
+// none are named. Packets of a VRF may be named by its own name or by the interface's that is in it.
+func arrivals(interfaces []string) []func() *builder {
+	if len(interfaces) == 0 {
+		return []func() *builder{newRule}
+	}
+	var out []func() *builder
+	for _, name := range interfaces {
+		out = append(out, func() *builder { return newRule().iifname(name) }, func() *builder { return newRule().slaveName(name) })
+	}
+	return out
 }

@@ -127,6 +127,9 @@ func decodeSet(b []byte) (s *set, table string, err error) {
 	})
 	s.anonymous = s.spec.flags&unix.NFT_SET_ANONYMOUS != 0
 	s.kind, s.family = kindOf(s.spec)
+	if _, known := protocolOfMap(s.name); s.kind == kindPorts && !known {
+		s.kind = kindForeign
+	}
 	return s, table, err
 }
 
@@ -149,10 +152,8 @@ func kindOf(s setSpec) (setKind, firewall.Family) {
 			}
 		}
 	}
-	for _, k := range []setKind{kindPorts, kindTypes} {
-		if s == specOf(k, 0) {
-			return k, 0
-		}
+	if s == specOf(kindPorts, 0) {
+		return kindPorts, 0
 	}
 	return kindForeign, 0
 }
@@ -318,14 +319,15 @@ func (d *elementDecoder) add(e element) {
 	}
 	switch s.kind {
 	case kindPorts:
-		if len(e.key) != 8 {
+		protocol, known := protocolOfMap(s.name)
+		if len(e.key) != 2 || !known {
 			s.odd++
 			return
 		}
 		if s.verdicts == nil {
 			s.verdicts = map[uint32]verdict{}
 		}
-		key := uint32(e.key[0])<<16 | uint32(binary.BigEndian.Uint16(e.key[4:]))
+		key := portKey(protocol, binary.BigEndian.Uint16(e.key))
 		if _, twice := s.verdicts[key]; twice {
 			d.repeated = true
 		}
@@ -334,8 +336,6 @@ func (d *elementDecoder) add(e element) {
 		if !e.until.IsZero() || !d.prefixKey(e.key) {
 			s.odd++
 		}
-	case kindTypes:
-		s.types = append(s.types, binary.NativeEndian.Uint32(append(e.key, 0, 0, 0, 0)))
 	case kindHosts, kindNets, kindExpiring:
 		a, ok := netip.AddrFromSlice(e.key)
 		switch {
@@ -356,13 +356,11 @@ func (d *elementDecoder) add(e element) {
 // set with an end at address zero, and the kernel keeps the end of an expired interval for a while.
 func (d *elementDecoder) finish() {
 	s := d.set
-	slices.Sort(s.types)
 	s.keys = d.keys.sorted(&d.spare)
 	sortSpans(d.starts)
 	s.spans = d.starts
 	if s.kind != kindNets && s.kind != kindExpiring {
-		d.repeated = d.repeated || s.keys.repeat() || repeat(s.spans, func(a, b span) bool { return a.first == b.first }) ||
-			repeat(s.types, func(a, b uint32) bool { return a == b })
+		d.repeated = d.repeated || s.keys.repeat() || repeat(s.spans, func(a, b span) bool { return a.first == b.first })
 		return
 	}
 	slices.SortFunc(d.ends, netip.Addr.Compare)

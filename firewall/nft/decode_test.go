@@ -82,7 +82,7 @@ func FuzzDecode(f *testing.F) {
 			_, _, _, _ = decodeRule(data)
 			_, _, _ = decodeSet(data)
 			_ = decodeObject(data, newRuleset())
-			for _, k := range []setKind{kindNets, kindHosts, kindExpiring, kindPorts, kindTypes, kindForeign} {
+			for _, k := range []setKind{kindNets, kindHosts, kindExpiring, kindPorts, kindForeign} {
 				d := elementDecoder{set: &set{kind: k}}
 				_ = d.message(data)
 				d.finish()

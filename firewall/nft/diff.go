@@ -37,8 +37,7 @@ type setContent struct {
 	keysGone      keys
 	verdictsAdd   []portVerdict // new or pointing elsewhere, ascending
 	verdictsGone  []portVerdict // as they are in the kernel, ascending
-	types         bool
-	replaceWholly bool // holds elements we can't name: flush, then load
+	replaceWholly bool          // holds elements we can't name: flush, then load
 }
 
 // compare finds every difference. It is pure; both rulesets stay as they are.
@@ -126,9 +125,8 @@ func compareContent(want, have *set, now time.Time) (setContent, bool) {
 			c.verdictsGone = append(c.verdictsGone, portVerdict{key, have.verdicts[key]})
 		}
 	}
-	c.types = !slices.Equal(c.want.types, c.have.types)
 	c.replaceWholly = c.have.odd > 0
-	differs := c.keysAdd.len()+c.keysGone.len()+len(c.add)+len(c.remove)+len(c.verdictsAdd)+len(c.verdictsGone) > 0 || c.types || c.replaceWholly
+	differs := c.keysAdd.len()+c.keysGone.len()+len(c.add)+len(c.remove)+len(c.verdictsAdd)+len(c.verdictsGone) > 0 || c.replaceWholly
 	return c, differs
 }
 

@@ -24,9 +24,9 @@ func TestDriftIsSeenAndRepaired(t *testing.T) {
 		"set flushed":                  {"flush set inet portgrave svc/list/nets-ipv6", "add element of list ipv6: 2001:200::/29"},
 		"host added to a hash":         {"add element inet portgrave svc/many/hosts-ipv4 { 9.9.9.9 }", "remove element of many ipv4: 9.9.9.9/32"},
 		"lease made longer":            {"delete element inet portgrave svc/lease/until-ipv4 { 203.0.113.7 }\nadd element inet portgrave svc/lease/until-ipv4 { 203.0.113.7 timeout 9h }", "remove element of lease ipv4: 203.0.113.7/32"},
-		"port unlisted":                {"delete element inet portgrave ports { tcp . 9090 }", "add element of prometheus: port tcp/9090"},
-		"port redirected":              {"delete element inet portgrave ports { tcp . 9090 }\nadd element inet portgrave ports { tcp . 9090 : goto svc/web }", "port tcp/9090"},
-		"port accepted":                {"add element inet portgrave ports { tcp . 9091 : accept }", "remove element: port tcp/9091 → accept"},
+		"port unlisted":                {"delete element inet portgrave ports-tcp { 9090 }", "add element of prometheus: port tcp/9090"},
+		"port redirected":              {"delete element inet portgrave ports-tcp { 9090 }\nadd element inet portgrave ports-tcp { 9090 : goto svc/web }", "port tcp/9090"},
+		"port accepted":                {"add element inet portgrave ports-tcp { 9091 : accept }", "remove element: port tcp/9091 → accept"},
 		"chain flushed":                {"flush chain " + svc, "add element of prometheus ipv4: 10.20.0.0/16"},
 		"chain of a set flushed":       {"flush chain inet portgrave svc/list", "add rule of list: chain svc/list: ip saddr"},
 		"source in front":              {"insert rule " + svc + " ip saddr 8.8.8.0/24 counter name \"svc/prometheus/allowed-ipv4\" accept", "remove element of prometheus ipv4: 8.8.8.0/24"},
@@ -47,7 +47,10 @@ func TestDriftIsSeenAndRepaired(t *testing.T) {
 		"anonymous set in a rule":      {"insert rule inet portgrave prerouting tcp dport { 1, 2 } accept", "remove rule"},
 		"quota added":                  {"add quota inet portgrave mine { over 1 mbytes; }", "remove set: object mine"},
 		"counter added":                {"add counter inet portgrave mine", "remove rule: counter mine"},
-		"local types emptied":          {"flush set inet portgrave local-types", "replace element: elements of set local-types"},
+		"own label set on everything":  {"insert rule inet portgrave prerouting ct label set 90", "remove rule"},
+		"input chain flushed":          {"flush chain inet portgrave input", "add rule: chain input: meta l4proto tcp ct original proto-dst vmap @ports-tcp"},
+		"forward chain flushed":        {"flush chain inet portgrave forward", "add rule: chain forward: ct status dnat ct direction original jump translated"},
+		"own source let in":            {"flush chain inet portgrave own-source", "add rule: chain own-source: fib saddr type local jump spoofed"},
 		"policy turned to drop":        {"add chain inet portgrave prerouting { type filter hook prerouting priority -110; policy drop; }", "replace hook: chain prerouting"},
 		"table deleted":                {"delete table inet portgrave", "add table: table inet portgrave"},
 		"everything flushed":           {"flush ruleset", "add table: table inet portgrave"},
@@ -90,8 +93,10 @@ func TestReshapedSetIsReplaced(t *testing.T) {
 	// The set with our name becomes one without intervals: rules must go first.
 	nftProgram(t, "flush chain inet portgrave svc/list\ndelete set inet portgrave svc/list/nets-ipv4\nadd set inet portgrave svc/list/nets-ipv4 {\n type ipv4_addr\n}\n", "-f", "-")
 	apply(t, b, &state)
-	// And the ports map, which base chain and service chains hang from.
-	nftProgram(t, "flush chain inet portgrave prerouting\ndelete map inet portgrave ports\nadd map inet portgrave ports {\n type inet_service : verdict\n}\n", "-f", "-")
+	// And a map of ports, which base chains and service chains hang from.
+	flush := "flush chain inet portgrave input\nflush chain inet portgrave forward\nflush chain inet portgrave translated\n" +
+		"flush chain inet portgrave untracked\n"
+	nftProgram(t, flush+"delete map inet portgrave ports-tcp\nadd map inet portgrave ports-tcp {\n type inet_proto : verdict\n}\n", "-f", "-")
 	apply(t, b, &state)
 }
 

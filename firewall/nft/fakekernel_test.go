@@ -99,7 +99,7 @@ func copyRuleset(r *ruleset) *ruleset {
 	}
 	for name, x := range r.sets {
 		y := *x
-		y.spans, y.types, y.verdicts = slices.Clone(x.spans), slices.Clone(x.types), maps.Clone(x.verdicts)
+		y.spans, y.verdicts = slices.Clone(x.spans), maps.Clone(x.verdicts)
 		y.keys = keys{slices.Clone(x.keys.v4), slices.Clone(x.keys.v6)}
 		c.sets[name] = &y
 	}
@@ -180,7 +180,7 @@ func (r *ruleset) execute(o op) error {
 		if s == nil {
 			return unix.ENOENT
 		}
-		s.spans, s.keys, s.verdicts, s.types, s.odd = nil, keys{}, nil, nil, 0
+		s.spans, s.keys, s.verdicts, s.odd = nil, keys{}, nil, 0
 	case addElements:
 		return r.addElements(o.elements)
 	case delElements:
@@ -228,8 +228,6 @@ func (r *ruleset) addElements(e elements) error {
 	if size := int(s.spec.size); size > 0 && s.elements() > size {
 		return unix.ENFILE
 	}
-	s.types = append(s.types, e.types...)
-	slices.Sort(s.types)
 	return nil
 }
 

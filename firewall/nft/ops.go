@@ -60,10 +60,9 @@ type elements struct {
 	spans    []span
 	keys     keys
 	verdicts []portVerdict
-	types    []uint32
 }
 
-// portVerdict is one element of the ports map, or of a split map.
+// portVerdict is one element of a map of ports.
 type portVerdict struct {
 	key     uint32
 	verdict verdict
@@ -85,4 +84,4 @@ func (o delFlowtable) what() string { return "flowtable " + o.name }
 func (o addRule) what() string      { return fmt.Sprintf("chain %s, rule %q", o.chain, o.rule.text) }
 func (o elements) what() string     { return "elements of set " + o.set }
 
-func (o elements) len() int { return len(o.spans) + o.keys.len() + len(o.verdicts) + len(o.types) }
+func (o elements) len() int { return len(o.spans) + o.keys.len() + len(o.verdicts) }

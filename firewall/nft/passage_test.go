@@ -25,7 +25,7 @@ func (r *ruleset) decide(f firewall.Flow) firewall.Verdict {
 }
 
 func (p *passage) decide(f firewall.Flow) firewall.Verdict {
-	c := p.before.chains[baseChain]
+	c := p.before.chains[inputChain]
 	if c == nil {
 		return firewall.Ignored
 	}
@@ -47,7 +47,7 @@ func (p *passage) chain(c *chain, f firewall.Flow) (firewall.Verdict, string) {
 		if v := p.rule(r, f); v != nil {
 			switch v.Kind {
 			case expr.VerdictAccept:
-				if c.name == baseChain || c.name == exemptChain {
+				if c.name == inputChain || c.name == exemptChain {
 					return firewall.Ignored, ""
 				}
 				return firewall.Allowed, ""
@@ -75,17 +75,13 @@ func (p *passage) ends(c *chain, f firewall.Flow) bool {
 }
 
 func (p *passage) rule(r rule, f firewall.Flow) *expr.Verdict {
-	var reg, second []byte
+	var reg []byte
 	for _, e := range r.exprs {
 		match := true
 		switch e := e.(type) {
 		case *expr.Meta:
 			reg = metaOf(e.Key, f)
 		case *expr.Payload:
-			if e.DestRegister == reg9 {
-				second = binary.BigEndian.AppendUint16(nil, f.Port)
-				continue
-			}
 			reg = payloadOf(e, f)
 		case *expr.Bitwise:
 			masked := bytes.Clone(reg)
@@ -100,13 +96,19 @@ func (p *passage) rule(r rule, f firewall.Flow) *expr.Verdict {
 				match = bytes.Compare(reg[:n], e.Data[:n]) < 0
 			}
 		case *expr.Lookup:
-			found, v := p.lookup(e.SetName, reg, second)
+			found, v := p.lookup(e.SetName, reg)
 			if v != nil {
 				return v
 			}
 			match = found != e.Invert
-		case *expr.Fib: // the destination is the host's
-			reg = []byte{unix.RTN_LOCAL, 0, 0, 0}
+		case *expr.Fib: // nobody bears the host's address
+			match = false
+		case originalTuple: // nothing is translated
+			if reg = f.Destination.AsSlice(); e.Key == expr.CtKeyPROTODST {
+				reg = binary.BigEndian.AppendUint16(nil, f.Port)
+			} else if f.Destination.Is4() != (e.Key == ctKeyDestination4) {
+				match = false
+			}
 		case *expr.Ct: // a new connection: direction original, status and state neither confirmed nor related
 			match = false
 		case *expr.Dynset: // within every limit
@@ -135,6 +137,8 @@ func metaOf(key expr.MetaKey, f firewall.Flow) []byte {
 		return []byte{unix.NFPROTO_IPV6}
 	case expr.MetaKeyL4PROTO:
 		return []byte{byte(f.Protocol), 0, 0, 0}
+	case metaKeySlaveName: // not in a VRF
+		return make([]byte, unix.IFNAMSIZ)
 	case expr.MetaKeyIIFNAME:
 		name := make([]byte, unix.IFNAMSIZ)
 		copy(name, f.Interface)
@@ -156,7 +160,7 @@ func payloadOf(e *expr.Payload, f firewall.Flow) []byte {
 }
 
 // lookup finds a key in a set of the generation that is valid at this moment; a verdict if it is a map.
-func (p *passage) lookup(name string, key, second []byte) (bool, *expr.Verdict) {
+func (p *passage) lookup(name string, key []byte) (bool, *expr.Verdict) {
 	s := p.after.sets[name]
 	if p.lookups > 0 || s == nil { // what a transaction deletes keeps its elements
 		s = p.before.sets[name]
@@ -169,10 +173,9 @@ func (p *passage) lookup(name string, key, second []byte) (bool, *expr.Verdict) 
 		return nil
 	}
 	switch s.kind {
-	case kindTypes:
-		return slices.Contains(s.types, uint32(key[0])), nil
 	case kindPorts:
-		return false, verdictOf(uint32(key[0])<<16 | uint32(binary.BigEndian.Uint16(second)))
+		protocol, _ := protocolOfMap(s.name)
+		return false, verdictOf(portKey(protocol, binary.BigEndian.Uint16(key)))
 	}
 	a, _ := netip.AddrFromSlice(key)
 	for i := range s.keys.len() {

@@ -82,7 +82,7 @@ func prepare(d difference, flags uint32) []op {
 	}
 	for _, s := range d.setsNew {
 		ops = append(ops, addSet{s.name, s.spec, s.kind})
-		// The ports map is filled with the switch: its verdicts name chains that are still empty.
+		// Maps of ports are filled with the switch: their verdicts name chains that are still empty.
 		if s.kind != kindPorts {
 			ops = append(ops, loadSet(s)...)
 		}
@@ -162,7 +162,9 @@ func switchOver(d difference, want *ruleset) []op {
 	for _, s := range d.setsReshaped {
 		reshaped[s.name] = true
 	}
-	ops = append(ops, clearPorts(d, want, reshaped, rewrite)...)
+	for _, name := range want.portMaps() {
+		ops = append(ops, clearPorts(name, d, reshaped, rewrite)...)
+	}
 	ops = append(ops, removals(d)...)
 
 	for _, c := range d.chainsMoved {
@@ -189,40 +191,39 @@ func switchOver(d difference, want *ruleset) []op {
 			ops = append(ops, updateSet(c)...)
 		}
 	}
-	return append(ops, fillPorts(d, want, reshaped, rewrite)...)
+	for _, name := range want.portMaps() {
+		ops = append(ops, fillPorts(want.sets[name], d, reshaped, rewrite)...)
+	}
+	return ops
 }
 
-// clearPorts removes the elements of the ports map that change, so that the chains they name can go.
-func clearPorts(d difference, want *ruleset, reshaped map[string]bool, rewrite bool) []op {
-	if _, stays := want.sets[portsMap]; !stays || reshaped[portsMap] {
+// clearPorts removes the elements of a map of ports that change, so that the chains they name can go.
+func clearPorts(name string, d difference, reshaped map[string]bool, rewrite bool) []op {
+	if reshaped[name] {
 		return nil
 	}
-	if c, changed := d.contentOf(portsMap); changed && !rewrite && !c.replaceWholly {
+	if c, changed := d.contentOf(name); changed && !rewrite && !c.replaceWholly {
 		if len(c.verdictsGone) == 0 {
 			return nil
 		}
-		return []op{delElements{elements{set: portsMap, kind: kindPorts, verdicts: c.verdictsGone}}}
-	} else if (changed || rewrite) && !d.isNew(portsMap) {
-		return []op{flushSet{portsMap}}
+		return []op{delElements{elements{set: name, kind: kindPorts, verdicts: c.verdictsGone}}}
+	} else if (changed || rewrite) && !d.isNew(name) {
+		return []op{flushSet{name}}
 	}
 	return nil
 }
 
-func fillPorts(d difference, want *ruleset, reshaped map[string]bool, rewrite bool) []op {
-	ports, stays := want.sets[portsMap]
-	if !stays {
-		return nil
-	}
+func fillPorts(ports *set, d difference, reshaped map[string]bool, rewrite bool) []op {
 	add := allVerdicts(ports)
-	if c, changed := d.contentOf(portsMap); changed && !rewrite && !c.replaceWholly {
+	if c, changed := d.contentOf(ports.name); changed && !rewrite && !c.replaceWholly {
 		add = c.verdictsAdd
-	} else if !changed && !rewrite && !reshaped[portsMap] && !d.isNew(portsMap) {
+	} else if !changed && !rewrite && !reshaped[ports.name] && !d.isNew(ports.name) {
 		return nil
 	}
 	if len(add) == 0 {
 		return nil
 	}
-	return []op{addElements{elements{set: portsMap, kind: kindPorts, verdicts: add}}}
+	return []op{addElements{elements{set: ports.name, kind: kindPorts, verdicts: add}}}
 }
 
 // removals deletes what nothing refers to any more. Foreign maps may refer to our chains, so sets go first.
@@ -251,13 +252,13 @@ func loadSet(s *set) []op {
 	if s.elements() == 0 {
 		return nil
 	}
-	return []op{addElements{elements{set: s.name, kind: s.kind, spans: s.spans, keys: s.keys, verdicts: allVerdicts(s), types: s.types}}}
+	return []op{addElements{elements{set: s.name, kind: s.kind, spans: s.spans, keys: s.keys, verdicts: allVerdicts(s)}}}
 }
 
 // updateSet changes the elements of a set that stays. Deleting before adding makes room for
 // prefixes that grow or shrink; within one transaction no packet sees the set in between.
 func updateSet(c setContent) []op {
-	if c.replaceWholly || c.types {
+	if c.replaceWholly {
 		return append([]op{flushSet{c.want.name}}, loadSet(c.want)...)
 	}
 	var ops []op
@@ -277,6 +278,16 @@ func (d difference) contentOf(set string) (setContent, bool) {
 		}
 	}
 	return setContent{}, false
+}
+
+// portsChanged lists what changes in maps of ports that stay.
+func (d difference) portsChanged() (out []portVerdict) {
+	for _, c := range d.content {
+		if c.want.kind == kindPorts {
+			out = append(append(out, c.verdictsAdd...), c.verdictsGone...)
+		}
+	}
+	return out
 }
 
 func (d difference) isNew(set string) bool {
@@ -302,13 +313,9 @@ func torn(d difference) map[string]bool {
 	for _, s := range append(d.setsNew, d.setsGone...) {
 		rules[serviceOf(s.name)] = true
 	}
-	if c, changed := d.contentOf(portsMap); changed {
-		for _, list := range [][]portVerdict{c.verdictsAdd, c.verdictsGone} {
-			for _, p := range list {
-				rules[serviceOf(p.verdict.chain)] = true
-				shared = shared || serviceOf(p.verdict.chain) == "" // a shared/… chain: its services are not told apart here
-			}
-		}
+	for _, p := range d.portsChanged() {
+		rules[serviceOf(p.verdict.chain)] = true
+		shared = shared || serviceOf(p.verdict.chain) == "" // a shared/… chain: its services are not told apart here
 	}
 	out := map[string]bool{}
 	for _, s := range d.setsReshaped {

@@ -20,12 +20,9 @@ type builder struct {
 	text  []string
 }
 
-// Registers (include/uapi/linux/netfilter/nf_tables.h): reg1 holds 16 bytes and overlaps the first four
-// 4-byte ones; reg9 is NFT_REG32_01, the second 4 bytes of reg1.
-const (
-	reg1 = unix.NFT_REG_1
-	reg9 = 9
-)
+// reg1 is the register that all of our rules use: it holds 16 bytes
+// (include/uapi/linux/netfilter/nf_tables.h).
+const reg1 = unix.NFT_REG_1
 
 func newRule() *builder { return &builder{} }
 
@@ -45,12 +42,17 @@ func cmpEq(data []byte) *expr.Cmp { return &expr.Cmp{Op: expr.CmpOpEq, Register:
 
 // iifname matches an interface by name, or by prefix if the pattern ends in "*".
 func (b *builder) iifname(pattern string) *builder {
+	return b.add(fmt.Sprintf("iifname %q", pattern), &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg1}, cmpEq(interfaceData(pattern)))
+}
+
+// interfaceData is what an interface's name is compared with: all of it, or the prefix before "*".
+func interfaceData(pattern string) []byte {
+	if prefix, wild := strings.CutSuffix(pattern, "*"); wild {
+		return []byte(prefix)
+	}
 	data := make([]byte, unix.IFNAMSIZ)
 	copy(data, pattern)
-	if prefix, wild := strings.CutSuffix(pattern, "*"); wild {
-		data = []byte(prefix)
-	}
-	return b.add(fmt.Sprintf("iifname %q", pattern), &expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg1}, cmpEq(data))
+	return data
 }
 
 func nfproto(f firewall.Family) byte {
@@ -121,13 +123,6 @@ func (b *builder) saddr(f firewall.Family, p netip.Prefix) *builder {
 	return b.add(headerName(f)+" saddr "+text, append(exprs, cmpEq(address))...)
 }
 
-// destinationNotLocal matches what is addressed to somebody else: routed traffic.
-func (b *builder) destinationNotLocal() *builder {
-	return b.add("fib daddr type != @"+localTypes,
-		&expr.Fib{Register: reg1, FlagDADDR: true, ResultADDRTYPE: true},
-		&expr.Lookup{SourceRegister: reg1, SetName: localTypes, Invert: true})
-}
-
 func (b *builder) reply() *builder {
 	// IP_CT_DIR_REPLY = 1 (include/uapi/linux/netfilter/nf_conntrack_tuple_common.h)
 	return b.add("ct direction reply", &expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg1}, cmpEq([]byte{1}))
@@ -158,14 +153,6 @@ func (b *builder) l4proto(name string, number byte) *builder {
 	return b.add("meta l4proto "+name, &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg1}, cmpEq([]byte{number}))
 }
 
-// portsVmap sends the packet where its protocol and destination port belong.
-func (b *builder) portsVmap() *builder {
-	return b.add("meta l4proto . th dport vmap @"+portsMap,
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg1},
-		&expr.Payload{OperationType: expr.PayloadLoad, DestRegister: reg9, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		&expr.Lookup{SourceRegister: reg1, SetName: portsMap, DestRegister: 0, IsDestRegSet: true})
-}
-
 // icmpType matches an ICMP (IPv4) or ICMPv6 type; name is how nft calls it.
 func (b *builder) icmpType(f firewall.Family, name string, number byte) *builder {
 	proto, header := byte(unix.IPPROTO_ICMP), "icmp"
@@ -185,8 +172,8 @@ func (b *builder) udpPorts(source, destination uint16) *builder {
 		cmpEq([]byte{byte(source >> 8), byte(source), byte(destination >> 8), byte(destination)}))
 }
 
-// perSource applies a limit for each source address, remembered in a dynamic set. With over it
-// matches what exceeds the limit, without it what stays within.
+// perSource applies a limit for each source, remembered in a dynamic set. With over it matches what
+// exceeds the limit, without it what stays within. While the set is full it matches no new source.
 func (b *builder) perSource(f firewall.Family, setName string, r firewall.Rate, over bool) *builder {
 	unit := map[time.Duration]expr.LimitTime{time.Second: expr.LimitTimeSecond, time.Minute: expr.LimitTimeMinute,
 		time.Hour: expr.LimitTimeHour, 24 * time.Hour: expr.LimitTimeDay}[r.Per]
@@ -195,9 +182,29 @@ func (b *builder) perSource(f firewall.Family, setName string, r firewall.Rate, 
 	if over {
 		word = "over "
 	}
-	exprs := append(familyExprs(f), loadAddress(f, false), &expr.Dynset{SrcRegKey: reg1, SetName: setName, Operation: unix.NFT_DYNSET_OP_UPDATE,
+	text, load := rateKey(f, r)
+	exprs := append(load, &expr.Dynset{SrcRegKey: reg1, SetName: setName, Operation: unix.NFT_DYNSET_OP_UPDATE,
 		Exprs: []expr.Any{&expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(r.Count), Unit: unit, Burst: r.Burst, Over: over}}})
-	return b.add(fmt.Sprintf("update @%s { %s saddr limit rate %s%d/%s burst %d packets }", setName, headerName(f), word, r.Count, name, r.Burst), exprs...)
+	return b.add(fmt.Sprintf("update @%s { %s limit rate %s%d/%s burst %d packets }", setName, text, word, r.Count, name, r.Burst), exprs...)
+}
+
+// notRemembered matches a source that the set of perSource, right before, had no room for.
+func (b *builder) notRemembered(f firewall.Family, setName string, r firewall.Rate) *builder {
+	text, load := rateKey(f, r)
+	return b.add(text+" != @"+setName, append(load, &expr.Lookup{SourceRegister: reg1, SetName: setName, Invert: true})...)
+}
+
+// rateKey loads what counts as one source.
+func rateKey(f firewall.Family, r firewall.Rate) (text string, exprs []expr.Any) {
+	load := loadAddress(f, false)
+	text, exprs = headerName(f)+" saddr", append(familyExprs(f), load)
+	if bits := r.PrefixLength(f); bits < int(load.Len)*8 {
+		mask := maskOf(f, bits)
+		text += " & " + mask.String()
+		exprs = append(exprs, &expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: load.Len,
+			Mask: mask.AsSlice(), Xor: make([]byte, load.Len)})
+	}
+	return text, exprs
 }
 
 func (b *builder) log(prefix string) *builder {
@@ -213,6 +220,10 @@ func (b *builder) count(name string) *builder {
 
 func (b *builder) accept() rule {
 	return b.add("accept", &expr.Verdict{Kind: expr.VerdictAccept}).done()
+}
+
+func (b *builder) returns() rule {
+	return b.add("return", &expr.Verdict{Kind: expr.VerdictReturn}).done()
 }
 
 func (b *builder) drop() rule { return b.add("drop", &expr.Verdict{Kind: expr.VerdictDrop}).done() }

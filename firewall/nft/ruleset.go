@@ -2,6 +2,7 @@ package nft
 
 import (
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/google/nftables/expr"
@@ -10,15 +11,23 @@ import (
 
 // Names of what there is once.
 const (
-	tableName     = "portgrave"
-	probeName     = "portgrave/probe" // of a table that never comes to be
-	baseChain     = "prerouting"
-	exemptChain   = "exempt"
-	unlistedChain = "unlisted"
-	portsMap      = "ports"
-	localTypes    = "local-types"
-	logSet4       = "denied-log/ipv4"
-	logSet6       = "denied-log/ipv6"
+	tableName       = "portgrave"
+	probeName       = "portgrave/probe" // of a table that never comes to be
+	preroutingChain = "prerouting"
+	inputChain      = "input"
+	forwardChain    = "forward"
+	untrackedChain  = "untracked"  // what conntrack knows nothing of
+	translatedChain = "translated" // forwarded because of the host's own DNAT
+	exemptChain     = "exempt"
+	ownSourceChain  = "own-source"
+	answersChain    = "answers"
+	spoofedChain    = "spoofed"
+	virtualChain    = "virtual" // addresses that only the host's DNAT knows
+	notOwnChain     = "not-own"
+	directChain     = "direct"
+	unlistedChain   = "unlisted"
+	logSet4         = "denied-log/ipv4"
+	logSet6         = "denied-log/ipv6"
 
 	// tableMark is the comment that tells our table from somebody else's of the same name.
 	tableMark = "written by portgrave: do not edit, use the policy file"
@@ -61,13 +70,22 @@ type hook struct {
 	Policy   uint32 // NF_DROP = 0, NF_ACCEPT = 1
 }
 
-// prerouting is the only hook we use: ten before NF_IP_PRI_NAT_DST = -100
-// (include/uapi/linux/netfilter_ipv4.h), after NF_IP_PRI_CONNTRACK = -200.
-var prerouting = hook{Type: "filter", Number: 0, Priority: -110, Policy: 1}
+// The hooks that we use (enum nf_inet_hooks, include/uapi/linux/netfilter.h; priorities in
+// include/uapi/linux/netfilter_ipv4.h). Prerouting runs after NF_IP_PRI_CONNTRACK = -200 and ten before
+// NF_IP_PRI_NAT_DST = -100. Input and forward run at NF_IP_PRI_RAW = -300, before everybody else's
+// chains there, so that what we refuse is counted and logged by nobody else.
+var (
+	prerouting = hook{Type: "filter", Number: 0, Priority: -110, Policy: 1}
+	input      = hook{Type: "filter", Number: 1, Priority: -300, Policy: 1}
+	forward    = hook{Type: "filter", Number: 2, Priority: -300, Policy: 1}
+)
+
+// hookNames are the words of nft for our hooks, by number.
+var hookNames = []string{"prerouting", "input", "forward"}
 
 type chain struct {
 	name    string
-	service string // whose it is, "" for the base chain and the unlisted chain
+	service string // whose it is, "" for chains that serve all of them
 	hook    *hook  // nil for a regular chain
 	binding bool   // made by the kernel for an anonymous chain of a rule; goes when the rule goes
 	rules   []rule
@@ -89,8 +107,7 @@ const (
 	kindHosts                   // exact addresses, in a hash
 	kindNets                    // address ranges
 	kindExpiring                // address ranges that end by themselves
-	kindPorts                   // protocol . port → verdict
-	kindTypes                   // routing types of the destination
+	kindPorts                   // port → verdict, a map for each protocol
 	kindDynamic                 // filled by packets; its elements are nobody's plan
 	kindPrefix                  // prefixes of one length by their first address, in a hash; the length is in the name
 )
@@ -115,7 +132,6 @@ type set struct {
 	spans    []span             // kindHosts, kindNets, kindExpiring: ascending, disjoint
 	keys     keys               // kindPrefix
 	verdicts map[uint32]verdict // kindPorts, by portKey
-	types    []uint32           // kindTypes, ascending
 	// odd elements carry something that we never write, such as a limit of their own.
 	odd       int
 	anonymous bool // belongs to a rule and goes with it
@@ -135,7 +151,7 @@ func (r *ruleset) sameSet(s *set) *set {
 }
 
 // elements is how many elements of ours the set holds.
-func (s *set) elements() int { return len(s.spans) + s.keys.len() + len(s.verdicts) + len(s.types) }
+func (s *set) elements() int { return len(s.spans) + s.keys.len() + len(s.verdicts) }
 
 // span is a range of addresses, both ends included, until a moment (the zero Time: for good).
 type span struct {
@@ -153,6 +169,31 @@ func (s span) String() string {
 		return p.String()
 	}
 	return s.first.String() + "-" + s.last.String()
+}
+
+// portsMap is the name of a protocol's map from ports to the chains that decide.
+func portsMap(p firewall.Protocol) string { return portsPrefix + p.String() }
+
+const portsPrefix = "ports-"
+
+// protocolOfMap is the protocol of a map that portsMap names; false for other names.
+func protocolOfMap(name string) (firewall.Protocol, bool) {
+	word, ours := strings.CutPrefix(name, portsPrefix)
+	if !ours {
+		return 0, false
+	}
+	p, err := firewall.ParseProtocol(word)
+	return p, err == nil && portsMap(p) == name
+}
+
+// portMaps are the names of a ruleset's maps of ports, in order.
+func (r *ruleset) portMaps() (out []string) {
+	for _, name := range sortedKeys(r.sets) {
+		if r.sets[name].kind == kindPorts {
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 // portKey is protocol<<16 | port.

@@ -36,7 +36,8 @@ func Script(s firewall.State, now time.Time) string {
 		c := r.chains[name]
 		fmt.Fprintf(&b, "\tchain %s {\n", name)
 		if c.hook != nil {
-			fmt.Fprintf(&b, "\t\ttype %s hook prerouting priority %d; policy accept;\n", c.hook.Type, c.hook.Priority)
+			fmt.Fprintf(&b, "\t\ttype %s hook %s priority %d; policy accept;\n",
+				c.hook.Type, hookNames[c.hook.Number], c.hook.Priority)
 		}
 		for _, rule := range c.rules {
 			fmt.Fprintf(&b, "\t\t%s\n", rule.text)
@@ -44,10 +45,10 @@ func Script(s firewall.State, now time.Time) string {
 		b.WriteString("\t}\n")
 	}
 	b.WriteString("}\n")
-	if verdicts := allVerdicts(r.sets[portsMap]); len(verdicts) > 0 {
-		fmt.Fprintf(&b, "add element inet %s %s {\n", tableName, portsMap)
-		for _, p := range verdicts {
-			fmt.Fprintf(&b, "\t%s . %d : %s,\n", firewall.Protocol(p.key>>16), uint16(p.key), p.verdict)
+	for _, name := range r.portMaps() {
+		fmt.Fprintf(&b, "add element inet %s %s {\n", tableName, name)
+		for _, p := range allVerdicts(r.sets[name]) {
+			fmt.Fprintf(&b, "\t%d : %s,\n", uint16(p.key), p.verdict)
 		}
 		b.WriteString("}\n")
 	}
@@ -55,7 +56,7 @@ func Script(s firewall.State, now time.Time) string {
 }
 
 func scriptSet(b *strings.Builder, s *set, now time.Time) {
-	types := map[uint32]string{typeIPv4Addr: "ipv4_addr", typeIPv6Addr: "ipv6_addr", typeFibAddrType: "fib_addrtype", typeProtoPort: "inet_proto . inet_service"}
+	types := map[uint32]string{typeIPv4Addr: "ipv4_addr", typeIPv6Addr: "ipv6_addr", typeInetService: "inet_service"}
 	if s.kind == kindPorts {
 		fmt.Fprintf(b, "\tmap %s {\n\t\ttype %s : verdict\n", s.name, types[s.spec.keyType])
 	} else {
@@ -79,7 +80,6 @@ func scriptSet(b *strings.Builder, s *set, now time.Time) {
 	if s.spec.size != 0 {
 		fmt.Fprintf(b, "\t\tsize %d\n", s.spec.size)
 	}
-	typeNames := map[uint32]string{unix.RTN_LOCAL: "local", unix.RTN_BROADCAST: "broadcast", unix.RTN_ANYCAST: "anycast", unix.RTN_MULTICAST: "multicast"}
 	var elements []string
 	for _, x := range s.spans {
 		text := x.String()
@@ -93,9 +93,6 @@ func scriptSet(b *strings.Builder, s *set, now time.Time) {
 	}
 	for i := range s.keys.len() {
 		elements = append(elements, s.keys.at(i).String())
-	}
-	for _, t := range s.types {
-		elements = append(elements, typeNames[t])
 	}
 	if len(elements) > 0 {
 		fmt.Fprintf(b, "\t\telements = {\n\t\t\t%s\n\t\t}\n", strings.Join(elements, ",\n\t\t\t"))

@@ -74,14 +74,11 @@ func prefixSpans(p firewall.Prefixes, f firewall.Family) []span {
 }
 
 // Key types as nft numbers them (nftables, include/datatype.h); the kernel only stores them, nft needs
-// them to print the set. A concatenation shifts each part by six bits.
+// them to print the set.
 const (
 	typeIPv4Addr    = 7
 	typeIPv6Addr    = 8
-	typeInetProto   = 12
 	typeInetService = 13
-	typeFibAddrType = 38
-	typeProtoPort   = typeInetProto<<6 | typeInetService
 )
 
 // specOf is how a set of a kind is declared.
@@ -100,10 +97,7 @@ func specOf(k setKind, f firewall.Family) setSpec {
 	case kindPrefix:
 		// The kernel uses the faster of its hash tables for sets that declare their size.
 	case kindPorts:
-		// Each part of a concatenated key is padded to a register of four bytes.
-		s = setSpec{flags: unix.NFT_SET_MAP, keyType: typeProtoPort, keyLen: 8, dataType: unix.NFT_DATA_VERDICT}
-	case kindTypes:
-		s = setSpec{keyType: typeFibAddrType, keyLen: 4}
+		s = setSpec{flags: unix.NFT_SET_MAP, keyType: typeInetService, keyLen: 2, dataType: unix.NFT_DATA_VERDICT}
 	}
 	return s
 }

@@ -22,7 +22,7 @@ func (c *compiler) unlisted() {
 	}
 	// Second connections of protocols that a conntrack helper follows (FTP, SIP): part of what the
 	// host started. ICMP has been dealt with by name above.
-	related := uint32(4)
+	related := uint32(stateRelated)
 	rules = append(rules, newRule().l4proto("tcp", unix.IPPROTO_TCP).ctState("related", related).accept(),
 		newRule().l4proto("udp", unix.IPPROTO_UDP).ctState("related", related).accept(),
 		newRule().gotoChain(unlistedChain+"/refuse"))

@@ -103,12 +103,8 @@ func losing(d difference) map[part]bool {
 			ways[serviceOf(c.want.name)] = true // "" for the base chain, and for those that services share
 		}
 	}
-	if c, changed := d.contentOf(portsMap); changed {
-		for _, list := range [][]portVerdict{c.verdictsAdd, c.verdictsGone} {
-			for _, v := range list {
-				ways[serviceOf(v.verdict.chain)] = true
-			}
-		}
+	for _, v := range d.portsChanged() {
+		ways[serviceOf(v.verdict.chain)] = true
 	}
 	for p := range losses {
 		if !gains[p] && !others[p.service] || ways[p.service] || ways[""] {

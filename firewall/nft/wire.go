@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/nftables/expr"
 	"github.com/google/nftables/userdata"
 	"golang.org/x/sys/unix"
 )
@@ -262,11 +261,8 @@ func (e *encoder) addSet(o addSet, create uint16) {
 		e.u32(unix.NFTA_SET_DESC_SIZE, o.spec.size)
 		e.unnest(nest)
 	}
-	// How nft shall print the keys: 1 host byte order, 2 network byte order (nftables, include/datatype.h).
-	order := uint32(2)
-	if o.kind == kindTypes {
-		order = 1
-	}
+	// How nft shall print the keys: 2 is network byte order (nftables, include/datatype.h).
+	const order = 2
 	e.bytes(unix.NFTA_SET_USERDATA, userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order))
 	e.end(at)
 }
@@ -277,7 +273,7 @@ func (e *encoder) addRule(o addRule, create uint16) error {
 	e.str(unix.NFTA_RULE_CHAIN, o.chain)
 	list := e.nest(unix.NFTA_RULE_EXPRESSIONS)
 	for _, x := range o.rule.exprs {
-		raw, err := expr.Marshal(unix.NFPROTO_INET, x)
+		raw, err := marshalExpr(x)
 		if err != nil {
 			return err
 		}
@@ -337,12 +333,7 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what op) {
 		if deleting {
 			v = nil
 		}
-		key := portKeyBytes(p.key)
-		e.element(key, 0, time.Time{}, v)
-	}
-	for _, t := range els.types {
-		open()
-		e.element(binary.NativeEndian.AppendUint32(nil, t), 0, time.Time{}, nil)
+		e.element(binary.BigEndian.AppendUint16(nil, uint16(p.key)), 0, time.Time{}, v)
 	}
 	if at >= 0 {
 		e.unnest(list)
@@ -357,11 +348,6 @@ func frame(key int) []byte {
 	var e encoder
 	e.element(make([]byte, key), 0, time.Time{}, nil)
 	return e.buf[:len(e.buf)-key]
-}
-
-// portKeyBytes is the concatenated key: protocol and port, each padded to four bytes.
-func portKeyBytes(key uint32) []byte {
-	return []byte{byte(key >> 16), 0, 0, 0, byte(key >> 8), byte(key), 0, 0}
 }
 
 func (e *encoder) element(key []byte, flags uint32, until time.Time, v *verdict) {

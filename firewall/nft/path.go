@@ -1,0 +1,187 @@
+package nft
+
+import (
+	"net/netip"
+
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// The way of a packet through the base chains, until a service or nobody decides. Everything is
+// decided once, after routing: what reaches hook input is for this host, whatever its address looks
+// like before routing, and what passes hook forward concerns us only if our own DNAT sent it there,
+// if it goes to an interface of State.Direct, or if it bears one of our own addresses.
+
+// base makes the base chains and what they have in common.
+func (c *compiler) base() {
+	protocols := c.protocols()
+	c.remember()
+	c.input(protocols)
+	c.forward(protocols)
+	c.exempt()
+	c.ownSource()
+	if c.state.Unlisted == firewall.UnlistedIgnore && len(protocols) > 0 {
+		c.answers(protocols)
+	}
+	if len(c.state.Services) > 0 {
+		c.virtual()
+	}
+	if c.state.Unlisted == firewall.UnlistedDeny {
+		c.chain(notOwnChain, "", newRule().hasOwnLabel().returns(), newRule().accept())
+	}
+	c.refuseSilently(spoofedChain, firewall.LogLabelSpoofed)
+}
+
+// protocols are those that some service lists, in order.
+func (c *compiler) protocols() (out []firewall.Protocol) {
+	for _, p := range firewall.Protocols {
+		if c.listed(p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func (c *compiler) listed(p firewall.Protocol) bool {
+	for _, svc := range c.state.Services {
+		for _, r := range svc.Ports {
+			if r.Protocol == p {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c *compiler) baseChain(name string, h hook, rules ...rule) {
+	c.chains[name] = &chain{name: name, hook: &h, rules: rules}
+}
+
+// remember notes before DNAT which connections were addressed to the host itself: nothing tells that
+// later. An address may be local by its own interface alone (VRF) or by another one's.
+func (c *compiler) remember() {
+	c.baseChain(preroutingChain, prerouting,
+		newRule().firstPacket().addressIsLocal(false, false).setOwnLabel(),
+		newRule().firstPacket().addressIsLocal(false, true).setOwnLabel())
+}
+
+// input decides about everything for this host: by the port that the client dialled.
+func (c *compiler) input(protocols []firewall.Protocol) {
+	var rules, untracked []rule
+	for _, p := range protocols {
+		rules = append(rules, newRule().portsVmap(p))
+		untracked = append(untracked, newRule().headerPortVmap(p, destinationPortOffset))
+	}
+	if len(protocols) > 0 {
+		rules = append(rules, newRule().noConnection().jump(untrackedChain))
+		c.chain(untrackedChain, "", untracked...)
+	}
+	if c.state.Unlisted == firewall.UnlistedDeny {
+		rules = append(rules, newRule().jump(exemptChain), newRule().translated().jump(notOwnChain), newRule().gotoChain(unlistedChain))
+	} else if len(protocols) > 0 {
+		rules = append(rules, newRule().firstPacket().jump(answersChain))
+	}
+	c.baseChain(inputChain, input, rules...)
+}
+
+// forward decides about what the host's own DNAT sends elsewhere: published ports.
+func (c *compiler) forward(protocols []firewall.Protocol) {
+	var translated []rule
+	for _, p := range protocols {
+		translated = append(translated, newRule().portsVmap(p))
+	}
+	if c.state.Unlisted == firewall.UnlistedDeny {
+		translated = append(translated, newRule().jump(exemptChain), newRule().jump(notOwnChain), newRule().gotoChain(unlistedChain))
+	}
+	var rules []rule
+	if len(translated) > 0 {
+		rules = append(rules, newRule().translated().original().jump(translatedChain))
+		c.chain(translatedChain, "", translated...)
+		check := answersChain
+		if c.state.Unlisted == firewall.UnlistedDeny {
+			check = ownSourceChain
+		}
+		rules = append(rules, newRule().firstPacket().jump(check))
+	}
+	if len(c.state.Direct) > 0 {
+		rules = append(rules, newRule().ctState("new,untracked", stateNew|stateUntracked).jump(directChain))
+		c.direct()
+	}
+	c.baseChain(forwardChain, forward, rules...)
+}
+
+// direct refuses what is routed to containers past the ports that they publish.
+func (c *compiler) direct() {
+	refuse := directChain + "/refuse"
+	rules := []rule{newRule().translated().returns()}
+	for _, p := range c.state.Direct {
+		rules = append(rules, newRule().iifname(p).returns())
+	}
+	for _, p := range c.state.Direct {
+		rules = append(rules, newRule().oifname(p).gotoChain(refuse))
+	}
+	c.chain(directChain, "", rules...)
+	c.refuse(refuse, directChain, "", firewall.LogLabelDirect, true)
+}
+
+// exempt is passed before anything is decided about a packet.
+func (c *compiler) exempt() {
+	rules := []rule{
+		newRule().iifname("lo").accept(),
+		newRule().reply().accept(),
+	}
+	if c.state.Established == firewall.EstablishedKeep {
+		rules = append(rules, newRule().ctState("established", stateEstablished).accept())
+	}
+	c.chain(exemptChain, "", append(rules, newRule().firstPacket().jump(ownSourceChain))...)
+}
+
+// linkLocal are addresses that say nothing without an interface: any host may have the same (RFC 4291 §2.5.6).
+var linkLocal = netip.MustParsePrefix("fe80::/10")
+
+// fromOwnAddress are the rules that lead a packet whose source is one of the host's own addresses on to
+// another chain.
+func fromOwnAddress(to string) []rule {
+	return []rule{
+		newRule().saddr(firewall.IPv6, linkLocal).addressIsLocal(true, true).jump(to),
+		newRule().saddr(firewall.IPv6, linkLocal).returns(),
+		newRule().addressIsLocal(true, false).jump(to),
+	}
+}
+
+// ownSource refuses packets that would begin a connection from one of the host's own addresses, but
+// come from outside. In such a connection whatever comes next to the host would look like a reply.
+func (c *compiler) ownSource() {
+	var rules []rule
+	if c.state.Unlisted == firewall.UnlistedDeny {
+		// Neighbour discovery speaks of addresses that two hosts have, and no port is behind any of these.
+		for _, m := range []struct {
+			name   string
+			number byte
+		}{{"icmp", unix.IPPROTO_ICMP}, {"ipv6-icmp", unix.IPPROTO_ICMPV6}, {"igmp", unix.IPPROTO_IGMP}} {
+			rules = append(rules, newRule().l4proto(m.name, m.number).returns())
+		}
+	}
+	c.chain(ownSourceChain, "", append(rules, fromOwnAddress(spoofedChain)...)...)
+}
+
+// answers does the same for ports that no service lists, where they are left alone: only a source port
+// that a service lists matters. The service's chain begins with ownSource, which refuses the packet.
+func (c *compiler) answers(protocols []firewall.Protocol) {
+	var rules []rule
+	for _, p := range protocols {
+		rules = append(rules, newRule().headerPortVmap(p, sourcePortOffset))
+	}
+	c.chain(answersChain, "", append([]rule{newRule().iifname("lo").returns()}, fromOwnAddress(answersChain+"/listed")...)...)
+	c.chain(answersChain+"/listed", "", rules...)
+}
+
+// virtual lets the host's own workloads reach addresses that only its DNAT knows, such as those of
+// Kubernetes services, past services that list the port.
+func (c *compiler) virtual() {
+	rules := []rule{newRule().hasOwnLabel().returns()}
+	for _, p := range c.state.Inside() {
+		rules = append(rules, newRule().iifname(p).accept())
+	}
+	c.chain(virtualChain, "", rules...)
+}
