@@ -92,6 +92,8 @@ type world struct {
 	*lab.World
 	t   *testing.T
 	rec *firewall.Reconciler
+
+	officeServes *lab.Server // what the host itself connects to, once it does
 }
 
 func newWorld(t *testing.T, e engine) *world {
@@ -207,6 +209,16 @@ func (w *world) expect(protocols []lab.Protocol, asks ...ask) {
 		}
 	}
 	all.Wait()
+}
+
+// expectClosed fails if anything gets through, and does not ask how it is refused.
+func (w *world) expectClosed(protocols []lab.Protocol, from *lab.Node, to netip.Addr, port uint16) {
+	w.t.Helper()
+	for _, p := range protocols {
+		if got := (ask{lab.Dropped, from, whichever, to, port}).try(p); got != lab.Dropped && got != lab.Refused {
+			w.t.Errorf("%s from %s to %v port %d is %v, want it closed", firewall.Protocol(p), from.Name, to, port, got)
+		}
+	}
 }
 
 // try makes one connection and says what became of it.

@@ -20,6 +20,9 @@ type Link struct {
 	gateway *Link // the interface that packets leaving here are sent to
 }
 
+// LinkLocal is the interface's link-local address, which its MAC makes (RFC 4291 appendix A).
+func (l Link) LinkLocal() netip.Addr { return linkLocal(l.MAC).Addr() }
+
 // Link returns the interface of that name; an unknown name ends the test.
 func (n *Node) Link(name string) Link {
 	n.t.Helper()

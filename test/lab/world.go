@@ -134,36 +134,42 @@ func (w *World) connect() error {
 		{w.Host, w.Office, "eth1", "eth0"},
 		{w.Host, w.Container, "veth0", "eth0"},
 	} {
-		attrs := netlink.NewLinkAttrs()
-		attrs.Name = c.aName
-		attrs.HardwareAddr = mac(i, 1)
-		err := c.a.routes.LinkAdd(&netlink.Veth{
-			LinkAttrs: attrs, PeerName: c.bName, PeerHardwareAddr: mac(i, 2),
-			PeerNamespace: netlink.NsFd(int(c.b.ns.file.Fd())),
-		})
-		if err != nil {
-			return fmt.Errorf("lab: cable %s %s to %s %s: %w", c.a.Name, c.aName, c.b.Name, c.bName, err)
-		}
-		if c.aName == "veth0" {
-			if err := w.bridge(); err != nil {
-				return err
-			}
-		}
-		a, err := c.a.adopt(c.aName)
-		if err != nil {
+		if _, _, err := w.cable(i, c.a, c.aName, c.b, c.bName); err != nil {
 			return err
 		}
-		b, err := c.b.adopt(c.bName)
-		if err != nil {
-			return err
-		}
-		a.gateway, b.gateway = b, a
 	}
 	// Frames from Container are for the bridge, not for its port.
 	bridge := w.Host.link("docker0")
 	peer := w.Container.link("eth0")
 	bridge.gateway, peer.gateway = peer, bridge
 	return nil
+}
+
+// cable connects two nodes with interfaces of these names. veth0 is plugged into docker0.
+func (w *World) cable(number int, a *Node, aName string, b *Node, bName string) (outer, inner *Link, err error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = aName
+	attrs.HardwareAddr = mac(number, 1)
+	err = a.routes.LinkAdd(&netlink.Veth{
+		LinkAttrs: attrs, PeerName: bName, PeerHardwareAddr: mac(number, 2),
+		PeerNamespace: netlink.NsFd(int(b.ns.file.Fd())),
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("lab: cable %s %s to %s %s: %w", a.Name, aName, b.Name, bName, err)
+	}
+	if aName == "veth0" {
+		if err := w.bridge(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if outer, err = a.adopt(aName); err != nil {
+		return nil, nil, err
+	}
+	if inner, err = b.adopt(bName); err != nil {
+		return nil, nil, err
+	}
+	outer.gateway, inner.gateway = inner, outer
+	return outer, inner, nil
 }
 
 // bridge makes docker0 and plugs veth0 in.
