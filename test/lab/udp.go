@@ -177,6 +177,12 @@ func (s *UDPServer) control(f func(fd int) error) error {
 // broadcast address; iface says where it leaves.
 func (n *Node) Send(iface string, to netip.AddrPort, payload string, opts ...Option) {
 	n.t.Helper()
+	n.SendHops(iface, to, payload, 1, opts...)
+}
+
+// SendHops is Send to a group beyond so many routers.
+func (n *Node) SendHops(iface string, to netip.AddrPort, payload string, hops int, opts ...Option) {
+	n.t.Helper()
 	link := n.Link(iface)
 	o := options(opts)
 	err := n.Do(func() error {
@@ -189,9 +195,11 @@ func (n *Node) Send(iface string, to netip.AddrPort, payload string, opts ...Opt
 			err = errors.Join(
 				unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
 				unix.SetsockoptIPMreqn(fd, unix.SOL_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(link.Index)}),
+				unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_MULTICAST_TTL, hops),
 			)
 		} else {
-			err = unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_IF, link.Index)
+			err = errors.Join(unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_IF, link.Index),
+				unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_HOPS, hops))
 		}
 		if err != nil {
 			return err
