@@ -77,6 +77,8 @@ func (w *walk) set(p *packet, to Field, v view) {
 		p.mark = v.bits
 	case FieldCTMark:
 		connection(&p.ctMark)
+	case FieldCTLabel:
+		connection(&p.label)
 	case FieldCTZone:
 		w.setZone(p, v.bits)
 	case FieldDest4, FieldDest6:

@@ -59,6 +59,7 @@ const (
 	FieldCTStatus    // 32; enum ip_conntrack_status: expected 1, seen-reply 2, assured 4, confirmed 8, snat 16, dnat 32
 	FieldCTDirection // 8; original 0, reply 1
 	FieldCTMark      // 32
+	FieldCTLabel     // 128; as the kernel's bytes: see LabelBit
 	FieldCTZone      // 16
 	FieldCTProtocol  // 8
 
@@ -107,7 +108,7 @@ var fields = [fieldCount]struct {
 	FieldDest4: {"ip daddr", 32}, FieldDest6: {"ip6 daddr", 128}, FieldFragment: {"fragment", 8},
 	FieldProtocol: {"l4proto", 8}, FieldSport: {"th sport", 16}, FieldDport: {"th dport", 16}, FieldTCPFlags: {"tcp flags", 8},
 	FieldICMPType: {"icmp type", 8}, FieldICMPCode: {"icmp code", 8},
-	FieldCTState: {"ct state", 32}, FieldCTStatus: {"ct status", 32}, FieldCTDirection: {"ct direction", 8}, FieldCTMark: {"ct mark", 32},
+	FieldCTState: {"ct state", 32}, FieldCTStatus: {"ct status", 32}, FieldCTDirection: {"ct direction", 8}, FieldCTMark: {"ct mark", 32}, FieldCTLabel: {"ct label", 128},
 	FieldCTZone: {"ct zone", 16}, FieldCTProtocol: {"ct protocol", 8},
 	FieldCTOrigSource4: {"ct original ip saddr", 32}, FieldCTOrigSource6: {"ct original ip6 saddr", 128},
 	FieldCTOrigDest4: {"ct original ip daddr", 32}, FieldCTOrigDest6: {"ct original ip6 daddr", 128},

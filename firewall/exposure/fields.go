@@ -92,6 +92,8 @@ func (w *walk) field(p *packet, o Operand) view {
 		return connection(sure(Value{}, width))
 	case FieldCTMark:
 		return connection(partly(p.ctMark, width))
+	case FieldCTLabel:
+		return connection(partly(p.label, width))
 	case FieldCTZone:
 		return connection(partly(p.zone, width))
 	case FieldCTProtocol:

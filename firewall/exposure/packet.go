@@ -11,6 +11,7 @@ import (
 type packet struct {
 	mark   Bits // 32
 	ctMark Bits // 32
+	label  Bits // 128
 	zone   Bits // 16
 	status Bits // 32
 
@@ -94,7 +95,7 @@ const (
 // newPacket is the packet of a question as it comes from the wire.
 func newPacket(q Question) *packet {
 	p := &packet{
-		mark: Known(Value{}, 32), ctMark: Known(Value{}, 32), zone: Known(Value{}, 16), status: Bits{Known: Number(ctStatusKnown)},
+		mark: Known(Value{}, 32), ctMark: Known(Value{}, 32), label: Known(Value{}, 128), zone: Known(Value{}, 16), status: Bits{Known: Number(ctStatusKnown)},
 		sport: Full(16),
 	}
 	p.now = endpoint{Full(addressWidth(q.Family)), One(Number(uint64(q.Port)))}
@@ -116,7 +117,7 @@ func addressWidth(f firewall.Family) int {
 
 // havoc is the packet after a rule that may have done anything to it.
 func (p packet) havoc(width int, beforeConntrack bool) *packet {
-	p.mark, p.ctMark, p.zone, p.status = Bits{}, Bits{}, Bits{}, Bits{}
+	p.mark, p.ctMark, p.label, p.zone, p.status = Bits{}, Bits{}, Bits{}, Bits{}, Bits{}
 	anywhere := endpoint{Full(width), Full(16)}
 	p.now, p.sport = anywhere, Full(16)
 	p.headerSource = sourceOther
@@ -137,6 +138,7 @@ func (p *packet) join(o *packet) *packet {
 	}
 	j := *p
 	j.mark, j.ctMark, j.zone, j.status = p.mark.Join(o.mark), p.ctMark.Join(o.ctMark), p.zone.Join(o.zone), p.status.Join(o.status)
+	j.label = p.label.Join(o.label)
 	j.now, j.orig, j.reply, j.sport = p.now.join(o.now), p.orig.join(o.orig), p.reply.join(o.reply), hull(p.sport, o.sport)
 	j.headerSource, j.origSource, j.replySource = max(p.headerSource, o.headerSource), max(p.origSource, o.origSource), max(p.replySource, o.replySource)
 	if p.track != o.track {

@@ -110,7 +110,7 @@ type VerdictMap struct {
 // an Operand. Restoring a part of the connection's mark takes two, mark &^ nfmask and ctmark & ctmask. If one of them is absent,
 // nf_tables ends the rule and so does this; x_tables does nothing and goes on, which makes no difference to a target.
 //
-// FieldMark, FieldCTMark and FieldCTZone matter to other rules; FieldDest4, FieldDest6 and FieldDport change where the packet
+// FieldMark, FieldCTMark, FieldCTLabel and FieldCTZone matter to other rules; FieldDest4, FieldDest6 and FieldDport change where the packet
 // goes, without a connection's knowing. FieldRaw and the source fields are an Unknown effect on everything that reads the header. Any
 // other field (priority, nftrace, TOS, TTL) is no concern of a first packet: NoEffect.
 type Assign struct {

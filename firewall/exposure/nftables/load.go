@@ -174,7 +174,7 @@ func (t *translator) ct(a *nfnetlink.Attributes) {
 	case unix.NFT_CT_HELPER:
 		other("ct helper", 16)
 	case unix.NFT_CT_LABELS:
-		other("ct label", 16)
+		field(exposure.FieldCTLabel, 16, network)
 	case unix.NFT_CT_PKTS, unix.NFT_CT_BYTES, ctAvgPkt:
 		other(map[uint64]string{unix.NFT_CT_PKTS: "ct packets", unix.NFT_CT_BYTES: "ct bytes", ctAvgPkt: "ct avgpkt"}[key], 8)
 	case ctID:
@@ -240,7 +240,12 @@ func (t *translator) ctSet(a *nfnetlink.Attributes, key uint64) {
 	case key == ctZone: // of whatever direction: a template is attached
 		t.add(exposure.Assign{To: exposure.FieldCTZone, Value: t.registers.compose(from, 2, host)})
 	case key == unix.NFT_CT_LABELS:
-		t.noEffect("ct label set")
+		value := t.registers.compose(from, 16, network)
+		if bits, constant := value[0].IsConst(); constant && len(value) == 1 {
+			t.add(exposure.SetLabel(bits))
+			return
+		}
+		t.unknownEffect("ct label set from a register")
 	case key == unix.NFT_CT_SECMARK:
 		t.noEffect("ct secmark set")
 	case key == ctEventMask:

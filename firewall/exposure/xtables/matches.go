@@ -22,6 +22,8 @@ func (x *translator) match(e extension) []exposure.Statement {
 		return x.set(e)
 	case "socket":
 		return socket(e)
+	case "connlabel":
+		return connlabel(e)
 	}
 	translate, ok := x.option(e.name)
 	if !ok {
@@ -108,6 +110,25 @@ func markMatch(field exposure.Field, o clause) exposure.Statement {
 		return unknown(o)
 	}
 	return is(exposure.Of(field).And(exposure.Number(m)), o.not, exposure.One(exposure.Number(v)))
+}
+
+// connlabel asks for a bit of the connection's label by number, or sets it. Names need the host's
+// connlabel.conf.
+func connlabel(e extension) []exposure.Statement {
+	bit, set, not, known := uint64(0), false, false, false
+	for _, o := range e.options {
+		switch o.name {
+		case "--label":
+			bit, known = parseNumber(o.value(), 7)
+			not = o.not
+		case "--set":
+			set = true
+		}
+	}
+	if out := xtmatch.Label(int(bit), set, not); known && out != nil {
+		return out
+	}
+	return []exposure.Statement{exposure.Unknown{Text: e.describe()}}
 }
 
 // iprange: net/netfilter/xt_iprange.c.

@@ -55,6 +55,21 @@ func merged(to exposure.Field, keep uint32, from exposure.Field, mask uint32, bi
 	return []exposure.Operand{exposure.Of(to).And(exposure.Number(uint64(keep))), o}
 }
 
+// Label is connlabel: whether the connection has a bit of the label. With set it gets the bit, and the match
+// holds wherever there is a connection: connlabel_mt in net/netfilter/xt_connlabel.c.
+func Label(bit int, set, not bool) []exposure.Statement {
+	b := exposure.LabelBit(bit)
+	if !set {
+		return []exposure.Statement{exposure.Match{Key: []exposure.Operand{exposure.Of(exposure.FieldCTLabel).And(b)},
+			In: exposure.SetOf(exposure.One(b)), Not: not}}
+	}
+	if not {
+		return nil
+	}
+	tracked := exposure.In(exposure.Of(exposure.FieldCTProtocol), exposure.Full(8))
+	return []exposure.Statement{tracked, exposure.SetLabel(b)}
+}
+
 // SetZone is CT --zone in prerouting.
 func SetZone(zone uint16) exposure.Assign {
 	return exposure.Assign{To: exposure.FieldCTZone, Value: []exposure.Operand{exposure.Const(exposure.Number(uint64(zone)))}}
