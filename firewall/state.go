@@ -98,6 +98,16 @@ func (r Rate) String() string {
 	return text
 }
 
+// Rated are the names of services that limit rates.
+func (s State) Rated() (names []string) {
+	for _, svc := range s.Services {
+		if svc.Rate != nil {
+			names = append(names, svc.Name)
+		}
+	}
+	return names
+}
+
 // Unlisted is the fate of packets for ports that no service lists.
 type Unlisted string
 

@@ -141,10 +141,19 @@ func printStatus(s *screen, r statusResult) {
 		}
 		rows = append(rows, []string{x.Name, strings.Join(x.Ports, " "), strings.Join(where, " "), sources, packets(x.Allowed["total"]), packets(x.Refused["total"])})
 	}
-	if u := r.UnlistedPorts; u != nil {
-		rows = append(rows, []string{"(unlisted)", "the others", "everywhere", "0", packets(u.Allowed["total"]), packets(u.Refused["total"])})
+	for _, other := range []struct {
+		name, ports, where string
+		counted            *control.Traffic
+	}{{"(unlisted)", "the others", "everywhere", r.UnlistedPorts}, {"(direct)", "all", "to containers", r.DirectWays},
+		{"(spoofed)", "all", "from our own address", r.Spoofed}} {
+		if t := other.counted; t != nil {
+			rows = append(rows, []string{other.name, other.ports, other.where, "0", packets(t.Allowed["total"]), packets(t.Refused["total"])})
+		}
 	}
 	s.table(rows)
+	for _, t := range r.FullTables {
+		s.printf("%s %s\n", s.paint(red, "Full:"), t)
+	}
 	if len(r.Leases) > 0 {
 		s.printf("\n")
 		printLeases(s, r.Leases, time.Now())

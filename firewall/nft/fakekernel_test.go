@@ -56,6 +56,8 @@ func (k *fakeKernel) table() (*ruleset, error) { return k.read(nil) }
 
 func (k *fakeKernel) counters() (*ruleset, error) { return k.read(nil) }
 
+func (k *fakeKernel) dynamic() (*ruleset, error) { return k.read(nil) }
+
 func (k *fakeKernel) commit(batch []op, generation uint32) error {
 	if len(batch) == 0 {
 		return nil

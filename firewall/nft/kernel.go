@@ -22,6 +22,9 @@ type kernel interface {
 	elements(s *set) (*set, error)
 	// counters returns our table with its counters alone.
 	counters() (*ruleset, error)
+	// dynamic returns our table with its counters and its sets, and how many elements those have that
+	// packets fill.
+	dynamic() (*ruleset, error)
 	// table returns our table without anything that is in it.
 	table() (*ruleset, error)
 	// commit executes a transaction, all of it or nothing, provided that the generation is still

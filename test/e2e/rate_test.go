@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -75,12 +76,39 @@ func testFullRateTable(t *testing.T, e engine) {
 	if n := open(w.Probe(w.Internet, addressesFrom(netip.MustParseAddr("9.200.0.1"), 100), to, lab.Attempts(1))); n > 0 {
 		t.Errorf("%d of 100 new sources got in although the table is full", n)
 	}
+	w.tellsThatItIsFull("metrics", firewall.IPv4)
 	if n := open(w.Probe(w.Internet, sources[:100], to, lab.Attempts(1))); n != 100 {
 		t.Errorf("%d of 100 sources that are known got in a second time", n)
 	}
 	if n := open(w.Probe(w.Internet, sources[:100], to, lab.Attempts(1))); n > 0 {
 		t.Errorf("%d of 100 sources got in a third time, above their rate", n)
 	}
+}
+
+// tellsThatItIsFull asks the backend how full a service's table is.
+func (w *world) tellsThatItIsFull(service string, f firewall.Family) {
+	w.t.Helper()
+	var fills []firewall.TableFill
+	err := w.Host.Do(func() (err error) {
+		fills, err = w.rec.Backend.(firewall.Filling).Fill(context.Background(), []string{service})
+		return err
+	})
+	if err != nil {
+		w.t.Error(err)
+	}
+	for _, t := range fills {
+		if t.Service != service || t.Family != f {
+			continue
+		}
+		if !t.Full() {
+			w.t.Errorf("the table has %d sources and room for %d: it isn't told that it is full", t.Sources, t.Room)
+		}
+		if w.rec.Backend.Name() == "nftables" && t.Turned == 0 {
+			w.t.Error("packets that there was no room for are not counted")
+		}
+		return
+	}
+	w.t.Errorf("nothing is told of the table of %s: %+v", service, fills)
 }
 
 // A published port with a rate is counted once, wherever its packets go.

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -218,10 +219,30 @@ type Firewall struct {
 	Unlisted      firewall.Unlisted `json:"unlisted"`
 	Services      []Service         `json:"services"`
 	UnlistedPorts *Traffic          `json:"unlisted_ports"` // refused there, under unlisted: deny
-	Leases        []lease.Lease     `json:"leases"`
+	// Spoofed is what was refused because it came from outside with one of the host's own addresses.
+	Spoofed *Traffic `json:"spoofed"`
+	// DirectWays is what was refused on its way to the interfaces of direct.
+	DirectWays *Traffic `json:"direct"`
+	// FullTables are tables of rates, and of the log, that have no room for another source.
+	FullTables []FullTable   `json:"full_tables"`
+	Leases     []lease.Lease `json:"leases"`
 	// PolicyDigest is Digest of the policy in force, without leases.
 	PolicyDigest string   `json:"policy_digest"`
 	Warnings     []string `json:"warnings,omitempty"`
+}
+
+// FullTable is one table that is full.
+type FullTable struct {
+	firewall.TableFill
+	Family string `json:"family"`
+}
+
+// String tells what is so, and what follows.
+func (t FullTable) String() string {
+	if t.Service == "" {
+		return fmt.Sprintf("the log of refused packets remembers %d %s sources and no more: others are refused unreported", t.Room, t.Family)
+	}
+	return fmt.Sprintf("the rate of service %s remembers %d %s sources and no more: new ones are refused until some are forgotten", t.Service, t.Room, t.Family)
 }
 
 // DriftCount is drift in short.

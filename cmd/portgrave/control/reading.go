@@ -48,10 +48,14 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 			s.Policy, _ = lease.Parent(last.State, svc.Name)
 			result.Services = append(result.Services, s)
 		}
-		if t, counted := seen.Traffic(firewall.UnlistedTraffic); counted {
-			words := trafficOf(t)
-			result.UnlistedPorts = &words
+		result.UnlistedPorts = otherTraffic(seen, firewall.UnlistedTraffic)
+		result.Spoofed = otherTraffic(seen, firewall.SpoofedTraffic)
+		result.DirectWays = otherTraffic(seen, firewall.DirectTraffic)
+		full, err := fullTables(ctx, r.Backend, last.InForce())
+		if err != nil {
+			result.Warnings = append(result.Warnings, err.Error())
 		}
+		result.FullTables = orEmpty(full)
 	}
 	leases, unreadable, err := l.leases().List()
 	for _, d := range append(unreadable, err) {
@@ -61,6 +65,31 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 	}
 	result.Leases = orEmpty(leases)
 	return result, nil
+}
+
+// otherTraffic is what was counted for no service; nil if nothing counts it.
+func otherTraffic(seen firewall.Observation, name string) *Traffic {
+	t, counted := seen.Traffic(name)
+	if !counted {
+		return nil
+	}
+	words := trafficOf(t)
+	return &words
+}
+
+// fullTables asks only where something has a rate or a log, as counting takes time.
+func fullTables(ctx context.Context, b firewall.Backend, s firewall.State) (out []FullTable, err error) {
+	counting, can := b.(firewall.Filling)
+	if !can {
+		return nil, nil
+	}
+	fills, err := counting.Fill(ctx, s.Rated())
+	for _, t := range fills {
+		if t.Full() {
+			out = append(out, FullTable{t, t.Family.String()})
+		}
+	}
+	return out, err
 }
 
 func serviceOf(svc firewall.Service, seen firewall.Observation, now time.Time) Service {

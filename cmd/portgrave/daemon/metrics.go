@@ -30,6 +30,9 @@ var (
 	descExposures  = prometheus.NewDesc("portgrave_exposures", "Ports by interface, as the last audit found them: ok, or what does not fit the policy.", []string{"finding"}, nil)
 	descPackets    = prometheus.NewDesc("portgrave_packets_total", "Packets by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
 	descReports    = prometheus.NewDesc("portgrave_reports_total", "Reports of refused (and, for log: all, accepted) packets, by what became of them: received, lost.", []string{"outcome"}, nil)
+	descSources    = prometheus.NewDesc("portgrave_sources_remembered", "Sources in the table of a service's rate, or of the log of refused packets: service (log).", []string{"service", "family"}, nil)
+	descRoom       = prometheus.NewDesc("portgrave_sources_room", "How many sources that table has room for. While a rate's is full, new sources are refused; while the log's is, unreported.", []string{"service", "family"}, nil)
+	descTurned     = prometheus.NewDesc("portgrave_table_full_packets_total", "Packets from sources that such a table had no room for (counted by nftables only).", []string{"service", "family"}, nil)
 	descBytes      = prometheus.NewDesc("portgrave_bytes_total", "Bytes by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
 )
 
@@ -48,7 +51,7 @@ type collector struct{ d *Daemon }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descExposures, descPackets, descBytes, descReports} {
+	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descExposures, descPackets, descBytes, descReports, descSources, descRoom, descTurned} {
 		out <- x
 	}
 }
@@ -99,12 +102,22 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		counter(descReports, float64(stats.Received), "received")
 		counter(descReports, float64(stats.Lost), "lost")
 	}
-	c.traffic(counter)
+	c.traffic(gauge, counter)
 }
 
 // traffic reports the kernel's counters. If the loop is busy they are missing from this scrape.
-func (c collector) traffic(counter func(*prometheus.Desc, float64, ...string)) {
-	for _, x := range c.d.counted.get(c.d) {
+func (c collector) traffic(gauge, counter func(*prometheus.Desc, float64, ...string)) {
+	list, fills := c.d.counted.get(c.d)
+	for _, t := range fills {
+		service := t.Service
+		if service == "" {
+			service = "(log)"
+		}
+		gauge(descSources, float64(t.Sources), service, t.Family.String())
+		gauge(descRoom, float64(t.Room), service, t.Family.String())
+		counter(descTurned, float64(t.Turned), service, t.Family.String())
+	}
+	for _, x := range list {
 		for _, f := range firewall.Families {
 			for verdict, n := range map[string]firewall.Counter{"allowed": x.traffic.Allowed[f], "refused": x.traffic.Refused[f]} {
 				counter(descPackets, float64(n.Packets), x.service, f.String(), verdict)
@@ -119,6 +132,7 @@ type counted struct {
 	mu   sync.Mutex
 	at   time.Time
 	list []serviceTraffic
+	fill []firewall.TableFill
 }
 
 type serviceTraffic struct {
@@ -129,12 +143,13 @@ type serviceTraffic struct {
 // countedFor is how long counters are good for: scrapes are seconds apart.
 const countedFor = time.Second
 
-func (c *counted) get(d *Daemon) []serviceTraffic {
+func (c *counted) get(d *Daemon) ([]serviceTraffic, []firewall.TableFill) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.at) < countedFor {
-		return c.list
+		return c.list, c.fill
 	}
+	var fills []firewall.TableFill
 	var list []serviceTraffic
 	var failed error
 	err := d.inLoop(context.Background(), loopPatience, func(ctx context.Context) {
@@ -148,12 +163,15 @@ func (c *counted) get(d *Daemon) []serviceTraffic {
 				list = append(list, serviceTraffic{name, t})
 			}
 		}
+		if b, can := d.Reconciler.Backend.(firewall.Filling); can && d.inForce != nil {
+			fills, failed = b.Fill(ctx, d.inForce.InForce().Rated())
+		}
 	})
 	if err != nil || failed != nil {
-		return nil
+		return nil, nil
 	}
-	c.at, c.list = time.Now(), list
-	return list
+	c.at, c.list, c.fill = time.Now(), list, fills
+	return list, fills
 }
 
 // traffic reads the counters of the services in force. It runs in the loop.
@@ -164,7 +182,7 @@ func (d *Daemon) traffic(ctx context.Context) (names []string, of func(string) (
 	for _, svc := range d.inForce.InForce().Services {
 		names = append(names, svc.Name)
 	}
-	names = append(names, firewall.UnlistedTraffic)
+	names = append(names, firewall.OtherTraffic...)
 	ctx, stop := context.WithTimeout(ctx, loopPatience)
 	defer stop()
 	if b, light := d.Reconciler.Backend.(firewall.Counting); light {
