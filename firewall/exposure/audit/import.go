@@ -27,8 +27,8 @@ func Import(r Report) []Imported {
 	rows := map[key][]Exposure{}
 	var order []key
 	for _, x := range r.Exposures {
-		if x.Interface == "" {
-			continue // an entry of a policy behind which nobody is
+		if x.Interface == "" || x.Direct {
+			continue // an entry of a policy behind which nobody is, or a way that no service opens
 		}
 		k := key{x.Protocol, x.Port, max(x.Port, x.PortLast)}
 		if rows[k] == nil {

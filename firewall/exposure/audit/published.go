@@ -21,7 +21,12 @@ const maxPublished = 5000
 // which are translated. Within a range the same holds for each port: no rule, and none of the ranges in told, tells them apart. cut reports that there were more
 // than anybody can ask about.
 func published(rs *exposure.Ruleset, told []firewall.PortRange) (ports []portRange, cut bool) {
-	f := finder{found: map[uint8]exposure.Ranges{}, seen: map[visit]int{}}
+	return search(rs).ports(rs, told)
+}
+
+// search goes through all rules that a packet can meet before routing.
+func search(rs *exposure.Ruleset) *finder {
+	f := &finder{found: map[uint8]exposure.Ranges{}, seen: map[visit]int{}, doors: map[door]exposure.Ranges{}, virtual: map[destination]exposure.Ranges{}}
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
 			if c.Base != nil && !t.Dormant && (c.Base.Hook == exposure.HookPrerouting || c.Base.Hook == exposure.HookIngress) {
@@ -29,6 +34,11 @@ func published(rs *exposure.Ruleset, told []firewall.PortRange) (ports []portRan
 			}
 		}
 	}
+	return f
+}
+
+// ports are the ranges found, as published says.
+func (f *finder) ports(rs *exposure.Ruleset, told []firewall.PortRange) (ports []portRange, cut bool) {
 	starts := startsOf(rs, told)
 	for protocol, set := range f.found {
 		for _, r := range set.List() {
@@ -52,11 +62,13 @@ func published(rs *exposure.Ruleset, told []firewall.PortRange) (ports []portRan
 	return ports, false
 }
 
-// concern is the protocols and ports that can come to a place. A correlation between the two is not kept.
-type concern struct{ protocols, ports exposure.Ranges }
+// concern is the protocols, ports and destinations that can come to a place. Correlations between them are
+// not kept.
+type concern struct{ protocols, ports, dest4, dest6 exposure.Ranges }
 
 func everything() concern {
-	return concern{exposure.NewRanges(exposure.Full(8)), exposure.NewRanges(exposure.Full(16))}
+	return concern{exposure.NewRanges(exposure.Full(8)), exposure.NewRanges(exposure.Full(16)),
+		exposure.NewRanges(exposure.Full(32)), exposure.NewRanges(exposure.Full(128))}
 }
 
 type visit struct {
@@ -66,8 +78,12 @@ type visit struct {
 
 type finder struct {
 	found map[uint8]exposure.Ranges // by protocol
-	seen  map[visit]int
-	steps int
+	// doors are the targets that rules name, with the ports that lead there.
+	doors map[door]exposure.Ranges
+	// virtual are the single destinations that rules translate, with their ports.
+	virtual map[destination]exposure.Ranges
+	seen    map[visit]int
+	steps   int
 }
 
 // Bounds on what a hostile ruleset can make of the search. Beyond them everything is taken for concerned, which errs to the safe side.
@@ -78,7 +94,7 @@ const (
 
 func (f *finder) chain(c *exposure.Chain, in concern, depth int) {
 	v := visit{c, keyOf(in)}
-	if c == nil || f.seen[v] > 0 || in.protocols.Empty() || in.ports.Empty() {
+	if c == nil || f.seen[v] > 0 || in.empty() {
 		return
 	}
 	f.seen[v]++
@@ -100,7 +116,18 @@ func keyOf(c concern) string {
 		}
 		b = append(b, '|')
 	}
+	for _, s := range []exposure.Ranges{c.dest4, c.dest6} {
+		for _, r := range s.List() {
+			b = append(append(b, r.From.String()...), '-')
+			b = append(append(b, r.To.String()...), ',')
+		}
+		b = append(b, '|')
+	}
 	return string(b)
+}
+
+func (c concern) empty() bool {
+	return c.protocols.Empty() || c.ports.Empty() || c.dest4.Empty() && c.dest6.Empty()
 }
 
 func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int) {
@@ -137,6 +164,7 @@ func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int
 		case exposure.NAT:
 			if s.Kind == exposure.NATDestination || s.Kind == exposure.NATRedirect {
 				f.note(in)
+				f.noteNAT(s, in)
 			}
 		case exposure.TProxy:
 			f.note(in)
@@ -145,7 +173,7 @@ func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int
 				f.note(in)
 			}
 		}
-		if in.protocols.Empty() || in.ports.Empty() {
+		if in.empty() {
 			return
 		}
 	}
@@ -176,6 +204,10 @@ func (c concern) narrow(o exposure.Operand, to func() exposure.Ranges) concern {
 		c.protocols = c.protocols.Intersect(to())
 	case exposure.FieldDport:
 		c.ports = c.ports.Intersect(to())
+	case exposure.FieldDest4:
+		c.dest4, c.dest6 = c.dest4.Intersect(to()), exposure.Ranges{}
+	case exposure.FieldDest6:
+		c.dest6, c.dest4 = c.dest6.Intersect(to()), exposure.Ranges{}
 	}
 	return c
 }

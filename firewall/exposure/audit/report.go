@@ -31,6 +31,8 @@ type Exposure struct {
 	Unit      string `json:"unit"`
 	Container string `json:"container"`
 	Target    string `json:"target"` // of a published port: where its packets go
+	// Direct: Address and Port are a published port's target, reached past the port that it is published as.
+	Direct    bool   `json:"direct,omitempty"`
 	Service   string `json:"service,omitempty"`
 	Reachable Bounds `json:"reachable"`
 	// Declared: the policy says something of the port, since a service lists it, or since it refuses what none lists. Allowed is whom it lets in.

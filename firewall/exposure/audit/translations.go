@@ -13,7 +13,10 @@ import (
 
 // translations judges the ports whose packets go somewhere else.
 func (a *auditor) translations() {
-	ranges, cut := published(a.Rules, a.told())
+	found := search(a.Rules)
+	defer a.doors(found)
+	defer a.virtualIPs(found)
+	ranges, cut := found.ports(a.Rules, a.told())
 	if cut {
 		a.report.Unread = append(a.report.Unread, fmt.Sprintf("more than %d published ports: the others are not listed", maxPublished))
 	}
