@@ -1,19 +1,25 @@
 // Package nft enforces a firewall.State through nf_tables, over netlink, never through the nft
 // program.
 //
-// Everything lives in one table, inet portgrave, with one base chain:
+// Everything lives in one table, inet portgrave, with three base chains:
 //
-//	                     conntrack        ┌───────────────┐   DNAT
-//	packet ─▶ ingress ─▶ (−200) ────────▶ │ prerouting    │ ─▶ (−100) ─▶ routing ─▶ input │ forward
-//	                                      │ −110: ours    │
-//	                                      └───────────────┘
-//	prerouting       protocol . port vmap @ports   → svc/NAME     one hash look-up, however many services; for other ports, that is all
-//	                 (unlisted: deny)              → exempt, then unlisted
-//	exempt           iifname lo                    → accept       loopback is never filtered
-//	                 destination not this host's   → accept       routed traffic is never ours
-//	                 reply of a connection         → accept       what the host started
-//	                 (established: keep)           → accept       running connections
-//	svc/NAME/where   interface and address conditions → svc/NAME, else svc/NAME/refuse
+//	                     conntrack     prerouting        DNAT                   ┌─▶ input −300: decides ─▶ socket
+//	packet ─▶ ingress ─▶ (−200) ─────▶ −110: remembers ─▶ (−100) ─▶ routing ─┤
+//	                                                                            └─▶ forward −300: decides about DNATed packets
+//	prerouting       first packet, to an own address → ct label 90   nothing tells that behind DNAT
+//	input            protocol and original port vmap @ports-… → svc/NAME   one look-up, however many services
+//	                 no connection                  → untracked     by the packet's own port
+//	                 first packet, own source       → answers       refused if it comes from a listed port
+//	                 (unlisted: deny)               → exempt; virtual IPs pass; then unlisted
+//	forward          DNATed by this host            → translated    as input, by the original port
+//	                 first packet, own source       → answers       as above; own-source under deny
+//	                 (direct) new                   → direct        refused if it goes to a container past DNAT
+//	exempt           iifname lo                     → accept        loopback is never filtered
+//	                 reply of a connection          → accept        what the host started
+//	                 (established: keep)            → accept        running connections
+//	                 first packet                   → own-source    a packet from outside with our own address
+//	virtual          DNATed, not an own address     → accept        for the host's own workloads
+//	svc/NAME/where   address conditions, virtual, interface conditions → svc/NAME, else svc/NAME/refuse
 //	                 Each chain that the ports lead to begins with a jump to exempt.
 //	svc/NAME         source matches (a few sources: a rule each) or is in a set → count, accept; else svc/NAME/refuse
 //	                 (thousands of sources) → svc/NAME/ipv4, one hash set a prefix length, looked up in one rule; very many:
@@ -22,9 +28,18 @@
 //	svc/NAME/refuse  log, count, drop or reject
 //	shared/…         conditions of the services that share a port on different interfaces or addresses
 //
-// It stands after conntrack, so that replies are known, and before DNAT, so that the port is the
-// one the client dialled, wherever the packet goes afterwards: a process here, a published
-// container port, a NodePort. Accepting is not final: chains of other tables still run.
+// The decision falls once, after routing: what reaches input is for this host, exactly, while a look at
+// the destination before routing takes multicast that a bridge only passes on for the host's, and misses
+// addresses in VRFs and in routing tables of one's own. The port is the one that the client dialled, which
+// conntrack remembers, wherever the packet goes: a process here, a published container port, a NodePort, a
+// virtual IP. A packet never passes input and forward both, so it is counted, rated and logged once.
+// Accepting is not final: chains of other tables still run.
+//
+// A reply is a reply only of what this host began. A packet from outside that bears one of the host's own
+// addresses would begin a connection in which its receiver seems to answer; own-source refuses it.
+//
+// The packet mark is neither set nor read. A bit of the connection's label is, since marks are what
+// everybody fights over and labels hardly anybody uses.
 //
 // compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the
 // ruleset it does hold; diff (pure) compares the two object by object, rules by their expressions
