@@ -49,7 +49,8 @@ type events struct {
 	recent    []Event
 	total     map[string]uint64 // by kind
 	followers map[chan Event]struct{}
-	path      string // of the log; "" keeps none
+	following [standings]int // how many followers are of which standing
+	path      string         // of the log; "" keeps none
 
 	durations prometheus.Histogram // of repairs, in seconds
 }
@@ -144,17 +145,30 @@ func ReadLog(dir string) ([]Event, error) {
 	return events, nil
 }
 
-// follow returns what happened last and a channel of what happens from now on, until stop is called.
-func (e *events) follow() (recent []Event, next <-chan Event, stop func()) {
+// last returns what happened last.
+func (e *events) last() []Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return append([]Event(nil), e.recent...)
+}
+
+// follow returns a channel of what happens from now on, until stop is called. It refuses when
+// maxStreams of the same standing follow already.
+func (e *events) follow(as standing) (next <-chan Event, stop func(), ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.following[as] >= maxStreams {
+		return nil, nil, false
+	}
 	c := make(chan Event, 256)
 	e.followers[c] = struct{}{}
-	return append([]Event(nil), e.recent...), c, func() {
+	e.following[as]++
+	return c, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		delete(e.followers, c)
-	}
+		e.following[as]--
+	}, true
 }
 
 func (e *events) counts() map[string]uint64 {
