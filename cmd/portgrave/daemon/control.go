@@ -48,10 +48,7 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	}
 	if g, err := user.LookupGroup(readers); err == nil {
 		gid, _ := strconv.Atoi(g.Gid)
-		if gid != os.Getegid() {
-			err = os.Chown(path, -1, gid)
-		} // else it is the group's already, and a filter of system calls may refuse to say so again
-		if err := errors.Join(err, os.Chmod(path, 0o660)); err != nil {
+		if err := admit(path, gid); err != nil {
 			d.Log.Warn("members of the group can't use the control socket", "group", readers, "error", err)
 		}
 	}
@@ -75,6 +72,28 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 		_ = server.Shutdown(ending)
 		_ = server.Close()
 	}, nil
+}
+
+// admit lets a group use the socket at a path. The folder may belong to a user who puts a link there meanwhile, so what is
+// changed is what was opened.
+func admit(path string, gid int) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	var s unix.Stat_t
+	if err := unix.Fstat(fd, &s); err != nil {
+		return err
+	}
+	if s.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return fmt.Errorf("%s is not a socket any more", path)
+	}
+	if gid != os.Getegid() {
+		err = unix.Fchownat(fd, "", -1, gid, unix.AT_EMPTY_PATH)
+	} // else it is the group's already, and a filter of system calls may refuse to say so again
+	// chmod(2) of what a descriptor leads to, which fchmod(2) refuses with O_PATH.
+	return errors.Join(err, os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o660))
 }
 
 // mayWrite lets root, and the daemon's own user, change things.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -57,19 +58,9 @@ func TestGoodbyeIsAFailure(t *testing.T) {
 	if _, err := bufio.NewReader(response.Body).WriteTo(&body); err != nil {
 		t.Fatal(err)
 	}
-	recorded := &recorder{header: http.Header{}}
-	control.Fail(recorded, errCrowded)
-	if response.StatusCode != recorded.status || body.String() != recorded.body.String() {
-		t.Errorf("%d %s, but otherwise %d %s", response.StatusCode, body.String(), recorded.status, recorded.body.String())
+	want := httptest.NewRecorder()
+	control.Fail(want, errCrowded)
+	if response.StatusCode != want.Code || body.String() != want.Body.String() {
+		t.Errorf("%d %s, but otherwise %d %s", response.StatusCode, body.String(), want.Code, want.Body)
 	}
 }
-
-type recorder struct {
-	header http.Header
-	status int
-	body   strings.Builder
-}
-
-func (r *recorder) Header() http.Header         { return r.header }
-func (r *recorder) WriteHeader(status int)      { r.status = status }
-func (r *recorder) Write(b []byte) (int, error) { return r.body.Write(b) }

@@ -101,8 +101,8 @@ func (e *events) log(x Event) error {
 	if e.path == "" {
 		return nil
 	}
-	if info, err := os.Stat(e.path); err == nil && info.Size() > logSize {
-		if err := os.Rename(e.path, e.path+".old"); err != nil {
+	if info, err := os.Lstat(e.path); err == nil && info.Size() > logSize {
+		if err := statefiles.Rename(e.path, logName+".old"); err != nil {
 			return err
 		}
 	}
@@ -125,7 +125,7 @@ func (e *events) log(x Event) error {
 func ReadLog(dir string) ([]Event, error) {
 	events := []Event{}
 	for _, name := range []string{logName + ".old", logName} {
-		b, err := os.ReadFile(filepath.Join(dir, name))
+		b, err := statefiles.Read(filepath.Join(dir, name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
