@@ -40,7 +40,7 @@ func reference() manual.Reference {
 // exitMeanings are the exit codes in a few words, and what the manual says besides.
 var exitMeanings = [][2]string{
 	exitFine:       {"fine", ", and nothing to report"},
-	exitFailed:     {"failed", "; standard error says what, where, and what to do"},
+	exitFailed:     {"failed", "; standard error says what, where, and what to do. Output that can't be written is a failure; a crash ends by signal, without a code"},
 	exitReport:     {"something to report", ": a plan, drift, findings, a failed policy test, a packet that explain sees refused"},
 	exitInvalid:    {"invalid policy or usage", "; nothing was done"},
 	exitNotAllowed: {"not allowed", "; root or CAP_NET_ADMIN is needed"},
