@@ -9,8 +9,8 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// installed tells what an installation has put in force: the first policy closes a port, and whoever
-// installed must not have to find that out. The scripts of the packages run it.
+// installed tells what an installation has put in force: the first policy closes a port, and
+// whoever installed must not have to find that out. The scripts of the packages run it.
 func installed(inv *invocation) error {
 	ops, done, err := inv.operations()
 	if err != nil {
@@ -47,20 +47,22 @@ func inForceWords(s firewall.State) string {
 		for _, p := range svc.Ports {
 			ports = append(ports, p.String())
 		}
+		are := " is "
+		if len(ports) > 1 {
+			are = " are "
+		}
 		who := policy.BuiltInName(svc.Sources)
 		switch {
 		case who == "any":
-			words = append(words, strings.Join(ports, ", ")+" is open to everybody")
-			continue
+			who = "open to everybody"
 		case svc.Sources.Len() == 0:
-			words = append(words, strings.Join(ports, ", ")+" is refused to everybody")
-			continue
+			who = "refused to everybody"
 		case who == "":
-			who = plural(svc.Sources.Len(), "network") + " of the policy"
+			who = "open to " + plural(svc.Sources.Len(), "network") + " of the policy and refused to everybody else"
 		default:
-			who += " networks"
+			who = "open to " + who + " networks and refused to everybody else"
 		}
-		words = append(words, fmt.Sprintf("%s is open to %s and refused to everybody else", strings.Join(ports, ", "), who))
+		words = append(words, strings.Join(ports, ", ")+are+who)
 	}
 	if len(words) > wordyServices {
 		words = []string{fmt.Sprintf("the policy's %d services decide who reaches their ports", len(words))}

@@ -2,8 +2,9 @@ package systemd
 
 import "testing"
 
-// TestAuditThatCrashes: the unit counts exit code 2, findings, as success, which is what Go ends with when
-// it crashes. A crash must be a failure all the same. Go answers SIGQUIT as it answers a panic.
+// TestAuditThatCrashes: the unit counts exit code 2, findings, as success, which is what Go ends
+// with when it crashes. A crash must be a failure all the same. Go answers SIGQUIT as it answers a
+// panic.
 func TestAuditThatCrashes(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t, document)

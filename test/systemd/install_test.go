@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestInstallNowSaysWhatIsInForce: the first policy closes a port, and installing says so: what is in
-// force, how to see it, how to undo it. What it says to undo it does.
+// TestInstallNowSaysWhatIsInForce: the first policy closes a port, and installing says so: what is
+// in force, how to see it, how to undo it. What it says to undo it does.
 func TestInstallNowSaysWhatIsInForce(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t, document)
