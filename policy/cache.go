@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -44,7 +43,7 @@ func (n *Networks) readCache(net *network) (*cached, error) {
 		return nil, nil
 	}
 	path := n.cachePath(net)
-	f, err := os.Open(path)
+	f, err := statefiles.OpenToRead(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -70,7 +69,7 @@ func (n *Networks) readCache(net *network) (*cached, error) {
 
 // content reads the addresses.
 func (c *cached) content() (firewall.Prefixes, error) {
-	content, err := os.ReadFile(c.path)
+	content, err := statefiles.Read(c.path)
 	if err != nil {
 		return firewall.Prefixes{}, err
 	}

@@ -123,3 +123,13 @@ var builtIn = map[string]firewall.Prefixes{
 	"private":  firewall.MustPrefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10"),
 	"loopback": firewall.MustPrefixes("127.0.0.0/8", "::1/128"),
 }
+
+// BuiltInName is the built-in network that a set is; "" if it is none of them.
+func BuiltInName(set firewall.Prefixes) string {
+	for name, known := range builtIn {
+		if set.Equal(known) {
+			return name
+		}
+	}
+	return ""
+}

@@ -12,8 +12,21 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// run is the whole program, apart from the process around it.
+// run is the whole program, apart from the process around it. It closes stdout, if that can be closed.
 func run(args []string, stdout, stderr io.Writer, getenv func(string) string) int {
+	out := &output{to: stdout}
+	code := runVerb(args, out, stderr, getenv)
+	err := out.close()
+	if err != nil {
+		_, _ = fmt.Fprintf(stderr, "portgrave: the output could not be written: %v\n", err)
+	}
+	if err != nil && (code == exitFine || code == exitReport) {
+		return exitFailed
+	}
+	return code
+}
+
+func runVerb(args []string, stdout *output, stderr io.Writer, getenv func(string) string) int {
 	app := newApp(stdout, stderr, getenv)
 	err := app.Run(reorder(app, args))
 	if err == nil {
@@ -62,7 +75,7 @@ func globalFlags() []cli.Flag {
 	}
 }
 
-func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
+func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.App {
 	verb := func(name, usage, arguments string, action func(*invocation) error, flags ...cli.Flag) *cli.Command {
 		return &cli.Command{
 			Name: name, Usage: usage, Description: details[name], ArgsUsage: arguments, Flags: append(flags, globalFlags()...), HideHelpCommand: true,
@@ -141,6 +154,7 @@ func newApp(stdout, stderr io.Writer, getenv func(string) string) *cli.App {
 			verb("completion", "print the script that completes these verbs in a shell", "<bash|zsh|fish>", printCompletion),
 			verb("man", "print a page of the manual, for man -l -", "<portgrave|portgrave-policy>", printManual),
 			hidden(verb(manual.Asked, "print what completes a value", "<KIND>", complete)),
+			hidden(verb("installed", "print what an installation has put in force", "", installed)),
 			hidden(verb("guard", "take back a generation unless it is confirmed", "<GENERATION> [PARTNER]", guard)),
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
 				Subcommands: []*cli.Command{verb("nft", "print the policy as a script for nft -f", "", exportNft)},

@@ -53,7 +53,10 @@ func install(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	return reportInstall(inv, w, image, result)
+	if err := reportInstall(inv, w, image, result); err != nil || !w.Now || w.DryRun || inv.screen.json {
+		return err
+	}
+	return installed(inv)
 }
 
 func runProgram(ctx context.Context, name string, args ...string) error {
@@ -97,6 +100,9 @@ func reportInstall(inv *invocation, w installer.Wish, image bool, r installer.Re
 		s.printf("%s.\n", s.paint(green, "Installed"))
 	default:
 		s.printf("%s. It begins with the next start of the system; to begin now: systemctl start portgrave-boot portgrave portgrave-audit.timer\n", s.paint(green, "Installed"))
+		if p, c, err := inv.compiled(inv.config, true); err == nil {
+			s.printf("From then on: %s. The policy is in %s\n", inForceWords(c.State), p.Origin)
+		}
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ type invocation struct {
 	opened   *backends // see local
 }
 
-func newInvocation(c *cli.Context, stdout, stderr io.Writer, getenv func(string) string) (*invocation, error) {
+func newInvocation(c *cli.Context, stdout *output, stderr io.Writer, getenv func(string) string) (*invocation, error) {
 	inv := &invocation{ctx: c.Context, cli: c, getenv: getenv, config: flag(c, "config"), backend: flag(c, "backend"), stateDir: getenv("PORTGRAVE_STATE_DIR")}
 	if inv.stateDir == "" {
 		inv.stateDir = "/var/lib/portgrave"

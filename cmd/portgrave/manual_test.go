@@ -20,7 +20,7 @@ func everyVerb(f func(*cli.Command)) {
 			walk(c.Subcommands)
 		}
 	}
-	walk(newApp(io.Discard, io.Discard, os.Getenv).Commands)
+	walk(newApp(&output{to: io.Discard}, io.Discard, os.Getenv).Commands)
 }
 
 // TestCommandLineDescribesItself: manual and completions are made from the command line, so all of it has words, details are those of verbs, and a

@@ -22,6 +22,8 @@ func (inv *invocation) operations() (ops control.Operations, done func(), err er
 	remote := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket))
 	s, err := inv.daemonStatus()
 	switch {
+	case errors.Is(err, control.ErrBusy): // it lives
+		return nil, nil, err
 	case err != nil:
 		return nil, nil, fmt.Errorf("%w: if it hangs, end it, and the rules stay", err)
 	case s == nil:

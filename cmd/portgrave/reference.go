@@ -19,7 +19,7 @@ func reference() manual.Reference {
 		Files: []manual.Entry{
 			{Term: "/etc/portgrave/policy.yaml, /etc/portgrave/policy.d/*.yaml", Text: "the policy; see portgrave-policy(5)"},
 			{Term: "/var/lib/portgrave", Text: "the state: generations, leases, the last good content of networks, and drift.jsonl, what happened to the rules"},
-			{Term: "/run/portgrave/control.sock", Text: "the daemon's control socket, HTTP with JSON: root may use all of it, members of group portgrave may read"},
+			{Term: "/run/portgrave/control.sock", Text: "the daemon's control socket, HTTP with JSON: root may use all of it, members of group portgrave may read, over 64 connections at once and with requests of up to 64 KiB"},
 		},
 		Examples: []manual.Entry{
 			{Term: "portgrave check && portgrave plan\nportgrave apply --confirm 60s --reason INC-42\nportgrave confirm",
@@ -40,7 +40,7 @@ func reference() manual.Reference {
 // exitMeanings are the exit codes in a few words, and what the manual says besides.
 var exitMeanings = [][2]string{
 	exitFine:       {"fine", ", and nothing to report"},
-	exitFailed:     {"failed", "; standard error says what, where, and what to do"},
+	exitFailed:     {"failed", "; standard error says what, where, and what to do. Output that can't be written is a failure; a crash ends by signal, without a code"},
 	exitReport:     {"something to report", ": a plan, drift, findings, a failed policy test, a packet that explain sees refused"},
 	exitInvalid:    {"invalid policy or usage", "; nothing was done"},
 	exitNotAllowed: {"not allowed", "; root or CAP_NET_ADMIN is needed"},

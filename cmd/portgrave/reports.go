@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 
@@ -39,7 +38,7 @@ func openReports(inv *invocation, log *slog.Logger) (*denied.Listener, func(cont
 // reportWriter is where events go: nil for --denied off.
 func reportWriter(inv *invocation, log *slog.Logger) (emit func(denied.Event) error, closeFile func(), err error) {
 	format, path := inv.cli.String("denied"), inv.cli.String("denied-file")
-	var to io.Writer = inv.screen.out
+	to := inv.screen.out.to // itself, as what a full disk loses now is no reason to write nothing later
 	closeFile = func() {}
 	if path != "" && (format == "log" || format == "off") {
 		return nil, nil, usagef("--denied-file needs --denied json or cef")

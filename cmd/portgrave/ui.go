@@ -3,6 +3,7 @@ package main
 // Rules of the user interface:
 //
 //   - Results go to standard output, everything else (errors, warnings, progress) to standard error.
+//   - A result that can't be written is a failure, whatever was done.
 //   - With -o json standard output holds exactly one JSON object, also for failures ("error").
 //   - Exit codes: 0 fine, 1 failed, 2 something to report, 3 invalid policy or usage, 4 not allowed.
 //   - Text is for people: aligned, colour only on a terminal and without NO_COLOR. JSON is the contract.
@@ -60,14 +61,15 @@ func exitCode(err error) int {
 
 // screen is where a verb prints.
 type screen struct {
-	out, err io.Writer
+	out      *output
+	err      io.Writer
 	json     bool
 	colour   bool
 	progress *progress // nil shows none
 }
 
-func newScreen(stdout, stderr io.Writer, output string, getenv func(string) string) *screen {
-	return &screen{out: stdout, err: stderr, json: output == "json", colour: getenv("NO_COLOR") == "" && isTerminal(stdout), progress: newProgress(stderr)}
+func newScreen(stdout *output, stderr io.Writer, format string, getenv func(string) string) *screen {
+	return &screen{out: stdout, err: stderr, json: format == "json", colour: getenv("NO_COLOR") == "" && isTerminal(stdout.to), progress: newProgress(stderr)}
 }
 
 func isTerminal(w io.Writer) bool {

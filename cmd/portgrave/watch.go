@@ -26,7 +26,7 @@ func watchEvents(inv *invocation, kind string) error {
 	}
 	defer func() { _ = body.Close() }()
 	lines := bufio.NewReader(body)
-	for {
+	for inv.screen.out.err() == nil { // else nobody sees any of it
 		line, err := lines.ReadBytes('\n')
 		if err != nil {
 			if inv.ctx.Err() != nil {
@@ -44,6 +44,7 @@ func watchEvents(inv *invocation, kind string) error {
 		}
 		printEvent(inv.screen, e)
 	}
+	return nil
 }
 
 // driftLog prints the events that the daemon has kept, the oldest first: with -o json one object with all of them.

@@ -51,7 +51,7 @@ type Store struct {
 	files statefiles.Folder
 }
 
-// Open opens a folder, and makes it if it is missing. It fails if the folder can't be written: better now than
+// Open opens a folder, and makes it if it is missing. What killed processes have left in it half written is removed. It fails if the folder can't be written: better now than
 // after the kernel has been changed.
 func Open(dir string) (*Store, error) {
 	s := View(dir)
@@ -64,6 +64,7 @@ func Open(dir string) (*Store, error) {
 			return nil, fmt.Errorf("the state directory %s can't be written: %w (set PORTGRAVE_STATE_DIR, or run as root)", d, err)
 		}
 	}
+	statefiles.Clean(dir)
 	return s, nil
 }
 

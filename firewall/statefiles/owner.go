@@ -6,48 +6,77 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
-	"github.com/google/renameio/v2"
 	"golang.org/x/sys/unix"
 )
 
-// The daemon runs as a user of its own, and root's command line writes beside it. So what root makes in a folder belongs
-// to the folder's owner: else the next daemon could not write it. Only what was just made, and stands open, is given away, never what a
-// name leads to: the owner of the folder could have put a link there.
-
 // Write makes a file whole or not at all, readable for the owner of its folder alone.
-func Write(path string, content Content) error {
-	dir := filepath.Dir(path)
-	// The temporary file stands beside its target and begins with a dot, by which what a crash leaves of it is known.
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(dir), renameio.WithStaticPermissions(0o600))
+func Write(path string, content Content) error { return write(path, 0o600, content) }
+
+// WriteForAll is Write for a file that everybody may read.
+func WriteForAll(path string, content Content) error { return write(path, 0o644, content) }
+
+func write(path string, mode fs.FileMode, content Content) error {
+	in, err := openFolder(filepath.Dir(path))
 	if err != nil {
 		return err
 	}
-	defer func() { _ = f.Cleanup() }()
-	if err := giveAway(f.File, dir); err != nil {
+	defer in.close()
+	in.clean()
+	file, name, err := in.temporary(filepath.Base(path))
+	if err != nil {
 		return err
 	}
-	if err := content(f); err != nil {
-		return err
+	err = errors.Join(file.Chmod(mode), in.adopt(file)) // whatever the umask is
+	if err == nil {
+		err = content(file)
 	}
-	return f.CloseAtomicallyReplace()
+	if err == nil {
+		err = file.Sync()
+	}
+	if err == nil {
+		err = in.rename(name, filepath.Base(path))
+	}
+	if err != nil {
+		return errors.Join(err, in.remove(name), file.Close())
+	}
+	return file.Close() // and not before: while it is open, it is locked
 }
 
-// Open opens a file that is not replaced, such as a lock or a log, and makes it if it is missing. It follows no link.
+// Read reads a file that Write made.
+func Read(path string) ([]byte, error) { return At(filepath.Dir(path)).Read(filepath.Base(path)) }
+
+// OpenToRead opens a file that is better not read at once. It follows no link, and waits for no
+// FIFO.
+func OpenToRead(path string) (*os.File, error) {
+	in, err := openFolder(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	return in.openRegular(filepath.Base(path), os.O_RDONLY, 0)
+}
+
+// Open opens a file that is not replaced, such as a lock or a log, and makes it if it is missing.
+// It follows no link, and waits for no FIFO.
 func Open(path string, flags int) (*os.File, error) {
-	flags |= unix.O_CLOEXEC | unix.O_NOFOLLOW
+	in, err := openFolder(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer in.close()
+	name := filepath.Base(path)
 	for range 3 { // another process may make or remove it in between
-		f, err := os.OpenFile(path, flags, 0)
+		f, err := in.openRegular(name, flags, 0)
 		if !errors.Is(err, fs.ErrNotExist) {
 			return f, err
 		}
-		f, err = os.OpenFile(path, flags|os.O_CREATE|os.O_EXCL, 0o600)
+		f, err = in.openRegular(name, flags|os.O_CREATE|os.O_EXCL, 0o600)
 		if errors.Is(err, fs.ErrExist) {
 			continue
 		}
 		if err == nil {
-			if err = giveAway(f, filepath.Dir(path)); err != nil {
+			if err = in.adopt(f); err != nil {
 				return nil, errors.Join(err, f.Close())
 			}
 		}
@@ -56,46 +85,45 @@ func Open(path string, flags int) (*os.File, error) {
 	return nil, fmt.Errorf("%s is made and removed again and again by another process", path)
 }
 
+// Rename gives a file another name in its folder.
+func Rename(path, name string) error {
+	in, err := openFolder(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	return in.rename(filepath.Base(path), name)
+}
+
 // MakeAll makes a folder with those above it, to stay. Each belongs to the owner of the one above.
 func MakeAll(path string, mode fs.FileMode) error {
-	if info, err := os.Stat(path); err == nil {
-		if !info.IsDir() {
-			return &fs.PathError{Op: "mkdir", Path: path, Err: unix.ENOTDIR}
-		}
+	there, err := openFolder(path)
+	if err == nil {
+		there.close()
 		return nil
 	}
 	above := filepath.Dir(path)
-	if above != path {
-		if err := MakeAll(above, mode); err != nil {
-			return err
-		}
+	if !errors.Is(err, fs.ErrNotExist) || above == path {
+		return err
 	}
-	if err := os.Mkdir(path, mode); errors.Is(err, fs.ErrExist) {
+	if err := MakeAll(above, mode); err != nil {
+		return err
+	}
+	in, err := openFolder(above)
+	if err != nil {
+		return err
+	}
+	defer in.close()
+	name := filepath.Base(path)
+	if err := unix.Mkdirat(in.fd, name, uint32(mode.Perm())); errors.Is(err, fs.ErrExist) {
 		return nil
 	} else if err != nil {
-		return err
+		return in.fail("mkdir", name, err)
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := openat(in.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return err
+		return in.fail("open", name, err)
 	}
-	err = giveAway(f, above)
-	return errors.Join(err, f.Close(), syncFolder(above))
-}
-
-// giveAway makes a file, just made by root, its folder's owner's.
-func giveAway(f *os.File, dir string) error {
-	if os.Geteuid() != 0 {
-		return nil
-	}
-	info, err := os.Stat(dir)
-	if err != nil {
-		return err
-	}
-	if owner, ok := info.Sys().(*syscall.Stat_t); ok && owner.Uid != 0 {
-		if err := f.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-			return fmt.Errorf("giving it to the owner of its folder: %w", err)
-		}
-	}
-	return nil
+	made := os.NewFile(uintptr(fd), path)
+	return errors.Join(in.adopt(made), made.Close(), in.sync())
 }

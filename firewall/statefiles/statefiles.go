@@ -1,7 +1,9 @@
 // Package statefiles keeps small files of state in a folder so that neither a crash nor a bad disk makes them lie: each is
 // written beside its name, synced and renamed into place, and carries a checksum of its content.
 //
-// It knows nothing of what the files mean; firewall/history and firewall/lease do. It never removes a file by itself.
+// It knows nothing of what the files mean; firewall/history and firewall/lease do. What a killed
+// process has left of its writing it removes, and no other file by itself. A folder may belong to a
+// user whom root must not trust: see walk.go.
 package statefiles
 
 import (
@@ -10,10 +12,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
 )
 
 // Folder is what a store asks of the file system; tests make single operations fail (package faulty).
@@ -50,36 +54,82 @@ func At(path string) Folder { return disk(path) }
 
 type disk string
 
+// maxSize is far more than the largest State takes. A file of holes may claim any size, and have us
+// die of it.
+const maxSize = 1 << 30
+
 func (d disk) path(name string) string { return filepath.Join(string(d), name) }
 
 func (d disk) Make() error { return MakeAll(string(d), 0o700) }
 
-func (d disk) List() ([]fs.DirEntry, error) { return os.ReadDir(string(d)) }
+func (d disk) List() ([]fs.DirEntry, error) {
+	f, err := openFolder(string(d))
+	if err != nil {
+		return nil, err
+	}
+	defer f.close()
+	return f.list()
+}
 
-func (d disk) Read(name string) ([]byte, error) { return os.ReadFile(d.path(name)) }
+func (d disk) Read(name string) ([]byte, error) {
+	f, err := OpenToRead(d.path(name))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxSize {
+		why := fmt.Errorf("it has %d bytes, more than any file of state: move it away", info.Size())
+		return nil, &fs.PathError{Op: "read", Path: d.path(name), Err: why}
+	}
+	var b bytes.Buffer
+	b.Grow(int(info.Size()) + bytes.MinRead)
+	_, err = b.ReadFrom(io.LimitReader(f, maxSize))
+	return b.Bytes(), err
+}
 
-func (d disk) Open(name string) (io.ReadCloser, error) { return os.Open(d.path(name)) }
+func (d disk) Open(name string) (io.ReadCloser, error) {
+	f, err := OpenToRead(d.path(name))
+	if err != nil {
+		return nil, err // and no File that is nil
+	}
+	return f, nil
+}
 
 func (d disk) Write(name string, content Content) error { return Write(d.path(name), content) }
 
 func (d disk) Size(name string) (int64, error) {
-	info, err := os.Stat(d.path(name))
+	f, err := openFolder(string(d))
 	if err != nil {
 		return 0, err
 	}
-	return info.Size(), nil
+	defer f.close()
+	var s unix.Stat_t
+	if err := unix.Fstatat(f.fd, name, &s, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return 0, f.fail("stat", name, err)
+	}
+	return s.Size, nil
 }
 
-func (d disk) Sync() error { return syncFolder(string(d)) }
-
-func (d disk) Remove(name string) error { return os.Remove(d.path(name)) }
-
-func syncFolder(path string) error {
-	f, err := os.Open(path)
+func (d disk) Sync() error {
+	f, err := openFolder(string(d))
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	defer f.close()
+	return f.sync()
+}
+
+func (d disk) Remove(name string) error {
+	f, err := openFolder(string(d))
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	return f.remove(name)
 }
 
 // Seal puts a body's checksum before it, on a line of its own: what Unseal takes off. The error is the body's.

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/google/renameio/v2"
+	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
 // bootReport is the name of the file in the run directory, which a reboot empties.
@@ -21,7 +21,7 @@ func KeepBooted(runDir string, b Booted) error {
 	if err := os.MkdirAll(runDir, 0o755); err != nil {
 		return fmt.Errorf("what the boot did can't be kept for status: %w", err)
 	}
-	if err := renameio.WriteFile(filepath.Join(runDir, bootReport), append(content, '\n'), 0o644, renameio.WithTempDir(runDir)); err != nil {
+	if err := statefiles.WriteForAll(filepath.Join(runDir, bootReport), statefiles.Bytes(append(content, '\n'))); err != nil {
 		return fmt.Errorf("what the boot did can't be kept for status: %w", err)
 	}
 	return nil
@@ -29,7 +29,7 @@ func KeepBooted(runDir string, b Booted) error {
 
 // LastBooted is what the boot of this start of the system has done; nil if there was none, as on a host where portgrave was never part of it.
 func LastBooted(runDir, bootID string) *Booted {
-	content, err := os.ReadFile(filepath.Join(runDir, bootReport))
+	content, err := statefiles.Read(filepath.Join(runDir, bootReport))
 	if err != nil {
 		return nil
 	}

@@ -62,6 +62,9 @@ var kinds = []struct {
 // ErrBusy: the daemon is in the middle of something that takes long.
 var ErrBusy = errors.New("the daemon is busy: try again")
 
+// Busy is an ErrBusy in other words.
+func Busy(words string) error { return remoteError{words, ErrBusy} }
+
 func failureOf(err error) (Failure, int) {
 	f := Failure{Message: err.Error(), Kind: "failed"}
 	var usage UsageError

@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
 // Server is what Handler needs of a daemon.
@@ -16,8 +17,23 @@ type Server struct {
 	MayWrite func(*http.Request) (user string, ok bool)
 }
 
-// maxRequest is a policy with some million sources.
-const maxRequest = 256 << 20
+// Bounds on what one request may take.
+const (
+	// maxRequest is a policy with some million sources.
+	maxRequest = 256 << 20
+	// maxReaderRequest is for those who may not write: a policy with some thousand sources.
+	maxReaderRequest = 64 << 10
+	// maxReaderSources is how many sources and addresses the services of such a policy may have
+	// together: those that share a set could have as many as they like in few bytes.
+	maxReaderSources = maxReaderRequest
+)
+
+// Readers take turns: what one asks for may take as much memory as the largest list, and as much
+// time.
+const (
+	maxReading      = 2
+	readingPatience = 30 * time.Second
+)
 
 // Handle adds the operations to a mux.
 //
@@ -32,12 +48,13 @@ const maxRequest = 256 << 20
 // A request is a JSON object, or one with its State behind it (see wire.go). The left column is for readers, the right one for those who may write. An error is a Failure. ?backend= says in which
 // backend the first two look.
 func (s Server) Handle(mux *http.ServeMux) {
-	l := s.Local
-	mux.HandleFunc("GET /v1/firewall", handle(s, l.Firewall))
-	mux.HandleFunc("GET /v1/drift", handle(s, l.Drift))
-	mux.HandleFunc("POST /v1/plan", handle(s, l.Plan))
-	mux.HandleFunc("GET /v1/history", handle(s, noRequest(l.History)))
-	mux.HandleFunc("GET /v1/leases", handle(s, noRequest(l.Leases)))
+	l, turns := s.Local, make(chan struct{}, maxReading)
+	read := func(h http.HandlerFunc) http.HandlerFunc { return s.inTurn(turns, h) }
+	mux.HandleFunc("GET /v1/firewall", read(handle(s, l.Firewall)))
+	mux.HandleFunc("GET /v1/drift", read(handle(s, l.Drift)))
+	mux.HandleFunc("POST /v1/plan", read(handle(s, l.Plan)))
+	mux.HandleFunc("GET /v1/history", read(handle(s, noRequest(l.History))))
+	mux.HandleFunc("GET /v1/leases", read(handle(s, noRequest(l.Leases))))
 	mux.HandleFunc("POST /v1/apply", s.Write(handle(s, l.Apply)))
 	mux.HandleFunc("POST /v1/confirm", s.Write(handle(s, l.Confirm)))
 	mux.HandleFunc("POST /v1/rollback", s.Write(handle(s, l.Rollback)))
@@ -66,6 +83,27 @@ func (s Server) Write(h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
+// inTurn lets maxReading readers ask at a time, to the end of their answers. Whoever may write
+// waits for no reader.
+func (s Server) inTurn(turns chan struct{}, h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := s.MayWrite(r); ok {
+			h(w, r)
+			return
+		}
+		patience := time.NewTimer(readingPatience)
+		defer patience.Stop()
+		select {
+		case turns <- struct{}{}:
+			defer func() { <-turns }()
+			h(w, r)
+		case <-patience.C:
+			Fail(w, ErrBusy)
+		case <-r.Context().Done():
+		}
+	}
+}
+
 // userKey is where a writing request's user stands in its context.
 type userKey struct{}
 
@@ -73,7 +111,8 @@ type userKey struct{}
 func handle[Q, A any](s Server, operation func(context.Context, Q) (A, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var q Q
-		err := decodeRequest(w, r, &q)
+		_, writer := s.MayWrite(r)
+		err := decodeRequest(w, r, &q, writer)
 		if f, ok := any(&q).(*FirewallRequest); ok && f.Backend == "" {
 			f.Backend = r.URL.Query().Get("backend")
 		}

@@ -29,15 +29,32 @@ var ErrNoDaemon = errors.New("no daemon is running")
 // Patience with the daemon: it accepts at once; what it says of itself lies ready; an operation may have a million sources.
 const (
 	connectPatience   = 3 * time.Second
+	connectPause      = 10 * time.Millisecond
 	operationPatience = 10 * time.Minute
 )
 
 // NewRemote is the daemon behind a control socket, whether or not one runs.
 func NewRemote(socket string) *Remote {
 	return &Remote{socket, http.Client{Transport: &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return (&net.Dialer{Timeout: connectPatience}).DialContext(ctx, "unix", socket)
-		}}}}
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) }}}}
+}
+
+// dial connects to a socket. While others connect faster than the daemon accepts, the kernel says
+// EAGAIN (unix(7)), which passes.
+func dial(ctx context.Context, socket string) (net.Conn, error) {
+	ctx, stop := context.WithTimeout(ctx, connectPatience)
+	defer stop()
+	for {
+		c, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		if !errors.Is(err, syscall.EAGAIN) {
+			return c, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(connectPause):
+		}
+	}
 }
 
 // Get asks for a path; the caller closes the body. ErrNoDaemon if none runs, os.ErrPermission if the socket is not for

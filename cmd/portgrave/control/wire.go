@@ -63,19 +63,74 @@ func policyOf(q any) **Policy {
 	return nil
 }
 
-// decodeRequest reads a request in either form.
-func decodeRequest(w http.ResponseWriter, r *http.Request, q any) error {
-	var b bytes.Buffer
-	if r.ContentLength > 0 {
-		b.Grow(int(min(r.ContentLength, maxRequest)) + bytes.MinRead)
+// decodeRequest reads a request in either form. What a reader may send is bounded.
+func decodeRequest(w http.ResponseWriter, r *http.Request, q any, writer bool) error {
+	most := int64(maxReaderRequest)
+	if writer {
+		most = maxRequest
 	}
-	if _, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, maxRequest)); err != nil {
+	if r.ContentLength > most {
+		return tooLarge(most, writer)
+	}
+	body, err := readBody(http.MaxBytesReader(w, r.Body, most), r.ContentLength)
+	var beyond *http.MaxBytesError
+	if errors.As(err, &beyond) {
+		return tooLarge(most, writer)
+	}
+	if err != nil {
 		return usagef("reading the request: %w", err)
 	}
 	if r.Header.Get("Content-Type") == withBinaryState {
-		return decodeWithState(b.Bytes(), q)
+		err = decodeWithState(body, q)
+	} else {
+		err = decode(body, q)
 	}
-	return decode(b.Bytes(), q)
+	if p := policyOf(q); err == nil && !writer && p != nil && *p != nil {
+		if n := sourcesOf((*p).State); n > maxReaderSources {
+			err = usagef("the request's policy has %d sources, and only root may send more than %d: "+
+				"use sudo, or leave the policy out, and the daemon reads its own", n, maxReaderSources)
+		}
+	}
+	return err
+}
+
+func tooLarge(most int64, writer bool) error {
+	if writer {
+		return usagef("the request has more than %d bytes", most)
+	}
+	return usagef("the request has more than %d bytes, and only root may send so much: "+
+		"use sudo, or leave the policy out, and the daemon reads its own", most)
+}
+
+// readBody reads a body to its end. It takes memory as bytes come, since the length is only
+// announced; once there are many, no more than that length.
+func readBody(from io.Reader, announced int64) ([]byte, error) {
+	body := make([]byte, 0, min(max(announced, 0), maxReaderRequest)+bytes.MinRead)
+	for {
+		if len(body) == cap(body) {
+			room := 2 * cap(body)
+			if whole := int(announced) + bytes.MinRead; whole > cap(body) && whole < room {
+				room = whole
+			}
+			body = append(make([]byte, 0, room), body...)
+		}
+		n, err := from.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		if errors.Is(err, io.EOF) {
+			return body, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// sourcesOf counts what the services of a State list, shared or not.
+func sourcesOf(s firewall.State) (n int) {
+	for _, svc := range s.Services {
+		n += svc.Sources.Len() + svc.Addresses.Len() + len(svc.Expiring)
+	}
+	return n
 }
 
 func decodeWithState(body []byte, q any) error {

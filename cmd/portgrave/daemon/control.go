@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -22,9 +23,6 @@ const Socket = "control.sock"
 
 // readers is the group whose members may read from the control socket.
 const readers = "portgrave"
-
-// peerKey is where a connection's peer credentials stand in a request's context.
-type peerKey struct{}
 
 // serveControl answers on the control socket: HTTP with JSON. Each client has a goroutine of its own. What the daemon says of itself lies
 // ready; what touches the kernel is done in the loop, between two events, so that no client can delay a repair.
@@ -50,10 +48,7 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	}
 	if g, err := user.LookupGroup(readers); err == nil {
 		gid, _ := strconv.Atoi(g.Gid)
-		if gid != os.Getegid() {
-			err = os.Chown(path, -1, gid)
-		} // else it is the group's already, and a filter of system calls may refuse to say so again
-		if err := errors.Join(err, os.Chmod(path, 0o660)); err != nil {
+		if err := admit(path, gid); err != nil {
 			d.Log.Warn("members of the group can't use the control socket", "group", readers, "error", err)
 		}
 	}
@@ -67,12 +62,10 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	}}
 	operations.Handle(mux)
 	mux.HandleFunc("POST /v1/reload", operations.Write(d.postReload))
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 14,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, peer(c))
-		}}
-	go func() { _ = server.Serve(l) }()
+	server := &http.Server{Handler: receive(mux), ConnContext: withGuest, MaxHeaderBytes: 1 << 14,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute,
+		BaseContext: func(net.Listener) context.Context { return ctx }}
+	go func() { _ = server.Serve(&door{Listener: l}) }()
 	return func() {
 		ending, stop := context.WithTimeout(context.Background(), time.Second)
 		defer stop()
@@ -81,25 +74,32 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	}, nil
 }
 
-// peer is who connected, as the kernel says (SO_PEERCRED, unix(7)); nil if it does not.
-func peer(c net.Conn) *unix.Ucred {
-	u, ok := c.(*net.UnixConn)
-	if !ok {
-		return nil
-	}
-	raw, err := u.SyscallConn()
+// admit lets a group use the socket at a path. The folder may belong to a user who puts a link there meanwhile, so what is
+// changed is what was opened.
+func admit(path string, gid int) error {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil
+		return err
 	}
-	var cred *unix.Ucred
-	_ = raw.Control(func(fd uintptr) { cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
-	return cred
+	defer func() { _ = unix.Close(fd) }()
+	var s unix.Stat_t
+	if err := unix.Fstat(fd, &s); err != nil {
+		return err
+	}
+	if s.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return fmt.Errorf("%s is not a socket any more", path)
+	}
+	if gid != os.Getegid() {
+		err = unix.Fchownat(fd, "", -1, gid, unix.AT_EMPTY_PATH)
+	} // else it is the group's already, and a filter of system calls may refuse to say so again
+	// chmod(2) of what a descriptor leads to, which fchmod(2) refuses with O_PATH.
+	return errors.Join(err, os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o660))
 }
 
 // mayWrite lets root, and the daemon's own user, change things.
 func mayWrite(r *http.Request) (name string, ok bool) {
-	cred, _ := r.Context().Value(peerKey{}).(*unix.Ucred)
-	if cred == nil || cred.Uid != 0 && int(cred.Uid) != os.Geteuid() {
+	cred := guestOf(r).peer
+	if !trusted(cred) {
 		return "", false
 	}
 	name = strconv.Itoa(int(cred.Uid))
@@ -135,16 +135,39 @@ func (d *Daemon) getStatus(w http.ResponseWriter, _ *http.Request) {
 	answer(w, s)
 }
 
-func (d *Daemon) getEvents(w http.ResponseWriter, r *http.Request) {
-	recent, next, stop := d.events.follow()
-	defer stop()
-	if r.URL.Query().Get("follow") == "" {
-		if recent == nil {
-			recent = []Event{}
+// listEvents writes one event after the other: together they can be megabytes, which many readers
+// would hold many times.
+func (d *Daemon) listEvents(w http.ResponseWriter) {
+	w.Header().Set("Content-Type", "application/json")
+	_, err := io.WriteString(w, `{"events":[`)
+	for i, e := range d.events.last() {
+		var line []byte
+		if err == nil {
+			line, err = json.Marshal(e)
 		}
-		answer(w, map[string]any{"events": recent})
+		if i > 0 {
+			line = append([]byte(","), line...)
+		}
+		if err == nil {
+			_, err = w.Write(line)
+		}
+	}
+	if err == nil {
+		_, _ = io.WriteString(w, "]}\n")
+	}
+}
+
+func (d *Daemon) getEvents(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Query().Get("follow") == "" {
+		d.listEvents(w)
 		return
 	}
+	next, stop, ok := d.events.follow(guestOf(r).standing)
+	if !ok {
+		crowded(w)
+		return
+	}
+	defer stop()
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	out := http.NewResponseController(w)
 	_ = out.Flush()

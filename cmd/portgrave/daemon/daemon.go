@@ -266,6 +266,9 @@ func (d *Daemon) loop(ctx context.Context) error {
 		case <-poll.C:
 			d.enforce(ctx, "poll", nil)
 		case f := <-d.requests:
+			if first := waiting(commits); len(first) > 0 { // a repair comes first, however many ask
+				d.committed(ctx, first)
+			}
 			f(context.WithoutCancel(ctx))
 		case <-d.leases.over():
 			d.endLeases(ctx)

@@ -49,7 +49,8 @@ type events struct {
 	recent    []Event
 	total     map[string]uint64 // by kind
 	followers map[chan Event]struct{}
-	path      string // of the log; "" keeps none
+	following [standings]int // how many followers are of which standing
+	path      string         // of the log; "" keeps none
 
 	durations prometheus.Histogram // of repairs, in seconds
 }
@@ -100,8 +101,8 @@ func (e *events) log(x Event) error {
 	if e.path == "" {
 		return nil
 	}
-	if info, err := os.Stat(e.path); err == nil && info.Size() > logSize {
-		if err := os.Rename(e.path, e.path+".old"); err != nil {
+	if info, err := os.Lstat(e.path); err == nil && info.Size() > logSize {
+		if err := statefiles.Rename(e.path, logName+".old"); err != nil {
 			return err
 		}
 	}
@@ -124,7 +125,7 @@ func (e *events) log(x Event) error {
 func ReadLog(dir string) ([]Event, error) {
 	events := []Event{}
 	for _, name := range []string{logName + ".old", logName} {
-		b, err := os.ReadFile(filepath.Join(dir, name))
+		b, err := statefiles.Read(filepath.Join(dir, name))
 		if errors.Is(err, os.ErrNotExist) {
 			continue
 		}
@@ -144,17 +145,30 @@ func ReadLog(dir string) ([]Event, error) {
 	return events, nil
 }
 
-// follow returns what happened last and a channel of what happens from now on, until stop is called.
-func (e *events) follow() (recent []Event, next <-chan Event, stop func()) {
+// last returns what happened last.
+func (e *events) last() []Event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return append([]Event(nil), e.recent...)
+}
+
+// follow returns a channel of what happens from now on, until stop is called. It refuses when
+// maxStreams of the same standing follow already.
+func (e *events) follow(as standing) (next <-chan Event, stop func(), ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.following[as] >= maxStreams {
+		return nil, nil, false
+	}
 	c := make(chan Event, 256)
 	e.followers[c] = struct{}{}
-	return append([]Event(nil), e.recent...), c, func() {
+	e.following[as]++
+	return c, func() {
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		delete(e.followers, c)
-	}
+		e.following[as]--
+	}, true
 }
 
 func (e *events) counts() map[string]uint64 {

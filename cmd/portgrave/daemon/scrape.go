@@ -37,8 +37,10 @@ func (s *scrape) serve(address string, metrics http.Handler) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	s.address = address
-	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 14}
-	go func(server *http.Server) { _ = server.Serve(l) }(s.server)
+	s.server = &http.Server{Handler: receive(mux), ConnContext: withGuest, MaxHeaderBytes: 1 << 14,
+		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute}
+	go func(server *http.Server) { _ = server.Serve(&door{Listener: l}) }(s.server)
 	return nil
 }
 

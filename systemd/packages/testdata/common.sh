@@ -50,5 +50,17 @@ vanished() {
 }
 # The program as it is before any package is installed, with a state of its own.
 portgrave-unpacked() { PORTGRAVE_STATE_DIR=/tmp/state PORTGRAVE_RUN_DIR=/tmp/run /debs/portgrave "$@"; }
+# announced: an installation that closes a port says so, in three lines; the last one, as it is written, undoes it.
+announced() {
+	must test "$(grep -c '^portgrave: ' /run/said)" = 3
+	must grep -q '^portgrave: In force: tcp/9090 is open to private networks and refused to everybody else; other ports are left alone\.$' /run/said
+	must grep -q '^portgrave: To see it: sudo portgrave status; the policy is in /etc/portgrave' /run/said
+	must grep -q '^portgrave: To undo it: sudo ' /run/said
+}
+undo() {
+	sed -n 's/^portgrave: To undo it: //p' /run/said | sed 's/sudo //g' >/run/undo
+	must test -s /run/undo
+	must sh -e /run/undo >/dev/null
+}
 : >>/run/journal
 : >>/run/asked

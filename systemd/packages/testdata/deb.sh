@@ -14,6 +14,7 @@ must getent passwd portgrave >/dev/null
 must test "$(stat -c %a:%U:%G /etc/portgrave)" = 750:root:portgrave
 must test "$(stat -c %a:%U:%G /var/lib/portgrave)" = 750:portgrave:portgrave
 mustnot grep -qE '(start|restart) ' /run/asked
+mustnot grep -q 'In force' /run/said
 say --purge portgrave
 mustnot test -e /var/lib/portgrave-teardown
 mustnot test -e /etc/systemd/system/multi-user.target.wants/portgrave.service
@@ -27,6 +28,7 @@ mkdir -p /run/systemd/system
 say -i /debs/first.deb
 must grep -q 'start portgrave.service' /run/asked
 must test -S /run/portgrave/control.sock
+announced
 must portgrave --backend "$backend" apply --reason 'the administrator' >/dev/null
 [ "$backend" != iptables ] || must systemctl restart portgrave.service # it ends when the rules move, to be started again
 must inforce
@@ -53,6 +55,7 @@ must inforce 9191
 must portgrave --backend "$backend" plan >/dev/null
 must test "$(portgrave status -o json | grep -o '"generation": [0-9]*' | head -n 1)" = "$generation"
 must tail -n 1 /etc/portgrave/policy.yaml | grep -q '# mine'
+mustnot grep -q 'In force' /run/said
 echo "upgraded: process $old became $new, 0 objects vanished, the policy is the administrator's"
 
 # What the administrator has disabled stays so.
@@ -87,3 +90,13 @@ mustnot test -e /etc/systemd/system/multi-user.target.wants/portgrave.service
 seen=$(vanished)
 must test "$seen" -gt 0
 echo "purged: the witness saw $seen objects go, nothing is left"
+
+# What the installation says undoes it.
+say -i /debs/first.deb
+announced
+backend=nftables
+must inforce
+undo
+mustnot inforce
+mustnot test -e /etc/systemd/system/multi-user.target.wants/portgrave.service
+echo "undone: $(cat /run/undo)"

@@ -16,6 +16,7 @@ echo "image: enabled, nothing started"
 mkdir -p /run/systemd/system
 say -i /debs/first.rpm
 must test -S /run/portgrave/control.sock
+announced
 sed -i 's/^services:/services:\n  - {name: mine, port: 9191, allow: [private]}/' /etc/portgrave/policy.yaml
 must portgrave apply >/dev/null
 must inforce 9191
@@ -26,6 +27,7 @@ say -U /debs/second.rpm
 new=$(cat /run/active.portgrave.service)
 must test "$old" != "$new"
 must kill -0 "$new"
+mustnot grep -q 'In force' /run/said
 must test "$(vanished)" = 0
 must inforce 9191
 must portgrave plan >/dev/null

@@ -1,0 +1,66 @@
+package daemon
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/cmd/portgrave/control"
+)
+
+// TestScrapesAreBounded: the TCP address for metrics, which every user of the host may connect to, is
+// guarded as the control socket is.
+func TestScrapesAreBounded(t *testing.T) {
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := free.Addr().String()
+	_ = free.Close()
+	var s scrape
+	if err := s.serve(address, http.NotFoundHandler()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.close)
+	var conns []net.Conn
+	for range maxReaders + maxWaiting + 50 {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		conns = append(conns, c)
+	}
+	count := map[string]int{}
+	for _, c := range conns {
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		_, _ = c.Write([]byte("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"))
+		line, _ := bufio.NewReader(c).ReadString('\n')
+		count[strings.TrimSpace(line)]++
+	}
+	if count["HTTP/1.1 404 Not Found"] != maxReaders || count["HTTP/1.1 503 Service Unavailable"] == 0 {
+		t.Errorf("%v", count)
+	}
+}
+
+// TestGoodbyeIsAFailure: what is said without reading a request is what our own client understands.
+func TestGoodbyeIsAFailure(t *testing.T) {
+	response, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(goodbye))), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var body strings.Builder
+	if _, err := bufio.NewReader(response.Body).WriteTo(&body); err != nil {
+		t.Fatal(err)
+	}
+	want := httptest.NewRecorder()
+	control.Fail(want, errCrowded)
+	if response.StatusCode != want.Code || body.String() != want.Body.String() {
+		t.Errorf("%d %s, but otherwise %d %s", response.StatusCode, body.String(), want.Code, want.Body)
+	}
+}
