@@ -7,26 +7,44 @@ import (
 	"time"
 )
 
-// Folders are those whose files decide what the policy says: the policy's own, and those of network files. A change
-// in one of them is reason to read again. p is the policy last read; nil if it could not be.
+// Folders are those whose files decide what the policy says: the policy's own, those of network files, and those
+// of the symbolic links that lead to any of them. A change in one of them is reason to read again. Of what is not
+// there, it is the last folder on the way that is. p is the policy last read; nil if it could not be.
 func Folders(opts Options, p *Policy) []string {
 	path := opts.Path
 	if path == "" {
 		path = DefaultPath
 	}
-	out := []string{path, filepath.Join(path, "policy.d")}
-	if info, err := os.Stat(path); err != nil || !info.IsDir() { // a file, or nothing yet: its folder tells
-		out = []string{filepath.Dir(path)}
+	out := onTheWay(path)
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		dropIns := filepath.Join(path, "policy.d")
+		out = append(out, path)
+		out = append(out, onTheWay(dropIns)...)
+		if info, err := os.Stat(dropIns); err == nil && info.IsDir() {
+			out = append(out, dropIns)
+		}
+		for _, dir := range []string{path, dropIns} {
+			files, _ := filepath.Glob(filepath.Join(dir, "*.y*ml")) // the pattern is right
+			for _, f := range files {
+				out = append(out, onTheWay(f)...)
+			}
+		}
 	}
 	if p != nil {
 		for _, n := range p.networks {
 			if n.file != "" {
-				out = append(out, filepath.Dir(n.file))
+				out = append(out, onTheWay(n.file)...)
 			}
 		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// onTheWay are the folders on whose names a path depends.
+func onTheWay(path string) []string {
+	w, _ := wayTo(path) // as far as it goes
+	return w.folders
 }
 
 // Refresh is how soon a network that lives elsewhere wants to be loaded again; 0 if none does by itself.
