@@ -36,7 +36,7 @@ const oneTo65535 = `(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5
 const languageDoc = "Which ports of a Linux host may open to which networks. A policy is a YAML file: /etc/portgrave/policy.yaml, and beside it /etc/portgrave/policy.d/*.yaml in " +
 	"the order of their names. These drop-ins add networks, services and tests; all other keys hold for the whole host and stand in policy.yaml alone. " +
 	"With neither there is a built-in policy: tcp/9090 is open to private networks, and nothing else is touched.\n\n" +
-	"Every mistake of every file is reported at once, as file:line:column. A file that others than root may write is refused, and so is one above 10 MiB. " +
+	"Every mistake of every file is reported at once, as file:line:column. A file that others than root may write, or replace, is refused (check only warns), and so is one above 10 MiB. " +
 	"Anchors and aliases work. A policy with mistakes never reaches the kernel: the rules in force stay."
 
 // Values that stand in several places.
