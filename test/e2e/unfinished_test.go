@@ -411,13 +411,30 @@ func TestStartWhileListsAreWritten(t *testing.T) {
 	s.becomes("after they were written")
 	s.restore()
 	end()
-	s.run("teardown")
+	s.forget()
 	w = s.begin(s.lists, itself)
 	// Nothing is in force: it waits for the writers a while, and then enforces what there is.
 	s.start()
 	s.stays("started without a generation", 0)
 	w.finish()
 	s.becomes("after they were written, without a generation")
+}
+
+// forget removes the rules and the history of a daemon that has ended; what its lists held is still known.
+func (s *slowWorld) forget() {
+	s.t.Helper()
+	s.Host.NFT("delete table inet portgrave\n")
+	kept, err := os.ReadDir(s.state)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for _, x := range kept {
+		if x.Name() != "networks" {
+			if err := os.RemoveAll(filepath.Join(s.state, x.Name())); err != nil {
+				s.t.Fatal(err)
+			}
+		}
+	}
 }
 
 // Without the capability to take leases nobody can tell who has a file open. Then a file that was just written counts as being written.
@@ -519,12 +536,8 @@ func TestCommandLineWhileListsAreWritten(t *testing.T) {
 
 func testCommandLineWhileListsAreWritten(t *testing.T, e engine) {
 	s := newSlowWorld(t, e)
-	begin := time.Now()
-	if out, err := s.try("apply"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if took := time.Since(begin); took > 8*time.Second {
-		t.Errorf("files that are whole took %v", took)
+	if out, err := s.try("apply"); err != nil || strings.Contains(out, "waiting until") {
+		t.Fatalf("files that are whole: %v\n%s", err, out)
 	}
 	s.stays("applied", 0)
 	w := s.begin(s.lists, itself)
@@ -536,7 +549,7 @@ func testCommandLineWhileListsAreWritten(t *testing.T, e engine) {
 	go apply()
 	s.stays("while apply waits", 2*time.Second)
 	w.finish()
-	if out := <-applied; !strings.HasPrefix(out, "<nil>") || strings.Contains(out, "stale") {
+	if out := <-applied; !strings.HasPrefix(out, "<nil>") || strings.Contains(out, "stale") || !strings.Contains(out, "waiting until") {
 		t.Errorf("apply after the writers: %s", out)
 	}
 	if got := s.now(); got != verdicts(true) {
