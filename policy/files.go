@@ -11,31 +11,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Files says how the files of a policy and of its networks are read. A file is read when its writer has
-// finished, never half: half a list blocks half, and half a line is a wider network.
+// Files says how the files of a policy and of its networks are read. A file is read when its writer
+// has finished, never half: half a list blocks half, and half a line is a wider network.
 //
-// A read lease (fcntl(2), F_SETLEASE) proves that nobody has the file open for writing, and keeps everybody from
-// opening it so while it is read. Where none can be had, on file systems of other hosts and for files of another
-// user without CAP_LEASE, a file that was written to less than youngFile ago counts as being written. In both
-// cases size and time of the last write must be the same before and after.
+// A read lease (fcntl(2), F_SETLEASE) proves that nobody has the file open for writing, and keeps
+// everybody from opening it so while it is read. Where none can be had, on file systems of other
+// hosts and for files of another user without CAP_LEASE, a file that was written to less than
+// youngFile ago counts as being written. In both cases size and time of the last write must be the
+// same before and after.
 //
 // The zero value waits for nobody and refuses what others may write.
 type Files struct {
 	// Patience is how long to wait for the writer of a file. After that, reading the file fails.
 	Patience time.Duration
-	// Waiting hears of each file that has to be waited for; nil ignores it. Like the other functions, it is
-	// called from several goroutines.
+	// Waiting hears of each file that has to be waited for; nil ignores it. Like the other
+	// functions, it is called from several goroutines.
 	Waiting func(path string)
-	// Unfinished hears of each file that wasn't read because its writer hasn't finished. again is when another
-	// try may succeed by itself; zero if it takes the writer's end, which closes or renames the file.
+	// Unfinished hears of each file that wasn't read because its writer hasn't finished. again is
+	// when another try may succeed by itself; zero if it takes the writer's end, which closes or
+	// renames the file.
 	Unfinished func(path string, again time.Time)
-	// Exposed hears of files and folders that others may write, which are then read all the same, such as by a
-	// check on a developer's machine; nil refuses them.
+	// Exposed hears of files and folders that others may write, which are then read all the same,
+	// such as by a check on a developer's machine; nil refuses them.
 	Exposed func(Problem)
 }
 
 const (
-	// youngFile is how long after the last write a file counts as being written where no lease can be had.
+	// youngFile is how long after the last write a file counts as being written where no lease can
+	// be had.
 	youngFile = 10 * time.Second
 	// writerPoll is how often a file that is being written is looked at again.
 	writerPoll = 20 * time.Millisecond
@@ -49,9 +52,13 @@ type unfinishedError struct {
 
 func (e unfinishedError) Error() string { return e.reason }
 
-// read opens a file whose writer has finished, and hands it to use with its size. use may be called again, and
-// must then begin anew. secret: what stands in the file must not be repeated in messages, see route.
-func (r Files) read(ctx context.Context, path string, trust trust, use func(f *os.File, size int64, secret bool) error) error {
+// useFile is what is done with a file that is whole. secret: what stands in it must not be repeated in
+// messages, since a link leads to it.
+type useFile func(f *os.File, size int64, secret bool) error
+
+// read opens a file whose writer has finished, and hands it to use with its size. use may be called
+// again, and must then begin anew.
+func (r Files) read(ctx context.Context, path string, trust trust, use useFile) error {
 	deadline := time.Now().Add(r.Patience)
 	for first := true; ; first = false {
 		err := r.try(path, trust, use)
@@ -77,7 +84,7 @@ func (r Files) read(ctx context.Context, path string, trust trust, use func(f *o
 }
 
 // try is one attempt at read. The error is an unfinishedError if the file is being written.
-func (r Files) try(path string, trust trust, use func(f *os.File, size int64, secret bool) error) error {
+func (r Files) try(path string, trust trust, use useFile) error {
 	way, err := r.trusted(path, trust)
 	if err != nil {
 		return err
@@ -93,7 +100,8 @@ func (r Files) try(path string, trust trust, use func(f *os.File, size int64, se
 		return unfinishedError{reason: "a program still has it open for writing"}
 	default:
 		if again := youngUntil(before, time.Now()); !again.IsZero() {
-			return unfinishedError{again: again, reason: fmt.Sprintf("it was written to less than %.0f seconds ago, and whether that is finished can't be told here (%v)",
+			return unfinishedError{again: again, reason: fmt.Sprintf(
+				"it was written to less than %.0f seconds ago, and whether that is finished can't be told here (%v)",
 				youngFile.Seconds(), err)}
 		}
 	}
@@ -137,9 +145,9 @@ func (r Files) permit(path string, err error) error {
 	return nil
 }
 
-// youngUntil is when a file no longer counts as being written for its age; zero if it doesn't. A time in the
-// future says nothing, so the inode's own is taken, which nobody can set; if that is in the future too, the
-// clock was set back.
+// youngUntil is when a file no longer counts as being written for its age; zero if it doesn't. A
+// time in the future says nothing, so the inode's own is taken, which nobody can set; if that is in
+// the future too, the clock was set back.
 func youngUntil(info fs.FileInfo, now time.Time) time.Time {
 	written := info.ModTime()
 	if stat, ok := info.Sys().(*unixStat); ok && written.After(now) {
@@ -154,8 +162,8 @@ func youngUntil(info fs.FileInfo, now time.Time) time.Time {
 // errOpenForWriting: somebody has the file open for writing.
 var errOpenForWriting = errors.New("open for writing")
 
-// lease takes a read lease on a file. Closing the file gives it back. If somebody wants to write meanwhile, he
-// waits until then; the kernel's signal about that (SIGIO) is nothing to us.
+// lease takes a read lease on a file. Closing the file gives it back. If somebody wants to write
+// meanwhile, he waits until then; the kernel's signal about that (SIGIO) is nothing to us.
 func lease(f *os.File) error {
 	connection, err := f.SyscallConn()
 	if err != nil {
@@ -171,8 +179,8 @@ func lease(f *os.File) error {
 	return errors.Join(err, leased)
 }
 
-// remote reports whether a file stands on another host, or may: there EAGAIN only says that the server gave no
-// delegation (fs/nfs/nfs4file.c, fs/smb/client/file.c).
+// remote reports whether a file stands on another host, or may: there EAGAIN only says that the
+// server gave no delegation (fs/nfs/nfs4file.c, fs/smb/client/file.c).
 func remote(fd int) bool {
 	var s unix.Statfs_t
 	if unix.Fstatfs(fd, &s) != nil {

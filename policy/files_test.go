@@ -34,8 +34,8 @@ func slowly(t *testing.T, path, first, rest string, pause time.Duration) (done <
 	return ended
 }
 
-// TestWaitsForTheWriter: a file that somebody has open for writing is read when he has closed it, whole; a policy
-// and a list alike.
+// TestWaitsForTheWriter: a file that somebody has open for writing is read when he has closed it,
+// whole; a policy and a list alike.
 func TestWaitsForTheWriter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -58,7 +58,8 @@ func TestWaitsForTheWriter(t *testing.T) {
 	}
 }
 
-// TestGivesTheWriterUp: after its time, a policy is refused and a list keeps its last good content. Who reads hears of it.
+// TestGivesTheWriterUp: after its time, a policy is refused and a list keeps its last good content.
+// Who reads hears of it.
 func TestGivesTheWriterUp(t *testing.T) {
 	w := newWorld(t)
 	var mu sync.Mutex
@@ -137,7 +138,8 @@ func (f fakeInfo) Sys() any {
 	return &syscall.Stat_t{Ctim: syscall.NsecToTimespec(f.changed.UnixNano())}
 }
 
-// TestYoungFiles: where no lease can be had the last write decides, and a clock that is wrong does not keep a file out for ever.
+// TestYoungFiles: where no lease can be had the last write decides, and a clock that is wrong does
+// not keep a file out for ever.
 func TestYoungFiles(t *testing.T) {
 	now := testClock()
 	for name, c := range map[string]struct {
@@ -163,8 +165,8 @@ func TestYoungFiles(t *testing.T) {
 	}
 }
 
-// TestFolderOfANetworkFile: who may write the folder may put another list there, or a link. It is refused as the policy's is,
-// and so are those of the links on the way.
+// TestFolderOfANetworkFile: who may write the folder may put another list there, or a link. It is
+// refused as the policy's is, and so are those of the links on the way.
 func TestFolderOfANetworkFile(t *testing.T) {
 	w := newWorld(t)
 	dir := folder(t, map[string]string{"lists/list.txt": "192.0.2.1\n", "data/list.txt": "192.0.2.1\n"})
@@ -195,7 +197,8 @@ func TestFolderOfANetworkFile(t *testing.T) {
 	}
 }
 
-// TestCheckOnlyWarns: who only checks a policy is told what would be refused, and nothing of it is kept to fall back on.
+// TestCheckOnlyWarns: who only checks a policy is told what would be refused, and nothing of it is
+// kept to fall back on.
 func TestCheckOnlyWarns(t *testing.T) {
 	w := newWorld(t)
 	dir := folder(t, map[string]string{"policy.yaml": "version: 1\n", "lists/list.txt": "192.0.2.1\n"})
@@ -227,8 +230,8 @@ func TestCheckOnlyWarns(t *testing.T) {
 	expectPart(t, w.refused(n), "chmod go-w")
 }
 
-// TestLinkToASecret: a name that is a link may lead to any file, whose text is in no message; of a list that is no
-// link the line that is wrong is shown.
+// TestLinkToASecret: a name that is a link may lead to any file, whose text is in no message; of a
+// list that is no link the line that is wrong is shown.
 func TestLinkToASecret(t *testing.T) {
 	dir := folder(t, map[string]string{"secret": "root:$6$salt$hash:19000:0:99999:7:::\n-----BEGIN KEY-----\n5f4dcc3b5aa765d61d8327deb882cf99\n10.9.8.7/8\n"})
 	secret := filepath.Join(dir, "secret")

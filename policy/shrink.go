@@ -2,17 +2,18 @@ package policy
 
 import "fmt"
 
-// guardedEntries is the least number of entries from which on a list is held to max_shrink. Short lists lose half
-// of their entries by the hand of an administrator.
+// guardedEntries is the least number of entries from which on a list is held to max_shrink. Short
+// lists lose half of their entries by the hand of an administrator.
 const guardedEntries = 20
 
-// defaultMaxShrink is the share of its entries, in percent, that a list may lose from one reading to the next
-// unless the policy says otherwise.
+// defaultMaxShrink is the share of its entries, in percent, that a list may lose from one reading
+// to the next unless the policy says otherwise.
 const defaultMaxShrink = 50
 
-// shrunk refuses content that has lost more of its entries than the network may: a download that broke off, or a
-// program that failed, leaves a list that is short and looks whole. Content with the digest that the policy names
-// is what was wanted, and so are the same addresses in fewer entries.
+// shrunk refuses content that has lost more of its entries than the network may: a download that
+// broke off, or a program that failed, leaves a list that is short and looks whole. Content with
+// the digest that the policy names is what was wanted, and so are the same addresses in fewer
+// entries.
 func (n *Networks) shrunk(net *network, fresh, last *cached) error {
 	if last == nil || n.AcceptShrunk || net.sha256 != "" {
 		return nil

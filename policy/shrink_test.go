@@ -23,8 +23,9 @@ func hosts(first, n int) string {
 	return b.String()
 }
 
-// TestMaxShrink: a list that has lost more of its entries than it may counts as failed, wherever it comes from, until somebody says
-// that it is right. Addresses that stand in a row count each, although they are merged.
+// TestMaxShrink: a list that has lost more of its entries than it may counts as failed, wherever it
+// comes from, until somebody says that it is right. Addresses that stand in a row count each,
+// although they are merged.
 func TestMaxShrink(t *testing.T) {
 	for name, c := range map[string]struct {
 		setting       string
@@ -104,7 +105,8 @@ func TestMaxShrinkOfNames(t *testing.T) {
 	expect(t, "reason", reason, "it has lost 27 of its 30 entries, and max_shrink allows 50%; if that is right, run: portgrave apply --force")
 }
 
-// TestMaxShrinkOfContentThatWasNotCounted: content kept by an earlier version is counted as far as it can be.
+// TestMaxShrinkOfContentThatWasNotCounted: content kept by an earlier version is counted as far as
+// it can be.
 func TestMaxShrinkOfContentThatWasNotCounted(t *testing.T) {
 	w := newWorld(t)
 	path := filepath.Join(t.TempDir(), "list.txt")

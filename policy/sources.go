@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// Folders are those whose files decide what the policy says: the policy's own, those of network files, and those
-// of the symbolic links that lead to any of them. A change in one of them is reason to read again. Of what is not
-// there, it is the last folder on the way that is. p is the policy last read; nil if it could not be.
+// Folders are those whose files decide what the policy says: the policy's own, those of network
+// files, and those of the symbolic links that lead to any of them. A change in one of them is
+// reason to read again. Of what is not there, it is the last folder on the way that is. p is the
+// policy last read; nil if it could not be.
 func Folders(opts Options, p *Policy) []string {
 	path := opts.Path
 	if path == "" {
@@ -24,9 +25,11 @@ func Folders(opts Options, p *Policy) []string {
 			out = append(out, dropIns)
 		}
 		for _, dir := range []string{path, dropIns} {
-			files, _ := filepath.Glob(filepath.Join(dir, "*.y*ml")) // the pattern is right
+			files, _ := os.ReadDir(dir) // what can't be listed has no policy files
 			for _, f := range files {
-				out = append(out, onTheWay(f)...)
+				if ext := filepath.Ext(f.Name()); ext == ".yaml" || ext == ".yml" {
+					out = append(out, onTheWay(filepath.Join(dir, f.Name()))...)
+				}
 			}
 		}
 	}
@@ -47,7 +50,8 @@ func onTheWay(path string) []string {
 	return w.folders
 }
 
-// Refresh is how soon a network that lives elsewhere wants to be loaded again; 0 if none does by itself.
+// Refresh is how soon a network that lives elsewhere wants to be loaded again; 0 if none does by
+// itself.
 func (p *Policy) Refresh() time.Duration {
 	var soonest time.Duration
 	for _, n := range p.networks {

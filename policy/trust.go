@@ -10,9 +10,9 @@ import (
 	"syscall"
 )
 
-// Who may change what the policy says: whoever can write a file, or put another one in its place, can open every
-// port. And what a name stands for must not be somebody else's choice: a link of his to a secret of root's would
-// have us print it.
+// Who may change what the policy says: whoever can write a file, or put another one in its place,
+// can open every port. And what a name stands for must not be somebody else's choice: a link of his
+// to a secret of root's would have us print it.
 
 type unixStat = syscall.Stat_t
 
@@ -20,8 +20,8 @@ type unixStat = syscall.Stat_t
 type trust int
 
 const (
-	// trustLinks asks it of those that hold links on the way, and where these lead. The others are looked at by
-	// who lists them.
+	// trustLinks asks it of those that hold links on the way, and where these lead. The others are
+	// looked at by who lists them.
 	trustLinks trust = iota
 	// trustAll asks it of the folder of the file too.
 	trustAll
@@ -29,8 +29,8 @@ const (
 
 // way is how a path leads to its file.
 type way struct {
-	// folders hold the names on which it depends: those of each symbolic link, and of the file. Where the way
-	// ends early, because something is missing, the last folder that is there.
+	// folders hold the names on which it depends: those of each symbolic link, and of the file.
+	// Where the way ends early, because something is missing, the last folder that is there.
 	folders []string
 	links   int
 }
@@ -80,8 +80,8 @@ func wayTo(path string) (way, error) {
 	return w, nil
 }
 
-// trusted is the way to a file, on which nobody else may have put a name. That something on it is missing is for
-// who opens the file to say.
+// trusted is the way to a file, on which nobody else may have put a name. That something on it is
+// missing is for who opens the file to say.
 func (r Files) trusted(path string, t trust) (way, error) {
 	w, err := wayTo(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -13,13 +13,15 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// Files that are read while somebody still writes them: half a list blocks half, and half a line is a wider network.
+// Files that are read while somebody still writes them: half a list blocks half, and half a line is
+// a wider network.
 
-// slowFile is a list as a slow download writes it: the first part, a pause, the rest. The first part ends in the middle of a line.
+// slowFile is a list as a slow download writes it: the first part, a pause, the rest. The first
+// part ends in the middle of a line.
 type slowFile struct{ name, first, rest string }
 
-// slowFiles are the lists of one family each for except and for allow. What they held before is in the rest, behind the pause. The line that is
-// cut in two reads as half of all addresses.
+// slowFiles are the lists of one family each for except and for allow. What they held before is in
+// the rest, behind the pause. The line that is cut in two reads as half of all addresses.
 func slowFiles(six bool) []slowFile {
 	if six {
 		return []slowFile{
@@ -186,7 +188,8 @@ func (s *slowWorld) now() string {
 	return strings.Join(out, "\n")
 }
 
-// stays checks for a time, and at least twice, that the verdicts are what they were before the writing.
+// stays checks for a time, and at least twice, that the verdicts are what they were before the
+// writing.
 func (s *slowWorld) stays(what string, span time.Duration) {
 	s.t.Helper()
 	s.checked(what, time.Now().Add(span), verdicts(false))
@@ -216,7 +219,8 @@ func (s *slowWorld) becomes(what string) {
 	s.t.Fatalf("%s:\n%s", what, difference(verdicts(true), got))
 }
 
-// between reports whether somebody has a verdict that neither the lists before nor those after give.
+// between reports whether somebody has a verdict that neither the lists before nor those after
+// give.
 func (s *slowWorld) between(got string) bool {
 	was, is := strings.Split(verdicts(false), "\n"), strings.Split(verdicts(true), "\n")
 	for i, line := range strings.Split(got, "\n") {
@@ -272,8 +276,9 @@ func (i *installation) use(e engine) {
 	i.confined.own(i.t, filepath.Join(dir, "x"))
 }
 
-// While lists are rewritten in place, with a pause in the middle, the lists before stay in force: nobody who is blocked gets in, and nobody
-// who is allowed is refused. When the writer is done, the new lists are in force.
+// While lists are rewritten in place, with a pause in the middle, the lists before stay in force:
+// nobody who is blocked gets in, and nobody who is allowed is refused. When the writer is done, the
+// new lists are in force.
 func TestListsRewrittenSlowly(t *testing.T) { onEveryBackend(t, testListsRewrittenSlowly) }
 
 func testListsRewrittenSlowly(t *testing.T, e engine) {
@@ -297,7 +302,8 @@ func testListsRewrittenSlowly(t *testing.T, e engine) {
 	}
 }
 
-// A file that is written under another name and renamed is read whole, also if the writer renames it before he is done.
+// A file that is written under another name and renamed is read whole, also if the writer renames
+// it before he is done.
 func TestListsRenamed(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -325,12 +331,14 @@ func TestListsRenamed(t *testing.T) {
 	s.becomes("renamed while it was written, and then finished")
 }
 
-// A list may be a symbolic link, and so may its folder: the files that they lead to are watched, and so are the links.
+// A list may be a symbolic link, and so may its folder: the files that they lead to are watched,
+// and so are the links.
 func TestListsOverLinks(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
 	s := newSlowWorld(t, engines[0])
-	// As configuration management does it: a name is a link through a link to the folder of a version.
+	// As configuration management does it: a name is a link through a link to the folder of a
+	// version.
 	data := filepath.Join(s.dir, "data")
 	versions := func(name string) string { return filepath.Join(data, name) }
 	for _, dir := range []string{data, versions("1"), versions("2")} {
@@ -396,7 +404,8 @@ func (s *slowWorld) restore() {
 	s.t.Fatalf("the lists put back, whole:\n%s", difference(verdicts(false), got))
 }
 
-// A daemon that starts while lists are written goes on with what they held before, whether or not it still has the generation.
+// A daemon that starts while lists are written goes on with what they held before, whether or not
+// it still has the generation.
 func TestStartWhileListsAreWritten(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -420,7 +429,8 @@ func TestStartWhileListsAreWritten(t *testing.T) {
 	s.becomes("after they were written, without a generation")
 }
 
-// forget removes the rules and the history of a daemon that has ended; what its lists held is still known.
+// forget removes the rules and the history of a daemon that has ended; what its lists held is still
+// known.
 func (s *slowWorld) forget() {
 	s.t.Helper()
 	s.Host.NFT("delete table inet portgrave\n")
@@ -437,7 +447,8 @@ func (s *slowWorld) forget() {
 	}
 }
 
-// Without the capability to take leases nobody can tell who has a file open. Then a file that was just written counts as being written.
+// Without the capability to take leases nobody can tell who has a file open. Then a file that was
+// just written counts as being written.
 func TestListsRewrittenSlowlyWithoutLeases(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -468,7 +479,8 @@ services:
 `
 }
 
-// A policy that is written in two pieces is read when it is whole, by the daemon and by the command line, which waits for the writer.
+// A policy that is written in two pieces is read when it is whole, by the daemon and by the command
+// line, which waits for the writer.
 func TestPolicyInTwoPieces(t *testing.T) { onEveryBackend(t, testPolicyInTwoPieces) }
 
 func testPolicyInTwoPieces(t *testing.T, e engine) {
@@ -528,8 +540,8 @@ func (i *installation) try(args ...string) (string, error) {
 	return string(out), err
 }
 
-// The command line waits for the writers of lists too, but not for ever: then they keep their last good content, and are reported. It
-// does not wait at all for files that are whole, however young.
+// The command line waits for the writers of lists too, but not for ever: then they keep their last
+// good content, and are reported. It does not wait at all for files that are whole, however young.
 func TestCommandLineWhileListsAreWritten(t *testing.T) {
 	onEveryBackend(t, testCommandLineWhileListsAreWritten)
 }

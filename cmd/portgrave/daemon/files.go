@@ -15,19 +15,22 @@ import (
 )
 
 const (
-	// settle is how long files must be quiet before they are read: an editor, or a configuration management, writes several.
+	// settle is how long files must be quiet before they are read: an editor, or a configuration
+	// management, writes several.
 	settle = 200 * time.Millisecond
 	// longestSettle is how long that may put off a reading where there is no quiet.
 	longestSettle = 2 * time.Second
 )
 
-// fileEvents are what tells that a file may say something else: it was closed by a writer, it came, went or was
-// replaced, or others may read or write it. Not that somebody is writing: half a file says nothing.
+// fileEvents are what tells that a file may say something else: it was closed by a writer, it came,
+// went or was replaced, or others may read or write it. Not that somebody is writing: half a file
+// says nothing.
 const fileEvents = unix.IN_CLOSE_WRITE | unix.IN_MOVED_TO | unix.IN_MOVED_FROM | unix.IN_CREATE | unix.IN_DELETE | unix.IN_ATTRIB |
 	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
 
-// fileWatch tells when something in a list of folders has changed. Folders, not files, since files are replaced.
-// It speaks to inotify(7) itself because packages that hide it also hide that a writer has closed a file.
+// fileWatch tells when something in a list of folders has changed. Folders, not files, since files
+// are replaced. It speaks to inotify(7) itself because packages that hide it also hide that a
+// writer has closed a file.
 type fileWatch struct {
 	changed chan struct{}
 

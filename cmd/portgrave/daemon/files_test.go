@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// A file counts as changed when its writer has closed it, when it came, went or was replaced, or when others may read it; not while
-// it is written. Folders that were replaced are watched where they are now.
+// A file counts as changed when its writer has closed it, when it came, went or was replaced, or
+// when others may read it; not while it is written. Folders that were replaced are watched where
+// they are now.
 func TestWatchedFiles(t *testing.T) {
 	var log bytes.Buffer
 	f, err := watchFiles(t.Context(), slog.New(slog.NewTextHandler(&log, nil)))
