@@ -51,7 +51,7 @@ func BenchmarkReadList(b *testing.B) {
 					b.ReportAllocs()
 					b.SetBytes(int64(len(content)))
 					for b.Loop() {
-						if _, _, err := readList("list", bytes.NewReader(content), int64(len(content)), n, nil); err != nil {
+						if _, err := (listReader{name: "list", size: int64(len(content)), limit: n}).read(bytes.NewReader(content)); err != nil {
 							b.Fatal(err)
 						}
 					}

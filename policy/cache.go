@@ -20,11 +20,13 @@ import (
 // cached is the last good content of a network. On disk it is one line of JSON, then the binary form of the addresses: as short as
 // they are in memory, and read in milliseconds. The JSON holds the SHA-256 of those bytes, so that a torn or damaged file is noticed.
 type cached struct {
-	Source   string    `json:"source"` // network.origin: content of another source is not this network's
-	Fetched  time.Time `json:"fetched"`
-	ETag     string    `json:"etag,omitempty"`
-	SHA256   string    `json:"sha256,omitempty"` // of the download, for the pin
-	Checksum string    `json:"checksum"`         // of the bytes below
+	Source  string    `json:"source"` // network.origin: content of another source is not this network's
+	Fetched time.Time `json:"fetched"`
+	ETag    string    `json:"etag,omitempty"`
+	SHA256  string    `json:"sha256,omitempty"` // of the download, for the pin
+	// Entries is how many there were, as written: 0 in content kept by versions that did not count.
+	Entries  int    `json:"entries,omitempty"`
+	Checksum string `json:"checksum"` // of the bytes below
 	// LastModified is what the server said, for servers that send no ETag.
 	LastModified string `json:"last_modified,omitempty"`
 
@@ -96,7 +98,7 @@ func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 		return err
 	}
 	fresh.Source, fresh.Checksum = net.origin(), hex.EncodeToString(sum.Sum(nil))
-	if net.file != "" && last != nil && last.Checksum == fresh.Checksum {
+	if net.file != "" && last != nil && last.Checksum == fresh.Checksum && last.Entries == fresh.Entries {
 		return nil
 	}
 	head, err := json.Marshal(fresh)

@@ -147,7 +147,7 @@ func parseDuration(s string) (time.Duration, error) {
 }
 
 func (d *decoder) network(f field, dir string) {
-	n := &network{name: f.key, at: f.at, max: defaultMaxEntries}
+	n := &network{name: f.key, at: f.at, max: defaultMaxEntries, maxShrink: defaultMaxShrink}
 	if _, taken := builtIn[f.key]; taken {
 		d.report.at(f.at, "network %q is built in; choose another name", f.key)
 		return
@@ -200,6 +200,9 @@ func (d *decoder) network(f field, dir string) {
 		if limit, ok := decimal(x); ok {
 			n.max = limit
 		}
+	}
+	if x := v.get("max_shrink"); x != nil && x.kind == kindString && percentPattern.MatchString(x.text) {
+		n.maxShrink, _ = strconv.Atoi(strings.TrimSuffix(x.text, "%")) // the pattern lets nothing else through
 	}
 }
 

@@ -62,8 +62,8 @@ func FuzzRead(f *testing.F) {
 
 // parseList reads a list that is in memory.
 func parseList(content []byte, limit int) (firewall.Prefixes, error) {
-	list, _, err := readList("list.txt", bytes.NewReader(content), int64(len(content)), limit, nil)
-	return list, err
+	list, err := listReader{name: "list.txt", size: int64(len(content)), limit: limit}.read(bytes.NewReader(content))
+	return list.prefixes, err
 }
 
 // FuzzNetworkFile: a list is merged whole, or refused whole.

@@ -16,6 +16,7 @@ var (
 	httpsPattern    = pattern.New(`^https://[^ /]+(/[^ ]*)?$`)
 	linkPattern     = pattern.New(`^https?://[^ ]+$`)
 	sha256Pattern   = pattern.New(`^[0-9a-fA-F]{64}$`)
+	percentPattern  = pattern.New(`^(100|[1-9]?[0-9])%$`)
 	pathPattern     = pattern.New(`^/[^ ]*$`)
 	hostPattern     = pattern.New(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
 	loopbackPattern = pattern.New(`^(127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[::1\]|localhost):` + oneTo65535 + `$`)
@@ -35,7 +36,7 @@ const oneTo65535 = `(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5
 const languageDoc = "Which ports of a Linux host may open to which networks. A policy is a YAML file: /etc/portgrave/policy.yaml, and beside it /etc/portgrave/policy.d/*.yaml in " +
 	"the order of their names. These drop-ins add networks, services and tests; all other keys hold for the whole host and stand in policy.yaml alone. " +
 	"With neither there is a built-in policy: tcp/9090 is open to private networks, and nothing else is touched.\n\n" +
-	"Every mistake of every file is reported at once, as file:line:column. A file that others than root may write is refused, and so is one above 10 MiB. " +
+	"Every mistake of every file is reported at once, as file:line:column. A file that others than root may write, or replace, is refused (check only warns), and so is one above 10 MiB. " +
 	"Anchors and aliases work. A policy with mistakes never reaches the kernel: the rules in force stay."
 
 // Values that stand in several places.
@@ -71,12 +72,14 @@ var (
 var networkShape = oneOf{
 	list{address, "a list of addresses, CIDRs and names of networks", 0},
 	mapping{words: "a network", exactlyOne: []string{"file", "url", "dns"}, keys: []key{
-		{name: "file", shape: anyText, doc: "a file with one address or CIDR a line", more: "A relative path starts at the folder of the file that names it. What follows # is a comment."},
+		{name: "file", shape: anyText, doc: "a file with one address or CIDR a line", more: "A relative path starts at the folder of the file that names it. What follows # is a comment. The file is read when its writer has closed or renamed it, never half. Others than root may write neither the file nor the folder that it stands in."},
 		{name: "url", shape: text{pattern: httpsPattern, words: "an https:// URL"}, doc: "where such a file is downloaded from", more: "Only https. Content that can't be downloaded, or that is wrong, leaves the last good content in force, and the network is reported as stale."},
 		{name: "dns", shape: text{pattern: hostPattern, words: "a host name"}, doc: "a name whose A and AAAA records are the network", more: "If it can't be resolved, the last good addresses stay in force, and the network is reported as stale."},
 		{name: "refresh", shape: duration, doc: "how long downloaded or looked-up content is good (url: 24h, dns: 5m)", more: "The daemon then fetches it again."},
 		{name: "sha256", shape: text{pattern: sha256Pattern, words: "a SHA-256 sum: 64 hexadecimal digits"}, doc: "what the downloaded content must hash to", more: "Other content is refused."},
 		{name: "max", shape: integer{1, 10_000_000, "a number of entries from 1 to 10000000"}, doc: "refuse content with more entries than this", initial: defaultMaxEntries},
+		{name: "max_shrink", shape: text{pattern: percentPattern, words: `a share from "0%" to "100%"`}, doc: "refuse content that has lost more than this share of its entries since it was last read",
+			more: "It holds for lists that had 20 entries or more. Such content counts as failed: the last good content stays in force, and the network is reported as stale, until portgrave apply --force takes the shorter list. Content with the sha256 of the policy is never refused.", initial: "50%"},
 	}},
 }
 

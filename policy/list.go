@@ -3,6 +3,7 @@ package policy
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"io"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -20,36 +21,55 @@ const readBuffer = 64 << 10
 // countEvery is after how many entries progress is told of.
 const countEvery = 1 << 14
 
-// readList reads a list of at most limit entries, which is size bytes long, if that is known: else 0. name stands for it in messages. blank: not even a comment is in it. counted, which
-// may be nil, hears now and then how many entries more were read. The error is Problems if the list is wrong, every line of it, or the reader's.
-func readList(name string, from io.Reader, size int64, limit int, counted func(int)) (all firewall.Prefixes, blank bool, err error) {
+// listReader says how to read a list.
+type listReader struct {
+	name    string    // stands for it in messages
+	size    int64     // of the list in bytes; 0 if unknown
+	limit   int       // how many entries it may have
+	secret  bool      // its text must not be repeated in messages
+	counted func(int) // hears now and then how many entries more were read; nil ignores it
+}
+
+// listContent is what a list has in it.
+type listContent struct {
+	prefixes firewall.Prefixes
+	entries  int  // as written, before they are merged
+	blank    bool // not even a comment is in it
+}
+
+// errSecret stands for what is wrong with a line of a list that is not to be repeated: over a link, a name may
+// lead to any file.
+var errSecret = errors.New("this is not an address or CIDR (the text is not shown, since a link leads to it)")
+
+// read reads a list. The error is Problems if the list is wrong, every line of it, or the reader's.
+func (o listReader) read(from io.Reader) (list listContent, err error) {
 	var r reporter
 	var b firewall.PrefixesBuilder
 	lines := bufio.NewScanner(from)
 	lines.Buffer(make([]byte, readBuffer), bufio.MaxScanTokenSize)
-	blank = true
-	entries, read := 0, 0
+	list.blank = true
+	read := 0
 	for number := 1; lines.Scan(); number++ {
 		raw := lines.Bytes()
-		if read += len(raw) + 1; entries == foretoldFrom {
-			b.Expect(foretell(size, int64(read), limit, &b))
+		if read += len(raw) + 1; list.entries == foretoldFrom {
+			b.Expect(foretell(o.size, int64(read), o.limit, &b))
 		}
 		if number == 1 {
 			raw = bytes.TrimPrefix(raw, byteOrderMark)
 		}
 		entry := raw
 		if i := bytes.IndexByte(raw, '#'); i >= 0 {
-			blank, entry = false, raw[:i]
+			list.blank, entry = false, raw[:i]
 		}
 		if entry = bytes.TrimSpace(entry); len(entry) == 0 {
 			continue
 		}
-		blank = false
-		if entries++; entries%countEvery == 0 && counted != nil {
-			counted(countEvery)
+		list.blank = false
+		if list.entries++; list.entries%countEvery == 0 && o.counted != nil {
+			o.counted(countEvery)
 		}
-		if entries > limit {
-			r.at(Location{name, number, 1}, "more than %d entries; raise max if that is right", limit)
+		if list.entries > o.limit {
+			r.at(Location{o.name, number, 1}, "more than %d entries; raise max if that is right", o.limit)
 			break
 		}
 		if addFast(&b, entry) {
@@ -60,20 +80,24 @@ func readList(name string, from io.Reader, size int64, limit int, counted func(i
 			err = b.Add(p)
 		}
 		if err != nil {
-			r.at(Location{name, number, bytes.Index(raw, entry) + 1}, "%v", err)
+			if o.secret {
+				err = errSecret
+			}
+			r.at(Location{o.name, number, bytes.Index(raw, entry) + 1}, "%v", err)
 		}
 	}
 	switch err := lines.Err(); err {
 	case nil:
 	case bufio.ErrTooLong:
-		r.at(Location{File: name}, "this is not a list of networks, one a line (%v)", err)
+		r.at(Location{File: o.name}, "this is not a list of networks, one a line (%v)", err)
 	default:
-		return firewall.Prefixes{}, blank, err
+		return list, err
 	}
 	if err := r.problems(); err != nil {
-		return firewall.Prefixes{}, blank, err
+		return list, err
 	}
-	return b.Set(), blank, nil
+	list.prefixes = b.Set()
+	return list, nil
 }
 
 // foretoldFrom is after how many entries it is foretold how many there will be.

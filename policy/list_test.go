@@ -62,7 +62,7 @@ func TestReadingAListMakesNoGarbage(t *testing.T) {
 		allocations := func(n int) float64 {
 			content := asLines(someNetworks(n, v6, false))
 			return testing.AllocsPerRun(1, func() {
-				if _, _, err := readList("list", bytes.NewReader(content), int64(len(content)), n, nil); err != nil {
+				if _, err := (listReader{name: "list", size: int64(len(content)), limit: n}).read(bytes.NewReader(content)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -75,7 +75,7 @@ func TestReadingAListMakesNoGarbage(t *testing.T) {
 
 // TestManyBadLines: every mistake counts, and the first ones are named.
 func TestManyBadLines(t *testing.T) {
-	_, _, err := readList("list", strings.NewReader("10.0.0.0/8\n"+strings.Repeat("10.0.0.1/8\n", 30_000)), 0, 1_000_000, nil)
+	_, err := listReader{name: "list", limit: 1_000_000}.read(strings.NewReader("10.0.0.0/8\n" + strings.Repeat("10.0.0.1/8\n", 30_000)))
 	var problems Problems
 	if !errors.As(err, &problems) || len(problems) != maxProblems+1 {
 		t.Fatalf("%d problems, %.200v", len(problems), err)
@@ -86,7 +86,7 @@ func TestManyBadLines(t *testing.T) {
 
 func TestListsAreCounted(t *testing.T) {
 	heard := 0
-	if _, _, err := readList("list", bytes.NewReader(asLines(someNetworks(100_000, false, true))), 0, 100_000, func(n int) { heard += n }); err != nil {
+	if _, err := (listReader{name: "list", limit: 100_000, counted: func(n int) { heard += n }}).read(bytes.NewReader(asLines(someNetworks(100_000, false, true)))); err != nil {
 		t.Fatal(err)
 	}
 	if heard <= 100_000-countEvery || heard > 100_000 {
@@ -127,8 +127,8 @@ func TestMillionsMayBeAllowed(t *testing.T) {
 // TestFileThatFails: a file that can't be read to its end is no shorter list.
 func TestFileThatFails(t *testing.T) {
 	broken := &bounded{strings.NewReader(strings.Repeat("10.0.0.0/8\n", 100)), 500}
-	list, _, err := readList("list", broken, 0, 1000, nil)
-	if !errors.Is(err, errTooLarge) || list.Len() > 0 {
+	list, err := listReader{name: "list", limit: 1000}.read(broken)
+	if !errors.Is(err, errTooLarge) || list.prefixes.Len() > 0 {
 		t.Errorf("%v, %v", list, err)
 	}
 }

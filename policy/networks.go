@@ -30,6 +30,10 @@ type Networks struct {
 	Now func() time.Time
 	// Offline uses files and last good content alone, as boot does.
 	Offline bool
+	// Files says how network files are read.
+	Files Files
+	// AcceptShrunk takes content that has lost more entries than max_shrink allows, as apply --force does.
+	AcceptShrunk bool
 	// Warn hears of content that could not be kept, one call at a time; nil ignores it.
 	Warn func(error)
 	// Foretold hears, before anything is read, how many bytes the files of networks hold together; nil ignores it.
@@ -95,6 +99,12 @@ func (n *Networks) load(ctx context.Context, net *network) (firewall.Prefixes, *
 	}
 	fresh, err := n.fetch(ctx, net, last)
 	if err == nil {
+		err = n.shrunk(net, fresh, last)
+	}
+	if err == nil && n.Files.Exposed != nil { // others may have written it: nothing to fall back on later
+		return fresh.prefixes, nil, nil
+	}
+	if err == nil {
 		if err := n.writeCache(net, fresh, last); err != nil {
 			n.warn(fmt.Errorf("network %q: its content could not be kept for bad times: %w", net.name, err))
 		}
@@ -124,7 +134,7 @@ func (n *Networks) warn(err error) {
 
 func (n *Networks) fetch(ctx context.Context, net *network, last *cached) (*cached, error) {
 	if net.file != "" {
-		return n.fetchFile(net)
+		return n.fetchFile(ctx, net)
 	}
 	if n.Offline {
 		return nil, errOffline
@@ -141,30 +151,29 @@ func (n *Networks) fetch(ctx context.Context, net *network, last *cached) (*cach
 	return n.fetchDNS(ctx, net)
 }
 
-func (n *Networks) fetchFile(net *network) (*cached, error) {
-	f, err := openOwned(net.file)
-	if err != nil {
-		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: %v", net.name, err)}}
-	}
-	defer func() { _ = f.Close() }()
-	size := int64(0)
-	if info, err := f.Stat(); err == nil {
-		size = min(info.Size(), net.maxBytes())
-	}
-	prefixes, blank, err := readList(net.file, &bounded{f, net.maxBytes()}, size, net.max, n.Counted)
+func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error) {
+	fresh := &cached{Fetched: n.now()}
+	err := n.Files.read(ctx, net.file, trustAll, func(f *os.File, size int64, secret bool) error {
+		list, err := listReader{name: net.file, size: min(size, net.maxBytes()), limit: net.max, secret: secret, counted: n.Counted}.
+			read(&bounded{f, net.maxBytes()})
+		if err == nil && list.blank {
+			// An interrupted write leaves just this, and an except list that vanishes would open ports.
+			err = errors.New("the file has nothing in it; if it shall be an empty list, say so in a # comment")
+		}
+		if errors.Is(err, errTooLarge) {
+			err = fmt.Errorf("the file is larger than %d MiB", net.maxBytes()>>20)
+		}
+		fresh.Entries, fresh.prefixes = list.entries, list.prefixes
+		return err
+	})
 	var problems Problems
 	switch {
+	case err == nil:
+		return fresh, nil
 	case errors.As(err, &problems):
 		return nil, err
-	case errors.Is(err, errTooLarge):
-		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: the file is larger than %d MiB", net.name, net.maxBytes()>>20)}}
-	case err != nil:
-		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: %s", net.name, plain(err))}}
-	case blank:
-		// An interrupted write leaves just this, and an except list that vanishes would open ports.
-		return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: the file has nothing in it; if it shall be an empty list, say so in a # comment", net.name)}}
 	}
-	return &cached{Fetched: n.now(), prefixes: prefixes}, nil
+	return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: %s", net.name, plain(err))}}
 }
 
 // maxBytes is how long the network's list may be.
@@ -215,7 +224,7 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 	}
 	sum := sha256.New()
 	body := io.TeeReader(&bounded{resp.Body, net.maxBytes()}, sum)
-	prefixes, _, err := readList(net.shownURL(), body, 0, net.max, n.Counted)
+	list, err := (listReader{name: net.shownURL(), limit: net.max, counted: n.Counted}).read(body)
 	var problems Problems
 	wrong := errors.As(err, &problems)
 	if err == nil || wrong { // a list that is wrong may not have been read to its end
@@ -238,10 +247,10 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 	case wrong:
 		return nil, firstOf(err)
 	}
-	if err := believable(prefixes); err != nil {
+	if err := believable(list.prefixes); err != nil {
 		return nil, fmt.Errorf("%s: %w", net.shownURL(), err)
 	}
-	return &cached{Fetched: n.now(), ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified"), SHA256: digest, prefixes: prefixes}, nil
+	return &cached{Fetched: n.now(), ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified"), SHA256: digest, Entries: list.entries, prefixes: list.prefixes}, nil
 }
 
 // believable refuses content that a broken or hijacked source would send: nothing at all, or everyone.
@@ -310,7 +319,7 @@ func (n *Networks) fetchDNS(ctx context.Context, network *network) (*cached, err
 	if prefixes.Len() == 0 {
 		return nil, fmt.Errorf("%s resolves to no address", network.dns)
 	}
-	return &cached{Fetched: n.now(), prefixes: prefixes}, nil
+	return &cached{Fetched: n.now(), Entries: len(list), prefixes: prefixes}, nil
 }
 
 // lookupBoth asks the system's resolver for A and AAAA records, one after the other: asked for both at

@@ -76,6 +76,7 @@ type network struct {
 	refresh        time.Duration
 	sha256         string // lower case
 	max            int
+	maxShrink      int // percent
 }
 
 // external reports whether the network's content lives outside the policy.

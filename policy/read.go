@@ -1,16 +1,15 @@
 package policy
 
 import (
+	"context"
 	_ "embed"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 )
 
 // DefaultPath is the folder that holds the policy of a host.
@@ -33,6 +32,8 @@ type Options struct {
 	// Path is a policy file, or a folder with policy.yaml and policy.d/*.yaml; "" means
 	// DefaultPath, and the embedded default if nothing is there.
 	Path string
+	// Files says how they are read.
+	Files Files
 	// Foretold hears how many bytes the files hold together, before they are understood; nil ignores it.
 	Foretold func(bytes int64)
 }
@@ -54,7 +55,7 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 	if path == "" {
 		path, optional = DefaultPath, true
 	}
-	files, err := policyFiles(path, optional)
+	files, err := opts.Files.policyFiles(path, optional)
 	if err != nil {
 		return nil, "", err
 	}
@@ -76,7 +77,7 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 	var origins []string
 	for _, f := range files {
 		origins = append(origins, f.path)
-		content, err := readOwned(f.path, maxFileBytes)
+		content, err := opts.Files.content(f.path, maxFileBytes)
 		if err != nil {
 			d.report.at(Location{File: f.path}, "%v", err)
 			d.incomplete = true
@@ -101,7 +102,7 @@ type policyFile struct {
 }
 
 // policyFiles finds what to read, in order. With optional, nothing to read is no mistake.
-func policyFiles(path string, optional bool) ([]policyFile, error) {
+func (r Files) policyFiles(path string, optional bool) ([]policyFile, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && optional:
@@ -109,10 +110,14 @@ func policyFiles(path string, optional bool) ([]policyFile, error) {
 	case err != nil:
 		return nil, Problems{{File: path, Message: plain(err)}}
 	case !info.IsDir():
-		return []policyFile{{path, policyShape}}, replaceable(filepath.Dir(path))
+		dir := filepath.Dir(path)
+		if err := r.permit(dir, replaceable(dir)); err != nil {
+			return nil, Problems{{File: dir, Message: err.Error()}}
+		}
+		return []policyFile{{path, policyShape}}, nil
 	}
 	var files []policyFile
-	var r reporter
+	var found reporter
 	for _, dir := range []struct {
 		path  string
 		shape mapping
@@ -121,27 +126,27 @@ func policyFiles(path string, optional bool) ([]policyFile, error) {
 		{path, policyShape, func(name string) bool { return name == "policy.yaml" || name == "policy.yml" }},
 		{filepath.Join(path, "policy.d"), dropInShape, func(name string) bool { return name[0] != '.' }}, // editors leave hidden files
 	} {
-		found, err := filesIn(dir.path, dir.shape, dir.takes)
+		in, err := r.filesIn(dir.path, dir.shape, dir.takes)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			r.at(Location{File: dir.path}, "%s", plain(err))
+			found.at(Location{File: dir.path}, "%s", plain(err))
 		}
-		for _, f := range found {
+		for _, f := range in {
 			if strings.HasSuffix(f.path, ".yml") {
-				r.at(Location{File: f.path}, "policy files end in .yaml, so this one would not be read; rename it")
+				found.at(Location{File: f.path}, "policy files end in .yaml, so this one would not be read; rename it")
 			}
 		}
-		files = append(files, found...)
+		files = append(files, in...)
 	}
-	if len(files) == 0 && len(r.list) == 0 && !optional {
-		r.at(Location{File: path}, "the folder holds neither policy.yaml nor policy.d/*.yaml")
+	if len(files) == 0 && len(found.list) == 0 && !optional {
+		found.at(Location{File: path}, "the folder holds neither policy.yaml nor policy.d/*.yaml")
 	}
-	return files, r.problems()
+	return files, found.problems()
 }
 
 // filesIn lists, in name order, the files of one folder that may be policy files.
-func filesIn(dir string, s mapping, takes func(name string) bool) ([]policyFile, error) {
+func (r Files) filesIn(dir string, s mapping, takes func(name string) bool) ([]policyFile, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -156,7 +161,7 @@ func filesIn(dir string, s mapping, takes func(name string) bool) ([]policyFile,
 			files = append(files, policyFile{filepath.Join(dir, e.Name()), s})
 		}
 	}
-	return files, owned(info, dir)
+	return files, r.permit(dir, owned(info, dir))
 }
 
 // plain is an error in words, without the path that the caller prints anyway.
@@ -168,62 +173,14 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// readOwned reads a regular file that only root, or the user who reads it, may write: limit bytes of it, and one more if there are more.
-func readOwned(path string, limit int64) ([]byte, error) {
-	f, err := openOwned(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = f.Close() }()
-	content, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, errors.New(plain(err))
-	}
-	return content, nil
-}
-
-// openOwned opens such a file.
-func openOwned(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a FIFO must not make us wait
-	if err != nil {
-		return nil, errors.New(plain(err))
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("is not a regular file")
-	}
-	if err == nil {
-		err = owned(info, path)
-	}
-	if err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	return f, nil
-}
-
-// replaceable refuses a folder in which anybody may put another file in the place of ours. The
-// sticky bit (as on /tmp) prevents that.
-func replaceable(dir string) error {
-	info, err := os.Stat(dir)
-	if err != nil {
-		return Problems{{File: dir, Message: plain(err)}}
-	}
-	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
-		return Problems{{File: dir, Message: "everybody may write this folder, and so replace the policy in it; run: chmod o-w " + dir}}
-	}
-	return nil
-}
-
-// owned refuses what others than root and the reading user may change: whoever can write the
-// policy can open every port. A sticky folder (like /tmp) keeps others from replacing our files,
-// so it may be writable; on a file the sticky bit means nothing.
-func owned(info fs.FileInfo, path string) error {
-	if info.Mode().Perm()&0o022 != 0 && !(info.IsDir() && info.Mode()&fs.ModeSticky != 0) {
-		return fmt.Errorf("others than its owner may write it (mode %04o), so anybody could open ports; run: chmod go-w %s", info.Mode().Perm(), path)
-	}
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok && stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("it belongs to user %d, who could open ports with it; run: chown root %s", stat.Uid, path)
-	}
-	return nil
+// content reads a file that is one of a policy's: limit bytes of it, and one more if there are more.
+func (r Files) content(path string, limit int64) (content []byte, err error) {
+	err = r.read(context.Background(), path, trustLinks, func(f *os.File, _ int64, _ bool) error {
+		var err error
+		if content, err = io.ReadAll(io.LimitReader(f, limit+1)); err != nil {
+			return errors.New(plain(err))
+		}
+		return nil
+	})
+	return content, err
 }

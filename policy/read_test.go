@@ -96,7 +96,7 @@ func TestReadNothing(t *testing.T) {
 	expect(t, "problems", problemsOf(t, dir, filepath.Join(dir, "x")), "DIR/x: can't be read: no such file or directory")
 	expect(t, "problems", problemsOf(t, dir, dir), "DIR: the folder holds neither policy.yaml nor policy.d/*.yaml")
 	for _, path := range []string{dir, filepath.Join(dir, "absent")} {
-		files, err := policyFiles(path, true)
+		files, err := Files{}.policyFiles(path, true)
 		if err != nil || len(files) != 0 {
 			t.Errorf("%s: %v, %v", path, files, err)
 		}

@@ -96,6 +96,8 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 		}
 	}
 	force := &cli.BoolFlag{Name: "force", Usage: "go on although it would cut SSH sessions, fail policy tests or replace a foreign table"}
+	forceApply := *force
+	forceApply.Usage += ", or a list has lost most of its entries"
 	reason := &cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the history"}
 	all := &cli.BoolFlag{Name: "all", Usage: "list every change, however many"}
 	app := &cli.App{
@@ -108,7 +110,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			verb("plan", "show what apply would change; exit 2 if anything", "", plan, all,
 				&cli.StringFlag{Name: "from", Usage: "compare generation `N` (0: no rules) instead of the live kernel"},
 				&cli.StringFlag{Name: "to", Usage: "compare with generation `N` instead of the policy"}),
-			verb("apply", "make the kernel agree with the policy", "", apply, reason, force, all,
+			verb("apply", "make the kernel agree with the policy", "", apply, reason, &forceApply, all,
 				&cli.DurationFlag{Name: "confirm", Usage: "take it back after `TIME` (60s, 10m) unless portgrave confirm is run before"}),
 			verb("confirm", "keep the generation that waits to be confirmed", "", confirm),
 			verb("rollback", "put an earlier generation in force again: N, or the last different one", "[N]", rollback, reason, force, all),

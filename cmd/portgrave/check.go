@@ -21,16 +21,21 @@ func check(inv *invocation) error {
 	if inv.cli.Args().Present() {
 		path = inv.cli.Args().First()
 	}
-	p, c, err := inv.compiled(path, false)
+	// Where a policy is only read, such as in a clone for a group to write, it need not be safe from others.
+	var exposed exposedFiles
+	p, c, err := inv.compiledSo(path, howToRead{files: policy.Files{Patience: writerPatience, Exposed: exposed.add}})
+	for _, w := range exposed.list {
+		inv.screen.warnf("%v", w)
+	}
 	var problems policy.Problems
 	if errors.As(err, &problems) && inv.screen.json {
-		_ = inv.screen.object(checkResult{Errors: problems, Warnings: []policy.Problem{}, Stale: []policy.StaleNetwork{}, Tests: []policy.TestResult{}})
+		_ = inv.screen.object(checkResult{Errors: problems, Warnings: orEmpty(exposed.list), Stale: []policy.StaleNetwork{}, Tests: []policy.TestResult{}})
 		return invalidReported{problems}
 	}
 	if err != nil {
 		return err
 	}
-	result := checkResult{Valid: true, Errors: []policy.Problem{}, Warnings: orEmpty(c.Warnings), Stale: orEmpty(c.Stale), Tests: c.RunTests(time.Now())}
+	result := checkResult{Valid: true, Errors: []policy.Problem{}, Warnings: append(exposed.list, orEmpty(c.Warnings)...), Stale: orEmpty(c.Stale), Tests: c.RunTests(time.Now())}
 	failed := failedTests(result.Tests)
 	if inv.screen.json {
 		if err := inv.screen.object(result); err != nil {

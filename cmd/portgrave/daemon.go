@@ -63,8 +63,8 @@ func runDaemon(inv *invocation) error {
 	return daemon.Run(ctx, daemon.Config{
 		Reports:    denials,
 		Reconciler: r, Store: store, Commits: heard.commits, Polled: heard.polled, Protect: heard.protect, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
-		Read: func(context.Context) (*policy.Policy, *policy.Compiled, error) {
-			return inv.compiled(inv.config, false)
+		Read: func(_ context.Context, how daemon.ReadOptions) (*policy.Policy, *policy.Compiled, error) {
+			return inv.compiledSo(inv.config, howToRead{parsed: how.Parsed, files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished}})
 		},
 		Audit: func(ctx context.Context) (audit.Report, error) {
 			return auditNow(ctx, inv, nil, 1)

@@ -3,10 +3,12 @@ package main
 // details say of verbs what their flags don't, for the help of the verb and the manual.
 var details = map[string]string{
 	"check": "Without FILE it reads the policy that --config names, or that of the host. Every mistake of every file is reported at once. It needs no privileges and " +
-		"touches no rule.",
+		"touches no rule. That others than root may write a file is a warning here; plan, apply and the daemon refuse it.",
 	"plan": "It compares what the policy wants with what the kernel holds, element by element.",
 	"apply": "It reads the kernel, writes the difference, and reads back; a second run writes nothing. It refuses a policy that would lock out an SSH session that is open " +
-		"now, that fails its own tests, or that would replace a table or chains of our name that somebody else wrote.",
+		"now, that fails its own tests, or that would replace a table or chains of our name that somebody else wrote. A file of the policy that a program is still writing " +
+		"is waited for, up to 15 seconds; after that a list keeps its last good content, and a policy is refused. With --force a list counts although it has lost more of its entries than " +
+		"max_shrink allows.",
 	"confirm":  "Until then two processes that outlive the session wait to take the generation back.",
 	"rollback": "It is recorded as a new generation.",
 	"drift":    "It names the process that changed the rules where that is known.",

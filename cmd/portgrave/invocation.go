@@ -29,6 +29,8 @@ type invocation struct {
 	suits    string // see enforcedWith
 	unsuited error
 	opened   *backends // see local
+
+	acceptShrunk bool // see policy.Networks
 }
 
 func newInvocation(c *cli.Context, stdout *output, stderr io.Writer, getenv func(string) string) (*invocation, error) {
@@ -63,10 +65,20 @@ func flag(c *cli.Context, name string) string {
 // lockWait is how long a run waits for another one to finish.
 const lockWait = 30 * time.Second
 
-// compiled reads and compiles the policy. offline uses only what is on this host.
+// compiled reads and compiles the policy. offline uses only what is on this host, and hardly waits.
 func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *policy.Compiled, error) {
+	patience := writerPatience
+	if offline {
+		patience = glancePatience
+	}
+	return inv.compiledSo(path, howToRead{offline: offline, files: policy.Files{Patience: patience}})
+}
+
+// compiledSo is compiled for who wants it done in a certain way.
+func (inv *invocation) compiledSo(path string, how howToRead) (*policy.Policy, *policy.Compiled, error) {
 	reading := inv.screen.progress.begin("reading the policy")
-	p, c, err := inv.read(path, offline, reading)
+	how.files.Waiting = reading.waits
+	p, c, err := inv.read(path, how, reading)
 	reading.end()
 	if err != nil {
 		return p, nil, err
@@ -86,13 +98,17 @@ func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *pol
 }
 
 // read does so. p is set even if it can't be compiled.
-func (inv *invocation) read(path string, offline bool, reading *stage) (*policy.Policy, *policy.Compiled, error) {
-	p, err := policy.Read(policy.Options{Path: path, Foretold: func(bytes int64) { makeRoom(roomOfText * bytes) }})
+func (inv *invocation) read(path string, how howToRead, reading *stage) (*policy.Policy, *policy.Compiled, error) {
+	p, err := policy.Read(policy.Options{Path: path, Files: how.files, Foretold: func(bytes int64) { makeRoom(roomOfText * bytes) }})
 	if err != nil {
 		return nil, nil, err
 	}
+	if how.parsed != nil {
+		how.parsed(p)
+	}
 	networks := &policy.Networks{
-		Dir: filepath.Join(inv.stateDir, "networks"), Offline: offline, Foretold: roomForLists, Counted: reading.counted,
+		Dir: filepath.Join(inv.stateDir, "networks"), Offline: how.offline, Files: how.files, AcceptShrunk: inv.acceptShrunk,
+		Foretold: roomForLists, Counted: reading.counted,
 		Warn: func(err error) {
 			if mayChangeRules() { // others may not keep content, and need not
 				inv.screen.warnf("%v", err)

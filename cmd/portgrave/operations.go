@@ -41,7 +41,7 @@ func (inv *invocation) local() (l *control.Local, done func()) {
 	inv.opened = opened
 	return &control.Local{StateDir: inv.stateDir, Backends: opened.open, Now: time.Now, LockWait: lockWait,
 		MaxLease: func() (time.Duration, error) {
-			p, err := policy.Read(policy.Options{Path: inv.config})
+			p, err := policy.Read(policy.Options{Path: inv.config, Files: policy.Files{Patience: writerPatience}})
 			if err != nil {
 				return 0, err
 			}

@@ -36,6 +36,7 @@ type stage struct {
 	what    string
 	began   time.Time
 	entries atomic.Int64
+	waiting atomic.Pointer[string] // the file whose writer has not finished
 	stop    chan struct{}
 	stopped sync.WaitGroup
 }
@@ -52,6 +53,9 @@ func (p *progress) begin(what string) *stage {
 
 // counted adds to the number of entries that the line shows.
 func (s *stage) counted(n int) { s.entries.Add(int64(n)) }
+
+// waits says what is being waited for.
+func (s *stage) waits(path string) { s.waiting.Store(&path) }
 
 // end takes the line away.
 func (s *stage) end() {
@@ -80,6 +84,9 @@ func (s *stage) words() string {
 	words := s.what
 	if n := s.entries.Load(); n > 0 {
 		words += fmt.Sprintf(": %d entries", n)
+	}
+	if path := s.waiting.Load(); path != nil {
+		words += fmt.Sprintf(": waiting until %s is written", *path)
 	}
 	return fmt.Sprintf("%s (%.0f s)", words, s.p.now().Sub(s.began).Seconds())
 }

@@ -22,6 +22,7 @@ import (
 // The scripts in testdata run the program as users do and read like documentation. Those named
 // kernel_*.txt run in a network namespace of their own.
 func TestMain(m *testing.M) {
+	unix.Umask(0o022) // a policy that others may write is refused
 	testscript.Main(m, map[string]func(){
 		"portgrave": main,
 		"isolated":  isolated,

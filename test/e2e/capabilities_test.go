@@ -24,6 +24,7 @@ const (
 	enforces     = "enforces its policy"
 	namesAuthors = "names the program of who changed the rules"
 	namesOwners  = "names the process that listens"
+	readsAtOnce  = "reads a file as soon as it is written"
 )
 
 // abilities runs a daemon so confined and tries each thing that it should be able to do; what it can't is not in the list.
@@ -31,7 +32,11 @@ func abilities(t *testing.T, c *confinement, backend string, disrupt []string) (
 	t.Helper()
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
-	i := install(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: never, poll: 2s}\n")
+	i := install(t, w, "version: 1\nnetworks: {friends: {file: friends.txt}}\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, friends]}]\ndaemon: {protect: never, poll: 2s}\n")
+	friends := filepath.Join(i.dir, "friends.txt")
+	if err := os.WriteFile(friends, []byte("# nobody yet\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	i.confine(c)
 	i.backend = backend
 	end, err := i.tryStart()
@@ -71,6 +76,16 @@ func abilities(t *testing.T, c *confinement, backend string, disrupt []string) (
 	if process := i.listener(9090); process != "" {
 		can = append(can, namesOwners)
 	}
+	deadline := time.Now().Add(9 * time.Second) // a file that was just written counts as being written for ten
+	if err := os.WriteFile(friends, []byte("192.88.98.0/24\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for ; time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		if w.Probe(w.Internet, []netip.Addr{foe}, w.Host.At(9090, false))[foe] == lab.Open {
+			can = append(can, readsAtOnce)
+			break
+		}
+	}
 	return can
 }
 
@@ -107,9 +122,11 @@ func TestEveryCapabilityIsNeeded(t *testing.T) {
 	flush := []string{"nft", "flush", "chain", "inet", "portgrave", "svc/metrics"}
 	type loss struct{ lost, kept []string }
 	losses := map[string]loss{
-		"":               {nil, []string{enforces, namesAuthors, namesOwners}},
+		"":               {nil, []string{enforces, namesAuthors, namesOwners, readsAtOnce}},
 		"CAP_NET_ADMIN":  {[]string{enforces, namesAuthors, namesOwners}, nil},
 		"CAP_SYS_PTRACE": {[]string{namesAuthors, namesOwners}, []string{enforces}},
+		// Then a file that is younger than ten seconds counts as being written.
+		"CAP_LEASE": {[]string{readsAtOnce}, []string{enforces, namesOwners}},
 		// It does not even start where the module ip_tables is loaded, since whether rules of ours stand in there can't be read.
 		"CAP_DAC_READ_SEARCH": {[]string{namesOwners}, nil},
 	}
@@ -157,7 +174,15 @@ func TestDaemonOnIptables(t *testing.T) {
 // programs has the command iptables be of a variant, and makes the lock of the legacy ones as portgrave.tmpfiles does.
 func programs(t *testing.T, variant string) {
 	t.Helper()
-	dir := t.TempDir()
+	for _, v := range programsIn(t, t.TempDir(), variant) {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+}
+
+// programsIn does so in a folder, and returns the variables that have a process use them.
+func programsIn(t *testing.T, dir, variant string) (variables []string) {
+	t.Helper()
 	for _, suffix := range []string{"", "-save", "-restore"} {
 		for _, family := range []string{"iptables", "ip6tables"} {
 			path, err := exec.LookPath(family + strings.TrimPrefix(variant, "iptables") + suffix)
@@ -173,6 +198,5 @@ func programs(t *testing.T, variant string) {
 	if err := errors.Join(os.WriteFile(lock, nil, 0o640), os.Chown(lock, 0, 0)); err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("XTABLES_LOCKFILE", lock)
-	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return []string{"XTABLES_LOCKFILE=" + lock, "PATH=" + dir + ":" + os.Getenv("PATH")}
 }

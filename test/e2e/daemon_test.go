@@ -38,6 +38,7 @@ type installation struct {
 	policy, state string
 	runDir        string
 	backend       string
+	variables     []string     // of the environment, besides those of this process
 	confined      *confinement // of the daemon; nil: it is root
 }
 
@@ -97,7 +98,7 @@ func (i *installation) daemon(ctx context.Context) *exec.Cmd {
 }
 
 func (i *installation) env() []string {
-	return append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+i.runDir)
+	return slices.Concat(os.Environ(), []string{"PORTGRAVE_STATE_DIR=" + i.state, "PORTGRAVE_RUN_DIR=" + i.runDir}, i.variables)
 }
 
 // run runs a verb, which must not fail.

@@ -120,7 +120,7 @@ func (m *machine) lists() {
 		m.t.Errorf("the daemon sees the listener as %+v", e)
 	}
 	// The control: without the capability to look at processes of others it can't.
-	m.dropIn("portgrave.service", "[Service]\nAmbientCapabilities=\nAmbientCapabilities=CAP_NET_ADMIN CAP_DAC_READ_SEARCH\n")
+	m.dropIn("portgrave.service", "[Service]\nAmbientCapabilities=\nAmbientCapabilities=CAP_NET_ADMIN CAP_DAC_READ_SEARCH CAP_LEASE\n")
 	m.run("systemctl", "daemon-reload")
 	m.run("systemctl", "restart", "portgrave.service")
 	if e := seen(); e.Port != 8080 || e.Process != "" {

@@ -74,7 +74,7 @@ func TestHardeningIsInForce(t *testing.T) {
 		t.Errorf("only %d of the attempts were made: %v", n, could["bare"])
 	}
 
-	// The daemon that runs has what the attempts were made with: three capabilities, none more to be had, and system calls filtered.
+	// The daemon that runs has what the attempts were made with: four capabilities, none more to be had, and system calls filtered.
 	daemon := m.daemon()
 	want := map[string]string{"CapPrm": capabilities, "CapEff": capabilities, "CapBnd": capabilities, "CapAmb": capabilities, "NoNewPrivs": "1",
 		"Uid": could["confined"]["Uid"], "Seccomp_filters": could["confined"]["Seccomp_filters"]}
@@ -93,8 +93,8 @@ func TestHardeningIsInForce(t *testing.T) {
 	}
 }
 
-// capabilities are NET_ADMIN, DAC_READ_SEARCH and SYS_PTRACE, as /proc/PID/status writes them.
-var capabilities = fmt.Sprintf("%016x", 1<<unix.CAP_NET_ADMIN|1<<unix.CAP_DAC_READ_SEARCH|1<<unix.CAP_SYS_PTRACE)
+// capabilities are NET_ADMIN, DAC_READ_SEARCH, SYS_PTRACE and LEASE, as /proc/PID/status writes them.
+var capabilities = fmt.Sprintf("%016x", 1<<unix.CAP_NET_ADMIN|1<<unix.CAP_DAC_READ_SEARCH|1<<unix.CAP_SYS_PTRACE|1<<unix.CAP_LEASE)
 
 // status is a line of /proc/PID/status of a process of the machine.
 func (m *machine) status(pid int, key string) string {

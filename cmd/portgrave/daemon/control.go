@@ -111,7 +111,7 @@ func mayWrite(r *http.Request) (name string, ok bool) {
 
 // ownPolicy reads the daemon's policy for a request that brings none. It runs beside the loop: networks may be slow.
 func (d *Daemon) ownPolicy(ctx context.Context) (*control.Policy, error) {
-	p, c, err := d.Read(ctx)
+	p, c, err := d.Read(ctx, ReadOptions{Patience: reloadPatience})
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ type Config struct {
 	// Polled: there are changes that Commits does not tell of, so the kernel is looked at now and then.
 	Polled bool
 	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it could not be read.
-	Read func(ctx context.Context) (p *policy.Policy, c *policy.Compiled, err error)
+	Read func(ctx context.Context, how ReadOptions) (p *policy.Policy, c *policy.Compiled, err error)
 	// Local does what is asked for. It uses the same reconciler and state directory.
 	Local *control.Local
 	// Protect keeps others from changing the rules, or lets them again; nil where the backend can't.
@@ -70,6 +70,16 @@ type Config struct {
 	EventDir, RunDir string
 	Version          string
 	Log              *slog.Logger
+}
+
+// ReadOptions say how a policy is read. The functions are called from several goroutines.
+type ReadOptions struct {
+	// Patience is how long to wait for who still writes a file.
+	Patience time.Duration
+	// Parsed hears of the policy before its networks are loaded.
+	Parsed func(*policy.Policy)
+	// Unfinished is policy.Files.Unfinished.
+	Unfinished func(path string, again time.Time)
 }
 
 // resyncEvery is how often everything is compared although nothing told of a change.
@@ -115,6 +125,8 @@ type Daemon struct {
 	// booted is what the start of the system put in force; nil if portgrave had no part in it.
 	booted *control.Booted
 
+	files      *fileWatch
+	writing    *unfinished // of the last reading; nil before it
 	reads      chan reading
 	readingNow bool
 	reloads    chan chan<- error // who asks for a reading, and gets to know what came of it
@@ -185,8 +197,8 @@ func onlyOne(dir string) (unlock func(), err error) {
 // loop is the daemon. Each case does one thing to its end; nothing waits for a client.
 func (d *Daemon) loop(ctx context.Context) error {
 	commits := d.watchCommits(ctx)
-	files, err := watchFiles(ctx, d.Log)
-	if err != nil {
+	var err error
+	if d.files, err = watchFiles(ctx, d.Log); err != nil {
 		return err
 	}
 	reload, stopSignals := reloadSignal()
@@ -201,11 +213,11 @@ func (d *Daemon) loop(ctx context.Context) error {
 
 	d.enforce(ctx, "start", nil)
 	d.endLeases(ctx)
-	d.beginReading(ctx, "start")
+	d.beginReading(ctx, started)
 	if d.inForce == nil { // nothing to enforce yet: not ready before there is
 		select {
 		case r := <-d.reads:
-			d.finishReading(ctx, r, files)
+			d.finishReading(ctx, r)
 		case <-ctx.Done():
 			return nil
 		}
@@ -235,8 +247,11 @@ func (d *Daemon) loop(ctx context.Context) error {
 				return errors.New("the kernel's notifications have ended")
 			}
 			d.committed(ctx, append([]Commit{c}, waiting(commits)...))
-		case <-files.changed:
+		case <-d.files.changed:
 			d.beginReading(ctx, "the policy's files changed")
+		case <-d.writing.due():
+			d.writing = nil
+			d.beginReading(ctx, "files should be whole by now")
 		case <-d.refresh():
 			d.beginReading(ctx, "networks are due")
 		case <-reload:
@@ -247,7 +262,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.waiting = append(d.waiting, outcome)
 			d.beginReading(ctx, asked)
 		case r := <-d.reads:
-			d.finishReading(ctx, r, files)
+			d.finishReading(ctx, r)
 		case <-d.dueBack():
 			d.enforce(ctx, "a generation was not confirmed", nil)
 		case <-d.pauseOver():
@@ -257,7 +272,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.enforce(ctx, "another try", nil)
 		case <-resync.C:
 			d.enforce(ctx, "resync", nil)
-			if d.refused { // perhaps for want of something that is there by now, such as room on the disk
+			if d.refused || d.writing != nil && len(d.writing.files) > 0 { // perhaps for want of something that is there by now, such as room on the disk
 				d.beginReading(ctx, "resync")
 			}
 		case <-clock:

@@ -77,7 +77,7 @@ func startWith(t *testing.T, connections firewall.Connections) *running {
 	log := slog.New(slog.NewTextHandler(r.log, nil))
 	c := Config{
 		Reconciler: &firewall.Reconciler{Backend: r.kernel, Connections: connections, Now: time.Now, Log: log}, Store: store, Commits: r.commits, EventDir: r.dir, RunDir: r.dir, Version: "test", Log: log,
-		Read: func(ctx context.Context) (*policy.Policy, *policy.Compiled, error) {
+		Read: func(ctx context.Context, _ ReadOptions) (*policy.Policy, *policy.Compiled, error) {
 			document, err := (*r.policy.Load())()
 			if err != nil {
 				return nil, nil, err

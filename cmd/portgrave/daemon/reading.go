@@ -15,11 +15,16 @@ import (
 	"github.com/portgrave/portgrave/systemd/notify"
 )
 
-// hangup and asked are the causes of a reading that somebody has asked for, and that systemd hears of.
+// hangup and asked are the causes of a reading that somebody has asked for, and that systemd hears of; started is the cause of the first one.
 const (
-	hangup = "SIGHUP"
-	asked  = "reload"
+	started = "start"
+	hangup  = "SIGHUP"
+	asked   = "reload"
 )
+
+// reloadPatience is how long a reading waits for who still writes a file, if somebody has asked for it or nothing is in force yet. Others don't wait:
+// they are repeated when the writer has finished, and other changes need not wait for him.
+const reloadPatience = 15 * time.Second
 
 // reading is a policy as it was read.
 type reading struct {
@@ -28,6 +33,7 @@ type reading struct {
 	p       *policy.Policy
 	c       *policy.Compiled
 	err     error
+	writing *unfinished
 }
 
 // beginReading reads the policy beside the loop: networks may be slow, and repairs must not wait for them. If a reading is
@@ -42,10 +48,16 @@ func (d *Daemon) beginReading(ctx context.Context, cause string) {
 	d.readingNow, d.readAt = true, time.Now()
 	waiting := d.waiting
 	d.waiting = nil
+	writing := &unfinished{}
+	how := ReadOptions{Parsed: func(p *policy.Policy) { d.files.add(d.Folders(p)) }, Unfinished: writing.add}
+	if cause == hangup || cause == asked || cause == started && d.inForce == nil {
+		how.Patience = reloadPatience
+	}
 	go func() {
-		p, c, err := d.Read(ctx)
+		d.files.add(d.Folders(nil)) // first, so that no change falls in between
+		p, c, err := d.Read(ctx, how)
 		select {
-		case d.reads <- reading{cause, waiting, p, c, err}:
+		case d.reads <- reading{cause, waiting, p, c, err, writing}:
 		case <-ctx.Done():
 		}
 	}()
@@ -53,7 +65,7 @@ func (d *Daemon) beginReading(ctx context.Context, cause string) {
 
 // finishReading makes a generation of a policy that says something else than what is in force. One that can't be used
 // changes nothing.
-func (d *Daemon) finishReading(ctx context.Context, r reading, files *fileWatch) {
+func (d *Daemon) finishReading(ctx context.Context, r reading) {
 	d.readingNow, d.readOnce = false, true
 	if r.p != nil {
 		d.policy = r.p
@@ -63,14 +75,19 @@ func (d *Daemon) finishReading(ctx context.Context, r reading, files *fileWatch)
 		}
 		d.status.metrics(r.p.Daemon.Metrics, err)
 	}
-	files.watch(d.Folders(r.p))
+	d.files.watch(d.Folders(r.p))
+	d.writing = r.writing
 	err := r.err
 	if err == nil {
 		err = d.adopt(ctx, r.cause, r.p, r.c)
 	}
 	d.status.policyRead(d.readAt, r.p, r.c, err)
 	d.refused = err != nil
-	if err != nil {
+	beingWritten := len(r.writing.files) > 0
+	if beingWritten {
+		d.Log.Info("files are still being written; until they are whole, what they held before counts", "cause", r.cause, "files", r.writing.files)
+	}
+	if err != nil && !(beingWritten && r.err != nil) {
 		d.Log.Error("the policy can't be used; the rules in force stay", "cause", r.cause, "error", err)
 	}
 	d.enforce(ctx, r.cause, nil)

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"sync"
+	"time"
+
+	"github.com/portgrave/portgrave/policy"
+)
+
+// How long a run waits for whoever still writes a file of the policy, or of one of its networks.
+// After that a network keeps its last good content, and a policy is refused.
+const (
+	// writerPatience is more than a file takes to be read where its writer can't be told.
+	writerPatience = 15 * time.Second
+	// glancePatience is for runs that only show what is so: enough for an editor that is saving.
+	glancePatience = 500 * time.Millisecond
+)
+
+// howToRead says how a policy is read.
+type howToRead struct {
+	offline bool // with only what is on this host
+	files   policy.Files
+	parsed  func(*policy.Policy) // hears of the policy before its networks are loaded; nil ignores it
+}
+
+// exposedFiles collects, once each, files and folders that others may write.
+type exposedFiles struct {
+	mu   sync.Mutex
+	seen map[policy.Problem]bool
+	list []policy.Problem
+}
+
+// add is a policy.Files.Exposed.
+func (e *exposedFiles) add(p policy.Problem) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.seen == nil {
+		e.seen = map[policy.Problem]bool{}
+	}
+	if !e.seen[p] {
+		e.seen[p] = true
+		e.list = append(e.list, p)
+	}
+}
