@@ -38,7 +38,7 @@ func (m *memory) expect(p program, seen *ruleset, generation uint32) {
 	r.generation = generation
 	r.sets = maps.Clone(r.sets)
 	named := map[string]bool{}
-	for _, ops := range [][]op{p.prepare, p.widen, p.switchOver, p.narrow} {
+	for _, ops := range p.all() {
 		for _, o := range ops {
 			switch o := o.(type) {
 			case addElements:
