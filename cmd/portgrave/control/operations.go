@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/firewall/lease"
 	"github.com/portgrave/portgrave/policy"
@@ -219,6 +220,8 @@ type Firewall struct {
 	Services      []Service         `json:"services"`
 	UnlistedPorts *Traffic          `json:"unlisted_ports"` // refused there, under unlisted: deny
 	Leases        []lease.Lease     `json:"leases"`
+	// Tracking is the fill of the table of tracked connections; null if it can't be told.
+	Tracking *connections.Tracking `json:"tracking"`
 	// PolicyDigest is Digest of the policy in force, without leases.
 	PolicyDigest string   `json:"policy_digest"`
 	Warnings     []string `json:"warnings,omitempty"`
