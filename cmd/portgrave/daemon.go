@@ -14,6 +14,7 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
@@ -74,7 +75,8 @@ func runDaemon(inv *invocation) error {
 			StartGuard: func(generation int) error {
 				_, err := startGuard(inv, generation, 0)
 				return err
-			}},
+			},
+			Tracking: connections.ReadTracking, Untracked: untracked},
 	})
 }
 

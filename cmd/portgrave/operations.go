@@ -50,7 +50,8 @@ func (inv *invocation) local() (l *control.Local, done func()) {
 		StartGuard: func(generation int) error {
 			_, err := startGuard(inv, generation, 0)
 			return err
-		}}, opened.close
+		},
+		Tracking: connections.ReadTracking, Untracked: untracked}, opened.close
 }
 
 // caller is the user and, over SSH, the session, for the history and so that it is not cut. sudo's user counts.

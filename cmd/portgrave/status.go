@@ -97,6 +97,9 @@ func printStatus(s *screen, r statusResult) {
 		source += " " + s.paint(yellow, "(not applied as it is now: run portgrave plan)")
 	}
 	s.table([][]string{{"Backend:", r.Backend}, {"Generation:", generation}, {"Drift:", drift}, {"Policy:", source}})
+	if tracked := trackingWords(s, r.Tracking); tracked != "" {
+		s.printf("Tracked:     %s\n", tracked)
+	}
 	if b := r.Boot; b != nil {
 		printBooted(s, *b)
 	} else if r.bootMissed {

@@ -2,8 +2,10 @@ package netdump
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/mdlayher/netlink"
@@ -27,10 +29,15 @@ func (k kernel) dialer(asked *int) Dialer {
 				return nil, err
 			}
 			var out []netlink.Message
+			code := make([]byte, 4) // of the end: a dump that fails midway ends with it
+			if before, failed := strings.CutSuffix(entries, "?"); failed {
+				entries = before
+				binary.NativeEndian.PutUint32(code, ^uint32(unix.EMSGSIZE)+1)
+			}
 			for _, b := range []byte(entries) {
 				out = append(out, netlink.Message{Header: netlink.Header{Flags: netlink.Multi | flags}, Data: []byte{b}})
 			}
-			out = append(out, netlink.Message{Header: netlink.Header{Type: netlink.Done, Flags: netlink.Multi}})
+			out = append(out, netlink.Message{Header: netlink.Header{Type: netlink.Done, Flags: netlink.Multi}, Data: code})
 			for i := range out {
 				out[i].Header.Sequence = requests[0].Header.Sequence
 			}
@@ -50,6 +57,7 @@ func TestTable(t *testing.T) {
 		"at once":      {func(int) (string, netlink.HeaderFlags, error) { return "a-b", 0, nil }, "ab", nil, 1},
 		"empty":        {func(int) (string, netlink.HeaderFlags, error) { return "", 0, nil }, "", nil, 1},
 		"a bad answer": {func(int) (string, netlink.HeaderFlags, error) { return "a!b", 0, nil }, "", damaged, 1},
+		"fails midway": {func(int) (string, netlink.HeaderFlags, error) { return "ab?", 0, nil }, "", unix.EMSGSIZE, 1},
 		"not allowed":  {func(int) (string, netlink.HeaderFlags, error) { return "", 0, unix.EPERM }, "", firewall.ErrPermission, 1},
 		"interrupted once": {func(n int) (string, netlink.HeaderFlags, error) {
 			if n == 0 {

@@ -118,26 +118,6 @@ func (c *Conn) Ask(ctx context.Context, r Request, each func(Message) error) err
 	return nil
 }
 
-// Settle returns when no transaction of a subsystem is halfway done. For that it sends an empty one, which changes nothing and counts as nothing, but has to wait
-// for the subsystem's lock; the kernel works on it before the call returns (netlink is synchronous).
-//
-// nf_tables counts up its generation before the new ruleset is in use (nf_tables_commit in net/netfilter/nf_tables_api.c). So a dump that begins
-// with the new number may still see a part of the old ruleset, and neither the number nor NLM_F_DUMP_INTR tells. What is read between two equal
-// generations is whole if Settle was called right after the first.
-func (c *Conn) Settle(subsystem uint8) error {
-	var b []byte
-	for _, kind := range []uint16{unix.NFNL_MSG_BATCH_BEGIN, unix.NFNL_MSG_BATCH_END} {
-		c.sequence++
-		b = binary.NativeEndian.AppendUint32(b, uint32(unix.NLMSG_HDRLEN+headerLength))
-		b = binary.NativeEndian.AppendUint16(b, kind)
-		b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST)
-		b = binary.NativeEndian.AppendUint32(b, c.sequence)
-		b = binary.NativeEndian.AppendUint32(b, 0)
-		b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, subsystem)
-	}
-	return c.send(b)
-}
-
 // encode writes struct nlmsghdr, struct nfgenmsg and the attributes.
 func encode(r Request, sequence uint32) []byte {
 	flags := uint16(unix.NLM_F_REQUEST)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -67,7 +68,7 @@ func openKernel() (*netlinkKernel, error) {
 		return nil, err
 	}
 	k := &netlinkKernel{socket: s, now: time.Now, sleep: time.Sleep}
-	if _, err := k.generation(); err != nil {
+	if _, err := k.Generation(); err != nil {
 		_ = s.close()
 		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
 			err = fmt.Errorf("%w: it has no nf_tables (%w)", firewall.ErrUnsupported, err)
@@ -100,10 +101,11 @@ func (b *Backend) Counters(ctx context.Context) (func(string) (firewall.Traffic,
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r, err := b.kernel.counters()
-	for i := 1; i < readAttempts && changedMeanwhile(err); i++ {
+	var r *ruleset
+	_, err := nfnetlink.OneGeneration(b.kernel, readAttempts, func(uint32) (err error) {
 		r, err = b.kernel.counters()
-	}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("table inet %s: %w", tableName, err)
 	}

@@ -24,15 +24,34 @@ type fakeKernel struct {
 	between func(n int, k *fakeKernel)
 	commits int
 	reads   int
+	// halfway is the ruleset before a transaction of others that counts already and isn't in use.
+	halfway *ruleset
 	// seen keeps the ruleset after every commit.
 	seen []*ruleset
 }
 
 func newFakeKernel() *fakeKernel { return &fakeKernel{rules: newRuleset()} }
 
-func (k *fakeKernel) generation() (uint32, error) { return k.rules.generation, nil }
+// Generation counts up before a transaction of others is in use.
+func (k *fakeKernel) Generation() (uint32, error) { return k.rules.generation, nil }
 
-func (k *fakeKernel) read(*ruleset) (*ruleset, error) {
+// Settle brings the transaction of others into use.
+func (k *fakeKernel) Settle() error {
+	k.halfway = nil
+	return nil
+}
+
+// other executes a transaction of another program. Until it is waited for, readers see one half of it.
+func (k *fakeKernel) other(batch []op, generation uint32) error {
+	before := copyRuleset(k.rules)
+	if err := k.commit(batch, generation); err != nil {
+		return err
+	}
+	k.halfway = before
+	return nil
+}
+
+func (k *fakeKernel) dump(*ruleset, uint32) (*ruleset, error) {
 	k.reads++
 	if k.readFail != nil {
 		if err := k.readFail(k.reads); err != nil {
@@ -40,28 +59,37 @@ func (k *fakeKernel) read(*ruleset) (*ruleset, error) {
 		}
 	}
 	r := copyRuleset(k.rules)
+	if k.halfway != nil { // the new table with its chains, the old sets and counters
+		old := copyRuleset(k.halfway)
+		r.sets, r.counters = old.sets, old.counters
+	}
 	r.readAt = time.Now()
 	return r, nil
 }
 
 func (k *fakeKernel) elements(s *set) (*set, error) {
-	fresh := copyRuleset(k.rules).sets[s.name]
+	r, err := k.dump(nil, 0)
+	if err != nil {
+		return nil, err
+	}
+	fresh := r.sets[s.name]
 	if fresh == nil {
 		return nil, unix.ENOENT
 	}
 	return fresh, nil
 }
 
-func (k *fakeKernel) table() (*ruleset, error) { return k.read(nil) }
+func (k *fakeKernel) table() (*ruleset, error) { return k.dump(nil, 0) }
 
-func (k *fakeKernel) counters() (*ruleset, error) { return k.read(nil) }
+func (k *fakeKernel) counters() (*ruleset, error) { return k.dump(nil, 0) }
 
-func (k *fakeKernel) dynamic() (*ruleset, error) { return k.read(nil) }
+func (k *fakeKernel) dynamic() (*ruleset, error) { return k.dump(nil, 0) }
 
 func (k *fakeKernel) commit(batch []op, generation uint32) error {
 	if len(batch) == 0 {
 		return nil
 	}
+	k.halfway = nil // one transaction waits for the other
 	k.commits++
 	if k.between != nil {
 		k.between(k.commits, k)

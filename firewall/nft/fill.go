@@ -2,10 +2,10 @@ package nft
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,10 +17,11 @@ func (b *Backend) Fill(ctx context.Context, services []string) ([]firewall.Table
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	r, err := b.kernel.dynamic()
-	for i := 1; i < readAttempts && changedMeanwhile(err); i++ {
+	var r *ruleset
+	_, err := nfnetlink.OneGeneration(b.kernel, readAttempts, func(uint32) (err error) {
 		r, err = b.kernel.dynamic()
-	}
+		return err
+	})
 	if err != nil {
 		return nil, fmt.Errorf("table inet %s: %w", tableName, err)
 	}
@@ -81,8 +82,5 @@ func (k *netlinkKernel) countElements(set string) (n uint32, err error) {
 			})
 		})
 	})
-	if errors.Is(err, unix.ENOENT) {
-		return 0, errInterrupted
-	}
 	return n, err
 }

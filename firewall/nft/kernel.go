@@ -7,17 +7,20 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
 	"golang.org/x/sys/unix"
 )
 
 // kernel is what the backend needs of nf_tables. The real one is netlinkKernel; tests inject
 // faults with an in-memory one.
 type kernel interface {
-	// generation is the number of commits so far.
-	generation() (uint32, error)
-	// read returns the whole content of our table, all from one generation. Of known, which may be nil, it is known what the table
-	// holds in its generation; in that one, the content of large sets need not be read.
-	read(known *ruleset) (*ruleset, error)
+	// Ruleset numbers the commits. What takes more than one of the readings below is only whole
+	// within one number (nfnetlink.OneGeneration).
+	nfnetlink.Ruleset
+	// dump returns the whole content of our table. Of known, which may be nil, it is known what the
+	// table holds in its generation; if that is the given one, the content of large sets need not be
+	// read.
+	dump(known *ruleset, generation uint32) (*ruleset, error)
 	// elements returns a set with its elements as they are now.
 	elements(s *set) (*set, error)
 	// counters returns our table with its counters alone.
@@ -46,7 +49,8 @@ const keptBuffer = 8 << 20
 // readAttempts bounds how often a dump is repeated because others changed the ruleset meanwhile.
 const readAttempts = 10
 
-func (k *netlinkKernel) generation() (uint32, error) {
+// Generation implements kernel.
+func (k *netlinkKernel) Generation() (uint32, error) {
 	var generation uint32
 	err := k.socket.request(unix.NFT_MSG_GETGEN, 0, nil, func(b []byte) error {
 		return eachAttr(b, func(kind uint16, data []byte) error {
@@ -59,34 +63,11 @@ func (k *netlinkKernel) generation() (uint32, error) {
 	return generation, err
 }
 
-func (k *netlinkKernel) read(known *ruleset) (*ruleset, error) {
-	for range readAttempts {
-		before, err := k.generation()
-		if err != nil {
-			return nil, err
-		}
-		r, err := k.dump(known, before)
-		if changedMeanwhile(err) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		after, err := k.generation()
-		if err != nil {
-			return nil, err
-		}
-		if before == after {
-			r.generation = after
-			return r, nil
-		}
-	}
-	return nil, fmt.Errorf("%w, %d times in a row: another program writes rules without pause; stop it, or try again", errInterrupted, readAttempts)
-}
-
-// changedMeanwhile reports whether a reading failed because somebody wrote: the kernel says so, or something was removed between two dumps.
-func changedMeanwhile(err error) bool {
-	return errors.Is(err, errInterrupted) || errors.Is(err, unix.ENOENT)
+// Settle implements kernel.
+func (k *netlinkKernel) Settle() error {
+	batch := nfnetlink.EmptyBatch(unix.NFNL_SUBSYS_NFTABLES, k.socket.seq)
+	k.socket.seq += 2
+	return mapErrno(k.socket.send(batch))
 }
 
 func (k *netlinkKernel) counters() (*ruleset, error) {
@@ -178,7 +159,7 @@ func (k *netlinkKernel) readRules(r *ruleset) error {
 		}
 		c := r.chains[chain]
 		if c == nil {
-			return errInterrupted
+			return nfnetlink.ErrInterrupted
 		}
 		c.rules = append(c.rules, rule)
 		return nil

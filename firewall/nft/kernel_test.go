@@ -54,9 +54,9 @@ func TestIdleApplyCommitsNothing(t *testing.T) {
 	inNamespace(t)
 	b, state := open(t), everything(t)
 	apply(t, b, &state)
-	before, _ := b.kernel.generation()
+	before, _ := b.kernel.Generation()
 	apply(t, b, &state)
-	if after, _ := b.kernel.generation(); after != before {
+	if after, _ := b.kernel.Generation(); after != before {
 		t.Errorf("the second apply committed to the kernel (generation %d → %d)", before, after)
 	}
 }

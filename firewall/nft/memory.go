@@ -1,11 +1,13 @@
 package nft
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
 )
 
 // memory is what a Backend remembers of the kernel, so that a table that has not changed need not be read again, however large it is.
@@ -36,7 +38,7 @@ func (m *memory) expect(p program, seen *ruleset, generation uint32) {
 	r.generation = generation
 	r.sets = maps.Clone(r.sets)
 	named := map[string]bool{}
-	for _, ops := range [][]op{p.prepare, p.widen, p.switchOver, p.narrow} {
+	for _, ops := range p.all() {
 		for _, o := range ops {
 			switch o := o.(type) {
 			case addElements:
@@ -133,11 +135,25 @@ func (b *Backend) look() (*ruleset, error) {
 			known = &outdated
 		}
 	}
-	r, err := b.kernel.read(known)
+	r, err := b.read(known)
 	if err != nil {
 		return nil, err
 	}
 	b.seen, b.expected = r, nil
+	return r, nil
+}
+
+// read reads the whole table as it is in one generation. known is as for kernel.dump.
+func (b *Backend) read(known *ruleset) (*ruleset, error) {
+	var r *ruleset
+	generation, err := nfnetlink.OneGeneration(b.kernel, readAttempts, func(generation uint32) (err error) {
+		r, err = b.kernel.dump(known, generation)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.generation = generation
 	return r, nil
 }
 
@@ -146,41 +162,36 @@ func (b *Backend) unchanged() (*ruleset, error) {
 	if b.seen == nil || !b.seen.present {
 		return nil, nil
 	}
-	for range readAttempts {
-		before, err := b.kernel.generation()
-		if err != nil {
-			return nil, err
-		}
+	var r *ruleset
+	_, err := nfnetlink.OneGeneration(b.kernel, readAttempts, func(generation uint32) error {
+		r = nil
 		now, err := b.kernel.counters()
-		if changedMeanwhile(err) {
-			continue
-		}
 		if err != nil {
-			return nil, err
+			return err
 		}
 		ours := now.present && now.flags&tableOwner != 0 && now.owner == b.portID && b.seen.flags&tableOwner != 0 && b.seen.owner == b.portID
-		if !ours && before != b.seen.generation {
-			return nil, nil
+		if !ours && generation != b.seen.generation {
+			return nil
 		}
-		r := *b.seen
-		r.flags, r.owner, r.mark = now.flags, now.owner, now.mark
-		r.counters, r.generation, r.readAt = now.counters, before, now.readAt
-		if r.sets, err = b.withExpiring(r.sets); changedMeanwhile(err) {
-			continue
+		as := *b.seen
+		as.flags, as.owner, as.mark = now.flags, now.owner, now.mark
+		as.counters, as.generation, as.readAt = now.counters, generation, now.readAt
+		if as.sets, err = b.withExpiring(as.sets); err != nil {
+			return err
 		}
-		if err != nil {
-			return nil, err
-		}
-		after, err := b.kernel.generation()
-		if err != nil {
-			return nil, err
-		}
-		if before == after {
-			b.seen = &r
-			return &r, nil
-		}
+		r = &as
+		return nil
+	})
+	switch {
+	case errors.Is(err, nfnetlink.ErrInterrupted):
+		return nil, nil
+	case err != nil:
+		return nil, err
 	}
-	return nil, nil
+	if r != nil {
+		b.seen = r
+	}
+	return r, nil
 }
 
 // withExpiring reads the sets again whose elements go by themselves.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
 )
 
 // reads counts how often the whole table is read back.
@@ -12,9 +14,9 @@ type reads struct {
 	n int
 }
 
-func (r *reads) read(known *ruleset) (*ruleset, error) {
+func (r *reads) dump(known *ruleset, generation uint32) (*ruleset, error) {
 	r.n++
-	return r.kernel.read(known)
+	return r.kernel.dump(known, generation)
 }
 
 // What has not changed is not read again, however often it is asked for: nobody else can change a table that is owned, and one that is not has
@@ -70,7 +72,7 @@ type disturbed struct {
 
 func (k *disturbed) counters() (*ruleset, error) {
 	if k.left--; k.left >= 0 {
-		return nil, fmt.Errorf("objects: %w", errInterrupted)
+		return nil, fmt.Errorf("objects: %w", nfnetlink.ErrInterrupted)
 	}
 	return k.kernel.counters()
 }
@@ -87,7 +89,7 @@ func TestTornReadingsAreRepeated(t *testing.T) {
 			t.Errorf("%d torn readings:\n%s", n, changesText(p))
 		}
 		k.left = n
-		if _, err := b.Counters(t.Context()); (err == nil) != (n < readAttempts) || err != nil && !errors.Is(err, errInterrupted) {
+		if _, err := b.Counters(t.Context()); (err == nil) != (n < readAttempts) || err != nil && !errors.Is(err, nfnetlink.ErrInterrupted) {
 			t.Errorf("%d torn readings of counters: %v", n, err)
 		}
 	}

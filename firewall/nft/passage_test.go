@@ -165,7 +165,11 @@ func (p *passage) lookup(name string, key []byte) (bool, *expr.Verdict) {
 	if p.lookups > 0 || s == nil { // what a transaction deletes keeps its elements
 		s = p.before.sets[name]
 	}
+	lost := p.lookups <= 0 && p.after.sets[name] == nil && s.kind == kindPorts // but for a map (nft_map_deactivate)
 	p.lookups--
+	if lost {
+		return false, nil
+	}
 	verdictOf := func(k uint32) *expr.Verdict {
 		if v, ok := s.verdicts[k]; ok {
 			return &expr.Verdict{Kind: expr.VerdictGoto, Chain: v.chain}

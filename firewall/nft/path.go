@@ -153,14 +153,13 @@ func fromOwnAddress(to string) []rule {
 // come from outside. In such a connection whatever comes next to the host would look like a reply.
 func (c *compiler) ownSource() {
 	var rules []rule
-	if c.state.Unlisted == firewall.UnlistedDeny {
-		// Neighbour discovery speaks of addresses that two hosts have, and no port is behind any of these.
-		for _, m := range []struct {
-			name   string
-			number byte
-		}{{"icmp", unix.IPPROTO_ICMP}, {"ipv6-icmp", unix.IPPROTO_ICMPV6}, {"igmp", unix.IPPROTO_IGMP}} {
-			rules = append(rules, newRule().l4proto(m.name, m.number).returns())
-		}
+	// Neighbour discovery speaks of addresses that two hosts have, and no port is behind any of these. The
+	// rules stand there in either mode, so that a change of mode leaves the services' ways as they are.
+	for _, m := range []struct {
+		name   string
+		number byte
+	}{{"icmp", unix.IPPROTO_ICMP}, {"ipv6-icmp", unix.IPPROTO_ICMPV6}, {"igmp", unix.IPPROTO_IGMP}} {
+		rules = append(rules, newRule().l4proto(m.name, m.number).returns())
 	}
 	c.chain(ownSourceChain, "", append(rules, fromOwnAddress(spoofedChain)...)...)
 }

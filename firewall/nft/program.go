@@ -15,11 +15,14 @@ import (
 // transaction takes effect may look one set up before and another one after, so a source that moves between two sets could be
 // in neither. widen adds what is new before anything else changes, and narrow removes what is old after everything else has; in between, all of the old sources are
 // accepted, and all of the new ones. Sources in both States are in some set throughout, sources in neither State never are.
+//
+// What nothing of the new State uses goes last, in the transactions of retire (retire.go).
 type program struct {
 	prepare    []op
 	widen      []op
 	switchOver []op
 	narrow     []op
+	retire     [][]op
 	// unwiden takes the new sources out again, should what follows widen fail.
 	unwiden []op
 	result  *ruleset // what the table holds afterwards
@@ -27,9 +30,14 @@ type program struct {
 	base    uint32   // the generation that it was computed for
 }
 
+// all lists the transactions in order.
+func (p program) all() [][]op {
+	return append([][]op{p.prepare, p.widen, p.switchOver, p.narrow}, p.retire...)
+}
+
 // elements is how many are added and deleted, one by one.
 func (p program) elements() (n int) {
-	for _, ops := range [][]op{p.prepare, p.widen, p.switchOver, p.narrow} {
+	for _, ops := range p.all() {
 		for _, o := range ops {
 			switch o := o.(type) {
 			case addElements:
@@ -47,10 +55,11 @@ func (p program) elements() (n int) {
 func assemble(d difference, want, have *ruleset) program {
 	p := program{base: have.generation}
 	if d.rebuild && have.present {
-		p.switchOver = append(p.switchOver, delTable{})
 		if !want.present {
+			p.switchOver, p.retire = unhook(have), [][]op{{delTable{}}}
 			return p
 		}
+		p.switchOver = append(p.switchOver, delTable{})
 		// A foreign table holds the name, so nothing can be prepared beside it.
 		fresh := assemble(compare(want, newRuleset()), want, newRuleset())
 		p.switchOver = append(append(p.switchOver, fresh.prepare...), fresh.switchOver...)

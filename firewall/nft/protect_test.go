@@ -80,7 +80,7 @@ func TestProtectedTable(t *testing.T) {
 	apply(t, b, &wider)
 	apply(t, b, &state)
 	before = nftProgram(t, "", "list", "ruleset") // chains that went and came again stand elsewhere
-	generation, _ := second.kernel.generation()
+	generation, _ := second.kernel.Generation()
 	if err := b.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -94,7 +94,7 @@ func TestProtectedTable(t *testing.T) {
 	if p := planOf(t, second, &state); !p.InSync() {
 		t.Errorf("taking over changed the rules:\n%s", changesText(p))
 	}
-	if after, _ := second.kernel.generation(); after != generation+1 {
+	if after, _ := second.kernel.Generation(); after != generation+1 {
 		t.Errorf("taking over took %d commits", after-generation)
 	}
 	if err := third.Unprotect(); err != nil {
@@ -131,9 +131,9 @@ func TestTableThatCannotBeProtected(t *testing.T) {
 func TestProbeChangesNothing(t *testing.T) {
 	inNamespace(t)
 	b := open(t)
-	before, _ := b.kernel.generation()
+	before, _ := b.kernel.Generation()
 	b.kernel.(*netlinkKernel).canPersist()
-	if after, _ := b.kernel.generation(); after != before || nftProgram(t, "", "list", "ruleset") != "" {
+	if after, _ := b.kernel.Generation(); after != before || nftProgram(t, "", "list", "ruleset") != "" {
 		t.Errorf("generation %d became %d", before, after)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -130,9 +131,6 @@ func (s *socket) receive(b []byte, wait bool) (int, error) {
 	return n, err
 }
 
-// errInterrupted: the ruleset changed during a dump (NLM_F_DUMP_INTR); what was read may be torn.
-var errInterrupted = errors.New("the ruleset changed while it was read")
-
 // request sends one message and hands every answer to each: its attributes, after struct nfgenmsg, in memory that is used again.
 func (s *socket) request(kind int, flags uint16, attrs func(*encoder), each func(attrs []byte) error) error {
 	e := &encoder{seq: s.seq, first: s.seq}
@@ -146,42 +144,53 @@ func (s *socket) request(kind int, flags uint16, attrs func(*encoder), each func
 	if err := s.send(e.buf); err != nil {
 		return mapErrno(err)
 	}
-	interrupted := false
-	for {
+	answer := answer{seq: seq, more: flags&(unix.NLM_F_DUMP|unix.NLM_F_ACK) != 0, each: each}
+	for done := false; !done; {
 		n, err := s.receive(s.buf, true)
 		if err != nil {
 			return mapErrno(err)
 		}
-		done, err := eachMessage(s.buf[:n], func(h unix.NlMsghdr, data []byte) (bool, error) {
-			if h.Seq != seq {
-				return false, nil // a late answer to an earlier request
-			}
-			interrupted = interrupted || h.Flags&unix.NLM_F_DUMP_INTR != 0
-			switch h.Type {
-			case unix.NLMSG_DONE:
-				return true, nil
-			case unix.NLMSG_ERROR:
-				return true, errorOf(h, data)
-			}
-			if len(data) < nfgenmsgLen {
-				return true, errors.New("netlink: a message shorter than its header")
-			}
-			if err := each(data[nfgenmsgLen:]); err != nil {
-				return true, err
-			}
-			return flags&(unix.NLM_F_DUMP|unix.NLM_F_ACK) == 0, nil // else a message of its own says that this was all
-		})
-		if err != nil {
+		if done, err = eachMessage(s.buf[:n], answer.message); err != nil {
 			return err
 		}
-		if done {
-			break
-		}
 	}
-	if interrupted {
-		return errInterrupted
+	if answer.interrupted {
+		return nfnetlink.ErrInterrupted
 	}
 	return nil
+}
+
+// answer takes in what the kernel answers to one request.
+type answer struct {
+	seq         uint32
+	more        bool // a message of its own says that this was all
+	each        func(attrs []byte) error
+	interrupted bool // the ruleset changed during a dump; what was read may be torn
+}
+
+// message takes one message in. It reports whether it was the last one.
+func (a *answer) message(h unix.NlMsghdr, data []byte) (bool, error) {
+	if h.Seq != a.seq {
+		return false, nil // a late answer to an earlier request
+	}
+	a.interrupted = a.interrupted || h.Flags&unix.NLM_F_DUMP_INTR != 0
+	switch h.Type {
+	case unix.NLMSG_DONE:
+		// A dump that fails midway ends with the error; old kernels end without any number.
+		if len(data) < 4 {
+			return true, nil
+		}
+		return true, errorOf(h, data)
+	case unix.NLMSG_ERROR:
+		return true, errorOf(h, data)
+	}
+	if len(data) < nfgenmsgLen {
+		return true, errors.New("netlink: a message shorter than its header")
+	}
+	if err := a.each(data[nfgenmsgLen:]); err != nil {
+		return true, err
+	}
+	return !a.more, nil
 }
 
 // nfgenmsgLen is the size of struct nfgenmsg (include/uapi/linux/netfilter/nfnetlink.h).
@@ -208,7 +217,7 @@ func eachMessage(b []byte, f func(h unix.NlMsghdr, data []byte) (done bool, err 
 	return false, nil
 }
 
-// errorOf decodes an NLMSG_ERROR: an errno, 0 for an acknowledgement, and the kernel's words if it had any.
+// errorOf decodes an NLMSG_ERROR or NLMSG_DONE: an errno, 0 for an acknowledgement, and the kernel's words if it had any.
 func errorOf(h unix.NlMsghdr, data []byte) error {
 	if len(data) < 4 {
 		return errors.New("netlink: a truncated error message")
@@ -218,8 +227,10 @@ func errorOf(h unix.NlMsghdr, data []byte) error {
 		return nil
 	}
 	err := mapErrno(unix.Errno(code))
-	// With NETLINK_CAP_ACK only the header of our message comes back before the attributes.
-	const copied = 4 + unix.NLMSG_HDRLEN
+	copied := 4
+	if h.Type == unix.NLMSG_ERROR {
+		copied += unix.NLMSG_HDRLEN // with NETLINK_CAP_ACK, the header of our message and no more
+	}
 	if h.Flags&unix.NLM_F_ACK_TLVS != 0 && len(data) > copied {
 		if attrs, aerr := netlink.UnmarshalAttributes(data[copied:]); aerr == nil {
 			for _, a := range attrs {

@@ -59,7 +59,12 @@ func (t *transactions) run() error {
 	if len(p.switchOver) > 0 {
 		undo = func() {} // the new State is in force; what is left of the old one, the next apply removes
 	}
-	return t.step(p.narrow, undo)
+	for _, batch := range append([][]op{p.narrow}, p.retire...) {
+		if err := t.step(batch, undo); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // step commits what a packet can notice. An answer that was lost leaves it to the caller to look what was done.

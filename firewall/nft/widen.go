@@ -50,21 +50,28 @@ func steps(d difference, want, have *ruleset) program {
 			}
 		}
 	}
+	// what stays until nothing leads there any more
+	staying := want
+	if lingers(d) {
+		staying = want.keeping(have, wide, d.altered())
+	}
 	if len(wide) == 0 {
-		p := assemble(d, want, have)
+		p := assemble(compare(staying, have), staying, have)
+		p.retire = append(retire(want, staying), p.retire...)
 		p.result = want
 		return p
 	}
 	// have → its large parts widened → everything else as wanted → the large parts as wanted.
-	widened, switched := have.with(want, wide, have), want.with(want, wide, have)
+	widened, switched := have.with(want, wide, have), staying.with(want, wide, have)
 	first := assemble(compare(widened, have), widened, have)
 	second := assemble(compare(switched, widened), switched, widened)
-	third := assemble(compare(want, switched), want, switched)
+	third := assemble(compare(staying, switched), staying, switched)
 	return program{
 		prepare:    append(first.prepare, second.prepare...),
 		widen:      first.switchOver,
 		switchOver: second.switchOver,
 		narrow:     append(third.prepare, third.switchOver...),
+		retire:     retire(want, staying),
 		unwiden:    unwiden(first.switchOver),
 		base:       have.generation,
 		result:     want,

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
 )
 
 // kernel is what the backend needs of the host. The real one runs programs; tests put one before it
@@ -74,7 +75,7 @@ func (p *programs) read(ctx context.Context) (*ruleset, error) {
 					continue
 				}
 			}
-			out, err := p.output(ctx, c.save, "--counters")
+			out, err := p.saved(ctx, v, c.save)
 			if err != nil && v == nfVariant && noKernelSupport(err) && p.variant == legacy {
 				continue
 			}
@@ -87,6 +88,35 @@ func (p *programs) read(ctx context.Context) (*ruleset, error) {
 		}
 	}
 	return r, p.readSets(ctx, r)
+}
+
+// savedAttempts bounds how often rules are read again because others write: a run of the program
+// takes some milliseconds, in which a busy writer commits more often than not.
+const savedAttempts = 50
+
+// saved is what a program prints of all tables. The nft variant asks for one kind of objects after
+// the other and makes sure that nf_tables counts no transaction meanwhile, which is not enough
+// (nfnetlink.OneGeneration); so the generation is settled around it. The legacy kernel hands out a
+// table as a whole.
+func (p *programs) saved(ctx context.Context, v variant, path string) ([]byte, error) {
+	if v == legacy {
+		return p.output(ctx, path, "--counters")
+	}
+	conn, err := nfnetlink.Dial()
+	if err != nil {
+		return p.output(ctx, path, "--counters") // which says better what is missing
+	}
+	defer func() { _ = conn.Close() }()
+	rules := conn.Ruleset(ctx)
+	if _, err := rules.Generation(); err != nil {
+		return p.output(ctx, path, "--counters")
+	}
+	var out []byte
+	_, err = nfnetlink.OneGeneration(rules, savedAttempts, func(uint32) (err error) {
+		out, err = p.output(ctx, path, "--counters")
+		return err
+	})
+	return out, err
 }
 
 // legacyTables lists the tables that ip_tables or ip6_tables hold in this namespace.

@@ -1,11 +1,13 @@
 package xt
 
 import (
+	"context"
 	"fmt"
 	"slices"
 
-	"github.com/google/nftables"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"golang.org/x/sys/unix"
 )
 
 // Traces reports whether something of ours may stand in iptables, without running a program: whether the legacy
@@ -21,18 +23,34 @@ func Traces() (bool, error) {
 			return true, nil
 		}
 	}
-	conn, err := nftables.New()
+	found, err := chainsOfOurs(context.Background())
 	if err != nil {
 		return false, fmt.Errorf("looking for chains %s: %w", baseChain, err)
 	}
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyIPv6} {
-		chains, err := conn.ListChainsOfTableFamily(family)
-		if err != nil {
-			return false, fmt.Errorf("looking for chains %s: %w", baseChain, err)
-		}
-		if slices.ContainsFunc(chains, func(c *nftables.Chain) bool { return ours(c.Name) }) {
-			return true, nil
-		}
+	return found, nil
+}
+
+// chainsOfOurs looks for chains of our names in the nft variant's tables.
+func chainsOfOurs(ctx context.Context) (bool, error) {
+	conn, err := nfnetlink.Dial()
+	if err != nil {
+		return false, err
 	}
-	return false, nil
+	defer func() { _ = conn.Close() }()
+	var found bool
+	_, err = nfnetlink.OneGeneration(conn.Ruleset(ctx), savedAttempts, func(uint32) error {
+		found = false
+		for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
+			chains := nfnetlink.Request{Subsystem: unix.NFNL_SUBSYS_NFTABLES, Kind: unix.NFT_MSG_GETCHAIN, Family: family, Dump: true}
+			if err := conn.Ask(ctx, chains, func(m nfnetlink.Message) error {
+				a, err := nfnetlink.Parse(m.Attributes)
+				found = found || ours(a.String(unix.NFTA_CHAIN_NAME))
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return found, err
 }

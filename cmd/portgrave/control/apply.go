@@ -38,6 +38,7 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 	if err != nil {
 		return Applied{}, err
 	}
+	warnings = append(warnings, l.repliesUnknown(ctx, want)...)
 	if !q.Force {
 		if err := refuseLockOut(ctx, r, want, q.Session); err != nil {
 			return Applied{}, err

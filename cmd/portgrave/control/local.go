@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/firewall/lease"
 )
@@ -33,7 +34,10 @@ type Local struct {
 	Known func(generation int) *history.Generation
 	// Recorded is told which generation is in force from now on, so that it need not be read; nil where nobody keeps it.
 	Recorded func(history.Generation)
-	Now      func() time.Time
+	// Tracking looks at the kernel's connection tracking, and Untracked names the rules that end it; nil where nobody asks.
+	Tracking  func(context.Context) (connections.Tracking, error)
+	Untracked func(context.Context) ([]string, error)
+	Now       func() time.Time
 	// LockWait is how long an operation waits for another process to finish.
 	LockWait time.Duration
 }

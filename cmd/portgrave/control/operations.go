@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/firewall/lease"
 	"github.com/portgrave/portgrave/policy"
@@ -226,6 +227,8 @@ type Firewall struct {
 	// FullTables are tables of rates, and of the log, that have no room for another source.
 	FullTables []FullTable   `json:"full_tables"`
 	Leases     []lease.Lease `json:"leases"`
+	// Tracking is the fill of the table of tracked connections; null if it can't be told.
+	Tracking *connections.Tracking `json:"tracking"`
 	// PolicyDigest is Digest of the policy in force, without leases.
 	PolicyDigest string   `json:"policy_digest"`
 	Warnings     []string `json:"warnings,omitempty"`

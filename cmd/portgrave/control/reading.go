@@ -64,6 +64,8 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 		}
 	}
 	result.Leases = orEmpty(leases)
+	tracking, problems := l.tracking(ctx)
+	result.Tracking, result.Warnings = tracking, append(result.Warnings, problems...)
 	return result, nil
 }
 
@@ -181,6 +183,7 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 	if what := seen.Foreign(); what != "" && !p.InSync() {
 		warnings = append(warnings, what+" exists but was not written by portgrave; apply would refuse to replace it without --force")
 	}
+	warnings = append(warnings, l.trackingBegins(ctx, p, seen)...)
 	d := difference(p, warnings)
 	d.Leases, _, _ = l.leases().List() // withLeases has told what can't be read
 	return d, nil

@@ -90,7 +90,7 @@ func startWith(t *testing.T, connections firewall.Connections) *running {
 			return p, c, err
 		},
 		Folders: func(*policy.Policy) []string { return nil },
-		Local:   &control.Local{StateDir: r.dir, Now: time.Now, LockWait: time.Second},
+		Local:   &control.Local{StateDir: r.dir, Now: time.Now, LockWait: time.Second, Tracking: tracked},
 	}
 	c.Local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) { return c.Reconciler, nil }
 	go func() { ended <- Run(ctx, c) }()

@@ -27,6 +27,8 @@ var (
 	descLeaseEnd   = prometheus.NewDesc("portgrave_next_lease_end_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
 	descBoot       = prometheus.NewDesc("portgrave_boot_fallbacks", "What this start of the system could not put in force: 0 if all is as it was before; absent if portgrave had no part in it.", []string{"loaded"}, nil)
 	descProtected  = prometheus.NewDesc("portgrave_protected", "1 if nobody else can change the rules.", nil, nil)
+	descTracked    = prometheus.NewDesc("portgrave_conntrack_connections", "Connections that the kernel tracks.", nil, nil)
+	descTrackable  = prometheus.NewDesc("portgrave_conntrack_connections_limit", "Connections that the kernel tracks at most; a packet that begins one more is dropped.", nil, nil)
 	descExposures  = prometheus.NewDesc("portgrave_exposures", "Ports by interface, as the last audit found them: ok, or what does not fit the policy.", []string{"finding"}, nil)
 	descPackets    = prometheus.NewDesc("portgrave_packets_total", "Packets by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
 	descReports    = prometheus.NewDesc("portgrave_reports_total", "Reports of refused (and, for log: all, accepted) packets, by what became of them: received, lost.", []string{"outcome"}, nil)
@@ -51,7 +53,7 @@ type collector struct{ d *Daemon }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descExposures, descPackets, descBytes, descReports, descSources, descRoom, descTurned} {
+	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descTracked, descTrackable, descExposures, descPackets, descBytes, descReports, descSources, descRoom, descTurned} {
 		out <- x
 	}
 }
@@ -87,6 +89,12 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		protected = 1
 	}
 	gauge(descProtected, protected)
+	if look := c.d.Local.Tracking; look != nil {
+		if t, err := look(context.Background()); err == nil {
+			gauge(descTracked, float64(t.Count))
+			gauge(descTrackable, float64(t.Limit))
+		}
+	}
 	if b := c.d.booted; b != nil {
 		gauge(descBoot, float64(len(b.Fallbacks)), b.Loaded)
 	}

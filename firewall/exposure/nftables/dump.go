@@ -46,9 +46,6 @@ type ChainName struct {
 	Table, Name string
 }
 
-// errChanged: the ruleset isn't the one that the dump began with.
-var errChanged = errors.New("the ruleset changed while it was read")
-
 // errAbsent: the kernel has no nf_tables; nothing answers for the subsystem (nfnetlink_rcv_msg in net/netfilter/nfnetlink.c).
 var errAbsent = errors.New("this kernel has no nf_tables")
 
@@ -59,30 +56,25 @@ const attempts = 5
 // Take reads everything, within one generation of the ruleset. It returns an error that says so if the ruleset keeps changing, and wraps the kernel's
 // refusals: EPERM without CAP_NET_ADMIN.
 func Take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
-	var err error
-	for range attempts {
-		var d *Dump
-		if d, err = take(ctx, conn); err == nil {
-			return d, nil
-		}
-		if !errors.Is(err, errChanged) && !errors.Is(err, nfnetlink.ErrInterrupted) && !errors.Is(err, unix.ENOENT) {
-			return nil, fmt.Errorf("reading nf_tables: %w", err)
-		}
+	rules := conn.Ruleset(ctx)
+	if _, err := rules.Generation(); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil, fmt.Errorf("reading nf_tables: %w", errAbsent)
 	}
-	return nil, fmt.Errorf("reading nf_tables: given up after %d attempts: %w", attempts, err)
+	var d *Dump
+	generation, err := nfnetlink.OneGeneration(rules, attempts, func(uint32) (err error) {
+		d, err = take(ctx, conn)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading nf_tables: %w", err)
+	}
+	d.Generation = generation
+	return d, nil
 }
 
 func take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 	d := &Dump{At: time.Now(), Elements: map[SetName][][]byte{}}
 	var err error
-	if d.Generation, err = generation(ctx, conn); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
-		return nil, errAbsent
-	} else if err != nil {
-		return nil, err
-	}
-	if err := conn.Settle(unix.NFNL_SUBSYS_NFTABLES); err != nil {
-		return nil, err
-	}
 	for _, part := range []struct {
 		kind uint8
 		into *[]Object
@@ -105,13 +97,6 @@ func take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 	}
 	if d.Hooks, err = hooks(ctx, conn, d.Chains); err != nil {
 		return nil, err
-	}
-	after, err := generation(ctx, conn)
-	if err != nil {
-		return nil, err
-	}
-	if after != d.Generation {
-		return nil, errChanged
 	}
 	return d, nil
 }
@@ -188,14 +173,4 @@ func ask(ctx context.Context, conn *nfnetlink.Conn, kind, family uint8, attribut
 		each(Object{exposure.Family(m.Family), append([]byte(nil), m.Attributes...)})
 		return nil
 	})
-}
-
-func generation(ctx context.Context, conn *nfnetlink.Conn) (uint32, error) {
-	var n uint32
-	err := conn.Ask(ctx, nfnetlink.Request{Subsystem: unix.NFNL_SUBSYS_NFTABLES, Kind: unix.NFT_MSG_GETGEN}, func(m nfnetlink.Message) error {
-		a, err := nfnetlink.Parse(m.Attributes)
-		n = uint32(a.Number(unix.NFTA_GEN_ID))
-		return err
-	})
-	return n, err
 }
