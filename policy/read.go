@@ -62,6 +62,7 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 	if len(files) == 0 {
 		origin = "embedded default"
 		d.file(origin, DefaultYAML(), policyShape)
+		d.policy.files = []file{{Path: origin, Content: DefaultYAML()}}
 		return d, origin, nil
 	}
 	if opts.Foretold != nil {
@@ -83,6 +84,7 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 			continue
 		}
 		d.file(f.path, content, f.shape)
+		d.policy.files = append(d.policy.files, textOf(f, content))
 	}
 	return d, strings.Join(origins, ", "), nil
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -21,7 +21,7 @@ func boot(inv *invocation) error {
 	}
 	if s != nil { // the unit was started once more: no reason to call it failed
 		if inv.screen.json {
-			return inv.screen.object(control.LastBooted(inv.runDir, lease.SystemClock().BootID))
+			return inv.screen.object(control.LastBooted(inv.runDir, bootclock.System().BootID))
 		}
 		inv.screen.printf("The daemon runs and keeps the rules: there is nothing to do.\n")
 		return nil

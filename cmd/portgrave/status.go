@@ -8,7 +8,7 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -46,7 +46,7 @@ func status(inv *invocation) error {
 	if result.Daemon, err = inv.daemonStatus(); err != nil {
 		inv.screen.warnf("%v", err)
 	}
-	result.Boot = control.LastBooted(inv.runDir, lease.SystemClock().BootID)
+	result.Boot = control.LastBooted(inv.runDir, bootclock.System().BootID)
 	result.bootMissed = result.Boot == nil && inv.getenv("PORTGRAVE_RUN_DIR") == "" && control.BootIsWanted()
 	inv.suits = result.Backend
 	p, c, perr := inv.compiled(inv.config, true)

@@ -49,7 +49,7 @@ func (s *Store) Waits(n int) (bool, error) {
 }
 
 // LastConfirmed is the newest generation that need not be confirmed any more: what a rollback, and a boot, go
-// back to. ErrNone if nothing was in force before, or the rules had been removed.
+// back to. ErrNone if nothing was in force before; that is ErrTornDown if the rules had been removed.
 func (s *Store) LastConfirmed() (*Generation, error) {
 	numbers, _, err := s.numbers()
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *Store) LastConfirmed() (*Generation, error) {
 		case err != nil:
 			return nil, err
 		case g.Confirmed && g.TornDown:
-			return nil, ErrNone
+			return nil, ErrTornDown
 		case g.Confirmed:
 			return g, nil
 		}

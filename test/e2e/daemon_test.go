@@ -38,6 +38,7 @@ type installation struct {
 	policy, state string
 	runDir        string
 	backend       string
+	path          string       // folders of programs that come before those of PATH; "" for none
 	confined      *confinement // of the daemon; nil: it is root
 }
 
@@ -97,7 +98,11 @@ func (i *installation) daemon(ctx context.Context) *exec.Cmd {
 }
 
 func (i *installation) env() []string {
-	return append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+i.runDir)
+	env := append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+i.runDir)
+	if i.path != "" {
+		env = append(env, "PATH="+i.path+":"+os.Getenv("PATH"), "XTABLES_LOCKFILE="+filepath.Join(i.path, "xtables.lock"))
+	}
+	return env
 }
 
 // run runs a verb, which must not fail.

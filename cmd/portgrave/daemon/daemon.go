@@ -13,10 +13,10 @@ import (
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/denied"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
-	"github.com/portgrave/portgrave/firewall/lease"
 	"github.com/portgrave/portgrave/firewall/statefiles"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/notify"
@@ -133,7 +133,7 @@ func Run(ctx context.Context, c Config) error {
 	defer unlock()
 	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func(context.Context)), reads: make(chan reading), reloads: make(chan chan<- error)}
 	d.exposed = newExposures(c.Audit, d.record, func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) })
-	d.booted = control.LastBooted(c.RunDir, lease.SystemClock().BootID)
+	d.booted = control.LastBooted(c.RunDir, bootclock.System().BootID)
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
 	d.Local.Known = d.known
 	d.Local.Recorded = func(g history.Generation) { d.recorded = &g }
