@@ -94,6 +94,7 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 func Parse(name string, content []byte) (*Policy, error) {
 	d := newDecoder()
 	d.file(name, content, policyShape)
+	d.policy.files = []file{textOf(policyFile{name, policyShape}, content)}
 	return d.finish(name)
 }
 

@@ -77,6 +77,7 @@ func booted(b control.Booted) string {
 		control.LoadedPolicy:     "the policy was compiled and is in force",
 		control.LoadedClosed:     "nobody is let in",
 		control.LoadedOpen:       "nothing is in force, and every port is open",
+		control.LoadedTornDown:   "nothing is in force, since the rules were removed by portgrave teardown",
 		control.LoadedNothing:    "nothing is in force",
 	}[b.Loaded]
 	if b.Backend != "" {

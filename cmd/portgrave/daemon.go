@@ -66,6 +66,9 @@ func runDaemon(inv *invocation) error {
 		Read: func(context.Context) (*policy.Policy, *policy.Compiled, error) {
 			return inv.compiled(inv.config, false)
 		},
+		ReadText: func(_ context.Context, text []byte) (*policy.Policy, *policy.Compiled, error) {
+			return inv.compiledFrom(false, func() (*policy.Policy, error) { return policy.ReadText(text) })
+		},
 		Audit: func(ctx context.Context) (audit.Report, error) {
 			return auditNow(ctx, inv, nil, 1)
 		},

@@ -65,8 +65,15 @@ const lockWait = 30 * time.Second
 
 // compiled reads and compiles the policy. offline uses only what is on this host.
 func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *policy.Compiled, error) {
+	return inv.compiledFrom(offline, func() (*policy.Policy, error) {
+		return policy.Read(policy.Options{Path: path, Foretold: func(bytes int64) { makeRoom(roomOfText * bytes) }})
+	})
+}
+
+// compiledFrom is compiled for a policy that comes from somewhere.
+func (inv *invocation) compiledFrom(offline bool, read func() (*policy.Policy, error)) (*policy.Policy, *policy.Compiled, error) {
 	reading := inv.screen.progress.begin("reading the policy")
-	p, c, err := inv.read(path, offline, reading)
+	p, c, err := inv.read(read, offline, reading)
 	reading.end()
 	if err != nil {
 		return p, nil, err
@@ -86,8 +93,8 @@ func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *pol
 }
 
 // read does so. p is set even if it can't be compiled.
-func (inv *invocation) read(path string, offline bool, reading *stage) (*policy.Policy, *policy.Compiled, error) {
-	p, err := policy.Read(policy.Options{Path: path, Foretold: func(bytes int64) { makeRoom(roomOfText * bytes) }})
+func (inv *invocation) read(read func() (*policy.Policy, error), offline bool, reading *stage) (*policy.Policy, *policy.Compiled, error) {
+	p, err := read()
 	if err != nil {
 		return nil, nil, err
 	}

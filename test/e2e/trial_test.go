@@ -242,11 +242,7 @@ func TestEditedPolicyWaits(t *testing.T) {
 		if out, code := x.exit("confirm"); code != 1 || !strings.Contains(out, "was not confirmed in time") {
 			t.Errorf("confirm after the end ends with %d: %s", code, out)
 		}
-		if daemon {
-			x.run("reload") // whoever asks for it gets the policy as it is now
-		} else {
-			x.run(x.on("apply")...)
-		}
+		x.run(x.on("apply")...)
 		x.stranger(lab.Open, "applied")
 		if s := x.status(); s.Policy.Waits || !s.Policy.Applied {
 			t.Errorf("in force, status says %+v", s)

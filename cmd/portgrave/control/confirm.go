@@ -25,6 +25,12 @@ func confirmWait(text string) (time.Duration, error) {
 	return wait, nil
 }
 
+// CheckConfirm says what is wrong with ApplyRequest.Confirm, before anything else is done.
+func CheckConfirm(text string) error {
+	_, err := confirmWait(text)
+	return err
+}
+
 // applyOnTrial applies a policy that is taken back unless it is confirmed. The generation is recorded and its guard runs before the
 // kernel is changed: whatever dies from then on, what nobody confirms does not stay.
 func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store *history.Store, q ApplyRequest, text string, want firewall.State, wait time.Duration, warnings []string) (Applied, error) {

@@ -86,6 +86,23 @@ func (l *Local) samePolicy(store *history.Store, g history.Record, name string) 
 	return g, store.SetPolicy(g.Number, name)
 }
 
+// SamePolicy keeps the text of a policy that means what a generation is, whose policy had a name before, and returns the name of the text.
+func (l *Local) SamePolicy(ctx context.Context, generation int, before string, text []byte) (string, error) {
+	if name := history.PolicyName(text); name == before {
+		return name, nil
+	}
+	store, unlock, err := l.exclusive(ctx)
+	if err != nil {
+		return before, err
+	}
+	defer unlock()
+	name, err := store.KeepPolicy(text)
+	if err != nil {
+		return before, err
+	}
+	return name, store.SetPolicy(generation, name)
+}
+
 // through is a reconciler for the backend of an earlier generation; r if that is its own.
 func (l *Local) through(ctx context.Context, r *firewall.Reconciler, backend string) (*firewall.Reconciler, error) {
 	if backend == "" || backend == r.Backend.Name() {

@@ -56,6 +56,9 @@ type Config struct {
 	Polled bool
 	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it could not be read.
 	Read func(ctx context.Context) (p *policy.Policy, c *policy.Compiled, err error)
+	// ReadText is Read for the text of a policy that was in force before (policy.ReadText); nil where networks are not followed
+	// while another policy waits.
+	ReadText func(ctx context.Context, text []byte) (p *policy.Policy, c *policy.Compiled, err error)
 	// Local does what is asked for. It uses the same reconciler and state directory.
 	Local *control.Local
 	// Protect keeps others from changing the rules, or lets them again; nil where the backend can't.
@@ -93,16 +96,19 @@ type Daemon struct {
 	events *events
 	fights fights
 
-	policy    *policy.Policy // last read; nil if it could not be
-	inForce   *history.Generation
-	recorded  *history.Generation // the last one that an operation of ours has written
-	readAt    time.Time           // when the policy was read
-	polling   time.Duration       // how often the kernel is looked at
-	quietTill time.Time           // repairs pause until then
-	named     int                 // the generation whose services the reports know
-	last      error               // of the last attempt to enforce
-	again     retry               // of what failed
-	requests  chan func(context.Context)
+	policy   *policy.Policy // in force, as far as it is known: what the daemon's settings are; nil if none could be read
+	inForce  *history.Generation
+	recorded *history.Generation // the last one that an operation of ours has written
+	// onDisk is the policy that was read last, under the name of its text; nil if it could not be.
+	onDisk     *policy.Policy
+	onDiskName string
+	readAt     time.Time     // when the policy was read
+	polling    time.Duration // how often the kernel is looked at
+	quietTill  time.Time     // repairs pause until then
+	named      int           // the generation whose services the reports know
+	last       error         // of the last attempt to enforce
+	again      retry         // of what failed
+	requests   chan func(context.Context)
 	// bentBy is who bent the rules and was not undone yet.
 	bentBy *firewall.Author
 	leases leaseWatch
@@ -122,6 +128,8 @@ type Daemon struct {
 	readAgain  string            // why the policy must be read once more; "" if it need not
 	readOnce   bool              // the policy was read, or could not be
 	refused    bool              // and could not be put in force
+	tornDown   bool              // the rules were removed: nothing is put in force until somebody applies it
+	postponed  bool              // a reading waits for the end of a trial
 }
 
 // Run keeps the kernel on the policy until ctx ends. The rules stay.
@@ -215,6 +223,10 @@ func (d *Daemon) loop(ctx context.Context) error {
 	for {
 		if errors.Is(d.last, ErrOtherBackend) {
 			return d.last
+		}
+		if d.postponed && !d.onTrial() {
+			d.postponed = false
+			d.beginReading(ctx, "a trial has ended")
 		}
 		if !d.Polled {
 			poll.Stop()
@@ -331,7 +343,7 @@ func (d *Daemon) dueBack() <-chan time.Time {
 	if d.inForce == nil || d.inForce.Confirmed {
 		return nil
 	}
-	return time.After(max(time.Second, time.Until(d.inForce.ConfirmBy)))
+	return time.After(max(time.Second, d.inForce.Left(bootclock.System())))
 }
 
 func (d *Daemon) pauseOver() <-chan time.Time {
