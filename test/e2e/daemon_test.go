@@ -300,7 +300,7 @@ func TestDaemonListensAgainAfterABulkLoad(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
-	i := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: never}\n")
+	i := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: never, follow: all}\n")
 	var list strings.Builder
 	for n := range 20_000 {
 		fmt.Fprintf(&list, "    - 198.%d.%d.%d\n", 18+n>>15, n>>7&0xff, n&0x7f<<1)
@@ -392,8 +392,8 @@ func TestDaemonKilledAtAnyMoment(t *testing.T) {
 	w.Host.ListenTCP(9091)
 	// The one lets the first source in on the first port, the other the second on the second: a mixture shows.
 	documents := []string{
-		"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.1]}, {name: other, port: 9091, allow: [192.88.99.9]}]\n",
-		"version: 1\nservices: [{name: metrics, port: [9090, 9091], allow: [192.88.99.2]}]\n",
+		"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.1]}, {name: other, port: 9091, allow: [192.88.99.9]}]\ndaemon: {follow: all}\n",
+		"version: 1\nservices: [{name: metrics, port: [9090, 9091], allow: [192.88.99.2]}]\ndaemon: {follow: all}\n",
 	}
 	sources := []netip.Addr{netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.99.2"), netip.MustParseAddr("192.88.99.9")}
 	// Who gets in, by port and source, under each.
