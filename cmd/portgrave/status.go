@@ -106,7 +106,11 @@ func printStatus(s *screen, r statusResult) {
 			generation += " (" + g.Reason + ")"
 		}
 	}
-	if g := r.Generation; g != nil && !g.Confirmed {
+	switch g := r.Generation; {
+	case g == nil || g.Confirmed:
+	case g.ConfirmBy.Before(time.Now()):
+		generation += s.paint(red, "; nobody has confirmed it in time: it is taken back by the next command of root")
+	default:
 		generation += s.paint(yellow, "; taken back at "+g.ConfirmBy.Local().Format(time.TimeOnly)+" unless you run portgrave confirm")
 	}
 	drift := s.paint(green, "none")

@@ -29,6 +29,16 @@ func (inv *invocation) takeBackOverdue(ops control.Operations) {
 	}
 }
 
+// settle does so for verbs that look at the kernel by themselves. With a daemon there is nothing to do.
+func (inv *invocation) settle() {
+	if g, err := inv.history().Head(); err != nil || !g.Overdue(bootclock.System()) {
+		return
+	}
+	if _, done, err := inv.operations(); err == nil {
+		done()
+	}
+}
+
 // takeBack waits until the generation on trial, if there is one, is confirmed or has been taken back. It is what the timer starts that
 // leaveTimer leaves; it ends well when nothing waits any more.
 func takeBack(inv *invocation) error {
