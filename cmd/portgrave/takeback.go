@@ -52,9 +52,8 @@ func takeBack(inv *invocation) error {
 			if _, err := inv.takeBackNow(); err != nil {
 				return err // systemd tries again
 			}
-			continue
 		}
-		time.Sleep(min(g.Left(now), guardPause))
+		time.Sleep(max(guardPause/10, min(g.Left(now), guardPause)))
 	}
 }
 

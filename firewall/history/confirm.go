@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/statefiles"
@@ -55,16 +56,16 @@ func (s *Store) LastConfirmed() (*Generation, error) {
 	if err != nil {
 		return nil, err
 	}
-	for i := len(numbers) - 1; i >= 0; i-- {
-		g, err := s.Load(numbers[i])
+	for _, n := range slices.Backward(numbers) {
+		r, err := s.HeadOf(n)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return nil, err
-		case g.Confirmed && g.TornDown:
+		case r.Confirmed && r.TornDown:
 			return nil, ErrTornDown
-		case g.Confirmed:
-			return g, nil
+		case r.Confirmed:
+			return s.Load(n)
 		}
 	}
 	return nil, ErrNone

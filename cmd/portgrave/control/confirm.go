@@ -138,7 +138,7 @@ func (l *Local) TakeBack(ctx context.Context) (TakenBack, error) {
 
 // takeBack is TakeBack for the holder of the lock. It reports whether there was anything to take back.
 func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *history.Store) (bool, error) {
-	last, err := store.Last()
+	last, err := store.Head() // what it enforces may be damaged
 	if errors.Is(err, history.ErrNone) {
 		return false, nil
 	}

@@ -278,3 +278,16 @@ func TestGenerationsKnowTheirPolicy(t *testing.T) {
 	}
 	policy("the same in other words", "rolled back")
 }
+
+// A generation on trial is taken back although what it enforces can't be read any more.
+func TestDamagedTrialIsTakenBack(t *testing.T) {
+	h := newHost(t)
+	h.apply(ApplyRequest{}, own)
+	h.apply(ApplyRequest{Confirm: "60s"}, wider)
+	damage(t, h, "000002")
+	h.now = h.now.Add(2 * time.Minute)
+	h.takeBack(true, "too late")
+	if !h.kernel.Held().Equal(compile(t, own).State) {
+		t.Errorf("the kernel holds %+v", h.kernel.Held())
+	}
+}
