@@ -64,7 +64,7 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 // record appends a generation if the State or the backend changed, and returns the one in force.
 func (l *Local) record(store *history.Store, backend string, q ApplyRequest, text string, want firewall.State, out firewall.Outcome) (history.Generation, error) {
 	leases := leased(q.Policy.State, want)
-	if last, same := store.Enforces(q.Policy.State, leases); same && last.Backend == backend && !last.Overdue(l.clock()) {
+	if last, same := store.Enforces(q.Policy.State, leases); same && last.Backend == backend && !last.Overdue(l.Clocks()) {
 		last, err := l.samePolicy(store, last, text)
 		return history.Generation{Record: last, State: q.Policy.State, Leased: leases}, err
 	}

@@ -53,7 +53,7 @@ type Booted struct {
 // It is done at every start of the system, before there is a network, by a process of its own. It needs no writable disk. While a generation
 // that was applied since that start waits to be confirmed, it does nothing but say so: an error.
 func (l *Local) Boot(ctx context.Context, q BootRequest) (Booted, error) {
-	clock := l.clock()
+	clock := l.Clocks()
 	if last, err := l.view().Last(); err == nil && !last.Confirmed && !last.Overdue(clock) {
 		return Booted{}, fmt.Errorf("generation %d waits to be confirmed: run portgrave confirm, or rollback", last.Number)
 	}

@@ -39,12 +39,12 @@ func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store 
 		return Applied{}, err
 	}
 	leases := leased(q.Policy.State, want)
-	if last, same := store.Enforces(q.Policy.State, leases); same && plan.InSync() && !last.Overdue(l.clock()) {
+	if last, same := store.Enforces(q.Policy.State, leases); same && plan.InSync() && !last.Overdue(l.Clocks()) {
 		last, err := l.samePolicy(store, last, text)
 		return applied(history.Generation{Record: last}, firewall.Outcome{Plan: plan}, warnings), err
 	}
 	g := l.generation(q.Caller, q.Reason, r.Backend.Name(), plural(plan.Count(), "change"))
-	g.OnTrial(l.clock(), wait)
+	g.OnTrial(l.Clocks(), wait)
 	g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leases
 	if g, err = l.append(store, g); err != nil {
 		return Applied{}, err
@@ -85,7 +85,7 @@ func (l *Local) Confirm(ctx context.Context, q ConfirmRequest) (Confirmed, error
 		return Confirmed{}, err
 	}
 	defer unlock()
-	if last, err := store.Head(); err == nil && last.Overdue(l.clock()) {
+	if last, err := store.Head(); err == nil && last.Overdue(l.Clocks()) {
 		r, err := l.Backends(ctx, last.Backend, false)
 		if err != nil {
 			return Confirmed{}, err
@@ -145,7 +145,7 @@ func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *his
 	if err != nil {
 		return false, err
 	}
-	now := l.clock()
+	now := l.Clocks()
 	if !last.Overdue(now) {
 		return false, nil
 	}

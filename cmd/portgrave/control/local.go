@@ -58,8 +58,8 @@ func (l *Local) append(store *history.Store, g history.Generation) (history.Gene
 	return g, err
 }
 
-// clock reads the clocks that deadlines run on.
-func (l *Local) clock() bootclock.Reading {
+// Clocks reads the clocks that deadlines run on.
+func (l *Local) Clocks() bootclock.Reading {
 	if l.Clock != nil {
 		return l.Clock()
 	}

@@ -72,7 +72,7 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 // clock as it is now, which may have been set since.
 func (l *Local) entryInForce(g history.Record) Entry {
 	e := entryOf(g)
-	if now := l.clock(); !g.Confirmed {
+	if now := l.Clocks(); !g.Confirmed {
 		e.ConfirmBy = now.Wall.Add(g.Left(now)).UTC().Truncate(time.Second)
 	}
 	return e

@@ -343,7 +343,7 @@ func (d *Daemon) dueBack() <-chan time.Time {
 	if d.inForce == nil || d.inForce.Confirmed {
 		return nil
 	}
-	return time.After(max(time.Second, d.inForce.Left(bootclock.System())))
+	return time.After(max(time.Second, d.inForce.Left(d.Local.Clocks())))
 }
 
 func (d *Daemon) pauseOver() <-chan time.Time {

@@ -23,6 +23,7 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
 )
@@ -46,6 +47,7 @@ type running struct {
 	dir     string
 	log     *syncBuffer
 	policy  atomic.Pointer[func() (string, error)] // reads the document
+	set     atomic.Int64                           // how far somebody has set the wall clock, in nanoseconds
 	watched string                                 // a folder whose files decide what is read
 }
 
@@ -104,7 +106,11 @@ func startSaying(t *testing.T, document string, connections firewall.Connections
 			return p, c, err
 		},
 		Folders: func(*policy.Policy) []string { return []string{r.watched} },
-		Local:   &control.Local{StateDir: r.dir, Now: time.Now, LockWait: time.Second, StartGuard: func(int) error { return nil }},
+		Local: &control.Local{StateDir: r.dir, Now: time.Now, LockWait: time.Second, StartGuard: func(int) error { return nil }, Clock: func() bootclock.Reading {
+			now := bootclock.System()
+			now.Wall = now.Wall.Add(time.Duration(r.set.Load()))
+			return now
+		}},
 	}
 	c.Local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) { return c.Reconciler, nil }
 	go func() { ended <- Run(ctx, c) }()

@@ -258,3 +258,22 @@ func TestTakenBack(t *testing.T) {
 		}
 	}
 }
+
+// A trial ends when it should, whatever somebody does to the wall clock meanwhile.
+func TestClockSetDuringATrial(t *testing.T) {
+	for name, set := range map[string]time.Duration{"back": -time.Hour, "forward": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := follow(t, policy.FollowNetworks)
+			f.says(func() (string, error) { return f.document(", 192.0.2.0/24", policy.FollowNetworks), nil })
+			begin := time.Now()
+			f.post("/v1/apply", control.ApplyRequest{Confirm: "5s"}, http.StatusOK)
+			f.set.Store(int64(set))
+			f.bend(nil) // it looks at the clock now
+			f.within(30*time.Second, "the trial's end", func() bool { return f.sources() == "10.0.0.0/8" })
+			if took := time.Since(begin); took < 5*time.Second {
+				t.Errorf("it was taken back after %v", took)
+			}
+		})
+	}
+}
