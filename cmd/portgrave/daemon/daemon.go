@@ -102,6 +102,9 @@ type Daemon struct {
 	// onDisk is the policy that was read last, under the name of its text; nil if it could not be.
 	onDisk     *policy.Policy
 	onDiskName string
+	// considered is the name of the policy on disk that was last put in force, or found to wait: with follow: all it is adopted
+	// when it is edited, not whenever something else is in force, such as after a rollback.
+	considered string
 	readAt     time.Time     // when the policy was read
 	polling    time.Duration // how often the kernel is looked at
 	quietTill  time.Time     // repairs pause until then

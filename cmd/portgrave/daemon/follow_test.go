@@ -277,3 +277,41 @@ func TestClockSetDuringATrial(t *testing.T) {
 		})
 	}
 }
+
+// A rollback is not undone: neither by a reading that had begun before it, nor by a policy on disk that nobody has edited since.
+func TestRollbackStays(t *testing.T) {
+	for _, mode := range []string{policy.FollowNetworks, policy.FollowAll} {
+		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
+			f := follow(t, mode)
+			wide := f.document(", 192.0.2.0/24", mode)
+			f.says(func() (string, error) { return wide, nil })
+			f.post("/v1/apply", nil, http.StatusOK)
+			f.read()
+			f.expect("10.0.0.0/8 192.0.2.0/24", false, "applied")
+
+			begun, goOn := make(chan struct{}), make(chan struct{})
+			f.says(func() (string, error) { close(begun); <-goOn; return wide, nil })
+			if err := os.WriteFile(filepath.Join(f.watched, "changed"), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			<-begun
+			f.post("/v1/rollback", nil, http.StatusOK)
+			f.says(func() (string, error) { return wide, nil })
+			close(goOn)
+			f.eventually("the readings", func() bool { return f.status().Policy.Waits })
+			f.read()
+			f.expect("10.0.0.0/8", true, "rolled back")
+			f.holds("11.0.0.0/8\n")
+			f.read()
+			f.expect("11.0.0.0/8", true, "rolled back, and the list has changed")
+
+			f.edit(f.document(", 198.51.100.0/24", mode))
+			if mode == policy.FollowAll {
+				f.expect("11.0.0.0/8 198.51.100.0/24", false, "edited anew")
+			} else {
+				f.expect("11.0.0.0/8", true, "edited anew")
+			}
+		})
+	}
+}

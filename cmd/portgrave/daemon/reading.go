@@ -28,8 +28,9 @@ type reading struct {
 	cause   string
 	waiting []chan<- error // who wants to know what came of it
 	found
-	// kept is the policy that is in force, with its networks as they are now; nil if that is unknown, or does not matter.
-	kept *found
+	// kept is the policy that was in force when the reading began, with its networks as they are now; nil if that is unknown, or does not matter.
+	kept     *found
+	keptName string
 }
 
 // found is what a policy was found to say.
@@ -62,13 +63,12 @@ func (d *Daemon) beginReading(ctx context.Context, cause string) {
 	d.readingNow, d.readAt = true, time.Now()
 	r := reading{cause: cause, waiting: d.waiting}
 	d.waiting = nil
-	inForce := d.policyName()
-	if byCommand(cause) {
-		inForce = ""
+	if !byCommand(cause) {
+		r.keptName = d.policyName()
 	}
 	go func() {
 		r.p, r.c, r.err = d.Read(ctx)
-		r.kept = d.readKept(ctx, inForce, r.found)
+		r.kept = d.readKept(ctx, r.keptName, r.found)
 		select {
 		case d.reads <- r:
 		case <-ctx.Done():
@@ -166,7 +166,8 @@ var errTornDown = fmt.Errorf("%w: run portgrave apply to put the policy in force
 //	edited, but no rule differs  applied                                    its settings hold      its settings hold
 //	edited                       applied                                    waits, networks apply  waits
 //
-// Nothing is followed after a teardown, and while a generation is on trial.
+// Nothing is followed after a teardown, and while a generation is on trial. With follow: all, what was not edited since something else was put in
+// force, as by a rollback, waits as well.
 func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, err error) {
 	// A damaged history must not keep a good policy out: with it, a new generation stands before the damaged one.
 	if err := d.reload(); err != nil && !errors.Is(err, history.ErrDamaged) {
@@ -180,21 +181,29 @@ func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, 
 	case d.onTrial() && !byCommand(r.cause):
 		d.postponed = true
 		return r.found, false, r.err
-	case d.inForce == nil || byCommand(r.cause) || d.followsAll(r):
+	case !byCommand(r.cause) && r.keptName != d.policyName(): // an operation was faster than this reading
+		d.readAgain = cmp.Or(d.readAgain, r.cause)
+		return found{}, false, nil
+	case d.inForce == nil || byCommand(r.cause) || d.followsAll(r) && !d.left(r):
 		if r.err != nil {
 			return r.found, false, r.err
 		}
-		return r.found, false, d.adopt(ctx, r.cause, r.p, r.c, true)
+		if err := d.adopt(ctx, r.cause, r.p, r.c, true); err != nil {
+			return r.found, false, err
+		}
+		d.considered = history.PolicyName(r.text())
+		return r.found, false, nil
 	case r.err == nil && d.inForce.State.Equal(r.c.State):
 		d.same(ctx, r.p)
+		d.considered = history.PolicyName(r.text())
 		return r.found, false, nil
 	}
 	sameText := bytes.Equal(r.text(), r.kept.text()) && r.p != nil
-	now, waits = r.found, r.err == nil && !sameText
-	if r.kept != nil && r.kept.p != nil {
-		now = *r.kept
+	if r.kept == nil || r.kept.p == nil { // it is unknown what to follow
+		return r.found, r.err == nil, r.err
 	}
-	if r.kept == nil || now.p.Daemon.Follow == policy.FollowNone {
+	now, waits = *r.kept, r.err == nil && !sameText
+	if now.p.Daemon.Follow == policy.FollowNone {
 		return now, r.err == nil, r.err
 	}
 	err = now.err
@@ -214,6 +223,12 @@ func (d *Daemon) followsAll(r reading) bool {
 		decides = r.kept.p
 	}
 	return decides != nil && decides.Daemon.Follow == policy.FollowAll
+}
+
+// left reports whether the policy on disk was considered before, and something else is in force since.
+func (d *Daemon) left(r reading) bool {
+	name := history.PolicyName(r.text())
+	return r.p != nil && name == d.considered && name != d.policyName()
 }
 
 // same notes that the policy on disk means what is in force: its networks are followed from now on.
