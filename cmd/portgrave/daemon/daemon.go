@@ -124,6 +124,7 @@ type Daemon struct {
 	// booted is what the start of the system put in force; nil if portgrave had no part in it.
 	booted *control.Booted
 
+	files      *fileWatch
 	reads      chan reading
 	readingNow bool
 	reloads    chan chan<- error // who asks for a reading, and gets to know what came of it
@@ -196,8 +197,8 @@ func onlyOne(dir string) (unlock func(), err error) {
 // loop is the daemon. Each case does one thing to its end; nothing waits for a client.
 func (d *Daemon) loop(ctx context.Context) error {
 	commits := d.watchCommits(ctx)
-	files, err := watchFiles(ctx, d.Log)
-	if err != nil {
+	var err error
+	if d.files, err = watchFiles(ctx, d.Log); err != nil {
 		return err
 	}
 	reload, stopSignals := reloadSignal()
@@ -216,7 +217,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 	if d.inForce == nil { // nothing to enforce yet: not ready before there is
 		select {
 		case r := <-d.reads:
-			d.finishReading(ctx, r, files)
+			d.finishReading(ctx, r)
 		case <-ctx.Done():
 			return nil
 		}
@@ -250,7 +251,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 				return errors.New("the kernel's notifications have ended")
 			}
 			d.committed(ctx, append([]Commit{c}, waiting(commits)...))
-		case <-files.changed:
+		case <-d.files.changed:
 			d.beginReading(ctx, "the policy's files changed")
 		case <-d.refresh():
 			d.beginReading(ctx, "networks are due")
@@ -262,7 +263,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.waiting = append(d.waiting, outcome)
 			d.beginReading(ctx, asked)
 		case r := <-d.reads:
-			d.finishReading(ctx, r, files)
+			d.finishReading(ctx, r)
 		case <-d.dueBack():
 			d.enforce(ctx, "a generation was not confirmed", nil)
 		case <-d.pauseOver():

@@ -136,7 +136,7 @@ func (d *Daemon) operated(ctx context.Context) {
 	}
 	d.leases.look(d)
 	if d.policyName() != policy || d.policyChanged() {
-		d.holdApplied(ctx)
+		d.holdApplied()
 	}
 	if d.number() != before {
 		d.status.enforced(time.Now(), d.inForce, nil)

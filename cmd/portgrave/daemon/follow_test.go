@@ -175,6 +175,7 @@ func TestTrialIsLeftAlone(t *testing.T) {
 			f := follow(t, mode)
 			f.says(func() (string, error) { return f.document(", 192.0.2.0/24", mode), nil })
 			f.post("/v1/apply", control.ApplyRequest{Confirm: "5s"}, http.StatusOK)
+			f.read() // a daemon hears that the policy was edited
 			f.expect("10.0.0.0/8 192.0.2.0/24", false, "on trial")
 			f.holds("10.0.0.0/7\n")
 			f.read()

@@ -95,14 +95,14 @@ func (d *Daemon) readKept(ctx context.Context, name string, onDisk found) *found
 }
 
 // finishReading makes a generation of what is to be followed and says something else than what is in force. What can't be used changes nothing.
-func (d *Daemon) finishReading(ctx context.Context, r reading, files *fileWatch) {
+func (d *Daemon) finishReading(ctx context.Context, r reading) {
 	d.readingNow, d.readOnce = false, true
 	now, waits, err := d.follow(ctx, r)
 	d.onDisk, d.onDiskName = r.p, history.PolicyName(r.text())
 	if now.p != nil {
 		d.hold(now.p, waits)
 	}
-	files.watch(append(d.Folders(r.p), d.Folders(d.policy)...))
+	d.files.watch(append(d.Folders(r.p), d.Folders(d.policy)...))
 	d.status.policyRead(d.readAt, r.p, now.c, err)
 	d.refused = err != nil
 	if err != nil {
@@ -138,13 +138,28 @@ func (d *Daemon) hold(p *policy.Policy, waits bool) {
 	d.status.followed(waits, p.Daemon.Follow)
 }
 
-// holdApplied has the settings hold of a policy that an operation has put in force. Mostly it is the one that was read last.
-func (d *Daemon) holdApplied(ctx context.Context) {
-	if d.onDisk != nil && d.onDiskName == d.policyName() {
+// holdApplied has the settings hold of a policy that an operation has put in force, and watches the files of its networks. What those hold was
+// compiled by whoever asked for the operation; reading a million sources again would tell nothing new.
+func (d *Daemon) holdApplied() {
+	name := d.policyName()
+	if d.onDisk != nil && d.onDiskName == name {
 		d.hold(d.onDisk, false)
 		return
 	}
-	d.beginReading(ctx, "another policy is in force")
+	if name == "" {
+		return // it came without a text
+	}
+	text, err := d.Store.Policy(name)
+	var p *policy.Policy
+	if err == nil {
+		p, err = policy.ReadText(text)
+	}
+	if err != nil {
+		d.Log.Warn("the settings of the policy in force are not known", "error", err)
+		return
+	}
+	d.hold(p, true)
+	d.files.watch(append(d.Folders(d.onDisk), d.Folders(p)...))
 }
 
 // policyName is the name of the policy in force; "" if it is unknown.
