@@ -28,13 +28,14 @@ type policyStatus struct {
 	Applied bool   `json:"applied"` // the policy as it is now is the generation in force
 	// Waits: it is not, and nothing puts it in force by itself: not before apply or reload.
 	Waits bool `json:"waits"`
-	// Follow is what a daemon puts in force by itself: what the policy in force says of that, or else the one on disk.
+	// Follow is what a daemon puts in force by itself: what the policy in force says of that, or
+	// else the one on disk.
 	Follow string `json:"follow"`
 	Error  string `json:"error"`
 }
 
-// waits reports whether a policy that is not in force waits for somebody to apply it. sameText: it was not edited, so that only its
-// networks hold something else by now.
+// waits reports whether a policy that is not in force waits for somebody to apply it. sameText: it
+// was not edited, so that only its networks hold something else by now.
 func waits(r statusResult, sameText bool) bool {
 	switch {
 	case r.Policy.Applied:

@@ -49,8 +49,9 @@ func (s *Store) Waits(n int) (bool, error) {
 	return err != nil, nil // as in Load, one that can't be read counts as none
 }
 
-// LastConfirmed is the newest generation that need not be confirmed any more: what a rollback, and a boot, go
-// back to. ErrNone if nothing was in force before; that is ErrTornDown if the rules had been removed.
+// LastConfirmed is the newest generation that need not be confirmed any more: what a rollback, and
+// a boot, go back to. ErrNone if nothing was in force before; that is ErrTornDown if the rules had
+// been removed.
 func (s *Store) LastConfirmed() (*Generation, error) {
 	numbers, _, err := s.numbers()
 	if err != nil {

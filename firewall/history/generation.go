@@ -41,13 +41,16 @@ type Record struct {
 	ConfirmBy time.Time `json:"confirm_by,omitzero"`
 	// BootID is the start of the system in which an unconfirmed one was applied: it does not survive a reboot, whenever that is.
 	BootID string `json:"boot_id,omitempty"`
-	// ConfirmUptime is ConfirmBy on the boot clock of BootID, which nobody sets; zero where that is unknown.
+	// ConfirmUptime is ConfirmBy on the boot clock of BootID, which nobody sets; zero where that is
+	// unknown.
 	ConfirmUptime time.Duration `json:"confirm_uptime,omitempty"`
-	// TookBack is the unconfirmed generation that this one has replaced when its time was up; 0: none.
+	// TookBack is the unconfirmed generation that this one has replaced when its time was up; 0:
+	// none.
 	TookBack int `json:"took_back,omitempty"`
 	// TornDown marks the end: the rules were removed, and State is empty.
 	TornDown bool `json:"torn_down,omitempty"`
-	// Policy names the text that State was compiled from, which KeepPolicy has kept; "" if there was none.
+	// Policy names the text that State was compiled from, which KeepPolicy has kept; "" if there
+	// was none.
 	Policy string `json:"policy,omitempty"`
 }
 
@@ -75,7 +78,8 @@ func (r *Record) Left(now bootclock.Reading) time.Duration {
 	return bootclock.Deadline{Wall: r.ConfirmBy, BootID: r.BootID, Uptime: r.ConfirmUptime}.Left(now)
 }
 
-// Restarted reports whether the system was started anew since an unconfirmed generation was applied.
+// Restarted reports whether the system was started anew since an unconfirmed generation was
+// applied.
 func (r *Record) Restarted(now bootclock.Reading) bool {
 	return r.BootID != "" && now.BootID != "" && r.BootID != now.BootID
 }

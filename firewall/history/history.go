@@ -7,8 +7,8 @@
 // crash leaves the old generations or the old ones and the new one, never a torn file; a damaged
 // file is named in the error and does not hide the others.
 //
-// A generation that waits to be confirmed is confirmed by a file of its own beside it. The text of its policy stands in another folder,
-// once for all generations that have it.
+// A generation that waits to be confirmed is confirmed by a file of its own beside it. The text of
+// its policy stands in another folder, once for all generations that have it.
 //
 // The package never touches the kernel's rules, and never changes a generation once it is written.
 package history
@@ -41,7 +41,8 @@ const (
 var (
 	// ErrNone: no generation is in force: none was ever applied, or the last one was torn down.
 	ErrNone = errors.New("nothing has been applied yet")
-	// ErrTornDown is the ErrNone of a host whose rules were removed, and stay so until the next apply.
+	// ErrTornDown is the ErrNone of a host whose rules were removed, and stay so until the next
+	// apply.
 	ErrTornDown error = tornDown{}
 	// ErrDamaged: a file holds no generation that can be trusted.
 	ErrDamaged = errors.New("damaged")
@@ -176,7 +177,8 @@ func (s *Store) load(n int) (Record, []byte, error) {
 	return s.completed(record), enforces, nil
 }
 
-// completed adds what was said of a generation later: that it was confirmed, and which policy means the same.
+// completed adds what was said of a generation later: that it was confirmed, and which policy means
+// the same.
 func (s *Store) completed(r Record) Record {
 	if name, err := s.files.Read(policyName(r.Number)); err == nil {
 		r.Policy = strings.TrimSpace(string(name))
@@ -352,7 +354,8 @@ func (s *Store) tooMany() []int {
 	return nil
 }
 
-// Clear records that the rules were removed: Last is ErrTornDown from then on, and numbers go on rising.
+// Clear records that the rules were removed: Last is ErrTornDown from then on, and numbers go on
+// rising.
 func (s *Store) Clear(g Generation) (Generation, error) {
 	g.TornDown, g.State, g.Leased, g.Policy = true, firewall.State{}, nil, ""
 	return s.Append(g)

@@ -356,7 +356,8 @@ func TestPermissionIsNeeded(t *testing.T) {
 	}
 }
 
-// A deleted chain is told apart by what it was: before the watch began, while it paused, and under its old name.
+// A deleted chain is told apart by what it was: before the watch began, while it paused, and under
+// its old name.
 func TestDeletedChainsAreToldApart(t *testing.T) {
 	backendtest.Isolate(t)
 	run(t, "add table ip t; add chain ip t regular; add chain ip t base { type filter hook input priority 0; }")

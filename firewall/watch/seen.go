@@ -20,8 +20,8 @@ type chainID struct {
 	handle uint64
 }
 
-// changesHooks takes in a message, and reports whether it changes what Event.Hooks is about. Without a
-// memory, what may do so counts.
+// changesHooks takes in a message, and reports whether it changes what Event.Hooks is about.
+// Without a memory, what may do so counts.
 func (s *seen) changesHooks(n notification, family uint8, table string, attrs []byte) bool {
 	at := Table{family, table}
 	switch n.kind {
@@ -64,7 +64,8 @@ func handleOf(attrs []byte) uint64 {
 	return 0
 }
 
-// look reads which tables and base chains stand. The socket must be in no group. nil: it could not be read.
+// look reads which tables and base chains stand. The socket must be in no group. nil: it could not
+// be read.
 func (s socket) look() *seen {
 	for range maxLooks {
 		found, err := s.lookOnce()
@@ -102,7 +103,8 @@ func (s socket) lookOnce() (*seen, error) {
 // maxDump bounds the datagrams of one dump.
 const maxDump = 10_000
 
-// dump asks for all objects of a kind. Commits that come in between are in the notifications as well.
+// dump asks for all objects of a kind. Commits that come in between are in the notifications as
+// well.
 func (s socket) dump(kind uint16, take func(message)) error {
 	request := make([]byte, messageHeader)
 	binary.NativeEndian.PutUint32(request, messageHeader)
@@ -140,8 +142,9 @@ func (s socket) dump(kind uint16, take func(message)) error {
 	return errMalformed
 }
 
-// endOf tells what the headers of a dump's datagram say: whether a commit has torn the dump, whether it ends
-// here, and the error it ends with, which NLMSG_DONE may carry as well as NLMSG_ERROR.
+// endOf tells what the headers of a dump's datagram say: whether a commit has torn the dump,
+// whether it ends here, and the error it ends with, which NLMSG_DONE may carry as well as
+// NLMSG_ERROR.
 func endOf(b []byte) (torn, ended bool, errno unix.Errno) {
 	for len(b) >= unix.NLMSG_HDRLEN {
 		length := int(binary.NativeEndian.Uint32(b))

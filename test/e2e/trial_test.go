@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A generation on trial is one that apply --confirm put in force. These tests hold the whole way of it with the real
-// program and real packets: an edited policy waits, plan shows it, apply --confirm puts it in force, and what nobody
-// confirms is taken back, whatever happened meanwhile.
+// A generation on trial is one that apply --confirm put in force. These tests hold the whole way of
+// it with the real program and real packets: an edited policy waits, plan shows it, apply --confirm
+// puts it in force, and what nobody confirms is taken back, whatever happened meanwhile.
 
 // trial is an installation whose rules one engine enforces.
 type trial struct {
@@ -130,7 +130,8 @@ func (x *trial) await(what string, holds func() bool) {
 	x.t.Fatalf("waited %v in vain for %s\n%s", ended, what, x.run("history"))
 }
 
-// stranger is what the rules do with the internet's packets, in both families; the office is let in by every policy here.
+// stranger is what the rules do with the internet's packets, in both families; the office is let in
+// by every policy here.
 func (x *trial) stranger(want lab.Answer, when string) {
 	x.t.Helper()
 	for _, a := range []ask{
@@ -179,7 +180,8 @@ func (x *trial) guards(generation int) (pids []int) {
 	return pids
 }
 
-// sendGuards sends a signal to both guards of a generation, so that neither has time to answer for the other.
+// sendGuards sends a signal to both guards of a generation, so that neither has time to answer for
+// the other.
 func (x *trial) sendGuards(generation int, s unix.Signal) {
 	x.t.Helper()
 	x.await("two guards", func() bool { return len(x.guards(generation)) == 2 })
@@ -198,7 +200,8 @@ func (x *trial) sendGuards(generation int, s unix.Signal) {
 	})
 }
 
-// withAndWithoutDaemon runs a test on every engine, through the daemon's socket and without a daemon.
+// withAndWithoutDaemon runs a test on every engine, through the daemon's socket and without a
+// daemon.
 func withAndWithoutDaemon(t *testing.T, test func(t *testing.T, x *trial, daemon bool)) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		for name, daemon := range map[string]bool{"daemon": true, "no daemon": false} {
@@ -216,8 +219,8 @@ func withAndWithoutDaemon(t *testing.T, test func(t *testing.T, x *trial, daemon
 	})
 }
 
-// An edited policy waits, and status says so; plan shows what it would change; apply --confirm puts it in force; and
-// when nobody confirms, the old rules are back, and stay.
+// An edited policy waits, and status says so; plan shows what it would change; apply --confirm puts
+// it in force; and when nobody confirms, the old rules are back, and stay.
 func TestEditedPolicyWaits(t *testing.T) {
 	withAndWithoutDaemon(t, func(t *testing.T, x *trial, daemon bool) {
 		x.write(wide)
@@ -325,7 +328,8 @@ func TestRollbackKeepsItsBackend(t *testing.T) {
 	})
 }
 
-// After a teardown neither the next boot, nor the daemon, nor an edited policy enforces anything; status says so; apply ends it.
+// After a teardown neither the next boot, nor the daemon, nor an edited policy enforces anything;
+// status says so; apply ends it.
 func TestTeardownLasts(t *testing.T) {
 	withAndWithoutDaemon(t, func(t *testing.T, x *trial, daemon bool) {
 		x.run("teardown")
@@ -358,7 +362,8 @@ func TestTeardownLasts(t *testing.T) {
 	})
 }
 
-// Networks are followed while an edited policy waits, and after a restart too; with follow: all the policy is followed as well, with none neither.
+// Networks are followed while an edited policy waits, and after a restart too; with follow: all the
+// policy is followed as well, with none neither.
 func TestFollow(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		for _, follow := range []string{"", "networks", "all", "none"} {

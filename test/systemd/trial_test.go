@@ -9,8 +9,8 @@ import (
 
 const everybody = "version: 1\nservices: [{name: metrics, port: 9090, allow: [any]}]\n"
 
-// An apply that nobody confirms is taken back although everything that its login started was ended, as logind does it where it is told
-// to, and no daemon runs: systemd has been told to see to it.
+// An apply that nobody confirms is taken back although everything that its login started was ended,
+// as logind does it where it is told to, and no daemon runs: systemd has been told to see to it.
 func TestTimerOutlivesTheLogin(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t, document)
@@ -23,7 +23,8 @@ func TestTimerOutlivesTheLogin(t *testing.T) {
 		return m.run("systemctl", "list-units", "--type=timer", "--all", "--no-legend", "portgrave-takeback-*")
 	}
 	for _, timer := range []bool{true, false} { // the second is the control
-		// The login: a scope, of which nothing is left once it is stopped, whatever session a process of it has moved to.
+		// The login: a scope, of which nothing is left once it is stopped, whatever session a
+		// process of it has moved to.
 		m.run("systemd-run", "--quiet", "--scope", "--unit=login", "sh", "-c", "portgrave --config /etc/wide.yaml apply --confirm 10s >/etc/applied")
 		m.await("both guards", func() bool { return len(m.guards()) == 2 })
 		if !strings.Contains(timers(), "portgrave-takeback-") {
@@ -53,7 +54,8 @@ func TestTimerOutlivesTheLogin(t *testing.T) {
 		m.gate("taken back by a later command")
 	}
 
-	// Where nothing is on trial, no timer stays; and a confirmed one changes nothing when its time has come.
+	// Where nothing is on trial, no timer stays; and a confirmed one changes nothing when its time
+	// has come.
 	m.run("portgrave", "apply", "--confirm", "10s")
 	if left := timers(); left != "" {
 		t.Errorf("there was nothing to do, and this is left: %s", left)
@@ -69,7 +71,8 @@ func TestTimerOutlivesTheLogin(t *testing.T) {
 	}
 }
 
-// After a teardown a boot enforces nothing, neither at its beginning nor by the daemon, until the next apply; and then boots do again.
+// After a teardown a boot enforces nothing, neither at its beginning nor by the daemon, until the
+// next apply; and then boots do again.
 func TestTeardownOutlivesBoots(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t, document)

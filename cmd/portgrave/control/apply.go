@@ -120,8 +120,9 @@ func cuts(out firewall.Outcome) []Cut {
 	return list
 }
 
-// Rollback implements Operations: the State of an earlier generation is in force again, through the backend of
-// then unless another one is asked for, with the leases of today. It is a new generation, so that a rollback can be rolled back.
+// Rollback implements Operations: the State of an earlier generation is in force again, through the
+// backend of then unless another one is asked for, with the leases of today. It is a new
+// generation, so that a rollback can be rolled back.
 func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error) {
 	r, store, unlock, err := l.begin(ctx, l.inForce(q.Backend), false)
 	if err != nil {

@@ -46,9 +46,10 @@ type Booted struct {
 	Error string `json:"error"`
 }
 
-// Boot puts in force what was last confirmed, from the state directory alone; if that can't be read, the policy; if that can't be used
-// either, nobody is let in, or everybody if the policy says boot: open. Leases that run are in force again. What nobody has confirmed is not. After
-// a teardown nothing is put in force.
+// Boot puts in force what was last confirmed, from the state directory alone; if that can't be
+// read, the policy; if that can't be used either, nobody is let in, or everybody if the policy says
+// boot: open. Leases that run are in force again. What nobody has confirmed is not. After a
+// teardown nothing is put in force.
 //
 // It is done at every start of the system, before there is a network, by a process of its own. It needs no writable disk. While a generation
 // that was applied since that start waits to be confirmed, it does nothing but say so: an error.

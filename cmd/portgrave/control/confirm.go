@@ -78,7 +78,8 @@ func (l *Local) withdraw(store *history.Store, g history.Generation) error {
 // itself is the user of generations that nobody asked for.
 const itself = "portgrave"
 
-// Confirm implements Operations: the generation in force works, so it is not taken back. After its time that is too late, and an error.
+// Confirm implements Operations: the generation in force works, so it is not taken back. After its
+// time that is too late, and an error.
 func (l *Local) Confirm(ctx context.Context, q ConfirmRequest) (Confirmed, error) {
 	store, unlock, err := l.exclusive(ctx)
 	if err != nil {
@@ -183,8 +184,8 @@ func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *his
 	return true, err
 }
 
-// applyWhereItWas puts a State in force through the backend where it was before. If that can't be done
-// any more, it is better there where r writes than not at all.
+// applyWhereItWas puts a State in force through the backend where it was before. If that can't be
+// done any more, it is better there where r writes than not at all.
 func (l *Local) applyWhereItWas(ctx context.Context, r *firewall.Reconciler, backend string, want firewall.State) (out firewall.Outcome, through string, err error) {
 	there, err := l.through(ctx, r, backend)
 	if err == nil {

@@ -76,8 +76,8 @@ func (l *Local) keepPolicy(store *history.Store, p *Policy) (string, error) {
 	return store.KeepPolicy(p.Text)
 }
 
-// samePolicy records that a generation is what the policy of that name means, too: it changes no rule,
-// but from now on that policy's networks are followed.
+// samePolicy records that a generation is what the policy of that name means, too: it changes no
+// rule, but from now on that policy's networks are followed.
 func (l *Local) samePolicy(store *history.Store, g history.Record, name string) (history.Record, error) {
 	if name == "" || name == g.Policy {
 		return g, nil
@@ -86,7 +86,8 @@ func (l *Local) samePolicy(store *history.Store, g history.Record, name string) 
 	return g, store.SetPolicy(g.Number, name)
 }
 
-// SamePolicy keeps the text of a policy that means what a generation is, whose policy had a name before, and returns the name of the text.
+// SamePolicy keeps the text of a policy that means what a generation is, whose policy had a name
+// before, and returns the name of the text.
 func (l *Local) SamePolicy(ctx context.Context, generation int, before string, text []byte) (string, error) {
 	if name := history.PolicyName(text); name == before {
 		return name, nil

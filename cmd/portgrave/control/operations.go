@@ -51,7 +51,8 @@ type Session struct {
 type Policy struct {
 	Origin string         `json:"origin"`
 	State  firewall.State `json:"state"`
-	// Text is what it was compiled from, as policy.ReadText reads it, so that its networks can be followed; none: they aren't.
+	// Text is what it was compiled from, as policy.ReadText reads it, so that its networks can be
+	// followed; none: they aren't.
 	Text []byte `json:"text,omitempty"`
 	// FailedTests are those of its own that it fails.
 	FailedTests []policy.TestResult `json:"failed_tests,omitempty"`
@@ -215,7 +216,8 @@ type Firewall struct {
 	BackendNotes []string `json:"backend_notes"` // what else to know of it, for people
 	Present      bool     `json:"present"`       // our rules are in the kernel
 	Generation   *Entry   `json:"generation"`    // in force; null: none
-	// TornDown is what removed the rules: nothing is enforced until the next apply, at boot neither; null if nothing did.
+	// TornDown is what removed the rules: nothing is enforced until the next apply, at boot
+	// neither; null if nothing did.
 	TornDown *Entry `json:"torn_down"`
 	// Drift is not in sync, with no changes, if the history is damaged and can't tell.
 	Drift         DriftCount        `json:"drift"`

@@ -227,7 +227,8 @@ func endOf(store *history.Store, n int) (end, error) {
 	return end{&want, g.Backend}, nil
 }
 
-// through settles the backend: the one that is asked for, its own, or that of what it is compared with.
+// through settles the backend: the one that is asked for, its own, or that of what it is compared
+// with.
 func (e end) through(asked string, other end) end {
 	for _, name := range []string{asked, e.backend, other.backend, "nftables"} {
 		if name != "" && name != "auto" {
@@ -238,7 +239,8 @@ func (e end) through(asked string, other end) end {
 	return e
 }
 
-// planFrom words what leads from one to the other. Where the backends differ, everything goes from one and comes to the other.
+// planFrom words what leads from one to the other. Where the backends differ, everything goes from
+// one and comes to the other.
 func planFrom(ctx context.Context, from, to end, now time.Time) (firewall.Plan, error) {
 	between := func(backend string, from, to *firewall.State) ([]firewall.Change, error) {
 		if backend == "iptables" {

@@ -18,7 +18,8 @@ type named struct {
 
 func (n named) Name() string { return n.name }
 
-// withBackends gives the host both backends; auto is nftables. What is left in one goes when the other is written to.
+// withBackends gives the host both backends; auto is nftables. What is left in one goes when the
+// other is written to.
 func (h *host) withBackends() map[string]*backendtest.Memory {
 	kernels := map[string]*backendtest.Memory{"nftables": {}, "iptables": {}}
 	h.local.Backends = func(_ context.Context, name string, _ bool) (*firewall.Reconciler, error) {
@@ -69,7 +70,8 @@ func (h *host) takeBack(want bool, when string) {
 	}
 }
 
-// Whatever somebody does to the wall clock, a trial lasts as long as it was meant to, and status says when it ends by that clock.
+// Whatever somebody does to the wall clock, a trial lasts as long as it was meant to, and status
+// says when it ends by that clock.
 func TestClockSetDuringATrial(t *testing.T) {
 	for name, set := range map[string]time.Duration{"not set": 0, "set back": -time.Hour, "set forward": time.Hour} {
 		t.Run(name, func(t *testing.T) {
@@ -91,7 +93,8 @@ func TestClockSetDuringATrial(t *testing.T) {
 	}
 }
 
-// A trial across backends ends in the backend where it began, and a rollback goes back to that of its generation.
+// A trial across backends ends in the backend where it began, and a rollback goes back to that of
+// its generation.
 func TestBackToTheBackendOfThen(t *testing.T) {
 	h := newHost(t)
 	kernels := h.withBackends()
@@ -116,7 +119,8 @@ func TestBackToTheBackendOfThen(t *testing.T) {
 	}
 	h.holds(kernels, "iptables", own, "rolled back to the first")
 
-	// Where the backend of then can't be had any more, the old policy is better in force elsewhere than not at all.
+	// Where the backend of then can't be had any more, the old policy is better in force elsewhere
+	// than not at all.
 	h.apply(ApplyRequest{Backend: "nftables", Confirm: "60s"}, wider)
 	h.now = h.now.Add(2 * time.Minute)
 	all := h.local.Backends
@@ -130,7 +134,8 @@ func TestBackToTheBackendOfThen(t *testing.T) {
 	h.holds(kernels, "nftables", own, "taken back without iptables")
 }
 
-// Confirming too late fails, whether or not somebody has taken it back meanwhile; and a later apply ends that.
+// Confirming too late fails, whether or not somebody has taken it back meanwhile; and a later apply
+// ends that.
 func TestConfirmTooLate(t *testing.T) {
 	for name, first := range map[string]func(*host){
 		"the command takes it back": func(*host) {},
@@ -158,7 +163,8 @@ func TestConfirmTooLate(t *testing.T) {
 	}
 }
 
-// After a teardown boot enforces nothing until the next apply, also where nothing was ever applied; Firewall says so.
+// After a teardown boot enforces nothing until the next apply, also where nothing was ever applied;
+// Firewall says so.
 func TestTeardownOutlivesABoot(t *testing.T) {
 	for name, before := range map[string]func(*host){
 		"nothing applied":              func(*host) {},
@@ -237,7 +243,8 @@ func TestPlanBetweenSaysTheBackend(t *testing.T) {
 	}
 }
 
-// What a policy was compiled from goes with its generations, whatever makes them; an apply that changes no rule is remembered, too.
+// What a policy was compiled from goes with its generations, whatever makes them; an apply that
+// changes no rule is remembered, too.
 func TestGenerationsKnowTheirPolicy(t *testing.T) {
 	h := newHost(t)
 	ctx := t.Context()

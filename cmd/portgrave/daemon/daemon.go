@@ -56,8 +56,8 @@ type Config struct {
 	Polled bool
 	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it could not be read.
 	Read func(ctx context.Context) (p *policy.Policy, c *policy.Compiled, err error)
-	// ReadText is Read for the text of a policy that was in force before (policy.ReadText); nil where networks are not followed
-	// while another policy waits.
+	// ReadText is Read for the text of a policy that was in force before (policy.ReadText); nil
+	// where networks are not followed while another policy waits.
 	ReadText func(ctx context.Context, text []byte) (p *policy.Policy, c *policy.Compiled, err error)
 	// Local does what is asked for. It uses the same reconciler and state directory.
 	Local *control.Local
@@ -102,8 +102,9 @@ type Daemon struct {
 	// onDisk is the policy that was read last, under the name of its text; nil if it could not be.
 	onDisk     *policy.Policy
 	onDiskName string
-	// considered is the name of the policy on disk that was last put in force, or found to wait: with follow: all it is adopted
-	// when it is edited, not whenever something else is in force, such as after a rollback.
+	// considered is the name of the policy on disk that was last put in force, or found to wait:
+	// with follow: all it is adopted when it is edited, not whenever something else is in force,
+	// such as after a rollback.
 	considered string
 	readAt     time.Time     // when the policy was read
 	polling    time.Duration // how often the kernel is looked at

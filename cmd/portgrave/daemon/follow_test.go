@@ -168,7 +168,8 @@ func TestNetworksAreFollowedBehindABadPolicy(t *testing.T) {
 	}
 }
 
-// A trial is not confirmed by what happens to files, and what nobody has confirmed is not put in force again by them.
+// A trial is not confirmed by what happens to files, and what nobody has confirmed is not put in
+// force again by them.
 func TestTrialIsLeftAlone(t *testing.T) {
 	for _, mode := range []string{policy.FollowNetworks, policy.FollowAll} {
 		t.Run(mode, func(t *testing.T) {
@@ -199,7 +200,8 @@ func TestTrialIsLeftAlone(t *testing.T) {
 	}
 }
 
-// After a teardown nothing is put in force but by apply: not by files, not by a reload, and not by the next daemon.
+// After a teardown nothing is put in force but by apply: not by files, not by a reload, and not by
+// the next daemon.
 func TestTeardownIsLeftAlone(t *testing.T) {
 	for _, mode := range []string{policy.FollowNetworks, policy.FollowAll} {
 		t.Run(mode, func(t *testing.T) {
@@ -221,7 +223,8 @@ func TestTeardownIsLeftAlone(t *testing.T) {
 	}
 }
 
-// What was never confirmed is found out among leases and lists that came after it; once applied for good, it may come again.
+// What was never confirmed is found out among leases and lists that came after it; once applied for
+// good, it may come again.
 func TestTakenBack(t *testing.T) {
 	parse := func(document string) *policy.Policy {
 		t.Helper()
@@ -279,7 +282,8 @@ func TestClockSetDuringATrial(t *testing.T) {
 	}
 }
 
-// A rollback is not undone: neither by a reading that had begun before it, nor by a policy on disk that nobody has edited since.
+// A rollback is not undone: neither by a reading that had begun before it, nor by a policy on disk
+// that nobody has edited since.
 func TestRollbackStays(t *testing.T) {
 	for _, mode := range []string{policy.FollowNetworks, policy.FollowAll} {
 		t.Run(mode, func(t *testing.T) {

@@ -28,7 +28,8 @@ type reading struct {
 	cause   string
 	waiting []chan<- error // who wants to know what came of it
 	found
-	// kept is the policy that was in force when the reading began, with its networks as they are now; nil if that is unknown, or does not matter.
+	// kept is the policy that was in force when the reading began, with its networks as they are
+	// now; nil if that is unknown, or does not matter.
 	kept     *found
 	keptName string
 }
@@ -76,7 +77,8 @@ func (d *Daemon) beginReading(ctx context.Context, cause string) {
 	}()
 }
 
-// readKept is the policy in force, by the name of its text. It is not read again if the one on disk says the same.
+// readKept is the policy in force, by the name of its text. It is not read again if the one on disk
+// says the same.
 func (d *Daemon) readKept(ctx context.Context, name string, onDisk found) *found {
 	if name == "" || d.ReadText == nil {
 		return nil
@@ -94,7 +96,8 @@ func (d *Daemon) readKept(ctx context.Context, name string, onDisk found) *found
 	return &k
 }
 
-// finishReading makes a generation of what is to be followed and says something else than what is in force. What can't be used changes nothing.
+// finishReading makes a generation of what is to be followed and says something else than what is
+// in force. What can't be used changes nothing.
 func (d *Daemon) finishReading(ctx context.Context, r reading) {
 	d.readingNow, d.readOnce = false, true
 	now, waits, err := d.follow(ctx, r)
@@ -138,8 +141,9 @@ func (d *Daemon) hold(p *policy.Policy, waits bool) {
 	d.status.followed(waits, p.Daemon.Follow)
 }
 
-// holdApplied has the settings hold of a policy that an operation has put in force, and watches the files of its networks. What those hold was
-// compiled by whoever asked for the operation; reading a million sources again would tell nothing new.
+// holdApplied has the settings hold of a policy that an operation has put in force, and watches the
+// files of its networks. What those hold was compiled by whoever asked for the operation; reading a
+// million sources again would tell nothing new.
 func (d *Daemon) holdApplied() {
 	name := d.policyName()
 	if d.onDisk != nil && d.onDiskName == name {
@@ -173,18 +177,22 @@ func (d *Daemon) policyName() string {
 // errTornDown refuses a reload after a teardown.
 var errTornDown = fmt.Errorf("%w: run portgrave apply to put the policy in force again", history.ErrTornDown)
 
-// follow puts in force what was read, as far as it is to be followed, and returns the policy that is in force then, whether the one on disk waits
-// for somebody to apply it, and why the one on disk can't be used.
+// follow puts in force what was read, as far as it is to be followed, and returns the policy that
+// is in force then, whether the one on disk waits for somebody to apply it, and why the one on disk
+// can't be used.
 //
-//	on disk                      nothing in force, reload, or follow: all   follow: networks       follow: none
-//	as in force                  applied                                    applied (networks)     waits
-//	edited, but no rule differs  applied                                    its settings hold      its settings hold
-//	edited                       applied                                    waits, networks apply  waits
+//	on disk               (*)      follow: networks       follow: none
+//	as in force           applied  networks applied       waits
+//	edited, but no rule   applied  its settings hold      its settings hold
+//	edited                applied  waits, networks apply  waits
 //
-// Nothing is followed after a teardown, and while a generation is on trial. With follow: all, what was not edited since something else was put in
-// force, as by a rollback, waits as well.
+//	(*) nothing is in force yet, somebody asked for it, or follow: all
+//
+// Nothing is followed after a teardown, and while a generation is on trial. With follow: all, what
+// was not edited since something else was put in force, as by a rollback, waits as well.
 func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, err error) {
-	// A damaged history must not keep a good policy out: with it, a new generation stands before the damaged one.
+	// A damaged history must not keep a good policy out: with it, a new generation stands before
+	// the damaged one.
 	if err := d.reload(); err != nil && !errors.Is(err, history.ErrDamaged) {
 		return r.found, false, err
 	}
@@ -196,7 +204,7 @@ func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, 
 	case d.onTrial() && !byCommand(r.cause):
 		d.postponed = true
 		return r.found, false, r.err
-	case !byCommand(r.cause) && r.keptName != d.policyName(): // an operation was faster than this reading
+	case !byCommand(r.cause) && r.keptName != d.policyName(): // an operation was faster
 		d.readAgain = cmp.Or(d.readAgain, r.cause)
 		return found{}, false, nil
 	case d.inForce == nil || byCommand(r.cause) || d.followsAll(r) && !d.left(r):
@@ -231,7 +239,8 @@ func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, 
 // onTrial reports whether the generation in force waits to be confirmed.
 func (d *Daemon) onTrial() bool { return d.inForce != nil && !d.inForce.Confirmed }
 
-// followsAll reports whether an edited policy is put in force by itself. The policy in force decides; where that is unknown, the one on disk.
+// followsAll reports whether an edited policy is put in force by itself. The policy in force
+// decides; where that is unknown, the one on disk.
 func (d *Daemon) followsAll(r reading) bool {
 	decides := r.p
 	if r.kept != nil && r.kept.p != nil {
@@ -240,7 +249,8 @@ func (d *Daemon) followsAll(r reading) bool {
 	return decides != nil && decides.Daemon.Follow == policy.FollowAll
 }
 
-// left reports whether the policy on disk was considered before, and something else is in force since.
+// left reports whether the policy on disk was considered before, and something else is in force
+// since.
 func (d *Daemon) left(r reading) bool {
 	name := history.PolicyName(r.text())
 	return r.p != nil && name == d.considered && name != d.policyName()
@@ -269,7 +279,8 @@ func (d *Daemon) policyChanged() bool {
 	return true
 }
 
-// adopt makes a generation of a policy. own: it is the one on disk, which may be what nobody has confirmed.
+// adopt makes a generation of a policy. own: it is the one on disk, which may be what nobody has
+// confirmed.
 func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *policy.Compiled, own bool) error {
 	for _, t := range c.RunTests(time.Now()) {
 		if !t.OK {
@@ -297,7 +308,8 @@ func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *p
 	return d.reload()
 }
 
-// takenBack reports whether a policy was the last one that nobody confirmed, and was not applied for good since.
+// takenBack reports whether a policy was the last one that nobody confirmed, and was not applied
+// for good since.
 func (d *Daemon) takenBack(p *policy.Policy, s firewall.State) (bool, error) {
 	newest, err := d.Store.Newest()
 	name := history.PolicyName(p.Text())
