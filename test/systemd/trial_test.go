@@ -66,6 +66,12 @@ func TestTimerOutlivesTheLogin(t *testing.T) {
 	if got := m.ask(foe); got != lab.Open {
 		t.Errorf("confirmed, and yet %s is %s", foe, got)
 	}
+	// systemd would take back the rules of its own network, so for another one it is not told.
+	m.run("unshare", "--net", "env", "PORTGRAVE_STATE_DIR=/run/other", "PORTGRAVE_RUN_DIR=/run/other",
+		"portgrave", "--config", "/etc/wide.yaml", "apply", "--confirm", "10s")
+	if left := timers(); left != "" {
+		t.Errorf("an apply in another network has left %s", left)
+	}
 	if failed := m.run("systemctl", "list-units", "--failed", "--no-legend", "portgrave-*"); failed != "" {
 		t.Errorf("these have failed:\n%s", failed)
 	}
