@@ -96,7 +96,7 @@ func TestCompileMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, "boot", p.Boot, "open")
-	if d := cmp.Diff(DaemonConfig{"never", "127.0.0.1:9108", 36 * time.Hour, 500 * time.Millisecond}, p.Daemon); d != "" {
+	if d := cmp.Diff(DaemonConfig{"never", "127.0.0.1:9108", 36 * time.Hour, 500 * time.Millisecond, "none"}, p.Daemon); d != "" {
 		t.Error(d)
 	}
 	c, err := p.Compile(t.Context(), nil)

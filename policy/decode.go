@@ -32,7 +32,7 @@ type target struct {
 
 func newDecoder() *decoder {
 	return &decoder{names: map[string]Location{}, policy: &Policy{
-		Boot: "closed", Daemon: DaemonConfig{Protect: "auto", MaxLease: 24 * time.Hour, Poll: 10 * time.Second},
+		Boot: "closed", Daemon: DaemonConfig{Protect: "auto", MaxLease: 24 * time.Hour, Poll: 10 * time.Second, Follow: FollowNetworks},
 		unlisted: firewall.UnlistedIgnore, refuse: firewall.RefuseDrop, established: firewall.EstablishedCut,
 		essentials: firewall.AllEssentials, networks: map[string]*network{},
 	}}
@@ -72,6 +72,7 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 		setText(n, "metrics", &p.Daemon.Metrics)
 		d.duration(n, "max_lease", &p.Daemon.MaxLease)
 		d.duration(n, "poll", &p.Daemon.Poll)
+		setText(n, "follow", &p.Daemon.Follow)
 	}
 	if n := root.get("networks"); n != nil {
 		for _, f := range n.fields {

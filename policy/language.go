@@ -154,6 +154,8 @@ var policyShape = mapping{words: "a policy", keys: []key{
 		{name: "metrics", shape: text{pattern: loopbackPattern, words: `a loopback address and port such as "127.0.0.1:9108"`}, doc: "where metrics are served; nowhere if absent", more: "The control socket serves them in any case."},
 		{name: "max_lease", shape: duration, doc: "the longest lease", more: "No portgrave open may ask for more.", initial: "24h"},
 		{name: "poll", shape: duration, doc: "how often to look at what sends no notification", more: "These are legacy iptables and ipsets; of nftables the kernel tells at once.", initial: "10s"},
+		{name: "follow", shape: choice{FollowNetworks, FollowAll, FollowNone}, doc: "what the daemon puts in force by itself when it changes: networks, the policy's files too, or nothing",
+			more: "With networks, an edited policy waits until portgrave apply or portgrave reload, and portgrave status says that it waits. With none, changed networks wait, too.", initial: FollowNetworks},
 	}}, doc: "the daemon's configuration"},
 }}
 

@@ -18,6 +18,7 @@ type Policy struct {
 	Daemon DaemonConfig
 	Tests  []Test
 
+	files       []file // what it was read from
 	unlisted    firewall.Unlisted
 	refuse      firewall.Refuse
 	established firewall.Established
@@ -33,7 +34,15 @@ type DaemonConfig struct {
 	Metrics  string // loopback address and port; "" is off
 	MaxLease time.Duration
 	Poll     time.Duration
+	Follow   string // one of those below
 }
+
+// What the daemon follows by itself: puts in force when it changes.
+const (
+	FollowNetworks = "networks" // files, addresses and names of networks; the policy only when asked
+	FollowAll      = "all"      // the policy's own files, too
+	FollowNone     = "none"     // nothing
+)
 
 // ServiceInfo is what the policy says about a service beyond what is enforced.
 type ServiceInfo struct {

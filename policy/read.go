@@ -63,6 +63,7 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 	if len(files) == 0 {
 		origin = "embedded default"
 		d.file(origin, DefaultYAML(), policyShape)
+		d.policy.files = []file{{Path: origin, Content: DefaultYAML()}}
 		return d, origin, nil
 	}
 	if opts.Foretold != nil {
@@ -84,6 +85,7 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 			continue
 		}
 		d.file(f.path, content, f.shape)
+		d.policy.files = append(d.policy.files, textOf(f, content))
 	}
 	return d, strings.Join(origins, ", "), nil
 }
@@ -93,6 +95,7 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 func Parse(name string, content []byte) (*Policy, error) {
 	d := newDecoder()
 	d.file(name, content, policyShape)
+	d.policy.files = []file{textOf(policyFile{name, policyShape}, content)}
 	return d.finish(name)
 }
 

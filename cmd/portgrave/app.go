@@ -157,6 +157,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			verb("man", "print a page of the manual, for man -l -", "<portgrave|portgrave-policy>", printManual),
 			hidden(verb(manual.Asked, "print what completes a value", "<KIND>", complete)),
 			hidden(verb("installed", "print what an installation has put in force", "", installed)),
+			hidden(verb("takeback", "wait until what is on trial is confirmed, and take it back if its time is up", "", takeBack)),
 			hidden(verb("guard", "take back a generation unless it is confirmed", "<GENERATION> [PARTNER]", guard)),
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
 				Subcommands: []*cli.Command{verb("nft", "print the policy as a script for nft -f", "", exportNft)},

@@ -23,10 +23,22 @@ func apply(inv *invocation) error {
 		return err
 	}
 	q := control.ApplyRequest{Caller: inv.caller(), Backend: inv.backend, Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force"), Policy: p}
+	removeTimer := func() {}
 	if inv.cli.IsSet("confirm") {
-		q.Confirm = inv.cli.Duration("confirm").String()
+		trial := inv.cli.Duration("confirm")
+		q.Confirm = trial.String()
+		if err := control.CheckConfirm(q.Confirm); err != nil {
+			return err
+		}
+		if removeTimer, err = inv.leaveTimer(trial); err != nil {
+			inv.screen.warnf("systemd can't look after this trial, so two processes alone will take it back: %v", err)
+			removeTimer = func() {}
+		}
 	}
 	result, err := during(inv.screen, "applying", func() (control.Applied, error) { return ops.Apply(inv.ctx, q) })
+	if err == nil && result.ConfirmBy == nil {
+		removeTimer() // after an error it may still be needed, and does no harm
+	}
 	var tests control.TestsFailedError
 	if errors.As(err, &tests) {
 		return refuseTests(inv, tests.Tests)

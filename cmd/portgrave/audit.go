@@ -46,6 +46,7 @@ func runAudit(inv *invocation) error {
 			return reportAudit(inv, report)
 		}
 	}
+	inv.settle()
 	makeRoom(roomOfAudit)
 	var prober audit.Prober
 	if !inv.cli.Bool("no-probe") {

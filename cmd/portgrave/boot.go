@@ -9,7 +9,7 @@ import (
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -21,7 +21,7 @@ func boot(inv *invocation) error {
 	}
 	if s != nil { // the unit was started once more: no reason to call it failed
 		if inv.screen.json {
-			return inv.screen.object(control.LastBooted(inv.runDir, lease.SystemClock().BootID))
+			return inv.screen.object(control.LastBooted(inv.runDir, bootclock.System().BootID))
 		}
 		inv.screen.printf("The daemon runs and keeps the rules: there is nothing to do.\n")
 		return nil
@@ -77,6 +77,7 @@ func booted(b control.Booted) string {
 		control.LoadedPolicy:     "the policy was compiled and is in force",
 		control.LoadedClosed:     "nobody is let in",
 		control.LoadedOpen:       "nothing is in force, and every port is open",
+		control.LoadedTornDown:   "nothing is in force, since the rules were removed by portgrave teardown",
 		control.LoadedNothing:    "nothing is in force",
 	}[b.Loaded]
 	if b.Backend != "" {

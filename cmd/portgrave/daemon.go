@@ -67,6 +67,9 @@ func runDaemon(inv *invocation) error {
 		Read: func(_ context.Context, how daemon.ReadOptions) (*policy.Policy, *policy.Compiled, error) {
 			return inv.compiledSo(inv.config, howToRead{parsed: how.Parsed, files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished}})
 		},
+		ReadText: func(_ context.Context, text []byte, how daemon.ReadOptions) (*policy.Policy, *policy.Compiled, error) {
+			return inv.compiledSo("", howToRead{text: text, files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished}})
+		},
 		Audit: func(ctx context.Context) (audit.Report, error) {
 			return auditNow(ctx, inv, nil, 1)
 		},

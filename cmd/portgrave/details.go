@@ -9,8 +9,9 @@ var details = map[string]string{
 		"now, that fails its own tests, or that would replace a table or chains of our name that somebody else wrote. A file of the policy that a program is still writing " +
 		"is waited for, up to 15 seconds; after that a list keeps its last good content, and a policy is refused. With --force a list counts although it has lost more of its entries than " +
 		"max_shrink allows.",
-	"confirm":  "Until then two processes that outlive the session wait to take the generation back.",
-	"rollback": "It is recorded as a new generation.",
+	"confirm": "Until then two processes that outlive the session wait to take the generation back; so does the daemon, and, where systemd runs the host, a timer that root's apply leaves. " +
+		"Any later command takes back what is overdue, too. The time runs on a clock that nobody sets; a reboot ends it. After its end, confirm fails.",
+	"rollback": "It is recorded as a new generation, and uses the backend of the generation that it goes back to, unless --backend names another one.",
 	"drift":    "It names the process that changed the rules where that is known.",
 	"open": "The lease is ended by the kernel, survives a reboot with its end, and is no longer than the policy's daemon.max_lease. It opens a port that a service lists, to sources that the " +
 		"service doesn't allow.",
@@ -18,12 +19,12 @@ var details = map[string]string{
 	"audit": "It reads every rule on the host, whoever wrote it, with interfaces, addresses, routes and listening sockets, and sends the set of all sources through the kernel's hooks. What can't be known " +
 		"statically makes two answers of one: certain, and possible.",
 	"explain":  "It says whether the packet is stopped here and by whom, whether the service is bound elsewhere, or whether nothing listens.",
-	"teardown": "Both backends are looked through. The state directory stays.",
-	"daemon": "It owns the nftables table where the kernel can, so that nobody else changes it; elsewhere it repairs changes at once. SIGHUP makes it read the policy again; SIGTERM ends it, and the " +
-		"rules stay.",
+	"teardown": "Both backends are looked through. The state directory stays. Until the next apply neither a boot nor the daemon enforces anything, and status says so.",
+	"daemon": "It owns the nftables table where the kernel can, so that nobody else changes it; elsewhere it repairs changes at once. It follows the files, addresses and names of networks; an " +
+		"edited policy waits for apply or reload, unless the policy in force says daemon: {follow: all}. SIGHUP makes it read the policy again and put it in force; SIGTERM ends it, and the rules stay.",
 	"boot": "portgrave-boot.service runs it before there is a network. If the last confirmed generation can't be read it compiles the policy with what is on the host; if that can't be done either, it " +
-		"closes the ports that the policy lists, or leaves them open if the policy says boot: open. What it did, and why, is in portgrave status.",
+		"closes the ports that the policy lists, or leaves them open if the policy says boot: open. After a teardown it enforces nothing. What it did, and why, is in portgrave status.",
 	"install": "It puts the program in /usr/local/bin, the units in /etc/systemd/system, makes the user portgrave, and writes the default policy if there is none. A second run changes nothing. Rules in the " +
 		"kernel are neither made nor removed, but by the units that --now starts.",
-	"reload": "It fails with the mistakes of a policy that can't be used; the rules in force stay then. systemctl reload portgrave does the same.",
+	"reload": "The policy is in force afterwards, as if it had been applied. It fails after a teardown, and with the mistakes of a policy that can't be used; the rules in force stay then. systemctl reload portgrave does the same.",
 }

@@ -15,6 +15,7 @@ func explain(inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	inv.settle()
 	host, err := live.Read(inv.ctx)
 	if err != nil {
 		return err

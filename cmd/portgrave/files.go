@@ -18,7 +18,8 @@ const (
 
 // howToRead says how a policy is read.
 type howToRead struct {
-	offline bool // with only what is on this host
+	offline bool   // with only what is on this host
+	text    []byte // from the text of a policy that was in force before; nil reads the policy's files
 	files   policy.Files
 	parsed  func(*policy.Policy) // hears of the policy before its networks are loaded; nil ignores it
 }

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall/bootclock"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,20 +30,17 @@ func guard(inv *invocation) error {
 			partner = -1 // gone already
 		}
 	}
-	log, err := syslog.New(syslog.LOG_DAEMON|syslog.LOG_WARNING, "portgrave")
+	log, logErr := syslog.New(syslog.LOG_DAEMON|syslog.LOG_WARNING, "portgrave")
 	say := func(format string, args ...any) {
-		if err == nil { // without a syslog there is nobody to tell
+		if logErr == nil { // without a syslog there is nobody to tell
 			_ = log.Warning(fmt.Sprintf(format, args...))
 		}
 	}
-	g, err := inv.history().Load(number)
+	g, err := inv.history().HeadOf(number)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // something else is in force by now
 	}
-	due := time.Now() // what can't be read can't be confirmed either
-	if err == nil {
-		due = g.ConfirmBy
-	}
+	unreadable := err != nil // what can't be read can't be confirmed either
 	for {
 		if waits, err := inv.history().Waits(number); err == nil && !waits {
 			return nil // confirmed, or something else is in force
@@ -52,7 +50,7 @@ func guard(inv *invocation) error {
 				say("nobody looks after the guard of generation %d: %v", number, err)
 			}
 		}
-		if !time.Now().Before(due) {
+		if unreadable || g.Overdue(bootclock.System()) {
 			done, err := inv.takeBackNow()
 			if err == nil && done {
 				say("generation %d was not confirmed in time and has been taken back", number)
@@ -83,7 +81,7 @@ func awaitPartner(partner int) int {
 }
 
 func (inv *invocation) takeBackNow() (bool, error) {
-	ops, done, err := inv.operations()
+	ops, done, err := inv.connect()
 	if err != nil {
 		return false, err
 	}

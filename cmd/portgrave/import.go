@@ -11,6 +11,7 @@ import (
 
 // importPolicy writes the policy that reproduces what is exposed today, from whatever firewall is there.
 func importPolicy(inv *invocation) error {
+	inv.settle()
 	host, err := live.Read(inv.ctx)
 	if err != nil {
 		return err

@@ -99,7 +99,7 @@ func (inv *invocation) compiledSo(path string, how howToRead) (*policy.Policy, *
 
 // read does so. p is set even if it can't be compiled.
 func (inv *invocation) read(path string, how howToRead, reading *stage) (*policy.Policy, *policy.Compiled, error) {
-	p, err := policy.Read(policy.Options{Path: path, Files: how.files, Foretold: func(bytes int64) { makeRoom(roomOfText * bytes) }})
+	p, err := inv.parsed(path, how)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -120,6 +120,14 @@ func (inv *invocation) read(path string, how howToRead, reading *stage) (*policy
 	}
 	c, err := p.Compile(inv.ctx, networks)
 	return p, c, err
+}
+
+// parsed reads the policy at a path, or from the text of one that was in force before.
+func (inv *invocation) parsed(path string, how howToRead) (*policy.Policy, error) {
+	if how.text != nil {
+		return policy.ReadText(how.text)
+	}
+	return policy.Read(policy.Options{Path: path, Files: how.files, Foretold: func(bytes int64) { makeRoom(roomOfText * bytes) }})
 }
 
 // enforcedWith is the backend that a policy must suit: the one that was found out, or named, or that auto takes. The error is that of resolveBackend.

@@ -18,7 +18,19 @@ import (
 )
 
 // operations is who does what a verb asks for: the daemon, if one runs, else this process. done gives back what it opened.
+// Without a daemon, what nobody has confirmed in time is taken back first, whatever the verb.
 func (inv *invocation) operations() (ops control.Operations, done func(), err error) {
+	if ops, done, err = inv.connect(); err != nil {
+		return nil, nil, err
+	}
+	if _, here := ops.(*control.Local); here && mayChangeRules() {
+		inv.takeBackOverdue(ops)
+	}
+	return ops, done, nil
+}
+
+// connect is operations without that.
+func (inv *invocation) connect() (ops control.Operations, done func(), err error) {
 	remote := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket))
 	s, err := inv.daemonStatus()
 	switch {
@@ -76,7 +88,7 @@ func (inv *invocation) compiledPolicy(ops control.Operations) (*control.Policy, 
 	if err != nil {
 		return nil, err
 	}
-	return &control.Policy{Origin: p.Origin, State: c.State, FailedTests: failedTests(c.RunTests(time.Now()))}, nil
+	return &control.Policy{Origin: p.Origin, Text: p.Text(), State: c.State, FailedTests: failedTests(c.RunTests(time.Now()))}, nil
 }
 
 // warn prints what else there is to say.

@@ -8,7 +8,8 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/bootclock"
+	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -25,7 +26,26 @@ type statusResult struct {
 type policyStatus struct {
 	Origin  string `json:"origin"`
 	Applied bool   `json:"applied"` // the policy as it is now is the generation in force
-	Error   string `json:"error"`
+	// Waits: it is not, and nothing puts it in force by itself: not before apply or reload.
+	Waits bool `json:"waits"`
+	// Follow is what a daemon puts in force by itself: what the policy in force says of that, or
+	// else the one on disk.
+	Follow string `json:"follow"`
+	Error  string `json:"error"`
+}
+
+// waits reports whether a policy that is not in force waits for somebody to apply it. sameText: it
+// was not edited, so that only its networks hold something else by now.
+func waits(r statusResult, sameText bool) bool {
+	switch {
+	case r.Policy.Applied:
+		return false
+	case r.TornDown != nil || r.Daemon == nil:
+		return true
+	case r.Policy.Follow == policy.FollowAll:
+		return false
+	}
+	return r.Policy.Follow == policy.FollowNone || !sameText
 }
 
 // status shows one screen. A policy that can't be read is part of what it shows, not a failure.
@@ -46,18 +66,22 @@ func status(inv *invocation) error {
 	if result.Daemon, err = inv.daemonStatus(); err != nil {
 		inv.screen.warnf("%v", err)
 	}
-	result.Boot = control.LastBooted(inv.runDir, lease.SystemClock().BootID)
+	result.Boot = control.LastBooted(inv.runDir, bootclock.System().BootID)
 	result.bootMissed = result.Boot == nil && inv.getenv("PORTGRAVE_RUN_DIR") == "" && control.BootIsWanted()
 	inv.suits = result.Backend
 	p, c, perr := inv.compiled(inv.config, true)
 	if p != nil {
-		result.Policy.Origin = p.Origin
+		result.Policy.Origin, result.Policy.Follow = p.Origin, p.Daemon.Follow
+	}
+	if d := result.Daemon; d != nil && d.Policy.Follow != "" {
+		result.Policy.Follow = d.Policy.Follow
 	}
 	if perr != nil {
 		result.Policy.Error = perr.Error()
 	} else {
 		result.StaleNetworks = orEmpty(c.Stale)
 		result.Policy.Applied = result.Generation != nil && result.PolicyDigest == control.Digest(c.State)
+		result.Policy.Waits = waits(result, result.PolicyText == history.PolicyName(p.Text()))
 		for i, s := range result.Services {
 			if info, ok := c.Services[s.Policy]; ok {
 				result.Services[i].Info = &info
@@ -73,18 +97,26 @@ func status(inv *invocation) error {
 
 func printStatus(s *screen, r statusResult) {
 	generation := "none: nothing has been applied"
+	if gone := r.TornDown; gone != nil {
+		generation = s.paint(yellow, fmt.Sprintf("none since %s, by %s: %s; nothing is enforced, at boot neither, until portgrave apply",
+			gone.Time.Local().Format(time.DateTime), gone.User, tornDownWords(gone)))
+	}
 	if g := r.Generation; g != nil {
 		generation = fmt.Sprintf("%d of %s by %s", g.Generation, g.Time.Local().Format(time.DateTime), g.User)
 		if g.Reason != "" {
 			generation += " (" + g.Reason + ")"
 		}
 	}
-	if g := r.Generation; g != nil && !g.Confirmed {
+	switch g := r.Generation; {
+	case g == nil || g.Confirmed:
+	case g.ConfirmBy.Before(time.Now()):
+		generation += s.paint(red, "; nobody has confirmed it in time: it is taken back by the next command of root")
+	default:
 		generation += s.paint(yellow, "; taken back at "+g.ConfirmBy.Local().Format(time.TimeOnly)+" unless you run portgrave confirm")
 	}
 	drift := s.paint(green, "none")
 	switch {
-	case r.Generation == nil && !r.Drift.InSync && r.Drift.Changes == 0: // the history is damaged, as a warning says
+	case r.Generation == nil && r.TornDown == nil && !r.Drift.InSync && r.Drift.Changes == 0: // the history is damaged, as a warning says
 		generation, drift = s.paint(red, "unknown"), s.paint(red, "unknown")
 	case !r.Drift.InSync:
 		drift = s.paint(red, plural(r.Drift.Changes, "difference")) + " between the kernel and this generation: run portgrave drift"
@@ -93,8 +125,12 @@ func printStatus(s *screen, r statusResult) {
 	switch {
 	case r.Policy.Error != "":
 		source = s.paint(red, "can't be used: ") + strings.ReplaceAll(r.Policy.Error, "\n", "\n             ")
+	case r.Policy.Waits && r.Daemon != nil && r.TornDown == nil:
+		source += " " + s.paint(yellow, "(not applied as it is now: it waits for portgrave apply or reload; see portgrave plan)")
+	case r.Policy.Waits:
+		source += " " + s.paint(yellow, "(not applied as it is now: it waits for portgrave apply; see portgrave plan)")
 	case !r.Policy.Applied:
-		source += " " + s.paint(yellow, "(not applied as it is now: run portgrave plan)")
+		source += " " + s.paint(yellow, "(not applied as it is now: see portgrave plan)")
 	}
 	s.table([][]string{{"Backend:", r.Backend}, {"Generation:", generation}, {"Drift:", drift}, {"Policy:", source}})
 	if tracked := trackingWords(s, r.Tracking); tracked != "" {
@@ -161,6 +197,14 @@ func printStatus(s *screen, r statusResult) {
 		s.printf("\n")
 		printLeases(s, r.Leases, time.Now())
 	}
+}
+
+// tornDownWords say why there are no rules.
+func tornDownWords(gone *control.Entry) string {
+	if gone.Reason != "" { // not a person's doing
+		return gone.Reason + ", and nothing was in force before"
+	}
+	return "portgrave teardown"
 }
 
 // printBooted tells what the system started with, and why it was not what it should have been.

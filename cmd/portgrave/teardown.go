@@ -21,7 +21,7 @@ func teardown(inv *invocation) error {
 		return inv.screen.object(result)
 	}
 	if !result.Changed {
-		inv.screen.printf("Nothing to remove: nothing of portgrave is in the kernel.\n")
+		inv.screen.printf("Nothing to remove: nothing of portgrave is in the kernel. Nothing is enforced, at boot neither, until the next portgrave apply.\n")
 		return nil
 	}
 	var what []firewall.Change
@@ -31,6 +31,6 @@ func teardown(inv *invocation) error {
 		}
 	}
 	printChanges(inv.screen, what, true)
-	inv.screen.printf("Removed. No port is guarded by portgrave any more; apply puts the policy in force again.\n")
+	inv.screen.printf("Removed. No port is guarded by portgrave any more, at boot neither, until the next portgrave apply.\n")
 	return nil
 }

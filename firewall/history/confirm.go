@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/statefiles"
@@ -48,23 +49,24 @@ func (s *Store) Waits(n int) (bool, error) {
 	return err != nil, nil // as in Load, one that can't be read counts as none
 }
 
-// LastConfirmed is the newest generation that need not be confirmed any more: what a rollback, and a boot, go
-// back to. ErrNone if nothing was in force before, or the rules had been removed.
+// LastConfirmed is the newest generation that need not be confirmed any more: what a rollback, and
+// a boot, go back to. ErrNone if nothing was in force before; that is ErrTornDown if the rules had
+// been removed.
 func (s *Store) LastConfirmed() (*Generation, error) {
 	numbers, _, err := s.numbers()
 	if err != nil {
 		return nil, err
 	}
-	for i := len(numbers) - 1; i >= 0; i-- {
-		g, err := s.Load(numbers[i])
+	for _, n := range slices.Backward(numbers) {
+		r, err := s.HeadOf(n)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
 			return nil, err
-		case g.Confirmed && g.TornDown:
-			return nil, ErrNone
-		case g.Confirmed:
-			return g, nil
+		case r.Confirmed && r.TornDown:
+			return nil, ErrTornDown
+		case r.Confirmed:
+			return s.Load(n)
 		}
 	}
 	return nil, ErrNone

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
@@ -40,8 +41,23 @@ type Record struct {
 	ConfirmBy time.Time `json:"confirm_by,omitzero"`
 	// BootID is the start of the system in which an unconfirmed one was applied: it does not survive a reboot, whenever that is.
 	BootID string `json:"boot_id,omitempty"`
+	// ConfirmUptime is ConfirmBy on the boot clock of BootID, which nobody sets; zero where that is
+	// unknown.
+	ConfirmUptime time.Duration `json:"confirm_uptime,omitempty"`
+	// TookBack is the unconfirmed generation that this one has replaced when its time was up; 0:
+	// none.
+	TookBack int `json:"took_back,omitempty"`
 	// TornDown marks the end: the rules were removed, and State is empty.
 	TornDown bool `json:"torn_down,omitempty"`
+	// Policy names the text that State was compiled from, which KeepPolicy has kept; "" if there
+	// was none.
+	Policy string `json:"policy,omitempty"`
+}
+
+// OnTrial makes the generation one that is taken back some time after now, unless it is confirmed.
+func (r *Record) OnTrial(now bootclock.Reading, wait time.Duration) {
+	end := now.After(wait)
+	r.Confirmed, r.ConfirmBy, r.BootID, r.ConfirmUptime = false, end.Wall.UTC(), end.BootID, end.Uptime
 }
 
 // InForce is the State that the generation put in the kernel: the policy's with the leases of that moment. A later
@@ -53,11 +69,23 @@ func (g *Generation) InForce() firewall.State {
 	return g.State
 }
 
-// Overdue reports whether a generation that nobody has confirmed must be taken back: its time is up, or the system was started anew
-// since. bootID is that of now; "" if it can't be known.
-func (r *Record) Overdue(now time.Time, bootID string) bool {
-	return !r.Confirmed && (!now.Before(r.ConfirmBy) || r.BootID != "" && bootID != "" && r.BootID != bootID)
+// Left is how long a generation that nobody has confirmed may stay; zero or less when it must be
+// taken back, which is at once when the system was started anew since.
+func (r *Record) Left(now bootclock.Reading) time.Duration {
+	if r.Restarted(now) {
+		return 0
+	}
+	return bootclock.Deadline{Wall: r.ConfirmBy, BootID: r.BootID, Uptime: r.ConfirmUptime}.Left(now)
 }
+
+// Restarted reports whether the system was started anew since an unconfirmed generation was
+// applied.
+func (r *Record) Restarted(now bootclock.Reading) bool {
+	return r.BootID != "" && now.BootID != "" && r.BootID != now.BootID
+}
+
+// Overdue reports whether a generation that nobody has confirmed must be taken back.
+func (r *Record) Overdue(now bootclock.Reading) bool { return !r.Confirmed && r.Left(now) <= 0 }
 
 // format is the form of what stands behind a Record. It rises when an older Portgrave would misread a State, which would put less in
 // force than was meant; that one refuses it then.

@@ -7,7 +7,8 @@
 // crash leaves the old generations or the old ones and the new one, never a torn file; a damaged
 // file is named in the error and does not hide the others.
 //
-// A generation that waits to be confirmed is confirmed by a file of its own beside it.
+// A generation that waits to be confirmed is confirmed by a file of its own beside it. The text of
+// its policy stands in another folder, once for all generations that have it.
 //
 // The package never touches the kernel's rules, and never changes a generation once it is written.
 package history
@@ -40,15 +41,25 @@ const (
 var (
 	// ErrNone: no generation is in force: none was ever applied, or the last one was torn down.
 	ErrNone = errors.New("nothing has been applied yet")
+	// ErrTornDown is the ErrNone of a host whose rules were removed, and stay so until the next
+	// apply.
+	ErrTornDown error = tornDown{}
 	// ErrDamaged: a file holds no generation that can be trusted.
 	ErrDamaged = errors.New("damaged")
 )
+
+// tornDown is ErrTornDown. It has words of its own and is an ErrNone.
+type tornDown struct{}
+
+func (tornDown) Error() string { return "portgrave teardown has removed the rules" }
+func (tornDown) Unwrap() error { return ErrNone }
 
 // Store is the history of a host in a folder. Reading needs no lock: files appear whole. Append and
 // Clear are for the holder of Lock.
 type Store struct {
 	dir   string
 	files statefiles.Folder
+	texts statefiles.Folder // of policies; see KeepPolicy
 }
 
 // Open opens a folder, and makes it if it is missing. What killed processes have left in it half written is removed. It fails if the folder can't be written: better now than
@@ -70,7 +81,7 @@ func Open(dir string) (*Store, error) {
 
 // View opens a folder for reading only; it need not exist.
 func View(dir string) *Store {
-	return &Store{dir: dir, files: statefiles.At(filepath.Join(dir, generations))}
+	return &Store{dir: dir, files: statefiles.At(filepath.Join(dir, generations)), texts: statefiles.At(filepath.Join(dir, texts))}
 }
 
 const (
@@ -97,7 +108,7 @@ func (s *Store) numbers() (numbers []int, foreign, err error) {
 		if strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		if strings.HasSuffix(e.Name(), confirmedSuffix) {
+		if strings.HasSuffix(e.Name(), confirmedSuffix) || strings.HasSuffix(e.Name(), policySuffix) {
 			continue
 		}
 		n, err := strconv.Atoi(strings.TrimSuffix(e.Name(), suffix))
@@ -144,7 +155,7 @@ func (s *Store) Enforces(state firewall.State, leased *firewall.State) (Record, 
 	if err != nil || record.Number != n || record.TornDown {
 		return Record{}, false
 	}
-	return s.withConfirmation(record), true
+	return s.completed(record), true
 }
 
 // load reads what a generation is, and the bytes of what it enforces.
@@ -164,11 +175,15 @@ func (s *Store) load(n int) (Record, []byte, error) {
 	if record.Number != n {
 		return Record{}, nil, fmt.Errorf("generation %d: %s holds generation %d, so it was copied or renamed (%w): move it away", n, s.path(n), record.Number, ErrDamaged)
 	}
-	return s.withConfirmation(record), enforces, nil
+	return s.completed(record), enforces, nil
 }
 
-// withConfirmation looks whether a generation was confirmed later.
-func (s *Store) withConfirmation(r Record) Record {
+// completed adds what was said of a generation later: that it was confirmed, and which policy means
+// the same.
+func (s *Store) completed(r Record) Record {
+	if name, err := s.files.Read(policyName(r.Number)); err == nil {
+		r.Policy = strings.TrimSpace(string(name))
+	}
 	if !r.Confirmed {
 		// A file that can't be read counts as none: taking back what works is the smaller harm.
 		_, err := s.files.Read(confirmedName(r.Number))
@@ -195,7 +210,7 @@ func (s *Store) Last() (*Generation, error) {
 		return nil, err
 	}
 	if g.TornDown {
-		return nil, ErrNone
+		return nil, ErrTornDown
 	}
 	return g, nil
 }
@@ -212,7 +227,7 @@ func (s *Store) Head() (Record, error) {
 	}
 	record, err := s.HeadOf(n)
 	if err == nil && record.TornDown {
-		return Record{}, ErrNone
+		return Record{}, ErrTornDown
 	}
 	return record, err
 }
@@ -228,7 +243,7 @@ func (s *Store) HeadOf(n int) (Record, error) {
 	if err != nil {
 		return Record{}, s.damaged(n, err.Error())
 	}
-	return s.withConfirmation(record), nil
+	return s.completed(record), nil
 }
 
 // longestHead bounds what is read in search of the ends of a file's first lines.
@@ -317,6 +332,7 @@ func (s *Store) Append(g Generation) (Generation, error) {
 		// One too many is no harm; the next Append tries again.
 		_ = s.files.Remove(fileName(old))
 		_ = s.files.Remove(confirmedName(old))
+		_ = s.files.Remove(policyName(old))
 	}
 	return g, nil
 }
@@ -339,8 +355,9 @@ func (s *Store) tooMany() []int {
 	return nil
 }
 
-// Clear records that the rules were removed: Last is ErrNone from then on, and numbers go on rising.
+// Clear records that the rules were removed: Last is ErrTornDown from then on, and numbers go on
+// rising.
 func (s *Store) Clear(g Generation) (Generation, error) {
-	g.TornDown, g.State, g.Leased = true, firewall.State{}, nil
+	g.TornDown, g.State, g.Leased, g.Policy = true, firewall.State{}, nil, ""
 	return s.Append(g)
 }

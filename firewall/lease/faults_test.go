@@ -26,7 +26,7 @@ func TestFaults(t *testing.T) {
 				short.Until = noon.Add(time.Minute)
 				add(t, s, short)
 				kept, closing := add(t, s, leaseOf("203.0.113.7/32", tcp(80, 80))), add(t, s, leaseOf("203.0.113.8/32", tcp(80, 80)))
-				now.pass(time.Minute) // so that there is something to prune
+				pass(now, time.Minute) // so that there is something to prune
 				good := s.files
 				s.files = faulty.Folder{Folder: good, Operation: operation, Remains: remains}
 

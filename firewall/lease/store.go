@@ -12,13 +12,14 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
 // Store is the leases of a host in a folder. Reading needs no lock: files appear whole. Add and Remove are for the
 // holder of the state directory's lock (history.Store.Lock).
 type Store struct {
-	// Clock is read whenever leases are; SystemClock unless somebody sets another.
+	// Clock is read whenever leases are; bootclock.System unless somebody sets another.
 	Clock func() Reading
 
 	dir    string
@@ -32,7 +33,7 @@ const MaxLeases = 10_000
 // At is the store in a state directory. Neither it nor anything in it need exist yet.
 func At(stateDir string) *Store {
 	dir := filepath.Join(stateDir, "leases")
-	return &Store{Clock: SystemClock, dir: dir, files: statefiles.At(dir), drawID: drawID}
+	return &Store{Clock: bootclock.System, dir: dir, files: statefiles.At(dir), drawID: drawID}
 }
 
 const suffix = ".lease"

@@ -27,7 +27,7 @@ func storeAt(t *testing.T, now *Reading) *Store {
 func atNoon() *Reading { return &Reading{Wall: noon, BootID: "boot-1", Uptime: 1000 * time.Hour} }
 
 // pass lets time go by as it does on a clock that nobody sets.
-func (r *Reading) pass(d time.Duration) { r.Wall, r.Uptime = r.Wall.Add(d), r.Uptime+d }
+func pass(r *Reading, d time.Duration) { r.Wall, r.Uptime = r.Wall.Add(d), r.Uptime+d }
 
 func add(t *testing.T, s *Store, l Lease) Lease {
 	t.Helper()
@@ -81,7 +81,7 @@ func TestStore(t *testing.T) {
 		}
 	}
 	// One that is over is not listed any more, and its file goes with the next write.
-	now.pass(2 * time.Hour)
+	pass(now, 2*time.Hour)
 	if got := ids(list(t, s)); !slices.Equal(got, []string{long.ID}) {
 		t.Errorf("after two hours: %v", got)
 	}

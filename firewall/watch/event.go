@@ -14,9 +14,8 @@ type Event struct {
 	Generation uint32
 	// Ours: the commit touched a table that holds our rules, whoever made it.
 	Ours bool
-	// Hooks: the commit may have changed who sees packets, and in which order: a base chain or a
-	// flowtable came or went, or a table that holds chains was put to sleep or woken. The kernel does not say
-	// of what kind a deleted chain was, so every deleted chain counts.
+	// Hooks: the commit has changed who sees packets, or in which order: a base chain or a
+	// flowtable came or went, or a table that holds chains was put to sleep or woken.
 	Hooks bool
 	// Summary is for people: "table inet portgrave: 1 element deleted".
 	Summary string

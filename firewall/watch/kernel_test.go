@@ -34,7 +34,11 @@ func TestEveryCommitIsReported(t *testing.T) {
 		{"nft", "add rule inet portgrave c ip saddr @s accept; add rule inet portgrave c drop", true, false, "table inet portgrave: 2 rules added"},
 		{"nft", "insert rule inet portgrave c accept", true, false, "table inet portgrave: 1 rule added"},
 		{"nft", "flush chain inet portgrave c", true, false, "table inet portgrave: 3 rules deleted"},
-		{"nft", "delete chain inet portgrave c", true, true, "table inet portgrave: 1 chain deleted"},
+		{"nft", "delete chain inet portgrave c", true, false, "table inet portgrave: 1 chain deleted"},
+		{"nft", "delete chain inet portgrave p", true, true, "table inet portgrave: 1 chain deleted"},
+		{"nft", "add table inet plain; add chain inet plain c", false, false, "table inet plain: table added or changed, 1 chain added or changed"},
+		{"nft", "rename chain inet plain c d", false, false, "table inet plain: 1 chain added or changed"},
+		{"nft", "delete table inet plain", false, false, "table inet plain deleted"},
 		{"nft", "add counter inet portgrave n", true, false, "table inet portgrave: 1 object added or changed"},
 		{"nft", "add table ip portgrave", false, false, "table ip portgrave: table added or changed"},
 		{"nft", "add table inet other; add chain inet other c { type filter hook input priority 0; }", false, true, "table inet other: table added or changed, 1 chain added or changed"},
@@ -350,4 +354,34 @@ func TestPermissionIsNeeded(t *testing.T) {
 	if w, err := New(Portgrave); !errors.Is(err, firewall.ErrPermission) {
 		t.Errorf("got %v, %v", w, err)
 	}
+}
+
+// A deleted chain is told apart by what it was: before the watch began, while it paused, and under
+// its old name.
+func TestDeletedChainsAreToldApart(t *testing.T) {
+	backendtest.Isolate(t)
+	run(t, "add table ip t; add chain ip t regular; add chain ip t base { type filter hook input priority 0; }")
+	w := opened(t, receiveBuffer)
+	expect := func(commands string, hooks bool) {
+		t.Helper()
+		run(t, commands)
+		if e := event(t, w); e.Hooks != hooks || e.Lost {
+			t.Errorf("%s: %+v, want hooks %v", commands, e, hooks)
+		}
+	}
+	expect("delete chain ip t regular", false)
+	expect("rename chain ip t base renamed", true) // its hook is told again
+	expect("delete chain ip t renamed", true)
+	if err := w.Pause(); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "add chain ip t regular; add chain ip t base { type filter hook input priority 0; }")
+	if err := w.Resume(0); err != nil {
+		t.Fatal(err)
+	}
+	if e := event(t, w); !e.Lost {
+		t.Errorf("resumed: %+v", e)
+	}
+	expect("delete chain ip t regular", false)
+	expect("delete chain ip t base", true)
 }

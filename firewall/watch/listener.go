@@ -48,6 +48,7 @@ func newListener(receiveBuffer int, ours Rules, emit func(Event)) (*listener, er
 		if err := group.join(); err != nil {
 			return err
 		}
+		l.current.seen = asking.look()
 		l.known, err = asking.generation()
 		return err
 	}
@@ -108,6 +109,7 @@ func (l *listener) drain() error {
 			if overflowed {
 				// Only an empty queue ends the kernel's dropping: ask again for what was lost until now.
 				l.lose(l.ask())
+				l.current.seen = l.asking.look()
 				l.current.reset()
 			}
 			return nil
@@ -154,6 +156,7 @@ func (l *listener) resume(own uint32) error {
 		return l.failed
 	}
 	l.paused = false
+	l.current.seen = l.asking.look()
 	generation := l.ask()
 	if generation != own || generation == 0 {
 		l.lose(generation)

@@ -10,6 +10,7 @@ import (
 // commits, and NEWGEN ends each.
 type transaction struct {
 	mine   []Table // those that hold our rules
+	seen   *seen   // what stood before; nil if that is unknown
 	ours   bool
 	hooks  bool
 	tables []tableChanges // in the order in which they were touched
@@ -103,7 +104,7 @@ func (t *transaction) add(m message) {
 	}
 	name := text(attribute(m.attrs, n.table))
 	t.ours = t.ours || slices.ContainsFunc(t.mine, func(x Table) bool { return m.family == x.Family && string(name) == x.Name })
-	t.hooks = t.hooks || changesHooks(n, m.attrs)
+	t.hooks = t.seen.changesHooks(n, m.family, string(name), m.attrs) || t.hooks
 	table := t.table(m.family, name)
 	if table == nil {
 		t.more = true
@@ -121,22 +122,7 @@ func (t *transaction) add(m message) {
 }
 
 // reset makes it ready for the next commit.
-func (t *transaction) reset() { *t = transaction{mine: t.mine, tables: t.tables[:0]} }
-
-// changesHooks: see Event.Hooks.
-func changesHooks(n notification, attrs []byte) bool {
-	switch n.kind {
-	case kindChain:
-		return n.deleted || attribute(attrs, unix.NFTA_CHAIN_HOOK) != nil
-	case kindFlowtable:
-		return true
-	case kindTable:
-		// A table that stays is only reported when its flags change. A new one is reported together with
-		// its chains, so this errs only for a new table without base chains.
-		return !n.deleted && number(attribute(attrs, unix.NFTA_TABLE_USE)) > 0
-	}
-	return false
-}
+func (t *transaction) reset() { *t = transaction{mine: t.mine, seen: t.seen, tables: t.tables[:0]} }
 
 // table finds or makes the entry of a table; nil when there are too many.
 func (t *transaction) table(family uint8, name []byte) *tableChanges {

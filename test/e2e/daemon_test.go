@@ -39,6 +39,7 @@ type installation struct {
 	runDir        string
 	backend       string
 	variables     []string     // of the environment, besides those of this process
+	path          string       // folders of programs that come before those of PATH; "" for none
 	confined      *confinement // of the daemon; nil: it is root
 }
 
@@ -98,7 +99,12 @@ func (i *installation) daemon(ctx context.Context) *exec.Cmd {
 }
 
 func (i *installation) env() []string {
-	return slices.Concat(os.Environ(), []string{"PORTGRAVE_STATE_DIR=" + i.state, "PORTGRAVE_RUN_DIR=" + i.runDir}, i.variables)
+	env := append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+i.runDir)
+	env = append(env, i.variables...)
+	if i.path != "" {
+		env = append(env, "PATH="+i.path+":"+os.Getenv("PATH"), "XTABLES_LOCKFILE="+filepath.Join(i.path, "xtables.lock"))
+	}
+	return env
 }
 
 // run runs a verb, which must not fail.
@@ -296,7 +302,7 @@ func TestDaemonListensAgainAfterABulkLoad(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
-	i := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: never}\n")
+	i := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: never, follow: all}\n")
 	var list strings.Builder
 	for n := range 20_000 {
 		fmt.Fprintf(&list, "    - 198.%d.%d.%d\n", 18+n>>15, n>>7&0xff, n&0x7f<<1)
@@ -388,8 +394,8 @@ func TestDaemonKilledAtAnyMoment(t *testing.T) {
 	w.Host.ListenTCP(9091)
 	// The one lets the first source in on the first port, the other the second on the second: a mixture shows.
 	documents := []string{
-		"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.1]}, {name: other, port: 9091, allow: [192.88.99.9]}]\n",
-		"version: 1\nservices: [{name: metrics, port: [9090, 9091], allow: [192.88.99.2]}]\n",
+		"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.1]}, {name: other, port: 9091, allow: [192.88.99.9]}]\ndaemon: {follow: all}\n",
+		"version: 1\nservices: [{name: metrics, port: [9090, 9091], allow: [192.88.99.2]}]\ndaemon: {follow: all}\n",
 	}
 	sources := []netip.Addr{netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.99.2"), netip.MustParseAddr("192.88.99.9")}
 	// Who gets in, by port and source, under each.

@@ -197,11 +197,15 @@ func (m *machine) admits() {
 	}
 }
 
-// follows: a file of the policy changes, and the rules with it.
+// follows: a file of the policy changes, and waits; with follow: all, the rules change with it.
 func (m *machine) follows() {
 	m.t.Helper()
-	m.write("/etc/portgrave/policy.yaml", wide)
-	m.await("the policy's file to be read", func() bool { return m.ask(foe) == lab.Open })
+	const all = "daemon: {follow: all}\n"
+	m.write("/etc/portgrave/policy.yaml", wide+all)
+	m.await("the policy's file to be read", func() bool { return strings.Contains(m.get("/v1/status"), `"waits":true`) })
+	m.gate("while an edited policy waits")
+	m.run("systemctl", "reload", "portgrave.service")
+	m.await("the policy to be in force", func() bool { return m.ask(foe) == lab.Open })
 	m.write("/etc/portgrave/policy.yaml", document)
 	m.await("the policy's file to be read", func() bool { return m.ask(foe) == lab.Dropped })
 	m.gate("after the policy changed twice")

@@ -180,6 +180,7 @@ func TestGuardOutlivesTheDaemon(t *testing.T) {
 		d.write("/etc/wide.yaml", "version: 1\nservices: [{name: metrics, port: 9090, allow: [any]}]\n")
 		m.run("portgrave", "--config", "/etc/wide.yaml", "apply", "--confirm", "10s")
 		m.run("systemctl", "stop", "portgrave.service")
+		m.run("systemctl", "stop", "portgrave-takeback-*.timer") // this is about the guards
 		if got := m.ask(foe); got != lab.Open {
 			t.Fatalf("the policy on trial lets everybody in, yet %s is %s", foe, got)
 		}

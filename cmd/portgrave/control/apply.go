@@ -44,14 +44,18 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 			return Applied{}, err
 		}
 	}
+	text, err := l.keepPolicy(store, q.Policy)
+	if err != nil {
+		return Applied{}, err
+	}
 	if confirm > 0 {
-		return l.applyOnTrial(ctx, r, store, q, want, confirm, warnings)
+		return l.applyOnTrial(ctx, r, store, q, text, want, confirm, warnings)
 	}
 	out, err := r.Apply(ctx, &want, q.Force)
 	if err != nil {
 		return Applied{}, err
 	}
-	g, err := l.record(store, r.Backend.Name(), q, want, out)
+	g, err := l.record(store, r.Backend.Name(), q, text, want, out)
 	if err != nil {
 		return Applied{}, recordError{err}
 	}
@@ -59,13 +63,14 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 }
 
 // record appends a generation if the State or the backend changed, and returns the one in force.
-func (l *Local) record(store *history.Store, backend string, q ApplyRequest, want firewall.State, out firewall.Outcome) (history.Generation, error) {
+func (l *Local) record(store *history.Store, backend string, q ApplyRequest, text string, want firewall.State, out firewall.Outcome) (history.Generation, error) {
 	leases := leased(q.Policy.State, want)
-	if last, same := store.Enforces(q.Policy.State, leases); same && last.Backend == backend {
-		return history.Generation{Record: last, State: q.Policy.State, Leased: leases}, nil
+	if last, same := store.Enforces(q.Policy.State, leases); same && last.Backend == backend && !last.Overdue(l.Clocks()) {
+		last, err := l.samePolicy(store, last, text)
+		return history.Generation{Record: last, State: q.Policy.State, Leased: leases}, err
 	}
 	g := l.generation(q.Caller, q.Reason, backend, plural(out.Plan.Count(), "change"))
-	g.Origin, g.State, g.Leased = q.Policy.Origin, q.Policy.State, leases
+	g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leases
 	return l.append(store, g)
 }
 
@@ -116,10 +121,11 @@ func cuts(out firewall.Outcome) []Cut {
 	return list
 }
 
-// Rollback implements Operations: the State of an earlier generation is in force again, with the leases of today. It is a new
+// Rollback implements Operations: the State of an earlier generation is in force again, through the
+// backend of then unless another one is asked for, with the leases of today. It is a new
 // generation, so that a rollback can be rolled back.
 func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error) {
-	r, store, unlock, err := l.begin(ctx, q.Backend, false)
+	r, store, unlock, err := l.begin(ctx, l.inForce(q.Backend), false)
 	if err != nil {
 		return Applied{}, err
 	}
@@ -127,6 +133,11 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 	target, err := rollbackTarget(store, q.Generation)
 	if err != nil {
 		return Applied{}, err
+	}
+	if q.Backend == "" || q.Backend == "auto" {
+		if r, err = l.through(ctx, r, target.Backend); err != nil {
+			return Applied{}, err
+		}
 	}
 	want, warnings, err := l.withLeases(target.State)
 	if err != nil {
@@ -146,7 +157,7 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 		reason = fmt.Sprintf("rollback to generation %d", target.Number)
 	}
 	g := l.generation(q.Caller, reason, r.Backend.Name(), fmt.Sprintf("back to generation %d, %s", target.Number, plural(out.Plan.Count(), "change")))
-	g.Origin, g.State, g.Leased = target.Origin, target.State, leased(target.State, want)
+	g.Origin, g.Policy, g.State, g.Leased = target.Origin, target.Policy, target.State, leased(target.State, want)
 	if g, err = l.append(store, g); err != nil {
 		return Applied{}, recordError{err}
 	}
@@ -185,7 +196,7 @@ func rollbackTarget(store *history.Store, wanted int) (*history.Generation, erro
 	return nil, fmt.Errorf("there is no earlier generation that enforces anything else: see portgrave history")
 }
 
-// Teardown implements Operations: every rule of ours is removed.
+// Teardown implements Operations: every rule of ours is removed, and stays so until the next apply.
 func (l *Local) Teardown(ctx context.Context, q TeardownRequest) (TornDown, error) {
 	r, store, unlock, err := l.begin(ctx, q.Backend, true)
 	if err != nil {
@@ -196,7 +207,8 @@ func (l *Local) Teardown(ctx context.Context, q TeardownRequest) (TornDown, erro
 	if err != nil {
 		return TornDown{}, err
 	}
-	if _, err := store.Last(); !errors.Is(err, history.ErrNone) {
+	// Also where nothing was ever applied: boot would compile the policy then.
+	if _, err := store.Last(); !errors.Is(err, history.ErrTornDown) {
 		if _, err := store.Clear(l.generation(q.Caller, "", r.Backend.Name(), "teardown")); err != nil {
 			return TornDown{}, fmt.Errorf("the rules are gone, but that could not be recorded: %w", err)
 		}

@@ -26,6 +26,7 @@ const (
 	LoadedPolicy     = "policy"     // compiled anew
 	LoadedClosed     = "closed"     // nobody is let in
 	LoadedOpen       = "open"       // nothing, since the policy says boot: open
+	LoadedTornDown   = "torn-down"  // nothing, since the rules were removed, until the next apply
 	LoadedNothing    = "nothing"    // nothing was in force before, or nothing could be put in force: Error tells
 )
 
@@ -45,14 +46,16 @@ type Booted struct {
 	Error string `json:"error"`
 }
 
-// Boot puts in force what was last confirmed, from the state directory alone; if that can't be read, the policy; if that can't be used
-// either, nobody is let in, or everybody if the policy says boot: open. Leases that run are in force again. What nobody has confirmed is not.
+// Boot puts in force what was last confirmed, from the state directory alone; if that can't be
+// read, the policy; if that can't be used either, nobody is let in, or everybody if the policy says
+// boot: open. Leases that run are in force again. What nobody has confirmed is not. After a
+// teardown nothing is put in force.
 //
 // It is done at every start of the system, before there is a network, by a process of its own. It needs no writable disk. While a generation
 // that was applied since that start waits to be confirmed, it does nothing but say so: an error.
 func (l *Local) Boot(ctx context.Context, q BootRequest) (Booted, error) {
-	clock := l.leases().Clock()
-	if last, err := l.view().Last(); err == nil && !last.Confirmed && !last.Overdue(l.Now(), clock.BootID) {
+	clock := l.Clocks()
+	if last, err := l.view().Last(); err == nil && !last.Confirmed && !last.Overdue(clock) {
 		return Booted{}, fmt.Errorf("generation %d waits to be confirmed: run portgrave confirm, or rollback", last.Number)
 	}
 	b := boot{Local: l, began: l.Now(), report: Booted{BootID: clock.BootID, Fallbacks: []string{}, Warnings: []string{}}}
@@ -125,6 +128,9 @@ func (b *boot) load(ctx context.Context, q BootRequest) {
 			b.report.Loaded, b.report.Generation = LoadedGeneration, last.Number
 			return
 		}
+	case errors.Is(err, history.ErrTornDown):
+		b.report.Loaded = LoadedTornDown
+		return
 	case errors.Is(err, history.ErrNone) && b.onTrial != nil:
 		b.fallback("generation %d was not confirmed, and nothing was in force before it", b.onTrial.Number)
 		b.report.Loaded = LoadedNothing

@@ -164,7 +164,7 @@ func TestBootLeavesATrialAlone(t *testing.T) {
 	if _, err := h.ops.Apply(t.Context(), ApplyRequest{Policy: compile(t, own)}); err != nil {
 		t.Fatal(err)
 	}
-	onTrial(t, h, wider, h.local.leases().Clock().BootID)
+	onTrial(t, h, wider, h.clock().BootID)
 	before := h.kernel.Held()
 	if _, err := h.local.Boot(t.Context(), BootRequest{}); err == nil || !strings.Contains(err.Error(), "generation 2 waits to be confirmed") {
 		t.Errorf("%v", err)

@@ -25,20 +25,27 @@ func confirmWait(text string) (time.Duration, error) {
 	return wait, nil
 }
 
+// CheckConfirm says what is wrong with ApplyRequest.Confirm, before anything else is done.
+func CheckConfirm(text string) error {
+	_, err := confirmWait(text)
+	return err
+}
+
 // applyOnTrial applies a policy that is taken back unless it is confirmed. The generation is recorded and its guard runs before the
 // kernel is changed: whatever dies from then on, what nobody confirms does not stay.
-func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store *history.Store, q ApplyRequest, want firewall.State, wait time.Duration, warnings []string) (Applied, error) {
+func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store *history.Store, q ApplyRequest, text string, want firewall.State, wait time.Duration, warnings []string) (Applied, error) {
 	plan, _, err := r.Plan(ctx, &want)
 	if err != nil {
 		return Applied{}, err
 	}
 	leases := leased(q.Policy.State, want)
-	if last, same := store.Enforces(q.Policy.State, leases); same && plan.InSync() {
-		return applied(history.Generation{Record: last}, firewall.Outcome{Plan: plan}, warnings), nil
+	if last, same := store.Enforces(q.Policy.State, leases); same && plan.InSync() && !last.Overdue(l.Clocks()) {
+		last, err := l.samePolicy(store, last, text)
+		return applied(history.Generation{Record: last}, firewall.Outcome{Plan: plan}, warnings), err
 	}
 	g := l.generation(q.Caller, q.Reason, r.Backend.Name(), plural(plan.Count(), "change"))
-	g.Confirmed, g.ConfirmBy, g.BootID = false, g.Time.Add(wait), l.leases().Clock().BootID
-	g.Origin, g.State, g.Leased = q.Policy.Origin, q.Policy.State, leases
+	g.OnTrial(l.Clocks(), wait)
+	g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leases
 	if g, err = l.append(store, g); err != nil {
 		return Applied{}, err
 	}
@@ -63,7 +70,7 @@ func (l *Local) withdraw(store *history.Store, g history.Generation) error {
 	if err != nil {
 		return err
 	}
-	next.Origin, next.State, next.Leased, next.Backend = before.Origin, before.State, before.Leased, before.Backend
+	next.Origin, next.Policy, next.State, next.Leased, next.Backend = before.Origin, before.Policy, before.State, before.Leased, before.Backend
 	_, err = l.append(store, next)
 	return err
 }
@@ -71,19 +78,45 @@ func (l *Local) withdraw(store *history.Store, g history.Generation) error {
 // itself is the user of generations that nobody asked for.
 const itself = "portgrave"
 
-// Confirm implements Operations: the generation in force works, so it is not taken back.
+// Confirm implements Operations: the generation in force works, so it is not taken back. After its
+// time that is too late, and an error.
 func (l *Local) Confirm(ctx context.Context, q ConfirmRequest) (Confirmed, error) {
 	store, unlock, err := l.exclusive(ctx)
 	if err != nil {
 		return Confirmed{}, err
 	}
 	defer unlock()
+	if last, err := store.Head(); err == nil && last.Overdue(l.Clocks()) {
+		r, err := l.Backends(ctx, last.Backend, false)
+		if err != nil {
+			return Confirmed{}, err
+		}
+		if _, err := l.takeBack(ctx, r, store); err != nil {
+			return Confirmed{}, fmt.Errorf("generation %d was not confirmed in time, and can't be taken back yet: %w", last.Number, err)
+		}
+	}
+	if n := lapsed(store); n != 0 {
+		return Confirmed{}, fmt.Errorf("generation %d was not confirmed in time and has been taken back: run portgrave apply again", n)
+	}
 	last, err := store.Last()
 	if err != nil || last.Confirmed {
 		return Confirmed{Generation: numberOf(last)}, err
 	}
 	err = store.Confirm(last.Number, history.Confirmation{Time: l.Now().UTC(), User: q.User, From: q.From})
 	return Confirmed{last.Number, err == nil}, err
+}
+
+// lapsed is the generation that was taken back last, if nothing was applied since; 0 otherwise.
+func lapsed(store *history.Store) int {
+	n, err := store.Newest()
+	if err != nil || n == 0 {
+		return 0
+	}
+	newest, err := store.HeadOf(n)
+	if err != nil {
+		return 0
+	}
+	return newest.TookBack
 }
 
 func numberOf(g *history.Generation) int {
@@ -106,21 +139,23 @@ func (l *Local) TakeBack(ctx context.Context) (TakenBack, error) {
 
 // takeBack is TakeBack for the holder of the lock. It reports whether there was anything to take back.
 func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *history.Store) (bool, error) {
-	last, err := store.Last()
+	last, err := store.Head() // what it enforces may be damaged
 	if errors.Is(err, history.ErrNone) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	if !last.Overdue(l.Now(), l.leases().Clock().BootID) {
+	now := l.Clocks()
+	if !last.Overdue(now) {
 		return false, nil
 	}
-	why := fmt.Sprintf("generation %d was not confirmed by %s", last.Number, last.ConfirmBy.Local().Format(time.TimeOnly))
-	if l.Now().Before(last.ConfirmBy) {
+	why := fmt.Sprintf("generation %d was not confirmed in time", last.Number)
+	if last.Restarted(now) {
 		why = fmt.Sprintf("the system was started anew before generation %d was confirmed", last.Number)
 	}
 	g := l.generation(Caller{User: itself}, why, r.Backend.Name(), "")
+	g.TookBack = last.Number
 	before, err := store.LastConfirmed()
 	if errors.Is(err, history.ErrNone) {
 		out, err := r.Apply(ctx, nil, true)
@@ -139,11 +174,28 @@ func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *his
 		// Taking back must not wait for that; the leases of then, but for those that have ended, are the next best.
 		want = before.InForce()
 	}
-	out, err := r.Apply(ctx, &want, true)
+	out, backend, err := l.applyWhereItWas(ctx, r, before.Backend, want)
 	if err != nil {
 		return true, err
 	}
-	g.Origin, g.State, g.Leased, g.Summary = before.Origin, before.State, leased(before.State, want), fmt.Sprintf("back to generation %d, %s", before.Number, plural(out.Plan.Count(), "change"))
+	g.Backend, g.Origin, g.Policy, g.State, g.Leased = backend, before.Origin, before.Policy, before.State, leased(before.State, want)
+	g.Summary = fmt.Sprintf("back to generation %d, %s", before.Number, plural(out.Plan.Count(), "change"))
 	_, err = l.append(store, g)
 	return true, err
+}
+
+// applyWhereItWas puts a State in force through the backend where it was before. If that can't be
+// done any more, it is better there where r writes than not at all.
+func (l *Local) applyWhereItWas(ctx context.Context, r *firewall.Reconciler, backend string, want firewall.State) (out firewall.Outcome, through string, err error) {
+	there, err := l.through(ctx, r, backend)
+	if err == nil {
+		if out, err = there.Apply(ctx, &want, true); err == nil || there == r {
+			return out, there.Backend.Name(), err
+		}
+	}
+	out, again := r.Apply(ctx, &want, true)
+	if again != nil {
+		return out, "", errors.Join(again, err)
+	}
+	return out, r.Backend.Name(), nil
 }

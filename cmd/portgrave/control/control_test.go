@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/firewall/lease"
 	"github.com/portgrave/portgrave/policy"
@@ -30,6 +31,7 @@ type host struct {
 	kernel *backendtest.Memory
 	local  *Local
 	now    time.Time
+	set    time.Duration // of the wall clock, by somebody
 	ops    Operations
 	guards int
 	root   bool
@@ -42,9 +44,18 @@ func newHost(t *testing.T) *host {
 	h.local = &Local{StateDir: t.TempDir(), Now: func() time.Time { return h.now }, LockWait: time.Second,
 		MaxLease:   func() (time.Duration, error) { return 24 * time.Hour, nil },
 		StartGuard: func(int) error { h.guards++; return nil },
+		Clock:      h.clock,
 		Backends:   func(context.Context, string, bool) (*firewall.Reconciler, error) { return r, nil }}
 	h.ops = h.local
 	return h
+}
+
+// begun is when the system of every host was started.
+var begun = time.Now().Add(-1000 * time.Hour)
+
+// clock is the host's: nobody sets the wall clock, unless a test does.
+func (h *host) clock() bootclock.Reading {
+	return bootclock.Reading{Wall: h.now.Add(h.set), BootID: "this", Uptime: h.now.Sub(begun)}
 }
 
 // overSocket has the operations done by a server.

@@ -33,7 +33,7 @@ func (l *Local) enforceLeases(ctx context.Context, r *firewall.Reconciler, store
 		return out, history.Generation{}, err
 	}
 	g := l.generation(c, reason, r.Backend.Name(), summary)
-	g.Origin, g.State, g.Leased = last.Origin, last.State, leased(last.State, enforced)
+	g.Origin, g.Policy, g.State, g.Leased = last.Origin, last.Policy, last.State, leased(last.State, enforced)
 	if g, err = l.append(store, g); err != nil {
 		return out, g, recordError{err}
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/firewall/lease"
@@ -38,6 +39,8 @@ type Local struct {
 	Tracking  func(context.Context) (connections.Tracking, error)
 	Untracked func(context.Context) ([]string, error)
 	Now       func() time.Time
+	// Clock is what deadlines run on; nil is the system's, with Now for its wall clock.
+	Clock func() bootclock.Reading
 	// LockWait is how long an operation waits for another process to finish.
 	LockWait time.Duration
 }
@@ -57,6 +60,60 @@ func (l *Local) append(store *history.Store, g history.Generation) (history.Gene
 		l.Recorded(g)
 	}
 	return g, err
+}
+
+// Clocks reads the clocks that deadlines run on.
+func (l *Local) Clocks() bootclock.Reading {
+	if l.Clock != nil {
+		return l.Clock()
+	}
+	r := bootclock.System()
+	r.Wall = l.Now()
+	return r
+}
+
+// keepPolicy keeps the text of a policy and returns its name for the history; "" if it has none.
+func (l *Local) keepPolicy(store *history.Store, p *Policy) (string, error) {
+	if len(p.Text) == 0 {
+		return "", nil
+	}
+	return store.KeepPolicy(p.Text)
+}
+
+// samePolicy records that a generation is what the policy of that name means, too: it changes no
+// rule, but from now on that policy's networks are followed.
+func (l *Local) samePolicy(store *history.Store, g history.Record, name string) (history.Record, error) {
+	if name == "" || name == g.Policy {
+		return g, nil
+	}
+	g.Policy = name
+	return g, store.SetPolicy(g.Number, name)
+}
+
+// SamePolicy keeps the text of a policy that means what a generation is, whose policy had a name
+// before, and returns the name of the text.
+func (l *Local) SamePolicy(ctx context.Context, generation int, before string, text []byte) (string, error) {
+	if name := history.PolicyName(text); name == before {
+		return name, nil
+	}
+	store, unlock, err := l.exclusive(ctx)
+	if err != nil {
+		return before, err
+	}
+	defer unlock()
+	name, err := store.KeepPolicy(text)
+	if err != nil {
+		return before, err
+	}
+	return name, store.SetPolicy(generation, name)
+}
+
+// through is a reconciler for the backend of an earlier generation; r if that is its own.
+func (l *Local) through(ctx context.Context, r *firewall.Reconciler, backend string) (*firewall.Reconciler, error) {
+	if backend == "" || backend == r.Backend.Name() {
+		return r, nil
+	}
+	return l.Backends(ctx, backend, true)
 }
 
 func (l *Local) leases() *lease.Store { return lease.At(l.StateDir) }

@@ -53,6 +53,9 @@ type Session struct {
 type Policy struct {
 	Origin string         `json:"origin"`
 	State  firewall.State `json:"state"`
+	// Text is what it was compiled from, as policy.ReadText reads it, so that its networks can be
+	// followed; none: they aren't.
+	Text []byte `json:"text,omitempty"`
 	// FailedTests are those of its own that it fails.
 	FailedTests []policy.TestResult `json:"failed_tests,omitempty"`
 }
@@ -215,6 +218,9 @@ type Firewall struct {
 	BackendNotes []string `json:"backend_notes"` // what else to know of it, for people
 	Present      bool     `json:"present"`       // our rules are in the kernel
 	Generation   *Entry   `json:"generation"`    // in force; null: none
+	// TornDown is what removed the rules: nothing is enforced until the next apply, at boot
+	// neither; null if nothing did.
+	TornDown *Entry `json:"torn_down"`
 	// Drift is not in sync, with no changes, if the history is damaged and can't tell.
 	Drift         DriftCount        `json:"drift"`
 	Unlisted      firewall.Unlisted `json:"unlisted"`
@@ -230,8 +236,10 @@ type Firewall struct {
 	// Tracking is the fill of the table of tracked connections; null if it can't be told.
 	Tracking *connections.Tracking `json:"tracking"`
 	// PolicyDigest is Digest of the policy in force, without leases.
-	PolicyDigest string   `json:"policy_digest"`
-	Warnings     []string `json:"warnings,omitempty"`
+	PolicyDigest string `json:"policy_digest"`
+	// PolicyText names the text of that policy (history.PolicyName); "" if it is unknown.
+	PolicyText string   `json:"policy_text"`
+	Warnings   []string `json:"warnings,omitempty"`
 }
 
 // FullTable is one table that is full.

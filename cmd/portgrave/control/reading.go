@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/firewall/lease"
 	"github.com/portgrave/portgrave/firewall/nft"
+	"github.com/portgrave/portgrave/firewall/xt"
 )
 
 // Digest tells States apart without sending them.
@@ -40,9 +42,12 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 	if damaged != nil {
 		result.Warnings = append(result.Warnings, damaged.Error())
 	}
+	if last == nil && damaged == nil {
+		result.TornDown = l.tornDown()
+	}
 	if last != nil {
-		e := entryOf(last.Record)
-		result.Generation, result.Unlisted, result.PolicyDigest = &e, last.State.Unlisted, Digest(last.State)
+		e := l.entryInForce(last.Record)
+		result.Generation, result.Unlisted, result.PolicyDigest, result.PolicyText = &e, last.State.Unlisted, Digest(last.State), last.Policy
 		for _, svc := range last.InForce().Services {
 			s := serviceOf(svc, seen, r.Now())
 			s.Policy, _ = lease.Parent(last.State, svc.Name)
@@ -92,6 +97,30 @@ func fullTables(ctx context.Context, b firewall.Backend, s firewall.State) (out 
 		}
 	}
 	return out, err
+}
+
+// entryInForce is a generation in force. One on trial is taken back at the time that it has by the
+// clock as it is now, which may have been set since.
+func (l *Local) entryInForce(g history.Record) Entry {
+	e := entryOf(g)
+	if now := l.Clocks(); !g.Confirmed {
+		e.ConfirmBy = now.Wall.Add(g.Left(now)).UTC().Truncate(time.Second)
+	}
+	return e
+}
+
+// tornDown is what removed the rules; nil if nothing did.
+func (l *Local) tornDown() *Entry {
+	n, err := l.view().Newest()
+	if err != nil || n == 0 {
+		return nil
+	}
+	newest, err := l.view().HeadOf(n)
+	if err != nil || !newest.TornDown {
+		return nil
+	}
+	e := entryOf(newest)
+	return &e
 }
 
 func serviceOf(svc firewall.Service, seen firewall.Observation, now time.Time) Service {
@@ -160,7 +189,7 @@ func difference(p firewall.Plan, warnings []string) Difference {
 // Plan implements Operations.
 func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 	if q.From != nil {
-		return l.planBetween(q)
+		return l.planBetween(ctx, q)
 	}
 	if q.To != nil {
 		return Difference{}, usagef("plan --to needs --from: the live kernel is compared with the policy only")
@@ -190,37 +219,80 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 }
 
 // planBetween compares a generation with another one, or with the policy, without looking at the kernel.
-func (l *Local) planBetween(q PlanRequest) (Difference, error) {
+func (l *Local) planBetween(ctx context.Context, q PlanRequest) (Difference, error) {
 	store := l.view()
-	from, err := generationState(store, *q.From)
+	from, err := endOf(store, *q.From)
 	if err != nil {
 		return Difference{}, err
 	}
-	var to *firewall.State
+	var to end
 	switch {
 	case q.To != nil:
-		if to, err = generationState(store, *q.To); err != nil {
+		if to, err = endOf(store, *q.To); err != nil {
 			return Difference{}, err
 		}
 	case q.Policy == nil:
 		return Difference{}, usagef("plan needs a policy, or two generations")
 	default:
-		to = &q.Policy.State
+		to = end{state: &q.Policy.State, backend: l.inForce("")}
 	}
-	return difference(firewall.Plan{Backend: "nftables", Changes: nft.Between(from, to, l.Now())}, nil), nil
+	plan, err := planFrom(ctx, from.through(q.Backend, to), to.through(q.Backend, from), l.Now())
+	return difference(plan, nil), err
 }
 
-// generationState is the State of a generation; 0 is a host without rules of ours.
-func generationState(store *history.Store, n int) (*firewall.State, error) {
+// end is one of two things that are compared without a look at the kernel.
+type end struct {
+	state   *firewall.State // nil: a host without rules of ours
+	backend string          // that enforces it, "" or "auto" where that is open
+}
+
+// endOf is a generation; 0 is a host without rules of ours.
+func endOf(store *history.Store, n int) (end, error) {
 	if n == 0 {
-		return nil, nil
+		return end{}, nil
 	}
 	g, err := load(store, n)
 	if err != nil || g.TornDown {
-		return nil, err
+		return end{}, err
 	}
 	want := g.InForce()
-	return &want, nil
+	return end{&want, g.Backend}, nil
+}
+
+// through settles the backend: the one that is asked for, its own, or that of what it is compared
+// with.
+func (e end) through(asked string, other end) end {
+	for _, name := range []string{asked, e.backend, other.backend, "nftables"} {
+		if name != "" && name != "auto" {
+			e.backend = name
+			break
+		}
+	}
+	return e
+}
+
+// planFrom words what leads from one to the other. Where the backends differ, everything goes from
+// one and comes to the other.
+func planFrom(ctx context.Context, from, to end, now time.Time) (firewall.Plan, error) {
+	between := func(backend string, from, to *firewall.State) ([]firewall.Change, error) {
+		if backend == "iptables" {
+			return xt.Between(ctx, from, to, now)
+		}
+		return nft.Between(from, to, now), nil
+	}
+	plan := firewall.Plan{Backend: to.backend}
+	var err error
+	if from.backend == to.backend {
+		plan.Changes, err = between(to.backend, from.state, to.state)
+		return plan, err
+	}
+	gone, err := between(from.backend, from.state, nil)
+	if err != nil {
+		return plan, err
+	}
+	come, err := between(to.backend, nil, to.state)
+	plan.Changes = slices.Concat(come, gone)
+	return plan, err
 }
 
 // load reads a generation that somebody named.

@@ -115,7 +115,7 @@ func (d *Daemon) ownPolicy(ctx context.Context) (*control.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &control.Policy{Origin: p.Origin, State: c.State}
+	q := &control.Policy{Origin: p.Origin, Text: p.Text(), State: c.State}
 	for _, t := range c.RunTests(time.Now()) {
 		if !t.OK {
 			q.FailedTests = append(q.FailedTests, t)

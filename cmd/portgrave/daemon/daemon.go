@@ -13,10 +13,10 @@ import (
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/denied"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
-	"github.com/portgrave/portgrave/firewall/lease"
 	"github.com/portgrave/portgrave/firewall/statefiles"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/notify"
@@ -56,6 +56,9 @@ type Config struct {
 	Polled bool
 	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it could not be read.
 	Read func(ctx context.Context, how ReadOptions) (p *policy.Policy, c *policy.Compiled, err error)
+	// ReadText is Read for the text of a policy that was in force before (policy.ReadText); nil
+	// where networks are not followed while another policy waits.
+	ReadText func(ctx context.Context, text []byte, how ReadOptions) (p *policy.Policy, c *policy.Compiled, err error)
 	// Local does what is asked for. It uses the same reconciler and state directory.
 	Local *control.Local
 	// Protect keeps others from changing the rules, or lets them again; nil where the backend can't.
@@ -103,16 +106,23 @@ type Daemon struct {
 	events *events
 	fights fights
 
-	policy    *policy.Policy // last read; nil if it could not be
-	inForce   *history.Generation
-	recorded  *history.Generation // the last one that an operation of ours has written
-	readAt    time.Time           // when the policy was read
-	polling   time.Duration       // how often the kernel is looked at
-	quietTill time.Time           // repairs pause until then
-	named     int                 // the generation whose services the reports know
-	last      error               // of the last attempt to enforce
-	again     retry               // of what failed
-	requests  chan func(context.Context)
+	policy   *policy.Policy // in force, as far as it is known: what the daemon's settings are; nil if none could be read
+	inForce  *history.Generation
+	recorded *history.Generation // the last one that an operation of ours has written
+	// onDisk is the policy that was read last, under the name of its text; nil if it could not be.
+	onDisk     *policy.Policy
+	onDiskName string
+	// considered is the name of the policy on disk that was last put in force, or found to wait:
+	// with follow: all it is adopted when it is edited, not whenever something else is in force,
+	// such as after a rollback.
+	considered string
+	readAt     time.Time     // when the policy was read
+	polling    time.Duration // how often the kernel is looked at
+	quietTill  time.Time     // repairs pause until then
+	named      int           // the generation whose services the reports know
+	last       error         // of the last attempt to enforce
+	again      retry         // of what failed
+	requests   chan func(context.Context)
 	// bentBy is who bent the rules and was not undone yet.
 	bentBy *firewall.Author
 	leases leaseWatch
@@ -134,6 +144,8 @@ type Daemon struct {
 	readAgain  string            // why the policy must be read once more; "" if it need not
 	readOnce   bool              // the policy was read, or could not be
 	refused    bool              // and could not be put in force
+	tornDown   bool              // the rules were removed: nothing is put in force until somebody applies it
+	postponed  bool              // a reading waits for the end of a trial
 }
 
 // Run keeps the kernel on the policy until ctx ends. The rules stay.
@@ -145,7 +157,7 @@ func Run(ctx context.Context, c Config) error {
 	defer unlock()
 	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func(context.Context)), reads: make(chan reading), reloads: make(chan chan<- error)}
 	d.exposed = newExposures(c.Audit, d.record, func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) })
-	d.booted = control.LastBooted(c.RunDir, lease.SystemClock().BootID)
+	d.booted = control.LastBooted(c.RunDir, bootclock.System().BootID)
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
 	d.Local.Known = d.known
 	d.Local.Recorded = func(g history.Generation) { d.recorded = &g }
@@ -227,6 +239,10 @@ func (d *Daemon) loop(ctx context.Context) error {
 	for {
 		if errors.Is(d.last, ErrOtherBackend) {
 			return d.last
+		}
+		if d.postponed && !d.onTrial() {
+			d.postponed = false
+			d.beginReading(ctx, "a trial has ended")
 		}
 		if !d.Polled {
 			poll.Stop()
@@ -349,7 +365,7 @@ func (d *Daemon) dueBack() <-chan time.Time {
 	if d.inForce == nil || d.inForce.Confirmed {
 		return nil
 	}
-	return time.After(max(time.Second, time.Until(d.inForce.ConfirmBy)))
+	return time.After(max(time.Second, d.inForce.Left(d.Local.Clocks())))
 }
 
 func (d *Daemon) pauseOver() <-chan time.Time {

@@ -23,6 +23,7 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
 )
@@ -46,6 +47,8 @@ type running struct {
 	dir     string
 	log     *syncBuffer
 	policy  atomic.Pointer[func() (string, error)] // reads the document
+	set     atomic.Int64                           // how far somebody has set the wall clock, in nanoseconds
+	watched string                                 // a folder whose files decide what is read
 }
 
 type syncBuffer struct {
@@ -66,8 +69,13 @@ func start(t *testing.T) *running { t.Helper(); return startWith(t, nil) }
 
 func startWith(t *testing.T, connections firewall.Connections) *running {
 	t.Helper()
-	r := &running{t: t, kernel: &backendtest.Memory{}, commits: make(commits), dir: t.TempDir(), log: &syncBuffer{}}
-	r.says(func() (string, error) { return somePolicy, nil })
+	return startSaying(t, somePolicy, connections)
+}
+
+func startSaying(t *testing.T, document string, connections firewall.Connections) *running {
+	t.Helper()
+	r := &running{t: t, kernel: &backendtest.Memory{}, commits: make(commits), dir: t.TempDir(), log: &syncBuffer{}, watched: t.TempDir()}
+	r.says(func() (string, error) { return document, nil })
 	store, err := history.Open(r.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -86,11 +94,23 @@ func startWith(t *testing.T, connections firewall.Connections) *running {
 			if err != nil {
 				return nil, nil, err
 			}
-			c, err := p.Compile(ctx, nil)
+			c, err := p.Compile(ctx, &policy.Networks{Dir: filepath.Join(r.dir, "networks")})
 			return p, c, err
 		},
-		Folders: func(*policy.Policy) []string { return nil },
-		Local:   &control.Local{StateDir: r.dir, Now: time.Now, LockWait: time.Second, Tracking: tracked},
+		ReadText: func(ctx context.Context, text []byte, _ ReadOptions) (*policy.Policy, *policy.Compiled, error) {
+			p, err := policy.ReadText(text)
+			if err != nil {
+				return nil, nil, err
+			}
+			c, err := p.Compile(ctx, &policy.Networks{Dir: filepath.Join(r.dir, "networks")})
+			return p, c, err
+		},
+		Folders: func(*policy.Policy) []string { return []string{r.watched} },
+		Local: &control.Local{StateDir: r.dir, Now: time.Now, LockWait: time.Second, Tracking: tracked, StartGuard: func(int) error { return nil }, Clock: func() bootclock.Reading {
+			now := bootclock.System()
+			now.Wall = now.Wall.Add(time.Duration(r.set.Load()))
+			return now
+		}},
 	}
 	c.Local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) { return c.Reconciler, nil }
 	go func() { ended <- Run(ctx, c) }()
@@ -110,7 +130,13 @@ func (r *running) says(document func() (string, error)) { r.policy.Store(&docume
 // eventually waits for something that must come true.
 func (r *running) eventually(what string, f func() bool) {
 	r.t.Helper()
-	for range 400 {
+	r.within(4*time.Second, what, f)
+}
+
+// within is eventually for what takes longer.
+func (r *running) within(limit time.Duration, what string, f func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(limit); time.Now().Before(end); {
 		if f() {
 			return
 		}

@@ -9,9 +9,10 @@
 //
 // One goroutine does all that touches the kernel, under the same lock as the command line, so that the two
 // never work against each other. What is in force is the last generation of the history: a repair goes back to it, and only a
-// policy that says something else than before makes a new one. A policy that can't be used is refused and reported; the rules
-// stay. When the daemon ends, however it ends, the rules stay.
+// policy that says something else than before makes a new one. Of its own accord it follows what networks hold, or
+// what daemon: {follow: …} says; an edited policy waits until somebody applies it. A policy that can't be used is
+// refused and reported; the rules stay. When the daemon ends, however it ends, the rules stay.
 //
 // The package never waits for a client, never fights another program without pause, and never puts a policy in force
-// again that was taken back because nobody confirmed it.
+// again that was taken back because nobody confirmed it. It puts nothing in force after a teardown.
 package daemon

@@ -129,12 +129,15 @@ func (d *Daemon) repair(ctx context.Context) (firewall.Outcome, error) {
 
 // operated looks at what an operation of the control socket has put in force.
 func (d *Daemon) operated(ctx context.Context) {
-	before := d.number()
+	before, policy := d.number(), d.policyName()
 	if err := d.reload(); err != nil {
 		d.last = err
 		return
 	}
 	d.leases.look(d)
+	if d.policyName() != policy || d.policyChanged() {
+		d.holdApplied()
+	}
 	if d.number() != before {
 		d.status.enforced(time.Now(), d.inForce, nil)
 		d.nameServices()
@@ -184,6 +187,7 @@ func (d *Daemon) reload() error {
 		return err
 	}
 	last, err := d.generation(newest)
+	d.tornDown = errors.Is(err, history.ErrTornDown)
 	if errors.Is(err, history.ErrNone) {
 		d.inForce = nil
 		return nil

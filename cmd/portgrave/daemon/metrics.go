@@ -15,6 +15,7 @@ import (
 var (
 	descBuild      = prometheus.NewDesc("portgrave_build_info", "The version, as a label; always 1.", []string{"version", "backend"}, nil)
 	descGeneration = prometheus.NewDesc("portgrave_generation", "The generation in force; 0: none.", nil, nil)
+	descWaiting    = prometheus.NewDesc("portgrave_policy_waiting", "1 if the policy was edited, and waits for portgrave apply or reload; 0 otherwise.", nil, nil)
 	descValid      = prometheus.NewDesc("portgrave_policy_valid", "1 if the policy as it is now is in force or could be; 0 if it was refused.", nil, nil)
 	descRead       = prometheus.NewDesc("portgrave_policy_read_timestamp_seconds", "When the policy was last read.", nil, nil)
 	descEnforced   = prometheus.NewDesc("portgrave_enforced_timestamp_seconds", "When the kernel was last seen to hold the generation in force.", nil, nil)
@@ -53,7 +54,7 @@ type collector struct{ d *Daemon }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descTracked, descTrackable, descExposures, descPackets, descBytes, descReports, descSources, descRoom, descTurned} {
+	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descWaiting, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descTracked, descTrackable, descExposures, descPackets, descBytes, descReports, descSources, descRoom, descTurned} {
 		out <- x
 	}
 }
@@ -74,6 +75,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		valid = 0
 	}
 	gauge(descValid, valid)
+	waiting := 0.0
+	if s.Policy.Waits {
+		waiting = 1
+	}
+	gauge(descWaiting, waiting)
 	gauge(descRead, seconds(s.Policy.ReadAt))
 	gauge(descEnforced, seconds(s.EnforcedAt))
 	gauge(descStale, float64(len(s.Policy.Stale)))

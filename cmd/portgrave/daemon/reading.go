@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,58 +32,94 @@ const reloadPatience = 15 * time.Second
 type reading struct {
 	cause   string
 	waiting []chan<- error // who wants to know what came of it
-	p       *policy.Policy
-	c       *policy.Compiled
-	err     error
+	found
 	writing *unfinished
+	// kept is the policy that was in force when the reading began, with its networks as they are
+	// now; nil if that is unknown, or does not matter.
+	kept     *found
+	keptName string
 }
+
+// found is what a policy was found to say.
+type found struct {
+	p   *policy.Policy
+	c   *policy.Compiled
+	err error
+}
+
+// text is what it was read from.
+func (f *found) text() []byte {
+	if f == nil || f.p == nil {
+		return nil
+	}
+	return f.p.Text()
+}
+
+// byCommand reports whether somebody has asked for a reading, and so for the policy as it is now.
+func byCommand(cause string) bool { return cause == hangup || cause == asked }
 
 // beginReading reads the policy beside the loop: networks may be slow, and repairs must not wait for them. If a reading is
 // under way, another one follows it.
 func (d *Daemon) beginReading(ctx context.Context, cause string) {
 	if d.readingNow {
-		if d.readAgain != hangup && d.readAgain != asked {
+		if !byCommand(d.readAgain) {
 			d.readAgain = cause
 		}
 		return
 	}
 	d.readingNow, d.readAt = true, time.Now()
-	waiting := d.waiting
+	r := reading{cause: cause, waiting: d.waiting}
 	d.waiting = nil
-	writing := &unfinished{}
-	how := ReadOptions{Parsed: func(p *policy.Policy) { d.files.add(d.Folders(p)) }, Unfinished: writing.add}
+	r.writing = &unfinished{}
+	how := ReadOptions{Parsed: func(p *policy.Policy) { d.files.add(d.Folders(p)) }, Unfinished: r.writing.add}
 	if cause == hangup || cause == asked || cause == started && d.inForce == nil {
 		how.Patience = reloadPatience
 	}
+	if !byCommand(cause) {
+		r.keptName = d.policyName()
+	}
 	go func() {
 		d.files.add(d.Folders(nil)) // first, so that no change falls in between
-		p, c, err := d.Read(ctx, how)
+		r.p, r.c, r.err = d.Read(ctx, how)
+		r.kept = d.readKept(ctx, r.keptName, r.found, how)
 		select {
-		case d.reads <- reading{cause, waiting, p, c, err, writing}:
+		case d.reads <- r:
 		case <-ctx.Done():
 		}
 	}()
 }
 
-// finishReading makes a generation of a policy that says something else than what is in force. One that can't be used
-// changes nothing.
+// readKept is the policy in force, by the name of its text. It is not read again if the one on disk
+// says the same.
+func (d *Daemon) readKept(ctx context.Context, name string, onDisk found, how ReadOptions) *found {
+	if name == "" || d.ReadText == nil {
+		return nil
+	}
+	if text := onDisk.text(); text != nil && history.PolicyName(text) == name {
+		return &onDisk
+	}
+	text, err := d.Store.Policy(name)
+	if err != nil {
+		d.Log.Warn("networks can't be followed: it is unknown what the policy in force said", "error", err)
+		return nil
+	}
+	var k found
+	k.p, k.c, k.err = d.ReadText(ctx, text, how)
+	return &k
+}
+
+// finishReading makes a generation of what is to be followed and says something else than what is
+// in force. What can't be used changes nothing.
 func (d *Daemon) finishReading(ctx context.Context, r reading) {
 	d.readingNow, d.readOnce = false, true
-	if r.p != nil {
-		d.policy = r.p
-		err := d.scrape.serve(r.p.Daemon.Metrics, d.metrics)
-		if err != nil {
-			d.Log.Error(err.Error())
-		}
-		d.status.metrics(r.p.Daemon.Metrics, err)
+	now, waits, err := d.follow(ctx, r)
+	d.onDisk, d.onDiskName = r.p, history.PolicyName(r.text())
+	if now.p != nil {
+		d.hold(now.p, waits)
 	}
-	d.files.watch(d.Folders(r.p))
 	d.writing = r.writing
-	err := r.err
-	if err == nil {
-		err = d.adopt(ctx, r.cause, r.p, r.c)
-	}
-	d.status.policyRead(d.readAt, r.p, r.c, err)
+	d.files.watch(append(d.Folders(r.p), d.Folders(d.policy)...))
+	d.status.policyRead(d.readAt, r.p, now.c, err)
 	d.refused = err != nil
 	beingWritten := len(r.writing.files) > 0
 	if beingWritten {
@@ -91,11 +129,11 @@ func (d *Daemon) finishReading(ctx context.Context, r reading) {
 		d.Log.Error("the policy can't be used; the rules in force stay", "cause", r.cause, "error", err)
 	}
 	d.enforce(ctx, r.cause, nil)
-	if r.c != nil {
-		r.c = nil
+	if r.c != nil || r.kept != nil {
+		r.found, r.kept, now = found{}, nil, found{}
 		debug.FreeOSMemory() // reading a million sources takes some times what they take afterwards
 	}
-	if r.cause == hangup || r.cause == asked {
+	if byCommand(r.cause) {
 		notify.Ready(d.status.line())
 	} else {
 		notify.Status(d.status.line())
@@ -109,24 +147,174 @@ func (d *Daemon) finishReading(ctx context.Context, r reading) {
 	}
 }
 
-func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *policy.Compiled) error {
+// hold has the settings of a policy hold, which is in force.
+func (d *Daemon) hold(p *policy.Policy, waits bool) {
+	d.policy = p
+	err := d.scrape.serve(p.Daemon.Metrics, d.metrics)
+	if err != nil {
+		d.Log.Error(err.Error())
+	}
+	d.status.metrics(p.Daemon.Metrics, err)
+	d.status.followed(waits, p.Daemon.Follow)
+}
+
+// holdApplied has the settings hold of a policy that an operation has put in force, and watches the
+// files of its networks. What those hold was compiled by whoever asked for the operation; reading a
+// million sources again would tell nothing new.
+func (d *Daemon) holdApplied() {
+	name := d.policyName()
+	if d.onDisk != nil && d.onDiskName == name {
+		d.hold(d.onDisk, false)
+		return
+	}
+	if name == "" {
+		return // it came without a text
+	}
+	text, err := d.Store.Policy(name)
+	var p *policy.Policy
+	if err == nil {
+		p, err = policy.ReadText(text)
+	}
+	if err != nil {
+		d.Log.Warn("the settings of the policy in force are not known", "error", err)
+		return
+	}
+	d.hold(p, true)
+	d.files.watch(append(d.Folders(d.onDisk), d.Folders(p)...))
+}
+
+// policyName is the name of the policy in force; "" if it is unknown.
+func (d *Daemon) policyName() string {
+	if d.inForce == nil {
+		return ""
+	}
+	return d.inForce.Policy
+}
+
+// errTornDown refuses a reload after a teardown.
+var errTornDown = fmt.Errorf("%w: run portgrave apply to put the policy in force again", history.ErrTornDown)
+
+// follow puts in force what was read, as far as it is to be followed, and returns the policy that
+// is in force then, whether the one on disk waits for somebody to apply it, and why the one on disk
+// can't be used.
+//
+//	on disk               (*)      follow: networks       follow: none
+//	as in force           applied  networks applied       waits
+//	edited, but no rule   applied  its settings hold      its settings hold
+//	edited                applied  waits, networks apply  waits
+//
+//	(*) nothing is in force yet, somebody asked for it, or follow: all
+//
+// Nothing is followed after a teardown, and while a generation is on trial. With follow: all, what
+// was not edited since something else was put in force, as by a rollback, waits as well.
+func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, err error) {
+	// A damaged history must not keep a good policy out: with it, a new generation stands before
+	// the damaged one.
+	if err := d.reload(); err != nil && !errors.Is(err, history.ErrDamaged) {
+		return r.found, false, err
+	}
+	switch {
+	case d.tornDown && byCommand(r.cause):
+		return r.found, true, cmp.Or(r.err, errTornDown)
+	case d.tornDown:
+		return r.found, r.err == nil, r.err
+	case d.onTrial() && !byCommand(r.cause):
+		d.postponed = true
+		return r.found, false, r.err
+	case !byCommand(r.cause) && r.keptName != d.policyName(): // an operation was faster
+		d.readAgain = cmp.Or(d.readAgain, r.cause)
+		return found{}, false, nil
+	case d.inForce == nil || byCommand(r.cause) || d.followsAll(r) && !d.left(r):
+		if r.err != nil {
+			return r.found, false, r.err
+		}
+		if err := d.adopt(ctx, r.cause, r.p, r.c, true); err != nil {
+			return r.found, false, err
+		}
+		d.considered = history.PolicyName(r.text())
+		return r.found, false, nil
+	case r.err == nil && d.inForce.State.Equal(r.c.State):
+		d.same(ctx, r.p)
+		d.considered = history.PolicyName(r.text())
+		return r.found, false, nil
+	}
+	sameText := bytes.Equal(r.text(), r.kept.text()) && r.p != nil
+	if r.kept == nil || r.kept.p == nil { // it is unknown what to follow
+		return r.found, r.err == nil, r.err
+	}
+	now, waits = *r.kept, r.err == nil && !sameText
+	if now.p.Daemon.Follow == policy.FollowNone {
+		return now, r.err == nil, r.err
+	}
+	err = now.err
+	if err == nil {
+		err = d.adopt(ctx, r.cause, now.p, now.c, false)
+	}
+	return now, waits, cmp.Or(r.err, err)
+}
+
+// onTrial reports whether the generation in force waits to be confirmed.
+func (d *Daemon) onTrial() bool { return d.inForce != nil && !d.inForce.Confirmed }
+
+// followsAll reports whether an edited policy is put in force by itself. The policy in force
+// decides; where that is unknown, the one on disk.
+func (d *Daemon) followsAll(r reading) bool {
+	decides := r.p
+	if r.kept != nil && r.kept.p != nil {
+		decides = r.kept.p
+	}
+	return decides != nil && decides.Daemon.Follow == policy.FollowAll
+}
+
+// left reports whether the policy on disk was considered before, and something else is in force
+// since.
+func (d *Daemon) left(r reading) bool {
+	name := history.PolicyName(r.text())
+	return r.p != nil && name == d.considered && name != d.policyName()
+}
+
+// same notes that the policy on disk means what is in force: its networks are followed from now on.
+func (d *Daemon) same(ctx context.Context, p *policy.Policy) {
+	name, err := d.Local.SamePolicy(ctx, d.inForce.Number, d.inForce.Policy, p.Text())
+	if err != nil {
+		d.Log.Warn("which policy is in force can't be recorded", "error", err)
+		return
+	}
+	d.inForce.Policy = name
+}
+
+// policyChanged reports whether somebody has recorded another policy for the generation in force.
+func (d *Daemon) policyChanged() bool {
+	if d.inForce == nil {
+		return false
+	}
+	head, err := d.Store.HeadOf(d.inForce.Number)
+	if err != nil || head.Policy == d.inForce.Policy {
+		return false
+	}
+	d.inForce.Policy = head.Policy
+	return true
+}
+
+// adopt makes a generation of a policy. own: it is the one on disk, which may be what nobody has
+// confirmed.
+func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *policy.Compiled, own bool) error {
 	for _, t := range c.RunTests(time.Now()) {
 		if !t.OK {
 			return fmt.Errorf("it fails its own test: from %s to %s: expected %s, got %s", t.From, t.To, t.Expect, t.Got)
 		}
 	}
-	// A damaged history must not keep a good policy out: with it, a new generation stands before the damaged one.
-	if err := d.reload(); err != nil && !errors.Is(err, history.ErrDamaged) {
-		return err
-	}
 	if d.inForce != nil && d.inForce.State.Equal(c.State) {
+		d.same(ctx, p)
 		return nil
 	}
-	if refused, err := d.takenBack(c.State); err != nil || refused {
-		return errors.Join(err, errors.New("it was taken back because nobody confirmed it: run portgrave apply to put it in force all the same"))
+	if own {
+		if refused, err := d.takenBack(p, c.State); err != nil || refused {
+			return errors.Join(err, errors.New("it was taken back because nobody confirmed it: run portgrave apply to put it in force all the same"))
+		}
 	}
 	done, err := d.Local.Apply(ctx, control.ApplyRequest{Caller: control.Caller{User: "portgrave"}, Backend: d.Reconciler.Backend.Name(), Reason: cause,
-		Policy: &control.Policy{Origin: p.Origin, State: c.State}})
+		Policy: &control.Policy{Origin: p.Origin, Text: p.Text(), State: c.State}})
 	if err != nil {
 		return err
 	}
@@ -137,13 +325,18 @@ func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *p
 	return d.reload()
 }
 
-// takenBack reports whether a State was the last one that nobody confirmed.
-func (d *Daemon) takenBack(s firewall.State) (bool, error) {
+// takenBack reports whether a policy was the last one that nobody confirmed, and was not applied
+// for good since.
+func (d *Daemon) takenBack(p *policy.Policy, s firewall.State) (bool, error) {
 	newest, err := d.Store.Newest()
-	for n := newest; err == nil && n > max(0, newest-2); n-- { // it stands right before the generation that replaced it
+	name := history.PolicyName(p.Text())
+	for n := newest; err == nil && n > 0; n-- {
 		var head history.Record
-		if head, err = d.Store.HeadOf(n); err != nil || head.Confirmed {
+		if head, err = d.Store.HeadOf(n); err != nil || head.Confirmed && head.Policy != name {
 			continue
+		}
+		if head.Confirmed || head.Policy == name {
+			return !head.Confirmed, nil
 		}
 		var g *history.Generation
 		if g, err = d.Store.Load(n); err == nil {

@@ -29,8 +29,11 @@ type Status struct {
 	Policy     struct {
 		Origin string    `json:"origin"`
 		ReadAt time.Time `json:"read_at"`
-		Error  string    `json:"error"` // why the policy as it is now is not in force; "" if it is
-		Stale  []string  `json:"stale_networks"`
+		Error  string    `json:"error"` // why the policy as it is now can't be put in force; "" if it is, or waits
+		// Waits: it was edited, and waits for somebody to apply it.
+		Waits  bool     `json:"waits"`
+		Follow string   `json:"follow"` // what is put in force by itself: see policy.DaemonConfig
+		Stale  []string `json:"stale_networks"`
 	} `json:"policy"`
 	// Metrics tells where they are served besides the control socket: "" is nowhere.
 	Metrics struct {
@@ -82,6 +85,13 @@ func (s *status) enforced(at time.Time, g *history.Generation, err error) {
 			}
 		}
 	}
+}
+
+// followed tells whether the policy as it is now waits, and what is followed meanwhile.
+func (s *status) followed(waits bool, mode string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.s.Policy.Waits, s.s.Policy.Follow = waits, mode
 }
 
 func (s *status) policyRead(at time.Time, p *policy.Policy, c *policy.Compiled, err error) {
@@ -159,6 +169,10 @@ func (s *status) line() string {
 		return "The rules can't be enforced: " + x.Error
 	case x.Policy.Error != "":
 		return fmt.Sprintf("Generation %d is in force; the policy as it is now can't be used.", x.Generation)
+	case x.Generation == 0:
+		return "Nothing is in force until portgrave apply."
+	case x.Policy.Waits:
+		return fmt.Sprintf("Generation %d is in force; the policy was edited, and waits.", x.Generation)
 	}
 	return fmt.Sprintf("Generation %d is in force.", x.Generation)
 }

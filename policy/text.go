@@ -1,0 +1,51 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"strings"
+)
+
+// file is one file of a policy as it was read.
+type file struct {
+	Path    string `json:"path"`
+	Content []byte `json:"content"`
+	DropIn  bool   `json:"drop_in,omitempty"`
+}
+
+// textOf is a file under its absolute path, so that what it says means the same from any folder.
+func textOf(f policyFile, content []byte) file {
+	path := f.path
+	if whole, err := filepath.Abs(path); err == nil {
+		path = whole
+	}
+	return file{path, content, f.shape.words == dropInShape.words}
+}
+
+// Text is the whole text of a policy that Read has read, in the form that ReadText reads. Two
+// policies with the same Text say the same; what their networks hold is not part of it.
+func (p *Policy) Text() []byte {
+	text, _ := json.Marshal(p.files) // bytes and strings always encode
+	return text
+}
+
+// ReadText reads a policy from its Text: as it was then, whatever the files hold by now.
+func ReadText(text []byte) (*Policy, error) {
+	var files []file
+	if err := json.Unmarshal(text, &files); err != nil {
+		return nil, fmt.Errorf("the policy's text can't be understood: %w", err)
+	}
+	d := newDecoder()
+	var origins []string
+	for _, f := range files {
+		shape := policyShape
+		if f.DropIn {
+			shape = dropInShape
+		}
+		origins = append(origins, f.Path)
+		d.file(f.Path, f.Content, shape)
+	}
+	d.policy.files = files
+	return d.finish(strings.Join(origins, ", "))
+}
