@@ -115,7 +115,7 @@ func oneGeneration(t *testing.T, fresh bool) {
 	b := open(t)
 	paint(t)
 	whole, torn, given, seen := 0, 0, 0, map[string]bool{}
-	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+	for end := time.Now().Add(time.Minute); (whole < 100 || len(seen) < 2) && time.Now().Before(end); {
 		if fresh {
 			b.forget()
 		}
