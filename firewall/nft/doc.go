@@ -47,7 +47,7 @@
 // Interval sets go live a moment after the rules that use them, so a set is either changed in a transaction in which
 // no rule around it changes, or loaded under a new name first and switched to in the next transaction: no packet
 // meets anything but the old verdict or the new one. Hash sets are changed where they stand, in two steps if sources come and go: first wider,
-// then narrower (program.go).
+// then narrower (program.go). What goes leaves after its use has ended (retire.go).
 //
 // What the table holds is remembered with the kernel's generation, so a daemon that has nothing to do reads nothing (memory.go).
 //
