@@ -287,7 +287,7 @@ func (k *fakeKernel) ipset(line string) error {
 	return nil
 }
 
-// passes walks a packet that starts a connection from outside to the host through mangle PREROUTING and what follows it.
+// passes walks a packet that starts a connection from outside to the host through the chains on its way.
 func (k *fakeKernel) passes(f firewall.Flow) bool {
 	family := firewall.IPv4
 	if f.Source.Is6() {
@@ -295,7 +295,7 @@ func (k *fakeKernel) passes(f firewall.Flow) bool {
 	}
 	for _, v := range variants {
 		marked := false
-		for _, at := range []struct{ table, chain string }{{mangle, "PREROUTING"}, {filter, "INPUT"}, {security, "INPUT"}} {
+		for _, at := range []struct{ table, chain string }{{mangle, "PREROUTING"}, {mangle, "INPUT"}, {filter, "INPUT"}, {security, "INPUT"}} {
 			if k.walk(k.tables[tableKey{v, family, at.table}], at.chain, f, &marked) == "DROP" {
 				return false
 			}
@@ -315,7 +315,11 @@ func (k *fakeKernel) walk(chains map[string][]string, chain string, f firewall.F
 		if !matches {
 			continue
 		}
-		last := options[slices.IndexFunc(options, func(o option) bool { return o.name == "-j" || o.name == "-g" })]
+		to := slices.IndexFunc(options, func(o option) bool { return o.name == "-j" || o.name == "-g" })
+		if to < 0 {
+			continue // it only counts, or sets a label
+		}
+		last := options[to]
 		switch target := last.values[0]; {
 		case target == "ACCEPT":
 			return "ACCEPT"
@@ -376,8 +380,8 @@ func (k *fakeKernel) matches(o option, f firewall.Flow, marked bool) bool {
 		yes = low <= int(f.Port) && int(f.Port) <= high
 	case "--match-set":
 		yes = k.contains(o.values[0], f.Source)
-	case "--ctdir", "--ctstate", "--ctstatus", "--hashlimit-above":
-		yes = false // a new connection of a slow source
+	case "--ctdir", "--ctstate", "--ctstatus", "--hashlimit-above", "--src-type":
+		yes = false // a new connection of a slow source elsewhere, without DNAT
 	case "--mark":
 		yes = marked
 	}
