@@ -60,9 +60,15 @@ type Counting interface {
 	Counters(ctx context.Context) (traffic func(service string) (Traffic, bool), err error)
 }
 
-// UnlistedTraffic is the name to ask Observation.Traffic for ports that no service lists. It is no
-// valid service name.
-const UnlistedTraffic = "(unlisted)"
+// Names to ask Observation.Traffic for what no service decides about. None is a valid service name.
+const (
+	UnlistedTraffic = "(unlisted)" // ports that no service lists
+	SpoofedTraffic  = "(spoofed)"  // packets from outside with one of the host's own addresses as source
+	DirectTraffic   = "(direct)"   // packets to State.Direct that this host did not DNAT
+)
+
+// OtherTraffic lists those names.
+var OtherTraffic = []string{UnlistedTraffic, SpoofedTraffic, DirectTraffic}
 
 // Traffic is what the kernel counted for one service, by family.
 type Traffic struct {

@@ -16,10 +16,11 @@ const (
 	LogPrefixAllowed = "portgrave:allowed:"
 	// LogLabelUnlisted is the name in reports on ports that no service lists.
 	LogLabelUnlisted = "unlisted"
-	// LogLabelDirect is the name in reports on packets routed past the ports that containers publish.
-	LogLabelDirect = "direct"
-	// LogLabelSpoofed is the name in reports on packets from outside that bear one of our own addresses.
+	// LogLabelSpoofed is the name in reports on packets from outside that bear one of the host's own
+	// addresses as their source.
 	LogLabelSpoofed = "spoofed"
+	// LogLabelDirect is the name in reports on packets to State.Direct that this host did not DNAT.
+	LogLabelDirect = "direct"
 )
 
 // DeniedLogRate is how often one source's refused packets are reported, over all services together.

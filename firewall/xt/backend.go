@@ -217,8 +217,8 @@ func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 	first := func(rules []rule) rule { return rules[0] }
 	last := func(rules []rule) rule { return rules[len(rules)-1] }
 	for k := range o.tables {
-		if service == firewall.UnlistedTraffic {
-			add(t.Refused, k, unlistedRefuse, first)
+		if chain, ofNobody := refusalsOfNobody[service]; ofNobody {
+			add(t.Refused, k, chain, first)
 			continue
 		}
 		if k.name != security {
@@ -228,6 +228,10 @@ func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 	}
 	return t, counted
 }
+
+// refusalsOfNobody are the chains of what is refused in no service's name.
+var refusalsOfNobody = map[string]string{firewall.UnlistedTraffic: unlistedRefuse, firewall.SpoofedTraffic: spoofedChain,
+	firewall.DirectTraffic: directRefuse}
 
 // Notes implements firewall.Observation.
 func (o observation) Notes() []string {
