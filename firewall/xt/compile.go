@@ -1,7 +1,6 @@
 package xt
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -224,8 +223,7 @@ func (c *compiler) refuse(name, service, label string, log bool) {
 func (c *compiler) counted(label string, log bool) []rule {
 	rules := []rule{args("-m", "comment", "--comment", "refused")}
 	if log && c.manner != catches {
-		name := fmt.Sprintf("pg-denied-%d", firewall.DeniedLogRate.PrefixLength(c.family))
-		words := rateWords(name, firewall.DeniedLogRate, c.family, firewall.LogMemorySize, false)
+		words := rateWords(logTable(c.family), firewall.DeniedLogRate, c.family, firewall.LogMemorySize, false)
 		rules = append(rules, args(append(words, report(firewall.LogPrefixDenied, label)...)...))
 	}
 	return rules

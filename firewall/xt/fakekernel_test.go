@@ -150,6 +150,8 @@ func (k *fakeKernel) run(_ context.Context, s step) error {
 	return err
 }
 
+func (k *fakeKernel) fill(context.Context, []string) ([]firewall.TableFill, error) { return nil, nil }
+
 // restore is iptables-restore --noflush --counters.
 func (k *fakeKernel) restore(p program, lines []string) error {
 	key := tableKey{p.variant, p.family, strings.TrimPrefix(lines[0], "*")}

@@ -24,6 +24,8 @@ type kernel interface {
 	read(ctx context.Context) (*ruleset, error)
 	// run takes one step. An error does not prove that nothing was done.
 	run(ctx context.Context, s step) error
+	// fill counts the sources in tables of rates and of the log.
+	fill(ctx context.Context, services []string) ([]firewall.TableFill, error)
 }
 
 // procNet is what the kernel says of the calling thread's network namespace.

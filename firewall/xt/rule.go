@@ -271,6 +271,11 @@ func rateTable(svc firewall.Service, f firewall.Family) string {
 	return fmt.Sprintf("pg-%s-%d-%d-%d-%d", id(svc.Name), r.Count, int64(r.Per.Seconds()), r.Burst, r.PrefixLength(f))
 }
 
+// logTable names the table of the log of refused packets, which all services share.
+func logTable(f firewall.Family) string {
+	return fmt.Sprintf("pg-denied-%d", firewall.DeniedLogRate.PrefixLength(f))
+}
+
 // rateWords are the options of a limit per source in a table for so many of them: what exceeds it, or
 // what stays within.
 func rateWords(name string, r firewall.Rate, f firewall.Family, most int, over bool) []string {

@@ -1,0 +1,19 @@
+package firewall
+
+import "context"
+
+// TableFill is how many sources a table of a rate or of a log remembers, and how many it has room for.
+// While a rate's is full, further sources are refused; while a log's is, they are refused unreported.
+type TableFill struct {
+	Service string `json:"service"` // whose rate; "" for the log of refused packets
+	Family  Family `json:"-"`
+	Sources int    `json:"sources"`
+	Room    int    `json:"room"`
+}
+
+// Filling is a Backend that can count what such tables hold.
+type Filling interface {
+	// Fill counts the sources in the tables of the services' rates and in those of the log of refused
+	// packets. What nothing has been remembered of may be missing. It costs as much as there are sources.
+	Fill(ctx context.Context, services []string) ([]TableFill, error)
+}
