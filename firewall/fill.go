@@ -9,7 +9,12 @@ type TableFill struct {
 	Family  Family `json:"-"`
 	Sources int    `json:"sources"`
 	Room    int    `json:"room"`
+	// Turned is how many packets came from sources that there was no room for, where that is counted.
+	Turned uint64 `json:"turned"`
 }
+
+// Full reports whether there is no room for another source.
+func (t TableFill) Full() bool { return t.Sources >= t.Room }
 
 // Filling is a Backend that can count what such tables hold.
 type Filling interface {

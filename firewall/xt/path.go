@@ -42,7 +42,7 @@ func (c *compiler) hooked(t *table, builtIn, name string, only []string, rules .
 func (c *compiler) remember(t *table) {
 	local := []string{"-m", "addrtype", "--dst-type", "LOCAL"}
 	set := append(slices.Clone(own), "--set")
-	c.hooked(t, "PREROUTING", labelChain, begins, rulesOf(slices.Concat(local, written, set),
+	c.hooked(t, "PREROUTING", labelChain, begins, rulesOf(slices.Concat(local, written, set, []string{"-j", "RETURN"}),
 		slices.Concat(local, []string{"--limit-iface-in"}, set))...)
 }
 

@@ -3,6 +3,7 @@ package xt
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -61,6 +62,25 @@ func replacePrevious(t *testing.T, v variant, refuse firewall.Refuse) {
 		cmd.Stdin = strings.NewReader(previous(t, refuse, f))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	refused := lab.Dropped
+	if refuse == firewall.RefuseReject {
+		refused = lab.Refused
+	}
+	for _, six := range []bool{false, true} { // the control
+		for _, port := range []uint16{9090, 8080} {
+			to := w.Host.At(port, six)
+			for _, of := range []struct {
+				sources []netip.Addr
+				want    lab.Answer
+			}{{friend, lab.Open}, {foe, refused}} {
+				for source, got := range w.Probe(w.Internet, family(of.sources, six), to) {
+					if got != of.want {
+						t.Fatalf("under the previous rules %v is %v at %v, want %v", source, got, to, of.want)
+					}
+				}
+			}
 		}
 	}
 	var friends, foes []*lab.Stream
