@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // kernel is what the backend needs of the host. The real one runs programs; tests put one before it
@@ -165,8 +166,12 @@ func (p *programs) exec(ctx context.Context, input []byte, path string, args ...
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("%s: %w", name, ctx.Err())
 	}
-	return nil, &programError{name, args, strings.TrimSpace(problem.String()), p.lockWait, err}
+	said := noConnlabelNames.Regexp().ReplaceAllString(problem.String(), "")
+	return nil, &programError{name, args, strings.TrimSpace(said), p.lockWait, err}
 }
+
+// noConnlabelNames is what the programs say wherever a rule asks for a label and nobody has named any.
+var noConnlabelNames = pattern.New(`(?m)^Warning: cannot open \S*connlabel.conf: .*\n`)
 
 // programError is a program that failed, and what it said.
 type programError struct {
