@@ -239,6 +239,10 @@ func TestLimits(t *testing.T) {
 	if d := cmp.Diff([]string{"plus", "burst", "burst", "slow", "fast", "far"}, got); d != "" {
 		t.Error(d)
 	}
+	direct, _ := Limits(firewall.State{Direct: []string{"br-*", "up+"}}, time.Now())
+	if len(direct) != 1 || !strings.Contains(direct[0].Error(), `direct: interface "up+"`) {
+		t.Errorf("direct: %v", direct)
+	}
 	if name := NeedsIpset(state); name != "far" {
 		t.Errorf("NeedsIpset says %q", name)
 	}
