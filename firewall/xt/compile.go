@@ -90,8 +90,9 @@ func (c *compiler) decide(t *table, m manner) {
 	for _, svc := range c.state.Services {
 		c.service(svc)
 	}
-	c.input(t)
-	c.forward(t)
+	shared := slices.Concat(c.exempt(), c.beginning(), c.translated())
+	c.input(t, shared)
+	c.forward(t, shared)
 	if c.state.Unlisted == firewall.UnlistedDeny {
 		c.unlisted()
 	}

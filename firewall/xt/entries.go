@@ -14,7 +14,8 @@ func (c *compiler) entry(p firewall.PortPiece, original bool) string {
 		return sourceChain(first.Name)
 	}
 	// Where no address counts, one chain serves both.
-	original = original && slices.ContainsFunc(p.Services, func(s firewall.Service) bool { return s.Addresses.Len() > 0 })
+	hasAddresses := func(s firewall.Service) bool { return s.Addresses.Len() > 0 }
+	original = original && slices.ContainsFunc(p.Services, hasAddresses)
 	name := sharedChain(p.Ports, original)
 	if alone {
 		name = whereChain(first.Name, original)

@@ -21,8 +21,10 @@ func (b *Backend) Fill(ctx context.Context, services []string) ([]firewall.Table
 }
 
 // hashlimitFolders is where the kernel lists the tables of hashlimit, a file each with a line for each
-// source (Documentation of xt_hashlimit in iptables-extensions(8)).
-var hashlimitFolders = map[firewall.Family]string{firewall.IPv4: "ipt_hashlimit", firewall.IPv6: "ip6t_hashlimit"}
+// source (iptables-extensions(8), hashlimit).
+var hashlimitFolders = map[firewall.Family]string{
+	firewall.IPv4: "ipt_hashlimit", firewall.IPv6: "ip6t_hashlimit",
+}
 
 // rateTables are names that rateTable and logTable make.
 var rateTables = pattern.New(`^pg-(.+)-\d+-\d+-\d+-\d+$`)

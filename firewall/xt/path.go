@@ -42,13 +42,15 @@ func (c *compiler) hooked(t *table, builtIn, name string, only []string, rules .
 func (c *compiler) remember(t *table) {
 	local := []string{"-m", "addrtype", "--dst-type", "LOCAL"}
 	set := append(slices.Clone(own), "--set")
-	c.hooked(t, "PREROUTING", labelChain, begins, rulesOf(slices.Concat(local, written, set, []string{"-j", "RETURN"}),
+	c.hooked(t, "PREROUTING", labelChain, begins, rulesOf(
+		slices.Concat(local, written, set, []string{"-j", "RETURN"}),
 		slices.Concat(local, []string{"--limit-iface-in"}, set))...)
 }
 
 // exempt is what nothing is decided about: replies, and what established: keep lets go on.
 func (c *compiler) exempt() []rule {
-	rules := rulesOf(slices.Concat([]string{"-m", "conntrack", "--ctdir", "REPLY"}, written, []string{"-j", "RETURN"}))
+	reply := []string{"-m", "conntrack", "--ctdir", "REPLY"}
+	rules := rulesOf(slices.Concat(reply, written, []string{"-j", "RETURN"}))
 	if c.state.Established == firewall.EstablishedKeep {
 		rules = append(rules, args("-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "RETURN"))
 	}
@@ -57,23 +59,20 @@ func (c *compiler) exempt() []rule {
 
 // input decides about everything for this host: DNATed connections by the port that the client
 // dialled, the rest by the packet's own.
-func (c *compiler) input(t *table) {
-	rules := append(rulesOf([]string{"-i", "lo", "-j", "RETURN"}), c.exempt()...)
-	rules = append(rules, c.beginning()...)
-	rules = append(rules, c.translated()...)
-	plain := tree{root: portsChain, match: headerPort, entry: func(p firewall.PortPiece) string { return c.entry(p, false) }}
+func (c *compiler) input(t *table, shared []rule) {
+	entry := func(p firewall.PortPiece) string { return c.entry(p, false) }
+	plain := tree{root: portsChain, match: headerPort, entry: entry}
 	if c.state.Unlisted == firewall.UnlistedDeny {
 		plain.rest = rulesOf([]string{"-g", unlistedChain})
 	}
-	c.hooked(t, "INPUT", baseChain, nil, append(rules, c.ports(plain)...)...)
+	loopback := rulesOf([]string{"-i", "lo", "-j", "RETURN"})
+	c.hooked(t, "INPUT", baseChain, nil, slices.Concat(loopback, shared, c.ports(plain))...)
 }
 
 // forward decides about what the host's own DNAT sends elsewhere, such as to containers, and about
 // what is routed to containers past that.
-func (c *compiler) forward(t *table) {
-	rules := append(c.exempt(), c.beginning()...)
-	rules = append(rules, c.translated()...)
-	c.hooked(t, "FORWARD", forwardChain, nil, append(rules, c.direct()...)...)
+func (c *compiler) forward(t *table, shared []rule) {
+	c.hooked(t, "FORWARD", forwardChain, nil, slices.Concat(shared, c.direct())...)
 }
 
 // translated sends the packets of DNATed connections to a tree of their own, over the connection's
@@ -85,13 +84,14 @@ func (c *compiler) translated() []rule {
 	if len(c.state.Services) == 0 && !deny {
 		return nil
 	}
-	original := tree{root: originalChain, match: originalPort, entry: func(p firewall.PortPiece) string { return c.entry(p, true) }}
+	entry := func(p firewall.PortPiece) string { return c.entry(p, true) }
+	original := tree{root: originalChain, match: originalPort, entry: entry}
 	if deny {
 		original.rest = rulesOf(append(slices.Clone(own), "-g", unlistedChain))
 	}
 	roots := c.ports(original)
-	notOwn := []string{"-m", "connlabel", "!", "--label", strconv.Itoa(firewall.OwnLabel), "-g", virtualChain}
-	c.chain(originalChain, "", append(rulesOf(notOwn), roots...)...)
+	notOwn := []string{"-m", "connlabel", "!", "--label", strconv.Itoa(firewall.OwnLabel)}
+	c.chain(originalChain, "", append(rulesOf(append(notOwn, "-g", virtualChain)), roots...)...)
 
 	named := c.ports(tree{root: virtualTree, match: originalPort, entry: c.named})
 	c.chain(virtualTree, "", named...)
@@ -112,7 +112,8 @@ func (c *compiler) direct() []rule {
 	for _, name := range c.state.Direct {
 		word := interfaceWord(name)
 		between = append(between, args("-i", word, "-j", "RETURN"))
-		rules = append(rules, args("-o", word, "-m", "conntrack", "--ctstate", "NEW,UNTRACKED", "-g", directChain))
+		begins := []string{"-m", "conntrack", "--ctstate", "NEW,UNTRACKED"}
+		rules = append(rules, args(slices.Concat([]string{"-o", word}, begins, []string{"-g", directChain})...))
 	}
 	c.chain(directChain, "", append(between, args("-g", directRefuse))...)
 	c.refuse(directRefuse, "", firewall.LogLabelDirect, true)
@@ -143,8 +144,12 @@ func (c *compiler) beginning() []rule {
 	}
 	local := words{"-m", "addrtype", "--src-type", "LOCAL"}
 	if c.family == firewall.IPv6 {
-		// Link-local addresses say nothing without an interface: any host may have the same (RFC 4291 §2.5.6).
-		rules = append(rules, rulesOf(slices.Concat(words{"-s", "fe80::/10"}, local, words{"--limit-iface-in", "-g", to}), words{"-s", "fe80::/10", "-j", "RETURN"})...)
+		// Link-local addresses say nothing without an interface: any host may have the same
+		// (RFC 4291 §2.5.6).
+		linkLocal := words{"-s", "fe80::/10"}
+		rules = append(rules, rulesOf(
+			slices.Concat(linkLocal, local, words{"--limit-iface-in", "-g", to}),
+			append(linkLocal, "-j", "RETURN"))...)
 	}
 	c.chain(beginChain, "", append(rules, args(append(local, "-g", to)...))...)
 	c.chain(spoofedChain, "", append(c.counted(firewall.LogLabelSpoofed, true), args("-j", "DROP"))...)
@@ -159,9 +164,9 @@ func (c *compiler) listed() (out []rule) {
 		if r.First == 0 && r.Last == 0 {
 			return
 		}
-		p := r.Protocol.String()
-		out = append(out, rulesOf([]string{"-p", p, "-m", p, "--sport", portsWord(int(r.First), int(r.Last)), "-g", spoofedChain},
-			append(originalPort(r.Protocol, portsWord(int(r.First), int(r.Last))), "-g", spoofedChain))...)
+		p, ports := r.Protocol.String(), portsWord(int(r.First), int(r.Last))
+		out = append(out, rulesOf([]string{"-p", p, "-m", p, "--sport", ports, "-g", spoofedChain},
+			append(originalPort(r.Protocol, ports), "-g", spoofedChain))...)
 	}
 	for _, piece := range firewall.PortPieces(c.state.Services) {
 		if r := piece.Ports; r.Protocol == last.Protocol && last.Last != 0 && r.First == last.Last+1 {
