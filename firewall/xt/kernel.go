@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // kernel is what the backend needs of the host. The real one runs programs; tests put one before it
@@ -166,12 +165,8 @@ func (p *programs) exec(ctx context.Context, input []byte, path string, args ...
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("%s: %w", name, ctx.Err())
 	}
-	said := noConnlabelNames.Regexp().ReplaceAllString(problem.String(), "")
-	return nil, &programError{name, args, strings.TrimSpace(said), p.lockWait, err}
+	return nil, &programError{name, args, strings.TrimSpace(withoutWarnings(problem.String())), p.lockWait, err}
 }
-
-// noConnlabelNames is what the programs say wherever a rule asks for a label and nobody has named any.
-var noConnlabelNames = pattern.New(`(?m)^Warning: cannot open \S*connlabel.conf: .*\n`)
 
 // programError is a program that failed, and what it said.
 type programError struct {
