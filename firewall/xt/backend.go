@@ -68,7 +68,7 @@ func (b *Backend) Observe(ctx context.Context) (firewall.Observation, error) {
 }
 
 // mayHaveSecurity guesses whether the kernel has table security, without loading it: nf_tables always has; a legacy kernel has
-// unless packets are marked for REJECT already and the table is not there behind it, which is how Apply leaves a kernel without it.
+// unless table filter refuses already and the table is not there behind it, which is how Apply leaves a kernel without it.
 func (r *ruleset) mayHaveSecurity(v variant, f firewall.Family) bool {
 	return v == nfVariant || r.at(tableKey{v, f, filter}).empty() || !r.at(tableKey{v, f, security}).empty() || r.loaded[tableKey{v, f, security}]
 }
@@ -199,32 +199,39 @@ func (o observation) Foreign() string {
 	return ""
 }
 
-// Traffic implements firewall.Observation: the last rule of a service's chains counts.
+// Traffic implements firewall.Observation: the last rule of a service's chain of allowed packets counts,
+// and the first of the refused ones. Table security lets in what another table has counted, and refuses
+// what none has.
 func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 	t := firewall.Traffic{Allowed: map[firewall.Family]firewall.Counter{}, Refused: map[firewall.Family]firewall.Counter{}}
 	counted := false
-	add := func(side map[firewall.Family]firewall.Counter, k tableKey, chain string) {
+	add := func(side map[firewall.Family]firewall.Counter, k tableKey, chain string, at func([]rule) rule) {
 		c := o.tables[k].chains[chain]
 		if c == nil || len(c.rules) == 0 {
 			return
 		}
-		n, last := side[k.family], c.rules[len(c.rules)-1].counter
-		side[k.family] = firewall.Counter{Packets: n.Packets + last.Packets, Bytes: n.Bytes + last.Bytes}
+		n, more := side[k.family], at(c.rules).counter
+		side[k.family] = firewall.Counter{Packets: n.Packets + more.Packets, Bytes: n.Bytes + more.Bytes}
 		counted = true
 	}
+	first := func(rules []rule) rule { return rules[0] }
+	last := func(rules []rule) rule { return rules[len(rules)-1] }
 	for k := range o.tables {
-		if k.name != mangle {
+		if chain, ofNobody := refusalsOfNobody[service]; ofNobody {
+			add(t.Refused, k, chain, first)
 			continue
 		}
-		if service == firewall.UnlistedTraffic {
-			add(t.Refused, k, unlistedRefuse)
-			continue
+		if k.name != security {
+			add(t.Allowed, k, allowChain(service), last)
 		}
-		add(t.Allowed, k, allowChain(service))
-		add(t.Refused, k, refuseChain(service))
+		add(t.Refused, k, refuseChain(service), first)
 	}
 	return t, counted
 }
+
+// refusalsOfNobody are the chains of what is refused in no service's name.
+var refusalsOfNobody = map[string]string{firewall.UnlistedTraffic: unlistedRefuse, firewall.SpoofedTraffic: spoofedChain,
+	firewall.DirectTraffic: directRefuse}
 
 // Notes implements firewall.Observation.
 func (o observation) Notes() []string {

@@ -1,8 +1,8 @@
 package xt
 
 import (
-	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -29,10 +29,6 @@ type host struct {
 	security map[firewall.Family]bool
 }
 
-// markBit tells REJECT and table security which packets are refused: one bit of the packet mark that none of
-// kube-proxy (0x4000, 0x8000), Calico (0xffff0000), Cilium (0xf00), Tailscale (0xff0000) and AWS VPC CNI (0x80) uses.
-const markBit = "0x2000/0x2000"
-
 // compile is the ruleset that enforces a State at a moment: a pure function. Sources that have expired
 // by then are left out; their set and rule stay, so that an end that comes by itself is no drift.
 func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
@@ -42,73 +38,82 @@ func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
 		r.names[id(svc.Name)] = svc.Name
 	}
 	for _, f := range h.families {
-		c := compiler{state: s, variant: h.variant, family: f, slots: use, ruleset: r, chains: map[string]*chain{}}
-		c.base()
+		c := compiler{state: s, family: f, slots: use, ruleset: r, sources: map[string][]rule{}}
 		for _, svc := range s.Services {
-			c.service(svc)
+			c.sources[svc.Name] = c.sourceRules(svc)
 		}
-		c.ports()
-		if s.Unlisted == firewall.UnlistedDeny {
-			c.unlisted()
+		table := func(name string) *table { return r.table(tableKey{h.variant, f, name}) }
+		c.remember(table(mangle))
+		if s.Refuse == firewall.RefuseDrop {
+			c.decide(table(mangle), drops)
+			continue
 		}
-		hookRule := args("-m", "comment", "--comment", mark, "-j", baseChain)
-		r.tables[tableKey{h.variant, f, mangle}] = &table{chains: c.chains, hooks: map[string][]hook{"PREROUTING": {{0, hookRule}}}}
-		if s.Refuse == firewall.RefuseReject {
-			c.answers(h.security[f])
+		c.decide(table(filter), rejects)
+		if h.security[f] {
+			c.decide(table(security), catches)
 		}
 	}
 	return r
 }
 
+// manner is what the tree of a table does to the packets that it refuses.
+type manner int
+
+const (
+	drops   manner = iota // silently
+	rejects               // with an answer, which only table filter can give
+	// catches: drops what has got past rejects, because others let it in before us or have flushed table
+	// filter. Rates, logs and counts are not its business: a packet meets each of them once.
+	catches
+)
+
 // compiler makes one family's chains.
 type compiler struct {
 	state   firewall.State
-	variant variant
 	family  firewall.Family
 	slots   slots
 	ruleset *ruleset
-	chains  map[string]*chain // of table mangle
+	sources map[string][]rule // by service: the rules of its sources
+
+	// Of the table being made:
+	chains map[string]*chain
+	manner manner
 }
 
 func (c *compiler) chain(name, service string, rules ...rule) {
 	c.chains[name] = &chain{name: name, service: service, rules: rules}
 }
 
-func (c *compiler) base() {
-	rules := []rule{
-		args("-i", "lo", "-m", "comment", "--comment", mark, "-j", "RETURN"),
-		args("-m", "conntrack", "--ctdir", "REPLY", "-j", "RETURN"),
+// decide makes a table's chains, and the hooks that lead to them.
+func (c *compiler) decide(t *table, m manner) {
+	c.chains, c.manner = t.chains, m
+	for _, svc := range c.state.Services {
+		c.service(svc)
 	}
-	if c.state.Established == firewall.EstablishedKeep {
-		rules = append(rules, args("-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "RETURN"))
+	shared := slices.Concat(c.exempt(), c.beginning(), c.translated())
+	c.input(t, shared)
+	c.forward(t, shared)
+	if c.state.Unlisted == firewall.UnlistedDeny {
+		c.unlisted()
 	}
-	// IPv6 has no broadcast, and tells multicast from the others by the address, not by the route, so the kernel
-	// combines the types with "and" (match_type6 in net/netfilter/xt_addrtype.c).
-	own := []string{"LOCAL,BROADCAST,ANYCAST,MULTICAST"}
-	if c.family == firewall.IPv6 {
-		own = []string{"LOCAL,ANYCAST", "MULTICAST"}
-	}
-	for _, types := range own {
-		rules = append(rules, args("-m", "addrtype", "--dst-type", types, "-g", portsChain))
-	}
-	c.chain(baseChain, "", rules...)
 }
 
 // inlineSources is up to how many prefixes of a family become rules of their own; more become an ipset. A
 // handful of rules costs a packet no more than a set look-up, and a small policy needs no ipset program.
 const inlineSources = 16
 
-func (c *compiler) service(svc firewall.Service) {
+// sourceRules are a service's sources, as rules or as sets that a rule looks up.
+func (c *compiler) sourceRules(svc firewall.Service) []rule {
 	to := []string{"-g", allowChain(svc.Name)}
-	var sources []rule
+	var rules []rule
 	lookUp := func(k setKind, elements elements) {
 		name := setName(svc.Name, k, c.family, c.slots[slot{svc.Name, c.family}])
 		c.ruleset.sets[name] = &set{name: name, service: svc.Name, family: c.family, kind: k, elements: elements}
-		sources = append(sources, args(append([]string{"-m", "set", "--match-set", name, "src"}, to...)...))
+		rules = append(rules, args(append([]string{"-m", "set", "--match-set", name, "src"}, to...)...))
 	}
 	if fitsRules(svc.Sources, c.family) {
 		for p := range svc.Sources.Family(c.family) {
-			sources = append(sources, args(append([]string{"-s", p.String()}, to...)...))
+			rules = append(rules, args(append([]string{"-s", p.String()}, to...)...))
 		}
 	} else {
 		lookUp(layout(svc.Sources, c.family))
@@ -116,8 +121,12 @@ func (c *compiler) service(svc firewall.Service) {
 	if until, any := expiring(svc, c.family, c.ruleset.readAt); any {
 		lookUp(kindUntil, until)
 	}
+	return rules
+}
+
+func (c *compiler) service(svc firewall.Service) {
 	refuse := args("-g", refuseChain(svc.Name))
-	c.chain(sourceChain(svc.Name), svc.Name, append(sources, refuse)...)
+	c.chain(sourceChain(svc.Name), svc.Name, append(slices.Clone(c.sources[svc.Name]), refuse)...)
 	c.allow(svc)
 	c.refuse(refuseChain(svc.Name), svc.Name, svc.Name, svc.Log != firewall.LogNone)
 }
@@ -181,15 +190,12 @@ var halves = map[firewall.Family][]firewall.Prefix{
 // allow is the chain of an accepted source that may still have to pass a rate, or be logged. Its last
 // rule counts.
 func (c *compiler) allow(svc firewall.Service) {
-	first := []string{"-m", "conntrack", "!", "--ctstatus", "CONFIRMED"} // the packet that starts a connection, and no other
 	var rules []rule
-	if r := svc.Rate; r != nil {
-		// Rules that name the same table share it, and keep the rate it was made with: so the name says the rate.
-		name := fmt.Sprintf("pg-%s-%d-%d-%d", id(svc.Name), r.Count, int64(r.Per.Seconds()), r.Burst)
-		rules = append(rules, args(append(append(first, rateWords(name, *r, true)...), "-g", refuseChain(svc.Name))...))
+	if r := svc.Rate; r != nil && c.manner != catches {
+		rules = append(rules, args(slices.Concat(begins, rateWords(rateTable(svc, c.family), *r, c.family, firewall.RateMemorySize, true), []string{"-g", refuseChain(svc.Name)})...))
 	}
-	if svc.Log == firewall.LogAll {
-		rules = append(rules, args(append(first, report(firewall.LogPrefixAllowed, svc.Name)...)...))
+	if svc.Log == firewall.LogAll && c.manner != catches {
+		rules = append(rules, args(slices.Concat(begins, report(firewall.LogPrefixAllowed, svc.Name))...))
 	}
 	c.chain(allowChain(svc.Name), svc.Name, append(rules, args("-j", "RETURN"))...)
 }
@@ -198,38 +204,30 @@ func report(kind, label string) []string {
 	return []string{"-j", "NFLOG", "--nflog-prefix", firewall.ShortLogPrefix(kind, label), "--nflog-group", strconv.Itoa(firewall.NFLOGGroup), "--nflog-size", strconv.Itoa(firewall.NFLOGSize)}
 }
 
-// refuse is the end of every refused packet: log, then drop, or mark for REJECT and leave the table. Its
-// last rule counts.
+// refuse is the end of every refused packet: count, log, then drop or reject.
 func (c *compiler) refuse(name, service, label string, log bool) {
-	var rules []rule
-	if log {
-		rules = append(rules, args(append(rateWords("pg-denied", firewall.DeniedLogRate, false), report(firewall.LogPrefixDenied, label)...)...))
-	}
-	if c.state.Refuse == firewall.RefuseReject {
-		rules = append(rules, args("-j", "MARK", "--set-xmark", markBit), args("-j", "ACCEPT"))
+	rules := c.counted(label, log)
+	if c.manner == rejects {
+		unreachable := "icmp-port-unreachable"
+		if c.family == firewall.IPv6 {
+			unreachable = "icmp6-port-unreachable"
+		}
+		rules = append(rules, args("-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"), args("-j", "REJECT", "--reject-with", unreachable))
 	} else {
 		rules = append(rules, args("-j", "DROP"))
 	}
 	c.chain(name, service, rules...)
 }
 
-// answers makes the tables that refused packets meet under refuse: reject.
-func (c *compiler) answers(hasSecurity bool) {
-	lead := func(k tableKey, rules ...rule) {
-		jump := args("-m", "mark", "--mark", markBit, "-m", "comment", "--comment", mark, "-j", baseChain)
-		c.ruleset.tables[k] = &table{chains: map[string]*chain{baseChain: {name: baseChain, rules: rules}},
-			hooks: map[string][]hook{"INPUT": {{0, jump}}, "FORWARD": {{0, jump}}}}
+// counted begins a chain of refused packets. Its first rule does nothing but count, since the log's
+// hashlimit, once its table is full, drops packets of further sources at once.
+func (c *compiler) counted(label string, log bool) []rule {
+	rules := []rule{args("-m", "comment", "--comment", "refused")}
+	if log && c.manner != catches {
+		words := rateWords(logTable(c.family), firewall.DeniedLogRate, c.family, firewall.LogMemorySize, false)
+		rules = append(rules, args(append(words, report(firewall.LogPrefixDenied, label)...)...))
 	}
-	unreachable := "icmp-port-unreachable"
-	if c.family == firewall.IPv6 {
-		unreachable = "icmp6-port-unreachable"
-	}
-	lead(tableKey{c.variant, c.family, filter},
-		args("-p", "tcp", "-m", "comment", "--comment", mark, "-j", "REJECT", "--reject-with", "tcp-reset"),
-		args("-j", "REJECT", "--reject-with", unreachable))
-	if hasSecurity {
-		lead(tableKey{c.variant, c.family, security}, args("-m", "comment", "--comment", mark, "-j", "DROP"))
-	}
+	return rules
 }
 
 // unlisted is the chain of packets for ports that no service lists, in deny mode.
@@ -264,54 +262,6 @@ func (c *compiler) unlisted() {
 	}
 	c.chain(unlistedChain, "", append(rules, args("-g", unlistedRefuse))...)
 	c.refuse(unlistedRefuse, "", firewall.LogLabelUnlisted, true)
-}
-
-// entry is the chain that a piece's packets go to; it makes the chain if conditions need one.
-func (c *compiler) entry(p firewall.PortPiece) string {
-	first := p.Services[0]
-	if len(p.Services) == 1 {
-		if len(first.Interfaces) == 0 && first.Addresses.Len() == 0 {
-			return sourceChain(first.Name)
-		}
-		name := whereChain(first.Name)
-		c.chain(name, first.Name, append(c.conditions(first), args("-g", refuseChain(first.Name)))...)
-		return name
-	}
-	name := sharedChain(p.Ports)
-	var rules []rule
-	for _, svc := range p.Services {
-		rules = append(rules, c.conditions(svc)...)
-	}
-	// What fits nobody's conditions is refused in the name of the first.
-	c.chain(name, first.Name, append(rules, args("-g", refuseChain(first.Name)))...)
-	return name
-}
-
-// conditions are the rules that let a packet in to the service's sources if its interface and address
-// are the service's.
-func (c *compiler) conditions(svc firewall.Service) []rule {
-	interfaces := [][]string{nil}
-	if len(svc.Interfaces) > 0 {
-		interfaces = nil
-		for _, name := range svc.Interfaces {
-			interfaces = append(interfaces, []string{"-i", interfaceWord(name)})
-		}
-	}
-	addresses := [][]string{nil}
-	if svc.Addresses.Len() > 0 {
-		addresses = nil
-		for p := range svc.Addresses.Family(c.family) {
-			addresses = append(addresses, []string{"-d", p.String()})
-		}
-	}
-	var rules []rule
-	for _, i := range interfaces {
-		for _, d := range addresses {
-			words := append(append(append([]string{}, i...), d...), "-g", sourceChain(svc.Name))
-			rules = append(rules, args(words...))
-		}
-	}
-	return rules
 }
 
 // longestInterface is IFNAMSIZ − 1 (include/uapi/linux/if.h).

@@ -128,9 +128,7 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 func (d difference) changes() []firewall.Change {
 	var out []firewall.Change
 	kept := d.kept()
-	for _, t := range d.tables {
-		out = append(out, t.changes(kept)...)
-	}
+	out = d.tableChanges(kept)
 	add := func(a firewall.Action, s *set) {
 		out = append(out, firewall.Change{Action: a, Object: firewall.ObjectSet, Service: s.service, Family: s.family.String(), Detail: "ipset " + s.name, Count: 1})
 	}

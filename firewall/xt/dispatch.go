@@ -2,6 +2,7 @@ package xt
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -11,21 +12,49 @@ import (
 // 65536 ports; a chain of up to sixteen rules needs no levels below it.
 const fanOut = 16
 
-// ports makes the tree that leads each listed protocol and port to the chain that decides. xtables has no verdict map: a flat
-// list would cost a packet a rule for each service.
-func (c *compiler) ports() {
+// tree leads each listed protocol and port to the chain that decides. xtables has no verdict map: a
+// flat list would cost a packet a rule for each service.
+type tree struct {
+	root  string // its chains' names begin with it
+	match func(p firewall.Protocol, ports string) []string
+	entry func(firewall.PortPiece) string // "" for none
+	rest  []rule                          // what becomes of packets for other ports
+}
+
+// headerPort matches the packet's own destination port.
+func headerPort(p firewall.Protocol, ports string) []string {
+	return []string{"-p", p.String(), "-m", p.String(), "--dport", ports}
+}
+
+// originalPort matches the port that the connection's client dialled, whatever DNAT made of it.
+func originalPort(p firewall.Protocol, ports string) []string {
+	return []string{"-p", p.String(), "-m", "conntrack", "--ctorigdstport", ports}
+}
+
+// ports makes a tree, and returns the rules that lead to it, and past it.
+func (c *compiler) ports(t tree) []rule {
 	byProtocol := map[firewall.Protocol][]target{}
 	for _, piece := range firewall.PortPieces(c.state.Services) {
-		p := piece.Ports.Protocol
-		byProtocol[p] = append(byProtocol[p], target{int(piece.Ports.First), int(piece.Ports.Last), c.entry(piece)})
+		if to := t.entry(piece); to != "" {
+			p := piece.Ports.Protocol
+			byProtocol[p] = append(byProtocol[p], target{int(piece.Ports.First), int(piece.Ports.Last), to})
+		}
 	}
 	var roots []rule
 	for _, p := range firewall.Protocols {
 		if targets := byProtocol[p]; len(targets) > 0 {
-			roots = append(roots, args("-p", p.String(), "-g", c.node(p, 0, 1<<16, targets)))
+			roots = append(roots, args("-p", p.String(), "-g", c.node(t, p, 0, 1<<16, targets)))
 		}
 	}
-	c.chain(portsChain, "", append(roots, c.fallThrough()...)...)
+	return append(roots, t.rest...)
+}
+
+// portsWord is a range of ports, both ends included, as iptables prints it.
+func portsWord(first, last int) string {
+	if first == last {
+		return strconv.Itoa(first)
+	}
+	return fmt.Sprintf("%d:%d", first, last)
 }
 
 // target is a range of ports, both ends included, and the chain that decides on it.
@@ -34,55 +63,43 @@ type target struct {
 	chain       string
 }
 
-// fallThrough ends a chain of the tree: in deny mode, unlisted ports are refused; else the packet returns.
-func (c *compiler) fallThrough() []rule {
-	if c.state.Unlisted == firewall.UnlistedDeny {
-		return []rule{args("-g", unlistedChain)}
-	}
-	return nil
-}
-
 // node makes the chain for the ports from start on, size of them, which all targets lie within. Its name depends on nothing else, and
 // its content on nothing outside, so that a change of one service changes few chains.
-func (c *compiler) node(p firewall.Protocol, start, size int, targets []target) string {
-	name := portsChain + "-" + p.String()
+func (c *compiler) node(t tree, p firewall.Protocol, start, size int, targets []target) string {
+	name := t.root + "-" + p.String()
 	if size < 1<<16 {
 		name += fmt.Sprintf("-%d-%d", start, start+size-1)
 	}
 	var rules []rule
 	to := func(first, last int, chain string) {
-		ports := fmt.Sprint(first)
-		if last != first {
-			ports += ":" + fmt.Sprint(last)
-		}
-		rules = append(rules, args("-p", p.String(), "-m", p.String(), "--dport", ports, "-g", chain))
+		rules = append(rules, args(append(t.match(p, portsWord(first, last)), "-g", chain)...))
 	}
 	if len(targets) <= fanOut {
-		for _, t := range targets {
-			to(t.first, t.last, t.chain)
+		for _, x := range targets {
+			to(x.first, x.last, x.chain)
 		}
 	} else {
 		step := size / fanOut
 		for at := start; at < start+size; at += step {
 			var within []target
-			for _, t := range targets {
-				if t.last >= at && t.first < at+step {
-					within = append(within, target{max(t.first, at), min(t.last, at+step-1), t.chain})
+			for _, x := range targets {
+				if x.last >= at && x.first < at+step {
+					within = append(within, target{max(x.first, at), min(x.last, at+step-1), x.chain})
 				}
 			}
 			switch {
 			case len(within) == 1:
 				to(within[0].first, within[0].last, within[0].chain)
 			case len(within) > 1:
-				to(at, at+step-1, c.node(p, at, step, within))
+				to(at, at+step-1, c.node(t, p, at, step, within))
 			}
 		}
 	}
-	c.chain(name, "", append(rules, c.fallThrough()...)...)
+	c.chain(name, "", append(rules, t.rest...)...)
 	return name
 }
 
-// isDispatch reports whether a chain belongs to the port tree.
+// isDispatch reports whether a chain belongs to the tree over the packet's own ports.
 func isDispatch(chain string) bool {
-	return chain == portsChain || strings.HasPrefix(chain, portsChain+"-")
+	return strings.HasPrefix(chain, portsChain+"-")
 }

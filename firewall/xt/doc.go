@@ -3,31 +3,52 @@
 // the legacy or the nft variant, and ipset. Only the elements of sets, of which there may be a million, it writes and reads over netlink
 // itself. It makes the same verdicts as package nft.
 //
-// Everything lives in chains named PORTGRAVE*, in each family's table mangle, and in ipsets of the same prefix:
+// Everything lives in chains named PORTGRAVE*, in each family's tables, and in ipsets of the same prefix. It
+// decides once, after routing:
 //
-//	               conntrack       ┌───────────────────┐   DNAT
-//	packet ─▶ raw ─▶ (−200) ─────▶ │ mangle PREROUTING │ ─▶ (−100) ─▶ routing ─▶ INPUT │ FORWARD
-//	                               │ −150: ours first  │
-//	                               └───────────────────┘
-//	PORTGRAVE        -i lo                            → return    loopback is never filtered
-//	                 reply of a connection            → return    what the host started
-//	                 (established: keep)              → return    running connections
-//	                 destination is this host's own   → -P        routed traffic falls through: never ours
-//	PORTGRAVE-P      by protocol → -P-tcp …           a tree over port numbers: at most 16 rules a level, 4 levels
-//	                 (unlisted: deny) → -U            what no service lists
+//	               conntrack  ┌───────────────────┐  DNAT              ┌──────────────────────┐
+//	packet ─▶ raw ─▶ (−200) ─▶│ mangle PREROUTING │─▶ (−100) ─▶ route ─▶│ INPUT    PORTGRAVE   │─▶ nfqueue, socket
+//	                          │ −150: PORTGRAVE-L │                 └──▶│ FORWARD  PORTGRAVE-F │─▶ container, …
+//	                          └───────────────────┘                     └──────────────────────┘
+//	                                                       refuse: drop    mangle (−150), the first rule
+//	                                                       refuse: reject  filter (0), and security (50) behind it
+//
+//	PORTGRAVE-L      begins a connection to one of our own addresses → label the connection
+//	PORTGRAVE        -i lo, a reply (, established: keep) → return
+//	                 begins a connection                  → -N
+//	                 DNATed                               → -D
+//	                 else by protocol → -P-tcp …          a tree over port numbers: at most 16 rules a level, 4 levels
+//	                 (unlisted: deny) → -U                what no service lists
+//	PORTGRAVE-F      likewise, but of what isn't DNATed only what goes to an interface of State.Direct → -B
+//	PORTGRAVE-N      bears one of our own addresses, though from outside → -NP, which asks for listed ports → -X
+//	PORTGRAVE-D      like -P, by the original port of the connection; no label: → -V
+//	PORTGRAVE-V      a virtual IP: from the host's own workloads → -T-tcp …, else like -D, but nothing is unlisted
+//	PORTGRAVE-T-…    services that name the original address → -E-…, else return
 //	PORTGRAVE-H-…    conditions of the services that share a port on different interfaces or addresses
 //	PORTGRAVE-W-svc  interface and address conditions → -S-svc, else -R-svc
+//	                 -K-…, -O-svc: the same by the original address
 //	PORTGRAVE-S-svc  source, by rule or by ipset      → -A-svc, else -R-svc
 //	PORTGRAVE-A-svc  rate, log, then return (counted)
-//	PORTGRAVE-R-svc  log, then drop (counted); for reject: mark and accept
+//	PORTGRAVE-R-svc  (counted) log, then drop or reject; so too -UR, -BR; -X always drops
 //
-// Chains go to each other (-g), never call, so a RETURN anywhere leads back to PREROUTING, where the rules
-// of others go on: to accept is to say nothing.
+// Chains go to each other (-g), all but -N, which is called, so a RETURN anywhere leads back to the
+// built-in chain, where the rules of others go on: to accept is to say nothing.
 //
-// xtables can answer with a reset or an ICMP error only in table filter. So under refuse: reject a
-// refused packet is marked, leaves mangle PREROUTING at once, lest another rule changes the mark, and meets
-// REJECT first in filter INPUT or FORWARD. Whatever gets past that, because somebody stands before
-// us or has flushed the table, is dropped in table security behind it.
+// A packet is for this host if it reaches INPUT; nothing before routing tells that exactly, where
+// addresses are local by a rule or a VRF, or packets are broadcast or multicast, which a bridge or a
+// multicast route may only pass on. DNAT hides what the client dialled, and conntrack remembers it, but
+// for whether it was an address of ours: that is the connection's label (firewall.OwnLabel). The
+// packet mark is neither read nor set.
+//
+// xtables can answer with a reset or an ICMP error only in table filter. So under refuse: reject the tree
+// stands there. Whatever gets past it, because somebody stands before us or has flushed the table, meets
+// the same tree in table security, which drops: without rates and logs, for they are somebody's only once.
+//
+// A rate is a table of hashlimit. Full, it drops what comes from further sources at once, also under
+// refuse: reject, and so does that of the log: such packets are counted as refused, or, where only the
+// rate refuses, not at all.
+//
+// At INPUT the kernel shows xtables the name of a VRF, never that of the interface in it.
 //
 // compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the one it does
 // hold from iptables-save and from the kernel's ipsets; compare (pure) finds what differs, rules by meaning rather than by text;

@@ -22,7 +22,8 @@ type fakeKernel struct {
 	tables  map[tableKey]map[string][]string // rule texts by chain
 	sets    map[string]*fakeSet
 
-	steps int
+	steps   int
+	started time.Time // the step that runs: times left are told as of then
 	// fail decides what becomes of step n (from 1): refuse it, cut an ipset script after some lines, or do it and report a failure.
 	fail func(n int, s step) fault
 	// after is called when a step has changed something.
@@ -42,7 +43,7 @@ var errInjected = errors.New("injected")
 
 type fakeSet struct {
 	header   string
-	elements map[string]string // to options
+	elements map[string]time.Time // to their ends; the zero Time: none
 }
 
 func newFakeKernel(v variant) *fakeKernel {
@@ -86,8 +87,11 @@ func (k *fakeKernel) read(context.Context) (*ruleset, error) {
 	var b strings.Builder
 	for _, name := range sortedKeys(k.sets) {
 		fmt.Fprintf(&b, "create %s %s bucketsize 12 initval 1\n", name, k.sets[name].header)
-		for e, options := range k.sets[name].elements {
-			fmt.Fprintf(&b, "add %s %s\n", name, strings.TrimSpace(e+" "+options))
+		for e, end := range k.sets[name].elements {
+			if !end.IsZero() {
+				e += fmt.Sprintf(" timeout %d", max(1, int(end.Sub(r.readAt).Round(time.Second)/time.Second)))
+			}
+			fmt.Fprintf(&b, "add %s %s\n", name, e)
 		}
 	}
 	return r, readMessages(r, setMessages(b.String()), r.readAt)
@@ -115,6 +119,7 @@ func told(s step) string {
 
 func (k *fakeKernel) run(_ context.Context, s step) error {
 	k.steps++
+	k.started = time.Now()
 	what := noFault
 	if k.fail != nil {
 		what = k.fail(k.steps, s)
@@ -149,6 +154,8 @@ func (k *fakeKernel) run(_ context.Context, s step) error {
 	}
 	return err
 }
+
+func (k *fakeKernel) fill(context.Context, []string) ([]firewall.TableFill, error) { return nil, nil }
 
 // restore is iptables-restore --noflush --counters.
 func (k *fakeKernel) restore(p program, lines []string) error {
@@ -252,7 +259,7 @@ func (k *fakeKernel) ipset(line string) error {
 	switch verb {
 	case "create":
 		if s == nil {
-			k.sets[name] = &fakeSet{rest, map[string]string{}}
+			k.sets[name] = &fakeSet{rest, map[string]time.Time{}}
 		} else if s.header != rest {
 			return fail("it exists and differs")
 		}
@@ -266,7 +273,14 @@ func (k *fakeKernel) ipset(line string) error {
 		if strings.Contains(s.header, "inet6") != strings.Contains(e, ":") || (options != "") != strings.Contains(s.header, "timeout") {
 			return fail("not for this set")
 		}
-		s.elements[e] = options
+		s.elements[e] = time.Time{}
+		if _, left, ends := strings.Cut(options, "timeout "); ends {
+			seconds, err := strconv.Atoi(left)
+			if err != nil {
+				return fail("no time")
+			}
+			s.elements[e] = k.started.Add(time.Duration(seconds) * time.Second)
+		}
 	case "del":
 		e, _, _ := strings.Cut(rest, " ")
 		delete(s.elements, e)
@@ -287,7 +301,7 @@ func (k *fakeKernel) ipset(line string) error {
 	return nil
 }
 
-// passes walks a packet that starts a connection from outside to the host through mangle PREROUTING and what follows it.
+// passes walks a packet that starts a connection from outside to the host through the chains on its way.
 func (k *fakeKernel) passes(f firewall.Flow) bool {
 	family := firewall.IPv4
 	if f.Source.Is6() {
@@ -295,7 +309,7 @@ func (k *fakeKernel) passes(f firewall.Flow) bool {
 	}
 	for _, v := range variants {
 		marked := false
-		for _, at := range []struct{ table, chain string }{{mangle, "PREROUTING"}, {filter, "INPUT"}, {security, "INPUT"}} {
+		for _, at := range []struct{ table, chain string }{{mangle, "PREROUTING"}, {mangle, "INPUT"}, {filter, "INPUT"}, {security, "INPUT"}} {
 			if k.walk(k.tables[tableKey{v, family, at.table}], at.chain, f, &marked) == "DROP" {
 				return false
 			}
@@ -315,7 +329,11 @@ func (k *fakeKernel) walk(chains map[string][]string, chain string, f firewall.F
 		if !matches {
 			continue
 		}
-		last := options[slices.IndexFunc(options, func(o option) bool { return o.name == "-j" || o.name == "-g" })]
+		to := slices.IndexFunc(options, func(o option) bool { return o.name == "-j" || o.name == "-g" })
+		if to < 0 {
+			continue // it only counts, or sets a label
+		}
+		last := options[to]
 		switch target := last.values[0]; {
 		case target == "ACCEPT":
 			return "ACCEPT"
@@ -376,8 +394,8 @@ func (k *fakeKernel) matches(o option, f firewall.Flow, marked bool) bool {
 		yes = low <= int(f.Port) && int(f.Port) <= high
 	case "--match-set":
 		yes = k.contains(o.values[0], f.Source)
-	case "--ctdir", "--ctstate", "--ctstatus", "--hashlimit-above":
-		yes = false // a new connection of a slow source
+	case "--ctdir", "--ctstate", "--ctstatus", "--hashlimit-above", "--src-type":
+		yes = false // a new connection of a slow source elsewhere, without DNAT
 	case "--mark":
 		yes = marked
 	}

@@ -25,6 +25,8 @@ type kernel interface {
 	read(ctx context.Context) (*ruleset, error)
 	// run takes one step. An error does not prove that nothing was done.
 	run(ctx context.Context, s step) error
+	// fill counts the sources in tables of rates and of the log.
+	fill(ctx context.Context, services []string) ([]firewall.TableFill, error)
 }
 
 // procNet is what the kernel says of the calling thread's network namespace.
@@ -193,7 +195,7 @@ func (p *programs) exec(ctx context.Context, input []byte, path string, args ...
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("%s: %w", name, ctx.Err())
 	}
-	return nil, &programError{name, args, strings.TrimSpace(problem.String()), p.lockWait, err}
+	return nil, &programError{name, args, strings.TrimSpace(withoutWarnings(problem.String())), p.lockWait, err}
 }
 
 // programError is a program that failed, and what it said.

@@ -36,16 +36,20 @@ const longestRefill = 24 * time.Hour
 // an administrator should know (warned). Pure.
 func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 	ids := map[string]string{}
+	speakable := func(service, what string, patterns []string) {
+		for _, name := range patterns {
+			if why := unspeakable(name); why != "" {
+				refused = append(refused, Limit{service, fmt.Sprintf("%s %q: %s; rename the interface, or use nftables", what, name, why)})
+			}
+		}
+	}
+	speakable("", "direct: interface", s.Direct)
 	for _, svc := range s.Services {
 		if other, taken := ids[id(svc.Name)]; taken {
 			refused = append(refused, Limit{svc.Name, fmt.Sprintf("its name and that of service %q are the same to iptables, which has room for %d characters: rename one", other, maxID)})
 		}
 		ids[id(svc.Name)] = svc.Name
-		for _, name := range svc.Interfaces {
-			if why := unspeakable(name); why != "" {
-				refused = append(refused, Limit{svc.Name, fmt.Sprintf("interface %q: %s; rename the interface, or use nftables", name, why)})
-			}
-		}
+		speakable(svc.Name, "interface", svc.Interfaces)
 		if r := svc.Rate; r != nil {
 			if r.Burst > mostBurst {
 				refused = append(refused, Limit{svc.Name, fmt.Sprintf("rate: a burst of %d is more than the %d that iptables can hold", r.Burst, mostBurst)})

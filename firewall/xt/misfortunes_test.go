@@ -86,6 +86,17 @@ func TestBrokenIpset(t *testing.T) {
 	})
 }
 
+// A program that fails over one of our rules complains of the names of labels first, which is no matter.
+func TestMissingLabelNamesAreNotTheError(t *testing.T) {
+	onBoth(t, func(t *testing.T, v variant) {
+		p := program{v, firewall.IPv4}
+		err := open(t, v).kernel.run(context.Background(), step{program: &p, input: []byte("*mangle\n-A PREROUTING -m connlabel --label 90 --set\n-A NOWHERE -j DROP\nCOMMIT\n")})
+		if err == nil || strings.Contains(err.Error(), "connlabel.conf") || !strings.Contains(err.Error(), "line 3") {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
 // Without privileges the error is of that kind, so that the command can say what to do.
 func TestFailuresAreSorted(t *testing.T) {
 	for said, kind := range map[string]error{

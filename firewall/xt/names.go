@@ -9,10 +9,19 @@ import (
 )
 
 const (
-	// baseChain is where the hooks jump to, in every table; all our names begin with it.
+	// baseChain is where INPUT leads; all our names begin with it.
 	baseChain = "PORTGRAVE"
-	portsChain,
-	unlistedChain, unlistedRefuse = baseChain + "-P", baseChain + "-U", baseChain + "-UR"
+	// forwardChain is where FORWARD leads, labelChain where PREROUTING does.
+	forwardChain, labelChain = baseChain + "-F", baseChain + "-L"
+	// portsChain is the tree over a packet's own ports, originalChain that over a connection's original
+	// ones; virtualChain and virtualTree are for addresses that only DNAT knows.
+	portsChain, originalChain     = baseChain + "-P", baseChain + "-D"
+	virtualChain, virtualTree     = baseChain + "-V", baseChain + "-T"
+	unlistedChain, unlistedRefuse = baseChain + "-U", baseChain + "-UR"
+	directChain, directRefuse     = baseChain + "-B", baseChain + "-BR"
+	// beginChain looks at what would begin a connection, spoofedPorts and spoofedChain at what bears one
+	// of our own addresses.
+	beginChain, spoofedPorts, spoofedChain = baseChain + "-N", baseChain + "-NP", baseChain + "-X"
 
 	// mark is the comment that tells our chains from somebody else's of the same name. It stands in
 	// the hook and at the head of the chain hooked, so that either alone may be lost.
@@ -27,12 +36,30 @@ const maxID = 16
 // id is a service's name as far as kernel names can hold it.
 func id(service string) string { return firewall.Shorten(service, maxID) }
 
-func whereChain(service string) string  { return baseChain + "-W-" + id(service) }
 func sourceChain(service string) string { return baseChain + "-S-" + id(service) }
 func allowChain(service string) string  { return baseChain + "-A-" + id(service) }
 func refuseChain(service string) string { return baseChain + "-R-" + id(service) }
-func sharedChain(p firewall.PortRange) string {
-	return fmt.Sprintf("%s-H-%s-%d", baseChain, p.Protocol, p.First)
+
+// whereChain has the conditions of a service; original: on a connection's original destination.
+func whereChain(service string, original bool) string {
+	return baseChain + pick(original, "-O-", "-W-") + id(service)
+}
+
+// sharedChain has the conditions of services that share ports.
+func sharedChain(p firewall.PortRange, original bool) string {
+	return fmt.Sprintf("%s%s%s-%d", baseChain, pick(original, "-K-", "-H-"), p.Protocol, p.First)
+}
+
+// namedChain asks whether a virtual IP is named by a service.
+func namedChain(p firewall.PortRange) string {
+	return fmt.Sprintf("%s-E-%s-%d", baseChain, p.Protocol, p.First)
+}
+
+func pick(first bool, a, b string) string {
+	if first {
+		return a
+	}
+	return b
 }
 
 // ours reports whether a chain bears our name.
@@ -46,7 +73,7 @@ func serviceOf(chain string) string {
 	return ""
 }
 
-var serviceNames = pattern.New(`^` + baseChain + `-(?:[WSAR]|[NHU][46])-(.+?)\+?$`)
+var serviceNames = pattern.New(`^` + baseChain + `-(?:[WOSAR]|[NHU][46])-(.+?)\+?$`)
 
 // setName is the name of a service's set in one of its two slots.
 func setName(service string, k setKind, f firewall.Family, second bool) string {

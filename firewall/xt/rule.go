@@ -1,6 +1,7 @@
 package xt
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -166,7 +167,7 @@ func (o option) words() string {
 
 func normalValue(option, v string) string {
 	switch option {
-	case "-s", "-d":
+	case "-s", "-d", "--ctorigdst":
 		if p, ok := parsePrefix(v); ok {
 			return p.String()
 		}
@@ -174,11 +175,11 @@ func normalValue(option, v string) string {
 		if name, known := protocolNames[v]; known {
 			return name
 		}
-	case "--dst-type", "--ctstate", "--ctstatus":
+	case "--dst-type", "--src-type", "--ctstate", "--ctstatus":
 		parts := strings.Split(v, ",")
 		slices.Sort(parts)
 		return strings.Join(parts, ",")
-	case "--dport", "--sport":
+	case "--dport", "--sport", "--ctorigdstport":
 		if first, last, ranged := strings.Cut(v, ":"); ranged && first == last {
 			return first
 		}
@@ -263,8 +264,21 @@ func normalRate(v string) string {
 	return strconv.FormatUint(length(last)/period, 10) + "/" + rateUnits[last].name
 }
 
-// rateWords are the options of a limit per source address: what exceeds it, or what stays within.
-func rateWords(name string, r firewall.Rate, over bool) []string {
+// rateTable names the table of a service's rate. Rules that name the same table share it, and keep the
+// settings that it was made with: so the name says them.
+func rateTable(svc firewall.Service, f firewall.Family) string {
+	r := *svc.Rate
+	return fmt.Sprintf("pg-%s-%d-%d-%d-%d", id(svc.Name), r.Count, int64(r.Per.Seconds()), r.Burst, r.PrefixLength(f))
+}
+
+// logTable names the table of the log of refused packets, which all services share.
+func logTable(f firewall.Family) string {
+	return fmt.Sprintf("pg-denied-%d", firewall.DeniedLogRate.PrefixLength(f))
+}
+
+// rateWords are the options of a limit per source in a table for so many of them: what exceeds it, or
+// what stays within.
+func rateWords(name string, r firewall.Rate, f firewall.Family, most int, over bool) []string {
 	unit := map[time.Duration]string{time.Second: "second", time.Minute: "minute", time.Hour: "hour", 24 * time.Hour: "day"}[r.Per]
 	how := "--hashlimit-upto"
 	if over {
@@ -272,7 +286,18 @@ func rateWords(name string, r firewall.Rate, over bool) []string {
 	}
 	// iptables does not print an expiry that is its own default for the unit it has chosen, a round number.
 	expire := r.Memory().Milliseconds() + 1
-	return []string{"-m", "hashlimit", how, strconv.FormatUint(uint64(r.Count), 10) + "/" + unit, "--hashlimit-burst", strconv.FormatUint(uint64(r.Burst), 10),
-		"--hashlimit-mode", "srcip", "--hashlimit-name", name, "--hashlimit-htable-size", "1024",
-		"--hashlimit-htable-max", strconv.Itoa(firewall.RateMemorySize), "--hashlimit-htable-expire", strconv.FormatInt(expire, 10)}
+	words := []string{"-m", "hashlimit", how, strconv.FormatUint(uint64(r.Count), 10) + "/" + unit, "--hashlimit-burst", strconv.FormatUint(uint64(r.Burst), 10),
+		"--hashlimit-mode", "srcip", "--hashlimit-name", name, "--hashlimit-htable-size", strconv.Itoa(most / perBucket),
+		"--hashlimit-htable-max", strconv.Itoa(most), "--hashlimit-htable-expire", strconv.FormatInt(expire, 10)}
+	if n := r.PrefixLength(f); n != wholeAddress[f] { // which iptables does not print
+		words = append(words, "--hashlimit-srcmask", strconv.Itoa(n))
+	}
+	return words
 }
+
+// wholeAddress is the length of an address in bits.
+var wholeAddress = map[firewall.Family]int{firewall.IPv4: 32, firewall.IPv6: 128}
+
+// perBucket is how many sources share a bucket of a full table. A bucket takes eight bytes from the
+// start, and the kernel looks at each once a second.
+const perBucket = 8

@@ -92,6 +92,17 @@ func (r *ruleset) at(k tableKey) *table {
 	return newTable()
 }
 
+// table returns our part of a table, made if need be.
+func (r *ruleset) table(k tableKey) *table {
+	if r.tables[k] == nil {
+		r.tables[k] = newTable()
+	}
+	return r.tables[k]
+}
+
+// decides reports whether a table of ours decides about packets.
+func (t *table) decides() bool { return t != nil && t.chains[baseChain] != nil }
+
 // keys lists the tables of either ruleset, in one order.
 func keys(a, b *ruleset) []tableKey {
 	seen := map[tableKey]bool{}

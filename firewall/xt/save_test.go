@@ -136,42 +136,50 @@ func TestQuoting(t *testing.T) {
 // Every rate that a policy can ask for is recognised as iptables prints it.
 func TestRatesComeBack(t *testing.T) {
 	onBoth(t, func(t *testing.T, v variant) {
-		var script strings.Builder
-		var want []rule
-		script.WriteString("*mangle\n:PORTGRAVE - [0:0]\n")
-		for _, per := range []time.Duration{time.Second, time.Minute, time.Hour, 24 * time.Hour} {
-			for _, count := range []uint32{1, 2, 3, 7, 10, 20, 24, 25, 59, 60, 61, 90, 100, 119, 120, 1000, 1439, 1440, 3599, 3600, 9999, 86400, 100000, 999999, 1000000} {
-				for _, burst := range []uint32{1, 5, 40, 10000, 1000000} {
-					r := firewall.Rate{Count: count, Per: per, Burst: burst}
-					if refused, _ := Limits(firewall.State{Services: []firewall.Service{{Rate: &r}}}, time.Now()); len(refused) > 0 {
-						continue
+		eachFamily(t, func(t *testing.T, f firewall.Family) {
+			var script strings.Builder
+			var want []rule
+			script.WriteString("*mangle\n:PORTGRAVE - [0:0]\n")
+			for _, per := range []time.Duration{time.Second, time.Minute, time.Hour, 24 * time.Hour} {
+				for _, count := range []uint32{1, 2, 3, 7, 10, 20, 24, 25, 59, 60, 61, 90, 100, 119, 120, 1000, 1439, 1440, 3599, 3600, 9999, 86400, 100000, 999999, 1000000} {
+					for _, burst := range []uint32{1, 5, 40, 10000, 1000000} {
+						r := firewall.Rate{Count: count, Per: per, Burst: burst}
+						if refused, _ := Limits(firewall.State{Services: []firewall.Service{{Rate: &r}}}, time.Now()); len(refused) > 0 {
+							continue
+						}
+						x := args(append(rateWords(fmt.Sprintf("r%d", len(want)), r, f, 8*16, len(want)%2 == 0), "-j", "RETURN")...)
+						want = append(want, x)
+						fmt.Fprintf(&script, "-A PORTGRAVE %s\n", x.text)
 					}
-					x := args(append(rateWords(fmt.Sprintf("r%d", len(want)), r, len(want)%2 == 0), "-j", "RETURN")...)
-					want = append(want, x)
-					fmt.Fprintf(&script, "-A PORTGRAVE %s\n", x.text)
 				}
 			}
-		}
-		script.WriteString("COMMIT\n")
-		b := open(t, v)
-		p := program{v, firewall.IPv4}
-		if err := b.kernel.run(context.Background(), step{program: &p, input: []byte(script.String())}); err != nil {
-			t.Fatal(err)
-		}
-		r, err := b.kernel.read(context.Background())
-		if err != nil {
-			t.Fatal(err)
-		}
-		got := r.at(tableKey{v, firewall.IPv4, mangle}).chains[baseChain].rules
-		if len(got) != len(want) {
-			t.Fatalf("%d rules came back of %d", len(got), len(want))
-		}
-		for i := range want {
-			if want[i].canon != got[i].canon {
-				t.Errorf("wrote %s\nread  %s", want[i].text, got[i].text)
+			script.WriteString("COMMIT\n")
+			b := open(t, v)
+			p := program{v, f}
+			if err := b.kernel.run(context.Background(), step{program: &p, input: []byte(script.String())}); err != nil {
+				t.Fatal(err)
 			}
-		}
+			r, err := b.kernel.read(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := r.at(tableKey{v, f, mangle}).chains[baseChain].rules
+			if len(got) != len(want) {
+				t.Fatalf("%d rules came back of %d", len(got), len(want))
+			}
+			for i := range want {
+				if want[i].canon != got[i].canon {
+					t.Errorf("wrote %s\nread  %s", want[i].text, got[i].text)
+				}
+			}
+		})
 	})
+}
+
+func eachFamily(t *testing.T, test func(*testing.T, firewall.Family)) {
+	for _, f := range firewall.Families {
+		t.Run(f.String(), func(t *testing.T) { test(t, f) })
+	}
 }
 
 func TestReadSets(t *testing.T) {
@@ -231,6 +239,10 @@ func TestLimits(t *testing.T) {
 	if d := cmp.Diff([]string{"plus", "burst", "burst", "slow", "fast", "far"}, got); d != "" {
 		t.Error(d)
 	}
+	direct, _ := Limits(firewall.State{Direct: []string{"br-*", "up+"}}, time.Now())
+	if len(direct) != 1 || !strings.Contains(direct[0].Error(), `direct: interface "up+"`) {
+		t.Errorf("direct: %v", direct)
+	}
 	if name := NeedsIpset(state); name != "far" {
 		t.Errorf("NeedsIpset says %q", name)
 	}
@@ -270,7 +282,7 @@ func TestNames(t *testing.T) {
 				}
 			}
 		}
-		for _, chain := range []string{whereChain(service), sourceChain(service), allowChain(service), refuseChain(service)} {
+		for _, chain := range []string{whereChain(service, false), whereChain(service, true), sourceChain(service), allowChain(service), refuseChain(service)} {
 			if len(chain) > 28 || serviceOf(chain) != id(service) || !ours(chain) {
 				t.Errorf("chain %s", chain)
 			}
@@ -279,8 +291,11 @@ func TestNames(t *testing.T) {
 			t.Errorf("prefix %s", p)
 		}
 	}
-	if longest := sharedChain(firewall.PortRange{Protocol: firewall.SCTP, First: 65535, Last: 65535}); len(longest) > 28 {
-		t.Errorf("chain %s", longest)
+	last := firewall.PortRange{Protocol: firewall.SCTP, First: 65535, Last: 65535}
+	for _, longest := range []string{sharedChain(last, true), sharedChain(last, false), namedChain(last), virtualTree + "-sctp-65520-65535"} {
+		if len(longest) > 28 {
+			t.Errorf("chain %s", longest)
+		}
 	}
 }
 
@@ -301,7 +316,7 @@ func TestPortTree(t *testing.T) {
 	k := newFakeKernel(legacy)
 	for port := range 1 << 16 {
 		met := 0
-		name := portsChain
+		name := portsChain + "-tcp"
 		for found := true; found && isDispatch(name); {
 			found = false
 			for _, r := range chains[name].rules {

@@ -101,9 +101,6 @@ func torn(d difference) slots {
 func changingPaths(tables []tableDifference) slots {
 	out := slots{}
 	for _, t := range tables {
-		if t.key.name != mangle {
-			continue
-		}
 		if t.fresh || t.gone || len(t.hooks) > 0 {
 			out[slot{"", t.key.family}] = true
 		}

@@ -25,11 +25,15 @@ type step struct {
 // each of them:
 //
 //  1. sets that no rule looks up yet, with their elements
-//  2. the tables that answer refused packets, before anything is marked for them
-//  3. table mangle, family by family: a packet is of one family
-//  4. elements of sets that stay, where no rule around them changed
-//  5. tables of which nothing shall stay: mangle first, so that nothing is marked and then let through
-//  6. sets that no rule looks up any more
+//  2. table mangle, so that connections are labelled before a tree asks for it; unless it hands over its
+//     tree to table filter
+//  3. the other tables that decide
+//  4. table mangle where it hands over
+//  5. elements of sets that stay, where no rule around them changed
+//  6. tables of which nothing shall stay
+//  7. sets that no rule looks up any more
+//
+// Where two tables decide at a time, a packet must pass both, the old one and the new.
 func steps(d difference, have *ruleset) []step {
 	var out []step
 	prepare, change, destroy := d.sets.commands(have)
@@ -42,22 +46,23 @@ func steps(d difference, have *ruleset) []step {
 		for _, t := range d.tables {
 			if pick(t) {
 				p := t.key.program()
-				out = append(out, step{what: t.key.String(), program: &p, table: t.key.name, input: t.script()})
+				out = append(out, step{what: t.key.String(), program: &p, table: t.key.name, input: t.script(have)})
 			}
 		}
 	}
 	ipset("preparing ipsets", prepare, false)
+	handsOver := func(t tableDifference) bool { return t.haveTable.decides() && !t.wantTable.decides() }
+	tables(func(t tableDifference) bool { return !t.gone && t.key.name == mangle && !handsOver(t) })
 	tables(func(t tableDifference) bool { return !t.gone && t.key.name != mangle })
-	tables(func(t tableDifference) bool { return !t.gone && t.key.name == mangle })
+	tables(func(t tableDifference) bool { return !t.gone && t.key.name == mangle && handsOver(t) })
 	ipset("changing ipsets", change, false)
-	tables(func(t tableDifference) bool { return t.gone && t.key.name == mangle })
-	tables(func(t tableDifference) bool { return t.gone && t.key.name != mangle })
+	tables(func(t tableDifference) bool { return t.gone })
 	ipset("removing ipsets", destroy, true)
 	return out
 }
 
 // script is what iptables-restore --noflush --counters is given: one commit.
-func (t tableDifference) script() []byte {
+func (t tableDifference) script(have *ruleset) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "*%s\n", t.key.name)
 	// Declaring a chain makes it, or empties it. All stand before the first rule that goes to one.
@@ -67,7 +72,7 @@ func (t tableDifference) script() []byte {
 	for _, c := range t.chainsChanged {
 		fmt.Fprintf(&b, ":%s - [0:0]\n", c.want.name)
 	}
-	// Counters of rules that stay are written with them.
+	// Counters of rules that stay are written with them, also where the tree comes from another table.
 	fill := func(c *chain, counters map[string]firewall.Counter) {
 		for _, r := range c.rules {
 			n := counters[r.canon]
@@ -75,14 +80,10 @@ func (t tableDifference) script() []byte {
 		}
 	}
 	for _, c := range t.chainsNew {
-		fill(c, nil)
+		fill(c, countersOf(have.elsewhere(t.key, c.name)))
 	}
 	for _, c := range t.chainsChanged {
-		counters := map[string]firewall.Counter{}
-		for _, r := range c.have.rules {
-			counters[r.canon] = r.counter
-		}
-		fill(c.want, counters)
+		fill(c.want, countersOf(c.have))
 	}
 	for _, h := range t.hooks {
 		for _, old := range h.have {
@@ -100,4 +101,28 @@ func (t tableDifference) script() []byte {
 	}
 	b.WriteString("COMMIT\n")
 	return b.Bytes()
+}
+
+func countersOf(c *chain) map[string]firewall.Counter {
+	out := map[string]firewall.Counter{}
+	if c != nil {
+		for _, r := range c.rules {
+			out[r.canon] = r.counter
+		}
+	}
+	return out
+}
+
+// elsewhere is the chain of this name in another table of the same program that counts; nil for none.
+func (r *ruleset) elsewhere(k tableKey, name string) *chain {
+	if k.name == security {
+		return nil
+	}
+	for _, other := range []string{mangle, filter} {
+		k.name = other
+		if c := r.at(k).chains[name]; c != nil {
+			return c
+		}
+	}
+	return nil
 }
