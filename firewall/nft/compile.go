@@ -42,7 +42,7 @@ var ownTypes = []uint32{unix.RTN_LOCAL, unix.RTN_BROADCAST, unix.RTN_ANYCAST, un
 // base makes the base chain, which looks the port up first: what is for no port of ours has met one rule then. What is for one of
 // them, or for any port in deny mode, passes the exempt chain before anything is decided about it.
 func (c *compiler) base() {
-	rules := []rule{newRule().portsVmap().done()}
+	rules := append([]rule{newRule().portsVmap().done()}, c.portless()...)
 	if c.state.Unlisted == firewall.UnlistedDeny {
 		rules = append(rules, newRule().jump(exemptChain), newRule().gotoChain(unlistedChain))
 	}
@@ -180,6 +180,9 @@ func (c *compiler) refuse(name, counters, service, label string, log bool) {
 func (c *compiler) ports() {
 	verdicts := map[uint32]verdict{}
 	for _, piece := range firewall.PortPieces(c.state.Services) {
+		if !piece.Ports.Protocol.HasPorts() {
+			continue
+		}
 		target := c.entry(piece)
 		for port := uint32(piece.Ports.First); port <= uint32(piece.Ports.Last); port++ {
 			verdicts[portKey(piece.Ports.Protocol, uint16(port))] = verdict{unix.NFT_GOTO, target}

@@ -14,7 +14,7 @@ func (c *compiler) unlisted() {
 		rules = append(rules, newRule().icmpType(m.Family, m.Name, m.Type).accept())
 	}
 	if c.state.Essentials.Has(firewall.EssentialMulticastMembership) {
-		rules = append(rules, newRule().l4proto("igmp", unix.IPPROTO_IGMP).accept())
+		rules = append(rules, newRule().l4proto("2", unix.IPPROTO_IGMP).accept())
 	}
 	if c.state.Essentials.Has(firewall.EssentialDHCP) {
 		rules = append(rules, newRule().family(firewall.IPv4).udpPorts(firewall.DHCPServerPort, firewall.DHCPClientPort).accept(),

@@ -15,11 +15,15 @@ const fanOut = 16
 // list would cost a packet a rule for each service.
 func (c *compiler) ports() {
 	byProtocol := map[firewall.Protocol][]target{}
+	var roots []rule
 	for _, piece := range firewall.PortPieces(c.state.Services) {
 		p := piece.Ports.Protocol
+		if !p.HasPorts() {
+			roots = append(roots, c.portless(p, c.entry(piece)))
+			continue
+		}
 		byProtocol[p] = append(byProtocol[p], target{int(piece.Ports.First), int(piece.Ports.Last), c.entry(piece)})
 	}
-	var roots []rule
 	for _, p := range firewall.Protocols {
 		if targets := byProtocol[p]; len(targets) > 0 {
 			roots = append(roots, args("-p", p.String(), "-g", c.node(p, 0, 1<<16, targets)))
