@@ -44,30 +44,8 @@ type template struct {
 // newTemplate writes a probe to an address, framed for a link.
 func newTemplate(l *Link, p Protocol, to netip.AddrPort) *template {
 	t := &template{six: to.Addr().Is6(), protocol: p, to: to, ip: ethernetSize, layout: layoutOf(p)}
-	size, wire := t.layout.size, p.wire(to.Addr().Is6())
-	kind := uint16(etherIPv4)
-	t.l4 = ethernetSize + ipv4Size
-	if t.six {
-		kind, t.l4 = etherIPv6, ethernetSize+ipv6Size
-	}
-	t.frame = make([]byte, t.l4+size)
-	copy(t.frame, l.gateway.MAC)
-	copy(t.frame[6:], l.MAC)
-	binary.BigEndian.PutUint16(t.frame[12:], kind)
-
-	ip := t.frame[t.ip:]
-	if t.six {
-		ip[0] = 0x60
-		binary.BigEndian.PutUint16(ip[4:], uint16(size))
-		ip[6], ip[7] = byte(wire), 64
-		copy(ip[24:], to.Addr().AsSlice())
-	} else {
-		ip[0] = 0x45
-		binary.BigEndian.PutUint16(ip[2:], uint16(ipv4Size+size))
-		ip[6] = 0x40 // don't fragment
-		ip[8], ip[9] = 64, byte(wire)
-		copy(ip[16:], to.Addr().AsSlice())
-	}
+	t.frame = t.head(l, to)
+	size := t.layout.size
 
 	l4 := t.frame[t.l4:]
 	switch p {
@@ -88,8 +66,37 @@ func newTemplate(l *Link, p Protocol, to netip.AddrPort) *template {
 		}
 	}
 	// The pseudo-header: destination, protocol, length. The source is added to each probe.
-	t.sum = add(uint32(wire)+uint32(size), to.Addr().AsSlice())
+	t.sum = add(uint32(p.wire(t.six))+uint32(size), to.Addr().AsSlice())
 	return t
+}
+
+// head is a frame with all headers but the transport's, whose source and checksum are missing.
+func (t *template) head(l *Link, to netip.AddrPort) []byte {
+	size, wire := t.layout.size, t.protocol.wire(t.six)
+	kind := uint16(etherIPv4)
+	t.l4 = ethernetSize + ipv4Size
+	if t.six {
+		kind, t.l4 = etherIPv6, ethernetSize+ipv6Size
+	}
+	frame := make([]byte, t.l4+size)
+	copy(frame, l.gateway.MAC)
+	copy(frame[6:], l.MAC)
+	binary.BigEndian.PutUint16(frame[12:], kind)
+
+	ip := frame[ethernetSize:]
+	if t.six {
+		ip[0] = 0x60
+		binary.BigEndian.PutUint16(ip[4:], uint16(size))
+		ip[6], ip[7] = byte(wire), 64
+		copy(ip[24:], to.Addr().AsSlice())
+	} else {
+		ip[0] = 0x45
+		binary.BigEndian.PutUint16(ip[2:], uint16(ipv4Size+size))
+		ip[6] = 0x40 // don't fragment
+		ip[8], ip[9] = 64, byte(wire)
+		copy(ip[16:], to.Addr().AsSlice())
+	}
+	return frame
 }
 
 // fill makes the frame the probe of one source.

@@ -140,3 +140,45 @@ func echoRaw(c *net.IPConn, six bool) {
 		_, _, _ = c.WriteMsgIP(p, sctpSource(oob[:oobSize], six), from)
 	}
 }
+
+// SendRaw sends one packet of a protocol without ports from a source, which may be any address, and waits
+// for nothing. The destination may be a group.
+func (n *Node) SendRaw(iface string, p Protocol, source, to netip.Addr, payload []byte) {
+	n.t.Helper()
+	link := n.link(iface)
+	t := template{six: to.Is6(), protocol: p, layout: layout{size: len(payload)}}
+	frame := t.head(link, netip.AddrPortFrom(to, 0))
+	copy(frame[t.l4:], payload)
+	copy(frame, groupMAC(to, link.gateway.MAC))
+	if t.six {
+		copy(frame[ethernetSize+8:], source.AsSlice())
+	} else {
+		ip := frame[ethernetSize:]
+		copy(ip[12:], source.AsSlice())
+		binary.BigEndian.PutUint16(ip[10:], ^fold(add(0, ip[:ipv4Size])))
+	}
+	err := n.Do(func() error {
+		fd, err := packetSocket(link.Index, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		_, err = unix.Write(fd, frame)
+		return err
+	})
+	if err != nil {
+		n.t.Errorf("sending from %s to %v: %v", n.Name, to, err)
+	}
+}
+
+// groupMAC is where a packet for an address is sent on Ethernet (RFC 1112 §6.4, RFC 2464 §7), or unicast if it is no group.
+func groupMAC(a netip.Addr, unicast net.HardwareAddr) net.HardwareAddr {
+	b := a.AsSlice()
+	switch {
+	case !a.IsMulticast():
+		return unicast
+	case a.Is6():
+		return net.HardwareAddr{0x33, 0x33, b[12], b[13], b[14], b[15]}
+	}
+	return net.HardwareAddr{1, 0, 0x5e, b[1] & 0x7f, b[2], b[3]}
+}
