@@ -1,8 +1,6 @@
 package nft
 
 import (
-	"net/netip"
-
 	"github.com/portgrave/portgrave/firewall"
 	"golang.org/x/sys/unix"
 )
@@ -18,7 +16,7 @@ func (c *compiler) unlisted() {
 	}
 	if c.state.Essentials.Has(firewall.EssentialDHCP) {
 		rules = append(rules, newRule().family(firewall.IPv4).udpPorts(firewall.DHCPServerPort, firewall.DHCPClientPort).accept(),
-			newRule().saddr(firewall.IPv6, netip.MustParsePrefix("fe80::/10")).udpPorts(firewall.DHCPv6ServerPort, firewall.DHCPv6ClientPort).accept())
+			newRule().daddr(firewall.IPv6, firewall.LinkLocal6).udpTo(firewall.DHCPv6ClientPort).accept())
 	}
 	// Second connections of protocols that a conntrack helper follows (FTP, SIP): part of what the
 	// host started. ICMP has been dealt with by name above.

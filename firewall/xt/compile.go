@@ -244,14 +244,7 @@ func (c *compiler) unlisted() {
 		rules = append(rules, args("-p", number(firewall.IGMP), "-j", "RETURN"))
 	}
 	if c.state.Essentials.Has(firewall.EssentialDHCP) {
-		dhcp := func(server, client int, more ...string) rule {
-			return args(append(more, "-p", "udp", "-m", "udp", "--sport", strconv.Itoa(server), "--dport", strconv.Itoa(client), "-j", "RETURN")...)
-		}
-		if c.family == firewall.IPv4 {
-			rules = append(rules, dhcp(firewall.DHCPServerPort, firewall.DHCPClientPort))
-		} else {
-			rules = append(rules, dhcp(firewall.DHCPv6ServerPort, firewall.DHCPv6ClientPort, "-s", "fe80::/10"))
-		}
+		rules = append(rules, c.dhcp())
 	}
 	// Second connections of protocols that a conntrack helper follows (FTP, SIP): part of what the
 	// host started. ICMP has been dealt with by name above.

@@ -92,6 +92,8 @@ type world struct {
 	*lab.World
 	t   *testing.T
 	rec *firewall.Reconciler
+
+	serial int // of the datagrams that getsDatagrams has sent
 }
 
 func newWorld(t *testing.T, e engine) *world {
