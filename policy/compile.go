@@ -55,6 +55,7 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 		if except.Len() > 0 {
 			svc.Expiring = withoutSources(expiring, except)
 		}
+		c.warnOfSources(s, svc)
 		state.Services = append(state.Services, svc)
 		c.out.Services[svc.Name] = s.info
 	}

@@ -30,6 +30,7 @@ func check(inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	inv.warnOnHost(p, c)
 	result := checkResult{Valid: true, Errors: []policy.Problem{}, Warnings: orEmpty(c.Warnings), Stale: orEmpty(c.Stale), Tests: c.RunTests(time.Now())}
 	failed := failedTests(result.Tests)
 	if inv.screen.json {

@@ -73,6 +73,7 @@ func (inv *invocation) compiledPolicy(ops control.Operations) (*control.Policy, 
 	if err != nil {
 		return nil, err
 	}
+	inv.warnOnHost(p, c)
 	return &control.Policy{Origin: p.Origin, State: c.State, FailedTests: failedTests(c.RunTests(time.Now()))}, nil
 }
 
