@@ -62,8 +62,8 @@ func (p Protocol) HasPorts() bool { return slices.Contains(Protocols, p) }
 // Portless is the range that lists a protocol without ports.
 func Portless(p Protocol) PortRange { return PortRange{Protocol: p} }
 
-// listable reports whether a service can list the protocol as a whole.
-func (p Protocol) listable() bool {
+// Listable reports whether a service can list the protocol as a whole.
+func (p Protocol) Listable() bool {
 	_, not := notPortless[p]
 	return !not || p == Ping
 }

@@ -64,7 +64,7 @@ type PortRange struct {
 
 func (r PortRange) valid() bool {
 	if !r.Protocol.HasPorts() {
-		return r.First == 0 && r.Last == 0 && r.Protocol.listable()
+		return r.First == 0 && r.Last == 0 && r.Protocol.Listable()
 	}
 	return r.First > 0 && r.First <= r.Last
 }
