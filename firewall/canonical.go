@@ -16,6 +16,9 @@ func (s State) Canonical() (State, error) {
 	if c.Unlisted != UnlistedDeny {
 		c.Essentials = 0
 	}
+	if !c.Essentials.Has(EssentialMulticastAnswers) {
+		c.Connected = Prefixes{}
+	}
 	c.Services = make([]Service, 0, len(s.Services))
 	errs := s.checkModes()
 	for _, svc := range s.Services {
@@ -104,6 +107,7 @@ func mergePorts(in []PortRange) ([]PortRange, error) {
 // Equal reports whether two canonical States enforce the same.
 func (s State) Equal(o State) bool {
 	return s.Unlisted == o.Unlisted && s.Refuse == o.Refuse && s.Established == o.Established && s.Essentials == o.Essentials &&
+		s.Connected.Equal(o.Connected) &&
 		slices.EqualFunc(s.Services, o.Services, Service.Equal)
 }
 

@@ -23,6 +23,9 @@ type State struct {
 	// Essentials stay open although Unlisted is UnlistedDeny. Empty under UnlistedIgnore,
 	// where it has no meaning.
 	Essentials Essentials `json:"essentials"`
+	// Connected are the networks that the host is part of. EssentialMulticastAnswers takes answers from
+	// them alone; empty without it.
+	Connected Prefixes `json:"connected,omitzero"`
 	// Services, ordered by name. No two claim the same protocol, port, interface and address.
 	Services []Service `json:"services"`
 }

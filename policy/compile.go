@@ -47,6 +47,9 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 		out: &Compiled{Services: map[string]ServiceInfo{}, Tests: p.Tests}}
 	c.load(ctx, n)
 	state := firewall.State{Unlisted: p.unlisted, Refuse: p.refuse, Established: p.established, Essentials: p.essentials}
+	if p.asksConnected() {
+		state.Connected = c.connected(n)
+	}
 	for _, s := range p.services {
 		svc := s.enforced
 		except, _ := c.sources(s.except)

@@ -65,6 +65,12 @@ type hook struct {
 // (include/uapi/linux/netfilter_ipv4.h), after NF_IP_PRI_CONNTRACK = -200.
 var prerouting = hook{Type: "filter", Number: 0, Priority: -110, Policy: 1}
 
+// output is where questions leave: NF_INET_LOCAL_OUT, behind whatever others drop there.
+var output = hook{Type: "filter", Number: 3, Priority: 300, Policy: 1}
+
+// hookNames are the words of nft for hooks, by number.
+var hookNames = []string{"prerouting", "input", "forward", "output"}
+
 type chain struct {
 	name    string
 	service string // whose it is, "" for the base chain and the unlisted chain
@@ -91,6 +97,7 @@ const (
 	kindExpiring                // address ranges that end by themselves
 	kindPorts                   // protocol . port → verdict
 	kindTypes                   // routing types of the destination
+	kindAsked                   // questions that packets have asked, by address and ports; filled by packets too
 	kindDynamic                 // filled by packets; its elements are nobody's plan
 	kindPrefix                  // prefixes of one length by their first address, in a hash; the length is in the name
 )

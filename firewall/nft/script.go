@@ -36,7 +36,8 @@ func Script(s firewall.State, now time.Time) string {
 		c := r.chains[name]
 		fmt.Fprintf(&b, "\tchain %s {\n", name)
 		if c.hook != nil {
-			fmt.Fprintf(&b, "\t\ttype %s hook prerouting priority %d; policy accept;\n", c.hook.Type, c.hook.Priority)
+			fmt.Fprintf(&b, "\t\ttype %s hook %s priority %d; policy accept;\n",
+				c.hook.Type, hookNames[c.hook.Number], c.hook.Priority)
 		}
 		for _, rule := range c.rules {
 			fmt.Fprintf(&b, "\t\t%s\n", rule.text)
@@ -55,7 +56,8 @@ func Script(s firewall.State, now time.Time) string {
 }
 
 func scriptSet(b *strings.Builder, s *set, now time.Time) {
-	types := map[uint32]string{typeIPv4Addr: "ipv4_addr", typeIPv6Addr: "ipv6_addr", typeFibAddrType: "fib_addrtype", typeProtoPort: "inet_proto . inet_service"}
+	types := map[uint32]string{typeIPv4Addr: "ipv4_addr", typeIPv6Addr: "ipv6_addr", typeFibAddrType: "fib_addrtype", typeProtoPort: "inet_proto . inet_service",
+		askedType(typeIPv4Addr): "ipv4_addr . inet_service . inet_service", askedType(typeIPv6Addr): "ipv6_addr . inet_service . inet_service"}
 	if s.kind == kindPorts {
 		fmt.Fprintf(b, "\tmap %s {\n\t\ttype %s : verdict\n", s.name, types[s.spec.keyType])
 	} else {

@@ -18,6 +18,9 @@ func (c *compiler) unlisted() {
 		rules = append(rules, newRule().family(firewall.IPv4).udpPorts(firewall.DHCPServerPort, firewall.DHCPClientPort).accept(),
 			newRule().daddr(firewall.IPv6, firewall.LinkLocal6).udpTo(firewall.DHCPv6ClientPort).accept())
 	}
+	if c.state.Essentials.Has(firewall.EssentialMulticastAnswers) {
+		rules = append(rules, c.answers()...)
+	}
 	// Second connections of protocols that a conntrack helper follows (FTP, SIP): part of what the
 	// host started. ICMP has been dealt with by name above.
 	related := uint32(4)

@@ -175,7 +175,7 @@ func (d drawing) state() firewall.State {
 		Unlisted:    pick(d, firewall.UnlistedIgnore, firewall.UnlistedDeny),
 		Refuse:      pick(d, firewall.RefuseDrop, firewall.RefuseReject),
 		Established: pick(d, firewall.EstablishedCut, firewall.EstablishedKeep),
-		Essentials:  pick(d, firewall.AllEssentials, 0, firewall.Essentials(d.IntN(int(firewall.AllEssentials)+1))),
+		Essentials:  pick(d, firewall.DefaultEssentials, 0, firewall.Essentials(d.IntN(int(firewall.DefaultEssentials)+1))),
 	}
 	for range 2 + d.IntN(4) {
 		s = d.more(s)

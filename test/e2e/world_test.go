@@ -133,7 +133,11 @@ func (w *world) apply(yaml string) firewall.Outcome {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c, err := p.Compile(context.Background(), &policy.Networks{})
+	var c *policy.Compiled
+	err = w.Host.Do(func() error { // which networks the host is part of may matter
+		c, err = p.Compile(context.Background(), &policy.Networks{})
+		return err
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
