@@ -119,7 +119,7 @@ func essentialKeys() []key {
 		"dhcp":                 "answers to the host's DHCP client",
 		"multicast-membership": "IGMP and MLD",
 		"multicast-answers": "answers to the host's own multicast questions (mDNS, LLMNR, SSDP), for 3 seconds after " +
-			"each, from connected networks",
+			"each, from connected networks; needs the nftables backend",
 	}
 	var keys []key
 	for _, name := range firewall.EssentialNames() {

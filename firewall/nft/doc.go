@@ -8,6 +8,7 @@
 //	                                      │ −110: ours    │
 //	                                      └───────────────┘
 //	prerouting       protocol . port vmap @ports   → svc/NAME     one hash look-up, however many services; for other ports, that is all
+//	                 protocol without ports, ping  → svc/NAME     a rule each, where services list some
 //	                 (unlisted: deny)              → exempt, then unlisted
 //	exempt           iifname lo                    → accept       loopback is never filtered
 //	                 destination not this host's   → accept       routed traffic is never ours
@@ -20,6 +21,7 @@
 //	                 rules there that lead to svc/NAME/ipv4-7, the same for an eighth of the addresses (large.go)
 //	svc/NAME/allow   only with rate or log: limits and logs before counting and accepting
 //	svc/NAME/refuse  log, count, drop or reject
+//	questions        (multicast-answers) at hook output: notes what the host asks groups, for unlisted to let answers in
 //	shared/…         conditions of the services that share a port on different interfaces or addresses
 //
 // It stands after conntrack, so that replies are known, and before DNAT, so that the port is the
