@@ -82,7 +82,7 @@ var networkShape = oneOf{
 
 var serviceShape = mapping{words: "a service", keys: []key{
 	{name: "name", shape: anyName, doc: "what the service is called, in rules, logs and reports", required: true},
-	{name: "port", shape: ports, doc: "the port, ports or ranges of ports that clients dial", more: "This is the port that stands in the packet as it comes in, before any DNAT: one entry covers a process of this host, a port published by Docker and a NodePort alike. Protocols without ports take none.", initial: 9090},
+	{name: "port", shape: ports, doc: "the port, ports or ranges of ports that clients dial", more: "This is the port that stands in the packet as it comes in, before any DNAT: one entry covers a process of this host, a port published by Docker and a NodePort alike.", initial: 9090},
 	{name: "protocol", shape: protocols, doc: "the protocol or protocols", more: protocolDoc, initial: "tcp"},
 	{name: "interfaces", shape: oneOf{interfaceName, list{interfaceName, "a list of interfaces", 1}}, doc: `interfaces the service is open on; "eth*" works; every one but lo if absent`, more: "On others it is refused. The kernel matches names as packets come, so an interface may appear later. Loopback is never filtered."},
 	{name: "addresses", shape: oneOf{localAddress, list{localAddress, "a list of addresses", 1}}, doc: "addresses of this host the service is open on; every one if absent", more: "At others it is refused, unless another service has the same port there."},
