@@ -48,8 +48,8 @@ demo: build ## the main job in throwaway network namespaces, with real packets; 
 
 # What the tests need from Debian or Ubuntu, and why.
 PACKAGES := nftables iptables ipset iproute2 iputils-ping procps gcc libc6-dev systemd util-linux file lintian rpm groff-base mandoc zsh fish mmdebstrap debian-archive-keyring e2fsprogs systemd-container qemu-system-x86
-# Firewalls that the tests judge audit by. Unpacked into bin/peers, never installed: they would take this machine over when it next starts.
-PEERS := ufw firewalld dbus docker.io busybox-static
+# Firewalls that the tests judge audit by, and keepalived. Unpacked into bin/peers, never installed: they would take this machine over when it next starts.
+PEERS := ufw firewalld dbus docker.io busybox-static keepalived
 deps: peers debian ## install what the tests need
 installed:
 	@missing=(); for p in $(PACKAGES); do dpkg -s "$$p" >/dev/null 2>&1 || missing+=("$$p"); done; \
@@ -62,7 +62,7 @@ installed:
 peers: installed
 	@[ "$$(cat bin/peers/packages 2>/dev/null)" = "$(PEERS)" ] || { \
 	command -v apt-get >/dev/null || { echo "Needed and missing: $(PEERS), as Debian packages. This is no Debian or Ubuntu." >&2; exit 1; }; \
-	echo "Unpacking into bin/peers (65 MB, not installed): ufw, firewalld (with dbus) and docker.io (with busybox-static for a container) as the real firewalls that audit, explain and import are judged by."; \
+	echo "Unpacking into bin/peers (65 MB, not installed): ufw, firewalld (with dbus) and docker.io (with busybox-static for a container) as the real firewalls that audit, explain and import are judged by, and keepalived, whose VRRP a service lets in."; \
 	$(SUDO) apt-get update -q; $(SUDO) sh test/peers/fetch.sh bin/peers $(PEERS); }
 
 debian: installed

@@ -16,6 +16,9 @@ func (s State) Canonical() (State, error) {
 	if c.Unlisted != UnlistedDeny {
 		c.Essentials = 0
 	}
+	if !c.Essentials.Has(EssentialMulticastAnswers) {
+		c.Connected = Prefixes{}
+	}
 	c.Services = make([]Service, 0, len(s.Services))
 	errs := s.checkModes()
 	var err error
@@ -118,7 +121,8 @@ func mergePorts(in []PortRange) ([]PortRange, error) {
 // Equal reports whether two canonical States enforce the same.
 func (s State) Equal(o State) bool {
 	return s.Unlisted == o.Unlisted && s.Refuse == o.Refuse && s.Established == o.Established && s.Essentials == o.Essentials &&
-		slices.Equal(s.Direct, o.Direct) && slices.EqualFunc(s.Services, o.Services, Service.Equal)
+		slices.Equal(s.Direct, o.Direct) && s.Connected.Equal(o.Connected) &&
+		slices.EqualFunc(s.Services, o.Services, Service.Equal)
 }
 
 // Equal reports whether two canonical services enforce the same.

@@ -12,7 +12,7 @@ type Flow struct {
 	Protocol    Protocol
 	Source      netip.Addr
 	Destination netip.Addr // one of the host's; the zero Addr means "whichever would be allowed"
-	Port        uint16     // the port that the client dialled
+	Port        uint16     // the port that the client dialled; 0 if the protocol has none
 	Interface   string     // where it arrives; "" means "whichever would be allowed"
 }
 
@@ -38,15 +38,13 @@ type Decision struct {
 }
 
 // Decide says what the State does with the first packet of a flow at a moment: the same question
-// that the kernel answers per packet. Replies, ICMP and routed traffic are outside its domain.
+// that the kernel answers per packet. Replies, ICMP but for Ping, and routed traffic are outside its
+// domain.
 func (s State) Decide(f Flow, now time.Time) Decision {
 	if f.Interface == "lo" {
 		return Decision{Allowed, "", "loopback traffic is never filtered"}
 	}
-	refused := Decision{Verdict: Ignored, Reason: "no service lists the port"}
-	if s.Unlisted == UnlistedDeny {
-		refused = Decision{Refused, "", "no service lists the port and unlisted ports are denied"}
-	}
+	refused := decideUnlisted(s.Unlisted, s.Essentials, f)
 	for _, svc := range s.Services {
 		if !slices.ContainsFunc(svc.Ports, func(r PortRange) bool { return r.Contains(f.Protocol, f.Port) }) {
 			continue
@@ -67,6 +65,33 @@ func (s State) Decide(f Flow, now time.Time) Decision {
 		}
 	}
 	return refused
+}
+
+// decideUnlisted is what becomes of a flow that no service lists.
+func decideUnlisted(unlisted Unlisted, essentials Essentials, f Flow) Decision {
+	switch {
+	case f.Protocol.HasPorts() && unlisted == UnlistedDeny:
+		return Decision{Refused, "", "no service lists the port and unlisted ports are denied"}
+	case f.Protocol.HasPorts():
+		return Decision{Verdict: Ignored, Reason: "no service lists the port"}
+	case unlisted != UnlistedDeny:
+		return Decision{Verdict: Ignored, Reason: fmt.Sprintf("no service lists %s", f.Protocol)}
+	}
+	if essentials.Keep(f.Protocol) {
+		return Decision{Allowed, "", fmt.Sprintf("essentials keep %s open", f.Protocol)}
+	}
+	return Decision{Refused, "", fmt.Sprintf("no service lists %s, and what is unlisted is denied", f.Protocol)}
+}
+
+// Keep reports whether essentials keep a protocol without ports open that no service lists.
+func (s Essentials) Keep(p Protocol) bool {
+	switch p {
+	case Ping:
+		return s.Has(EssentialEcho)
+	case IGMP:
+		return s.Has(EssentialMulticastMembership)
+	}
+	return false
 }
 
 // OnInterface reports whether the service is open on an interface.

@@ -1,5 +1,7 @@
 package firewall
 
+import "net/netip"
+
 // ICMPMessage is one ICMP or ICMPv6 type.
 type ICMPMessage struct {
 	Family Family
@@ -35,10 +37,14 @@ func (s Essentials) Messages() []ICMPMessage {
 	return out
 }
 
-// Ports of the answers that a DHCP client waits for. Servers answer from port 67 to 68 (RFC 2131 §4.1), from
-// 547 to 546 and, always, from a link-local address (RFC 8415 §7.2). The answers may be broadcast,
-// so conntrack can't know them.
+// Ports of the answers that a DHCP client waits for. IPv4 servers answer from port 67 to 68 (RFC 2131 §4.1).
+// DHCPv6 servers may answer from any of their addresses and ports; what they answer to is port 546
+// of the client's link-local address (RFC 8415 §7.2, §16). The answers may be broadcast, or come from another
+// address than the question went to, so conntrack can't know them.
 const (
-	DHCPServerPort, DHCPClientPort     = 67, 68
-	DHCPv6ServerPort, DHCPv6ClientPort = 547, 546
+	DHCPServerPort, DHCPClientPort = 67, 68
+	DHCPv6ClientPort               = 546
 )
+
+// LinkLocal6 is where a DHCPv6 client is answered (RFC 4291 §2.5.6).
+var LinkLocal6 = netip.MustParsePrefix("fe80::/10")

@@ -18,6 +18,7 @@ import (
 type Index struct {
 	services    []Service
 	unlisted    Unlisted
+	essentials  Essentials
 	byPort      map[Protocol]portTree
 	byInterface map[string][]int32
 	byAddress   map[netip.Prefix][]int32
@@ -34,7 +35,7 @@ type portOf struct {
 
 // Index is that of a canonical State.
 func (s State) Index() *Index {
-	x := &Index{services: s.Services, unlisted: s.Unlisted, byPort: map[Protocol]portTree{}, byInterface: map[string][]int32{},
+	x := &Index{services: s.Services, unlisted: s.Unlisted, essentials: s.Essentials, byPort: map[Protocol]portTree{}, byInterface: map[string][]int32{},
 		byAddress: map[netip.Prefix][]int32{}, lengths: map[int]bool{}, edges: map[Protocol][]uint32{}, firsts: map[portOf]int32{}}
 	for i, svc := range s.Services {
 		n := int32(i)
@@ -215,10 +216,7 @@ func (x *Index) Decide(f Flow, now time.Time) Decision {
 		}
 		return Decision{Refused, svc.Name, fmt.Sprintf("service %s is not open on address %s", svc.Name, f.Destination)}
 	}
-	if x.unlisted == UnlistedDeny {
-		return Decision{Refused, "", "no service lists the port and unlisted ports are denied"}
-	}
-	return Decision{Verdict: Ignored, Reason: "no service lists the port"}
+	return decideUnlisted(x.unlisted, x.essentials, f)
 }
 
 // allowsCanonical is Allows for a canonical service: of its expiring sources, which are disjoint, at most one has the source.

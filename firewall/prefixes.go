@@ -97,6 +97,9 @@ func (p Prefixes) Ranges4() []Range[Address4] { return p.v4[:len(p.v4):len(p.v4)
 // Ranges6 lends the IPv6 ranges likewise.
 func (p Prefixes) Ranges6() []Range[Address6] { return p.v6[:len(p.v6):len(p.v6)] }
 
+// IsZero reports whether the set is empty; encoding/json asks it.
+func (p Prefixes) IsZero() bool { return len(p.v4)+len(p.v6) == 0 }
+
 // Len is the number of prefixes.
 func (p Prefixes) Len() int { return p.n4 + p.n6 }
 

@@ -4,13 +4,12 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
-// Protocol is an IP protocol number (IANA "Assigned Internet Protocol Numbers") that has ports.
+// Protocol is an IP protocol number (IANA "Assigned Internet Protocol Numbers"), or Ping.
 type Protocol uint8
 
 const (
@@ -19,7 +18,7 @@ const (
 	SCTP Protocol = 132
 )
 
-// Protocols lists every Protocol a service may use, in ascending order.
+// Protocols lists every Protocol that has ports, in ascending order.
 var Protocols = []Protocol{TCP, UDP, SCTP}
 
 func (p Protocol) String() string {
@@ -31,17 +30,20 @@ func (p Protocol) String() string {
 	case SCTP:
 		return "sctp"
 	}
+	if name, named := portlessNames[p]; named {
+		return name
+	}
 	return fmt.Sprintf("protocol-%d", uint8(p))
 }
 
-// ParseProtocol reads "tcp", "udp" or "sctp".
+// ParseProtocol reads "tcp", "udp" or "sctp", the name of a protocol without ports, or its number.
 func ParseProtocol(s string) (Protocol, error) {
 	for _, p := range Protocols {
 		if p.String() == s {
 			return p, nil
 		}
 	}
-	return 0, fmt.Errorf("unknown protocol %q: use tcp, udp or sctp", s)
+	return parsePortless(s)
 }
 
 func (p Protocol) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
@@ -52,7 +54,8 @@ func (p *Protocol) UnmarshalText(b []byte) error {
 	return err
 }
 
-// PortRange is First to Last, both included, of one protocol. 1 ≤ First ≤ Last ≤ 65535.
+// PortRange is First to Last, both included, of one protocol. 1 ≤ First ≤ Last ≤ 65535. Of a
+// protocol without ports both are 0, and the range is the whole protocol.
 type PortRange struct {
 	Protocol Protocol `json:"protocol"`
 	First    uint16   `json:"first"`
@@ -60,7 +63,10 @@ type PortRange struct {
 }
 
 func (r PortRange) valid() bool {
-	return r.First > 0 && r.First <= r.Last && slices.Contains(Protocols, r.Protocol)
+	if !r.Protocol.HasPorts() {
+		return r.First == 0 && r.Last == 0 && r.Protocol.Listable()
+	}
+	return r.First > 0 && r.First <= r.Last
 }
 
 // UnmarshalJSON refuses what is no range. A protocol or port that is missing would else be none, which can't be written again.
@@ -76,8 +82,11 @@ func (r *PortRange) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// String is "tcp/9090" or "tcp/9000-9100".
+// String is "tcp/9090", "tcp/9000-9100" or, of a protocol without ports, "vrrp".
 func (r PortRange) String() string {
+	if !r.Protocol.HasPorts() {
+		return r.Protocol.String()
+	}
 	if r.First == r.Last {
 		return fmt.Sprintf("%s/%d", r.Protocol, r.First)
 	}
@@ -138,11 +147,18 @@ const (
 	EssentialDHCP
 	// EssentialMulticastMembership: IGMP and MLD (RFC 3376, RFC 3810).
 	EssentialMulticastMembership
+	// EssentialMulticastAnswers: answers to the host's own multicast questions (mDNS, RFC 6762; LLMNR,
+	// RFC 4795; SSDP). Conntrack can't tell them: the answer comes from another address than the
+	// question went to. See answers.go.
+	EssentialMulticastAnswers
 
 	AllEssentials Essentials = 1<<iota - 1
+	// DefaultEssentials are those that stay open unless they are turned off.
+	DefaultEssentials = AllEssentials &^ EssentialMulticastAnswers
 )
 
-var essentialNames = []string{"icmp-errors", "echo", "neighbour-discovery", "dhcp", "multicast-membership"}
+var essentialNames = []string{"icmp-errors", "echo", "neighbour-discovery", "dhcp",
+	"multicast-membership", "multicast-answers"}
 
 // EssentialNames lists the names that ParseEssential takes, in bit order.
 func EssentialNames() []string { return append([]string(nil), essentialNames...) }

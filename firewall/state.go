@@ -27,6 +27,9 @@ type State struct {
 	// addresses of their own. New packets that are routed there from other interfaces without DNAT by
 	// this host are refused.
 	Direct []string `json:"direct,omitempty"`
+	// Connected are the networks that the host is part of. EssentialMulticastAnswers takes answers from
+	// them alone; empty without it.
+	Connected Prefixes `json:"connected,omitzero"`
 	// Services, ordered by name. No two claim the same protocol, port, interface and address.
 	Services []Service `json:"services"`
 }

@@ -48,6 +48,9 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 	c.load(ctx, n)
 	state := firewall.State{Unlisted: p.unlisted, Refuse: p.refuse, Established: p.established,
 		Essentials: p.essentials, Direct: p.direct}
+	if p.asksConnected() {
+		state.Connected = c.connected(n)
+	}
 	for _, s := range p.services {
 		svc := s.enforced
 		except, _ := c.sources(s.except)
@@ -56,6 +59,7 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 		if except.Len() > 0 {
 			svc.Expiring = withoutSources(expiring, except)
 		}
+		c.warnOfSources(s, svc)
 		state.Services = append(state.Services, svc)
 		c.out.Services[svc.Name] = s.info
 	}

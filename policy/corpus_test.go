@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,7 +99,10 @@ func TestGood(t *testing.T) {
 			if err := schema.Validate(document); err != nil {
 				t.Fatalf("the schema refuses it:\n%v", err)
 			}
-			c, err := p.Compile(t.Context(), &Networks{Now: testClock, Files: asChecked})
+			connected := func() ([]netip.Prefix, error) {
+				return []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24"), netip.MustParsePrefix("fe80::1/64")}, nil
+			}
+			c, err := p.Compile(t.Context(), &Networks{Now: testClock, Files: asChecked, Connected: connected})
 			if err != nil {
 				t.Fatal(err)
 			}

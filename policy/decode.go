@@ -34,7 +34,7 @@ func newDecoder() *decoder {
 	return &decoder{names: map[string]Location{}, policy: &Policy{
 		Boot: "closed", Daemon: DaemonConfig{Protect: "auto", MaxLease: 24 * time.Hour, Poll: 10 * time.Second, Follow: FollowNetworks},
 		unlisted: firewall.UnlistedIgnore, refuse: firewall.RefuseDrop, established: firewall.EstablishedCut,
-		essentials: firewall.AllEssentials, networks: map[string]*network{},
+		essentials: firewall.DefaultEssentials, networks: map[string]*network{},
 	}}
 }
 
@@ -62,8 +62,13 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 			d.report.at(e.at, "essentials has a meaning only with unlisted: deny; with ignore nothing of it is closed")
 		}
 		for _, f := range e.fields {
-			if bit, err := firewall.ParseEssential(f.key); err == nil && f.value.text == "false" {
+			bit, err := firewall.ParseEssential(f.key)
+			switch {
+			case err != nil || f.value.kind != kindBool: // check has said so
+			case f.value.text == "false":
 				p.essentials &^= bit
+			default:
+				p.essentials |= bit
 			}
 		}
 	}
@@ -312,32 +317,6 @@ func unclear(n *node, keys ...string) bool {
 		}
 	}
 	return r.count() > 0
-}
-
-// ports reads port and protocol: the ranges, and where each stands.
-func (d *decoder) ports(n *node) (out []firewall.PortRange, at []Location) {
-	protocols := []firewall.Protocol{firewall.TCP}
-	if x := n.get("protocol"); x != nil {
-		protocols = nil
-		for _, item := range itemsOf(x) {
-			if p, err := firewall.ParseProtocol(item.text); err == nil && item.kind == kindString {
-				protocols = append(protocols, p)
-			}
-		}
-	}
-	items := itemsOf(n.get("port"))
-	if n.get("port") == nil {
-		items = []*node{{kind: kindInteger, text: "9090", at: n.at}}
-	}
-	for _, item := range items {
-		first, last, ok := d.portRange(item)
-		for _, p := range protocols {
-			if ok {
-				out, at = append(out, firewall.PortRange{Protocol: p, First: first, Last: last}), append(at, item.at)
-			}
-		}
-	}
-	return out, at
 }
 
 func (d *decoder) portRange(n *node) (first, last uint16, ok bool) {

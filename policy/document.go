@@ -25,16 +25,21 @@ func Document(services []firewall.Service, purposes map[string]string) string {
 		protocols := map[firewall.Protocol]bool{}
 		for _, r := range s.Ports {
 			protocols[r.Protocol] = true
+			if !r.Protocol.HasPorts() {
+				continue
+			}
 			if r.First == r.Last {
 				ports = append(ports, strconv.Itoa(int(r.First)))
 			} else {
 				ports = append(ports, fmt.Sprintf("%q", fmt.Sprintf("%d-%d", r.First, r.Last)))
 			}
 		}
-		fmt.Fprintf(&b, "    port: %s\n", bracketed(ports))
+		if len(ports) > 0 {
+			fmt.Fprintf(&b, "    port: %s\n", bracketed(ports))
+		}
 		for p := range protocols {
 			if p != firewall.TCP {
-				fmt.Fprintf(&b, "    protocol: %s\n", p)
+				fmt.Fprintf(&b, "    protocol: %s\n", protocolText(p))
 			}
 		}
 		if len(s.Interfaces) > 0 {

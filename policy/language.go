@@ -55,8 +55,8 @@ var (
 	port       = oneOf{portNumber, portText}
 	ports      = oneOf{portNumber, portText, list{port, "a list of ports and ranges", 1}}
 
-	protocol  = choice{"tcp", "udp", "sctp"}
-	protocols = oneOf{protocol, list{protocol, "a list of protocols", 1}}
+	protocol  = oneOf{protocolName{protocolNames()}, portlessNumber{}}
+	protocols = oneOf{protocolName{protocolNames()}, portlessNumber{}, list{protocol, "a list of protocols", 1}}
 
 	allowEntry = oneOf{address, mapping{words: "an entry of allow", keys: []key{
 		{name: "cidr", shape: address, doc: "the source: an address, a CIDR or the name of a network", required: true},
@@ -86,7 +86,7 @@ var networkShape = oneOf{
 var serviceShape = mapping{words: "a service", keys: []key{
 	{name: "name", shape: anyName, doc: "what the service is called, in rules, logs and reports", required: true},
 	{name: "port", shape: ports, doc: "the port, ports or ranges of ports that clients dial", more: "This is the port that stands in the packet as it comes in, before any DNAT: one entry covers a process of this host, a port published by Docker and a NodePort alike.", initial: 9090},
-	{name: "protocol", shape: protocols, doc: "the protocol or protocols", initial: "tcp"},
+	{name: "protocol", shape: protocols, doc: "the protocol or protocols", more: protocolDoc, initial: "tcp"},
 	{name: "interfaces", shape: oneOf{interfaceName, list{interfaceName, "a list of interfaces", 1}}, doc: `interfaces the service is open on; "eth*" works; every one but lo if absent`, more: "On others it is refused. The kernel matches names as packets come, so an interface may appear later. Loopback is never filtered."},
 	{name: "addresses", shape: oneOf{localAddress, list{localAddress, "a list of addresses", 1}}, doc: "addresses of this host the service is open on; every one if absent", more: "At others it is refused, unless another service has the same port there."},
 	{name: "allow", shape: list{allowEntry, "a list of sources", 0}, doc: "who may reach the service; nobody if empty or absent", more: "Everyone else is refused."},
@@ -105,11 +105,11 @@ var serviceShape = mapping{words: "a service", keys: []key{
 	{name: "health", shape: text{pattern: pathPattern, words: `a path that begins with "/"`}, doc: "the path of its health check", more: "Audit asks for it over HTTP; an answer that is no success is a finding."},
 }}
 
-var testShape = mapping{words: "a test", exactlyOne: []string{"to", "port"}, keys: []key{
+var testShape = mapping{words: "a test", exactlyOne: []string{"to", "port"}, instead: &portlessTest, keys: []key{
 	{name: "from", shape: text{words: "an address or a CIDR", loose: looseCIDR}, doc: "the source, an address or a CIDR", required: true},
 	{name: "to", shape: anyName, doc: "the service that it tries to reach"},
 	{name: "port", shape: portNumber, doc: "the port that it tries to reach, whatever service lists it"},
-	{name: "protocol", shape: protocol, doc: "the protocol, with port", initial: "tcp"},
+	{name: "protocol", shape: protocol, doc: "the protocol, with port; or, instead of a port, one without ports", initial: "tcp"},
 	{name: "interface", shape: text{words: "the name of an interface", loose: looseArrival}, doc: "where the packet arrives; wherever it would be allowed if absent"},
 	{name: "address", shape: localAddress, doc: "the local address it is sent to; whichever would be allowed if absent"},
 	{name: "expect", shape: choice{"allow", "deny"}, doc: "what must become of it", required: true},
@@ -122,12 +122,20 @@ func essentialKeys() []key {
 		"neighbour-discovery":  "IPv6 neighbour and router discovery; without it IPv6 does not work",
 		"dhcp":                 "answers to the host's DHCP client",
 		"multicast-membership": "IGMP and MLD",
+		"multicast-answers": "answers to the host's own multicast questions (mDNS, LLMNR, SSDP), for 3 seconds after " +
+			"each, from connected networks; needs the nftables backend",
 	}
 	var keys []key
 	for _, name := range firewall.EssentialNames() {
-		keys = append(keys, key{name: name, shape: boolean{}, doc: docs[name], initial: true})
+		keys = append(keys, key{name: name, shape: boolean{}, doc: docs[name], initial: opens(name)})
 	}
 	return keys
+}
+
+// opens reports whether an essential is open unless it is turned off.
+func opens(name string) bool {
+	bit, err := firewall.ParseEssential(name)
+	return err == nil && firewall.DefaultEssentials.Has(bit)
 }
 
 var (
@@ -143,7 +151,7 @@ var policyShape = mapping{words: "a policy", keys: []key{
 	{name: "unlisted", shape: choice{"ignore", "deny"}, doc: "ports that no service lists: left alone, or refused", more: "With ignore, portgrave concerns itself with listed ports alone. With deny, the host is closed but for its services, replies to what it started itself, and essentials.", initial: "ignore"},
 	{name: "refuse", shape: choice{"drop", "reject"}, doc: "how packets are refused: silently, or with TCP reset and ICMP unreachable", more: "With drop, a client waits until it gives up; with reject, it learns at once that the port is closed.", initial: "drop"},
 	{name: "established", shape: choice{"cut", "keep"}, doc: "running connections of sources that are no longer allowed: ended, or left alone", more: "With cut, every packet is looked up, and sockets and tracked connections of a revoked source are ended as well.", initial: "cut"},
-	{name: "essentials", shape: mapping{words: "essentials", keys: essentialKeys()}, doc: "what stays open under unlisted: deny; set one to false to close it"},
+	{name: "essentials", shape: mapping{words: "essentials", keys: essentialKeys()}, doc: "what stays open under unlisted: deny; set one to false to close it, or to true to open it"},
 	networksKey, servicesKey, testsKey,
 	{name: "direct", shape: mapping{words: "what is done about direct ways in", keys: []key{
 		{name: "interfaces", shape: list{interfaceName, "a list of interfaces", 1}, doc: `interfaces with containers or guests behind them, such as ["docker0", "br-*"]`, required: true},

@@ -26,6 +26,8 @@ type Networks struct {
 	HTTP *http.Client
 	// LookupIP resolves a name to its A and AAAA records; nil is the system's resolver.
 	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
+	// Connected lists the networks that the host is part of; nil asks the kernel.
+	Connected func() ([]netip.Prefix, error)
 	// Now is the clock; nil is the system's.
 	Now func() time.Time
 	// Offline uses files and last good content alone, as boot does.

@@ -25,11 +25,12 @@ func (c *Compiled) RunTests(now time.Time) []TestResult {
 // judge decides tests about one State. Thousands of tests ask about the same few ports and the same few thousand services, so
 // what was found out for one is remembered for the others.
 type judge struct {
-	unlisted firewall.Unlisted
-	index    *firewall.Index
-	now      time.Time
-	byName   map[string]firewall.Service
-	allowed  map[where]allowance
+	unlisted   firewall.Unlisted
+	essentials firewall.Essentials
+	index      *firewall.Index
+	now        time.Time
+	byName     map[string]firewall.Service
+	allowed    map[where]allowance
 }
 
 // where is a question: who is allowed at a port, perhaps on an interface and an address, or by one service alone.
@@ -48,7 +49,7 @@ type allowance struct {
 }
 
 func newJudge(s firewall.State, now time.Time) *judge {
-	j := &judge{unlisted: s.Unlisted, index: s.Index(), now: now, byName: map[string]firewall.Service{}, allowed: map[where]allowance{}}
+	j := &judge{unlisted: s.Unlisted, essentials: s.Essentials, index: s.Index(), now: now, byName: map[string]firewall.Service{}, allowed: map[where]allowance{}}
 	for _, svc := range s.Services {
 		j.byName[svc.Name] = svc
 	}
@@ -115,6 +116,9 @@ func (j *judge) reach(t Test, port firewall.PortRange, service string) outcome {
 	}
 	a := j.ask(where{port, t.Interface, t.Address, service})
 	if !a.listed {
+		if j.unlisted == firewall.UnlistedDeny && j.essentials.Keep(port.Protocol) {
+			return outcome{"allow", fmt.Sprintf("essentials keep %s open", port)}
+		}
 		if j.unlisted == firewall.UnlistedDeny {
 			return outcome{"deny", fmt.Sprintf("no service lists %s and unlisted ports are denied", port)}
 		}

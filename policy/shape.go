@@ -228,8 +228,16 @@ type mapping struct {
 	words      string
 	keys       []key
 	exactlyOne []string
+	// instead, if set, may stand for them all.
+	instead *alternative
 	// elsewhere explains keys that belong somewhere else: a hint instead of "unknown key".
 	elsewhere map[string]string
+}
+
+// alternative is a value of other keys that replaces those of exactlyOne.
+type alternative struct {
+	given  func(n *node) bool
+	schema map[string]any
 }
 
 func (s mapping) accepts(n *node) bool { return n.kind == kindMapping }
@@ -272,7 +280,7 @@ func (s mapping) check(n *node, r *reporter) {
 				have = append(have, name)
 			}
 		}
-		if len(have) != 1 {
+		if len(have) != 1 && (len(have) > 0 || s.instead == nil || !s.instead.given(n)) {
 			r.at(n.at, "%s has exactly one of %s, not %d of them", s.words, strings.Join(s.exactlyOne, ", "), len(have))
 		}
 	}
@@ -300,6 +308,9 @@ func (s mapping) schema() map[string]any {
 		var alternatives []any
 		for _, name := range s.exactlyOne {
 			alternatives = append(alternatives, map[string]any{"required": []string{name}})
+		}
+		if s.instead != nil {
+			alternatives = append(alternatives, s.instead.schema)
 		}
 		m["oneOf"] = alternatives
 	}

@@ -50,10 +50,13 @@ func onTheWay(path string) []string {
 	return w.folders
 }
 
-// Refresh is how soon a network that lives elsewhere wants to be loaded again; 0 if none does by
-// itself.
+// Refresh is how soon what lives elsewhere wants to be loaded again: networks, and those that the host is part
+// of, where they matter. 0 if nothing does by itself.
 func (p *Policy) Refresh() time.Duration {
 	var soonest time.Duration
+	if p.asksConnected() {
+		soonest = connectedRefresh
+	}
 	for _, n := range p.networks {
 		if (n.url != "" || n.dns != "") && (soonest == 0 || n.refresh < soonest) {
 			soonest = n.refresh

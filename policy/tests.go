@@ -13,7 +13,7 @@ type Test struct {
 	Location  Location
 	From      netip.Prefix
 	To        string // a service, or
-	Port      uint16 // a port of Protocol
+	Port      uint16 // a port of Protocol; 0 if that has none
 	Protocol  firewall.Protocol
 	Interface string     // "" is wherever it would be allowed
 	Address   netip.Addr // zero is whichever would be allowed
@@ -36,10 +36,9 @@ func (d *decoder) test(n *node) {
 		return
 	}
 	t := Test{Location: n.at, Protocol: firewall.TCP}
-	var from, protocol, address string
+	var from, address string
 	setText(n, "from", &from)
 	setText(n, "to", &t.To)
-	setText(n, "protocol", &protocol)
 	setText(n, "interface", &t.Interface)
 	setText(n, "address", &address)
 	setText(n, "expect", &t.Expect)
@@ -51,10 +50,13 @@ func (d *decoder) test(n *node) {
 			t.Port = uint16(v)
 		}
 	}
-	if p, err := firewall.ParseProtocol(protocol); err == nil {
+	if p, ok := protocolOf(n.get("protocol")); ok {
 		t.Protocol = p
-		if t.To != "" {
+		switch {
+		case t.To != "":
 			d.report.at(n.get("protocol").at, "protocol goes with port; a service has its own")
+		case t.Port != 0 && !p.HasPorts():
+			d.report.at(n.get("port").at, "%s has no ports; leave port out", p)
 		}
 	}
 	if t.Interface != "" && t.Interface != "lo" {

@@ -136,7 +136,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				&cli.StringFlag{Name: "from", Usage: "the client's `ADDRESS`"},
 				&cli.StringFlag{Name: "to", Usage: "the `ADDRESS` it dials; else that of the interface"},
 				&cli.IntFlag{Name: "port", Usage: "the `PORT` it dials"},
-				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "the protocol: `tcp|udp|sctp`"},
+				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "the protocol: `tcp|udp|sctp`; or, without --port, ping, vrrp, esp and the like, or a number"},
 				&cli.StringFlag{Name: "interface", Usage: "the `INTERFACE` where the packet arrives; else where the host would answer to"}),
 			verb("import", "print a policy that reproduces what this host exposes today", "", importPolicy),
 			verb("history", "list what was applied, when, by whom and why", "", listHistory),

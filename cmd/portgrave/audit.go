@@ -127,6 +127,9 @@ func auditFiles(inv *invocation, paths []string) error {
 	if err != nil {
 		return usagef("--protocol: %w", err)
 	}
+	if !protocol.HasPorts() {
+		return usagef("--protocol takes tcp, udp or sctp: %s has no ports", protocol)
+	}
 	port := inv.cli.Int("port")
 	if port < 1 || port > 65535 {
 		return usagef("--port takes a port from 1 to 65535, not %d", port)

@@ -35,6 +35,7 @@ func check(inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	inv.warnOnHost(p, c)
 	result := checkResult{Valid: true, Errors: []policy.Problem{}, Warnings: append(exposed.list, orEmpty(c.Warnings)...), Stale: orEmpty(c.Stale), Tests: c.RunTests(time.Now())}
 	failed := failedTests(result.Tests)
 	if inv.screen.json {

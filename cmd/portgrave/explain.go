@@ -45,8 +45,14 @@ func explain(inv *invocation) error {
 }
 
 func explainedPacket(inv *invocation) (p audit.Packet, err error) {
+	if p.Protocol, err = firewall.ParseProtocol(inv.cli.String("protocol")); err != nil {
+		return p, usagef("--protocol: %w", err)
+	}
+	if !p.Protocol.HasPorts() && inv.cli.IsSet("port") {
+		return p, usagef("%s has no ports: leave --port out", p.Protocol)
+	}
 	for _, name := range []string{"from", "port"} {
-		if !inv.cli.IsSet(name) {
+		if !inv.cli.IsSet(name) && (name == "from" || p.Protocol.HasPorts()) {
 			return p, usagef("explain needs --%s: portgrave explain --from 203.0.113.7 --port 9090", name)
 		}
 	}
@@ -58,11 +64,8 @@ func explainedPacket(inv *invocation) (p audit.Packet, err error) {
 			return p, usagef("--to takes an address: %w", err)
 		}
 	}
-	if p.Protocol, err = firewall.ParseProtocol(inv.cli.String("protocol")); err != nil {
-		return p, usagef("--protocol: %w", err)
-	}
 	port := inv.cli.Int("port")
-	if port < 1 || port > 65535 {
+	if p.Protocol.HasPorts() && (port < 1 || port > 65535) {
 		return p, usagef("--port takes a port from 1 to 65535, not %d", port)
 	}
 	p.Port, p.Interface = uint16(port), inv.cli.String("interface")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -9,7 +10,11 @@ import (
 )
 
 func printExplanation(s *screen, x audit.Explanation) {
-	s.printf("%s from %s to %s port %d, arriving on %s\n\n", x.Protocol, x.From, x.Destination, x.Port, x.Interface)
+	port := ""
+	if x.Port != 0 { // a protocol without ports has none
+		port = fmt.Sprintf(" port %d", x.Port)
+	}
+	s.printf("%s from %s to %s%s, arriving on %s\n\n", x.Protocol, x.From, x.Destination, port, x.Interface)
 	rows := [][]string{{"HOOK", "TABLE", "CHAIN", "RULE", "EFFECT", "BY"}}
 	steps, quiet := telling(x.Steps)
 	way := 0

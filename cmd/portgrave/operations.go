@@ -88,6 +88,7 @@ func (inv *invocation) compiledPolicy(ops control.Operations) (*control.Policy, 
 	if err != nil {
 		return nil, err
 	}
+	inv.warnOnHost(p, c)
 	return &control.Policy{Origin: p.Origin, Text: p.Text(), State: c.State, FailedTests: failedTests(c.RunTests(time.Now()))}, nil
 }
 

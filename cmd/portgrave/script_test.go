@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"portgrave": main,
 		"isolated":  isolated,
+		"hearing":   hearing,
 		"nobody":    nobody,
 		"reader":    func() { enter(); unprivileged() },
 
@@ -62,6 +63,17 @@ func TestMain(m *testing.M) {
 // isolated runs a command in the script's own network namespace, $NETNS.
 func isolated() {
 	enter()
+	replace(os.Args[1:])
+}
+
+// hearing is isolated with a raw socket for VRRP, which the command inherits.
+func hearing() {
+	enter()
+	const vrrp = 112
+	if _, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW, vrrp); err != nil { // lasts over exec
+		fmt.Fprintln(os.Stderr, "hearing:", err)
+		os.Exit(99)
+	}
 	replace(os.Args[1:])
 }
 

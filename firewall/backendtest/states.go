@@ -35,7 +35,7 @@ func Everything(t testing.TB) firewall.State {
 		t.Fatal(err)
 	}
 	return Canonical(t, firewall.State{
-		Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseReject, Established: firewall.EstablishedKeep, Essentials: firewall.AllEssentials,
+		Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseReject, Established: firewall.EstablishedKeep, Essentials: firewall.DefaultEssentials,
 		Services: []firewall.Service{
 			{Name: "prometheus", Ports: []firewall.PortRange{tcp(9090, 9090)}, Sources: firewall.MustPrefixes("10.20.0.0/16", "198.51.100.7/32", "2001:db8::/32"), Log: firewall.LogDenied},
 			{Name: "web", Ports: []firewall.PortRange{tcp(80, 80), tcp(443, 443), {Protocol: firewall.UDP, First: 443, Last: 443}}, Sources: firewall.MustPrefixes("0.0.0.0/0", "::/0"), Log: firewall.LogNone},
@@ -148,7 +148,7 @@ func Draw(t *rapid.T) firewall.State {
 	state := firewall.State{
 		Unlisted:    rapid.SampledFrom([]firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny}).Draw(t, "unlisted"),
 		Refuse:      rapid.SampledFrom([]firewall.Refuse{firewall.RefuseDrop, firewall.RefuseReject}).Draw(t, "refuse"),
-		Established: firewall.EstablishedCut, Essentials: firewall.AllEssentials,
+		Established: firewall.EstablishedCut, Essentials: firewall.DefaultEssentials,
 	}
 	for i, name := range []string{"a", "b", "c"} {
 		if !rapid.Bool().Draw(t, "has "+name) {

@@ -106,7 +106,7 @@ func TestEveryBackendIsUnderstood(t *testing.T) {
 		services = append(services, svc)
 	}
 	state := backendtest.Canonical(t, firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
-		Essentials: firewall.AllEssentials &^ firewall.EssentialEcho, Services: services})
+		Essentials: firewall.DefaultEssentials &^ firewall.EssentialEcho, Services: services})
 	for name, backend := range engines {
 		t.Run(name, func(t *testing.T) {
 			w := lab.New(t)

@@ -84,8 +84,8 @@ func (q Question) check() error {
 	switch {
 	case q.Family != firewall.IPv4 && q.Family != firewall.IPv6:
 		return fmt.Errorf("exposure: a question needs a family, not %d", q.Family)
-	case q.Protocol != firewall.TCP && q.Protocol != firewall.UDP && q.Protocol != firewall.SCTP:
-		return fmt.Errorf("exposure: a question is about tcp, udp or sctp, not protocol %d", q.Protocol)
+	case !q.Protocol.HasPorts() && !q.Protocol.Listable():
+		return fmt.Errorf("exposure: a question is about a protocol that a service can list, not %s", q.Protocol)
 	case q.Destination.IsValid() && q.Destination.Is4() != (q.Family == firewall.IPv4):
 		return fmt.Errorf("exposure: the destination %v is no %v address", q.Destination, q.Family)
 	}

@@ -75,15 +75,17 @@ func (w *walk) field(p *packet, o Operand) view {
 	case FieldFragment:
 		return header(sure(Value{}, width))
 	case FieldProtocol:
-		return header(sure(Number(uint64(w.q.Protocol)), width))
+		return header(sure(Number(w.q.number()), width))
 	case FieldSport:
-		return between(p.sport, width)
+		return w.port(p.sport, width)
 	case FieldDport:
-		return between(p.now.port, width)
+		return w.port(p.now.port, width)
 	case FieldTCPFlags:
 		return only(w.q.Protocol == firewall.TCP, header(partly(Bits{Number(tcpSYN), Number(tcpFlagsKnown)}, width)))
-	case FieldICMPType, FieldICMPCode:
-		return missing(width)
+	case FieldICMPType:
+		return only(w.q.Protocol == firewall.Ping, sure(Number(uint64(firewall.EchoRequest(w.q.Family).Type)), width))
+	case FieldICMPCode:
+		return only(w.q.Protocol == firewall.Ping, sure(Value{}, width))
 	case FieldCTState:
 		return w.state(p, width)
 	case FieldCTStatus:
@@ -97,7 +99,7 @@ func (w *walk) field(p *packet, o Operand) view {
 	case FieldCTZone:
 		return connection(partly(p.zone, width))
 	case FieldCTProtocol:
-		return connection(sure(Number(uint64(w.q.Protocol)), width))
+		return connection(sure(Number(w.q.number()), width))
 	case FieldCTOrigSource4, FieldCTReplyDest4:
 		return only(four, connection(anything(width)))
 	case FieldCTOrigSource6, FieldCTReplyDest6:
@@ -107,9 +109,9 @@ func (w *walk) field(p *packet, o Operand) view {
 	case FieldCTOrigDest6:
 		return only(!four, connection(between(p.orig.addr, width)))
 	case FieldCTOrigSport:
-		return connection(between(p.sport, width))
+		return connection(w.port(p.sport, width))
 	case FieldCTOrigDport:
-		return connection(between(p.orig.port, width))
+		return connection(w.port(p.orig.port, width))
 	case FieldCTReplySource4:
 		return only(four, connection(between(p.reply.addr, width)))
 	case FieldCTReplySource6:
@@ -201,7 +203,7 @@ func (w *walk) physical(f Field, width int) view {
 // packetType is how the packet was addressed on the link. TCP and SCTP sockets take only packets for this host (PACKET_HOST, 0), as does
 // forwarding. A neighbour may well send one as a broadcast (1) or multicast (2) otherwise.
 func (w *walk) packetType(width int) view {
-	if w.q.Protocol == firewall.UDP {
+	if w.q.Protocol == firewall.UDP || !w.q.Protocol.HasPorts() {
 		return between(Numbers(0, 2), width)
 	}
 	return sure(Value{}, width)

@@ -65,7 +65,7 @@ func (w *walk) ways(p *packet) []routed {
 	if reason := w.martianDestination(addr); reason != "" {
 		return append(ways, routed{kind: toNowhere, reason: reason})
 	}
-	k := fibKey{family: w.q.Family, in: w.q.Interface, inKnown: w.q.Interface != "", mark: p.mark, protocol: uint8(w.q.Protocol), port: p.now.port}
+	k := fibKey{family: w.q.Family, in: w.q.Interface, inKnown: w.q.Interface != "", mark: p.mark, protocol: uint8(w.q.number()), port: p.now.port}
 	// Rules that select by source: any of the answers.
 	for _, g := range w.e.fib.lookup(w.e.fib.canonical(k), addr) {
 		r := routed{doubtful: g.doubtful}

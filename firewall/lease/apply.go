@@ -215,6 +215,9 @@ func openedUnlisted(s firewall.State, pieces []piece, leases []Lease, names name
 		if len(by) == 0 {
 			continue
 		}
+		if s.Essentials.Keep(p.ports.Protocol) {
+			continue // it is open to everybody, and would be closed to all but the lease's sources
+		}
 		for _, r := range withoutDHCP(s, p.ports) {
 			forced = append(forced, piece{r, by})
 		}

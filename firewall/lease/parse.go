@@ -14,8 +14,8 @@ import (
 
 // Every error of this file is a mistake in what was typed, and says what to type instead.
 
-// ParsePorts reads ports: "9090" (which is tcp), "udp/53", "tcp/9000-9100"; several with commas between. They
-// come back ordered and merged.
+// ParsePorts reads ports: "9090" (which is tcp), "udp/53", "tcp/9000-9100", or the name of a protocol
+// without ports, "vrrp"; several with commas between. They come back ordered and merged.
 func ParsePorts(s string) ([]firewall.PortRange, error) {
 	var ranges []firewall.PortRange
 	for _, part := range strings.Split(s, ",") {
@@ -31,11 +31,17 @@ func ParsePorts(s string) ([]firewall.PortRange, error) {
 func parsePort(s string) (firewall.PortRange, error) {
 	r := firewall.PortRange{Protocol: firewall.TCP}
 	protocol, numbers, named := strings.Cut(s, "/")
+	if p, err := firewall.ParseProtocol(protocol); err == nil && !p.HasPorts() && !startsWithDigit(s) {
+		if named {
+			return r, fmt.Errorf("%q: %s has no ports; write %s", s, p, p)
+		}
+		return firewall.Portless(p), nil
+	}
 	if !named {
 		numbers = s
 	} else if p, err := firewall.ParseProtocol(protocol); err == nil {
 		r.Protocol = p
-	} else if _, swapped := firewall.ParseProtocol(numbers); swapped == nil {
+	} else if _, swapped := firewall.ParseProtocol(numbers); swapped == nil && !startsWithDigit(numbers) {
 		return r, fmt.Errorf("%q: write %s/%s", s, numbers, protocol)
 	} else {
 		return r, fmt.Errorf("%q: %w", s, err)
@@ -54,6 +60,11 @@ func parsePort(s string) (firewall.PortRange, error) {
 	}
 	r.First, r.Last = a, b
 	return r, nil
+}
+
+// startsWithDigit tells a number, which is a port, from the name of a protocol. 6in4 is a name.
+func startsWithDigit(s string) bool {
+	return s != "" && s[0] >= '0' && s[0] <= '9' && !strings.HasPrefix(s, "6in4")
 }
 
 func parseNumber(s string) (uint16, error) {

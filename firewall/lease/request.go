@@ -93,6 +93,9 @@ func Check(s firewall.State, l Lease) error {
 				"a lease would have to close it for everybody but %s: list it in the policy if that is what you want", r, strings.Join(briefly(l.Sources), ", ")))
 		case !l.Unlisted:
 			errs = append(errs, fmt.Errorf("%s: no service lists it: look at the number, or open it all the same with --force", r))
+		case s.Essentials.Keep(r.Protocol):
+			errs = append(errs, fmt.Errorf("%s is open to everybody (essentials), and a lease would close it for all but %s: "+
+				"list it in the policy if that is what you want", r, strings.Join(briefly(l.Sources), ", ")))
 		default:
 			left := withoutDHCP(s, r)
 			if len(left) != 1 || left[0] != r {

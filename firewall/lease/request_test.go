@@ -16,6 +16,8 @@ func TestParsePorts(t *testing.T) {
 		"udp/53":               {udp(53, 53)},
 		"9000-9100":            {tcp(9000, 9100)},
 		"sctp/1-65535":         {{Protocol: firewall.SCTP, First: 1, Last: 65535}},
+		"vrrp":                 {firewall.Portless(firewall.VRRP)},
+		"22,6in4,protocol-94":  {tcp(22, 22), firewall.Portless(41), firewall.Portless(94)},
 		"443, udp/443,444,443": {tcp(443, 444), udp(443, 443)},
 	} {
 		if got, err := ParsePorts(in); err != nil || !slices.Equal(got, want) {
@@ -33,7 +35,9 @@ func TestParsePorts(t *testing.T) {
 		"80-":        "is no port",
 		"80-90-100":  "is no port",
 		"80,":        "is no port",
-		"icmp/8":     "use tcp, udp or sctp",
+		"icmp/8":     "write ping",
+		"ipx/8":      "use tcp, udp or sctp",
+		"vrrp/1":     "vrrp has no ports; write vrrp",
 		"9090/tcp":   "write tcp/9090",
 		"9100-9000":  "write 9000-9100",
 		"udp/tcp/80": "is no port",

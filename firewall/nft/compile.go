@@ -170,6 +170,9 @@ func (c *compiler) record(counters, label string, log bool) []rule {
 // ports fills the verdict maps: each listed protocol and port to the chain that decides.
 func (c *compiler) ports() {
 	for _, piece := range firewall.PortPieces(c.state.Services) {
+		if !piece.Ports.Protocol.HasPorts() {
+			continue
+		}
 		name := portsMap(piece.Ports.Protocol)
 		if c.sets[name] == nil {
 			c.sets[name] = &set{name: name, kind: kindPorts, spec: specOf(kindPorts, 0), verdicts: map[uint32]verdict{}}

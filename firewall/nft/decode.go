@@ -139,7 +139,7 @@ func kindOf(s setSpec) (setKind, firewall.Family) {
 		return kindForeign, 0
 	}
 	for _, f := range firewall.Families {
-		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic, kindPrefix} {
+		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic, kindAsked, kindPrefix} {
 			want := specOf(k, f)
 			if k == kindDynamic { // timeout and size differ from set to set
 				want.timeout, want.size = s.timeout, s.size

@@ -101,7 +101,7 @@ func sameHook(a, b *hook) bool { return (a == nil) == (b == nil) && (a == nil ||
 
 func compareContent(want, have *set, now time.Time) (setContent, bool) {
 	c := setContent{want: want, have: have}
-	if want.kind == kindDynamic {
+	if want.kind == kindDynamic || want.kind == kindAsked {
 		return c, false
 	}
 	c.keysAdd, c.keysGone = diffKeys(want.keys, have.keys)

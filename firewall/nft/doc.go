@@ -8,11 +8,12 @@
 //	                                                                            └─▶ forward −300: decides about DNATed packets
 //	prerouting       first packet, to an own address → ct label 90   nothing tells that behind DNAT
 //	input            protocol and original port vmap @ports-… → svc/NAME   one look-up, however many services
+//	                 protocol without ports, ping   → svc/NAME      a rule each, where services list some
 //	                 no connection                  → untracked     by the packet's own port
-//	                 first packet, own source       → answers       refused if it comes from a listed port
+//	                 first packet, own source       → listed-source refused if it comes from a listed port
 //	                 (unlisted: deny)               → exempt; virtual IPs pass; then unlisted
 //	forward          DNATed by this host            → translated    as input, by the original port
-//	                 first packet, own source       → answers       as above; own-source under deny
+//	                 first packet, own source       → listed-source as above; own-source under deny
 //	                 (direct) new                   → direct        refused if it goes to a container past DNAT
 //	exempt           iifname lo                     → accept        loopback is never filtered
 //	                 reply of a connection          → accept        what the host started
@@ -26,6 +27,7 @@
 //	                 rules there that lead to svc/NAME/ipv4-7, the same for an eighth of the addresses (large.go)
 //	svc/NAME/allow   only with rate or log: limits and logs before counting and accepting
 //	svc/NAME/refuse  log, count, drop or reject
+//	questions        (multicast-answers) at hook output: notes what the host asks groups, for unlisted to let answers in
 //	shared/…         conditions of the services that share a port on different interfaces or addresses
 //
 // The decision falls once, after routing: what reaches input is for this host, exactly, while a look at

@@ -97,7 +97,7 @@ func (k *netlinkKernel) dump(known *ruleset, generation uint32) (*ruleset, error
 	}
 	var unread []*set
 	for _, s := range r.sets {
-		if s.kind == kindDynamic {
+		if s.kind == kindDynamic || s.kind == kindAsked {
 			continue // filled by packets
 		}
 		if was := known.sameSet(s); was != nil && s.kind == kindPrefix && known.generation == generation {

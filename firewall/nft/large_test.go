@@ -46,7 +46,7 @@ func bitsLeading(slot uint64) int {
 func large(t testing.TB, n int, seed uint64) firewall.State {
 	t.Helper()
 	both := scattered(t, firewall.IPv4, n, seed).Union(scattered(t, firewall.IPv6, n, seed))
-	return backendtest.Canonical(t, firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut, Essentials: firewall.AllEssentials,
+	return backendtest.Canonical(t, firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut, Essentials: firewall.DefaultEssentials,
 		Services: []firewall.Service{
 			{Name: "lengths", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 80, Last: 81}}, Sources: scattered(t, firewall.IPv4, manyPrefixes+100, seed).Union(scattered(t, firewall.IPv6, manyPrefixes, seed)),
 				Log: firewall.LogAll, Expiring: []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("1.2.3.0/24"), Until: time.Now().Add(time.Hour)}}},

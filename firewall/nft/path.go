@@ -21,7 +21,7 @@ func (c *compiler) base() {
 	c.exempt()
 	c.ownSource()
 	if c.state.Unlisted == firewall.UnlistedIgnore && len(protocols) > 0 {
-		c.answers(protocols)
+		c.listedSource(protocols)
 	}
 	if len(c.state.Services) > 0 {
 		c.virtual()
@@ -35,7 +35,7 @@ func (c *compiler) base() {
 // protocols are those that some service lists, in order.
 func (c *compiler) protocols() (out []firewall.Protocol) {
 	for _, p := range firewall.Protocols {
-		if c.listed(p) {
+		if p.HasPorts() && c.listed(p) {
 			out = append(out, p)
 		}
 	}
@@ -72,6 +72,7 @@ func (c *compiler) input(protocols []firewall.Protocol) {
 		rules = append(rules, newRule().portsVmap(p))
 		untracked = append(untracked, newRule().headerPortVmap(p, destinationPortOffset))
 	}
+	rules = append(rules, c.portless()...)
 	if len(protocols) > 0 {
 		rules = append(rules, newRule().noConnection().jump(untrackedChain))
 		c.chain(untrackedChain, "", untracked...)
@@ -79,7 +80,7 @@ func (c *compiler) input(protocols []firewall.Protocol) {
 	if c.state.Unlisted == firewall.UnlistedDeny {
 		rules = append(rules, newRule().jump(exemptChain), newRule().translated().jump(notOwnChain), newRule().gotoChain(unlistedChain))
 	} else if len(protocols) > 0 {
-		rules = append(rules, newRule().firstPacket().jump(answersChain))
+		rules = append(rules, newRule().firstPacket().jump(listedSourceChain))
 	}
 	c.baseChain(inputChain, input, rules...)
 }
@@ -90,6 +91,7 @@ func (c *compiler) forward(protocols []firewall.Protocol) {
 	for _, p := range protocols {
 		translated = append(translated, newRule().portsVmap(p))
 	}
+	translated = append(translated, c.portless()...)
 	if c.state.Unlisted == firewall.UnlistedDeny {
 		translated = append(translated, newRule().jump(exemptChain), newRule().jump(notOwnChain), newRule().gotoChain(unlistedChain))
 	}
@@ -97,7 +99,7 @@ func (c *compiler) forward(protocols []firewall.Protocol) {
 	if len(translated) > 0 {
 		rules = append(rules, newRule().translated().original().jump(translatedChain))
 		c.chain(translatedChain, "", translated...)
-		check := answersChain
+		check := listedSourceChain
 		if c.state.Unlisted == firewall.UnlistedDeny {
 			check = ownSourceChain
 		}
@@ -164,15 +166,15 @@ func (c *compiler) ownSource() {
 	c.chain(ownSourceChain, "", append(rules, fromOwnAddress(spoofedChain)...)...)
 }
 
-// answers does the same for ports that no service lists, where they are left alone: only a source port
+// listedSource does the same for ports that no service lists, where they are left alone: only a source port
 // that a service lists matters. The service's chain begins with ownSource, which refuses the packet.
-func (c *compiler) answers(protocols []firewall.Protocol) {
+func (c *compiler) listedSource(protocols []firewall.Protocol) {
 	var rules []rule
 	for _, p := range protocols {
 		rules = append(rules, newRule().headerPortVmap(p, sourcePortOffset))
 	}
-	c.chain(answersChain, "", append([]rule{newRule().iifname("lo").returns()}, fromOwnAddress(answersChain+"/listed")...)...)
-	c.chain(answersChain+"/listed", "", rules...)
+	c.chain(listedSourceChain, "", append([]rule{newRule().iifname("lo").returns()}, fromOwnAddress(listedSourceChain+"/ports")...)...)
+	c.chain(listedSourceChain+"/ports", "", rules...)
 }
 
 // virtual lets the host's own workloads reach addresses that only its DNAT knows, such as those of

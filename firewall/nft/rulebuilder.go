@@ -2,7 +2,6 @@ package nft
 
 import (
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -102,25 +101,6 @@ func (b *builder) saddrIn(f firewall.Family, setName string) *builder {
 
 func (b *builder) daddrIn(f firewall.Family, setName string) *builder {
 	return b.add(headerName(f)+" daddr @"+setName, append(familyExprs(f), loadAddress(f, true), lookup(setName))...)
-}
-
-// saddr matches a source prefix.
-func (b *builder) saddr(f firewall.Family, p netip.Prefix) *builder {
-	if p.Bits() == 0 {
-		return b.family(f)
-	}
-	text := p.String()
-	if p.IsSingleIP() {
-		text = p.Addr().String()
-	}
-	address, load := p.Masked().Addr().AsSlice(), loadAddress(f, false)
-	exprs := append(familyExprs(f), load)
-	if whole := p.Bits() / 8; p.Bits()%8 == 0 { // as many bytes as count
-		load.Len, address = uint32(whole), address[:whole]
-	} else {
-		exprs = append(exprs, &expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: load.Len, Mask: maskOf(f, p.Bits()).AsSlice(), Xor: make([]byte, load.Len)})
-	}
-	return b.add(headerName(f)+" saddr "+text, append(exprs, cmpEq(address))...)
 }
 
 func (b *builder) reply() *builder {

@@ -11,23 +11,23 @@ import (
 
 // Names of what there is once.
 const (
-	tableName       = "portgrave"
-	probeName       = "portgrave/probe" // of a table that never comes to be
-	preroutingChain = "prerouting"
-	inputChain      = "input"
-	forwardChain    = "forward"
-	untrackedChain  = "untracked"  // what conntrack knows nothing of
-	translatedChain = "translated" // forwarded because of the host's own DNAT
-	exemptChain     = "exempt"
-	ownSourceChain  = "own-source"
-	answersChain    = "answers"
-	spoofedChain    = "spoofed"
-	virtualChain    = "virtual" // addresses that only the host's DNAT knows
-	notOwnChain     = "not-own"
-	directChain     = "direct"
-	unlistedChain   = "unlisted"
-	logSet4         = "denied-log/ipv4"
-	logSet6         = "denied-log/ipv6"
+	tableName         = "portgrave"
+	probeName         = "portgrave/probe" // of a table that never comes to be
+	preroutingChain   = "prerouting"
+	inputChain        = "input"
+	forwardChain      = "forward"
+	untrackedChain    = "untracked"  // what conntrack knows nothing of
+	translatedChain   = "translated" // forwarded because of the host's own DNAT
+	exemptChain       = "exempt"
+	ownSourceChain    = "own-source"
+	listedSourceChain = "listed-source"
+	spoofedChain      = "spoofed"
+	virtualChain      = "virtual" // addresses that only the host's DNAT knows
+	notOwnChain       = "not-own"
+	directChain       = "direct"
+	unlistedChain     = "unlisted"
+	logSet4           = "denied-log/ipv4"
+	logSet6           = "denied-log/ipv6"
 
 	// tableMark is the comment that tells our table from somebody else's of the same name.
 	tableMark = "written by portgrave: do not edit, use the policy file"
@@ -80,8 +80,11 @@ var (
 	forward    = hook{Type: "filter", Number: 2, Priority: -300, Policy: 1}
 )
 
-// hookNames are the words of nft for our hooks, by number.
-var hookNames = []string{"prerouting", "input", "forward"}
+// output is where questions leave: NF_INET_LOCAL_OUT, behind whatever others drop there.
+var output = hook{Type: "filter", Number: 3, Priority: 300, Policy: 1}
+
+// hookNames are the words of nft for hooks, by number.
+var hookNames = []string{"prerouting", "input", "forward", "output"}
 
 type chain struct {
 	name    string
@@ -108,6 +111,7 @@ const (
 	kindNets                    // address ranges
 	kindExpiring                // address ranges that end by themselves
 	kindPorts                   // port → verdict, a map for each protocol
+	kindAsked                   // questions that packets have asked, by address and ports; filled by packets too
 	kindDynamic                 // filled by packets; its elements are nobody's plan
 	kindPrefix                  // prefixes of one length by their first address, in a hash; the length is in the name
 )

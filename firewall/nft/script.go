@@ -56,7 +56,8 @@ func Script(s firewall.State, now time.Time) string {
 }
 
 func scriptSet(b *strings.Builder, s *set, now time.Time) {
-	types := map[uint32]string{typeIPv4Addr: "ipv4_addr", typeIPv6Addr: "ipv6_addr", typeInetService: "inet_service"}
+	types := map[uint32]string{typeIPv4Addr: "ipv4_addr", typeIPv6Addr: "ipv6_addr", typeInetService: "inet_service",
+		askedType(typeIPv4Addr): "ipv4_addr . inet_service . inet_service", askedType(typeIPv6Addr): "ipv6_addr . inet_service . inet_service"}
 	if s.kind == kindPorts {
 		fmt.Fprintf(b, "\tmap %s {\n\t\ttype %s : verdict\n", s.name, types[s.spec.keyType])
 	} else {

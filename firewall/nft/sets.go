@@ -94,6 +94,9 @@ func specOf(k setKind, f firewall.Family) setSpec {
 		s.flags = unix.NFT_SET_INTERVAL | unix.NFT_SET_TIMEOUT
 	case kindDynamic:
 		s.flags = unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
+	case kindAsked:
+		s = setSpec{flags: unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT, keyType: askedType(s.keyType), keyLen: s.keyLen + 8,
+			timeout: firewall.AnswerTime, size: firewall.MaxQuestions}
 	case kindPrefix:
 		// The kernel uses the faster of its hash tables for sets that declare their size.
 	case kindPorts:

@@ -1,8 +1,6 @@
 package nft
 
 import (
-	"net/netip"
-
 	"github.com/portgrave/portgrave/firewall"
 	"golang.org/x/sys/unix"
 )
@@ -14,11 +12,14 @@ func (c *compiler) unlisted() {
 		rules = append(rules, newRule().icmpType(m.Family, m.Name, m.Type).accept())
 	}
 	if c.state.Essentials.Has(firewall.EssentialMulticastMembership) {
-		rules = append(rules, newRule().l4proto("igmp", unix.IPPROTO_IGMP).accept())
+		rules = append(rules, newRule().l4proto("2", unix.IPPROTO_IGMP).accept())
 	}
 	if c.state.Essentials.Has(firewall.EssentialDHCP) {
 		rules = append(rules, newRule().family(firewall.IPv4).udpPorts(firewall.DHCPServerPort, firewall.DHCPClientPort).accept(),
-			newRule().saddr(firewall.IPv6, netip.MustParsePrefix("fe80::/10")).udpPorts(firewall.DHCPv6ServerPort, firewall.DHCPv6ClientPort).accept())
+			newRule().daddr(firewall.IPv6, firewall.LinkLocal6).udpTo(firewall.DHCPv6ClientPort).accept())
+	}
+	if c.state.Essentials.Has(firewall.EssentialMulticastAnswers) {
+		rules = append(rules, c.answers()...)
 	}
 	// Second connections of protocols that a conntrack helper follows (FTP, SIP): part of what the
 	// host started. ICMP has been dealt with by name above.

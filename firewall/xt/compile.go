@@ -232,28 +232,17 @@ func (c *compiler) counted(label string, log bool) []rule {
 
 // unlisted is the chain of packets for ports that no service lists, in deny mode.
 func (c *compiler) unlisted() {
-	icmp := []string{"-p", "icmp", "-m", "icmp", "--icmp-type"}
-	if c.family == firewall.IPv6 {
-		icmp = []string{"-p", "ipv6-icmp", "-m", "icmp6", "--icmpv6-type"}
-	}
 	var rules []rule
 	for _, m := range c.state.Essentials.Messages() {
 		if m.Family == c.family {
-			rules = append(rules, args(append(icmp, strconv.Itoa(int(m.Type)), "-j", "RETURN")...))
+			rules = append(rules, args(append(c.icmp(m), "-j", "RETURN")...))
 		}
 	}
 	if c.state.Essentials.Has(firewall.EssentialMulticastMembership) && c.family == firewall.IPv4 {
-		rules = append(rules, args("-p", "igmp", "-j", "RETURN"))
+		rules = append(rules, args("-p", number(firewall.IGMP), "-j", "RETURN"))
 	}
 	if c.state.Essentials.Has(firewall.EssentialDHCP) {
-		dhcp := func(server, client int, more ...string) rule {
-			return args(append(more, "-p", "udp", "-m", "udp", "--sport", strconv.Itoa(server), "--dport", strconv.Itoa(client), "-j", "RETURN")...)
-		}
-		if c.family == firewall.IPv4 {
-			rules = append(rules, dhcp(firewall.DHCPServerPort, firewall.DHCPClientPort))
-		} else {
-			rules = append(rules, dhcp(firewall.DHCPv6ServerPort, firewall.DHCPv6ClientPort, "-s", "fe80::/10"))
-		}
+		rules = append(rules, c.dhcp())
 	}
 	// Second connections of protocols that a conntrack helper follows (FTP, SIP): part of what the
 	// host started. ICMP has been dealt with by name above.

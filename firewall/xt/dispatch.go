@@ -34,13 +34,17 @@ func originalPort(p firewall.Protocol, ports string) []string {
 // ports makes a tree, and returns the rules that lead to it, and past it.
 func (c *compiler) ports(t tree) []rule {
 	byProtocol := map[firewall.Protocol][]target{}
+	var roots []rule
 	for _, piece := range firewall.PortPieces(c.state.Services) {
-		if to := t.entry(piece); to != "" {
-			p := piece.Ports.Protocol
+		p, to := piece.Ports.Protocol, t.entry(piece)
+		switch {
+		case to == "":
+		case !p.HasPorts():
+			roots = append(roots, c.portless(p, to))
+		default:
 			byProtocol[p] = append(byProtocol[p], target{int(piece.Ports.First), int(piece.Ports.Last), to})
 		}
 	}
-	var roots []rule
 	for _, p := range firewall.Protocols {
 		if targets := byProtocol[p]; len(targets) > 0 {
 			roots = append(roots, args("-p", p.String(), "-g", c.node(t, p, 0, 1<<16, targets)))

@@ -35,6 +35,9 @@ const longestRefill = 24 * time.Hour
 // Limits says what of a State this backend can't enforce (refused: Diff will refuse it), and what it enforces with a difference that
 // an administrator should know (warned). Pure.
 func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
+	if s.Essentials.Has(firewall.EssentialMulticastAnswers) {
+		refused = append(refused, Limit{"", "essentials: multicast-answers needs nftables: iptables has no memory for questions by both ports"})
+	}
 	ids := map[string]string{}
 	speakable := func(service, what string, patterns []string) {
 		for _, name := range patterns {

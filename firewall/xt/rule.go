@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/iana"
 )
 
 // args makes a rule of the words that iptables would be given.
@@ -172,8 +173,9 @@ func normalValue(option, v string) string {
 			return p.String()
 		}
 	case "-p":
-		if name, known := protocolNames[v]; known {
-			return name
+		// Which name a program prints, or whether it prints the number, is up to its host's /etc/protocols.
+		if number, known := iana.Protocol(v); known {
+			return strconv.Itoa(int(number))
 		}
 	case "--dst-type", "--src-type", "--ctstate", "--ctstatus":
 		parts := strings.Split(v, ",")
@@ -221,9 +223,6 @@ func isEverything(s string) bool {
 	p, ok := parsePrefix(s)
 	return ok && p.Bits() == 0
 }
-
-// protocolNames are the other spellings of protocols (IANA numbers; /etc/protocols).
-var protocolNames = map[string]string{"6": "tcp", "17": "udp", "132": "sctp", "1": "icmp", "2": "igmp", "58": "ipv6-icmp", "icmpv6": "ipv6-icmp"}
 
 // rateUnits are the units of hashlimit, as iptables prints them.
 var rateUnits = []struct {

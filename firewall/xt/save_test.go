@@ -231,12 +231,13 @@ func TestLimits(t *testing.T) {
 		{Name: "fast", Ports: tcp, Rate: &firewall.Rate{Count: mostPerSecond + 1, Per: time.Second, Burst: 1}},
 		{Name: "far", Ports: tcp, Expiring: []firewall.ExpiringSource{{Prefix: firewallPrefix("10.0.0.0/8"), Until: time.Now().Add(30 * 24 * time.Hour)}}},
 	}}
+	state.Essentials = firewall.EssentialMulticastAnswers
 	refused, warned := Limits(state, time.Now())
 	var got []string
 	for _, l := range append(refused, warned...) {
 		got = append(got, l.Service)
 	}
-	if d := cmp.Diff([]string{"plus", "burst", "burst", "slow", "fast", "far"}, got); d != "" {
+	if d := cmp.Diff([]string{"", "plus", "burst", "burst", "slow", "fast", "far"}, got); d != "" {
 		t.Error(d)
 	}
 	direct, _ := Limits(firewall.State{Direct: []string{"br-*", "up+"}}, time.Now())

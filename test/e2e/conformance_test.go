@@ -48,6 +48,7 @@ func TestEnginesDecideAsTheState(t *testing.T) {
 func testConformance(t *testing.T, e engine, states []firewall.State, asked [][]flow, now time.Time) {
 	w := newWorld(t, e)
 	w.serve(listening...)
+	w.servePortless()
 	w.Container.ListenTCP(80)
 	w.Container.ListenUDP(80)
 	w.Publish("tcp", published, 80)
@@ -93,6 +94,7 @@ type flow struct {
 // judge sends every flow, compares what comes of it with what the State decides, and returns how many differ.
 func (w *world) judge(what string, s firewall.State, flows []flow, now time.Time, count map[firewall.Verdict]int) (wrong int) {
 	w.t.Helper()
+	w.forgetConnections()
 	for _, by := range []struct {
 		node *lab.Node
 		name string // of the host's interface
@@ -173,7 +175,7 @@ func (d drawing) state() firewall.State {
 		Unlisted:    pick(d, firewall.UnlistedIgnore, firewall.UnlistedDeny),
 		Refuse:      pick(d, firewall.RefuseDrop, firewall.RefuseReject),
 		Established: pick(d, firewall.EstablishedCut, firewall.EstablishedKeep),
-		Essentials:  pick(d, firewall.AllEssentials, 0, firewall.Essentials(d.IntN(int(firewall.AllEssentials)+1))),
+		Essentials:  pick(d, firewall.DefaultEssentials, 0, firewall.Essentials(d.IntN(int(firewall.DefaultEssentials)+1))),
 	}
 	for range 2 + d.IntN(4) {
 		s = d.more(s)
@@ -226,7 +228,7 @@ func (d drawing) ports() (out []firewall.PortRange) {
 		}
 	}
 	at := 9000 + uint16(d.IntN(60))
-	switch d.IntN(6) {
+	switch d.IntN(7) {
 	case 0, 1:
 		add(at, at)
 	case 2:
@@ -240,6 +242,10 @@ func (d drawing) ports() (out []firewall.PortRange) {
 	case 5:
 		r := pick(d, [2]uint16{1, 1}, [2]uint16{60000, 65535}, [2]uint16{65535, 65535}, [2]uint16{60000, 60000}, [2]uint16{1, 59999})
 		add(r[0], r[1])
+	case 6:
+		for range 1 + d.IntN(2) {
+			out = append(out, firewall.Portless(pick(d, portless...)))
+		}
 	}
 	return out
 }
@@ -434,12 +440,16 @@ func (d drawing) flows(s firewall.State) []flow {
 			protocol firewall.Protocol
 			port     uint16
 		}{{r.Protocol, r.First}, {r.Protocol, r.Last}, {other.Protocol, pick(d, other.First-1, other.First, other.Last, other.Last+1)},
-			{pick(d, firewall.TCP, firewall.UDP), pick(d, listening...)}} {
+			{pick(d, firewall.TCP, firewall.UDP), pick(d, listening...)}, {pick(d, portless...), 0}} {
+			if !at.protocol.HasPorts() {
+				at.port = 0
+			}
 			to := pick(d, local...)
 			if here := slices.DeleteFunc(slices.Clone(local), func(a netip.Addr) bool { return !svc.OnAddress(a) }); len(here) > 0 && d.IntN(3) > 0 {
 				to = pick(d, here...)
 			}
-			if f := (flow{at.protocol, source, to, at.port}); slices.Contains(listening, at.port) && !seen[f] {
+			if f := (flow{at.protocol, source, to, at.port}); (at.port == 0) != at.protocol.HasPorts() &&
+				(at.port == 0 || slices.Contains(listening, at.port)) && !seen[f] {
 				seen[f] = true
 				out = append(out, f)
 			}

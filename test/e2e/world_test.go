@@ -94,6 +94,7 @@ type world struct {
 	rec *firewall.Reconciler
 
 	officeServes *lab.Server // what the host itself connects to, once it does
+	serial       int         // of the datagrams that getsDatagrams has sent
 }
 
 func newWorld(t *testing.T, e engine) *world {
@@ -133,7 +134,11 @@ func (w *world) apply(yaml string) firewall.Outcome {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	c, err := p.Compile(context.Background(), &policy.Networks{})
+	var c *policy.Compiled
+	err = w.Host.Do(func() error { // which networks the host is part of may matter
+		c, err = p.Compile(context.Background(), &policy.Networks{})
+		return err
+	})
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -38,52 +38,65 @@ type template struct {
 	frame    []byte
 	ip, l4   int // where the headers begin
 	sum      uint32
+	layout   layout
 }
 
 // newTemplate writes a probe to an address, framed for a link.
 func newTemplate(l *Link, p Protocol, to netip.AddrPort) *template {
-	t := &template{six: to.Addr().Is6(), protocol: p, to: to, ip: ethernetSize}
-	size := tcpSize
-	if p == UDP {
-		size = udpSize + tagSize
-	}
-	kind := uint16(etherIPv4)
-	t.l4 = ethernetSize + ipv4Size
-	if t.six {
-		kind, t.l4 = etherIPv6, ethernetSize+ipv6Size
-	}
-	t.frame = make([]byte, t.l4+size)
-	copy(t.frame, l.gateway.MAC)
-	copy(t.frame[6:], l.MAC)
-	binary.BigEndian.PutUint16(t.frame[12:], kind)
-
-	ip := t.frame[t.ip:]
-	if t.six {
-		ip[0] = 0x60
-		binary.BigEndian.PutUint16(ip[4:], uint16(size))
-		ip[6], ip[7] = byte(p), 64
-		copy(ip[24:], to.Addr().AsSlice())
-	} else {
-		ip[0] = 0x45
-		binary.BigEndian.PutUint16(ip[2:], uint16(ipv4Size+size))
-		ip[6] = 0x40 // don't fragment
-		ip[8], ip[9] = 64, byte(p)
-		copy(ip[16:], to.Addr().AsSlice())
-	}
+	t := &template{six: to.Addr().Is6(), protocol: p, to: to, ip: ethernetSize, layout: layoutOf(p)}
+	t.frame = t.head(l, to)
+	size := t.layout.size
 
 	l4 := t.frame[t.l4:]
-	binary.BigEndian.PutUint16(l4[2:], to.Port())
-	if p == UDP {
+	switch p {
+	case UDP:
+		binary.BigEndian.PutUint16(l4[2:], to.Port())
 		binary.BigEndian.PutUint16(l4[4:], uint16(size))
-	} else {
+	case TCP:
+		binary.BigEndian.PutUint16(l4[2:], to.Port())
 		l4[12] = tcpSize / 4 << 4
 		l4[13] = tcpSYN
 		binary.BigEndian.PutUint16(l4[14:], 64240)          // window
 		copy(l4[20:], []byte{2, 4, 1420 >> 8, 1420 & 0xff}) // maximum segment size
 	}
+	if p == Ping {
+		l4[0] = echoRequest4
+		if t.six {
+			l4[0] = echoRequest6
+		}
+	}
 	// The pseudo-header: destination, protocol, length. The source is added to each probe.
-	t.sum = add(uint32(p)+uint32(size), to.Addr().AsSlice())
+	t.sum = add(uint32(p.wire(t.six))+uint32(size), to.Addr().AsSlice())
 	return t
+}
+
+// head is a frame with all headers but the transport's, whose source and checksum are missing.
+func (t *template) head(l *Link, to netip.AddrPort) []byte {
+	size, wire := t.layout.size, t.protocol.wire(t.six)
+	kind := uint16(etherIPv4)
+	t.l4 = ethernetSize + ipv4Size
+	if t.six {
+		kind, t.l4 = etherIPv6, ethernetSize+ipv6Size
+	}
+	frame := make([]byte, t.l4+size)
+	copy(frame, l.gateway.MAC)
+	copy(frame[6:], l.MAC)
+	binary.BigEndian.PutUint16(frame[12:], kind)
+
+	ip := frame[ethernetSize:]
+	if t.six {
+		ip[0] = 0x60
+		binary.BigEndian.PutUint16(ip[4:], uint16(size))
+		ip[6], ip[7] = byte(wire), 64
+		copy(ip[24:], to.Addr().AsSlice())
+	} else {
+		ip[0] = 0x45
+		binary.BigEndian.PutUint16(ip[2:], uint16(ipv4Size+size))
+		ip[6] = 0x40 // don't fragment
+		ip[8], ip[9] = 64, byte(wire)
+		copy(ip[16:], to.Addr().AsSlice())
+	}
+	return frame
 }
 
 // fill makes the frame the probe of one source.
@@ -102,18 +115,19 @@ func (t *template) fill(source netip.Addr, port uint16, tag uint32) {
 		binary.BigEndian.PutUint16(ip[10:], ^fold(add(0, ip[:ipv4Size])))
 	}
 	l4 := t.frame[t.l4:]
-	binary.BigEndian.PutUint16(l4, port)
-	check, at := 16, 4
-	if t.protocol == UDP {
-		check, at = 6, udpSize
-	}
-	binary.BigEndian.PutUint32(l4[at:], tag)
+	binary.BigEndian.PutUint16(l4[t.layout.port:], port)
+	binary.BigEndian.PutUint32(l4[t.layout.tag:], tag)
+	check := t.layout.check
 	l4[check], l4[check+1] = 0, 0
-	sum := ^fold(add(add(t.sum, raw), l4))
+	sum := add(add(t.sum, raw), l4)
+	if !t.protocol.hasPorts() && !t.six {
+		sum = add(0, l4) // ICMP has no pseudo-header
+	}
+	sum = uint32(^fold(sum))
 	if sum == 0 && t.protocol == UDP {
 		sum = 0xffff // zero would mean "no checksum"
 	}
-	binary.BigEndian.PutUint16(l4[check:], sum)
+	binary.BigEndian.PutUint16(l4[check:], uint16(sum))
 }
 
 // add sums 16-bit words for the Internet checksum (RFC 1071); fold ends it.
@@ -161,8 +175,10 @@ func (t *template) answer(p packet) (reply, bool) {
 	if t.six {
 		icmp = 58
 	}
-	switch p.protocol {
-	case t.protocol:
+	switch {
+	case !t.protocol.hasPorts():
+		return t.answerPortless(p, icmp)
+	case p.protocol == t.protocol:
 		if p.from != t.to.Addr() || len(p.payload) < udpSize || binary.BigEndian.Uint16(p.payload) != t.to.Port() {
 			return reply{}, false
 		}
@@ -182,7 +198,7 @@ func (t *template) answer(p packet) (reply, bool) {
 			return reply{}, false
 		}
 		return r, true
-	case icmp:
+	case p.protocol == icmp:
 		return t.readError(p.payload)
 	}
 	return reply{}, false
@@ -198,19 +214,13 @@ func (t *template) readError(message []byte) (reply, bool) {
 		return reply{}, false
 	}
 	p, ok := parseIP(message[icmpSize:], t.six)
-	if !ok || p.protocol != t.protocol || p.to != t.to.Addr() || len(p.payload) < 8 || binary.BigEndian.Uint16(p.payload[2:]) != t.to.Port() {
+	if !ok || p.protocol != t.protocol.wire(t.six) || p.to != t.to.Addr() || len(p.payload) < t.layout.least() {
 		return reply{}, false
 	}
-	r := reply{source: p.from, port: binary.BigEndian.Uint16(p.payload), answer: answer}
-	at := 4
-	if t.protocol == UDP {
-		at = udpSize
-	}
-	if len(p.payload) < at+4 {
+	if t.protocol.hasPorts() && binary.BigEndian.Uint16(p.payload[2:]) != t.to.Port() {
 		return reply{}, false
 	}
-	r.tag = binary.BigEndian.Uint32(p.payload[at:])
-	return r, true
+	return t.layout.reply(p.from, p.payload, answer), true
 }
 
 // packet is an IP packet, without extension headers.

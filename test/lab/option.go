@@ -25,11 +25,12 @@ type asking struct {
 // Protocol is a transport protocol, by its number in the IP header.
 type Protocol uint8
 
-// The protocols that the lab speaks.
+// The protocols that the lab speaks. Probe, and what it is answered by, speak every other number too.
 const (
 	TCP  Protocol = 6
 	UDP  Protocol = 17
 	SCTP Protocol = 132 // Connect and ListenSCTP only
+	Ping Protocol = 255 // echo requests of ICMP or ICMPv6, which the kernel answers; Probe only
 )
 
 // Over asks by another protocol than TCP.

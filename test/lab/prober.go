@@ -102,8 +102,8 @@ func (p *prober) prepare(n *Node, questions []Question) (*Link, error) {
 		}
 		port := Question{To: q.To, Over: q.protocol()}
 		if templates[port] == nil {
-			if port.Over != TCP && port.Over != UDP {
-				return nil, errors.New("spoofed probes speak TCP and UDP only")
+			if port.Over == SCTP {
+				return nil, errors.New("spoofed probes don't speak SCTP")
 			}
 			l, err := n.towards(q.To.Addr())
 			if err != nil {

@@ -84,6 +84,9 @@ func (s *UDPServer) echo() {
 			s.received = append(s.received, d)
 		}
 		s.mu.Unlock()
+		if from.Port() == s.Port && from.Addr().Unmap() == to {
+			continue // it would answer itself for ever
+		}
 		_, _, _ = s.conn.WriteMsgUDPAddrPort(append(banner, buf[:size]...), replyFrom(to), from)
 	}
 }

@@ -112,7 +112,7 @@ func Explain(in Input, p Packet) (Explanation, error) {
 
 // conclude finds who listens, and says what it all means.
 func (x *Explanation) conclude(in Input, p Packet) {
-	port := fmt.Sprintf("%s/%d", p.Protocol, p.Port)
+	port := firewall.PortRange{Protocol: p.Protocol, First: p.Port, Last: p.Port}.String()
 	by := Words(x.DecidedBy)
 	if x.DecidedBy.Owner == "portgrave" {
 		x.Service = serviceOfChain(x.DecidedBy.Chain)
@@ -127,6 +127,14 @@ func (x *Explanation) conclude(in Input, p Packet) {
 			on = append(on, Words(u))
 		}
 		x.Reason, x.Summary = Unclear, fmt.Sprintf("whether %s gets to %s hangs on what can't be known: %s", p.From, port, strings.Join(on, "; "))
+	}
+	if !p.Protocol.HasPorts() {
+		if x.Verdict == "allow" {
+			x.Reason = Connects
+			x.Summary = fmt.Sprintf("%s from %s gets in, let in by %s; whether the kernel or a program takes it isn't "+
+				"looked at", p.Protocol, p.From, by)
+		}
+		return
 	}
 	target, err := netip.ParseAddrPort(x.Target)
 	if err != nil {

@@ -147,6 +147,9 @@ func (a *auditor) absent() {
 	for _, svc := range a.Policy.Services {
 		allowed := svc.AllowedAt(a.Now)
 		for _, r := range svc.Ports {
+			if !r.Protocol.HasPorts() {
+				continue // tunnels and pings are the kernel's own: no socket shows who takes them
+			}
 			there := false
 			for k := range a.present {
 				there = there || r.Contains(k.protocol, k.port)

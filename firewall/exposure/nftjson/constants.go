@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/exposure/internal/iana"
+	"github.com/portgrave/portgrave/firewall/iana"
 )
 
 // widths are the kinds of values that we know, nft's datatypes, and their bits.

@@ -11,7 +11,7 @@ import (
 	"go4.org/netipx"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/exposure/internal/iana"
+	"github.com/portgrave/portgrave/firewall/iana"
 )
 
 // element says which of a set's boxes it is, and what decides among overlapping ones. Sets of millions are read, so it is small.

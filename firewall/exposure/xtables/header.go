@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/exposure/internal/iana"
+	"github.com/portgrave/portgrave/firewall/iana"
 )
 
 // header translates what every rule can ask: ip_packet_match in net/ipv4/netfilter/ip_tables.c, ip6_packet_match in

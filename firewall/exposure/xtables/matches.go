@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/exposure/internal/iana"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
+	"github.com/portgrave/portgrave/firewall/iana"
 )
 
 // match translates one -m with its options.

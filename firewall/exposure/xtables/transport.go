@@ -4,8 +4,8 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/exposure/internal/iana"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
+	"github.com/portgrave/portgrave/firewall/iana"
 )
 
 // ports translates --sport and --dport of tcp, udp, udplite, sctp and dccp (net/netfilter/xt_tcpudp.c, xt_sctp.c, xt_dccp.c). The kernel takes them

@@ -1,0 +1,44 @@
+package main
+
+import (
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall/rawsockets"
+	"github.com/portgrave/portgrave/policy"
+)
+
+// warnOnHost warns of what a policy names and this host lacks. Neither boot nor the daemon does: there the
+// interfaces are yet to come.
+func (inv *invocation) warnOnHost(p *policy.Policy, c *policy.Compiled) {
+	for _, w := range inv.onHost(p, c) {
+		c.Warnings = append(c.Warnings, w)
+		inv.screen.warnf("%v", w)
+	}
+}
+
+// onHost is what to warn of. What can't be read is not warned of: the policy is no worse for it.
+func (inv *invocation) onHost(p *policy.Policy, c *policy.Compiled) []policy.Problem {
+	var h policy.Host
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return nil
+	}
+	for _, i := range interfaces {
+		h.Interfaces = append(h.Interfaces, i.Name)
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addresses {
+		if n, ok := a.(*net.IPNet); ok {
+			if address, ok := netip.AddrFromSlice(n.IP); ok {
+				h.Addresses = append(h.Addresses, address.Unmap())
+			}
+		}
+	}
+	h.Raw, _ = rawsockets.Protocols(rawsockets.Here)
+	return c.OnHost(h, p.Origin, time.Now())
+}

@@ -1,0 +1,23 @@
+package exposure
+
+import "github.com/portgrave/portgrave/firewall"
+
+// number is the protocol's in the IP header.
+func (q Question) number() uint64 {
+	switch {
+	case q.Protocol != firewall.Ping:
+		return uint64(q.Protocol)
+	case q.Family == firewall.IPv6:
+		return uint64(firewall.ICMPv6)
+	}
+	return uint64(firewall.ICMP)
+}
+
+// port is what a rule finds where ports would stand: in a protocol without ports, bytes of the payload that
+// the sender chooses.
+func (w *walk) port(ports Range, width int) view {
+	if !w.q.Protocol.HasPorts() {
+		return anything(width).doubtful()
+	}
+	return between(ports, width)
+}

@@ -1,0 +1,29 @@
+package nft
+
+import (
+	"strconv"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// portless are the rules that lead protocols without ports to the chains that decide: one each, two
+// for ping. They stand behind the ports map, which has packets with ports only.
+func (c *compiler) portless() (rules []rule) {
+	for _, piece := range firewall.PortPieces(c.state.Services) {
+		p := piece.Ports.Protocol
+		if p.HasPorts() {
+			continue
+		}
+		target := c.entry(piece)
+		if p != firewall.Ping {
+			// By number: not every host has an /etc/protocols to look names up in.
+			rules = append(rules, newRule().l4proto(strconv.Itoa(int(p)), byte(p)).gotoChain(target))
+			continue
+		}
+		for _, f := range firewall.Families {
+			m := firewall.EchoRequest(f)
+			rules = append(rules, newRule().icmpType(f, m.Name, m.Type).gotoChain(target))
+		}
+	}
+	return rules
+}

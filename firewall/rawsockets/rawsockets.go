@@ -1,0 +1,64 @@
+// Package rawsockets tells for which protocols without ports programs of this host listen on raw sockets:
+// keepalived for VRRP, routing daemons for OSPF and PIM. The kernel lists them in /proc/net/raw and raw6.
+package rawsockets
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Here is what the kernel says of the calling thread's network namespace.
+var Here = os.DirFS("/proc/thread-self/net")
+
+// Protocols lists them, ascending, each once. Sockets for ICMP and for protocols with ports are left out:
+// those hear what others receive. A kernel without IPv6 has no raw6.
+func Protocols(net fs.FS) ([]firewall.Protocol, error) {
+	var out []firewall.Protocol
+	for _, name := range []string{"raw", "raw6"} {
+		list, err := read(net, name)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, list...)
+	}
+	slices.Sort(out)
+	return slices.Compact(out), nil
+}
+
+// read reads one table: a line of headings, then "slot: ADDRESS:PROTOCOL …" a socket, in hexadecimal
+// (raw_sock_seq_show in net/ipv4/raw.c).
+func read(net fs.FS, name string) (out []firewall.Protocol, err error) {
+	file, err := net.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = file.Close() }()
+	lines := bufio.NewScanner(file)
+	for first := true; lines.Scan(); first = false {
+		words := strings.Fields(lines.Text())
+		if first || len(words) < 2 {
+			continue
+		}
+		number, err := strconv.ParseUint(words[1][strings.LastIndexByte(words[1], ':')+1:], 16, 16)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %q is no raw socket", name, lines.Text())
+		}
+		// IPPROTO_RAW, 255, only sends.
+		p, err := firewall.ParseProtocol(strconv.FormatUint(number, 10))
+		if err == nil && p != firewall.Ping {
+			out = append(out, p)
+		}
+	}
+	return out, lines.Err()
+}

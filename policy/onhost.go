@@ -1,0 +1,61 @@
+package policy
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Host is what a policy is held against where it is to be enforced.
+type Host struct {
+	Interfaces []string
+	Addresses  []netip.Addr
+	// Raw are the protocols without ports for which some program listens on a raw socket.
+	Raw []firewall.Protocol
+}
+
+// OnHost tells what of a policy can't work on a host as it is now: services that name interfaces or
+// addresses that it lacks, and programs that unlisted: deny would keep from hearing anything.
+func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
+	var out []Problem
+	for _, svc := range c.State.Services {
+		at := c.Services[svc.Name].Location
+		warn := func(format string, args ...any) {
+			message := fmt.Sprintf("service %q: ", svc.Name) + fmt.Sprintf(format, args...)
+			out = append(out, Problem{File: at.File, Line: at.Line, Column: at.Column, Message: message})
+		}
+		for _, p := range svc.Interfaces {
+			has := func(name string) bool { return firewall.MatchInterface(p, name) }
+			if slices.ContainsFunc(h.Interfaces, has) {
+				continue
+			}
+			hint := ""
+			if prefix, plus := strings.CutSuffix(p, "+"); plus {
+				hint = fmt.Sprintf("; names that begin with %s are written %q", prefix, prefix+"*")
+			}
+			warn("this host has no interface %q now, and nobody gets in by it until it has%s", p, hint)
+		}
+		for p := range svc.Addresses.All() {
+			for a := p.Addr(); p.Contains(a) && len(out) < maxHostWarnings; a = a.Next() {
+				if !slices.Contains(h.Addresses, a) && !a.IsMulticast() {
+					warn("this host has no address %s now, and nobody gets in by it until it has", a)
+				}
+			}
+		}
+	}
+	for _, p := range h.Raw {
+		f := firewall.Flow{Protocol: p, Source: unspecified}
+		if d := c.State.Decide(f, now); d.Verdict == firewall.Refused && d.Service == "" {
+			out = append(out, Problem{File: origin, Message: fmt.Sprintf("a program listens for %s on a raw socket, and no service "+
+				"lists that: unlisted: deny refuses it (protocol: %s in a service lets it in)", p, protocolText(p))})
+		}
+	}
+	return out[:min(len(out), maxHostWarnings)]
+}
+
+// maxHostWarnings bounds what a policy for another host is told here.
+const maxHostWarnings = 100
