@@ -32,6 +32,8 @@ type Folder interface {
 	// Sync makes names, and their absence, survive a power cut.
 	Sync() error
 	Remove(name string) error
+	// Rename gives a file another name, which needs no room.
+	Rename(from, to string) error
 }
 
 // Content writes what shall stand in a file, a piece at a time if it is long. Asked twice, it writes the same twice.
@@ -73,6 +75,8 @@ func (d disk) Size(name string) (int64, error) {
 func (d disk) Sync() error { return syncFolder(string(d)) }
 
 func (d disk) Remove(name string) error { return os.Remove(d.path(name)) }
+
+func (d disk) Rename(from, to string) error { return os.Rename(d.path(from), d.path(to)) }
 
 func syncFolder(path string) error {
 	f, err := os.Open(path)

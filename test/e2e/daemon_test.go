@@ -39,6 +39,8 @@ type installation struct {
 	runDir        string
 	backend       string
 	confined      *confinement // of the daemon; nil: it is root
+	before        []string     // words before the daemon's command line
+	extra         []string     // of the environment
 }
 
 func install(t *testing.T, w *lab.World, document string) *installation {
@@ -90,14 +92,14 @@ func (i *installation) write(document string) {
 
 // daemon prepares a run of the daemon.
 func (i *installation) daemon(ctx context.Context) *exec.Cmd {
-	words := append(i.confined.words(), i.program, "--config", i.policy, "--backend", i.backend, "daemon", "--denied", "json", "--denied-file", filepath.Join(i.denied(), "denied.json"))
+	words := append(slices.Concat(i.before, i.confined.words()), i.program, "--config", i.policy, "--backend", i.backend, "daemon", "--denied", "json", "--denied-file", filepath.Join(i.denied(), "denied.json"))
 	cmd := i.w.Host.Command(ctx, words[0], words[1:]...)
 	cmd.Env = i.env()
 	return cmd
 }
 
 func (i *installation) env() []string {
-	return append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+i.runDir)
+	return append(append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+i.runDir), i.extra...)
 }
 
 // run runs a verb, which must not fail.

@@ -43,29 +43,13 @@ func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store 
 		return Applied{}, err
 	}
 	if err := l.StartGuard(g.Number); err != nil {
-		return Applied{}, errors.Join(fmt.Errorf("nothing was changed: nobody would take it back: %w", err), l.withdraw(store, g))
+		return Applied{}, errors.Join(fmt.Errorf("nothing was changed: nobody would take it back: %w", err), l.withdraw(store, g.Number))
 	}
 	out, err := r.Apply(ctx, &want, q.Force)
 	if err != nil {
-		return Applied{}, errors.Join(err, l.withdraw(store, g))
+		return Applied{}, errors.Join(err, l.withdraw(store, g.Number))
 	}
 	return applied(g, out, warnings), nil
-}
-
-// withdraw records that a generation never came into force: what was in force before goes on.
-func (l *Local) withdraw(store *history.Store, g history.Generation) error {
-	next := l.generation(Caller{User: itself}, fmt.Sprintf("generation %d could not be applied", g.Number), g.Backend, "0 changes")
-	before, err := store.LastConfirmed()
-	if errors.Is(err, history.ErrNone) {
-		_, err = store.Clear(next)
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	next.Origin, next.State, next.Leased, next.Backend = before.Origin, before.State, before.Leased, before.Backend
-	_, err = l.append(store, next)
-	return err
 }
 
 // itself is the user of generations that nobody asked for.
@@ -127,9 +111,8 @@ func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *his
 		if err != nil {
 			return true, err
 		}
-		g.Summary = "teardown, " + plural(out.Plan.Count(), "change")
-		_, err = store.Clear(g)
-		return true, err
+		g.Summary, g.TornDown = "teardown, "+plural(out.Plan.Count(), "change"), true
+		return true, l.recordBack(store, g)
 	}
 	if err != nil {
 		return true, err
@@ -144,6 +127,23 @@ func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *his
 		return true, err
 	}
 	g.Origin, g.State, g.Leased, g.Summary = before.Origin, before.State, leased(before.State, want), fmt.Sprintf("back to generation %d, %s", before.Number, plural(out.Plan.Count(), "change"))
-	_, err = l.append(store, g)
-	return true, err
+	return true, l.recordBack(store, g)
+}
+
+// recordBack records what was gone back to. On a full disk it withdraws what was not confirmed instead, which takes no room and comes
+// to the same.
+func (l *Local) recordBack(store *history.Store, g history.Generation) error {
+	_, err := l.append(store, g)
+	if err == nil {
+		return nil
+	}
+	for {
+		last, lerr := store.Head()
+		if errors.Is(lerr, history.ErrNone) || lerr == nil && last.Confirmed {
+			return nil
+		}
+		if lerr = errors.Join(lerr, l.withdraw(store, last.Number)); lerr != nil {
+			return errors.Join(err, lerr)
+		}
+	}
 }
