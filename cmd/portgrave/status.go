@@ -109,7 +109,7 @@ func printStatus(s *screen, r statusResult) {
 			protection = "others can change the rules, and are undone: " + d.Protection.Reason
 		}
 		s.printf("Protection:  %s\n", protection)
-		for _, problem := range []string{d.Error, d.Policy.Error, d.Metrics.Error} {
+		for _, problem := range []string{d.Error, d.StateError, d.Policy.Error, d.Metrics.Error} {
 			if problem != "" {
 				s.printf("             %s\n", s.paint(red, problem))
 			}

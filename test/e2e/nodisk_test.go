@@ -298,3 +298,22 @@ func TestRepairWithNoDescriptorLeft(t *testing.T) {
 		s.repairs("no descriptor left")
 	})
 }
+
+// TestTrialEndsWithoutADisk: what nobody confirms is taken back although that can't be recorded.
+func TestTrialEndsWithoutADisk(t *testing.T) {
+	for name, spoil := range map[string]string{"full": "head -c 1M /dev/zero >%s/ballast || true", "read-only": "mount -o remount,ro %s"} {
+		t.Run(name, func(t *testing.T) {
+			onEveryBackend(t, func(t *testing.T, e engine) {
+				s := startSparse(t, e, sparsePolicy, "")
+				s.write(strings.Replace(wider, "daemon: {", "daemon: {max_lease: 1h, ", 1)) // not what the daemon may have adopted by itself
+				out, err := s.inside(fmt.Sprintf("%s --config %s --backend %s apply --confirm 6s", s.program, s.policy, e.backend))
+				if err != nil {
+					t.Fatalf("apply --confirm: %v: %s", err, out)
+				}
+				s.mustInside(fmt.Sprintf(spoil, s.state))
+				s.mustSettle("after the trial", 20*time.Second)
+				s.repairs("after the trial")
+			})
+		})
+	}
+}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
+	"golang.org/x/sys/unix"
 )
 
 // confirmWait reads ApplyRequest.Confirm; 0 is for good.
@@ -79,7 +80,15 @@ func numberOf(g *history.Generation) int {
 
 // TakeBack implements Operations.
 func (l *Local) TakeBack(ctx context.Context) (TakenBack, error) {
-	r, store, unlock, err := l.begin(ctx, l.inForce("auto"), false)
+	r, err := l.Backends(ctx, l.inForce("auto"), false)
+	if err != nil {
+		return TakenBack{}, err
+	}
+	store, unlock, err := l.exclusive(ctx)
+	if errors.Is(err, unix.EROFS) { // what nobody confirmed must go all the same
+		store = l.view()
+		unlock, err = store.Lock(ctx, l.LockWait)
+	}
 	if err != nil {
 		return TakenBack{}, err
 	}

@@ -72,7 +72,7 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, peer(c))
 		}}
-	go func() { _ = server.Serve(l) }()
+	go func() { _ = server.Serve(d.spare.guard(l)) }()
 	return func() {
 		ending, stop := context.WithTimeout(context.Background(), time.Second)
 		defer stop()

@@ -92,6 +92,7 @@ type Daemon struct {
 	status *status
 	events *events
 	fights fights
+	spare  *reserve
 
 	policy    *policy.Policy // last read; nil if it could not be
 	inForce   *history.Generation
@@ -131,7 +132,11 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func(context.Context)), reads: make(chan reading), reloads: make(chan chan<- error)}
+	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), spare: newReserve(), requests: make(chan func(context.Context)), reads: make(chan reading), reloads: make(chan chan<- error)}
+	defer d.spare.empty()
+	if err := d.Store.Hold(); err != nil {
+		d.Log.Warn("repairs need the state directory from now on", "error", err)
+	}
 	d.exposed = newExposures(c.Audit, d.record, func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) })
 	d.booted = control.LastBooted(c.RunDir, lease.SystemClock().BootID)
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
@@ -139,6 +144,7 @@ func Run(ctx context.Context, c Config) error {
 	d.Local.Recorded = func(g history.Generation) { d.recorded = &g }
 	d.Local.MaxLease = d.maxLease
 	d.metrics = d.metricsHandler()
+	d.scrape.guard = d.spare.guard
 	defer d.scrape.close()
 	serving, stop := context.WithCancel(ctx)
 	closeControl, err := d.serveControl(serving)

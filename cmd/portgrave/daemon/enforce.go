@@ -10,6 +10,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/lease"
 	"github.com/portgrave/portgrave/firewall/watch"
 )
 
@@ -100,31 +101,96 @@ func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
 	}
 }
 
-// repair compares and writes, under the lock that the command line takes too.
+// repair compares and writes, under the lock that the command line takes too. It needs neither the disk nor new descriptors: what was in
+// force goes on being so, and a reserve is at hand for what starts programs.
 func (d *Daemon) repair(ctx context.Context) (firewall.Outcome, error) {
-	if err := d.reload(); err != nil {
+	out, err := d.repairOnce(ctx)
+	if err != nil && ctx.Err() == nil && d.spare.exhausted() {
+		giveBack := d.spare.lend()
+		defer giveBack()
+		return d.repairOnce(ctx)
+	}
+	d.spare.fill()
+	return out, err
+}
+
+func (d *Daemon) repairOnce(ctx context.Context) (firewall.Outcome, error) {
+	var disk []error // what keeps the state directory from being read or written
+	defer func() { d.keptFromDisk(errors.Join(disk...)) }()
+	if err := d.look(&disk); err != nil {
 		return firewall.Outcome{}, err
 	}
 	if d.inForce != nil && !d.inForce.Confirmed {
-		if back, err := d.Local.TakeBack(ctx); err != nil {
+		if back, err := d.Local.TakeBack(ctx); err != nil && ctx.Err() != nil {
 			return firewall.Outcome{}, err
+		} else if err != nil {
+			disk = append(disk, err)
 		} else if back.Done {
 			d.Log.Warn("a generation was not confirmed in time and has been taken back", "generation", d.inForce.Number)
 		}
 	}
 	unlock, err := d.Store.Lock(ctx, lockWait)
-	if err != nil {
+	switch {
+	case err == nil:
+		defer unlock()
+	case errors.Is(err, history.ErrHeld) || ctx.Err() != nil:
 		return firewall.Outcome{}, err
+	default: // then nobody else can take it either
+		disk = append(disk, err)
 	}
-	defer unlock()
-	if err := d.reload(); err != nil {
+	if err := d.look(&disk); err != nil {
 		return firewall.Outcome{}, err
 	}
 	if d.inForce == nil {
 		return firewall.Outcome{}, nil // nothing was applied yet, or it was torn down
 	}
-	want := d.inForce.InForce()
-	return d.Reconciler.Apply(ctx, &want, false)
+	want, err := d.wanted()
+	if err != nil {
+		return firewall.Outcome{}, err
+	}
+	return d.Reconciler.Apply(ctx, want, false)
+}
+
+// wanted is what the kernel shall hold: the generation in force or, if that should have been confirmed by now and could not be taken back in the
+// history, the one before it; nil is nothing.
+func (d *Daemon) wanted() (*firewall.State, error) {
+	g := d.inForce
+	if g.Overdue(d.Reconciler.Now(), lease.SystemClock().BootID) {
+		before, err := d.Store.LastConfirmed()
+		if errors.Is(err, history.ErrNone) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		g = before
+	}
+	want := g.InForce()
+	return &want, nil
+}
+
+// look is reload, but for a disk that keeps it from knowing: then what was in force before still is.
+func (d *Daemon) look(disk *[]error) error {
+	err := d.reload()
+	if err == nil || d.inForce == nil || errors.Is(err, ErrOtherBackend) || errors.Is(err, history.ErrDamaged) {
+		return err
+	}
+	*disk = append(*disk, err)
+	return nil
+}
+
+// keptFromDisk says, once, that the state directory can't be used, and that it can be again.
+func (d *Daemon) keptFromDisk(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	switch was := d.status.disk(text); {
+	case text != "" && was == "":
+		d.Log.Error("the state directory can't be used; the rules in force are kept up from memory", "error", text)
+	case text == "" && was != "":
+		d.Log.Info("the state directory can be used again")
+	}
 }
 
 // operated looks at what an operation of the control socket has put in force.
@@ -184,6 +250,9 @@ func (d *Daemon) reload() error {
 		return err
 	}
 	last, err := d.generation(newest)
+	if errors.Is(err, history.ErrNone) && newest == 0 && d.inForce != nil && d.Store.Lost() {
+		return errors.New("the history is gone from the state directory: is its file system mounted?")
+	}
 	if errors.Is(err, history.ErrNone) {
 		d.inForce = nil
 		return nil

@@ -15,6 +15,7 @@ import (
 type scrape struct {
 	address string
 	server  *http.Server
+	guard   func(net.Listener) net.Listener // keeps descriptors for repairs
 }
 
 // serve makes the address the given one; "" serves nowhere. An address that is taken is tried again with the next reading.
@@ -38,7 +39,7 @@ func (s *scrape) serve(address string, metrics http.Handler) error {
 	mux.Handle("GET /metrics", metrics)
 	s.address = address
 	s.server = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 1 << 14}
-	go func(server *http.Server) { _ = server.Serve(l) }(s.server)
+	go func(server *http.Server) { _ = server.Serve(s.guard(l)) }(s.server)
 	return nil
 }
 

@@ -26,6 +26,8 @@ type Status struct {
 	Generation int                 `json:"generation"`  // in force; 0: none
 	EnforcedAt time.Time           `json:"enforced_at"` // when the kernel was last seen to hold it
 	Error      string              `json:"error"`       // of the last attempt to enforce; "" if it succeeded
+	// StateError is what keeps the state directory from being used; repairs go on from memory. "" if nothing does.
+	StateError string `json:"state_error"`
 	Policy     struct {
 		Origin string    `json:"origin"`
 		ReadAt time.Time `json:"read_at"`
@@ -100,6 +102,14 @@ func (s *status) policyRead(at time.Time, p *policy.Policy, c *policy.Compiled, 
 			s.s.Policy.Stale = append(s.s.Policy.Stale, n.Name)
 		}
 	}
+}
+
+// disk tells what keeps the state directory from being used, and returns what did before.
+func (s *status) disk(err string) (before string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, s.s.StateError = s.s.StateError, err
+	return before
 }
 
 func (s *status) protection(p firewall.Protection) {
