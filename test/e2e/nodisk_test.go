@@ -55,7 +55,7 @@ func startSparse(t *testing.T, e engine, policy, script string) *sparse {
 	if err := os.Chown(s.policy, 0, 0); err != nil {
 		t.Fatal(err)
 	}
-	script = "mount -t tmpfs -o size=256k,mode=700 state " + s.state + "\n" + script + "\nexec \"$@\"\n"
+	script = "mount -t tmpfs -o size=8m,mode=700 state " + s.state + "\n" + script + "\nexec \"$@\"\n"
 	if err := os.MkdirAll(s.state, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestRepairWithoutADisk(t *testing.T) {
 func TestFullDiskLeavesTheOldRules(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		s := startSparse(t, e, sparsePolicy, "")
-		s.mustInside("head -c 1M /dev/zero >" + s.state + "/ballast || true")
+		s.mustInside("head -c 16M /dev/zero >" + s.state + "/ballast || true")
 		s.repairs("full")
 		s.mustRefuse("no space left on device")
 		s.repairs("full, after apply")
@@ -301,7 +301,7 @@ func TestRepairWithNoDescriptorLeft(t *testing.T) {
 
 // TestTrialEndsWithoutADisk: what nobody confirms is taken back although that can't be recorded.
 func TestTrialEndsWithoutADisk(t *testing.T) {
-	for name, spoil := range map[string]string{"full": "head -c 1M /dev/zero >%s/ballast || true", "read-only": "mount -o remount,ro %s"} {
+	for name, spoil := range map[string]string{"full": "head -c 16M /dev/zero >%s/ballast || true", "read-only": "mount -o remount,ro %s"} {
 		t.Run(name, func(t *testing.T) {
 			onEveryBackend(t, func(t *testing.T, e engine) {
 				s := startSparse(t, e, sparsePolicy, "")

@@ -94,16 +94,23 @@ type Daemon struct {
 	fights fights
 	spare  *reserve
 
-	policy    *policy.Policy // last read; nil if it could not be
-	inForce   *history.Generation
-	recorded  *history.Generation // the last one that an operation of ours has written
-	readAt    time.Time           // when the policy was read
-	polling   time.Duration       // how often the kernel is looked at
-	quietTill time.Time           // repairs pause until then
-	named     int                 // the generation whose services the reports know
-	last      error               // of the last attempt to enforce
-	again     retry               // of what failed
-	requests  chan func(context.Context)
+	policy   *policy.Policy // last read; nil if it could not be
+	inForce  *history.Generation
+	recorded *history.Generation // the last one that an operation of ours has written
+	readAt   time.Time           // when the policy was read
+	polling  time.Duration       // how often the kernel is looked at
+	owed     *Commit             // of others, and not undone yet; nil: none
+	// unanswered is the commit that the last attempt could not undo.
+	unanswered *Commit
+	listsOwed  bool          // a small table stands, or only lists differ: the full lists must follow
+	standIn    smallState    // what that table holds
+	bent       time.Time     // when somebody's change was last repaired
+	used       time.Duration // processor time until the end of the last repair
+	seenWhole  time.Time     // when the rules were last seen in the kernel
+	named      int           // the generation whose services the reports know
+	last       error         // of the last attempt to enforce
+	again      retry         // of what failed
+	requests   chan func(context.Context)
 	// bentBy is who bent the rules and was not undone yet.
 	bentBy *firewall.Author
 	leases leaseWatch
@@ -256,11 +263,12 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.finishReading(ctx, r, files)
 		case <-d.dueBack():
 			d.enforce(ctx, "a generation was not confirmed", nil)
-		case <-d.pauseOver():
-			d.quietTill = time.Time{}
-			d.enforce(ctx, "the pause is over", nil)
+		case <-d.repairDue():
+			d.repairOwed(ctx)
+		case <-d.fightDue():
+			d.lookAtFight()
 		case <-d.again.due():
-			d.enforce(ctx, "another try", nil)
+			d.enforceWithin(ctx, "another try", d.unanswered)
 		case <-resync.C:
 			d.enforce(ctx, "resync", nil)
 			if d.refused { // perhaps for want of something that is there by now, such as room on the disk
@@ -270,7 +278,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.enforce(ctx, "the clock was set", nil)
 			d.endLeases(ctx)
 		case <-poll.C:
-			d.enforce(ctx, "poll", nil)
+			d.enforceWithin(ctx, "poll", d.owed)
 		case f := <-d.requests:
 			f(context.WithoutCancel(ctx))
 		case <-d.leases.over():
@@ -284,7 +292,13 @@ func (d *Daemon) loop(ctx context.Context) error {
 // defaultPoll is how often a backend without notifications is looked at when no policy says otherwise.
 const defaultPoll = 10 * time.Second
 
+// fightPoll is how often such a backend is looked at while somebody changes the rules there.
+const fightPoll = 400 * time.Millisecond
+
 func (d *Daemon) pollEvery() time.Duration {
+	if !d.bent.IsZero() && time.Since(d.bent) < fightWindow {
+		return fightPoll
+	}
 	if d.policy != nil && d.policy.Daemon.Poll > 0 {
 		return d.policy.Daemon.Poll
 	}
@@ -338,11 +352,4 @@ func (d *Daemon) dueBack() <-chan time.Time {
 		return nil
 	}
 	return time.After(max(time.Second, time.Until(d.inForce.ConfirmBy)))
-}
-
-func (d *Daemon) pauseOver() <-chan time.Time {
-	if d.quietTill.IsZero() {
-		return nil
-	}
-	return time.After(time.Until(d.quietTill))
 }

@@ -30,13 +30,43 @@ func (d *Daemon) committed(ctx context.Context, commits []Commit) {
 	if len(ours) == 0 {
 		return
 	}
-	c := together(ours)
-	d.bentBy = c.Author
-	if d.quietTill.IsZero() {
-		calm := watch.Urgent()
-		d.enforce(ctx, "commit", &c)
-		calm()
+	if d.owed != nil {
+		ours = append([]Commit{*d.owed}, ours...)
 	}
+	c := together(ours)
+	d.bentBy, d.owed = c.Author, &c
+	if now := time.Now(); d.fights.full.wait(now) == 0 || d.fights.brief.wait(now) == 0 {
+		d.repairOwed(ctx)
+	}
+}
+
+// repairOwed undoes the commits that were not undone yet, and puts in force what a small table stands for.
+func (d *Daemon) repairOwed(ctx context.Context) {
+	calm := watch.Urgent()
+	defer calm()
+	cause := "commit"
+	if d.owed == nil {
+		cause = "the full lists"
+	}
+	d.enforceWithin(ctx, cause, d.owed)
+}
+
+// repairDue fires when commits that wait must be undone, or the full lists can follow.
+func (d *Daemon) repairDue() <-chan time.Time {
+	if d.owed == nil && !d.listsOwed {
+		return nil
+	}
+	now := time.Now()
+	wait := d.fights.full.wait(now)
+	if d.owed != nil {
+		wait = min(wait, d.fights.brief.wait(now), time.Until(d.owed.At.Add(smallWithin)))
+	}
+	return time.After(wait)
+}
+
+// enforceWithin enforces within the share of the processor that repairs have: all of it if some is left, else what must not wait.
+func (d *Daemon) enforceWithin(ctx context.Context, cause string, c *Commit) {
+	d.enforceAs(ctx, cause, c, d.fights.full.wait(time.Now()) > 0)
 }
 
 // together is several commits as one: since the first, and by its author; should others have had a part in it, the summary names them.
@@ -58,11 +88,28 @@ func together(commits []Commit) Commit {
 
 // enforce makes the kernel hold the generation in force, and says what it had to repair.
 func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
-	start := time.Now()
+	d.enforceAs(ctx, cause, c, false)
+}
+
+// enforceAs is enforce; with brief, lists wait, and where rules are missing a small table stands.
+func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief bool) {
+	start, lastSeen := time.Now(), d.seenWhole
+	used := processorTime()
+	if d.fights.now != nil {
+		used = d.used // listening to the other program counts too
+	}
 	if c != nil {
 		start = c.At
 	}
-	out, err := d.repair(ctx)
+	stood := d.listsOwed // a small table
+	d.owed, d.listsOwed = nil, false
+	out, err := d.repair(ctx, brief, stood)
+	account := &d.fights.full
+	if brief {
+		account = &d.fights.brief
+	}
+	d.used = processorTime()
+	account.spent(time.Now(), d.used-used)
 	if err != nil && ctx.Err() != nil {
 		return // the end has come
 	}
@@ -72,57 +119,108 @@ func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
 			d.record(Event{At: start, Kind: "failed", Author: authorOf(c), Summary: cause, Error: err.Error()})
 		}
 	}
-	d.last = err
+	d.last, d.listsOwed, d.unanswered = err, out.owed, nil
+	if err != nil {
+		d.unanswered = c
+	}
 	d.again.after(err)
-	d.status.enforced(time.Now(), d.inForce, err)
-	d.nameServices()
+	d.status.reduced(out.owed)
+	if !out.owed {
+		d.status.enforced(time.Now(), d.inForce, err)
+		d.nameServices()
+	}
 	if err == nil {
+		d.seenWhole = time.Now()
 		d.bentBy = nil
 		d.protect(ctx)
 	}
 	if err != nil || out.Plan.InSync() {
 		return
 	}
-	took := out.Enforced.Sub(start)
+	took := out.standing.Sub(start)
 	e := Event{At: start, Kind: "repaired", Author: authorOf(c), Summary: cause, Changes: out.Plan.Changes, Took: float64(took.Microseconds()) / 1000}
 	if c != nil {
 		e.Summary = c.Summary
+	}
+	if out.owed {
+		e.Summary += "; a small table stands, and the full lists follow"
 	}
 	d.record(e)
 	if cause == "start" {
 		d.Log.Info("the kernel did not hold the generation in force; repaired", "changes", out.Plan.Count(), "took", took.String())
 		return
 	}
-	d.Log.Warn("drift repaired", "changes", out.Plan.Count(), "first", out.Plan.Changes[0].String(), "author", authorText(e.Author), "took", took.String())
-	if pause := d.fights.repaired(time.Now()); pause > 0 {
-		d.quietTill = time.Now().Add(pause)
-		d.record(Event{At: time.Now(), Kind: "fight", Author: e.Author, Summary: fmt.Sprintf("another program keeps undoing the rules; repairs pause for %s", pause)})
-		d.Log.Error("another program keeps undoing the rules; repairs pause: stop that program", "pause", pause.String(), "author", authorText(e.Author))
+	if d.fights.now == nil { // else the fight is reported
+		d.Log.Warn("drift repaired", "changes", out.Plan.Count(), "first", out.Plan.Changes[0].String(), "author", authorText(e.Author), "took", took.String())
+	}
+	if stood && !out.missing {
+		return
+	}
+	missing := time.Duration(0)
+	if out.missing {
+		if c == nil && !lastSeen.IsZero() {
+			start = lastSeen // found by looking: it may have happened right after the last look
+		}
+		missing = max(0, out.standing.Sub(start))
+	}
+	d.status.missing(missing)
+	d.bent = time.Now()
+	began := d.fights.repaired(d.bent, missing, e.Author)
+	if f := d.fights.now; f != nil {
+		d.status.fight(*f)
+	}
+	if began {
+		d.reportFight("another program keeps undoing the rules; repairs go on with a tenth of a processor: stop that program", *d.fights.now)
+	}
+}
+
+// reportFight tells of a fight.
+func (d *Daemon) reportFight(what string, f Fight) {
+	d.record(Event{At: time.Now(), Kind: "fight", Author: f.Author, Summary: what + " (" + f.String() + ")"})
+	d.Log.Error(what, "repairs", f.Repairs, "rules_missing_seconds", f.MissingSeconds, "rules_missing_share", f.MissingShare, "author", authorText(f.Author))
+}
+
+// fightDue fires when a fight may be over, or is to be reported again.
+func (d *Daemon) fightDue() <-chan time.Time {
+	if at := d.fights.next(); !at.IsZero() {
+		return time.After(time.Until(at))
+	}
+	return nil
+}
+
+// lookAtFight reports how a fight goes on.
+func (d *Daemon) lookAtFight() {
+	f, over := d.fights.look(time.Now())
+	d.status.fight(f)
+	if over {
+		d.reportFight("the other program has not undone the rules any more", f)
+	} else {
+		d.reportFight("another program still keeps undoing the rules: stop that program", f)
 	}
 }
 
 // repair compares and writes, under the lock that the command line takes too. It needs neither the disk nor new descriptors: what was in
 // force goes on being so, and a reserve is at hand for what starts programs.
-func (d *Daemon) repair(ctx context.Context) (firewall.Outcome, error) {
-	out, err := d.repairOnce(ctx)
+func (d *Daemon) repair(ctx context.Context, brief, stood bool) (restored, error) {
+	out, err := d.repairOnce(ctx, brief, stood)
 	if err != nil && ctx.Err() == nil && d.spare.exhausted() {
 		giveBack := d.spare.lend()
 		defer giveBack()
-		return d.repairOnce(ctx)
+		return d.repairOnce(ctx, brief, stood)
 	}
 	d.spare.fill()
 	return out, err
 }
 
-func (d *Daemon) repairOnce(ctx context.Context) (firewall.Outcome, error) {
+func (d *Daemon) repairOnce(ctx context.Context, brief, stood bool) (restored, error) {
 	var disk []error // what keeps the state directory from being read or written
 	defer func() { d.keptFromDisk(errors.Join(disk...)) }()
 	if err := d.look(&disk); err != nil {
-		return firewall.Outcome{}, err
+		return restored{}, err
 	}
 	if d.inForce != nil && !d.inForce.Confirmed {
 		if back, err := d.Local.TakeBack(ctx); err != nil && ctx.Err() != nil {
-			return firewall.Outcome{}, err
+			return restored{}, err
 		} else if err != nil {
 			disk = append(disk, err)
 		} else if back.Done {
@@ -134,39 +232,34 @@ func (d *Daemon) repairOnce(ctx context.Context) (firewall.Outcome, error) {
 	case err == nil:
 		defer unlock()
 	case errors.Is(err, history.ErrHeld) || ctx.Err() != nil:
-		return firewall.Outcome{}, err
+		return restored{}, err
 	default: // then nobody else can take it either
 		disk = append(disk, err)
 	}
 	if err := d.look(&disk); err != nil {
-		return firewall.Outcome{}, err
+		return restored{}, err
 	}
 	if d.inForce == nil {
-		return firewall.Outcome{}, nil // nothing was applied yet, or it was torn down
+		return restored{}, nil // nothing was applied yet, or it was torn down
 	}
 	want, err := d.wanted()
 	if err != nil {
-		return firewall.Outcome{}, err
+		return restored{}, err
 	}
-	return d.Reconciler.Apply(ctx, want, false)
+	return d.restore(ctx, want, brief, stood)
 }
 
 // wanted is what the kernel shall hold: the generation in force or, if that should have been confirmed by now and could not be taken back in the
 // history, the one before it; nil is nothing.
-func (d *Daemon) wanted() (*firewall.State, error) {
-	g := d.inForce
-	if g.Overdue(d.Reconciler.Now(), lease.SystemClock().BootID) {
-		before, err := d.Store.LastConfirmed()
-		if errors.Is(err, history.ErrNone) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		g = before
+func (d *Daemon) wanted() (*history.Generation, error) {
+	if !d.inForce.Overdue(d.Reconciler.Now(), lease.SystemClock().BootID) {
+		return d.inForce, nil
 	}
-	want := g.InForce()
-	return &want, nil
+	before, err := d.Store.LastConfirmed()
+	if errors.Is(err, history.ErrNone) {
+		return nil, nil
+	}
+	return before, err
 }
 
 // look is reload, but for a disk that keeps it from knowing: then what was in force before still is.

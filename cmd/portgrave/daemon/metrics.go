@@ -27,6 +27,10 @@ var (
 	descLeaseEnd   = prometheus.NewDesc("portgrave_next_lease_end_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
 	descBoot       = prometheus.NewDesc("portgrave_boot_fallbacks", "What this start of the system could not put in force: 0 if all is as it was before; absent if portgrave had no part in it.", []string{"loaded"}, nil)
 	descProtected  = prometheus.NewDesc("portgrave_protected", "1 if nobody else can change the rules.", nil, nil)
+	descMissing    = prometheus.NewDesc("portgrave_rules_missing_seconds_total", "How long rules were missing from the kernel, since others had removed them.", nil, nil)
+	descFight      = prometheus.NewDesc("portgrave_fight", "1 while another program keeps undoing the rules.", nil, nil)
+	descFightShare = prometheus.NewDesc("portgrave_fight_rules_missing_ratio", "Which part of the time rules were missing in that fight, or the last one; 0 if there was none.", nil, nil)
+	descReduced    = prometheus.NewDesc("portgrave_reduced", "1 while a small table stands in for the generation in force.", nil, nil)
 	descExposures  = prometheus.NewDesc("portgrave_exposures", "Ports by interface, as the last audit found them: ok, or what does not fit the policy.", []string{"finding"}, nil)
 	descPackets    = prometheus.NewDesc("portgrave_packets_total", "Packets by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
 	descReports    = prometheus.NewDesc("portgrave_reports_total", "Reports of refused (and, for log: all, accepted) packets, by what became of them: received, lost.", []string{"outcome"}, nil)
@@ -48,7 +52,7 @@ type collector struct{ d *Daemon }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descExposures, descPackets, descBytes, descReports} {
+	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descMissing, descFight, descFightShare, descReduced, descExposures, descPackets, descBytes, descReports} {
 		out <- x
 	}
 }
@@ -84,6 +88,21 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		protected = 1
 	}
 	gauge(descProtected, protected)
+	counter(descMissing, s.RulesMissing)
+	fighting, share := 0.0, 0.0
+	if f := s.Fight; f != nil {
+		share = f.MissingShare
+		if f.Until.IsZero() {
+			fighting = 1
+		}
+	}
+	gauge(descFight, fighting)
+	gauge(descFightShare, share)
+	reduced := 0.0
+	if s.Reduced {
+		reduced = 1
+	}
+	gauge(descReduced, reduced)
 	if b := c.d.booted; b != nil {
 		gauge(descBoot, float64(len(b.Fallbacks)), b.Loaded)
 	}

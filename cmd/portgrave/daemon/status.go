@@ -28,7 +28,13 @@ type Status struct {
 	Error      string              `json:"error"`       // of the last attempt to enforce; "" if it succeeded
 	// StateError is what keeps the state directory from being used; repairs go on from memory. "" if nothing does.
 	StateError string `json:"state_error"`
-	Policy     struct {
+	// Reduced: a small table stands for the generation, which lets in sources of short lists and running SSH sessions alone; the full lists follow.
+	Reduced bool `json:"reduced"`
+	// Fight is the last one; null if there was none.
+	Fight *Fight `json:"fight"`
+	// RulesMissing is for how many seconds rules were missing since the daemon started.
+	RulesMissing float64 `json:"rules_missing_seconds"`
+	Policy       struct {
 		Origin string    `json:"origin"`
 		ReadAt time.Time `json:"read_at"`
 		Error  string    `json:"error"` // why the policy as it is now is not in force; "" if it is
@@ -110,6 +116,24 @@ func (s *status) disk(err string) (before string) {
 	defer s.mu.Unlock()
 	before, s.s.StateError = s.s.StateError, err
 	return before
+}
+
+func (s *status) reduced(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.s.Reduced = is
+}
+
+func (s *status) fight(f Fight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.s.Fight = &f
+}
+
+func (s *status) missing(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.s.RulesMissing += d.Seconds()
 }
 
 func (s *status) protection(p firewall.Protection) {
