@@ -17,7 +17,9 @@ var details = map[string]string{
 		"statically makes two answers of one: certain, and possible.",
 	"explain":  "It says whether the packet is stopped here and by whom, whether the service is bound elsewhere, or whether nothing listens.",
 	"teardown": "Both backends are looked through. The state directory stays.",
-	"daemon": "It owns the nftables table where the kernel can, so that nobody else changes it; elsewhere it repairs changes at once. SIGHUP makes it read the policy again; SIGTERM ends it, and the " +
+	"daemon": "It owns the nftables table where the kernel can, so that nobody else changes it; elsewhere it repairs changes at once. A repair needs neither the disk nor a free descriptor. " +
+		"Against a program that keeps deleting the rules it uses a tenth of one processor; meanwhile a small table refuses the listed ports to all but sources of short lists and running SSH sessions, and " +
+		"status says which part of the time rules were missing. SIGHUP makes it read the policy again; SIGTERM ends it, and the " +
 		"rules stay.",
 	"boot": "portgrave-boot.service runs it before there is a network. If the last confirmed generation can't be read it compiles the policy with what is on the host; if that can't be done either, it " +
 		"closes the ports that the policy lists, or leaves them open if the policy says boot: open. What it did, and why, is in portgrave status.",

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net/netip"
 	"os"
@@ -18,7 +17,7 @@ import (
 // longPolicy is sparsePolicy with a service whose list is too long for a small table, and a port of its own.
 func longPolicy() string {
 	var list strings.Builder
-	for n := range 30_000 {
+	for n := range 10_000 {
 		fmt.Fprintf(&list, "    - 198.%d.%d.%d\n    - 2001:db8:99:%x::/64\n", 18+n>>15, n>>7&0xff, n&0x7f<<1, n)
 	}
 	return strings.Replace(sparsePolicy, "\nservices: [", "\nnetworks:\n  long:\n"+list.String()+"services: [{name: long, port: 9091, allow: [long]}, ", 1)
@@ -53,9 +52,7 @@ type fightStatus struct {
 
 func (s *sparse) fightStatus() (x fightStatus) {
 	s.t.Helper()
-	if err := json.Unmarshal([]byte(s.run("--backend", s.e.backend, "status", "-o", "json")), &x); err != nil {
-		s.t.Fatal(err)
-	}
+	s.status(&x)
 	return x
 }
 
@@ -109,6 +106,13 @@ func TestFight(t *testing.T) {
 				x := s.fightStatus().Daemon
 				if x.Fight == nil {
 					t.Fatalf("there is no fight: %+v", x)
+				}
+				if e.name == "iptables-legacy" {
+					// Nobody is told of changes through legacy programs in a namespace, so the first is found by the next poll.
+					if first := took[0]; first > 2*time.Second {
+						t.Errorf("the first deletion was found after %s", first)
+					}
+					took = took[1:]
 				}
 				slices.Sort(took)
 				t.Logf("%d deletions: refused again after %v (median), %v (longest); rules missing %.1f %% of the time by status, %d repairs; %.1f %% of a processor",

@@ -66,8 +66,8 @@ func startSparse(t *testing.T, e engine, policy, script string) *sparse {
 			PID int `json:"pid"`
 		} `json:"daemon"`
 	}
-	if err := json.Unmarshal([]byte(s.run("--backend", e.backend, "status", "-o", "json")), &status); err != nil || status.Daemon.PID == 0 {
-		t.Fatalf("the daemon's process is unknown: %v", err)
+	if s.status(&status); status.Daemon.PID == 0 {
+		t.Fatal("the daemon's process is unknown")
 	}
 	s.pid = status.Daemon.PID
 	s.mustSettle("at the start", 5*time.Second)
@@ -93,6 +93,20 @@ func programsOf(t *testing.T, e engine) []string {
 		}
 	}
 	return []string{"PATH=" + dir + ":" + os.Getenv("PATH")}
+}
+
+// status reads what status says.
+func (s *sparse) status(into any) {
+	s.t.Helper()
+	cmd := s.w.Host.Command(context.Background(), s.program, "--config", s.policy, "--backend", s.e.backend, "status", "-o", "json")
+	cmd.Env = s.env()
+	out, err := cmd.Output()
+	if err == nil {
+		err = json.Unmarshal(out, into)
+	}
+	if err != nil {
+		s.t.Fatalf("status: %v: %.300s", err, out)
+	}
 }
 
 // inside runs a command in the daemon's mount namespace and the host's network.
@@ -180,9 +194,7 @@ func (s *sparse) events(kind string) int {
 			Events map[string]int `json:"events"`
 		} `json:"daemon"`
 	}
-	if err := json.Unmarshal([]byte(s.run("--backend", s.e.backend, "status", "-o", "json")), &status); err != nil {
-		s.t.Fatal(err)
-	}
+	s.status(&status)
 	return status.Daemon.Events[kind]
 }
 

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
@@ -121,7 +122,8 @@ type Daemon struct {
 
 	exposed *exposures
 	// booted is what the start of the system put in force; nil if portgrave had no part in it.
-	booted *control.Booted
+	booted   *control.Booted
+	unlogged atomic.Bool // the last event could not be written to the drift log
 
 	reads      chan reading
 	readingNow bool

@@ -124,7 +124,7 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 		d.unanswered = c
 	}
 	d.again.after(err)
-	d.status.reduced(out.owed)
+	d.status.reduced(out.owed && !out.standing.IsZero())
 	if !out.owed {
 		d.status.enforced(time.Now(), d.inForce, err)
 		d.nameServices()
@@ -386,7 +386,8 @@ func (d *Daemon) number() int {
 }
 
 func (d *Daemon) record(e Event) {
-	if err := d.events.add(e); err != nil {
+	err := d.events.add(e)
+	if before := d.unlogged.Swap(err != nil); err != nil && !before { // once, not with each event
 		d.Log.Warn("the drift log can't be written", "error", err)
 	}
 }

@@ -30,6 +30,7 @@ var (
 	descMissing    = prometheus.NewDesc("portgrave_rules_missing_seconds_total", "How long rules were missing from the kernel, since others had removed them.", nil, nil)
 	descFight      = prometheus.NewDesc("portgrave_fight", "1 while another program keeps undoing the rules.", nil, nil)
 	descFightShare = prometheus.NewDesc("portgrave_fight_rules_missing_ratio", "Which part of the time rules were missing in that fight, or the last one; 0 if there was none.", nil, nil)
+	descState      = prometheus.NewDesc("portgrave_state_usable", "0 while the state directory can't be read or written, and what is in force is kept up from memory; else 1.", nil, nil)
 	descReduced    = prometheus.NewDesc("portgrave_reduced", "1 while a small table stands in for the generation in force.", nil, nil)
 	descExposures  = prometheus.NewDesc("portgrave_exposures", "Ports by interface, as the last audit found them: ok, or what does not fit the policy.", []string{"finding"}, nil)
 	descPackets    = prometheus.NewDesc("portgrave_packets_total", "Packets by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
@@ -52,7 +53,7 @@ type collector struct{ d *Daemon }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descMissing, descFight, descFightShare, descReduced, descExposures, descPackets, descBytes, descReports} {
+	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descMissing, descFight, descFightShare, descReduced, descState, descExposures, descPackets, descBytes, descReports} {
 		out <- x
 	}
 }
@@ -103,6 +104,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		reduced = 1
 	}
 	gauge(descReduced, reduced)
+	usable := 1.0
+	if s.StateError != "" {
+		usable = 0
+	}
+	gauge(descState, usable)
 	if b := c.d.booted; b != nil {
 		gauge(descBoot, float64(len(b.Fallbacks)), b.Loaded)
 	}

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -40,7 +41,7 @@ func (d *Daemon) restore(ctx context.Context, g *history.Generation, brief, stoo
 	r.Outcome, err = d.Reconciler.Switch(ctx, &want, false, func(p firewall.Plan) error {
 		r.missing = p.Restores()
 		switch {
-		case r.missing && (brief || stood || p.Count() > bulkRepair):
+		case r.missing && (brief || stood || p.Count() > bulkRepair && startsFromNothing(p)):
 			return errSmallFirst
 		case brief && !p.InSync():
 			return errLater
@@ -75,6 +76,11 @@ func (d *Daemon) restore(ctx context.Context, g *history.Generation, brief, stoo
 	}
 	r.standing = r.Enforced
 	return r, err
+}
+
+// startsFromNothing reports whether there are no rules that a plan changes: others would stay in force until the new ones are.
+func startsFromNothing(p firewall.Plan) bool {
+	return !slices.ContainsFunc(p.Changes, func(c firewall.Change) bool { return c.Action != firewall.Add })
 }
 
 // smallFor is how long a small State is good for: looking whose connections are whose goes through all processes.
