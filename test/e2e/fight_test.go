@@ -197,3 +197,19 @@ func TestFightWithoutPause(t *testing.T) {
 		s.mustLetIn(members, 9091, true, 60*time.Second)
 	})
 }
+
+// TestRepairWhereOthersRulesStand: who puts rules of his own under our name in place of ours is undone, too; a program that deletes ours
+// while they are written leaves something like that.
+func TestRepairWhereOthersRulesStand(t *testing.T) {
+	onEveryBackend(t, func(t *testing.T, e engine) {
+		s := startSparse(t, e, sparsePolicy, "")
+		if e.variant == "" {
+			s.w.Host.NFT("delete table inet portgrave\ntable inet portgrave {\n chain theirs {\n accept\n }\n }\n")
+		} else {
+			six := strings.Replace(e.name, "iptables", "ip6tables", 1)
+			s.w.Host.Run("sh", "-ec", fmt.Sprintf("%[1]s -t mangle -F; %[1]s -t mangle -A PORTGRAVE-S-metrics -j ACCEPT; %[2]s -t mangle -F; %[2]s -t mangle -A PORTGRAVE-S-metrics -j ACCEPT", e.name, six))
+		}
+		s.mustSettle("where another's rules stood", repairPatience)
+		s.repairs("afterwards")
+	})
+}

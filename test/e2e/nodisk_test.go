@@ -70,6 +70,12 @@ func startSparse(t *testing.T, e engine, policy, script string) *sparse {
 		t.Fatal("the daemon's process is unknown")
 	}
 	s.pid = status.Daemon.PID
+	t.Cleanup(func() {
+		if t.Failed() {
+			log, _ := s.inside("tail -n 12 " + s.state + "/drift.jsonl | cut -c 1-600; " + s.program + " --config " + s.policy + " --backend " + e.backend + " status")
+			t.Logf("the daemon's last events, and its status:\n%s", log)
+		}
+	})
 	s.mustSettle("at the start", 5*time.Second)
 	return s
 }

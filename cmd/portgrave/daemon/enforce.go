@@ -129,8 +129,10 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 		d.status.enforced(time.Now(), d.inForce, err)
 		d.nameServices()
 	}
-	if err == nil {
+	if err == nil && d.inForce != nil {
 		d.seenWhole = time.Now()
+	}
+	if err == nil {
 		d.bentBy = nil
 		d.protect(ctx)
 	}

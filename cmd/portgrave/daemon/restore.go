@@ -38,7 +38,9 @@ func (d *Daemon) restore(ctx context.Context, g *history.Generation, brief, stoo
 		return r, err
 	}
 	want := g.InForce()
-	r.Outcome, err = d.Reconciler.Switch(ctx, &want, false, func(p firewall.Plan) error {
+	// Where our rules have stood, what bears our name is what somebody left of them, or put in their place.
+	force := !d.seenWhole.IsZero()
+	r.Outcome, err = d.Reconciler.Switch(ctx, &want, force, func(p firewall.Plan) error {
 		r.missing = p.Restores()
 		switch {
 		case r.missing && (brief || stood || p.Count() > bulkRepair && startsFromNothing(p)):
@@ -58,7 +60,7 @@ func (d *Daemon) restore(ctx context.Context, g *history.Generation, brief, stoo
 	if small, reduced := d.small(ctx, g.Number, want); reduced {
 		quick := *d.Reconciler
 		quick.Connections, quick.Others = nil, nil // nobody is cut who will be let in again
-		out, serr := quick.Switch(ctx, &small, false, func(p firewall.Plan) error {
+		out, serr := quick.Switch(ctx, &small, force, func(p firewall.Plan) error {
 			r.missing = p.Restores() // a small table may stand already
 			return nil
 		})
@@ -71,7 +73,7 @@ func (d *Daemon) restore(ctx context.Context, g *history.Generation, brief, stoo
 		}
 	}
 	first := r.standing
-	if r.Outcome, err = d.Reconciler.Apply(ctx, &want, false); !first.IsZero() {
+	if r.Outcome, err = d.Reconciler.Apply(ctx, &want, force); !first.IsZero() {
 		return r, err
 	}
 	r.standing = r.Enforced
