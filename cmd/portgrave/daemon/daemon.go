@@ -295,7 +295,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 const defaultPoll = 10 * time.Second
 
 // fightPoll is how often such a backend is looked at while somebody changes the rules there.
-const fightPoll = 400 * time.Millisecond
+const fightPoll = 600 * time.Millisecond
 
 func (d *Daemon) pollEvery() time.Duration {
 	if !d.bent.IsZero() && time.Since(d.bent) < fightWindow {

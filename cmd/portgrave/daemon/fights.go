@@ -18,8 +18,9 @@ const (
 	halfShare = 20
 	// halfCredit is the processor time that each saves up in peace: a burst of changes is repaired at once.
 	halfCredit = 125 * time.Millisecond
-	// smallWithin is how long missing rules may wait for a share. With what writing the small table takes, a second is not over.
-	smallWithin = 450 * time.Millisecond
+	// smallWithin is how long missing rules may wait for a share. With what writing the small table takes, a second is not over. Through the programs of
+	// iptables that takes up to 0.1 s of a processor, so without pause it comes to somewhat more than a tenth.
+	smallWithin = 650 * time.Millisecond
 
 	fightWindow  = 10 * time.Second
 	fightRepairs = 20 // more in a window are a fight; so are fightLate when the share is used up
