@@ -295,7 +295,7 @@ func TestRepairWithoutDescriptors(t *testing.T) {
 	})
 }
 
-// TestRepairWithNoDescriptorLeft: the daemon's limit is lowered to what it has open, so that not one more can be opened.
+// TestRepairWithNoDescriptorLeft: the daemon's limit is lowered to what it has open, so that hardly one more can be opened.
 func TestRepairWithNoDescriptorLeft(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		s := startSparse(t, e, sparsePolicy, "")
@@ -303,16 +303,12 @@ func TestRepairWithNoDescriptorLeft(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		taken := map[int]bool{}
+		limit := 0
 		for _, f := range open {
 			n, _ := strconv.Atoi(f.Name())
-			taken[n] = true
+			limit = max(limit, n+1)
 		}
-		free := 0
-		for taken[free] {
-			free++
-		}
-		s.mustInside(fmt.Sprintf("prlimit --nofile=%d:%d --pid %d", free, free, s.pid))
+		s.mustInside(fmt.Sprintf("prlimit --nofile=%d:%d --pid %d", limit, limit, s.pid))
 		s.repairs("no descriptor left")
 	})
 }
@@ -323,8 +319,11 @@ func TestTrialEndsWithoutADisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onEveryBackend(t, func(t *testing.T, e engine) {
 				s := startSparse(t, e, sparsePolicy, "")
-				s.write(strings.Replace(wider, "daemon: {", "daemon: {max_lease: 1h, ", 1)) // not what the daemon may have adopted by itself
-				out, err := s.inside(fmt.Sprintf("%s --config %s --backend %s apply --confirm 6s", s.program, s.policy, e.backend))
+				other := filepath.Join(s.dir, "other.yaml") // the daemon doesn't follow it
+				if err := os.WriteFile(other, []byte(wider), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				out, err := s.inside(fmt.Sprintf("%s --config %s --backend %s apply --confirm 6s", s.program, other, e.backend))
 				if err != nil {
 					t.Fatalf("apply --confirm: %v: %s", err, out)
 				}

@@ -31,10 +31,17 @@ func (l *Local) put(ctx context.Context, r *firewall.Reconciler, store *history.
 	if err != nil && recorded && out.Enforced.IsZero() {
 		return out, g, errors.Join(err, l.withdraw(store, g.Number))
 	}
-	if recorded && l.Recorded != nil {
-		l.Recorded(g)
+	if recorded {
+		l.tell(g)
 	}
 	return out, g, err
+}
+
+// tell says what is in force from now on; after a teardown that is nothing.
+func (l *Local) tell(g history.Generation) {
+	if l.Recorded != nil && !g.TornDown {
+		l.Recorded(g)
+	}
 }
 
 // appendTo records a generation, or that everything was removed, under the next number.

@@ -101,6 +101,8 @@ type Daemon struct {
 	readAt   time.Time           // when the policy was read
 	polling  time.Duration       // how often the kernel is looked at
 	owed     *Commit             // of others, and not undone yet; nil: none
+	// listsBent is the commit after which only lists differ.
+	listsBent *Commit
 	// unanswered is the commit that the last attempt could not undo.
 	unanswered *Commit
 	listsOwed  bool          // a small table stands, or only lists differ: the full lists must follow

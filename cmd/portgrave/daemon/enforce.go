@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/firewall/lease"
 	"github.com/portgrave/portgrave/firewall/watch"
+	"golang.org/x/sys/unix"
 )
 
 // committed answers commits of others, which have come in this order.
@@ -44,11 +46,11 @@ func (d *Daemon) committed(ctx context.Context, commits []Commit) {
 func (d *Daemon) repairOwed(ctx context.Context) {
 	calm := watch.Urgent()
 	defer calm()
-	cause := "commit"
-	if d.owed == nil {
-		cause = "the full lists"
+	cause, c := "commit", d.owed
+	if c == nil {
+		cause, c = "the full lists", d.listsBent
 	}
-	d.enforceWithin(ctx, cause, d.owed)
+	d.enforceWithin(ctx, cause, c)
 }
 
 // repairDue fires when commits that wait must be undone, or the full lists can follow.
@@ -94,9 +96,11 @@ func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
 // enforceAs is enforce; with brief, lists wait, and where rules are missing a small table stands.
 func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief bool) {
 	start, lastSeen := time.Now(), d.seenWhole
-	used := processorTime()
-	if d.fights.now != nil {
-		used = d.used // listening to the other program counts too
+	runtime.LockOSThread() // what others do meanwhile, such as an audit, is not the repair's
+	defer runtime.UnlockOSThread()
+	used, whose := processorTime(unix.RUSAGE_THREAD), unix.RUSAGE_THREAD
+	if d.fights.now != nil { // then listening to the other program counts too
+		used, whose = d.used, unix.RUSAGE_SELF
 	}
 	if c != nil {
 		start = c.At
@@ -108,8 +112,8 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 	if brief {
 		account = &d.fights.brief
 	}
-	d.used = processorTime()
-	account.spent(time.Now(), d.used-used)
+	account.spent(time.Now(), processorTime(whose)-used)
+	d.used = processorTime(unix.RUSAGE_SELF)
 	if err != nil && ctx.Err() != nil {
 		return // the end has come
 	}
@@ -119,9 +123,11 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 			d.record(Event{At: start, Kind: "failed", Author: authorOf(c), Summary: cause, Error: err.Error()})
 		}
 	}
-	d.last, d.listsOwed, d.unanswered = err, out.owed, nil
+	d.last, d.listsOwed, d.unanswered, d.listsBent = err, out.owed, nil, nil
 	if err != nil {
 		d.unanswered = c
+	} else if out.owed && out.standing.IsZero() {
+		d.listsBent = c
 	}
 	d.again.after(err)
 	d.status.reduced(out.owed && !out.standing.IsZero())

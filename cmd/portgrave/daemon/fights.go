@@ -159,10 +159,10 @@ func (f *fights) look(now time.Time) (x Fight, over bool) {
 	return x, over
 }
 
-// processorTime is what the daemon and the programs that it ran have used until now.
-func processorTime() time.Duration {
+// processorTime is what the daemon has used until now, or the calling thread alone, with the programs that it ran.
+func processorTime(who int) time.Duration {
 	var sum time.Duration
-	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+	for _, who := range []int{who, unix.RUSAGE_CHILDREN} {
 		var u unix.Rusage
 		if unix.Getrusage(who, &u) == nil {
 			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
