@@ -143,7 +143,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), spare: newReserve(), requests: make(chan func(context.Context)), reads: make(chan reading), reloads: make(chan chan<- error)}
+	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), spare: newReserve(), fights: newFights(), requests: make(chan func(context.Context)), reads: make(chan reading), reloads: make(chan chan<- error)}
 	defer d.spare.empty()
 	if err := d.Store.Hold(); err != nil {
 		d.Log.Warn("repairs need the state directory from now on", "error", err)

@@ -16,8 +16,9 @@ import (
 const (
 	// halfShare: each half is one part in so many of one processor.
 	halfShare = 20
-	// halfCredit is the processor time that each saves up in peace: a burst of changes is repaired at once.
-	halfCredit = 125 * time.Millisecond
+	// fullCredit and briefCredit are the processor time that each saves up in peace: a burst of changes is repaired at once.
+	fullCredit  = 500 * time.Millisecond
+	briefCredit = 125 * time.Millisecond
 	// smallWithin is how long missing rules may wait for a share. With what writing the small table takes, a second is not over. Through the programs of
 	// iptables that takes up to 0.1 s of a processor, so without pause it comes to somewhat more than a tenth.
 	smallWithin = 650 * time.Millisecond
@@ -30,6 +31,7 @@ const (
 
 // half is an account of processor time.
 type half struct {
+	most   time.Duration // that is saved up
 	credit time.Duration // negative: overdrawn
 	earned time.Time     // until when the share is in credit
 }
@@ -37,9 +39,9 @@ type half struct {
 // earn adds the share of the time that has gone by.
 func (h *half) earn(now time.Time) {
 	if h.earned.IsZero() {
-		h.credit = halfCredit
+		h.credit = h.most
 	} else if gone := now.Sub(h.earned); gone > 0 {
-		h.credit = min(halfCredit, h.credit+gone/halfShare)
+		h.credit = min(h.most, h.credit+gone/halfShare)
 	}
 	h.earned = now
 }
@@ -67,6 +69,8 @@ type fights struct {
 	now      *Fight // nil: there is none
 	reported time.Time
 }
+
+func newFights() fights { return fights{full: half{most: fullCredit}, brief: half{most: briefCredit}} }
 
 // undone is one repair: when it was done, and how long rules had been missing.
 type undone struct {

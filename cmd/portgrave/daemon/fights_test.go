@@ -11,7 +11,7 @@ var midnight = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
 
 // TestFights: an administrator's script is no fight, a program that answers each repair is, and peace ends it.
 func TestFights(t *testing.T) {
-	var f fights
+	f := newFights()
 	now := midnight
 	for i := range fightRepairs {
 		now = now.Add(10 * time.Millisecond)
@@ -58,7 +58,7 @@ func TestFights(t *testing.T) {
 
 // TestLateRepairsAreAFight: few repairs that use up their share are one, too.
 func TestLateRepairsAreAFight(t *testing.T) {
-	var f fights
+	f := newFights()
 	for i := range fightLate + 1 {
 		now := midnight.Add(time.Duration(i) * time.Second)
 		f.full.spent(now, time.Second)
@@ -71,7 +71,7 @@ func TestLateRepairsAreAFight(t *testing.T) {
 // TestShare: whatever repairs cost, those that wait for their share don't get more of it.
 func TestShare(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var f half
+		f := half{most: fullCredit}
 		now, used := midnight, time.Duration(0)
 		for range rapid.IntRange(1, 50).Draw(t, "repairs") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "pause")) * time.Millisecond)
@@ -79,7 +79,7 @@ func TestShare(t *testing.T) {
 			if f.wait(now) != 0 {
 				t.Fatal("it waits once more")
 			}
-			if limit := halfCredit + now.Sub(midnight)/halfShare; used > limit {
+			if limit := fullCredit + now.Sub(midnight)/halfShare; used > limit {
 				t.Fatalf("%s used after %s", used, now.Sub(midnight))
 			}
 			cost := time.Duration(rapid.IntRange(0, 2000).Draw(t, "cost")) * time.Millisecond
