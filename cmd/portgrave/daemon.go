@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -19,6 +20,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/notify"
+	"golang.org/x/sys/unix"
 )
 
 // runDaemon keeps the kernel on the policy until it is told to end.
@@ -41,6 +43,10 @@ func runDaemon(inv *invocation) error {
 	defer closeAll()
 	inv.suits = r.Backend.Name()
 	store, err := history.Open(inv.stateDir)
+	if errors.Is(err, unix.EROFS) { // what is in force is kept up all the same
+		log.Error("nothing new can be put in force", "error", err)
+		store, err = history.View(inv.stateDir), nil
+	}
 	if err != nil {
 		return err
 	}

@@ -148,7 +148,13 @@ func printStatus(s *screen, r statusResult) {
 			protection = "others can change the rules, and are undone: " + d.Protection.Reason
 		}
 		s.printf("Protection:  %s\n", protection)
-		for _, problem := range []string{d.Error, d.Policy.Error, d.Metrics.Error} {
+		if d.Reduced {
+			s.printf("             %s\n", s.paint(red, "a small table stands in for this generation: only sources of short lists and running SSH sessions are let in; the full lists follow"))
+		}
+		if f := d.Fight; f != nil {
+			s.printf("Fight:       %s\n", fightLine(s, *f))
+		}
+		for _, problem := range []string{d.Error, d.StateError, d.Policy.Error, d.Metrics.Error} {
 			if problem != "" {
 				s.printf("             %s\n", s.paint(red, problem))
 			}
@@ -205,6 +211,15 @@ func tornDownWords(gone *control.Entry) string {
 		return gone.Reason + ", and nothing was in force before"
 	}
 	return "portgrave teardown"
+}
+
+// fightLine tells of the last program that kept undoing the rules.
+func fightLine(s *screen, f daemon.Fight) string {
+	what := fmt.Sprintf("%s, since %s: %s", authorWords(f.Author), f.Since.Local().Format(time.DateTime), f)
+	if f.Until.IsZero() {
+		return s.paint(red, "another program keeps undoing the rules: "+what)
+	}
+	return fmt.Sprintf("over since %s; %s", f.Until.Local().Format(time.DateTime), what)
 }
 
 // printBooted tells what the system started with, and why it was not what it should have been.

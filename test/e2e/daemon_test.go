@@ -41,6 +41,7 @@ type installation struct {
 	variables     []string     // of the environment, besides those of this process
 	path          string       // folders of programs that come before those of PATH; "" for none
 	confined      *confinement // of the daemon; nil: it is root
+	before        []string     // words before the daemon's command line
 }
 
 func install(t *testing.T, w *lab.World, document string) *installation {
@@ -92,7 +93,7 @@ func (i *installation) write(document string) {
 
 // daemon prepares a run of the daemon.
 func (i *installation) daemon(ctx context.Context) *exec.Cmd {
-	words := append(i.confined.words(), i.program, "--config", i.policy, "--backend", i.backend, "daemon", "--denied", "json", "--denied-file", filepath.Join(i.denied(), "denied.json"))
+	words := append(slices.Concat(i.before, i.confined.words()), i.program, "--config", i.policy, "--backend", i.backend, "daemon", "--denied", "json", "--denied-file", filepath.Join(i.denied(), "denied.json"))
 	cmd := i.w.Host.Command(ctx, words[0], words[1:]...)
 	cmd.Env = i.env()
 	return cmd
