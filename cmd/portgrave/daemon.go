@@ -14,6 +14,7 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
@@ -62,7 +63,7 @@ func runDaemon(inv *invocation) error {
 	}
 	return daemon.Run(ctx, daemon.Config{
 		Reports:    denials,
-		Reconciler: r, Store: store, Commits: heard.commits, Polled: heard.polled, Protect: heard.protect, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
+		Reconciler: r, Store: store, Commits: heard.commits, Polled: heard.polled, Protect: heard.protect, CannotPrint: coexist.HostNFT().CannotPrint, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
 		Read: func(context.Context) (*policy.Policy, *policy.Compiled, error) {
 			return inv.compiled(inv.config, false)
 		},

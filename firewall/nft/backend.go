@@ -16,9 +16,12 @@ type Backend struct {
 	kernel kernel
 	close  func() error
 	portID uint32
-	// flags is what the tables that we make get.
-	flags  uint32
-	limits limits
+	// flags is what the tables that we make get: none, unless Protect was asked for.
+	flags uint32
+	// canPersist: the kernel knows owned tables that outlive their owner.
+	canPersist bool
+	now        func() time.Time
+	limits     limits
 	memory
 
 	// Bulk, unless nil, is called before a plan of very many elements is applied. What it returns is called afterwards with the generation that
@@ -44,11 +47,7 @@ func New() (*Backend, error) {
 		_ = s.close()
 		return nil, err
 	}
-	b := &Backend{kernel: k, close: s.close, portID: port}
-	if k.canPersist() {
-		b.flags = tablePersist
-	}
-	return b, nil
+	return &Backend{kernel: k, close: s.close, portID: port, canPersist: k.canPersist(), now: time.Now}, nil
 }
 
 // Available is the error that New would return.
@@ -122,7 +121,9 @@ func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time
 	plan := firewall.Plan{Backend: b.Name()}
 	if want == nil {
 		d := compare(newRuleset(), o.ruleset)
-		plan.Changes, plan.Program = d.changes(newRuleset(), o.ruleset), assemble(d, newRuleset(), o.ruleset)
+		p := assemble(d, newRuleset(), o.ruleset)
+		p.leftover = o.leftover.removal()
+		plan.Changes, plan.Program = d.changes(newRuleset(), o.ruleset), p
 		return plan, nil
 	}
 	use := layoutInUse(o.ruleset, want.Services)
@@ -142,7 +143,9 @@ func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time
 		wanted = b.compile(*want, now, use)
 		d = compare(wanted, o.ruleset)
 	}
-	plan.Program = steps(d, wanted, o.ruleset)
+	p := steps(d, wanted, o.ruleset)
+	p.leftover = o.leftover.removal()
+	plan.Program = p
 	return plan, nil
 }
 
@@ -197,7 +200,7 @@ const bulk = 10_000
 type observation struct{ *ruleset }
 
 // Present implements firewall.Observation.
-func (o observation) Present() bool { return o.present }
+func (o observation) Present() bool { return o.present || o.leftover != nil }
 
 // Foreign implements firewall.Observation. An empty table that bears our name by accident can be taken over
 // without losing anything of anybody's.

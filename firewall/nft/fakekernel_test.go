@@ -16,6 +16,8 @@ import (
 // verdicts to chains that are not there, a wrong generation. Faults are injected by operation.
 type fakeKernel struct {
 	rules *ruleset
+	// other is the second table.
+	other *ruleset
 	// fail is asked before the n-th commit (from 1); before makes it fail with nothing done,
 	// after makes it report failure although everything was done.
 	fail     func(n int) (before, after error)
@@ -28,7 +30,7 @@ type fakeKernel struct {
 	seen []*ruleset
 }
 
-func newFakeKernel() *fakeKernel { return &fakeKernel{rules: newRuleset()} }
+func newFakeKernel() *fakeKernel { return &fakeKernel{rules: newRuleset(), other: newRuleset()} }
 
 func (k *fakeKernel) generation() (uint32, error) { return k.rules.generation, nil }
 
@@ -41,8 +43,11 @@ func (k *fakeKernel) read(*ruleset) (*ruleset, error) {
 	}
 	r := copyRuleset(k.rules)
 	r.readAt = time.Now()
+	r.leftover = k.other.asLeftover()
 	return r, nil
 }
+
+func (k *fakeKernel) second() (*ruleset, error) { return copyRuleset(k.other), nil }
 
 func (k *fakeKernel) elements(s *set) (*set, error) {
 	fresh := copyRuleset(k.rules).sets[s.name]
@@ -74,17 +79,22 @@ func (k *fakeKernel) commit(batch []op, generation uint32) error {
 	if generation != 0 && generation != k.rules.generation {
 		return firewall.ErrConflict
 	}
-	next := copyRuleset(k.rules)
+	next, other := copyRuleset(k.rules), copyRuleset(k.other)
 	for _, o := range batch {
-		if err := next.execute(o); err != nil {
+		r := next
+		if in, second := o.(inTable); second {
+			r = other
+			o = in.op
+		}
+		if err := r.execute(o); err != nil {
 			return fmt.Errorf("%s: %w", o.what(), err)
 		}
 	}
-	if err := next.checkReferences(); err != nil {
+	if err := errors.Join(next.checkReferences(), other.checkReferences()); err != nil {
 		return err
 	}
 	next.generation++
-	k.rules = next
+	k.rules, k.other = next, other
 	k.seen = append(k.seen, copyRuleset(next))
 	return after
 }
@@ -128,6 +138,8 @@ func (r *ruleset) execute(o op) error {
 		if _, ok := r.counters[o.name]; !ok {
 			r.counters[o.name] = counter{}
 		}
+	case restoreCounter:
+		r.counters[o.name] = o.value
 	case delObject:
 		if _, ok := r.counters[o.name]; !ok {
 			return unix.ENOENT

@@ -29,11 +29,11 @@ func tryNft(script string) error {
 
 func protect(t *testing.T, b *Backend) {
 	t.Helper()
-	p, err := b.Protect(context.Background())
+	p, err := b.Protect(context.Background(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.flags == 0 {
+	if !b.canPersist {
 		t.Fatalf("owned tables can't be tried here: %s", p.Reason)
 	}
 	if !p.Protected {
@@ -46,7 +46,7 @@ func protect(t *testing.T, b *Backend) {
 func TestProtectedTable(t *testing.T) {
 	inNamespace(t)
 	b, state := open(t), simple(t)
-	if p, err := b.Protect(context.Background()); err != nil || p.Protected || b.flags != 0 && !strings.Contains(p.Reason, "no rules") {
+	if p, err := b.Protect(context.Background(), true); err != nil || p.Protected || b.canPersist && !strings.Contains(p.Reason, "no rules") {
 		t.Errorf("without a table: %+v, %v", p, err)
 	}
 	apply(t, b, &state) // made as owned
@@ -72,7 +72,7 @@ func TestProtectedTable(t *testing.T) {
 	if !errors.Is(err, firewall.ErrProtected) || errors.Is(err, firewall.ErrPermission) {
 		t.Errorf("a second writer: %v", err)
 	}
-	if p, err := second.Protect(context.Background()); err != nil || p.Protected || !strings.Contains(p.Reason, "another process") {
+	if p, err := second.Protect(context.Background(), true); err != nil || p.Protected || !strings.Contains(p.Reason, "another process") {
 		t.Errorf("a second owner: %+v, %v", p, err)
 	}
 	unharmed()
@@ -97,33 +97,11 @@ func TestProtectedTable(t *testing.T) {
 	if after, _ := second.kernel.generation(); after != generation+1 {
 		t.Errorf("taking over took %d commits", after-generation)
 	}
-	if err := third.Unprotect(); err != nil {
-		t.Fatal(err)
-	}
+	switchProtection(t, third, false, &state)
 	apply(t, second, &wider)
-	protect(t, third)
+	switchProtection(t, third, true, &wider)
 	if third.Close() != nil || second.Close() != nil {
 		t.Error("closing failed")
-	}
-}
-
-// A table from before, without the flag persist, can't be owned; that is said, and it is enforced as it is.
-func TestTableThatCannotBeProtected(t *testing.T) {
-	inNamespace(t)
-	b, state := open(t), simple(t)
-	could := b.flags
-	b.flags = 0
-	apply(t, b, &state)
-	b.flags = could
-	p, err := b.Protect(context.Background())
-	if err != nil || p.Protected || p.Reason == "" {
-		t.Errorf("%+v, %v", p, err)
-	}
-	apply(t, b, &state)
-	nftProgram(t, "flush ruleset\n", "-f", "-")
-	apply(t, b, &state)
-	if could != 0 {
-		protect(t, b)
 	}
 }
 
@@ -142,6 +120,7 @@ func TestProbeChangesNothing(t *testing.T) {
 func TestDormantPersistentTableIsWoken(t *testing.T) {
 	inNamespace(t)
 	b, state := open(t), simple(t)
+	b.flags = tablePersist
 	apply(t, b, &state)
 	if err := b.kernel.commit([]op{flagTable{b.flags | tableDormant}}, 0); err != nil {
 		t.Fatal(err)
@@ -169,7 +148,6 @@ func TestDormantTableIsWoken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inNamespace(t)
 			b, state := open(t), everything(t)
-			b.flags &^= tablePersist // nft of Debian 12 can't name that flag, so it can't change a table that has it
 			apply(t, b, &state)
 			nftProgram(t, "add table inet portgrave { flags dormant; }\n", "-f", "-")
 			nftProgram(t, strings.ReplaceAll(script, "; ", "\n")+"\n", "-f", "-")

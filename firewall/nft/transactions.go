@@ -59,7 +59,15 @@ func (t *transactions) run() error {
 	if len(p.switchOver) > 0 {
 		undo = func() {} // the new State is in force; what is left of the old one, the next apply removes
 	}
-	return t.step(p.narrow, undo)
+	if err := t.step(p.narrow, undo); err != nil {
+		return err
+	}
+	for _, batch := range p.leftover {
+		if err := t.commit(batch); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // step commits what a packet can notice. An answer that was lost leaves it to the caller to look what was done.
