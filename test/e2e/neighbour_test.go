@@ -85,7 +85,7 @@ services:
 `
 
 // lists are the files of neighbourlyServices: one for each way in which sources stand in the kernel.
-func (i *installation) lists() {
+func (i *installation) lists(most int) {
 	i.t.Helper()
 	write := func(name string, n int, first string, step uint32) {
 		var b strings.Builder
@@ -103,7 +103,7 @@ func (i *installation) lists() {
 	}
 	write("some.txt", 2000, "20.0.0.0", 256)
 	write("many.txt", 6000, "30.0.0.0", 256)
-	write("very-many.txt", 140_000, "40.0.0.0", 256)
+	write("very-many.txt", most, "40.0.0.0", 256)
 }
 
 // listings is what nft prints: the text, and what stands in the JSON of others than ours.
@@ -158,10 +158,14 @@ func testWhatNftPrintsLoadsAgain(t *testing.T, document string) {
 		}
 	}
 	w.Host.NFT(foreignTables)
+	most := 140_000 // held in parts
+	if !strings.Contains(document, "deny") {
+		most = 7000 // once is enough
+	}
 	i := install(t, w, document)
-	i.lists()
+	i.lists(most)
 	reader := install(t, again, document)
-	reader.lists()
+	reader.lists(most)
 	again.Host.NFT(foreignTables + lateTable)
 	_, alone, err := listings(again)
 	if err != nil {
@@ -192,8 +196,17 @@ func testWhatNftPrintsLoadsAgain(t *testing.T, document string) {
 			t.Errorf("%s: nft can't read what it has printed: %v: %.300s", when, err, out)
 			return
 		}
-		if plan := reader.verb("plan"); !strings.Contains(plan, "In sync") {
-			t.Errorf("%s: what was loaded is something else:\n%s", when, plan)
+		var plan struct {
+			Changes []firewall.Change `json:"changes"`
+		}
+		if err := json.Unmarshal([]byte(reader.verb("plan", "-o", "json")), &plan); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range plan.Changes {
+			// nft prints how long an element still has; loaded later, it ends later.
+			if c.Service != "ends" || c.Object != firewall.ObjectElement {
+				t.Errorf("%s: what was loaded differs: %v", when, c)
+			}
 		}
 		wrong := 0
 		for n, got := range again.ProbeEach(again.Internet, questions, lab.Attempts(2)) {
