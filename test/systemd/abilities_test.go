@@ -27,7 +27,7 @@ const wide = "version: 1\nservices: [{name: metrics, port: 9090, allow: [any]}]\
 // All that the daemon is for works under the unit's restrictions.
 func TestAbilitiesUnderRestrictions(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, document)
+	d := newDisk(t, owned)
 	d.write("/etc/wide.yaml", wide)
 	d.unit("listener.service", listener, "multi-user.target")
 	m := d.boot()
@@ -46,6 +46,7 @@ func TestAbilitiesUnderRestrictions(t *testing.T) {
 // repairs: what others do to an owned table has no effect; to another one, it is undone and has an author.
 func (m *machine) repairs() {
 	m.t.Helper()
+	m.owns()
 	foes := siege(m.World)
 	m.run("nft", "flush", "ruleset")
 	m.isActive("nftables.service", "inactive")
@@ -66,6 +67,14 @@ func (m *machine) repairs() {
 			m.t.Errorf("%s has the author %+v", disrupt, e.Author)
 		}
 	}
+}
+
+// owns waits until the table is the daemon's alone: it makes it anew for that when it has read the policy.
+func (m *machine) owns() {
+	m.t.Helper()
+	m.await("the table to be the daemon's alone", func() bool {
+		return strings.Contains(m.run("portgrave", "status"), "nobody else can change the rules")
+	})
 }
 
 type event struct {
