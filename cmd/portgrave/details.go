@@ -6,7 +6,7 @@ var details = map[string]string{
 		"touches no rule.",
 	"plan": "It compares what the policy wants with what the kernel holds, element by element.",
 	"apply": "It reads the kernel, writes the difference, and reads back; a second run writes nothing. It refuses a policy that would lock out an SSH session that is open " +
-		"now, that fails its own tests, or that would replace a table or chains of our name that somebody else wrote.",
+		"now, that fails its own tests, or that would replace a table or chains of our name that somebody else wrote. It warns of files of saved rules, such as /etc/iptables/rules.v4, that don't load at boot because ours are in them.",
 	"confirm":  "Until then two processes that outlive the session wait to take the generation back.",
 	"rollback": "It is recorded as a new generation.",
 	"drift":    "It names the process that changed the rules where that is known.",
@@ -17,10 +17,10 @@ var details = map[string]string{
 		"statically makes two answers of one: certain, and possible.",
 	"explain":  "It says whether the packet is stopped here and by whom, whether the service is bound elsewhere, or whether nothing listens.",
 	"teardown": "Both backends are looked through. The state directory stays.",
-	"daemon": "It owns the nftables table where the kernel can, so that nobody else changes it; elsewhere it repairs changes at once. SIGHUP makes it read the policy again; SIGTERM ends it, and the " +
+	"daemon": "It owns the nftables table where the kernel can and the host's nft can print that, so that nobody else changes it; elsewhere it repairs changes at once. SIGHUP makes it read the policy again; SIGTERM ends it, and the " +
 		"rules stay.",
 	"boot": "portgrave-boot.service runs it before there is a network. If the last confirmed generation can't be read it compiles the policy with what is on the host; if that can't be done either, it " +
-		"closes the ports that the policy lists, or leaves them open if the policy says boot: open. What it did, and why, is in portgrave status.",
+		"closes the ports that the policy lists, or leaves them open if the policy says boot: open. What it did, and why, is in portgrave status. So is a file of saved rules that can't be loaded because ours are in it.",
 	"install": "It puts the program in /usr/local/bin, the units in /etc/systemd/system, makes the user portgrave, and writes the default policy if there is none. A second run changes nothing. Rules in the " +
 		"kernel are neither made nor removed, but by the units that --now starts.",
 	"reload": "It fails with the mistakes of a policy that can't be used; the rules in force stay then. systemctl reload portgrave does the same.",

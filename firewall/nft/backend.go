@@ -230,5 +230,11 @@ func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 	return t, found
 }
 
-// Notes implements firewall.Observation: the table says all there is to say.
-func (o observation) Notes() []string { return nil }
+// Notes implements firewall.Observation.
+func (o observation) Notes() []string {
+	if o.flags&(tablePersist|tableOwner) != tablePersist {
+		return nil
+	}
+	return []string{"table inet " + tableName + " has the flag persist and no owner: nft before 1.1 can't print it so that it loads again; " +
+		"the daemon makes it anew if its policy lets it, and so do portgrave teardown and apply"}
+}

@@ -21,6 +21,15 @@ var others = []string{
 	"add table inet portgrave { flags dormant; }",
 }
 
+func lookAt(t *testing.T, b *Backend) firewall.Observation {
+	t.Helper()
+	o, err := b.Observe(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
 func tryNft(script string) error {
 	cmd := exec.Command("nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(script + "\n")
@@ -88,8 +97,14 @@ func TestProtectedTable(t *testing.T) {
 	if r, err := second.kernel.table(); err != nil || r.flags != tablePersist {
 		t.Fatalf("flags %d after the owner's end, %v", r.flags, err)
 	}
+	if notes := lookAt(t, second).Notes(); len(notes) != 1 || !strings.Contains(notes[0], "flag persist") {
+		t.Errorf("notes of a table without its owner: %q", notes)
+	}
 	third := open(t)
 	protect(t, third)
+	if notes := lookAt(t, third).Notes(); len(notes) != 0 {
+		t.Errorf("notes of an owned table: %q", notes)
+	}
 	apply(t, third, &state)
 	if p := planOf(t, second, &state); !p.InSync() {
 		t.Errorf("taking over changed the rules:\n%s", changesText(p))

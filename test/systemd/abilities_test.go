@@ -214,6 +214,9 @@ func (m *machine) follows() {
 	m.write("/etc/portgrave/policy.yaml", document)
 	m.await("the policy's file to be read", func() bool { return m.ask(foe) == lab.Dropped })
 	m.gate("after the policy changed twice")
+	m.await("status to say why the table is not protected", func() bool {
+		return strings.Contains(m.run("portgrave", "status"), "can't print a protected table")
+	})
 }
 
 // goesOn: root writes the state directory while no daemon runs, and the daemon goes on from there.
