@@ -54,6 +54,7 @@ type Protector interface {
 // Protection tells whether other programs are kept from changing the rules.
 type Protection struct {
 	Protected bool   `json:"protected"`
+	Wanted    bool   `json:"wanted"` // they shall be: the policy says so, or with auto the host can do with it
 	Reason    string `json:"reason"` // why not; "" if they are
 }
 

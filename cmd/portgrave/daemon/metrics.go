@@ -26,6 +26,7 @@ var (
 	descLeases     = prometheus.NewDesc("portgrave_leases", "Leases that run.", nil, nil)
 	descLeaseEnd   = prometheus.NewDesc("portgrave_next_lease_end_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
 	descBoot       = prometheus.NewDesc("portgrave_boot_fallbacks", "What this start of the system could not put in force: 0 if all is as it was before; absent if portgrave had no part in it.", []string{"loaded"}, nil)
+	descShield     = prometheus.NewDesc("portgrave_protection_wanted", "1 if nobody else shall be able to change the rules.", nil, nil)
 	descProtected  = prometheus.NewDesc("portgrave_protected", "1 if nobody else can change the rules.", nil, nil)
 	descExposures  = prometheus.NewDesc("portgrave_exposures", "Ports by interface, as the last audit found them: ok, or what does not fit the policy.", []string{"finding"}, nil)
 	descPackets    = prometheus.NewDesc("portgrave_packets_total", "Packets by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
@@ -48,7 +49,7 @@ type collector struct{ d *Daemon }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descExposures, descPackets, descBytes, descReports} {
+	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descShield, descProtected, descExposures, descPackets, descBytes, descReports} {
 		out <- x
 	}
 }
@@ -84,6 +85,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		protected = 1
 	}
 	gauge(descProtected, protected)
+	wanted := 0.0
+	if s.Protection.Wanted {
+		wanted = 1
+	}
+	gauge(descShield, wanted)
 	if b := c.d.booted; b != nil {
 		gauge(descBoot, float64(len(b.Fallbacks)), b.Loaded)
 	}

@@ -60,6 +60,7 @@ func (d *Daemon) protect(ctx context.Context) {
 	if reason != "" && p.Reason == "" {
 		p.Reason = reason
 	}
+	p.Wanted = on
 	d.status.protection(p)
 }
 
