@@ -116,8 +116,7 @@ func TestForeignSecondTable(t *testing.T) {
 }
 
 // judged is what both tables make of a flow: a packet passes if neither stops it.
-func (k *fakeKernel) judged(f firewall.Flow) firewall.Verdict {
-	first, second := k.rules.decide(f), k.other.decide(f)
+func judged(first, second firewall.Verdict) firewall.Verdict {
 	switch {
 	case first == firewall.Refused || second == firewall.Refused:
 		return firewall.Refused
@@ -125,6 +124,32 @@ func (k *fakeKernel) judged(f firewall.Flow) firewall.Verdict {
 		return firewall.Allowed
 	}
 	return firewall.Ignored
+}
+
+// tables are both as one commit left them.
+type tables struct{ first, second *ruleset }
+
+func (k *fakeKernel) tables() tables { return tables{copyRuleset(k.rules), copyRuleset(k.other)} }
+
+func (x tables) decide(f firewall.Flow) firewall.Verdict {
+	return judged(x.first.decide(f), x.second.decide(f))
+}
+
+// underWay hands over each verdict that a packet may get while a transaction turns x into next: it takes effect before the packet,
+// or after the packet's n-th look-up. The first table's hooks come first.
+func (x tables) underWay(next tables, f firewall.Flow, each func(n int, v firewall.Verdict)) {
+	for n := 0; ; n++ {
+		first := &passage{before: x.first, after: next.first, lookups: n}
+		v := first.decide(f)
+		second := &passage{before: next.second, after: next.second}
+		if first.lookups > 0 { // the packet is with the second table by then
+			second = &passage{before: x.second, after: next.second, lookups: first.lookups}
+		}
+		each(n, judged(v, second.decide(f)))
+		if first.lookups > 0 && second.lookups > 0 {
+			return // it was through before that
+		}
+	}
 }
 
 // Whatever the State, every moment of a hand-over shows each packet its verdict: between any two commits, whichever of them fails
@@ -145,12 +170,21 @@ func TestHandOverAtEveryCommit(t *testing.T) {
 				probes = append(probes, f)
 			}
 		}
+		last := k.tables()
 		check := func(when string) {
+			next := k.tables()
 			for _, f := range probes {
-				if got, want := k.judged(f), state.Decide(f, now).Verdict; got != want {
+				want := state.Decide(f, now).Verdict
+				if got := next.decide(f); got != want {
 					t.Fatalf("%s: %+v is %v, the State says %v", when, f, got, want)
 				}
+				last.underWay(next, f, func(n int, got firewall.Verdict) {
+					if got != want {
+						t.Fatalf("%s, a packet under way whose look-up %d comes before the last commit: %+v is %v, the State says %v", when, n, f, got, want)
+					}
+				})
 			}
+			last = next
 		}
 		n := rapid.IntRange(1, 12).Draw(t, "commit")
 		how := rapid.SampledFrom([]string{"nothing fails", "it fails", "its answer is lost", "the process ends"}).Draw(t, "how")

@@ -279,6 +279,7 @@ func TestProtectionFollowsNft(t *testing.T) {
 	}
 	await := func(when string, protected bool, reason string) {
 		t.Helper()
+		i.run("reload")
 		if !waitFor(10*time.Second, func() bool { p := protection(); return p.Protected == protected && strings.Contains(p.Reason, reason) }) {
 			t.Errorf("%s: %+v", when, protection())
 		}
