@@ -138,14 +138,15 @@ func (x tables) decide(f firewall.Flow) firewall.Verdict {
 // underWay hands over each verdict that a packet may get while a transaction turns x into next: it takes effect before the packet,
 // or after the packet's n-th look-up. The first table's hooks come first.
 func (x tables) underWay(next tables, f firewall.Flow, each func(n int, v firewall.Verdict)) {
+	each(0, next.decide(f))
 	for n := 0; ; n++ {
-		first := &passage{before: x.first, after: next.first, lookups: n}
+		first := &passage{before: x.first, after: next.first, lookups: n, mapsGo: true}
 		v := first.decide(f)
-		second := &passage{before: next.second, after: next.second}
-		if first.lookups > 0 { // the packet is with the second table by then
-			second = &passage{before: x.second, after: next.second, lookups: first.lookups}
+		second := &passage{before: x.second, after: next.second, lookups: max(0, first.lookups), mapsGo: true}
+		each(n, judged(v, second.decide(f))) // the packet is with the second table by then
+		if first.lookups <= 0 {              // or on its way to it
+			each(n, judged(v, next.second.decide(f)))
 		}
-		each(n, judged(v, second.decide(f)))
 		if first.lookups > 0 && second.lookups > 0 {
 			return // it was through before that
 		}
