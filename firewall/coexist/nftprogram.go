@@ -46,7 +46,8 @@ func HostNFT() *NFTPrograms {
 // programFolders are those of a PATH, and those where distributions have nft: a service's PATH may
 // lack them.
 func programFolders(path string) []string {
-	return append(filepath.SplitList(path), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
+	return append(filepath.SplitList(path),
+		"/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/local/bin", "/usr/bin", "/bin")
 }
 
 // versionTimeout bounds how long a program may take to tell its version.
@@ -72,7 +73,8 @@ func (n *NFTPrograms) CannotPrint() string {
 			continue
 		}
 		p, known := n.known[path]
-		if !known || !os.SameFile(p.file, file) || !p.file.ModTime().Equal(file.ModTime()) || p.file.Size() != file.Size() {
+		if !known || !os.SameFile(p.file, file) || p.file.Size() != file.Size() ||
+			!p.file.ModTime().Equal(file.ModTime()) {
 			p = nftProgram{file, n.ask(path)}
 		}
 		asked[path] = p
@@ -96,14 +98,17 @@ func sameProgram(asked map[string]nftProgram, file os.FileInfo) bool {
 func (n *NFTPrograms) ask(path string) string {
 	said, err := n.Version(path)
 	if err != nil {
-		return fmt.Sprintf("%s doesn't tell its version (%v), so it may be one that can't print a protected table", path, err)
+		return fmt.Sprintf("%s doesn't tell its version (%v), so it may be one that can't print "+
+			"a protected table", path, err)
 	}
 	major, minor, version := versionOf(said)
 	switch {
 	case version == "":
-		return fmt.Sprintf("%s says %q, so it may be one that can't print a protected table", path, firstLine(said))
+		return fmt.Sprintf("%s says %q, so it may be one that can't print a protected table",
+			path, firstLine(said))
 	case major < 1 || major == 1 && minor < 1:
-		return fmt.Sprintf("nft %s (%s) can't print a protected table: what it saves would not load again; it takes nft 1.1", version, path)
+		return fmt.Sprintf("nft %s (%s) can't print a protected table: what it saves would not load "+
+			"again; it takes nft 1.1", version, path)
 	}
 	return ""
 }

@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// SavedRules is a file in which somebody has saved the host's rules, ours among them, so that it doesn't load at
-// boot: all the others' rules in it are then missing, and their ports open. Its JSON is part of status.
+// SavedRules is a file in which somebody has saved the host's rules, ours among them, so that it
+// doesn't load at boot: all the others' rules in it are then missing, and their ports open. Its JSON
+// is part of status.
 type SavedRules struct {
 	File string `json:"file"`
 	Unit string `json:"unit"` // of systemd, that loads the file
@@ -79,24 +80,30 @@ var (
 	}
 )
 
-// Find looks through the files. What can't be read is passed over: not everybody who asks for the status may.
+// Find looks through the files. What can't be read is passed over: not everybody who asks for the
+// status may.
 func (h SavedFiles) Find() []SavedRules {
 	found := []SavedRules{}
 	add := func(f savedFile, problem, mend string) {
 		path := filepath.Join(h.Root, f.path)
-		found = append(found, SavedRules{path, f.unit, problem, strings.ReplaceAll(mend, "FILE", path), h.Failed != nil && h.Failed(f.unit)})
+		failed := h.Failed != nil && h.Failed(f.unit)
+		mend = strings.ReplaceAll(mend, "FILE", path)
+		found = append(found, SavedRules{path, f.unit, problem, mend, failed})
 	}
 	for _, f := range iptablesFiles {
 		if missing := h.missingSets(f); len(missing) > 0 {
-			add(f, missingText(missing)+" not made before Portgrave's start", "take Portgrave's lines out, which it makes itself: sed -i /PORTGRAVE/d FILE")
+			add(f, missingText(missing)+" not made before Portgrave's start",
+				"take Portgrave's lines out, which it makes itself: sed -i /PORTGRAVE/d FILE")
 		}
 	}
 	for _, f := range nftablesFiles {
 		switch flags, xt := h.unreadable(f); {
 		case flags:
-			add(f, "it was saved while table inet portgrave had flags that this nft couldn't print", "save the rules again: portgrave status tells whether nft can print them")
+			add(f, "it was saved while table inet portgrave had flags that this nft couldn't print",
+				"save the rules again: portgrave status tells whether nft can print them")
 		case xt:
-			add(f, "it holds Portgrave's iptables rules, which nft prints but doesn't read", "take the chains PORTGRAVE* and their jumps out, or use --backend nftables and save the rules again")
+			add(f, "it holds Portgrave's iptables rules, which nft prints but doesn't read",
+				"take the chains PORTGRAVE* and their jumps out, or use --backend nftables and save the rules again")
 		}
 	}
 	return found
@@ -114,7 +121,8 @@ var (
 	makesSet = regexp.MustCompile(`^create (PORTGRAVE-\S+) `)
 )
 
-// missingSets are the ipsets of ours that a file names and that aren't restored before it, in the order of the file.
+// missingSets are the ipsets of ours that a file names and that aren't restored before it, in the
+// order of the file.
 func (h SavedFiles) missingSets(f savedFile) (missing []string) {
 	made := map[string]bool{}
 	h.lines(f.ipsets, func(line string) {
@@ -132,8 +140,8 @@ func (h SavedFiles) missingSets(f savedFile) (missing []string) {
 	return missing
 }
 
-// unreadable tells whether a ruleset that nft has printed holds a line of ours that it can't read: flags without
-// a word in our table, or the match of an iptables rule in a chain of ours.
+// unreadable tells whether a ruleset that nft has printed holds a line of ours that it can't read:
+// flags without a word in our table, or the match of an iptables rule in a chain of ours.
 func (h SavedFiles) unreadable(f savedFile) (flags, xt bool) {
 	table, chain := "", ""
 	h.lines(f.path, func(line string) {
@@ -181,8 +189,8 @@ const (
 	ipsetPlugin         = "usr/share/netfilter-persistent/plugins.d/10-ipset"
 )
 
-// WouldSave warns that the rules, in iptables, may be saved so that they don't load at boot; "" if nothing here
-// saves them so.
+// WouldSave warns that the rules, in iptables, may be saved so that they don't load at boot; "" if
+// nothing here saves them so.
 func (h SavedFiles) WouldSave() string {
 	is := func(path string) bool {
 		_, err := os.Stat(filepath.Join(h.Root, path))
@@ -191,6 +199,7 @@ func (h SavedFiles) WouldSave() string {
 	if !is(netfilterPersistent) || is(ipsetPlugin) {
 		return ""
 	}
-	return "netfilter-persistent saves iptables rules without ipsets, so if it saves these, nothing that it has saved loads at boot: " +
-		"after netfilter-persistent save, run sed -i /PORTGRAVE/d /etc/iptables/rules.v4 /etc/iptables/rules.v6; or use --backend nftables"
+	return "netfilter-persistent saves iptables rules without ipsets, so if it saves these, " +
+		"nothing that it has saved loads at boot: after netfilter-persistent save, run " +
+		"sed -i /PORTGRAVE/d /etc/iptables/rules.v4 /etc/iptables/rules.v6; or use --backend nftables"
 }
