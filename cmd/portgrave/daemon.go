@@ -15,6 +15,7 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
@@ -69,7 +70,7 @@ func runDaemon(inv *invocation) error {
 	}
 	return daemon.Run(ctx, daemon.Config{
 		Reports:    denials,
-		Reconciler: r, Store: store, Commits: heard.commits, Polled: heard.polled, Protect: heard.protect, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
+		Reconciler: r, Store: store, Commits: heard.commits, Polled: heard.polled, Protect: heard.protect, CannotPrint: coexist.HostNFT().CannotPrint, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
 		Read: func(_ context.Context, how daemon.ReadOptions) (*policy.Policy, *policy.Compiled, error) {
 			return inv.compiledSo(inv.config, howToRead{parsed: how.Parsed, files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished}})
 		},

@@ -9,6 +9,7 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/bootclock"
+	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
 )
@@ -19,6 +20,7 @@ type statusResult struct {
 	Boot          *control.Booted       `json:"boot"`   // what the start of the system put in force; null if portgrave had no part in it
 	Daemon        *daemon.Status        `json:"daemon"` // null if none runs
 	StaleNetworks []policy.StaleNetwork `json:"stale_networks"`
+	SavedRules    []coexist.SavedRules  `json:"saved_rules"` // files that don't load at boot because ours are in them
 
 	bootMissed bool // portgrave was to have a part in it
 }
@@ -55,7 +57,7 @@ func status(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result := statusResult{StaleNetworks: []policy.StaleNetwork{}}
+	result := statusResult{StaleNetworks: []policy.StaleNetwork{}, SavedRules: coexist.HostFiles().Find()}
 	result.Firewall, err = during(inv.screen, "reading the kernel's rules", func() (control.Firewall, error) {
 		return ops.Firewall(inv.ctx, control.FirewallRequest{Backend: inv.backend})
 	})
@@ -163,6 +165,7 @@ func printStatus(s *screen, r statusResult) {
 	for _, n := range r.BackendNotes {
 		s.printf("Note: %s\n", n)
 	}
+	printSavedRules(s, r.SavedRules)
 	for _, n := range r.StaleNetworks {
 		s.printf("%s network %s keeps its content of %s: %s\n", s.paint(yellow, "Stale:"), n.Name, n.Since.Local().Format(time.DateTime), n.Reason)
 	}

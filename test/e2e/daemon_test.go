@@ -349,7 +349,7 @@ func TestOwnedTableIsOutOfReach(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
-	i := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\n")
+	i := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: always}\n")
 	friend, foe := netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.98.1")
 	if s := i.run("status", "-o", "json"); !strings.Contains(s, `"protected": true`) {
 		t.Fatalf("the table is not protected; if the reason is the kernel (it takes Linux 6.9), this can't be tried here:\n%s", s)
@@ -368,7 +368,7 @@ func TestOwnedTableIsOutOfReach(t *testing.T) {
 		}
 	}
 	// The command line goes through the daemon meanwhile.
-	i.write("version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.99.0.0/16]}]\n")
+	i.write("version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.99.0.0/16]}]\ndaemon: {protect: always}\n")
 	i.run("apply", "--reason", "wider")
 	through, cut := foes.Stop(), friends.Stop()
 	t.Logf("%d disruptions, of which nft reported %d as failed: %d of %d probes of the refused source got through; the allowed one: %d of %d did not",

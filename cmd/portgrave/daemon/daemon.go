@@ -63,7 +63,9 @@ type Config struct {
 	// Local does what is asked for. It uses the same reconciler and state directory.
 	Local *control.Local
 	// Protect keeps others from changing the rules, or lets them again; nil where the backend can't.
-	Protect func(ctx context.Context, on bool) (firewall.Protection, error)
+	Protect firewall.Protector
+	// CannotPrint says why a program of this host can't print rules that are protected; "" if all can.
+	CannotPrint func() string
 	// Folders are those whose files decide what Read says.
 	Folders func(p *policy.Policy) []string
 	// Audit tells what the host exposes, through everybody's rules; nil if nobody shall look. It is called beside the loop.
@@ -137,6 +139,7 @@ type Daemon struct {
 	// bentBy is who bent the rules and was not undone yet.
 	bentBy *firewall.Author
 	leases leaseWatch
+	shield shield
 	// metrics are served by the control socket and, at will, by scrape.
 	metrics http.Handler
 	scrape  scrape

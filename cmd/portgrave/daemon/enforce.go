@@ -311,26 +311,6 @@ func (d *Daemon) operated(ctx context.Context) {
 	}
 }
 
-// protect keeps others from changing the rules, if the policy wants that and the backend can.
-func (d *Daemon) protect(ctx context.Context) {
-	if !d.readOnce {
-		return // whether the policy wants that is not known yet
-	}
-	want := d.policy == nil || d.policy.Daemon.Protect != "never"
-	p := firewall.Protection{Reason: "this backend can't"}
-	if d.Protect != nil {
-		var err error
-		if p, err = d.Protect(ctx, want); err != nil {
-			d.Log.Warn("others can't be kept from changing the rules", "error", err)
-			p = firewall.Protection{Reason: err.Error()}
-		}
-	}
-	if !want {
-		p.Reason = "the policy says protect: never"
-	}
-	d.status.protection(p)
-}
-
 // nameServices tells the reports which services there are, when they may have changed.
 func (d *Daemon) nameServices() {
 	if d.Reports == nil || d.named == d.number() {

@@ -27,6 +27,7 @@ var (
 	descLeases     = prometheus.NewDesc("portgrave_leases", "Leases that run.", nil, nil)
 	descLeaseEnd   = prometheus.NewDesc("portgrave_next_lease_end_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
 	descBoot       = prometheus.NewDesc("portgrave_boot_fallbacks", "What this start of the system could not put in force: 0 if all is as it was before; absent if portgrave had no part in it.", []string{"loaded"}, nil)
+	descShield     = prometheus.NewDesc("portgrave_protection_wanted", "1 if nobody else shall be able to change the rules.", nil, nil)
 	descProtected  = prometheus.NewDesc("portgrave_protected", "1 if nobody else can change the rules.", nil, nil)
 	descTracked    = prometheus.NewDesc("portgrave_conntrack_connections", "Connections that the kernel tracks.", nil, nil)
 	descTrackable  = prometheus.NewDesc("portgrave_conntrack_connections_limit", "Connections that the kernel tracks at most; a packet that begins one more is dropped.", nil, nil)
@@ -59,7 +60,7 @@ type collector struct{ d *Daemon }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descWaiting, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descTracked, descTrackable, descMissing, descFight, descFightShare, descReduced, descState, descExposures, descPackets, descBytes, descReports, descSources, descRoom, descTurned} {
+	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descWaiting, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descShield, descProtected, descTracked, descTrackable, descMissing, descFight, descFightShare, descReduced, descState, descExposures, descPackets, descBytes, descReports, descSources, descRoom, descTurned} {
 		out <- x
 	}
 }
@@ -126,6 +127,11 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		usable = 0
 	}
 	gauge(descState, usable)
+	wanted := 0.0
+	if s.Protection.Wanted {
+		wanted = 1
+	}
+	gauge(descShield, wanted)
 	if b := c.d.booted; b != nil {
 		gauge(descBoot, float64(len(b.Fallbacks)), b.Loaded)
 	}
