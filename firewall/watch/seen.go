@@ -85,6 +85,8 @@ const maxLooks = 5
 // errInterrupted: a commit came in between, so that the dump may lack what stood throughout.
 var errInterrupted = errors.New("netlink: the dump was interrupted")
 
+// lookOnce reads two dumps, which may be of two generations: what was committed meanwhile is in the
+// notifications, which come behind, and says it again.
 func (s socket) lookOnce() (*seen, error) {
 	found := &seen{tables: map[Table]bool{}, bases: map[chainID]bool{}}
 	for _, kind := range []uint16{unix.NFT_MSG_GETTABLE, unix.NFT_MSG_GETCHAIN} {
