@@ -139,6 +139,17 @@ func TestMulticastAnswers(t *testing.T) {
 		ask(5353)
 		time.Sleep(firewall.AnswerTime + time.Second)
 		w.getsDatagrams("too late", w.Office, servers, answers(false)...)
+		if e.backend == "iptables" {
+			w.fullOfQuestions(ask, servers, answers)
+		}
+		w.apply("unlisted: deny\nrefuse: reject\nessentials: {multicast-answers: true}\nservices: []\n")
+		for _, a := range answers(true) {
+			ask(5353)
+			w.getsDatagrams("refuse: reject, after a question", w.Office, servers, a)
+		}
+		ask(5353)
+		w.getsDatagrams("refuse: reject, another port", w.Office, servers, others(false)[0])
+		w.apply("unlisted: deny\nessentials: {multicast-answers: true}\nservices: []\n")
 		ask(5353) // what packets put into a set is no drift
 		if out := w.apply("unlisted: deny\nessentials: {multicast-answers: true}\nservices: []\n"); !out.Plan.InSync() {
 			t.Errorf("the second apply changed %v", out.Plan.Changes)
@@ -147,4 +158,18 @@ func TestMulticastAnswers(t *testing.T) {
 		ask(5353)
 		w.getsDatagrams("without the essential again", w.Office, servers, answers(false)...)
 	})
+}
+
+// fullOfQuestions fills the sets of questions: answers to further ones are refused until there is room
+// again.
+func (w *world) fullOfQuestions(ask func(...uint16), servers []*lab.UDPServer, answers func(bool) []spoofed) {
+	w.t.Helper()
+	const full = "192.0.2.1,udp:1-4096"
+	w.Host.Run("ipset", "flush", "PORTGRAVE-P4")
+	w.Host.Run("ipset", "add", "PORTGRAVE-P4", full, "timeout", "600")
+	ask(5353)
+	w.getsDatagrams("full", w.Office, servers, answers(false)[0])
+	w.Host.Run("ipset", "flush", "PORTGRAVE-P4")
+	ask(5353)
+	w.getsDatagrams("with room again", w.Office, servers, answers(true)[0])
 }
