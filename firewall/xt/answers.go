@@ -6,11 +6,11 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Answers to multicast questions; see firewall.EssentialMulticastAnswers. No type of ipset has a key of
-// an address and two ports, so each question becomes an element of two sets: the address with the port
-// that asked, and the address with the port that was asked. An answer must be in both. So this is wider
-// than nftables in one case: if an address asks two questions within firewall.AnswerTime, the port
-// asked by the first may answer the second.
+// Answers to multicast questions; see firewall.EssentialMulticastAnswers. No type of ipset has a key
+// of an address and two ports, so each question becomes an element of two sets: the address with the
+// port that asked, and the address with the port that was asked. An answer must be in both. This is
+// wider than nftables in one case: if an address asks two questions within firewall.AnswerTime, the
+// port asked by the first may answer the second.
 
 // asks reports whether questions are to be remembered: somebody could answer them.
 func asks(s firewall.State, f firewall.Family) bool {
@@ -27,15 +27,17 @@ func (c *compiler) question() (own, peer string) {
 	return named(kindOwnPort), named(kindPeerPort)
 }
 
-// questions notes what the host asks a group as it leaves. The answer comes to the address that asked,
-// or to the group. Noting it again renews its time. A full set notes nothing more, so answers to further
-// questions are refused until elements time out.
+// questions notes what the host asks a group as it leaves. The answer comes to the address that
+// asked, or to the group. Noting it again renews its time. A full set notes nothing more, so answers
+// to further questions are refused until elements time out.
 func (c *compiler) questions(t *table) {
 	if !asks(c.state, c.family) {
 		return
 	}
 	own, peer := c.question()
-	add := func(set, key string) []string { return []string{"-j", "SET", "--add-set", set, key, "--exist"} }
+	add := func(set, key string) []string {
+		return []string{"-j", "SET", "--add-set", set, key, "--exist"}
+	}
 	only := []string{"-d", firewall.Groups(c.family).String(), "-p", "udp"}
 	c.hooked(t, "OUTPUT", questionsChain, only, rulesOf(
 		slices.Concat(written, add(own, "src,src")), add(peer, "src,dst"),

@@ -76,7 +76,8 @@ func TestQuestionsNeedIpset(t *testing.T) {
 		return err
 	}
 	err := diff(asking(t, "192.0.2.0/24"))
-	if !errors.Is(err, firewall.ErrUnsupported) || !strings.Contains(err.Error(), "multicast-answers needs the program ipset") {
+	if !errors.Is(err, firewall.ErrUnsupported) ||
+		!strings.Contains(err.Error(), "multicast-answers needs the program ipset") {
 		t.Errorf("%v", err)
 	}
 	if err := diff(asking(t)); err != nil {

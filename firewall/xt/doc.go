@@ -37,8 +37,8 @@
 // Chains go to each other (-g), all but -N, which is called, so a RETURN anywhere leads back to the
 // built-in chain, where the rules of others go on: to accept is to say nothing.
 //
-// Under multicast-answers, mangle OUTPUT leads what the host sends to groups over UDP to PORTGRAVE-Q, which
-// notes it in two ipsets: see answers.go. Packets fill these, so their elements are no drift.
+// Under multicast-answers, mangle OUTPUT leads what the host sends to groups over UDP to PORTGRAVE-Q,
+// which notes it in two ipsets: see answers.go. Packets fill these, so their elements are no drift.
 //
 // A packet is for this host if it reaches INPUT; nothing before routing tells that exactly, where
 // addresses are local by a rule or a VRF, or packets are broadcast or multicast, which a bridge or a

@@ -8,7 +8,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// mostElements is the maxelem of every set that packets don't fill. It costs nothing: memory follows hashsize and the elements.
+// mostElements is the maxelem of every set that packets don't fill. It costs nothing: memory follows
+// hashsize and the elements.
 const mostElements = 1 << 24
 
 // hashSize is room for n elements from the start, so that loading them never stops to rehash. The kernel doubles hashsize when one
@@ -25,7 +26,8 @@ func appendCreate(b []byte, name string, k setKind, f firewall.Family, n int) []
 	if k.questions() {
 		n = firewall.MaxQuestions // the kernel does not enlarge a set for what packets add
 	}
-	b = fmt.Appendf(b, "create %s %s family %s hashsize %d maxelem %d", name, k.typeName(), family, hashSize(n), k.maxElements())
+	b = fmt.Appendf(b, "create %s %s family %s hashsize %d maxelem %d",
+		name, k.typeName(), family, hashSize(n), k.maxElements())
 	if timeout, ends := k.timeout(); ends {
 		b = fmt.Appendf(b, " timeout %d", timeout)
 	}
@@ -43,7 +45,8 @@ func (k setKind) typeName() string {
 	return "hash:net"
 }
 
-// maxElements is the maxelem of a kind.
+// maxElements is the maxelem of a kind. The kernel counts each 1024 buckets by themselves, so a set may
+// hold some more (mtype_add, net/netfilter/ipset/ip_set_hash_gen.h).
 func (k setKind) maxElements() int {
 	if k.questions() {
 		return firewall.MaxQuestions

@@ -78,7 +78,8 @@ func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 func NeedsIpset(s firewall.State) (first Limit, needs bool) {
 	for _, f := range firewall.Families {
 		if asks(s, f) {
-			return Limit{"", "essentials: multicast-answers needs the program ipset: install the package ipset"}, true
+			return Limit{"", "essentials: multicast-answers needs the program ipset: " +
+				"install the package ipset"}, true
 		}
 	}
 	for _, svc := range s.Services {
