@@ -123,7 +123,7 @@ func essentialKeys() []key {
 		"dhcp":                 "answers to the host's DHCP client",
 		"multicast-membership": "IGMP and MLD",
 		"multicast-answers": "answers to the host's own multicast questions (mDNS, LLMNR, SSDP), for 3 seconds after " +
-			"each, from connected networks; needs the nftables backend",
+			"each, from connected networks; through iptables it needs ipset",
 	}
 	var keys []key
 	for _, name := range firewall.EssentialNames() {

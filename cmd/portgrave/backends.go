@@ -91,8 +91,8 @@ func iptablesLimits(c *policy.Compiled) error {
 	for _, l := range warned {
 		c.Warnings = append(c.Warnings, problem(l))
 	}
-	if name := xt.NeedsIpset(c.State); name != "" && !xt.Ipset() {
-		refused = append(refused, xt.Limit{Service: name, Message: "so many sources, or sources that expire, need the program ipset, which is not on this host: install the package ipset"})
+	if l, needs := xt.NeedsIpset(c.State); needs && !xt.Ipset() {
+		refused = append(refused, l)
 	}
 	if len(refused) == 0 {
 		return nil

@@ -44,6 +44,7 @@ func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
 		}
 		table := func(name string) *table { return r.table(tableKey{h.variant, f, name}) }
 		c.remember(table(mangle))
+		c.questions(table(mangle))
 		if s.Refuse == firewall.RefuseDrop {
 			c.decide(table(mangle), drops)
 			continue
@@ -249,6 +250,7 @@ func (c *compiler) unlisted() {
 	for _, p := range []string{"tcp", "udp"} {
 		rules = append(rules, args("-p", p, "-m", "conntrack", "--ctstate", "RELATED", "-j", "RETURN"))
 	}
+	rules = append(rules, c.answers()...)
 	c.chain(unlistedChain, "", append(rules, args("-g", unlistedRefuse))...)
 	c.refuse(unlistedRefuse, "", firewall.LogLabelUnlisted, true)
 }

@@ -19,6 +19,9 @@
 //	                 DNATed                               → -D
 //	                 else by protocol → -P-tcp …          a tree over port numbers: at most 16 rules a level, 4 levels
 //	                 (unlisted: deny) → -U                what no service lists
+//	PORTGRAVE-U      an essential                         → return
+//	                 answers a multicast question         → -C, which asks for a connected network
+//	                 else                                 → -UR
 //	PORTGRAVE-F      likewise, but of what isn't DNATed only what goes to an interface of State.Direct → -B
 //	PORTGRAVE-N      bears one of our own addresses, though from outside → -NP, which asks for listed ports → -X
 //	PORTGRAVE-D      like -P, by the original port of the connection; no label: → -V
@@ -33,6 +36,9 @@
 //
 // Chains go to each other (-g), all but -N, which is called, so a RETURN anywhere leads back to the
 // built-in chain, where the rules of others go on: to accept is to say nothing.
+//
+// Under multicast-answers, mangle OUTPUT leads what the host sends to groups over UDP to PORTGRAVE-Q,
+// which notes it in two ipsets: see answers.go. Packets fill these, so their elements are no drift.
 //
 // A packet is for this host if it reaches INPUT; nothing before routing tells that exactly, where
 // addresses are local by a rule or a VRF, or packets are broadcast or multicast, which a bridge or a

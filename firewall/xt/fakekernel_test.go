@@ -226,8 +226,10 @@ func (k *fakeKernel) restore(p program, lines []string) error {
 			if ours(x.target) && chains[x.target] == nil {
 				return fail("no chain %s", x.target)
 			}
-			if x.set != "" && k.sets[x.set] == nil {
-				return fail("no set %s", x.set)
+			for _, name := range x.sets {
+				if k.sets[name] == nil {
+					return fail("no set %s", name)
+				}
 			}
 		}
 	}
@@ -238,7 +240,7 @@ func (k *fakeKernel) inUse(set string) bool {
 	for _, chains := range k.tables {
 		for _, rules := range chains {
 			for _, r := range rules {
-				if words, _ := splitWords(r); newRule(words).set == set {
+				if words, _ := splitWords(r); slices.Contains(newRule(words).sets, set) {
 					return true
 				}
 			}

@@ -29,8 +29,10 @@ func (d difference) kept() keptSources {
 			}
 			firewall.DiffLists(c.want.rules, c.have.rules, sameRule, func(r rule) { note(come, r) }, func(r rule) {
 				note(gone, r)
-				if r.set != "" && r.target == allowChain(c.want.service) {
-					led[r.set] = true
+				if r.target == allowChain(c.want.service) {
+					for _, name := range r.sets {
+						led[name] = true
+					}
 				}
 			})
 		}

@@ -173,8 +173,8 @@ func (p *programs) run(ctx context.Context, s step) error {
 	return err
 }
 
-var errNoIpset = fmt.Errorf("%w: more than %d sources of one service and IP version, or sources that expire, need the program ipset; install the package ipset",
-	firewall.ErrUnsupported, inlineSources)
+var errNoIpset = fmt.Errorf("%w: there is no program ipset: install the package ipset",
+	firewall.ErrUnsupported)
 
 func (p *programs) output(ctx context.Context, path string, args ...string) ([]byte, error) {
 	return p.exec(ctx, nil, path, args...)

@@ -35,9 +35,6 @@ const longestRefill = 24 * time.Hour
 // Limits says what of a State this backend can't enforce (refused: Diff will refuse it), and what it enforces with a difference that
 // an administrator should know (warned). Pure.
 func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
-	if s.Essentials.Has(firewall.EssentialMulticastAnswers) {
-		refused = append(refused, Limit{"", "essentials: multicast-answers needs nftables: iptables has no memory for questions by both ports"})
-	}
 	ids := map[string]string{}
 	speakable := func(service, what string, patterns []string) {
 		for _, name := range patterns {
@@ -76,17 +73,25 @@ func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 	return refused, warned
 }
 
-// NeedsIpset names the first service that this backend can't hold without the program ipset; "" if it can hold them all.
-func NeedsIpset(s firewall.State) string {
+// NeedsIpset says what this backend can't hold without the program ipset, the first thing only, and
+// whether there is any.
+func NeedsIpset(s firewall.State) (first Limit, needs bool) {
+	for _, f := range firewall.Families {
+		if asks(s, f) {
+			return Limit{"", "essentials: multicast-answers needs the program ipset: " +
+				"install the package ipset"}, true
+		}
+	}
 	for _, svc := range s.Services {
 		for _, f := range firewall.Families {
 			_, until := expiring(svc, f, time.Time{})
 			if until || !fitsRules(svc.Sources, f) {
-				return svc.Name
+				return Limit{svc.Name, fmt.Sprintf("more than %d sources of one IP version, or sources "+
+					"that expire, need the program ipset: install the package ipset", inlineSources)}, true
 			}
 		}
 	}
-	return ""
+	return Limit{}, false
 }
 
 // Ipset reports whether this host has the program.
@@ -109,8 +114,8 @@ func limitErrors(s firewall.State, h host, now time.Time) []error {
 	for _, l := range refused {
 		out = append(out, l)
 	}
-	if name := NeedsIpset(s); name != "" && !h.ipset {
-		out = append(out, fmt.Errorf("service %q: %w", name, errNoIpset))
+	if l, needs := NeedsIpset(s); needs && !h.ipset {
+		out = append(out, fmt.Errorf("%w: %w", firewall.ErrUnsupported, l))
 	}
 	return out
 }

@@ -22,6 +22,8 @@ const (
 	// beginChain looks at what would begin a connection, spoofedPorts and spoofedChain at what bears one
 	// of our own addresses.
 	beginChain, spoofedPorts, spoofedChain = baseChain + "-N", baseChain + "-NP", baseChain + "-X"
+	// questionsChain notes multicast questions, answersChain lets their answers in.
+	questionsChain, answersChain = baseChain + "-Q", baseChain + "-C"
 
 	// mark is the comment that tells our chains from somebody else's of the same name. It stands in
 	// the hook and at the head of the chain hooked, so that either alone may be lost.
@@ -75,9 +77,12 @@ func serviceOf(chain string) string {
 
 var serviceNames = pattern.New(`^` + baseChain + `-(?:[WOSAR]|[NHU][46])-(.+?)\+?$`)
 
-// setName is the name of a service's set in one of its two slots.
+// setName is the name of a service's set in one of its two slots; "" is what serves all of them.
 func setName(service string, k setKind, f firewall.Family, second bool) string {
-	name := fmt.Sprintf("%s-%c%d-%s", baseChain, k, f, id(service))
+	name := fmt.Sprintf("%s-%c%d", baseChain, k, f)
+	if service != "" {
+		name += "-" + id(service)
+	}
 	if second {
 		name += secondSlot
 	}
@@ -95,4 +100,4 @@ func otherSlot(name string) string {
 	return name + secondSlot
 }
 
-var setNames = pattern.New(`^` + baseChain + `-[NHU][46]-[A-Za-z0-9._~-]+\+?$`)
+var setNames = pattern.New(`^` + baseChain + `-(?:[NHU][46]-[A-Za-z0-9._~-]+|[OP][46])\+?$`)

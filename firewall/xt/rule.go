@@ -46,8 +46,8 @@ func newRule(words []word) rule {
 		switch o.name {
 		case "-j", "-g":
 			x.target = o.values[0]
-		case "--match-set":
-			x.set = o.values[0]
+		case "--match-set", "--add-set":
+			x.sets = append(x.sets, o.values[0])
 		case "-s":
 			x.source = o.values[0]
 		case "-p":

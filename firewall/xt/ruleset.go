@@ -136,11 +136,11 @@ type chain struct {
 // rule is compared by canon alone.
 type rule struct {
 	canon   string
-	text    string // in the syntax of iptables-save, without "-A CHAIN"
-	source  string // the prefix, if the rule's only match is a source: such a rule is an element to people
-	target  string // of -j or -g
-	set     string // the ipset it looks up, "" for none
-	ports   string // "tcp/9000-9100" if it dispatches on ports
+	text    string   // in the syntax of iptables-save, without "-A CHAIN"
+	source  string   // the prefix, if the rule's only match is a source: such a rule is an element to people
+	target  string   // of -j or -g
+	sets    []string // the ipsets it looks up or adds to
+	ports   string   // "tcp/9000-9100" if it dispatches on ports
 	counter firewall.Counter
 
 	unconditional bool // has a target and nothing else
@@ -153,7 +153,15 @@ const (
 	kindNets  setKind = 'N' // prefixes: hash:net
 	kindHosts setKind = 'H' // exact addresses: hash:ip
 	kindUntil setKind = 'U' // prefixes that end by themselves: hash:net with timeouts
+
+	// Multicast questions: hash:ip,port with timeouts. Packets fill these sets, so their elements are
+	// neither read nor compared.
+	kindOwnPort  setKind = 'O' // where the answer goes to, and the port that asked
+	kindPeerPort setKind = 'P' // where the answer goes to, and the port that was asked
 )
+
+// questions reports whether packets fill sets of this kind.
+func (k setKind) questions() bool { return k == kindOwnPort || k == kindPeerPort }
 
 // set is an ipset of ours.
 type set struct {
@@ -166,14 +174,14 @@ type set struct {
 	odd int
 }
 
-// lookUps is the set of ipsets that rules of ours look up, in whatever table.
+// lookUps is the set of ipsets that rules of ours look up or add to, in whatever table.
 func (r *ruleset) lookUps() map[string]bool {
 	out := map[string]bool{}
 	for _, t := range r.tables {
 		for _, c := range t.chains {
 			for _, x := range c.rules {
-				if x.set != "" {
-					out[x.set] = true
+				for _, name := range x.sets {
+					out[name] = true
 				}
 			}
 		}

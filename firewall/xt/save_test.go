@@ -231,21 +231,20 @@ func TestLimits(t *testing.T) {
 		{Name: "fast", Ports: tcp, Rate: &firewall.Rate{Count: mostPerSecond + 1, Per: time.Second, Burst: 1}},
 		{Name: "far", Ports: tcp, Expiring: []firewall.ExpiringSource{{Prefix: firewallPrefix("10.0.0.0/8"), Until: time.Now().Add(30 * 24 * time.Hour)}}},
 	}}
-	state.Essentials = firewall.EssentialMulticastAnswers
 	refused, warned := Limits(state, time.Now())
 	var got []string
 	for _, l := range append(refused, warned...) {
 		got = append(got, l.Service)
 	}
-	if d := cmp.Diff([]string{"", "plus", "burst", "burst", "slow", "fast", "far"}, got); d != "" {
+	if d := cmp.Diff([]string{"plus", "burst", "burst", "slow", "fast", "far"}, got); d != "" {
 		t.Error(d)
 	}
 	direct, _ := Limits(firewall.State{Direct: []string{"br-*", "up+"}}, time.Now())
 	if len(direct) != 1 || !strings.Contains(direct[0].Error(), `direct: interface "up+"`) {
 		t.Errorf("direct: %v", direct)
 	}
-	if name := NeedsIpset(state); name != "far" {
-		t.Errorf("NeedsIpset says %q", name)
+	if l, _ := NeedsIpset(state); l.Service != "far" {
+		t.Errorf("NeedsIpset says %q", l)
 	}
 	many := backendtest.Everything(t)
 	h := mustHost(newFakeKernel(legacy))

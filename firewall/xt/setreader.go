@@ -130,6 +130,9 @@ func (r *setReader) message(m nfnetlink.Message) error {
 	if s == nil {
 		return fmt.Errorf("the elements of ipset %s came without its type", name)
 	}
+	if s.kind.questions() {
+		return nil // packets fill it
+	}
 	into := s.elements.(*list)
 	return nfnetlink.Each(a.Bytes(ipsetADT), func(_ uint16, data []byte) error {
 		e, ok, err := readElement(data, s.kind, r.now)
@@ -158,22 +161,25 @@ func newSet(name string, a *nfnetlink.Attributes) (*set, error) {
 	}
 	l, n := &list{}, 0
 	s.elements = l
+	wantTimeout, ends := s.kind.timeout()
 	as := a.String(ipsetTypeName) == s.kind.typeName() && a.Number(ipsetFamily) == uint64(family)
 	timeout := false
 	err := nfnetlink.Each(a.Bytes(ipsetData), func(kind uint16, data []byte) error {
 		switch kind {
-		case ipsetInitval, ipsetHashSize, ipsetMaxElem, ipsetBucketSize, ipsetResize, ipsetReferences, ipsetMemory:
+		case ipsetInitval, ipsetHashSize, ipsetBucketSize, ipsetResize, ipsetReferences, ipsetMemory:
+		case ipsetMaxElem:
+			as = as && (!s.kind.questions() || nfnetlink.Number(data) == firewall.MaxQuestions)
 		case ipsetElements:
 			n = int(nfnetlink.Number(data))
 		case ipsetTimeout:
 			timeout = true
-			as = as && nfnetlink.Number(data) == 0
+			as = as && nfnetlink.Number(data) == uint64(wantTimeout)
 		default: // comments, counters, a mask: nothing that we make
 			as = false
 		}
 		return nil
 	})
-	if !as || timeout != (s.kind == kindUntil) {
+	if !as || timeout != ends {
 		s.kind = 0
 	} else {
 		l.grow(s.family, min(n, 1<<20))

@@ -127,17 +127,22 @@ func mayShare(a, b *edits) bool {
 }
 
 // slotsInUse tells which of its two names each service's sets have in the kernel: the one that rules look up.
+// "" stands for the sets that serve all of them.
 func slotsInUse(have *ruleset, services []firewall.Service) slots {
 	use := slots{}
 	live := have.lookUps()
-	for _, svc := range services {
+	look := func(service string, kinds ...setKind) {
 		for _, f := range firewall.Families {
-			for _, k := range []setKind{kindHosts, kindNets, kindUntil} {
-				if second := setName(svc.Name, k, f, true); have.sets[second] != nil && live[second] {
-					use[slot{svc.Name, f}] = true
+			for _, k := range kinds {
+				if second := setName(service, k, f, true); have.sets[second] != nil && live[second] {
+					use[slot{service, f}] = true
 				}
 			}
 		}
+	}
+	look("", kindOwnPort, kindPeerPort)
+	for _, svc := range services {
+		look(svc.Name, kindHosts, kindNets, kindUntil)
 	}
 	return use
 }
