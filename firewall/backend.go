@@ -42,15 +42,19 @@ type Observation interface {
 
 // Protector is a Backend that can keep other programs from changing its rules.
 type Protector interface {
-	// Protect makes the rules this backend's alone as far as the kernel can, and tells whether they are. It is cheap when they are already.
-	Protect(ctx context.Context) (Protection, error)
-	// Unprotect lets others change them again.
-	Unprotect() error
+	// Protect makes the rules this backend's alone (on) as far as the kernel can, or anybody's again, and
+	// tells whether they are. It is cheap when nothing is to be done. ErrHandOver means that the
+	// rules can't change as they stand.
+	Protect(ctx context.Context, on bool) (Protection, error)
+	// HandOver makes the rules anew, so that they are what Protect was asked for: want is the State in
+	// force. At every moment packets meet its verdicts.
+	HandOver(ctx context.Context, want State) error
 }
 
 // Protection tells whether other programs are kept from changing the rules.
 type Protection struct {
 	Protected bool   `json:"protected"`
+	Wanted    bool   `json:"wanted"` // they shall be: the policy says so, or with auto the host can do with it
 	Reason    string `json:"reason"` // why not; "" if they are
 }
 
@@ -103,6 +107,8 @@ var (
 	ErrForeign = errors.New("not written by Portgrave")
 	// ErrProtected: the rules are another process's alone, which is the daemon.
 	ErrProtected = errors.New("the rules belong to another process, which keeps others from changing them: to the portgrave daemon, if it runs")
+	// ErrHandOver: the rules can't be protected, or opened to others, as they stand.
+	ErrHandOver = errors.New("the rules have to be made anew for that")
 	// ErrNotHeld: the kernel accepted the plan but does not hold what was written.
 	ErrNotHeld = errors.New("the kernel does not hold what was written")
 )

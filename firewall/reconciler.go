@@ -78,14 +78,21 @@ func (r *Reconciler) planOf(ctx context.Context, b Backend, want *State) (Plan, 
 // ours. Objects of our name that we did not write are replaced only with force; without it the error wraps ErrForeign.
 // After an error the previous rules are in force unless the error says otherwise.
 func (r *Reconciler) Apply(ctx context.Context, want *State, force bool) (Outcome, error) {
-	done, err := r.converge(ctx, r.Backend, want, force)
+	return r.Switch(ctx, want, force, func(Plan) error { return nil })
+}
+
+// Switch is Apply for who records what he puts in force: record is called once, with what will change, right before the kernel is
+// changed, or when it turns out that it need not be. Its error ends Switch, and nothing was changed. If Outcome.Enforced is set, want is in force
+// although there is an error.
+func (r *Reconciler) Switch(ctx context.Context, want *State, force bool, record func(Plan) error) (Outcome, error) {
+	done, err := r.converge(ctx, r.Backend, want, force, func(p Plan) error { return record(r.withOthers(ctx, p)) })
 	if err != nil {
 		return Outcome{Plan: done}, err
 	}
 	out := Outcome{Plan: done, Enforced: r.Now()}
 	// The new rules stand: now those of the backends used before can go.
 	for _, other := range r.Others {
-		left, err := r.converge(ctx, other, nil, false)
+		left, err := r.converge(ctx, other, nil, false, func(Plan) error { return nil })
 		if errors.Is(err, ErrForeign) {
 			continue // bears our name but is not ours
 		}
@@ -100,19 +107,40 @@ func (r *Reconciler) Apply(ctx context.Context, want *State, force bool) (Outcom
 	return out, nil
 }
 
+// withOthers adds to a plan what will be removed from the other backends, as far as it can be told.
+func (r *Reconciler) withOthers(ctx context.Context, plan Plan) Plan {
+	for _, other := range r.Others {
+		if left, there, err := r.planOf(ctx, other, nil); err == nil && there.Foreign() == "" {
+			plan.Changes = slices.Concat(plan.Changes, left.Changes)
+		}
+	}
+	return plan
+}
+
 // converge applies the difference and returns it. It starts again when another program got in
-// between, and believes nothing before it is read back.
-func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force bool) (Plan, error) {
+// between, and believes nothing before it is read back. Before it writes for the first time, or has nothing to write, it calls before.
+func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force bool, before func(Plan) error) (Plan, error) {
+	called := false
+	announce := func(p Plan) error {
+		if called {
+			return nil
+		}
+		called = true
+		return before(p)
+	}
 	for range attempts {
 		plan, seen, err := r.planOf(ctx, b, want)
 		if err != nil {
 			return Plan{}, err
 		}
 		if plan.InSync() {
-			return plan, nil
+			return plan, announce(plan)
 		}
 		if what := seen.Foreign(); what != "" && !force {
 			return Plan{}, fmt.Errorf("%s exists but was %w: look at it, then remove it or use --force to replace it", what, ErrForeign)
+		}
+		if err := announce(plan); err != nil {
+			return Plan{}, err
 		}
 		err = b.Apply(ctx, plan)
 		if !errors.Is(err, ErrConflict) {

@@ -158,7 +158,9 @@ var policyShape = mapping{words: "a policy", keys: []key{
 	}}, doc: "closes containers' own addresses to everyone outside", more: "A port that is published as 9090 can be reached past it at the container's own address, by whoever has a route there. New packets that come from other interfaces and go to these without DNAT by this host are refused. Replies, related packets and traffic among these interfaces go on. If absent, audit reports such ways in."},
 	{name: "boot", shape: choice{"closed", "open"}, doc: "what boot does when nothing can be loaded", more: "Closed refuses the ports that are listed, and under unlisted: deny everything but replies; open refuses nothing.", initial: "closed"},
 	{name: "daemon", shape: mapping{words: "the daemon's configuration", keys: []key{
-		{name: "protect", shape: choice{"auto", "never"}, doc: "own the table where the kernel can, so that others can't change it", more: "Needs the nftables backend and Linux 6.9; elsewhere the daemon repairs what others change.", initial: "auto"},
+		{name: "protect", shape: choice{"auto", "always", "never"}, doc: "own the table where the kernel can, so that others can't change it",
+			more: "Needs the nftables backend and Linux 6.9; elsewhere the daemon repairs what others change. nft before 1.1 can't print a ruleset with such a table so that it loads again, " +
+				"nor whole as JSON; so auto does without where such an nft is installed. always has it nevertheless.", initial: "auto"},
 		{name: "metrics", shape: text{pattern: loopbackPattern, words: `a loopback address and port such as "127.0.0.1:9108"`}, doc: "where metrics are served; nowhere if absent", more: "The control socket serves them in any case."},
 		{name: "max_lease", shape: duration, doc: "the longest lease", more: "No portgrave open may ask for more.", initial: "24h"},
 		{name: "poll", shape: duration, doc: "how often to look at what sends no notification", more: "These are legacy iptables and ipsets; of nftables the kernel tells at once.", initial: "10s"},

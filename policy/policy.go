@@ -30,7 +30,7 @@ type Policy struct {
 
 // DaemonConfig is the daemon's part of the policy.
 type DaemonConfig struct {
-	Protect  string // "auto" or "never"
+	Protect  string // "auto", "always" or "never"
 	Metrics  string // loopback address and port; "" is off
 	MaxLease time.Duration
 	Poll     time.Duration

@@ -46,6 +46,7 @@ func apply(inv *invocation) error {
 	if err != nil {
 		return err
 	}
+	result.Warnings = append(result.Warnings, savedRulesWarnings(result.Backend)...)
 	return reportApply(inv, result)
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/bootclock"
+	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -47,6 +48,9 @@ func boot(inv *invocation) error {
 	})
 	if err != nil {
 		return err
+	}
+	for _, s := range coexist.HostFiles().Find() {
+		result.Warnings = append(result.Warnings, s.String())
 	}
 	if err := control.KeepBooted(inv.runDir, result); err != nil {
 		result.Warnings = append(result.Warnings, err.Error())

@@ -13,9 +13,9 @@ import (
 
 // notifications are what the kernel tells of others' changes where our rules are.
 type notifications struct {
-	commits daemon.Commits // nil: nothing
-	polled  bool           // some changes are told to nobody
-	protect func(context.Context, bool) (firewall.Protection, error)
+	commits daemon.Commits     // nil: nothing
+	polled  bool               // some changes are told to nobody
+	protect firewall.Protector // nil: the backend can't
 	close   func()
 }
 
@@ -29,26 +29,14 @@ func openNotifications(ctx context.Context, r *firewall.Reconciler, log *slog.Lo
 	if err != nil {
 		return notifications{}, err
 	}
-	heed := w.Ignore(b.PortID())
+	w.Ignore(b.PortID())
 	b.Bulk = func() func(uint32) {
 		if err := w.Pause(); err != nil {
 			log.Warn("the kernel is listened to while very many sources are loaded, which takes it longer", "error", err)
 		}
 		return func(generation uint32) { _ = w.Resume(generation) } // if it fails, the watch ends, and with it the daemon
 	}
-	protect := func(ctx context.Context, on bool) (firewall.Protection, error) {
-		if on {
-			return b.Protect(ctx)
-		}
-		port := b.PortID()
-		err := b.Unprotect()
-		if b.PortID() != port { // it has another socket now
-			heed()
-			heed = w.Ignore(b.PortID())
-		}
-		return firewall.Protection{}, err
-	}
-	return notifications{commits: commits{w}, protect: protect, close: func() { _ = w.Close() }}, nil
+	return notifications{commits: commits{w}, protect: b, close: func() { _ = w.Close() }}, nil
 }
 
 // iptablesNotifications listens wherever something can be heard: iptables-nft changes nf_tables, which sends notifications; legacy iptables is

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -14,11 +15,13 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/notify"
+	"golang.org/x/sys/unix"
 )
 
 // runDaemon keeps the kernel on the policy until it is told to end.
@@ -41,6 +44,10 @@ func runDaemon(inv *invocation) error {
 	defer closeAll()
 	inv.suits = r.Backend.Name()
 	store, err := history.Open(inv.stateDir)
+	if errors.Is(err, unix.EROFS) { // what is in force is kept up all the same
+		log.Error("nothing new can be put in force", "error", err)
+		store, err = history.View(inv.stateDir), nil
+	}
 	if err != nil {
 		return err
 	}
@@ -63,7 +70,7 @@ func runDaemon(inv *invocation) error {
 	}
 	return daemon.Run(ctx, daemon.Config{
 		Reports:    denials,
-		Reconciler: r, Store: store, Commits: heard.commits, Polled: heard.polled, Protect: heard.protect, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
+		Reconciler: r, Store: store, Commits: heard.commits, Polled: heard.polled, Protect: heard.protect, CannotPrint: coexist.HostNFT().CannotPrint, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
 		Read: func(_ context.Context, how daemon.ReadOptions) (*policy.Policy, *policy.Compiled, error) {
 			return inv.compiledSo(inv.config, howToRead{parsed: how.Parsed, files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished}})
 		},

@@ -18,7 +18,7 @@ func reference() manual.Reference {
 		},
 		Files: []manual.Entry{
 			{Term: "/etc/portgrave/policy.yaml, /etc/portgrave/policy.d/*.yaml", Text: "the policy; see portgrave-policy(5)"},
-			{Term: "/var/lib/portgrave", Text: "the state: generations, leases, the last good content of networks, and drift.jsonl, what happened to the rules"},
+			{Term: "/var/lib/portgrave", Text: "the state: generations, leases, the last good content of networks, and drift.jsonl, what happened to the rules. What can't be recorded there is not put in force; what is in force stays and is repaired all the same"},
 			{Term: "/run/portgrave/control.sock", Text: "the daemon's control socket, HTTP with JSON: root may use all of it, members of group portgrave may read, over 64 connections at once and with requests of up to 64 KiB"},
 		},
 		Examples: []manual.Entry{

@@ -9,6 +9,7 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/bootclock"
+	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/policy"
 )
@@ -19,6 +20,7 @@ type statusResult struct {
 	Boot          *control.Booted       `json:"boot"`   // what the start of the system put in force; null if portgrave had no part in it
 	Daemon        *daemon.Status        `json:"daemon"` // null if none runs
 	StaleNetworks []policy.StaleNetwork `json:"stale_networks"`
+	SavedRules    []coexist.SavedRules  `json:"saved_rules"` // files that don't load at boot because ours are in them
 
 	bootMissed bool // portgrave was to have a part in it
 }
@@ -55,7 +57,7 @@ func status(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result := statusResult{StaleNetworks: []policy.StaleNetwork{}}
+	result := statusResult{StaleNetworks: []policy.StaleNetwork{}, SavedRules: coexist.HostFiles().Find()}
 	result.Firewall, err = during(inv.screen, "reading the kernel's rules", func() (control.Firewall, error) {
 		return ops.Firewall(inv.ctx, control.FirewallRequest{Backend: inv.backend})
 	})
@@ -148,7 +150,13 @@ func printStatus(s *screen, r statusResult) {
 			protection = "others can change the rules, and are undone: " + d.Protection.Reason
 		}
 		s.printf("Protection:  %s\n", protection)
-		for _, problem := range []string{d.Error, d.Policy.Error, d.Metrics.Error} {
+		if d.Reduced {
+			s.printf("             %s\n", s.paint(red, "a small table stands in for this generation: only sources of short lists and running SSH sessions are let in; the full lists follow"))
+		}
+		if f := d.Fight; f != nil {
+			s.printf("Fight:       %s\n", fightLine(s, *f))
+		}
+		for _, problem := range []string{d.Error, d.StateError, d.Policy.Error, d.Metrics.Error} {
 			if problem != "" {
 				s.printf("             %s\n", s.paint(red, problem))
 			}
@@ -157,6 +165,7 @@ func printStatus(s *screen, r statusResult) {
 	for _, n := range r.BackendNotes {
 		s.printf("Note: %s\n", n)
 	}
+	printSavedRules(s, r.SavedRules)
 	for _, n := range r.StaleNetworks {
 		s.printf("%s network %s keeps its content of %s: %s\n", s.paint(yellow, "Stale:"), n.Name, n.Since.Local().Format(time.DateTime), n.Reason)
 	}
@@ -205,6 +214,15 @@ func tornDownWords(gone *control.Entry) string {
 		return gone.Reason + ", and nothing was in force before"
 	}
 	return "portgrave teardown"
+}
+
+// fightLine tells of the last program that kept undoing the rules.
+func fightLine(s *screen, f daemon.Fight) string {
+	what := fmt.Sprintf("%s, since %s: %s", authorWords(f.Author), f.Since.Local().Format(time.DateTime), f)
+	if f.Until.IsZero() {
+		return s.paint(red, "another program keeps undoing the rules: "+what)
+	}
+	return fmt.Sprintf("over since %s; %s", f.Until.Local().Format(time.DateTime), what)
 }
 
 // printBooted tells what the system started with, and why it was not what it should have been.

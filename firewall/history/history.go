@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -60,6 +61,7 @@ type Store struct {
 	dir   string
 	files statefiles.Folder
 	texts statefiles.Folder // of policies; see KeepPolicy
+	held  *os.File          // the lock's file, kept open by Hold; nil: each Lock opens it
 }
 
 // Open opens a folder, and makes it if it is missing. What killed processes have left in it half written is removed. It fails if the folder can't be written: better now than
@@ -108,7 +110,7 @@ func (s *Store) numbers() (numbers []int, foreign, err error) {
 		if strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		if strings.HasSuffix(e.Name(), confirmedSuffix) || strings.HasSuffix(e.Name(), policySuffix) {
+		if strings.HasSuffix(e.Name(), confirmedSuffix) || strings.HasSuffix(e.Name(), policySuffix) || strings.HasSuffix(e.Name(), withdrawnSuffix) {
 			continue
 		}
 		n, err := strconv.Atoi(strings.TrimSuffix(e.Name(), suffix))
@@ -317,6 +319,10 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	if len(numbers) > 0 {
 		g.Number = numbers[len(numbers)-1] + 1
 	}
+	withdrawn := s.withdrawn()
+	for _, n := range withdrawn {
+		g.Number = max(g.Number, n+1)
+	}
 	g.Services = len(g.State.Services)
 	content, err := statefiles.Seal(encode(g))
 	if err != nil {
@@ -327,6 +333,9 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	}
 	if err := s.files.Sync(); err != nil {
 		return g, fmt.Errorf("generation %d is recorded but may not survive a power cut: %w", g.Number, err)
+	}
+	for _, n := range withdrawn {
+		_ = s.files.Remove(withdrawnName(n)) // its number is behind us now
 	}
 	for _, old := range s.tooMany() {
 		// One too many is no harm; the next Append tries again.

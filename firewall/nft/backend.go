@@ -17,9 +17,12 @@ type Backend struct {
 	kernel kernel
 	close  func() error
 	portID uint32
-	// flags is what the tables that we make get.
-	flags  uint32
-	limits limits
+	// flags is what the tables that we make get: none, unless Protect was asked for.
+	flags uint32
+	// canPersist: the kernel knows owned tables that outlive their owner.
+	canPersist bool
+	now        func() time.Time
+	limits     limits
 	memory
 
 	// Bulk, unless nil, is called before a plan of very many elements is applied. What it returns is called afterwards with the generation that
@@ -45,11 +48,7 @@ func New() (*Backend, error) {
 		_ = s.close()
 		return nil, err
 	}
-	b := &Backend{kernel: k, close: s.close, portID: port}
-	if k.canPersist() {
-		b.flags = tablePersist
-	}
-	return b, nil
+	return &Backend{kernel: k, close: s.close, portID: port, canPersist: k.canPersist(), now: time.Now}, nil
 }
 
 // Available is the error that New would return.
@@ -124,7 +123,9 @@ func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time
 	plan := firewall.Plan{Backend: b.Name()}
 	if want == nil {
 		d := compare(newRuleset(), o.ruleset)
-		plan.Changes, plan.Program = d.changes(newRuleset(), o.ruleset), assemble(d, newRuleset(), o.ruleset)
+		p := assemble(d, newRuleset(), o.ruleset)
+		p.leftover = o.leftover.removal()
+		plan.Changes, plan.Program = d.changes(newRuleset(), o.ruleset), p
 		return plan, nil
 	}
 	use := layoutInUse(o.ruleset, want.Services)
@@ -144,7 +145,9 @@ func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time
 		wanted = b.compile(*want, now, use)
 		d = compare(wanted, o.ruleset)
 	}
-	plan.Program = steps(d, wanted, o.ruleset)
+	p := steps(d, wanted, o.ruleset)
+	p.leftover = o.leftover.removal()
+	plan.Program = p
 	return plan, nil
 }
 
@@ -199,7 +202,7 @@ const bulk = 10_000
 type observation struct{ *ruleset }
 
 // Present implements firewall.Observation.
-func (o observation) Present() bool { return o.present }
+func (o observation) Present() bool { return o.present || o.leftover != nil }
 
 // Foreign implements firewall.Observation. An empty table that bears our name by accident can be taken over
 // without losing anything of anybody's.
@@ -230,5 +233,11 @@ func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 	return t, found
 }
 
-// Notes implements firewall.Observation: the table says all there is to say.
-func (o observation) Notes() []string { return nil }
+// Notes implements firewall.Observation.
+func (o observation) Notes() []string {
+	if o.flags&(tablePersist|tableOwner) != tablePersist {
+		return nil
+	}
+	return []string{"table inet " + tableName + " has the flag persist and no owner: nft before 1.1 can't print it so that it loads again; " +
+		"the daemon makes it anew if its policy lets it, and so do portgrave teardown and apply"}
+}

@@ -30,6 +30,10 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 	if d.dormant {
 		add(firewall.Replace, firewall.ObjectTable, "", 0, "table inet "+tableName+" (dormant: not in force)")
 	}
+	if d.leftover != nil {
+		add(firewall.Remove, firewall.ObjectTable, "", 0,
+			"table inet "+secondTable+" (of a hand-over that was interrupted)")
+	}
 	for _, s := range d.strangers {
 		add(firewall.Remove, firewall.ObjectSet, "", 0, s.kind+" "+s.name)
 	}

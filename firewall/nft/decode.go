@@ -184,7 +184,7 @@ func decodeObject(b []byte, r *ruleset) error {
 		return nil
 	})
 	switch {
-	case err != nil || table != tableName:
+	case err != nil || table != r.name:
 	case objectType == unix.NFT_OBJECT_COUNTER:
 		r.counters[name] = c
 	default:

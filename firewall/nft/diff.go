@@ -21,6 +21,7 @@ type difference struct {
 	content                            []setContent
 	countersGone, countersNew          []string
 	strangers                          []stranger
+	leftover                           *leftover // of a hand-over that was interrupted
 }
 
 // chainRules is a chain whose rules differ.
@@ -43,6 +44,7 @@ type setContent struct {
 // compare finds every difference. It is pure; both rulesets stay as they are.
 func compare(want, have *ruleset) difference {
 	d := difference{rebuild: want.present != have.present || want.mark != have.mark && have.present}
+	d.leftover = have.leftover
 	if d.rebuild {
 		have = newRuleset()
 	}

@@ -51,6 +51,9 @@
 // meets anything but the old verdict or the new one. Hash sets are changed where they stand, in two steps if sources come and go: first wider,
 // then narrower (program.go). What goes leaves after its use has ended (retire.go).
 //
+// A table has no flags unless it is to be this socket's alone (protect.go). Flags can't change on a table
+// that stands, so it is made anew behind a second one that judges packets meanwhile (handover.go).
+//
 // What the table holds is remembered with the kernel's generation, so a daemon that has nothing to do reads nothing (memory.go).
 //
 // The package never touches another table, and never deletes a table named portgrave that it did

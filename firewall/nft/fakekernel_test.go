@@ -16,6 +16,8 @@ import (
 // verdicts to chains that are not there, a wrong generation. Faults are injected by operation.
 type fakeKernel struct {
 	rules *ruleset
+	// other is the second table.
+	other *ruleset
 	// fail is asked before the n-th commit (from 1); before makes it fail with nothing done,
 	// after makes it report failure although everything was done.
 	fail     func(n int) (before, after error)
@@ -30,7 +32,7 @@ type fakeKernel struct {
 	seen []*ruleset
 }
 
-func newFakeKernel() *fakeKernel { return &fakeKernel{rules: newRuleset()} }
+func newFakeKernel() *fakeKernel { return &fakeKernel{rules: newRuleset(), other: newRuleset()} }
 
 // Generation counts up before a transaction of others is in use.
 func (k *fakeKernel) Generation() (uint32, error) { return k.rules.generation, nil }
@@ -41,8 +43,8 @@ func (k *fakeKernel) Settle() error {
 	return nil
 }
 
-// other executes a transaction of another program. Until it is waited for, readers see one half of it.
-func (k *fakeKernel) other(batch []op, generation uint32) error {
+// byOthers executes a transaction of another program. Until it is waited for, readers see one half of it.
+func (k *fakeKernel) byOthers(batch []op, generation uint32) error {
 	before := copyRuleset(k.rules)
 	if err := k.commit(batch, generation); err != nil {
 		return err
@@ -64,8 +66,11 @@ func (k *fakeKernel) dump(*ruleset, uint32) (*ruleset, error) {
 		r.sets, r.counters = old.sets, old.counters
 	}
 	r.readAt = time.Now()
+	r.leftover = k.other.asLeftover()
 	return r, nil
 }
+
+func (k *fakeKernel) second() (*ruleset, error) { return copyRuleset(k.other), nil }
 
 func (k *fakeKernel) elements(s *set) (*set, error) {
 	r, err := k.dump(nil, 0)
@@ -104,17 +109,22 @@ func (k *fakeKernel) commit(batch []op, generation uint32) error {
 	if generation != 0 && generation != k.rules.generation {
 		return firewall.ErrConflict
 	}
-	next := copyRuleset(k.rules)
+	next, other := copyRuleset(k.rules), copyRuleset(k.other)
 	for _, o := range batch {
-		if err := next.execute(o); err != nil {
+		r := next
+		if in, second := o.(inTable); second {
+			r = other
+			o = in.op
+		}
+		if err := r.execute(o); err != nil {
 			return fmt.Errorf("%s: %w", o.what(), err)
 		}
 	}
-	if err := next.checkReferences(); err != nil {
+	if err := errors.Join(next.checkReferences(), other.checkReferences()); err != nil {
 		return err
 	}
 	next.generation++
-	k.rules = next
+	k.rules, k.other = next, other
 	k.seen = append(k.seen, copyRuleset(next))
 	return after
 }
@@ -158,6 +168,8 @@ func (r *ruleset) execute(o op) error {
 		if _, ok := r.counters[o.name]; !ok {
 			r.counters[o.name] = counter{}
 		}
+	case restoreCounter:
+		r.counters[o.name] = o.value
 	case delObject:
 		if _, ok := r.counters[o.name]; !ok {
 			return unix.ENOENT

@@ -17,7 +17,7 @@ import (
 
 // withKernel is a backend over a kernel in memory, for which few sources are many.
 func withKernel(k kernel) *Backend {
-	return &Backend{kernel: k, close: func() error { return nil }, limits: limits{rules: 2, lengths: 6, split: 24}}
+	return &Backend{kernel: k, close: func() error { return nil }, now: time.Now, limits: limits{rules: 2, lengths: 6, split: 24}}
 }
 
 // The ruleset decides as State.Decide says; and between two States, at every commit and while it takes effect, each packet

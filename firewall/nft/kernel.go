@@ -28,6 +28,8 @@ type kernel interface {
 	// dynamic returns our table with its counters and its sets, and how many elements those have that
 	// packets fill.
 	dynamic() (*ruleset, error)
+	// second returns the second table's base chains and counters; not present if there is none of ours.
+	second() (*ruleset, error)
 	// table returns our table without anything that is in it.
 	table() (*ruleset, error)
 	// commit executes a transaction, all of it or nothing, provided that the generation is still
@@ -84,11 +86,28 @@ func (k *netlinkKernel) table() (*ruleset, error) {
 	return r, k.readTable(r)
 }
 
+func (k *netlinkKernel) second() (*ruleset, error) {
+	r := newRuleset()
+	r.name, r.readAt = secondTable, k.now()
+	if err := k.readTable(r); err != nil || !r.present {
+		return r, err
+	}
+	if err := k.readChains(r); err != nil {
+		return nil, err
+	}
+	return r, k.readObjects(r)
+}
+
 // dump reads every object of our table, in as many requests as it takes.
 func (k *netlinkKernel) dump(known *ruleset, generation uint32) (*ruleset, error) {
 	r, err := k.table()
-	if err != nil || !r.present {
+	if err != nil {
 		return r, err
+	}
+	if second, err := k.second(); err != nil {
+		return nil, err
+	} else if r.leftover = second.asLeftover(); !r.present {
+		return r, nil
 	}
 	for _, read := range []func(*ruleset) error{k.readChains, k.readRules, k.readSets, k.readObjects, k.readFlowtables} {
 		if err := read(r); err != nil {
@@ -116,7 +135,7 @@ func (k *netlinkKernel) dump(known *ruleset, generation uint32) (*ruleset, error
 }
 
 func (k *netlinkKernel) readTable(r *ruleset) error {
-	err := k.socket.request(unix.NFT_MSG_GETTABLE, 0, func(e *encoder) { e.str(unix.NFTA_TABLE_NAME, tableName) }, func(b []byte) error {
+	err := k.socket.request(unix.NFT_MSG_GETTABLE, 0, func(e *encoder) { e.str(unix.NFTA_TABLE_NAME, r.name) }, func(b []byte) error {
 		r.present = true
 		return eachAttr(b, func(kind uint16, data []byte) error {
 			switch {
@@ -136,15 +155,16 @@ func (k *netlinkKernel) readTable(r *ruleset) error {
 	return err
 }
 
-// dumpOf requests all objects of a kind of our table.
-func (k *netlinkKernel) dumpOf(kind int, tableAttr uint16, each func([]byte) error) error {
-	return k.socket.request(kind, unix.NLM_F_DUMP, func(e *encoder) { e.str(tableAttr, tableName) }, each)
+// dumpOf requests all objects of a kind of a table.
+func (k *netlinkKernel) dumpOf(kind int, tableAttr uint16, table string,
+	each func([]byte) error) error {
+	return k.socket.request(kind, unix.NLM_F_DUMP, func(e *encoder) { e.str(tableAttr, table) }, each)
 }
 
 func (k *netlinkKernel) readChains(r *ruleset) error {
-	return k.dumpOf(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, func(b []byte) error {
+	return k.dumpOf(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, r.name, func(b []byte) error {
 		c, table, err := decodeChain(b)
-		if err == nil && table == tableName {
+		if err == nil && table == r.name {
 			r.chains[c.name] = c
 		}
 		return err
@@ -152,9 +172,9 @@ func (k *netlinkKernel) readChains(r *ruleset) error {
 }
 
 func (k *netlinkKernel) readRules(r *ruleset) error {
-	return k.dumpOf(unix.NFT_MSG_GETRULE, unix.NFTA_RULE_TABLE, func(b []byte) error {
+	return k.dumpOf(unix.NFT_MSG_GETRULE, unix.NFTA_RULE_TABLE, r.name, func(b []byte) error {
 		rule, chain, table, err := decodeRule(b)
-		if err != nil || table != tableName {
+		if err != nil || table != r.name {
 			return err
 		}
 		c := r.chains[chain]
@@ -167,9 +187,9 @@ func (k *netlinkKernel) readRules(r *ruleset) error {
 }
 
 func (k *netlinkKernel) readSets(r *ruleset) error {
-	return k.dumpOf(unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE, func(b []byte) error {
+	return k.dumpOf(unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE, r.name, func(b []byte) error {
 		s, table, err := decodeSet(b)
-		if err == nil && table == tableName {
+		if err == nil && table == r.name {
 			r.sets[s.name] = s
 		}
 		return err
@@ -177,13 +197,13 @@ func (k *netlinkKernel) readSets(r *ruleset) error {
 }
 
 func (k *netlinkKernel) readObjects(r *ruleset) error {
-	return k.dumpOf(unix.NFT_MSG_GETOBJ, unix.NFTA_OBJ_TABLE, func(b []byte) error {
+	return k.dumpOf(unix.NFT_MSG_GETOBJ, unix.NFTA_OBJ_TABLE, r.name, func(b []byte) error {
 		return decodeObject(b, r)
 	})
 }
 
 func (k *netlinkKernel) readFlowtables(r *ruleset) error {
-	err := k.dumpOf(unix.NFT_MSG_GETFLOWTABLE, flowtableTable, func(b []byte) error {
+	err := k.dumpOf(unix.NFT_MSG_GETFLOWTABLE, flowtableTable, r.name, func(b []byte) error {
 		var table, name string
 		if err := eachAttr(b, func(kind uint16, data []byte) error {
 			switch kind {
@@ -196,7 +216,7 @@ func (k *netlinkKernel) readFlowtables(r *ruleset) error {
 		}); err != nil {
 			return err
 		}
-		if table == tableName {
+		if table == r.name {
 			r.strangers = append(r.strangers, stranger{kind: "flowtable", name: name})
 		}
 		return nil

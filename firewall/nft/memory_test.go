@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -30,8 +31,8 @@ func TestNothingIsReadAgain(t *testing.T) {
 func nothingIsReadAgain(t *testing.T, owned bool) {
 	inNamespace(t)
 	b, state := open(t), simple(t)
-	if !owned {
-		b.flags = 0
+	if _, err := b.Protect(context.Background(), owned); err != nil {
+		t.Fatal(err)
 	}
 	apply(t, b, &state)
 	if owned {

@@ -18,6 +18,8 @@ import (
 type passage struct {
 	before, after *ruleset
 	lookups       int // how many are still made in the generation before
+	// mapsGo: a map that the transaction deletes is empty for packets under way.
+	mapsGo bool
 }
 
 func (r *ruleset) decide(f firewall.Flow) firewall.Verdict {
@@ -164,6 +166,10 @@ func (p *passage) lookup(name string, key []byte) (bool, *expr.Verdict) {
 	s := p.after.sets[name]
 	if p.lookups > 0 || s == nil { // what a transaction deletes keeps its elements
 		s = p.before.sets[name]
+		// but a map's elements stop with it, since they hold on to chains (nft_map_deactivate)
+		if p.mapsGo && p.lookups <= 0 && s.spec.flags&unix.NFT_SET_MAP != 0 {
+			s = &set{kind: s.kind}
+		}
 	}
 	lost := p.lookups <= 0 && p.after.sets[name] == nil && s.kind == kindPorts // but for a map (nft_map_deactivate)
 	p.lookups--

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"net/netip"
+	"strconv"
 
 	"github.com/portgrave/portgrave/firewall"
 	"golang.org/x/sys/unix"
@@ -157,11 +158,9 @@ func (c *compiler) ownSource() {
 	var rules []rule
 	// Neighbour discovery speaks of addresses that two hosts have, and no port is behind any of these. The
 	// rules stand there in either mode, so that a change of mode leaves the services' ways as they are.
-	for _, m := range []struct {
-		name   string
-		number byte
-	}{{"icmp", unix.IPPROTO_ICMP}, {"ipv6-icmp", unix.IPPROTO_ICMPV6}, {"igmp", unix.IPPROTO_IGMP}} {
-		rules = append(rules, newRule().l4proto(m.name, m.number).returns())
+	// By number: not every host has an /etc/protocols to look names up in.
+	for _, number := range []byte{unix.IPPROTO_ICMP, unix.IPPROTO_IGMP, unix.IPPROTO_ICMPV6} {
+		rules = append(rules, newRule().l4proto(strconv.Itoa(int(number)), number).returns())
 	}
 	c.chain(ownSourceChain, "", append(rules, fromOwnAddress(spoofedChain)...)...)
 }

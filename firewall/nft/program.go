@@ -25,6 +25,9 @@ type program struct {
 	retire     [][]op
 	// unwiden takes the new sources out again, should what follows widen fail.
 	unwiden []op
+	// leftover are the transactions that remove the second table, last of all.
+	leftover [][]op
+
 	result  *ruleset // what the table holds afterwards
 	rebuild bool     // prepare makes the table
 	base    uint32   // the generation that it was computed for

@@ -13,7 +13,8 @@ import (
 //
 // A table with an owner can be changed only through the netlink socket that owns it: "nft flush ruleset" passes it over, and whatever
 // names it fails with EPERM. It dies with its owner, unless it persists: then it stays, without an owner, until the next one adopts
-// it. The flag persist (Linux 6.9) can only be given to a table as it is made, so every table of ours gets it; by itself it changes nothing.
+// it. The flag persist (Linux 6.9) can only be given to a table as it is made. nft before 1.1 can't name it, and then prints a ruleset
+// that it can't read itself; so a table gets it only if it is to be protected.
 const (
 	tableDormant = 1 // NFT_TABLE_F_DORMANT
 	tableOwner   = 2 // NFT_TABLE_F_OWNER
@@ -22,56 +23,47 @@ const (
 
 var _ firewall.Protector = (*Backend)(nil)
 
-// Protect implements firewall.Protector: the table becomes this socket's, now if it is there, and whenever it is made anew.
-func (b *Backend) Protect(ctx context.Context) (firewall.Protection, error) {
+// Protect implements firewall.Protector: the table becomes this socket's, now if it is there, and
+// whenever it is made anew; or it becomes everybody's.
+func (b *Backend) Protect(ctx context.Context, on bool) (firewall.Protection, error) {
 	if err := ctx.Err(); err != nil {
 		return firewall.Protection{}, err
 	}
-	if b.flags == 0 {
-		return firewall.Protection{Reason: "this kernel can't (it takes Linux 6.9)"}, nil
+	b.flags = 0
+	if on && b.canPersist {
+		b.flags = tablePersist | tableOwner
 	}
-	b.flags = tablePersist | tableOwner
+	const protected, owned = tablePersist | tableOwner, tableOwner
 	r, err := b.kernel.table()
-	if err != nil {
-		return firewall.Protection{}, fmt.Errorf("table inet %s: %w", tableName, err)
-	}
 	switch {
-	case !r.present:
-		return firewall.Protection{Reason: "there are no rules to protect"}, nil
-	case r.flags&tableOwner != 0 && r.owner == b.portID:
-		return firewall.Protection{Protected: true}, nil
-	case r.flags&tableOwner != 0:
+	case err != nil:
+		return firewall.Protection{}, fmt.Errorf("table inet %s: %w", tableName, err)
+	case r.flags&tableOwner != 0 && r.owner != b.portID:
 		return firewall.Protection{Reason: fmt.Sprintf("the table belongs to another process (netlink port %d)", r.owner)}, nil
+	case on && !b.canPersist:
+		return firewall.Protection{Reason: "this kernel can't (it takes Linux 6.9)"}, nil
+	case !r.present && on:
+		return firewall.Protection{Reason: "there are no rules to protect"}, nil
+	case !r.present:
+		return firewall.Protection{}, nil
 	case r.mark != tableMark:
 		return firewall.Protection{Reason: "the table was not written by Portgrave"}, nil
-	case r.flags&tablePersist == 0:
-		return firewall.Protection{Reason: "the table was made without the flag persist, which can't be added: it is protected once it is made anew (portgrave teardown and apply, or a reboot)"}, nil
-	}
-	if err := b.kernel.commit([]op{flagTable{r.flags | tableOwner}}, 0); err != nil {
-		return firewall.Protection{}, fmt.Errorf("owning the table: %w", err)
+	case r.flags&protected == b.flags:
+		return firewall.Protection{Protected: on}, nil
+	case on && r.flags&tablePersist != 0:
+		if err := b.kernel.commit([]op{flagTable{r.flags | owned}}, 0); err != nil {
+			return firewall.Protection{}, fmt.Errorf("owning the table: %w", err)
+		}
+	default:
+		return firewall.Protection{}, fmt.Errorf("table inet %s: %w", tableName, firewall.ErrHandOver)
 	}
 	if r, err = b.kernel.table(); err != nil {
 		return firewall.Protection{}, fmt.Errorf("table inet %s: %w", tableName, err)
 	}
-	if r.flags&tableOwner == 0 || r.owner != b.portID {
-		return firewall.Protection{}, fmt.Errorf("owning the table: %w", firewall.ErrNotHeld)
+	if r.flags&protected != b.flags || on && r.owner != b.portID {
+		return firewall.Protection{}, fmt.Errorf("the flags of table inet %s: %w", tableName, firewall.ErrNotHeld)
 	}
-	return firewall.Protection{Protected: true}, nil
-}
-
-// Unprotect implements firewall.Protector. An owner can't be taken off a table: it goes with its socket, so another one is opened.
-func (b *Backend) Unprotect() error {
-	if b.flags&tableOwner == 0 {
-		return nil
-	}
-	fresh, err := New()
-	if err != nil {
-		return err
-	}
-	old, bulk, limits := b.close, b.Bulk, b.limits
-	*b = *fresh
-	b.Bulk, b.limits = bulk, limits
-	return old()
+	return firewall.Protection{Protected: on}, nil
 }
 
 // canPersist asks whether the kernel knows owned tables that outlive their owner. The question is a transaction without

@@ -21,6 +21,15 @@ var others = []string{
 	"add table inet portgrave { flags dormant; }",
 }
 
+func lookAt(t *testing.T, b *Backend) firewall.Observation {
+	t.Helper()
+	o, err := b.Observe(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
 func tryNft(script string) error {
 	cmd := exec.Command("nft", "-f", "-")
 	cmd.Stdin = strings.NewReader(script + "\n")
@@ -29,11 +38,11 @@ func tryNft(script string) error {
 
 func protect(t *testing.T, b *Backend) {
 	t.Helper()
-	p, err := b.Protect(context.Background())
+	p, err := b.Protect(context.Background(), true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if b.flags == 0 {
+	if !b.canPersist {
 		t.Fatalf("owned tables can't be tried here: %s", p.Reason)
 	}
 	if !p.Protected {
@@ -46,7 +55,7 @@ func protect(t *testing.T, b *Backend) {
 func TestProtectedTable(t *testing.T) {
 	inNamespace(t)
 	b, state := open(t), simple(t)
-	if p, err := b.Protect(context.Background()); err != nil || p.Protected || b.flags != 0 && !strings.Contains(p.Reason, "no rules") {
+	if p, err := b.Protect(context.Background(), true); err != nil || p.Protected || b.canPersist && !strings.Contains(p.Reason, "no rules") {
 		t.Errorf("without a table: %+v, %v", p, err)
 	}
 	apply(t, b, &state) // made as owned
@@ -72,7 +81,7 @@ func TestProtectedTable(t *testing.T) {
 	if !errors.Is(err, firewall.ErrProtected) || errors.Is(err, firewall.ErrPermission) {
 		t.Errorf("a second writer: %v", err)
 	}
-	if p, err := second.Protect(context.Background()); err != nil || p.Protected || !strings.Contains(p.Reason, "another process") {
+	if p, err := second.Protect(context.Background(), true); err != nil || p.Protected || !strings.Contains(p.Reason, "another process") {
 		t.Errorf("a second owner: %+v, %v", p, err)
 	}
 	unharmed()
@@ -88,8 +97,14 @@ func TestProtectedTable(t *testing.T) {
 	if r, err := second.kernel.table(); err != nil || r.flags != tablePersist {
 		t.Fatalf("flags %d after the owner's end, %v", r.flags, err)
 	}
+	if notes := lookAt(t, second).Notes(); len(notes) != 1 || !strings.Contains(notes[0], "flag persist") {
+		t.Errorf("notes of a table without its owner: %q", notes)
+	}
 	third := open(t)
 	protect(t, third)
+	if notes := lookAt(t, third).Notes(); len(notes) != 0 {
+		t.Errorf("notes of an owned table: %q", notes)
+	}
 	apply(t, third, &state)
 	if p := planOf(t, second, &state); !p.InSync() {
 		t.Errorf("taking over changed the rules:\n%s", changesText(p))
@@ -97,33 +112,11 @@ func TestProtectedTable(t *testing.T) {
 	if after, _ := second.kernel.Generation(); after != generation+1 {
 		t.Errorf("taking over took %d commits", after-generation)
 	}
-	if err := third.Unprotect(); err != nil {
-		t.Fatal(err)
-	}
+	switchProtection(t, third, false, &state)
 	apply(t, second, &wider)
-	protect(t, third)
+	switchProtection(t, third, true, &wider)
 	if third.Close() != nil || second.Close() != nil {
 		t.Error("closing failed")
-	}
-}
-
-// A table from before, without the flag persist, can't be owned; that is said, and it is enforced as it is.
-func TestTableThatCannotBeProtected(t *testing.T) {
-	inNamespace(t)
-	b, state := open(t), simple(t)
-	could := b.flags
-	b.flags = 0
-	apply(t, b, &state)
-	b.flags = could
-	p, err := b.Protect(context.Background())
-	if err != nil || p.Protected || p.Reason == "" {
-		t.Errorf("%+v, %v", p, err)
-	}
-	apply(t, b, &state)
-	nftProgram(t, "flush ruleset\n", "-f", "-")
-	apply(t, b, &state)
-	if could != 0 {
-		protect(t, b)
 	}
 }
 
@@ -142,6 +135,7 @@ func TestProbeChangesNothing(t *testing.T) {
 func TestDormantPersistentTableIsWoken(t *testing.T) {
 	inNamespace(t)
 	b, state := open(t), simple(t)
+	b.flags = tablePersist
 	apply(t, b, &state)
 	if err := b.kernel.commit([]op{flagTable{b.flags | tableDormant}}, 0); err != nil {
 		t.Fatal(err)
@@ -169,7 +163,6 @@ func TestDormantTableIsWoken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inNamespace(t)
 			b, state := open(t), everything(t)
-			b.flags &^= tablePersist // nft of Debian 12 can't name that flag, so it can't change a table that has it
 			apply(t, b, &state)
 			nftProgram(t, "add table inet portgrave { flags dormant; }\n", "-f", "-")
 			nftProgram(t, strings.ReplaceAll(script, "; ", "\n")+"\n", "-f", "-")

@@ -35,6 +35,7 @@ const (
 
 // ruleset is the whole content of table inet portgrave: as it shall be, or as the kernel has it.
 type ruleset struct {
+	name     string // of the table
 	present  bool
 	mark     string // the table's comment
 	flags    uint32 // the table's: tableDormant, tableOwner, tablePersist
@@ -47,12 +48,14 @@ type ruleset struct {
 	// generation is nf_tables' commit counter when this was read.
 	generation uint32
 	readAt     time.Time // when it was read from the kernel, or compiled
+	// leftover is the second table, if a hand-over was interrupted; nil otherwise.
+	leftover *leftover
 	// large are the parts that are held by prefix length, in a ruleset that was compiled.
 	large map[part]largePart
 }
 
 func newRuleset() *ruleset {
-	return &ruleset{chains: map[string]*chain{}, sets: map[string]*set{}, counters: map[string]counter{}, large: map[part]largePart{}}
+	return &ruleset{name: tableName, chains: map[string]*chain{}, sets: map[string]*set{}, counters: map[string]counter{}, large: map[part]largePart{}}
 }
 
 // largePart is what the objects of a large part were made from.

@@ -149,7 +149,7 @@ func oneGeneration(t *testing.T, fresh bool) {
 // another is the kernel as another program writes to it: what it has just written is not in use yet.
 type another struct{ *fakeKernel }
 
-func (k another) commit(batch []op, generation uint32) error { return k.other(batch, generation) }
+func (k another) commit(batch []op, generation uint32) error { return k.byOthers(batch, generation) }
 
 // A transaction of others that counts already is waited for, before what was remembered is compared
 // with it and before anything is read.

@@ -64,6 +64,11 @@ func (t *transactions) run() error {
 			return err
 		}
 	}
+	for _, batch := range p.leftover {
+		if err := t.commit(batch); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -19,6 +19,7 @@ type encoder struct {
 	buf   []byte
 	seq   uint32
 	now   time.Time
+	table string // that the operations are for
 	first uint32 // sequence number of the first message
 	whats []op   // what each message is about, for errors; nil for the ends of a batch
 	last  int    // offset of the last message's header
@@ -29,7 +30,7 @@ type encoder struct {
 // encodeBatch encodes a transaction that the kernel accepts only at the given generation (0: at any).
 // Sequence numbers start at firstSeq. The memory of buf is used again.
 func encodeBatch(batch []op, generation, firstSeq uint32, now time.Time, buf []byte) (*encoder, error) {
-	e := &encoder{buf: slices.Grow(buf[:0], sizeOf(batch)), seq: firstSeq, first: firstSeq, now: now}
+	e := &encoder{buf: slices.Grow(buf[:0], sizeOf(batch)), seq: firstSeq, first: firstSeq, now: now, table: tableName}
 	e.batchMarker(unix.NFNL_MSG_BATCH_BEGIN, generation)
 	for _, o := range batch {
 		if err := e.op(o); err != nil {
@@ -51,7 +52,7 @@ func sizeOf(batch []op) int {
 	n := 0
 	for _, o := range batch {
 		n += message
-		if els, ok := o.(addElements); ok {
+		if els, ok := unwrapped(o).(addElements); ok {
 			n += len(els.keys.v4)*(len(frame4)+4) + len(els.keys.v6)*(len(frame6)+16) + len(els.spans)*interval + len(els.verdicts)*verdict
 		}
 	}
@@ -155,7 +156,7 @@ func (e *encoder) op(o op) error {
 	switch o := o.(type) {
 	case addTable:
 		at := e.message(unix.NFT_MSG_NEWTABLE, create, what)
-		e.str(unix.NFTA_TABLE_NAME, tableName)
+		e.str(unix.NFTA_TABLE_NAME, e.table)
 		e.u32(unix.NFTA_TABLE_FLAGS, o.flags)
 		e.bytes(tableUserdata, userdata.AppendString(nil, tableComment, o.mark))
 		e.end(at)
@@ -166,25 +167,32 @@ func (e *encoder) op(o op) error {
 		e.end(at)
 	case flagTable:
 		at := e.message(unix.NFT_MSG_NEWTABLE, 0, what)
-		e.str(unix.NFTA_TABLE_NAME, tableName)
+		e.str(unix.NFTA_TABLE_NAME, e.table)
 		e.u32(unix.NFTA_TABLE_FLAGS, o.flags)
 		e.end(at)
 	case delTable:
 		at := e.message(unix.NFT_MSG_DELTABLE, 0, what)
-		e.str(unix.NFTA_TABLE_NAME, tableName)
+		e.str(unix.NFTA_TABLE_NAME, e.table)
 		e.end(at)
 	case addCounter:
 		at := e.message(unix.NFT_MSG_NEWOBJ, create, what)
-		e.str(unix.NFTA_OBJ_TABLE, tableName)
+		e.str(unix.NFTA_OBJ_TABLE, e.table)
 		e.str(unix.NFTA_OBJ_NAME, o.name)
 		e.u32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
 		e.unnest(e.nest(unix.NFTA_OBJ_DATA))
 		e.end(at)
+	case restoreCounter:
+		e.restoreCounter(o, create)
+	case inTable:
+		e.table = o.table
+		err := e.op(o.op)
+		e.table = tableName
+		return err
 	case addSet:
 		e.addSet(o, create)
 	case addChain:
 		at := e.message(unix.NFT_MSG_NEWCHAIN, create, what)
-		e.str(unix.NFTA_CHAIN_TABLE, tableName)
+		e.str(unix.NFTA_CHAIN_TABLE, e.table)
 		e.str(unix.NFTA_CHAIN_NAME, o.name)
 		if h := o.hook; h != nil {
 			nest := e.nest(unix.NFTA_CHAIN_HOOK)
@@ -207,7 +215,7 @@ func (e *encoder) op(o op) error {
 		e.named(unix.NFT_MSG_DELFLOWTABLE, flowtableTable, flowtableName, o.name, what)
 	case delObject:
 		at := e.message(unix.NFT_MSG_DELOBJ, 0, what)
-		e.str(unix.NFTA_OBJ_TABLE, tableName)
+		e.str(unix.NFTA_OBJ_TABLE, e.table)
 		e.str(unix.NFTA_OBJ_NAME, o.name)
 		e.u32(unix.NFTA_OBJ_TYPE, o.objectType)
 		e.end(at)
@@ -236,14 +244,14 @@ const (
 // named is a message that holds a table's and one more name.
 func (e *encoder) named(kind int, table, attr uint16, name string, what op) {
 	at := e.message(kind, 0, what)
-	e.str(table, tableName)
+	e.str(table, e.table)
 	e.str(attr, name)
 	e.end(at)
 }
 
 func (e *encoder) addSet(o addSet, create uint16) {
 	at := e.message(unix.NFT_MSG_NEWSET, create, o)
-	e.str(unix.NFTA_SET_TABLE, tableName)
+	e.str(unix.NFTA_SET_TABLE, e.table)
 	e.str(unix.NFTA_SET_NAME, o.name)
 	e.u32(unix.NFTA_SET_FLAGS, o.spec.flags)
 	e.u32(unix.NFTA_SET_KEY_TYPE, o.spec.keyType)
@@ -269,7 +277,7 @@ func (e *encoder) addSet(o addSet, create uint16) {
 
 func (e *encoder) addRule(o addRule, create uint16) error {
 	at := e.message(unix.NFT_MSG_NEWRULE, create|unix.NLM_F_APPEND, o)
-	e.str(unix.NFTA_RULE_TABLE, tableName)
+	e.str(unix.NFTA_RULE_TABLE, e.table)
 	e.str(unix.NFTA_RULE_CHAIN, o.chain)
 	list := e.nest(unix.NFTA_RULE_EXPRESSIONS)
 	for _, x := range o.rule.exprs {
@@ -299,7 +307,7 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what op) {
 			e.end(at)
 		}
 		at = e.message(kind, flags, what)
-		e.str(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
+		e.str(unix.NFTA_SET_ELEM_LIST_TABLE, e.table)
 		e.str(unix.NFTA_SET_ELEM_LIST_SET, els.set)
 		list = e.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 	}

@@ -36,6 +36,8 @@ type Folder interface {
 	// Sync makes names, and their absence, survive a power cut.
 	Sync() error
 	Remove(name string) error
+	// Rename gives a file another name, which needs no room.
+	Rename(from, to string) error
 }
 
 // Content writes what shall stand in a file, a piece at a time if it is long. Asked twice, it writes the same twice.
@@ -121,6 +123,18 @@ func (d disk) Sync() error {
 	}
 	defer f.close()
 	return f.sync()
+}
+
+func (d disk) Rename(from, to string) error {
+	f, err := openFolder(string(d))
+	if err != nil {
+		return err
+	}
+	defer f.close()
+	if err := unix.Renameat(f.fd, from, f.fd, to); err != nil {
+		return f.fail("rename", from, err)
+	}
+	return nil
 }
 
 func (d disk) Remove(name string) error {

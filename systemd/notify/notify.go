@@ -7,6 +7,9 @@ package notify
 
 import (
 	"fmt"
+	"net"
+	"os"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -44,7 +47,40 @@ func Watchdog() *time.Ticker {
 	return time.NewTicker(every / 2)
 }
 
-func send(state string) { _, _ = daemon.SdNotify(false, state) }
+// socket leads to systemd. It stays open: a service that has no descriptor left must still say that it lives.
+var socket struct {
+	mu      sync.Mutex
+	address string
+	conn    *net.UnixConn
+}
+
+// send is SdNotify of go-systemd over a socket that stays open.
+func send(state string) {
+	address := os.Getenv("NOTIFY_SOCKET")
+	if address == "" {
+		return
+	}
+	socket.mu.Lock()
+	defer socket.mu.Unlock()
+	for range 2 { // systemd may have been started anew, with another socket of that name
+		if socket.conn == nil || socket.address != address {
+			if socket.conn != nil {
+				_ = socket.conn.Close()
+			}
+			c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: address, Net: "unixgram"})
+			if err != nil {
+				socket.conn = nil
+				return
+			}
+			socket.conn, socket.address = c, address
+		}
+		if _, err := socket.conn.Write([]byte(state)); err == nil {
+			return
+		}
+		_ = socket.conn.Close()
+		socket.conn = nil
+	}
+}
 
 // oneLine keeps what a status says from being read as further assignments.
 func oneLine(s string) string {

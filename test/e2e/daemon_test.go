@@ -41,6 +41,7 @@ type installation struct {
 	variables     []string     // of the environment, besides those of this process
 	path          string       // folders of programs that come before those of PATH; "" for none
 	confined      *confinement // of the daemon; nil: it is root
+	before        []string     // words before the daemon's command line
 }
 
 func install(t *testing.T, w *lab.World, document string) *installation {
@@ -92,7 +93,7 @@ func (i *installation) write(document string) {
 
 // daemon prepares a run of the daemon.
 func (i *installation) daemon(ctx context.Context) *exec.Cmd {
-	words := append(i.confined.words(), i.program, "--config", i.policy, "--backend", i.backend, "daemon", "--denied", "json", "--denied-file", filepath.Join(i.denied(), "denied.json"))
+	words := append(slices.Concat(i.before, i.confined.words()), i.program, "--config", i.policy, "--backend", i.backend, "daemon", "--denied", "json", "--denied-file", filepath.Join(i.denied(), "denied.json"))
 	cmd := i.w.Host.Command(ctx, words[0], words[1:]...)
 	cmd.Env = i.env()
 	return cmd
@@ -348,7 +349,7 @@ func TestOwnedTableIsOutOfReach(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
-	i := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\n")
+	i := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: always}\n")
 	friend, foe := netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.98.1")
 	if s := i.run("status", "-o", "json"); !strings.Contains(s, `"protected": true`) {
 		t.Fatalf("the table is not protected; if the reason is the kernel (it takes Linux 6.9), this can't be tried here:\n%s", s)
@@ -367,7 +368,7 @@ func TestOwnedTableIsOutOfReach(t *testing.T) {
 		}
 	}
 	// The command line goes through the daemon meanwhile.
-	i.write("version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.99.0.0/16]}]\n")
+	i.write("version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.99.0.0/16]}]\ndaemon: {protect: always}\n")
 	i.run("apply", "--reason", "wider")
 	through, cut := foes.Stop(), friends.Stop()
 	t.Logf("%d disruptions, of which nft reported %d as failed: %d of %d probes of the refused source got through; the allowed one: %d of %d did not",

@@ -27,7 +27,7 @@ const wide = "version: 1\nservices: [{name: metrics, port: 9090, allow: [any]}]\
 // All that the daemon is for works under the unit's restrictions.
 func TestAbilitiesUnderRestrictions(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, document)
+	d := newDisk(t, owned)
 	d.write("/etc/wide.yaml", wide)
 	d.unit("listener.service", listener, "multi-user.target")
 	m := d.boot()
@@ -46,6 +46,7 @@ func TestAbilitiesUnderRestrictions(t *testing.T) {
 // repairs: what others do to an owned table has no effect; to another one, it is undone and has an author.
 func (m *machine) repairs() {
 	m.t.Helper()
+	m.owns()
 	foes := siege(m.World)
 	m.run("nft", "flush", "ruleset")
 	m.isActive("nftables.service", "inactive")
@@ -66,6 +67,14 @@ func (m *machine) repairs() {
 			m.t.Errorf("%s has the author %+v", disrupt, e.Author)
 		}
 	}
+}
+
+// owns waits until the table is the daemon's alone: it makes it anew for that when it has read the policy.
+func (m *machine) owns() {
+	m.t.Helper()
+	m.await("the table to be the daemon's alone", func() bool {
+		return strings.Contains(m.run("portgrave", "status"), "nobody else can change the rules")
+	})
 }
 
 type event struct {
@@ -209,6 +218,9 @@ func (m *machine) follows() {
 	m.write("/etc/portgrave/policy.yaml", document)
 	m.await("the policy's file to be read", func() bool { return m.ask(foe) == lab.Dropped })
 	m.gate("after the policy changed twice")
+	m.await("status to say why the table is not protected", func() bool {
+		return strings.Contains(m.run("portgrave", "status"), "can't print a protected table")
+	})
 }
 
 // goesOn: root writes the state directory while no daemon runs, and the daemon goes on from there.

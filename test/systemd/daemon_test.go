@@ -45,11 +45,12 @@ func (m *machine) dropTable() {
 // The daemon dies, is stopped, is hung: the rules stay, and systemd brings it back.
 func TestRulesOutliveTheDaemon(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, document)
+	d := newDisk(t, owned)
 	d.dropIn("portgrave.service", "[Service]\nWatchdogSec=3s\nRestartSec=100ms\n")
 	m := d.boot()
 	m.Host.ListenTCP(port)
 	m.gate("after the boot")
+	m.owns()
 
 	{ // killed
 		foes, before := siege(m.World), m.daemon()

@@ -10,7 +10,7 @@ import (
 // daemon owns, and what no daemon owns is back as soon as there is one.
 func TestNftablesService(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, document)
+	d := newDisk(t, owned)
 	d.chroot("systemctl", "enable", "nftables.service")
 	m, r := d.bootUnplugged()
 	m.neverOpen(r)
@@ -20,6 +20,7 @@ func TestNftablesService(t *testing.T) {
 		t.Errorf("after the boot the kernel holds %q", rules)
 	}
 	m.gate("after the boot")
+	m.owns()
 	foes := siege(m.World)
 	m.run("systemctl", "restart", "nftables.service")
 	m.run("systemctl", "reload", "nftables.service")

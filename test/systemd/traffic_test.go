@@ -15,6 +15,9 @@ const port = 9090
 // document lets friend, and nobody else, reach the port.
 const document = "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\n"
 
+// owned is document with a table that is the daemon's alone, although the image's nft can't print it.
+const owned = document + "daemon: {protect: always}\n"
+
 // touchable is document with a table that others may change.
 const touchable = document + "daemon: {protect: never}\n"
 

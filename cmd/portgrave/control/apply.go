@@ -51,27 +51,23 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 	if confirm > 0 {
 		return l.applyOnTrial(ctx, r, store, q, text, want, confirm, warnings)
 	}
-	out, err := r.Apply(ctx, &want, q.Force)
+	leases, same := leased(q.Policy.State, want), false
+	out, g, err := l.put(ctx, r, store, &want, q.Force, func(p firewall.Plan) (history.Generation, bool) {
+		last, alike := store.Enforces(q.Policy.State, leases)
+		if same = alike && last.Backend == r.Backend.Name() && !last.Overdue(l.Clocks()); same {
+			return history.Generation{Record: last, State: q.Policy.State, Leased: leases}, false
+		}
+		g := l.generation(q.Caller, q.Reason, r.Backend.Name(), plural(p.Count(), "change"))
+		g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leases
+		return g, true
+	})
+	if err == nil && same {
+		g.Record, err = l.samePolicy(store, g.Record, text)
+	}
 	if err != nil {
 		return Applied{}, err
 	}
-	g, err := l.record(store, r.Backend.Name(), q, text, want, out)
-	if err != nil {
-		return Applied{}, recordError{err}
-	}
 	return applied(g, out, warnings), nil
-}
-
-// record appends a generation if the State or the backend changed, and returns the one in force.
-func (l *Local) record(store *history.Store, backend string, q ApplyRequest, text string, want firewall.State, out firewall.Outcome) (history.Generation, error) {
-	leases := leased(q.Policy.State, want)
-	if last, same := store.Enforces(q.Policy.State, leases); same && last.Backend == backend && !last.Overdue(l.Clocks()) {
-		last, err := l.samePolicy(store, last, text)
-		return history.Generation{Record: last, State: q.Policy.State, Leased: leases}, err
-	}
-	g := l.generation(q.Caller, q.Reason, backend, plural(out.Plan.Count(), "change"))
-	g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leases
-	return l.append(store, g)
 }
 
 // generation is a confirmed one that begins now, without its State.
@@ -148,18 +144,17 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 			return Applied{}, err
 		}
 	}
-	out, err := r.Apply(ctx, &want, q.Force)
-	if err != nil {
-		return Applied{}, err
-	}
 	reason := q.Reason
 	if reason == "" {
 		reason = fmt.Sprintf("rollback to generation %d", target.Number)
 	}
-	g := l.generation(q.Caller, reason, r.Backend.Name(), fmt.Sprintf("back to generation %d, %s", target.Number, plural(out.Plan.Count(), "change")))
-	g.Origin, g.Policy, g.State, g.Leased = target.Origin, target.Policy, target.State, leased(target.State, want)
-	if g, err = l.append(store, g); err != nil {
-		return Applied{}, recordError{err}
+	out, g, err := l.put(ctx, r, store, &want, q.Force, func(p firewall.Plan) (history.Generation, bool) {
+		g := l.generation(q.Caller, reason, r.Backend.Name(), fmt.Sprintf("back to generation %d, %s", target.Number, plural(p.Count(), "change")))
+		g.Origin, g.Policy, g.State, g.Leased = target.Origin, target.Policy, target.State, leased(target.State, want)
+		return g, true
+	})
+	if err != nil {
+		return Applied{}, err
 	}
 	return applied(g, out, warnings), nil
 }
@@ -203,15 +198,15 @@ func (l *Local) Teardown(ctx context.Context, q TeardownRequest) (TornDown, erro
 		return TornDown{}, err
 	}
 	defer unlock()
-	out, err := r.Apply(ctx, nil, q.Force)
+	_, last := store.Last()
+	out, _, err := l.put(ctx, r, store, nil, q.Force, func(firewall.Plan) (history.Generation, bool) {
+		g := l.generation(q.Caller, "", r.Backend.Name(), "teardown")
+		g.TornDown = true
+		// Also where nothing was ever applied: boot would compile the policy then.
+		return g, !errors.Is(last, history.ErrTornDown)
+	})
 	if err != nil {
 		return TornDown{}, err
-	}
-	// Also where nothing was ever applied: boot would compile the policy then.
-	if _, err := store.Last(); !errors.Is(err, history.ErrTornDown) {
-		if _, err := store.Clear(l.generation(q.Caller, "", r.Backend.Name(), "teardown")); err != nil {
-			return TornDown{}, fmt.Errorf("the rules are gone, but that could not be recorded: %w", err)
-		}
 	}
 	return TornDown{!out.Plan.InSync(), orEmpty(out.Plan.Changes)}, nil
 }

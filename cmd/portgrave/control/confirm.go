@@ -8,6 +8,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
+	"golang.org/x/sys/unix"
 )
 
 // confirmWait reads ApplyRequest.Confirm; 0 is for good.
@@ -50,29 +51,13 @@ func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store 
 		return Applied{}, err
 	}
 	if err := l.StartGuard(g.Number); err != nil {
-		return Applied{}, errors.Join(fmt.Errorf("nothing was changed: nobody would take it back: %w", err), l.withdraw(store, g))
+		return Applied{}, errors.Join(fmt.Errorf("nothing was changed: nobody would take it back: %w", err), l.withdraw(store, g.Number))
 	}
 	out, err := r.Apply(ctx, &want, q.Force)
 	if err != nil {
-		return Applied{}, errors.Join(err, l.withdraw(store, g))
+		return Applied{}, errors.Join(err, l.withdraw(store, g.Number))
 	}
 	return applied(g, out, warnings), nil
-}
-
-// withdraw records that a generation never came into force: what was in force before goes on.
-func (l *Local) withdraw(store *history.Store, g history.Generation) error {
-	next := l.generation(Caller{User: itself}, fmt.Sprintf("generation %d could not be applied", g.Number), g.Backend, "0 changes")
-	before, err := store.LastConfirmed()
-	if errors.Is(err, history.ErrNone) {
-		_, err = store.Clear(next)
-		return err
-	}
-	if err != nil {
-		return err
-	}
-	next.Origin, next.Policy, next.State, next.Leased, next.Backend = before.Origin, before.Policy, before.State, before.Leased, before.Backend
-	_, err = l.append(store, next)
-	return err
 }
 
 // itself is the user of generations that nobody asked for.
@@ -128,7 +113,15 @@ func numberOf(g *history.Generation) int {
 
 // TakeBack implements Operations.
 func (l *Local) TakeBack(ctx context.Context) (TakenBack, error) {
-	r, store, unlock, err := l.begin(ctx, l.inForce("auto"), false)
+	r, err := l.Backends(ctx, l.inForce("auto"), false)
+	if err != nil {
+		return TakenBack{}, err
+	}
+	store, unlock, err := l.exclusive(ctx)
+	if errors.Is(err, unix.EROFS) { // what nobody confirmed must go all the same
+		store = l.view()
+		unlock, err = store.Lock(ctx, l.LockWait)
+	}
 	if err != nil {
 		return TakenBack{}, err
 	}
@@ -162,9 +155,8 @@ func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *his
 		if err != nil {
 			return true, err
 		}
-		g.Summary = "teardown, " + plural(out.Plan.Count(), "change")
-		_, err = store.Clear(g)
-		return true, err
+		g.Summary, g.TornDown = "teardown, "+plural(out.Plan.Count(), "change"), true
+		return true, l.recordBack(store, g)
 	}
 	if err != nil {
 		return true, err
@@ -180,8 +172,25 @@ func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *his
 	}
 	g.Backend, g.Origin, g.Policy, g.State, g.Leased = backend, before.Origin, before.Policy, before.State, leased(before.State, want)
 	g.Summary = fmt.Sprintf("back to generation %d, %s", before.Number, plural(out.Plan.Count(), "change"))
-	_, err = l.append(store, g)
-	return true, err
+	return true, l.recordBack(store, g)
+}
+
+// recordBack records what was gone back to. On a full disk it withdraws what was not confirmed instead, which takes no room and comes
+// to the same.
+func (l *Local) recordBack(store *history.Store, g history.Generation) error {
+	_, err := l.append(store, g)
+	if err == nil {
+		return nil
+	}
+	for {
+		last, lerr := store.Head()
+		if errors.Is(lerr, history.ErrNone) || lerr == nil && last.Confirmed {
+			return nil
+		}
+		if lerr = errors.Join(lerr, l.withdraw(store, last.Number)); lerr != nil {
+			return errors.Join(err, lerr)
+		}
+	}
 }
 
 // applyWhereItWas puts a State in force through the backend where it was before. If that can't be

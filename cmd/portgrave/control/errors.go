@@ -26,14 +26,6 @@ func (e TestsFailedError) Error() string {
 	return fmt.Sprintf("the policy fails %s of its own; nothing was changed (--force applies it all the same)", plural(len(e.Tests), "test"))
 }
 
-// recordError: the kernel was changed but the history was not.
-type recordError struct{ err error }
-
-func (e recordError) Error() string {
-	return "the rules are in force, but could not be recorded, so drift and rollback do not know them: " + e.err.Error()
-}
-func (e recordError) Unwrap() error { return e.err }
-
 // Failure is an error on its way through the socket: {"error": …, "kind": …}.
 type Failure struct {
 	Message  string              `json:"error"`

@@ -26,18 +26,13 @@ func inForceForLeases(store *history.Store) (*history.Generation, error) {
 	return last, nil
 }
 
-// enforceLeases puts some leases in force on a generation's policy, and records it as a generation of its own.
+// enforceLeases puts some leases in force on a generation's policy, as a generation of its own.
 func (l *Local) enforceLeases(ctx context.Context, r *firewall.Reconciler, store *history.Store, c Caller, last *history.Generation, enforced firewall.State, summary, reason string) (firewall.Outcome, history.Generation, error) {
-	out, err := r.Apply(ctx, &enforced, false)
-	if err != nil {
-		return out, history.Generation{}, err
-	}
-	g := l.generation(c, reason, r.Backend.Name(), summary)
-	g.Origin, g.Policy, g.State, g.Leased = last.Origin, last.Policy, last.State, leased(last.State, enforced)
-	if g, err = l.append(store, g); err != nil {
-		return out, g, recordError{err}
-	}
-	return out, g, nil
+	return l.put(ctx, r, store, &enforced, false, func(firewall.Plan) (history.Generation, bool) {
+		g := l.generation(c, reason, r.Backend.Name(), summary)
+		g.Origin, g.Policy, g.State, g.Leased = last.Origin, last.Policy, last.State, leased(last.State, enforced)
+		return g, true
+	})
 }
 
 // leaseRequest reads what somebody wants to open; every mistake is named.
@@ -84,12 +79,8 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 		return Opened{}, errors.Join(err, l.leases().Remove(x.ID))
 	}
 	_, g, err := l.enforceLeases(ctx, r, store, q.Caller, last, enforced, fmt.Sprintf("open %s: lease %s", x.Opens(), x.ID), x.Reason)
-	var unrecorded recordError
-	if err != nil && !errors.As(err, &unrecorded) {
-		return Opened{}, errors.Join(err, l.leases().Remove(x.ID))
-	}
 	if err != nil {
-		return Opened{}, err
+		return Opened{}, errors.Join(err, l.leases().Remove(x.ID))
 	}
 	return Opened{x, g.Number, !enforced.Equal(last.InForce()), warnings}, nil
 }
@@ -130,20 +121,19 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 	result := Closed{Closed: closing}
 	var names []string
 	for _, x := range closing {
-		if err := leases.Remove(x.ID); errors.Is(err, lease.ErrUncertain) {
-			result.Warnings = append(result.Warnings, err.Error())
-		} else if err != nil {
-			return Closed{}, err
-		}
 		names = append(names, x.ID)
 	}
+	// The kernel first: whatever fails then, a lease that is recorded is one that somebody knows of.
 	out, g, err := l.enforceLeases(ctx, r, store, q.Caller, last, enforced, "close lease "+strings.Join(names, ", "), q.Reason)
-	var unrecorded recordError
-	if err != nil && !errors.As(err, &unrecorded) {
-		return Closed{}, fmt.Errorf("the lease is closed in the records, but the kernel may hold it until it ends: run portgrave apply: %w", err)
-	}
 	if err != nil {
 		return Closed{}, err
+	}
+	for _, id := range names {
+		if err := leases.Remove(id); errors.Is(err, lease.ErrUncertain) {
+			result.Warnings = append(result.Warnings, err.Error())
+		} else if err != nil {
+			return Closed{}, fmt.Errorf("nobody is let in by lease %s any more, but it is still recorded, and the next apply opens it again: %w", id, err)
+		}
 	}
 	result.Generation, result.Cut = g.Number, cuts(out)
 	return result, nil

@@ -55,9 +55,9 @@ func (l *Local) view() *history.Store { return history.View(l.StateDir) }
 
 // append records a generation under the next number, which it gets.
 func (l *Local) append(store *history.Store, g history.Generation) (history.Generation, error) {
-	g, err := store.Append(g)
-	if err == nil && l.Recorded != nil {
-		l.Recorded(g)
+	g, err := appendTo(store, g)
+	if err == nil {
+		l.tell(g)
 	}
 	return g, err
 }

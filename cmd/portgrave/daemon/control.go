@@ -65,7 +65,7 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	server := &http.Server{Handler: receive(mux), ConnContext: withGuest, MaxHeaderBytes: 1 << 14,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return ctx }}
-	go func() { _ = server.Serve(&door{Listener: l}) }()
+	go func() { _ = server.Serve(&door{Listener: d.spare.guard(l)}) }()
 	return func() {
 		ending, stop := context.WithTimeout(context.Background(), time.Second)
 		defer stop()

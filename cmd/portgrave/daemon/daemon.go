@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
@@ -62,7 +63,9 @@ type Config struct {
 	// Local does what is asked for. It uses the same reconciler and state directory.
 	Local *control.Local
 	// Protect keeps others from changing the rules, or lets them again; nil where the backend can't.
-	Protect func(ctx context.Context, on bool) (firewall.Protection, error)
+	Protect firewall.Protector
+	// CannotPrint says why a program of this host can't print rules that are protected; "" if all can.
+	CannotPrint func() string
 	// Folders are those whose files decide what Read says.
 	Folders func(p *policy.Policy) []string
 	// Audit tells what the host exposes, through everybody's rules; nil if nobody shall look. It is called beside the loop.
@@ -105,6 +108,7 @@ type Daemon struct {
 	status *status
 	events *events
 	fights fights
+	spare  *reserve
 
 	policy   *policy.Policy // in force, as far as it is known: what the daemon's settings are; nil if none could be read
 	inForce  *history.Generation
@@ -118,7 +122,16 @@ type Daemon struct {
 	considered string
 	readAt     time.Time     // when the policy was read
 	polling    time.Duration // how often the kernel is looked at
-	quietTill  time.Time     // repairs pause until then
+	owed       *Commit       // of others, and not undone yet; nil: none
+	// listsBent is the commit after which only lists differ.
+	listsBent *Commit
+	// unanswered is the commit that the last attempt could not undo.
+	unanswered *Commit
+	listsOwed  bool          // a small table stands, or only lists differ: the full lists must follow
+	standIn    smallState    // what that table holds
+	bent       time.Time     // when somebody's change was last repaired
+	used       time.Duration // processor time until the end of the last repair
+	seenWhole  time.Time     // when the rules were last seen in the kernel
 	named      int           // the generation whose services the reports know
 	last       error         // of the last attempt to enforce
 	again      retry         // of what failed
@@ -126,6 +139,7 @@ type Daemon struct {
 	// bentBy is who bent the rules and was not undone yet.
 	bentBy *firewall.Author
 	leases leaseWatch
+	shield shield
 	// metrics are served by the control socket and, at will, by scrape.
 	metrics http.Handler
 	scrape  scrape
@@ -133,7 +147,8 @@ type Daemon struct {
 
 	exposed *exposures
 	// booted is what the start of the system put in force; nil if portgrave had no part in it.
-	booted *control.Booted
+	booted   *control.Booted
+	unlogged atomic.Bool // the last event could not be written to the drift log
 
 	files      *fileWatch
 	writing    *unfinished // of the last reading; nil before it
@@ -155,7 +170,11 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), requests: make(chan func(context.Context)), reads: make(chan reading), reloads: make(chan chan<- error)}
+	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), spare: newReserve(), fights: newFights(), requests: make(chan func(context.Context)), reads: make(chan reading), reloads: make(chan chan<- error)}
+	defer d.spare.empty()
+	if err := d.Store.Hold(); err != nil {
+		d.Log.Warn("repairs need the state directory from now on", "error", err)
+	}
 	d.exposed = newExposures(c.Audit, d.record, func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) })
 	d.booted = control.LastBooted(c.RunDir, bootclock.System().BootID)
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
@@ -163,6 +182,7 @@ func Run(ctx context.Context, c Config) error {
 	d.Local.Recorded = func(g history.Generation) { d.recorded = &g }
 	d.Local.MaxLease = d.maxLease
 	d.metrics = d.metricsHandler()
+	d.scrape.guard = d.spare.guard
 	defer d.scrape.close()
 	serving, stop := context.WithCancel(ctx)
 	closeControl, err := d.serveControl(serving)
@@ -281,11 +301,12 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.finishReading(ctx, r)
 		case <-d.dueBack():
 			d.enforce(ctx, "a generation was not confirmed", nil)
-		case <-d.pauseOver():
-			d.quietTill = time.Time{}
-			d.enforce(ctx, "the pause is over", nil)
+		case <-d.repairDue():
+			d.repairOwed(ctx)
+		case <-d.fightDue():
+			d.lookAtFight()
 		case <-d.again.due():
-			d.enforce(ctx, "another try", nil)
+			d.enforceWithin(ctx, "another try", d.unanswered)
 		case <-resync.C:
 			d.enforce(ctx, "resync", nil)
 			if d.refused || d.writing != nil && len(d.writing.files) > 0 { // perhaps for want of something that is there by now, such as room on the disk
@@ -295,7 +316,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.enforce(ctx, "the clock was set", nil)
 			d.endLeases(ctx)
 		case <-poll.C:
-			d.enforce(ctx, "poll", nil)
+			d.enforceWithin(ctx, "poll", d.owed)
 		case f := <-d.requests:
 			if first := waiting(commits); len(first) > 0 { // a repair comes first, however many ask
 				d.committed(ctx, first)
@@ -312,7 +333,13 @@ func (d *Daemon) loop(ctx context.Context) error {
 // defaultPoll is how often a backend without notifications is looked at when no policy says otherwise.
 const defaultPoll = 10 * time.Second
 
+// fightPoll is how often such a backend is looked at while somebody changes the rules there.
+const fightPoll = 600 * time.Millisecond
+
 func (d *Daemon) pollEvery() time.Duration {
+	if !d.bent.IsZero() && time.Since(d.bent) < fightWindow {
+		return fightPoll
+	}
 	if d.policy != nil && d.policy.Daemon.Poll > 0 {
 		return d.policy.Daemon.Poll
 	}
@@ -366,11 +393,4 @@ func (d *Daemon) dueBack() <-chan time.Time {
 		return nil
 	}
 	return time.After(max(time.Second, d.inForce.Left(d.Local.Clocks())))
-}
-
-func (d *Daemon) pauseOver() <-chan time.Time {
-	if d.quietTill.IsZero() {
-		return nil
-	}
-	return time.After(time.Until(d.quietTill))
 }

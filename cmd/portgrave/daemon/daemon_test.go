@@ -262,20 +262,23 @@ func TestCommitsTogether(t *testing.T) {
 	}
 }
 
-// Somebody undoes every repair: repairs pause, loudly, and go on when he stops.
-func TestFightPauses(t *testing.T) {
+// Somebody undoes every repair: that is said loudly, and repairs go on.
+func TestFightGoesOn(t *testing.T) {
 	r := start(t)
-	for range fightRepairs + 1 {
+	for range fightRepairs + 10 {
 		r.bend(&firewall.Author{Command: "puppet", PID: 9})
 		r.eventually("the repair", func() bool { return r.kernel.Held() != nil })
 	}
-	r.eventually("the pause", func() bool { return strings.Contains(r.log.String(), "repairs pause") })
-	r.bend(nil)
-	time.Sleep(100 * time.Millisecond)
-	if r.kernel.Held() != nil {
-		t.Error("repaired without a pause")
+	r.eventually("the fight", func() bool { return strings.Contains(r.log.String(), "keeps undoing the rules") })
+	if _, s := r.get("/v1/status"); !strings.Contains(s, `"fight":{"since":`) || !strings.Contains(s, `"missing_share":0.`) || !strings.Contains(s, `"command":"puppet"`) {
+		t.Errorf("status: %s", s)
 	}
-	r.eventually("the repair after the pause", func() bool { return r.kernel.Held() != nil })
+	if _, m := r.get("/metrics"); !strings.Contains(m, "portgrave_fight 1") || !strings.Contains(m, "portgrave_rules_missing_seconds_total 0.") || !strings.Contains(m, "portgrave_fight_rules_missing_ratio 0.") {
+		t.Errorf("metrics: %s", m)
+	}
+	if _, e := r.get("/v1/events"); !strings.Contains(e, `"kind":"fight"`) || !strings.Contains(e, "rules were missing") {
+		t.Errorf("events: %s", e)
+	}
 }
 
 // A policy that can't be used changes nothing, and is said wherever one looks.

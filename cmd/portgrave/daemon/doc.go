@@ -13,6 +13,6 @@
 // what daemon: {follow: …} says; an edited policy waits until somebody applies it. A policy that can't be used is
 // refused and reported; the rules stay. When the daemon ends, however it ends, the rules stay.
 //
-// The package never waits for a client, never fights another program without pause, and never puts a policy in force
-// again that was taken back because nobody confirmed it. It puts nothing in force after a teardown.
+// The package never waits for a client, never takes more than a tenth of a processor to fight another program, and never
+// puts a policy in force again that was taken back because nobody confirmed it. It puts nothing in force after a teardown.
 package daemon

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/history"
 	"github.com/portgrave/portgrave/firewall/watch"
+	"golang.org/x/sys/unix"
 )
 
 // committed answers commits of others, which have come in this order.
@@ -29,13 +31,43 @@ func (d *Daemon) committed(ctx context.Context, commits []Commit) {
 	if len(ours) == 0 {
 		return
 	}
-	c := together(ours)
-	d.bentBy = c.Author
-	if d.quietTill.IsZero() {
-		calm := watch.Urgent()
-		d.enforce(ctx, "commit", &c)
-		calm()
+	if d.owed != nil {
+		ours = append([]Commit{*d.owed}, ours...)
 	}
+	c := together(ours)
+	d.bentBy, d.owed = c.Author, &c
+	if now := time.Now(); d.fights.full.wait(now) == 0 || d.fights.brief.wait(now) == 0 {
+		d.repairOwed(ctx)
+	}
+}
+
+// repairOwed undoes the commits that were not undone yet, and puts in force what a small table stands for.
+func (d *Daemon) repairOwed(ctx context.Context) {
+	calm := watch.Urgent()
+	defer calm()
+	cause, c := "commit", d.owed
+	if c == nil {
+		cause, c = "the full lists", d.listsBent
+	}
+	d.enforceWithin(ctx, cause, c)
+}
+
+// repairDue fires when commits that wait must be undone, or the full lists can follow.
+func (d *Daemon) repairDue() <-chan time.Time {
+	if d.owed == nil && !d.listsOwed {
+		return nil
+	}
+	now := time.Now()
+	wait := d.fights.full.wait(now)
+	if d.owed != nil {
+		wait = min(wait, d.fights.brief.wait(now), time.Until(d.owed.At.Add(smallWithin)))
+	}
+	return time.After(wait)
+}
+
+// enforceWithin enforces within the share of the processor that repairs have: all of it if some is left, else what must not wait.
+func (d *Daemon) enforceWithin(ctx context.Context, cause string, c *Commit) {
+	d.enforceAs(ctx, cause, c, d.fights.full.wait(time.Now()) > 0)
 }
 
 // together is several commits as one: since the first, and by its author; should others have had a part in it, the summary names them.
@@ -57,11 +89,30 @@ func together(commits []Commit) Commit {
 
 // enforce makes the kernel hold the generation in force, and says what it had to repair.
 func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
-	start := time.Now()
+	d.enforceAs(ctx, cause, c, false)
+}
+
+// enforceAs is enforce; with brief, lists wait, and where rules are missing a small table stands.
+func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief bool) {
+	start, lastSeen := time.Now(), d.seenWhole
+	runtime.LockOSThread() // what others do meanwhile, such as an audit, is not the repair's
+	defer runtime.UnlockOSThread()
+	used, whose := processorTime(unix.RUSAGE_THREAD), unix.RUSAGE_THREAD
+	if d.fights.now != nil { // then listening to the other program counts too
+		used, whose = d.used, unix.RUSAGE_SELF
+	}
 	if c != nil {
 		start = c.At
 	}
-	out, err := d.repair(ctx)
+	stood := d.listsOwed // a small table
+	d.owed, d.listsOwed = nil, false
+	out, err := d.repair(ctx, brief, stood)
+	account := &d.fights.full
+	if brief {
+		account = &d.fights.brief
+	}
+	account.spent(time.Now(), processorTime(whose)-used)
+	d.used = processorTime(unix.RUSAGE_SELF)
 	if err != nil && ctx.Err() != nil {
 		return // the end has come
 	}
@@ -71,10 +122,21 @@ func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
 			d.record(Event{At: start, Kind: "failed", Author: authorOf(c), Summary: cause, Error: err.Error()})
 		}
 	}
-	d.last = err
+	d.last, d.listsOwed, d.unanswered, d.listsBent = err, out.owed, nil, nil
+	if err != nil {
+		d.unanswered = c
+	} else if out.owed && out.standing.IsZero() {
+		d.listsBent = c
+	}
 	d.again.after(err)
-	d.status.enforced(time.Now(), d.inForce, err)
-	d.nameServices()
+	d.status.reduced(out.owed && !out.standing.IsZero())
+	if !out.owed {
+		d.status.enforced(time.Now(), d.inForce, err)
+		d.nameServices()
+	}
+	if err == nil && d.inForce != nil {
+		d.seenWhole = time.Now()
+	}
 	if err == nil {
 		d.bentBy = nil
 		d.protect(ctx)
@@ -82,49 +144,153 @@ func (d *Daemon) enforce(ctx context.Context, cause string, c *Commit) {
 	if err != nil || out.Plan.InSync() {
 		return
 	}
-	took := out.Enforced.Sub(start)
+	took := out.standing.Sub(start)
 	e := Event{At: start, Kind: "repaired", Author: authorOf(c), Summary: cause, Changes: out.Plan.Changes, Took: float64(took.Microseconds()) / 1000}
 	if c != nil {
 		e.Summary = c.Summary
+	}
+	if out.owed {
+		e.Summary += "; a small table stands, and the full lists follow"
 	}
 	d.record(e)
 	if cause == "start" {
 		d.Log.Info("the kernel did not hold the generation in force; repaired", "changes", out.Plan.Count(), "took", took.String())
 		return
 	}
-	d.Log.Warn("drift repaired", "changes", out.Plan.Count(), "first", out.Plan.Changes[0].String(), "author", authorText(e.Author), "took", took.String())
-	if pause := d.fights.repaired(time.Now()); pause > 0 {
-		d.quietTill = time.Now().Add(pause)
-		d.record(Event{At: time.Now(), Kind: "fight", Author: e.Author, Summary: fmt.Sprintf("another program keeps undoing the rules; repairs pause for %s", pause)})
-		d.Log.Error("another program keeps undoing the rules; repairs pause: stop that program", "pause", pause.String(), "author", authorText(e.Author))
+	if d.fights.now == nil { // else the fight is reported
+		d.Log.Warn("drift repaired", "changes", out.Plan.Count(), "first", out.Plan.Changes[0].String(), "author", authorText(e.Author), "took", took.String())
+	}
+	if stood && !out.missing {
+		return
+	}
+	missing := time.Duration(0)
+	if out.missing {
+		if c == nil && !lastSeen.IsZero() {
+			start = lastSeen // found by looking: it may have happened right after the last look
+		}
+		missing = max(0, out.standing.Sub(start))
+	}
+	d.status.missing(missing)
+	d.bent = time.Now()
+	began := d.fights.repaired(d.bent, missing, e.Author)
+	if f := d.fights.now; f != nil {
+		d.status.fight(*f)
+	}
+	if began {
+		d.reportFight("another program keeps undoing the rules; repairs go on with a tenth of a processor: stop that program", *d.fights.now)
 	}
 }
 
-// repair compares and writes, under the lock that the command line takes too.
-func (d *Daemon) repair(ctx context.Context) (firewall.Outcome, error) {
-	if err := d.reload(); err != nil {
-		return firewall.Outcome{}, err
+// reportFight tells of a fight.
+func (d *Daemon) reportFight(what string, f Fight) {
+	d.record(Event{At: time.Now(), Kind: "fight", Author: f.Author, Summary: what + " (" + f.String() + ")"})
+	d.Log.Error(what, "repairs", f.Repairs, "rules_missing_seconds", f.MissingSeconds, "rules_missing_share", f.MissingShare, "author", authorText(f.Author))
+}
+
+// fightDue fires when a fight may be over, or is to be reported again.
+func (d *Daemon) fightDue() <-chan time.Time {
+	if at := d.fights.next(); !at.IsZero() {
+		return time.After(time.Until(at))
+	}
+	return nil
+}
+
+// lookAtFight reports how a fight goes on.
+func (d *Daemon) lookAtFight() {
+	f, over := d.fights.look(time.Now())
+	d.status.fight(f)
+	if over {
+		d.reportFight("the other program has not undone the rules any more", f)
+	} else {
+		d.reportFight("another program still keeps undoing the rules: stop that program", f)
+	}
+}
+
+// repair compares and writes, under the lock that the command line takes too. It needs neither the disk nor new descriptors: what was in
+// force goes on being so, and a reserve is at hand for what starts programs.
+func (d *Daemon) repair(ctx context.Context, brief, stood bool) (restored, error) {
+	out, err := d.repairOnce(ctx, brief, stood)
+	if err != nil && ctx.Err() == nil && d.spare.exhausted() {
+		giveBack := d.spare.lend()
+		defer giveBack()
+		return d.repairOnce(ctx, brief, stood)
+	}
+	d.spare.fill()
+	return out, err
+}
+
+func (d *Daemon) repairOnce(ctx context.Context, brief, stood bool) (restored, error) {
+	var disk []error // what keeps the state directory from being read or written
+	defer func() { d.keptFromDisk(errors.Join(disk...)) }()
+	if err := d.look(&disk); err != nil {
+		return restored{}, err
 	}
 	if d.inForce != nil && !d.inForce.Confirmed {
-		if back, err := d.Local.TakeBack(ctx); err != nil {
-			return firewall.Outcome{}, err
+		if back, err := d.Local.TakeBack(ctx); err != nil && ctx.Err() != nil {
+			return restored{}, err
+		} else if err != nil {
+			disk = append(disk, err)
 		} else if back.Done {
 			d.Log.Warn("a generation was not confirmed in time and has been taken back", "generation", d.inForce.Number)
 		}
 	}
 	unlock, err := d.Store.Lock(ctx, lockWait)
-	if err != nil {
-		return firewall.Outcome{}, err
+	switch {
+	case err == nil:
+		defer unlock()
+	case errors.Is(err, history.ErrHeld) || ctx.Err() != nil:
+		return restored{}, err
+	default: // then nobody else can take it either
+		disk = append(disk, err)
 	}
-	defer unlock()
-	if err := d.reload(); err != nil {
-		return firewall.Outcome{}, err
+	if err := d.look(&disk); err != nil {
+		return restored{}, err
 	}
 	if d.inForce == nil {
-		return firewall.Outcome{}, nil // nothing was applied yet, or it was torn down
+		return restored{}, nil // nothing was applied yet, or it was torn down
 	}
-	want := d.inForce.InForce()
-	return d.Reconciler.Apply(ctx, &want, false)
+	want, err := d.wanted()
+	if err != nil {
+		return restored{}, err
+	}
+	return d.restore(ctx, want, brief, stood)
+}
+
+// wanted is what the kernel shall hold: the generation in force or, if that should have been confirmed by now and could not be taken back in the
+// history, the one before it; nil is nothing.
+func (d *Daemon) wanted() (*history.Generation, error) {
+	if !d.inForce.Overdue(d.Local.Clocks()) {
+		return d.inForce, nil
+	}
+	before, err := d.Store.LastConfirmed()
+	if errors.Is(err, history.ErrNone) {
+		return nil, nil
+	}
+	return before, err
+}
+
+// look is reload, but for a disk that keeps it from knowing: then what was in force before still is.
+func (d *Daemon) look(disk *[]error) error {
+	err := d.reload()
+	if err == nil || d.inForce == nil || errors.Is(err, ErrOtherBackend) || errors.Is(err, history.ErrDamaged) {
+		return err
+	}
+	*disk = append(*disk, err)
+	return nil
+}
+
+// keptFromDisk says, once, that the state directory can't be used, and that it can be again.
+func (d *Daemon) keptFromDisk(err error) {
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	switch was := d.status.disk(text); {
+	case text != "" && was == "":
+		d.Log.Error("the state directory can't be used; the rules in force are kept up from memory", "error", text)
+	case text == "" && was != "":
+		d.Log.Info("the state directory can be used again")
+	}
 }
 
 // operated looks at what an operation of the control socket has put in force.
@@ -143,26 +309,6 @@ func (d *Daemon) operated(ctx context.Context) {
 		d.nameServices()
 		d.protect(ctx)
 	}
-}
-
-// protect keeps others from changing the rules, if the policy wants that and the backend can.
-func (d *Daemon) protect(ctx context.Context) {
-	if !d.readOnce {
-		return // whether the policy wants that is not known yet
-	}
-	want := d.policy == nil || d.policy.Daemon.Protect != "never"
-	p := firewall.Protection{Reason: "this backend can't"}
-	if d.Protect != nil {
-		var err error
-		if p, err = d.Protect(ctx, want); err != nil {
-			d.Log.Warn("others can't be kept from changing the rules", "error", err)
-			p = firewall.Protection{Reason: err.Error()}
-		}
-	}
-	if !want {
-		p.Reason = "the policy says protect: never"
-	}
-	d.status.protection(p)
 }
 
 // nameServices tells the reports which services there are, when they may have changed.
@@ -188,6 +334,9 @@ func (d *Daemon) reload() error {
 	}
 	last, err := d.generation(newest)
 	d.tornDown = errors.Is(err, history.ErrTornDown)
+	if errors.Is(err, history.ErrNone) && newest == 0 && d.inForce != nil && d.Store.Lost() {
+		return errors.New("the history is gone from the state directory: is its file system mounted?")
+	}
 	if errors.Is(err, history.ErrNone) {
 		d.inForce = nil
 		return nil
@@ -228,7 +377,8 @@ func (d *Daemon) number() int {
 }
 
 func (d *Daemon) record(e Event) {
-	if err := d.events.add(e); err != nil {
+	err := d.events.add(e)
+	if before := d.unlogged.Swap(err != nil); err != nil && !before { // once, not with each event
 		d.Log.Warn("the drift log can't be written", "error", err)
 	}
 }

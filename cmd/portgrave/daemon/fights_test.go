@@ -3,30 +3,88 @@ package daemon
 import (
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
+var midnight = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+
+// TestFights: an administrator's script is no fight, a program that answers each repair is, and peace ends it.
 func TestFights(t *testing.T) {
-	var f fights
-	now := time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
-	// An administrator's script: a burst of changes, each repaired at once.
+	f := newFights()
+	now := midnight
 	for i := range fightRepairs {
-		if p := f.repaired(now.Add(time.Duration(i) * 10 * time.Millisecond)); p != 0 {
-			t.Fatalf("repair %d waits %s", i+1, p)
+		now = now.Add(10 * time.Millisecond)
+		f.full.spent(now, 5*time.Millisecond)
+		if f.repaired(now, time.Millisecond, nil) || f.full.wait(now) != 0 {
+			t.Fatalf("repair %d is a fight, or the next one waits %s", i+1, f.full.wait(now))
 		}
 	}
-	// A program that answers each repair: pauses double, up to a limit.
-	at := now.Add(time.Second)
-	want := firstPause
-	for range 10 {
-		p := f.repaired(at)
-		if p != want {
-			t.Fatalf("pause %s, want %s", p, want)
+	if !f.next().IsZero() {
+		t.Error("there is something to look at")
+	}
+	now = now.Add(80 * time.Millisecond)
+	if !f.repaired(now, 80*time.Millisecond, nil) {
+		t.Fatal("one more is no fight")
+	}
+	if f.repaired(now, 0, nil) {
+		t.Error("it began twice")
+	}
+	if got := f.now.MissingSeconds; got != 0.1 {
+		t.Errorf("rules were missing for %v s", got)
+	}
+	if s := f.now.MissingShare; s < 0.3 || s > 0.4 {
+		t.Errorf("which is a share of %v", s)
+	}
+	for range 13 {
+		if next := f.next(); next != now.Add(fightWindow) && next != f.reported.Add(fightReport) {
+			t.Fatalf("it is looked at %s", next)
 		}
-		at = at.Add(p) // undone again the moment the pause is over
-		want = min(2*want, longestPause)
+		now = now.Add(fightWindow / 2)
+		f.repaired(now, 0, nil)
 	}
-	// Peace, and then one change: repaired at once.
-	if p := f.repaired(at.Add(longestPause + fightWindow + time.Second)); p != 0 {
-		t.Fatalf("after peace a repair waits %s", p)
+	if x, over := f.look(now); over || x.Repairs != fightRepairs+15 {
+		t.Errorf("it is over (%v) after %+v", over, x)
 	}
+	end := f.next()
+	x, over := f.look(end)
+	if !over || x.Until != now || f.now != nil || !f.next().IsZero() {
+		t.Errorf("it is over (%v): %+v", over, x)
+	}
+	if f.repaired(end.Add(time.Second), 0, nil) {
+		t.Error("after peace one change is a fight")
+	}
+}
+
+// TestLateRepairsAreAFight: few repairs that use up their share are one, too.
+func TestLateRepairsAreAFight(t *testing.T) {
+	f := newFights()
+	for i := range fightLate + 1 {
+		now := midnight.Add(time.Duration(i) * time.Second)
+		f.full.spent(now, time.Second)
+		if began := f.repaired(now, 0, nil); began != (i == fightLate) {
+			t.Errorf("repair %d begins a fight: %v", i+1, began)
+		}
+	}
+}
+
+// TestShare: whatever repairs cost, those that wait for their share don't get more of it.
+func TestShare(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		f := half{most: fullCredit}
+		now, used := midnight, time.Duration(0)
+		for range rapid.IntRange(1, 50).Draw(t, "repairs") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "pause")) * time.Millisecond)
+			now = now.Add(f.wait(now))
+			if f.wait(now) != 0 {
+				t.Fatal("it waits once more")
+			}
+			if limit := fullCredit + now.Sub(midnight)/halfShare; used > limit {
+				t.Fatalf("%s used after %s", used, now.Sub(midnight))
+			}
+			cost := time.Duration(rapid.IntRange(0, 2000).Draw(t, "cost")) * time.Millisecond
+			used += cost
+			f.spent(now, cost)
+		}
+	})
 }

@@ -27,9 +27,15 @@ var (
 	descLeases     = prometheus.NewDesc("portgrave_leases", "Leases that run.", nil, nil)
 	descLeaseEnd   = prometheus.NewDesc("portgrave_next_lease_end_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
 	descBoot       = prometheus.NewDesc("portgrave_boot_fallbacks", "What this start of the system could not put in force: 0 if all is as it was before; absent if portgrave had no part in it.", []string{"loaded"}, nil)
+	descShield     = prometheus.NewDesc("portgrave_protection_wanted", "1 if nobody else shall be able to change the rules.", nil, nil)
 	descProtected  = prometheus.NewDesc("portgrave_protected", "1 if nobody else can change the rules.", nil, nil)
 	descTracked    = prometheus.NewDesc("portgrave_conntrack_connections", "Connections that the kernel tracks.", nil, nil)
 	descTrackable  = prometheus.NewDesc("portgrave_conntrack_connections_limit", "Connections that the kernel tracks at most; a packet that begins one more is dropped.", nil, nil)
+	descMissing    = prometheus.NewDesc("portgrave_rules_missing_seconds_total", "How long rules were missing from the kernel, since others had removed them.", nil, nil)
+	descFight      = prometheus.NewDesc("portgrave_fight", "1 while another program keeps undoing the rules.", nil, nil)
+	descFightShare = prometheus.NewDesc("portgrave_fight_rules_missing_ratio", "Which part of the time rules were missing in that fight, or the last one; 0 if there was none.", nil, nil)
+	descState      = prometheus.NewDesc("portgrave_state_usable", "0 while the state directory can't be read or written, and what is in force is kept up from memory; else 1.", nil, nil)
+	descReduced    = prometheus.NewDesc("portgrave_reduced", "1 while a small table stands in for the generation in force.", nil, nil)
 	descExposures  = prometheus.NewDesc("portgrave_exposures", "Ports by interface, as the last audit found them: ok, or what does not fit the policy.", []string{"finding"}, nil)
 	descPackets    = prometheus.NewDesc("portgrave_packets_total", "Packets by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
 	descReports    = prometheus.NewDesc("portgrave_reports_total", "Reports of refused (and, for log: all, accepted) packets, by what became of them: received, lost.", []string{"outcome"}, nil)
@@ -54,7 +60,7 @@ type collector struct{ d *Daemon }
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(out chan<- *prometheus.Desc) {
-	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descWaiting, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descProtected, descTracked, descTrackable, descExposures, descPackets, descBytes, descReports, descSources, descRoom, descTurned} {
+	for _, x := range []*prometheus.Desc{descBuild, descGeneration, descValid, descWaiting, descRead, descEnforced, descErrors, descEvents, descStale, descExpiring, descNextExpiry, descLeases, descLeaseEnd, descBoot, descShield, descProtected, descTracked, descTrackable, descMissing, descFight, descFightShare, descReduced, descState, descExposures, descPackets, descBytes, descReports, descSources, descRoom, descTurned} {
 		out <- x
 	}
 }
@@ -101,6 +107,31 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 			gauge(descTrackable, float64(t.Limit))
 		}
 	}
+	counter(descMissing, s.RulesMissing)
+	fighting, share := 0.0, 0.0
+	if f := s.Fight; f != nil {
+		share = f.MissingShare
+		if f.Until.IsZero() {
+			fighting = 1
+		}
+	}
+	gauge(descFight, fighting)
+	gauge(descFightShare, share)
+	reduced := 0.0
+	if s.Reduced {
+		reduced = 1
+	}
+	gauge(descReduced, reduced)
+	usable := 1.0
+	if s.StateError != "" {
+		usable = 0
+	}
+	gauge(descState, usable)
+	wanted := 0.0
+	if s.Protection.Wanted {
+		wanted = 1
+	}
+	gauge(descShield, wanted)
 	if b := c.d.booted; b != nil {
 		gauge(descBoot, float64(len(b.Fallbacks)), b.Loaded)
 	}

@@ -1,12 +1,19 @@
 package daemon
 
-import "time"
+import (
+	"errors"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+)
 
 // Bounds on trying again what failed. The first time at once, nearly: what stood in the way is most often another program's commit at the same moment, and
 // until the rules are in force again the host is open.
 const (
 	firstRetry   = 20 * time.Millisecond
 	longestRetry = time.Minute
+	// contendedRetry bounds it while others write at the same moment, which ends when they do.
+	contendedRetry = 200 * time.Millisecond
 )
 
 // retry says when to enforce again after a failure: soon, and then ever later, until it succeeds.
@@ -22,6 +29,9 @@ func (r *retry) after(err error) {
 		return
 	}
 	r.pause = min(max(firstRetry, 2*r.pause), longestRetry)
+	if errors.Is(err, firewall.ErrConflict) || errors.Is(err, firewall.ErrNotHeld) {
+		r.pause = min(r.pause, contendedRetry)
+	}
 	r.at = time.Now().Add(r.pause)
 }
 

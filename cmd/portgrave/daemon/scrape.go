@@ -15,6 +15,7 @@ import (
 type scrape struct {
 	address string
 	server  *http.Server
+	guard   func(net.Listener) net.Listener // keeps descriptors for repairs
 }
 
 // serve makes the address the given one; "" serves nowhere. An address that is taken is tried again with the next reading.
@@ -40,6 +41,9 @@ func (s *scrape) serve(address string, metrics http.Handler) error {
 	s.server = &http.Server{Handler: receive(mux), ConnContext: withGuest, MaxHeaderBytes: 1 << 14,
 		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
 		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute}
+	if s.guard != nil {
+		l = s.guard(l)
+	}
 	go func(server *http.Server) { _ = server.Serve(&door{Listener: l}) }(s.server)
 	return nil
 }

@@ -26,7 +26,15 @@ type Status struct {
 	Generation int                 `json:"generation"`  // in force; 0: none
 	EnforcedAt time.Time           `json:"enforced_at"` // when the kernel was last seen to hold it
 	Error      string              `json:"error"`       // of the last attempt to enforce; "" if it succeeded
-	Policy     struct {
+	// StateError is what keeps the state directory from being used; repairs go on from memory. "" if nothing does.
+	StateError string `json:"state_error"`
+	// Reduced: a small table stands for the generation, which lets in sources of short lists and running SSH sessions alone; the full lists follow.
+	Reduced bool `json:"reduced"`
+	// Fight is the last one; null if there was none.
+	Fight *Fight `json:"fight"`
+	// RulesMissing is for how many seconds rules were missing since the daemon started.
+	RulesMissing float64 `json:"rules_missing_seconds"`
+	Policy       struct {
 		Origin string    `json:"origin"`
 		ReadAt time.Time `json:"read_at"`
 		Error  string    `json:"error"` // why the policy as it is now can't be put in force; "" if it is, or waits
@@ -110,6 +118,32 @@ func (s *status) policyRead(at time.Time, p *policy.Policy, c *policy.Compiled, 
 			s.s.Policy.Stale = append(s.s.Policy.Stale, n.Name)
 		}
 	}
+}
+
+// disk tells what keeps the state directory from being used, and returns what did before.
+func (s *status) disk(err string) (before string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, s.s.StateError = s.s.StateError, err
+	return before
+}
+
+func (s *status) reduced(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.s.Reduced = is
+}
+
+func (s *status) fight(f Fight) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.s.Fight = &f
+}
+
+func (s *status) missing(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.s.RulesMissing += d.Seconds()
 }
 
 func (s *status) protection(p firewall.Protection) {

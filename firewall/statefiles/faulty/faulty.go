@@ -79,3 +79,11 @@ func (f Folder) Remove(name string) error {
 	}
 	return f.Folder.Remove(name)
 }
+
+// Rename fails with "withdraw", and with "remove".
+func (f Folder) Rename(from, to string) error {
+	if f.Operation == "withdraw" || f.Operation == "remove" || f.Remains {
+		return Err
+	}
+	return f.Folder.Rename(from, to)
+}

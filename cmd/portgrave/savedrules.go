@@ -1,0 +1,25 @@
+package main
+
+import (
+	"github.com/portgrave/portgrave/firewall/coexist"
+)
+
+// savedRulesWarnings are for who has just put rules in force through a backend: where they are saved, or may be,
+// so that nothing that was saved loads at boot.
+func savedRulesWarnings(backend string) (out []string) {
+	files := coexist.HostFiles()
+	for _, s := range files.Find() {
+		out = append(out, s.String())
+	}
+	if w := files.WouldSave(); w != "" && len(out) == 0 && backend == "iptables" {
+		out = append(out, w)
+	}
+	return out
+}
+
+// printSavedRules tells of files that don't load at boot.
+func printSavedRules(s *screen, list []coexist.SavedRules) {
+	for _, x := range list {
+		s.printf("%s %s\n", s.paint(yellow, "Saved rules:"), x)
+	}
+}
