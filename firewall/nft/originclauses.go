@@ -120,13 +120,9 @@ func (b *builder) hasLabel(bit int) *builder {
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: zero})
 }
 
-// loopedByVRF matches what the host sends to its own address in a VRF. It comes from the VRF as if from
-// outside, where lo would bring it outside of one. But its connection was confirmed on its way out, and
-// no route leads back to its source, since that is here.
-func (b *builder) loopedByVRF() *builder {
-	b.add(`meta iifkind "vrf"`, &expr.Meta{Key: metaKeyInterfaceKind, Register: reg1}, cmpEq(interfaceData("vrf")))
-	b.add("ct status confirmed", ctBits(expr.CtKeySTATUS, statusConfirmed, expr.CmpOpNeq)...)
-	return b.add("fib saddr . iif oif 0", &expr.Fib{Register: reg1, FlagSADDR: true, FlagIIF: true, ResultOIF: true}, cmpEq(make([]byte, 4)))
+// fromVRF matches what comes by a VRF, whichever interface it came to first.
+func (b *builder) fromVRF() *builder {
+	return b.add(`meta iifkind "vrf"`, &expr.Meta{Key: metaKeyInterfaceKind, Register: reg1}, cmpEq(interfaceData("vrf")))
 }
 
 // Bits of ct state and ct status (include/uapi/linux/netfilter/nf_conntrack_common.h; NF_CT_STATE_BIT,

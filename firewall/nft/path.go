@@ -139,18 +139,20 @@ func (c *compiler) exempt() {
 	if c.state.Established == firewall.EstablishedKeep {
 		rules = append(rules, newRule().ctState("established", stateEstablished).accept())
 	}
-	c.chain(exemptChain, "", append(rules, newRule().loopedByVRF().accept(), newRule().firstPacket().jump(ownSourceChain))...)
+	c.chain(exemptChain, "", append(rules, newRule().firstPacket().jump(ownSourceChain))...)
 }
 
 // linkLocal are addresses that say nothing without an interface: any host may have the same (RFC 4291 §2.5.6).
 var linkLocal = netip.MustParsePrefix("fe80::/10")
 
 // fromOwnAddress are the rules that lead a packet whose source is one of the host's own addresses on to
-// another chain.
+// another chain. In a VRF the label alone tells: there what the host sends to itself comes by the VRF,
+// as what is from outside does, and newer kernels find its source local.
 func fromOwnAddress(to string) []rule {
 	return []rule{
 		newRule().hasLabel(firewall.SpoofedLabel).jump(to),
 		newRule().saddr(firewall.IPv6, linkLocal).returns(),
+		newRule().fromVRF().returns(),
 		newRule().addressIsLocal(true, false).jump(to),
 	}
 }
