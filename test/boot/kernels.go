@@ -17,7 +17,6 @@ mount -t sysfs sys /sys
 mount -t tmpfs tmpfs /run
 mount -t tmpfs tmpfs /tmp
 ip link set lo up
-# A world's queries go through the whole of this machine's one emulated processor.
 sysctl -q -w kernel.printk=1
 cd /usr/local/lib/test
 ./e2e.test -test.v -test.parallel 1 -test.timeout 10m -test.run "$(cat pattern)" </dev/null 2>&1

@@ -15,7 +15,7 @@ import (
 )
 
 // otherKernels are the tests of test/e2e that need what many kernels lack.
-const otherKernels = "^Test(VRF|IPVS)"
+const otherKernels = "^TestVRF"
 
 // TestKernels runs tests of test/e2e in virtual machines with Debian's kernels. None may be skipped there.
 // KERNEL_TESTS replaces the pattern of their names.
