@@ -7,11 +7,14 @@ import "context"
 type TableFill struct {
 	Service string `json:"service"` // whose rate; "" for the log of refused packets
 	Family  Family `json:"-"`
-	Sources int    `json:"sources"`
+	Sources int    `json:"sources"` // SourcesUnknown where nothing counts them
 	Room    int    `json:"room"`
 	// Turned is how many packets came from sources that there was no room for, where that is counted.
 	Turned uint64 `json:"turned"`
 }
+
+// SourcesUnknown stands for a number of sources that the kernel does not tell.
+const SourcesUnknown = -1
 
 // Full reports whether there is no room for another source.
 func (t TableFill) Full() bool { return t.Sources >= t.Room }

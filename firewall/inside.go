@@ -4,10 +4,11 @@ import "slices"
 
 // containerInterfaces are the interfaces that container engines, Kubernetes network plug-ins and
 // libvirt make: behind them are workloads of this host, not the network outside. The names are the
-// defaults of Docker (docker0, br-ID), Podman and CNI (podman0, cni0, vethX), Calico (caliX), Cilium
+// defaults of Docker (docker0), Podman and CNI (podman0, cni0, vethX), Calico (caliX), Cilium
 // (cilium_host, lxcX), flannel (flannel.1), Antrea (antrea-gw0), OVN-Kubernetes (ovn-k8s-mp0),
-// kube-router (kube-bridge), Weave (weave), LXC and LXD (lxcbr0, lxdbr0) and libvirt (virbr0, vnetX).
-var containerInterfaces = []string{"antrea-gw*", "br-*", "cali*", "cilium_*", "cni*", "docker*", "flannel*",
+// kube-router (kube-bridge), Weave (weave), LXC and LXD (lxcbr0, lxdbr0) and libvirt (virbr0, vnetX). Not
+// br-*, which Docker's networks bear, and uplinks such as br-ex and br-lan too: Direct may name them.
+var containerInterfaces = []string{"antrea-gw*", "cali*", "cilium_*", "cni*", "docker*", "flannel*",
 	"kube-bridge", "lxc*", "lxdbr*", "ovn-k8s-*", "podman*", "veth*", "virbr*", "vnet*", "weave*"}
 
 // Inside lists the interfaces behind which this host's own workloads are, in canonical form: those of

@@ -63,7 +63,7 @@ func helpDescription() string {
 // manualDescription is what the manual says of the program before the verbs.
 const manualDescription = about + " It compares the policy with the live kernel and writes only the difference; it tells what others changed, and who can really " +
 	"reach each port through everybody's rules.\n\n" +
-	"The rules live in the nftables table inet portgrave, at hook prerouting before DNAT, or in iptables chains and ipsets named PORTGRAVE*. Nothing else on the host is changed, and teardown " +
+	"The rules live in the nftables table inet portgrave, at the hooks input and forward, where they look at the port that the client dialled, or in iptables chains and ipsets named PORTGRAVE*. Nothing else on the host is changed, and teardown " +
 	"leaves no trace. The rules stay when a command or the daemon ends.\n\n" +
 	"Without a policy file a built-in policy holds: tcp/9090 is open to private networks, and no other port is touched. " +
 	"The verbs go through the daemon if one runs. With -o json, standard output is exactly one JSON object."

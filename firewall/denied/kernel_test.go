@@ -111,7 +111,7 @@ func TestEveryBackendIsUnderstood(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := lab.New(t)
 			w.AddSources(w.Internet, netip.MustParsePrefix("192.0.2.0/24"))
-			w.AddSources(w.Internet, netip.MustParsePrefix("2001:db8:77::/64"))
+			w.AddSources(w.Internet, netip.MustParsePrefix("2001:db8:77::/48"))
 			for _, port := range []uint16{9090, 9443} {
 				w.Host.ListenTCP(port)
 				w.Host.ListenUDP(port)
@@ -136,10 +136,10 @@ func TestEveryBackendIsUnderstood(t *testing.T) {
 
 			var want []Event
 			sourcePort := uint16(40000)
-			// Each question has a source of its own, so that no rate is spent.
+			// Each question has a source of its own, a /64 of IPv6, so that no rate is spent.
 			foreigner := func(six bool) netip.Addr {
 				if six {
-					return netip.MustParseAddr(fmt.Sprintf("2001:db8:77::%d", len(want)+1))
+					return netip.MustParseAddr(fmt.Sprintf("2001:db8:77:%d::1", len(want)+1))
 				}
 				return netip.MustParseAddr(fmt.Sprintf("192.0.2.%d", len(want)+1))
 			}

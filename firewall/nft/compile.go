@@ -192,31 +192,41 @@ func (c *compiler) entry(p firewall.PortPiece) string {
 			return serviceChain(svc.Name)
 		}
 		name := whereChain(svc.Name)
-		c.chain(name, svc.Name, chosen(p.Services)...)
+		c.choose(name, p.Services)
 		return name
 	}
 	name := "shared/" + p.Ports.String()
-	c.chain(name, p.Services[0].Name, chosen(p.Services)...)
+	c.choose(name, p.Services)
 	return name
 }
 
-// chosen are the rules that choose among services by address and interface. A service that names the
-// address decides about it even if it is a virtual one and a workload asks for it. What fits nobody's
-// conditions is refused in the name of the first.
-func chosen(services []firewall.Service) []rule {
+// choose makes the chain that chooses among services by address and interface. A service that names a
+// virtual address decides about it even if a workload asks for it. What fits nobody's conditions is
+// refused in the name of the first.
+func (c *compiler) choose(name string, services []firewall.Service) {
 	rules := []rule{newRule().jump(exemptChain)}
+	first := services[0].Name
+	rest := []rule{}
 	for _, svc := range services {
 		if svc.Addresses.Len() > 0 {
 			rules = append(rules, conditions(svc)...)
+		} else {
+			rest = append(rest, conditions(svc)...)
+		}
+	}
+	rest = append(rest, newRule().gotoChain(refuseChain(first)))
+	// Packets to an address that is named, by an interface that is not, are none of virtual's.
+	named := name + "/named"
+	for _, svc := range services {
+		for _, f := range firewall.Families {
+			if len(svc.Interfaces) > 0 && svc.Addresses.Has(f) {
+				rules = append(rules, newRule().translated().originalDaddrIn(f, addressSet(svc.Name, f)).gotoChain(named))
+				c.chain(named, first, rest...)
+			}
 		}
 	}
 	rules = append(rules, newRule().translated().jump(virtualChain))
-	for _, svc := range services {
-		if svc.Addresses.Len() == 0 {
-			rules = append(rules, conditions(svc)...)
-		}
-	}
-	return append(rules, newRule().gotoChain(refuseChain(services[0].Name)))
+	c.chain(name, first, append(rules, rest...)...)
 }
 
 // hasConditions reports whether a service is to be reached through some interfaces or at some addresses only.

@@ -213,7 +213,7 @@ func (r *ruleset) execute(o op) error {
 		}
 		delete(r.chains, o.name)
 	case addRule:
-		if r.chains[o.chain] == nil {
+		if r.chains[o.chain] == nil || slices.ContainsFunc(o.rule.exprs, leadsNowhere(r)) {
 			return unix.ENOENT
 		}
 		r.chains[o.chain].rules = append(r.chains[o.chain].rules, rule{canon: o.rule.canon, exprs: o.rule.exprs, source: o.rule.source})

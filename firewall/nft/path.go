@@ -21,7 +21,7 @@ func (c *compiler) base() {
 	c.forward(protocols)
 	c.exempt()
 	c.ownSource()
-	if c.state.Unlisted == firewall.UnlistedIgnore && len(protocols) > 0 {
+	if c.state.Unlisted == firewall.UnlistedIgnore && len(c.state.Services) > 0 {
 		c.listedSource(protocols)
 	}
 	if len(c.state.Services) > 0 {
@@ -83,7 +83,7 @@ func (c *compiler) input(protocols []firewall.Protocol) {
 	}
 	if c.state.Unlisted == firewall.UnlistedDeny {
 		rules = append(rules, newRule().jump(exemptChain), newRule().translated().jump(notOwnChain), newRule().gotoChain(unlistedChain))
-	} else if len(protocols) > 0 {
+	} else if len(c.state.Services) > 0 {
 		rules = append(rules, newRule().firstPacket().jump(listedSourceChain))
 	}
 	c.baseChain(inputChain, input, rules...)
@@ -103,11 +103,12 @@ func (c *compiler) forward(protocols []firewall.Protocol) {
 	if len(translated) > 0 {
 		rules = append(rules, newRule().translated().original().jump(translatedChain))
 		c.chain(translatedChain, "", translated...)
-		check := listedSourceChain
-		if c.state.Unlisted == firewall.UnlistedDeny {
-			check = ownSourceChain
-		}
-		rules = append(rules, newRule().firstPacket().jump(check))
+	}
+	switch {
+	case c.state.Unlisted == firewall.UnlistedDeny:
+		rules = append(rules, newRule().firstPacket().jump(ownSourceChain))
+	case len(c.state.Services) > 0:
+		rules = append(rules, newRule().firstPacket().jump(listedSourceChain))
 	}
 	if len(c.state.Direct) > 0 {
 		rules = append(rules, newRule().ctState("new,untracked", stateNew|stateUntracked).jump(directChain))
@@ -176,6 +177,9 @@ func (c *compiler) listedSource(protocols []firewall.Protocol) {
 	var rules []rule
 	for _, p := range protocols {
 		rules = append(rules, newRule().headerPortVmap(p, sourcePortOffset))
+	}
+	for _, p := range c.portlessProtocols() {
+		rules = append(rules, newRule().l4proto(strconv.Itoa(int(p)), byte(p)).gotoChain(spoofedChain))
 	}
 	c.chain(listedSourceChain, "", append([]rule{newRule().iifname("lo").returns()}, fromOwnAddress(listedSourceChain+"/ports")...)...)
 	c.chain(listedSourceChain+"/ports", "", rules...)

@@ -113,7 +113,9 @@ func (c *compiler) direct() []rule {
 	if len(c.state.Direct) == 0 {
 		return nil
 	}
-	var rules, between []rule
+	var rules []rule
+	// What this host has published decides for itself.
+	between := rulesOf(append(slices.Clone(translated), "-j", "RETURN"))
 	for _, name := range c.state.Direct {
 		word := interfaceWord(name)
 		between = append(between, args("-i", word, "-j", "RETURN"))
@@ -165,6 +167,9 @@ func (c *compiler) listed() (out []rule) {
 	var last firewall.PortRange
 	add := func(r firewall.PortRange) {
 		if r.First == 0 && r.Last == 0 {
+			if !r.Protocol.HasPorts() && r.Protocol != 0 && r.Protocol != firewall.Ping {
+				out = append(out, c.portless(r.Protocol, spoofedChain))
+			}
 			return
 		}
 		p, ports := r.Protocol.String(), portsWord(int(r.First), int(r.Last))

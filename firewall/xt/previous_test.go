@@ -30,7 +30,7 @@ func previousState(t testing.TB, refuse firewall.Refuse) firewall.State {
 	svc.Ports = append(svc.Ports, firewall.PortRange{Protocol: firewall.TCP, First: 8080, Last: 8080})
 	svc.Rate = &firewall.Rate{Count: 100_000, Per: time.Second, Burst: 100_000}
 	return backendtest.Canonical(t, firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: refuse, Established: firewall.EstablishedCut,
-		Essentials: firewall.AllEssentials, Services: []firewall.Service{svc}})
+		Essentials: firewall.DefaultEssentials, Services: []firewall.Service{svc}})
 }
 
 // The first apply after an upgrade takes away what the previous version left. Meanwhile whom both let

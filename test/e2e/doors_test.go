@@ -75,6 +75,8 @@ func testDirectWayToContainer(t *testing.T, e engine) {
 		ask{lab.Dropped, w.Internet, whichever, office4, 9099})...)
 	w.apply("direct: {interfaces: [docker0]}\nservices: []\n")
 	w.expect(both, // also without any service
+		ask{lab.Open, w.Internet, whichever, host4, 9090}, // published, and nobody's business
+		ask{lab.Open, w.Internet, whichever, host6, 9090},
 		ask{lab.Dropped, w.Internet, whichever, inside4, 80},
 		ask{lab.Dropped, w.Internet, whichever, inside6, 80})
 }
@@ -183,6 +185,17 @@ services:
 		ask{lab.Dropped, w.Internet, whichever, virtual6, 9090},
 		ask{lab.Open, w.Office, whichever, virtual4, 9090},
 		ask{lab.Open, w.Office, whichever, virtual6, 9090},
+		ask{lab.Dropped, pod, whichever, virtual4, 443},
+		ask{lab.Dropped, pod, whichever, virtual6, 443})
+	// Also where it is open by another interface only.
+	w.apply(fmt.Sprintf(`
+services:
+  - {name: metrics, port: [443, 9090], protocol: [tcp, udp], addresses: [%s, "%s"], interfaces: eth1, allow: [any]}
+`, virtual4, virtual6))
+	w.expect(both,
+		ask{lab.Open, w.Office, whichever, virtual4, 9090},
+		ask{lab.Open, w.Office, whichever, virtual6, 9090},
+		ask{lab.Dropped, w.Internet, whichever, virtual4, 9090},
 		ask{lab.Dropped, pod, whichever, virtual4, 443},
 		ask{lab.Dropped, pod, whichever, virtual6, 443})
 	// One that names another address does not.

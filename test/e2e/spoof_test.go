@@ -32,11 +32,16 @@ func testReplyThatIsNone(t *testing.T, e engine) {
 	// IPv4 takes a packet from its own address only so.
 	w.Host.Sysctl("net.ipv4.conf.all.accept_local", "1")
 	w.Host.Sysctl("net.ipv4.conf.eth0.accept_local", "1")
-	port := uint16(40000)
+	port, enforced := uint16(40000), false
 	attack := func(host, attacker netip.Addr, over lab.Protocol, dialled uint16) lab.Answer {
 		port++
+		before := w.spoofed()
 		w.Router.Inject("eth1", over, netip.AddrPortFrom(host, dialled), netip.AddrPortFrom(attacker, port))
-		time.Sleep(50 * time.Millisecond) // until it is forwarded; if it takes longer, the attack fails
+		if enforced {
+			w.waitSpoofed(before)
+		} else {
+			time.Sleep(patience) // until it is forwarded; if it takes longer, the control fails
+		}
 		return w.Internet.Connect(netip.AddrPortFrom(host, dialled), lab.Over(over), lab.From(attacker), lab.FromPort(port))
 	}
 	each := func(f func(name string, host, attacker netip.Addr, over lab.Protocol)) {
@@ -54,6 +59,7 @@ func testReplyThatIsNone(t *testing.T, e engine) {
 	w.Host.NFT("delete table inet naive")
 	for _, mode := range []string{"", "unlisted: deny", "refuse: reject", "unlisted: deny\nrefuse: reject", "established: keep"} {
 		w.apply(mode + officeOnly)
+		enforced = true
 		each(func(name string, host, attacker netip.Addr, over lab.Protocol) {
 			if got := attack(host, attacker, over, 9090); got != lab.Dropped && !(got == lab.Refused && strings.Contains(mode, "reject")) {
 				t.Errorf("%q, %s: the attacker's packet is %v", mode, name, got)
@@ -69,6 +75,23 @@ func testReplyThatIsNone(t *testing.T, e engine) {
 	}
 	if n := firewall.Sum(w.traffic(firewall.SpoofedTraffic).Refused).Packets; n == 0 {
 		t.Error("refused packets with the host's own address are not counted")
+	}
+}
+
+// spoofed is how many packets with the host's own address were refused; 0 where nobody counts.
+func (w *world) spoofed() uint64 {
+	w.t.Helper()
+	return firewall.Sum(w.traffic(firewall.SpoofedTraffic).Refused).Packets
+}
+
+// waitSpoofed waits until there are more of them than before.
+func (w *world) waitSpoofed(before uint64) {
+	w.t.Helper()
+	for end := time.Now().Add(longer); w.spoofed() <= before; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			w.t.Error("a packet with the host's own address was not refused as such")
+			return
+		}
 	}
 }
 
@@ -104,9 +127,15 @@ func testBlindInjection(t *testing.T, e engine) {
 	w := newWorld(t, e)
 	server := w.Host.ListenUDP(9090)
 	w.Host.Sysctl("net.ipv6.conf.all.forwarding", "0")
+	enforced := false
 	inject := func(port uint16) {
+		before := w.spoofed()
 		w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(second6, 9090), netip.AddrPortFrom(host6, port))
-		time.Sleep(20 * time.Millisecond)
+		if enforced {
+			w.waitSpoofed(before)
+		} else {
+			time.Sleep(patience)
+		}
 		w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(host6, port), netip.AddrPortFrom(second6, 9090))
 	}
 	w.Host.NFT(naive)
@@ -117,6 +146,7 @@ func testBlindInjection(t *testing.T, e engine) {
 	w.Host.NFT("delete table inet naive")
 	for i, mode := range []string{"", "unlisted: deny", "refuse: reject"} {
 		w.apply(mode + officeOnly)
+		enforced = true
 		before := server.Count()
 		inject(uint16(5002 + i))
 		time.Sleep(patience)

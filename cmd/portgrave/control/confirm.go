@@ -48,14 +48,17 @@ func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store 
 	g.OnTrial(l.Clocks(), wait)
 	g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leases
 	if g, err = l.append(store, g); err != nil {
-		return Applied{}, err
+		return Applied{}, errors.Join(notRecordedError{err}, l.withdraw(store, g.Number))
 	}
 	if err := l.StartGuard(g.Number); err != nil {
 		return Applied{}, errors.Join(fmt.Errorf("nothing was changed: nobody would take it back: %w", err), l.withdraw(store, g.Number))
 	}
 	out, err := r.Apply(ctx, &want, q.Force)
-	if err != nil {
+	if err != nil && out.Enforced.IsZero() {
 		return Applied{}, errors.Join(err, l.withdraw(store, g.Number))
+	}
+	if err != nil {
+		return Applied{}, err // the rules are in force, on trial, and something of before is left
 	}
 	return applied(g, out, warnings), nil
 }

@@ -117,7 +117,6 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 			return Closed{}, err
 		}
 	}
-	// The record first: should the rest fail, the next apply closes it, and nothing opens it again.
 	result := Closed{Closed: closing}
 	var names []string
 	for _, x := range closing {

@@ -132,6 +132,7 @@ type Daemon struct {
 	bent       time.Time     // when somebody's change was last repaired
 	used       time.Duration // processor time until the end of the last repair
 	seenWhole  time.Time     // when the rules were last seen in the kernel
+	triedBack  time.Time     // when what nobody confirmed was last tried to be taken back
 	named      int           // the generation whose services the reports know
 	last       error         // of the last attempt to enforce
 	again      retry         // of what failed
@@ -392,5 +393,6 @@ func (d *Daemon) dueBack() <-chan time.Time {
 	if d.inForce == nil || d.inForce.Confirmed {
 		return nil
 	}
-	return time.After(max(time.Second, d.inForce.Left(d.Local.Clocks())))
+	// Not again and again where that fails.
+	return time.After(max(time.Until(d.triedBack.Add(time.Second)), d.inForce.Left(d.Local.Clocks())))
 }

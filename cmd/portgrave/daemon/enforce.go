@@ -124,7 +124,7 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 	}
 	d.last, d.listsOwed, d.unanswered, d.listsBent = err, out.owed, nil, nil
 	if err != nil {
-		d.unanswered = c
+		d.unanswered, d.listsOwed = c, stood
 	} else if out.owed && out.standing.IsZero() {
 		d.listsBent = c
 	}
@@ -225,8 +225,11 @@ func (d *Daemon) repairOnce(ctx context.Context, brief, stood bool) (restored, e
 	if err := d.look(&disk); err != nil {
 		return restored{}, err
 	}
-	if d.inForce != nil && !d.inForce.Confirmed {
+	if d.inForce != nil && d.inForce.Overdue(d.Local.Clocks()) {
+		d.triedBack = time.Now()
 		if back, err := d.Local.TakeBack(ctx); err != nil && ctx.Err() != nil {
+			return restored{}, err
+		} else if errors.Is(err, history.ErrHeld) {
 			return restored{}, err
 		} else if err != nil {
 			disk = append(disk, err)

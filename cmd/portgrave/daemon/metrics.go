@@ -39,7 +39,7 @@ var (
 	descExposures  = prometheus.NewDesc("portgrave_exposures", "Ports by interface, as the last audit found them: ok, or what does not fit the policy.", []string{"finding"}, nil)
 	descPackets    = prometheus.NewDesc("portgrave_packets_total", "Packets by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
 	descReports    = prometheus.NewDesc("portgrave_reports_total", "Reports of refused (and, for log: all, accepted) packets, by what became of them: received, lost.", []string{"outcome"}, nil)
-	descSources    = prometheus.NewDesc("portgrave_sources_remembered", "Sources in the table of a service's rate, or of the log of refused packets: service (log).", []string{"service", "family"}, nil)
+	descSources    = prometheus.NewDesc("portgrave_sources_remembered", "Sources in the table of a service's rate, or of the log of refused packets: service (log). Absent where the kernel does not count them (nftables before Linux 6.16).", []string{"service", "family"}, nil)
 	descRoom       = prometheus.NewDesc("portgrave_sources_room", "How many sources that table has room for. While a rate's is full, new sources are refused; while the log's is, unreported.", []string{"service", "family"}, nil)
 	descTurned     = prometheus.NewDesc("portgrave_table_full_packets_total", "Packets from sources that such a table had no room for (counted by nftables only).", []string{"service", "family"}, nil)
 	descBytes      = prometheus.NewDesc("portgrave_bytes_total", "Bytes by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
@@ -158,7 +158,9 @@ func (c collector) traffic(gauge, counter func(*prometheus.Desc, float64, ...str
 		if service == "" {
 			service = "(log)"
 		}
-		gauge(descSources, float64(t.Sources), service, t.Family.String())
+		if t.Sources != firewall.SourcesUnknown {
+			gauge(descSources, float64(t.Sources), service, t.Family.String())
+		}
 		gauge(descRoom, float64(t.Room), service, t.Family.String())
 		counter(descTurned, float64(t.Turned), service, t.Family.String())
 	}

@@ -52,8 +52,10 @@ func (d *Daemon) protect(ctx context.Context) {
 				p, err = d.Protect.Protect(ctx, on)
 			}
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, errNotNow) {
 			d.Log.Warn("whether others can change the rules is not as it should be", "wanted", on, "error", err)
+		}
+		if err != nil {
 			p = firewall.Protection{Reason: err.Error()}
 		}
 	}
@@ -64,6 +66,9 @@ func (d *Daemon) protect(ctx context.Context) {
 	d.status.protection(p)
 }
 
+// errNotNow: nothing is in force that the rules could be made anew from, or a small table stands for it.
+var errNotNow = errors.New("the rules are made anew once all of them are in force")
+
 // handOver makes the rules anew, under the lock that the command line takes too. If that fails midway, a second
 // set of rules judges packets; repairing removes it.
 func (d *Daemon) handOver(ctx context.Context) error {
@@ -71,13 +76,17 @@ func (d *Daemon) handOver(ctx context.Context) error {
 		return d.shield.err
 	}
 	if d.inForce == nil || d.listsOwed {
-		return firewall.ErrHandOver // and nothing is in force that they could be made from, or not yet
+		return errNotNow
+	}
+	want, err := d.wanted()
+	if err != nil || want == nil {
+		return errors.Join(errNotNow, err)
 	}
 	unlock, err := d.Store.Lock(ctx, lockWait)
 	if err != nil {
 		return err
 	}
-	err = d.Protect.HandOver(ctx, d.inForce.InForce())
+	err = d.Protect.HandOver(ctx, want.InForce())
 	unlock()
 	d.shield = shield{}
 	if err == nil {

@@ -224,7 +224,7 @@ func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, 
 	case !byCommand(r.cause) && r.keptName != d.policyName(): // an operation was faster
 		d.readAgain = cmp.Or(d.readAgain, r.cause)
 		return found{}, false, nil
-	case d.inForce == nil || byCommand(r.cause) || d.followsAll(r) && !d.left(r):
+	case d.inForce == nil || byCommand(r.cause) || d.followsAll(r) && !d.left(r) && r.err == nil:
 		if r.err != nil {
 			return r.found, false, r.err
 		}

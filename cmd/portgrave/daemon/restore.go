@@ -35,6 +35,7 @@ var (
 func (d *Daemon) restore(ctx context.Context, g *history.Generation, brief, stood bool) (r restored, err error) {
 	if g == nil {
 		r.Outcome, err = d.Reconciler.Apply(ctx, nil, false)
+		r.standing = r.Enforced
 		return r, err
 	}
 	want := g.InForce()
