@@ -67,7 +67,7 @@ peers: installed
 
 debian: installed
 	@[ "$$(cat bin/debian/recipe 2>/dev/null)" = "$$(sha256sum <test/debian/build.sh)" ] || { \
-	echo "Building a Debian system and a kernel for virtual machines in bin/debian (200 MB, two minutes, not installed): systemd starts in it with our units."; \
+	echo "Building a Debian system and two kernels for virtual machines in bin/debian (330 MB, two minutes, not installed): systemd starts in it with our units."; \
 	$(SUDO) sh test/debian/build.sh bin/debian; }
 
 lint: ## gofmt, go vet, staticcheck
@@ -89,8 +89,8 @@ fuzz: ## each fuzz target for FUZZTIME, a number of inputs or a span of time (ma
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$package"; \
 		done; done
 
-test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on (ten minutes)
-	$(AS_ROOT) go test -count 1 -tags boot -timeout 20m -v ./test/boot
+test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on; end-to-end tests in kernels with VRFs (fifteen minutes)
+	$(AS_ROOT) go test -count 1 -tags boot -timeout 40m -v ./test/boot
 
 soak: deps build ## the daemon under 200 disruptions of each kind and 100 kills, with probes (15 minutes)
 	$(AS_ROOT) PORTGRAVE_SOAK=1 go test -count 1 -timeout 60m -v -run 'Daemon|Owned' ./test/e2e

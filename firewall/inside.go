@@ -24,3 +24,7 @@ func (s State) Inside() []string {
 // (NF_CT_LABELS_MAX_SIZE, include/uapi/linux/netfilter/nf_conntrack_common.h), and hardly any program
 // uses one; the packet mark, which many fight over, stays untouched.
 const OwnLabel = 90
+
+// SpoofedLabel is the bit that says: the first packet came from outside and bore an address of the
+// interface by which it came. Past routing that can't be told of an interface in a VRF.
+const SpoofedLabel = 91

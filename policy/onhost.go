@@ -14,12 +14,14 @@ import (
 type Host struct {
 	Interfaces []string
 	Addresses  []netip.Addr
+	// VRFs are, where packets of interfaces in a VRF are known by its name only, those VRFs by interface.
+	VRFs map[string]string
 	// Raw are the protocols without ports for which some program listens on a raw socket.
 	Raw []firewall.Protocol
 }
 
 // OnHost tells what of a policy can't work on a host as it is now: services that name interfaces or
-// addresses that it lacks, and programs that unlisted: deny would keep from hearing anything.
+// addresses that it lacks or interfaces whose packets bear a VRF's name, and programs that unlisted: deny would keep from hearing anything.
 func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 	var out []Problem
 	for _, svc := range c.State.Services {
@@ -31,6 +33,12 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 		for _, p := range svc.Interfaces {
 			has := func(name string) bool { return firewall.MatchInterface(p, name) }
 			if slices.ContainsFunc(h.Interfaces, has) {
+				for _, name := range h.Interfaces {
+					if vrf := h.VRFs[name]; has(name) && vrf != "" && !slices.ContainsFunc(svc.Interfaces, matching(vrf)) {
+						warn("the interface %q is in the VRF %q, and iptables sees the VRF's name only: nobody gets in by it unless "+
+							"interfaces names %q, or nftables enforces the policy", name, vrf, vrf)
+					}
+				}
 				continue
 			}
 			hint := ""
@@ -55,6 +63,11 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 		}
 	}
 	return out[:min(len(out), maxHostWarnings)]
+}
+
+// matching tells the patterns that an interface's name matches.
+func matching(name string) func(pattern string) bool {
+	return func(pattern string) bool { return firewall.MatchInterface(pattern, name) }
 }
 
 // maxHostWarnings bounds what a policy for another host is told here.

@@ -54,6 +54,32 @@ services:
 	}
 }
 
+// Through iptables an interface in a VRF is known by the VRF's name only.
+func TestInterfaceInVRF(t *testing.T) {
+	h := Host{Interfaces: []string{"lo", "eth0", "eth1", "red"}, VRFs: map[string]string{"eth0": "red"}}
+	c := compiledText(t, `version: 1
+services:
+  - {name: port, port: 1, interfaces: [eth0], allow: [any]}
+  - {name: pattern, port: 2, interfaces: ["eth*"], allow: [any]}
+  - {name: vrf, port: 3, interfaces: [red], allow: [any]}
+  - {name: both, port: 4, interfaces: [eth0, "r*"], allow: [any]}
+  - {name: outside, port: 5, interfaces: [eth1], allow: [any]}
+`)
+	warned := c.OnHost(h, "policy.yaml", testClock())
+	if len(warned) != 2 {
+		t.Fatalf("the warnings are %v", warned)
+	}
+	for i, name := range []string{"pattern", "port"} {
+		if text := warned[i].Error(); !strings.Contains(text, `service "`+name+`": the interface "eth0" is in the VRF "red"`) {
+			t.Error(text)
+		}
+	}
+	h.VRFs = nil // nftables
+	if warned := c.OnHost(h, "policy.yaml", testClock()); len(warned) > 0 {
+		t.Error(warned)
+	}
+}
+
 func TestSuspiciousSources(t *testing.T) {
 	c := compiledText(t, `version: 1
 services:

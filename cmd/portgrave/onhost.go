@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall/exposure/hostview"
 	"github.com/portgrave/portgrave/firewall/rawsockets"
 	"github.com/portgrave/portgrave/policy"
 )
@@ -39,6 +40,24 @@ func (inv *invocation) onHost(p *policy.Policy, c *policy.Compiled) []policy.Pro
 			}
 		}
 	}
+	if backend, _ := inv.enforcedWith(); backend == "iptables" {
+		h.VRFs = vrfs()
+	}
 	h.Raw, _ = rawsockets.Protocols(rawsockets.Here)
 	return c.OnHost(h, p.Origin, time.Now())
+}
+
+// vrfs are the VRFs that interfaces of this host are in.
+func vrfs() map[string]string {
+	h, err := hostview.Read()
+	if err != nil {
+		return nil
+	}
+	out := map[string]string{}
+	for _, i := range h.Interfaces {
+		if m := h.ByIndex(i.Master); m != nil && m.Kind == "vrf" {
+			out[i.Name] = m.Name
+		}
+	}
+	return out
 }

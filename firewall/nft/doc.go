@@ -7,6 +7,7 @@
 //	packet ─▶ ingress ─▶ (−200) ─────▶ −110: remembers ─▶ (−100) ─▶ routing ─┤
 //	                                                                            └─▶ forward −300: decides about DNATed packets
 //	prerouting       first packet, to an own address → ct label 90   nothing tells that behind DNAT
+//	                 first packet, from an address of iif → ct label 91   nothing tells that past routing in a VRF
 //	input            protocol and original port vmap @ports-… → svc/NAME   one look-up, however many services
 //	                 protocol without ports, ping   → svc/NAME      a rule each, where services list some
 //	                 no connection                  → untracked     by the packet's own port
@@ -38,9 +39,11 @@
 // Accepting is not final: chains of other tables still run.
 //
 // A reply is a reply only of what this host began. A packet from outside that bears one of the host's own
-// addresses would begin a connection in which its receiver seems to answer; own-source refuses it.
+// addresses would begin a connection in which its receiver seems to answer; own-source refuses it. What comes by a VRF is judged by the label that
+// prerouting gave it on the interface itself: past routing, Linux 6.1 finds no own address there, and later
+// kernels find one also in what the host sends to itself, which a VRF brings back as if from outside.
 //
-// The packet mark is neither set nor read. A bit of the connection's label is, since marks are what
+// The packet mark is neither set nor read. Two bits of the connection's label are, since marks are what
 // everybody fights over and labels hardly anybody uses.
 //
 // compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the

@@ -24,6 +24,9 @@ const (
 // metaKeySlaveName is NFT_META_SDIFNAME: the interface of a VRF by which the packet came.
 const metaKeySlaveName = 34
 
+// metaKeyInterfaceKind is NFT_META_IIFKIND: the kind of interface by which the packet came.
+const metaKeyInterfaceKind = 26
+
 // marshalExpr encodes an expression as NFTA_EXPR_NAME and NFTA_EXPR_DATA. google/nftables writes the
 // direction of ct for some keys only, and in four bytes where the kernel takes one.
 func marshalExpr(e expr.Any) ([]byte, error) {
@@ -96,25 +99,30 @@ func (b *builder) addressIsLocal(source, byInterface bool) *builder {
 		cmpEq([]byte{unix.RTN_LOCAL, 0, 0, 0}))
 }
 
-// ownLabel is firewall.OwnLabel as a label's bytes: the kernel's bit N is bit N%8 of byte N/8.
-func ownLabel() []byte {
+// labelBytes are a bit of a connection's label as the kernel keeps it: bit N is bit N%8 of byte N/8.
+func labelBytes(bit int) []byte {
 	label := make([]byte, 16)
-	label[firewall.OwnLabel/8] = 1 << (firewall.OwnLabel % 8)
+	label[bit/8] = 1 << (bit % 8)
 	return label
 }
 
-// setOwnLabel remembers that the connection was addressed to the host.
-func (b *builder) setOwnLabel() rule {
-	return b.add(fmt.Sprintf("ct label set %d", firewall.OwnLabel), &expr.Immediate{Register: reg1, Data: ownLabel()},
-		&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1, SourceRegister: true}).done()
+// setLabel sets a bit of the connection's label.
+func (b *builder) setLabel(bit int) *builder {
+	return b.add(fmt.Sprintf("ct label set %d", bit), &expr.Immediate{Register: reg1, Data: labelBytes(bit)},
+		&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1, SourceRegister: true})
 }
 
-// hasOwnLabel matches a connection that setOwnLabel has met.
-func (b *builder) hasOwnLabel() *builder {
+// hasLabel matches a connection of which setLabel has set the bit.
+func (b *builder) hasLabel(bit int) *builder {
 	zero := make([]byte, 16)
-	return b.add(fmt.Sprintf("ct label %d", firewall.OwnLabel), &expr.Ct{Key: expr.CtKeyLABELS, Register: reg1},
-		&expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: 16, Mask: ownLabel(), Xor: zero},
+	return b.add(fmt.Sprintf("ct label %d", bit), &expr.Ct{Key: expr.CtKeyLABELS, Register: reg1},
+		&expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: 16, Mask: labelBytes(bit), Xor: zero},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: zero})
+}
+
+// fromVRF matches what comes by a VRF, whichever interface it came to first.
+func (b *builder) fromVRF() *builder {
+	return b.add(`meta iifkind "vrf"`, &expr.Meta{Key: metaKeyInterfaceKind, Register: reg1}, cmpEq(interfaceData("vrf")))
 }
 
 // Bits of ct state and ct status (include/uapi/linux/netfilter/nf_conntrack_common.h; NF_CT_STATE_BIT,
@@ -125,6 +133,7 @@ const (
 	stateRelated     = 1 << 2
 	stateNew         = 1 << 3
 	stateUntracked   = 1 << 6
+	statusConfirmed  = 1 << 3
 	statusDNAT       = 1 << 5
 )
 

@@ -139,7 +139,7 @@ func metaOf(key expr.MetaKey, f firewall.Flow) []byte {
 		return []byte{unix.NFPROTO_IPV6}
 	case expr.MetaKeyL4PROTO:
 		return []byte{byte(f.Protocol), 0, 0, 0}
-	case metaKeySlaveName: // not in a VRF
+	case metaKeySlaveName, metaKeyInterfaceKind: // not in a VRF
 		return make([]byte, unix.IFNAMSIZ)
 	case expr.MetaKeyIIFNAME:
 		name := make([]byte, unix.IFNAMSIZ)

@@ -28,7 +28,7 @@ func (c *compiler) base() {
 		c.virtual()
 	}
 	if c.state.Unlisted == firewall.UnlistedDeny {
-		c.chain(notOwnChain, "", newRule().hasOwnLabel().returns(), newRule().accept())
+		c.chain(notOwnChain, "", newRule().hasLabel(firewall.OwnLabel).returns(), newRule().accept())
 	}
 	c.refuseSilently(spoofedChain, firewall.LogLabelSpoofed)
 }
@@ -59,11 +59,14 @@ func (c *compiler) baseChain(name string, h hook, rules ...rule) {
 }
 
 // remember notes before DNAT which connections were addressed to the host itself: nothing tells that
-// later. An address may be local by its own interface alone (VRF) or by another one's.
+// later. An address may be local by its own interface alone (VRF) or by another one's. It also notes
+// packets from outside that bear an address of the interface by which they come: past routing, those of
+// a VRF have come by the VRF, which has no address, and Linux 6.1 finds none of them local.
 func (c *compiler) remember() {
 	c.baseChain(preroutingChain, prerouting,
-		newRule().firstPacket().addressIsLocal(false, false).setOwnLabel(),
-		newRule().firstPacket().addressIsLocal(false, true).setOwnLabel())
+		newRule().firstPacket().addressIsLocal(true, true).setLabel(firewall.SpoofedLabel).done(),
+		newRule().firstPacket().addressIsLocal(false, false).setLabel(firewall.OwnLabel).accept(),
+		newRule().firstPacket().addressIsLocal(false, true).setLabel(firewall.OwnLabel).done())
 }
 
 // input decides about everything for this host: by the port that the client dialled.
@@ -144,11 +147,13 @@ func (c *compiler) exempt() {
 var linkLocal = netip.MustParsePrefix("fe80::/10")
 
 // fromOwnAddress are the rules that lead a packet whose source is one of the host's own addresses on to
-// another chain.
+// another chain. In a VRF the label alone tells: there what the host sends to itself comes by the VRF,
+// as what is from outside does, and newer kernels find its source local.
 func fromOwnAddress(to string) []rule {
 	return []rule{
-		newRule().saddr(firewall.IPv6, linkLocal).addressIsLocal(true, true).jump(to),
+		newRule().hasLabel(firewall.SpoofedLabel).jump(to),
 		newRule().saddr(firewall.IPv6, linkLocal).returns(),
+		newRule().fromVRF().returns(),
 		newRule().addressIsLocal(true, false).jump(to),
 	}
 }
@@ -183,7 +188,7 @@ func (c *compiler) listedSource(protocols []firewall.Protocol) {
 // virtual lets the host's own workloads reach addresses that only its DNAT knows, such as those of
 // Kubernetes services, past services that list the port.
 func (c *compiler) virtual() {
-	rules := []rule{newRule().hasOwnLabel().returns()}
+	rules := []rule{newRule().hasLabel(firewall.OwnLabel).returns()}
 	for _, p := range c.state.Inside() {
 		rules = append(rules, newRule().iifname(p).accept())
 	}

@@ -116,7 +116,7 @@ func (b *builder) ctState(text string, bits uint32) *builder {
 // the next ones of an unanswered UDP flow: ct status lacks IPS_CONFIRMED, bit 3 (include/uapi/linux/netfilter/nf_conntrack_common.h),
 // only until the first packet has passed.
 func (b *builder) firstPacket() *builder {
-	return b.add("ct status ! confirmed", ctBits(expr.CtKeySTATUS, 1<<3, expr.CmpOpEq)...)
+	return b.add("ct status ! confirmed", ctBits(expr.CtKeySTATUS, statusConfirmed, expr.CmpOpEq)...)
 }
 
 func ctBits(key expr.CtKey, bits uint32, op expr.CmpOp) []expr.Any {

@@ -13,7 +13,8 @@
 //	                                                       refuse: drop    mangle (−150), the first rule
 //	                                                       refuse: reject  filter (0), and security (50) behind it
 //
-//	PORTGRAVE-L      begins a connection to one of our own addresses → label the connection
+//	PORTGRAVE-L      begins a connection to one of our own addresses → label the connection (90)
+//	                 … from an address of the interface by which it comes → another label (91)
 //	PORTGRAVE        -i lo, a reply (, established: keep) → return
 //	                 begins a connection                  → -N
 //	                 DNATed                               → -D
@@ -54,7 +55,8 @@
 // refuse: reject, and so does that of the log: such packets are counted as refused, or, where only the
 // rate refuses, not at all.
 //
-// At INPUT the kernel shows xtables the name of a VRF, never that of the interface in it.
+// At INPUT the kernel shows xtables the name of a VRF, never that of the interface in it, and finds no
+// address of ours there: whether a packet bears one is labelled in PREROUTING, where it still can be told.
 //
 // compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the one it does
 // hold from iptables-save and from the kernel's ipsets; compare (pure) finds what differs, rules by meaning rather than by text;

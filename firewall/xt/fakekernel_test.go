@@ -396,7 +396,7 @@ func (k *fakeKernel) matches(o option, f firewall.Flow, marked bool) bool {
 		yes = low <= int(f.Port) && int(f.Port) <= high
 	case "--match-set":
 		yes = k.contains(o.values[0], f.Source)
-	case "--ctdir", "--ctstate", "--ctstatus", "--hashlimit-above", "--src-type":
+	case "--ctdir", "--ctstate", "--ctstatus", "--hashlimit-above", "--label", "--src-type":
 		yes = false // a new connection of a slow source elsewhere, without DNAT
 	case "--mark":
 		yes = marked

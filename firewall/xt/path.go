@@ -19,6 +19,8 @@ var (
 	translated = []string{"-m", "conntrack", "--ctstate", "DNAT"}
 	// own tells connections that were addressed to one of this host's own addresses: see remember.
 	own = []string{"-m", "connlabel", "--label", strconv.Itoa(firewall.OwnLabel)}
+	// spoofed tells connections that began with an own address from outside: see remember.
+	spoofed = []string{"-m", "connlabel", "--label", strconv.Itoa(firewall.SpoofedLabel)}
 	// written marks a rule as ours.
 	written = []string{"-m", "comment", "--comment", mark}
 )
@@ -38,11 +40,14 @@ func (c *compiler) hooked(t *table, builtIn, name string, only []string, rules .
 }
 
 // remember notes before DNAT which connections are addressed to the host itself: nothing tells that
-// later. An address may be local by its own interface alone (VRF) or by another one's.
+// later. An address may be local by its own interface alone (VRF) or by another one's. It also notes
+// packets from outside that bear an address of the interface by which they come: past routing, those of
+// a VRF have come by the VRF, which has no address.
 func (c *compiler) remember(t *table) {
 	local := []string{"-m", "addrtype", "--dst-type", "LOCAL"}
 	set := append(slices.Clone(own), "--set")
 	c.hooked(t, "PREROUTING", labelChain, begins, rulesOf(
+		slices.Concat([]string{"-m", "addrtype", "--src-type", "LOCAL", "--limit-iface-in"}, spoofed, []string{"--set"}),
 		slices.Concat(local, written, set, []string{"-j", "RETURN"}),
 		slices.Concat(local, []string{"--limit-iface-in"}, set))...)
 }
@@ -144,15 +149,13 @@ func (c *compiler) beginning() []rule {
 		to = spoofedPorts
 		c.chain(spoofedPorts, "", c.listed()...)
 	}
-	local := words{"-m", "addrtype", "--src-type", "LOCAL"}
+	rules = append(rules, args(append(slices.Clone(spoofed), "-g", to)...))
 	if c.family == firewall.IPv6 {
 		// Link-local addresses say nothing without an interface: any host may have the same
 		// (RFC 4291 §2.5.6).
-		linkLocal := words{"-s", "fe80::/10"}
-		rules = append(rules, rulesOf(
-			slices.Concat(linkLocal, local, words{"--limit-iface-in", "-g", to}),
-			append(linkLocal, "-j", "RETURN"))...)
+		rules = append(rules, args("-s", "fe80::/10", "-j", "RETURN"))
 	}
+	local := words{"-m", "addrtype", "--src-type", "LOCAL"}
 	c.chain(beginChain, "", append(rules, args(append(local, "-g", to)...))...)
 	c.chain(spoofedChain, "", append(c.counted(firewall.LogLabelSpoofed, true), args("-j", "DROP"))...)
 	return rulesOf(append(slices.Clone(begins), "-j", beginChain))

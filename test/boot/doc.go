@@ -13,6 +13,10 @@
 // sends is noted. Not one packet may answer a refused source: no SYN-ACK, and no reset either, which would mean that the
 // packet reached a host without rules. In the control our boot unit comes late, and that must be caught.
 //
+// TestKernels is about other kernels instead: it runs tests of test/e2e that need VRFs in machines with
+// Debian's kernels 6.1 and 6.12, where a test program is the first process and makes its own network
+// namespaces. Not one of these tests may be skipped there.
+//
 // A case changes the disk from the initrd, before systemd has it; the disk's file is the same for all of them and is never written, but
 // where a case is about what survives. The package needs root, /dev/net/tun and "make deps packages"; its tests have
 // the build tag boot, since they take minutes: make test-boot runs them, and make test does. It never touches the

@@ -30,6 +30,12 @@ exec /busybox switch_root /root /sbin/init
 func writeInitrd(t lab.TB, file, prepare string) {
 	t.Helper()
 	_, modules, busybox := debian.Kernel(t)
+	writeInitrdOf(t, file, modules, busybox, prepare)
+}
+
+// writeInitrdOf does the same for the kernel whose modules are in a folder.
+func writeInitrdOf(t lab.TB, file, modules, busybox, prepare string) {
+	t.Helper()
 	loaded, err := readModules(modules, busybox, "virtio_pci", "virtio_blk", "virtio_net", "ext4")
 	if err != nil {
 		t.Fatalf("%v", err)

@@ -58,20 +58,30 @@ func powerOn(t lab.TB, wire *lab.Wire, disk, initrd string, keep bool) *machine 
 	t.Helper()
 	image, _, _ := debian.Kernel(t)
 	snapshot := map[bool]string{true: "off", false: "on"}[keep]
-	m := &machine{t: t, ends: make(chan struct{}), more: make(chan struct{})}
+	return launch(t, wire.Command(context.Background(), "sh", append(emulator(image, initrd, disk, snapshot, "512"),
+		"-netdev", "tap,id=n0,ifname=eth0,script=no,downscript=no",
+		"-device", "virtio-net-pci,netdev=n0,romfile=,mac="+machineMAC.String())...))
+}
+
+// emulator are the arguments of sh that make it start a machine without a network card, with so many MiB of memory.
+func emulator(image, initrd, disk, snapshot, memory string) []string {
 	// One processor. With two, qemu 7.2 now and then breaks a kernel that changes its own code or uses cmpxchg16b while the other one runs (seen: an oops at
 	// an int3 of the kernel's own, and one in SLUB with flags that are an address).
-	m.qemu = wire.Command(context.Background(), "sh", "-c", lifeline, "qemu-system-x86_64",
-		"-M", "q35", "-accel", "tcg,thread=single", "-cpu", "qemu64,-cx16", "-smp", "1", "-m", "512",
+	return []string{"-c", lifeline, "qemu-system-x86_64",
+		"-M", "q35", "-accel", "tcg,thread=single", "-cpu", "qemu64,-cx16", "-smp", "1", "-m", memory,
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", image, "-initrd", initrd,
 		// The names of interfaces as the kernel gives them. No getty, which would take the serial port away.
 		"-append", "console=ttyS0 quiet panic=-1 mitigations=off audit=0 apparmor=0 root=/dev/vda rw net.ifnames=0 systemd.getty_auto=0 systemd.show_status=0",
-		"-netdev", "tap,id=n0,ifname=eth0,script=no,downscript=no",
-		"-device", "virtio-net-pci,netdev=n0,romfile=,mac="+machineMAC.String(),
-		"-drive", "id=d0,file="+disk+",format=raw,if=none,cache=unsafe,snapshot="+snapshot,
+		"-drive", "id=d0,file=" + disk + ",format=raw,if=none,cache=unsafe,snapshot=" + snapshot,
 		"-device", "virtio-blk-pci,drive=d0", "-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0",
-		"-serial", "stdio", "-monitor", "none")
+		"-serial", "stdio", "-monitor", "none"}
+}
+
+// launch starts a machine, which is switched off when the test ends.
+func launch(t lab.TB, qemu *exec.Cmd) *machine {
+	t.Helper()
+	m := &machine{t: t, qemu: qemu, ends: make(chan struct{}), more: make(chan struct{})}
 	out, err := m.qemu.StdoutPipe()
 	if err != nil {
 		t.Fatalf("%v", err)

@@ -3,7 +3,8 @@
 # installed on this machine and nothing starts. DIR then holds
 #
 #	root.tar  the root file system: systemd, udev, dbus, nftables, iptables, ipset, iproute2, procps; no network configured
-#	kernel/   a kernel for virtual machines, unpacked: vmlinuz and lib/modules, with modules.dep
+#	kernels/  kernels for virtual machines, one folder a series (6.1, 6.12), unpacked: vmlinuz and lib/modules, with modules.dep
+#	kernel    a link to the newest of them
 #	busybox   a static one, for an initrd
 #	packages  what is in it, with versions
 #	recipe    the checksum of this file. Make builds again when it differs.
@@ -26,7 +27,7 @@ for f in /usr/share/keyrings/debian-archive-keyring.pgp /usr/share/keyrings/debi
 done
 [ -n "$keys" ] || fail "Debian's signing keys are missing: apt-get install debian-archive-keyring (on Ubuntu it is in universe)"
 rm -rf "$new"
-mkdir -p "$new/kernel" "$new/one"
+mkdir -p "$new/kernels" "$new/one"
 
 # Where this machine gets Debian from, mirror and updates included.
 apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' 'Component: main' |
@@ -36,29 +37,37 @@ if [ ! -s "$new/sources" ]; then
 		echo "deb [signed-by=$keys] http://deb.debian.org/$where main"
 	done >"$new/sources"
 fi
+# Both series of kernels are bookworm's. Whatever else is newer there comes from the other sources.
+grep -q bookworm "$new/sources" ||
+	for where in "debian bookworm" "debian-security bookworm-security"; do
+		echo "deb [signed-by=$keys] http://deb.debian.org/$where main"
+	done >>"$new/sources"
 apt-config dump | grep -E '^Acquire::https?::Proxy ' >"$new/proxy" || true
 
-# The kernel is found and downloaded by the apt that builds the root, since this machine's may not know Debian. The newest
-# with a full version in its name: the others are names for "whatever is current".
+# The kernels are found and downloaded by the apt that builds the root, since this machine's may not know Debian. Of each
+# series the newest with a full version in its name: the others are names for "whatever is current".
 cat >"$new/download" <<'HOOK'
 set -eu
 export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
-image=$(apt-cache search --names-only '^linux-image-[0-9]+[.][0-9]+[.][0-9].*-cloud-amd64$' | cut -d' ' -f1 | sort -V | tail -1)
-[ -n "$image" ] || { echo "test/debian/build.sh: no linux-image-*-cloud-amd64 is to be had" >&2; exit 1; }
 cd "$NEW/one"
-apt-get -q -y -o APT::Sandbox::User=root download "$image" busybox-static
+apt-get -q -y -o APT::Sandbox::User=root download busybox-static
 dpkg-query --admindir="$1/var/lib/dpkg" -W >"$NEW/packages"
-for deb in *.deb; do
-	dpkg-deb -W "$deb" >>"$NEW/packages"
-	dpkg-deb -x "$deb" .
-done
-mv boot/vmlinuz-* "$NEW/kernel/vmlinuz"
+dpkg-deb -x busybox-static_*.deb .
 # Debian 13 has no /bin and no /lib beside /usr any more.
 for f in bin/busybox usr/bin/busybox; do [ ! -e "$f" ] || mv "$f" "$NEW/busybox"; done
-for d in lib/modules usr/lib/modules; do [ ! -e "$d" ] || mv "$d" "$1/usr/lib/modules"; done
-chroot "$1" depmod "$(ls "$1/usr/lib/modules")"
-mkdir "$NEW/kernel/lib"
-mv "$1/usr/lib/modules" "$NEW/kernel/lib/modules"
+for series in 6.1 6.12; do
+	image=$(apt-cache search --names-only "^linux-image-$series[.][0-9].*-cloud-amd64\$" | cut -d' ' -f1 | sort -V | tail -1)
+	[ -n "$image" ] || { echo "test/debian/build.sh: no linux-image-$series.*-cloud-amd64 is to be had" >&2; exit 1; }
+	apt-get -q -y -o APT::Sandbox::User=root download "$image"
+	mkdir -p "unpacked/$series" "$NEW/kernels/$series/lib"
+	dpkg-deb -x "$image"_*.deb "unpacked/$series"
+	mv "unpacked/$series"/boot/vmlinuz-* "$NEW/kernels/$series/vmlinuz"
+	for d in lib/modules usr/lib/modules; do [ ! -e "unpacked/$series/$d" ] || mv "unpacked/$series/$d" "$1/usr/lib/modules"; done
+	chroot "$1" depmod "$(ls "$1/usr/lib/modules")"
+	mv "$1/usr/lib/modules" "$NEW/kernels/$series/lib/modules"
+	ln -sfn "kernels/$series" "$NEW/kernel"
+done
+for deb in *.deb; do dpkg-deb -W "$deb" >>"$NEW/packages"; done
 HOOK
 
 # Documentation and translations are left out: they are half of it. A fixed machine-id, or systemd takes every boot for the

@@ -51,12 +51,23 @@ func Package(t lab.TB, dir string, debs ...string) {
 	}
 }
 
-// Kernel is a kernel for virtual machines: its image, the folder that holds its modules below lib/modules, and a static
-// busybox to start it with.
+// Kernel is the newest kernel for virtual machines: its image, the folder that holds its modules below lib/modules, and
+// a static busybox to start it with.
 func Kernel(t lab.TB) (image, modules, busybox string) {
 	t.Helper()
 	dir := folder(t)
 	return filepath.Join(dir, "kernel/vmlinuz"), filepath.Join(dir, "kernel"), filepath.Join(dir, "busybox")
+}
+
+// Series are the kernels that KernelOf has: those that Debian 12 came with and came to.
+var Series = []string{"6.1", "6.12"}
+
+// KernelOf is the kernel of a series, as Kernel is the newest.
+func KernelOf(t lab.TB, series string) (image, modules, busybox string) {
+	t.Helper()
+	dir := folder(t)
+	kernel := filepath.Join(dir, "kernels", series)
+	return filepath.Join(kernel, "vmlinuz"), kernel, filepath.Join(dir, "busybox")
 }
 
 // must runs a command, and ends the test if it fails.

@@ -44,6 +44,9 @@ func connect(to netip.AddrPort, o asking) (Answer, error) {
 		return Failed, err
 	}
 	defer unix.Close(fd)
+	if err := setDevice(fd, o.device); err != nil {
+		return Failed, err
+	}
 	if local := o.local(to.Addr()); local.IsValid() {
 		if err := unix.Bind(fd, sockaddr(local)); err != nil {
 			return Failed, fmt.Errorf("binding to %v: %w", local, err)
@@ -95,6 +98,14 @@ func clientSocket(p Protocol, six bool) (int, error) {
 		return -1, err
 	}
 	return fd, nil
+}
+
+// setDevice binds a socket to an interface, if one is named.
+func setDevice(fd int, name string) error {
+	if name == "" {
+		return nil
+	}
+	return os.NewSyscallError("setsockopt SO_BINDTODEVICE", unix.BindToDevice(fd, name))
 }
 
 // echo sends a datagram and waits for it to come back. It is repeated, since UDP is not: a busy

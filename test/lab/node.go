@@ -163,14 +163,21 @@ func setOptional(name, value string) error {
 }
 
 // Dial connects from the node. network and to are as in net.Dial, with an IP address in to; the
-// source may be set with From and FromPort.
+// source may be set with From and FromPort, the interface with Through.
 func (n *Node) Dial(ctx context.Context, network, to string, opts ...Option) (net.Conn, error) {
 	o := options(opts)
 	target, err := netip.ParseAddrPort(to)
 	if err != nil {
 		return nil, fmt.Errorf("lab: dialling from %s: %w", n.Name, err)
 	}
-	d := net.Dialer{Timeout: o.timeout, Control: freebind}
+	d := net.Dialer{Timeout: o.timeout, Control: func(network, address string, c syscall.RawConn) error {
+		if err := freebind(network, address, c); err != nil {
+			return err
+		}
+		var err error
+		fail := c.Control(func(fd uintptr) { err = setDevice(int(fd), o.device) })
+		return errors.Join(fail, err)
+	}}
 	if local := o.local(target.Addr()); local.IsValid() {
 		if strings.HasPrefix(network, "udp") {
 			d.LocalAddr = net.UDPAddrFromAddrPort(local)

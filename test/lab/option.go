@@ -17,6 +17,7 @@ type asking struct {
 	protocol   Protocol
 	source     netip.Addr
 	sourcePort uint16
+	device     string
 	timeout    time.Duration
 	rate       int
 	attempts   int
@@ -41,6 +42,9 @@ func From(source netip.Addr) Option { return func(a *asking) { a.source = source
 
 // FromPort sets the source port.
 func FromPort(port uint16) Option { return func(a *asking) { a.sourcePort = port } }
+
+// Through binds the socket to an interface of the node, such as a VRF (SO_BINDTODEVICE).
+func Through(device string) Option { return func(a *asking) { a.device = device } }
 
 // Timeout sets how long to wait; the default is 400 ms.
 func Timeout(d time.Duration) Option { return func(a *asking) { a.timeout = d } }

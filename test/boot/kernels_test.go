@@ -1,0 +1,75 @@
+//go:build boot
+
+package boot
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/portgrave/portgrave/test/debian"
+	"github.com/portgrave/portgrave/test/lab"
+)
+
+// otherKernels are the tests of test/e2e that need what many kernels lack.
+const otherKernels = "^TestVRF"
+
+// TestKernels runs tests of test/e2e in virtual machines with Debian's kernels. None may be skipped there.
+// KERNEL_TESTS replaces the pattern of their names.
+func TestKernels(t *testing.T) {
+	lab.RequireRoot(t)
+	scratch := t.TempDir()
+	binary := filepath.Join(scratch, "e2e.test")
+	build := exec.Command("go", "test", "-c", "-o", binary, "./test/e2e")
+	build.Dir = "../.."
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the end-to-end tests: %v\n%s", err, out)
+	}
+	disk := filepath.Join(scratch, "disk")
+	writeTestImage(t, disk, scratch, binary)
+	pattern := otherKernels
+	if p := os.Getenv("KERNEL_TESTS"); p != "" {
+		pattern = p
+	}
+	names := strings.Fields(output(t, binary, "-test.list", pattern))
+	if len(names) == 0 {
+		t.Fatalf("no test is named %s", pattern)
+	}
+	for _, series := range debian.Series {
+		t.Run(series, func(t *testing.T) {
+			image, modules, busybox := debian.KernelOf(t, series)
+			initrd := filepath.Join(t.TempDir(), "initrd")
+			writeInitrdOf(t, initrd, modules, busybox, "printf %s '"+pattern+"' >$1/usr/local/lib/test/pattern")
+			m := launch(t, exec.CommandContext(context.Background(), "sh", emulator(image, initrd, disk, "on", "1024")...))
+			result := m.await("done").text
+			said := m.everything()
+			if result != "0" || strings.Contains(said, "--- SKIP") {
+				t.Errorf("the tests ended with %s; the machine wrote:\n%s", result, said)
+			}
+			for _, name := range names {
+				if !strings.Contains(said, "--- PASS: "+name+" ") {
+					t.Errorf("%s did not pass", name)
+				}
+			}
+			for _, l := range strings.Split(said, "\n") {
+				if strings.Contains(l, "--- ") {
+					t.Log(strings.TrimSpace(l))
+				}
+			}
+		})
+	}
+}
+
+// output runs a program and returns what it printed.
+func output(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	out, err := exec.Command(name, args...).Output()
+	if err != nil {
+		t.Fatalf("%s %q: %v", name, args, err)
+	}
+	return string(out)
+}
