@@ -28,3 +28,12 @@ const OwnLabel = 90
 // SpoofedLabel is the bit that says: the first packet came from outside and bore an address of the
 // interface by which it came. Past routing that can't be told of an interface in a VRF.
 const SpoofedLabel = 91
+
+// OutsideLabel is the bit that says: the connection was begun by a packet that came in from outside. What
+// comes to this host as a reply belongs to a connection that the host itself has begun, so this bit tells
+// a reply that is none, whatever address a packet has borne.
+const OutsideLabel = 92
+
+// ElsewhereLabel is the bit that says: the first packet came by none of State.Direct. What goes there as a
+// reply without it was asked for from there.
+const ElsewhereLabel = 93

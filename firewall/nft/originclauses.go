@@ -120,6 +120,13 @@ func (b *builder) hasLabel(bit int) *builder {
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: zero})
 }
 
+// lacksLabel matches a connection without the bit, also one that began before there were labels.
+func (b *builder) lacksLabel(bit int) *builder {
+	return b.add(fmt.Sprintf("ct label & %d != %d", bit, bit), &expr.Ct{Key: expr.CtKeyLABELS, Register: reg1},
+		&expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: 16, Mask: labelBytes(bit), Xor: make([]byte, 16)},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: labelBytes(bit)})
+}
+
 // fromVRF matches what comes by a VRF, whichever interface it came to first.
 func (b *builder) fromVRF() *builder {
 	return b.add(`meta iifkind "vrf"`, &expr.Meta{Key: metaKeyInterfaceKind, Register: reg1}, cmpEq(interfaceData("vrf")))

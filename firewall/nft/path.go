@@ -61,12 +61,23 @@ func (c *compiler) baseChain(name string, h hook, rules ...rule) {
 // remember notes before DNAT which connections were addressed to the host itself: nothing tells that
 // later. An address may be local by its own interface alone (VRF) or by another one's. It also notes
 // packets from outside that bear an address of the interface by which they come: past routing, those of
-// a VRF have come by the VRF, which has no address, and Linux 6.1 finds none of them local.
+// a VRF have come by the VRF, which has no address, and Linux 6.1 finds none of them local. And it notes
+// that the connection was begun from outside, and past the interfaces of Direct.
 func (c *compiler) remember() {
-	c.baseChain(preroutingChain, prerouting,
-		newRule().firstPacket().addressIsLocal(true, true).setLabel(firewall.SpoofedLabel).done(),
-		newRule().firstPacket().addressIsLocal(false, false).setLabel(firewall.OwnLabel).accept(),
-		newRule().firstPacket().addressIsLocal(false, true).setLabel(firewall.OwnLabel).done())
+	rules := []rule{newRule().iifname("lo").returns(), newRule().setLabel(firewall.OutsideLabel).done()}
+	if len(c.state.Direct) > 0 {
+		rules = append(rules, newRule().jump(elsewhereChain))
+		var inside []rule
+		for _, p := range c.state.Direct {
+			inside = append(inside, newRule().iifname(p).returns())
+		}
+		c.chain(elsewhereChain, "", append(inside, newRule().setLabel(firewall.ElsewhereLabel).done())...)
+	}
+	c.chain(rememberChain, "", append(rules,
+		newRule().addressIsLocal(true, true).setLabel(firewall.SpoofedLabel).done(),
+		newRule().addressIsLocal(false, false).setLabel(firewall.OwnLabel).returns(),
+		newRule().addressIsLocal(false, true).setLabel(firewall.OwnLabel).done())...)
+	c.baseChain(preroutingChain, prerouting, newRule().firstPacket().jump(rememberChain))
 }
 
 // input decides about everything for this host: by the port that the client dialled.
@@ -77,9 +88,10 @@ func (c *compiler) input(protocols []firewall.Protocol) {
 		untracked = append(untracked, newRule().headerPortVmap(p, destinationPortOffset))
 	}
 	rules = append(rules, c.portless()...)
-	if len(protocols) > 0 {
+	if len(protocols) > 0 || c.state.Unlisted == firewall.UnlistedDeny {
 		rules = append(rules, newRule().noConnection().jump(untrackedChain))
-		c.chain(untrackedChain, "", untracked...)
+		first := []rule{newRule().iifname("lo").returns(), newRule().jump(ownSourceChain)}
+		c.chain(untrackedChain, "", append(first, untracked...)...)
 	}
 	if c.state.Unlisted == firewall.UnlistedDeny {
 		rules = append(rules, newRule().jump(exemptChain), newRule().translated().jump(notOwnChain), newRule().gotoChain(unlistedChain))
@@ -111,13 +123,15 @@ func (c *compiler) forward(protocols []firewall.Protocol) {
 		rules = append(rules, newRule().firstPacket().jump(listedSourceChain))
 	}
 	if len(c.state.Direct) > 0 {
-		rules = append(rules, newRule().ctState("new,untracked", stateNew|stateUntracked).jump(directChain))
+		rules = append(rules, newRule().ctState("invalid,new,untracked", stateInvalid|stateNew|stateUntracked).jump(directChain),
+			newRule().reply().hasLabel(firewall.ElsewhereLabel).jump(directChain))
 		c.direct()
 	}
 	c.baseChain(forwardChain, forward, rules...)
 }
 
-// direct refuses what is routed to containers past the ports that they publish.
+// direct refuses what is routed to containers past the ports that they publish: what begins there, or
+// belongs to no connection, and replies that nobody there has asked for.
 func (c *compiler) direct() {
 	refuse := directChain + "/refuse"
 	rules := []rule{newRule().translated().returns()}
@@ -135,7 +149,7 @@ func (c *compiler) direct() {
 func (c *compiler) exempt() {
 	rules := []rule{
 		newRule().iifname("lo").accept(),
-		newRule().reply().accept(),
+		newRule().reply().lacksLabel(firewall.OutsideLabel).accept(),
 	}
 	if c.state.Established == firewall.EstablishedKeep {
 		rules = append(rules, newRule().ctState("established", stateEstablished).accept())

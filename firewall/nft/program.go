@@ -144,7 +144,8 @@ func switchOver(d difference, want *ruleset) []op {
 	rewrite := len(d.chainsMoved)+len(d.setsReshaped) > 0
 	filled := map[string]bool{} // by prepare
 	for _, c := range d.chainsNew {
-		filled[c.name] = c.hook == nil
+		// Rules of prepare may already use what is made anew: then they are written again too.
+		filled[c.name] = c.hook == nil && !rewrite
 	}
 	var ops []op
 	for _, c := range d.chainsGone {
@@ -152,7 +153,7 @@ func switchOver(d difference, want *ruleset) []op {
 	}
 	flushed := map[string]bool{}
 	for _, c := range d.chainsNew {
-		flushed[c.name] = true // new, so empty
+		flushed[c.name] = c.hook != nil || filled[c.name] // new, so empty
 	}
 	var fill []*chain
 	if rewrite {

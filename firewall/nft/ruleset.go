@@ -16,6 +16,8 @@ const (
 	preroutingChain   = "prerouting"
 	inputChain        = "input"
 	forwardChain      = "forward"
+	rememberChain     = "remember"
+	elsewhereChain    = "elsewhere"  // past the interfaces of direct
 	untrackedChain    = "untracked"  // what conntrack knows nothing of
 	translatedChain   = "translated" // forwarded because of the host's own DNAT
 	exemptChain       = "exempt"

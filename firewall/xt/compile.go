@@ -91,7 +91,7 @@ func (c *compiler) decide(t *table, m manner) {
 	for _, svc := range c.state.Services {
 		c.service(svc)
 	}
-	shared := slices.Concat(c.exempt(), c.beginning(), c.translated())
+	shared := slices.Concat(c.running(), c.beginning(), c.translated())
 	c.input(t, shared)
 	c.forward(t, shared)
 	if c.state.Unlisted == firewall.UnlistedDeny {

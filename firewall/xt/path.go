@@ -18,7 +18,11 @@ var (
 	// translated tells the packets of connections that DNAT sent elsewhere.
 	translated = []string{"-m", "conntrack", "--ctstate", "DNAT"}
 	// own tells connections that were addressed to one of this host's own addresses: see remember.
-	own = []string{"-m", "connlabel", "--label", strconv.Itoa(firewall.OwnLabel)}
+	own   = []string{"-m", "connlabel", "--label", strconv.Itoa(firewall.OwnLabel)}
+	reply = []string{"-m", "conntrack", "--ctdir", "REPLY"}
+	// outside and elsewhere tell where connections were begun: see remember.
+	outside   = []string{"-m", "connlabel", "--label", strconv.Itoa(firewall.OutsideLabel)}
+	elsewhere = []string{"-m", "connlabel", "--label", strconv.Itoa(firewall.ElsewhereLabel)}
 	// spoofed tells connections that began with an own address from outside: see remember.
 	spoofed = []string{"-m", "connlabel", "--label", strconv.Itoa(firewall.SpoofedLabel)}
 	// written marks a rule as ours.
@@ -42,20 +46,28 @@ func (c *compiler) hooked(t *table, builtIn, name string, only []string, rules .
 // remember notes before DNAT which connections are addressed to the host itself: nothing tells that
 // later. An address may be local by its own interface alone (VRF) or by another one's. It also notes
 // packets from outside that bear an address of the interface by which they come: past routing, those of
-// a VRF have come by the VRF, which has no address.
+// a VRF have come by the VRF, which has no address. And it notes that the connection was begun from
+// outside, and past the interfaces of Direct.
 func (c *compiler) remember(t *table) {
 	local := []string{"-m", "addrtype", "--dst-type", "LOCAL"}
 	set := append(slices.Clone(own), "--set")
-	c.hooked(t, "PREROUTING", labelChain, begins, rulesOf(
+	first := rulesOf([]string{"-i", "lo", "-j", "RETURN"}, append(slices.Clone(outside), "--set"))
+	if len(c.state.Direct) > 0 {
+		first = append(first, args("-j", elsewhereChain))
+		var inside []rule
+		for _, name := range c.state.Direct {
+			inside = append(inside, args("-i", interfaceWord(name), "-j", "RETURN"))
+		}
+		t.chains[elsewhereChain] = &chain{name: elsewhereChain, rules: append(inside, args(append(slices.Clone(elsewhere), "--set")...))}
+	}
+	c.hooked(t, "PREROUTING", labelChain, begins, append(first, rulesOf(
 		slices.Concat([]string{"-m", "addrtype", "--src-type", "LOCAL", "--limit-iface-in"}, spoofed, []string{"--set"}),
 		slices.Concat(local, written, set, []string{"-j", "RETURN"}),
-		slices.Concat(local, []string{"--limit-iface-in"}, set))...)
+		slices.Concat(local, []string{"--limit-iface-in"}, set))...)...)
 }
 
-// exempt is what nothing is decided about: replies, and what established: keep lets go on.
-func (c *compiler) exempt() []rule {
-	reply := []string{"-m", "conntrack", "--ctdir", "REPLY"}
-	rules := rulesOf(slices.Concat(reply, written, []string{"-j", "RETURN"}))
+// running is what established: keep lets go on.
+func (c *compiler) running() (rules []rule) {
 	if c.state.Established == firewall.EstablishedKeep {
 		rules = append(rules, args("-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "RETURN"))
 	}
@@ -70,14 +82,18 @@ func (c *compiler) input(t *table, shared []rule) {
 	if c.state.Unlisted == firewall.UnlistedDeny {
 		plain.rest = rulesOf([]string{"-g", unlistedChain})
 	}
-	loopback := rulesOf([]string{"-i", "lo", "-j", "RETURN"})
-	c.hooked(t, "INPUT", baseChain, nil, slices.Concat(loopback, shared, c.ports(plain))...)
+	// A reply to this host belongs to a connection that it has begun itself.
+	exempt := rulesOf([]string{"-i", "lo", "-j", "RETURN"},
+		slices.Concat(reply, []string{"-m", "connlabel", "!", "--label", strconv.Itoa(firewall.OutsideLabel)}, written, []string{"-j", "RETURN"}))
+	c.hooked(t, "INPUT", baseChain, nil, slices.Concat(exempt, shared, c.ports(plain))...)
 }
 
 // forward decides about what the host's own DNAT sends elsewhere, such as to containers, and about
 // what is routed to containers past that.
 func (c *compiler) forward(t *table, shared []rule) {
-	c.hooked(t, "FORWARD", forwardChain, nil, slices.Concat(shared, c.direct())...)
+	unasked, direct := c.direct()
+	replies := rulesOf(slices.Concat(reply, written, []string{"-j", "RETURN"}))
+	c.hooked(t, "FORWARD", forwardChain, nil, slices.Concat(unasked, replies, shared, direct)...)
 }
 
 // translated sends the packets of DNATed connections to a tree of their own, over the connection's
@@ -108,23 +124,24 @@ func (c *compiler) translated() []rule {
 	return rulesOf(append(slices.Clone(translated), "-g", originalChain))
 }
 
-// direct refuses what is routed to containers past the ports that they publish.
-func (c *compiler) direct() []rule {
+// direct refuses what is routed to containers past the ports that they publish: replies that nobody there
+// has asked for, and what begins there or belongs to no connection.
+func (c *compiler) direct() (unasked, rules []rule) {
 	if len(c.state.Direct) == 0 {
-		return nil
+		return nil, nil
 	}
-	var rules []rule
 	// What this host has published decides for itself.
 	between := rulesOf(append(slices.Clone(translated), "-j", "RETURN"))
 	for _, name := range c.state.Direct {
 		word := interfaceWord(name)
 		between = append(between, args("-i", word, "-j", "RETURN"))
-		begins := []string{"-m", "conntrack", "--ctstate", "NEW,UNTRACKED"}
+		begins := []string{"-m", "conntrack", "--ctstate", "INVALID,NEW,UNTRACKED"}
 		rules = append(rules, args(slices.Concat([]string{"-o", word}, begins, []string{"-g", directChain})...))
+		unasked = append(unasked, args(slices.Concat([]string{"-o", word}, reply, elsewhere, []string{"-g", directChain})...))
 	}
 	c.chain(directChain, "", append(between, args("-g", directRefuse))...)
 	c.refuse(directRefuse, "", firewall.LogLabelDirect, true)
-	return rules
+	return unasked, rules
 }
 
 // beginning has the packets looked at that would begin a connection from one of the host's own
@@ -158,7 +175,8 @@ func (c *compiler) beginning() []rule {
 	local := words{"-m", "addrtype", "--src-type", "LOCAL"}
 	c.chain(beginChain, "", append(rules, args(append(local, "-g", to)...))...)
 	c.chain(spoofedChain, "", append(c.counted(firewall.LogLabelSpoofed, true), args("-j", "DROP"))...)
-	return rulesOf(append(slices.Clone(begins), "-j", beginChain))
+	return rulesOf(append(slices.Clone(begins), "-j", beginChain),
+		[]string{"-m", "conntrack", "--ctstate", "INVALID,UNTRACKED", "-j", beginChain})
 }
 
 // listed picks the packets of which either port is listed. Only packets that bear one of the host's
