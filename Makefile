@@ -77,7 +77,8 @@ lint: ## gofmt, go vet, staticcheck
 
 test: deps build lint ## everything: lint, all tests as root under the race detector, each fuzz target briefly
 	@[ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo "Asking for sudo: the tests make network namespaces."
-	$(AS_ROOT) go test -race -timeout 30m ./...
+	# Side by side, since most tests wait for what must not come.
+	$(AS_ROOT) go test -race -parallel 6 -timeout 40m ./...
 	@$(MAKE) --no-print-directory test-boot
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZTIME)
 

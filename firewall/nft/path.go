@@ -89,7 +89,9 @@ func (c *compiler) input(protocols []firewall.Protocol) {
 	}
 	rules = append(rules, c.portless()...)
 	if len(protocols) > 0 || c.state.Unlisted == firewall.UnlistedDeny {
-		rules = append(rules, newRule().noConnection().jump(untrackedChain))
+		// What looks like a reply to this host, which has not begun, is asked for its own port too.
+		rules = append(rules, newRule().noConnection().jump(untrackedChain),
+			newRule().reply().hasLabel(firewall.OutsideLabel).jump(untrackedChain))
 		first := []rule{newRule().iifname("lo").returns(), newRule().jump(ownSourceChain)}
 		c.chain(untrackedChain, "", append(first, untracked...)...)
 	}

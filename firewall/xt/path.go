@@ -192,6 +192,7 @@ func (c *compiler) listed() (out []rule) {
 		}
 		p, ports := r.Protocol.String(), portsWord(int(r.First), int(r.Last))
 		out = append(out, rulesOf([]string{"-p", p, "-m", p, "--sport", ports, "-g", spoofedChain},
+			append(headerPort(r.Protocol, ports), "-g", spoofedChain), // also of what is not tracked
 			append(originalPort(r.Protocol, ports), "-g", spoofedChain))...)
 	}
 	for _, piece := range firewall.PortPieces(c.state.Services) {

@@ -189,3 +189,115 @@ func testLinkLocalAddressOfAnother(t *testing.T, e engine) {
 		server.Close()
 	}
 }
+
+// Addresses of the host that no look at a packet's source tells: anycast of a router's network, and local
+// routes that a rule chooses. A reply to this host is one only if the host itself has begun.
+func TestReplyToAnAddressThatNobodyTells(t *testing.T) {
+	onEveryBackend(t, testReplyToAnAddressThatNobodyTells)
+}
+
+func testReplyToAnAddressThatNobodyTells(t *testing.T, e engine) {
+	w := newWorld(t, e)
+	w.Host.ListenTCP(9090)
+	server := w.Host.ListenUDP(9090)
+	unlisted := w.Host.ListenUDP(9095)
+	anycast := netip.MustParseAddr("2001:db8:100::") // of eth0's network (RFC 4291 §2.6.1)
+	w.Host.Run("ip", "-6", "route", "add", "local", routed6.String(), "dev", "lo", "table", "100")
+	w.Host.Run("ip", "-6", "rule", "add", "iif", "eth0", "lookup", "100")
+	w.Host.Run("ip", "route", "add", "local", routed4.String(), "dev", "lo", "table", "100")
+	w.Host.Run("ip", "rule", "add", "to", routed4.String(), "lookup", "100")
+	w.Host.Sysctl("net.ipv4.conf.all.accept_local", "1")
+	w.Host.Sysctl("net.ipv4.conf.eth0.accept_local", "1")
+	port := uint16(42000)
+	attack := func(own netip.Addr, s *lab.UDPServer, dialled uint16) bool {
+		port++
+		attacker := netip.AddrPortFrom(w.Internet.Addr(own.Is6()), port)
+		before := s.Count()
+		w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(own, dialled), attacker)
+		time.Sleep(patience) // until it is forwarded; if it takes longer, the attack fails
+		w.Router.Inject("eth1", lab.UDP, attacker, netip.AddrPortFrom(own, dialled))
+		for end := time.Now().Add(patience); time.Now().Before(end) && s.Count() == before; time.Sleep(10 * time.Millisecond) {
+		}
+		return s.Count() > before
+	}
+	addresses := []netip.Addr{anycast, routed6, routed4}
+	w.Host.NFT(naive)
+	for _, own := range addresses {
+		if !attack(own, server, 9090) {
+			t.Errorf("control, %v: the attack fails, so this test proves nothing", own)
+		}
+	}
+	w.Host.NFT("delete table inet naive")
+	for _, mode := range []string{"", "unlisted: deny"} {
+		w.apply(mode + officeOnly)
+		for _, own := range addresses {
+			if attack(own, server, 9090) {
+				t.Errorf("%q: a refused datagram to %v was delivered", mode, own)
+			}
+			if mode != "" && attack(own, unlisted, 9095) {
+				t.Errorf("%q: a refused datagram to an unlisted port of %v was delivered", mode, own)
+			}
+		}
+		w.ownConnectionsGoOn(mode)
+	}
+}
+
+// What somebody keeps from being tracked begins no connection, and may not bear the host's address either.
+func TestUntrackedWithOwnAddress(t *testing.T) { onEveryBackend(t, testUntrackedWithOwnAddress) }
+
+func testUntrackedWithOwnAddress(t *testing.T, e engine) {
+	w := newWorld(t, e)
+	server := w.Host.ListenUDP(9090)
+	w.Host.Sysctl("net.ipv4.conf.all.accept_local", "1")
+	w.Host.Sysctl("net.ipv4.conf.eth0.accept_local", "1")
+	w.Host.NFT("table inet careless {\n chain p {\n type filter hook prerouting priority -300\n iifname eth0 notrack\n }\n }")
+	inject := func() {
+		w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(second6, 5000), netip.AddrPortFrom(host6, 9090))
+		w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(second4, 5000), netip.AddrPortFrom(host4, 9090))
+	}
+	inject()
+	time.Sleep(patience)
+	if server.Count() != 2 {
+		t.Fatalf("control: %d of 2 datagrams were delivered without rules", server.Count())
+	}
+	for _, mode := range []string{"", "unlisted: deny"} {
+		w.apply(mode + "\nservices: [{name: metrics, port: 9090, protocol: udp, allow: [198.51.100.0/24, \"2001:db8:100::/64\"]}]\n")
+		before, had := w.spoofed(), server.Count()
+		inject()
+		w.waitSpoofed(before + 1)
+		if server.Count() != had {
+			t.Errorf("%q: an untracked datagram with the host's own address was delivered", mode)
+		}
+	}
+}
+
+// A forged packet from a container, by another way than the container's, must not open the direct way.
+func TestForgedFromContainer(t *testing.T) { onEveryBackend(t, testForgedFromContainer) }
+
+func testForgedFromContainer(t *testing.T, e engine) {
+	w := newWorld(t, e)
+	server := w.Container.ListenUDP(80)
+	w.Container.ListenTCP(80)
+	w.Internet.ListenTCP(9099)
+	w.Internet.NFT("table inet silent {\n chain out {\n type filter hook output priority 0\n tcp flags rst drop\n icmp type destination-unreachable drop\n icmpv6 type destination-unreachable drop\n }\n }")
+	for _, mode := range []string{"", "unlisted: deny\n"} {
+		w.apply(mode + "direct: {interfaces: [docker0]}" + officeOnly)
+		for i, six := range []bool{false, true} {
+			inside, attacker := w.Container.Addr(six), w.Internet.Addr(six)
+			for j, over := range both {
+				port := uint16(43000 + 100*len(mode) + 10*i + j)
+				w.Router.Inject("eth1", over, netip.AddrPortFrom(inside, 80), netip.AddrPortFrom(attacker, port))
+				time.Sleep(patience)
+				if got := w.Internet.Connect(netip.AddrPortFrom(inside, 80), lab.Over(over), lab.From(attacker), lab.FromPort(port)); got != lab.Dropped {
+					t.Errorf("%q: over %v the container at %v is %v", mode, firewall.Protocol(over), inside, got)
+				}
+			}
+		}
+		w.expect(tcp, // what the container itself begins goes on
+			ask{lab.Open, w.Container, whichever, internet4, 9099},
+			ask{lab.Open, w.Container, whichever, internet6, 9099})
+	}
+	if server.Count() > 0 {
+		t.Errorf("%d datagrams came to the container", server.Count())
+	}
+}
