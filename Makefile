@@ -75,9 +75,9 @@ lint: ## gofmt, go vet, staticcheck
 	go vet ./... && go vet -tags boot ./test/boot
 	go run $(STATICCHECK) -tags boot ./...
 
+# Six tests at a time: most of them wait for what must not come.
 test: deps build lint ## everything: lint, all tests as root under the race detector, each fuzz target briefly
 	@[ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo "Asking for sudo: the tests make network namespaces."
-	# Side by side, since most tests wait for what must not come.
 	$(AS_ROOT) go test -race -parallel 6 -timeout 40m ./...
 	@$(MAKE) --no-print-directory test-boot
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZTIME)
