@@ -235,7 +235,7 @@ func TestURLFails(t *testing.T) {
 				fmt.Fprintln(rw, "198.51.100.0/24")
 			})
 			if strings.HasPrefix(name, "hangs") {
-				w.HTTP.Timeout = 300 * time.Millisecond
+				w.HTTP.Timeout = 2 * time.Second
 			}
 			n := fmt.Sprintf(`{url: "%s", refresh: 1h, max: 10}`, s.URL)
 			broken.Store(true)

@@ -53,7 +53,8 @@ func (a *auditor) judge(x Exposure, r reach, families []firewall.Family, address
 		a.find(&x, Undeclared, written(tooMany), fmt.Sprintf("%s is reachable, and no service of the policy lists it", name))
 	}
 	// dockerd listens on the ports that it publishes, and packets from outside never get to it: they are not stopped, they have a row of their own.
-	if missing := allowed.minus(r.possible).minus(r.nowhere).minus(r.elsewhere); d.governed && !missing.empty() {
+	// Nor is a rule to blame that refuses the host's own addresses to packets from outside.
+	if missing := allowed.minus(r.possible).minus(a.unroutable).minus(r.elsewhere); d.governed && !missing.empty() {
 		a.find(&x, BlockedElsewhere, missing.prefixes(), fmt.Sprintf("the policy opens %s to sources that something else stops: %s", name, strings.Join(r.decided, "; ")))
 	}
 	if !r.certain.equal(r.possible) {
