@@ -81,8 +81,8 @@ func booted(b control.Booted) string {
 		control.LoadedPolicy:     "the policy was compiled and is in force",
 		control.LoadedClosed:     "nobody is let in",
 		control.LoadedOpen:       "nothing is in force, and every port is open",
-		control.LoadedTornDown:   "nothing is in force, since the rules were removed by portgrave teardown",
-		control.LoadedNothing:    "nothing is in force",
+		control.LoadedTornDown:   "nothing was put in force, since portgrave teardown had removed the rules",
+		control.LoadedNothing:    "nothing was put in force",
 	}[b.Loaded]
 	if b.Backend != "" {
 		what += fmt.Sprintf(", through %s, after %.2f s", b.Backend, b.Seconds)

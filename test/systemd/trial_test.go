@@ -97,7 +97,7 @@ func TestTeardownOutlivesBoots(t *testing.T) {
 			t.Errorf("after a teardown and a boot %s is %s", foe, got)
 		}
 		status := m.run("portgrave", "status")
-		for _, want := range []string{"nothing is enforced, at boot neither, until portgrave apply", "removed by portgrave teardown"} {
+		for _, want := range []string{"nothing is enforced, at boot neither, until portgrave apply", "portgrave teardown had removed the rules"} {
 			if !strings.Contains(status, want) {
 				t.Errorf("status doesn't say %q:\n%s", want, status)
 			}
