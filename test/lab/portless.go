@@ -114,12 +114,13 @@ func (n *Node) listenRaw(p Protocol, six bool) error {
 	if err := errors.Join(err, failed); err != nil {
 		return err
 	}
-	go echoRaw(c, six)
+	go answerRaw(c, six, func(p []byte) []byte { return p })
 	return nil
 }
 
-// echoRaw ends when the socket is closed, which the end of the node does.
-func echoRaw(c *net.IPConn, six bool) {
+// answerRaw sends what reply makes of each packet's payload back to where it came from, unless that is nil. It
+// ends when the socket is closed, which the end of the node does.
+func answerRaw(c *net.IPConn, six bool, reply func([]byte) []byte) {
 	buf, oob := make([]byte, 4096), make([]byte, 256)
 	for {
 		size, oobSize, _, from, err := c.ReadMsgIP(buf, oob)
@@ -137,7 +138,9 @@ func echoRaw(c *net.IPConn, six bool) {
 			}
 			p = ip.payload
 		}
-		_, _, _ = c.WriteMsgIP(p, sctpSource(oob[:oobSize], six), from)
+		if answer := reply(p); answer != nil {
+			_, _, _ = c.WriteMsgIP(answer, sctpSource(oob[:oobSize], six), from)
+		}
 	}
 }
 

@@ -106,33 +106,9 @@ func (n *Node) serveSCTP() (*sctpServer, error) {
 		if err := errors.Join(err, failed); err != nil {
 			return nil, err
 		}
-		go s.answer(c, six)
+		go answerRaw(c, six, s.reply)
 	}
 	return s, nil
-}
-
-func (s *sctpServer) answer(c *net.IPConn, six bool) {
-	buf, oob := make([]byte, 4096), make([]byte, 256)
-	for {
-		size, oobSize, _, from, err := c.ReadMsgIP(buf, oob)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			continue // an ICMP error for an earlier answer
-		}
-		p := buf[:size]
-		if !six {
-			ip, ok := parseIP(p, false)
-			if !ok {
-				continue
-			}
-			p = ip.payload
-		}
-		if reply := s.reply(p); reply != nil {
-			_, _, _ = c.WriteMsgIP(reply, sctpSource(oob[:oobSize], six), from)
-		}
-	}
 }
 
 // reply is what a packet is answered with: an INIT with an INIT ACK or an ABORT, the rest not at all.
