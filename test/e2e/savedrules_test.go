@@ -54,7 +54,12 @@ func testSavedIptablesRules(t *testing.T, name string, six bool) {
 	}
 	saved := func() {
 		t.Helper()
-		if err := os.WriteFile(file, []byte(w.Host.Run(save)), 0o640); err != nil {
+		// Standard output alone, as netfilter-persistent keeps it: on standard error stand warnings.
+		text, err := w.Host.Command(context.Background(), save).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, text, 0o640); err != nil {
 			t.Fatal(err)
 		}
 	}
