@@ -6,7 +6,7 @@ import (
 )
 
 // Answers to multicast questions (EssentialMulticastAnswers). The host asks a group over UDP, from a local
-// address and port; whoever knows answers from an address of its own, so conntrack takes the answer for the
+// address and port; a host that knows answers from an address of its own, so conntrack takes the answer for the
 // start of a connection. A backend notes each question as it leaves, and lets in for AnswerTime what comes to
 // the local address and port, from the port that was asked, from one of State.Connected. An answer may go to
 // the group instead, as mDNS does where the question came from its own port (RFC 6762 §6).

@@ -10,7 +10,7 @@ import (
 	"syscall"
 )
 
-// Who may change what the policy says: whoever can write a file, or put another one in its place,
+// Who may change what the policy says: anyone who can write a file, or put another one in its place,
 // can open every port. And what a name stands for must not be somebody else's choice: a link of his
 // to a secret of root's would have us print it.
 
@@ -115,7 +115,7 @@ func replaceable(dir string) error {
 	return nil
 }
 
-// owned refuses what others than root and the reading user may change: whoever can write the
+// owned refuses what others than root and the reading user may change: anyone who can write the
 // policy can open every port. A sticky folder (like /tmp) keeps others from replacing our files,
 // so it may be writable; on a file the sticky bit means nothing.
 func owned(info fs.FileInfo, path string) error {

@@ -10,7 +10,7 @@ import (
 )
 
 // installed tells what an installation has put in force: the first policy closes a port, and
-// whoever installed must not have to find that out. The scripts of the packages run it.
+// the administrator who installed must not have to find that out. The scripts of the packages run it.
 func installed(inv *invocation) error {
 	ops, done, err := inv.operations()
 	if err != nil {

@@ -160,7 +160,7 @@ func (h SavedFiles) unreadable(f savedFile) (flags, xt bool) {
 	return flags, xt
 }
 
-// maxSavedFile bounds what is read of a file: whoever wrote it may have written what he liked.
+// maxSavedFile bounds what is read of a file: its writer may have put anything into it.
 const maxSavedFile = 256 << 20
 
 func (h SavedFiles) lines(path string, each func(line string)) {

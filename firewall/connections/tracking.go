@@ -15,7 +15,7 @@ import (
 
 // Tracking is what the kernel's connection tracking (conntrack) does in this network namespace.
 type Tracking struct {
-	// State is "on" if packets are tracked, "off" if nobody's rules ask for it. It is "unknown" if no
+	// State is "on" if packets are tracked, "off" if no rules ask for it. It is "unknown" if no
 	// connection is tracked at the moment, and the kernel doesn't tell whether one would be (before
 	// Linux 5.14, or without its list of hooks).
 	State TrackingState `json:"state"`

@@ -201,7 +201,7 @@ func (c *compiler) entry(p firewall.PortPiece) string {
 }
 
 // choose makes the chain that chooses among services by address and interface. A service that names a
-// virtual address decides about it even if a workload asks for it. What fits nobody's conditions is
+// virtual address decides about it even if a workload asks for it. What fits no service's conditions is
 // refused in the name of the first.
 func (c *compiler) choose(name string, services []firewall.Service) {
 	rules := []rule{newRule().jump(exemptChain)}

@@ -24,7 +24,7 @@ func (c *compiler) entry(p firewall.PortPiece, original bool) string {
 	for _, svc := range p.Services {
 		rules = append(rules, c.conditions(svc, original)...)
 	}
-	// What fits nobody's conditions is refused in the name of the first.
+	// What fits no service's conditions is refused in the name of the first.
 	c.chain(name, first.Name, append(rules, args("-g", refuseChain(first.Name)))...)
 	return name
 }

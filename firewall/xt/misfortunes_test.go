@@ -86,7 +86,7 @@ func TestBrokenIpset(t *testing.T) {
 	})
 }
 
-// A program that fails over one of our rules complains of the names of labels first, which is no matter.
+// A program that fails over one of our rules complains of the names of labels first, which is harmless.
 func TestMissingLabelNamesAreNotTheError(t *testing.T) {
 	onBoth(t, func(t *testing.T, v variant) {
 		p := program{v, firewall.IPv4}

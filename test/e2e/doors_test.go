@@ -21,7 +21,7 @@ var refusals = []struct {
 	want   lab.Answer
 }{{"drop", lab.Dropped}, {"reject", lab.Refused}}
 
-// A container's own address is a second door to a port that it publishes, for whoever has a route there.
+// A container's own address is a second door to a port that it publishes, for anyone who has a route there.
 func TestDirectWayToContainer(t *testing.T) { onEveryBackend(t, testDirectWayToContainer) }
 
 func testDirectWayToContainer(t *testing.T, e engine) {
@@ -75,14 +75,14 @@ func testDirectWayToContainer(t *testing.T, e engine) {
 		ask{lab.Dropped, w.Internet, whichever, office4, 9099})...)
 	w.apply("direct: {interfaces: [docker0]}\nservices: []\n")
 	w.expect(both, // also without any service
-		ask{lab.Open, w.Internet, whichever, host4, 9090}, // published, and nobody's business
+		ask{lab.Open, w.Internet, whichever, host4, 9090}, // published, and closed to no one
 		ask{lab.Open, w.Internet, whichever, host6, 9090},
 		ask{lab.Dropped, w.Internet, whichever, inside4, 80},
 		ask{lab.Dropped, w.Internet, whichever, inside6, 80})
 }
 
 // virtualIPs leads two addresses that the host does not have to the container, one port of them to the host
-// itself, and a port of the host's own addresses to the container, whoever asks, as kube-proxy does.
+// itself, and a port of the host's own addresses to the container, for every source, as kube-proxy does.
 func (w *world) virtualIPs() {
 	w.t.Helper()
 	for _, a := range []netip.Addr{virtual4, virtual6} {

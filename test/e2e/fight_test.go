@@ -191,7 +191,7 @@ func TestFightWithoutPause(t *testing.T) {
 			}
 		}
 		t.Logf("%d deletions in %s: %.1f %% of a processor; refused %s after the last", deletions, fought.Round(time.Second), 100*share, time.Since(last).Round(time.Millisecond))
-		if share > 0.25 { // a tenth, and what nft's and iptables' own commits cost whoever listens
+		if share > 0.25 { // a tenth, and what nft's and iptables' own commits cost a listener
 			t.Errorf("the daemon used %.0f %% of a processor", 100*share)
 		}
 		s.mustSettle("after the fight", 30*time.Second)

@@ -69,7 +69,7 @@ func unchanged(t *testing.T, h *host, operation func() error, want error) {
 	}
 }
 
-// TestFullDiskChangesNothing: what can't be recorded is not put in force, whoever wants it, and works once there is room.
+// TestFullDiskChangesNothing: what can't be recorded is not put in force, whatever asks for it, and works once there is room.
 func TestFullDiskChangesNothing(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: not root: a small file system can't be mounted")

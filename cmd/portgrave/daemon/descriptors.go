@@ -13,7 +13,7 @@ import (
 // sets and the running connections is another five.
 const reservedDescriptors = 32
 
-// reserve holds descriptors open that nothing uses, so that a repair has some when clients, or whoever lowered the limit, have left none. They are
+// reserve holds descriptors open that nothing uses, so that a repair has some when clients, or a lower limit, have left none. They are
 // eventfds, each a file of its own, so that they help against the system's limit as well as against the process's.
 type reserve struct {
 	mu   sync.Mutex

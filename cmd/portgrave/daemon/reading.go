@@ -159,7 +159,7 @@ func (d *Daemon) hold(p *policy.Policy, waits bool) {
 }
 
 // holdApplied has the settings hold of a policy that an operation has put in force, and watches the
-// files of its networks. What those hold was compiled by whoever asked for the operation; reading a
+// files of its networks. What those hold was compiled by the process that asked for the operation; reading a
 // million sources again would tell nothing new.
 func (d *Daemon) holdApplied() {
 	name := d.policyName()

@@ -11,7 +11,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Second doors: the own address of what a port is published to, for whoever has a route there, and addresses
+// Second doors: the own address of what a port is published to, for anyone who has a route there, and addresses
 // that only the host's DNAT knows.
 
 // destination is an address that rules translate.
@@ -114,7 +114,7 @@ func (a *auditor) doors(f *finder) {
 	}
 	slices.SortFunc(doors, func(x, y door) int { return cmp.Or(cmp.Compare(x.protocol, y.protocol), x.target.Compare(y.target)) })
 	if len(doors) > maxDoors {
-		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%d published targets: whether they can be reached at their own addresses is told of %d", len(doors), maxDoors))
+		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%d published targets: only %d were checked at their own addresses", len(doors), maxDoors))
 		doors = doors[:maxDoors]
 	}
 	for _, d := range doors {
@@ -139,7 +139,7 @@ func (a *auditor) outside() (out []exposure.Interface) {
 	return out
 }
 
-// door judges one target by one interface: whoever gets there though the published port refuses him has
+// door judges one target by one interface: a source that gets there though the published port refuses it has
 // found a way past it.
 func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 	behind := a.behindInterface(d.target.Addr())
@@ -219,7 +219,7 @@ func (a *auditor) virtualIPs(f *finder) {
 		return cmp.Or(cmp.Compare(x.protocol, y.protocol), x.address.Compare(y.address))
 	})
 	if len(list) > maxVirtual {
-		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%d virtual addresses: who reaches them is told of %d", len(list), maxVirtual))
+		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%d virtual addresses: only %d were checked", len(list), maxVirtual))
 		list = list[:maxVirtual]
 	}
 	for _, d := range list {
