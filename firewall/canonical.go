@@ -27,6 +27,9 @@ func (s State) Canonical() (State, error) {
 	} else if len(c.Direct) == 0 && len(s.Direct) > 0 {
 		errs = append(errs, errors.New(`direct: "*" is every interface, the uplink among them`))
 	}
+	if c.Virtual, err = s.canonicalVirtual(); err != nil {
+		errs = append(errs, err)
+	}
 	for _, svc := range s.Services {
 		canonical, err := svc.canonical()
 		if err != nil {
@@ -122,6 +125,7 @@ func mergePorts(in []PortRange) ([]PortRange, error) {
 func (s State) Equal(o State) bool {
 	return s.Unlisted == o.Unlisted && s.Refuse == o.Refuse && s.Established == o.Established && s.Essentials == o.Essentials &&
 		slices.Equal(s.Direct, o.Direct) && s.Connected.Equal(o.Connected) &&
+		slices.Equal(s.Virtual, o.Virtual) &&
 		slices.EqualFunc(s.Services, o.Services, Service.Equal)
 }
 

@@ -44,6 +44,9 @@ func (s State) Decide(f Flow, now time.Time) Decision {
 	if f.Interface == "lo" {
 		return Decision{Allowed, "", "loopback traffic is never filtered"}
 	}
+	if s.passesToIPVS(f) {
+		return Decision{Verdict: Ignored, Reason: fmt.Sprintf("IPVS serves %s at %s", f.Protocol, f.Destination)}
+	}
 	refused := decideUnlisted(s.Unlisted, s.Essentials, f)
 	for _, svc := range s.Services {
 		if !slices.ContainsFunc(svc.Ports, func(r PortRange) bool { return r.Contains(f.Protocol, f.Port) }) {

@@ -36,6 +36,7 @@ func Everything(t testing.TB) firewall.State {
 	}
 	return Canonical(t, firewall.State{
 		Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseReject, Established: firewall.EstablishedKeep, Essentials: firewall.DefaultEssentials,
+		Virtual: virtual("10.96.0.1:443", "10.96.0.10:53", "[fd00:96::1]:443"),
 		Services: []firewall.Service{
 			{Name: "prometheus", Ports: []firewall.PortRange{tcp(9090, 9090)}, Sources: firewall.MustPrefixes("10.20.0.0/16", "198.51.100.7/32", "2001:db8::/32"), Log: firewall.LogDenied},
 			{Name: "web", Ports: []firewall.PortRange{tcp(80, 80), tcp(443, 443), {Protocol: firewall.UDP, First: 443, Last: 443}}, Sources: firewall.MustPrefixes("0.0.0.0/0", "::/0"), Log: firewall.LogNone},
@@ -51,6 +52,20 @@ func Everything(t testing.TB) firewall.State {
 			{Name: "a-name-as-long-as-a-service-may-have-which-is-48", Ports: []firewall.PortRange{tcp(6001, 6001)}, Sources: firewall.MustPrefixes("192.0.2.0/24"), Log: firewall.LogAll},
 		},
 	})
+}
+
+// virtual are services of IPVS over TCP.
+func virtual(at ...string) (out []firewall.VirtualService) {
+	for _, a := range at {
+		out = append(out, firewall.VirtualService{Protocol: firewall.TCP, At: netip.MustParseAddrPort(a)})
+	}
+	return out
+}
+
+// drawVirtual picks services of IPVS, some of them at the addresses of Probes.
+func drawVirtual(t *rapid.T) []firewall.VirtualService {
+	return virtual(rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"192.0.2.1:1", "192.0.2.1:3", "192.0.2.1:5",
+		"10.96.0.1:2", "[2001:db8:f::1]:2", "[2001:db8:f::1]:3"}), 0, 3, rapid.ID).Draw(t, "virtual")...)
 }
 
 // Simple is one service with one source of each family.
@@ -125,6 +140,9 @@ func DrawNext(t *rapid.T, s firewall.State) firewall.State {
 	}
 	next := s
 	next.Services = nil
+	if rapid.Bool().Draw(t, "other virtual services") {
+		next.Virtual = drawVirtual(t)
+	}
 	for _, svc := range s.Services {
 		if many := svc.Sources.Intersect(firewall.MustPrefixes("10.77.0.0/16")); many.Len() > 16 {
 			svc.Sources = many.Union(drawSources(t, "next sources "+svc.Name))
@@ -148,7 +166,7 @@ func Draw(t *rapid.T) firewall.State {
 	state := firewall.State{
 		Unlisted:    rapid.SampledFrom([]firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny}).Draw(t, "unlisted"),
 		Refuse:      rapid.SampledFrom([]firewall.Refuse{firewall.RefuseDrop, firewall.RefuseReject}).Draw(t, "refuse"),
-		Established: firewall.EstablishedCut, Essentials: firewall.DefaultEssentials,
+		Established: firewall.EstablishedCut, Essentials: firewall.DefaultEssentials, Virtual: drawVirtual(t),
 	}
 	for i, name := range []string{"a", "b", "c"} {
 		if !rapid.Bool().Draw(t, "has "+name) {
@@ -177,7 +195,7 @@ func Draw(t *rapid.T) firewall.State {
 func Probes() []firewall.Flow {
 	var out []firewall.Flow
 	for _, source := range []string{"10.0.0.1", "10.0.0.2", "10.77.2.0", "10.77.2.1", "10.77.2.128", "10.77.60.0", "10.200.0.1", "192.0.2.9", "198.51.100.1", "8.8.8.8", "2001:db8::1", "2001:db8::2", "2001:db8::9", "2a00::1"} {
-		for _, iface := range []string{"eth0", "eth1", "eth2", "eth9"} {
+		for _, iface := range []string{"eth0", "eth1", "eth2", "eth9", "docker0"} {
 			for port := uint16(1); port <= 6; port++ {
 				f := firewall.Flow{Protocol: firewall.TCP, Source: netip.MustParseAddr(source), Destination: netip.MustParseAddr("192.0.2.1"), Port: port, Interface: iface}
 				if f.Source.Is6() {

@@ -71,13 +71,15 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 		}
 		add(firewall.Remove, firewall.ObjectSet, serviceOf(s.name), s.family, "set "+s.name)
 		out = append(out, elementChanges(firewall.Remove, serviceOf(s.name), s.family, s.spans)...)
+		out = append(out, virtualChanges(firewall.Remove, s.family, s.virtual)...)
 	}
 	for _, s := range d.setsNew {
 		if l.hides(s.name) {
 			continue
 		}
 		add(firewall.Add, firewall.ObjectSet, s.service, s.family, "set "+s.name)
-		out = append(out, contentChanges(setContent{want: s, have: &set{}, add: s.spans, verdictsAdd: allVerdicts(s)})...)
+		out = append(out, contentChanges(setContent{want: s, have: &set{}, add: s.spans, virtualAdd: s.virtual,
+			verdictsAdd: allVerdicts(s)})...)
 	}
 	for _, s := range d.setsReshaped {
 		if l.hides(s.name) {
@@ -120,6 +122,8 @@ func contentChanges(c setContent) []firewall.Change {
 	service, family := c.want.service, c.want.family
 	out := elementChanges(firewall.Remove, service, family, c.remove)
 	out = append(out, elementChanges(firewall.Add, service, family, c.add)...)
+	out = append(out, virtualChanges(firewall.Remove, family, c.virtualGone)...)
+	out = append(out, virtualChanges(firewall.Add, family, c.virtualAdd)...)
 	out = append(out, portChanges(c)...)
 	if c.replaceWholly {
 		out = append(out, firewall.Change{Action: firewall.Replace, Object: firewall.ObjectElement, Service: service,

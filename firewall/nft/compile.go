@@ -84,7 +84,8 @@ func (c *compiler) service(svc firewall.Service) {
 		c.counters[counterName(serviceChain(svc.Name), "allowed", f)] = counter{}
 	}
 	if !hasConditions(svc) { // the ports lead here directly
-		sources = slices.Insert(sources, 0, newRule().jump(exemptChain), newRule().translated().jump(virtualChain))
+		first := []rule{newRule().jump(exemptChain), newRule().translated().jump(virtualChain)}
+		sources = slices.Concat(first, c.pastServices(), sources)
 	}
 	c.chain(serviceChain(svc.Name), svc.Name, append(sources, newRule().gotoChain(refuseChain(svc.Name)))...)
 	if !simple {
@@ -221,11 +222,15 @@ func (c *compiler) choose(name string, services []firewall.Service) {
 		for _, f := range firewall.Families {
 			if len(svc.Interfaces) > 0 && svc.Addresses.Has(f) {
 				rules = append(rules, newRule().translated().originalDaddrIn(f, addressSet(svc.Name, f)).gotoChain(named))
+				if len(c.state.VirtualIn(f)) > 0 {
+					rules = append(rules, newRule().servedByIPVS(f).at(f, addressSet(svc.Name, f)).gotoChain(named))
+				}
 				c.chain(named, first, rest...)
 			}
 		}
 	}
 	rules = append(rules, newRule().translated().jump(virtualChain))
+	rules = append(rules, c.pastServices()...)
 	c.chain(name, first, append(rules, rest...)...)
 }
 

@@ -139,7 +139,7 @@ func kindOf(s setSpec) (setKind, firewall.Family) {
 		return kindForeign, 0
 	}
 	for _, f := range firewall.Families {
-		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic, kindAsked, kindPrefix} {
+		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic, kindAsked, kindVirtual, kindPrefix} {
 			want := specOf(k, f)
 			if k == kindDynamic { // timeout and size differ from set to set
 				want.timeout, want.size = s.timeout, s.size
@@ -336,6 +336,12 @@ func (d *elementDecoder) add(e element) {
 		if !e.until.IsZero() || !d.prefixKey(e.key) {
 			s.odd++
 		}
+	case kindVirtual:
+		if v, ok := virtualOf(e.key, s.family); ok && e.until.IsZero() {
+			s.virtual = append(s.virtual, v)
+		} else {
+			s.odd++
+		}
 	case kindHosts, kindNets, kindExpiring:
 		a, ok := netip.AddrFromSlice(e.key)
 		switch {
@@ -359,8 +365,10 @@ func (d *elementDecoder) finish() {
 	s.keys = d.keys.sorted(&d.spare)
 	sortSpans(d.starts)
 	s.spans = d.starts
+	slices.SortFunc(s.virtual, firewall.VirtualService.Compare)
 	if s.kind != kindNets && s.kind != kindExpiring {
-		d.repeated = d.repeated || s.keys.repeat() || repeat(s.spans, func(a, b span) bool { return a.first == b.first })
+		d.repeated = d.repeated || s.keys.repeat() || repeat(s.spans, func(a, b span) bool { return a.first == b.first }) ||
+			repeat(s.virtual, func(a, b firewall.VirtualService) bool { return a == b })
 		return
 	}
 	slices.SortFunc(d.ends, netip.Addr.Compare)

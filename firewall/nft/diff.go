@@ -36,6 +36,8 @@ type setContent struct {
 	add, remove   []span
 	keysAdd       keys
 	keysGone      keys
+	virtualAdd    []firewall.VirtualService
+	virtualGone   []firewall.VirtualService
 	verdictsAdd   []portVerdict // new or pointing elsewhere, ascending
 	verdictsGone  []portVerdict // as they are in the kernel, ascending
 	replaceWholly bool          // holds elements we can't name: flush, then load
@@ -108,6 +110,7 @@ func compareContent(want, have *set, now time.Time) (setContent, bool) {
 	}
 	c.keysAdd, c.keysGone = diffKeys(want.keys, have.keys)
 	c.add, c.remove = diffSpans(want.spans, have.spans)
+	c.virtualAdd, c.virtualGone = diffVirtual(want.virtual, have.virtual)
 	if want.kind == kindExpiring {
 		// The kernel's clock and ours part by a little: what is ending right now is nobody's mistake.
 		ending := func(s span) bool { return !s.until.IsZero() && s.until.Sub(now) < firewall.ExpiryTolerance }
@@ -128,7 +131,8 @@ func compareContent(want, have *set, now time.Time) (setContent, bool) {
 		}
 	}
 	c.replaceWholly = c.have.odd > 0
-	differs := c.keysAdd.len()+c.keysGone.len()+len(c.add)+len(c.remove)+len(c.verdictsAdd)+len(c.verdictsGone) > 0 || c.replaceWholly
+	differs := c.keysAdd.len()+c.keysGone.len()+len(c.add)+len(c.remove)+len(c.verdictsAdd)+len(c.verdictsGone)+
+		len(c.virtualAdd)+len(c.virtualGone) > 0 || c.replaceWholly
 	return c, differs
 }
 

@@ -12,7 +12,7 @@
 //	                 protocol without ports, ping   → svc/NAME      a rule each, where services list some
 //	                 no connection                  → untracked     by the packet's own port
 //	                 first packet, own source       → listed-source refused if it comes from a listed port
-//	                 (unlisted: deny)               → exempt; virtual IPs pass; then unlisted
+//	                 (unlisted: deny)               → exempt; virtual IPs pass (those of IPVS by @virtual/…); then unlisted
 //	forward          DNATed by this host            → translated    as input, by the original port
 //	                 first packet, own source       → listed-source as above; own-source under deny
 //	                 (direct) new                   → direct        refused if it goes to a container past DNAT

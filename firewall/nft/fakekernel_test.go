@@ -222,7 +222,7 @@ func (r *ruleset) execute(o op) error {
 		if s == nil {
 			return unix.ENOENT
 		}
-		s.spans, s.keys, s.verdicts, s.odd = nil, keys{}, nil, 0
+		s.spans, s.keys, s.verdicts, s.odd, s.virtual = nil, keys{}, nil, 0, nil
 	case addElements:
 		return r.addElements(o.elements)
 	case delElements:
@@ -267,6 +267,11 @@ func (r *ruleset) addElements(e elements) error {
 		return unix.EEXIST
 	}
 	s.keys = s.keys.union(e.keys)
+	if add, _ := diffVirtual(e.virtual, s.virtual); len(add) != len(e.virtual) {
+		return unix.EEXIST
+	}
+	s.virtual = append(slices.Clone(s.virtual), e.virtual...)
+	slices.SortFunc(s.virtual, firewall.VirtualService.Compare)
 	if size := int(s.spec.size); size > 0 && s.elements() > size {
 		return unix.ENFILE
 	}
@@ -290,6 +295,11 @@ func (r *ruleset) delElements(e elements) error {
 		return unix.ENOENT
 	}
 	s.keys = left
+	staying, absent := diffVirtual(s.virtual, e.virtual)
+	if len(absent) > 0 {
+		return unix.ENOENT
+	}
+	s.virtual = staying
 	for _, v := range e.verdicts {
 		if _, ok := s.verdicts[v.key]; !ok {
 			return unix.ENOENT

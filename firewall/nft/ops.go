@@ -2,6 +2,8 @@ package nft
 
 import (
 	"fmt"
+
+	"github.com/portgrave/portgrave/firewall"
 )
 
 // op is one command of a transaction. The same values are encoded for the kernel and executed by
@@ -60,6 +62,7 @@ type elements struct {
 	spans    []span
 	keys     keys
 	verdicts []portVerdict
+	virtual  []firewall.VirtualService
 }
 
 // portVerdict is one element of a map of ports.
@@ -84,4 +87,6 @@ func (o delFlowtable) what() string { return "flowtable " + o.name }
 func (o addRule) what() string      { return fmt.Sprintf("chain %s, rule %q", o.chain, o.rule.text) }
 func (o elements) what() string     { return "elements of set " + o.set }
 
-func (o elements) len() int { return len(o.spans) + o.keys.len() + len(o.verdicts) }
+func (o elements) len() int {
+	return len(o.spans) + o.keys.len() + len(o.verdicts) + len(o.virtual)
+}

@@ -49,7 +49,7 @@ func (p *passage) chain(c *chain, f firewall.Flow) (firewall.Verdict, string) {
 		if v := p.rule(r, f); v != nil {
 			switch v.Kind {
 			case expr.VerdictAccept:
-				if c.name == inputChain || c.name == exemptChain {
+				if c.name == inputChain || c.name == exemptChain || c.name == insideChain {
 					return firewall.Ignored, ""
 				}
 				return firewall.Allowed, ""
@@ -77,14 +77,25 @@ func (p *passage) ends(c *chain, f firewall.Flow) bool {
 }
 
 func (p *passage) rule(r rule, f firewall.Flow) *expr.Verdict {
-	var reg []byte
+	var reg []byte  // the first register
+	var rest []byte // what stands in those behind it, of a key of several parts
+	load := func(register uint32, b []byte) {
+		if register == reg1 {
+			reg, rest = b, nil
+			return
+		}
+		rest = append(rest, b...)
+		for len(rest)%4 != 0 {
+			rest = append(rest, 0)
+		}
+	}
 	for _, e := range r.exprs {
 		match := true
 		switch e := e.(type) {
 		case *expr.Meta:
-			reg = metaOf(e.Key, f)
+			load(e.Register, metaOf(e.Key, f))
 		case *expr.Payload:
-			reg = payloadOf(e, f)
+			load(e.DestRegister, payloadOf(e, f))
 		case *expr.Bitwise:
 			masked := bytes.Clone(reg)
 			for i := range masked {
@@ -98,7 +109,7 @@ func (p *passage) rule(r rule, f firewall.Flow) *expr.Verdict {
 				match = bytes.Compare(reg[:n], e.Data[:n]) < 0
 			}
 		case *expr.Lookup:
-			found, v := p.lookup(e.SetName, reg)
+			found, v := p.lookup(e.SetName, slices.Concat(reg, rest))
 			if v != nil {
 				return v
 			}
@@ -186,6 +197,10 @@ func (p *passage) lookup(name string, key []byte) (bool, *expr.Verdict) {
 	case kindPorts:
 		protocol, _ := protocolOfMap(s.name)
 		return false, verdictOf(portKey(protocol, binary.BigEndian.Uint16(key)))
+	}
+	if s.kind == kindVirtual {
+		v, ok := virtualOf(key, s.family)
+		return ok && slices.Contains(s.virtual, v), nil
 	}
 	a, _ := netip.AddrFromSlice(key)
 	for i := range s.keys.len() {

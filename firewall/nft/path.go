@@ -26,6 +26,7 @@ func (c *compiler) base() {
 	}
 	if len(c.state.Services) > 0 {
 		c.virtual()
+		c.inside()
 	}
 	if c.state.Unlisted == firewall.UnlistedDeny {
 		c.chain(notOwnChain, "", newRule().hasLabel(firewall.OwnLabel).returns(), newRule().accept())
@@ -96,7 +97,9 @@ func (c *compiler) input(protocols []firewall.Protocol) {
 		c.chain(untrackedChain, "", append(first, untracked...)...)
 	}
 	if c.state.Unlisted == firewall.UnlistedDeny {
-		rules = append(rules, newRule().jump(exemptChain), newRule().translated().jump(notOwnChain), newRule().gotoChain(unlistedChain))
+		rules = append(rules, newRule().jump(exemptChain), newRule().translated().jump(notOwnChain))
+		rules = append(rules, c.toIPVS(builderAccept)...)
+		rules = append(rules, newRule().gotoChain(unlistedChain))
 	} else if len(c.state.Services) > 0 {
 		rules = append(rules, newRule().firstPacket().jump(listedSourceChain))
 	}
@@ -204,9 +207,13 @@ func (c *compiler) listedSource(protocols []firewall.Protocol) {
 // virtual lets the host's own workloads reach addresses that only its DNAT knows, such as those of
 // Kubernetes services, past services that list the port.
 func (c *compiler) virtual() {
-	rules := []rule{newRule().hasLabel(firewall.OwnLabel).returns()}
+	c.chain(virtualChain, "", append([]rule{newRule().hasLabel(firewall.OwnLabel).returns()}, c.fromInside()...)...)
+}
+
+// fromInside accepts what comes from the host's own workloads.
+func (c *compiler) fromInside() (rules []rule) {
 	for _, p := range c.state.Inside() {
 		rules = append(rules, newRule().iifname(p).accept())
 	}
-	c.chain(virtualChain, "", rules...)
+	return rules
 }

@@ -265,7 +265,8 @@ func loadSet(s *set) []op {
 	if s.elements() == 0 {
 		return nil
 	}
-	return []op{addElements{elements{set: s.name, kind: s.kind, spans: s.spans, keys: s.keys, verdicts: allVerdicts(s)}}}
+	return []op{addElements{elements{set: s.name, kind: s.kind, spans: s.spans, keys: s.keys,
+		verdicts: allVerdicts(s), virtual: s.virtual}}}
 }
 
 // updateSet changes the elements of a set that stays. Deleting before adding makes room for
@@ -275,11 +276,13 @@ func updateSet(c setContent) []op {
 		return append([]op{flushSet{c.want.name}}, loadSet(c.want)...)
 	}
 	var ops []op
-	if len(c.remove)+c.keysGone.len() > 0 {
-		ops = append(ops, delElements{elements{set: c.want.name, kind: c.want.kind, spans: c.remove, keys: c.keysGone}})
+	gone := elements{set: c.want.name, kind: c.want.kind, spans: c.remove, keys: c.keysGone, virtual: c.virtualGone}
+	if gone.len() > 0 {
+		ops = append(ops, delElements{gone})
 	}
-	if len(c.add)+c.keysAdd.len() > 0 {
-		ops = append(ops, addElements{elements{set: c.want.name, kind: c.want.kind, spans: c.add, keys: c.keysAdd}})
+	come := elements{set: c.want.name, kind: c.want.kind, spans: c.add, keys: c.keysAdd, virtual: c.virtualAdd}
+	if come.len() > 0 {
+		ops = append(ops, addElements{come})
 	}
 	return ops
 }

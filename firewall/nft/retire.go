@@ -51,7 +51,7 @@ func lingers(d difference) bool {
 
 // onEveryWay are the chains that packets for every service pass. What leads there, or past it, changes
 // as the base chains do.
-var onEveryWay = map[string]bool{exemptChain: true, ownSourceChain: true, spoofedChain: true, virtualChain: true}
+var onEveryWay = map[string]bool{exemptChain: true, ownSourceChain: true, spoofedChain: true, virtualChain: true, insideChain: true}
 
 // altered are the services of which something changes that packets are decided by, other than by
 // going; "" is what all services share, base chains excepted.

@@ -25,6 +25,7 @@ const (
 	listedSourceChain = "listed-source"
 	spoofedChain      = "spoofed"
 	virtualChain      = "virtual" // addresses that only the host's DNAT knows
+	insideChain       = "inside"  // to a service of IPVS, from the host's own workloads
 	notOwnChain       = "not-own"
 	directChain       = "direct"
 	unlistedChain     = "unlisted"
@@ -117,6 +118,7 @@ const (
 	kindExpiring                // address ranges that end by themselves
 	kindPorts                   // port → verdict, a map for each protocol
 	kindAsked                   // questions that packets have asked, by address and ports; filled by packets too
+	kindVirtual                 // services of IPVS, by address, protocol and port
 	kindDynamic                 // filled by packets; its elements are nobody's plan
 	kindPrefix                  // prefixes of one length by their first address, in a hash; the length is in the name
 )
@@ -138,9 +140,10 @@ type set struct {
 	family   firewall.Family // of address sets; 0 otherwise
 	kind     setKind
 	spec     setSpec
-	spans    []span             // kindHosts, kindNets, kindExpiring: ascending, disjoint
-	keys     keys               // kindPrefix
-	verdicts map[uint32]verdict // kindPorts, by portKey
+	spans    []span                    // kindHosts, kindNets, kindExpiring: ascending, disjoint
+	keys     keys                      // kindPrefix
+	verdicts map[uint32]verdict        // kindPorts, by portKey
+	virtual  []firewall.VirtualService // kindVirtual: ascending
 	// odd elements carry something that we never write, such as a limit of their own.
 	odd       int
 	anonymous bool // belongs to a rule and goes with it
@@ -160,7 +163,9 @@ func (r *ruleset) sameSet(s *set) *set {
 }
 
 // elements is how many elements of ours the set holds.
-func (s *set) elements() int { return len(s.spans) + s.keys.len() + len(s.verdicts) }
+func (s *set) elements() int {
+	return len(s.spans) + s.keys.len() + len(s.verdicts) + len(s.virtual)
+}
 
 // span is a range of addresses, both ends included, until a moment (the zero Time: for good).
 type span struct {

@@ -57,7 +57,9 @@ func Script(s firewall.State, now time.Time) string {
 
 func scriptSet(b *strings.Builder, s *set, now time.Time) {
 	types := map[uint32]string{typeIPv4Addr: "ipv4_addr", typeIPv6Addr: "ipv6_addr", typeInetService: "inet_service",
-		askedType(typeIPv4Addr): "ipv4_addr . inet_service . inet_service", askedType(typeIPv6Addr): "ipv6_addr . inet_service . inet_service"}
+		askedType(typeIPv4Addr): "ipv4_addr . inet_service . inet_service", askedType(typeIPv6Addr): "ipv6_addr . inet_service . inet_service",
+		virtualType(typeIPv4Addr): "ipv4_addr . inet_proto . inet_service",
+		virtualType(typeIPv6Addr): "ipv6_addr . inet_proto . inet_service"}
 	if s.kind == kindPorts {
 		fmt.Fprintf(b, "\tmap %s {\n\t\ttype %s : verdict\n", s.name, types[s.spec.keyType])
 	} else {
@@ -94,6 +96,9 @@ func scriptSet(b *strings.Builder, s *set, now time.Time) {
 	}
 	for i := range s.keys.len() {
 		elements = append(elements, s.keys.at(i).String())
+	}
+	for _, v := range s.virtual {
+		elements = append(elements, fmt.Sprintf("%s . %s . %d", v.At.Addr(), v.Protocol, v.At.Port()))
 	}
 	if len(elements) > 0 {
 		fmt.Fprintf(b, "\t\telements = {\n\t\t\t%s\n\t\t}\n", strings.Join(elements, ",\n\t\t\t"))

@@ -78,6 +78,7 @@ func prefixSpans(p firewall.Prefixes, f firewall.Family) []span {
 const (
 	typeIPv4Addr    = 7
 	typeIPv6Addr    = 8
+	typeInetProto   = 12
 	typeInetService = 13
 )
 
@@ -97,6 +98,8 @@ func specOf(k setKind, f firewall.Family) setSpec {
 	case kindAsked:
 		s = setSpec{flags: unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT, keyType: askedType(s.keyType), keyLen: s.keyLen + 8,
 			timeout: firewall.AnswerTime, size: firewall.MaxQuestions}
+	case kindVirtual:
+		s = setSpec{keyType: virtualType(s.keyType), keyLen: s.keyLen + 8}
 	case kindPrefix:
 		// The kernel uses the faster of its hash tables for sets that declare their size.
 	case kindPorts:

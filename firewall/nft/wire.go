@@ -53,7 +53,8 @@ func sizeOf(batch []op) int {
 	for _, o := range batch {
 		n += message
 		if els, ok := unwrapped(o).(addElements); ok {
-			n += len(els.keys.v4)*(len(frame4)+4) + len(els.keys.v6)*(len(frame6)+16) + len(els.spans)*interval + len(els.verdicts)*verdict
+			n += len(els.keys.v4)*(len(frame4)+4) + len(els.keys.v6)*(len(frame6)+16) + len(els.spans)*interval + len(els.verdicts)*verdict +
+				len(els.virtual)*interval
 		}
 	}
 	return n
@@ -334,6 +335,10 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what op) {
 		open()
 		e.buf = append(e.buf, frame6...)
 		e.buf = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(e.buf, a.Hi), a.Lo)
+	}
+	for _, v := range els.virtual {
+		open()
+		e.element(virtualKey(v), 0, time.Time{}, nil)
 	}
 	for _, p := range els.verdicts {
 		open()

@@ -172,12 +172,12 @@ func expiring(svc firewall.Service, f firewall.Family, now time.Time) (out *list
 			continue
 		}
 		if e.Prefix.Bits() > 0 {
-			out.add(element{e.Prefix, e.Until})
+			out.add(element{prefix: e.Prefix, until: e.Until})
 			continue
 		}
 		// hash:net has no /0: two halves do as well.
 		for _, half := range halves[f] {
-			out.add(element{half, e.Until})
+			out.add(element{prefix: half, until: e.Until})
 		}
 	}
 	return out, any

@@ -135,9 +135,9 @@ func (d difference) changes() []firewall.Change {
 	elements := func(a firewall.Action, s *set, e edits) {
 		word := func(e element) string {
 			if a == firewall.Add && !e.until.IsZero() { // what is removed has an end that is known to the second at best
-				return e.prefix.String() + " until " + e.until.UTC().Format(time.RFC3339)
+				return e.String() + " until " + e.until.UTC().Format(time.RFC3339)
 			}
-			return e.prefix.String()
+			return e.String()
 		}
 		if e.n > firewall.MaxListed {
 			out = append(out, firewall.ElementSummary(a, s.service, s.family, word(e.first), word(e.last), e.n))

@@ -28,6 +28,8 @@
 //	PORTGRAVE-D      like -P, by the original port of the connection; no label: → -V
 //	PORTGRAVE-V      a virtual IP: from the host's own workloads → -T-tcp …, else like -D, but nothing is unlisted
 //	PORTGRAVE-T-…    services that name the original address → -E-…, else return
+//	PORTGRAVE-I      a service of IPVS: from the host's own workloads → -J-tcp …, else like -P
+//	PORTGRAVE-J-…    services that name the address → -M-…, else return
 //	PORTGRAVE-H-…    conditions of the services that share a port on different interfaces or addresses
 //	PORTGRAVE-W-svc  interface and address conditions → -S-svc, else -R-svc
 //	                 -K-…, -O-svc: the same by the original address

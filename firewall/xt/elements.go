@@ -11,14 +11,35 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// element is a source in a set, until a moment (the zero Time: for good).
+// element is a source in a set, until a moment (the zero Time: for good), or a service of IPVS.
 type element struct {
 	prefix firewall.Prefix
 	until  time.Time
+	portOf // of a service
+}
+
+// portOf is the port of a service, and its protocol; zero in sets of sources.
+type portOf struct {
+	port     uint16
+	protocol firewall.Protocol
+}
+
+func (p portOf) compare(o portOf) int {
+	return cmp.Or(cmp.Compare(p.protocol, o.protocol), cmp.Compare(p.port, o.port))
 }
 
 func compareElements(a, b element) int {
-	return cmp.Or(a.prefix.Addr().Compare(b.prefix.Addr()), cmp.Compare(a.prefix.Bits(), b.prefix.Bits()))
+	return cmp.Or(a.portOf.compare(b.portOf), a.prefix.Addr().Compare(b.prefix.Addr()),
+		cmp.Compare(a.prefix.Bits(), b.prefix.Bits()))
+}
+
+// String is the prefix, or "tcp/10.96.0.1:443".
+func (e element) String() string {
+	if e.protocol == 0 {
+		return e.prefix.String()
+	}
+	at := netip.AddrPortFrom(e.prefix.Addr(), e.port)
+	return firewall.VirtualService{Protocol: e.protocol, At: at}.String()
 }
 
 // elements are those of a set, ascending.
@@ -55,16 +76,28 @@ type list struct {
 	until []time.Time // by position; nil if none ends
 }
 
-// prefix4 is an address followed by a length, so that numbers are in the order of elements.
+// prefix4 is, from the top, a protocol, a port, an address and a length: numbers are in the order of
+// elements.
 type prefix4 uint64
+
+func prefix4Of(e element) prefix4 {
+	return prefix4(e.protocol)<<56 | prefix4(e.port)<<40 |
+		prefix4(firewall.Address4Of(e.prefix.Addr()))<<8 | prefix4(e.prefix.Bits())
+}
+
+func (p prefix4) element() element {
+	return element{prefix: netip.PrefixFrom(firewall.Address4(p>>8).IP(), int(p&0xff)),
+		portOf: portOf{uint16(p >> 40), firewall.Protocol(p >> 56)}}
+}
 
 type prefix6 struct {
 	firewall.Address6
 	bits uint8
+	portOf
 }
 
 func (p prefix6) compare(q prefix6) int {
-	return cmp.Or(p.Compare(q.Address6), cmp.Compare(p.bits, q.bits))
+	return cmp.Or(p.portOf.compare(q.portOf), p.Compare(q.Address6), cmp.Compare(p.bits, q.bits))
 }
 
 func (l *list) len() int {
@@ -87,9 +120,9 @@ func (l *list) all() iter.Seq[element] {
 func (l *list) at(i int) element {
 	var e element
 	if len(l.v4) > 0 {
-		e.prefix = netip.PrefixFrom(firewall.Address4(l.v4[i]>>8).IP(), int(l.v4[i]&0xff))
+		e = l.v4[i].element()
 	} else {
-		e.prefix = netip.PrefixFrom(l.v6[i].IP(), int(l.v6[i].bits))
+		e.prefix, e.portOf = netip.PrefixFrom(l.v6[i].IP(), int(l.v6[i].bits)), l.v6[i].portOf
 	}
 	if l.until != nil {
 		e.until = l.until[i]
@@ -100,9 +133,9 @@ func (l *list) at(i int) element {
 // add appends an element, of the same family as those before.
 func (l *list) add(e element) {
 	if a := e.prefix.Addr(); a.Is4() {
-		l.v4 = append(l.v4, prefix4(firewall.Address4Of(a))<<8|prefix4(e.prefix.Bits()))
+		l.v4 = append(l.v4, prefix4Of(e))
 	} else {
-		l.v6 = append(l.v6, prefix6{firewall.Address6Of(a), uint8(e.prefix.Bits())})
+		l.v6 = append(l.v6, prefix6{firewall.Address6Of(a), uint8(e.prefix.Bits()), e.portOf})
 	}
 	if !e.until.IsZero() && l.until == nil {
 		l.until = make([]time.Time, l.len()-1, cap(l.v4)+cap(l.v6))

@@ -31,7 +31,7 @@ func drawElements(t *rapid.T, f firewall.Family, now time.Time, label string) ma
 func listOf(of map[firewall.Prefix]time.Time) *list {
 	l := &list{}
 	for p, until := range of { // in the map's order, which is none
-		l.add(element{p, until})
+		l.add(element{prefix: p, until: until})
 	}
 	l.sort()
 	return l

@@ -65,17 +65,21 @@ func originalAddress(p firewall.Prefix) []string {
 
 // named is the chain that a piece's packets to virtual IPs go to when they come from the host's own
 // workloads: the services decide only if one of them names the address. "" if none names any.
-func (c *compiler) named(p firewall.PortPiece) string {
+func (c *compiler) named(p firewall.PortPiece, original bool) string {
 	var rules []rule
 	for _, svc := range p.Services {
 		for a := range svc.Addresses.Family(c.family) {
-			rules = append(rules, args(append(originalAddress(a), "-g", c.entry(p, true))...))
+			to := []string{"-d", a.String()}
+			if original {
+				to = originalAddress(a)
+			}
+			rules = append(rules, args(append(to, "-g", c.entry(p, original))...))
 		}
 	}
 	if len(rules) == 0 {
 		return ""
 	}
-	name := namedChain(p.Ports)
+	name := namedChain(p.Ports, original)
 	c.chain(name, p.Services[0].Name, rules...)
 	return name
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
 )
 
@@ -37,7 +38,8 @@ func setMessages(save string) []nfnetlink.Message {
 			message = nfnetlink.AppendBytes(nfnetlink.AppendString(message, ipsetTypeName, words[2]), ipsetFamily, []byte{family})
 			message = nfnetlink.AppendBytes(message, ipsetData, data)
 		} else {
-			p, ok := parsePrefix(words[2])
+			address, port, isService := strings.Cut(words[2], ",")
+			p, ok := parsePrefix(address)
 			if !ok {
 				panic(save)
 			}
@@ -46,7 +48,15 @@ func setMessages(save string) []nfnetlink.Message {
 				version = 2
 			}
 			data = nfnetlink.AppendBytes(data, ipsetIP, nfnetlink.AppendBytes(nil, version, p.Addr().AsSlice()))
-			data = nfnetlink.AppendBytes(data, ipsetCIDR, []byte{byte(p.Bits())})
+			if isService {
+				name, number, _ := strings.Cut(port, ":")
+				protocol, _ := firewall.ParseProtocol(name)
+				n, _ := strconv.Atoi(number)
+				data = nfnetlink.AppendBytes(data, ipsetPort, binary.BigEndian.AppendUint16(nil, uint16(n)))
+				data = nfnetlink.AppendBytes(data, ipsetProto, []byte{byte(protocol)})
+			} else {
+				data = nfnetlink.AppendBytes(data, ipsetCIDR, []byte{byte(p.Bits())})
+			}
 			for i := 3; i < len(words); i++ {
 				if words[i] == "nomatch" {
 					data = nfnetlink.AppendBytes(data, 8, []byte{0, 0, 0, 4})

@@ -107,6 +107,9 @@ func told(s step) string {
 		}
 		for e := range f.all() {
 			address := strings.TrimSuffix(e.prefix.String(), fmt.Sprintf("/%d", e.prefix.Addr().BitLen()))
+			if e.protocol != 0 {
+				address += fmt.Sprintf(",%s:%d", e.protocol, e.port)
+			}
 			b = fmt.Appendf(b, "%s %s %s", verb, f.set, address)
 			if !f.remove && !e.until.IsZero() {
 				b = fmt.Appendf(b, " timeout %d", max(1, int(time.Until(e.until)/time.Second)))
@@ -272,7 +275,7 @@ func (k *fakeKernel) ipset(line string) error {
 		if strings.HasSuffix(e, "/0") || strings.HasPrefix(s.header, "hash:ip ") && strings.Contains(e, "/") {
 			return fail("not for this type")
 		}
-		if strings.Contains(s.header, "inet6") != strings.Contains(e, ":") || (options != "") != strings.Contains(s.header, "timeout") {
+		if strings.Contains(s.header, "inet6") != strings.Contains(strings.Split(e, ",")[0], ":") || (options != "") != strings.Contains(s.header, "timeout") {
 			return fail("not for this set")
 		}
 		s.elements[e] = time.Time{}
@@ -395,7 +398,11 @@ func (k *fakeKernel) matches(o option, f firewall.Flow, marked bool) bool {
 		high, _ := strconv.Atoi(last)
 		yes = low <= int(f.Port) && int(f.Port) <= high
 	case "--match-set":
-		yes = k.contains(o.values[0], f.Source)
+		if o.values[1] == "dst,dst" {
+			_, yes = k.sets[o.values[0]].elements[fmt.Sprintf("%s,%s:%d", f.Destination, f.Protocol, f.Port)]
+		} else {
+			yes = k.contains(o.values[0], f.Source)
+		}
 	case "--ctdir", "--ctstate", "--ctstatus", "--hashlimit-above", "--label", "--src-type":
 		yes = false // a new connection of a slow source elsewhere, without DNAT
 	case "--mark":

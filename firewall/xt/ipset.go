@@ -39,7 +39,7 @@ func (k setKind) typeName() string {
 	switch {
 	case k == kindHosts:
 		return "hash:ip"
-	case k.questions():
+	case k.questions(), k == kindVirtual:
 		return "hash:ip,port"
 	}
 	return "hash:net"

@@ -16,8 +16,10 @@ const (
 	elsewhereChain           = baseChain + "-LE"
 	// portsChain is the tree over a packet's own ports, originalChain that over a connection's original
 	// ones; virtualChain and virtualTree are for addresses that only DNAT knows.
-	portsChain, originalChain     = baseChain + "-P", baseChain + "-D"
-	virtualChain, virtualTree     = baseChain + "-V", baseChain + "-T"
+	portsChain, originalChain = baseChain + "-P", baseChain + "-D"
+	virtualChain, virtualTree = baseChain + "-V", baseChain + "-T"
+	// ipvsChain and ipvsTree are the same for addresses that the host holds for IPVS alone.
+	ipvsChain, ipvsTree           = baseChain + "-I", baseChain + "-J"
 	unlistedChain, unlistedRefuse = baseChain + "-U", baseChain + "-UR"
 	directChain, directRefuse     = baseChain + "-B", baseChain + "-BR"
 	// beginChain looks at what would begin a connection, spoofedPorts and spoofedChain at what bears one
@@ -53,9 +55,9 @@ func sharedChain(p firewall.PortRange, original bool) string {
 	return fmt.Sprintf("%s%s%s-%d", baseChain, pick(original, "-K-", "-H-"), p.Protocol, p.First)
 }
 
-// namedChain asks whether a virtual IP is named by a service.
-func namedChain(p firewall.PortRange) string {
-	return fmt.Sprintf("%s-E-%s-%d", baseChain, p.Protocol, p.First)
+// namedChain asks whether a virtual IP is named by a service; original: the original destination.
+func namedChain(p firewall.PortRange, original bool) string {
+	return fmt.Sprintf("%s%s%s-%d", baseChain, pick(original, "-E-", "-M-"), p.Protocol, p.First)
 }
 
 func pick(first bool, a, b string) string {
@@ -101,4 +103,4 @@ func otherSlot(name string) string {
 	return name + secondSlot
 }
 
-var setNames = pattern.New(`^` + baseChain + `-(?:[NHU][46]-[A-Za-z0-9._~-]+|[OP][46])\+?$`)
+var setNames = pattern.New(`^` + baseChain + `-(?:[NHU][46]-[A-Za-z0-9._~-]+|[OPV][46])\+?$`)

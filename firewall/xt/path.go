@@ -80,12 +80,13 @@ func (c *compiler) input(t *table, shared []rule) {
 	entry := func(p firewall.PortPiece) string { return c.entry(p, false) }
 	plain := tree{root: portsChain, match: headerPort, entry: entry}
 	if c.state.Unlisted == firewall.UnlistedDeny {
-		plain.rest = rulesOf([]string{"-g", unlistedChain})
+		plain.rest = rulesOf(append(c.notVirtual(), "-g", unlistedChain))
 	}
 	// A reply to this host belongs to a connection that it has begun itself.
 	exempt := rulesOf([]string{"-i", "lo", "-j", "RETURN"},
 		slices.Concat(reply, []string{"-m", "connlabel", "!", "--label", strconv.Itoa(firewall.OutsideLabel)}, written, []string{"-j", "RETURN"}))
-	c.hooked(t, "INPUT", baseChain, nil, slices.Concat(exempt, shared, c.ports(plain))...)
+	roots := c.ports(plain)
+	c.hooked(t, "INPUT", baseChain, nil, slices.Concat(exempt, shared, c.toIPVS(roots), roots)...)
 }
 
 // forward decides about what the host's own DNAT sends elsewhere, such as to containers, and about
@@ -114,14 +115,19 @@ func (c *compiler) translated() []rule {
 	notOwn := []string{"-m", "connlabel", "!", "--label", strconv.Itoa(firewall.OwnLabel)}
 	c.chain(originalChain, "", append(rulesOf(append(notOwn, "-g", virtualChain)), roots...)...)
 
-	named := c.ports(tree{root: virtualTree, match: originalPort, entry: c.named})
+	naming := func(p firewall.PortPiece) string { return c.named(p, true) }
+	named := c.ports(tree{root: virtualTree, match: originalPort, entry: naming})
 	c.chain(virtualTree, "", named...)
-	var virtual []rule
-	for _, name := range c.state.Inside() {
-		virtual = append(virtual, args("-i", interfaceWord(name), "-g", virtualTree))
-	}
-	c.chain(virtualChain, "", append(virtual, roots...)...)
+	c.chain(virtualChain, "", append(c.fromInside(virtualTree), roots...)...)
 	return rulesOf(append(slices.Clone(translated), "-g", originalChain))
+}
+
+// fromInside leads what comes from the host's own workloads to a chain.
+func (c *compiler) fromInside(chain string) (rules []rule) {
+	for _, name := range c.state.Inside() {
+		rules = append(rules, args("-i", interfaceWord(name), "-g", chain))
+	}
+	return rules
 }
 
 // direct refuses what is routed to containers past the ports that they publish: replies that nobody there

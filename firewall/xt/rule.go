@@ -40,14 +40,18 @@ func newRule(words []word) rule {
 	x.text = strings.Join(text, " ")
 	var protocol string
 	for _, o := range options {
-		if len(o.values) == 0 || o.not {
+		if len(o.values) == 0 {
+			continue
+		}
+		if o.name == "--match-set" || o.name == "--add-set" {
+			x.sets = append(x.sets, o.values[0])
+		}
+		if o.not {
 			continue
 		}
 		switch o.name {
 		case "-j", "-g":
 			x.target = o.values[0]
-		case "--match-set", "--add-set":
-			x.sets = append(x.sets, o.values[0])
 		case "-s":
 			x.source = o.values[0]
 		case "-p":

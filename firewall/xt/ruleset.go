@@ -158,6 +158,8 @@ const (
 	// neither read nor compared.
 	kindOwnPort  setKind = 'O' // where the answer goes to, and the port that asked
 	kindPeerPort setKind = 'P' // where the answer goes to, and the port that was asked
+
+	kindVirtual setKind = 'V' // services of IPVS: hash:ip,port
 )
 
 // questions reports whether packets fill sets of this kind.

@@ -292,7 +292,7 @@ func TestNames(t *testing.T) {
 		}
 	}
 	last := firewall.PortRange{Protocol: firewall.SCTP, First: 65535, Last: 65535}
-	for _, longest := range []string{sharedChain(last, true), sharedChain(last, false), namedChain(last), virtualTree + "-sctp-65520-65535"} {
+	for _, longest := range []string{sharedChain(last, true), sharedChain(last, false), namedChain(last, true), namedChain(last, false), ipvsTree + "-sctp-65520-65535", virtualTree + "-sctp-65520-65535"} {
 		if len(longest) > 28 {
 			t.Errorf("chain %s", longest)
 		}

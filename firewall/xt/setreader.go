@@ -33,7 +33,9 @@ const (
 
 	ipsetIP      = 1
 	ipsetCIDR    = 3
+	ipsetPort    = 4
 	ipsetTimeout = 6
+	ipsetProto   = 7
 
 	// These are the kernel's business: it makes sets larger by itself.
 	ipsetInitval    = 17
@@ -200,6 +202,10 @@ func readElement(b []byte, k setKind, now time.Time) (e element, ok bool, err er
 			})
 		case ipsetCIDR:
 			bits = int(nfnetlink.Number(data))
+		case ipsetPort:
+			e.port = uint16(nfnetlink.Number(data))
+		case ipsetProto:
+			e.protocol = firewall.Protocol(nfnetlink.Number(data))
 		case ipsetTimeout:
 			ends = true
 			if n := nfnetlink.Number(data); n > 0 { // 0: never ends
@@ -214,5 +220,9 @@ func readElement(b []byte, k setKind, now time.Time) (e element, ok bool, err er
 		bits = address.BitLen()
 	}
 	e.prefix = netip.PrefixFrom(address, bits)
-	return e, !odd && e.prefix.IsValid() && e.prefix.Masked() == e.prefix && ends == (k == kindUntil), err
+	ports := e.port != 0 && e.protocol.HasPorts()
+	if k != kindVirtual {
+		ports = e.portOf == portOf{}
+	}
+	return e, !odd && ports && e.prefix.IsValid() && e.prefix.Masked() == e.prefix && ends == (k == kindUntil), err
 }

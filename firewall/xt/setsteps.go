@@ -140,7 +140,7 @@ func slotsInUse(have *ruleset, services []firewall.Service) slots {
 			}
 		}
 	}
-	look("", kindOwnPort, kindPeerPort)
+	look("", kindOwnPort, kindPeerPort, kindVirtual)
 	for _, svc := range services {
 		look(svc.Name, kindHosts, kindNets, kindUntil)
 	}

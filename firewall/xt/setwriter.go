@@ -161,6 +161,11 @@ func (f fill) append(b []byte, e element, now time.Time) []byte {
 	if !e.prefix.IsSingleIP() {
 		b = append(appendHeader(b, ipsetCIDR, 1), byte(e.prefix.Bits()), 0, 0, 0)
 	}
+	if e.protocol != 0 {
+		b = appendHeader(b, ipsetPort|netByteOrder, 2)
+		b = append(binary.BigEndian.AppendUint16(b, e.port), 0, 0)
+		b = append(appendHeader(b, ipsetProto, 1), byte(e.protocol), 0, 0, 0)
+	}
 	if !f.remove && !e.until.IsZero() {
 		left := min(max(e.until.Sub(now), time.Second), longestTimeout)
 		b = binary.BigEndian.AppendUint32(appendHeader(b, ipsetTimeout|netByteOrder, 4), uint32(left/time.Second))

@@ -1,0 +1,99 @@
+package nft
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/google/nftables/expr"
+	"github.com/portgrave/portgrave/firewall"
+	"golang.org/x/sys/unix"
+)
+
+// Services of IPVS at addresses that the host holds for it alone (firewall.VirtualService). A packet to
+// one reaches hook input, and IPVS takes it there, behind us: at NF_IP_PRI_NAT_SRC - 2 = 98
+// (net/netfilter/ipvs/ip_vs_core.c). No service's rules are asked if the packet comes from the host's
+// own workloads, and deny does not refuse it. What IPVS then sends out never passes hook forward.
+
+func virtualSet(f firewall.Family) string { return "virtual/" + f.String() }
+
+// virtualType is the type of a key "address . protocol . port", of which each part takes six bits.
+func virtualType(address uint32) uint32 {
+	return address<<12 | typeInetProto<<6 | typeInetService
+}
+
+// virtualKey is a key of the set: each part takes a multiple of four bytes.
+func virtualKey(v firewall.VirtualService) []byte {
+	key := v.At.Addr().AsSlice()
+	key = append(key, byte(v.Protocol), 0, 0, 0)
+	return append(binary.BigEndian.AppendUint16(key, v.At.Port()), 0, 0)
+}
+
+// virtualOf reads such a key; false if it is none of ours.
+func virtualOf(key []byte, f firewall.Family) (v firewall.VirtualService, ok bool) {
+	n := len(key) - 8
+	if n != map[firewall.Family]int{firewall.IPv4: 4, firewall.IPv6: 16}[f] {
+		return v, false
+	}
+	a, _ := netip.AddrFromSlice(key[:n])
+	v.Protocol = firewall.Protocol(key[n])
+	v.At = netip.AddrPortFrom(a, binary.BigEndian.Uint16(key[n+4:]))
+	return v, string(virtualKey(v)) == string(key)
+}
+
+func diffVirtual(want, have []firewall.VirtualService) (add, remove []firewall.VirtualService) {
+	return diffSorted(want, have, firewall.VirtualService.Compare,
+		func(a, b firewall.VirtualService) bool { return true })
+}
+
+func virtualChanges(a firewall.Action, f firewall.Family, list []firewall.VirtualService) []firewall.Change {
+	return firewall.ElementChangesOf(a, "", f, len(list), func(i int) string { return list[i].String() })
+}
+
+// servedByIPVS matches packets to services of IPVS.
+func (b *builder) servedByIPVS(f firewall.Family) *builder {
+	set := virtualSet(f)
+	protocol, port := uint32(reg9), uint32(reg9+1)
+	if f == firewall.IPv6 { // the address takes all of reg1
+		protocol, port = unix.NFT_REG_2, unix.NFT_REG32_05
+	}
+	exprs := append(familyExprs(f), loadAddress(f, true),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: protocol},
+		&expr.Payload{OperationType: expr.PayloadLoad, DestRegister: port,
+			Base: expr.PayloadBaseTransportHeader, Offset: destinationPortOffset, Len: 2},
+		lookup(set))
+	return b.add(fmt.Sprintf("%s daddr . meta l4proto . th dport @%s", headerName(f), set), exprs...)
+}
+
+// at matches packets that the builder's last clause has found to be of this family, by destination.
+func (b *builder) at(f firewall.Family, set string) *builder {
+	return b.add(headerName(f)+" daddr @"+set, loadAddress(f, true), lookup(set))
+}
+
+// toIPVS are rules about packets to services of IPVS, one a family; none where there are no such services.
+func (c *compiler) toIPVS(end func(*builder) rule) (rules []rule) {
+	for _, f := range firewall.Families {
+		list := c.state.VirtualIn(f)
+		if len(list) == 0 {
+			continue
+		}
+		name := virtualSet(f)
+		c.sets[name] = &set{name: name, family: f, kind: kindVirtual, spec: specOf(kindVirtual, f), virtual: list}
+		rules = append(rules, end(newRule().servedByIPVS(f)))
+	}
+	return rules
+}
+
+func builderAccept(b *builder) rule { return b.accept() }
+
+// pastServices lets the host's own workloads reach services of IPVS past those of the policy.
+func (c *compiler) pastServices() []rule {
+	return c.toIPVS(func(b *builder) rule { return b.jump(insideChain) })
+}
+
+// inside is where pastServices leads.
+func (c *compiler) inside() {
+	if len(c.state.Virtual) > 0 {
+		c.chain(insideChain, "", c.fromInside()...)
+	}
+}
