@@ -51,6 +51,7 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 	if p.asksConnected() {
 		state.Connected = c.connected(n)
 	}
+	state.Virtual = c.virtual(n)
 	for _, s := range p.services {
 		svc := s.enforced
 		except, _ := c.sources(s.except)

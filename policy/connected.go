@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/ipvs"
 )
 
 // connectedRefresh is how often the daemon looks which networks the host is part of.
@@ -37,6 +38,25 @@ func (c *compiler) connected(n *Networks) firewall.Prefixes {
 		return firewall.Prefixes{}
 	}
 	return b.Set()
+}
+
+// virtual are the services of IPVS at addresses that the host holds for it alone. If they can't be
+// listed, there are none: their addresses are judged as the host's own.
+func (c *compiler) virtual(n *Networks) []firewall.VirtualService {
+	list := n.Virtual
+	if list == nil {
+		list = func() ([]firewall.VirtualService, error) {
+			found, _, err := ipvs.Virtual()
+			return found, err
+		}
+	}
+	found, err := list()
+	if err != nil {
+		c.warnings.at(Location{File: c.policy.Origin}, "the services of IPVS can't be listed, so their addresses "+
+			"are judged as the host's own: %v", err)
+		return nil
+	}
+	return found
 }
 
 // connectedNetworks asks the kernel, in the calling thread's network namespace.

@@ -88,7 +88,7 @@ var serviceShape = mapping{words: "a service", keys: []key{
 	{name: "port", shape: ports, doc: "the port, ports or ranges of ports that clients dial", more: "This is the port that stands in the packet as it comes in, before any DNAT: one entry covers a process of this host, a port published by Docker and a NodePort alike.", initial: 9090},
 	{name: "protocol", shape: protocols, doc: "the protocol or protocols", more: protocolDoc, initial: "tcp"},
 	{name: "interfaces", shape: oneOf{interfaceName, list{interfaceName, "a list of interfaces", 1}}, doc: `interfaces the service is open on; "eth*" works; every one but lo if absent`, more: "On others it is refused. The kernel matches names as packets come, so an interface may appear later. Loopback is never filtered."},
-	{name: "addresses", shape: oneOf{localAddress, list{localAddress, "a list of addresses", 1}}, doc: "addresses of this host the service is open on; every one if absent", more: "At others it is refused, unless another service has the same port there."},
+	{name: "addresses", shape: oneOf{localAddress, list{localAddress, "a list of addresses", 1}}, doc: "addresses of this host the service is open on; every one if absent", more: "At others it is refused, unless another service has the same port there. The host's own workloads reach virtual IPs, which only its DNAT or IPVS knows, past the services, unless addresses names them."},
 	{name: "allow", shape: list{allowEntry, "a list of sources", 0}, doc: "who may reach the service; nobody if empty or absent", more: "Everyone else is refused."},
 	{name: "except", shape: list{exceptEntry, "a list of sources", 0}, doc: "who may not, although allow has them"},
 	{name: "log", shape: choice{"none", "denied", "all"}, doc: "what is logged: refused packets (rate-limited per source), or accepted connections as well", more: "Packets go to NFLOG group 9090, and the daemon reports them.", initial: "denied"},
@@ -148,7 +148,7 @@ var (
 // policyShape is policy.yaml, or a file given by itself.
 var policyShape = mapping{words: "a policy", keys: []key{
 	versionKey,
-	{name: "unlisted", shape: choice{"ignore", "deny"}, doc: "ports that no service lists: left alone, or refused", more: "With ignore, portgrave concerns itself with listed ports alone. With deny, the host is closed but for its services, replies to what it started itself, and essentials.", initial: "ignore"},
+	{name: "unlisted", shape: choice{"ignore", "deny"}, doc: "ports that no service lists: left alone, or refused", more: "With ignore, portgrave concerns itself with listed ports alone. With deny, the host is closed but for its services, replies to what it started itself, and essentials. It leaves virtual IPs alone.", initial: "ignore"},
 	{name: "refuse", shape: choice{"drop", "reject"}, doc: "how packets are refused: silently, or with TCP reset and ICMP unreachable", more: "With drop, a client waits until it gives up; with reject, it learns at once that the port is closed.", initial: "drop"},
 	{name: "established", shape: choice{"cut", "keep"}, doc: "running connections of sources that are no longer allowed: ended, or left alone", more: "With cut, every packet is looked up, and sockets and tracked connections of a revoked source are ended as well.", initial: "cut"},
 	{name: "essentials", shape: mapping{words: "essentials", keys: essentialKeys()}, doc: "what stays open under unlisted: deny; set one to false to close it, or to true to open it"},

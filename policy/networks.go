@@ -28,6 +28,9 @@ type Networks struct {
 	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
 	// Connected lists the networks that the host is part of; nil asks the kernel.
 	Connected func() ([]netip.Prefix, error)
+	// Virtual lists the services of IPVS at addresses that the host holds for it alone; nil asks the
+	// kernel.
+	Virtual func() ([]firewall.VirtualService, error)
 	// Now is the clock; nil is the system's.
 	Now func() time.Time
 	// Offline uses files and last good content alone, as boot does.
