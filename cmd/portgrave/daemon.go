@@ -19,6 +19,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/ipvs"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/notify"
 	"golang.org/x/sys/unix"
@@ -80,6 +81,7 @@ func runDaemon(inv *invocation) error {
 		Audit: func(ctx context.Context) (audit.Report, error) {
 			return auditNow(ctx, inv, nil, 1)
 		},
+		Virtual: ipvs.Virtual,
 		Folders: func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },
 		Local: &control.Local{StateDir: inv.stateDir, Backends: backendsBeside(r, log), Now: time.Now, LockWait: daemonLockWait,
 			StartGuard: func(generation int) error {

@@ -18,6 +18,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/denied"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/ipvs"
 	"github.com/portgrave/portgrave/firewall/statefiles"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/notify"
@@ -70,6 +71,9 @@ type Config struct {
 	Folders func(p *policy.Policy) []string
 	// Audit tells what the host exposes, through everybody's rules; nil if nobody shall look. It is called beside the loop.
 	Audit func(ctx context.Context) (audit.Report, error)
+	// Virtual lists the services of IPVS that the rules make an exception of (State.Virtual); nil
+	// where nobody looks for others.
+	Virtual ipvs.Reader
 	// Reports is nil if refused packets are not reported.
 	Reports Reports
 	// EventDir keeps the drift log; RunDir the control socket and the lock that keeps a second daemon out.
@@ -162,6 +166,11 @@ type Daemon struct {
 	refused    bool              // and could not be put in force
 	tornDown   bool              // the rules were removed: nothing is put in force until somebody applies it
 	postponed  bool              // a reading waits for the end of a trial
+	// virtual are the services of IPVS as they are now, once that is known, and virtualIn the generation
+	// that was compared with them; 0: none.
+	virtual      []firewall.VirtualService
+	virtualKnown bool
+	virtualIn    int
 }
 
 // Run keeps the kernel on the policy until ctx ends. The rules stay.
@@ -244,6 +253,8 @@ func (d *Daemon) loop(ctx context.Context) error {
 	poll := time.NewTicker(defaultPoll)
 	defer poll.Stop()
 
+	virtual := d.watchVirtual(ctx)
+
 	d.enforce(ctx, "start", nil)
 	d.endLeases(ctx)
 	d.beginReading(ctx, started)
@@ -265,6 +276,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.postponed = false
 			d.beginReading(ctx, "a trial has ended")
 		}
+		d.checkVirtual(ctx)
 		if !d.Polled {
 			poll.Stop()
 		} else if every := d.pollEvery(); every != d.polling {
@@ -286,6 +298,12 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.committed(ctx, append([]Commit{c}, waiting(commits)...))
 		case <-d.files.changed:
 			d.beginReading(ctx, "the policy's files changed")
+		case list, open := <-virtual:
+			if !open { // the end has come
+				virtual = nil
+				continue
+			}
+			d.virtual, d.virtualKnown, d.virtualIn = list, true, 0
 		case <-d.writing.due():
 			d.writing = nil
 			d.beginReading(ctx, "files should be whole by now")

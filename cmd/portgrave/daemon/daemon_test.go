@@ -49,6 +49,7 @@ type running struct {
 	policy  atomic.Pointer[func() (string, error)] // reads the document
 	set     atomic.Int64                           // how far somebody has set the wall clock, in nanoseconds
 	watched string                                 // a folder whose files decide what is read
+	served  atomic.Pointer[[]firewall.VirtualService]
 }
 
 type syncBuffer struct {
@@ -80,6 +81,9 @@ func startSaying(t *testing.T, document string, connections firewall.Connections
 	if err != nil {
 		t.Fatal(err)
 	}
+	r.served.Store(new([]firewall.VirtualService))
+	networks := &policy.Networks{Dir: filepath.Join(r.dir, "networks"),
+		Virtual: func() ([]firewall.VirtualService, error) { return *r.served.Load(), nil }}
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	log := slog.New(slog.NewTextHandler(r.log, nil))
@@ -94,7 +98,7 @@ func startSaying(t *testing.T, document string, connections firewall.Connections
 			if err != nil {
 				return nil, nil, err
 			}
-			c, err := p.Compile(ctx, &policy.Networks{Dir: filepath.Join(r.dir, "networks")})
+			c, err := p.Compile(ctx, networks)
 			return p, c, err
 		},
 		ReadText: func(ctx context.Context, text []byte, _ ReadOptions) (*policy.Policy, *policy.Compiled, error) {
@@ -102,9 +106,10 @@ func startSaying(t *testing.T, document string, connections firewall.Connections
 			if err != nil {
 				return nil, nil, err
 			}
-			c, err := p.Compile(ctx, &policy.Networks{Dir: filepath.Join(r.dir, "networks")})
+			c, err := p.Compile(ctx, networks)
 			return p, c, err
 		},
+		Virtual: func() ([]firewall.VirtualService, bool, error) { return *r.served.Load(), true, nil },
 		Folders: func(*policy.Policy) []string { return []string{r.watched} },
 		Local: &control.Local{StateDir: r.dir, Now: time.Now, LockWait: time.Second, Tracking: tracked, StartGuard: func(int) error { return nil }, Clock: func() bootclock.Reading {
 			now := bootclock.System()
