@@ -66,7 +66,8 @@ func auditNow(ctx context.Context, inv *invocation, prober audit.Prober, workers
 		return audit.Report{}, err
 	}
 	in := inv.auditInput()
-	in.Rules, in.Host, in.Sockets, in.Prober, in.Workers = host.Rules, host.Host, host.Sockets, prober, workers
+	in.Rules, in.Host, in.Sockets, in.IPVS = host.Rules, host.Host, host.Sockets, host.IPVS
+	in.Prober, in.Workers = prober, workers
 	report, err := audit.Run(ctx, in)
 	if err != nil {
 		return report, err

@@ -23,7 +23,7 @@ func explain(inv *invocation) error {
 	if packet, err = audit.Locate(host.Host, packet); err != nil {
 		return usagef("%w", err)
 	}
-	x, err := audit.Explain(audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets}, packet)
+	x, err := audit.Explain(audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: host.IPVS}, packet)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,7 @@ func importPolicy(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	report, err := audit.Run(inv.ctx, audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, Now: time.Now()})
+	report, err := audit.Run(inv.ctx, audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: host.IPVS, Now: time.Now()})
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
+	"github.com/portgrave/portgrave/firewall/ipvs"
 )
 
 // Input is what an audit looks at.
@@ -20,6 +21,8 @@ type Input struct {
 	Rules   *exposure.Ruleset
 	Host    *exposure.Host
 	Sockets sockets.Snapshot
+	// IPVS are its services on this host.
+	IPVS []ipvs.Service
 	// Policy is what is declared, with leases; nil: nothing is.
 	Policy *firewall.State
 	// Written is the policy without leases, whose ends are no findings; nil: as Policy.
@@ -69,6 +72,7 @@ func Run(ctx context.Context, in Input) (Report, error) {
 		a.listener(l, answers[i])
 	}
 	a.translations()
+	a.ipvs()
 	a.absent()
 	a.endings()
 	a.probe(ctx)
@@ -111,6 +115,9 @@ func (a *auditor) look() {
 				f = firewall.IPv6
 			}
 			a.addresses[f] = append(a.addresses[f], p.Addr().WithZone(""))
+		}
+		if slices.Contains(firewall.VirtualInterfaces, i.Name) {
+			continue // no packet arrives there
 		}
 		if master := a.Host.ByIndex(i.Master); i.Up && (master == nil || master.Kind == "vrf") { // a bridge's port hands its packets to the bridge
 			a.interfaces = append(a.interfaces, i)
@@ -241,11 +248,17 @@ func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Famil
 		return l.Accepts(p.Target.Addr(), p.Target.Port(), iface)
 	}
 	if !l.Address.IsUnspecified() {
+		if a.servedByIPVS(l.Protocol, l.Address, l.Port) {
+			return reach{decided: []string{"IPVS, which serves the port there"}}
+		}
 		q.Destination = l.Address
 		return a.ask(a.evaluator, q, mine)
 	}
 	open := a.ask(a.evaluator, q, mine)
-	if open.certain.equal(open.possible) {
+	served := slices.ContainsFunc(a.IPVS, func(s ipvs.Service) bool {
+		return s.Protocol == l.Protocol && s.At.Port() == l.Port
+	})
+	if open.certain.equal(open.possible) && !served {
 		return open
 	}
 	return a.eachAddress(q, mine)
@@ -255,6 +268,9 @@ func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Famil
 func (a *auditor) eachAddress(q exposure.Question, picks func(exposure.Piece) bool) reach {
 	var all reach
 	for _, address := range a.addresses[q.Family] {
+		if a.servedByIPVS(q.Protocol, address, q.Port) {
+			continue
+		}
 		q.Destination = address
 		all.add(a.ask(a.evaluator, q, picks))
 	}

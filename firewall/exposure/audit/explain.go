@@ -140,6 +140,9 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	if err != nil {
 		target = netip.AddrPortFrom(p.Destination, p.Port)
 	}
+	if x.Verdict == "allow" && x.throughIPVS(in, p, target, by) {
+		return
+	}
 	a := &auditor{Input: in}
 	a.look()
 	takers := sockets.Takers(a.listeners, p.Protocol, target.Addr(), target.Port(), p.Interface)
@@ -182,6 +185,27 @@ func (x *Explanation) conclude(in Input, p Packet) {
 		}
 		x.Reason, x.Summary = NothingListens, fmt.Sprintf("the rules let %s through to %s, but nothing listens there", p.From, to)
 	}
+}
+
+// throughIPVS concludes about a packet that a service of IPVS takes; false if none does.
+func (x *Explanation) throughIPVS(in Input, p Packet, target netip.AddrPort, by string) bool {
+	s, found := serviceAt(in.IPVS, p.Protocol, target)
+	if !found {
+		return false
+	}
+	var targets []string
+	for _, t := range s.Targets {
+		targets = appendOnce(targets, t.String())
+	}
+	if len(targets) == 0 {
+		x.Reason = NothingListens
+		x.Summary = fmt.Sprintf("the rules let %s through to %s, a service of IPVS, which has no real server", p.From, s)
+		return true
+	}
+	x.Reason = Connects
+	x.Summary = fmt.Sprintf("%s gets to %s, let in by %s; IPVS sends it on to %s; should it not connect, look there",
+		p.From, s, by, strings.Join(targets, ", "))
+	return true
 }
 
 func listenerOf(l sockets.Listener) *exposure.Listener {

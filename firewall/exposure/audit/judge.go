@@ -17,6 +17,9 @@ import (
 func (a *auditor) judge(x Exposure, r reach, families []firewall.Family, addresses []netip.Addr, believed *reach) {
 	p, _ := firewall.ParseProtocol(x.Protocol)
 	d := declared(a.Policy, p, x.Port, x.Interface, addresses, a.Now)
+	if d.service == "" && a.isVirtual(p, x.Port, addresses) {
+		d.governed = false // what no service lists is left alone there
+	}
 	// Mostly it is the same set again and again, and prefixes are costly to make.
 	possible := r.possible.simplest(r.nowhere)
 	written := func(s sources) firewall.Prefixes {

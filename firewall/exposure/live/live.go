@@ -25,6 +25,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/nftables"
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
+	"github.com/portgrave/portgrave/firewall/ipvs"
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
 )
 
@@ -33,6 +34,8 @@ type Host struct {
 	Rules   *exposure.Ruleset
 	Host    *exposure.Host
 	Sockets sockets.Snapshot
+	// IPVS are the services that take their packets before any socket does.
+	IPVS []ipvs.Service
 }
 
 // Read reads the host.
@@ -51,7 +54,11 @@ func Read(ctx context.Context) (Host, error) {
 	if err != nil {
 		return Host{}, fmt.Errorf("reading listening sockets: %w", err)
 	}
-	return Host{rules, host, listening}, nil
+	served, err := ipvs.Services()
+	if err != nil {
+		return Host{}, err
+	}
+	return Host{rules, host, listening, served}, nil
 }
 
 // Rules reads the rules alone. Without the right to read nf_tables it is firewall.ErrPermission: an answer in which nothing is certain would be of no use.
