@@ -72,8 +72,8 @@ debian: installed
 
 lint: ## gofmt, go vet, staticcheck
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "not formatted: $$unformatted"; exit 1; }
-	go vet ./... && go vet -tags boot ./test/boot
-	go run $(STATICCHECK) -tags boot ./...
+	go vet ./... && go vet -tags boot ./test/boot && go vet -tags kernels ./test/e2e
+	go run $(STATICCHECK) -tags boot,kernels ./...
 
 # Six tests at a time: most of them wait for what must not come.
 test: deps build lint ## everything: lint, all tests as root under the race detector, each fuzz target briefly
@@ -90,7 +90,7 @@ fuzz: ## each fuzz target for FUZZTIME, a number of inputs or a span of time (ma
 			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$package"; \
 		done; done
 
-test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on; end-to-end tests in kernels with VRFs (fifteen minutes)
+test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on; end-to-end tests in kernels with VRFs and IPVS (fifteen minutes)
 	$(AS_ROOT) go test -count 1 -tags boot -timeout 40m -v ./test/boot
 
 soak: deps build ## the daemon under 200 disruptions of each kind and 100 kills, with probes (15 minutes)

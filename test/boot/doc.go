@@ -13,7 +13,7 @@
 // sends is noted. Not one packet may answer a refused source: no SYN-ACK, and no reset either, which would mean that the
 // packet reached a host without rules. In the control our boot unit comes late, and that must be caught.
 //
-// TestKernels is about other kernels instead: it runs tests of test/e2e that need VRFs in machines with
+// TestKernels is about other kernels instead: it runs tests of test/e2e that need VRFs or IPVS in machines with
 // Debian's kernels 6.1 and 6.12, where a test program is the first process and makes its own network
 // namespaces. Not one of these tests may be skipped there.
 //

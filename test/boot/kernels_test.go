@@ -14,8 +14,9 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// otherKernels are the tests of test/e2e that need what many kernels lack.
-const otherKernels = "^TestVRF"
+// otherKernels are the tests of test/e2e that need what many kernels lack: those with the build tag
+// kernels.
+const otherKernels = "^Test(VRF|IPVS)"
 
 // TestKernels runs tests of test/e2e in virtual machines with Debian's kernels. None may be skipped there.
 // KERNEL_TESTS replaces the pattern of their names.
@@ -23,7 +24,7 @@ func TestKernels(t *testing.T) {
 	lab.RequireRoot(t)
 	scratch := t.TempDir()
 	binary := filepath.Join(scratch, "e2e.test")
-	build := exec.Command("go", "test", "-c", "-o", binary, "./test/e2e")
+	build := exec.Command("go", "test", "-c", "-tags", "kernels", "-o", binary, "./test/e2e")
 	build.Dir = "../.."
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {

@@ -2,7 +2,7 @@
 # build.sh DIR makes a Debian system out of packages, for tests that need one from its first process on. Nothing of it is
 # installed on this machine and nothing starts. DIR then holds
 #
-#	root.tar  the root file system: systemd, udev, dbus, nftables, iptables, ipset, iproute2, procps; no network configured
+#	root.tar  the root file system: systemd, udev, dbus, nftables, iptables, ipset, ipvsadm, iproute2, procps; no network configured
 #	kernels/  kernels for virtual machines, one folder a series (6.1, 6.12), unpacked: vmlinuz and lib/modules, with modules.dep
 #	kernel    a link to the newest of them
 #	busybox   a static one, for an initrd
@@ -74,7 +74,7 @@ HOOK
 # first one, and enables each unit that it finds; mmdebstrap would empty it for the sake of reproducibility.
 export NEW="$new" DEBIAN_FRONTEND=noninteractive
 mmdebstrap --quiet --mode=root --skip=cleanup/reproducible --architectures=amd64 --variant=minbase --aptopt="$new/proxy" \
-	--include=systemd,systemd-sysv,udev,kmod,iproute2,nftables,iptables,ipset,dbus,procps \
+	--include=systemd,systemd-sysv,udev,kmod,iproute2,nftables,iptables,ipset,ipvsadm,dbus,procps \
 	--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
 	--dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
 	--customize-hook='rm -f "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap" "$1/etc/apt/apt.conf.d/99mmdebstrap"' \

@@ -92,6 +92,8 @@ type world struct {
 	*lab.World
 	t   *testing.T
 	rec *firewall.Reconciler
+	// networks is how policies find what depends on the host.
+	networks policy.Networks
 
 	officeServes *lab.Server // what the host itself connects to, once it does
 	serial       int         // of the datagrams that getsDatagrams has sent
@@ -130,19 +132,26 @@ func (w *world) serve(ports ...uint16) {
 // apply applies a policy to the host.
 func (w *world) apply(yaml string) firewall.Outcome {
 	w.t.Helper()
+	s := w.compile(yaml)
+	return w.applyState(&s)
+}
+
+// compile is the State of a policy on the host.
+func (w *world) compile(yaml string) firewall.State {
+	w.t.Helper()
 	p, err := policy.Parse("policy.yaml", []byte("version: 1\n"+yaml))
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	var c *policy.Compiled
 	err = w.Host.Do(func() error { // which networks the host is part of may matter
-		c, err = p.Compile(context.Background(), &policy.Networks{})
+		c, err = p.Compile(context.Background(), &w.networks)
 		return err
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return w.applyState(&c.State)
+	return c.State
 }
 
 // applyState applies a State; nil removes everything of ours.
