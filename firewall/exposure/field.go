@@ -20,6 +20,8 @@ const (
 	FieldInName   // name; iifname, -i
 	FieldInIndex  // 32; iif
 	FieldInGroup  // 32; iifgroup, devgroup
+	FieldInKind   // name; meta iifkind: "bridge", "veth", …; absent for hardware and lo
+	FieldInSlave  // name; meta sdifname: the interface of a VRF; "" outside of any
 	FieldOutName  // name; oifname, -o
 	FieldOutIndex // 32; oif
 	FieldOutGroup // 32
@@ -101,6 +103,7 @@ var fields = [fieldCount]struct {
 }{
 	FieldNone:   {"constant", 128},
 	FieldInName: {"iifname", 128}, FieldInIndex: {"iif", 32}, FieldInGroup: {"iifgroup", 32},
+	FieldInKind: {"meta iifkind", 128}, FieldInSlave: {"meta sdifname", 128},
 	FieldOutName: {"oifname", 128}, FieldOutIndex: {"oif", 32}, FieldOutGroup: {"oifgroup", 32},
 	FieldPhysIn: {"physdev in", 128}, FieldPhysOut: {"physdev out", 128}, FieldPhysBridged: {"physdev bridged", 8},
 	FieldSourceMAC: {"ether saddr", 48}, FieldDestMAC: {"ether daddr", 48}, FieldEtherType: {"meta protocol", 16}, FieldPacketType: {"pkttype", 8},

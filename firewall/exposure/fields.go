@@ -40,6 +40,8 @@ func (w *walk) field(p *packet, o Operand) view {
 		return sure(Value{}, width)
 	case FieldInName, FieldInIndex, FieldInGroup:
 		return w.incoming(o.Field, width)
+	case FieldInKind, FieldInSlave:
+		return w.incomingKind(o.Field, width)
 	case FieldOutName, FieldOutIndex, FieldOutGroup:
 		return w.leaving(p, o.Field, width)
 	case FieldPhysIn, FieldPhysOut, FieldPhysBridged:
@@ -163,6 +165,24 @@ func (w *walk) incoming(f Field, width int) view {
 		return sure(Number(uint64(w.in.Index)), width)
 	}
 	return sure(Number(uint64(w.in.Group)), width)
+}
+
+// incomingKind is the kind of the incoming interface, or its name as that of a VRF's. What comes by an
+// interface of a VRF comes by the VRF itself once it is routed (l3mdev_ip_rcv, include/net/l3mdev.h).
+func (w *walk) incomingKind(f Field, width int) view {
+	if w.in == nil {
+		return anything(width).doubtful()
+	}
+	if master := w.e.host.ByIndex(w.in.Master); w.in.Kind == "vrf" || master != nil && master.Kind == "vrf" {
+		return anything(width).doubtful()
+	}
+	switch {
+	case f == FieldInSlave:
+		return sure(Value{}, width)
+	case w.in.Kind == "":
+		return missing(width)
+	}
+	return sure(Name(w.in.Kind), width)
 }
 
 // leaving is the name, index or group of the outgoing interface.

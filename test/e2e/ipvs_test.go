@@ -1,11 +1,18 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure/audit"
+	"github.com/portgrave/portgrave/firewall/exposure/live"
+	"github.com/portgrave/portgrave/firewall/ipvs"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
@@ -58,9 +65,17 @@ func testAddressesHeldForIPVS(t *testing.T, e engine) {
 				}
 			}
 		}
+		slices.SortFunc(out, firewall.VirtualService.Compare)
 		return out, nil
 	}
 	w.judgeVirtual(w.pod())
+	var services []ipvs.Service
+	known, _ := w.networks.Virtual()
+	for _, v := range known {
+		target := netip.AddrPortFrom(w.Container.Addr(v.At.Addr().Is6()), 80)
+		services = append(services, ipvs.Service{VirtualService: v, Targets: []netip.AddrPort{target}})
+	}
+	w.auditIPVS(services)
 }
 
 // judgeVirtual tries who reaches the addresses under policies of every mode.
@@ -134,4 +149,65 @@ services:
 	if w.t.Failed() {
 		w.t.FailNow()
 	}
+}
+
+// auditIPVS looks at what audit and explain say of the services; those of the host if none are given.
+func (w *world) auditIPVS(services []ipvs.Service) {
+	w.t.Helper()
+	state := w.compile("unlisted: deny" + virtualPolicy)
+	w.applyState(&state)
+	var report audit.Report
+	var explained audit.Explanation
+	err := w.Host.Do(func() error {
+		host, err := live.Read(context.Background())
+		if err != nil {
+			return err
+		}
+		if services == nil {
+			services = host.IPVS
+		}
+		in := audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: services, Policy: &state,
+			Now: time.Now()}
+		if report, err = audit.Run(context.Background(), in); err != nil {
+			return err
+		}
+		explained, err = audit.Explain(in, audit.Packet{From: internet4, Destination: virtual4, Port: 9444,
+			Protocol: firewall.TCP, Interface: "eth0"})
+		return err
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, a := range []netip.Addr{virtual4, virtual6} {
+		friend, foe := office4, internet4
+		if a.Is6() {
+			friend, foe = office6, internet6
+		}
+		listed, unlisted := w.rowOf(report, a, 9090), w.rowOf(report, a, 9444)
+		if !listed.Reachable.Certain.Contains(friend) || listed.Reachable.Possible.Contains(foe) ||
+			listed.Finding != audit.OK || listed.Service != "metrics" {
+			w.t.Errorf("audit of %v port 9090: %+v", a, listed)
+		}
+		if len(listed.Target) == 0 || !strings.Contains(listed.Target, ":80") {
+			w.t.Errorf("audit of %v port 9090 goes to %q", a, listed.Target)
+		}
+		if unlisted.Finding != audit.Undeclared || !unlisted.Reachable.Certain.Contains(foe) {
+			w.t.Errorf("audit of %v port 9444: %+v", a, unlisted)
+		}
+	}
+	if explained.Reason != audit.Connects || !strings.Contains(explained.Summary, w.Container.Addr4().String()) {
+		w.t.Errorf("explain: %s: %s", explained.Reason, explained.Summary)
+	}
+}
+
+// rowOf is the row of an address by the uplink.
+func (w *world) rowOf(r audit.Report, a netip.Addr, port uint16) audit.Exposure {
+	w.t.Helper()
+	for _, x := range r.Exposures {
+		if x.Address == a.String() && x.Port == port && x.Protocol == "tcp" && x.Interface == "eth0" {
+			return x
+		}
+	}
+	w.t.Errorf("audit has no row of %v port %d", a, port)
+	return audit.Exposure{}
 }

@@ -3,16 +3,10 @@
 package e2e
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
-	"strings"
 	"testing"
-	"time"
 
-	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/exposure/audit"
-	"github.com/portgrave/portgrave/firewall/exposure/live"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
@@ -25,7 +19,7 @@ func testIPVS(t *testing.T, e engine) {
 	w.serve(443, notServed) // who listens on a port that IPVS serves gets nothing
 	pod := w.pod()
 	w.judgeVirtual(pod)
-	w.auditIPVS()
+	w.auditIPVS(nil)
 	w.hostThroughIPVS()
 }
 
@@ -52,64 +46,6 @@ func (w *world) serveByIPVS() {
 		oifname docker0 masquerade
 	}
 }`)
-}
-
-// auditIPVS looks at what audit and explain say of the services.
-func (w *world) auditIPVS() {
-	w.t.Helper()
-	state := w.compile("unlisted: deny" + virtualPolicy)
-	w.applyState(&state)
-	var report audit.Report
-	var explained audit.Explanation
-	err := w.Host.Do(func() error {
-		host, err := live.Read(context.Background())
-		if err != nil {
-			return err
-		}
-		in := audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: host.IPVS, Policy: &state,
-			Now: time.Now()}
-		if report, err = audit.Run(context.Background(), in); err != nil {
-			return err
-		}
-		explained, err = audit.Explain(in, audit.Packet{From: internet4, Destination: virtual4, Port: 9444,
-			Protocol: firewall.TCP, Interface: "eth0"})
-		return err
-	})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	office := firewall.MustPrefixes("10.20.0.0/16", "fd00:20::/48")
-	for _, a := range []netip.Addr{virtual4, virtual6} {
-		mine := office.Intersect(firewall.MustPrefixes("0.0.0.0/0"))
-		if a.Is6() {
-			mine = office.Intersect(firewall.MustPrefixes("::/0"))
-		}
-		listed, unlisted := w.rowOf(report, a, 9090), w.rowOf(report, a, 9444)
-		if !listed.Reachable.Certain.Equal(mine) || listed.Finding != audit.OK || listed.Service != "metrics" {
-			w.t.Errorf("audit of %v port 9090: %+v", a, listed)
-		}
-		if len(listed.Target) == 0 || !strings.Contains(listed.Target, ":80") {
-			w.t.Errorf("audit of %v port 9090 goes to %q", a, listed.Target)
-		}
-		if unlisted.Finding != audit.Undeclared || unlisted.Reachable.Certain.Len() == 0 {
-			w.t.Errorf("audit of %v port 9444: %+v", a, unlisted)
-		}
-	}
-	if explained.Reason != audit.Connects || !strings.Contains(explained.Summary, w.Container.Addr4().String()) {
-		w.t.Errorf("explain: %s: %s", explained.Reason, explained.Summary)
-	}
-}
-
-// rowOf is the row of an address by the uplink.
-func (w *world) rowOf(r audit.Report, a netip.Addr, port uint16) audit.Exposure {
-	w.t.Helper()
-	for _, x := range r.Exposures {
-		if x.Address == a.String() && x.Port == port && x.Protocol == "tcp" && x.Interface == "eth0" {
-			return x
-		}
-	}
-	w.t.Errorf("audit has no row of %v port %d", a, port)
-	return audit.Exposure{}
 }
 
 // hostThroughIPVS tries what the host itself begins, under deny, and a service that comes later.

@@ -84,6 +84,7 @@ var metas = map[string]field{
 	"mark": named(exposure.FieldMark, "mark"), "iifname": named(exposure.FieldInName, "ifname"), "oifname": named(exposure.FieldOutName, "ifname"),
 	"iif": named(exposure.FieldInName, "iface_index"), "oif": named(exposure.FieldOutName, "iface_index"),
 	"iifgroup": named(exposure.FieldInGroup, "devgroup"), "oifgroup": named(exposure.FieldOutGroup, "devgroup"), "pkttype": named(exposure.FieldPacketType, "pkt_type"),
+	"iifkind": named(exposure.FieldInKind, "ifname"), "sdifname": named(exposure.FieldInSlave, "ifname"),
 }
 
 // cts are ct expressions without a direction.

@@ -18,7 +18,7 @@ func init() { // the table and its decoders refer to each other
 		{"icmp", 0}: {4, icmp}, {"icmp6", 0}: {4, icmp6},
 		{"multiport", 0}: {32, multiport0}, {"multiport", 1}: {48, multiport1},
 		{"addrtype", 0}: {12, addrtype0}, {"addrtype", 1}: {8, addrtype1},
-		{"mark", 1}: {9, mark(exposure.FieldMark)}, {"connmark", 1}: {9, mark(exposure.FieldCTMark)}, {"connlabel", 1}: {4, connlabel},
+		{"mark", 1}: {9, mark(exposure.FieldMark)}, {"connmark", 1}: {9, mark(exposure.FieldCTMark)}, {"connlabel", 0}: {4, connlabel},
 		{"iprange", 1}: {65, iprange}, {"mac", 0}: {12, mac}, {"physdev", 0}: {66, physdev},
 		{"pkttype", 0}: {8, pkttype}, {"devgroup", 0}: {20, devgroup}, {"rpfilter", 0}: {1, rpfilter},
 		{"state", 0}:     {4, state},
