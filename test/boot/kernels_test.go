@@ -16,7 +16,7 @@ import (
 
 // otherKernels are the tests of test/e2e that need what many kernels lack: those with the build tag
 // kernels.
-const otherKernels = "^Test(VRF|IPVS)"
+const otherKernels = "^Test(VRF|IPVS|TrackingTableFull)"
 
 // TestKernels runs tests of test/e2e in virtual machines with Debian's kernels. None may be skipped there.
 // KERNEL_TESTS replaces the pattern of their names.

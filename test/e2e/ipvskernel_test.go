@@ -21,6 +21,15 @@ func testIPVS(t *testing.T, e engine) {
 	w.judgeVirtual(pod)
 	w.auditIPVS(nil)
 	w.hostThroughIPVS()
+	// Without tracking, as a plain director has it, every packet stands for itself.
+	w.Host.Sysctl("net.ipv4.vs.conntrack", "0")
+	for _, to := range []netip.Addr{virtual4, virtual6} {
+		w.expect(both,
+			ask{lab.Open, w.Office, whichever, to, 9090},
+			ask{lab.Open, w.Internet, whichever, to, 9444},
+			ask{lab.Dropped, w.Internet, whichever, to, 9090},
+			ask{lab.Dropped, w.Internet, whichever, to, notServed})
+	}
 }
 
 // serveByIPVS has the container serve the ports of the virtual IPs, as kube-proxy does.
