@@ -84,11 +84,16 @@ test: deps build lint ## everything: lint, all tests as root under the race dete
 
 fuzz: ## each fuzz target for FUZZTIME, a number of inputs or a span of time (make fuzz FUZZTIME=2000000x); RULESETS random rulesets against the kernel
 	@[ -z "$(RULESETS)" ] || $(AS_ROOT) PORTGRAVE_RULESETS=$(RULESETS) go test -count=1 -timeout 2h -v -run Kernel ./test/exposure
-	@for package in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
-			echo "fuzzing $$target for $(FUZZTIME)"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$package"; \
-		done; done
+	@mkdir -p bin; for folder in $$(grep -rl --include='*_test.go' --exclude-dir=bin '^func Fuzz' . | xargs dirname | sort -u); do \
+		go test -c -fuzz . -o bin/fuzz.test "$$folder"; \
+		cache=$$(go env GOCACHE)/fuzz/$$(go list "$$folder"); \
+		targets=$$(bin/fuzz.test -test.list '^Fuzz'); \
+		for target in $$targets; do \
+			echo "fuzzing $$target in $$folder for $(FUZZTIME)"; \
+			(cd "$$folder" && "$(CURDIR)/bin/fuzz.test" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) \
+				-test.fuzzminimizetime 100x -test.fuzzcachedir "$$cache"); \
+		done; \
+	done
 
 test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on; end-to-end tests in kernels with VRFs (fifteen minutes)
 	$(AS_ROOT) go test -count 1 -tags boot -timeout 40m -v ./test/boot
