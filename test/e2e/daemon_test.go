@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -108,14 +109,23 @@ func (i *installation) env() []string {
 	return env
 }
 
-// run runs a verb, which must not fail.
+// run runs a verb, which must not fail, and returns what it says: as JSON, standard output alone, since on standard
+// error stands how far it is when that takes longer than a second.
 func (i *installation) run(args ...string) string {
 	i.t.Helper()
 	cmd := i.w.Host.Command(context.Background(), i.program, append([]string{"--config", i.policy}, args...)...)
 	cmd.Env = i.env()
-	out, err := cmd.CombinedOutput()
+	var out []byte
+	var err error
+	var aside bytes.Buffer
+	if args[len(args)-1] == "json" {
+		cmd.Stderr = &aside
+		out, err = cmd.Output()
+	} else {
+		out, err = cmd.CombinedOutput()
+	}
 	if err != nil {
-		i.t.Fatalf("portgrave %s: %v\n%s", strings.Join(args, " "), err, out)
+		i.t.Fatalf("portgrave %s: %v\n%s%s", strings.Join(args, " "), err, out, aside.String())
 	}
 	return string(out)
 }
