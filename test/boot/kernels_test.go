@@ -21,6 +21,7 @@ const otherKernels = "^TestVRF"
 // KERNEL_TESTS replaces the pattern of their names.
 func TestKernels(t *testing.T) {
 	lab.RequireRoot(t)
+	t.Parallel()
 	scratch := t.TempDir()
 	binary := filepath.Join(scratch, "e2e.test")
 	build := exec.Command("go", "test", "-c", "-o", binary, "./test/e2e")
@@ -41,6 +42,7 @@ func TestKernels(t *testing.T) {
 	}
 	for _, series := range debian.Series {
 		t.Run(series, func(t *testing.T) {
+			t.Parallel()
 			image, modules, busybox := debian.KernelOf(t, series)
 			initrd := filepath.Join(t.TempDir(), "initrd")
 			writeInitrdOf(t, initrd, modules, busybox, "printf %s '"+pattern+"' >$1/usr/local/lib/test/pattern")
