@@ -75,10 +75,11 @@ lint: ## gofmt, go vet, staticcheck
 	go vet ./... && go vet -tags boot ./test/boot
 	go run $(STATICCHECK) -tags boot ./...
 
-# Six tests at a time: most of them wait for what must not come.
+# Six tests at a time: most of them wait for what must not come. Those of test/e2e take longest, so they begin first, and
+# the other packages are compiled and tested beside them.
 test: deps build lint ## everything: lint, all tests as root under the race detector, each fuzz target briefly
 	@[ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo "Asking for sudo: the tests make network namespaces."
-	$(AS_ROOT) go test -race -parallel 6 -timeout 40m ./...
+	$(AS_ROOT) go test -race -parallel 6 -timeout 40m ./test/e2e ./...
 	@$(MAKE) --no-print-directory test-boot
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZTIME)
 
@@ -95,7 +96,7 @@ fuzz: ## each fuzz target for FUZZTIME, a number of inputs or a span of time (ma
 		done; \
 	done
 
-test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on; end-to-end tests in kernels with VRFs (fifteen minutes)
+test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on; end-to-end tests in kernels with VRFs (eight minutes on two processors)
 	$(AS_ROOT) go test -count 1 -tags boot -timeout 40m -v ./test/boot
 
 soak: deps build ## the daemon under 200 disruptions of each kind and 100 kills, with probes (15 minutes)
