@@ -75,22 +75,28 @@ lint: ## gofmt, go vet, staticcheck
 	go vet ./... && go vet -tags boot ./test/boot && go vet -tags kernels ./test/e2e
 	go run $(STATICCHECK) -tags boot,kernels ./...
 
-# Six tests at a time: most of them wait for what must not come.
+# Six tests at a time: most of them wait for what must not come. Those of test/e2e take longest, so they begin first, and
+# the other packages are compiled and tested beside them.
 test: deps build lint ## everything: lint, all tests as root under the race detector, each fuzz target briefly
 	@[ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo "Asking for sudo: the tests make network namespaces."
-	$(AS_ROOT) go test -race -parallel 6 -timeout 40m ./...
+	$(AS_ROOT) go test -race -parallel 6 -timeout 40m ./test/e2e ./...
 	@$(MAKE) --no-print-directory test-boot
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZTIME)
 
 fuzz: ## each fuzz target for FUZZTIME, a number of inputs or a span of time (make fuzz FUZZTIME=2000000x); RULESETS random rulesets against the kernel
 	@[ -z "$(RULESETS)" ] || $(AS_ROOT) PORTGRAVE_RULESETS=$(RULESETS) go test -count=1 -timeout 2h -v -run Kernel ./test/exposure
-	@for package in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' "$$package" | grep '^Fuzz' || true); do \
-			echo "fuzzing $$target for $(FUZZTIME)"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x "$$package"; \
-		done; done
+	@mkdir -p bin; for folder in $$(grep -rl --include='*_test.go' --exclude-dir=bin '^func Fuzz' . | xargs dirname | sort -u); do \
+		go test -c -fuzz . -o bin/fuzz.test "$$folder"; \
+		cache=$$(go env GOCACHE)/fuzz/$$(go list "$$folder"); \
+		targets=$$(bin/fuzz.test -test.list '^Fuzz'); \
+		for target in $$targets; do \
+			echo "fuzzing $$target in $$folder for $(FUZZTIME)"; \
+			(cd "$$folder" && "$(CURDIR)/bin/fuzz.test" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) \
+				-test.fuzzminimizetime 100x -test.fuzzcachedir "$$cache"); \
+		done; \
+	done
 
-test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on; end-to-end tests in kernels with VRFs and IPVS (fifteen minutes)
+test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on; end-to-end tests in kernels with VRFs and IPVS (eight minutes on two processors)
 	$(AS_ROOT) go test -count 1 -tags boot -timeout 40m -v ./test/boot
 
 soak: deps build ## the daemon under 200 disruptions of each kind and 100 kills, with probes (15 minutes)

@@ -34,6 +34,7 @@ func numbered(first string, n int) []netip.Addr {
 
 func TestBoot(t *testing.T) {
 	lab.RequireRoot(t)
+	t.Parallel()
 	disk := image(t)
 	const (
 		damage  = `for f in $1/var/lib/portgrave/generations/*.generation; do echo damaged >>$f; done` + "\n"
@@ -52,6 +53,7 @@ func TestBoot(t *testing.T) {
 		{name: "no state directory", prepare: `rm -r $1/var/lib/portgrave`, loaded: control.LoadedPolicy},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			w := watch(t)
 			m := boot(t, w, disk, c.prepare)
 			m.await("up")
@@ -81,6 +83,7 @@ func TestBoot(t *testing.T) {
 // TestLate is the control: with a boot unit that comes late, a refused source gets an answer, and the test must see it.
 func TestLate(t *testing.T) {
 	lab.RequireRoot(t)
+	t.Parallel()
 	const late = `cd $1/etc/systemd/system
 		ln -sf /dev/null portgrave.service
 		rm -f sysinit.target.wants/portgrave-boot.service
@@ -88,6 +91,9 @@ func TestLate(t *testing.T) {
 		ln -sf /etc/systemd/system/portgrave-boot.service multi-user.target.wants/portgrave-boot.service`
 	w := watch(t)
 	m := boot(t, w, image(t), late)
+	m.await("nic begins")
+	w.answersUntil(toRefused)
+	w.spare()
 	m.await("up")
 	refused, _ := w.answers()
 	w.timeline(m)
@@ -103,24 +109,29 @@ func TestLate(t *testing.T) {
 // TestPowerCutOnTrial: what was applied on trial and not confirmed when the power goes is not what the machine comes up with.
 func TestPowerCutOnTrial(t *testing.T) {
 	lab.RequireRoot(t)
+	t.Parallel()
 	disk := filepath.Join(t.TempDir(), "disk")
 	run(t, "cp", "--sparse=always", image(t), disk)
-	// The trial lets everybody in. After=multi-user.target keeps that target from waiting for it, which would be a cycle through up.service, out of
-	// which systemd drops any job.
+	// The trial lets everybody in. After=multi-user.target keeps that target from waiting for it. What up.service tells is of no use here.
 	const trial = `printf "version: 1\nservices: [{name: early, port: 9090, allow: [any]}]\n" >$1/etc/portgrave/policy.yaml
-		printf "[Unit]\nAfter=multi-user.target up.service portgrave-boot.service nic.service\n[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/lib/test/trial\n" >$1/etc/systemd/system/trial.service
+		printf "[Unit]\nAfter=multi-user.target portgrave-boot.service nic.service\n[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/lib/test/trial\n" >$1/etc/systemd/system/trial.service
 		ln -sf /etc/systemd/system/trial.service $1/etc/systemd/system/multi-user.target.wants/trial.service
+		rm $1/etc/systemd/system/multi-user.target.wants/up.service
 		ln -sf /dev/null $1/etc/systemd/system/portgrave.service`
 	w := watch(t)
 	m := start(t, w, disk, trial, true)
-	m.await("on trial")
+	m.await("nic up")
 	_, opened := w.answersUntil(func(s lab.Segment) bool { return toRefused(s) && s.Open() })
+	w.spare()
+	m.await("on trial")
 	m.off() // without a word to it
 	if !opened {
 		t.Errorf("the trial did not let anybody in, so that there is nothing to take back:\n%s", m.tail())
 	}
 	w = watch(t)
-	m = start(t, w, disk, `rm -f $1/etc/systemd/system/multi-user.target.wants/trial.service $1/etc/systemd/system/portgrave.service`, false)
+	m = start(t, w, disk, `cd $1/etc/systemd/system
+		rm -f multi-user.target.wants/trial.service portgrave.service
+		ln -s /etc/systemd/system/up.service multi-user.target.wants/up.service`, false)
 	m.await("up")
 	w.served()
 	refused, _ := w.answers()

@@ -19,6 +19,7 @@
 //
 // A case changes the disk from the initrd, before systemd has it; the disk's file is the same for all of them and is never written, but
 // where a case is about what survives. The package needs root, /dev/net/tun and "make deps packages"; its tests have
-// the build tag boot, since they take minutes: make test-boot runs them, and make test does. It never touches the
-// machine's own network, and ends each qemu that it started.
+// the build tag boot, since they take minutes: make test-boot runs them, and make test does. As many machines run at a
+// time as there are processors (-parallel), since each keeps one busy. It never touches the machine's own network, and
+// ends each qemu that it started.
 package boot

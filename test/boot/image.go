@@ -19,6 +19,13 @@ var added embed.FS
 // disk is the size of the machine's disk. The file is sparse.
 const disk = "600M"
 
+// unneeded are Debian's units that only cost time, since they have nothing to do with networks: sessions of
+// users, the console, and the upkeep of a disk that ends with the test.
+var unneeded = []string{
+	"systemd-logind.service", "systemd-user-sessions.service", "getty.target", "e2scrub_reap.service",
+	"systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
+}
+
 // writeImage makes the machine's disk in a file: Debian, its kernel's modules, our package, and the policy, applied and
 // confirmed, as on a host that was set up before it is started anew.
 func writeImage(t lab.TB, file, scratch, deb string) {
@@ -43,6 +50,11 @@ func writeImage(t lab.TB, file, scratch, deb string) {
 			t.Fatalf("%v", err)
 		}
 		if err := os.Symlink("/etc/systemd/system/"+unit, filepath.Join(wants, unit)); err != nil {
+			t.Fatalf("%v", err)
+		}
+	}
+	for _, unit := range unneeded {
+		if err := os.Symlink("/dev/null", filepath.Join(root, "etc/systemd/system", unit)); err != nil {
 			t.Fatalf("%v", err)
 		}
 	}

@@ -22,6 +22,7 @@ const otherKernels = "^Test(VRF|IPVS|TrackingTableFull)"
 // KERNEL_TESTS replaces the pattern of their names.
 func TestKernels(t *testing.T) {
 	lab.RequireRoot(t)
+	t.Parallel()
 	scratch := t.TempDir()
 	binary := filepath.Join(scratch, "e2e.test")
 	build := exec.Command("go", "test", "-c", "-tags", "kernels", "-o", binary, "./test/e2e")
@@ -42,6 +43,7 @@ func TestKernels(t *testing.T) {
 	}
 	for _, series := range debian.Series {
 		t.Run(series, func(t *testing.T) {
+			t.Parallel()
 			image, modules, busybox := debian.KernelOf(t, series)
 			initrd := filepath.Join(t.TempDir(), "initrd")
 			writeInitrdOf(t, initrd, modules, busybox, "printf %s '"+pattern+"' >$1/usr/local/lib/test/pattern")

@@ -26,9 +26,9 @@ var (
 	wire6      = netip.MustParsePrefix("2001:db8:100::1/64")
 )
 
-// patience is how long a machine may take from one sign of life to the next. It takes less than a minute to start
+// patience is how long a machine may take from one sign of life to the next. It takes about a minute to start
 // where nothing else runs.
-const patience = 4 * time.Minute
+const patience = 8 * time.Minute
 
 // machine is a virtual machine that runs, or ran.
 type machine struct {

@@ -92,6 +92,13 @@ func (w *watcher) served() {
 	w.reached = time.Now()
 }
 
+// spare stops asking from refused sources. A machine that answers all of them has no time for anything else.
+func (w *watcher) spare() {
+	for _, s := range w.refused {
+		s.Stop()
+	}
+}
+
 // finish stops asking, and returns what the machine sent from its port.
 func (w *watcher) finish() []lab.Segment {
 	w.Helper()
@@ -123,7 +130,7 @@ func (w *watcher) answers() (refused, allowed []lab.Segment) {
 // answersUntil waits for a packet from the machine; false if it does not come in time.
 func (w *watcher) answersUntil(match func(lab.Segment) bool) (lab.Segment, bool) {
 	w.Helper()
-	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if s, ok := w.capture.Find(match); ok {
 			return s, true
 		}
@@ -164,10 +171,11 @@ func (w *watcher) sound(m *machine) {
 	}
 }
 
-// tellIfFailed prints what the machine wrote.
+// tellIfFailed prints what the machine wrote, with the details that it tells last.
 func (w *watcher) tellIfFailed(m *machine) {
 	w.Helper()
 	if w.Failed() {
+		m.await("details")
 		w.Logf("the machine wrote:\n%s", m.tail())
 	}
 }
@@ -187,7 +195,7 @@ func (w *watcher) timeline(m *machine) {
 	}
 	for _, e := range [][2]string{
 		{"disk", "the disk is there, systemd begins"}, {"listener", "the listener is up"}, {"rules", "the boot unit is done"},
-		{"nic begins", "the network may come up"}, {"nic", "the network card is up"}, {"up", "multi-user.target"},
+		{"nic begins", "the network may come up"}, {"nic up", "the network card is up"}, {"up", "multi-user.target"},
 	} {
 		if l, ok := m.said(e[0]); ok {
 			add(l.at, e[1])

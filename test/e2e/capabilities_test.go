@@ -27,8 +27,9 @@ const (
 	readsAtOnce  = "reads a file as soon as it is written"
 )
 
-// abilities runs a daemon so confined and tries each thing that it should be able to do; what it can't is not in the list.
-func abilities(t *testing.T, c *confinement, backend string, disrupt []string) (can []string) {
+// abilities runs a daemon so confined, with these variables of the environment besides, and tries each thing that it
+// should be able to do; what it can't is not in the list.
+func abilities(t *testing.T, c *confinement, backend string, variables, disrupt []string) (can []string) {
 	t.Helper()
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
@@ -38,7 +39,7 @@ func abilities(t *testing.T, c *confinement, backend string, disrupt []string) (
 		t.Fatal(err)
 	}
 	i.confine(c)
-	i.backend = backend
+	i.backend, i.variables = backend, variables
 	end, err := i.tryStart()
 	if err != nil {
 		t.Logf("without: %v", err)
@@ -112,7 +113,9 @@ func (i *installation) listener(port uint16) string {
 	return ""
 }
 
-// Each capability of the daemon's unit is needed: with all of them it can do everything, and without one, less.
+// Each capability of the daemon's unit is needed: with all of them it can do everything, and without one, less. The
+// daemons run side by side, since most of the time they are waited for, but beside no other test: that might keep one of
+// them from seeing who changed the rules.
 func TestEveryCapabilityIsNeeded(t *testing.T) {
 	lab.RequireRoot(t)
 	all := confinedBy(t)
@@ -137,7 +140,8 @@ func TestEveryCapabilityIsNeeded(t *testing.T) {
 	}
 	for missing, want := range losses {
 		t.Run(fmt.Sprintf("without %q", missing), func(t *testing.T) {
-			can := abilities(t, all.without(missing), "nftables", flush)
+			t.Parallel()
+			can := abilities(t, all.without(missing), "nftables", nil, flush)
 			for _, what := range want.lost {
 				if slices.Contains(can, what) {
 					t.Errorf("it %s all the same", what)
@@ -158,8 +162,8 @@ func TestDaemonOnIptables(t *testing.T) {
 	c := confinedBy(t, "iptables.conf")
 	for _, variant := range []string{"iptables-nft", "iptables-legacy"} {
 		t.Run(variant, func(t *testing.T) {
-			programs(t, variant)
-			can := abilities(t, c, "iptables", []string{variant, "-t", "mangle", "-F", "PORTGRAVE-S-metrics"})
+			t.Parallel()
+			can := abilities(t, c, "iptables", programsIn(t, t.TempDir(), variant), []string{variant, "-t", "mangle", "-F", "PORTGRAVE-S-metrics"})
 			if !slices.Contains(can, enforces) {
 				t.Errorf("it can but %s", strings.Join(can, "; "))
 			}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -108,14 +109,23 @@ func (i *installation) env() []string {
 	return env
 }
 
-// run runs a verb, which must not fail.
+// run runs a verb, which must not fail, and returns what it says: as JSON, standard output alone, since on standard
+// error stands how far it is when that takes longer than a second.
 func (i *installation) run(args ...string) string {
 	i.t.Helper()
 	cmd := i.w.Host.Command(context.Background(), i.program, append([]string{"--config", i.policy}, args...)...)
 	cmd.Env = i.env()
-	out, err := cmd.CombinedOutput()
+	var out []byte
+	var err error
+	var aside bytes.Buffer
+	if args[len(args)-1] == "json" {
+		cmd.Stderr = &aside
+		out, err = cmd.Output()
+	} else {
+		out, err = cmd.CombinedOutput()
+	}
 	if err != nil {
-		i.t.Fatalf("portgrave %s: %v\n%s", strings.Join(args, " "), err, out)
+		i.t.Fatalf("portgrave %s: %v\n%s%s", strings.Join(args, " "), err, out, aside.String())
 	}
 	return string(out)
 }
@@ -399,6 +409,12 @@ func TestDaemonKilledAtAnyMoment(t *testing.T) {
 		"version: 1\nservices: [{name: metrics, port: [9090, 9091], allow: [192.88.99.2]}]\ndaemon: {follow: all}\n",
 	}
 	sources := []netip.Addr{netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.99.2"), netip.MustParseAddr("192.88.99.9")}
+	var questions []lab.Question
+	for _, port := range []uint16{9090, 9091} {
+		for _, source := range sources {
+			questions = append(questions, lab.Question{Source: source, To: w.Host.At(port, false)})
+		}
+	}
 	// Who gets in, by port and source, under each.
 	want := []string{"9090: 192.88.99.1; 9091: 192.88.99.9", "9090: 192.88.99.2; 9091: 192.88.99.2"}
 	i := install(t, w, documents[0])
@@ -420,11 +436,9 @@ func TestDaemonKilledAtAnyMoment(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		var open []string
-		for _, port := range []uint16{9090, 9091} {
-			for _, source := range sources {
-				if w.Probe(w.Internet, []netip.Addr{source}, w.Host.At(port, false), lab.Timeout(100*time.Millisecond), lab.Attempts(2))[source] == lab.Open {
-					open = append(open, fmt.Sprintf("%d: %s", port, source))
-				}
+		for at, answer := range w.ProbeEach(w.Internet, questions, lab.Attempts(2)) {
+			if answer == lab.Open {
+				open = append(open, fmt.Sprintf("%d: %s", questions[at].To.Port(), questions[at].Source))
 			}
 		}
 		got := strings.Join(open, "; ")

@@ -158,6 +158,7 @@ func lastAddress(p netip.Prefix) netip.Addr {
 // Whatever firewall is there, audit says who gets in, and packets agree; and the policy that import writes changes none of it.
 func TestAuditAgreesWithPackets(t *testing.T) {
 	lab.RequireRoot(t)
+	t.Parallel()
 	probes, open := 0, 0
 	for name, load := range foreign {
 		t.Run(name, func(t *testing.T) {
@@ -294,6 +295,7 @@ func reached(r audit.Report) map[string][]string {
 // The four reasons for "can't connect" are told apart, with who decided.
 func TestExplainTellsWhy(t *testing.T) {
 	lab.RequireRoot(t)
+	t.Parallel()
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
 	if _, err := w.Host.Listen("tcp", "127.0.0.1:5432"); err != nil {

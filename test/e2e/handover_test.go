@@ -254,6 +254,7 @@ func waitFor(patience time.Duration, so func() bool) bool {
 // nft can't print is handed over once; and a policy that wants it otherwise gets it.
 func TestProtectionFollowsNft(t *testing.T) {
 	lab.RequireRoot(t)
+	t.Parallel()
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
 	document := "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\n"

@@ -16,6 +16,7 @@ import (
 // Whatever shape many sources take in the kernel, audit reads in them just what the policy allows: nothing is uncertain, nothing wider, nothing missing.
 func TestAuditUnderstandsManySources(t *testing.T) {
 	lab.RequireRoot(t)
+	t.Parallel()
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
 	w.Host.ListenTCP(9091)

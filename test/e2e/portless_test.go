@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -106,20 +107,21 @@ func TestProtocolsOfGroups(t *testing.T) {
 		h := w.hear("eth1", firewall.VRRP, firewall.AH)
 		sends := func(want map[netip.Addr]bool) {
 			t.Helper()
+			var packets []*packet
 			for source, arrives := range want {
 				group := vrrpGroup4
 				to := inside4
 				if source.Is6() {
 					group, to = vrrpGroup6, inside6
 				}
-				h.expect(t, firewall.VRRP, source, group, arrives, func(payload []byte) {
+				packets = append(packets, h.send(firewall.VRRP, source, group, arrives, func(payload []byte) {
 					w.Office.SendRaw("eth0", lab.Protocol(firewall.VRRP), source, group, payload)
-				})
-				h.expect(t, firewall.AH, source, to, arrives, func(payload []byte) {
+				}), h.send(firewall.AH, source, to, arrives, func(payload []byte) {
 					// next header 59, no more than the header itself: RFC 4302 §2
 					w.Office.SendRaw("eth0", lab.Protocol(firewall.AH), source, to, append([]byte{59, 1 + byte(len(payload)/4), 0, 0, 0, 0, 0, 1, 0, 0, 0, 1}, payload...))
-				})
+				}))
 			}
+			h.expect(t, packets)
 		}
 		everybody := map[netip.Addr]bool{office4: true, office6: true, barred4: true, barred6: true}
 		nobody := map[netip.Addr]bool{office4: false, office6: false, barred4: false, barred6: false}
@@ -192,27 +194,43 @@ func (w *world) hear(iface string, protocols ...firewall.Protocol) *hearing {
 // tagSize is how much of each packet's end tells it from the others.
 const tagSize = 8
 
-// expect sends a packet, again and again if it should arrive and hasn't.
-func (h *hearing) expect(t *testing.T, p firewall.Protocol, source, to netip.Addr, arrives bool, send func(payload []byte)) {
-	t.Helper()
+// packet is one that was sent, and whether it should arrive.
+type packet struct {
+	protocol   firewall.Protocol
+	source, to netip.Addr
+	key        string // in hearing.seen
+	arrives    bool
+}
+
+// send sends a packet and waits for nothing.
+func (h *hearing) send(p firewall.Protocol, source, to netip.Addr, arrives bool, send func(payload []byte)) *packet {
 	h.sent++
 	tag := fmt.Sprintf("%08d", h.sent)
-	key := fmt.Sprintf("%v %v %s", p, &net.IPAddr{IP: source.AsSlice()}, tag)
-	heard := func() bool {
+	send([]byte(tag))
+	return &packet{p, source, to, fmt.Sprintf("%v %v %s", p, &net.IPAddr{IP: source.AsSlice()}, tag), arrives}
+}
+
+// expect waits for the packets that should arrive, and then as long as silence takes for those that should not.
+func (h *hearing) expect(t *testing.T, packets []*packet) {
+	t.Helper()
+	heard := func(p *packet) bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return h.seen[key]
+		return h.seen[p.key]
 	}
-	wait := patience
-	if arrives {
-		wait = longer
+	silence := time.Now().Add(patience) // all were sent by now
+	for _, p := range packets {
+		if p.arrives {
+			waitFor(longer, func() bool { return heard(p) })
+		}
 	}
-	send([]byte(tag))
-	for deadline := time.Now().Add(wait); !heard() && time.Now().Before(deadline); {
-		time.Sleep(5 * time.Millisecond)
+	if slices.ContainsFunc(packets, func(p *packet) bool { return !p.arrives }) {
+		time.Sleep(time.Until(silence))
 	}
-	if heard() != arrives {
-		t.Errorf("%v from %v to %v has arrived: %v, want %v", p, source, to, heard(), arrives)
+	for _, p := range packets {
+		if heard(p) != p.arrives {
+			t.Errorf("%v from %v to %v has arrived: %v, want %v", p.protocol, p.source, p.to, heard(p), p.arrives)
+		}
 	}
 }
 

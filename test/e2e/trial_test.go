@@ -255,6 +255,8 @@ func TestEditedPolicyWaits(t *testing.T) {
 
 // With both guards gone, any later command takes back what is overdue, and so does the daemon.
 func TestGuardsGone(t *testing.T) {
+	lab.RequireRoot(t)
+	t.Parallel() // with all its cases
 	for name, signal := range map[string]unix.Signal{"killed": unix.SIGKILL, "stopped": unix.SIGSTOP} {
 		t.Run(name, func(t *testing.T) {
 			withAndWithoutDaemon(t, func(t *testing.T, x *trial, daemon bool) {
@@ -276,6 +278,8 @@ func TestGuardsGone(t *testing.T) {
 
 // A trial across backends ends where it began.
 func TestTrialAcrossBackends(t *testing.T) {
+	lab.RequireRoot(t)
+	t.Parallel() // with all its cases
 	for _, to := range engines {
 		t.Run("to "+to.name, func(t *testing.T) {
 			withAndWithoutDaemon(t, func(t *testing.T, x *trial, daemon bool) {

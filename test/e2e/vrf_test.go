@@ -5,6 +5,7 @@ package e2e
 import (
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -96,16 +97,20 @@ services:
 				ask{unlisted, w.Internet, refused4, host4, 9091},
 				ask{unlisted, w.Internet, refused6, host6, 9091},
 			)
+			var all sync.WaitGroup // of different sources, so that they wait at the same time
 			for _, from := range []struct {
 				source, to netip.Addr
 				arrives    bool
 			}{{internet4, host4, true}, {internet6, host6, true}, {refused4, host4, false}, {refused6, host6, false}} {
-				before := countFrom(datagrams, from.source)
-				w.Internet.Connect(netip.AddrPortFrom(from.to, 9095), lab.Over(lab.UDP), lab.From(from.source), lab.Timeout(patience))
-				if arrived := countFrom(datagrams, from.source) > before; arrived != from.arrives {
-					t.Errorf("a datagram of %v arrives: %v, want %v", from.source, arrived, from.arrives)
-				}
+				all.Go(func() {
+					before := countFrom(datagrams, from.source)
+					w.Internet.Connect(netip.AddrPortFrom(from.to, 9095), lab.Over(lab.UDP), lab.From(from.source), lab.Timeout(patience))
+					if arrived := countFrom(datagrams, from.source) > before; arrived != from.arrives {
+						t.Errorf("a datagram of %v arrives: %v, want %v", from.source, arrived, from.arrives)
+					}
+				})
 			}
+			all.Wait()
 			// What the host begins in the VRF, and what is routed through it, are not filtered.
 			w.within(lab.Open, netip.AddrPortFrom(internet4, 53), netip.AddrPortFrom(internet6, 53))
 			// Nothing tells what the host sends to itself in a VRF: the policy above allows it.
