@@ -8,7 +8,8 @@
 //	                                                                            └─▶ forward −300: decides about DNATed packets
 //	prerouting       first packet, to an own address → ct label 90   nothing tells that behind DNAT
 //	                 first packet, from an address of iif → ct label 91   nothing tells that past routing in a VRF
-//	input            protocol and original port vmap @ports-… → svc/NAME   one look-up, however many services
+//	input            reply                          → replies       what the host started; else by its own port
+//	                 protocol and original port vmap @ports-… → svc/NAME   one look-up, however many services
 //	                 protocol without ports, ping   → svc/NAME      a rule each, where services list some
 //	                 no connection                  → untracked     by the packet's own port
 //	                 first packet, own source       → listed-source refused if it comes from a listed port
@@ -17,7 +18,6 @@
 //	                 first packet, own source       → listed-source as above; own-source under deny
 //	                 (direct) new                   → direct        refused if it goes to a container past DNAT
 //	exempt           iifname lo                     → accept        loopback is never filtered
-//	                 reply of a connection          → accept        what the host started
 //	                 (established: keep)            → accept        running connections
 //	                 first packet                   → own-source    a packet from outside with our own address
 //	virtual          DNATed, not an own address     → accept        for the host's own workloads

@@ -2,6 +2,7 @@ package nft
 
 import (
 	"net/netip"
+	"slices"
 	"strconv"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -65,7 +66,11 @@ func (c *compiler) baseChain(name string, h hook, rules ...rule) {
 // a VRF have come by the VRF, which has no address, and Linux 6.1 finds none of them local. And it notes
 // that the connection was begun from outside, and past the interfaces of Direct.
 func (c *compiler) remember() {
-	rules := []rule{newRule().iifname("lo").returns(), newRule().setLabel(firewall.OutsideLabel).done()}
+	rules := []rule{newRule().iifname("lo").returns(), newRule().jump(outsideChain)}
+	// What the host sends to itself in a VRF comes by the VRF alone. What comes from outside has come by an
+	// interface of it before, and was labelled there.
+	c.chain(outsideChain, "", newRule().fromVRF().lacksLabel(firewall.OutsideLabel).returns(),
+		newRule().setLabel(firewall.OutsideLabel).done())
 	if len(c.state.Direct) > 0 {
 		rules = append(rules, newRule().jump(elsewhereChain))
 		var inside []rule
@@ -90,9 +95,7 @@ func (c *compiler) input(protocols []firewall.Protocol) {
 	}
 	rules = append(rules, c.portless()...)
 	if len(protocols) > 0 || c.state.Unlisted == firewall.UnlistedDeny {
-		// What looks like a reply to this host, which has not begun, is asked for its own port too.
-		rules = append(rules, newRule().noConnection().jump(untrackedChain),
-			newRule().reply().hasLabel(firewall.OutsideLabel).jump(untrackedChain))
+		rules = append(rules, newRule().noConnection().jump(untrackedChain))
 		first := []rule{newRule().iifname("lo").returns(), newRule().jump(ownSourceChain)}
 		c.chain(untrackedChain, "", append(first, untracked...)...)
 	}
@@ -103,7 +106,28 @@ func (c *compiler) input(protocols []firewall.Protocol) {
 	} else if len(c.state.Services) > 0 {
 		rules = append(rules, newRule().firstPacket().jump(listedSourceChain))
 	}
+	if len(rules) > 0 {
+		rules = slices.Insert(rules, 0, newRule().reply().jump(repliesChain))
+		c.replies()
+	}
 	c.baseChain(inputChain, input, rules...)
+}
+
+// replies lets in what answers a connection that this host has begun. What looks like an answer but
+// belongs to a connection begun from outside is judged by its own port alone: the port of that
+// connection's first packet is one that its sender chose.
+func (c *compiler) replies() {
+	rules := []rule{newRule().lacksLabel(firewall.OutsideLabel).accept()}
+	if c.chains[untrackedChain] != nil {
+		rules = append(rules, newRule().jump(untrackedChain))
+	}
+	rules = append(rules, c.portless()...)
+	if c.state.Unlisted == firewall.UnlistedDeny {
+		rules = append(rules, newRule().gotoChain(unlistedChain))
+	} else {
+		rules = append(rules, newRule().accept())
+	}
+	c.chain(repliesChain, "", rules...)
 }
 
 // forward decides about what the host's own DNAT sends elsewhere: published ports.
@@ -152,12 +176,9 @@ func (c *compiler) direct() {
 
 // exempt is passed before anything is decided about a packet.
 func (c *compiler) exempt() {
-	rules := []rule{
-		newRule().iifname("lo").accept(),
-		newRule().reply().lacksLabel(firewall.OutsideLabel).accept(),
-	}
+	rules := []rule{newRule().iifname("lo").accept()}
 	if c.state.Established == firewall.EstablishedKeep {
-		rules = append(rules, newRule().ctState("established", stateEstablished).accept())
+		rules = append(rules, newRule().original().ctState("established", stateEstablished).accept())
 	}
 	c.chain(exemptChain, "", append(rules, newRule().firstPacket().jump(ownSourceChain))...)
 }

@@ -19,6 +19,8 @@ const (
 	rememberChain     = "remember"
 	elsewhereChain    = "elsewhere"  // past the interfaces of direct
 	untrackedChain    = "untracked"  // what conntrack knows nothing of
+	repliesChain      = "replies"
+	outsideChain      = "outside" // labels what was begun from outside
 	translatedChain   = "translated" // forwarded because of the host's own DNAT
 	exemptChain       = "exempt"
 	ownSourceChain    = "own-source"

@@ -27,6 +27,8 @@ type host struct {
 	families []firewall.Family
 	// security: the family's kernel has table security, to catch what gets past REJECT.
 	security map[firewall.Family]bool
+	// vrfs are the names of the VRFs, in order.
+	vrfs []string
 }
 
 // compile is the ruleset that enforces a State at a moment: a pure function. Sources that have expired
@@ -38,7 +40,7 @@ func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
 		r.names[id(svc.Name)] = svc.Name
 	}
 	for _, f := range h.families {
-		c := compiler{state: s, family: f, slots: use, ruleset: r, sources: map[string][]rule{}}
+		c := compiler{state: s, family: f, vrfs: h.vrfs, slots: use, ruleset: r, sources: map[string][]rule{}}
 		for _, svc := range s.Services {
 			c.sources[svc.Name] = c.sourceRules(svc)
 		}
@@ -72,6 +74,7 @@ const (
 type compiler struct {
 	state   firewall.State
 	family  firewall.Family
+	vrfs    []string
 	slots   slots
 	ruleset *ruleset
 	sources map[string][]rule // by service: the rules of its sources

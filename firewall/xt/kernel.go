@@ -42,8 +42,9 @@ type programs struct {
 	variant  variant
 	families []firewall.Family
 	now      func() time.Time
-	lockWait int    // in seconds
-	proc     string // /proc/thread-self/net: what the kernel says of this network namespace
+	lockWait int      // in seconds
+	vrfs     []string // as they were seen last
+	proc     string   // /proc/thread-self/net: what the kernel says of this network namespace
 }
 
 // commands are the paths of one program's parts.
@@ -52,8 +53,11 @@ type commands struct {
 	version       [3]int
 }
 
-func (p *programs) host(context.Context) (host, error) {
-	return host{variant: p.variant, ipset: p.ipset != "", families: p.families,
+func (p *programs) host(ctx context.Context) (host, error) {
+	if seen, err := vrfs(ctx); err == nil { // else those of before are as good a guess as any
+		p.vrfs = seen
+	}
+	return host{variant: p.variant, ipset: p.ipset != "", families: p.families, vrfs: p.vrfs,
 		has: map[variant]bool{legacy: p.complete(legacy), nfVariant: p.complete(nfVariant)}}, nil
 }
 

@@ -51,7 +51,13 @@ func (c *compiler) hooked(t *table, builtIn, name string, only []string, rules .
 func (c *compiler) remember(t *table) {
 	local := []string{"-m", "addrtype", "--dst-type", "LOCAL"}
 	set := append(slices.Clone(own), "--set")
-	first := rulesOf([]string{"-i", "lo", "-j", "RETURN"}, append(slices.Clone(outside), "--set"))
+	first := rulesOf([]string{"-i", "lo", "-j", "RETURN"})
+	// What the host sends to itself in a VRF comes by the VRF alone. What comes from outside has come by an
+	// interface of it before, and was labelled there.
+	for _, vrf := range c.vrfs {
+		first = append(first, args("-i", vrf, "-m", "connlabel", "!", "--label", strconv.Itoa(firewall.OutsideLabel), "-j", "RETURN"))
+	}
+	first = append(first, args(append(slices.Clone(outside), "--set")...))
 	if len(c.state.Direct) > 0 {
 		first = append(first, args("-j", elsewhereChain))
 		var inside []rule
@@ -69,7 +75,7 @@ func (c *compiler) remember(t *table) {
 // running is what established: keep lets go on.
 func (c *compiler) running() (rules []rule) {
 	if c.state.Established == firewall.EstablishedKeep {
-		rules = append(rules, args("-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "RETURN"))
+		rules = append(rules, args("-m", "conntrack", "--ctstate", "ESTABLISHED", "--ctdir", "ORIGINAL", "-j", "RETURN"))
 	}
 	return rules
 }

@@ -228,7 +228,9 @@ func testReplyToAnAddressThatNobodyTells(t *testing.T, e engine) {
 		}
 	}
 	w.Host.NFT("delete table inet naive")
-	for _, mode := range []string{"", "unlisted: deny"} {
+	// A service that is open to everybody on the attacker's own port is no way past that of the port asked.
+	const besides = "  - {name: open, port: \"42000-42999\", protocol: udp, allow: [any]}\n"
+	for _, mode := range []string{"", "unlisted: deny", "unlisted: deny\nestablished: keep"} {
 		w.apply(mode + officeOnly)
 		for _, own := range addresses {
 			if attack(own, server, 9090) {
@@ -239,6 +241,15 @@ func testReplyToAnAddressThatNobodyTells(t *testing.T, e engine) {
 			}
 		}
 		w.ownConnectionsGoOn(mode)
+		w.apply(mode + officeOnly + besides)
+		for _, own := range addresses {
+			if attack(own, server, 9090) {
+				t.Errorf("%q: by a port that is open to everybody, a refused datagram to %v was delivered", mode, own)
+			}
+			if mode != "" && attack(own, unlisted, 9095) {
+				t.Errorf("%q: by a port that is open to everybody, a refused datagram to an unlisted port of %v was delivered", mode, own)
+			}
+		}
 	}
 }
 
