@@ -206,17 +206,21 @@ func (d *Daemon) lookAtFight() {
 	}
 }
 
-// repair compares and writes, under the lock that the command line takes too. It needs neither the disk nor new descriptors: what was in
-// force goes on being so, and a reserve is at hand for what starts programs.
+// repair compares and writes, under the lock that the command line takes too. It needs neither the
+// disk nor new descriptors: what was in force goes on being so, and a reserve is lent to what needs
+// descriptors, such as starting programs. That is so from the beginning, because without any a
+// repair would not always fail: it would miss a newer generation or the running connections.
 func (d *Daemon) repair(ctx context.Context, brief, stood bool) (restored, error) {
-	out, err := d.repairOnce(ctx, brief, stood)
-	if err != nil && ctx.Err() == nil && d.spare.exhausted() {
-		giveBack := d.spare.lend()
-		defer giveBack()
-		return d.repairOnce(ctx, brief, stood)
+	if !d.spare.short() {
+		out, err := d.repairOnce(ctx, brief, stood)
+		if err == nil || ctx.Err() != nil || !outOfDescriptors(err) && !d.spare.short() {
+			d.spare.fill()
+			return out, err
+		}
 	}
-	d.spare.fill()
-	return out, err
+	giveBack := d.spare.lend()
+	defer giveBack()
+	return d.repairOnce(ctx, brief, stood)
 }
 
 func (d *Daemon) repairOnce(ctx context.Context, brief, stood bool) (restored, error) {
