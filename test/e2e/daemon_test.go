@@ -162,21 +162,33 @@ func (i *installation) tryStart() (end func(), err error) {
 		return nil, err
 	}
 	ready := make(chan error, 2)
+	ended := make(chan struct{})
+	var said []string // the last lines; to be read after ended
 	go func() {
-		var said []string
+		defer close(ended)
 		lines := bufio.NewScanner(log)
 		for lines.Scan() {
 			if strings.Contains(lines.Text(), `"msg":"ready"`) {
 				ready <- nil
 			}
-			if len(said) < 20 {
-				said = append(said, lines.Text())
-			}
+			said = append(said[max(0, len(said)-19):], lines.Text())
 		}
 		ready <- fmt.Errorf("the daemon ended: %s", strings.Join(said, "\n"))
 	}()
-	end = sync.OnceFunc(func() { stop(); _ = cmd.Wait() })
-	i.t.Cleanup(end)
+	end = sync.OnceFunc(func() {
+		stop()
+		select {
+		case <-ended:
+		case <-time.After(5 * time.Second): // a program of the daemon's still has the pipe
+		}
+		_ = cmd.Wait() // which closes it
+		<-ended
+	})
+	i.t.Cleanup(func() {
+		if end(); i.t.Failed() {
+			i.t.Logf("the daemon's last words:\n%s", strings.Join(said, "\n"))
+		}
+	})
 	select {
 	case err = <-ready:
 	case <-time.After(20 * time.Second):

@@ -75,6 +75,29 @@ func (s *sparse) used() time.Duration {
 	return time.Duration(ticks) * 10 * time.Millisecond
 }
 
+// stalledTime is for how long, since the system was started, some process wanted a processor and
+// had none (Documentation/accounting/psi.rst); 0 where the kernel doesn't tell.
+func stalledTime(t *testing.T) time.Duration {
+	t.Helper()
+	b, err := os.ReadFile("/proc/pressure/cpu")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(b), "\n")
+	_, total, _ := strings.Cut(first, "total=")
+	n, err := strconv.Atoi(total)
+	if err != nil {
+		t.Fatalf("/proc/pressure/cpu says %q", b)
+	}
+	return time.Duration(n) * time.Microsecond
+}
+
+// mostOfAProcessor is what the daemon and its programs may use in a fight: a twentieth for the full
+// lists, a fifth for small tables that are put in force although their share is used up, and, in
+// the 20 s that the shortest of these tests takes, a thirtieth that was saved up before. It doesn't
+// depend on how often rules are deleted.
+const mostOfAProcessor = 0.28
+
 // TestFight: however often another program deletes the rules, within a second of each deletion those are refused again who must be; then the
 // full lists follow, the daemon keeps to its share of the processor, and says for how long rules were missing.
 func TestFight(t *testing.T) {
@@ -86,7 +109,7 @@ func TestFight(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onEveryBackend(t, func(t *testing.T, e engine) {
 				s := startFight(t, e, policy)
-				began, used := time.Now(), s.used()
+				began, used, stalled := time.Now(), s.used(), stalledTime(t)
 				var took []time.Duration
 				for range often(110, 400) {
 					s.delete()
@@ -103,6 +126,12 @@ func TestFight(t *testing.T) {
 					}
 				}
 				share := (s.used() - used).Seconds() / time.Since(began).Seconds()
+				// What each process waits for the processors is not the daemon's.
+				patience := time.Second
+				if busy := (stalledTime(t) - stalled).Seconds() / time.Since(began).Seconds(); busy > 0.5 {
+					t.Logf("some wanted a processor and had none in %.0f %% of the time", 100*busy)
+					patience *= 4
+				}
 				x := s.fightStatus().Daemon
 				if x.Fight == nil {
 					t.Fatalf("there is no fight: %+v", x)
@@ -117,14 +146,15 @@ func TestFight(t *testing.T) {
 				slices.Sort(took)
 				t.Logf("%d deletions: refused again after %v (median), %v (longest); rules missing %.1f %% of the time by status, %d repairs; %.1f %% of a processor",
 					len(took), took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), 100*x.Fight.Share, x.Fight.Repairs, 100*share)
-				// Other tests want the processors, so one in a hundred may take longer.
-				if most, longest := took[len(took)*98/100], took[len(took)-1]; most > time.Second || longest > 3*time.Second {
+				// One in fifty may take longer.
+				most, longest := took[len(took)*98/100], took[len(took)-1]
+				if most > patience || longest > 3*patience {
 					t.Errorf("it took %s, and %s once", most, longest)
 				}
 				if x.Missing <= 0 || x.Fight.Share <= 0 {
 					t.Errorf("it says that rules were never missing: %+v", x)
 				}
-				if share > 0.2 {
+				if share > mostOfAProcessor {
 					t.Errorf("the daemon used %.0f %% of a processor", 100*share)
 				}
 				s.mustSettle("after the fight", 30*time.Second)
@@ -191,7 +221,7 @@ func TestFightWithoutPause(t *testing.T) {
 			}
 		}
 		t.Logf("%d deletions in %s: %.1f %% of a processor; refused %s after the last", deletions, fought.Round(time.Second), 100*share, time.Since(last).Round(time.Millisecond))
-		if share > 0.25 { // a tenth, and what nft's and iptables' own commits cost a listener
+		if share > mostOfAProcessor {
 			t.Errorf("the daemon used %.0f %% of a processor", 100*share)
 		}
 		s.mustSettle("after the fight", 30*time.Second)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/test/lab"
 )
@@ -180,6 +181,50 @@ func (w *world) refused() (n uint64) {
 	return n
 }
 
+const (
+	// handOverPatience is how long a hand-over may take to begin and to end, on a busy machine.
+	handOverPatience = time.Minute
+	// pollSecondTable is how often it is looked whether one is under way: a question costs some
+	// microseconds, and the second table stands for more than ten milliseconds.
+	pollSecondTable = 200 * time.Microsecond
+)
+
+// handover is how far a hand-over is, as the kernel's tables tell.
+type handover struct {
+	underWay  bool // the second table, which judges meanwhile, is there
+	protected bool // the daemon's table is, or was by one that was killed
+}
+
+// watchHandover opens a connection to ask for that.
+func watchHandover(t *testing.T, w *lab.World) func() handover {
+	t.Helper()
+	const persist = 4 // NFT_TABLE_F_PERSIST (linux/netfilter/nf_tables.h), which the library has no name for
+	var conn *nftables.Conn
+	err := w.Host.Do(func() (err error) {
+		conn, err = nftables.New(nftables.AsLasting())
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.CloseLasting() })
+	return func() (h handover) {
+		tables, err := conn.ListTablesOfFamily(nftables.TableFamilyINet)
+		if err != nil {
+			t.Errorf("listing the tables: %v", err)
+		}
+		for _, x := range tables {
+			switch x.Name {
+			case "portgrave-handover":
+				h.underWay = true
+			case "portgrave":
+				h.protected = x.Flags&persist != 0
+			}
+		}
+		return h
+	}
+}
+
 // Killed at any moment while it hands over, the daemon leaves rules that judge as before, and the next one goes on from there.
 func TestDaemonKilledWhileHandingOver(t *testing.T) {
 	lab.RequireRoot(t)
@@ -196,42 +241,78 @@ func TestDaemonKilledWhileHandingOver(t *testing.T) {
 	foes := w.Stream(w.Internet, []netip.Addr{foe}, w.Host.At(9090, false), lab.Rate(20000))
 	friends.WaitRounds(50)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
-	listed := func() bool { return strings.Contains(w.Host.Run("nft", "list", "tables"), "portgrave-handover") }
-	settle := func(n int) {
+	look := watchHandover(t, w)
+	// settle waits until the rules are protected, or are not, and reports for how long the second
+	// table was seen.
+	settle := func(n int) (handingOver time.Duration) {
 		t.Helper()
 		protected := fmt.Sprintf(`"protected": %v`, n%2 == 0)
-		if !waitFor(20*time.Second, func() bool { return strings.Contains(i.run("status", "-o", "json"), protected) }) || listed() {
+		var began time.Time
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for ; ; time.Sleep(pollSecondTable) {
+				switch there := look().underWay; {
+				case there && began.IsZero():
+					began = time.Now()
+				case there:
+					handingOver = time.Since(began)
+				}
+				select {
+				case <-stop:
+					return
+				default:
+				}
+			}
+		}()
+		done := waitFor(handOverPatience, func() bool { return strings.Contains(i.run("status", "-o", "json"), protected) })
+		close(stop)
+		<-stopped
+		if !done || look().underWay {
 			t.Errorf("%d: the daemon left it at\n%s\n%s", n, i.run("status"), w.Host.Run("nft", "list", "tables"))
 		}
+		return handingOver
 	}
 	i.write(fmt.Sprintf(document, wants[0]))
-	begin := time.Now()
 	end := i.start()
-	settle(0)
-	pace := time.Since(begin) // of this machine, now
+	whole := settle(0)
 	end()
+	// Each kill comes at a random moment after the second table was seen, as long as it stood the
+	// first time. On a machine that is busier, or less, than it was then it may come too late: so
+	// the next comes earlier.
+	latest := whole
 	interrupted, kills, wanted := 0, 0, often(2, 50)
-	for n := 1; interrupted < wanted && n <= 20*wanted; n++ {
+	for began := time.Now(); interrupted < wanted && time.Since(began) < time.Duration(wanted)*handOverPatience; {
 		kills++
-		i.write(fmt.Sprintf(document, wants[n%2]))
+		i.write(fmt.Sprintf(document, wants[kills%2]))
 		cmd := i.daemon(context.Background())
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(pace/2 + time.Duration(random.Int64N(int64(pace/2))))
+		begun := waitFor(handOverPatience, func() bool {
+			h := look()
+			return h.underWay || h.protected == (kills%2 == 0) // over before it was seen
+		})
+		time.Sleep(time.Duration(random.Int64N(int64(latest) + 1)))
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if listed() {
+		if !begun {
+			t.Fatalf("%d: no hand-over has begun after %s", kills, handOverPatience)
+		}
+		if look().underWay {
 			interrupted++
+			latest = min(whole, 2*latest+time.Millisecond)
+		} else {
+			latest /= 2
 		}
 		end := i.start() // it completes what it finds
-		settle(n)
+		settle(kills)
 		end()
 	}
 	friends.WaitRounds(50)
 	open, shut := friends.Stop(), foes.Stop()
-	t.Logf("%d kills, %d amid a hand-over: of the allowed source's %d probes %d were not answered, of the refused one's %d %d got in",
-		kills, interrupted, open.Sent, open.Sent-open.Open-open.Lost, shut.Sent, shut.Open)
+	t.Logf("%d kills, %d amid a hand-over of about %s: of the allowed source's %d probes %d were not answered, of the refused one's %d %d got in",
+		kills, interrupted, whole.Round(time.Millisecond), open.Sent, open.Sent-open.Open-open.Lost, shut.Sent, shut.Open)
 	if open.Refused+max(0, open.Unanswered-open.Lost) > 0 || shut.Open > 0 {
 		t.Errorf("allowed: %+v, refused: %+v", open, shut)
 	}

@@ -3,7 +3,9 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"math"
 	"net"
 	"net/netip"
 	"os"
@@ -273,22 +275,38 @@ func TestRepairWithoutDescriptors(t *testing.T) {
 	})
 }
 
-// TestRepairWithNoDescriptorLeft: the daemon's limit is lowered to what it has open, so that hardly one more can be opened.
+// TestRepairWithNoDescriptorLeft: the daemon's limit is lowered to what it has open, and to so many
+// more that some can be had but not all that a repair needs.
 func TestRepairWithNoDescriptorLeft(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		s := startSparse(t, e, sparsePolicy, "")
-		open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", s.pid))
-		if err != nil {
-			t.Fatal(err)
+		held := s.descriptors()
+		for _, left := range []int{0, 1, 4, 8} {
+			// The soft limit, so that it can be raised again.
+			s.mustInside(fmt.Sprintf("prlimit --nofile=%d: --pid %d", held+left, s.pid))
+			s.repairs(fmt.Sprintf("%d descriptors left", left))
 		}
-		limit := 0
-		for _, f := range open {
-			n, _ := strconv.Atoi(f.Name())
-			limit = max(limit, n+1)
-		}
-		s.mustInside(fmt.Sprintf("prlimit --nofile=%d:%d --pid %d", limit, limit, s.pid))
-		s.repairs("no descriptor left")
 	})
+}
+
+// descriptors is the lowest number of a descriptor that the daemon doesn't hold for good: what it
+// opens to look at the kernel now and then comes and goes. Above it there may be some that the test
+// was started with.
+func (s *sparse) descriptors() int {
+	s.t.Helper()
+	lowest := math.MaxInt
+	for range 10 {
+		for n := 0; ; n++ {
+			if _, err := os.Lstat(fmt.Sprintf("/proc/%d/fd/%d", s.pid, n)); errors.Is(err, os.ErrNotExist) {
+				lowest = min(lowest, n)
+				break
+			} else if err != nil {
+				s.t.Fatal(err)
+			}
+		}
+		time.Sleep(30 * time.Millisecond)
+	}
+	return lowest
 }
 
 // TestTrialEndsWithoutADisk: what nobody confirms is taken back although that can't be recorded.

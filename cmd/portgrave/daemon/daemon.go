@@ -131,16 +131,19 @@ type Daemon struct {
 	listsBent *Commit
 	// unanswered is the commit that the last attempt could not undo.
 	unanswered *Commit
-	listsOwed  bool          // a small table stands, or only lists differ: the full lists must follow
-	standIn    smallState    // what that table holds
-	bent       time.Time     // when somebody's change was last repaired
-	used       time.Duration // processor time until the end of the last repair
-	seenWhole  time.Time     // when the rules were last seen in the kernel
-	triedBack  time.Time     // when what nobody confirmed was last tried to be taken back
-	named      int           // the generation whose services the reports know
-	last       error         // of the last attempt to enforce
-	again      retry         // of what failed
-	requests   chan func(context.Context)
+	listsOwed  bool       // a small table stands, or only lists differ: the full lists must follow
+	standIn    smallState // what that table holds
+	pollOwed   bool       // the kernel is to be looked at
+	// smallStands: the last repair has put it in force, or has tried to where rules were missing.
+	smallStands bool
+	bent        time.Time     // when somebody's change was last repaired
+	used        time.Duration // processor time until the end of the last repair
+	seenWhole   time.Time     // when the rules were last seen in the kernel
+	triedBack   time.Time     // when what nobody confirmed was last tried to be taken back
+	named       int           // the generation whose services the reports know
+	last        error         // of the last attempt to enforce
+	again       retry         // of what failed
+	requests    chan func(context.Context)
 	// bentBy is who bent the rules and was not undone yet.
 	bentBy *firewall.Author
 	leases leaseWatch
@@ -324,7 +327,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.repairOwed(ctx)
 		case <-d.fightDue():
 			d.lookAtFight()
-		case <-d.again.due():
+		case <-d.again.due(d.fights.waitAgain(time.Now(), d.again.first())):
 			d.enforceWithin(ctx, "another try", d.unanswered)
 		case <-resync.C:
 			d.enforce(ctx, "resync", nil)
@@ -335,6 +338,8 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.enforce(ctx, "the clock was set", nil)
 			d.endLeases(ctx)
 		case <-poll.C:
+			d.pollOwed = true
+		case <-d.pollDue():
 			d.enforceWithin(ctx, "poll", d.owed)
 		case f := <-d.requests:
 			if first := waiting(commits); len(first) > 0 { // a repair comes first, however many ask
@@ -352,17 +357,24 @@ func (d *Daemon) loop(ctx context.Context) error {
 // defaultPoll is how often a backend without notifications is looked at when no policy says otherwise.
 const defaultPoll = 10 * time.Second
 
-// fightPoll is how often such a backend is looked at while somebody changes the rules there.
-const fightPoll = 600 * time.Millisecond
-
+// pollEvery is how often a backend without notifications is looked at: more often while somebody
+// changes the rules there.
 func (d *Daemon) pollEvery() time.Duration {
 	if !d.bent.IsZero() && time.Since(d.bent) < fightWindow {
-		return fightPoll
+		return shortestPause
 	}
 	if d.policy != nil && d.policy.Daemon.Poll > 0 {
 		return d.policy.Daemon.Poll
 	}
 	return defaultPoll
+}
+
+// pollDue fires when the kernel is to be looked at, and what is found may be repaired.
+func (d *Daemon) pollDue() <-chan time.Time {
+	if !d.pollOwed {
+		return nil
+	}
+	return time.After(d.fights.wait(time.Now()))
 }
 
 // watchCommits passes notifications on to the loop. The author was read when the notification came.

@@ -60,7 +60,8 @@ func (d *Daemon) repairDue() <-chan time.Time {
 	now := time.Now()
 	wait := d.fights.full.wait(now)
 	if d.owed != nil {
-		wait = min(wait, d.fights.brief.wait(now), time.Until(d.owed.At.Add(smallWithin)))
+		forced := max(d.owed.At.Add(smallWithin).Sub(now), d.fights.wait(now))
+		wait = min(wait, d.fights.brief.wait(now), forced)
 	}
 	return time.After(wait)
 }
@@ -97,6 +98,7 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 	start, lastSeen := time.Now(), d.seenWhole
 	runtime.LockOSThread() // what others do meanwhile, such as an audit, is not the repair's
 	defer runtime.UnlockOSThread()
+	d.fights.began = start
 	used, whose := processorTime(unix.RUSAGE_THREAD), unix.RUSAGE_THREAD
 	if d.fights.now != nil { // then listening to the other program counts too
 		used, whose = d.used, unix.RUSAGE_SELF
@@ -105,13 +107,9 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 		start = c.At
 	}
 	stood := d.listsOwed // a small table
-	d.owed, d.listsOwed = nil, false
+	d.owed, d.listsOwed, d.pollOwed = nil, false, false
 	out, err := d.repair(ctx, brief, stood)
-	account := &d.fights.full
-	if brief {
-		account = &d.fights.brief
-	}
-	account.spent(time.Now(), processorTime(whose)-used)
+	d.fights.spent(time.Now(), processorTime(whose)-used, brief)
 	d.used = processorTime(unix.RUSAGE_SELF)
 	if err != nil && ctx.Err() != nil {
 		return // the end has come
@@ -123,6 +121,9 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 		}
 	}
 	d.last, d.listsOwed, d.unanswered, d.listsBent = err, out.owed, nil, nil
+	if err == nil || out.owed {
+		d.smallStands = out.owed && (err != nil || !out.standing.IsZero())
+	}
 	if err != nil {
 		d.unanswered, d.listsOwed = c, stood
 	} else if out.owed && out.standing.IsZero() {
@@ -206,17 +207,21 @@ func (d *Daemon) lookAtFight() {
 	}
 }
 
-// repair compares and writes, under the lock that the command line takes too. It needs neither the disk nor new descriptors: what was in
-// force goes on being so, and a reserve is at hand for what starts programs.
+// repair compares and writes, under the lock that the command line takes too. It needs neither the
+// disk nor new descriptors: what was in force goes on being so, and a reserve is lent to what needs
+// descriptors, such as starting programs. That is so from the beginning, because without any a
+// repair would not always fail: it would miss a newer generation or the running connections.
 func (d *Daemon) repair(ctx context.Context, brief, stood bool) (restored, error) {
-	out, err := d.repairOnce(ctx, brief, stood)
-	if err != nil && ctx.Err() == nil && d.spare.exhausted() {
-		giveBack := d.spare.lend()
-		defer giveBack()
-		return d.repairOnce(ctx, brief, stood)
+	if !d.spare.short() {
+		out, err := d.repairOnce(ctx, brief, stood)
+		if err == nil || ctx.Err() != nil || !outOfDescriptors(err) && !d.spare.short() {
+			d.spare.fill()
+			return out, err
+		}
 	}
-	d.spare.fill()
-	return out, err
+	giveBack := d.spare.lend()
+	defer giveBack()
+	return d.repairOnce(ctx, brief, stood)
 }
 
 func (d *Daemon) repairOnce(ctx context.Context, brief, stood bool) (restored, error) {
@@ -299,6 +304,7 @@ func (d *Daemon) keptFromDisk(err error) {
 // operated looks at what an operation of the control socket has put in force.
 func (d *Daemon) operated(ctx context.Context) {
 	before, policy := d.number(), d.policyName()
+	d.smallStands = false // the operation may have put the full lists in force
 	if err := d.reload(); err != nil {
 		d.last = err
 		return

@@ -11,17 +11,30 @@ import (
 // Bounds on repairing. An administrator's script changes our rules now and then; another program that wants them otherwise does so whenever they are
 // repaired. Repairing against that without a bound would take the processor from both, and pausing would leave the host open.
 //
-// So repairs have a share of one processor, a tenth: half of it for the full lists, the other half for what can't wait for them. While the first is
-// used up, a small table replaces missing rules: at once or, when the second is used up too, within smallWithin.
+// So repairs have a share of one processor, a tenth: half of it for the full lists, the other half
+// for what can't wait for them. While the first is used up, a small table replaces missing rules,
+// at once or, when the second is used up too, after a pause. The pause is what a second allows, so
+// against a program that undoes every repair at once small tables take more than their half, but no
+// more than one part in forcedShare on the average; the whole stays within a quarter.
 const (
 	// halfShare: each half is one part in so many of one processor.
 	halfShare = 20
 	// fullCredit and briefCredit are the processor time that each saves up in peace: a burst of changes is repaired at once.
 	fullCredit  = 500 * time.Millisecond
 	briefCredit = 125 * time.Millisecond
-	// smallWithin is how long missing rules may wait for a share. With what writing the small table takes, a second is not over. Through the programs of
-	// iptables that takes up to 0.1 s of a processor, so without pause it comes to somewhat more than a tenth.
+	// smallWithin is how long missing rules may wait for a share. With what writing the small table
+	// takes, a second is not over.
 	smallWithin = 650 * time.Millisecond
+	// shortestPause is between the beginnings of two repairs for which no share is left, whatever
+	// they are for: a commit, a poll, another try.
+	shortestPause = 600 * time.Millisecond
+	// forcedShare is what such repairs may take on the average, one part in so many of one
+	// processor, and forcedCredit what they save up. Beyond that the pause grows, to longestPause
+	// at most: the host is open meanwhile. Through the programs of iptables a repair costs up to
+	// 0.1 s.
+	forcedShare  = 5
+	forcedCredit = 250 * time.Millisecond
+	longestPause = 1500 * time.Millisecond
 
 	fightWindow  = 10 * time.Second
 	fightRepairs = 20 // more in a window are a fight; so are fightLate when the share is used up
@@ -29,48 +42,91 @@ const (
 	fightReport  = time.Minute // how often a fight that goes on is reported
 )
 
-// half is an account of processor time.
-type half struct {
+// account is one of processor time.
+type account struct {
+	part   int           // one part in so many of one processor is earned
 	most   time.Duration // that is saved up
 	credit time.Duration // negative: overdrawn
 	earned time.Time     // until when the share is in credit
 }
 
 // earn adds the share of the time that has gone by.
-func (h *half) earn(now time.Time) {
+func (h *account) earn(now time.Time) {
 	if h.earned.IsZero() {
 		h.credit = h.most
 	} else if gone := now.Sub(h.earned); gone > 0 {
-		h.credit = min(h.most, h.credit+gone/halfShare)
+		h.credit = min(h.most, h.credit+gone/time.Duration(h.part))
 	}
 	h.earned = now
 }
 
 // spent takes what a repair cost.
-func (h *half) spent(now time.Time, cost time.Duration) {
+func (h *account) spent(now time.Time, cost time.Duration) {
 	h.earn(now)
 	h.credit -= cost
 }
 
 // wait is how long a repair must wait for its share; 0: not at all.
-func (h *half) wait(now time.Time) time.Duration {
+func (h *account) wait(now time.Time) time.Duration {
 	h.earn(now)
 	if h.credit > 0 {
 		return 0
 	}
-	return -h.credit*halfShare + time.Millisecond
+	return -h.credit*time.Duration(h.part) + time.Millisecond
 }
 
 // fights keeps repairs to their share, and notices that another program keeps undoing them.
 type fights struct {
-	full, brief half
-	recent      []undone // in the window
+	full, brief account
+	forced      account   // of brief repairs, too
+	began       time.Time // when the last repair did
+	recent      []undone  // in the window
 
 	now      *Fight // nil: there is none
 	reported time.Time
 }
 
-func newFights() fights { return fights{full: half{most: fullCredit}, brief: half{most: briefCredit}} }
+func newFights() fights {
+	return fights{
+		full:   account{part: halfShare, most: fullCredit},
+		brief:  account{part: halfShare, most: briefCredit},
+		forced: account{part: forcedShare, most: forcedCredit},
+	}
+}
+
+// spent takes what a repair cost.
+func (f *fights) spent(now time.Time, cost time.Duration, brief bool) {
+	if !brief {
+		f.full.spent(now, cost)
+		return
+	}
+	f.brief.spent(now, cost)
+	f.forced.spent(now, cost)
+}
+
+// pause is how long after the beginning of the last repair the next may begin for which no share is
+// left.
+func (f *fights) pause(now time.Time) time.Duration {
+	until := now.Add(f.forced.wait(now))
+	return min(max(shortestPause, until.Sub(f.began)), longestPause)
+}
+
+// wait is how long the next repair must wait: for its share or, if that takes longer, for the
+// pause.
+func (f *fights) wait(now time.Time) time.Duration {
+	forced := f.began.Add(f.pause(now)).Sub(now)
+	return max(0, min(f.full.wait(now), f.brief.wait(now), forced))
+}
+
+// waitAgain is wait after an attempt that failed. The first time only the average counts: most
+// often the other program was halfway through, such as between the two families.
+func (f *fights) waitAgain(now time.Time, first bool) time.Duration {
+	wait := f.wait(now)
+	if first {
+		wait = min(wait, f.forced.wait(now))
+	}
+	return wait
+}
 
 // undone is one repair: when it was done, and how long rules had been missing.
 type undone struct {

@@ -71,7 +71,7 @@ func TestLateRepairsAreAFight(t *testing.T) {
 // TestShare: whatever repairs cost, those that wait for their share don't get more of it.
 func TestShare(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		f := half{most: fullCredit}
+		f := account{part: halfShare, most: fullCredit}
 		now, used := midnight, time.Duration(0)
 		for range rapid.IntRange(1, 50).Draw(t, "repairs") {
 			now = now.Add(time.Duration(rapid.IntRange(0, 3000).Draw(t, "pause")) * time.Millisecond)
@@ -87,4 +87,38 @@ func TestShare(t *testing.T) {
 			f.spent(now, cost)
 		}
 	})
+}
+
+// TestPauseBetweenRepairs: without a share a repair waits for the pause since the one before, which
+// grows, within bounds, once such repairs have taken more than may be forced.
+func TestPauseBetweenRepairs(t *testing.T) {
+	now := time.Date(2027, 1, 31, 0, 0, 0, 0, time.UTC)
+	for cost, want := range map[time.Duration]time.Duration{
+		briefCredit:                          shortestPause,
+		forcedCredit:                         shortestPause,
+		forcedCredit + 150*time.Millisecond:  150*forcedShare*time.Millisecond + time.Millisecond,
+		forcedCredit + 1000*time.Millisecond: longestPause,
+	} {
+		f := newFights()
+		f.began = now
+		if wait := f.wait(now); wait != 0 {
+			t.Errorf("with a share a repair waits %s", wait)
+		}
+		f.spent(now, time.Minute, false)
+		f.spent(now, cost, true)
+		f.brief.spent(now, time.Minute)
+		if wait := f.wait(now); wait != want {
+			t.Errorf("after repairs that cost %s the next waits %s, want %s", cost, wait, want)
+		}
+		first := f.waitAgain(now, true)
+		if first > want || cost <= forcedCredit && first > time.Millisecond {
+			t.Errorf("after a first failure, and repairs that cost %s, the next waits %s", cost, first)
+		}
+		if again := f.waitAgain(now, false); again != want {
+			t.Errorf("after more failures the next waits %s, want %s", again, want)
+		}
+		if wait := f.wait(now.Add(time.Minute)); wait != 0 {
+			t.Errorf("after the pause a repair waits %s", wait)
+		}
+	}
 }

@@ -41,6 +41,13 @@ func (d *Daemon) restore(ctx context.Context, g *history.Generation, brief, stoo
 	want := g.InForce()
 	// Where our rules have stood, what bears our name is what somebody left of them, or put in their place.
 	force := !d.seenWhole.IsZero()
+	if brief && d.smallStands && d.standIn.generation == g.Number {
+		// Comparing with the full lists first would cost as much again, and tell nothing.
+		if small, reduced := d.small(ctx, g.Number, want); reduced {
+			err = d.putSmall(ctx, small, force, &r)
+			return r, err
+		}
+	}
 	r.Outcome, err = d.Reconciler.Switch(ctx, &want, force, func(p firewall.Plan) error {
 		r.missing = p.Restores()
 		switch {
@@ -59,19 +66,12 @@ func (d *Daemon) restore(ctx context.Context, g *history.Generation, brief, stoo
 		return r, err
 	}
 	if small, reduced := d.small(ctx, g.Number, want); reduced {
-		quick := *d.Reconciler
-		quick.Connections, quick.Others = nil, nil // nobody is cut who will be let in again
-		out, serr := quick.Switch(ctx, &small, force, func(p firewall.Plan) error {
-			r.missing = p.Restores() // a small table may stand already
-			return nil
-		})
-		if serr == nil {
-			r.standing = out.Enforced
-		}
 		if brief {
-			r.Outcome, r.owed = out, true
-			return r, serr
+			err = d.putSmall(ctx, small, force, &r)
+			return r, err
 		}
+		_ = d.putSmall(ctx, small, force, &r) // if it can't be, the full lists may still
+		r.owed = false
 	}
 	first := r.standing
 	if r.Outcome, err = d.Reconciler.Apply(ctx, &want, force); !first.IsZero() {
@@ -79,6 +79,23 @@ func (d *Daemon) restore(ctx context.Context, g *history.Generation, brief, stoo
 	}
 	r.standing = r.Enforced
 	return r, err
+}
+
+// putSmall puts a small table in force, for which the full lists are owed.
+func (d *Daemon) putSmall(
+	ctx context.Context, small firewall.State, force bool, r *restored,
+) (err error) {
+	quick := *d.Reconciler
+	quick.Connections, quick.Others = nil, nil // nobody is cut who will be let in again
+	r.owed = true
+	r.Outcome, err = quick.Switch(ctx, &small, force, func(p firewall.Plan) error {
+		r.missing = p.Restores() // a small table may stand already
+		return nil
+	})
+	if err == nil {
+		r.standing = r.Enforced
+	}
+	return err
 }
 
 // startsFromNothing reports whether there are no rules that a plan changes: others would stay in force until the new ones are.

@@ -35,10 +35,14 @@ func (r *retry) after(err error) {
 	r.at = time.Now().Add(r.pause)
 }
 
-// due fires when it is time.
-func (r *retry) due() <-chan time.Time {
+// due fires when it is time, but not before wait is over: against a program that undoes each
+// attempt, trying again would be most of the work.
+func (r *retry) due(wait time.Duration) <-chan time.Time {
 	if r.at.IsZero() {
 		return nil
 	}
-	return time.After(time.Until(r.at))
+	return time.After(max(time.Until(r.at), wait))
 }
+
+// first reports whether nothing was tried again yet.
+func (r *retry) first() bool { return r.pause == firstRetry }

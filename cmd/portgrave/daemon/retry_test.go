@@ -8,7 +8,7 @@ import (
 
 func TestRetry(t *testing.T) {
 	var r retry
-	if r.due() != nil {
+	if r.due(0) != nil {
 		t.Error("there is something to try again, and nothing has failed")
 	}
 	var pauses []time.Duration
@@ -19,9 +19,13 @@ func TestRetry(t *testing.T) {
 	if pauses[0] != firstRetry || pauses[1] != 2*firstRetry || pauses[19] != longestRetry {
 		t.Errorf("%v", pauses)
 	}
-	if r.after(nil); r.due() != nil {
+	if r.after(nil); r.due(0) != nil {
 		t.Error("what succeeded is tried again")
 	}
 	r.after(errors.New("no"))
-	<-r.due()
+	<-r.due(0)
+	began := time.Now()
+	if <-r.due(50 * time.Millisecond); time.Since(began) < 50*time.Millisecond {
+		t.Error("it is tried again before a repair may begin")
+	}
 }
