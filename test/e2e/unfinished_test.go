@@ -454,7 +454,7 @@ func TestListsRewrittenSlowlyWithoutLeases(t *testing.T) {
 	t.Parallel()
 	s := newSlowWorld(t, engines[0])
 	if s.confined == nil {
-		t.Skip("SKIPPED: other users don't exist in this user namespace, and root may take leases of its own files")
+		t.Skip("SKIPPED: not root: in this user namespace other users don't exist, and root may take leases of its own files")
 	}
 	s.confine(s.confined.without("CAP_LEASE"))
 	s.start()
