@@ -27,7 +27,7 @@ func (s State) Canonical() (State, error) {
 	} else if len(c.Direct) == 0 && len(s.Direct) > 0 {
 		errs = append(errs, errors.New(`direct: "*" is every interface, the uplink among them`))
 	}
-	if c.Virtual, err = s.canonicalVirtual(); err != nil {
+	if c.Virtual, err = s.canonicalVirtual(s.Virtual); err != nil {
 		errs = append(errs, err)
 	}
 	for _, svc := range s.Services {

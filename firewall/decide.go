@@ -45,7 +45,7 @@ func (s State) Decide(f Flow, now time.Time) Decision {
 		return Decision{Allowed, "", "loopback traffic is never filtered"}
 	}
 	if s.passesToIPVS(f) {
-		return Decision{Verdict: Ignored, Reason: fmt.Sprintf("IPVS serves %s at %s", f.Protocol, f.Destination)}
+		return ignoredForIPVS(f)
 	}
 	refused := decideUnlisted(s.Unlisted, s.Essentials, f)
 	for _, svc := range s.Services {

@@ -16,6 +16,7 @@ import (
 //
 // An Index is used by one goroutine at a time.
 type Index struct {
+	state       State
 	services    []Service
 	unlisted    Unlisted
 	essentials  Essentials
@@ -35,7 +36,7 @@ type portOf struct {
 
 // Index is that of a canonical State.
 func (s State) Index() *Index {
-	x := &Index{services: s.Services, unlisted: s.Unlisted, essentials: s.Essentials, byPort: map[Protocol]portTree{}, byInterface: map[string][]int32{},
+	x := &Index{state: s, services: s.Services, unlisted: s.Unlisted, essentials: s.Essentials, byPort: map[Protocol]portTree{}, byInterface: map[string][]int32{},
 		byAddress: map[netip.Prefix][]int32{}, lengths: map[int]bool{}, edges: map[Protocol][]uint32{}, firsts: map[portOf]int32{}}
 	for i, svc := range s.Services {
 		n := int32(i)
@@ -198,6 +199,9 @@ func (x *Index) Service(i int32) Service { return x.services[i] }
 func (x *Index) Decide(f Flow, now time.Time) Decision {
 	if f.Interface == "lo" {
 		return Decision{Allowed, "", "loopback traffic is never filtered"}
+	}
+	if x.state.IsVirtual(f.Protocol, f.Destination, f.Port) && x.state.passesToIPVS(f) { // few flows
+		return ignoredForIPVS(f)
 	}
 	at := x.At(f.Protocol, f.Port, f.Interface, f.Destination)
 	for _, i := range at {

@@ -158,11 +158,15 @@ func TestClashesAreBounded(t *testing.T) {
 func TestIndexDecidesLikeTheState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := State{Unlisted: rapid.SampledFrom([]Unlisted{UnlistedIgnore, UnlistedDeny}).Draw(t, "unlisted"), Refuse: RefuseDrop, Established: EstablishedCut, Services: drawServices(t)}
+		for range rapid.IntRange(0, 4).Draw(t, "virtual services") {
+			port := uint16(rapid.IntRange(1, 20).Draw(t, "virtual port"))
+			s.Virtual = append(s.Virtual, VirtualService{TCP, netip.AddrPortFrom(drawSmall(t).Addr(), port)})
+		}
 		s, _ = s.Canonical() // services that clash are decided on in order, by both
 		x := s.Index()
 		for range 20 {
 			f := Flow{Protocol: rapid.SampledFrom(Protocols).Draw(t, "protocol"), Source: drawSmall(t).Addr(), Port: uint16(rapid.IntRange(1, 20).Draw(t, "port")),
-				Interface: rapid.SampledFrom([]string{"", "eth0", "eth1", "eth10", "wlan0", "en0", "lo"}).Draw(t, "interface")}
+				Interface: rapid.SampledFrom([]string{"", "eth0", "eth1", "eth10", "wlan0", "en0", "lo", "docker0"}).Draw(t, "interface")}
 			if rapid.Bool().Draw(t, "addressed") {
 				f.Destination = drawSmall(t).Addr()
 			}

@@ -65,15 +65,29 @@ func (v VirtualService) check() error {
 	return nil
 }
 
+// WithVirtual is a canonical State with other virtual services, canonical too.
+func (s State) WithVirtual(list []VirtualService) (State, error) {
+	virtual, err := s.canonicalVirtual(list)
+	s.Virtual = virtual
+	return s, err
+}
+
+// EqualButVirtual reports whether two canonical States enforce the same but for services of IPVS, which
+// are the host's and not the policy's.
+func (s State) EqualButVirtual(o State) bool {
+	s.Virtual, o.Virtual = nil, nil
+	return s.Equal(o)
+}
+
 // canonicalVirtual orders virtual services. Where unlisted ports are left alone, only ports that a
 // service lists matter.
-func (s State) canonicalVirtual() (out []VirtualService, err error) {
+func (s State) canonicalVirtual(list []VirtualService) (out []VirtualService, err error) {
 	type port struct {
 		protocol Protocol
 		number   uint16
 	}
 	listed := map[port]bool{} // few ports, with many addresses each
-	for _, v := range s.Virtual {
+	for _, v := range list {
 		if err := v.check(); err != nil {
 			return nil, err
 		}
@@ -104,9 +118,16 @@ func (s State) VirtualIn(f Family) []VirtualService {
 
 // IsVirtual reports whether IPVS serves the port at this address.
 func (s State) IsVirtual(p Protocol, a netip.Addr, port uint16) bool {
+	if len(s.Virtual) == 0 {
+		return false
+	}
 	v := VirtualService{p, netip.AddrPortFrom(a.Unmap().WithZone(""), port)}
 	_, found := slices.BinarySearchFunc(s.Virtual, v, VirtualService.Compare)
 	return found
+}
+
+func ignoredForIPVS(f Flow) Decision {
+	return Decision{Verdict: Ignored, Reason: fmt.Sprintf("IPVS serves %s at %s", f.Protocol, f.Destination)}
 }
 
 // passesToIPVS reports whether a flow to a virtual service is left alone: no service lists the port, or

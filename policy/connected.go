@@ -41,7 +41,7 @@ func (c *compiler) connected(n *Networks) firewall.Prefixes {
 }
 
 // virtual are the services of IPVS at addresses that the host holds for it alone. If they can't be
-// listed, there are none: their addresses are judged as the host's own.
+// listed, the policy is not applied: it would refuse what it let through before.
 func (c *compiler) virtual(n *Networks) []firewall.VirtualService {
 	list := n.Virtual
 	if list == nil {
@@ -52,8 +52,7 @@ func (c *compiler) virtual(n *Networks) []firewall.VirtualService {
 	}
 	found, err := list()
 	if err != nil {
-		c.warnings.at(Location{File: c.policy.Origin}, "the services of IPVS can't be listed, so their addresses "+
-			"are judged as the host's own: %v", err)
+		c.report.at(Location{File: c.policy.Origin}, "the services of IPVS can't be listed: %v", err)
 		return nil
 	}
 	return found

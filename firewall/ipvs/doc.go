@@ -2,8 +2,8 @@
 // stand at addresses that the host holds for IPVS alone.
 //
 // Services are read from /proc/net/ip_vs, not over generic netlink: to ask for the netlink family by
-// name has the kernel load the module where nobody uses it. Addresses come over rtnetlink. Nothing tells
-// of a service that comes or goes. Watch hears of addresses, and looks again each second while an
+// name has the kernel load the module where nobody uses it. Addresses come over rtnetlink. The kernel
+// sends no notification for services: Watch hears of addresses, and looks again each second while an
 // interface holds some.
 //
 // The package never changes anything.

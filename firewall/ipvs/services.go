@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -123,43 +122,4 @@ func parseEndpoint(s string) (netip.AddrPort, error) {
 		a, _ = netip.AddrFromSlice(b)
 	}
 	return netip.AddrPortFrom(a.Unmap(), uint16(port)), nil
-}
-
-// Virtual reads the services at addresses that the host holds for IPVS alone, in order. held reports
-// whether it holds any such address, served or not.
-func Virtual() (list []firewall.VirtualService, held bool, err error) {
-	addresses, err := addresses()
-	if err != nil || len(addresses) == 0 {
-		return nil, false, err
-	}
-	services, err := Services()
-	for _, s := range services {
-		if addresses[s.At.Addr()] {
-			list = append(list, s.VirtualService)
-		}
-	}
-	return list, true, err
-}
-
-// addresses are those of the interfaces whose addresses are there for IPVS alone.
-func addresses() (map[netip.Addr]bool, error) {
-	out := map[netip.Addr]bool{}
-	for _, name := range firewall.VirtualInterfaces {
-		i, err := net.InterfaceByName(name)
-		if err != nil {
-			continue // there is none
-		}
-		list, err := i.Addrs()
-		if err != nil {
-			return nil, fmt.Errorf("listing the addresses of %s: %w", name, err)
-		}
-		for _, a := range list {
-			if n, ok := a.(*net.IPNet); ok {
-				if address, ok := netip.AddrFromSlice(n.IP); ok {
-					out[address.Unmap()] = true
-				}
-			}
-		}
-	}
-	return out, nil
 }

@@ -89,7 +89,7 @@ func TestVirtualOfTheHost(t *testing.T) {
 	if list, held, err := Virtual(); len(list) > 0 || !held || err != nil { // nothing is served
 		t.Errorf("with an address: %v, %v, %v", list, held, err)
 	}
-	found, err := addresses()
+	found, err := heldAddresses(t.Context())
 	if err != nil || !found[netip.MustParseAddr("10.96.0.1")] || found[netip.MustParseAddr("127.0.0.1")] {
 		t.Errorf("addresses: %v, %v", found, err)
 	}

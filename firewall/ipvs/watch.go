@@ -23,8 +23,9 @@ const settle = 20 * time.Millisecond
 type Reader func() (list []firewall.VirtualService, held bool, err error)
 
 // Watch sends what Virtual lists, first as it is now and then whenever it has changed. While no
-// interface holds addresses for IPVS, it wakes up when an address changes and never else. A reading that
-// fails is passed over: another one follows. Watch ends with ctx, and then closes the channel.
+// interface holds addresses for IPVS, it wakes up only when an address changes. A reading that fails is
+// passed over: another one follows a second later, and so it goes on if nothing is heard of addresses
+// any more. Watch ends with ctx, and then closes the channel.
 func Watch(ctx context.Context, read Reader) (<-chan []firewall.VirtualService, error) {
 	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{
 		Groups: 1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1)})
@@ -34,11 +35,15 @@ func Watch(ctx context.Context, read Reader) (<-chan []firewall.VirtualService, 
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
 	changed := make(chan struct{}, 1)
 	changed <- struct{}{} // so that it looks at once
-	go listen(ctx, conn, changed)
+	deaf := make(chan struct{})
+	go func() {
+		defer close(deaf)
+		listen(ctx, conn, changed)
+	}()
 	out := make(chan []firewall.VirtualService)
 	go func() {
 		defer close(out)
-		look(ctx, read, changed, out)
+		look(ctx, read, changed, deaf, out)
 	}()
 	return out, nil
 }
@@ -57,21 +62,23 @@ func listen(ctx context.Context, conn *netlink.Conn, changed chan<- struct{}) {
 }
 
 // look reads after each change, and each second while there is something to read.
-func look(ctx context.Context, read Reader, changed <-chan struct{}, out chan<- []firewall.VirtualService) {
+func look(ctx context.Context, read Reader, changed, deaf <-chan struct{}, out chan<- []firewall.VirtualService) {
 	var last []firewall.VirtualService
 	var again <-chan time.Time
-	first := true
+	first, hears := true, true
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-again:
+		case <-deaf:
+			deaf, hears = nil, false
 		case <-changed:
 			time.Sleep(settle)
 		}
 		now, held, err := read()
 		again = nil
-		if held || err != nil {
+		if held || err != nil || !hears {
 			again = time.After(lookEvery)
 		}
 		if err != nil || slices.Equal(now, last) && !first {

@@ -29,7 +29,7 @@ func virtualKey(v firewall.VirtualService) []byte {
 	return append(binary.BigEndian.AppendUint16(key, v.At.Port()), 0, 0)
 }
 
-// virtualOf reads such a key; false if it is none of ours.
+// virtualOf reads such a key; false if the key is not valid.
 func virtualOf(key []byte, f firewall.Family) (v firewall.VirtualService, ok bool) {
 	n := len(key) - 8
 	if n != map[firewall.Family]int{firewall.IPv4: 4, firewall.IPv6: 16}[f] {
@@ -84,8 +84,6 @@ func (c *compiler) toIPVS(end func(*builder) rule) (rules []rule) {
 	return rules
 }
 
-func builderAccept(b *builder) rule { return b.accept() }
-
 // pastServices lets the host's own workloads reach services of IPVS past those of the policy.
 func (c *compiler) pastServices() []rule {
 	return c.toIPVS(func(b *builder) rule { return b.jump(insideChain) })
@@ -94,6 +92,7 @@ func (c *compiler) pastServices() []rule {
 // inside is where pastServices leads.
 func (c *compiler) inside() {
 	if len(c.state.Virtual) > 0 {
-		c.chain(insideChain, "", c.fromInside()...)
+		// What DNAT has sent to one is judged by what the client dialled.
+		c.chain(insideChain, "", append([]rule{newRule().translated().returns()}, c.fromInside()...)...)
 	}
 }

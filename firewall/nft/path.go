@@ -30,7 +30,7 @@ func (c *compiler) base() {
 		c.inside()
 	}
 	if c.state.Unlisted == firewall.UnlistedDeny {
-		c.chain(notOwnChain, "", newRule().hasLabel(firewall.OwnLabel).returns(), newRule().accept())
+		c.chain(notOwnChain, "", newRule().hasLabel(firewall.OwnLabel).gotoChain(unlistedChain), newRule().accept())
 	}
 	c.refuseSilently(spoofedChain, firewall.LogLabelSpoofed)
 }
@@ -61,16 +61,11 @@ func (c *compiler) baseChain(name string, h hook, rules ...rule) {
 }
 
 // remember notes before DNAT which connections were addressed to the host itself: nothing tells that
-// later. An address may be local by its own interface alone (VRF) or by another one's. It also notes
-// packets from outside that bear an address of the interface by which they come: past routing, those of
-// a VRF have come by the VRF, which has no address, and Linux 6.1 finds none of them local. And it notes
-// that the connection was begun from outside, and past the interfaces of Direct.
+// later. It also notes which begin outside, and past the interfaces of Direct, and which bear a
+// link-local address of the interface by which they come.
 func (c *compiler) remember() {
-	rules := []rule{newRule().iifname("lo").returns(), newRule().jump(outsideChain)}
-	// What the host sends to itself in a VRF comes by the VRF alone. What comes from outside has come by an
-	// interface of it before, and was labelled there.
-	c.chain(outsideChain, "", newRule().fromVRF().lacksLabel(firewall.OutsideLabel).returns(),
-		newRule().setLabel(firewall.OutsideLabel).done())
+	rules := []rule{newRule().iifname("lo").returns(), newRule().fromVRF().gotoChain(vrfChain),
+		newRule().setLabel(firewall.OutsideLabel).done()}
 	if len(c.state.Direct) > 0 {
 		rules = append(rules, newRule().jump(elsewhereChain))
 		var inside []rule
@@ -80,10 +75,20 @@ func (c *compiler) remember() {
 		c.chain(elsewhereChain, "", append(inside, newRule().setLabel(firewall.ElsewhereLabel).done())...)
 	}
 	c.chain(rememberChain, "", append(rules,
+		newRule().saddr(firewall.IPv6, linkLocal).addressIsLocal(true, true).setLabel(firewall.SpoofedLabel).done(),
+		newRule().addressIsLocal(false, false).setLabel(firewall.OwnLabel).done())...)
+	c.vrf()
+	c.baseChain(preroutingChain, prerouting, newRule().firstPacket().jump(rememberChain))
+}
+
+// vrf notes the same of packets that come by a VRF. From outside they have come by an interface of it
+// before, and passed remember; what has not is the host's own. Only here the kernel knows the addresses in
+// the VRF: past routing, Linux 6.1 finds none of them local.
+func (c *compiler) vrf() {
+	c.chain(vrfChain, "", newRule().lacksLabel(firewall.OutsideLabel).returns(),
 		newRule().addressIsLocal(true, true).setLabel(firewall.SpoofedLabel).done(),
 		newRule().addressIsLocal(false, false).setLabel(firewall.OwnLabel).returns(),
-		newRule().addressIsLocal(false, true).setLabel(firewall.OwnLabel).done())...)
-	c.baseChain(preroutingChain, prerouting, newRule().firstPacket().jump(rememberChain))
+		newRule().addressIsLocal(false, true).setLabel(firewall.OwnLabel).done())
 }
 
 // input decides about everything for this host: by the port that the client dialled.
@@ -101,7 +106,7 @@ func (c *compiler) input(protocols []firewall.Protocol) {
 	}
 	if c.state.Unlisted == firewall.UnlistedDeny {
 		rules = append(rules, newRule().jump(exemptChain), newRule().translated().jump(notOwnChain))
-		rules = append(rules, c.toIPVS(builderAccept)...)
+		rules = append(rules, c.toIPVS((*builder).accept)...)
 		rules = append(rules, newRule().gotoChain(unlistedChain))
 	} else if len(c.state.Services) > 0 {
 		rules = append(rules, newRule().firstPacket().jump(listedSourceChain))

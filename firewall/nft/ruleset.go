@@ -17,10 +17,10 @@ const (
 	inputChain        = "input"
 	forwardChain      = "forward"
 	rememberChain     = "remember"
-	elsewhereChain    = "elsewhere"  // past the interfaces of direct
-	untrackedChain    = "untracked"  // what conntrack knows nothing of
+	elsewhereChain    = "elsewhere" // past the interfaces of direct
+	untrackedChain    = "untracked" // what conntrack knows nothing of
 	repliesChain      = "replies"
-	outsideChain      = "outside" // labels what was begun from outside
+	vrfChain          = "vrf"
 	translatedChain   = "translated" // forwarded because of the host's own DNAT
 	exemptChain       = "exempt"
 	ownSourceChain    = "own-source"

@@ -44,7 +44,8 @@ type programs struct {
 	now      func() time.Time
 	lockWait int      // in seconds
 	vrfs     []string // as they were seen last
-	proc     string   // /proc/thread-self/net: what the kernel says of this network namespace
+	vrfsSeen bool
+	proc     string // /proc/thread-self/net: what the kernel says of this network namespace
 }
 
 // commands are the paths of one program's parts.
@@ -54,9 +55,12 @@ type commands struct {
 }
 
 func (p *programs) host(ctx context.Context) (host, error) {
-	if seen, err := vrfs(ctx); err == nil { // else those of before are as good a guess as any
-		p.vrfs = seen
-	}
+	switch seen, err := vrfs(ctx); {
+	case err == nil:
+		p.vrfs, p.vrfsSeen = seen, true
+	case !p.vrfsSeen:
+		return host{}, err
+	} // else a repair must not fail for want of what hardly ever changes
 	return host{variant: p.variant, ipset: p.ipset != "", families: p.families, vrfs: p.vrfs,
 		has: map[variant]bool{legacy: p.complete(legacy), nfVariant: p.complete(nfVariant)}}, nil
 }

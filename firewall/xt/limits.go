@@ -82,6 +82,9 @@ func NeedsIpset(s firewall.State) (first Limit, needs bool) {
 				"install the package ipset"}, true
 		}
 	}
+	if len(s.Virtual) > 0 {
+		return Limit{"", "services of IPVS need the program ipset: install the package ipset"}, true
+	}
 	for _, svc := range s.Services {
 		for _, f := range firewall.Families {
 			_, until := expiring(svc, f, time.Time{})

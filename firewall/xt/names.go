@@ -13,7 +13,7 @@ const (
 	baseChain = "PORTGRAVE"
 	// forwardChain is where FORWARD leads, labelChain where PREROUTING does.
 	forwardChain, labelChain = baseChain + "-F", baseChain + "-L"
-	elsewhereChain           = baseChain + "-LE"
+	elsewhereChain, vrfChain = baseChain + "-LE", baseChain + "-LV"
 	// portsChain is the tree over a packet's own ports, originalChain that over a connection's original
 	// ones; virtualChain and virtualTree are for addresses that only DNAT knows.
 	portsChain, originalChain = baseChain + "-P", baseChain + "-D"

@@ -25,6 +25,8 @@ var (
 	elsewhere = []string{"-m", "connlabel", "--label", strconv.Itoa(firewall.ElsewhereLabel)}
 	// spoofed tells connections that began with an own address from outside: see remember.
 	spoofed = []string{"-m", "connlabel", "--label", strconv.Itoa(firewall.SpoofedLabel)}
+	// linkLocal are addresses that say nothing without an interface (RFC 4291 §2.5.6).
+	linkLocal = "fe80::/10"
 	// written marks a rule as ours.
 	written = []string{"-m", "comment", "--comment", mark}
 )
@@ -44,32 +46,40 @@ func (c *compiler) hooked(t *table, builtIn, name string, only []string, rules .
 }
 
 // remember notes before DNAT which connections are addressed to the host itself: nothing tells that
-// later. An address may be local by its own interface alone (VRF) or by another one's. It also notes
-// packets from outside that bear an address of the interface by which they come: past routing, those of
-// a VRF have come by the VRF, which has no address. And it notes that the connection was begun from
-// outside, and past the interfaces of Direct.
+// later. It also notes which begin outside, and past the interfaces of Direct, and which bear a
+// link-local address of the interface by which they come.
 func (c *compiler) remember(t *table) {
-	local := []string{"-m", "addrtype", "--dst-type", "LOCAL"}
-	set := append(slices.Clone(own), "--set")
-	first := rulesOf([]string{"-i", "lo", "-j", "RETURN"})
-	// What the host sends to itself in a VRF comes by the VRF alone. What comes from outside has come by an
-	// interface of it before, and was labelled there.
-	for _, vrf := range c.vrfs {
-		first = append(first, args("-i", vrf, "-m", "connlabel", "!", "--label", strconv.Itoa(firewall.OutsideLabel), "-j", "RETURN"))
+	words := func(lists ...[]string) rule { return args(slices.Concat(lists...)...) }
+	set := []string{"--set"}
+	toOwn := []string{"-m", "addrtype", "--dst-type", "LOCAL"}
+	fromOwn := []string{"-m", "addrtype", "--src-type", "LOCAL", "--limit-iface-in"}
+	rules := rulesOf([]string{"-i", "lo", "-j", "RETURN"})
+	for _, name := range c.vrfs {
+		rules = append(rules, args("-i", name, "-g", vrfChain))
 	}
-	first = append(first, args(append(slices.Clone(outside), "--set")...))
+	rules = append(rules, words(outside, set))
 	if len(c.state.Direct) > 0 {
-		first = append(first, args("-j", elsewhereChain))
+		rules = append(rules, args("-j", elsewhereChain))
 		var inside []rule
 		for _, name := range c.state.Direct {
 			inside = append(inside, args("-i", interfaceWord(name), "-j", "RETURN"))
 		}
-		t.chains[elsewhereChain] = &chain{name: elsewhereChain, rules: append(inside, args(append(slices.Clone(elsewhere), "--set")...))}
+		t.chains[elsewhereChain] = &chain{name: elsewhereChain, rules: append(inside, words(elsewhere, set))}
 	}
-	c.hooked(t, "PREROUTING", labelChain, begins, append(first, rulesOf(
-		slices.Concat([]string{"-m", "addrtype", "--src-type", "LOCAL", "--limit-iface-in"}, spoofed, []string{"--set"}),
-		slices.Concat(local, written, set, []string{"-j", "RETURN"}),
-		slices.Concat(local, []string{"--limit-iface-in"}, set))...)...)
+	if c.family == firewall.IPv6 {
+		rules = append(rules, words([]string{"-s", linkLocal}, fromOwn, spoofed, set))
+	}
+	rules = append(rules, words(toOwn, written, own, set))
+	if len(c.vrfs) > 0 {
+		// From outside, packets have come by an interface of the VRF before, and passed the rules above;
+		// what has not is the host's own. Only here the kernel knows the addresses in the VRF.
+		limited := []string{"--limit-iface-in"}
+		notOutside := []string{"-m", "connlabel", "!", "--label", strconv.Itoa(firewall.OutsideLabel)}
+		t.chains[vrfChain] = &chain{name: vrfChain, rules: []rule{
+			words(notOutside, []string{"-j", "RETURN"}), words(fromOwn, spoofed, set),
+			words(toOwn, own, set, []string{"-j", "RETURN"}), words(toOwn, limited, own, set)}}
+	}
+	c.hooked(t, "PREROUTING", labelChain, begins, rules...)
 }
 
 // running is what established: keep lets go on.
@@ -125,7 +135,7 @@ func (c *compiler) translated() []rule {
 	named := c.ports(tree{root: virtualTree, match: originalPort, entry: naming})
 	c.chain(virtualTree, "", named...)
 	c.chain(virtualChain, "", append(c.fromInside(virtualTree), roots...)...)
-	return rulesOf(append(slices.Clone(translated), "-g", originalChain))
+	return rulesOf(append(slices.Clone(translated), "--ctdir", "ORIGINAL", "-g", originalChain))
 }
 
 // fromInside leads what comes from the host's own workloads to a chain.
@@ -182,7 +192,7 @@ func (c *compiler) beginning() []rule {
 	if c.family == firewall.IPv6 {
 		// Link-local addresses say nothing without an interface: any host may have the same
 		// (RFC 4291 §2.5.6).
-		rules = append(rules, args("-s", "fe80::/10", "-j", "RETURN"))
+		rules = append(rules, args("-s", linkLocal, "-j", "RETURN"))
 	}
 	local := words{"-m", "addrtype", "--src-type", "LOCAL"}
 	c.chain(beginChain, "", append(rules, args(append(local, "-g", to)...))...)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall/netdump"
@@ -31,6 +32,9 @@ func vrfs(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing VRFs: %w", err)
 	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return strings.HasSuffix(name, "+") // to iptables, every name that begins so
+	})
 	slices.Sort(names)
 	return names, nil
 }

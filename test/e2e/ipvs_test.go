@@ -68,7 +68,10 @@ func testAddressesHeldForIPVS(t *testing.T, e engine) {
 		slices.SortFunc(out, firewall.VirtualService.Compare)
 		return out, nil
 	}
-	w.judgeVirtual(w.pod())
+	pod := w.pod()
+	w.judgeVirtual(pod)
+	w.translatedToVirtual(pod)
+	w.runningToVirtual(pod)
 	var services []ipvs.Service
 	known, _ := w.networks.Virtual()
 	for _, v := range known {
@@ -148,6 +151,49 @@ services:
 	}
 	if w.t.Failed() {
 		w.t.FailNow()
+	}
+}
+
+// translatedToVirtual tries a port of the host's own that its DNAT sends to a service of IPVS: what counts
+// is what the client dialled.
+func (w *world) translatedToVirtual(pod *lab.Node) {
+	w.t.Helper()
+	w.Host.NFT(fmt.Sprintf(`table inet detour {
+	chain prerouting {
+		type nat hook prerouting priority -100; policy accept;
+		ip daddr %s meta l4proto { tcp, udp } th dport { 8443, 9446 } dnat ip to %s:9444
+		ip6 daddr %s meta l4proto { tcp, udp } th dport { 8443, 9446 } dnat ip6 to [%s]:9444
+	}
+}`, host4, virtual4, host6, virtual6))
+	for _, to := range []netip.Addr{host4, host6} {
+		w.apply("unlisted: deny" + virtualPolicy)
+		w.expect(both,
+			ask{lab.Dropped, w.Internet, whichever, to, 8443}, // unlisted
+			ask{lab.Dropped, w.Internet, whichever, to, 9446}, // listed, for the office
+			ask{lab.Dropped, pod, whichever, to, 9446},
+			ask{lab.Open, w.Office, whichever, to, 9446})
+	}
+	w.Host.NFT("delete table inet detour")
+}
+
+// runningToVirtual tries whether a workload's connection goes on when policies are applied.
+func (w *world) runningToVirtual(pod *lab.Node) {
+	w.t.Helper()
+	w.apply("unlisted: deny" + virtualPolicy)
+	for _, a := range []netip.Addr{virtual4, virtual6} {
+		for _, port := range []uint16{443, 9444} { // listed, and not
+			ctx, cancel := context.WithTimeout(context.Background(), longer)
+			c, err := pod.Dial(ctx, "tcp", netip.AddrPortFrom(a, port).String())
+			cancel()
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			out := w.apply(fmt.Sprintf("unlisted: deny%s  - {name: more, port: %d, allow: [any]}\n", virtualPolicy, 10000+port))
+			for _, x := range out.Cut {
+				w.t.Errorf("a workload's connection to %v port %d was cut: %+v", a, port, x)
+			}
+			_ = c.Close()
+		}
 	}
 }
 

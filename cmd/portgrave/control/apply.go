@@ -52,22 +52,43 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 		return l.applyOnTrial(ctx, r, store, q, text, want, confirm, warnings)
 	}
 	leases, same := leased(q.Policy.State, want), false
+	replaced := replacedBy(store, r.Backend.Name(), text, q, want)
 	out, g, err := l.put(ctx, r, store, &want, q.Force, func(p firewall.Plan) (history.Generation, bool) {
 		last, alike := store.Enforces(q.Policy.State, leases)
 		if same = alike && last.Backend == r.Backend.Name() && !last.Overdue(l.Clocks()); same {
 			return history.Generation{Record: last, State: q.Policy.State, Leased: leases}, false
 		}
 		g := l.generation(q.Caller, q.Reason, r.Backend.Name(), plural(p.Count(), "change"))
+		if replaced != nil {
+			g.Record = replaced.Record
+		}
 		g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leases
 		return g, true
 	})
 	if err == nil && same {
 		g.Record, err = l.samePolicy(store, g.Record, text)
+	} else if err == nil && replaced != nil {
+		err = store.Forget(replaced.Number)
 	}
 	if err != nil {
 		return Applied{}, err
 	}
 	return applied(g, out, warnings), nil
+}
+
+// replacedBy is the generation in force if what is applied differs from it in the services of IPVS
+// alone, which are the host's and change by themselves. The new one takes its place in the history, so
+// that what people have applied stays there. Nil if it does not.
+func replacedBy(store *history.Store, backend, text string, q ApplyRequest, want firewall.State) *history.Generation {
+	if !q.HostChanged {
+		return nil
+	}
+	last, err := store.Last()
+	if err != nil || !last.Confirmed || last.Policy != text || last.Backend != backend ||
+		!last.State.EqualButVirtual(q.Policy.State) || !last.InForce().EqualButVirtual(want) {
+		return nil
+	}
+	return last
 }
 
 // generation is a confirmed one that begins now, without its State.
@@ -130,6 +151,11 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 	if err != nil {
 		return Applied{}, err
 	}
+	if last, err := store.Last(); err == nil { // services of IPVS are the host's, and as of today
+		if target.State, err = target.State.WithVirtual(last.State.Virtual); err != nil {
+			return Applied{}, err
+		}
+	}
 	if q.Backend == "" || q.Backend == "auto" {
 		if r, err = l.through(ctx, r, target.Backend); err != nil {
 			return Applied{}, err
@@ -184,7 +210,7 @@ func rollbackTarget(store *history.Store, wanted int) (*history.Generation, erro
 		if err != nil {
 			return nil, err
 		}
-		if last.TornDown || !g.State.Equal(last.State) {
+		if last.TornDown || !g.State.EqualButVirtual(last.State) {
 			return g, nil
 		}
 	}

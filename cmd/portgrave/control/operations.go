@@ -79,6 +79,8 @@ type (
 		Force   bool    `json:"force,omitempty"`
 		Confirm string  `json:"confirm,omitempty"` // "60s": taken back after that unless it is confirmed; "": for good
 		Policy  *Policy `json:"policy,omitempty"`  // null at the daemon: its own
+		// HostChanged: nobody has asked for it, the host's services of IPVS have changed.
+		HostChanged bool `json:"-"`
 	}
 	ConfirmRequest struct {
 		Caller

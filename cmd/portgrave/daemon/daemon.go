@@ -71,8 +71,8 @@ type Config struct {
 	Folders func(p *policy.Policy) []string
 	// Audit tells what the host exposes, through everybody's rules; nil if nobody shall look. It is called beside the loop.
 	Audit func(ctx context.Context) (audit.Report, error)
-	// Virtual lists the services of IPVS that the rules make an exception of (State.Virtual); nil
-	// where nobody looks for others.
+	// Virtual lists the services of IPVS that the rules make an exception of (State.Virtual). If it is
+	// nil, changes are not followed.
 	Virtual ipvs.Reader
 	// Reports is nil if refused packets are not reported.
 	Reports Reports
@@ -169,11 +169,12 @@ type Daemon struct {
 	refused    bool              // and could not be put in force
 	tornDown   bool              // the rules were removed: nothing is put in force until somebody applies it
 	postponed  bool              // a reading waits for the end of a trial
-	// virtual are the services of IPVS as they are now, once that is known, and virtualIn the generation
-	// that was compared with them; 0: none.
+	// virtual are the services of IPVS as they are now, once that is known; virtualIn is the generation
+	// that was found to know them (0: none), and virtualAgain is when to try again until one does.
 	virtual      []firewall.VirtualService
 	virtualKnown bool
 	virtualIn    int
+	virtualAgain time.Time
 }
 
 // Run keeps the kernel on the policy until ctx ends. The rules stay.
@@ -306,7 +307,8 @@ func (d *Daemon) loop(ctx context.Context) error {
 				virtual = nil
 				continue
 			}
-			d.virtual, d.virtualKnown, d.virtualIn = list, true, 0
+			d.virtual, d.virtualKnown, d.virtualIn, d.virtualAgain = list, true, 0, time.Time{}
+		case <-d.virtualDue(): // checkVirtual looks again
 		case <-d.writing.due():
 			d.writing = nil
 			d.beginReading(ctx, "files should be whole by now")

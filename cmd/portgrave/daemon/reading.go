@@ -313,7 +313,7 @@ func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *p
 			return errors.Join(err, errors.New("it was taken back because nobody confirmed it: run portgrave apply to put it in force all the same"))
 		}
 	}
-	done, err := d.Local.Apply(ctx, control.ApplyRequest{Caller: control.Caller{User: "portgrave"}, Backend: d.Reconciler.Backend.Name(), Reason: cause,
+	done, err := d.Local.Apply(ctx, control.ApplyRequest{Caller: control.Caller{User: "portgrave"}, Backend: d.Reconciler.Backend.Name(), Reason: cause, HostChanged: cause == servicesChanged,
 		Policy: &control.Policy{Origin: p.Origin, Text: p.Text(), State: c.State}})
 	if err != nil {
 		return err

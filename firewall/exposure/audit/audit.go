@@ -100,6 +100,9 @@ type portKey struct {
 	port     uint16
 }
 
+// maxHeld is how many addresses that are there for IPVS alone are looked at as addresses of the host.
+const maxHeld = 16
+
 // look notes what the host has.
 func (a *auditor) look() {
 	a.listeners = a.Sockets.Current()
@@ -109,6 +112,12 @@ func (a *auditor) look() {
 		if i.Loopback {
 			continue
 		}
+		virtual := slices.Contains(firewall.VirtualInterfaces, i.Name)
+		if n := len(i.Addresses); virtual && n > maxHeld {
+			a.report.Unread = append(a.report.Unread, fmt.Sprintf("%d addresses of %s: who reaches programs of the "+
+				"host at them was checked for %d", n, i.Name, maxHeld))
+			i.Addresses = i.Addresses[:maxHeld]
+		}
 		for _, p := range i.Addresses {
 			f := firewall.IPv4
 			if p.Addr().Is6() {
@@ -116,7 +125,7 @@ func (a *auditor) look() {
 			}
 			a.addresses[f] = append(a.addresses[f], p.Addr().WithZone(""))
 		}
-		if slices.Contains(firewall.VirtualInterfaces, i.Name) {
+		if virtual {
 			continue // no packet arrives there
 		}
 		if master := a.Host.ByIndex(i.Master); i.Up && (master == nil || master.Kind == "vrf") { // a bridge's port hands its packets to the bridge
@@ -248,11 +257,8 @@ func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Famil
 		return l.Accepts(p.Target.Addr(), p.Target.Port(), iface)
 	}
 	if !l.Address.IsUnspecified() {
-		if a.servedByIPVS(l.Protocol, l.Address, l.Port) {
-			return reach{decided: []string{"IPVS, which serves the port there"}}
-		}
 		q.Destination = l.Address
-		return a.ask(a.evaluator, q, mine)
+		return a.askHere(q, mine)
 	}
 	open := a.ask(a.evaluator, q, mine)
 	served := slices.ContainsFunc(a.IPVS, func(s ipvs.Service) bool {
@@ -268,13 +274,20 @@ func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Famil
 func (a *auditor) eachAddress(q exposure.Question, picks func(exposure.Piece) bool) reach {
 	var all reach
 	for _, address := range a.addresses[q.Family] {
-		if a.servedByIPVS(q.Protocol, address, q.Port) {
-			continue
-		}
 		q.Destination = address
-		all.add(a.ask(a.evaluator, q, picks))
+		all.add(a.askHere(q, picks))
 	}
 	return all
+}
+
+// askHere asks who gets to a socket of this host. What IPVS takes gets through to something else.
+func (a *auditor) askHere(q exposure.Question, picks func(exposure.Piece) bool) reach {
+	r := a.ask(a.evaluator, q, picks)
+	if a.servedByIPVS(q.Protocol, q.Destination, q.Port) {
+		r.elsewhere = r.elsewhere.union(r.possible)
+		r.certain, r.possible = sources{}, sources{}
+	}
+	return r
 }
 
 func exposureOf(l sockets.Listener, iface string) Exposure {

@@ -193,10 +193,7 @@ func (x *Explanation) throughIPVS(in Input, p Packet, target netip.AddrPort, by 
 	if !found {
 		return false
 	}
-	var targets []string
-	for _, t := range s.Targets {
-		targets = appendOnce(targets, t.String())
-	}
+	targets := realServers(s)
 	if len(targets) == 0 {
 		x.Reason = NothingListens
 		x.Summary = fmt.Sprintf("the rules let %s through to %s, a service of IPVS, which has no real server", p.From, s)

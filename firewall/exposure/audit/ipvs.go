@@ -52,14 +52,19 @@ func (a *auditor) ipvsService(s ipvs.Service, iface string) {
 		Destination: s.At.Addr(), Port: s.At.Port()}
 	r := a.ask(a.evaluator, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered })
 	a.present[portKey{s.Protocol, s.At.Port()}] = true
-	var targets []string
-	for _, t := range s.Targets {
-		targets = appendOnce(targets, t.String())
-	}
+	targets := realServers(s)
 	x := Exposure{Protocol: s.Protocol.String(), Port: s.At.Port(), Address: s.At.Addr().String(),
 		Interface: iface, Target: strings.Join(targets, ", ")}
 	a.behind(&x, targets, s.Protocol)
 	a.judge(x, r, []firewall.Family{s.Family()}, []netip.Addr{s.At.Addr()}, nil)
+}
+
+// realServers are those of a service, in words.
+func realServers(s ipvs.Service) (out []string) {
+	for _, t := range s.Targets {
+		out = appendOnce(out, t.String())
+	}
+	return out
 }
 
 // isVirtual reports whether the policy's deny leaves an address and port alone: only DNAT knows the
