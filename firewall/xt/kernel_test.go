@@ -125,7 +125,7 @@ func TestDriftIsSeenAndRepaired(t *testing.T) {
 		"hook elsewhere":             {"iptables -A OUTPUT -j PORTGRAVE-A-web", "remove hook ipv4"},
 		"labels lost":                {"ip6tables -t mangle -F PORTGRAVE-L", "add rule ipv6: chain PORTGRAVE-L: -m addrtype"},
 		"label of another":           {"iptables -t mangle -R PORTGRAVE-L 1 -m addrtype --dst-type LOCAL -m connlabel --label 91 --set", "remove rule ipv4: chain PORTGRAVE-L: -m addrtype --dst-type LOCAL -m connlabel --label \"91\" --set"},
-		"DNAT not looked through":    {"iptables -D PORTGRAVE -m conntrack --ctstate DNAT -g PORTGRAVE-D", "add rule ipv4: chain PORTGRAVE: -m conntrack --ctstate DNAT"},
+		"DNAT not looked through":    {"iptables -D PORTGRAVE -m conntrack --ctstate DNAT --ctdir ORIGINAL -g PORTGRAVE-D", "add rule ipv4: chain PORTGRAVE: -m conntrack --ctstate DNAT"},
 		"rejection no longer first":  {"iptables -I INPUT -j ACCEPT", "replace hook ipv4: iptables-VARIANT table filter, first rule of INPUT (now rule 2)"},
 		"filter flushed":             {"ip6tables -F", "add hook ipv6: ip6tables-VARIANT table filter, first rule of INPUT"},
 		"safety net cut":             {"iptables -t security -F PORTGRAVE", "add rule ipv4: chain PORTGRAVE: -i lo"},
