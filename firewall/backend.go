@@ -19,8 +19,8 @@ type Backend interface {
 	Name() string
 	// Observe reads what the kernel holds of ours: consistent, or an error.
 	Observe(ctx context.Context) (Observation, error)
-	// Diff computes the plan that turns what was seen into want; want nil means that nothing of
-	// ours shall be left. It does not touch the kernel. Sources that have expired at now are not wanted.
+	// Diff computes the plan that turns what was seen into want; want nil means that nothing of ours
+	// shall be left. It does not touch the kernel. Sources that have expired at now are not wanted.
 	Diff(want *State, seen Observation, now time.Time) (Plan, error)
 	// Apply sends the plan's program. ErrConflict means that another program changed the rules
 	// since they were observed and nothing was applied.
@@ -42,8 +42,8 @@ type Observation interface {
 
 // Protector is a Backend that can keep other programs from changing its rules.
 type Protector interface {
-	// Protect makes the rules this backend's alone (on) as far as the kernel can, or anybody's again, and
-	// tells whether they are. It is cheap when nothing is to be done. ErrHandOver means that the
+	// Protect makes the rules this backend's alone (on) as far as the kernel can, or anybody's again,
+	// and tells whether they are. It is cheap when nothing is to be done. ErrHandOver means that the
 	// rules can't change as they stand.
 	Protect(ctx context.Context, on bool) (Protection, error)
 	// HandOver makes the rules anew, so that they are what Protect was asked for: want is the State in
@@ -106,7 +106,9 @@ var (
 	// ErrForeign: objects of our name exist that we did not write.
 	ErrForeign = errors.New("not written by Portgrave")
 	// ErrProtected: the rules are another process's alone, which is the daemon.
-	ErrProtected = errors.New("the rules belong to another process, which keeps others from changing them: to the portgrave daemon, if it runs")
+	ErrProtected = errors.New(
+		"the rules belong to another process, which keeps others from changing them: to the portgrave daemon, if it runs",
+	)
 	// ErrHandOver: the rules can't be protected, or opened to others, as they stand.
 	ErrHandOver = errors.New("the rules have to be made anew for that")
 	// ErrNotHeld: the kernel accepted the plan but does not hold what was written.

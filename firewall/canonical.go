@@ -112,7 +112,8 @@ func mergePorts(in []PortRange) ([]PortRange, error) {
 		if !r.valid() {
 			return nil, fmt.Errorf("%s is not a range of ports", r)
 		}
-		if n := len(out) - 1; n >= 0 && out[n].Protocol == r.Protocol && int(r.First) <= int(out[n].Last)+1 {
+		if n := len(out) - 1; n >= 0 && out[n].Protocol == r.Protocol &&
+			int(r.First) <= int(out[n].Last)+1 {
 			out[n].Last = max(out[n].Last, r.Last)
 			continue
 		}
@@ -124,7 +125,8 @@ func mergePorts(in []PortRange) ([]PortRange, error) {
 // Equal reports whether two canonical States enforce the same.
 func (s State) Equal(o State) bool {
 	return s.Unlisted == o.Unlisted && s.Refuse == o.Refuse && s.Established == o.Established && s.Essentials == o.Essentials &&
-		slices.Equal(s.Direct, o.Direct) && s.Connected.Equal(o.Connected) &&
+		slices.Equal(s.Direct, o.Direct) &&
+		s.Connected.Equal(o.Connected) &&
 		slices.Equal(s.Virtual, o.Virtual) &&
 		slices.EqualFunc(s.Services, o.Services, Service.Equal)
 }
@@ -132,6 +134,7 @@ func (s State) Equal(o State) bool {
 // Equal reports whether two canonical services enforce the same.
 func (svc Service) Equal(o Service) bool {
 	return svc.Name == o.Name && slices.Equal(svc.Ports, o.Ports) && slices.Equal(svc.Interfaces, o.Interfaces) &&
-		svc.Addresses.Equal(o.Addresses) && svc.Sources.Equal(o.Sources) && svc.Log == o.Log && reflect.DeepEqual(svc.Rate, o.Rate) &&
+		svc.Addresses.Equal(o.Addresses) && svc.Sources.Equal(o.Sources) && svc.Log == o.Log &&
+		reflect.DeepEqual(svc.Rate, o.Rate) &&
 		slices.EqualFunc(svc.Expiring, o.Expiring, func(a, b ExpiringSource) bool { return a.Prefix == b.Prefix && a.Until.Equal(b.Until) })
 }

@@ -3,10 +3,16 @@ package firewall
 // ClosedService is the name of the service in a State that Closed makes.
 const ClosedService = "closed"
 
-// Closed is the State that lets nobody in: to the given ports under UnlistedIgnore, to any port under UnlistedDeny, where replies and what the
-// protocols need go on. It is for a boot that can't tell whom to let in.
+// Closed is the State that lets nobody in: to the given ports under UnlistedIgnore, to any port
+// under UnlistedDeny, where replies and what the protocols need go on. It is for a boot that can't
+// tell whom to let in.
 func Closed(unlisted Unlisted, ports []PortRange) (State, error) {
-	s := State{Unlisted: unlisted, Refuse: RefuseDrop, Established: EstablishedCut, Essentials: DefaultEssentials}
+	s := State{
+		Unlisted:    unlisted,
+		Refuse:      RefuseDrop,
+		Established: EstablishedCut,
+		Essentials:  DefaultEssentials,
+	}
 	if len(ports) > 0 {
 		s.Services = []Service{{Name: ClosedService, Ports: ports, Log: LogDenied}}
 	}

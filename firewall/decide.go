@@ -38,8 +38,8 @@ type Decision struct {
 }
 
 // Decide says what the State does with the first packet of a flow at a moment: the same question
-// that the kernel answers per packet. Replies, ICMP but for Ping, and routed traffic are outside its
-// domain.
+// that the kernel answers per packet. Replies, ICMP but for Ping, and routed traffic are outside
+// its domain.
 func (s State) Decide(f Flow, now time.Time) Decision {
 	if f.Interface == "lo" {
 		return Decision{Allowed, "", "loopback traffic is never filtered"}
@@ -49,22 +49,37 @@ func (s State) Decide(f Flow, now time.Time) Decision {
 	}
 	refused := decideUnlisted(s.Unlisted, s.Essentials, f)
 	for _, svc := range s.Services {
-		if !slices.ContainsFunc(svc.Ports, func(r PortRange) bool { return r.Contains(f.Protocol, f.Port) }) {
+		if !slices.ContainsFunc(
+			svc.Ports,
+			func(r PortRange) bool { return r.Contains(f.Protocol, f.Port) },
+		) {
 			continue
 		}
 		switch {
 		case f.Interface != "" && !svc.OnInterface(f.Interface):
 			if refused.Service == "" {
-				refused = Decision{Refused, svc.Name, fmt.Sprintf("service %s is not open on interface %s", svc.Name, f.Interface)}
+				refused = Decision{
+					Refused,
+					svc.Name,
+					fmt.Sprintf("service %s is not open on interface %s", svc.Name, f.Interface),
+				}
 			}
 		case f.Destination.IsValid() && !svc.OnAddress(f.Destination):
 			if refused.Service == "" {
-				refused = Decision{Refused, svc.Name, fmt.Sprintf("service %s is not open on address %s", svc.Name, f.Destination)}
+				refused = Decision{
+					Refused,
+					svc.Name,
+					fmt.Sprintf("service %s is not open on address %s", svc.Name, f.Destination),
+				}
 			}
 		case svc.Allows(f.Source, now):
 			return Decision{Allowed, svc.Name, fmt.Sprintf("service %s allows %s", svc.Name, f.Source)}
 		default:
-			refused = Decision{Refused, svc.Name, fmt.Sprintf("service %s does not allow %s", svc.Name, f.Source)}
+			refused = Decision{
+				Refused,
+				svc.Name,
+				fmt.Sprintf("service %s does not allow %s", svc.Name, f.Source),
+			}
 		}
 	}
 	return refused
@@ -83,7 +98,11 @@ func decideUnlisted(unlisted Unlisted, essentials Essentials, f Flow) Decision {
 	if essentials.Keep(f.Protocol) {
 		return Decision{Allowed, "", fmt.Sprintf("essentials keep %s open", f.Protocol)}
 	}
-	return Decision{Refused, "", fmt.Sprintf("no service lists %s, and what is unlisted is denied", f.Protocol)}
+	return Decision{
+		Refused,
+		"",
+		fmt.Sprintf("no service lists %s, and what is unlisted is denied", f.Protocol),
+	}
 }
 
 // Keep reports whether essentials keep a protocol without ports open that no service lists.
@@ -99,7 +118,8 @@ func (s Essentials) Keep(p Protocol) bool {
 
 // OnInterface reports whether the service is open on an interface.
 func (svc Service) OnInterface(name string) bool {
-	return len(svc.Interfaces) == 0 || slices.ContainsFunc(svc.Interfaces, func(p string) bool { return MatchInterface(p, name) })
+	return len(svc.Interfaces) == 0 ||
+		slices.ContainsFunc(svc.Interfaces, func(p string) bool { return MatchInterface(p, name) })
 }
 
 // OnAddress reports whether the service is open on a local address.
@@ -113,7 +133,10 @@ func (svc Service) Allows(source netip.Addr, now time.Time) bool {
 		return true
 	}
 	source = source.Unmap().WithZone("")
-	return slices.ContainsFunc(svc.Expiring, func(e ExpiringSource) bool { return e.Until.After(now) && e.Prefix.Contains(source) })
+	return slices.ContainsFunc(
+		svc.Expiring,
+		func(e ExpiringSource) bool { return e.Until.After(now) && e.Prefix.Contains(source) },
+	)
 }
 
 // Listed reports whether some service lists the port, on whatever interface or address.
@@ -128,7 +151,9 @@ func (svc Service) AllowedAt(now time.Time) Prefixes {
 	var b PrefixesBuilder
 	for _, e := range svc.Expiring {
 		if e.Until.After(now) {
-			_ = b.Add(e.Prefix) // refused only where the policy reader has reported it; a bad source allows nobody
+			_ = b.Add(
+				e.Prefix,
+			) // refused only where the policy reader has reported it; a bad source allows nobody
 		}
 	}
 	return svc.Sources.Union(b.Set())

@@ -15,18 +15,35 @@ var essentialMessages = []struct {
 	messages  []ICMPMessage
 }{
 	{EssentialICMPErrors, []ICMPMessage{
-		{IPv4, "destination-unreachable", 3}, {IPv4, "time-exceeded", 11}, {IPv4, "parameter-problem", 12},
-		{IPv6, "destination-unreachable", 1}, {IPv6, "packet-too-big", 2}, {IPv6, "time-exceeded", 3}, {IPv6, "parameter-problem", 4}}},
+		{
+			IPv4,
+			"destination-unreachable",
+			3,
+		}, {IPv4, "time-exceeded", 11}, {IPv4, "parameter-problem", 12},
+		{
+			IPv6,
+			"destination-unreachable",
+			1,
+		}, {IPv6, "packet-too-big", 2}, {IPv6, "time-exceeded", 3}, {IPv6, "parameter-problem", 4}}},
 	{EssentialEcho, []ICMPMessage{{IPv4, "echo-request", 8}, {IPv6, "echo-request", 128}}},
 	{EssentialNeighbourDiscovery, []ICMPMessage{
-		{IPv6, "nd-router-solicit", 133}, {IPv6, "nd-router-advert", 134}, {IPv6, "nd-neighbor-solicit", 135},
+		{
+			IPv6,
+			"nd-router-solicit",
+			133,
+		}, {IPv6, "nd-router-advert", 134}, {IPv6, "nd-neighbor-solicit", 135},
 		{IPv6, "nd-neighbor-advert", 136}, {IPv6, "nd-redirect", 137}}},
 	{EssentialMulticastMembership, []ICMPMessage{
-		{IPv6, "mld-listener-query", 130}, {IPv6, "mld-listener-report", 131}, {IPv6, "mld-listener-done", 132},
+		{
+			IPv6,
+			"mld-listener-query",
+			130,
+		}, {IPv6, "mld-listener-report", 131}, {IPv6, "mld-listener-done", 132},
 		{IPv6, "mld2-listener-report", 143}}},
 }
 
-// Messages lists the ICMP messages that the set keeps open. IGMP and DHCP are no ICMP: see DHCP's ports below.
+// Messages lists the ICMP messages that the set keeps open. IGMP and DHCP are no ICMP: see DHCP's
+// ports below.
 func (s Essentials) Messages() []ICMPMessage {
 	var out []ICMPMessage
 	for _, e := range essentialMessages {
@@ -37,10 +54,10 @@ func (s Essentials) Messages() []ICMPMessage {
 	return out
 }
 
-// Ports of the answers that a DHCP client waits for. IPv4 servers answer from port 67 to 68 (RFC 2131 §4.1).
-// DHCPv6 servers may answer from any of their addresses and ports; what they answer to is port 546
-// of the client's link-local address (RFC 8415 §7.2, §16). The answers may be broadcast, or come from another
-// address than the question went to, so conntrack can't know them.
+// Ports of the answers that a DHCP client waits for. IPv4 servers answer from port 67 to 68 (RFC
+// 2131 §4.1). DHCPv6 servers may answer from any of their addresses and ports; what they answer to
+// is port 546 of the client's link-local address (RFC 8415 §7.2, §16). The answers may be
+// broadcast, or come from another address than the question went to, so conntrack can't know them.
 const (
 	DHCPServerPort, DHCPClientPort = 67, 68
 	DHCPv6ClientPort               = 546

@@ -2,8 +2,9 @@ package firewall
 
 import "context"
 
-// TableFill is how many sources a table of a rate or of a log remembers, and how many it has room for.
-// While a rate's is full, further sources are refused; while a log's is, they are refused unreported.
+// TableFill is how many sources a table of a rate or of a log remembers, and how many it has room
+// for. While a rate's is full, further sources are refused; while a log's is, they are refused
+// unreported.
 type TableFill struct {
 	Service string `json:"service"` // whose rate; "" for the log of refused packets
 	Family  Family `json:"-"`
@@ -22,6 +23,7 @@ func (t TableFill) Full() bool { return t.Sources >= t.Room }
 // Filling is a Backend that can count what such tables hold.
 type Filling interface {
 	// Fill counts the sources in the tables of the services' rates and in those of the log of refused
-	// packets. What nothing has been remembered of may be missing. It costs as much as there are sources.
+	// packets. What nothing has been remembered of may be missing. It costs as much as there are
+	// sources.
 	Fill(ctx context.Context, services []string) ([]TableFill, error)
 }

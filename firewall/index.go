@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// Index answers questions about a canonical State without going through all its services: which of them list a port, and decide there about
-// an interface and an address.
+// Index answers questions about a canonical State without going through all its services: which of
+// them list a port, and decide there about an interface and an address.
 //
-// It has the services by port, by interface and by address. A question takes the shortest of the three lists that it meets, and looks
-// through that one: with ten thousand services on one port, which must differ in interface or address, as with ten thousand ports, it is short.
+// It has the services by port, by interface and by address. A question takes the shortest of the
+// three lists that it meets, and looks through that one: with ten thousand services on one port,
+// which must differ in interface or address, as with ten thousand ports, it is short.
 //
 // An Index is used by one goroutine at a time.
 type Index struct {
@@ -36,8 +37,18 @@ type portOf struct {
 
 // Index is that of a canonical State.
 func (s State) Index() *Index {
-	x := &Index{state: s, services: s.Services, unlisted: s.Unlisted, essentials: s.Essentials, byPort: map[Protocol]portTree{}, byInterface: map[string][]int32{},
-		byAddress: map[netip.Prefix][]int32{}, lengths: map[int]bool{}, edges: map[Protocol][]uint32{}, firsts: map[portOf]int32{}}
+	x := &Index{
+		state:       s,
+		services:    s.Services,
+		unlisted:    s.Unlisted,
+		essentials:  s.Essentials,
+		byPort:      map[Protocol]portTree{},
+		byInterface: map[string][]int32{},
+		byAddress:   map[netip.Prefix][]int32{},
+		lengths:     map[int]bool{},
+		edges:       map[Protocol][]uint32{},
+		firsts:      map[portOf]int32{},
+	}
 	for i, svc := range s.Services {
 		n := int32(i)
 		for _, r := range svc.Ports {
@@ -68,7 +79,8 @@ func (s State) Index() *Index {
 	return x
 }
 
-// portTree is ranges of ports ordered by their beginning, as a search tree with its root in the middle.
+// portTree is ranges of ports ordered by their beginning, as a search tree with its root in the
+// middle.
 type portTree []portEntry
 
 type portEntry struct {
@@ -107,7 +119,8 @@ func (t portTree) at(port uint16, yield func(int32) bool) bool {
 	return e.first > port || (e.last < port || yield(e.service)) && t[mid+1:].at(port, yield)
 }
 
-// At lists the services that list a port and are open on an interface ("" is any) and an address (the zero Addr is any), as their numbers, ascending.
+// At lists the services that list a port and are open on an interface ("" is any) and an address
+// (the zero Addr is any), as their numbers, ascending.
 func (x *Index) At(p Protocol, port uint16, iface string, address netip.Addr) []int32 {
 	lists, most := [][]int32(nil), len(x.services)+1
 	shortest := func(more [][]int32) {
@@ -136,14 +149,18 @@ func (x *Index) At(p Protocol, port uint16, iface string, address netip.Addr) []
 		shortest(more)
 	}
 	var ports []int32
-	if x.byPort[p].at(port, func(i int32) bool { ports = append(ports, i); return len(ports) < most }) {
+	if x.byPort[p].at(
+		port,
+		func(i int32) bool { ports = append(ports, i); return len(ports) < most },
+	) {
 		lists = [][]int32{ports}
 	}
 	var out []int32
 	for _, list := range lists {
 		for _, i := range list {
 			x.steps++
-			if svc := x.services[i]; svc.lists(p, port) && (iface == "" || svc.OnInterface(iface)) && (!address.IsValid() || svc.OnAddress(address)) {
+			if svc := x.services[i]; svc.lists(p, port) && (iface == "" || svc.OnInterface(iface)) &&
+				(!address.IsValid() || svc.OnAddress(address)) {
 				out = append(out, i)
 			}
 		}
@@ -184,7 +201,8 @@ func (x *Index) First(p Protocol, port uint16) int32 {
 	return first
 }
 
-// Edges are the ports of a range, but for its first, at which the range of some service begins or has just ended, ascending.
+// Edges are the ports of a range, but for its first, at which the range of some service begins or
+// has just ended, ascending.
 func (x *Index) Edges(r PortRange) []uint32 {
 	list := x.edges[r.Protocol]
 	from := sort.Search(len(list), func(i int) bool { return list[i] > uint32(r.First) })
@@ -216,19 +234,31 @@ func (x *Index) Decide(f Flow, now time.Time) Decision {
 	if first := x.First(f.Protocol, f.Port); first >= 0 {
 		svc := x.services[first]
 		if f.Interface != "" && !svc.OnInterface(f.Interface) {
-			return Decision{Refused, svc.Name, fmt.Sprintf("service %s is not open on interface %s", svc.Name, f.Interface)}
+			return Decision{
+				Refused,
+				svc.Name,
+				fmt.Sprintf("service %s is not open on interface %s", svc.Name, f.Interface),
+			}
 		}
-		return Decision{Refused, svc.Name, fmt.Sprintf("service %s is not open on address %s", svc.Name, f.Destination)}
+		return Decision{
+			Refused,
+			svc.Name,
+			fmt.Sprintf("service %s is not open on address %s", svc.Name, f.Destination),
+		}
 	}
 	return decideUnlisted(x.unlisted, x.essentials, f)
 }
 
-// allowsCanonical is Allows for a canonical service: of its expiring sources, which are disjoint, at most one has the source.
+// allowsCanonical is Allows for a canonical service: of its expiring sources, which are disjoint,
+// at most one has the source.
 func (svc Service) allowsCanonical(source netip.Addr, now time.Time) bool {
 	if svc.Sources.Contains(source) {
 		return true
 	}
 	source = source.Unmap().WithZone("")
-	i := sort.Search(len(svc.Expiring), func(i int) bool { return svc.Expiring[i].Prefix.Addr().Compare(source) > 0 })
+	i := sort.Search(
+		len(svc.Expiring),
+		func(i int) bool { return svc.Expiring[i].Prefix.Addr().Compare(source) > 0 },
+	)
 	return i > 0 && svc.Expiring[i-1].Until.After(now) && svc.Expiring[i-1].Prefix.Contains(source)
 }

@@ -32,7 +32,9 @@ func TestRatePrefixLength(t *testing.T) {
 	sixtyFour.IPv6Prefix = 64
 	with := func(r Rate) State {
 		c, err := State{Unlisted: UnlistedIgnore, Refuse: RefuseDrop, Established: EstablishedCut,
-			Services: []Service{{Name: "a", Log: LogNone, Rate: &r, Ports: []PortRange{{TCP, 1, 1}}}}}.Canonical()
+			Services: []Service{
+				{Name: "a", Log: LogNone, Rate: &r, Ports: []PortRange{{TCP, 1, 1}}},
+			}}.Canonical()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,8 +30,11 @@ func TestParseProtocol(t *testing.T) {
 }
 
 func TestPortlessRangesAreWholeProtocols(t *testing.T) {
-	s := canonical(t, stateOf(Service{Name: "a", Ports: []PortRange{Portless(VRRP), tcp(22, 22), Portless(ESP),
-		Portless(VRRP)}}))
+	s := canonical(
+		t,
+		stateOf(Service{Name: "a", Ports: []PortRange{Portless(VRRP), tcp(22, 22), Portless(ESP),
+			Portless(VRRP)}}),
+	)
 	text, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +43,8 @@ func TestPortlessRangesAreWholeProtocols(t *testing.T) {
 	if err := json.Unmarshal(text, &again); err != nil || !again.Equal(s) {
 		t.Errorf("%s is read as %+v, %v", text, again, err)
 	}
-	if got := s.Services[0].Ports; len(got) != 3 || got[1].String() != "esp" || got[2].String() != "vrrp" {
+	if got := s.Services[0].Ports; len(got) != 3 || got[1].String() != "esp" ||
+		got[2].String() != "vrrp" {
 		t.Errorf("the ports are %v", got)
 	}
 	for _, r := range []PortRange{{VRRP, 1, 1}, {VRRP, 0, 1}, {TCP, 0, 0}, {ICMP, 0, 0}, {44, 0, 0}, {0, 0, 0}} {
@@ -82,7 +86,15 @@ func TestDecidePortless(t *testing.T) {
 			{from(ESP, "192.0.2.1"), other}, {from(Ping, "198.51.100.1"), ping}, {from(IGMP, "192.0.2.1"), other},
 		} {
 			if got := s.Decide(tt.flow, noon); got.Verdict != tt.want {
-				t.Errorf("%s: %v from %v is %v: %s; want %v", unlisted, tt.flow.Protocol, tt.flow.Source, got.Verdict, got.Reason, tt.want)
+				t.Errorf(
+					"%s: %v from %v is %v: %s; want %v",
+					unlisted,
+					tt.flow.Protocol,
+					tt.flow.Source,
+					got.Verdict,
+					got.Reason,
+					tt.want,
+				)
 			}
 			if a, b := s.Decide(tt.flow, noon), s.Index().Decide(tt.flow, noon); a != b {
 				t.Errorf("the index decides %v, not %v", b, a)
@@ -91,7 +103,8 @@ func TestDecidePortless(t *testing.T) {
 	}
 }
 
-// A generation from before there were protocols without ports, or more essentials, is read as it was.
+// A generation from before there were protocols without ports, or more essentials, is read as it
+// was.
 func TestOlderStatesAreRead(t *testing.T) {
 	const older = `{"unlisted":"deny","refuse":"drop","established":"cut","essentials":["icmp-errors","echo",` +
 		`"neighbour-discovery","dhcp","multicast-membership"],"services":[{"name":"a","ports":[{"protocol":"tcp",` +

@@ -13,9 +13,9 @@ type Prefix = netip.Prefix
 // Prefixes is an immutable set of addresses, seen as its minimal list of prefixes: merged,
 // disjoint, ordered by address with IPv4 before IPv6. The zero value is the empty set.
 //
-// It is held as ranges that neither overlap nor touch: a million prefixes take 8 MB of IPv4 at most, and 32 MB of IPv6.
-// Union, Minus and Intersect walk over both sets once; prefixes are worked out as they are asked for.
-// Sets may share memory with those that they were made from.
+// It is held as ranges that neither overlap nor touch: a million prefixes take 8 MB of IPv4 at
+// most, and 32 MB of IPv6. Union, Minus and Intersect walk over both sets once; prefixes are worked
+// out as they are asked for. Sets may share memory with those that they were made from.
 type Prefixes struct {
 	v4 []Range[Address4]
 	v6 []Range[Address6]
@@ -72,7 +72,8 @@ func (p Prefixes) Family(f Family) iter.Seq[Prefix] {
 	}
 }
 
-// Ranges yields the addresses of one family as the fewest ranges, in order: the first and the last address of each.
+// Ranges yields the addresses of one family as the fewest ranges, in order: the first and the last
+// address of each.
 func (p Prefixes) Ranges(f Family) iter.Seq2[netip.Addr, netip.Addr] {
 	return func(yield func(first, last netip.Addr) bool) {
 		if f == IPv4 {
@@ -91,7 +92,8 @@ func eachRange[A number[A]](list []Range[A], yield func(first, last netip.Addr) 
 	}
 }
 
-// Ranges4 lends the IPv4 ranges as they are held: ascending, never touching. They must not be changed.
+// Ranges4 lends the IPv4 ranges as they are held: ascending, never touching. They must not be
+// changed.
 func (p Prefixes) Ranges4() []Range[Address4] { return p.v4[:len(p.v4):len(p.v4)] }
 
 // Ranges6 lends the IPv6 ranges likewise.

@@ -69,7 +69,8 @@ func (r PortRange) valid() bool {
 	return r.First > 0 && r.First <= r.Last
 }
 
-// UnmarshalJSON refuses what is no range. A protocol or port that is missing would else be none, which can't be written again.
+// UnmarshalJSON refuses what is no range. A protocol or port that is missing would else be none,
+// which can't be written again.
 func (r *PortRange) UnmarshalJSON(b []byte) error {
 	type plain PortRange
 	var p plain
@@ -77,7 +78,10 @@ func (r *PortRange) UnmarshalJSON(b []byte) error {
 		return err
 	}
 	if *r = PortRange(p); !r.valid() {
-		return fmt.Errorf("%s is no range of ports: it needs a protocol, and first and last from 1 to 65535", b)
+		return fmt.Errorf(
+			"%s is no range of ports: it needs a protocol, and first and last from 1 to 65535",
+			b,
+		)
 	}
 	return nil
 }
@@ -104,7 +108,11 @@ func (r PortRange) Overlaps(o PortRange) bool {
 }
 
 func comparePortRanges(a, b PortRange) int {
-	return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.First, b.First), cmp.Compare(a.Last, b.Last))
+	return cmp.Or(
+		cmp.Compare(a.Protocol, b.Protocol),
+		cmp.Compare(a.First, b.First),
+		cmp.Compare(a.Last, b.Last),
+	)
 }
 
 // Family is an IP version.
@@ -140,8 +148,8 @@ const (
 	EssentialICMPErrors Essentials = 1 << iota
 	// EssentialEcho: echo request, for ping (RFC 4890 §4.4.1).
 	EssentialEcho
-	// EssentialNeighbourDiscovery: router and neighbour solicitation and advertisement,
-	// redirect (RFC 4861). Without it IPv6 does not work at all. IPv4's ARP is not IP and never filtered.
+	// EssentialNeighbourDiscovery: router and neighbour solicitation and advertisement, redirect (RFC
+	// 4861). Without it IPv6 does not work at all. IPv4's ARP is not IP and never filtered.
 	EssentialNeighbourDiscovery
 	// EssentialDHCP: server answers to the DHCP and DHCPv6 client (RFC 2131, RFC 8415).
 	EssentialDHCP
@@ -170,7 +178,11 @@ func ParseEssential(name string) (Essentials, error) {
 			return 1 << i, nil
 		}
 	}
-	return 0, fmt.Errorf("unknown essential %q: use one of %s", name, strings.Join(essentialNames, ", "))
+	return 0, fmt.Errorf(
+		"unknown essential %q: use one of %s",
+		name,
+		strings.Join(essentialNames, ", "),
+	)
 }
 
 // Has reports whether all of e is in the set.

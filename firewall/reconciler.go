@@ -23,7 +23,8 @@ import (
 // the lock of firewall/history.
 type Reconciler struct {
 	Backend Backend
-	// Others are the host's other backends, in which nothing of ours shall be left once Backend holds the State.
+	// Others are the host's other backends, in which nothing of ours shall be left once Backend holds
+	// the State.
 	Others []Backend
 	// Connections ends the running connections of revoked sources; nil leaves them alone.
 	Connections Connections
@@ -46,8 +47,8 @@ type Outcome struct {
 // attempts bounds how often Apply starts again when other programs write at the same moment.
 const attempts = 5
 
-// Plan compares want with the kernel and writes nothing. want nil means nothing of ours. The plan is for
-// people to read: it includes what other backends still hold of ours.
+// Plan compares want with the kernel and writes nothing. want nil means nothing of ours. The plan
+// is for people to read: it includes what other backends still hold of ours.
 func (r *Reconciler) Plan(ctx context.Context, want *State) (Plan, Observation, error) {
 	plan, seen, err := r.planOf(ctx, r.Backend, want)
 	if err != nil {
@@ -65,7 +66,11 @@ func (r *Reconciler) Plan(ctx context.Context, want *State) (Plan, Observation, 
 	return plan, seen, nil
 }
 
-func (r *Reconciler) planOf(ctx context.Context, b Backend, want *State) (Plan, Observation, error) {
+func (r *Reconciler) planOf(
+	ctx context.Context,
+	b Backend,
+	want *State,
+) (Plan, Observation, error) {
 	seen, err := b.Observe(ctx)
 	if err != nil {
 		return Plan{}, nil, fmt.Errorf("reading the kernel's rules (%s): %w", b.Name(), err)
@@ -75,17 +80,30 @@ func (r *Reconciler) planOf(ctx context.Context, b Backend, want *State) (Plan, 
 }
 
 // Apply makes the kernel hold want and proves it by reading back; want nil removes everything of
-// ours. Objects of our name that we did not write are replaced only with force; without it the error wraps ErrForeign.
-// After an error the previous rules are in force unless the error says otherwise.
+// ours. Objects of our name that we did not write are replaced only with force; without it the
+// error wraps ErrForeign. After an error the previous rules are in force unless the error says
+// otherwise.
 func (r *Reconciler) Apply(ctx context.Context, want *State, force bool) (Outcome, error) {
 	return r.Switch(ctx, want, force, func(Plan) error { return nil })
 }
 
-// Switch is Apply for who records what he puts in force: record is called once, with what will change, right before the kernel is
-// changed, or when it turns out that it need not be. Its error ends Switch, and nothing was changed. If Outcome.Enforced is set, want is in force
-// although there is an error.
-func (r *Reconciler) Switch(ctx context.Context, want *State, force bool, record func(Plan) error) (Outcome, error) {
-	done, err := r.converge(ctx, r.Backend, want, force, func(p Plan) error { return record(r.withOthers(ctx, p)) })
+// Switch is Apply for who records what he puts in force: record is called once, with what will
+// change, right before the kernel is changed, or when it turns out that it need not be. Its error
+// ends Switch, and nothing was changed. If Outcome.Enforced is set, want is in force although there
+// is an error.
+func (r *Reconciler) Switch(
+	ctx context.Context,
+	want *State,
+	force bool,
+	record func(Plan) error,
+) (Outcome, error) {
+	done, err := r.converge(
+		ctx,
+		r.Backend,
+		want,
+		force,
+		func(p Plan) error { return record(r.withOthers(ctx, p)) },
+	)
 	if err != nil {
 		return Outcome{Plan: done}, err
 	}
@@ -97,7 +115,12 @@ func (r *Reconciler) Switch(ctx context.Context, want *State, force bool, record
 			continue // bears our name but is not ours
 		}
 		if err != nil {
-			return out, fmt.Errorf("the rules are in force through %s, but those of before, through %s, could not be removed: %w", r.Backend.Name(), other.Name(), err)
+			return out, fmt.Errorf(
+				"the rules are in force through %s, but those of before, through %s, could not be removed: %w",
+				r.Backend.Name(),
+				other.Name(),
+				err,
+			)
 		}
 		out.Plan.Changes = append(out.Plan.Changes, left.Changes...)
 	}
@@ -118,8 +141,15 @@ func (r *Reconciler) withOthers(ctx context.Context, plan Plan) Plan {
 }
 
 // converge applies the difference and returns it. It starts again when another program got in
-// between, and believes nothing before it is read back. Before it writes for the first time, or has nothing to write, it calls before.
-func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force bool, before func(Plan) error) (Plan, error) {
+// between, and believes nothing before it is read back. Before it writes for the first time, or has
+// nothing to write, it calls before.
+func (r *Reconciler) converge(
+	ctx context.Context,
+	b Backend,
+	want *State,
+	force bool,
+	before func(Plan) error,
+) (Plan, error) {
 	called := false
 	announce := func(p Plan) error {
 		if called {
@@ -137,7 +167,11 @@ func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force
 			return plan, announce(plan)
 		}
 		if what := seen.Foreign(); what != "" && !force {
-			return Plan{}, fmt.Errorf("%s exists but was %w: look at it, then remove it or use --force to replace it", what, ErrForeign)
+			return Plan{}, fmt.Errorf(
+				"%s exists but was %w: look at it, then remove it or use --force to replace it",
+				what,
+				ErrForeign,
+			)
 		}
 		if err := announce(plan); err != nil {
 			return Plan{}, err
@@ -148,11 +182,21 @@ func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force
 		}
 		r.Log.Info("the rules changed while they were compared; comparing again", "backend", plan.Backend)
 	}
-	return Plan{}, fmt.Errorf("%w, %d times in a row; nothing was changed: stop that program, or try again", ErrConflict, attempts)
+	return Plan{}, fmt.Errorf(
+		"%w, %d times in a row; nothing was changed: stop that program, or try again",
+		ErrConflict,
+		attempts,
+	)
 }
 
 // readBack decides what really became of an applied plan, whatever applying it reported.
-func (r *Reconciler) readBack(ctx context.Context, b Backend, want *State, applied Plan, applyErr error) error {
+func (r *Reconciler) readBack(
+	ctx context.Context,
+	b Backend,
+	want *State,
+	applied Plan,
+	applyErr error,
+) error {
 	left, _, err := r.planOf(ctx, b, want)
 	switch {
 	case err != nil:
@@ -163,11 +207,21 @@ func (r *Reconciler) readBack(ctx context.Context, b Backend, want *State, appli
 	case left.InSync():
 		return nil
 	case applyErr == nil:
-		return fmt.Errorf("%w: %d differences remain, the first: %s", ErrNotHeld, left.Count(), left.Changes[0])
+		return fmt.Errorf(
+			"%w: %d differences remain, the first: %s",
+			ErrNotHeld,
+			left.Count(),
+			left.Changes[0],
+		)
 	case slices.Equal(applied.Changes, left.Changes):
 		return fmt.Errorf("%w (nothing was changed: the previous rules are in force)", applyErr)
 	default:
-		return fmt.Errorf("%w (%d differences remain, the first: %s; run apply again)", applyErr, left.Count(), left.Changes[0])
+		return fmt.Errorf(
+			"%w (%d differences remain, the first: %s; run apply again)",
+			applyErr,
+			left.Count(),
+			left.Changes[0],
+		)
 	}
 }
 
@@ -179,12 +233,27 @@ func (r *Reconciler) cut(ctx context.Context, want State, out *Outcome) {
 	}
 	running, err := r.Connections.List(ctx)
 	if err != nil {
-		out.Warnings = append(out.Warnings, fmt.Sprintf("running connections could not be listed, so those of revoked sources were not ended (their packets are refused): %v", err))
+		out.Warnings = append(
+			out.Warnings,
+			fmt.Sprintf(
+				"running connections could not be listed, so those of revoked sources were not ended (their packets are refused): %v",
+				err,
+			),
+		)
 		return
 	}
 	for _, c := range want.Cut(running, r.Now()) {
 		if err := r.Connections.End(ctx, c); err != nil {
-			out.Warnings = append(out.Warnings, fmt.Sprintf("the running connection %s from %s to %s could not be ended (its packets are refused): %v", c.Protocol, c.Client, c.Dialled, err))
+			out.Warnings = append(
+				out.Warnings,
+				fmt.Sprintf(
+					"the running connection %s from %s to %s could not be ended (its packets are refused): %v",
+					c.Protocol,
+					c.Client,
+					c.Dialled,
+					err,
+				),
+			)
 			continue
 		}
 		out.Cut = append(out.Cut, c)

@@ -12,7 +12,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawServices draws services from small spaces, so that ports, interfaces and addresses meet, nest and differ.
+// drawServices draws services from small spaces, so that ports, interfaces and addresses meet, nest
+// and differ.
 func drawServices(t *rapid.T) []Service {
 	var out []Service
 	for i := range rapid.IntRange(0, 7).Draw(t, "services") {
@@ -22,13 +23,27 @@ func drawServices(t *rapid.T) []Service {
 			if rapid.IntRange(0, 9).Draw(t, "top") == 0 {
 				first = 65530
 			}
-			s.Ports = append(s.Ports, PortRange{rapid.SampledFrom(Protocols[:2]).Draw(t, "protocol"), first, first + uint16(rapid.IntRange(0, 5).Draw(t, "length"))})
+			s.Ports = append(
+				s.Ports,
+				PortRange{
+					rapid.SampledFrom(Protocols[:2]).Draw(t, "protocol"),
+					first,
+					first + uint16(rapid.IntRange(0, 5).Draw(t, "length")),
+				},
+			)
 		}
-		s.Interfaces = rapid.SliceOfN(rapid.SampledFrom([]string{"eth0", "eth1", "eth*", "e*", "eth10", "eth1*", "wlan0"}), 0, 3).Draw(t, "interfaces")
+		s.Interfaces = rapid.SliceOfN(rapid.SampledFrom([]string{"eth0", "eth1", "eth*", "e*", "eth10", "eth1*", "wlan0"}), 0, 3).
+			Draw(t, "interfaces")
 		s.Addresses = drawSmallSet(t, "addresses", 3)
 		s.Sources = drawSmallSet(t, "sources", 4)
 		for range rapid.IntRange(0, 3).Draw(t, "expiring") {
-			s.Expiring = append(s.Expiring, ExpiringSource{drawSmall(t), noon.Add(time.Duration(rapid.IntRange(-3, 3).Draw(t, "hours")) * time.Hour)})
+			s.Expiring = append(
+				s.Expiring,
+				ExpiringSource{
+					drawSmall(t),
+					noon.Add(time.Duration(rapid.IntRange(-3, 3).Draw(t, "hours")) * time.Hour),
+				},
+			)
 		}
 		out = append(out, s)
 	}
@@ -38,9 +53,11 @@ func drawServices(t *rapid.T) []Service {
 func drawSmall(t *rapid.T) Prefix {
 	low := byte(rapid.IntRange(0, 15).Draw(t, "low"))
 	if rapid.IntRange(0, 3).Draw(t, "v6") == 0 {
-		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 15: low}), rapid.SampledFrom([]int{0, 64, 124, 126, 128}).Draw(t, "bits")).Masked()
+		return netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 15: low}), rapid.SampledFrom([]int{0, 64, 124, 126, 128}).Draw(t, "bits")).
+			Masked()
 	}
-	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, low}), rapid.SampledFrom([]int{0, 28, 30, 31, 32}).Draw(t, "bits")).Masked()
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, low}), rapid.SampledFrom([]int{0, 28, 30, 31, 32}).Draw(t, "bits")).
+		Masked()
 }
 
 func drawSmallSet(t *rapid.T, label string, most int) Prefixes {
@@ -55,14 +72,18 @@ func drawSmallSet(t *rapid.T, label string, most int) Prefixes {
 func naiveClashes(services []Service) (pairs []string) {
 	for i, a := range services {
 		for _, b := range services[i+1:] {
-			ports := slices.ContainsFunc(a.Ports, func(r PortRange) bool { return slices.ContainsFunc(b.Ports, r.Overlaps) })
+			ports := slices.ContainsFunc(
+				a.Ports,
+				func(r PortRange) bool { return slices.ContainsFunc(b.Ports, r.Overlaps) },
+			)
 			ifaces := len(a.Interfaces) == 0 || len(b.Interfaces) == 0
 			for _, p := range a.Interfaces {
 				for _, q := range b.Interfaces {
 					ifaces = ifaces || interfaceCovers(p, q) || interfaceCovers(q, p)
 				}
 			}
-			addresses := a.Addresses.Len() == 0 || b.Addresses.Len() == 0 || a.Addresses.Intersect(b.Addresses).Len() > 0
+			addresses := a.Addresses.Len() == 0 || b.Addresses.Len() == 0 ||
+				a.Addresses.Intersect(b.Addresses).Len() > 0
 			if ports && ifaces && addresses {
 				pairs = append(pairs, a.Name+" "+b.Name)
 			}
@@ -87,7 +108,8 @@ func TestClashesAreThoseOfAllPairs(t *testing.T) {
 			for _, c := range f.find() {
 				got = append(got, c.First+" "+c.Second)
 				a, b := services[slices.IndexFunc(services, named(c.First))], services[slices.IndexFunc(services, named(c.Second))]
-				if !slices.ContainsFunc(a.Ports, c.Ports.Overlaps) || !slices.ContainsFunc(b.Ports, c.Ports.Overlaps) {
+				if !slices.ContainsFunc(a.Ports, c.Ports.Overlaps) ||
+					!slices.ContainsFunc(b.Ports, c.Ports.Overlaps) {
 					t.Fatalf("%v is not on ports of both", c)
 				}
 			}
@@ -101,7 +123,8 @@ func TestClashesAreThoseOfAllPairs(t *testing.T) {
 
 func named(name string) func(Service) bool { return func(s Service) bool { return s.Name == name } }
 
-// spread-out services: n that have a port, an interface or an address in common and differ in the rest.
+// spread-out services: n that have a port, an interface or an address in common and differ in the
+// rest.
 var differ = map[string]func(i int) Service{
 	"ports": func(i int) Service { return Service{Ports: []PortRange{tcp(uint16(i+1), uint16(i+1))}} },
 	"interfaces": func(i int) Service {
@@ -109,15 +132,24 @@ var differ = map[string]func(i int) Service{
 	},
 	"addresses": func(i int) Service { return Service{Ports: []PortRange{tcp(443, 443)}, Addresses: oneAddress(i)} },
 	"both": func(i int) Service {
-		return Service{Ports: []PortRange{tcp(443, 500)}, Interfaces: []string{fmt.Sprintf("eth%d", i%100)}, Addresses: oneAddress(i / 100)}
+		return Service{
+			Ports:      []PortRange{tcp(443, 500)},
+			Interfaces: []string{fmt.Sprintf("eth%d", i%100)},
+			Addresses:  oneAddress(i / 100),
+		}
 	},
 	"ranges": func(i int) Service {
-		return Service{Ports: []PortRange{tcp(uint16(1+i%97), uint16(200+i%89))}, Addresses: oneAddress(i)}
+		return Service{
+			Ports:     []PortRange{tcp(uint16(1+i%97), uint16(200+i%89))},
+			Addresses: oneAddress(i),
+		}
 	},
 }
 
 func oneAddress(i int) Prefixes {
-	p, _ := NewPrefixes(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32))
+	p, _ := NewPrefixes(
+		netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32),
+	)
 	return p
 }
 
@@ -131,7 +163,8 @@ func spreadOut(n int, make func(int) Service) []Service {
 	return out
 }
 
-// TestClashesInProportion: ten times the services cost about ten times the look-ups, whatever they have in common.
+// TestClashesInProportion: ten times the services cost about ten times the look-ups, whatever they
+// have in common.
 func TestClashesInProportion(t *testing.T) {
 	for name, make := range differ {
 		steps := func(n int) int {
@@ -147,9 +180,12 @@ func TestClashesInProportion(t *testing.T) {
 	}
 }
 
-// TestClashesAreBounded: ten thousand services that all claim the same are told of without looking for fifty million pairs.
+// TestClashesAreBounded: ten thousand services that all claim the same are told of without looking
+// for fifty million pairs.
 func TestClashesAreBounded(t *testing.T) {
-	f := newClashFinder(spreadOut(10_000, func(int) Service { return Service{Ports: []PortRange{tcp(443, 443)}} }))
+	f := newClashFinder(
+		spreadOut(10_000, func(int) Service { return Service{Ports: []PortRange{tcp(443, 443)}} }),
+	)
 	if n := len(f.find()); n != maxClashes || f.steps > 10*maxClashes {
 		t.Errorf("%d clashes in %d steps", n, f.steps)
 	}
@@ -157,7 +193,12 @@ func TestClashesAreBounded(t *testing.T) {
 
 func TestIndexDecidesLikeTheState(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := State{Unlisted: rapid.SampledFrom([]Unlisted{UnlistedIgnore, UnlistedDeny}).Draw(t, "unlisted"), Refuse: RefuseDrop, Established: EstablishedCut, Services: drawServices(t)}
+		s := State{
+			Unlisted:    rapid.SampledFrom([]Unlisted{UnlistedIgnore, UnlistedDeny}).Draw(t, "unlisted"),
+			Refuse:      RefuseDrop,
+			Established: EstablishedCut,
+			Services:    drawServices(t),
+		}
 		for range rapid.IntRange(0, 4).Draw(t, "virtual services") {
 			port := uint16(rapid.IntRange(1, 20).Draw(t, "virtual port"))
 			s.Virtual = append(s.Virtual, VirtualService{TCP, netip.AddrPortFrom(drawSmall(t).Addr(), port)})
@@ -165,8 +206,13 @@ func TestIndexDecidesLikeTheState(t *testing.T) {
 		s, _ = s.Canonical() // services that clash are decided on in order, by both
 		x := s.Index()
 		for range 20 {
-			f := Flow{Protocol: rapid.SampledFrom(Protocols).Draw(t, "protocol"), Source: drawSmall(t).Addr(), Port: uint16(rapid.IntRange(1, 20).Draw(t, "port")),
-				Interface: rapid.SampledFrom([]string{"", "eth0", "eth1", "eth10", "wlan0", "en0", "lo", "docker0"}).Draw(t, "interface")}
+			f := Flow{
+				Protocol: rapid.SampledFrom(Protocols).Draw(t, "protocol"),
+				Source:   drawSmall(t).Addr(),
+				Port:     uint16(rapid.IntRange(1, 20).Draw(t, "port")),
+				Interface: rapid.SampledFrom([]string{"", "eth0", "eth1", "eth10", "wlan0", "en0", "lo", "docker0"}).
+					Draw(t, "interface"),
+			}
 			if rapid.Bool().Draw(t, "addressed") {
 				f.Destination = drawSmall(t).Addr()
 			}
@@ -187,7 +233,13 @@ func TestIndexLooksAtFew(t *testing.T) {
 		x := s.Index()
 		for i := 0; i < 10_000; i += 100 {
 			svc := s.Services[i]
-			f := Flow{Protocol: TCP, Source: netip.MustParseAddr("8.8.8.8"), Port: svc.Ports[0].First, Interface: "veth1", Destination: netip.MustParseAddr("192.0.2.1")}
+			f := Flow{
+				Protocol:    TCP,
+				Source:      netip.MustParseAddr("8.8.8.8"),
+				Port:        svc.Ports[0].First,
+				Interface:   "veth1",
+				Destination: netip.MustParseAddr("192.0.2.1"),
+			}
 			if len(svc.Interfaces) > 0 {
 				f.Interface = svc.Interfaces[0]
 			}
@@ -208,7 +260,8 @@ func TestIndexLooksAtFew(t *testing.T) {
 
 func TestCanonicalInterfacesAreMinimal(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		in := rapid.SliceOfN(rapid.SampledFrom([]string{"eth0", "eth*", "e*", "eth", "eth#1", "eth.1*", "eth1*", "eth10", "a!*", "a!b", "*"}), 0, 6).Draw(t, "in")
+		in := rapid.SliceOfN(rapid.SampledFrom([]string{"eth0", "eth*", "e*", "eth", "eth#1", "eth.1*", "eth1*", "eth10", "a!*", "a!b", "*"}), 0, 6).
+			Draw(t, "in")
 		got, err := canonicalInterfaces(in)
 		if err != nil {
 			t.Fatal(err)
@@ -230,13 +283,22 @@ func TestCanonicalInterfacesAreMinimal(t *testing.T) {
 	})
 }
 
-// TestExpiringAddressByAddress: each address has its latest end unless it is allowed for good, and the prefixes are the fewest.
+// TestExpiringAddressByAddress: each address has its latest end unless it is allowed for good, and
+// the prefixes are the fewest.
 func TestExpiringAddressByAddress(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		permanent := drawSmallSet(t, "permanent", 4)
 		var in []ExpiringSource
 		for range rapid.IntRange(0, 8).Draw(t, "sources") {
-			in = append(in, ExpiringSource{drawSmall(t), noon.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "hours"))*time.Hour + 300*time.Millisecond)})
+			in = append(
+				in,
+				ExpiringSource{
+					drawSmall(t),
+					noon.Add(
+						time.Duration(rapid.IntRange(0, 3).Draw(t, "hours"))*time.Hour + 300*time.Millisecond,
+					),
+				},
+			)
 		}
 		got := canonicalExpiring(permanent, in)
 		var want []ExpiringSource
@@ -256,7 +318,10 @@ func TestExpiringAddressByAddress(t *testing.T) {
 			covered = covered.Union(all)
 		}
 		slices.SortFunc(want, func(a, b ExpiringSource) int {
-			return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
+			return cmp.Or(
+				a.Prefix.Addr().Compare(b.Prefix.Addr()),
+				cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()),
+			)
 		})
 		if !slices.Equal(got, want) {
 			t.Fatalf("%v, want %v", got, want)
@@ -285,7 +350,12 @@ func TestPartsOfSets(t *testing.T) {
 
 func TestStateInBinaryForm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		s := State{Unlisted: UnlistedIgnore, Refuse: RefuseDrop, Established: EstablishedCut, Services: drawServices(t)}
+		s := State{
+			Unlisted:    UnlistedIgnore,
+			Refuse:      RefuseDrop,
+			Established: EstablishedCut,
+			Services:    drawServices(t),
+		}
 		s, _ = s.Canonical()
 		b, err := s.MarshalBinary()
 		if err != nil {
@@ -305,7 +375,8 @@ func TestStateInBinaryForm(t *testing.T) {
 	})
 }
 
-// TestSharedSourcesStandOnce: however many services share a set, its binary form has it once, and they share it again.
+// TestSharedSourcesStandOnce: however many services share a set, its binary form has it once, and
+// they share it again.
 func TestSharedSourcesStandOnce(t *testing.T) {
 	var list []Prefix
 	for i := range 10_000 {
@@ -333,7 +404,13 @@ func TestSharedSourcesStandOnce(t *testing.T) {
 }
 
 func FuzzState(f *testing.F) {
-	b, _ := stateOf(Service{Name: "a", Ports: []PortRange{tcp(1, 2)}, Sources: MustPrefixes("10.0.0.0/8", "2001:db8::/32")}).MarshalBinary()
+	b, _ := stateOf(
+		Service{
+			Name:    "a",
+			Ports:   []PortRange{tcp(1, 2)},
+			Sources: MustPrefixes("10.0.0.0/8", "2001:db8::/32"),
+		},
+	).MarshalBinary()
 	f.Add(b)
 	f.Add([]byte(strings.Repeat("\xff", 20)))
 	noProtocol := `{"unlisted":"ignore","refuse":"drop","established":"cut","essentials":[],"services":[{"name":"a","ports":[{"first":1,"last":2}],"log":"none"}]}`
@@ -375,7 +452,16 @@ func BenchmarkIndexDecide(b *testing.B) {
 		b.Run("services=10000/differ="+name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				x.Decide(Flow{Protocol: TCP, Source: netip.MustParseAddr("8.8.8.8"), Destination: netip.MustParseAddr("10.0.1.1"), Port: 443, Interface: "eth7"}, noon)
+				x.Decide(
+					Flow{
+						Protocol:    TCP,
+						Source:      netip.MustParseAddr("8.8.8.8"),
+						Destination: netip.MustParseAddr("10.0.1.1"),
+						Port:        443,
+						Interface:   "eth7",
+					},
+					noon,
+				)
 			}
 		})
 	}

@@ -5,15 +5,23 @@ import (
 	"time"
 )
 
-// smallSources is how many sources of a service Small keeps: as many as the backends write as rules of their own, without a set.
+// smallSources is how many sources of a service Small keeps: as many as the backends write as rules
+// of their own, without a set.
 const smallSources = 16
 
-// Small is a State that takes milliseconds to put in force, however many sources s has: services with more than a few let nobody in but the running
-// SSH sessions that s allows. It stands in for s while there is no time for s, and never lets in whom s refuses. False: it is s, which has no long list.
+// Small is a State that takes milliseconds to put in force, however many sources s has: services
+// with more than a few let nobody in but the running SSH sessions that s allows. It stands in for s
+// while there is no time for s, and never lets in whom s refuses. False: it is s, which has no long
+// list.
 //
-// Refused packets are dropped whatever s says, since an answer would end connections that s allows. running are the connections to the host, and
-// nameOwners fills in whose they are, as for LockedOut.
-func (s State) Small(running []Connection, now time.Time, nameOwners func([]Connection)) (State, bool) {
+// Refused packets are dropped whatever s says, since an answer would end connections that s allows.
+// running are the connections to the host, and nameOwners fills in whose they are, as for
+// LockedOut.
+func (s State) Small(
+	running []Connection,
+	now time.Time,
+	nameOwners func([]Connection),
+) (State, bool) {
 	small := s
 	small.Services = make([]Service, len(s.Services))
 	reduced := map[string]int{} // services that lose their sources, by name
@@ -49,7 +57,8 @@ func (s State) Small(running []Connection, now time.Time, nameOwners func([]Conn
 	return small, true
 }
 
-// Restores reports whether the plan puts rules right, and not only what stands in sets: until it is applied, it is unknown what gets in.
+// Restores reports whether the plan puts rules right, and not only what stands in sets: until it is
+// applied, it is unknown what gets in.
 func (p Plan) Restores() bool {
 	for _, c := range p.Changes {
 		switch c.Object {

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// TestSmall: a small State lets in sources of short lists and running SSH sessions alone, and nobody whom the whole one refuses.
+// TestSmall: a small State lets in sources of short lists and running SSH sessions alone, and
+// nobody whom the whole one refuses.
 func TestSmall(t *testing.T) {
 	var long PrefixesBuilder
 	for n := range 100 {
@@ -17,19 +18,33 @@ func TestSmall(t *testing.T) {
 	}
 	now := time.Now()
 	port := func(n uint16) []PortRange { return []PortRange{{Protocol: TCP, First: n, Last: n}} }
-	s, err := State{Unlisted: UnlistedIgnore, Refuse: RefuseReject, Established: EstablishedCut, Services: []Service{
-		{Name: "few", Ports: port(9090), Sources: MustPrefixes("192.0.2.0/24"), Log: LogNone},
-		{Name: "ssh", Ports: port(22), Sources: long.Set(), Log: LogNone},
-		{Name: "web", Ports: port(443), Sources: long.Set(), Log: LogNone},
-	}}.Canonical()
+	s, err := State{
+		Unlisted:    UnlistedIgnore,
+		Refuse:      RefuseReject,
+		Established: EstablishedCut,
+		Services: []Service{
+			{Name: "few", Ports: port(9090), Sources: MustPrefixes("192.0.2.0/24"), Log: LogNone},
+			{Name: "ssh", Ports: port(22), Sources: long.Set(), Log: LogNone},
+			{Name: "web", Ports: port(443), Sources: long.Set(), Log: LogNone},
+		},
+	}.Canonical()
 	if err != nil {
 		t.Fatal(err)
 	}
 	session := func(client string, port uint16, owner string) Connection {
-		return Connection{Protocol: TCP, Client: netip.MustParseAddrPort(client), Dialled: netip.AddrPortFrom(netip.MustParseAddr("198.51.100.10"), port), Owner: owner}
+		return Connection{
+			Protocol: TCP,
+			Client:   netip.MustParseAddrPort(client),
+			Dialled:  netip.AddrPortFrom(netip.MustParseAddr("198.51.100.10"), port),
+			Owner:    owner,
+		}
 	}
 	running := []Connection{
-		session("10.0.2.9:40000", 22, "sshd"), session("10.0.4.9:40000", 22, "nc"), session("10.0.6.9:40000", 443, "nginx"),
+		session(
+			"10.0.2.9:40000",
+			22,
+			"sshd",
+		), session("10.0.4.9:40000", 22, "nc"), session("10.0.6.9:40000", 443, "nginx"),
 		session("172.16.0.1:40000", 22, "sshd"), session("[::ffff:10.0.8.9]:40000", 22, "sshd-session"),
 	}
 	small, reduced := s.Small(running, now, func([]Connection) {})
@@ -49,7 +64,8 @@ func TestSmall(t *testing.T) {
 		{"10.0.2.10", 22, false}, {"10.0.4.9", 22, false}, {"172.16.0.1", 22, false}, // their neighbours; no session; refused anyway
 		{"10.0.6.9", 443, false}, {"10.0.2.9", 443, false},
 	} {
-		if got := small.Decide(Flow{Protocol: TCP, Source: netip.MustParseAddr(c.source), Port: c.port}, now).Verdict; (got == Allowed) != c.in || !c.in && got != Refused {
+		if got := small.Decide(Flow{Protocol: TCP, Source: netip.MustParseAddr(c.source), Port: c.port}, now).Verdict; (got == Allowed) != c.in ||
+			!c.in && got != Refused {
 			t.Errorf("%s to %d is %s", c.source, c.port, got)
 		}
 	}

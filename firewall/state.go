@@ -23,12 +23,12 @@ type State struct {
 	// Essentials stay open although Unlisted is UnlistedDeny. Empty under UnlistedIgnore,
 	// where it has no meaning.
 	Essentials Essentials `json:"essentials"`
-	// Direct holds interfaces, names and patterns ending in "*", behind which containers or guests have
-	// addresses of their own. New packets that are routed there from other interfaces without DNAT by
-	// this host are refused.
+	// Direct holds interfaces, names and patterns ending in "*", behind which containers or guests
+	// have addresses of their own. New packets that are routed there from other interfaces without
+	// DNAT by this host are refused.
 	Direct []string `json:"direct,omitempty"`
-	// Connected are the networks that the host is part of. EssentialMulticastAnswers takes answers from
-	// them alone; empty without it.
+	// Connected are the networks that the host is part of. EssentialMulticastAnswers takes answers
+	// from them alone; empty without it.
 	Connected Prefixes `json:"connected,omitzero"`
 	// Virtual are the services of IPVS at addresses that the host holds for it alone, in the order of
 	// VirtualService.Compare. Where unlisted ports are left alone, only those on listed ports.
@@ -68,9 +68,10 @@ type ExpiringSource struct {
 	Until  time.Time `json:"until"`
 }
 
-// Rate limits how many new connections one source may open: Count per Per, after an initial
-// Burst. A source is an IPv4 address or an IPv6 prefix, since a host has a whole IPv6 network. Per is one of second, minute, hour, day: the units of the kernel's limit
-// expression (include/uapi/linux/netfilter/nf_tables.h, NFTA_LIMIT_UNIT).
+// Rate limits how many new connections one source may open: Count per Per, after an initial Burst.
+// A source is an IPv4 address or an IPv6 prefix, since a host has a whole IPv6 network. Per is one
+// of second, minute, hour, day: the units of the kernel's limit expression
+// (include/uapi/linux/netfilter/nf_tables.h, NFTA_LIMIT_UNIT).
 type Rate struct {
 	Count uint32        `json:"count"`
 	Per   time.Duration `json:"per"`

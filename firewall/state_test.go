@@ -22,7 +22,12 @@ func stateOf(services ...Service) State {
 			services[i].Log = LogDenied
 		}
 	}
-	return State{Unlisted: UnlistedIgnore, Refuse: RefuseDrop, Established: EstablishedCut, Services: services}
+	return State{
+		Unlisted:    UnlistedIgnore,
+		Refuse:      RefuseDrop,
+		Established: EstablishedCut,
+		Services:    services,
+	}
 }
 
 func canonical(t testing.TB, s State) State {
@@ -36,14 +41,31 @@ func canonical(t testing.TB, s State) State {
 
 func TestCanonicalIsOneForm(t *testing.T) {
 	a := canonical(t, stateOf(
-		Service{Name: "b", Ports: []PortRange{tcp(81, 90), tcp(80, 80), {UDP, 80, 80}}, Interfaces: []string{"eth0", "eth*", "eth0"},
-			Sources:  MustPrefixes("10.0.0.0/9", "10.128.0.0/9"),
-			Expiring: []ExpiringSource{{netip.MustParsePrefix("10.1.0.0/16"), noon}, {netip.MustParsePrefix("192.0.2.0/25"), noon}, {netip.MustParsePrefix("192.0.2.128/25"), noon}}},
-		Service{Name: "a", Ports: []PortRange{tcp(22, 22)}, Interfaces: []string{"*"}}))
+		Service{
+			Name:       "b",
+			Ports:      []PortRange{tcp(81, 90), tcp(80, 80), {UDP, 80, 80}},
+			Interfaces: []string{"eth0", "eth*", "eth0"},
+			Sources:    MustPrefixes("10.0.0.0/9", "10.128.0.0/9"),
+			Expiring: []ExpiringSource{
+				{netip.MustParsePrefix("10.1.0.0/16"), noon},
+				{netip.MustParsePrefix("192.0.2.0/25"), noon},
+				{netip.MustParsePrefix("192.0.2.128/25"), noon},
+			},
+		},
+		Service{Name: "a", Ports: []PortRange{tcp(22, 22)}, Interfaces: []string{"*"}},
+	))
 	b := canonical(t, stateOf(
 		Service{Name: "a", Ports: []PortRange{tcp(22, 22)}},
-		Service{Name: "b", Ports: []PortRange{{UDP, 80, 80}, tcp(80, 85), tcp(83, 90)}, Interfaces: []string{"eth*"},
-			Sources: MustPrefixes("10.0.0.0/8"), Expiring: []ExpiringSource{{netip.MustParsePrefix("192.0.2.0/24"), noon}}}))
+		Service{
+			Name:       "b",
+			Ports:      []PortRange{{UDP, 80, 80}, tcp(80, 85), tcp(83, 90)},
+			Interfaces: []string{"eth*"},
+			Sources: MustPrefixes(
+				"10.0.0.0/8",
+			),
+			Expiring: []ExpiringSource{{netip.MustParsePrefix("192.0.2.0/24"), noon}},
+		},
+	))
 	if !a.Equal(b) {
 		t.Errorf("the same policy, written in two ways, differs:\n%+v\n%+v", a, b)
 	}
@@ -94,16 +116,42 @@ func TestRateMemory(t *testing.T) {
 func TestNoClashWhereInterfaceOrAddressDiffers(t *testing.T) {
 	canonical(t, stateOf(
 		Service{Name: "a", Ports: []PortRange{tcp(22, 22)}, Interfaces: []string{"eth0"}},
-		Service{Name: "b", Ports: []PortRange{tcp(22, 22)}, Interfaces: []string{"eth1"}, Addresses: MustPrefixes("192.0.2.1/32")},
-		Service{Name: "c", Ports: []PortRange{tcp(22, 22)}, Interfaces: []string{"eth1"}, Addresses: MustPrefixes("192.0.2.2/32")}))
+		Service{
+			Name:       "b",
+			Ports:      []PortRange{tcp(22, 22)},
+			Interfaces: []string{"eth1"},
+			Addresses:  MustPrefixes("192.0.2.1/32"),
+		},
+		Service{
+			Name:       "c",
+			Ports:      []PortRange{tcp(22, 22)},
+			Interfaces: []string{"eth1"},
+			Addresses:  MustPrefixes("192.0.2.2/32"),
+		},
+	))
 }
 
 func TestDecide(t *testing.T) {
 	s := canonical(t, stateOf(
-		Service{Name: "open", Ports: []PortRange{tcp(9090, 9091)}, Sources: MustPrefixes("10.0.0.0/8", "2001:db8::/32"),
-			Expiring: []ExpiringSource{{netip.MustParsePrefix("203.0.113.7/32"), noon}}},
-		Service{Name: "inside", Ports: []PortRange{tcp(22, 22)}, Interfaces: []string{"eth1"}, Sources: MustPrefixes("0.0.0.0/0")},
-		Service{Name: "here", Ports: []PortRange{tcp(443, 443)}, Addresses: MustPrefixes("192.0.2.10/32"), Sources: MustPrefixes("0.0.0.0/0")}))
+		Service{
+			Name:     "open",
+			Ports:    []PortRange{tcp(9090, 9091)},
+			Sources:  MustPrefixes("10.0.0.0/8", "2001:db8::/32"),
+			Expiring: []ExpiringSource{{netip.MustParsePrefix("203.0.113.7/32"), noon}},
+		},
+		Service{
+			Name:       "inside",
+			Ports:      []PortRange{tcp(22, 22)},
+			Interfaces: []string{"eth1"},
+			Sources:    MustPrefixes("0.0.0.0/0"),
+		},
+		Service{
+			Name:      "here",
+			Ports:     []PortRange{tcp(443, 443)},
+			Addresses: MustPrefixes("192.0.2.10/32"),
+			Sources:   MustPrefixes("0.0.0.0/0"),
+		},
+	))
 	deny := s
 	deny.Unlisted = UnlistedDeny
 	flow := func(source, destination string, port uint16, iface string) Flow {
@@ -138,9 +186,33 @@ func TestDecide(t *testing.T) {
 }
 
 func TestStateSurvivesJSON(t *testing.T) {
-	s := canonical(t, State{Unlisted: UnlistedDeny, Refuse: RefuseReject, Established: EstablishedKeep, Essentials: AllEssentials &^ EssentialEcho,
-		Services: []Service{{Name: "a", Ports: []PortRange{{SCTP, 1, 65535}}, Interfaces: []string{"eth*"}, Addresses: MustPrefixes("192.0.2.1/32"), Sources: MustPrefixes("0.0.0.0/0", "::/0"),
-			Log: LogAll, Rate: &Rate{Count: 20, Per: time.Minute, Burst: 40}, Expiring: nil}, {Name: "b", Ports: []PortRange{tcp(1, 1)}, Log: LogNone, Expiring: []ExpiringSource{{netip.MustParsePrefix("10.0.0.0/8"), noon}}}}})
+	s := canonical(
+		t,
+		State{
+			Unlisted:    UnlistedDeny,
+			Refuse:      RefuseReject,
+			Established: EstablishedKeep,
+			Essentials:  AllEssentials &^ EssentialEcho,
+			Services: []Service{
+				{
+					Name:       "a",
+					Ports:      []PortRange{{SCTP, 1, 65535}},
+					Interfaces: []string{"eth*"},
+					Addresses:  MustPrefixes("192.0.2.1/32"),
+					Sources:    MustPrefixes("0.0.0.0/0", "::/0"),
+					Log:        LogAll,
+					Rate:       &Rate{Count: 20, Per: time.Minute, Burst: 40},
+					Expiring:   nil,
+				},
+				{
+					Name:     "b",
+					Ports:    []PortRange{tcp(1, 1)},
+					Log:      LogNone,
+					Expiring: []ExpiringSource{{netip.MustParsePrefix("10.0.0.0/8"), noon}},
+				},
+			},
+		},
+	)
 	b, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
@@ -160,7 +232,8 @@ func TestPrefixesAreASet(t *testing.T) {
 			a := [16]byte{0x20, 1, 15: rapid.Byte().Draw(t, "low")}
 			return netip.PrefixFrom(netip.AddrFrom16(a), rapid.IntRange(118, 128).Draw(t, "bits")).Masked()
 		}
-		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, rapid.Byte().Draw(t, "c") & 3, rapid.Byte().Draw(t, "d")}), rapid.IntRange(20, 32).Draw(t, "bits")).Masked()
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, rapid.Byte().Draw(t, "c") & 3, rapid.Byte().Draw(t, "d")}), rapid.IntRange(20, 32).Draw(t, "bits")).
+			Masked()
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := rapid.SliceOf(prefix).Draw(t, "a"), rapid.SliceOf(prefix).Draw(t, "b")
@@ -175,8 +248,17 @@ func TestPrefixesAreASet(t *testing.T) {
 		for range 50 {
 			x := prefix.Draw(t, "probe").Addr()
 			inA, inB := in(a, x), in(b, x)
-			if pa.Contains(x) != inA || pa.Union(pb).Contains(x) != (inA || inB) || pa.Minus(pb).Contains(x) != (inA && !inB) || pa.Intersect(pb).Contains(x) != (inA && inB) {
-				t.Fatalf("%v: a %v b %v, but sets say otherwise: %v %v", x, inA, inB, pa.Strings(), pb.Strings())
+			if pa.Contains(x) != inA || pa.Union(pb).Contains(x) != (inA || inB) ||
+				pa.Minus(pb).Contains(x) != (inA && !inB) ||
+				pa.Intersect(pb).Contains(x) != (inA && inB) {
+				t.Fatalf(
+					"%v: a %v b %v, but sets say otherwise: %v %v",
+					x,
+					inA,
+					inB,
+					pa.Strings(),
+					pb.Strings(),
+				)
 			}
 		}
 		reversed := slices.Clone(a)
@@ -205,13 +287,43 @@ func TestElementChangesSummariseManyElements(t *testing.T) {
 }
 
 func TestCutAndLockedOut(t *testing.T) {
-	s := canonical(t, stateOf(Service{Name: "ssh", Ports: []PortRange{tcp(22, 22)}, Interfaces: []string{"eth0"}, Sources: MustPrefixes("10.0.0.0/8")}))
+	s := canonical(
+		t,
+		stateOf(
+			Service{
+				Name:       "ssh",
+				Ports:      []PortRange{tcp(22, 22)},
+				Interfaces: []string{"eth0"},
+				Sources:    MustPrefixes("10.0.0.0/8"),
+			},
+		),
+	)
 	owners := map[string]string{}
 	conn := func(client string, port uint16, iface, owner string) Connection {
 		owners[client] = owner
-		return Connection{Protocol: TCP, Client: netip.MustParseAddrPort(client), Dialled: netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port), Interface: iface}
+		return Connection{
+			Protocol:  TCP,
+			Client:    netip.MustParseAddrPort(client),
+			Dialled:   netip.AddrPortFrom(netip.MustParseAddr("192.0.2.1"), port),
+			Interface: iface,
+		}
 	}
-	good, bad, unlisted := conn("10.0.0.1:5000", 22, "eth0", "sshd"), conn("8.8.8.8:5000", 22, "eth0", "sshd-session"), conn("8.8.8.8:5001", 80, "eth0", "nginx")
+	good, bad, unlisted := conn(
+		"10.0.0.1:5000",
+		22,
+		"eth0",
+		"sshd",
+	), conn(
+		"8.8.8.8:5000",
+		22,
+		"eth0",
+		"sshd-session",
+	), conn(
+		"8.8.8.8:5001",
+		80,
+		"eth0",
+		"nginx",
+	)
 	elsewhere, unsure := conn("10.0.0.1:5002", 22, "eth1", "nc"), conn("10.0.0.1:5003", 22, "", "nc")
 	running := []Connection{good, bad, unlisted, elsewhere, unsure}
 	opts := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })

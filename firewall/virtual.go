@@ -10,16 +10,17 @@ import (
 )
 
 // VirtualService is a port of an address that the host holds for IPVS alone, such as a ClusterIP of
-// kube-proxy. The kernel takes such a packet for the host's own until IPVS, behind our chains, sends it
-// to a real server. Address and port together tell it apart: on a port that IPVS does not serve, the
-// packet reaches whatever listens on the host.
+// kube-proxy. The kernel takes such a packet for the host's own until IPVS, behind our chains,
+// sends it to a real server. Address and port together tell it apart: on a port that IPVS does not
+// serve, the packet reaches whatever listens on the host.
 type VirtualService struct {
 	Protocol Protocol
 	At       netip.AddrPort // no zone
 }
 
-// VirtualInterfaces hold addresses that are there for IPVS alone: kube-proxy's and kube-router's. They
-// are known by name: a dummy interface may just as well hold addresses that the host itself serves.
+// VirtualInterfaces hold addresses that are there for IPVS alone: kube-proxy's and kube-router's.
+// They are known by name: a dummy interface may just as well hold addresses that the host itself
+// serves.
 var VirtualInterfaces = []string{"kube-ipvs0", "kube-dummy-if"}
 
 // Compare orders services by address, protocol and port.
@@ -59,7 +60,8 @@ func (v *VirtualService) UnmarshalText(b []byte) error {
 }
 
 func (v VirtualService) check() error {
-	if a := v.At.Addr(); !v.Protocol.HasPorts() || !a.IsValid() || a.Is4In6() || a.Zone() != "" || v.At.Port() == 0 {
+	if a := v.At.Addr(); !v.Protocol.HasPorts() || !a.IsValid() || a.Is4In6() || a.Zone() != "" ||
+		v.At.Port() == 0 {
 		return fmt.Errorf("virtual service %q: it needs tcp, udp or sctp, an address and a port", v)
 	}
 	return nil
@@ -72,8 +74,8 @@ func (s State) WithVirtual(list []VirtualService) (State, error) {
 	return s, err
 }
 
-// EqualButVirtual reports whether two canonical States enforce the same but for services of IPVS, which
-// are the host's and not the policy's.
+// EqualButVirtual reports whether two canonical States enforce the same but for services of IPVS,
+// which are the host's and not the policy's.
 func (s State) EqualButVirtual(o State) bool {
 	s.Virtual, o.Virtual = nil, nil
 	return s.Equal(o)
@@ -127,24 +129,33 @@ func (s State) IsVirtual(p Protocol, a netip.Addr, port uint16) bool {
 }
 
 func ignoredForIPVS(f Flow) Decision {
-	return Decision{Verdict: Ignored, Reason: fmt.Sprintf("IPVS serves %s at %s", f.Protocol, f.Destination)}
+	return Decision{
+		Verdict: Ignored,
+		Reason:  fmt.Sprintf("IPVS serves %s at %s", f.Protocol, f.Destination),
+	}
 }
 
-// passesToIPVS reports whether a flow to a virtual service is left alone: no service lists the port, or
-// it comes from the host's own workloads and no service names the address.
+// passesToIPVS reports whether a flow to a virtual service is left alone: no service lists the
+// port, or it comes from the host's own workloads and no service names the address.
 func (s State) passesToIPVS(f Flow) bool {
 	if !f.Destination.IsValid() || !s.IsVirtual(f.Protocol, f.Destination, f.Port) {
 		return false
 	}
 	listed := false
 	for _, svc := range s.Services {
-		if slices.ContainsFunc(svc.Ports, func(r PortRange) bool { return r.Contains(f.Protocol, f.Port) }) {
+		if slices.ContainsFunc(
+			svc.Ports,
+			func(r PortRange) bool { return r.Contains(f.Protocol, f.Port) },
+		) {
 			listed = true
 			if svc.Addresses.Len() > 0 && svc.OnAddress(f.Destination) {
 				return false
 			}
 		}
 	}
-	inside := slices.ContainsFunc(s.Inside(), func(p string) bool { return MatchInterface(p, f.Interface) })
+	inside := slices.ContainsFunc(
+		s.Inside(),
+		func(p string) bool { return MatchInterface(p, f.Interface) },
+	)
 	return !listed || f.Interface != "" && inside
 }

@@ -17,18 +17,29 @@ func virtual(protocol firewall.Protocol, at string) firewall.VirtualService {
 // Virtual services come in one order, once each. Where unlisted ports are left alone, only those on
 // listed ports stay.
 func TestVirtualServicesOfAState(t *testing.T) {
-	web := firewall.Service{Name: "web", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 443, Last: 443}},
-		Log: firewall.LogNone}
-	s := firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
-		Services: []firewall.Service{web}, Virtual: []firewall.VirtualService{
+	web := firewall.Service{
+		Name:  "web",
+		Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 443, Last: 443}},
+		Log:   firewall.LogNone,
+	}
+	s := firewall.State{
+		Unlisted:    firewall.UnlistedDeny,
+		Refuse:      firewall.RefuseDrop,
+		Established: firewall.EstablishedCut,
+		Services:    []firewall.Service{web},
+		Virtual: []firewall.VirtualService{
 			virtual(firewall.TCP, "[fd00:96::1]:443"), virtual(firewall.UDP, "10.96.0.10:53"),
-			virtual(firewall.TCP, "10.96.0.1:443"), virtual(firewall.UDP, "10.96.0.10:53")}}
+			virtual(firewall.TCP, "10.96.0.1:443"), virtual(firewall.UDP, "10.96.0.10:53")},
+	}
 	c, err := s.Canonical()
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := []firewall.VirtualService{virtual(firewall.TCP, "10.96.0.1:443"), virtual(firewall.UDP, "10.96.0.10:53"),
-		virtual(firewall.TCP, "[fd00:96::1]:443")}
+	all := []firewall.VirtualService{
+		virtual(firewall.TCP, "10.96.0.1:443"),
+		virtual(firewall.UDP, "10.96.0.10:53"),
+		virtual(firewall.TCP, "[fd00:96::1]:443"),
+	}
 	if !slices.Equal(c.Virtual, all) || !slices.Equal(c.VirtualIn(firewall.IPv4), all[:2]) ||
 		!slices.Equal(c.VirtualIn(firewall.IPv6), all[2:]) {
 		t.Errorf("under deny: %v", c.Virtual)
@@ -54,7 +65,8 @@ func TestVirtualServicesOfAState(t *testing.T) {
 		}
 	}
 	s.Unlisted = firewall.UnlistedIgnore
-	if c, err = s.Canonical(); err != nil || !slices.Equal(c.Virtual, []firewall.VirtualService{all[0], all[2]}) {
+	if c, err = s.Canonical(); err != nil ||
+		!slices.Equal(c.Virtual, []firewall.VirtualService{all[0], all[2]}) {
 		t.Errorf("under ignore: %v, %v", c.Virtual, err)
 	}
 	for _, bad := range []string{`"icmp/10.96.0.1:443"`, `"tcp/10.96.0.1:0"`, `"tcp/10.96.0.1"`, `"10.96.0.1:443"`,
@@ -66,19 +78,31 @@ func TestVirtualServicesOfAState(t *testing.T) {
 	}
 }
 
-// A service decides about a virtual IP unless the packet comes from the host's own workloads; one that
-// names the address decides for these too. What none lists is left alone.
+// A service decides about a virtual IP unless the packet comes from the host's own workloads; one
+// that names the address decides for these too. What none lists is left alone.
 func TestDecideAboutVirtualServices(t *testing.T) {
 	ports := func(p uint16) []firewall.PortRange {
 		return []firewall.PortRange{{Protocol: firewall.TCP, First: p, Last: p}}
 	}
-	s, err := firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
+	s, err := firewall.State{
+		Unlisted:    firewall.UnlistedDeny,
+		Refuse:      firewall.RefuseDrop,
+		Established: firewall.EstablishedCut,
 		Services: []firewall.Service{
 			{Name: "web", Ports: ports(443), Log: firewall.LogNone},
-			{Name: "named", Ports: ports(53), Addresses: firewall.MustPrefixes("10.96.0.10/32"), Log: firewall.LogNone},
+			{
+				Name:      "named",
+				Ports:     ports(53),
+				Addresses: firewall.MustPrefixes("10.96.0.10/32"),
+				Log:       firewall.LogNone,
+			},
 		},
-		Virtual: []firewall.VirtualService{virtual(firewall.TCP, "10.96.0.1:443"), virtual(firewall.TCP, "10.96.0.1:80"),
-			virtual(firewall.TCP, "10.96.0.10:53")}}.Canonical()
+		Virtual: []firewall.VirtualService{
+			virtual(firewall.TCP, "10.96.0.1:443"),
+			virtual(firewall.TCP, "10.96.0.1:80"),
+			virtual(firewall.TCP, "10.96.0.10:53"),
+		},
+	}.Canonical()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,8 +119,13 @@ func TestDecideAboutVirtualServices(t *testing.T) {
 		{"192.0.2.1:443", "cali123", firewall.Refused},
 	} {
 		at := netip.MustParseAddrPort(c.to)
-		f := firewall.Flow{Protocol: firewall.TCP, Source: netip.MustParseAddr("10.244.0.7"), Destination: at.Addr(),
-			Port: at.Port(), Interface: c.iface}
+		f := firewall.Flow{
+			Protocol:    firewall.TCP,
+			Source:      netip.MustParseAddr("10.244.0.7"),
+			Destination: at.Addr(),
+			Port:        at.Port(),
+			Interface:   c.iface,
+		}
 		if got := s.Decide(f, time.Time{}); got.Verdict != c.want {
 			t.Errorf("%s by %s: %+v, want %v", c.to, c.iface, got, c.want)
 		}

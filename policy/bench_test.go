@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// someNetworks are n disjoint CIDRs of one family, of many lengths, sorted or shuffled; the same each time.
+// someNetworks are n disjoint CIDRs of one family, of many lengths, sorted or shuffled; the same
+// each time.
 func someNetworks(n int, v6, sorted bool) []netip.Prefix {
 	r := rand.New(rand.NewPCG(9090, uint64(n)))
 	list := make([]netip.Prefix, n)
@@ -20,11 +21,23 @@ func someNetworks(n int, v6, sorted bool) []netip.Prefix {
 	for i := range list {
 		block := uint32(i)*step + r.Uint32N(step) // of 2^22, the size of a /22 each
 		if v6 {
-			a := [16]byte{0x20, byte(block >> 16), byte(block >> 8), byte(block), 4: byte(r.Uint32()), 5: byte(r.Uint32())}
+			a := [16]byte{
+				0x20,
+				byte(block >> 16),
+				byte(block >> 8),
+				byte(block),
+				4: byte(r.Uint32()),
+				5: byte(r.Uint32()),
+			}
 			list[i] = netip.PrefixFrom(netip.AddrFrom16(a), 48+r.IntN(17)).Masked()
 			continue
 		}
-		a := [4]byte{byte(block >> 14), byte(block >> 6), byte(block<<2) | byte(r.IntN(4)), byte(r.Uint32())}
+		a := [4]byte{
+			byte(block >> 14),
+			byte(block >> 6),
+			byte(block<<2) | byte(r.IntN(4)),
+			byte(r.Uint32()),
+		}
 		list[i] = netip.PrefixFrom(netip.AddrFrom4(a), 22+r.IntN(11)).Masked()
 	}
 	if !sorted {
@@ -45,7 +58,12 @@ func BenchmarkReadList(b *testing.B) {
 	for _, n := range []int{10_000, 1_000_000} {
 		for _, v6 := range []bool{false, true} {
 			for _, sorted := range []bool{true, false} {
-				name := fmt.Sprintf("entries=%d/family=%s/order=%s", n, map[bool]string{false: "ipv4", true: "ipv6"}[v6], map[bool]string{false: "shuffled", true: "sorted"}[sorted])
+				name := fmt.Sprintf(
+					"entries=%d/family=%s/order=%s",
+					n,
+					map[bool]string{false: "ipv4", true: "ipv6"}[v6],
+					map[bool]string{false: "shuffled", true: "sorted"}[sorted],
+				)
 				b.Run(name, func(b *testing.B) {
 					content := asLines(someNetworks(n, v6, sorted))
 					b.ReportAllocs()
@@ -101,7 +119,14 @@ var shapes = map[string]func(i int) string{
 	"addresses":  func(i int) string { return fmt.Sprintf("port: 443, addresses: [10.%d.%d.%d]", i>>16, i>>8&255, i&255) },
 	"interfaces": func(i int) string { return fmt.Sprintf("port: 443, interfaces: [veth%d]", i) },
 	"ranges": func(i int) string {
-		return fmt.Sprintf("port: %d-%d, interfaces: [veth%d], addresses: [10.9.%d.%d]", 1000+i%100*50, 1200+i%100*50, i%50, i>>8, i&255)
+		return fmt.Sprintf(
+			"port: %d-%d, interfaces: [veth%d], addresses: [10.9.%d.%d]",
+			1000+i%100*50,
+			1200+i%100*50,
+			i%50,
+			i>>8,
+			i&255,
+		)
 	},
 }
 

@@ -17,8 +17,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
-// cached is the last good content of a network. On disk it is one line of JSON, then the binary form of the addresses: as short as
-// they are in memory, and read in milliseconds. The JSON holds the SHA-256 of those bytes, so that a torn or damaged file is noticed.
+// cached is the last good content of a network. On disk it is one line of JSON, then the binary
+// form of the addresses: as short as they are in memory, and read in milliseconds. The JSON holds
+// the SHA-256 of those bytes, so that a torn or damaged file is noticed.
 type cached struct {
 	Source  string    `json:"source"` // network.origin: content of another source is not this network's
 	Fetched time.Time `json:"fetched"`
@@ -35,11 +36,15 @@ type cached struct {
 }
 
 func (n *Networks) cachePath(net *network) string {
-	return filepath.Join(n.Dir, net.name+".addresses") // namePattern keeps names from leaving the folder
+	return filepath.Join(
+		n.Dir,
+		net.name+".addresses",
+	) // namePattern keeps names from leaving the folder
 }
 
-// readCache looks for content of this source, which content reads when it is needed: a network file that can be read needs none. It
-// returns nil if there is none. A damaged file is an error that says so, and counts as none.
+// readCache looks for content of this source, which content reads when it is needed: a network file
+// that can be read needs none. It returns nil if there is none. A damaged file is an error that
+// says so, and counts as none.
 func (n *Networks) readCache(net *network) (*cached, error) {
 	if n.Dir == "" {
 		return nil, nil
@@ -60,7 +65,8 @@ func (n *Networks) readCache(net *network) (*cached, error) {
 		_, err = io.Copy(sum, from)
 	}
 	c := cached{path: path}
-	if err != nil || json.Unmarshal(head, &c) != nil || c.Checksum != hex.EncodeToString(sum.Sum(nil)) {
+	if err != nil || json.Unmarshal(head, &c) != nil ||
+		c.Checksum != hex.EncodeToString(sum.Sum(nil)) {
 		return nil, damaged(path)
 	}
 	if c.Source != net.origin() {
@@ -88,7 +94,8 @@ func (c *cached) content() (firewall.Prefixes, error) {
 
 func damaged(path string) error { return fmt.Errorf("%s is damaged and will not be used", path) }
 
-// writeCache keeps content, atomically and synced. A file network that did not change is not written again.
+// writeCache keeps content, atomically and synced. A file network that did not change is not
+// written again.
 func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 	if n.Dir == "" {
 		return nil
@@ -98,7 +105,8 @@ func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 		return err
 	}
 	fresh.Source, fresh.Checksum = net.origin(), hex.EncodeToString(sum.Sum(nil))
-	if net.file != "" && last != nil && last.Checksum == fresh.Checksum && last.Entries == fresh.Entries {
+	if net.file != "" && last != nil && last.Checksum == fresh.Checksum &&
+		last.Entries == fresh.Entries {
 		return nil
 	}
 	head, err := json.Marshal(fresh)

@@ -34,8 +34,9 @@ type StaleNetwork struct {
 	Reason string    `json:"reason"`
 }
 
-// Compile loads the networks and makes the State. The error is Problems: among them every network that could not be
-// loaded and has no last good content. A failed source never makes a network empty or everyone.
+// Compile loads the networks and makes the State. The error is Problems: among them every network
+// that could not be loaded and has no last good content. A failed source never makes a network
+// empty or everyone.
 //
 // Entries that have expired stay in the State, where they allow nobody: an end that comes by
 // itself is no change of the policy.
@@ -69,7 +70,8 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 	}
 	canonical, err := state.Canonical()
 	if err != nil {
-		// The checks of Read let nothing through that Canonical refuses; should they ever, nothing is applied.
+		// The checks of Read let nothing through that Canonical refuses; should they ever, nothing is
+		// applied.
 		return nil, fmt.Errorf("%s: %w", p.Origin, err)
 	}
 	c.out.State = canonical
@@ -120,7 +122,9 @@ func (c *compiler) load(ctx context.Context, n *Networks) {
 			c.resolved[net.name] = c.loaded(net, results[i].prefixes, results[i].stale, results[i].err)
 			continue
 		}
-		c.resolved[net.name], _ = c.sources(net.entries) // the language has no expiring entries in networks
+		c.resolved[net.name], _ = c.sources(
+			net.entries,
+		) // the language has no expiring entries in networks
 	}
 }
 
@@ -148,13 +152,23 @@ func (c *compiler) used() []*network {
 }
 
 // loaded records what became of a network from elsewhere.
-func (c *compiler) loaded(net *network, prefixes firewall.Prefixes, stale *StaleNetwork, err error) firewall.Prefixes {
+func (c *compiler) loaded(
+	net *network,
+	prefixes firewall.Prefixes,
+	stale *StaleNetwork,
+	err error,
+) firewall.Prefixes {
 	var problems Problems
 	switch {
 	case errors.As(err, &problems):
 		c.report.list = append(c.report.list, problems...)
 	case err != nil:
-		c.report.at(net.at, "network %q: %v; it has never been loaded, so there is no last good content to go on with", net.name, err)
+		c.report.at(
+			net.at,
+			"network %q: %v; it has never been loaded, so there is no last good content to go on with",
+			net.name,
+			err,
+		)
 	case stale != nil:
 		c.out.Stale = append(c.out.Stale, *stale)
 	}
@@ -174,7 +188,11 @@ func (c *compiler) sources(entries []source) (firewall.Prefixes, []firewall.Expi
 			continue
 		}
 		if !e.expires.After(c.now) {
-			c.warnings.at(e.at, "this entry expired on %s and lets nobody in any more; remove it", e.expires.UTC().Format(time.RFC3339))
+			c.warnings.at(
+				e.at,
+				"this entry expired on %s and lets nobody in any more; remove it",
+				e.expires.UTC().Format(time.RFC3339),
+			)
 		}
 		for p := range c.prefixes(e) {
 			expiring = append(expiring, firewall.ExpiringSource{Prefix: p, Until: e.expires})
@@ -218,11 +236,17 @@ func (c *compiler) network(e source) firewall.Prefixes {
 }
 
 // withoutSources removes addresses from expiring sources.
-func withoutSources(list []firewall.ExpiringSource, except firewall.Prefixes) []firewall.ExpiringSource {
+func withoutSources(
+	list []firewall.ExpiringSource,
+	except firewall.Prefixes,
+) []firewall.ExpiringSource {
 	var out []firewall.ExpiringSource
 	for _, e := range list {
 		for p := range firewall.Without(e.Prefix, except).All() {
-			out = append(out, firewall.ExpiringSource{Prefix: p, Until: e.Until}) // Canonical merges what it can
+			out = append(
+				out,
+				firewall.ExpiringSource{Prefix: p, Until: e.Until},
+			) // Canonical merges what it can
 		}
 	}
 	return out

@@ -80,7 +80,14 @@ services:
 			t.Errorf("at %s: %v, not %v", when, got.Strings(), want.Strings())
 		}
 	}
-	want := []Problem{{"policy.yaml", 7, 9, "this entry expired on 2026-11-23T00:00:00Z and lets nobody in any more; remove it"}}
+	want := []Problem{
+		{
+			"policy.yaml",
+			7,
+			9,
+			"this entry expired on 2026-11-23T00:00:00Z and lets nobody in any more; remove it",
+		},
+	}
 	if d := cmp.Diff(want, c.Warnings); d != "" {
 		t.Error(d)
 	}
@@ -107,17 +114,26 @@ func TestCompileMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, "metadata", string(text), `{"location":{"file":"policy.yaml","line":12,"column":5},"owner":"sre","environment":"prod","purpose":"metrics for the web fleet",`+
-		`"runbook":"https://wiki.example.com/prometheus","tls":"required","health":"/-/healthy"}`)
+	expect(
+		t,
+		"metadata",
+		string(text),
+		`{"location":{"file":"policy.yaml","line":12,"column":5},"owner":"sre","environment":"prod","purpose":"metrics for the web fleet",`+
+			`"runbook":"https://wiki.example.com/prometheus","tls":"required","health":"/-/healthy"}`,
+	)
 }
 
-// TestCompileOnlyWhatIsUsed: a network that no service names is not loaded, so that it can't stop anything.
+// TestCompileOnlyWhatIsUsed: a network that no service names is not loaded, so that it can't stop
+// anything.
 func TestCompileOnlyWhatIsUsed(t *testing.T) {
 	n := &Networks{LookupIP: func(_ context.Context, host string) ([]netip.Addr, error) {
 		t.Errorf("%s was looked up", host)
 		return nil, nil
 	}}
-	p := mustParse(t, "version: 1\nnetworks: {a: {dns: a.example}, b: [a]}\nservices: [{name: x, allow: [any]}]\n")
+	p := mustParse(
+		t,
+		"version: 1\nnetworks: {a: {dns: a.example}, b: [a]}\nservices: [{name: x, allow: [any]}]\n",
+	)
 	if _, err := p.Compile(t.Context(), n); err != nil {
 		t.Error(err)
 	}
@@ -127,13 +143,21 @@ func TestCompileOnlyWhatIsUsed(t *testing.T) {
 func TestCompileFailsClosed(t *testing.T) {
 	for _, service := range []string{"allow: [gone]", "allow: [any], except: [gone]", "allow: [via]", "allow: [any], except: [via]",
 		"allow: [{cidr: gone, expires: 2030-01-01}]", "allow: [any], except: [{cidr: via}]"} {
-		p := mustParse(t, "version: 1\nnetworks: {gone: {file: /nonexistent/list}, via: [gone, 10.0.0.0/8]}\nservices: [{name: x, "+service+"}]\n")
+		p := mustParse(
+			t,
+			"version: 1\nnetworks: {gone: {file: /nonexistent/list}, via: [gone, 10.0.0.0/8]}\nservices: [{name: x, "+service+"}]\n",
+		)
 		c, err := p.Compile(t.Context(), nil)
 		if err == nil || c != nil {
 			t.Errorf("%s: compiled", service)
 			continue
 		}
-		expect(t, "error", err.Error(), `/nonexistent/list: network "gone": can't be read: no such file or directory`)
+		expect(
+			t,
+			"error",
+			err.Error(),
+			`/nonexistent/list: network "gone": can't be read: no such file or directory`,
+		)
 	}
 }
 

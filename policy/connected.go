@@ -18,8 +18,8 @@ func (p *Policy) asksConnected() bool {
 	return p.unlisted == firewall.UnlistedDeny && p.essentials.Has(firewall.EssentialMulticastAnswers)
 }
 
-// connected are the networks that the host is part of now. If they can't be listed, there are none: nobody's answers
-// come in.
+// connected are the networks that the host is part of now. If they can't be listed, there are none:
+// nobody's answers come in.
 func (c *compiler) connected(n *Networks) firewall.Prefixes {
 	list := n.Connected
 	if list == nil {
@@ -33,8 +33,12 @@ func (c *compiler) connected(n *Networks) firewall.Prefixes {
 		}
 	}
 	if err != nil {
-		c.warnings.at(Location{File: c.policy.Origin}, "the networks that this host is part of can't be listed, so no "+
-			"multicast-answers come in: %v", err)
+		c.warnings.at(
+			Location{File: c.policy.Origin},
+			"the networks that this host is part of can't be listed, so no "+
+				"multicast-answers come in: %v",
+			err,
+		)
 		return firewall.Prefixes{}
 	}
 	return b.Set()

@@ -77,7 +77,8 @@ func asJSON(t *testing.T, content []byte) (any, error) {
 	return jsonschema.UnmarshalJSON(bytes.NewReader(text))
 }
 
-// asChecked reads files as a check does, since a clone of this repository may be for a group to write.
+// asChecked reads files as a check does, since a clone of this repository may be for a group to
+// write.
 var asChecked = Files{Exposed: func(Problem) {}}
 
 func TestGood(t *testing.T) {
@@ -100,9 +101,15 @@ func TestGood(t *testing.T) {
 				t.Fatalf("the schema refuses it:\n%v", err)
 			}
 			connected := func() ([]netip.Prefix, error) {
-				return []netip.Prefix{netip.MustParsePrefix("192.0.2.10/24"), netip.MustParsePrefix("fe80::1/64")}, nil
+				return []netip.Prefix{
+					netip.MustParsePrefix("192.0.2.10/24"),
+					netip.MustParsePrefix("fe80::1/64"),
+				}, nil
 			}
-			c, err := p.Compile(t.Context(), &Networks{Now: testClock, Files: asChecked, Connected: connected})
+			c, err := p.Compile(
+				t.Context(),
+				&Networks{Now: testClock, Files: asChecked, Connected: connected},
+			)
 			if err != nil {
 				t.Fatal(err)
 			}

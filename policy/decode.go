@@ -17,7 +17,8 @@ type decoder struct {
 	report reporter
 	policy *Policy
 	names  map[string]Location // services by name
-	// incomplete is set when a file could not be read at all: names that seem unknown may be defined there.
+	// incomplete is set when a file could not be read at all: names that seem unknown may be defined
+	// there.
 	incomplete bool
 	// vague is set when some port that is listed may not be among the services' because of mistakes.
 	vague   bool
@@ -59,7 +60,10 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 	setText(root, "boot", &p.Boot)
 	if e := root.get("essentials"); e != nil && e.kind == kindMapping {
 		if p.unlisted != firewall.UnlistedDeny {
-			d.report.at(e.at, "essentials has a meaning only with unlisted: deny; with ignore nothing of it is closed")
+			d.report.at(
+				e.at,
+				"essentials has a meaning only with unlisted: deny; with ignore nothing of it is closed",
+			)
 		}
 		for _, f := range e.fields {
 			bit, err := firewall.ParseEssential(f.key)
@@ -118,7 +122,11 @@ func (d *decoder) duration(n *node, key string, to *time.Duration) {
 	}
 	parsed, err := parseDuration(v.text)
 	if err != nil || parsed <= 0 {
-		d.report.at(v.at, "%q: the duration must be longer than nothing and shorter than 290 years", v.text)
+		d.report.at(
+			v.at,
+			"%q: the duration must be longer than nothing and shorter than 290 years",
+			v.text,
+		)
 		return
 	}
 	*to = parsed
@@ -159,7 +167,11 @@ func (d *decoder) network(f field, dir string) {
 		return
 	}
 	if looksLikeAddress(f.key) {
-		d.report.at(f.at, "the name %q would be read as an address where it is used; choose another", f.key)
+		d.report.at(
+			f.at,
+			"the name %q would be read as an address where it is used; choose another",
+			f.key,
+		)
 		return
 	}
 	if first, twice := d.policy.networks[f.key]; twice {
@@ -181,7 +193,8 @@ func (d *decoder) network(f field, dir string) {
 	setText(v, "dns", &n.dns)
 	setText(v, "sha256", &n.sha256)
 	n.sha256 = strings.ToLower(n.sha256)
-	if u, err := url.Parse(n.url); n.url != "" && (err != nil || u.Hostname() == "") && httpsPattern.MatchString(n.url) {
+	if u, err := url.Parse(n.url); n.url != "" && (err != nil || u.Hostname() == "") &&
+		httpsPattern.MatchString(n.url) {
 		d.report.at(v.get("url").at, "%q is not a URL that can be asked", n.url)
 	}
 	if n.file != "" && !filepath.IsAbs(n.file) {
@@ -207,8 +220,11 @@ func (d *decoder) network(f field, dir string) {
 			n.max = limit
 		}
 	}
-	if x := v.get("max_shrink"); x != nil && x.kind == kindString && percentPattern.MatchString(x.text) {
-		n.maxShrink, _ = strconv.Atoi(strings.TrimSuffix(x.text, "%")) // the pattern lets nothing else through
+	if x := v.get("max_shrink"); x != nil && x.kind == kindString &&
+		percentPattern.MatchString(x.text) {
+		n.maxShrink, _ = strconv.Atoi(
+			strings.TrimSuffix(x.text, "%"),
+		) // the pattern lets nothing else through
 	}
 }
 
@@ -289,7 +305,8 @@ func (d *decoder) service(n *node) {
 	d.vague = d.vague || d.report.count() > before || unclear(n, "port", "protocol")
 	e.Interfaces = d.interfaces(n.get("interfaces"))
 	e.Addresses = d.addresses(n.get("addresses"))
-	s.unclear = e.Name == "" || d.report.count() > before || unclear(n, "name", "port", "protocol", "interfaces", "addresses")
+	s.unclear = e.Name == "" || d.report.count() > before ||
+		unclear(n, "name", "port", "protocol", "interfaces", "addresses")
 	e.Rate = d.rate(n.get("rate"))
 	for _, x := range itemsOf(n.get("allow")) {
 		if src, ok := d.source(x); ok {
@@ -304,7 +321,8 @@ func (d *decoder) service(n *node) {
 	d.policy.services = append(d.policy.services, s)
 }
 
-// unclear reports whether mistakes hide what some keys of a service say: then it is not said to clash with others.
+// unclear reports whether mistakes hide what some keys of a service say: then it is not said to
+// clash with others.
 func unclear(n *node, keys ...string) bool {
 	var r reporter
 	for _, f := range n.fields {
@@ -320,7 +338,8 @@ func unclear(n *node, keys ...string) bool {
 }
 
 func (d *decoder) portRange(n *node) (first, last uint16, ok bool) {
-	if n.kind != kindInteger && n.kind != kindString || n.kind == kindString && !portPattern.MatchString(n.text) {
+	if n.kind != kindInteger && n.kind != kindString ||
+		n.kind == kindString && !portPattern.MatchString(n.text) {
 		return 0, 0, false
 	}
 	from, to, isRange := strings.Cut(n.text, "-")
@@ -360,7 +379,10 @@ func (d *decoder) interfaces(n *node) (out []string) {
 func (d *decoder) direct(n *node) (out []string) {
 	for _, x := range itemsOf(n) {
 		if x.kind == kindString && x.text == "*" {
-			d.report.at(x.at, `"*" is every interface, the uplink among them; name those that lead to containers, such as "docker0"`)
+			d.report.at(
+				x.at,
+				`"*" is every interface, the uplink among them; name those that lead to containers, such as "docker0"`,
+			)
 		}
 	}
 	return d.interfaces(n)

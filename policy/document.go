@@ -9,8 +9,9 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Document writes services down as a policy that compiles to them. purposes say, by name, what each is for; "" says nothing. Services that expire,
-// or limit rates, are not written so: Document is for policies that are put together from what is found on a host.
+// Document writes services down as a policy that compiles to them. purposes say, by name, what each
+// is for; "" says nothing. Services that expire, or limit rates, are not written so: Document is
+// for policies that are put together from what is found on a host.
 func Document(services []firewall.Service, purposes map[string]string) string {
 	var b strings.Builder
 	b.WriteString("version: 1\n")
@@ -55,7 +56,10 @@ func Document(services []firewall.Service, purposes map[string]string) string {
 		allow, except := s.Sources.Short()
 		fmt.Fprintf(&b, "    allow: [%s]\n", strings.Join(sourcesOf(allow), ", "))
 		// IPv4-mapped sources can't be written, and the kernel takes them from no wire.
-		list := slices.DeleteFunc(sourcesOf(except), func(s string) bool { return strings.HasPrefix(s, `"::ffff:`) && strings.Contains(s, ".") })
+		list := slices.DeleteFunc(
+			sourcesOf(except),
+			func(s string) bool { return strings.HasPrefix(s, `"::ffff:`) && strings.Contains(s, ".") },
+		)
 		if len(list) > 0 {
 			fmt.Fprintf(&b, "    except: [%s]\n", strings.Join(list, ", "))
 		}
@@ -94,9 +98,10 @@ func sourcesOf(p firewall.Prefixes) []string {
 
 // plainOrQuoted is a text that YAML reads as that text: in quotes, unless it is a plain word.
 func plainOrQuoted(s string) string {
-	plain := s != "" && (s[0] >= 'a' && s[0] <= 'z' || s[0] >= 'A' && s[0] <= 'Z') && !strings.ContainsFunc(s, func(r rune) bool {
-		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._/", r))
-	})
+	plain := s != "" && (s[0] >= 'a' && s[0] <= 'z' || s[0] >= 'A' && s[0] <= 'Z') &&
+		!strings.ContainsFunc(s, func(r rune) bool {
+			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._/", r))
+		})
 	switch strings.ToLower(s) {
 	case "true", "false", "yes", "no", "on", "off", "null", "y", "n":
 		plain = false

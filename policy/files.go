@@ -52,8 +52,8 @@ type unfinishedError struct {
 
 func (e unfinishedError) Error() string { return e.reason }
 
-// useFile is what is done with a file that is whole. secret: what stands in it must not be repeated in
-// messages, since a link leads to it.
+// useFile is what is done with a file that is whole. secret: what stands in it must not be repeated
+// in messages, since a link leads to it.
 type useFile func(f *os.File, size int64, secret bool) error
 
 // read opens a file whose writer has finished, and hands it to use with its size. use may be called
@@ -102,7 +102,9 @@ func (r Files) try(path string, trust trust, use useFile) error {
 		if again := youngUntil(before, time.Now()); !again.IsZero() {
 			return unfinishedError{again: again, reason: fmt.Sprintf(
 				"it was written to less than %.0f seconds ago, and whether that is finished can't be told here (%v)",
-				youngFile.Seconds(), err)}
+				youngFile.Seconds(),
+				err,
+			)}
 		}
 	}
 	used := use(f, before.Size(), way.links > 0 || hardLinks(before) > 1)

@@ -42,14 +42,27 @@ func TestWaitsForTheWriter(t *testing.T) {
 	w.Files = Files{Patience: time.Minute}
 	path := filepath.Join(t.TempDir(), "list.txt")
 	done := slowly(t, path, "192.0.2.1\n10.0.0.0/8", "\n198.51.100.0/24\n", 300*time.Millisecond)
-	expect(t, "content", w.allowed(fmt.Sprintf(`{file: %q}`, path)), "10.0.0.0/8 192.0.2.1/32 198.51.100.0/24")
+	expect(
+		t,
+		"content",
+		w.allowed(fmt.Sprintf(`{file: %q}`, path)),
+		"10.0.0.0/8 192.0.2.1/32 198.51.100.0/24",
+	)
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
 	var waited []string
 	file := filepath.Join(folder(t, nil), "policy.yaml")
 	done = slowly(t, file, "version: 1\n", "unlisted: deny\n", 300*time.Millisecond)
-	p, err := Read(Options{Path: file, Files: Files{Patience: time.Minute, Waiting: func(path string) { waited = append(waited, path) }}})
+	p, err := Read(
+		Options{
+			Path: file,
+			Files: Files{
+				Patience: time.Minute,
+				Waiting:  func(path string) { waited = append(waited, path) },
+			},
+		},
+	)
 	if err != nil || p.unlisted != "deny" || !slices.Equal(waited, []string{file}) {
 		t.Errorf("read %+v, %v, after waiting for %q", p, err, waited)
 	}
@@ -73,7 +86,14 @@ func TestGivesTheWriterUp(t *testing.T) {
 		}
 	}}
 	w.Files = files
-	dir := folder(t, map[string]string{"policy.yaml": "version: 1\n", "policy.d/a.yaml": "version: 1\n", "list.txt": "192.0.2.1\n"})
+	dir := folder(
+		t,
+		map[string]string{
+			"policy.yaml":     "version: 1\n",
+			"policy.d/a.yaml": "version: 1\n",
+			"list.txt":        "192.0.2.1\n",
+		},
+	)
 	list := filepath.Join(dir, "list.txt")
 	n := fmt.Sprintf(`{file: %q}`, list)
 	w.allowed(n)
@@ -95,7 +115,8 @@ func TestGivesTheWriterUp(t *testing.T) {
 	for _, name := range []string{"policy.yaml", "policy.d/a.yaml"} {
 		f := open(filepath.Join(dir, name))
 		_, err := Read(Options{Path: dir, Files: files})
-		if want := filepath.Join(dir, name) + ": a program still has it open for writing"; err == nil || err.Error() != want {
+		if want := filepath.Join(dir, name) + ": a program still has it open for writing"; err == nil ||
+			err.Error() != want {
 			t.Errorf("%s: %v", name, err)
 		}
 		if o := ReadOutline(Options{Path: dir}); o.Complete {
@@ -169,7 +190,10 @@ func TestYoungFiles(t *testing.T) {
 // refused as the policy's is, and so are those of the links on the way.
 func TestFolderOfANetworkFile(t *testing.T) {
 	w := newWorld(t)
-	dir := folder(t, map[string]string{"lists/list.txt": "192.0.2.1\n", "data/list.txt": "192.0.2.1\n"})
+	dir := folder(
+		t,
+		map[string]string{"lists/list.txt": "192.0.2.1\n", "data/list.txt": "192.0.2.1\n"},
+	)
 	lists, data := filepath.Join(dir, "lists"), filepath.Join(dir, "data")
 	if err := errors.Join(os.Symlink("../data/list.txt", filepath.Join(lists, "link.txt")), os.Symlink("lists", filepath.Join(dir, "way"))); err != nil {
 		t.Fatal(err)
@@ -188,7 +212,16 @@ func TestFolderOfANetworkFile(t *testing.T) {
 					expect(t, path, w.allowed(n), "192.0.2.1/32")
 					continue
 				}
-				expect(t, path, w.refused(n), fmt.Sprintf("%s: others than its owner may write it (mode %04o), so anybody could open ports; run: chmod go-w %[1]s", d, mode))
+				expect(
+					t,
+					path,
+					w.refused(n),
+					fmt.Sprintf(
+						"%s: others than its owner may write it (mode %04o), so anybody could open ports; run: chmod go-w %[1]s",
+						d,
+						mode,
+					),
+				)
 			}
 			if err := os.Chmod(d, 0o755); err != nil {
 				t.Fatal(err)
@@ -213,7 +246,9 @@ func TestCheckOnlyWarns(t *testing.T) {
 		}
 	}
 	var heard []string
-	files := Files{Exposed: func(p Problem) { heard = append(heard, strings.ReplaceAll(p.File, dir, "DIR")) }}
+	files := Files{
+		Exposed: func(p Problem) { heard = append(heard, strings.ReplaceAll(p.File, dir, "DIR")) },
+	}
 	for _, path := range []string{dir, filepath.Join(dir, "policy.yaml")} {
 		if _, err := Read(Options{Path: path}); err == nil {
 			t.Errorf("%s is accepted", path)
@@ -225,7 +260,12 @@ func TestCheckOnlyWarns(t *testing.T) {
 	n := fmt.Sprintf(`{file: %q}`, filepath.Join(dir, "lists/list.txt"))
 	w.Files = files
 	expect(t, "content", w.allowed(n), "192.0.2.1/32")
-	expect(t, "warnings", strings.Join(heard, " "), "DIR DIR/policy.yaml DIR DIR/policy.yaml DIR/lists DIR/lists/list.txt")
+	expect(
+		t,
+		"warnings",
+		strings.Join(heard, " "),
+		"DIR DIR/policy.yaml DIR DIR/policy.yaml DIR/lists DIR/lists/list.txt",
+	)
 	w.Files = Files{}
 	expectPart(t, w.refused(n), "chmod go-w")
 }
@@ -233,18 +273,31 @@ func TestCheckOnlyWarns(t *testing.T) {
 // TestLinkToASecret: a name that is a link may lead to any file, whose text is in no message; of a
 // list that is no link the line that is wrong is shown.
 func TestLinkToASecret(t *testing.T) {
-	dir := folder(t, map[string]string{"secret": "root:$6$salt$hash:19000:0:99999:7:::\n-----BEGIN KEY-----\n5f4dcc3b5aa765d61d8327deb882cf99\n10.9.8.7/8\n"})
+	dir := folder(
+		t,
+		map[string]string{
+			"secret": "root:$6$salt$hash:19000:0:99999:7:::\n-----BEGIN KEY-----\n5f4dcc3b5aa765d61d8327deb882cf99\n10.9.8.7/8\n",
+		},
+	)
 	secret := filepath.Join(dir, "secret")
 	if err := errors.Join(os.Symlink(secret, filepath.Join(dir, "soft")), os.Symlink(dir, filepath.Join(dir, "way"))); err != nil {
 		t.Fatal(err)
 	}
 	w := newWorld(t)
 	said := func(path string) string { return w.refused(fmt.Sprintf(`{file: %q}`, filepath.Join(dir, path))) }
-	expectPart(t, said("secret"), `secret:1:1: "root:$6$salt$hash:19000:0:99999:7:::" is not an address or CIDR`)
+	expectPart(
+		t,
+		said("secret"),
+		`secret:1:1: "root:$6$salt$hash:19000:0:99999:7:::" is not an address or CIDR`,
+	)
 	check := func(path string) {
 		t.Helper()
 		got := said(path)
-		expectPart(t, got, path+":1:1: this is not an address or CIDR (the text is not shown, since a link leads to it)\n")
+		expectPart(
+			t,
+			got,
+			path+":1:1: this is not an address or CIDR (the text is not shown, since a link leads to it)\n",
+		)
 		for _, text := range []string{"root", "hash", "BEGIN", "5f4d", "10.9"} {
 			if strings.Contains(got, text) {
 				t.Errorf("%s: the text %q is in the message: %s", path, text, got)
@@ -283,10 +336,25 @@ func TestFolders(t *testing.T) {
 	if err := errors.Join(os.Mkdir(filepath.Join(etc, "policy.d"), 0o755), os.Symlink("../../git/more.yaml", filepath.Join(etc, "policy.d/more.yaml"))); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, "with a drop-in that is a link", folders(Options{Path: etc}, nil), "DIR/etc DIR/etc/policy.d DIR/git")
+	expect(
+		t,
+		"with a drop-in that is a link",
+		folders(Options{Path: etc}, nil),
+		"DIR/etc DIR/etc/policy.d DIR/git",
+	)
 	expect(t, "one file", folders(Options{Path: filepath.Join(etc, "policy.yaml")}, nil), "DIR/etc")
-	expect(t, "over a link", folders(Options{Path: filepath.Join(dir, "way/policy.yaml")}, nil), "DIR DIR/etc")
-	expect(t, "nothing there", folders(Options{Path: filepath.Join(dir, "x/y/policy.yaml")}, nil), "DIR")
+	expect(
+		t,
+		"over a link",
+		folders(Options{Path: filepath.Join(dir, "way/policy.yaml")}, nil),
+		"DIR DIR/etc",
+	)
+	expect(
+		t,
+		"nothing there",
+		folders(Options{Path: filepath.Join(dir, "x/y/policy.yaml")}, nil),
+		"DIR",
+	)
 	if err := os.Symlink("loop", filepath.Join(dir, "loop")); err != nil {
 		t.Fatal(err)
 	}

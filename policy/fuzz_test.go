@@ -20,7 +20,8 @@ func FuzzRead(f *testing.F) {
 			f.Fatal(err)
 		}
 		for _, file := range files {
-			if content, err := os.ReadFile(pattern + file.Name()); err == nil && strings.HasSuffix(file.Name(), ".yaml") {
+			if content, err := os.ReadFile(pattern + file.Name()); err == nil &&
+				strings.HasSuffix(file.Name(), ".yaml") {
 				f.Add(content)
 			}
 		}
@@ -40,7 +41,8 @@ func FuzzRead(f *testing.F) {
 				t.Fatalf("the error is no list of problems: %v", err)
 			}
 			for _, x := range problems {
-				if x.File != "fuzz.yaml" || x.Message == "" || x.Line < 0 || x.Column < 0 || x.Line > 0 && x.Column == 0 {
+				if x.File != "fuzz.yaml" || x.Message == "" || x.Line < 0 || x.Column < 0 ||
+					x.Line > 0 && x.Column == 0 {
 					t.Fatalf("%+v", x)
 				}
 				if strings.Contains(x.Message, "can't be read as YAML") {
@@ -62,7 +64,13 @@ func FuzzRead(f *testing.F) {
 
 // parseList reads a list that is in memory.
 func parseList(content []byte, limit int) (firewall.Prefixes, error) {
-	list, err := listReader{name: "list.txt", size: int64(len(content)), limit: limit}.read(bytes.NewReader(content))
+	list, err := listReader{
+		name:  "list.txt",
+		size:  int64(len(content)),
+		limit: limit,
+	}.read(
+		bytes.NewReader(content),
+	)
 	return list.prefixes, err
 }
 

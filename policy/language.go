@@ -5,21 +5,28 @@ import (
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
-// The language: every key, what it takes and what it is for. The reader, the JSON Schema and the manual are made from this.
+// The language: every key, what it takes and what it is for. The reader, the JSON Schema and the
+// manual are made from this.
 
 var (
 	namePattern     = firewall.NamePattern
 	portPattern     = pattern.New("^" + oneTo65535 + "(-" + oneTo65535 + ")?$")
 	ratePattern     = pattern.New(`^[1-9][0-9]{0,8}/(second|minute|hour|day)$`)
 	durationPattern = pattern.New(`^([0-9]+(ms|s|m|h|d))+$`)
-	expiryPattern   = pattern.New(`^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$`)
-	httpsPattern    = pattern.New(`^https://[^ /]+(/[^ ]*)?$`)
-	linkPattern     = pattern.New(`^https?://[^ ]+$`)
-	sha256Pattern   = pattern.New(`^[0-9a-fA-F]{64}$`)
-	percentPattern  = pattern.New(`^(100|[1-9]?[0-9])%$`)
-	pathPattern     = pattern.New(`^/[^ ]*$`)
-	hostPattern     = pattern.New(`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`)
-	loopbackPattern = pattern.New(`^(127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[::1\]|localhost):` + oneTo65535 + `$`)
+	expiryPattern   = pattern.New(
+		`^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$`,
+	)
+	httpsPattern   = pattern.New(`^https://[^ /]+(/[^ ]*)?$`)
+	linkPattern    = pattern.New(`^https?://[^ ]+$`)
+	sha256Pattern  = pattern.New(`^[0-9a-fA-F]{64}$`)
+	percentPattern = pattern.New(`^(100|[1-9]?[0-9])%$`)
+	pathPattern    = pattern.New(`^/[^ ]*$`)
+	hostPattern    = pattern.New(
+		`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`,
+	)
+	loopbackPattern = pattern.New(
+		`^(127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[::1\]|localhost):` + oneTo65535 + `$`,
+	)
 
 	// What decoding looks at more closely, for the schema.
 	looseSource    = pattern.New(`^[A-Za-z0-9:][A-Za-z0-9._:/-]*$`)
@@ -41,30 +48,58 @@ const languageDoc = "Which ports of a Linux host may open to which networks. A p
 
 // Values that stand in several places.
 var (
-	anyText  = text{words: "text"}
-	anyName  = text{pattern: namePattern, words: "a name (up to 48 letters, digits, dots, dashes and underscores, with a letter or digit at both ends)"}
+	anyText = text{words: "text"}
+	anyName = text{
+		pattern: namePattern,
+		words:   "a name (up to 48 letters, digits, dots, dashes and underscores, with a letter or digit at both ends)",
+	}
 	address  = text{words: "an address, a CIDR or the name of a network", loose: looseSource}
 	duration = text{pattern: durationPattern, words: `a duration such as "30s", "5m" or "24h"`}
-	expiry   = text{pattern: expiryPattern, words: "a date (2027-01-31, the end of that day in UTC) or a time (2027-01-31T12:00:00Z)"}
+	expiry   = text{
+		pattern: expiryPattern,
+		words:   "a date (2027-01-31, the end of that day in UTC) or a time (2027-01-31T12:00:00Z)",
+	}
 
 	interfaceName = text{words: "an interface", loose: looseInterface, not: "lo"}
 	localAddress  = text{words: "an address of this host", loose: looseAddress}
 
 	portNumber = integer{1, 65535, "a port from 1 to 65535"}
-	portText   = text{pattern: portPattern, words: `a port from 1 to 65535 or a range such as "9000-9100"`}
-	port       = oneOf{portNumber, portText}
-	ports      = oneOf{portNumber, portText, list{port, "a list of ports and ranges", 1}}
+	portText   = text{
+		pattern: portPattern,
+		words:   `a port from 1 to 65535 or a range such as "9000-9100"`,
+	}
+	port  = oneOf{portNumber, portText}
+	ports = oneOf{portNumber, portText, list{port, "a list of ports and ranges", 1}}
 
 	protocol  = oneOf{protocolName{protocolNames()}, portlessNumber{}}
-	protocols = oneOf{protocolName{protocolNames()}, portlessNumber{}, list{protocol, "a list of protocols", 1}}
+	protocols = oneOf{
+		protocolName{protocolNames()},
+		portlessNumber{},
+		list{protocol, "a list of protocols", 1},
+	}
 
 	allowEntry = oneOf{address, mapping{words: "an entry of allow", keys: []key{
-		{name: "cidr", shape: address, doc: "the source: an address, a CIDR or the name of a network", required: true},
-		{name: "expires", shape: expiry, doc: "when the permission ends", more: "The kernel ends it by itself, whether or not anything of portgrave runs."},
+		{
+			name:     "cidr",
+			shape:    address,
+			doc:      "the source: an address, a CIDR or the name of a network",
+			required: true,
+		},
+		{
+			name:  "expires",
+			shape: expiry,
+			doc:   "when the permission ends",
+			more:  "The kernel ends it by itself, whether or not anything of portgrave runs.",
+		},
 		{name: "reason", shape: anyText, doc: "why it was given"},
 	}}}
 	exceptEntry = oneOf{address, mapping{words: "an entry of except", keys: []key{
-		{name: "cidr", shape: address, doc: "the source: an address, a CIDR or the name of a network", required: true},
+		{
+			name:     "cidr",
+			shape:    address,
+			doc:      "the source: an address, a CIDR or the name of a network",
+			required: true,
+		},
 		{name: "reason", shape: anyText, doc: "why it is refused"},
 	}}}
 )
@@ -72,48 +107,180 @@ var (
 var networkShape = oneOf{
 	list{address, "a list of addresses, CIDRs and names of networks", 0},
 	mapping{words: "a network", exactlyOne: []string{"file", "url", "dns"}, keys: []key{
-		{name: "file", shape: anyText, doc: "a file with one address or CIDR a line", more: "A relative path starts at the folder of the file that names it. What follows # is a comment. The file is read when its writer has closed or renamed it, never half. Others than root may write neither the file nor the folder that it stands in."},
-		{name: "url", shape: text{pattern: httpsPattern, words: "an https:// URL"}, doc: "where such a file is downloaded from", more: "Only https. Content that can't be downloaded, or that is wrong, leaves the last good content in force, and the network is reported as stale."},
-		{name: "dns", shape: text{pattern: hostPattern, words: "a host name"}, doc: "a name whose A and AAAA records are the network", more: "If it can't be resolved, the last good addresses stay in force, and the network is reported as stale."},
-		{name: "refresh", shape: duration, doc: "how long downloaded or looked-up content is good (url: 24h, dns: 5m)", more: "The daemon then fetches it again."},
-		{name: "sha256", shape: text{pattern: sha256Pattern, words: "a SHA-256 sum: 64 hexadecimal digits"}, doc: "what the downloaded content must hash to", more: "Other content is refused."},
-		{name: "max", shape: integer{1, 10_000_000, "a number of entries from 1 to 10000000"}, doc: "refuse content with more entries than this", initial: defaultMaxEntries},
-		{name: "max_shrink", shape: text{pattern: percentPattern, words: `a share from "0%" to "100%"`}, doc: "refuse content that has lost more than this share of its entries since it was last read",
-			more: "It holds for lists that had 20 entries or more. Such content counts as failed: the last good content stays in force, and the network is reported as stale, until portgrave apply --force takes the shorter list. Content with the sha256 of the policy is never refused.", initial: "50%"},
+		{
+			name:  "file",
+			shape: anyText,
+			doc:   "a file with one address or CIDR a line",
+			more:  "A relative path starts at the folder of the file that names it. What follows # is a comment. The file is read when its writer has closed or renamed it, never half. Others than root may write neither the file nor the folder that it stands in.",
+		},
+		{
+			name:  "url",
+			shape: text{pattern: httpsPattern, words: "an https:// URL"},
+			doc:   "where such a file is downloaded from",
+			more:  "Only https. Content that can't be downloaded, or that is wrong, leaves the last good content in force, and the network is reported as stale.",
+		},
+		{
+			name:  "dns",
+			shape: text{pattern: hostPattern, words: "a host name"},
+			doc:   "a name whose A and AAAA records are the network",
+			more:  "If it can't be resolved, the last good addresses stay in force, and the network is reported as stale.",
+		},
+		{
+			name:  "refresh",
+			shape: duration,
+			doc:   "how long downloaded or looked-up content is good (url: 24h, dns: 5m)",
+			more:  "The daemon then fetches it again.",
+		},
+		{
+			name:  "sha256",
+			shape: text{pattern: sha256Pattern, words: "a SHA-256 sum: 64 hexadecimal digits"},
+			doc:   "what the downloaded content must hash to",
+			more:  "Other content is refused.",
+		},
+		{
+			name:    "max",
+			shape:   integer{1, 10_000_000, "a number of entries from 1 to 10000000"},
+			doc:     "refuse content with more entries than this",
+			initial: defaultMaxEntries,
+		},
+		{
+			name:    "max_shrink",
+			shape:   text{pattern: percentPattern, words: `a share from "0%" to "100%"`},
+			doc:     "refuse content that has lost more than this share of its entries since it was last read",
+			more:    "It holds for lists that had 20 entries or more. Such content counts as failed: the last good content stays in force, and the network is reported as stale, until portgrave apply --force takes the shorter list. Content with the sha256 of the policy is never refused.",
+			initial: "50%",
+		},
 	}},
 }
 
 var serviceShape = mapping{words: "a service", keys: []key{
-	{name: "name", shape: anyName, doc: "what the service is called, in rules, logs and reports", required: true},
-	{name: "port", shape: ports, doc: "the port, ports or ranges of ports that clients dial", more: "This is the port that stands in the packet as it comes in, before any DNAT: one entry covers a process of this host, a port published by Docker and a NodePort alike.", initial: 9090},
-	{name: "protocol", shape: protocols, doc: "the protocol or protocols", more: protocolDoc, initial: "tcp"},
-	{name: "interfaces", shape: oneOf{interfaceName, list{interfaceName, "a list of interfaces", 1}}, doc: `interfaces the service is open on; "eth*" works; every one but lo if absent`, more: "On others it is refused. The kernel matches names as packets come, so an interface may appear later. Loopback is never filtered."},
-	{name: "addresses", shape: oneOf{localAddress, list{localAddress, "a list of addresses", 1}}, doc: "addresses of this host the service is open on; every one if absent", more: "At others it is refused, unless another service has the same port there. The host's own workloads reach virtual IPs, which only its DNAT or IPVS knows, past the services, unless addresses names them."},
-	{name: "allow", shape: list{allowEntry, "a list of sources", 0}, doc: "who may reach the service; nobody if empty or absent", more: "Everyone else is refused."},
-	{name: "except", shape: list{exceptEntry, "a list of sources", 0}, doc: "who may not, although allow has them"},
-	{name: "log", shape: choice{"none", "denied", "all"}, doc: "what is logged: refused packets (rate-limited per source), or accepted connections as well", more: "Packets go to NFLOG group 9090, and the daemon reports them.", initial: "denied"},
+	{
+		name:     "name",
+		shape:    anyName,
+		doc:      "what the service is called, in rules, logs and reports",
+		required: true,
+	},
+	{
+		name:    "port",
+		shape:   ports,
+		doc:     "the port, ports or ranges of ports that clients dial",
+		more:    "This is the port that stands in the packet as it comes in, before any DNAT: one entry covers a process of this host, a port published by Docker and a NodePort alike.",
+		initial: 9090,
+	},
+	{
+		name:    "protocol",
+		shape:   protocols,
+		doc:     "the protocol or protocols",
+		more:    protocolDoc,
+		initial: "tcp",
+	},
+	{
+		name:  "interfaces",
+		shape: oneOf{interfaceName, list{interfaceName, "a list of interfaces", 1}},
+		doc:   `interfaces the service is open on; "eth*" works; every one but lo if absent`,
+		more:  "On others it is refused. The kernel matches names as packets come, so an interface may appear later. Loopback is never filtered.",
+	},
+	{
+		name:  "addresses",
+		shape: oneOf{localAddress, list{localAddress, "a list of addresses", 1}},
+		doc:   "addresses of this host the service is open on; every one if absent",
+		more:  "At others it is refused, unless another service has the same port there. The host's own workloads reach virtual IPs, which only its DNAT or IPVS knows, past the services, unless addresses names them.",
+	},
+	{
+		name:  "allow",
+		shape: list{allowEntry, "a list of sources", 0},
+		doc:   "who may reach the service; nobody if empty or absent",
+		more:  "Everyone else is refused.",
+	},
+	{
+		name:  "except",
+		shape: list{exceptEntry, "a list of sources", 0},
+		doc:   "who may not, although allow has them",
+	},
+	{
+		name:    "log",
+		shape:   choice{"none", "denied", "all"},
+		doc:     "what is logged: refused packets (rate-limited per source), or accepted connections as well",
+		more:    "Packets go to NFLOG group 9090, and the daemon reports them.",
+		initial: "denied",
+	},
 	{name: "rate", shape: mapping{words: "a rate", keys: []key{
-		{name: "per_source", shape: text{pattern: ratePattern, words: `a rate such as "20/second" (or /minute, /hour, /day)`}, doc: "new connections that one source address may open", required: true},
-		{name: "burst", shape: integer{1, 1_000_000, "a number from 1 to 1000000"}, doc: "how many it may open at once; as many as per_source if absent"},
-		{name: "ipv6_prefix", shape: integer{1, 128, "a prefix length from 1 to 128"}, doc: "how many bits of an IPv6 address make a source", more: "A host usually has a whole /64 to send from.", initial: 64},
+		{
+			name: "per_source",
+			shape: text{
+				pattern: ratePattern,
+				words:   `a rate such as "20/second" (or /minute, /hour, /day)`,
+			},
+			doc:      "new connections that one source address may open",
+			required: true,
+		},
+		{
+			name:  "burst",
+			shape: integer{1, 1_000_000, "a number from 1 to 1000000"},
+			doc:   "how many it may open at once; as many as per_source if absent",
+		},
+		{
+			name:    "ipv6_prefix",
+			shape:   integer{1, 128, "a prefix length from 1 to 128"},
+			doc:     "how many bits of an IPv6 address make a source",
+			more:    "A host usually has a whole /64 to send from.",
+			initial: 64,
+		},
 	}}, doc: "limits new connections of each source", more: "What is above the limit is refused. The kernel remembers a million sources a service; while that is full, sources it does not know are refused as well."},
 	{name: "owner", shape: anyText, doc: "who answers for the service"},
 	{name: "environment", shape: anyText, doc: "what it belongs to: prod, staging, …"},
 	{name: "purpose", shape: anyText, doc: "what the service is for"},
 	{name: "runbook", shape: text{pattern: linkPattern, words: "a URL"}, doc: "where its runbook is"},
-	{name: "tls", shape: choice{"required", "optional", "none"}, doc: "what audit holds the service to", more: "With required, a service that answers without TLS is a finding."},
-	{name: "health", shape: text{pattern: pathPattern, words: `a path that begins with "/"`}, doc: "the path of its health check", more: "Audit asks for it over HTTP; an answer that is no success is a finding."},
+	{
+		name:  "tls",
+		shape: choice{"required", "optional", "none"},
+		doc:   "what audit holds the service to",
+		more:  "With required, a service that answers without TLS is a finding.",
+	},
+	{
+		name:  "health",
+		shape: text{pattern: pathPattern, words: `a path that begins with "/"`},
+		doc:   "the path of its health check",
+		more:  "Audit asks for it over HTTP; an answer that is no success is a finding.",
+	},
 }}
 
-var testShape = mapping{words: "a test", exactlyOne: []string{"to", "port"}, instead: &portlessTest, keys: []key{
-	{name: "from", shape: text{words: "an address or a CIDR", loose: looseCIDR}, doc: "the source, an address or a CIDR", required: true},
-	{name: "to", shape: anyName, doc: "the service that it tries to reach"},
-	{name: "port", shape: portNumber, doc: "the port that it tries to reach, whatever service lists it"},
-	{name: "protocol", shape: protocol, doc: "the protocol, with port; or, instead of a port, one without ports", initial: "tcp"},
-	{name: "interface", shape: text{words: "the name of an interface", loose: looseArrival}, doc: "where the packet arrives; wherever it would be allowed if absent"},
-	{name: "address", shape: localAddress, doc: "the local address it is sent to; whichever would be allowed if absent"},
-	{name: "expect", shape: choice{"allow", "deny"}, doc: "what must become of it", required: true},
-}}
+var testShape = mapping{
+	words:      "a test",
+	exactlyOne: []string{"to", "port"},
+	instead:    &portlessTest,
+	keys: []key{
+		{
+			name:     "from",
+			shape:    text{words: "an address or a CIDR", loose: looseCIDR},
+			doc:      "the source, an address or a CIDR",
+			required: true,
+		},
+		{name: "to", shape: anyName, doc: "the service that it tries to reach"},
+		{
+			name:  "port",
+			shape: portNumber,
+			doc:   "the port that it tries to reach, whatever service lists it",
+		},
+		{
+			name:    "protocol",
+			shape:   protocol,
+			doc:     "the protocol, with port; or, instead of a port, one without ports",
+			initial: "tcp",
+		},
+		{
+			name:  "interface",
+			shape: text{words: "the name of an interface", loose: looseArrival},
+			doc:   "where the packet arrives; wherever it would be allowed if absent",
+		},
+		{
+			name:  "address",
+			shape: localAddress,
+			doc:   "the local address it is sent to; whichever would be allowed if absent",
+		},
+		{name: "expect", shape: choice{"allow", "deny"}, doc: "what must become of it", required: true},
+	},
+}
 
 func essentialKeys() []key {
 	docs := map[string]string{
@@ -139,33 +306,116 @@ func opens(name string) bool {
 }
 
 var (
-	versionKey  = key{name: "version", shape: integer{1, 1, "1, the version of the language"}, doc: "the version of the policy language, 1", required: true}
-	networksKey = key{name: "networks", shape: mapOf{"a mapping from names to networks", namePattern, networkShape}, doc: "named sets of addresses; any, private and loopback are built in", more: "The built-in private is RFC 1918, RFC 4193 and link-local addresses. A network that can't be loaded keeps its last good content; with none, the policy is not applied. It never becomes empty, or everyone."}
-	servicesKey = key{name: "services", shape: list{serviceShape, "a list of services", 0}, doc: "the ports that may open, and to whom", more: "A listed port is open to allow minus except, on its interfaces and addresses, and refused to everyone else. Two services may share a port only on different interfaces or addresses."}
-	testsKey    = key{name: "tests", shape: list{testShape, "a list of tests", 0}, doc: "what must be allowed and what must not; check and apply run them", more: "A policy that fails its own tests is not applied, unless it is forced."}
+	versionKey = key{
+		name:     "version",
+		shape:    integer{1, 1, "1, the version of the language"},
+		doc:      "the version of the policy language, 1",
+		required: true,
+	}
+	networksKey = key{
+		name:  "networks",
+		shape: mapOf{"a mapping from names to networks", namePattern, networkShape},
+		doc:   "named sets of addresses; any, private and loopback are built in",
+		more:  "The built-in private is RFC 1918, RFC 4193 and link-local addresses. A network that can't be loaded keeps its last good content; with none, the policy is not applied. It never becomes empty, or everyone.",
+	}
+	servicesKey = key{
+		name:  "services",
+		shape: list{serviceShape, "a list of services", 0},
+		doc:   "the ports that may open, and to whom",
+		more:  "A listed port is open to allow minus except, on its interfaces and addresses, and refused to everyone else. Two services may share a port only on different interfaces or addresses.",
+	}
+	testsKey = key{
+		name:  "tests",
+		shape: list{testShape, "a list of tests", 0},
+		doc:   "what must be allowed and what must not; check and apply run them",
+		more:  "A policy that fails its own tests is not applied, unless it is forced.",
+	}
 )
 
 // policyShape is policy.yaml, or a file given by itself.
 var policyShape = mapping{words: "a policy", keys: []key{
 	versionKey,
-	{name: "unlisted", shape: choice{"ignore", "deny"}, doc: "ports that no service lists: left alone, or refused", more: "With ignore, portgrave concerns itself with listed ports alone. With deny, the host is closed but for its services, replies to what it started itself, and essentials. It leaves virtual IPs alone.", initial: "ignore"},
-	{name: "refuse", shape: choice{"drop", "reject"}, doc: "how packets are refused: silently, or with TCP reset and ICMP unreachable", more: "With drop, a client waits until it gives up; with reject, it learns at once that the port is closed.", initial: "drop"},
-	{name: "established", shape: choice{"cut", "keep"}, doc: "running connections of sources that are no longer allowed: ended, or left alone", more: "With cut, every packet is looked up, and sockets and tracked connections of a revoked source are ended as well.", initial: "cut"},
-	{name: "essentials", shape: mapping{words: "essentials", keys: essentialKeys()}, doc: "what stays open under unlisted: deny; set one to false to close it, or to true to open it"},
+	{
+		name:    "unlisted",
+		shape:   choice{"ignore", "deny"},
+		doc:     "ports that no service lists: left alone, or refused",
+		more:    "With ignore, portgrave concerns itself with listed ports alone. With deny, the host is closed but for its services, replies to what it started itself, and essentials. It leaves virtual IPs alone.",
+		initial: "ignore",
+	},
+	{
+		name:    "refuse",
+		shape:   choice{"drop", "reject"},
+		doc:     "how packets are refused: silently, or with TCP reset and ICMP unreachable",
+		more:    "With drop, a client waits until it gives up; with reject, it learns at once that the port is closed.",
+		initial: "drop",
+	},
+	{
+		name:    "established",
+		shape:   choice{"cut", "keep"},
+		doc:     "running connections of sources that are no longer allowed: ended, or left alone",
+		more:    "With cut, every packet is looked up, and sockets and tracked connections of a revoked source are ended as well.",
+		initial: "cut",
+	},
+	{
+		name:  "essentials",
+		shape: mapping{words: "essentials", keys: essentialKeys()},
+		doc:   "what stays open under unlisted: deny; set one to false to close it, or to true to open it",
+	},
 	networksKey, servicesKey, testsKey,
 	{name: "direct", shape: mapping{words: "what is done about direct ways in", keys: []key{
-		{name: "interfaces", shape: list{interfaceName, "a list of interfaces", 1}, doc: `interfaces with containers or guests behind them, such as ["docker0", "br-*"]`, required: true},
+		{
+			name:     "interfaces",
+			shape:    list{interfaceName, "a list of interfaces", 1},
+			doc:      `interfaces with containers or guests behind them, such as ["docker0", "br-*"]`,
+			required: true,
+		},
 	}}, doc: "closes containers' own addresses to everyone outside", more: "A port that is published as 9090 can be reached past it at the container's own address, by whoever has a route there. New packets that come from other interfaces and go to these without DNAT by this host are refused. Replies, related packets and traffic among these interfaces go on. If absent, audit reports such ways in."},
-	{name: "boot", shape: choice{"closed", "open"}, doc: "what boot does when nothing can be loaded", more: "Closed refuses the ports that are listed, and under unlisted: deny everything but replies; open refuses nothing.", initial: "closed"},
+	{
+		name:    "boot",
+		shape:   choice{"closed", "open"},
+		doc:     "what boot does when nothing can be loaded",
+		more:    "Closed refuses the ports that are listed, and under unlisted: deny everything but replies; open refuses nothing.",
+		initial: "closed",
+	},
 	{name: "daemon", shape: mapping{words: "the daemon's configuration", keys: []key{
-		{name: "protect", shape: choice{"auto", "always", "never"}, doc: "own the table where the kernel can, so that others can't change it",
+		{
+			name:  "protect",
+			shape: choice{"auto", "always", "never"},
+			doc:   "own the table where the kernel can, so that others can't change it",
 			more: "Needs the nftables backend and Linux 6.9; elsewhere the daemon repairs what others change. nft before 1.1 can't print a ruleset with such a table so that it loads again, " +
-				"nor whole as JSON; so auto does without where such an nft is installed. always has it nevertheless.", initial: "auto"},
-		{name: "metrics", shape: text{pattern: loopbackPattern, words: `a loopback address and port such as "127.0.0.1:9108"`}, doc: "where metrics are served; nowhere if absent", more: "The control socket serves them in any case."},
-		{name: "max_lease", shape: duration, doc: "the longest lease", more: "No portgrave open may ask for more.", initial: "24h"},
-		{name: "poll", shape: duration, doc: "how often to look at what sends no notification", more: "These are legacy iptables and ipsets; of nftables the kernel tells at once.", initial: "10s"},
-		{name: "follow", shape: choice{FollowNetworks, FollowAll, FollowNone}, doc: "what the daemon puts in force by itself when it changes: networks, the policy's files too, or nothing",
-			more: "With networks, an edited policy waits until portgrave apply or portgrave reload, and portgrave status says that it waits. With none, changed networks wait, too.", initial: FollowNetworks},
+				"nor whole as JSON; so auto does without where such an nft is installed. always has it nevertheless.",
+			initial: "auto",
+		},
+		{
+			name: "metrics",
+			shape: text{
+				pattern: loopbackPattern,
+				words:   `a loopback address and port such as "127.0.0.1:9108"`,
+			},
+			doc:  "where metrics are served; nowhere if absent",
+			more: "The control socket serves them in any case.",
+		},
+		{
+			name:    "max_lease",
+			shape:   duration,
+			doc:     "the longest lease",
+			more:    "No portgrave open may ask for more.",
+			initial: "24h",
+		},
+		{
+			name:    "poll",
+			shape:   duration,
+			doc:     "how often to look at what sends no notification",
+			more:    "These are legacy iptables and ipsets; of nftables the kernel tells at once.",
+			initial: "10s",
+		},
+		{
+			name:    "follow",
+			shape:   choice{FollowNetworks, FollowAll, FollowNone},
+			doc:     "what the daemon puts in force by itself when it changes: networks, the policy's files too, or nothing",
+			more:    "With networks, an edited policy waits until portgrave apply or portgrave reload, and portgrave status says that it waits. With none, changed networks wait, too.",
+			initial: FollowNetworks,
+		},
 	}}, doc: "the daemon's configuration"},
 }}
 

@@ -9,13 +9,15 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// A list is what stands in a network file, and behind a URL: one address or CIDR a line; blank lines and what follows # do not count.
+// A list is what stands in a network file, and behind a URL: one address or CIDR a line; blank
+// lines and what follows # do not count.
 //
-// Lists have a million lines. They are read as a stream, and a line that is right goes from its bytes to a range of addresses without
-// becoming a string or an address of package netip; a line that fastRange does not understand takes the slow way, which knows what is
-// wrong with it.
+// Lists have a million lines. They are read as a stream, and a line that is right goes from its
+// bytes to a range of addresses without becoming a string or an address of package netip; a line
+// that fastRange does not understand takes the slow way, which knows what is wrong with it.
 
-// readBuffer is what is read at once: the longest line, for bufio.Scanner, which is longer than any address with a comment.
+// readBuffer is what is read at once: the longest line, for bufio.Scanner, which is longer than any
+// address with a comment.
 const readBuffer = 64 << 10
 
 // countEvery is after how many entries progress is told of.
@@ -37,9 +39,11 @@ type listContent struct {
 	blank    bool // not even a comment is in it
 }
 
-// errSecret stands for what is wrong with a line of a list that is not to be repeated: over a link, a name may
-// lead to any file.
-var errSecret = errors.New("this is not an address or CIDR (the text is not shown, since a link leads to it)")
+// errSecret stands for what is wrong with a line of a list that is not to be repeated: over a link,
+// a name may lead to any file.
+var errSecret = errors.New(
+	"this is not an address or CIDR (the text is not shown, since a link leads to it)",
+)
 
 // read reads a list. The error is Problems if the list is wrong, every line of it, or the reader's.
 func (o listReader) read(from io.Reader) (list listContent, err error) {
@@ -103,8 +107,9 @@ func (o listReader) read(from io.Reader) (list listContent, err error) {
 // foretoldFrom is after how many entries it is foretold how many there will be.
 const foretoldFrom = 1000
 
-// foretell tells how many ranges of each family a list of so many bytes will have, by what was read of it: a tenth more, since a list that is
-// sorted begins with short lines or with long ones. Room that is never used costs no memory.
+// foretell tells how many ranges of each family a list of so many bytes will have, by what was read
+// of it: a tenth more, since a list that is sorted begins with short lines or with long ones. Room
+// that is never used costs no memory.
 func foretell(size, read int64, limit int, b *firewall.PrefixesBuilder) (n4, n6 int) {
 	n4, n6 = b.Len()
 	all := func(n int) int { return min(limit, int(float64(n)*1.1*float64(size)/float64(read))) }
@@ -134,7 +139,12 @@ func addFast(b *firewall.PrefixesBuilder, entry []byte) bool {
 	if !ok || !good || mapped || first.Hi&host.Hi != 0 || first.Lo&host.Lo != 0 {
 		return false
 	}
-	b.AddRange6(firewall.Range[firewall.Address6]{First: first, Last: firewall.Address6{Hi: first.Hi | host.Hi, Lo: first.Lo | host.Lo}})
+	b.AddRange6(
+		firewall.Range[firewall.Address6]{
+			First: first,
+			Last:  firewall.Address6{Hi: first.Hi | host.Hi, Lo: first.Lo | host.Lo},
+		},
+	)
 	return true
 }
 
@@ -155,7 +165,8 @@ func fastLength(s []byte, given bool, longest uint) (bits uint, ok bool) {
 	return min(bits, longest), bits <= longest
 }
 
-// fast4 reads an IPv4 address in the one form that netip.ParseAddr takes: four numbers without leading zeros.
+// fast4 reads an IPv4 address in the one form that netip.ParseAddr takes: four numbers without
+// leading zeros.
 func fast4(s []byte) (a firewall.Address4, ok bool) {
 	parts := 0
 	for i := 0; ; i++ {

@@ -14,7 +14,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// sameAsSlow fails if the fast way takes an entry otherwise than parsePrefix does. What the fast way leaves to the slow one is right by definition.
+// sameAsSlow fails if the fast way takes an entry otherwise than parsePrefix does. What the fast
+// way leaves to the slow one is right by definition.
 func sameAsSlow(t interface{ Fatalf(string, ...any) }, entry string) (fast bool) {
 	var b firewall.PrefixesBuilder
 	if !addFast(&b, []byte(entry)) {
@@ -44,7 +45,14 @@ func FuzzEntry(f *testing.F) {
 
 func TestFastEntries(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		sameAsSlow(t, strings.Join(rapid.SliceOfN(rapid.SampledFrom([]string{"0", "1", "10", "25", "255", "256", "00", ".", ":", "::", "/", "f", "Ffff", "8", "128", "%"}), 1, 17).Draw(t, "parts"), ""))
+		sameAsSlow(
+			t,
+			strings.Join(
+				rapid.SliceOfN(rapid.SampledFrom([]string{"0", "1", "10", "25", "255", "256", "00", ".", ":", "::", "/", "f", "Ffff", "8", "128", "%"}), 1, 17).
+					Draw(t, "parts"),
+				"",
+			),
+		)
 	})
 	for _, v6 := range []bool{false, true} {
 		for _, p := range someNetworks(10_000, v6, false) {
@@ -56,7 +64,8 @@ func TestFastEntries(t *testing.T) {
 	}
 }
 
-// TestReadingAListMakesNoGarbage: an entry more is no allocation more, but for the list that grows now and then.
+// TestReadingAListMakesNoGarbage: an entry more is no allocation more, but for the list that grows
+// now and then.
 func TestReadingAListMakesNoGarbage(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
 		allocations := func(n int) float64 {
@@ -75,12 +84,22 @@ func TestReadingAListMakesNoGarbage(t *testing.T) {
 
 // TestManyBadLines: every mistake counts, and the first ones are named.
 func TestManyBadLines(t *testing.T) {
-	_, err := listReader{name: "list", limit: 1_000_000}.read(strings.NewReader("10.0.0.0/8\n" + strings.Repeat("10.0.0.1/8\n", 30_000)))
+	_, err := listReader{
+		name:  "list",
+		limit: 1_000_000,
+	}.read(
+		strings.NewReader("10.0.0.0/8\n" + strings.Repeat("10.0.0.1/8\n", 30_000)),
+	)
 	var problems Problems
 	if !errors.As(err, &problems) || len(problems) != maxProblems+1 {
 		t.Fatalf("%d problems, %.200v", len(problems), err)
 	}
-	expect(t, "the first", problems[0].Error(), `list:2:1: "10.0.0.1/8" has host bits set; write 10.0.0.0/8 for the network, or 10.0.0.1 for the one address`)
+	expect(
+		t,
+		"the first",
+		problems[0].Error(),
+		`list:2:1: "10.0.0.1/8" has host bits set; write 10.0.0.0/8 for the network, or 10.0.0.1 for the one address`,
+	)
 	expect(t, "the last", problems[maxProblems].Message, "… and 29800 more")
 }
 
@@ -94,14 +113,19 @@ func TestListsAreCounted(t *testing.T) {
 	}
 }
 
-// TestServicesShareSources: what services have in common they have in common in memory, with except and with entries of their own that change nothing.
+// TestServicesShareSources: what services have in common they have in common in memory, with except
+// and with entries of their own that change nothing.
 func TestServicesShareSources(t *testing.T) {
 	var text strings.Builder
 	path := filepath.Join(t.TempDir(), "list.txt")
 	if err := os.WriteFile(path, asLines(someNetworks(1000, false, true)), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprintf(&text, "version: 1\nnetworks:\n  a: {file: %s}\n  b: [192.0.2.0/24]\n  c: [a]\nservices:\n", path)
+	fmt.Fprintf(
+		&text,
+		"version: 1\nnetworks:\n  a: {file: %s}\n  b: [192.0.2.0/24]\n  c: [a]\nservices:\n",
+		path,
+	)
 	for i, s := range []string{"[a]", "[c]", "[a], except: [203.0.113.0/24]", "[{cidr: a}]", "[a, b]", "[b, a, 192.0.2.7]", "[b, a], except: [0.0.0.0/9]", "[a, b, a], except: [0.0.0.0/9]", "[a, 198.51.100.1]", "[198.51.100.1, c]"} {
 		fmt.Fprintf(&text, "  - {name: s%d, port: %d, allow: %s}\n", i, i+1, s)
 	}
@@ -119,7 +143,8 @@ func TestServicesShareSources(t *testing.T) {
 
 // TestMillionsMayBeAllowed: max is not held back by a bound on bytes that fewer entries need.
 func TestMillionsMayBeAllowed(t *testing.T) {
-	if few, many := (&network{max: 10}).maxBytes(), (&network{max: 10_000_000}).maxBytes(); few != maxList || many < 10_000_000*int64(len("2001:db8:1111:2222:3333:4444:5555:6666/128\n")) {
+	if few, many := (&network{max: 10}).maxBytes(), (&network{max: 10_000_000}).maxBytes(); few != maxList ||
+		many < 10_000_000*int64(len("2001:db8:1111:2222:3333:4444:5555:6666/128\n")) {
 		t.Errorf("%d and %d bytes", few, many)
 	}
 }
@@ -133,10 +158,14 @@ func TestFileThatFails(t *testing.T) {
 	}
 }
 
-// TestManyServices: ten thousand services of whatever shape are read, compiled and tested; that it is done in proportion, package firewall holds.
+// TestManyServices: ten thousand services of whatever shape are read, compiled and tested; that it
+// is done in proportion, package firewall holds.
 func TestManyServices(t *testing.T) {
 	for name, shape := range shapes {
-		c, err := mustParse(t, manyServices(2000, shape)).Compile(context.Background(), &Networks{Now: testClock})
+		c, err := mustParse(
+			t,
+			manyServices(2000, shape),
+		).Compile(context.Background(), &Networks{Now: testClock})
 		if err != nil {
 			t.Fatal(name, err)
 		}

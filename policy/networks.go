@@ -17,8 +17,9 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Networks loads the networks that live outside the policy: files, URLs, names in the DNS. Each keeps its
-// last good content in a folder, and falls back on it, reported as stale, when its source fails.
+// Networks loads the networks that live outside the policy: files, URLs, names in the DNS. Each
+// keeps its last good content in a folder, and falls back on it, reported as stale, when its source
+// fails.
 type Networks struct {
 	// Dir holds the last good content, a file a network; "" keeps none.
 	Dir string
@@ -37,13 +38,16 @@ type Networks struct {
 	Offline bool
 	// Files says how network files are read.
 	Files Files
-	// AcceptShrunk takes content that has lost more entries than max_shrink allows, as apply --force does.
+	// AcceptShrunk takes content that has lost more entries than max_shrink allows, as apply --force
+	// does.
 	AcceptShrunk bool
 	// Warn hears of content that could not be kept, one call at a time; nil ignores it.
 	Warn func(error)
-	// Foretold hears, before anything is read, how many bytes the files of networks hold together; nil ignores it.
+	// Foretold hears, before anything is read, how many bytes the files of networks hold together; nil
+	// ignores it.
 	Foretold func(bytes int64)
-	// Counted hears, from several goroutines, how many entries more of some list were read; nil ignores it.
+	// Counted hears, from several goroutines, how many entries more of some list were read; nil
+	// ignores it.
 	Counted func(entries int)
 
 	warning sync.Mutex
@@ -54,8 +58,8 @@ const (
 	fetchTimeout = 30 * time.Second
 	// atOnce is how many networks are loaded at the same time: a few slow servers must not add up.
 	atOnce = 8
-	// maxList bounds a list, as a file or a download: a million IPv6 CIDRs take about 40 MB. A network that may have more entries
-	// than that may have longestEntry bytes for each.
+	// maxList bounds a list, as a file or a download: a million IPv6 CIDRs take about 40 MB. A network
+	// that may have more entries than that may have longestEntry bytes for each.
 	maxList      = 64 << 20
 	longestEntry = 64
 	maxRedirects = 5
@@ -89,12 +93,17 @@ func (n *Networks) foretell(all []*network) {
 
 // load returns a network's content. Stale is set if it is its last good content because the source
 // failed; err if there is none.
-func (n *Networks) load(ctx context.Context, net *network) (firewall.Prefixes, *StaleNetwork, error) {
+func (n *Networks) load(
+	ctx context.Context,
+	net *network,
+) (firewall.Prefixes, *StaleNetwork, error) {
 	last, cacheErr := n.readCache(net)
 	if cacheErr != nil {
 		n.warn(cacheErr)
 	}
-	if net.file == "" && last != nil && n.now().Sub(last.Fetched) < net.refresh && !last.Fetched.After(n.now()) && net.pinned(last) {
+	if net.file == "" && last != nil && n.now().Sub(last.Fetched) < net.refresh &&
+		!last.Fetched.After(n.now()) &&
+		net.pinned(last) {
 		prefixes, err := last.content()
 		if err == nil {
 			return prefixes, nil, nil
@@ -106,7 +115,8 @@ func (n *Networks) load(ctx context.Context, net *network) (firewall.Prefixes, *
 	if err == nil {
 		err = n.shrunk(net, fresh, last)
 	}
-	if err == nil && n.Files.Exposed != nil { // others may have written it: nothing to fall back on later
+	if err == nil &&
+		n.Files.Exposed != nil { // others may have written it: nothing to fall back on later
 		return fresh.prefixes, nil, nil
 	}
 	if err == nil {
@@ -123,7 +133,12 @@ func (n *Networks) load(ctx context.Context, net *network) (firewall.Prefixes, *
 		n.warn(cacheErr)
 		return firewall.Prefixes{}, nil, err
 	}
-	return prefixes, &StaleNetwork{Name: net.name, Source: net.shown(), Since: last.Fetched, Reason: firstOf(err).Error()}, nil
+	return prefixes, &StaleNetwork{
+		Name:   net.name,
+		Source: net.shown(),
+		Since:  last.Fetched,
+		Reason: firstOf(err).Error(),
+	}, nil
 }
 
 // pinned reports whether content satisfies the network's pin, if it has one.
@@ -159,11 +174,21 @@ func (n *Networks) fetch(ctx context.Context, net *network, last *cached) (*cach
 func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error) {
 	fresh := &cached{Fetched: n.now()}
 	err := n.Files.read(ctx, net.file, trustAll, func(f *os.File, size int64, secret bool) error {
-		list, err := listReader{name: net.file, size: min(size, net.maxBytes()), limit: net.max, secret: secret, counted: n.Counted}.
-			read(&bounded{f, net.maxBytes()})
+		list, err := listReader{
+			name:    net.file,
+			size:    min(size, net.maxBytes()),
+			limit:   net.max,
+			secret:  secret,
+			counted: n.Counted,
+		}.
+			read(
+				&bounded{f, net.maxBytes()},
+			)
 		if err == nil && list.blank {
 			// An interrupted write leaves just this, and an except list that vanishes would open ports.
-			err = errors.New("the file has nothing in it; if it shall be an empty list, say so in a # comment")
+			err = errors.New(
+				"the file has nothing in it; if it shall be an empty list, say so in a # comment",
+			)
 		}
 		if errors.Is(err, errTooLarge) {
 			err = fmt.Errorf("the file is larger than %d MiB", net.maxBytes()>>20)
@@ -178,7 +203,9 @@ func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error)
 	case errors.As(err, &problems):
 		return nil, err
 	}
-	return nil, Problems{{File: net.file, Message: fmt.Sprintf("network %q: %s", net.name, plain(err))}}
+	return nil, Problems{
+		{File: net.file, Message: fmt.Sprintf("network %q: %s", net.name, plain(err))},
+	}
 }
 
 // maxBytes is how long the network's list may be.
@@ -248,17 +275,30 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 	case err != nil && !wrong:
 		return nil, fmt.Errorf("%s: the download broke off: %w", net.shownURL(), err)
 	case net.sha256 != "" && net.sha256 != digest:
-		return nil, fmt.Errorf("%s sent content with SHA-256 %s, the policy wants %s", net.shownURL(), digest, net.sha256)
+		return nil, fmt.Errorf(
+			"%s sent content with SHA-256 %s, the policy wants %s",
+			net.shownURL(),
+			digest,
+			net.sha256,
+		)
 	case wrong:
 		return nil, firstOf(err)
 	}
 	if err := believable(list.prefixes); err != nil {
 		return nil, fmt.Errorf("%s: %w", net.shownURL(), err)
 	}
-	return &cached{Fetched: n.now(), ETag: resp.Header.Get("ETag"), LastModified: resp.Header.Get("Last-Modified"), SHA256: digest, Entries: list.entries, prefixes: list.prefixes}, nil
+	return &cached{
+		Fetched:      n.now(),
+		ETag:         resp.Header.Get("ETag"),
+		LastModified: resp.Header.Get("Last-Modified"),
+		SHA256:       digest,
+		Entries:      list.entries,
+		prefixes:     list.prefixes,
+	}, nil
 }
 
-// believable refuses content that a broken or hijacked source would send: nothing at all, or everyone.
+// believable refuses content that a broken or hijacked source would send: nothing at all, or
+// everyone.
 func believable(p firewall.Prefixes) error {
 	if p.Len() == 0 {
 		return errors.New("the content is empty")
@@ -327,8 +367,8 @@ func (n *Networks) fetchDNS(ctx context.Context, network *network) (*cached, err
 	return &cached{Fetched: n.now(), Entries: len(list), prefixes: prefixes}, nil
 }
 
-// lookupBoth asks the system's resolver for A and AAAA records, one after the other: asked for both at
-// once it hides that one of them failed, and half a network would be taken for the whole.
+// lookupBoth asks the system's resolver for A and AAAA records, one after the other: asked for both
+// at once it hides that one of them failed, and half a network would be taken for the whole.
 func lookupBoth(ctx context.Context, host string) ([]netip.Addr, error) {
 	var all []netip.Addr
 	var missing error

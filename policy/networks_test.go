@@ -26,7 +26,10 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, time: testClock()}
-	w.Networks = &Networks{Dir: filepath.Join(t.TempDir(), "networks"), Now: func() time.Time { return w.time }}
+	w.Networks = &Networks{
+		Dir: filepath.Join(t.TempDir(), "networks"),
+		Now: func() time.Time { return w.time },
+	}
 	w.Warn = func(err error) { t.Errorf("unexpected warning: %v", err) }
 	return w
 }
@@ -43,7 +46,12 @@ func (w *world) server(handler http.HandlerFunc) *httptest.Server {
 // compile compiles a policy with one service, web, that allows the network n alone.
 func (w *world) compile(network string) (*Compiled, error) {
 	w.t.Helper()
-	p, err := Parse("policy.yaml", []byte("version: 1\nnetworks:\n  n: "+network+"\nservices:\n  - {name: web, port: 443, allow: [n]}\n"))
+	p, err := Parse(
+		"policy.yaml",
+		[]byte(
+			"version: 1\nnetworks:\n  n: "+network+"\nservices:\n  - {name: web, port: 443, allow: [n]}\n",
+		),
+	)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -132,7 +140,11 @@ func TestURLIsAskedOnlyWhenDue(t *testing.T) {
 	expect(t, "content", w.allowed(n), "192.0.2.0/24 2001:db8::/32")
 	expect(t, "content", w.allowed(n), "192.0.2.0/24 2001:db8::/32")
 	if full.Load() != 1 || unchanged.Load() != 1 {
-		t.Errorf("downloaded %d times, asked for changes %d times; the second should be the only new one", full.Load(), unchanged.Load())
+		t.Errorf(
+			"downloaded %d times, asked for changes %d times; the second should be the only new one",
+			full.Load(),
+			unchanged.Load(),
+		)
 	}
 	w.time = w.time.Add(-24 * time.Hour) // a clock set back must not make content fresh for ever
 	expect(t, "content", w.allowed(n), "192.0.2.0/24 2001:db8::/32")
@@ -163,9 +175,14 @@ func TestURLLastModified(t *testing.T) {
 	}
 }
 
-// TestURLFails: whatever goes wrong, the last good content stays in force and is reported; with none nothing compiles.
+// TestURLFails: whatever goes wrong, the last good content stays in force and is reported; with
+// none nothing compiles.
 func TestURLFails(t *testing.T) {
-	plain := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "203.0.113.1") }))
+	plain := httptest.NewServer(
+		http.HandlerFunc(
+			func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "203.0.113.1") },
+		),
+	)
 	t.Cleanup(plain.Close)
 	hang := make(chan struct{})
 	t.Cleanup(func() { close(hang) })
@@ -260,7 +277,11 @@ func TestURLPin(t *testing.T) {
 	body := "192.0.2.1\n"
 	s := w.server(func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, body) })
 	sum := sha256.Sum256([]byte(body))
-	pinned := fmt.Sprintf(`{url: "%s", refresh: 1h, sha256: "%s"}`, s.URL, strings.ToUpper(hex.EncodeToString(sum[:])))
+	pinned := fmt.Sprintf(
+		`{url: "%s", refresh: 1h, sha256: "%s"}`,
+		s.URL,
+		strings.ToUpper(hex.EncodeToString(sum[:])),
+	)
 	expect(t, "content", w.allowed(pinned), "192.0.2.1/32")
 
 	body = "203.0.113.1\n"
@@ -276,8 +297,12 @@ func TestURLPin(t *testing.T) {
 
 func TestURLPasswordStaysSecret(t *testing.T) {
 	w := newWorld(t)
-	s := w.server(func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "", http.StatusUnauthorized) })
-	got := w.refused(fmt.Sprintf(`{url: "%s"}`, strings.Replace(s.URL, "https://", "https://user:hunter2@", 1)))
+	s := w.server(
+		func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "", http.StatusUnauthorized) },
+	)
+	got := w.refused(
+		fmt.Sprintf(`{url: "%s"}`, strings.Replace(s.URL, "https://", "https://user:hunter2@", 1)),
+	)
 	if strings.Contains(got, "hunter2") {
 		t.Errorf("the password is in the message: %s", got)
 	}
@@ -321,7 +346,13 @@ func TestDNS(t *testing.T) {
 	failure = nil
 	expectPart(t, w.refused(n), "resolves to no address")
 
-	answer = []netip.Addr{addr("2001:db8::2"), addr("::ffff:192.0.2.7"), addr("192.0.2.6"), addr("192.0.2.7"), addr("fe80::1%eth0")}
+	answer = []netip.Addr{
+		addr("2001:db8::2"),
+		addr("::ffff:192.0.2.7"),
+		addr("192.0.2.6"),
+		addr("192.0.2.7"),
+		addr("fe80::1%eth0"),
+	}
 	expect(t, "content", w.allowed(n), "192.0.2.6/31 2001:db8::2/128 fe80::1/128")
 	before := asked
 	w.allowed(n)
@@ -349,9 +380,14 @@ func TestFileNetwork(t *testing.T) {
 	expect(t, "problem", w.refused(n), path+`: network "n": can't be read: no such file or directory`)
 
 	write(t, path, "10.0.0.1/8\n# fine\n10.0.0.0/8 # fine\n\n  ::ffff:10.0.0.1\n10.0.0.0/40\r\n")
-	expect(t, "problem", w.refused(n), path+`:1:1: "10.0.0.1/8" has host bits set; write 10.0.0.0/8 for the network, or 10.0.0.1 for the one address`+"\n"+
-		path+`:5:3: "::ffff:10.0.0.1" is an IPv4-mapped IPv6 address, which never appears on the wire; write 10.0.0.1`+"\n"+
-		path+`:6:1: "10.0.0.0/40": the prefix length of an IPv4 CIDR is a number from 0 to 32`)
+	expect(
+		t,
+		"problem",
+		w.refused(n),
+		path+`:1:1: "10.0.0.1/8" has host bits set; write 10.0.0.0/8 for the network, or 10.0.0.1 for the one address`+"\n"+
+			path+`:5:3: "::ffff:10.0.0.1" is an IPv4-mapped IPv6 address, which never appears on the wire; write 10.0.0.1`+"\n"+
+			path+`:6:1: "10.0.0.0/40": the prefix length of an IPv4 CIDR is a number from 0 to 32`,
+	)
 
 	write(t, path, "\xef\xbb\xbf10.0.0.0/9\r\n10.128.0.0/9 # the rest\r\n2001:db8::1")
 	expect(t, "content", w.allowed(n), "10.0.0.0/8 2001:db8::1/128")
@@ -381,7 +417,12 @@ func TestFileNetworkMax(t *testing.T) {
 	w := newWorld(t)
 	path := filepath.Join(t.TempDir(), "cdn.txt")
 	write(t, path, "10.0.0.1\n10.0.0.2\n10.0.0.3\n")
-	expect(t, "problem", w.refused(fmt.Sprintf(`{file: "%s", max: 2}`, path)), path+":3:1: more than 2 entries; raise max if that is right")
+	expect(
+		t,
+		"problem",
+		w.refused(fmt.Sprintf(`{file: "%s", max: 2}`, path)),
+		path+":3:1: more than 2 entries; raise max if that is right",
+	)
 }
 
 // TestCacheDamage: a cache that was cut, changed or belongs to another source counts as none.
@@ -453,7 +494,9 @@ func TestSlowNetworksLoadTogether(t *testing.T) {
 	for i := range atOnce {
 		fmt.Fprintf(&b, "  n%d: {dns: host%d.example}\n", i, i)
 	}
-	b.WriteString("  all: [n0, n1, n2, n3]\nservices:\n  - {name: a, allow: [all, n4, n5], except: [n6, n7]}\n")
+	b.WriteString(
+		"  all: [n0, n1, n2, n3]\nservices:\n  - {name: a, allow: [all, n4, n5], except: [n6, n7]}\n",
+	)
 	if _, err := mustParse(t, b.String()).Compile(t.Context(), &n); err != nil {
 		t.Fatal(err)
 	}

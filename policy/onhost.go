@@ -14,14 +14,16 @@ import (
 type Host struct {
 	Interfaces []string
 	Addresses  []netip.Addr
-	// VRFs are, where packets of interfaces in a VRF are known by its name only, those VRFs by interface.
+	// VRFs are, where packets of interfaces in a VRF are known by its name only, those VRFs by
+	// interface.
 	VRFs map[string]string
 	// Raw are the protocols without ports for which some program listens on a raw socket.
 	Raw []firewall.Protocol
 }
 
 // OnHost tells what of a policy can't work on a host as it is now: services that name interfaces or
-// addresses that it lacks or interfaces whose packets bear a VRF's name, and programs that unlisted: deny would keep from hearing anything.
+// addresses that it lacks or interfaces whose packets bear a VRF's name, and programs that
+// unlisted: deny would keep from hearing anything.
 func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 	var out []Problem
 	for _, svc := range c.State.Services {
@@ -34,9 +36,15 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 			has := func(name string) bool { return firewall.MatchInterface(p, name) }
 			if slices.ContainsFunc(h.Interfaces, has) {
 				for _, name := range h.Interfaces {
-					if vrf := h.VRFs[name]; has(name) && vrf != "" && !slices.ContainsFunc(svc.Interfaces, matching(vrf)) {
-						warn("the interface %q is in the VRF %q, and iptables sees the VRF's name only: nobody gets in by it unless "+
-							"interfaces names %q, or nftables enforces the policy", name, vrf, vrf)
+					if vrf := h.VRFs[name]; has(name) && vrf != "" &&
+						!slices.ContainsFunc(svc.Interfaces, matching(vrf)) {
+						warn(
+							"the interface %q is in the VRF %q, and iptables sees the VRF's name only: nobody gets in by it unless "+
+								"interfaces names %q, or nftables enforces the policy",
+							name,
+							vrf,
+							vrf,
+						)
 					}
 				}
 				continue
@@ -58,8 +66,14 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 	for _, p := range h.Raw {
 		f := firewall.Flow{Protocol: p, Source: unspecified}
 		if d := c.State.Decide(f, now); d.Verdict == firewall.Refused && d.Service == "" {
-			out = append(out, Problem{File: origin, Message: fmt.Sprintf("a program listens for %s on a raw socket, and no service "+
-				"lists that: unlisted: deny refuses it (protocol: %s in a service lets it in)", p, protocolText(p))})
+			out = append(
+				out,
+				Problem{
+					File: origin,
+					Message: fmt.Sprintf("a program listens for %s on a raw socket, and no service "+
+						"lists that: unlisted: deny refuses it (protocol: %s in a service lets it in)", p, protocolText(p)),
+				},
+			)
 		}
 	}
 	return out[:min(len(out), maxHostWarnings)]

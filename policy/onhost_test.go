@@ -22,8 +22,11 @@ func compiledText(t *testing.T, text string) *Compiled {
 }
 
 func TestOnHost(t *testing.T) {
-	h := Host{Interfaces: []string{"lo", "eth0", "wg0", "odd+"}, Raw: []firewall.Protocol{89, firewall.VRRP},
-		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10")}}
+	h := Host{
+		Interfaces: []string{"lo", "eth0", "wg0", "odd+"},
+		Raw:        []firewall.Protocol{89, firewall.VRRP},
+		Addresses:  []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10")},
+	}
 	c := compiledText(t, `version: 1
 unlisted: deny
 services:
@@ -37,9 +40,13 @@ services:
 	for _, p := range c.OnHost(h, "policy.yaml", testClock()) {
 		got = append(got, p.Error())
 	}
-	want := []string{`policy.yaml:6:5: service "gone": this host has no interface "br*"`, `policy.yaml:6:5: service "gone": this host has no interface "eth1"`,
-		`policy.yaml:7:5: service "other": this host has no address 192.0.2.11`, `policy.yaml:5:5: service "plus": this host has no interface "eth+" now, and nobody gets in by it until it has; names that begin with eth are written "eth*"`,
-		"policy.yaml: a program listens for ospf on a raw socket"}
+	want := []string{
+		`policy.yaml:6:5: service "gone": this host has no interface "br*"`,
+		`policy.yaml:6:5: service "gone": this host has no interface "eth1"`,
+		`policy.yaml:7:5: service "other": this host has no address 192.0.2.11`,
+		`policy.yaml:5:5: service "plus": this host has no interface "eth+" now, and nobody gets in by it until it has; names that begin with eth are written "eth*"`,
+		"policy.yaml: a program listens for ospf on a raw socket",
+	}
 	if len(got) != len(want) {
 		t.Fatalf("the warnings are\n%s", strings.Join(got, "\n"))
 	}
@@ -56,7 +63,10 @@ services:
 
 // Through iptables an interface in a VRF is known by the VRF's name only.
 func TestInterfaceInVRF(t *testing.T) {
-	h := Host{Interfaces: []string{"lo", "eth0", "eth1", "red"}, VRFs: map[string]string{"eth0": "red"}}
+	h := Host{
+		Interfaces: []string{"lo", "eth0", "eth1", "red"},
+		VRFs:       map[string]string{"eth0": "red"},
+	}
 	c := compiledText(t, `version: 1
 services:
   - {name: port, port: 1, interfaces: [eth0], allow: [any]}
@@ -70,7 +80,10 @@ services:
 		t.Fatalf("the warnings are %v", warned)
 	}
 	for i, name := range []string{"pattern", "port"} {
-		if text := warned[i].Error(); !strings.Contains(text, `service "`+name+`": the interface "eth0" is in the VRF "red"`) {
+		if text := warned[i].Error(); !strings.Contains(
+			text,
+			`service "`+name+`": the interface "eth0" is in the VRF "red"`,
+		) {
 			t.Error(text)
 		}
 	}

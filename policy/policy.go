@@ -59,7 +59,8 @@ type ServiceInfo struct {
 type service struct {
 	info    ServiceInfo
 	portsAt []Location // of each of enforced.Ports
-	// unclear is set when ports, interfaces or addresses may not be what was meant, because of mistakes.
+	// unclear is set when ports, interfaces or addresses may not be what was meant, because of
+	// mistakes.
 	unclear bool
 	// enforced has everything but the sources.
 	enforced firewall.Service
@@ -129,8 +130,15 @@ const (
 // builtIn are the networks that every policy has. private is RFC 1918, RFC 4193 and link-local
 // (RFC 3927, RFC 4291 §2.5.6).
 var builtIn = map[string]firewall.Prefixes{
-	"any":      firewall.MustPrefixes("0.0.0.0/0", "::/0"),
-	"private":  firewall.MustPrefixes("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10"),
+	"any": firewall.MustPrefixes("0.0.0.0/0", "::/0"),
+	"private": firewall.MustPrefixes(
+		"10.0.0.0/8",
+		"172.16.0.0/12",
+		"192.168.0.0/16",
+		"169.254.0.0/16",
+		"fc00::/7",
+		"fe80::/10",
+	),
 	"loopback": firewall.MustPrefixes("127.0.0.0/8", "::1/128"),
 }
 

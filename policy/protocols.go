@@ -64,8 +64,10 @@ var portlessTest = alternative{
 		return ok && !p.HasPorts()
 	},
 	schema: map[string]any{
-		"required":   []string{"protocol"},
-		"properties": map[string]any{"protocol": map[string]any{"not": map[string]any{"enum": withPorts()}}},
+		"required": []string{"protocol"},
+		"properties": map[string]any{
+			"protocol": map[string]any{"not": map[string]any{"enum": withPorts()}},
+		},
 		"not": map[string]any{"anyOf": []any{map[string]any{"required": []string{"to"}},
 			map[string]any{"required": []string{"port"}}}},
 	},
@@ -80,7 +82,8 @@ func withPorts() (names []string) {
 
 // protocolOf reads one protocol; check has reported what is none.
 func protocolOf(n *node) (firewall.Protocol, bool) {
-	if n == nil || n.kind != kindInteger && !(n.kind == kindString && slices.Contains(protocolNames(), n.text)) {
+	if n == nil ||
+		n.kind != kindInteger && !(n.kind == kindString && slices.Contains(protocolNames(), n.text)) {
 		return 0, false
 	}
 	p, err := firewall.ParseProtocol(n.text)
@@ -117,7 +120,13 @@ func (d *decoder) ports(n *node) (out []firewall.PortRange, at []Location) {
 		first, last, ok := d.portRange(item)
 		for _, p := range protocols {
 			if ok {
-				out, at = append(out, firewall.PortRange{Protocol: p, First: first, Last: last}), append(at, item.at)
+				out, at = append(
+					out,
+					firewall.PortRange{Protocol: p, First: first, Last: last},
+				), append(
+					at,
+					item.at,
+				)
 			}
 		}
 	}

@@ -24,7 +24,8 @@ var exampleYAML []byte
 // ExampleYAML is a policy that shows most of the language, for the manual.
 func ExampleYAML() []byte { return slices.Clone(exampleYAML) }
 
-// DefaultYAML is the policy in force where there is none: port 9090 open to private networks, nothing else touched.
+// DefaultYAML is the policy in force where there is none: port 9090 open to private networks,
+// nothing else touched.
 func DefaultYAML() []byte { return slices.Clone(defaultYAML) }
 
 // Options say what to read.
@@ -34,12 +35,13 @@ type Options struct {
 	Path string
 	// Files says how they are read.
 	Files Files
-	// Foretold hears how many bytes the files hold together, before they are understood; nil ignores it.
+	// Foretold hears how many bytes the files hold together, before they are understood; nil ignores
+	// it.
 	Foretold func(bytes int64)
 }
 
-// Read reads and checks a policy. The error is Problems, every mistake of every file, or says
-// which file can't be read and why. Networks that live outside the policy files are left to Compile.
+// Read reads and checks a policy. The error is Problems, every mistake of every file, or says which
+// file can't be read and why. Networks that live outside the policy files are left to Compile.
 func Read(opts Options) (*Policy, error) {
 	d, origin, err := decode(opts)
 	if err != nil {
@@ -48,8 +50,8 @@ func Read(opts Options) (*Policy, error) {
 	return d.finish(origin)
 }
 
-// decode reads the files of a policy, and tells where it came from. What is wrong in them stands in the decoder; the error says that it is unknown which
-// files there are.
+// decode reads the files of a policy, and tells where it came from. What is wrong in them stands in
+// the decoder; the error says that it is unknown which files there are.
 func decode(opts Options) (d *decoder, origin string, err error) {
 	path, optional := opts.Path, false
 	if path == "" {
@@ -137,7 +139,10 @@ func (r Files) policyFiles(path string, optional bool) ([]policyFile, error) {
 		}
 		for _, f := range in {
 			if strings.HasSuffix(f.path, ".yml") {
-				found.at(Location{File: f.path}, "policy files end in .yaml, so this one would not be read; rename it")
+				found.at(
+					Location{File: f.path},
+					"policy files end in .yaml, so this one would not be read; rename it",
+				)
 			}
 		}
 		files = append(files, in...)
@@ -176,7 +181,8 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// content reads a file that is one of a policy's: limit bytes of it, and one more if there are more.
+// content reads a file that is one of a policy's: limit bytes of it, and one more if there are
+// more.
 func (r Files) content(path string, limit int64) (content []byte, err error) {
 	err = r.read(context.Background(), path, trustLinks, func(f *os.File, _ int64, _ bool) error {
 		var err error

@@ -49,7 +49,12 @@ func TestReadFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, "origin", strings.ReplaceAll(p.Origin, dir, "DIR"), "DIR/policy.yaml, DIR/policy.d/10-branch.yaml, DIR/policy.d/20-web.yaml")
+	expect(
+		t,
+		"origin",
+		strings.ReplaceAll(p.Origin, dir, "DIR"),
+		"DIR/policy.yaml, DIR/policy.d/10-branch.yaml, DIR/policy.d/20-web.yaml",
+	)
 	expect(t, "file", p.networks["files"].file, filepath.Join(dir, "policy.d/lists/a.txt"))
 	c, err := p.Compile(t.Context(), nil)
 	if err != nil {
@@ -77,7 +82,12 @@ func TestReadEverythingInOneGo(t *testing.T) {
 		"policy.d/4.yml":    "version: 1\n",
 		"policy.d/5.yaml/x": "",
 	})
-	expect(t, "problems", problemsOf(t, dir, dir), "DIR/policy.d/4.yml: policy files end in .yaml, so this one would not be read; rename it")
+	expect(
+		t,
+		"problems",
+		problemsOf(t, dir, dir),
+		"DIR/policy.d/4.yml: policy files end in .yaml, so this one would not be read; rename it",
+	)
 	os.Remove(filepath.Join(dir, "policy.d/4.yml"))
 	expect(t, "problems", problemsOf(t, dir, dir), strings.Join([]string{
 		`DIR/policy.d/1.yaml:1:1: "boot" holds for the whole host, so it belongs in policy.yaml, not in a drop-in`,
@@ -93,8 +103,18 @@ func TestReadEverythingInOneGo(t *testing.T) {
 
 func TestReadNothing(t *testing.T) {
 	dir := t.TempDir()
-	expect(t, "problems", problemsOf(t, dir, filepath.Join(dir, "x")), "DIR/x: can't be read: no such file or directory")
-	expect(t, "problems", problemsOf(t, dir, dir), "DIR: the folder holds neither policy.yaml nor policy.d/*.yaml")
+	expect(
+		t,
+		"problems",
+		problemsOf(t, dir, filepath.Join(dir, "x")),
+		"DIR/x: can't be read: no such file or directory",
+	)
+	expect(
+		t,
+		"problems",
+		problemsOf(t, dir, dir),
+		"DIR: the folder holds neither policy.yaml nor policy.d/*.yaml",
+	)
 	for _, path := range []string{dir, filepath.Join(dir, "absent")} {
 		files, err := Files{}.policyFiles(path, true)
 		if err != nil || len(files) != 0 {
@@ -104,7 +124,12 @@ func TestReadNothing(t *testing.T) {
 	if err := os.Symlink("/nowhere", filepath.Join(dir, "policy.yaml")); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, "problems", problemsOf(t, dir, dir), "DIR/policy.yaml: can't be read: no such file or directory")
+	expect(
+		t,
+		"problems",
+		problemsOf(t, dir, dir),
+		"DIR/policy.yaml: can't be read: no such file or directory",
+	)
 }
 
 func TestReadStrangeFiles(t *testing.T) {
@@ -136,7 +161,10 @@ func TestReadStrangeFiles(t *testing.T) {
 
 // TestWhoMayWrite: whoever can change the policy can open every port.
 func TestWhoMayWrite(t *testing.T) {
-	dir := folder(t, map[string]string{"policy.yaml": "version: 1\n", "policy.d/a.yaml": "version: 1\n"})
+	dir := folder(
+		t,
+		map[string]string{"policy.yaml": "version: 1\n", "policy.d/a.yaml": "version: 1\n"},
+	)
 	main, dropIn := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "policy.d/a.yaml")
 	chmod := func(path string, mode os.FileMode) {
 		t.Helper()
@@ -158,14 +186,24 @@ func TestWhoMayWrite(t *testing.T) {
 		{filepath.Dir(dropIn), 0o775, 0o755, "0775", "DIR/policy.d"},
 	} {
 		chmod(c.path, c.bad)
-		expect(t, "problem", problemsOf(t, dir, dir), c.name+": "+strings.Replace(writable, "%s", c.mode, 1)+c.name)
+		expect(
+			t,
+			"problem",
+			problemsOf(t, dir, dir),
+			c.name+": "+strings.Replace(writable, "%s", c.mode, 1)+c.name,
+		)
 		chmod(c.path, c.good)
 		if _, err := Read(Options{Path: dir}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	chmod(dir, 0o777)
-	expect(t, "problem", problemsOf(t, dir, main), "DIR: everybody may write this folder, and so replace the policy in it; run: chmod o-w DIR")
+	expect(
+		t,
+		"problem",
+		problemsOf(t, dir, main),
+		"DIR: everybody may write this folder, and so replace the policy in it; run: chmod o-w DIR",
+	)
 	chmod(dir, 0o777|os.ModeSticky)
 	for _, path := range []string{main, dir} {
 		if _, err := Read(Options{Path: path}); err != nil {
@@ -178,7 +216,12 @@ func TestWhoMayWrite(t *testing.T) {
 	if err := os.Chown(main, 12345, 0); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, "problem", problemsOf(t, dir, main), "DIR/policy.yaml: it belongs to user 12345, who could open ports with it; run: chown root DIR/policy.yaml")
+	expect(
+		t,
+		"problem",
+		problemsOf(t, dir, main),
+		"DIR/policy.yaml: it belongs to user 12345, who could open ports with it; run: chown root DIR/policy.yaml",
+	)
 }
 
 func TestDefault(t *testing.T) {
@@ -197,7 +240,9 @@ func TestDefault(t *testing.T) {
 		}
 	}
 	s := c.State.Services
-	if len(s) != 1 || !s[0].Sources.Equal(builtIn["private"]) || s[0].Ports[0].String() != "tcp/9090" || c.State.Unlisted != "ignore" {
+	if len(s) != 1 || !s[0].Sources.Equal(builtIn["private"]) ||
+		s[0].Ports[0].String() != "tcp/9090" ||
+		c.State.Unlisted != "ignore" {
 		t.Errorf("the default compiles to %+v", c.State)
 	}
 	DefaultYAML()[0] = 'X'

@@ -22,8 +22,8 @@ func (c *Compiled) RunTests(now time.Time) []TestResult {
 	return results
 }
 
-// judge decides tests about one State. Thousands of tests ask about the same few ports and the same few thousand services, so
-// what was found out for one is remembered for the others.
+// judge decides tests about one State. Thousands of tests ask about the same few ports and the same
+// few thousand services, so what was found out for one is remembered for the others.
 type judge struct {
 	unlisted   firewall.Unlisted
 	essentials firewall.Essentials
@@ -33,7 +33,8 @@ type judge struct {
 	allowed    map[where]allowance
 }
 
-// where is a question: who is allowed at a port, perhaps on an interface and an address, or by one service alone.
+// where is a question: who is allowed at a port, perhaps on an interface and an address, or by one
+// service alone.
 type where struct {
 	port    firewall.PortRange
 	iface   string
@@ -41,7 +42,8 @@ type where struct {
 	service string
 }
 
-// allowance is the answer. Services that have nobody else's sources to add to theirs lend them: nothing is copied.
+// allowance is the answer. Services that have nobody else's sources to add to theirs lend them:
+// nothing is copied.
 type allowance struct {
 	listed  bool
 	sources firewall.Prefixes
@@ -49,7 +51,14 @@ type allowance struct {
 }
 
 func newJudge(s firewall.State, now time.Time) *judge {
-	j := &judge{unlisted: s.Unlisted, essentials: s.Essentials, index: s.Index(), now: now, byName: map[string]firewall.Service{}, allowed: map[where]allowance{}}
+	j := &judge{
+		unlisted:   s.Unlisted,
+		essentials: s.Essentials,
+		index:      s.Index(),
+		now:        now,
+		byName:     map[string]firewall.Service{},
+		allowed:    map[where]allowance{},
+	}
 	for _, svc := range s.Services {
 		j.byName[svc.Name] = svc
 	}
@@ -85,8 +94,9 @@ func (j *judge) run(t Test) TestResult {
 	return r
 }
 
-// tellingPorts are the ports of a service at which an answer can change: the first of each range, and where the
-// range of some service begins or has just ended. A service that is asked by itself gives the same answer at each of its ports.
+// tellingPorts are the ports of a service at which an answer can change: the first of each range,
+// and where the range of some service begins or has just ended. A service that is asked by itself
+// gives the same answer at each of its ports.
 func (j *judge) tellingPorts(t Test, svc firewall.Service) (ports []firewall.PortRange) {
 	for _, r := range svc.Ports {
 		ports = append(ports, firewall.PortRange{Protocol: r.Protocol, First: r.First, Last: r.First})
@@ -94,7 +104,10 @@ func (j *judge) tellingPorts(t Test, svc firewall.Service) (ports []firewall.Por
 			return ports
 		}
 		for _, edge := range j.index.Edges(r) {
-			ports = append(ports, firewall.PortRange{Protocol: r.Protocol, First: uint16(edge), Last: uint16(edge)})
+			ports = append(
+				ports,
+				firewall.PortRange{Protocol: r.Protocol, First: uint16(edge), Last: uint16(edge)},
+			)
 		}
 	}
 	return ports

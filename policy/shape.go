@@ -206,7 +206,8 @@ func (s oneOf) schema() map[string]any {
 type key struct {
 	name  string
 	shape shape
-	// doc says what it is for, in half a sentence that fits into a message; more goes on in whole ones. Editors and the manual show both.
+	// doc says what it is for, in half a sentence that fits into a message; more goes on in whole
+	// ones. Editors and the manual show both.
 	doc, more string
 	required  bool
 	// initial is the value in force when the key is absent, for the manual; nil if there is none.
@@ -265,7 +266,14 @@ func (s mapping) check(n *node, r *reporter) {
 		case hint != "":
 			r.at(f.at, "%q %s", f.key, hint)
 		default:
-			r.at(f.at, "unknown key %q in %s%s; known are %s", f.key, s.words, didYouMean(f.key, append(s.names(), sortedNames(s.elsewhere)...)), strings.Join(s.names(), ", "))
+			r.at(
+				f.at,
+				"unknown key %q in %s%s; known are %s",
+				f.key,
+				s.words,
+				didYouMean(f.key, append(s.names(), sortedNames(s.elsewhere)...)),
+				strings.Join(s.names(), ", "),
+			)
 		}
 	}
 	for _, k := range s.keys {
@@ -281,7 +289,13 @@ func (s mapping) check(n *node, r *reporter) {
 			}
 		}
 		if len(have) != 1 && (len(have) > 0 || s.instead == nil || !s.instead.given(n)) {
-			r.at(n.at, "%s has exactly one of %s, not %d of them", s.words, strings.Join(s.exactlyOne, ", "), len(have))
+			r.at(
+				n.at,
+				"%s has exactly one of %s, not %d of them",
+				s.words,
+				strings.Join(s.exactlyOne, ", "),
+				len(have),
+			)
 		}
 	}
 }
@@ -300,7 +314,12 @@ func (s mapping) schema() map[string]any {
 			required = append(required, k.name)
 		}
 	}
-	m := map[string]any{"title": s.words, "type": "object", "properties": properties, "additionalProperties": false}
+	m := map[string]any{
+		"title":                s.words,
+		"type":                 "object",
+		"properties":           properties,
+		"additionalProperties": false,
+	}
 	if len(required) > 0 {
 		m["required"] = required
 	}
@@ -335,7 +354,12 @@ func (s mapOf) check(n *node, r *reporter) {
 	}
 }
 func (s mapOf) schema() map[string]any {
-	return map[string]any{"title": s.words, "type": "object", "patternProperties": map[string]any{s.pattern.String(): s.of.schema()}, "additionalProperties": false}
+	return map[string]any{
+		"title":                s.words,
+		"type":                 "object",
+		"patternProperties":    map[string]any{s.pattern.String(): s.of.schema()},
+		"additionalProperties": false,
+	}
 }
 
 // sortedNames lists the keys of a map in order.

@@ -32,8 +32,12 @@ func (n *Networks) shrunk(net *network, fresh, last *cached) error {
 	if !tooFew(net, had, fresh.Entries) || old.Minus(fresh.prefixes).Len() == 0 {
 		return nil
 	}
-	err = fmt.Errorf("it has lost %d of its %d entries, and max_shrink allows %d%%; if that is right, run: portgrave apply --force",
-		had-fresh.Entries, had, net.maxShrink)
+	err = fmt.Errorf(
+		"it has lost %d of its %d entries, and max_shrink allows %d%%; if that is right, run: portgrave apply --force",
+		had-fresh.Entries,
+		had,
+		net.maxShrink,
+	)
 	if net.file != "" {
 		return Problems{{File: net.file, Message: fmt.Sprintf("network %q: %v", net.name, err)}}
 	}

@@ -54,7 +54,8 @@ func TestMaxShrink(t *testing.T) {
 			before := w.allowed(n)
 			write(t, path, c.after)
 			if c.lost == "" {
-				if got := w.allowed(n); got == before && c.before != c.after && !strings.Contains(name, "same") {
+				if got := w.allowed(n); got == before && c.before != c.after &&
+					!strings.Contains(name, "same") {
 					t.Errorf("the content is still %s", got)
 				}
 				return
@@ -62,7 +63,12 @@ func TestMaxShrink(t *testing.T) {
 			for range 2 { // and not the second time either
 				content, reason := w.stale(n)
 				expect(t, "content", content, before)
-				expect(t, "reason", reason, path+`: network "n": `+c.lost+"; if that is right, run: portgrave apply --force")
+				expect(
+					t,
+					"reason",
+					reason,
+					path+`: network "n": `+c.lost+"; if that is right, run: portgrave apply --force",
+				)
 			}
 			w.AcceptShrunk = true
 			after := w.allowed(n)
@@ -85,7 +91,21 @@ func TestMaxShrinkOfDownloads(t *testing.T) {
 	expectPart(t, reason, "it has lost 30 of its 40 entries")
 	// Content with the digest that the policy names is what was wanted.
 	sum := sha256.Sum256([]byte(body))
-	expect(t, "pinned content", w.allowed(fmt.Sprintf(`{url: %q, refresh: 1h, sha256: %s}`, s.URL, hex.EncodeToString(sum[:]))), strings.Join(prefixes("192.0.2.1/32", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/31", "192.0.2.10/32").Strings(), " "))
+	expect(
+		t,
+		"pinned content",
+		w.allowed(fmt.Sprintf(`{url: %q, refresh: 1h, sha256: %s}`, s.URL, hex.EncodeToString(sum[:]))),
+		strings.Join(
+			prefixes(
+				"192.0.2.1/32",
+				"192.0.2.2/31",
+				"192.0.2.4/30",
+				"192.0.2.8/31",
+				"192.0.2.10/32",
+			).Strings(),
+			" ",
+		),
+	)
 }
 
 func TestMaxShrinkOfNames(t *testing.T) {
@@ -102,7 +122,12 @@ func TestMaxShrinkOfNames(t *testing.T) {
 	w.time = w.time.Add(time.Hour)
 	content, reason := w.stale("{dns: example.com}")
 	expect(t, "content", content, before)
-	expect(t, "reason", reason, "it has lost 27 of its 30 entries, and max_shrink allows 50%; if that is right, run: portgrave apply --force")
+	expect(
+		t,
+		"reason",
+		reason,
+		"it has lost 27 of its 30 entries, and max_shrink allows 50%; if that is right, run: portgrave apply --force",
+	)
 }
 
 // TestMaxShrinkOfContentThatWasNotCounted: content kept by an earlier version is counted as far as

@@ -50,8 +50,8 @@ func onTheWay(path string) []string {
 	return w.folders
 }
 
-// Refresh is how soon what lives elsewhere wants to be loaded again: networks, and those that the host is part
-// of, where they matter. 0 if nothing does by itself.
+// Refresh is how soon what lives elsewhere wants to be loaded again: networks, and those that the
+// host is part of, where they matter. 0 if nothing does by itself.
 func (p *Policy) Refresh() time.Duration {
 	var soonest time.Duration
 	if p.asksConnected() {

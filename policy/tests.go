@@ -85,7 +85,12 @@ func (d *decoder) test(n *node) {
 		}
 		t.Address = p.Addr()
 		if err == nil && t.From.IsValid() && t.From.Addr().Is4() != t.Address.Is4() {
-			d.report.at(n.get("address").at, "from is %s and address is %s; no packet is both", familyName(t.From.Addr()), familyName(t.Address))
+			d.report.at(
+				n.get("address").at,
+				"from is %s and address is %s; no packet is both",
+				familyName(t.From.Addr()),
+				familyName(t.Address),
+			)
 		}
 	}
 	d.policy.Tests = append(d.policy.Tests, t)

@@ -37,7 +37,10 @@ func TestTextIsThePolicy(t *testing.T) {
 		return c
 	}
 	write("list.txt", "10.0.0.0/8\n")
-	write("policy.yaml", "version: 1\nnetworks: {office: {file: list.txt}}\nservices: [{name: a, port: 1, allow: [office]}]\ndaemon: {follow: none}\n")
+	write(
+		"policy.yaml",
+		"version: 1\nnetworks: {office: {file: list.txt}}\nservices: [{name: a, port: 1, allow: [office]}]\ndaemon: {follow: none}\n",
+	)
 	write("policy.d/more.yaml", "services: [{name: b, port: 2, allow: [office]}]\n")
 	t.Chdir(filepath.Dir(dir))
 	p := read(filepath.Base(dir)) // by a relative path
@@ -58,7 +61,10 @@ func TestTextIsThePolicy(t *testing.T) {
 	if !bytes.Equal(again.Text(), text) || bytes.Equal(read(dir).Text(), text) {
 		t.Error("texts that differ can't be told apart, or the same ones can")
 	}
-	if folders := Folders(Options{Path: dir}, again); !bytes.Contains([]byte(filepath.Join(folders...)), []byte(dir)) {
+	if folders := Folders(Options{Path: dir}, again); !bytes.Contains(
+		[]byte(filepath.Join(folders...)),
+		[]byte(dir),
+	) {
 		t.Errorf("its network files are looked for in %v", folders)
 	}
 

@@ -10,9 +10,9 @@ import (
 	"syscall"
 )
 
-// Who may change what the policy says: anyone who can write a file, or put another one in its place,
-// can open every port. And what a name stands for must not be somebody else's choice: a link of his
-// to a secret of root's would have us print it.
+// Who may change what the policy says: anyone who can write a file, or put another one in its
+// place, can open every port. And what a name stands for must not be somebody else's choice: a link
+// of his to a secret of root's would have us print it.
 
 type unixStat = syscall.Stat_t
 
@@ -110,7 +110,10 @@ func replaceable(dir string) error {
 		return errors.New(plain(err))
 	}
 	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
-		return fmt.Errorf("everybody may write this folder, and so replace the policy in it; run: chmod o-w %s", dir)
+		return fmt.Errorf(
+			"everybody may write this folder, and so replace the policy in it; run: chmod o-w %s",
+			dir,
+		)
 	}
 	return nil
 }
@@ -120,10 +123,18 @@ func replaceable(dir string) error {
 // so it may be writable; on a file the sticky bit means nothing.
 func owned(info fs.FileInfo, path string) error {
 	if info.Mode().Perm()&0o022 != 0 && !(info.IsDir() && info.Mode()&fs.ModeSticky != 0) {
-		return fmt.Errorf("others than its owner may write it (mode %04o), so anybody could open ports; run: chmod go-w %s", info.Mode().Perm(), path)
+		return fmt.Errorf(
+			"others than its owner may write it (mode %04o), so anybody could open ports; run: chmod go-w %s",
+			info.Mode().Perm(),
+			path,
+		)
 	}
 	if stat, ok := info.Sys().(*unixStat); ok && stat.Uid != 0 && int(stat.Uid) != os.Geteuid() {
-		return fmt.Errorf("it belongs to user %d, who could open ports with it; run: chown root %s", stat.Uid, path)
+		return fmt.Errorf(
+			"it belongs to user %d, who could open ports with it; run: chown root %s",
+			stat.Uid,
+			path,
+		)
 	}
 	return nil
 }

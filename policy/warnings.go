@@ -6,7 +6,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// dhcpServerPort is where a DHCP server is asked, by clients that have no address yet: RFC 2131 §4.1.
+// dhcpServerPort is where a DHCP server is asked, by clients that have no address yet: RFC 2131
+// §4.1.
 const dhcpServerPort = 67
 
 // unspecified is the source of a host that has no address yet.
@@ -29,9 +30,14 @@ func (c *compiler) warnOfSources(s service, enforced firewall.Service) {
 				"no client connects from it", e.prefix.Addr())
 		}
 	}
-	if dhcp >= 0 && !enforced.Allows(unspecified, c.now) && enforced.Sources.Len()+len(enforced.Expiring) > 0 {
-		c.warnings.at(s.portsAt[dhcp], "service %q lists udp/%d, where DHCP clients that have no address yet ask "+
-			"from 0.0.0.0, and does not allow that: add 0.0.0.0 to allow if it is a DHCP server",
-			s.enforced.Name, dhcpServerPort)
+	if dhcp >= 0 && !enforced.Allows(unspecified, c.now) &&
+		enforced.Sources.Len()+len(enforced.Expiring) > 0 {
+		c.warnings.at(
+			s.portsAt[dhcp],
+			"service %q lists udp/%d, where DHCP clients that have no address yet ask "+
+				"from 0.0.0.0, and does not allow that: add 0.0.0.0 to allow if it is a DHCP server",
+			s.enforced.Name,
+			dhcpServerPort,
+		)
 	}
 }

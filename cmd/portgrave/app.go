@@ -12,7 +12,8 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// run is the whole program, apart from the process around it. It closes stdout, if that can be closed.
+// run is the whole program, apart from the process around it. It closes stdout, if that can be
+// closed.
 func run(args []string, stdout, stderr io.Writer, getenv func(string) string) int {
 	out := &output{to: stdout}
 	code := runVerb(args, out, stderr, getenv)
@@ -34,7 +35,10 @@ func runVerb(args []string, stdout *output, stderr io.Writer, getenv func(string
 	}
 	var failed verbError
 	if !errors.As(err, &failed) { // the command line itself
-		failed = verbError{err: control.UsageError{Err: err}, screen: newScreen(stdout, stderr, wantedOutput(args), getenv)}
+		failed = verbError{
+			err:    control.UsageError{Err: err},
+			screen: newScreen(stdout, stderr, wantedOutput(args), getenv),
+		}
 	}
 	var printed invalidReported
 	if !errors.Is(failed.err, errReport) && !errors.As(failed.err, &printed) {
@@ -59,7 +63,8 @@ func (e verbError) Error() string { return e.err.Error() }
 // wantedOutput finds -o json in a command line that could not be parsed.
 func wantedOutput(args []string) string {
 	for i, a := range args {
-		if a == "-o=json" || a == "--output=json" || (a == "-o" || a == "--output") && i+1 < len(args) && args[i+1] == "json" {
+		if a == "-o=json" || a == "--output=json" ||
+			(a == "-o" || a == "--output") && i+1 < len(args) && args[i+1] == "json" {
 			return "json"
 		}
 	}
@@ -69,9 +74,22 @@ func wantedOutput(args []string) string {
 // globalFlags work before and after the verb.
 func globalFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "policy `FILE`, or folder with policy.yaml and policy.d/*.yaml, instead of /etc/portgrave"},
-		&cli.StringFlag{Name: "backend", Value: "auto", Usage: "what enforces the policy: `auto|nftables|iptables`"},
-		&cli.StringFlag{Name: "output", Aliases: []string{"o"}, Value: "text", Usage: "print `text|json`, for people or for programs"},
+		&cli.StringFlag{
+			Name:    "config",
+			Aliases: []string{"c"},
+			Usage:   "policy `FILE`, or folder with policy.yaml and policy.d/*.yaml, instead of /etc/portgrave",
+		},
+		&cli.StringFlag{
+			Name:  "backend",
+			Value: "auto",
+			Usage: "what enforces the policy: `auto|nftables|iptables`",
+		},
+		&cli.StringFlag{
+			Name:    "output",
+			Aliases: []string{"o"},
+			Value:   "text",
+			Usage:   "print `text|json`, for people or for programs",
+		},
 	}
 }
 
@@ -95,7 +113,10 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			},
 		}
 	}
-	force := &cli.BoolFlag{Name: "force", Usage: "go on although it would cut SSH sessions, fail policy tests or replace a foreign table"}
+	force := &cli.BoolFlag{
+		Name:  "force",
+		Usage: "go on although it would cut SSH sessions, fail policy tests or replace a foreign table",
+	}
 	forceApply := *force
 	forceApply.Usage += ", or a list has lost most of its entries"
 	reason := &cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the history"}
@@ -107,60 +128,219 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return err },
 		Commands: []*cli.Command{
 			verb("check", "read the policy and run its tests", "[FILE]", check),
-			verb("plan", "show what apply would change; exit 2 if anything", "", plan, all,
-				&cli.StringFlag{Name: "from", Usage: "compare generation `N` (0: no rules) instead of the live kernel"},
-				&cli.StringFlag{Name: "to", Usage: "compare with generation `N` instead of the policy"}),
-			verb("apply", "make the kernel agree with the policy", "", apply, reason, &forceApply, all,
-				&cli.DurationFlag{Name: "confirm", Usage: "take it back after `TIME` (60s, 10m) unless portgrave confirm is run before"}),
+			verb(
+				"plan",
+				"show what apply would change; exit 2 if anything",
+				"",
+				plan,
+				all,
+				&cli.StringFlag{
+					Name:  "from",
+					Usage: "compare generation `N` (0: no rules) instead of the live kernel",
+				},
+				&cli.StringFlag{Name: "to", Usage: "compare with generation `N` instead of the policy"},
+			),
+			verb(
+				"apply",
+				"make the kernel agree with the policy",
+				"",
+				apply,
+				reason,
+				&forceApply,
+				all,
+				&cli.DurationFlag{
+					Name:  "confirm",
+					Usage: "take it back after `TIME` (60s, 10m) unless portgrave confirm is run before",
+				},
+			),
 			verb("confirm", "keep the generation that waits to be confirmed", "", confirm),
-			verb("rollback", "put an earlier generation in force again: N, or the last different one", "[N]", rollback, reason, force, all),
-			verb("drift", "show what others changed since the last apply; exit 2 if anything", "", drift, all,
-				&cli.BoolFlag{Name: "log", Usage: "print what has happened to the rules, and who did it, as the daemon has kept it"},
-				&cli.BoolFlag{Name: "watch", Usage: "print what happens to the rules, and who did it, as it happens (needs the daemon)"}),
-			verb("status", "one screen: backend, generation, drift, services and their counters", "", status),
-			verb("open", "open a port to a source for a time, outside the policy", "<PORT>", openLease, reason,
+			verb(
+				"rollback",
+				"put an earlier generation in force again: N, or the last different one",
+				"[N]",
+				rollback,
+				reason,
+				force,
+				all,
+			),
+			verb(
+				"drift",
+				"show what others changed since the last apply; exit 2 if anything",
+				"",
+				drift,
+				all,
+				&cli.BoolFlag{
+					Name:  "log",
+					Usage: "print what has happened to the rules, and who did it, as the daemon has kept it",
+				},
+				&cli.BoolFlag{
+					Name:  "watch",
+					Usage: "print what happens to the rules, and who did it, as it happens (needs the daemon)",
+				},
+			),
+			verb(
+				"status",
+				"one screen: backend, generation, drift, services and their counters",
+				"",
+				status,
+			),
+			verb(
+				"open",
+				"open a port to a source for a time, outside the policy",
+				"<PORT>",
+				openLease,
+				reason,
 				&cli.StringSliceFlag{Name: "from", Usage: "the `SOURCE`: an address or CIDR (repeatable)"},
-				&cli.StringFlag{Name: "for", Usage: "how long: `TIME` such as 30m, 2h, 1d; at most the policy's max_lease"},
-				&cli.BoolFlag{Name: "force", Usage: "open it although no service lists the port (under unlisted: deny), or the source is very wide"}),
-			verb("close", "end a lease before its time, by its ID or its port", "<LEASE>", closeLease, reason,
-				&cli.BoolFlag{Name: "force", Usage: "go on although it would cut SSH sessions"}),
-			verb("leases", "list what is open for a time: until when, to whom, by whom and why", "", listLeases),
-			verb("audit", "who can really reach which port, through every rule on the host; exit 2 on findings", "", runAudit,
-				&cli.StringSliceFlag{Name: "ruleset", Usage: "read rules from `FILE` (iptables-save, ip6tables-save, ipset save, nft -j list ruleset; repeatable) instead of the kernel"},
+				&cli.StringFlag{
+					Name:  "for",
+					Usage: "how long: `TIME` such as 30m, 2h, 1d; at most the policy's max_lease",
+				},
+				&cli.BoolFlag{
+					Name:  "force",
+					Usage: "open it although no service lists the port (under unlisted: deny), or the source is very wide",
+				},
+			),
+			verb(
+				"close",
+				"end a lease before its time, by its ID or its port",
+				"<LEASE>",
+				closeLease,
+				reason,
+				&cli.BoolFlag{Name: "force", Usage: "go on although it would cut SSH sessions"},
+			),
+			verb(
+				"leases",
+				"list what is open for a time: until when, to whom, by whom and why",
+				"",
+				listLeases,
+			),
+			verb(
+				"audit",
+				"who can really reach which port, through every rule on the host; exit 2 on findings",
+				"",
+				runAudit,
+				&cli.StringSliceFlag{
+					Name:  "ruleset",
+					Usage: "read rules from `FILE` (iptables-save, ip6tables-save, ipset save, nft -j list ruleset; repeatable) instead of the kernel",
+				},
 				&cli.IntFlag{Name: "port", Usage: "with --ruleset: the `PORT` to answer for"},
-				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "with --ruleset: the protocol, `tcp|udp|sctp`"},
-				&cli.StringFlag{Name: "interface", Usage: "with --ruleset: the `INTERFACE` where packets arrive"},
-				&cli.BoolFlag{Name: "watch", Usage: "print what can newly be reached, and who caused it, as it happens (needs the daemon)"},
-				&cli.BoolFlag{Name: "no-probe", Usage: "don't try the TLS and health checks that the policy wants of services"}),
-			verb("explain", "one packet's path through every rule, and who decides; exit 2 unless it gets through", "", explain,
+				&cli.StringFlag{
+					Name:  "protocol",
+					Value: "tcp",
+					Usage: "with --ruleset: the protocol, `tcp|udp|sctp`",
+				},
+				&cli.StringFlag{
+					Name:  "interface",
+					Usage: "with --ruleset: the `INTERFACE` where packets arrive",
+				},
+				&cli.BoolFlag{
+					Name:  "watch",
+					Usage: "print what can newly be reached, and who caused it, as it happens (needs the daemon)",
+				},
+				&cli.BoolFlag{
+					Name:  "no-probe",
+					Usage: "don't try the TLS and health checks that the policy wants of services",
+				},
+			),
+			verb(
+				"explain",
+				"one packet's path through every rule, and who decides; exit 2 unless it gets through",
+				"",
+				explain,
 				&cli.StringFlag{Name: "from", Usage: "the client's `ADDRESS`"},
 				&cli.StringFlag{Name: "to", Usage: "the `ADDRESS` it dials; else that of the interface"},
 				&cli.IntFlag{Name: "port", Usage: "the `PORT` it dials"},
-				&cli.StringFlag{Name: "protocol", Value: "tcp", Usage: "the protocol: `tcp|udp|sctp`; or, without --port, ping, vrrp, esp and the like, or a number"},
-				&cli.StringFlag{Name: "interface", Usage: "the `INTERFACE` where the packet arrives; else where the host would answer to"}),
+				&cli.StringFlag{
+					Name:  "protocol",
+					Value: "tcp",
+					Usage: "the protocol: `tcp|udp|sctp`; or, without --port, ping, vrrp, esp and the like, or a number",
+				},
+				&cli.StringFlag{
+					Name:  "interface",
+					Usage: "the `INTERFACE` where the packet arrives; else where the host would answer to",
+				},
+			),
 			verb("import", "print a policy that reproduces what this host exposes today", "", importPolicy),
 			verb("history", "list what was applied, when, by whom and why", "", listHistory),
-			verb("teardown", "remove every rule of portgrave", "", teardown, &cli.BoolFlag{Name: "force", Usage: "remove a table of our name that somebody else wrote, too"}),
-			verb("daemon", "keep the kernel on the policy: repair drift at once, read the policy again when it changes", "", runDaemon,
-				&cli.StringFlag{Name: "denied", Value: "log", Usage: "how to report refused packets, with everything else or by themselves: `log|json|cef|off`"},
-				&cli.StringFlag{Name: "denied-file", Usage: "append json or cef reports to `FILE` instead of standard output"}),
-			verb("reload", "have the daemon read the policy again, and wait until it is in force", "", reload),
-			verb("install", "put program, units, user and a first policy in place on a host without packages, or take them away", "", install,
-				&cli.StringFlag{Name: "root", Usage: "do it to the system below `FOLDER`, such as an image, and run nothing"},
+			verb(
+				"teardown",
+				"remove every rule of portgrave",
+				"",
+				teardown,
+				&cli.BoolFlag{Name: "force", Usage: "remove a table of our name that somebody else wrote, too"},
+			),
+			verb(
+				"daemon",
+				"keep the kernel on the policy: repair drift at once, read the policy again when it changes",
+				"",
+				runDaemon,
+				&cli.StringFlag{
+					Name:  "denied",
+					Value: "log",
+					Usage: "how to report refused packets, with everything else or by themselves: `log|json|cef|off`",
+				},
+				&cli.StringFlag{
+					Name:  "denied-file",
+					Usage: "append json or cef reports to `FILE` instead of standard output",
+				},
+			),
+			verb(
+				"reload",
+				"have the daemon read the policy again, and wait until it is in force",
+				"",
+				reload,
+			),
+			verb(
+				"install",
+				"put program, units, user and a first policy in place on a host without packages, or take them away",
+				"",
+				install,
+				&cli.StringFlag{
+					Name:  "root",
+					Usage: "do it to the system below `FOLDER`, such as an image, and run nothing",
+				},
 				&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"},
 				&cli.BoolFlag{Name: "now", Usage: "start the units, too"},
-				&cli.BoolFlag{Name: "remove", Usage: "take away what install put; what was changed since, the state directory and the rules in the kernel stay"},
-				&cli.BoolFlag{Name: "state", Usage: "with --remove: take away the state directory (history, leases), too"}),
+				&cli.BoolFlag{
+					Name:  "remove",
+					Usage: "take away what install put; what was changed since, the state directory and the rules in the kernel stay",
+				},
+				&cli.BoolFlag{
+					Name:  "state",
+					Usage: "with --remove: take away the state directory (history, leases), too",
+				},
+			),
 			verb("boot", "at the start of the system: put in force what was last confirmed", "", boot),
 			verb("schema", "print the JSON Schema of the policy, for editors", "", printSchema),
-			verb("completion", "print the script that completes these verbs in a shell", "<bash|zsh|fish>", printCompletion),
-			verb("man", "print a page of the manual, for man -l -", "<portgrave|portgrave-policy>", printManual),
+			verb(
+				"completion",
+				"print the script that completes these verbs in a shell",
+				"<bash|zsh|fish>",
+				printCompletion,
+			),
+			verb(
+				"man",
+				"print a page of the manual, for man -l -",
+				"<portgrave|portgrave-policy>",
+				printManual,
+			),
 			hidden(verb(manual.Asked, "print what completes a value", "<KIND>", complete)),
 			hidden(verb("installed", "print what an installation has put in force", "", installed)),
-			hidden(verb("takeback", "wait until what is on trial is confirmed, and take it back if its time is up", "", takeBack)),
-			hidden(verb("guard", "take back a generation unless it is confirmed", "<GENERATION> [PARTNER]", guard)),
+			hidden(
+				verb(
+					"takeback",
+					"wait until what is on trial is confirmed, and take it back if its time is up",
+					"",
+					takeBack,
+				),
+			),
+			hidden(
+				verb("guard", "take back a generation unless it is confirmed", "<GENERATION> [PARTNER]", guard),
+			),
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
-				Subcommands: []*cli.Command{verb("nft", "print the policy as a script for nft -f", "", exportNft)},
+				Subcommands: []*cli.Command{
+					verb("nft", "print the policy as a script for nft -f", "", exportNft),
+				},
 				Action: func(c *cli.Context) error {
 					if c.Args().Present() {
 						return fmt.Errorf("unknown format %q: export knows nft", c.Args().First())

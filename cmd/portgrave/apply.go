@@ -17,12 +17,19 @@ func apply(inv *invocation) error {
 	defer done()
 	inv.lookAhead()
 	inv.acceptShrunk = inv.cli.Bool("force")
-	// Networks are loaded before anything is locked: a slow server keeps nobody else waiting, least of all the daemon.
+	// Networks are loaded before anything is locked: a slow server keeps nobody else waiting, least of
+	// all the daemon.
 	p, err := inv.compiledPolicy(ops)
 	if err != nil {
 		return err
 	}
-	q := control.ApplyRequest{Caller: inv.caller(), Backend: inv.backend, Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force"), Policy: p}
+	q := control.ApplyRequest{
+		Caller:  inv.caller(),
+		Backend: inv.backend,
+		Reason:  inv.cli.String("reason"),
+		Force:   inv.cli.Bool("force"),
+		Policy:  p,
+	}
 	removeTimer := func() {}
 	if inv.cli.IsSet("confirm") {
 		trial := inv.cli.Duration("confirm")
@@ -31,11 +38,18 @@ func apply(inv *invocation) error {
 			return err
 		}
 		if removeTimer, err = inv.leaveTimer(trial); err != nil {
-			inv.screen.warnf("systemd can't look after this trial, so two processes alone will take it back: %v", err)
+			inv.screen.warnf(
+				"systemd can't look after this trial, so two processes alone will take it back: %v",
+				err,
+			)
 			removeTimer = func() {}
 		}
 	}
-	result, err := during(inv.screen, "applying", func() (control.Applied, error) { return ops.Apply(inv.ctx, q) })
+	result, err := during(
+		inv.screen,
+		"applying",
+		func() (control.Applied, error) { return ops.Apply(inv.ctx, q) },
+	)
 	if err == nil && result.ConfirmBy == nil {
 		removeTimer() // after an error it may still be needed, and does no harm
 	}
@@ -54,7 +68,9 @@ func apply(inv *invocation) error {
 func refuseTests(inv *invocation, failed []policy.TestResult) error {
 	err := control.TestsFailedError{Tests: failed}
 	if inv.screen.json {
-		_ = inv.screen.object(map[string]any{"error": "the policy fails its own tests; nothing was changed", "tests": failed})
+		_ = inv.screen.object(
+			map[string]any{"error": "the policy fails its own tests; nothing was changed", "tests": failed},
+		)
 	} else {
 		printTests(inv.screen, failed)
 	}
@@ -77,13 +93,24 @@ func reportApply(inv *invocation, a control.Applied) error {
 		s.printf("%s: %s. Generation %d is in force.\n", s.paint(green, "Applied"), plural(control.Difference{Changes: a.Changes}.Count(), "change"), a.Generation)
 	}
 	if by := a.ConfirmBy; by != nil {
-		s.printf("%s. Try that you can still log in, then run: portgrave confirm\n", s.paint(yellow, "It is taken back at "+by.Local().Format(time.TimeOnly)+" unless it is confirmed"))
+		s.printf(
+			"%s. Try that you can still log in, then run: portgrave confirm\n",
+			s.paint(
+				yellow,
+				"It is taken back at "+by.Local().Format(time.TimeOnly)+" unless it is confirmed",
+			),
+		)
 	}
 	return nil
 }
 
 func printCuts(s *screen, cut []control.Cut) {
 	for _, x := range cut {
-		s.printf("Ended: %s from %s to port %d, which is no longer allowed.\n", x.Protocol, x.Client, x.Dialled.Port())
+		s.printf(
+			"Ended: %s from %s to port %d, which is no longer allowed.\n",
+			x.Protocol,
+			x.Client,
+			x.Dialled.Port(),
+		)
 	}
 }

@@ -23,7 +23,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/lease"
 )
 
-// runAudit shows who can really reach what, whoever's rules decide. Exit code 2 if anything doesn't fit the policy.
+// runAudit shows who can really reach what, whoever's rules decide. Exit code 2 if anything doesn't
+// fit the policy.
 func runAudit(inv *invocation) error {
 	files := inv.cli.StringSlice("ruleset")
 	if len(files) > 0 || inv.cli.IsSet("port") {
@@ -39,7 +40,8 @@ func runAudit(inv *invocation) error {
 	}
 	if !mayChangeRules() {
 		// Who may not read the rules may be let in by the daemon.
-		if report, err := inv.daemonAudit(); !errors.Is(err, control.ErrNoDaemon) && !errors.Is(err, os.ErrPermission) {
+		if report, err := inv.daemonAudit(); !errors.Is(err, control.ErrNoDaemon) &&
+			!errors.Is(err, os.ErrPermission) {
 			if err != nil {
 				return err
 			}
@@ -60,7 +62,12 @@ func runAudit(inv *invocation) error {
 }
 
 // auditNow audits the host as it is, with some workers (audit.Input).
-func auditNow(ctx context.Context, inv *invocation, prober audit.Prober, workers int) (audit.Report, error) {
+func auditNow(
+	ctx context.Context,
+	inv *invocation,
+	prober audit.Prober,
+	workers int,
+) (audit.Report, error) {
 	host, err := live.Read(ctx)
 	if err != nil {
 		return audit.Report{}, err
@@ -122,7 +129,9 @@ func (inv *invocation) auditInput() audit.Input {
 // auditFiles answers for one port from dumps of rules.
 func auditFiles(inv *invocation, paths []string) error {
 	if len(paths) == 0 || !inv.cli.IsSet("port") {
-		return usagef("--ruleset and --port go together: a dump has no sockets, so it is asked about one port")
+		return usagef(
+			"--ruleset and --port go together: a dump has no sockets, so it is asked about one port",
+		)
 	}
 	protocol, err := firewall.ParseProtocol(inv.cli.String("protocol"))
 	if err != nil {
@@ -148,7 +157,8 @@ func auditFiles(inv *invocation, paths []string) error {
 	return reportAudit(inv, audit.Offline(rs, protocol, uint16(port), inv.cli.String("interface"), in))
 }
 
-// loadRulesets reads dumps. One of iptables that doesn't tell of which IP version it is, is taken for IPv4's unless its name says otherwise, and that is said.
+// loadRulesets reads dumps. One of iptables that doesn't tell of which IP version it is, is taken
+// for IPv4's unless its name says otherwise, and that is said.
 func loadRulesets(inv *invocation, paths []string) (*exposure.Ruleset, error) {
 	var files []rulesetfile.File
 	for _, path := range paths {
@@ -167,7 +177,11 @@ func loadRulesets(inv *invocation, paths []string) (*exposure.Ruleset, error) {
 				file.Family = exposure.FamilyIPv6
 			}
 			if _, err := rulesetfile.Detect(path, text, file.Family); err == nil {
-				inv.screen.warnf("%s: nothing in it tells which IP version it is of; it is taken for %s", path, map[exposure.Family]string{exposure.FamilyIPv4: "iptables-save's", exposure.FamilyIPv6: "ip6tables-save's"}[file.Family])
+				inv.screen.warnf(
+					"%s: nothing in it tells which IP version it is of; it is taken for %s",
+					path,
+					map[exposure.Family]string{exposure.FamilyIPv4: "iptables-save's", exposure.FamilyIPv6: "ip6tables-save's"}[file.Family],
+				)
 			}
 		}
 		files = append(files, file)
@@ -196,7 +210,8 @@ func reportAudit(inv *invocation, r audit.Report) error {
 	return nil
 }
 
-// printAudit prints a row for each port and who is behind it; interfaces by which the same sources get there share one.
+// printAudit prints a row for each port and who is behind it; interfaces by which the same sources
+// get there share one.
 func printAudit(s *screen, r audit.Report) {
 	type row struct {
 		cells      []string
@@ -247,14 +262,21 @@ func printAudit(s *screen, r audit.Report) {
 	}
 	s.table(table)
 	if len(r.Findings) == 0 {
-		s.printf("\n%s\n", s.paint(green, "Nothing to report: what is reachable is what the policy allows."))
+		s.printf(
+			"\n%s\n",
+			s.paint(green, "Nothing to report: what is reachable is what the policy allows."),
+		)
 		return
 	}
 	s.printf("\n")
 	var lines []string
 	by := map[string][]string{}
 	for _, f := range r.Findings {
-		line := fmt.Sprintf("%s: %s", s.paint(red, string(f.Kind)), printable(strings.Replace(f.Detail, " on "+f.Interface, "", 1)))
+		line := fmt.Sprintf(
+			"%s: %s",
+			s.paint(red, string(f.Kind)),
+			printable(strings.Replace(f.Detail, " on "+f.Interface, "", 1)),
+		)
 		if f.Sources.Len() > 0 && f.Kind != audit.Expired && f.Kind != audit.Expiring {
 			line += " (" + prefixWords(f.Sources) + ")"
 		}

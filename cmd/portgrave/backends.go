@@ -14,8 +14,8 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// resolveBackend is the backend that a name stands for on this kernel. The error says why nftables can't be used, if it is not for
-// the kernel's sake.
+// resolveBackend is the backend that a name stands for on this kernel. The error says why nftables
+// can't be used, if it is not for the kernel's sake.
 func resolveBackend(name string) (string, error) {
 	if name != "auto" && name != "" {
 		return name, nil
@@ -28,7 +28,12 @@ func resolveBackend(name string) (string, error) {
 }
 
 // openReconciler opens a backend with all that a Reconciler needs; it complains to log.
-func openReconciler(ctx context.Context, name string, thorough bool, log *slog.Logger) (*firewall.Reconciler, func(), error) {
+func openReconciler(
+	ctx context.Context,
+	name string,
+	thorough bool,
+	log *slog.Logger,
+) (*firewall.Reconciler, func(), error) {
 	b, others, closeAll, err := openBackend(ctx, name, thorough)
 	if err != nil {
 		return nil, nil, err
@@ -38,23 +43,35 @@ func openReconciler(ctx context.Context, name string, thorough bool, log *slog.L
 		closeAll()
 		return nil, nil, err
 	}
-	return &firewall.Reconciler{Backend: b, Others: others, Connections: running, Now: time.Now, Log: log}, closeAll, nil
+	return &firewall.Reconciler{
+		Backend:     b,
+		Others:      others,
+		Connections: running,
+		Now:         time.Now,
+		Log:         log,
+	}, closeAll, nil
 }
 
-// openBackend opens the backend that --backend names, and the others in which something of ours may stand from before;
-// thorough: those that work here, whether or not it is likely.
-func openBackend(ctx context.Context, name string, thorough bool) (b firewall.Backend, others []firewall.Backend, closeAll func(), err error) {
+// openBackend opens the backend that --backend names, and the others in which something of ours may
+// stand from before; thorough: those that work here, whether or not it is likely.
+func openBackend(
+	ctx context.Context,
+	name string,
+	thorough bool,
+) (b firewall.Backend, others []firewall.Backend, closeAll func(), err error) {
 	native, nftErr := nft.New()
 	closeAll = func() {
 		if native != nil {
 			_ = native.Close()
 		}
 	}
-	if name == "nftables" || (name == "auto" || name == "") && !errors.Is(nftErr, firewall.ErrUnsupported) {
+	if name == "nftables" ||
+		(name == "auto" || name == "") && !errors.Is(nftErr, firewall.ErrUnsupported) {
 		if nftErr != nil {
 			return nil, nil, nil, nftErr
 		}
-		// Reading iptables takes a handful of processes, so it is done only where something of ours may be.
+		// Reading iptables takes a handful of processes, so it is done only where something of ours may
+		// be.
 		if traces, err := xt.Traces(); err != nil || !traces && !thorough {
 			return native, nil, closeAll, err
 		}
@@ -80,8 +97,8 @@ func openBackend(ctx context.Context, name string, thorough bool) (b firewall.Ba
 	return x, others, closeAll, nil
 }
 
-// iptablesLimits turns what iptables can't enforce of a policy into mistakes of it, at their place; what it enforces
-// with a difference becomes a warning.
+// iptablesLimits turns what iptables can't enforce of a policy into mistakes of it, at their place;
+// what it enforces with a difference becomes a warning.
 func iptablesLimits(c *policy.Compiled) error {
 	problem := func(l xt.Limit) policy.Problem {
 		at := c.Services[l.Service].Location

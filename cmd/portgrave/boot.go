@@ -14,7 +14,8 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// boot puts in force what was last confirmed, before there is a network. It succeeds if the host is guarded as far as its policy wants that.
+// boot puts in force what was last confirmed, before there is a network. It succeeds if the host is
+// guarded as far as its policy wants that.
 func boot(inv *invocation) error {
 	s, err := inv.daemonStatus()
 	if err != nil {
@@ -42,7 +43,11 @@ func boot(inv *invocation) error {
 			if err != nil {
 				return nil, err
 			}
-			return &control.Policy{Origin: p.Origin, State: c.State, FailedTests: failedTests(c.RunTests(time.Now()))}, nil
+			return &control.Policy{
+				Origin:      p.Origin,
+				State:       c.State,
+				FailedTests: failedTests(c.RunTests(time.Now())),
+			}, nil
 		},
 		Outline: func() policy.Outline { return policy.ReadOutline(policy.Options{Path: inv.config}) },
 	})
@@ -71,7 +76,8 @@ func boot(inv *invocation) error {
 	return reported(inv.screen, result.Error)
 }
 
-// bootLockWait is how long a boot waits for another process that holds the state directory. It must not wait long: the network waits for it.
+// bootLockWait is how long a boot waits for another process that holds the state directory. It must
+// not wait long: the network waits for it.
 const bootLockWait = 5 * time.Second
 
 // booted is what a boot did, in words.

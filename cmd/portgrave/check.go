@@ -21,22 +21,39 @@ func check(inv *invocation) error {
 	if inv.cli.Args().Present() {
 		path = inv.cli.Args().First()
 	}
-	// Where a policy is only read, such as in a clone for a group to write, it need not be safe from others.
+	// Where a policy is only read, such as in a clone for a group to write, it need not be safe from
+	// others.
 	var exposed exposedFiles
-	p, c, err := inv.compiledSo(path, howToRead{files: policy.Files{Patience: writerPatience, Exposed: exposed.add}})
+	p, c, err := inv.compiledSo(
+		path,
+		howToRead{files: policy.Files{Patience: writerPatience, Exposed: exposed.add}},
+	)
 	for _, w := range exposed.list {
 		inv.screen.warnf("%v", w)
 	}
 	var problems policy.Problems
 	if errors.As(err, &problems) && inv.screen.json {
-		_ = inv.screen.object(checkResult{Errors: problems, Warnings: orEmpty(exposed.list), Stale: []policy.StaleNetwork{}, Tests: []policy.TestResult{}})
+		_ = inv.screen.object(
+			checkResult{
+				Errors:   problems,
+				Warnings: orEmpty(exposed.list),
+				Stale:    []policy.StaleNetwork{},
+				Tests:    []policy.TestResult{},
+			},
+		)
 		return invalidReported{problems}
 	}
 	if err != nil {
 		return err
 	}
 	inv.warnOnHost(p, c)
-	result := checkResult{Valid: true, Errors: []policy.Problem{}, Warnings: append(exposed.list, orEmpty(c.Warnings)...), Stale: orEmpty(c.Stale), Tests: c.RunTests(time.Now())}
+	result := checkResult{
+		Valid:    true,
+		Errors:   []policy.Problem{},
+		Warnings: append(exposed.list, orEmpty(c.Warnings)...),
+		Stale:    orEmpty(c.Stale),
+		Tests:    c.RunTests(time.Now()),
+	}
 	failed := failedTests(result.Tests)
 	if inv.screen.json {
 		if err := inv.screen.object(result); err != nil {
@@ -75,6 +92,15 @@ func failedTests(results []policy.TestResult) []policy.TestResult {
 
 func printTests(s *screen, failed []policy.TestResult) {
 	for _, r := range failed {
-		s.printf("%s: %s: from %s to %s: expected %s, got %s (%s)\n", r.Location, s.paint(red, "test failed"), r.From, r.To, r.Expect, r.Got, r.Reason)
+		s.printf(
+			"%s: %s: from %s to %s: expected %s, got %s (%s)\n",
+			r.Location,
+			s.paint(red, "test failed"),
+			r.From,
+			r.To,
+			r.Expect,
+			r.Got,
+			r.Reason,
+		)
 	}
 }

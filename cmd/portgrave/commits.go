@@ -19,8 +19,13 @@ type notifications struct {
 	close   func()
 }
 
-// openNotifications listens to what others change where the rules of a backend are, and can keep them from that if the backend can.
-func openNotifications(ctx context.Context, r *firewall.Reconciler, log *slog.Logger) (notifications, error) {
+// openNotifications listens to what others change where the rules of a backend are, and can keep
+// them from that if the backend can.
+func openNotifications(
+	ctx context.Context,
+	r *firewall.Reconciler,
+	log *slog.Logger,
+) (notifications, error) {
 	b, native := r.Backend.(*nft.Backend)
 	if !native {
 		return iptablesNotifications(ctx, log), nil
@@ -32,15 +37,20 @@ func openNotifications(ctx context.Context, r *firewall.Reconciler, log *slog.Lo
 	w.Ignore(b.PortID())
 	b.Bulk = func() func(uint32) {
 		if err := w.Pause(); err != nil {
-			log.Warn("the kernel is listened to while very many sources are loaded, which takes it longer", "error", err)
+			log.Warn(
+				"the kernel is listened to while very many sources are loaded, which takes it longer",
+				"error",
+				err,
+			)
 		}
 		return func(generation uint32) { _ = w.Resume(generation) } // if it fails, the watch ends, and with it the daemon
 	}
 	return notifications{commits: commits{w}, protect: b, close: func() { _ = w.Close() }}, nil
 }
 
-// iptablesNotifications listens wherever something can be heard: iptables-nft changes nf_tables, which sends notifications; legacy iptables is
-// in the kernel's audit, if that is switched on. Of ipset nobody is told.
+// iptablesNotifications listens wherever something can be heard: iptables-nft changes nf_tables,
+// which sends notifications; legacy iptables is in the kernel's audit, if that is switched on. Of
+// ipset nobody is told.
 func iptablesNotifications(ctx context.Context, log *slog.Logger) notifications {
 	n := notifications{polled: true, close: func() {}}
 	var sources []source

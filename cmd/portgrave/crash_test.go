@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestCrashEndsBySignal: a crash can't be taken for an exit code, of which 2 says that there is something
-// to report. Go answers SIGQUIT as it answers a panic: it prints its goroutines and crashes.
+// TestCrashEndsBySignal: a crash can't be taken for an exit code, of which 2 says that there is
+// something to report. Go answers SIGQUIT as it answers a panic: it prints its goroutines and
+// crashes.
 func TestCrashEndsBySignal(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

@@ -31,7 +31,8 @@ func runDaemon(inv *invocation) error {
 	inv.screen.progress = nil // a log has no use for it
 	ctx, stop := signal.NotifyContext(inv.ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	// One more than there are processors: reading who changed the rules, while he still lives, must not wait for our own work.
+	// One more than there are processors: reading who changed the rules, while he still lives, must
+	// not wait for our own work.
 	runtime.GOMAXPROCS(runtime.NumCPU() + 1)
 	log := daemonLog(inv)
 	backend := inv.backend
@@ -73,31 +74,50 @@ func runDaemon(inv *invocation) error {
 		Reports:    denials,
 		Reconciler: r, Store: store, Commits: heard.commits, Polled: heard.polled, Protect: heard.protect, CannotPrint: coexist.HostNFT().CannotPrint, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
 		Read: func(_ context.Context, how daemon.ReadOptions) (*policy.Policy, *policy.Compiled, error) {
-			return inv.compiledSo(inv.config, howToRead{parsed: how.Parsed, files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished}})
+			return inv.compiledSo(
+				inv.config,
+				howToRead{
+					parsed: how.Parsed,
+					files:  policy.Files{Patience: how.Patience, Unfinished: how.Unfinished},
+				},
+			)
 		},
 		ReadText: func(_ context.Context, text []byte, how daemon.ReadOptions) (*policy.Policy, *policy.Compiled, error) {
-			return inv.compiledSo("", howToRead{text: text, files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished}})
+			return inv.compiledSo(
+				"",
+				howToRead{text: text, files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished}},
+			)
 		},
 		Audit: func(ctx context.Context) (audit.Report, error) {
 			return auditNow(ctx, inv, nil, 1)
 		},
 		Virtual: ipvs.Virtual,
 		Folders: func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },
-		Local: &control.Local{StateDir: inv.stateDir, Backends: backendsBeside(r, log), Now: time.Now, LockWait: daemonLockWait,
+		Local: &control.Local{
+			StateDir: inv.stateDir,
+			Backends: backendsBeside(r, log),
+			Now:      time.Now,
+			LockWait: daemonLockWait,
 			StartGuard: func(generation int) error {
 				_, err := startGuard(inv, generation, 0)
 				return err
 			},
-			Tracking: connections.ReadTracking, Untracked: untracked},
+			Tracking:  connections.ReadTracking,
+			Untracked: untracked,
+		},
 	})
 }
 
-// daemonLockWait is how long the daemon waits for a process that holds the lock of the state directory, such as a guard.
+// daemonLockWait is how long the daemon waits for a process that holds the lock of the state
+// directory, such as a guard.
 const daemonLockWait = 10 * time.Second
 
-// backendsBeside opens backends for a daemon whose own is r: its own as it stands, since the rules may be that socket's alone; another one
-// only to move the rules to it.
-func backendsBeside(r *firewall.Reconciler, log *slog.Logger) func(context.Context, string, bool) (*firewall.Reconciler, error) {
+// backendsBeside opens backends for a daemon whose own is r: its own as it stands, since the rules
+// may be that socket's alone; another one only to move the rules to it.
+func backendsBeside(
+	r *firewall.Reconciler,
+	log *slog.Logger,
+) func(context.Context, string, bool) (*firewall.Reconciler, error) {
 	return func(ctx context.Context, name string, thorough bool) (*firewall.Reconciler, error) {
 		resolved, err := resolveBackend(name)
 		if err != nil {
@@ -123,13 +143,15 @@ func backendsBeside(r *firewall.Reconciler, log *slog.Logger) func(context.Conte
 	}
 }
 
-// daemonLog is text on a terminal, entries with fields where standard error leads to the journal, else JSON, a line an event.
+// daemonLog is text on a terminal, entries with fields where standard error leads to the journal,
+// else JSON, a line an event.
 func daemonLog(inv *invocation) *slog.Logger {
 	if isTerminal(inv.screen.err) {
 		return slog.New(slog.NewTextHandler(inv.screen.err, nil))
 	}
 	lines := slog.NewJSONHandler(inv.screen.err, nil)
-	if f, ok := inv.screen.err.(*os.File); ok && notify.JournalStream(f, inv.getenv) && journal.Enabled() {
+	if f, ok := inv.screen.err.(*os.File); ok && notify.JournalStream(f, inv.getenv) &&
+		journal.Enabled() {
 		return slog.New(notify.Journal(journal.Send, lines))
 	}
 	return slog.New(lines)

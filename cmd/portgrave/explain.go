@@ -9,7 +9,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/lease"
 )
 
-// explain follows one packet through every rule of the host. Exit code 2 unless the rules let it through for certain.
+// explain follows one packet through every rule of the host. Exit code 2 unless the rules let it
+// through for certain.
 func explain(inv *invocation) error {
 	packet, err := explainedPacket(inv)
 	if err != nil {
@@ -23,7 +24,10 @@ func explain(inv *invocation) error {
 	if packet, err = audit.Locate(host.Host, packet); err != nil {
 		return usagef("%w", err)
 	}
-	x, err := audit.Explain(audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: host.IPVS}, packet)
+	x, err := audit.Explain(
+		audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: host.IPVS},
+		packet,
+	)
 	if err != nil {
 		return err
 	}

@@ -14,7 +14,14 @@ func printExplanation(s *screen, x audit.Explanation) {
 	if x.Port != 0 { // a protocol without ports has none
 		port = fmt.Sprintf(" port %d", x.Port)
 	}
-	s.printf("%s from %s to %s%s, arriving on %s\n\n", x.Protocol, x.From, x.Destination, port, x.Interface)
+	s.printf(
+		"%s from %s to %s%s, arriving on %s\n\n",
+		x.Protocol,
+		x.From,
+		x.Destination,
+		port,
+		x.Interface,
+	)
 	rows := [][]string{{"HOOK", "TABLE", "CHAIN", "RULE", "EFFECT", "BY"}}
 	steps, quiet := telling(x.Steps)
 	way := 0
@@ -27,11 +34,24 @@ func printExplanation(s *screen, x audit.Explanation) {
 		if step.Family != "" {
 			table = step.Family + " " + table
 		}
-		rows = append(rows, []string{step.Hook, dash(printable(table)), dash(printable(step.Chain)), dash(printable(step.Rule)), printable(effectWords(step)), dash(step.Owner)})
+		rows = append(
+			rows,
+			[]string{
+				step.Hook,
+				dash(printable(table)),
+				dash(printable(step.Chain)),
+				dash(printable(step.Rule)),
+				printable(effectWords(step)),
+				dash(step.Owner),
+			},
+		)
 	}
 	s.table(rows)
 	if quiet > 0 {
-		s.printf("(%s into chains that say nothing of this packet left out; -o json has them)\n", plural(quiet, "jump"))
+		s.printf(
+			"(%s into chains that say nothing of this packet left out; -o json has them)\n",
+			plural(quiet, "jump"),
+		)
 	}
 	colour := green
 	if x.Reason != audit.Connects {
@@ -48,13 +68,15 @@ func printExplanation(s *screen, x audit.Explanation) {
 
 const jumps = "match: jump "
 
-// telling leaves out jumps into chains in which nothing concerned the packet, and counts them: firewalld makes dozens of chains for what an administrator may add.
+// telling leaves out jumps into chains in which nothing concerned the packet, and counts them:
+// firewalld makes dozens of chains for what an administrator may add.
 func telling(steps []exposure.Step) (out []exposure.Step, quiet int) {
 	// Backwards, since a chain of nothing but such jumps says nothing either.
 	for n := len(steps) - 1; n >= 0; n-- {
 		s := steps[n]
 		if into, ok := strings.CutPrefix(s.Effect, jumps); ok && len(out) > 0 {
-			if next := out[len(out)-1]; next.Way == s.Way && (next.Chain != into || next.Table != s.Table || next.Hook != s.Hook) {
+			if next := out[len(out)-1]; next.Way == s.Way &&
+				(next.Chain != into || next.Table != s.Table || next.Hook != s.Hook) {
 				quiet++
 				continue
 			}
@@ -68,7 +90,8 @@ func telling(steps []exposure.Step) (out []exposure.Step, quiet int) {
 // effectWords is what a step did, without repeating where a rule that says so jumps to.
 func effectWords(s exposure.Step) string {
 	for _, verb := range []string{"jump ", "goto "} {
-		if to, ok := strings.CutPrefix(s.Effect, "match: "+verb); ok && strings.HasSuffix(s.Rule, verb+to) {
+		if to, ok := strings.CutPrefix(s.Effect, "match: "+verb); ok &&
+			strings.HasSuffix(s.Rule, verb+to) {
 			return "match"
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// How long a run waits for a program that still writes a file of the policy, or of one of its networks.
-// After that a network keeps its last good content, and a policy is refused.
+// How long a run waits for a program that still writes a file of the policy, or of one of its
+// networks. After that a network keeps its last good content, and a policy is refused.
 const (
 	// writerPatience is more than a file takes to be read where its writer can't be told.
 	writerPatience = 15 * time.Second

@@ -16,9 +16,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guard waits beside an unconfirmed generation, detached from whoever applied it, and takes it back when its time is up. Two of them
-// run and look after each other, so that neither the end of the session nor killing one of them keeps
-// a generation in force that nobody has confirmed.
+// guard waits beside an unconfirmed generation, detached from whoever applied it, and takes it back
+// when its time is up. Two of them run and look after each other, so that neither the end of the
+// session nor killing one of them keeps a generation in force that nobody has confirmed.
 func guard(inv *invocation) error {
 	number, err := strconv.Atoi(inv.cli.Args().Get(0))
 	if err != nil {
@@ -98,14 +98,19 @@ func absolute(path string) string {
 	return path
 }
 
-// startGuard starts a guard in a session of its own, without a terminal, and returns a descriptor of the process.
+// startGuard starts a guard in a session of its own, without a terminal, and returns a descriptor
+// of the process.
 func startGuard(inv *invocation, generation, partner int) (pidfd int, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return -1, err
 	}
 	cmd := exec.Command(self, "guard", strconv.Itoa(generation), strconv.Itoa(partner))
-	cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+absolute(inv.stateDir), "PORTGRAVE_RUN_DIR="+absolute(inv.runDir))
+	cmd.Env = append(
+		os.Environ(),
+		"PORTGRAVE_STATE_DIR="+absolute(inv.stateDir),
+		"PORTGRAVE_RUN_DIR="+absolute(inv.runDir),
+	)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
 	pidfd = -1

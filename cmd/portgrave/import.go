@@ -9,14 +9,24 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// importPolicy writes the policy that reproduces what is exposed today, from whatever firewall is there.
+// importPolicy writes the policy that reproduces what is exposed today, from whatever firewall is
+// there.
 func importPolicy(inv *invocation) error {
 	inv.settle()
 	host, err := live.Read(inv.ctx)
 	if err != nil {
 		return err
 	}
-	report, err := audit.Run(inv.ctx, audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: host.IPVS, Now: time.Now()})
+	report, err := audit.Run(
+		inv.ctx,
+		audit.Input{
+			Rules:   host.Rules,
+			Host:    host.Host,
+			Sockets: host.Sockets,
+			IPVS:    host.IPVS,
+			Now:     time.Now(),
+		},
+	)
 	if err != nil {
 		return err
 	}
@@ -28,7 +38,12 @@ func importPolicy(inv *invocation) error {
 	for _, x := range audit.Import(report) {
 		services, purposes[x.Name] = append(services, x.Service), x.Purpose
 	}
-	document := "# What this host exposed on " + time.Now().Format(time.DateOnly) + ", as portgrave import found it. Look it through: what is open today need not be.\n" + policy.Document(services, purposes)
+	document := "# What this host exposed on " + time.Now().
+		Format(time.DateOnly) +
+		", as portgrave import found it. Look it through: what is open today need not be.\n" + policy.Document(
+		services,
+		purposes,
+	)
 	// What is printed must be usable: one that can't be read back is a mistake of ours.
 	if _, err := policy.Parse("import", []byte(document)); err != nil {
 		return err

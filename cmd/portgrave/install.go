@@ -16,7 +16,12 @@ import (
 
 // install puts portgrave in place on this host, or below --root, or takes it away again.
 func install(inv *invocation) error {
-	w := installer.Wish{Remove: inv.cli.Bool("remove"), State: inv.cli.Bool("state"), Now: inv.cli.Bool("now"), DryRun: inv.cli.Bool("dry-run")}
+	w := installer.Wish{
+		Remove: inv.cli.Bool("remove"),
+		State:  inv.cli.Bool("state"),
+		Now:    inv.cli.Bool("now"),
+		DryRun: inv.cli.Bool("dry-run"),
+	}
 	root, image := inv.cli.String("root"), inv.cli.IsSet("root")
 	switch {
 	case w.State && !w.Remove:
@@ -29,7 +34,9 @@ func install(inv *invocation) error {
 	host := installer.Host{}
 	if !image {
 		if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
-			return errors.New("systemd does not run this host: without it there is nothing to start the units. --root / puts the files in place all the same")
+			return errors.New(
+				"systemd does not run this host: without it there is nothing to start the units. --root / puts the files in place all the same",
+			)
 		}
 		root, host.Exec = "/", runProgram
 	}
@@ -53,7 +60,8 @@ func install(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	if err := reportInstall(inv, w, image, result); err != nil || !w.Now || w.DryRun || inv.screen.json {
+	if err := reportInstall(inv, w, image, result); err != nil || !w.Now || w.DryRun ||
+		inv.screen.json {
 		return err
 	}
 	return installed(inv)
@@ -94,12 +102,18 @@ func reportInstall(inv *invocation, w installer.Wish, image bool, r installer.Re
 	case w.Remove && image:
 		s.printf("%s.\n", s.paint(green, "Removed"))
 	case w.Remove:
-		s.printf("%s. The rules in the kernel stay until the next start of the system; to end them now: nft delete table inet portgrave, or teardown by another copy of this program.\n"+
-			"The user portgrave stays, too.\n", s.paint(green, "Removed"))
+		s.printf(
+			"%s. The rules in the kernel stay until the next start of the system; to end them now: nft delete table inet portgrave, or teardown by another copy of this program.\n"+
+				"The user portgrave stays, too.\n",
+			s.paint(green, "Removed"),
+		)
 	case image, w.Now:
 		s.printf("%s.\n", s.paint(green, "Installed"))
 	default:
-		s.printf("%s. It begins with the next start of the system; to begin now: systemctl start portgrave-boot portgrave portgrave-audit.timer\n", s.paint(green, "Installed"))
+		s.printf(
+			"%s. It begins with the next start of the system; to begin now: systemctl start portgrave-boot portgrave portgrave-audit.timer\n",
+			s.paint(green, "Installed"),
+		)
 		if p, c, err := inv.compiled(inv.config, true); err == nil {
 			s.printf("From then on: %s. The policy is in %s\n", inForceWords(c.State), p.Origin)
 		}

@@ -9,8 +9,8 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// installed tells what an installation has put in force: the first policy closes a port, and
-// the administrator who installed must not have to find that out. The scripts of the packages run it.
+// installed tells what an installation has put in force: the first policy closes a port, and the
+// administrator who installed must not have to find that out. The scripts of the packages run it.
 func installed(inv *invocation) error {
 	ops, done, err := inv.operations()
 	if err != nil {
@@ -22,7 +22,9 @@ func installed(inv *invocation) error {
 		return err
 	}
 	if !f.Present {
-		inv.screen.printf("portgrave: Nothing is in force yet: systemctl status portgrave.service says why.\n")
+		inv.screen.printf(
+			"portgrave: Nothing is in force yet: systemctl status portgrave.service says why.\n",
+		)
 		return nil
 	}
 	g, err := inv.history().Last()
@@ -58,14 +60,19 @@ func inForceWords(s firewall.State) string {
 		case svc.Sources.Len() == 0:
 			who = "refused to everybody"
 		case who == "":
-			who = "open to " + plural(svc.Sources.Len(), "network") + " of the policy and refused to everybody else"
+			who = "open to " + plural(
+				svc.Sources.Len(),
+				"network",
+			) + " of the policy and refused to everybody else"
 		default:
 			who = "open to " + who + " networks and refused to everybody else"
 		}
 		words = append(words, strings.Join(ports, ", ")+are+who)
 	}
 	if len(words) > wordyServices {
-		words = []string{fmt.Sprintf("the policy's %d services decide who reaches their ports", len(words))}
+		words = []string{
+			fmt.Sprintf("the policy's %d services decide who reaches their ports", len(words)),
+		}
 	}
 	others := "other ports are left alone"
 	if s.Unlisted == firewall.UnlistedDeny {

@@ -33,8 +33,20 @@ type invocation struct {
 	acceptShrunk bool // see policy.Networks
 }
 
-func newInvocation(c *cli.Context, stdout *output, stderr io.Writer, getenv func(string) string) (*invocation, error) {
-	inv := &invocation{ctx: c.Context, cli: c, getenv: getenv, config: flag(c, "config"), backend: flag(c, "backend"), stateDir: getenv("PORTGRAVE_STATE_DIR")}
+func newInvocation(
+	c *cli.Context,
+	stdout *output,
+	stderr io.Writer,
+	getenv func(string) string,
+) (*invocation, error) {
+	inv := &invocation{
+		ctx:      c.Context,
+		cli:      c,
+		getenv:   getenv,
+		config:   flag(c, "config"),
+		backend:  flag(c, "backend"),
+		stateDir: getenv("PORTGRAVE_STATE_DIR"),
+	}
 	if inv.stateDir == "" {
 		inv.stateDir = "/var/lib/portgrave"
 	}
@@ -66,7 +78,10 @@ func flag(c *cli.Context, name string) string {
 const lockWait = 30 * time.Second
 
 // compiled reads and compiles the policy. offline uses only what is on this host, and hardly waits.
-func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *policy.Compiled, error) {
+func (inv *invocation) compiled(
+	path string,
+	offline bool,
+) (*policy.Policy, *policy.Compiled, error) {
 	patience := writerPatience
 	if offline {
 		patience = glancePatience
@@ -75,7 +90,10 @@ func (inv *invocation) compiled(path string, offline bool) (*policy.Policy, *pol
 }
 
 // compiledSo is compiled for who wants it done in a certain way.
-func (inv *invocation) compiledSo(path string, how howToRead) (*policy.Policy, *policy.Compiled, error) {
+func (inv *invocation) compiledSo(
+	path string,
+	how howToRead,
+) (*policy.Policy, *policy.Compiled, error) {
 	reading := inv.screen.progress.begin("reading the policy")
 	how.files.Waiting = reading.waits
 	p, c, err := inv.read(path, how, reading)
@@ -92,13 +110,22 @@ func (inv *invocation) compiledSo(path string, how howToRead) (*policy.Policy, *
 		inv.screen.warnf("%v", w)
 	}
 	for _, s := range c.Stale {
-		inv.screen.warnf("network %q is stale: %s; it keeps its content of %s", s.Name, s.Reason, s.Since.Format(time.RFC3339))
+		inv.screen.warnf(
+			"network %q is stale: %s; it keeps its content of %s",
+			s.Name,
+			s.Reason,
+			s.Since.Format(time.RFC3339),
+		)
 	}
 	return p, c, nil
 }
 
 // read does so. p is set even if it can't be compiled.
-func (inv *invocation) read(path string, how howToRead, reading *stage) (*policy.Policy, *policy.Compiled, error) {
+func (inv *invocation) read(
+	path string,
+	how howToRead,
+	reading *stage,
+) (*policy.Policy, *policy.Compiled, error) {
 	p, err := inv.parsed(path, how)
 	if err != nil {
 		return nil, nil, err
@@ -107,7 +134,10 @@ func (inv *invocation) read(path string, how howToRead, reading *stage) (*policy
 		how.parsed(p)
 	}
 	networks := &policy.Networks{
-		Dir: filepath.Join(inv.stateDir, "networks"), Offline: how.offline, Files: how.files, AcceptShrunk: inv.acceptShrunk,
+		Dir: filepath.Join(
+			inv.stateDir,
+			"networks",
+		), Offline: how.offline, Files: how.files, AcceptShrunk: inv.acceptShrunk,
 		Foretold: roomForLists, Counted: reading.counted,
 		Warn: func(err error) {
 			if mayChangeRules() { // others may not keep content, and need not
@@ -127,10 +157,17 @@ func (inv *invocation) parsed(path string, how howToRead) (*policy.Policy, error
 	if how.text != nil {
 		return policy.ReadText(how.text)
 	}
-	return policy.Read(policy.Options{Path: path, Files: how.files, Foretold: func(bytes int64) { makeRoom(roomOfText * bytes) }})
+	return policy.Read(
+		policy.Options{
+			Path:     path,
+			Files:    how.files,
+			Foretold: func(bytes int64) { makeRoom(roomOfText * bytes) },
+		},
+	)
 }
 
-// enforcedWith is the backend that a policy must suit: the one that was found out, or named, or that auto takes. The error is that of resolveBackend.
+// enforcedWith is the backend that a policy must suit: the one that was found out, or named, or
+// that auto takes. The error is that of resolveBackend.
 func (inv *invocation) enforcedWith() (string, error) {
 	if inv.suits == "" {
 		inv.suits, inv.unsuited = resolveBackend(inv.backend)

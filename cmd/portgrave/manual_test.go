@@ -23,8 +23,9 @@ func everyVerb(f func(*cli.Command)) {
 	walk(newApp(&output{to: io.Discard}, io.Discard, os.Getenv).Commands)
 }
 
-// TestCommandLineDescribesItself: manual and completions are made from the command line, so all of it has words, details are those of verbs, and a
-// flag takes a value with every verb or with none, as completions suppose.
+// TestCommandLineDescribesItself: manual and completions are made from the command line, so all of
+// it has words, details are those of verbs, and a flag takes a value with every verb or with none,
+// as completions suppose.
 func TestCommandLineDescribesItself(t *testing.T) {
 	var verbs []string
 	values := map[string]bool{}

@@ -10,8 +10,8 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// warnOnHost warns of what a policy names and this host lacks. Neither boot nor the daemon does: there the
-// interfaces are yet to come.
+// warnOnHost warns of what a policy names and this host lacks. Neither boot nor the daemon does:
+// there the interfaces are yet to come.
 func (inv *invocation) warnOnHost(p *policy.Policy, c *policy.Compiled) {
 	for _, w := range inv.onHost(p, c) {
 		c.Warnings = append(c.Warnings, w)

@@ -17,8 +17,9 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// operations is who does what a verb asks for: the daemon, if one runs, else this process. done gives back what it opened.
-// Without a daemon, what nobody has confirmed in time is taken back first, whatever the verb.
+// operations is who does what a verb asks for: the daemon, if one runs, else this process. done
+// gives back what it opened. Without a daemon, what nobody has confirmed in time is taken back
+// first, whatever the verb.
 func (inv *invocation) operations() (ops control.Operations, done func(), err error) {
 	if ops, done, err = inv.connect(); err != nil {
 		return nil, nil, err
@@ -42,18 +43,29 @@ func (inv *invocation) connect() (ops control.Operations, done func(), err error
 		local, done := inv.local()
 		return local, done, nil
 	case s.NetworkNamespace != daemon.NetworkNamespace():
-		return nil, nil, fmt.Errorf("the daemon behind %s keeps another network namespace: set PORTGRAVE_RUN_DIR and PORTGRAVE_STATE_DIR for this one", inv.runDir)
+		return nil, nil, fmt.Errorf(
+			"the daemon behind %s keeps another network namespace: set PORTGRAVE_RUN_DIR and PORTGRAVE_STATE_DIR for this one",
+			inv.runDir,
+		)
 	}
 	return remote, func() {}, nil
 }
 
 // local does operations in this process, on backends that it opens when they are needed.
 func (inv *invocation) local() (l *control.Local, done func()) {
-	opened := &backends{log: slog.New(slog.NewTextHandler(inv.screen.progress.writer(inv.screen.err), nil))}
+	opened := &backends{
+		log: slog.New(slog.NewTextHandler(inv.screen.progress.writer(inv.screen.err), nil)),
+	}
 	inv.opened = opened
-	return &control.Local{StateDir: inv.stateDir, Backends: opened.open, Now: time.Now, LockWait: lockWait,
+	return &control.Local{
+		StateDir: inv.stateDir,
+		Backends: opened.open,
+		Now:      time.Now,
+		LockWait: lockWait,
 		MaxLease: func() (time.Duration, error) {
-			p, err := policy.Read(policy.Options{Path: inv.config, Files: policy.Files{Patience: writerPatience}})
+			p, err := policy.Read(
+				policy.Options{Path: inv.config, Files: policy.Files{Patience: writerPatience}},
+			)
 			if err != nil {
 				return 0, err
 			}
@@ -63,20 +75,28 @@ func (inv *invocation) local() (l *control.Local, done func()) {
 			_, err := startGuard(inv, generation, 0)
 			return err
 		},
-		Tracking: connections.ReadTracking, Untracked: untracked}, opened.close
+		Tracking:  connections.ReadTracking,
+		Untracked: untracked,
+	}, opened.close
 }
 
-// caller is the user and, over SSH, the session, for the history and so that it is not cut. sudo's user counts.
+// caller is the user and, over SSH, the session, for the history and so that it is not cut. sudo's
+// user counts.
 func (inv *invocation) caller() control.Caller {
 	user, from := inv.who()
 	c := control.Caller{User: user, From: from}
 	if client, server, ok := connections.Session(inv.getenv); ok {
-		c.Session = &control.Session{Client: client, Server: server, Interface: connections.InterfaceTo(client.Addr())}
+		c.Session = &control.Session{
+			Client:    client,
+			Server:    server,
+			Interface: connections.InterfaceTo(client.Addr()),
+		}
 	}
 	return c
 }
 
-// compiledPolicy is the policy for a request. What can't be enforced of it through the backend it is for is a mistake.
+// compiledPolicy is the policy for a request. What can't be enforced of it through the backend it
+// is for is a mistake.
 func (inv *invocation) compiledPolicy(ops control.Operations) (*control.Policy, error) {
 	if _, here := ops.(*control.Local); here {
 		// Whoever may not touch the kernel is told that first, and not what else is wrong.
@@ -89,7 +109,12 @@ func (inv *invocation) compiledPolicy(ops control.Operations) (*control.Policy, 
 		return nil, err
 	}
 	inv.warnOnHost(p, c)
-	return &control.Policy{Origin: p.Origin, Text: p.Text(), State: c.State, FailedTests: failedTests(c.RunTests(time.Now()))}, nil
+	return &control.Policy{
+		Origin:      p.Origin,
+		Text:        p.Text(),
+		State:       c.State,
+		FailedTests: failedTests(c.RunTests(time.Now())),
+	}, nil
 }
 
 // warn prints what else there is to say.
@@ -113,7 +138,8 @@ func (inv *invocation) daemonStatus() (*daemon.Status, error) {
 // statusPatience is how long the daemon may take to say what lies ready.
 const statusPatience = 3 * time.Second
 
-// reported turns a list of errors in a result, as a person or a program was shown it, into the exit code.
+// reported turns a list of errors in a result, as a person or a program was shown it, into the exit
+// code.
 func reported(s *screen, text string) error {
 	if text == "" {
 		return nil

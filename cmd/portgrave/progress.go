@@ -8,8 +8,9 @@ import (
 	"time"
 )
 
-// progress tells on standard error what takes longer than a second: on a terminal in a line that is overwritten, and goes when it is
-// done; elsewhere, such as in the log of a job, in a line every few seconds.
+// progress tells on standard error what takes longer than a second: on a terminal in a line that is
+// overwritten, and goes when it is done; elsewhere, such as in the log of a job, in a line every
+// few seconds.
 type progress struct {
 	out      io.Writer
 	terminal bool

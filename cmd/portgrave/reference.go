@@ -8,45 +8,82 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/manual"
 )
 
-// reference is what stands in portgrave(8) beside the verbs and flags. The help prints its short parts.
+// reference is what stands in portgrave(8) beside the verbs and flags. The help prints its short
+// parts.
 func reference() manual.Reference {
 	r := manual.Reference{
 		Environment: []manual.Entry{
-			{Term: "PORTGRAVE_STATE_DIR", Text: "where generations, leases and the last good content of networks are kept, instead of /var/lib/portgrave"},
-			{Term: "PORTGRAVE_RUN_DIR", Text: "where the daemon's control socket is, instead of /run/portgrave"},
+			{
+				Term: "PORTGRAVE_STATE_DIR",
+				Text: "where generations, leases and the last good content of networks are kept, instead of /var/lib/portgrave",
+			},
+			{
+				Term: "PORTGRAVE_RUN_DIR",
+				Text: "where the daemon's control socket is, instead of /run/portgrave",
+			},
 			{Term: "NO_COLOR", Text: "set to anything: no colours, not even on a terminal"},
 		},
 		Files: []manual.Entry{
-			{Term: "/etc/portgrave/policy.yaml, /etc/portgrave/policy.d/*.yaml", Text: "the policy; see portgrave-policy(5)"},
-			{Term: "/var/lib/portgrave", Text: "the state: generations, leases, the last good content of networks, and drift.jsonl, what happened to the rules. What can't be recorded there is not put in force; what is in force stays and is repaired all the same"},
-			{Term: "/run/portgrave/control.sock", Text: "the daemon's control socket, HTTP with JSON: root may use all of it, members of group portgrave may read, over 64 connections at once and with requests of up to 64 KiB"},
+			{
+				Term: "/etc/portgrave/policy.yaml, /etc/portgrave/policy.d/*.yaml",
+				Text: "the policy; see portgrave-policy(5)",
+			},
+			{
+				Term: "/var/lib/portgrave",
+				Text: "the state: generations, leases, the last good content of networks, and drift.jsonl, what happened to the rules. What can't be recorded there is not put in force; what is in force stays and is repaired all the same",
+			},
+			{
+				Term: "/run/portgrave/control.sock",
+				Text: "the daemon's control socket, HTTP with JSON: root may use all of it, members of group portgrave may read, over 64 connections at once and with requests of up to 64 KiB",
+			},
 		},
 		Examples: []manual.Entry{
-			{Term: "portgrave check && portgrave plan\nportgrave apply --confirm 60s --reason INC-42\nportgrave confirm",
-				Text: "Change the rules of a host far away: look, apply, and keep it once a new login has worked. Else it is taken back after a minute"},
-			{Term: "portgrave audit\nportgrave explain --from 203.0.113.7 --port 9090", Text: "See who can really reach what, and why one client can or can't"},
-			{Term: "portgrave open 9090 --from 203.0.113.7 --for 2h --reason INC-42\nportgrave close 9090", Text: "Open a port for two hours, and end that before its time"},
-			{Term: "portgrave import > policy.yaml", Text: "Begin with a policy that changes nothing of what this host exposes today"},
+			{
+				Term: "portgrave check && portgrave plan\nportgrave apply --confirm 60s --reason INC-42\nportgrave confirm",
+				Text: "Change the rules of a host far away: look, apply, and keep it once a new login has worked. Else it is taken back after a minute",
+			},
+			{
+				Term: "portgrave audit\nportgrave explain --from 203.0.113.7 --port 9090",
+				Text: "See who can really reach what, and why one client can or can't",
+			},
+			{
+				Term: "portgrave open 9090 --from 203.0.113.7 --for 2h --reason INC-42\nportgrave close 9090",
+				Text: "Open a port for two hours, and end that before its time",
+			},
+			{
+				Term: "portgrave import > policy.yaml",
+				Text: "Begin with a policy that changes nothing of what this host exposes today",
+			},
 			{Term: "portgrave teardown", Text: "Remove every rule of portgrave"},
 		},
 		SeeAlso: []string{"portgrave-policy(5)", "nft(8)", "iptables(8)", "ipset(8)", "systemctl(1)"},
 	}
 	for code, meaning := range exitMeanings {
-		r.ExitCodes = append(r.ExitCodes, manual.Entry{Term: strconv.Itoa(code), Text: meaning[0] + meaning[1]})
+		r.ExitCodes = append(
+			r.ExitCodes,
+			manual.Entry{Term: strconv.Itoa(code), Text: meaning[0] + meaning[1]},
+		)
 	}
 	return r
 }
 
 // exitMeanings are the exit codes in a few words, and what the manual says besides.
 var exitMeanings = [][2]string{
-	exitFine:       {"fine", ", and nothing to report"},
-	exitFailed:     {"failed", "; standard error says what, where, and what to do. Output that can't be written is a failure; a crash ends by signal, without a code"},
-	exitReport:     {"something to report", ": a plan, drift, findings, a failed policy test, a packet that explain sees refused"},
+	exitFine: {"fine", ", and nothing to report"},
+	exitFailed: {
+		"failed",
+		"; standard error says what, where, and what to do. Output that can't be written is a failure; a crash ends by signal, without a code",
+	},
+	exitReport: {
+		"something to report",
+		": a plan, drift, findings, a failed policy test, a packet that explain sees refused",
+	},
 	exitInvalid:    {"invalid policy or usage", "; nothing was done"},
 	exitNotAllowed: {"not allowed", "; root or CAP_NET_ADMIN is needed"},
 }
 
-// about is the description of the program. The help adds exit codes and environment to it, for which the manual has sections.
+// about is the description of the program. The help adds exit codes and environment to it, for
+// which the manual has sections.
 const about = "A policy file declares which ports may open to which networks; portgrave makes the kernel agree."
 
 func helpDescription() string {
@@ -57,7 +94,13 @@ func helpDescription() string {
 	for _, e := range reference().Environment {
 		variables = append(variables, e.Term)
 	}
-	return about + "\nExit codes: " + strings.Join(codes, ", ") + ".\nEnvironment: " + strings.Join(variables, ", ") + "; see portgrave(8)."
+	return about + "\nExit codes: " + strings.Join(
+		codes,
+		", ",
+	) + ".\nEnvironment: " + strings.Join(
+		variables,
+		", ",
+	) + "; see portgrave(8)."
 }
 
 // manualDescription is what the manual says of the program before the verbs.

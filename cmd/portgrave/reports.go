@@ -10,9 +10,13 @@ import (
 	"github.com/portgrave/portgrave/firewall/denied"
 )
 
-// openReports begins to tell who was refused, as the flags of the daemon say. An error that only means that
-// somebody else listens already (ulogd, tcpdump) is a warning: the rules don't depend on it.
-func openReports(inv *invocation, log *slog.Logger) (*denied.Listener, func(context.Context), error) {
+// openReports begins to tell who was refused, as the flags of the daemon say. An error that only
+// means that somebody else listens already (ulogd, tcpdump) is a warning: the rules don't depend on
+// it.
+func openReports(
+	inv *invocation,
+	log *slog.Logger,
+) (*denied.Listener, func(context.Context), error) {
 	emit, closeFile, err := reportWriter(inv, log)
 	if err != nil || emit == nil {
 		return nil, func(context.Context) {}, err
@@ -36,7 +40,10 @@ func openReports(inv *invocation, log *slog.Logger) (*denied.Listener, func(cont
 }
 
 // reportWriter is where events go: nil for --denied off.
-func reportWriter(inv *invocation, log *slog.Logger) (emit func(denied.Event) error, closeFile func(), err error) {
+func reportWriter(
+	inv *invocation,
+	log *slog.Logger,
+) (emit func(denied.Event) error, closeFile func(), err error) {
 	format, path := inv.cli.String("denied"), inv.cli.String("denied-file")
 	to := inv.screen.out.to // itself, as what a full disk loses now is no reason to write nothing later
 	closeFile = func() {}

@@ -124,10 +124,15 @@ func unprivileged() {
 		fmt.Fprintln(os.Stderr, "setpriv:", err)
 		os.Exit(99)
 	}
-	replace(append([]string{path, "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"}, os.Args[1:]...))
+	replace(
+		append(
+			[]string{path, "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"},
+			os.Args[1:]...),
+	)
 }
 
-// guardPIDs finds the guards of this script's state directory, by their command line and environment.
+// guardPIDs finds the guards of this script's state directory, by their command line and
+// environment.
 func guardPIDs(generation string) (pids []int) {
 	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 	for _, path := range all {
@@ -135,7 +140,10 @@ func guardPIDs(generation string) (pids []int) {
 		env, _ := os.ReadFile(filepath.Dir(path) + "/environ")
 		words := strings.Split(string(line), "\x00")
 		if len(words) > 2 && words[1] == "guard" && (generation == "" || words[2] == generation) &&
-			slices.Contains(strings.Split(string(env), "\x00"), "PORTGRAVE_STATE_DIR="+os.Getenv("PORTGRAVE_STATE_DIR")) {
+			slices.Contains(
+				strings.Split(string(env), "\x00"),
+				"PORTGRAVE_STATE_DIR="+os.Getenv("PORTGRAVE_STATE_DIR"),
+			) {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(path)))
 			pids = append(pids, pid)
 		}
@@ -143,7 +151,8 @@ func guardPIDs(generation string) (pids []int) {
 	return pids
 }
 
-// listen takes connections at an address of the script's network namespace until it is interrupted, or a minute has passed.
+// listen takes connections at an address of the script's network namespace until it is interrupted,
+// or a minute has passed.
 func listen() {
 	enter()
 	l, err := net.Listen("tcp", os.Args[1])
@@ -194,7 +203,8 @@ func guardsList() string {
 	return out.String()
 }
 
-// killGuards GENERATION N kills N of the guards of a generation, as an accident would. It waits until both run.
+// killGuards GENERATION N kills N of the guards of a generation, as an accident would. It waits
+// until both run.
 func killGuards() {
 	n, _ := strconv.Atoi(os.Args[2])
 	var pids []int

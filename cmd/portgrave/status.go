@@ -57,10 +57,17 @@ func status(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result := statusResult{StaleNetworks: []policy.StaleNetwork{}, SavedRules: coexist.HostFiles().Find()}
-	result.Firewall, err = during(inv.screen, "reading the kernel's rules", func() (control.Firewall, error) {
-		return ops.Firewall(inv.ctx, control.FirewallRequest{Backend: inv.backend})
-	})
+	result := statusResult{
+		StaleNetworks: []policy.StaleNetwork{},
+		SavedRules:    coexist.HostFiles().Find(),
+	}
+	result.Firewall, err = during(
+		inv.screen,
+		"reading the kernel's rules",
+		func() (control.Firewall, error) {
+			return ops.Firewall(inv.ctx, control.FirewallRequest{Backend: inv.backend})
+		},
+	)
 	if err != nil {
 		return err
 	}
@@ -69,7 +76,8 @@ func status(inv *invocation) error {
 		inv.screen.warnf("%v", err)
 	}
 	result.Boot = control.LastBooted(inv.runDir, bootclock.System().BootID)
-	result.bootMissed = result.Boot == nil && inv.getenv("PORTGRAVE_RUN_DIR") == "" && control.BootIsWanted()
+	result.bootMissed = result.Boot == nil && inv.getenv("PORTGRAVE_RUN_DIR") == "" &&
+		control.BootIsWanted()
 	inv.suits = result.Backend
 	p, c, perr := inv.compiled(inv.config, true)
 	if p != nil {
@@ -100,11 +108,23 @@ func status(inv *invocation) error {
 func printStatus(s *screen, r statusResult) {
 	generation := "none: nothing has been applied"
 	if gone := r.TornDown; gone != nil {
-		generation = s.paint(yellow, fmt.Sprintf("none since %s, by %s: %s; nothing is enforced, at boot neither, until portgrave apply",
-			gone.Time.Local().Format(time.DateTime), gone.User, tornDownWords(gone)))
+		generation = s.paint(
+			yellow,
+			fmt.Sprintf(
+				"none since %s, by %s: %s; nothing is enforced, at boot neither, until portgrave apply",
+				gone.Time.Local().Format(time.DateTime),
+				gone.User,
+				tornDownWords(gone),
+			),
+		)
 	}
 	if g := r.Generation; g != nil {
-		generation = fmt.Sprintf("%d of %s by %s", g.Generation, g.Time.Local().Format(time.DateTime), g.User)
+		generation = fmt.Sprintf(
+			"%d of %s by %s",
+			g.Generation,
+			g.Time.Local().Format(time.DateTime),
+			g.User,
+		)
 		if g.Reason != "" {
 			generation += " (" + g.Reason + ")"
 		}
@@ -112,29 +132,58 @@ func printStatus(s *screen, r statusResult) {
 	switch g := r.Generation; {
 	case g == nil || g.Confirmed:
 	case g.ConfirmBy.Before(time.Now()):
-		generation += s.paint(red, "; nobody has confirmed it in time: it is taken back by the next command of root")
+		generation += s.paint(
+			red,
+			"; nobody has confirmed it in time: it is taken back by the next command of root",
+		)
 	default:
-		generation += s.paint(yellow, "; taken back at "+g.ConfirmBy.Local().Format(time.TimeOnly)+" unless you run portgrave confirm")
+		generation += s.paint(
+			yellow,
+			"; taken back at "+g.ConfirmBy.Local().Format(time.TimeOnly)+" unless you run portgrave confirm",
+		)
 	}
 	drift := s.paint(green, "none")
 	switch {
 	case r.Generation == nil && r.TornDown == nil && !r.Drift.InSync && r.Drift.Changes == 0: // the history is damaged, as a warning says
 		generation, drift = s.paint(red, "unknown"), s.paint(red, "unknown")
 	case !r.Drift.InSync:
-		drift = s.paint(red, plural(r.Drift.Changes, "difference")) + " between the kernel and this generation: run portgrave drift"
+		drift = s.paint(
+			red,
+			plural(r.Drift.Changes, "difference"),
+		) + " between the kernel and this generation: run portgrave drift"
 	}
 	source := r.Policy.Origin
 	switch {
 	case r.Policy.Error != "":
-		source = s.paint(red, "can't be used: ") + strings.ReplaceAll(r.Policy.Error, "\n", "\n             ")
+		source = s.paint(
+			red,
+			"can't be used: ",
+		) + strings.ReplaceAll(
+			r.Policy.Error,
+			"\n",
+			"\n             ",
+		)
 	case r.Policy.Waits && r.Daemon != nil && r.TornDown == nil:
-		source += " " + s.paint(yellow, "(not applied as it is now: it waits for portgrave apply or reload; see portgrave plan)")
+		source += " " + s.paint(
+			yellow,
+			"(not applied as it is now: it waits for portgrave apply or reload; see portgrave plan)",
+		)
 	case r.Policy.Waits:
-		source += " " + s.paint(yellow, "(not applied as it is now: it waits for portgrave apply; see portgrave plan)")
+		source += " " + s.paint(
+			yellow,
+			"(not applied as it is now: it waits for portgrave apply; see portgrave plan)",
+		)
 	case !r.Policy.Applied:
 		source += " " + s.paint(yellow, "(not applied as it is now: see portgrave plan)")
 	}
-	s.table([][]string{{"Backend:", r.Backend}, {"Generation:", generation}, {"Drift:", drift}, {"Policy:", source}})
+	s.table(
+		[][]string{
+			{"Backend:", r.Backend},
+			{"Generation:", generation},
+			{"Drift:", drift},
+			{"Policy:", source},
+		},
+	)
 	if tracked := trackingWords(s, r.Tracking); tracked != "" {
 		s.printf("Tracked:     %s\n", tracked)
 	}
@@ -144,14 +193,25 @@ func printStatus(s *screen, r statusResult) {
 		s.printf("At boot:     %s\n", s.paint(red, "portgrave-boot.service put nothing in force: it has failed, or was not started; see systemctl status portgrave-boot.service"))
 	}
 	if d := r.Daemon; d != nil {
-		s.printf("Daemon:      process %d since %s; %s\n", d.PID, d.Started.Local().Format(time.DateTime), plural(int(d.Events["repaired"]), "repair"))
+		s.printf(
+			"Daemon:      process %d since %s; %s\n",
+			d.PID,
+			d.Started.Local().Format(time.DateTime),
+			plural(int(d.Events["repaired"]), "repair"),
+		)
 		protection := "nobody else can change the rules"
 		if !d.Protection.Protected {
 			protection = "others can change the rules, and are undone: " + d.Protection.Reason
 		}
 		s.printf("Protection:  %s\n", protection)
 		if d.Reduced {
-			s.printf("             %s\n", s.paint(red, "a small table stands in for this generation: only sources of short lists and running SSH sessions are let in; the full lists follow"))
+			s.printf(
+				"             %s\n",
+				s.paint(
+					red,
+					"a small table stands in for this generation: only sources of short lists and running SSH sessions are let in; the full lists follow",
+				),
+			)
 		}
 		if f := d.Fight; f != nil {
 			s.printf("Fight:       %s\n", fightLine(s, *f))
@@ -167,7 +227,13 @@ func printStatus(s *screen, r statusResult) {
 	}
 	printSavedRules(s, r.SavedRules)
 	for _, n := range r.StaleNetworks {
-		s.printf("%s network %s keeps its content of %s: %s\n", s.paint(yellow, "Stale:"), n.Name, n.Since.Local().Format(time.DateTime), n.Reason)
+		s.printf(
+			"%s network %s keeps its content of %s: %s\n",
+			s.paint(yellow, "Stale:"),
+			n.Name,
+			n.Since.Local().Format(time.DateTime),
+			n.Reason,
+		)
 	}
 	if r.Generation == nil {
 		return
@@ -187,7 +253,17 @@ func printStatus(s *screen, r statusResult) {
 		if x.Expiring > 0 {
 			sources += fmt.Sprintf(" + %d expiring", x.Expiring)
 		}
-		rows = append(rows, []string{x.Name, strings.Join(x.Ports, " "), strings.Join(where, " "), sources, packets(x.Allowed["total"]), packets(x.Refused["total"])})
+		rows = append(
+			rows,
+			[]string{
+				x.Name,
+				strings.Join(x.Ports, " "),
+				strings.Join(where, " "),
+				sources,
+				packets(x.Allowed["total"]),
+				packets(x.Refused["total"]),
+			},
+		)
 	}
 	for _, other := range []struct {
 		name, ports, where string
@@ -195,7 +271,17 @@ func printStatus(s *screen, r statusResult) {
 	}{{"(unlisted)", "the others", "everywhere", r.UnlistedPorts}, {"(direct)", "all", "to containers", r.DirectWays},
 		{"(spoofed)", "all", "from our own address", r.Spoofed}} {
 		if t := other.counted; t != nil {
-			rows = append(rows, []string{other.name, other.ports, other.where, "0", packets(t.Allowed["total"]), packets(t.Refused["total"])})
+			rows = append(
+				rows,
+				[]string{
+					other.name,
+					other.ports,
+					other.where,
+					"0",
+					packets(t.Allowed["total"]),
+					packets(t.Refused["total"]),
+				},
+			)
 		}
 	}
 	s.table(rows)
@@ -218,7 +304,12 @@ func tornDownWords(gone *control.Entry) string {
 
 // fightLine tells of the last program that kept undoing the rules.
 func fightLine(s *screen, f daemon.Fight) string {
-	what := fmt.Sprintf("%s, since %s: %s", authorWords(f.Author), f.Since.Local().Format(time.DateTime), f)
+	what := fmt.Sprintf(
+		"%s, since %s: %s",
+		authorWords(f.Author),
+		f.Since.Local().Format(time.DateTime),
+		f,
+	)
 	if f.Until.IsZero() {
 		return s.paint(red, "another program keeps undoing the rules: "+what)
 	}

@@ -15,7 +15,8 @@ import (
 )
 
 // takeBackOverdue takes back the generation in force if it should have been confirmed by now. A
-// failure is reported, and stops nobody: the verb has its own work, and the next command tries again.
+// failure is reported, and stops nobody: the verb has its own work, and the next command tries
+// again.
 func (inv *invocation) takeBackOverdue(ops control.Operations) {
 	g, err := inv.history().Head()
 	if err != nil || !g.Overdue(bootclock.System()) {

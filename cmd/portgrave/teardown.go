@@ -12,8 +12,16 @@ func teardown(inv *invocation) error {
 		return err
 	}
 	defer done()
-	q := control.TeardownRequest{Caller: inv.caller(), Backend: inv.backend, Force: inv.cli.Bool("force")}
-	result, err := during(inv.screen, "tearing down", func() (control.TornDown, error) { return ops.Teardown(inv.ctx, q) })
+	q := control.TeardownRequest{
+		Caller:  inv.caller(),
+		Backend: inv.backend,
+		Force:   inv.cli.Bool("force"),
+	}
+	result, err := during(
+		inv.screen,
+		"tearing down",
+		func() (control.TornDown, error) { return ops.Teardown(inv.ctx, q) },
+	)
 	if err != nil {
 		return err
 	}
@@ -21,7 +29,9 @@ func teardown(inv *invocation) error {
 		return inv.screen.object(result)
 	}
 	if !result.Changed {
-		inv.screen.printf("Nothing to remove: nothing of portgrave is in the kernel. Nothing is enforced, at boot neither, until the next portgrave apply.\n")
+		inv.screen.printf(
+			"Nothing to remove: nothing of portgrave is in the kernel. Nothing is enforced, at boot neither, until the next portgrave apply.\n",
+		)
 		return nil
 	}
 	var what []firewall.Change
@@ -31,6 +41,8 @@ func teardown(inv *invocation) error {
 		}
 	}
 	printChanges(inv.screen, what, true)
-	inv.screen.printf("Removed. No port is guarded by portgrave any more, at boot neither, until the next portgrave apply.\n")
+	inv.screen.printf(
+		"Removed. No port is guarded by portgrave any more, at boot neither, until the next portgrave apply.\n",
+	)
 	return nil
 }

@@ -10,13 +10,16 @@ import (
 
 // untracked names the rules on this host that end connection tracking.
 func untracked(ctx context.Context) ([]string, error) {
-	return connections.Untracked(ctx, func(ctx context.Context, name string, args ...string) ([]byte, error) {
-		out, err := exec.CommandContext(ctx, name, args...).Output()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
-		}
-		return out, nil
-	})
+	return connections.Untracked(
+		ctx,
+		func(ctx context.Context, name string, args ...string) ([]byte, error) {
+			out, err := exec.CommandContext(ctx, name, args...).Output()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			return out, nil
+		},
+	)
 }
 
 // crowded is the fill of the table of tracked connections from which status shows it as a problem.
@@ -29,7 +32,10 @@ func trackingWords(s *screen, t *connections.Tracking) string {
 	}
 	words := fmt.Sprintf("%d of %d connections (%.0f %%)", t.Count, t.Limit, 100*t.Fill())
 	if t.Fill() >= crowded {
-		words = s.paint(red, words) + ": new ones are dropped when it is full; raise net.netfilter.nf_conntrack_max"
+		words = s.paint(
+			red,
+			words,
+		) + ": new ones are dropped when it is full; raise net.netfilter.nf_conntrack_max"
 	}
 	return words
 }

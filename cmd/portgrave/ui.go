@@ -68,8 +68,19 @@ type screen struct {
 	progress *progress // nil shows none
 }
 
-func newScreen(stdout *output, stderr io.Writer, format string, getenv func(string) string) *screen {
-	return &screen{out: stdout, err: stderr, json: format == "json", colour: getenv("NO_COLOR") == "" && isTerminal(stdout.to), progress: newProgress(stderr)}
+func newScreen(
+	stdout *output,
+	stderr io.Writer,
+	format string,
+	getenv func(string) string,
+) *screen {
+	return &screen{
+		out:      stdout,
+		err:      stderr,
+		json:     format == "json",
+		colour:   getenv("NO_COLOR") == "" && isTerminal(stdout.to),
+		progress: newProgress(stderr),
+	}
 }
 
 func isTerminal(w io.Writer) bool {
@@ -110,7 +121,12 @@ func (s *screen) fail(verb string, err error) {
 	}
 	switch {
 	case isPolicy:
-		_, _ = fmt.Fprintf(s.err, "%v\nportgrave: the policy is not valid (%s); the rules in force stay\n", problems, plural(len(problems), "problem"))
+		_, _ = fmt.Fprintf(
+			s.err,
+			"%v\nportgrave: the policy is not valid (%s); the rules in force stay\n",
+			problems,
+			plural(len(problems), "problem"),
+		)
 	default:
 		s.complain(verb, err)
 	}

@@ -17,9 +17,13 @@ import (
 
 // watchEvents prints events of a kind ("": of all) as they happen, until it is interrupted.
 func watchEvents(inv *invocation, kind string) error {
-	body, err := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).Get(inv.ctx, "/v1/events?follow=1&kind="+kind)
+	body, err := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).
+		Get(inv.ctx, "/v1/events?follow=1&kind="+kind)
 	if errors.Is(err, control.ErrNoDaemon) {
-		return fmt.Errorf("%w: it is the daemon that watches; start it with portgrave daemon, or look once, without --watch", err)
+		return fmt.Errorf(
+			"%w: it is the daemon that watches; start it with portgrave daemon, or look once, without --watch",
+			err,
+		)
 	}
 	if err != nil {
 		return err
@@ -47,7 +51,8 @@ func watchEvents(inv *invocation, kind string) error {
 	return nil
 }
 
-// driftLog prints the events that the daemon has kept, the oldest first: with -o json one object with all of them.
+// driftLog prints the events that the daemon has kept, the oldest first: with -o json one object
+// with all of them.
 func driftLog(inv *invocation) error {
 	events, err := daemon.ReadLog(inv.stateDir)
 	if err != nil {
@@ -95,7 +100,13 @@ func printEvent(s *screen, e daemon.Event) {
 	if e.Kind == "failed" || e.Kind == "fight" || e.Kind == "exposure" {
 		colour = red
 	}
-	s.printf("%s %s by %s: %s", e.At.Local().Format(time.DateTime), s.paint(colour, e.Kind), authorWords(e.Author), e.Summary)
+	s.printf(
+		"%s %s by %s: %s",
+		e.At.Local().Format(time.DateTime),
+		s.paint(colour, e.Kind),
+		authorWords(e.Author),
+		e.Summary,
+	)
 	if e.Kind == "repaired" {
 		s.printf(" (%s, %.1f ms)", plural(e.Count, "change"), e.Took)
 	}

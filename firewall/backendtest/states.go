@@ -28,7 +28,10 @@ func tcp(first, last uint16) firewall.PortRange {
 func Everything(t testing.TB) firewall.State {
 	many := []firewall.Prefix{netip.MustParsePrefix("10.9.0.0/16")}
 	for i := range 600 {
-		many = append(many, netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, byte(i / 100), byte(i%100) * 2}), 32))
+		many = append(
+			many,
+			netip.PrefixFrom(netip.AddrFrom4([4]byte{100, 64, byte(i / 100), byte(i%100) * 2}), 32),
+		)
 	}
 	hosts, err := firewall.NewPrefixes(many...)
 	if err != nil {
@@ -38,18 +41,71 @@ func Everything(t testing.TB) firewall.State {
 		Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseReject, Established: firewall.EstablishedKeep, Essentials: firewall.DefaultEssentials,
 		Virtual: virtual("10.96.0.1:443", "10.96.0.10:53", "[fd00:96::1]:443"),
 		Services: []firewall.Service{
-			{Name: "prometheus", Ports: []firewall.PortRange{tcp(9090, 9090)}, Sources: firewall.MustPrefixes("10.20.0.0/16", "198.51.100.7/32", "2001:db8::/32"), Log: firewall.LogDenied},
-			{Name: "web", Ports: []firewall.PortRange{tcp(80, 80), tcp(443, 443), {Protocol: firewall.UDP, First: 443, Last: 443}}, Sources: firewall.MustPrefixes("0.0.0.0/0", "::/0"), Log: firewall.LogNone},
-			{Name: "ssh-in", Ports: []firewall.PortRange{tcp(22, 22)}, Interfaces: []string{"eth1", "wg*"}, Sources: firewall.MustPrefixes("10.0.0.0/8"), Log: firewall.LogAll,
-				Rate: &firewall.Rate{Count: 20, Per: time.Second, Burst: 40}},
-			{Name: "ssh-out", Ports: []firewall.PortRange{tcp(22, 23)}, Interfaces: []string{"eth0"}, Addresses: firewall.MustPrefixes("192.0.2.10/32", "2001:db8::10/128"),
-				Sources: firewall.MustPrefixes("203.0.113.0/24"), Log: firewall.LogDenied},
-			{Name: "list", Ports: []firewall.PortRange{tcp(7000, 7000)}, Sources: List(t, 20), Log: firewall.LogDenied},
-			{Name: "nobody", Ports: []firewall.PortRange{{Protocol: firewall.SCTP, First: 9000, Last: 9100}}, Log: firewall.LogDenied},
-			{Name: "lease", Ports: []firewall.PortRange{tcp(5432, 5432)}, Sources: firewall.MustPrefixes("10.1.0.0/16"), Log: firewall.LogDenied,
-				Expiring: []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("203.0.113.7/32"), Until: time.Now().Add(time.Hour)}, {Prefix: netip.MustParsePrefix("2001:db8:7::/64"), Until: time.Now().Add(2 * time.Hour)}}},
-			{Name: "many", Ports: []firewall.PortRange{tcp(6000, 6000)}, Sources: hosts, Log: firewall.LogNone},
-			{Name: "a-name-as-long-as-a-service-may-have-which-is-48", Ports: []firewall.PortRange{tcp(6001, 6001)}, Sources: firewall.MustPrefixes("192.0.2.0/24"), Log: firewall.LogAll},
+			{
+				Name:    "prometheus",
+				Ports:   []firewall.PortRange{tcp(9090, 9090)},
+				Sources: firewall.MustPrefixes("10.20.0.0/16", "198.51.100.7/32", "2001:db8::/32"),
+				Log:     firewall.LogDenied,
+			},
+			{
+				Name: "web",
+				Ports: []firewall.PortRange{
+					tcp(80, 80),
+					tcp(443, 443),
+					{Protocol: firewall.UDP, First: 443, Last: 443},
+				},
+				Sources: firewall.MustPrefixes("0.0.0.0/0", "::/0"),
+				Log:     firewall.LogNone,
+			},
+			{
+				Name:       "ssh-in",
+				Ports:      []firewall.PortRange{tcp(22, 22)},
+				Interfaces: []string{"eth1", "wg*"},
+				Sources:    firewall.MustPrefixes("10.0.0.0/8"),
+				Log:        firewall.LogAll,
+				Rate:       &firewall.Rate{Count: 20, Per: time.Second, Burst: 40},
+			},
+			{
+				Name:       "ssh-out",
+				Ports:      []firewall.PortRange{tcp(22, 23)},
+				Interfaces: []string{"eth0"},
+				Addresses:  firewall.MustPrefixes("192.0.2.10/32", "2001:db8::10/128"),
+				Sources:    firewall.MustPrefixes("203.0.113.0/24"),
+				Log:        firewall.LogDenied,
+			},
+			{
+				Name:    "list",
+				Ports:   []firewall.PortRange{tcp(7000, 7000)},
+				Sources: List(t, 20),
+				Log:     firewall.LogDenied,
+			},
+			{
+				Name:  "nobody",
+				Ports: []firewall.PortRange{{Protocol: firewall.SCTP, First: 9000, Last: 9100}},
+				Log:   firewall.LogDenied,
+			},
+			{
+				Name:    "lease",
+				Ports:   []firewall.PortRange{tcp(5432, 5432)},
+				Sources: firewall.MustPrefixes("10.1.0.0/16"),
+				Log:     firewall.LogDenied,
+				Expiring: []firewall.ExpiringSource{
+					{Prefix: netip.MustParsePrefix("203.0.113.7/32"), Until: time.Now().Add(time.Hour)},
+					{Prefix: netip.MustParsePrefix("2001:db8:7::/64"), Until: time.Now().Add(2 * time.Hour)},
+				},
+			},
+			{
+				Name:    "many",
+				Ports:   []firewall.PortRange{tcp(6000, 6000)},
+				Sources: hosts,
+				Log:     firewall.LogNone,
+			},
+			{
+				Name:    "a-name-as-long-as-a-service-may-have-which-is-48",
+				Ports:   []firewall.PortRange{tcp(6001, 6001)},
+				Sources: firewall.MustPrefixes("192.0.2.0/24"),
+				Log:     firewall.LogAll,
+			},
 		},
 	})
 }
@@ -64,15 +120,23 @@ func virtual(at ...string) (out []firewall.VirtualService) {
 
 // drawVirtual picks services of IPVS, some of them at the addresses of Probes.
 func drawVirtual(t *rapid.T) []firewall.VirtualService {
-	return virtual(rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"192.0.2.1:1", "192.0.2.1:3", "192.0.2.1:5",
-		"10.96.0.1:2", "[2001:db8:f::1]:2", "[2001:db8:f::1]:3"}), 0, 3, rapid.ID).Draw(t, "virtual")...)
+	return virtual(
+		rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"192.0.2.1:1", "192.0.2.1:3", "192.0.2.1:5",
+			"10.96.0.1:2", "[2001:db8:f::1]:2", "[2001:db8:f::1]:3"}), 0, 3, rapid.ID).Draw(t, "virtual")...)
 }
 
 // Simple is one service with one source of each family.
 func Simple(t testing.TB) firewall.State {
-	return Canonical(t, firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
-		Services: []firewall.Service{{Name: "prometheus", Ports: []firewall.PortRange{tcp(9090, 9090)},
-			Sources: firewall.MustPrefixes("10.0.0.0/8", "fc00::/7"), Log: firewall.LogDenied}}})
+	return Canonical(
+		t,
+		firewall.State{
+			Unlisted:    firewall.UnlistedIgnore,
+			Refuse:      firewall.RefuseDrop,
+			Established: firewall.EstablishedCut,
+			Services: []firewall.Service{{Name: "prometheus", Ports: []firewall.PortRange{tcp(9090, 9090)},
+				Sources: firewall.MustPrefixes("10.0.0.0/8", "fc00::/7"), Log: firewall.LogDenied}},
+		},
+	)
 }
 
 // List is n prefixes of each family, of all kinds of lengths, disjoint and not adjacent.
@@ -93,7 +157,10 @@ func List(t testing.TB, n int) firewall.Prefixes {
 func Many(t testing.TB, n int) firewall.Prefixes {
 	list := make([]firewall.Prefix, 0, n)
 	for i := range n {
-		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 25))
+		list = append(
+			list,
+			netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 25),
+		)
 	}
 	p, err := firewall.NewPrefixes(list...)
 	if err != nil {
@@ -104,11 +171,14 @@ func Many(t testing.TB, n int) firewall.Prefixes {
 
 // drawSources picks a few prefixes that nest and touch.
 func drawSources(t *rapid.T, label string) firewall.Prefixes {
-	return firewall.MustPrefixes(rapid.SliceOfN(rapid.SampledFrom([]string{"10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.0.0.1/32", "10.0.0.2/31", "192.0.2.0/24",
-		"0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128"}), 0, 4).Draw(t, label)...)
+	return firewall.MustPrefixes(
+		rapid.SliceOfN(rapid.SampledFrom([]string{"10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.0.0.1/32", "10.0.0.2/31", "192.0.2.0/24",
+			"0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128"}), 0, 4).
+			Draw(t, label)...)
 }
 
-// drawMore picks so many sources, or none, that a backend may hold them in another way: prefixes, or exact addresses only.
+// drawMore picks so many sources, or none, that a backend may hold them in another way: prefixes,
+// or exact addresses only.
 func drawMore(t *rapid.T, label string) firewall.Prefixes {
 	n := rapid.SampledFrom([]int{0, 0, 20, 32}).Draw(t, "more "+label)
 	if n == 0 {
@@ -128,12 +198,16 @@ func drawMore(t *rapid.T, label string) firewall.Prefixes {
 func drawLease(t *rapid.T) []firewall.ExpiringSource {
 	var out []firewall.ExpiringSource
 	for _, cidr := range rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"10.0.0.1/32", "192.0.2.0/24", "10.0.0.0/9", "198.51.100.0/24"}), 1, 2, rapid.ID).Draw(t, "leases") {
-		out = append(out, firewall.ExpiringSource{Prefix: netip.MustParsePrefix(cidr), Until: time.Now().Add(time.Hour)})
+		out = append(
+			out,
+			firewall.ExpiringSource{Prefix: netip.MustParsePrefix(cidr), Until: time.Now().Add(time.Hour)},
+		)
 	}
 	return out
 }
 
-// DrawNext makes a State to follow another: any, or one that differs in the sources of its services alone.
+// DrawNext makes a State to follow another: any, or one that differs in the sources of its services
+// alone.
 func DrawNext(t *rapid.T, s firewall.State) firewall.State {
 	if rapid.Bool().Draw(t, "any") {
 		return Draw(t)
@@ -164,15 +238,22 @@ func DrawNext(t *rapid.T, s firewall.State) firewall.State {
 // Draw makes a random State over few ports, sources and interfaces, so that two of them often meet.
 func Draw(t *rapid.T) firewall.State {
 	state := firewall.State{
-		Unlisted:    rapid.SampledFrom([]firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny}).Draw(t, "unlisted"),
-		Refuse:      rapid.SampledFrom([]firewall.Refuse{firewall.RefuseDrop, firewall.RefuseReject}).Draw(t, "refuse"),
+		Unlisted: rapid.SampledFrom([]firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny}).
+			Draw(t, "unlisted"),
+		Refuse: rapid.SampledFrom([]firewall.Refuse{firewall.RefuseDrop, firewall.RefuseReject}).
+			Draw(t, "refuse"),
 		Established: firewall.EstablishedCut, Essentials: firewall.DefaultEssentials, Virtual: drawVirtual(t),
 	}
 	for i, name := range []string{"a", "b", "c"} {
 		if !rapid.Bool().Draw(t, "has "+name) {
 			continue
 		}
-		svc := firewall.Service{Name: name, Log: rapid.SampledFrom([]firewall.Log{firewall.LogNone, firewall.LogDenied, firewall.LogAll}).Draw(t, "log"), Sources: drawSources(t, "sources "+name).Union(drawMore(t, name))}
+		svc := firewall.Service{
+			Name: name,
+			Log: rapid.SampledFrom([]firewall.Log{firewall.LogNone, firewall.LogDenied, firewall.LogAll}).
+				Draw(t, "log"),
+			Sources: drawSources(t, "sources "+name).Union(drawMore(t, name)),
+		}
 		first := uint16(rapid.IntRange(1, 3).Draw(t, "port"))
 		svc.Ports = []firewall.PortRange{tcp(first, first+uint16(rapid.IntRange(0, 2).Draw(t, "ports")))}
 		svc.Interfaces = []string{fmt.Sprintf("eth%d", i)} // apart, so that ports may be shared
@@ -197,7 +278,13 @@ func Probes() []firewall.Flow {
 	for _, source := range []string{"10.0.0.1", "10.0.0.2", "10.77.2.0", "10.77.2.1", "10.77.2.128", "10.77.60.0", "10.200.0.1", "192.0.2.9", "198.51.100.1", "8.8.8.8", "2001:db8::1", "2001:db8::2", "2001:db8::9", "2a00::1"} {
 		for _, iface := range []string{"eth0", "eth1", "eth2", "eth9", "docker0"} {
 			for port := uint16(1); port <= 6; port++ {
-				f := firewall.Flow{Protocol: firewall.TCP, Source: netip.MustParseAddr(source), Destination: netip.MustParseAddr("192.0.2.1"), Port: port, Interface: iface}
+				f := firewall.Flow{
+					Protocol:    firewall.TCP,
+					Source:      netip.MustParseAddr(source),
+					Destination: netip.MustParseAddr("192.0.2.1"),
+					Port:        port,
+					Interface:   iface,
+				}
 				if f.Source.Is6() {
 					f.Destination = netip.MustParseAddr("2001:db8:f::1")
 				}

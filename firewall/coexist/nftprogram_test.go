@@ -44,7 +44,10 @@ func TestCannotPrint(t *testing.T) {
 // A program is asked once, until it is another one.
 func TestProgramsAreAskedOnce(t *testing.T) {
 	dir, asked := t.TempDir(), 0
-	n := NFTPrograms{Folders: []string{dir, dir}, Version: func(path string) (string, error) { asked++; return readVersion(path) }}
+	n := NFTPrograms{
+		Folders: []string{dir, dir},
+		Version: func(path string) (string, error) { asked++; return readVersion(path) },
+	}
 	for _, step := range []struct {
 		version string // "": as it is
 		ok      bool

@@ -15,8 +15,8 @@ import (
 )
 
 // SavedRules is a file in which somebody has saved the host's rules, ours among them, so that it
-// doesn't load at boot: all the others' rules in it are then missing, and their ports open. Its JSON
-// is part of status.
+// doesn't load at boot: all the others' rules in it are then missing, and their ports open. Its
+// JSON is part of status.
 type SavedRules struct {
 	File string `json:"file"`
 	Unit string `json:"unit"` // of systemd, that loads the file
@@ -65,8 +65,8 @@ func unitFailed(unit string) bool {
 // savedFile is a file that is loaded at boot, by a unit, after ipsets were made from another file.
 type savedFile struct{ path, unit, ipsets string }
 
-// iptablesFiles are where Debian (iptables-persistent, with the ipsets of ipset-persistent) and Red Hat
-// (iptables-services, ipset-service) save rules; nftablesFiles likewise.
+// iptablesFiles are where Debian (iptables-persistent, with the ipsets of ipset-persistent) and Red
+// Hat (iptables-services, ipset-service) save rules; nftablesFiles likewise.
 var (
 	iptablesFiles = []savedFile{
 		{"etc/iptables/rules.v4", "netfilter-persistent.service", "etc/iptables/ipsets"},
@@ -102,8 +102,11 @@ func (h SavedFiles) Find() []SavedRules {
 			add(f, "it was saved while table inet portgrave had flags that this nft couldn't print",
 				"save the rules again: portgrave status tells whether nft can print them")
 		case xt:
-			add(f, "it holds Portgrave's iptables rules, which nft prints but doesn't read",
-				"take the chains PORTGRAVE* and their jumps out, or use --backend nftables and save the rules again")
+			add(
+				f,
+				"it holds Portgrave's iptables rules, which nft prints but doesn't read",
+				"take the chains PORTGRAVE* and their jumps out, or use --backend nftables and save the rules again",
+			)
 		}
 	}
 	return found
@@ -183,7 +186,8 @@ func (h SavedFiles) lines(path string, each func(line string)) {
 	}
 }
 
-// netfilterPersistent saves rules where SavedFiles looks, and with its plugin for ipsets, these too.
+// netfilterPersistent saves rules where SavedFiles looks, and with its plugin for ipsets, these
+// too.
 const (
 	netfilterPersistent = "usr/sbin/netfilter-persistent"
 	ipsetPlugin         = "usr/share/netfilter-persistent/plugins.d/10-ipset"

@@ -44,7 +44,10 @@ func TestFindSavedRules(t *testing.T) {
 		"a very long line": {map[string]string{"etc/iptables/rules.v4": strings.Repeat("x", 2<<20) + "\n" + savedOurs}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := SavedFiles{Root: t.TempDir(), Failed: func(unit string) bool { return unit == "iptables.service" }}
+			h := SavedFiles{
+				Root:   t.TempDir(),
+				Failed: func(unit string) bool { return unit == "iptables.service" },
+			}
 			for path, content := range c.files {
 				write(t, h, path, content)
 			}
@@ -56,10 +59,13 @@ func TestFindSavedRules(t *testing.T) {
 				}
 				file, rest, _ := strings.Cut(c.want[i], " ")
 				unit, text, _ := strings.Cut(rest, " ")
-				if x.File != filepath.Join(h.Root, file) || x.Unit != unit || !strings.Contains(x.String(), text) || !strings.HasPrefix(x.String(), x.File+" doesn't load at boot: ") {
+				if x.File != filepath.Join(h.Root, file) || x.Unit != unit ||
+					!strings.Contains(x.String(), text) ||
+					!strings.HasPrefix(x.String(), x.File+" doesn't load at boot: ") {
 					t.Errorf("%+v, want %s", x, c.want[i])
 				}
-				if failed := unit == "iptables.service"; x.Failed != failed || strings.Contains(x.String(), unit+" has failed") != failed {
+				if failed := unit == "iptables.service"; x.Failed != failed ||
+					strings.Contains(x.String(), unit+" has failed") != failed {
 					t.Errorf("%+v: failed", x)
 				}
 			}

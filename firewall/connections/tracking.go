@@ -74,7 +74,8 @@ func ReadTracking(ctx context.Context) (Tracking, error) {
 	return t, err
 }
 
-// Attributes of an entry in the kernel's list of hooks (include/uapi/linux/netfilter/nfnetlink_hook.h).
+// Attributes of an entry in the kernel's list of hooks
+// (include/uapi/linux/netfilter/nfnetlink_hook.h).
 const (
 	subsystemHook    = 12 // NFNL_SUBSYS_HOOK
 	hookGet          = 0  // NFNL_MSG_HOOK_GET
@@ -82,8 +83,8 @@ const (
 	hookFunctionName = 4  // NFNLA_HOOK_FUNCTION_NAME
 )
 
-// trackingState looks for conntrack among the functions that packets meet as they come in. The kernel
-// hooks it in with the first rule that needs it, and takes it out with the last one.
+// trackingState looks for conntrack among the functions that packets meet as they come in. The
+// kernel hooks it in with the first rule that needs it, and takes it out with the last one.
 func trackingState(ctx context.Context) (TrackingState, error) {
 	conn, err := nfnetlink.Dial()
 	if err != nil {
@@ -105,7 +106,8 @@ func trackingState(ctx context.Context) (TrackingState, error) {
 		switch {
 		case found:
 			return TrackingOn, nil
-		case errors.As(err, &refused) && refused != unix.EPERM && refused != unix.ENOENT, err == nil && !told:
+		case errors.As(err, &refused) && refused != unix.EPERM && refused != unix.ENOENT,
+			err == nil && !told:
 			return TrackingUnknown, nil
 		case err != nil && !errors.Is(err, unix.ENOENT): // ENOENT: nothing is hooked in
 			return TrackingUnknown, fmt.Errorf("looking whether connections are tracked: %w", err)

@@ -20,15 +20,28 @@ func TestTrackingIsSeen(t *testing.T) {
 		defer func() { _ = c.Close() }()
 		_, _ = c.Write([]byte("?"))
 		got, err := ReadTracking(t.Context())
-		if err != nil || got.Idle() != idle || got.Limit == 0 || (got.Count > 0) == idle || (got.Fill() > 0) == idle {
+		if err != nil || got.Idle() != idle || got.Limit == 0 || (got.Count > 0) == idle ||
+			(got.Fill() > 0) == idle {
 			t.Errorf("%s: %+v, %v", when, got, err)
 		}
 		return got
 	}
 	look("at first", true)
-	backendtest.Program(t, "table ip t {\n chain c {\n type filter hook input priority 0\n accept\n }\n }\n", "nft", "-f", "-")
+	backendtest.Program(
+		t,
+		"table ip t {\n chain c {\n type filter hook input priority 0\n accept\n }\n }\n",
+		"nft",
+		"-f",
+		"-",
+	)
 	look("with a rule that needs no tracking", true)
-	backendtest.Program(t, "table ip t {\n chain c {\n ct state new accept\n }\n }\n", "nft", "-f", "-")
+	backendtest.Program(
+		t,
+		"table ip t {\n chain c {\n ct state new accept\n }\n }\n",
+		"nft",
+		"-f",
+		"-",
+	)
 	look("with one that needs it", false)
 }
 

@@ -16,10 +16,13 @@ import (
 )
 
 // Untracked names the chains with rules that keep packets out of connection tracking (notrack), of
-// whatever program: "table ip raw, chain PREROUTING". Replies that they match are not known as such.
-// run runs a program in the calling thread's namespace, as iptables-legacy-save has to be where the
-// legacy table is in use.
-func Untracked(ctx context.Context, run func(ctx context.Context, name string, args ...string) ([]byte, error)) ([]string, error) {
+// whatever program: "table ip raw, chain PREROUTING". Replies that they match are not known as
+// such. run runs a program in the calling thread's namespace, as iptables-legacy-save has to be
+// where the legacy table is in use.
+func Untracked(
+	ctx context.Context,
+	run func(ctx context.Context, name string, args ...string) ([]byte, error),
+) ([]string, error) {
 	found, err := untrackedByNFTables(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("looking for rules that end connection tracking: %w", err)
@@ -57,7 +60,11 @@ func untrackedByNFTables(ctx context.Context) ([]string, error) {
 	var found []string
 	_, err = nfnetlink.OneGeneration(conn.Ruleset(ctx), untrackedAttempts, func(uint32) error {
 		found = nil
-		rules := nfnetlink.Request{Subsystem: unix.NFNL_SUBSYS_NFTABLES, Kind: unix.NFT_MSG_GETRULE, Dump: true}
+		rules := nfnetlink.Request{
+			Subsystem: unix.NFNL_SUBSYS_NFTABLES,
+			Kind:      unix.NFT_MSG_GETRULE,
+			Dump:      true,
+		}
 		return conn.Ask(ctx, rules, func(m nfnetlink.Message) error {
 			a, err := nfnetlink.Parse(m.Attributes)
 			if err != nil {
@@ -65,7 +72,15 @@ func untrackedByNFTables(ctx context.Context) ([]string, error) {
 			}
 			return nfnetlink.Each(a.Bytes(unix.NFTA_RULE_EXPRESSIONS), func(_ uint16, b []byte) error {
 				if untracks(b) {
-					found = append(found, fmt.Sprintf("table %s %s, chain %s", familyName(m.Family), a.String(unix.NFTA_RULE_TABLE), a.String(unix.NFTA_RULE_CHAIN)))
+					found = append(
+						found,
+						fmt.Sprintf(
+							"table %s %s, chain %s",
+							familyName(m.Family),
+							a.String(unix.NFTA_RULE_TABLE),
+							a.String(unix.NFTA_RULE_CHAIN),
+						),
+					)
 				}
 				return nil
 			})
@@ -95,7 +110,8 @@ func untracks(expression []byte) bool {
 		}
 		info := x.Bytes(targetInfo)
 		return x.String(targetName) == "NOTRACK" ||
-			x.String(targetName) == "CT" && len(info) >= 2 && binary.NativeEndian.Uint16(info)&flagNotrack != 0
+			x.String(targetName) == "CT" && len(info) >= 2 &&
+				binary.NativeEndian.Uint16(info)&flagNotrack != 0
 	}
 	return false
 }
@@ -118,7 +134,8 @@ func familyName(family uint8) string {
 func untrackedByLegacy(ip string, saved []byte) (found []string) {
 	for line := range bytes.Lines(saved) {
 		words := strings.Fields(string(line))
-		if len(words) < 2 || words[0] != "-A" || !slices.Contains(words, "--notrack") && !slices.Contains(words, "NOTRACK") {
+		if len(words) < 2 || words[0] != "-A" ||
+			!slices.Contains(words, "--notrack") && !slices.Contains(words, "NOTRACK") {
 			continue
 		}
 		found = append(found, fmt.Sprintf("%stables-legacy table raw, chain %s", ip, words[1]))

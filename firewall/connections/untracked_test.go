@@ -20,9 +20,12 @@ func TestUntrackedIsFound(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			backendtest.Isolate(t)
 			backendtest.Program(t, "", "sh", "-ec", c.script)
-			got, err := Untracked(t.Context(), func(ctx context.Context, name string, args ...string) ([]byte, error) {
-				return exec.CommandContext(ctx, name, args...).Output()
-			})
+			got, err := Untracked(
+				t.Context(),
+				func(ctx context.Context, name string, args ...string) ([]byte, error) {
+					return exec.CommandContext(ctx, name, args...).Output()
+				},
+			)
 			want := []string{c.want}
 			if c.want == "" {
 				want = nil

@@ -88,15 +88,20 @@ func start(t testing.TB, l *Listener) (c *collected, stop func()) {
 	return c, stop
 }
 
-// Every backend's reports give the same events for the same packets: both families, every protocol, refused
-// and accepted ones, ports that no service lists, and a name too long for a prefix of iptables.
+// Every backend's reports give the same events for the same packets: both families, every protocol,
+// refused and accepted ones, ports that no service lists, and a name too long for a prefix of
+// iptables.
 func TestEveryBackendIsUnderstood(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Setenv("XTABLES_LOCKFILE", t.TempDir()+"/lock")
 	const long = "a-name-as-long-as-a-service-may-have-which-is-48"
 	var services []firewall.Service
 	for name, port := range map[string]uint16{"metrics": 9090, long: 9443} {
-		svc := firewall.Service{Name: name, Sources: firewall.MustPrefixes("10.20.0.0/16", "fd00:20::/48"), Log: firewall.LogDenied}
+		svc := firewall.Service{
+			Name:    name,
+			Sources: firewall.MustPrefixes("10.20.0.0/16", "fd00:20::/48"),
+			Log:     firewall.LogDenied,
+		}
 		if name == long {
 			svc.Log = firewall.LogAll
 		}
@@ -105,8 +110,16 @@ func TestEveryBackendIsUnderstood(t *testing.T) {
 		}
 		services = append(services, svc)
 	}
-	state := backendtest.Canonical(t, firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
-		Essentials: firewall.DefaultEssentials &^ firewall.EssentialEcho, Services: services})
+	state := backendtest.Canonical(
+		t,
+		firewall.State{
+			Unlisted:    firewall.UnlistedDeny,
+			Refuse:      firewall.RefuseDrop,
+			Established: firewall.EstablishedCut,
+			Essentials:  firewall.DefaultEssentials &^ firewall.EssentialEcho,
+			Services:    services,
+		},
+	)
 	for name, backend := range engines {
 		t.Run(name, func(t *testing.T) {
 			w := lab.New(t)
@@ -151,30 +164,69 @@ func TestEveryBackendIsUnderstood(t *testing.T) {
 						if answer := w.Internet.Connect(to, lab.Over(protocol), lab.From(source), lab.FromPort(sourcePort), lab.Timeout(100*time.Millisecond)); answer != lab.Dropped {
 							t.Errorf("%s to %s: %s", source, to, answer)
 						}
-						want = append(want, Event{Action: Denied, Service: service, Protocol: firewall.Protocol(protocol).String(), Source: source, SourcePort: sourcePort,
-							Destination: to.Addr(), Port: port, Interface: "eth0", Count: 1})
+						want = append(
+							want,
+							Event{
+								Action:      Denied,
+								Service:     service,
+								Protocol:    firewall.Protocol(protocol).String(),
+								Source:      source,
+								SourcePort:  sourcePort,
+								Destination: to.Addr(),
+								Port:        port,
+								Interface:   "eth0",
+								Count:       1,
+							},
+						)
 					}
 					sourcePort++
 					to := w.Host.At(9443, six)
 					if answer := w.Office.Connect(to, lab.Over(protocol), lab.FromPort(sourcePort)); answer != lab.Open {
 						t.Errorf("from the office to %s: %s", to, answer)
 					}
-					want = append(want, Event{Action: Allowed, Service: long, Protocol: firewall.Protocol(protocol).String(), Source: w.Office.Addr(six), SourcePort: sourcePort,
-						Destination: to.Addr(), Port: 9443, Interface: "eth1", Count: 1})
+					want = append(
+						want,
+						Event{
+							Action:      Allowed,
+							Service:     long,
+							Protocol:    firewall.Protocol(protocol).String(),
+							Source:      w.Office.Addr(six),
+							SourcePort:  sourcePort,
+							Destination: to.Addr(),
+							Port:        9443,
+							Interface:   "eth1",
+							Count:       1,
+						},
+					)
 					if answer := w.Office.Connect(w.Host.At(9090, six), lab.Over(protocol)); answer != lab.Open { // log: denied says nothing of it
 						t.Errorf("from the office to metrics: %s", answer)
 					}
 				}
-				e := Event{Action: Denied, Service: firewall.LogLabelUnlisted, Protocol: "icmp", Source: w.Internet.Addr(six), Destination: w.Host.Addr(six), ICMP: &ICMP{Type: 8}, Interface: "eth0", Count: 1}
+				e := Event{
+					Action:      Denied,
+					Service:     firewall.LogLabelUnlisted,
+					Protocol:    "icmp",
+					Source:      w.Internet.Addr(six),
+					Destination: w.Host.Addr(six),
+					ICMP:        &ICMP{Type: 8},
+					Interface:   "eth0",
+					Count:       1,
+				}
 				if six {
 					e.Protocol, e.ICMP = "icmpv6", &ICMP{Type: 128}
 				}
-				_ = w.Internet.Command(context.Background(), "ping", "-c1", "-W1", "-I", e.Source.String(), e.Destination.String()).Run() // not answered
+				_ = w.Internet.Command(context.Background(), "ping", "-c1", "-W1", "-I", e.Source.String(), e.Destination.String()).
+					Run()
+
+					// not answered
 				want = append(want, e)
 			}
 			// The lab asks over UDP more than once; what it repeats is folded.
 			once := func() []Event {
-				return slices.DeleteFunc(got.all(), func(e Event) bool { return e.Protocol == "udp" && e.Last.After(e.Time) })
+				return slices.DeleteFunc(
+					got.all(),
+					func(e Event) bool { return e.Protocol == "udp" && e.Last.After(e.Time) },
+				)
 			}
 			until(t, "every packet has its event", func() bool { return len(once()) >= len(want) })
 			time.Sleep(2 * batchWait) // for events that should not be
@@ -197,7 +249,8 @@ func TestEveryBackendIsUnderstood(t *testing.T) {
 	}
 }
 
-// loopTable logs and drops what is sent to UDP port 9 over loopback, without a rate limit, and counts it.
+// loopTable logs and drops what is sent to UDP port 9 over loopback, without a rate limit, and
+// counts it.
 const loopTable = `table inet loop {
 	counter reported { }
 	chain output {
@@ -220,7 +273,8 @@ func loop(t testing.TB) (send func(port, n int)) {
 		}
 		defer func() { _ = conn.Close() }()
 		for range n {
-			if _, err := conn.Write([]byte("x")); err != nil && !errors.Is(err, unix.EPERM) { // EPERM: it was dropped
+			if _, err := conn.Write([]byte("x")); err != nil &&
+				!errors.Is(err, unix.EPERM) { // EPERM: it was dropped
 				t.Fatal(err)
 			}
 		}
@@ -239,10 +293,21 @@ func reported(t testing.TB, list string) uint64 {
 	return n
 }
 
-// While nobody reads, the kernel's buffer fills up and the rest is dropped. All of it is accounted for, and said.
+// While nobody reads, the kernel's buffer fills up and the rest is dropped. All of it is accounted
+// for, and said.
 func TestLossesAddUp(t *testing.T) {
 	send := loop(t)
-	l, err := open(limits{window: 50 * time.Millisecond, keys: 16, sourcesPerService: 16, sourcesPerPort: 4, ports: 4, portsPerService: 4, services: 4})
+	l, err := open(
+		limits{
+			window:            50 * time.Millisecond,
+			keys:              16,
+			sourcesPerService: 16,
+			sourcesPerPort:    4,
+			ports:             4,
+			portsPerService:   4,
+			services:          4,
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -261,7 +326,10 @@ func TestLossesAddUp(t *testing.T) {
 	until(t, "the last ones", func() bool { return l.Stats().Foreign == 5 })
 	time.Sleep(4 * 50 * time.Millisecond)
 	stop()
-	sent, s := reported(t, backendtest.Program(t, "", "nft", "list", "counter", "inet", "loop", "reported")), l.Stats()
+	sent, s := reported(
+		t,
+		backendtest.Program(t, "", "nft", "list", "counter", "inet", "loop", "reported"),
+	), l.Stats()
 	t.Logf("%d packets reported, %+v", sent, s)
 	if s.Lost == 0 {
 		t.Error("nothing was lost: the test proves nothing")
@@ -277,7 +345,15 @@ func TestLossesAddUp(t *testing.T) {
 // A writer that blocks for ever stalls neither the reading nor, for long, the end.
 func TestRunEndsWhileTheWriterBlocks(t *testing.T) {
 	send := loop(t)
-	small := limits{window: 20 * time.Millisecond, keys: 1, sourcesPerService: 1, sourcesPerPort: 1, ports: 1, portsPerService: 1, services: 1}
+	small := limits{
+		window:            20 * time.Millisecond,
+		keys:              1,
+		sourcesPerService: 1,
+		sourcesPerPort:    1,
+		ports:             1,
+		portsPerService:   1,
+		services:          1,
+	}
 	l, err := open(small)
 	if err != nil {
 		t.Fatal(err)
@@ -291,7 +367,11 @@ func TestRunEndsWhileTheWriterBlocks(t *testing.T) {
 		send(9, 500)
 		time.Sleep(20 * time.Millisecond)
 	}
-	until(t, "all is read though the writer blocks", func() bool { return l.Stats().Received == 10_000 })
+	until(
+		t,
+		"all is read though the writer blocks",
+		func() bool { return l.Stats().Received == 10_000 },
+	)
 	cancel()
 	select {
 	case err := <-ended:

@@ -7,7 +7,11 @@ func (w *walk) assign(c *chain, r *rule, s Assign, f flow) []branch {
 		g := f
 		g.sources = rd.sources
 		if rd.doubtful {
-			g.doubts = w.doubt(f.doubts, Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: what is set"}, n+2)
+			g.doubts = w.doubt(
+				f.doubts,
+				Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: what is set"},
+				n+2,
+			)
 		}
 		if rd.absent == Yes {
 			out = append(out, branch{flow: g, do: miss})
@@ -89,14 +93,23 @@ func (w *walk) set(p *packet, to Field, v view) {
 	case FieldDport:
 		p.now.port, p.moved = v.within, true
 		w.follows(p)
-	case FieldRaw, FieldSource4, FieldSource6, FieldSport, FieldProtocol, FieldTCPFlags, FieldFragment, FieldICMPType, FieldICMPCode:
+	case FieldRaw,
+		FieldSource4,
+		FieldSource6,
+		FieldSport,
+		FieldProtocol,
+		FieldTCPFlags,
+		FieldFragment,
+		FieldICMPType,
+		FieldICMPCode:
 		p.scramble(addressWidth(w.q.Family))
 		w.follows(p)
 	}
 }
 
-// setZone attaches a template with the zone of the connection to be. The first one stays (xt_ct_target in net/netfilter/xt_CT.c,
-// nft_ct_set_zone_eval in net/netfilter/nft_ct.c). To an untracked packet nft attaches one all the same, and so has it tracked again; x_tables doesn't.
+// setZone attaches a template with the zone of the connection to be. The first one stays
+// (xt_ct_target in net/netfilter/xt_CT.c, nft_ct_set_zone_eval in net/netfilter/nft_ct.c). To an
+// untracked packet nft attaches one all the same, and so has it tracked again; x_tables doesn't.
 func (w *walk) setZone(p *packet, zone Bits) {
 	switch {
 	case w.phase == afterConntrack || w.phase == beforeConntrack && p.template == Yes:
@@ -118,13 +131,20 @@ func (p *packet) scramble(width int) {
 	p.local, p.moved, p.scrambled = false, true, true
 }
 
-// follows makes the connection of the packet as it is now, for a rule that changes it before there is one.
+// follows makes the connection of the packet as it is now, for a rule that changes it before there
+// is one.
 func (w *walk) follows(p *packet) {
 	switch w.phase {
 	case beforeConntrack:
 		p.orig, p.reply, p.origSource, p.replySource = p.now, p.now, p.headerSource, p.headerSource
 	case atConntrack:
 		p.orig, p.reply = p.orig.join(p.now), p.reply.join(p.now)
-		p.origSource, p.replySource = max(p.origSource, p.headerSource), max(p.replySource, p.headerSource)
+		p.origSource, p.replySource = max(
+			p.origSource,
+			p.headerSource,
+		), max(
+			p.replySource,
+			p.headerSource,
+		)
 	}
 }

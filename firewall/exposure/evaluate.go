@@ -9,17 +9,22 @@ import (
 
 // Evaluator answers questions about one ruleset on one host.
 //
-// Its goal: bounds that are never wrong, as near to each other as the ruleset allows, in time proportional to the rules that a question
-// concerns, and in bounded time and memory whatever the ruleset is.
+// Its goal: bounds that are never wrong, as near to each other as the ruleset allows, in time
+// proportional to the rules that a question concerns, and in bounded time and memory whatever the
+// ruleset is.
 //
-// Its design: a question's set of all sources is carried through the hooks as flows (flow.go), each a set of sources whose packets are in one
-// place and one state (packet.go). A statement splits a flow: those for whom it holds, those for whom it doesn't, and those who go both ways
-// since something isn't known, with a doubt noted (statements.go). Flows of one state that meet are merged. What would not end, or explode, is cut
-// short: states beyond maxStates are joined into one that covers them; jumps beyond maxDepth may come to anything; and beyond maxWork the
-// whole answer is that everything is possible.
+// Its design: a question's set of all sources is carried through the hooks as flows (flow.go), each
+// a set of sources whose packets are in one place and one state (packet.go). A statement splits a
+// flow: those for whom it holds, those for whom it doesn't, and those who go both ways since
+// something isn't known, with a doubt noted (statements.go). Flows of one state that meet are
+// merged. What would not end, or explode, is cut short: states beyond maxStates are joined into one
+// that covers them; jumps beyond maxDepth may come to anything; and beyond maxWork the whole answer
+// is that everything is possible.
 //
-// NewEvaluator prepares what all questions share: rules by port (compile.go), sets as ranges (lookup.go), routes (fib.go). So it is made once for
-// many questions. Ruleset and Host must not change after that. All methods may be called from several goroutines at once, and are deterministic.
+// NewEvaluator prepares what all questions share: rules by port (compile.go), sets as ranges
+// (lookup.go), routes (fib.go). So it is made once for many questions. Ruleset and Host must not
+// change after that. All methods may be called from several goroutines at once, and are
+// deterministic.
 type Evaluator struct {
 	rules  *Ruleset
 	host   *Host
@@ -45,7 +50,14 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 	if rs == nil {
 		rs = &Ruleset{}
 	}
-	e := &Evaluator{rules: rs, host: host, hooks: map[hookKey][]group{}, sets: map[*Set]*lookups{}, preimages: map[preimageKey]preimages{}, memory: map[any]any{}}
+	e := &Evaluator{
+		rules:     rs,
+		host:      host,
+		hooks:     map[hookKey][]group{},
+		sets:      map[*Set]*lookups{},
+		preimages: map[preimageKey]preimages{},
+		memory:    map[any]any{},
+	}
 	if host != nil {
 		e.fib = newFib(host)
 	}
@@ -65,11 +77,12 @@ func Evaluate(rs *Ruleset, host *Host, q Question) (Answer, error) {
 	return NewEvaluator(rs, host).Evaluate(q)
 }
 
-// maxWork bounds the work on one question, in steps of some tens of nanoseconds: rules run, elements looked at, ranges copied. A question about 10 000
-// rules takes some tens of thousands.
+// maxWork bounds the work on one question, in steps of some tens of nanoseconds: rules run,
+// elements looked at, ranges copied. A question about 10 000 rules takes some tens of thousands.
 const maxWork = 10_000_000
 
-// Evaluate answers a question. The error is for a question that makes no sense; a ruleset never causes one.
+// Evaluate answers a question. The error is for a question that makes no sense; a ruleset never
+// causes one.
 func (e *Evaluator) Evaluate(q Question) (Answer, error) {
 	if err := q.check(); err != nil {
 		return Answer{Question: q}, err
@@ -85,7 +98,10 @@ func (q Question) check() error {
 	case q.Family != firewall.IPv4 && q.Family != firewall.IPv6:
 		return fmt.Errorf("exposure: a question needs a family, not %d", q.Family)
 	case !q.Protocol.HasPorts() && !q.Protocol.Listable():
-		return fmt.Errorf("exposure: a question is about a protocol that a service can list, not %s", q.Protocol)
+		return fmt.Errorf(
+			"exposure: a question is about a protocol that a service can list, not %s",
+			q.Protocol,
+		)
 	case q.Destination.IsValid() && q.Destination.Is4() != (q.Family == firewall.IPv4):
 		return fmt.Errorf("exposure: the destination %v is no %v address", q.Destination, q.Family)
 	}

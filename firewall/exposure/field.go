@@ -2,20 +2,23 @@ package exposure
 
 // Field is something that a rule can read.
 //
-// A field has a value, is unknown to the evaluator, or is absent. Absent is what nf_tables calls a break and x_tables a
-// match that fails: any statement that reads an absent field doesn't hold, Not or no Not, and ends its rule.
-// A name or index of an interface that the packet doesn't have is not absent: it is "" or 0, as in both
-// systems, so that "! -i eth0" holds where there is no incoming interface.
+// A field has a value, is unknown to the evaluator, or is absent. Absent is what nf_tables calls a
+// break and x_tables a match that fails: any statement that reads an absent field doesn't hold, Not
+// or no Not, and ends its rule. A name or index of an interface that the packet doesn't have is not
+// absent: it is "" or 0, as in both systems, so that "! -i eth0" holds where there is no incoming
+// interface.
 //
-// Fields of one IP version are absent from packets of the other. A reader uses them only where the rule itself, or its
-// table, has made sure of the version; nf_tables expressions that read header bytes without that are FieldRaw.
+// Fields of one IP version are absent from packets of the other. A reader uses them only where the
+// rule itself, or its table, has made sure of the version; nf_tables expressions that read header
+// bytes without that are FieldRaw.
 type Field uint8
 
 const (
 	// FieldNone is 0: with Operand.Xor, a constant.
 	FieldNone Field = iota
 
-	// Where the packet came from and goes to. Outgoing ones are known from forward on, in input they are "" and 0.
+	// Where the packet came from and goes to. Outgoing ones are known from forward on, in input they
+	// are "" and 0.
 
 	FieldInName   // name; iifname, -i
 	FieldInIndex  // 32; iif
@@ -25,7 +28,8 @@ const (
 	FieldOutName  // name; oifname, -o
 	FieldOutIndex // 32; oif
 	FieldOutGroup // 32
-	// FieldPhysIn and FieldPhysOut are the bridge ports of a bridged packet (physdev); "" if it isn't one.
+	// FieldPhysIn and FieldPhysOut are the bridge ports of a bridged packet (physdev); "" if it isn't
+	// one.
 	FieldPhysIn  // name
 	FieldPhysOut // name
 	// FieldPhysBridged is 1 for a packet that is bridged and not routed (physdev-is-bridged), else 0.
@@ -53,10 +57,12 @@ const (
 	FieldICMPType // 8; ICMP or ICMPv6; absent from other protocols
 	FieldICMPCode // 8
 
-	// Connection. Absent when there is none yet (before PriorityConntrack) or never will be (NoTrack), but for the state.
+	// Connection. Absent when there is none yet (before PriorityConntrack) or never will be (NoTrack),
+	// but for the state.
 
-	// FieldCTState is one of the bits that nf_tables uses: invalid 1, established 2, related 4, new 8, untracked 64. A first packet:
-	// new; with NoTrack: untracked; before PriorityConntrack: invalid, since that is what both systems find there.
+	// FieldCTState is one of the bits that nf_tables uses: invalid 1, established 2, related 4, new 8,
+	// untracked 64. A first packet: new; with NoTrack: untracked; before PriorityConntrack: invalid,
+	// since that is what both systems find there.
 	FieldCTState     // 32
 	FieldCTStatus    // 32; enum ip_conntrack_status: expected 1, seen-reply 2, assured 4, confirmed 8, snat 16, dnat 32
 	FieldCTDirection // 8; original 0, reply 1
@@ -65,7 +71,8 @@ const (
 	FieldCTZone      // 16
 	FieldCTProtocol  // 8
 
-	// The original tuple: the packet as it was at PriorityConntrack, before any translation (--ctorigdst, ct original daddr).
+	// The original tuple: the packet as it was at PriorityConntrack, before any translation
+	// (--ctorigdst, ct original daddr).
 
 	FieldCTOrigSource4
 	FieldCTOrigSource6
@@ -74,7 +81,8 @@ const (
 	FieldCTOrigSport
 	FieldCTOrigDport
 
-	// The reply tuple: how an answer will be addressed, given the translations so far; so its source is the destination now.
+	// The reply tuple: how an answer will be addressed, given the translations so far; so its source
+	// is the destination now.
 
 	FieldCTReplySource4
 	FieldCTReplySource6
@@ -91,7 +99,8 @@ const (
 	FieldRaw
 	// FieldMap is what a map holds for other operands: see Operand.Lookup. Absent if it holds nothing.
 	FieldMap
-	// FieldUnknown is a value that can't be known: random numbers, hashes, sockets, time. See Operand.Text and Operand.Max.
+	// FieldUnknown is a value that can't be known: random numbers, hashes, sockets, time. See
+	// Operand.Text and Operand.Max.
 	FieldUnknown
 
 	fieldCount
@@ -105,21 +114,39 @@ var fields = [fieldCount]struct {
 	FieldInName: {"iifname", 128}, FieldInIndex: {"iif", 32}, FieldInGroup: {"iifgroup", 32},
 	FieldInKind: {"meta iifkind", 128}, FieldInSlave: {"meta sdifname", 128},
 	FieldOutName: {"oifname", 128}, FieldOutIndex: {"oif", 32}, FieldOutGroup: {"oifgroup", 32},
-	FieldPhysIn: {"physdev in", 128}, FieldPhysOut: {"physdev out", 128}, FieldPhysBridged: {"physdev bridged", 8},
-	FieldSourceMAC: {"ether saddr", 48}, FieldDestMAC: {"ether daddr", 48}, FieldEtherType: {"meta protocol", 16}, FieldPacketType: {"pkttype", 8},
+	FieldPhysIn: {
+		"physdev in",
+		128,
+	}, FieldPhysOut: {"physdev out", 128}, FieldPhysBridged: {"physdev bridged", 8},
+	FieldSourceMAC: {
+		"ether saddr",
+		48,
+	}, FieldDestMAC: {"ether daddr", 48}, FieldEtherType: {"meta protocol", 16}, FieldPacketType: {"pkttype", 8},
 	FieldNFProto: {"nfproto", 8}, FieldSource4: {"ip saddr", 32}, FieldSource6: {"ip6 saddr", 128},
 	FieldDest4: {"ip daddr", 32}, FieldDest6: {"ip6 daddr", 128}, FieldFragment: {"fragment", 8},
-	FieldProtocol: {"l4proto", 8}, FieldSport: {"th sport", 16}, FieldDport: {"th dport", 16}, FieldTCPFlags: {"tcp flags", 8},
+	FieldProtocol: {
+		"l4proto",
+		8,
+	}, FieldSport: {"th sport", 16}, FieldDport: {"th dport", 16}, FieldTCPFlags: {"tcp flags", 8},
 	FieldICMPType: {"icmp type", 8}, FieldICMPCode: {"icmp code", 8},
-	FieldCTState: {"ct state", 32}, FieldCTStatus: {"ct status", 32}, FieldCTDirection: {"ct direction", 8}, FieldCTMark: {"ct mark", 32}, FieldCTLabel: {"ct label", 128},
+	FieldCTState: {
+		"ct state",
+		32,
+	}, FieldCTStatus: {"ct status", 32}, FieldCTDirection: {"ct direction", 8}, FieldCTMark: {"ct mark", 32}, FieldCTLabel: {"ct label", 128},
 	FieldCTZone: {"ct zone", 16}, FieldCTProtocol: {"ct protocol", 8},
-	FieldCTOrigSource4: {"ct original ip saddr", 32}, FieldCTOrigSource6: {"ct original ip6 saddr", 128},
+	FieldCTOrigSource4: {
+		"ct original ip saddr",
+		32,
+	}, FieldCTOrigSource6: {"ct original ip6 saddr", 128},
 	FieldCTOrigDest4: {"ct original ip daddr", 32}, FieldCTOrigDest6: {"ct original ip6 daddr", 128},
 	FieldCTOrigSport: {"ct original proto-src", 16}, FieldCTOrigDport: {"ct original proto-dst", 16},
 	FieldCTReplySource4: {"ct reply ip saddr", 32}, FieldCTReplySource6: {"ct reply ip6 saddr", 128},
 	FieldCTReplyDest4: {"ct reply ip daddr", 32}, FieldCTReplyDest6: {"ct reply ip6 daddr", 128},
 	FieldCTReplySport: {"ct reply proto-src", 16}, FieldCTReplyDport: {"ct reply proto-dst", 16},
-	FieldMark: {"meta mark", 32}, FieldFib: {"fib", 32}, FieldRaw: {"payload", 128}, FieldMap: {"map", 128}, FieldUnknown: {"unknown", 128},
+	FieldMark: {
+		"meta mark",
+		32,
+	}, FieldFib: {"fib", 32}, FieldRaw: {"payload", 128}, FieldMap: {"map", 128}, FieldUnknown: {"unknown", 128},
 }
 
 // String is nft's name for the field where it has one.
@@ -130,12 +157,14 @@ func (f Field) String() string {
 	return "unknown"
 }
 
-// Fib is a look-up in the host's routes and addresses: nft's fib expression, xtables' addrtype and rpfilter.
+// Fib is a look-up in the host's routes and addresses: nft's fib expression, xtables' addrtype and
+// rpfilter.
 type Fib struct {
 	Of   FibAddress
 	Want FibResult
-	// ByMark, ByIn, ByOut: the look-up depends on the packet's mark, its incoming or outgoing interface (nft's "fib saddr . iif";
-	// --limit-iface-in, --limit-iface-out; rpfilter's --validmark is ByMark).
+	// ByMark, ByIn, ByOut: the look-up depends on the packet's mark, its incoming or outgoing
+	// interface (nft's "fib saddr . iif"; --limit-iface-in, --limit-iface-out; rpfilter's --validmark
+	// is ByMark).
 	ByMark, ByIn, ByOut bool
 	// Loose and AcceptLocal are rpfilter's, for FibReversePath.
 	Loose, AcceptLocal bool
@@ -165,7 +194,8 @@ type Raw struct {
 	Base   RawBase
 	Offset int // in bits from the base, most significant bit first
 	Bits   int // 1 to 128
-	// Header is the extension header or option searched for (RawExtension, RawTCPOption); the field is absent if it is.
+	// Header is the extension header or option searched for (RawExtension, RawTCPOption); the field is
+	// absent if it is.
 	Header uint8
 }
 

@@ -9,7 +9,8 @@ const (
 	ctUntracked = 64
 )
 
-// Flags of a first packet's TCP header: SYN; whether it offers ECN (ECE 64, CWR 128) is the client's choice.
+// Flags of a first packet's TCP header: SYN; whether it offers ECN (ECE 64, CWR 128) is the
+// client's choice.
 const (
 	tcpSYN        = 2
 	tcpFlagsKnown = 0x3f
@@ -83,9 +84,15 @@ func (w *walk) field(p *packet, o Operand) view {
 	case FieldDport:
 		return w.port(p.now.port, width)
 	case FieldTCPFlags:
-		return only(w.q.Protocol == firewall.TCP, header(partly(Bits{Number(tcpSYN), Number(tcpFlagsKnown)}, width)))
+		return only(
+			w.q.Protocol == firewall.TCP,
+			header(partly(Bits{Number(tcpSYN), Number(tcpFlagsKnown)}, width)),
+		)
 	case FieldICMPType:
-		return only(w.q.Protocol == firewall.Ping, sure(Number(uint64(firewall.EchoRequest(w.q.Family).Type)), width))
+		return only(
+			w.q.Protocol == firewall.Ping,
+			sure(Number(uint64(firewall.EchoRequest(w.q.Family).Type)), width),
+		)
 	case FieldICMPCode:
 		return only(w.q.Protocol == firewall.Ping, sure(Value{}, width))
 	case FieldCTState:
@@ -147,8 +154,8 @@ func (w *walk) state(p *packet, width int) view {
 	case w.phase == beforeConntrack && p.track == tracked && p.template == No:
 		return sure(Number(without), width)
 	}
-	// One of new, untracked and, before conntrack, invalid: of all other bits it is known that they aren't set. (A zone is set with a template,
-	// which looks like a connection before there is one.)
+	// One of new, untracked and, before conntrack, invalid: of all other bits it is known that they
+	// aren't set. (A zone is set with a template, which looks like a connection before there is one.)
 	return partly(Bits{Known: Ones(width).AndNot(Number(ctInvalid | ctNew | ctUntracked))}, width)
 }
 
@@ -167,13 +174,15 @@ func (w *walk) incoming(f Field, width int) view {
 	return sure(Number(uint64(w.in.Group)), width)
 }
 
-// incomingKind is the kind of the incoming interface, or its name as that of a VRF's. What comes by an
-// interface of a VRF comes by the VRF itself once it is routed (l3mdev_ip_rcv, include/net/l3mdev.h).
+// incomingKind is the kind of the incoming interface, or its name as that of a VRF's. What comes by
+// an interface of a VRF comes by the VRF itself once it is routed (l3mdev_ip_rcv,
+// include/net/l3mdev.h).
 func (w *walk) incomingKind(f Field, width int) view {
 	if w.in == nil {
 		return anything(width).doubtful()
 	}
-	if master := w.e.host.ByIndex(w.in.Master); w.in.Kind == "vrf" || master != nil && master.Kind == "vrf" {
+	if master := w.e.host.ByIndex(w.in.Master); w.in.Kind == "vrf" ||
+		master != nil && master.Kind == "vrf" {
 		return anything(width).doubtful()
 	}
 	switch {
@@ -190,7 +199,9 @@ func (w *walk) leaving(p *packet, f Field, width int) view {
 	out := w.e.host.ByIndex(p.outIndex)
 	switch {
 	case p.out == outNone && f == FieldOutGroup:
-		return missing(width) // NFT_META_OIFGROUP breaks without a device (net/netfilter/nft_meta.c), devgroup fails
+		return missing(
+			width,
+		) // NFT_META_OIFGROUP breaks without a device (net/netfilter/nft_meta.c), devgroup fails
 	case p.out == outNone:
 		return sure(Value{}, width)
 	case p.out == outUnknown || out == nil:
@@ -203,7 +214,8 @@ func (w *walk) leaving(p *packet, f Field, width int) view {
 	return sure(Number(uint64(out.Group)), width)
 }
 
-// physical is what physdev finds: a packet that comes through a bridge has a port, if the bridge calls the IP hooks.
+// physical is what physdev finds: a packet that comes through a bridge has a port, if the bridge
+// calls the IP hooks.
 func (w *walk) physical(f Field, width int) view {
 	if w.in != nil && w.in.Kind != "bridge" {
 		return sure(Value{}, width)
@@ -220,8 +232,9 @@ func (w *walk) physical(f Field, width int) view {
 	return anything(width).doubtful()
 }
 
-// packetType is how the packet was addressed on the link. TCP and SCTP sockets take only packets for this host (PACKET_HOST, 0), as does
-// forwarding. A neighbour may well send one as a broadcast (1) or multicast (2) otherwise.
+// packetType is how the packet was addressed on the link. TCP and SCTP sockets take only packets
+// for this host (PACKET_HOST, 0), as does forwarding. A neighbour may well send one as a broadcast
+// (1) or multicast (2) otherwise.
 func (w *walk) packetType(width int) view {
 	if w.q.Protocol == firewall.UDP || !w.q.Protocol.HasPorts() {
 		return between(Numbers(0, 2), width)

@@ -1,7 +1,7 @@
 package exposure
 
-// LabelBit is a bit of a connection's label as a value of FieldCTLabel, which is the label's 16 bytes as
-// nf_tables loads them: bit N of the kernel's bitmap is bit N%8 of byte N/8.
+// LabelBit is a bit of a connection's label as a value of FieldCTLabel, which is the label's 16
+// bytes as nf_tables loads them: bit N of the kernel's bitmap is bit N%8 of byte N/8.
 func LabelBit(n int) Value {
 	if n < 0 || n >= 128 {
 		return Value{}

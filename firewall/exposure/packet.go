@@ -6,8 +6,9 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// packet is everything about a packet on its way but who sent it: one state of the evaluator. It is comparable, so that
-// ways that meet again in the same state are recognised, and never changed once others may see it.
+// packet is everything about a packet on its way but who sent it: one state of the evaluator. It is
+// comparable, so that ways that meet again in the same state are recognised, and never changed once
+// others may see it.
 type packet struct {
 	mark   Bits // 32
 	ctMark Bits // 32
@@ -15,7 +16,8 @@ type packet struct {
 	zone   Bits // 16
 	status Bits // 32
 
-	// The header as it is now, and both tuples of the connection: orig as it was at conntrack, reply with the translations so far.
+	// The header as it is now, and both tuples of the connection: orig as it was at conntrack, reply
+	// with the translations so far.
 	now, orig, reply endpoint
 	sport            Range
 
@@ -23,7 +25,8 @@ type packet struct {
 	headerSource, origSource, replySource source
 
 	track tracking
-	// template: a rule before conntrack has given the packet a connection's template, with a zone. To NoTrack it looks like a connection.
+	// template: a rule before conntrack has given the packet a connection's template, with a zone. To
+	// NoTrack it looks like a connection.
 	template Tri
 	// local: the destination is one of the host's, though which isn't known.
 	local bool
@@ -52,7 +55,9 @@ func (e endpoint) known() bool { return e.addr.From == e.addr.To && e.port.From 
 
 // meets reports whether both may be the same.
 func (e endpoint) meets(o endpoint) bool {
-	return e.addr.From.Compare(o.addr.To) <= 0 && o.addr.From.Compare(e.addr.To) <= 0 && e.port.From.Compare(o.port.To) <= 0 && o.port.From.Compare(e.port.To) <= 0
+	return e.addr.From.Compare(o.addr.To) <= 0 && o.addr.From.Compare(e.addr.To) <= 0 &&
+		e.port.From.Compare(o.port.To) <= 0 &&
+		o.port.From.Compare(e.port.To) <= 0
 }
 
 func hull(a, b Range) Range { return Range{earlier(a.From, b.From), later(a.To, b.To)} }
@@ -83,8 +88,10 @@ const (
 	outUnknown
 )
 
-// ctStatusKnown are the bits of FieldCTStatus that are known of a first packet: expected, seen-reply, assured, confirmed, snat and dnat
-// (enum ip_conntrack_status, include/uapi/linux/netfilter/nf_conntrack_common.h). The others depend on helpers, offload and on how NAT is set up.
+// ctStatusKnown are the bits of FieldCTStatus that are known of a first packet: expected,
+// seen-reply, assured, confirmed, snat and dnat (enum ip_conntrack_status,
+// include/uapi/linux/netfilter/nf_conntrack_common.h). The others depend on helpers, offload and on
+// how NAT is set up.
 const ctStatusKnown = 1 | 2 | 4 | 8 | ctSNAT | ctDNAT
 
 const (
@@ -95,7 +102,10 @@ const (
 // newPacket is the packet of a question as it comes from the wire.
 func newPacket(q Question) *packet {
 	p := &packet{
-		mark: Known(Value{}, 32), ctMark: Known(Value{}, 32), label: Known(Value{}, 128), zone: Known(Value{}, 16), status: Bits{Known: Number(ctStatusKnown)},
+		mark: Known(
+			Value{},
+			32,
+		), ctMark: Known(Value{}, 32), label: Known(Value{}, 128), zone: Known(Value{}, 16), status: Bits{Known: Number(ctStatusKnown)},
 		sport: Full(16),
 	}
 	p.now = endpoint{Full(addressWidth(q.Family)), One(Number(uint64(q.Port)))}
@@ -137,10 +147,36 @@ func (p *packet) join(o *packet) *packet {
 		return p
 	}
 	j := *p
-	j.mark, j.ctMark, j.zone, j.status = p.mark.Join(o.mark), p.ctMark.Join(o.ctMark), p.zone.Join(o.zone), p.status.Join(o.status)
+	j.mark, j.ctMark, j.zone, j.status = p.mark.Join(
+		o.mark,
+	), p.ctMark.Join(
+		o.ctMark,
+	), p.zone.Join(
+		o.zone,
+	), p.status.Join(
+		o.status,
+	)
 	j.label = p.label.Join(o.label)
-	j.now, j.orig, j.reply, j.sport = p.now.join(o.now), p.orig.join(o.orig), p.reply.join(o.reply), hull(p.sport, o.sport)
-	j.headerSource, j.origSource, j.replySource = max(p.headerSource, o.headerSource), max(p.origSource, o.origSource), max(p.replySource, o.replySource)
+	j.now, j.orig, j.reply, j.sport = p.now.join(
+		o.now,
+	), p.orig.join(
+		o.orig,
+	), p.reply.join(
+		o.reply,
+	), hull(
+		p.sport,
+		o.sport,
+	)
+	j.headerSource, j.origSource, j.replySource = max(
+		p.headerSource,
+		o.headerSource,
+	), max(
+		p.origSource,
+		o.origSource,
+	), max(
+		p.replySource,
+		o.replySource,
+	)
 	if p.track != o.track {
 		j.track = perhapsTracked
 	}

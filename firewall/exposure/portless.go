@@ -13,8 +13,8 @@ func (q Question) number() uint64 {
 	return uint64(firewall.ICMP)
 }
 
-// port is what a rule finds where ports would stand: in a protocol without ports, bytes of the payload that
-// the sender chooses.
+// port is what a rule finds where ports would stand: in a protocol without ports, bytes of the
+// payload that the sender chooses.
 func (w *walk) port(ports Range, width int) view {
 	if !w.q.Protocol.HasPorts() {
 		return anything(width).doubtful()

@@ -23,7 +23,8 @@ type routed struct {
 	doubtful bool
 }
 
-// route decides between prerouting and input or forward (ip_route_input_slow in net/ipv4/route.c, ip6_route_input in net/ipv6/route.c).
+// route decides between prerouting and input or forward (ip_route_input_slow in net/ipv4/route.c,
+// ip6_route_input in net/ipv6/route.c).
 func (w *walk) route(flows []flow) (local, forward []flow) {
 	w.routing = true
 	defer func() { w.routing = false }()
@@ -46,10 +47,23 @@ func (w *walk) route(flows []flow) (local, forward []flow) {
 
 // ways is where routing may send a packet, whoever it comes from.
 func (w *walk) ways(p *packet) []routed {
-	socket, wire := routed{kind: toSocket, reason: "for this host"}, routed{kind: toWire, reason: "forwarded"}
+	socket, wire := routed{
+		kind:   toSocket,
+		reason: "for this host",
+	}, routed{
+		kind:   toWire,
+		reason: "forwarded",
+	}
 	var ways []routed
 	if p.tproxy != No {
-		ways = append(ways, routed{kind: toSocket, reason: "to the transparent proxy, if a rule routes it here", doubtful: true})
+		ways = append(
+			ways,
+			routed{
+				kind:     toSocket,
+				reason:   "to the transparent proxy, if a rule routes it here",
+				doubtful: true,
+			},
+		)
 	}
 	addr, known := view{within: p.now.addr}.single()
 	switch {
@@ -65,7 +79,14 @@ func (w *walk) ways(p *packet) []routed {
 	if reason := w.martianDestination(addr); reason != "" {
 		return append(ways, routed{kind: toNowhere, reason: reason})
 	}
-	k := fibKey{family: w.q.Family, in: w.q.Interface, inKnown: w.q.Interface != "", mark: p.mark, protocol: uint8(w.q.number()), port: p.now.port}
+	k := fibKey{
+		family:   w.q.Family,
+		in:       w.q.Interface,
+		inKnown:  w.q.Interface != "",
+		mark:     p.mark,
+		protocol: uint8(w.q.number()),
+		port:     p.now.port,
+	}
 	// Rules that select by source: any of the answers.
 	for _, g := range w.e.fib.lookup(w.e.fib.canonical(k), addr) {
 		r := routed{doubtful: g.doubtful}
@@ -116,7 +137,10 @@ func (w *walk) forwards(g found) []routed {
 	var ways []routed
 	for _, n := range g.route.NextHops {
 		if !n.Dead && !slices.ContainsFunc(ways, func(r routed) bool { return r.out == n.Index }) {
-			ways = append(ways, routed{kind: toWire, out: n.Index, reason: "forwarded", doubtful: g.doubtful || on == Maybe})
+			ways = append(
+				ways,
+				routed{kind: toWire, out: n.Index, reason: "forwarded", doubtful: g.doubtful || on == Maybe},
+			)
 		}
 	}
 	if on == Maybe || len(ways) == 0 {
@@ -134,11 +158,20 @@ func yes(b bool) Tri {
 
 // Ranges of addresses that routing treats apart (include/linux/in.h, include/net/ipv6.h).
 var (
-	loopback4  = Numbers(0x7f000000, 0x7fffffff)                                          // 127.0.0.0/8
-	multicast4 = Numbers(0xe0000000, 0xefffffff)                                          // 224.0.0.0/4
+	loopback4 = Numbers(
+		0x7f000000,
+		0x7fffffff,
+	) // 127.0.0.0/8
+	multicast4 = Numbers(
+		0xe0000000,
+		0xefffffff,
+	) // 224.0.0.0/4
 	multicast6 = Range{Value{0xff << 56, 0}, Ones(128)}                                   // ff00::/8
 	linkLocal6 = Range{Value{0xfe80 << 48, 0}, Value{0xfebf<<48 | 1<<48 - 1, ^uint64(0)}} // fe80::/10
-	mapped6    = Range{Value{0, 0xffff << 32}, Value{0, 0xffff<<32 | 0xffffffff}}         // ::ffff:0.0.0.0/96
+	mapped6    = Range{
+		Value{0, 0xffff << 32},
+		Value{0, 0xffff<<32 | 0xffffffff},
+	} // ::ffff:0.0.0.0/96
 )
 
 func linkLocal(f firewall.Family, addr Value) bool {
@@ -158,7 +191,8 @@ func (w *walk) martianDestination(addr Value) string {
 	return ""
 }
 
-// validate lets those sources through that routing takes: fib_validate_source in net/ipv4/fib_frontend.c. IPv6 has no such check, but for a few addresses.
+// validate lets those sources through that routing takes: fib_validate_source in
+// net/ipv4/fib_frontend.c. IPv6 has no such check, but for a few addresses.
 func (w *walk) validate(f flow, r routed, local, forward *[]flow) {
 	if r.kind == toNowhere {
 		w.step(&f, nil, "dropped: "+r.reason, Yes)

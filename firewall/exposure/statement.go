@@ -2,16 +2,18 @@ package exposure
 
 import "github.com/portgrave/portgrave/firewall"
 
-// Statement is one thing that a rule does. A rule's statements run in order until one ends the rule:
+// Statement is one thing that a rule does. A rule's statements run in order until one ends the
+// rule:
 //
 //   - a Match, Unknown match or look-up that doesn't hold ends it, and the next rule follows. What earlier
 //     statements did stays done: nf_tables allows "meta mark set 1 tcp dport 22 accept", which marks everything;
 //   - a verdict other than VerdictContinue ends it, and says where things go on;
 //   - a rule that comes to its end without a verdict is followed by the next rule.
 //
-// x_tables rules are the same: their matches first, all of which must hold, then what the target does.
-// A target that lets the packet go on (MARK, LOG, CT, SET, …) is written without a verdict; one that ends the chain
-// (TPROXY when it succeeds) with its VerdictAccept behind it. For NAT that is not needed: see NAT.
+// x_tables rules are the same: their matches first, all of which must hold, then what the target
+// does. A target that lets the packet go on (MARK, LOG, CT, SET, …) is written without a verdict;
+// one that ends the chain (TPROXY when it succeeds) with its VerdictAccept behind it. For NAT that
+// is not needed: see NAT.
 //
 // The types below are all there are. What none of them says exactly is Unknown.
 type Statement interface{ statement() }
@@ -27,14 +29,17 @@ func (SetUpdate) statement()  {}
 func (NoEffect) statement()   {}
 func (Unknown) statement()    {}
 
-// Match holds if the tuple of operands is in the set; with Not, if it isn't. It never holds if an operand is absent (see Field).
+// Match holds if the tuple of operands is in the set; with Not, if it isn't. It never holds if an
+// operand is absent (see Field).
 //
-// Not turns the whole tuple about, as both systems do: "! --icmp-type 3/4" is Not of (type, code) in {(3, 4)}. An xtables extension with
-// several options is a Match for each, since each has its own "!" and all must hold. An option that is an or, such as "--ports" or "--ctstate
-// NEW,DNAT", is one Match of several columns: see Set, and for the latter Not of (state & new, status & dnat) in {(0, 0)}.
+// Not turns the whole tuple about, as both systems do: "! --icmp-type 3/4" is Not of (type, code)
+// in {(3, 4)}. An xtables extension with several options is a Match for each, since each has its
+// own "!" and all must hold. An option that is an or, such as "--ports" or "--ctstate NEW,DNAT", is
+// one Match of several columns: see Set, and for the latter Not of (state & new, status & dnat) in
+// {(0, 0)}.
 //
-// "ct state new,established" asks for any of some bits: Not of state & (new|established) in {0}. "tcp flags & (syn|ack) == syn" is
-// flags & (syn|ack) in {syn}.
+// "ct state new,established" asks for any of some bits: Not of state & (new|established) in {0}.
+// "tcp flags & (syn|ack) == syn" is flags & (syn|ack) in {syn}.
 type Match struct {
 	Key []Operand // In.Width of them
 	In  *Set
@@ -67,28 +72,43 @@ type VerdictKind uint8
 const (
 	// VerdictContinue goes on with the next statement: nft's continue. A verdict map can have it.
 	VerdictContinue VerdictKind = iota
-	// VerdictAccept ends the base chain, however deep in jumps. The packet goes on to the next chain of the hook, and behind the last to the
-	// next hook: accepted here can still be dropped elsewhere.
+	// VerdictAccept ends the base chain, however deep in jumps. The packet goes on to the next chain
+	// of the hook, and behind the last to the next hook: accepted here can still be dropped elsewhere.
 	VerdictAccept
 	// VerdictDrop is final, for all chains and hooks.
 	VerdictDrop
-	// VerdictReject is a drop with an answer. nf_tables and x_tables alike drop the packet also where the answer can't be sent.
+	// VerdictReject is a drop with an answer. nf_tables and x_tables alike drop the packet also where
+	// the answer can't be sent.
 	VerdictReject
-	// VerdictReturn goes back behind the rule that jumped here. In a base chain, and in a chain that a base chain went to: its policy.
+	// VerdictReturn goes back behind the rule that jumped here. In a base chain, and in a chain that a
+	// base chain went to: its policy.
 	VerdictReturn
-	// VerdictJump runs a user chain, and goes on with the next rule when that has come to its end or returned.
+	// VerdictJump runs a user chain, and goes on with the next rule when that has come to its end or
+	// returned.
 	VerdictJump
-	// VerdictGoto runs a user chain in the place of this one: at its end or return things go on where this chain would have returned
-	// to. From a base chain that is the policy.
+	// VerdictGoto runs a user chain in the place of this one: at its end or return things go on where
+	// this chain would have returned to. From a base chain that is the policy.
 	VerdictGoto
-	// VerdictQueue hands the packet to a program, which may drop it, or accept it (as VerdictAccept, or go through the hook again), with
-	// any changes: an Unknown effect that never goes on with the next rule.
+	// VerdictQueue hands the packet to a program, which may drop it, or accept it (as VerdictAccept,
+	// or go through the hook again), with any changes: an Unknown effect that never goes on with the
+	// next rule.
 	VerdictQueue
-	// VerdictStolen: the packet leaves this walk (nft's fwd): for the socket asked about it is as good as dropped.
+	// VerdictStolen: the packet leaves this walk (nft's fwd): for the socket asked about it is as good
+	// as dropped.
 	VerdictStolen
 )
 
-var verdictNames = []string{"continue", "accept", "drop", "reject", "return", "jump", "goto", "queue", "stolen"}
+var verdictNames = []string{
+	"continue",
+	"accept",
+	"drop",
+	"reject",
+	"return",
+	"jump",
+	"goto",
+	"queue",
+	"stolen",
+}
 
 // String is nft's word.
 func (k VerdictKind) String() string {
@@ -98,40 +118,47 @@ func (k VerdictKind) String() string {
 	return "unknown"
 }
 
-// VerdictMap looks a tuple up and does what the element says. Without an element it doesn't hold: the rule ends, the next follows.
+// VerdictMap looks a tuple up and does what the element says. Without an element it doesn't hold:
+// the rule ends, the next follows.
 type VerdictMap struct {
 	Key []Operand
 	In  *Set // with Verdicts
 }
 
-// Assign sets a field: "meta mark set", "ct mark set", xtables' MARK and CONNMARK, a header field that is overwritten.
+// Assign sets a field: "meta mark set", "ct mark set", xtables' MARK and CONNMARK, a header field
+// that is overwritten.
 //
-// The new value is the exclusive or of all operands of Value, cut to the field's width. One is enough for nearly everything: mark & mask ^ value is
-// an Operand. Restoring a part of the connection's mark takes two, mark &^ nfmask and ctmark & ctmask. If one of them is absent,
-// nf_tables ends the rule and so does this; x_tables does nothing and goes on, which makes no difference to a target.
+// The new value is the exclusive or of all operands of Value, cut to the field's width. One is
+// enough for nearly everything: mark & mask ^ value is an Operand. Restoring a part of the
+// connection's mark takes two, mark &^ nfmask and ctmark & ctmask. If one of them is absent,
+// nf_tables ends the rule and so does this; x_tables does nothing and goes on, which makes no
+// difference to a target.
 //
-// FieldMark, FieldCTMark, FieldCTLabel and FieldCTZone matter to other rules; FieldDest4, FieldDest6 and FieldDport change where the packet
-// goes, without a connection's knowing. FieldRaw and the source fields are an Unknown effect on everything that reads the header. Any
-// other field (priority, nftrace, TOS, TTL) is no concern of a first packet: NoEffect.
+// FieldMark, FieldCTMark, FieldCTLabel and FieldCTZone matter to other rules; FieldDest4,
+// FieldDest6 and FieldDport change where the packet goes, without a connection's knowing. FieldRaw
+// and the source fields are an Unknown effect on everything that reads the header. Any other field
+// (priority, nftrace, TOS, TTL) is no concern of a first packet: NoEffect.
 type Assign struct {
 	To    Field
 	Raw   Raw // FieldRaw only
 	Value []Operand
 }
 
-// NAT sets up the connection's translation, and accepts: in both systems it ends the base chain as VerdictAccept does. It occurs in TypeNAT
-// chains only, and translates nothing where one of its operands is absent (the rule ends, the next follows) or Family isn't the packet's (it goes on).
+// NAT sets up the connection's translation, and accepts: in both systems it ends the base chain as
+// VerdictAccept does. It occurs in TypeNAT chains only, and translates nothing where one of its
+// operands is absent (the rule ends, the next follows) or Family isn't the packet's (it goes on).
 //
-// The destination becomes Addr, or one of Addr to AddrMax, the port Port, or one of Port to PortMax, the kernel's choice: all of them possible.
-// nil leaves it as it is. A map looked up with an unknown, as kube-proxy's "numgen random mod 2 map", makes several targets too. NETMAP is
+// The destination becomes Addr, or one of Addr to AddrMax, the port Port, or one of Port to
+// PortMax, the kernel's choice: all of them possible. nil leaves it as it is. A map looked up with
+// an unknown, as kube-proxy's "numgen random mod 2 map", makes several targets too. NETMAP is
 // (address & ^mask) ^ network, an Operand.
 type NAT struct {
 	Kind          NATKind
 	Family        Family // FamilyIPv4, FamilyIPv6; FamilyInet for the packet's own
 	Addr, AddrMax *Operand
 	Port, PortMax *Operand
-	// PortBase shifts a range of ports: the new port is Port + (old port − PortBase), modulo the range's length (xtables' --to-destination
-	// :3000-4000/2000).
+	// PortBase shifts a range of ports: the new port is Port + (old port − PortBase), modulo the
+	// range's length (xtables' --to-destination :3000-4000/2000).
 	PortBase *Operand
 	Text     string // flags (random, persistent), for people: they only choose among the possible
 }
@@ -142,9 +169,11 @@ type NATKind uint8
 const (
 	// NATDestination: dnat.
 	NATDestination NATKind = iota
-	// NATRedirect: dnat to the host itself, to the first address of the incoming interface. Addr is nil.
+	// NATRedirect: dnat to the host itself, to the first address of the incoming interface. Addr is
+	// nil.
 	NATRedirect
-	// NATSource: snat. The source that later hooks see is changed; who the packet came from is not, and the answer is about that.
+	// NATSource: snat. The source that later hooks see is changed; who the packet came from is not,
+	// and the answer is about that.
 	NATSource
 	// NATMasquerade: snat to the outgoing interface's address. Addr is nil.
 	NATMasquerade
@@ -152,30 +181,36 @@ const (
 
 func (k NATKind) String() string { return [...]string{"dnat", "redirect", "snat", "masquerade"}[k&3] }
 
-// TProxy hands the packet to a local transparent socket on Addr and Port without changing it. nil: the packet's own port; the first address of the
-// incoming interface. The packet is then delivered locally, if the routing that the rules have arranged by a mark agrees.
+// TProxy hands the packet to a local transparent socket on Addr and Port without changing it. nil:
+// the packet's own port; the first address of the incoming interface. The packet is then delivered
+// locally, if the routing that the rules have arranged by a mark agrees.
 //
-// Where no such socket is: nf_tables ends the rule, xtables drops (OrDrop). Where one is, nf_tables goes on with the next statement, and so does this;
-// a reader of xtables adds its mark (Assign) and its VerdictAccept behind.
+// Where no such socket is: nf_tables ends the rule, xtables drops (OrDrop). Where one is, nf_tables
+// goes on with the next statement, and so does this; a reader of xtables adds its mark (Assign) and
+// its VerdictAccept behind.
 type TProxy struct {
 	Family     Family
 	Addr, Port *Operand
 	OrDrop     bool
 }
 
-// NoTrack keeps the packet out of connection tracking: no connection, no NAT, state untracked. It has an effect only before PriorityConntrack.
+// NoTrack keeps the packet out of connection tracking: no connection, no NAT, state untracked. It
+// has an effect only before PriorityConntrack.
 type NoTrack struct{}
 
-// SetUpdate adds a tuple to a set, or removes it: nft's add, update and delete, xtables' SET. The packet itself is not concerned: it goes on with
-// the next statement. What it means to later look-ups is Set.Grows and Set.Shrinks, which MarkDynamic sets; for this packet too the look-up of what
-// it has just added is a maybe.
+// SetUpdate adds a tuple to a set, or removes it: nft's add, update and delete, xtables' SET. The
+// packet itself is not concerned: it goes on with the next statement. What it means to later
+// look-ups is Set.Grows and Set.Shrinks, which MarkDynamic sets; for this packet too the look-up of
+// what it has just added is a maybe.
 type SetUpdate struct {
 	Set *Set
 	Op  SetOp
 	Key []Operand
-	// Condition is what is attached to the element and can't be known ("limit rate over 10/second"): with it, this is an Unknown match too.
+	// Condition is what is attached to the element and can't be known ("limit rate over 10/second"):
+	// with it, this is an Unknown match too.
 	Condition string
-	// EndsWhenFull: nf_tables ends the rule where the set is full and the tuple new (that is, Set.Len() = Set.Size now). x_tables goes on.
+	// EndsWhenFull: nf_tables ends the rule where the set is full and the tuple new (that is,
+	// Set.Len() = Set.Size now). x_tables goes on.
 	EndsWhenFull bool
 }
 
@@ -187,21 +222,25 @@ const (
 	SetDelete              // removes it, if it is there
 )
 
-// NoEffect is a statement that changes nothing about where the packet goes: counter, log, comment, dup, nftrace, flow add, priority, TCPMSS, TEE, a conntrack
-// helper. Kept for explaining.
+// NoEffect is a statement that changes nothing about where the packet goes: counter, log, comment,
+// dup, nftrace, flow add, priority, TCPMSS, TEE, a conntrack helper. Kept for explaining.
 type NoEffect struct{ Text string }
 
-// Unknown is a statement whose meaning isn't known, or depends on what can't be known. Text is what it says in the rule.
+// Unknown is a statement whose meaning isn't known, or depends on what can't be known. Text is what
+// it says in the rule.
 //
-// Without Effect it is a match: it may hold or not, and changes nothing (limit, hashlimit, recent, quota, time, string, owner, statistic, connlimit, bpf, u32,
-// socket, any match never heard of). With "!" it is the same.
+// Without Effect it is a match: it may hold or not, and changes nothing (limit, hashlimit, recent,
+// quota, time, string, owner, statistic, connlimit, bpf, u32, socket, any match never heard of).
+// With "!" it is the same.
 //
-// With Effect it may do anything that a statement can: accept, drop, end the rule, go on, with every mark and the destination changed.
+// With Effect it may do anything that a statement can: accept, drop, end the rule, go on, with
+// every mark and the destination changed.
 type Unknown struct {
 	Text   string
 	Effect bool
-	// Optional is a match that holds for no packet without something that its sender may as well leave out, and that ordinary packets don't have: an
-	// IPv6 routing header. It stops nobody: see unhindered.
+	// Optional is a match that holds for no packet without something that its sender may as well leave
+	// out, and that ordinary packets don't have: an IPv6 routing header. It stops nobody: see
+	// unhindered.
 	Optional bool
 }
 
@@ -213,7 +252,8 @@ func Only(f firewall.Family) Match {
 	return In(Of(FieldNFProto), One(Number(uint64(FamilyIPv4))))
 }
 
-// MarkDynamic sets Grows and Shrinks of every set that a rule updates. Readers call it at the end, when all rules are there.
+// MarkDynamic sets Grows and Shrinks of every set that a rule updates. Readers call it at the end,
+// when all rules are there.
 func (rs *Ruleset) MarkDynamic() {
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {

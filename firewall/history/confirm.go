@@ -38,8 +38,8 @@ func (s *Store) Confirm(n int, c Confirmation) error {
 	return nil
 }
 
-// Waits reports whether a generation that was applied on trial is still in force and unconfirmed. It reads no State, so that it can be asked
-// every second.
+// Waits reports whether a generation that was applied on trial is still in force and unconfirmed.
+// It reads no State, so that it can be asked every second.
 func (s *Store) Waits(n int) (bool, error) {
 	newest, err := s.Newest()
 	if err != nil || newest != n {

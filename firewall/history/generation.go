@@ -34,12 +34,13 @@ type Record struct {
 	Summary string    `json:"summary"` // what it changed, in a line
 	// Services is how many State has.
 	Services int `json:"services"`
-	// Confirmed: nobody needs to say any more that it works. On disk it is as it was when the generation was applied; Load also
-	// looks for a later Confirm.
+	// Confirmed: nobody needs to say any more that it works. On disk it is as it was when the
+	// generation was applied; Load also looks for a later Confirm.
 	Confirmed bool `json:"confirmed"`
 	// ConfirmBy is when an unconfirmed generation is taken back; zero in one that never waited.
 	ConfirmBy time.Time `json:"confirm_by,omitzero"`
-	// BootID is the start of the system in which an unconfirmed one was applied: it does not survive a reboot, whenever that is.
+	// BootID is the start of the system in which an unconfirmed one was applied: it does not survive a
+	// reboot, whenever that is.
 	BootID string `json:"boot_id,omitempty"`
 	// ConfirmUptime is ConfirmBy on the boot clock of BootID, which nobody sets; zero where that is
 	// unknown.
@@ -60,8 +61,9 @@ func (r *Record) OnTrial(now bootclock.Reading, wait time.Duration) {
 	r.Confirmed, r.ConfirmBy, r.BootID, r.ConfirmUptime = false, end.Wall.UTC(), end.BootID, end.Uptime
 }
 
-// InForce is the State that the generation put in the kernel: the policy's with the leases of that moment. A later
-// generation that goes back to this one goes back to its policy, State, with the leases of then.
+// InForce is the State that the generation put in the kernel: the policy's with the leases of that
+// moment. A later generation that goes back to this one goes back to its policy, State, with the
+// leases of then.
 func (g *Generation) InForce() firewall.State {
 	if g.Leased != nil {
 		return *g.Leased
@@ -87,11 +89,12 @@ func (r *Record) Restarted(now bootclock.Reading) bool {
 // Overdue reports whether a generation that nobody has confirmed must be taken back.
 func (r *Record) Overdue(now bootclock.Reading) bool { return !r.Confirmed && r.Left(now) <= 0 }
 
-// format is the form of what stands behind a Record. It rises when an older Portgrave would misread a State, which would put less in
-// force than was meant; that one refuses it then.
+// format is the form of what stands behind a Record. It rises when an older Portgrave would misread
+// a State, which would put less in force than was meant; that one refuses it then.
 const format = 2
 
-// recordLine is the line of JSON in a file. The binary form of State follows it, then that of Leased, if there is one.
+// recordLine is the line of JSON in a file. The binary form of State follows it, then that of
+// Leased, if there is one.
 type recordLine struct {
 	Format int `json:"format"`
 	Record
@@ -129,7 +132,11 @@ func decodeRecord(body []byte) (Record, []byte, error) {
 		return Record{}, nil, err
 	}
 	if r.Format != format {
-		return Record{}, nil, fmt.Errorf("it has format %d, and this portgrave reads format %d", r.Format, format)
+		return Record{}, nil, fmt.Errorf(
+			"it has format %d, and this portgrave reads format %d",
+			r.Format,
+			format,
+		)
 	}
 	return r.Record, enforces, nil
 }

@@ -1,11 +1,11 @@
-// Package history keeps the applied States of a host: generation by generation, what was applied, when,
-// by whom and why. Drift is measured against the newest; rollback and boot go back to one.
+// Package history keeps the applied States of a host: generation by generation, what was applied,
+// when, by whom and why. Drift is measured against the newest; rollback and boot go back to one.
 //
-// A Store is a folder. Each generation is a file of its own, named by its number: a line with a checksum, a line of JSON that
-// tells what the generation is, and what it enforces in binary form, which a boot reads in a moment however many sources there
-// are. Files are written whole, synced and renamed into place, so a
-// crash leaves the old generations or the old ones and the new one, never a torn file; a damaged
-// file is named in the error and does not hide the others.
+// A Store is a folder. Each generation is a file of its own, named by its number: a line with a
+// checksum, a line of JSON that tells what the generation is, and what it enforces in binary form,
+// which a boot reads in a moment however many sources there are. Files are written whole, synced
+// and renamed into place, so a crash leaves the old generations or the old ones and the new one,
+// never a torn file; a damaged file is named in the error and does not hide the others.
 //
 // A generation that waits to be confirmed is confirmed by a file of its own beside it. The text of
 // its policy stands in another folder, once for all generations that have it.
@@ -33,8 +33,8 @@ import (
 const (
 	// Keep is how many generations are kept.
 	Keep = 50
-	// keepBytes is how large they may be together, since one with a million sources has 8 MB of IPv4, or 32 of IPv6; the newest
-	// keepLeast are kept however large they are.
+	// keepBytes is how large they may be together, since one with a million sources has 8 MB of IPv4,
+	// or 32 of IPv6; the newest keepLeast are kept however large they are.
 	keepBytes = 256 << 20
 	keepLeast = 5
 )
@@ -64,17 +64,25 @@ type Store struct {
 	held  *os.File          // the lock's file, kept open by Hold; nil: each Lock opens it
 }
 
-// Open opens a folder, and makes it if it is missing. What killed processes have left in it half written is removed. It fails if the folder can't be written: better now than
-// after the kernel has been changed.
+// Open opens a folder, and makes it if it is missing. What killed processes have left in it half
+// written is removed. It fails if the folder can't be written: better now than after the kernel has
+// been changed.
 func Open(dir string) (*Store, error) {
 	s := View(dir)
 	path := filepath.Join(dir, generations)
 	if err := statefiles.MakeAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("the state directory can't be made: %w (set PORTGRAVE_STATE_DIR, or run as root)", err)
+		return nil, fmt.Errorf(
+			"the state directory can't be made: %w (set PORTGRAVE_STATE_DIR, or run as root)",
+			err,
+		)
 	}
 	for _, d := range []string{dir, path} { // the lock stands in the one, the generations in the other
 		if err := unix.Access(d, unix.R_OK|unix.W_OK|unix.X_OK); err != nil {
-			return nil, fmt.Errorf("the state directory %s can't be written: %w (set PORTGRAVE_STATE_DIR, or run as root)", d, err)
+			return nil, fmt.Errorf(
+				"the state directory %s can't be written: %w (set PORTGRAVE_STATE_DIR, or run as root)",
+				d,
+				err,
+			)
 		}
 	}
 	statefiles.Clean(dir)
@@ -83,7 +91,11 @@ func Open(dir string) (*Store, error) {
 
 // View opens a folder for reading only; it need not exist.
 func View(dir string) *Store {
-	return &Store{dir: dir, files: statefiles.At(filepath.Join(dir, generations)), texts: statefiles.At(filepath.Join(dir, texts))}
+	return &Store{
+		dir:   dir,
+		files: statefiles.At(filepath.Join(dir, generations)),
+		texts: statefiles.At(filepath.Join(dir, texts)),
+	}
 }
 
 const (
@@ -96,8 +108,8 @@ func fileName(n int) string { return fmt.Sprintf("%06d%s", n, suffix) }
 
 func (s *Store) path(n int) string { return filepath.Join(s.dir, generations, fileName(n)) }
 
-// numbers lists the generations on disk, ascending, readable or not, and joins errors that name what
-// in the folder is none. Leftovers of a crash begin with a dot and are passed over.
+// numbers lists the generations on disk, ascending, readable or not, and joins errors that name
+// what in the folder is none. Leftovers of a crash begin with a dot and are passed over.
 func (s *Store) numbers() (numbers []int, foreign, err error) {
 	entries, err := s.files.List()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -110,12 +122,16 @@ func (s *Store) numbers() (numbers []int, foreign, err error) {
 		if strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
-		if strings.HasSuffix(e.Name(), confirmedSuffix) || strings.HasSuffix(e.Name(), policySuffix) || strings.HasSuffix(e.Name(), withdrawnSuffix) {
+		if strings.HasSuffix(e.Name(), confirmedSuffix) || strings.HasSuffix(e.Name(), policySuffix) ||
+			strings.HasSuffix(e.Name(), withdrawnSuffix) {
 			continue
 		}
 		n, err := strconv.Atoi(strings.TrimSuffix(e.Name(), suffix))
 		if err != nil || n < 1 || fileName(n) != e.Name() || !e.Type().IsRegular() {
-			foreign = errors.Join(foreign, fmt.Errorf("%s is no generation: move it away", filepath.Join(s.dir, generations, e.Name())))
+			foreign = errors.Join(
+				foreign,
+				fmt.Errorf("%s is no generation: move it away", filepath.Join(s.dir, generations, e.Name())),
+			)
 			continue
 		}
 		numbers = append(numbers, n)
@@ -124,7 +140,8 @@ func (s *Store) numbers() (numbers []int, foreign, err error) {
 	return numbers, foreign, nil
 }
 
-// Load reads one generation. A missing one is fs.ErrNotExist; of a damaged one the error wraps ErrDamaged and names the file.
+// Load reads one generation. A missing one is fs.ErrNotExist; of a damaged one the error wraps
+// ErrDamaged and names the file.
 func (s *Store) Load(n int) (*Generation, error) {
 	record, enforces, err := s.load(n)
 	if err != nil {
@@ -137,8 +154,9 @@ func (s *Store) Load(n int) (*Generation, error) {
 	return g, nil
 }
 
-// Enforces returns what the generation in force is, if it enforces exactly these States and nothing is wrong with its file. It asks the file piece by piece,
-// and so needs none of the memory that Last takes for a million sources.
+// Enforces returns what the generation in force is, if it enforces exactly these States and nothing
+// is wrong with its file. It asks the file piece by piece, and so needs none of the memory that
+// Last takes for a million sources.
 func (s *Store) Enforces(state firewall.State, leased *firewall.State) (Record, bool) {
 	n, err := s.Newest()
 	if err != nil || n == 0 {
@@ -175,7 +193,13 @@ func (s *Store) load(n int) (Record, []byte, error) {
 		return Record{}, nil, s.damaged(n, err.Error())
 	}
 	if record.Number != n {
-		return Record{}, nil, fmt.Errorf("generation %d: %s holds generation %d, so it was copied or renamed (%w): move it away", n, s.path(n), record.Number, ErrDamaged)
+		return Record{}, nil, fmt.Errorf(
+			"generation %d: %s holds generation %d, so it was copied or renamed (%w): move it away",
+			n,
+			s.path(n),
+			record.Number,
+			ErrDamaged,
+		)
 	}
 	return s.completed(record), enforces, nil
 }
@@ -198,7 +222,8 @@ func (s *Store) damaged(n int, why string) error {
 	return fmt.Errorf("generation %d: %s is %w (%s): move it away", n, s.path(n), ErrDamaged, why)
 }
 
-// Last is the generation in force, or ErrNone. If its file is damaged the error names it; older ones are still there for Load.
+// Last is the generation in force, or ErrNone. If its file is damaged the error names it; older
+// ones are still there for Load.
 func (s *Store) Last() (*Generation, error) {
 	numbers, _, err := s.numbers()
 	if err != nil {
@@ -217,8 +242,9 @@ func (s *Store) Last() (*Generation, error) {
 	return g, nil
 }
 
-// Head is what the generation in force is, from the beginning of its file: enough to know where to look, without reading a million sources. Nothing
-// is verified: whether the file is whole, Last tells.
+// Head is what the generation in force is, from the beginning of its file: enough to know where to
+// look, without reading a million sources. Nothing is verified: whether the file is whole, Last
+// tells.
 func (s *Store) Head() (Record, error) {
 	n, err := s.Newest()
 	if err != nil {
@@ -234,7 +260,8 @@ func (s *Store) Head() (Record, error) {
 	return record, err
 }
 
-// HeadOf is what a generation is, like Head. A missing one is fs.ErrNotExist; of one without a head the error wraps ErrDamaged.
+// HeadOf is what a generation is, like Head. A missing one is fs.ErrNotExist; of one without a head
+// the error wraps ErrDamaged.
 func (s *Store) HeadOf(n int) (Record, error) {
 	f, err := s.files.Open(fileName(n))
 	if err != nil {
@@ -265,7 +292,8 @@ func readHead(file io.Reader) (Record, error) {
 	return record, err
 }
 
-// Newest is the number of the newest generation, 0 if there is none: a cheap way to see that there is nothing new.
+// Newest is the number of the newest generation, 0 if there is none: a cheap way to see that there
+// is nothing new.
 func (s *Store) Newest() (int, error) {
 	numbers, _, err := s.numbers()
 	if err != nil || len(numbers) == 0 {
@@ -287,7 +315,8 @@ func (s *Store) NewestSize() int64 {
 	return size
 }
 
-// List reads what every generation is, but not what it enforces, the oldest first, and joins the errors of those that can't be read.
+// List reads what every generation is, but not what it enforces, the oldest first, and joins the
+// errors of those that can't be read.
 func (s *Store) List() ([]Record, error) {
 	numbers, foreign, err := s.numbers()
 	if err != nil {
@@ -308,8 +337,8 @@ func (s *Store) List() ([]Record, error) {
 	return out, errors.Join(errs...)
 }
 
-// Append writes a generation under the next number and returns it. After an error no generation is recorded,
-// unless the error says that only its survival is uncertain. Hold the Lock.
+// Append writes a generation under the next number and returns it. After an error no generation is
+// recorded, unless the error says that only its survival is uncertain. Hold the Lock.
 func (s *Store) Append(g Generation) (Generation, error) {
 	numbers, _, err := s.numbers()
 	if err != nil {
@@ -332,7 +361,11 @@ func (s *Store) Append(g Generation) (Generation, error) {
 		return g, fmt.Errorf("generation %d could not be recorded: %w", g.Number, err)
 	}
 	if err := s.files.Sync(); err != nil {
-		return g, fmt.Errorf("generation %d is recorded but may not survive a power cut: %w", g.Number, err)
+		return g, fmt.Errorf(
+			"generation %d is recorded but may not survive a power cut: %w",
+			g.Number,
+			err,
+		)
 	}
 	for _, n := range withdrawn {
 		_ = s.files.Remove(withdrawnName(n)) // its number is behind us now

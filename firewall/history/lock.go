@@ -21,8 +21,8 @@ const lockPoll = 50 * time.Millisecond
 // ErrHeld: another run has the lock, and did not finish in time.
 var ErrHeld = errors.New("the state directory is locked")
 
-// Hold keeps the file of the lock open from now on, so that Lock needs neither the disk nor a new descriptor. It is for who
-// must go on when there is none of either: a daemon.
+// Hold keeps the file of the lock open from now on, so that Lock needs neither the disk nor a new
+// descriptor. It is for who must go on when there is none of either: a daemon.
 func (s *Store) Hold() error {
 	f, err := s.openLock()
 	if err != nil {
@@ -37,14 +37,15 @@ func (s *Store) Hold() error {
 
 func (s *Store) lockPath() string { return filepath.Join(s.dir, "lock") }
 
-// openLock opens the file to lock it, which needs no writing: on a file system that is read-only runs still keep each other out, and
-// a file that is open for writing would keep an administrator from making it read-only.
+// openLock opens the file to lock it, which needs no writing: on a file system that is read-only
+// runs still keep each other out, and a file that is open for writing would keep an administrator
+// from making it read-only.
 func (s *Store) openLock() (*os.File, error) {
 	return statefiles.Open(s.lockPath(), os.O_RDONLY|unix.O_NONBLOCK)
 }
 
-// lockFile is the file to lock, and whether the caller must close it. The one that Hold keeps open serves as long as the path leads to it
-// or can't be asked.
+// lockFile is the file to lock, and whether the caller must close it. The one that Hold keeps open
+// serves as long as the path leads to it or can't be asked.
 func (s *Store) lockFile() (f *os.File, own bool, err error) {
 	if s.held != nil {
 		there, err := os.Stat(s.lockPath())
@@ -58,8 +59,9 @@ func (s *Store) lockFile() (f *os.File, own bool, err error) {
 	return f, true, err
 }
 
-// Lock keeps other runs out until unlock is called or the process ends, however it ends. It waits no longer
-// than it is told, or until ctx is done; the error then wraps ErrHeld, and names the process that holds the lock and what to do.
+// Lock keeps other runs out until unlock is called or the process ends, however it ends. It waits
+// no longer than it is told, or until ctx is done; the error then wraps ErrHeld, and names the
+// process that holds the lock and what to do.
 func (s *Store) Lock(ctx context.Context, wait time.Duration) (unlock func(), err error) {
 	path := s.lockPath()
 	f, own, err := s.lockFile()
@@ -89,7 +91,14 @@ func (s *Store) Lock(ctx context.Context, wait time.Duration) (unlock func(), er
 			if err := ctx.Err(); err != nil {
 				return nil, fmt.Errorf("waiting for %s, which %s holds: %w", path, holder, err)
 			}
-			return nil, heldError{fmt.Sprintf("%s holds %s (waited %v): let it finish and try again, or end it", holder, path, wait)}
+			return nil, heldError{
+				fmt.Sprintf(
+					"%s holds %s (waited %v): let it finish and try again, or end it",
+					holder,
+					path,
+					wait,
+				),
+			}
 		case <-time.After(lockPoll):
 		}
 	}
@@ -109,7 +118,11 @@ func (e heldError) Unwrap() error { return ErrHeld }
 
 // signLock writes who holds the lock into its file, if it can be written.
 func (s *Store) signLock(text string) {
-	f, err := os.OpenFile(s.lockPath(), os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	f, err := os.OpenFile(
+		s.lockPath(),
+		os.O_WRONLY|os.O_TRUNC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC,
+		0,
+	)
 	if err != nil {
 		return
 	}

@@ -86,7 +86,11 @@ func TestDamagedPolicyText(t *testing.T) {
 // The boot clock ends a trial within one start of the system, whatever the wall clock says, and a
 // reboot ends it at once.
 func TestTrialEnds(t *testing.T) {
-	noon := bootclock.Reading{Wall: time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC), BootID: "a", Uptime: time.Hour}
+	noon := bootclock.Reading{
+		Wall:   time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC),
+		BootID: "a",
+		Uptime: time.Hour,
+	}
 	at := func(wall, uptime time.Duration, boot string) bootclock.Reading {
 		return bootclock.Reading{Wall: noon.Wall.Add(wall), BootID: boot, Uptime: noon.Uptime + uptime}
 	}

@@ -8,14 +8,16 @@ import (
 	"strings"
 )
 
-// withdrawnSuffix ends the name of a generation that was recorded and never came into force. The file keeps the number from being
-// used again, since somebody may have read the generation meanwhile; the next Append removes it.
+// withdrawnSuffix ends the name of a generation that was recorded and never came into force. The
+// file keeps the number from being used again, since somebody may have read the generation
+// meanwhile; the next Append removes it.
 const withdrawnSuffix = ".withdrawn"
 
 func withdrawnName(n int) string { return fmt.Sprintf("%06d%s", n, withdrawnSuffix) }
 
-// Withdraw takes back the record of a generation that did not come into force: the one before it is the last again. It renames a file, which
-// takes no room on a full disk. A generation that was not recorded is no error. Hold the Lock.
+// Withdraw takes back the record of a generation that did not come into force: the one before it is
+// the last again. It renames a file, which takes no room on a full disk. A generation that was not
+// recorded is no error. Hold the Lock.
 func (s *Store) Withdraw(n int) error {
 	err := s.files.Rename(fileName(n), withdrawnName(n))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -24,11 +26,19 @@ func (s *Store) Withdraw(n int) error {
 	if err != nil {
 		err = errors.Join(err, s.files.Remove(fileName(n)))
 		if gone, rerr := s.isGone(n); rerr != nil || !gone {
-			return fmt.Errorf("generation %d did not come into force, and its record can't be removed: %w", n, err)
+			return fmt.Errorf(
+				"generation %d did not come into force, and its record can't be removed: %w",
+				n,
+				err,
+			)
 		}
 	}
 	if err := s.files.Sync(); err != nil {
-		return fmt.Errorf("generation %d did not come into force, and a power cut may bring its record back: %w", n, err)
+		return fmt.Errorf(
+			"generation %d did not come into force, and a power cut may bring its record back: %w",
+			n,
+			err,
+		)
 	}
 	return nil
 }
@@ -57,8 +67,8 @@ func (s *Store) withdrawn() (numbers []int) {
 	return numbers
 }
 
-// Lost reports whether the folder has nothing at all in it, or is gone. Teardown and Withdraw leave something behind, so a
-// history that was not empty has lost its disk.
+// Lost reports whether the folder has nothing at all in it, or is gone. Teardown and Withdraw leave
+// something behind, so a history that was not empty has lost its disk.
 func (s *Store) Lost() bool {
 	numbers, _, err := s.numbers()
 	return err == nil && len(numbers) == 0 && len(s.withdrawn()) == 0

@@ -51,7 +51,8 @@ func TestWithdraw(t *testing.T) {
 	}
 }
 
-// TestWithdrawFaults: it succeeds as long as the file can be renamed or removed, and else says that the record stays.
+// TestWithdrawFaults: it succeeds as long as the file can be renamed or removed, and else says that
+// the record stays.
 func TestWithdrawFaults(t *testing.T) {
 	for operation, works := range map[string]bool{"withdraw": true, "remove": false} {
 		s := open(t)
@@ -69,7 +70,8 @@ func TestWithdrawFaults(t *testing.T) {
 	}
 }
 
-// TestHold: a lock whose file is held open keeps others out as any other does, also when the file is gone, and is released.
+// TestHold: a lock whose file is held open keeps others out as any other does, also when the file
+// is gone, and is released.
 func TestHold(t *testing.T) {
 	s := open(t)
 	other := View(s.dir)

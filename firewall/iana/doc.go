@@ -1,13 +1,16 @@
-// Package iana holds the numbers behind the names that iptables, ipset and nft print for protocols and ICMP messages.
+// Package iana holds the numbers behind the names that iptables, ipset and nft print for protocols
+// and ICMP messages.
 //
-// Only names that these programs print, or that stand in their manual pages, are here: a name that isn't is the reader's to call unknown.
-// Looking names up on the machine (/etc/protocols) would read a dump from one host with the words of another.
+// Only names that these programs print, or that stand in their manual pages, are here: a name that
+// isn't is the reader's to call unknown. Looking names up on the machine (/etc/protocols) would
+// read a dump from one host with the words of another.
 package iana
 
 import "strconv"
 
-// Protocol is the number of an IP protocol, by name or as a number; false for any other word. Names as in Debian's /etc/protocols
-// and in xtables_chain_protos (libxtables); IANA "Assigned Internet Protocol Numbers".
+// Protocol is the number of an IP protocol, by name or as a number; false for any other word. Names
+// as in Debian's /etc/protocols and in xtables_chain_protos (libxtables); IANA "Assigned Internet
+// Protocol Numbers".
 func Protocol(s string) (uint8, bool) {
 	if n, ok := protocols[s]; ok {
 		return n, true
@@ -29,33 +32,118 @@ var protocols = map[string]uint8{
 // Message is an ICMP type and its codes, First to Last.
 type Message struct{ Type, First, Last uint8 }
 
-// ICMP are the names that iptables has for ICMP messages (libxt_icmp.h), nft's icmp_type names among them.
+// ICMP are the names that iptables has for ICMP messages (libxt_icmp.h), nft's icmp_type names
+// among them.
 var ICMP = map[string]Message{
-	"echo-reply": {0, 0, 255}, "pong": {0, 0, 255}, "destination-unreachable": {3, 0, 255}, "network-unreachable": {3, 0, 0},
-	"host-unreachable": {3, 1, 1}, "protocol-unreachable": {3, 2, 2}, "port-unreachable": {3, 3, 3}, "fragmentation-needed": {3, 4, 4},
-	"source-route-failed": {3, 5, 5}, "network-unknown": {3, 6, 6}, "host-unknown": {3, 7, 7}, "network-prohibited": {3, 9, 9},
-	"host-prohibited": {3, 10, 10}, "TOS-network-unreachable": {3, 11, 11}, "TOS-host-unreachable": {3, 12, 12},
-	"communication-prohibited": {3, 13, 13}, "host-precedence-violation": {3, 14, 14}, "precedence-cutoff": {3, 15, 15},
-	"source-quench": {4, 0, 255}, "redirect": {5, 0, 255}, "network-redirect": {5, 0, 0}, "host-redirect": {5, 1, 1},
-	"TOS-network-redirect": {5, 2, 2}, "TOS-host-redirect": {5, 3, 3}, "echo-request": {8, 0, 255}, "ping": {8, 0, 255},
-	"router-advertisement": {9, 0, 255}, "router-solicitation": {10, 0, 255}, "time-exceeded": {11, 0, 255}, "ttl-exceeded": {11, 0, 255},
-	"ttl-zero-during-transit": {11, 0, 0}, "ttl-zero-during-reassembly": {11, 1, 1}, "parameter-problem": {12, 0, 255},
-	"ip-header-bad": {12, 0, 0}, "required-option-missing": {12, 1, 1}, "timestamp-request": {13, 0, 255}, "timestamp-reply": {14, 0, 255},
+	"echo-reply": {
+		0,
+		0,
+		255,
+	}, "pong": {0, 0, 255}, "destination-unreachable": {3, 0, 255}, "network-unreachable": {3, 0, 0},
+	"host-unreachable": {
+		3,
+		1,
+		1,
+	}, "protocol-unreachable": {3, 2, 2}, "port-unreachable": {3, 3, 3}, "fragmentation-needed": {3, 4, 4},
+	"source-route-failed": {
+		3,
+		5,
+		5,
+	}, "network-unknown": {3, 6, 6}, "host-unknown": {3, 7, 7}, "network-prohibited": {3, 9, 9},
+	"host-prohibited": {
+		3,
+		10,
+		10,
+	}, "TOS-network-unreachable": {3, 11, 11}, "TOS-host-unreachable": {3, 12, 12},
+	"communication-prohibited": {
+		3,
+		13,
+		13,
+	}, "host-precedence-violation": {3, 14, 14}, "precedence-cutoff": {3, 15, 15},
+	"source-quench": {
+		4,
+		0,
+		255,
+	}, "redirect": {5, 0, 255}, "network-redirect": {5, 0, 0}, "host-redirect": {5, 1, 1},
+	"TOS-network-redirect": {
+		5,
+		2,
+		2,
+	}, "TOS-host-redirect": {5, 3, 3}, "echo-request": {8, 0, 255}, "ping": {8, 0, 255},
+	"router-advertisement": {
+		9,
+		0,
+		255,
+	}, "router-solicitation": {10, 0, 255}, "time-exceeded": {11, 0, 255}, "ttl-exceeded": {11, 0, 255},
+	"ttl-zero-during-transit": {
+		11,
+		0,
+		0,
+	}, "ttl-zero-during-reassembly": {11, 1, 1}, "parameter-problem": {12, 0, 255},
+	"ip-header-bad": {
+		12,
+		0,
+		0,
+	}, "required-option-missing": {12, 1, 1}, "timestamp-request": {13, 0, 255}, "timestamp-reply": {14, 0, 255},
 	"info-request": {15, 0, 255}, "info-reply": {16, 0, 255},
 	"address-mask-request": {17, 0, 255}, "address-mask-reply": {18, 0, 255},
 }
 
 // ICMPv6 are those for ICMPv6 (libip6t_icmp6.c, and nft's icmpv6_type).
 var ICMPv6 = map[string]Message{
-	"destination-unreachable": {1, 0, 255}, "no-route": {1, 0, 0}, "communication-prohibited": {1, 1, 1}, "beyond-scope": {1, 2, 2},
-	"address-unreachable": {1, 3, 3}, "port-unreachable": {1, 4, 4}, "failed-policy": {1, 5, 5}, "reject-route": {1, 6, 6},
-	"packet-too-big": {2, 0, 255}, "time-exceeded": {3, 0, 255}, "ttl-exceeded": {3, 0, 255}, "ttl-zero-during-transit": {3, 0, 0},
-	"ttl-zero-during-reassembly": {3, 1, 1}, "parameter-problem": {4, 0, 255}, "bad-header": {4, 0, 0}, "unknown-header-type": {4, 1, 1},
-	"unknown-option": {4, 2, 2}, "echo-request": {128, 0, 255}, "ping": {128, 0, 255}, "echo-reply": {129, 0, 255}, "pong": {129, 0, 255},
-	"mld-listener-query": {130, 0, 255}, "mld-listener-report": {131, 0, 255}, "mld-listener-done": {132, 0, 255},
-	"mld-listener-reduction": {132, 0, 255}, "nd-router-solicit": {133, 0, 255}, "router-solicitation": {133, 0, 255},
-	"nd-router-advert": {134, 0, 255}, "router-advertisement": {134, 0, 255}, "nd-neighbor-solicit": {135, 0, 255},
-	"neighbour-solicitation": {135, 0, 255}, "neighbor-solicitation": {135, 0, 255}, "nd-neighbor-advert": {136, 0, 255},
-	"neighbour-advertisement": {136, 0, 255}, "neighbor-advertisement": {136, 0, 255}, "nd-redirect": {137, 0, 255}, "redirect": {137, 0, 255},
-	"router-renumbering": {138, 0, 255}, "ind-neighbor-solicit": {141, 0, 255}, "ind-neighbor-advert": {142, 0, 255}, "mld2-listener-report": {143, 0, 255},
+	"destination-unreachable": {
+		1,
+		0,
+		255,
+	}, "no-route": {1, 0, 0}, "communication-prohibited": {1, 1, 1}, "beyond-scope": {1, 2, 2},
+	"address-unreachable": {
+		1,
+		3,
+		3,
+	}, "port-unreachable": {1, 4, 4}, "failed-policy": {1, 5, 5}, "reject-route": {1, 6, 6},
+	"packet-too-big": {
+		2,
+		0,
+		255,
+	}, "time-exceeded": {3, 0, 255}, "ttl-exceeded": {3, 0, 255}, "ttl-zero-during-transit": {3, 0, 0},
+	"ttl-zero-during-reassembly": {
+		3,
+		1,
+		1,
+	}, "parameter-problem": {4, 0, 255}, "bad-header": {4, 0, 0}, "unknown-header-type": {4, 1, 1},
+	"unknown-option": {
+		4,
+		2,
+		2,
+	}, "echo-request": {128, 0, 255}, "ping": {128, 0, 255}, "echo-reply": {129, 0, 255}, "pong": {129, 0, 255},
+	"mld-listener-query": {
+		130,
+		0,
+		255,
+	}, "mld-listener-report": {131, 0, 255}, "mld-listener-done": {132, 0, 255},
+	"mld-listener-reduction": {
+		132,
+		0,
+		255,
+	}, "nd-router-solicit": {133, 0, 255}, "router-solicitation": {133, 0, 255},
+	"nd-router-advert": {
+		134,
+		0,
+		255,
+	}, "router-advertisement": {134, 0, 255}, "nd-neighbor-solicit": {135, 0, 255},
+	"neighbour-solicitation": {
+		135,
+		0,
+		255,
+	}, "neighbor-solicitation": {135, 0, 255}, "nd-neighbor-advert": {136, 0, 255},
+	"neighbour-advertisement": {
+		136,
+		0,
+		255,
+	}, "neighbor-advertisement": {136, 0, 255}, "nd-redirect": {137, 0, 255}, "redirect": {137, 0, 255},
+	"router-renumbering": {
+		138,
+		0,
+		255,
+	}, "ind-neighbor-solicit": {141, 0, 255}, "ind-neighbor-advert": {142, 0, 255}, "mld2-listener-report": {143, 0, 255},
 }

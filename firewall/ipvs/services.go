@@ -57,8 +57,8 @@ func Services() ([]Service, error) {
 //	UDP  [fd00:0096:0000:0000:0000:0000:0000:000a]:0035 rr
 //	FWM  00000001 rr
 //
-// Services by packet mark have no address and are left out, and so are those for every port (0), which
-// persistent services may be.
+// Services by packet mark have no address and are left out, and so are those for every port (0),
+// which persistent services may be.
 func Parse(r io.Reader) (out []Service, err error) {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine)
@@ -97,7 +97,8 @@ func Parse(r io.Reader) (out []Service, err error) {
 	return out, lines.Err()
 }
 
-// parseEndpoint reads "0A600001:01BB" or "[fd00:0096:…:000a]:0035": the port is hexadecimal in both.
+// parseEndpoint reads "0A600001:01BB" or "[fd00:0096:…:000a]:0035": the port is hexadecimal in
+// both.
 func parseEndpoint(s string) (netip.AddrPort, error) {
 	wrong := fmt.Errorf("%q is not an address and a port as IPVS writes them", s)
 	colon := strings.LastIndexByte(s, ':')

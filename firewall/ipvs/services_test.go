@@ -43,7 +43,10 @@ func TestParse(t *testing.T) {
 		{firewall.VirtualService{Protocol: firewall.TCP, At: at("10.96.0.1:443")},
 			[]netip.AddrPort{at("172.17.0.3:6443"), at("172.17.0.2:6443")}},
 		{firewall.VirtualService{Protocol: firewall.SCTP, At: at("192.0.2.1:2905")}, nil},
-		{firewall.VirtualService{Protocol: firewall.UDP, At: at("[fd00:96::a]:53")}, []netip.AddrPort{at("[fd00:17::2]:80")}},
+		{
+			firewall.VirtualService{Protocol: firewall.UDP, At: at("[fd00:96::a]:53")},
+			[]netip.AddrPort{at("[fd00:17::2]:80")},
+		},
 	}
 	if diff := cmp.Diff(want, got, cmpopts.EquateComparable(netip.AddrPort{})); diff != "" {
 		t.Error(diff)
@@ -65,7 +68,11 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		state := firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut}
+		state := firewall.State{
+			Unlisted:    firewall.UnlistedDeny,
+			Refuse:      firewall.RefuseDrop,
+			Established: firewall.EstablishedCut,
+		}
 		for _, x := range list {
 			state.Virtual = append(state.Virtual, x.VirtualService)
 		}
@@ -75,7 +82,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// A host without IPVS has no services, and of an interface that holds addresses for it only those count.
+// A host without IPVS has no services, and of an interface that holds addresses for it only those
+// count.
 func TestVirtualOfTheHost(t *testing.T) {
 	backendtest.Isolate(t)
 	if list, held, err := Virtual(); len(list) > 0 || held || err != nil {
@@ -90,7 +98,8 @@ func TestVirtualOfTheHost(t *testing.T) {
 		t.Errorf("with an address: %v, %v, %v", list, held, err)
 	}
 	found, err := heldAddresses(t.Context())
-	if err != nil || !found[netip.MustParseAddr("10.96.0.1")] || found[netip.MustParseAddr("127.0.0.1")] {
+	if err != nil || !found[netip.MustParseAddr("10.96.0.1")] ||
+		found[netip.MustParseAddr("127.0.0.1")] {
 		t.Errorf("addresses: %v, %v", found, err)
 	}
 }
@@ -128,7 +137,9 @@ func TestWatch(t *testing.T) {
 			t.Fatalf("%s: nothing comes", what)
 		}
 	}
-	one := []firewall.VirtualService{{Protocol: firewall.TCP, At: netip.MustParseAddrPort("10.96.0.1:443")}}
+	one := []firewall.VirtualService{
+		{Protocol: firewall.TCP, At: netip.MustParseAddrPort("10.96.0.1:443")},
+	}
 	next("at first", nil)
 	now.Store(&answer{one, true, nil})
 	if out, err := exec.Command("ip", "address", "add", "10.96.0.1/32", "dev", "lo").CombinedOutput(); err != nil {

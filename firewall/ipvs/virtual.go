@@ -13,8 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Virtual reads the services at addresses that the host holds for IPVS alone, in order. held reports
-// whether it holds any such address, served or not; it is true as well where that can't be told.
+// Virtual reads the services at addresses that the host holds for IPVS alone, in order. held
+// reports whether it holds any such address, served or not; it is true as well where that can't be
+// told.
 func Virtual() (list []firewall.VirtualService, held bool, err error) {
 	addresses, err := heldAddresses(context.Background())
 	if err != nil {
@@ -44,8 +45,13 @@ func heldAddresses(ctx context.Context) (map[netip.Addr]bool, error) {
 	if len(indexes) == 0 {
 		return out, nil
 	}
-	found, err := netdump.Table(ctx, from, unix.NETLINK_ROUTE, request(unix.RTM_GETADDR, unix.SizeofIfAddrmsg),
-		func(b []byte) (netip.Addr, bool, error) { return addressOf(b, indexes) })
+	found, err := netdump.Table(
+		ctx,
+		from,
+		unix.NETLINK_ROUTE,
+		request(unix.RTM_GETADDR, unix.SizeofIfAddrmsg),
+		func(b []byte) (netip.Addr, bool, error) { return addressOf(b, indexes) },
+	)
 	if err != nil {
 		return nil, fmt.Errorf("listing addresses: %w", err)
 	}
@@ -60,8 +66,8 @@ func request(kind netlink.HeaderType, size int) netlink.Message {
 	return netlink.Message{Header: netlink.Header{Type: kind}, Data: make([]byte, size)}
 }
 
-// virtualInterface is the index of an interface that holds addresses for IPVS alone: struct ifinfomsg and
-// IFLA_* (include/uapi/linux/if_link.h).
+// virtualInterface is the index of an interface that holds addresses for IPVS alone: struct
+// ifinfomsg and IFLA_* (include/uapi/linux/if_link.h).
 func virtualInterface(b []byte) (index uint32, wanted bool, err error) {
 	if len(b) < unix.SizeofIfInfomsg {
 		return 0, false, netdump.ErrTruncated

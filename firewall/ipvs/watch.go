@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lookEvery is how often the services are read while an interface holds addresses for them: kube-proxy
-// itself changes them at most once a second (--ipvs-min-sync-period).
+// lookEvery is how often the services are read while an interface holds addresses for them:
+// kube-proxy itself changes them at most once a second (--ipvs-min-sync-period).
 const lookEvery = time.Second
 
 // settle is how long Watch lets addresses come in before it looks: kube-proxy adds them one by one.
@@ -23,9 +23,9 @@ const settle = 20 * time.Millisecond
 type Reader func() (list []firewall.VirtualService, held bool, err error)
 
 // Watch sends what Virtual lists, first as it is now and then whenever it has changed. While no
-// interface holds addresses for IPVS, it wakes up only when an address changes. A reading that fails is
-// passed over: another one follows a second later, and so it goes on if nothing is heard of addresses
-// any more. Watch ends with ctx, and then closes the channel.
+// interface holds addresses for IPVS, it wakes up only when an address changes. A reading that
+// fails is passed over: another one follows a second later, and so it goes on if nothing is heard
+// of addresses any more. Watch ends with ctx, and then closes the channel.
 func Watch(ctx context.Context, read Reader) (<-chan []firewall.VirtualService, error) {
 	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{
 		Groups: 1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1)})
@@ -62,7 +62,12 @@ func listen(ctx context.Context, conn *netlink.Conn, changed chan<- struct{}) {
 }
 
 // look reads after each change, and each second while there is something to read.
-func look(ctx context.Context, read Reader, changed, deaf <-chan struct{}, out chan<- []firewall.VirtualService) {
+func look(
+	ctx context.Context,
+	read Reader,
+	changed, deaf <-chan struct{},
+	out chan<- []firewall.VirtualService,
+) {
 	var last []firewall.VirtualService
 	var again <-chan time.Time
 	first, hears := true, true

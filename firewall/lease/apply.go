@@ -10,12 +10,13 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Apply merges the leases that run at a moment into a canonical State, and returns the result in canonical form: at now and at every later
-// moment it allows what s allows and what those leases open, and decides everything else as s does. Leases that are over, or wait,
-// leave no trace, nor does a lease where it opens nothing (see Check).
+// Apply merges the leases that run at a moment into a canonical State, and returns the result in
+// canonical form: at now and at every later moment it allows what s allows and what those leases
+// open, and decides everything else as s does. Leases that are over, or wait, leave no trace, nor
+// does a lease where it opens nothing (see Check).
 //
-// The order of leases does not matter. s is the State without leases: what the policy compiled to. The error says that a lease is
-// none; no lease of a Store is.
+// The order of leases does not matter. s is the State without leases: what the policy compiled to.
+// The error says that a lease is none; no lease of a Store is.
 func Apply(s firewall.State, leases []Lease, now time.Time) (firewall.State, error) {
 	var running []Lease
 	for _, l := range leases {
@@ -40,7 +41,10 @@ func Apply(s firewall.State, leases []Lease, now time.Time) (firewall.State, err
 	}
 	out.Services = append(out.Services, openedUnlisted(s, unlisted, running, names)...)
 	// All else is canonical already: parts of a service claim no more than it did.
-	slices.SortFunc(out.Services, func(a, b firewall.Service) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(
+		out.Services,
+		func(a, b firewall.Service) int { return strings.Compare(a.Name, b.Name) },
+	)
 	return out, nil
 }
 
@@ -50,7 +54,8 @@ type piece struct {
 	leases []int // ascending; none where no lease opens
 }
 
-// piecesOf cuts the ports of all services and leases: listed are the pieces of each service, unlisted those of leases alone.
+// piecesOf cuts the ports of all services and leases: listed are the pieces of each service,
+// unlisted those of leases alone.
 func piecesOf(services []firewall.Service, leases []Lease) (listed [][]piece, unlisted []piece) {
 	index := map[string]int{} // services from 0 on, leases after them
 	var all []firewall.Service
@@ -89,9 +94,13 @@ type group struct {
 	expiring []firewall.ExpiringSource
 }
 
-// groupPieces puts pieces together by what is open on them, not by who opened it: leases that mean the same split nothing.
-// opens is what a lease adds to what expires already.
-func groupPieces(pieces []piece, expiring []firewall.ExpiringSource, opens func(lease int) []firewall.ExpiringSource) []group {
+// groupPieces puts pieces together by what is open on them, not by who opened it: leases that mean
+// the same split nothing. opens is what a lease adds to what expires already.
+func groupPieces(
+	pieces []piece,
+	expiring []firewall.ExpiringSource,
+	opens func(lease int) []firewall.ExpiringSource,
+) []group {
 	byLeases, byContent := map[string]int{}, map[string]int{}
 	var groups []group
 	for _, p := range pieces {
@@ -123,13 +132,18 @@ func contentKey(expiring []firewall.ExpiringSource) string {
 	return b.String()
 }
 
-// opened is a service with its leases: itself, and one service more for each group of ports that leases open differently.
+// opened is a service with its leases: itself, and one service more for each group of ports that
+// leases open differently.
 func opened(svc firewall.Service, pieces []piece, leases []Lease, names names) []firewall.Service {
 	adds := additions(svc, pieces, leases)
 	if len(adds) == 0 {
 		return []firewall.Service{svc}
 	}
-	groups := groupPieces(pieces, svc.Expiring, func(i int) []firewall.ExpiringSource { return adds[i] })
+	groups := groupPieces(
+		pieces,
+		svc.Expiring,
+		func(i int) []firewall.ExpiringSource { return adds[i] },
+	)
 	keeps := keeper(groups, svc.Expiring)
 	var out []firewall.Service
 	for i, g := range groups {
@@ -143,9 +157,13 @@ func opened(svc firewall.Service, pieces []piece, leases []Lease, names names) [
 	return out
 }
 
-// additions is what each lease opens on a service that is not allowed for good. A service may have a million
-// sources; what the leases have in common with them is few, and is looked for once.
-func additions(svc firewall.Service, pieces []piece, leases []Lease) map[int][]firewall.ExpiringSource {
+// additions is what each lease opens on a service that is not allowed for good. A service may have
+// a million sources; what the leases have in common with them is few, and is looked for once.
+func additions(
+	svc firewall.Service,
+	pieces []piece,
+	leases []Lease,
+) map[int][]firewall.ExpiringSource {
 	adds := map[int][]firewall.ExpiringSource{}
 	var asked []firewall.Prefix
 	for _, p := range pieces {
@@ -188,8 +206,9 @@ func mustMerge(ports []firewall.PortRange) []firewall.PortRange {
 	return merged
 }
 
-// keeper picks the group that keeps the service's name, and with it its chains, sets and counters in the kernel: the ports that no
-// lease opens; if leases open all of them, those where they open least. So one lease more on the same ports changes elements only.
+// keeper picks the group that keeps the service's name, and with it its chains, sets and counters
+// in the kernel: the ports that no lease opens; if leases open all of them, those where they open
+// least. So one lease more on the same ports changes elements only.
 func keeper(groups []group, unchanged []firewall.ExpiringSource) int {
 	best := 0
 	for i, g := range groups {
@@ -203,9 +222,14 @@ func keeper(groups []group, unchanged []firewall.ExpiringSource) int {
 	return best
 }
 
-// openedUnlisted is the services of leases on ports that no service lists. Only under unlisted: deny: there such
-// a port is closed to everybody, and stays closed to everybody else.
-func openedUnlisted(s firewall.State, pieces []piece, leases []Lease, names names) []firewall.Service {
+// openedUnlisted is the services of leases on ports that no service lists. Only under unlisted:
+// deny: there such a port is closed to everybody, and stays closed to everybody else.
+func openedUnlisted(
+	s firewall.State,
+	pieces []piece,
+	leases []Lease,
+	names names,
+) []firewall.Service {
 	if s.Unlisted != firewall.UnlistedDeny {
 		return nil
 	}
@@ -224,13 +248,22 @@ func openedUnlisted(s firewall.State, pieces []piece, leases []Lease, names name
 	}
 	var out []firewall.Service
 	for _, g := range groupPieces(forced, nil, func(i int) []firewall.ExpiringSource { return ending(leases[i].Sources, leases[i].Until) }) {
-		out = append(out, firewall.Service{Name: names.take(ownStem, g.ports[0]), Ports: mustMerge(g.ports), Expiring: g.expiring, Log: firewall.LogDenied})
+		out = append(
+			out,
+			firewall.Service{
+				Name:     names.take(ownStem, g.ports[0]),
+				Ports:    mustMerge(g.ports),
+				Expiring: g.expiring,
+				Log:      firewall.LogDenied,
+			},
+		)
 	}
 	return out
 }
 
-// withoutDHCP takes the ports of the host's DHCP clients out of a range, if their answers are essential: whoever lists
-// such a port decides alone who may reach it, so a lease would lose the host its address.
+// withoutDHCP takes the ports of the host's DHCP clients out of a range, if their answers are
+// essential: whoever lists such a port decides alone who may reach it, so a lease would lose the
+// host its address.
 func withoutDHCP(s firewall.State, r firewall.PortRange) []firewall.PortRange {
 	out := []firewall.PortRange{r}
 	if r.Protocol != firewall.UDP || !s.Essentials.Has(firewall.EssentialDHCP) {

@@ -44,15 +44,24 @@ func TestClock(t *testing.T) {
 				return
 			}
 			l := leases[0]
-			if left := l.Until.Sub(now.Wall); left != tt.left || l.Length() != 2*time.Hour || l.Running(now.Wall) != tt.running {
-				t.Errorf("%v left of %v, running %v; want %v, %v", left, l.Length(), l.Running(now.Wall), tt.left, tt.running)
+			if left := l.Until.Sub(now.Wall); left != tt.left || l.Length() != 2*time.Hour ||
+				l.Running(now.Wall) != tt.running {
+				t.Errorf(
+					"%v left of %v, running %v; want %v, %v",
+					left,
+					l.Length(),
+					l.Running(now.Wall),
+					tt.left,
+					tt.running,
+				)
 			}
 		})
 	}
 }
 
-// TestNoClockMakesALeaseLonger: however the wall clock is set, in one start of the system a lease opens nothing after its length (and
-// slack) has really passed, and an expiring source never lasts longer than is left of it.
+// TestNoClockMakesALeaseLonger: however the wall clock is set, in one start of the system a lease
+// opens nothing after its length (and slack) has really passed, and an expiring source never lasts
+// longer than is left of it.
 func TestNoClockMakesALeaseLonger(t *testing.T) {
 	policy := stateOf(t, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 80)}})
 	rapid.Check(t, func(rt *rapid.T) {
@@ -68,7 +77,9 @@ func TestNoClockMakesALeaseLonger(t *testing.T) {
 			d := time.Duration(rapid.IntRange(0, 100_000).Draw(rt, "passes")) * 100 * time.Millisecond
 			pass(now, d)
 			passed += d
-			now.Wall = now.Wall.Add(time.Duration(rapid.IntRange(-20_000, 10_000).Draw(rt, "set")) * time.Second)
+			now.Wall = now.Wall.Add(
+				time.Duration(rapid.IntRange(-20_000, 10_000).Draw(rt, "set")) * time.Second,
+			)
 			for _, svc := range applied(t, policy, now.Wall, list(t, s)...).Services {
 				for _, e := range svc.Expiring {
 					if ends := passed + e.Until.Sub(now.Wall); ends > length+slack {

@@ -14,8 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestFaults: whatever fails, the leases from before stay readable, what failed to be added is not there unless the error says so, what
-// failed to be removed is, and all works again once the fault is gone.
+// TestFaults: whatever fails, the leases from before stay readable, what failed to be added is not
+// there unless the error says so, what failed to be removed is, and all works again once the fault
+// is gone.
 func TestFaults(t *testing.T) {
 	for _, operation := range []string{"make", "list", "read", "write", "rename", "after", "sync", "remove"} {
 		for _, remains := range []bool{false, true} {
@@ -25,7 +26,15 @@ func TestFaults(t *testing.T) {
 				short := leaseOf("203.0.113.1/32", tcp(80, 80))
 				short.Until = noon.Add(time.Minute)
 				add(t, s, short)
-				kept, closing := add(t, s, leaseOf("203.0.113.7/32", tcp(80, 80))), add(t, s, leaseOf("203.0.113.8/32", tcp(80, 80)))
+				kept, closing := add(
+					t,
+					s,
+					leaseOf("203.0.113.7/32", tcp(80, 80)),
+				), add(
+					t,
+					s,
+					leaseOf("203.0.113.8/32", tcp(80, 80)),
+				)
 				pass(now, time.Minute) // so that there is something to prune
 				good := s.files
 				s.files = faulty.Folder{Folder: good, Operation: operation, Remains: remains}
@@ -37,7 +46,9 @@ func TestFaults(t *testing.T) {
 						t.Errorf("list: %v, %v", leases, listErr)
 					}
 				case "read":
-					if listErr != nil || len(leases) != 0 || len(damaged) != 3 || !errors.Is(damaged[0], faulty.Err) || !strings.Contains(damaged[0].Error(), s.dir) {
+					if listErr != nil || len(leases) != 0 || len(damaged) != 3 ||
+						!errors.Is(damaged[0], faulty.Err) ||
+						!strings.Contains(damaged[0].Error(), s.dir) {
 						t.Errorf("list: %v, %v, %v", leases, damaged, listErr)
 					}
 				default:
@@ -47,7 +58,10 @@ func TestFaults(t *testing.T) {
 				}
 
 				added, addErr := s.Add(leaseOf("203.0.113.9/32", tcp(80, 80)))
-				if wantErr := operation != "read" && operation != "remove"; wantErr != errors.Is(addErr, faulty.Err) {
+				if wantErr := operation != "read" && operation != "remove"; wantErr != errors.Is(
+					addErr,
+					faulty.Err,
+				) {
 					t.Errorf("add: %v", addErr)
 				}
 				removeErr := s.Remove(closing.ID)
@@ -133,7 +147,8 @@ func TestFolderCannotBeMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := At(filepath.Join(dir, "state"))
-	if _, err := s.Add(leaseOf("203.0.113.7/32", tcp(80, 80))); !errors.Is(err, unix.ENOTDIR) || !strings.Contains(err.Error(), "PORTGRAVE_STATE_DIR") {
+	if _, err := s.Add(leaseOf("203.0.113.7/32", tcp(80, 80))); !errors.Is(err, unix.ENOTDIR) ||
+		!strings.Contains(err.Error(), "PORTGRAVE_STATE_DIR") {
 		t.Errorf("%v", err)
 	}
 	if leases, _, err := s.List(); err == nil || leases != nil {

@@ -14,8 +14,8 @@ import (
 
 // Every error of this file is a mistake in what was typed, and says what to type instead.
 
-// ParsePorts reads ports: "9090" (which is tcp), "udp/53", "tcp/9000-9100", or the name of a protocol
-// without ports, "vrrp"; several with commas between. They come back ordered and merged.
+// ParsePorts reads ports: "9090" (which is tcp), "udp/53", "tcp/9000-9100", or the name of a
+// protocol without ports, "vrrp"; several with commas between. They come back ordered and merged.
 func ParsePorts(s string) ([]firewall.PortRange, error) {
 	var ranges []firewall.PortRange
 	for _, part := range strings.Split(s, ",") {
@@ -54,7 +54,10 @@ func parsePort(s string) (firewall.PortRange, error) {
 	b, errB := parseNumber(last)
 	switch {
 	case errors.Join(errA, errB) != nil:
-		return r, fmt.Errorf("%q is no port: write 9090, udp/53 or tcp/9000-9100, with numbers from 1 to 65535", s)
+		return r, fmt.Errorf(
+			"%q is no port: write 9090, udp/53 or tcp/9000-9100, with numbers from 1 to 65535",
+			s,
+		)
 	case a > b:
 		return r, fmt.Errorf("%q: the range is reversed; write %d-%d", s, b, a)
 	}
@@ -75,7 +78,8 @@ func parseNumber(s string) (uint16, error) {
 	return uint16(n), err
 }
 
-// ParseSources reads addresses and CIDRs, each item one or several with commas between, into one set.
+// ParseSources reads addresses and CIDRs, each item one or several with commas between, into one
+// set.
 func ParseSources(items ...string) (firewall.Prefixes, error) {
 	var list []firewall.Prefix
 	for _, item := range items {
@@ -88,7 +92,9 @@ func ParseSources(items ...string) (firewall.Prefixes, error) {
 		}
 	}
 	if len(list) == 0 {
-		return firewall.Prefixes{}, errors.New("no source: write an address such as 203.0.113.7, or a CIDR")
+		return firewall.Prefixes{}, errors.New(
+			"no source: write an address such as 203.0.113.7, or a CIDR",
+		)
 	}
 	return firewall.NewPrefixes(list...)
 }
@@ -98,20 +104,36 @@ func parseSource(s string) (firewall.Prefix, error) {
 	a, err := netip.ParseAddr(address)
 	switch {
 	case err != nil:
-		return firewall.Prefix{}, fmt.Errorf("%q is no address or CIDR: write 203.0.113.7, 203.0.113.0/24 or 2001:db8::/48", s)
+		return firewall.Prefix{}, fmt.Errorf(
+			"%q is no address or CIDR: write 203.0.113.7, 203.0.113.0/24 or 2001:db8::/48",
+			s,
+		)
 	case a.Zone() != "":
 		return firewall.Prefix{}, fmt.Errorf("%q has a zone: write %s", s, a.WithZone(""))
 	case a.Is4In6():
-		return firewall.Prefix{}, fmt.Errorf("%q is an IPv4-mapped IPv6 address, which never appears on the wire: write the IPv4 address, %s", s, a.Unmap())
+		return firewall.Prefix{}, fmt.Errorf(
+			"%q is an IPv4-mapped IPv6 address, which never appears on the wire: write the IPv4 address, %s",
+			s,
+			a.Unmap(),
+		)
 	case !isPrefix:
 		return netip.PrefixFrom(a, a.BitLen()), nil
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return firewall.Prefix{}, fmt.Errorf("%q: the length of this prefix is a number from 0 to %d", s, a.BitLen())
+		return firewall.Prefix{}, fmt.Errorf(
+			"%q: the length of this prefix is a number from 0 to %d",
+			s,
+			a.BitLen(),
+		)
 	}
 	if p.Masked() != p {
-		return firewall.Prefix{}, fmt.Errorf("%q has host bits set: write %s for the network, or %s for the one address", s, p.Masked(), a)
+		return firewall.Prefix{}, fmt.Errorf(
+			"%q has host bits set: write %s for the network, or %s for the one address",
+			s,
+			p.Masked(),
+			a,
+		)
 	}
 	return p, nil
 }
@@ -119,7 +141,8 @@ func parseSource(s string) (firewall.Prefix, error) {
 var durationPattern = pattern.New(`^([0-9]+(\.[0-9]+)?[dhms])+$`)
 var durationPart = pattern.New(`[0-9.]+[dhms]`)
 
-// ParseDuration reads a time span: as Go writes it ("90m", "1h30m", "1.5h"), and in days of 24 hours ("2d", "1d12h").
+// ParseDuration reads a time span: as Go writes it ("90m", "1h30m", "1.5h"), and in days of 24
+// hours ("2d", "1d12h").
 func ParseDuration(s string) (time.Duration, error) {
 	if !durationPattern.MatchString(s) {
 		return 0, fmt.Errorf("%q is no time span: write 30m, 2h, 1h30m or 2d", s)

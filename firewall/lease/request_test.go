@@ -50,7 +50,8 @@ func TestParsePorts(t *testing.T) {
 
 func TestParseSources(t *testing.T) {
 	got, err := ParseSources("203.0.113.7", "192.0.2.0/25, 192.0.2.128/25", "2001:db8::/48")
-	if want := firewall.MustPrefixes("203.0.113.7/32", "192.0.2.0/24", "2001:db8::/48"); err != nil || !got.Equal(want) {
+	if want := firewall.MustPrefixes("203.0.113.7/32", "192.0.2.0/24", "2001:db8::/48"); err != nil ||
+		!got.Equal(want) {
 		t.Errorf("%v, %v", got.Strings(), err)
 	}
 	for in, want := range map[string]string{
@@ -98,15 +99,27 @@ func TestGrant(t *testing.T) {
 	web := firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 90)}}
 	ignore, deny := inMode(t, firewall.UnlistedIgnore, web), inMode(t, firewall.UnlistedDeny, web)
 	request := func(change func(*Request)) Request {
-		r := Request{Ports: []firewall.PortRange{tcp(80, 80)}, Sources: firewall.MustPrefixes("203.0.113.7/32"), For: 2 * time.Hour, User: "ann", From: "198.51.100.4", Reason: "INC-42"}
+		r := Request{
+			Ports:   []firewall.PortRange{tcp(80, 80)},
+			Sources: firewall.MustPrefixes("203.0.113.7/32"),
+			For:     2 * time.Hour,
+			User:    "ann",
+			From:    "198.51.100.4",
+			Reason:  "INC-42",
+		}
 		if change != nil {
 			change(&r)
 		}
 		return r
 	}
-	l, err := request(func(r *Request) { r.Ports = []firewall.PortRange{tcp(81, 82), tcp(80, 80)} }).Grant(ignore, 2*time.Hour, noon.Add(900*time.Millisecond).Local())
+	l, err := request(
+		func(r *Request) { r.Ports = []firewall.PortRange{tcp(81, 82), tcp(80, 80)} },
+	).Grant(ignore, 2*time.Hour, noon.Add(900*time.Millisecond).Local())
 	if err != nil || l.ID != "" || !slices.Equal(l.Ports, []firewall.PortRange{tcp(80, 82)}) || l.Opened != noon || l.Until != noon.Add(2*time.Hour) ||
-		l.Length() != 2*time.Hour || l.User != "ann" || l.From != "198.51.100.4" || l.Reason != "INC-42" || l.Unlisted {
+		l.Length() != 2*time.Hour || l.User != "ann" ||
+		l.From != "198.51.100.4" ||
+		l.Reason != "INC-42" ||
+		l.Unlisted {
 		t.Errorf("%+v, %v", l, err)
 	}
 	ports := func(p ...firewall.PortRange) func(*Request) { return func(r *Request) { r.Ports = p } }
@@ -160,9 +173,16 @@ func TestGrant(t *testing.T) {
 	}
 }
 
-// TestCheckAfterThePolicyChanged: a lease whose port the policy no longer lists opens nothing, and that can be told.
+// TestCheckAfterThePolicyChanged: a lease whose port the policy no longer lists opens nothing, and
+// that can be told.
 func TestCheckAfterThePolicyChanged(t *testing.T) {
-	before, after := stateOf(t, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 81)}}), stateOf(t, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(81, 81)}})
+	before, after := stateOf(
+		t,
+		firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 81)}},
+	), stateOf(
+		t,
+		firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(81, 81)}},
+	)
 	l := leaseOf("203.0.113.7/32", tcp(80, 81))
 	if err := Check(before, l); err != nil {
 		t.Error(err)
@@ -173,7 +193,16 @@ func TestCheckAfterThePolicyChanged(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
-	one, two, range_ := leaseOf("203.0.113.7/32", tcp(80, 80)), leaseOf("203.0.113.8/32", tcp(80, 80)), leaseOf("203.0.113.9/32", tcp(8000, 8100))
+	one, two, range_ := leaseOf(
+		"203.0.113.7/32",
+		tcp(80, 80),
+	), leaseOf(
+		"203.0.113.8/32",
+		tcp(80, 80),
+	), leaseOf(
+		"203.0.113.9/32",
+		tcp(8000, 8100),
+	)
 	two.ID, range_.ID = "cdfghj", "dfghjk"
 	all := []Lease{one, two, range_}
 	for word, want := range map[string]string{"bcdfgh": "bcdfgh", "CDFGHJ": "cdfghj", "80": "bcdfgh cdfghj", "tcp/8000-8100": "dfghjk"} {

@@ -16,8 +16,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
-// Store is the leases of a host in a folder. Reading needs no lock: files appear whole. Add and Remove are for the
-// holder of the state directory's lock (history.Store.Lock).
+// Store is the leases of a host in a folder. Reading needs no lock: files appear whole. Add and
+// Remove are for the holder of the state directory's lock (history.Store.Lock).
 type Store struct {
 	// Clock is read whenever leases are; bootclock.System unless somebody sets another.
 	Clock func() Reading
@@ -38,9 +38,11 @@ func At(stateDir string) *Store {
 
 const suffix = ".lease"
 
-// List reads the leases that are not over, those that end first at the front, with their times by the clock as it is now. What
-// can't be read, or is no lease, opens nothing and hides nothing: damaged has an error for each, naming the file. err means that the
-// folder as a whole could not be read: then it is unknown which leases there are, and nothing must be decided as if there were none.
+// List reads the leases that are not over, those that end first at the front, with their times by
+// the clock as it is now. What can't be read, or is no lease, opens nothing and hides nothing:
+// damaged has an error for each, naming the file. err means that the folder as a whole could not be
+// read: then it is unknown which leases there are, and nothing must be decided as if there were
+// none.
 func (s *Store) List() (leases []Lease, damaged []error, err error) {
 	now := s.Clock()
 	names, damaged, err := s.names()
@@ -57,11 +59,15 @@ func (s *Store) List() (leases []Lease, damaged []error, err error) {
 			leases = append(leases, l)
 		}
 	}
-	slices.SortFunc(leases, func(a, b Lease) int { return cmp.Or(a.Until.Compare(b.Until), strings.Compare(a.ID, b.ID)) })
+	slices.SortFunc(
+		leases,
+		func(a, b Lease) int { return cmp.Or(a.Until.Compare(b.Until), strings.Compare(a.ID, b.ID)) },
+	)
 	return leases, damaged, nil
 }
 
-// Ended reads the leases that are over and still kept, for whoever records their end. Damaged ones are passed over: List names them.
+// Ended reads the leases that are over and still kept, for whoever records their end. Damaged ones
+// are passed over: List names them.
 func (s *Store) Ended() ([]Lease, error) {
 	now := s.Clock()
 	names, _, err := s.names()
@@ -77,16 +83,16 @@ func (s *Store) Ended() ([]Lease, error) {
 	return over, nil
 }
 
-// Forget removes leases that are over. What can't be removed opens nothing, and the next Add tries again. It is for the holder
-// of the lock.
+// Forget removes leases that are over. What can't be removed opens nothing, and the next Add tries
+// again. It is for the holder of the lock.
 func (s *Store) Forget(over []Lease) {
 	for _, l := range over {
 		_ = s.files.Remove(l.ID + suffix)
 	}
 }
 
-// names lists the files of leases, and errors that name what in the folder is none. Leftovers of a crash begin with a dot
-// and are passed over.
+// names lists the files of leases, and errors that name what in the folder is none. Leftovers of a
+// crash begin with a dot and are passed over.
 func (s *Store) names() (names []string, foreign []error, err error) {
 	entries, err := s.files.List()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -101,7 +107,10 @@ func (s *Store) names() (names []string, foreign []error, err error) {
 		case ok && isID(id) && e.Type().IsRegular():
 			names = append(names, e.Name())
 		default:
-			foreign = append(foreign, fmt.Errorf("%s is no lease: move it away", filepath.Join(s.dir, e.Name())))
+			foreign = append(
+				foreign,
+				fmt.Errorf("%s is no lease: move it away", filepath.Join(s.dir, e.Name())),
+			)
 		}
 	}
 	return names, foreign, nil
@@ -118,27 +127,37 @@ func (s *Store) load(name string, now Reading) (Lease, error) {
 		err = fmt.Errorf("it holds lease %s, so it was copied or renamed", f.lease.ID)
 	}
 	if err != nil {
-		return Lease{}, fmt.Errorf("a lease is damaged, so it opens nothing: %s: %w: move it away", path, err)
+		return Lease{}, fmt.Errorf(
+			"a lease is damaged, so it opens nothing: %s: %w: move it away",
+			path,
+			err,
+		)
 	}
 	return f.lease.atClock(f.origin, now), nil
 }
 
-// Add gives a lease its ID and keeps it. After an error it is not kept, unless the error says so. Leases that are over
-// are removed on the occasion.
+// Add gives a lease its ID and keeps it. After an error it is not kept, unless the error says so.
+// Leases that are over are removed on the occasion.
 func (s *Store) Add(l Lease) (Lease, error) {
 	now := s.Clock()
 	if err := l.check(); err != nil {
 		return l, err
 	}
 	if err := s.files.Make(); err != nil {
-		return l, fmt.Errorf("the lease could not be recorded: %w (set PORTGRAVE_STATE_DIR, or run as root)", err)
+		return l, fmt.Errorf(
+			"the lease could not be recorded: %w (set PORTGRAVE_STATE_DIR, or run as root)",
+			err,
+		)
 	}
 	names, err := s.prune(now)
 	if err != nil {
 		return l, fmt.Errorf("the lease could not be recorded: %w", err)
 	}
 	if len(names) >= MaxLeases {
-		return l, fmt.Errorf("the lease could not be recorded: %d leases run already, and that is the most: close some", len(names))
+		return l, fmt.Errorf(
+			"the lease could not be recorded: %d leases run already, and that is the most: close some",
+			len(names),
+		)
 	}
 	for l.ID = s.drawID(); slices.Contains(names, l.ID+suffix); l.ID = s.drawID() {
 	}
@@ -150,14 +169,22 @@ func (s *Store) Add(l Lease) (Lease, error) {
 	if err := s.files.Write(name, statefiles.Bytes(content)); err != nil {
 		// Renamed and then failed, or not: gone either way.
 		if rerr := s.files.Remove(name); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
-			return l, fmt.Errorf("the lease may have been recorded: close %s: %w", l.ID, errors.Join(err, rerr))
+			return l, fmt.Errorf(
+				"the lease may have been recorded: close %s: %w",
+				l.ID,
+				errors.Join(err, rerr),
+			)
 		}
 		return l, fmt.Errorf("the lease could not be recorded: %w", err)
 	}
 	if err := s.files.Sync(); err != nil {
 		// An opening that nobody knows of after a power cut is worse than none.
 		if rerr := s.files.Remove(name); rerr != nil {
-			return l, fmt.Errorf("the lease is recorded but may not survive a power cut: close %s: %w", l.ID, errors.Join(err, rerr))
+			return l, fmt.Errorf(
+				"the lease is recorded but may not survive a power cut: close %s: %w",
+				l.ID,
+				errors.Join(err, rerr),
+			)
 		}
 		return l, fmt.Errorf("the lease could not be recorded for good: %w", err)
 	}
@@ -167,8 +194,9 @@ func (s *Store) Add(l Lease) (Lease, error) {
 // ErrUncertain: a lease was removed, but a power cut may bring it back.
 var ErrUncertain = errors.New("a power cut may bring the lease back until it ends")
 
-// Remove forgets a lease. A missing one is fs.ErrNotExist. After ErrUncertain it is removed as far as anybody can tell; after any
-// other error it is not. Leases that are over are removed on the occasion.
+// Remove forgets a lease. A missing one is fs.ErrNotExist. After ErrUncertain it is removed as far
+// as anybody can tell; after any other error it is not. Leases that are over are removed on the
+// occasion.
 func (s *Store) Remove(id string) error {
 	if !isID(id) {
 		return fmt.Errorf("lease %q: %w", id, fs.ErrNotExist)
@@ -183,8 +211,8 @@ func (s *Store) Remove(id string) error {
 	return nil
 }
 
-// prune removes the leases that are over and returns the files of the others, damaged ones among them: what can't be read is
-// for people to look at.
+// prune removes the leases that are over and returns the files of the others, damaged ones among
+// them: what can't be read is for people to look at.
 func (s *Store) prune(now Reading) (left []string, err error) {
 	names, _, err := s.names()
 	if err != nil {
@@ -221,7 +249,8 @@ func encode(f file) ([]byte, error) {
 // maxFile is far above what encode makes of the largest lease.
 const maxFile = 1 << 20
 
-// decode reads what encode made, and nothing else: a field it does not know may be one that restricts the lease.
+// decode reads what encode made, and nothing else: a field it does not know may be one that
+// restricts the lease.
 func decode(content []byte) (file, error) {
 	if len(content) > maxFile {
 		return file{}, fmt.Errorf("it has %d bytes", len(content))

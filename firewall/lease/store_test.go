@@ -85,7 +85,11 @@ func TestStore(t *testing.T) {
 	if got := ids(list(t, s)); !slices.Equal(got, []string{long.ID}) {
 		t.Errorf("after two hours: %v", got)
 	}
-	add(t, s, leaseOf("198.51.100.0/24", tcp(22, 22))) // over before it was added: gone with the removal below
+	add(
+		t,
+		s,
+		leaseOf("198.51.100.0/24", tcp(22, 22)),
+	) // over before it was added: gone with the removal below
 	if _, err := os.Stat(filepath.Join(s.dir, short.ID+suffix)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the file of one that is over: %v", err)
 	}
@@ -146,7 +150,8 @@ func TestNoMoreThanMax(t *testing.T) {
 			id[i] = idLetters[0]
 		}
 	}
-	if _, err := s.Add(leaseOf("203.0.113.7/32", tcp(80, 80))); err == nil || !strings.Contains(err.Error(), "10000 leases") {
+	if _, err := s.Add(leaseOf("203.0.113.7/32", tcp(80, 80))); err == nil ||
+		!strings.Contains(err.Error(), "10000 leases") {
 		t.Errorf("one too many: %v", err)
 	}
 	if err := s.Remove("bbbbbb"); err != nil {
@@ -207,7 +212,8 @@ func TestDamaged(t *testing.T) {
 			if err != nil || !slices.Equal(ids(leases), []string{good.ID}) {
 				t.Errorf("%v, %v", leases, err)
 			}
-			if len(damaged) != 1 || !strings.Contains(damaged[0].Error(), path) || !strings.Contains(damaged[0].Error(), tt.want) {
+			if len(damaged) != 1 || !strings.Contains(damaged[0].Error(), path) ||
+				!strings.Contains(damaged[0].Error(), tt.want) {
 				t.Errorf("%v does not say %s and %q", damaged, path, tt.want)
 			}
 			add(t, s, leaseOf("203.0.113.9/32", tcp(80, 80))) // goes on working
@@ -284,7 +290,9 @@ func TestLeasesOutliveTheProgram(t *testing.T) {
 		t.Errorf("%+v, want %+v", got, l)
 	}
 	policy := stateOf(t, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 80)}})
-	if out := applied(t, policy, noon.Add(time.Hour), list(t, again)...); !out.Services[0].Expiring[0].Until.Equal(l.Until) {
+	if out := applied(t, policy, noon.Add(time.Hour), list(t, again)...); !out.Services[0].Expiring[0].Until.Equal(
+		l.Until,
+	) {
 		t.Errorf("%v", lines(out))
 	}
 }

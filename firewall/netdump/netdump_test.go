@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// kernel answers the n-th dump, from 0 on, with single bytes and flags; an error instead fails the dump.
+// kernel answers the n-th dump, from 0 on, with single bytes and flags; an error instead fails the
+// dump.
 type kernel func(n int) (entries string, flags netlink.HeaderFlags, err error)
 
 func (k kernel) dialer(asked *int) Dialer {
@@ -35,9 +36,15 @@ func (k kernel) dialer(asked *int) Dialer {
 				binary.NativeEndian.PutUint32(code, ^uint32(unix.EMSGSIZE)+1)
 			}
 			for _, b := range []byte(entries) {
-				out = append(out, netlink.Message{Header: netlink.Header{Flags: netlink.Multi | flags}, Data: []byte{b}})
+				out = append(
+					out,
+					netlink.Message{Header: netlink.Header{Flags: netlink.Multi | flags}, Data: []byte{b}},
+				)
 			}
-			out = append(out, netlink.Message{Header: netlink.Header{Type: netlink.Done, Flags: netlink.Multi}, Data: code})
+			out = append(
+				out,
+				netlink.Message{Header: netlink.Header{Type: netlink.Done, Flags: netlink.Multi}, Data: code},
+			)
 			for i := range out {
 				out[i].Header.Sequence = requests[0].Header.Sequence
 			}
@@ -75,14 +82,30 @@ func TestTable(t *testing.T) {
 		"always overrun": {func(int) (string, netlink.HeaderFlags, error) { return "", 0, unix.ENOBUFS }, "", unix.ENOBUFS, Attempts},
 	} {
 		asked := 0
-		got, err := Table(t.Context(), c.kernel.dialer(&asked), unix.NETLINK_ROUTE, netlink.Message{}, func(b []byte) (byte, bool, error) {
-			if b[0] == '!' {
-				return 0, false, damaged
-			}
-			return b[0], b[0] != '-', nil
-		})
-		if !errors.Is(err, c.is) || c.is == nil && err != nil || !slices.Equal(got, []byte(c.want)) || asked != c.asked {
-			t.Errorf("%s: got %q, %v after %d dumps; want %q, %v after %d", name, got, err, asked, c.want, c.is, c.asked)
+		got, err := Table(
+			t.Context(),
+			c.kernel.dialer(&asked),
+			unix.NETLINK_ROUTE,
+			netlink.Message{},
+			func(b []byte) (byte, bool, error) {
+				if b[0] == '!' {
+					return 0, false, damaged
+				}
+				return b[0], b[0] != '-', nil
+			},
+		)
+		if !errors.Is(err, c.is) || c.is == nil && err != nil || !slices.Equal(got, []byte(c.want)) ||
+			asked != c.asked {
+			t.Errorf(
+				"%s: got %q, %v after %d dumps; want %q, %v after %d",
+				name,
+				got,
+				err,
+				asked,
+				c.want,
+				c.is,
+				c.asked,
+			)
 		}
 	}
 }
@@ -91,7 +114,13 @@ func TestTableCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	asked := 0
-	_, err := Table(ctx, kernel(nil).dialer(&asked), 0, netlink.Message{}, func([]byte) (byte, bool, error) { return 0, false, nil })
+	_, err := Table(
+		ctx,
+		kernel(nil).dialer(&asked),
+		0,
+		netlink.Message{},
+		func([]byte) (byte, bool, error) { return 0, false, nil },
+	)
 	if !errors.Is(err, context.Canceled) || asked != 0 {
 		t.Errorf("%v after %d dumps", err, asked)
 	}
@@ -99,12 +128,18 @@ func TestTableCancelled(t *testing.T) {
 
 func TestAttributes(t *testing.T) {
 	for name, b := range map[string][]byte{"too long": {9, 0, 1, 0}, "too short": {3, 0, 1, 0}} {
-		if err := Attributes(b, func(uint16, []byte) error { return nil }); !errors.Is(err, ErrTruncated) {
+		if err := Attributes(b, func(uint16, []byte) error { return nil }); !errors.Is(
+			err,
+			ErrTruncated,
+		) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	var kinds []uint16
-	err := Attributes([]byte{4, 0, 1, 0x80, 5, 0, 2, 0x40, 7, 0, 0, 0}, func(kind uint16, _ []byte) error { kinds = append(kinds, kind); return nil })
+	err := Attributes(
+		[]byte{4, 0, 1, 0x80, 5, 0, 2, 0x40, 7, 0, 0, 0},
+		func(kind uint16, _ []byte) error { kinds = append(kinds, kind); return nil },
+	)
 	if err != nil || !slices.Equal(kinds, []uint16{1, 2}) {
 		t.Errorf("got %v, %v", kinds, err)
 	}
@@ -121,12 +156,18 @@ func TestPool(t *testing.T) {
 	}).dialer(&asked)
 	pool := NewPool(func(family int) (*netlink.Conn, error) { dialled++; return inner(family) })
 	for n, want := range []int{1, 1, 1, 2, 2} {
-		got, err := Table(t.Context(), pool, unix.NETLINK_ROUTE, netlink.Message{}, func(b []byte) (byte, bool, error) {
-			if b[0] == '!' {
-				return 0, false, ErrTruncated
-			}
-			return b[0], true, nil
-		})
+		got, err := Table(
+			t.Context(),
+			pool,
+			unix.NETLINK_ROUTE,
+			netlink.Message{},
+			func(b []byte) (byte, bool, error) {
+				if b[0] == '!' {
+					return 0, false, ErrTruncated
+				}
+				return b[0], true, nil
+			},
+		)
 		if failed := n == 2; failed != (err != nil) || !failed && string(got) != "ab" || dialled != want {
 			t.Errorf("table %d: %q, %v, %d sockets, want %d", n, got, err, dialled, want)
 		}

@@ -19,7 +19,8 @@ var ErrInterrupted = errors.New("the kernel's objects changed while they were re
 // receiveBuffer: see the package comment.
 const receiveBuffer = 32 << 10
 
-// Conn is a socket to the netfilter subsystems of the network namespace that the calling thread was in when it dialled.
+// Conn is a socket to the netfilter subsystems of the network namespace that the calling thread was
+// in when it dialled.
 //
 // It serves one request at a time and isn't safe for concurrent use.
 type Conn struct {
@@ -55,8 +56,9 @@ type Request struct {
 	Dump       bool
 }
 
-// Ask sends a request and hands every answer to each; its attributes are only valid during the call. It returns each's error; a unix.Errno
-// wrapped if the kernel refuses; ErrInterrupted, after all answers, if the dump was torn; the context's error when that ends.
+// Ask sends a request and hands every answer to each; its attributes are only valid during the
+// call. It returns each's error; a unix.Errno wrapped if the kernel refuses; ErrInterrupted, after
+// all answers, if the dump was torn; the context's error when that ends.
 func (c *Conn) Ask(ctx context.Context, r Request, each func(Message) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -124,7 +126,10 @@ func encode(r Request, sequence uint32) []byte {
 	if r.Dump {
 		flags |= unix.NLM_F_DUMP
 	}
-	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+headerLength+len(r.Attributes)))
+	b := binary.NativeEndian.AppendUint32(
+		nil,
+		uint32(unix.NLMSG_HDRLEN+headerLength+len(r.Attributes)),
+	)
 	b = binary.NativeEndian.AppendUint16(b, uint16(r.Subsystem)<<8|uint16(r.Kind))
 	b = binary.NativeEndian.AppendUint16(b, flags)
 	b = binary.NativeEndian.AppendUint32(b, sequence)
@@ -149,7 +154,8 @@ func (c *Conn) receive() (int, error) {
 	var n int
 	var err error
 	if rerr := c.raw.Read(func(fd uintptr) bool {
-		// With MSG_TRUNC the kernel tells the datagram's whole length, so that one that didn't fit is noticed.
+		// With MSG_TRUNC the kernel tells the datagram's whole length, so that one that didn't fit is
+		// noticed.
 		n, _, err = unix.Recvfrom(int(fd), c.buffer, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
 		return !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EINTR)
 	}); rerr != nil {

@@ -27,9 +27,9 @@ type Ruleset interface {
 // the number nor NLM_F_DUMP_INTR tells. So the transaction of the first number is waited for. What
 // is read between it and an equal number is whole.
 //
-// A read that fails because somebody wrote is repeated: the kernel says so, or an object was removed
-// between two dumps. After so many attempts the error wraps ErrInterrupted. Any other error of read
-// is returned as it is.
+// A read that fails because somebody wrote is repeated: the kernel says so, or an object was
+// removed between two dumps. After so many attempts the error wraps ErrInterrupted. Any other error
+// of read is returned as it is.
 func OneGeneration(r Ruleset, attempts int, read func(generation uint32) error) (uint32, error) {
 	for range attempts {
 		before, err := r.Generation()
@@ -54,14 +54,17 @@ func OneGeneration(r Ruleset, attempts int, read func(generation uint32) error) 
 			return after, nil
 		}
 	}
-	return 0, fmt.Errorf("%w, %d times in a row: another program writes rules without pause; stop it, or try again",
-		ErrInterrupted, attempts)
+	return 0, fmt.Errorf(
+		"%w, %d times in a row: another program writes rules without pause; stop it, or try again",
+		ErrInterrupted,
+		attempts,
+	)
 }
 
 // EmptyBatch is a transaction of a subsystem that changes nothing and counts as nothing, in two
-// messages with this sequence number and the next. Sending it waits for the subsystem's lock, and so
-// for a transaction that is halfway done: the kernel works on it before the call returns (netlink is
-// synchronous). It is not answered unless it is refused.
+// messages with this sequence number and the next. Sending it waits for the subsystem's lock, and
+// so for a transaction that is halfway done: the kernel works on it before the call returns
+// (netlink is synchronous). It is not answered unless it is refused.
 func EmptyBatch(subsystem uint8, sequence uint32) []byte {
 	var b []byte
 	for i, kind := range []uint16{unix.NFNL_MSG_BATCH_BEGIN, unix.NFNL_MSG_BATCH_END} {

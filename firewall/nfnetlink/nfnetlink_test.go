@@ -29,7 +29,12 @@ func TestAsk(t *testing.T) {
 	}); err != nil || answers != 1 {
 		t.Fatalf("%d answers, %v", answers, err)
 	}
-	missing := Request{Subsystem: unix.NFNL_SUBSYS_NFTABLES, Kind: unix.NFT_MSG_GETTABLE, Family: 2, Attributes: AppendString(nil, unix.NFTA_TABLE_NAME, "none")}
+	missing := Request{
+		Subsystem:  unix.NFNL_SUBSYS_NFTABLES,
+		Kind:       unix.NFT_MSG_GETTABLE,
+		Family:     2,
+		Attributes: AppendString(nil, unix.NFTA_TABLE_NAME, "none"),
+	}
 	if err := c.Ask(context.Background(), missing, nil); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("a table that isn't there: %v", err)
 	}
@@ -86,13 +91,19 @@ func TestOneGeneration(t *testing.T) {
 		n, reads := &nfTables{generation: 7}, 0
 		got, err := OneGeneration(n, 5, func(generation uint32) error {
 			if !n.settled || generation != n.generation {
-				t.Errorf("%s: read before it was settled, or told %d in generation %d", name, generation, n.generation)
+				t.Errorf(
+					"%s: read before it was settled, or told %d in generation %d",
+					name,
+					generation,
+					n.generation,
+				)
 			}
 			n.settled = false
 			reads++
 			return c.read(n, reads)
 		})
-		if !errors.Is(err, c.want) || c.want == nil && (err != nil || got != n.generation) || reads != c.reads {
+		if !errors.Is(err, c.want) || c.want == nil && (err != nil || got != n.generation) ||
+			reads != c.reads {
 			t.Errorf("%s: generation %d, %v, after %d readings", name, got, err, reads)
 		}
 	}

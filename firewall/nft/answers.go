@@ -19,7 +19,8 @@ func askedType(address uint32) uint32 {
 	return address<<12 | typeInetService<<6 | typeInetService
 }
 
-// answers makes the chain that notes questions as they leave, and returns the rules that let answers in.
+// answers makes the chain that notes questions as they leave, and returns the rules that let
+// answers in.
 func (c *compiler) answers() (in []rule) {
 	var out []rule
 	for _, f := range firewall.Families {
@@ -60,8 +61,13 @@ func key(f firewall.Family, destination bool, own, peer uint32) []expr.Any {
 		return &expr.Payload{OperationType: expr.PayloadLoad, DestRegister: register,
 			Base: expr.PayloadBaseTransportHeader, Offset: offset, Len: 2}
 	}
-	return []expr.Any{&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg1}, cmpEq([]byte{unix.IPPROTO_UDP}),
-		loadAddress(f, destination), port(first, own), port(second, peer)}
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg1},
+		cmpEq([]byte{unix.IPPROTO_UDP}),
+		loadAddress(f, destination),
+		port(first, own),
+		port(second, peer),
+	}
 }
 
 // remember notes a question, under its own address or under the group's.
@@ -73,11 +79,13 @@ func (b *builder) remember(f firewall.Family, set string, group bool) rule {
 	exprs := append(key(f, group, sourcePort, destinationPort),
 		&expr.Dynset{SrcRegKey: reg1, SetName: set, Operation: unix.NFT_DYNSET_OP_UPDATE})
 	return b.add(fmt.Sprintf("meta l4proto 17 update @%s { %s %s . udp sport . udp dport }", set, headerName(f), side),
-		exprs...).done()
+		exprs...).
+		done()
 }
 
 // wasAsked matches what answers a question.
 func (b *builder) wasAsked(f firewall.Family, set string) *builder {
-	return b.add(fmt.Sprintf("meta l4proto 17 %s daddr . udp dport . udp sport @%s", headerName(f), set),
+	return b.add(
+		fmt.Sprintf("meta l4proto 17 %s daddr . udp dport . udp sport @%s", headerName(f), set),
 		append(key(f, true, destinationPort, sourcePort), lookup(set))...)
 }

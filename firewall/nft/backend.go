@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Backend is firewall.Backend over nf_tables. It serves one goroutine at a time and stays in the network
-// namespace that it was opened in.
+// Backend is firewall.Backend over nf_tables. It serves one goroutine at a time and stays in the
+// network namespace that it was opened in.
 type Backend struct {
 	kernel kernel
 	close  func() error
@@ -25,8 +25,9 @@ type Backend struct {
 	limits     limits
 	memory
 
-	// Bulk, unless nil, is called before a plan of very many elements is applied. What it returns is called afterwards with the generation that
-	// the last transaction made, 0 if one failed. It is for who listens to nf_tables, which makes such a plan several times slower (package watch).
+	// Bulk, unless nil, is called before a plan of very many elements is applied. What it returns is
+	// called afterwards with the generation that the last transaction made, 0 if one failed. It is for
+	// who listens to nf_tables, which makes such a plan several times slower (package watch).
 	Bulk func() (done func(generation uint32))
 }
 
@@ -35,8 +36,8 @@ const counterObject = unix.NFT_OBJECT_COUNTER
 
 var _ firewall.Backend = (*Backend)(nil)
 
-// New opens nf_tables of the current network namespace. The error wraps firewall.ErrPermission without
-// CAP_NET_ADMIN and firewall.ErrUnsupported on a kernel without nf_tables.
+// New opens nf_tables of the current network namespace. The error wraps firewall.ErrPermission
+// without CAP_NET_ADMIN and firewall.ErrUnsupported on a kernel without nf_tables.
 func New() (*Backend, error) {
 	k, err := openKernel()
 	if err != nil {
@@ -48,7 +49,13 @@ func New() (*Backend, error) {
 		_ = s.close()
 		return nil, err
 	}
-	return &Backend{kernel: k, close: s.close, portID: port, canPersist: k.canPersist(), now: time.Now}, nil
+	return &Backend{
+		kernel:     k,
+		close:      s.close,
+		portID:     port,
+		canPersist: k.canPersist(),
+		now:        time.Now,
+	}, nil
 }
 
 // Available is the error that New would return.
@@ -115,7 +122,11 @@ func (b *Backend) Counters(ctx context.Context) (func(string) (firewall.Traffic,
 func (b *Backend) PortID() uint32 { return b.portID }
 
 // Diff implements firewall.Backend. It is pure.
-func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time.Time) (firewall.Plan, error) {
+func (b *Backend) Diff(
+	want *firewall.State,
+	seen firewall.Observation,
+	now time.Time,
+) (firewall.Plan, error) {
 	o, ok := seen.(observation)
 	if !ok {
 		return firewall.Plan{}, fmt.Errorf("nft: a %T is not an observation of this backend", seen)
@@ -157,8 +168,8 @@ func (b *Backend) compile(want firewall.State, now time.Time, use layout) *rules
 	return r
 }
 
-// Between words the difference between two States, from which nothing is read or written; nil is a host without rules of ours. It
-// is pure.
+// Between words the difference between two States, from which nothing is read or written; nil is a
+// host without rules of ours. It is pure.
 func Between(from, to *firewall.State, now time.Time) []firewall.Change {
 	have, want := newRuleset(), newRuleset()
 	if from != nil {
@@ -195,7 +206,8 @@ func (b *Backend) Apply(ctx context.Context, plan firewall.Plan) error {
 	return nil
 }
 
-// bulk is from how many elements on a plan is worth a pause of the listener, to which each costs some 10 µs.
+// bulk is from how many elements on a plan is worth a pause of the listener, to which each costs
+// some 10 µs.
 const bulk = 10_000
 
 // observation is a ruleset with what firewall.Observation asks of it.
@@ -204,10 +216,11 @@ type observation struct{ *ruleset }
 // Present implements firewall.Observation.
 func (o observation) Present() bool { return o.present || o.leftover != nil }
 
-// Foreign implements firewall.Observation. An empty table that bears our name by accident can be taken over
-// without losing anything of anybody's.
+// Foreign implements firewall.Observation. An empty table that bears our name by accident can be
+// taken over without losing anything of anybody's.
 func (o observation) Foreign() string {
-	if !o.present || o.mark == tableMark || len(o.chains)+len(o.sets)+len(o.counters)+len(o.strangers) == 0 {
+	if !o.present || o.mark == tableMark ||
+		len(o.chains)+len(o.sets)+len(o.counters)+len(o.strangers) == 0 {
 		return ""
 	}
 	return "table inet " + tableName
@@ -220,7 +233,10 @@ func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 	if !ofNobody {
 		chain = serviceChain(service)
 	}
-	t := firewall.Traffic{Allowed: map[firewall.Family]firewall.Counter{}, Refused: map[firewall.Family]firewall.Counter{}}
+	t := firewall.Traffic{
+		Allowed: map[firewall.Family]firewall.Counter{},
+		Refused: map[firewall.Family]firewall.Counter{},
+	}
 	found := false
 	for _, f := range firewall.Families {
 		if c, ok := o.counters[counterName(chain, "allowed", f)]; ok {
@@ -238,6 +254,8 @@ func (o observation) Notes() []string {
 	if o.flags&(tablePersist|tableOwner) != tablePersist {
 		return nil
 	}
-	return []string{"table inet " + tableName + " has the flag persist and no owner: nft before 1.1 can't print it so that it loads again; " +
-		"the daemon makes it anew if its policy lets it, and so do portgrave teardown and apply"}
+	return []string{
+		"table inet " + tableName + " has the flag persist and no owner: nft before 1.1 can't print it so that it loads again; " +
+			"the daemon makes it anew if its policy lets it, and so do portgrave teardown and apply",
+	}
 }

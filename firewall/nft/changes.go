@@ -28,7 +28,13 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 		add(firewall.Add, firewall.ObjectTable, "", 0, "table inet "+tableName)
 	}
 	if d.dormant {
-		add(firewall.Replace, firewall.ObjectTable, "", 0, "table inet "+tableName+" (dormant: not in force)")
+		add(
+			firewall.Replace,
+			firewall.ObjectTable,
+			"",
+			0,
+			"table inet "+tableName+" (dormant: not in force)",
+		)
 	}
 	if d.leftover != nil {
 		add(firewall.Remove, firewall.ObjectTable, "", 0,
@@ -78,8 +84,10 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 			continue
 		}
 		add(firewall.Add, firewall.ObjectSet, s.service, s.family, "set "+s.name)
-		out = append(out, contentChanges(setContent{want: s, have: &set{}, add: s.spans, virtualAdd: s.virtual,
-			verdictsAdd: allVerdicts(s)})...)
+		out = append(
+			out,
+			contentChanges(setContent{want: s, have: &set{}, add: s.spans, virtualAdd: s.virtual,
+				verdictsAdd: allVerdicts(s)})...)
 	}
 	for _, s := range d.setsReshaped {
 		if l.hides(s.name) {
@@ -108,10 +116,16 @@ func objectOf(c *chain) firewall.Object {
 }
 
 // elementChanges words spans that are added or removed.
-func elementChanges(a firewall.Action, service string, f firewall.Family, spans []span) []firewall.Change {
+func elementChanges(
+	a firewall.Action,
+	service string,
+	f firewall.Family,
+	spans []span,
+) []firewall.Change {
 	return firewall.ElementChangesOf(a, service, f, len(spans), func(i int) string {
 		words := spans[i].String()
-		if a == firewall.Add && !spans[i].until.IsZero() { // what is removed has an end that is known to the second at best
+		if a == firewall.Add &&
+			!spans[i].until.IsZero() { // what is removed has an end that is known to the second at best
 			words += " until " + spans[i].until.UTC().Format(time.RFC3339)
 		}
 		return words
@@ -126,8 +140,15 @@ func contentChanges(c setContent) []firewall.Change {
 	out = append(out, virtualChanges(firewall.Add, family, c.virtualAdd)...)
 	out = append(out, portChanges(c)...)
 	if c.replaceWholly {
-		out = append(out, firewall.Change{Action: firewall.Replace, Object: firewall.ObjectElement, Service: service,
-			Detail: fmt.Sprintf("%d elements of set %s that Portgrave did not write", c.have.odd, c.want.name), Count: c.have.odd})
+		out = append(
+			out,
+			firewall.Change{Action: firewall.Replace, Object: firewall.ObjectElement, Service: service,
+				Detail: fmt.Sprintf(
+					"%d elements of set %s that Portgrave did not write",
+					c.have.odd,
+					c.want.name,
+				), Count: c.have.odd},
+		)
 	}
 	return out
 }
@@ -150,9 +171,21 @@ func portChanges(c setContent) []firewall.Change {
 				j++
 			}
 			first, n := list[i], j-i
-			r := firewall.PortRange{Protocol: firewall.Protocol(first.key >> 16), First: uint16(first.key), Last: uint16(list[j-1].key)}
-			out = append(out, firewall.Change{Action: a, Object: firewall.ObjectElement, Service: serviceOf(first.verdict.chain),
-				Detail: fmt.Sprintf("port %s → %s", r, first.verdict), Count: n})
+			r := firewall.PortRange{
+				Protocol: firewall.Protocol(first.key >> 16),
+				First:    uint16(first.key),
+				Last:     uint16(list[j-1].key),
+			}
+			out = append(
+				out,
+				firewall.Change{
+					Action:  a,
+					Object:  firewall.ObjectElement,
+					Service: serviceOf(first.verdict.chain),
+					Detail:  fmt.Sprintf("port %s → %s", r, first.verdict),
+					Count:   n,
+				},
+			)
 			i = j
 		}
 	}
@@ -171,7 +204,16 @@ func (l *partsView) ruleChanges(c chainRules) []firewall.Change {
 		case ok && !slices.ContainsFunc(other, r.same): // else it stands elsewhere, or twice
 			out = append(out, sourceChange(a, c.want.service, p))
 		default:
-			out = append(out, firewall.Change{Action: a, Object: firewall.ObjectRule, Service: c.want.service, Detail: "chain " + c.want.name + ": " + words, Count: 1})
+			out = append(
+				out,
+				firewall.Change{
+					Action:  a,
+					Object:  firewall.ObjectRule,
+					Service: c.want.service,
+					Detail:  "chain " + c.want.name + ": " + words,
+					Count:   1,
+				},
+			)
 		}
 	}
 	firewall.DiffLists(c.want.rules, c.have, rule.same,

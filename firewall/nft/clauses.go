@@ -39,8 +39,17 @@ func (b *builder) prefix(f firewall.Family, p netip.Prefix, destination bool) *b
 
 // udpTo matches a destination port.
 func (b *builder) udpTo(port uint16) *builder {
-	return b.add(fmt.Sprintf("udp dport %d", port),
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg1}, cmpEq([]byte{unix.IPPROTO_UDP}),
-		&expr.Payload{OperationType: expr.PayloadLoad, DestRegister: reg1, Base: expr.PayloadBaseTransportHeader, Offset: 2, Len: 2},
-		cmpEq([]byte{byte(port >> 8), byte(port)}))
+	return b.add(
+		fmt.Sprintf("udp dport %d", port),
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg1},
+		cmpEq([]byte{unix.IPPROTO_UDP}),
+		&expr.Payload{
+			OperationType: expr.PayloadLoad,
+			DestRegister:  reg1,
+			Base:          expr.PayloadBaseTransportHeader,
+			Offset:        2,
+			Len:           2,
+		},
+		cmpEq([]byte{byte(port >> 8), byte(port)}),
+	)
 }

@@ -10,7 +10,8 @@ import (
 )
 
 // compile is the ruleset that enforces a State at a moment: a pure function. Sources that have
-// expired by then are left out; their set and rule stay, so that an end that comes by itself is no drift.
+// expired by then are left out; their set and rule stay, so that an end that comes by itself is no
+// drift.
 func compile(s firewall.State, now time.Time, use layout) *ruleset {
 	c := compiler{ruleset: newRuleset(), state: s, use: use}
 	c.ruleset.present, c.ruleset.mark, c.ruleset.readAt = true, tableMark, now
@@ -55,7 +56,12 @@ func counterName(chain, what string, f firewall.Family) string {
 
 // sourceSetName is the name in one of the two slots.
 func sourceSetName(service string, kind setKind, f firewall.Family, second bool) string {
-	name := fmt.Sprintf("svc/%s/%s-%s", service, map[setKind]string{kindHosts: "hosts", kindNets: "nets", kindExpiring: "until"}[kind], f)
+	name := fmt.Sprintf(
+		"svc/%s/%s-%s",
+		service,
+		map[setKind]string{kindHosts: "hosts", kindNets: "nets", kindExpiring: "until"}[kind],
+		f,
+	)
 	if second {
 		name += ".2"
 	}
@@ -87,11 +93,20 @@ func (c *compiler) service(svc firewall.Service) {
 		first := []rule{newRule().jump(exemptChain), newRule().translated().jump(virtualChain)}
 		sources = slices.Concat(first, c.pastServices(), sources)
 	}
-	c.chain(serviceChain(svc.Name), svc.Name, append(sources, newRule().gotoChain(refuseChain(svc.Name)))...)
+	c.chain(
+		serviceChain(svc.Name),
+		svc.Name,
+		append(sources, newRule().gotoChain(refuseChain(svc.Name)))...)
 	if !simple {
 		c.allow(svc)
 	}
-	c.refuse(refuseChain(svc.Name), serviceChain(svc.Name), svc.Name, svc.Name, svc.Log != firewall.LogNone)
+	c.refuse(
+		refuseChain(svc.Name),
+		serviceChain(svc.Name),
+		svc.Name,
+		svc.Name,
+		svc.Log != firewall.LogNone,
+	)
 	for _, f := range firewall.Families {
 		if svc.Addresses.Has(f) {
 			s := addressesOf(svc.Addresses, f)
@@ -110,22 +125,33 @@ func (c *compiler) allow(svc firewall.Service) {
 			c.dynamicSet(name, svc.Name, f, svc.Rate.Memory(), firewall.RateMemorySize)
 			c.counters[full] = counter{}
 			refuse := refuseChain(svc.Name)
-			rules = append(rules, newRule().firstPacket().perSource(f, name, *svc.Rate, true).gotoChain(refuse),
-				newRule().firstPacket().notRemembered(f, name, *svc.Rate).count(full).gotoChain(refuse))
+			rules = append(
+				rules,
+				newRule().firstPacket().perSource(f, name, *svc.Rate, true).gotoChain(refuse),
+				newRule().firstPacket().notRemembered(f, name, *svc.Rate).count(full).gotoChain(refuse),
+			)
 		}
 	}
 	if svc.Log == firewall.LogAll {
 		rules = append(rules, newRule().firstPacket().log(firewall.LogPrefixAllowed+svc.Name).done())
 	}
 	for _, f := range firewall.Families {
-		rules = append(rules, newRule().family(f).count(counterName(serviceChain(svc.Name), "allowed", f)).accept())
+		rules = append(
+			rules,
+			newRule().family(f).count(counterName(serviceChain(svc.Name), "allowed", f)).accept(),
+		)
 	}
 	c.chain(allowChain(svc.Name), svc.Name, rules...)
 }
 
-// dynamicSet declares a set that packets fill. While it is full it forgets nobody and learns nobody:
-// further sources are refused by a rate, and not logged.
-func (c *compiler) dynamicSet(name, service string, f firewall.Family, memory time.Duration, size uint32) {
+// dynamicSet declares a set that packets fill. While it is full it forgets nobody and learns
+// nobody: further sources are refused by a rate, and not logged.
+func (c *compiler) dynamicSet(
+	name, service string,
+	f firewall.Family,
+	memory time.Duration,
+	size uint32,
+) {
 	spec := specOf(kindDynamic, f)
 	spec.timeout, spec.size = memory, size
 	c.sets[name] = &set{name: name, service: service, family: f, kind: kindDynamic, spec: spec}
@@ -135,14 +161,19 @@ func (c *compiler) dynamicSet(name, service string, f firewall.Family, memory ti
 func (c *compiler) refuse(name, counters, service, label string, log bool) {
 	rules := c.record(counters, label, log)
 	if c.state.Refuse == firewall.RefuseReject {
-		rules = append(rules, newRule().l4proto("tcp", unix.IPPROTO_TCP).rejectReset(), newRule().rejectUnreachable())
+		rules = append(
+			rules,
+			newRule().l4proto("tcp", unix.IPPROTO_TCP).rejectReset(),
+			newRule().rejectUnreachable(),
+		)
 	} else {
 		rules = append(rules, newRule().drop())
 	}
 	c.chain(name, service, rules...)
 }
 
-// refuseSilently is the end of packets that bear the host's own address: an answer would go to itself.
+// refuseSilently is the end of packets that bear the host's own address: an answer would go to
+// itself.
 func (c *compiler) refuseSilently(name, label string) {
 	c.chain(name, "", append(c.record(name, label, true), newRule().drop())...)
 }
@@ -156,8 +187,13 @@ func (c *compiler) record(counters, label string, log bool) []rule {
 			full := counterName(logSet, "full", f)
 			c.dynamicSet(logSet, "", f, firewall.DeniedLogRate.Memory(), firewall.LogMemorySize)
 			c.counters[full] = counter{}
-			rules = append(rules, newRule().perSource(f, logSet, firewall.DeniedLogRate, false).log(firewall.LogPrefixDenied+label).done(),
-				newRule().notRemembered(f, logSet, firewall.DeniedLogRate).count(full).done())
+			rules = append(
+				rules,
+				newRule().perSource(f, logSet, firewall.DeniedLogRate, false).
+					log(firewall.LogPrefixDenied+label).
+					done(),
+				newRule().notRemembered(f, logSet, firewall.DeniedLogRate).count(full).done(),
+			)
 		}
 	}
 	for _, f := range firewall.Families {
@@ -176,7 +212,12 @@ func (c *compiler) ports() {
 		}
 		name := portsMap(piece.Ports.Protocol)
 		if c.sets[name] == nil {
-			c.sets[name] = &set{name: name, kind: kindPorts, spec: specOf(kindPorts, 0), verdicts: map[uint32]verdict{}}
+			c.sets[name] = &set{
+				name:     name,
+				kind:     kindPorts,
+				spec:     specOf(kindPorts, 0),
+				verdicts: map[uint32]verdict{},
+			}
 		}
 		target, verdicts := c.entry(piece), c.sets[name].verdicts
 		for port := uint32(piece.Ports.First); port <= uint32(piece.Ports.Last); port++ {
@@ -201,9 +242,9 @@ func (c *compiler) entry(p firewall.PortPiece) string {
 	return name
 }
 
-// choose makes the chain that chooses among services by address and interface. A service that names a
-// virtual address decides about it even if a workload asks for it. What fits no service's conditions is
-// refused in the name of the first.
+// choose makes the chain that chooses among services by address and interface. A service that names
+// a virtual address decides about it even if a workload asks for it. What fits no service's
+// conditions is refused in the name of the first.
 func (c *compiler) choose(name string, services []firewall.Service) {
 	rules := []rule{newRule().jump(exemptChain)}
 	first := services[0].Name
@@ -221,9 +262,15 @@ func (c *compiler) choose(name string, services []firewall.Service) {
 	for _, svc := range services {
 		for _, f := range firewall.Families {
 			if len(svc.Interfaces) > 0 && svc.Addresses.Has(f) {
-				rules = append(rules, newRule().translated().originalDaddrIn(f, addressSet(svc.Name, f)).gotoChain(named))
+				rules = append(
+					rules,
+					newRule().translated().originalDaddrIn(f, addressSet(svc.Name, f)).gotoChain(named),
+				)
 				if len(c.state.VirtualIn(f)) > 0 {
-					rules = append(rules, newRule().servedByIPVS(f).at(f, addressSet(svc.Name, f)).gotoChain(named))
+					rules = append(
+						rules,
+						newRule().servedByIPVS(f).at(f, addressSet(svc.Name, f)).gotoChain(named),
+					)
 				}
 				c.chain(named, first, rest...)
 			}
@@ -234,7 +281,8 @@ func (c *compiler) choose(name string, services []firewall.Service) {
 	c.chain(name, first, append(rules, rest...)...)
 }
 
-// hasConditions reports whether a service is to be reached through some interfaces or at some addresses only.
+// hasConditions reports whether a service is to be reached through some interfaces or at some
+// addresses only.
 func hasConditions(svc firewall.Service) bool {
 	return len(svc.Interfaces) > 0 || svc.Addresses.Len() > 0
 }
@@ -260,15 +308,20 @@ func conditions(svc firewall.Service) []rule {
 	return rules
 }
 
-// arrivals are the beginnings of rules for packets that arrive on one of the interfaces; for any, if
-// none are named. Packets of a VRF may be named by its own name or by the interface's that is in it.
+// arrivals are the beginnings of rules for packets that arrive on one of the interfaces; for any,
+// if none are named. Packets of a VRF may be named by its own name or by the interface's that is in
+// it.
 func arrivals(interfaces []string) []func() *builder {
 	if len(interfaces) == 0 {
 		return []func() *builder{newRule}
 	}
 	var out []func() *builder
 	for _, name := range interfaces {
-		out = append(out, func() *builder { return newRule().iifname(name) }, func() *builder { return newRule().slaveName(name) })
+		out = append(
+			out,
+			func() *builder { return newRule().iifname(name) },
+			func() *builder { return newRule().slaveName(name) },
+		)
 	}
 	return out
 }

@@ -32,7 +32,8 @@ const (
 	chainBinding = 4
 )
 
-// Attributes for expressions that a set attaches to every element: NFTA_SET_EXPR, NFTA_SET_EXPRESSIONS.
+// Attributes for expressions that a set attaches to every element: NFTA_SET_EXPR,
+// NFTA_SET_EXPRESSIONS.
 const (
 	setExpr        = 17
 	setExpressions = 18
@@ -206,7 +207,8 @@ type elementDecoder struct {
 	repeated bool
 }
 
-// expect makes room for as many keys as the kernel has counted. Lists that grow leave twice their size behind.
+// expect makes room for as many keys as the kernel has counted. Lists that grow leave twice their
+// size behind.
 func (d *elementDecoder) expect(s *set) {
 	switch n := min(int(s.count), mostExpected); {
 	case s.kind != kindPrefix:
@@ -217,15 +219,21 @@ func (d *elementDecoder) expect(s *set) {
 	}
 }
 
-// mostExpected is for how many keys room is made: whoever wrote the set may have declared what he liked.
+// mostExpected is for how many keys room is made: whoever wrote the set may have declared what he
+// liked.
 const mostExpected = 1 << 20
 
-// plainKey takes in an element of a set of prefixes that has nothing but a key, as almost all do: NFTA_SET_ELEM_KEY around
-// NFTA_DATA_VALUE. Without this way around the general one, reading a million takes twice the kernel's time.
+// plainKey takes in an element of a set of prefixes that has nothing but a key, as almost all do:
+// NFTA_SET_ELEM_KEY around NFTA_DATA_VALUE. Without this way around the general one, reading a
+// million takes twice the kernel's time.
 func (d *elementDecoder) plainKey(b []byte) bool {
 	if d.set.kind != kindPrefix || len(b) < 12 || binary.NativeEndian.Uint16(b) != uint16(len(b)) ||
 		binary.NativeEndian.Uint16(b[2:])&attrTypeMask != unix.NFTA_SET_ELEM_KEY ||
-		binary.NativeEndian.Uint16(b[4:]) != uint16(len(b)-4) || binary.NativeEndian.Uint16(b[6:])&attrTypeMask != unix.NFTA_DATA_VALUE {
+		binary.NativeEndian.Uint16(
+			b[4:],
+		) != uint16(
+			len(b)-4,
+		) || binary.NativeEndian.Uint16(b[6:])&attrTypeMask != unix.NFTA_DATA_VALUE {
 		return false
 	}
 	return d.prefixKey(b[8:])
@@ -237,7 +245,10 @@ func (d *elementDecoder) prefixKey(key []byte) bool {
 	case len(key) == 4 && d.set.family == firewall.IPv4:
 		d.keys.v4 = append(d.keys.v4, firewall.Address4(binary.BigEndian.Uint32(key)))
 	case len(key) == 16 && d.set.family == firewall.IPv6:
-		d.keys.v6 = append(d.keys.v6, firewall.Address6{Hi: binary.BigEndian.Uint64(key), Lo: binary.BigEndian.Uint64(key[8:])})
+		d.keys.v6 = append(
+			d.keys.v6,
+			firewall.Address6{Hi: binary.BigEndian.Uint64(key), Lo: binary.BigEndian.Uint64(key[8:])},
+		)
 	default:
 		return false
 	}
@@ -357,8 +368,8 @@ func (d *elementDecoder) add(e element) {
 	}
 }
 
-// finish pairs starts with ends: an interval runs to just before its end, or to the top. What
-// does not pair, others have written, which makes the set odd. Two exceptions: nft marks the bottom of a
+// finish pairs starts with ends: an interval runs to just before its end, or to the top. What does
+// not pair, others have written, which makes the set odd. Two exceptions: nft marks the bottom of a
 // set with an end at address zero, and the kernel keeps the end of an expired interval for a while.
 func (d *elementDecoder) finish() {
 	s := d.set
@@ -367,7 +378,8 @@ func (d *elementDecoder) finish() {
 	s.spans = d.starts
 	slices.SortFunc(s.virtual, firewall.VirtualService.Compare)
 	if s.kind != kindNets && s.kind != kindExpiring {
-		d.repeated = d.repeated || s.keys.repeat() || repeat(s.spans, func(a, b span) bool { return a.first == b.first }) ||
+		d.repeated = d.repeated || s.keys.repeat() ||
+			repeat(s.spans, func(a, b span) bool { return a.first == b.first }) ||
 			repeat(s.virtual, func(a, b firewall.VirtualService) bool { return a == b })
 		return
 	}
@@ -403,5 +415,7 @@ func topOf(a netip.Addr) netip.Addr {
 	if a.Is4() {
 		return netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	}
-	return netip.AddrFrom16([16]byte{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255})
+	return netip.AddrFrom16(
+		[16]byte{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255},
+	)
 }

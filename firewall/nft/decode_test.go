@@ -16,7 +16,13 @@ func TestElementsSurviveTheWire(t *testing.T) {
 	for _, cidr := range []string{"0.0.0.0/0", "10.0.0.0/8", "255.255.255.255/32", "128.0.0.0/1", "::/0", "2001:db8::/32", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"} {
 		p := netip.MustParsePrefix(cidr)
 		want := spanOf(p, time.Time{})
-		e, err := encodeBatch([]op{addElements{elements{set: "x", kind: kindNets, spans: []span{want}}}}, 0, 1, now, nil)
+		e, err := encodeBatch(
+			[]op{addElements{elements{set: "x", kind: kindNets, spans: []span{want}}}},
+			0,
+			1,
+			now,
+			nil,
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -43,9 +49,21 @@ func TestElementsSurviveTheWire(t *testing.T) {
 func TestManyElementsFitTheirAttributes(t *testing.T) {
 	var spans []span
 	for i := range 20_000 {
-		spans = append(spans, spanOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 25), time.Time{}))
+		spans = append(
+			spans,
+			spanOf(
+				netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 8), byte(i), 0}), 25),
+				time.Time{},
+			),
+		)
 	}
-	e, err := encodeBatch([]op{addElements{elements{set: "x", kind: kindNets, spans: spans}}}, 7, 1, time.Now(), nil)
+	e, err := encodeBatch(
+		[]op{addElements{elements{set: "x", kind: kindNets, spans: spans}}},
+		7,
+		1,
+		time.Now(),
+		nil,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,9 +86,25 @@ func TestManyElementsFitTheirAttributes(t *testing.T) {
 
 // Whatever the kernel, or somebody in its place, sends: no panic, no endless loop.
 func FuzzDecode(f *testing.F) {
-	e, err := encodeBatch([]op{addTable{mark: "x"}, addSet{"s", specOf(kindNets, firewall.IPv4), kindNets}, addChain{"c", &prerouting},
-		addRule{"c", newRule().saddrIn(firewall.IPv4, "s").accept()},
-		addElements{elements{set: "s", kind: kindNets, spans: []span{spanOf(netip.MustParsePrefix("10.0.0.0/8"), time.Time{})}}}}, 1, 1, time.Now(), nil)
+	e, err := encodeBatch(
+		[]op{
+			addTable{mark: "x"},
+			addSet{"s", specOf(kindNets, firewall.IPv4), kindNets},
+			addChain{"c", &prerouting},
+			addRule{"c", newRule().saddrIn(firewall.IPv4, "s").accept()},
+			addElements{
+				elements{
+					set:   "s",
+					kind:  kindNets,
+					spans: []span{spanOf(netip.MustParsePrefix("10.0.0.0/8"), time.Time{})},
+				},
+			},
+		},
+		1,
+		1,
+		time.Now(),
+		nil,
+	)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -95,14 +129,28 @@ func FuzzDecode(f *testing.F) {
 func benchState(b *testing.B) firewall.State {
 	var list []netip.Prefix
 	for i := range 100_000 {
-		list = append(list, netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 25))
+		list = append(
+			list,
+			netip.PrefixFrom(netip.AddrFrom4([4]byte{byte(20 + i>>16), byte(i >> 8), byte(i), 0}), 25),
+		)
 	}
 	sources, err := firewall.NewPrefixes(list...)
 	if err != nil {
 		b.Fatal(err)
 	}
-	return firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
-		Services: []firewall.Service{{Name: "big", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 1}}, Sources: sources, Log: firewall.LogNone}}}
+	return firewall.State{
+		Unlisted:    firewall.UnlistedIgnore,
+		Refuse:      firewall.RefuseDrop,
+		Established: firewall.EstablishedCut,
+		Services: []firewall.Service{
+			{
+				Name:    "big",
+				Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 1}},
+				Sources: sources,
+				Log:     firewall.LogNone,
+			},
+		},
+	}
 }
 
 func BenchmarkCompile100k(b *testing.B) {

@@ -132,7 +132,8 @@ func compareContent(want, have *set, now time.Time) (setContent, bool) {
 	}
 	c.replaceWholly = c.have.odd > 0
 	differs := c.keysAdd.len()+c.keysGone.len()+len(c.add)+len(c.remove)+len(c.verdictsAdd)+len(c.verdictsGone)+
-		len(c.virtualAdd)+len(c.virtualGone) > 0 || c.replaceWholly
+		len(c.virtualAdd)+len(c.virtualGone) > 0 ||
+		c.replaceWholly
 	return c, differs
 }
 

@@ -31,33 +31,38 @@
 //	questions        (multicast-answers) at hook output: notes what the host asks groups, for unlisted to let answers in
 //	shared/…         conditions of the services that share a port on different interfaces or addresses
 //
-// The decision falls once, after routing: what reaches input is for this host, exactly, while a look at
-// the destination before routing takes multicast that a bridge only passes on for the host's, and misses
-// addresses in VRFs and in routing tables of one's own. The port is the one that the client dialled, which
-// conntrack remembers, wherever the packet goes: a process here, a published container port, a NodePort, a
-// virtual IP. A packet never passes input and forward both, so it is counted, rated and logged once.
-// Accepting is not final: chains of other tables still run.
+// The decision falls once, after routing: what reaches input is for this host, exactly, while a
+// look at the destination before routing takes multicast that a bridge only passes on for the
+// host's, and misses addresses in VRFs and in routing tables of one's own. The port is the one that
+// the client dialled, which conntrack remembers, wherever the packet goes: a process here, a
+// published container port, a NodePort, a virtual IP. A packet never passes input and forward both,
+// so it is counted, rated and logged once. Accepting is not final: chains of other tables still
+// run.
 //
-// A reply is a reply only of what this host began. A packet from outside that bears one of the host's own
-// addresses would begin a connection in which its receiver seems to answer; own-source refuses it. What comes by a VRF is judged by the label that
-// prerouting gave it on the interface itself: past routing, Linux 6.1 finds no own address there, and later
-// kernels find one also in what the host sends to itself, which a VRF brings back as if from outside.
+// A reply is a reply only of what this host began. A packet from outside that bears one of the
+// host's own addresses would begin a connection in which its receiver seems to answer; own-source
+// refuses it. What comes by a VRF is judged by the label that prerouting gave it on the interface
+// itself: past routing, Linux 6.1 finds no own address there, and later kernels find one also in
+// what the host sends to itself, which a VRF brings back as if from outside.
 //
-// The packet mark is neither set nor read. Two bits of the connection's label are, since marks are what
-// everybody fights over and labels hardly anybody uses.
+// The packet mark is neither set nor read. Two bits of the connection's label are, since marks are
+// what everybody fights over and labels hardly anybody uses.
 //
 // compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the
 // ruleset it does hold; diff (pure) compares the two object by object, rules by their expressions
 // rather than by comments or hashes. Rules and verdict maps are switched in one transaction.
-// Interval sets go live a moment after the rules that use them, so a set is either changed in a transaction in which
-// no rule around it changes, or loaded under a new name first and switched to in the next transaction: no packet
-// meets anything but the old verdict or the new one. Hash sets are changed where they stand, in two steps if sources come and go: first wider,
-// then narrower (program.go). What goes leaves after its use has ended (retire.go).
+// Interval sets go live a moment after the rules that use them, so a set is either changed in a
+// transaction in which no rule around it changes, or loaded under a new name first and switched to
+// in the next transaction: no packet meets anything but the old verdict or the new one. Hash sets
+// are changed where they stand, in two steps if sources come and go: first wider, then narrower
+// (program.go). What goes leaves after its use has ended (retire.go).
 //
-// A table has no flags unless it is to be this socket's alone (protect.go). Flags can't change on a table
-// that stands, so it is made anew behind a second one that judges packets meanwhile (handover.go).
+// A table has no flags unless it is to be this socket's alone (protect.go). Flags can't change on a
+// table that stands, so it is made anew behind a second one that judges packets meanwhile
+// (handover.go).
 //
-// What the table holds is remembered with the kernel's generation, so a daemon that has nothing to do reads nothing (memory.go).
+// What the table holds is remembered with the kernel's generation, so a daemon that has nothing to
+// do reads nothing (memory.go).
 //
 // The package never touches another table, and never deletes a table named portgrave that it did
 // not write unless told to.

@@ -66,7 +66,10 @@ func TestDriftIsSeenAndRepaired(t *testing.T) {
 			if p.InSync() {
 				t.Fatal("the drift was not seen")
 			}
-			if !slices.ContainsFunc(p.Changes, func(c firewall.Change) bool { return strings.Contains(c.String(), tt.want) }) {
+			if !slices.ContainsFunc(
+				p.Changes,
+				func(c firewall.Change) bool { return strings.Contains(c.String(), tt.want) },
+			) {
 				t.Errorf("no change says %q:\n%s", tt.want, changesText(p))
 			}
 			apply(t, b, &state) // fails unless the read-back is in sync
@@ -74,14 +77,23 @@ func TestDriftIsSeenAndRepaired(t *testing.T) {
 	}
 }
 
-// Another hook of the same name can only be made by deleting ours; the rebuilt one must be ours again.
+// Another hook of the same name can only be made by deleting ours; the rebuilt one must be ours
+// again.
 func TestBaseChainOnAnotherHookIsReplaced(t *testing.T) {
 	inNamespace(t)
 	b, state := open(t), everything(t)
 	apply(t, b, &state)
-	nftProgram(t, "flush chain inet portgrave prerouting\ndelete chain inet portgrave prerouting\nadd chain inet portgrave prerouting {\n type filter hook input priority 5\n policy accept\n}\n", "-f", "-")
+	nftProgram(
+		t,
+		"flush chain inet portgrave prerouting\ndelete chain inet portgrave prerouting\nadd chain inet portgrave prerouting {\n type filter hook input priority 5\n policy accept\n}\n",
+		"-f",
+		"-",
+	)
 	apply(t, b, &state)
-	if got := nftProgram(t, "", "list", "chain", "inet", "portgrave", "prerouting"); !strings.Contains(got, "hook prerouting priority dstnat - 10") {
+	if got := nftProgram(t, "", "list", "chain", "inet", "portgrave", "prerouting"); !strings.Contains(
+		got,
+		"hook prerouting priority dstnat - 10",
+	) {
 		t.Errorf("the base chain is not back on its hook:\n%s", got)
 	}
 }
@@ -91,22 +103,40 @@ func TestReshapedSetIsReplaced(t *testing.T) {
 	b, state := open(t), everything(t)
 	apply(t, b, &state)
 	// The set with our name becomes one without intervals: rules must go first.
-	nftProgram(t, "flush chain inet portgrave svc/list\ndelete set inet portgrave svc/list/nets-ipv4\nadd set inet portgrave svc/list/nets-ipv4 {\n type ipv4_addr\n}\n", "-f", "-")
+	nftProgram(
+		t,
+		"flush chain inet portgrave svc/list\ndelete set inet portgrave svc/list/nets-ipv4\nadd set inet portgrave svc/list/nets-ipv4 {\n type ipv4_addr\n}\n",
+		"-f",
+		"-",
+	)
 	apply(t, b, &state)
 	// And a map of ports, which base chains and service chains hang from.
 	flush := "flush chain inet portgrave input\nflush chain inet portgrave forward\nflush chain inet portgrave translated\n" +
 		"flush chain inet portgrave untracked\n"
-	nftProgram(t, flush+"delete map inet portgrave ports-tcp\nadd map inet portgrave ports-tcp {\n type inet_proto : verdict\n}\n", "-f", "-")
+	nftProgram(
+		t,
+		flush+"delete map inet portgrave ports-tcp\nadd map inet portgrave ports-tcp {\n type inet_proto : verdict\n}\n",
+		"-f",
+		"-",
+	)
 	apply(t, b, &state)
 }
 
 func TestForeignTableIsKept(t *testing.T) {
 	inNamespace(t)
-	nftProgram(t, "table inet portgrave {\n chain theirs {\n type filter hook input priority 0\n }\n }\n", "-f", "-")
+	nftProgram(
+		t,
+		"table inet portgrave {\n chain theirs {\n type filter hook input priority 0\n }\n }\n",
+		"-f",
+		"-",
+	)
 	before := nftProgram(t, "", "list", "ruleset")
 	b, state := open(t), simple(t)
 	for _, want := range []*firewall.State{&state, nil} {
-		if _, err := reconciler(b).Apply(context.Background(), want, false); !errors.Is(err, firewall.ErrForeign) {
+		if _, err := reconciler(b).Apply(context.Background(), want, false); !errors.Is(
+			err,
+			firewall.ErrForeign,
+		) {
 			t.Fatalf("apply over a foreign table: %v", err)
 		}
 	}
@@ -131,7 +161,16 @@ func TestOneCIDRIsOneElement(t *testing.T) {
 	i := slices.IndexFunc(next.Services, func(s firewall.Service) bool { return s.Name == "list" })
 	next.Services[i].Sources = next.Services[i].Sources.Union(firewall.MustPrefixes("172.16.0.0/12"))
 	out := apply(t, b, &next)
-	want := []firewall.Change{{Action: firewall.Add, Object: firewall.ObjectElement, Service: "list", Family: "ipv4", Detail: "172.16.0.0/12", Count: 1}}
+	want := []firewall.Change{
+		{
+			Action:  firewall.Add,
+			Object:  firewall.ObjectElement,
+			Service: "list",
+			Family:  "ipv4",
+			Detail:  "172.16.0.0/12",
+			Count:   1,
+		},
+	}
 	if !slices.Equal(out.Plan.Changes, want) {
 		t.Errorf("got %s", changesText(out.Plan))
 	}
@@ -153,9 +192,15 @@ func TestRulesAndSourcesTogetherUseAFreshSet(t *testing.T) {
 	}{{[]string{"eth0"}, 20, "svc/prometheus/nets-ipv4"}, {nil, 21, "svc/prometheus/nets-ipv4.2"}, {[]string{"eth0"}, 22, "svc/prometheus/nets-ipv4"}} {
 		next := state
 		next.Services = slices.Clone(state.Services)
-		next.Services[0].Interfaces, next.Services[0].Sources = step.interfaces, backendtest.List(t, step.sources)
+		next.Services[0].Interfaces, next.Services[0].Sources = step.interfaces, backendtest.List(
+			t,
+			step.sources,
+		)
 		out := apply(t, b, &next)
-		if !slices.ContainsFunc(out.Plan.Program.(program).prepare, func(o op) bool { s, ok := o.(addSet); return ok && s.name == step.fresh }) {
+		if !slices.ContainsFunc(
+			out.Plan.Program.(program).prepare,
+			func(o op) bool { s, ok := o.(addSet); return ok && s.name == step.fresh },
+		) {
 			t.Errorf("step %d: %s was not loaded beforehand", i, step.fresh)
 		}
 		if p := planOf(t, b, &next); !p.InSync() {

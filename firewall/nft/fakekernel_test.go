@@ -12,8 +12,9 @@ import (
 )
 
 // fakeKernel is an in-memory nf_tables: transactions happen whole or not at all, and it refuses
-// what the kernel refuses: names that exist or are missing, overlapping intervals, elements twice, objects in use,
-// verdicts to chains that are not there, a wrong generation. Faults are injected by operation.
+// what the kernel refuses: names that exist or are missing, overlapping intervals, elements twice,
+// objects in use, verdicts to chains that are not there, a wrong generation. Faults are injected by
+// operation.
 type fakeKernel struct {
 	rules *ruleset
 	// other is the second table.
@@ -43,7 +44,8 @@ func (k *fakeKernel) Settle() error {
 	return nil
 }
 
-// byOthers executes a transaction of another program. Until it is waited for, readers see one half of it.
+// byOthers executes a transaction of another program. Until it is waited for, readers see one half
+// of it.
 func (k *fakeKernel) byOthers(batch []op, generation uint32) error {
 	before := copyRuleset(k.rules)
 	if err := k.commit(batch, generation); err != nil {
@@ -338,7 +340,8 @@ func (r *ruleset) targeted(chain string) bool {
 	return false
 }
 
-// checkReferences fails on rules that look up sets, count in counters or go to chains that are not there.
+// checkReferences fails on rules that look up sets, count in counters or go to chains that are not
+// there.
 func (r *ruleset) checkReferences() error {
 	for _, c := range r.chains {
 		for _, x := range c.rules {

@@ -17,11 +17,16 @@ import (
 
 // withKernel is a backend over a kernel in memory, for which few sources are many.
 func withKernel(k kernel) *Backend {
-	return &Backend{kernel: k, close: func() error { return nil }, now: time.Now, limits: limits{rules: 2, lengths: 6, split: 24}}
+	return &Backend{
+		kernel: k,
+		close:  func() error { return nil },
+		now:    time.Now,
+		limits: limits{rules: 2, lengths: 6, split: 24},
+	}
 }
 
-// The ruleset decides as State.Decide says; and between two States, at every commit and while it takes effect, each packet
-// meets the verdict of the one or of the other.
+// The ruleset decides as State.Decide says; and between two States, at every commit and while it
+// takes effect, each packet meets the verdict of the one or of the other.
 func TestEveryCommitShowsOldOrNew(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := newFakeKernel()
@@ -40,7 +45,15 @@ func TestEveryCommitShowsOldOrNew(t *testing.T) {
 			was, is := first.Decide(f, now).Verdict, second.Decide(f, now).Verdict
 			for i, ruleset := range k.seen {
 				if got := ruleset.decide(f); got != was && got != is {
-					t.Fatalf("commit %d of %d: %+v is %v; before it was %v, afterwards %v", i, len(k.seen)-1, f, got, was, is)
+					t.Fatalf(
+						"commit %d of %d: %+v is %v; before it was %v, afterwards %v",
+						i,
+						len(k.seen)-1,
+						f,
+						got,
+						was,
+						is,
+					)
 				}
 				if i == 0 || !sameButSources(first, second) {
 					continue // the rules of before and the ports map of after may lead a packet that is under way to a place that was not meant for it
@@ -48,7 +61,16 @@ func TestEveryCommitShowsOldOrNew(t *testing.T) {
 				for n := 0; ; n++ { // the transaction takes effect after the packet's n-th look-up
 					p := &passage{before: k.seen[i-1], after: ruleset, lookups: n}
 					if got := p.decide(f); got != was && got != is {
-						t.Fatalf("commit %d of %d, after %d look-ups: %+v is %v; before it was %v, afterwards %v", i, len(k.seen)-1, n, f, got, was, is)
+						t.Fatalf(
+							"commit %d of %d, after %d look-ups: %+v is %v; before it was %v, afterwards %v",
+							i,
+							len(k.seen)-1,
+							n,
+							f,
+							got,
+							was,
+							is,
+						)
 					}
 					if p.lookups > 0 {
 						break // it was through before that
@@ -74,7 +96,8 @@ func sameButSources(a, b firewall.State) bool {
 	return clear(a).Equal(clear(b))
 }
 
-// A failure of any commit leaves the previous rules in force; a lost answer is found out by reading back.
+// A failure of any commit leaves the previous rules in force; a lost answer is found out by reading
+// back.
 func TestFaultAtEveryCommit(t *testing.T) {
 	boom := errors.New("injected")
 	for n := 1; n <= 3; n++ {
@@ -124,8 +147,9 @@ func TestFaultAtEveryCommit(t *testing.T) {
 	}
 }
 
-// The same for any two States, in every shape: what fails leaves each packet the verdict of before, or that of afterwards; an error that says
-// that nothing was changed is right; and the next apply arrives.
+// The same for any two States, in every shape: what fails leaves each packet the verdict of before,
+// or that of afterwards; an error that says that nothing was changed is right; and the next apply
+// arrives.
 func TestFaultAtAnyCommitOfAnyChange(t *testing.T) {
 	boom := errors.New("injected")
 	rapid.Check(t, func(t *rapid.T) {
@@ -137,7 +161,12 @@ func TestFaultAtAnyCommitOfAnyChange(t *testing.T) {
 			t.Fatalf("first apply: %v", err)
 		}
 		k.commits = 0
-		n, lost, all := rapid.IntRange(1, 5).Draw(t, "commit"), rapid.Bool().Draw(t, "answer lost"), rapid.Bool().Draw(t, "all further ones")
+		n, lost, all := rapid.IntRange(1, 5).
+			Draw(t, "commit"),
+			rapid.Bool().
+				Draw(t, "answer lost"),
+			rapid.Bool().
+				Draw(t, "all further ones")
 		k.fail = func(i int) (error, error) {
 			switch {
 			case i < n || i > n && !all:
@@ -159,7 +188,14 @@ func TestFaultAtAnyCommitOfAnyChange(t *testing.T) {
 			case err != nil && strings.Contains(err.Error(), "previous rules are in force") && got != was:
 				t.Fatalf("%v; but %+v is %v; it was %v", err, f, got, was)
 			case got != was && got != is:
-				t.Fatalf("after %v, %+v is %v; before it was %v, afterwards it had been %v", err, f, got, was, is)
+				t.Fatalf(
+					"after %v, %+v is %v; before it was %v, afterwards it had been %v",
+					err,
+					f,
+					got,
+					was,
+					is,
+				)
 			}
 		}
 		if _, err := r.Apply(context.Background(), &second, false); err != nil {
@@ -172,7 +208,8 @@ func TestReadFailureChangesNothing(t *testing.T) {
 	k := newFakeKernel()
 	k.readFail = func(int) error { return unix.ENOBUFS }
 	state := simple(t)
-	if _, err := reconciler(withKernel(k)).Apply(context.Background(), &state, false); err == nil || k.commits != 0 {
+	if _, err := reconciler(withKernel(k)).Apply(context.Background(), &state, false); err == nil ||
+		k.commits != 0 {
 		t.Errorf("err = %v after %d commits", err, k.commits)
 	}
 }

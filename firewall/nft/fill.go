@@ -10,8 +10,8 @@ import (
 
 var _ firewall.Filling = (*Backend)(nil)
 
-// Fill implements firewall.Filling. Linux 6.16 and newer count the elements of a set. Before, nobody
-// does, and listing a million of them takes a minute: the sources are unknown then.
+// Fill implements firewall.Filling. Linux 6.16 and newer count the elements of a set. Before,
+// nobody does, and listing a million of them takes a minute: the sources are unknown then.
 func (b *Backend) Fill(ctx context.Context, services []string) ([]firewall.TableFill, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -37,8 +37,11 @@ func (r *ruleset) fill(services []string) (out []firewall.TableFill) {
 		}
 		for _, service := range services {
 			if s := r.sets[rateSet(service, f)]; s != nil {
-				out = append(out, firewall.TableFill{Service: service, Family: f, Sources: s.sources(), Room: int(s.spec.size),
-					Turned: r.counters[counterName(serviceChain(service), "full", f)].Packets})
+				out = append(
+					out,
+					firewall.TableFill{Service: service, Family: f, Sources: s.sources(), Room: int(s.spec.size),
+						Turned: r.counters[counterName(serviceChain(service), "full", f)].Packets},
+				)
 			}
 		}
 	}
@@ -54,7 +57,8 @@ func (k *netlinkKernel) dynamic() (*ruleset, error) {
 	return r, k.readSets(r)
 }
 
-// sources is how many sources a set remembers; firewall.SourcesUnknown if the kernel does not count.
+// sources is how many sources a set remembers; firewall.SourcesUnknown if the kernel does not
+// count.
 func (s *set) sources() int {
 	if !s.counted {
 		return firewall.SourcesUnknown

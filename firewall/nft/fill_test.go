@@ -15,8 +15,13 @@ func TestFillCountsWhatPacketsHaveLeft(t *testing.T) {
 		t.Fatal("no service of the state has a rate")
 	}
 	apply(t, b, &state)
-	nftProgram(t, "add element inet portgrave denied-log/ipv4 { 9.9.9.9 timeout 1m, 9.9.9.8 timeout 1m }\n"+
-		"add element inet portgrave "+rateSet(rated[0], firewall.IPv6)+" { 2a00:9:: timeout 1m }\n", "-f", "-")
+	nftProgram(
+		t,
+		"add element inet portgrave denied-log/ipv4 { 9.9.9.9 timeout 1m, 9.9.9.8 timeout 1m }\n"+
+			"add element inet portgrave "+rateSet(rated[0], firewall.IPv6)+" { 2a00:9:: timeout 1m }\n",
+		"-f",
+		"-",
+	)
 	fills, err := b.Fill(context.Background(), rated)
 	if err != nil {
 		t.Fatal(err)

@@ -28,8 +28,8 @@ func switchProtection(t *testing.T, b *Backend, on bool, state *firewall.State) 
 	}
 }
 
-// A table gets its flags, and loses them, by being made anew; nothing of it differs afterwards, what it counted stays,
-// and the second table is gone.
+// A table gets its flags, and loses them, by being made anew; nothing of it differs afterwards,
+// what it counted stays, and the second table is gone.
 func TestHandOver(t *testing.T) {
 	for name, state := range map[string]firewall.State{"simple": simple(t), "everything": everything(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +100,12 @@ func TestForeignSecondTable(t *testing.T) {
 	inNamespace(t)
 	b, state := open(t), simple(t)
 	apply(t, b, &state)
-	nftProgram(t, "add table inet portgrave-handover\nadd chain inet portgrave-handover mine\n", "-f", "-")
+	nftProgram(
+		t,
+		"add table inet portgrave-handover\nadd chain inet portgrave-handover mine\n",
+		"-f",
+		"-",
+	)
 	if _, err := b.Protect(context.Background(), true); !errors.Is(err, firewall.ErrHandOver) {
 		t.Fatal(err)
 	}
@@ -110,7 +115,10 @@ func TestForeignSecondTable(t *testing.T) {
 	if p := planOf(t, b, &state); !p.InSync() {
 		t.Errorf("the plan has\n%s", changesText(p))
 	}
-	if s := nftProgram(t, "", "list", "table", "inet", "portgrave-handover"); !strings.Contains(s, "mine") {
+	if s := nftProgram(t, "", "list", "table", "inet", "portgrave-handover"); !strings.Contains(
+		s,
+		"mine",
+	) {
 		t.Error(s)
 	}
 }
@@ -135,14 +143,20 @@ func (x tables) decide(f firewall.Flow) firewall.Verdict {
 	return judged(x.first.decide(f), x.second.decide(f))
 }
 
-// underWay hands over each verdict that a packet may get while a transaction turns x into next: it takes effect before the packet,
-// or after the packet's n-th look-up. The first table's hooks come first.
+// underWay hands over each verdict that a packet may get while a transaction turns x into next: it
+// takes effect before the packet, or after the packet's n-th look-up. The first table's hooks come
+// first.
 func (x tables) underWay(next tables, f firewall.Flow, each func(n int, v firewall.Verdict)) {
 	each(0, next.decide(f))
 	for n := 0; ; n++ {
 		first := &passage{before: x.first, after: next.first, lookups: n, mapsGo: true}
 		v := first.decide(f)
-		second := &passage{before: x.second, after: next.second, lookups: max(0, first.lookups), mapsGo: true}
+		second := &passage{
+			before:  x.second,
+			after:   next.second,
+			lookups: max(0, first.lookups),
+			mapsGo:  true,
+		}
 		each(n, judged(v, second.decide(f))) // the packet is with the second table by then
 		if first.lookups <= 0 {              // or on its way to it
 			each(n, judged(v, next.second.decide(f)))
@@ -153,8 +167,9 @@ func (x tables) underWay(next tables, f firewall.Flow, each func(n int, v firewa
 	}
 }
 
-// Whatever the State, every moment of a hand-over shows each packet its verdict: between any two commits, whichever of them fails
-// or loses its answer, or if the process ends there; and the next apply puts everything in order.
+// Whatever the State, every moment of a hand-over shows each packet its verdict: between any two
+// commits, whichever of them fails or loses its answer, or if the process ends there; and the next
+// apply puts everything in order.
 func TestHandOverAtEveryCommit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := newFakeKernel()
@@ -181,14 +196,22 @@ func TestHandOverAtEveryCommit(t *testing.T) {
 				}
 				last.underWay(next, f, func(n int, got firewall.Verdict) {
 					if got != want {
-						t.Fatalf("%s, a packet under way whose look-up %d comes before the last commit: %+v is %v, the State says %v", when, n, f, got, want)
+						t.Fatalf(
+							"%s, a packet under way whose look-up %d comes before the last commit: %+v is %v, the State says %v",
+							when,
+							n,
+							f,
+							got,
+							want,
+						)
 					}
 				})
 			}
 			last = next
 		}
 		n := rapid.IntRange(1, 12).Draw(t, "commit")
-		how := rapid.SampledFrom([]string{"nothing fails", "it fails", "its answer is lost", "the process ends"}).Draw(t, "how")
+		how := rapid.SampledFrom([]string{"nothing fails", "it fails", "its answer is lost", "the process ends"}).
+			Draw(t, "how")
 		k.commits = 0
 		failure := errors.New("injected")
 		k.fail = func(i int) (before, after error) {
@@ -205,7 +228,8 @@ func TestHandOverAtEveryCommit(t *testing.T) {
 		err := b.HandOver(context.Background(), state)
 		k.fail = nil
 		check(fmt.Sprintf("at the end, %s in commit %d, %v", how, n, err))
-		if err == nil && (how != "nothing fails" && k.commits >= n || k.rules.flags != b.flags || k.other.present) {
+		if err == nil &&
+			(how != "nothing fails" && k.commits >= n || k.rules.flags != b.flags || k.other.present) {
 			t.Fatalf("no error; %s in commit %d of %d, flags %d", how, n, k.commits, k.rules.flags)
 		}
 		if how == "the process ends" {
@@ -244,8 +268,16 @@ func TestTeardownAfterAnInterruptedHandOver(t *testing.T) {
 		if o, err := b.Observe(context.Background()); err != nil || !o.Present() {
 			t.Fatalf("interrupted at commit %d, nothing of ours is present: %v", n, err)
 		}
-		if _, err := reconciler(b).Apply(context.Background(), nil, false); err != nil || k.rules.present || k.other.present {
-			t.Errorf("interrupted at commit %d: %v, tables present: %v, %v", n, err, k.rules.present, k.other.present)
+		if _, err := reconciler(b).Apply(context.Background(), nil, false); err != nil ||
+			k.rules.present ||
+			k.other.present {
+			t.Errorf(
+				"interrupted at commit %d: %v, tables present: %v, %v",
+				n,
+				err,
+				k.rules.present,
+				k.other.present,
+			)
 		}
 	}
 }

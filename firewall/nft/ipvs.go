@@ -10,10 +10,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Services of IPVS at addresses that the host holds for it alone (firewall.VirtualService). A packet to
-// one reaches hook input, and IPVS takes it there, behind us: at NF_IP_PRI_NAT_SRC - 2 = 98
-// (net/netfilter/ipvs/ip_vs_core.c). No service's rules are asked if the packet comes from the host's
-// own workloads, and deny does not refuse it. What IPVS then sends out never passes hook forward.
+// Services of IPVS at addresses that the host holds for it alone (firewall.VirtualService). A
+// packet to one reaches hook input, and IPVS takes it there, behind us: at NF_IP_PRI_NAT_SRC - 2 =
+// 98 (net/netfilter/ipvs/ip_vs_core.c). No service's rules are asked if the packet comes from the
+// host's own workloads, and deny does not refuse it. What IPVS then sends out never passes hook
+// forward.
 
 func virtualSet(f firewall.Family) string { return "virtual/" + f.String() }
 
@@ -46,8 +47,18 @@ func diffVirtual(want, have []firewall.VirtualService) (add, remove []firewall.V
 		func(a, b firewall.VirtualService) bool { return true })
 }
 
-func virtualChanges(a firewall.Action, f firewall.Family, list []firewall.VirtualService) []firewall.Change {
-	return firewall.ElementChangesOf(a, "", f, len(list), func(i int) string { return list[i].String() })
+func virtualChanges(
+	a firewall.Action,
+	f firewall.Family,
+	list []firewall.VirtualService,
+) []firewall.Change {
+	return firewall.ElementChangesOf(
+		a,
+		"",
+		f,
+		len(list),
+		func(i int) string { return list[i].String() },
+	)
 }
 
 // servedByIPVS matches packets to services of IPVS.
@@ -70,7 +81,8 @@ func (b *builder) at(f firewall.Family, set string) *builder {
 	return b.add(headerName(f)+" daddr @"+set, loadAddress(f, true), lookup(set))
 }
 
-// toIPVS are rules about packets to services of IPVS, one a family; none where there are no such services.
+// toIPVS are rules about packets to services of IPVS, one a family; none where there are no such
+// services.
 func (c *compiler) toIPVS(end func(*builder) rule) (rules []rule) {
 	for _, f := range firewall.Families {
 		list := c.state.VirtualIn(f)
@@ -78,7 +90,13 @@ func (c *compiler) toIPVS(end func(*builder) rule) (rules []rule) {
 			continue
 		}
 		name := virtualSet(f)
-		c.sets[name] = &set{name: name, family: f, kind: kindVirtual, spec: specOf(kindVirtual, f), virtual: list}
+		c.sets[name] = &set{
+			name:    name,
+			family:  f,
+			kind:    kindVirtual,
+			spec:    specOf(kindVirtual, f),
+			virtual: list,
+		}
 		rules = append(rules, end(newRule().servedByIPVS(f)))
 	}
 	return rules

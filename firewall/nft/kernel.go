@@ -28,12 +28,14 @@ type kernel interface {
 	// dynamic returns our table with its counters and its sets, and how many elements those have that
 	// packets fill.
 	dynamic() (*ruleset, error)
-	// second returns the second table's base chains and counters; not present if there is none of ours.
+	// second returns the second table's base chains and counters; not present if there is none of
+	// ours.
 	second() (*ruleset, error)
 	// table returns our table without anything that is in it.
 	table() (*ruleset, error)
-	// commit executes a transaction, all of it or nothing, provided that the generation is still
-	// the given one (0: any). An error other than firewall.ErrConflict does not prove that nothing was done.
+	// commit executes a transaction, all of it or nothing, provided that the generation is still the
+	// given one (0: any). An error other than firewall.ErrConflict does not prove that nothing was
+	// done.
 	commit(batch []op, generation uint32) error
 }
 
@@ -45,7 +47,8 @@ type netlinkKernel struct {
 	buf    []byte // of the last transaction, for the next one
 }
 
-// keptBuffer is more than a transaction takes: transactionKeys, and what the set that reaches them has beyond.
+// keptBuffer is more than a transaction takes: transactionKeys, and what the set that reaches them
+// has beyond.
 const keptBuffer = 8 << 20
 
 // readAttempts bounds how often a dump is repeated because others changed the ruleset meanwhile.
@@ -135,20 +138,25 @@ func (k *netlinkKernel) dump(known *ruleset, generation uint32) (*ruleset, error
 }
 
 func (k *netlinkKernel) readTable(r *ruleset) error {
-	err := k.socket.request(unix.NFT_MSG_GETTABLE, 0, func(e *encoder) { e.str(unix.NFTA_TABLE_NAME, r.name) }, func(b []byte) error {
-		r.present = true
-		return eachAttr(b, func(kind uint16, data []byte) error {
-			switch {
-			case kind == tableUserdata:
-				r.mark = commentOf(data)
-			case kind == unix.NFTA_TABLE_FLAGS && len(data) == 4:
-				r.flags = binary.BigEndian.Uint32(data)
-			case kind == tableOwnedBy && len(data) == 4:
-				r.owner = binary.BigEndian.Uint32(data)
-			}
-			return nil
-		})
-	})
+	err := k.socket.request(
+		unix.NFT_MSG_GETTABLE,
+		0,
+		func(e *encoder) { e.str(unix.NFTA_TABLE_NAME, r.name) },
+		func(b []byte) error {
+			r.present = true
+			return eachAttr(b, func(kind uint16, data []byte) error {
+				switch {
+				case kind == tableUserdata:
+					r.mark = commentOf(data)
+				case kind == unix.NFTA_TABLE_FLAGS && len(data) == 4:
+					r.flags = binary.BigEndian.Uint32(data)
+				case kind == tableOwnedBy && len(data) == 4:
+					r.owner = binary.BigEndian.Uint32(data)
+				}
+				return nil
+			})
+		},
+	)
 	if errors.Is(err, unix.ENOENT) {
 		return nil
 	}
@@ -228,14 +236,23 @@ func (k *netlinkKernel) readFlowtables(r *ruleset) error {
 }
 
 func (k *netlinkKernel) elements(s *set) (*set, error) {
-	fresh := &set{name: s.name, service: s.service, family: s.family, kind: s.kind, spec: s.spec, anonymous: s.anonymous}
+	fresh := &set{
+		name:      s.name,
+		service:   s.service,
+		family:    s.family,
+		kind:      s.kind,
+		spec:      s.spec,
+		anonymous: s.anonymous,
+	}
 	return fresh, k.reader(k.socket).read(fresh)
 }
 
-// holds proves, without reading it all, that a set holds the elements that were written to it in the transaction that made the present
-// generation: nobody has written since, which the generation says; the kernel accepted the transaction as a whole; it counts as many elements as were
-// written; and, if the transaction named the set, the first, the middle and the last are there. Reading them would take half as long again as loading them did. A kernel that does not count
-// (before Linux 6.16) proves nothing.
+// holds proves, without reading it all, that a set holds the elements that were written to it in
+// the transaction that made the present generation: nobody has written since, which the generation
+// says; the kernel accepted the transaction as a whole; it counts as many elements as were written;
+// and, if the transaction named the set, the first, the middle and the last are there. Reading them
+// would take half as long again as loading them did. A kernel that does not count (before Linux
+// 6.16) proves nothing.
 func (k *netlinkKernel) holds(s, want *set) (bool, error) {
 	if !s.counted || int(s.count) != want.keys.len() || s.count == 0 {
 		return false, nil

@@ -42,10 +42,16 @@ func TestSuite(t *testing.T) {
 	backendtest.Suite(t, backendtest.Subject{
 		Open: func(t testing.TB) firewall.Backend { return open(t) },
 		Before: func(t testing.TB) {
-			nftProgram(t, "table ip other {\n chain c {\n type filter hook input priority 0\n }\n }\n", "-f", "-")
+			nftProgram(
+				t,
+				"table ip other {\n chain c {\n type filter hook input priority 0\n }\n }\n",
+				"-f",
+				"-",
+			)
 		},
 		Snapshot: func(t testing.TB) string {
-			return regexp.MustCompile(` expires [0-9a-z]+`).ReplaceAllString(nftProgram(t, "", "list", "ruleset"), "")
+			return regexp.MustCompile(` expires [0-9a-z]+`).
+				ReplaceAllString(nftProgram(t, "", "list", "ruleset"), "")
 		},
 	})
 }
@@ -75,7 +81,8 @@ func TestScriptMakesTheSameObjects(t *testing.T) {
 	}
 }
 
-// The kernel sorts a hash table that has grown or shrunk anew, behind everybody's back. What is read meanwhile is right all the same.
+// The kernel sorts a hash table that has grown or shrunk anew, behind everybody's back. What is
+// read meanwhile is right all the same.
 func TestReadWhileTheKernelSortsAnew(t *testing.T) {
 	inNamespace(t)
 	b, few := open(t), simple(t)

@@ -46,14 +46,48 @@ func bitsLeading(slot uint64) int {
 func large(t testing.TB, n int, seed uint64) firewall.State {
 	t.Helper()
 	both := scattered(t, firewall.IPv4, n, seed).Union(scattered(t, firewall.IPv6, n, seed))
-	return backendtest.Canonical(t, firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut, Essentials: firewall.DefaultEssentials,
-		Services: []firewall.Service{
-			{Name: "lengths", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 80, Last: 81}}, Sources: scattered(t, firewall.IPv4, manyPrefixes+100, seed).Union(scattered(t, firewall.IPv6, manyPrefixes, seed)),
-				Log: firewall.LogAll, Expiring: []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("1.2.3.0/24"), Until: time.Now().Add(time.Hour)}}},
-			{Name: "small", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 90, Last: 90}}, Sources: firewall.MustPrefixes("10.0.0.0/8"), Log: firewall.LogDenied},
-			{Name: "split", Ports: []firewall.PortRange{{Protocol: firewall.UDP, First: 53, Last: 53}, {Protocol: firewall.TCP, First: 443, Last: 443}},
-				Sources: both.Union(firewall.MustPrefixes("8.0.0.0/7", "240.0.0.0/12", "fc00::/7")), Log: firewall.LogDenied},
-		}})
+	return backendtest.Canonical(
+		t,
+		firewall.State{
+			Unlisted:    firewall.UnlistedDeny,
+			Refuse:      firewall.RefuseDrop,
+			Established: firewall.EstablishedCut,
+			Essentials:  firewall.DefaultEssentials,
+			Services: []firewall.Service{
+				{
+					Name:  "lengths",
+					Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 80, Last: 81}},
+					Sources: scattered(
+						t,
+						firewall.IPv4,
+						manyPrefixes+100,
+						seed,
+					).Union(scattered(t, firewall.IPv6, manyPrefixes, seed)),
+					Log: firewall.LogAll,
+					Expiring: []firewall.ExpiringSource{
+						{Prefix: netip.MustParsePrefix("1.2.3.0/24"), Until: time.Now().Add(time.Hour)},
+					},
+				},
+				{
+					Name:    "small",
+					Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: 90, Last: 90}},
+					Sources: firewall.MustPrefixes("10.0.0.0/8"),
+					Log:     firewall.LogDenied,
+				},
+				{
+					Name: "split",
+					Ports: []firewall.PortRange{
+						{Protocol: firewall.UDP, First: 53, Last: 53},
+						{Protocol: firewall.TCP, First: 443, Last: 443},
+					},
+					Sources: both.Union(
+						firewall.MustPrefixes("8.0.0.0/7", "240.0.0.0/12", "fc00::/7"),
+					),
+					Log: firewall.LogDenied,
+				},
+			},
+		},
+	)
 }
 
 func TestScriptMakesTheSameLargeObjects(t *testing.T) {
@@ -90,7 +124,16 @@ func TestChangesOfLargeParts(t *testing.T) {
 				if netip.MustParsePrefix(cidr).Addr().Is6() {
 					family = firewall.IPv6
 				}
-				want := []firewall.Change{{Action: action, Object: firewall.ObjectElement, Service: service, Family: family.String(), Detail: cidr, Count: 1}}
+				want := []firewall.Change{
+					{
+						Action:  action,
+						Object:  firewall.ObjectElement,
+						Service: service,
+						Family:  family.String(),
+						Detail:  cidr,
+						Count:   1,
+					},
+				}
 				if !slices.Equal(out.Plan.Changes, want) {
 					t.Errorf("%s %s %s:\n%s", action, cidr, service, changesText(out.Plan))
 				}
@@ -109,7 +152,10 @@ func TestRecut(t *testing.T) {
 			for range rapid.IntRange(0, n).Draw(t, label) {
 				bits := rapid.SampledFrom([]int{8, 11, 12, 13, 16, 17, 24, 31, 32}).Draw(t, "bits")
 				top := uint64(rapid.IntRange(0x1000, 0x10ff).Draw(t, "top"))
-				p := netip.PrefixFrom(firewall.Address4(top<<16|rapid.Uint64Range(0, 3).Draw(t, "low")).IP(), bits)
+				p := netip.PrefixFrom(
+					firewall.Address4(top<<16|rapid.Uint64Range(0, 3).Draw(t, "low")).IP(),
+					bits,
+				)
 				if f == firewall.IPv6 {
 					p = netip.PrefixFrom(firewall.Address6{Hi: top << 48}.IP(), bits+4)
 				}
@@ -183,7 +229,8 @@ func TestSplitIsEven(t *testing.T) {
 	}
 }
 
-// Whatever becomes of the rules that lead to the parts, it is seen and repaired; what can still be told from them is left where it is.
+// Whatever becomes of the rules that lead to the parts, it is seen and repaired; what can still be
+// told from them is left where it is.
 func TestRulesToPartsAreRepaired(t *testing.T) {
 	inNamespace(t)
 	b, state := open(t), large(t, splitPrefixes, 1)
@@ -209,7 +256,8 @@ func TestRulesToPartsAreRepaired(t *testing.T) {
 		}
 		for _, svc := range state.Services {
 			for _, f := range firewall.Families {
-				if p := (part{svc.Name, f}); svc.Name == "split" && !held.sourcesOf(p).Equal(onlyOf(svc.Sources, f)) {
+				if p := (part{svc.Name, f}); svc.Name == "split" &&
+					!held.sourcesOf(p).Equal(onlyOf(svc.Sources, f)) {
 					t.Errorf("after %s, the sets of %v hold other sources", script, p)
 				}
 			}

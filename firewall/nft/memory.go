@@ -10,15 +10,18 @@ import (
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
 )
 
-// memory is what a Backend remembers of the kernel, so that a table that has not changed need not be read again, however large it is.
+// memory is what a Backend remembers of the kernel, so that a table that has not changed need not
+// be read again, however large it is.
 //
-// What it remembers holds only in the kernel's generation in which it was seen: every transaction of anybody makes a new one. In a table that only
-// our socket can change, it holds in every generation, until we change it ourselves. What passes without a transaction, the end of sources that
-// expire and the counters, is always read.
+// What it remembers holds only in the kernel's generation in which it was seen: every transaction
+// of anybody makes a new one. In a table that only our socket can change, it holds in every
+// generation, until we change it ourselves. What passes without a transaction, the end of sources
+// that expire and the counters, is always read.
 type memory struct {
 	// seen is the table as it was read, in its generation.
 	seen *ruleset
-	// expected is the table as our last transactions made it, in their generation; nil if they failed or others have committed.
+	// expected is the table as our last transactions made it, in their generation; nil if they failed
+	// or others have committed.
 	expected *ruleset
 	// cuts are the last pieces of each part: a State is compiled more often than it changes.
 	cuts map[part]*pieces
@@ -29,7 +32,8 @@ type memory struct {
 // forget is called before anything is written.
 func (m *memory) forget() { m.seen, m.expected = nil, nil }
 
-// expect is called when the table that was seen was turned into another, and nothing was written by others in between.
+// expect is called when the table that was seen was turned into another, and nothing was written by
+// others in between.
 func (m *memory) expect(p program, seen *ruleset, generation uint32) {
 	if p.result == nil || !p.result.present {
 		return
@@ -73,7 +77,8 @@ func (m *memory) cut(p part, sources firewall.Prefixes, as form) *pieces {
 	return m.cuts[p]
 }
 
-// compile is the ruleset of a State, or that of last time if it would be the same. A daemon asks again and again.
+// compile is the ruleset of a State, or that of last time if it would be the same. A daemon asks
+// again and again.
 func (m *memory) compile(want firewall.State, now time.Time, use layout) *ruleset {
 	last := m.compiled
 	if last != nil && last.fits(want, use) {
@@ -84,8 +89,15 @@ func (m *memory) compile(want firewall.State, now time.Time, use layout) *rulese
 	use.cut = m.cut
 	r := compile(want, now, use)
 	m.compiled = nil
-	if !slices.ContainsFunc(want.Services, func(s firewall.Service) bool { return len(s.Expiring) > 0 }) { // depends on the time
-		use.second, use.parts, use.have = maps.Clone(use.second), maps.Clone(use.parts), nil // Diff goes on to change them
+	if !slices.ContainsFunc(
+		want.Services,
+		func(s firewall.Service) bool { return len(s.Expiring) > 0 },
+	) { // depends on the time
+		use.second, use.parts, use.have = maps.Clone(
+			use.second,
+		), maps.Clone(
+			use.parts,
+		), nil // Diff goes on to change them
 		m.compiled = &compilation{want, use, r}
 	}
 	return r
@@ -99,7 +111,9 @@ type compilation struct {
 }
 
 func (c *compilation) fits(want firewall.State, use layout) bool {
-	if !maps.Equal(c.use.second, use.second) || !maps.Equal(c.use.parts, use.parts) && !c.placedAt(use.parts) || !c.want.Equal(want) {
+	if !maps.Equal(c.use.second, use.second) ||
+		!maps.Equal(c.use.parts, use.parts) && !c.placedAt(use.parts) ||
+		!c.want.Equal(want) {
 		return false
 	}
 	for name, s := range c.sets { // whose sizes are those that the kernel's have, or new
@@ -146,10 +160,14 @@ func (b *Backend) look() (*ruleset, error) {
 // read reads the whole table as it is in one generation. known is as for kernel.dump.
 func (b *Backend) read(known *ruleset) (*ruleset, error) {
 	var r *ruleset
-	generation, err := nfnetlink.OneGeneration(b.kernel, readAttempts, func(generation uint32) (err error) {
-		r, err = b.kernel.dump(known, generation)
-		return err
-	})
+	generation, err := nfnetlink.OneGeneration(
+		b.kernel,
+		readAttempts,
+		func(generation uint32) (err error) {
+			r, err = b.kernel.dump(known, generation)
+			return err
+		},
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +175,8 @@ func (b *Backend) read(known *ruleset) (*ruleset, error) {
 	return r, nil
 }
 
-// unchanged is the table as it was seen, with what passes by itself read again; nil if it may have changed.
+// unchanged is the table as it was seen, with what passes by itself read again; nil if it may have
+// changed.
 func (b *Backend) unchanged() (*ruleset, error) {
 	if b.seen == nil || !b.seen.present {
 		return nil, nil
@@ -169,7 +188,9 @@ func (b *Backend) unchanged() (*ruleset, error) {
 		if err != nil {
 			return err
 		}
-		ours := now.present && now.flags&tableOwner != 0 && now.owner == b.portID && b.seen.flags&tableOwner != 0 && b.seen.owner == b.portID
+		ours := now.present && now.flags&tableOwner != 0 && now.owner == b.portID &&
+			b.seen.flags&tableOwner != 0 &&
+			b.seen.owner == b.portID
 		if !ours && generation != b.seen.generation {
 			return nil
 		}

@@ -20,8 +20,8 @@ func (r *reads) dump(known *ruleset, generation uint32) (*ruleset, error) {
 	return r.kernel.dump(known, generation)
 }
 
-// What has not changed is not read again, however often it is asked for: nobody else can change a table that is owned, and one that is not has
-// changed only if nf_tables counts another commit.
+// What has not changed is not read again, however often it is asked for: nobody else can change a
+// table that is owned, and one that is not has changed only if nf_tables counts another commit.
 func TestNothingIsReadAgain(t *testing.T) {
 	for name, owned := range map[string]bool{"owned": true, "not owned": false} {
 		t.Run(name, func(t *testing.T) { nothingIsReadAgain(t, owned) })
@@ -78,7 +78,8 @@ func (k *disturbed) counters() (*ruleset, error) {
 	return k.kernel.counters()
 }
 
-// Somebody who writes while counters are read makes nobody fail: they are read again, or everything is.
+// Somebody who writes while counters are read makes nobody fail: they are read again, or everything
+// is.
 func TestTornReadingsAreRepeated(t *testing.T) {
 	for _, n := range []int{1, readAttempts - 1, readAttempts} {
 		k := &disturbed{kernel: newFakeKernel()}
@@ -90,7 +91,8 @@ func TestTornReadingsAreRepeated(t *testing.T) {
 			t.Errorf("%d torn readings:\n%s", n, changesText(p))
 		}
 		k.left = n
-		if _, err := b.Counters(t.Context()); (err == nil) != (n < readAttempts) || err != nil && !errors.Is(err, nfnetlink.ErrInterrupted) {
+		if _, err := b.Counters(t.Context()); (err == nil) != (n < readAttempts) ||
+			err != nil && !errors.Is(err, nfnetlink.ErrInterrupted) {
 			t.Errorf("%d torn readings of counters: %v", n, err)
 		}
 	}

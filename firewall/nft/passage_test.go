@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// passage is a packet's way through the table as the kernel walks it, while a transaction may take effect: the kernel
-// reads which generation of the rules is valid once, as the packet enters, and which one of a set's elements at each look-up. It knows the expressions that
-// compile makes, for a packet that starts a connection from outside to the host.
+// passage is a packet's way through the table as the kernel walks it, while a transaction may take
+// effect: the kernel reads which generation of the rules is valid once, as the packet enters, and
+// which one of a set's elements at each look-up. It knows the expressions that compile makes, for a
+// packet that starts a connection from outside to the host.
 type passage struct {
 	before, after *ruleset
 	lookups       int // how many are still made in the generation before
@@ -73,7 +74,10 @@ func (p *passage) ends(c *chain, f firewall.Flow) bool {
 	if next != "" || verdict != firewall.Ignored {
 		panic("a chain that is jumped to leads on, or decides about a service")
 	}
-	return slices.ContainsFunc(c.rules, func(r rule) bool { v := p.rule(r, f); return v != nil && v.Kind == expr.VerdictAccept })
+	return slices.ContainsFunc(
+		c.rules,
+		func(r rule) bool { v := p.rule(r, f); return v != nil && v.Kind == expr.VerdictAccept },
+	)
 }
 
 func (p *passage) rule(r rule, f firewall.Flow) *expr.Verdict {
@@ -172,7 +176,8 @@ func payloadOf(e *expr.Payload, f firewall.Flow) []byte {
 	return f.Destination.AsSlice()
 }
 
-// lookup finds a key in a set of the generation that is valid at this moment; a verdict if it is a map.
+// lookup finds a key in a set of the generation that is valid at this moment; a verdict if it is a
+// map.
 func (p *passage) lookup(name string, key []byte) (bool, *expr.Verdict) {
 	s := p.after.sets[name]
 	if p.lookups > 0 || s == nil { // what a transaction deletes keeps its elements
@@ -182,7 +187,8 @@ func (p *passage) lookup(name string, key []byte) (bool, *expr.Verdict) {
 			s = &set{kind: s.kind}
 		}
 	}
-	lost := p.lookups <= 0 && p.after.sets[name] == nil && s.kind == kindPorts // but for a map (nft_map_deactivate)
+	lost := p.lookups <= 0 && p.after.sets[name] == nil &&
+		s.kind == kindPorts // but for a map (nft_map_deactivate)
 	p.lookups--
 	if lost {
 		return false, nil
@@ -208,5 +214,8 @@ func (p *passage) lookup(name string, key []byte) (bool, *expr.Verdict) {
 			return true, nil
 		}
 	}
-	return slices.ContainsFunc(s.spans, func(x span) bool { return x.first.Compare(a) <= 0 && a.Compare(x.last) <= 0 }), nil
+	return slices.ContainsFunc(
+		s.spans,
+		func(x span) bool { return x.first.Compare(a) <= 0 && a.Compare(x.last) <= 0 },
+	), nil
 }

@@ -30,7 +30,12 @@ func (c *compiler) base() {
 		c.inside()
 	}
 	if c.state.Unlisted == firewall.UnlistedDeny {
-		c.chain(notOwnChain, "", newRule().hasLabel(firewall.OwnLabel).gotoChain(unlistedChain), newRule().accept())
+		c.chain(
+			notOwnChain,
+			"",
+			newRule().hasLabel(firewall.OwnLabel).gotoChain(unlistedChain),
+			newRule().accept(),
+		)
 	}
 	c.refuseSilently(spoofedChain, firewall.LogLabelSpoofed)
 }
@@ -60,9 +65,9 @@ func (c *compiler) baseChain(name string, h hook, rules ...rule) {
 	c.chains[name] = &chain{name: name, hook: &h, rules: rules}
 }
 
-// remember notes before DNAT which connections were addressed to the host itself: nothing tells that
-// later. It also notes which begin outside, and past the interfaces of Direct, and which bear a
-// link-local address of the interface by which they come.
+// remember notes before DNAT which connections were addressed to the host itself: nothing tells
+// that later. It also notes which begin outside, and past the interfaces of Direct, and which bear
+// a link-local address of the interface by which they come.
 func (c *compiler) remember() {
 	rules := []rule{newRule().iifname("lo").returns(), newRule().fromVRF().gotoChain(vrfChain),
 		newRule().setLabel(firewall.OutsideLabel).done()}
@@ -74,16 +79,21 @@ func (c *compiler) remember() {
 		}
 		c.chain(elsewhereChain, "", append(inside, newRule().setLabel(firewall.ElsewhereLabel).done())...)
 	}
-	c.chain(rememberChain, "", append(rules,
-		newRule().saddr(firewall.IPv6, linkLocal).addressIsLocal(true, true).setLabel(firewall.SpoofedLabel).done(),
-		newRule().addressIsLocal(false, false).setLabel(firewall.OwnLabel).done())...)
+	c.chain(rememberChain, "", append(
+		rules,
+		newRule().saddr(firewall.IPv6, linkLocal).
+			addressIsLocal(true, true).
+			setLabel(firewall.SpoofedLabel).
+			done(),
+		newRule().addressIsLocal(false, false).setLabel(firewall.OwnLabel).done(),
+	)...)
 	c.vrf()
 	c.baseChain(preroutingChain, prerouting, newRule().firstPacket().jump(rememberChain))
 }
 
-// vrf notes the same of packets that come by a VRF. From outside they have come by an interface of it
-// before, and passed remember; what has not is the host's own. Only here the kernel knows the addresses in
-// the VRF: past routing, Linux 6.1 finds none of them local.
+// vrf notes the same of packets that come by a VRF. From outside they have come by an interface of
+// it before, and passed remember; what has not is the host's own. Only here the kernel knows the
+// addresses in the VRF: past routing, Linux 6.1 finds none of them local.
 func (c *compiler) vrf() {
 	c.chain(vrfChain, "", newRule().lacksLabel(firewall.OutsideLabel).returns(),
 		newRule().addressIsLocal(true, true).setLabel(firewall.SpoofedLabel).done(),
@@ -143,7 +153,12 @@ func (c *compiler) forward(protocols []firewall.Protocol) {
 	}
 	translated = append(translated, c.portless()...)
 	if c.state.Unlisted == firewall.UnlistedDeny {
-		translated = append(translated, newRule().jump(exemptChain), newRule().jump(notOwnChain), newRule().gotoChain(unlistedChain))
+		translated = append(
+			translated,
+			newRule().jump(exemptChain),
+			newRule().jump(notOwnChain),
+			newRule().gotoChain(unlistedChain),
+		)
 	}
 	var rules []rule
 	if len(translated) > 0 {
@@ -157,15 +172,19 @@ func (c *compiler) forward(protocols []firewall.Protocol) {
 		rules = append(rules, newRule().firstPacket().jump(listedSourceChain))
 	}
 	if len(c.state.Direct) > 0 {
-		rules = append(rules, newRule().ctState("invalid,new,untracked", stateInvalid|stateNew|stateUntracked).jump(directChain),
-			newRule().reply().hasLabel(firewall.ElsewhereLabel).jump(directChain))
+		rules = append(
+			rules,
+			newRule().ctState("invalid,new,untracked", stateInvalid|stateNew|stateUntracked).
+				jump(directChain),
+			newRule().reply().hasLabel(firewall.ElsewhereLabel).jump(directChain),
+		)
 		c.direct()
 	}
 	c.baseChain(forwardChain, forward, rules...)
 }
 
-// direct refuses what is routed to containers past the ports that they publish: what begins there, or
-// belongs to no connection, and replies that nobody there has asked for.
+// direct refuses what is routed to containers past the ports that they publish: what begins there,
+// or belongs to no connection, and replies that nobody there has asked for.
 func (c *compiler) direct() {
 	refuse := directChain + "/refuse"
 	rules := []rule{newRule().translated().returns()}
@@ -188,12 +207,13 @@ func (c *compiler) exempt() {
 	c.chain(exemptChain, "", append(rules, newRule().firstPacket().jump(ownSourceChain))...)
 }
 
-// linkLocal are addresses that say nothing without an interface: any host may have the same (RFC 4291 §2.5.6).
+// linkLocal are addresses that say nothing without an interface: any host may have the same (RFC
+// 4291 §2.5.6).
 var linkLocal = netip.MustParsePrefix("fe80::/10")
 
-// fromOwnAddress are the rules that lead a packet whose source is one of the host's own addresses on to
-// another chain. In a VRF the label alone tells: there what the host sends to itself comes by the VRF,
-// as what is from outside does, and newer kernels find its source local.
+// fromOwnAddress are the rules that lead a packet whose source is one of the host's own addresses
+// on to another chain. In a VRF the label alone tells: there what the host sends to itself comes by
+// the VRF, as what is from outside does, and newer kernels find its source local.
 func fromOwnAddress(to string) []rule {
 	return []rule{
 		newRule().hasLabel(firewall.SpoofedLabel).jump(to),
@@ -207,17 +227,18 @@ func fromOwnAddress(to string) []rule {
 // come from outside. In such a connection whatever comes next to the host would look like a reply.
 func (c *compiler) ownSource() {
 	var rules []rule
-	// Neighbour discovery speaks of addresses that two hosts have, and no port is behind any of these. The
-	// rules stand there in either mode, so that a change of mode leaves the services' ways as they are.
-	// By number: not every host has an /etc/protocols to look names up in.
+	// Neighbour discovery speaks of addresses that two hosts have, and no port is behind any of these.
+	// The rules stand there in either mode, so that a change of mode leaves the services' ways as they
+	// are. By number: not every host has an /etc/protocols to look names up in.
 	for _, number := range []byte{unix.IPPROTO_ICMP, unix.IPPROTO_IGMP, unix.IPPROTO_ICMPV6} {
 		rules = append(rules, newRule().l4proto(strconv.Itoa(int(number)), number).returns())
 	}
 	c.chain(ownSourceChain, "", append(rules, fromOwnAddress(spoofedChain)...)...)
 }
 
-// listedSource does the same for ports that no service lists, where they are left alone: only a source port
-// that a service lists matters. The service's chain begins with ownSource, which refuses the packet.
+// listedSource does the same for ports that no service lists, where they are left alone: only a
+// source port that a service lists matters. The service's chain begins with ownSource, which
+// refuses the packet.
 func (c *compiler) listedSource(protocols []firewall.Protocol) {
 	var rules []rule
 	for _, p := range protocols {
@@ -226,14 +247,22 @@ func (c *compiler) listedSource(protocols []firewall.Protocol) {
 	for _, p := range c.portlessProtocols() {
 		rules = append(rules, newRule().l4proto(strconv.Itoa(int(p)), byte(p)).gotoChain(spoofedChain))
 	}
-	c.chain(listedSourceChain, "", append([]rule{newRule().iifname("lo").returns()}, fromOwnAddress(listedSourceChain+"/ports")...)...)
+	c.chain(
+		listedSourceChain,
+		"",
+		append(
+			[]rule{newRule().iifname("lo").returns()},
+			fromOwnAddress(listedSourceChain+"/ports")...)...)
 	c.chain(listedSourceChain+"/ports", "", rules...)
 }
 
 // virtual lets the host's own workloads reach addresses that only its DNAT knows, such as those of
 // Kubernetes services, past services that list the port.
 func (c *compiler) virtual() {
-	c.chain(virtualChain, "", append([]rule{newRule().hasLabel(firewall.OwnLabel).returns()}, c.fromInside()...)...)
+	c.chain(
+		virtualChain,
+		"",
+		append([]rule{newRule().hasLabel(firewall.OwnLabel).returns()}, c.fromInside()...)...)
 }
 
 // fromInside accepts what comes from the host's own workloads.

@@ -21,10 +21,20 @@ func TestEveryKindOfStateIsTaken(t *testing.T) {
 	tcp := firewall.PortRange{Protocol: firewall.TCP, First: 9090, Last: 9090}
 	vrrp, ping := firewall.PortRange{Protocol: 112}, firewall.PortRange{Protocol: firewall.Ping}
 	service := func(name string, ports ...firewall.PortRange) firewall.Service {
-		return firewall.Service{Name: name, Ports: ports, Log: firewall.LogNone, Sources: firewall.MustPrefixes("10.0.0.0/8", "fd00::/8")}
+		return firewall.Service{
+			Name:    name,
+			Ports:   ports,
+			Log:     firewall.LogNone,
+			Sources: firewall.MustPrefixes("10.0.0.0/8", "fd00::/8"),
+		}
 	}
 	named := service("named", tcp)
-	named.Addresses, named.Interfaces = firewall.MustPrefixes("10.96.0.1/32", "fd00:96::1/128"), []string{"eth0"}
+	named.Addresses, named.Interfaces = firewall.MustPrefixes(
+		"10.96.0.1/32",
+		"fd00:96::1/128",
+	), []string{
+		"eth0",
+	}
 	other := service("other", tcp)
 	other.Interfaces = []string{"eth1"}
 	for name, services := range map[string][]firewall.Service{
@@ -34,8 +44,14 @@ func TestEveryKindOfStateIsTaken(t *testing.T) {
 		for _, unlisted := range []firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny} {
 			for _, direct := range [][]string{nil, {"docker0", "br-*"}} {
 				t.Run(fmt.Sprintf("%s, %s, direct %v", name, unlisted, direct), func(t *testing.T) {
-					s, err := firewall.State{Unlisted: unlisted, Refuse: firewall.RefuseReject, Established: firewall.EstablishedCut,
-						Essentials: firewall.DefaultEssentials, Direct: direct, Services: services}.Canonical()
+					s, err := firewall.State{
+						Unlisted:    unlisted,
+						Refuse:      firewall.RefuseReject,
+						Established: firewall.EstablishedCut,
+						Essentials:  firewall.DefaultEssentials,
+						Direct:      direct,
+						Services:    services,
+					}.Canonical()
 					if err != nil {
 						t.Fatal(err)
 					}

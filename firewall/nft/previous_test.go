@@ -7,8 +7,9 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// What the version before left in the kernel is replaced where it stands: base chains at one hook only, a
-// map for all protocols, sets that are declared otherwise. testdata/previous is what its export wrote.
+// What the version before left in the kernel is replaced where it stands: base chains at one hook
+// only, a map for all protocols, sets that are declared otherwise. testdata/previous is what its
+// export wrote.
 func TestPreviousVersionIsReplaced(t *testing.T) {
 	rate := &firewall.Rate{Count: 10, Per: 1e9, Burst: 10}
 	tcp := func(port uint16) firewall.PortRange {
@@ -24,9 +25,17 @@ func TestPreviousVersionIsReplaced(t *testing.T) {
 				}
 				nftProgram(t, string(script), "-f", "-")
 				b := open(t)
-				s, err := firewall.State{Unlisted: then, Refuse: firewall.RefuseReject, Established: firewall.EstablishedCut,
-					Essentials: firewall.DefaultEssentials, Services: []firewall.Service{{Name: "metrics", Log: firewall.LogAll,
-						Ports: []firewall.PortRange{tcp(9090), tcp(9100)}, Rate: rate, Sources: firewall.MustPrefixes("10.20.0.0/16", "fd00:20::/48")}}}.Canonical()
+				s, err := firewall.State{
+					Unlisted:    then,
+					Refuse:      firewall.RefuseReject,
+					Established: firewall.EstablishedCut,
+					Essentials:  firewall.DefaultEssentials,
+					Services: []firewall.Service{{Name: "metrics", Log: firewall.LogAll,
+						Ports: []firewall.PortRange{
+							tcp(9090),
+							tcp(9100),
+						}, Rate: rate, Sources: firewall.MustPrefixes("10.20.0.0/16", "fd00:20::/48")}},
+				}.Canonical()
 				if err != nil {
 					t.Fatal(err)
 				}

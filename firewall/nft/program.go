@@ -6,15 +6,19 @@ import (
 
 // program is a plan as the kernel is told it: transactions in order, each atomic.
 //
-// prepare makes what no rule uses yet: chains with their rules, counters, and sets with their elements. It changes
-// no packet's verdict, but for waking a table that somebody has put to sleep, so it may be sent in several transactions. switchOver then changes rules,
-// the ports map and the elements of sets that stay, and removes what is no longer used: everything that a packet can notice, in one transaction.
-// Interval sets go live only after the rules of their transaction, which is why new ones are loaded in prepare.
+// prepare makes what no rule uses yet: chains with their rules, counters, and sets with their
+// elements. It changes no packet's verdict, but for waking a table that somebody has put to sleep,
+// so it may be sent in several transactions. switchOver then changes rules, the ports map and the
+// elements of sets that stay, and removes what is no longer used: everything that a packet can
+// notice, in one transaction. Interval sets go live only after the rules of their transaction,
+// which is why new ones are loaded in prepare.
 //
-// A large part (large.go) that gains and loses sources where it stands takes two transactions more. A packet that is under way while a
-// transaction takes effect may look one set up before and another one after, so a source that moves between two sets could be
-// in neither. widen adds what is new before anything else changes, and narrow removes what is old after everything else has; in between, all of the old sources are
-// accepted, and all of the new ones. Sources in both States are in some set throughout, sources in neither State never are.
+// A large part (large.go) that gains and loses sources where it stands takes two transactions more.
+// A packet that is under way while a transaction takes effect may look one set up before and
+// another one after, so a source that moves between two sets could be in neither. widen adds what
+// is new before anything else changes, and narrow removes what is old after everything else has; in
+// between, all of the old sources are accepted, and all of the new ones. Sources in both States are
+// in some set throughout, sources in neither State never are.
 //
 // What nothing of the new State uses goes last, in the transactions of retire (retire.go).
 type program struct {
@@ -53,8 +57,8 @@ func (p program) elements() (n int) {
 	return n
 }
 
-// assemble orders a difference into transactions that the kernel accepts: references are removed before
-// what they refer to, and made after it.
+// assemble orders a difference into transactions that the kernel accepts: references are removed
+// before what they refer to, and made after it.
 func assemble(d difference, want, have *ruleset) program {
 	p := program{base: have.generation}
 	if d.rebuild && have.present {
@@ -70,8 +74,8 @@ func assemble(d difference, want, have *ruleset) program {
 	}
 	p.prepare = prepare(d, want.flags)
 	if d.dormant {
-		// Before the switch, and in a transaction of its own kind: the kernel refuses to wake a table and to change its
-		// base chains at once. Whatever rules it holds are better than none.
+		// Before the switch, and in a transaction of its own kind: the kernel refuses to wake a table and
+		// to change its base chains at once. Whatever rules it holds are better than none.
 		p.prepare = append(p.prepare, flagTable{have.flags &^ tableDormant})
 	}
 	p.rebuild = d.rebuild
@@ -99,8 +103,9 @@ func prepare(d difference, flags uint32) []op {
 			ops = append(ops, loadSet(s)...)
 		}
 	}
-	// A packet that is under way while a transaction takes effect sees the rules of before and the maps of after. So a chain is filled
-	// before anything leads to it; a base chain needs nothing that leads to it.
+	// A packet that is under way while a transaction takes effect sees the rules of before and the
+	// maps of after. So a chain is filled before anything leads to it; a base chain needs nothing that
+	// leads to it.
 	for _, c := range d.chainsNew {
 		if c.hook == nil {
 			for _, r := range c.rules {
@@ -210,7 +215,8 @@ func switchOver(d difference, want *ruleset) []op {
 	return ops
 }
 
-// clearPorts removes the elements of a map of ports that change, so that the chains they name can go.
+// clearPorts removes the elements of a map of ports that change, so that the chains they name can
+// go.
 func clearPorts(name string, d difference, reshaped map[string]bool, rewrite bool) []op {
 	if reshaped[name] {
 		return nil
@@ -239,7 +245,8 @@ func fillPorts(ports *set, d difference, reshaped map[string]bool, rewrite bool)
 	return []op{addElements{elements{set: ports.name, kind: kindPorts, verdicts: add}}}
 }
 
-// removals deletes what nothing refers to any more. Foreign maps may refer to our chains, so sets go first.
+// removals deletes what nothing refers to any more. Foreign maps may refer to our chains, so sets
+// go first.
 func removals(d difference) []op {
 	var ops []op
 	for _, s := range d.setsGone {
@@ -276,11 +283,23 @@ func updateSet(c setContent) []op {
 		return append([]op{flushSet{c.want.name}}, loadSet(c.want)...)
 	}
 	var ops []op
-	gone := elements{set: c.want.name, kind: c.want.kind, spans: c.remove, keys: c.keysGone, virtual: c.virtualGone}
+	gone := elements{
+		set:     c.want.name,
+		kind:    c.want.kind,
+		spans:   c.remove,
+		keys:    c.keysGone,
+		virtual: c.virtualGone,
+	}
 	if gone.len() > 0 {
 		ops = append(ops, delElements{gone})
 	}
-	come := elements{set: c.want.name, kind: c.want.kind, spans: c.add, keys: c.keysAdd, virtual: c.virtualAdd}
+	come := elements{
+		set:     c.want.name,
+		kind:    c.want.kind,
+		spans:   c.add,
+		keys:    c.keysAdd,
+		virtual: c.virtualAdd,
+	}
 	if come.len() > 0 {
 		ops = append(ops, addElements{come})
 	}
@@ -331,7 +350,8 @@ func torn(d difference) map[string]bool {
 	}
 	for _, p := range d.portsChanged() {
 		rules[serviceOf(p.verdict.chain)] = true
-		shared = shared || serviceOf(p.verdict.chain) == "" // a shared/… chain: its services are not told apart here
+		shared = shared ||
+			serviceOf(p.verdict.chain) == "" // a shared/… chain: its services are not told apart here
 	}
 	out := map[string]bool{}
 	for _, s := range d.setsReshaped {

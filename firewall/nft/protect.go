@@ -11,10 +11,11 @@ import (
 
 // Flags of a table (include/uapi/linux/netfilter/nf_tables.h, enum nft_table_flags).
 //
-// A table with an owner can be changed only through the netlink socket that owns it: "nft flush ruleset" passes it over, and whatever
-// names it fails with EPERM. It dies with its owner, unless it persists: then it stays, without an owner, until the next one adopts
-// it. The flag persist (Linux 6.9) can only be given to a table as it is made. nft before 1.1 can't name it, and then prints a ruleset
-// that it can't read itself; so a table gets it only if it is to be protected.
+// A table with an owner can be changed only through the netlink socket that owns it: "nft flush
+// ruleset" passes it over, and whatever names it fails with EPERM. It dies with its owner, unless
+// it persists: then it stays, without an owner, until the next one adopts it. The flag persist
+// (Linux 6.9) can only be given to a table as it is made. nft before 1.1 can't name it, and then
+// prints a ruleset that it can't read itself; so a table gets it only if it is to be protected.
 const (
 	tableDormant = 1 // NFT_TABLE_F_DORMANT
 	tableOwner   = 2 // NFT_TABLE_F_OWNER
@@ -39,7 +40,9 @@ func (b *Backend) Protect(ctx context.Context, on bool) (firewall.Protection, er
 	case err != nil:
 		return firewall.Protection{}, fmt.Errorf("table inet %s: %w", tableName, err)
 	case r.flags&tableOwner != 0 && r.owner != b.portID:
-		return firewall.Protection{Reason: fmt.Sprintf("the table belongs to another process (netlink port %d)", r.owner)}, nil
+		return firewall.Protection{
+			Reason: fmt.Sprintf("the table belongs to another process (netlink port %d)", r.owner),
+		}, nil
 	case on && !b.canPersist:
 		return firewall.Protection{Reason: "this kernel can't (it takes Linux 6.9)"}, nil
 	case !r.present && on:
@@ -61,13 +64,18 @@ func (b *Backend) Protect(ctx context.Context, on bool) (firewall.Protection, er
 		return firewall.Protection{}, fmt.Errorf("table inet %s: %w", tableName, err)
 	}
 	if r.flags&protected != b.flags || on && r.owner != b.portID {
-		return firewall.Protection{}, fmt.Errorf("the flags of table inet %s: %w", tableName, firewall.ErrNotHeld)
+		return firewall.Protection{}, fmt.Errorf(
+			"the flags of table inet %s: %w",
+			tableName,
+			firewall.ErrNotHeld,
+		)
 	}
 	return firewall.Protection{Protected: on}, nil
 }
 
-// canPersist asks whether the kernel knows owned tables that outlive their owner. The question is a transaction without
-// its end: the kernel checks it, answers, and throws it away (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
+// canPersist asks whether the kernel knows owned tables that outlive their owner. The question is a
+// transaction without its end: the kernel checks it, answers, and throws it away
+// (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
 func (k *netlinkKernel) canPersist() bool {
 	e, err := encodeBatch([]op{probeTable{tableOwner | tablePersist}}, 0, k.socket.seq, k.now(), nil)
 	if err != nil {

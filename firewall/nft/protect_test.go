@@ -50,12 +50,13 @@ func protect(t *testing.T, b *Backend) {
 	}
 }
 
-// What others try has no effect on an owned table; when the owner is gone the rules stand, and the next owner takes them over
-// without a change.
+// What others try has no effect on an owned table; when the owner is gone the rules stand, and the
+// next owner takes them over without a change.
 func TestProtectedTable(t *testing.T) {
 	inNamespace(t)
 	b, state := open(t), simple(t)
-	if p, err := b.Protect(context.Background(), true); err != nil || p.Protected || b.canPersist && !strings.Contains(p.Reason, "no rules") {
+	if p, err := b.Protect(context.Background(), true); err != nil || p.Protected ||
+		b.canPersist && !strings.Contains(p.Reason, "no rules") {
 		t.Errorf("without a table: %+v, %v", p, err)
 	}
 	apply(t, b, &state) // made as owned
@@ -81,7 +82,8 @@ func TestProtectedTable(t *testing.T) {
 	if !errors.Is(err, firewall.ErrProtected) || errors.Is(err, firewall.ErrPermission) {
 		t.Errorf("a second writer: %v", err)
 	}
-	if p, err := second.Protect(context.Background(), true); err != nil || p.Protected || !strings.Contains(p.Reason, "another process") {
+	if p, err := second.Protect(context.Background(), true); err != nil || p.Protected ||
+		!strings.Contains(p.Reason, "another process") {
 		t.Errorf("a second owner: %+v, %v", p, err)
 	}
 	unharmed()
@@ -97,7 +99,8 @@ func TestProtectedTable(t *testing.T) {
 	if r, err := second.kernel.table(); err != nil || r.flags != tablePersist {
 		t.Fatalf("flags %d after the owner's end, %v", r.flags, err)
 	}
-	if notes := lookAt(t, second).Notes(); len(notes) != 1 || !strings.Contains(notes[0], "flag persist") {
+	if notes := lookAt(t, second).Notes(); len(notes) != 1 ||
+		!strings.Contains(notes[0], "flag persist") {
 		t.Errorf("notes of a table without its owner: %q", notes)
 	}
 	third := open(t)
@@ -126,7 +129,8 @@ func TestProbeChangesNothing(t *testing.T) {
 	b := open(t)
 	before, _ := b.kernel.Generation()
 	b.kernel.(*netlinkKernel).canPersist()
-	if after, _ := b.kernel.Generation(); after != before || nftProgram(t, "", "list", "ruleset") != "" {
+	if after, _ := b.kernel.Generation(); after != before ||
+		nftProgram(t, "", "list", "ruleset") != "" {
 		t.Errorf("generation %d became %d", before, after)
 	}
 }
@@ -149,7 +153,8 @@ func TestDormantPersistentTableIsWoken(t *testing.T) {
 	}
 }
 
-// A table that somebody put to sleep enforces nothing. It is woken, with everything else that was done to it undone.
+// A table that somebody put to sleep enforces nothing. It is woken, with everything else that was
+// done to it undone.
 func TestDormantTableIsWoken(t *testing.T) {
 	for name, script := range map[string]string{
 		"asleep":                    "",

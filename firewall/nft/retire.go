@@ -6,10 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A transaction takes effect in the middle of packets: one that is under way goes on by the rules of
-// before and looks up the maps of afterwards, and a map that is deleted has lost its elements for it.
-// Under unlisted: deny, a port that isn't found any more is refused, though its service allowed the
-// packet and nobody minds it afterwards. So nothing is deleted in the transaction that ends its use:
+// A transaction takes effect in the middle of packets: one that is under way goes on by the rules
+// of before and looks up the maps of afterwards, and a map that is deleted has lost its elements
+// for it. Under unlisted: deny, a port that isn't found any more is refused, though its service
+// allowed the packet and nobody minds it afterwards. So nothing is deleted in the transaction that
+// ends its use:
 //
 //  1. the base chains that go, and everything else that changes: every packet that comes in now
 //     meets the new rules, and what leads to services that go still does
@@ -31,7 +32,8 @@ func unhook(have *ruleset) []op {
 }
 
 // lingers reports whether something goes that packets under way may be led by. Sets that are made
-// anew are no case of it: then every rule is written again, and of old ones only the meaning is known.
+// anew are no case of it: then every rule is written again, and of old ones only the meaning is
+// known.
 func lingers(d difference) bool {
 	if d.rebuild || len(d.chainsMoved)+len(d.setsReshaped) > 0 {
 		return false
@@ -49,9 +51,15 @@ func lingers(d difference) bool {
 	return len(d.chainsGone) > 0
 }
 
-// onEveryWay are the chains that packets for every service pass. What leads there, or past it, changes
-// as the base chains do.
-var onEveryWay = map[string]bool{exemptChain: true, ownSourceChain: true, spoofedChain: true, virtualChain: true, insideChain: true}
+// onEveryWay are the chains that packets for every service pass. What leads there, or past it,
+// changes as the base chains do.
+var onEveryWay = map[string]bool{
+	exemptChain:    true,
+	ownSourceChain: true,
+	spoofedChain:   true,
+	virtualChain:   true,
+	insideChain:    true,
+}
 
 // altered are the services of which something changes that packets are decided by, other than by
 // going; "" is what all services share, base chains excepted.
@@ -61,7 +69,8 @@ func (d difference) altered() map[string]bool {
 		fresh[c.name] = true // nothing of before leads there
 	}
 	for _, c := range d.rulesChanged {
-		if c.want.hook == nil && !fresh[c.want.name] && (c.want.service != "" || onEveryWay[c.want.name]) {
+		if c.want.hook == nil && !fresh[c.want.name] &&
+			(c.want.service != "" || onEveryWay[c.want.name]) {
 			out[c.want.service] = true
 		}
 	}
@@ -78,7 +87,13 @@ func (d difference) altered() map[string]bool {
 // narrowing.
 func (r *ruleset) keeping(have *ruleset, wide map[part]*pieces, altered map[string]bool) *ruleset {
 	out := *r
-	out.chains, out.sets, out.counters = maps.Clone(r.chains), maps.Clone(r.sets), maps.Clone(r.counters)
+	out.chains, out.sets, out.counters = maps.Clone(
+		r.chains,
+	), maps.Clone(
+		r.sets,
+	), maps.Clone(
+		r.counters,
+	)
 	kept := func(name string) bool {
 		p, ok := partOf(name)
 		return !ok || wide[p] == nil

@@ -19,13 +19,17 @@ func TestWhatGoesShowsOldOrNew(t *testing.T) {
 		r := reconciler(withKernel(k))
 		first := backendtest.Draw(t)
 		second := first
-		second.Unlisted = rapid.SampledFrom([]firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny}).Draw(t, "unlisted then")
+		second.Unlisted = rapid.SampledFrom([]firewall.Unlisted{firewall.UnlistedIgnore, firewall.UnlistedDeny}).
+			Draw(t, "unlisted then")
 		second.Services = slices.DeleteFunc(slices.Clone(first.Services), func(s firewall.Service) bool {
 			return rapid.Bool().Draw(t, s.Name+" goes")
 		})
 		next := &second
 		if rapid.Bool().Draw(t, "teardown") {
-			next, second = nil, firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop}
+			next, second = nil, firewall.State{
+				Unlisted: firewall.UnlistedIgnore,
+				Refuse:   firewall.RefuseDrop,
+			}
 		}
 		if _, err := r.Apply(context.Background(), &first, false); err != nil {
 			t.Fatalf("first apply: %v", err)
@@ -41,7 +45,16 @@ func TestWhatGoesShowsOldOrNew(t *testing.T) {
 				for n := 0; ; n++ { // the transaction takes effect after the packet's n-th look-up
 					p := &passage{before: k.seen[i], after: ruleset, lookups: n}
 					if got := p.decide(f); got != was && got != is {
-						t.Fatalf("commit %d of %d, after %d look-ups: %+v is %v; before it was %v, afterwards %v", i+1, len(k.seen)-1, n, f, got, was, is)
+						t.Fatalf(
+							"commit %d of %d, after %d look-ups: %+v is %v; before it was %v, afterwards %v",
+							i+1,
+							len(k.seen)-1,
+							n,
+							f,
+							got,
+							was,
+							is,
+						)
 					}
 					if p.lookups > 0 {
 						break // it was through before that

@@ -60,7 +60,13 @@ type ruleset struct {
 }
 
 func newRuleset() *ruleset {
-	return &ruleset{name: tableName, chains: map[string]*chain{}, sets: map[string]*set{}, counters: map[string]counter{}, large: map[part]largePart{}}
+	return &ruleset{
+		name:     tableName,
+		chains:   map[string]*chain{},
+		sets:     map[string]*set{},
+		counters: map[string]counter{},
+		large:    map[part]largePart{},
+	}
 }
 
 // largePart is what the objects of a large part were made from.
@@ -79,9 +85,9 @@ type hook struct {
 }
 
 // The hooks that we use (enum nf_inet_hooks, include/uapi/linux/netfilter.h; priorities in
-// include/uapi/linux/netfilter_ipv4.h). Prerouting runs after NF_IP_PRI_CONNTRACK = -200 and ten before
-// NF_IP_PRI_NAT_DST = -100. Input and forward run at NF_IP_PRI_RAW = -300, before everybody else's
-// chains there, so that what we refuse is counted and logged by nobody else.
+// include/uapi/linux/netfilter_ipv4.h). Prerouting runs after NF_IP_PRI_CONNTRACK = -200 and ten
+// before NF_IP_PRI_NAT_DST = -100. Input and forward run at NF_IP_PRI_RAW = -300, before everybody
+// else's chains there, so that what we refuse is counted and logged by nobody else.
 var (
 	prerouting = hook{Type: "filter", Number: 0, Priority: -110, Policy: 1}
 	input      = hook{Type: "filter", Number: 1, Priority: -300, Policy: 1}
@@ -152,7 +158,8 @@ type set struct {
 	// count is how many elements the kernel says it has, with counted.
 	count   uint32
 	counted bool
-	// proven: every element was read, or looked at by holds, in an earlier generation, and no transaction has named the set since.
+	// proven: every element was read, or looked at by holds, in an earlier generation, and no
+	// transaction has named the set since.
 	proven bool
 }
 

@@ -10,16 +10,26 @@ import (
 )
 
 // Script is the State as an nft script. Loaded with `nft -f` into a kernel without our table it
-// makes the same objects that Apply makes; loaded over itself it replaces itself. A table that portgrave made keeps others
-// from that where the kernel knows the flag persist; the script says what to do.
+// makes the same objects that Apply makes; loaded over itself it replaces itself. A table that
+// portgrave made keeps others from that where the kernel knows the flag persist; the script says
+// what to do.
 func Script(s firewall.State, now time.Time) string {
 	r := compile(s, now, layout{})
 	var b strings.Builder
 	b.WriteString("#!/usr/sbin/nft -f\n# Written by portgrave export nft.\n")
-	// Adding before deleting makes deleting work whether the table is there or not. (destroy would do the same for every table, and
-	// needs nft 1.0.7.)
-	b.WriteString("# Should the next line be refused (Operation not supported, or not permitted), the table is portgrave's own:\n# portgrave teardown removes it.\n")
-	fmt.Fprintf(&b, "table inet %s\ndelete table inet %s\ntable inet %s {\n\tcomment %q\n", tableName, tableName, tableName, r.mark)
+	// Adding before deleting makes deleting work whether the table is there or not. (destroy would do
+	// the same for every table, and needs nft 1.0.7.)
+	b.WriteString(
+		"# Should the next line be refused (Operation not supported, or not permitted), the table is portgrave's own:\n# portgrave teardown removes it.\n",
+	)
+	fmt.Fprintf(
+		&b,
+		"table inet %s\ndelete table inet %s\ntable inet %s {\n\tcomment %q\n",
+		tableName,
+		tableName,
+		tableName,
+		r.mark,
+	)
 	for _, name := range sortedKeys(r.counters) {
 		fmt.Fprintf(&b, "\tcounter %s {\n\t}\n", name)
 	}
@@ -56,10 +66,15 @@ func Script(s firewall.State, now time.Time) string {
 }
 
 func scriptSet(b *strings.Builder, s *set, now time.Time) {
-	types := map[uint32]string{typeIPv4Addr: "ipv4_addr", typeIPv6Addr: "ipv6_addr", typeInetService: "inet_service",
-		askedType(typeIPv4Addr): "ipv4_addr . inet_service . inet_service", askedType(typeIPv6Addr): "ipv6_addr . inet_service . inet_service",
+	types := map[uint32]string{
+		typeIPv4Addr:              "ipv4_addr",
+		typeIPv6Addr:              "ipv6_addr",
+		typeInetService:           "inet_service",
+		askedType(typeIPv4Addr):   "ipv4_addr . inet_service . inet_service",
+		askedType(typeIPv6Addr):   "ipv6_addr . inet_service . inet_service",
 		virtualType(typeIPv4Addr): "ipv4_addr . inet_proto . inet_service",
-		virtualType(typeIPv6Addr): "ipv6_addr . inet_proto . inet_service"}
+		virtualType(typeIPv6Addr): "ipv6_addr . inet_proto . inet_service",
+	}
 	if s.kind == kindPorts {
 		fmt.Fprintf(b, "\tmap %s {\n\t\ttype %s : verdict\n", s.name, types[s.spec.keyType])
 	} else {

@@ -7,12 +7,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// manyHosts is from how many exact addresses on they leave the interval set for a hash set, where one address more
-// costs microseconds instead of a walk over the whole set. Below it one look-up less is worth more.
+// manyHosts is from how many exact addresses on they leave the interval set for a hash set, where
+// one address more costs microseconds instead of a walk over the whole set. Below it one look-up
+// less is worth more.
 const manyHosts = 512
 
-// smallSets lays a service's sources of one family out in sets, without names; those that shapeOf wants by length, without the
-// lasting ones. A family without sources needs no set.
+// smallSets lays a service's sources of one family out in sets, without names; those that shapeOf
+// wants by length, without the lasting ones. A family without sources needs no set.
 func smallSets(svc firewall.Service, f firewall.Family, s shape, now time.Time) []*set {
 	var hosts, nets, expiring []span
 	expires := false
@@ -47,11 +48,12 @@ func smallSets(svc firewall.Service, f firewall.Family, s shape, now time.Time) 
 	return out
 }
 
-// manyAddresses is from how many local addresses on a service's are held as ranges. A policy lists them one by one.
+// manyAddresses is from how many local addresses on a service's are held as ranges. A policy lists
+// them one by one.
 const manyAddresses = 4096
 
-// addressesOf is the set of a service's own addresses. Neighbours have been merged into prefixes; a hash, which is
-// all that is needed for the few that there are, holds them one by one.
+// addressesOf is the set of a service's own addresses. Neighbours have been merged into prefixes; a
+// hash, which is all that is needed for the few that there are, holds them one by one.
 func addressesOf(p firewall.Prefixes, f firewall.Family) *set {
 	s := &set{kind: kindHosts}
 	for x := range p.Family(f) {
@@ -73,8 +75,8 @@ func prefixSpans(p firewall.Prefixes, f firewall.Family) []span {
 	return out
 }
 
-// Key types as nft numbers them (nftables, include/datatype.h); the kernel only stores them, nft needs
-// them to print the set.
+// Key types as nft numbers them (nftables, include/datatype.h); the kernel only stores them, nft
+// needs them to print the set.
 const (
 	typeIPv4Addr    = 7
 	typeIPv6Addr    = 8
@@ -96,14 +98,24 @@ func specOf(k setKind, f firewall.Family) setSpec {
 	case kindDynamic:
 		s.flags = unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
 	case kindAsked:
-		s = setSpec{flags: unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT, keyType: askedType(s.keyType), keyLen: s.keyLen + 8,
-			timeout: firewall.AnswerTime, size: firewall.MaxQuestions}
+		s = setSpec{
+			flags:   unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT,
+			keyType: askedType(s.keyType),
+			keyLen:  s.keyLen + 8,
+			timeout: firewall.AnswerTime,
+			size:    firewall.MaxQuestions,
+		}
 	case kindVirtual:
 		s = setSpec{keyType: virtualType(s.keyType), keyLen: s.keyLen + 8}
 	case kindPrefix:
 		// The kernel uses the faster of its hash tables for sets that declare their size.
 	case kindPorts:
-		s = setSpec{flags: unix.NFT_SET_MAP, keyType: typeInetService, keyLen: 2, dataType: unix.NFT_DATA_VERDICT}
+		s = setSpec{
+			flags:    unix.NFT_SET_MAP,
+			keyType:  typeInetService,
+			keyLen:   2,
+			dataType: unix.NFT_DATA_VERDICT,
+		}
 	}
 	return s
 }

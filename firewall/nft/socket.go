@@ -15,8 +15,8 @@ import (
 )
 
 // socket is one lasting netlink connection to nf_tables, opened by the library and used for raw
-// messages: transactions of any size in one piece, table attributes that the library does not know, and
-// dumps with a buffer of our choice.
+// messages: transactions of any size in one piece, table attributes that the library does not know,
+// and dumps with a buffer of our choice.
 type socket struct {
 	conn *nftables.Conn
 	raw  syscall.RawConn
@@ -24,8 +24,8 @@ type socket struct {
 	buf  []byte // what is received, one datagram at a time
 }
 
-// socketBuffer is asked for in both directions. The send buffer must hold a whole transaction (a million
-// prefixes take about 100 MB); the receive buffer the errors of one.
+// socketBuffer is asked for in both directions. The send buffer must hold a whole transaction (a
+// million prefixes take about 100 MB); the receive buffer the errors of one.
 const socketBuffer = 512 << 20
 
 // dumpBuffer is what the kernel fills per read: it caps its dump messages at 32 KiB
@@ -34,14 +34,17 @@ const dumpBuffer = 32 << 10
 
 func openSocket() (*socket, error) {
 	s := &socket{seq: 1, buf: make([]byte, dumpBuffer)}
-	conn, err := nftables.New(nftables.AsLasting(), nftables.WithSockOptions(func(c *netlink.Conn) error {
-		// Errors then carry the kernel's own words, and not a copy of our message.
-		_ = c.SetOption(netlink.ExtendedAcknowledge, true)
-		_ = c.SetOption(netlink.CapAcknowledge, true)
-		raw, err := c.SyscallConn()
-		s.raw = raw
-		return err
-	}))
+	conn, err := nftables.New(
+		nftables.AsLasting(),
+		nftables.WithSockOptions(func(c *netlink.Conn) error {
+			// Errors then carry the kernel's own words, and not a copy of our message.
+			_ = c.SetOption(netlink.ExtendedAcknowledge, true)
+			_ = c.SetOption(netlink.CapAcknowledge, true)
+			raw, err := c.SyscallConn()
+			s.raw = raw
+			return err
+		}),
+	)
 	if err != nil {
 		return nil, fmt.Errorf("opening a netfilter netlink socket: %w", mapErrno(err))
 	}
@@ -131,8 +134,14 @@ func (s *socket) receive(b []byte, wait bool) (int, error) {
 	return n, err
 }
 
-// request sends one message and hands every answer to each: its attributes, after struct nfgenmsg, in memory that is used again.
-func (s *socket) request(kind int, flags uint16, attrs func(*encoder), each func(attrs []byte) error) error {
+// request sends one message and hands every answer to each: its attributes, after struct nfgenmsg,
+// in memory that is used again.
+func (s *socket) request(
+	kind int,
+	flags uint16,
+	attrs func(*encoder),
+	each func(attrs []byte) error,
+) error {
 	e := &encoder{seq: s.seq, first: s.seq}
 	at := e.message(kind, flags, nil)
 	seq := s.seq
@@ -197,7 +206,10 @@ func (a *answer) message(h unix.NlMsghdr, data []byte) (bool, error) {
 const nfgenmsgLen = 4
 
 // eachMessage walks the messages of a datagram until f says done or fails.
-func eachMessage(b []byte, f func(h unix.NlMsghdr, data []byte) (done bool, err error)) (bool, error) {
+func eachMessage(
+	b []byte,
+	f func(h unix.NlMsghdr, data []byte) (done bool, err error),
+) (bool, error) {
 	for len(b) >= unix.NLMSG_HDRLEN {
 		h := unix.NlMsghdr{
 			Len:   binary.NativeEndian.Uint32(b),
@@ -217,7 +229,8 @@ func eachMessage(b []byte, f func(h unix.NlMsghdr, data []byte) (done bool, err 
 	return false, nil
 }
 
-// errorOf decodes an NLMSG_ERROR or NLMSG_DONE: an errno, 0 for an acknowledgement, and the kernel's words if it had any.
+// errorOf decodes an NLMSG_ERROR or NLMSG_DONE: an errno, 0 for an acknowledgement, and the
+// kernel's words if it had any.
 func errorOf(h unix.NlMsghdr, data []byte) error {
 	if len(data) < 4 {
 		return errors.New("netlink: a truncated error message")
@@ -253,7 +266,10 @@ func mapErrno(err error) error {
 	case errors.Is(err, unix.ERESTART):
 		return fmt.Errorf("%w (%w)", firewall.ErrConflict, err)
 	case errors.Is(err, unix.EMSGSIZE):
-		return fmt.Errorf("the change does not fit the netlink socket: this needs CAP_NET_ADMIN outside any user namespace, or a higher net.core.wmem_max (%w)", err)
+		return fmt.Errorf(
+			"the change does not fit the netlink socket: this needs CAP_NET_ADMIN outside any user namespace, or a higher net.core.wmem_max (%w)",
+			err,
+		)
 	}
 	return err
 }

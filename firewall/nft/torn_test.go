@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// colours writes table inet portgrave anew until it is stopped, each time in one transaction: all of
-// it is of one colour, and of another the next time.
+// colours writes table inet portgrave anew until it is stopped, each time in one transaction: all
+// of it is of one colour, and of another the next time.
 type colours struct {
 	stop   chan struct{}
 	writer sync.WaitGroup
@@ -146,10 +146,16 @@ func oneGeneration(t *testing.T, fresh bool) {
 	}
 }
 
-// another is the kernel as another program writes to it: what it has just written is not in use yet.
+// another is the kernel as another program writes to it: what it has just written is not in use
+// yet.
 type another struct{ *fakeKernel }
 
-func (k another) commit(batch []op, generation uint32) error { return k.byOthers(batch, generation) }
+func (k another) commit(
+	batch []op,
+	generation uint32,
+) error {
+	return k.byOthers(batch, generation)
+}
 
 // A transaction of others that counts already is waited for, before what was remembered is compared
 // with it and before anything is read.
@@ -196,9 +202,14 @@ func TestEndOfADump(t *testing.T) {
 		"changed":                  {unix.NLMSG_DONE, unix.NLM_F_MULTI | unix.NLM_F_DUMP_INTR, number(0), nil, true},
 		"refused":                  {unix.NLMSG_ERROR, 0, number(unix.EPERM), unix.EPERM, false},
 	} {
-		a := answer{seq: 7, more: true, each: func([]byte) error { t.Errorf("%s: an entry", name); return nil }}
+		a := answer{
+			seq:  7,
+			more: true,
+			each: func([]byte) error { t.Errorf("%s: an entry", name); return nil },
+		}
 		done, err := a.message(unix.NlMsghdr{Type: c.kind, Flags: c.flags, Seq: 7}, c.data)
-		if !done || !errors.Is(err, c.want) || c.want == nil && err != nil || a.interrupted != c.interrupted {
+		if !done || !errors.Is(err, c.want) || c.want == nil && err != nil ||
+			a.interrupted != c.interrupted {
 			t.Errorf("%s: done %v, %v, interrupted %v", name, done, err, a.interrupted)
 		}
 	}

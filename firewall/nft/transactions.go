@@ -2,7 +2,8 @@ package nft
 
 import "errors"
 
-// transactions sends a program, one transaction after the other, and takes back what it can should one of them fail.
+// transactions sends a program, one transaction after the other, and takes back what it can should
+// one of them fail.
 type transactions struct {
 	kernel  kernel
 	program program
@@ -10,11 +11,13 @@ type transactions struct {
 	generation uint32
 }
 
-// transactionKeys is how many elements of large sets one transaction of prepare carries: 1 MiB of IPv4, 2 MiB of IPv6. In one transaction, a
-// million IPv6 sources would take 28 MB of ours and several times as much of the kernel's, and be no faster.
+// transactionKeys is how many elements of large sets one transaction of prepare carries: 1 MiB of
+// IPv4, 2 MiB of IPv6. In one transaction, a million IPv6 sources would take 28 MB of ours and
+// several times as much of the kernel's, and be no faster.
 const transactionKeys = 64 << 10
 
-// chunks cuts what is prepared in transactions. Nothing in it meets a packet, so it need not come at once.
+// chunks cuts what is prepared in transactions. Nothing in it meets a packet, so it need not come
+// at once.
 func chunks(ops []op) [][]op {
 	var out [][]op
 	start, n := 0, 0
@@ -35,7 +38,9 @@ func (t *transactions) run() error {
 	for _, batch := range chunks(p.prepare) {
 		err := t.commit(batch)
 		if errors.Is(err, errNoAnswer) {
-			t.takeBack(p.undo(p.prepare[:done+len(batch)])) // if it was done; else this fails, and the next one does not
+			t.takeBack(
+				p.undo(p.prepare[:done+len(batch)]),
+			) // if it was done; else this fails, and the next one does not
 		}
 		if err != nil {
 			t.takeBack(p.undo(p.prepare[:done]))
@@ -72,7 +77,8 @@ func (t *transactions) run() error {
 	return nil
 }
 
-// step commits what a packet can notice. An answer that was lost leaves it to the caller to look what was done.
+// step commits what a packet can notice. An answer that was lost leaves it to the caller to look
+// what was done.
 func (t *transactions) step(batch []op, undo func()) error {
 	err := t.commit(batch)
 	if err != nil && !errors.Is(err, errNoAnswer) {
@@ -81,7 +87,8 @@ func (t *transactions) step(batch []op, undo func()) error {
 	return err
 }
 
-// commit sends a transaction that is done only if nobody else has committed since the one before: each makes one generation.
+// commit sends a transaction that is done only if nobody else has committed since the one before:
+// each makes one generation.
 func (t *transactions) commit(batch []op) error {
 	if len(batch) == 0 {
 		return nil

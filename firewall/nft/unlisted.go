@@ -15,8 +15,13 @@ func (c *compiler) unlisted() {
 		rules = append(rules, newRule().l4proto("2", unix.IPPROTO_IGMP).accept())
 	}
 	if c.state.Essentials.Has(firewall.EssentialDHCP) {
-		rules = append(rules, newRule().family(firewall.IPv4).udpPorts(firewall.DHCPServerPort, firewall.DHCPClientPort).accept(),
-			newRule().daddr(firewall.IPv6, firewall.LinkLocal6).udpTo(firewall.DHCPv6ClientPort).accept())
+		rules = append(
+			rules,
+			newRule().family(firewall.IPv4).
+				udpPorts(firewall.DHCPServerPort, firewall.DHCPClientPort).
+				accept(),
+			newRule().daddr(firewall.IPv6, firewall.LinkLocal6).udpTo(firewall.DHCPv6ClientPort).accept(),
+		)
 	}
 	if c.state.Essentials.Has(firewall.EssentialMulticastAnswers) {
 		rules = append(rules, c.answers()...)
@@ -24,9 +29,12 @@ func (c *compiler) unlisted() {
 	// Second connections of protocols that a conntrack helper follows (FTP, SIP): part of what the
 	// host started. ICMP has been dealt with by name above.
 	related := uint32(stateRelated)
-	rules = append(rules, newRule().l4proto("tcp", unix.IPPROTO_TCP).ctState("related", related).accept(),
+	rules = append(
+		rules,
+		newRule().l4proto("tcp", unix.IPPROTO_TCP).ctState("related", related).accept(),
 		newRule().l4proto("udp", unix.IPPROTO_UDP).ctState("related", related).accept(),
-		newRule().gotoChain(unlistedChain+"/refuse"))
+		newRule().gotoChain(unlistedChain+"/refuse"),
+	)
 	c.chain(unlistedChain, "", rules...)
 	c.refuse(unlistedChain+"/refuse", unlistedChain, "", firewall.LogLabelUnlisted, true)
 }

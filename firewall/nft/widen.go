@@ -4,9 +4,9 @@ import (
 	"maps"
 )
 
-// outgrown picks the large parts that can't be changed where they stand: a hash set takes no more elements than it was
-// declared for, and somebody may have changed the rules that lead to the shards. They are loaded anew beside the old ones, with room to grow,
-// and switched to.
+// outgrown picks the large parts that can't be changed where they stand: a hash set takes no more
+// elements than it was declared for, and somebody may have changed the rules that lead to the
+// shards. They are loaded anew beside the old ones, with room to grow, and switched to.
 func outgrown(d difference, want, have *ruleset, use layout) []part {
 	found := map[part]bool{}
 	for p, now := range want.large {
@@ -35,8 +35,8 @@ func outgrown(d difference, want, have *ruleset, use layout) []part {
 	return out
 }
 
-// steps is the program from a difference: in one step where a packet can't tell, else by way of rulesets in which
-// the large parts that gain and lose sources hold both.
+// steps is the program from a difference: in one step where a packet can't tell, else by way of
+// rulesets in which the large parts that gain and lose sources hold both.
 func steps(d difference, want, have *ruleset) program {
 	wide := map[part]*pieces{}
 	if !d.rebuild {
@@ -78,9 +78,10 @@ func steps(d difference, want, have *ruleset) program {
 	}
 }
 
-// losing picks the large parts that lose sources, and gain some or change in another way at the same time. Not those of a service that is to be
-// reached in another way, by port, interface or address: for it, old and new sources together are neither the old State nor the new
-// one. It changes in one transaction, which is as good as hash sets get.
+// losing picks the large parts that lose sources, and gain some or change in another way at the
+// same time. Not those of a service that is to be reached in another way, by port, interface or
+// address: for it, old and new sources together are neither the old State nor the new one. It
+// changes in one transaction, which is as good as hash sets get.
 func losing(d difference) map[part]bool {
 	gains, losses, others, ways := map[part]bool{}, map[part]bool{}, map[string]bool{}, map[string]bool{}
 	note := func(m map[part]bool, name string) {
@@ -125,7 +126,13 @@ func losing(d difference) map[part]bool {
 func (r *ruleset) with(want *ruleset, parts map[part]*pieces, have *ruleset) *ruleset {
 	out := *r
 	out.flags &^= tableDormant
-	out.chains, out.sets, out.counters = maps.Clone(r.chains), maps.Clone(r.sets), maps.Clone(r.counters)
+	out.chains, out.sets, out.counters = maps.Clone(
+		r.chains,
+	), maps.Clone(
+		r.sets,
+	), maps.Clone(
+		r.counters,
+	)
 	for p, pieces := range parts {
 		now := want.large[p]
 		for name := range out.chains {
@@ -144,7 +151,8 @@ func (r *ruleset) with(want *ruleset, parts map[part]*pieces, have *ruleset) *ru
 	return &out
 }
 
-// unwiden takes back the elements that widening added. Sets and rules that it made stay until the next apply: nothing is in them.
+// unwiden takes back the elements that widening added. Sets and rules that it made stay until the
+// next apply: nothing is in them.
 func unwiden(widened []op) []op {
 	var ops []op
 	for _, o := range widened {

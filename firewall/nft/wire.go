@@ -27,10 +27,21 @@ type encoder struct {
 	finish int
 }
 
-// encodeBatch encodes a transaction that the kernel accepts only at the given generation (0: at any).
-// Sequence numbers start at firstSeq. The memory of buf is used again.
-func encodeBatch(batch []op, generation, firstSeq uint32, now time.Time, buf []byte) (*encoder, error) {
-	e := &encoder{buf: slices.Grow(buf[:0], sizeOf(batch)), seq: firstSeq, first: firstSeq, now: now, table: tableName}
+// encodeBatch encodes a transaction that the kernel accepts only at the given generation (0: at
+// any). Sequence numbers start at firstSeq. The memory of buf is used again.
+func encodeBatch(
+	batch []op,
+	generation, firstSeq uint32,
+	now time.Time,
+	buf []byte,
+) (*encoder, error) {
+	e := &encoder{
+		buf:   slices.Grow(buf[:0], sizeOf(batch)),
+		seq:   firstSeq,
+		first: firstSeq,
+		now:   now,
+		table: tableName,
+	}
 	e.batchMarker(unix.NFNL_MSG_BATCH_BEGIN, generation)
 	for _, o := range batch {
 		if err := e.op(o); err != nil {
@@ -45,23 +56,33 @@ func encodeBatch(batch []op, generation, firstSeq uint32, now time.Time, buf []b
 	return e, nil
 }
 
-// sizeOf is about as many bytes as a transaction takes, so that a large one is not copied about as it grows: what a message takes on average, which
-// was counted, and what elements take.
+// sizeOf is about as many bytes as a transaction takes, so that a large one is not copied about as
+// it grows: what a message takes on average, which was counted, and what elements take.
 func sizeOf(batch []op) int {
 	const message, interval, verdict = 192, 80, 80
 	n := 0
 	for _, o := range batch {
 		n += message
 		if els, ok := unwrapped(o).(addElements); ok {
-			n += len(els.keys.v4)*(len(frame4)+4) + len(els.keys.v6)*(len(frame6)+16) + len(els.spans)*interval + len(els.verdicts)*verdict +
-				len(els.virtual)*interval
+			n += len(
+				els.keys.v4,
+			)*(len(frame4)+4) + len(
+				els.keys.v6,
+			)*(len(frame6)+16) + len(
+				els.spans,
+			)*interval + len(
+				els.verdicts,
+			)*verdict +
+				len(
+					els.virtual,
+				)*interval
 		}
 	}
 	return n
 }
 
-// nfnlBatchGenID is NFNL_BATCH_GENID (include/uapi/linux/netfilter/nfnetlink.h): the kernel answers ERESTART if its
-// generation is another.
+// nfnlBatchGenID is NFNL_BATCH_GENID (include/uapi/linux/netfilter/nfnetlink.h): the kernel answers
+// ERESTART if its generation is another.
 const nfnlBatchGenID = 1
 
 func (e *encoder) batchMarker(kind uint16, generation uint32) {
@@ -87,7 +108,8 @@ func (e *encoder) begin(kind, flags uint16, family byte, resource uint16, what o
 	return at
 }
 
-// about words what the message of a sequence number is about; false if it is none of the transaction's.
+// about words what the message of a sequence number is about; false if it is none of the
+// transaction's.
 func (e *encoder) about(seq uint32) (string, bool) {
 	switch i := seq - e.first; {
 	case i >= uint32(len(e.whats)):
@@ -103,7 +125,13 @@ func (e *encoder) end(at int) { binary.NativeEndian.PutUint32(e.buf[at:], uint32
 
 func (e *encoder) message(kind int, flags uint16, what op) int {
 	e.last = len(e.buf)
-	return e.begin(uint16(unix.NFNL_SUBSYS_NFTABLES<<8|kind), unix.NLM_F_REQUEST|flags, unix.NFPROTO_INET, 0, what)
+	return e.begin(
+		uint16(unix.NFNL_SUBSYS_NFTABLES<<8|kind),
+		unix.NLM_F_REQUEST|flags,
+		unix.NFPROTO_INET,
+		0,
+		what,
+	)
 }
 
 // Attributes: struct nlattr, padded to four bytes.
@@ -149,7 +177,11 @@ func (e *encoder) nest(kind uint16) int {
 	return at
 }
 
-func (e *encoder) unnest(at int) { binary.NativeEndian.PutUint16(e.buf[at:], uint16(len(e.buf)-at)) }
+func (e *encoder) unnest(
+	at int,
+) {
+	binary.NativeEndian.PutUint16(e.buf[at:], uint16(len(e.buf)-at))
+}
 
 func (e *encoder) op(o op) error {
 	create := uint16(unix.NLM_F_CREATE)
@@ -272,7 +304,10 @@ func (e *encoder) addSet(o addSet, create uint16) {
 	}
 	// How nft shall print the keys: 2 is network byte order (nftables, include/datatype.h).
 	const order = 2
-	e.bytes(unix.NFTA_SET_USERDATA, userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order))
+	e.bytes(
+		unix.NFTA_SET_USERDATA,
+		userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order),
+	)
 	e.end(at)
 }
 

@@ -1,5 +1,6 @@
-// Package rawsockets tells for which protocols without ports programs of this host listen on raw sockets:
-// keepalived for VRRP, routing daemons for OSPF and PIM. The kernel lists them in /proc/net/raw and raw6.
+// Package rawsockets tells for which protocols without ports programs of this host listen on raw
+// sockets: keepalived for VRRP, routing daemons for OSPF and PIM. The kernel lists them in
+// /proc/net/raw and raw6.
 package rawsockets
 
 import (
@@ -18,8 +19,8 @@ import (
 // Here is what the kernel says of the calling thread's network namespace.
 var Here = os.DirFS("/proc/thread-self/net")
 
-// Protocols lists them, ascending, each once. Sockets for ICMP and for protocols with ports are left out:
-// those hear what others receive. A kernel without IPv6 has no raw6.
+// Protocols lists them, ascending, each once. Sockets for ICMP and for protocols with ports are
+// left out: those hear what others receive. A kernel without IPv6 has no raw6.
 func Protocols(net fs.FS) ([]firewall.Protocol, error) {
 	var out []firewall.Protocol
 	for _, name := range []string{"raw", "raw6"} {
@@ -36,8 +37,8 @@ func Protocols(net fs.FS) ([]firewall.Protocol, error) {
 	return slices.Compact(out), nil
 }
 
-// read reads one table: a line of headings, then "slot: ADDRESS:PROTOCOL …" a socket, in hexadecimal
-// (raw_sock_seq_show in net/ipv4/raw.c).
+// read reads one table: a line of headings, then "slot: ADDRESS:PROTOCOL …" a socket, in
+// hexadecimal (raw_sock_seq_show in net/ipv4/raw.c).
 func read(net fs.FS, name string) (out []firewall.Protocol, err error) {
 	file, err := net.Open(name)
 	if err != nil {

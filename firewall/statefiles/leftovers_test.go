@@ -114,7 +114,8 @@ func TestFailedWrite(t *testing.T) {
 	for _, content := range []Content{Bytes([]byte("old")), func(io.Writer) error { return fs.ErrInvalid }} {
 		_ = Write(path, content)
 	}
-	if b, err := Read(path); err != nil || string(b) != "old" || len(names(t, filepath.Dir(path))) != 1 {
+	if b, err := Read(path); err != nil || string(b) != "old" ||
+		len(names(t, filepath.Dir(path))) != 1 {
 		t.Errorf("%q, %v, %v", b, err, names(t, filepath.Dir(path)))
 	}
 }

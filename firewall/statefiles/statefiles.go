@@ -1,5 +1,6 @@
-// Package statefiles keeps small files of state in a folder so that neither a crash nor a bad disk makes them lie: each is
-// written beside its name, synced and renamed into place, and carries a checksum of its content.
+// Package statefiles keeps small files of state in a folder so that neither a crash nor a bad disk
+// makes them lie: each is written beside its name, synced and renamed into place, and carries a
+// checksum of its content.
 //
 // It knows nothing of what the files mean; firewall/history and firewall/lease do. What a killed
 // process has left of its writing it removes, and no other file by itself. A folder may belong to a
@@ -20,7 +21,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Folder is what a store asks of the file system; tests make single operations fail (package faulty).
+// Folder is what a store asks of the file system; tests make single operations fail (package
+// faulty).
 type Folder interface {
 	// Make makes the folder, if it is missing, to stay.
 	Make() error
@@ -40,7 +42,8 @@ type Folder interface {
 	Rename(from, to string) error
 }
 
-// Content writes what shall stand in a file, a piece at a time if it is long. Asked twice, it writes the same twice.
+// Content writes what shall stand in a file, a piece at a time if it is long. Asked twice, it
+// writes the same twice.
 type Content func(io.Writer) error
 
 // Bytes is content that is at hand.
@@ -146,7 +149,8 @@ func (d disk) Remove(name string) error {
 	return f.remove(name)
 }
 
-// Seal puts a body's checksum before it, on a line of its own: what Unseal takes off. The error is the body's.
+// Seal puts a body's checksum before it, on a line of its own: what Unseal takes off. The error is
+// the body's.
 func Seal(body Content) (Content, error) {
 	sum := sha256.New()
 	if err := body(sum); err != nil {
@@ -161,8 +165,9 @@ func Seal(body Content) (Content, error) {
 	}, nil
 }
 
-// Holds reports whether a file is what Seal makes of a body that begins with a line and goes on with content, and returns that line. It
-// reads piece by piece, and is true only if every bit of the file is right.
+// Holds reports whether a file is what Seal makes of a body that begins with a line and goes on
+// with content, and returns that line. It reads piece by piece, and is true only if every bit of
+// the file is right.
 func Holds(file io.Reader, content Content) (line []byte, ok bool, err error) {
 	in := bufio.NewReaderSize(file, 64<<10)
 	sum, err := in.ReadString('\n')

@@ -13,10 +13,10 @@ import (
 )
 
 // The folders belong to the daemon's user, and root's command line works in them too. So a name
-// there may be anything that this user, or an attacker who took the daemon over, has put: a link to a file
-// of root's, a FIFO that nobody writes to, another user's file under a second name. Everything
-// below goes from folder to folder by descriptor, and looks at what it has opened rather than at a
-// path.
+// there may be anything that this user, or an attacker who took the daemon over, has put: a link to
+// a file of root's, a FIFO that nobody writes to, another user's file under a second name.
+// Everything below goes from folder to folder by descriptor, and looks at what it has opened rather
+// than at a path.
 
 var (
 	// ErrLink: root does not follow a link that another user may have put there, and nobody follows

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestWhatIsNoFile: whatever else bears the name of a file is reported at once, and never waited for.
+// TestWhatIsNoFile: whatever else bears the name of a file is reported at once, and never waited
+// for.
 func TestWhatIsNoFile(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }

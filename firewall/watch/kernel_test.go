@@ -26,24 +26,96 @@ func TestEveryCommitIsReported(t *testing.T) {
 		summary           string
 	}{
 		{"nft", "add table inet portgrave", true, false, "table inet portgrave: table added or changed"},
-		{"nft", "add chain inet portgrave c", true, false, "table inet portgrave: 1 chain added or changed"},
-		{"nft", "add chain inet portgrave p { type filter hook prerouting priority -110; }", true, true, "table inet portgrave: 1 chain added or changed"},
-		{"nft", "add set inet portgrave s { type ipv4_addr; flags interval; }", true, false, "table inet portgrave: 1 set added or changed"},
-		{"nft", "add element inet portgrave s { 10.0.0.0/8, 192.0.2.1 }", true, false, "table inet portgrave: 2 elements added"},
-		{"nft", "delete element inet portgrave s { 192.0.2.1 }", true, false, "table inet portgrave: 1 element deleted"},
-		{"nft", "add rule inet portgrave c ip saddr @s accept; add rule inet portgrave c drop", true, false, "table inet portgrave: 2 rules added"},
+		{
+			"nft",
+			"add chain inet portgrave c",
+			true,
+			false,
+			"table inet portgrave: 1 chain added or changed",
+		},
+		{
+			"nft",
+			"add chain inet portgrave p { type filter hook prerouting priority -110; }",
+			true,
+			true,
+			"table inet portgrave: 1 chain added or changed",
+		},
+		{
+			"nft",
+			"add set inet portgrave s { type ipv4_addr; flags interval; }",
+			true,
+			false,
+			"table inet portgrave: 1 set added or changed",
+		},
+		{
+			"nft",
+			"add element inet portgrave s { 10.0.0.0/8, 192.0.2.1 }",
+			true,
+			false,
+			"table inet portgrave: 2 elements added",
+		},
+		{
+			"nft",
+			"delete element inet portgrave s { 192.0.2.1 }",
+			true,
+			false,
+			"table inet portgrave: 1 element deleted",
+		},
+		{
+			"nft",
+			"add rule inet portgrave c ip saddr @s accept; add rule inet portgrave c drop",
+			true,
+			false,
+			"table inet portgrave: 2 rules added",
+		},
 		{"nft", "insert rule inet portgrave c accept", true, false, "table inet portgrave: 1 rule added"},
 		{"nft", "flush chain inet portgrave c", true, false, "table inet portgrave: 3 rules deleted"},
 		{"nft", "delete chain inet portgrave c", true, false, "table inet portgrave: 1 chain deleted"},
 		{"nft", "delete chain inet portgrave p", true, true, "table inet portgrave: 1 chain deleted"},
-		{"nft", "add table inet plain; add chain inet plain c", false, false, "table inet plain: table added or changed, 1 chain added or changed"},
-		{"nft", "rename chain inet plain c d", false, false, "table inet plain: 1 chain added or changed"},
+		{
+			"nft",
+			"add table inet plain; add chain inet plain c",
+			false,
+			false,
+			"table inet plain: table added or changed, 1 chain added or changed",
+		},
+		{
+			"nft",
+			"rename chain inet plain c d",
+			false,
+			false,
+			"table inet plain: 1 chain added or changed",
+		},
 		{"nft", "delete table inet plain", false, false, "table inet plain deleted"},
-		{"nft", "add counter inet portgrave n", true, false, "table inet portgrave: 1 object added or changed"},
+		{
+			"nft",
+			"add counter inet portgrave n",
+			true,
+			false,
+			"table inet portgrave: 1 object added or changed",
+		},
 		{"nft", "add table ip portgrave", false, false, "table ip portgrave: table added or changed"},
-		{"nft", "add table inet other; add chain inet other c { type filter hook input priority 0; }", false, true, "table inet other: table added or changed, 1 chain added or changed"},
-		{"nft", "add table inet other { flags dormant; }", false, true, "table inet other: table added or changed"},
-		{"iptables-nft", "-A INPUT -j ACCEPT", false, true, "table ip filter: table added or changed, 1 chain added or changed, 1 rule added"},
+		{
+			"nft",
+			"add table inet other; add chain inet other c { type filter hook input priority 0; }",
+			false,
+			true,
+			"table inet other: table added or changed, 1 chain added or changed",
+		},
+		{
+			"nft",
+			"add table inet other { flags dormant; }",
+			false,
+			true,
+			"table inet other: table added or changed",
+		},
+		{
+			"iptables-nft",
+			"-A INPUT -j ACCEPT",
+			false,
+			true,
+			"table ip filter: table added or changed, 1 chain added or changed, 1 rule added",
+		},
 		{"nft", "delete table ip portgrave", false, false, "table ip portgrave deleted"},
 		{"nft", "flush ruleset", true, true, "3 tables deleted: inet portgrave, inet other, ip filter"},
 	}
@@ -56,9 +128,18 @@ func TestEveryCommitIsReported(t *testing.T) {
 		}
 		e := event(t, w)
 		if e.Lost || e.Ours != s.ours || e.Hooks != s.hooks || e.Summary != s.summary {
-			t.Errorf("%s %s:\n got %+v\nwant ours %v, hooks %v, %q", s.program, s.commands, e, s.ours, s.hooks, s.summary)
+			t.Errorf(
+				"%s %s:\n got %+v\nwant ours %v, hooks %v, %q",
+				s.program,
+				s.commands,
+				e,
+				s.ours,
+				s.hooks,
+				s.summary,
+			)
 		}
-		if e.Author.Command != s.program || e.Author.PID == 0 || e.Author.At.IsZero() || !e.Author.At.Equal(e.At) {
+		if e.Author.Command != s.program || e.Author.PID == 0 || e.Author.At.IsZero() ||
+			!e.Author.At.Equal(e.At) {
 			t.Errorf("%s %s: author %+v", s.program, s.commands, e.Author)
 		}
 		if generation != 0 && e.Generation != generation+1 {
@@ -185,7 +266,8 @@ func TestLossIsReportedOnce(t *testing.T) {
 	nothingBut(t, w, "later")
 }
 
-// A flood into a socket far too small: whatever gets through, every commit is reported or covered by a loss.
+// A flood into a socket far too small: whatever gets through, every commit is reported or covered
+// by a loss.
 func TestAFloodIsSurvived(t *testing.T) {
 	backendtest.Isolate(t)
 	w := opened(t, 1) // the kernel's minimum
@@ -299,7 +381,8 @@ func TestClose(t *testing.T) {
 	w.Ignore(1)()
 }
 
-// With the iptables backend our rules stand in other tables, and our own commits are those of programs that we run.
+// With the iptables backend our rules stand in other tables, and our own commits are those of
+// programs that we run.
 func TestIptablesRulesAreOurs(t *testing.T) {
 	backendtest.Isolate(t)
 	w, err := open(receiveBuffer, IPTables)
@@ -307,7 +390,17 @@ func TestIptablesRulesAreOurs(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.Close() })
-	backendtest.Program(t, "", "iptables-nft", "-t", "mangle", "-A", "PREROUTING", "-j", "ACCEPT") // a child of ours
+	backendtest.Program(
+		t,
+		"",
+		"iptables-nft",
+		"-t",
+		"mangle",
+		"-A",
+		"PREROUTING",
+		"-j",
+		"ACCEPT",
+	) // a child of ours
 	// A child's child is somebody else's.
 	backendtest.Program(t, "", "sh", "-c", "ip6tables-nft -t security -A INPUT -j ACCEPT; true")
 	for theirs := false; !theirs; {
@@ -331,7 +424,10 @@ func TestIdleSleeps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, counts, _ := strings.Cut(string(status), "\nvoluntary_ctxt_switches:") // it and the involuntary ones, to the end
+		_, counts, _ := strings.Cut(
+			string(status),
+			"\nvoluntary_ctxt_switches:",
+		) // it and the involuntary ones, to the end
 		return strings.Join(strings.Fields(counts), " ")
 	}
 	runtime.GC()
@@ -360,7 +456,10 @@ func TestPermissionIsNeeded(t *testing.T) {
 // its old name.
 func TestDeletedChainsAreToldApart(t *testing.T) {
 	backendtest.Isolate(t)
-	run(t, "add table ip t; add chain ip t regular; add chain ip t base { type filter hook input priority 0; }")
+	run(
+		t,
+		"add table ip t; add chain ip t regular; add chain ip t base { type filter hook input priority 0; }",
+	)
 	w := opened(t, receiveBuffer)
 	expect := func(commands string, hooks bool) {
 		t.Helper()

@@ -36,7 +36,13 @@ func newListener(receiveBuffer int, ours Rules, emit func(Event)) (*listener, er
 	}
 	l := &listener{
 		group: group, asking: asking, buffer: make([]byte, datagramBuffer),
-		ledger: ledger{current: transaction{mine: ours.Tables}, ignored: map[uint32]int{}, author: newAuthors().of, emit: emit, now: time.Now},
+		ledger: ledger{
+			current: transaction{mine: ours.Tables},
+			ignored: map[uint32]int{},
+			author:  newAuthors().of,
+			emit:    emit,
+			now:     time.Now,
+		},
 	}
 	if ours.ByPrograms {
 		l.self = os.Getpid()
@@ -64,11 +70,15 @@ func (l *listener) close() {
 	_ = l.asking.close()
 }
 
-// run listens until a request stops it. The thread is its own because then the kernel wakes exactly the one that
-// will read /proc, with nothing to hand over in between. It ends with the listener: none of its urgency is left to others.
+// run listens until a request stops it. The thread is its own because then the kernel wakes exactly
+// the one that will read /proc, with nothing to hand over in between. It ends with the listener:
+// none of its urgency is left to others.
 func (l *listener) run(wake int, requests <-chan func()) error {
 	Urgent()
-	fds := []unix.PollFd{{Fd: int32(l.group.fd), Events: unix.POLLIN}, {Fd: int32(wake), Events: unix.POLLIN}}
+	fds := []unix.PollFd{
+		{Fd: int32(l.group.fd), Events: unix.POLLIN},
+		{Fd: int32(wake), Events: unix.POLLIN},
+	}
 	for !l.stopped {
 		if _, err := unix.Poll(fds, -1); err != nil {
 			if errors.Is(err, unix.EINTR) {
@@ -131,7 +141,8 @@ func (l *listener) ask() uint32 {
 	return generation
 }
 
-// pause stops listening. What is left to be read must be: a listener that has left and failed is deaf, which is the end of it.
+// pause stops listening. What is left to be read must be: a listener that has left and failed is
+// deaf, which is the end of it.
 func (l *listener) pause() error {
 	if l.paused {
 		return nil
@@ -147,7 +158,8 @@ func (l *listener) pause() error {
 	return nil
 }
 
-// resume listens again. Had it not, a daemon would believe that nobody changes anything, so failing to is the end.
+// resume listens again. Had it not, a daemon would believe that nobody changes anything, so failing
+// to is the end.
 func (l *listener) resume(own uint32) error {
 	if !l.paused {
 		return nil

@@ -6,8 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// transaction collects what the messages of one commit say, in memory of fixed size. The kernel serialises
-// commits, and NEWGEN ends each.
+// transaction collects what the messages of one commit say, in memory of fixed size. The kernel
+// serialises commits, and NEWGEN ends each.
 type transaction struct {
 	mine   []Table // those that hold our rules
 	seen   *seen   // what stood before; nil if that is unknown
@@ -50,7 +50,8 @@ type Table struct {
 // Rules says where our rules are, and how we write them.
 type Rules struct {
 	Tables []Table
-	// ByPrograms: our own commits are those of programs that this process runs, rather than of a socket (see Watcher.Ignore).
+	// ByPrograms: our own commits are those of programs that this process runs, rather than of a
+	// socket (see Watcher.Ignore).
 	ByPrograms bool
 }
 
@@ -103,7 +104,11 @@ func (t *transaction) add(m message) {
 		return
 	}
 	name := text(attribute(m.attrs, n.table))
-	t.ours = t.ours || slices.ContainsFunc(t.mine, func(x Table) bool { return m.family == x.Family && string(name) == x.Name })
+	t.ours = t.ours ||
+		slices.ContainsFunc(
+			t.mine,
+			func(x Table) bool { return m.family == x.Family && string(name) == x.Name },
+		)
 	t.hooks = t.seen.changesHooks(n, m.family, string(name), m.attrs) || t.hooks
 	table := t.table(m.family, name)
 	if table == nil {

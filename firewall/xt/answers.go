@@ -6,11 +6,11 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Answers to multicast questions; see firewall.EssentialMulticastAnswers. No type of ipset has a key
-// of an address and two ports, so each question becomes an element of two sets: the address with the
-// port that asked, and the address with the port that was asked. An answer must be in both. This is
-// wider than nftables in one case: if an address asks two questions within firewall.AnswerTime, the
-// port asked by the first may answer the second.
+// Answers to multicast questions; see firewall.EssentialMulticastAnswers. No type of ipset has a
+// key of an address and two ports, so each question becomes an element of two sets: the address
+// with the port that asked, and the address with the port that was asked. An answer must be in
+// both. This is wider than nftables in one case: if an address asks two questions within
+// firewall.AnswerTime, the port asked by the first may answer the second.
 
 // asks reports whether questions are to be remembered: somebody could answer them.
 func asks(s firewall.State, f firewall.Family) bool {
@@ -28,8 +28,8 @@ func (c *compiler) question() (own, peer string) {
 }
 
 // questions notes what the host asks a group as it leaves. The answer comes to the address that
-// asked, or to the group. Noting it again renews its time. A full set notes nothing more, so answers
-// to further questions are refused until elements time out.
+// asked, or to the group. Noting it again renews its time. A full set notes nothing more, so
+// answers to further questions are refused until elements time out.
 func (c *compiler) questions(t *table) {
 	if !asks(c.state, c.family) {
 		return

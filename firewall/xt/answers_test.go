@@ -26,8 +26,8 @@ func asking(t testing.TB, connected ...string) firewall.State {
 		Essentials: firewall.AllEssentials, Connected: b.Set()})
 }
 
-// What packets put into the sets of questions is no drift. A set of another shape is: it is made anew
-// although rules look it up, as are those of a version that remembers longer.
+// What packets put into the sets of questions is no drift. A set of another shape is: it is made
+// anew although rules look it up, as are those of a version that remembers longer.
 func TestSetsOfQuestions(t *testing.T) {
 	onBoth(t, func(t *testing.T, v variant) {
 		b, state := open(t, v), asking(t, "192.0.2.0/24", "fe80::/64")
@@ -66,8 +66,8 @@ func TestSetsOfQuestions(t *testing.T) {
 	})
 }
 
-// Without the program ipset the essential is refused by name, unless no network is connected, so that
-// nobody could answer.
+// Without the program ipset the essential is refused by name, unless no network is connected, so
+// that nobody could answer.
 func TestQuestionsNeedIpset(t *testing.T) {
 	h := mustHost(newFakeKernel(nfVariant))
 	h.ipset = false
@@ -85,7 +85,8 @@ func TestQuestionsNeedIpset(t *testing.T) {
 	}
 }
 
-// Whatever step fails while the essential comes or goes, the rules and sets are those before or after.
+// Whatever step fails while the essential comes or goes, the rules and sets are those before or
+// after.
 func TestQuestionsHalfWay(t *testing.T) {
 	for _, v := range variants {
 		for n := 1; n < 20; n++ {

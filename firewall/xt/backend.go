@@ -9,8 +9,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Backend is firewall.Backend over iptables and ipset. It serves one goroutine at a time; the programs it runs work in the
-// network namespace of the calling thread.
+// Backend is firewall.Backend over iptables and ipset. It serves one goroutine at a time; the
+// programs it runs work in the network namespace of the calling thread.
 type Backend struct {
 	kernel kernel
 	// noSecurity holds the families whose legacy kernel turned out to have no table security.
@@ -25,9 +25,10 @@ const (
 	NFVariant = string(nfVariant)
 )
 
-// New finds the host's programs. preferred is the variant to use where the rules of others don't decide; "" is the one that the
-// host's own command iptables speaks. The error wraps firewall.ErrUnsupported if the programs are not there, or only
-// for one of the IP versions that the kernel speaks.
+// New finds the host's programs. preferred is the variant to use where the rules of others don't
+// decide; "" is the one that the host's own command iptables speaks. The error wraps
+// firewall.ErrUnsupported if the programs are not there, or only for one of the IP versions that
+// the kernel speaks.
 func New(ctx context.Context, preferred string) (*Backend, error) {
 	p, err := detect(ctx, find)
 	if err != nil {
@@ -35,7 +36,11 @@ func New(ctx context.Context, preferred string) (*Backend, error) {
 	}
 	if v := variant(preferred); v != "" {
 		if !p.complete(v) {
-			return nil, fmt.Errorf("%w: there are no iptables programs of the %s variant", firewall.ErrUnsupported, v)
+			return nil, fmt.Errorf(
+				"%w: there are no iptables programs of the %s variant",
+				firewall.ErrUnsupported,
+				v,
+			)
 		}
 		p.variant = v
 	}
@@ -55,7 +60,8 @@ func (b *Backend) Observe(ctx context.Context) (firewall.Observation, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Where only one variant holds rules of others, that one is live, whatever the command "iptables" points to.
+	// Where only one variant holds rules of others, that one is live, whatever the command "iptables"
+	// points to.
 	other := otherVariant(h.variant)
 	if r.used[other] && !r.used[h.variant] && h.has[other] {
 		h.variant = other
@@ -67,14 +73,22 @@ func (b *Backend) Observe(ctx context.Context) (firewall.Observation, error) {
 	return observation{r, h}, nil
 }
 
-// mayHaveSecurity guesses whether the kernel has table security, without loading it: nf_tables always has; a legacy kernel has
-// unless table filter refuses already and the table is not there behind it, which is how Apply leaves a kernel without it.
+// mayHaveSecurity guesses whether the kernel has table security, without loading it: nf_tables
+// always has; a legacy kernel has unless table filter refuses already and the table is not there
+// behind it, which is how Apply leaves a kernel without it.
 func (r *ruleset) mayHaveSecurity(v variant, f firewall.Family) bool {
-	return v == nfVariant || r.at(tableKey{v, f, filter}).empty() || !r.at(tableKey{v, f, security}).empty() || r.loaded[tableKey{v, f, security}]
+	return v == nfVariant || r.at(tableKey{v, f, filter}).empty() ||
+		!r.at(tableKey{v, f, security}).empty() ||
+		r.loaded[tableKey{v, f, security}]
 }
 
-// Diff implements firewall.Backend. It is pure. A State that iptables can't enforce is an error that names each reason.
-func (b *Backend) Diff(want *firewall.State, seen firewall.Observation, now time.Time) (firewall.Plan, error) {
+// Diff implements firewall.Backend. It is pure. A State that iptables can't enforce is an error
+// that names each reason.
+func (b *Backend) Diff(
+	want *firewall.State,
+	seen firewall.Observation,
+	now time.Time,
+) (firewall.Plan, error) {
 	o, ok := seen.(observation)
 	if !ok {
 		return firewall.Plan{}, fmt.Errorf("xt: a %T is not an observation of this backend", seen)
@@ -117,8 +131,9 @@ type work struct {
 	steps  []step
 }
 
-// Apply implements firewall.Backend. A step that fails is answered by taking back what was done: whatever the
-// kernel then holds of ours is compared with what it held before, and the difference applied.
+// Apply implements firewall.Backend. A step that fails is answered by taking back what was done:
+// whatever the kernel then holds of ours is compared with what it held before, and the difference
+// applied.
 func (b *Backend) Apply(ctx context.Context, plan firewall.Plan) error {
 	w, ok := plan.Program.(work)
 	if !ok {
@@ -136,7 +151,9 @@ func (b *Backend) Apply(ctx context.Context, plan firewall.Plan) error {
 		if s.tidy {
 			return err
 		}
-		if err := b.takeBack(w, err); !errors.Is(err, errNotTakenBack) && s.program != nil && s.table == security && noKernelSupport(err) {
+		if err := b.takeBack(w, err); !errors.Is(err, errNotTakenBack) && s.program != nil &&
+			s.table == security &&
+			noKernelSupport(err) {
 			b.noSecurity[s.program.family] = true
 			return firewall.ErrConflict // not the kernel that the plan was made for
 		}
@@ -175,8 +192,8 @@ type observation struct {
 // Present implements firewall.Observation.
 func (o observation) Present() bool { return len(o.tables)+len(o.sets) > 0 }
 
-// Foreign implements firewall.Observation. Empty chains that bear our name by accident can be taken over
-// without losing anything of anybody's.
+// Foreign implements firewall.Observation. Empty chains that bear our name by accident can be taken
+// over without losing anything of anybody's.
 func (o observation) Foreign() string {
 	marked := false
 	for _, k := range keys(o.ruleset, newRuleset()) {
@@ -199,11 +216,14 @@ func (o observation) Foreign() string {
 	return ""
 }
 
-// Traffic implements firewall.Observation: the last rule of a service's chain of allowed packets counts,
-// and the first of the refused ones. Table security lets in what another table has counted, and refuses
-// what none has.
+// Traffic implements firewall.Observation: the last rule of a service's chain of allowed packets
+// counts, and the first of the refused ones. Table security lets in what another table has counted,
+// and refuses what none has.
 func (o observation) Traffic(service string) (firewall.Traffic, bool) {
-	t := firewall.Traffic{Allowed: map[firewall.Family]firewall.Counter{}, Refused: map[firewall.Family]firewall.Counter{}}
+	t := firewall.Traffic{
+		Allowed: map[firewall.Family]firewall.Counter{},
+		Refused: map[firewall.Family]firewall.Counter{},
+	}
 	counted := false
 	add := func(side map[firewall.Family]firewall.Counter, k tableKey, chain string, at func([]rule) rule) {
 		c := o.tables[k].chains[chain]
@@ -230,19 +250,33 @@ func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 }
 
 // refusalsOfNobody are the chains of what is refused in no service's name.
-var refusalsOfNobody = map[string]string{firewall.UnlistedTraffic: unlistedRefuse, firewall.SpoofedTraffic: spoofedChain,
-	firewall.DirectTraffic: directRefuse}
+var refusalsOfNobody = map[string]string{
+	firewall.UnlistedTraffic: unlistedRefuse,
+	firewall.SpoofedTraffic:  spoofedChain,
+	firewall.DirectTraffic:   directRefuse,
+}
 
 // Notes implements firewall.Observation.
 func (o observation) Notes() []string {
 	notes := []string{fmt.Sprintf("written with %s", program{o.host.variant, firewall.IPv4})}
 	if other := otherVariant(o.host.variant); o.used[other] && o.used[o.host.variant] {
-		notes = append(notes, fmt.Sprintf("both iptables-nft and iptables-legacy hold rules of others, and both are in force: a packet must pass both; portgrave writes with %s, which the command iptables stands for",
-			program{o.host.variant, firewall.IPv4}))
+		notes = append(
+			notes,
+			fmt.Sprintf(
+				"both iptables-nft and iptables-legacy hold rules of others, and both are in force: a packet must pass both; portgrave writes with %s, which the command iptables stands for",
+				program{o.host.variant, firewall.IPv4},
+			),
+		)
 	}
 	for _, f := range o.host.families {
 		if !o.host.security[f] {
-			notes = append(notes, fmt.Sprintf("%s: the kernel has no table security, so under refuse: reject a rule that others put before ours in table filter can let a refused packet in", f))
+			notes = append(
+				notes,
+				fmt.Sprintf(
+					"%s: the kernel has no table security, so under refuse: reject a rule that others put before ours in table filter can let a refused packet in",
+					f,
+				),
+			)
 		}
 	}
 	return notes

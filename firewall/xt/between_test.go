@@ -12,7 +12,12 @@ import (
 // Two States are compared in the words of iptables, and the same one is no difference.
 func TestBetween(t *testing.T) {
 	now := time.Now()
-	h := host{variant: legacy, ipset: true, families: firewall.Families, security: map[firewall.Family]bool{firewall.IPv4: true, firewall.IPv6: true}}
+	h := host{
+		variant:  legacy,
+		ipset:    true,
+		families: firewall.Families,
+		security: map[firewall.Family]bool{firewall.IPv4: true, firewall.IPv6: true},
+	}
 	words := func(from, to *firewall.State) string {
 		t.Helper()
 		changes, err := between(from, to, now, h)
@@ -38,16 +43,19 @@ func TestBetween(t *testing.T) {
 			t.Errorf("%s and itself differ:\n%s", name, got)
 		}
 	}
-	if got := words(nil, &one); !strings.Contains(got, "iptables-legacy table mangle") || !strings.Contains(got, "10.0.0.0/8") {
+	if got := words(nil, &one); !strings.Contains(got, "iptables-legacy table mangle") ||
+		!strings.Contains(got, "10.0.0.0/8") {
 		t.Errorf("from nothing:\n%s", got)
 	}
 	if got := words(&one, nil); !strings.Contains(got, "ip6tables-legacy table mangle") {
 		t.Errorf("to nothing:\n%s", got)
 	}
-	if got := words(&one, &other); !strings.Contains(got, "192.0.2.0/24") || strings.Contains(got, "10.0.0.0/8") {
+	if got := words(&one, &other); !strings.Contains(got, "192.0.2.0/24") ||
+		strings.Contains(got, "10.0.0.0/8") {
 		t.Errorf("one source more:\n%s", got)
 	}
-	if got := words(&many, &one); !strings.Contains(got, "ipset") || !strings.Contains(got, "10.0.0.0/8") {
+	if got := words(&many, &one); !strings.Contains(got, "ipset") ||
+		!strings.Contains(got, "10.0.0.0/8") {
 		t.Errorf("from a set to a rule:\n%s", got)
 	}
 }

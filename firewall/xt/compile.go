@@ -10,8 +10,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// slots says under which of two names the sets of a service and family stand. A set whose rules change together with its
-// elements is loaded under the other name before the rules switch to it.
+// slots says under which of two names the sets of a service and family stand. A set whose rules
+// change together with its elements is loaded under the other name before the rules switch to it.
 type slots map[slot]bool
 
 type slot struct {
@@ -31,8 +31,9 @@ type host struct {
 	vrfs []string
 }
 
-// compile is the ruleset that enforces a State at a moment: a pure function. Sources that have expired
-// by then are left out; their set and rule stay, so that an end that comes by itself is no drift.
+// compile is the ruleset that enforces a State at a moment: a pure function. Sources that have
+// expired by then are left out; their set and rule stay, so that an end that comes by itself is no
+// drift.
 func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
 	r := newRuleset()
 	r.readAt = now
@@ -40,7 +41,14 @@ func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
 		r.names[id(svc.Name)] = svc.Name
 	}
 	for _, f := range h.families {
-		c := compiler{state: s, family: f, vrfs: h.vrfs, slots: use, ruleset: r, sources: map[string][]rule{}}
+		c := compiler{
+			state:   s,
+			family:  f,
+			vrfs:    h.vrfs,
+			slots:   use,
+			ruleset: r,
+			sources: map[string][]rule{},
+		}
 		for _, svc := range s.Services {
 			c.sources[svc.Name] = c.sourceRules(svc)
 		}
@@ -65,8 +73,8 @@ type manner int
 const (
 	drops   manner = iota // silently
 	rejects               // with an answer, which only table filter can give
-	// catches: drops what has got past rejects, because others let it in before us or have flushed table
-	// filter. Rates, logs and counts are not its business: a packet meets each of them once.
+	// catches: drops what has got past rejects, because others let it in before us or have flushed
+	// table filter. Rates, logs and counts are not its business: a packet meets each of them once.
 	catches
 )
 
@@ -102,8 +110,9 @@ func (c *compiler) decide(t *table, m manner) {
 	}
 }
 
-// inlineSources is up to how many prefixes of a family become rules of their own; more become an ipset. A
-// handful of rules costs a packet no more than a set look-up, and a small policy needs no ipset program.
+// inlineSources is up to how many prefixes of a family become rules of their own; more become an
+// ipset. A handful of rules costs a packet no more than a set look-up, and a small policy needs no
+// ipset program.
 const inlineSources = 16
 
 // sourceRules are a service's sources, as rules or as sets that a rule looks up.
@@ -112,7 +121,13 @@ func (c *compiler) sourceRules(svc firewall.Service) []rule {
 	var rules []rule
 	lookUp := func(k setKind, elements elements) {
 		name := setName(svc.Name, k, c.family, c.slots[slot{svc.Name, c.family}])
-		c.ruleset.sets[name] = &set{name: name, service: svc.Name, family: c.family, kind: k, elements: elements}
+		c.ruleset.sets[name] = &set{
+			name:     name,
+			service:  svc.Name,
+			family:   c.family,
+			kind:     k,
+			elements: elements,
+		}
 		rules = append(rules, args(append([]string{"-m", "set", "--match-set", name, "src"}, to...)...))
 	}
 	if fitsRules(svc.Sources, c.family) {
@@ -135,7 +150,8 @@ func (c *compiler) service(svc firewall.Service) {
 	c.refuse(refuseChain(svc.Name), svc.Name, svc.Name, svc.Log != firewall.LogNone)
 }
 
-// fitsRules decides how a family's lasting sources are held: as rules, or as the elements of one set.
+// fitsRules decides how a family's lasting sources are held: as rules, or as the elements of one
+// set.
 func fitsRules(sources firewall.Prefixes, f firewall.Family) bool {
 	n := 0
 	for range sources.Family(f) {
@@ -158,12 +174,14 @@ func layout(sources firewall.Prefixes, f firewall.Family) (setKind, elements) {
 	return kind, lasting{sources, f, n}
 }
 
-// longestTimeout is the longest time that an ipset element can have left: IPSET_MAX_TIMEOUT, about 24.8 days (include/linux/netfilter/ipset/ip_set_timeout.h).
-// A source whose end is further away gets this much, and is renewed by every later apply once half of it is gone: without one it is
+// longestTimeout is the longest time that an ipset element can have left: IPSET_MAX_TIMEOUT, about
+// 24.8 days (include/linux/netfilter/ipset/ip_set_timeout.h). A source whose end is further away
+// gets this much, and is renewed by every later apply once half of it is gone: without one it is
 // closed early rather than never.
 const longestTimeout = 2147483 * time.Second
 
-// expiring lists a family's sources that end by themselves and have not yet; any says whether it has such at all.
+// expiring lists a family's sources that end by themselves and have not yet; any says whether it
+// has such at all.
 func expiring(svc firewall.Service, f firewall.Family, now time.Time) (out *list, any bool) {
 	out = &list{}
 	for _, e := range svc.Expiring {
@@ -191,12 +209,20 @@ var halves = map[firewall.Family][]firewall.Prefix{
 	firewall.IPv6: {netip.MustParsePrefix("::/1"), netip.MustParsePrefix("8000::/1")},
 }
 
-// allow is the chain of an accepted source that may still have to pass a rate, or be logged. Its last
-// rule counts.
+// allow is the chain of an accepted source that may still have to pass a rate, or be logged. Its
+// last rule counts.
 func (c *compiler) allow(svc firewall.Service) {
 	var rules []rule
 	if r := svc.Rate; r != nil && c.manner != catches {
-		rules = append(rules, args(slices.Concat(begins, rateWords(rateTable(svc, c.family), *r, c.family, firewall.RateMemorySize, true), []string{"-g", refuseChain(svc.Name)})...))
+		rules = append(
+			rules,
+			args(
+				slices.Concat(
+					begins,
+					rateWords(rateTable(svc, c.family), *r, c.family, firewall.RateMemorySize, true),
+					[]string{"-g", refuseChain(svc.Name)},
+				)...),
+		)
 	}
 	if svc.Log == firewall.LogAll && c.manner != catches {
 		rules = append(rules, args(slices.Concat(begins, report(firewall.LogPrefixAllowed, svc.Name))...))
@@ -205,7 +231,16 @@ func (c *compiler) allow(svc firewall.Service) {
 }
 
 func report(kind, label string) []string {
-	return []string{"-j", "NFLOG", "--nflog-prefix", firewall.ShortLogPrefix(kind, label), "--nflog-group", strconv.Itoa(firewall.NFLOGGroup), "--nflog-size", strconv.Itoa(firewall.NFLOGSize)}
+	return []string{
+		"-j",
+		"NFLOG",
+		"--nflog-prefix",
+		firewall.ShortLogPrefix(kind, label),
+		"--nflog-group",
+		strconv.Itoa(firewall.NFLOGGroup),
+		"--nflog-size",
+		strconv.Itoa(firewall.NFLOGSize),
+	}
 }
 
 // refuse is the end of every refused packet: count, log, then drop or reject.
@@ -216,7 +251,11 @@ func (c *compiler) refuse(name, service, label string, log bool) {
 		if c.family == firewall.IPv6 {
 			unreachable = "icmp6-port-unreachable"
 		}
-		rules = append(rules, args("-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"), args("-j", "REJECT", "--reject-with", unreachable))
+		rules = append(
+			rules,
+			args("-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"),
+			args("-j", "REJECT", "--reject-with", unreachable),
+		)
 	} else {
 		rules = append(rules, args("-j", "DROP"))
 	}
@@ -228,7 +267,13 @@ func (c *compiler) refuse(name, service, label string, log bool) {
 func (c *compiler) counted(label string, log bool) []rule {
 	rules := []rule{args("-m", "comment", "--comment", "refused")}
 	if log && c.manner != catches {
-		words := rateWords(logTable(c.family), firewall.DeniedLogRate, c.family, firewall.LogMemorySize, false)
+		words := rateWords(
+			logTable(c.family),
+			firewall.DeniedLogRate,
+			c.family,
+			firewall.LogMemorySize,
+			false,
+		)
 		rules = append(rules, args(append(words, report(firewall.LogPrefixDenied, label)...)...))
 	}
 	return rules
@@ -261,8 +306,8 @@ func (c *compiler) unlisted() {
 // longestInterface is IFNAMSIZ − 1 (include/uapi/linux/if.h).
 const longestInterface = 15
 
-// interfaceWord writes a pattern as iptables does: "eth*" is "eth+". Where the prefix is as long as a name can be
-// there is nothing left for the "*" to match.
+// interfaceWord writes a pattern as iptables does: "eth*" is "eth+". Where the prefix is as long as
+// a name can be there is nothing left for the "*" to match.
 func interfaceWord(pattern string) string {
 	prefix, wild := strings.CutSuffix(pattern, "*")
 	if wild && len(prefix) < longestInterface {

@@ -31,7 +31,8 @@ type tableDifference struct {
 
 type chainPair struct{ want, have *chain }
 
-// hookDifference is a built-in chain whose way to ours is not as it shall be: exactly one rule, the first.
+// hookDifference is a built-in chain whose way to ours is not as it shall be: exactly one rule, the
+// first.
 type hookDifference struct {
 	chain string
 	want  *hook // nil: none
@@ -87,7 +88,13 @@ func (t tableDifference) differs() bool {
 }
 
 func compareTables(k tableKey, want, have *table) tableDifference {
-	d := tableDifference{key: k, fresh: have.empty(), gone: want.empty(), wantTable: want, haveTable: have}
+	d := tableDifference{
+		key:       k,
+		fresh:     have.empty(),
+		gone:      want.empty(),
+		wantTable: want,
+		haveTable: have,
+	}
 	for _, name := range sortedKeys(have.chains) {
 		if want.chains[name] == nil {
 			d.chainsGone = append(d.chainsGone, have.chains[name])
@@ -130,17 +137,31 @@ func (d difference) changes() []firewall.Change {
 	kept := d.kept()
 	out = d.tableChanges(kept)
 	add := func(a firewall.Action, s *set) {
-		out = append(out, firewall.Change{Action: a, Object: firewall.ObjectSet, Service: s.service, Family: s.family.String(), Detail: "ipset " + s.name, Count: 1})
+		out = append(
+			out,
+			firewall.Change{
+				Action:  a,
+				Object:  firewall.ObjectSet,
+				Service: s.service,
+				Family:  s.family.String(),
+				Detail:  "ipset " + s.name,
+				Count:   1,
+			},
+		)
 	}
 	elements := func(a firewall.Action, s *set, e edits) {
 		word := func(e element) string {
-			if a == firewall.Add && !e.until.IsZero() { // what is removed has an end that is known to the second at best
+			if a == firewall.Add &&
+				!e.until.IsZero() { // what is removed has an end that is known to the second at best
 				return e.String() + " until " + e.until.UTC().Format(time.RFC3339)
 			}
 			return e.String()
 		}
 		if e.n > firewall.MaxListed {
-			out = append(out, firewall.ElementSummary(a, s.service, s.family, word(e.first), word(e.last), e.n))
+			out = append(
+				out,
+				firewall.ElementSummary(a, s.service, s.family, word(e.first), word(e.last), e.n),
+			)
 			return
 		}
 		words := make([]string, 0, e.n)
@@ -176,7 +197,17 @@ func (t tableDifference) changes(kept keptSources) []firewall.Change {
 	var out []firewall.Change
 	family := t.key.family.String()
 	add := func(a firewall.Action, o firewall.Object, service, detail string) {
-		out = append(out, firewall.Change{Action: a, Object: o, Service: service, Family: family, Detail: detail, Count: 1})
+		out = append(
+			out,
+			firewall.Change{
+				Action:  a,
+				Object:  o,
+				Service: service,
+				Family:  family,
+				Detail:  detail,
+				Count:   1,
+			},
+		)
 	}
 	whole := fmt.Sprintf("chains %s* of %s", baseChain, t.key)
 	if t.fresh {
@@ -211,21 +242,41 @@ func (t tableDifference) changes(kept keptSources) []firewall.Change {
 	return out
 }
 
-// ruleChange words a rule. One that is but a source, or but a port, is to people what it is to nftables: an element.
+// ruleChange words a rule. One that is but a source, or but a port, is to people what it is to
+// nftables: an element.
 func ruleChange(a firewall.Action, family string, c *chain, r rule) firewall.Change {
-	change := firewall.Change{Action: a, Object: firewall.ObjectRule, Service: c.service, Family: family, Detail: fmt.Sprintf("chain %s: %s", c.name, r.text), Count: 1}
+	change := firewall.Change{
+		Action:  a,
+		Object:  firewall.ObjectRule,
+		Service: c.service,
+		Family:  family,
+		Detail:  fmt.Sprintf("chain %s: %s", c.name, r.text),
+		Count:   1,
+	}
 	source, isSource := sourceIn(c, family, r)
 	switch {
 	case isSource:
 		change.Object, change.Detail = firewall.ObjectElement, source.String()
 	case r.ports != "" && isDispatch(c.name) && !isDispatch(r.target):
-		change.Object, change.Service, change.Detail = firewall.ObjectElement, serviceOf(r.target), fmt.Sprintf("port %s → %s", r.ports, r.target)
+		change.Object, change.Service, change.Detail = firewall.ObjectElement, serviceOf(
+			r.target,
+		), fmt.Sprintf(
+			"port %s → %s",
+			r.ports,
+			r.target,
+		)
 	}
 	return change
 }
 
 func (h hookDifference) change(k tableKey) firewall.Change {
-	change := firewall.Change{Action: firewall.Add, Object: firewall.ObjectHook, Family: k.family.String(), Detail: fmt.Sprintf("%s, first rule of %s", k, h.chain), Count: 1}
+	change := firewall.Change{
+		Action: firewall.Add,
+		Object: firewall.ObjectHook,
+		Family: k.family.String(),
+		Detail: fmt.Sprintf("%s, first rule of %s", k, h.chain),
+		Count:  1,
+	}
 	if h.want == nil {
 		change.Action, change.Count = firewall.Remove, len(h.have)
 		return change

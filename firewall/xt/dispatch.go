@@ -8,8 +8,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// fanOut is how many rules of the port tree a packet meets at most on one level. Sixteen levels the tree at four, for
-// 65536 ports; a chain of up to sixteen rules needs no levels below it.
+// fanOut is how many rules of the port tree a packet meets at most on one level. Sixteen levels the
+// tree at four, for 65536 ports; a chain of up to sixteen rules needs no levels below it.
 const fanOut = 16
 
 // tree leads each listed protocol and port to the chain that decides. xtables has no verdict map: a
@@ -67,8 +67,9 @@ type target struct {
 	chain       string
 }
 
-// node makes the chain for the ports from start on, size of them, which all targets lie within. Its name depends on nothing else, and
-// its content on nothing outside, so that a change of one service changes few chains.
+// node makes the chain for the ports from start on, size of them, which all targets lie within. Its
+// name depends on nothing else, and its content on nothing outside, so that a change of one service
+// changes few chains.
 func (c *compiler) node(t tree, p firewall.Protocol, start, size int, targets []target) string {
 	name := t.root + "-" + p.String()
 	if size < 1<<16 {

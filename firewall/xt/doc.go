@@ -1,10 +1,11 @@
 // Package xt enforces a firewall.State through iptables and ipset, for hosts whose kernel or other
-// tools don't speak nf_tables. It runs the host's own programs: iptables-restore and ip6tables-restore, in
-// the legacy or the nft variant, and ipset. Only the elements of sets, of which there may be a million, it writes and reads over netlink
-// itself. It makes the same verdicts as package nft.
+// tools don't speak nf_tables. It runs the host's own programs: iptables-restore and
+// ip6tables-restore, in the legacy or the nft variant, and ipset. Only the elements of sets, of
+// which there may be a million, it writes and reads over netlink itself. It makes the same verdicts
+// as package nft.
 //
-// Everything lives in chains named PORTGRAVE*, in each family's tables, and in ipsets of the same prefix. It
-// decides once, after routing:
+// Everything lives in chains named PORTGRAVE*, in each family's tables, and in ipsets of the same
+// prefix. It decides once, after routing:
 //
 //	               conntrack  ┌───────────────────┐  DNAT              ┌──────────────────────┐
 //	packet ─▶ raw ─▶ (−200) ─▶│ mangle PREROUTING │─▶ (−100) ─▶ route ─▶│ INPUT    PORTGRAVE   │─▶ nfqueue, socket
@@ -40,34 +41,38 @@
 // Chains go to each other (-g), all but -N, which is called, so a RETURN anywhere leads back to the
 // built-in chain, where the rules of others go on: to accept is to say nothing.
 //
-// Under multicast-answers, mangle OUTPUT leads what the host sends to groups over UDP to PORTGRAVE-Q,
-// which notes it in two ipsets: see answers.go. Packets fill these, so their elements are no drift.
+// Under multicast-answers, mangle OUTPUT leads what the host sends to groups over UDP to
+// PORTGRAVE-Q, which notes it in two ipsets: see answers.go. Packets fill these, so their elements
+// are no drift.
 //
 // A packet is for this host if it reaches INPUT; nothing before routing tells that exactly, where
-// addresses are local by a rule or a VRF, or packets are broadcast or multicast, which a bridge or a
-// multicast route may only pass on. DNAT hides what the client dialled, and conntrack remembers it, but
-// for whether it was an address of ours: that is the connection's label (firewall.OwnLabel). The
-// packet mark is neither read nor set.
+// addresses are local by a rule or a VRF, or packets are broadcast or multicast, which a bridge or
+// a multicast route may only pass on. DNAT hides what the client dialled, and conntrack remembers
+// it, but for whether it was an address of ours: that is the connection's label
+// (firewall.OwnLabel). The packet mark is neither read nor set.
 //
-// xtables can answer with a reset or an ICMP error only in table filter. So under refuse: reject the tree
-// stands there. Whatever gets past it, because somebody stands before us or has flushed the table, meets
-// the same tree in table security, which drops: without rates and logs, for they are somebody's only once.
+// xtables can answer with a reset or an ICMP error only in table filter. So under refuse: reject
+// the tree stands there. Whatever gets past it, because somebody stands before us or has flushed
+// the table, meets the same tree in table security, which drops: without rates and logs, for they
+// are somebody's only once.
 //
-// A rate is a table of hashlimit. Full, it drops what comes from further sources at once, also under
-// refuse: reject, and so does that of the log: such packets are counted as refused, or, where only the
-// rate refuses, not at all.
+// A rate is a table of hashlimit. Full, it drops what comes from further sources at once, also
+// under refuse: reject, and so does that of the log: such packets are counted as refused, or, where
+// only the rate refuses, not at all.
 //
-// At INPUT the kernel shows xtables the name of a VRF, never that of the interface in it, and finds no
-// address of ours there: whether a packet bears one is labelled in PREROUTING, where it still can be told.
+// At INPUT the kernel shows xtables the name of a VRF, never that of the interface in it, and finds
+// no address of ours there: whether a packet bears one is labelled in PREROUTING, where it still
+// can be told.
 //
-// compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the one it does
-// hold from iptables-save and from the kernel's ipsets; compare (pure) finds what differs, rules by meaning rather than by text;
-// steps (pure) puts the difference in order. Every step is one program run, or some sets' elements, and either one atomic commit of one table,
-// or a change that no packet notices until a later step. Failing half-way, the steps are taken back.
+// compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the one
+// it does hold from iptables-save and from the kernel's ipsets; compare (pure) finds what differs,
+// rules by meaning rather than by text; steps (pure) puts the difference in order. Every step is
+// one program run, or some sets' elements, and either one atomic commit of one table, or a change
+// that no packet notices until a later step. Failing half-way, the steps are taken back.
 //
-// The programs are run directly: coreos/go-iptables hides the variant that it finds, can neither save nor restore, and takes a
-// program run for each rule; test/bench measures it as a peer.
+// The programs are run directly: coreos/go-iptables hides the variant that it finds, can neither
+// save nor restore, and takes a program run for each rule; test/bench measures it as a peer.
 //
-// The package never touches other chains but for its jump in a built-in one, and never runs the legacy variant to look where
-// the kernel has not loaded it already.
+// The package never touches other chains but for its jump in a built-in one, and never runs the
+// legacy variant to look where the kernel has not loaded it already.
 package xt

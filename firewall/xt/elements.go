@@ -48,8 +48,8 @@ type elements interface {
 	len() int
 }
 
-// lasting is what a State allows for good in one family. A million sources stay as the State holds them: the
-// elements are worked out as they are asked for.
+// lasting is what a State allows for good in one family. A million sources stay as the State holds
+// them: the elements are worked out as they are asked for.
 type lasting struct {
 	sources firewall.Prefixes
 	family  firewall.Family
@@ -68,16 +68,17 @@ func (l lasting) all() iter.Seq[element] {
 	}
 }
 
-// list holds elements of one family one by one, as the kernel does: prefixes that touch, or lie one in the other, are not the
-// same as one that spans them. A lasting element takes 8 bytes in IPv4, and 24 in IPv6. The nil list is empty.
+// list holds elements of one family one by one, as the kernel does: prefixes that touch, or lie one
+// in the other, are not the same as one that spans them. A lasting element takes 8 bytes in IPv4,
+// and 24 in IPv6. The nil list is empty.
 type list struct {
 	v4    []prefix4
 	v6    []prefix6
 	until []time.Time // by position; nil if none ends
 }
 
-// prefix4 is, from the top, a protocol, a port, an address and a length: numbers are in the order of
-// elements.
+// prefix4 is, from the top, a protocol, a port, an address and a length: numbers are in the order
+// of elements.
 type prefix4 uint64
 
 func prefix4Of(e element) prefix4 {

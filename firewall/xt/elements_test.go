@@ -14,12 +14,23 @@ import (
 )
 
 // drawElements is some elements of one family that touch, and lie in each other, in no order.
-func drawElements(t *rapid.T, f firewall.Family, now time.Time, label string) map[firewall.Prefix]time.Time {
+func drawElements(
+	t *rapid.T,
+	f firewall.Family,
+	now time.Time,
+	label string,
+) map[firewall.Prefix]time.Time {
 	base := map[firewall.Family]string{firewall.IPv4: "10.0.0.%d/%d", firewall.IPv6: "2001:db8::%x/%d"}[f]
 	full := map[firewall.Family]int{firewall.IPv4: 32, firewall.IPv6: 128}[f]
 	out := map[firewall.Prefix]time.Time{}
 	for range rapid.IntRange(0, 12).Draw(t, label) {
-		p := firewallPrefix(fmt.Sprintf(base, rapid.IntRange(0, 15).Draw(t, "address"), full-rapid.IntRange(0, 3).Draw(t, "host bits"))).Masked()
+		p := firewallPrefix(
+			fmt.Sprintf(
+				base,
+				rapid.IntRange(0, 15).Draw(t, "address"),
+				full-rapid.IntRange(0, 3).Draw(t, "host bits"),
+			),
+		).Masked()
 		out[p] = time.Time{}
 		if minutes := rapid.IntRange(0, 2).Draw(t, "minutes"); minutes > 0 {
 			out[p] = now.Add(time.Duration(minutes) * time.Minute)
@@ -44,7 +55,8 @@ func TestDiffElements(t *testing.T) {
 		f := rapid.SampledFrom(firewall.Families).Draw(t, "family")
 		want, have := drawElements(t, f, now, "want"), drawElements(t, f, now, "have")
 		w, h := listOf(want), listOf(have)
-		if got := slices.Collect(w.all()); !slices.IsSortedFunc(got, compareElements) || len(got) != len(want) {
+		if got := slices.Collect(w.all()); !slices.IsSortedFunc(got, compareElements) ||
+			len(got) != len(want) {
 			t.Fatalf("in order: %v", got)
 		}
 		lacking, surplus := map[firewall.Prefix]time.Time{}, map[firewall.Prefix]time.Time{}
@@ -78,12 +90,22 @@ func TestManyEdits(t *testing.T) {
 		have.add(element{prefix: firewallPrefix(fmt.Sprintf("10.%d.%d.0/24", i>>8, i&255))})
 	}
 	add, remove := diffElements(want, have, time.Time{})
-	if add.n != 0 || remove.n != 2*fewChanges || remove.whole() || remove.kept.len() != 0 || remove.first != have.at(0) || remove.last != have.at(2*fewChanges-1) {
-		t.Errorf("%d added, %d removed, %d kept, %v to %v", add.n, remove.n, remove.kept.len(), remove.first, remove.last)
+	if add.n != 0 || remove.n != 2*fewChanges || remove.whole() || remove.kept.len() != 0 ||
+		remove.first != have.at(0) ||
+		remove.last != have.at(2*fewChanges-1) {
+		t.Errorf(
+			"%d added, %d removed, %d kept, %v to %v",
+			add.n,
+			remove.n,
+			remove.kept.len(),
+			remove.first,
+			remove.last,
+		)
 	}
 }
 
-// Loading never makes a bucket likely to overflow: two elements on average at most; and memory is not wasted.
+// Loading never makes a bucket likely to overflow: two elements on average at most; and memory is
+// not wasted.
 func TestHashSize(t *testing.T) {
 	for _, n := range []int{0, 1, 17, 128, 129, 1_000, 65_536, 65_537, 100_000, 1_000_000, 5_000_000} {
 		size := hashSize(n)
@@ -93,17 +115,30 @@ func TestHashSize(t *testing.T) {
 	}
 }
 
-// A large set is changed where it stands by some elements, also while rules change that no packet meets on its way to it; it is
-// loaded beside and swapped for a replacement, and switched to with its own rules.
+// A large set is changed where it stands by some elements, also while rules change that no packet
+// meets on its way to it; it is loaded beside and swapped for a replacement, and switched to with
+// its own rules.
 func TestHowLargeSetsChange(t *testing.T) {
 	const n = 6_000
 	few := func(cidr string) firewall.Prefixes { return firewall.MustPrefixes(cidr) }
 	state := func(sources, other firewall.Prefixes, port uint16) firewall.State {
 		service := func(name string, port uint16, p firewall.Prefixes) firewall.Service {
-			return firewall.Service{Name: name, Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: port, Last: port}}, Sources: p, Log: firewall.LogNone}
+			return firewall.Service{
+				Name:    name,
+				Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: port, Last: port}},
+				Sources: p,
+				Log:     firewall.LogNone,
+			}
 		}
-		return backendtest.Canonical(t, firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
-			Services: []firewall.Service{service("large", port, sources), service("other", 22, other)}})
+		return backendtest.Canonical(
+			t,
+			firewall.State{
+				Unlisted:    firewall.UnlistedIgnore,
+				Refuse:      firewall.RefuseDrop,
+				Established: firewall.EstablishedCut,
+				Services:    []firewall.Service{service("large", port, sources), service("other", 22, other)},
+			},
+		)
 	}
 	for _, f := range firewall.Families {
 		all := spread(f, n)
@@ -153,7 +188,15 @@ func TestHowLargeSetsChange(t *testing.T) {
 					sets += strings.Count(text, "create ")
 				}
 				if adds != tt.adds || dels != tt.dels || sets != tt.sets {
-					t.Errorf("%d elements added, %d removed, %d sets created; want %d, %d, %d", adds, dels, sets, tt.adds, tt.dels, tt.sets)
+					t.Errorf(
+						"%d elements added, %d removed, %d sets created; want %d, %d, %d",
+						adds,
+						dels,
+						sets,
+						tt.adds,
+						tt.dels,
+						tt.sets,
+					)
 				}
 				backendtest.Apply(t, b, &tt.after)
 			})

@@ -6,8 +6,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// entry is the chain that a piece's packets go to; it makes the chain if conditions need one. Those of
-// DNATed connections are judged by the original destination.
+// entry is the chain that a piece's packets go to; it makes the chain if conditions need one. Those
+// of DNATed connections are judged by the original destination.
 func (c *compiler) entry(p firewall.PortPiece, original bool) string {
 	first, alone := p.Services[0], len(p.Services) == 1
 	if alone && len(first.Interfaces) == 0 && first.Addresses.Len() == 0 {
@@ -29,8 +29,8 @@ func (c *compiler) entry(p firewall.PortPiece, original bool) string {
 	return name
 }
 
-// conditions are the rules that let a packet in to the service's sources if its interface and address
-// are the service's.
+// conditions are the rules that let a packet in to the service's sources if its interface and
+// address are the service's.
 func (c *compiler) conditions(svc firewall.Service, original bool) []rule {
 	interfaces := [][]string{nil}
 	if len(svc.Interfaces) > 0 {

@@ -21,7 +21,14 @@ func setMessages(save string) []nfnetlink.Message {
 		}
 		return nfnetlink.AppendBytes(b, kind, binary.BigEndian.AppendUint32(nil, uint32(n)))
 	}
-	create := map[string]uint16{"hashsize": ipsetHashSize, "maxelem": ipsetMaxElem, "bucketsize": ipsetBucketSize, "initval": ipsetInitval, "timeout": ipsetTimeout, "netmask": 20}
+	create := map[string]uint16{
+		"hashsize":   ipsetHashSize,
+		"maxelem":    ipsetMaxElem,
+		"bucketsize": ipsetBucketSize,
+		"initval":    ipsetInitval,
+		"timeout":    ipsetTimeout,
+		"netmask":    20,
+	}
 	for text := range strings.Lines(save) {
 		words := strings.Fields(text)
 		message := nfnetlink.AppendString(nil, ipsetSetName, words[1])
@@ -35,7 +42,11 @@ func setMessages(save string) []nfnetlink.Message {
 					data = number(data, create[words[i]], words[i+1])
 				}
 			}
-			message = nfnetlink.AppendBytes(nfnetlink.AppendString(message, ipsetTypeName, words[2]), ipsetFamily, []byte{family})
+			message = nfnetlink.AppendBytes(
+				nfnetlink.AppendString(message, ipsetTypeName, words[2]),
+				ipsetFamily,
+				[]byte{family},
+			)
 			message = nfnetlink.AppendBytes(message, ipsetData, data)
 		} else {
 			address, port, isService := strings.Cut(words[2], ",")

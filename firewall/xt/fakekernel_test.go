@@ -14,9 +14,10 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// fakeKernel holds rules and sets as text, executes the scripts that the programs are given as they would, and
-// walks a packet through the result. It refuses what they refuse: chains that are not there or in use, sets that
-// are not there, in use, or of another type. Committing a table is atomic, ipset's lines are not.
+// fakeKernel holds rules and sets as text, executes the scripts that the programs are given as they
+// would, and walks a packet through the result. It refuses what they refuse: chains that are not
+// there or in use, sets that are not there, in use, or of another type. Committing a table is
+// atomic, ipset's lines are not.
 type fakeKernel struct {
 	variant variant
 	tables  map[tableKey]map[string][]string // rule texts by chain
@@ -24,7 +25,8 @@ type fakeKernel struct {
 
 	steps   int
 	started time.Time // the step that runs: times left are told as of then
-	// fail decides what becomes of step n (from 1): refuse it, cut an ipset script after some lines, or do it and report a failure.
+	// fail decides what becomes of step n (from 1): refuse it, cut an ipset script after some lines,
+	// or do it and report a failure.
 	fail func(n int, s step) fault
 	// after is called when a step has changed something.
 	after func()
@@ -47,11 +49,20 @@ type fakeSet struct {
 }
 
 func newFakeKernel(v variant) *fakeKernel {
-	return &fakeKernel{variant: v, tables: map[tableKey]map[string][]string{}, sets: map[string]*fakeSet{}}
+	return &fakeKernel{
+		variant: v,
+		tables:  map[tableKey]map[string][]string{},
+		sets:    map[string]*fakeSet{},
+	}
 }
 
 func (k *fakeKernel) host(context.Context) (host, error) {
-	return host{variant: k.variant, has: map[variant]bool{legacy: true, nfVariant: true}, ipset: true, families: firewall.Families}, nil
+	return host{
+		variant:  k.variant,
+		has:      map[variant]bool{legacy: true, nfVariant: true},
+		ipset:    true,
+		families: firewall.Families,
+	}, nil
 }
 
 // read prints what the programs would, and parses it.
@@ -158,7 +169,12 @@ func (k *fakeKernel) run(_ context.Context, s step) error {
 	return err
 }
 
-func (k *fakeKernel) fill(context.Context, []string) ([]firewall.TableFill, error) { return nil, nil }
+func (k *fakeKernel) fill(
+	context.Context,
+	[]string,
+) ([]firewall.TableFill, error) {
+	return nil, nil
+}
 
 // restore is iptables-restore --noflush --counters.
 func (k *fakeKernel) restore(p program, lines []string) error {
@@ -272,10 +288,12 @@ func (k *fakeKernel) ipset(line string) error {
 		clear(s.elements)
 	case "add":
 		e, options, _ := strings.Cut(rest, " ")
-		if strings.HasSuffix(e, "/0") || strings.HasPrefix(s.header, "hash:ip ") && strings.Contains(e, "/") {
+		if strings.HasSuffix(e, "/0") ||
+			strings.HasPrefix(s.header, "hash:ip ") && strings.Contains(e, "/") {
 			return fail("not for this type")
 		}
-		if strings.Contains(s.header, "inet6") != strings.Contains(strings.Split(e, ",")[0], ":") || (options != "") != strings.Contains(s.header, "timeout") {
+		if strings.Contains(s.header, "inet6") != strings.Contains(strings.Split(e, ",")[0], ":") ||
+			(options != "") != strings.Contains(s.header, "timeout") {
 			return fail("not for this set")
 		}
 		s.elements[e] = time.Time{}
@@ -306,7 +324,8 @@ func (k *fakeKernel) ipset(line string) error {
 	return nil
 }
 
-// passes walks a packet that starts a connection from outside to the host through the chains on its way.
+// passes walks a packet that starts a connection from outside to the host through the chains on its
+// way.
 func (k *fakeKernel) passes(f firewall.Flow) bool {
 	family := firewall.IPv4
 	if f.Source.Is6() {
@@ -324,7 +343,12 @@ func (k *fakeKernel) passes(f firewall.Flow) bool {
 }
 
 // walk returns ACCEPT, DROP, or "" when the chain's end was reached or returned from.
-func (k *fakeKernel) walk(chains map[string][]string, chain string, f firewall.Flow, marked *bool) string {
+func (k *fakeKernel) walk(
+	chains map[string][]string,
+	chain string,
+	f firewall.Flow,
+	marked *bool,
+) string {
 	for _, text := range chains[chain] {
 		options := parsed(text)
 		matches := true

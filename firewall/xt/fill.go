@@ -15,13 +15,14 @@ import (
 
 var _ firewall.Filling = (*Backend)(nil)
 
-// Fill implements firewall.Filling. It is an estimate: sources come and go while the kernel lists them.
+// Fill implements firewall.Filling. It is an estimate: sources come and go while the kernel lists
+// them.
 func (b *Backend) Fill(ctx context.Context, services []string) ([]firewall.TableFill, error) {
 	return b.kernel.fill(ctx, services)
 }
 
-// hashlimitFolders is where the kernel lists the tables of hashlimit, a file each with a line for each
-// source (iptables-extensions(8), hashlimit).
+// hashlimitFolders is where the kernel lists the tables of hashlimit, a file each with a line for
+// each source (iptables-extensions(8), hashlimit).
 var hashlimitFolders = map[firewall.Family]string{
 	firewall.IPv4: "ipt_hashlimit", firewall.IPv6: "ip6t_hashlimit",
 }

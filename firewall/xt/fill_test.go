@@ -24,7 +24,12 @@ func TestFill(t *testing.T) {
 			limited := service(t, 0)
 			limited.Name = "a-1"
 			limited.Rate = &firewall.Rate{Count: 1, Per: time.Minute, Burst: 30}
-			other := firewall.Service{Name: "a", Log: firewall.LogNone, Rate: limited.Rate, Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 9091, Last: 9091}}}
+			other := firewall.Service{
+				Name:  "a",
+				Log:   firewall.LogNone,
+				Rate:  limited.Rate,
+				Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 9091, Last: 9091}},
+			}
 			state := stateOf(t, firewall.RefuseDrop, limited, other)
 			var got []firewall.TableFill
 			inHost := func(f func(*Backend) error) {
@@ -47,15 +52,33 @@ func TestFill(t *testing.T) {
 			for i := range 5 {
 				six = append(six, fmt.Sprintf("2001:db8:f::%x", i+1))
 			}
-			w.Probe(w.Internet, addresses("192.88.99.1", "192.88.99.2", "192.88.98.1"), w.Host.At(9090, false))
-			w.Probe(w.Internet, addresses(append(six, "2001:db8:f:1::1", "2001:db8:e::1")...), w.Host.At(9090, true))
+			w.Probe(
+				w.Internet,
+				addresses("192.88.99.1", "192.88.99.2", "192.88.98.1"),
+				w.Host.At(9090, false),
+			)
+			w.Probe(
+				w.Internet,
+				addresses(append(six, "2001:db8:f:1::1", "2001:db8:e::1")...),
+				w.Host.At(9090, true),
+			)
 			inHost(func(b *Backend) (err error) {
 				got, err = b.Fill(context.Background(), []string{"a", "a-1"})
 				return err
 			})
 			rates, logs := firewall.RateMemorySize, firewall.LogMemorySize
-			want := []firewall.TableFill{{Service: "a", Family: firewall.IPv4, Room: rates}, {Service: "a-1", Family: firewall.IPv4, Sources: 2, Room: rates}, {Family: firewall.IPv4, Sources: 1, Room: logs},
-				{Service: "a", Family: firewall.IPv6, Room: rates}, {Service: "a-1", Family: firewall.IPv6, Sources: 2, Room: rates}, {Family: firewall.IPv6, Sources: 1, Room: logs}}
+			want := []firewall.TableFill{
+				{Service: "a", Family: firewall.IPv4, Room: rates},
+				{Service: "a-1", Family: firewall.IPv4, Sources: 2, Room: rates},
+				{Family: firewall.IPv4, Sources: 1, Room: logs},
+				{
+					Service: "a",
+					Family:  firewall.IPv6,
+					Room:    rates,
+				},
+				{Service: "a-1", Family: firewall.IPv6, Sources: 2, Room: rates},
+				{Family: firewall.IPv6, Sources: 1, Room: logs},
+			}
 			key := func(f firewall.TableFill) string { return f.Service + f.Family.String() }
 			byKey := func(list []firewall.TableFill) map[string]firewall.TableFill {
 				out := map[string]firewall.TableFill{}

@@ -8,9 +8,9 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Services of IPVS at addresses that the host holds for it alone (firewall.VirtualService). A packet to
-// one reaches INPUT, and IPVS takes it there, behind our tables: at NF_IP_PRI_NAT_SRC - 2 = 98
-// (net/netfilter/ipvs/ip_vs_core.c). What IPVS then sends out never passes FORWARD.
+// Services of IPVS at addresses that the host holds for it alone (firewall.VirtualService). A
+// packet to one reaches INPUT, and IPVS takes it there, behind our tables: at NF_IP_PRI_NAT_SRC - 2
+// = 98 (net/netfilter/ipvs/ip_vs_core.c). What IPVS then sends out never passes FORWARD.
 
 // served are the elements of the set of such services.
 type served []firewall.VirtualService
@@ -36,7 +36,12 @@ func (c *compiler) virtualSet() string {
 		return ""
 	}
 	name := setName("", kindVirtual, c.family, c.slots[slot{"", c.family}])
-	c.ruleset.sets[name] = &set{name: name, family: c.family, kind: kindVirtual, elements: served(list)}
+	c.ruleset.sets[name] = &set{
+		name:     name,
+		family:   c.family,
+		kind:     kindVirtual,
+		elements: served(list),
+	}
 	return name
 }
 
@@ -48,8 +53,8 @@ func (c *compiler) notVirtual() []string {
 	return nil
 }
 
-// toIPVS lets the host's own workloads reach services of IPVS past those of the policy, unless these
-// name the address. Other packets go on to roots.
+// toIPVS lets the host's own workloads reach services of IPVS past those of the policy, unless
+// these name the address. Other packets go on to roots.
 func (c *compiler) toIPVS(roots []rule) []rule {
 	name := c.virtualSet()
 	if name == "" || len(c.state.Services) == 0 {

@@ -6,8 +6,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// keptSources are the sources that leave the rules of their service for a set, or a set for rules, and are let in before as after: to people
-// nothing happens to them.
+// keptSources are the sources that leave the rules of their service for a set, or a set for rules,
+// and are let in before as after: to people nothing happens to them.
 type keptSources map[sourceKey]bool
 
 type sourceKey struct {
@@ -27,14 +27,20 @@ func (d difference) kept() keptSources {
 					some[id(c.want.service)] = true
 				}
 			}
-			firewall.DiffLists(c.want.rules, c.have.rules, sameRule, func(r rule) { note(come, r) }, func(r rule) {
-				note(gone, r)
-				if r.target == allowChain(c.want.service) {
-					for _, name := range r.sets {
-						led[name] = true
+			firewall.DiffLists(
+				c.want.rules,
+				c.have.rules,
+				sameRule,
+				func(r rule) { note(come, r) },
+				func(r rule) {
+					note(gone, r)
+					if r.target == allowChain(c.want.service) {
+						for _, name := range r.sets {
+							led[name] = true
+						}
 					}
-				}
-			})
+				},
+			)
 		}
 	}
 	out := keptSources{}

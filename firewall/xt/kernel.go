@@ -19,7 +19,8 @@ import (
 // kernel is what the backend needs of the host. The real one runs programs; tests put one before it
 // that fails where they want.
 type kernel interface {
-	// host says what there is to enforce with. The variant is the one that the host's own commands speak.
+	// host says what there is to enforce with. The variant is the one that the host's own commands
+	// speak.
 	host(ctx context.Context) (host, error)
 	// read returns everything of ours, in both variants.
 	read(ctx context.Context) (*ruleset, error)
@@ -32,7 +33,8 @@ type kernel interface {
 // procNet is what the kernel says of the calling thread's network namespace.
 const procNet = "/proc/thread-self/net"
 
-// defaultLockWait is how long iptables waits while another program holds the xtables lock, in seconds.
+// defaultLockWait is how long iptables waits while another program holds the xtables lock, in
+// seconds.
 const defaultLockWait = 20
 
 // programs is the kernel as the host's programs show it.
@@ -145,11 +147,15 @@ func (p *programs) legacyTables(f firewall.Family) ([]string, error) {
 	return strings.Fields(string(b)), err
 }
 
-// readSets reads those ipsets that bear our names. Where nobody can have made one the kernel isn't asked, since that would load its modules.
+// readSets reads those ipsets that bear our names. Where nobody can have made one the kernel isn't
+// asked, since that would load its modules.
 func (p *programs) readSets(ctx context.Context, r *ruleset) error {
 	if p.ipset == "" {
 		for name := range r.lookUps() {
-			return fmt.Errorf("rules of ours look up ipset %s, but there is no ipset program to read it with: install the package ipset", name)
+			return fmt.Errorf(
+				"rules of ours look up ipset %s, but there is no ipset program to read it with: install the package ipset",
+				name,
+			)
 		}
 		return nil
 	}
@@ -174,7 +180,10 @@ func (p *programs) run(ctx context.Context, s step) error {
 	}
 	c := p.commands[*s.program]
 	words := []string{"--noflush", "--counters"}
-	if slices.Compare(c.version[:], []int{1, 6, 2}) >= 0 { // before, restore did not know about the lock
+	if slices.Compare(
+		c.version[:],
+		[]int{1, 6, 2},
+	) >= 0 { // before, restore did not know about the lock
 		words = append(words, "--wait", strconv.Itoa(p.lockWait))
 	}
 	_, err := p.exec(ctx, s.input, c.restore, words...)
@@ -188,8 +197,14 @@ func (p *programs) output(ctx context.Context, path string, args ...string) ([]b
 	return p.exec(ctx, nil, path, args...)
 }
 
-// exec runs a program. It answers in English, and inherits the network namespace of the calling thread.
-func (p *programs) exec(ctx context.Context, input []byte, path string, args ...string) ([]byte, error) {
+// exec runs a program. It answers in English, and inherits the network namespace of the calling
+// thread.
+func (p *programs) exec(
+	ctx context.Context,
+	input []byte,
+	path string,
+	args ...string,
+) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdin = bytes.NewReader(input)
@@ -203,7 +218,13 @@ func (p *programs) exec(ctx context.Context, input []byte, path string, args ...
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("%s: %w", name, ctx.Err())
 	}
-	return nil, &programError{name, args, strings.TrimSpace(withoutWarnings(problem.String())), p.lockWait, err}
+	return nil, &programError{
+		name,
+		args,
+		strings.TrimSpace(withoutWarnings(problem.String())),
+		p.lockWait,
+		err,
+	}
 }
 
 // programError is a program that failed, and what it said.
@@ -219,11 +240,20 @@ func (e *programError) Error() string {
 	first, _, _ := strings.Cut(e.said, "\n")
 	switch {
 	case strings.Contains(e.said, "xtables lock"):
-		return fmt.Sprintf("%s: another program held the xtables lock for %d seconds: find it with 'fuser /run/xtables.lock', then try again", e.name, e.wait)
+		return fmt.Sprintf(
+			"%s: another program held the xtables lock for %d seconds: find it with 'fuser /run/xtables.lock', then try again",
+			e.name,
+			e.wait,
+		)
 	case first == "":
 		return fmt.Sprintf("%s %s: %v", e.name, strings.Join(e.args, " "), e.err)
 	case strings.Contains(first, "set with the given name cannot be") || strings.Contains(first, "Set cannot be destroyed"):
-		return fmt.Sprintf("%s: %s (rules of another program look it up: find them with iptables-save | grep %s)", e.name, e.said, baseChain)
+		return fmt.Sprintf(
+			"%s: %s (rules of another program look it up: find them with iptables-save | grep %s)",
+			e.name,
+			e.said,
+			baseChain,
+		)
 	}
 	return fmt.Sprintf("%s: %s", e.name, strings.ReplaceAll(e.said, "\n", " / "))
 }

@@ -42,16 +42,18 @@ func variantNames(v variant, script string) string {
 	if v == legacy {
 		suffix = "-legacy"
 	}
-	return regexp.MustCompile(`\bip6?tables\b`).ReplaceAllStringFunc(script, func(name string) string { return name + suffix })
+	return regexp.MustCompile(`\bip6?tables\b`).
+		ReplaceAllStringFunc(script, func(name string) string { return name + suffix })
 }
 
 var passing = regexp.MustCompile(`(?m)^#.*\n| timeout [1-9]\d*|initval \S+|\[\d+:\d+\]`)
 
-// emptyBuiltIn is a built-in chain without rules, as the nft variant makes them when it first uses a table, and
-// keeps them: to packets, and to iptables, it is the same as none.
+// emptyBuiltIn is a built-in chain without rules, as the nft variant makes them when it first uses
+// a table, and keeps them: to packets, and to iptables, it is the same as none.
 var emptyBuiltIn = regexp.MustCompile(`\s*chain [A-Z]+ \{\s*type [^\n]*policy accept;\s*\}`)
 
-// snapshot prints all rules and sets, without what changes by itself: counters, remaining times, dates.
+// snapshot prints all rules and sets, without what changes by itself: counters, remaining times,
+// dates.
 func snapshot(t testing.TB) string {
 	t.Helper()
 	all := backendtest.Program(t, "", "sh", "-ec", `
@@ -77,17 +79,26 @@ func TestSuite(t *testing.T) {
 	}
 }
 
-// others makes rules and sets as other programs make them, with quotes, comments and counters, in every table that we use.
+// others makes rules and sets as other programs make them, with quotes, comments and counters, in
+// every table that we use.
 func others(t testing.TB, v variant) {
 	t.Helper()
 	for _, program := range []string{"iptables", "ip6tables"} {
-		run(t, v, program+` -t mangle -N "it's-odd" ; `+program+` -t mangle -A PREROUTING -p tcp -m comment --comment 'PORTGRAVE said: it'"'"'s "odd" \ or not' -j "it's-odd" 
+		run(
+			t,
+			v,
+			program+` -t mangle -N "it's-odd" ; `+program+` -t mangle -A PREROUTING -p tcp -m comment --comment 'PORTGRAVE said: it'"'"'s "odd" \ or not' -j "it's-odd" 
 			`+program+` -t mangle -A FORWARD -p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
 			`+program+` -A INPUT -m mark --mark 0x8 -m comment --comment "a -j PORTGRAVE in a comment" -j DROP
-			`+program+` -A FORWARD -j ACCEPT; `+program+` -t security -A INPUT -m mark --mark 0x99 -j ACCEPT`)
+			`+program+` -A FORWARD -j ACCEPT; `+program+` -t security -A INPUT -m mark --mark 0x99 -j ACCEPT`,
+		)
 	}
-	run(t, v, `ipset create theirs hash:net; ipset add theirs 10.0.0.0/8 nomatch; ipset create PORTGRAVE-theirs hash:ip,port comment; ipset add PORTGRAVE-theirs 10.0.0.1,tcp:80 comment "add 'x' y"
-		iptables -A INPUT -m set --match-set theirs src -j ACCEPT`)
+	run(
+		t,
+		v,
+		`ipset create theirs hash:net; ipset add theirs 10.0.0.0/8 nomatch; ipset create PORTGRAVE-theirs hash:ip,port comment; ipset add PORTGRAVE-theirs 10.0.0.1,tcp:80 comment "add 'x' y"
+		iptables -A INPUT -m set --match-set theirs src -j ACCEPT`,
+	)
 }
 
 // Every way in which another program can bend our rules must be seen, named, and undone.
@@ -142,7 +153,11 @@ func TestDriftIsSeenAndRepaired(t *testing.T) {
 				if p.InSync() {
 					t.Fatal("the drift was not seen")
 				}
-				want := strings.ReplaceAll(tt.want, "VARIANT", map[variant]string{legacy: "legacy", nfVariant: "nft"}[v])
+				want := strings.ReplaceAll(
+					tt.want,
+					"VARIANT",
+					map[variant]string{legacy: "legacy", nfVariant: "nft"}[v],
+				)
 				if !strings.Contains(backendtest.Changes(p), want) {
 					t.Errorf("no change says %q:\n%s", want, backendtest.Changes(p))
 				}

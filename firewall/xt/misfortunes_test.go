@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Another program holds the xtables lock for ever: a clear error after the wait, and nothing half-applied. Sets
-// that were prepared go again.
+// Another program holds the xtables lock for ever: a clear error after the wait, and nothing
+// half-applied. Sets that were prepared go again.
 func TestLockHeldForEver(t *testing.T) {
 	backendtest.Isolate(t)
 	b, state := open(t, legacy), backendtest.Everything(t)
@@ -31,7 +31,8 @@ func TestLockHeldForEver(t *testing.T) {
 	before := snapshot(t)
 	start := time.Now()
 	_, err = backendtest.Reconciler(b).Apply(context.Background(), &state, false)
-	if err == nil || !strings.Contains(err.Error(), "another program held the xtables lock for 1 seconds") {
+	if err == nil ||
+		!strings.Contains(err.Error(), "another program held the xtables lock for 1 seconds") {
 		t.Errorf("%v", err)
 	}
 	t.Logf("after %v: %v", time.Since(start).Round(time.Millisecond), err)
@@ -40,12 +41,20 @@ func TestLockHeldForEver(t *testing.T) {
 	}
 }
 
-// A set of our name that is of another type and in use by somebody else can't be ours; the rest is not touched.
+// A set of our name that is of another type and in use by somebody else can't be ours; the rest is
+// not touched.
 func TestSetInTheWay(t *testing.T) {
 	onBoth(t, func(t *testing.T, v variant) {
-		run(t, v, "ipset create PORTGRAVE-N4-many hash:ip,port; iptables -A INPUT -m set --match-set PORTGRAVE-N4-many src,dst -j ACCEPT")
+		run(
+			t,
+			v,
+			"ipset create PORTGRAVE-N4-many hash:ip,port; iptables -A INPUT -m set --match-set PORTGRAVE-N4-many src,dst -j ACCEPT",
+		)
 		b, state := open(t, v), backendtest.Everything(t)
-		if _, err := backendtest.Reconciler(b).Apply(context.Background(), &state, false); !errors.Is(err, firewall.ErrForeign) {
+		if _, err := backendtest.Reconciler(b).Apply(context.Background(), &state, false); !errors.Is(
+			err,
+			firewall.ErrForeign,
+		) {
 			t.Errorf("over a set of somebody: %v", err)
 		}
 		// Forced, it is loaded beside; theirs is in use and stays, which is said.
@@ -70,7 +79,8 @@ func TestBrokenIpset(t *testing.T) {
 		b.kernel.(*programs).ipset = broken
 		before := snapshot(t)
 		_, err := backendtest.Reconciler(b).Apply(context.Background(), &state, false)
-		if err == nil || !strings.Contains(err.Error(), "cannot allocate anything") || !strings.Contains(err.Error(), "previous rules are in force") {
+		if err == nil || !strings.Contains(err.Error(), "cannot allocate anything") ||
+			!strings.Contains(err.Error(), "previous rules are in force") {
 			t.Errorf("%v", err)
 		}
 		if diff := cmp.Diff(before, snapshot(t)); diff != "" {
@@ -80,18 +90,32 @@ func TestBrokenIpset(t *testing.T) {
 		b.kernel.(*programs).ipset = find("ipset")
 		backendtest.Apply(t, b, &state)
 		b.kernel.(*programs).ipset = ""
-		if _, err := b.Observe(context.Background()); err == nil || !strings.Contains(err.Error(), "no ipset program") {
+		if _, err := b.Observe(context.Background()); err == nil ||
+			!strings.Contains(err.Error(), "no ipset program") {
 			t.Errorf("sets without a program to read them: %v", err)
 		}
 	})
 }
 
-// A program that fails over one of our rules complains of the names of labels first, which is harmless.
+// A program that fails over one of our rules complains of the names of labels first, which is
+// harmless.
 func TestMissingLabelNamesAreNotTheError(t *testing.T) {
 	onBoth(t, func(t *testing.T, v variant) {
 		p := program{v, firewall.IPv4}
-		err := open(t, v).kernel.run(context.Background(), step{program: &p, input: []byte("*mangle\n-A PREROUTING -m connlabel --label 90 --set\n-A NOWHERE -j DROP\nCOMMIT\n")})
-		if err == nil || strings.Contains(err.Error(), "connlabel.conf") || !strings.Contains(err.Error(), "line 3") {
+		err := open(
+			t,
+			v,
+		).kernel.run(
+			context.Background(),
+			step{
+				program: &p,
+				input: []byte(
+					"*mangle\n-A PREROUTING -m connlabel --label 90 --set\n-A NOWHERE -j DROP\nCOMMIT\n",
+				),
+			},
+		)
+		if err == nil || strings.Contains(err.Error(), "connlabel.conf") ||
+			!strings.Contains(err.Error(), "line 3") {
 			t.Errorf("%v", err)
 		}
 	})

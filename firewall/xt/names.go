@@ -14,16 +14,16 @@ const (
 	// forwardChain is where FORWARD leads, labelChain where PREROUTING does.
 	forwardChain, labelChain = baseChain + "-F", baseChain + "-L"
 	elsewhereChain, vrfChain = baseChain + "-LE", baseChain + "-LV"
-	// portsChain is the tree over a packet's own ports, originalChain that over a connection's original
-	// ones; virtualChain and virtualTree are for addresses that only DNAT knows.
+	// portsChain is the tree over a packet's own ports, originalChain that over a connection's
+	// original ones; virtualChain and virtualTree are for addresses that only DNAT knows.
 	portsChain, originalChain = baseChain + "-P", baseChain + "-D"
 	virtualChain, virtualTree = baseChain + "-V", baseChain + "-T"
 	// ipvsChain and ipvsTree are the same for addresses that the host holds for IPVS alone.
 	ipvsChain, ipvsTree           = baseChain + "-I", baseChain + "-J"
 	unlistedChain, unlistedRefuse = baseChain + "-U", baseChain + "-UR"
 	directChain, directRefuse     = baseChain + "-B", baseChain + "-BR"
-	// beginChain looks at what would begin a connection, spoofedPorts and spoofedChain at what bears one
-	// of our own addresses.
+	// beginChain looks at what would begin a connection, spoofedPorts and spoofedChain at what bears
+	// one of our own addresses.
 	beginChain, spoofedPorts, spoofedChain = baseChain + "-N", baseChain + "-NP", baseChain + "-X"
 	// questionsChain notes multicast questions, answersChain lets their answers in.
 	questionsChain, answersChain = baseChain + "-Q", baseChain + "-C"
@@ -33,9 +33,10 @@ const (
 	mark = "written by portgrave: do not edit, use the policy file"
 )
 
-// maxID is what a chain name has left for a service: a name is at most 28 characters (XT_EXTENSION_MAXNAMELEN is
-// 29, include/uapi/linux/netfilter/x_tables.h) and "PORTGRAVE-S-" takes twelve. A set's name has room for
-// 31 (IPSET_MAXNAMELEN is 32, include/uapi/linux/netfilter/ipset/ip_set.h): "PORTGRAVE-N4-", this, "+".
+// maxID is what a chain name has left for a service: a name is at most 28 characters
+// (XT_EXTENSION_MAXNAMELEN is 29, include/uapi/linux/netfilter/x_tables.h) and "PORTGRAVE-S-" takes
+// twelve. A set's name has room for 31 (IPSET_MAXNAMELEN is 32,
+// include/uapi/linux/netfilter/ipset/ip_set.h): "PORTGRAVE-N4-", this, "+".
 const maxID = 16
 
 // id is a service's name as far as kernel names can hold it.
@@ -68,9 +69,14 @@ func pick(first bool, a, b string) string {
 }
 
 // ours reports whether a chain bears our name.
-func ours(chain string) bool { return chain == baseChain || strings.HasPrefix(chain, baseChain+"-") }
+func ours(
+	chain string,
+) bool {
+	return chain == baseChain || strings.HasPrefix(chain, baseChain+"-")
+}
 
-// serviceOf is the service that a chain of our name serves, as far as the name tells; "" for shared ones.
+// serviceOf is the service that a chain of our name serves, as far as the name tells; "" for shared
+// ones.
 func serviceOf(chain string) string {
 	if m := serviceNames.Regexp().FindStringSubmatch(chain); m != nil {
 		return m[1]

@@ -8,8 +8,8 @@ import (
 )
 
 // The way of a packet through the built-in chains, until a service or nobody decides. Everything is
-// decided once, after routing: what reaches INPUT is for this host, whatever its address looked like
-// before; what passes FORWARD concerns us only if our own DNAT sent it there, if it goes to an
+// decided once, after routing: what reaches INPUT is for this host, whatever its address looked
+// like before; what passes FORWARD concerns us only if our own DNAT sent it there, if it goes to an
 // interface of State.Direct, or if it bears one of our own addresses.
 
 var (
@@ -64,7 +64,10 @@ func (c *compiler) remember(t *table) {
 		for _, name := range c.state.Direct {
 			inside = append(inside, args("-i", interfaceWord(name), "-j", "RETURN"))
 		}
-		t.chains[elsewhereChain] = &chain{name: elsewhereChain, rules: append(inside, words(elsewhere, set))}
+		t.chains[elsewhereChain] = &chain{
+			name:  elsewhereChain,
+			rules: append(inside, words(elsewhere, set)),
+		}
 	}
 	if c.family == firewall.IPv6 {
 		rules = append(rules, words([]string{"-s", linkLocal}, fromOwn, spoofed, set))
@@ -85,7 +88,10 @@ func (c *compiler) remember(t *table) {
 // running is what established: keep lets go on.
 func (c *compiler) running() (rules []rule) {
 	if c.state.Established == firewall.EstablishedKeep {
-		rules = append(rules, args("-m", "conntrack", "--ctstate", "ESTABLISHED", "--ctdir", "ORIGINAL", "-j", "RETURN"))
+		rules = append(
+			rules,
+			args("-m", "conntrack", "--ctstate", "ESTABLISHED", "--ctdir", "ORIGINAL", "-j", "RETURN"),
+		)
 	}
 	return rules
 }
@@ -99,8 +105,15 @@ func (c *compiler) input(t *table, shared []rule) {
 		plain.rest = rulesOf(append(c.notVirtual(), "-g", unlistedChain))
 	}
 	// A reply to this host belongs to a connection that it has begun itself.
-	exempt := rulesOf([]string{"-i", "lo", "-j", "RETURN"},
-		slices.Concat(reply, []string{"-m", "connlabel", "!", "--label", strconv.Itoa(firewall.OutsideLabel)}, written, []string{"-j", "RETURN"}))
+	exempt := rulesOf(
+		[]string{"-i", "lo", "-j", "RETURN"},
+		slices.Concat(
+			reply,
+			[]string{"-m", "connlabel", "!", "--label", strconv.Itoa(firewall.OutsideLabel)},
+			written,
+			[]string{"-j", "RETURN"},
+		),
+	)
 	roots := c.ports(plain)
 	c.hooked(t, "INPUT", baseChain, nil, slices.Concat(exempt, shared, c.toIPVS(roots), roots)...)
 }
@@ -114,9 +127,9 @@ func (c *compiler) forward(t *table, shared []rule) {
 }
 
 // translated sends the packets of DNATed connections to a tree of their own, over the connection's
-// original port and address. Unless the client dialled an address of the host's own, it is a virtual
-// IP that only DNAT knows: one that deny never refuses, and that the host's own workloads reach past
-// the services that list the port, unless those name the address.
+// original port and address. Unless the client dialled an address of the host's own, it is a
+// virtual IP that only DNAT knows: one that deny never refuses, and that the host's own workloads
+// reach past the services that list the port, unless those name the address.
 func (c *compiler) translated() []rule {
 	deny := c.state.Unlisted == firewall.UnlistedDeny
 	if len(c.state.Services) == 0 && !deny {
@@ -146,8 +159,8 @@ func (c *compiler) fromInside(chain string) (rules []rule) {
 	return rules
 }
 
-// direct refuses what is routed to containers past the ports that they publish: replies that nobody there
-// has asked for, and what begins there or belongs to no connection.
+// direct refuses what is routed to containers past the ports that they publish: replies that nobody
+// there has asked for, and what begins there or belongs to no connection.
 func (c *compiler) direct() (unasked, rules []rule) {
 	if len(c.state.Direct) == 0 {
 		return nil, nil
@@ -158,8 +171,14 @@ func (c *compiler) direct() (unasked, rules []rule) {
 		word := interfaceWord(name)
 		between = append(between, args("-i", word, "-j", "RETURN"))
 		begins := []string{"-m", "conntrack", "--ctstate", "INVALID,NEW,UNTRACKED"}
-		rules = append(rules, args(slices.Concat([]string{"-o", word}, begins, []string{"-g", directChain})...))
-		unasked = append(unasked, args(slices.Concat([]string{"-o", word}, reply, elsewhere, []string{"-g", directChain})...))
+		rules = append(
+			rules,
+			args(slices.Concat([]string{"-o", word}, begins, []string{"-g", directChain})...),
+		)
+		unasked = append(
+			unasked,
+			args(slices.Concat([]string{"-o", word}, reply, elsewhere, []string{"-g", directChain})...),
+		)
 	}
 	c.chain(directChain, "", append(between, args("-g", directRefuse))...)
 	c.refuse(directRefuse, "", firewall.LogLabelDirect, true)
@@ -167,15 +186,16 @@ func (c *compiler) direct() (unasked, rules []rule) {
 }
 
 // beginning has the packets looked at that would begin a connection from one of the host's own
-// addresses, though they come from outside: in such a connection a packet to the host would look like
-// a reply. They are dropped, since an answer would go to the host itself. Where unlisted ports are
-// left alone it concerns only those that a service lists, on either side.
+// addresses, though they come from outside: in such a connection a packet to the host would look
+// like a reply. They are dropped, since an answer would go to the host itself. Where unlisted ports
+// are left alone it concerns only those that a service lists, on either side.
 func (c *compiler) beginning() []rule {
 	type words = []string
 	var rules []rule
 	to := spoofedChain
 	if c.state.Unlisted == firewall.UnlistedDeny {
-		// Neighbour discovery speaks of addresses that two hosts have, and no port is behind any of these.
+		// Neighbour discovery speaks of addresses that two hosts have, and no port is behind any of
+		// these.
 		for _, p := range []string{"icmp", "2", "ipv6-icmp"} { // 2 is IGMP
 			if (p == "ipv6-icmp") == (c.family == firewall.IPv6) {
 				rules = append(rules, args("-p", p, "-j", "RETURN"))

@@ -29,12 +29,20 @@ func previousState(t testing.TB, refuse firewall.Refuse) firewall.State {
 	svc := service(t, 0)
 	svc.Ports = append(svc.Ports, firewall.PortRange{Protocol: firewall.TCP, First: 8080, Last: 8080})
 	svc.Rate = &firewall.Rate{Count: 100_000, Per: time.Second, Burst: 100_000}
-	return backendtest.Canonical(t, firewall.State{Unlisted: firewall.UnlistedDeny, Refuse: refuse, Established: firewall.EstablishedCut,
-		Essentials: firewall.DefaultEssentials, Services: []firewall.Service{svc}})
+	return backendtest.Canonical(
+		t,
+		firewall.State{
+			Unlisted:    firewall.UnlistedDeny,
+			Refuse:      refuse,
+			Established: firewall.EstablishedCut,
+			Essentials:  firewall.DefaultEssentials,
+			Services:    []firewall.Service{svc},
+		},
+	)
 }
 
-// The first apply after an upgrade takes away what the previous version left. Meanwhile whom both let
-// in gets in, and whom both refuse doesn't: at the host itself and at a published port.
+// The first apply after an upgrade takes away what the previous version left. Meanwhile whom both
+// let in gets in, and whom both refuse doesn't: at the host itself and at a published port.
 func TestPreviousVersionIsReplaced(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Setenv("XTABLES_LOCKFILE", t.TempDir()+"/lock")
@@ -58,7 +66,12 @@ func replacePrevious(t *testing.T, v variant, refuse firewall.Refuse) {
 		}
 	}
 	for _, f := range firewall.Families {
-		cmd := w.Host.Command(context.Background(), program{v, f}.String()+"-restore", "--noflush", "--counters")
+		cmd := w.Host.Command(
+			context.Background(),
+			program{v, f}.String()+"-restore",
+			"--noflush",
+			"--counters",
+		)
 		cmd.Stdin = strings.NewReader(previous(t, refuse, f))
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
@@ -86,7 +99,10 @@ func replacePrevious(t *testing.T, v variant, refuse firewall.Refuse) {
 	var friends, foes []*lab.Stream
 	for _, six := range []bool{false, true} {
 		for _, port := range []uint16{9090, 8080} {
-			friends = append(friends, w.Stream(w.Internet, family(friend, six), w.Host.At(port, six), lab.Rate(2000)))
+			friends = append(
+				friends,
+				w.Stream(w.Internet, family(friend, six), w.Host.At(port, six), lab.Rate(2000)),
+			)
 		}
 		for _, port := range []uint16{9090, 8080, 9095} {
 			foes = append(foes, w.Stream(w.Internet, family(foe, six), w.Host.At(port, six), lab.Rate(2000)))
@@ -102,7 +118,9 @@ func replacePrevious(t *testing.T, v variant, refuse firewall.Refuse) {
 		if err != nil {
 			return err
 		}
-		if p, seen, err := backendtest.Reconciler(b).Plan(context.Background(), &state); err != nil || p.InSync() || seen.Foreign() != "" {
+		if p, seen, err := backendtest.Reconciler(b).Plan(context.Background(), &state); err != nil ||
+			p.InSync() ||
+			seen.Foreign() != "" {
 			return fmt.Errorf("in sync: %v, foreign: %q: %w", p.InSync(), seen.Foreign(), err)
 		}
 		if _, err := backendtest.Reconciler(b).Apply(context.Background(), &state, false); err != nil {
@@ -129,7 +147,9 @@ func replacePrevious(t *testing.T, v variant, refuse firewall.Refuse) {
 	}
 	for _, f := range firewall.Families {
 		for _, line := range strings.Split(w.Host.Run(program{v, f}.String()+"-save"), "\n") {
-			if strings.Contains(line, "mark 0x") || strings.HasPrefix(line, "-A PREROUTING") && !strings.HasSuffix(line, "-j "+labelChain) && strings.Contains(line, baseChain) {
+			if strings.Contains(line, "mark 0x") ||
+				strings.HasPrefix(line, "-A PREROUTING") && !strings.HasSuffix(line, "-j "+labelChain) &&
+					strings.Contains(line, baseChain) {
 				t.Errorf("%s is left", line)
 			}
 		}

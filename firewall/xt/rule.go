@@ -60,7 +60,8 @@ func newRule(words []word) rule {
 			x.ports = protocol + "/" + strings.ReplaceAll(o.values[0], ":", "-")
 		}
 	}
-	// Only "-s PREFIX -g CHAIN" is a source and nothing else, and "-g CHAIN" may be one: see isEverything.
+	// Only "-s PREFIX -g CHAIN" is a source and nothing else, and "-g CHAIN" may be one: see
+	// isEverything.
 	if len(options) != 2 {
 		x.source = ""
 	}
@@ -104,11 +105,19 @@ func optionsOf(words []word) []option {
 }
 
 // matchesWithMemory change by being evaluated, so what stands before them matters.
-var matchesWithMemory = map[string]bool{"hashlimit": true, "limit": true, "recent": true, "quota": true, "statistic": true, "connlimit": true}
+var matchesWithMemory = map[string]bool{
+	"hashlimit": true,
+	"limit":     true,
+	"recent":    true,
+	"quota":     true,
+	"statistic": true,
+	"connlimit": true,
+}
 
-// canonOf is the normal form of a rule: the same for two rules that mean the same, whatever order, spelling
-// or version printed them. Clauses without memory commute, so they are sorted; comments mean nothing.
-// What it does not know it keeps word for word, so that an unknown clause never passes for ours.
+// canonOf is the normal form of a rule: the same for two rules that mean the same, whatever order,
+// spelling or version printed them. Clauses without memory commute, so they are sorted; comments
+// mean nothing. What it does not know it keeps word for word, so that an unknown clause never
+// passes for ours.
 func canonOf(options []option) string {
 	var header, segment, done []string
 	var target string
@@ -177,7 +186,8 @@ func normalValue(option, v string) string {
 			return p.String()
 		}
 	case "-p":
-		// Which name a program prints, or whether it prints the number, is up to its host's /etc/protocols.
+		// Which name a program prints, or whether it prints the number, is up to its host's
+		// /etc/protocols.
 		if number, known := iana.Protocol(v); known {
 			return strconv.Itoa(int(number))
 		}
@@ -234,12 +244,13 @@ var rateUnits = []struct {
 	per  time.Duration
 }{{"day", 24 * time.Hour}, {"hour", time.Hour}, {"min", time.Minute}, {"sec", time.Second}}
 
-// hashlimitScale is XT_HASHLIMIT_SCALE_v2 (include/uapi/linux/netfilter/xt_hashlimit.h): the kernel holds
-// the time between two packets in millionths of a second.
+// hashlimitScale is XT_HASHLIMIT_SCALE_v2 (include/uapi/linux/netfilter/xt_hashlimit.h): the kernel
+// holds the time between two packets in millionths of a second.
 const hashlimitScale = 1_000_000
 
-// normalRate spells "20/second" as iptables prints it back: it keeps only the time between two packets, and
-// takes the largest unit in which that is a whole number, or nearly (print_rate in libxt_hashlimit.c).
+// normalRate spells "20/second" as iptables prints it back: it keeps only the time between two
+// packets, and takes the largest unit in which that is a whole number, or nearly (print_rate in
+// libxt_hashlimit.c).
 func normalRate(v string) string {
 	count, unit, ok := strings.Cut(v, "/")
 	n, err := strconv.ParseUint(count, 10, 32)
@@ -267,11 +278,18 @@ func normalRate(v string) string {
 	return strconv.FormatUint(length(last)/period, 10) + "/" + rateUnits[last].name
 }
 
-// rateTable names the table of a service's rate. Rules that name the same table share it, and keep the
-// settings that it was made with: so the name says them.
+// rateTable names the table of a service's rate. Rules that name the same table share it, and keep
+// the settings that it was made with: so the name says them.
 func rateTable(svc firewall.Service, f firewall.Family) string {
 	r := *svc.Rate
-	return fmt.Sprintf("pg-%s-%d-%d-%d-%d", id(svc.Name), r.Count, int64(r.Per.Seconds()), r.Burst, r.PrefixLength(f))
+	return fmt.Sprintf(
+		"pg-%s-%d-%d-%d-%d",
+		id(svc.Name),
+		r.Count,
+		int64(r.Per.Seconds()),
+		r.Burst,
+		r.PrefixLength(f),
+	)
 }
 
 // logTable names the table of the log of refused packets, which all services share.
@@ -279,19 +297,35 @@ func logTable(f firewall.Family) string {
 	return fmt.Sprintf("pg-denied-%d", firewall.DeniedLogRate.PrefixLength(f))
 }
 
-// rateWords are the options of a limit per source in a table for so many of them: what exceeds it, or
-// what stays within.
+// rateWords are the options of a limit per source in a table for so many of them: what exceeds it,
+// or what stays within.
 func rateWords(name string, r firewall.Rate, f firewall.Family, most int, over bool) []string {
 	unit := map[time.Duration]string{time.Second: "second", time.Minute: "minute", time.Hour: "hour", 24 * time.Hour: "day"}[r.Per]
 	how := "--hashlimit-upto"
 	if over {
 		how = "--hashlimit-above"
 	}
-	// iptables does not print an expiry that is its own default for the unit it has chosen, a round number.
+	// iptables does not print an expiry that is its own default for the unit it has chosen, a round
+	// number.
 	expire := r.Memory().Milliseconds() + 1
-	words := []string{"-m", "hashlimit", how, strconv.FormatUint(uint64(r.Count), 10) + "/" + unit, "--hashlimit-burst", strconv.FormatUint(uint64(r.Burst), 10),
-		"--hashlimit-mode", "srcip", "--hashlimit-name", name, "--hashlimit-htable-size", strconv.Itoa(most / perBucket),
-		"--hashlimit-htable-max", strconv.Itoa(most), "--hashlimit-htable-expire", strconv.FormatInt(expire, 10)}
+	words := []string{
+		"-m",
+		"hashlimit",
+		how,
+		strconv.FormatUint(uint64(r.Count), 10) + "/" + unit,
+		"--hashlimit-burst",
+		strconv.FormatUint(uint64(r.Burst), 10),
+		"--hashlimit-mode",
+		"srcip",
+		"--hashlimit-name",
+		name,
+		"--hashlimit-htable-size",
+		strconv.Itoa(most / perBucket),
+		"--hashlimit-htable-max",
+		strconv.Itoa(most),
+		"--hashlimit-htable-expire",
+		strconv.FormatInt(expire, 10),
+	}
 	if n := r.PrefixLength(f); n != wholeAddress[f] { // which iptables does not print
 		words = append(words, "--hashlimit-srcmask", strconv.Itoa(n))
 	}

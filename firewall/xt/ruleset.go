@@ -23,10 +23,18 @@ type ruleset struct {
 }
 
 func newRuleset() *ruleset {
-	return &ruleset{tables: map[tableKey]*table{}, sets: map[string]*set{}, blocked: map[tableKey]string{}, used: map[variant]bool{}, loaded: map[tableKey]bool{}, names: map[string]string{}}
+	return &ruleset{
+		tables:  map[tableKey]*table{},
+		sets:    map[string]*set{},
+		blocked: map[tableKey]string{},
+		used:    map[variant]bool{},
+		loaded:  map[tableKey]bool{},
+		names:   map[string]string{},
+	}
 }
 
-// variant is which of the two kernel interfaces an iptables program speaks to. Both may be in force at once.
+// variant is which of the two kernel interfaces an iptables program speaks to. Both may be in force
+// at once.
 type variant string
 
 const (
@@ -116,7 +124,11 @@ func keys(a, b *ruleset) []tableKey {
 		}
 	}
 	slices.SortFunc(out, func(a, b tableKey) int {
-		return cmp.Or(strings.Compare(string(a.variant), string(b.variant)), cmp.Compare(a.family, b.family), strings.Compare(a.name, b.name))
+		return cmp.Or(
+			strings.Compare(string(a.variant), string(b.variant)),
+			cmp.Compare(a.family, b.family),
+			strings.Compare(a.name, b.name),
+		)
 	})
 	return out
 }

@@ -42,11 +42,14 @@ func TestReadSave(t *testing.T) {
 	if len(r.tables) != 1 || len(table.chains) != 2 || !table.marked || !r.used[legacy] {
 		t.Errorf("read %+v", r)
 	}
-	if h := table.hooks["PREROUTING"]; len(table.hooks) != 1 || len(h) != 1 || h[0].position != 1 || h[0].rule.counter.Packets != 12 {
+	if h := table.hooks["PREROUTING"]; len(table.hooks) != 1 || len(h) != 1 || h[0].position != 1 ||
+		h[0].rule.counter.Packets != 12 {
 		t.Errorf("hooks: %+v", table.hooks)
 	}
 	rule := table.chains["PORTGRAVE-S-web"].rules[0]
-	if rule.source != "10.0.0.0/8" || rule.target != "PORTGRAVE-A-web" || rule.counter != (firewall.Counter{Packets: 5, Bytes: 6}) || table.chains["PORTGRAVE-S-web"].service != "web" {
+	if rule.source != "10.0.0.0/8" || rule.target != "PORTGRAVE-A-web" ||
+		rule.counter != (firewall.Counter{Packets: 5, Bytes: 6}) ||
+		table.chains["PORTGRAVE-S-web"].service != "web" {
 		t.Errorf("rule: %+v", rule)
 	}
 }
@@ -59,17 +62,21 @@ func TestReadSaveRefusesWhatItCantRead(t *testing.T) {
 		"*mangle\n[1:2] PREROUTING\nCOMMIT\n":                     "is no rule",
 		"*mangle\n-A PREROUTING -m comment --comment \"PORTGRAVE": "the quote is never closed",
 	} {
-		if err := readSave(newRuleset(), program{legacy, firewall.IPv6}, []byte(in)); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "ip6tables-legacy") {
+		if err := readSave(newRuleset(), program{legacy, firewall.IPv6}, []byte(in)); err == nil ||
+			!strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), "ip6tables-legacy") {
 			t.Errorf("%q: %v, want %q", in, err, want)
 		}
 	}
 	blocked := newRuleset()
-	if err := readSave(blocked, program{nfVariant, firewall.IPv4}, []byte("# Table `mangle' is incompatible, use 'nft' tool.\n")); err != nil || len(blocked.blocked) != 1 {
+	if err := readSave(blocked, program{nfVariant, firewall.IPv4}, []byte("# Table `mangle' is incompatible, use 'nft' tool.\n")); err != nil ||
+		len(blocked.blocked) != 1 {
 		t.Errorf("%v, %v", blocked.blocked, err)
 	}
 	h := mustHost(newFakeKernel(nfVariant))
 	state := backendtest.Simple(t)
-	if _, err := new(Backend).Diff(&state, observation{blocked, h}, time.Now()); err == nil || !strings.Contains(err.Error(), "iptables-nft table mangle can't be used") {
+	if _, err := new(Backend).Diff(&state, observation{blocked, h}, time.Now()); err == nil ||
+		!strings.Contains(err.Error(), "iptables-nft table mangle can't be used") {
 		t.Errorf("a table that iptables can't handle: %v", err)
 	}
 }
@@ -80,11 +87,26 @@ func TestCanon(t *testing.T) {
 		{"-s 10.0.0.0/8 -p tcp -j DROP", "-p 6 -s 10.0.0.0/255.0.0.0 -j DROP"},
 		{"-s 2001:db8::1/128 -j DROP", "-s 2001:DB8:0::1 -j DROP"},
 		{"-s 0.0.0.0/0 -g X", "-g X"},
-		{"-p tcp -m tcp --dport 80 -m comment --comment x -j DROP", "-p tcp -m comment --comment y -m tcp --dport 80:80 -j DROP"},
-		{"-m addrtype --dst-type LOCAL,MULTICAST -j RETURN", "-m addrtype --dst-type MULTICAST,LOCAL -j RETURN"},
-		{"-m conntrack ! --ctstatus CONFIRMED -j RETURN", "-m conntrack --ctstatus ! CONFIRMED -j RETURN"},
-		{`-j NFLOG --nflog-prefix "a:b" --nflog-group 9090`, "-j NFLOG --nflog-prefix a:b --nflog-group 9090"},
-		{"-m hashlimit --hashlimit-upto 120/minute --hashlimit-name x", "-m hashlimit --hashlimit-upto 2/sec --hashlimit-name x"},
+		{
+			"-p tcp -m tcp --dport 80 -m comment --comment x -j DROP",
+			"-p tcp -m comment --comment y -m tcp --dport 80:80 -j DROP",
+		},
+		{
+			"-m addrtype --dst-type LOCAL,MULTICAST -j RETURN",
+			"-m addrtype --dst-type MULTICAST,LOCAL -j RETURN",
+		},
+		{
+			"-m conntrack ! --ctstatus CONFIRMED -j RETURN",
+			"-m conntrack --ctstatus ! CONFIRMED -j RETURN",
+		},
+		{
+			`-j NFLOG --nflog-prefix "a:b" --nflog-group 9090`,
+			"-j NFLOG --nflog-prefix a:b --nflog-group 9090",
+		},
+		{
+			"-m hashlimit --hashlimit-upto 120/minute --hashlimit-name x",
+			"-m hashlimit --hashlimit-upto 2/sec --hashlimit-name x",
+		},
 		{"-j MARK --set-xmark 0xA/0xFF", "-j MARK --set-xmark 0xa/0xff"},
 	}
 	canon := func(s string) string {
@@ -107,7 +129,10 @@ func TestCanon(t *testing.T) {
 		{"-m conntrack --ctdir REPLY -j RETURN", "-m conntrack ! --ctdir REPLY -j RETURN"},
 		{"-p tcp -m tcp --dport 80 -j DROP", "-p tcp -m tcp --dport 80 -m u32 --u32 0=0 -j DROP"},
 		{"-p tcp -m tcp --dport 80 -j DROP", "-p tcp -m tcp --sport 80 -j DROP"},
-		{"-m conntrack --ctstate NEW -m hashlimit --hashlimit-upto 1/sec -j X", "-m hashlimit --hashlimit-upto 1/sec -m conntrack --ctstate NEW -j X"}, // what is counted differs
+		{
+			"-m conntrack --ctstate NEW -m hashlimit --hashlimit-upto 1/sec -j X",
+			"-m hashlimit --hashlimit-upto 1/sec -m conntrack --ctstate NEW -j X",
+		}, // what is counted differs
 		{"-m set --match-set a src -j X", "-m set --match-set a dst -j X"},
 		{"-m set --match-set a src -j X", "-m set --match-set a src --return-nomatch -j X"},
 		{"-i eth0 -j X", "-i eth+ -j X"},
@@ -144,10 +169,17 @@ func TestRatesComeBack(t *testing.T) {
 				for _, count := range []uint32{1, 2, 3, 7, 10, 20, 24, 25, 59, 60, 61, 90, 100, 119, 120, 1000, 1439, 1440, 3599, 3600, 9999, 86400, 100000, 999999, 1000000} {
 					for _, burst := range []uint32{1, 5, 40, 10000, 1000000} {
 						r := firewall.Rate{Count: count, Per: per, Burst: burst}
-						if refused, _ := Limits(firewall.State{Services: []firewall.Service{{Rate: &r}}}, time.Now()); len(refused) > 0 {
+						if refused, _ := Limits(firewall.State{Services: []firewall.Service{{Rate: &r}}}, time.Now()); len(
+							refused,
+						) > 0 {
 							continue
 						}
-						x := args(append(rateWords(fmt.Sprintf("r%d", len(want)), r, f, 8*16, len(want)%2 == 0), "-j", "RETURN")...)
+						x := args(
+							append(
+								rateWords(fmt.Sprintf("r%d", len(want)), r, f, 8*16, len(want)%2 == 0),
+								"-j",
+								"RETURN",
+							)...)
 						want = append(want, x)
 						fmt.Fprintf(&script, "-A PORTGRAVE %s\n", x.text)
 					}
@@ -185,7 +217,10 @@ func eachFamily(t *testing.T, test func(*testing.T, firewall.Family)) {
 func TestReadSets(t *testing.T) {
 	r := newRuleset()
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	err := readMessages(r, setMessages(`create PORTGRAVE-N4-web hash:net family inet hashsize 2048 maxelem 65536 bucketsize 12 initval 0x1
+	err := readMessages(
+		r,
+		setMessages(
+			`create PORTGRAVE-N4-web hash:net family inet hashsize 2048 maxelem 65536 bucketsize 12 initval 0x1
 add PORTGRAVE-N4-web 10.128.0.0/9
 add PORTGRAVE-N4-web 10.0.0.1
 add PORTGRAVE-N4-web 10.1.0.0/16 nomatch
@@ -197,15 +232,21 @@ create PORTGRAVE-N6-z hash:net family inet
 create PORTGRAVE-U4-u hash:net family inet timeout 60
 create theirs hash:net family inet
 add theirs 10.0.0.0/8
-`), now)
+`,
+		),
+		now,
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	web, leases := r.sets["PORTGRAVE-N4-web"], r.sets["PORTGRAVE-U6-web+"]
-	if len(r.sets) != 6 || web.kind != kindNets || web.odd != 1 || web.elements.len() != 2 || web.elements.(*list).at(0).prefix.String() != "10.0.0.1/32" || web.service != "web" {
+	if len(r.sets) != 6 || web.kind != kindNets || web.odd != 1 || web.elements.len() != 2 ||
+		web.elements.(*list).at(0).prefix.String() != "10.0.0.1/32" ||
+		web.service != "web" {
 		t.Errorf("%+v", web)
 	}
-	if leases == nil || leases.family != firewall.IPv6 || leases.elements.len() != 1 || !leases.elements.(*list).at(0).until.Equal(now.Add(90*time.Second)) {
+	if leases == nil || leases.family != firewall.IPv6 || leases.elements.len() != 1 ||
+		!leases.elements.(*list).at(0).until.Equal(now.Add(90*time.Second)) {
 		t.Errorf("%+v", leases)
 	}
 	for _, name := range []string{"PORTGRAVE-H4-x", "PORTGRAVE-N4-y", "PORTGRAVE-N6-z", "PORTGRAVE-U4-u"} {
@@ -225,11 +266,29 @@ func TestLimits(t *testing.T) {
 	tcp := []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 1}}
 	state := firewall.State{Services: []firewall.Service{
 		{Name: "plus", Ports: tcp, Interfaces: []string{"up+", "eth*"}},
-		{Name: "burst", Ports: tcp, Rate: &firewall.Rate{Count: 1, Per: time.Second, Burst: mostBurst + 1}},
+		{
+			Name:  "burst",
+			Ports: tcp,
+			Rate:  &firewall.Rate{Count: 1, Per: time.Second, Burst: mostBurst + 1},
+		},
 		{Name: "slow", Ports: tcp, Rate: &firewall.Rate{Count: 10, Per: 24 * time.Hour, Burst: 11}},
-		{Name: "slow enough", Ports: tcp, Rate: &firewall.Rate{Count: 10, Per: 24 * time.Hour, Burst: 10}},
-		{Name: "fast", Ports: tcp, Rate: &firewall.Rate{Count: mostPerSecond + 1, Per: time.Second, Burst: 1}},
-		{Name: "far", Ports: tcp, Expiring: []firewall.ExpiringSource{{Prefix: firewallPrefix("10.0.0.0/8"), Until: time.Now().Add(30 * 24 * time.Hour)}}},
+		{
+			Name:  "slow enough",
+			Ports: tcp,
+			Rate:  &firewall.Rate{Count: 10, Per: 24 * time.Hour, Burst: 10},
+		},
+		{
+			Name:  "fast",
+			Ports: tcp,
+			Rate:  &firewall.Rate{Count: mostPerSecond + 1, Per: time.Second, Burst: 1},
+		},
+		{
+			Name:  "far",
+			Ports: tcp,
+			Expiring: []firewall.ExpiringSource{
+				{Prefix: firewallPrefix("10.0.0.0/8"), Until: time.Now().Add(30 * 24 * time.Hour)},
+			},
+		},
 	}}
 	refused, warned := Limits(state, time.Now())
 	var got []string
@@ -249,7 +308,8 @@ func TestLimits(t *testing.T) {
 	many := backendtest.Everything(t)
 	h := mustHost(newFakeKernel(legacy))
 	h.ipset = false
-	if _, err := new(Backend).Diff(&many, observation{newRuleset(), h}, time.Now()); err == nil || !strings.Contains(err.Error(), "install the package ipset") {
+	if _, err := new(Backend).Diff(&many, observation{newRuleset(), h}, time.Now()); err == nil ||
+		!strings.Contains(err.Error(), "install the package ipset") {
 		t.Errorf("many sources without ipset: %v", err)
 	}
 	few := backendtest.Simple(t)
@@ -270,7 +330,8 @@ func TestNames(t *testing.T) {
 		for _, second := range []bool{false, true} {
 			for _, f := range firewall.Families {
 				name := setName(service, kindUntil, f, second)
-				if len(name) > 31 || !setNames.MatchString(name) || otherSlot(otherSlot(name)) != name || otherSlot(name) == name {
+				if len(name) > 31 || !setNames.MatchString(name) || otherSlot(otherSlot(name)) != name ||
+					otherSlot(name) == name {
 					t.Errorf("set %s", name)
 				}
 				if other, taken := seen[name]; taken {
@@ -309,10 +370,31 @@ func TestPortTree(t *testing.T) {
 			continue
 		}
 		want[port] = fmt.Sprintf("s%d", i)
-		services = append(services, firewall.Service{Name: want[port], Log: firewall.LogNone, Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: port, Last: port}}})
+		services = append(
+			services,
+			firewall.Service{
+				Name:  want[port],
+				Log:   firewall.LogNone,
+				Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: port, Last: port}},
+			},
+		)
 	}
-	state := backendtest.Canonical(t, firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut, Services: services})
-	chains := compile(state, time.Now(), nil, mustHost(newFakeKernel(legacy))).at(tableKey{legacy, firewall.IPv4, mangle}).chains
+	state := backendtest.Canonical(
+		t,
+		firewall.State{
+			Unlisted:    firewall.UnlistedIgnore,
+			Refuse:      firewall.RefuseDrop,
+			Established: firewall.EstablishedCut,
+			Services:    services,
+		},
+	)
+	chains := compile(
+		state,
+		time.Now(),
+		nil,
+		mustHost(newFakeKernel(legacy)),
+	).at(tableKey{legacy, firewall.IPv4, mangle}).
+		chains
 	k := newFakeKernel(legacy)
 	for port := range 1 << 16 {
 		met := 0
@@ -323,7 +405,8 @@ func TestPortTree(t *testing.T) {
 				met++
 				matches := true
 				for _, o := range parsed(r.text) {
-					matches = matches && k.matches(o, firewall.Flow{Protocol: firewall.TCP, Port: uint16(port)}, false)
+					matches = matches &&
+						k.matches(o, firewall.Flow{Protocol: firewall.TCP, Port: uint16(port)}, false)
 				}
 				if matches {
 					name, found = r.target, true
@@ -349,7 +432,9 @@ func TestPortTree(t *testing.T) {
 
 func FuzzReadSave(f *testing.F) {
 	f.Add(someSave)
-	f.Add("*mangle\n[1:2] -A PREROUTING ! -s 1.2.3.4/255.255.0.0 -m hashlimit --hashlimit-upto 0/x -j PORTGRAVE\nCOMMIT\n")
+	f.Add(
+		"*mangle\n[1:2] -A PREROUTING ! -s 1.2.3.4/255.255.0.0 -m hashlimit --hashlimit-upto 0/x -j PORTGRAVE\nCOMMIT\n",
+	)
 	f.Fuzz(func(t *testing.T, in string) {
 		r := newRuleset()
 		if readSave(r, program{nfVariant, firewall.IPv4}, []byte(in)) != nil {
@@ -378,11 +463,17 @@ func FuzzReadSave(f *testing.F) {
 }
 
 func FuzzReadSets(f *testing.F) {
-	messages := setMessages("create PORTGRAVE-U4-web hash:net family inet timeout 0\nadd PORTGRAVE-U4-web 10.0.0.0/8 timeout 5\n")
+	messages := setMessages(
+		"create PORTGRAVE-U4-web hash:net family inet timeout 0\nadd PORTGRAVE-U4-web 10.0.0.0/8 timeout 5\n",
+	)
 	f.Add(messages[0].Attributes, messages[1].Attributes)
 	f.Fuzz(func(_ *testing.T, first, second []byte) {
 		r := newRuleset()
-		if readMessages(r, []nfnetlink.Message{{Attributes: first}, {Attributes: second}}, time.Now()) != nil {
+		if readMessages(
+			r,
+			[]nfnetlink.Message{{Attributes: first}, {Attributes: second}},
+			time.Now(),
+		) != nil {
 			return
 		}
 		d := compare(newRuleset(), r)

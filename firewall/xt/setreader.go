@@ -13,7 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sets are read from the kernel itself: `ipset save` takes three times as long to print a million elements, before anybody has read them.
+// Sets are read from the kernel itself: `ipset save` takes three times as long to print a million
+// elements, before anybody has read them.
 
 // ipset's messages, command level and below (include/uapi/linux/netfilter/ipset/ip_set.h).
 const (
@@ -54,7 +55,8 @@ type setReader struct {
 	now  time.Time // the kernel tells what time is left
 }
 
-// readSets reads those ipsets that bear our names: all in one request if there are no others, whose size nobody knows.
+// readSets reads those ipsets that bear our names: all in one request if there are no others, whose
+// size nobody knows.
 func readSets(ctx context.Context, r *ruleset, now func() time.Time) error {
 	conn, err := nfnetlink.Dial()
 	if err != nil {
@@ -78,10 +80,14 @@ func readSets(ctx context.Context, r *ruleset, now func() time.Time) error {
 	if len(names) > 1 && !others {
 		names = []string{""}
 	}
-	reader := setReader{r.sets, now()} // the programs before took their time, and the kernel counts down
+	reader := setReader{
+		r.sets,
+		now(),
+	} // the programs before took their time, and the kernel counts down
 	for _, name := range names {
 		// A set that has gone meanwhile is none of ours any more.
-		if err := conn.Ask(ctx, ipsetRequest(name, 0), reader.message); err != nil && !errors.Is(err, unix.ENOENT) {
+		if err := conn.Ask(ctx, ipsetRequest(name, 0), reader.message); err != nil &&
+			!errors.Is(err, unix.ENOENT) {
 			return ipsetError("reading ipsets", err)
 		}
 	}
@@ -98,7 +104,13 @@ func ipsetRequest(name string, flags uint32) nfnetlink.Request {
 	if flags != 0 {
 		a = nfnetlink.AppendBytes(a, ipsetFlags, binary.BigEndian.AppendUint32(nil, flags))
 	}
-	return nfnetlink.Request{Subsystem: unix.NFNL_SUBSYS_IPSET, Kind: ipsetList, Family: unix.AF_INET, Attributes: a, Dump: true}
+	return nfnetlink.Request{
+		Subsystem:  unix.NFNL_SUBSYS_IPSET,
+		Kind:       ipsetList,
+		Family:     unix.AF_INET,
+		Attributes: a,
+		Dump:       true,
+	}
 }
 
 // ipsetError sorts a failure into firewall's kinds.
@@ -106,7 +118,8 @@ func ipsetError(what string, err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM):
 		err = fmt.Errorf("%w (%w)", firewall.ErrPermission, err)
-	case errors.Is(err, unix.EINVAL), errors.Is(err, unix.EPROTONOSUPPORT): // nfnetlink_rcv_msg (net/netfilter/nfnetlink.c): no such subsystem
+	case errors.Is(err, unix.EINVAL),
+		errors.Is(err, unix.EPROTONOSUPPORT): // nfnetlink_rcv_msg (net/netfilter/nfnetlink.c): no such subsystem
 		err = fmt.Errorf("%w: it has no ipset (%w)", firewall.ErrUnsupported, err)
 	}
 	return fmt.Errorf("%s: %w", what, err)
@@ -154,9 +167,15 @@ func (r *setReader) done() {
 	}
 }
 
-// newSet reads the shape of a set of our name. A set of another shape than its name says gets no kind.
+// newSet reads the shape of a set of our name. A set of another shape than its name says gets no
+// kind.
 func newSet(name string, a *nfnetlink.Attributes) (*set, error) {
-	s := &set{name: name, service: serviceOf(name), kind: setKind(name[len(baseChain)+1]), family: firewall.IPv4}
+	s := &set{
+		name:    name,
+		service: serviceOf(name),
+		kind:    setKind(name[len(baseChain)+1]),
+		family:  firewall.IPv4,
+	}
 	family := byte(unix.NFPROTO_IPV4)
 	if name[len(baseChain)+2] == '6' {
 		s.family, family = firewall.IPv6, unix.NFPROTO_IPV6
@@ -189,7 +208,8 @@ func newSet(name string, a *nfnetlink.Attributes) (*set, error) {
 	return s, err
 }
 
-// readElement reads an element; not ok is one that carries something that we never write, such as nomatch.
+// readElement reads an element; not ok is one that carries something that we never write, such as
+// nomatch.
 func readElement(b []byte, k setKind, now time.Time) (e element, ok bool, err error) {
 	var address netip.Addr
 	bits, odd, ends := -1, false, false
@@ -224,5 +244,6 @@ func readElement(b []byte, k setKind, now time.Time) (e element, ok bool, err er
 	if k != kindVirtual {
 		ports = e.portOf == portOf{}
 	}
-	return e, !odd && ports && e.prefix.IsValid() && e.prefix.Masked() == e.prefix && ends == (k == kindUntil), err
+	return e, !odd && ports && e.prefix.IsValid() && e.prefix.Masked() == e.prefix &&
+		ends == (k == kindUntil), err
 }

@@ -70,9 +70,9 @@ func (d setsDifference) commands(have *ruleset) (prepare, change, destroy setCom
 	return prepare, change, destroy
 }
 
-// torn picks the services whose sets can't be changed where they stand, because rules on the way to them change too: a
-// packet could meet the new rules with the old sources. So too where a source moves from one set to
-// another, and could be in neither for a moment.
+// torn picks the services whose sets can't be changed where they stand, because rules on the way to
+// them change too: a packet could meet the new rules with the old sources. So too where a source
+// moves from one set to another, and could be in neither for a moment.
 func torn(d difference) slots {
 	changing := changingPaths(d.tables)
 	out := slots{}
@@ -96,8 +96,9 @@ func torn(d difference) slots {
 	return out
 }
 
-// changingPaths tells on the way to which services' sets a packet meets rules that change, by the services' ids; "" stands for all. Chains of one
-// service stand on no other's way: as long as nothing else changes, packets for the others take the same way as before.
+// changingPaths tells on the way to which services' sets a packet meets rules that change, by the
+// services' ids; "" stands for all. Chains of one service stand on no other's way: as long as
+// nothing else changes, packets for the others take the same way as before.
 func changingPaths(tables []tableDifference) slots {
 	out := slots{}
 	for _, t := range tables {
@@ -126,8 +127,8 @@ func mayShare(a, b *edits) bool {
 	return !a.whole() || !b.whole() || overlap(&a.kept, &b.kept)
 }
 
-// slotsInUse tells which of its two names each service's sets have in the kernel: the one that rules look up.
-// "" stands for the sets that serve all of them.
+// slotsInUse tells which of its two names each service's sets have in the kernel: the one that
+// rules look up. "" stands for the sets that serve all of them.
 func slotsInUse(have *ruleset, services []firewall.Service) slots {
 	use := slots{}
 	live := have.lookUps()

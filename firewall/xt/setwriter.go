@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Elements go to the kernel as it takes them: `ipset restore` spends nine tenths of its time on reading a line for each. Sets are
-// created, swapped and destroyed by the program, which knows the kernel's revision of each type.
+// Elements go to the kernel as it takes them: `ipset restore` spends nine tenths of its time on
+// reading a line for each. Sets are created, swapped and destroyed by the program, which knows the
+// kernel's revision of each type.
 
 // fill is elements that a set is to have, or to lose.
 type fill struct {
@@ -36,18 +37,21 @@ const (
 
 	ipsetLine = 9 // goes with many elements in one message; ipset restore says there which line was wrong
 
-	// netByteOrder and nested must be said of these attributes (ip_set_get_ipaddr4 in net/netfilter/ipset/ip_set_core.c).
+	// netByteOrder and nested must be said of these attributes (ip_set_get_ipaddr4 in
+	// net/netfilter/ipset/ip_set_core.c).
 	netByteOrder = unix.NLA_F_NET_BYTEORDER
 	nested       = unix.NLA_F_NESTED
 )
 
-// mostInMessage is how many elements go into one message. An attribute ends at 64 KiB, and an element takes 44 bytes at most.
+// mostInMessage is how many elements go into one message. An attribute ends at 64 KiB, and an
+// element takes 44 bytes at most.
 const mostInMessage = 1_024
 
 // errSetFull is IPSET_ERR_HASH_FULL (include/uapi/linux/netfilter/ipset/ip_set_hash.h).
 const errSetFull = unix.Errno(4352)
 
-// fillSets changes sets, one after the other, as `ipset -exist` does: what is there already may be added, and gets its new end; what isn't may be removed.
+// fillSets changes sets, one after the other, as `ipset -exist` does: what is there already may be
+// added, and gets its new end; what isn't may be removed.
 func fillSets(ctx context.Context, fills []fill, now func() time.Time) error {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_NETFILTER)
 	if err != nil {
@@ -82,7 +86,8 @@ func fillSets(ctx context.Context, fills []fill, now func() time.Time) error {
 	return nil
 }
 
-// acknowledged reads an acknowledgement: struct nlmsghdr, and an error number that is 0 or negative.
+// acknowledged reads an acknowledgement: struct nlmsghdr, and an error number that is 0 or
+// negative.
 func acknowledged(b []byte) error {
 	if len(b) < unix.NLMSG_HDRLEN+4 || binary.NativeEndian.Uint16(b[4:]) != unix.NLMSG_ERROR {
 		return nfnetlink.ErrMalformed
@@ -97,7 +102,8 @@ func acknowledged(b []byte) error {
 	return unix.Errno(code)
 }
 
-// messages encodes a fill at a moment, as the time that is left is told. The bytes are only valid during the call.
+// messages encodes a fill at a moment, as the time that is left is told. The bytes are only valid
+// during the call.
 func (f fill) messages(now time.Time, send func([]byte) error) error {
 	buffer := make([]byte, 0, 64<<10)
 	var b []byte
@@ -109,7 +115,10 @@ func (f fill) messages(now time.Time, send func([]byte) error) error {
 		}
 		b = append(buffer, 0, 0, 0, 0) // the length
 		b = binary.NativeEndian.AppendUint16(b, unix.NFNL_SUBSYS_IPSET<<8|kind)
-		b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST|unix.NLM_F_ACK) // without NLM_F_EXCL: -exist
+		b = binary.NativeEndian.AppendUint16(
+			b,
+			unix.NLM_F_REQUEST|unix.NLM_F_ACK,
+		) // without NLM_F_EXCL: -exist
 		b = append(b, 0, 0, 0, 0, 0, 0, 0, 0, unix.AF_INET, unix.NFNETLINK_V0, 0, 0)
 		b = nfnetlink.AppendBytes(b, ipsetProtocolVersion, []byte{ipsetProtocol})
 		b = nfnetlink.AppendString(b, ipsetSetName, f.set)
@@ -168,7 +177,10 @@ func (f fill) append(b []byte, e element, now time.Time) []byte {
 	}
 	if !f.remove && !e.until.IsZero() {
 		left := min(max(e.until.Sub(now), time.Second), longestTimeout)
-		b = binary.BigEndian.AppendUint32(appendHeader(b, ipsetTimeout|netByteOrder, 4), uint32(left/time.Second))
+		b = binary.BigEndian.AppendUint32(
+			appendHeader(b, ipsetTimeout|netByteOrder, 4),
+			uint32(left/time.Second),
+		)
 	}
 	binary.NativeEndian.PutUint16(b[at:], uint16(len(b)-at))
 	return b

@@ -7,22 +7,24 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// step is one run of one program, or elements for sets, or both. A table is switched atomically by its own step; sets are prepared before
-// anything looks them up, and removed when nothing does any more.
+// step is one run of one program, or elements for sets, or both. A table is switched atomically by
+// its own step; sets are prepared before anything looks them up, and removed when nothing does any
+// more.
 type step struct {
 	what    string   // for errors: "iptables-nft table mangle"
 	program *program // whose restore program; nil: ipset restore
 	table   string   // "" for ipset
 	input   []byte
-	// fills are elements to be written behind: how much time is left to sources that end is told as of that moment, since other steps, or another
-	// program's lock, may have taken long.
+	// fills are elements to be written behind: how much time is left to sources that end is told as of
+	// that moment, since other steps, or another program's lock, may have taken long.
 	fills []fill
-	// tidy: only removes what no packet meets any more, so that failing is no reason to take back the rest.
+	// tidy: only removes what no packet meets any more, so that failing is no reason to take back the
+	// rest.
 	tidy bool
 }
 
-// steps is a difference as steps, in an order in which every packet meets the old verdict or the new one after
-// each of them:
+// steps is a difference as steps, in an order in which every packet meets the old verdict or the
+// new one after each of them:
 //
 //  1. sets that no rule looks up yet, with their elements
 //  2. table mangle, so that connections are labelled before a tree asks for it; unless it hands over its
@@ -46,7 +48,10 @@ func steps(d difference, have *ruleset) []step {
 		for _, t := range d.tables {
 			if pick(t) {
 				p := t.key.program()
-				out = append(out, step{what: t.key.String(), program: &p, table: t.key.name, input: t.script(have)})
+				out = append(
+					out,
+					step{what: t.key.String(), program: &p, table: t.key.name, input: t.script(have)},
+				)
 			}
 		}
 	}
@@ -113,7 +118,8 @@ func countersOf(c *chain) map[string]firewall.Counter {
 	return out
 }
 
-// elsewhere is the chain of this name in another table of the same program that counts; nil for none.
+// elsewhere is the chain of this name in another table of the same program that counts; nil for
+// none.
 func (r *ruleset) elsewhere(k tableKey, name string) *chain {
 	if k.name == security {
 		return nil

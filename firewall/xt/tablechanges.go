@@ -6,9 +6,9 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// tableChanges words what differs in the tables. To people a tree is one thing, wherever it stands: what
-// table security repeats of table filter is not said twice, and what only moves from one table to another
-// is not said at all.
+// tableChanges words what differs in the tables. To people a tree is one thing, wherever it stands:
+// what table security repeats of table filter is not said twice, and what only moves from one table
+// to another is not said at all.
 func (d difference) tableChanges(kept keptSources) []firewall.Change {
 	byTable := make([][]firewall.Change, len(d.tables))
 	said := map[firewall.Family]map[firewall.Change]bool{firewall.IPv4: {}, firewall.IPv6: {}}
@@ -23,7 +23,10 @@ func (d difference) tableChanges(kept keptSources) []firewall.Change {
 	for i, t := range d.tables {
 		switch {
 		case t.key.name == security:
-			byTable[i] = slices.DeleteFunc(byTable[i], func(c firewall.Change) bool { return said[t.key.family][c] })
+			byTable[i] = slices.DeleteFunc(
+				byTable[i],
+				func(c firewall.Change) bool { return said[t.key.family][c] },
+			)
 		case d.moves(t):
 			byTable[i] = slices.DeleteFunc(byTable[i], func(c firewall.Change) bool {
 				switch c.Action {
@@ -39,7 +42,8 @@ func (d difference) tableChanges(kept keptSources) []firewall.Change {
 	return slices.Concat(byTable...)
 }
 
-// moves reports whether the tree of this table moves to, or comes from, another of the same program.
+// moves reports whether the tree of this table moves to, or comes from, another of the same
+// program.
 func (d difference) moves(t tableDifference) bool {
 	turns := func(t tableDifference) int {
 		switch have, want := t.haveTable.decides(), t.wantTable.decides(); {
@@ -51,6 +55,7 @@ func (d difference) moves(t tableDifference) bool {
 		return 0
 	}
 	return turns(t) != 0 && slices.ContainsFunc(d.tables, func(o tableDifference) bool {
-		return o.key != t.key && o.key.program() == t.key.program() && o.key.name != security && turns(o) == -turns(t)
+		return o.key != t.key && o.key.program() == t.key.program() && o.key.name != security &&
+			turns(o) == -turns(t)
 	})
 }

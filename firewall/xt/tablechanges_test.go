@@ -10,8 +10,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/backendtest"
 )
 
-// Under another refuse the whole tree stands in another table. To people nothing happens to sources and
-// ports, and what was counted of them is kept.
+// Under another refuse the whole tree stands in another table. To people nothing happens to sources
+// and ports, and what was counted of them is kept.
 func TestTreeMovesWithItsCounters(t *testing.T) {
 	for _, v := range variants {
 		for _, from := range []firewall.Refuse{firewall.RefuseDrop, firewall.RefuseReject} {
@@ -40,7 +40,8 @@ func TestTreeMovesWithItsCounters(t *testing.T) {
 	}
 }
 
-// What table security repeats of table filter is one change to people; what differs in it alone is another.
+// What table security repeats of table filter is one change to people; what differs in it alone is
+// another.
 func TestTableSecurityIsNotSaidTwice(t *testing.T) {
 	k := newFakeKernel(nfVariant)
 	state := stateOf(t, firewall.RefuseReject, service(t, 0))
@@ -48,11 +49,13 @@ func TestTableSecurityIsNotSaidTwice(t *testing.T) {
 	more := service(t, 0)
 	more.Sources = more.Sources.Union(firewall.MustPrefixes("10.1.0.0/16"))
 	next := stateOf(t, firewall.RefuseReject, more)
-	if plan := planOf(t, k, &next); len(plan.Changes) != 1 || plan.Changes[0].String() != "add element of guarded ipv4: 10.1.0.0/16" {
+	if plan := planOf(t, k, &next); len(plan.Changes) != 1 ||
+		plan.Changes[0].String() != "add element of guarded ipv4: 10.1.0.0/16" {
 		t.Errorf("one source more:\n%s", backendtest.Changes(plan))
 	}
 	delete(k.tables, tableKey{nfVariant, firewall.IPv4, security})
-	if plan := planOf(t, k, &state); plan.InSync() || !strings.Contains(backendtest.Changes(plan), "iptables-nft table security") {
+	if plan := planOf(t, k, &state); plan.InSync() ||
+		!strings.Contains(backendtest.Changes(plan), "iptables-nft table security") {
 		t.Errorf("table security lost:\n%s", backendtest.Changes(plan))
 	}
 }

@@ -33,7 +33,9 @@ func TestOneGeneration(t *testing.T) {
 				fmt.Fprintf(&b, chain, fmt.Sprintf("PORTGRAVE-%s-%d", colour, i))
 			}
 			for i := range chains {
-				b.WriteString(strings.Repeat(fmt.Sprintf(rule, fmt.Sprintf("PORTGRAVE-%s-%d", colour, i)), rules))
+				b.WriteString(
+					strings.Repeat(fmt.Sprintf(rule, fmt.Sprintf("PORTGRAVE-%s-%d", colour, i)), rules),
+				)
 			}
 			b.WriteString(end)
 			if err := os.WriteFile(filepath.Join(dir, colour), []byte(b.String()), 0o600); err != nil {
@@ -45,7 +47,16 @@ func TestOneGeneration(t *testing.T) {
 		if v == nfVariant {
 			program = "nft -f "
 		}
-		writer := exec.Command("sh", "-c", fmt.Sprintf("cd %q; while :; do %sred || exit 1; %sgreen || exit 1; done", dir, program, program))
+		writer := exec.Command(
+			"sh",
+			"-c",
+			fmt.Sprintf(
+				"cd %q; while :; do %sred || exit 1; %sgreen || exit 1; done",
+				dir,
+				program,
+				program,
+			),
+		)
 		if err := writer.Start(); err != nil {
 			t.Fatal(err)
 		}

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Traces reports whether something of ours may stand in iptables, without running a program: whether the legacy
-// kernel has a table mangle, or the nft variant's has our chain.
+// Traces reports whether something of ours may stand in iptables, without running a program:
+// whether the legacy kernel has a table mangle, or the nft variant's has our chain.
 func Traces() (bool, error) {
 	p := programs{proc: procNet}
 	for _, f := range firewall.Families {
@@ -41,7 +41,12 @@ func chainsOfOurs(ctx context.Context) (bool, error) {
 	_, err = nfnetlink.OneGeneration(conn.Ruleset(ctx), savedAttempts, func(uint32) error {
 		found = false
 		for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-			chains := nfnetlink.Request{Subsystem: unix.NFNL_SUBSYS_NFTABLES, Kind: unix.NFT_MSG_GETCHAIN, Family: family, Dump: true}
+			chains := nfnetlink.Request{
+				Subsystem: unix.NFNL_SUBSYS_NFTABLES,
+				Kind:      unix.NFT_MSG_GETCHAIN,
+				Family:    family,
+				Dump:      true,
+			}
 			if err := conn.Ask(ctx, chains, func(m nfnetlink.Message) error {
 				a, err := nfnetlink.Parse(m.Attributes)
 				found = found || ours(a.String(unix.NFTA_CHAIN_NAME))

@@ -14,8 +14,8 @@ import (
 // vrfKind is what the kernel calls a VRF (vrf_link_ops, drivers/net/vrf.c).
 const vrfKind = "vrf"
 
-// vrfs lists the VRFs of the calling thread's network namespace by name, in order. No match of xtables
-// tells the kind of an interface.
+// vrfs lists the VRFs of the calling thread's network namespace by name, in order. No match of
+// xtables tells the kind of an interface.
 func vrfs(ctx context.Context) ([]string, error) {
 	request := netlink.NewAttributeEncoder()
 	request.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
@@ -28,7 +28,13 @@ func vrfs(ctx context.Context) ([]string, error) {
 	}
 	message := netlink.Message{Header: netlink.Header{Type: unix.RTM_GETLINK},
 		Data: append(make([]byte, unix.SizeofIfInfomsg), attributes...)}
-	names, err := netdump.Table(ctx, netdump.Dialer(netdump.Dial), unix.NETLINK_ROUTE, message, vrfName)
+	names, err := netdump.Table(
+		ctx,
+		netdump.Dialer(netdump.Dial),
+		unix.NETLINK_ROUTE,
+		message,
+		vrfName,
+	)
 	if err != nil {
 		return nil, fmt.Errorf("listing VRFs: %w", err)
 	}

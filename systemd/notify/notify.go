@@ -1,8 +1,9 @@
-// Package notify is how a service speaks with systemd: readiness, reload, status and watchdog (sd_notify(3)), and log lines that keep
-// their fields in the journal.
+// Package notify is how a service speaks with systemd: readiness, reload, status and watchdog
+// (sd_notify(3)), and log lines that keep their fields in the journal.
 //
-// It builds on go-systemd and adds what that lacks: the reload of Type=notify-reload, a watchdog for one loop, and a slog.Handler. Without a
-// systemd every call does nothing, so callers need not ask. It never blocks for long: what systemd does not take at once is lost.
+// It builds on go-systemd and adds what that lacks: the reload of Type=notify-reload, a watchdog
+// for one loop, and a slog.Handler. Without a systemd every call does nothing, so callers need not
+// ask. It never blocks for long: what systemd does not take at once is lost.
 package notify
 
 import (
@@ -16,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ready says that the service does its work, or does it again after a reload; status is a line for people.
+// Ready says that the service does its work, or does it again after a reload; status is a line for
+// people.
 func Ready(status string) { send("READY=1\nSTATUS=" + oneLine(status)) }
 
 // Status is a line for people, for systemctl status.
@@ -25,8 +27,8 @@ func Status(status string) { send("STATUS=" + oneLine(status)) }
 // Stopping says that the service is about to end.
 func Stopping() { send("STOPPING=1") }
 
-// Reloading says that the service reads its configuration again; Ready ends that. The time is what Type=notify-reload wants to hear, by the
-// monotonic clock.
+// Reloading says that the service reads its configuration again; Ready ends that. The time is what
+// Type=notify-reload wants to hear, by the monotonic clock.
 func Reloading() {
 	var t unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
@@ -47,7 +49,8 @@ func Watchdog() *time.Ticker {
 	return time.NewTicker(every / 2)
 }
 
-// socket leads to systemd. It stays open: a service that has no descriptor left must still say that it lives.
+// socket leads to systemd. It stays open: a service that has no descriptor left must still say that
+// it lives.
 var socket struct {
 	mu      sync.Mutex
 	address string

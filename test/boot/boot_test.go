@@ -17,7 +17,8 @@ import (
 // port is where early.socket listens, and what the policy is about.
 const port = 9090
 
-// Sources. Those from which connections are made in full are the wire's own; the others are spoofed.
+// Sources. Those from which connections are made in full are the wire's own; the others are
+// spoofed.
 var (
 	allowed4, allowed6 = numbered("10.20.2.1", 4), numbered("fd00:20:0:2::1", 4)
 	refused4, refused6 = numbered("8.1.0.1", 40), numbered("2a00:1::1", 40)
@@ -66,7 +67,11 @@ func TestBoot(t *testing.T) {
 				t.Errorf("refused sources were answered %d times, first %+v", len(refused), refused[0])
 			}
 			if c.closed && len(allowed) > 0 {
-				t.Errorf("everything should be closed, and %d answers came, first %+v", len(allowed), allowed[0])
+				t.Errorf(
+					"everything should be closed, and %d answers came, first %+v",
+					len(allowed),
+					allowed[0],
+				)
 			}
 			if m.refusals() == 0 {
 				t.Error("no packet of a refused source reached the machine, so that it proves nothing")
@@ -80,7 +85,8 @@ func TestBoot(t *testing.T) {
 	}
 }
 
-// TestLate is the control: with a boot unit that comes late, a refused source gets an answer, and the test must see it.
+// TestLate is the control: with a boot unit that comes late, a refused source gets an answer, and
+// the test must see it.
 func TestLate(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -98,7 +104,9 @@ func TestLate(t *testing.T) {
 	refused, _ := w.answers()
 	w.timeline(m)
 	if len(refused) == 0 {
-		t.Error("the rules came after the network, and the test saw no answer to a refused source: it would miss anything")
+		t.Error(
+			"the rules came after the network, and the test saw no answer to a refused source: it would miss anything",
+		)
 	}
 	if r := m.report(); r.Loaded != control.LoadedGeneration {
 		t.Errorf("booted with %+v", r)
@@ -106,13 +114,15 @@ func TestLate(t *testing.T) {
 	w.tellIfFailed(m)
 }
 
-// TestPowerCutOnTrial: what was applied on trial and not confirmed when the power goes is not what the machine comes up with.
+// TestPowerCutOnTrial: what was applied on trial and not confirmed when the power goes is not what
+// the machine comes up with.
 func TestPowerCutOnTrial(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
 	disk := filepath.Join(t.TempDir(), "disk")
 	run(t, "cp", "--sparse=always", image(t), disk)
-	// The trial lets everybody in. After=multi-user.target keeps that target from waiting for it. What up.service tells is of no use here.
+	// The trial lets everybody in. After=multi-user.target keeps that target from waiting for it. What
+	// up.service tells is of no use here.
 	const trial = `printf "version: 1\nservices: [{name: early, port: 9090, allow: [any]}]\n" >$1/etc/portgrave/policy.yaml
 		printf "[Unit]\nAfter=multi-user.target portgrave-boot.service nic.service\n[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/lib/test/trial\n" >$1/etc/systemd/system/trial.service
 		ln -sf /etc/systemd/system/trial.service $1/etc/systemd/system/multi-user.target.wants/trial.service

@@ -19,15 +19,15 @@ var added embed.FS
 // disk is the size of the machine's disk. The file is sparse.
 const disk = "600M"
 
-// unneeded are Debian's units that only cost time, since they have nothing to do with networks: sessions of
-// users, the console, and the upkeep of a disk that ends with the test.
+// unneeded are Debian's units that only cost time, since they have nothing to do with networks:
+// sessions of users, the console, and the upkeep of a disk that ends with the test.
 var unneeded = []string{
 	"systemd-logind.service", "systemd-user-sessions.service", "getty.target", "e2scrub_reap.service",
 	"systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
 }
 
-// writeImage makes the machine's disk in a file: Debian, its kernel's modules, our package, and the policy, applied and
-// confirmed, as on a host that was set up before it is started anew.
+// writeImage makes the machine's disk in a file: Debian, its kernel's modules, our package, and the
+// policy, applied and confirmed, as on a host that was set up before it is started anew.
 func writeImage(t lab.TB, file, scratch, deb string) {
 	t.Helper()
 	root := filepath.Join(scratch, "root")
@@ -38,8 +38,15 @@ func writeImage(t lab.TB, file, scratch, deb string) {
 	_, modules, busybox := debian.Kernel(t)
 	run(t, "cp", "-a", filepath.Join(modules, "lib/modules"), filepath.Join(root, "usr/lib/modules"))
 	// Unpacking xz in an emulated kernel takes longer than all else that a boot of ours does.
-	run(t, "sh", "-euc", `find "$0"/usr/lib/modules/*/kernel/net "$0"/usr/lib/modules/*/kernel/lib -name '*.ko.xz' -exec "$1" unxz {} +
-		chroot "$0" depmod "$(ls "$0/usr/lib/modules")"`, root, busybox)
+	run(
+		t,
+		"sh",
+		"-euc",
+		`find "$0"/usr/lib/modules/*/kernel/net "$0"/usr/lib/modules/*/kernel/lib -name '*.ko.xz' -exec "$1" unxz {} +
+		chroot "$0" depmod "$(ls "$0/usr/lib/modules")"`,
+		root,
+		busybox,
+	)
 	debian.Package(t, root, deb)
 	addFiles(t, root)
 	for unit, target := range map[string]string{
@@ -90,7 +97,8 @@ func addFiles(t lab.TB, root string) {
 	}
 }
 
-// apply has portgrave apply the policy, in the machine's files and a network namespace that ends with it. What is left is generation 1.
+// apply has portgrave apply the policy, in the machine's files and a network namespace that ends
+// with it. What is left is generation 1.
 func apply(t lab.TB, root string) {
 	t.Helper()
 	run(t, "unshare", "--net", "--mount", "--propagation=private", "sh", "-euc", `

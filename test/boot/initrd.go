@@ -25,8 +25,8 @@ echo "test: disk"
 exec /busybox switch_root /root /sbin/init
 `
 
-// writeInitrd writes the kernel's first root file system to a file. prepare is a shell script that changes the disk, which is
-// mounted at $1.
+// writeInitrd writes the kernel's first root file system to a file. prepare is a shell script that
+// changes the disk, which is mounted at $1.
 func writeInitrd(t lab.TB, file, prepare string) {
 	t.Helper()
 	_, modules, busybox := debian.Kernel(t)

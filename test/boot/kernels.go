@@ -9,7 +9,8 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// testInit is the machine's first process where nothing but a test program runs. It says when it is done, and with which status.
+// testInit is the machine's first process where nothing but a test program runs. It says when it is
+// done, and with which status.
 const testInit = `#!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mount -t proc proc /proc
@@ -29,7 +30,8 @@ sleep 60
 // testDisk is the size of that machine's disk.
 const testDisk = "900M"
 
-// writeTestImage makes a disk in a file: Debian with the modules of every kernel, and a test program that is its first process.
+// writeTestImage makes a disk in a file: Debian with the modules of every kernel, and a test
+// program that is its first process.
 func writeTestImage(t lab.TB, file, scratch, program string) {
 	t.Helper()
 	root := filepath.Join(scratch, "test-root")

@@ -18,8 +18,8 @@ import (
 // kernels.
 const otherKernels = "^Test(VRF|IPVS|TrackingTableFull)"
 
-// TestKernels runs tests of test/e2e in virtual machines with Debian's kernels. None may be skipped there.
-// KERNEL_TESTS replaces the pattern of their names.
+// TestKernels runs tests of test/e2e in virtual machines with Debian's kernels. None may be skipped
+// there. KERNEL_TESTS replaces the pattern of their names.
 func TestKernels(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -46,8 +46,17 @@ func TestKernels(t *testing.T) {
 			t.Parallel()
 			image, modules, busybox := debian.KernelOf(t, series)
 			initrd := filepath.Join(t.TempDir(), "initrd")
-			writeInitrdOf(t, initrd, modules, busybox, "printf %s '"+pattern+"' >$1/usr/local/lib/test/pattern")
-			m := launch(t, exec.CommandContext(context.Background(), "sh", emulator(image, initrd, disk, "on", "1024")...))
+			writeInitrdOf(
+				t,
+				initrd,
+				modules,
+				busybox,
+				"printf %s '"+pattern+"' >$1/usr/local/lib/test/pattern",
+			)
+			m := launch(
+				t,
+				exec.CommandContext(context.Background(), "sh", emulator(image, initrd, disk, "on", "1024")...),
+			)
 			result := m.await("done").text
 			said := m.everything()
 			if result != "0" || strings.Contains(said, "--- SKIP") {

@@ -26,8 +26,8 @@ var (
 	wire6      = netip.MustParsePrefix("2001:db8:100::1/64")
 )
 
-// patience is how long a machine may take from one sign of life to the next. It takes about a minute to start
-// where nothing else runs.
+// patience is how long a machine may take from one sign of life to the next. It takes about a
+// minute to start where nothing else runs.
 const patience = 8 * time.Minute
 
 // machine is a virtual machine that runs, or ran.
@@ -53,25 +53,32 @@ type line struct {
 // lifeline runs a program until standard input is closed, which happens even if the test is killed.
 const lifeline = `"$0" "$@" </dev/null & exec >&- 2>&-; read -r _; kill -9 $!; wait`
 
-// powerOn starts a machine. Its disk is left as it is unless keep is set. It is switched off when the test ends.
+// powerOn starts a machine. Its disk is left as it is unless keep is set. It is switched off when
+// the test ends.
 func powerOn(t lab.TB, wire *lab.Wire, disk, initrd string, keep bool) *machine {
 	t.Helper()
 	image, _, _ := debian.Kernel(t)
 	snapshot := map[bool]string{true: "off", false: "on"}[keep]
-	return launch(t, wire.Command(context.Background(), "sh", append(emulator(image, initrd, disk, snapshot, "512"),
-		"-netdev", "tap,id=n0,ifname=eth0,script=no,downscript=no",
-		"-device", "virtio-net-pci,netdev=n0,romfile=,mac="+machineMAC.String())...))
+	return launch(
+		t,
+		wire.Command(context.Background(), "sh", append(emulator(image, initrd, disk, snapshot, "512"),
+			"-netdev", "tap,id=n0,ifname=eth0,script=no,downscript=no",
+			"-device", "virtio-net-pci,netdev=n0,romfile=,mac="+machineMAC.String())...),
+	)
 }
 
-// emulator are the arguments of sh that make it start a machine without a network card, with so many MiB of memory.
+// emulator are the arguments of sh that make it start a machine without a network card, with so
+// many MiB of memory.
 func emulator(image, initrd, disk, snapshot, memory string) []string {
-	// One processor. With two, qemu 7.2 now and then breaks a kernel that changes its own code or uses cmpxchg16b while the other one runs (seen: an oops at
-	// an int3 of the kernel's own, and one in SLUB with flags that are an address).
+	// One processor. With two, qemu 7.2 now and then breaks a kernel that changes its own code or uses
+	// cmpxchg16b while the other one runs (seen: an oops at an int3 of the kernel's own, and one in
+	// SLUB with flags that are an address).
 	return []string{"-c", lifeline, "qemu-system-x86_64",
 		"-M", "q35", "-accel", "tcg,thread=single", "-cpu", "qemu64,-cx16", "-smp", "1", "-m", memory,
 		"-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", image, "-initrd", initrd,
-		// The names of interfaces as the kernel gives them. No getty, which would take the serial port away.
+		// The names of interfaces as the kernel gives them. No getty, which would take the serial port
+		// away.
 		"-append", "console=ttyS0 quiet panic=-1 mitigations=off audit=0 apparmor=0 root=/dev/vda rw net.ifnames=0 systemd.getty_auto=0 systemd.show_status=0",
 		"-drive", "id=d0,file=" + disk + ",format=raw,if=none,cache=unsafe,snapshot=" + snapshot,
 		"-device", "virtio-blk-pci,drive=d0", "-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0",
@@ -132,7 +139,8 @@ func (m *machine) said(word string) (line, bool) {
 	return line{}, false
 }
 
-// await waits until the machine says a word. If it falls silent before, the test ends with the last that it wrote.
+// await waits until the machine says a word. If it falls silent before, the test ends with the last
+// that it wrote.
 func (m *machine) await(word string) line {
 	m.t.Helper()
 	for {
@@ -153,7 +161,12 @@ func (m *machine) await(word string) line {
 			}
 			m.t.Fatalf("the machine ended before it said %q. The last it wrote:\n%s", word, m.tail())
 		case <-silence.C:
-			m.t.Fatalf("the machine was silent for %v, and did not say %q. The last it wrote:\n%s", patience, word, m.tail())
+			m.t.Fatalf(
+				"the machine was silent for %v, and did not say %q. The last it wrote:\n%s",
+				patience,
+				word,
+				m.tail(),
+			)
 		}
 	}
 }

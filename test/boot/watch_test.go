@@ -36,7 +36,10 @@ type watcher struct {
 // watch makes the machine's surroundings, and begins to ask.
 func watch(t *testing.T) *watcher {
 	t.Helper()
-	w := &watcher{T: t, wire: lab.NewWire(t, wireMAC, machineMAC, []netip.Addr{machine4, machine6}, wire4, wire6)}
+	w := &watcher{
+		T:    t,
+		wire: lab.NewWire(t, wireMAC, machineMAC, []netip.Addr{machine4, machine6}, wire4, wire6),
+	}
 	w.wire.AddSources(netip.PrefixFrom(client4, 24))
 	w.wire.AddSources(netip.PrefixFrom(client6, 64))
 	w.capture = w.wire.Capture()
@@ -68,12 +71,14 @@ func start(t *testing.T, w *watcher, disk, prepare string, keep bool) *machine {
 
 // toRefused and toAllowed tell the machine's answers apart.
 func toRefused(s lab.Segment) bool {
-	return s.From.Port() == port && (slices.Contains(refused4, s.To.Addr()) || slices.Contains(refused6, s.To.Addr()))
+	return s.From.Port() == port &&
+		(slices.Contains(refused4, s.To.Addr()) || slices.Contains(refused6, s.To.Addr()))
 }
 
 func toAllowed(s lab.Segment) bool { return s.From.Port() == port && !toRefused(s) }
 
-// served makes a connection in full, of either family, and reads what the service behind early.socket says.
+// served makes a connection in full, of either family, and reads what the service behind
+// early.socket says.
 func (w *watcher) served() {
 	w.Helper()
 	for source, to := range map[netip.Addr]netip.AddrPort{client4: at(machine4), client6: at(machine6)} {
@@ -92,7 +97,8 @@ func (w *watcher) served() {
 	w.reached = time.Now()
 }
 
-// spare stops asking from refused sources. A machine that answers all of them has no time for anything else.
+// spare stops asking from refused sources. A machine that answers all of them has no time for
+// anything else.
 func (w *watcher) spare() {
 	for _, s := range w.refused {
 		s.Stop()

@@ -1,9 +1,11 @@
-// Package debian hands tests a Debian system of their own, in a folder: systemd and what it needs, nftables, iptables and
-// ipset, out of Debian's packages. They start it in a container or in a virtual machine.
+// Package debian hands tests a Debian system of their own, in a folder: systemd and what it needs,
+// nftables, iptables and ipset, out of Debian's packages. They start it in a container or in a
+// virtual machine.
 //
-// build.sh makes it once, into bin/debian ("make deps" runs it); Unpack makes a copy that the test may change, Package
-// installs a .deb in a copy as apt would, Kernel is what a virtual machine starts. The package never starts anything, and
-// writes nowhere but in the folders that it is given.
+// build.sh makes it once, into bin/debian ("make deps" runs it); Unpack makes a copy that the test
+// may change, Package installs a .deb in a copy as apt would, Kernel is what a virtual machine
+// starts. The package never starts anything, and writes nowhere but in the folders that it is
+// given.
 package debian
 
 import (
@@ -30,11 +32,14 @@ func folder(t lab.TB) string {
 // Unpack puts the root file system into dir.
 func Unpack(t lab.TB, dir string) {
 	t.Helper()
-	must(t, exec.Command("tar", "-C", dir, "--numeric-owner", "-xpf", filepath.Join(folder(t), "root.tar")))
+	must(
+		t,
+		exec.Command("tar", "-C", dir, "--numeric-owner", "-xpf", filepath.Join(folder(t), "root.tar")),
+	)
 }
 
-// Package installs .deb files in the root file system at dir. Their scripts run in it, and start nothing, since
-// systemctl sees that it is in a chroot.
+// Package installs .deb files in the root file system at dir. Their scripts run in it, and start
+// nothing, since systemctl sees that it is in a chroot.
 func Package(t lab.TB, dir string, debs ...string) {
 	t.Helper()
 	inside := []string{dir, "dpkg", "--install"}
@@ -51,12 +56,21 @@ func Package(t lab.TB, dir string, debs ...string) {
 	}
 }
 
-// Kernel is the newest kernel for virtual machines: its image, the folder that holds its modules below lib/modules, and
-// a static busybox to start it with.
+// Kernel is the newest kernel for virtual machines: its image, the folder that holds its modules
+// below lib/modules, and a static busybox to start it with.
 func Kernel(t lab.TB) (image, modules, busybox string) {
 	t.Helper()
 	dir := folder(t)
-	return filepath.Join(dir, "kernel/vmlinuz"), filepath.Join(dir, "kernel"), filepath.Join(dir, "busybox")
+	return filepath.Join(
+			dir,
+			"kernel/vmlinuz",
+		), filepath.Join(
+			dir,
+			"kernel",
+		), filepath.Join(
+			dir,
+			"busybox",
+		)
 }
 
 // Series are the kernels that KernelOf has: those that Debian 12 came with and came to.

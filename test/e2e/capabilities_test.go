@@ -27,13 +27,22 @@ const (
 	readsAtOnce  = "reads a file as soon as it is written"
 )
 
-// abilities runs a daemon so confined, with these variables of the environment besides, and tries each thing that it
-// should be able to do; what it can't is not in the list.
-func abilities(t *testing.T, c *confinement, backend string, variables, disrupt []string) (can []string) {
+// abilities runs a daemon so confined, with these variables of the environment besides, and tries
+// each thing that it should be able to do; what it can't is not in the list.
+func abilities(
+	t *testing.T,
+	c *confinement,
+	backend string,
+	variables, disrupt []string,
+) (can []string) {
 	t.Helper()
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
-	i := install(t, w, "version: 1\nnetworks: {friends: {file: friends.txt}}\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, friends]}]\ndaemon: {protect: never, poll: 2s}\n")
+	i := install(
+		t,
+		w,
+		"version: 1\nnetworks: {friends: {file: friends.txt}}\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, friends]}]\ndaemon: {protect: never, poll: 2s}\n",
+	)
 	friends := filepath.Join(i.dir, "friends.txt")
 	if err := os.WriteFile(friends, []byte("# nobody yet\n"), 0o644); err != nil {
 		t.Fatal(err)
@@ -66,7 +75,8 @@ func abilities(t *testing.T, c *confinement, backend string, variables, disrupt 
 			return nil
 		}
 		named := func(e driftEvent) bool {
-			return e.Kind == "repaired" && e.Author != nil && e.Author.Executable != "" && e.Author.User == "root"
+			return e.Kind == "repaired" && e.Author != nil && e.Author.Executable != "" &&
+				e.Author.User == "root"
 		}
 		if slices.ContainsFunc(driftLog(t, i.state), named) {
 			can = append(can, namesAuthors)
@@ -77,7 +87,9 @@ func abilities(t *testing.T, c *confinement, backend string, variables, disrupt 
 	if process := i.listener(9090); process != "" {
 		can = append(can, namesOwners)
 	}
-	deadline := time.Now().Add(9 * time.Second) // a file that was just written counts as being written for ten
+	deadline := time.Now().
+		Add(9 * time.Second)
+		// a file that was just written counts as being written for ten
 	if err := os.WriteFile(friends, []byte("192.88.98.0/24\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -113,14 +125,16 @@ func (i *installation) listener(port uint16) string {
 	return ""
 }
 
-// Each capability of the daemon's unit is needed: with all of them it can do everything, and without one, less. The
-// daemons run side by side, since most of the time they are waited for, but beside no other test: that might keep one of
-// them from seeing who changed the rules.
+// Each capability of the daemon's unit is needed: with all of them it can do everything, and
+// without one, less. The daemons run side by side, since most of the time they are waited for, but
+// beside no other test: that might keep one of them from seeing who changed the rules.
 func TestEveryCapabilityIsNeeded(t *testing.T) {
 	lab.RequireRoot(t)
 	all := confinedBy(t)
 	if all == nil {
-		t.Fatal("capabilities are not what they are in the machine's own user namespace: run this as the machine's root")
+		t.Fatal(
+			"capabilities are not what they are in the machine's own user namespace: run this as the machine's root",
+		)
 	}
 	flush := []string{"nft", "flush", "chain", "inet", "portgrave", "svc/metrics"}
 	type loss struct{ lost, kept []string }
@@ -130,7 +144,8 @@ func TestEveryCapabilityIsNeeded(t *testing.T) {
 		"CAP_SYS_PTRACE": {[]string{namesAuthors, namesOwners}, []string{enforces}},
 		// Then a file that is younger than ten seconds counts as being written.
 		"CAP_LEASE": {[]string{readsAtOnce}, []string{enforces, namesOwners}},
-		// It does not even start where the module ip_tables is loaded, since whether rules of ours stand in there can't be read.
+		// It does not even start where the module ip_tables is loaded, since whether rules of ours stand
+		// in there can't be read.
 		"CAP_DAC_READ_SEARCH": {[]string{namesOwners}, nil},
 	}
 	for _, c := range all.capabilities {
@@ -163,11 +178,18 @@ func TestDaemonOnIptables(t *testing.T) {
 	for _, variant := range []string{"iptables-nft", "iptables-legacy"} {
 		t.Run(variant, func(t *testing.T) {
 			t.Parallel()
-			can := abilities(t, c, "iptables", programsIn(t, t.TempDir(), variant), []string{variant, "-t", "mangle", "-F", "PORTGRAVE-S-metrics"})
+			can := abilities(
+				t,
+				c,
+				"iptables",
+				programsIn(t, t.TempDir(), variant),
+				[]string{variant, "-t", "mangle", "-F", "PORTGRAVE-S-metrics"},
+			)
 			if !slices.Contains(can, enforces) {
 				t.Errorf("it can but %s", strings.Join(can, "; "))
 			}
-			// The kernel's audit is not for network namespaces, so who uses the legacy programs is not told here.
+			// The kernel's audit is not for network namespaces, so who uses the legacy programs is not told
+			// here.
 			if variant == "iptables-nft" && !slices.Contains(can, namesAuthors) {
 				t.Errorf("it can but %s", strings.Join(can, "; "))
 			}
@@ -175,7 +197,8 @@ func TestDaemonOnIptables(t *testing.T) {
 	}
 }
 
-// programs has the command iptables be of a variant, and makes the lock of the legacy ones as portgrave.tmpfiles does.
+// programs has the command iptables be of a variant, and makes the lock of the legacy ones as
+// portgrave.tmpfiles does.
 func programs(t *testing.T, variant string) {
 	t.Helper()
 	for _, v := range programsIn(t, t.TempDir(), variant) {

@@ -13,16 +13,22 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-var seedFlag = flag.Uint64("seed", 0, "seed of the random States, to repeat a failure; 0: another one each time")
+var seedFlag = flag.Uint64(
+	"seed",
+	0,
+	"seed of the random States, to repeat a failure; 0: another one each time",
+)
 
-// What a series of States costs: each is applied, and probed by some thousands of packets, on every engine.
+// What a series of States costs: each is applied, and probed by some thousands of packets, on every
+// engine.
 const (
 	seriesStates = 12
 	leastOfKind  = 500 // answers of one kind in a series, below which it proves little
 )
 
-// Random States, applied one after the other to the same host, decide about packets as State.Decide says, on every
-// engine: so all engines agree. A second apply changes nothing, and without any State everything is open again.
+// Random States, applied one after the other to the same host, decide about packets as State.Decide
+// says, on every engine: so all engines agree. A second apply changes nothing, and without any
+// State everything is open again.
 func TestEnginesDecideAsTheState(t *testing.T) {
 	seed := *seedFlag
 	if seed == 0 {
@@ -45,7 +51,13 @@ func TestEnginesDecideAsTheState(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) { testConformance(t, e, states, asked, now) })
 }
 
-func testConformance(t *testing.T, e engine, states []firewall.State, asked [][]flow, now time.Time) {
+func testConformance(
+	t *testing.T,
+	e engine,
+	states []firewall.State,
+	asked [][]flow,
+	now time.Time,
+) {
 	w := newWorld(t, e)
 	w.serve(listening...)
 	w.servePortless()
@@ -76,8 +88,14 @@ func testConformance(t *testing.T, e engine, states []firewall.State, asked [][]
 	}
 	w.applyState(nil)
 	w.judge("after teardown", nothing, asked[len(asked)-1], now, map[firewall.Verdict]int{})
-	t.Logf("%d states, %d probes: %d allowed, %d not ours, %d refused", len(states), count[firewall.Allowed]+count[firewall.Ignored]+count[firewall.Refused],
-		count[firewall.Allowed], count[firewall.Ignored], count[firewall.Refused])
+	t.Logf(
+		"%d states, %d probes: %d allowed, %d not ours, %d refused",
+		len(states),
+		count[firewall.Allowed]+count[firewall.Ignored]+count[firewall.Refused],
+		count[firewall.Allowed],
+		count[firewall.Ignored],
+		count[firewall.Refused],
+	)
 	if count[firewall.Allowed] < leastOfKind || count[firewall.Refused] < leastOfKind {
 		t.Error("too few of one kind to prove anything")
 	}
@@ -91,8 +109,15 @@ type flow struct {
 	port        uint16
 }
 
-// judge sends every flow, compares what comes of it with what the State decides, and returns how many differ.
-func (w *world) judge(what string, s firewall.State, flows []flow, now time.Time, count map[firewall.Verdict]int) (wrong int) {
+// judge sends every flow, compares what comes of it with what the State decides, and returns how
+// many differ.
+func (w *world) judge(
+	what string,
+	s firewall.State,
+	flows []flow,
+	now time.Time,
+	count map[firewall.Verdict]int,
+) (wrong int) {
 	w.t.Helper()
 	w.forgetConnections()
 	for _, by := range []struct {
@@ -106,7 +131,16 @@ func (w *world) judge(what string, s firewall.State, flows []flow, now time.Time
 			if home(w, f.source) != by.node {
 				continue
 			}
-			d := s.Decide(firewall.Flow{Protocol: f.protocol, Source: f.source, Destination: f.destination, Port: f.port, Interface: by.name}, now)
+			d := s.Decide(
+				firewall.Flow{
+					Protocol:    f.protocol,
+					Source:      f.source,
+					Destination: f.destination,
+					Port:        f.port,
+					Interface:   by.name,
+				},
+				now,
+			)
 			want := lab.Open
 			switch {
 			case d.Verdict == firewall.Refused && s.Refuse == firewall.RefuseReject:
@@ -114,7 +148,14 @@ func (w *world) judge(what string, s firewall.State, flows []flow, now time.Time
 			case d.Verdict == firewall.Refused:
 				want = lab.Dropped
 			}
-			questions = append(questions, lab.Question{Source: f.source, To: netip.AddrPortFrom(f.destination, f.port), Over: lab.Protocol(f.protocol)})
+			questions = append(
+				questions,
+				lab.Question{
+					Source: f.source,
+					To:     netip.AddrPortFrom(f.destination, f.port),
+					Over:   lab.Protocol(f.protocol),
+				},
+			)
 			wants, decisions = append(wants, want), append(decisions, d)
 			count[d.Verdict]++
 		}
@@ -123,15 +164,25 @@ func (w *world) judge(what string, s firewall.State, flows []flow, now time.Time
 				continue
 			}
 			if wrong++; wrong <= 10 {
-				w.t.Errorf("%s: %v from %v on %s to %v is %v, want %v: %s", what, firewall.Protocol(questions[i].Over), questions[i].Source, by.name, questions[i].To, got, wants[i], decisions[i].Reason)
+				w.t.Errorf(
+					"%s: %v from %v on %s to %v is %v, want %v: %s",
+					what,
+					firewall.Protocol(questions[i].Over),
+					questions[i].Source,
+					by.name,
+					questions[i].To,
+					got,
+					wants[i],
+					decisions[i].Reason,
+				)
 			}
 		}
 	}
 	return wrong
 }
 
-// probe asks each question once, and again only where an answer should have come: silence where silence is
-// wanted needs no second proof.
+// probe asks each question once, and again only where an answer should have come: silence where
+// silence is wanted needs no second proof.
 func (w *world) probe(from *lab.Node, questions []lab.Question, wants []lab.Answer) []lab.Answer {
 	w.t.Helper()
 	answers := w.ProbeEach(from, questions, lab.Attempts(1))
@@ -175,7 +226,12 @@ func (d drawing) state() firewall.State {
 		Unlisted:    pick(d, firewall.UnlistedIgnore, firewall.UnlistedDeny),
 		Refuse:      pick(d, firewall.RefuseDrop, firewall.RefuseReject),
 		Established: pick(d, firewall.EstablishedCut, firewall.EstablishedKeep),
-		Essentials:  pick(d, firewall.DefaultEssentials, 0, firewall.Essentials(d.IntN(int(firewall.DefaultEssentials)+1))),
+		Essentials: pick(
+			d,
+			firewall.DefaultEssentials,
+			0,
+			firewall.Essentials(d.IntN(int(firewall.DefaultEssentials)+1)),
+		),
 	}
 	for range 2 + d.IntN(4) {
 		s = d.more(s)
@@ -183,14 +239,24 @@ func (d drawing) state() firewall.State {
 	return s
 }
 
-var serviceNames = []string{"a", "b.c", "prometheus", "node_exporter", "a-name-as-long-as-a-service-may-have-which-is-48", "x1", "x2", "x3"}
+var serviceNames = []string{
+	"a",
+	"b.c",
+	"prometheus",
+	"node_exporter",
+	"a-name-as-long-as-a-service-may-have-which-is-48",
+	"x1",
+	"x2",
+	"x3",
+}
 
 // more adds a service to a State, if a few attempts find room for one, and makes it canonical.
 func (d drawing) more(s firewall.State) firewall.State {
 	for range 50 {
 		svc := d.service(s.Services)
 		added := append(slices.Clone(s.Services), svc)
-		if slices.ContainsFunc(s.Services, func(o firewall.Service) bool { return o.Name == svc.Name }) || len(firewall.Clashes(added)) > 0 {
+		if slices.ContainsFunc(s.Services, func(o firewall.Service) bool { return o.Name == svc.Name }) ||
+			len(firewall.Clashes(added)) > 0 {
 			continue
 		}
 		added[len(added)-1] = d.withSources(svc)
@@ -205,8 +271,13 @@ func (d drawing) more(s firewall.State) firewall.State {
 
 // service draws a service that nobody may reach yet, beside others.
 func (d drawing) service(others []firewall.Service) firewall.Service {
-	svc := firewall.Service{Name: pick(d, serviceNames...), Log: pick(d, firewall.LogNone, firewall.LogDenied, firewall.LogAll),
-		Ports: d.ports(), Interfaces: d.interfaces(), Addresses: d.addresses()}
+	svc := firewall.Service{
+		Name:       pick(d, serviceNames...),
+		Log:        pick(d, firewall.LogNone, firewall.LogDenied, firewall.LogAll),
+		Ports:      d.ports(),
+		Interfaces: d.interfaces(),
+		Addresses:  d.addresses(),
+	}
 	if len(others) > 0 && d.IntN(2) == 0 { // shares a port, where interfaces or addresses allow it
 		shared := pick(d, pick(d, others...).Ports...)
 		svc.Ports = append(svc.Ports, shared)
@@ -222,7 +293,12 @@ func (d drawing) service(others []firewall.Service) firewall.Service {
 
 func (d drawing) ports() (out []firewall.PortRange) {
 	add := func(first, last uint16) {
-		protocols := pick(d, []firewall.Protocol{firewall.TCP}, []firewall.Protocol{firewall.UDP}, []firewall.Protocol{firewall.TCP, firewall.UDP})
+		protocols := pick(
+			d,
+			[]firewall.Protocol{firewall.TCP},
+			[]firewall.Protocol{firewall.UDP},
+			[]firewall.Protocol{firewall.TCP, firewall.UDP},
+		)
 		for _, p := range protocols {
 			out = append(out, firewall.PortRange{Protocol: p, First: first, Last: last})
 		}
@@ -240,7 +316,14 @@ func (d drawing) ports() (out []firewall.PortRange) {
 	case 4:
 		add(published, published)
 	case 5:
-		r := pick(d, [2]uint16{1, 1}, [2]uint16{60000, 65535}, [2]uint16{65535, 65535}, [2]uint16{60000, 60000}, [2]uint16{1, 59999})
+		r := pick(
+			d,
+			[2]uint16{1, 1},
+			[2]uint16{60000, 65535},
+			[2]uint16{65535, 65535},
+			[2]uint16{60000, 60000},
+			[2]uint16{1, 59999},
+		)
 		add(r[0], r[1])
 	case 6:
 		for range 1 + d.IntN(2) {
@@ -256,7 +339,24 @@ func (d drawing) interfaces() (out []string) {
 	}
 	for range 1 + d.IntN(2) {
 		// veth0 is a port of docker0: packets arrive on the bridge.
-		out = append(out, pick(d, "eth0", "eth0", "eth1", "docker0", "eth*", "eth*", "e*", "eth1*", "docker*", "d*", "veth*", "wg0"))
+		out = append(
+			out,
+			pick(
+				d,
+				"eth0",
+				"eth0",
+				"eth1",
+				"docker0",
+				"eth*",
+				"eth*",
+				"e*",
+				"eth1*",
+				"docker*",
+				"d*",
+				"veth*",
+				"wg0",
+			),
+		)
 	}
 	return out
 }
@@ -303,7 +403,10 @@ func (d drawing) withSources(svc firewall.Service) firewall.Service {
 
 // lease ends long after the test, or has ended long before.
 func (d drawing) lease(p netip.Prefix) firewall.ExpiringSource {
-	return firewall.ExpiringSource{Prefix: p, Until: d.now.Add(pick(d, time.Hour, 2*time.Hour, 60*24*time.Hour, -time.Hour))}
+	return firewall.ExpiringSource{
+		Prefix: p,
+		Until:  d.now.Add(pick(d, time.Hour, 2*time.Hour, 60*24*time.Hour, -time.Hour)),
+	}
 }
 
 // sources draws lists of every size at which a backend might hold them in another way.
@@ -340,8 +443,8 @@ func (d drawing) many(n int, six bool, least int) firewall.Prefixes {
 	return prefixes(list...)
 }
 
-// prefix draws a prefix within a region, among few enough addresses that two of them often touch or overlap. Its last
-// part is at least so long, of 32 bits.
+// prefix draws a prefix within a region, among few enough addresses that two of them often touch or
+// overlap. Its last part is at least so long, of 32 bits.
 func (d drawing) prefix(six bool, least int) netip.Prefix {
 	bits := max(least, pick(d, 22, 24, 28, 30, 31, 32, 24+d.IntN(9)))
 	x, y := byte(d.IntN(16)), byte(d.IntN(256))
@@ -357,7 +460,15 @@ func (d drawing) prefix(six bool, least int) netip.Prefix {
 
 // broad are prefixes wider than a region.
 func broad(six bool) []netip.Prefix {
-	list := []string{"0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "9.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "128.0.0.0/2"}
+	list := []string{
+		"0.0.0.0/0",
+		"0.0.0.0/1",
+		"128.0.0.0/1",
+		"9.0.0.0/8",
+		"10.0.0.0/8",
+		"172.16.0.0/12",
+		"128.0.0.0/2",
+	}
 	if six {
 		list = []string{"::/0", "::/1", "8000::/1", "2000::/3", "fc00::/7", "2a00::/16"}
 	}
@@ -427,13 +538,16 @@ func (d drawing) change(s *firewall.State) {
 // bordersOfEach is at how many prefixes of one service and family a State is probed.
 const bordersOfEach = 30
 
-// flows draws packets from around the borders of every service's sources, to its ports and the ports beside them, to all of the
-// host's addresses.
+// flows draws packets from around the borders of every service's sources, to its ports and the
+// ports beside them, to all of the host's addresses.
 func (d drawing) flows(s firewall.State) []flow {
 	var out []flow
 	seen := map[flow]bool{}
 	add := func(svc firewall.Service, source netip.Addr) {
-		local := slices.DeleteFunc(slices.Clone(hostAddresses), func(a netip.Addr) bool { return a.Is6() != source.Is6() })
+		local := slices.DeleteFunc(
+			slices.Clone(hostAddresses),
+			func(a netip.Addr) bool { return a.Is6() != source.Is6() },
+		)
 		r := pick(d, svc.Ports...)
 		other := pick(d, pick(d, s.Services...).Ports...)
 		for _, at := range []struct {
@@ -445,7 +559,10 @@ func (d drawing) flows(s firewall.State) []flow {
 				at.port = 0
 			}
 			to := pick(d, local...)
-			if here := slices.DeleteFunc(slices.Clone(local), func(a netip.Addr) bool { return !svc.OnAddress(a) }); len(here) > 0 && d.IntN(3) > 0 {
+			if here := slices.DeleteFunc(slices.Clone(local), func(a netip.Addr) bool { return !svc.OnAddress(a) }); len(
+				here,
+			) > 0 &&
+				d.IntN(3) > 0 {
 				to = pick(d, here...)
 			}
 			if f := (flow{at.protocol, source, to, at.port}); (at.port == 0) != at.protocol.HasPorts() &&

@@ -52,7 +52,16 @@ func install(t *testing.T, w *lab.World, document string) *installation {
 	if err != nil {
 		t.Fatal(err)
 	}
-	i := &installation{t: t, w: w, dir: dir, program: program, policy: filepath.Join(dir, "policy.yaml"), state: filepath.Join(dir, "state"), runDir: filepath.Join(dir, "run"), backend: "auto"}
+	i := &installation{
+		t:       t,
+		w:       w,
+		dir:     dir,
+		program: program,
+		policy:  filepath.Join(dir, "policy.yaml"),
+		state:   filepath.Join(dir, "state"),
+		runDir:  filepath.Join(dir, "run"),
+		backend: "auto",
+	}
 	i.confine(confinedBy(t))
 	i.write(document)
 	return i
@@ -94,7 +103,19 @@ func (i *installation) write(document string) {
 
 // daemon prepares a run of the daemon.
 func (i *installation) daemon(ctx context.Context) *exec.Cmd {
-	words := append(slices.Concat(i.before, i.confined.words()), i.program, "--config", i.policy, "--backend", i.backend, "daemon", "--denied", "json", "--denied-file", filepath.Join(i.denied(), "denied.json"))
+	words := append(
+		slices.Concat(i.before, i.confined.words()),
+		i.program,
+		"--config",
+		i.policy,
+		"--backend",
+		i.backend,
+		"daemon",
+		"--denied",
+		"json",
+		"--denied-file",
+		filepath.Join(i.denied(), "denied.json"),
+	)
 	cmd := i.w.Host.Command(ctx, words[0], words[1:]...)
 	cmd.Env = i.env()
 	return cmd
@@ -104,16 +125,23 @@ func (i *installation) env() []string {
 	env := append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+i.runDir)
 	env = append(env, i.variables...)
 	if i.path != "" {
-		env = append(env, "PATH="+i.path+":"+os.Getenv("PATH"), "XTABLES_LOCKFILE="+filepath.Join(i.path, "xtables.lock"))
+		env = append(
+			env,
+			"PATH="+i.path+":"+os.Getenv("PATH"),
+			"XTABLES_LOCKFILE="+filepath.Join(i.path, "xtables.lock"),
+		)
 	}
 	return env
 }
 
-// run runs a verb, which must not fail, and returns what it says: as JSON, standard output alone, since on standard
-// error stands how far it is when that takes longer than a second.
+// run runs a verb, which must not fail, and returns what it says: as JSON, standard output alone,
+// since on standard error stands how far it is when that takes longer than a second.
 func (i *installation) run(args ...string) string {
 	i.t.Helper()
-	cmd := i.w.Host.Command(context.Background(), i.program, append([]string{"--config", i.policy}, args...)...)
+	cmd := i.w.Host.Command(
+		context.Background(),
+		i.program,
+		append([]string{"--config", i.policy}, args...)...)
 	cmd.Env = i.env()
 	var out []byte
 	var err error
@@ -138,7 +166,8 @@ func daemonIn(t *testing.T, w *lab.World, document string) *installation {
 	return i
 }
 
-// start starts the daemon and waits until it is ready. The function it returns ends it; so does the test's end.
+// start starts the daemon and waits until it is ready. The function it returns ends it; so does the
+// test's end.
 func (i *installation) start() (end func()) {
 	i.t.Helper()
 	end, err := i.tryStart()
@@ -217,7 +246,8 @@ func driftLog(t *testing.T, state string) (events []driftEvent) {
 	return events
 }
 
-// soak: as often as it takes to believe in percentiles (make soak), rather than as often as one waits for.
+// soak: as often as it takes to believe in percentiles (make soak), rather than as often as one
+// waits for.
 var soak = os.Getenv("PORTGRAVE_SOAK") != ""
 
 func often(briefly, thoroughly int) int {
@@ -240,14 +270,19 @@ var disruptions = map[string]string{
 	"chain in between": "add chain inet portgrave mine\ninsert rule inet portgrave prerouting jump mine",
 }
 
-// Whatever another program does to the rules is undone at once, and has an author; meanwhile a refused source probes without
-// pause. How long it took and what got through is logged; what is asserted is that all of it was seen and repaired.
+// Whatever another program does to the rules is undone at once, and has an author; meanwhile a
+// refused source probes without pause. How long it took and what got through is logged; what is
+// asserted is that all of it was seen and repaired.
 func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
 	// So many sources that they stand in a set.
-	i := install(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.1.0.0/16, 10.3.0.0/16, 10.5.0.0/16, 10.7.0.0/16]}]\ndaemon: {protect: never}\n")
+	i := install(
+		t,
+		w,
+		"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.1.0.0/16, 10.3.0.0/16, 10.5.0.0/16, 10.7.0.0/16]}]\ndaemon: {protect: never}\n",
+	)
 	// Each author must be named here, however busy the processors are with other tests.
 	i.confine(confinedBy(t, "realtime.conf"))
 	i.start()
@@ -292,8 +327,17 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 				t.Fatalf("%d repairs of %d disruptions: %+v", len(took), times, events)
 			}
 			slices.Sort(took)
-			t.Logf("%d times: repaired after %.1f ms (median), %.1f ms (99 of 100), %.1f ms (longest); %d of %d probes of the refused source got through; the allowed one: %d of %d did not",
-				times, took[len(took)/2], took[len(took)*99/100], took[len(took)-1], through.Open, through.Sent, cut.Sent-cut.Open, cut.Sent)
+			t.Logf(
+				"%d times: repaired after %.1f ms (median), %.1f ms (99 of 100), %.1f ms (longest); %d of %d probes of the refused source got through; the allowed one: %d of %d did not",
+				times,
+				took[len(took)/2],
+				took[len(took)*99/100],
+				took[len(took)-1],
+				through.Open,
+				through.Sent,
+				cut.Sent-cut.Open,
+				cut.Sent,
+			)
 			if through.Unanswered == 0 || cut.Open == 0 {
 				t.Error("too few probes to prove anything")
 			}
@@ -306,31 +350,42 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 		})
 	}
 	// A chain of somebody's that comes first and accepts: nothing to repair, but reported.
-	w.Host.NFT("table ip theirs {\n chain c {\n type filter hook prerouting priority -300\n accept\n }\n }\n")
+	w.Host.NFT(
+		"table ip theirs {\n chain c {\n type filter hook prerouting priority -300\n accept\n }\n }\n",
+	)
 	time.Sleep(calm)
 	events := driftLog(t, state)
-	if last := events[len(events)-1]; last.Kind != "hook" || last.Author == nil || last.Author.Command != "nft" || !strings.Contains(last.Summary, "theirs") {
+	if last := events[len(events)-1]; last.Kind != "hook" || last.Author == nil ||
+		last.Author.Command != "nft" ||
+		!strings.Contains(last.Summary, "theirs") {
 		t.Errorf("a foreign base chain was reported as %+v", last)
 	}
 	// Who was refused is reported.
 	reports, err := os.ReadFile(filepath.Join(filepath.Dir(state), "denied", "denied.json"))
-	if err != nil || !strings.Contains(string(reports), fmt.Sprintf("%q:%q", "source", foe)) || !strings.Contains(string(reports), `"service":"metrics"`) {
+	if err != nil || !strings.Contains(string(reports), fmt.Sprintf("%q:%q", "source", foe)) ||
+		!strings.Contains(string(reports), `"service":"metrics"`) {
 		t.Errorf("reports: %v, %.300s", err, reports)
 	}
 }
 
-// While very many sources are loaded nobody listens, as that would take several times as long. Afterwards every change is heard again, and
-// repaired at once.
+// While very many sources are loaded nobody listens, as that would take several times as long.
+// Afterwards every change is heard again, and repaired at once.
 func TestDaemonListensAgainAfterABulkLoad(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
-	i := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: never, follow: all}\n")
+	i := daemonIn(
+		t,
+		w,
+		"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: never, follow: all}\n",
+	)
 	var list strings.Builder
 	for n := range 20_000 {
 		fmt.Fprintf(&list, "    - 198.%d.%d.%d\n", 18+n>>15, n>>7&0xff, n&0x7f<<1)
 	}
-	i.write("version: 1\nnetworks:\n  many:\n" + list.String() + "services: [{name: metrics, port: 9090, allow: [192.88.99.0/24, many]}]\ndaemon: {protect: never}\n")
+	i.write(
+		"version: 1\nnetworks:\n  many:\n" + list.String() + "services: [{name: metrics, port: 9090, allow: [192.88.99.0/24, many]}]\ndaemon: {protect: never}\n",
+	)
 	member := netip.MustParseAddr("198.18.0.0")
 	for range 100 { // until the daemon has noticed
 		if w.Probe(w.Internet, []netip.Addr{member}, w.Host.At(9090, false))[member] == lab.Open {
@@ -338,7 +393,10 @@ func TestDaemonListensAgainAfterABulkLoad(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
-	if events := driftLog(t, i.state); slices.ContainsFunc(events, func(e driftEvent) bool { return e.Kind == "repaired" }) {
+	if events := driftLog(t, i.state); slices.ContainsFunc(
+		events,
+		func(e driftEvent) bool { return e.Kind == "repaired" },
+	) {
 		t.Errorf("its own change was repaired: %+v", events)
 	}
 	for n, disrupt := range []string{"delete table inet portgrave", "flush ruleset"} { // the first repair is a bulk load too
@@ -365,16 +423,23 @@ func TestDaemonListensAgainAfterABulkLoad(t *testing.T) {
 	}
 }
 
-// Where the kernel lets the daemon own its table, nothing that others do to it has any effect: not one packet notices, and there is
-// nothing to repair.
+// Where the kernel lets the daemon own its table, nothing that others do to it has any effect: not
+// one packet notices, and there is nothing to repair.
 func TestOwnedTableIsOutOfReach(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
-	i := daemonIn(t, w, "version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: always}\n")
+	i := daemonIn(
+		t,
+		w,
+		"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24]}]\ndaemon: {protect: always}\n",
+	)
 	friend, foe := netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.98.1")
 	if s := i.run("status", "-o", "json"); !strings.Contains(s, `"protected": true`) {
-		t.Fatalf("the table is not protected; if the reason is the kernel (it takes Linux 6.9), this can't be tried here:\n%s", s)
+		t.Fatalf(
+			"the table is not protected; if the reason is the kernel (it takes Linux 6.9), this can't be tried here:\n%s",
+			s,
+		)
 	}
 	foes := w.Stream(w.Internet, []netip.Addr{foe}, w.Host.At(9090, false), lab.Rate(20000))
 	friends := w.Stream(w.Internet, []netip.Addr{friend}, w.Host.At(9090, false), lab.Rate(2000))
@@ -390,11 +455,20 @@ func TestOwnedTableIsOutOfReach(t *testing.T) {
 		}
 	}
 	// The command line goes through the daemon meanwhile.
-	i.write("version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.99.0.0/16]}]\ndaemon: {protect: always}\n")
+	i.write(
+		"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.99.0.0/16]}]\ndaemon: {protect: always}\n",
+	)
 	i.run("apply", "--reason", "wider")
 	through, cut := foes.Stop(), friends.Stop()
-	t.Logf("%d disruptions, of which nft reported %d as failed: %d of %d probes of the refused source got through; the allowed one: %d of %d did not",
-		times*len(disruptions), failed, through.Open, through.Sent, cut.Sent-cut.Open, cut.Sent)
+	t.Logf(
+		"%d disruptions, of which nft reported %d as failed: %d of %d probes of the refused source got through; the allowed one: %d of %d did not",
+		times*len(disruptions),
+		failed,
+		through.Open,
+		through.Sent,
+		cut.Sent-cut.Open,
+		cut.Sent,
+	)
 	if through.Open > 0 || cut.Open < cut.Sent || through.Unanswered == 0 || cut.Sent == 0 {
 		t.Errorf("through: %+v, cut: %+v", through, cut)
 	}
@@ -408,19 +482,24 @@ func TestOwnedTableIsOutOfReach(t *testing.T) {
 	}
 }
 
-// Killed at any moment while the policy changes, the daemon leaves one policy in force or the other, never a
-// mixture; and whatever it left, the next one goes on from it.
+// Killed at any moment while the policy changes, the daemon leaves one policy in force or the
+// other, never a mixture; and whatever it left, the next one goes on from it.
 func TestDaemonKilledAtAnyMoment(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
 	w.Host.ListenTCP(9090)
 	w.Host.ListenTCP(9091)
-	// The one lets the first source in on the first port, the other the second on the second: a mixture shows.
+	// The one lets the first source in on the first port, the other the second on the second: a
+	// mixture shows.
 	documents := []string{
 		"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.1]}, {name: other, port: 9091, allow: [192.88.99.9]}]\ndaemon: {follow: all}\n",
 		"version: 1\nservices: [{name: metrics, port: [9090, 9091], allow: [192.88.99.2]}]\ndaemon: {follow: all}\n",
 	}
-	sources := []netip.Addr{netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.99.2"), netip.MustParseAddr("192.88.99.9")}
+	sources := []netip.Addr{
+		netip.MustParseAddr("192.88.99.1"),
+		netip.MustParseAddr("192.88.99.2"),
+		netip.MustParseAddr("192.88.99.9"),
+	}
 	var questions []lab.Question
 	for _, port := range []uint16{9090, 9091} {
 		for _, source := range sources {
@@ -444,7 +523,9 @@ func TestDaemonKilledAtAnyMoment(t *testing.T) {
 		}
 		time.Sleep(time.Duration(random.Int64N(int64(pace))))
 		i.write(documents[(n+1)%2])
-		time.Sleep(180*time.Millisecond + time.Duration(random.Int64N(int64(2*pace)))) // about when it reads that
+		time.Sleep(
+			180*time.Millisecond + time.Duration(random.Int64N(int64(2*pace))),
+		) // about when it reads that
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		var open []string

@@ -21,7 +21,8 @@ var refusals = []struct {
 	want   lab.Answer
 }{{"drop", lab.Dropped}, {"reject", lab.Refused}}
 
-// A container's own address is a second door to a port that it publishes, for anyone who has a route there.
+// A container's own address is a second door to a port that it publishes, for anyone who has a
+// route there.
 func TestDirectWayToContainer(t *testing.T) { onEveryBackend(t, testDirectWayToContainer) }
 
 func testDirectWayToContainer(t *testing.T, e engine) {
@@ -56,7 +57,14 @@ func testDirectWayToContainer(t *testing.T, e engine) {
 	}
 	for _, mode := range refusals {
 		for _, unlisted := range []string{"ignore", "deny"} {
-			w.apply(fmt.Sprintf("refuse: %s\nunlisted: %s\ndirect: {interfaces: [\"docker*\"]}%s", mode.refuse, unlisted, officeOnly))
+			w.apply(
+				fmt.Sprintf(
+					"refuse: %s\nunlisted: %s\ndirect: {interfaces: [\"docker*\"]}%s",
+					mode.refuse,
+					unlisted,
+					officeOnly,
+				),
+			)
 			w.expect(both, append(goesOn,
 				ask{mode.want, w.Internet, whichever, inside4, 80},
 				ask{mode.want, w.Internet, whichever, inside6, 80},
@@ -81,12 +89,20 @@ func testDirectWayToContainer(t *testing.T, e engine) {
 		ask{lab.Dropped, w.Internet, whichever, inside6, 80})
 }
 
-// virtualIPs leads two addresses that the host does not have to the container, one port of them to the host
-// itself, and a port of the host's own addresses to the container, for every source, as kube-proxy does.
+// virtualIPs leads two addresses that the host does not have to the container, one port of them to
+// the host itself, and a port of the host's own addresses to the container, for every source, as
+// kube-proxy does.
 func (w *world) virtualIPs() {
 	w.t.Helper()
 	for _, a := range []netip.Addr{virtual4, virtual6} {
-		w.Router.Run("ip", "route", "add", netip.PrefixFrom(a, a.BitLen()).String(), "via", w.Host.Addr(a.Is6()).String())
+		w.Router.Run(
+			"ip",
+			"route",
+			"add",
+			netip.PrefixFrom(a, a.BitLen()).String(),
+			"via",
+			w.Host.Addr(a.Is6()).String(),
+		)
 	}
 	w.Host.NFT(fmt.Sprintf(`table inet virtual {
 	chain prerouting {
@@ -105,8 +121,8 @@ func (w *world) virtualIPs() {
 }`, virtual4, virtual6, w.Container.Addr4(), w.Container.Addr6(), host4, host6))
 }
 
-// A virtual IP is no hole: services decide about it as about the host's own addresses. But the host's own
-// workloads reach the virtual IPs of services that have nothing to do with the policy's.
+// A virtual IP is no hole: services decide about it as about the host's own addresses. But the
+// host's own workloads reach the virtual IPs of services that have nothing to do with the policy's.
 func TestVirtualIP(t *testing.T) { onEveryBackend(t, testVirtualIP) }
 
 const virtualPolicy = `
@@ -163,8 +179,8 @@ func testVirtualIP(t *testing.T, e engine) {
 				ask{published, w.Internet, whichever, host4, 9447},
 				ask{published, w.Internet, whichever, host6, 9447},
 			)
-			// But the host's own addresses are the policy's. A reset from one container to another, both on one
-			// bridge, may be lost on its way.
+			// But the host's own addresses are the policy's. A reset from one container to another, both on
+			// one bridge, may be lost on its way.
 			for _, to := range []netip.Addr{host4, host6} {
 				w.expectClosed(both, pod, to, 9446)
 				if unlisted == "deny" {

@@ -58,9 +58,39 @@ COMMIT
 `)
 	},
 	"legacy and nft side by side": func(w *lab.World) {
-		w.Host.Run("iptables-legacy", "-A", "INPUT", "-p", "tcp", "--dport", "9090", "-s", "64.0.0.0/3", "-j", "DROP")
-		w.Host.Run("ip6tables-legacy", "-A", "INPUT", "-p", "tcp", "-m", "multiport", "--dports", "22,9091", "-m", "addrtype", "--dst-type", "LOCAL", "-j", "REJECT")
-		w.Host.NFT("table inet filter {\n chain input {\n type filter hook input priority 0\n tcp dport 9091 ip saddr != 192.0.2.0/24 drop\n tcp dport 9090 ip6 saddr 2001:db8:8000::/33 drop\n }\n}\n")
+		w.Host.Run(
+			"iptables-legacy",
+			"-A",
+			"INPUT",
+			"-p",
+			"tcp",
+			"--dport",
+			"9090",
+			"-s",
+			"64.0.0.0/3",
+			"-j",
+			"DROP",
+		)
+		w.Host.Run(
+			"ip6tables-legacy",
+			"-A",
+			"INPUT",
+			"-p",
+			"tcp",
+			"-m",
+			"multiport",
+			"--dports",
+			"22,9091",
+			"-m",
+			"addrtype",
+			"--dst-type",
+			"LOCAL",
+			"-j",
+			"REJECT",
+		)
+		w.Host.NFT(
+			"table inet filter {\n chain input {\n type filter hook input priority 0\n tcp dport 9091 ip saddr != 192.0.2.0/24 drop\n tcp dport 9090 ip6 saddr 2001:db8:8000::/33 drop\n }\n}\n",
+		)
 	},
 	"marks, maps and jumps": func(w *lab.World) {
 		w.Host.NFT(`table ip m {
@@ -85,8 +115,17 @@ COMMIT
 `)
 	},
 	"ipsets": func(w *lab.World) {
-		restore(w, "ipset", "create friends hash:net family inet\nadd friends 192.0.2.0/24\nadd friends 192.88.99.0/26\nadd friends 192.0.2.64/26 nomatch\ncreate pairs hash:net,port family inet\nadd pairs 128.0.0.0/2,tcp:9090\n", "restore")
-		restore(w, "iptables-nft-restore", "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp --dport 22 -m set ! --match-set friends src -j DROP\n-A INPUT -m set --match-set pairs src,dst -j DROP\nCOMMIT\n")
+		restore(
+			w,
+			"ipset",
+			"create friends hash:net family inet\nadd friends 192.0.2.0/24\nadd friends 192.88.99.0/26\nadd friends 192.0.2.64/26 nomatch\ncreate pairs hash:net,port family inet\nadd pairs 128.0.0.0/2,tcp:9090\n",
+			"restore",
+		)
+		restore(
+			w,
+			"iptables-nft-restore",
+			"*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp --dport 22 -m set ! --match-set friends src -j DROP\n-A INPUT -m set --match-set pairs src,dst -j DROP\nCOMMIT\n",
+		)
 	},
 }
 
@@ -101,8 +140,15 @@ func restore(w *lab.World, program, text string, args ...string) {
 // verb runs a verb that may end with exit code 2, and returns what it printed.
 func (i *installation) verb(args ...string) string {
 	i.t.Helper()
-	cmd := i.w.Host.Command(context.Background(), i.program, append([]string{"--config", i.policy}, args...)...)
-	cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+i.state, "PORTGRAVE_RUN_DIR="+filepath.Join(i.dir, "run"))
+	cmd := i.w.Host.Command(
+		context.Background(),
+		i.program,
+		append([]string{"--config", i.policy}, args...)...)
+	cmd.Env = append(
+		os.Environ(),
+		"PORTGRAVE_STATE_DIR="+i.state,
+		"PORTGRAVE_RUN_DIR="+filepath.Join(i.dir, "run"),
+	)
 	var complaint strings.Builder
 	cmd.Stderr = &complaint
 	out, err := cmd.Output()
@@ -122,8 +168,23 @@ func (i *installation) audit() (r audit.Report) {
 }
 
 // elsewhere are sources that do not come from the internet in a lab, or from nowhere.
-var elsewhere = firewall.MustPrefixes("0.0.0.0/8", "10.20.0.0/16", "127.0.0.0/8", "169.254.0.0/16", "172.17.0.0/16", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
-	"::/8", "2001:db8:100::/64", "2001:db8:113::/64", "fd00:17::/64", "fd00:20::/48", "fe80::/10", "ff00::/8")
+var elsewhere = firewall.MustPrefixes(
+	"0.0.0.0/8",
+	"10.20.0.0/16",
+	"127.0.0.0/8",
+	"169.254.0.0/16",
+	"172.17.0.0/16",
+	"198.51.100.0/24",
+	"203.0.113.0/24",
+	"224.0.0.0/3",
+	"::/8",
+	"2001:db8:100::/64",
+	"2001:db8:113::/64",
+	"fd00:17::/64",
+	"fd00:20::/48",
+	"fe80::/10",
+	"ff00::/8",
+)
 
 // beside are the sources at and beside each end of some prefixes, and one amid each.
 func beside(sets ...firewall.Prefixes) (out []netip.Addr) {
@@ -155,7 +216,8 @@ func lastAddress(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// Whatever firewall is there, audit says who gets in, and packets agree; and the policy that import writes changes none of it.
+// Whatever firewall is there, audit says who gets in, and packets agree; and the policy that import
+// writes changes none of it.
 func TestAuditAgreesWithPackets(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -174,14 +236,23 @@ func TestAuditAgreesWithPackets(t *testing.T) {
 			asked := agree(t, w, report)
 			probes, open = probes+asked.probes, open+asked.open
 			for _, x := range report.Exposures {
-				if x.Interface == "eth0" && x.Protocol == "tcp" && !x.Reachable.Certain.Equal(x.Reachable.Possible) {
-					t.Errorf("port %d: nothing here is unknowable, but certain and possible differ: %+v", x.Port, x)
+				if x.Interface == "eth0" && x.Protocol == "tcp" &&
+					!x.Reachable.Certain.Equal(x.Reachable.Possible) {
+					t.Errorf(
+						"port %d: nothing here is unknowable, but certain and possible differ: %+v",
+						x.Port,
+						x,
+					)
 				}
 			}
 			if asked.ports != 4 {
 				t.Errorf("%d ports on eth0: %+v", asked.ports, report.Exposures)
 			}
-			if strings.HasPrefix(name, "ufw") && !slices.ContainsFunc(report.Findings, func(f audit.Finding) bool { return f.Kind == audit.Bypass && f.Port == 8080 }) {
+			if strings.HasPrefix(name, "ufw") &&
+				!slices.ContainsFunc(
+					report.Findings,
+					func(f audit.Finding) bool { return f.Kind == audit.Bypass && f.Port == 8080 },
+				) {
 				t.Errorf("nothing says that 8080 goes past ufw: %+v", report.Findings)
 			}
 			importChangesNothing(t, i, report)
@@ -193,15 +264,17 @@ func TestAuditAgreesWithPackets(t *testing.T) {
 // asked is what came of asking the ports of a report.
 type asked struct{ ports, probes, open int }
 
-// agree asks each TCP port that a report has on eth0 from the internet, from sources at and beside all the borders that the report names: nobody gets in who
-// possibly can't, and everybody who certainly can.
+// agree asks each TCP port that a report has on eth0 from the internet, from sources at and beside
+// all the borders that the report names: nobody gets in who possibly can't, and everybody who
+// certainly can.
 func agree(t *testing.T, w *lab.World, report audit.Report) (a asked) {
 	t.Helper()
 	var questions []lab.Question
 	var about [][]audit.Exposure
 	at := map[lab.Question]int{} // one source asks a port once: a second SYN for the same connection is answered differently
 	for _, x := range report.Exposures {
-		if x.Interface != "eth0" || x.Protocol != "tcp" || x.Direct { // nobody in the lab has a route to a target
+		if x.Interface != "eth0" || x.Protocol != "tcp" ||
+			x.Direct { // nobody in the lab has a route to a target
 			continue
 		}
 		a.ports++
@@ -211,8 +284,10 @@ func agree(t *testing.T, w *lab.World, report audit.Report) (a asked) {
 			if err == nil && !bound.IsUnspecified() {
 				to = netip.AddrPortFrom(bound, x.Port)
 			}
-			// A listener of one family says nothing of the other; "::" is both, unless 0.0.0.0 has a row of its own.
-			if to.Addr().Is4() != source.Is4() || x.Address == "0.0.0.0" && source.Is6() || x.Address == "::" && source.Is4() && has(report, x, "0.0.0.0") {
+			// A listener of one family says nothing of the other; "::" is both, unless 0.0.0.0 has a row of
+			// its own.
+			if to.Addr().Is4() != source.Is4() || x.Address == "0.0.0.0" && source.Is6() ||
+				x.Address == "::" && source.Is4() && has(report, x, "0.0.0.0") {
 				continue
 			}
 			q := lab.Question{Source: source, To: to}
@@ -232,7 +307,16 @@ func agree(t *testing.T, w *lab.World, report audit.Report) (a asked) {
 		}
 		for _, x := range about[n] {
 			if got && !possible(report, x).Contains(source) || !got && x.Reachable.Certain.Contains(source) {
-				t.Errorf("%v at %s from %s is %s; audit says certain %v, possible %v (%v)", questions[n].To, x.Address, source, answer, x.Reachable.Certain.Strings(), x.Reachable.Possible.Strings(), x.DecidedBy)
+				t.Errorf(
+					"%v at %s from %s is %s; audit says certain %v, possible %v (%v)",
+					questions[n].To,
+					x.Address,
+					source,
+					answer,
+					x.Reachable.Certain.Strings(),
+					x.Reachable.Possible.Strings(),
+					x.DecidedBy,
+				)
 			}
 		}
 	}
@@ -242,11 +326,13 @@ func agree(t *testing.T, w *lab.World, report audit.Report) (a asked) {
 // has tells whether a report has a row for the same port at another address.
 func has(r audit.Report, like audit.Exposure, address string) bool {
 	return slices.ContainsFunc(r.Exposures, func(x audit.Exposure) bool {
-		return x.Port == like.Port && x.Protocol == like.Protocol && x.Interface == like.Interface && x.Address == address
+		return x.Port == like.Port && x.Protocol == like.Protocol && x.Interface == like.Interface &&
+			x.Address == address
 	})
 }
 
-// possible are those who may get to a port in any way: to a listener or, past it, to where the port is published.
+// possible are those who may get to a port in any way: to a listener or, past it, to where the port
+// is published.
 func possible(r audit.Report, like audit.Exposure) (all firewall.Prefixes) {
 	for _, x := range r.Exposures {
 		if x.Port == like.Port && x.Protocol == like.Protocol && x.Interface == like.Interface {
@@ -256,8 +342,8 @@ func possible(r audit.Report, like audit.Exposure) (all firewall.Prefixes) {
 	return all
 }
 
-// importChangesNothing applies the policy that import writes: who reaches what stays as it was in a report, and nothing is left to be found but what
-// the policy can't change.
+// importChangesNothing applies the policy that import writes: who reaches what stays as it was in a
+// report, and nothing is left to be found but what the policy can't change.
 func importChangesNothing(t *testing.T, i *installation, before audit.Report) {
 	t.Helper()
 	i.write(i.verb("import"))
@@ -276,18 +362,29 @@ func importChangesNothing(t *testing.T, i *installation, before audit.Report) {
 	}
 }
 
-// nobodys are sources that no packet has, the host's own among them: whether a row counts them in depends on how it is shorter.
-var nobodys = firewall.MustPrefixes("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "::/8", "ff00::/8", "2001:db8:100::10/127", "fd00:17::1/128", "fd00:20::1/128")
+// nobodys are sources that no packet has, the host's own among them: whether a row counts them in
+// depends on how it is shorter.
+var nobodys = firewall.MustPrefixes(
+	"0.0.0.0/8",
+	"127.0.0.0/8",
+	"224.0.0.0/3",
+	"::/8",
+	"ff00::/8",
+	"2001:db8:100::10/127",
+	"fd00:17::1/128",
+	"fd00:20::1/128",
+)
 
-// reached is who gets to what; services behind which nobody is have no interface. The direct way to a target is not
-// told of: a policy closes it.
+// reached is who gets to what; services behind which nobody is have no interface. The direct way to
+// a target is not told of: a policy closes it.
 func reached(r audit.Report) map[string][]string {
 	out := map[string][]string{}
 	for _, x := range r.Exposures {
 		if x.Interface == "" || x.Direct {
 			continue
 		}
-		out[fmt.Sprintf("%s/%d %s %s", x.Protocol, x.Port, x.Address, x.Interface)] = x.Reachable.Possible.Minus(nobodys).Strings()
+		out[fmt.Sprintf("%s/%d %s %s", x.Protocol, x.Port, x.Address, x.Interface)] = x.Reachable.Possible.Minus(nobodys).
+			Strings()
 	}
 	return out
 }
@@ -302,9 +399,25 @@ func TestExplainTellsWhy(t *testing.T) {
 		t.Fatal(err)
 	}
 	foreign["ufw, with a published port that it believes closed"](w)
-	i := install(t, w, "version: 1\nservices:\n  - {name: metrics, port: 9090, allow: [192.88.99.0/24]}\n  - {name: db, port: 5432, allow: [any]}\n")
+	i := install(
+		t,
+		w,
+		"version: 1\nservices:\n  - {name: metrics, port: 9090, allow: [192.88.99.0/24]}\n  - {name: db, port: 5432, allow: [any]}\n",
+	)
 	i.run("apply")
-	w.Host.Run("iptables-nft", "-I", "ufw-user-input", "-p", "tcp", "-m", "multiport", "--dports", "5432,7000", "-j", "ACCEPT")
+	w.Host.Run(
+		"iptables-nft",
+		"-I",
+		"ufw-user-input",
+		"-p",
+		"tcp",
+		"-m",
+		"multiport",
+		"--dports",
+		"5432,7000",
+		"-j",
+		"ACCEPT",
+	)
 	for _, tt := range []struct {
 		from, port string
 		says       []string

@@ -14,13 +14,26 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// longPolicy is sparsePolicy with a service whose list is too long for a small table, and a port of its own.
+// longPolicy is sparsePolicy with a service whose list is too long for a small table, and a port of
+// its own.
 func longPolicy() string {
 	var list strings.Builder
 	for n := range 10_000 {
-		fmt.Fprintf(&list, "    - 198.%d.%d.%d\n    - 2001:db8:99:%x::/64\n", 18+n>>15, n>>7&0xff, n&0x7f<<1, n)
+		fmt.Fprintf(
+			&list,
+			"    - 198.%d.%d.%d\n    - 2001:db8:99:%x::/64\n",
+			18+n>>15,
+			n>>7&0xff,
+			n&0x7f<<1,
+			n,
+		)
 	}
-	return strings.Replace(sparsePolicy, "\nservices: [", "\nnetworks:\n  long:\n"+list.String()+"services: [{name: long, port: 9091, allow: [long]}, ", 1)
+	return strings.Replace(
+		sparsePolicy,
+		"\nservices: [",
+		"\nnetworks:\n  long:\n"+list.String()+"services: [{name: long, port: 9091, allow: [long]}, ",
+		1,
+	)
 }
 
 // members are let in by the long list.
@@ -35,7 +48,10 @@ func (s *sparse) refuses(ports ...uint16) bool {
 			questions = append(questions, lab.Question{Source: a, To: s.w.Host.At(port, a.Is6())})
 		}
 	}
-	return !slices.ContainsFunc(s.w.ProbeEach(s.w.Internet, questions, lab.Attempts(1)), func(a lab.Answer) bool { return a != lab.Dropped })
+	return !slices.ContainsFunc(
+		s.w.ProbeEach(s.w.Internet, questions, lab.Attempts(1)),
+		func(a lab.Answer) bool { return a != lab.Dropped },
+	)
 }
 
 // fightStatus is the daemon's, as far as these tests look.
@@ -98,8 +114,9 @@ func stalledTime(t *testing.T) time.Duration {
 // depend on how often rules are deleted.
 const mostOfAProcessor = 0.28
 
-// TestFight: however often another program deletes the rules, within a second of each deletion those are refused again who must be; then the
-// full lists follow, the daemon keeps to its share of the processor, and says for how long rules were missing.
+// TestFight: however often another program deletes the rules, within a second of each deletion
+// those are refused again who must be; then the full lists follow, the daemon keeps to its share of
+// the processor, and says for how long rules were missing.
 func TestFight(t *testing.T) {
 	for name, policy := range map[string]string{"short": sparsePolicy, "long": longPolicy()} {
 		ports := []uint16{9090}
@@ -137,15 +154,25 @@ func TestFight(t *testing.T) {
 					t.Fatalf("there is no fight: %+v", x)
 				}
 				if e.name == "iptables-legacy" {
-					// Nobody is told of changes through legacy programs in a namespace, so the first is found by the next poll.
+					// Nobody is told of changes through legacy programs in a namespace, so the first is found by
+					// the next poll.
 					if first := took[0]; first > 2*time.Second {
 						t.Errorf("the first deletion was found after %s", first)
 					}
 					took = took[1:]
 				}
 				slices.Sort(took)
-				t.Logf("%d deletions: refused again after %v (median), %v (longest); rules missing %.1f %% of the time by status, %d repairs; %.1f %% of a processor",
-					len(took), took[len(took)/2].Round(time.Millisecond), took[len(took)-1].Round(time.Millisecond), 100*x.Fight.Share, x.Fight.Repairs, 100*share)
+				t.Logf(
+					"%d deletions: refused again after %v (median), %v (longest); rules missing %.1f %% of the time by status, %d repairs; %.1f %% of a processor",
+					len(
+						took,
+					),
+					took[len(took)/2].Round(time.Millisecond),
+					took[len(took)-1].Round(time.Millisecond),
+					100*x.Fight.Share,
+					x.Fight.Repairs,
+					100*share,
+				)
 				// One in fifty may take longer.
 				most, longest := took[len(took)*98/100], took[len(took)-1]
 				if most > patience || longest > 3*patience {
@@ -190,7 +217,8 @@ func (s *sparse) mustLetIn(sources []netip.Addr, port uint16, listed bool, patie
 	}
 }
 
-// startFight starts the daemon with a listener on the second port too; the short policy lists no 9091, so nobody listens there.
+// startFight starts the daemon with a listener on the second port too; the short policy lists no
+// 9091, so nobody listens there.
 func startFight(t *testing.T, e engine, policy string) *sparse {
 	s := startSparse(t, e, policy, "")
 	if strings.Contains(policy, "9091") {
@@ -200,7 +228,8 @@ func startFight(t *testing.T, e engine, policy string) *sparse {
 	return s
 }
 
-// TestFightWithoutPause: against a program that deletes the rules without waiting, too, the daemon keeps to its share, and wins in the end.
+// TestFightWithoutPause: against a program that deletes the rules without waiting, too, the daemon
+// keeps to its share, and wins in the end.
 func TestFightWithoutPause(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		s := startFight(t, e, longPolicy())
@@ -220,7 +249,13 @@ func TestFightWithoutPause(t *testing.T) {
 				t.Fatal("the foes get in for good")
 			}
 		}
-		t.Logf("%d deletions in %s: %.1f %% of a processor; refused %s after the last", deletions, fought.Round(time.Second), 100*share, time.Since(last).Round(time.Millisecond))
+		t.Logf(
+			"%d deletions in %s: %.1f %% of a processor; refused %s after the last",
+			deletions,
+			fought.Round(time.Second),
+			100*share,
+			time.Since(last).Round(time.Millisecond),
+		)
 		if share > mostOfAProcessor {
 			t.Errorf("the daemon used %.0f %% of a processor", 100*share)
 		}
@@ -229,13 +264,15 @@ func TestFightWithoutPause(t *testing.T) {
 	})
 }
 
-// TestRepairWhereOthersRulesStand: who puts rules of his own under our name in place of ours is undone, too; a program that deletes ours
-// while they are written leaves something like that.
+// TestRepairWhereOthersRulesStand: who puts rules of his own under our name in place of ours is
+// undone, too; a program that deletes ours while they are written leaves something like that.
 func TestRepairWhereOthersRulesStand(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		s := startSparse(t, e, sparsePolicy, "")
 		if e.variant == "" {
-			s.w.Host.NFT("delete table inet portgrave\ntable inet portgrave {\n chain theirs {\n accept\n }\n }\n")
+			s.w.Host.NFT(
+				"delete table inet portgrave\ntable inet portgrave {\n chain theirs {\n accept\n }\n }\n",
+			)
 		} else {
 			six := strings.Replace(e.name, "iptables", "ip6tables", 1)
 			s.w.Host.Run("sh", "-ec", fmt.Sprintf("%[1]s -t mangle -F; %[1]s -t mangle -A PORTGRAVE-S-metrics -j ACCEPT; %[2]s -t mangle -F; %[2]s -t mangle -A PORTGRAVE-S-metrics -j ACCEPT", e.name, six))

@@ -19,8 +19,9 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// handoverState has sources in each of the ways in which they stand in the kernel: a rule each (port 9090), an interval set
-// (9091), a set a length, in parts if there are many (9092). Office is let in to all of them, and the barred source to none.
+// handoverState has sources in each of the ways in which they stand in the kernel: a rule each
+// (port 9090), an interval set (9091), a set a length, in parts if there are many (9092). Office is
+// let in to all of them, and the barred source to none.
 func handoverState(t *testing.T, unlisted firewall.Unlisted, most int) firewall.State {
 	t.Helper()
 	service := func(name string, port uint16, n int) firewall.Service {
@@ -33,11 +34,26 @@ func handoverState(t *testing.T, unlisted firewall.Unlisted, most int) firewall.
 				}
 			}
 		}
-		return firewall.Service{Name: name, Log: firewall.LogNone, Sources: b.Set().Union(firewall.MustPrefixes(office4.String()+"/32", office6.String()+"/128")),
-			Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: port, Last: port}}}
+		return firewall.Service{
+			Name:    name,
+			Log:     firewall.LogNone,
+			Sources: b.Set().Union(firewall.MustPrefixes(office4.String()+"/32", office6.String()+"/128")),
+			Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: port, Last: port}},
+		}
 	}
-	return canonical(t, firewall.State{Unlisted: unlisted, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
-		Services: []firewall.Service{service("few", 9090, 1), service("some", 9091, 1000), service("many", 9092, most)}})
+	return canonical(
+		t,
+		firewall.State{
+			Unlisted:    unlisted,
+			Refuse:      firewall.RefuseDrop,
+			Established: firewall.EstablishedCut,
+			Services: []firewall.Service{
+				service("few", 9090, 1),
+				service("some", 9091, 1000),
+				service("many", 9092, most),
+			},
+		},
+	)
 }
 
 // streams ask without pause for what must be open and for what must be shut.
@@ -89,14 +105,20 @@ func (s *streams) stop() (sent, wrong int) {
 			bad = r.Refused + max(0, r.Unanswered-r.Lost)
 		}
 		if wrong += bad; bad > 0 || r.Sent < 100 {
-			s.t.Errorf("stream %d (of which the first %d must be open): %d wrong verdicts: %+v", i, len(s.open), bad, r)
+			s.t.Errorf(
+				"stream %d (of which the first %d must be open): %d wrong verdicts: %+v",
+				i,
+				len(s.open),
+				bad,
+				r,
+			)
 		}
 	}
 	return sent, wrong
 }
 
-// While the table gets its flags and loses them, no packet meets a wrong verdict, and what was counted stays. PORTGRAVE_MANY
-// is how many sources there are, for a run by hand with a million.
+// While the table gets its flags and loses them, no packet meets a wrong verdict, and what was
+// counted stays. PORTGRAVE_MANY is how many sources there are, for a run by hand with a million.
 func TestHandingOverShowsNoGap(t *testing.T) {
 	lab.RequireRoot(t)
 	most, times := 150_000, often(4, 20)
@@ -152,7 +174,16 @@ func TestHandingOverShowsNoGap(t *testing.T) {
 			}
 			counted := w.refused()
 			sent, wrong := s.stop()
-			t.Logf("%d sources, %d hand-overs, which took %v: %d wrong verdicts of %d; %d of about %d refused packets were counted", most, times, took, wrong, sent, counted, refusable)
+			t.Logf(
+				"%d sources, %d hand-overs, which took %v: %d wrong verdicts of %d; %d of about %d refused packets were counted",
+				most,
+				times,
+				took,
+				wrong,
+				sent,
+				counted,
+				refusable,
+			)
 			if counted*100 < uint64(refusable)*95 || counted*95 > uint64(refusable)*100 {
 				t.Errorf("%d of %d refused packets were counted", counted, refusable)
 			}
@@ -224,7 +255,8 @@ func watchHandover(t *testing.T, w *lab.World) func() handover {
 	}
 }
 
-// Killed at any moment while it hands over, the daemon leaves rules that judge as before, and the next one goes on from there.
+// Killed at any moment while it hands over, the daemon leaves rules that judge as before, and the
+// next one goes on from there.
 func TestDaemonKilledWhileHandingOver(t *testing.T) {
 	lab.RequireRoot(t)
 	w := lab.New(t)
@@ -264,11 +296,19 @@ func TestDaemonKilledWhileHandingOver(t *testing.T) {
 				}
 			}
 		}()
-		done := waitFor(handOverPatience, func() bool { return strings.Contains(i.run("status", "-o", "json"), protected) })
+		done := waitFor(
+			handOverPatience,
+			func() bool { return strings.Contains(i.run("status", "-o", "json"), protected) },
+		)
 		close(stop)
 		<-stopped
 		if !done || look().underWay {
-			t.Errorf("%d: the daemon left it at\n%s\n%s", n, i.run("status"), w.Host.Run("nft", "list", "tables"))
+			t.Errorf(
+				"%d: the daemon left it at\n%s\n%s",
+				n,
+				i.run("status"),
+				w.Host.Run("nft", "list", "tables"),
+			)
 		}
 		return handingOver
 	}
@@ -310,8 +350,16 @@ func TestDaemonKilledWhileHandingOver(t *testing.T) {
 	}
 	friends.WaitRounds(50)
 	open, shut := friends.Stop(), foes.Stop()
-	t.Logf("%d kills, %d amid a hand-over of about %s: of the allowed source's %d probes %d were not answered, of the refused one's %d %d got in",
-		kills, interrupted, whole.Round(time.Millisecond), open.Sent, open.Sent-open.Open-open.Lost, shut.Sent, shut.Open)
+	t.Logf(
+		"%d kills, %d amid a hand-over of about %s: of the allowed source's %d probes %d were not answered, of the refused one's %d %d got in",
+		kills,
+		interrupted,
+		whole.Round(time.Millisecond),
+		open.Sent,
+		open.Sent-open.Open-open.Lost,
+		shut.Sent,
+		shut.Open,
+	)
 	if open.Refused+max(0, open.Unanswered-open.Lost) > 0 || shut.Open > 0 {
 		t.Errorf("allowed: %+v, refused: %+v", open, shut)
 	}
@@ -330,8 +378,9 @@ func waitFor(patience time.Duration, so func() bool) bool {
 	return so()
 }
 
-// With protect: auto the rules are protected where nft can print them so. After an upgrade to this rule, or a downgrade of nft, a table that
-// nft can't print is handed over once; and a policy that wants it otherwise gets it.
+// With protect: auto the rules are protected where nft can print them so. After an upgrade to this
+// rule, or a downgrade of nft, a table that nft can't print is handed over once; and a policy that
+// wants it otherwise gets it.
 func TestProtectionFollowsNft(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -368,7 +417,10 @@ func TestProtectionFollowsNft(t *testing.T) {
 	await := func(when string, protected bool, reason string) {
 		t.Helper()
 		i.run("reload")
-		if !waitFor(10*time.Second, func() bool { p := protection(); return p.Protected == protected && strings.Contains(p.Reason, reason) }) {
+		if !waitFor(
+			10*time.Second,
+			func() bool { p := protection(); return p.Protected == protected && strings.Contains(p.Reason, reason) },
+		) {
 			t.Errorf("%s: %+v", when, protection())
 		}
 		if _, _, err := listings(w); err != nil && !protected {

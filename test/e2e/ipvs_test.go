@@ -16,12 +16,13 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// Addresses that a host holds for IPVS alone, such as kube-proxy's ClusterIPs, are like those that only
-// its DNAT knows; see TestVirtualIP. To the kernel they are the host's own. TestIPVS (in machines with
-// kernels that have IPVS) tries it with IPVS itself. Here a program of the host stands in for it, which
-// shows the rules in every kernel.
+// Addresses that a host holds for IPVS alone, such as kube-proxy's ClusterIPs, are like those that
+// only its DNAT knows; see TestVirtualIP. To the kernel they are the host's own. TestIPVS (in
+// machines with kernels that have IPVS) tries it with IPVS itself. Here a program of the host
+// stands in for it, which shows the rules in every kernel.
 
-// served are the ports that IPVS serves at virtual4 and virtual6; on notServed the host itself listens.
+// served are the ports that IPVS serves at virtual4 and virtual6; on notServed the host itself
+// listens.
 var served = []uint16{443, 444, 9090, 9444}
 
 const notServed = 9445
@@ -154,8 +155,8 @@ services:
 	}
 }
 
-// translatedToVirtual tries a port of the host's own that its DNAT sends to a service of IPVS: what counts
-// is what the client dialled.
+// translatedToVirtual tries a port of the host's own that its DNAT sends to a service of IPVS: what
+// counts is what the client dialled.
 func (w *world) translatedToVirtual(pod *lab.Node) {
 	w.t.Helper()
 	w.Host.NFT(fmt.Sprintf(`table inet detour {
@@ -188,7 +189,13 @@ func (w *world) runningToVirtual(pod *lab.Node) {
 			if err != nil {
 				w.t.Fatal(err)
 			}
-			out := w.apply(fmt.Sprintf("unlisted: deny%s  - {name: more, port: %d, allow: [any]}\n", virtualPolicy, 10000+port))
+			out := w.apply(
+				fmt.Sprintf(
+					"unlisted: deny%s  - {name: more, port: %d, allow: [any]}\n",
+					virtualPolicy,
+					10000+port,
+				),
+			)
 			for _, x := range out.Cut {
 				w.t.Errorf("a workload's connection to %v port %d was cut: %+v", a, port, x)
 			}
@@ -197,7 +204,8 @@ func (w *world) runningToVirtual(pod *lab.Node) {
 	}
 }
 
-// auditIPVS looks at what audit and explain say of the services; those of the host if none are given.
+// auditIPVS looks at what audit and explain say of the services; those of the host if none are
+// given.
 func (w *world) auditIPVS(services []ipvs.Service) {
 	w.t.Helper()
 	state := w.compile("unlisted: deny" + virtualPolicy)
@@ -212,13 +220,22 @@ func (w *world) auditIPVS(services []ipvs.Service) {
 		if services == nil {
 			services = host.IPVS
 		}
-		in := audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: services, Policy: &state,
-			Now: time.Now()}
+		in := audit.Input{
+			Rules:   host.Rules,
+			Host:    host.Host,
+			Sockets: host.Sockets,
+			IPVS:    services,
+			Policy:  &state,
+			Now:     time.Now(),
+		}
 		if report, err = audit.Run(context.Background(), in); err != nil {
 			return err
 		}
-		explained, err = audit.Explain(in, audit.Packet{From: internet4, Destination: virtual4, Port: 9444,
-			Protocol: firewall.TCP, Interface: "eth0"})
+		explained, err = audit.Explain(
+			in,
+			audit.Packet{From: internet4, Destination: virtual4, Port: 9444,
+				Protocol: firewall.TCP, Interface: "eth0"},
+		)
 		return err
 	})
 	if err != nil {
@@ -241,7 +258,8 @@ func (w *world) auditIPVS(services []ipvs.Service) {
 			w.t.Errorf("audit of %v port 9444: %+v", a, unlisted)
 		}
 	}
-	if explained.Reason != audit.Connects || !strings.Contains(explained.Summary, w.Container.Addr4().String()) {
+	if explained.Reason != audit.Connects ||
+		!strings.Contains(explained.Summary, w.Container.Addr4().String()) {
 		w.t.Errorf("explain: %s: %s", explained.Reason, explained.Summary)
 	}
 }

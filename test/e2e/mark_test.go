@@ -6,8 +6,8 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// Everybody sets the packet mark, each in another way: CNI portmap and netavark 0x2000, mwan3 0x3f00. It
-// says nothing about what the policy refuses, and stays as it is.
+// Everybody sets the packet mark, each in another way: CNI portmap and netavark 0x2000, mwan3
+// 0x3f00. It says nothing about what the policy refuses, and stays as it is.
 func TestMarkOfOthers(t *testing.T) { onEveryBackend(t, testMarkOfOthers) }
 
 func testMarkOfOthers(t *testing.T, e engine) {

@@ -8,7 +8,8 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// Groups that nobody in these worlds joins by himself (RFC 5771 §10: administratively scoped; RFC 4291 §2.7).
+// Groups that nobody in these worlds joins by himself (RFC 5771 §10: administratively scoped; RFC
+// 4291 §2.7).
 var (
 	group4, group6 = netip.MustParseAddr("239.1.2.3"), netip.MustParseAddr("ff05::1:3")
 	broadcast4     = netip.MustParseAddr("172.17.0.255")
@@ -19,8 +20,8 @@ services:
   - {name: metrics, port: [67, 5353, 9090], protocol: udp, interfaces: eth0, allow: [192.0.2.1]}
 `
 
-// What a bridge carries from one guest to another is no business of the host's, even where the kernel
-// shows it to the host's firewall.
+// What a bridge carries from one guest to another is no business of the host's, even where the
+// kernel shows it to the host's firewall.
 func TestBridgedBroadcastAndMulticast(t *testing.T) {
 	onEveryBackend(t, testBridgedBroadcastAndMulticast)
 }

@@ -84,7 +84,8 @@ services:
   - {name: nobody, port: 9096, protocol: [tcp, udp, sctp], allow: []}
 `
 
-// lists are the files of neighbourlyServices: one for each way in which sources stand in the kernel.
+// lists are the files of neighbourlyServices: one for each way in which sources stand in the
+// kernel.
 func (i *installation) lists(most int) {
 	i.t.Helper()
 	write := func(name string, n int, first string, step uint32) {
@@ -95,7 +96,10 @@ func (i *installation) lists(most int) {
 		}
 		b.WriteString("192.88.99.1\n2001:db8:4000::1\n")
 		for k := range n / 10 {
-			fmt.Fprintln(&b, netip.PrefixFrom(firewall.Address6{Hi: 0x2a00<<48 | uint64(k)<<16}.IP(), 48+k%17))
+			fmt.Fprintln(
+				&b,
+				netip.PrefixFrom(firewall.Address6{Hi: 0x2a00<<48 | uint64(k)<<16}.IP(), 48+k%17),
+			)
 		}
 		if err := os.WriteFile(filepath.Join(filepath.Dir(i.policy), name), []byte(b.String()), 0o644); err != nil {
 			i.t.Fatal(err)
@@ -135,8 +139,9 @@ func listings(w *lab.World) (text string, foreign []any, err error) {
 	return text, foreign, nil
 }
 
-// What nft prints of a host with our rules can be read by nft again, to the same effect, and is complete in JSON: a saved
-// /etc/nftables.conf works, and so do the programs that read the JSON. So it is after apply, while the daemon runs and when it has ended.
+// What nft prints of a host with our rules can be read by nft again, to the same effect, and is
+// complete in JSON: a saved /etc/nftables.conf works, and so do the programs that read the JSON. So
+// it is after apply, while the daemon runs and when it has ended.
 func TestWhatNftPrintsLoadsAgain(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -179,11 +184,18 @@ func testWhatNftPrintsLoadsAgain(t *testing.T, document string) {
 			a := netip.MustParseAddr(s)
 			for port := uint16(9090); port < 9098; port++ {
 				for _, over := range both {
-					questions = append(questions, lab.Question{Source: a, To: w.Host.At(port, a.Is6()), Over: over})
+					questions = append(
+						questions,
+						lab.Question{Source: a, To: w.Host.At(port, a.Is6()), Over: over},
+					)
 				}
 			}
 		}
-		first := w.ProbeEach(w.Internet, questions, lab.Attempts(2)) // which also fills the sets that packets fill
+		first := w.ProbeEach(
+			w.Internet,
+			questions,
+			lab.Attempts(2),
+		) // which also fills the sets that packets fill
 		text, foreign, err := listings(w)
 		if err != nil {
 			t.Errorf("%s: %v", when, err)
@@ -212,7 +224,15 @@ func testWhatNftPrintsLoadsAgain(t *testing.T, document string) {
 		for n, got := range again.ProbeEach(again.Internet, questions, lab.Attempts(2)) {
 			if q := questions[n]; got != first[n] && q.To.Port() != 9092 { // whose rate remembers
 				if wrong++; wrong < 10 {
-					t.Errorf("%s: %v from %v to %v is %v; where the rules were saved it is %v", when, firewall.Protocol(q.Over), q.Source, q.To, got, first[n])
+					t.Errorf(
+						"%s: %v from %v to %v is %v; where the rules were saved it is %v",
+						when,
+						firewall.Protocol(q.Over),
+						q.Source,
+						q.To,
+						got,
+						first[n],
+					)
 				}
 			}
 		}

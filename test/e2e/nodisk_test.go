@@ -19,10 +19,11 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// Repairs need no disk and no new descriptors, and what can't be recorded is not put in force: each test takes something from a running
-// daemon, and judges by packets what it still does.
+// Repairs need no disk and no new descriptors, and what can't be recorded is not put in force: each
+// test takes something from a running daemon, and judges by packets what it still does.
 
-// sparse is a daemon that keeps its state on a file system of its own, which the test fills up or makes read-only.
+// sparse is a daemon that keeps its state on a file system of its own, which the test fills up or
+// makes read-only.
 type sparse struct {
 	*installation
 	t   *testing.T
@@ -43,7 +44,12 @@ daemon: {protect: never, poll: 1s}
 `
 
 // wider lets the foes in.
-var wider = strings.Replace(sparsePolicy, "allow: [", `allow: [192.88.98.0/24, "2001:db8:78::/64", `, 1)
+var wider = strings.Replace(
+	sparsePolicy,
+	"allow: [",
+	`allow: [192.88.98.0/24, "2001:db8:78::/64", `,
+	1,
+)
 
 // startSparse starts the daemon. The script runs before it, in its mount namespace.
 func startSparse(t *testing.T, e engine, policy, script string) *sparse {
@@ -73,7 +79,9 @@ func startSparse(t *testing.T, e engine, policy, script string) *sparse {
 	s.pid = status.Daemon.PID
 	t.Cleanup(func() {
 		if t.Failed() {
-			log, _ := s.inside("tail -n 12 " + s.state + "/drift.jsonl | cut -c 1-600; " + s.program + " --config " + s.policy + " --backend " + e.backend + " status")
+			log, _ := s.inside(
+				"tail -n 12 " + s.state + "/drift.jsonl | cut -c 1-600; " + s.program + " --config " + s.policy + " --backend " + e.backend + " status",
+			)
 			t.Logf("the daemon's last events, and its status:\n%s", log)
 		}
 	})
@@ -84,7 +92,17 @@ func startSparse(t *testing.T, e engine, policy, script string) *sparse {
 // status reads what status says.
 func (s *sparse) status(into any) {
 	s.t.Helper()
-	cmd := s.w.Host.Command(context.Background(), s.program, "--config", s.policy, "--backend", s.e.backend, "status", "-o", "json")
+	cmd := s.w.Host.Command(
+		context.Background(),
+		s.program,
+		"--config",
+		s.policy,
+		"--backend",
+		s.e.backend,
+		"status",
+		"-o",
+		"json",
+	)
 	cmd.Env = s.env()
 	out, err := cmd.Output()
 	if err == nil {
@@ -97,7 +115,16 @@ func (s *sparse) status(into any) {
 
 // inside runs a command in the daemon's mount namespace and the host's network.
 func (s *sparse) inside(script string) ([]byte, error) {
-	cmd := s.w.Host.Command(context.Background(), "nsenter", "--mount", "--target", strconv.Itoa(s.pid), "sh", "-ec", script)
+	cmd := s.w.Host.Command(
+		context.Background(),
+		"nsenter",
+		"--mount",
+		"--target",
+		strconv.Itoa(s.pid),
+		"sh",
+		"-ec",
+		script,
+	)
 	cmd.Env = s.env()
 	return cmd.CombinedOutput()
 }
@@ -116,7 +143,11 @@ func (e engine) deletion() string {
 	if e.variant == "" {
 		return "nft delete table inet portgrave"
 	}
-	return fmt.Sprintf("%[1]s -t mangle -F; %[2]s -t mangle -F", e.name, strings.Replace(e.name, "iptables", "ip6tables", 1))
+	return fmt.Sprintf(
+		"%[1]s -t mangle -F; %[2]s -t mangle -F",
+		e.name,
+		strings.Replace(e.name, "iptables", "ip6tables", 1),
+	)
 }
 
 // delete takes our rules away, as another program.
@@ -160,7 +191,8 @@ func (s *sparse) mustSettle(what string, patience time.Duration) time.Duration {
 	}
 }
 
-// repairPatience is ample for a repair: what isn't told is polled once a second, and other tests want the processors.
+// repairPatience is ample for a repair: what isn't told is polled once a second, and other tests
+// want the processors.
 const repairPatience = 10 * time.Second
 
 // repairs deletes the rules some times and waits each time until they are back.
@@ -168,7 +200,11 @@ func (s *sparse) repairs(what string) {
 	s.t.Helper()
 	for range 3 {
 		s.delete()
-		s.t.Logf("%s: repaired after %s", what, s.mustSettle(what, repairPatience).Round(time.Millisecond))
+		s.t.Logf(
+			"%s: repaired after %s",
+			what,
+			s.mustSettle(what, repairPatience).Round(time.Millisecond),
+		)
 	}
 }
 
@@ -188,7 +224,9 @@ func (s *sparse) events(kind string) int {
 func (s *sparse) mustRefuse(reason string) {
 	s.t.Helper()
 	s.write(wider)
-	out, err := s.inside(fmt.Sprintf("%s --config %s --backend %s apply", s.program, s.policy, s.e.backend))
+	out, err := s.inside(
+		fmt.Sprintf("%s --config %s --backend %s apply", s.program, s.policy, s.e.backend),
+	)
 	if err == nil || !strings.Contains(string(out), reason) {
 		s.t.Errorf("apply: %v: %s", err, out)
 	}
@@ -204,11 +242,14 @@ func (s *sparse) mustRefuse(reason string) {
 	}
 }
 
-// TestRepairOnAReadOnlyDisk: a state directory that became read-only stops no repair, and no new policy comes into force.
+// TestRepairOnAReadOnlyDisk: a state directory that became read-only stops no repair, and no new
+// policy comes into force.
 func TestRepairOnAReadOnlyDisk(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		s := startSparse(t, e, sparsePolicy, "")
-		s.mustInside("mount -o remount,ro " + s.state) // it fails if the daemon keeps a file open for writing
+		s.mustInside(
+			"mount -o remount,ro " + s.state,
+		) // it fails if the daemon keeps a file open for writing
 		s.repairs("read-only")
 		s.mustRefuse("read-only file system")
 		s.repairs("read-only, after apply")
@@ -229,7 +270,8 @@ func TestRepairWithoutADisk(t *testing.T) {
 	})
 }
 
-// TestFullDiskLeavesTheOldRules: an apply that can't be recorded leaves the rules as they were, with the daemon and without.
+// TestFullDiskLeavesTheOldRules: an apply that can't be recorded leaves the rules as they were,
+// with the daemon and without.
 func TestFullDiskLeavesTheOldRules(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		s := startSparse(t, e, sparsePolicy, "")
@@ -237,17 +279,30 @@ func TestFullDiskLeavesTheOldRules(t *testing.T) {
 		s.repairs("full")
 		s.mustRefuse("no space left on device")
 		s.repairs("full, after apply")
-		if out := s.mustInside(s.program + " history"); strings.Contains(out, "\n2 ") || strings.Contains(out, " 2 ") {
+		if out := s.mustInside(s.program + " history"); strings.Contains(out, "\n2 ") ||
+			strings.Contains(out, " 2 ") {
 			t.Errorf("the history has what was not applied:\n%s", out)
 		}
 		// The command line by itself does the same.
-		out, err := s.inside(fmt.Sprintf("PORTGRAVE_RUN_DIR=%s/none %s --config %s --backend %s apply", s.dir, s.program, s.policy, e.backend))
+		out, err := s.inside(
+			fmt.Sprintf(
+				"PORTGRAVE_RUN_DIR=%s/none %s --config %s --backend %s apply",
+				s.dir,
+				s.program,
+				s.policy,
+				e.backend,
+			),
+		)
 		if err == nil || !strings.Contains(string(out), "no space left on device") {
 			t.Errorf("apply without the daemon: %v: %s", err, out)
 		}
 		if !s.settled() {
 			ofFoes, ofFriends := s.answers()
-			t.Errorf("after an apply without the daemon that failed the foes are %v and the friends %v", ofFoes, ofFriends)
+			t.Errorf(
+				"after an apply without the daemon that failed the foes are %v and the friends %v",
+				ofFoes,
+				ofFriends,
+			)
 		}
 		s.mustInside("rm " + s.state + "/ballast")
 		s.mustInside(fmt.Sprintf("%s --config %s --backend %s apply", s.program, s.policy, e.backend))
@@ -257,7 +312,8 @@ func TestFullDiskLeavesTheOldRules(t *testing.T) {
 	})
 }
 
-// TestRepairWithoutDescriptors: idle readers take every descriptor that the daemon may have, and repairs go on.
+// TestRepairWithoutDescriptors: idle readers take every descriptor that the daemon may have, and
+// repairs go on.
 func TestRepairWithoutDescriptors(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		s := startSparse(t, e, sparsePolicy, "ulimit -n 128")
@@ -319,7 +375,9 @@ func TestTrialEndsWithoutADisk(t *testing.T) {
 				if err := os.WriteFile(other, []byte(wider), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				out, err := s.inside(fmt.Sprintf("%s --config %s --backend %s apply --confirm 6s", s.program, other, e.backend))
+				out, err := s.inside(
+					fmt.Sprintf("%s --config %s --backend %s apply --confirm 6s", s.program, other, e.backend),
+				)
 				if err != nil {
 					t.Fatalf("apply --confirm: %v: %s", err, out)
 				}

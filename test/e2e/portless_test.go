@@ -20,7 +20,14 @@ import (
 )
 
 // portless are protocols without ports that the host answers: some with a name, some without.
-var portless = []firewall.Protocol{firewall.VRRP, firewall.GRE, firewall.ESP, 94, 254, firewall.Ping}
+var portless = []firewall.Protocol{
+	firewall.VRRP,
+	firewall.GRE,
+	firewall.ESP,
+	94,
+	254,
+	firewall.Ping,
+}
 
 // servePortless sends back what comes for them. The kernel itself answers echo requests.
 func (w *world) servePortless() {
@@ -32,8 +39,9 @@ func (w *world) servePortless() {
 	}
 }
 
-// forgetConnections empties the host's table of tracked connections. To it all packets of a protocol without
-// ports between two addresses are one connection, which would be an established one to a later State.
+// forgetConnections empties the host's table of tracked connections. To it all packets of a
+// protocol without ports between two addresses are one connection, which would be an established
+// one to a later State.
 func (w *world) forgetConnections() {
 	w.t.Helper()
 	err := w.Host.Do(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) })
@@ -45,8 +53,9 @@ func (w *world) forgetConnections() {
 // vrrpGroup4 and vrrpGroup6 are where VRRP goes (RFC 9568 §5.1.1.2, §5.1.2.2).
 var vrrpGroup4, vrrpGroup6 = netip.MustParseAddr("224.0.0.18"), netip.MustParseAddr("ff02::12")
 
-// Each protocol without ports is open to its sources and to nobody else, under deny and under ignore. What no service lists is refused
-// under deny alone, but for pings, which essentials decide about.
+// Each protocol without ports is open to its sources and to nobody else, under deny and under
+// ignore. What no service lists is refused under deny alone, but for pings, which essentials decide
+// about.
 func TestProtocolsWithoutPorts(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		w := newWorld(t, e)
@@ -58,7 +67,10 @@ func TestProtocolsWithoutPorts(t *testing.T) {
 			for p, answers := range wants {
 				for i, sources := range [][]netip.Addr{{office4, office6}, {barred4, barred6}} {
 					for j, to := range []netip.Addr{inside4, inside6} {
-						questions = append(questions, lab.Question{Source: sources[j], To: netip.AddrPortFrom(to, 0), Over: lab.Protocol(p)})
+						questions = append(
+							questions,
+							lab.Question{Source: sources[j], To: netip.AddrPortFrom(to, 0), Over: lab.Protocol(p)},
+						)
 						want = append(want, answers[i])
 					}
 				}
@@ -66,11 +78,24 @@ func TestProtocolsWithoutPorts(t *testing.T) {
 			w.forgetConnections()
 			for i, got := range w.probe(w.Office, questions, want) {
 				if got != want[i] {
-					t.Errorf("%v from %v to %v is %v, want %v", firewall.Protocol(questions[i].Over), questions[i].Source, questions[i].To.Addr(), got, want[i])
+					t.Errorf(
+						"%v from %v to %v is %v, want %v",
+						firewall.Protocol(questions[i].Over),
+						questions[i].Source,
+						questions[i].To.Addr(),
+						got,
+						want[i],
+					)
 				}
 			}
 		}
-		open, shut, half := [2]lab.Answer{lab.Open, lab.Open}, [2]lab.Answer{}, [2]lab.Answer{lab.Open, lab.Dropped}
+		open, shut, half := [2]lab.Answer{
+			lab.Open,
+			lab.Open,
+		}, [2]lab.Answer{}, [2]lab.Answer{
+			lab.Open,
+			lab.Dropped,
+		}
 		const services = `services:
   - {name: keepalived, protocol: vrrp, allow: [10.20.1.1, "fd00:20::1:1"]}
   - {name: tunnels, protocol: [gre, 94], allow: [10.20.0.0/16, "fd00:20::/48"], except: [10.20.66.0/24, "fd00:20:0:66::/64"], interfaces: ["eth*"]}
@@ -78,7 +103,9 @@ func TestProtocolsWithoutPorts(t *testing.T) {
 		const monitoring = `  - {name: monitoring, protocol: ping, allow: [10.20.1.1, "fd00:20::1:1"], log: all, rate: {per_source: 1000/second}}` + "\n"
 		v, g, n, x, p := firewall.VRRP, firewall.GRE, firewall.Protocol(94), firewall.ESP, firewall.Ping
 
-		all(map[firewall.Protocol][2]lab.Answer{v: open, g: open, n: open, x: open, p: open}) // the control
+		all(
+			map[firewall.Protocol][2]lab.Answer{v: open, g: open, n: open, x: open, p: open},
+		) // the control
 		w.apply("unlisted: deny\nservices: []\n")
 		all(map[firewall.Protocol][2]lab.Answer{v: shut, g: shut, n: shut, x: shut, p: open})
 		w.apply("unlisted: deny\n" + services)
@@ -89,7 +116,8 @@ func TestProtocolsWithoutPorts(t *testing.T) {
 		all(map[firewall.Protocol][2]lab.Answer{v: half, g: half, n: half, x: shut, p: half})
 		w.apply("unlisted: ignore\n" + services + monitoring)
 		all(map[firewall.Protocol][2]lab.Answer{v: half, g: half, n: half, x: open, p: half})
-		if seen := w.traffic("monitoring"); seen.Allowed[firewall.IPv4].Packets == 0 || seen.Refused[firewall.IPv6].Packets == 0 {
+		if seen := w.traffic("monitoring"); seen.Allowed[firewall.IPv4].Packets == 0 ||
+			seen.Refused[firewall.IPv6].Packets == 0 {
 			t.Errorf("of pings the kernel has counted %+v", seen)
 		}
 		w.apply("unlisted: deny\nrefuse: reject\nessentials: {echo: false}\n" + services + monitoring)
@@ -99,8 +127,8 @@ func TestProtocolsWithoutPorts(t *testing.T) {
 	})
 }
 
-// What VRRP and OSPF send goes to a group. The service decides about it as about any other packet, and so it does about what an Authentication
-// Header protects, which ip6tables looks past.
+// What VRRP and OSPF send goes to a group. The service decides about it as about any other packet,
+// and so it does about what an Authentication Header protects, which ip6tables looks past.
 func TestProtocolsOfGroups(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		w := newWorld(t, e)
@@ -118,7 +146,13 @@ func TestProtocolsOfGroups(t *testing.T) {
 					w.Office.SendRaw("eth0", lab.Protocol(firewall.VRRP), source, group, payload)
 				}), h.send(firewall.AH, source, to, arrives, func(payload []byte) {
 					// next header 59, no more than the header itself: RFC 4302 §2
-					w.Office.SendRaw("eth0", lab.Protocol(firewall.AH), source, to, append([]byte{59, 1 + byte(len(payload)/4), 0, 0, 0, 0, 0, 1, 0, 0, 0, 1}, payload...))
+					w.Office.SendRaw(
+						"eth0",
+						lab.Protocol(firewall.AH),
+						source,
+						to,
+						append([]byte{59, 1 + byte(len(payload)/4), 0, 0, 0, 0, 0, 1, 0, 0, 0, 1}, payload...),
+					)
 				}))
 			}
 			h.expect(t, packets)
@@ -163,7 +197,12 @@ func (w *world) hear(iface string, protocols ...firewall.Protocol) *hearing {
 			if err == nil {
 				err = raw.Control(func(fd uintptr) {
 					if six {
-						err = unix.SetsockoptIPv6Mreq(int(fd), unix.SOL_IPV6, unix.IPV6_JOIN_GROUP, &unix.IPv6Mreq{Multiaddr: vrrpGroup6.As16(), Interface: uint32(link.Index)})
+						err = unix.SetsockoptIPv6Mreq(
+							int(fd),
+							unix.SOL_IPV6,
+							unix.IPV6_JOIN_GROUP,
+							&unix.IPv6Mreq{Multiaddr: vrrpGroup6.As16(), Interface: uint32(link.Index)},
+						)
 					} else {
 						err = unix.SetsockoptIPMreqn(int(fd), unix.SOL_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: vrrpGroup4.As4(), Ifindex: int32(link.Index)})
 					}
@@ -203,14 +242,26 @@ type packet struct {
 }
 
 // send sends a packet and waits for nothing.
-func (h *hearing) send(p firewall.Protocol, source, to netip.Addr, arrives bool, send func(payload []byte)) *packet {
+func (h *hearing) send(
+	p firewall.Protocol,
+	source, to netip.Addr,
+	arrives bool,
+	send func(payload []byte),
+) *packet {
 	h.sent++
 	tag := fmt.Sprintf("%08d", h.sent)
 	send([]byte(tag))
-	return &packet{p, source, to, fmt.Sprintf("%v %v %s", p, &net.IPAddr{IP: source.AsSlice()}, tag), arrives}
+	return &packet{
+		p,
+		source,
+		to,
+		fmt.Sprintf("%v %v %s", p, &net.IPAddr{IP: source.AsSlice()}, tag),
+		arrives,
+	}
 }
 
-// expect waits for the packets that should arrive, and then as long as silence takes for those that should not.
+// expect waits for the packets that should arrive, and then as long as silence takes for those that
+// should not.
 func (h *hearing) expect(t *testing.T, packets []*packet) {
 	t.Helper()
 	heard := func(p *packet) bool {
@@ -229,13 +280,20 @@ func (h *hearing) expect(t *testing.T, packets []*packet) {
 	}
 	for _, p := range packets {
 		if heard(p) != p.arrives {
-			t.Errorf("%v from %v to %v has arrived: %v, want %v", p.protocol, p.source, p.to, heard(p), p.arrives)
+			t.Errorf(
+				"%v from %v to %v has arrived: %v, want %v",
+				p.protocol,
+				p.source,
+				p.to,
+				heard(p),
+				p.arrives,
+			)
 		}
 	}
 }
 
-// Two routers that share an address by VRRP, one of them this host: under deny neither hears the other, and both think they are the master,
-// until a service lets the other's advertisements in.
+// Two routers that share an address by VRRP, one of them this host: under deny neither hears the
+// other, and both think they are the master, until a service lets the other's advertisements in.
 func TestTwoMasters(t *testing.T) {
 	if _, err := peers.Folder(); err != nil {
 		t.Fatal(err)
@@ -258,8 +316,8 @@ func TestTwoMasters(t *testing.T) {
 				}
 				return n
 			}
-			// Both families, each with a master or two. What is so must stay so for a while: three advertisements, and
-			// more, decide.
+			// Both families, each with a master or two. What is so must stay so for a while: three
+			// advertisements, and more, decide.
 			since := time.Now()
 			for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline) && time.Since(since) < 3*time.Second; {
 				if count() != 2*want {
@@ -274,9 +332,13 @@ func TestTwoMasters(t *testing.T) {
 		masters(1)
 		w.apply("unlisted: deny\nservices: []\n")
 		masters(2)
-		w.apply("unlisted: deny\nservices: [{name: keepalived, protocol: vrrp, allow: [10.20.1.1, \"fe80::/10\"]}]\n")
+		w.apply(
+			"unlisted: deny\nservices: [{name: keepalived, protocol: vrrp, allow: [10.20.1.1, \"fe80::/10\"]}]\n",
+		)
 		masters(1)
-		w.apply("unlisted: ignore\nservices: [{name: keepalived, protocol: vrrp, allow: [10.20.1.2, \"fd00::1\"]}]\n")
+		w.apply(
+			"unlisted: ignore\nservices: [{name: keepalived, protocol: vrrp, allow: [10.20.1.2, \"fd00::1\"]}]\n",
+		)
 		masters(2)
 	})
 }
@@ -286,8 +348,18 @@ func (w *world) startKeepalived(node *lab.Node, iface string, priority int) {
 	var config strings.Builder
 	config.WriteString("global_defs {\n vrrp_version 3\n}\n")
 	for name, address := range map[string]string{"four": "10.20.0.99/32", "six": "fe80::99/64\n  fd00:20::99/128"} {
-		fmt.Fprintf(&config, "vrrp_instance %s {\n state BACKUP\n interface %s\n virtual_router_id 51\n priority %d\n advert_int 0.3\n virtual_ipaddress {\n  %s\n }\n}\n",
-			name, iface, priority, address)
+		fmt.Fprintf(
+			&config,
+			"vrrp_instance %s {\n state BACKUP\n interface %s\n virtual_router_id 51\n priority %d\n advert_int 0.3\n virtual_ipaddress {\n  %s\n }\n}\n",
+			name,
+			iface,
+			priority,
+			address,
+		)
 	}
-	peers.Start(w.t, node, "cat >/etc/keepalived.conf <<'END'\n"+config.String()+"END\necho ready\nexec keepalived --dont-fork --log-console --log-detail --use-file /etc/keepalived.conf\n")
+	peers.Start(
+		w.t,
+		node,
+		"cat >/etc/keepalived.conf <<'END'\n"+config.String()+"END\necho ready\nexec keepalived --dont-fork --log-console --log-detail --use-file /etc/keepalived.conf\n",
+	)
 }

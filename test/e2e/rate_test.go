@@ -45,28 +45,44 @@ func testRateOfOneNetwork(t *testing.T, e engine) {
 	w.AddSources(w.Internet, netip.MustParsePrefix("2a00:9:2::/64"))
 	const burst = 20
 	for _, refuse := range []string{"drop", "reject"} {
-		w.apply(fmt.Sprintf("refuse: %s\nservices: [{name: metrics, port: 9090, allow: [any], rate: {per_source: 1/hour, burst: %d}}]\n", refuse, burst))
+		w.apply(
+			fmt.Sprintf(
+				"refuse: %s\nservices: [{name: metrics, port: 9090, allow: [any], rate: {per_source: 1/hour, burst: %d}}]\n",
+				refuse,
+				burst,
+			),
+		)
 		first := map[string]string{"drop": "2a00:9:1::1:0", "reject": "2a00:9:2::1:0"}[refuse]
-		answers := w.Probe(w.Internet, addressesFrom(netip.MustParseAddr(first), 70_000), netip.AddrPortFrom(host6, 9090), lab.Attempts(1))
+		answers := w.Probe(
+			w.Internet,
+			addressesFrom(netip.MustParseAddr(first), 70_000),
+			netip.AddrPortFrom(host6, 9090),
+			lab.Attempts(1),
+		)
 		if n := open(answers); n == 0 || n > burst {
 			t.Errorf("%s: %d of 70 000 addresses of one network got in, want 1 to %d", refuse, n, burst)
 		}
 	}
-	w.apply("services: [{name: metrics, port: 9090, allow: [any], rate: {per_source: 1/hour, burst: 1, ipv6_prefix: 128}}]\n")
+	w.apply(
+		"services: [{name: metrics, port: 9090, allow: [any], rate: {per_source: 1/hour, burst: 1, ipv6_prefix: 128}}]\n",
+	)
 	sources := addressesFrom(netip.MustParseAddr("2a00:9:2::2:0"), 500)
 	if n := open(w.Probe(w.Internet, sources, netip.AddrPortFrom(host6, 9090))); n != len(sources) {
 		t.Errorf("with ipv6_prefix: 128, %d of %d addresses got in", n, len(sources))
 	}
 }
 
-// While the kernel remembers as many sources as it may, new ones are refused; those it knows keep their rate.
+// While the kernel remembers as many sources as it may, new ones are refused; those it knows keep
+// their rate.
 func TestFullRateTable(t *testing.T) { onEveryBackend(t, testFullRateTable) }
 
 func testFullRateTable(t *testing.T, e engine) {
 	w := newWorld(t, e)
 	w.serve(9090)
 	w.AddSources(w.Internet, netip.MustParsePrefix("9.0.0.0/8"))
-	w.apply("\nservices: [{name: metrics, port: 9090, allow: [any], rate: {per_source: 2/day, burst: 2}, log: none}]\n")
+	w.apply(
+		"\nservices: [{name: metrics, port: 9090, allow: [any], rate: {per_source: 2/day, burst: 2}, log: none}]\n",
+	)
 	to := netip.AddrPortFrom(host4, 9090)
 	const room, more = firewall.RateMemorySize, 20_000
 	sources := addressesFrom(netip.MustParseAddr("9.0.0.1"), room+more)
@@ -101,7 +117,11 @@ func (w *world) tellsThatItIsFull(service string, f firewall.Family) {
 			continue
 		}
 		if !t.Full() {
-			w.t.Errorf("the table has %d sources and room for %d: it isn't told that it is full", t.Sources, t.Room)
+			w.t.Errorf(
+				"the table has %d sources and room for %d: it isn't told that it is full",
+				t.Sources,
+				t.Room,
+			)
 		}
 		if w.rec.Backend.Name() == "nftables" && t.Turned == 0 {
 			w.t.Error("packets that there was no room for are not counted")
@@ -119,7 +139,12 @@ func testRateOfPublishedPort(t *testing.T, e engine) {
 	w.Container.ListenTCP(80)
 	w.Publish("tcp", 9090, 80)
 	const burst = 6
-	w.apply(fmt.Sprintf("\nservices: [{name: metrics, port: 9090, allow: [any], rate: {per_source: 1/hour, burst: %d}}]\n", burst))
+	w.apply(
+		fmt.Sprintf(
+			"\nservices: [{name: metrics, port: 9090, allow: [any], rate: {per_source: 1/hour, burst: %d}}]\n",
+			burst,
+		),
+	)
 	for _, to := range []netip.Addr{host4, host6} {
 		n := 0
 		for range burst + 3 {

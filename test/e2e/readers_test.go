@@ -49,7 +49,11 @@ func limitedDaemon(t *testing.T) *installation {
 	w := lab.New(t)
 	i := install(t, w, guarded)
 	limited := filepath.Join(i.dir, "limited")
-	script := fmt.Sprintf("#!/bin/sh\nulimit -n %d\nulimit -v 6000000\nexec %s \"$@\"\n", descriptors, i.program)
+	script := fmt.Sprintf(
+		"#!/bin/sh\nulimit -n %d\nulimit -v 6000000\nexec %s \"$@\"\n",
+		descriptors,
+		i.program,
+	)
 	if err := os.WriteFile(limited, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +71,8 @@ func (i *installation) socket() string { return filepath.Join(i.runDir, "control
 func (i *installation) pid() int {
 	i.t.Helper()
 	var s struct{ Daemon struct{ PID int } }
-	if err := json.Unmarshal([]byte(i.run("status", "-o", "json")), &s); err != nil || s.Daemon.PID < 2 {
+	if err := json.Unmarshal([]byte(i.run("status", "-o", "json")), &s); err != nil ||
+		s.Daemon.PID < 2 {
 		i.t.Fatalf("the daemon's process is %d (%v)", s.Daemon.PID, err)
 	}
 	return s.Daemon.PID
@@ -184,7 +189,10 @@ func (i *installation) rootGetsThrough(port int) {
 	began := time.Now()
 	i.run("open", strconv.Itoa(port), "--from", "203.0.113.7", "--for", "1h", "--force")
 	i.run("status")
-	i.t.Logf("root opens a port and asks for the status in %v", time.Since(began).Round(time.Millisecond))
+	i.t.Logf(
+		"root opens a port and asks for the status in %v",
+		time.Since(began).Round(time.Millisecond),
+	)
 }
 
 // eventuallyServed waits until a reader is served: who has gone makes room.
@@ -224,7 +232,8 @@ func TestReadersCostLittle(t *testing.T) {
 			if peak == 0 || peak-before > mostMemory {
 				t.Errorf("%d readers cost %d MiB", manyPeers, (peak-before)>>20)
 			}
-			if served, told := count[c.served], count["503 Service Unavailable"]; served != mostReaders || told == 0 {
+			if served, told := count[c.served], count["503 Service Unavailable"]; served != mostReaders ||
+				told == 0 {
 				t.Errorf("%d readers were served, and %d told to come again", served, told)
 			}
 			t.Logf("repaired within %v", i.repairs().Round(time.Millisecond))
@@ -246,7 +255,12 @@ func TestReadersTakeNoDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d idle readers, %d descriptors in use, repaired within %v", len(conns), len(entries), took.Round(time.Millisecond))
+	t.Logf(
+		"%d idle readers, %d descriptors in use, repaired within %v",
+		len(conns),
+		len(entries),
+		took.Round(time.Millisecond),
+	)
 	if len(entries) > descriptors/2 {
 		t.Errorf("%d of %d descriptors are in use", len(entries), descriptors)
 	}

@@ -13,8 +13,9 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// Rules that netfilter-persistent has saved while ours stood in iptables don't load at boot, since ipsets aren't saved with them, and with
-// ours the others' are missing. It is said at apply, at boot and by status, until what they say was done; then the file loads.
+// Rules that netfilter-persistent has saved while ours stood in iptables don't load at boot, since
+// ipsets aren't saved with them, and with ours the others' are missing. It is said at apply, at
+// boot and by status, until what they say was done; then the file loads.
 func TestSavedIptablesRules(t *testing.T) {
 	lab.RequireRoot(t)
 	for _, variant := range []string{"iptables-nft", "iptables-legacy"} {
@@ -78,14 +79,19 @@ func testSavedIptablesRules(t *testing.T, name string, six bool) {
 	// Saved as they are now, they don't load.
 	saved()
 	if err := load(); err == nil || theirs() != lab.Open {
-		t.Fatalf("what was saved loads (%v), or port 9100 is %v: there is nothing to warn of", err, theirs())
+		t.Fatalf(
+			"what was saved loads (%v), or port 9100 is %v: there is nothing to warn of",
+			err,
+			theirs(),
+		)
 	}
 	const problem = "doesn't load at boot: it names"
 	if said := i.with(etc, "apply", "--reason", "again"); !strings.Contains(said, problem) {
 		t.Errorf("apply says\n%s", said)
 	}
 	path := "/etc/iptables/" + name
-	if said := i.with(etc, "status"); !strings.Contains(said, path+" "+problem) || !strings.Contains(said, "sed -i /PORTGRAVE/d "+path) {
+	if said := i.with(etc, "status"); !strings.Contains(said, path+" "+problem) ||
+		!strings.Contains(said, "sed -i /PORTGRAVE/d "+path) {
 		t.Errorf("status says\n%s", said)
 	}
 	var s struct {
@@ -94,7 +100,8 @@ func testSavedIptablesRules(t *testing.T, name string, six bool) {
 	if err := json.Unmarshal([]byte(i.with(etc, "status", "-o", "json")), &s); err != nil {
 		t.Fatal(err)
 	}
-	if len(s.SavedRules) != 1 || s.SavedRules[0].File != path || s.SavedRules[0].Unit != "netfilter-persistent.service" {
+	if len(s.SavedRules) != 1 || s.SavedRules[0].File != path ||
+		s.SavedRules[0].Unit != "netfilter-persistent.service" {
 		t.Errorf("status has %+v", s.SavedRules)
 	}
 	var boot struct {
@@ -104,7 +111,8 @@ func testSavedIptablesRules(t *testing.T, name string, six bool) {
 	if err := json.Unmarshal([]byte(next.with(etc, "boot", "-o", "json")), &boot); err != nil {
 		t.Fatal(err)
 	}
-	if boot.Loaded != "policy" || !strings.Contains(strings.Join(boot.Warnings, "\n"), path+" "+problem) {
+	if boot.Loaded != "policy" ||
+		!strings.Contains(strings.Join(boot.Warnings, "\n"), path+" "+problem) {
 		t.Errorf("the boot reports %+v", boot)
 	}
 	next.with(etc, "teardown")
@@ -132,7 +140,20 @@ func testSavedIptablesRules(t *testing.T, name string, six bool) {
 // with runs a verb that must not fail, with files of the test laid over /etc.
 func (i *installation) with(etc string, args ...string) string {
 	i.t.Helper()
-	words := append([]string{"-m", "sh", "-c", `mount -t overlay overlay -o lowerdir="$0":/etc /etc && exec "$@"`, etc, i.program, "--config", i.policy, "--backend", i.backend}, args...)
+	words := append(
+		[]string{
+			"-m",
+			"sh",
+			"-c",
+			`mount -t overlay overlay -o lowerdir="$0":/etc /etc && exec "$@"`,
+			etc,
+			i.program,
+			"--config",
+			i.policy,
+			"--backend",
+			i.backend,
+		},
+		args...)
 	cmd := i.w.Host.Command(context.Background(), "unshare", words...)
 	cmd.Env = i.env()
 	var warnings strings.Builder

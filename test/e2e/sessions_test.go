@@ -66,7 +66,8 @@ func startSSHServer(t *testing.T, host *lab.Node) {
 	}
 }
 
-// TestFightSparesSessions: while a small table stands, the client of a running SSH session is let in, and the rest of the long list is not.
+// TestFightSparesSessions: while a small table stands, the client of a running SSH session is let
+// in, and the rest of the long list is not.
 func TestFightSparesSessions(t *testing.T) {
 	onEveryBackend(t, func(t *testing.T, e engine) {
 		s := startSparse(t, e, strings.Replace(longPolicy(), "port: 9091", "port: [22, 9091]", 1), "")
@@ -75,7 +76,13 @@ func TestFightSparesSessions(t *testing.T) {
 		s.w.AddSources(s.w.Internet, netip.PrefixFrom(admin, 32))
 		to := s.w.Host.At(22, false)
 		s.mustLetIn([]netip.Addr{admin, other}, 22, true, 20*time.Second)
-		session, err := s.w.Internet.Dial(context.Background(), "tcp", to.String(), lab.From(admin), lab.Timeout(10*time.Second))
+		session, err := s.w.Internet.Dial(
+			context.Background(),
+			"tcp",
+			to.String(),
+			lab.From(admin),
+			lab.Timeout(10*time.Second),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -91,7 +98,11 @@ func TestFightSparesSessions(t *testing.T) {
 					t.Fatal("the foes still get in 20 s after a deletion")
 				}
 			}
-			got := s.w.ProbeEach(s.w.Internet, []lab.Question{{Source: other, To: to}, {Source: admin, To: to}}, lab.Attempts(1))
+			got := s.w.ProbeEach(
+				s.w.Internet,
+				[]lab.Question{{Source: other, To: to}, {Source: admin, To: to}},
+				lab.Attempts(1),
+			)
 			if got[0] == lab.Open {
 				continue // the full lists stand
 			}

@@ -12,8 +12,8 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// A list that is whole and has lost most of its entries, such as by a download that broke off, changes nothing: who is
-// blocked stays so, until somebody says that the shorter list is right.
+// A list that is whole and has lost most of its entries, such as by a download that broke off,
+// changes nothing: who is blocked stays so, until somebody says that the shorter list is right.
 func TestListThatShrinks(t *testing.T) { onEveryBackend(t, testListThatShrinks) }
 
 func testListThatShrinks(t *testing.T, e engine) {
@@ -52,7 +52,8 @@ daemon: {poll: 2s}
 	put(entries[:10]...)
 	const why = "it has lost 32 of its 42 entries, and max_shrink allows 50%"
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-		if out, err := i.try("reload"); err == nil && strings.Contains(out, "keep what they last held: blocked") {
+		if out, err := i.try("reload"); err == nil &&
+			strings.Contains(out, "keep what they last held: blocked") {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -60,7 +61,8 @@ daemon: {poll: 2s}
 		}
 	}
 	check("with a list that has shrunk", lab.Dropped)
-	if out, err := i.try("apply"); err != nil || !strings.Contains(out, why) || !strings.Contains(out, "Nothing to do") {
+	if out, err := i.try("apply"); err != nil || !strings.Contains(out, why) ||
+		!strings.Contains(out, "Nothing to do") {
 		t.Errorf("apply: %v\n%s", err, out)
 	}
 	check("applied", lab.Dropped)

@@ -14,8 +14,8 @@ import (
 // answers. What he sends next looks like a reply, and must not get in.
 func TestReplyThatIsNone(t *testing.T) { onEveryBackend(t, testReplyThatIsNone) }
 
-// naive is a firewall as many write it: it lets replies in and refuses the port. It is the control that
-// shows that the attack works.
+// naive is a firewall as many write it: it lets replies in and refuses the port. It is the control
+// that shows that the attack works.
 const naive = `table inet naive {
 	chain in {
 		type filter hook prerouting priority -150; policy accept;
@@ -28,7 +28,9 @@ func testReplyThatIsNone(t *testing.T, e engine) {
 	w := newWorld(t, e)
 	w.serve(9090, 9095)
 	// The attacker answers nothing by himself.
-	w.Internet.NFT("table inet silent {\n chain out {\n type filter hook output priority 0\n tcp flags rst drop\n icmp type destination-unreachable drop\n icmpv6 type destination-unreachable drop\n }\n }")
+	w.Internet.NFT(
+		"table inet silent {\n chain out {\n type filter hook output priority 0\n tcp flags rst drop\n icmp type destination-unreachable drop\n icmpv6 type destination-unreachable drop\n }\n }",
+	)
 	// IPv4 takes a packet from its own address only so.
 	w.Host.Sysctl("net.ipv4.conf.all.accept_local", "1")
 	w.Host.Sysctl("net.ipv4.conf.eth0.accept_local", "1")
@@ -36,13 +38,23 @@ func testReplyThatIsNone(t *testing.T, e engine) {
 	attack := func(host, attacker netip.Addr, over lab.Protocol, dialled uint16) lab.Answer {
 		port++
 		before := w.spoofed()
-		w.Router.Inject("eth1", over, netip.AddrPortFrom(host, dialled), netip.AddrPortFrom(attacker, port))
+		w.Router.Inject(
+			"eth1",
+			over,
+			netip.AddrPortFrom(host, dialled),
+			netip.AddrPortFrom(attacker, port),
+		)
 		if enforced {
 			w.waitSpoofed(before)
 		} else {
 			time.Sleep(patience) // until it is forwarded; if it takes longer, the control fails
 		}
-		return w.Internet.Connect(netip.AddrPortFrom(host, dialled), lab.Over(over), lab.From(attacker), lab.FromPort(port))
+		return w.Internet.Connect(
+			netip.AddrPortFrom(host, dialled),
+			lab.Over(over),
+			lab.From(attacker),
+			lab.FromPort(port),
+		)
 	}
 	each := func(f func(name string, host, attacker netip.Addr, over lab.Protocol)) {
 		for _, over := range both {
@@ -61,13 +73,15 @@ func testReplyThatIsNone(t *testing.T, e engine) {
 		w.apply(mode + officeOnly)
 		enforced = true
 		each(func(name string, host, attacker netip.Addr, over lab.Protocol) {
-			if got := attack(host, attacker, over, 9090); got != lab.Dropped && !(got == lab.Refused && strings.Contains(mode, "reject")) {
+			if got := attack(host, attacker, over, 9090); got != lab.Dropped &&
+				!(got == lab.Refused && strings.Contains(mode, "reject")) {
 				t.Errorf("%q, %s: the attacker's packet is %v", mode, name, got)
 			}
 			if !strings.Contains(mode, "deny") {
 				return
 			}
-			if got := attack(host, attacker, over, 9095); got != lab.Dropped && !(got == lab.Refused && strings.Contains(mode, "reject")) {
+			if got := attack(host, attacker, over, 9095); got != lab.Dropped &&
+				!(got == lab.Refused && strings.Contains(mode, "reject")) {
 				t.Errorf("%q, %s, unlisted port: the attacker's packet is %v", mode, name, got)
 			}
 		})
@@ -119,8 +133,9 @@ func (w *world) ownConnectionsGoOn(mode string) {
 	}
 }
 
-// Over IPv6 nobody checks whose address a packet bears. Two blind packets, one to make a connection and
-// one that looks like its reply, must not reach a refused port, where nothing is forwarded either.
+// Over IPv6 nobody checks whose address a packet bears. Two blind packets, one to make a connection
+// and one that looks like its reply, must not reach a refused port, where nothing is forwarded
+// either.
 func TestBlindInjection(t *testing.T) { onEveryBackend(t, testBlindInjection) }
 
 func testBlindInjection(t *testing.T, e engine) {
@@ -130,13 +145,23 @@ func testBlindInjection(t *testing.T, e engine) {
 	enforced := false
 	inject := func(port uint16) {
 		before := w.spoofed()
-		w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(second6, 9090), netip.AddrPortFrom(host6, port))
+		w.Router.Inject(
+			"eth1",
+			lab.UDP,
+			netip.AddrPortFrom(second6, 9090),
+			netip.AddrPortFrom(host6, port),
+		)
 		if enforced {
 			w.waitSpoofed(before)
 		} else {
 			time.Sleep(patience)
 		}
-		w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(host6, port), netip.AddrPortFrom(second6, 9090))
+		w.Router.Inject(
+			"eth1",
+			lab.UDP,
+			netip.AddrPortFrom(host6, port),
+			netip.AddrPortFrom(second6, 9090),
+		)
 	}
 	w.Host.NFT(naive)
 	inject(5001)
@@ -157,7 +182,11 @@ func testBlindInjection(t *testing.T, e engine) {
 }
 
 // A router's advertisement comes from fe80::1, and a bridge of the host has that address too.
-func TestLinkLocalAddressOfAnother(t *testing.T) { onEveryBackend(t, testLinkLocalAddressOfAnother) }
+func TestLinkLocalAddressOfAnother(
+	t *testing.T,
+) {
+	onEveryBackend(t, testLinkLocalAddressOfAnother)
+}
 
 func testLinkLocalAddressOfAnother(t *testing.T, e engine) {
 	w := newWorld(t, e)
@@ -167,10 +196,15 @@ func testLinkLocalAddressOfAnother(t *testing.T, e engine) {
 	w.Router.Run("ip", "address", "add", "fe80::1/64", "dev", "eth1", "nodad")
 	w.Host.Sysctl("net.ipv6.conf.eth0.accept_ra", "2")
 	for _, mode := range []string{"unlisted: deny", "unlisted: deny\nrefuse: reject", ""} {
-		w.apply(mode + "\nservices: [{name: metrics, port: 9090, protocol: [tcp, udp], allow: [private]}]\n")
+		w.apply(
+			mode + "\nservices: [{name: metrics, port: 9090, protocol: [tcp, udp], allow: [private]}]\n",
+		)
 		w.Router.Advertise("eth1", router)
 		learnt := func() bool {
-			return strings.Contains(w.Host.Run("ip", "-6", "route", "show", "default", "proto", "ra"), "fe80::1")
+			return strings.Contains(
+				w.Host.Run("ip", "-6", "route", "show", "default", "proto", "ra"),
+				"fe80::1",
+			)
 		}
 		for end := time.Now().Add(longer); !learnt(); time.Sleep(20 * time.Millisecond) {
 			if time.Now().After(end) {
@@ -190,8 +224,8 @@ func testLinkLocalAddressOfAnother(t *testing.T, e engine) {
 	}
 }
 
-// Addresses of the host that no look at a packet's source tells: anycast of a router's network, and local
-// routes that a rule chooses. A reply to this host is one only if the host itself has begun.
+// Addresses of the host that no look at a packet's source tells: anycast of a router's network, and
+// local routes that a rule chooses. A reply to this host is one only if the host itself has begun.
 func TestReplyToAnAddressThatNobodyTells(t *testing.T) {
 	onEveryBackend(t, testReplyToAnAddressThatNobodyTells)
 }
@@ -228,7 +262,8 @@ func testReplyToAnAddressThatNobodyTells(t *testing.T, e engine) {
 		}
 	}
 	w.Host.NFT("delete table inet naive")
-	// A service that is open to everybody on the attacker's own port is no way past that of the port asked.
+	// A service that is open to everybody on the attacker's own port is no way past that of the port
+	// asked.
 	const besides = "  - {name: open, port: \"42000-42999\", protocol: udp, allow: [any]}\n"
 	for _, mode := range []string{"", "unlisted: deny", "unlisted: deny\nestablished: keep"} {
 		w.apply(mode + officeOnly)
@@ -244,16 +279,25 @@ func testReplyToAnAddressThatNobodyTells(t *testing.T, e engine) {
 		w.apply(mode + officeOnly + besides)
 		for _, own := range addresses {
 			if attack(own, server, 9090) {
-				t.Errorf("%q: by a port that is open to everybody, a refused datagram to %v was delivered", mode, own)
+				t.Errorf(
+					"%q: by a port that is open to everybody, a refused datagram to %v was delivered",
+					mode,
+					own,
+				)
 			}
 			if mode != "" && attack(own, unlisted, 9095) {
-				t.Errorf("%q: by a port that is open to everybody, a refused datagram to an unlisted port of %v was delivered", mode, own)
+				t.Errorf(
+					"%q: by a port that is open to everybody, a refused datagram to an unlisted port of %v was delivered",
+					mode,
+					own,
+				)
 			}
 		}
 	}
 }
 
-// What somebody keeps from being tracked begins no connection, and may not bear the host's address either.
+// What somebody keeps from being tracked begins no connection, and may not bear the host's address
+// either.
 func TestUntrackedWithOwnAddress(t *testing.T) { onEveryBackend(t, testUntrackedWithOwnAddress) }
 
 func testUntrackedWithOwnAddress(t *testing.T, e engine) {
@@ -261,10 +305,22 @@ func testUntrackedWithOwnAddress(t *testing.T, e engine) {
 	server := w.Host.ListenUDP(9090)
 	w.Host.Sysctl("net.ipv4.conf.all.accept_local", "1")
 	w.Host.Sysctl("net.ipv4.conf.eth0.accept_local", "1")
-	w.Host.NFT("table inet careless {\n chain p {\n type filter hook prerouting priority -300\n iifname eth0 notrack\n }\n }")
+	w.Host.NFT(
+		"table inet careless {\n chain p {\n type filter hook prerouting priority -300\n iifname eth0 notrack\n }\n }",
+	)
 	inject := func() {
-		w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(second6, 5000), netip.AddrPortFrom(host6, 9090))
-		w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(second4, 5000), netip.AddrPortFrom(host4, 9090))
+		w.Router.Inject(
+			"eth1",
+			lab.UDP,
+			netip.AddrPortFrom(second6, 5000),
+			netip.AddrPortFrom(host6, 9090),
+		)
+		w.Router.Inject(
+			"eth1",
+			lab.UDP,
+			netip.AddrPortFrom(second4, 5000),
+			netip.AddrPortFrom(host4, 9090),
+		)
 	}
 	inject()
 	time.Sleep(patience)
@@ -272,7 +328,9 @@ func testUntrackedWithOwnAddress(t *testing.T, e engine) {
 		t.Fatalf("control: %d of 2 datagrams were delivered without rules", server.Count())
 	}
 	for _, mode := range []string{"", "unlisted: deny"} {
-		w.apply(mode + "\nservices: [{name: metrics, port: 9090, protocol: udp, allow: [198.51.100.0/24, \"2001:db8:100::/64\"]}]\n")
+		w.apply(
+			mode + "\nservices: [{name: metrics, port: 9090, protocol: udp, allow: [198.51.100.0/24, \"2001:db8:100::/64\"]}]\n",
+		)
 		before, had := w.spoofed(), server.Count()
 		inject()
 		w.waitSpoofed(before + 1)
@@ -282,7 +340,8 @@ func testUntrackedWithOwnAddress(t *testing.T, e engine) {
 	}
 }
 
-// A forged packet from a container, by another way than the container's, must not open the direct way.
+// A forged packet from a container, by another way than the container's, must not open the direct
+// way.
 func TestForgedFromContainer(t *testing.T) { onEveryBackend(t, testForgedFromContainer) }
 
 func testForgedFromContainer(t *testing.T, e engine) {
@@ -290,14 +349,21 @@ func testForgedFromContainer(t *testing.T, e engine) {
 	server := w.Container.ListenUDP(80)
 	w.Container.ListenTCP(80)
 	w.Internet.ListenTCP(9099)
-	w.Internet.NFT("table inet silent {\n chain out {\n type filter hook output priority 0\n tcp flags rst drop\n icmp type destination-unreachable drop\n icmpv6 type destination-unreachable drop\n }\n }")
+	w.Internet.NFT(
+		"table inet silent {\n chain out {\n type filter hook output priority 0\n tcp flags rst drop\n icmp type destination-unreachable drop\n icmpv6 type destination-unreachable drop\n }\n }",
+	)
 	for _, mode := range []string{"", "unlisted: deny\n"} {
 		w.apply(mode + "direct: {interfaces: [docker0]}" + officeOnly)
 		for i, six := range []bool{false, true} {
 			inside, attacker := w.Container.Addr(six), w.Internet.Addr(six)
 			for j, over := range both {
 				port := uint16(43000 + 100*len(mode) + 10*i + j)
-				w.Router.Inject("eth1", over, netip.AddrPortFrom(inside, 80), netip.AddrPortFrom(attacker, port))
+				w.Router.Inject(
+					"eth1",
+					over,
+					netip.AddrPortFrom(inside, 80),
+					netip.AddrPortFrom(attacker, port),
+				)
 				time.Sleep(patience)
 				if got := w.Internet.Connect(netip.AddrPortFrom(inside, 80), lab.Over(over), lab.From(attacker), lab.FromPort(port)); got != lab.Dropped {
 					t.Errorf("%q: over %v the container at %v is %v", mode, firewall.Protocol(over), inside, got)

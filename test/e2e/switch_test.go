@@ -147,7 +147,9 @@ func (f *flows) send(burst int64, pause time.Duration, write func() error) {
 			if sent.Add(1)%burst == 0 {
 				time.Sleep(pause)
 			}
-			if err != nil && !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, net.ErrClosed) {
+			if err != nil && !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, unix.EAGAIN) &&
+				!errors.Is(err, unix.ENOBUFS) &&
+				!errors.Is(err, net.ErrClosed) {
 				f.t.Errorf("sending: %v", err)
 				return
 			}
@@ -157,7 +159,13 @@ func (f *flows) send(burst int64, pause time.Duration, write func() error) {
 
 func (f *flows) datagrams(w *world, from netip.Addr, port uint16, to netip.AddrPort) {
 	f.t.Helper()
-	c, err := w.Office.Dial(context.Background(), "udp", to.String(), lab.From(from), lab.FromPort(port))
+	c, err := w.Office.Dial(
+		context.Background(),
+		"udp",
+		to.String(),
+		lab.From(from),
+		lab.FromPort(port),
+	)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -176,7 +184,13 @@ func (f *flows) reply(w *world, host, office netip.Addr) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	asking, err := w.Host.Dial(context.Background(), "udp", netip.AddrPortFrom(office, answeringPort).String(), lab.From(host), lab.FromPort(hostsOwnPort))
+	asking, err := w.Host.Dial(
+		context.Background(),
+		"udp",
+		netip.AddrPortFrom(office, answeringPort).String(),
+		lab.From(host),
+		lab.FromPort(hostsOwnPort),
+	)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -192,7 +206,11 @@ func (f *flows) reply(w *world, host, office netip.Addr) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.send(2, 100*time.Microsecond, func() error { _, err := c.WriteTo([]byte("!"), back); return err })
+	f.send(
+		2,
+		100*time.Microsecond,
+		func() error { _, err := c.WriteTo([]byte("!"), back); return err },
+	)
 }
 
 // echoes sends echo requests.
@@ -209,7 +227,11 @@ func (f *flows) echoes(w *world, from, to netip.Addr) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.send(2, 100*time.Microsecond, func() error { _, err := c.WriteTo(request, &net.IPAddr{IP: to.AsSlice()}); return err })
+	f.send(
+		2,
+		100*time.Microsecond,
+		func() error { _, err := c.WriteTo(request, &net.IPAddr{IP: to.AsSlice()}); return err },
+	)
 }
 
 var countedPackets = regexp.MustCompile(`counter (\S+) \{\s*packets (\d+)`)
@@ -309,7 +331,13 @@ func newSwitching(t *testing.T) *switching {
 			} else {
 				others = []firewall.Backend{x}
 			}
-			s.recs[e.name] = &firewall.Reconciler{Backend: b, Others: others, Connections: running, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+			s.recs[e.name] = &firewall.Reconciler{
+				Backend:     b,
+				Others:      others,
+				Connections: running,
+				Now:         time.Now,
+				Log:         slog.New(slog.DiscardHandler),
+			}
 		}
 		return nil
 	})
@@ -325,8 +353,8 @@ func (s *switching) to(e string, state *firewall.State) {
 	s.applyState(state)
 }
 
-// officeState is a State that lets the office use a service, and n sources more, of lengths that take
-// several shapes in the kernel; further services come after it.
+// officeState is a State that lets the office use a service, and n sources more, of lengths that
+// take several shapes in the kernel; further services come after it.
 func officeState(t *testing.T, unlisted firewall.Unlisted, n, further int) *firewall.State {
 	t.Helper()
 	var b firewall.PrefixesBuilder
@@ -338,11 +366,25 @@ func officeState(t *testing.T, unlisted firewall.Unlisted, n, further int) *fire
 			}
 		}
 	}
-	s := firewall.State{Unlisted: unlisted, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut, Essentials: firewall.AllEssentials}
+	s := firewall.State{
+		Unlisted:    unlisted,
+		Refuse:      firewall.RefuseDrop,
+		Established: firewall.EstablishedCut,
+		Essentials:  firewall.AllEssentials,
+	}
 	own := firewall.MustPrefixes(office4.String()+"/32", office6.String()+"/128")
 	for i := range 1 + further {
-		s.Services = append(s.Services, firewall.Service{Name: fmt.Sprintf("served-%d", i), Sources: b.Set().Union(own), Log: firewall.LogNone,
-			Ports: []firewall.PortRange{{Protocol: firewall.UDP, First: servedPort + uint16(i), Last: servedPort + uint16(i)}}})
+		s.Services = append(
+			s.Services,
+			firewall.Service{
+				Name:    fmt.Sprintf("served-%d", i),
+				Sources: b.Set().Union(own),
+				Log:     firewall.LogNone,
+				Ports: []firewall.PortRange{
+					{Protocol: firewall.UDP, First: servedPort + uint16(i), Last: servedPort + uint16(i)},
+				},
+			},
+		)
 	}
 	s = canonical(t, s)
 	return &s
@@ -354,8 +396,8 @@ var (
 	notAtAll   = []string{refusedFlow, unlistedFlow}
 )
 
-// A packet that both the rules of before and those of afterwards let through is never refused, as the
-// rules come, go, and stop or begin to refuse what no service lists.
+// A packet that both the rules of before and those of afterwards let through is never refused, as
+// the rules come, go, and stop or begin to refuse what no service lists.
 func TestComingAndGoingShowsNoGap(t *testing.T) {
 	lab.RequireRoot(t)
 	for _, e := range engines {
@@ -367,7 +409,17 @@ func TestComingAndGoingShowsNoGap(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, %d sources", e.name, n), func(t *testing.T) {
 				w := newWorld(t, e)
 				f := startFlows(w)
-				deny, ignore := officeState(t, firewall.UnlistedDeny, n, 0), officeState(t, firewall.UnlistedIgnore, n, 0)
+				deny, ignore := officeState(
+					t,
+					firewall.UnlistedDeny,
+					n,
+					0,
+				), officeState(
+					t,
+					firewall.UnlistedIgnore,
+					n,
+					0,
+				)
 				nothing := *ignore
 				nothing.Services = nil
 				f.during("the control: without rules", func() {}, flowKinds, nil)
@@ -385,21 +437,37 @@ func TestComingAndGoingShowsNoGap(t *testing.T) {
 				f.during("a first apply", turn(1, deny), throughout, nil)
 				f.during("deny", func() {}, throughout, notAtAll)
 				f.during("deny to ignore and back", turn(few, ignore, deny), throughout, notAtAll[:1])
-				f.during("deny to ignore without the service, and back", turn(few, &nothing, deny), throughout, nil)
+				f.during(
+					"deny to ignore without the service, and back",
+					turn(few, &nothing, deny),
+					throughout,
+					nil,
+				)
 				t.Logf("packets: %v", f.total)
 			})
 		}
 	}
 }
 
-// The same as the rules move from one engine to another, in every direction, and back by a rollback.
+// The same as the rules move from one engine to another, in every direction, and back by a
+// rollback.
 func TestSwitchingEnginesShowsNoGap(t *testing.T) {
 	lab.RequireRoot(t)
 	for _, n := range []int{0, 5000} {
 		t.Run(fmt.Sprintf("%d sources", n), func(t *testing.T) {
 			s := newSwitching(t)
 			f := startFlows(s.world)
-			deny, other := officeState(t, firewall.UnlistedDeny, n, 0), officeState(t, firewall.UnlistedDeny, n, 1)
+			deny, other := officeState(
+				t,
+				firewall.UnlistedDeny,
+				n,
+				0,
+			), officeState(
+				t,
+				firewall.UnlistedDeny,
+				n,
+				1,
+			)
 			s.to("nftables", deny)
 			from, switches := "nftables", 0
 			for _, to := range []string{"iptables-nft", "nftables", "iptables-legacy", "iptables-nft", "iptables-legacy", "nftables"} {

@@ -12,9 +12,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/connections"
 )
 
-// The first policy has the kernel track every connection, and when its table is full, new ones are lost,
-// on unlisted ports too. What Portgrave tells of it is true then. The table's size can't be set in a
-// network namespace, so this takes a machine of its own.
+// The first policy has the kernel track every connection, and when its table is full, new ones are
+// lost, on unlisted ports too. What Portgrave tells of it is true then. The table's size can't be
+// set in a network namespace, so this takes a machine of its own.
 func TestTrackingTableFull(t *testing.T) { onEveryBackend(t, testTrackingTableFull) }
 
 const trackingLimit = "/proc/sys/net/netfilter/nf_conntrack_max"
@@ -57,8 +57,8 @@ func testTrackingTableFull(t *testing.T, e engine) {
 	}
 }
 
-// connected is how many connections to an unlisted port come about beside each other, up to n. Three
-// that fail in a row are the end.
+// connected is how many connections to an unlisted port come about beside each other, up to n.
+// Three that fail in a row are the end.
 func (w *world) connected(n int) (open int) {
 	for failed := 0; open < n && failed < 3; {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)

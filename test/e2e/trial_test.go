@@ -77,7 +77,10 @@ func (x *trial) on(args ...string) []string {
 // exit runs a verb and returns what it printed and its exit code.
 func (x *trial) exit(args ...string) (string, int) {
 	x.t.Helper()
-	cmd := x.w.Host.Command(context.Background(), x.program, append([]string{"--config", x.policy}, args...)...)
+	cmd := x.w.Host.Command(
+		context.Background(),
+		x.program,
+		append([]string{"--config", x.policy}, args...)...)
 	cmd.Env = x.env()
 	out, err := cmd.CombinedOutput()
 	if err != nil && cmd.ProcessState == nil {
@@ -107,7 +110,15 @@ type trialStatus struct {
 
 func (x *trial) status() (s trialStatus) {
 	x.t.Helper()
-	cmd := x.w.Host.Command(context.Background(), x.program, "--config", x.policy, "status", "-o", "json")
+	cmd := x.w.Host.Command(
+		context.Background(),
+		x.program,
+		"--config",
+		x.policy,
+		"status",
+		"-o",
+		"json",
+	)
 	cmd.Env = x.env()
 	out, err := cmd.Output()
 	if err == nil {
@@ -232,17 +243,21 @@ func TestEditedPolicyWaits(t *testing.T) {
 			t.Errorf("status doesn't say that the policy waits:\n%s", out)
 		}
 		x.stranger(lab.Dropped, "edited")
-		if out, code := x.exit(x.on("plan")...); code != 2 || !strings.Contains(out, "203.0.113.0/24") || !strings.Contains(out, "2001:db8:113::/48") {
+		if out, code := x.exit(x.on("plan")...); code != 2 || !strings.Contains(out, "203.0.113.0/24") ||
+			!strings.Contains(out, "2001:db8:113::/48") {
 			t.Errorf("plan ends with %d:\n%s", code, out)
 		}
 		x.onTrial()
 		x.stranger(lab.Open, "on trial")
 		x.await("the trial's end", x.shut)
 		x.stranger(lab.Dropped, "not confirmed")
-		if s := x.status(); s.Backend != x.e.backend || !s.Policy.Waits || !s.Drift.InSync || s.Generation == nil || !s.Generation.Confirmed {
+		if s := x.status(); s.Backend != x.e.backend || !s.Policy.Waits || !s.Drift.InSync ||
+			s.Generation == nil ||
+			!s.Generation.Confirmed {
 			t.Errorf("afterwards status says %+v", s)
 		}
-		if out, code := x.exit("confirm"); code != 1 || !strings.Contains(out, "was not confirmed in time") {
+		if out, code := x.exit("confirm"); code != 1 ||
+			!strings.Contains(out, "was not confirmed in time") {
 			t.Errorf("confirm after the end ends with %d: %s", code, out)
 		}
 		x.run(x.on("apply")...)
@@ -294,7 +309,10 @@ func TestTrialAcrossBackends(t *testing.T) {
 				x.stranger(lab.Open, "on trial")
 				x.await("the trial's end", x.shut)
 				x.stranger(lab.Dropped, "not confirmed")
-				x.await("the old backend", func() bool { s := x.status(); return s.Backend == x.e.backend && s.Drift.InSync })
+				x.await(
+					"the old backend",
+					func() bool { s := x.status(); return s.Backend == x.e.backend && s.Drift.InSync },
+				)
 				x.onlyIn(x.e.backend)
 			})
 		})
@@ -355,7 +373,8 @@ func TestTeardownLasts(t *testing.T) {
 		if s := x.status(); s.TornDown == nil || s.Generation != nil || !s.Policy.Waits {
 			t.Errorf("status says %+v", s)
 		}
-		if out := x.run("status"); !strings.Contains(out, "teardown") || !strings.Contains(out, "at boot") {
+		if out := x.run("status"); !strings.Contains(out, "teardown") ||
+			!strings.Contains(out, "at boot") {
 			t.Errorf("status says\n%s", out)
 		}
 		x.run(x.on("apply")...)
@@ -387,7 +406,11 @@ func TestFollow(t *testing.T) {
 				office := "10.20.0.0/16\nfd00:20::/48\n"
 				writeList(office)
 				document := func(more string) string {
-					d := fmt.Sprintf("version: 1\nnetworks: {list: {file: %q}}\nservices: [{name: metrics, port: 9090, allow: [list%s]}]\n", list, more)
+					d := fmt.Sprintf(
+						"version: 1\nnetworks: {list: {file: %q}}\nservices: [{name: metrics, port: 9090, allow: [list%s]}]\n",
+						list,
+						more,
+					)
 					if follow != "" {
 						d += "daemon: {follow: " + follow + "}\n"
 					}
@@ -397,7 +420,8 @@ func TestFollow(t *testing.T) {
 				x.run(x.on("apply")...)
 				end := x.start()
 				x.stranger(lab.Dropped, "before")
-				if s := x.status(); s.Policy.Follow != "networks" && follow == "" || follow != "" && s.Policy.Follow != follow {
+				if s := x.status(); s.Policy.Follow != "networks" && follow == "" ||
+					follow != "" && s.Policy.Follow != follow {
 					t.Errorf("it follows %q", s.Policy.Follow)
 				}
 				// The policy is edited: this one lets one more host in.

@@ -25,7 +25,11 @@ type slowFile struct{ name, first, rest string }
 func slowFiles(six bool) []slowFile {
 	if six {
 		return []slowFile{
-			{"blocked6.txt", "2001:db8:5000::1\n2001:db8:5000::2\n", "2001:db8:4000::66\n2001:db8:4000::67\n"},
+			{
+				"blocked6.txt",
+				"2001:db8:5000::1\n2001:db8:5000::2\n",
+				"2001:db8:4000::66\n2001:db8:4000::67\n",
+			},
 			{"clients6.txt", "2001:db8:5000::3\n::/1", "28\n2001:db8:4000::10\n2001:db8:4000::11\n"},
 		}
 	}
@@ -116,7 +120,11 @@ func (s *slowWorld) begin(dir string, to func(name string) string) *slowWriters 
 	s.t.Helper()
 	w := &slowWriters{t: s.t}
 	for _, f := range append(slowFiles(false), slowFiles(true)...) {
-		file, err := os.OpenFile(filepath.Join(dir, to(f.name)), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+		file, err := os.OpenFile(
+			filepath.Join(dir, to(f.name)),
+			os.O_WRONLY|os.O_CREATE|os.O_TRUNC,
+			0o644,
+		)
 		if err == nil {
 			_, err = file.WriteString(f.first)
 		}
@@ -158,7 +166,8 @@ func verdicts(late bool) string {
 	for _, six := range []bool{false, true} {
 		for _, port := range []uint16{9090, 9091} {
 			for _, n := range sourcesAsked {
-				open := port == 9090 && n != blocked && !(late && n == lateBlocked) || port == 9091 && (n == client || late && n == lateClient)
+				open := port == 9090 && n != blocked && !(late && n == lateBlocked) ||
+					port == 9091 && (n == client || late && n == lateClient)
 				answer := lab.Dropped
 				if open {
 					answer = lab.Open
@@ -213,7 +222,11 @@ func (s *slowWorld) becomes(what string) {
 			return
 		}
 		if got != verdicts(false) && s.between(got) {
-			s.t.Fatalf("%s: neither the lists before nor those after:\n%s", what, difference(verdicts(true), got))
+			s.t.Fatalf(
+				"%s: neither the lists before nor those after:\n%s",
+				what,
+				difference(verdicts(true), got),
+			)
 		}
 	}
 	s.t.Fatalf("%s:\n%s", what, difference(verdicts(true), got))
@@ -454,7 +467,9 @@ func TestListsRewrittenSlowlyWithoutLeases(t *testing.T) {
 	t.Parallel()
 	s := newSlowWorld(t, engines[0])
 	if s.confined == nil {
-		t.Skip("SKIPPED: not root: in this user namespace other users don't exist, and root may take leases of its own files")
+		t.Skip(
+			"SKIPPED: not root: in this user namespace other users don't exist, and root may take leases of its own files",
+		)
 	}
 	s.confine(s.confined.without("CAP_LEASE"))
 	s.start()
@@ -534,7 +549,10 @@ func testPolicyInTwoPieces(t *testing.T, e engine) {
 func (i *installation) try(args ...string) (string, error) {
 	ctx, stop := context.WithTimeout(context.Background(), time.Minute)
 	defer stop()
-	cmd := i.w.Host.Command(ctx, i.program, append([]string{"--config", i.policy, "--backend", i.backend}, args...)...)
+	cmd := i.w.Host.Command(
+		ctx,
+		i.program,
+		append([]string{"--config", i.policy, "--backend", i.backend}, args...)...)
 	cmd.Env = i.env()
 	out, err := cmd.CombinedOutput()
 	return string(out), err
@@ -561,7 +579,8 @@ func testCommandLineWhileListsAreWritten(t *testing.T, e engine) {
 	go apply()
 	s.stays("while apply waits", 2*time.Second)
 	w.finish()
-	if out := <-applied; !strings.HasPrefix(out, "<nil>") || strings.Contains(out, "stale") || !strings.Contains(out, "waiting until") {
+	if out := <-applied; !strings.HasPrefix(out, "<nil>") || strings.Contains(out, "stale") ||
+		!strings.Contains(out, "waiting until") {
 		t.Errorf("apply after the writers: %s", out)
 	}
 	if got := s.now(); got != verdicts(true) {
@@ -577,7 +596,8 @@ func testCommandLineWhileListsAreWritten(t *testing.T, e engine) {
 	w = s.begin(s.lists, itself)
 	go apply()
 	s.stays("while apply waits in vain", 2*time.Second)
-	if out := <-applied; !strings.HasPrefix(out, "<nil>") || strings.Count(out, "is stale") != 4 || !strings.Contains(out, "still has it open for writing") {
+	if out := <-applied; !strings.HasPrefix(out, "<nil>") || strings.Count(out, "is stale") != 4 ||
+		!strings.Contains(out, "still has it open for writing") {
 		t.Errorf("apply while they are written: %s", out)
 	}
 	s.stays("applied while they are written", 0)

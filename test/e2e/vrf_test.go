@@ -12,13 +12,17 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// A VRF is a routing table of its own for some interfaces. The kernel hands what they receive to the
-// host as the VRF's. These tests need a kernel that has VRFs; test/boot runs them in two.
+// A VRF is a routing table of its own for some interfaces. The kernel hands what they receive to
+// the host as the VRF's. These tests need a kernel that has VRFs; test/boot runs them in two.
 
 // The host's VRF, and a source of the internet's that the policies below refuse.
 const vrf = "red"
 
-var refused4, refused6 = netip.MustParseAddr("203.0.113.66"), netip.MustParseAddr("2001:db8:113::66")
+var refused4, refused6 = netip.MustParseAddr(
+	"203.0.113.66",
+), netip.MustParseAddr(
+	"2001:db8:113::66",
+)
 
 // inVRF makes a world in which interfaces of the host are in a VRF.
 func inVRF(t *testing.T, e engine, slaves ...string) *world {
@@ -35,7 +39,10 @@ func inVRF(t *testing.T, e engine, slaves ...string) *world {
 		own := w.Host.Link(s).LinkLocal()
 		w.Host.Run("ip", "link", "set", s, "master", vrf)
 		w.Host.Run("ip", "address", "replace", own.String()+"/64", "dev", s, "nodad")
-		routes := []string{"default via 198.51.100.1 dev eth0 onlink", "default via 2001:db8:100::1 dev eth0 onlink"}
+		routes := []string{
+			"default via 198.51.100.1 dev eth0 onlink",
+			"default via 2001:db8:100::1 dev eth0 onlink",
+		}
 		if s == "eth1" {
 			routes = []string{
 				"10.20.1.1/32 dev eth1", "10.20.0.0/16 via 10.20.1.1 dev eth1 onlink",
@@ -104,7 +111,12 @@ services:
 			}{{internet4, host4, true}, {internet6, host6, true}, {refused4, host4, false}, {refused6, host6, false}} {
 				all.Go(func() {
 					before := countFrom(datagrams, from.source)
-					w.Internet.Connect(netip.AddrPortFrom(from.to, 9095), lab.Over(lab.UDP), lab.From(from.source), lab.Timeout(patience))
+					w.Internet.Connect(
+						netip.AddrPortFrom(from.to, 9095),
+						lab.Over(lab.UDP),
+						lab.From(from.source),
+						lab.Timeout(patience),
+					)
 					if arrived := countFrom(datagrams, from.source) > before; arrived != from.arrives {
 						t.Errorf("a datagram of %v arrives: %v, want %v", from.source, arrived, from.arrives)
 					}
@@ -116,7 +128,11 @@ services:
 			// Nothing tells what the host sends to itself in a VRF: the policy above allows it.
 			w.within(lab.Open, netip.AddrPortFrom(host4, 9090), netip.AddrPortFrom(host6, 9090))
 			if len(slaves) == 2 {
-				w.expect(tcp, ask{lab.Open, w.Internet, refused4, office4, 80}, ask{lab.Open, w.Internet, refused6, office6, 80})
+				w.expect(
+					tcp,
+					ask{lab.Open, w.Internet, refused4, office4, 80},
+					ask{lab.Open, w.Internet, refused6, office6, 80},
+				)
 			}
 			if t.Failed() {
 				t.Fatalf("under %q with %v in the VRF", mode, slaves)
@@ -189,7 +205,9 @@ func testVRFReplyThatIsNone(t *testing.T, e engine) {
 	}
 	w.Host.NFT("delete table inet naive")
 	for _, mode := range []string{"", "unlisted: deny"} {
-		w.apply(mode + "\nservices: [{name: datagrams, port: 9095, protocol: udp, allow: [10.20.0.0/16]}]\n")
+		w.apply(
+			mode + "\nservices: [{name: datagrams, port: 9095, protocol: udp, allow: [10.20.0.0/16]}]\n",
+		)
 		if inject(second6, host6) {
 			t.Errorf("%q, IPv6: a refused datagram was delivered", mode)
 		}

@@ -1,4 +1,5 @@
-// Package e2e holds the end-to-end tests: policies applied to a real kernel, judged by real packets.
+// Package e2e holds the end-to-end tests: policies applied to a real kernel, judged by real
+// packets.
 //
 // The worlds are those of test/lab; its package comment has their map.
 package e2e
@@ -25,7 +26,8 @@ import (
 // scratch is a folder for what the tests share, which TestMain makes and removes.
 var scratch string
 
-// TestMain gives the legacy iptables programs a lock of their own: the machine's is for the machine's firewall.
+// TestMain gives the legacy iptables programs a lock of their own: the machine's is for the
+// machine's firewall.
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "portgrave-e2e-")
 	if err == nil {
@@ -44,11 +46,17 @@ func TestMain(m *testing.M) {
 // engine is what enforces the policies of a test: a backend, and the variant of its programs.
 type engine struct{ name, backend, variant string }
 
-// engines are all that a policy can be enforced with. Each must give the same verdict for every probe.
-var engines = []engine{{"nftables", "nftables", ""}, {"iptables-nft", "iptables", xt.NFVariant}, {"iptables-legacy", "iptables", xt.Legacy}}
+// engines are all that a policy can be enforced with. Each must give the same verdict for every
+// probe.
+var engines = []engine{
+	{"nftables", "nftables", ""},
+	{"iptables-nft", "iptables", xt.NFVariant},
+	{"iptables-legacy", "iptables", xt.Legacy},
+}
 
-// onEveryBackend runs a test once for each engine: all tests of this package are a suite that every backend conforms
-// to. They run side by side, each in a world of its own, since most of their time is spent waiting for nothing to come.
+// onEveryBackend runs a test once for each engine: all tests of this package are a suite that every
+// backend conforms to. They run side by side, each in a world of its own, since most of their time
+// is spent waiting for nothing to come.
 func onEveryBackend(t *testing.T, test func(*testing.T, engine)) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -77,13 +85,29 @@ func (e engine) open(t *testing.T) (firewall.Backend, error) {
 
 // Addresses of a world; see the package comment of lab.
 var (
-	host4, host6         = netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("2001:db8:100::10")
-	second4, second6     = netip.MustParseAddr("198.51.100.11"), netip.MustParseAddr("2001:db8:100::11")
-	inside4, inside6     = netip.MustParseAddr("10.20.0.1"), netip.MustParseAddr("fd00:20::1") // the host's, towards the office
+	host4, host6 = netip.MustParseAddr(
+		"198.51.100.10",
+	), netip.MustParseAddr(
+		"2001:db8:100::10",
+	)
+	second4, second6 = netip.MustParseAddr(
+		"198.51.100.11",
+	), netip.MustParseAddr(
+		"2001:db8:100::11",
+	)
+	inside4, inside6 = netip.MustParseAddr(
+		"10.20.0.1",
+	), netip.MustParseAddr(
+		"fd00:20::1",
+	) // the host's, towards the office
 	bridge4, bridge6     = netip.MustParseAddr("172.17.0.1"), netip.MustParseAddr("fd00:17::1")
 	internet4, internet6 = netip.MustParseAddr("203.0.113.10"), netip.MustParseAddr("2001:db8:113::10")
 	office4, office6     = netip.MustParseAddr("10.20.1.1"), netip.MustParseAddr("fd00:20::1:1")
-	barred4, barred6     = netip.MustParseAddr("10.20.66.6"), netip.MustParseAddr("fd00:20:0:66::6") // two more of the office's
+	barred4, barred6     = netip.MustParseAddr(
+		"10.20.66.6",
+	), netip.MustParseAddr(
+		"fd00:20:0:66::6",
+	) // two more of the office's
 	loopback4, loopback6 = netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")
 )
 
@@ -111,7 +135,12 @@ func newWorld(t *testing.T, e engine) *world {
 			return err
 		}
 		running, err := connections.New()
-		w.rec = &firewall.Reconciler{Backend: b, Connections: running, Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+		w.rec = &firewall.Reconciler{
+			Backend:     b,
+			Connections: running,
+			Now:         time.Now,
+			Log:         slog.New(slog.DiscardHandler),
+		}
 		return err
 	})
 	if err != nil {
@@ -186,8 +215,8 @@ func (w *world) traffic(service string) (seen firewall.Traffic) {
 	return seen
 }
 
-// patience is how long no answer must last to be silence. Answers inside one machine take well under
-// a millisecond; where one is expected, more time is given, since the machine may be busy.
+// patience is how long no answer must last to be silence. Answers inside one machine take well
+// under a millisecond; where one is expected, more time is given, since the machine may be busy.
 const (
 	patience = 300 * time.Millisecond
 	longer   = 5 * time.Second
@@ -208,8 +237,8 @@ var (
 	both      = []lab.Protocol{lab.TCP, lab.UDP}
 )
 
-// expect tries all connections at once, over each protocol, and fails for those that do not end as wanted. Open means that
-// data came back.
+// expect tries all connections at once, over each protocol, and fails for those that do not end as
+// wanted. Open means that data came back.
 func (w *world) expect(protocols []lab.Protocol, asks ...ask) {
 	w.t.Helper()
 	var all sync.WaitGroup
@@ -217,7 +246,16 @@ func (w *world) expect(protocols []lab.Protocol, asks ...ask) {
 		for _, p := range protocols {
 			all.Go(func() {
 				if got := a.try(p); got != a.want {
-					w.t.Errorf("%s from %s %v to %v port %d is %v, want %v", firewall.Protocol(p), a.from.Name, a.source, a.to, a.port, got, a.want)
+					w.t.Errorf(
+						"%s from %s %v to %v port %d is %v, want %v",
+						firewall.Protocol(p),
+						a.from.Name,
+						a.source,
+						a.to,
+						a.port,
+						got,
+						a.want,
+					)
 				}
 			})
 		}
@@ -229,8 +267,16 @@ func (w *world) expect(protocols []lab.Protocol, asks ...ask) {
 func (w *world) expectClosed(protocols []lab.Protocol, from *lab.Node, to netip.Addr, port uint16) {
 	w.t.Helper()
 	for _, p := range protocols {
-		if got := (ask{lab.Dropped, from, whichever, to, port}).try(p); got != lab.Dropped && got != lab.Refused {
-			w.t.Errorf("%s from %s to %v port %d is %v, want it closed", firewall.Protocol(p), from.Name, to, port, got)
+		if got := (ask{lab.Dropped, from, whichever, to, port}).try(p); got != lab.Dropped &&
+			got != lab.Refused {
+			w.t.Errorf(
+				"%s from %s to %v port %d is %v, want it closed",
+				firewall.Protocol(p),
+				from.Name,
+				to,
+				port,
+				got,
+			)
 		}
 	}
 }

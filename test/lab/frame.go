@@ -179,12 +179,15 @@ func (t *template) answer(p packet) (reply, bool) {
 	case !t.protocol.hasPorts():
 		return t.answerPortless(p, icmp)
 	case p.protocol == t.protocol:
-		if p.from != t.to.Addr() || len(p.payload) < udpSize || binary.BigEndian.Uint16(p.payload) != t.to.Port() {
+		if p.from != t.to.Addr() || len(p.payload) < udpSize ||
+			binary.BigEndian.Uint16(p.payload) != t.to.Port() {
 			return reply{}, false
 		}
 		r := reply{source: p.to, port: binary.BigEndian.Uint16(p.payload[2:]), answer: Open}
 		if t.protocol == UDP {
-			r.tag = binary.BigEndian.Uint32(p.payload[len(p.payload)-tagSize:]) // the echo ends with what was sent
+			r.tag = binary.BigEndian.Uint32(
+				p.payload[len(p.payload)-tagSize:],
+			) // the echo ends with what was sent
 			return r, true
 		}
 		if len(p.payload) < 20 {
@@ -214,7 +217,8 @@ func (t *template) readError(message []byte) (reply, bool) {
 		return reply{}, false
 	}
 	p, ok := parseIP(message[icmpSize:], t.six)
-	if !ok || p.protocol != t.protocol.wire(t.six) || p.to != t.to.Addr() || len(p.payload) < t.layout.least() {
+	if !ok || p.protocol != t.protocol.wire(t.six) || p.to != t.to.Addr() ||
+		len(p.payload) < t.layout.least() {
 		return reply{}, false
 	}
 	if t.protocol.hasPorts() && binary.BigEndian.Uint16(p.payload[2:]) != t.to.Port() {
@@ -251,7 +255,12 @@ func parseIP(b []byte, six bool) (packet, bool) {
 		if len(b) < ipv6Size || b[0]>>4 != 6 {
 			return packet{}, false
 		}
-		p := packet{six: true, protocol: Protocol(b[6]), from: netip.AddrFrom16([16]byte(b[8:24])), to: netip.AddrFrom16([16]byte(b[24:40]))}
+		p := packet{
+			six:      true,
+			protocol: Protocol(b[6]),
+			from:     netip.AddrFrom16([16]byte(b[8:24])),
+			to:       netip.AddrFrom16([16]byte(b[24:40])),
+		}
 		p.payload = b[ipv6Size:min(len(b), ipv6Size+int(binary.BigEndian.Uint16(b[4:])))]
 		return p, true
 	}
@@ -262,7 +271,11 @@ func parseIP(b []byte, six bool) (packet, bool) {
 	if header < ipv4Size || len(b) < header || total < header {
 		return packet{}, false
 	}
-	p := packet{protocol: Protocol(b[9]), from: netip.AddrFrom4([4]byte(b[12:16])), to: netip.AddrFrom4([4]byte(b[16:20]))}
+	p := packet{
+		protocol: Protocol(b[9]),
+		from:     netip.AddrFrom4([4]byte(b[12:16])),
+		to:       netip.AddrFrom4([4]byte(b[16:20])),
+	}
 	p.payload = b[header:min(len(b), total)]
 	return p, true
 }

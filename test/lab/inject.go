@@ -14,7 +14,8 @@ const InjectedPayload = "\x70\x6f\x72\x74"
 const injectedTag = 0x706f7274
 
 // Inject puts one packet on the cable of a node's interface, over UDP or as the SYN of a TCP
-// connection. Its source may be anybody's, the receiver's own among them: the node's kernel has no say.
+// connection. Its source may be anybody's, the receiver's own among them: the node's kernel has no
+// say.
 func (n *Node) Inject(iface string, over Protocol, from, to netip.AddrPort) {
 	n.t.Helper()
 	link := n.Link(iface)
@@ -33,8 +34,8 @@ func (n *Node) Inject(iface string, over Protocol, from, to netip.AddrPort) {
 	}
 }
 
-// Advertise sends a router advertisement that offers a default route for an hour (RFC 4861 §4.2), from
-// a link-local address that the node has on the interface.
+// Advertise sends a router advertisement that offers a default route for an hour (RFC 4861 §4.2),
+// from a link-local address that the node has on the interface.
 func (n *Node) Advertise(iface string, from netip.Addr) {
 	n.t.Helper()
 	link := n.Link(iface)
@@ -45,12 +46,21 @@ func (n *Node) Advertise(iface string, from netip.Addr) {
 		}
 		defer unix.Close(fd)
 		const neighbourHops = 255 // from a router on the link, and from nobody further away
-		allNodes := unix.SockaddrInet6{ZoneId: uint32(link.Index), Addr: netip.MustParseAddr("ff02::1").As16()}
+		allNodes := unix.SockaddrInet6{
+			ZoneId: uint32(link.Index),
+			Addr:   netip.MustParseAddr("ff02::1").As16(),
+		}
 		return errors.Join(
 			unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_HOPS, neighbourHops),
 			unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_IF, link.Index),
 			unix.Bind(fd, &unix.SockaddrInet6{ZoneId: uint32(link.Index), Addr: from.As16()}),
-			unix.Sendto(fd, []byte{134, 0, 0, 0, 64, 0, 3600 >> 8, 3600 & 0xff, 0, 0, 0, 0, 0, 0, 0, 0}, 0, &allNodes))
+			unix.Sendto(
+				fd,
+				[]byte{134, 0, 0, 0, 64, 0, 3600 >> 8, 3600 & 0xff, 0, 0, 0, 0, 0, 0, 0, 0},
+				0,
+				&allNodes,
+			),
+		)
 	})
 	if err != nil {
 		n.t.Fatalf("advertising %v on %s of %s: %v", from, iface, n.Name, err)

@@ -61,7 +61,12 @@ func (n *Node) Addr(six bool) netip.Addr {
 }
 
 // At is AddrPort for the address of the same family as like, on the node's first interface.
-func (n *Node) At(port uint16, six bool) netip.AddrPort { return netip.AddrPortFrom(n.Addr(six), port) }
+func (n *Node) At(
+	port uint16,
+	six bool,
+) netip.AddrPort {
+	return netip.AddrPortFrom(n.Addr(six), port)
+}
 
 // adopt brings an interface of the namespace up, and remembers it.
 func (n *Node) adopt(name string) (*Link, error) {
@@ -87,7 +92,20 @@ func (n *Node) adopt(name string) (*Link, error) {
 // linkLocal is the link-local address that the kernel would make of a MAC address: modified EUI-64
 // (RFC 4291, appendix A).
 func linkLocal(m net.HardwareAddr) netip.Prefix {
-	a := netip.AddrFrom16([16]byte{0xfe, 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5]})
+	a := netip.AddrFrom16(
+		[16]byte{
+			0xfe,
+			0x80,
+			8:  m[0] ^ 2,
+			9:  m[1],
+			10: m[2],
+			11: 0xff,
+			12: 0xfe,
+			13: m[3],
+			14: m[4],
+			15: m[5],
+		},
+	)
 	return netip.PrefixFrom(a, 64)
 }
 
@@ -138,7 +156,12 @@ type route struct {
 
 // addRoute sets a route, in place of one to the same prefix.
 func (n *Node) addRoute(r route) error {
-	nr := &netlink.Route{LinkIndex: r.dev.Index, Dst: ipNet(r.to.Masked()), MTU: r.mtu, MTULock: r.mtu != 0}
+	nr := &netlink.Route{
+		LinkIndex: r.dev.Index,
+		Dst:       ipNet(r.to.Masked()),
+		MTU:       r.mtu,
+		MTULock:   r.mtu != 0,
+	}
 	if r.via.IsValid() {
 		nr.Gw = r.via.AsSlice()
 		nr.Flags = int(netlink.FLAG_ONLINK)

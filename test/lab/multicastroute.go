@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options of multicast routing sockets (include/uapi/linux/mroute.h, mroute6.h: the numbers are the same).
+// Options of multicast routing sockets (include/uapi/linux/mroute.h, mroute6.h: the numbers are the
+// same).
 const (
 	mroutingInit      = 200 // MRT_INIT, MRT6_INIT
 	mroutingInterface = 202 // MRT_ADD_VIF, MRT6_ADD_MIF
@@ -20,8 +21,8 @@ const (
 	maxInterfaces    = 32
 )
 
-// RouteMulticast makes the node a multicast router for one group: what the source sends to it and comes
-// in by one interface leaves by the other. It lasts as long as the node.
+// RouteMulticast makes the node a multicast router for one group: what the source sends to it and
+// comes in by one interface leaves by the other. It lasts as long as the node.
 func (n *Node) RouteMulticast(source, group netip.Addr, in, out string) {
 	n.t.Helper()
 	from, to := n.Link(in), n.Link(out)
@@ -47,11 +48,17 @@ func (n *Node) RouteMulticast(source, group netip.Addr, in, out string) {
 			return err
 		}
 		if group.Is6() {
-			return errors.Join(set(mroutingInterface, mif6(0, from.Index)), set(mroutingInterface, mif6(1, to.Index)),
-				set(mroutingRoute, mf6c(source, group)))
+			return errors.Join(
+				set(mroutingInterface, mif6(0, from.Index)),
+				set(mroutingInterface, mif6(1, to.Index)),
+				set(mroutingRoute, mf6c(source, group)),
+			)
 		}
-		return errors.Join(set(mroutingInterface, vif(0, from.Index)), set(mroutingInterface, vif(1, to.Index)),
-			set(mroutingRoute, mfc(source, group)))
+		return errors.Join(
+			set(mroutingInterface, vif(0, from.Index)),
+			set(mroutingInterface, vif(1, to.Index)),
+			set(mroutingRoute, mfc(source, group)),
+		)
 	})
 	if err != nil {
 		n.t.Fatalf("routing %v from %s to %s of %s: %v", group, in, out, n.Name, err)
@@ -67,7 +74,8 @@ func vif(number, index int) []byte {
 	return append(b, make([]byte, 4)...)
 }
 
-// mfc is struct mfcctl: source, group, the interface it comes in by, a threshold for each to leave by, and counters.
+// mfc is struct mfcctl: source, group, the interface it comes in by, a threshold for each to leave
+// by, and counters.
 func mfc(source, group netip.Addr) []byte {
 	b := append(source.AsSlice(), group.AsSlice()...)
 	b = binary.NativeEndian.AppendUint16(b, 0)
@@ -85,7 +93,8 @@ func mif6(number, index int) []byte {
 	return append(b, make([]byte, 6)...)
 }
 
-// mf6c is struct mf6cctl: source, group, the interface it comes in by, and a bit for each to leave by.
+// mf6c is struct mf6cctl: source, group, the interface it comes in by, and a bit for each to leave
+// by.
 func mf6c(source, group netip.Addr) []byte {
 	address := func(a netip.Addr) []byte {
 		b := binary.NativeEndian.AppendUint16(nil, unix.AF_INET6)

@@ -107,7 +107,10 @@ func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.C
 	if missing != nil {
 		path = name
 	}
-	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + n.Path(), "--", path}, args...)...)
+	cmd := exec.CommandContext(
+		ctx,
+		"nsenter",
+		append([]string{"--net=" + n.Path(), "--", path}, args...)...)
 	if missing != nil {
 		cmd.Err = missing
 	}
@@ -170,14 +173,17 @@ func (n *Node) Dial(ctx context.Context, network, to string, opts ...Option) (ne
 	if err != nil {
 		return nil, fmt.Errorf("lab: dialling from %s: %w", n.Name, err)
 	}
-	d := net.Dialer{Timeout: o.timeout, Control: func(network, address string, c syscall.RawConn) error {
-		if err := freebind(network, address, c); err != nil {
-			return err
-		}
-		var err error
-		fail := c.Control(func(fd uintptr) { err = setDevice(int(fd), o.device) })
-		return errors.Join(fail, err)
-	}}
+	d := net.Dialer{
+		Timeout: o.timeout,
+		Control: func(network, address string, c syscall.RawConn) error {
+			if err := freebind(network, address, c); err != nil {
+				return err
+			}
+			var err error
+			fail := c.Control(func(fd uintptr) { err = setDevice(int(fd), o.device) })
+			return errors.Join(fail, err)
+		},
+	}
 	if local := o.local(target.Addr()); local.IsValid() {
 		if strings.HasPrefix(network, "udp") {
 			d.LocalAddr = net.UDPAddrFromAddrPort(local)
@@ -237,9 +243,15 @@ func freebind(network, _ string, c syscall.RawConn) error {
 
 func setFreebind(fd int, six bool) error {
 	if six {
-		return os.NewSyscallError("setsockopt IPV6_FREEBIND", unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_FREEBIND, 1))
+		return os.NewSyscallError(
+			"setsockopt IPV6_FREEBIND",
+			unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_FREEBIND, 1),
+		)
 	}
-	return os.NewSyscallError("setsockopt IP_FREEBIND", unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1))
+	return os.NewSyscallError(
+		"setsockopt IP_FREEBIND",
+		unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1),
+	)
 }
 
 func hostPort(port uint16) string { return ":" + strconv.Itoa(int(port)) }

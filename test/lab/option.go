@@ -26,7 +26,8 @@ type asking struct {
 // Protocol is a transport protocol, by its number in the IP header.
 type Protocol uint8
 
-// The protocols that the lab speaks. Probe, and what it is answered by, speak every other number too.
+// The protocols that the lab speaks. Probe, and what it is answered by, speak every other number
+// too.
 const (
 	TCP  Protocol = 6
 	UDP  Protocol = 17

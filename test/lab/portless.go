@@ -26,8 +26,8 @@ type layout struct {
 
 // A protocol without ports carries four zeros, its tag, what stands for the source port, and a
 // checksum: GRE and ESP too, whose first bytes mean something to connection tracking. The kernel
-// answers no refused packet whose checksum is wrong (nf_send_unreach), and it reckons that all of them
-// are made as ICMP's is.
+// answers no refused packet whose checksum is wrong (nf_send_unreach), and it reckons that all of
+// them are made as ICMP's is.
 func layoutOf(p Protocol) layout {
 	switch p {
 	case TCP:
@@ -62,9 +62,11 @@ func (p Protocol) wire(six bool) Protocol {
 
 func (p Protocol) hasPorts() bool { return p == TCP || p == UDP || p == SCTP }
 
-// answerPortless recognises the answer to a probe of a protocol without ports: what came, sent back.
+// answerPortless recognises the answer to a probe of a protocol without ports: what came, sent
+// back.
 func (t *template) answerPortless(p packet, icmp Protocol) (reply, bool) {
-	open := p.protocol == t.protocol.wire(t.six) && p.from == t.to.Addr() && len(p.payload) >= t.layout.least()
+	open := p.protocol == t.protocol.wire(t.six) && p.from == t.to.Addr() &&
+		len(p.payload) >= t.layout.least()
 	if open && t.protocol == Ping {
 		want := byte(echoReply4)
 		if t.six {
@@ -118,8 +120,8 @@ func (n *Node) listenRaw(p Protocol, six bool) error {
 	return nil
 }
 
-// answerRaw sends what reply makes of each packet's payload back to where it came from, unless that is nil. It
-// ends when the socket is closed, which the end of the node does.
+// answerRaw sends what reply makes of each packet's payload back to where it came from, unless that
+// is nil. It ends when the socket is closed, which the end of the node does.
 func answerRaw(c *net.IPConn, six bool, reply func([]byte) []byte) {
 	buf, oob := make([]byte, 4096), make([]byte, 256)
 	for {
@@ -144,8 +146,8 @@ func answerRaw(c *net.IPConn, six bool, reply func([]byte) []byte) {
 	}
 }
 
-// SendRaw sends one packet of a protocol without ports from a source, which may be any address, and waits
-// for nothing. The destination may be a group.
+// SendRaw sends one packet of a protocol without ports from a source, which may be any address, and
+// waits for nothing. The destination may be a group.
 func (n *Node) SendRaw(iface string, p Protocol, source, to netip.Addr, payload []byte) {
 	n.t.Helper()
 	link := n.link(iface)
@@ -174,7 +176,8 @@ func (n *Node) SendRaw(iface string, p Protocol, source, to netip.Addr, payload 
 	}
 }
 
-// groupMAC is where a packet for an address is sent on Ethernet (RFC 1112 §6.4, RFC 2464 §7), or unicast if it is no group.
+// groupMAC is where a packet for an address is sent on Ethernet (RFC 1112 §6.4, RFC 2464 §7), or
+// unicast if it is no group.
 func groupMAC(a netip.Addr, unicast net.HardwareAddr) net.HardwareAddr {
 	b := a.AsSlice()
 	switch {

@@ -18,7 +18,10 @@ func TestPortlessProbes(t *testing.T) {
 			if q.over == 94 && six {
 				continue // ICMPv6 calls that a parameter problem
 			}
-			questions = append(questions, Question{Source: w.Internet.Addr(six), To: w.Host.At(0, six), Over: q.over})
+			questions = append(
+				questions,
+				Question{Source: w.Internet.Addr(six), To: w.Host.At(0, six), Over: q.over},
+			)
 			wants = append(wants, q.want)
 		}
 	}
@@ -27,15 +30,23 @@ func TestPortlessProbes(t *testing.T) {
 			t.Errorf("protocol %d to %v is %v, want %v", questions[i].Over, questions[i].To, got, wants[i])
 		}
 	}
-	w.Host.NFT("table inet t {\n chain c {\n type filter hook input priority 0\n meta l4proto { 47, 112 } drop\n " +
-		"icmp type echo-request reject\n icmpv6 type echo-request reject\n }\n }")
+	w.Host.NFT(
+		"table inet t {\n chain c {\n type filter hook input priority 0\n meta l4proto { 47, 112 } drop\n " +
+			"icmp type echo-request reject\n icmpv6 type echo-request reject\n }\n }",
+	)
 	for i, got := range w.ProbeEach(w.Internet, questions[:3]) {
 		want := Dropped
 		if questions[i].Over == Ping {
 			want = Refused
 		}
 		if got != want {
-			t.Errorf("refused: protocol %d to %v is %v, want %v", questions[i].Over, questions[i].To, got, want)
+			t.Errorf(
+				"refused: protocol %d to %v is %v, want %v",
+				questions[i].Over,
+				questions[i].To,
+				got,
+				want,
+			)
 		}
 	}
 }

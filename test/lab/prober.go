@@ -41,8 +41,8 @@ const (
 	maxPages = 1 << 13 // 33 million probes
 )
 
-// prober sends spoofed probes out of a link, by one goroutine, and collects the answers by
-// another. Everything is matched by tag, address and port, so a stranger's packet counts for nothing.
+// prober sends spoofed probes out of a link, by one goroutine, and collects the answers by another.
+// Everything is matched by tag, address and port, so a stranger's packet counts for nothing.
 type prober struct {
 	templates []*template // one for each port that is asked
 	questions []question
@@ -98,7 +98,11 @@ func (p *prober) prepare(n *Node, questions []Question) (*Link, error) {
 	templates := map[Question]*template{} // by question without source
 	for _, q := range questions {
 		if q.Source.Is4() != q.To.Addr().Is4() {
-			return nil, fmt.Errorf("the source %v and the target %v are of different families", q.Source, q.To)
+			return nil, fmt.Errorf(
+				"the source %v and the target %v are of different families",
+				q.Source,
+				q.To,
+			)
 		}
 		port := Question{To: q.To, Over: q.protocol()}
 		if templates[port] == nil {

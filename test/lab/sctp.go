@@ -111,7 +111,8 @@ func (n *Node) serveSCTP() (*sctpServer, error) {
 	return s, nil
 }
 
-// reply is what a packet is answered with: an INIT with an INIT ACK or an ABORT, the rest not at all.
+// reply is what a packet is answered with: an INIT with an INIT ACK or an ABORT, the rest not at
+// all.
 func (s *sctpServer) reply(p []byte) []byte {
 	if len(p) < sctpHeader+20 || p[sctpHeader] != chunkInit {
 		return nil
@@ -124,7 +125,13 @@ func (s *sctpServer) reply(p []byte) []byte {
 	if !open {
 		return sctpPacket(to, from, tag, chunkAbort, nil)
 	}
-	return sctpPacket(to, from, tag, chunkInitAck, append(initBody(rand.Uint32()|1), 0, 7, 0, 8, 'p', 'o', 'r', 't')) // state cookie
+	return sctpPacket(
+		to,
+		from,
+		tag,
+		chunkInitAck,
+		append(initBody(rand.Uint32()|1), 0, 7, 0, 8, 'p', 'o', 'r', 't'),
+	) // state cookie
 }
 
 // sctpSource keeps the address that was asked as the one that answers.
@@ -171,7 +178,11 @@ func connectSCTP(to netip.AddrPort, o asking) (Answer, error) {
 	if six {
 		domain, level, recverr = unix.AF_INET6, unix.SOL_IPV6, unix.IPV6_RECVERR
 	}
-	fd, err := unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, unix.IPPROTO_SCTP)
+	fd, err := unix.Socket(
+		domain,
+		unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC,
+		unix.IPPROTO_SCTP,
+	)
 	if err != nil {
 		return Failed, os.NewSyscallError("socket", err)
 	}
@@ -201,7 +212,13 @@ func connectSCTP(to netip.AddrPort, o asking) (Answer, error) {
 }
 
 // awaitSCTP waits for the answer to one INIT; the socket sees those to others as well.
-func awaitSCTP(fd int, six bool, port, peer uint16, tag uint32, timeout time.Duration) (Answer, error) {
+func awaitSCTP(
+	fd int,
+	six bool,
+	port, peer uint16,
+	tag uint32,
+	timeout time.Duration,
+) (Answer, error) {
 	buf := make([]byte, 4096)
 	for end := time.Now().Add(timeout); ; {
 		ready, err := wait(fd, unix.POLLIN, time.Until(end))
@@ -216,7 +233,8 @@ func awaitSCTP(fd int, six bool, port, peer uint16, tag uint32, timeout time.Dur
 			if !ok {
 				break
 			}
-			if len(quoted) < 4 || binary.BigEndian.Uint16(quoted) != port || binary.BigEndian.Uint16(quoted[2:]) != peer {
+			if len(quoted) < 4 || binary.BigEndian.Uint16(quoted) != port ||
+				binary.BigEndian.Uint16(quoted[2:]) != peer {
 				continue
 			}
 			if answer, ok := icmpAnswer(six, kind, code); ok {
@@ -235,7 +253,9 @@ func awaitSCTP(fd int, six bool, port, peer uint16, tag uint32, timeout time.Dur
 			}
 			p = ip.payload
 		}
-		if len(p) <= sctpHeader || binary.BigEndian.Uint16(p) != peer || binary.BigEndian.Uint16(p[2:]) != port || binary.BigEndian.Uint32(p[4:]) != tag {
+		if len(p) <= sctpHeader || binary.BigEndian.Uint16(p) != peer ||
+			binary.BigEndian.Uint16(p[2:]) != port ||
+			binary.BigEndian.Uint32(p[4:]) != tag {
 			continue
 		}
 		switch p[sctpHeader] {

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SpoofUDP sends one datagram from any address and port, and waits for nothing. The destination may be a
-// group, or an address of the link.
+// SpoofUDP sends one datagram from any address and port, and waits for nothing. The destination may
+// be a group, or an address of the link.
 func (n *Node) SpoofUDP(iface string, from, to netip.AddrPort, payload string) {
 	n.t.Helper()
 	d := make([]byte, udpSize, udpSize+len(payload))
@@ -26,15 +26,22 @@ func (n *Node) SpoofUDP(iface string, from, to netip.AddrPort, payload string) {
 	n.SendRaw(iface, UDP, from.Addr(), to.Addr(), d)
 }
 
-// SpeakUDP sends a datagram from a server's own socket and port to a group, out of an interface. The server doesn't
-// hear it, or it would answer itself for ever.
+// SpeakUDP sends a datagram from a server's own socket and port to a group, out of an interface.
+// The server doesn't hear it, or it would answer itself for ever.
 func (n *Node) SpeakUDP(iface string, s *UDPServer, to netip.AddrPort) {
 	n.t.Helper()
 	link := n.Link(iface)
 	err := s.control(func(fd int) error {
 		if to.Addr().Is4() {
-			return errors.Join(unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_MULTICAST_LOOP, 0),
-				unix.SetsockoptIPMreqn(fd, unix.SOL_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(link.Index)}))
+			return errors.Join(
+				unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_MULTICAST_LOOP, 0),
+				unix.SetsockoptIPMreqn(
+					fd,
+					unix.SOL_IP,
+					unix.IP_MULTICAST_IF,
+					&unix.IPMreqn{Ifindex: int32(link.Index)},
+				),
+			)
 		}
 		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_LOOP, 0),
 			unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_IF, link.Index))

@@ -46,7 +46,12 @@ func (n *Node) ListenUDP(port uint16) *UDPServer {
 		return nil
 	}
 	u := c.(*net.UDPConn)
-	s := &UDPServer{Node: n, Port: u.LocalAddr().(*net.UDPAddr).AddrPort().Port(), conn: u, done: make(chan struct{})}
+	s := &UDPServer{
+		Node: n,
+		Port: u.LocalAddr().(*net.UDPAddr).AddrPort().Port(),
+		conn: u,
+		done: make(chan struct{}),
+	}
 	// The answer must come from the address that was asked. One option serves both families: for
 	// IPv4 on this socket the kernel tells, and takes, IPv4-mapped addresses.
 	err = s.control(func(fd int) error {
@@ -80,7 +85,11 @@ func (s *UDPServer) echo() {
 		s.mu.Lock()
 		s.total++
 		if len(s.received) < keepDatagrams {
-			d := Datagram{From: netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), To: to, Payload: bytes.Clone(buf[:size])}
+			d := Datagram{
+				From:    netip.AddrPortFrom(from.Addr().Unmap(), from.Port()),
+				To:      to,
+				Payload: bytes.Clone(buf[:size]),
+			}
 			s.received = append(s.received, d)
 		}
 		s.mu.Unlock()
@@ -149,9 +158,19 @@ func (s *UDPServer) Join(group netip.Addr, iface string) {
 	link := s.Node.Link(iface)
 	err := s.control(func(fd int) error {
 		if group.Is4() {
-			return unix.SetsockoptIPMreqn(fd, unix.SOL_IP, unix.IP_ADD_MEMBERSHIP, &unix.IPMreqn{Multiaddr: group.As4(), Ifindex: int32(link.Index)})
+			return unix.SetsockoptIPMreqn(
+				fd,
+				unix.SOL_IP,
+				unix.IP_ADD_MEMBERSHIP,
+				&unix.IPMreqn{Multiaddr: group.As4(), Ifindex: int32(link.Index)},
+			)
 		}
-		return unix.SetsockoptIPv6Mreq(fd, unix.SOL_IPV6, unix.IPV6_JOIN_GROUP, &unix.IPv6Mreq{Multiaddr: group.As16(), Interface: uint32(link.Index)})
+		return unix.SetsockoptIPv6Mreq(
+			fd,
+			unix.SOL_IPV6,
+			unix.IPV6_JOIN_GROUP,
+			&unix.IPv6Mreq{Multiaddr: group.As16(), Interface: uint32(link.Index)},
+		)
 	})
 	if err != nil {
 		s.Node.t.Fatalf("%s: joining %v on %s: %v", s.Node.Name, group, iface, err)
@@ -197,7 +216,12 @@ func (n *Node) SendHops(iface string, to netip.AddrPort, payload string, hops in
 		if to.Addr().Is4() {
 			err = errors.Join(
 				unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_BROADCAST, 1),
-				unix.SetsockoptIPMreqn(fd, unix.SOL_IP, unix.IP_MULTICAST_IF, &unix.IPMreqn{Ifindex: int32(link.Index)}),
+				unix.SetsockoptIPMreqn(
+					fd,
+					unix.SOL_IP,
+					unix.IP_MULTICAST_IF,
+					&unix.IPMreqn{Ifindex: int32(link.Index)},
+				),
 				unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_MULTICAST_TTL, hops),
 			)
 		} else {
@@ -213,7 +237,8 @@ func (n *Node) SendHops(iface string, to netip.AddrPort, payload string, hops in
 			}
 		}
 		target := sockaddr(to)
-		if six, ok := target.(*unix.SockaddrInet6); ok && (to.Addr().IsLinkLocalUnicast() || to.Addr().IsMulticast()) {
+		if six, ok := target.(*unix.SockaddrInet6); ok &&
+			(to.Addr().IsLinkLocalUnicast() || to.Addr().IsMulticast()) {
 			six.ZoneId = uint32(link.Index)
 		}
 		return unix.Sendto(fd, []byte(payload), 0, target)

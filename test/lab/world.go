@@ -93,8 +93,8 @@ func tune(forward bool) error {
 		{"net.ipv6.conf.default.accept_dad", "0"},
 		{"net.ipv6.conf.default.dad_transmits", "0"},
 		{"net.ipv6.conf.default.accept_ra", "0"},
-		// The kernel gives out link-local addresses when it learns, up to a second later, that the
-		// cable is plugged in; until then a router can't ask for its neighbours. So the lab does (1: none).
+		// The kernel gives out link-local addresses when it learns, up to a second later, that the cable
+		// is plugged in; until then a router can't ask for its neighbours. So the lab does (1: none).
 		{"net.ipv6.conf.default.addr_gen_mode", "1"},
 		{"net.ipv6.conf.default.router_solicitations", "0"},
 		{"net.ipv4.conf.all.send_redirects", "0"},
@@ -146,7 +146,13 @@ func (w *World) connect() error {
 }
 
 // cable connects two nodes with interfaces of these names. veth0 is plugged into docker0.
-func (w *World) cable(number int, a *Node, aName string, b *Node, bName string) (outer, inner *Link, err error) {
+func (w *World) cable(
+	number int,
+	a *Node,
+	aName string,
+	b *Node,
+	bName string,
+) (outer, inner *Link, err error) {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = aName
 	attrs.HardwareAddr = mac(number, 1)

@@ -13,7 +13,8 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// listener is somebody else's program that listens, of a user that is neither root nor the daemon's.
+// listener is somebody else's program that listens, of a user that is neither root nor the
+// daemon's.
 const listener = `[Unit]
 Description=A program of the test that listens
 [Service]
@@ -43,7 +44,8 @@ func TestAbilitiesUnderRestrictions(t *testing.T) {
 	m.serves()
 }
 
-// repairs: what others do to an owned table has no effect; to another one, it is undone and has an author.
+// repairs: what others do to an owned table has no effect; to another one, it is undone and has an
+// author.
 func (m *machine) repairs() {
 	m.t.Helper()
 	m.owns()
@@ -62,14 +64,16 @@ func (m *machine) repairs() {
 		m.await("a repair after "+disrupt, func() bool { return len(m.repaired()) > n })
 		m.gate("after " + disrupt)
 		e := m.repaired()[n]
-		// More than the command can't be known in a container: the kernel tells the number that the process has outside.
+		// More than the command can't be known in a container: the kernel tells the number that the
+		// process has outside.
 		if e.Author == nil || e.Author.Command != "nft" {
 			m.t.Errorf("%s has the author %+v", disrupt, e.Author)
 		}
 	}
 }
 
-// owns waits until the table is the daemon's alone: it makes it anew for that when it has read the policy.
+// owns waits until the table is the daemon's alone: it makes it anew for that when it has read the
+// policy.
 func (m *machine) owns() {
 	m.t.Helper()
 	m.await("the table to be the daemon's alone", func() bool {
@@ -125,11 +129,15 @@ func (m *machine) lists() {
 		}
 		return exposure{}
 	}
-	if e := seen(); e.Port != 8080 || !strings.HasPrefix(e.Process, "systemd-socket-") || e.Unit != "listener.service" {
+	if e := seen(); e.Port != 8080 || !strings.HasPrefix(e.Process, "systemd-socket-") ||
+		e.Unit != "listener.service" {
 		m.t.Errorf("the daemon sees the listener as %+v", e)
 	}
 	// The control: without the capability to look at processes of others it can't.
-	m.dropIn("portgrave.service", "[Service]\nAmbientCapabilities=\nAmbientCapabilities=CAP_NET_ADMIN CAP_DAC_READ_SEARCH CAP_LEASE\n")
+	m.dropIn(
+		"portgrave.service",
+		"[Service]\nAmbientCapabilities=\nAmbientCapabilities=CAP_NET_ADMIN CAP_DAC_READ_SEARCH CAP_LEASE\n",
+	)
 	m.run("systemctl", "daemon-reload")
 	m.run("systemctl", "restart", "portgrave.service")
 	if e := seen(); e.Port != 8080 || e.Process != "" {
@@ -143,9 +151,15 @@ func (m *machine) lists() {
 // get asks the daemon's control socket.
 func (m *machine) get(path string) string {
 	m.t.Helper()
-	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", m.live("/run/portgrave/control.sock"))
-	}}}
+	client := http.Client{
+		Timeout: patience,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "unix", m.live("/run/portgrave/control.sock"))
+			},
+		},
+	}
 	r, err := client.Get("http://portgrave" + path)
 	if err != nil {
 		m.t.Fatal(err)
@@ -167,7 +181,16 @@ func (m *machine) operates() {
 			m.t.Errorf("after %s, %s is %s, want %s", what, foe, got, want)
 		}
 	}
-	m.run("portgrave", "--config", "/etc/wide.yaml", "apply", "--confirm", "10m", "--reason", "a trial")
+	m.run(
+		"portgrave",
+		"--config",
+		"/etc/wide.yaml",
+		"apply",
+		"--confirm",
+		"10m",
+		"--reason",
+		"a trial",
+	)
 	opens("apply --confirm", lab.Open)
 	m.run("portgrave", "confirm")
 	m.await("the guards to end", func() bool { return len(m.guards()) == 0 })
@@ -184,7 +207,8 @@ func (m *machine) operates() {
 	opens("teardown", lab.Open)
 	m.run("portgrave", "apply")
 	m.gate("applied after a teardown")
-	if history := m.run("portgrave", "history"); !strings.Contains(history, "a trial") || !strings.Contains(history, "root") {
+	if history := m.run("portgrave", "history"); !strings.Contains(history, "a trial") ||
+		!strings.Contains(history, "root") {
 		m.t.Errorf("history: %s", history)
 	}
 }
@@ -211,7 +235,10 @@ func (m *machine) follows() {
 	m.t.Helper()
 	const all = "daemon: {follow: all}\n"
 	m.write("/etc/portgrave/policy.yaml", wide+all)
-	m.await("the policy's file to be read", func() bool { return strings.Contains(m.get("/v1/status"), `"waits":true`) })
+	m.await(
+		"the policy's file to be read",
+		func() bool { return strings.Contains(m.get("/v1/status"), `"waits":true`) },
+	)
 	m.gate("while an edited policy waits")
 	m.run("systemctl", "reload", "portgrave.service")
 	m.await("the policy to be in force", func() bool { return m.ask(foe) == lab.Open })
@@ -227,7 +254,17 @@ func (m *machine) follows() {
 func (m *machine) goesOn() {
 	m.t.Helper()
 	m.run("systemctl", "stop", "portgrave.service")
-	m.run("portgrave", "open", "9090", "--from", foe.String(), "--for", "1h", "--reason", "while no daemon runs")
+	m.run(
+		"portgrave",
+		"open",
+		"9090",
+		"--from",
+		foe.String(),
+		"--for",
+		"1h",
+		"--reason",
+		"while no daemon runs",
+	)
 	m.run("portgrave", "--config", "/etc/wide.yaml", "apply", "--reason", "while no daemon runs")
 	m.run("portgrave", "apply", "--reason", "and back")
 	if theirs := m.run("find", "/var/lib/portgrave", "/run/portgrave", "!", "-user", "portgrave"); theirs != "" {
@@ -251,19 +288,21 @@ func (m *machine) goesOn() {
 func (m *machine) serves() {
 	m.t.Helper()
 	scrape := func() (body string, err error) {
-		err = m.Host.Do(func() error { // the connection is made on this thread, so nothing that dials on another will do
-			c, err := net.DialTimeout("tcp", "127.0.0.1:9108", patience)
-			if err != nil {
+		err = m.Host.Do(
+			func() error { // the connection is made on this thread, so nothing that dials on another will do
+				c, err := net.DialTimeout("tcp", "127.0.0.1:9108", patience)
+				if err != nil {
+					return err
+				}
+				defer func() { _ = c.Close() }()
+				if _, err = io.WriteString(c, "GET /metrics HTTP/1.0\r\n\r\n"); err != nil {
+					return err
+				}
+				b, err := io.ReadAll(c)
+				body = string(b)
 				return err
-			}
-			defer func() { _ = c.Close() }()
-			if _, err = io.WriteString(c, "GET /metrics HTTP/1.0\r\n\r\n"); err != nil {
-				return err
-			}
-			b, err := io.ReadAll(c)
-			body = string(b)
-			return err
-		})
+			},
+		)
 		return body, err
 	}
 	m.write("/etc/portgrave/policy.yaml", document+"daemon: {metrics: \"127.0.0.1:9108\"}\n")
@@ -275,7 +314,10 @@ func (m *machine) serves() {
 	if body, err := scrape(); err == nil { // the control
 		m.t.Errorf("metrics are served without the drop-in, too:\n%s", body)
 	}
-	m.write("/etc/systemd/system/portgrave.service.d/network.conf", m.read("/usr/local/share/portgrave/network.conf"))
+	m.write(
+		"/etc/systemd/system/portgrave.service.d/network.conf",
+		m.read("/usr/local/share/portgrave/network.conf"),
+	)
 	m.run("systemctl", "daemon-reload")
 	m.run("systemctl", "restart", "portgrave.service")
 	m.await("metrics", func() bool {

@@ -15,12 +15,21 @@ func TestAuditThatCrashes(t *testing.T) {
 		t.Fatalf("the audit is a %s:\n%s", result, m.said(unit))
 	}
 	m.run("mkfifo", "-m", "644", "/etc/rules")
-	d.dropIn(unit, "[Service]\nExecStart=\nExecStart=/usr/local/bin/portgrave audit --ruleset /etc/rules --port 9090 --interface eth0\nLimitCORE=0\n")
+	d.dropIn(
+		unit,
+		"[Service]\nExecStart=\nExecStart=/usr/local/bin/portgrave audit --ruleset /etc/rules --port 9090 --interface eth0\nLimitCORE=0\n",
+	)
 	m.run("systemctl", "daemon-reload")
 	m.run("systemctl", "start", "--no-block", unit)
 	// A FIFO is open for writing once somebody reads: then the audit is in the middle of it.
-	m.run("timeout", "60", "sh", "-c", "exec 3>/etc/rules; systemctl kill --signal=QUIT "+unit+"; while systemctl -q is-active "+unit+
-		" || [ \"$(systemctl show -P ActiveState "+unit+")\" = activating ]; do sleep 0.1; done")
+	m.run(
+		"timeout",
+		"60",
+		"sh",
+		"-c",
+		"exec 3>/etc/rules; systemctl kill --signal=QUIT "+unit+"; while systemctl -q is-active "+unit+
+			" || [ \"$(systemctl show -P ActiveState "+unit+")\" = activating ]; do sleep 0.1; done",
+	)
 	if result := m.show(unit, "Result"); result != "signal" && result != "core-dump" {
 		t.Errorf("a crash is a %s:\n%s", result, m.said(unit))
 	}

@@ -69,7 +69,10 @@ func TestRulesOutliveTheDaemon(t *testing.T) {
 		if log := m.journal("portgrave.service"); !strings.Contains(log, "Watchdog timeout") {
 			t.Errorf("the journal says nothing of the watchdog:\n%s", log)
 		}
-		if state := m.run("portgrave", "status"); !strings.Contains(state, "nobody else can change the rules") {
+		if state := m.run("portgrave", "status"); !strings.Contains(
+			state,
+			"nobody else can change the rules",
+		) {
 			t.Errorf("the daemon that came after it doesn't own the table:\n%s", state)
 		}
 	}
@@ -107,7 +110,8 @@ func TestRulesOutliveTheDaemon(t *testing.T) {
 // slowStart has the daemon begin late, so that whoever does not wait for it is found out.
 const slowStart = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'sleep 2; exec /usr/local/bin/portgrave daemon'\n"
 
-// systemctl start returns when the rules are enforced, and systemctl reload when the policy as it is now is.
+// systemctl start returns when the rules are enforced, and systemctl reload when the policy as it
+// is now is.
 func TestReadiness(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t, touchable)
@@ -132,9 +136,18 @@ func TestReadiness(t *testing.T) {
 
 	{ // reload
 		for n := range 5 {
-			d.write("/etc/portgrave/policy.yaml", fmt.Sprintf("version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.1.%d.0/24]}]\ndaemon: {protect: never}\n", n))
+			d.write(
+				"/etc/portgrave/policy.yaml",
+				fmt.Sprintf(
+					"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.1.%d.0/24]}]\ndaemon: {protect: never}\n",
+					n,
+				),
+			)
 			m.run("systemctl", "reload", "portgrave.service")
-			if rules := m.run("nft", "list", "table", "inet", "portgrave"); !strings.Contains(rules, fmt.Sprintf("10.1.%d.0", n)) {
+			if rules := m.run("nft", "list", "table", "inet", "portgrave"); !strings.Contains(
+				rules,
+				fmt.Sprintf("10.1.%d.0", n),
+			) {
 				t.Errorf("after reload %d the kernel holds\n%s", n, rules)
 			}
 		}
@@ -142,7 +155,10 @@ func TestReadiness(t *testing.T) {
 
 	{ // reload of a bad policy
 		before := m.daemon()
-		d.write("/etc/portgrave/policy.yaml", "version: 1\nservices: [{name: metrics, port: 9090, allow: [any]}, {nam: typo}]\n")
+		d.write(
+			"/etc/portgrave/policy.yaml",
+			"version: 1\nservices: [{name: metrics, port: 9090, allow: [any]}, {nam: typo}]\n",
+		)
 		out, err := m.try("systemctl", "reload", "portgrave.service")
 		if err == nil {
 			t.Errorf("systemctl reload took a policy that can't be used:\n%s", out)

@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attempts is what a process under the daemon's restrictions tries. It prints a line for each: its name, and "yes" if it could be done.
+// attempts is what a process under the daemon's restrictions tries. It prints a line for each: its
+// name, and "yes" if it could be done.
 const attempts = `try() { if sh -ec "$2" >/dev/null 2>&1; then echo "$1 yes"; else echo "$1 no"; fi; }
 try state 'echo x >/var/lib/portgrave/attempt && rm /var/lib/portgrave/attempt'
 try run 'echo x >/run/portgrave/attempt && rm /run/portgrave/attempt'
@@ -30,7 +31,8 @@ try suid 'cp /bin/true /run/portgrave/s && chmod u+s /run/portgrave/s'
 grep -E '^(Uid|Cap...|NoNewPrivs|Seccomp_filters):' /proc/self/status
 `
 
-// What the unit says is what the kernel enforces: the same attempts under the daemon's restrictions and, as the control, without any.
+// What the unit says is what the kernel enforces: the same attempts under the daemon's restrictions
+// and, as the control, without any.
 func TestHardeningIsInForce(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t, document)
@@ -42,7 +44,11 @@ func TestHardeningIsInForce(t *testing.T) {
 	for _, what := range []string{"Type", "ExecReload", "Restart", "RestartSec", "WatchdogSec", "NotifyAccess"} {
 		unit = without(t, unit, what+"=")
 	}
-	d.unit("confined.service", regexp.MustCompile("(?m)^ExecStart=.*").ReplaceAllString(unit, "Type=oneshot\nExecStart=/bin/sh /usr/local/sbin/attempts"))
+	d.unit(
+		"confined.service",
+		regexp.MustCompile("(?m)^ExecStart=.*").
+			ReplaceAllString(unit, "Type=oneshot\nExecStart=/bin/sh /usr/local/sbin/attempts"),
+	)
 	m := d.boot()
 	m.run("touch", "/tmp/secret")
 	could := map[string]map[string]string{}
@@ -74,16 +80,25 @@ func TestHardeningIsInForce(t *testing.T) {
 		t.Errorf("only %d of the attempts were made: %v", n, could["bare"])
 	}
 
-	// The daemon that runs has what the attempts were made with: four capabilities, none more to be had, and system calls filtered.
+	// The daemon that runs has what the attempts were made with: four capabilities, none more to be
+	// had, and system calls filtered.
 	daemon := m.daemon()
-	want := map[string]string{"CapPrm": capabilities, "CapEff": capabilities, "CapBnd": capabilities, "CapAmb": capabilities, "NoNewPrivs": "1",
-		"Uid": could["confined"]["Uid"], "Seccomp_filters": could["confined"]["Seccomp_filters"]}
+	want := map[string]string{
+		"CapPrm":          capabilities,
+		"CapEff":          capabilities,
+		"CapBnd":          capabilities,
+		"CapAmb":          capabilities,
+		"NoNewPrivs":      "1",
+		"Uid":             could["confined"]["Uid"],
+		"Seccomp_filters": could["confined"]["Seccomp_filters"],
+	}
 	for key, value := range want {
 		if got := m.status(daemon, key); got != value {
 			t.Errorf("the daemon has %s %s, want %s", key, got, value)
 		}
 	}
-	if user := m.show("portgrave.service", "User"); user != "portgrave" || strings.HasPrefix(want["Uid"], "0\t") {
+	if user := m.show("portgrave.service", "User"); user != "portgrave" ||
+		strings.HasPrefix(want["Uid"], "0\t") {
 		t.Errorf("the daemon is %s, user %q", user, want["Uid"])
 	}
 	for _, key := range []string{"CapEff", "CapBnd", "NoNewPrivs", "Uid", "Seccomp_filters"} { // the control
@@ -93,8 +108,12 @@ func TestHardeningIsInForce(t *testing.T) {
 	}
 }
 
-// capabilities are NET_ADMIN, DAC_READ_SEARCH, SYS_PTRACE and LEASE, as /proc/PID/status writes them.
-var capabilities = fmt.Sprintf("%016x", 1<<unix.CAP_NET_ADMIN|1<<unix.CAP_DAC_READ_SEARCH|1<<unix.CAP_SYS_PTRACE|1<<unix.CAP_LEASE)
+// capabilities are NET_ADMIN, DAC_READ_SEARCH, SYS_PTRACE and LEASE, as /proc/PID/status writes
+// them.
+var capabilities = fmt.Sprintf(
+	"%016x",
+	1<<unix.CAP_NET_ADMIN|1<<unix.CAP_DAC_READ_SEARCH|1<<unix.CAP_SYS_PTRACE|1<<unix.CAP_LEASE,
+)
 
 // status is a line of /proc/PID/status of a process of the machine.
 func (m *machine) status(pid int, key string) string {

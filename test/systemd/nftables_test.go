@@ -6,8 +6,9 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// Debian's nftables.service begins with "flush ruleset". Enabled, it is done before ours; restarted later it takes nothing away that a
-// daemon owns, and what no daemon owns is back as soon as there is one.
+// Debian's nftables.service begins with "flush ruleset". Enabled, it is done before ours; restarted
+// later it takes nothing away that a daemon owns, and what no daemon owns is back as soon as there
+// is one.
 func TestNftablesService(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t, owned)
@@ -27,18 +28,24 @@ func TestNftablesService(t *testing.T) {
 	m.held("nftables.service restarted and reloaded", foes)
 	m.gate("after nftables.service was restarted")
 
-	// The control: without a daemon, a restart does take the rules away. The next daemon puts them back.
+	// The control: without a daemon, a restart does take the rules away. The next daemon puts them
+	// back.
 	m.run("systemctl", "stop", "portgrave.service")
 	m.run("systemctl", "restart", "nftables.service")
 	if got := m.ask(foe); got != lab.Open {
-		t.Errorf("without a daemon a flush has taken nothing away (%s is %s): this proves nothing", foe, got)
+		t.Errorf(
+			"without a daemon a flush has taken nothing away (%s is %s): this proves nothing",
+			foe,
+			got,
+		)
 	}
 	m.run("systemctl", "start", "portgrave.service")
 	m.gate("with a daemon again")
 	m.shutDown()
 }
 
-// The control for the order: with nftables.service after ours, the rules are gone when the network comes up.
+// The control for the order: with nftables.service after ours, the rules are gone when the network
+// comes up.
 func TestNftablesServiceLast(t *testing.T) {
 	t.Parallel()
 	d := newDisk(t, document)

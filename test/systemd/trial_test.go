@@ -20,12 +20,27 @@ func TestTimerOutlivesTheLogin(t *testing.T) {
 	m.run("systemctl", "stop", "portgrave.service")
 	d.write("/etc/wide.yaml", everybody)
 	timers := func() string {
-		return m.run("systemctl", "list-units", "--type=timer", "--all", "--no-legend", "portgrave-takeback-*")
+		return m.run(
+			"systemctl",
+			"list-units",
+			"--type=timer",
+			"--all",
+			"--no-legend",
+			"portgrave-takeback-*",
+		)
 	}
 	for _, timer := range []bool{true, false} { // the second is the control
 		// The login: a scope, of which nothing is left once it is stopped, whatever session a
 		// process of it has moved to.
-		m.run("systemd-run", "--quiet", "--scope", "--unit=login", "sh", "-c", "portgrave --config /etc/wide.yaml apply --confirm 10s >/etc/applied")
+		m.run(
+			"systemd-run",
+			"--quiet",
+			"--scope",
+			"--unit=login",
+			"sh",
+			"-c",
+			"portgrave --config /etc/wide.yaml apply --confirm 10s >/etc/applied",
+		)
 		m.await("both guards", func() bool { return len(m.guards()) == 2 })
 		if !strings.Contains(timers(), "portgrave-takeback-") {
 			t.Error("apply has left no timer")
@@ -48,7 +63,8 @@ func TestTimerOutlivesTheLogin(t *testing.T) {
 		if got := m.ask(foe); got != lab.Open {
 			t.Errorf("without a timer it was taken back: the test proves nothing; %s", got)
 		}
-		if out, err := m.try("portgrave", "history"); err != nil || !strings.Contains(out, "has been taken back") { // any later command does it
+		if out, err := m.try("portgrave", "history"); err != nil ||
+			!strings.Contains(out, "has been taken back") { // any later command does it
 			t.Errorf("history: %v\n%s", err, out)
 		}
 		m.gate("taken back by a later command")

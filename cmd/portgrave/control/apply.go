@@ -11,7 +11,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/history"
 )
 
-// Bounds of apply --confirm: less than a person needs to log in again proves nothing, and more than a day is no test.
+// Bounds of apply --confirm: less than a person needs to log in again proves nothing, and more than
+// a day is no test.
 const (
 	shortestConfirm = 5 * time.Second
 	longestConfirm  = 24 * time.Hour
@@ -53,18 +54,25 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 	}
 	leases, same := leased(q.Policy.State, want), false
 	replaced := replacedBy(store, r.Backend.Name(), text, q, want)
-	out, g, err := l.put(ctx, r, store, &want, q.Force, func(p firewall.Plan) (history.Generation, bool) {
-		last, alike := store.Enforces(q.Policy.State, leases)
-		if same = alike && last.Backend == r.Backend.Name() && !last.Overdue(l.Clocks()); same {
-			return history.Generation{Record: last, State: q.Policy.State, Leased: leases}, false
-		}
-		g := l.generation(q.Caller, q.Reason, r.Backend.Name(), plural(p.Count(), "change"))
-		if replaced != nil {
-			g.Record = replaced.Record
-		}
-		g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leases
-		return g, true
-	})
+	out, g, err := l.put(
+		ctx,
+		r,
+		store,
+		&want,
+		q.Force,
+		func(p firewall.Plan) (history.Generation, bool) {
+			last, alike := store.Enforces(q.Policy.State, leases)
+			if same = alike && last.Backend == r.Backend.Name() && !last.Overdue(l.Clocks()); same {
+				return history.Generation{Record: last, State: q.Policy.State, Leased: leases}, false
+			}
+			g := l.generation(q.Caller, q.Reason, r.Backend.Name(), plural(p.Count(), "change"))
+			if replaced != nil {
+				g.Record = replaced.Record
+			}
+			g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leases
+			return g, true
+		},
+	)
 	if err == nil && same {
 		g.Record, err = l.samePolicy(store, g.Record, text)
 	} else if err == nil && replaced != nil {
@@ -77,9 +85,14 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 }
 
 // replacedBy is the generation in force if what is applied differs from it in the services of IPVS
-// alone, which are the host's and change by themselves. The new one takes its place in the history, so
-// that what people have applied stays there. Nil if it does not.
-func replacedBy(store *history.Store, backend, text string, q ApplyRequest, want firewall.State) *history.Generation {
+// alone, which are the host's and change by themselves. The new one takes its place in the history,
+// so that what people have applied stays there. Nil if it does not.
+func replacedBy(
+	store *history.Store,
+	backend, text string,
+	q ApplyRequest,
+	want firewall.State,
+) *history.Generation {
 	if !q.HostChanged {
 		return nil
 	}
@@ -93,37 +106,91 @@ func replacedBy(store *history.Store, backend, text string, q ApplyRequest, want
 
 // generation is a confirmed one that begins now, without its State.
 func (l *Local) generation(c Caller, reason, backend, summary string) history.Generation {
-	return history.Generation{Record: history.Record{Time: l.Now().UTC(), User: c.User, From: c.From, Reason: reason, Backend: backend, Summary: summary, Confirmed: true}}
+	return history.Generation{
+		Record: history.Record{
+			Time:      l.Now().UTC(),
+			User:      c.User,
+			From:      c.From,
+			Reason:    reason,
+			Backend:   backend,
+			Summary:   summary,
+			Confirmed: true,
+		},
+	}
 }
 
-// refuseLockOut refuses a State that would cut an SSH session that is open now: that of who asks, or another one.
-func refuseLockOut(ctx context.Context, r *firewall.Reconciler, want firewall.State, own *Session) error {
+// refuseLockOut refuses a State that would cut an SSH session that is open now: that of who asks,
+// or another one.
+func refuseLockOut(
+	ctx context.Context,
+	r *firewall.Reconciler,
+	want firewall.State,
+	own *Session,
+) error {
 	if r.Connections == nil {
 		return nil
 	}
 	running, err := r.Connections.List(ctx)
 	if err != nil {
-		return fmt.Errorf("can't tell whether this would cut an SSH session: %w (--force goes on without knowing)", err)
+		return fmt.Errorf(
+			"can't tell whether this would cut an SSH session: %w (--force goes on without knowing)",
+			err,
+		)
 	}
 	var session firewall.Connection
 	if own != nil {
-		session = firewall.Connection{Protocol: firewall.TCP, Client: own.Client, Dialled: own.Server, Interface: own.Interface}
+		session = firewall.Connection{
+			Protocol:  firewall.TCP,
+			Client:    own.Client,
+			Dialled:   own.Server,
+			Interface: own.Interface,
+		}
 	}
-	cut := firewall.LockedOut(want, running, session, r.Now(), func(of []firewall.Connection) { r.Connections.NameOwners(ctx, of) })
+	cut := firewall.LockedOut(
+		want,
+		running,
+		session,
+		r.Now(),
+		func(of []firewall.Connection) { r.Connections.NameOwners(ctx, of) },
+	)
 	if len(cut) == 0 {
 		return nil
 	}
 	var lines []string
 	for _, x := range cut {
-		flow := firewall.Flow{Protocol: x.Protocol, Source: x.Client.Addr(), Destination: x.Dialled.Addr(), Port: x.Dialled.Port(), Interface: x.Interface}
-		lines = append(lines, fmt.Sprintf("  from %s to port %d: %s", x.Client.Addr(), x.Dialled.Port(), want.Decide(flow, r.Now()).Reason))
+		flow := firewall.Flow{
+			Protocol:    x.Protocol,
+			Source:      x.Client.Addr(),
+			Destination: x.Dialled.Addr(),
+			Port:        x.Dialled.Port(),
+			Interface:   x.Interface,
+		}
+		lines = append(
+			lines,
+			fmt.Sprintf(
+				"  from %s to port %d: %s",
+				x.Client.Addr(),
+				x.Dialled.Port(),
+				want.Decide(flow, r.Now()).Reason,
+			),
+		)
 	}
-	return fmt.Errorf("refused: this would lock out %s that is open now:\n%s\nNothing was changed. Allow the source in the policy, or use --force",
-		plural(len(cut), "SSH session"), strings.Join(lines, "\n"))
+	return fmt.Errorf(
+		"refused: this would lock out %s that is open now:\n%s\nNothing was changed. Allow the source in the policy, or use --force",
+		plural(len(cut), "SSH session"),
+		strings.Join(lines, "\n"),
+	)
 }
 
 func applied(g history.Generation, out firewall.Outcome, warnings []string) Applied {
-	a := Applied{Changed: !out.Plan.InSync(), Generation: g.Number, Backend: g.Backend, Changes: orEmpty(out.Plan.Changes), Cut: cuts(out), Warnings: append(orEmpty(warnings), out.Warnings...)}
+	a := Applied{
+		Changed:    !out.Plan.InSync(),
+		Generation: g.Number,
+		Backend:    g.Backend,
+		Changes:    orEmpty(out.Plan.Changes),
+		Cut:        cuts(out),
+		Warnings:   append(orEmpty(warnings), out.Warnings...),
+	}
 	if !g.Confirmed {
 		a.ConfirmBy = &g.ConfirmBy
 	}
@@ -174,18 +241,34 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 	if reason == "" {
 		reason = fmt.Sprintf("rollback to generation %d", target.Number)
 	}
-	out, g, err := l.put(ctx, r, store, &want, q.Force, func(p firewall.Plan) (history.Generation, bool) {
-		g := l.generation(q.Caller, reason, r.Backend.Name(), fmt.Sprintf("back to generation %d, %s", target.Number, plural(p.Count(), "change")))
-		g.Origin, g.Policy, g.State, g.Leased = target.Origin, target.Policy, target.State, leased(target.State, want)
-		return g, true
-	})
+	out, g, err := l.put(
+		ctx,
+		r,
+		store,
+		&want,
+		q.Force,
+		func(p firewall.Plan) (history.Generation, bool) {
+			g := l.generation(
+				q.Caller,
+				reason,
+				r.Backend.Name(),
+				fmt.Sprintf("back to generation %d, %s", target.Number, plural(p.Count(), "change")),
+			)
+			g.Origin, g.Policy, g.State, g.Leased = target.Origin, target.Policy, target.State, leased(
+				target.State,
+				want,
+			)
+			return g, true
+		},
+	)
 	if err != nil {
 		return Applied{}, err
 	}
 	return applied(g, out, warnings), nil
 }
 
-// rollbackTarget is the generation wanted, or, for 0, the last one that enforced something else than the one in force.
+// rollbackTarget is the generation wanted, or, for 0, the last one that enforced something else
+// than the one in force.
 func rollbackTarget(store *history.Store, wanted int) (*history.Generation, error) {
 	if wanted != 0 {
 		g, err := load(store, wanted)
@@ -214,7 +297,9 @@ func rollbackTarget(store *history.Store, wanted int) (*history.Generation, erro
 			return g, nil
 		}
 	}
-	return nil, fmt.Errorf("there is no earlier generation that enforces anything else: see portgrave history")
+	return nil, fmt.Errorf(
+		"there is no earlier generation that enforces anything else: see portgrave history",
+	)
 }
 
 // Teardown implements Operations: every rule of ours is removed, and stays so until the next apply.

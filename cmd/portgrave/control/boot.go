@@ -51,14 +51,22 @@ type Booted struct {
 // boot: open. Leases that run are in force again. What nobody has confirmed is not. After a
 // teardown nothing is put in force.
 //
-// It is done at every start of the system, before there is a network, by a process of its own. It needs no writable disk. While a generation
-// that was applied since that start waits to be confirmed, it does nothing but say so: an error.
+// It is done at every start of the system, before there is a network, by a process of its own. It
+// needs no writable disk. While a generation that was applied since that start waits to be
+// confirmed, it does nothing but say so: an error.
 func (l *Local) Boot(ctx context.Context, q BootRequest) (Booted, error) {
 	clock := l.Clocks()
 	if last, err := l.view().Last(); err == nil && !last.Confirmed && !last.Overdue(clock) {
-		return Booted{}, fmt.Errorf("generation %d waits to be confirmed: run portgrave confirm, or rollback", last.Number)
+		return Booted{}, fmt.Errorf(
+			"generation %d waits to be confirmed: run portgrave confirm, or rollback",
+			last.Number,
+		)
 	}
-	b := boot{Local: l, began: l.Now(), report: Booted{BootID: clock.BootID, Fallbacks: []string{}, Warnings: []string{}}}
+	b := boot{
+		Local:  l,
+		began:  l.Now(),
+		report: Booted{BootID: clock.BootID, Fallbacks: []string{}, Warnings: []string{}},
+	}
 	store, unlock, err := l.exclusive(ctx)
 	if err != nil {
 		b.warn("what is done can't be recorded: %v", err)
@@ -84,7 +92,8 @@ type boot struct {
 	history  *history.Store
 	earliest time.Time
 	report   Booted
-	// onTrial is the generation that nobody has confirmed before the system was started anew; nil if there is none.
+	// onTrial is the generation that nobody has confirmed before the system was started anew; nil if
+	// there is none.
 	onTrial *history.Generation
 	// reconciler is what put something in force.
 	reconciler *firewall.Reconciler
@@ -98,7 +107,8 @@ func (b *boot) fallback(format string, args ...any) {
 	b.report.Fallbacks = append(b.report.Fallbacks, fmt.Sprintf(format, args...))
 }
 
-// floor finds out what time it is at least: a host without a battery starts in the past, where what has expired would be allowed again.
+// floor finds out what time it is at least: a host without a battery starts in the past, where what
+// has expired would be allowed again.
 func (b *boot) floor() {
 	records, _ := b.history.List() // load tells what is damaged
 	for _, r := range records {
@@ -132,7 +142,10 @@ func (b *boot) load(ctx context.Context, q BootRequest) {
 		b.report.Loaded = LoadedTornDown
 		return
 	case errors.Is(err, history.ErrNone) && b.onTrial != nil:
-		b.fallback("generation %d was not confirmed, and nothing was in force before it", b.onTrial.Number)
+		b.fallback(
+			"generation %d was not confirmed, and nothing was in force before it",
+			b.onTrial.Number,
+		)
 		b.report.Loaded = LoadedNothing
 		return
 	default:
@@ -188,7 +201,8 @@ func (b *boot) close(ctx context.Context, o policy.Outline) {
 	}
 }
 
-// remembered is the newest generation that can be read, confirmed or not: what it opens does not count, but the ports it names do.
+// remembered is the newest generation that can be read, confirmed or not: what it opens does not
+// count, but the ports it names do.
 func (b *boot) remembered() []firewall.State {
 	records, _ := b.history.List()
 	for _, r := range slices.Backward(records) {
@@ -199,8 +213,14 @@ func (b *boot) remembered() []firewall.State {
 	return nil
 }
 
-// enforce puts a State in force through the backend it is for or, failing that, the other one. Better there than not at all.
-func (b *boot) enforce(ctx context.Context, what, backend string, state firewall.State, leases bool) bool {
+// enforce puts a State in force through the backend it is for or, failing that, the other one.
+// Better there than not at all.
+func (b *boot) enforce(
+	ctx context.Context,
+	what, backend string,
+	state firewall.State,
+	leases bool,
+) bool {
 	if leases {
 		state = b.leased(state)
 	}
@@ -213,7 +233,8 @@ func (b *boot) enforce(ctx context.Context, what, backend string, state firewall
 		if err == nil {
 			at := *r
 			at.Now = b.now
-			// What bears our name can't stay where our rules belong, whoever put it there: only a table of that name was ever confirmed.
+			// What bears our name can't stay where our rules belong, whoever put it there: only a table of
+			// that name was ever confirmed.
 			if _, err = at.Apply(ctx, &state, true); err == nil {
 				b.report.Backend, b.reconciler = r.Backend.Name(), &at
 				return true

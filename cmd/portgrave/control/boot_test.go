@@ -58,7 +58,16 @@ func verdict(h *host, from string, port uint16) string {
 	if held == nil {
 		return "unguarded"
 	}
-	d := held.Decide(firewall.Flow{Protocol: firewall.TCP, Source: netip.MustParseAddr(from), Destination: netip.MustParseAddr("192.0.2.9"), Port: port, Interface: "eth0"}, h.now)
+	d := held.Decide(
+		firewall.Flow{
+			Protocol:    firewall.TCP,
+			Source:      netip.MustParseAddr(from),
+			Destination: netip.MustParseAddr("192.0.2.9"),
+			Port:        port,
+			Interface:   "eth0",
+		},
+		h.now,
+	)
 	if d.Verdict == firewall.Refused {
 		return "refused"
 	}
@@ -78,11 +87,29 @@ func TestBoot(t *testing.T) {
 		Generation                       int
 		Office, Stranger, Web, Elsewhere string // at 9090, 9090, 443 and 22
 	}
-	guarded := seen{Loaded: LoadedGeneration, Generation: 1, Office: "accepted", Stranger: "refused", Web: "accepted", Elsewhere: "accepted"}
+	guarded := seen{
+		Loaded:     LoadedGeneration,
+		Generation: 1,
+		Office:     "accepted",
+		Stranger:   "refused",
+		Web:        "accepted",
+		Elsewhere:  "accepted",
+	}
 	compiled := guarded
 	compiled.Loaded, compiled.Generation = LoadedPolicy, 0
-	closed := seen{Loaded: LoadedClosed, Office: "refused", Stranger: "refused", Web: "accepted", Elsewhere: "accepted"}
-	unguarded := seen{Office: "unguarded", Stranger: "unguarded", Web: "unguarded", Elsewhere: "unguarded"}
+	closed := seen{
+		Loaded:    LoadedClosed,
+		Office:    "refused",
+		Stranger:  "refused",
+		Web:       "accepted",
+		Elsewhere: "accepted",
+	}
+	unguarded := seen{
+		Office:    "unguarded",
+		Stranger:  "unguarded",
+		Web:       "unguarded",
+		Elsewhere: "unguarded",
+	}
 	loaded := func(s seen, what string) seen { s.Loaded = what; return s }
 	for name, c := range map[string]struct {
 		before  func(*testing.T, *host)
@@ -117,13 +144,26 @@ func TestBoot(t *testing.T) {
 				c.before(t, h)
 			}
 			startAnew(h)
-			b := h.boot(t, BootRequest{Outline: func() policy.Outline { return c.outline }, Policy: func(context.Context) (*Policy, error) {
-				if c.policy == "" {
-					return nil, errors.New("line 3")
-				}
-				return compile(t, c.policy), nil
-			}})
-			got := seen{b.Loaded, b.Generation, verdict(h, office, 9090), verdict(h, stranger, 9090), verdict(h, stranger, 443), verdict(h, stranger, 22)}
+			b := h.boot(
+				t,
+				BootRequest{
+					Outline: func() policy.Outline { return c.outline },
+					Policy: func(context.Context) (*Policy, error) {
+						if c.policy == "" {
+							return nil, errors.New("line 3")
+						}
+						return compile(t, c.policy), nil
+					},
+				},
+			)
+			got := seen{
+				b.Loaded,
+				b.Generation,
+				verdict(h, office, 9090),
+				verdict(h, stranger, 9090),
+				verdict(h, stranger, 443),
+				verdict(h, stranger, 22),
+			}
 			if diff := cmp.Diff(c.want, got); diff != "" {
 				t.Errorf("%s%+v", diff, b)
 			}
@@ -158,7 +198,8 @@ func (h *host) boot(t *testing.T, q BootRequest) Booted {
 	return b
 }
 
-// TestBootLeavesATrialAlone: the unit that is started once more does not end what waits to be confirmed in this start of the system.
+// TestBootLeavesATrialAlone: the unit that is started once more does not end what waits to be
+// confirmed in this start of the system.
 func TestBootLeavesATrialAlone(t *testing.T) {
 	h := newHost(t)
 	if _, err := h.ops.Apply(t.Context(), ApplyRequest{Policy: compile(t, own)}); err != nil {
@@ -166,7 +207,8 @@ func TestBootLeavesATrialAlone(t *testing.T) {
 	}
 	onTrial(t, h, wider, h.clock().BootID)
 	before := h.kernel.Held()
-	if _, err := h.local.Boot(t.Context(), BootRequest{}); err == nil || !strings.Contains(err.Error(), "generation 2 waits to be confirmed") {
+	if _, err := h.local.Boot(t.Context(), BootRequest{}); err == nil ||
+		!strings.Contains(err.Error(), "generation 2 waits to be confirmed") {
 		t.Errorf("%v", err)
 	}
 	if !h.kernel.Held().Equal(*before) {
@@ -189,15 +231,25 @@ func TestBootTellsTheHistory(t *testing.T) {
 		t.Errorf("%+v, %v", d, err)
 	}
 	l, err := h.ops.History(t.Context())
-	if err != nil || len(l.Generations) != 3 || !strings.Contains(l.Generations[0].Reason, "started anew before generation 2 was confirmed") {
+	if err != nil || len(l.Generations) != 3 ||
+		!strings.Contains(l.Generations[0].Reason, "started anew before generation 2 was confirmed") {
 		t.Errorf("%+v, %v", l, err)
 	}
 }
 
-// TestBootWithLeases: those that run are in force again, those that have ended are not, nor are policy entries that have.
+// TestBootWithLeases: those that run are in force again, those that have ended are not, nor are
+// policy entries that have.
 func TestBootWithLeases(t *testing.T) {
 	h := newHost(t)
-	expiring := strings.Replace(own, "[10.0.0.0/8]", "[10.0.0.0/8, {cidr: 203.0.113.0/28, expires: "+h.now.Add(time.Hour).UTC().Format(time.RFC3339)+"}]", 1)
+	expiring := strings.Replace(
+		own,
+		"[10.0.0.0/8]",
+		"[10.0.0.0/8, {cidr: 203.0.113.0/28, expires: "+h.now.Add(time.Hour).
+			UTC().
+			Format(time.RFC3339)+
+			"}]",
+		1,
+	)
 	if _, err := h.ops.Apply(t.Context(), ApplyRequest{Policy: compile(t, expiring)}); err != nil {
 		t.Fatal(err)
 	}
@@ -208,10 +260,23 @@ func TestBootWithLeases(t *testing.T) {
 	}
 	look := func() string {
 		startAnew(h)
-		if b := h.boot(t, BootRequest{}); b.Loaded != LoadedGeneration || !b.Well() || len(b.Warnings) > 0 {
+		if b := h.boot(t, BootRequest{}); b.Loaded != LoadedGeneration || !b.Well() ||
+			len(b.Warnings) > 0 {
 			t.Errorf("%+v", b)
 		}
-		return verdict(h, "203.0.113.1", 9090) + " " + verdict(h, "198.51.100.7", 9090) + " " + verdict(h, "198.51.100.8", 9090)
+		return verdict(
+			h,
+			"203.0.113.1",
+			9090,
+		) + " " + verdict(
+			h,
+			"198.51.100.7",
+			9090,
+		) + " " + verdict(
+			h,
+			"198.51.100.8",
+			9090,
+		)
 	}
 	if got := look(); got != "accepted accepted accepted" {
 		t.Error(got)
@@ -230,7 +295,8 @@ func TestBootWithLeases(t *testing.T) {
 	startAnew(h)
 	b := h.boot(t, BootRequest{})
 	h.now = later
-	if got := verdict(h, "203.0.113.1", 9090) + " " + verdict(h, "198.51.100.8", 9090); got != "refused refused" || !b.Well() {
+	if got := verdict(h, "203.0.113.1", 9090) + " " + verdict(h, "198.51.100.8", 9090); got != "refused refused" ||
+		!b.Well() {
 		t.Errorf("by a clock in the past: %s, %+v", got, b)
 	}
 	for _, svc := range h.kernel.Held().Services {
@@ -242,7 +308,8 @@ func TestBootWithLeases(t *testing.T) {
 	}
 }
 
-// TestBootByOtherMeans: what can't be put in force through one backend is through the other, and if through none, that is said.
+// TestBootByOtherMeans: what can't be put in force through one backend is through the other, and if
+// through none, that is said.
 func TestBootByOtherMeans(t *testing.T) {
 	h := newHost(t)
 	if _, err := h.ops.Apply(t.Context(), ApplyRequest{Policy: compile(t, own)}); err != nil {
@@ -269,11 +336,18 @@ func TestBootByOtherMeans(t *testing.T) {
 		return good(ctx, name, thorough)
 	}
 	startAnew(h)
-	if b := h.boot(t, BootRequest{}); b.Generation != 2 || len(b.Fallbacks) != 1 || !strings.Contains(b.Fallbacks[0], "through nftables: the kernel does not support") {
+	if b := h.boot(t, BootRequest{}); b.Generation != 2 || len(b.Fallbacks) != 1 ||
+		!strings.Contains(b.Fallbacks[0], "through nftables: the kernel does not support") {
 		t.Errorf("%+v", b)
 	}
 	h.local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) { return nil, firewall.ErrUnsupported }
-	b := h.boot(t, BootRequest{Outline: func() policy.Outline { return policy.Outline{Unlisted: firewall.UnlistedIgnore} }, Policy: func(context.Context) (*Policy, error) { return compile(t, own), nil }})
+	b := h.boot(
+		t,
+		BootRequest{
+			Outline: func() policy.Outline { return policy.Outline{Unlisted: firewall.UnlistedIgnore} },
+			Policy:  func(context.Context) (*Policy, error) { return compile(t, own), nil },
+		},
+	)
 	if b.Loaded != LoadedNothing || b.Error == "" || len(b.Fallbacks) != 7 {
 		t.Errorf("%+v", b)
 	}

@@ -27,7 +27,8 @@ func KeepBooted(runDir string, b Booted) error {
 	return nil
 }
 
-// LastBooted is what the boot of this start of the system has done; nil if there was none, as on a host where portgrave was never part of it.
+// LastBooted is what the boot of this start of the system has done; nil if there was none, as on a
+// host where portgrave was never part of it.
 func LastBooted(runDir, bootID string) *Booted {
 	content, err := statefiles.Read(filepath.Join(runDir, bootReport))
 	if err != nil {

@@ -27,7 +27,14 @@ func TestBodiesGrowWithWhatCame(t *testing.T) {
 	} {
 		body, err := readBody(strings.NewReader(strings.Repeat("x", c.sent)), c.announced)
 		if err != nil || len(body) != c.sent || cap(body) > c.most {
-			t.Errorf("%d of %d bytes came: %d, in room for %d (%v)", c.sent, c.announced, len(body), cap(body), err)
+			t.Errorf(
+				"%d of %d bytes came: %d, in room for %d (%v)",
+				c.sent,
+				c.announced,
+				len(body),
+				cap(body),
+				err,
+			)
 		}
 	}
 }
@@ -44,7 +51,10 @@ func TestReadersSendLittle(t *testing.T) {
 		p := &Policy{Origin: "test"}
 		for n := range services {
 			p.State.Services = append(p.State.Services, firewall.Service{
-				Name: fmt.Sprint("s", n), Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: uint16(n + 1), Last: uint16(n + 1)}}, Sources: sources})
+				Name: fmt.Sprint(
+					"s",
+					n,
+				), Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: uint16(n + 1), Last: uint16(n + 1)}}, Sources: sources})
 		}
 		return p
 	}
@@ -80,7 +90,8 @@ func TestReadersSendLittle(t *testing.T) {
 			var q PlanRequest
 			err := decodeRequest(httptest.NewRecorder(), r, &q, writer)
 			var usage UsageError
-			if ok := writer || c.reader; ok != (err == nil) || !ok && (!errors.As(err, &usage) || !strings.Contains(err.Error(), "only root")) {
+			if ok := writer || c.reader; ok != (err == nil) ||
+				!ok && (!errors.As(err, &usage) || !strings.Contains(err.Error(), "only root")) {
 				t.Errorf("%s, writer %v: %v", c.what, writer, err)
 			}
 		}

@@ -32,15 +32,26 @@ func CheckConfirm(text string) error {
 	return err
 }
 
-// applyOnTrial applies a policy that is taken back unless it is confirmed. The generation is recorded and its guard runs before the
-// kernel is changed: whatever dies from then on, what nobody confirms does not stay.
-func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store *history.Store, q ApplyRequest, text string, want firewall.State, wait time.Duration, warnings []string) (Applied, error) {
+// applyOnTrial applies a policy that is taken back unless it is confirmed. The generation is
+// recorded and its guard runs before the kernel is changed: whatever dies from then on, what nobody
+// confirms does not stay.
+func (l *Local) applyOnTrial(
+	ctx context.Context,
+	r *firewall.Reconciler,
+	store *history.Store,
+	q ApplyRequest,
+	text string,
+	want firewall.State,
+	wait time.Duration,
+	warnings []string,
+) (Applied, error) {
 	plan, _, err := r.Plan(ctx, &want)
 	if err != nil {
 		return Applied{}, err
 	}
 	leases := leased(q.Policy.State, want)
-	if last, same := store.Enforces(q.Policy.State, leases); same && plan.InSync() && !last.Overdue(l.Clocks()) {
+	if last, same := store.Enforces(q.Policy.State, leases); same && plan.InSync() &&
+		!last.Overdue(l.Clocks()) {
 		last, err := l.samePolicy(store, last, text)
 		return applied(history.Generation{Record: last}, firewall.Outcome{Plan: plan}, warnings), err
 	}
@@ -51,7 +62,10 @@ func (l *Local) applyOnTrial(ctx context.Context, r *firewall.Reconciler, store 
 		return Applied{}, errors.Join(notRecordedError{err}, l.withdraw(store, g.Number))
 	}
 	if err := l.StartGuard(g.Number); err != nil {
-		return Applied{}, errors.Join(fmt.Errorf("nothing was changed: nobody would take it back: %w", err), l.withdraw(store, g.Number))
+		return Applied{}, errors.Join(
+			fmt.Errorf("nothing was changed: nobody would take it back: %w", err),
+			l.withdraw(store, g.Number),
+		)
 	}
 	out, err := r.Apply(ctx, &want, q.Force)
 	if err != nil && out.Enforced.IsZero() {
@@ -80,17 +94,27 @@ func (l *Local) Confirm(ctx context.Context, q ConfirmRequest) (Confirmed, error
 			return Confirmed{}, err
 		}
 		if _, err := l.takeBack(ctx, r, store); err != nil {
-			return Confirmed{}, fmt.Errorf("generation %d was not confirmed in time, and can't be taken back yet: %w", last.Number, err)
+			return Confirmed{}, fmt.Errorf(
+				"generation %d was not confirmed in time, and can't be taken back yet: %w",
+				last.Number,
+				err,
+			)
 		}
 	}
 	if n := lapsed(store); n != 0 {
-		return Confirmed{}, fmt.Errorf("generation %d was not confirmed in time and has been taken back: run portgrave apply again", n)
+		return Confirmed{}, fmt.Errorf(
+			"generation %d was not confirmed in time and has been taken back: run portgrave apply again",
+			n,
+		)
 	}
 	last, err := store.Last()
 	if err != nil || last.Confirmed {
 		return Confirmed{Generation: numberOf(last)}, err
 	}
-	err = store.Confirm(last.Number, history.Confirmation{Time: l.Now().UTC(), User: q.User, From: q.From})
+	err = store.Confirm(
+		last.Number,
+		history.Confirmation{Time: l.Now().UTC(), User: q.User, From: q.From},
+	)
 	return Confirmed{last.Number, err == nil}, err
 }
 
@@ -133,8 +157,13 @@ func (l *Local) TakeBack(ctx context.Context) (TakenBack, error) {
 	return TakenBack{done && err == nil}, err
 }
 
-// takeBack is TakeBack for the holder of the lock. It reports whether there was anything to take back.
-func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *history.Store) (bool, error) {
+// takeBack is TakeBack for the holder of the lock. It reports whether there was anything to take
+// back.
+func (l *Local) takeBack(
+	ctx context.Context,
+	r *firewall.Reconciler,
+	store *history.Store,
+) (bool, error) {
 	last, err := store.Head() // what it enforces may be damaged
 	if errors.Is(err, history.ErrNone) {
 		return false, nil
@@ -166,20 +195,28 @@ func (l *Local) takeBack(ctx context.Context, r *firewall.Reconciler, store *his
 	}
 	want, _, err := l.withLeases(before.State)
 	if err != nil {
-		// Taking back must not wait for that; the leases of then, but for those that have ended, are the next best.
+		// Taking back must not wait for that; the leases of then, but for those that have ended, are the
+		// next best.
 		want = before.InForce()
 	}
 	out, backend, err := l.applyWhereItWas(ctx, r, before.Backend, want)
 	if err != nil {
 		return true, err
 	}
-	g.Backend, g.Origin, g.Policy, g.State, g.Leased = backend, before.Origin, before.Policy, before.State, leased(before.State, want)
-	g.Summary = fmt.Sprintf("back to generation %d, %s", before.Number, plural(out.Plan.Count(), "change"))
+	g.Backend, g.Origin, g.Policy, g.State, g.Leased = backend, before.Origin, before.Policy, before.State, leased(
+		before.State,
+		want,
+	)
+	g.Summary = fmt.Sprintf(
+		"back to generation %d, %s",
+		before.Number,
+		plural(out.Plan.Count(), "change"),
+	)
 	return true, l.recordBack(store, g)
 }
 
-// recordBack records what was gone back to. On a full disk it withdraws what was not confirmed instead, which takes no room and comes
-// to the same.
+// recordBack records what was gone back to. On a full disk it withdraws what was not confirmed
+// instead, which takes no room and comes to the same.
 func (l *Local) recordBack(store *history.Store, g history.Generation) error {
 	_, err := l.append(store, g)
 	if err == nil {
@@ -198,7 +235,12 @@ func (l *Local) recordBack(store *history.Store, g history.Generation) error {
 
 // applyWhereItWas puts a State in force through the backend where it was before. If that can't be
 // done any more, it is better there where r writes than not at all.
-func (l *Local) applyWhereItWas(ctx context.Context, r *firewall.Reconciler, backend string, want firewall.State) (out firewall.Outcome, through string, err error) {
+func (l *Local) applyWhereItWas(
+	ctx context.Context,
+	r *firewall.Reconciler,
+	backend string,
+	want firewall.State,
+) (out firewall.Outcome, through string, err error) {
 	there, err := l.through(ctx, r, backend)
 	if err == nil {
 		if out, err = there.Apply(ctx, &want, true); err == nil || there == r {

@@ -25,7 +25,8 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// host is a Local over a kernel in memory, and a Remote that reaches another one like it over a socket.
+// host is a Local over a kernel in memory, and a Remote that reaches another one like it over a
+// socket.
 type host struct {
 	t      *testing.T
 	kernel *backendtest.Memory
@@ -40,12 +41,20 @@ type host struct {
 
 func newHost(t *testing.T) *host {
 	h := &host{t: t, kernel: &backendtest.Memory{}, now: time.Now(), root: true}
-	r := &firewall.Reconciler{Backend: h.kernel, Now: func() time.Time { return h.now }, Log: slog.New(slog.DiscardHandler)}
-	h.local = &Local{StateDir: t.TempDir(), Now: func() time.Time { return h.now }, LockWait: time.Second,
+	r := &firewall.Reconciler{
+		Backend: h.kernel,
+		Now:     func() time.Time { return h.now },
+		Log:     slog.New(slog.DiscardHandler),
+	}
+	h.local = &Local{
+		StateDir:   t.TempDir(),
+		Now:        func() time.Time { return h.now },
+		LockWait:   time.Second,
 		MaxLease:   func() (time.Duration, error) { return 24 * time.Hour, nil },
 		StartGuard: func(int) error { h.guards++; return nil },
 		Clock:      h.clock,
-		Backends:   func(context.Context, string, bool) (*firewall.Reconciler, error) { return r, nil }}
+		Backends:   func(context.Context, string, bool) (*firewall.Reconciler, error) { return r, nil },
+	}
 	h.ops = h.local
 	return h
 }
@@ -116,7 +125,14 @@ func shown(t *testing.T, x any, err error) string {
 	return string(b)
 }
 
-var caller = Caller{User: "ana", From: "192.0.2.1", Session: &Session{Client: netip.MustParseAddrPort("192.0.2.1:5000"), Server: netip.MustParseAddrPort("192.0.2.9:22")}}
+var caller = Caller{
+	User: "ana",
+	From: "192.0.2.1",
+	Session: &Session{
+		Client: netip.MustParseAddrPort("192.0.2.1:5000"),
+		Server: netip.MustParseAddrPort("192.0.2.9:22"),
+	},
+}
 
 // script is a life of a host: every operation, those that succeed and those that are refused.
 func script(t *testing.T, h *host) (lines []string) {
@@ -235,14 +251,16 @@ func TestRemoteIsLikeLocal(t *testing.T) {
 func TestOperationsReachTheKernel(t *testing.T) {
 	h := newHost(t).overSocket()
 	ctx := context.Background()
-	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, wider)}); err != nil || !h.kernel.Held().Equal(compile(t, wider).State) {
+	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, wider)}); err != nil ||
+		!h.kernel.Held().Equal(compile(t, wider).State) {
 		t.Fatalf("apply: %v", err)
 	}
 	o, err := h.ops.Open(ctx, OpenRequest{Port: "8005", Sources: []string{"203.0.113.7"}, For: "2h"})
 	if err != nil || !o.Changed == (len(h.kernel.Held().Services) > 2) {
 		t.Errorf("open: %+v, %v, %v", o, err, h.kernel.Held())
 	}
-	// A request that brings no policy means the daemon's own; without a user it is who the kernel says.
+	// A request that brings no policy means the daemon's own; without a user it is who the kernel
+	// says.
 	a, err := ask[Applied](ctx, h.ops.(*Remote), http.MethodPost, "/v1/apply", none{})
 	if err != nil || !a.Changed || !h.kernel.Held().Equal(compile(t, own).State) {
 		t.Errorf("an empty apply: %+v, %v", a, err)
@@ -250,7 +268,8 @@ func TestOperationsReachTheKernel(t *testing.T) {
 	if g, err := h.ops.History(ctx); err != nil || g.Generations[0].User != "root" {
 		t.Errorf("the user is %+v, %v", g, err)
 	}
-	if d, err := ask[Difference](ctx, h.ops.(*Remote), http.MethodPost, "/v1/plan", none{}); err != nil || !d.InSync {
+	if d, err := ask[Difference](ctx, h.ops.(*Remote), http.MethodPost, "/v1/plan", none{}); err != nil ||
+		!d.InSync {
 		t.Errorf("an empty plan: %+v, %v", d, err)
 	}
 }
@@ -293,7 +312,8 @@ func TestWritersAreRoot(t *testing.T) {
 
 func second[A any](_ A, err error) error { return err }
 
-// TestBothForms: a policy means the same as JSON, as somebody may write it, and as our own requests have it.
+// TestBothForms: a policy means the same as JSON, as somebody may write it, and as our own requests
+// have it.
 func TestBothForms(t *testing.T) {
 	h := newHost(t).overSocket()
 	p := compile(t, wider)
@@ -301,7 +321,13 @@ func TestBothForms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response, err := h.ops.(*Remote).send(t.Context(), http.MethodPost, "/v1/plan", text, "application/json")
+	response, err := h.ops.(*Remote).send(
+		t.Context(),
+		http.MethodPost,
+		"/v1/plan",
+		text,
+		"application/json",
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +348,8 @@ func TestBothForms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := decodeWithState(body, &back); err != nil || !back.Policy.State.Equal(p.State) || back.Policy.Origin != p.Origin {
+	if err := decodeWithState(body, &back); err != nil || !back.Policy.State.Equal(p.State) ||
+		back.Policy.Origin != p.Origin {
 		t.Errorf("came back as %+v, %v", back.Policy, err)
 	}
 }
@@ -341,7 +368,13 @@ func TestBadRequests(t *testing.T) {
 		"a torn one":    `{"policy": {"origin": "x"`,
 		"a bad session": `{"session": {"client": "nobody"}}`,
 	} {
-		_, err := h.ops.(*Remote).send(context.Background(), http.MethodPost, "/v1/apply", []byte(body), "application/json")
+		_, err := h.ops.(*Remote).send(
+			context.Background(),
+			http.MethodPost,
+			"/v1/apply",
+			[]byte(body),
+			"application/json",
+		)
 		var usage UsageError
 		if !errors.As(err, &usage) {
 			t.Errorf("%s: %v", name, err)
@@ -360,7 +393,13 @@ func TestBadRequests(t *testing.T) {
 		"nothing":           nil,
 		"no policy":         append([]byte("{}\n"), whole[len(line)+1:]...),
 	} {
-		_, err := h.ops.(*Remote).send(context.Background(), http.MethodPost, "/v1/apply", body, contentType)
+		_, err := h.ops.(*Remote).send(
+			context.Background(),
+			http.MethodPost,
+			"/v1/apply",
+			body,
+			contentType,
+		)
 		var usage UsageError
 		if !errors.As(err, &usage) {
 			t.Errorf("%s: %v", name, err)
@@ -369,7 +408,10 @@ func TestBadRequests(t *testing.T) {
 	if h.kernel.Applies() != 0 {
 		t.Error("something was applied")
 	}
-	if _, err := NewRemote(filepath.Join(t.TempDir(), "none")).History(context.Background()); !errors.Is(err, ErrNoDaemon) {
+	if _, err := NewRemote(filepath.Join(t.TempDir(), "none")).History(context.Background()); !errors.Is(
+		err,
+		ErrNoDaemon,
+	) {
 		t.Errorf("without a daemon: %v", err)
 	}
 }
@@ -405,7 +447,8 @@ func TestUnconfirmedEndsWithTheBoot(t *testing.T) {
 	if err != nil || !x.Done || !h.kernel.Held().Equal(compile(t, own).State) {
 		t.Errorf("after a boot: %+v, %v", x, err)
 	}
-	if l, err := h.ops.History(ctx); err != nil || !strings.Contains(l.Generations[0].Reason, "started anew before generation 3 was confirmed") {
+	if l, err := h.ops.History(ctx); err != nil ||
+		!strings.Contains(l.Generations[0].Reason, "started anew before generation 3 was confirmed") {
 		t.Errorf("%+v, %v", l, err)
 	}
 }
@@ -422,8 +465,16 @@ func TestEndOfLeases(t *testing.T) {
 	store := lease.At(h.local.StateDir)
 	past := time.Now().Add(-2 * time.Hour).Truncate(time.Second).UTC()
 	store.Clock = func() lease.Reading { return lease.Reading{Wall: past} }
-	x, err := store.Add(lease.Lease{Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 8005, Last: 8005}}, Sources: firewall.MustPrefixes("203.0.113.7/32"),
-		Opened: past, Until: past.Add(time.Hour), User: "ana", Reason: "INC-42"})
+	x, err := store.Add(
+		lease.Lease{
+			Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: 8005, Last: 8005}},
+			Sources: firewall.MustPrefixes("203.0.113.7/32"),
+			Opened:  past,
+			Until:   past.Add(time.Hour),
+			User:    "ana",
+			Reason:  "INC-42",
+		},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -439,7 +490,13 @@ func TestEndOfLeases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = history_.Append(history.Generation{Record: history.Record{Backend: "memory", Confirmed: true}, State: last.State, Leased: &enforced})
+	_, err = history_.Append(
+		history.Generation{
+			Record: history.Record{Backend: "memory", Confirmed: true},
+			State:  last.State,
+			Leased: &enforced,
+		},
+	)
 	unlock()
 	if err != nil {
 		t.Fatal(err)
@@ -453,7 +510,9 @@ func TestEndOfLeases(t *testing.T) {
 		t.Errorf("the kernel holds %+v", h.kernel.Held())
 	}
 	list, err := h.ops.History(ctx)
-	if err != nil || len(list.Generations) != 3 || !strings.Contains(list.Generations[0].Summary, x.ID+" (tcp/8005 to 203.0.113.7)") || list.Generations[0].User != itself {
+	if err != nil || len(list.Generations) != 3 ||
+		!strings.Contains(list.Generations[0].Summary, x.ID+" (tcp/8005 to 203.0.113.7)") ||
+		list.Generations[0].User != itself {
 		t.Errorf("%+v, %v", list, err)
 	}
 	if ended, err := h.local.EndLeases(ctx); err != nil || len(ended) != 0 {
@@ -470,7 +529,16 @@ func FuzzRequest(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	policy := firewall.State{Unlisted: firewall.UnlistedIgnore, Services: []firewall.Service{{Name: "a", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 2}}, Sources: firewall.MustPrefixes("10.0.0.0/8", "::/0")}}}
+	policy := firewall.State{
+		Unlisted: firewall.UnlistedIgnore,
+		Services: []firewall.Service{
+			{
+				Name:    "a",
+				Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 2}},
+				Sources: firewall.MustPrefixes("10.0.0.0/8", "::/0"),
+			},
+		},
+	}
 	if b, _, err := encodeRequest(PlanRequest{Policy: &Policy{State: policy}}); err != nil {
 		f.Fatal(err)
 	} else {

@@ -23,7 +23,10 @@ func usagef(format string, args ...any) error { return UsageError{fmt.Errorf(for
 type TestsFailedError struct{ Tests []policy.TestResult }
 
 func (e TestsFailedError) Error() string {
-	return fmt.Sprintf("the policy fails %s of its own; nothing was changed (--force applies it all the same)", plural(len(e.Tests), "test"))
+	return fmt.Sprintf(
+		"the policy fails %s of its own; nothing was changed (--force applies it all the same)",
+		plural(len(e.Tests), "test"),
+	)
 }
 
 // Failure is an error on its way through the socket: {"error": …, "kind": …}.

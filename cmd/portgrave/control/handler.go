@@ -9,11 +9,13 @@ import (
 // Server is what Handler needs of a daemon.
 type Server struct {
 	Local *Local
-	// Run executes f when nothing else touches the kernel, to its end, and returns when it is done; ErrBusy if it can't soon.
+	// Run executes f when nothing else touches the kernel, to its end, and returns when it is done;
+	// ErrBusy if it can't soon.
 	Run func(ctx context.Context, f func(ctx context.Context)) error
 	// Policy reads the daemon's own policy, for requests that bring none.
 	Policy func(ctx context.Context) (*Policy, error)
-	// MayWrite tells whether a request comes from somebody who may change anything, and its user's name.
+	// MayWrite tells whether a request comes from somebody who may change anything, and its user's
+	// name.
 	MayWrite func(*http.Request) (user string, ok bool)
 }
 
@@ -45,7 +47,8 @@ const (
 //	                                        POST /v1/close     CloseRequest    → Closed
 //	                                        POST /v1/takeback                  → TakenBack
 //
-// A request is a JSON object, or one with its State behind it (see wire.go). The left column is for readers, the right one for those who may write. An error is a Failure. ?backend= says in which
+// A request is a JSON object, or one with its State behind it (see wire.go). The left column is for
+// readers, the right one for those who may write. An error is a Failure. ?backend= says in which
 // backend the first two look.
 func (s Server) Handle(mux *http.ServeMux) {
 	l, turns := s.Local, make(chan struct{}, maxReading)
@@ -76,7 +79,11 @@ func (s Server) Write(h http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		user, ok := s.MayWrite(r)
 		if !ok {
-			answer(w, http.StatusForbidden, Failure{Message: "only root may change anything", Kind: "permission"})
+			answer(
+				w,
+				http.StatusForbidden,
+				Failure{Message: "only root may change anything", Kind: "permission"},
+			)
 			return
 		}
 		h(w, r.WithContext(context.WithValue(r.Context(), userKey{}, user)))

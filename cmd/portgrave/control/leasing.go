@@ -13,24 +13,38 @@ import (
 	"github.com/portgrave/portgrave/firewall/lease"
 )
 
-// inForceForLeases is the generation that leases are opened and closed on. It is the last one, and not the policy as it is now:
-// opening a port must not put in force what somebody is still writing.
+// inForceForLeases is the generation that leases are opened and closed on. It is the last one, and
+// not the policy as it is now: opening a port must not put in force what somebody is still writing.
 func inForceForLeases(store *history.Store) (*history.Generation, error) {
 	last, err := store.Last()
 	if err != nil {
 		return nil, fmt.Errorf("%w: run portgrave apply first", err)
 	}
 	if !last.Confirmed {
-		return nil, fmt.Errorf("generation %d waits to be confirmed: run portgrave confirm, or wait until it is taken back", last.Number)
+		return nil, fmt.Errorf(
+			"generation %d waits to be confirmed: run portgrave confirm, or wait until it is taken back",
+			last.Number,
+		)
 	}
 	return last, nil
 }
 
 // enforceLeases puts some leases in force on a generation's policy, as a generation of its own.
-func (l *Local) enforceLeases(ctx context.Context, r *firewall.Reconciler, store *history.Store, c Caller, last *history.Generation, enforced firewall.State, summary, reason string) (firewall.Outcome, history.Generation, error) {
+func (l *Local) enforceLeases(
+	ctx context.Context,
+	r *firewall.Reconciler,
+	store *history.Store,
+	c Caller,
+	last *history.Generation,
+	enforced firewall.State,
+	summary, reason string,
+) (firewall.Outcome, history.Generation, error) {
 	return l.put(ctx, r, store, &enforced, false, func(firewall.Plan) (history.Generation, bool) {
 		g := l.generation(c, reason, r.Backend.Name(), summary)
-		g.Origin, g.Policy, g.State, g.Leased = last.Origin, last.Policy, last.State, leased(last.State, enforced)
+		g.Origin, g.Policy, g.State, g.Leased = last.Origin, last.Policy, last.State, leased(
+			last.State,
+			enforced,
+		)
 		return g, true
 	})
 }
@@ -44,7 +58,15 @@ func leaseRequest(q OpenRequest) (lease.Request, error) {
 	if err != nil {
 		err = UsageError{err}
 	}
-	return lease.Request{Ports: ports, Sources: sources, For: length, User: q.User, From: q.From, Reason: q.Reason, Force: q.Force}, err
+	return lease.Request{
+		Ports:   ports,
+		Sources: sources,
+		For:     length,
+		User:    q.User,
+		From:    q.From,
+		Reason:  q.Reason,
+		Force:   q.Force,
+	}, err
 }
 
 // Open implements Operations: a port is open to a source for a time.
@@ -70,7 +92,8 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 	if err != nil {
 		return Opened{}, UsageError{err}
 	}
-	// Recorded first: whatever dies from here on, nothing is open of which nobody knows who opened it and why.
+	// Recorded first: whatever dies from here on, nothing is open of which nobody knows who opened it
+	// and why.
 	if x, err = l.leases().Add(x); err != nil {
 		return Opened{}, err
 	}
@@ -78,7 +101,16 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 	if err != nil {
 		return Opened{}, errors.Join(err, l.leases().Remove(x.ID))
 	}
-	_, g, err := l.enforceLeases(ctx, r, store, q.Caller, last, enforced, fmt.Sprintf("open %s: lease %s", x.Opens(), x.ID), x.Reason)
+	_, g, err := l.enforceLeases(
+		ctx,
+		r,
+		store,
+		q.Caller,
+		last,
+		enforced,
+		fmt.Sprintf("open %s: lease %s", x.Opens(), x.ID),
+		x.Reason,
+	)
 	if err != nil {
 		return Opened{}, errors.Join(err, l.leases().Remove(x.ID))
 	}
@@ -123,7 +155,16 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 		names = append(names, x.ID)
 	}
 	// The kernel first: whatever fails then, a lease that is recorded is one that somebody knows of.
-	out, g, err := l.enforceLeases(ctx, r, store, q.Caller, last, enforced, "close lease "+strings.Join(names, ", "), q.Reason)
+	out, g, err := l.enforceLeases(
+		ctx,
+		r,
+		store,
+		q.Caller,
+		last,
+		enforced,
+		"close lease "+strings.Join(names, ", "),
+		q.Reason,
+	)
 	if err != nil {
 		return Closed{}, err
 	}
@@ -138,8 +179,9 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 	return result, nil
 }
 
-// EndLeases records the leases that have ended since the last time, and removes what they leave in the kernel once it has ended
-// them: empty sets, and services that were split off for them. It returns those that ended.
+// EndLeases records the leases that have ended since the last time, and removes what they leave in
+// the kernel once it has ended them: empty sets, and services that were split off for them. It
+// returns those that ended.
 func (l *Local) EndLeases(ctx context.Context) ([]lease.Lease, error) {
 	store, unlock, err := l.exclusive(ctx)
 	if err != nil {

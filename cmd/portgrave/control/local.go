@@ -16,26 +16,32 @@ import (
 
 // Local does the operations in this process.
 //
-// Goals: one run at a time changes the rules; what is done is recorded, and what can't be recorded is not done; a failure
-// leaves the rules of before; nothing that nobody confirms stays.
+// Goals: one run at a time changes the rules; what is done is recorded, and what can't be recorded
+// is not done; a failure leaves the rules of before; nothing that nobody confirms stays.
 //
-// One goroutine uses it at a time. Writing operations hold the lock of the state directory, which keeps other processes out.
+// One goroutine uses it at a time. Writing operations hold the lock of the state directory, which
+// keeps other processes out.
 type Local struct {
 	StateDir string
-	// Backends opens a backend by name ("auto", "nftables", "iptables"), with the others in which something of ours may stand
-	// from before; thorough: wherever they work. Whoever gives it closes what it opened.
+	// Backends opens a backend by name ("auto", "nftables", "iptables"), with the others in which
+	// something of ours may stand from before; thorough: wherever they work. Whoever gives it closes
+	// what it opened.
 	Backends func(ctx context.Context, name string, thorough bool) (*firewall.Reconciler, error)
 	// MaxLease is the policy's bound on leases.
 	MaxLease func() (time.Duration, error)
-	// StartGuard starts what takes a generation back unless it is confirmed, and outlives this process.
+	// StartGuard starts what takes a generation back unless it is confirmed, and outlives this
+	// process.
 	StartGuard func(generation int) error
 	// Author is who bent the rules and was not undone yet, if that is known; nil where nobody watches.
 	Author func() *firewall.Author
-	// Known is a generation if it need not be read from the history, because who keeps it in force knows it; nil where nobody does.
+	// Known is a generation if it need not be read from the history, because who keeps it in force
+	// knows it; nil where nobody does.
 	Known func(generation int) *history.Generation
-	// Recorded is told which generation is in force from now on, so that it need not be read; nil where nobody keeps it.
+	// Recorded is told which generation is in force from now on, so that it need not be read; nil
+	// where nobody keeps it.
 	Recorded func(history.Generation)
-	// Tracking looks at the kernel's connection tracking, and Untracked names the rules that end it; nil where nobody asks.
+	// Tracking looks at the kernel's connection tracking, and Untracked names the rules that end it;
+	// nil where nobody asks.
 	Tracking  func(context.Context) (connections.Tracking, error)
 	Untracked func(context.Context) ([]string, error)
 	Now       func() time.Time
@@ -82,7 +88,11 @@ func (l *Local) keepPolicy(store *history.Store, p *Policy) (string, error) {
 
 // samePolicy records that a generation is what the policy of that name means, too: it changes no
 // rule, but from now on that policy's networks are followed.
-func (l *Local) samePolicy(store *history.Store, g history.Record, name string) (history.Record, error) {
+func (l *Local) samePolicy(
+	store *history.Store,
+	g history.Record,
+	name string,
+) (history.Record, error) {
 	if name == "" || name == g.Policy {
 		return g, nil
 	}
@@ -92,7 +102,12 @@ func (l *Local) samePolicy(store *history.Store, g history.Record, name string) 
 
 // SamePolicy keeps the text of a policy that means what a generation is, whose policy had a name
 // before, and returns the name of the text.
-func (l *Local) SamePolicy(ctx context.Context, generation int, before string, text []byte) (string, error) {
+func (l *Local) SamePolicy(
+	ctx context.Context,
+	generation int,
+	before string,
+	text []byte,
+) (string, error) {
 	if name := history.PolicyName(text); name == before {
 		return name, nil
 	}
@@ -109,7 +124,11 @@ func (l *Local) SamePolicy(ctx context.Context, generation int, before string, t
 }
 
 // through is a reconciler for the backend of an earlier generation; r if that is its own.
-func (l *Local) through(ctx context.Context, r *firewall.Reconciler, backend string) (*firewall.Reconciler, error) {
+func (l *Local) through(
+	ctx context.Context,
+	r *firewall.Reconciler,
+	backend string,
+) (*firewall.Reconciler, error) {
 	if backend == "" || backend == r.Backend.Name() {
 		return r, nil
 	}
@@ -127,9 +146,14 @@ func (l *Local) exclusive(ctx context.Context) (store *history.Store, unlock fun
 	return store, unlock, err
 }
 
-// begin opens what an operation needs that changes the rules, and keeps other processes out until unlock is called. It fails before the kernel is touched if what
-// will be done could not be recorded.
-func (l *Local) begin(ctx context.Context, backend string, thorough bool) (r *firewall.Reconciler, store *history.Store, unlock func(), err error) {
+// begin opens what an operation needs that changes the rules, and keeps other processes out until
+// unlock is called. It fails before the kernel is touched if what will be done could not be
+// recorded.
+func (l *Local) begin(
+	ctx context.Context,
+	backend string,
+	thorough bool,
+) (r *firewall.Reconciler, store *history.Store, unlock func(), err error) {
 	if r, err = l.Backends(ctx, backend, thorough); err != nil {
 		return nil, nil, nil, err
 	}
@@ -137,7 +161,8 @@ func (l *Local) begin(ctx context.Context, backend string, thorough bool) (r *fi
 	return r, store, unlock, err
 }
 
-// inForce is the backend that auto means to verbs about what was applied: the one it was applied with.
+// inForce is the backend that auto means to verbs about what was applied: the one it was applied
+// with.
 func (l *Local) inForce(backend string) string {
 	if backend == "" || backend == "auto" {
 		if last, err := l.view().Head(); err == nil && last.Backend != "" {
@@ -148,14 +173,19 @@ func (l *Local) inForce(backend string) string {
 	return backend
 }
 
-// withLeases merges the leases that run into the State of a policy: what is to be enforced. If it is unknown which
-// leases there are, nothing may be enforced as if there were none.
-func (l *Local) withLeases(s firewall.State) (enforced firewall.State, warnings []string, err error) {
+// withLeases merges the leases that run into the State of a policy: what is to be enforced. If it
+// is unknown which leases there are, nothing may be enforced as if there were none.
+func (l *Local) withLeases(
+	s firewall.State,
+) (enforced firewall.State, warnings []string, err error) {
 	return l.withLeasesAt(s, nil)
 }
 
 // withLeasesAt is withLeases by another clock than the system's; nil is that one.
-func (l *Local) withLeasesAt(s firewall.State, now func() time.Time) (enforced firewall.State, warnings []string, err error) {
+func (l *Local) withLeasesAt(
+	s firewall.State,
+	now func() time.Time,
+) (enforced firewall.State, warnings []string, err error) {
 	store := l.leases()
 	if now != nil {
 		system := store.Clock
@@ -184,7 +214,8 @@ func (l *Local) withLeasesAt(s firewall.State, now func() time.Time) (enforced f
 	return enforced, warnings, err
 }
 
-// permission is an error about files that only root may read, as one that tells what to do; nil if it is another one.
+// permission is an error about files that only root may read, as one that tells what to do; nil if
+// it is another one.
 func permission(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: %w", firewall.ErrPermission, err)
@@ -192,7 +223,8 @@ func permission(err error) error {
 	return nil
 }
 
-// leased is what a generation keeps of the State that was enforced: nothing, if leases changed nothing.
+// leased is what a generation keeps of the State that was enforced: nothing, if leases changed
+// nothing.
 func leased(policy, enforced firewall.State) *firewall.State {
 	if enforced.Equal(policy) {
 		return nil

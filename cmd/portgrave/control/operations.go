@@ -13,7 +13,8 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// Operations are the verbs. Their errors are those of this package, policy.Problems, those of firewall, or failures.
+// Operations are the verbs. Their errors are those of this package, policy.Problems, those of
+// firewall, or failures.
 type Operations interface {
 	// Firewall is what is in force and what passed through it.
 	Firewall(context.Context, FirewallRequest) (Firewall, error)
@@ -30,7 +31,8 @@ type Operations interface {
 	Teardown(context.Context, TeardownRequest) (TornDown, error)
 	Open(context.Context, OpenRequest) (Opened, error)
 	Close(context.Context, CloseRequest) (Closed, error)
-	// TakeBack returns to the last confirmed generation if the one in force should have been confirmed by now.
+	// TakeBack returns to the last confirmed generation if the one in force should have been confirmed
+	// by now.
 	TakeBack(context.Context) (TakenBack, error)
 }
 
@@ -67,7 +69,8 @@ type (
 	}
 	PlanRequest struct {
 		Backend string `json:"backend,omitempty"`
-		// From and To are generations, 0 a host without rules. Without From it is the live kernel, without To the policy.
+		// From and To are generations, 0 a host without rules. Without From it is the live kernel,
+		// without To the policy.
 		From   *int    `json:"from,omitempty"`
 		To     *int    `json:"to,omitempty"`
 		Policy *Policy `json:"policy,omitempty"` // null at the daemon: its own
@@ -211,7 +214,20 @@ type Entry struct {
 }
 
 func entryOf(g history.Record) Entry {
-	return Entry{g.Number, g.Time, g.User, g.From, g.Reason, g.Backend, g.Origin, g.Summary, g.Confirmed, g.ConfirmBy, g.TornDown, g.Services}
+	return Entry{
+		g.Number,
+		g.Time,
+		g.User,
+		g.From,
+		g.Reason,
+		g.Backend,
+		g.Origin,
+		g.Summary,
+		g.Confirmed,
+		g.ConfirmBy,
+		g.TornDown,
+		g.Services,
+	}
 }
 
 // Firewall is what status shows of the kernel's side.
@@ -253,9 +269,18 @@ type FullTable struct {
 // String tells what is so, and what follows.
 func (t FullTable) String() string {
 	if t.Service == "" {
-		return fmt.Sprintf("the log of refused packets remembers %d %s sources and no more: others are refused unreported", t.Room, t.Family)
+		return fmt.Sprintf(
+			"the log of refused packets remembers %d %s sources and no more: others are refused unreported",
+			t.Room,
+			t.Family,
+		)
 	}
-	return fmt.Sprintf("the rate of service %s remembers %d %s sources and no more: new ones are refused until some are forgotten", t.Service, t.Room, t.Family)
+	return fmt.Sprintf(
+		"the rate of service %s remembers %d %s sources and no more: new ones are refused until some are forgotten",
+		t.Service,
+		t.Room,
+		t.Family,
+	)
 }
 
 // DriftCount is drift in short.

@@ -8,12 +8,19 @@ import (
 	"github.com/portgrave/portgrave/firewall/history"
 )
 
-// put makes the kernel hold want, and the history say so: disk and kernel never tell different stories. The generation is recorded right before
-// the kernel is changed, so that what can't be recorded is not put in force; it is withdrawn if the kernel does not take it.
+// put makes the kernel hold want, and the history say so: disk and kernel never tell different
+// stories. The generation is recorded right before the kernel is changed, so that what can't be
+// recorded is not put in force; it is withdrawn if the kernel does not take it.
 //
 // generation says what is to be recorded, given what will change; false if it stands there already.
-func (l *Local) put(ctx context.Context, r *firewall.Reconciler, store *history.Store, want *firewall.State, force bool,
-	generation func(firewall.Plan) (history.Generation, bool)) (firewall.Outcome, history.Generation, error) {
+func (l *Local) put(
+	ctx context.Context,
+	r *firewall.Reconciler,
+	store *history.Store,
+	want *firewall.State,
+	force bool,
+	generation func(firewall.Plan) (history.Generation, bool),
+) (firewall.Outcome, history.Generation, error) {
 	var g history.Generation
 	recorded := false
 	out, err := r.Switch(ctx, want, force, func(p firewall.Plan) error {

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writing are the operations that change the rules of a host with two generations and a lease on port 9090.
+// writing are the operations that change the rules of a host with two generations and a lease on
+// port 9090.
 func writing(t *testing.T, h *host) map[string]func() error {
 	ctx := context.Background()
 	policy := compile(t, "version: 1\nservices: [{name: metrics, allow: [172.16.0.0/12]}]\n")
@@ -26,7 +27,16 @@ func writing(t *testing.T, h *host) map[string]func() error {
 		},
 		"rollback": func() error { _, err := h.local.Rollback(ctx, RollbackRequest{Caller: caller}); return err },
 		"open": func() error {
-			_, err := h.local.Open(ctx, OpenRequest{Caller: caller, Port: "9090", Sources: []string{"198.51.100.77"}, For: "1h", Reason: "x"})
+			_, err := h.local.Open(
+				ctx,
+				OpenRequest{
+					Caller:  caller,
+					Port:    "9090",
+					Sources: []string{"198.51.100.77"},
+					For:     "1h",
+					Reason:  "x",
+				},
+			)
 			return err
 		},
 		"close":    func() error { _, err := h.local.Close(ctx, CloseRequest{Caller: caller, Lease: "9090"}); return err },
@@ -61,7 +71,8 @@ func unchanged(t *testing.T, h *host, operation func() error, want error) {
 	if now := h.kernel.Held(); now == nil || !now.Equal(held) {
 		t.Error("the kernel holds something else")
 	}
-	if now, err := h.local.view().Last(); err != nil || now.Number != last.Number || !now.InForce().Equal(held) {
+	if now, err := h.local.view().Last(); err != nil || now.Number != last.Number ||
+		!now.InForce().Equal(held) {
 		t.Errorf("the history says something else: %v", err)
 	}
 	if now, _, _ := h.local.leases().List(); len(now) != len(leases) {
@@ -69,7 +80,8 @@ func unchanged(t *testing.T, h *host, operation func() error, want error) {
 	}
 }
 
-// TestFullDiskChangesNothing: what can't be recorded is not put in force, whatever asks for it, and works once there is room.
+// TestFullDiskChangesNothing: what can't be recorded is not put in force, whatever asks for it, and
+// works once there is room.
 func TestFullDiskChangesNothing(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: not root: a small file system can't be mounted")
@@ -88,7 +100,10 @@ func TestFullDiskChangesNothing(t *testing.T) {
 				}
 				prepare(t, h)
 				ballast := filepath.Join(h.local.StateDir, "ballast")
-				if err := os.WriteFile(ballast, bytes.Repeat([]byte("x"), 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+				if err := os.WriteFile(ballast, bytes.Repeat([]byte("x"), 1<<20), 0o600); !errors.Is(
+					err,
+					unix.ENOSPC,
+				) {
 					t.Errorf("the disk is not full: %v", err)
 				}
 				operation := writing(t, h)[name]
@@ -112,7 +127,8 @@ var errRefused = errors.New("the kernel won't have it")
 
 func (refusing) Apply(context.Context, firewall.Plan) error { return errRefused }
 
-// TestRefusedIsWithdrawn: what the kernel does not take is not in the history, and its number is not used again.
+// TestRefusedIsWithdrawn: what the kernel does not take is not in the history, and its number is
+// not used again.
 func TestRefusedIsWithdrawn(t *testing.T) {
 	for name := range writing(t, newHost(t)) {
 		t.Run(name, func(t *testing.T) {

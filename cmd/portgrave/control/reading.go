@@ -32,13 +32,22 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 	}
 	plan, seen, last, err := l.driftPlan(ctx, r, l.view().Last)
 	damaged := err
-	if errors.Is(err, history.ErrDamaged) { // then it is unknown what should be in force, but not what is
+	if errors.Is(
+		err,
+		history.ErrDamaged,
+	) { // then it is unknown what should be in force, but not what is
 		seen, err = r.Backend.Observe(ctx)
 	}
 	if err != nil {
 		return Firewall{}, err
 	}
-	result := Firewall{Backend: r.Backend.Name(), BackendNotes: orEmpty(seen.Notes()), Present: seen.Present(), Drift: DriftCount{damaged == nil && plan.InSync(), plan.Count()}, Services: []Service{}}
+	result := Firewall{
+		Backend:      r.Backend.Name(),
+		BackendNotes: orEmpty(seen.Notes()),
+		Present:      seen.Present(),
+		Drift:        DriftCount{damaged == nil && plan.InSync(), plan.Count()},
+		Services:     []Service{},
+	}
 	if damaged != nil {
 		result.Warnings = append(result.Warnings, damaged.Error())
 	}
@@ -47,7 +56,9 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 	}
 	if last != nil {
 		e := l.entryInForce(last.Record)
-		result.Generation, result.Unlisted, result.PolicyDigest, result.PolicyText = &e, last.State.Unlisted, Digest(last.State), last.Policy
+		result.Generation, result.Unlisted, result.PolicyDigest, result.PolicyText = &e, last.State.Unlisted, Digest(
+			last.State,
+		), last.Policy
 		for _, svc := range last.InForce().Services {
 			s := serviceOf(svc, seen, r.Now())
 			s.Policy, _ = lease.Parent(last.State, svc.Name)
@@ -85,7 +96,11 @@ func otherTraffic(seen firewall.Observation, name string) *Traffic {
 }
 
 // fullTables asks only where something has a rate or a log, as counting takes time.
-func fullTables(ctx context.Context, b firewall.Backend, s firewall.State) (out []FullTable, err error) {
+func fullTables(
+	ctx context.Context,
+	b firewall.Backend,
+	s firewall.State,
+) (out []FullTable, err error) {
 	counting, can := b.(firewall.Filling)
 	if !can {
 		return nil, nil
@@ -125,7 +140,14 @@ func (l *Local) tornDown() *Entry {
 
 func serviceOf(svc firewall.Service, seen firewall.Observation, now time.Time) Service {
 	t, _ := seen.Traffic(svc.Name)
-	s := Service{Name: svc.Name, Ports: []string{}, Interfaces: orEmpty(svc.Interfaces), Addresses: svc.Addresses.Strings(), Sources: svc.Sources.Len(), Traffic: trafficOf(t)}
+	s := Service{
+		Name:       svc.Name,
+		Ports:      []string{},
+		Interfaces: orEmpty(svc.Interfaces),
+		Addresses:  svc.Addresses.Strings(),
+		Sources:    svc.Sources.Len(),
+		Traffic:    trafficOf(t),
+	}
 	for _, r := range svc.Ports {
 		s.Ports = append(s.Ports, r.String())
 	}
@@ -137,8 +159,13 @@ func serviceOf(svc firewall.Service, seen firewall.Observation, now time.Time) S
 	return s
 }
 
-// driftPlan is what would bring the kernel back to the last generation; with none, to nothing of ours.
-func (l *Local) driftPlan(ctx context.Context, r *firewall.Reconciler, read func() (*history.Generation, error)) (firewall.Plan, firewall.Observation, *history.Generation, error) {
+// driftPlan is what would bring the kernel back to the last generation; with none, to nothing of
+// ours.
+func (l *Local) driftPlan(
+	ctx context.Context,
+	r *firewall.Reconciler,
+	read func() (*history.Generation, error),
+) (firewall.Plan, firewall.Observation, *history.Generation, error) {
 	last, err := read()
 	if errors.Is(err, history.ErrNone) {
 		plan, seen, err := r.Plan(ctx, nil)
@@ -183,7 +210,13 @@ func (l *Local) Drift(ctx context.Context, q FirewallRequest) (Difference, error
 }
 
 func difference(p firewall.Plan, warnings []string) Difference {
-	return Difference{InSync: p.InSync(), Backend: p.Backend, Changes: orEmpty(p.Changes), Warnings: warnings, Applied: true}
+	return Difference{
+		InSync:   p.InSync(),
+		Backend:  p.Backend,
+		Changes:  orEmpty(p.Changes),
+		Warnings: warnings,
+		Applied:  true,
+	}
 }
 
 // Plan implements Operations.
@@ -192,7 +225,9 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 		return l.planBetween(ctx, q)
 	}
 	if q.To != nil {
-		return Difference{}, usagef("plan --to needs --from: the live kernel is compared with the policy only")
+		return Difference{}, usagef(
+			"plan --to needs --from: the live kernel is compared with the policy only",
+		)
 	}
 	if q.Policy == nil {
 		return Difference{}, usagef("plan needs a policy")
@@ -210,7 +245,10 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 		return Difference{}, err
 	}
 	if what := seen.Foreign(); what != "" && !p.InSync() {
-		warnings = append(warnings, what+" exists but was not written by portgrave; apply would refuse to replace it without --force")
+		warnings = append(
+			warnings,
+			what+" exists but was not written by portgrave; apply would refuse to replace it without --force",
+		)
 	}
 	warnings = append(warnings, l.trackingBegins(ctx, p, seen)...)
 	d := difference(p, warnings)
@@ -218,7 +256,8 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 	return d, nil
 }
 
-// planBetween compares a generation with another one, or with the policy, without looking at the kernel.
+// planBetween compares a generation with another one, or with the policy, without looking at the
+// kernel.
 func (l *Local) planBetween(ctx context.Context, q PlanRequest) (Difference, error) {
 	store := l.view()
 	from, err := endOf(store, *q.From)

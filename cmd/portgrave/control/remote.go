@@ -26,7 +26,8 @@ var _ Operations = (*Remote)(nil)
 // ErrNoDaemon: nobody answers on the control socket.
 var ErrNoDaemon = errors.New("no daemon is running")
 
-// Patience with the daemon: it accepts at once; what it says of itself lies ready; an operation may have a million sources.
+// Patience with the daemon: it accepts at once; what it says of itself lies ready; an operation may
+// have a million sources.
 const (
 	connectPatience   = 3 * time.Second
 	connectPause      = 10 * time.Millisecond
@@ -57,8 +58,8 @@ func dial(ctx context.Context, socket string) (net.Conn, error) {
 	}
 }
 
-// Get asks for a path; the caller closes the body. ErrNoDaemon if none runs, os.ErrPermission if the socket is not for
-// this user.
+// Get asks for a path; the caller closes the body. ErrNoDaemon if none runs, os.ErrPermission if
+// the socket is not for this user.
 func (r *Remote) Get(ctx context.Context, path string) (io.ReadCloser, error) {
 	response, err := r.send(ctx, http.MethodGet, path, nil, "")
 	if err != nil {
@@ -68,11 +69,21 @@ func (r *Remote) Get(ctx context.Context, path string) (io.ReadCloser, error) {
 }
 
 // send sends a request and returns an answer that is no failure.
-func (r *Remote) send(ctx context.Context, method, path string, body []byte, contentType string) (*http.Response, error) {
+func (r *Remote) send(
+	ctx context.Context,
+	method, path string,
+	body []byte,
+	contentType string,
+) (*http.Response, error) {
 	if _, err := os.Stat(r.socket); errors.Is(err, os.ErrNotExist) {
 		return nil, ErrNoDaemon // an HTTP client that finds that out takes a millisecond, at every start
 	}
-	request, err := http.NewRequestWithContext(ctx, method, "http://portgrave"+path, bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(
+		ctx,
+		method,
+		"http://portgrave"+path,
+		bytes.NewReader(body),
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +103,8 @@ func (r *Remote) send(ctx context.Context, method, path string, body []byte, con
 	}
 	defer func() { _ = response.Body.Close() }()
 	var f Failure
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxRequest)).Decode(&f); err != nil || f.Message == "" {
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxRequest)).Decode(&f); err != nil ||
+		f.Message == "" {
 		return nil, fmt.Errorf("the daemon answers %s", response.Status)
 	}
 	return nil, f.err()
@@ -112,19 +124,34 @@ func ask[A any](ctx context.Context, r *Remote, method, path string, q any) (a A
 	}
 	defer func() { _ = response.Body.Close() }()
 	if err := json.NewDecoder(response.Body).Decode(&a); err != nil {
-		return a, fmt.Errorf("the daemon ended before it said what became of it: see portgrave status: %w", err)
+		return a, fmt.Errorf(
+			"the daemon ended before it said what became of it: see portgrave status: %w",
+			err,
+		)
 	}
 	return a, nil
 }
 
 // Firewall implements Operations.
 func (r *Remote) Firewall(ctx context.Context, q FirewallRequest) (Firewall, error) {
-	return ask[Firewall](ctx, r, http.MethodGet, "/v1/firewall?backend="+url.QueryEscape(q.Backend), none{})
+	return ask[Firewall](
+		ctx,
+		r,
+		http.MethodGet,
+		"/v1/firewall?backend="+url.QueryEscape(q.Backend),
+		none{},
+	)
 }
 
 // Drift implements Operations.
 func (r *Remote) Drift(ctx context.Context, q FirewallRequest) (Difference, error) {
-	return ask[Difference](ctx, r, http.MethodGet, "/v1/drift?backend="+url.QueryEscape(q.Backend), none{})
+	return ask[Difference](
+		ctx,
+		r,
+		http.MethodGet,
+		"/v1/drift?backend="+url.QueryEscape(q.Backend),
+		none{},
+	)
 }
 
 // Plan implements Operations.
@@ -184,8 +211,8 @@ type Reloaded struct {
 	Stale      []string `json:"stale_networks"`
 }
 
-// Reload has the daemon read its policy again, and waits for what comes of it. The error is the policy's, if that can't be used: then the rules in
-// force stay.
+// Reload has the daemon read its policy again, and waits for what comes of it. The error is the
+// policy's, if that can't be used: then the rules in force stay.
 func (r *Remote) Reload(ctx context.Context) (Reloaded, error) {
 	return ask[Reloaded](ctx, r, http.MethodPost, "/v1/reload?wait=1", none{})
 }

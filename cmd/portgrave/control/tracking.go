@@ -23,9 +23,13 @@ func (l *Local) tracking(ctx context.Context) (*connections.Tracking, []string) 
 	return &t, nil
 }
 
-// trackingBegins warns before the first rules on a host that tracks no connections: what they cost all
-// its traffic, and not that of listed ports alone.
-func (l *Local) trackingBegins(ctx context.Context, p firewall.Plan, seen firewall.Observation) []string {
+// trackingBegins warns before the first rules on a host that tracks no connections: what they cost
+// all its traffic, and not that of listed ports alone.
+func (l *Local) trackingBegins(
+	ctx context.Context,
+	p firewall.Plan,
+	seen firewall.Observation,
+) []string {
 	ours := func(c firewall.Change) bool { return c.Action != firewall.Add } // through another backend
 	if p.InSync() || seen.Present() || slices.ContainsFunc(p.Changes, ours) {
 		return nil
@@ -38,11 +42,14 @@ func (l *Local) trackingBegins(ctx context.Context, p firewall.Plan, seen firewa
 	if t.Limit > 0 {
 		room = fmt.Sprintf(": %d at most (sysctl net.netfilter.nf_conntrack_max)", t.Limit)
 	}
-	return []string{"no connection is tracked on this host yet; applying this has the kernel track all of them, unlisted ports included" + room +
-		", and a packet that would begin one more is dropped; raise the limit if the host has that many connections at once"}
+	return []string{
+		"no connection is tracked on this host yet; applying this has the kernel track all of them, unlisted ports included" + room +
+			", and a packet that would begin one more is dropped; raise the limit if the host has that many connections at once",
+	}
 }
 
-// repliesUnknown warns of rules that keep packets out of connection tracking, where replies need it.
+// repliesUnknown warns of rules that keep packets out of connection tracking, where replies need
+// it.
 func (l *Local) repliesUnknown(ctx context.Context, want firewall.State) []string {
 	if l.Untracked == nil || want.Unlisted != firewall.UnlistedDeny {
 		return nil
@@ -54,6 +61,10 @@ func (l *Local) repliesUnknown(ctx context.Context, want firewall.State) []strin
 	if len(rules) == 0 {
 		return nil
 	}
-	return []string{fmt.Sprintf("another program's rules keep packets out of connection tracking (notrack): %s; replies to what this host begins can't be told from other packets there, and unlisted: deny refuses them: take the rules away, or list the ports that the replies come to",
-		strings.Join(rules, "; "))}
+	return []string{
+		fmt.Sprintf(
+			"another program's rules keep packets out of connection tracking (notrack): %s; replies to what this host begins can't be told from other packets there, and unlisted: deny refuses them: take the rules away, or list the ports that the replies come to",
+			strings.Join(rules, "; "),
+		),
+	}
 }

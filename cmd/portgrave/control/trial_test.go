@@ -26,7 +26,10 @@ func (h *host) withBackends() map[string]*backendtest.Memory {
 		if name == "" || name == "auto" {
 			name = "nftables"
 		}
-		r := &firewall.Reconciler{Backend: named{kernels[name], name}, Now: func() time.Time { return h.now }}
+		r := &firewall.Reconciler{
+			Backend: named{kernels[name], name},
+			Now:     func() time.Time { return h.now },
+		}
 		for other, k := range kernels {
 			if other != name {
 				r.Others = append(r.Others, named{k, other})
@@ -81,7 +84,8 @@ func TestClockSetDuringATrial(t *testing.T) {
 			h.now, h.set = h.now.Add(50*time.Second), set
 			h.takeBack(false, "in time")
 			f, err := h.ops.Firewall(t.Context(), FirewallRequest{})
-			if left := f.Generation.ConfirmBy.Sub(h.clock().Wall); err != nil || left < 8*time.Second || left > 12*time.Second {
+			if left := f.Generation.ConfirmBy.Sub(h.clock().Wall); err != nil || left < 8*time.Second ||
+				left > 12*time.Second {
 				t.Errorf("status says that it is taken back in %v, %v", left, err)
 			}
 			h.now = h.now.Add(15 * time.Second)
@@ -148,7 +152,11 @@ func TestConfirmTooLate(t *testing.T) {
 			h.now = h.now.Add(2 * time.Minute)
 			first(h)
 			for range 2 {
-				if c, err := h.ops.Confirm(t.Context(), ConfirmRequest{}); err == nil || !strings.Contains(err.Error(), "generation 2 was not confirmed in time and has been taken back") {
+				if c, err := h.ops.Confirm(t.Context(), ConfirmRequest{}); err == nil ||
+					!strings.Contains(
+						err.Error(),
+						"generation 2 was not confirmed in time and has been taken back",
+					) {
 					t.Errorf("confirm: %+v, %v", c, err)
 				}
 			}
@@ -178,13 +186,17 @@ func TestTeardownOutlivesABoot(t *testing.T) {
 			if name != "torn down, and then on trial" {
 				h.tearDown()
 				h.tearDown()
-				if f, err := h.ops.Firewall(t.Context(), FirewallRequest{}); err != nil || f.TornDown == nil || f.Generation != nil {
+				if f, err := h.ops.Firewall(t.Context(), FirewallRequest{}); err != nil || f.TornDown == nil ||
+					f.Generation != nil {
 					t.Errorf("status says %+v, %v", f, err)
 				}
 			}
 			startAnew(h)
 			boot := func() Booted {
-				return h.boot(t, BootRequest{Policy: func(context.Context) (*Policy, error) { return compile(t, own), nil }})
+				return h.boot(
+					t,
+					BootRequest{Policy: func(context.Context) (*Policy, error) { return compile(t, own), nil }},
+				)
 			}
 			if b := boot(); b.Loaded != LoadedTornDown || !b.Well() || h.kernel.Held() != nil {
 				t.Errorf("boot says %+v, and the kernel holds %+v", b, h.kernel.Held())

@@ -11,8 +11,9 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// A request is one JSON object, and whoever writes one by hand puts the State of its policy in it. Ours don't: a million sources are 20 MB of
-// text, which both sides would hold several times. Ours have a line of JSON without the State, and behind it the State in binary form.
+// A request is one JSON object, and whoever writes one by hand puts the State of its policy in it.
+// Ours don't: a million sources are 20 MB of text, which both sides would hold several times. Ours
+// have a line of JSON without the State, and behind it the State in binary form.
 
 // withBinaryState is the content type of such a request.
 const withBinaryState = "application/vnd.portgrave.request-with-state"
@@ -148,7 +149,8 @@ func decodeWithState(body []byte, q any) error {
 	return nil
 }
 
-// decode reads exactly one JSON object, or nothing. A key that it does not know may be one that restricts the request.
+// decode reads exactly one JSON object, or nothing. A key that it does not know may be one that
+// restricts the request.
 func decode(body []byte, q any) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil

@@ -24,8 +24,9 @@ const Socket = "control.sock"
 // readers is the group whose members may read from the control socket.
 const readers = "portgrave"
 
-// serveControl answers on the control socket: HTTP with JSON. Each client has a goroutine of its own. What the daemon says of itself lies
-// ready; what touches the kernel is done in the loop, between two events, so that no client can delay a repair.
+// serveControl answers on the control socket: HTTP with JSON. Each client has a goroutine of its
+// own. What the daemon says of itself lies ready; what touches the kernel is done in the loop,
+// between two events, so that no client can delay a repair.
 //
 //	GET  /v1/status           Status
 //	GET  /v1/events           {"events":[Event…]}: what happened last
@@ -34,10 +35,12 @@ const readers = "portgrave"
 //	POST /v1/reload           as SIGHUP; root only. 202: it is being read; ?wait=1: control.Reloaded, when it is in force
 //	GET  /metrics             for Prometheus
 //
-// and the operations of package control. The function it returns ends it, after the answers under way.
+// and the operations of package control. The function it returns ends it, after the answers under
+// way.
 func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	path := filepath.Join(d.RunDir, Socket)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // we hold the lock, so it is a dead one's
+	if err := os.Remove(path); err != nil &&
+		!errors.Is(err, os.ErrNotExist) { // we hold the lock, so it is a dead one's
 		return nil, fmt.Errorf("control socket: %w", err)
 	}
 	old := unix.Umask(0o177) // nobody else may connect before the permissions are as they shall be
@@ -57,9 +60,14 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	mux.HandleFunc("GET /v1/events", d.getEvents)
 	mux.HandleFunc("GET /v1/audit", d.getAudit)
 	mux.Handle("GET /metrics", d.metrics)
-	operations := control.Server{Local: d.Local, Policy: d.ownPolicy, MayWrite: mayWrite, Run: func(ctx context.Context, f func(context.Context)) error {
-		return d.inLoop(ctx, operationPatience, func(ctx context.Context) { f(ctx); d.operated(ctx) })
-	}}
+	operations := control.Server{
+		Local:    d.Local,
+		Policy:   d.ownPolicy,
+		MayWrite: mayWrite,
+		Run: func(ctx context.Context, f func(context.Context)) error {
+			return d.inLoop(ctx, operationPatience, func(ctx context.Context) { f(ctx); d.operated(ctx) })
+		},
+	}
 	operations.Handle(mux)
 	mux.HandleFunc("POST /v1/reload", operations.Write(d.postReload))
 	server := &http.Server{Handler: receive(mux), ConnContext: withGuest, MaxHeaderBytes: 1 << 14,
@@ -74,8 +82,8 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	}, nil
 }
 
-// admit lets a group use the socket at a path. The folder may belong to a user who puts a link there meanwhile, so what is
-// changed is what was opened.
+// admit lets a group use the socket at a path. The folder may belong to a user who puts a link
+// there meanwhile, so what is changed is what was opened.
 func admit(path string, gid int) error {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -109,7 +117,8 @@ func mayWrite(r *http.Request) (name string, ok bool) {
 	return name, true
 }
 
-// ownPolicy reads the daemon's policy for a request that brings none. It runs beside the loop: networks may be slow.
+// ownPolicy reads the daemon's policy for a request that brings none. It runs beside the loop:
+// networks may be slow.
 func (d *Daemon) ownPolicy(ctx context.Context) (*control.Policy, error) {
 	p, c, err := d.Read(ctx, ReadOptions{Patience: reloadPatience})
 	if err != nil {
@@ -191,14 +200,20 @@ func (d *Daemon) getEvents(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// How long a client waits for the loop, which may be in the middle of a large apply: a scrape, and somebody who wants something.
+// How long a client waits for the loop, which may be in the middle of a large apply: a scrape, and
+// somebody who wants something.
 const (
 	loopPatience      = 5 * time.Second
 	operationPatience = 30 * time.Second
 )
 
-// inLoop has the loop run f between two events, to its end. It fails rather than wait long for its turn.
-func (d *Daemon) inLoop(ctx context.Context, patience time.Duration, f func(context.Context)) error {
+// inLoop has the loop run f between two events, to its end. It fails rather than wait long for its
+// turn.
+func (d *Daemon) inLoop(
+	ctx context.Context,
+	patience time.Duration,
+	f func(context.Context),
+) error {
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	done := make(chan struct{})
@@ -225,7 +240,8 @@ func Ask(ctx context.Context, r *control.Remote) (*Status, error) {
 	return &s, nil
 }
 
-// postReload reads the policy again. Networks may take their time: without ?wait the answer comes at once, and status says what became of it.
+// postReload reads the policy again. Networks may take their time: without ?wait the answer comes
+// at once, and status says what became of it.
 func (d *Daemon) postReload(w http.ResponseWriter, r *http.Request) {
 	outcome := make(chan error, 1)
 	turn := time.NewTimer(operationPatience)
@@ -249,7 +265,10 @@ func (d *Daemon) postReload(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		s := d.status.get()
-		answer(w, control.Reloaded{Generation: s.Generation, Origin: s.Policy.Origin, Stale: s.Policy.Stale})
+		answer(
+			w,
+			control.Reloaded{Generation: s.Generation, Origin: s.Policy.Origin, Stale: s.Policy.Stale},
+		)
 	case <-r.Context().Done():
 	}
 }

@@ -54,9 +54,11 @@ type Config struct {
 	Store      *history.Store
 	// Commits is nil where nobody is told of changes.
 	Commits Commits
-	// Polled: there are changes that Commits does not tell of, so the kernel is looked at now and then.
+	// Polled: there are changes that Commits does not tell of, so the kernel is looked at now and
+	// then.
 	Polled bool
-	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it could not be read.
+	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it could
+	// not be read.
 	Read func(ctx context.Context, how ReadOptions) (p *policy.Policy, c *policy.Compiled, err error)
 	// ReadText is Read for the text of a policy that was in force before (policy.ReadText); nil
 	// where networks are not followed while another policy waits.
@@ -69,14 +71,16 @@ type Config struct {
 	CannotPrint func() string
 	// Folders are those whose files decide what Read says.
 	Folders func(p *policy.Policy) []string
-	// Audit tells what the host exposes, through everybody's rules; nil if nobody shall look. It is called beside the loop.
+	// Audit tells what the host exposes, through everybody's rules; nil if nobody shall look. It is
+	// called beside the loop.
 	Audit func(ctx context.Context) (audit.Report, error)
 	// Virtual lists the services of IPVS that the rules make an exception of (State.Virtual). If it is
 	// nil, changes are not followed.
 	Virtual ipvs.Reader
 	// Reports is nil if refused packets are not reported.
 	Reports Reports
-	// EventDir keeps the drift log; RunDir the control socket and the lock that keeps a second daemon out.
+	// EventDir keeps the drift log; RunDir the control socket and the lock that keeps a second daemon
+	// out.
 	EventDir, RunDir string
 	Version          string
 	Log              *slog.Logger
@@ -95,18 +99,19 @@ type ReadOptions struct {
 // resyncEvery is how often everything is compared although nothing told of a change.
 const resyncEvery = 10 * time.Minute
 
-// lockWait is how long the loop waits for a run of the command line that holds the lock. It goes on afterwards, and tries again
-// with the next event.
+// lockWait is how long the loop waits for a run of the command line that holds the lock. It goes on
+// afterwards, and tries again with the next event.
 const lockWait = 10 * time.Second
 
 // ErrRunning: another daemon keeps this host.
 var ErrRunning = errors.New("another portgrave daemon is running")
 
-// ErrOtherBackend: somebody has moved the rules to another backend. Keeping them where they were would undo that, so
-// the daemon ends; started again, it keeps them where they are.
+// ErrOtherBackend: somebody has moved the rules to another backend. Keeping them where they were
+// would undo that, so the daemon ends; started again, it keeps them where they are.
 var ErrOtherBackend = errors.New("the rules were moved to another backend: start the daemon again")
 
-// Daemon is one running daemon. Everything below is touched by the loop alone, but for events and status.
+// Daemon is one running daemon. Everything below is touched by the loop alone, but for events and
+// status.
 type Daemon struct {
 	Config
 	status *status
@@ -169,8 +174,9 @@ type Daemon struct {
 	refused    bool              // and could not be put in force
 	tornDown   bool              // the rules were removed: nothing is put in force until somebody applies it
 	postponed  bool              // a reading waits for the end of a trial
-	// virtual are the services of IPVS as they are now, once that is known; virtualIn is the generation
-	// that was found to know them (0: none), and virtualAgain is when to try again until one does.
+	// virtual are the services of IPVS as they are now, once that is known; virtualIn is the
+	// generation that was found to know them (0: none), and virtualAgain is when to try again until
+	// one does.
 	virtual      []firewall.VirtualService
 	virtualKnown bool
 	virtualIn    int
@@ -184,12 +190,25 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer unlock()
-	d := &Daemon{Config: c, status: newStatus(c), events: newEvents(c.EventDir), spare: newReserve(), fights: newFights(), requests: make(chan func(context.Context)), reads: make(chan reading), reloads: make(chan chan<- error)}
+	d := &Daemon{
+		Config:   c,
+		status:   newStatus(c),
+		events:   newEvents(c.EventDir),
+		spare:    newReserve(),
+		fights:   newFights(),
+		requests: make(chan func(context.Context)),
+		reads:    make(chan reading),
+		reloads:  make(chan chan<- error),
+	}
 	defer d.spare.empty()
 	if err := d.Store.Hold(); err != nil {
 		d.Log.Warn("repairs need the state directory from now on", "error", err)
 	}
-	d.exposed = newExposures(c.Audit, d.record, func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) })
+	d.exposed = newExposures(
+		c.Audit,
+		d.record,
+		func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) },
+	)
 	d.booted = control.LastBooted(c.RunDir, bootclock.System().BootID)
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
 	d.Local.Known = d.known
@@ -215,7 +234,9 @@ func Run(ctx context.Context, c Config) error {
 // maxLease is the bound of the policy that was last read.
 func (d *Daemon) maxLease() (time.Duration, error) {
 	if d.policy == nil {
-		return 0, errors.New("the policy could not be read yet, so it is unknown how long a lease may be: see portgrave status")
+		return 0, errors.New(
+			"the policy could not be read yet, so it is unknown how long a lease may be: see portgrave status",
+		)
 	}
 	return d.policy.Daemon.MaxLease, nil
 }
@@ -223,7 +244,10 @@ func (d *Daemon) maxLease() (time.Duration, error) {
 // onlyOne takes the lock that a daemon holds as long as it lives.
 func onlyOne(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("the run directory can't be made: %w (set PORTGRAVE_RUN_DIR, or run as root)", err)
+		return nil, fmt.Errorf(
+			"the run directory can't be made: %w (set PORTGRAVE_RUN_DIR, or run as root)",
+			err,
+		)
 	}
 	path := filepath.Join(dir, "daemon.lock")
 	f, err := statefiles.Open(path, os.O_RDWR)
@@ -333,7 +357,11 @@ func (d *Daemon) loop(ctx context.Context) error {
 			d.enforceWithin(ctx, "another try", d.unanswered)
 		case <-resync.C:
 			d.enforce(ctx, "resync", nil)
-			if d.refused || d.writing != nil && len(d.writing.files) > 0 { // perhaps for want of something that is there by now, such as room on the disk
+			if d.refused ||
+				d.writing != nil &&
+					len(
+						d.writing.files,
+					) > 0 { // perhaps for want of something that is there by now, such as room on the disk
 				d.beginReading(ctx, "resync")
 			}
 		case <-clock:
@@ -356,7 +384,8 @@ func (d *Daemon) loop(ctx context.Context) error {
 	}
 }
 
-// defaultPoll is how often a backend without notifications is looked at when no policy says otherwise.
+// defaultPoll is how often a backend without notifications is looked at when no policy says
+// otherwise.
 const defaultPoll = 10 * time.Second
 
 // pollEvery is how often a backend without notifications is looked at: more often while somebody

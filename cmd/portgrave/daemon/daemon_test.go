@@ -75,7 +75,14 @@ func startWith(t *testing.T, connections firewall.Connections) *running {
 
 func startSaying(t *testing.T, document string, connections firewall.Connections) *running {
 	t.Helper()
-	r := &running{t: t, kernel: &backendtest.Memory{}, commits: make(commits), dir: t.TempDir(), log: &syncBuffer{}, watched: t.TempDir()}
+	r := &running{
+		t:       t,
+		kernel:  &backendtest.Memory{},
+		commits: make(commits),
+		dir:     t.TempDir(),
+		log:     &syncBuffer{},
+		watched: t.TempDir(),
+	}
 	r.says(func() (string, error) { return document, nil })
 	store, err := history.Open(r.dir)
 	if err != nil {
@@ -88,7 +95,12 @@ func startSaying(t *testing.T, document string, connections firewall.Connections
 	ended := make(chan error, 1)
 	log := slog.New(slog.NewTextHandler(r.log, nil))
 	c := Config{
-		Reconciler: &firewall.Reconciler{Backend: r.kernel, Connections: connections, Now: time.Now, Log: log}, Store: store, Commits: r.commits, EventDir: r.dir, RunDir: r.dir, Version: "test", Log: log,
+		Reconciler: &firewall.Reconciler{
+			Backend:     r.kernel,
+			Connections: connections,
+			Now:         time.Now,
+			Log:         log,
+		}, Store: store, Commits: r.commits, EventDir: r.dir, RunDir: r.dir, Version: "test", Log: log,
 		Read: func(ctx context.Context, _ ReadOptions) (*policy.Policy, *policy.Compiled, error) {
 			document, err := (*r.policy.Load())()
 			if err != nil {
@@ -111,11 +123,18 @@ func startSaying(t *testing.T, document string, connections firewall.Connections
 		},
 		Virtual: func() ([]firewall.VirtualService, bool, error) { return *r.served.Load(), true, nil },
 		Folders: func(*policy.Policy) []string { return []string{r.watched} },
-		Local: &control.Local{StateDir: r.dir, Now: time.Now, LockWait: time.Second, Tracking: tracked, StartGuard: func(int) error { return nil }, Clock: func() bootclock.Reading {
-			now := bootclock.System()
-			now.Wall = now.Wall.Add(time.Duration(r.set.Load()))
-			return now
-		}},
+		Local: &control.Local{
+			StateDir:   r.dir,
+			Now:        time.Now,
+			LockWait:   time.Second,
+			Tracking:   tracked,
+			StartGuard: func(int) error { return nil },
+			Clock: func() bootclock.Reading {
+				now := bootclock.System()
+				now.Wall = now.Wall.Add(time.Duration(r.set.Load()))
+				return now
+			},
+		},
 	}
 	c.Local.Backends = func(context.Context, string, bool) (*firewall.Reconciler, error) { return c.Reconciler, nil }
 	go func() { ended <- Run(ctx, c) }()
@@ -162,9 +181,15 @@ func (r *running) get(path string) (int, string) {
 }
 
 func (r *running) client() *http.Client {
-	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(context.Context, string, string) (net.Conn, error) {
-		return net.Dial("unix", filepath.Join(r.dir, Socket))
-	}}}
+	return &http.Client{
+		Timeout: 10 * time.Second,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(context.Context, string, string) (net.Conn, error) {
+				return net.Dial("unix", filepath.Join(r.dir, Socket))
+			},
+		},
+	}
 }
 
 func (r *running) bend(a *firewall.Author) {
@@ -177,20 +202,33 @@ func TestDriftIsRepairedAndHasAnAuthor(t *testing.T) {
 	r.bend(&firewall.Author{Command: "nft", PID: 42, User: "root"})
 	r.eventually("the repair", func() bool { return r.kernel.Held() != nil })
 	var body string
-	r.eventually("the event", func() bool { _, body = r.get("/v1/events"); return strings.Contains(body, `"command":"nft"`) })
+	r.eventually(
+		"the event",
+		func() bool { _, body = r.get("/v1/events"); return strings.Contains(body, `"command":"nft"`) },
+	)
 	for _, want := range []string{`"kind":"repaired"`, `"summary":"ruleset flushed"`, `"count":1`} {
 		if !strings.Contains(body, want) {
 			t.Errorf("%s is not in %s", want, body)
 		}
 	}
-	if _, metrics := r.get("/metrics"); !strings.Contains(metrics, `portgrave_events_total{kind="repaired"} 1`) || !strings.Contains(metrics, `portgrave_packets_total{family="ipv4",service="metrics",verdict="allowed"} 0`) {
+	if _, metrics := r.get("/metrics"); !strings.Contains(
+		metrics,
+		`portgrave_events_total{kind="repaired"} 1`,
+	) ||
+		!strings.Contains(
+			metrics,
+			`portgrave_packets_total{family="ipv4",service="metrics",verdict="allowed"} 0`,
+		) {
 		t.Errorf("metrics:\n%s", metrics)
 	}
 	// A commit to somebody else's table is not ours to answer.
 	before := r.kernel.Applies()
 	r.commits <- Commit{At: time.Now(), Summary: "table ip theirs"}
 	r.commits <- Commit{At: time.Now(), Hooks: true, Summary: "chain of theirs added"}
-	r.eventually("the hook event", func() bool { _, b := r.get("/v1/events"); return strings.Contains(b, `"kind":"hook"`) })
+	r.eventually(
+		"the hook event",
+		func() bool { _, b := r.get("/v1/events"); return strings.Contains(b, `"kind":"hook"`) },
+	)
 	if r.kernel.Applies() != before {
 		t.Error("a foreign commit was answered by an apply")
 	}
@@ -230,7 +268,9 @@ func TestFollowersHearEventsAsTheyHappen(t *testing.T) {
 	r.bend(&firewall.Author{Command: "iptables", PID: 7})
 	line, err := bufio.NewReader(response.Body).ReadBytes('\n')
 	var e Event
-	if err != nil || json.Unmarshal(line, &e) != nil || e.Kind != "repaired" || e.Author == nil || e.Author.Command != "iptables" || len(e.Changes) != 1 {
+	if err != nil || json.Unmarshal(line, &e) != nil || e.Kind != "repaired" || e.Author == nil ||
+		e.Author.Command != "iptables" ||
+		len(e.Changes) != 1 {
 		t.Errorf("heard %q, %v", line, err)
 	}
 }
@@ -256,9 +296,21 @@ func TestCommitsTogether(t *testing.T) {
 	for n := range 5 {
 		queue <- Commit{Summary: "more", Ours: n == 3, Author: &firewall.Author{Command: "puppet", PID: 100 + n%2}}
 	}
-	list := append([]Commit{{Summary: "table inet portgrave deleted", Lost: true, Author: &firewall.Author{Command: "nft", PID: 1}}}, waiting(queue)...)
+	list := append(
+		[]Commit{
+			{
+				Summary: "table inet portgrave deleted",
+				Lost:    true,
+				Author:  &firewall.Author{Command: "nft", PID: 1},
+			},
+		},
+		waiting(queue)...)
 	c := together(list)
-	if len(list) != 6 || len(queue) != 0 || !c.Ours || !c.Lost || c.Author.PID != 1 || !strings.HasPrefix(c.Summary, "table inet portgrave deleted; and 5 commits right behind it, by puppet (process 100") ||
+	if len(list) != 6 || len(queue) != 0 || !c.Ours || !c.Lost || c.Author.PID != 1 ||
+		!strings.HasPrefix(
+			c.Summary,
+			"table inet portgrave deleted; and 5 commits right behind it, by puppet (process 100",
+		) ||
 		!strings.Contains(c.Summary, "puppet (process 101") {
 		t.Errorf("%d commits, %+v", len(list), c)
 	}
@@ -274,14 +326,22 @@ func TestFightGoesOn(t *testing.T) {
 		r.bend(&firewall.Author{Command: "puppet", PID: 9})
 		r.eventually("the repair", func() bool { return r.kernel.Held() != nil })
 	}
-	r.eventually("the fight", func() bool { return strings.Contains(r.log.String(), "keeps undoing the rules") })
-	if _, s := r.get("/v1/status"); !strings.Contains(s, `"fight":{"since":`) || !strings.Contains(s, `"missing_share":0.`) || !strings.Contains(s, `"command":"puppet"`) {
+	r.eventually(
+		"the fight",
+		func() bool { return strings.Contains(r.log.String(), "keeps undoing the rules") },
+	)
+	if _, s := r.get("/v1/status"); !strings.Contains(s, `"fight":{"since":`) ||
+		!strings.Contains(s, `"missing_share":0.`) ||
+		!strings.Contains(s, `"command":"puppet"`) {
 		t.Errorf("status: %s", s)
 	}
-	if _, m := r.get("/metrics"); !strings.Contains(m, "portgrave_fight 1") || !strings.Contains(m, "portgrave_rules_missing_seconds_total 0.") || !strings.Contains(m, "portgrave_fight_rules_missing_ratio 0.") {
+	if _, m := r.get("/metrics"); !strings.Contains(m, "portgrave_fight 1") ||
+		!strings.Contains(m, "portgrave_rules_missing_seconds_total 0.") ||
+		!strings.Contains(m, "portgrave_fight_rules_missing_ratio 0.") {
 		t.Errorf("metrics: %s", m)
 	}
-	if _, e := r.get("/v1/events"); !strings.Contains(e, `"kind":"fight"`) || !strings.Contains(e, "rules were missing") {
+	if _, e := r.get("/v1/events"); !strings.Contains(e, `"kind":"fight"`) ||
+		!strings.Contains(e, "rules were missing") {
 		t.Errorf("events: %s", e)
 	}
 }
@@ -300,7 +360,10 @@ func TestBadPolicyIsRefused(t *testing.T) {
 	}
 	r.says(func() (string, error) { return "version: 2\n", nil })
 	reload()
-	r.eventually("the refusal", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "policy.yaml:1:") })
+	r.eventually(
+		"the refusal",
+		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "policy.yaml:1:") },
+	)
 	if _, m := r.get("/metrics"); !strings.Contains(m, "portgrave_policy_valid 0") {
 		t.Error("metrics call it valid")
 	}
@@ -308,14 +371,22 @@ func TestBadPolicyIsRefused(t *testing.T) {
 		return somePolicy + "tests: [{from: 8.8.8.8, to: metrics, expect: allow}]\n", nil
 	})
 	reload()
-	r.eventually("the failed test", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "fails its own test") })
+	r.eventually(
+		"the failed test",
+		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "fails its own test") },
+	)
 	r.says(func() (string, error) { return "", errors.New("the disk is gone") })
 	reload()
-	r.eventually("the unreadable file", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "the disk is gone") })
+	r.eventually(
+		"the unreadable file",
+		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "the disk is gone") },
+	)
 	if !r.kernel.Held().Equal(*held) {
 		t.Error("the rules changed")
 	}
-	r.says(func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil })
+	r.says(
+		func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil },
+	)
 	reload()
 	r.eventually("the good policy", func() bool { return !r.kernel.Held().Equal(*held) })
 }
@@ -337,15 +408,23 @@ func (session) End(context.Context, firewall.Connection) error { return nil }
 
 // Saving a policy that would cut the session it was written in changes nothing.
 func TestPolicyThatLocksOutIsRefused(t *testing.T) {
-	r := startWith(t, session{netip.MustParseAddrPort("10.1.2.3:50000"), netip.MustParseAddrPort("192.0.2.1:9090")})
+	r := startWith(
+		t,
+		session{netip.MustParseAddrPort("10.1.2.3:50000"), netip.MustParseAddrPort("192.0.2.1:9090")},
+	)
 	held := r.kernel.Held()
-	r.says(func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "172.16.0.0/12", 1), nil })
+	r.says(
+		func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "172.16.0.0/12", 1), nil },
+	)
 	response, err := r.client().Post("http://portgrave/v1/reload", "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = response.Body.Close()
-	r.eventually("the refusal", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "lock out 1 SSH session") })
+	r.eventually(
+		"the refusal",
+		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "lock out 1 SSH session") },
+	)
 	if !r.kernel.Held().Equal(*held) {
 		t.Error("the rules changed")
 	}
@@ -368,11 +447,19 @@ func TestSlowNetworkDelaysNoRepair(t *testing.T) {
 	<-asked
 	reload()
 	r.bend(nil)
-	r.eventually("the repair while the policy is being read", func() bool { return r.kernel.Held() != nil })
-	r.says(func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil })
+	r.eventually(
+		"the repair while the policy is being read",
+		func() bool { return r.kernel.Held() != nil },
+	)
+	r.says(
+		func() (string, error) { return strings.Replace(somePolicy, "10.0.0.0/8", "10.0.0.0/9", 1), nil },
+	)
 	close(answer)
 	r.eventually("the second reading", func() bool {
-		return slices.ContainsFunc(r.kernel.Held().Services, func(s firewall.Service) bool { return s.Sources.Equal(firewall.MustPrefixes("10.0.0.0/9")) })
+		return slices.ContainsFunc(
+			r.kernel.Held().Services,
+			func(s firewall.Service) bool { return s.Sources.Equal(firewall.MustPrefixes("10.0.0.0/9")) },
+		)
 	})
 }
 
@@ -427,7 +514,8 @@ func TestSystemdHears(t *testing.T) {
 	hear("WATCHDOG=1")
 }
 
-// Metrics are served where the policy says, as long as it says so; an address that is taken is said, and tried again.
+// Metrics are served where the policy says, as long as it says so; an address that is taken is
+// said, and tried again.
 func TestMetricsOverTCP(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -454,12 +542,18 @@ func TestMetricsOverTCP(t *testing.T) {
 		return string(b)
 	}
 	reload("daemon: {metrics: \"" + address + "\"}\n")
-	r.eventually("the complaint", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "address already in use") })
+	r.eventually(
+		"the complaint",
+		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "address already in use") },
+	)
 	if err := taken.Close(); err != nil {
 		t.Fatal(err)
 	}
 	reload("daemon: {metrics: \"" + address + "\"}\n")
-	r.eventually("metrics", func() bool { return strings.Contains(scrape(), "portgrave_generation 1") })
+	r.eventually(
+		"metrics",
+		func() bool { return strings.Contains(scrape(), "portgrave_generation 1") },
+	)
 	for _, path := range []string{"/v1/status", "/v1/apply"} { // nothing else is there
 		response, err := http.Post("http://"+address+path, "", nil)
 		if err != nil || response.StatusCode != http.StatusNotFound {
@@ -480,7 +574,10 @@ func TestFailureIsReportedAndTriedAgain(t *testing.T) {
 	for range 3 {
 		r.bend(nil)
 	}
-	r.eventually("the report", func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "netlink is broken") })
+	r.eventually(
+		"the report",
+		func() bool { _, s := r.get("/v1/status"); return strings.Contains(s, "netlink is broken") },
+	)
 	if n := strings.Count(r.log.String(), "netlink is broken"); n != 1 {
 		t.Errorf("reported %d times in the log", n)
 	}

@@ -68,7 +68,8 @@ func (r *reserve) short() bool {
 	return false
 }
 
-// outOfDescriptors reports whether something failed because the process or the system had none left.
+// outOfDescriptors reports whether something failed because the process or the system had none
+// left.
 func outOfDescriptors(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE)
 }

@@ -97,15 +97,19 @@ func (d *door) leave(s standing) {
 // it.
 var goodbye = func() []byte {
 	body := `{"error":` + strconv.Quote(errCrowded.Error()) + `,"kind":"busy"}` + "\n"
-	return []byte("HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n" +
-		"Retry-After: 5\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body)
+	return []byte(
+		"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nConnection: close\r\n" +
+			"Retry-After: 5\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body,
+	)
 }()
 
 // sendAway answers and closes a connection without waiting for anything. What has come of a request
 // is taken first: unread, it would end the connection with an error before the answer is seen
 // (unix(7)).
 func sendAway(c net.Conn) {
-	_ = c.SetDeadline(time.Now().Add(turnedAwayPatience)) // the answer fits the buffer of a new connection
+	_ = c.SetDeadline(
+		time.Now().Add(turnedAwayPatience),
+	) // the answer fits the buffer of a new connection
 	_, _ = c.Write(goodbye)
 	if s, ok := c.(syscall.Conn); ok {
 		if raw, err := s.SyscallConn(); err == nil {
@@ -148,7 +152,8 @@ func (g *guest) CloseWrite() error {
 // SetReadDeadline implements net.Conn. Whoever is turned away has little time, whatever the server
 // says.
 func (g *guest) SetReadDeadline(t time.Time) error {
-	if latest := g.came.Add(turnedAwayPatience); g.standing == turnedAway && (t.IsZero() || t.After(latest)) {
+	if latest := g.came.Add(turnedAwayPatience); g.standing == turnedAway &&
+		(t.IsZero() || t.After(latest)) {
 		t = latest
 	}
 	return g.Conn.SetReadDeadline(t)
@@ -208,6 +213,8 @@ func peer(c net.Conn) *unix.Ucred {
 		return nil
 	}
 	var cred *unix.Ucred
-	_ = raw.Control(func(fd uintptr) { cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	_ = raw.Control(
+		func(fd uintptr) { cred, _ = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) },
+	)
 	return cred
 }

@@ -12,8 +12,8 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 )
 
-// TestScrapesAreBounded: the TCP address for metrics, which every user of the host may connect to, is
-// guarded as the control socket is.
+// TestScrapesAreBounded: the TCP address for metrics, which every user of the host may connect to,
+// is guarded as the control socket is.
 func TestScrapesAreBounded(t *testing.T) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -42,7 +42,8 @@ func TestScrapesAreBounded(t *testing.T) {
 		line, _ := bufio.NewReader(c).ReadString('\n')
 		count[strings.TrimSpace(line)]++
 	}
-	if count["HTTP/1.1 404 Not Found"] != maxReaders || count["HTTP/1.1 503 Service Unavailable"] == 0 {
+	if count["HTTP/1.1 404 Not Found"] != maxReaders ||
+		count["HTTP/1.1 503 Service Unavailable"] == 0 {
 		t.Errorf("%v", count)
 	}
 }

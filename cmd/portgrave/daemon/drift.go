@@ -15,12 +15,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Event is one thing that happened to the rules. Its JSON is one line of the drift log and of drift --watch.
+// Event is one thing that happened to the rules. Its JSON is one line of the drift log and of drift
+// --watch.
 type Event struct {
 	At time.Time `json:"at"`
-	// Kind is "repaired", "failed" (a repair that could not be done), "hook" (somebody now stands before or beside us:
-	// nothing to repair, but to know), "fight" (another program keeps undoing the rules, or has stopped) or "exposure" (a port can be reached by
-	// somebody who could not before, through whatever rules).
+	// Kind is "repaired", "failed" (a repair that could not be done), "hook" (somebody now stands
+	// before or beside us: nothing to repair, but to know), "fight" (another program keeps undoing the
+	// rules, or has stopped) or "exposure" (a port can be reached by somebody who could not before,
+	// through whatever rules).
 	Kind string `json:"kind"`
 	// Author is who did it, as far as it is known; null where nothing is.
 	Author  *firewall.Author  `json:"author"`
@@ -42,8 +44,8 @@ const (
 	logSize    = 1 << 20 // of the drift log, before it is moved aside: two files at most
 )
 
-// events keeps what happened, in memory and on disk, and tells those who follow. Followers who don't keep up lose
-// events rather than delay anybody.
+// events keeps what happened, in memory and on disk, and tells those who follow. Followers who
+// don't keep up lose events rather than delay anybody.
 type events struct {
 	mu        sync.Mutex
 	recent    []Event
@@ -60,8 +62,10 @@ var kinds = []string{"repaired", "failed", "hook", "fight", "exposure"}
 
 func newEvents(dir string) *events {
 	e := &events{followers: map[chan Event]struct{}{}, total: map[string]uint64{},
-		durations: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "portgrave_repair_duration_seconds",
-			Help: "From the notification of a change until the kernel held the generation in force again.", Buckets: repairBuckets})}
+		durations: prometheus.NewHistogram(
+			prometheus.HistogramOpts{Name: "portgrave_repair_duration_seconds",
+				Help: "From the notification of a change until the kernel held the generation in force again.", Buckets: repairBuckets},
+		)}
 	if dir != "" {
 		e.path = filepath.Join(dir, logName)
 	}
@@ -121,7 +125,8 @@ func (e *events) log(x Event) error {
 	return err
 }
 
-// ReadLog reads the events that a daemon has kept in a state directory, the oldest first. Lines that a crash has cut short are passed over.
+// ReadLog reads the events that a daemon has kept in a state directory, the oldest first. Lines
+// that a crash has cut short are passed over.
 func ReadLog(dir string) ([]Event, error) {
 	events := []Event{}
 	for _, name := range []string{logName + ".old", logName} {

@@ -22,7 +22,13 @@ func (d *Daemon) committed(ctx context.Context, commits []Commit) {
 		d.exposed.changed(c.Author)
 		if c.Hooks && !c.Ours {
 			d.record(Event{At: c.At, Kind: "hook", Author: c.Author, Summary: c.Summary})
-			d.Log.Warn("another program added or removed a base chain, which may decide before portgrave does", "what", c.Summary, "author", authorText(c.Author))
+			d.Log.Warn(
+				"another program added or removed a base chain, which may decide before portgrave does",
+				"what",
+				c.Summary,
+				"author",
+				authorText(c.Author),
+			)
 		}
 		if c.Ours || c.Lost {
 			ours = append(ours, c)
@@ -41,7 +47,8 @@ func (d *Daemon) committed(ctx context.Context, commits []Commit) {
 	}
 }
 
-// repairOwed undoes the commits that were not undone yet, and puts in force what a small table stands for.
+// repairOwed undoes the commits that were not undone yet, and puts in force what a small table
+// stands for.
 func (d *Daemon) repairOwed(ctx context.Context) {
 	calm := watch.Urgent()
 	defer calm()
@@ -66,12 +73,14 @@ func (d *Daemon) repairDue() <-chan time.Time {
 	return time.After(wait)
 }
 
-// enforceWithin enforces within the share of the processor that repairs have: all of it if some is left, else what must not wait.
+// enforceWithin enforces within the share of the processor that repairs have: all of it if some is
+// left, else what must not wait.
 func (d *Daemon) enforceWithin(ctx context.Context, cause string, c *Commit) {
 	d.enforceAs(ctx, cause, c, d.fights.full.wait(time.Now()) > 0)
 }
 
-// together is several commits as one: since the first, and by its author; should others have had a part in it, the summary names them.
+// together is several commits as one: since the first, and by its author; should others have had a
+// part in it, the summary names them.
 func together(commits []Commit) Commit {
 	c := commits[0]
 	if len(commits) == 1 {
@@ -84,7 +93,11 @@ func together(commits []Commit) Commit {
 			others = append(others, who)
 		}
 	}
-	c.Summary += fmt.Sprintf("; and %d commits right behind it, by %s", len(commits)-1, strings.Join(others, ", "))
+	c.Summary += fmt.Sprintf(
+		"; and %d commits right behind it, by %s",
+		len(commits)-1,
+		strings.Join(others, ", "),
+	)
 	return c
 }
 
@@ -117,7 +130,9 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 	if err != nil {
 		if d.last == nil || d.last.Error() != err.Error() { // once, not at every attempt
 			d.Log.Error("the rules can't be enforced", "cause", cause, "error", err)
-			d.record(Event{At: start, Kind: "failed", Author: authorOf(c), Summary: cause, Error: err.Error()})
+			d.record(
+				Event{At: start, Kind: "failed", Author: authorOf(c), Summary: cause, Error: err.Error()},
+			)
 		}
 	}
 	d.last, d.listsOwed, d.unanswered, d.listsBent = err, out.owed, nil, nil
@@ -146,7 +161,14 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 		return
 	}
 	took := out.standing.Sub(start)
-	e := Event{At: start, Kind: "repaired", Author: authorOf(c), Summary: cause, Changes: out.Plan.Changes, Took: float64(took.Microseconds()) / 1000}
+	e := Event{
+		At:      start,
+		Kind:    "repaired",
+		Author:  authorOf(c),
+		Summary: cause,
+		Changes: out.Plan.Changes,
+		Took:    float64(took.Microseconds()) / 1000,
+	}
 	if c != nil {
 		e.Summary = c.Summary
 	}
@@ -155,11 +177,27 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 	}
 	d.record(e)
 	if cause == "start" {
-		d.Log.Info("the kernel did not hold the generation in force; repaired", "changes", out.Plan.Count(), "took", took.String())
+		d.Log.Info(
+			"the kernel did not hold the generation in force; repaired",
+			"changes",
+			out.Plan.Count(),
+			"took",
+			took.String(),
+		)
 		return
 	}
 	if d.fights.now == nil { // else the fight is reported
-		d.Log.Warn("drift repaired", "changes", out.Plan.Count(), "first", out.Plan.Changes[0].String(), "author", authorText(e.Author), "took", took.String())
+		d.Log.Warn(
+			"drift repaired",
+			"changes",
+			out.Plan.Count(),
+			"first",
+			out.Plan.Changes[0].String(),
+			"author",
+			authorText(e.Author),
+			"took",
+			took.String(),
+		)
 	}
 	if stood && !out.missing {
 		return
@@ -178,14 +216,29 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 		d.status.fight(*f)
 	}
 	if began {
-		d.reportFight("another program keeps undoing the rules; repairs go on with a tenth of a processor: stop that program", *d.fights.now)
+		d.reportFight(
+			"another program keeps undoing the rules; repairs go on with a tenth of a processor: stop that program",
+			*d.fights.now,
+		)
 	}
 }
 
 // reportFight tells of a fight.
 func (d *Daemon) reportFight(what string, f Fight) {
-	d.record(Event{At: time.Now(), Kind: "fight", Author: f.Author, Summary: what + " (" + f.String() + ")"})
-	d.Log.Error(what, "repairs", f.Repairs, "rules_missing_seconds", f.MissingSeconds, "rules_missing_share", f.MissingShare, "author", authorText(f.Author))
+	d.record(
+		Event{At: time.Now(), Kind: "fight", Author: f.Author, Summary: what + " (" + f.String() + ")"},
+	)
+	d.Log.Error(
+		what,
+		"repairs",
+		f.Repairs,
+		"rules_missing_seconds",
+		f.MissingSeconds,
+		"rules_missing_share",
+		f.MissingShare,
+		"author",
+		authorText(f.Author),
+	)
 }
 
 // fightDue fires when a fight may be over, or is to be reported again.
@@ -264,8 +317,8 @@ func (d *Daemon) repairOnce(ctx context.Context, brief, stood bool) (restored, e
 	return d.restore(ctx, want, brief, stood)
 }
 
-// wanted is what the kernel shall hold: the generation in force or, if that should have been confirmed by now and could not be taken back in the
-// history, the one before it; nil is nothing.
+// wanted is what the kernel shall hold: the generation in force or, if that should have been
+// confirmed by now and could not be taken back in the history, the one before it; nil is nothing.
 func (d *Daemon) wanted() (*history.Generation, error) {
 	if !d.inForce.Overdue(d.Local.Clocks()) {
 		return d.inForce, nil
@@ -277,10 +330,12 @@ func (d *Daemon) wanted() (*history.Generation, error) {
 	return before, err
 }
 
-// look is reload, but for a disk that keeps it from knowing: then what was in force before still is.
+// look is reload, but for a disk that keeps it from knowing: then what was in force before still
+// is.
 func (d *Daemon) look(disk *[]error) error {
 	err := d.reload()
-	if err == nil || d.inForce == nil || errors.Is(err, ErrOtherBackend) || errors.Is(err, history.ErrDamaged) {
+	if err == nil || d.inForce == nil || errors.Is(err, ErrOtherBackend) ||
+		errors.Is(err, history.ErrDamaged) {
 		return err
 	}
 	*disk = append(*disk, err)
@@ -295,7 +350,11 @@ func (d *Daemon) keptFromDisk(err error) {
 	}
 	switch was := d.status.disk(text); {
 	case text != "" && was == "":
-		d.Log.Error("the state directory can't be used; the rules in force are kept up from memory", "error", text)
+		d.Log.Error(
+			"the state directory can't be used; the rules in force are kept up from memory",
+			"error",
+			text,
+		)
 	case text == "" && was != "":
 		d.Log.Info("the state directory can be used again")
 	}
@@ -355,12 +414,19 @@ func (d *Daemon) reload() error {
 	}
 	d.inForce = last
 	if ours := d.Reconciler.Backend.Name(); last.Backend != "" && last.Backend != ours {
-		return fmt.Errorf("%w (generation %d: %s, before: %s)", ErrOtherBackend, last.Number, last.Backend, ours)
+		return fmt.Errorf(
+			"%w (generation %d: %s, before: %s)",
+			ErrOtherBackend,
+			last.Number,
+			last.Backend,
+			ours,
+		)
 	}
 	return nil
 }
 
-// generation is the newest one. Of one that was written here, all is at hand, but whether it was confirmed since.
+// generation is the newest one. Of one that was written here, all is at hand, but whether it was
+// confirmed since.
 func (d *Daemon) generation(newest int) (*history.Generation, error) {
 	g := d.recorded
 	d.recorded = nil

@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Bounds on repairing. An administrator's script changes our rules now and then; another program that wants them otherwise does so whenever they are
-// repaired. Repairing against that without a bound would take the processor from both, and pausing would leave the host open.
+// Bounds on repairing. An administrator's script changes our rules now and then; another program
+// that wants them otherwise does so whenever they are repaired. Repairing against that without a
+// bound would take the processor from both, and pausing would leave the host open.
 //
 // So repairs have a share of one processor, a tenth: half of it for the full lists, the other half
 // for what can't wait for them. While the first is used up, a small table replaces missing rules,
@@ -19,7 +20,8 @@ import (
 const (
 	// halfShare: each half is one part in so many of one processor.
 	halfShare = 20
-	// fullCredit and briefCredit are the processor time that each saves up in peace: a burst of changes is repaired at once.
+	// fullCredit and briefCredit are the processor time that each saves up in peace: a burst of
+	// changes is repaired at once.
 	fullCredit  = 500 * time.Millisecond
 	briefCredit = 125 * time.Millisecond
 	// smallWithin is how long missing rules may wait for a share. With what writing the small table
@@ -140,8 +142,8 @@ type Fight struct {
 	Until   time.Time        `json:"until,omitzero"` // zero: it goes on
 	Author  *firewall.Author `json:"author"`         // of what was repaired last; null if unknown
 	Repairs int              `json:"repairs"`
-	// MissingSeconds is how long rules were missing meanwhile, and MissingShare which part of the time that was. What is found by polling counts
-	// from when the rules were last seen.
+	// MissingSeconds is how long rules were missing meanwhile, and MissingShare which part of the time
+	// that was. What is found by polling counts from when the rules were last seen.
 	MissingSeconds float64 `json:"missing_seconds"`
 	MissingShare   float64 `json:"missing_share"`
 
@@ -149,7 +151,12 @@ type Fight struct {
 }
 
 func (f Fight) String() string {
-	return fmt.Sprintf("%d repairs in %s, and rules were missing %.1f %% of the time", f.Repairs, f.length(time.Now()).Round(time.Second), 100*f.MissingShare)
+	return fmt.Sprintf(
+		"%d repairs in %s, and rules were missing %.1f %% of the time",
+		f.Repairs,
+		f.length(time.Now()).Round(time.Second),
+		100*f.MissingShare,
+	)
 }
 
 func (f Fight) length(now time.Time) time.Duration {
@@ -205,7 +212,8 @@ func (f *fights) next() time.Time {
 	return end
 }
 
-// look returns the fight as it is at a moment, and forgets it if it is over: nobody has undone a repair for a window.
+// look returns the fight as it is at a moment, and forgets it if it is over: nobody has undone a
+// repair for a window.
 func (f *fights) look(now time.Time) (x Fight, over bool) {
 	last := f.recent[len(f.recent)-1].at
 	if over = now.Sub(last) >= fightWindow; over {
@@ -219,7 +227,8 @@ func (f *fights) look(now time.Time) (x Fight, over bool) {
 	return x, over
 }
 
-// processorTime is what the daemon has used until now, or the calling thread alone, with the programs that it ran.
+// processorTime is what the daemon has used until now, or the calling thread alone, with the
+// programs that it ran.
 func processorTime(who int) time.Duration {
 	var sum time.Duration
 	for _, who := range []int{who, unix.RUSAGE_CHILDREN} {

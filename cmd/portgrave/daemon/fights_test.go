@@ -9,7 +9,8 @@ import (
 
 var midnight = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
 
-// TestFights: an administrator's script is no fight, a program that answers each repair is, and peace ends it.
+// TestFights: an administrator's script is no fight, a program that answers each repair is, and
+// peace ends it.
 func TestFights(t *testing.T) {
 	f := newFights()
 	now := midnight

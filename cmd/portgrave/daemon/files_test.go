@@ -48,7 +48,10 @@ func TestWatchedFiles(t *testing.T) {
 		}
 	}
 	path := filepath.Join(lists, "list.txt")
-	changed("a file that is there from the start", func() error { return os.WriteFile(path, []byte("x\n"), 0o600) })
+	changed(
+		"a file that is there from the start",
+		func() error { return os.WriteFile(path, []byte("x\n"), 0o600) },
+	)
 	writer, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
 	must(err)
 	quiet("a writer that goes on", func() error { _, err := writer.WriteString("y\n"); return err })
@@ -58,12 +61,21 @@ func TestWatchedFiles(t *testing.T) {
 	changed("a file that is renamed", func() error { return os.Rename(path, path+"2") })
 	changed("a link", func() error { return os.Symlink("list.txt2", path) })
 	changed("a file that is gone", func() error { return os.Remove(path + "2") })
-	changed("a folder that is replaced", func() error { return os.Rename(lists, filepath.Join(dir, "gone")) })
+	changed(
+		"a folder that is replaced",
+		func() error { return os.Rename(lists, filepath.Join(dir, "gone")) },
+	)
 	changed("and another in its place", func() error { return os.Rename(other, lists) })
 	f.watch([]string{lists})
 	changed("a file in the new folder", func() error { return os.WriteFile(path, nil, 0o600) })
-	quiet("a file in the old one", func() error { return os.WriteFile(filepath.Join(dir, "gone", "x"), nil, 0o600) })
-	quiet("a file in a folder that is no longer watched", func() error { return os.WriteFile(filepath.Join(dir, "x"), nil, 0o600) })
+	quiet(
+		"a file in the old one",
+		func() error { return os.WriteFile(filepath.Join(dir, "gone", "x"), nil, 0o600) },
+	)
+	quiet(
+		"a file in a folder that is no longer watched",
+		func() error { return os.WriteFile(filepath.Join(dir, "x"), nil, 0o600) },
+	)
 	if log.Len() > 0 {
 		t.Error(log.String())
 	}

@@ -25,7 +25,12 @@ type followed struct {
 
 // document is a policy that lets the list in, and more.
 func (f *followed) document(more, follow string) string {
-	return fmt.Sprintf("version: 1\nnetworks: {list: {file: %q}}\nservices: [{name: metrics, port: 9090, allow: [list%s]}]\ndaemon: {follow: %s}\n", f.list, more, follow)
+	return fmt.Sprintf(
+		"version: 1\nnetworks: {list: {file: %q}}\nservices: [{name: metrics, port: 9090, allow: [list%s]}]\ndaemon: {follow: %s}\n",
+		f.list,
+		more,
+		follow,
+	)
 }
 
 // edit has another policy be on disk, and waits until it was.
@@ -69,7 +74,8 @@ func (f *followed) post(path string, request any, want int) string {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	response, err := f.client().Post("http://portgrave"+path, "application/json", bytes.NewReader(body))
+	response, err := f.client().
+		Post("http://portgrave"+path, "application/json", bytes.NewReader(body))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -185,7 +191,11 @@ func TestTrialIsLeftAlone(t *testing.T) {
 			if mode == policy.FollowAll {
 				wanted = "10.0.0.0/8" // the policy on disk is what was taken back, and it alone is followed
 			}
-			f.within(30*time.Second, "the trial's end", func() bool { return f.kernel.Held() != nil && f.sources() == wanted })
+			f.within(
+				30*time.Second,
+				"the trial's end",
+				func() bool { return f.kernel.Held() != nil && f.sources() == wanted },
+			)
 			f.read()
 			f.expect(wanted, mode == policy.FollowNetworks, "taken back")
 
@@ -195,7 +205,10 @@ func TestTrialIsLeftAlone(t *testing.T) {
 			f.read()
 			f.expect("10.0.0.0/7 192.0.2.0/24", false, "on trial again")
 			f.post("/v1/confirm", nil, http.StatusOK)
-			f.eventually("the list, once it is confirmed", func() bool { return f.sources() == "11.0.0.0/8 192.0.2.0/24" })
+			f.eventually(
+				"the list, once it is confirmed",
+				func() bool { return f.sources() == "11.0.0.0/8 192.0.2.0/24" },
+			)
 		})
 	}
 }
@@ -209,7 +222,10 @@ func TestTeardownIsLeftAlone(t *testing.T) {
 			f.post("/v1/teardown", nil, http.StatusOK)
 			f.edit(f.document(", 192.0.2.0/24", mode))
 			f.expect("unguarded", true, "torn down")
-			if said := f.post("/v1/reload?wait=1", nil, http.StatusInternalServerError); !strings.Contains(said, "run portgrave apply") {
+			if said := f.post("/v1/reload?wait=1", nil, http.StatusInternalServerError); !strings.Contains(
+				said,
+				"run portgrave apply",
+			) {
 				t.Errorf("reload says %s", said)
 			}
 			f.expect("unguarded", true, "reloaded")
@@ -234,7 +250,11 @@ func TestTakenBack(t *testing.T) {
 		}
 		return p
 	}
-	first, second := parse("version: 1\nservices: [{name: a, port: 1}]\n"), parse("version: 1\nservices: [{name: a, port: 2}]\n")
+	first, second := parse(
+		"version: 1\nservices: [{name: a, port: 1}]\n",
+	), parse(
+		"version: 1\nservices: [{name: a, port: 2}]\n",
+	)
 	for name, tt := range map[string]struct {
 		then []history.Record // after the trial of second
 		want bool
@@ -257,7 +277,8 @@ func TestTakenBack(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if got, err := d.takenBack(second, firewall.State{Unlisted: firewall.UnlistedDeny}); err != nil || got != tt.want {
+		if got, err := d.takenBack(second, firewall.State{Unlisted: firewall.UnlistedDeny}); err != nil ||
+			got != tt.want {
 			t.Errorf("%s: taken back is %v, %v", name, got, err)
 		}
 	}
@@ -269,7 +290,9 @@ func TestClockSetDuringATrial(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := follow(t, policy.FollowNetworks)
-			f.says(func() (string, error) { return f.document(", 192.0.2.0/24", policy.FollowNetworks), nil })
+			f.says(
+				func() (string, error) { return f.document(", 192.0.2.0/24", policy.FollowNetworks), nil },
+			)
 			begin := time.Now()
 			f.post("/v1/apply", control.ApplyRequest{Confirm: "5s"}, http.StatusOK)
 			f.set.Store(int64(set))

@@ -13,36 +13,181 @@ import (
 
 // What is measured. Labels have as many values as the policy has services; none comes from packets.
 var (
-	descBuild      = prometheus.NewDesc("portgrave_build_info", "The version, as a label; always 1.", []string{"version", "backend"}, nil)
-	descGeneration = prometheus.NewDesc("portgrave_generation", "The generation in force; 0: none.", nil, nil)
-	descWaiting    = prometheus.NewDesc("portgrave_policy_waiting", "1 if the policy was edited, and waits for portgrave apply or reload; 0 otherwise.", nil, nil)
-	descValid      = prometheus.NewDesc("portgrave_policy_valid", "1 if the policy as it is now is in force or could be; 0 if it was refused.", nil, nil)
-	descRead       = prometheus.NewDesc("portgrave_policy_read_timestamp_seconds", "When the policy was last read.", nil, nil)
-	descEnforced   = prometheus.NewDesc("portgrave_enforced_timestamp_seconds", "When the kernel was last seen to hold the generation in force.", nil, nil)
-	descErrors     = prometheus.NewDesc("portgrave_enforce_errors_total", "Attempts to enforce that failed.", nil, nil)
-	descEvents     = prometheus.NewDesc("portgrave_events_total", "What happened to the rules, by kind: repaired, failed, hook, fight, exposure.", []string{"kind"}, nil)
-	descStale      = prometheus.NewDesc("portgrave_stale_networks", "Networks whose source fails and that keep their last good content.", nil, nil)
-	descExpiring   = prometheus.NewDesc("portgrave_expiring_sources", "Sources in force that end by themselves.", nil, nil)
-	descNextExpiry = prometheus.NewDesc("portgrave_next_expiry_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
-	descLeases     = prometheus.NewDesc("portgrave_leases", "Leases that run.", nil, nil)
-	descLeaseEnd   = prometheus.NewDesc("portgrave_next_lease_end_timestamp_seconds", "When the next of them ends; 0: there are none.", nil, nil)
-	descBoot       = prometheus.NewDesc("portgrave_boot_fallbacks", "What this start of the system could not put in force: 0 if all is as it was before; absent if portgrave had no part in it.", []string{"loaded"}, nil)
-	descShield     = prometheus.NewDesc("portgrave_protection_wanted", "1 if nobody else shall be able to change the rules.", nil, nil)
-	descProtected  = prometheus.NewDesc("portgrave_protected", "1 if nobody else can change the rules.", nil, nil)
-	descTracked    = prometheus.NewDesc("portgrave_conntrack_connections", "Connections that the kernel tracks.", nil, nil)
-	descTrackable  = prometheus.NewDesc("portgrave_conntrack_connections_limit", "Connections that the kernel tracks at most; a packet that begins one more is dropped.", nil, nil)
-	descMissing    = prometheus.NewDesc("portgrave_rules_missing_seconds_total", "How long rules were missing from the kernel, since others had removed them.", nil, nil)
-	descFight      = prometheus.NewDesc("portgrave_fight", "1 while another program keeps undoing the rules.", nil, nil)
-	descFightShare = prometheus.NewDesc("portgrave_fight_rules_missing_ratio", "Which part of the time rules were missing in that fight, or the last one; 0 if there was none.", nil, nil)
-	descState      = prometheus.NewDesc("portgrave_state_usable", "0 while the state directory can't be read or written, and what is in force is kept up from memory; else 1.", nil, nil)
-	descReduced    = prometheus.NewDesc("portgrave_reduced", "1 while a small table stands in for the generation in force.", nil, nil)
-	descExposures  = prometheus.NewDesc("portgrave_exposures", "Ports by interface, as the last audit found them: ok, or what does not fit the policy.", []string{"finding"}, nil)
-	descPackets    = prometheus.NewDesc("portgrave_packets_total", "Packets by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
-	descReports    = prometheus.NewDesc("portgrave_reports_total", "Reports of refused (and, for log: all, accepted) packets, by what became of them: received, lost.", []string{"outcome"}, nil)
-	descSources    = prometheus.NewDesc("portgrave_sources_remembered", "Sources in the table of a service's rate, or of the log of refused packets: service (log). Absent where the kernel does not count them (nftables before Linux 6.16).", []string{"service", "family"}, nil)
-	descRoom       = prometheus.NewDesc("portgrave_sources_room", "How many sources that table has room for. While a rate's is full, new sources are refused; while the log's is, unreported.", []string{"service", "family"}, nil)
-	descTurned     = prometheus.NewDesc("portgrave_table_full_packets_total", "Packets from sources that such a table had no room for (counted by nftables only).", []string{"service", "family"}, nil)
-	descBytes      = prometheus.NewDesc("portgrave_bytes_total", "Bytes by service, IP version and verdict (allowed, refused).", []string{"service", "family", "verdict"}, nil)
+	descBuild = prometheus.NewDesc(
+		"portgrave_build_info",
+		"The version, as a label; always 1.",
+		[]string{"version", "backend"},
+		nil,
+	)
+	descGeneration = prometheus.NewDesc(
+		"portgrave_generation",
+		"The generation in force; 0: none.",
+		nil,
+		nil,
+	)
+	descWaiting = prometheus.NewDesc(
+		"portgrave_policy_waiting",
+		"1 if the policy was edited, and waits for portgrave apply or reload; 0 otherwise.",
+		nil,
+		nil,
+	)
+	descValid = prometheus.NewDesc(
+		"portgrave_policy_valid",
+		"1 if the policy as it is now is in force or could be; 0 if it was refused.",
+		nil,
+		nil,
+	)
+	descRead = prometheus.NewDesc(
+		"portgrave_policy_read_timestamp_seconds",
+		"When the policy was last read.",
+		nil,
+		nil,
+	)
+	descEnforced = prometheus.NewDesc(
+		"portgrave_enforced_timestamp_seconds",
+		"When the kernel was last seen to hold the generation in force.",
+		nil,
+		nil,
+	)
+	descErrors = prometheus.NewDesc(
+		"portgrave_enforce_errors_total",
+		"Attempts to enforce that failed.",
+		nil,
+		nil,
+	)
+	descEvents = prometheus.NewDesc(
+		"portgrave_events_total",
+		"What happened to the rules, by kind: repaired, failed, hook, fight, exposure.",
+		[]string{"kind"},
+		nil,
+	)
+	descStale = prometheus.NewDesc(
+		"portgrave_stale_networks",
+		"Networks whose source fails and that keep their last good content.",
+		nil,
+		nil,
+	)
+	descExpiring = prometheus.NewDesc(
+		"portgrave_expiring_sources",
+		"Sources in force that end by themselves.",
+		nil,
+		nil,
+	)
+	descNextExpiry = prometheus.NewDesc(
+		"portgrave_next_expiry_timestamp_seconds",
+		"When the next of them ends; 0: there are none.",
+		nil,
+		nil,
+	)
+	descLeases   = prometheus.NewDesc("portgrave_leases", "Leases that run.", nil, nil)
+	descLeaseEnd = prometheus.NewDesc(
+		"portgrave_next_lease_end_timestamp_seconds",
+		"When the next of them ends; 0: there are none.",
+		nil,
+		nil,
+	)
+	descBoot = prometheus.NewDesc(
+		"portgrave_boot_fallbacks",
+		"What this start of the system could not put in force: 0 if all is as it was before; absent if portgrave had no part in it.",
+		[]string{"loaded"},
+		nil,
+	)
+	descShield = prometheus.NewDesc(
+		"portgrave_protection_wanted",
+		"1 if nobody else shall be able to change the rules.",
+		nil,
+		nil,
+	)
+	descProtected = prometheus.NewDesc(
+		"portgrave_protected",
+		"1 if nobody else can change the rules.",
+		nil,
+		nil,
+	)
+	descTracked = prometheus.NewDesc(
+		"portgrave_conntrack_connections",
+		"Connections that the kernel tracks.",
+		nil,
+		nil,
+	)
+	descTrackable = prometheus.NewDesc(
+		"portgrave_conntrack_connections_limit",
+		"Connections that the kernel tracks at most; a packet that begins one more is dropped.",
+		nil,
+		nil,
+	)
+	descMissing = prometheus.NewDesc(
+		"portgrave_rules_missing_seconds_total",
+		"How long rules were missing from the kernel, since others had removed them.",
+		nil,
+		nil,
+	)
+	descFight = prometheus.NewDesc(
+		"portgrave_fight",
+		"1 while another program keeps undoing the rules.",
+		nil,
+		nil,
+	)
+	descFightShare = prometheus.NewDesc(
+		"portgrave_fight_rules_missing_ratio",
+		"Which part of the time rules were missing in that fight, or the last one; 0 if there was none.",
+		nil,
+		nil,
+	)
+	descState = prometheus.NewDesc(
+		"portgrave_state_usable",
+		"0 while the state directory can't be read or written, and what is in force is kept up from memory; else 1.",
+		nil,
+		nil,
+	)
+	descReduced = prometheus.NewDesc(
+		"portgrave_reduced",
+		"1 while a small table stands in for the generation in force.",
+		nil,
+		nil,
+	)
+	descExposures = prometheus.NewDesc(
+		"portgrave_exposures",
+		"Ports by interface, as the last audit found them: ok, or what does not fit the policy.",
+		[]string{"finding"},
+		nil,
+	)
+	descPackets = prometheus.NewDesc(
+		"portgrave_packets_total",
+		"Packets by service, IP version and verdict (allowed, refused).",
+		[]string{"service", "family", "verdict"},
+		nil,
+	)
+	descReports = prometheus.NewDesc(
+		"portgrave_reports_total",
+		"Reports of refused (and, for log: all, accepted) packets, by what became of them: received, lost.",
+		[]string{"outcome"},
+		nil,
+	)
+	descSources = prometheus.NewDesc(
+		"portgrave_sources_remembered",
+		"Sources in the table of a service's rate, or of the log of refused packets: service (log). Absent where the kernel does not count them (nftables before Linux 6.16).",
+		[]string{"service", "family"},
+		nil,
+	)
+	descRoom = prometheus.NewDesc(
+		"portgrave_sources_room",
+		"How many sources that table has room for. While a rate's is full, new sources are refused; while the log's is, unreported.",
+		[]string{"service", "family"},
+		nil,
+	)
+	descTurned = prometheus.NewDesc(
+		"portgrave_table_full_packets_total",
+		"Packets from sources that such a table had no room for (counted by nftables only).",
+		[]string{"service", "family"},
+		nil,
+	)
+	descBytes = prometheus.NewDesc(
+		"portgrave_bytes_total",
+		"Bytes by service, IP version and verdict (allowed, refused).",
+		[]string{"service", "family", "verdict"},
+		nil,
+	)
 )
 
 // repairBuckets spans what a repair takes: milliseconds, or seconds with a million sources.
@@ -51,7 +196,8 @@ var repairBuckets = []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2
 func (d *Daemon) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{d}, d.events.durations)
-	// More scrapes at a time than anybody needs are turned away: what reads the kernel takes its turn in the loop.
+	// More scrapes at a time than anybody needs are turned away: what reads the kernel takes its turn
+	// in the loop.
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
@@ -174,7 +320,8 @@ func (c collector) traffic(gauge, counter func(*prometheus.Desc, float64, ...str
 	}
 }
 
-// counted are the counters as they were a moment ago, so that the loop is asked once for however many scrapes.
+// counted are the counters as they were a moment ago, so that the loop is asked once for however
+// many scrapes.
 type counted struct {
 	mu   sync.Mutex
 	at   time.Time
@@ -222,7 +369,9 @@ func (c *counted) get(d *Daemon) ([]serviceTraffic, []firewall.TableFill) {
 }
 
 // traffic reads the counters of the services in force. It runs in the loop.
-func (d *Daemon) traffic(ctx context.Context) (names []string, of func(string) (firewall.Traffic, bool), err error) {
+func (d *Daemon) traffic(
+	ctx context.Context,
+) (names []string, of func(string) (firewall.Traffic, bool), err error) {
 	if d.inForce == nil {
 		return nil, nil, nil
 	}

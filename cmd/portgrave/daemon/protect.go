@@ -10,12 +10,14 @@ import (
 
 // shield remembers how keeping others from the rules went.
 type shield struct {
-	// failed is when the rules could not be made anew; that is not tried again before handOverPause is over.
+	// failed is when the rules could not be made anew; that is not tried again before handOverPause is
+	// over.
 	failed time.Time
 	err    error
 }
 
-// handOverPause keeps a hand-over that fails, for want of memory perhaps, from being tried at every event.
+// handOverPause keeps a hand-over that fails, for want of memory perhaps, from being tried at every
+// event.
 const handOverPause = 10 * time.Minute
 
 // wantsProtection tells whether others shall be kept from changing the rules, and if not, why.
@@ -35,8 +37,8 @@ func (d *Daemon) wantsProtection() (on bool, reason string) {
 	return true, ""
 }
 
-// protect keeps others from changing the rules, if the policy wants that, the host can do with it and the
-// backend can; else it lets them.
+// protect keeps others from changing the rules, if the policy wants that, the host can do with it
+// and the backend can; else it lets them.
 func (d *Daemon) protect(ctx context.Context) {
 	if !d.readOnce {
 		return // whether the policy wants that is not known yet
@@ -53,7 +55,13 @@ func (d *Daemon) protect(ctx context.Context) {
 			}
 		}
 		if err != nil && !errors.Is(err, errNotNow) {
-			d.Log.Warn("whether others can change the rules is not as it should be", "wanted", on, "error", err)
+			d.Log.Warn(
+				"whether others can change the rules is not as it should be",
+				"wanted",
+				on,
+				"error",
+				err,
+			)
 		}
 		if err != nil {
 			p = firewall.Protection{Reason: err.Error()}
@@ -66,11 +74,12 @@ func (d *Daemon) protect(ctx context.Context) {
 	d.status.protection(p)
 }
 
-// errNotNow: nothing is in force that the rules could be made anew from, or a small table stands for it.
+// errNotNow: nothing is in force that the rules could be made anew from, or a small table stands
+// for it.
 var errNotNow = errors.New("the rules are made anew once all of them are in force")
 
-// handOver makes the rules anew, under the lock that the command line takes too. If that fails midway, a second
-// set of rules judges packets; repairing removes it.
+// handOver makes the rules anew, under the lock that the command line takes too. If that fails
+// midway, a second set of rules judges packets; repairing removes it.
 func (d *Daemon) handOver(ctx context.Context) error {
 	if time.Since(d.shield.failed) < handOverPause {
 		return d.shield.err

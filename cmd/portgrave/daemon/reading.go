@@ -17,15 +17,17 @@ import (
 	"github.com/portgrave/portgrave/systemd/notify"
 )
 
-// hangup and asked are the causes of a reading that somebody has asked for, and that systemd hears of; started is the cause of the first one.
+// hangup and asked are the causes of a reading that somebody has asked for, and that systemd hears
+// of; started is the cause of the first one.
 const (
 	started = "start"
 	hangup  = "SIGHUP"
 	asked   = "reload"
 )
 
-// reloadPatience is how long a reading waits for who still writes a file, if somebody has asked for it or nothing is in force yet. Others don't wait:
-// they are repeated when the writer has finished, and other changes need not wait for him.
+// reloadPatience is how long a reading waits for who still writes a file, if somebody has asked for
+// it or nothing is in force yet. Others don't wait: they are repeated when the writer has finished,
+// and other changes need not wait for him.
 const reloadPatience = 15 * time.Second
 
 // reading is a policy as it was read.
@@ -58,8 +60,8 @@ func (f *found) text() []byte {
 // byCommand reports whether somebody has asked for a reading, and so for the policy as it is now.
 func byCommand(cause string) bool { return cause == hangup || cause == asked }
 
-// beginReading reads the policy beside the loop: networks may be slow, and repairs must not wait for them. If a reading is
-// under way, another one follows it.
+// beginReading reads the policy beside the loop: networks may be slow, and repairs must not wait
+// for them. If a reading is under way, another one follows it.
 func (d *Daemon) beginReading(ctx context.Context, cause string) {
 	if d.readingNow {
 		if !byCommand(d.readAgain) {
@@ -71,7 +73,10 @@ func (d *Daemon) beginReading(ctx context.Context, cause string) {
 	r := reading{cause: cause, waiting: d.waiting}
 	d.waiting = nil
 	r.writing = &unfinished{}
-	how := ReadOptions{Parsed: func(p *policy.Policy) { d.files.add(d.Folders(p)) }, Unfinished: r.writing.add}
+	how := ReadOptions{
+		Parsed:     func(p *policy.Policy) { d.files.add(d.Folders(p)) },
+		Unfinished: r.writing.add,
+	}
 	if cause == hangup || cause == asked || cause == started && d.inForce == nil {
 		how.Patience = reloadPatience
 	}
@@ -100,7 +105,11 @@ func (d *Daemon) readKept(ctx context.Context, name string, onDisk found, how Re
 	}
 	text, err := d.Store.Policy(name)
 	if err != nil {
-		d.Log.Warn("networks can't be followed: it is unknown what the policy in force said", "error", err)
+		d.Log.Warn(
+			"networks can't be followed: it is unknown what the policy in force said",
+			"error",
+			err,
+		)
 		return nil
 	}
 	var k found
@@ -123,7 +132,13 @@ func (d *Daemon) finishReading(ctx context.Context, r reading) {
 	d.refused = err != nil
 	beingWritten := len(r.writing.files) > 0
 	if beingWritten {
-		d.Log.Info("files are still being written; until they are whole, what they held before counts", "cause", r.cause, "files", r.writing.files)
+		d.Log.Info(
+			"files are still being written; until they are whole, what they held before counts",
+			"cause",
+			r.cause,
+			"files",
+			r.writing.files,
+		)
 	}
 	if err != nil && !(beingWritten && r.err != nil) {
 		d.Log.Error("the policy can't be used; the rules in force stay", "cause", r.cause, "error", err)
@@ -159,8 +174,8 @@ func (d *Daemon) hold(p *policy.Policy, waits bool) {
 }
 
 // holdApplied has the settings hold of a policy that an operation has put in force, and watches the
-// files of its networks. What those hold was compiled by the process that asked for the operation; reading a
-// million sources again would tell nothing new.
+// files of its networks. What those hold was compiled by the process that asked for the operation;
+// reading a million sources again would tell nothing new.
 func (d *Daemon) holdApplied() {
 	name := d.policyName()
 	if d.onDisk != nil && d.onDiskName == name {
@@ -192,7 +207,10 @@ func (d *Daemon) policyName() string {
 }
 
 // errTornDown refuses a reload after a teardown.
-var errTornDown = fmt.Errorf("%w: run portgrave apply to put the policy in force again", history.ErrTornDown)
+var errTornDown = fmt.Errorf(
+	"%w: run portgrave apply to put the policy in force again",
+	history.ErrTornDown,
+)
 
 // follow puts in force what was read, as far as it is to be followed, and returns the policy that
 // is in force then, whether the one on disk waits for somebody to apply it, and why the one on disk
@@ -298,10 +316,22 @@ func (d *Daemon) policyChanged() bool {
 
 // adopt makes a generation of a policy. own: it is the one on disk, which may be what nobody has
 // confirmed.
-func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *policy.Compiled, own bool) error {
+func (d *Daemon) adopt(
+	ctx context.Context,
+	cause string,
+	p *policy.Policy,
+	c *policy.Compiled,
+	own bool,
+) error {
 	for _, t := range c.RunTests(time.Now()) {
 		if !t.OK {
-			return fmt.Errorf("it fails its own test: from %s to %s: expected %s, got %s", t.From, t.To, t.Expect, t.Got)
+			return fmt.Errorf(
+				"it fails its own test: from %s to %s: expected %s, got %s",
+				t.From,
+				t.To,
+				t.Expect,
+				t.Got,
+			)
 		}
 	}
 	if d.inForce != nil && d.inForce.State.Equal(c.State) {
@@ -310,15 +340,38 @@ func (d *Daemon) adopt(ctx context.Context, cause string, p *policy.Policy, c *p
 	}
 	if own {
 		if refused, err := d.takenBack(p, c.State); err != nil || refused {
-			return errors.Join(err, errors.New("it was taken back because nobody confirmed it: run portgrave apply to put it in force all the same"))
+			return errors.Join(
+				err,
+				errors.New(
+					"it was taken back because nobody confirmed it: run portgrave apply to put it in force all the same",
+				),
+			)
 		}
 	}
-	done, err := d.Local.Apply(ctx, control.ApplyRequest{Caller: control.Caller{User: "portgrave"}, Backend: d.Reconciler.Backend.Name(), Reason: cause, HostChanged: cause == servicesChanged,
-		Policy: &control.Policy{Origin: p.Origin, Text: p.Text(), State: c.State}})
+	done, err := d.Local.Apply(
+		ctx,
+		control.ApplyRequest{
+			Caller:      control.Caller{User: "portgrave"},
+			Backend:     d.Reconciler.Backend.Name(),
+			Reason:      cause,
+			HostChanged: cause == servicesChanged,
+			Policy:      &control.Policy{Origin: p.Origin, Text: p.Text(), State: c.State},
+		},
+	)
 	if err != nil {
 		return err
 	}
-	d.Log.Info("policy applied", "generation", done.Generation, "cause", cause, "changes", len(done.Changes), "ended_connections", len(done.Cut))
+	d.Log.Info(
+		"policy applied",
+		"generation",
+		done.Generation,
+		"cause",
+		cause,
+		"changes",
+		len(done.Changes),
+		"ended_connections",
+		len(done.Cut),
+	)
 	for _, w := range done.Warnings {
 		d.Log.Warn(w)
 	}

@@ -21,25 +21,34 @@ type restored struct {
 	owed bool
 }
 
-// bulkRepair is how many changes a repair takes too long for to leave the host without rules meanwhile: some 20 ms.
+// bulkRepair is how many changes a repair takes too long for to leave the host without rules
+// meanwhile: some 20 ms.
 const bulkRepair = 10_000
 
 // Why a Switch does not go on.
 var (
 	errSmallFirst = errors.New("a small table comes first")
-	errLater      = errors.New("only lists differ, and there is no share of the processor left for them")
+	errLater      = errors.New(
+		"only lists differ, and there is no share of the processor left for them",
+	)
 )
 
-// restore makes the kernel hold a generation; nil is nothing. Where rules are missing, and the lists are long, a small table stands first. With brief
-// the lists are left for later, and so is what differs in them alone. stood: a small table should be what the kernel holds.
-func (d *Daemon) restore(ctx context.Context, g *history.Generation, brief, stood bool) (r restored, err error) {
+// restore makes the kernel hold a generation; nil is nothing. Where rules are missing, and the
+// lists are long, a small table stands first. With brief the lists are left for later, and so is
+// what differs in them alone. stood: a small table should be what the kernel holds.
+func (d *Daemon) restore(
+	ctx context.Context,
+	g *history.Generation,
+	brief, stood bool,
+) (r restored, err error) {
 	if g == nil {
 		r.Outcome, err = d.Reconciler.Apply(ctx, nil, false)
 		r.standing = r.Enforced
 		return r, err
 	}
 	want := g.InForce()
-	// Where our rules have stood, what bears our name is what somebody left of them, or put in their place.
+	// Where our rules have stood, what bears our name is what somebody left of them, or put in their
+	// place.
 	force := !d.seenWhole.IsZero()
 	if brief && d.smallStands && d.standIn.generation == g.Number {
 		// Comparing with the full lists first would cost as much again, and tell nothing.
@@ -98,12 +107,17 @@ func (d *Daemon) putSmall(
 	return err
 }
 
-// startsFromNothing reports whether there are no rules that a plan changes: others would stay in force until the new ones are.
+// startsFromNothing reports whether there are no rules that a plan changes: others would stay in
+// force until the new ones are.
 func startsFromNothing(p firewall.Plan) bool {
-	return !slices.ContainsFunc(p.Changes, func(c firewall.Change) bool { return c.Action != firewall.Add })
+	return !slices.ContainsFunc(
+		p.Changes,
+		func(c firewall.Change) bool { return c.Action != firewall.Add },
+	)
 }
 
-// smallFor is how long a small State is good for: looking whose connections are whose goes through all processes.
+// smallFor is how long a small State is good for: looking whose connections are whose goes through
+// all processes.
 const smallFor = 10 * time.Second
 
 // smallState is what stands in for a generation.
@@ -115,7 +129,11 @@ type smallState struct {
 }
 
 // small is the State that stands in for a generation's, with the SSH sessions that run.
-func (d *Daemon) small(ctx context.Context, generation int, want firewall.State) (firewall.State, bool) {
+func (d *Daemon) small(
+	ctx context.Context,
+	generation int,
+	want firewall.State,
+) (firewall.State, bool) {
 	s := &d.standIn
 	if s.generation == generation && time.Since(s.at) < smallFor {
 		return s.state, s.reduced

@@ -7,8 +7,9 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Bounds on trying again what failed. The first time at once, nearly: what stood in the way is most often another program's commit at the same moment, and
-// until the rules are in force again the host is open.
+// Bounds on trying again what failed. The first time at once, nearly: what stood in the way is most
+// often another program's commit at the same moment, and until the rules are in force again the
+// host is open.
 const (
 	firstRetry   = 20 * time.Millisecond
 	longestRetry = time.Minute

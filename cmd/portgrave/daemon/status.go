@@ -26,9 +26,11 @@ type Status struct {
 	Generation int                 `json:"generation"`  // in force; 0: none
 	EnforcedAt time.Time           `json:"enforced_at"` // when the kernel was last seen to hold it
 	Error      string              `json:"error"`       // of the last attempt to enforce; "" if it succeeded
-	// StateError is what keeps the state directory from being used; repairs go on from memory. "" if nothing does.
+	// StateError is what keeps the state directory from being used; repairs go on from memory. "" if
+	// nothing does.
 	StateError string `json:"state_error"`
-	// Reduced: a small table stands for the generation, which lets in sources of short lists and running SSH sessions alone; the full lists follow.
+	// Reduced: a small table stands for the generation, which lets in sources of short lists and
+	// running SSH sessions alone; the full lists follow.
 	Reduced bool `json:"reduced"`
 	// Fight is the last one; null if there was none.
 	Fight *Fight `json:"fight"`
@@ -65,7 +67,16 @@ type status struct {
 }
 
 func newStatus(c Config) *status {
-	return &status{s: Status{Version: c.Version, PID: os.Getpid(), Started: time.Now().UTC(), Backend: c.Reconciler.Backend.Name(), Watching: !c.Polled, NetworkNamespace: NetworkNamespace()}}
+	return &status{
+		s: Status{
+			Version:          c.Version,
+			PID:              os.Getpid(),
+			Started:          time.Now().UTC(),
+			Backend:          c.Reconciler.Backend.Name(),
+			Watching:         !c.Polled,
+			NetworkNamespace: NetworkNamespace(),
+		},
+	}
 }
 
 func (s *status) enforced(at time.Time, g *history.Generation, err error) {
@@ -202,7 +213,10 @@ func (s *status) line() string {
 	case x.Error != "":
 		return "The rules can't be enforced: " + x.Error
 	case x.Policy.Error != "":
-		return fmt.Sprintf("Generation %d is in force; the policy as it is now can't be used.", x.Generation)
+		return fmt.Sprintf(
+			"Generation %d is in force; the policy as it is now can't be used.",
+			x.Generation,
+		)
 	case x.Generation == 0:
 		return "Nothing is in force until portgrave apply."
 	case x.Policy.Waits:

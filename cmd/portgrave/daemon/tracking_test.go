@@ -22,7 +22,10 @@ func TestTrackingIsMeasured(t *testing.T) {
 			t.Errorf("no %q in:\n%s", want, metrics)
 		}
 	}
-	if _, status := r.get("/v1/firewall"); !strings.Contains(status, `"tracking":{"state":"on","count":47,"limit":48}`) {
+	if _, status := r.get("/v1/firewall"); !strings.Contains(
+		status,
+		`"tracking":{"state":"on","count":47,"limit":48}`,
+	) {
 		t.Errorf("status: %s", status)
 	}
 }

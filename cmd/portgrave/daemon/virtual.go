@@ -13,11 +13,12 @@ import (
 // servicesChanged is the cause of a reading after services of IPVS came or went.
 const servicesChanged = "services of IPVS changed"
 
-// virtualRetry is how long to wait before another reading where the last one brought no rules that know
-// the services of IPVS.
+// virtualRetry is how long to wait before another reading where the last one brought no rules that
+// know the services of IPVS.
 const virtualRetry = 5 * time.Second
 
-// watchVirtual sends the services of IPVS, first as they are now. It returns nil if Config.Virtual is nil.
+// watchVirtual sends the services of IPVS, first as they are now. It returns nil if Config.Virtual
+// is nil.
 func (d *Daemon) watchVirtual(ctx context.Context) <-chan []firewall.VirtualService {
 	if d.Virtual == nil {
 		return nil
@@ -29,9 +30,9 @@ func (d *Daemon) watchVirtual(ctx context.Context) <-chan []firewall.VirtualServ
 	return out
 }
 
-// checkVirtual starts a reading of the policy where the generation in force knows other services of IPVS
-// than there are, and starts another one until it does. With follow: none, and during a trial, the
-// generation stays as it is.
+// checkVirtual starts a reading of the policy where the generation in force knows other services of
+// IPVS than there are, and starts another one until it does. With follow: none, and during a trial,
+// the generation stays as it is.
 func (d *Daemon) checkVirtual(ctx context.Context) {
 	if !d.virtualStale() || time.Now().Before(d.virtualAgain) {
 		return
@@ -45,10 +46,13 @@ func (d *Daemon) checkVirtual(ctx context.Context) {
 	d.beginReading(ctx, servicesChanged)
 }
 
-// virtualStale reports whether the generation in force may know other services of IPVS than there are.
+// virtualStale reports whether the generation in force may know other services of IPVS than there
+// are.
 func (d *Daemon) virtualStale() bool {
 	follows := d.policy == nil || d.policy.Daemon.Follow != policy.FollowNone
-	return d.virtualKnown && d.inForce != nil && d.virtualIn != d.inForce.Number && follows && !d.onTrial() && !d.readingNow
+	return d.virtualKnown && d.inForce != nil && d.virtualIn != d.inForce.Number && follows &&
+		!d.onTrial() &&
+		!d.readingNow
 }
 
 // virtualDue fires when checkVirtual must look again.

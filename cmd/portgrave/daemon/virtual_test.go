@@ -13,20 +13,24 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Services of IPVS that come and go are followed, also after a rollback, and leave in the history what
-// people have applied.
+// Services of IPVS that come and go are followed, also after a rollback, and leave in the history
+// what people have applied.
 func TestServicesOfIPVSAreFollowed(t *testing.T) {
 	service := func(at string) firewall.VirtualService {
 		return firewall.VirtualService{Protocol: firewall.TCP, At: netip.MustParseAddrPort(at)}
 	}
 	document := func(source string) string {
-		return fmt.Sprintf("version: 1\nunlisted: deny\nservices: [{name: metrics, port: 9090, allow: [%s]}]\n", source)
+		return fmt.Sprintf(
+			"version: 1\nunlisted: deny\nservices: [{name: metrics, port: 9090, allow: [%s]}]\n",
+			source,
+		)
 	}
 	f := &followed{running: startSaying(t, document("10.0.0.0/8"), nil)}
 	holds := func(when, source string, want ...firewall.VirtualService) {
 		t.Helper()
 		f.within(20*time.Second, when, func() bool {
-			return f.kernel.Held() != nil && slices.Equal(f.kernel.Held().Virtual, want) && f.sources() == source
+			return f.kernel.Held() != nil && slices.Equal(f.kernel.Held().Virtual, want) &&
+				f.sources() == source
 		})
 	}
 	expect := func(when, source string, want ...firewall.VirtualService) {

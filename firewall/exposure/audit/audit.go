@@ -31,7 +31,8 @@ type Input struct {
 	Wants map[string]Wants
 	// Prober tries services; nil tries none.
 	Prober Prober
-	// Workers is how many questions are asked at a time; 0: as many as there are processors. With 1 everything is done by the caller's goroutine.
+	// Workers is how many questions are asked at a time; 0: as many as there are processors. With 1
+	// everything is done by the caller's goroutine.
 	Workers int
 	Now     time.Time
 }
@@ -53,7 +54,11 @@ const expiringSoon = 7 * 24 * time.Hour
 
 // Run audits a host.
 func Run(ctx context.Context, in Input) (Report, error) {
-	a := &auditor{Input: in, evaluator: exposure.NewEvaluator(in.Rules, in.Host), report: Report{Exposures: []Exposure{}, Findings: []Finding{}}}
+	a := &auditor{
+		Input:     in,
+		evaluator: exposure.NewEvaluator(in.Rules, in.Host),
+		report:    Report{Exposures: []Exposure{}, Findings: []Finding{}},
+	}
 	for _, err := range in.Sockets.Unread {
 		a.report.Unread = append(a.report.Unread, err.Error())
 	}
@@ -100,7 +105,8 @@ type portKey struct {
 	port     uint16
 }
 
-// maxHeld is how many addresses that are there for IPVS alone are looked at as addresses of the host.
+// maxHeld is how many addresses that are there for IPVS alone are looked at as addresses of the
+// host.
 const maxHeld = 16
 
 // look notes what the host has.
@@ -114,8 +120,11 @@ func (a *auditor) look() {
 		}
 		virtual := slices.Contains(firewall.VirtualInterfaces, i.Name)
 		if n := len(i.Addresses); virtual && n > maxHeld {
-			a.report.Unread = append(a.report.Unread, fmt.Sprintf("%d addresses of %s: who reaches programs of the "+
-				"host at them was checked for %d", n, i.Name, maxHeld))
+			a.report.Unread = append(
+				a.report.Unread,
+				fmt.Sprintf("%d addresses of %s: who reaches programs of the "+
+					"host at them was checked for %d", n, i.Name, maxHeld),
+			)
 			i.Addresses = i.Addresses[:maxHeld]
 		}
 		for _, p := range i.Addresses {
@@ -128,7 +137,8 @@ func (a *auditor) look() {
 		if virtual {
 			continue // no packet arrives there
 		}
-		if master := a.Host.ByIndex(i.Master); i.Up && (master == nil || master.Kind == "vrf") { // a bridge's port hands its packets to the bridge
+		if master := a.Host.ByIndex(i.Master); i.Up &&
+			(master == nil || master.Kind == "vrf") { // a bridge's port hands its packets to the bridge
 			a.interfaces = append(a.interfaces, i)
 		}
 	}
@@ -145,7 +155,10 @@ func (a *auditor) look() {
 	if p, err := firewall.NewPrefixes(own...); err == nil {
 		a.unroutable = a.unroutable.union(sourcesOf(p, firewall.Families...))
 	}
-	slices.SortFunc(a.interfaces, func(x, y exposure.Interface) int { return cmp.Compare(x.Index, y.Index) })
+	slices.SortFunc(
+		a.interfaces,
+		func(x, y exposure.Interface) int { return cmp.Compare(x.Index, y.Index) },
+	)
 }
 
 // families are those in which a listener takes packets on this host.
@@ -162,7 +175,8 @@ func (a *auditor) families(l sockets.Listener) (out []firewall.Family) {
 	return out
 }
 
-// askAll asks who gets to each listener by each interface, on all processors: the answers are most of the work. They are in the order of listeners and interfaces.
+// askAll asks who gets to each listener by each interface, on all processors: the answers are most
+// of the work. They are in the order of listeners and interfaces.
 func (a *auditor) askAll(ctx context.Context) [][]reach {
 	answers := make([][]reach, len(a.listeners))
 	if a.Workers == 1 {
@@ -219,7 +233,8 @@ func (a *auditor) listener(l sockets.Listener, answers []reach) {
 		}
 		families, all := a.families(l), answers[n]
 		x := exposureOf(l, i.Name)
-		if l.Loopback() && all.possible.empty() { // not meant for anybody outside: what the policy opens isn't kept from them by a rule
+		if l.Loopback() &&
+			all.possible.empty() { // not meant for anybody outside: what the policy opens isn't kept from them by a rule
 			a.loopback[k] = x.Process
 			families = nil
 		}
@@ -240,8 +255,8 @@ func (a *auditor) boundTo(l sockets.Listener) []netip.Addr {
 	return all
 }
 
-// reachSocket asks who gets to a socket by an interface. A wildcard socket is asked about with the destination left open; only if rules
-// tell destinations apart, with each of the host's addresses.
+// reachSocket asks who gets to a socket by an interface. A wildcard socket is asked about with the
+// destination left open; only if rules tell destinations apart, with each of the host's addresses.
 func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Family) reach {
 	q := exposure.Question{Family: f, Protocol: l.Protocol, Interface: iface, Port: l.Port}
 	mine := func(p exposure.Piece) bool {
@@ -291,7 +306,12 @@ func (a *auditor) askHere(q exposure.Question, picks func(exposure.Piece) bool) 
 }
 
 func exposureOf(l sockets.Listener, iface string) Exposure {
-	x := Exposure{Protocol: l.Protocol.String(), Port: l.Port, Address: l.Address.String(), Interface: iface}
+	x := Exposure{
+		Protocol:  l.Protocol.String(),
+		Port:      l.Port,
+		Address:   l.Address.String(),
+		Interface: iface,
+	}
 	if len(l.Owners) > 0 {
 		o := l.Owners[0]
 		x.Process, x.PID, x.Unit, x.Container = o.Name, o.PID, o.Unit, o.Container.String()
@@ -306,10 +326,19 @@ func (a *auditor) hostAddresses() []netip.Addr {
 // finish orders rows and findings.
 func (a *auditor) finish() {
 	slices.SortStableFunc(a.report.Exposures, func(x, y Exposure) int {
-		return cmp.Or(cmp.Compare(x.Port, y.Port), cmp.Compare(x.Protocol, y.Protocol), cmp.Compare(x.Target, y.Target), cmp.Compare(x.Address, y.Address))
+		return cmp.Or(
+			cmp.Compare(x.Port, y.Port),
+			cmp.Compare(x.Protocol, y.Protocol),
+			cmp.Compare(x.Target, y.Target),
+			cmp.Compare(x.Address, y.Address),
+		)
 	})
 	slices.SortStableFunc(a.report.Findings, func(x, y Finding) int {
-		return cmp.Or(cmp.Compare(slices.Index(gravity, x.Kind), slices.Index(gravity, y.Kind)), cmp.Compare(x.Port, y.Port), cmp.Compare(x.Protocol, y.Protocol))
+		return cmp.Or(
+			cmp.Compare(slices.Index(gravity, x.Kind), slices.Index(gravity, y.Kind)),
+			cmp.Compare(x.Port, y.Port),
+			cmp.Compare(x.Protocol, y.Protocol),
+		)
 	})
 	for s := range a.assumed {
 		a.report.Assumed = append(a.report.Assumed, s)

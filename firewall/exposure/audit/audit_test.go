@@ -23,9 +23,28 @@ import (
 func world() *exposure.Host {
 	p := netip.MustParsePrefix
 	h := &exposure.Host{IPForward: true, Interfaces: []exposure.Interface{
-		{Name: "lo", Index: 1, Up: true, Loopback: true, Addresses: []netip.Prefix{p("127.0.0.1/8"), p("::1/128")}},
-		{Name: "eth0", Index: 2, Up: true, Ethernet: true, Addresses: []netip.Prefix{p("198.51.100.10/24"), p("2001:db8::10/64")}},
-		{Name: "br0", Index: 3, Up: true, Ethernet: true, Kind: "bridge", Addresses: []netip.Prefix{p("172.17.0.1/16")}},
+		{
+			Name:      "lo",
+			Index:     1,
+			Up:        true,
+			Loopback:  true,
+			Addresses: []netip.Prefix{p("127.0.0.1/8"), p("::1/128")},
+		},
+		{
+			Name:      "eth0",
+			Index:     2,
+			Up:        true,
+			Ethernet:  true,
+			Addresses: []netip.Prefix{p("198.51.100.10/24"), p("2001:db8::10/64")},
+		},
+		{
+			Name:      "br0",
+			Index:     3,
+			Up:        true,
+			Ethernet:  true,
+			Kind:      "bridge",
+			Addresses: []netip.Prefix{p("172.17.0.1/16")},
+		},
 		{Name: "veth1", Index: 4, Up: true, Ethernet: true, Kind: "veth", Master: 3},
 		{Name: "down0", Index: 5},
 	}}
@@ -33,13 +52,36 @@ func world() *exposure.Host {
 		h.Interfaces[i].Sysctls.Forwarding4 = true
 	}
 	local := func(a string, i int) exposure.Route {
-		return exposure.Route{Table: 255, Type: exposure.RouteLocal, Dest: p(a), NextHops: []exposure.NextHop{{Index: i}}}
+		return exposure.Route{
+			Table:    255,
+			Type:     exposure.RouteLocal,
+			Dest:     p(a),
+			NextHops: []exposure.NextHop{{Index: i}},
+		}
 	}
 	unicast := func(a string, i int) exposure.Route {
-		return exposure.Route{Table: 254, Type: exposure.RouteUnicast, Dest: p(a), NextHops: []exposure.NextHop{{Index: i}}}
+		return exposure.Route{
+			Table:    254,
+			Type:     exposure.RouteUnicast,
+			Dest:     p(a),
+			NextHops: []exposure.NextHop{{Index: i}},
+		}
 	}
-	h.Routes = []exposure.Route{local("127.0.0.0/8", 1), local("::1/128", 1), local("198.51.100.10/32", 2), local("2001:db8::10/128", 2), local("172.17.0.1/32", 3),
-		unicast("0.0.0.0/0", 2), unicast("198.51.100.0/24", 2), unicast("172.17.0.0/16", 3), unicast("::/0", 2), unicast("2001:db8::/64", 2)}
+	h.Routes = []exposure.Route{
+		local("127.0.0.0/8", 1),
+		local("::1/128", 1),
+		local("198.51.100.10/32", 2),
+		local("2001:db8::10/128", 2),
+		local("172.17.0.1/32", 3),
+		unicast(
+			"0.0.0.0/0",
+			2,
+		),
+		unicast("198.51.100.0/24", 2),
+		unicast("172.17.0.0/16", 3),
+		unicast("::/0", 2),
+		unicast("2001:db8::/64", 2),
+	}
 	return h
 }
 
@@ -63,8 +105,19 @@ func listening(list ...string) sockets.Snapshot {
 			proto, at = firewall.UDP, rest
 		}
 		ap := netip.MustParseAddrPort(at)
-		s.Listeners = append(s.Listeners, sockets.Listener{Namespace: here, Protocol: proto, Address: ap.Addr(), Port: ap.Port(), Sockets: 1,
-			Owners: []sockets.Owner{{Process: process.Process{PID: 100 + n, Name: f[0]}, PIDs: []int{100 + n}}}})
+		s.Listeners = append(
+			s.Listeners,
+			sockets.Listener{
+				Namespace: here,
+				Protocol:  proto,
+				Address:   ap.Addr(),
+				Port:      ap.Port(),
+				Sockets:   1,
+				Owners: []sockets.Owner{
+					{Process: process.Process{PID: 100 + n, Name: f[0]}, PIDs: []int{100 + n}},
+				},
+			},
+		)
 	}
 	return s
 }
@@ -85,7 +138,14 @@ func state(t *testing.T, document string) *firewall.State {
 // told is a report in short: "tcp/80 eth0 nginx 0.0.0.0/0 ok".
 func told(r Report) (rows, findings []string) {
 	for _, x := range r.Exposures {
-		s := fmt.Sprintf("%s/%d %s %s %s", x.Protocol, x.Port, x.Interface, x.Process, strings.Join(x.Reachable.Possible.Strings(), ","))
+		s := fmt.Sprintf(
+			"%s/%d %s %s %s",
+			x.Protocol,
+			x.Port,
+			x.Interface,
+			x.Process,
+			strings.Join(x.Reachable.Possible.Strings(), ","),
+		)
 		if !x.Reachable.Certain.Equal(x.Reachable.Possible) {
 			s += " certain " + strings.Join(x.Reachable.Certain.Strings(), ",")
 		}
@@ -95,7 +155,19 @@ func told(r Report) (rows, findings []string) {
 		rows = append(rows, s+" "+string(x.Finding))
 	}
 	for _, f := range r.Findings {
-		findings = append(findings, strings.TrimSpace(fmt.Sprintf("%s %s/%d %s %s", f.Kind, f.Protocol, f.Port, f.Interface, strings.Join(f.Sources.Strings(), ","))))
+		findings = append(
+			findings,
+			strings.TrimSpace(
+				fmt.Sprintf(
+					"%s %s/%d %s %s",
+					f.Kind,
+					f.Protocol,
+					f.Port,
+					f.Interface,
+					strings.Join(f.Sources.Strings(), ","),
+				),
+			),
+		)
 	}
 	return rows, findings
 }
@@ -200,7 +272,12 @@ func TestAudit(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			in := Input{Rules: rules(t, tt.rules), Host: world(), Sockets: listening(tt.sockets...), Now: now}
+			in := Input{
+				Rules:   rules(t, tt.rules),
+				Host:    world(),
+				Sockets: listening(tt.sockets...),
+				Now:     now,
+			}
 			if tt.policy != "" {
 				in.Policy = state(t, tt.policy)
 			}
@@ -233,24 +310,46 @@ func (p fakeProber) Health(_ context.Context, at netip.AddrPort, path string, tl
 }
 
 func TestServicesAreHeldToTLSAndHealth(t *testing.T) {
-	in := Input{Rules: rules(t, ""), Host: world(), Sockets: listening("web 0.0.0.0:443", "app 198.51.100.10:8080"), Now: time.Now(),
-		Policy: state(t, "services: [{name: web, port: 443, allow: [0.0.0.0/0]}, {name: app, port: 8080, allow: [0.0.0.0/0]}]"),
-		Wants:  map[string]Wants{"web": {TLS: true, Health: "/ok"}, "app": {Health: "/ok"}},
-		Prober: fakeProber{"tls 127.0.0.1:443": errors.New("it speaks something else"), "health 198.51.100.10:8080/ok false": errors.New("it answers 500")}}
+	in := Input{
+		Rules:   rules(t, ""),
+		Host:    world(),
+		Sockets: listening("web 0.0.0.0:443", "app 198.51.100.10:8080"),
+		Now:     time.Now(),
+		Policy: state(
+			t,
+			"services: [{name: web, port: 443, allow: [0.0.0.0/0]}, {name: app, port: 8080, allow: [0.0.0.0/0]}]",
+		),
+		Wants: map[string]Wants{"web": {TLS: true, Health: "/ok"}, "app": {Health: "/ok"}},
+		Prober: fakeProber{
+			"tls 127.0.0.1:443":                  errors.New("it speaks something else"),
+			"health 198.51.100.10:8080/ok false": errors.New("it answers 500"),
+		},
+	}
 	r, err := Run(context.Background(), in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	rows, _ := told(r)
-	want := []string{"tcp/443 eth0 web 0.0.0.0/0 no-tls", "tcp/443 br0 web 0.0.0.0/0 no-tls", "tcp/8080 eth0 app 0.0.0.0/0 unhealthy", "tcp/8080 br0 app 0.0.0.0/0 unhealthy"}
+	want := []string{
+		"tcp/443 eth0 web 0.0.0.0/0 no-tls",
+		"tcp/443 br0 web 0.0.0.0/0 no-tls",
+		"tcp/8080 eth0 app 0.0.0.0/0 unhealthy",
+		"tcp/8080 br0 app 0.0.0.0/0 unhealthy",
+	}
 	if diff := cmp.Diff(want, rows); diff != "" || len(r.Findings) != 2 {
 		t.Errorf("%s\n%+v", diff, r.Findings)
 	}
 }
 
-// A policy imported from a host says what was reachable, so that with it nothing changes, and nothing is undeclared.
+// A policy imported from a host says what was reachable, so that with it nothing changes, and
+// nothing is undeclared.
 func TestImport(t *testing.T) {
-	in := Input{Rules: rules(t, closed+docker), Host: world(), Sockets: listening("sshd 0.0.0.0:22", "sshd 0.0.0.0:2222", "9p 127.0.0.1:564"), Now: time.Now()}
+	in := Input{
+		Rules:   rules(t, closed+docker),
+		Host:    world(),
+		Sockets: listening("sshd 0.0.0.0:22", "sshd 0.0.0.0:2222", "9p 127.0.0.1:564"),
+		Now:     time.Now(),
+	}
 	before, err := Run(context.Background(), in)
 	if err != nil {
 		t.Fatal(err)
@@ -290,7 +389,12 @@ func TestImport(t *testing.T) {
 }
 
 func TestExplain(t *testing.T) {
-	in := Input{Rules: rules(t, closed+docker), Host: world(), Sockets: listening("sshd 198.51.100.10:22", "local 127.0.0.1:8000"), Now: time.Now()}
+	in := Input{
+		Rules:   rules(t, closed+docker),
+		Host:    world(),
+		Sockets: listening("sshd 198.51.100.10:22", "local 127.0.0.1:8000"),
+		Now:     time.Now(),
+	}
 	for name, tt := range map[string]struct {
 		packet  Packet
 		reason  Reason
@@ -317,7 +421,10 @@ func TestExplain(t *testing.T) {
 		})
 	}
 	in.Sockets = sockets.Snapshot{}
-	p, _ := Locate(in.Host, Packet{From: netip.MustParseAddr("203.0.113.7"), Port: 22, Protocol: firewall.TCP})
+	p, _ := Locate(
+		in.Host,
+		Packet{From: netip.MustParseAddr("203.0.113.7"), Port: 22, Protocol: firewall.TCP},
+	)
 	if x, err := Explain(in, p); err != nil || x.Reason != NothingListens {
 		t.Errorf("%+v, %v", x, err)
 	}
@@ -330,8 +437,11 @@ func TestExplain(t *testing.T) {
 }
 
 func TestPublishedPortsAreFound(t *testing.T) {
-	rs := rules(t, "*nat\n:PREROUTING ACCEPT [0:0]\n:A - [0:0]\n:B - [0:0]\n:unused - [0:0]\n-A PREROUTING -p tcp -j A\n-A A -p tcp -m multiport --dports 80,443 -j B\n-A A -p tcp --dport 3000:3999 -j REDIRECT --to-ports 1\n"+
-		"-A B -p tcp ! --dport 443 -j DNAT --to-destination 10.0.0.1\n-A unused -p tcp --dport 7 -j DNAT --to-destination 10.0.0.1\n-A PREROUTING -p udp --dport 53 -j DNAT --to-destination 10.0.0.1\nCOMMIT\n")
+	rs := rules(
+		t,
+		"*nat\n:PREROUTING ACCEPT [0:0]\n:A - [0:0]\n:B - [0:0]\n:unused - [0:0]\n-A PREROUTING -p tcp -j A\n-A A -p tcp -m multiport --dports 80,443 -j B\n-A A -p tcp --dport 3000:3999 -j REDIRECT --to-ports 1\n"+
+			"-A B -p tcp ! --dport 443 -j DNAT --to-destination 10.0.0.1\n-A unused -p tcp --dport 7 -j DNAT --to-destination 10.0.0.1\n-A PREROUTING -p udp --dport 53 -j DNAT --to-destination 10.0.0.1\nCOMMIT\n",
+	)
 	ports, cut := published(rs, nil)
 	want := []portRange{{firewall.TCP, 80, 80}, {firewall.TCP, 3000, 3999}, {firewall.UDP, 53, 53}}
 	if cut || !slices.Equal(ports, want) {
@@ -339,7 +449,8 @@ func TestPublishedPortsAreFound(t *testing.T) {
 	}
 }
 
-// A port may be published at some of the host's addresses; the row names them, and the policy is asked about them alone.
+// A port may be published at some of the host's addresses; the row names them, and the policy is
+// asked about them alone.
 func TestPublishedAtAnAddress(t *testing.T) {
 	for rule, want := range map[string]string{
 		"-p tcp --dport 8080":                             "* ok",
@@ -348,7 +459,18 @@ func TestPublishedAtAnAddress(t *testing.T) {
 		"! -d 203.0.113.0/24 -i eth0 -p tcp --dport 8080": "* ok",
 	} {
 		save := closed + strings.Replace(docker, "! -i br0 -p tcp --dport 8080", rule, 1)
-		r, err := Run(context.Background(), Input{Rules: rules(t, save), Host: world(), Policy: state(t, "services: [{name: web, port: 8080, addresses: [198.51.100.10], allow: [0.0.0.0/0]}]"), Now: time.Now()})
+		r, err := Run(
+			context.Background(),
+			Input{
+				Rules: rules(t, save),
+				Host:  world(),
+				Policy: state(
+					t,
+					"services: [{name: web, port: 8080, addresses: [198.51.100.10], allow: [0.0.0.0/0]}]",
+				),
+				Now: time.Now(),
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Second doors: the own address of what a port is published to, for anyone who has a route there, and addresses
-// that only the host's DNAT knows.
+// Second doors: the own address of what a port is published to, for anyone who has a route there,
+// and addresses that only the host's DNAT knows.
 
 // destination is an address that rules translate.
 type destination struct {
@@ -30,11 +30,13 @@ type door struct {
 const (
 	maxDoors   = 512
 	maxVirtual = 256
-	// fewAddresses is how many destinations of one rule are taken for single ones rather than for a network.
+	// fewAddresses is how many destinations of one rule are taken for single ones rather than for a
+	// network.
 	fewAddresses = 16
 )
 
-// noteNAT remembers the targets that a translation names, and the single destinations that it takes.
+// noteNAT remembers the targets that a translation names, and the single destinations that it
+// takes.
 func (f *finder) noteNAT(s exposure.NAT, in concern) {
 	for _, p := range firewall.Protocols {
 		if !in.protocols.Contains(exposure.Number(uint64(p))) {
@@ -72,8 +74,8 @@ func singles(set exposure.Ranges, six bool) (out []netip.Addr) {
 	return out
 }
 
-// targetsOf are the addresses and ports that a translation names outright; of one that leaves the port
-// alone, with the ports that come there if they are few.
+// targetsOf are the addresses and ports that a translation names outright; of one that leaves the
+// port alone, with the ports that come there if they are few.
 func targetsOf(s exposure.NAT, in concern) (out []netip.AddrPort) {
 	if s.Addr == nil {
 		return nil
@@ -112,9 +114,19 @@ func (a *auditor) doors(f *finder) {
 			doors = append(doors, d)
 		}
 	}
-	slices.SortFunc(doors, func(x, y door) int { return cmp.Or(cmp.Compare(x.protocol, y.protocol), x.target.Compare(y.target)) })
+	slices.SortFunc(
+		doors,
+		func(x, y door) int { return cmp.Or(cmp.Compare(x.protocol, y.protocol), x.target.Compare(y.target)) },
+	)
 	if len(doors) > maxDoors {
-		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%d published targets: only %d were checked at their own addresses", len(doors), maxDoors))
+		a.report.Unread = append(
+			a.report.Unread,
+			fmt.Sprintf(
+				"%d published targets: only %d were checked at their own addresses",
+				len(doors),
+				maxDoors,
+			),
+		)
 		doors = doors[:maxDoors]
 	}
 	for _, d := range doors {
@@ -132,15 +144,18 @@ func (a *auditor) outside() (out []exposure.Interface) {
 	}
 	inside := s.Inside()
 	for _, i := range a.interfaces {
-		if !slices.ContainsFunc(inside, func(p string) bool { return firewall.MatchInterface(p, i.Name) }) {
+		if !slices.ContainsFunc(
+			inside,
+			func(p string) bool { return firewall.MatchInterface(p, i.Name) },
+		) {
 			out = append(out, i)
 		}
 	}
 	return out
 }
 
-// door judges one target by one interface: a source that gets there though the published port refuses it has
-// found a way past it.
+// door judges one target by one interface: a source that gets there though the published port
+// refuses it has found a way past it.
 func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 	behind := a.behindInterface(d.target.Addr())
 	if behind == iface {
@@ -150,8 +165,18 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 	if d.target.Addr().Is6() {
 		family = firewall.IPv6
 	}
-	q := exposure.Question{Family: family, Protocol: d.protocol, Interface: iface, Destination: d.target.Addr(), Port: d.target.Port()}
-	r := a.ask(a.evaluator, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Forwarded && !p.Translated })
+	q := exposure.Question{
+		Family:      family,
+		Protocol:    d.protocol,
+		Interface:   iface,
+		Destination: d.target.Addr(),
+		Port:        d.target.Port(),
+	}
+	r := a.ask(
+		a.evaluator,
+		q,
+		func(p exposure.Piece) bool { return p.Outcome == exposure.Forwarded && !p.Translated },
+	)
 	if r.possible.empty() {
 		return
 	}
@@ -173,8 +198,20 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 	if past.empty() {
 		return
 	}
-	x := Exposure{Protocol: d.protocol.String(), Port: d.target.Port(), Address: d.target.Addr().String(), Interface: iface, Finding: OK, Direct: true,
-		Reachable: Bounds{r.certain.simplest(r.nowhere), r.possible.simplest(r.nowhere)}, Allowed: allowed, DecidedBy: orNone(r.decided)}
+	x := Exposure{
+		Protocol:  d.protocol.String(),
+		Port:      d.target.Port(),
+		Address:   d.target.Addr().String(),
+		Interface: iface,
+		Finding:   OK,
+		Direct:    true,
+		Reachable: Bounds{
+			r.certain.simplest(r.nowhere),
+			r.possible.simplest(r.nowhere),
+		},
+		Allowed:   allowed,
+		DecidedBy: orNone(r.decided),
+	}
 	a.behind(&x, []string{d.target.String()}, d.protocol)
 	for _, s := range r.assumed {
 		a.assumed[s] = true
@@ -183,8 +220,18 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 	if behind != "" {
 		hint = fmt.Sprintf("direct: {interfaces: [%q]} closes that way", behind)
 	}
-	a.find(&x, Bypass, past.simplest(r.nowhere), fmt.Sprintf("%s can be reached at its own address %s, past what decides about %s, which is published to it: %s",
-		x.name(), d.target.Addr(), strings.Join(names, ", "), hint))
+	a.find(
+		&x,
+		Bypass,
+		past.simplest(r.nowhere),
+		fmt.Sprintf(
+			"%s can be reached at its own address %s, past what decides about %s, which is published to it: %s",
+			x.name(),
+			d.target.Addr(),
+			strings.Join(names, ", "),
+			hint,
+		),
+	)
 	a.report.Exposures = append(a.report.Exposures, x)
 }
 
@@ -219,7 +266,10 @@ func (a *auditor) virtualIPs(f *finder) {
 		return cmp.Or(cmp.Compare(x.protocol, y.protocol), x.address.Compare(y.address))
 	})
 	if len(list) > maxVirtual {
-		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%d virtual addresses: only %d were checked", len(list), maxVirtual))
+		a.report.Unread = append(
+			a.report.Unread,
+			fmt.Sprintf("%d virtual addresses: only %d were checked", len(list), maxVirtual),
+		)
 		list = list[:maxVirtual]
 	}
 	for _, d := range list {
@@ -243,13 +293,29 @@ func (a *auditor) virtualIP(d destination, port uint16, iface string) {
 	if d.address.Is6() {
 		family = firewall.IPv6
 	}
-	q := exposure.Question{Family: family, Protocol: d.protocol, Interface: iface, Destination: d.address, Port: port}
-	r := a.ask(a.evaluator, q, func(p exposure.Piece) bool { return p.Outcome.Passes() && p.Translated })
+	q := exposure.Question{
+		Family:      family,
+		Protocol:    d.protocol,
+		Interface:   iface,
+		Destination: d.address,
+		Port:        port,
+	}
+	r := a.ask(
+		a.evaluator,
+		q,
+		func(p exposure.Piece) bool { return p.Outcome.Passes() && p.Translated },
+	)
 	if r.possible.empty() && len(r.targets) == 0 {
 		return
 	}
 	a.present[portKey{d.protocol, port}] = true
-	x := Exposure{Protocol: d.protocol.String(), Port: port, Address: d.address.String(), Interface: iface, Target: strings.Join(r.targets, ", ")}
+	x := Exposure{
+		Protocol:  d.protocol.String(),
+		Port:      port,
+		Address:   d.address.String(),
+		Interface: iface,
+		Target:    strings.Join(r.targets, ", "),
+	}
 	a.behind(&x, r.targets, d.protocol)
 	a.judge(x, r, []firewall.Family{family}, []netip.Addr{d.address}, nil)
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
 
-// Explanation is one packet's path, and what it means for whoever can't connect. Its JSON is a contract.
+// Explanation is one packet's path, and what it means for whoever can't connect. Its JSON is a
+// contract.
 type Explanation struct {
 	exposure.Explanation
 	// From and the others are the packet that was followed.
@@ -31,7 +32,8 @@ type Explanation struct {
 // Reason is why a connection comes about or doesn't.
 type Reason string
 
-// The reasons. The last of them is what is left: if a client can't connect all the same, his packets don't come this far.
+// The reasons. The last of them is what is left: if a client can't connect all the same, his
+// packets don't come this far.
 const (
 	DroppedHere    Reason = "dropped-here"
 	BoundElsewhere Reason = "bound-elsewhere"
@@ -40,7 +42,8 @@ const (
 	Connects       Reason = "connects" // as far as this host can see: else look upstream
 )
 
-// Packet is what to explain. Interface and Destination may be left out: then they are those by which the host itself would answer the source.
+// Packet is what to explain. Interface and Destination may be left out: then they are those by
+// which the host itself would answer the source.
 type Packet struct {
 	From        netip.Addr
 	Destination netip.Addr
@@ -55,7 +58,10 @@ func Locate(host *exposure.Host, p Packet) (Packet, error) {
 	if p.Interface == "" {
 		i := towards(host, p.From)
 		if i == nil {
-			return p, fmt.Errorf("no route leads to %s, so it can't be told on which interface its packets arrive: name it with --interface", p.From)
+			return p, fmt.Errorf(
+				"no route leads to %s, so it can't be told on which interface its packets arrive: name it with --interface",
+				p.From,
+			)
 		}
 		p.Interface = i.Name
 	}
@@ -70,19 +76,28 @@ func Locate(host *exposure.Host, p Packet) (Packet, error) {
 		return p, nil
 	}
 	for _, a := range i.Addresses {
-		if a.Addr().Is4() == p.From.Is4() && (a.Addr().IsLinkLocalUnicast() == p.From.IsLinkLocalUnicast()) {
+		if a.Addr().Is4() == p.From.Is4() &&
+			(a.Addr().IsLinkLocalUnicast() == p.From.IsLinkLocalUnicast()) {
 			p.Destination = a.Addr().WithZone("")
 			return p, nil
 		}
 	}
-	return p, fmt.Errorf("interface %s has no address to be dialled from %s: name one with --to", p.Interface, p.From)
+	return p, fmt.Errorf(
+		"interface %s has no address to be dialled from %s: name one with --to",
+		p.Interface,
+		p.From,
+	)
 }
 
-// towards is the interface by which the host would answer: that of the longest route to the source, in its main tables.
+// towards is the interface by which the host would answer: that of the longest route to the source,
+// in its main tables.
 func towards(host *exposure.Host, source netip.Addr) *exposure.Interface {
 	best, bits, metric := (*exposure.Interface)(nil), -1, uint32(0)
 	for _, r := range host.Routes {
-		if r.Table != 254 && r.Table != 255 && r.Table != 253 || !r.Dest.IsValid() || r.Dest.Addr().Is4() != source.Is4() || !r.Dest.Contains(source) || len(r.NextHops) == 0 {
+		if r.Table != 254 && r.Table != 255 && r.Table != 253 || !r.Dest.IsValid() ||
+			r.Dest.Addr().Is4() != source.Is4() ||
+			!r.Dest.Contains(source) ||
+			len(r.NextHops) == 0 {
 			continue
 		}
 		if r.Dest.Bits() > bits || r.Dest.Bits() == bits && r.Metric < metric {
@@ -100,8 +115,25 @@ func Explain(in Input, p Packet) (Explanation, error) {
 	if p.From.Is6() {
 		family = firewall.IPv6
 	}
-	x := Explanation{From: p.From, Destination: p.Destination, Port: p.Port, Protocol: p.Protocol.String(), Interface: p.Interface}
-	path, err := exposure.Explain(in.Rules, in.Host, exposure.Question{Family: family, Protocol: p.Protocol, Interface: p.Interface, Destination: p.Destination, Port: p.Port}, p.From)
+	x := Explanation{
+		From:        p.From,
+		Destination: p.Destination,
+		Port:        p.Port,
+		Protocol:    p.Protocol.String(),
+		Interface:   p.Interface,
+	}
+	path, err := exposure.Explain(
+		in.Rules,
+		in.Host,
+		exposure.Question{
+			Family:      family,
+			Protocol:    p.Protocol,
+			Interface:   p.Interface,
+			Destination: p.Destination,
+			Port:        p.Port,
+		},
+		p.From,
+	)
 	if err != nil {
 		return x, err
 	}
@@ -119,20 +151,35 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	}
 	switch x.Verdict {
 	case "deny":
-		x.Reason, x.Summary = DroppedHere, fmt.Sprintf("%s does not get to %s: stopped by %s", p.From, port, by)
+		x.Reason, x.Summary = DroppedHere, fmt.Sprintf(
+			"%s does not get to %s: stopped by %s",
+			p.From,
+			port,
+			by,
+		)
 		return
 	case "unknown":
 		var on []string
 		for _, u := range x.Unknowns {
 			on = append(on, Words(u))
 		}
-		x.Reason, x.Summary = Unclear, fmt.Sprintf("whether %s gets to %s hangs on what can't be known: %s", p.From, port, strings.Join(on, "; "))
+		x.Reason, x.Summary = Unclear, fmt.Sprintf(
+			"whether %s gets to %s hangs on what can't be known: %s",
+			p.From,
+			port,
+			strings.Join(on, "; "),
+		)
 	}
 	if !p.Protocol.HasPorts() {
 		if x.Verdict == "allow" {
 			x.Reason = Connects
-			x.Summary = fmt.Sprintf("%s from %s gets in, let in by %s; whether the kernel or a program takes it isn't "+
-				"looked at", p.Protocol, p.From, by)
+			x.Summary = fmt.Sprintf(
+				"%s from %s gets in, let in by %s; whether the kernel or a program takes it isn't "+
+					"looked at",
+				p.Protocol,
+				p.From,
+				by,
+			)
 		}
 		return
 	}
@@ -164,10 +211,20 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	switch {
 	case x.Listener != nil:
 		x.Reason = Connects
-		x.Summary = fmt.Sprintf("%s gets to %s, where %s listens, let in by %s; should it not connect all the same, its packets don't come this far: look upstream", p.From, to, whoListens(x.Listener), by)
+		x.Summary = fmt.Sprintf(
+			"%s gets to %s, where %s listens, let in by %s; should it not connect all the same, its packets don't come this far: look upstream",
+			p.From,
+			to,
+			whoListens(x.Listener),
+			by,
+		)
 	case elsewhere:
 		x.Reason = Connects
-		x.Summary = fmt.Sprintf("%s gets to %s, on another machine or in a namespace that can't be told; should it not connect, look there", p.From, to)
+		x.Summary = fmt.Sprintf(
+			"%s gets to %s, on another machine or in a namespace that can't be told; should it not connect, look there",
+			p.From,
+			to,
+		)
 	default:
 		var bound []string
 		for _, l := range a.listeners {
@@ -180,10 +237,20 @@ func (x *Explanation) conclude(in Input, p Packet) {
 			}
 		}
 		if len(bound) > 0 {
-			x.Reason, x.Summary = BoundElsewhere, fmt.Sprintf("the rules let %s through to %s, but nobody listens on %s: %s", p.From, to, target.Addr(), strings.Join(bound, ", "))
+			x.Reason, x.Summary = BoundElsewhere, fmt.Sprintf(
+				"the rules let %s through to %s, but nobody listens on %s: %s",
+				p.From,
+				to,
+				target.Addr(),
+				strings.Join(bound, ", "),
+			)
 			return
 		}
-		x.Reason, x.Summary = NothingListens, fmt.Sprintf("the rules let %s through to %s, but nothing listens there", p.From, to)
+		x.Reason, x.Summary = NothingListens, fmt.Sprintf(
+			"the rules let %s through to %s, but nothing listens there",
+			p.From,
+			to,
+		)
 	}
 }
 
@@ -196,17 +263,31 @@ func (x *Explanation) throughIPVS(in Input, p Packet, target netip.AddrPort, by 
 	targets := realServers(s)
 	if len(targets) == 0 {
 		x.Reason = NothingListens
-		x.Summary = fmt.Sprintf("the rules let %s through to %s, a service of IPVS, which has no real server", p.From, s)
+		x.Summary = fmt.Sprintf(
+			"the rules let %s through to %s, a service of IPVS, which has no real server",
+			p.From,
+			s,
+		)
 		return true
 	}
 	x.Reason = Connects
-	x.Summary = fmt.Sprintf("%s gets to %s, let in by %s; IPVS sends it on to %s; should it not connect, look there",
-		p.From, s, by, strings.Join(targets, ", "))
+	x.Summary = fmt.Sprintf(
+		"%s gets to %s, let in by %s; IPVS sends it on to %s; should it not connect, look there",
+		p.From,
+		s,
+		by,
+		strings.Join(targets, ", "),
+	)
 	return true
 }
 
 func listenerOf(l sockets.Listener) *exposure.Listener {
-	out := &exposure.Listener{Protocol: l.Protocol.String(), Address: l.Address.String(), Port: l.Port, Interface: l.Interface}
+	out := &exposure.Listener{
+		Protocol:  l.Protocol.String(),
+		Address:   l.Address.String(),
+		Port:      l.Port,
+		Interface: l.Interface,
+	}
 	if !l.Namespace.Current {
 		out.Namespace = l.Namespace.String()
 	}
@@ -232,8 +313,8 @@ func whoListens(l *exposure.Listener) string {
 	return who
 }
 
-// serviceOfChain is the service that a chain of ours belongs to: "svc/prometheus/refuse", "PORTGRAVE-S-prometheus". A service whose name was too long for iptables
-// is not told.
+// serviceOfChain is the service that a chain of ours belongs to: "svc/prometheus/refuse",
+// "PORTGRAVE-S-prometheus". A service whose name was too long for iptables is not told.
 func serviceOfChain(chain string) string {
 	if rest, ok := strings.CutPrefix(chain, "svc/"); ok {
 		name, _, _ := strings.Cut(rest, "/")

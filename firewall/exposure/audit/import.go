@@ -16,9 +16,10 @@ type Imported struct {
 	Purpose string // who was found behind the port, for people
 }
 
-// Import turns what is exposed into services: each port that somebody may reach is open to exactly the sources that may reach it now, on the
-// interfaces where they may. Where it can't be known whether a source gets through, it is let through: the rules that decide go on deciding.
-// Ports that only the host itself reaches are left out.
+// Import turns what is exposed into services: each port that somebody may reach is open to exactly
+// the sources that may reach it now, on the interfaces where they may. Where it can't be known
+// whether a source gets through, it is let through: the rules that decide go on deciding. Ports
+// that only the host itself reaches are left out.
 func Import(r Report) []Imported {
 	type key struct {
 		protocol    string
@@ -47,7 +48,12 @@ func Import(r Report) []Imported {
 			continue
 		}
 		for _, g := range openings(rows[k]) {
-			svc := firewall.Service{Ports: []firewall.PortRange{{Protocol: p, First: k.first, Last: k.last}}, Interfaces: g.interfaces, Sources: g.sources, Log: firewall.LogDenied}
+			svc := firewall.Service{
+				Ports:      []firewall.PortRange{{Protocol: p, First: k.first, Last: k.last}},
+				Interfaces: g.interfaces,
+				Sources:    g.sources,
+				Log:        firewall.LogDenied,
+			}
 			if len(g.addresses) > 0 {
 				if svc.Addresses, err = firewall.NewPrefixes(g.addresses...); err != nil {
 					continue
@@ -69,8 +75,8 @@ type opening struct {
 	purpose    string
 }
 
-// openings groups the rows of one port. If every row names the address that it is bound to, the services do too; else one
-// socket takes them all, and so does the service.
+// openings groups the rows of one port. If every row names the address that it is bound to, the
+// services do too; else one socket takes them all, and so does the service.
 func openings(rows []Exposure) []opening {
 	specific := map[netip.Addr][]Exposure{}
 	var addresses []netip.Addr
@@ -111,7 +117,16 @@ func onInterfaces(rows []Exposure, addresses []netip.Prefix) []opening {
 			continue
 		}
 		process, purpose := behindRow(rows, i)
-		out = append(out, opening{interfaces: []string{i}, addresses: addresses, sources: sources[i], process: process, purpose: purpose})
+		out = append(
+			out,
+			opening{
+				interfaces: []string{i},
+				addresses:  addresses,
+				sources:    sources[i],
+				process:    process,
+				purpose:    purpose,
+			},
+		)
 	}
 	if len(out) == 1 && len(out[0].interfaces) == len(interfaces) {
 		out[0].interfaces = nil
@@ -139,7 +154,8 @@ func behindRow(rows []Exposure, iface string) (process, purpose string) {
 	return "", ""
 }
 
-// serviceName is a process's name as a service can be called, told apart by the port, or failing that by a number.
+// serviceName is a process's name as a service can be called, told apart by the port, or failing
+// that by a number.
 func serviceName(process, protocol string, port uint16, taken map[string]int) string {
 	var b strings.Builder
 	for _, r := range strings.ToLower(process) {

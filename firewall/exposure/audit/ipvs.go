@@ -11,11 +11,12 @@ import (
 	"github.com/portgrave/portgrave/firewall/ipvs"
 )
 
-// Services of IPVS take the packets that routing has given to the host, behind the rules of hook input
-// but for those of priority 98 and above (ip_vs_ops, net/netfilter/ipvs/ip_vs_core.c). Whoever gets that
-// far gets to a real server; what is dropped behind IPVS is not looked at.
+// Services of IPVS take the packets that routing has given to the host, behind the rules of hook
+// input but for those of priority 98 and above (ip_vs_ops, net/netfilter/ipvs/ip_vs_core.c).
+// Whoever gets that far gets to a real server; what is dropped behind IPVS is not looked at.
 
-// servedByIPVS reports whether a service of IPVS takes the packets to an address and port of the host.
+// servedByIPVS reports whether a service of IPVS takes the packets to an address and port of the
+// host.
 func (a *auditor) servedByIPVS(p firewall.Protocol, address netip.Addr, port uint16) bool {
 	_, found := serviceAt(a.IPVS, p, netip.AddrPortFrom(address, port))
 	return found
@@ -24,9 +25,13 @@ func (a *auditor) servedByIPVS(p firewall.Protocol, address netip.Addr, port uin
 // serviceAt finds a service of IPVS; they are in order.
 func serviceAt(list []ipvs.Service, p firewall.Protocol, at netip.AddrPort) (ipvs.Service, bool) {
 	want := firewall.VirtualService{Protocol: p, At: at}
-	i, found := slices.BinarySearchFunc(list, want, func(s ipvs.Service, v firewall.VirtualService) int {
-		return s.Compare(v)
-	})
+	i, found := slices.BinarySearchFunc(
+		list,
+		want,
+		func(s ipvs.Service, v firewall.VirtualService) int {
+			return s.Compare(v)
+		},
+	)
 	if !found {
 		return ipvs.Service{}, false
 	}
@@ -37,7 +42,10 @@ func serviceAt(list []ipvs.Service, p firewall.Protocol, at netip.AddrPort) (ipv
 func (a *auditor) ipvs() {
 	list := a.IPVS
 	if len(list) > maxVirtual {
-		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%d services of IPVS: only %d were checked", len(list), maxVirtual))
+		a.report.Unread = append(
+			a.report.Unread,
+			fmt.Sprintf("%d services of IPVS: only %d were checked", len(list), maxVirtual),
+		)
 		list = list[:maxVirtual]
 	}
 	for _, s := range list {

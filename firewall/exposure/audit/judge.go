@@ -12,9 +12,15 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
 
-// judge compares who gets to a port with what the policy says, and adds the row. believed, of a port whose packets go elsewhere, is who would get in if they
-// didn't; nil for any other.
-func (a *auditor) judge(x Exposure, r reach, families []firewall.Family, addresses []netip.Addr, believed *reach) {
+// judge compares who gets to a port with what the policy says, and adds the row. believed, of a
+// port whose packets go elsewhere, is who would get in if they didn't; nil for any other.
+func (a *auditor) judge(
+	x Exposure,
+	r reach,
+	families []firewall.Family,
+	addresses []netip.Addr,
+	believed *reach,
+) {
 	p, _ := firewall.ParseProtocol(x.Protocol)
 	d := declared(a.Policy, p, x.Port, x.Interface, addresses, a.Now)
 	if d.service == "" && a.isVirtual(p, x.Port, addresses) {
@@ -28,7 +34,10 @@ func (a *auditor) judge(x Exposure, r reach, families []firewall.Family, address
 		}
 		return s.simplest(r.nowhere)
 	}
-	x.Service, x.Reachable, x.DecidedBy, x.Finding = d.service, Bounds{written(r.certain), possible}, r.decided, OK
+	x.Service, x.Reachable, x.DecidedBy, x.Finding = d.service, Bounds{
+		written(r.certain),
+		possible,
+	}, r.decided, OK
 	for _, s := range r.assumed {
 		a.assumed[s] = true
 	}
@@ -49,19 +58,58 @@ func (a *auditor) judge(x Exposure, r reach, families []firewall.Family, address
 	switch {
 	case tooMany.empty():
 	case !past.empty():
-		a.find(&x, Bypass, written(past), fmt.Sprintf("%s is published to %s, past the rules of the host's own firewall, which refuses these sources", name, x.Target))
+		a.find(
+			&x,
+			Bypass,
+			written(past),
+			fmt.Sprintf(
+				"%s is published to %s, past the rules of the host's own firewall, which refuses these sources",
+				name,
+				x.Target,
+			),
+		)
 	case d.governed:
-		a.find(&x, WiderThanPolicy, written(tooMany), fmt.Sprintf("%s is reachable from sources that the policy does not allow", name))
+		a.find(
+			&x,
+			WiderThanPolicy,
+			written(tooMany),
+			fmt.Sprintf("%s is reachable from sources that the policy does not allow", name),
+		)
 	default:
-		a.find(&x, Undeclared, written(tooMany), fmt.Sprintf("%s is reachable, and no service of the policy lists it", name))
+		a.find(
+			&x,
+			Undeclared,
+			written(tooMany),
+			fmt.Sprintf("%s is reachable, and no service of the policy lists it", name),
+		)
 	}
-	// dockerd listens on the ports that it publishes, and packets from outside never get to it: they are not stopped, they have a row of their own.
-	// Nor is a rule to blame that refuses the host's own addresses to packets from outside.
-	if missing := allowed.minus(r.possible).minus(a.unroutable).minus(r.elsewhere); d.governed && !missing.empty() {
-		a.find(&x, BlockedElsewhere, missing.prefixes(), fmt.Sprintf("the policy opens %s to sources that something else stops: %s", name, strings.Join(r.decided, "; ")))
+	// dockerd listens on the ports that it publishes, and packets from outside never get to it: they
+	// are not stopped, they have a row of their own. Nor is a rule to blame that refuses the host's
+	// own addresses to packets from outside.
+	if missing := allowed.minus(r.possible).minus(a.unroutable).minus(r.elsewhere); d.governed &&
+		!missing.empty() {
+		a.find(
+			&x,
+			BlockedElsewhere,
+			missing.prefixes(),
+			fmt.Sprintf(
+				"the policy opens %s to sources that something else stops: %s",
+				name,
+				strings.Join(r.decided, "; "),
+			),
+		)
 	}
 	if !r.certain.equal(r.possible) {
-		a.find(&x, Undecided, r.possible.minus(r.certain).simplest(r.nowhere), fmt.Sprintf("who reaches %s hangs on what can't be known: %s", name, strings.Join(unknowns(r.decided), "; ")))
+		a.find(
+			&x,
+			Undecided,
+			r.possible.minus(r.certain).simplest(r.nowhere),
+			fmt.Sprintf(
+				"who reaches %s hangs on what can't be known: %s",
+				name,
+				strings.Join(unknowns(r.decided), "; "),
+			),
+		)
 	}
 	a.report.Exposures = append(a.report.Exposures, x)
 }
@@ -92,8 +140,21 @@ func (x *Exposure) name() string {
 
 // find adds a finding about a row.
 func (a *auditor) find(x *Exposure, k Kind, sources firewall.Prefixes, detail string) {
-	a.report.Findings = append(a.report.Findings, Finding{Kind: k, Service: x.Service, Protocol: x.Protocol, Port: x.Port, PortLast: x.PortLast, Address: x.Address,
-		Interface: x.Interface, Process: x.Process, Sources: sources, Detail: detail})
+	a.report.Findings = append(
+		a.report.Findings,
+		Finding{
+			Kind:      k,
+			Service:   x.Service,
+			Protocol:  x.Protocol,
+			Port:      x.Port,
+			PortLast:  x.PortLast,
+			Address:   x.Address,
+			Interface: x.Interface,
+			Process:   x.Process,
+			Sources:   sources,
+			Detail:    detail,
+		},
+	)
 	if slices.Index(gravity, k) < slices.Index(gravity, x.Finding) {
 		x.Finding = k
 	}
@@ -107,7 +168,10 @@ func (a *auditor) boundWider(l sockets.Listener) {
 	var needed []string
 	listed := ""
 	for _, svc := range a.Policy.Services {
-		if !slices.ContainsFunc(svc.Ports, func(r firewall.PortRange) bool { return r.Contains(l.Protocol, l.Port) }) {
+		if !slices.ContainsFunc(
+			svc.Ports,
+			func(r firewall.PortRange) bool { return r.Contains(l.Protocol, l.Port) },
+		) {
 			continue
 		}
 		listed = svc.Name
@@ -124,9 +188,16 @@ func (a *auditor) boundWider(l sockets.Listener) {
 	}
 	x := exposureOf(l, "")
 	x.Service, x.Finding = listed, OK
-	detail := fmt.Sprintf("%s is bound to every address though the policy lets nobody in: bind it to 127.0.0.1", x.name())
+	detail := fmt.Sprintf(
+		"%s is bound to every address though the policy lets nobody in: bind it to 127.0.0.1",
+		x.name(),
+	)
 	if len(needed) > 0 {
-		detail = fmt.Sprintf("%s is bound to every address though the policy opens it on %s only: bind it there", x.name(), strings.Join(needed, ", "))
+		detail = fmt.Sprintf(
+			"%s is bound to every address though the policy opens it on %s only: bind it there",
+			x.name(),
+			strings.Join(needed, ", "),
+		)
 	}
 	a.find(&x, BoundWider, firewall.Prefixes{}, detail)
 	a.mark(x, BoundWider)
@@ -136,7 +207,8 @@ func (a *auditor) boundWider(l sockets.Listener) {
 func (a *auditor) mark(socket Exposure, k Kind) {
 	for i := range a.report.Exposures {
 		x := &a.report.Exposures[i]
-		same := x.Port == socket.Port && x.Protocol == socket.Protocol && x.Address == socket.Address && x.Target == ""
+		same := x.Port == socket.Port && x.Protocol == socket.Protocol && x.Address == socket.Address &&
+			x.Target == ""
 		if same && slices.Index(gravity, k) < slices.Index(gravity, x.Finding) {
 			x.Finding = k
 		}
@@ -161,13 +233,30 @@ func (a *auditor) absent() {
 			if there || allowed.Len() == 0 {
 				continue
 			}
-			x := Exposure{Protocol: r.Protocol.String(), Port: r.First, Service: svc.Name, Declared: true, Allowed: allowed, Finding: OK, DecidedBy: []string{}}
+			x := Exposure{
+				Protocol:  r.Protocol.String(),
+				Port:      r.First,
+				Service:   svc.Name,
+				Declared:  true,
+				Allowed:   allowed,
+				Finding:   OK,
+				DecidedBy: []string{},
+			}
 			if r.Last > r.First {
 				x.PortLast = r.Last
 			}
-			detail := fmt.Sprintf("the policy opens %s (service %s), and nobody listens there", x.name(), svc.Name)
+			detail := fmt.Sprintf(
+				"the policy opens %s (service %s), and nobody listens there",
+				x.name(),
+				svc.Name,
+			)
 			if process, local := a.loopback[portKey{r.Protocol, r.First}]; local {
-				detail = fmt.Sprintf("the policy opens %s (service %s), and %s listens there for this host alone", x.name(), svc.Name, cmp.Or(process, "somebody"))
+				detail = fmt.Sprintf(
+					"the policy opens %s (service %s), and %s listens there for this host alone",
+					x.name(),
+					svc.Name,
+					cmp.Or(process, "somebody"),
+				)
 			}
 			a.find(&x, NotListening, firewall.Prefixes{}, detail)
 			a.report.Exposures = append(a.report.Exposures, x)
@@ -189,9 +278,19 @@ func (a *auditor) endings() {
 			f := Finding{Service: svc.Name, Sources: sources}
 			switch {
 			case !e.Until.After(a.Now):
-				f.Kind, f.Detail = Expired, fmt.Sprintf("%s was allowed to reach %s until %s: remove the entry from the policy", e.Prefix, svc.Name, e.Until.UTC().Format("2006-01-02 15:04 MST"))
+				f.Kind, f.Detail = Expired, fmt.Sprintf(
+					"%s was allowed to reach %s until %s: remove the entry from the policy",
+					e.Prefix,
+					svc.Name,
+					e.Until.UTC().Format("2006-01-02 15:04 MST"),
+				)
 			case e.Until.Before(a.Now.Add(expiringSoon)):
-				f.Kind, f.Detail = Expiring, fmt.Sprintf("%s is allowed to reach %s until %s", e.Prefix, svc.Name, e.Until.UTC().Format("2006-01-02 15:04 MST"))
+				f.Kind, f.Detail = Expiring, fmt.Sprintf(
+					"%s is allowed to reach %s until %s",
+					e.Prefix,
+					svc.Name,
+					e.Until.UTC().Format("2006-01-02 15:04 MST"),
+				)
 			default:
 				continue
 			}
@@ -211,7 +310,11 @@ func (a *auditor) probe(ctx context.Context) {
 			continue
 		}
 		for _, l := range a.listeners {
-			if l.Protocol != firewall.TCP || !slices.ContainsFunc(svc.Ports, func(r firewall.PortRange) bool { return r.Contains(l.Protocol, l.Port) }) {
+			if l.Protocol != firewall.TCP ||
+				!slices.ContainsFunc(
+					svc.Ports,
+					func(r firewall.PortRange) bool { return r.Contains(l.Protocol, l.Port) },
+				) {
 				continue
 			}
 			at := netip.AddrPortFrom(dialled(l.Address), l.Port)
@@ -219,13 +322,23 @@ func (a *auditor) probe(ctx context.Context) {
 			x.Service, x.Finding = svc.Name, OK
 			if want.TLS {
 				if err := a.Prober.TLS(ctx, at); err != nil {
-					a.find(&x, NoTLS, firewall.Prefixes{}, fmt.Sprintf("%s must speak TLS, says the policy: %v", x.name(), err))
+					a.find(
+						&x,
+						NoTLS,
+						firewall.Prefixes{},
+						fmt.Sprintf("%s must speak TLS, says the policy: %v", x.name(), err),
+					)
 					a.mark(x, NoTLS)
 				}
 			}
 			if want.Health != "" {
 				if err := a.Prober.Health(ctx, at, want.Health, want.TLS); err != nil {
-					a.find(&x, Unhealthy, firewall.Prefixes{}, fmt.Sprintf("the health check %s of %s fails: %v", want.Health, x.name(), err))
+					a.find(
+						&x,
+						Unhealthy,
+						firewall.Prefixes{},
+						fmt.Sprintf("the health check %s of %s fails: %v", want.Health, x.name(), err),
+					)
 					a.mark(x, Unhealthy)
 				}
 			}

@@ -16,9 +16,11 @@ type portRange struct {
 // maxPublished bounds the ranges of ports that are asked about one by one.
 const maxPublished = 5000
 
-// published finds the ports that some rule may translate: those for which a DNAT, a redirect or a tproxy, or a rule that rewrites the destination, can be come to from a base
-// chain at prerouting or ingress. It reads only what rules say of protocol and port, so it finds too many rather than too few; the evaluator tells then
-// which are translated. Within a range the same holds for each port: no rule, and none of the ranges in told, tells them apart. cut reports that there were more
+// published finds the ports that some rule may translate: those for which a DNAT, a redirect or a
+// tproxy, or a rule that rewrites the destination, can be come to from a base chain at prerouting
+// or ingress. It reads only what rules say of protocol and port, so it finds too many rather than
+// too few; the evaluator tells then which are translated. Within a range the same holds for each
+// port: no rule, and none of the ranges in told, tells them apart. cut reports that there were more
 // than anybody can ask about.
 func published(rs *exposure.Ruleset, told []firewall.PortRange) (ports []portRange, cut bool) {
 	return search(rs).ports(rs, told)
@@ -26,10 +28,16 @@ func published(rs *exposure.Ruleset, told []firewall.PortRange) (ports []portRan
 
 // search goes through all rules that a packet can meet before routing.
 func search(rs *exposure.Ruleset) *finder {
-	f := &finder{found: map[uint8]exposure.Ranges{}, seen: map[visit]int{}, doors: map[door]exposure.Ranges{}, virtual: map[destination]exposure.Ranges{}}
+	f := &finder{
+		found:   map[uint8]exposure.Ranges{},
+		seen:    map[visit]int{},
+		doors:   map[door]exposure.Ranges{},
+		virtual: map[destination]exposure.Ranges{},
+	}
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
-			if c.Base != nil && !t.Dormant && (c.Base.Hook == exposure.HookPrerouting || c.Base.Hook == exposure.HookIngress) {
+			if c.Base != nil && !t.Dormant &&
+				(c.Base.Hook == exposure.HookPrerouting || c.Base.Hook == exposure.HookIngress) {
 				f.chain(c, everything(), 0)
 			}
 		}
@@ -38,7 +46,10 @@ func search(rs *exposure.Ruleset) *finder {
 }
 
 // ports are the ranges found, as published says.
-func (f *finder) ports(rs *exposure.Ruleset, told []firewall.PortRange) (ports []portRange, cut bool) {
+func (f *finder) ports(
+	rs *exposure.Ruleset,
+	told []firewall.PortRange,
+) (ports []portRange, cut bool) {
 	starts := startsOf(rs, told)
 	for protocol, set := range f.found {
 		for _, r := range set.List() {
@@ -62,8 +73,8 @@ func (f *finder) ports(rs *exposure.Ruleset, told []firewall.PortRange) (ports [
 	return ports, false
 }
 
-// concern is the protocols, ports and destinations that can come to a place. Correlations between them are
-// not kept.
+// concern is the protocols, ports and destinations that can come to a place. Correlations between
+// them are not kept.
 type concern struct{ protocols, ports, dest4, dest6 exposure.Ranges }
 
 func everything() concern {
@@ -86,7 +97,8 @@ type finder struct {
 	steps   int
 }
 
-// Bounds on what a hostile ruleset can make of the search. Beyond them everything is taken for concerned, which errs to the safe side.
+// Bounds on what a hostile ruleset can make of the search. Beyond them everything is taken for
+// concerned, which errs to the safe side.
 const (
 	maxDepth = 32
 	maxSteps = 2_000_000
@@ -193,10 +205,12 @@ func (f *finder) note(in concern) {
 	}
 }
 
-// narrow keeps what an operand says of protocol or port. What it may be is asked of no other: a set of sources may have a million.
+// narrow keeps what an operand says of protocol or port. What it may be is asked of no other: a set
+// of sources may have a million.
 func (c concern) narrow(o exposure.Operand, to func() exposure.Ranges) concern {
 	plain := exposure.Of(o.Field)
-	if o.Field != plain.Field || o.Shift != 0 || o.Clear != (exposure.Value{}) || o.Xor != (exposure.Value{}) {
+	if o.Field != plain.Field || o.Shift != 0 || o.Clear != (exposure.Value{}) ||
+		o.Xor != (exposure.Value{}) {
 		return c
 	}
 	switch o.Field {
@@ -212,7 +226,8 @@ func (c concern) narrow(o exposure.Operand, to func() exposure.Ranges) concern {
 	return c
 }
 
-// column is everything that stands in a column of a set; anything, if the set isn't known or may grow.
+// column is everything that stands in a column of a set; anything, if the set isn't known or may
+// grow.
 func column(s *exposure.Set, i int) exposure.Ranges {
 	if s.Unknown != "" || s.Grows || s.Default {
 		return exposure.NewRanges(exposure.Full(128))
@@ -234,11 +249,22 @@ func complement(o exposure.Operand, s *exposure.Set) exposure.Ranges {
 	return all.Minus(column(s, 0))
 }
 
-// withoutTranslation is the ruleset as it would be if no rule sent a packet elsewhere: what a host firewall believes it guards.
+// withoutTranslation is the ruleset as it would be if no rule sent a packet elsewhere: what a host
+// firewall believes it guards.
 func withoutTranslation(rs *exposure.Ruleset) *exposure.Ruleset {
 	out := &exposure.Ruleset{Missing: rs.Missing}
 	for _, t := range rs.Tables {
-		fresh := out.AddTable(&exposure.Table{System: t.System, Family: t.Family, Name: t.Name, Dormant: t.Dormant, Sets: t.Sets, Others: t.Others, Origin: t.Origin})
+		fresh := out.AddTable(
+			&exposure.Table{
+				System:  t.System,
+				Family:  t.Family,
+				Name:    t.Name,
+				Dormant: t.Dormant,
+				Sets:    t.Sets,
+				Others:  t.Others,
+				Origin:  t.Origin,
+			},
+		)
 		for _, c := range t.Chains {
 			chain := fresh.AddChain(&exposure.Chain{Name: c.Name, Base: c.Base, Origin: c.Origin})
 			for _, r := range c.Rules {

@@ -19,7 +19,8 @@ type Report struct {
 	Assumed []string `json:"assumed,omitempty"`
 }
 
-// Exposure is one reachable thing: a port, as packets find it that come in by one interface, and who is behind it.
+// Exposure is one reachable thing: a port, as packets find it that come in by one interface, and
+// who is behind it.
 type Exposure struct {
 	Protocol  string `json:"protocol"`
 	Port      uint16 `json:"port"`
@@ -31,11 +32,13 @@ type Exposure struct {
 	Unit      string `json:"unit"`
 	Container string `json:"container"`
 	Target    string `json:"target"` // of a published port: where its packets go
-	// Direct: Address and Port are a published port's target, reached past the port that it is published as.
+	// Direct: Address and Port are a published port's target, reached past the port that it is
+	// published as.
 	Direct    bool   `json:"direct,omitempty"`
 	Service   string `json:"service,omitempty"`
 	Reachable Bounds `json:"reachable"`
-	// Declared: the policy says something of the port, since a service lists it, or since it refuses what none lists. Allowed is whom it lets in.
+	// Declared: the policy says something of the port, since a service lists it, or since it refuses
+	// what none lists. Allowed is whom it lets in.
 	Declared bool              `json:"declared"`
 	Allowed  firewall.Prefixes `json:"allowed"`
 	// Finding is the gravest, "ok" if there is none.
@@ -69,7 +72,20 @@ const (
 )
 
 // gravity orders kinds.
-var gravity = []Kind{Bypass, WiderThanPolicy, Undeclared, BlockedElsewhere, NoTLS, Unhealthy, Undecided, NotListening, Expired, Expiring, BoundWider, OK}
+var gravity = []Kind{
+	Bypass,
+	WiderThanPolicy,
+	Undeclared,
+	BlockedElsewhere,
+	NoTLS,
+	Unhealthy,
+	Undecided,
+	NotListening,
+	Expired,
+	Expiring,
+	BoundWider,
+	OK,
+}
 
 // Kinds are all of them, the gravest first.
 func Kinds() []Kind { return slices.Clone(gravity) }

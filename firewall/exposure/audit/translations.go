@@ -18,7 +18,10 @@ func (a *auditor) translations() {
 	defer a.virtualIPs(found)
 	ranges, cut := found.ports(a.Rules, a.told())
 	if cut {
-		a.report.Unread = append(a.report.Unread, fmt.Sprintf("more than %d published ports: the others are not listed", maxPublished))
+		a.report.Unread = append(
+			a.report.Unread,
+			fmt.Sprintf("more than %d published ports: the others are not listed", maxPublished),
+		)
 	}
 	for _, r := range ranges {
 		for _, i := range a.interfaces {
@@ -47,7 +50,13 @@ func (a *auditor) translations() {
 			for port := int(r.first); port <= int(r.last); port++ {
 				a.present[portKey{r.protocol, uint16(port)}] = true
 			}
-			x := Exposure{Protocol: r.protocol.String(), Port: r.first, Address: a.publishedAt(dialled, families), Interface: i.Name, Target: strings.Join(all.targets, ", ")}
+			x := Exposure{
+				Protocol:  r.protocol.String(),
+				Port:      r.first,
+				Address:   a.publishedAt(dialled, families),
+				Interface: i.Name,
+				Target:    strings.Join(all.targets, ", "),
+			}
 			if r.last > r.first {
 				x.PortLast = r.last
 			}
@@ -70,7 +79,8 @@ func (a *auditor) told() (out []firewall.PortRange) {
 	return out
 }
 
-// publishedAt are the addresses at which a port is published, for people: "*" if that is all of the host's, of the families in which it is published at all.
+// publishedAt are the addresses at which a port is published, for people: "*" if that is all of the
+// host's, of the families in which it is published at all.
 func (a *auditor) publishedAt(dialled []netip.Addr, families []firewall.Family) string {
 	all := 0
 	for _, f := range families {
@@ -86,7 +96,8 @@ func (a *auditor) publishedAt(dialled []netip.Addr, families []firewall.Family) 
 	return strings.Join(words, ", ")
 }
 
-// believe is who would get to the port if it were the host's own: what a firewall on the host believes to have decided.
+// believe is who would get to the port if it were the host's own: what a firewall on the host
+// believes to have decided.
 func (a *auditor) believe(q exposure.Question, dialled []netip.Addr) reach {
 	if a.believed == nil {
 		a.believed = exposure.NewEvaluator(withoutTranslation(a.Rules), a.Host)
@@ -94,12 +105,15 @@ func (a *auditor) believe(q exposure.Question, dialled []netip.Addr) reach {
 	var all reach
 	for _, address := range dialled {
 		q.Destination = address
-		all.add(a.ask(a.believed, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered }))
+		all.add(
+			a.ask(a.believed, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered }),
+		)
 	}
 	return all
 }
 
-// behind finds who takes the packets of a published port: a socket of this host, or of another namespace on the same port, if there is but one candidate.
+// behind finds who takes the packets of a published port: a socket of this host, or of another
+// namespace on the same port, if there is but one candidate.
 func (a *auditor) behind(x *Exposure, targets []string, p firewall.Protocol) {
 	for _, t := range targets {
 		at, err := netip.ParseAddrPort(t)
@@ -122,10 +136,13 @@ func (a *auditor) behind(x *Exposure, targets []string, p firewall.Protocol) {
 	}
 }
 
-// elsewhere are the listeners of the one other namespace that has an address; none if several have it.
+// elsewhere are the listeners of the one other namespace that has an address; none if several have
+// it.
 func (a *auditor) elsewhere(p firewall.Protocol, at netip.AddrPort) (out []sockets.Listener) {
 	for _, l := range a.Sockets.Listeners {
-		if l.Namespace.Current || l.Protocol != p || !slices.Contains(a.Sockets.Addresses[l.Namespace.Inode], at.Addr()) || !l.Accepts(at.Addr(), at.Port(), "") {
+		if l.Namespace.Current || l.Protocol != p ||
+			!slices.Contains(a.Sockets.Addresses[l.Namespace.Inode], at.Addr()) ||
+			!l.Accepts(at.Addr(), at.Port(), "") {
 			continue
 		}
 		if len(out) > 0 && out[0].Namespace.Inode != l.Namespace.Inode {

@@ -1,8 +1,10 @@
-// Package live reads the host that it runs on, for the evaluator: rules of nf_tables and legacy x_tables with their sets, interfaces and routes, and who listens.
+// Package live reads the host that it runs on, for the evaluator: rules of nf_tables and legacy
+// x_tables with their sets, interfaces and routes, and who listens.
 //
-// Each part has its reader in a package of its own; this one calls them all, in the network namespace of the calling thread, and puts together what
-// refers to each other: ipsets that rules of either system look up. What can't be read is recorded in the parts (Ruleset.Missing, Snapshot.Unread), never
-// left out.
+// Each part has its reader in a package of its own; this one calls them all, in the network
+// namespace of the calling thread, and puts together what refers to each other: ipsets that rules
+// of either system look up. What can't be read is recorded in the parts (Ruleset.Missing,
+// Snapshot.Unread), never left out.
 //
 // It changes nothing and loads no kernel module.
 package live
@@ -61,7 +63,8 @@ func Read(ctx context.Context) (Host, error) {
 	return Host{rules, host, listening, served}, nil
 }
 
-// Rules reads the rules alone. Without the right to read nf_tables it is firewall.ErrPermission: an answer in which nothing is certain would be of no use.
+// Rules reads the rules alone. Without the right to read nf_tables it is firewall.ErrPermission: an
+// answer in which nothing is certain would be of no use.
 func Rules(ctx context.Context) (*exposure.Ruleset, error) {
 	rs := &exposure.Ruleset{}
 	sets := xtables.LiveSets(ctx, run, time.Now())
@@ -85,7 +88,10 @@ func Rules(ctx context.Context) (*exposure.Ruleset, error) {
 	if err := nftables.Read(ctx, conn, rs, nftables.Options{IPSet: byIndex}); err != nil {
 		return nil, fmt.Errorf("reading nf_tables: %w", err)
 	}
-	if slices.ContainsFunc(rs.Missing, func(m exposure.Missing) bool { return m.What == "nf_tables" }) {
+	if slices.ContainsFunc(
+		rs.Missing,
+		func(m exposure.Missing) bool { return m.What == "nf_tables" },
+	) {
 		return nil, firewall.ErrPermission
 	}
 	if err := xtables.ReadLegacy(ctx, os.DirFS("/proc"), run, sets, rs); err != nil {

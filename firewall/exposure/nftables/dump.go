@@ -24,7 +24,8 @@ type Dump struct {
 	Elements   map[SetName][][]byte
 	Objects    []Object
 	Flowtables []Object
-	// Hooks are the base chains at each hook in the order in which the kernel runs them, as far as it told: one list a hook.
+	// Hooks are the base chains at each hook in the order in which the kernel runs them, as far as it
+	// told: one list a hook.
 	Hooks [][]ChainName
 }
 
@@ -46,15 +47,16 @@ type ChainName struct {
 	Table, Name string
 }
 
-// errAbsent: the kernel has no nf_tables; nothing answers for the subsystem (nfnetlink_rcv_msg in net/netfilter/nfnetlink.c).
+// errAbsent: the kernel has no nf_tables; nothing answers for the subsystem (nfnetlink_rcv_msg in
+// net/netfilter/nfnetlink.c).
 var errAbsent = errors.New("this kernel has no nf_tables")
 
-// attempts to read one generation whole. A dump of 10 000 rules takes some tens of milliseconds; a ruleset that changes
-// faster than that, five times running, isn't going to stand still.
+// attempts to read one generation whole. A dump of 10 000 rules takes some tens of milliseconds; a
+// ruleset that changes faster than that, five times running, isn't going to stand still.
 const attempts = 5
 
-// Take reads everything, within one generation of the ruleset. It returns an error that says so if the ruleset keeps changing, and wraps the kernel's
-// refusals: EPERM without CAP_NET_ADMIN.
+// Take reads everything, within one generation of the ruleset. It returns an error that says so if
+// the ruleset keeps changing, and wraps the kernel's refusals: EPERM without CAP_NET_ADMIN.
 func Take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 	rules := conn.Ruleset(ctx)
 	if _, err := rules.Generation(); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
@@ -101,14 +103,20 @@ func take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 	return d, nil
 }
 
-// sortedAnewPause is how long the kernel gets to sort a hash table anew, each time: sortedAnewAttempts times.
+// sortedAnewPause is how long the kernel gets to sort a hash table anew, each time:
+// sortedAnewAttempts times.
 const (
 	sortedAnewPause    = 10 * time.Millisecond
 	sortedAnewAttempts = 100
 )
 
 // elementsOf dumps a set; one that is a hash table again and again until no element came twice.
-func elementsOf(ctx context.Context, conn *nfnetlink.Conn, name SetName, hashed bool) ([][]byte, error) {
+func elementsOf(
+	ctx context.Context,
+	conn *nfnetlink.Conn,
+	name SetName,
+	hashed bool,
+) ([][]byte, error) {
 	attributes := nfnetlink.AppendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, name.Table)
 	attributes = nfnetlink.AppendString(attributes, unix.NFTA_SET_ELEM_LIST_SET, name.Name)
 	for range sortedAnewAttempts {
@@ -127,18 +135,25 @@ func elementsOf(ctx context.Context, conn *nfnetlink.Conn, name SetName, hashed 
 		case <-time.After(sortedAnewPause):
 		}
 	}
-	return nil, fmt.Errorf("set %s of table %s %s: elements came twice, %d times in a row: the kernel has not finished sorting them; try again",
-		name.Name, name.Family, name.Table, sortedAnewAttempts)
+	return nil, fmt.Errorf(
+		"set %s of table %s %s: elements came twice, %d times in a row: the kernel has not finished sorting them; try again",
+		name.Name,
+		name.Family,
+		name.Table,
+		sortedAnewAttempts,
+	)
 }
 
-// repeats reports whether an element came twice in a dump of several messages. The kernel sorts hash tables that have grown or shrunk anew, outside of
-// transactions (lib/rhashtable.c), and counts in each message the elements of those before: whatever came twice stands for one that did not come.
-// What is malformed is for the decoder to say.
+// repeats reports whether an element came twice in a dump of several messages. The kernel sorts
+// hash tables that have grown or shrunk anew, outside of transactions (lib/rhashtable.c), and
+// counts in each message the elements of those before: whatever came twice stands for one that did
+// not come. What is malformed is for the decoder to say.
 func repeats(messages [][]byte) bool {
 	if len(messages) < 2 {
 		return false
 	}
-	// Hashes take 8 bytes an element, keys several times as much. Two keys of one hash would cost another reading, with another seed.
+	// Hashes take 8 bytes an element, keys several times as much. Two keys of one hash would cost
+	// another reading, with another seed.
 	seed := maphash.MakeSeed()
 	var keys []uint64
 	for _, m := range messages {
@@ -163,12 +178,30 @@ func repeats(messages [][]byte) bool {
 // declaration is a set's name and its flags.
 func declaration(set Object) (SetName, uint32, error) {
 	a, err := nfnetlink.Parse(set.Attributes)
-	return SetName{set.Family, a.String(unix.NFTA_SET_TABLE), a.String(unix.NFTA_SET_NAME)}, uint32(a.Number(unix.NFTA_SET_FLAGS)), err
+	return SetName{
+			set.Family,
+			a.String(unix.NFTA_SET_TABLE),
+			a.String(unix.NFTA_SET_NAME),
+		}, uint32(
+			a.Number(unix.NFTA_SET_FLAGS),
+		), err
 }
 
 // ask dumps the objects of one kind. What the kernel sends is copied: the buffer is used again.
-func ask(ctx context.Context, conn *nfnetlink.Conn, kind, family uint8, attributes []byte, each func(Object)) error {
-	r := nfnetlink.Request{Subsystem: unix.NFNL_SUBSYS_NFTABLES, Kind: kind, Family: family, Attributes: attributes, Dump: true}
+func ask(
+	ctx context.Context,
+	conn *nfnetlink.Conn,
+	kind, family uint8,
+	attributes []byte,
+	each func(Object),
+) error {
+	r := nfnetlink.Request{
+		Subsystem:  unix.NFNL_SUBSYS_NFTABLES,
+		Kind:       kind,
+		Family:     family,
+		Attributes: attributes,
+		Dump:       true,
+	}
 	return conn.Ask(ctx, r, func(m nfnetlink.Message) error {
 		each(Object{exposure.Family(m.Family), append([]byte(nil), m.Attributes...)})
 		return nil

@@ -77,7 +77,8 @@ func (t *translator) meta(a *nfnetlink.Attributes) {
 		return
 	}
 	if key == unix.NFT_META_NFPROTO {
-		if f := t.table.Family; f == exposure.FamilyNetdev || f == exposure.FamilyBridge || f == exposure.FamilyARP {
+		if f := t.table.Family; f == exposure.FamilyNetdev || f == exposure.FamilyBridge ||
+			f == exposure.FamilyARP {
 			// There the packet's family is the hook's (nft_pf, include/net/netfilter/nf_tables.h).
 			t.load(a, unix.NFTA_META_DREG, constant([]byte{byte(f)}))
 			return
@@ -99,8 +100,8 @@ func (t *translator) meta(a *nfnetlink.Attributes) {
 	}
 }
 
-// metaSet: only the mark is of concern to later rules and routing. The packet's type is, too, but has no words in the model; and a bridge's broute lets
-// it go another way.
+// metaSet: only the mark is of concern to later rules and routing. The packet's type is, too, but
+// has no words in the model; and a bridge's broute lets it go another way.
 func (t *translator) metaSet(a *nfnetlink.Attributes, key uint64) {
 	from, ok := t.source(a, unix.NFTA_META_SREG)
 	switch {
@@ -135,13 +136,26 @@ const (
 type ctTuple struct{ source4, source6, dest4, dest6, sport, dport exposure.Field }
 
 var ctTuples = map[uint64]ctTuple{
-	ctDirectionOriginal: {exposure.FieldCTOrigSource4, exposure.FieldCTOrigSource6, exposure.FieldCTOrigDest4, exposure.FieldCTOrigDest6,
-		exposure.FieldCTOrigSport, exposure.FieldCTOrigDport},
-	ctDirectionReply: {exposure.FieldCTReplySource4, exposure.FieldCTReplySource6, exposure.FieldCTReplyDest4, exposure.FieldCTReplyDest6,
-		exposure.FieldCTReplySport, exposure.FieldCTReplyDport},
+	ctDirectionOriginal: {
+		exposure.FieldCTOrigSource4,
+		exposure.FieldCTOrigSource6,
+		exposure.FieldCTOrigDest4,
+		exposure.FieldCTOrigDest6,
+		exposure.FieldCTOrigSport,
+		exposure.FieldCTOrigDport,
+	},
+	ctDirectionReply: {
+		exposure.FieldCTReplySource4,
+		exposure.FieldCTReplySource6,
+		exposure.FieldCTReplyDest4,
+		exposure.FieldCTReplyDest6,
+		exposure.FieldCTReplySport,
+		exposure.FieldCTReplyDport,
+	},
 }
 
-// ct follows nft_ct_get_eval (net/netfilter/nft_ct.c). Every key but the state ends the rule where there is no connection, as an absent field does.
+// ct follows nft_ct_get_eval (net/netfilter/nft_ct.c). Every key but the state ends the rule where
+// there is no connection, as an absent field does.
 func (t *translator) ct(a *nfnetlink.Attributes) {
 	key := a.Number(unix.NFTA_CT_KEY)
 	if a.Has(unix.NFTA_CT_SREG) {
@@ -164,7 +178,8 @@ func (t *translator) ct(a *nfnetlink.Attributes) {
 	case unix.NFT_CT_PROTOCOL:
 		field(exposure.FieldCTProtocol, 1, host)
 	case unix.NFT_CT_L3PROTOCOL:
-		// The connection's family is the packet's. But without a connection the rule ends, as it does when this match reads its protocol.
+		// The connection's family is the packet's. But without a connection the rule ends, as it does
+		// when this match reads its protocol.
 		t.match(exposure.In(exposure.Of(exposure.FieldCTProtocol), exposure.Full(8)))
 		field(exposure.FieldNFProto, 1, host)
 	case unix.NFT_CT_SECMARK:
@@ -176,7 +191,10 @@ func (t *translator) ct(a *nfnetlink.Attributes) {
 	case unix.NFT_CT_LABELS:
 		field(exposure.FieldCTLabel, 16, network)
 	case unix.NFT_CT_PKTS, unix.NFT_CT_BYTES, ctAvgPkt:
-		other(map[uint64]string{unix.NFT_CT_PKTS: "ct packets", unix.NFT_CT_BYTES: "ct bytes", ctAvgPkt: "ct avgpkt"}[key], 8)
+		other(
+			map[uint64]string{unix.NFT_CT_PKTS: "ct packets", unix.NFT_CT_BYTES: "ct bytes", ctAvgPkt: "ct avgpkt"}[key],
+			8,
+		)
 	case ctID:
 		other("ct id", 4)
 	case ctZone:
@@ -210,7 +228,8 @@ func (t *translator) ctTuple(a *nfnetlink.Attributes, key uint64, tuple ctTuple)
 		field(tuple.sport, 2)
 	case unix.NFT_CT_PROTO_DST:
 		field(tuple.dport, 2)
-	case unix.NFT_CT_SRC, unix.NFT_CT_DST: // of the packet's own family; in a table of both that must be known
+	case unix.NFT_CT_SRC,
+		unix.NFT_CT_DST: // of the packet's own family; in a table of both that must be known
 		source := key == unix.NFT_CT_SRC
 		switch {
 		case t.version == 4 && t.table.Family == exposure.FamilyIPv4 && source:
@@ -263,7 +282,12 @@ const (
 // fib: NFTA_FIB_DREG 1, NFTA_FIB_RESULT 2, NFTA_FIB_FLAGS 3.
 func (t *translator) fib(a *nfnetlink.Attributes) {
 	flags := a.Number(3)
-	f := exposure.Fib{Of: exposure.FibSource, ByMark: flags&fibMark != 0, ByIn: flags&fibIn != 0, ByOut: flags&fibOut != 0}
+	f := exposure.Fib{
+		Of:     exposure.FibSource,
+		ByMark: flags&fibMark != 0,
+		ByIn:   flags&fibIn != 0,
+		ByOut:  flags&fibOut != 0,
+	}
 	if flags&fibDest != 0 {
 		f.Of = exposure.FibDest
 	}
@@ -282,15 +306,17 @@ func (t *translator) fib(a *nfnetlink.Attributes) {
 	if flags&fibPresent != 0 && f.Want != exposure.FibType {
 		f.Want, n = exposure.FibExists, 1
 	}
-	if flags&^(fibSource|fibDest|fibMark|fibIn|fibOut|fibPresent) != 0 || flags&(fibSource|fibDest) == fibSource|fibDest {
+	if flags&^(fibSource|fibDest|fibMark|fibIn|fibOut|fibPresent) != 0 ||
+		flags&(fibSource|fibDest) == fibSource|fibDest {
 		t.loadUnknown(a, 1, "fib", n, true)
 		return
 	}
 	t.load(a, 1, operand(exposure.Operand{Field: exposure.FieldFib, Fib: f}, n, o))
 }
 
-// exthdr reads IPv6 extension headers and the options of IPv4, TCP, SCTP and DCCP (net/netfilter/nft_exthdr.c). Writing one, or taking a TCP option away,
-// changes nothing about the way; but the kernel ends the rule of a packet that isn't TCP.
+// exthdr reads IPv6 extension headers and the options of IPv4, TCP, SCTP and DCCP
+// (net/netfilter/nft_exthdr.c). Writing one, or taking a TCP option away, changes nothing about the
+// way; but the kernel ends the rule of a packet that isn't TCP.
 func (t *translator) exthdr(a *nfnetlink.Attributes) {
 	op := a.Number(unix.NFTA_EXTHDR_OP)
 	kind := a.Number(unix.NFTA_EXTHDR_TYPE)
@@ -298,7 +324,12 @@ func (t *translator) exthdr(a *nfnetlink.Attributes) {
 	text := fmt.Sprintf("%s %d", name, kind)
 	if !a.Has(unix.NFTA_EXTHDR_DREG) {
 		if t.protocol != unix.IPPROTO_TCP {
-			t.match(exposure.In(exposure.Of(exposure.FieldProtocol), exposure.One(exposure.Number(unix.IPPROTO_TCP))))
+			t.match(
+				exposure.In(
+					exposure.Of(exposure.FieldProtocol),
+					exposure.One(exposure.Number(unix.IPPROTO_TCP)),
+				),
+			)
 		}
 		t.noEffect(text + " set")
 		return
@@ -315,8 +346,17 @@ func (t *translator) exthdr(a *nfnetlink.Attributes) {
 		t.loadUnknown(a, unix.NFTA_EXTHDR_DREG, text, max(n, 1), true)
 		return
 	}
-	raw := exposure.Raw{Base: base, Offset: 8 * int(min(a.Number(unix.NFTA_EXTHDR_OFFSET), 1<<16)), Bits: 8 * n, Header: uint8(kind)}
-	t.load(a, unix.NFTA_EXTHDR_DREG, operand(exposure.Operand{Field: exposure.FieldRaw, Raw: raw}, n, network))
+	raw := exposure.Raw{
+		Base:   base,
+		Offset: 8 * int(min(a.Number(unix.NFTA_EXTHDR_OFFSET), 1<<16)),
+		Bits:   8 * n,
+		Header: uint8(kind),
+	}
+	t.load(
+		a,
+		unix.NFTA_EXTHDR_DREG,
+		operand(exposure.Operand{Field: exposure.FieldRaw, Raw: raw}, n, network),
+	)
 }
 
 func (t *translator) rt(a *nfnetlink.Attributes) {
@@ -376,13 +416,19 @@ func (t *translator) hash(a *nfnetlink.Attributes) {
 }
 
 // number is an unknown from offset to offset + modulus − 1, in host order.
-func (t *translator) number(a *nfnetlink.Attributes, register int, text string, modulus, offset uint64) {
+func (t *translator) number(
+	a *nfnetlink.Attributes,
+	register int,
+	text string,
+	modulus, offset uint64,
+) {
 	text += fmt.Sprintf(" mod %d", modulus)
 	if offset != 0 {
 		text += fmt.Sprintf(" offset %d", offset)
 	}
 	o := unknown(text, 4)
-	if last := modulus + offset - 1; modulus > 0 && modulus <= 1<<32 && offset <= 1<<32 && last < 1<<32 {
+	if last := modulus + offset - 1; modulus > 0 && modulus <= 1<<32 && offset <= 1<<32 &&
+		last < 1<<32 {
 		o.Max = exposure.Number(last)
 		if modulus == 1 {
 			o = exposure.Const(exposure.Number(offset))

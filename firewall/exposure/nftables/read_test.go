@@ -48,7 +48,14 @@ table bridge b { chain f { type filter hook forward priority 0; ether type ip dr
 		for _, c := range tbl.Chains {
 			if b := c.Base; b != nil {
 				slices.Sort(b.Devices)
-				bases[c.Where()] = fmt.Sprintf("%v %v %d %v %v", b.Type, b.Hook, b.Priority, b.Policy, b.Devices)
+				bases[c.Where()] = fmt.Sprintf(
+					"%v %v %d %v %v",
+					b.Type,
+					b.Hook,
+					b.Priority,
+					b.Policy,
+					b.Devices,
+				)
 			}
 			for i, r := range c.Rules {
 				if r.Number != i+1 || r.Handle == 0 || r.Chain != c || r.Origin != (exposure.Origin{}) {
@@ -58,7 +65,10 @@ table bridge b { chain f { type filter hook forward priority 0; ether type ip dr
 		}
 	}
 	slices.Sort(tables)
-	if want := []string{"arp p false", "bridge b false", "inet a false", "ip dormant true", "netdev n false"}; !slices.Equal(tables, want) {
+	if want := []string{"arp p false", "bridge b false", "inet a false", "ip dormant true", "netdev n false"}; !slices.Equal(
+		tables,
+		want,
+	) {
 		t.Errorf("%v, want %v", tables, want)
 	}
 	for where, want := range map[string]string{
@@ -84,26 +94,30 @@ table bridge b { chain f { type filter hook forward priority 0; ether type ip dr
 	for _, s := range a.Sets {
 		sets[s.Name] = s
 	}
-	if got := sets["unused"].Columns; !slices.Equal(got, []string{"ipv4_addr", "ifname", "mark"}) || sets["unused"].Width != 3 {
+	if got := sets["unused"].Columns; !slices.Equal(got, []string{"ipv4_addr", "ifname", "mark"}) ||
+		sets["unused"].Width != 3 {
 		t.Errorf("columns of a set that no rule uses: %v", got)
 	}
 	s := sets["s"]
 	for i, box := range s.All() {
 		note := s.Notes[i]
 		left := time.Until(note.Expires)
-		if box[0] == exposure.One(addr("192.0.2.1")) && (note.Comment != "for a while" || left < 59*time.Minute || left > time.Hour) {
+		if box[0] == exposure.One(addr("192.0.2.1")) &&
+			(note.Comment != "for a while" || left < 59*time.Minute || left > time.Hour) {
 			t.Errorf("note of an element that expires: %+v", note)
 		}
 		if box[0] == exposure.One(addr("192.0.2.2")) && note != (exposure.Note{}) {
 			t.Errorf("note of an element that doesn't: %+v", note)
 		}
 	}
-	if s.Grows || s.Shrinks || s.Len() != 2 || a.Chain("in").Rules[1].Statements[1].(exposure.Match).In != s {
+	if s.Grows || s.Shrinks || s.Len() != 2 ||
+		a.Chain("in").Rules[1].Statements[1].(exposure.Match).In != s {
 		t.Errorf("set %+v isn't the one that the rule looks up", s)
 	}
 }
 
-// The same set, asked for in two ways: nft only lets that happen between types of one shape, but the kernel doesn't mind.
+// The same set, asked for in two ways: nft only lets that happen between types of one shape, but
+// the kernel doesn't mind.
 func TestSetHasTheColumnsOfItsRules(t *testing.T) {
 	backendtest.Isolate(t)
 	nft(t, `
@@ -124,14 +138,25 @@ func TestOneGeneration(t *testing.T) {
 	script := func(colour string) string {
 		s := "flush ruleset\ntable inet a {\nchain c { type filter hook input priority 0;\n"
 		for i := range 400 {
-			s += fmt.Sprintf("ip saddr { 10.0.0.%d, 10.0.1.0/24 } tcp dport %d accept comment %q\n", i%250, i+1, colour)
+			s += fmt.Sprintf(
+				"ip saddr { 10.0.0.%d, 10.0.1.0/24 } tcp dport %d accept comment %q\n",
+				i%250,
+				i+1,
+				colour,
+			)
 		}
 		return s + "}\n}\n"
 	}
 	nft(t, script("red"))
 	done := make(chan error)
 	// A program of its own: a goroutine would be in another namespace.
-	writer := exec.Command("sh", "-c", `while :; do nft -f "$0"; sleep 0.005; nft -f "$1"; sleep 0.005; done`, file(t, script("red")), file(t, script("green")))
+	writer := exec.Command(
+		"sh",
+		"-c",
+		`while :; do nft -f "$0"; sleep 0.005; nft -f "$1"; sleep 0.005; done`,
+		file(t, script("red")),
+		file(t, script("green")),
+	)
 	if err := writer.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +213,8 @@ func TestCancelled(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	rs := &exposure.Ruleset{}
-	if err := Read(ctx, dial(t), rs, Options{}); !errors.Is(err, context.Canceled) || len(rs.Tables) != 0 {
+	if err := Read(ctx, dial(t), rs, Options{}); !errors.Is(err, context.Canceled) ||
+		len(rs.Tables) != 0 {
 		t.Errorf("%v, %v", err, rs.Tables)
 	}
 }
@@ -219,13 +245,23 @@ func TestRank(t *testing.T) {
 	rank(order, names, [][]ChainName{list("c", "both", "a", "b"), list("six", "both"), list("gone")})
 	for _, pair := range [][2]string{{"c", "both"}, {"both", "a"}, {"a", "b"}, {"six", "both"}} {
 		if chains[pair[0]].Base.Rank >= chains[pair[1]].Base.Rank {
-			t.Errorf("%s comes at %d, %s at %d", pair[0], chains[pair[0]].Base.Rank, pair[1], chains[pair[1]].Base.Rank)
+			t.Errorf(
+				"%s comes at %d, %s at %d",
+				pair[0],
+				chains[pair[0]].Base.Rank,
+				pair[1],
+				chains[pair[1]].Base.Rank,
+			)
 		}
 	}
 	if n := chains["nat"].Base; n.RankKnown || !chains["a"].Base.RankKnown {
 		t.Errorf("%+v", n)
 	}
-	rank(order, names, [][]ChainName{list("a", "b"), list("b", "a")}) // no kernel says so; it must only end
+	rank(
+		order,
+		names,
+		[][]ChainName{list("a", "b"), list("b", "a")},
+	) // no kernel says so; it must only end
 	rank(order, names, nil)
 	if chains["a"].Base.Rank <= chains["b"].Base.Rank {
 		t.Error("without lists the chain that was dumped last comes first")

@@ -22,26 +22,108 @@ var widths = map[string]int{
 // bitmasks are the kinds of which a list means an or.
 var bitmasks = map[string]bool{"ct_state": true, "ct_status": true, "tcp_flag": true}
 
-// symbols are the names that nft prints for numbers (the symbol tables of src/ct.c, meta.c, proto.c, fib.c, rt.c of nftables).
+// symbols are the names that nft prints for numbers (the symbol tables of src/ct.c, meta.c,
+// proto.c, fib.c, rt.c of nftables).
 var symbols = map[string]map[string]uint64{
-	"ct_state":     {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64},
-	"ct_status":    {"expected": 1, "seen-reply": 2, "assured": 4, "confirmed": 8, "snat": 16, "dnat": 32, "seqadj": 64, "snat-done": 128, "dnat-done": 256, "dying": 512, "helper": 1 << 13, "offload": 1 << 14},
-	"ct_dir":       {"original": 0, "reply": 1},
-	"tcp_flag":     {"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16, "urg": 32, "ecn": 64, "cwr": 128},
-	"pkt_type":     {"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2, "other": 3},
-	"nf_proto":     {"ipv4": 2, "ipv6": 10},
-	"ether_type":   {"ip": 0x0800, "arp": 0x0806, "ip6": 0x86dd, "vlan": 0x8100, "8021q": 0x8100, "8021ad": 0x88a8},
-	"fib_addrtype": {"unspec": 0, "unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6, "unreachable": 7, "prohibit": 8},
-	"devgroup":     {"default": 0},
-	"boolean":      {"exists": 1, "missing": 0},
-	"icmp_code":    {"net-unreachable": 0, "host-unreachable": 1, "prot-unreachable": 2, "port-unreachable": 3, "frag-needed": 4, "net-prohibited": 9, "host-prohibited": 10, "admin-prohibited": 13},
-	"icmpv6_code":  {"no-route": 0, "admin-prohibited": 1, "addr-unreachable": 3, "port-unreachable": 4, "policy-fail": 5, "reject-route": 6},
-	"dscp": {"cs0": 0, "cs1": 8, "cs2": 16, "cs3": 24, "cs4": 32, "cs5": 40, "cs6": 48, "cs7": 56, "df": 0, "be": 0, "lephb": 1, "af11": 10, "af12": 12, "af13": 14,
-		"af21": 18, "af22": 20, "af23": 22, "af31": 26, "af32": 28, "af33": 30, "af41": 34, "af42": 36, "af43": 38, "va": 44, "ef": 46},
+	"ct_state": {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64},
+	"ct_status": {
+		"expected":   1,
+		"seen-reply": 2,
+		"assured":    4,
+		"confirmed":  8,
+		"snat":       16,
+		"dnat":       32,
+		"seqadj":     64,
+		"snat-done":  128,
+		"dnat-done":  256,
+		"dying":      512,
+		"helper":     1 << 13,
+		"offload":    1 << 14,
+	},
+	"ct_dir": {"original": 0, "reply": 1},
+	"tcp_flag": {
+		"fin": 1,
+		"syn": 2,
+		"rst": 4,
+		"psh": 8,
+		"ack": 16,
+		"urg": 32,
+		"ecn": 64,
+		"cwr": 128,
+	},
+	"pkt_type": {"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2, "other": 3},
+	"nf_proto": {"ipv4": 2, "ipv6": 10},
+	"ether_type": {
+		"ip":     0x0800,
+		"arp":    0x0806,
+		"ip6":    0x86dd,
+		"vlan":   0x8100,
+		"8021q":  0x8100,
+		"8021ad": 0x88a8,
+	},
+	"fib_addrtype": {
+		"unspec":      0,
+		"unicast":     1,
+		"local":       2,
+		"broadcast":   3,
+		"anycast":     4,
+		"multicast":   5,
+		"blackhole":   6,
+		"unreachable": 7,
+		"prohibit":    8,
+	},
+	"devgroup": {"default": 0},
+	"boolean":  {"exists": 1, "missing": 0},
+	"icmp_code": {
+		"net-unreachable":  0,
+		"host-unreachable": 1,
+		"prot-unreachable": 2,
+		"port-unreachable": 3,
+		"frag-needed":      4,
+		"net-prohibited":   9,
+		"host-prohibited":  10,
+		"admin-prohibited": 13,
+	},
+	"icmpv6_code": {
+		"no-route":         0,
+		"admin-prohibited": 1,
+		"addr-unreachable": 3,
+		"port-unreachable": 4,
+		"policy-fail":      5,
+		"reject-route":     6,
+	},
+	"dscp": {
+		"cs0":   0,
+		"cs1":   8,
+		"cs2":   16,
+		"cs3":   24,
+		"cs4":   32,
+		"cs5":   40,
+		"cs6":   48,
+		"cs7":   56,
+		"df":    0,
+		"be":    0,
+		"lephb": 1,
+		"af11":  10,
+		"af12":  12,
+		"af13":  14,
+		"af21":  18,
+		"af22":  20,
+		"af23":  22,
+		"af31":  26,
+		"af32":  28,
+		"af33":  30,
+		"af41":  34,
+		"af42":  36,
+		"af43":  38,
+		"va":    44,
+		"ef":    46,
+	},
 	"ecn": {"not-ect": 0, "ect1": 1, "ect0": 2, "ce": 3},
 }
 
-// constant reads a value of a kind; "" is a kind to be told by its form. False for what isn't one, or whose name isn't known.
+// constant reads a value of a kind; "" is a kind to be told by its form. False for what isn't one,
+// or whose name isn't known.
 func constant(kind string, v any) (exposure.Value, bool) {
 	switch v := v.(type) {
 	case json.Number:
@@ -154,7 +236,8 @@ func combined(kind, op string, list []any) (exposure.Value, bool) {
 	return out, len(list) > 0
 }
 
-// rangeOf reads a value, a prefix, a range, or a name that ends in "*". What is more than one range is another matter: see set.
+// rangeOf reads a value, a prefix, a range, or a name that ends in "*". What is more than one range
+// is another matter: see set.
 func rangeOf(kind string, v any) (exposure.Range, bool) {
 	if s, ok := v.(string); ok && kind == "ifname" {
 		if stem, wild := strings.CutSuffix(s, "*"); wild && !strings.HasSuffix(stem, `\`) {

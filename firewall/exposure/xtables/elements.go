@@ -14,7 +14,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/iana"
 )
 
-// element says which of a set's boxes it is, and what decides among overlapping ones. Sets of millions are read, so it is small.
+// element says which of a set's boxes it is, and what decides among overlapping ones. Sets of
+// millions are read, so it is small.
 type element struct {
 	at int32 // its box, in ipset.keys
 	// lengths are the prefix lengths of its nets, one for each: the kernel looks at the longest first.
@@ -43,7 +44,8 @@ func (s *ipset) append(e element, box []exposure.Range) error {
 	return nil
 }
 
-// parseElement reads an element with its options and appends it: as several boxes where a range of addresses is no single prefix of a net.
+// parseElement reads an element with its options and appends it: as several boxes where a range of
+// addresses is no single prefix of a net.
 func (s *ipset) parseElement(value, options string, now time.Time) error {
 	e, note := element{}, exposure.Note{}
 	wildcard := false
@@ -87,8 +89,14 @@ func (s *ipset) parseElement(value, options string, now time.Time) error {
 	}
 	var all [][]choice
 	for i, d := range s.dimensions {
-		// bitmap:ip,mac: without a MAC, the first packet from the address fills it in (bitmap_ipmac_do_test)
-		choices := []choice{{ranges: []exposure.Range{exposure.Full(48)}, condition: "the MAC address that a packet teaches it"}}
+		// bitmap:ip,mac: without a MAC, the first packet from the address fills it in
+		// (bitmap_ipmac_do_test)
+		choices := []choice{
+			{
+				ranges:    []exposure.Range{exposure.Full(48)},
+				condition: "the MAC address that a packet teaches it",
+			},
+		}
 		if i < len(parts) {
 			var err error
 			if choices, err = s.parsePart(d, parts[i], wildcard); err != nil {
@@ -140,7 +148,8 @@ func (s *ipset) parsePart(dimension, part string, wildcard bool) ([]choice, erro
 	single := func(r exposure.Range) []choice { return []choice{{ranges: []exposure.Range{r}}} }
 	switch dimension {
 	case "ip":
-		if p, err := netip.ParsePrefix(part); err == nil && p.Addr().Is6() == (s.family == exposure.FamilyIPv6) {
+		if p, err := netip.ParsePrefix(part); err == nil &&
+			p.Addr().Is6() == (s.family == exposure.FamilyIPv6) {
 			return single(exposure.Prefix(p)), nil
 		}
 		r, ok := parseRange(s.family, part)
@@ -199,7 +208,10 @@ func (s *ipset) parseNet(part string) ([]choice, error) {
 		if p.Addr().Is6() != (s.family == exposure.FamilyIPv6) || p.Addr().Zone() != "" {
 			return nil, fmt.Errorf("%q is no %v network", part, s.family)
 		}
-		out = append(out, choice{ranges: []exposure.Range{exposure.Prefix(p)}, net: true, length: uint8(p.Bits())})
+		out = append(
+			out,
+			choice{ranges: []exposure.Range{exposure.Prefix(p)}, net: true, length: uint8(p.Bits())},
+		)
 	}
 	if len(out) == 0 {
 		return nil, fmt.Errorf("%q is no network", part)
@@ -207,8 +219,9 @@ func (s *ipset) parseNet(part string) ([]choice, error) {
 	return out, nil
 }
 
-// parsePort reads "tcp:80", "80" (tcp), "80-90", "icmp:echo-request", "icmp:8/0", "gre:0". For ICMP the kernel takes type and code for
-// a port (get_port in net/netfilter/ipset/ip_set_getport.c), for other protocols 0.
+// parsePort reads "tcp:80", "80" (tcp), "80-90", "icmp:echo-request", "icmp:8/0", "gre:0". For ICMP
+// the kernel takes type and code for a port (get_port in net/netfilter/ipset/ip_set_getport.c), for
+// other protocols 0.
 func (s *ipset) parsePort(part string) ([]choice, error) {
 	protocol, port, named := strings.Cut(part, ":")
 	if !named {

@@ -7,8 +7,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/iana"
 )
 
-// header translates what every rule can ask: ip_packet_match in net/ipv4/netfilter/ip_tables.c, ip6_packet_match in
-// net/ipv6/netfilter/ip6_tables.c. nil where it asks for nothing.
+// header translates what every rule can ask: ip_packet_match in net/ipv4/netfilter/ip_tables.c,
+// ip6_packet_match in net/ipv6/netfilter/ip6_tables.c. nil where it asks for nothing.
 func (x *translator) header(o clause) exposure.Statement {
 	switch o.name {
 	case "-s", "-d":
@@ -56,7 +56,8 @@ func (x *translator) addresses(field exposure.Field, o clause) exposure.Statemen
 	return is(exposure.Of(field), false, ranges...)
 }
 
-// matchName compares an interface name: "eth+" is every name that begins with eth, "+" every name and none.
+// matchName compares an interface name: "eth+" is every name that begins with eth, "+" every name
+// and none.
 func matchName(field exposure.Field, o clause) exposure.Statement {
 	r, ok := nameRange(o.value())
 	if !ok {
@@ -65,7 +66,8 @@ func matchName(field exposure.Field, o clause) exposure.Statement {
 	return is(exposure.Of(field), o.not, r)
 }
 
-// nameRange is the names that an interface argument stands for; false for one that is too long: IFNAMSIZ is 16, with the zero at the end.
+// nameRange is the names that an interface argument stands for; false for one that is too long:
+// IFNAMSIZ is 16, with the zero at the end.
 func nameRange(s string) (exposure.Range, bool) {
 	if stem, wild := strings.CutSuffix(s, "+"); wild {
 		return exposure.NamePrefix(stem), len(stem) <= 15

@@ -27,8 +27,11 @@ func (x *translator) match(e extension) []exposure.Statement {
 	}
 	translate, ok := x.option(e.name)
 	if !ok {
-		// Known to depend on what can't be known (limit, hashlimit, recent, quota, time, string, owner, statistic, …), or never heard of: the same.
-		return []exposure.Statement{exposure.Unknown{Text: e.describe(), Optional: xtmatch.Optional(e.name)}}
+		// Known to depend on what can't be known (limit, hashlimit, recent, quota, time, string, owner,
+		// statistic, …), or never heard of: the same.
+		return []exposure.Statement{
+			exposure.Unknown{Text: e.describe(), Optional: xtmatch.Optional(e.name)},
+		}
 	}
 	var out []exposure.Statement
 	for _, o := range e.options {
@@ -51,9 +54,15 @@ func (x *translator) option(match string) (func(clause) exposure.Statement, bool
 	case "icmp6":
 		return known(match, func(o clause) exposure.Statement { return icmp(o, iana.ICMPv6) }), true
 	case "mark":
-		return known(match, func(o clause) exposure.Statement { return markMatch(exposure.FieldMark, o) }), true
+		return known(
+			match,
+			func(o clause) exposure.Statement { return markMatch(exposure.FieldMark, o) },
+		), true
 	case "connmark":
-		return known(match, func(o clause) exposure.Statement { return markMatch(exposure.FieldCTMark, o) }), true
+		return known(
+			match,
+			func(o clause) exposure.Statement { return markMatch(exposure.FieldCTMark, o) },
+		), true
 	case "iprange":
 		return known(match, x.iprange), true
 	case "mac":
@@ -71,7 +80,10 @@ func (x *translator) option(match string) (func(clause) exposure.Statement, bool
 }
 
 // known keeps a translator from options that it isn't for.
-func known(match string, translate func(clause) exposure.Statement) func(clause) exposure.Statement {
+func known(
+	match string,
+	translate func(clause) exposure.Statement,
+) func(clause) exposure.Statement {
 	return func(o clause) exposure.Statement {
 		for _, name := range optionsOf[match] {
 			if name == o.name {
@@ -103,7 +115,8 @@ func (x *translator) remember(o clause) exposure.Statement {
 	return nil
 }
 
-// markMatch is (mark & mask) == value: mark_mt in net/netfilter/xt_mark.c, connmark_mt in xt_connmark.c.
+// markMatch is (mark & mask) == value: mark_mt in net/netfilter/xt_mark.c, connmark_mt in
+// xt_connmark.c.
 func markMatch(field exposure.Field, o clause) exposure.Statement {
 	v, m, ok := parseMark(o.value())
 	if !ok {
@@ -144,7 +157,8 @@ func (x *translator) iprange(o clause) exposure.Statement {
 	return is(exposure.Of(field), o.not, r)
 }
 
-// mac never holds for packets without an Ethernet header, with "!" or not (net/netfilter/xt_mac.c), as for any absent field.
+// mac never holds for packets without an Ethernet header, with "!" or not (net/netfilter/xt_mac.c),
+// as for any absent field.
 func mac(o clause) exposure.Statement {
 	v, ok := parseMAC(o.value())
 	if !ok {
@@ -164,8 +178,8 @@ func parseMAC(s string) (exposure.Value, bool) {
 // someName is every interface name but that of no interface.
 var someName = exposure.Range{From: exposure.Number(1), To: exposure.Ones(128)}
 
-// physdev: net/netfilter/xt_physdev.c. For a packet that isn't bridged every option fails, and holds with "!": its bridge ports are "",
-// which is in no list of names here.
+// physdev: net/netfilter/xt_physdev.c. For a packet that isn't bridged every option fails, and
+// holds with "!": its bridge ports are "", which is in no list of names here.
 func physdev(o clause) exposure.Statement {
 	switch o.name {
 	case "--physdev-in", "--physdev-out":
@@ -277,7 +291,8 @@ func rpfilter(e extension) exposure.Statement {
 	return xtmatch.ReversePath(loose, mark, local, invert)
 }
 
-// socket holds if there is a socket for the packet, and may take its mark over (net/netfilter/xt_socket.c).
+// socket holds if there is a socket for the packet, and may take its mark over
+// (net/netfilter/xt_socket.c).
 func socket(e extension) []exposure.Statement {
 	out := []exposure.Statement{exposure.Unknown{Text: e.describe()}}
 	for _, o := range e.options {
@@ -289,7 +304,10 @@ func socket(e extension) []exposure.Statement {
 }
 
 func assignUnknown(to exposure.Field, text string) exposure.Assign {
-	return exposure.Assign{To: to, Value: []exposure.Operand{{Field: exposure.FieldUnknown, Text: text, Max: exposure.Ones(32)}}}
+	return exposure.Assign{
+		To:    to,
+		Value: []exposure.Operand{{Field: exposure.FieldUnknown, Text: text, Max: exposure.Ones(32)}},
+	}
 }
 
 // set translates --match-set: net/netfilter/xt_set.c.

@@ -8,8 +8,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/iana"
 )
 
-// ports translates --sport and --dport of tcp, udp, udplite, sctp and dccp (net/netfilter/xt_tcpudp.c, xt_sctp.c, xt_dccp.c). The kernel takes them
-// only in a rule with their protocol, so that the field is there.
+// ports translates --sport and --dport of tcp, udp, udplite, sctp and dccp
+// (net/netfilter/xt_tcpudp.c, xt_sctp.c, xt_dccp.c). The kernel takes them only in a rule with
+// their protocol, so that the field is there.
 func ports(o clause) exposure.Statement {
 	r, ok := parsePorts(o.value(), ":")
 	if !ok {
@@ -39,7 +40,16 @@ func multiport(o clause) exposure.Statement {
 }
 
 // tcpFlags are the flags' bits in byte 13 of the TCP header; what ALL and NONE mean is libxt_tcp's.
-var tcpFlags = map[string]uint64{"FIN": 1, "SYN": 2, "RST": 4, "PSH": 8, "ACK": 16, "URG": 32, "ALL": 0x3f, "NONE": 0}
+var tcpFlags = map[string]uint64{
+	"FIN":  1,
+	"SYN":  2,
+	"RST":  4,
+	"PSH":  8,
+	"ACK":  16,
+	"URG":  32,
+	"ALL":  0x3f,
+	"NONE": 0,
+}
 
 func parseTCPFlags(s string) (uint64, bool) {
 	var bits uint64
@@ -63,11 +73,15 @@ func tcpFlagsMatch(o clause) exposure.Statement {
 	if !ok1 || !ok2 {
 		return unknown(o)
 	}
-	return is(exposure.Of(exposure.FieldTCPFlags).And(exposure.Number(m)), o.not, exposure.One(exposure.Number(v)))
+	return is(
+		exposure.Of(exposure.FieldTCPFlags).And(exposure.Number(m)),
+		o.not,
+		exposure.One(exposure.Number(v)),
+	)
 }
 
-// icmp translates --icmp-type and --icmpv6-type: a name, "type" or "type/code". Type 255 is any for IPv4 only
-// (icmp_type_code_match in net/ipv4/netfilter/ip_tables.c).
+// icmp translates --icmp-type and --icmpv6-type: a name, "type" or "type/code". Type 255 is any for
+// IPv4 only (icmp_type_code_match in net/ipv4/netfilter/ip_tables.c).
 func icmp(o clause, names map[string]iana.Message) exposure.Statement {
 	s := o.value()
 	m, ok := names[s]
@@ -91,7 +105,10 @@ func icmp(o clause, names map[string]iana.Message) exposure.Statement {
 	}
 	return exposure.Match{
 		Key: []exposure.Operand{exposure.Of(exposure.FieldICMPType), exposure.Of(exposure.FieldICMPCode)},
-		In:  &exposure.Set{Width: 2, Keys: []exposure.Range{typ, exposure.Numbers(uint64(m.First), uint64(m.Last))}},
+		In: &exposure.Set{
+			Width: 2,
+			Keys:  []exposure.Range{typ, exposure.Numbers(uint64(m.First), uint64(m.Last))},
+		},
 		Not: o.not,
 	}
 }

@@ -9,7 +9,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
-// matches are the matches whose meaning the model can hold. The rest is Unknown, some of it with a text (descriptions).
+// matches are the matches whose meaning the model can hold. The rest is Unknown, some of it with a
+// text (descriptions).
 var matches map[key]layout
 
 func init() { // the table and its decoders refer to each other
@@ -18,11 +19,17 @@ func init() { // the table and its decoders refer to each other
 		{"icmp", 0}: {4, icmp}, {"icmp6", 0}: {4, icmp6},
 		{"multiport", 0}: {32, multiport0}, {"multiport", 1}: {48, multiport1},
 		{"addrtype", 0}: {12, addrtype0}, {"addrtype", 1}: {8, addrtype1},
-		{"mark", 1}: {9, mark(exposure.FieldMark)}, {"connmark", 1}: {9, mark(exposure.FieldCTMark)}, {"connlabel", 0}: {4, connlabel},
+		{"mark", 1}: {
+			9,
+			mark(exposure.FieldMark),
+		}, {"connmark", 1}: {9, mark(exposure.FieldCTMark)}, {"connlabel", 0}: {4, connlabel},
 		{"iprange", 1}: {65, iprange}, {"mac", 0}: {12, mac}, {"physdev", 0}: {66, physdev},
 		{"pkttype", 0}: {8, pkttype}, {"devgroup", 0}: {20, devgroup}, {"rpfilter", 0}: {1, rpfilter},
-		{"state", 0}:     {4, state},
-		{"conntrack", 1}: {152, conntrack1}, {"conntrack", 2}: {154, conntrack2}, {"conntrack", 3}: {164, conntrack3},
+		{"state", 0}: {4, state},
+		{"conntrack", 1}: {
+			152,
+			conntrack1,
+		}, {"conntrack", 2}: {154, conntrack2}, {"conntrack", 3}: {164, conntrack3},
 		{"set", 1}: {4, set}, {"set", 2}: {4, set}, {"set", 3}: {40, set3}, {"set", 4}: {44, set4},
 		{"socket", 3}: {1, socket3},
 	}
@@ -45,7 +52,8 @@ func portTest(side xtmatch.Side, r exposure.Range, not bool) []exposure.Statemen
 	return one(xtmatch.Ports(side, not, r))
 }
 
-// tcp: struct xt_tcp { u16 spts[2], dpts[2]; u8 option, flg_mask, flg_cmp, invflags } (xt_tcpudp.h).
+// tcp: struct xt_tcp { u16 spts[2], dpts[2]; u8 option, flg_mask, flg_cmp, invflags }
+// (xt_tcpudp.h).
 func tcp(_ Context, b fields) []exposure.Statement {
 	out := append(none(), portTest(xtmatch.Source, b.ports(0), b.bit(11, 0))...)
 	out = append(out, portTest(xtmatch.Destination, b.ports(4), b.bit(11, 1))...)
@@ -53,7 +61,10 @@ func tcp(_ Context, b fields) []exposure.Statement {
 		out = append(out, xtmatch.TCPFlags(b.u8(9), b.u8(10), b.bit(11, 2)))
 	}
 	if b.u8(8) != 0 {
-		out = append(out, exposure.Unknown{Text: fmt.Sprintf("tcp option %d%s", b.u8(8), not(b.bit(11, 3)))})
+		out = append(
+			out,
+			exposure.Unknown{Text: fmt.Sprintf("tcp option %d%s", b.u8(8), not(b.bit(11, 3)))},
+		)
 	}
 	return out
 }
@@ -71,8 +82,8 @@ func udp(_ Context, b fields) []exposure.Statement {
 	return append(out, portTest(xtmatch.Destination, b.ports(4), b.bit(8, 1))...)
 }
 
-// sctp: struct xt_sctp_info { u16 dpts[2], spts[2]; u32 chunkmap[64], chunk_match_type; struct { u8 type, flag, mask } [4];
-// int flag_count; u32 flags, invflags } (xt_sctp.h).
+// sctp: struct xt_sctp_info { u16 dpts[2], spts[2]; u32 chunkmap[64], chunk_match_type; struct { u8
+// type, flag, mask } [4]; int flag_count; u32 flags, invflags } (xt_sctp.h).
 func sctp(_ Context, b fields) []exposure.Statement {
 	flags, inverted := b.u32(284), b.u32(288)
 	out := none()
@@ -88,8 +99,8 @@ func sctp(_ Context, b fields) []exposure.Statement {
 	return out
 }
 
-// icmp: struct ipt_icmp { u8 type, code[2], invflags } (netfilter_ipv4/ip_tables.h). Type 0xff is any type (icmp_type_code_match in
-// net/netfilter/xt_tcpudp.c).
+// icmp: struct ipt_icmp { u8 type, code[2], invflags } (netfilter_ipv4/ip_tables.h). Type 0xff is
+// any type (icmp_type_code_match in net/netfilter/xt_tcpudp.c).
 func icmp(_ Context, b fields) []exposure.Statement {
 	if b.u8(0) == 0xff {
 		return append(none(), xtmatch.Constant(!b.bit(3, 0))...)
@@ -110,7 +121,8 @@ func multiport0(_ Context, b fields) []exposure.Statement {
 	return multiport(b, false, func(int) bool { return false })
 }
 
-// multiport1: struct xt_multiport_v1 adds { u8 pflags[15], invert }: a port with a flag begins a range that ends with the next port.
+// multiport1: struct xt_multiport_v1 adds { u8 pflags[15], invert }: a port with a flag begins a
+// range that ends with the next port.
 func multiport1(_ Context, b fields) []exposure.Statement {
 	return multiport(b, b.u8(47) != 0, func(i int) bool { return b.u8(32+i) != 0 })
 }
@@ -135,7 +147,8 @@ func multiport(b fields, not bool, begins func(int) bool) []exposure.Statement {
 	return one(xtmatch.Ports(xtmatch.Side(b.u8(0)), not, ranges...))
 }
 
-// addrtype0: struct xt_addrtype_info { u16 source, dest; u32 invert_source, invert_dest }; IPv4 only.
+// addrtype0: struct xt_addrtype_info { u16 source, dest; u32 invert_source, invert_dest }; IPv4
+// only.
 func addrtype0(c Context, b fields) []exposure.Statement {
 	return addrtype(c, b.u16(0), b.u16(2), false, false, b.u32(4) != 0, b.u32(8) != 0)
 }
@@ -146,7 +159,11 @@ func addrtype1(c Context, b fields) []exposure.Statement {
 	return addrtype(c, b.u16(0), b.u16(2), flags&4 != 0, flags&8 != 0, flags&1 != 0, flags&2 != 0)
 }
 
-func addrtype(c Context, source, dest uint16, in, out, notSource, notDest bool) []exposure.Statement {
+func addrtype(
+	c Context,
+	source, dest uint16,
+	in, out, notSource, notDest bool,
+) []exposure.Statement {
 	s := none()
 	if source != 0 {
 		s = append(s, xtmatch.AddrType(xtmatch.Source, c.Family, source, in, out, notSource)...)
@@ -157,7 +174,8 @@ func addrtype(c Context, source, dest uint16, in, out, notSource, notDest bool) 
 	return s
 }
 
-// connlabel: struct xt_connlabel_mtinfo { u16 bit, options }; options: 1 inverts, 2 sets (xt_connlabel.h).
+// connlabel: struct xt_connlabel_mtinfo { u16 bit, options }; options: 1 inverts, 2 sets
+// (xt_connlabel.h).
 func connlabel(_ Context, b fields) []exposure.Statement {
 	return xtmatch.Label(int(b.u16(0)), b.u16(2)&2 != 0, b.u16(2)&1 != 0)
 }
@@ -169,7 +187,8 @@ func mark(f exposure.Field) func(Context, fields) []exposure.Statement {
 	}
 }
 
-// iprange: struct xt_iprange_mtinfo { union nf_inet_addr src_min, src_max, dst_min, dst_max; u8 flags }.
+// iprange: struct xt_iprange_mtinfo { union nf_inet_addr src_min, src_max, dst_min, dst_max; u8
+// flags }.
 func iprange(c Context, b fields) []exposure.Statement {
 	out := none()
 	add := func(side xtmatch.Side, at int, not bool) {
@@ -198,7 +217,8 @@ func mac(_ Context, b fields) []exposure.Statement {
 	return one(xtmatch.MAC(address, b.u32(8) != 0))
 }
 
-// physdev: struct xt_physdev_info { char physindev[16], in_mask[16], physoutdev[16], out_mask[16]; u8 invert, bitmask }.
+// physdev: struct xt_physdev_info { char physindev[16], in_mask[16], physoutdev[16], out_mask[16];
+// u8 invert, bitmask }.
 func physdev(_ Context, b fields) []exposure.Statement {
 	out := none()
 	asked := func(n int) (asked, not bool) { return b.bit(65, n), b.bit(64, n) }
@@ -224,7 +244,8 @@ func physdev(_ Context, b fields) []exposure.Statement {
 	return out
 }
 
-// masked matches an interface name under a mask: of ones up to the name's end or, for a prefix, to the end of that.
+// masked matches an interface name under a mask: of ones up to the name's end or, for a prefix, to
+// the end of that.
 func masked(f exposure.Field, name, mask []byte, not bool) []exposure.Statement {
 	n := 0
 	for n < len(mask) && mask[n] == 0xff {
@@ -272,24 +293,35 @@ func rpfilter(_ Context, b fields) []exposure.Statement {
 	return one(xtmatch.ReversePath(b.bit(0, 0), b.bit(0, 1), b.bit(0, 2), b.bit(0, 3)))
 }
 
-// socket3: struct xt_socket_mtinfo3 { u8 flags }: with XT_SOCKET_RESTORESKMARK (4) the packet's mark becomes the socket's.
+// socket3: struct xt_socket_mtinfo3 { u8 flags }: with XT_SOCKET_RESTORESKMARK (4) the packet's
+// mark becomes the socket's.
 func socket3(_ Context, b fields) []exposure.Statement {
 	out := one(exposure.Unknown{Text: "socket"})
 	if b.u8(0)&4 != 0 {
-		mark := exposure.Operand{Field: exposure.FieldUnknown, Text: "the socket's mark", Max: exposure.Ones(32)}
+		mark := exposure.Operand{
+			Field: exposure.FieldUnknown,
+			Text:  "the socket's mark",
+			Max:   exposure.Ones(32),
+		}
 		out = append(out, exposure.Assign{To: exposure.FieldMark, Value: []exposure.Operand{mark}})
 	}
 	return out
 }
 
-// ctFields are the four tuples of --ctorigsrc, --ctorigdst, --ctreplsrc, --ctrepldst, in the order of conntrack's flags.
+// ctFields are the four tuples of --ctorigsrc, --ctorigdst, --ctreplsrc, --ctrepldst, in the order
+// of conntrack's flags.
 var ctFields = [4]struct {
 	name            string
 	four, six, port exposure.Field
 }{
 	{"ctorigsrc", exposure.FieldCTOrigSource4, exposure.FieldCTOrigSource6, exposure.FieldCTOrigSport},
 	{"ctorigdst", exposure.FieldCTOrigDest4, exposure.FieldCTOrigDest6, exposure.FieldCTOrigDport},
-	{"ctreplsrc", exposure.FieldCTReplySource4, exposure.FieldCTReplySource6, exposure.FieldCTReplySport},
+	{
+		"ctreplsrc",
+		exposure.FieldCTReplySource4,
+		exposure.FieldCTReplySource6,
+		exposure.FieldCTReplySport,
+	},
 	{"ctrepldst", exposure.FieldCTReplyDest4, exposure.FieldCTReplyDest6, exposure.FieldCTReplyDport},
 }
 

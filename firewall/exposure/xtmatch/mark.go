@@ -15,7 +15,8 @@ func changed(f exposure.Field, keep, xor uint32) exposure.Operand {
 	return exposure.Of(f).And(exposure.Number(uint64(keep))).XorWith(exposure.Number(uint64(xor)))
 }
 
-// SetMark is MARK --set-xmark value/mask: mark = (mark &^ mask) ^ value. It is CONNMARK's too, with FieldCTMark.
+// SetMark is MARK --set-xmark value/mask: mark = (mark &^ mask) ^ value. It is CONNMARK's too, with
+// FieldCTMark.
 func SetMark(f exposure.Field, value, mask uint32) exposure.Assign {
 	return exposure.Assign{To: f, Value: []exposure.Operand{changed(f, ^mask, value)}}
 }
@@ -25,23 +26,39 @@ func ShiftMark(value, mask uint32, bits int) exposure.Assign {
 	o := changed(exposure.FieldCTMark, ^mask, value)
 	if _, constant := o.IsConst(); constant {
 		o = o.And(exposure.Ones(32))
-		return exposure.Assign{To: exposure.FieldCTMark, Value: []exposure.Operand{exposure.Const(o.Xor.Shift(bits).And(exposure.Ones(32)))}}
+		return exposure.Assign{
+			To:    exposure.FieldCTMark,
+			Value: []exposure.Operand{exposure.Const(o.Xor.Shift(bits).And(exposure.Ones(32)))},
+		}
 	}
 	return exposure.Assign{To: exposure.FieldCTMark, Value: []exposure.Operand{o.ShiftBy(bits)}}
 }
 
-// SaveMark is CONNMARK --save-mark: ctmark = (ctmark &^ ctmask) ^ ((mark & nfmask) shifted), to the left if bits > 0.
+// SaveMark is CONNMARK --save-mark: ctmark = (ctmark &^ ctmask) ^ ((mark & nfmask) shifted), to the
+// left if bits > 0.
 func SaveMark(nfmask, ctmask uint32, bits int) exposure.Assign {
-	return exposure.Assign{To: exposure.FieldCTMark, Value: merged(exposure.FieldCTMark, ^ctmask, exposure.FieldMark, nfmask, bits)}
+	return exposure.Assign{
+		To:    exposure.FieldCTMark,
+		Value: merged(exposure.FieldCTMark, ^ctmask, exposure.FieldMark, nfmask, bits),
+	}
 }
 
 // RestoreMark is CONNMARK --restore-mark: mark = (mark &^ nfmask) ^ ((ctmark & ctmask) shifted).
 func RestoreMark(nfmask, ctmask uint32, bits int) exposure.Assign {
-	return exposure.Assign{To: exposure.FieldMark, Value: merged(exposure.FieldMark, ^nfmask, exposure.FieldCTMark, ctmask, bits)}
+	return exposure.Assign{
+		To:    exposure.FieldMark,
+		Value: merged(exposure.FieldMark, ^nfmask, exposure.FieldCTMark, ctmask, bits),
+	}
 }
 
 // merged is what is kept of one mark, and what comes from the other.
-func merged(to exposure.Field, keep uint32, from exposure.Field, mask uint32, bits int) []exposure.Operand {
+func merged(
+	to exposure.Field,
+	keep uint32,
+	from exposure.Field,
+	mask uint32,
+	bits int,
+) []exposure.Operand {
 	o := exposure.Of(from)
 	if mask != ^uint32(0) {
 		o = o.And(exposure.Number(uint64(mask)))
@@ -55,13 +72,15 @@ func merged(to exposure.Field, keep uint32, from exposure.Field, mask uint32, bi
 	return []exposure.Operand{exposure.Of(to).And(exposure.Number(uint64(keep))), o}
 }
 
-// Label is connlabel: whether the connection has a bit of the label. With set it gets the bit, and the match
-// holds wherever there is a connection: connlabel_mt in net/netfilter/xt_connlabel.c.
+// Label is connlabel: whether the connection has a bit of the label. With set it gets the bit, and
+// the match holds wherever there is a connection: connlabel_mt in net/netfilter/xt_connlabel.c.
 func Label(bit int, set, not bool) []exposure.Statement {
 	b := exposure.LabelBit(bit)
 	if !set {
-		return []exposure.Statement{exposure.Match{Key: []exposure.Operand{exposure.Of(exposure.FieldCTLabel).And(b)},
-			In: exposure.SetOf(exposure.One(b)), Not: not}}
+		return []exposure.Statement{
+			exposure.Match{Key: []exposure.Operand{exposure.Of(exposure.FieldCTLabel).And(b)},
+				In: exposure.SetOf(exposure.One(b)), Not: not},
+		}
 	}
 	if not {
 		return nil
@@ -72,5 +91,8 @@ func Label(bit int, set, not bool) []exposure.Statement {
 
 // SetZone is CT --zone in prerouting.
 func SetZone(zone uint16) exposure.Assign {
-	return exposure.Assign{To: exposure.FieldCTZone, Value: []exposure.Operand{exposure.Const(exposure.Number(uint64(zone)))}}
+	return exposure.Assign{
+		To:    exposure.FieldCTZone,
+		Value: []exposure.Operand{exposure.Const(exposure.Number(uint64(zone)))},
+	}
 }

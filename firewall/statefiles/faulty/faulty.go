@@ -13,8 +13,9 @@ import (
 // Err is what fails with.
 var Err = errors.New("the disk is on fire")
 
-// Folder is one in which an operation fails: "make", "list", "read", "write" (half a file beside the name), "rename" (all of it, but not
-// under its name), "after" (written, and yet reported), "sync" or "remove".
+// Folder is one in which an operation fails: "make", "list", "read", "write" (half a file beside
+// the name), "rename" (all of it, but not under its name), "after" (written, and yet reported),
+// "sync" or "remove".
 type Folder struct {
 	statefiles.Folder
 	Operation string
@@ -57,7 +58,10 @@ func (f Folder) Write(name string, content statefiles.Content) error {
 		if err := content(&all); err != nil {
 			return err
 		}
-		return errors.Join(Err, f.Folder.Write("."+name+"123", statefiles.Bytes(all.Bytes()[:all.Len()/2])))
+		return errors.Join(
+			Err,
+			f.Folder.Write("."+name+"123", statefiles.Bytes(all.Bytes()[:all.Len()/2])),
+		)
 	case "rename":
 		return errors.Join(Err, f.Folder.Write("."+name+"456", content))
 	case "after":
