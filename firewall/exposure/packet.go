@@ -102,11 +102,12 @@ const (
 // newPacket is the packet of a question as it comes from the wire.
 func newPacket(q Question) *packet {
 	p := &packet{
-		mark: Known(
-			Value{},
-			32,
-		), ctMark: Known(Value{}, 32), label: Known(Value{}, 128), zone: Known(Value{}, 16), status: Bits{Known: Number(ctStatusKnown)},
-		sport: Full(16),
+		mark:   Known(Value{}, 32),
+		ctMark: Known(Value{}, 32),
+		label:  Known(Value{}, 128),
+		zone:   Known(Value{}, 16),
+		status: Bits{Known: Number(ctStatusKnown)},
+		sport:  Full(16),
 	}
 	p.now = endpoint{Full(addressWidth(q.Family)), One(Number(uint64(q.Port)))}
 	if q.Destination.IsValid() {

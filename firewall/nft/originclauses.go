@@ -191,6 +191,7 @@ const (
 	stateRelated     = 1 << 2
 	stateNew         = 1 << 3
 	stateUntracked   = 1 << 6
+	statusExpected   = 1 << 0
 	statusConfirmed  = 1 << 3
 	statusDNAT       = 1 << 5
 )
@@ -203,6 +204,11 @@ func (b *builder) noConnection() *builder {
 // translated matches packets of connections whose destination this host has translated.
 func (b *builder) translated() *builder {
 	return b.add("ct status dnat", ctBits(expr.CtKeySTATUS, statusDNAT, expr.CmpOpNeq)...)
+}
+
+// expected matches packets of connections that a helper has announced.
+func (b *builder) expected() *builder {
+	return b.add("ct status expected", ctBits(expr.CtKeySTATUS, statusExpected, expr.CmpOpNeq)...)
 }
 
 // original matches packets that go the way of the connection's first one.

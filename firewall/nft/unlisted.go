@@ -27,12 +27,11 @@ func (c *compiler) unlisted() {
 		rules = append(rules, c.answers()...)
 	}
 	// Second connections of protocols that a conntrack helper follows (FTP, SIP): part of what the
-	// host started. ICMP has been dealt with by name above.
-	related := uint32(stateRelated)
+	// host started. Only their first packets are in state related.
 	rules = append(
 		rules,
-		newRule().l4proto("tcp", unix.IPPROTO_TCP).ctState("related", related).accept(),
-		newRule().l4proto("udp", unix.IPPROTO_UDP).ctState("related", related).accept(),
+		newRule().l4proto("tcp", unix.IPPROTO_TCP).expected().accept(),
+		newRule().l4proto("udp", unix.IPPROTO_UDP).expected().accept(),
 		newRule().gotoChain(unlistedChain+"/refuse"),
 	)
 	c.chain(unlistedChain, "", rules...)

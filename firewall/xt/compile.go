@@ -294,9 +294,9 @@ func (c *compiler) unlisted() {
 		rules = append(rules, c.dhcp())
 	}
 	// Second connections of protocols that a conntrack helper follows (FTP, SIP): part of what the
-	// host started. ICMP has been dealt with by name above.
+	// host started. Only their first packets are in state RELATED.
 	for _, p := range []string{"tcp", "udp"} {
-		rules = append(rules, args("-p", p, "-m", "conntrack", "--ctstate", "RELATED", "-j", "RETURN"))
+		rules = append(rules, args("-p", p, "-m", "conntrack", "--ctstatus", "EXPECTED", "-j", "RETURN"))
 	}
 	rules = append(rules, c.answers()...)
 	c.chain(unlistedChain, "", append(rules, args("-g", unlistedRefuse))...)
