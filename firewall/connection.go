@@ -18,6 +18,9 @@ type Connection struct {
 	Interface string
 	// Forwarded connections end elsewhere (a published container port), local ones in a socket here.
 	Forwarded bool
+	// FromHost: the host has sent the first packet, as it seems, from a port on which one of its programs
+	// waits. A packet that bore the host's address, forged before any rule refused it, looks the same.
+	FromHost bool
 	// Owner is the program behind a local socket ("sshd"), "" if that can't be told, or before Connections.NameOwners was asked.
 	Owner string
 }
@@ -25,7 +28,7 @@ type Connection struct {
 // Connections lists and ends running connections. firewall/connections is the real one.
 type Connections interface {
 	// List returns the running connections that clients opened to this host or through it to a
-	// published port; never those that the host itself opened.
+	// published port, and those that may be FromHost; no others that the host itself opened.
 	List(ctx context.Context) ([]Connection, error)
 	// NameOwners fills in the owners of connections that List returned. It looks through all processes, which may take longer than
 	// the list, so it is asked of those whose owner matters.
@@ -37,11 +40,27 @@ type Connections interface {
 // Cut picks the connections that the State refuses. A connection whose interface is unknown is
 // picked only if no interface would allow it: ending is final, so doubt spares it. The kernel's
 // rules, which do know the interface, drop its packets all the same.
-func (s State) Cut(running []Connection, now time.Time) []Connection {
+//
+// first: no rules stood before. Only then it picks connections that are FromHost: which of them are
+// forged can't be told, and the host's own come back with its next packet.
+func (s State) Cut(running []Connection, first bool, now time.Time) []Connection {
 	if s.Established == EstablishedKeep {
 		return nil
 	}
+	if !first {
+		running = fromClients(running)
+	}
 	return s.refused(running, now)
+}
+
+// fromClients are the connections that clients have opened for certain.
+func fromClients(running []Connection) (out []Connection) {
+	for _, c := range running {
+		if !c.FromHost {
+			out = append(out, c)
+		}
+	}
+	return out
 }
 
 // refused are those connections whose packets the State refuses if they are looked at.
@@ -62,6 +81,7 @@ func (s State) refused(running []Connection, now time.Time) (refused []Connectio
 // want would refuse: those of an SSH server, and the session given by session if it is valid. nameOwners fills in whose the connections are, and
 // is asked of those that are refused.
 func LockedOut(want State, running []Connection, session Connection, now time.Time, nameOwners func([]Connection)) []Connection {
+	running = fromClients(running)
 	isSession := func(c Connection) bool { return c.Client == session.Client && c.Dialled == session.Dialled }
 	if session.Client.IsValid() && !slices.ContainsFunc(running, isSession) {
 		running = append(slices.Clip(running), session)

@@ -2,6 +2,7 @@ package firewall
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -108,4 +109,11 @@ func ElementChangesOf(action Action, service string, family Family, n int, detai
 func ElementSummary(action Action, service string, family Family, first, last string, n int) Change {
 	return Change{Action: action, Object: ObjectElement, Service: service, Family: family.String(), Count: n,
 		Detail: fmt.Sprintf("%s … %s (%d in all)", first, last, n)}
+}
+
+// begins reports whether the plan makes rules where none of ours stood.
+func (p Plan) begins() bool {
+	return slices.ContainsFunc(p.Changes, func(c Change) bool {
+		return c.Object == ObjectTable && c.Action == Add
+	})
 }

@@ -125,7 +125,7 @@ func (r *Reconciler) Switch(
 		out.Plan.Changes = append(out.Plan.Changes, left.Changes...)
 	}
 	if want != nil {
-		r.cut(ctx, *want, &out)
+		r.cut(ctx, *want, done.begins(), &out)
 	}
 	return out, nil
 }
@@ -227,7 +227,7 @@ func (r *Reconciler) readBack(
 
 // cut ends the running connections that want refuses. A connection that can't be ended is a
 // warning: the rules, which are in force by now, drop the client's packets anyway.
-func (r *Reconciler) cut(ctx context.Context, want State, out *Outcome) {
+func (r *Reconciler) cut(ctx context.Context, want State, first bool, out *Outcome) {
 	if r.Connections == nil || want.Established == EstablishedKeep {
 		return
 	}
@@ -242,7 +242,7 @@ func (r *Reconciler) cut(ctx context.Context, want State, out *Outcome) {
 		)
 		return
 	}
-	for _, c := range want.Cut(running, r.Now()) {
+	for _, c := range want.Cut(running, first, r.Now()) {
 		if err := r.Connections.End(ctx, c); err != nil {
 			out.Warnings = append(
 				out.Warnings,

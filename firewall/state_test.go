@@ -327,8 +327,19 @@ func TestCutAndLockedOut(t *testing.T) {
 	elsewhere, unsure := conn("10.0.0.1:5002", 22, "eth1", "nc"), conn("10.0.0.1:5003", 22, "", "nc")
 	running := []Connection{good, bad, unlisted, elsewhere, unsure}
 	opts := cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })
-	if diff := cmp.Diff([]Connection{bad, elsewhere}, s.Cut(running, noon), opts); diff != "" {
+	if diff := cmp.Diff([]Connection{bad, elsewhere}, s.Cut(running, false, noon), opts); diff != "" {
 		t.Errorf("Cut: %s", diff)
+	}
+	forged, own := bad, good // or so it may be
+	forged.FromHost, own.FromHost = true, true
+	if got := s.Cut([]Connection{forged, own}, false, noon); got != nil {
+		t.Errorf("where rules stood, what the host has begun is cut: %v", got)
+	}
+	if diff := cmp.Diff([]Connection{forged}, s.Cut([]Connection{forged, own}, true, noon), opts); diff != "" {
+		t.Errorf("Cut by the first rules: %s", diff)
+	}
+	if got := LockedOut(s, []Connection{forged}, Connection{}, noon, func([]Connection) {}); got != nil {
+		t.Errorf("what the host has begun is taken for a session: %v", got)
 	}
 	var asked []string
 	name := func(of []Connection) {
@@ -362,7 +373,7 @@ func TestCutAndLockedOut(t *testing.T) {
 		}
 	}
 	s.Established = EstablishedKeep
-	if got := s.Cut(running, noon); got != nil {
+	if got := s.Cut(running, true, noon); got != nil {
 		t.Errorf("established: keep cuts %v", got)
 	}
 	if got := LockedOut(s, running, Connection{}, noon, name); len(got) != 1 {

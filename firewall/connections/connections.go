@@ -121,7 +121,9 @@ func (k *Kernel) End(ctx context.Context, c firewall.Connection) error {
 	}
 	for _, f := range k.last[keyOf(c)] {
 		var err error
-		if f.flow != nil {
+		if f.FromHost {
+			err = forget(k.dial, *f.flow)
+		} else if f.flow != nil {
 			err = bury(k.dial, *f.flow)
 		} else {
 			err = destroy(k.dial, *f.socket)

@@ -223,6 +223,19 @@ func (f flow) deletion() (netlink.Message, error) {
 	return ctMessage(ctDelete, netlink.Acknowledge, f.family(), attrs), err
 }
 
+// forget removes an entry, so that the next packet begins a connection of its own.
+func forget(dial netdump.Dialer, f flow) error {
+	conn, err := dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return netdump.Permission(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := remove(conn, f); err != nil {
+		return fmt.Errorf("deleting the tracked connection: %w", netdump.Permission(err))
+	}
+	return nil
+}
+
 // remove deletes the entry with the flow's original tuple; none is no error.
 func remove(conn *netlink.Conn, f flow) error {
 	m, err := f.deletion()

@@ -30,7 +30,10 @@ type peers struct {
 //	a client sent the first packet            yes
 //	this host sent the first packet           no
 //	it was met in the middle, or no entry     if a socket waits for peers on the local port
-func inbound(connected, listening []inetdiag.Socket, tracked []flow, local func(netip.Addr) bool) []found {
+//	this host sent the first packet, from a   perhaps: FromHost
+//	port where a socket waits, without one
+//	that is connected to the peer
+func inbound(connectedTo, listening []inetdiag.Socket, tracked []flow, local func(netip.Addr) bool) []found {
 	var out []found
 	toHere, fromHere := map[peers]*flow{}, map[peers]*flow{}
 	for i := range tracked {
@@ -53,8 +56,8 @@ func inbound(connected, listening []inetdiag.Socket, tracked []flow, local func(
 	for _, l := range listening {
 		waiting[l.Local.Port()] = append(waiting[l.Local.Port()], l)
 	}
-	for i := range connected {
-		s := &connected[i]
+	for i := range connectedTo {
+		s := &connectedTo[i]
 		if local(s.Remote.Addr()) {
 			continue // loopback, or this host's own address: never filtered
 		}
@@ -73,6 +76,18 @@ func inbound(connected, listening []inetdiag.Socket, tracked []flow, local func(
 			c.Client, c.Dialled = entry.orig.src, entry.orig.dst
 		}
 		out = append(out, found{Connection: c, socket: s})
+	}
+	for at, f := range fromHere {
+		// No socket is connected there, so this is what a server sends that serves everybody, or was forged.
+		waits := func(l inetdiag.Socket) bool {
+			own := inetdiag.Socket{Protocol: at.protocol, Family: l.Family, Local: at.local}
+			return acceptsFor(l, own) && (l.Family == unix.AF_INET6 || at.local.Addr().Is4())
+		}
+		connected := func(s inetdiag.Socket) bool { return at == peers{s.Protocol, s.Remote, s.Local} }
+		if slices.ContainsFunc(waiting[at.local.Port()], waits) && !slices.ContainsFunc(connectedTo, connected) {
+			out = append(out, found{flow: f, Connection: firewall.Connection{
+				Protocol: f.protocol, Client: f.orig.dst, Dialled: f.orig.src, FromHost: true}})
+		}
 	}
 	slices.SortFunc(out, func(a, b found) int {
 		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), a.Dialled.Compare(b.Dialled), a.Client.Compare(b.Client))

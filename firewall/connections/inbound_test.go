@@ -32,14 +32,20 @@ func TestInbound(t *testing.T) {
 		tracked              []flow
 		want                 string // client > dialled; "" is none
 	}{
-		"untracked, a listener":              {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, nil, c + " > " + s},
-		"untracked, a listener there":        {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp(s, "")}, nil, c + " > " + s},
-		"untracked, a listener elsewhere":    {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("127.0.0.1:9090", ""), tcp("0.0.0.0:9091", "")}, nil, ""},
-		"untracked, none":                    {[]inetdiag.Socket{tcp(s, c)}, nil, nil, ""},
-		"tracked from the client":            {[]inetdiag.Socket{tcp(s, c)}, nil, []flow{fromClient}, c + " > " + s},
-		"tracked from the host":              {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, []flow{fromHost}, ""},
-		"picked up, a listener":              {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, []flow{with(fromHost, pickedUp)}, c + " > " + s},
-		"picked up, none":                    {[]inetdiag.Socket{tcp(s, c)}, nil, []flow{with(fromClient, pickedUp)}, ""},
+		"untracked, a listener":           {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, nil, c + " > " + s},
+		"untracked, a listener there":     {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp(s, "")}, nil, c + " > " + s},
+		"untracked, a listener elsewhere": {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("127.0.0.1:9090", ""), tcp("0.0.0.0:9091", "")}, nil, ""},
+		"untracked, none":                 {[]inetdiag.Socket{tcp(s, c)}, nil, nil, ""},
+		"tracked from the client":         {[]inetdiag.Socket{tcp(s, c)}, nil, []flow{fromClient}, c + " > " + s},
+		"tracked from the host":           {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, []flow{fromHost}, ""},
+		"picked up, a listener":           {[]inetdiag.Socket{tcp(s, c)}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, []flow{with(fromHost, pickedUp)}, c + " > " + s},
+		"picked up, none":                 {[]inetdiag.Socket{tcp(s, c)}, nil, []flow{with(fromClient, pickedUp)}, ""},
+		"a server's own, or forged": {
+			nil, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, []flow{fromHost}, c + " > " + s,
+		},
+		"to a client whom no server knows": {
+			nil, []inetdiag.Socket{tcp("0.0.0.0:9091", "")}, []flow{fromHost}, "",
+		},
 		"loopback":                           {[]inetdiag.Socket{tcp("127.0.0.1:9090", "127.0.0.1:5")}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, nil, ""},
 		"the host's address to itself":       {[]inetdiag.Socket{tcp(s, host+":5")}, []inetdiag.Socket{tcp("0.0.0.0:9090", "")}, nil, ""},
 		"redirected":                         {[]inetdiag.Socket{tcp(host+":8080", c)}, nil, []flow{entry(c, host+":80", host+":8080", c)}, c + " > " + host + ":80"},
@@ -63,7 +69,7 @@ func TestInbound(t *testing.T) {
 				got += ", "
 			}
 			got += f.Client.String() + " > " + f.Dialled.String()
-			if f.Forwarded != (f.flow != nil) || f.Forwarded == (f.socket != nil) {
+			if (f.Forwarded || f.FromHost) != (f.flow != nil) || (f.Forwarded || f.FromHost) == (f.socket != nil) {
 				t.Errorf("%s: %+v", name, f)
 			}
 		}

@@ -296,6 +296,43 @@ func testReplyToAnAddressThatNobodyTells(t *testing.T, e engine) {
 	}
 }
 
+// A packet with the host's address, forged before any rule refused it, makes a connection in which what its
+// receiver sends looks like an answer. The first policy ends it.
+func TestForgedBeforeTheFirstPolicy(t *testing.T) { onEveryBackend(t, testForgedBeforeTheFirstPolicy) }
+
+func testForgedBeforeTheFirstPolicy(t *testing.T, e engine) {
+	w := newWorld(t, e)
+	server := w.Host.ListenUDP(9090)
+	w.Host.Sysctl("net.ipv4.conf.all.accept_local", "1")
+	w.Host.Sysctl("net.ipv4.conf.eth0.accept_local", "1")
+	port := uint16(43000)
+	for _, mode := range []string{"", "unlisted: deny"} {
+		w.applyState(nil)
+		for _, own := range []netip.Addr{host4, host6} {
+			port++
+			attacker := netip.AddrPortFrom(w.Internet.Addr(own.Is6()), port)
+			reaches := func() bool {
+				before := server.Count()
+				w.Router.Inject("eth1", lab.UDP, attacker, netip.AddrPortFrom(own, 9090))
+				for end := time.Now().Add(patience); time.Now().Before(end) && server.Count() == before; {
+					time.Sleep(10 * time.Millisecond)
+				}
+				return server.Count() > before
+			}
+			w.Router.Inject("eth1", lab.UDP, netip.AddrPortFrom(own, 9090), attacker)
+			time.Sleep(patience) // until it is forwarded
+			if !reaches() {
+				t.Errorf("control, %v: nothing arrives without rules", own)
+			}
+			w.apply(mode + officeOnly)
+			if reaches() {
+				t.Errorf("%q, %v: a connection forged before goes on", mode, own)
+			}
+			w.applyState(nil)
+		}
+	}
+}
+
 // What somebody keeps from being tracked begins no connection, and may not bear the host's address
 // either.
 func TestUntrackedWithOwnAddress(t *testing.T) { onEveryBackend(t, testUntrackedWithOwnAddress) }
