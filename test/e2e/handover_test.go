@@ -1,16 +1,19 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -248,7 +251,7 @@ func watchHandover(t *testing.T, w *lab.World) func() handover {
 			case "portgrave-handover":
 				h.underWay = true
 			case "portgrave":
-				h.protected = x.Flags&persist != 0
+				h.protected = bits.ReverseBytes32(x.Flags)&persist != 0 // the library does not
 			}
 		}
 		return h
@@ -272,7 +275,7 @@ func TestDaemonKilledWhileHandingOver(t *testing.T) {
 	foes := w.Stream(w.Internet, []netip.Addr{foe}, w.Host.At(9090, false), lab.Rate(20000))
 	friends.WaitRounds(50)
 	random := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
-	look := watchHandover(t, w)
+	look, lookBeside := watchHandover(t, w), watchHandover(t, w)
 	// settle waits until the rules are protected, or are not, and reports for how long the second
 	// table was seen.
 	settle := func(n int) (handingOver time.Duration) {
@@ -283,7 +286,7 @@ func TestDaemonKilledWhileHandingOver(t *testing.T) {
 		go func() {
 			defer close(stopped)
 			for ; ; time.Sleep(pollSecondTable) {
-				switch there := look().underWay; {
+				switch there := lookBeside().underWay; {
 				case there && began.IsZero():
 					began = time.Now()
 				case there:
@@ -298,7 +301,9 @@ func TestDaemonKilledWhileHandingOver(t *testing.T) {
 		}()
 		done := waitFor(
 			handOverPatience,
-			func() bool { return strings.Contains(i.run("status", "-o", "json"), protected) },
+			func() bool { // status says "false" as well before the daemon has looked
+				return look().protected == (n%2 == 0) && strings.Contains(i.run("status", "-o", "json"), protected)
+			},
 		)
 		close(stop)
 		<-stopped
@@ -325,6 +330,8 @@ func TestDaemonKilledWhileHandingOver(t *testing.T) {
 		kills++
 		i.write(fmt.Sprintf(document, wants[kills%2]))
 		cmd := i.daemon(context.Background())
+		var said bytes.Buffer
+		cmd.Stderr = &said
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -332,12 +339,15 @@ func TestDaemonKilledWhileHandingOver(t *testing.T) {
 			h := look()
 			return h.underWay || h.protected == (kills%2 == 0) // over before it was seen
 		})
+		if !begun {
+			status := i.run("status") + w.Host.Run("sh", "-c", "nft list tables; nft list table inet portgrave | head -4")
+			_ = cmd.Process.Signal(syscall.SIGQUIT) // so that it tells what it does
+			_ = cmd.Wait()
+			t.Fatalf("%d: no hand-over has begun after %s: %+v\n%s\n%s", kills, handOverPatience, look(), status, said.String())
+		}
 		time.Sleep(time.Duration(random.Int64N(int64(latest) + 1)))
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-		if !begun {
-			t.Fatalf("%d: no hand-over has begun after %s", kills, handOverPatience)
-		}
 		if look().underWay {
 			interrupted++
 			latest = min(whole, 2*latest+time.Millisecond)

@@ -30,7 +30,7 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 	certain, possible := answer.Reach(picks)
 	r := reach{assumed: answer.Assumed}
 	n := slot(q.Family)
-	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer)
+	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer, possible)
 	passing := !possible.Empty()
 	for _, p := range answer.Pieces {
 		if p.Outcome.Passes() && !picks(p) {
@@ -63,15 +63,23 @@ func (r *reach) add(o reach) {
 	}
 }
 
-// nowhere is what of the sources that nobody can have the host itself has dropped in an answer: rules are not blamed for them.
-func (a *auditor) nowhere(answer exposure.Answer) exposure.Ranges {
+// nowhere is what an answer has dropped of the sources that nobody can have: what the host itself drops,
+// and its own addresses that rules of ours refuse. Nobody wants to read that everyone gets in but these.
+// Only those count that lie beside sources that get through, so that none stands alone.
+func (a *auditor) nowhere(answer exposure.Answer, passing exposure.Ranges) exposure.Ranges {
 	var dropped exposure.Ranges
 	for _, p := range answer.Pieces {
-		if !p.Outcome.Passes() && p.DecidedBy.Rule == nil && p.DecidedBy.Chain == nil {
+		if !p.Outcome.Passes() {
 			dropped = dropped.Union(p.Sources)
 		}
 	}
-	return dropped.Intersect(a.unroutable[slot(answer.Question.Family)])
+	var out []exposure.Range
+	for _, r := range dropped.Intersect(a.unroutable[slot(answer.Question.Family)]).List() {
+		if with := passing.Union(exposure.NewRanges(r)); len(with.List()) <= len(passing.List()) {
+			out = append(out, r)
+		}
+	}
+	return exposure.NewRanges(out...)
 }
 
 // maxNamed is how many deciders and targets a row names.
