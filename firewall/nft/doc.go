@@ -6,14 +6,18 @@
 //	                     conntrack     prerouting        DNAT                   ┌─▶ input −300: decides ─▶ socket
 //	packet ─▶ ingress ─▶ (−200) ─────▶ −110: remembers ─▶ (−100) ─▶ routing ─┤
 //	                                                                            └─▶ forward −300: decides about DNATed packets
-//	prerouting       first packet, to an own address → ct label 90   nothing tells that behind DNAT
-//	                 first packet, from an address of iif → ct label 91   nothing tells that past routing in a VRF
+//	prerouting       first packet, from outside     → ct label 92   so that its answers count as no replies
+//	                 first packet, past direct      → ct label 93
+//	                 …, from iif's own fe80::/10    → ct label 91   any host may have the same address
+//	                 …, to an own address           → ct label 90   DNAT hides that
+//	vrf              …, by a VRF, from outside      → ct label 91 or 90, by the addresses in the VRF
 //	input            reply                          → replies       what the host started; else by its own port
 //	                 protocol and original port vmap @ports-… → svc/NAME   one look-up, however many services
 //	                 protocol without ports, ping   → svc/NAME      a rule each, where services list some
 //	                 no connection                  → untracked     by the packet's own port
 //	                 first packet, own source       → listed-source refused if it comes from a listed port
-//	                 (unlisted: deny)               → exempt; virtual IPs pass (those of IPVS by @virtual/…); then unlisted
+//	                 (unlisted: deny)               → exempt; virtual IPs pass, those of IPVS by
+//	                                                  @virtual/…; then unlisted
 //	forward          DNATed by this host            → translated    as input, by the original port
 //	                 first packet, own source       → listed-source as above; own-source under deny
 //	                 (direct) new                   → direct        refused if it goes to a container past DNAT
@@ -45,7 +49,7 @@
 // itself: past routing, Linux 6.1 finds no own address there, and later kernels find one also in
 // what the host sends to itself, which a VRF brings back as if from outside.
 //
-// The packet mark is neither set nor read. Two bits of the connection's label are, since marks are
+// The packet mark is neither set nor read. Four bits of the connection's label are, since marks are
 // what everybody fights over and labels hardly anybody uses.
 //
 // compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the

@@ -76,7 +76,7 @@ func (b *builder) servedByIPVS(f firewall.Family) *builder {
 	return b.add(fmt.Sprintf("%s daddr . meta l4proto . th dport @%s", headerName(f), set), exprs...)
 }
 
-// at matches packets that the builder's last clause has found to be of this family, by destination.
+// at matches the destination of packets that an earlier clause has found to be of this family.
 func (b *builder) at(f firewall.Family, set string) *builder {
 	return b.add(headerName(f)+" daddr @"+set, loadAddress(f, true), lookup(set))
 }

@@ -14,8 +14,10 @@
 //	                                                       refuse: drop    mangle (−150), the first rule
 //	                                                       refuse: reject  filter (0), and security (50) behind it
 //
-//	PORTGRAVE-L      begins a connection to one of our own addresses → label the connection (90)
-//	                 … from an address of the interface by which it comes → another label (91)
+//	PORTGRAVE-L      begins a connection from outside → label the connection (92), past direct (93)
+//	                 … from the interface's own link-local address → another label (91)
+//	                 … to one of our own addresses    → another label (90)
+//	PORTGRAVE-LV     the same of what comes by a VRF  → 91 or 90, by the addresses in the VRF
 //	PORTGRAVE        -i lo, a reply (, established: keep) → return
 //	                 begins a connection                  → -N
 //	                 DNATed                               → -D
