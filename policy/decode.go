@@ -210,6 +210,7 @@ func (d *decoder) network(f field, dir string) {
 	if x := v.get("refresh"); x != nil && n.file != "" {
 		d.report.at(x.at, "a file is read each time; refresh has a meaning only for url and dns")
 	}
+	d.selects(v, n)
 	n.refresh = defaultURLRefresh
 	if n.dns != "" {
 		n.refresh = defaultDNSRefresh
@@ -226,6 +227,23 @@ func (d *decoder) network(f field, dir string) {
 			strings.TrimSuffix(x.text, "%"),
 		) // the pattern lets nothing else through
 	}
+}
+
+// selects reads what a network takes from JSON.
+func (d *decoder) selects(v *node, n *network) {
+	x := v.get("select")
+	if x == nil || x.kind != kindString || x.text == "" {
+		return // check has said so
+	}
+	if n.dns != "" {
+		d.report.at(x.at, "select has a meaning only for a network with a file or a url")
+	}
+	path, err := parseSelect(x.text)
+	if err != nil {
+		d.report.at(x.at, "%v", err)
+		return
+	}
+	n.selects = path
 }
 
 // source reads an address, a CIDR, a network's name, or a mapping with one of them.

@@ -33,6 +33,7 @@ var (
 	looseCIDR      = pattern.New(`^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$`)
 	looseAddress   = pattern.New(`^[0-9A-Fa-f.:]+(/32|/128)?$`)
 	looseInterface = pattern.New(`^([^*/ \t\n:"\\]{1,15}|[^*/ \t\n:"\\]{0,15}\*)$`)
+	looseSelect    = pattern.New(`^\$`)
 	looseArrival   = pattern.New(`^[^*/ \t\n:"\\]{1,15}$`)
 )
 
@@ -45,6 +46,17 @@ const languageDoc = "Which ports of a Linux host may open to which networks. A p
 	"With neither there is a built-in policy: tcp/9090 is open to private networks, and nothing else is touched.\n\n" +
 	"Every mistake of every file is reported at once, as file:line:column. A file that others than root may write, or replace, is refused (check only warns), and so is one above 10 MiB. " +
 	"Anchors and aliases work. A policy with mistakes never reaches the kernel: the rules in force stay."
+
+// listDoc and selectDoc are what editors and the manual say of lists.
+const (
+	listDoc = "What follows # or ; is a comment. Of CSV and TSV the first column is read; a first line " +
+		"with the names of columns is passed over. The list may be packed with gzip. It may have 64 MiB, " +
+		"or 64 bytes for each of max entries, also when unpacked, and 64 KiB in a line."
+	selectDoc = "The document may be one of JSON, or JSON lines: one a line. Everything selected has to be an " +
+		"address, a CIDR or a range, and something has to be. The list may have 256 bytes for each of max " +
+		"entries. It is read as a stream; at most 8 MiB of it are held at once: what a filter judges, or " +
+		"all below a .., which a path may have once. A filter looks at the entry alone, with @."
+)
 
 // Values that stand in several places.
 var (
@@ -110,8 +122,10 @@ var networkShape = oneOf{
 		{
 			name:  "file",
 			shape: anyText,
-			doc:   "a file with one address or CIDR a line",
-			more:  "A relative path starts at the folder of the file that names it. What follows # is a comment. The file is read when its writer has closed or renamed it, never half. Others than root may write neither the file nor the folder that it stands in.",
+			doc:   "a file with one address, CIDR or range (192.0.2.10-192.0.2.20) a line",
+			more: "A relative path starts at the folder of the file that names it. " + listDoc +
+				" The file is read when its writer has closed or renamed it, never half. Others than " +
+				"root may write neither the file nor the folder that it stands in.",
 		},
 		{
 			name:  "url",
@@ -124,6 +138,15 @@ var networkShape = oneOf{
 			shape: text{pattern: hostPattern, words: "a host name"},
 			doc:   "a name whose A and AAAA records are the network",
 			more:  "If it can't be resolved, the last good addresses stay in force, and the network is reported as stale.",
+		},
+		{
+			name: "select",
+			shape: text{
+				words: `a JSON path (RFC 9535) such as "$.prefixes[*].cidr"`,
+				loose: looseSelect,
+			},
+			doc:  "which strings of a file or download in JSON are the list",
+			more: selectDoc,
 		},
 		{
 			name:  "refresh",
