@@ -180,11 +180,7 @@ func (d *decoder) network(f field, dir string) {
 	}
 	d.policy.networks[f.key] = n
 	if f.value.kind == kindList {
-		for _, item := range f.value.items {
-			if s, ok := d.source(item); ok {
-				n.entries = append(n.entries, s)
-			}
-		}
+		n.entries = d.sources(f.value)
 		return
 	}
 	v := f.value
@@ -270,7 +266,7 @@ func (d *decoder) source(n *node) (source, bool) {
 	switch {
 	case err == nil:
 		s.prefix = prefix
-	case looksLikeAddress(value.text):
+	case looksLikeAddress(value.text) || !namePattern.MatchString(value.text):
 		d.report.at(value.at, "%v", err)
 		return s, false
 	default:
@@ -326,17 +322,21 @@ func (d *decoder) service(n *node) {
 	s.unclear = e.Name == "" || d.report.count() > before ||
 		unclear(n, "name", "port", "protocol", "interfaces", "addresses")
 	e.Rate = d.rate(n.get("rate"))
-	for _, x := range itemsOf(n.get("allow")) {
-		if src, ok := d.source(x); ok {
-			s.allow = append(s.allow, src)
-		}
-	}
-	for _, x := range itemsOf(n.get("except")) {
-		if src, ok := d.source(x); ok {
-			s.except = append(s.except, src)
-		}
-	}
+	s.allow, s.except = d.sources(n.get("allow")), d.sources(n.get("except"))
 	d.policy.services = append(d.policy.services, s)
+}
+
+// sources reads a list of sources. Of what is not a list, check has said so.
+func (d *decoder) sources(n *node) (list []source) {
+	if n == nil || n.kind != kindList {
+		return nil
+	}
+	for _, x := range n.items {
+		if s, ok := d.source(x); ok {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // unclear reports whether mistakes hide what some keys of a service say: then it is not said to

@@ -2,12 +2,125 @@ package policy
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
+	"strconv"
 	"strings"
 )
 
-// maskHint turns an address and its mask, in bits or as an address, into a CIDR; "" if the mask is
-// none.
+// Hints for what people write who come from other firewalls. A hint never stands for more than
+// what was written: a word that might be a mistyped name is not taken for everyone.
+
+// entryHint says what to write instead of a text that is not an address or CIDR; "" if that is
+// unclear. It begins with a semicolon.
+func entryHint(s string) string {
+	trimmed := strings.TrimSpace(s)
+	bare := strings.TrimSpace(strings.TrimLeft(trimmed, "-"))
+	address, length, hasLength := strings.Cut(trimmed, "/")
+	address, length = strings.TrimSpace(address), strings.TrimSpace(length)
+	joined := address + "/" + length
+	fields := strings.Fields(trimmed)
+	inBrackets := strings.TrimSuffix(strings.TrimPrefix(trimmed, "["), "]")
+	withPort, portErr := netip.ParseAddrPort(trimmed)
+	switch {
+	case isPrefix(trimmed) && trimmed != s:
+		return "; without the spaces around it, it is " + trimmed
+	case isPrefix(bare) && bare != trimmed:
+		return "; leave the dash out: write " + bare
+	case hasLength && joined != trimmed && isPrefix(joined):
+		return "; without the space it is " + joined
+	case hasLength && maskHint(address, length) != "":
+		return maskHint(address, length)
+	case len(fields) == 2 && maskHint(fields[0], fields[1]) != "":
+		return maskHint(fields[0], fields[1])
+	case strings.Contains(trimmed, ",") && allPrefixes(strings.Split(trimmed, ",")):
+		return "; write " + strings.Join(splitTrimmed(trimmed), " and ") + " as entries of their own"
+	case strings.HasPrefix(trimmed, "!"):
+		return "; sources that are not meant stand in except"
+	case portErr == nil:
+		return fmt.Sprintf("; write %s, and the port in port", withPort.Addr())
+	case inBrackets != trimmed && isPrefix(inBrackets):
+		return "; write " + inBrackets + " without the brackets"
+	case wildcardCIDR(trimmed) != "":
+		return "; write " + wildcardCIDR(trimmed)
+	case isMAC(trimmed):
+		return "; a MAC address says nothing beyond the next router: name sources by address"
+	case strings.Contains(trimmed, "://"):
+		return "; a list at a URL is a network of its own: {url: " + inYAML(trimmed) + "}"
+	case strings.HasPrefix(trimmed, "/") || strings.HasPrefix(trimmed, "./"):
+		return "; a list in a file is a network of its own: {file: " + inYAML(trimmed) + "}"
+	case len(fields) > 1 && isPrefix(fields[0]):
+		return "; a comment stands behind #"
+	}
+	if _, err := netip.ParseAddr(address); err == nil {
+		return "" // the length is wrong, and that was said
+	}
+	if hint := numberHint(address); hint != "" {
+		return hint
+	}
+	return nameHint(trimmed)
+}
+
+// numberHint says what is wrong with the numbers of an IPv4 address, or how a range is written.
+func numberHint(s string) string {
+	numeric := strings.Trim(s, "0123456789.") == ""
+	switch {
+	case strings.Count(s, ".") == 3 && numeric:
+		for part := range strings.SplitSeq(s, ".") {
+			if len(part) > 1 && part[0] == '0' {
+				return "; write its numbers without leading zeros"
+			}
+		}
+		return "; each of its four numbers is 0 to 255"
+	case strings.Contains(s, "-"):
+		return cidrsOfRange(s)
+	case strings.Count(s, ".") > 0 && strings.Count(s, ".") < 3 && numeric:
+		return "; write all four numbers"
+	}
+	return ""
+}
+
+// maxHintedCIDRs is how many CIDRs a hint may have.
+const maxHintedCIDRs = 8
+
+// cidrsOfRange says which CIDRs a range comes to, since a policy takes ranges in lists alone.
+func cidrsOfRange(s string) string {
+	first, last, _ := strings.Cut(s, "-")
+	from, to, err := parseRange(strings.TrimSpace(first), strings.TrimSpace(last))
+	if err != nil {
+		return ""
+	}
+	cidrs := rangeCIDRs(from, to)
+	if len(cidrs) > maxHintedCIDRs {
+		return "; write a range as CIDRs, or into a network file, which takes ranges"
+	}
+	return "; write a range as CIDRs: " + strings.Join(cidrs, ", ")
+}
+
+// isPrefix reports whether a text is an address or CIDR without mistakes.
+func isPrefix(s string) bool {
+	addrText, _, _ := strings.Cut(s, "/")
+	if _, err := netip.ParseAddr(addrText); err != nil {
+		return false // parsePrefix would ask for a hint again
+	}
+	_, err := parseCIDR(s)
+	return err == nil
+}
+
+func allPrefixes(parts []string) bool {
+	return !slices.ContainsFunc(parts, func(s string) bool { return !isPrefix(strings.TrimSpace(s)) })
+}
+
+// splitTrimmed are the parts between commas.
+func splitTrimmed(s string) (parts []string) {
+	for part := range strings.SplitSeq(s, ",") {
+		parts = append(parts, strings.TrimSpace(part))
+	}
+	return parts
+}
+
+// maskHint turns an address and its mask, in bits or as an address, into a CIDR; "" if it is not one.
 func maskHint(address, mask string) string {
 	a, err := netip.ParseAddr(address)
 	if err != nil {
@@ -20,20 +133,21 @@ func maskHint(address, mask string) string {
 		}
 		mask = fmt.Sprint(bits)
 	}
-	p, err := parsePrefix(address + "/" + mask)
-	if err != nil {
+	cidr := address + "/" + mask
+	if !isPrefix(cidr) {
 		return ""
 	}
-	return "; write " + p.String()
+	return "; write " + cidr
 }
 
 // maskBits counts the ones that a mask begins with. It must have no others.
 func maskBits(mask netip.Addr) (bits int, ok bool) {
-	for _, b := range mask.AsSlice() {
-		for i := 7; i >= 0; i-- {
-			if one := b>>i&1 == 1; one && bits%8 == 7-i {
+	for i, b := range mask.AsSlice() {
+		for j := range 8 {
+			switch one := b>>(7-j)&1 == 1; {
+			case one && bits == 8*i+j:
 				bits++
-			} else if one {
+			case one:
 				return 0, false
 			}
 		}
@@ -41,4 +155,108 @@ func maskBits(mask netip.Addr) (bits int, ok bool) {
 	return bits, true
 }
 
-func nameHint(s string) string { return "" }
+// wildcardCIDR is the CIDR of 192.0.2.* and the like; "" if it is not one.
+func wildcardCIDR(s string) string {
+	parts := strings.Split(s, ".")
+	known := slices.Index(parts, "*")
+	if known < 1 || len(parts) > 4 {
+		return ""
+	}
+	for i := known; i < len(parts); i++ {
+		if parts[i] != "*" {
+			return ""
+		}
+	}
+	numbers := append(slices.Clone(parts[:known]), "0", "0", "0")[:4]
+	cidr := fmt.Sprintf("%s/%d", strings.Join(numbers, "."), 8*known)
+	if !isPrefix(cidr) {
+		return ""
+	}
+	return cidr
+}
+
+func isMAC(s string) bool {
+	_, err := net.ParseMAC(s)
+	return err == nil
+}
+
+// everyone are words of other firewalls for all sources.
+var everyone = []string{"all", "any", "anybody", "anyone", "anywhere", "everybody", "everyone",
+	"everything", "*"}
+
+// nameHint says what to write for a name that is not a network.
+func nameHint(name string) string {
+	switch lower := strings.ToLower(name); {
+	case slices.Contains(everyone, lower):
+		return "; if everyone is meant, that is written any"
+	case lower == "localhost":
+		return "; loopback is never filtered: leave it out"
+	case strings.HasPrefix(lower, "sg-"):
+		return "; a security group is a list of hosts: write their addresses"
+	case isHostName(name):
+		return "; a host name is a network of its own: {dns: " + name + "}"
+	}
+	return ""
+}
+
+// isHostName reports whether a text can only be the name of a host: labels, the last one with a
+// letter.
+func isHostName(s string) bool {
+	i := strings.LastIndexByte(strings.TrimSuffix(s, "."), '.')
+	return i > 0 && hostPattern.MatchString(s) &&
+		strings.Trim(s[:i], "0123456789.") != "" && strings.Trim(s[i:], "0123456789.") != ""
+}
+
+// nearNetwork is " (did you mean "x"?)" for the network whose name was mistyped, "" if none is near.
+// A name is not near if it differs in a digit, or is short, since lan and wan are two networks. any
+// is near to nothing, and neither is a network that has everyone in it.
+func (d *decoder) nearNetwork(name string) string {
+	if len(d.report.list) > maxProblems {
+		return "" // a long file of mistakes must not take quadratic time
+	}
+	var known []string
+	for _, candidate := range append(sortedNames(builtIn), sortedNames(d.policy.networks)...) {
+		if candidate != "any" && mistyped(name, candidate) && !d.policy.networks[candidate].hasEveryone() {
+			known = append(known, candidate)
+		}
+	}
+	return didYouMean(name, known)
+}
+
+// mistyped reports whether a name may stand for another by mistake.
+func mistyped(name, other string) bool {
+	digits := func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}
+	if strings.EqualFold(name, other) {
+		return true
+	}
+	if strings.Map(digits, name) != strings.Map(digits, other) {
+		return false
+	}
+	distance := editDistance(strings.ToLower(name), strings.ToLower(other))
+	shorter := min(len(name), len(other))
+	return distance == 1 && shorter >= 4 || distance == 2 && shorter >= 7
+}
+
+// hasEveryone reports whether a list in the policy names everyone.
+func (n *network) hasEveryone() bool {
+	return n != nil && slices.ContainsFunc(n.entries, func(s source) bool {
+		return s.network == "any" || s.prefix.IsValid() && s.prefix.Bits() == 0
+	})
+}
+
+// inYAML is a text as a policy writes it, in quotes if it needs them.
+func inYAML(text string) string {
+	_, err := strconv.ParseFloat(text, 64)
+	if word := strings.ToLower(text); err == nil || word == "true" || word == "false" || word == "null" {
+		return `"` + text + `"`
+	}
+	if strings.ContainsAny(text, "[]{},#:'\"&*!|>%@ ") {
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+	}
+	return text
+}

@@ -79,8 +79,14 @@ var (
 	portText   = text{
 		pattern: portPattern,
 		words:   `a port from 1 to 65535 or a range such as "9000-9100"`,
+		hint:    portHint,
 	}
-	port  = oneOf{portNumber, portText}
+	portEntry = text{
+		pattern: portPattern,
+		words:   portText.words,
+		hint:    func(text string) string { return withoutBrackets(portHint(text)) },
+	}
+	port  = oneOf{portNumber, portEntry}
 	ports = oneOf{portNumber, portText, list{port, "a list of ports and ranges", 1}}
 
 	protocol  = oneOf{protocolName{protocolNames()}, portlessNumber{}}
@@ -90,7 +96,7 @@ var (
 		list{protocol, "a list of protocols", 1},
 	}
 
-	allowEntry = oneOf{address, mapping{words: "an entry of allow", keys: []key{
+	allowEntry = oneOf{address, mapping{words: "an entry of allow", slip: entrySlip, keys: []key{
 		{
 			name:     "cidr",
 			shape:    address,
@@ -105,7 +111,7 @@ var (
 		},
 		{name: "reason", shape: anyText, doc: "why it was given"},
 	}}}
-	exceptEntry = oneOf{address, mapping{words: "an entry of except", keys: []key{
+	exceptEntry = oneOf{address, mapping{words: "an entry of except", slip: entrySlip, keys: []key{
 		{
 			name:     "cidr",
 			shape:    address,
@@ -118,7 +124,7 @@ var (
 
 var networkShape = oneOf{
 	list{address, "a list of addresses, CIDRs and names of networks", 0},
-	mapping{words: "a network", exactlyOne: []string{"file", "url", "dns"}, keys: []key{
+	mapping{words: "a network", slip: networkSlip, exactlyOne: []string{"file", "url", "dns"}, keys: []key{
 		{
 			name:  "file",
 			shape: anyText,
@@ -176,7 +182,7 @@ var networkShape = oneOf{
 	}},
 }
 
-var serviceShape = mapping{words: "a service", keys: []key{
+var serviceShape = mapping{words: "a service", slip: serviceSlip, keys: []key{
 	{
 		name:     "name",
 		shape:    anyName,
@@ -270,6 +276,7 @@ var serviceShape = mapping{words: "a service", keys: []key{
 
 var testShape = mapping{
 	words:      "a test",
+	slip:       testSlip,
 	exactlyOne: []string{"to", "port"},
 	instead:    &portlessTest,
 	keys: []key{
@@ -356,7 +363,7 @@ var (
 )
 
 // policyShape is policy.yaml, or a file given by itself.
-var policyShape = mapping{words: "a policy", keys: []key{
+var policyShape = mapping{words: "a policy", slip: policySlip, keys: []key{
 	versionKey,
 	{
 		name:    "unlisted",

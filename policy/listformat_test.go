@@ -97,7 +97,7 @@ var formats = []struct{ name, content, path, want string }{
 	{"quoted", "\"192.0.2.0/24\",\"US, of course\"\n\"192.0.3.0/24\"\n", "", "192.0.2.0/23"},
 	{"names of columns", "# x\nnetwork,geoname_id\n192.0.2.0/24,1\n", "", "192.0.2.0/24"},
 	{"quoted names", "\"IP range\";\"x\"\n", "",
-		`list:1:1: "IP range" is not an address or CIDR`},
+		`list:1:2: "IP range" is not an address or CIDR`},
 	{"names of columns, again", "192.0.2.0/24,1\nnetwork,id\n", "",
 		`list:2:1: "network" is not an address or CIDR`},
 	{"a range in CSV", "192.0.2.10-192.0.2.11,x", "", "192.0.2.10/31"},
@@ -201,7 +201,7 @@ var formats = []struct{ name, content, path, want string }{
 	{"mask", "192.0.2.0 255.255.255.0\n", "",
 		`list:1:1: "192.0.2.0 255.255.255.0" is not an address or CIDR; write 192.0.2.0/24`},
 	{"text behind it", "192.0.2.1 gateway\n", "",
-		`list:1:1: "192.0.2.1 gateway" is not an address or CIDR; write 192.0.2.1, and the rest behind #`},
+		`list:1:1: "192.0.2.1 gateway" is not an address or CIDR; a comment stands behind #`},
 }
 
 func TestListFormats(t *testing.T) {
@@ -233,8 +233,11 @@ func TestPackedLists(t *testing.T) {
 		"list:1:1: this is packed with gzip twice: unpack it once")
 	expect(t, "a bomb", readText(t, packed(t, strings.Repeat("# nothing\n", 7<<20)), ""),
 		"list: unpacked, it is larger than 64 MiB")
-	expect(t, "a bomb of JSON", readText(t, packed(t, `["192.0.2.1"`+strings.Repeat(" ", maxList)+"]"), "$[*]"),
+	text := `{"a": ["192.0.2.1"], "b": [` + strings.Repeat(`"`+strings.Repeat("x", 1000)+`",`, maxList/1000)
+	expect(t, "a bomb of JSON", readText(t, packed(t, text), "$.a[*]"),
 		"list: unpacked, it is larger than 64 MiB")
+	expect(t, "a long text", readText(t, `{"b": "`+strings.Repeat("x", 2*maxHeld)+`"}`, "$.a[*]"),
+		"list:1:1: "+errHeld.Error())
 }
 
 // TestSecretLists: what a link leads to is not repeated in messages, whatever its format is.

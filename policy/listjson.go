@@ -234,10 +234,11 @@ func (j *jsonList) add(value any, path []place) error {
 	if !j.count(at) {
 		return errStop
 	}
-	text, isText := value.(string)
-	err := fmt.Errorf("%s is not an address, a CIDR or a range", describeJSON(value))
-	if isText {
+	var err error
+	if text, ok := value.(string); ok {
 		err = addEntry(&j.prefixes, []byte(strings.TrimSpace(text)))
+	} else {
+		err = fmt.Errorf("%s is not an address, a CIDR or a range", describeJSON(value))
 	}
 	switch {
 	case err != nil && j.secret:

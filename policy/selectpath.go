@@ -137,11 +137,3 @@ func selectHint(text string) string {
 	}
 	return "; write " + inYAML(path)
 }
-
-// inYAML is a JSON path as a policy writes it.
-func inYAML(path string) string {
-	if strings.ContainsAny(path, `[]{},#:'"&*!|>%@ `) {
-		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(path) + `"`
-	}
-	return path
-}
