@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -208,22 +209,21 @@ func isHostName(s string) bool {
 }
 
 // nearNetwork is " (did you mean "x"?)" for the network whose name was mistyped, "" if none is near.
-// A name is not near if it differs in a digit, or is short, since lan and wan are two networks. any
-// is near to nothing, and neither is a network that has everyone in it.
+// any is near to nothing, and neither is a network that has everyone in it.
 func (d *decoder) nearNetwork(name string) string {
-	if len(d.report.list) > maxProblems {
-		return "" // a long file of mistakes must not take quadratic time
+	known := map[string]bool{}
+	for candidate := range builtIn {
+		known[candidate] = candidate != "any"
 	}
-	var known []string
-	for _, candidate := range append(sortedNames(builtIn), sortedNames(d.policy.networks)...) {
-		if candidate != "any" && mistyped(name, candidate) && !d.policy.networks[candidate].hasEveryone() {
-			known = append(known, candidate)
-		}
+	for candidate, network := range d.policy.networks {
+		known[candidate] = !network.hasEveryone()
 	}
-	return didYouMean(name, known)
+	maps.DeleteFunc(known, func(_ string, offered bool) bool { return !offered })
+	return suggest(&d.report, name, known)
 }
 
-// mistyped reports whether a name may stand for another by mistake.
+// mistyped reports whether a name may stand for another by mistake. It does not if it differs in a
+// digit, or is short and differs in a letter: lan and wan are two networks.
 func mistyped(name, other string) bool {
 	digits := func(r rune) rune {
 		if r >= '0' && r <= '9' {
@@ -239,12 +239,13 @@ func mistyped(name, other string) bool {
 	}
 	distance := editDistance(strings.ToLower(name), strings.ToLower(other))
 	shorter := min(len(name), len(other))
-	return distance == 1 && shorter >= 4 || distance == 2 && shorter >= 7
+	swapped := len(name) == len(other) && strings.Trim(name, other) == "" && strings.Trim(other, name) == ""
+	return distance == 1 && (shorter >= 4 || swapped) || distance == 2 && shorter >= 7
 }
 
 // hasEveryone reports whether a list in the policy names everyone.
 func (n *network) hasEveryone() bool {
-	return n != nil && slices.ContainsFunc(n.entries, func(s source) bool {
+	return slices.ContainsFunc(n.entries, func(s source) bool {
 		return s.network == "any" || s.prefix.IsValid() && s.prefix.Bits() == 0
 	})
 }
