@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -45,7 +46,7 @@ func TestPublishedLists(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			mustParse(t, "version: 1\nnetworks:\n  n: "+list.Network()+"\n")
+			mustParse(t, "version: 1\nnetworks:\n  "+strings.ReplaceAll(list.Network(), "\n", "\n  ")+"\n")
 			w := newWorld(t)
 			w.Files = asChecked
 			more := ""
