@@ -1,8 +1,11 @@
 package policy
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -121,6 +124,38 @@ func FuzzSelect(f *testing.F) {
 			t.Fatal("refused and returned")
 		case err == nil && list.prefixes.Len() == 0 && !blank:
 			t.Fatal("nothing was taken for a list")
+		}
+	})
+}
+
+// FuzzJSON: the scanner takes what json.Valid takes, and nothing else, and holds what it says.
+func FuzzJSON(f *testing.F) {
+	for _, c := range formats {
+		f.Add([]byte(c.content))
+	}
+	for _, s := range []string{`"\u00e4\n\/"`, `"\u00g4"`, `"\x"`, "\"\t\"", "-0.5e+3", "01", "+1", "1.", "{,}", `{"a":1,}`,
+		"[1,]", "[1 2]", `{"a" 1}`, "nul", "[true,false,null]", "1 2", `{"a":{"b":[[],{}]}}`, "1e999", "\"\x00\"", "]"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		s := jsonScanner{in: bufio.NewReaderSize(bytes.NewReader(content), 16), line: 1, column: 1}
+		_, err := s.expect()
+		if err == nil {
+			err = s.skip(maxDepth)
+		}
+		if err == errDeep || err == errWord {
+			return
+		}
+		if err == nil {
+			if _, end := s.peek(); end != io.EOF {
+				err = notJSON("it goes on")
+			}
+		}
+		if valid := json.Valid(content); valid != (err == nil) {
+			t.Fatalf("valid is %v, and %v", valid, err)
+		}
+		if line := 1 + bytes.Count(content, []byte("\n")); err == nil && s.line != line {
+			t.Fatalf("line %d of %d", s.line, line)
 		}
 	})
 }

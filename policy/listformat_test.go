@@ -149,12 +149,12 @@ var formats = []struct{ name, content, path, want string }{
 		`list:1:2: selected in $[0]: 5 is not an address, a CIDR or a range`},
 	{"cut off", `{"a": ["192.0.2.1"`, "$.a[*]", `list:1:19: the JSON ends in the middle`},
 	{"trailing text", "[\"192.0.2.1\"]\n]", "$[*]",
-		"list:2:1: this is not valid JSON (invalid character ']' looking for beginning of value)"},
+		"list:2:1: this is not valid JSON: ']' where a value belongs"},
 	{"bad JSON", "{\"a\": [\"192.0.2.1\",\n x]}", "$.a[*]",
-		"list:2:2: this is not valid JSON (invalid character 'x' looking for beginning of value)"},
-	{"deep", strings.Repeat("[", 100_000), "$.a", "list:1:1: it is nested deeper than 100 levels"},
+		`list:2:3: this is not valid JSON: "x" is not a value`},
+	{"deep", strings.Repeat("[", 100_000), "$.a", "list:1:102: it is nested deeper than 100 levels"},
 	{"deep and held", "[" + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "]", "$..a",
-		"list:1:1: it is nested deeper than 100 levels"},
+		"list:1:101: it is nested deeper than 100 levels"},
 	{"plain with select", "192.0.2.1\n", "$.a",
 		"list:1:1: this is not JSON, and select is for JSON alone: leave select out"},
 
@@ -236,8 +236,12 @@ func TestPackedLists(t *testing.T) {
 	text := `{"a": ["192.0.2.1"], "b": [` + strings.Repeat(`"`+strings.Repeat("x", 1000)+`",`, maxList/1000)
 	expect(t, "a bomb of JSON", readText(t, packed(t, text), "$.a[*]"),
 		"list: unpacked, it is larger than 64 MiB")
-	expect(t, "a long text", readText(t, `{"b": "`+strings.Repeat("x", 2*maxHeld)+`"}`, "$.a[*]"),
-		"list:1:1: "+errHeld.Error())
+	long := strings.Repeat("x", maxHeld)
+	expect(t, "a long text that is passed over", readText(t, `{"b":"`+long+`","a":["192.0.2.1"]}`, "$.a[*]"),
+		"192.0.2.1/32")
+	long = `{"b": ["` + long + `"]}`
+	expectPart(t, readText(t, long, "$.b[*]"), ": a key, string or number is longer than 64 KiB")
+	expect(t, "a long text that is held", readText(t, long, "$.b[-1]"), "list:1:7: "+errHeld.Error())
 }
 
 // TestSecretLists: what a link leads to is not repeated in messages, whatever its format is.

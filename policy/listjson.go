@@ -1,7 +1,7 @@
 package policy
 
 import (
-	"bytes"
+	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,21 +11,8 @@ import (
 	"github.com/theory/jsonpath/spec"
 )
 
-const (
-	// maxHeld is how many bytes of a JSON document are held in memory at once: a string, or what a
-	// filter or ".." is applied to. Values take about ten times that. The largest of Azure's service
-	// tags has 500 KB, the whole of their document 5 MB.
-	maxHeld = 8 << 20
-	// maxDepth is how deep JSON may be nested. Published lists have five levels.
-	maxDepth = 100
-)
-
-var (
-	errHeld = fmt.Errorf("select would have to hold more than %d MiB of the document at once: "+
-		"write the path out from the top, such as $.prefixes[*].cidr", maxHeld>>20)
-	errDeep = fmt.Errorf("it is nested deeper than %d levels", maxDepth)
-	errStop = errors.New("enough was read")
-)
+// errStop ends the reading of a list that has too many entries.
+var errStop = errors.New("the list has too many entries")
 
 // place is where a value stands in the one around it: its key, or its index if that is not negative.
 type place struct {
@@ -36,57 +23,52 @@ type place struct {
 // jsonList reads the selected strings of JSON documents: of one, or of one a line.
 type jsonList struct {
 	*listing
-	in      *window
-	decoder *json.Decoder
-	path    []place // to the value that is being read
+	jsonScanner
+	path []place  // to the value that is being read
+	at   Location // where it begins, once it is selected
 }
 
 // readJSON reads a list that select takes from JSON.
-func (l *listing) readJSON(in io.Reader) error {
-	w := &window{from: in, line: 1}
-	j := &jsonList{listing: l, in: w, decoder: json.NewDecoder(w)}
+func (l *listing) readJSON(in *bufio.Reader) error {
+	j := &jsonList{listing: l, jsonScanner: jsonScanner{in: in, line: 1, column: 1}}
 	err := j.documents()
-	var syntax *json.SyntaxError
-	at := Location{l.name, w.line, 1}
 	switch {
 	case err == nil || err == errStop:
 		return nil
-	case w.err != nil && w.err != errHeld:
-		return w.err // the source's
-	case errors.As(err, &syntax):
-		at = w.locate(l.name, syntax.Offset-1)
-		err = fmt.Errorf("this is not valid JSON (%v)", syntax)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		at = w.locate(l.name, w.base+int64(len(w.held)))
-		err = errors.New("the JSON ends in the middle")
-	}
-	if l.secret && !errors.Is(err, errHeld) && !errors.Is(err, errDeep) {
+	case !isJSONError(err):
+		return err
+	case l.secret && err != errHeld && err != errDeep:
 		err = errSecret
+	}
+	at := j.here()
+	if err == errHeld {
+		at = j.at // where what is held begins
 	}
 	l.report.at(at, "%v", err)
 	return nil
 }
 
+// here is the place of the next byte.
+func (j *jsonList) here() Location { return Location{j.name, j.jsonScanner.line, j.column} }
+
 // documents reads one document after the other.
 func (j *jsonList) documents() error {
-	for j.decoder.More() {
-		if err := j.value(0); err != nil {
+	for {
+		_, err := j.peek()
+		if err == io.EOF {
+			break
+		}
+		if err == nil {
+			err = j.value(0)
+		}
+		if err != nil {
 			return err
 		}
-	}
-	if _, err := j.token(); err != io.EOF {
-		return err
 	}
 	if j.content.entries == 0 && j.report.count() == 0 {
 		j.report.at(Location{File: j.name}, "select %s finds nothing in it", inYAML(j.selects.text))
 	}
 	return nil
-}
-
-// token reads a token, and lets go of what was read before it.
-func (j *jsonList) token() (json.Token, error) {
-	j.in.advance(j.decoder.InputOffset())
-	return j.decoder.Token()
 }
 
 // value reads a value that the path has led to, up to one of its steps.
@@ -97,175 +79,142 @@ func (j *jsonList) value(step int) error {
 			if follows(steps[step], at) {
 				return j.value(step + 1)
 			}
-			return j.skip()
+			return j.skip(maxDepth)
 		})
 	case j.selects.each:
 		return j.children(j.filtered)
 	case j.selects.rest != nil:
-		value, err := j.hold()
-		if err != nil {
-			return err
-		}
-		return j.pick(value)
+		return j.picked(func(value any) any { return value })
 	}
-	t, err := j.token()
-	if err != nil {
-		return err
-	}
-	if err := j.add(t, j.path); err != nil {
-		return err
-	}
-	return j.finish(t)
+	return j.selected()
 }
 
 // children reads an object or array, and hands each value in it to use, which reads it. Anything
 // else has none.
 func (j *jsonList) children(use func(at place) error) error {
-	t, err := j.token()
+	c, err := j.expect()
 	if err != nil {
 		return err
 	}
-	if t != json.Delim('{') && t != json.Delim('[') {
-		return nil
+	if c != '{' && c != '[' {
+		return j.skip(maxDepth)
 	}
-	for i := 0; j.decoder.More(); i++ {
-		at := place{index: i}
-		if t == json.Delim('{') {
-			key, err := j.token()
-			if err != nil {
-				return err
-			}
-			name, _ := key.(string) // the decoder takes nothing else for a key
-			at = place{name: name, index: -1}
-		}
+	return j.members(maxDepth, func(at place) error {
 		j.path = append(j.path, at)
-		if err := use(at); err != nil {
-			return err
-		}
+		err := use(at)
 		j.path = j.path[:len(j.path)-1]
-	}
-	_, err = j.token()
-	return err
+		return err
+	})
 }
 
-// skip reads a value that is not selected.
-func (j *jsonList) skip() error {
-	t, err := j.token()
-	if err != nil {
+// filtered reads one entry for a filter, which looks into an array.
+func (j *jsonList) filtered(place) error {
+	return j.picked(func(value any) any { return []any{value} })
+}
+
+// picked reads a value, and adds what the rest of the path selects from it in its shell.
+func (j *jsonList) picked(shell func(any) any) error {
+	if _, err := j.expect(); err != nil {
 		return err
 	}
-	return j.finish(t)
-}
-
-// finish reads the rest of a value that begins with a token.
-func (j *jsonList) finish(begin json.Token) error {
-	for depth := 0; ; {
-		switch begin {
-		case json.Delim('{'), json.Delim('['):
-			if depth++; depth > maxDepth {
-				return errDeep
-			}
-		case json.Delim('}'), json.Delim(']'):
-			depth--
-		}
-		if depth == 0 {
-			return nil
-		}
-		var err error
-		if begin, err = j.token(); err != nil {
-			return err
-		}
-	}
-}
-
-// hold reads a value into memory.
-func (j *jsonList) hold() (value any, err error) {
-	j.in.advance(j.decoder.InputOffset())
-	if err := j.decoder.Decode(&value); err != nil {
-		return nil, err
-	}
-	if deeper(value, maxDepth) {
-		return nil, errDeep
-	}
-	return value, nil
-}
-
-// deeper reports whether a value is nested deeper than so many levels.
-func deeper(value any, levels int) bool {
-	switch value := value.(type) {
-	case []any:
-		for _, v := range value {
-			if levels == 0 || deeper(v, levels-1) {
-				return true
-			}
-		}
-	case map[string]any:
-		for _, v := range value {
-			if levels == 0 || deeper(v, levels-1) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// filtered reads one entry for a filter.
-func (j *jsonList) filtered(place) error {
+	j.at = j.here()
 	value, err := j.hold()
 	if err != nil {
 		return err
 	}
-	return j.pick([]any{value})
-}
-
-// pick adds what the rest of the path selects from a value.
-func (j *jsonList) pick(value any) error {
-	for _, x := range j.selects.rest.Select(nil, value) {
-		if err := j.add(x, nil); err != nil {
+	for _, x := range j.selects.rest.Select(nil, shell(value)) {
+		if text, ok := x.(string); ok {
+			err = j.add(text, "selected in ")
+		} else {
+			err = j.refuse(describeJSON(x), "selected in ")
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// add adds a selected value. path is where it stands, if that is known exactly.
-func (j *jsonList) add(value any, path []place) error {
-	at := func() Location { return j.in.locate(j.name, j.in.base) }
-	if !j.count(at) {
+// selected reads a value that is selected itself.
+func (j *jsonList) selected() error {
+	c, err := j.expect()
+	if err != nil {
+		return err
+	}
+	j.at = j.here()
+	if c != '"' {
+		what := map[byte]string{'{': "an object", '[': "an array"}[c]
+		if err := j.skip(maxDepth); err != nil {
+			return err
+		}
+		if what == "" {
+			what = string(j.word)
+		}
+		return j.refuse(what, "")
+	}
+	if err := j.text(true); err != nil {
+		return err
+	}
+	if !j.escaped { // its bytes are the entry, and no string is made of them
+		if addFast(&j.prefixes, j.word) {
+			return j.one()
+		}
+	}
+	text, err := j.unescaped()
+	if err != nil {
+		return err
+	}
+	return j.add(text, "")
+}
+
+// one counts an entry.
+func (j *jsonList) one() error {
+	if !j.count(func() Location { return j.at }) {
 		return errStop
 	}
-	var err error
-	if text, ok := value.(string); ok {
-		err = addEntry(&j.prefixes, []byte(strings.TrimSpace(text)))
-	} else {
-		err = fmt.Errorf("%s is not an address, a CIDR or a range", describeJSON(value))
+	return nil
+}
+
+// add adds a selected string. where says what stands before its path in messages.
+func (j *jsonList) add(text, where string) error {
+	if err := j.one(); err != nil {
+		return err
 	}
-	switch {
-	case err != nil && j.secret:
-		j.report.at(at(), "%v", errSecret)
-	case err != nil && path != nil:
-		j.report.at(at(), "%s: %v", normalized(path), err)
-	case err != nil:
-		j.report.at(at(), "selected in %s: %v", normalized(j.path), err)
+	if err := addEntry(&j.prefixes, []byte(strings.TrimSpace(text))); err != nil {
+		j.wrong(where, err)
 	}
 	return nil
+}
+
+// refuse reports a selected value that is not a string.
+func (j *jsonList) refuse(what, where string) error {
+	if err := j.one(); err != nil {
+		return err
+	}
+	j.wrong(where, fmt.Errorf("%.40s is not an address, a CIDR or a range", what))
+	return nil
+}
+
+// wrong reports a selected value.
+func (j *jsonList) wrong(where string, err error) {
+	if j.secret {
+		j.report.at(j.at, "%v", errSecret)
+		return
+	}
+	j.report.at(j.at, "%s%s: %v", where, normalized(j.path), err)
 }
 
 // describeJSON names a value that is not a string.
 func describeJSON(value any) string {
 	switch value := value.(type) {
-	case nil:
-		return "null"
-	case bool, float64:
-		return fmt.Sprint(value)
+	case map[string]any:
+		return "an object"
 	case []any:
 		return "an array"
-	case json.Delim:
-		if value == '[' {
-			return "an array"
-		}
+	default:
+		text, _ := json.Marshal(value) // null, true, false and numbers always encode
+		return string(text)
 	}
-	return "an object"
 }
 
 // normalized is a path as RFC 9535 writes it.
@@ -279,53 +228,4 @@ func normalized(path []place) string {
 		}
 	}
 	return out.String()
-}
-
-// window is the part of a document that its reader has read ahead. It fails rather than growing
-// beyond maxHeld, and knows lines and columns.
-type window struct {
-	from      io.Reader
-	held      []byte
-	base      int64 // where held begins
-	line      int   // of base
-	lineStart int64 // where that line begins
-	err       error
-}
-
-func (w *window) Read(p []byte) (int, error) {
-	if len(w.held) > maxHeld {
-		w.err = errHeld
-		return 0, errHeld
-	}
-	n, err := w.from.Read(p)
-	w.held = append(w.held, p[:n]...)
-	if err != nil && err != io.EOF {
-		w.err = err
-	}
-	return n, err
-}
-
-// advance lets go of what stands before an offset.
-func (w *window) advance(to int64) {
-	gone := w.held[:min(to-w.base, int64(len(w.held)))]
-	if n := bytes.Count(gone, []byte("\n")); n > 0 {
-		w.line += n
-		w.lineStart = w.base + int64(bytes.LastIndexByte(gone, '\n')) + 1
-	}
-	w.held, w.base = w.held[len(gone):], to
-}
-
-// locate is where the value stands that begins at an offset, behind what separates it.
-func (w *window) locate(name string, offset int64) Location {
-	line, start := w.line, w.lineStart
-	i := 0
-	for ; i < len(w.held); i++ {
-		if w.base+int64(i) >= offset && bytes.IndexByte([]byte(" \t\r\n:,"), w.held[i]) < 0 {
-			break
-		}
-		if w.held[i] == '\n' {
-			line, start = line+1, w.base+int64(i)+1
-		}
-	}
-	return Location{name, line, int(w.base+int64(i)-start) + 1}
 }
