@@ -11,10 +11,13 @@ import (
 
 // parsePrefix reads an address or CIDR. A bare address is the prefix of just that address. The
 // error says what to write instead.
-func parsePrefix(s string) (netip.Prefix, error) {
+func parsePrefix(s string) (netip.Prefix, error) { return parseHinted(s, formHint) }
+
+// parseHinted is parseCIDR with a hint, where it knows none.
+func parseHinted(s string, hint func(string) string) (netip.Prefix, error) {
 	p, err := parseCIDR(s)
 	if hinted := (*unreadableError)(nil); errors.As(err, &hinted) {
-		return p, fmt.Errorf("%w%s", err, entryHint(s))
+		return p, fmt.Errorf("%w%s", err, hint(s))
 	}
 	return p, err
 }

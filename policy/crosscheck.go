@@ -35,7 +35,7 @@ func (d *decoder) references() {
 		for _, s := range sources {
 			if s.network != "" && !known[s.network] {
 				d.report.at(s.at, "unknown network %q%s; it is neither an address nor defined in networks%s",
-					s.network, d.nearNetwork(s.network), nameHint(s.network))
+					s.network, d.nearNetwork(s.network), networkHint(s.network))
 			}
 		}
 	}

@@ -262,10 +262,13 @@ func (d *decoder) source(n *node) (source, bool) {
 	if value.kind != kindString || value.text == "" {
 		return s, false
 	}
-	prefix, err := parsePrefix(value.text)
+	prefix, err := parseEntry(value.text)
 	switch {
 	case err == nil:
 		s.prefix = prefix
+	case value.text == "*":
+		d.report.at(value.at, "%v%s", err, networkHint(value.text))
+		return s, false
 	case looksLikeAddress(value.text) || !namePattern.MatchString(value.text):
 		d.report.at(value.at, "%v", err)
 		return s, false
@@ -385,7 +388,7 @@ func (d *decoder) interfaces(n *node) (out []string) {
 			continue
 		}
 		if err := firewall.CheckInterfacePattern(x.text); err != nil {
-			d.report.at(x.at, "%v", err)
+			d.report.at(x.at, "%v%s", err, interfaceHint(x.text))
 			continue
 		}
 		out = append(out, x.text)

@@ -13,54 +13,71 @@ import (
 // Hints for what people write who come from other firewalls. A hint never stands for more than
 // what was written: a word that might be a mistyped name is not taken for everyone.
 
-// entryHint says what to write instead of a text that is not an address or CIDR; "" if that is
-// unclear. It begins with a semicolon.
-func entryHint(s string) string {
+// formHint says how an address or CIDR is written that has another form, or a mistake in it; "" if
+// that is unclear. Hints begin with a semicolon.
+func formHint(s string) string {
 	trimmed := strings.TrimSpace(s)
-	bare := strings.TrimSpace(strings.TrimLeft(trimmed, "-"))
 	address, length, hasLength := strings.Cut(trimmed, "/")
 	address, length = strings.TrimSpace(address), strings.TrimSpace(length)
 	joined := address + "/" + length
 	fields := strings.Fields(trimmed)
 	inBrackets := strings.TrimSuffix(strings.TrimPrefix(trimmed, "["), "]")
-	withPort, portErr := netip.ParseAddrPort(trimmed)
 	switch {
 	case isPrefix(trimmed) && trimmed != s:
 		return "; without the spaces around it, it is " + trimmed
-	case isPrefix(bare) && bare != trimmed:
-		return "; leave the dash out: write " + bare
 	case hasLength && joined != trimmed && isPrefix(joined):
 		return "; without the space it is " + joined
 	case hasLength && maskHint(address, length) != "":
 		return maskHint(address, length)
 	case len(fields) == 2 && maskHint(fields[0], fields[1]) != "":
 		return maskHint(fields[0], fields[1])
-	case strings.Contains(trimmed, ",") && allPrefixes(strings.Split(trimmed, ",")):
-		return "; write " + strings.Join(splitTrimmed(trimmed), " and ") + " as entries of their own"
-	case strings.HasPrefix(trimmed, "!"):
-		return "; sources that are not meant stand in except"
-	case portErr == nil:
-		return fmt.Sprintf("; write %s, and the port in port", withPort.Addr())
 	case inBrackets != trimmed && isPrefix(inBrackets):
 		return "; write " + inBrackets + " without the brackets"
 	case wildcardCIDR(trimmed) != "":
 		return "; write " + wildcardCIDR(trimmed)
-	case isMAC(trimmed):
-		return "; a MAC address says nothing beyond the next router: name sources by address"
-	case strings.Contains(trimmed, "://"):
-		return "; a list at a URL is a network of its own: {url: " + inYAML(trimmed) + "}"
-	case strings.HasPrefix(trimmed, "/") || strings.HasPrefix(trimmed, "./"):
-		return "; a list in a file is a network of its own: {file: " + inYAML(trimmed) + "}"
-	case len(fields) > 1 && isPrefix(fields[0]):
-		return "; a comment stands behind #"
 	}
 	if _, err := netip.ParseAddr(address); err == nil {
 		return "" // the length is wrong, and that was said
 	}
-	if hint := numberHint(address); hint != "" {
-		return hint
+	return numberHint(address)
+}
+
+// parseEntry is parsePrefix for an entry of a list, in a policy or in a file, where people write
+// more than addresses.
+func parseEntry(s string) (netip.Prefix, error) {
+	return parseHinted(s, func(s string) string {
+		if hint := formHint(s); hint != "" {
+			return hint
+		}
+		return entryHint(s)
+	})
+}
+
+// entryHint says what to write for a text that is more than an address, or names one otherwise.
+func entryHint(s string) string {
+	s = strings.TrimSpace(s)
+	bare := strings.TrimSpace(strings.TrimLeft(s, "-"))
+	fields := strings.Fields(s)
+	withPort, portErr := netip.ParseAddrPort(s)
+	switch {
+	case isPrefix(bare) && bare != s:
+		return "; leave the dash out: write " + bare
+	case strings.Contains(s, ",") && allPrefixes(strings.Split(s, ",")):
+		return "; write " + strings.Join(splitTrimmed(s), " and ") + " as entries of their own"
+	case strings.HasPrefix(s, "!"):
+		return "; sources that are not meant stand in except"
+	case portErr == nil:
+		return fmt.Sprintf("; write %s, and the port in port", withPort.Addr())
+	case isMAC(s):
+		return "; a MAC address says nothing beyond the next router: name sources by address"
+	case strings.Contains(s, "://"):
+		return "; a list at a URL is a network of its own: {url: " + inYAML(s) + "}"
+	case strings.HasPrefix(s, "/") || strings.HasPrefix(s, "./"):
+		return "; a list in a file is a network of its own: {file: " + inYAML(s) + "}"
+	case len(fields) > 1 && isPrefix(fields[0]):
+		return "; a comment stands behind #"
 	}
-	return nameHint(trimmed)
+	return nameHint(s)
 }
 
 // numberHint says what is wrong with the numbers of an IPv4 address, or how a range is written.
@@ -110,7 +127,9 @@ func isPrefix(s string) bool {
 }
 
 func allPrefixes(parts []string) bool {
-	return !slices.ContainsFunc(parts, func(s string) bool { return !isPrefix(strings.TrimSpace(s)) })
+	return !slices.ContainsFunc(parts, func(s string) bool {
+		return !isPrefix(strings.TrimSpace(s))
+	})
 }
 
 // splitTrimmed are the parts between commas.
@@ -121,7 +140,8 @@ func splitTrimmed(s string) (parts []string) {
 	return parts
 }
 
-// maskHint turns an address and its mask, in bits or as an address, into a CIDR; "" if it is not one.
+// maskHint turns an address and its mask, in bits or as an address, into a CIDR; "" if it is not
+// one.
 func maskHint(address, mask string) string {
 	a, err := netip.ParseAddr(address)
 	if err != nil {
@@ -185,11 +205,17 @@ func isMAC(s string) bool {
 var everyone = []string{"all", "any", "anybody", "anyone", "anywhere", "everybody", "everyone",
 	"everything", "*"}
 
-// nameHint says what to write for a name that is not a network.
+// networkHint says what to write for a name that is not a network.
+func networkHint(name string) string {
+	if slices.Contains(everyone, strings.ToLower(name)) {
+		return "; if everyone is meant, that is written any"
+	}
+	return nameHint(name)
+}
+
+// nameHint says what to write for a name that stands for hosts elsewhere.
 func nameHint(name string) string {
 	switch lower := strings.ToLower(name); {
-	case slices.Contains(everyone, lower):
-		return "; if everyone is meant, that is written any"
 	case lower == "localhost":
 		return "; loopback is never filtered: leave it out"
 	case strings.HasPrefix(lower, "sg-"):
@@ -208,8 +234,8 @@ func isHostName(s string) bool {
 		strings.Trim(s[:i], "0123456789.") != "" && strings.Trim(s[i:], "0123456789.") != ""
 }
 
-// nearNetwork is " (did you mean "x"?)" for the network whose name was mistyped, "" if none is near.
-// any is near to nothing, and neither is a network that has everyone in it.
+// nearNetwork is " (did you mean "x"?)" for the network whose name was mistyped, "" if none is
+// near. any is near to nothing, and neither is a network that has everyone in it.
 func (d *decoder) nearNetwork(name string) string {
 	known := map[string]bool{}
 	for candidate := range builtIn {
@@ -239,7 +265,8 @@ func mistyped(name, other string) bool {
 	}
 	distance := editDistance(strings.ToLower(name), strings.ToLower(other))
 	shorter := min(len(name), len(other))
-	swapped := len(name) == len(other) && strings.Trim(name, other) == "" && strings.Trim(other, name) == ""
+	swapped := len(name) == len(other) &&
+		strings.Trim(name, other) == "" && strings.Trim(other, name) == ""
 	return distance == 1 && (shorter >= 4 || swapped) || distance == 2 && shorter >= 7
 }
 
@@ -253,11 +280,64 @@ func (n *network) hasEveryone() bool {
 // inYAML is a text as a policy writes it, in quotes if it needs them.
 func inYAML(text string) string {
 	_, err := strconv.ParseFloat(text, 64)
-	if word := strings.ToLower(text); err == nil || word == "true" || word == "false" || word == "null" {
+	if err == nil || slices.Contains([]string{"true", "false", "null"}, strings.ToLower(text)) {
 		return `"` + text + `"`
 	}
 	if strings.ContainsAny(text, "[]{},#:'\"&*!|>%@ ") {
 		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 	}
 	return text
+}
+
+// networkScalar says what to write for a network that is written as one text.
+func networkScalar(text string) string {
+	key := ""
+	switch {
+	case httpsPattern.MatchString(text):
+		key = "url"
+	case isHostName(text):
+		key = "dns"
+	case strings.HasPrefix(text, "/") && !isPrefix(text) || strings.HasPrefix(text, "./"):
+		key = "file"
+	default:
+		return ""
+	}
+	return fmt.Sprintf("; write {%s: %s}", key, inYAML(text))
+}
+
+// rateUnits are the units of other firewalls.
+var rateUnits = map[string]string{
+	"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "hr": "hour",
+	"d": "day",
+}
+
+// rateHint says how a rate of iptables or nft is written.
+func rateHint(text string) string {
+	count, unit, _ := strings.Cut(text, "/")
+	if long, known := rateUnits[unit]; known {
+		unit = long
+	}
+	if rate := count + "/" + unit; rate != text && ratePattern.MatchString(rate) {
+		return "; write " + rate
+	}
+	return ""
+}
+
+// rateScalar says what to write for a rate that is written as one text.
+func rateScalar(text string) string {
+	if hint := rateHint(text); hint != "" {
+		text = strings.TrimPrefix(hint, "; write ")
+	}
+	if !ratePattern.MatchString(text) {
+		return ""
+	}
+	return "; write {per_source: " + text + "}"
+}
+
+// interfaceHint says how several interfaces are written.
+func interfaceHint(text string) string {
+	if !strings.Contains(text, ",") {
+		return ""
+	}
+	return "; write [" + strings.Join(splitTrimmed(text), ", ") + "]"
 }

@@ -139,7 +139,9 @@ func TestHintsInServices(t *testing.T) {
 		"from_port: 0, to_port: 0": `3:17: unknown key "from_port" in a service; write port, the port or a ` +
 			`range such as "9000-9100"` + "\n" + `3:31: unknown key "to_port" in a service; write port, the ` +
 			`port or a range such as "9000-9100"`,
-		"dport: 22": `3:17: unknown key "dport" in a service; write port, the port that clients dial`,
+		"rate: 10/min":               `3:23: expected a rate (keys and values), not text "10/min"; write {per_source: 10/minute}`,
+		"rate: {per_source: 10/sec}": `3:36: "10/sec" is not a rate such as "20/second" (or /minute, /hour, /day); write 10/second`,
+		"dport: 22":                  `3:17: unknown key "dport" in a service; write port, the port that clients dial`,
 		"action: allow": `3:17: unknown key "action" in a service; leave it out: whom allow has is let in, ` +
 			`and everyone else is refused`,
 		"deny: [192.0.2.1]": `3:17: unknown key "deny" in a service; write except for sources that allow ` +
@@ -184,6 +186,8 @@ func TestHintsInBlocks(t *testing.T) {
 			`1); write $.a`,
 		"networks: {a: {dns: example.com, select: $.a}}\n": `2:42: select has a meaning only for a network ` +
 			`with a file or a url`,
+		"networks: {a: vpn.example.net}\n": `2:15: expected a list of addresses, CIDRs and names of networks, or ` +
+			`a network (keys and values), not text "vpn.example.net"; write {dns: vpn.example.net}`,
 		"rules: []\n": `2:1: unknown key "rules" in a policy; write services, a list of ports and who may ` +
 			`reach them`,
 		"default: deny\n": `2:1: unknown key "default" in a policy; write unlisted: ignore leaves ports alone ` +
@@ -192,6 +196,10 @@ func TestHintsInBlocks(t *testing.T) {
 			`a policy`,
 		"tests: [{from: 192.0.2.1, port: 22, action: allow}]\n": `2:9: a test lacks the key "expect" (what ` +
 			"must become of it)\n" + `2:37: unknown key "action" in a test; write expect: allow or deny`,
+		"tests: [{from: any, port: 22, expect: allow}]\n": `2:16: "any" is not an address or CIDR`,
+		"tests: [{from: 192.0.2.0 /24, port: 22, expect: allow}]\n": `2:16: "192.0.2.0 /24" is not an ` +
+			`address or CIDR; without the space it is 192.0.2.0/24`,
+		"services: [{name: a, addresses: [any]}]\n": `2:34: "any" is not an address or CIDR`,
 	} {
 		expect(t, text, mistakes("version: 1\n"+text), want)
 	}
@@ -205,7 +213,7 @@ func TestHintsAreNeverWider(t *testing.T) {
 		p := somePrefix().Draw(t, "prefix")
 		meant := firewall.MustPrefixes(p.String())
 		text := spoilt(t, p)
-		hint := entryHint(text)
+		hint := formHint(text) + entryHint(text)
 		for _, word := range offered.FindAllString(hint, -1) {
 			q, err := parsePrefix(strings.Trim(word, ":"))
 			if err == nil && !meant.Covers(q) {

@@ -23,9 +23,9 @@ type jsonScanner struct {
 }
 
 const (
-	// maxHeld is how many bytes of a JSON document are held in memory at once: what a filter or ".."
-	// is applied to. Values take about ten times that. The largest of Azure's service tags has 500
-	// KB, the whole of their document 5 MB.
+	// maxHeld is how many bytes of a JSON document are held in memory at once: what a filter or
+	// ".." is applied to. Values take about ten times that. The largest of Azure's service tags has
+	// 500 KB, the whole of their document 5 MB.
 	maxHeld = 8 << 20
 	// maxWord bounds a key, a selected string and a number.
 	maxWord = 64 << 10
@@ -50,8 +50,7 @@ func notJSON(format string, args ...any) error {
 	return jsonError{"this is not valid JSON: " + fmt.Sprintf(format, args...)}
 }
 
-// buffered is what can be read without waiting; at least a byte, but at the end. The error is io.EOF
-// there.
+// buffered is what can be read without waiting, at least a byte. The error is io.EOF at the end.
 func (s *jsonScanner) buffered() ([]byte, error) {
 	if s.in.Buffered() == 0 {
 		if _, err := s.in.Peek(1); err != nil {
@@ -104,7 +103,7 @@ func (s *jsonScanner) peek() (byte, error) {
 			return 0, err
 		}
 		n := 0
-		for n < len(text) && (text[n] == ' ' || text[n] == '\n' || text[n] == '\r' || text[n] == '\t') {
+		for n < len(text) && isSpace(text[n]) {
 			n++
 		}
 		var c byte
@@ -121,6 +120,8 @@ func (s *jsonScanner) peek() (byte, error) {
 		}
 	}
 }
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
 // expect is the next byte that isn't space, within a document.
 func (s *jsonScanner) expect() (byte, error) {

@@ -124,7 +124,7 @@ var (
 
 var networkShape = oneOf{
 	list{address, "a list of addresses, CIDRs and names of networks", 0},
-	mapping{words: "a network", slip: networkSlip, exactlyOne: []string{"file", "url", "dns"}, keys: []key{
+	mapping{words: "a network", slip: networkSlip, scalar: networkScalar, exactlyOne: []string{"file", "url", "dns"}, keys: []key{
 		{
 			name:  "file",
 			shape: anyText,
@@ -233,12 +233,13 @@ var serviceShape = mapping{words: "a service", slip: serviceSlip, keys: []key{
 		more:    "Packets go to NFLOG group 9090, and the daemon reports them.",
 		initial: "denied",
 	},
-	{name: "rate", shape: mapping{words: "a rate", keys: []key{
+	{name: "rate", shape: mapping{words: "a rate", scalar: rateScalar, keys: []key{
 		{
 			name: "per_source",
 			shape: text{
 				pattern: ratePattern,
 				words:   `a rate such as "20/second" (or /minute, /hour, /day)`,
+				hint:    rateHint,
 			},
 			doc:      "new connections that one source address may open",
 			required: true,

@@ -17,7 +17,8 @@ import (
 // that addFast does not understand takes the slow way, which knows comments, columns and ranges,
 // and what is wrong with the rest.
 
-// readBuffer is how much is read at once. It bounds a line, too: no address with a comment is longer.
+// readBuffer is how much is read at once. It bounds a line, too: no address with a comment is
+// longer.
 const readBuffer = 64 << 10
 
 // countEvery is how many entries are read between two reports of progress.

@@ -14,10 +14,12 @@ func addEntry(b *firewall.PrefixesBuilder, entry []byte) error {
 	if addFast(b, entry) {
 		return nil
 	}
-	if first, last, isRange := bytes.Cut(entry, []byte("-")); isRange && len(bytes.TrimSpace(first)) > 0 {
-		return addRange(b, bytes.TrimSpace(first), bytes.TrimSpace(last))
+	first, last, isRange := bytes.Cut(entry, []byte("-"))
+	first, last = bytes.TrimSpace(first), bytes.TrimSpace(last)
+	if isRange && len(first) > 0 {
+		return addRange(b, first, last)
 	}
-	p, err := parsePrefix(string(entry))
+	p, err := parseEntry(string(entry))
 	if err == nil {
 		err = b.Add(p)
 	}
@@ -121,8 +123,8 @@ func misreadColumn(first, second []byte) error {
 		return fmt.Errorf("%q and %q stand in one line%s", first, second, hint)
 	}
 	if bytes.IndexByte(first, '/') < 0 && bytes.IndexByte(second, '/') < 0 {
-		return fmt.Errorf("%q and %q stand in one line; write a range as %s-%s, and two entries in "+
-			"two lines", first, second, first, second)
+		return fmt.Errorf("%q and %q stand in one line; write a range as %s-%s, and two entries "+
+			"in two lines", first, second, first, second)
 	}
 	return fmt.Errorf("%q and %q stand in one line; write one entry a line", first, second)
 }

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// listSource is where a list comes from. It remembers why reading failed: a download that breaks off
-// must not be taken for JSON that ends early, or for damaged gzip data.
+// listSource is where a list comes from. It remembers why reading failed: a download that breaks
+// off must not be taken for JSON that ends early, or for damaged gzip data.
 type listSource struct {
 	from io.Reader
 	err  error

@@ -14,7 +14,8 @@ import (
 // errStop ends the reading of a list that has too many entries.
 var errStop = errors.New("the list has too many entries")
 
-// place is where a value stands in the one around it: its key, or its index if that is not negative.
+// place is where a value stands in the one around it: its key, or its index if that is not
+// negative.
 type place struct {
 	name  string
 	index int

@@ -46,11 +46,16 @@ func portHint(text string) string {
 	case portPattern.MatchString(ranged):
 		return "; write " + quotedRange(ranged)
 	case strings.ContainsAny(lower, ", "):
-		return portListHint(strings.FieldsFunc(lower, func(r rune) bool { return r == ',' || r == ' ' }))
+		return portListHint(fieldsAt(lower, ", "))
 	case strings.Contains(lower, "/"):
 		return portListHint([]string{lower})
 	}
 	return ""
+}
+
+// fieldsAt are the words between separators.
+func fieldsAt(text, separators string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(separators, r) })
 }
 
 // withoutBrackets is a hint for an entry of a list: its brackets are there already.
@@ -119,7 +124,7 @@ func portListHint(words []string) string {
 // protocolHint says what to write instead of a word that is not a protocol; "" if that is unclear.
 func protocolHint(text string) string {
 	lower := strings.ToLower(strings.TrimSpace(text))
-	parts := strings.FieldsFunc(lower, func(r rune) bool { return strings.ContainsRune(",/+& ", r) })
+	parts := fieldsAt(lower, ",/+& ")
 	_, named := portNames[lower]
 	switch {
 	case len(parts) > 1 && !slices.ContainsFunc(parts, func(s string) bool {
@@ -131,10 +136,11 @@ func protocolHint(text string) string {
 	case slices.Contains(everyone, lower) || lower == "-1":
 		return "; name the protocols that the service speaks, such as [tcp, udp]"
 	case slices.Contains([]string{"tcp4", "tcp6", "udp4", "udp6"}, lower):
-		return fmt.Sprintf("; a protocol holds for both families: write %s, and name sources of one "+
-			"family in allow", lower[:3])
+		return fmt.Sprintf("; a protocol holds for both families: write %s, and name sources of "+
+			"one family in allow", lower[:3])
 	case named && !slices.Contains(protocolNames(), lower):
-		return "; a protocol is what carries ports, such as tcp; the port of " + lower + " stands in port"
+		return "; a protocol is what carries ports, such as tcp; the port of " + lower +
+			" stands in port"
 	}
 	return ""
 }

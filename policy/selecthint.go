@@ -21,7 +21,8 @@ func (l *listing) selectMissing(text []byte) string {
 	case l.secret:
 		return what + ": add select: and the JSON path of its addresses"
 	case len(paths) == 0:
-		return what + `: add select: and the JSON path of its addresses, such as "$.prefixes[*].cidr"`
+		return what + ": add select: and the JSON path of its addresses, such as " +
+			`"$.prefixes[*].cidr"`
 	case len(paths) == 1:
 		return fmt.Sprintf("%s: add select: %s", what, inYAML(paths[0]))
 	}

@@ -60,7 +60,27 @@ func quoteHint(n *node, s shape) string {
 	case n.text != "" && n.kind != kindString && right(node{kind: kindString, text: n.text}):
 		return "; put it in quotes if you mean it"
 	}
+	if hint := scalarHint(n, s); hint != "" {
+		return hint
+	}
 	return bracketHint(n, right)
+}
+
+// scalarHint says which mapping a text is short for.
+func scalarHint(n *node, s shape) string {
+	switch s := s.(type) {
+	case mapping:
+		if n.kind == kindString && s.scalar != nil {
+			return s.scalar(n.text)
+		}
+	case oneOf:
+		for _, x := range s {
+			if hint := scalarHint(n, x); hint != "" {
+				return hint
+			}
+		}
+	}
+	return ""
 }
 
 // bracketHint says when an entry stands where a list of such belongs, or a list of one for the
@@ -280,6 +300,9 @@ type mapping struct {
 	elsewhere map[string]string
 	// slip says what to write instead of a key of another program, "" if it knows none; nil knows none.
 	slip func(n *node, f field) string
+	// scalar says what to write for a text that stands in the mapping's place, "" if it knows
+	// nothing; nil knows none.
+	scalar func(text string) string
 }
 
 // alternative is a value of other keys that replaces those of exactlyOne.

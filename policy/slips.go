@@ -34,13 +34,14 @@ var serviceSlips = []slip{
 		"write port, the port that clients dial"},
 	{"targetport containerport nodeport hostport",
 		"write port, the port that clients dial before any DNAT"},
-	{"sport sports sourceport sourceports", "a source port says nothing about who sends, and nothing " +
-		"stands for it"},
+	{"sport sports sourceport sourceports",
+		"a source port says nothing about who sends, and nothing stands for it"},
 	{"source sources src srcs saddr from fromip sourceip sourceips sourceaddress sourceaddresses " +
 		"sourcerange sourceranges loadbalancersourceranges sourcecidr cidr cidrs cidrip cidrblock " +
 		"cidrblocks ipv6cidrblocks cidripv6 ipblock ipblocks accept allowed allowfrom permit " +
 		"allowlist whitelist hosts ips networks rsrc", whoMay},
-	{"deny denied drop block blocked reject denyfrom denylist blacklist blocklist exclude excluded not",
+	{"deny denied drop block blocked reject denyfrom denylist blacklist blocklist exclude excluded " +
+		"not",
 		"write except for sources that allow has; whom allow does not have is refused anyway"},
 	{"action verdict jump target policy rule decision",
 		"leave it out: whom allow has is let in, and everyone else is refused"},
@@ -75,7 +76,9 @@ func serviceSlip(n *node, f field) string {
 
 // portsOfAWS says how from_port and to_port are written.
 func portsOfAWS(n *node) string {
-	for _, pair := range [][2]string{{"from_port", "to_port"}, {"fromPort", "toPort"}, {"port", "endPort"}} {
+	for _, pair := range [][2]string{
+		{"from_port", "to_port"}, {"fromPort", "toPort"}, {"port", "endPort"},
+	} {
 		first, last := n.get(pair[0]), n.get(pair[1])
 		if first == nil || last == nil || !portPattern.MatchString(first.text+"-"+last.text) {
 			continue
@@ -89,9 +92,10 @@ func portsOfAWS(n *node) string {
 }
 
 var entrySlips = []slip{
-	{"ip ips address addresses addr source src saddr network name from host cidrip cidrs cidrblock " +
-		"prefix subnet range", "write cidr, one address, CIDR or name of a network"},
-	{"ipblock", "write its cidr alone: {cidr: 192.0.2.0/24}; its except belongs into the service's except"},
+	{"ip ips address addresses addr source src saddr network name from host cidrip cidrs " +
+		"cidrblock prefix subnet range", "write cidr, one address, CIDR or name of a network"},
+	{"ipblock", "write its cidr alone: {cidr: 192.0.2.0/24}; its except belongs into the " +
+		"service's except"},
 	{"dns hostname fqdn domain", "a host name is a network of its own: networks: NAME: {dns: …}"},
 	{"file path", "a list in a file is a network of its own: networks: NAME: {file: …}"},
 	{"url uri", "a list at a URL is a network of its own: networks: NAME: {url: …}"},
@@ -133,12 +137,12 @@ var testSlips = []slip{
 func testSlip(_ *node, f field) string { return slipFor(testSlips, f.key) }
 
 var policySlips = []slip{
-	{"rules rule firewall ingress input inbound filter ports", "write services, a list of ports and who " +
-		"may reach them"},
-	{"default defaults policy defaultpolicy defaultinput", "write unlisted: ignore leaves ports alone " +
-		"that no service lists, deny refuses them"},
-	{"ipset ipsets sets set groups aliases hosts addressgroups", "write networks, a mapping from names to " +
-		"addresses"},
+	{"rules rule firewall ingress input inbound filter ports",
+		"write services, a list of ports and who may reach them"},
+	{"default defaults policy defaultpolicy defaultinput",
+		"write unlisted: ignore leaves ports alone that no service lists, deny refuses them"},
+	{"ipset ipsets sets set groups aliases hosts addressgroups",
+		"write networks, a mapping from names to addresses"},
 	{"zones zone", "zones do not exist here: a service has interfaces, and allow for sources"},
 	{"egress output outbound", "leave it out: what the host sends is never filtered"},
 	{"apiversion kind metadata spec", "this is a manifest of Kubernetes, not a policy"},
