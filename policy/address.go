@@ -1,18 +1,42 @@
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
 )
 
 // parsePrefix reads an address or CIDR. A bare address is the prefix of just that address. The
 // error says what to write instead.
-func parsePrefix(s string) (netip.Prefix, error) {
+func parsePrefix(s string) (netip.Prefix, error) { return parseHinted(s, formHint) }
+
+// parseHinted is parseCIDR with a hint, where it knows none.
+func parseHinted(s string, hint func(string) string) (netip.Prefix, error) {
+	p, err := parseCIDR(s)
+	if hinted := (*unreadableError)(nil); errors.As(err, &hinted) {
+		return p, fmt.Errorf("%w%s", err, hint(s))
+	}
+	return p, err
+}
+
+// unreadableError says that a text is not an address or CIDR, without a hint at what it may be.
+type unreadableError struct{ message string }
+
+func (e *unreadableError) Error() string { return e.message }
+
+func unreadable(format string, args ...any) (netip.Prefix, error) {
+	return netip.Prefix{}, &unreadableError{fmt.Sprintf(format, args...)}
+}
+
+// parseCIDR is parsePrefix without hints for what is not an address or CIDR at all.
+func parseCIDR(s string) (netip.Prefix, error) {
 	addrText, bitsText, isPrefix := strings.Cut(s, "/")
 	addr, err := netip.ParseAddr(addrText)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q is not an address or CIDR%s", s, addressHint(addrText))
+		return unreadable("%q is not an address or CIDR", s)
 	}
 	if addr.Zone() != "" {
 		return netip.Prefix{}, fmt.Errorf("%q has a zone; write %s and name the interface in interfaces", s, addr.WithZone(""))
@@ -25,7 +49,7 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("%q: the prefix length of an %s CIDR is a number from 0 to %d", s, familyName(addr), addr.BitLen())
+		return unreadable("%q: the prefix length of an %s CIDR is a number from 0 to %d", s, familyName(addr), addr.BitLen())
 	}
 	if masked := p.Masked(); masked != p {
 		return netip.Prefix{}, fmt.Errorf("%q has host bits set; write %s for the network, or %s for the one address", s, masked, addr)
@@ -40,22 +64,13 @@ func familyName(a netip.Addr) string {
 	return "IPv6"
 }
 
-// addressHint guesses what went wrong with a bad address.
-func addressHint(s string) string {
-	switch {
-	case strings.Count(s, ".") == 3 && strings.ContainsAny(s, "0123456789") && !strings.ContainsAny(s, ":-"):
-		for _, part := range strings.Split(s, ".") {
-			if len(part) > 1 && part[0] == '0' {
-				return "; write its numbers without leading zeros"
-			}
-		}
-		return "; each of its four numbers is 0 to 255"
-	case strings.Contains(s, "-"):
-		return "; write a range as CIDRs"
-	case strings.Count(s, ".") > 0 && strings.Count(s, ".") < 3 && strings.Trim(s, "0123456789.") == "":
-		return "; write all four numbers"
+// rangeCIDRs are the CIDRs that a range comes to.
+func rangeCIDRs(from, to netip.Addr) []string {
+	var b firewall.PrefixesBuilder
+	if err := b.AddRange(from, to); err != nil {
+		return nil
 	}
-	return ""
+	return b.Set().Strings()
 }
 
 func unmapped(a netip.Addr, bitsText string, isPrefix bool) string {

@@ -171,3 +171,54 @@ func BenchmarkServices(b *testing.B) {
 		})
 	}
 }
+
+// inJSON writes networks in the form in which AWS publishes them, or Spamhaus.
+func inJSON(list []netip.Prefix, lines bool) []byte {
+	var b bytes.Buffer
+	if !lines {
+		b.WriteString("{\n  \"syncToken\": \"1\",\n  \"prefixes\": [")
+	}
+	for i, p := range list {
+		if lines {
+			fmt.Fprintf(&b, "{\"cidr\":%q,\"sblid\":\"SBL%d\",\"rir\":\"apnic\"}\n", p, i)
+			continue
+		}
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, "\n    {\n      \"ip_prefix\": %q,\n      \"region\": \"eu-west-1\",\n"+
+			"      \"service\": \"EC2\",\n      \"network_border_group\": \"eu-west-1\"\n    }", p)
+	}
+	if !lines {
+		b.WriteString("\n  ]\n}\n")
+	}
+	return b.Bytes()
+}
+
+func BenchmarkReadJSON(b *testing.B) {
+	for _, c := range []struct {
+		form    string
+		entries int
+		path    string
+	}{
+		{"lines", 1_000_000, "$.cidr"},
+		{"aws", 350_000, "$.prefixes[*].ip_prefix"},
+		{"aws-filtered", 350_000, "$.prefixes[?@.service=='EC2'].ip_prefix"},
+	} {
+		b.Run(fmt.Sprintf("form=%s/entries=%d", c.form, c.entries), func(b *testing.B) {
+			content := inJSON(someNetworks(c.entries, false, true), c.form == "lines")
+			path, err := parseSelect(c.path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			b.SetBytes(int64(len(content)))
+			for b.Loop() {
+				o := listReader{name: "list", limit: c.entries, selects: path}
+				if _, err := o.read(bytes.NewReader(content)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

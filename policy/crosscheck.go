@@ -34,7 +34,8 @@ func (d *decoder) references() {
 	verify := func(sources []source) {
 		for _, s := range sources {
 			if s.network != "" && !known[s.network] {
-				d.report.at(s.at, "unknown network %q%s; it is neither an address nor defined in networks", s.network, suggest(&d.report, s.network, known))
+				d.report.at(s.at, "unknown network %q%s; it is neither an address nor defined in networks%s",
+					s.network, d.nearNetwork(s.network), networkHint(s.network))
 			}
 		}
 	}

@@ -180,11 +180,7 @@ func (d *decoder) network(f field, dir string) {
 	}
 	d.policy.networks[f.key] = n
 	if f.value.kind == kindList {
-		for _, item := range f.value.items {
-			if s, ok := d.source(item); ok {
-				n.entries = append(n.entries, s)
-			}
-		}
+		n.entries = d.sources(f.value)
 		return
 	}
 	v := f.value
@@ -210,6 +206,7 @@ func (d *decoder) network(f field, dir string) {
 	if x := v.get("refresh"); x != nil && n.file != "" {
 		d.report.at(x.at, "a file is read each time; refresh has a meaning only for url and dns")
 	}
+	d.selects(v, n)
 	n.refresh = defaultURLRefresh
 	if n.dns != "" {
 		n.refresh = defaultDNSRefresh
@@ -226,6 +223,23 @@ func (d *decoder) network(f field, dir string) {
 			strings.TrimSuffix(x.text, "%"),
 		) // the pattern lets nothing else through
 	}
+}
+
+// selects reads what a network takes from JSON.
+func (d *decoder) selects(v *node, n *network) {
+	x := v.get("select")
+	if x == nil || x.kind != kindString || x.text == "" {
+		return // check has said so
+	}
+	if n.dns != "" {
+		d.report.at(x.at, "select has a meaning only for a network with a file or a url")
+	}
+	path, err := parseSelect(x.text)
+	if err != nil {
+		d.report.at(x.at, "%v", err)
+		return
+	}
+	n.selects = path
 }
 
 // source reads an address, a CIDR, a network's name, or a mapping with one of them.
@@ -248,11 +262,14 @@ func (d *decoder) source(n *node) (source, bool) {
 	if value.kind != kindString || value.text == "" {
 		return s, false
 	}
-	prefix, err := parsePrefix(value.text)
+	prefix, err := parseEntry(value.text)
 	switch {
 	case err == nil:
 		s.prefix = prefix
-	case looksLikeAddress(value.text):
+	case value.text == "*":
+		d.report.at(value.at, "%v%s", err, networkHint(value.text))
+		return s, false
+	case looksLikeAddress(value.text) || !namePattern.MatchString(value.text):
 		d.report.at(value.at, "%v", err)
 		return s, false
 	default:
@@ -308,17 +325,21 @@ func (d *decoder) service(n *node) {
 	s.unclear = e.Name == "" || d.report.count() > before ||
 		unclear(n, "name", "port", "protocol", "interfaces", "addresses")
 	e.Rate = d.rate(n.get("rate"))
-	for _, x := range itemsOf(n.get("allow")) {
-		if src, ok := d.source(x); ok {
-			s.allow = append(s.allow, src)
-		}
-	}
-	for _, x := range itemsOf(n.get("except")) {
-		if src, ok := d.source(x); ok {
-			s.except = append(s.except, src)
-		}
-	}
+	s.allow, s.except = d.sources(n.get("allow")), d.sources(n.get("except"))
 	d.policy.services = append(d.policy.services, s)
+}
+
+// sources reads a list of sources. Of what is not a list, check has said so.
+func (d *decoder) sources(n *node) (list []source) {
+	if n == nil || n.kind != kindList {
+		return nil
+	}
+	for _, x := range n.items {
+		if s, ok := d.source(x); ok {
+			list = append(list, s)
+		}
+	}
+	return list
 }
 
 // unclear reports whether mistakes hide what some keys of a service say: then it is not said to
@@ -367,7 +388,7 @@ func (d *decoder) interfaces(n *node) (out []string) {
 			continue
 		}
 		if err := firewall.CheckInterfacePattern(x.text); err != nil {
-			d.report.at(x.at, "%v", err)
+			d.report.at(x.at, "%v%s", err, interfaceHint(x.text))
 			continue
 		}
 		out = append(out, x.text)

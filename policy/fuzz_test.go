@@ -1,8 +1,11 @@
 package policy
 
 import (
+	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -79,6 +82,10 @@ func FuzzNetworkFile(f *testing.F) {
 	for _, s := range []string{"", "10.0.0.0/8\n", "# x\r\n2001:db8::1 # y\r\n", "<html>", "10.0.0.1/8", "::ffff:1.2.3.4", "fe80::1%a", "0.0.0.0/0\n::/0", "1.2.3.4/032"} {
 		f.Add([]byte(s))
 	}
+	for _, c := range formats {
+		f.Add([]byte(c.content))
+		f.Add([]byte(packed(f, c.content)))
+	}
 	f.Fuzz(func(t *testing.T, content []byte) {
 		list, err := parseList(content, 1000)
 		if err != nil {
@@ -90,6 +97,65 @@ func FuzzNetworkFile(f *testing.F) {
 		again, err := parseList([]byte(strings.Join(list.Strings(), "\n")), 1_000_000)
 		if err != nil || !again.Equal(list) {
 			t.Fatalf("written out and read again: %v, %v", again.Strings(), err)
+		}
+	})
+}
+
+// FuzzSelect: whatever the document and the path, the reader ends soon and never panics; what it
+// takes from the document is not nothing.
+func FuzzSelect(f *testing.F) {
+	for _, c := range formats {
+		if c.path != "" {
+			f.Add([]byte(c.content), c.path)
+		}
+	}
+	f.Fuzz(func(t *testing.T, content []byte, path string) {
+		selects, err := parseSelect(path)
+		if err != nil {
+			return
+		}
+		start := time.Now()
+		list, err := listReader{name: "list", limit: 1000, selects: selects}.read(bytes.NewReader(content))
+		if took := time.Since(start); took > 10*time.Second {
+			t.Fatalf("%d bytes took %v with %s", len(content), took, path)
+		}
+		switch blank := len(bytes.TrimSpace(bytes.TrimPrefix(content, byteOrderMark))) == 0; {
+		case err != nil && list.prefixes.Len() > 0:
+			t.Fatal("refused and returned")
+		case err == nil && list.prefixes.Len() == 0 && !blank:
+			t.Fatal("nothing was taken for a list")
+		}
+	})
+}
+
+// FuzzJSON: the scanner takes what json.Valid takes, and nothing else, and holds what it says.
+func FuzzJSON(f *testing.F) {
+	for _, c := range formats {
+		f.Add([]byte(c.content))
+	}
+	for _, s := range []string{`"\u00e4\n\/"`, `"\u00g4"`, `"\x"`, "\"\t\"", "-0.5e+3", "01", "+1", "1.", "{,}", `{"a":1,}`,
+		"[1,]", "[1 2]", `{"a" 1}`, "nul", "[true,false,null]", "1 2", `{"a":{"b":[[],{}]}}`, "1e999", "\"\x00\"", "]"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		s := jsonScanner{in: bufio.NewReaderSize(bytes.NewReader(content), 16), line: 1, column: 1}
+		_, err := s.expect()
+		if err == nil {
+			err = s.skip(maxDepth)
+		}
+		if err == errDeep || err == errWord {
+			return
+		}
+		if err == nil {
+			if _, end := s.peek(); end != io.EOF {
+				err = notJSON("it goes on")
+			}
+		}
+		if valid := json.Valid(content); valid != (err == nil) {
+			t.Fatalf("valid is %v, and %v", valid, err)
+		}
+		if line := 1 + bytes.Count(content, []byte("\n")); err == nil && s.line != line {
+			t.Fatalf("line %d of %d", s.line, line)
 		}
 	})
 }

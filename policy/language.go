@@ -33,6 +33,7 @@ var (
 	looseCIDR      = pattern.New(`^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$`)
 	looseAddress   = pattern.New(`^[0-9A-Fa-f.:]+(/32|/128)?$`)
 	looseInterface = pattern.New(`^([^*/ \t\n:"\\]{1,15}|[^*/ \t\n:"\\]{0,15}\*)$`)
+	looseSelect    = pattern.New(`^\$`)
 	looseArrival   = pattern.New(`^[^*/ \t\n:"\\]{1,15}$`)
 )
 
@@ -45,6 +46,17 @@ const languageDoc = "Which ports of a Linux host may open to which networks. A p
 	"With neither there is a built-in policy: tcp/9090 is open to private networks, and nothing else is touched.\n\n" +
 	"Every mistake of every file is reported at once, as file:line:column. A file that others than root may write, or replace, is refused (check only warns), and so is one above 10 MiB. " +
 	"Anchors and aliases work. A policy with mistakes never reaches the kernel: the rules in force stay."
+
+// listDoc and selectDoc are what editors and the manual say of lists.
+const (
+	listDoc = "What follows # or ; is a comment. Of CSV and TSV the first column is read; a first line " +
+		"with the names of columns is passed over. The list may be packed with gzip. It may have 64 MiB, " +
+		"or 64 bytes for each of max entries, also when unpacked, and 64 KiB in a line."
+	selectDoc = "The document may be one of JSON, or JSON lines: one a line. Everything selected has to be an " +
+		"address, a CIDR or a range, and something has to be. The list may have 256 bytes for each of max " +
+		"entries. It is read as a stream; at most 8 MiB of it are held at once: what a filter judges, or " +
+		"all below a .., which a path may have once. A filter looks at the entry alone, with @."
+)
 
 // Values that stand in several places.
 var (
@@ -67,8 +79,14 @@ var (
 	portText   = text{
 		pattern: portPattern,
 		words:   `a port from 1 to 65535 or a range such as "9000-9100"`,
+		hint:    portHint,
 	}
-	port  = oneOf{portNumber, portText}
+	portEntry = text{
+		pattern: portPattern,
+		words:   portText.words,
+		hint:    func(text string) string { return withoutBrackets(portHint(text)) },
+	}
+	port  = oneOf{portNumber, portEntry}
 	ports = oneOf{portNumber, portText, list{port, "a list of ports and ranges", 1}}
 
 	protocol  = oneOf{protocolName{protocolNames()}, portlessNumber{}}
@@ -78,7 +96,7 @@ var (
 		list{protocol, "a list of protocols", 1},
 	}
 
-	allowEntry = oneOf{address, mapping{words: "an entry of allow", keys: []key{
+	allowEntry = oneOf{address, mapping{words: "an entry of allow", slip: entrySlip, keys: []key{
 		{
 			name:     "cidr",
 			shape:    address,
@@ -93,7 +111,7 @@ var (
 		},
 		{name: "reason", shape: anyText, doc: "why it was given"},
 	}}}
-	exceptEntry = oneOf{address, mapping{words: "an entry of except", keys: []key{
+	exceptEntry = oneOf{address, mapping{words: "an entry of except", slip: entrySlip, keys: []key{
 		{
 			name:     "cidr",
 			shape:    address,
@@ -106,12 +124,14 @@ var (
 
 var networkShape = oneOf{
 	list{address, "a list of addresses, CIDRs and names of networks", 0},
-	mapping{words: "a network", exactlyOne: []string{"file", "url", "dns"}, keys: []key{
+	mapping{words: "a network", slip: networkSlip, scalar: networkScalar, exactlyOne: []string{"file", "url", "dns"}, keys: []key{
 		{
 			name:  "file",
 			shape: anyText,
-			doc:   "a file with one address or CIDR a line",
-			more:  "A relative path starts at the folder of the file that names it. What follows # is a comment. The file is read when its writer has closed or renamed it, never half. Others than root may write neither the file nor the folder that it stands in.",
+			doc:   "a file with one address, CIDR or range (192.0.2.10-192.0.2.20) a line",
+			more: "A relative path starts at the folder of the file that names it. " + listDoc +
+				" The file is read when its writer has closed or renamed it, never half. Others than " +
+				"root may write neither the file nor the folder that it stands in.",
 		},
 		{
 			name:  "url",
@@ -124,6 +144,15 @@ var networkShape = oneOf{
 			shape: text{pattern: hostPattern, words: "a host name"},
 			doc:   "a name whose A and AAAA records are the network",
 			more:  "If it can't be resolved, the last good addresses stay in force, and the network is reported as stale.",
+		},
+		{
+			name: "select",
+			shape: text{
+				words: `a JSON path (RFC 9535) such as "$.prefixes[*].cidr"`,
+				loose: looseSelect,
+			},
+			doc:  "which strings of a file or download in JSON are the list",
+			more: selectDoc,
 		},
 		{
 			name:  "refresh",
@@ -153,7 +182,7 @@ var networkShape = oneOf{
 	}},
 }
 
-var serviceShape = mapping{words: "a service", keys: []key{
+var serviceShape = mapping{words: "a service", slip: serviceSlip, keys: []key{
 	{
 		name:     "name",
 		shape:    anyName,
@@ -204,12 +233,13 @@ var serviceShape = mapping{words: "a service", keys: []key{
 		more:    "Packets go to NFLOG group 9090, and the daemon reports them.",
 		initial: "denied",
 	},
-	{name: "rate", shape: mapping{words: "a rate", keys: []key{
+	{name: "rate", shape: mapping{words: "a rate", scalar: rateScalar, keys: []key{
 		{
 			name: "per_source",
 			shape: text{
 				pattern: ratePattern,
 				words:   `a rate such as "20/second" (or /minute, /hour, /day)`,
+				hint:    rateHint,
 			},
 			doc:      "new connections that one source address may open",
 			required: true,
@@ -247,6 +277,7 @@ var serviceShape = mapping{words: "a service", keys: []key{
 
 var testShape = mapping{
 	words:      "a test",
+	slip:       testSlip,
 	exactlyOne: []string{"to", "port"},
 	instead:    &portlessTest,
 	keys: []key{
@@ -333,7 +364,7 @@ var (
 )
 
 // policyShape is policy.yaml, or a file given by itself.
-var policyShape = mapping{words: "a policy", keys: []key{
+var policyShape = mapping{words: "a policy", slip: policySlip, keys: []key{
 	versionKey,
 	{
 		name:    "unlisted",

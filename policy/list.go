@@ -9,27 +9,30 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// A list is what stands in a network file, and behind a URL: one address or CIDR a line; blank
-// lines and what follows # do not count.
+// A list is what a network file holds, and what a URL serves: one address, CIDR or range a line, or
+// the strings that a JSON path selects. Either may be packed with gzip.
 //
 // Lists have a million lines. They are read as a stream, and a line that is right goes from its
-// bytes to a range of addresses without becoming a string or an address of package netip; a line
-// that fastRange does not understand takes the slow way, which knows what is wrong with it.
+// bytes to a range of addresses without becoming a string or an address of package netip. A line
+// that addFast does not understand takes the slow way, which knows comments, columns and ranges,
+// and what is wrong with the rest.
 
-// readBuffer is what is read at once: the longest line, for bufio.Scanner, which is longer than any
-// address with a comment.
+// readBuffer is how much is read at once. It bounds a line, too: no address with a comment is
+// longer.
 const readBuffer = 64 << 10
 
-// countEvery is after how many entries progress is told of.
+// countEvery is how many entries are read between two reports of progress.
 const countEvery = 1 << 14
 
 // listReader says how to read a list.
 type listReader struct {
-	name    string    // stands for it in messages
-	size    int64     // of the list in bytes; 0 if unknown
-	limit   int       // how many entries it may have
-	secret  bool      // its text must not be repeated in messages
-	counted func(int) // hears now and then how many entries more were read; nil ignores it
+	name    string      // stands for it in messages
+	size    int64       // of the list in bytes; 0 if unknown
+	limit   int         // how many entries it may have
+	unpack  int64       // how many bytes it may have once unpacked; 0 is maxList
+	selects *selectPath // what to take from JSON; nil if the list is lines
+	secret  bool        // its text must not be repeated in messages
+	counted func(int)   // receives now and then how many more entries were read; nil ignores it
 }
 
 // listContent is what a list has in it.
@@ -45,69 +48,138 @@ var errSecret = errors.New(
 	"this is not an address or CIDR (the text is not shown, since a link leads to it)",
 )
 
-// read reads a list. The error is Problems if the list is wrong, every line of it, or the reader's.
-func (o listReader) read(from io.Reader) (list listContent, err error) {
-	var r reporter
-	var b firewall.PrefixesBuilder
-	lines := bufio.NewScanner(from)
-	lines.Buffer(make([]byte, readBuffer), bufio.MaxScanTokenSize)
-	list.blank = true
-	read := 0
-	for number := 1; lines.Scan(); number++ {
-		raw := lines.Bytes()
-		if read += len(raw) + 1; list.entries == foretoldFrom {
-			b.Expect(foretell(o.size, int64(read), o.limit, &b))
-		}
-		if number == 1 {
-			raw = bytes.TrimPrefix(raw, byteOrderMark)
-		}
-		entry := raw
-		if i := bytes.IndexByte(raw, '#'); i >= 0 {
-			list.blank, entry = false, raw[:i]
-		}
-		if entry = bytes.TrimSpace(entry); len(entry) == 0 {
-			continue
-		}
-		list.blank = false
-		if list.entries++; list.entries%countEvery == 0 && o.counted != nil {
-			o.counted(countEvery)
-		}
-		if list.entries > o.limit {
-			r.at(Location{o.name, number, 1}, "more than %d entries; raise max if that is right", o.limit)
-			break
-		}
-		if addFast(&b, entry) {
-			continue
-		}
-		p, err := parsePrefix(string(entry))
-		if err == nil {
-			err = b.Add(p)
-		}
-		if err != nil {
-			if o.secret {
-				err = errSecret
-			}
-			r.at(Location{o.name, number, bytes.Index(raw, entry) + 1}, "%v", err)
-		}
-	}
-	switch err := lines.Err(); err {
-	case nil:
-	case bufio.ErrTooLong:
-		r.at(Location{File: o.name}, "this is not a list of networks, one a line (%v)", err)
-	default:
-		return list, err
-	}
-	if err := r.problems(); err != nil {
-		return list, err
-	}
-	list.prefixes = b.Set()
-	return list, nil
+// listing is a list while it is read.
+type listing struct {
+	listReader
+	content  listContent
+	prefixes firewall.PrefixesBuilder
+	report   reporter
 }
 
-// foretoldFrom is after how many entries it is foretold how many there will be.
+// read reads a list. The error is Problems if the list is wrong, every line of it, or the reader's.
+func (o listReader) read(from io.Reader) (listContent, error) {
+	l := listing{listReader: o, content: listContent{blank: true}}
+	source := &listSource{from: from}
+	in, err := l.open(source)
+	if err == nil {
+		err = l.entries(in)
+	}
+	switch {
+	case source.err != nil:
+		return l.content, source.err
+	case err != nil:
+		l.unpackedBadly(err)
+	}
+	if err := l.report.problems(); err != nil {
+		return l.content, err
+	}
+	l.content.prefixes = l.prefixes.Set()
+	return l.content, nil
+}
+
+// entries reads what is unpacked, in the format that it has.
+func (l *listing) entries(in *bufio.Reader) error {
+	head, err := in.Peek(readBuffer)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	if bytes.HasPrefix(head, byteOrderMark) {
+		head = head[len(byteOrderMark):]
+		_, _ = in.Discard(len(byteOrderMark)) // it is in the buffer
+	}
+	if problem := l.refusal(head); problem != "" {
+		l.report.at(Location{l.name, 1, 1}, "%s", problem)
+		return nil
+	}
+	if l.selects != nil {
+		return l.readJSON(in)
+	}
+	return l.readLines(in)
+}
+
+// count counts an entry, and reports whether the list may have it.
+func (l *listing) count(at func() Location) bool {
+	l.content.blank = false
+	if l.content.entries++; l.content.entries%countEvery == 0 && l.counted != nil {
+		l.counted(countEvery)
+	}
+	if l.content.entries > l.limit {
+		l.report.at(at(), "more than %d entries; raise max if that is right", l.limit)
+		return false
+	}
+	return true
+}
+
+// readLines reads a list of lines.
+func (l *listing) readLines(in *bufio.Reader) error {
+	read := int64(0)
+	for number := 1; ; number++ {
+		raw, err := in.ReadSlice('\n')
+		switch {
+		case err == bufio.ErrBufferFull:
+			l.report.at(Location{l.name, number, 1},
+				"the line is longer than %d KiB; a list has one entry a line", readBuffer>>10)
+			return nil
+		case err != nil && err != io.EOF:
+			return err
+		}
+		if read += int64(len(raw)); l.content.entries == foretoldFrom {
+			l.prefixes.Expect(foretell(l.size, read, l.limit, &l.prefixes))
+		}
+		if !l.line(raw, number) || err == io.EOF {
+			return nil
+		}
+	}
+}
+
+// line reads one line. It reports whether more may follow.
+func (l *listing) line(raw []byte, number int) bool {
+	at := func() Location { return Location{l.name, number, 1} }
+	entry := trimEnd(raw)
+	if addFast(&l.prefixes, entry) {
+		return l.count(at)
+	}
+	if i := bytes.IndexAny(entry, "#;"); i >= 0 {
+		l.content.blank, entry = false, entry[:i]
+	}
+	if entry = bytes.TrimSpace(entry); len(entry) == 0 {
+		return true
+	}
+	first, second, columns := firstColumn(entry)
+	if columns && l.content.entries == 0 && isHeading(first) {
+		return true
+	}
+	if !l.count(at) {
+		return false
+	}
+	err := misreadColumn(first, second)
+	if err == nil {
+		err = addEntry(&l.prefixes, first)
+	}
+	if err != nil {
+		if l.secret {
+			err = errSecret
+		}
+		l.report.at(Location{l.name, number, bytes.Index(raw, first) + 1}, "%v", err)
+	}
+	return true
+}
+
+// trimEnd is a line without its end.
+func trimEnd(line []byte) []byte {
+	if n := len(line); n > 0 && line[n-1] == '\n' {
+		line = line[:n-1]
+	}
+	if n := len(line); n > 0 && line[n-1] == '\r' {
+		line = line[:n-1]
+	}
+	return line
+}
+
+// foretoldFrom is the number of entries from which the length of the whole list is estimated.
 const foretoldFrom = 1000
 
-// foretell tells how many ranges of each family a list of so many bytes will have, by what was read
+// foretell estimates how many ranges of each family a list of so many bytes will have, by what was read
 // of it: a tenth more, since a list that is sorted begins with short lines or with long ones. Room
 // that is never used costs no memory.
 func foretell(size, read int64, limit int, b *firewall.PrefixesBuilder) (n4, n6 int) {

@@ -59,9 +59,11 @@ const (
 	// atOnce is how many networks are loaded at the same time: a few slow servers must not add up.
 	atOnce = 8
 	// maxList bounds a list, as a file or a download: a million IPv6 CIDRs take about 40 MB. A network
-	// that may have more entries than that may have longestEntry bytes for each.
+	// that may have more entries than that may have longestEntry bytes for each, or longestJSON in
+	// JSON, where other keys stand beside each. The same holds for what gzip data unpacks to.
 	maxList      = 64 << 20
 	longestEntry = 64
+	longestJSON  = 256
 	maxRedirects = 5
 )
 
@@ -174,16 +176,9 @@ func (n *Networks) fetch(ctx context.Context, net *network, last *cached) (*cach
 func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error) {
 	fresh := &cached{Fetched: n.now()}
 	err := n.Files.read(ctx, net.file, trustAll, func(f *os.File, size int64, secret bool) error {
-		list, err := listReader{
-			name:    net.file,
-			size:    min(size, net.maxBytes()),
-			limit:   net.max,
-			secret:  secret,
-			counted: n.Counted,
-		}.
-			read(
-				&bounded{f, net.maxBytes()},
-			)
+		reader := n.reader(net, net.file)
+		reader.size, reader.secret = min(size, net.maxBytes()), secret
+		list, err := reader.read(&bounded{f, net.maxBytes()})
 		if err == nil && list.blank {
 			// An interrupted write leaves just this, and an except list that vanishes would open ports.
 			err = errors.New(
@@ -208,8 +203,25 @@ func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error)
 	}
 }
 
+// reader reads the network's list, which bears a name in messages.
+func (n *Networks) reader(net *network, name string) listReader {
+	return listReader{
+		name:    name,
+		limit:   net.max,
+		unpack:  net.maxBytes(),
+		selects: net.selects,
+		counted: n.Counted,
+	}
+}
+
 // maxBytes is how long the network's list may be.
-func (net *network) maxBytes() int64 { return max(maxList, longestEntry*int64(net.max)) }
+func (net *network) maxBytes() int64 {
+	longest := int64(longestEntry)
+	if net.selects != nil {
+		longest = longestJSON
+	}
+	return max(maxList, longest*int64(net.max))
+}
 
 // bounded fails once more than left bytes were read.
 type bounded struct {
@@ -256,7 +268,7 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 	}
 	sum := sha256.New()
 	body := io.TeeReader(&bounded{resp.Body, net.maxBytes()}, sum)
-	list, err := (listReader{name: net.shownURL(), limit: net.max, counted: n.Counted}).read(body)
+	list, err := n.reader(net, net.shownURL()).read(body)
 	var problems Problems
 	wrong := errors.As(err, &problems)
 	if err == nil || wrong { // a list that is wrong may not have been read to its end

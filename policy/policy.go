@@ -84,7 +84,8 @@ type network struct {
 
 	file, url, dns string // exactly one is set if it is no list
 	refresh        time.Duration
-	sha256         string // lower case
+	selects        *selectPath // of JSON; nil if its list is lines
+	sha256         string      // lower case
 	max            int
 	maxShrink      int // percent
 }
@@ -106,11 +107,11 @@ func (n *network) shown() string {
 	if n.url != "" {
 		return "url " + n.shownURL()
 	}
-	return n.origin()
+	return n.place()
 }
 
-// origin is where an external network comes from, as the key of its cache.
-func (n *network) origin() string {
+// place is where an external network comes from.
+func (n *network) place() string {
 	switch {
 	case n.file != "":
 		return "file " + n.file
@@ -118,6 +119,14 @@ func (n *network) origin() string {
 		return "url " + n.url
 	}
 	return "dns " + n.dns
+}
+
+// origin is the key of an external network's cache: where it comes from, and what is taken of it.
+func (n *network) origin() string {
+	if n.selects != nil {
+		return n.place() + " select " + n.selects.text
+	}
+	return n.place()
 }
 
 // What external networks are held to unless the policy says otherwise.

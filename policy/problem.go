@@ -75,13 +75,16 @@ func (r *reporter) problems() error {
 	return r.list.ordered(r.dropped)
 }
 
-// suggest is didYouMean for the keys of a map; "" once there are more mistakes than anyone reads,
-// so that a long file of them does not take quadratic time.
+// suggest is didYouMean for names that the administrator gave, the keys of a map: two of them that
+// look alike may be two things, so a name has to be mistyped. It is "" once there are more mistakes
+// than anyone reads, so that a long file of them does not take quadratic time.
 func suggest[V any](r *reporter, word string, known map[string]V) string {
 	if len(r.list) > maxProblems {
 		return ""
 	}
-	return didYouMean(word, sortedNames(known))
+	return didYouMean(word, slices.DeleteFunc(sortedNames(known), func(name string) bool {
+		return !mistyped(word, name)
+	}))
 }
 
 // ordered is every mistake once, by place; those beyond maxProblems, and the dropped ones, become a number.

@@ -32,6 +32,10 @@ func (s protocolName) check(n *node, r *reporter) {
 		r.at(n.at, "%v", err)
 		return
 	}
+	if hint := protocolHint(n.text); hint != "" {
+		r.at(n.at, "%q is not a protocol%s", n.text, hint)
+		return
+	}
 	s.choice.check(n, r)
 }
 

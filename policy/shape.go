@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"slices"
 	"sort"
 	"strconv"
@@ -59,7 +60,64 @@ func quoteHint(n *node, s shape) string {
 	case n.text != "" && n.kind != kindString && right(node{kind: kindString, text: n.text}):
 		return "; put it in quotes if you mean it"
 	}
+	if hint := scalarHint(n, s); hint != "" {
+		return hint
+	}
+	return bracketHint(n, right)
+}
+
+// scalarHint says which mapping a text is short for.
+func scalarHint(n *node, s shape) string {
+	switch s := s.(type) {
+	case mapping:
+		if n.kind == kindString && s.scalar != nil {
+			return s.scalar(n.text)
+		}
+	case oneOf:
+		for _, x := range s {
+			if hint := scalarHint(n, x); hint != "" {
+				return hint
+			}
+		}
+	}
 	return ""
+}
+
+// bracketHint says when an entry stands where a list of such belongs, or a list of one for the
+// entry. right reports whether a value would do.
+func bracketHint(n *node, right func(node) bool) string {
+	list := node{kind: kindList, items: []*node{n}}
+	switch {
+	case n.kind == kindList && len(n.items) == 1 && right(*n.items[0]):
+		one := n.items[0]
+		if one.text == "" {
+			return "; one dash or pair of brackets is too many"
+		}
+		return "; one dash or pair of brackets is too many: write " + one.inYAML()
+	case n.kind == kindMapping && right(list):
+		return "; begin it with a dash, as an entry of a list"
+	case n.kind == kindString && strings.Contains(n.text, ","):
+		list.items = nil
+		var words []string
+		for _, word := range splitTrimmed(n.text) {
+			item := &node{kind: kindString, text: word, size: 1}
+			list.items, words = append(list.items, item), append(words, item.inYAML())
+		}
+		if right(list) {
+			return fmt.Sprintf("; write [%s]", strings.Join(words, ", "))
+		}
+	case n.text != "" && right(list):
+		return fmt.Sprintf("; write [%s]", n.inYAML())
+	}
+	return ""
+}
+
+// inYAML is a scalar as a policy writes it.
+func (n *node) inYAML() string {
+	if n.kind != kindString {
+		return n.text
+	}
+	return inYAML(n.text)
 }
 
 // text is a YAML string that matches pattern (anchored), described by words.
@@ -70,6 +128,9 @@ type text struct {
 	// more exactly, never accepts does not match it.
 	loose *pattern.Pattern
 	not   string // a word that decoding refuses although the patterns match; "" is none
+	// hint says what to write instead of a text that doesn't match, beginning with a semicolon; nil
+	// has no hints.
+	hint func(text string) string
 }
 
 func (s text) accepts(n *node) bool { return n.kind == kindString }
@@ -79,7 +140,11 @@ func (s text) check(n *node, r *reporter) {
 	case n.text == "":
 		r.at(n.at, "expected %s, not an empty text", s.words)
 	case s.pattern != nil && !s.pattern.MatchString(n.text):
-		r.at(n.at, "%q is not %s", n.text, s.words)
+		hint := ""
+		if s.hint != nil {
+			hint = s.hint(n.text)
+		}
+		r.at(n.at, "%q is not %s%s", n.text, s.words, hint)
 	}
 }
 func (s text) schema() map[string]any {
@@ -233,6 +298,11 @@ type mapping struct {
 	instead *alternative
 	// elsewhere explains keys that belong somewhere else: a hint instead of "unknown key".
 	elsewhere map[string]string
+	// slip says what to write instead of a key of another program, "" if it knows none; nil knows none.
+	slip func(n *node, f field) string
+	// scalar says what to write for a text that stands in the mapping's place, "" if it knows
+	// nothing; nil knows none.
+	scalar func(text string) string
 }
 
 // alternative is a value of other keys that replaces those of exactlyOne.
@@ -265,6 +335,8 @@ func (s mapping) check(n *node, r *reporter) {
 			check(f.value, s.keys[i].shape, r)
 		case hint != "":
 			r.at(f.at, "%q %s", f.key, hint)
+		case s.slip != nil && s.slip(n, f) != "":
+			r.at(f.at, "unknown key %q in %s; %s", f.key, s.words, s.slip(n, f))
 		default:
 			r.at(
 				f.at,

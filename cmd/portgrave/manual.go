@@ -51,12 +51,21 @@ func manualPage(name string, app *cli.App, date time.Time) ([]byte, error) {
 	}
 	return manual.Language{
 		Name: name, Summary: "which ports may open to which networks", Source: "portgrave " + version, Schema: policy.Schema(), Example: string(policy.ExampleYAML()),
+		Lists: publishedLists(),
 		Files: []manual.Entry{
 			{Term: "/etc/portgrave/policy.yaml", Text: "the policy of the host"},
 			{Term: "/etc/portgrave/policy.d/*.yaml", Text: "drop-ins: more networks, services and tests"},
 		},
 		SeeAlso: []string{"portgrave(8)"},
 	}.Page(date)
+}
+
+// publishedLists are lists of others as entries of networks.
+func publishedLists() (entries []manual.Entry) {
+	for _, list := range policy.PublishedLists {
+		entries = append(entries, manual.Entry{Term: list.Network(), Text: list.What})
+	}
+	return entries
 }
 
 // printCompletion prints the script that completes our command line in a shell.

@@ -17,9 +17,14 @@ type Language struct {
 	Source        string // program and version
 	Schema        []byte
 	Example       string // a whole file
-	Files         []Entry
-	SeeAlso       []string
+	// Lists are fragments of a file that read what others publish, each with what it is.
+	Lists   []Entry
+	Files   []Entry
+	SeeAlso []string
 }
+
+const listsText = "These networks read lists that others publish, in the form that these lists have " +
+	"today. A list whose form changes fails, and its last good content stays in force."
 
 // schema is what the page needs of a JSON Schema.
 type schema struct {
@@ -79,6 +84,14 @@ func (l Language) Page(date time.Time) ([]byte, error) {
 	p.keys(s, "")
 	p.section("Example")
 	p.verbatim(l.Example, true)
+	if len(l.Lists) > 0 {
+		p.section("Published lists")
+		p.text(listsText, true)
+	}
+	for _, list := range l.Lists {
+		p.item(sentence(list.Text), "")
+		p.verbatim(list.Term, true)
+	}
 	p.section("Files")
 	for _, f := range l.Files {
 		p.item(bold(f.Term), sentence(f.Text))

@@ -1,0 +1,343 @@
+package policy
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Hints for what people write who come from other firewalls. A hint never stands for more than
+// what was written: a word that might be a mistyped name is not taken for everyone.
+
+// formHint says how an address or CIDR is written that has another form, or a mistake in it; "" if
+// that is unclear. Hints begin with a semicolon.
+func formHint(s string) string {
+	trimmed := strings.TrimSpace(s)
+	address, length, hasLength := strings.Cut(trimmed, "/")
+	address, length = strings.TrimSpace(address), strings.TrimSpace(length)
+	joined := address + "/" + length
+	fields := strings.Fields(trimmed)
+	inBrackets := strings.TrimSuffix(strings.TrimPrefix(trimmed, "["), "]")
+	switch {
+	case isPrefix(trimmed) && trimmed != s:
+		return "; without the spaces around it, it is " + trimmed
+	case hasLength && joined != trimmed && isPrefix(joined):
+		return "; without the space it is " + joined
+	case hasLength && maskHint(address, length) != "":
+		return maskHint(address, length)
+	case len(fields) == 2 && maskHint(fields[0], fields[1]) != "":
+		return maskHint(fields[0], fields[1])
+	case inBrackets != trimmed && isPrefix(inBrackets):
+		return "; write " + inBrackets + " without the brackets"
+	case wildcardCIDR(trimmed) != "":
+		return "; write " + wildcardCIDR(trimmed)
+	}
+	if _, err := netip.ParseAddr(address); err == nil {
+		return "" // the length is wrong, and that was said
+	}
+	return numberHint(address)
+}
+
+// parseEntry is parsePrefix for an entry of a list, in a policy or in a file, where people write
+// more than addresses.
+func parseEntry(s string) (netip.Prefix, error) {
+	return parseHinted(s, func(s string) string {
+		if hint := formHint(s); hint != "" {
+			return hint
+		}
+		return entryHint(s)
+	})
+}
+
+// entryHint says what to write for a text that is more than an address, or names one otherwise.
+func entryHint(s string) string {
+	s = strings.TrimSpace(s)
+	bare := strings.TrimSpace(strings.TrimLeft(s, "-"))
+	fields := strings.Fields(s)
+	withPort, portErr := netip.ParseAddrPort(s)
+	switch {
+	case isPrefix(bare) && bare != s:
+		return "; leave the dash out: write " + bare
+	case strings.Contains(s, ",") && allPrefixes(strings.Split(s, ",")):
+		return "; write " + strings.Join(splitTrimmed(s), " and ") + " as entries of their own"
+	case strings.HasPrefix(s, "!"):
+		return "; sources that are not meant stand in except"
+	case portErr == nil:
+		return fmt.Sprintf("; write %s, and the port in port", withPort.Addr())
+	case isMAC(s):
+		return "; a MAC address says nothing beyond the next router: name sources by address"
+	case strings.Contains(s, "://"):
+		return "; a list at a URL is a network of its own: {url: " + inYAML(s) + "}"
+	case strings.HasPrefix(s, "/") || strings.HasPrefix(s, "./"):
+		return "; a list in a file is a network of its own: {file: " + inYAML(s) + "}"
+	case len(fields) > 1 && isPrefix(fields[0]):
+		return "; a comment stands behind #"
+	}
+	return nameHint(s)
+}
+
+// numberHint says what is wrong with the numbers of an IPv4 address, or how a range is written.
+func numberHint(s string) string {
+	numeric := strings.Trim(s, "0123456789.") == ""
+	switch {
+	case strings.Count(s, ".") == 3 && numeric:
+		for part := range strings.SplitSeq(s, ".") {
+			if len(part) > 1 && part[0] == '0' {
+				return "; write its numbers without leading zeros"
+			}
+		}
+		return "; each of its four numbers is 0 to 255"
+	case strings.Contains(s, "-"):
+		return cidrsOfRange(s)
+	case strings.Count(s, ".") > 0 && strings.Count(s, ".") < 3 && numeric:
+		return "; write all four numbers"
+	}
+	return ""
+}
+
+// maxHintedCIDRs is how many CIDRs a hint may have.
+const maxHintedCIDRs = 8
+
+// cidrsOfRange says which CIDRs a range comes to, since a policy takes ranges in lists alone.
+func cidrsOfRange(s string) string {
+	first, last, _ := strings.Cut(s, "-")
+	from, to, err := parseRange(strings.TrimSpace(first), strings.TrimSpace(last))
+	if err != nil {
+		return ""
+	}
+	cidrs := rangeCIDRs(from, to)
+	if len(cidrs) > maxHintedCIDRs {
+		return "; write a range as CIDRs, or into a network file, which takes ranges"
+	}
+	return "; write a range as CIDRs: " + strings.Join(cidrs, ", ")
+}
+
+// isPrefix reports whether a text is an address or CIDR without mistakes.
+func isPrefix(s string) bool {
+	addrText, _, _ := strings.Cut(s, "/")
+	if _, err := netip.ParseAddr(addrText); err != nil {
+		return false // parsePrefix would ask for a hint again
+	}
+	_, err := parseCIDR(s)
+	return err == nil
+}
+
+func allPrefixes(parts []string) bool {
+	return !slices.ContainsFunc(parts, func(s string) bool {
+		return !isPrefix(strings.TrimSpace(s))
+	})
+}
+
+// splitTrimmed are the parts between commas.
+func splitTrimmed(s string) (parts []string) {
+	for part := range strings.SplitSeq(s, ",") {
+		parts = append(parts, strings.TrimSpace(part))
+	}
+	return parts
+}
+
+// maskHint turns an address and its mask, in bits or as an address, into a CIDR; "" if it is not
+// one.
+func maskHint(address, mask string) string {
+	a, err := netip.ParseAddr(address)
+	if err != nil {
+		return ""
+	}
+	if m, err := netip.ParseAddr(mask); err == nil {
+		bits, ok := maskBits(m)
+		if !ok || m.BitLen() != a.BitLen() {
+			return ""
+		}
+		mask = fmt.Sprint(bits)
+	}
+	cidr := address + "/" + mask
+	if !isPrefix(cidr) {
+		return ""
+	}
+	return "; write " + cidr
+}
+
+// maskBits counts the ones that a mask begins with. It must have no others.
+func maskBits(mask netip.Addr) (bits int, ok bool) {
+	for i, b := range mask.AsSlice() {
+		for j := range 8 {
+			switch one := b>>(7-j)&1 == 1; {
+			case one && bits == 8*i+j:
+				bits++
+			case one:
+				return 0, false
+			}
+		}
+	}
+	return bits, true
+}
+
+// wildcardCIDR is the CIDR of 192.0.2.* and the like; "" if it is not one.
+func wildcardCIDR(s string) string {
+	parts := strings.Split(s, ".")
+	known := slices.Index(parts, "*")
+	if known < 1 || len(parts) > 4 {
+		return ""
+	}
+	for i := known; i < len(parts); i++ {
+		if parts[i] != "*" {
+			return ""
+		}
+	}
+	numbers := append(slices.Clone(parts[:known]), "0", "0", "0")[:4]
+	cidr := fmt.Sprintf("%s/%d", strings.Join(numbers, "."), 8*known)
+	if !isPrefix(cidr) {
+		return ""
+	}
+	return cidr
+}
+
+func isMAC(s string) bool {
+	_, err := net.ParseMAC(s)
+	return err == nil
+}
+
+// everyone are words of other firewalls for all sources.
+var everyone = []string{"all", "any", "anybody", "anyone", "anywhere", "everybody", "everyone",
+	"everything", "*"}
+
+// networkHint says what to write for a name that is not a network.
+func networkHint(name string) string {
+	if slices.Contains(everyone, strings.ToLower(name)) {
+		return "; if everyone is meant, that is written any"
+	}
+	return nameHint(name)
+}
+
+// nameHint says what to write for a name that stands for hosts elsewhere.
+func nameHint(name string) string {
+	switch lower := strings.ToLower(name); {
+	case lower == "localhost":
+		return "; loopback is never filtered: leave it out"
+	case strings.HasPrefix(lower, "sg-"):
+		return "; a security group is a list of hosts: write their addresses"
+	case isHostName(name):
+		return "; a host name is a network of its own: {dns: " + name + "}"
+	}
+	return ""
+}
+
+// isHostName reports whether a text can only be the name of a host: labels, the last one with a
+// letter.
+func isHostName(s string) bool {
+	i := strings.LastIndexByte(strings.TrimSuffix(s, "."), '.')
+	return i > 0 && hostPattern.MatchString(s) &&
+		strings.Trim(s[:i], "0123456789.") != "" && strings.Trim(s[i:], "0123456789.") != ""
+}
+
+// nearNetwork is " (did you mean "x"?)" for the network whose name was mistyped, "" if none is
+// near. any is near to nothing, and neither is a network that has everyone in it.
+func (d *decoder) nearNetwork(name string) string {
+	known := map[string]bool{}
+	for candidate := range builtIn {
+		known[candidate] = candidate != "any"
+	}
+	for candidate, network := range d.policy.networks {
+		known[candidate] = !network.hasEveryone()
+	}
+	maps.DeleteFunc(known, func(_ string, offered bool) bool { return !offered })
+	return suggest(&d.report, name, known)
+}
+
+// mistyped reports whether a name may stand for another by mistake. It does not if it differs in a
+// digit, or is short and differs in a letter: lan and wan are two networks.
+func mistyped(name, other string) bool {
+	digits := func(r rune) rune {
+		if r >= '0' && r <= '9' {
+			return r
+		}
+		return -1
+	}
+	if strings.EqualFold(name, other) {
+		return true
+	}
+	if strings.Map(digits, name) != strings.Map(digits, other) {
+		return false
+	}
+	distance := editDistance(strings.ToLower(name), strings.ToLower(other))
+	shorter := min(len(name), len(other))
+	swapped := len(name) == len(other) &&
+		strings.Trim(name, other) == "" && strings.Trim(other, name) == ""
+	return distance == 1 && (shorter >= 4 || swapped) || distance == 2 && shorter >= 7
+}
+
+// hasEveryone reports whether a list in the policy names everyone.
+func (n *network) hasEveryone() bool {
+	return slices.ContainsFunc(n.entries, func(s source) bool {
+		return s.network == "any" || s.prefix.IsValid() && s.prefix.Bits() == 0
+	})
+}
+
+// inYAML is a text as a policy writes it, in quotes if it needs them.
+func inYAML(text string) string {
+	_, err := strconv.ParseFloat(text, 64)
+	if err == nil || slices.Contains([]string{"true", "false", "null"}, strings.ToLower(text)) {
+		return `"` + text + `"`
+	}
+	if strings.ContainsAny(text, "[]{},#:'\"&*!|>%@ ") {
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+	}
+	return text
+}
+
+// networkScalar says what to write for a network that is written as one text.
+func networkScalar(text string) string {
+	key := ""
+	switch {
+	case httpsPattern.MatchString(text):
+		key = "url"
+	case isHostName(text):
+		key = "dns"
+	case strings.HasPrefix(text, "/") && !isPrefix(text) || strings.HasPrefix(text, "./"):
+		key = "file"
+	default:
+		return ""
+	}
+	return fmt.Sprintf("; write {%s: %s}", key, inYAML(text))
+}
+
+// rateUnits are the units of other firewalls.
+var rateUnits = map[string]string{
+	"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "hr": "hour",
+	"d": "day",
+}
+
+// rateHint says how a rate of iptables or nft is written.
+func rateHint(text string) string {
+	count, unit, _ := strings.Cut(text, "/")
+	if long, known := rateUnits[unit]; known {
+		unit = long
+	}
+	if rate := count + "/" + unit; rate != text && ratePattern.MatchString(rate) {
+		return "; write " + rate
+	}
+	return ""
+}
+
+// rateScalar says what to write for a rate that is written as one text.
+func rateScalar(text string) string {
+	if hint := rateHint(text); hint != "" {
+		text = strings.TrimPrefix(hint, "; write ")
+	}
+	if !ratePattern.MatchString(text) {
+		return ""
+	}
+	return "; write {per_source: " + text + "}"
+}
+
+// interfaceHint says how several interfaces are written.
+func interfaceHint(text string) string {
+	if !strings.Contains(text, ",") {
+		return ""
+	}
+	return "; write [" + strings.Join(splitTrimmed(text), ", ") + "]"
+}

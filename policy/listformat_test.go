@@ -1,0 +1,350 @@
+package policy
+
+import (
+	"bytes"
+	"compress/gzip"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf16"
+)
+
+// readText reads a list that is in memory: its prefixes, or what is wrong with it.
+func readText(t testing.TB, content, path string) string {
+	t.Helper()
+	o := listReader{name: "list", limit: 1000}
+	if path != "" {
+		selects, err := parseSelect(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.selects = selects
+	}
+	list, err := o.read(strings.NewReader(content))
+	if err != nil {
+		return err.Error()
+	}
+	return strings.Join(list.prefixes.Strings(), " ")
+}
+
+func packed(t testing.TB, content string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := w.Write([]byte(content)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// inUTF16 is text in UTF-16, little or big endian.
+func inUTF16(text string, big bool) string {
+	var b []byte
+	for _, u := range utf16.Encode([]rune(text)) {
+		if big {
+			b = append(b, byte(u>>8), byte(u))
+		} else {
+			b = append(b, byte(u), byte(u>>8))
+		}
+	}
+	return string(b)
+}
+
+// formats are lists as people have them, with a select or without, and what becomes of them.
+var formats = []struct{ name, content, path, want string }{
+	{"comments", "; a list\n# another\n192.0.2.0/24 ; SBL1\n192.0.3.0/24;x\n192.0.4.0/24 # y ; z\n", "",
+		"192.0.2.0/23 192.0.4.0/24"},
+	{"windows", "\xef\xbb\xbf; x\r\n192.0.2.1\r\n\r\n2001:db8::/32 ; y\r\n", "",
+		"192.0.2.1/32 2001:db8::/32"},
+	{"spaces", "  192.0.2.1\t\n\t192.0.2.3  \n", "", "192.0.2.1/32 192.0.2.3/32"},
+
+	{"range", "192.0.2.10-192.0.2.20\n", "",
+		"192.0.2.10/31 192.0.2.12/30 192.0.2.16/30 192.0.2.20/32"},
+	{"range with spaces", "192.0.2.0 - 192.0.2.255 ; office\n", "", "192.0.2.0/24"},
+	{"range of IPv6", "2001:db8::-2001:db8::ffff\n2001:db8::1:0 - 2001:db8::1:0\n", "",
+		"2001:db8::/112 2001:db8::1:0/128"},
+	{"range of one", "192.0.2.1-192.0.2.1", "", "192.0.2.1/32"},
+	{"ranges that meet", "192.0.2.0-192.0.2.127\n192.0.2.128-192.0.2.255\n", "", "192.0.2.0/24"},
+	{"all of IPv6", "::-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "", "::/0"},
+	{"reversed", "192.0.2.20-192.0.2.10\n", "",
+		`list:1:1: "192.0.2.20-192.0.2.10": the range is reversed; write 192.0.2.10-192.0.2.20`},
+	{"reversed IPv6", "2001:db8::2-2001:db8::1\n", "",
+		`list:1:1: "2001:db8::2-2001:db8::1": the range is reversed; write 2001:db8::1-2001:db8::2`},
+	{"two families", "192.0.2.1-2001:db8::1\n", "",
+		`list:1:1: "192.0.2.1-2001:db8::1": both addresses of a range are of one family`},
+	{"short", "192.0.2.10-20\n", "",
+		`list:1:1: "192.0.2.10-20": write both addresses of a range in full: 192.0.2.10-192.0.2.20`},
+	{"CIDRs", "192.0.2.0/24-192.0.3.0/24", "",
+		`list:1:1: "192.0.2.0/24-192.0.3.0/24" is not an address, a CIDR or a range of addresses; ` +
+			`a range goes from one address to another, without prefix lengths`},
+	{"zones", "fe80::1%a-fe80::2%a", "",
+		`list:1:1: "fe80::1%a-fe80::2%a" has a zone; write the range without it`},
+	{"mapped", "::ffff:192.0.2.1-::ffff:192.0.2.2", "",
+		`list:1:1: "::ffff:192.0.2.1-::ffff:192.0.2.2" has an IPv4-mapped IPv6 address, which never ` +
+			`appears on the wire; write 192.0.2.1-192.0.2.2`},
+	{"open range", "192.0.2.1-", "",
+		`list:1:1: "192.0.2.1-": write both addresses of a range in full: 192.0.2.1-192.0.2.`},
+
+	{"CSV", "192.0.2.0/24,US,US-TX,Richardson,\n2001:db8::/32,DE,,\n", "",
+		"192.0.2.0/24 2001:db8::/32"},
+	{"TSV", "192.0.2.0/24\tUS\t\n192.0.3.1\n", "", "192.0.2.0/24 192.0.3.1/32"},
+	{"quoted", "\"192.0.2.0/24\",\"US, of course\"\n\"192.0.3.0/24\"\n", "", "192.0.2.0/23"},
+	{"names of columns", "# x\nnetwork,geoname_id\n192.0.2.0/24,1\n", "", "192.0.2.0/24"},
+	{"quoted names", "\"IP range\";\"x\"\n", "",
+		`list:1:2: "IP range" is not an address or CIDR`},
+	{"names of columns, again", "192.0.2.0/24,1\nnetwork,id\n", "",
+		`list:2:1: "network" is not an address or CIDR`},
+	{"a range in CSV", "192.0.2.10-192.0.2.11,x", "", "192.0.2.10/31"},
+	{"two columns", "192.0.2.0,192.0.2.255,US\n", "",
+		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line; write a range as ` +
+			`192.0.2.0-192.0.2.255, and two entries in two lines`},
+	{"two quoted columns", "\"2001:db8::\",\"2001:db8::ff\",US\n", "",
+		`list:1:2: "2001:db8::" and "2001:db8::ff" stand in one line; write a range as ` +
+			`2001:db8::-2001:db8::ff, and two entries in two lines`},
+	{"several", "192.0.2.0/24, 192.0.3.0/24\n", "",
+		`list:1:1: "192.0.2.0/24" and "192.0.3.0/24" stand in one line; write one entry a line`},
+	{"mask in a column", "192.0.2.0\t255.255.255.0\n", "",
+		`list:1:1: "192.0.2.0" and "255.255.255.0" stand in one line; write 192.0.2.0/24`},
+	{"length in a column", "192.0.2.0,/24\n", "",
+		`list:1:1: "192.0.2.0" and "/24" stand in one line; write 192.0.2.0/24`},
+	{"bad column", "192.0.2.1/24,US", "", `list:1:1: "192.0.2.1/24" has host bits set; ` +
+		`write 192.0.2.0/24 for the network, or 192.0.2.1 for the one address`},
+
+	{"JSON", `{"prefixes": [{"cidr": "192.0.2.0/24"}, {"cidr": "2001:db8::/32"}]}`, "$.prefixes[*].cidr",
+		"192.0.2.0/24 2001:db8::/32"},
+	{"JSON of windows", "\xef\xbb\xbf\r\n[\r\n\"192.0.2.1\"]\r\n", "$[*]", "192.0.2.1/32"},
+	{"JSON lines", "{\"cidr\":\"192.0.2.0/24\"}\n\n{\"cidr\":\"192.0.3.0/24\"}\n{\"n\":2}\n", "$.cidr",
+		"192.0.2.0/23"},
+	{"range in JSON", `["192.0.2.10-192.0.2.11", " 192.0.2.12 "]`, "$[*]",
+		"192.0.2.10/31 192.0.2.12/32"},
+	{"index", `{"a": ["192.0.2.1", "192.0.2.2"]}`, "$.a[1]", "192.0.2.2/32"},
+	{"last", `{"a": ["192.0.2.1", "192.0.2.2"]}`, "$.a[-1]", "192.0.2.2/32"},
+	{"slice", `{"a": ["192.0.2.1", "192.0.2.2", "192.0.2.4"]}`, "$.a[1:]", "192.0.2.2/32 192.0.2.4/32"},
+	{"everywhere", `{"a": [{"ip": "192.0.2.1"}], "b": {"ip": "192.0.2.3", "x": 1}}`, "$..ip",
+		"192.0.2.1/32 192.0.2.3/32"},
+	{"filter", `{"a": [{"ip": "192.0.2.1", "s": "x"}, {"ip": "192.0.2.3", "s": "y"}, {"ip": 5}]}`,
+		"$.a[?@.s=='y'].ip", "192.0.2.3/32"},
+	{"filter of an object", `{"a": {"p": {"ip": ["192.0.2.1"], "on": true}, "q": {"on": false}}}`,
+		"$.a[?@.on==true].ip[*]", "192.0.2.1/32"},
+	{"escapes", `{"\u0061": ["192.0.2.\u0031"]}`, "$.a[*]", "192.0.2.1/32"},
+	{"nothing", `{"a": []}`, "$.b[*]", `list: select "$.b[*]" finds nothing in it`},
+	{"nothing in scalars", `{"a": "192.0.2.1"}`, "$.a.b", `list: select $.a.b finds nothing in it`},
+	{"number", "{\"a\": [\n  \"192.0.2.1\",\n  17]}", "$.a[*]",
+		`list:3:3: $['a'][1]: 17 is not an address, a CIDR or a range`},
+	{"null", `{"a": null}`, "$.a", `list:1:7: $['a']: null is not an address, a CIDR or a range`},
+	{"object", `{"a": {"b": ["192.0.2.1"]}, "c": 1}`, "$.a",
+		`list:1:7: $['a']: an object is not an address, a CIDR or a range`},
+	{"arrays", `[["192.0.2.1"], true]`, "$[*]",
+		`list:1:2: $[0]: an array is not an address, a CIDR or a range` + "\n" +
+			`list:1:17: $[1]: true is not an address, a CIDR or a range`},
+	{"host bits", `["192.0.2.1/24"]`, "$[*]", `list:1:2: $[0]: "192.0.2.1/24" has host bits set; ` +
+		`write 192.0.2.0/24 for the network, or 192.0.2.1 for the one address`},
+	{"filtered number", `[{"s": 1, "ip": 5}]`, "$[?@.s==1].ip",
+		`list:1:2: selected in $[0]: 5 is not an address, a CIDR or a range`},
+	{"cut off", `{"a": ["192.0.2.1"`, "$.a[*]", `list:1:19: the JSON ends in the middle`},
+	{"trailing text", "[\"192.0.2.1\"]\n]", "$[*]",
+		"list:2:1: this is not valid JSON: ']' where a value belongs"},
+	{"bad JSON", "{\"a\": [\"192.0.2.1\",\n x]}", "$.a[*]",
+		`list:2:3: this is not valid JSON: "x" is not a value`},
+	{"deep", strings.Repeat("[", 100_000), "$.a", "list:1:102: it is nested deeper than 100 levels"},
+	{"deep and held", "[" + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "]", "$..a",
+		"list:1:101: it is nested deeper than 100 levels"},
+	{"plain with select", "192.0.2.1\n", "$.a",
+		"list:1:1: this is not JSON, and select is for JSON alone: leave select out"},
+
+	{"JSON lines without select", "{\"cidr\":\"192.0.2.0/24\",\"sblid\":\"SBL1\"}\n", "",
+		"list:1:1: this is JSON lines: add select: $.cidr"},
+	{"JSON without select", `{"createDate": "2025", "prefixes": [{"ip_prefix": "3.4.12.4/32"}]}`, "",
+		`list:1:1: this is JSON: add select: "$.prefixes[*].ip_prefix"`},
+	{"two paths", `{"a": [{"ipv4Prefix": "8.8.4.0/24"}, {"ipv6Prefix": "2001:db8::/32"}]}`, "",
+		`list:1:1: this is JSON: add select: "$.a[*].ipv4Prefix" (it has addresses at $.a[*].ipv6Prefix, too)`},
+	{"odd key", `{"a-b": ["8.8.4.0/24"]}`, "", `list:1:1: this is JSON: add select: "$['a-b'][*]"`},
+	{"array", "[\n  \"192.0.2.1\"\n]\n", "", `list:1:1: this is JSON: add select: "$[*]"`},
+	{"no address", `{"a": 1}`, "", `list:1:1: this is JSON: add select: and the JSON path of its ` +
+		`addresses, such as "$.prefixes[*].cidr"`},
+
+	{"HTML", "\n<!DOCTYPE html>\n<html>", "", "list:1:1: " + htmlMessage},
+	{"HTML with select", "<html><body>", "$.a", "list:1:1: " + htmlMessage},
+	{"XML", "<?xml version=\"1.0\"?>\n<list>", "",
+		"list:1:1: this is XML: write its addresses into a text file, one a line"},
+	{"UTF-16", inUTF16("\ufeff192.0.2.1\r\n", false), "",
+		"list:1:1: this is UTF-16: convert it to UTF-8 with iconv -f UTF-16 -t UTF-8"},
+	{"UTF-16, big endian", inUTF16("\ufeff192.0.2.1\r\n", true), "", "list:1:1: " + utf16Message},
+	{"UTF-16 without a mark", inUTF16("192.0.2.1\r\n", false), "", "list:1:1: " + utf16Message},
+	{"zeros", strings.Repeat("\x00", 100), "",
+		"list:1:1: this is not text: a list has one address or CIDR a line"},
+	{"PDF", "%PDF-1.7\n", "",
+		"list:1:1: this is a PDF document: write its addresses into a text file, one a line"},
+	{"zip", "PK\x03\x04\x14\x00", "",
+		"list:1:1: this is a zip archive: unpack it first; of packed lists only gzip is read"},
+	{"xz", "\xfd7zXZ\x00\x00", "",
+		"list:1:1: this is packed with xz: unpack it first; of packed lists only gzip is read"},
+	{"zstd", "\x28\xb5\x2f\xfd\x04", "",
+		"list:1:1: this is packed with zstd: unpack it first; of packed lists only gzip is read"},
+	{"bzip2", "BZh91AY", "",
+		"list:1:1: this is packed with bzip2: unpack it first; of packed lists only gzip is read"},
+	{"tar", "list.txt" + strings.Repeat("\x00", 249) + "ustar\x00", "",
+		"list:1:1: this is a tar archive: unpack it first; of packed lists only gzip is read"},
+
+	{"long line", "192.0.2.1\n# " + strings.Repeat("x", 1<<17) + "\n192.0.2.3\n", "",
+		"list:2:1: the line is longer than 64 KiB; a list has one entry a line"},
+	{"dash", "- 192.0.2.1\n", "",
+		`list:1:1: "- 192.0.2.1" is not an address or CIDR; leave the dash out: write 192.0.2.1`},
+	{"space in a CIDR", "192.0.2.0 /24\n", "",
+		`list:1:1: "192.0.2.0 /24" is not an address or CIDR; without the space it is 192.0.2.0/24`},
+	{"mask", "192.0.2.0 255.255.255.0\n", "",
+		`list:1:1: "192.0.2.0 255.255.255.0" is not an address or CIDR; write 192.0.2.0/24`},
+	{"text behind it", "192.0.2.1 gateway\n", "",
+		`list:1:1: "192.0.2.1 gateway" is not an address or CIDR; a comment stands behind #`},
+}
+
+func TestListFormats(t *testing.T) {
+	for _, f := range formats {
+		t.Run(f.name, func(t *testing.T) {
+			expect(t, "the list", readText(t, f.content, f.path), f.want)
+			want := f.want
+			if strings.HasPrefix(f.name, "UTF-16") { // unpacked, it is the same
+				want = "list:1:1: " + utf16Message
+			}
+			expect(t, "the packed list", readText(t, packed(t, f.content), f.path), want)
+		})
+	}
+}
+
+func TestPackedLists(t *testing.T) {
+	list := packed(t, "192.0.2.1\n")
+	expect(t, "two members", readText(t, list+packed(t, "192.0.2.3\n"), ""), "192.0.2.1/32 192.0.2.3/32")
+	expect(t, "cut off", readText(t, list[:len(list)-4], ""),
+		"list: its gzip data is damaged or cut off (unexpected EOF)")
+	expect(t, "cut off in its head", readText(t, list[:5], ""),
+		"list: its gzip data is damaged or cut off (unexpected EOF)")
+	expect(t, "followed by something", readText(t, list+"x\n", ""),
+		"list: its gzip data is damaged or cut off (unexpected EOF)")
+	broken := list[:len(list)-5] + "xxxxx"
+	expect(t, "damaged", readText(t, broken, ""),
+		"list: its gzip data is damaged or cut off (gzip: invalid checksum)")
+	expect(t, "packed twice", readText(t, packed(t, list), ""),
+		"list:1:1: this is packed with gzip twice: unpack it once")
+	expect(t, "a bomb", readText(t, packed(t, strings.Repeat("# nothing\n", 7<<20)), ""),
+		"list: unpacked, it is larger than 64 MiB")
+	text := `{"a": ["192.0.2.1"], "b": [` + strings.Repeat(`"`+strings.Repeat("x", 1000)+`",`, maxList/1000)
+	expect(t, "a bomb of JSON", readText(t, packed(t, text), "$.a[*]"),
+		"list: unpacked, it is larger than 64 MiB")
+	long := strings.Repeat("x", maxHeld)
+	expect(t, "a long text that is passed over", readText(t, `{"b":"`+long+`","a":["192.0.2.1"]}`, "$.a[*]"),
+		"192.0.2.1/32")
+	long = `{"b": ["` + long + `"]}`
+	expectPart(t, readText(t, long, "$.b[*]"), ": a key, string or number is longer than 64 KiB")
+	expect(t, "a long text that is held", readText(t, long, "$.b[-1]"), "list:1:7: "+errHeld.Error())
+}
+
+// TestSecretLists: what a link leads to is not repeated in messages, whatever its format is.
+func TestSecretLists(t *testing.T) {
+	for _, f := range formats {
+		o := listReader{name: "list", limit: 1000, secret: true}
+		if f.path != "" {
+			o.selects, _ = parseSelect(f.path)
+		}
+		_, err := o.read(strings.NewReader(f.content))
+		if err == nil {
+			continue
+		}
+		for _, word := range []string{"192", "2001", "cidr", "prefix", "gateway", "invalid"} {
+			if strings.Contains(err.Error(), word) && !strings.Contains(f.path, word) {
+				t.Errorf("%s: %v", f.name, err)
+			}
+		}
+	}
+}
+
+// TestListFiles: the lists of testdata are read from files and from URLs, packed or not.
+func TestListFiles(t *testing.T) {
+	for name, c := range map[string]struct{ more, want string }{
+		"semicolon.txt": {"", "192.0.2.0/24"},
+		"range.txt":     {"", "192.0.2.10/31 192.0.2.12/30 192.0.2.16/30 192.0.2.20/32"},
+		"lines.jsonl":   {", select: $.cidr", "192.0.2.0/24"},
+		"geofeed.csv":   {"", "192.0.2.0/24"},
+		"rfc8805.csv":   {"", "192.0.2.0/24 2001:db8:cafe::/48"},
+		"geolite2.csv":  {"", "1.0.0.0/23"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			content, err := os.ReadFile(filepath.Join("testdata", "lists", name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, text := range []string{string(content), packed(t, string(content))} {
+				w := newWorld(t)
+				path := filepath.Join(t.TempDir(), name)
+				write(t, path, text)
+				expect(t, "the file", w.allowed(fmt.Sprintf("{file: %s%s}", path, c.more)), c.want)
+				s := w.server(func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, text) })
+				expect(t, "the download", w.allowed(fmt.Sprintf(`{url: "%s"%s}`, s.URL, c.more)), c.want)
+			}
+		})
+	}
+}
+
+// TestSelectIsPartOfTheSource: content that another select took is not this network's.
+func TestSelectIsPartOfTheSource(t *testing.T) {
+	w := newWorld(t)
+	asked := 0
+	s := w.server(func(rw http.ResponseWriter, r *http.Request) {
+		asked++
+		rw.Header().Set("ETag", `"one"`)
+		if r.Header.Get("If-None-Match") != "" {
+			rw.WriteHeader(http.StatusNotModified)
+			return
+		}
+		fmt.Fprint(rw, `{"a": ["192.0.2.1"], "b": ["203.0.113.1"]}`)
+	})
+	network := func(path string) string { return fmt.Sprintf(`{url: "%s", select: "%s"}`, s.URL, path) }
+	expect(t, "a", w.allowed(network("$.a[*]")), "192.0.2.1/32")
+	expect(t, "a", w.allowed(network("$.a[*]")), "192.0.2.1/32")
+	if asked != 1 {
+		t.Errorf("asked %d times", asked)
+	}
+	expect(t, "b", w.allowed(network("$.b[*]")), "203.0.113.1/32")
+	expectPart(t, w.refused(network("$.c[*]")), `: select "$.c[*]" finds nothing in it`)
+}
+
+// TestSelectKeepsLastGoodContent: JSON that has changed its form is a failure like any other.
+func TestSelectKeepsLastGoodContent(t *testing.T) {
+	w := newWorld(t)
+	path := filepath.Join(t.TempDir(), "list.json")
+	n := fmt.Sprintf(`{file: %s, select: "$.a[*]"}`, path)
+	write(t, path, `{"a": ["192.0.2.1"]}`)
+	expect(t, "content", w.allowed(n), "192.0.2.1/32")
+	for _, bad := range []string{`{"b": ["192.0.2.1"]}`, `{"a": []}`, `{"a": ["192.0.2.1", 5]}`,
+		`{"a": ["192.0.2.1"`, "192.0.2.3\n", "<html>", ""} {
+		write(t, path, bad)
+		content, _ := w.stale(n)
+		expect(t, bad, content, "192.0.2.1/32")
+	}
+}
+
+func TestBadSelects(t *testing.T) {
+	for path, want := range map[string]string{
+		".prefixes[].ip":                `".prefixes[].ip" is not a JSON path (unexpected '.' at position 1); write "$.prefixes[*].ip"`,
+		"prefixes[*].ip":                `"prefixes[*].ip" is not a JSON path (unexpected identifier at position 1); write "$.prefixes[*].ip"`,
+		"cidr":                          `"cidr" is not a JSON path (unexpected identifier at position 1); write $.cidr`,
+		"$.a[":                          `"$.a[" is not a JSON path (unexpected eof at position 5)`,
+		"$.a[?@.b==$.c].d":              "a filter looks at the entry alone: write @ instead of $ in it",
+		"$..a..b":                       "a JSON path may have one .. in it: write out more of the path",
+		"$..a[?@..b]":                   "a JSON path may have one .. in it: write out more of the path",
+		"$.a[?@.b=='$..']":              "",
+		"$['..']..b":                    "",
+		"$" + strings.Repeat(".a", 500): "a JSON path may have 1000 bytes",
+	} {
+		got := ""
+		if _, err := parseSelect(path); err != nil {
+			got = err.Error()
+		}
+		expect(t, path, got, want)
+	}
+}

@@ -1,0 +1,118 @@
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// selectMissing says what to write for JSON that no select stands for. text is how it begins.
+func (l *listing) selectMissing(text []byte) string {
+	paths := addressPaths(text)
+	what := "this is JSON"
+	if isJSONLines(text, paths) {
+		what = "this is JSON lines"
+	}
+	switch {
+	case l.secret:
+		return what + ": add select: and the JSON path of its addresses"
+	case len(paths) == 0:
+		return what + ": add select: and the JSON path of its addresses, such as " +
+			`"$.prefixes[*].cidr"`
+	case len(paths) == 1:
+		return fmt.Sprintf("%s: add select: %s", what, inYAML(paths[0]))
+	}
+	return fmt.Sprintf("%s: add select: %s (it has addresses at %s, too)",
+		what, inYAML(paths[0]), strings.Join(paths[1:], " and "))
+}
+
+// isJSONLines reports whether a document is an object a line. One line alone is, if the address in
+// it stands in no array.
+func isJSONLines(text []byte, paths []string) bool {
+	line, rest, _ := bytes.Cut(text, []byte("\n"))
+	if text[0] != '{' || !json.Valid(line) {
+		return false
+	}
+	rest = bytes.TrimLeft(rest, " \t\r\n")
+	return bytes.HasPrefix(rest, []byte("{")) ||
+		len(rest) == 0 && len(paths) > 0 && !strings.Contains(paths[0], "[*]")
+}
+
+// maxPaths is how many different paths are looked for.
+const maxPaths = 3
+
+// addressPaths are JSON paths to addresses, of the beginning of a document. Entries of an array are
+// not told apart.
+func addressPaths(text []byte) (paths []string) {
+	type level struct {
+		array bool
+		key   string
+		isKey bool // a key comes next
+	}
+	var open []level
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	for len(paths) < maxPaths && len(open) < maxDepth {
+		t, err := decoder.Token()
+		if err != nil {
+			break // the beginning of a document ends somewhere
+		}
+		switch t := t.(type) {
+		case json.Delim:
+			if t == '{' || t == '[' {
+				open = append(open, level{array: t == '[', isKey: t == '{'})
+				continue
+			}
+			open = open[:len(open)-1]
+		case string:
+			if len(open) == 0 {
+				break
+			}
+			if last := &open[len(open)-1]; last.isKey {
+				last.key, last.isKey = t, false
+				continue
+			}
+			if !isEntry(t) {
+				break
+			}
+			path := "$"
+			for _, l := range open {
+				if l.array {
+					path += "[*]"
+				} else {
+					path += keyInPath(l.key)
+				}
+			}
+			if !slices.Contains(paths, path) {
+				paths = append(paths, path)
+			}
+		}
+		if n := len(open); n > 0 {
+			open[n-1].isKey = !open[n-1].array
+		}
+	}
+	return paths
+}
+
+// isEntry reports whether a text can be an entry of a list.
+func isEntry(text string) bool {
+	var b firewall.PrefixesBuilder
+	return addEntry(&b, []byte(text)) == nil
+}
+
+// keyInPath is a key as a step of a JSON path.
+func keyInPath(key string) string {
+	for i, c := range key {
+		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'
+		if !letter && (i == 0 || c < '0' || c > '9') {
+			return normalized([]place{{name: key, index: -1}})[1:]
+		}
+	}
+	if key == "" {
+		return "['']"
+	}
+	return "." + key
+}

@@ -1,0 +1,151 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Keys of other firewalls (ufw, firewalld, iptables, Ansible, Kubernetes, AWS), and what to write
+// here. None of these stands for more than what was written.
+
+// slip is what to write for keys that are spelt alike but for case, dashes and underscores.
+type slip struct {
+	keys  string // separated by spaces, in lower case without dashes and underscores
+	write string
+}
+
+// slipFor looks a key up.
+func slipFor(slips []slip, key string) string {
+	plain := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(key))
+	for _, s := range slips {
+		if slices.Contains(strings.Fields(s.keys), plain) {
+			return s.write
+		}
+	}
+	return ""
+}
+
+const whoMay = "write allow, a list of addresses, CIDRs and names of networks"
+
+var serviceSlips = []slip{
+	{"proto protocols l4proto ipprotocol transport", "write protocol"},
+	{"ports dport dports destport destinationport destinationports portrange lport listen",
+		"write port, the port that clients dial"},
+	{"targetport containerport nodeport hostport",
+		"write port, the port that clients dial before any DNAT"},
+	{"sport sports sourceport sourceports",
+		"a source port says nothing about who sends, and nothing stands for it"},
+	{"source sources src srcs saddr from fromip sourceip sourceips sourceaddress sourceaddresses " +
+		"sourcerange sourceranges loadbalancersourceranges sourcecidr cidr cidrs cidrip cidrblock " +
+		"cidrblocks ipv6cidrblocks cidripv6 ipblock ipblocks accept allowed allowfrom permit " +
+		"allowlist whitelist hosts ips networks rsrc", whoMay},
+	{"deny denied drop block blocked reject denyfrom denylist blacklist blocklist exclude excluded " +
+		"not",
+		"write except for sources that allow has; whom allow does not have is refused anyway"},
+	{"action verdict jump target policy rule decision",
+		"leave it out: whom allow has is let in, and everyone else is refused"},
+	{"state enabled immediate permanent ensure", "leave it out: what stands in the file holds"},
+	{"priority order weight rulenumber insert", "leave it out: the order of services has no meaning"},
+	{"direction chain ingress type inbound", "leave it out: a service is what comes in"},
+	{"egress outbound out output", "leave it out: what the host sends is never filtered"},
+	{"interface iface in ininterface inif iif iifname device dev nic", "write interfaces"},
+	{"zone zones", "zones do not exist here: write interfaces, and allow for sources"},
+	{"dest destination dst daddr to toip destinationaddress address listenaddress bind ip",
+		"write addresses, of this host"},
+	{"podselector namespaceselector securitygroups securitygroupids sourcesecuritygroupid self",
+		"sources are addresses: write them into allow"},
+	{"comment comments description desc note title", "write purpose"},
+	{"limit ratelimit limits", `write rate, such as {per_source: 10/minute}`},
+	{"logging loglevel logprefix", "write log: none, denied or all"},
+	{"ctstate connstate conntrack states", "leave it out: replies are let in without a rule"},
+}
+
+// serviceSlip says what to write for a key in a service.
+func serviceSlip(n *node, f field) string {
+	switch f.key {
+	case "from_port", "to_port", "fromPort", "toPort", "endPort":
+		return portsOfAWS(n)
+	}
+	if slipFor(serviceSlips[:1], f.key) != "" && f.value.kind == kindString &&
+		slices.Contains(protocolNames(), f.value.text) {
+		return "write protocol: " + f.value.text
+	}
+	return slipFor(serviceSlips, f.key)
+}
+
+// portsOfAWS says how from_port and to_port are written.
+func portsOfAWS(n *node) string {
+	for _, pair := range [][2]string{
+		{"from_port", "to_port"}, {"fromPort", "toPort"}, {"port", "endPort"},
+	} {
+		first, last := n.get(pair[0]), n.get(pair[1])
+		if first == nil || last == nil || !portPattern.MatchString(first.text+"-"+last.text) {
+			continue
+		}
+		if first.text == last.text {
+			return "write port: " + first.text
+		}
+		return fmt.Sprintf("write port: %q", first.text+"-"+last.text)
+	}
+	return `write port, the port or a range such as "9000-9100"`
+}
+
+var entrySlips = []slip{
+	{"ip ips address addresses addr source src saddr network name from host cidrip cidrs " +
+		"cidrblock prefix subnet range", "write cidr, one address, CIDR or name of a network"},
+	{"ipblock", "write its cidr alone: {cidr: 192.0.2.0/24}; its except belongs into the " +
+		"service's except"},
+	{"dns hostname fqdn domain", "a host name is a network of its own: networks: NAME: {dns: …}"},
+	{"file path", "a list in a file is a network of its own: networks: NAME: {file: …}"},
+	{"url uri", "a list at a URL is a network of its own: networks: NAME: {url: …}"},
+	{"port ports protocol proto", "it belongs to the service, which the entry stands in"},
+	{"except not", "it belongs to the service, beside allow"},
+	{"until expiry end ends validuntil", "write expires"},
+	{"comment description desc note purpose", "write reason"},
+	{"podselector namespaceselector securitygroup", "sources are addresses: write cidr"},
+}
+
+func entrySlip(_ *node, f field) string { return slipFor(entrySlips, f.key) }
+
+var networkSlips = []slip{
+	{"cidr cidrs address addresses entries entry elements members ips ip hosts list prefixes sources " +
+		"source networks subnets", "write the list itself: NAME: [192.0.2.0/24]"},
+	{"path filename", "write file, for a list in a file"},
+	{"uri href link", "write url"},
+	{"host hostname fqdn domain name", "write dns, for the addresses of a host name"},
+	{"jsonpath jq query json field key", "write select, a JSON path"},
+	{"interval ttl period every", "write refresh"},
+	{"format type", "leave it out: the content tells its format"},
+	{"checksum hash digest sha", "write sha256"},
+	{"maxentries limit maxelem", "write max"},
+	{"comment description desc", "write a comment behind #"},
+}
+
+func networkSlip(_ *node, f field) string { return slipFor(networkSlips, f.key) }
+
+var testSlips = []slip{
+	{"action verdict result want expected", "write expect: allow or deny"},
+	{"source src saddr", "write from"},
+	{"service", "write to, the name of a service"},
+	{"proto", "write protocol"},
+	{"dport", "write port"},
+	{"dest destination dst daddr", "write address, of this host, beside to or port"},
+	{"iface device in", "write interface"},
+}
+
+func testSlip(_ *node, f field) string { return slipFor(testSlips, f.key) }
+
+var policySlips = []slip{
+	{"rules rule firewall ingress input inbound filter ports",
+		"write services, a list of ports and who may reach them"},
+	{"default defaults policy defaultpolicy defaultinput",
+		"write unlisted: ignore leaves ports alone that no service lists, deny refuses them"},
+	{"ipset ipsets sets set groups aliases hosts addressgroups",
+		"write networks, a mapping from names to addresses"},
+	{"zones zone", "zones do not exist here: a service has interfaces, and allow for sources"},
+	{"egress output outbound", "leave it out: what the host sends is never filtered"},
+	{"apiversion kind metadata spec", "this is a manifest of Kubernetes, not a policy"},
+}
+
+func policySlip(_ *node, f field) string { return slipFor(policySlips, f.key) }
