@@ -45,6 +45,11 @@ func between(a, b uint64) exposure.Range { return exposure.Numbers(a, b) }
 func raw(base exposure.RawBase, offset, bits int, header uint8) exposure.Operand {
 	return exposure.Operand{Field: exposure.FieldRaw, Raw: exposure.Raw{Base: base, Offset: offset, Bits: bits, Header: header}}
 }
+
+// bitsIn is a match of some bits of the IP header.
+func bitsIn(not bool, offset, bits int, r ...exposure.Range) exposure.Match {
+	return tuple(not, []exposure.Operand{raw(exposure.RawNetwork, offset, bits, 0)}, r...)
+}
 func fib(f exposure.Fib) exposure.Operand { return exposure.Operand{Field: exposure.FieldFib, Fib: f} }
 func maybe(text string) exposure.Unknown  { return exposure.Unknown{Text: text} }
 func unknownOp(text string, max exposure.Value) exposure.Operand {

@@ -188,6 +188,9 @@ func word(kind, s string) (exposure.Value, bool) {
 	case "inet_proto":
 		n, ok := iana.Protocol(s)
 		return exposure.Number(uint64(n)), ok
+	case "inet_service":
+		n, ok := iana.Service(s)
+		return exposure.Number(uint64(n)), ok
 	case "icmp_type", "icmpv6_type":
 		m, ok := iana.ICMP[s]
 		if kind == "icmpv6_type" {
