@@ -121,28 +121,36 @@ func (l *lexer) push(t token) {
 
 // next is the next token. The queue is read from its end.
 func (l *lexer) next() (token, error) {
-	if n := len(l.queue); n > 0 {
-		t := l.queue[n-1]
-		l.queue = l.queue[:n-1]
-		return t, nil
+	for len(l.queue) == 0 {
+		t, err := l.scan()
+		if err != nil || t.kind != word || t.text[0] != '$' {
+			return t, err
+		}
+		if err := l.expand(t); err != nil {
+			return t, err
+		}
 	}
-	t, err := l.scan()
-	if err != nil || t.kind != word || t.text[0] != '$' {
-		return t, err
-	}
+	n := len(l.queue) - 1
+	t := l.queue[n]
+	l.queue = l.queue[:n]
+	return t, nil
+}
+
+// expand puts what a word like "$ports" stands for in its place.
+func (l *lexer) expand(t token) error {
 	tokens, ok := l.defines.find(t.text[1:], t.at)
 	if !ok {
-		return t, errorAt(t.at, "%s is not defined before", t.text)
+		return errorAt(t.at, "%s is not defined before", t.text)
 	}
 	if l.defines.expanded += len(tokens); l.defines.expanded > maxExpanded {
-		return t, errorAt(t.at, "what is defined takes more than %d words where it is used", maxExpanded)
+		return errorAt(t.at, "what is defined takes more than %d words where it is used", maxExpanded)
 	}
 	for i := len(tokens) - 1; i >= 0; i-- {
 		x := tokens[i]
 		x.at = t.at
 		l.queue = append(l.queue, x)
 	}
-	return l.next()
+	return nil
 }
 
 // signs are what words end at.
