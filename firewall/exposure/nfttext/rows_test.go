@@ -21,7 +21,7 @@ func TestRules(t *testing.T) {
 		{"tcp flags { syn } accept", "unknown effect: tcp flags { syn } accept"},
 		{"tcp flags & (syn|ack) syn accept", "unknown effect: tcp flags & (syn|ack) syn accept"},
 		{"synproxy mss 1460 accept", "unknown effect: synproxy mss 1460 accept"},
-		{`xt match "recent" accept`, "unknown match: xt match recent; accept"},
+		{`xt match "recent" accept`, "unknown match: xt match recent (nft doesn't print its options: give what iptables-nft-save prints instead of this table, or run audit on the host); accept"},
 		{`xt target "MASQUERADE"`, "masquerade inet"},
 		{"tcp dport 22 # xt_recent", "l4proto in {0x6}; th dport in {0x16}; unknown effect: xt_recent"},
 		{"tcp dport 22 # only a remark", "l4proto in {0x6}; th dport in {0x16}"},
