@@ -4,7 +4,7 @@
 //	nf_tables (netlink) ─┐
 //	legacy x_tables      ├─ readers ─▶ Ruleset ─┐
 //	iptables-save files  │                      │               ┌─▶ Answer: sources, and the rule
-//	nft -j list ruleset ─┘                      ├─ Evaluate ────┤   that decided each piece
+//	nft list ruleset ────┘                      ├─ Evaluate ────┤   that decided each piece
 //	                                            │   (pure)      └─▶ Explanation: one packet's path
 //	links, addresses, routes, sysctls ─▶ Host ──┘
 //	                                   Question ─┘
@@ -46,6 +46,7 @@
 //	nftables     nf_tables over netlink; xtinfo and xtmatch for what iptables-nft leaves there
 //	xtables      iptables-save, ip6tables-save and ipset save; the legacy tables of this host
 //	nftjson      nft -j list ruleset
+//	nfttext      nft list ruleset, and the commands in nftables.conf
 //	rulesetfile  files of all these formats, recognised by their contents
 //	hostview     links, addresses, routes, sysctls
 //	sockets      who listens

@@ -140,8 +140,41 @@ func (w *walk) field(p *packet, o Operand) view {
 		}
 		return between(Range{Value{}, o.Max}, width)
 	}
+	if o.Field == FieldRaw && o.Raw.Base == RawNetwork && !p.scrambled {
+		return w.networkHeader(o.Raw)
+	}
 	return anything(width).doubtful() // FieldRaw: the header may not be there either
 }
+
+// networkHeader is what is known of bits of the fixed IP header, which every packet has that gets to
+// a socket. All but the version and IPv6's next header is the sender's choice.
+func (w *walk) networkHeader(r Raw) view {
+	six := w.q.Family == firewall.IPv6
+	length := 20
+	if six {
+		length = 40
+	}
+	switch {
+	case r.Offset < 0 || r.Offset+r.Bits > 8*length:
+		return anything(r.Bits).doubtful()
+	case r.Offset == 0 && r.Bits >= 4: // the version, and what follows it
+		version := Number(4)
+		if six {
+			version = Number(6)
+		}
+		rest := r.Bits - 4
+		return between(Range{version.Shift(rest), version.Shift(rest).Or(Ones(rest))}, r.Bits)
+	case six && r.Offset == 48 && r.Bits == 8:
+		return amongValues(r.Bits, append([]Value{Number(w.q.number())}, extensionHeaders...)...)
+	}
+	return anything(r.Bits)
+}
+
+// extensionHeaders are those that may stand between the IPv6 header and the transport's, and still
+// the kernel delivers the packet (ipv6_ext_hdr and ipv6_skip_exthdr in net/ipv6/exthdrs_core.c):
+// hop-by-hop 0, routing 43, fragment 44, authentication 51, destination options 60. Any sender can
+// put one in. ESP (50) isn't one: what it holds is another packet, which comes again as itself.
+var extensionHeaders = []Value{Number(0), Number(43), Number(44), Number(51), Number(60)}
 
 // state is the connection's state: a first packet is new, or has none.
 func (w *walk) state(p *packet, width int) view {

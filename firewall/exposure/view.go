@@ -1,12 +1,17 @@
 package exposure
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // view is what is known of a value that a rule reads: some of its bits, and a range that it lies in. Both hold at once.
 type view struct {
 	width  int
 	bits   Bits
 	within Range
+	// among are the only values that it can have; nil: bits and within alone tell.
+	among []Value
 	// absent is whether there is such a value at all: see Field.
 	absent Tri
 }
@@ -31,6 +36,13 @@ func between(r Range, width int) view {
 func partly(b Bits, width int) view {
 	unknown := Ones(width).AndNot(b.Known)
 	return view{width: width, bits: b, within: Range{b.Value, b.Value.Or(unknown)}}
+}
+
+// amongValues is a value of which the few that it can have are known.
+func amongValues(width int, values ...Value) view {
+	v := between(Range{slices.MinFunc(values, Value.Compare), slices.MaxFunc(values, Value.Compare)}, width)
+	v.among = values
+	return v
 }
 
 func anything(width int) view { return view{width: width, within: Full(width)} }
@@ -58,6 +70,13 @@ func (v view) through(o Operand) view {
 		return v
 	}
 	out := partly(o.ApplyBits(v.bits), v.width)
+	if v.among != nil {
+		values := make([]Value, len(v.among))
+		for i, x := range v.among {
+			values[i] = o.Apply(x)
+		}
+		out = amongValues(v.width, values...)
+	}
 	out.absent = v.absent
 	return out
 }
@@ -71,6 +90,9 @@ func (v view) xor(o view) view {
 
 // in reports whether the value lies in a range, leaving aside whether it is absent.
 func (v view) in(r Range) Tri {
+	if v.among != nil {
+		return v.tryAmong(r.Contains)
+	}
 	if r.From.Compare(v.within.To) > 0 || v.within.From.Compare(r.To) > 0 {
 		return No
 	}
@@ -85,6 +107,9 @@ const maxTried = 256
 
 // inAny reports whether the value lies in a set, leaving aside whether it is absent. Exact for a value with few unknown bits or a known range.
 func (v view) inAny(s Ranges) Tri {
+	if v.among != nil {
+		return v.tryAmong(s.Contains)
+	}
 	if one, ok := v.single(); ok {
 		if s.Contains(one) {
 			return Yes
@@ -113,6 +138,30 @@ func (v view) inAny(s Ranges) Tri {
 	return No
 }
 
+// tryAmong tries every value that it can have.
+func (v view) tryAmong(contains func(Value) bool) Tri {
+	in, out := false, false
+	for _, x := range v.among {
+		if contains(x) {
+			in = true
+		} else {
+			out = true
+		}
+	}
+	return triOf(in, out)
+}
+
+// triOf is what trying several values comes to: some were in, some were not.
+func triOf(in, out bool) Tri {
+	switch {
+	case in && out:
+		return Maybe
+	case in:
+		return Yes
+	}
+	return No
+}
+
 // tryAll tries every value with the unknown bits that are in the range.
 func (v view) tryAll(s Ranges, unknown Value) Tri {
 	in, out := false, false
@@ -132,11 +181,5 @@ func (v view) tryAll(s Ranges, unknown Value) Tri {
 			break
 		}
 	}
-	switch {
-	case in && out:
-		return Maybe
-	case in:
-		return Yes
-	}
-	return No
+	return triOf(in, out)
 }

@@ -46,6 +46,10 @@ func (j *judge) views(d *description) []view {
 	if !d.legacy() || j.xt == "nft" && d.seed%8 == 0 {
 		out = append(out, j.files(d, host, rulesetfile.File{Name: "nft.json", Text: strings.NewReader(listing)}))
 	}
+	if !d.legacy() {
+		text := j.w.Host.Run("nft", "list", "ruleset")
+		out = append(out, j.files(d, host, rulesetfile.File{Name: "nft.txt", Text: strings.NewReader(text)}))
+	}
 	if d.legacy() {
 		own := listing
 		if j.xt == "nft" {

@@ -176,7 +176,7 @@ func (x *decoder) finish(t *kernelTable, d *Dump) {
 	}
 	for _, c := range t.Chains {
 		for _, r := range c.Rules {
-			r.Text = ruleText(r.Statements)
+			r.Text = ruleText(t.Family, r.Statements)
 		}
 	}
 }

@@ -138,6 +138,6 @@ func FuzzXTInfo(f *testing.F) {
 		c, _ := x.xtContext()
 		c.IPSet = func(uint16) (*exposure.Set, string) { return ipsets["ha"], "ha" }
 		match, _ := xtinfo.Match(c, xtinfo.Info{Name: name, Revision: revision, Data: b})
-		_ = ruleText(append(match, xtinfo.Target(c, xtinfo.Info{Name: name, Revision: revision, Data: b})...))
+		_ = ruleText(exposure.FamilyInet, append(match, xtinfo.Target(c, xtinfo.Info{Name: name, Revision: revision, Data: b})...))
 	})
 }

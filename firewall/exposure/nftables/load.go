@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
@@ -322,6 +323,9 @@ func (t *translator) exthdr(a *nfnetlink.Attributes) {
 	kind := a.Number(unix.NFTA_EXTHDR_TYPE)
 	name := [...]string{"exthdr", "tcp option", "ip option", "sctp chunk", "dccp option"}[min(op, 4)]
 	text := fmt.Sprintf("%s %d", name, kind)
+	if op == 0 && kind < 256 {
+		text = "exthdr " + strings.TrimPrefix(extensionName(uint8(kind)), "exthdr ")
+	}
 	if !a.Has(unix.NFTA_EXTHDR_DREG) {
 		if t.protocol != unix.IPPROTO_TCP {
 			t.match(

@@ -45,6 +45,11 @@ func between(a, b uint64) exposure.Range { return exposure.Numbers(a, b) }
 func raw(base exposure.RawBase, offset, bits int, header uint8) exposure.Operand {
 	return exposure.Operand{Field: exposure.FieldRaw, Raw: exposure.Raw{Base: base, Offset: offset, Bits: bits, Header: header}}
 }
+
+// bitsIn is a match of some bits of the IP header.
+func bitsIn(not bool, offset, bits int, r ...exposure.Range) exposure.Match {
+	return tuple(not, []exposure.Operand{raw(exposure.RawNetwork, offset, bits, 0)}, r...)
+}
 func fib(f exposure.Fib) exposure.Operand { return exposure.Operand{Field: exposure.FieldFib, Fib: f} }
 func maybe(text string) exposure.Unknown  { return exposure.Unknown{Text: text} }
 func unknownOp(text string, max exposure.Value) exposure.Operand {
@@ -72,10 +77,10 @@ var compareStatements = cmp.Options{
 		}
 		out := map[string]string{"": fmt.Sprint(s.Name, s.Width, s.DataWidth, s.Default, s.Grows, s.Shrinks, s.Unknown)}
 		for i, box := range s.All() {
-			out[fmt.Sprint(box)] = elementText(s, i) + s.Notes[i].Condition
+			out[fmt.Sprint(box)] = elementText(s, i, nil) + s.Notes[i].Condition
 		}
 		if s.Default {
-			out["*"] = elementText(s, s.Len())
+			out["*"] = elementText(s, s.Len(), nil)
 		}
 		return out
 	}),
@@ -134,7 +139,7 @@ var nftRows = []struct {
 	{"@th,104,8 2", stmts{exposure.In(raw(exposure.RawTransport, 104, 8, 0), one(2))}, ""},
 	{"ether saddr 00:11:22:33:44:55", stmts{exposure.In(exposure.Of(exposure.FieldSourceMAC), exposure.Full(48)), is(exposure.FieldSourceMAC, 0x001122334455)}, ""},
 	{"tcp option maxseg size 500", stmts{exposure.In(raw(exposure.RawTCPOption, 16, 16, 2), one(500))}, ""},
-	{"exthdr frag exists", stmts{exposure.In(unknownOp("exthdr 44 exists", num(1)), one(1))}, "ip6"},
+	{"exthdr frag exists", stmts{exposure.In(unknownOp("exthdr frag exists", num(1)), one(1))}, "ip6"},
 	{"frag more-fragments 1", stmts{exposure.In(raw(exposure.RawExtension, 24, 8, 44).And(num(1)), one(1))}, "ip6"},
 
 	// Where it came from, what it is.

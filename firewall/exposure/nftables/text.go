@@ -12,12 +12,14 @@ import (
 // A rule's text is put together from its statements, in nft's words where nft has some. It is for people: what they need to recognise the
 // rule, not what nft would read back.
 
-// shown is how many elements of a set are written out.
-const shown = 6
+// shownMost is how many elements of a set are written out.
+const shownMost = 6
 
 // ruleText is a whole rule. What later words say anyway is left out: "meta l4proto tcp" before "tcp dport 22", "meta nfproto ipv4" before
 // "ip saddr".
-func ruleText(statements []exposure.Statement) string {
+//
+// version is the IP version that the table or the chain's hook leaves; Unspec for both.
+func ruleText(version exposure.Family, statements []exposure.Statement) string {
 	var words []string
 	protocol := ""
 	for i, s := range statements {
@@ -29,14 +31,21 @@ func ruleText(statements []exposure.Statement) string {
 				words = append(words, "meta l4proto "+name)
 				continue
 			}
-			if onlyVersion(m) && reads(statements[i+1:], versionFields) {
-				continue
+			if onlyVersion(m) {
+				n, _ := m.In.Keys[0].From.Uint64()
+				if version = exposure.Family(n); reads(statements[i+1:], versionFields) {
+					continue
+				}
 			}
+			s = named(version, m)
 		}
 		text := statementText(s)
 		if protocol != "" {
 			text = strings.ReplaceAll(text, "th sport", protocol+" sport")
 			text = strings.ReplaceAll(text, "th dport", protocol+" dport")
+			if protocol == "icmpv6" {
+				text = strings.ReplaceAll(text, "icmp ", "icmpv6 ")
+			}
 		}
 		words = append(words, text)
 	}
@@ -65,6 +74,11 @@ var (
 
 // reads reports whether one of the statements is about one of the fields.
 func reads(statements []exposure.Statement, fields map[exposure.Field]bool) bool {
+	has := func(o exposure.Operand) bool {
+		raw := o.Field == exposure.FieldRaw && fields[exposure.FieldSource4] &&
+			(o.Raw.Base == exposure.RawNetwork || o.Raw.Base == exposure.RawExtension || o.Raw.Base == exposure.RawIPOption)
+		return raw || fields[o.Field]
+	}
 	for _, s := range statements {
 		var key []exposure.Operand
 		switch s := s.(type) {
@@ -84,7 +98,7 @@ func reads(statements []exposure.Statement, fields map[exposure.Field]bool) bool
 			}
 		}
 		for _, o := range key {
-			if fields[o.Field] || o.Lookup != nil && slices.ContainsFunc(o.Lookup.Key, func(o exposure.Operand) bool { return fields[o.Field] }) {
+			if has(o) || o.Lookup != nil && slices.ContainsFunc(o.Lookup.Key, has) {
 				return true
 			}
 		}
@@ -113,7 +127,7 @@ func statementText(s exposure.Statement) string {
 		if s.Op == exposure.SetDelete {
 			verb = "delete"
 		}
-		return strings.TrimSpace(fmt.Sprintf("%s @%s { %s } %s", verb, s.Set.Name, keyText(s.Key), s.Condition))
+		return fmt.Sprintf("%s @%s { %s }", verb, s.Set.Name, strings.TrimSpace(keyText(s.Key)+" "+s.Condition))
 	case exposure.NoEffect:
 		return s.Text
 	case exposure.Unknown:
@@ -150,6 +164,14 @@ func matchText(m exposure.Match) string {
 		switch k := m.Key[0]; {
 		case k == exposure.Of(exposure.FieldSourceMAC) && slices.Equal(m.In.Keys, []exposure.Range{exposure.Full(48)}):
 			return iifType + " ether"
+		case k.Field == exposure.FieldFib && k.Fib.Want == exposure.FibExists && k == (exposure.Operand{Field: k.Field, Fib: k.Fib}) &&
+			len(m.In.Keys) == 1 && m.In.Keys[0].From == m.In.Keys[0].To && !m.Not:
+			there := map[bool]string{true: "missing", false: "exists"}[m.In.Keys[0].From.IsZero()]
+			k.Fib.Want = exposure.FibOutIndex
+			return fibText(k.Fib) + " " + there
+		case k.Field == exposure.FieldUnknown && strings.HasSuffix(k.Text, " exists") && len(m.In.Keys) == 1 && !m.Not &&
+			m.In.Keys[0] == exposure.One(exposure.Number(1)):
+			return k.Text
 		case k == exposure.Of(exposure.FieldCTProtocol) && slices.Equal(m.In.Keys, []exposure.Range{exposure.Full(8)}):
 			return "ct exists"
 		case k == exposure.Of(exposure.FieldFragment) && len(m.In.Keys) == 1:
@@ -157,8 +179,11 @@ func matchText(m exposure.Match) string {
 		}
 	}
 	not := " "
-	if m.Not {
+	switch {
+	case m.Not:
 		not = " != "
+	case len(m.Key) == 1 && !m.Key[0].Clear.IsZero() && m.In.Name == "" && m.In.Len() == 1:
+		not = " == "
 	}
 	return keyText(m.Key) + not + setText(m.In, m.Key)
 }
@@ -196,6 +221,9 @@ func bitsText(m exposure.Match) (string, bool) {
 	if m.Not {
 		equals = " != "
 	}
+	if o.Clear.IsZero() {
+		return o.Field.String() + equals + values, ok
+	}
 	return o.Field.String() + " & (" + strings.ReplaceAll(names, ",", "|") + ")" + equals + strings.ReplaceAll(values, ",", "|"), ok
 }
 
@@ -225,6 +253,8 @@ func operandText(o exposure.Operand) string {
 	}
 	text := o.Field.String()
 	switch o.Field {
+	case exposure.FieldProtocol, exposure.FieldNFProto, exposure.FieldPacketType:
+		text = "meta " + text
 	case exposure.FieldUnknown:
 		text = o.Text
 	case exposure.FieldFib:
@@ -243,11 +273,15 @@ func operandText(o exposure.Operand) string {
 	case o.Shift < 0:
 		text += fmt.Sprintf(" >> %d", -o.Shift)
 	}
-	if !o.Clear.IsZero() {
+	set := o.Xor.And(o.Clear) == o.Xor // bits that are cleared first, and so set
+	if !o.Clear.IsZero() && (!set || o.Xor != o.Clear) {
 		text += fmt.Sprintf(" & %s", valueText(o.Field, exposure.Ones(o.Width()).AndNot(o.Clear)))
 	}
-	if !o.Xor.IsZero() {
-		text += fmt.Sprintf(" ^ %v", o.Xor)
+	switch {
+	case !o.Xor.IsZero() && set:
+		text += " | " + valueText(o.Field, o.Xor)
+	case !o.Xor.IsZero():
+		text += " ^ " + valueText(o.Field, o.Xor)
 	}
 	return text
 }
@@ -272,7 +306,14 @@ func fibText(f exposure.Fib) string {
 func rawText(r exposure.Raw) string {
 	switch r.Base {
 	case exposure.RawExtension:
-		return fmt.Sprintf("exthdr %d @%d,%d", r.Header, r.Offset, r.Bits)
+		name := extensionName(r.Header)
+		switch {
+		case r.Offset == 0 && r.Bits == 8:
+			return name + " nexthdr"
+		case r.Header == unix.IPPROTO_ROUTING && r.Offset == 16 && r.Bits == 8:
+			return name + " type"
+		}
+		return fmt.Sprintf("%s @%d,%d", name, r.Offset, r.Bits)
 	case exposure.RawIPOption:
 		return fmt.Sprintf("ip option %d @%d,%d", r.Header, r.Offset, r.Bits)
 	case exposure.RawTCPOption:
@@ -282,20 +323,23 @@ func rawText(r exposure.Raw) string {
 }
 
 // setText is a set's name, or its elements.
-func setText(s *exposure.Set, key []exposure.Operand) string {
+func setText(s *exposure.Set, key []exposure.Operand) string { return mapText(s, key, nil) }
+
+// mapText is setText for a map of whose data it is known which fields it is for, by column.
+func mapText(s *exposure.Set, key []exposure.Operand, columns map[int]exposure.Field) string {
 	if s.Name != "" {
 		return "@" + s.Name
 	}
 	var words []string
 	for i, box := range s.All() {
-		if i == shown {
+		if i == shownMost {
 			words = append(words, fmt.Sprintf("… %d in all", s.Len()))
 			break
 		}
-		words = append(words, boxText(box, key)+elementText(s, i))
+		words = append(words, boxText(box, key)+elementText(s, i, columns))
 	}
 	if s.Default {
-		words = append(words, "*"+elementText(s, s.Len()))
+		words = append(words, "*"+elementText(s, s.Len(), columns))
 	}
 	if len(words) == 1 && s.Verdicts == nil && s.DataWidth == 0 {
 		return words[0]
@@ -329,14 +373,24 @@ func shownAs(o exposure.Operand) exposure.Field {
 }
 
 // elementText is what a map says of an element.
-func elementText(s *exposure.Set, i int) string {
+func elementText(s *exposure.Set, i int, columns map[int]exposure.Field) string {
 	switch {
 	case i < len(s.Verdicts):
 		return " : " + verdictText(s.Verdicts[i])
 	case s.DataWidth > 0 && (i+1)*s.DataWidth <= len(s.Data):
 		var words []string
-		for _, v := range s.Row(i) {
-			words = append(words, v.String())
+		for c, v := range s.Row(i) {
+			f, ok := columns[c]
+			switch {
+			case !ok:
+				words = append(words, v.String())
+			case c > 0 && columns[c-1] == f: // the last of a range
+				if last := len(words) - 1; words[last] != valueText(f, v) {
+					words[last] += "-" + valueText(f, v)
+				}
+			default:
+				words = append(words, valueText(f, v))
+			}
 		}
 		return " : " + strings.Join(words, " . ")
 	}
@@ -364,6 +418,19 @@ func natStatementText(n exposure.NAT) string {
 func toText(f exposure.Family, addr, addrMax, port, portMax *exposure.Operand) string {
 	var parts []string
 	last := ""
+	columns := map[int]exposure.Field{}
+	dest := exposure.FieldDest4
+	if f == exposure.FamilyIPv6 {
+		dest = exposure.FieldDest6
+	}
+	for _, o := range []*exposure.Operand{addr, addrMax, port, portMax} {
+		if o == nil || o.Field != exposure.FieldMap || o.Lookup == nil {
+			continue
+		}
+		if columns[o.Lookup.Column] = dest; o == port || o == portMax {
+			columns[o.Lookup.Column] = exposure.FieldDport
+		}
+	}
 	for _, p := range []struct {
 		sign    string
 		operand *exposure.Operand
@@ -373,6 +440,9 @@ func toText(f exposure.Family, addr, addrMax, port, portMax *exposure.Operand) s
 			continue
 		}
 		text := endText(f, *p.operand, p.address)
+		if l := p.operand.Lookup; p.operand.Field == exposure.FieldMap && l != nil && l.In != nil && *p.operand == (exposure.Operand{Field: exposure.FieldMap, Lookup: l}) {
+			text = keyText(l.Key) + " map " + mapText(l.In, l.Key, columns)
+		}
 		if text != last {
 			parts = append(parts, p.sign+text)
 		}

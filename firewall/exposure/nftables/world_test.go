@@ -248,7 +248,7 @@ table ip kube-proxy {
 	chain endpoint-1 { ip saddr 10.244.1.5 jump mark-for-masquerade; update @affinity-web { ip saddr } ; meta l4proto tcp dnat to 10.244.1.5:8080; }
 	chain endpoint-2 { meta l4proto tcp dnat to 10.244.2.5:8080; }
 }
-`, texts: []string{"ip daddr . l4proto . th dport vmap @service-ips", "meta mark set meta mark & 0xffffbfff ^ 0x4000"}},
+`, texts: []string{"ip daddr . meta l4proto . th dport vmap @service-ips", "meta mark set meta mark | 0x4000"}},
 	{name: "fail2ban", program: "nft", script: `
 table inet f2b-table {
 	set addr-set-sshd { type ipv4_addr; flags interval; elements = { 203.0.113.5, 198.51.100.0/24 } }

@@ -129,7 +129,12 @@ var xtRows = []struct {
 	{"filter OUTPUT", "-m owner --uid-owner 1000", stmts{maybe("owner uid 1000-1000")}},
 	{"filter INPUT", "-m connlimit --connlimit-above 4", stmts{maybe("connlimit 4")}},
 	{"filter INPUT", "-m policy --dir in --pol ipsec", stmts{maybe(`xt match "policy" revision 0`)}},
-	{"6 filter INPUT", "-m hl --hl-eq 255", stmts{maybe(`xt match "hl" revision 0`)}},
+	{"6 filter INPUT", "-m hl --hl-eq 255", stmts{bitsIn(false, 56, 8, one(255))}},
+	{"6 filter INPUT", "-m hl --hl-lt 5", stmts{bitsIn(false, 56, 8, between(0, 4))}},
+	{"4 filter INPUT", "-m ttl ! --ttl-eq 255", stmts{bitsIn(true, 64, 8, one(255))}},
+	{"4 filter INPUT", "-m ttl --ttl-gt 64", stmts{bitsIn(false, 64, 8, between(65, 255))}},
+	{"4 filter INPUT", "-m length --length 40:100", stmts{bitsIn(false, 16, 16, between(40, 100))}},
+	{"6 filter INPUT", "-m length ! --length 60:", stmts{bitsIn(true, 32, 16, between(20, 65495))}},
 	{"mangle PREROUTING", "-m socket --transparent --restore-skmark", stmts{maybe("socket"), set(exposure.FieldMark, unknownOp("the socket's mark", num(0xffffffff)))}},
 
 	// Targets.

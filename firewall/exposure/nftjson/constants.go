@@ -122,6 +122,10 @@ var symbols = map[string]map[string]uint64{
 	"ecn": {"not-ect": 0, "ect1": 1, "ect0": 2, "ce": 3},
 }
 
+// Word is a value as nft's text has it, without quotes: a number, a name, an address, a prefix, or a
+// range. What it is depends on what it is compared with: "ftp-data" is a port, "ftp-ssh" two.
+type Word string
+
 // constant reads a value of a kind; "" is a kind to be told by its form. False for what isn't one,
 // or whose name isn't known.
 func constant(kind string, v any) (exposure.Value, bool) {
@@ -135,6 +139,8 @@ func constant(kind string, v any) (exposure.Value, bool) {
 		return exposure.Value{}, kind == "boolean" || kind == ""
 	case string:
 		return word(kind, v)
+	case Word:
+		return word(kind, string(v))
 	case []any:
 		if bitmasks[kind] {
 			return combined(kind, "|", v)
@@ -188,6 +194,9 @@ func word(kind, s string) (exposure.Value, bool) {
 	case "inet_proto":
 		n, ok := iana.Protocol(s)
 		return exposure.Number(uint64(n)), ok
+	case "inet_service":
+		n, ok := iana.Service(s)
+		return exposure.Number(uint64(n)), ok
 	case "icmp_type", "icmpv6_type":
 		m, ok := iana.ICMP[s]
 		if kind == "icmpv6_type" {
@@ -239,6 +248,11 @@ func combined(kind, op string, list []any) (exposure.Value, bool) {
 // rangeOf reads a value, a prefix, a range, or a name that ends in "*". What is more than one range
 // is another matter: see set.
 func rangeOf(kind string, v any) (exposure.Range, bool) {
+	if w, ok := v.(Word); ok && kind != "ifname" {
+		return wordRange(kind, string(w))
+	} else if ok {
+		v = string(w)
+	}
 	if s, ok := v.(string); ok && kind == "ifname" {
 		if stem, wild := strings.CutSuffix(s, "*"); wild && !strings.HasSuffix(stem, `\`) {
 			return exposure.NamePrefix(stem), len(stem) <= 15
@@ -260,6 +274,33 @@ func rangeOf(kind string, v any) (exposure.Range, bool) {
 	}
 	c, ok := constant(kind, v)
 	return exposure.One(c), ok
+}
+
+// longestWord bounds a range in one word; an address has 39 characters.
+const longestWord = 128
+
+// wordRange reads a value, a prefix or a range that are one word.
+func wordRange(kind, s string) (exposure.Range, bool) {
+	if c, ok := word(kind, s); ok {
+		return exposure.One(c), true
+	}
+	if addr, length, ok := strings.Cut(s, "/"); ok {
+		return prefixOf(kind, map[string]any{"addr": addr, "len": json.Number(length)})
+	}
+	if len(s) > longestWord {
+		return exposure.Range{}, false
+	}
+	for i := range len(s) {
+		if s[i] != '-' {
+			continue
+		}
+		from, ok1 := word(kind, s[:i])
+		to, ok2 := word(kind, s[i+1:])
+		if ok1 && ok2 {
+			return exposure.Range{From: from, To: to}, from.Compare(to) <= 0
+		}
+	}
+	return exposure.Range{}, false
 }
 
 func prefixOf(kind string, p map[string]any) (exposure.Range, bool) {

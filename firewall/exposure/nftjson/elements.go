@@ -2,6 +2,7 @@ package nftjson
 
 import (
 	"fmt"
+	"iter"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
@@ -13,8 +14,14 @@ type row struct {
 }
 
 // fill adds elements. One that can't be read makes the whole set unknown, since what it lets in can't be told.
-func (s *set) fill(list []any) {
-	for _, e := range list {
+func (s *set) fill(list iter.Seq[any]) {
+	s.add(list)
+	s.finish()
+}
+
+func (s *set) add(list iter.Seq[any]) {
+	s.unsettled = true
+	for e := range list {
 		if deep(e, mostDepth) {
 			s.model.Unknown = "an element nested too deeply to read"
 			break
@@ -23,7 +30,6 @@ func (s *set) fill(list []any) {
 			s.model.Unknown = err.Error()
 		}
 	}
-	s.finish()
 }
 
 func (s *set) element(e any) error {
@@ -142,6 +148,7 @@ func (s *set) data(v any) (row, error) {
 
 // finish lays a map's values out in columns: two for each part where a value is a range, first and last; else one.
 func (s *set) finish() {
+	s.unsettled = false
 	if !s.isMap {
 		return
 	}

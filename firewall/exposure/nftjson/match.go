@@ -2,6 +2,7 @@ package nftjson
 
 import (
 	"encoding/json"
+	"slices"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
@@ -56,12 +57,12 @@ func (r *ruleReader) compare(key []read, op string, right any) (exposure.Match, 
 	if m, ok := right.(map[string]any); ok && (op == "==" || not || op == "in") {
 		if list, ok := m["set"]; ok {
 			s := &set{model: &exposure.Set{Width: len(key)}, kinds: kindsOf(key)}
-			s.fill(listOf(list))
+			s.fill(slices.Values(listOf(list)))
 			return lookIn(key, s.model, not)
 		}
 		if _, ok := m["concat"]; ok {
 			s := &set{model: &exposure.Set{Width: len(key)}, kinds: kindsOf(key)}
-			s.fill([]any{right})
+			s.fill(slices.Values([]any{right}))
 			return lookIn(key, s.model, not)
 		}
 	}

@@ -2,6 +2,7 @@ package nftjson
 
 import (
 	"encoding/json"
+	"slices"
 	"strconv"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -312,6 +313,6 @@ func (r *ruleReader) lookup(args map[string]any) ([]exposure.Operand, *exposure.
 		return nil, nil, nil
 	}
 	s := &set{model: &exposure.Set{Width: len(key)}, kinds: kindsOf(key), isMap: true}
-	s.fill(listOf(m["set"]))
+	s.fill(slices.Values(listOf(m["set"])))
 	return operandsOf(key), s.model, s.dataKinds
 }

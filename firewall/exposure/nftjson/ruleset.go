@@ -7,13 +7,33 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// document is a listing on its way into a ruleset.
-type document struct {
+// Document is a listing on its way into a ruleset: tables first, then chains, sets, elements, and
+// rules, since rules refer to chains and sets, and all of them to tables. Package nfttext fills one
+// from text; expressions and statements are in the form that encoding/json makes of nft's JSON with
+// UseNumber, and Word besides.
+type Document struct {
 	name    string
 	base    int // base chains so far
 	tables  []*table
-	byName  map[[2]string]*table
+	byName  map[Place]*table
 	missing []exposure.Missing
+	filled  []*set // with elements that no rule has looked up yet: see settle
+}
+
+// NewDocument begins one. name stands in origins.
+func NewDocument(name string, rs *exposure.Ruleset) *Document {
+	return &Document{name: name, base: rs.BaseChains(), byName: map[Place]*table{}}
+}
+
+// Finish adds the tables to the ruleset.
+func (d *Document) Finish(rs *exposure.Ruleset) {
+	d.settle()
+	for _, t := range d.tables {
+		d.checkDevices(t)
+		rs.AddTable(t.Table)
+	}
+	rs.Missing = append(rs.Missing, d.missing...)
+	rs.MarkDynamic()
 }
 
 // table is a table with what its rules refer to.
@@ -22,11 +42,37 @@ type table struct {
 	sets map[string]*set
 }
 
-// place is where an object belongs.
-type place struct{ Family, Table, Name string }
+// Place is where an object belongs: its table, and its name in it.
+type Place struct{ Family, Table, Name string }
+
+// Table is a table's declaration.
+type Table struct {
+	Family, Name string
+	Flags        any // a flag or a list of them
+	Line         int `json:"-"` // 0: not known
+}
+
+// Chain is a chain's declaration; a user chain has no Hook.
+type Chain struct {
+	Place
+	Type, Hook, Policy string
+	Prio               json.Number
+	Dev                any // a device or a list of them
+	Line               int `json:"-"`
+}
+
+// Rule is a rule in its statements.
+type Rule struct {
+	Family, Table, Chain, Comment string
+	Handle                        uint64
+	Expr                          []map[string]any
+	// Text is the rule as it was written; "" if it is to be put together from the statements.
+	Text string `json:"-"`
+	Line int    `json:"-"`
+}
 
 func build(name string, objects []object, rs *exposure.Ruleset) error {
-	d := &document{name: name, base: rs.BaseChains(), byName: map[[2]string]*table{}}
+	d := NewDocument(name, rs)
 	byKind := map[string][]object{}
 	for _, o := range objects {
 		switch o.kind {
@@ -42,39 +88,52 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 	for _, step := range []struct {
 		kind string
 		read func(object) error
-	}{{"table", d.table}, {"chain", d.chain}, {"set", d.set}, {"map", d.set}, {"element", d.elements}, {"rule", d.rule}, {"other", d.other}} {
+	}{
+		{"table", reads(d.AddTable)}, {"chain", reads(d.AddChain)},
+		{"set", reads(d.AddSet)}, {"map", reads(func(s Set) error { s.IsMap = true; return d.AddSet(s) })},
+		{"element", reads(d.addElements)}, {"rule", reads(d.AddRule)},
+		{"other", func(o object) error { return reads(func(p Place) error { return d.AddOther(o.kind, p) })(o) }},
+	} {
 		for _, o := range byKind[step.kind] {
 			if err := step.read(o); err != nil {
 				return err
 			}
 		}
 	}
-	for _, t := range d.tables {
-		d.checkDevices(t)
-		rs.AddTable(t.Table)
-	}
-	rs.Missing = append(rs.Missing, d.missing...)
-	rs.MarkDynamic()
+	d.Finish(rs)
 	return nil
 }
 
-func (d *document) table(o object) error {
-	var in struct {
-		Family, Name string
-		Flags        any
+// reads decodes an object and adds it.
+func reads[T any](add func(T) error) func(object) error {
+	return func(o object) error {
+		var in T
+		if err := o.decode(&in); err != nil {
+			return err
+		}
+		if err := add(in); err != nil {
+			return &positionError{o.offset, err}
+		}
+		return nil
 	}
-	if err := o.decode(&in); err != nil {
-		return err
-	}
+}
+
+// origin is a line of the listing; JSON's lines tell people nothing.
+func (d *Document) origin(line int) exposure.Origin {
+	return exposure.Origin{File: d.name, Line: line}
+}
+
+// AddTable adds a table.
+func (d *Document) AddTable(in Table) error {
 	family, ok := exposure.ParseFamily(in.Family)
 	if !ok {
-		return o.errorf("%q is no family of tables", in.Family)
+		return fmt.Errorf("%q is no family of tables", in.Family)
 	}
-	key := [2]string{in.Family, in.Name}
+	key := Place{Family: in.Family, Table: in.Name}
 	if d.byName[key] != nil {
-		return o.errorf("table %s %s is there twice: give each listing once", in.Family, in.Name)
+		return fmt.Errorf("table %s %s is there twice: give each listing once", in.Family, in.Name)
 	}
-	t := &table{&exposure.Table{System: exposure.NFTables, Family: family, Name: in.Name, Origin: exposure.Origin{File: d.name}}, map[string]*set{}}
+	t := &table{&exposure.Table{System: exposure.NFTables, Family: family, Name: in.Name, Origin: d.origin(in.Line)}, map[string]*set{}}
 	for _, flag := range listOf(in.Flags) {
 		switch flag {
 		case "dormant":
@@ -101,39 +160,31 @@ func listOf(v any) []any {
 	return []any{v}
 }
 
-func (d *document) find(o object, p place) (*table, error) {
-	t := d.byName[[2]string{p.Family, p.Table}]
+func (d *Document) find(kind string, p Place) (*table, error) {
+	t := d.byName[Place{Family: p.Family, Table: p.Table}]
 	if t == nil {
-		return nil, o.errorf("%s %q belongs to table %s %s, which isn't in the listing: is something cut out?", o.kind, p.Name, p.Family, p.Table)
+		return nil, fmt.Errorf("%s %q belongs to table %s %s, which isn't in the listing: is something cut out?", kind, p.Name, p.Family, p.Table)
 	}
 	return t, nil
 }
 
-func (d *document) chain(o object) error {
-	var in struct {
-		place
-		Type, Hook, Policy string
-		Prio               json.Number
-		Dev                any
-	}
-	if err := o.decode(&in); err != nil {
-		return err
-	}
-	t, err := d.find(o, in.place)
+// AddChain adds a chain.
+func (d *Document) AddChain(in Chain) error {
+	t, err := d.find("chain", in.Place)
 	if err != nil {
 		return err
 	}
 	if t.Chain(in.Name) != nil {
-		return o.errorf("chain %s %s %s is there twice", in.Family, in.Table, in.Name)
+		return fmt.Errorf("chain %s %s %s is there twice", in.Family, in.Table, in.Name)
 	}
-	c := &exposure.Chain{Name: in.Name, Origin: exposure.Origin{File: d.name}}
+	c := &exposure.Chain{Name: in.Name, Origin: d.origin(in.Line)}
 	if in.Hook != "" {
 		hook, ok1 := exposure.ParseHook(in.Hook)
 		kind, ok2 := exposure.ParseChainType(in.Type)
 		priority, err := in.Prio.Int64()
 		policy, ok3 := map[string]exposure.VerdictKind{"": exposure.VerdictAccept, "accept": exposure.VerdictAccept, "drop": exposure.VerdictDrop}[in.Policy]
 		if !ok1 || !ok2 || !ok3 || err != nil || priority != int64(int32(priority)) {
-			return o.errorf("chain %s %s %s: type %q, hook %q, priority %q, policy %q make no base chain", in.Family, in.Table, in.Name, in.Type, in.Hook, in.Prio, in.Policy)
+			return fmt.Errorf("chain %s %s %s: type %q, hook %q, priority %q, policy %q make no base chain", in.Family, in.Table, in.Name, in.Type, in.Hook, in.Prio, in.Policy)
 		}
 		c.Base = &exposure.Base{Type: kind, Hook: hook, Priority: int32(priority), Policy: policy, Rank: -d.base}
 		d.base++
@@ -146,7 +197,7 @@ func (d *document) chain(o object) error {
 }
 
 // checkDevices finds chains that are hooked to devices that the listing leaves out. An empty one that lets all pass does nothing anywhere.
-func (d *document) checkDevices(t *table) {
+func (d *Document) checkDevices(t *table) {
 	for _, c := range t.Chains {
 		if c.Base == nil || c.Base.Hook != exposure.HookIngress && c.Base.Hook != exposure.HookEgress || len(c.Base.Devices) > 0 {
 			continue
@@ -158,49 +209,42 @@ func (d *document) checkDevices(t *table) {
 	}
 }
 
-func (d *document) rule(o object) error {
-	var in struct {
-		Family, Table, Chain, Comment string
-		Handle                        uint64
-		Expr                          []map[string]any
-	}
-	if err := o.decode(&in); err != nil {
-		return err
-	}
-	t, err := d.find(o, place{in.Family, in.Table, in.Chain})
+// AddRule adds a rule to the end of its chain.
+func (d *Document) AddRule(in Rule) error {
+	t, err := d.find("rule", Place{in.Family, in.Table, in.Chain})
 	if err != nil {
 		return err
 	}
 	c := t.Chain(in.Chain)
 	if c == nil {
-		return o.errorf("a rule of chain %s %s %s, which isn't in the listing: is something cut out?", in.Family, in.Table, in.Chain)
+		return fmt.Errorf("a rule of chain %s %s %s, which isn't in the listing: is something cut out?", in.Family, in.Table, in.Chain)
 	}
+	d.settle()
 	r := ruleReader{table: t, version: t.Family}
 	line := "a rule nested too deeply to read"
 	if deep(in.Expr, mostDepth) {
 		r.add(exposure.Unknown{Text: line, Effect: true})
 	} else {
-		line = ruleText(in.Expr)
+		if line = in.Text; line == "" {
+			line = ruleText(in.Expr)
+		}
 		for i, s := range in.Expr {
 			r.statement(s, i == len(in.Expr)-1)
 		}
 	}
 	c.AddRule(&exposure.Rule{Statements: r.out, Text: line, Comment: in.Comment, Handle: in.Handle, Number: len(c.Rules) + 1,
-		Origin: exposure.Origin{File: d.name}})
+		Origin: d.origin(in.Line)})
 	return nil
 }
 
-// other keeps objects that no packet meets unless a rule names them: counters, quotas, limits, helpers, flowtables.
-func (d *document) other(o object) error {
-	var in place
-	if err := o.decode(&in); err != nil {
-		return err
-	}
-	t, err := d.find(o, in)
+// AddOther keeps objects that no packet meets unless a rule names them: counters, quotas, limits,
+// helpers, flowtables.
+func (d *Document) AddOther(kind string, in Place) error {
+	t, err := d.find(kind, in)
 	if err != nil {
 		return err
 	}
-	t.Others = append(t.Others, o.kind+" "+in.Name)
+	t.Others = append(t.Others, kind+" "+in.Name)
 	return nil
 }
 

@@ -2,6 +2,8 @@ package nftjson
 
 import (
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -16,34 +18,37 @@ type set struct {
 	// condition is what every new element gets that can't be known: a set with "limit rate …" of its own.
 	condition string
 	// rows of a map, until all are there: see finish.
-	rows     []row
-	fallback *row // the catch-all
+	rows      []row
+	fallback  *row // the catch-all
+	unsettled bool // elements were added since finish
 }
 
-func (d *document) set(o object) error {
-	var in struct {
-		place
-		Type, Map any
-		Size      int
-		Flags     any
-		Elem      []any
-		Stmt      []map[string]any
-	}
-	if err := o.decode(&in); err != nil {
-		return err
-	}
-	t, err := d.find(o, in.place)
+// Set is the declaration of a set or map.
+type Set struct {
+	Place
+	Type, Map any
+	IsMap     bool `json:"-"`
+	Size      int
+	Flags     any // a flag or a list of them
+	Elem      []any
+	Stmt      []map[string]any
+	Line      int `json:"-"`
+}
+
+// AddSet adds a set or a map.
+func (d *Document) AddSet(in Set) error {
+	t, err := d.find("set", in.Place)
 	if err != nil {
 		return err
 	}
 	if t.sets[in.Name] != nil {
-		return o.errorf("set %s %s %s is there twice", in.Family, in.Table, in.Name)
+		return fmt.Errorf("set %s %s %s is there twice", in.Family, in.Table, in.Name)
 	}
 	if deep(in.Type, mostDepth) || deep(in.Map, mostDepth) || deep(in.Stmt, mostDepth) {
-		return o.errorf("set %s %s %s is nested deeper than nft nests", in.Family, in.Table, in.Name)
+		return fmt.Errorf("set %s %s %s is nested deeper than nft nests", in.Family, in.Table, in.Name)
 	}
-	s := &set{kinds: kindsOfType(in.Type), dataKinds: kindsOfType(in.Map), isMap: o.kind == "map", condition: conditionOf(in.Stmt)}
-	s.model = &exposure.Set{Name: in.Name, Columns: s.kinds, Width: len(s.kinds), Size: max(in.Size, 0), Origin: exposure.Origin{File: d.name}}
+	s := &set{kinds: kindsOfType(in.Type), dataKinds: kindsOfType(in.Map), isMap: in.IsMap, condition: conditionOf(in.Stmt)}
+	s.model = &exposure.Set{Name: in.Name, Columns: s.kinds, Width: len(s.kinds), Size: max(in.Size, 0), Origin: d.origin(in.Line)}
 	for _, flag := range listOf(in.Flags) {
 		s.model.Grows = s.model.Grows || flag == "dynamic"
 	}
@@ -54,29 +59,46 @@ func (d *document) set(o object) error {
 		s.model.Unknown = fmt.Sprintf("a set of type %s has no model", text(in.Type))
 		return nil
 	}
-	s.fill(in.Elem)
+	s.fill(slices.Values(in.Elem))
 	return nil
 }
 
 // elements adds an "element" object to its set. Listings have the elements in the set; some versions print them apart.
-func (d *document) elements(o object) error {
-	var in struct {
-		place
-		Elem any
-	}
-	if err := o.decode(&in); err != nil {
-		return err
-	}
-	t, err := d.find(o, in.place)
+func (d *Document) addElements(in struct {
+	Place
+	Elem any
+}) error {
+	return d.AddElements(in.Place, slices.Values(listOf(in.Elem)))
+}
+
+// AddElements adds elements to a set that is there.
+func (d *Document) AddElements(in Place, list iter.Seq[any]) error {
+	t, err := d.find("element", in)
 	if err != nil {
 		return err
 	}
 	s := t.sets[in.Name]
 	if s == nil {
-		return o.errorf("elements of set %s %s %s, which isn't in the listing: is something cut out?", in.Family, in.Table, in.Name)
+		return fmt.Errorf("elements of set %s %s %s, which isn't in the listing: is something cut out?", in.Family, in.Table, in.Name)
 	}
-	s.fill(listOf(in.Elem))
+	if len(s.kinds) > 0 {
+		s.add(list)
+		if n := len(d.filled); n == 0 || d.filled[n-1] != s {
+			d.filled = append(d.filled, s)
+		}
+	}
 	return nil
+}
+
+// settle lays out the sets that elements were added to: once for all of them, as there may be many
+// commands with an element each.
+func (d *Document) settle() {
+	for _, s := range d.filled {
+		if s.unsettled {
+			s.finish()
+		}
+	}
+	d.filled = nil
 }
 
 // kindsOfType reads the type of a set: "ipv4_addr", ["ipv4_addr", "inet_service"], "ipv4_addr . inet_service", or from nft 1.1 on

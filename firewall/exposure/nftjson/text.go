@@ -23,6 +23,8 @@ func text(v any) string {
 		return ""
 	case string:
 		return v
+	case Word:
+		return string(v)
 	case json.Number:
 		return v.String()
 	case bool:
@@ -64,6 +66,8 @@ func phrase(name string, body any) (string, bool) {
 		}
 	}
 	switch name {
+	case Unparsed:
+		return text(body), true
 	case "jump", "goto":
 		return name + " " + text(args["target"]), isObject
 	case "match":
@@ -143,6 +147,9 @@ func phrase(name string, body any) (string, bool) {
 	}
 	return "", false
 }
+
+// Unparsed names a statement that only its text is known of: {Unparsed: "text"}. It may do anything.
+const Unparsed = "unparsed"
 
 func words(list ...string) string {
 	return strings.Join(slices.DeleteFunc(list, func(s string) bool { return s == "" }), " ")

@@ -9,14 +9,18 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/exposuretest"
 )
 
+// withoutOptions tells how to get an answer where nft leaves out what an extension of iptables says.
+const withoutOptions = " (nft doesn't print its options: give what iptables-nft-save prints instead of this table, " +
+	"or run audit on the host)"
+
 // rulesOfNewVersions are what nft 1.0.6 doesn't print but newer ones do, and what can't be made on every kernel (libnftables-json(5), src/json.c).
 var rulesOfNewVersions = []struct{ expr, want string }{
-	{`{"xt": null}`, "unknown effect: {\"xt\":null}"},
-	{`{"xt": null}, {"counter": null}, {"accept": null}`, "unknown match: {\"xt\":null}; nothing: counter; accept"},
-	{`{"xt": {"type": "match", "name": "limit"}}`, "unknown match: xt match limit"},
+	{`{"xt": null}`, "unknown effect: {\"xt\":null}" + withoutOptions},
+	{`{"xt": null}, {"counter": null}, {"accept": null}`, "unknown match: {\"xt\":null}" + withoutOptions + "; nothing: counter; accept"},
+	{`{"xt": {"type": "match", "name": "limit"}}`, "unknown match: xt match limit" + withoutOptions},
 	{`{"xt": {"type": "match", "name": "comment"}}, {"drop": null}`, "nothing: xt match comment; drop"},
 	{`{"xt": {"type": "target", "name": "LOG"}}`, "nothing: xt target LOG"},
-	{`{"xt": {"type": "target", "name": "CT"}}`, "unknown effect: xt target CT"},
+	{`{"xt": {"type": "target", "name": "CT"}}`, "unknown effect: xt target CT" + withoutOptions},
 	{`{"xt": {"type": "target", "name": "REJECT"}}`, "reject"},
 	{`{"xt": {"type": "target", "name": "NFQUEUE"}}`, "queue"},
 	{`{"xt": {"type": "target", "name": "MARK"}}`, "meta mark := unknown (xt target MARK) up to 0xffffffff"},
@@ -48,8 +52,10 @@ var rulesOfNewVersions = []struct{ expr, want string }{
 	{`{"match": {"op": "<", "left": {"meta": {"key": "mark"}}, "right": 0}}`, "meta mark in {}"},
 	{`{"match": {"op": ">=", "left": {"payload": {"protocol": "th", "field": "dport"}}, "right": 65535}}`, "th dport in {0xffff}"},
 	{`{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": "@gone"}}`, "l4proto in {0x6}; unknown match: tcp dport @gone"},
-	{`{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": {"set": ["http"]}}}`,
-		"l4proto in {0x6}; th dport in {} unknown: its element http has no model"},
+	{`{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": {"set": ["http", "domain"]}}}`,
+		"l4proto in {0x6}; th dport in {0x50, 0x35}"},
+	{`{"match": {"op": "==", "left": {"payload": {"protocol": "tcp", "field": "dport"}}, "right": {"set": ["quux"]}}}`,
+		"l4proto in {0x6}; th dport in {} unknown: its element quux has no model"},
 	{`{"match": {"op": "~", "left": {"meta": {"key": "mark"}}, "right": 5}}`, "unknown match: meta mark ~ 5"},
 	{`{"vmap": {"key": {"meta": {"key": "mark"}}, "data": "@gone"}}`, "unknown effect: meta mark vmap @gone"},
 	{`{"mangle": {"key": {"meta": {"key": "mark"}}, "value": {"^": [{"meta": {"key": "mark"}}, {"ct": {"key": "mark"}}]}}}`, "meta mark := meta mark ^ ct mark"},

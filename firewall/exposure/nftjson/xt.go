@@ -16,12 +16,21 @@ func (r *ruleReader) xt(s any, args map[string]any, last bool) {
 	case kind == "match" && name == "comment" || kind == "watcher":
 		r.add(exposure.NoEffect{Text: text(s)})
 	case kind == "match" || kind == "" && !last:
-		r.add(exposure.Unknown{Text: text(s)})
+		r.add(exposure.Unknown{Text: r.without(s)})
 	case kind == "target":
 		r.add(r.xtTarget(s, name))
 	default:
-		r.add(exposure.Unknown{Text: text(s), Effect: true})
+		r.add(exposure.Unknown{Text: r.without(s), Effect: true})
 	}
+}
+
+// without says what the listing leaves out, and who prints it.
+func (r *ruleReader) without(s any) string {
+	program := "iptables-nft-save"
+	if r.table.Family == exposure.FamilyIPv6 {
+		program = "ip6tables-nft-save"
+	}
+	return text(s) + " (nft doesn't print its options: give what " + program + " prints instead of this table, or run audit on the host)"
 }
 
 // xtTarget is a target of which the options aren't known.
@@ -47,5 +56,5 @@ func (r *ruleReader) xtTarget(s any, name string) exposure.Statement {
 	if xtables.NoEffect(name) {
 		return exposure.NoEffect{Text: text(s)}
 	}
-	return exposure.Unknown{Text: text(s), Effect: true}
+	return exposure.Unknown{Text: r.without(s), Effect: true}
 }

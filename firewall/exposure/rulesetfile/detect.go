@@ -2,12 +2,11 @@ package rulesetfile
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/exposure/xtables"
-	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // Format is what a file is the output of.
@@ -18,6 +17,8 @@ const (
 	IP6Tables                   // ip6tables-save
 	IPSet                       // ipset save
 	NFTJSON                     // nft -j list ruleset
+	NFTText                     // nft list ruleset, or a file for nft -f
+	Several                     // of these, one after the other
 )
 
 // String is the command that prints the format.
@@ -31,58 +32,54 @@ func (f Format) String() string {
 		return "ipset save"
 	case NFTJSON:
 		return "nft -j list ruleset"
+	case NFTText:
+		return "nft list ruleset"
+	case Several:
+		return "several commands"
 	}
 	return "unknown"
 }
 
-var (
-	saveTable = pattern.New(`(?m)^\*[a-z]+[ \t]*\r?$`)
-	setLine   = pattern.New(`(?m)^create [^ \n]+ [a-z]+:[a-z,]+`)
-	nftText   = pattern.New(`(?m)^table ([a-z0-9]+ )?[^ \n]+ \{`)
-)
+// formats are the commands whose output is read.
+const formats = "iptables-save, ip6tables-save, ipset save, nft list ruleset, nft -j list ruleset"
+
+var errNothing = errors.New("1:1: it is none of the outputs of " + formats)
 
 // Detect tells what a text is the output of.
 //
 // hint is what the caller knows of an iptables-save file, FamilyIPv4 or FamilyIPv6; FamilyUnspec if nothing. It counts only where the text doesn't tell;
-// and where the caller doesn't know either, the two names that netfilter-persistent gives its files do: rules.v4 and rules.v6.
+// and where the caller doesn't know either, the name does: netfilter-persistent's files are rules.v4 and rules.v6.
 //
 // Errors are "name:1:1: what it seems to be, and what to give instead".
 func Detect(name string, text []byte, hint exposure.Family) (Format, error) {
-	fail := func(format string, args ...any) (Format, error) {
-		return 0, fmt.Errorf("%s:1:1: %s", name, fmt.Sprintf(format, args...))
+	list, err := split(name, text, hint)
+	if err != nil {
+		return 0, err
 	}
-	trimmed := bytes.TrimSpace(text)
-	save, set := saveTable.Regexp().Match(text), setLine.Regexp().Match(text)
+	if format := list[0].format; len(list) == 1 {
+		return format, nil
+	}
+	return Several, nil
+}
+
+// split is the parts that a text holds, at least one.
+func split(name string, text []byte, hint exposure.Family) ([]part, error) {
+	fail := func(why string) ([]part, error) { return nil, fmt.Errorf("%s:1:1: %s", name, why) }
+	if len(bytes.TrimSpace(text)) == 0 {
+		return fail("it is empty: give the output of " + formats)
+	}
+	list, err := sections(text)
 	switch {
-	case len(trimmed) == 0:
-		return fail("it is empty: give the output of iptables-save, ip6tables-save, ipset save or nft -j list ruleset")
-	case trimmed[0] == '{':
-		return NFTJSON, nil
-	case save && set:
-		return fail("it has iptables rules and ipsets in one: give each in a file of its own")
-	case set:
-		return IPSet, nil
-	case !save && nftText.Regexp().Match(text):
-		return fail("nft's text is not read: give the output of nft -j list ruleset")
-	case !save && onlyRemarks(text):
+	case err != nil:
+		return nil, fmt.Errorf("%s:%w", name, err)
+	case len(list) == 0 && onlyRemarks(text):
 		return fail("it holds no table at all: was it taken as root, and where there are rules?")
-	case !save:
-		return fail("it is none of the outputs of iptables-save, ip6tables-save, ipset save, nft -j list ruleset")
+	case len(list) == 0:
+		return nil, fmt.Errorf("%s:%w", name, errNothing)
+	case !families(name, text, list, hint):
+		return fail("nothing in it tells whether it is iptables-save's or ip6tables-save's: keep the comment line that they begin with, or name it rules.v4 or rules.v6")
 	}
-	family, ok := xtables.FamilyOf(text)
-	if !ok {
-		family = hint
-		if family == exposure.FamilyUnspec {
-			family = familyOfName(name)
-		}
-	}
-	switch family {
-	case exposure.FamilyIPv4:
-		return IPTables, nil
-	case exposure.FamilyIPv6:
-		return IP6Tables, nil
-	}
-	return fail("nothing in it tells whether it is iptables-save's or ip6tables-save's: keep the comment line that they begin with, or name it rules.v4 or rules.v6")
+	return parts(text, list), nil
 }
 
 func onlyRemarks(text []byte) bool {
@@ -96,9 +93,9 @@ func onlyRemarks(text []byte) bool {
 
 func familyOfName(name string) exposure.Family {
 	switch {
-	case strings.HasSuffix(name, "rules.v4"):
+	case strings.HasSuffix(name, ".v4"):
 		return exposure.FamilyIPv4
-	case strings.HasSuffix(name, "rules.v6"):
+	case strings.HasSuffix(name, ".v6"):
 		return exposure.FamilyIPv6
 	}
 	return exposure.FamilyUnspec

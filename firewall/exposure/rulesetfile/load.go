@@ -9,6 +9,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
+	"github.com/portgrave/portgrave/firewall/exposure/nfttext"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
 )
 
@@ -31,12 +32,9 @@ func Load(files ...File) (*exposure.Ruleset, error) {
 	var errs []error
 	var texts []loaded
 	for _, f := range files {
-		l, err := open(f)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		texts = append(texts, l)
+		list, err := open(f)
+		errs = append(errs, err)
+		texts = append(texts, list...)
 	}
 	rs, sets := &exposure.Ruleset{}, xtables.NewSets()
 	for _, l := range texts {
@@ -55,6 +53,8 @@ func Load(files ...File) (*exposure.Ruleset, error) {
 			errs = append(errs, xtables.ReadSave(l.name, exposure.FamilyIPv6, r, sets, rs))
 		case NFTJSON:
 			errs = append(errs, nftjson.ReadJSON(l.name, r, rs))
+		case NFTText:
+			errs = append(errs, nfttext.Read(l.name, r, rs))
 		}
 		for _, t := range rs.Tables[before:] {
 			errs = append(errs, seen.add(t, l))
@@ -66,23 +66,26 @@ func Load(files ...File) (*exposure.Ruleset, error) {
 	return rs, nil
 }
 
-// loaded is a file's text and what it is.
+// loaded is a part of a file.
 type loaded struct {
-	name   string
-	format Format
-	text   []byte
+	name string
+	part
 }
 
-func open(f File) (loaded, error) {
+func open(f File) ([]loaded, error) {
 	text, err := io.ReadAll(io.LimitReader(f.Text, Limit+1))
 	if err != nil {
-		return loaded{}, fmt.Errorf("%s: %w", f.Name, err)
+		return nil, fmt.Errorf("%s: %w", f.Name, err)
 	}
 	if len(text) > Limit {
-		return loaded{}, fmt.Errorf("%s: more than %d MiB: split it by table", f.Name, Limit>>20)
+		return nil, fmt.Errorf("%s: more than %d MiB: split it by table", f.Name, Limit>>20)
 	}
-	format, err := Detect(f.Name, text, f.Family)
-	return loaded{f.Name, format, text}, err
+	list, err := split(f.Name, text, f.Family)
+	var out []loaded
+	for _, p := range list {
+		out = append(out, loaded{f.Name, p})
+	}
+	return out, err
 }
 
 // tables are those read so far, by family and name, each with the file that it is from.
@@ -95,8 +98,8 @@ type origin struct {
 
 func (s tables) add(t *exposure.Table, l loaded) error {
 	here := origin{xtables.VariantNFT, l.name}
-	if l.format != NFTJSON {
-		here.variant = xtables.VariantOf(l.text)
+	if l.format == IPTables || l.format == IP6Tables {
+		here.variant = l.variant
 	}
 	key := fmt.Sprint(t.Family, " ", t.Name)
 	for _, other := range s[key] {

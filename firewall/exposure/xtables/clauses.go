@@ -70,6 +70,7 @@ var arguments = map[string]int{
 	"--zone-reply": 1, "--ctevents": 1, "--expevents": 1, "--timeout": 1, "--add-set": 2, "--del-set": 2, "--map-set": 2, "--exist": 0,
 	"--map-mark": 0, "--map-prio": 0, "--map-queue": 0, "--gateway": 1, "--queue-num": 1, "--queue-balance": 1, "--queue-bypass": 0,
 	"--queue-cpu-fanout": 0, "--restore-skmark": 0, "--transparent": 0, "--nowildcard": 0,
+	"--ttl-eq": 1, "--ttl-lt": 1, "--ttl-gt": 1, "--hl-eq": 1, "--hl-lt": 1, "--hl-gt": 1, "--length": 1,
 }
 
 // spellings are the other names of options (the option tables of iptables and its extensions).
@@ -197,6 +198,9 @@ var optionsOf = map[string][]string{
 		"--bytes-eq", "--bytes-lt", "--bytes-gt"},
 	"physdev":  {"--physdev-in", "--physdev-out", "--physdev-is-in", "--physdev-is-out", "--physdev-is-bridged"},
 	"addrtype": {"--src-type", "--dst-type", "--limit-iface-in", "--limit-iface-out"}, "pkttype": {"--pkt-type"},
+	"ttl":      {"--ttl-eq", "--ttl-lt", "--ttl-gt"},
+	"hl":       {"--hl-eq", "--hl-lt", "--hl-gt"},
+	"length":   {"--length"},
 	"devgroup": {"--src-group", "--dst-group"}, "rpfilter": {"--loose", "--validmark", "--accept-local", "--invert"},
 	"socket": {"--transparent", "--nowildcard", "--restore-skmark"},
 	"REJECT": {"--reject-with"}, "MARK": {"--set-mark", "--set-xmark", "--and-mark", "--or-mark", "--xor-mark"},

@@ -73,6 +73,10 @@ func (x *translator) option(match string) (func(clause) exposure.Statement, bool
 		return known(match, pkttype), true
 	case "devgroup":
 		return known(match, devgroup), true
+	case "ttl", "hl":
+		return known(match, x.ttl), true
+	case "length":
+		return known(match, x.length), true
 	case "comment":
 		return known(match, x.remember), true
 	}
@@ -155,6 +159,43 @@ func (x *translator) iprange(o clause) exposure.Statement {
 		field = fieldsFor(x.family).dest
 	}
 	return is(exposure.Of(field), o.not, r)
+}
+
+// ttl is -m ttl, for IPv4, and -m hl, for IPv6: net/netfilter/xt_hl.c.
+func (x *translator) ttl(o clause) exposure.Statement {
+	n, ok := parseNumber(o.value(), 8)
+	if !ok {
+		return unknown(o)
+	}
+	var ranges []exposure.Range
+	switch {
+	case strings.HasSuffix(o.name, "-eq"):
+		ranges = append(ranges, exposure.Numbers(n, n))
+	case strings.HasSuffix(o.name, "-lt") && n > 0:
+		ranges = append(ranges, exposure.Numbers(0, n-1))
+	case strings.HasSuffix(o.name, "-gt") && n < 255:
+		ranges = append(ranges, exposure.Numbers(n+1, 255))
+	}
+	return xtmatch.TTL(x.version(), o.not, ranges...)
+}
+
+// length: net/netfilter/xt_length.c.
+func (x *translator) length(o clause) exposure.Statement {
+	first, last, ranged := strings.Cut(o.value(), ":")
+	from, to, ok1, ok2 := uint64(0), uint64(65535), true, true
+	if first != "" {
+		from, ok1 = parseNumber(first, 16)
+	}
+	switch {
+	case !ranged:
+		to = from
+	case last != "":
+		to, ok2 = parseNumber(last, 16)
+	}
+	if !ok1 || !ok2 {
+		return unknown(o)
+	}
+	return xtmatch.Length(x.version(), uint16(from), uint16(to), o.not)
 }
 
 // mac never holds for packets without an Ethernet header, with "!" or not (net/netfilter/xt_mac.c),

@@ -32,6 +32,7 @@ func init() { // the table and its decoders refer to each other
 		}, {"conntrack", 2}: {154, conntrack2}, {"conntrack", 3}: {164, conntrack3},
 		{"set", 1}: {4, set}, {"set", 2}: {4, set}, {"set", 3}: {40, set3}, {"set", 4}: {44, set4},
 		{"socket", 3}: {1, socket3},
+		{"ttl", 0}:    {2, ttl}, {"hl", 0}: {2, ttl}, {"length", 0}: {5, length},
 	}
 }
 
@@ -206,6 +207,28 @@ func iprange(c Context, b fields) []exposure.Statement {
 		add(xtmatch.Destination, 32, b.bit(64, 5))
 	}
 	return out
+}
+
+// ttl: struct ipt_ttl_info and ip6t_hl_info { u8 mode, ttl }: equal 0, not equal 1, less 2, greater 3.
+func ttl(c Context, b fields) []exposure.Statement {
+	n := uint64(b.u8(1))
+	var ranges []exposure.Range
+	switch mode := b.u8(0); {
+	case mode < 2:
+		ranges = append(ranges, exposure.Numbers(n, n))
+	case mode == 2 && n > 0:
+		ranges = append(ranges, exposure.Numbers(0, n-1))
+	case mode == 3 && n < 255:
+		ranges = append(ranges, exposure.Numbers(n+1, 255))
+	case mode > 3:
+		return nil
+	}
+	return one(xtmatch.TTL(c.Family, b.u8(0) == 1, ranges...))
+}
+
+// length: struct xt_length_info { u16 min, max; u8 invert }.
+func length(c Context, b fields) []exposure.Statement {
+	return one(xtmatch.Length(c.Family, b.u16(0), b.u16(2), b.u8(4) != 0))
 }
 
 // mac: struct xt_mac_info { unsigned char srcaddr[6]; int invert }.

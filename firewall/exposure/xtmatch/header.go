@@ -113,6 +113,42 @@ func ICMP(kind, firstCode, lastCode uint8, not bool) exposure.Match {
 	}
 }
 
+// TTL matches IPv4's time to live or IPv6's hop limit: xt_ttl and xt_hl, net/netfilter/xt_hl.c. Its
+// sender chooses it.
+func TTL(f firewall.Family, not bool, ranges ...exposure.Range) exposure.Match {
+	at := 64
+	if f == firewall.IPv6 {
+		at = 56
+	}
+	return test(networkBits(at, 8), not, ranges...)
+}
+
+// Length matches a packet's length, IP header included: net/netfilter/xt_length.c. IPv6's header
+// counts what follows it, 40 bytes less, in 16 bits that may overflow.
+func Length(f firewall.Family, from, to uint16, not bool) exposure.Match {
+	switch {
+	case to < from:
+		return test(networkBits(16, 16), not)
+	case f == firewall.IPv4:
+		return test(networkBits(16, 16), not, exposure.Numbers(uint64(from), uint64(to)))
+	case from >= 40:
+		return test(networkBits(32, 16), not, exposure.Numbers(uint64(from-40), uint64(to-40)))
+	}
+	ranges := []exposure.Range{exposure.Numbers(uint64(from-40), uint64(min(to, 39)-40))}
+	if to >= 40 {
+		ranges = append(ranges, exposure.Numbers(0, uint64(to-40)))
+	}
+	return test(networkBits(32, 16), not, ranges...)
+}
+
+// networkBits is some bits of the IP header.
+func networkBits(at, n int) exposure.Operand {
+	return exposure.Operand{
+		Field: exposure.FieldRaw,
+		Raw:   exposure.Raw{Base: exposure.RawNetwork, Offset: at, Bits: n},
+	}
+}
+
 // MAC matches the sender's address on the last link (48 bits as a number).
 func MAC(address uint64, not bool) exposure.Match {
 	return test(exposure.Of(exposure.FieldSourceMAC), not, exposure.One(exposure.Number(address)))

@@ -1,0 +1,547 @@
+package nfttext
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
+)
+
+// effects are the statements that begin with a word of their own.
+var effects map[string]func(*lexer, token) (expr, error)
+
+func init() { // the table and its readers refer to each other
+	effects = map[string]func(*lexer, token) (expr, error){
+		"counter":    (*lexer).counter,
+		"last":       (*lexer).last,
+		"log":        (*lexer).log,
+		"limit":      (*lexer).limit,
+		"quota":      (*lexer).quota,
+		"reject":     (*lexer).reject,
+		"queue":      (*lexer).toQueue,
+		"notrack":    func(*lexer, token) (expr, error) { return expr{"notrack": nil}, nil },
+		"snat":       (*lexer).nat,
+		"dnat":       (*lexer).nat,
+		"masquerade": (*lexer).nat,
+		"redirect":   (*lexer).nat,
+		"tproxy":     (*lexer).nat,
+		"dup":        (*lexer).copied,
+		"fwd":        (*lexer).copied,
+		"flow":       (*lexer).flow,
+		"add":        (*lexer).update,
+		"update":     (*lexer).update,
+		"delete":     (*lexer).update,
+		"meter":      (*lexer).meter,
+		"xt":         (*lexer).xt,
+		"reset":      (*lexer).resetOption,
+	}
+}
+
+// named reads `name "x"`, or `name ip saddr map @names`.
+func (l *lexer) named() (name string, ok bool, err error) {
+	if ok, err = l.accept("name"); !ok || err != nil {
+		return "", ok, err
+	}
+	t, err := l.peek()
+	if err != nil {
+		return "", true, err
+	}
+	if t.kind == word && (headerFields[t.text] != nil || primaries[t.text] != nil || slices.Contains(unqualified, t.text)) {
+		_, err = l.key()
+		return "of a map", true, err
+	}
+	name, err = l.name("a name")
+	return name, true, err
+}
+
+func (l *lexer) counter(token) (expr, error) {
+	name, ok, err := l.named()
+	if err != nil || ok {
+		return expr{"counter": name}, err
+	}
+	for {
+		t, err := l.peek()
+		if err != nil || !t.is("packets", "bytes") {
+			return expr{"counter": nil}, err
+		}
+		if _, err := l.next(); err != nil {
+			return nil, err
+		}
+		if _, err := l.integer("a number"); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (l *lexer) last(token) (expr, error) {
+	used, err := l.accept("used")
+	if err == nil && used {
+		_, err = l.name("a time")
+	}
+	return expr{"last": nil}, err
+}
+
+func (l *lexer) log(token) (expr, error) {
+	body := expr{}
+	for {
+		t, err := l.peek()
+		if err != nil {
+			return nil, err
+		}
+		if !t.is("prefix", "level", "group", "snaplen", "queue-threshold", "flags") {
+			break
+		}
+		if _, err := l.next(); err != nil {
+			return nil, err
+		}
+		v, err := l.name("a value")
+		if err != nil {
+			return nil, err
+		}
+		if t.text == "flags" && (v == "tcp" || v == "ip") {
+			if v, err = l.name("what to log"); err != nil {
+				return nil, err
+			}
+			for {
+				if more, err := l.accept(","); err != nil {
+					return nil, err
+				} else if !more {
+					break
+				}
+				if _, err := l.name("what to log"); err != nil {
+					return nil, err
+				}
+			}
+		}
+		body[t.text] = v
+	}
+	if len(body) == 0 {
+		return expr{"log": nil}, nil
+	}
+	return expr{"log": body}, nil
+}
+
+// limit reads `limit rate over 10 mbytes/second burst 5 packets`.
+func (l *lexer) limit(token) (expr, error) {
+	name, ok, err := l.named()
+	if err != nil || ok {
+		return expr{"limit": name}, err
+	}
+	if err := l.expect("rate"); err != nil {
+		return nil, err
+	}
+	body := expr{}
+	if over, err := l.accept("over", "until"); err != nil {
+		return nil, err
+	} else if over {
+		body["inv"] = true
+	}
+	amount, err := l.name("a rate")
+	if err != nil {
+		return nil, err
+	}
+	number, per, ok := strings.Cut(amount, "/")
+	if !ok {
+		unit, err := l.name("a unit of the rate")
+		if err != nil {
+			return nil, err
+		}
+		unit, per, ok = strings.Cut(unit, "/")
+		body["rate_unit"] = unit
+	}
+	if per == "" && ok { // "5 / second"
+		per, err = l.name("a unit of time")
+	}
+	if !ok || err != nil || !isNumber(number) {
+		return nil, unexpected(token{word, amount, l.pos}, "a rate")
+	}
+	body["rate"], body["per"] = json.Number(number), per
+	if burst, err := l.accept("burst"); err != nil {
+		return nil, err
+	} else if burst {
+		if body["burst"], err = l.integer("a number"); err != nil {
+			return nil, err
+		}
+		if _, err := l.accept("packets", "bytes", "kbytes", "mbytes"); err != nil {
+			return nil, err
+		}
+	}
+	return expr{"limit": body}, nil
+}
+
+func (l *lexer) quota(token) (expr, error) {
+	name, ok, err := l.named()
+	if err != nil || ok {
+		return expr{"quota": name}, err
+	}
+	body := expr{}
+	t, err := l.peek()
+	if err == nil && t.is("over", "until") {
+		if t.text == "over" {
+			body["inv"] = true
+		}
+		_, err = l.next()
+	}
+	if err == nil {
+		body["val"], err = l.integer("a number")
+	}
+	if err == nil {
+		body["val_unit"], err = l.name("a unit")
+	}
+	if err != nil {
+		return nil, err
+	}
+	if used, err := l.accept("used"); err != nil {
+		return nil, err
+	} else if used {
+		if _, err := l.integer("a number"); err != nil {
+			return nil, err
+		}
+		if _, err := l.name("a unit"); err != nil {
+			return nil, err
+		}
+	}
+	return expr{"quota": body}, nil
+}
+
+// reject reads `reject with icmpx type admin-prohibited`, `reject with tcp reset`.
+func (l *lexer) reject(token) (expr, error) {
+	with, err := l.accept("with")
+	if err != nil || !with {
+		return expr{"reject": nil}, err
+	}
+	kind, err := l.name("an answer")
+	if err != nil {
+		return nil, err
+	}
+	switch kind {
+	case "tcp":
+		return expr{"reject": expr{"type": "tcp reset"}}, l.expect("reset")
+	case "icmp", "icmpv6", "icmpx":
+	default:
+		return nil, unexpected(token{word, kind, l.pos}, "icmp, icmpv6, icmpx or tcp reset")
+	}
+	if _, err := l.accept("type", "code"); err != nil {
+		return nil, err
+	}
+	code, err := l.name("an ICMP error")
+	return expr{"reject": expr{"type": kind, "expr": code}}, err
+}
+
+func (l *lexer) toQueue(token) (expr, error) {
+	body := expr{}
+	for {
+		t, err := l.peek()
+		if err != nil {
+			return nil, err
+		}
+		if !t.is("num", "to", "flags", "bypass", "fanout", ",") {
+			break
+		}
+		if _, err := l.next(); err != nil {
+			return nil, err
+		}
+		switch t.text {
+		case "num":
+			body["num"], err = l.interval()
+		case "to":
+			body["num"], err = l.key()
+		case "flags":
+			_, err = l.name("a flag")
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	if len(body) == 0 {
+		return expr{"queue": nil}, nil
+	}
+	return expr{"queue": body}, nil
+}
+
+// copied reads `dup to 10.0.0.1 device "eth0"` and `fwd ip to …`.
+func (l *lexer) copied(t token) (expr, error) {
+	if _, err := l.accept("ip", "ip6"); err != nil {
+		return nil, err
+	}
+	if err := l.expect("to"); err != nil {
+		return nil, err
+	}
+	to, err := l.key()
+	if err != nil {
+		return nil, err
+	}
+	if device, err := l.accept("device"); err != nil {
+		return nil, err
+	} else if device {
+		if to, err = l.key(); err != nil {
+			return nil, err
+		}
+	}
+	return expr{t.text: expr{"dev": to}}, nil
+}
+
+func (l *lexer) flow(token) (expr, error) {
+	op, err := l.name("add")
+	if err != nil {
+		return nil, err
+	}
+	name, err := l.name("a flowtable")
+	return expr{"flow": expr{"op": op, "flowtable": name}}, err
+}
+
+// update reads `add @s { ip saddr timeout 5m limit rate 5/second }`, with `: data` for a map.
+func (l *lexer) update(t token) (expr, error) {
+	name, err := l.name("a set")
+	if err != nil {
+		return nil, err
+	}
+	if len(name) < 2 || name[0] != '@' {
+		return nil, errorAt(t.at, "%q is not a set's name", name)
+	}
+	if err := l.expect("{"); err != nil {
+		return nil, err
+	}
+	key, statements, err := l.updated()
+	if err != nil {
+		return nil, err
+	}
+	body := expr{"op": t.text, "elem": key, "set": name}
+	if statements != nil {
+		body["stmt"] = statements
+	}
+	mapped, err := l.accept(":")
+	if err != nil {
+		return nil, err
+	}
+	if !mapped {
+		return expr{"set": body}, l.expect("}")
+	}
+	delete(body, "set")
+	body["map"] = name
+	if v, err := l.peek(); err != nil {
+		return nil, err
+	} else if data, ok, err := l.verdict(v); err != nil {
+		return nil, err
+	} else if ok {
+		body["data"] = data
+	} else if body["data"], err = l.key(); err != nil {
+		return nil, err
+	}
+	return expr{"map": body}, l.expect("}")
+}
+
+// updated is the key of an element that a rule adds, and its statements.
+func (l *lexer) updated() (key any, statements []any, err error) {
+	if key, err = l.tuple(); err != nil {
+		return nil, nil, err
+	}
+	for {
+		t, err := l.peek()
+		if err != nil {
+			return nil, nil, err
+		}
+		switch {
+		case t.is("timeout", "expires", "comment"):
+			if _, err := l.next(); err != nil {
+				return nil, nil, err
+			}
+			if _, err := l.name("a value"); err != nil {
+				return nil, nil, err
+			}
+		case t.is("limit", "counter", "quota", "ct", "last"):
+			s, err := l.statement()
+			if err != nil {
+				return nil, nil, err
+			}
+			statements = append(statements, s)
+		default:
+			return key, statements, nil
+		}
+	}
+}
+
+func (l *lexer) meter(token) (expr, error) {
+	name, err := l.name("a meter's name")
+	if err != nil {
+		return nil, err
+	}
+	body := expr{"name": name}
+	if sized, err := l.accept("size"); err != nil {
+		return nil, err
+	} else if sized {
+		if body["size"], err = l.integer("a size"); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.expect("{"); err != nil {
+		return nil, err
+	}
+	key, statements, err := l.updated()
+	if err != nil {
+		return nil, err
+	}
+	body["key"], body["stmt"] = key, statements
+	return expr{"meter": body}, l.expect("}")
+}
+
+func (l *lexer) xt(token) (expr, error) {
+	kind, err := l.name("match or target")
+	if err != nil {
+		return nil, err
+	}
+	name, err := l.name("an extension's name")
+	return expr{"xt": expr{"type": kind, "name": name}}, err
+}
+
+func (l *lexer) resetOption(token) (expr, error) {
+	option, err := l.operand(0)
+	return expr{"reset": option}, err
+}
+
+// nat reads the translations.
+func (l *lexer) nat(t token) (expr, error) {
+	body := expr{}
+	var flags []any
+	if family, err := l.peek(); err != nil {
+		return nil, err
+	} else if family.is("ip", "ip6") {
+		if second, err := l.familyOnly(); err != nil {
+			return nil, err
+		} else if second {
+			body["family"] = family.text
+		}
+	}
+	if _, err := l.accept("addr"); err != nil { // "addr . port to": the map's values tell
+		return nil, err
+	}
+	if dotted, err := l.accept("."); err != nil {
+		return nil, err
+	} else if dotted {
+		if err := l.expect("port"); err != nil {
+			return nil, err
+		}
+	}
+	if prefix, err := l.accept("prefix"); err != nil {
+		return nil, err
+	} else if prefix {
+		flags = append(flags, "netmap")
+	}
+	if _, err := l.accept("interval"); err != nil {
+		return nil, err
+	}
+	to, err := l.accept("to")
+	if err == nil && (to || t.text == "snat" || t.text == "dnat" || t.text == "tproxy") {
+		err = l.endpoint(body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for {
+		f, err := l.peek()
+		if err != nil {
+			return nil, err
+		}
+		if !f.is("random", "fully-random", "persistent", ",") {
+			break
+		}
+		if f.kind == word {
+			flags = append(flags, f.text)
+		}
+		if _, err := l.next(); err != nil {
+			return nil, err
+		}
+	}
+	if len(flags) > 0 {
+		body["flags"] = flags
+	}
+	if len(body) == 0 {
+		return expr{t.text: nil}, nil
+	}
+	return expr{t.text: body}, nil
+}
+
+// familyOnly takes "ip" or "ip6" if it is the family of the translation, and not of a field.
+func (l *lexer) familyOnly() (bool, error) {
+	family, err := l.next()
+	if err != nil {
+		return false, err
+	}
+	second, err := l.peek()
+	if err != nil {
+		return false, err
+	}
+	if second.is("to", "addr", "prefix", "interval") {
+		return true, nil
+	}
+	l.push(family)
+	return false, nil
+}
+
+// endpoint reads "10.0.0.1-10.0.0.4:80-90", "[2001:db8::1]:80", ":80", or expressions instead.
+func (l *lexer) endpoint(body expr) error {
+	t, err := l.next()
+	if err != nil {
+		return err
+	}
+	address, port, hasPort := "", "", false
+	switch {
+	case t.kind == word && t.text[0] == ':':
+		port, hasPort = t.text[1:], true
+	case t.is(":"):
+		body["port"], err = l.key()
+		return err
+	case t.kind == word && t.text[0] == '[':
+		if address, port, hasPort = strings.Cut(t.text, "]:"); !hasPort {
+			address = strings.TrimSuffix(t.text, "]")
+		}
+		address = strings.NewReplacer("[", "", "]", "").Replace(address)
+	case t.kind == word && strings.Count(t.text, ":") == 1:
+		address, port, hasPort = strings.Cut(t.text, ":")
+	case t.kind == word && isAddress(t.text):
+		address = t.text
+	default:
+		l.push(t)
+		if body["addr"], err = l.key(); err != nil {
+			return err
+		}
+	}
+	if address != "" {
+		body["addr"] = nftjson.Word(address)
+		if body["family"] == nil {
+			body["family"] = familyOf(address)
+		}
+	}
+	if ranged, err := l.accept("-"); err != nil {
+		return err
+	} else if ranged {
+		return unexpected(t, "an address range without spaces")
+	}
+	switch {
+	case hasPort && port != "" && port[0] >= '0' && port[0] <= '9':
+		body["port"] = number(port)
+		return nil
+	case hasPort && port != "": // "10.0.0.1:tcp dport map …"
+		l.push(token{word, port, t.at})
+		body["port"], err = l.key()
+		return err
+	}
+	if more, err := l.accept(":"); err != nil || !more {
+		return err
+	}
+	body["port"], err = l.key()
+	return err
+}
+
+// isAddress reports whether a word is an address, a range or a prefix of them.
+func isAddress(s string) bool {
+	return s[0] >= '0' && s[0] <= '9' || strings.Contains(s, "::") || strings.Count(s, ":") > 1
+}
+
+func familyOf(address string) any {
+	if strings.Contains(address, ":") {
+		return "ip6"
+	}
+	return "ip"
+}

@@ -1,0 +1,175 @@
+package nfttext
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
+	"github.com/portgrave/portgrave/firewall/pattern"
+)
+
+// Limit is the most that is read: 64 MiB, some 600 000 rules. What is larger is refused before it is
+// looked at.
+const Limit = 64 << 20
+
+// Read reads nft's text and adds its tables to rs. name stands in errors and origins.
+//
+//	table inet filter {
+//		chain input {
+//			type filter hook input priority filter; policy drop;
+//			tcp dport 22 accept
+//		}
+//	}
+//
+// Errors are "name:line:column: what is wrong, and what to do", and then rs is as it was.
+func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
+	b, err := io.ReadAll(io.LimitReader(r, Limit+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", name, err)
+	case len(b) > Limit:
+		return fmt.Errorf("%s: more than %d MiB: list the tables that matter one by one (`nft list table …`)", name, Limit>>20)
+	}
+	text := string(b)
+	s := &script{lines: newLines(text),
+		lexer: lexer{text: text, end: len(text), defines: &defines{values: map[string][]definition{}}}}
+	if err = s.commands(); err == nil {
+		err = s.fill(name, rs)
+	}
+	if err != nil {
+		at := 0
+		if p := (*positionError)(nil); errors.As(err, &p) {
+			at = min(max(p.at, 0), len(text))
+		}
+		return fmt.Errorf("%s:%d:%d: %w", name, s.lines.of(at), at-strings.LastIndexByte(text[:at], '\n'), err)
+	}
+	return nil
+}
+
+// fill puts everything into the ruleset: rules last, as they name the rest.
+func (s *script) fill(name string, rs *exposure.Ruleset) error {
+	d := nftjson.NewDocument(name, rs)
+	for _, t := range s.tables {
+		if err := s.fillTable(d, t); err != nil {
+			return err
+		}
+	}
+	for _, t := range s.tables {
+		for _, c := range t.chains {
+			slices.Reverse(c.inserted)
+			for _, part := range append(c.inserted, c.rules...) {
+				if err := s.fillRule(d, c, part); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	d.Finish(rs)
+	return nil
+}
+
+func (s *script) fillTable(d *nftjson.Document, t *table) error {
+	if err := d.AddTable(t.Table); err != nil {
+		return err
+	}
+	for _, c := range t.chains {
+		if err := d.AddChain(c.Chain); err != nil {
+			return err
+		}
+	}
+	for _, x := range t.sets {
+		if err := d.AddSet(x.Set); err != nil {
+			return err
+		}
+		for _, part := range x.elements {
+			if err := d.AddElements(x.Place, s.elementsOf(part)); err != nil {
+				return err
+			}
+		}
+	}
+	for _, o := range t.others {
+		if err := d.AddOther(o[0], t.place(o[1])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// elementsOf are the elements in a part of the text, one by one. What isn't understood is an element
+// that has no model.
+func (s *script) elementsOf(part span) iter.Seq[any] {
+	return func(yield func(any) bool) {
+		l := s.part(part)
+		open, err := l.next()
+		if err == nil && !open.is("{") {
+			err = unexpected(open, `"{"`)
+		}
+		if err == nil {
+			err = l.eachElement(open, yield)
+		}
+		if err != nil && !errors.Is(err, errEnough) {
+			yield(expr{nftjson.Unparsed: err.Error()})
+		}
+	}
+}
+
+func (s *script) fillRule(d *nftjson.Document, c *chain, part span) error {
+	r := nftjson.Rule{Family: c.Family, Table: c.Table, Chain: c.Name, Line: s.lines.of(part.from)}
+	s.part(part).rule(&r)
+	r.Text = shown(s.text[part.from:part.to])
+	return d.AddRule(r)
+}
+
+// maxShown is how much of a rule is kept to be shown: a set in it may have any number of elements.
+const maxShown = 4096
+
+var (
+	handle = pattern.New(`[ \t]*# handle [0-9]+$`)
+	breaks = pattern.New(`[ \t]*\\?\r?\n[ \t]*`)
+)
+
+// shown is a rule as it was written, in one line.
+func shown(s string) string {
+	if len(s) > maxShown {
+		s = strings.ToValidUTF8(s[:maxShown], "") + "…"
+	}
+	s = handle.Regexp().ReplaceAllString(strings.TrimSpace(s), "")
+	return breaks.Regexp().ReplaceAllString(s, " ")
+}
+
+// lines finds the line of an offset: the offset of each 256th line is noted.
+type lines struct {
+	text  string
+	marks []int
+}
+
+const linesPerMark = 256
+
+func newLines(text string) lines {
+	l := lines{text: text, marks: []int{0}}
+	n := 0
+	for at := 0; ; {
+		i := strings.IndexByte(text[at:], '\n')
+		if i < 0 {
+			return l
+		}
+		at += i + 1
+		if n++; n%linesPerMark == 0 {
+			l.marks = append(l.marks, at)
+		}
+	}
+}
+
+// of is the number of the line at an offset, from 1.
+func (l lines) of(at int) int {
+	i, found := slices.BinarySearch(l.marks, at)
+	if !found {
+		i--
+	}
+	return i*linesPerMark + strings.Count(l.text[l.marks[i]:at], "\n") + 1
+}

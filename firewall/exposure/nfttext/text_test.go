@@ -1,0 +1,114 @@
+package nfttext
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/exposuretest"
+	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
+)
+
+// show is a ruleset without what only one of nft's languages tells: how a rule is written.
+func show(rs *exposure.Ruleset) string {
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				r.Text = ""
+			}
+		}
+	}
+	return exposuretest.Ruleset(rs)
+}
+
+func readText(t testing.TB, text string) *exposure.Ruleset {
+	t.Helper()
+	rs := &exposure.Ruleset{}
+	if err := Read("f", strings.NewReader(text), rs); err != nil {
+		t.Fatal(err)
+	}
+	return rs
+}
+
+// What nft prints of a ruleset in its own language and in JSON is the same to both readers.
+func TestTextSaysWhatJSONSays(t *testing.T) {
+	files, err := filepath.Glob("testdata/*.nft")
+	if err != nil {
+		t.Fatal(err)
+	}
+	more, err := filepath.Glob("../nftjson/testdata/*.nft")
+	if err != nil || len(more) < 3 {
+		t.Fatal(err, more)
+	}
+	for _, file := range append(files, more...) {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			backendtest.Isolate(t)
+			backendtest.Program(t, "", "ip", "link", "set", "lo", "up")
+			backendtest.Program(t, "", "nft", "-f", file)
+			script, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rs := &exposure.Ruleset{}
+			listing := backendtest.Program(t, "", "nft", "-j", "list", "ruleset")
+			if err := nftjson.ReadJSON("f", strings.NewReader(listing), rs); err != nil {
+				t.Fatal(err)
+			}
+			want := split(show(rs))
+			for what, text := range map[string]string{
+				"the listing":              backendtest.Program(t, "", "nft", "list", "ruleset"),
+				"the listing with handles": backendtest.Program(t, "", "nft", "-a", "list", "ruleset"),
+				"the script":               string(script),
+			} {
+				got := split(show(readText(t, text)))
+				for i := range max(len(got), len(want)) {
+					if i >= len(got) || i >= len(want) || got[i] != want[i] {
+						t.Errorf("%s differs in line %d.\n got %q\nwant %q", what, i, at(got, i), at(want, i))
+						if what != "x" {
+							if what != "the listing" || !testing.Verbose() {
+								break
+							}
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// burst is what nft prints in one language only: the default burst, the default answer of "reject".
+var burst = regexp.MustCompile(`( burst [0-9]+| icmpx? port-unreachable| icmpv6 port-unreachable)`)
+
+// split is the lines, without what nft 1.0.6 leaves out of its JSON (devices, the flags of maps), and
+// with the elements of sets in order.
+func split(s string) []string {
+	var out []string
+	for line := range strings.Lines(s) {
+		if strings.HasPrefix(line, "missing ") {
+			continue
+		}
+		line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), " grows")
+		line, _, _ = strings.Cut(line, " devices [")
+		line = burst.ReplaceAllString(line, "")
+		if before, list, ok := strings.Cut(line, "{"); ok {
+			list, after, _ := strings.Cut(list, "}")
+			elements := strings.Split(list, ", ")
+			slices.Sort(elements)
+			line = before + "{" + strings.Join(elements, ", ") + "}" + after
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func at(list []string, i int) string {
+	if i < len(list) {
+		return list[i]
+	}
+	return ""
+}
