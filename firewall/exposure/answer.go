@@ -34,6 +34,9 @@ type Piece struct {
 	DecidedBy Decider
 	// Unknowns are the statements on this way that might as well have gone otherwise, in order, without repetition; empty if none.
 	Unknowns []Decider
+	// Reply is what becomes of the answer; nil if the packet doesn't get through, or nothing is known of answers: over loopback,
+	// and of protocols without any.
+	Reply *Reply
 }
 
 // Outcome is where a way ends.

@@ -65,7 +65,8 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 	e.conntrack = map[firewall.Family]Tri{}
 	for _, family := range firewall.Families {
 		e.conntrack[family] = rs.tracksConnections(family)
-		for _, hook := range []Hook{HookIngress, HookPrerouting, HookInput, HookForward, HookPostrouting, HookEgress} {
+		for _, hook := range []Hook{HookIngress, HookPrerouting, HookInput, HookForward, HookOutput, HookPostrouting,
+			HookEgress} {
 			e.hooks[hookKey{hook, family}] = e.groups(hook, family)
 		}
 	}

@@ -77,6 +77,7 @@ const (
 	tracked tracking = iota
 	untracked
 	perhapsTracked
+	strayed // an answer whose connection isn't found: conntrack takes it for invalid
 )
 
 // outgoing is what is known of the outgoing interface.
@@ -95,8 +96,11 @@ const (
 const ctStatusKnown = 1 | 2 | 4 | 8 | ctSNAT | ctDNAT
 
 const (
-	ctSNAT = 16 // IPS_SRC_NAT
-	ctDNAT = 32 // IPS_DST_NAT
+	ctSeenReply = 2  // IPS_SEEN_REPLY
+	ctAssured   = 4  // IPS_ASSURED
+	ctConfirmed = 8  // IPS_CONFIRMED
+	ctSNAT      = 16 // IPS_SRC_NAT
+	ctDNAT      = 32 // IPS_DST_NAT
 )
 
 // newPacket is the packet of a question as it comes from the wire.

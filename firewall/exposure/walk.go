@@ -2,6 +2,7 @@ package exposure
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -23,6 +24,8 @@ type walk struct {
 	// translating: the base chain is one of NAT.
 	translating bool
 	routing     bool // between hooks
+	// reply is about the answer that is followed; nil for a first packet.
+	reply *replying
 
 	oracle  *oracle // nil to follow all ways
 	assumed []string
@@ -89,6 +92,9 @@ func (w *walk) run() {
 	for _, f := range w.atHook(HookEgress, forward) {
 		w.finish(f, Forwarded, Decider{})
 	}
+	if w.oracle != nil {
+		w.tellReplies()
+	}
 }
 
 // bridged accounts for what isn't followed before the IP hooks: a bridge's own chains, and a second round through prerouting for a VRF.
@@ -149,7 +155,14 @@ func (w *walk) atHook(h Hook, flows []flow) []flow {
 		if len(flows) == 0 || w.tooFar {
 			return nil
 		}
-		flows = w.group(g, flows)
+		if w.reply != nil {
+			flows = w.replyGroup(g, flows)
+		} else {
+			flows = w.group(g, flows)
+		}
+	}
+	if w.reply != nil {
+		flows = w.kernelHooks(flows, math.MaxInt32)
 	}
 	if w.tooFar {
 		return nil
@@ -185,7 +198,9 @@ func (w *walk) units(units []unit, flows []flow) []flow {
 		if len(flows) == 0 || w.tooFar {
 			return nil
 		}
-		if u.nat {
+		if u.nat && w.reply != nil {
+			flows = w.replyNAT(u.chains, flows)
+		} else if u.nat {
 			flows = w.nat(u.chains, flows)
 		} else {
 			flows = w.onDevice(u.chains[0], flows)
@@ -267,9 +282,10 @@ func (w *walk) finish(f flow, o Outcome, by Decider) {
 // base runs a base chain: what it accepts goes on to the next.
 func (w *walk) base(c *chain, flows []flow) []flow {
 	w.phase = afterConntrack
-	if w.hook == HookIngress || w.hook == HookPrerouting && c.Base.EffectivePriority() < PriorityConntrack {
+	early := w.hook == HookPrerouting || w.hook == HookOutput
+	if w.hook == HookIngress || early && c.Base.EffectivePriority() < PriorityConntrack {
 		w.phase = beforeConntrack
-	} else if w.hook == HookPrerouting && c.Base.EffectivePriority() == PriorityConntrack {
+	} else if early && c.Base.EffectivePriority() == PriorityConntrack {
 		w.phase = atConntrack
 	}
 	w.accepted, w.translating = nil, c.Base.Type == TypeNAT
