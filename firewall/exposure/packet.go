@@ -2,6 +2,7 @@ package exposure
 
 import (
 	"net/netip"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -208,6 +209,14 @@ func joinTri(a, b Tri) Tri {
 		return a
 	}
 	return Maybe
+}
+
+// within is the range of addresses and ports that a target lies in, for people; "" if it may be any address.
+func (p *packet) within(width int) string {
+	if p.now.addr == Full(width) || p.scrambled {
+		return ""
+	}
+	return strings.TrimPrefix(targetText(width, p.now), "to ")
 }
 
 // target is where the packet is addressed to, as an Answer has it.

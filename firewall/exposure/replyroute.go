@@ -150,15 +150,11 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 			out = append(out, x)
 		}
 	}
-	if linkLocal(w.q.Family, client) && !w.reply.forwarded {
-		in := w.e.host.Interface(w.reply.arrived)
-		switch {
-		case in == nil:
-			return []replyWay{{}}
-		case w.e.fib.reaches(client, in.Index):
+	if linkLocal(w.q.Family, client) && !w.reply.forwarded { // on the link that the packet came by
+		if in := w.e.host.Interface(w.reply.arrived); in != nil {
 			return []replyWay{{out: in.Index}}
 		}
-		return []replyWay{{lost: NoRouteBack}}
+		return []replyWay{{}}
 	}
 	for _, g := range w.e.fib.lookup(k, client) {
 		switch g.kind {
@@ -245,17 +241,6 @@ func (w *walk) forwardsReply(p *packet, client Value, out int) []replyWay {
 		}
 	}
 	return ways
-}
-
-// reaches reports whether a route to an address leads out of an interface.
-func (f *fib) reaches(addr Value, index int) bool {
-	for i := range f.host.Routes {
-		r := &f.host.Routes[i]
-		if r.Type == RouteUnicast && r.Dest.IsValid() && r.Dest.Addr().Is6() && Prefix(r.Dest).Contains(addr) && r.uses(index) {
-			return true
-		}
-	}
-	return false
 }
 
 // loopback is the index of lo; 0 if there is none.

@@ -21,6 +21,7 @@ func (w *walk) answer() Answer {
 	type key struct {
 		outcome    Outcome
 		target     netip.AddrPort
+		within     string
 		translated bool
 		out        string
 		by         Decider
@@ -35,6 +36,9 @@ func (w *walk) answer() Answer {
 			k.out = out.Name
 		}
 		k.target = e.packet.target(w.q, e.outcome == Delivered)
+		if k.target == (netip.AddrPort{}) {
+			k.within = e.packet.within(addressWidth(w.q.Family))
+		}
 		k.translated = k.target != netip.AddrPortFrom(w.q.Destination, w.q.Port)
 		credits, answers := []credit{{e.sources, e.by}}, []replied{{sources: e.sources}}
 		if e.outcome.Passes() {
@@ -58,7 +62,7 @@ func (w *walk) answer() Answer {
 					i = len(a.Pieces)
 					at[k] = i
 					sources = append(sources, nil)
-					a.Pieces = append(a.Pieces, Piece{Outcome: k.outcome, Target: k.target, Translated: k.translated,
+					a.Pieces = append(a.Pieces, Piece{Outcome: k.outcome, Target: k.target, Within: k.within, Translated: k.translated,
 						Out: k.out, DecidedBy: k.by, Unknowns: e.doubts.list(), Reply: answer.reply})
 				}
 				sources[i] = append(sources[i], part.list...)

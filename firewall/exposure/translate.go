@@ -77,7 +77,7 @@ func (w *walk) translate(c *chain, r *rule, s NAT, f flow) []branch {
 }
 
 // maxTargets is how many targets of a translation are followed one by one.
-const maxTargets = 16
+const maxTargets = 64
 
 // destinations is every target that a connection may be translated to.
 func (w *walk) destinations(c *chain, r *rule, s NAT, f flow, get func(o *Operand, width int) (view, bool)) []branch {

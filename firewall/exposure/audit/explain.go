@@ -22,6 +22,8 @@ type Explanation struct {
 	Interface   string     `json:"interface"`
 	// Reason is one of reasons.
 	Reason Reason `json:"reason"`
+	// Connects: somebody answers, and the answer gets out, whichever target is taken.
+	Connects bool `json:"connects"`
 	// Summary says it in a sentence.
 	Summary string `json:"summary"`
 	// Service of the policy that decided, and where the policy says so; "" if another program did.
@@ -38,6 +40,7 @@ const (
 	DroppedHere    Reason = "dropped-here"
 	BoundElsewhere Reason = "bound-elsewhere"
 	NothingListens Reason = "nothing-listens"
+	ReplyLost      Reason = "reply-lost" // packets come in, and answers don't get out
 	Unclear        Reason = "undecided"
 	Connects       Reason = "connects" // as far as this host can see: else look upstream
 )
@@ -139,6 +142,7 @@ func Explain(in Input, p Packet) (Explanation, error) {
 	}
 	x.Explanation = path
 	x.conclude(in, p)
+	x.Connects = x.Reason == Connects
 	return x, nil
 }
 
@@ -149,16 +153,27 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	if x.DecidedBy.Owner == "portgrave" {
 		x.Service = serviceOfChain(x.DecidedBy.Chain)
 	}
-	switch x.Verdict {
-	case "deny":
-		x.Reason, x.Summary = DroppedHere, fmt.Sprintf(
-			"%s does not get to %s: stopped by %s",
-			p.From,
-			port,
-			by,
-		)
+	if r := x.Replies; r != nil && r.Lost != exposure.No {
+		r.LostTo = Words(r.LostBy)
+	}
+	if x.Verdict == "deny" {
+		x.Reason, x.Summary = DroppedHere, fmt.Sprintf("%s does not get to %s: stopped by %s", p.From, port, by)
 		return
-	case "unknown":
+	}
+	var ends []end
+	a := &auditor{Input: in}
+	if p.Protocol.HasPorts() {
+		if target, ok := x.onlyTarget(p); ok && x.Verdict == "allow" && x.throughIPVS(in, p, target, by) {
+			return
+		}
+		a.look()
+	}
+	for i := range x.Targets {
+		e := a.endOf(&x.Targets[i], p, port, by)
+		x.Targets[i].Reason, x.Targets[i].Connects = string(e.reason), e.reason == Connects
+		ends = append(ends, e)
+	}
+	if x.Listener = listenerAt(ends); x.Verdict == "unknown" {
 		var on []string
 		for _, u := range x.Unknowns {
 			on = append(on, Words(u))
@@ -169,89 +184,17 @@ func (x *Explanation) conclude(in Input, p Packet) {
 			port,
 			strings.Join(on, "; "),
 		)
-	}
-	if !p.Protocol.HasPorts() {
-		if x.Verdict == "allow" {
-			x.Reason = Connects
-			x.Summary = fmt.Sprintf(
-				"%s from %s gets in, let in by %s; whether the kernel or a program takes it isn't "+
-					"looked at",
-				p.Protocol,
-				p.From,
-				by,
-			)
-		}
 		return
 	}
-	target, err := netip.ParseAddrPort(x.Target)
-	if err != nil {
-		target = netip.AddrPortFrom(p.Destination, p.Port)
+	x.sum(ends, p, port)
+}
+
+// onlyTarget is where the packet ends up, if that is one place.
+func (x *Explanation) onlyTarget(p Packet) (netip.AddrPort, bool) {
+	if len(x.Targets) != 1 {
+		return netip.AddrPort{}, false
 	}
-	if x.Verdict == "allow" && x.throughIPVS(in, p, target, by) {
-		return
-	}
-	a := &auditor{Input: in}
-	a.look()
-	takers := sockets.Takers(a.listeners, p.Protocol, target.Addr(), target.Port(), p.Interface)
-	moved := target != netip.AddrPortFrom(p.Destination, p.Port)
-	elsewhere := moved && !in.Host.Owns(target.Addr())
-	if elsewhere {
-		takers = a.elsewhere(p.Protocol, target)
-	}
-	if len(takers) > 0 {
-		x.Listener = listenerOf(takers[0])
-	}
-	if x.Verdict == "unknown" {
-		return
-	}
-	to := port
-	if moved {
-		to = fmt.Sprintf("%s, which goes to %s", port, target)
-	}
-	switch {
-	case x.Listener != nil:
-		x.Reason = Connects
-		x.Summary = fmt.Sprintf(
-			"%s gets to %s, where %s listens, let in by %s; should it not connect all the same, its packets don't come this far: look upstream",
-			p.From,
-			to,
-			whoListens(x.Listener),
-			by,
-		)
-	case elsewhere:
-		x.Reason = Connects
-		x.Summary = fmt.Sprintf(
-			"%s gets to %s, on another machine or in a namespace that can't be told; should it not connect, look there",
-			p.From,
-			to,
-		)
-	default:
-		var bound []string
-		for _, l := range a.listeners {
-			if l.Protocol == p.Protocol && l.Port == target.Port() {
-				where := l.Address.String()
-				if l.Interface != "" {
-					where += " on " + l.Interface
-				}
-				bound = append(bound, fmt.Sprintf("%s on %s", whoListens(listenerOf(l)), where))
-			}
-		}
-		if len(bound) > 0 {
-			x.Reason, x.Summary = BoundElsewhere, fmt.Sprintf(
-				"the rules let %s through to %s, but nobody listens on %s: %s",
-				p.From,
-				to,
-				target.Addr(),
-				strings.Join(bound, ", "),
-			)
-			return
-		}
-		x.Reason, x.Summary = NothingListens, fmt.Sprintf(
-			"the rules let %s through to %s, but nothing listens there",
-			p.From,
-			to,
-		)
-	}
+	return targetAt(x.Targets[0], p), true
 }
 
 // throughIPVS concludes about a packet that a service of IPVS takes; false if none does.
@@ -270,7 +213,7 @@ func (x *Explanation) throughIPVS(in Input, p Packet, target netip.AddrPort, by 
 		)
 		return true
 	}
-	x.Reason = Connects
+	x.Reason, x.Replies = Connects, nil // the answer's way isn't that of this host's sockets
 	x.Summary = fmt.Sprintf(
 		"%s gets to %s, let in by %s; IPVS sends it on to %s; should it not connect, look there",
 		p.From,

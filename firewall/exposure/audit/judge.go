@@ -99,11 +99,11 @@ func (a *auditor) judge(
 			),
 		)
 	}
-	if !r.certain.equal(r.possible) {
+	if unsure := r.undecided(); !unsure.empty() {
 		a.find(
 			&x,
 			Undecided,
-			r.possible.minus(r.certain).simplest(r.nowhere),
+			unsure.simplest(r.nowhere),
 			fmt.Sprintf(
 				"who reaches %s hangs on what can't be known: %s",
 				name,

@@ -3,6 +3,7 @@ package audit
 import (
 	"slices"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -13,9 +14,12 @@ type reach struct {
 	nowhere sources
 	// elsewhere are the sources whose packets get through to something else: where the port is published.
 	elsewhere sources
-	decided   []string
-	targets   []string
-	assumed   []string
+	// unanswered are the sources whose packets surely get there, of a protocol whose packets do something without an answer; the
+	// answer may be lost. They are possible, and not certain, and that is no doubt about who gets in.
+	unanswered sources
+	decided    []string
+	targets    []string
+	assumed    []string
 }
 
 // ask evaluates one question and keeps the ways that a function picks.
@@ -27,16 +31,26 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		r.possible[slot(q.Family)] = exposure.AllSources(q.Family)
 		return r
 	}
-	certain, possible := answer.Reach(picks)
+	certain, possible, unanswered := bounds(answer, picks)
 	r := reach{assumed: answer.Assumed}
 	n := slot(q.Family)
+	r.unanswered[n] = unanswered
 	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer, possible)
 	passing := !possible.Empty()
 	for _, p := range answer.Pieces {
 		if p.Outcome.Passes() && !picks(p) {
 			r.elsewhere[n] = r.elsewhere[n].Union(p.Sources)
 		}
-		if picks(p) == passing {
+		lost := picks(p) && p.Reply != nil && p.Reply.Lost
+		if lost {
+			r.decided = appendOnce(r.decided, "answers are lost: "+Words(p.Reply.By.Describe()))
+		}
+		if picks(p) && p.Reply != nil {
+			for _, u := range p.Reply.Unknowns {
+				r.decided = appendOnce(r.decided, "unknown: "+Words(u.Describe()))
+			}
+		}
+		if picks(p) == passing && !(lost && needsAnswer(q.Protocol)) {
 			r.decided = appendOnce(r.decided, Words(p.DecidedBy.Describe()))
 		}
 		if picks(p) {
@@ -49,8 +63,27 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 	return r
 }
 
+// needsAnswer reports whether packets of a protocol come to nothing without an answer.
+func needsAnswer(p firewall.Protocol) bool { return p == firewall.TCP || p == firewall.SCTP }
+
+// bounds are the sources that surely, and those that possibly, get to something. Surely means that the answer gets out too; where a
+// protocol needs none, a packet that gets in is possible whatever becomes of the answer.
+func bounds(answer exposure.Answer, picks func(exposure.Piece) bool) (certain, possible, unanswered exposure.Ranges) {
+	certain, possible = answer.Connects(picks)
+	if !needsAnswer(answer.Question.Protocol) {
+		var surely exposure.Ranges
+		surely, possible = answer.Reach(picks)
+		unanswered = surely.Minus(certain)
+	}
+	return certain, possible, unanswered
+}
+
+// undecided are the sources of which it isn't known whether they get there.
+func (r *reach) undecided() sources { return r.possible.minus(r.certain).minus(r.unanswered) }
+
 // add is the sources that get there by this way or that.
 func (r *reach) add(o reach) {
+	r.unanswered = r.unanswered.union(o.unanswered)
 	r.certain, r.possible, r.nowhere, r.elsewhere = r.certain.union(o.certain), r.possible.union(o.possible), r.nowhere.union(o.nowhere), r.elsewhere.union(o.elsewhere)
 	for _, d := range o.decided {
 		r.decided = appendOnce(r.decided, d)

@@ -34,7 +34,7 @@ func (a *auditor) translations() {
 				var here []netip.Addr // where the port is translated: an address may be published and another not
 				for _, address := range a.addresses[f] {
 					q.Destination = address
-					if found := a.ask(a.evaluator, q, moved); !found.possible.empty() {
+					if found := a.ask(a.evaluator, q, moved); !found.possible.empty() || len(found.targets) > 0 {
 						here = append(here, address)
 						all.add(found)
 					}
