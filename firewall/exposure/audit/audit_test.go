@@ -210,7 +210,7 @@ func TestAudit(t *testing.T) {
 			findings: []string{"bypass tcp/80 eth0 0.0.0.0/0", "bypass tcp/8080 eth0 0.0.0.0/0"},
 		},
 		"a container's own address, past a port for a few": {
-			rules:    "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING ! -i br0 -p tcp --dport 9090 -j DNAT --to-destination 172.17.0.2:80\nCOMMIT\n*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m conntrack --ctstate DNAT ! -s 203.0.113.0/24 -j DROP\nCOMMIT\n",
+			rules:    "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING ! -i br0 -p tcp --dport 9090 -j DNAT --to-destination 172.17.0.2:80\nCOMMIT\n*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n-A FORWARD -m conntrack --ctstate DNAT ! -s 203.0.113.0/24 -j DROP\nCOMMIT\n",
 			policy:   "services: [{name: metrics, port: 9090, allow: [203.0.113.0/24]}]",
 			rows:     []string{"tcp/80 eth0  0.0.0.0/0 bypass", "tcp/9090 eth0  203.0.113.0/24 → 172.17.0.2:80 ok"},
 			findings: []string{"bypass tcp/80 eth0 0.0.0.0/1"},
