@@ -72,7 +72,9 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 	if out := w.e.host.ByIndex(f.packet.outIndex); o == Forwarded && f.packet.out == outKnown && out != nil {
 		q.Interface = out.Name
 	}
-	if !w.isFour() { // link-local clients are answered by the interface that they came by
+	// Link-local clients are answered by the interface that they came by, and tunnels don't take
+	// answers to what came another way.
+	if !w.isFour() || w.e.fib != nil && w.e.fib.tunnels {
 		r.reply.arrived = w.q.Interface
 	}
 	r.q, r.in = q, w.e.host.Interface(q.Interface)

@@ -3,6 +3,7 @@ package exposure
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -99,6 +100,7 @@ func (w *walk) replyWays(p *packet) []replyWay {
 		in        string
 		arrived   string
 		source    Range
+		dialled   Range
 		forwarded bool
 	}
 	k := fibKey{family: w.q.Family, in: "lo", inKnown: true, mark: p.mark, protocol: uint8(w.q.number()), port: p.sport}
@@ -110,9 +112,12 @@ func (w *walk) replyWays(p *packet) []replyWay {
 		k.other, k.otherKnown = view{within: p.now.addr}.single()
 	}
 	k = w.e.fib.canonical(k)
-	about := key{k, w.q.Interface, w.reply.arrived, Range{}, w.reply.forwarded}
+	about := key{fib: k, in: w.q.Interface, arrived: w.reply.arrived, forwarded: w.reply.forwarded}
 	if w.reply.forwarded { // rp_filter looks at it
 		about.source = p.now.addr
+	}
+	if w.reply.arrived != "" { // strays looks at it
+		about.dialled = p.orig.addr
 	}
 	return w.e.remember(about, func() any { return w.computeReplyWays(p, k) }).([]replyWay)
 }
@@ -169,6 +174,10 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 					continue
 				}
 				some = true
+				if why := w.strays(p, g.route, n.Index); why != "" {
+					add(replyWay{lost: why})
+					continue
+				}
 				for _, x := range w.forwardsReply(p, client, n.Index) {
 					add(x)
 				}
@@ -241,6 +250,48 @@ func (w *walk) forwardsReply(p *packet, client Value, out int) []replyWay {
 		}
 	}
 	return ways
+}
+
+// tunnels are the beginnings of names, and the kinds, of interfaces that lead into a tunnel.
+var (
+	tunnelNames = []string{"wg", "tun", "ppp", "vpn", "tailscale", "nordlynx", "ipsec"}
+	tunnelKinds = []string{"wireguard", "tun", "ppp", "ipip", "gre", "sit", "vti", "vti6", "xfrm", "ip6tnl", "ip6gre"}
+)
+
+// fullTunnel is the longest prefix of a route that is to take all traffic: some programs split the
+// default route in a few.
+const fullTunnel = 4
+
+// tunnel reports whether an interface leads into a tunnel.
+func (i *Interface) tunnel() bool {
+	return slices.Contains(tunnelKinds, i.Kind) ||
+		slices.ContainsFunc(tunnelNames, func(s string) bool { return strings.HasPrefix(i.Name, s) })
+}
+
+// strays says why an answer that a route leads out of an interface doesn't find the client: a tunnel
+// for all traffic takes it, though the client came another way, with an address that the tunnel's
+// other end has no use for.
+func (w *walk) strays(p *packet, r *Route, out int) string {
+	i := w.e.host.ByIndex(out)
+	if i == nil || !i.tunnel() || r.Dest.Bits() > fullTunnel || w.reply.arrived == "" || w.reply.arrived == i.Name {
+		return ""
+	}
+	for _, a := range i.Addresses {
+		if Address(a.Addr()) == p.orig.addr.From {
+			return ""
+		}
+	}
+	return fmt.Sprintf("the route for all traffic leads into the tunnel %s, and packets come by %s", i.Name, w.reply.arrived)
+}
+
+// tunnels reports whether the host has a route for all traffic into a tunnel.
+func (h *Host) tunnels() bool {
+	return h != nil && slices.ContainsFunc(h.Routes, func(r Route) bool {
+		return r.Dest.Bits() <= fullTunnel && slices.ContainsFunc(r.NextHops, func(n NextHop) bool {
+			i := h.ByIndex(n.Index)
+			return i != nil && i.tunnel()
+		})
+	})
 }
 
 // loopback is the index of lo; 0 if there is none.
