@@ -57,6 +57,9 @@ func (e *Evaluator) newWalk(q Question) *walk {
 func (w *walk) assume() {
 	if w.e.host == nil {
 		w.assumed = append(w.assumed, "the packet is for the host itself, and routing takes any source")
+		if w.q.answered() {
+			w.assumed = append(w.assumed, "routing finds a way back for every answer")
+		}
 	}
 	switch {
 	case w.q.Interface == "":

@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -46,7 +47,8 @@ const (
 )
 
 // Packet is what to explain. Interface and Destination may be left out: then they are those by
-// which the host itself would answer the source.
+// which the host itself would answer the source; with a Destination of another interface, and a
+// source that lies behind a router, that interface.
 type Packet struct {
 	From        netip.Addr
 	Destination netip.Addr
@@ -59,7 +61,10 @@ type Packet struct {
 func Locate(host *exposure.Host, p Packet) (Packet, error) {
 	p.From = p.From.Unmap().WithZone("")
 	if p.Interface == "" {
-		i := towards(host, p.From)
+		i, direct := towards(host, p.From)
+		if to := holder(host, p.Destination); to != nil && !direct {
+			i = to
+		}
 		if i == nil {
 			return p, fmt.Errorf(
 				"no route leads to %s, so it can't be told on which interface its packets arrive: name it with --interface",
@@ -92,10 +97,21 @@ func Locate(host *exposure.Host, p Packet) (Packet, error) {
 	)
 }
 
+// holder is the interface that has an address; nil if none has, and for one of loopback.
+func holder(host *exposure.Host, a netip.Addr) *exposure.Interface {
+	for i := range host.Interfaces {
+		on := &host.Interfaces[i]
+		if !on.Loopback && slices.ContainsFunc(on.Addresses, func(p netip.Prefix) bool { return a.IsValid() && p.Addr() == a }) {
+			return on
+		}
+	}
+	return nil
+}
+
 // towards is the interface by which the host would answer: that of the longest route to the source,
-// in its main tables.
-func towards(host *exposure.Host, source netip.Addr) *exposure.Interface {
-	best, bits, metric := (*exposure.Interface)(nil), -1, uint32(0)
+// in its main tables. direct: no router lies between.
+func towards(host *exposure.Host, source netip.Addr) (best *exposure.Interface, direct bool) {
+	bits, metric := -1, uint32(0)
 	for _, r := range host.Routes {
 		if r.Table != 254 && r.Table != 255 && r.Table != 253 || !r.Dest.IsValid() ||
 			r.Dest.Addr().Is4() != source.Is4() ||
@@ -106,10 +122,11 @@ func towards(host *exposure.Host, source netip.Addr) *exposure.Interface {
 		if r.Dest.Bits() > bits || r.Dest.Bits() == bits && r.Metric < metric {
 			if i := host.ByIndex(r.NextHops[0].Index); i != nil {
 				best, bits, metric = i, r.Dest.Bits(), r.Metric
+				direct = !r.NextHops[0].Gateway.IsValid()
 			}
 		}
 	}
-	return best
+	return best, direct
 }
 
 // Explain follows a packet that Locate has completed.

@@ -43,7 +43,7 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		}
 		lost := picks(p) && p.Reply != nil && p.Reply.Lost
 		if lost {
-			r.decided = appendOnce(r.decided, "answers are lost: "+Words(p.Reply.By.Describe()))
+			r.decided = appendOnce(r.decided, answersLost+Words(p.Reply.By.Describe()))
 		}
 		if picks(p) && p.Reply != nil {
 			for _, u := range p.Reply.Unknowns {
@@ -62,6 +62,9 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 	}
 	return r
 }
+
+// answersLost begins what says who loses the answers to a row's sources.
+const answersLost = "answers are lost: "
 
 // needsAnswer reports whether packets of a protocol come to nothing without an answer.
 func needsAnswer(p firewall.Protocol) bool { return p == firewall.TCP || p == firewall.SCTP }
