@@ -13,6 +13,8 @@ type replyWay struct {
 	clients Ranges
 	out     int // index; 0: unknown
 	lost    string
+	// nobody: no client has such an address, so nothing is said against it.
+	nobody bool
 	// doubtful: the same clients have other ways too.
 	doubtful bool
 }
@@ -51,6 +53,10 @@ func (w *walk) routeReply(flows []flow) []flow {
 			by := Decider{Reason: way.lost}
 			if way.doubtful {
 				g.doubts = w.doubt(f.doubts, Decider{Reason: "which route the answer takes isn't known"}, i+2)
+			}
+			if way.nobody {
+				w.finish(g, Forwarded, Decider{})
+				continue
 			}
 			if way.lost != "" {
 				w.step(&g, nil, "lost: "+way.lost, Yes)
@@ -125,16 +131,16 @@ func (w *walk) replyWays(p *packet) []replyWay {
 func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
 	var out []replyWay
 	type plain struct {
-		out      int
-		lost     string
-		doubtful bool
+		out              int
+		lost             string
+		nobody, doubtful bool
 	}
 	var order []plain
 	clients := map[plain][]Range{}
 	for _, c := range w.e.cuts(w.q.Family) {
 		ways := w.replyWay(p, k, c.From)
 		for _, x := range ways {
-			y := plain{x.out, x.lost, len(ways) > 1}
+			y := plain{x.out, x.lost, x.nobody, len(ways) > 1}
 			if clients[y] == nil {
 				order = append(order, y)
 			}
@@ -142,7 +148,7 @@ func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
 		}
 	}
 	for _, y := range order {
-		out = append(out, replyWay{NewRanges(clients[y]...), y.out, y.lost, y.doubtful})
+		out = append(out, replyWay{NewRanges(clients[y]...), y.out, y.lost, y.nobody, y.doubtful})
 	}
 	return out
 }
@@ -151,7 +157,7 @@ func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
 func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 	var out []replyWay
 	add := func(x replyWay) {
-		if !slices.ContainsFunc(out, func(o replyWay) bool { return o.out == x.out && o.lost == x.lost }) {
+		if !slices.ContainsFunc(out, func(o replyWay) bool { return o.out == x.out && o.lost == x.lost && o.nobody == x.nobody }) {
 			out = append(out, x)
 		}
 	}
@@ -162,7 +168,7 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 		return []replyWay{{}}
 	}
 	for _, g := range w.e.fib.lookup(k, client) {
-		switch g.kind {
+		switch g = w.e.fib.asClient(g, client); g.kind {
 		case RouteUnspec:
 			add(replyWay{lost: NoRouteBack})
 		case RouteBlackhole, RouteUnreachable, RouteProhibit:
@@ -185,13 +191,29 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 			if !some {
 				add(replyWay{})
 			}
-		case RouteLocal:
-			add(replyWay{out: w.e.host.loopback()})
-		default:
-			add(replyWay{}) // to a broadcast or multicast address, which no client has
+		default: // the host's own, broadcast and multicast addresses
+			add(replyWay{nobody: true})
 		}
 	}
 	return out
+}
+
+// asClient is the route to an address of the host's own, to a broadcast or multicast address as it
+// were if a client had it: none has, and what is said of it is what is said of its neighbours.
+func (f *fib) asClient(g found, client Value) found {
+	family := firewall.IPv4
+	switch g.kind {
+	case RouteUnspec, RouteUnicast, RouteBlackhole, RouteUnreachable, RouteProhibit:
+		return g
+	}
+	if g.route != nil && g.route.Dest.Addr().Is6() {
+		family = firewall.IPv6
+	}
+	main := f.inTable(&RoutingRule{Table: tableMain, SuppressPrefixLength: -1}, fibKey{family: family}, client)
+	if len(main) == 0 {
+		return g
+	}
+	return main[0]
 }
 
 // refusal names a route, or a routing rule, that refuses.
@@ -292,14 +314,4 @@ func (h *Host) tunnels() bool {
 			return i != nil && i.tunnel()
 		})
 	})
-}
-
-// loopback is the index of lo; 0 if there is none.
-func (h *Host) loopback() int {
-	for i := range h.Interfaces {
-		if h.Interfaces[i].Loopback {
-			return h.Interfaces[i].Index
-		}
-	}
-	return 0
 }

@@ -105,7 +105,7 @@ func (r *reach) add(o reach) {
 func (a *auditor) nowhere(answer exposure.Answer, passing exposure.Ranges) exposure.Ranges {
 	var dropped exposure.Ranges
 	for _, p := range answer.Pieces {
-		if !p.Outcome.Passes() {
+		if !p.Outcome.Passes() || p.Reply != nil && p.Reply.Lost {
 			dropped = dropped.Union(p.Sources)
 		}
 	}
