@@ -131,6 +131,13 @@ func (e *Evaluator) remember(key any, compute func() any) any {
 	return v
 }
 
+// recall is what is remembered for a key; nil if nothing is.
+func (e *Evaluator) recall(key any) any {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.memory[key]
+}
+
 // maxMemory bounds what is remembered between questions.
 const maxMemory = 4096
 

@@ -139,7 +139,13 @@ func (w *walk) replies(f flow, o Outcome) []replied {
 	if !r.reply.keepsMark(r) {
 		k.first.mark = Bits{}
 	}
-	all := w.e.remember(k, func() any { return r.everyReply(start) }).([]replied)
+	all, known := w.e.recall(k).([]replied)
+	if !known {
+		all = r.everyReply(start)
+		if size(all) <= maxRemembered {
+			w.e.remember(k, func() any { return all })
+		}
+	}
 	var out []replied
 	for _, x := range all {
 		if x.sources = x.sources.Intersect(f.sources); !x.sources.Empty() {
@@ -147,6 +153,16 @@ func (w *walk) replies(f flow, o Outcome) []replied {
 		}
 	}
 	return out
+}
+
+// maxRemembered is how many ranges of clients may be remembered for each of many ports.
+const maxRemembered = 2048
+
+func size(list []replied) (n int) {
+	for _, r := range list {
+		n += len(r.sources.list)
+	}
+	return n
 }
 
 // everyReply is what becomes of the answers to every client.

@@ -66,6 +66,9 @@ func Locate(host *exposure.Host, p Packet) (Packet, error) {
 			i = to
 		}
 		if i == nil {
+			i = only(host, p.From)
+		}
+		if i == nil {
 			return p, fmt.Errorf(
 				"no route leads to %s, so it can't be told on which interface its packets arrive: name it with --interface",
 				p.From,
@@ -108,6 +111,25 @@ func holder(host *exposure.Host, a netip.Addr) *exposure.Interface {
 	return nil
 }
 
+// only is the host's one interface with an address of the source's kind; nil if there are several, or
+// none. Whatever comes, comes by it.
+func only(host *exposure.Host, source netip.Addr) *exposure.Interface {
+	var found *exposure.Interface
+	for i := range host.Interfaces {
+		on := &host.Interfaces[i]
+		if on.Loopback || !on.Up || !slices.ContainsFunc(on.Addresses, func(p netip.Prefix) bool {
+			return p.Addr().Is4() == source.Is4() && p.Addr().IsLinkLocalUnicast() == source.IsLinkLocalUnicast()
+		}) {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = on
+	}
+	return found
+}
+
 // towards is the interface by which the host would answer: that of the longest route to the source,
 // in its main tables. direct: no router lies between.
 func towards(host *exposure.Host, source netip.Addr) (best *exposure.Interface, direct bool) {
@@ -116,7 +138,7 @@ func towards(host *exposure.Host, source netip.Addr) (best *exposure.Interface, 
 		if r.Table != 254 && r.Table != 255 && r.Table != 253 || !r.Dest.IsValid() ||
 			r.Dest.Addr().Is4() != source.Is4() ||
 			!r.Dest.Contains(source) ||
-			len(r.NextHops) == 0 {
+			len(r.NextHops) == 0 || r.Type != exposure.RouteUnicast && r.Type != exposure.RouteLocal {
 			continue
 		}
 		if r.Dest.Bits() > bits || r.Dest.Bits() == bits && r.Metric < metric {
