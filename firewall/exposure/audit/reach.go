@@ -54,7 +54,7 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 			r.decided = appendOnce(r.decided, Words(p.DecidedBy.Describe()))
 		}
 		if picks(p) {
-			r.targets = appendOnce(r.targets, targetOf(p))
+			r.targets = appendTarget(r.targets, targetOf(p))
 		}
 		for _, u := range p.Unknowns {
 			r.decided = appendOnce(r.decided, "unknown: "+Words(u.Describe()))
@@ -92,7 +92,7 @@ func (r *reach) add(o reach) {
 		r.decided = appendOnce(r.decided, d)
 	}
 	for _, t := range o.targets {
-		r.targets = appendOnce(r.targets, t)
+		r.targets = appendTarget(r.targets, t)
 	}
 	for _, s := range o.assumed {
 		r.assumed = appendOnce(r.assumed, s)
@@ -118,8 +118,23 @@ func (a *auditor) nowhere(answer exposure.Answer, passing exposure.Ranges) expos
 	return exposure.NewRanges(out...)
 }
 
-// maxNamed is how many deciders and targets a row names.
-const maxNamed = 12
+const (
+	// maxNamed is how many deciders a row names.
+	maxNamed = 12
+	// maxTargets is how many targets a row names; behind them stands moreTargets.
+	maxTargets  = 64
+	moreTargets = "and others"
+)
+
+func appendTarget(list []string, s string) []string {
+	switch {
+	case s == "" || slices.Contains(list, s) || len(list) > maxTargets:
+		return list
+	case len(list) == maxTargets:
+		return append(list, moreTargets)
+	}
+	return append(list, s)
+}
 
 func appendOnce(list []string, s string) []string {
 	if s == "" || slices.Contains(list, s) || len(list) == maxNamed {
