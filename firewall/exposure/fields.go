@@ -212,6 +212,8 @@ func (w *walk) leaving(p *packet, f Field, width int) view {
 		) // NFT_META_OIFGROUP breaks without a device (net/netfilter/nft_meta.c), devgroup fails
 	case p.out == outNone:
 		return sure(Value{}, width)
+	case w.e.host == nil && w.reply != nil && w.reply.arrived != "" && f == FieldOutName:
+		return sure(Name(w.reply.arrived), width)
 	case p.out == outUnknown || out == nil:
 		return anything(width)
 	case f == FieldOutName:

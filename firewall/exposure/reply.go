@@ -46,6 +46,7 @@ type replying struct {
 	dialled   endpoint
 	arrived   string // the interface by which it came
 	forwarded bool   // the answer comes from another machine
+	vrf       bool   // a VRF is on the way, in which routing isn't followed
 	recognised,
 	undone bool // at this hook the kernel's own hooks have run: conntrack, NAT
 }
@@ -69,15 +70,18 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 	q.Interface = ""
 	r := &walk{e: w.e, doubts: map[doubtKey]*doubt{}, oracle: w.oracle,
 		reply: &replying{first: f.packet, dialled: newPacket(w.q).now, forwarded: o == Forwarded}}
-	if out := w.e.host.ByIndex(f.packet.outIndex); o == Forwarded && f.packet.out == outKnown && out != nil {
+	if out := w.e.host.ByIndex(f.packet.outIndex); o == Forwarded && f.packet.out == outKnown &&
+		out != nil {
 		q.Interface = out.Name
 	}
 	// Link-local clients are answered by the interface that they came by, and tunnels don't take
 	// answers to what came another way.
-	if !w.isFour() || w.e.fib != nil && w.e.fib.tunnels {
+	// Without a host, answers are taken to leave where packets come in.
+	if !w.isFour() || w.e.fib == nil || w.e.fib.tunnels {
 		r.reply.arrived = w.q.Interface
 	}
 	r.q, r.in = q, w.e.host.Interface(q.Interface)
+	r.reply.vrf = w.e.host.inVRF(w.in) || w.e.host.inVRF(r.in)
 	p := *f.packet
 	p.mark = Known(Value{}, 32)
 	if r.reply.keepsMark(r) {
@@ -103,6 +107,15 @@ func usualPort(r Range) Range {
 	return usual
 }
 
+// inVRF reports whether an interface is a VRF or in one.
+func (h *Host) inVRF(i *Interface) bool {
+	if i == nil {
+		return false
+	}
+	master := h.ByIndex(i.Master)
+	return i.Kind == "vrf" || master != nil && master.Kind == "vrf"
+}
+
 // keepsMark reports whether an answer from this host has the mark of what it answers.
 func (r *replying) keepsMark(w *walk) bool {
 	h := w.e.host
@@ -126,16 +139,14 @@ func (w *walk) replies(f flow, o Outcome) []replied {
 	}
 	r, start := w.replyWalk(f, o)
 	type key struct {
-		family    firewall.Family
-		protocol  firewall.Protocol
-		in        string
-		first     packet
-		reply     packet
-		dialled   endpoint
-		arrived   string
-		forwarded bool
+		family       firewall.Family
+		protocol     firewall.Protocol
+		in           string
+		first, reply packet
+		about        replying
 	}
-	k := key{w.q.Family, w.q.Protocol, r.q.Interface, *f.packet, *start, r.reply.dialled, r.reply.arrived, o == Forwarded}
+	k := key{w.q.Family, w.q.Protocol, r.q.Interface, *f.packet, *start, *r.reply}
+	k.about.first = nil
 	if !r.reply.keepsMark(r) {
 		k.first.mark = Bits{}
 	}
@@ -171,13 +182,17 @@ func (w *walk) everyReply(start *packet) []replied {
 	w.carry(start, all)
 	if w.tooFar {
 		by := Decider{Reason: tooComplex}
-		return []replied{{all, &Reply{Unknowns: []Decider{by}}}, {all, &Reply{Lost: true, By: by, Unknowns: []Decider{by}}}}
+		return []replied{
+			{all, &Reply{Unknowns: []Decider{by}}},
+			{all, &Reply{Lost: true, By: by, Unknowns: []Decider{by}}},
+		}
 	}
 	var out []replied
 	at := map[string]int{}
 	for _, e := range w.ended {
 		r := &Reply{Lost: !e.outcome.Passes(), By: e.by, Unknowns: e.doubts.list()}
-		if i := w.e.host.ByIndex(e.packet.outIndex); !r.Lost && e.packet.out == outKnown && i != nil {
+		if i := w.e.host.ByIndex(e.packet.outIndex); !r.Lost && e.packet.out == outKnown &&
+			i != nil {
 			r.Out = i.Name
 		}
 		k := r.key()
@@ -315,7 +330,12 @@ func (w *walk) bridgedOut(flows []flow) []flow {
 					perhaps = append(perhaps, f)
 				}
 			}
-			return append(out, w.anythingAt(perhaps, Decider{Chain: c, Reason: "bridge chains aren't followed"})...)
+			return append(
+				out,
+				w.anythingAt(
+					perhaps,
+					Decider{Chain: c, Reason: "bridge chains aren't followed"},
+				)...)
 		}
 	}
 	return flows
@@ -405,24 +425,39 @@ func (w *walk) replyState(p *packet, width int) view {
 	case w.phase == afterConntrack && p.track == strayed:
 		return one(ctInvalid)
 	}
-	return partly(Bits{Known: Ones(width).AndNot(Number(ctInvalid | ctEstablished | ctNew | ctUntracked))}, width)
+	return partly(
+		Bits{Known: Ones(width).AndNot(Number(ctInvalid | ctEstablished | ctNew | ctUntracked))},
+		width,
+	)
 }
 
 // replyGroup runs the chains of one priority, and before them what the kernel's own hooks do.
 func (w *walk) replyGroup(g group, flows []flow) []flow {
 	flows = w.kernelHooks(flows, g.priority)
-	reroutes := w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark && slices.ContainsFunc(g.orders, func(units []unit) bool {
-		return slices.ContainsFunc(units, func(u unit) bool { return u.chains[0].reroutes() })
-	})
+	reroutes := w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark &&
+		slices.ContainsFunc(g.orders, func(units []unit) bool {
+			return slices.ContainsFunc(units, func(u unit) bool { return u.chains[0].reroutes() })
+		})
 	before := flows
 	at, _ := w.natPriority()
-	own := slices.ContainsFunc(g.orders, func(units []unit) bool { return slices.ContainsFunc(units, func(u unit) bool { return u.nat }) })
+	own := slices.ContainsFunc(
+		g.orders,
+		func(units []unit) bool { return slices.ContainsFunc(units, func(u unit) bool { return u.nat }) },
+	)
 	if g.priority == at && !own && !w.reply.undone && w.e.conntrack[w.q.Family] == Yes {
 		// The NAT hook has this priority too, and which of them comes first isn't known.
 		by := Decider{Reason: "whether a chain comes before NAT of the same priority isn't known"}
 		early, late := slices.Clone(flows), slices.Clone(flows)
 		for i := range flows {
-			early[i].doubts, late[i].doubts = w.doubt(flows[i].doubts, by, 0), w.doubt(flows[i].doubts, by, 1)
+			early[i].doubts, late[i].doubts = w.doubt(
+				flows[i].doubts,
+				by,
+				0,
+			), w.doubt(
+				flows[i].doubts,
+				by,
+				1,
+			)
 		}
 		switch pick := w.pick(2); pick {
 		case 0:
@@ -463,7 +498,15 @@ func (w *walk) reroute(before, flows []flow) []flow {
 		if changed {
 			if kept {
 				by := Decider{Reason: "whether the answer's mark has changed isn't known"}
-				same[len(same)-1].doubts, f.doubts = w.doubt(f.doubts, by, 0), w.doubt(f.doubts, by, 1)
+				same[len(same)-1].doubts, f.doubts = w.doubt(
+					f.doubts,
+					by,
+					0,
+				), w.doubt(
+					f.doubts,
+					by,
+					1,
+				)
 			}
 			other = append(other, f)
 		}
@@ -486,7 +529,8 @@ func (w *walk) natPriority() (int32, bool) {
 // connection, NAT undoes its translations (nf_nat_packet in net/netfilter/nf_nat_core.c): the
 // destination at prerouting and output, the source at postrouting.
 func (w *walk) kernelHooks(flows []flow, before int32) []flow {
-	if early := w.hook == HookPrerouting || w.hook == HookOutput; early && !w.reply.recognised && before > PriorityConntrack {
+	if early := w.hook == HookPrerouting || w.hook == HookOutput; early && !w.reply.recognised &&
+		before > PriorityConntrack {
 		w.reply.recognised = true
 		flows = w.recognise(flows)
 	}

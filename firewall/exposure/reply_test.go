@@ -19,19 +19,42 @@ func to(cidr string) Match {
 // multihomed is a host with two links, a container network and a default route by the first.
 func multihomed() *Host {
 	link := func(name string, index int, address string) Interface {
-		return Interface{Name: name, Index: index, Up: true, Ethernet: true, Addresses: []netip.Prefix{netip.MustParsePrefix(address)},
-			Sysctls: InterfaceSysctls{Forwarding4: true}}
+		return Interface{
+			Name:      name,
+			Index:     index,
+			Up:        true,
+			Ethernet:  true,
+			Addresses: []netip.Prefix{netip.MustParsePrefix(address)},
+			Sysctls:   InterfaceSysctls{Forwarding4: true},
+		}
 	}
 	route := func(dest string, index int) Route {
-		return Route{Table: tableMain, Type: RouteUnicast, Dest: netip.MustParsePrefix(dest), NextHops: []NextHop{{Index: index}}}
+		return Route{
+			Table:    tableMain,
+			Type:     RouteUnicast,
+			Dest:     netip.MustParsePrefix(dest),
+			NextHops: []NextHop{{Index: index}},
+		}
 	}
-	h := &Host{Interfaces: []Interface{link("eth0", 1, "192.0.2.10/24"), link("eth1", 2, "198.51.100.10/24"), link("br0", 3, "172.17.0.1/16")}}
+	h := &Host{
+		Interfaces: []Interface{
+			link("eth0", 1, "192.0.2.10/24"),
+			link("eth1", 2, "198.51.100.10/24"),
+			link("br0", 3, "172.17.0.1/16"),
+		},
+	}
 	for n, own := range []string{"192.0.2.10/32", "198.51.100.10/32", "172.17.0.1/32"} {
 		r := route(own, n+1)
 		r.Type, r.Table = RouteLocal, tableLocal
 		h.Routes = append(h.Routes, r)
 	}
-	h.Routes = append(h.Routes, route("192.0.2.0/24", 1), route("198.51.100.0/24", 2), route("172.17.0.0/16", 3), route("0.0.0.0/0", 1))
+	h.Routes = append(
+		h.Routes,
+		route("192.0.2.0/24", 1),
+		route("198.51.100.0/24", 2),
+		route("172.17.0.0/16", 3),
+		route("0.0.0.0/0", 1),
+	)
 	return h
 }
 
@@ -142,8 +165,19 @@ func TestReplies(t *testing.T) {
 				t.Fatal(err)
 			}
 			certain, possible := a.Connects(func(p Piece) bool { return p.Outcome.Passes() })
-			world := AllSources(firewall.IPv4).Minus(NewRanges(loopback4, multicast4, One(Value{}), One(Ones(32)),
-				One(Address(netip.MustParseAddr("192.0.2.10"))), One(Address(netip.MustParseAddr("198.51.100.10"))), One(Address(netip.MustParseAddr("172.17.0.1")))))
+			world := AllSources(
+				firewall.IPv4,
+			).Minus(NewRanges(
+				loopback4,
+				multicast4,
+				One(Value{}),
+				One(Ones(32)),
+				One(
+					Address(netip.MustParseAddr("192.0.2.10")),
+				),
+				One(Address(netip.MustParseAddr("198.51.100.10"))),
+				One(Address(netip.MustParseAddr("172.17.0.1"))),
+			))
 			want := func(s string) Ranges {
 				var list []Range
 				for _, p := range strings.Fields(s) {
@@ -152,17 +186,26 @@ func TestReplies(t *testing.T) {
 				return NewRanges(list...).Intersect(world)
 			}
 			if w := want(c.certain); !certain.Intersect(world).Equal(w) {
-				t.Errorf("certain %v, want %v", a.Prefixes(certain.Intersect(world)).Strings(), a.Prefixes(w).Strings())
+				t.Errorf(
+					"certain %v, want %v",
+					a.Prefixes(certain.Intersect(world)).Strings(),
+					a.Prefixes(w).Strings(),
+				)
 			}
 			if c.possible == "" {
 				c.possible = c.certain
 			}
 			if w := want(c.possible); !possible.Intersect(world).Equal(w) {
-				t.Errorf("possible %v, want %v", a.Prefixes(possible.Intersect(world)).Strings(), a.Prefixes(w).Strings())
+				t.Errorf(
+					"possible %v, want %v",
+					a.Prefixes(possible.Intersect(world)).Strings(),
+					a.Prefixes(w).Strings(),
+				)
 			}
 			found := c.lost == ""
 			for _, p := range a.Pieces {
-				found = found || p.Reply != nil && p.Reply.Lost && strings.Contains(p.Reply.By.Reason, c.lost)
+				found = found ||
+					p.Reply != nil && p.Reply.Lost && strings.Contains(p.Reply.By.Reason, c.lost)
 			}
 			if !found {
 				t.Errorf("nothing says that answers are lost to %q", c.lost)
@@ -174,7 +217,8 @@ func TestReplies(t *testing.T) {
 // The steps of an answer follow those of the packet, and are marked.
 func TestExplainedReply(t *testing.T) {
 	b := build()
-	b.base(FamilyIPv4, "a", "out", Base{Hook: HookOutput, Policy: VerdictDrop}).does(to("10.0.0.0/8"), accept)
+	b.base(FamilyIPv4, "a", "out", Base{Hook: HookOutput, Policy: VerdictDrop}).
+		does(to("10.0.0.0/8"), accept)
 	for client, want := range map[string]Replies{
 		"10.1.1.1": {Interface: "eth0"},
 		"8.8.8.8":  {Lost: Yes},
@@ -183,10 +227,12 @@ func TestExplainedReply(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if x.Verdict != "allow" || x.Replies == nil || x.Replies.Interface != want.Interface || x.Replies.Lost != want.Lost {
+		if x.Verdict != "allow" || x.Replies == nil || x.Replies.Interface != want.Interface ||
+			x.Replies.Lost != want.Lost {
 			t.Errorf("%s: %+v", client, x)
 		}
-		if last := x.Steps[len(x.Steps)-1]; !last.Reply || last.Hook != "output" || last.Chain != "out" {
+		if last := x.Steps[len(x.Steps)-1]; !last.Reply || last.Hook != "output" ||
+			last.Chain != "out" {
 			t.Errorf("%s: the last step is %+v", client, last)
 		}
 		if x.Steps[0].Reply || len(x.Targets) != 1 || x.Targets[0].Address != "192.0.2.10:80" {
@@ -197,10 +243,29 @@ func TestExplainedReply(t *testing.T) {
 
 // Every target of a translation is followed.
 func TestTargets(t *testing.T) {
-	addr, port, last := Const(Address(netip.MustParseAddr("172.17.0.2"))), Const(Number(80)), Const(Number(81))
-	endpoints := Operand{Field: FieldMap, Lookup: &Lookup{Key: []Operand{{Field: FieldUnknown, Text: "numgen random mod 3", Max: Number(2)}},
-		In: &Set{Width: 1, Keys: []Range{One(Number(0)), One(Number(1)), One(Number(2))}, DataWidth: 1,
-			Data: []Value{Address(netip.MustParseAddr("172.17.0.2")), Address(netip.MustParseAddr("172.17.0.3")), Address(netip.MustParseAddr("172.17.0.4"))}}}}
+	addr, port, last := Const(
+		Address(netip.MustParseAddr("172.17.0.2")),
+	), Const(
+		Number(80),
+	), Const(
+		Number(81),
+	)
+	endpoints := Operand{
+		Field: FieldMap,
+		Lookup: &Lookup{
+			Key: []Operand{{Field: FieldUnknown, Text: "numgen random mod 3", Max: Number(2)}},
+			In: &Set{
+				Width:     1,
+				Keys:      []Range{One(Number(0)), One(Number(1)), One(Number(2))},
+				DataWidth: 1,
+				Data: []Value{
+					Address(netip.MustParseAddr("172.17.0.2")),
+					Address(netip.MustParseAddr("172.17.0.3")),
+					Address(netip.MustParseAddr("172.17.0.4")),
+				},
+			},
+		},
+	}
 	for name, c := range map[string]struct {
 		nat  NAT
 		want string
@@ -212,8 +277,10 @@ func TestTargets(t *testing.T) {
 			"172.17.0.2-172.17.255.255:80 allow, 172.17.0.2-172.17.0.3:80 allow, 172.17.0.5-172.17.255.255:80 allow, 172.17.0.4:80 deny"},
 	} {
 		b := build()
-		b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).does(dport(8080, 8080), c.nat)
-		b.base(FamilyIPv4, "f", "fwd", Base{Hook: HookForward, Policy: VerdictAccept}).does(to("172.17.0.4/32"), drop)
+		b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
+			does(dport(8080, 8080), c.nat)
+		b.base(FamilyIPv4, "f", "fwd", Base{Hook: HookForward, Policy: VerdictAccept}).
+			does(to("172.17.0.4/32"), drop)
 		q := tcp80
 		q.Port = 8080
 		x, err := Explain(b.rs, multihomed(), q, netip.MustParseAddr("8.8.8.8"))

@@ -22,7 +22,7 @@ type replyWay struct {
 // NoRouteBack is the reason of a Decider that has no route to the client.
 const NoRouteBack = "no route back"
 
-// routeReply routes answers (ip_route_output_key for those of this host, ip_route_input for others).
+// routeReply routes answers: ip_route_output_key for those of this host, ip_route_input for others.
 func (w *walk) routeReply(flows []flow) []flow {
 	w.routing = true
 	defer func() { w.routing = false }()
@@ -32,7 +32,7 @@ func (w *walk) routeReply(flows []flow) []flow {
 			out = append(out, w.leaves(f, 0))
 			continue
 		}
-		if f.packet.headerSource != sourceOwn || f.packet.scrambled {
+		if f.packet.headerSource != sourceOwn || f.packet.scrambled || w.reply.vrf {
 			out = append(out, w.routePerhaps(f)...)
 			continue
 		}
@@ -52,7 +52,11 @@ func (w *walk) routeReply(flows []flow) []flow {
 			g.sources = way.clients
 			by := Decider{Reason: way.lost}
 			if way.doubtful {
-				g.doubts = w.doubt(f.doubts, Decider{Reason: "which route the answer takes isn't known"}, i+2)
+				g.doubts = w.doubt(
+					f.doubts,
+					Decider{Reason: "which route the answer takes isn't known"},
+					i+2,
+				)
 			}
 			if way.nobody {
 				w.finish(g, Forwarded, Decider{})
@@ -86,6 +90,9 @@ func (w *walk) leaves(f flow, index int) flow {
 // routePerhaps is an answer whose destination isn't known.
 func (w *walk) routePerhaps(f flow) []flow {
 	by := Decider{Reason: "where the answer is addressed to isn't known"}
+	if w.reply.vrf {
+		by.Reason = "routing in a VRF isn't followed for answers"
+	}
 	pick := w.pick(2)
 	if pick != 0 {
 		g := f
@@ -109,7 +116,14 @@ func (w *walk) replyWays(p *packet) []replyWay {
 		dialled   Range
 		forwarded bool
 	}
-	k := fibKey{family: w.q.Family, in: "lo", inKnown: true, mark: p.mark, protocol: uint8(w.q.number()), port: p.sport}
+	k := fibKey{
+		family:   w.q.Family,
+		in:       "lo",
+		inKnown:  true,
+		mark:     p.mark,
+		protocol: uint8(w.q.number()),
+		port:     p.sport,
+	}
 	if w.reply.forwarded {
 		k.in, k.inKnown = w.q.Interface, w.q.Interface != ""
 	}
@@ -157,7 +171,10 @@ func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
 func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 	var out []replyWay
 	add := func(x replyWay) {
-		if !slices.ContainsFunc(out, func(o replyWay) bool { return o.out == x.out && o.lost == x.lost && o.nobody == x.nobody }) {
+		if !slices.ContainsFunc(
+			out,
+			func(o replyWay) bool { return o.out == x.out && o.lost == x.lost && o.nobody == x.nobody },
+		) {
 			out = append(out, x)
 		}
 	}
@@ -209,7 +226,11 @@ func (f *fib) asClient(g found, client Value) found {
 	if g.route != nil && g.route.Dest.Addr().Is6() {
 		family = firewall.IPv6
 	}
-	main := f.inTable(&RoutingRule{Table: tableMain, SuppressPrefixLength: -1}, fibKey{family: family}, client)
+	main := f.inTable(
+		&RoutingRule{Table: tableMain, SuppressPrefixLength: -1},
+		fibKey{family: family},
+		client,
+	)
 	if len(main) == 0 {
 		return g
 	}
@@ -218,7 +239,11 @@ func (f *fib) asClient(g found, client Value) found {
 
 // refusal names a route, or a routing rule, that refuses.
 func refusal(g found) string {
-	kind := map[RouteType]string{RouteBlackhole: "blackhole", RouteUnreachable: "unreachable", RouteProhibit: "prohibit"}[g.kind]
+	kind := map[RouteType]string{
+		RouteBlackhole:   "blackhole",
+		RouteUnreachable: "unreachable",
+		RouteProhibit:    "prohibit",
+	}[g.kind]
 	if g.route == nil {
 		return "a routing rule refuses: " + kind
 	}
@@ -254,7 +279,14 @@ func (w *walk) forwardsReply(p *packet, client Value, out int) []replyWay {
 	if !known {
 		return []replyWay{sent, lost}
 	}
-	k := fibKey{family: firewall.IPv4, in: "lo", inKnown: true, mark: Known(Value{}, 32), other: client, otherKnown: true}
+	k := fibKey{
+		family:     firewall.IPv4,
+		in:         "lo",
+		inKnown:    true,
+		mark:       Known(Value{}, 32),
+		other:      client,
+		otherKnown: true,
+	}
 	if i := w.e.host.ByIndex(out); i != nil {
 		k.in = i.Name
 	}
@@ -277,7 +309,19 @@ func (w *walk) forwardsReply(p *packet, client Value, out int) []replyWay {
 // tunnels are the beginnings of names, and the kinds, of interfaces that lead into a tunnel.
 var (
 	tunnelNames = []string{"wg", "tun", "ppp", "vpn", "tailscale", "nordlynx", "ipsec"}
-	tunnelKinds = []string{"wireguard", "tun", "ppp", "ipip", "gre", "sit", "vti", "vti6", "xfrm", "ip6tnl", "ip6gre"}
+	tunnelKinds = []string{
+		"wireguard",
+		"tun",
+		"ppp",
+		"ipip",
+		"gre",
+		"sit",
+		"vti",
+		"vti6",
+		"xfrm",
+		"ip6tnl",
+		"ip6gre",
+	}
 )
 
 // fullTunnel is the longest prefix of a route that is to take all traffic: some programs split the
@@ -287,7 +331,10 @@ const fullTunnel = 4
 // tunnel reports whether an interface leads into a tunnel.
 func (i *Interface) tunnel() bool {
 	return slices.Contains(tunnelKinds, i.Kind) ||
-		slices.ContainsFunc(tunnelNames, func(s string) bool { return strings.HasPrefix(i.Name, s) })
+		slices.ContainsFunc(
+			tunnelNames,
+			func(s string) bool { return strings.HasPrefix(i.Name, s) },
+		)
 }
 
 // strays says why an answer that a route leads out of an interface doesn't find the client: a tunnel
@@ -295,7 +342,8 @@ func (i *Interface) tunnel() bool {
 // other end has no use for.
 func (w *walk) strays(p *packet, r *Route, out int) string {
 	i := w.e.host.ByIndex(out)
-	if i == nil || !i.tunnel() || r.Dest.Bits() > fullTunnel || w.reply.arrived == "" || w.reply.arrived == i.Name {
+	if i == nil || !i.tunnel() || r.Dest.Bits() > fullTunnel || w.reply.arrived == "" ||
+		w.reply.arrived == i.Name {
 		return ""
 	}
 	for _, a := range i.Addresses {
@@ -303,7 +351,11 @@ func (w *walk) strays(p *packet, r *Route, out int) string {
 			return ""
 		}
 	}
-	return fmt.Sprintf("the route for all traffic leads into the tunnel %s, and packets come by %s", i.Name, w.reply.arrived)
+	return fmt.Sprintf(
+		"the route for all traffic leads into the tunnel %s, and packets come by %s",
+		i.Name,
+		w.reply.arrived,
+	)
 }
 
 // tunnels reports whether the host has a route for all traffic into a tunnel.

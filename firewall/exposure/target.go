@@ -1,6 +1,7 @@
 package exposure
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -45,19 +46,32 @@ func (a Answer) targets(source Value) []Target {
 	var outcomes [][2]bool // through, stopped
 	var replies [][]*Reply
 	for _, p := range a.Pieces {
-		if !p.Sources.Contains(source) || !p.Outcome.Passes() && (!p.Translated || !p.Target.IsValid()) {
+		if !p.Sources.Contains(source) ||
+			!p.Outcome.Passes() && (!p.Translated || !p.Target.IsValid()) {
 			continue // stopped before it was sent anywhere
 		}
 		t := Target{At: p.Target, Address: p.Within}
 		if p.Target.IsValid() {
 			t.Address = p.Target.String()
 		} else if p.Target.Port() != 0 {
-			t.Address = ":" + netip.AddrPortFrom(netip.IPv4Unspecified(), p.Target.Port()).String()[len("0.0.0.0:"):]
+			t.Address = fmt.Sprintf(":%d", p.Target.Port())
 		}
-		i := slices.IndexFunc(out, func(o Target) bool { return o.At == t.At && o.Address == t.Address })
+		i := slices.IndexFunc(
+			out,
+			func(o Target) bool { return o.At == t.At && o.Address == t.Address },
+		)
 		if i < 0 {
 			i = len(out)
-			out, outcomes, replies = append(out, t), append(outcomes, [2]bool{}), append(replies, nil)
+			out, outcomes, replies = append(
+				out,
+				t,
+			), append(
+				outcomes,
+				[2]bool{},
+			), append(
+				replies,
+				nil,
+			)
 		}
 		if p.Outcome.Passes() {
 			outcomes[i][0] = true

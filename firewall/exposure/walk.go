@@ -58,7 +58,7 @@ func (w *walk) assume() {
 	if w.e.host == nil {
 		w.assumed = append(w.assumed, "the packet is for the host itself, and routing takes any source")
 		if w.q.answered() {
-			w.assumed = append(w.assumed, "routing finds a way back for every answer")
+			w.assumed = append(w.assumed, "routing finds a way back for every answer, by the interface where the packet came in")
 		}
 	}
 	switch {

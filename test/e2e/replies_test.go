@@ -78,15 +78,30 @@ func TestExplainFollowsTheAnswer(t *testing.T) {
 				port = "80"
 			}
 			i := install(t, w, "version: 1\nservices: []\n")
-			x := i.explain(append([]string{"--from", from, "--to", to, "--port", port}, strings.Fields(c.args)...)...)
-			answer := w.Internet.Connect(netip.MustParseAddrPort(strings.Replace("["+to+"]:"+port, "[198.51.100.10]", "198.51.100.10", 1)))
-			if x.Connects != (answer == lab.Open) || x.Connects != (c.lost == "") || x.Verdict != "allow" {
-				t.Errorf("the connection is %v; explain says %s, %s: %s", answer, x.Verdict, x.Reason, x.Summary)
+			x := i.explain(
+				append(
+					[]string{"--from", from, "--to", to, "--port", port},
+					strings.Fields(c.args)...)...)
+			answer := w.Internet.Connect(
+				netip.MustParseAddrPort(
+					strings.Replace("["+to+"]:"+port, "[198.51.100.10]", "198.51.100.10", 1),
+				),
+			)
+			if x.Connects != (answer == lab.Open) || x.Connects != (c.lost == "") ||
+				x.Verdict != "allow" {
+				t.Errorf(
+					"the connection is %v; explain says %s, %s: %s",
+					answer,
+					x.Verdict,
+					x.Reason,
+					x.Summary,
+				)
 			}
 			if x.Replies == nil {
 				t.Fatalf("nothing of replies: %s", x.Summary)
 			}
-			if c.lost != "" && (x.Reason != audit.ReplyLost || !strings.Contains(x.Replies.LostTo, c.lost) || !strings.Contains(x.Summary, "answers are lost")) {
+			if c.lost != "" &&
+				(x.Reason != audit.ReplyLost || !strings.Contains(x.Replies.LostTo, c.lost) || !strings.Contains(x.Summary, "answers are lost")) {
 				t.Errorf("%s, lost to %q: %s", x.Reason, x.Replies.LostTo, x.Summary)
 			}
 			if c.lost == "" && (x.Replies.LostTo != "" || x.Replies.Interface != "eth0") {

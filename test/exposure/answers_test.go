@@ -75,19 +75,37 @@ func TestKernelAgreesOnReplyRoutes(t *testing.T) {
 	}
 }
 
-var mirrors = map[string]string{"saddr": "daddr", "daddr": "saddr", "sport": "dport", "dport": "sport",
-	"--dport": "--sport", "--dports": "--sports", "--src-range": "--dst-range", "-s": "-d", "-d": "-s",
-	"--dst-type": "--src-type", "--src-type": "--dst-type", "-o": "-o"}
+var mirrors = map[string]string{
+	"saddr":       "daddr",
+	"daddr":       "saddr",
+	"sport":       "dport",
+	"dport":       "sport",
+	"--dport":     "--sport",
+	"--dports":    "--sports",
+	"--src-range": "--dst-range",
+	"-s":          "-d",
+	"-d":          "-s",
+	"--dst-type":  "--src-type",
+	"--src-type":  "--dst-type",
+	"-o":          "-o",
+}
 
 var words = regexp.MustCompile(`-{0,2}[a-z][a-z-]*`)
 
-var mirroredFields = map[ex.Field]ex.Field{ex.FieldSource4: ex.FieldDest4, ex.FieldDest4: ex.FieldSource4,
-	ex.FieldSource6: ex.FieldDest6, ex.FieldDest6: ex.FieldSource6, ex.FieldSport: ex.FieldDport, ex.FieldDport: ex.FieldSport}
+var mirroredFields = map[ex.Field]ex.Field{
+	ex.FieldSource4: ex.FieldDest4,
+	ex.FieldDest4:   ex.FieldSource4,
+	ex.FieldSource6: ex.FieldDest6,
+	ex.FieldDest6:   ex.FieldSource6,
+	ex.FieldSport:   ex.FieldDport,
+	ex.FieldDport:   ex.FieldSport,
+}
 
 // mirrored is a rule for answers: source and destination change places. A rule that isn't about
 // either, or reads the connection's addresses, stays.
 func mirrored(r *rule) *rule {
-	if regexp.MustCompile(`ct original|ct reply|--ctorig|--ctrepl|--set |hash|flags|match-set|dnat|redirect|tproxy`).MatchString(r.text) {
+	if regexp.MustCompile(`ct original|ct reply|--ctorig|--ctrepl|--set |hash|flags|match-set|dnat|redirect|tproxy`).
+		MatchString(r.text) {
 		return r
 	}
 	out := &rule{text: words.ReplaceAllStringFunc(r.text, func(s string) string {

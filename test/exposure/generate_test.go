@@ -596,6 +596,9 @@ func (g *generator) table(n int) *table {
 			device := pick(g, "eth0", "eth0", "eth1")
 			b.Hook, b.Devices, b.Priority = ex.HookIngress, []string{device}, int32(g.IntN(3))
 			c.hook = fmt.Sprintf("ingress device %q", device)
+			if g.answers && t.family == ex.FamilyNetdev && g.IntN(2) == 0 {
+				b.Hook, c.hook = ex.HookEgress, fmt.Sprintf("egress device %q", device)
+			}
 		} else if g.IntN(8) == 0 && t.family != ex.FamilyNetdev {
 			// Sources are translated when all is said and done.
 			b.Hook, b.Type, b.Priority = ex.HookPostrouting, ex.TypeNAT, 100
@@ -632,7 +635,7 @@ func (g *generator) table(n int) *table {
 		}
 		for range g.IntN(6) {
 			r := g.rule(t, b, nat, reach)
-			if g.answers && (b.Hook == ex.HookOutput || b.Hook == ex.HookPostrouting) && g.IntN(4) > 0 {
+			if g.answers && (b.Hook == ex.HookOutput || b.Hook >= ex.HookPostrouting) && g.IntN(4) > 0 {
 				r = mirrored(r)
 			}
 			c.rules = append(c.rules, r)

@@ -19,7 +19,7 @@ type end struct {
 	summary  string
 }
 
-// targetAt is a target's address and port: those that the packet was sent to where nothing else is known.
+// targetAt is a target's address and port: those that were dialled where nothing else is known.
 func targetAt(t exposure.Target, p Packet) netip.AddrPort {
 	switch {
 	case t.At.IsValid():
@@ -51,11 +51,24 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 	lost := t.Replies.Lost
 	switch {
 	case t.Verdict == "deny":
-		e.reason, e.summary = DroppedHere, fmt.Sprintf("%s does not get to %s: stopped by %s", p.From, e.to, Words(t.StoppedBy))
+		e.reason, e.summary = DroppedHere, fmt.Sprintf(
+			"%s does not get to %s: stopped by %s",
+			p.From,
+			e.to,
+			Words(t.StoppedBy),
+		)
 	case t.Verdict == "unknown":
-		e.reason, e.summary = Unclear, fmt.Sprintf("whether %s gets to %s depends on rules that can't be decided in advance", p.From, e.to)
+		e.reason, e.summary = Unclear, fmt.Sprintf(
+			"whether %s gets to %s depends on rules that can't be decided in advance",
+			p.From,
+			e.to,
+		)
 	case !t.At.IsValid() && t.Address != "" && t.At.Port() == 0:
-		e.reason, e.summary = Unclear, fmt.Sprintf("%s goes to one of too many targets to look at each: %s", port, t.Address)
+		e.reason, e.summary = Unclear, fmt.Sprintf(
+			"%s goes to one of too many targets to look at each: %s",
+			port,
+			t.Address,
+		)
 	case p.Protocol.HasPorts() && e.listener == nil && !elsewhere:
 		e.unheard(a, p, at)
 	case lost == exposure.Yes:
@@ -68,8 +81,12 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 			on = append(on, Words(u))
 		}
 		e.reason, e.summary = Unclear, fmt.Sprintf(
-			"packets of %s get in to %s, and whether the answers get out depends on rules that can't be decided in advance: %s",
-			p.From, e.to, strings.Join(on, "; "))
+			"packets of %s get in to %s, and whether the answers get out depends on rules that can't be "+
+				"decided in advance: %s",
+			p.From,
+			e.to,
+			strings.Join(on, "; "),
+		)
 	default:
 		e.reason, e.summary = Connects, e.gets(p, by, elsewhere)
 	}
@@ -80,14 +97,28 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 func (e *end) gets(p Packet, by string, elsewhere bool) string {
 	switch {
 	case !p.Protocol.HasPorts():
-		return fmt.Sprintf("%s from %s gets in, let in by %s; whether the kernel or a program takes it isn't looked at",
-			p.Protocol, p.From, by)
+		return fmt.Sprintf(
+			"%s from %s gets in, let in by %s; whether the kernel or a program takes it isn't looked at",
+			p.Protocol,
+			p.From,
+			by,
+		)
 	case elsewhere && e.listener == nil:
-		return fmt.Sprintf("%s gets to %s, on another machine or in a namespace that can't be told; should it not connect, look there",
-			p.From, e.to)
+		return fmt.Sprintf(
+			"%s gets to %s, on another machine or in a namespace that can't be told; should it not "+
+				"connect, look there",
+			p.From,
+			e.to,
+		)
 	}
-	return fmt.Sprintf("%s gets to %s, where %s listens, let in by %s; should it not connect all the same, its packets "+
-		"don't come this far: look upstream", p.From, e.to, whoListens(e.listener), by)
+	return fmt.Sprintf(
+		"%s gets to %s, where %s listens, let in by %s; should it not connect all the same, its packets "+
+			"don't come this far: look upstream",
+		p.From,
+		e.to,
+		whoListens(e.listener),
+		by,
+	)
 }
 
 // unheard concludes about a target of this host at which nobody listens.
@@ -103,11 +134,20 @@ func (e *end) unheard(a *auditor, p Packet, at netip.AddrPort) {
 		}
 	}
 	if len(bound) > 0 {
-		e.reason, e.summary = BoundElsewhere, fmt.Sprintf("the rules let %s through to %s, but nobody listens on %s: %s",
-			p.From, e.to, at.Addr(), strings.Join(bound, ", "))
+		e.reason, e.summary = BoundElsewhere, fmt.Sprintf(
+			"the rules let %s through to %s, but nobody listens on %s: %s",
+			p.From,
+			e.to,
+			at.Addr(),
+			strings.Join(bound, ", "),
+		)
 		return
 	}
-	e.reason, e.summary = NothingListens, fmt.Sprintf("the rules let %s through to %s, but nothing listens there", p.From, e.to)
+	e.reason, e.summary = NothingListens, fmt.Sprintf(
+		"the rules let %s through to %s, but nothing listens there",
+		p.From,
+		e.to,
+	)
 }
 
 // remedy is what to do about what loses answers.
@@ -119,7 +159,9 @@ func remedy(d exposure.Decision) string {
 		return "set rp_filter to 2 there, or mend the routes"
 	case strings.HasPrefix(d.Reason, "no route"):
 		return "add a route to the client, or a default route (ip route get shows what is used)"
-	case strings.HasPrefix(d.Reason, "blackhole"), strings.HasPrefix(d.Reason, "unreachable"), strings.HasPrefix(d.Reason, "prohibit"),
+	case strings.HasPrefix(d.Reason, "blackhole"),
+		strings.HasPrefix(d.Reason, "unreachable"),
+		strings.HasPrefix(d.Reason, "prohibit"),
 		strings.HasPrefix(d.Reason, "a routing rule"):
 		return "change that route, or give answers another one with ip rule"
 	}
@@ -132,7 +174,11 @@ var graveness = []Reason{DroppedHere, BoundElsewhere, NothingListens, ReplyLost,
 // sum makes one conclusion of those about all targets.
 func (x *Explanation) sum(ends []end, p Packet, port string) {
 	if len(ends) == 0 { // a ruleset that is too complex
-		x.Reason, x.Summary = Unclear, fmt.Sprintf("where %s from %s goes can't be told", port, p.From)
+		x.Reason, x.Summary = Unclear, fmt.Sprintf(
+			"where %s from %s goes can't be told",
+			port,
+			p.From,
+		)
 		return
 	}
 	worst := slices.MinFunc(ends, func(a, b end) int {
@@ -153,12 +199,24 @@ func (x *Explanation) sum(ends []end, p Packet, port string) {
 			bad = append(bad, fmt.Sprintf("%s: %s", name, e.reason))
 		}
 	}
-	goes := fmt.Sprintf("%s gets to %s, which goes to one of %d targets (%s)", p.From, port, len(all), short(all))
+	goes := fmt.Sprintf(
+		"%s gets to %s, which goes to one of %d targets (%s)",
+		p.From,
+		port,
+		len(all),
+		short(all),
+	)
 	if len(bad) == 0 {
 		x.Summary = goes + ", and each of them takes it, as far as this host can see"
 		return
 	}
-	x.Summary = fmt.Sprintf("%s; connections fail at %d of them: %s; the first: %s", goes, len(bad), short(bad), worst.summary)
+	x.Summary = fmt.Sprintf(
+		"%s; connections fail at %d of them: %s; the first: %s",
+		goes,
+		len(bad),
+		short(bad),
+		worst.summary,
+	)
 }
 
 // short is a list of which no more than maxNamed are named.

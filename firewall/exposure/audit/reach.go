@@ -31,6 +31,12 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		r.possible[slot(q.Family)] = exposure.AllSources(q.Family)
 		return r
 	}
+	// What IPVS takes isn't answered by this host's sockets, and what a firewall believes is about packets.
+	if e == a.believed || a.servedByIPVS(q.Protocol, q.Destination, q.Port) {
+		for i := range answer.Pieces {
+			answer.Pieces[i].Reply = nil
+		}
+	}
 	certain, possible, unanswered := bounds(answer, picks)
 	r := reach{assumed: answer.Assumed}
 	n := slot(q.Family)
@@ -42,7 +48,7 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 			r.elsewhere[n] = r.elsewhere[n].Union(p.Sources)
 		}
 		lost := picks(p) && p.Reply != nil && p.Reply.Lost
-		if lost {
+		if lost && len(p.Reply.Unknowns) == 0 {
 			r.decided = appendOnce(r.decided, answersLost+Words(p.Reply.By.Describe()))
 		}
 		if picks(p) && p.Reply != nil {

@@ -31,8 +31,11 @@ func TestAnswersInRows(t *testing.T) {
 		case "limit":
 			save += "-A OUTPUT -m limit --limit 5/sec -j ACCEPT\n"
 		}
-		r, err := Run(context.Background(), Input{Rules: rules(t, save+"COMMIT\n"), Host: world(), Now: time.Now(),
-			Sockets: listening("web 198.51.100.10:80", "dns udp:198.51.100.10:53")})
+		r, err := Run(
+			context.Background(),
+			Input{Rules: rules(t, save+"COMMIT\n"), Host: world(), Now: time.Now(),
+				Sockets: listening("web 198.51.100.10:80", "dns udp:198.51.100.10:53")},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -51,7 +54,11 @@ func TestAnswersInRows(t *testing.T) {
 			if f.Kind == Undecided {
 				undecided++
 			}
-			if f.Protocol == "udp" && f.Kind == Undeclared && strings.Contains(f.Detail, "answers to some of them are lost") != (rule == "-P OUTPUT DROP") &&
+			if f.Protocol == "udp" && f.Kind == Undeclared &&
+				strings.Contains(
+					f.Detail,
+					"answers to some of them are lost",
+				) != (rule == "-P OUTPUT DROP") &&
 				rule != "limit" {
 				t.Errorf("%s: %s", rule, f.Detail)
 			}
@@ -65,9 +72,12 @@ func TestAnswersInRows(t *testing.T) {
 // A port that is published to several targets is one row that names each.
 func TestSeveralTargetsInRows(t *testing.T) {
 	r, err := Run(context.Background(), Input{
-		Rules: rules(t, "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp --dport 8080 -j REDIRECT --to-ports 80-81\n"+
-			"-A PREROUTING -p tcp --dport 3001 -m statistic --mode random --probability 0.5 -j DNAT --to-destination 172.17.0.2:80\n"+
-			"-A PREROUTING -p tcp --dport 3001 -j DNAT --to-destination 172.17.0.3:80\nCOMMIT\n"),
+		Rules: rules(
+			t,
+			"*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp --dport 8080 -j REDIRECT --to-ports 80-81\n"+
+				"-A PREROUTING -p tcp --dport 3001 -m statistic --mode random --probability 0.5 -j DNAT --to-destination 172.17.0.2:80\n"+
+				"-A PREROUTING -p tcp --dport 3001 -j DNAT --to-destination 172.17.0.3:80\nCOMMIT\n",
+		),
 		Host: world(), Now: time.Now(), Sockets: listening("web 198.51.100.10:80")})
 	if err != nil {
 		t.Fatal(err)
@@ -90,10 +100,13 @@ func TestSeveralTargetsInRows(t *testing.T) {
 
 func TestExplainSeveralTargets(t *testing.T) {
 	in := Input{
-		Rules: rules(t, "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp --dport 8080 -j REDIRECT --to-ports 80-81\n"+
-			"-A PREROUTING -p tcp --dport 8081 -j DNAT --to-destination 172.17.0.2-172.17.0.3:80\n"+
-			"-A PREROUTING -p tcp --dport 8082 -j DNAT --to-destination 172.17.0.2-172.17.9.3:80\nCOMMIT\n"+
-			"*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -s 172.17.0.3 -j DROP\nCOMMIT\n"),
+		Rules: rules(
+			t,
+			"*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp --dport 8080 -j REDIRECT --to-ports 80-81\n"+
+				"-A PREROUTING -p tcp --dport 8081 -j DNAT --to-destination 172.17.0.2-172.17.0.3:80\n"+
+				"-A PREROUTING -p tcp --dport 8082 -j DNAT --to-destination 172.17.0.2-172.17.9.3:80\nCOMMIT\n"+
+				"*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -s 172.17.0.3 -j DROP\nCOMMIT\n",
+		),
 		Host: world(), Now: time.Now(), Sockets: listening("web 198.51.100.10:80")}
 	for port, want := range map[uint16]struct {
 		reason  Reason
@@ -103,7 +116,10 @@ func TestExplainSeveralTargets(t *testing.T) {
 		8081: {ReplyLost, "172.17.0.2:80 connects, 172.17.0.3:80 reply-lost"},
 		8082: {Unclear, "172.17.0.2-172.17.9.3:80 undecided"},
 	} {
-		p, err := Locate(in.Host, Packet{From: netip.MustParseAddr("8.8.8.8"), Port: port, Protocol: firewall.TCP})
+		p, err := Locate(
+			in.Host,
+			Packet{From: netip.MustParseAddr("8.8.8.8"), Port: port, Protocol: firewall.TCP},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +134,8 @@ func TestExplainSeveralTargets(t *testing.T) {
 				t.Errorf("%+v", target)
 			}
 		}
-		if s := strings.Join(got, ", "); x.Reason != want.reason || x.Connects || s != want.targets {
+		if s := strings.Join(got, ", "); x.Reason != want.reason || x.Connects ||
+			s != want.targets {
 			t.Errorf("port %d: %s, connects %v, %s: %s", port, x.Reason, x.Connects, s, x.Summary)
 		}
 	}
@@ -127,8 +144,15 @@ func TestExplainSeveralTargets(t *testing.T) {
 // Without a word about the interface, packets come by the only one there is, though no route leads back.
 func TestLocateWithoutARoute(t *testing.T) {
 	address := netip.MustParsePrefix("192.0.2.10/24")
-	h := &exposure.Host{Interfaces: []exposure.Interface{{Name: "eth0", Index: 1, Up: true, Addresses: []netip.Prefix{address}}}}
-	p, err := Locate(h, Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 80, Protocol: firewall.TCP})
+	h := &exposure.Host{
+		Interfaces: []exposure.Interface{
+			{Name: "eth0", Index: 1, Up: true, Addresses: []netip.Prefix{address}},
+		},
+	}
+	p, err := Locate(
+		h,
+		Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 80, Protocol: firewall.TCP},
+	)
 	if err != nil || p.Interface != "eth0" || p.Destination != address.Addr() {
 		t.Errorf("%+v, %v", p, err)
 	}
