@@ -245,7 +245,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"explain",
-				"one packet's path through every rule, and who decides; exit 2 unless it gets through",
+				"one packet's path and its answer's through every rule, and who decides; exit 2 unless it connects",
 				"",
 				explain,
 				&cli.StringFlag{Name: "from", Usage: "the client's `ADDRESS`"},
@@ -258,7 +258,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				},
 				&cli.StringFlag{
 					Name:  "interface",
-					Usage: "the `INTERFACE` where the packet arrives; else where the host would answer to",
+					Usage: "the `INTERFACE` where the packet arrives; else where the host would answer to, or has --to",
 				},
 			),
 			verb("import", "print a policy that reproduces what this host exposes today", "", importPolicy),

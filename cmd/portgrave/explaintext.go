@@ -24,12 +24,16 @@ func printExplanation(s *screen, x audit.Explanation) {
 	)
 	rows := [][]string{{"HOOK", "TABLE", "CHAIN", "RULE", "EFFECT", "BY"}}
 	steps, quiet := telling(x.Steps)
-	way := 0
+	way, reply := 0, false
 	for _, step := range steps {
 		if step.Way != way {
 			way = step.Way
 			rows = append(rows, []string{"or else:", "", "", "", "", ""})
 		}
+		if step.Reply && !reply {
+			rows = append(rows, []string{"the answer:", "", "", "", "", ""})
+		}
+		reply = step.Reply
 		table := step.Table
 		if step.Family != "" {
 			table = step.Family + " " + table

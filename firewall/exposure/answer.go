@@ -24,6 +24,8 @@ type Piece struct {
 	// Target is where the packet is addressed to in the end: after NAT, or the transparent proxy's socket. The address is the zero Addr if the question's
 	// was and nothing changed it. The zero AddrPort: something unknown may have changed it to anything.
 	Target netip.AddrPort
+	// Within is the range that a target lies in of which no more is known, for people; "" if nothing is known.
+	Within string
 	// Translated: the target isn't what the client dialled.
 	Translated bool
 	// Out is the outgoing interface of a forwarded packet; "" if it isn't known.
@@ -34,6 +36,9 @@ type Piece struct {
 	DecidedBy Decider
 	// Unknowns are the statements on this way that might as well have gone otherwise, in order, without repetition; empty if none.
 	Unknowns []Decider
+	// Reply is what becomes of the answer; nil if the packet doesn't get through, or nothing is known of answers: over loopback,
+	// and of protocols without any.
+	Reply *Reply
 }
 
 // Outcome is where a way ends.

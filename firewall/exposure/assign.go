@@ -86,11 +86,19 @@ func (w *walk) set(p *packet, to Field, v view) {
 	case FieldCTZone:
 		w.setZone(p, v.bits)
 	case FieldDest4, FieldDest6:
-		if (to == FieldDest4) == four {
+		if w.reply != nil { // the client's
+			p.scramble(addressWidth(w.q.Family))
+			w.follows(p)
+		} else if (to == FieldDest4) == four {
 			p.now.addr, p.local, p.moved = v.within, false, true
 			w.follows(p)
 		}
 	case FieldDport:
+		if w.reply != nil {
+			p.scramble(addressWidth(w.q.Family))
+			w.follows(p)
+			return
+		}
 		p.now.port, p.moved = v.within, true
 		w.follows(p)
 	case FieldRaw,
@@ -134,6 +142,12 @@ func (p *packet) scramble(width int) {
 // follows makes the connection of the packet as it is now, for a rule that changes it before there
 // is one.
 func (w *walk) follows(p *packet) {
+	if w.reply != nil { // the connection is there, and may not be found any more
+		if w.phase != afterConntrack && p.track == tracked {
+			p.track = perhapsTracked
+		}
+		return
+	}
 	switch w.phase {
 	case beforeConntrack:
 		p.orig, p.reply, p.origSource, p.replySource = p.now, p.now, p.headerSource, p.headerSource

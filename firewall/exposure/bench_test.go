@@ -24,8 +24,23 @@ func foreign(n, bans int) *Ruleset {
 	return b.rs
 }
 
+// guarded is a ruleset for answers: bans of destinations, and n rules for ports that are answered from.
+func guarded(n, bans int) *Ruleset {
+	b := build()
+	out := b.base(FamilyIPv4, "filter", "OUTPUT", Base{Hook: HookOutput, Policy: VerdictDrop})
+	for i := range bans {
+		out.does(to(fmt.Sprintf("101.%d.%d.%d/32", i>>16, i>>8&255, i&255)), In(Of(FieldProtocol), One(Number(6))), drop)
+	}
+	for i := range n {
+		out.does(to(fmt.Sprintf("10.%d.%d.0/24", i>>8&255, i&255)), In(Of(FieldProtocol), One(Number(6))), In(Of(FieldSport), One(Number(uint64(1+i%1000)))), accept)
+	}
+	out.does(AnyBit(FieldCTState, 2|4), accept)
+	return b.rs
+}
+
 func BenchmarkThousandQuestions(b *testing.B) {
-	for name, rs := range map[string]*Ruleset{"10000 rules by port": foreign(10000, 0), "twice 500 bans and 9000 rules": foreign(9000, 500), "twice 4500 bans and 1000 rules": foreign(1000, 4500)} {
+	for name, rs := range map[string]*Ruleset{"10000 rules by port": foreign(10000, 0), "twice 500 bans and 9000 rules": foreign(9000, 500), "twice 4500 bans and 1000 rules": foreign(1000, 4500),
+		"answers: 10000 rules by port": guarded(10000, 0), "answers: 4500 bans and 5000 rules": guarded(5000, 4500)} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {

@@ -3,18 +3,27 @@ package exposure
 import (
 	"slices"
 	"sort"
+	"sync"
 )
 
 // chain is a Chain prepared for evaluation.
 type chain struct {
 	*Chain
 	rules []rule
+	prepared
+	// mirror is the same for answers; made when the first one comes here.
+	mirror   prepared
+	mirrored sync.Once
+	// effects: a rule here, or in a chain that it leads to, changes something that another chain may read.
+	effects bool
+}
+
+// prepared is a chain's rules by what packets have in common: first packets, or answers.
+type prepared struct {
 	// everywhere are the rules that any destination port may concern; byPort those that name a few ports, by port. Both in order. So the work for a
 	// question is in proportion to the rules that can concern it, not to all there are.
 	everywhere []int
 	byPort     map[uint16][]int
-	// effects: a rule here, or in a chain that it leads to, changes something that another chain may read.
-	effects bool
 	// plains and runs prepare rules that only look at the source (plain.go), by family.
 	plains [2][]*plain
 	runs   [2]map[int]*run
@@ -64,7 +73,6 @@ func (e *Evaluator) compile() {
 
 func (e *Evaluator) compileChain(t *Table, c *chain) {
 	c.rules = make([]rule, len(c.Rules))
-	c.byPort = map[uint16][]int{}
 	for i, r := range c.Rules {
 		cr := rule{Rule: r, statements: make([]statement, len(r.Statements))}
 		for j, s := range r.Statements {
@@ -83,9 +91,8 @@ func (e *Evaluator) compileChain(t *Table, c *chain) {
 		}
 		cr.guards = e.guards(r)
 		c.rules[i] = cr
-		c.index(i, cr.guards)
 	}
-	e.preparePlain(c)
+	c.prepared = e.prepare(c, false)
 }
 
 // unhindered is the place in a rule of a match that makes it stop nobody: one for what senders may leave out of their packets, in a rule that does nothing but stop
@@ -138,7 +145,7 @@ func (e *Evaluator) guards(r *Rule) []guard {
 		}
 		o := m.Key[0]
 		switch o.Field {
-		case FieldInName, FieldProtocol, FieldDport, FieldDest4, FieldDest6, FieldNFProto:
+		case FieldInName, FieldProtocol, FieldSport, FieldDport, FieldDest4, FieldDest6, FieldNFProto:
 		default:
 			continue
 		}
@@ -151,10 +158,24 @@ func (e *Evaluator) guards(r *Rule) []guard {
 	return out
 }
 
+// prepare finds the rules of a chain that first packets, or answers, to a port can meet.
+func (e *Evaluator) prepare(c *chain, answers bool) prepared {
+	p := prepared{byPort: map[uint16][]int{}}
+	port := FieldDport
+	if answers {
+		port = FieldSport
+	}
+	for i := range c.rules {
+		p.index(i, c.rules[i].guards, port)
+	}
+	e.preparePlain(c, &p, answers)
+	return p
+}
+
 // index files a rule under its ports.
-func (c *chain) index(i int, guards []guard) {
+func (c *prepared) index(i int, guards []guard, port Field) {
 	for _, g := range guards {
-		if g.field != FieldDport {
+		if g.field != port {
 			continue
 		}
 		if ports, ok := fewPorts(g.set); ok {
@@ -195,15 +216,16 @@ type cursor struct {
 }
 
 // from starts, or goes on, at a rule.
-func (c *chain) from(i int, flows []flow) cursor {
+func (w *walk) from(c *chain, i int, flows []flow) cursor {
 	k := cursor{c: c, current: i, all: true}
 	if len(flows) > 0 {
 		k.port = flows[0].packet.now.port
 		port, ok := k.port.From.Uint64()
 		k.all = !ok || k.port.From != k.port.To || port > 65535 || !samePort(flows, k.port)
 		if !k.all {
-			b := c.byPort[uint16(port)]
-			k.a, k.b = c.everywhere[sort.SearchInts(c.everywhere, i):], b[sort.SearchInts(b, i):]
+			p := w.prepared(c)
+			b := p.byPort[uint16(port)]
+			k.a, k.b = p.everywhere[sort.SearchInts(p.everywhere, i):], b[sort.SearchInts(b, i):]
 		}
 	}
 	return k

@@ -41,6 +41,14 @@
 //	forward      ... filter 0, security 50
 //	postrouting  ... source NAT 100; netdev egress                  then the wire
 //
+// A client connects only if the answer comes back, so the answer to each piece that gets through is followed
+// too (reply.go): the same walk, with the clients as destinations.
+//
+//	delivered    routing, output (raw, conntrack, mangle and routing again, filter), postrouting, egress
+//	forwarded    ingress, prerouting, routing with source validation, forward, postrouting, egress
+//
+// Answer.Through is about first packets, Answer.Connects about those that are answered.
+//
 // Below it, each in a package of its own, stand those who fill the model and those who use it:
 //
 //	nftables     nf_tables over netlink; xtinfo and xtmatch for what iptables-nft leaves there
@@ -57,5 +65,5 @@
 // for input that isn't what it claims to be; what it can't get at it records with Ruleset.Missing.
 //
 // What this package never does: change anything, load a kernel module, send a packet, follow what
-// happens after the first packet of a connection, or say "closed" where it doesn't know.
+// happens after the first answer of a connection, or what becomes of it beyond this host, or say "closed" where it doesn't know.
 package exposure

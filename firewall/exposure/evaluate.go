@@ -65,7 +65,8 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 	e.conntrack = map[firewall.Family]Tri{}
 	for _, family := range firewall.Families {
 		e.conntrack[family] = rs.tracksConnections(family)
-		for _, hook := range []Hook{HookIngress, HookPrerouting, HookInput, HookForward, HookPostrouting, HookEgress} {
+		for _, hook := range []Hook{HookIngress, HookPrerouting, HookInput, HookForward, HookOutput, HookPostrouting,
+			HookEgress} {
 			e.hooks[hookKey{hook, family}] = e.groups(hook, family)
 		}
 	}
@@ -128,6 +129,13 @@ func (e *Evaluator) remember(key any, compute func() any) any {
 		e.memory[key] = v
 	}
 	return v
+}
+
+// recall is what is remembered for a key; nil if nothing is.
+func (e *Evaluator) recall(key any) any {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.memory[key]
 }
 
 // maxMemory bounds what is remembered between questions.

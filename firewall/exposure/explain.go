@@ -62,6 +62,10 @@ type Explanation struct {
 	DecidedBy Decision `json:"decided_by"`
 	// Target is where the packet ends up, "address:port"; "" if it doesn't.
 	Target string `json:"target,omitempty"`
+	// Replies is what becomes of the answer; nil for a packet that doesn't get through, and where no answer is followed.
+	Replies *Replies `json:"replies,omitempty"`
+	// Targets are all places that it may end up in; none for a packet that is stopped before.
+	Targets []Target `json:"targets"`
 	// Unknowns are what the verdict "unknown" hangs on.
 	Unknowns []Decision `json:"unknowns,omitempty"`
 	Assumed  []string   `json:"assumed,omitempty"`
@@ -83,6 +87,8 @@ type Step struct {
 	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`
 	Way    int    `json:"way"`
+	// Reply: it is the answer that was looked at.
+	Reply bool `json:"reply,omitempty"`
 	// Match is the same as the kernel's trace would say of the rule: it reports rules that matched to the end, and policies.
 	Match Tri `json:"-"`
 }

@@ -18,6 +18,7 @@ type fib struct {
 	custom bool
 	// Whether any rule of the family looks at the mark, at the other address, and so on: what may be left out of a key.
 	byMark, byOther, byIn bool
+	tunnels               bool // see Host.tunnels
 }
 
 type tableKey struct {
@@ -39,7 +40,7 @@ const (
 )
 
 func newFib(h *Host) *fib {
-	f := &fib{host: h, rules: map[firewall.Family][]RoutingRule{}, tables: map[tableKey][]segment{}}
+	f := &fib{host: h, tunnels: h.tunnels(), rules: map[firewall.Family][]RoutingRule{}, tables: map[tableKey][]segment{}}
 	for _, family := range firewall.Families {
 		var rules []RoutingRule
 		for _, r := range h.Rules {

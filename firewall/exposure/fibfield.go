@@ -16,6 +16,9 @@ type fibValue struct {
 func (w *walk) extendFib(f *flow, r reading, o Operand) []reading {
 	width := o.Width()
 	p := f.packet
+	if w.reply != nil { // the addresses have changed places
+		o.Fib.Of = FibDest - o.Fib.Of
+	}
 	if o.Fib.Of == FibDest {
 		return []reading{r.with(operandValue{view: w.fibOfDest(p, o, width).through(o)})}
 	}

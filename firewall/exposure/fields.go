@@ -4,21 +4,24 @@ import "github.com/portgrave/portgrave/firewall"
 
 // Bits of FieldCTState: NF_CT_STATE_*_BIT as nft has them.
 const (
-	ctInvalid   = 1
-	ctNew       = 8
-	ctUntracked = 64
+	ctInvalid     = 1
+	ctEstablished = 2
+	ctNew         = 8
+	ctUntracked   = 64
 )
 
 // Flags of a first packet's TCP header: SYN; whether it offers ECN (ECE 64, CWR 128) is the
 // client's choice.
 const (
 	tcpSYN        = 2
+	tcpACK        = 16
 	tcpFlagsKnown = 0x3f
 )
 
 // field is what is known of a field that isn't the source, before the operand's own arithmetic.
 func (w *walk) field(p *packet, o Operand) view {
 	width := o.Width()
+	o.Field = w.mirrored(o.Field)
 	four := w.q.Family == firewall.IPv4
 	only := func(here bool, v view) view {
 		if !here {
@@ -86,12 +89,12 @@ func (w *walk) field(p *packet, o Operand) view {
 	case FieldTCPFlags:
 		return only(
 			w.q.Protocol == firewall.TCP,
-			header(partly(Bits{Number(tcpSYN), Number(tcpFlagsKnown)}, width)),
+			header(partly(Bits{Number(w.tcpFlags()), Number(tcpFlagsKnown)}, width)),
 		)
 	case FieldICMPType:
 		return only(
 			w.q.Protocol == firewall.Ping,
-			sure(Number(uint64(firewall.EchoRequest(w.q.Family).Type)), width),
+			sure(Number(w.icmpType()), width),
 		)
 	case FieldICMPCode:
 		return only(w.q.Protocol == firewall.Ping, sure(Value{}, width))
@@ -100,7 +103,7 @@ func (w *walk) field(p *packet, o Operand) view {
 	case FieldCTStatus:
 		return connection(partly(p.status, width))
 	case FieldCTDirection:
-		return connection(sure(Value{}, width))
+		return connection(w.direction(p, width))
 	case FieldCTMark:
 		return connection(partly(p.ctMark, width))
 	case FieldCTLabel:
@@ -179,6 +182,9 @@ var extensionHeaders = []Value{Number(0), Number(43), Number(44), Number(51), Nu
 // state is the connection's state: a first packet is new, or has none.
 func (w *walk) state(p *packet, width int) view {
 	without := uint64(ctInvalid)
+	if w.reply != nil && w.phase != beforeConntrack {
+		return w.replyState(p, width)
+	}
 	switch {
 	case p.track == untracked:
 		return sure(Number(ctUntracked), width)
@@ -195,6 +201,8 @@ func (w *walk) state(p *packet, width int) view {
 // incoming is the name, index or group of the incoming interface.
 func (w *walk) incoming(f Field, width int) view {
 	switch {
+	case w.sends():
+		return noInterface(f, width)
 	case w.q.Interface == "":
 		return anything(width)
 	case f == FieldInName:
@@ -237,6 +245,8 @@ func (w *walk) leaving(p *packet, f Field, width int) view {
 		) // NFT_META_OIFGROUP breaks without a device (net/netfilter/nft_meta.c), devgroup fails
 	case p.out == outNone:
 		return sure(Value{}, width)
+	case w.e.host == nil && w.reply != nil && w.reply.arrived != "" && f == FieldOutName:
+		return sure(Name(w.reply.arrived), width)
 	case p.out == outUnknown || out == nil:
 		return anything(width)
 	case f == FieldOutName:
@@ -250,7 +260,7 @@ func (w *walk) leaving(p *packet, f Field, width int) view {
 // physical is what physdev finds: a packet that comes through a bridge has a port, if the bridge
 // calls the IP hooks.
 func (w *walk) physical(f Field, width int) view {
-	if w.in != nil && w.in.Kind != "bridge" {
+	if w.in != nil && w.in.Kind != "bridge" || w.sends() {
 		return sure(Value{}, width)
 	}
 	if w.in != nil {
@@ -269,6 +279,9 @@ func (w *walk) physical(f Field, width int) view {
 // for this host (PACKET_HOST, 0), as does forwarding. A neighbour may well send one as a broadcast
 // (1) or multicast (2) otherwise.
 func (w *walk) packetType(width int) view {
+	if w.reply != nil {
+		return between(Numbers(0, 4), width) // answers go to a single host, but may be outgoing (4)
+	}
 	if w.q.Protocol == firewall.UDP || !w.q.Protocol.HasPorts() {
 		return between(Numbers(0, 2), width)
 	}

@@ -72,7 +72,7 @@ const (
 	HookPrerouting
 	HookInput
 	HookForward
-	HookOutput // never on the way of a packet that comes in; kept
+	HookOutput // on the way of answers only
 	HookPostrouting
 	HookEgress // family netdev, of named devices
 )
@@ -101,7 +101,7 @@ const (
 	// untracked one, and not by its own priority: see Base.Priority. Where nothing asks for connections to be tracked there is
 	// none, and a chain of NAT does nothing at all, its policy included: see Ruleset.tracksConnections.
 	TypeNAT
-	// TypeRoute is a filter chain at output, after which a changed packet is routed again; kept.
+	// TypeRoute is a filter chain at output, after which a changed packet is routed again: on the way of answers only.
 	TypeRoute
 )
 

@@ -22,6 +22,9 @@ type Host struct {
 	IPForward bool
 	// BridgeCallIPTables, BridgeCallIP6Tables: net.bridge.bridge-nf-call-*: bridged packets meet the IP hooks too.
 	BridgeCallIPTables, BridgeCallIP6Tables bool
+	// TCPMarkAccept is net.ipv4.tcp_fwmark_accept: the answer to a SYN has the SYN's mark. MarkReflect4 and MarkReflect6 are
+	// net.ipv4.fwmark_reflect and net.ipv6.fwmark_reflect: the answer to a ping has the ping's mark.
+	TCPMarkAccept, MarkReflect4, MarkReflect6 bool
 }
 
 // Interface is a network interface.

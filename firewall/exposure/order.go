@@ -20,7 +20,10 @@ func (u unit) name() string {
 }
 
 // group is the units of one priority, in each order that is possible and makes a difference. No order at all: there are too many.
-type group struct{ orders [][]unit }
+type group struct {
+	orders   [][]unit
+	priority int32
+}
 
 // maxPermuted is how many units of one priority are tried in every order.
 const maxPermuted = 4
@@ -42,7 +45,7 @@ func (e *Evaluator) groups(hook Hook, family firewall.Family) []group {
 		for j < len(units) && units[j].priority() == units[i].priority() {
 			j++
 		}
-		groups = append(groups, group{orders(units[i:j])})
+		groups = append(groups, group{orders(units[i:j]), units[i].priority()})
 		i = j
 	}
 	return groups

@@ -2,6 +2,7 @@ package exposure
 
 import (
 	"net/netip"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -77,6 +78,7 @@ const (
 	tracked tracking = iota
 	untracked
 	perhapsTracked
+	strayed // an answer whose connection isn't found: conntrack takes it for invalid
 )
 
 // outgoing is what is known of the outgoing interface.
@@ -95,8 +97,11 @@ const (
 const ctStatusKnown = 1 | 2 | 4 | 8 | ctSNAT | ctDNAT
 
 const (
-	ctSNAT = 16 // IPS_SRC_NAT
-	ctDNAT = 32 // IPS_DST_NAT
+	ctSeenReply = 2  // IPS_SEEN_REPLY
+	ctAssured   = 4  // IPS_ASSURED
+	ctConfirmed = 8  // IPS_CONFIRMED
+	ctSNAT      = 16 // IPS_SRC_NAT
+	ctDNAT      = 32 // IPS_DST_NAT
 )
 
 // newPacket is the packet of a question as it comes from the wire.
@@ -204,6 +209,14 @@ func joinTri(a, b Tri) Tri {
 		return a
 	}
 	return Maybe
+}
+
+// within is the range of addresses and ports that a target lies in, for people; "" if it may be any address.
+func (p *packet) within(width int) string {
+	if p.now.addr == Full(width) || p.scrambled {
+		return ""
+	}
+	return strings.TrimPrefix(targetText(width, p.now), "to ")
 }
 
 // target is where the packet is addressed to, as an Answer has it.

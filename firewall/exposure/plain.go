@@ -44,12 +44,15 @@ const (
 )
 
 // plainRule is a rule as a plain one; nil if it isn't.
-func (e *Evaluator) plainRule(r *Rule, f firewall.Family) *plain {
+func (e *Evaluator) plainRule(r *Rule, f firewall.Family, answers bool) *plain {
 	p := &plain{in: AllSources(f)}
 	source, other := FieldSource4, FieldSource6
 	proto := Number(uint64(FamilyIPv4))
 	if f == firewall.IPv6 {
 		source, other, proto = FieldSource6, FieldSource4, Number(uint64(FamilyIPv6))
+	}
+	if answers {
+		source, other = mirrored(source), mirrored(other)
 	}
 	var not []Ranges
 	for _, s := range r.Statements {
@@ -100,21 +103,21 @@ func (e *Evaluator) plainRule(r *Rule, f firewall.Family) *plain {
 }
 
 // preparePlain finds a chain's plain rules and their runs.
-func (e *Evaluator) preparePlain(c *chain) {
+func (e *Evaluator) preparePlain(c *chain, p *prepared, answers bool) {
 	for n, f := range firewall.Families {
 		plains := make([]*plain, len(c.Rules))
 		for i, r := range c.Rules {
-			plains[i] = e.plainRule(r, f)
+			plains[i] = e.plainRule(r, f, answers)
 		}
-		c.plains[n] = plains
-		c.runs[n] = map[int]*run{}
+		p.plains[n] = plains
+		p.runs[n] = map[int]*run{}
 		for i := 0; i < len(plains); {
 			j := i
 			for j < len(plains) && plains[j] != nil && sameConditions(plains[i], plains[j]) {
 				j++
 			}
 			if j-i >= minRun {
-				c.runs[n][i] = newRun(plains, i, j, f)
+				p.runs[n][i] = newRun(plains, i, j, f)
 			}
 			i = max(j, i+1)
 		}
@@ -295,7 +298,7 @@ func (w *walk) leave(c *chain, by Decider, v Verdict, f flow, back *[]flow) {
 }
 
 // plains is a chain's plain rules for the question's family.
-func (w *walk) plains(c *chain) []*plain { return c.plains[w.familyIndex()] }
+func (w *walk) plains(c *chain) []*plain { return w.prepared(c).plains[w.familyIndex()] }
 
 func (w *walk) familyIndex() int { return slices.Index(firewall.Families, w.q.Family) }
 

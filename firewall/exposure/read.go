@@ -137,7 +137,7 @@ func (w *walk) operand(p *packet, o Operand) operandValue {
 // isSource reports whether a field is the address that the question asks about, and whether it may be absent.
 func (w *walk) isSource(p *packet, f Field) (bool, Tri) {
 	four := addressWidth(w.q.Family) == 32
-	switch f {
+	switch f = w.mirrored(f); f {
 	case FieldSource4:
 		return four && p.headerSource == sourceOwn, No
 	case FieldSource6:
@@ -157,7 +157,7 @@ func (w *walk) isSource(p *packet, f Field) (bool, Tri) {
 // noConnection reports whether the packet has no connection where the walk is.
 func (w *walk) noConnection(p *packet) Tri {
 	switch {
-	case w.phase == beforeConntrack || p.track == untracked:
+	case w.phase == beforeConntrack || p.track == untracked || p.track == strayed:
 		return Yes
 	case w.phase == atConntrack || p.track == perhapsTracked:
 		return Maybe

@@ -21,10 +21,12 @@ func (w *walk) answer() Answer {
 	type key struct {
 		outcome    Outcome
 		target     netip.AddrPort
+		within     string
 		translated bool
 		out        string
 		by         Decider
 		doubts     *doubt
+		reply      string
 	}
 	at := map[key]int{}
 	var sources [][]Range
@@ -34,27 +36,37 @@ func (w *walk) answer() Answer {
 			k.out = out.Name
 		}
 		k.target = e.packet.target(w.q, e.outcome == Delivered)
+		if k.target == (netip.AddrPort{}) {
+			k.within = e.packet.within(addressWidth(w.q.Family))
+		}
 		k.translated = k.target != netip.AddrPortFrom(w.q.Destination, w.q.Port)
-		credits := []credit{{e.sources, e.by}}
+		credits, answers := []credit{{e.sources, e.by}}, []replied{{sources: e.sources}}
 		if e.outcome.Passes() {
 			if credits = e.credits; len(credits) == 0 {
 				credits = []credit{{e.sources, Decider{Reason: "no rule says otherwise"}}}
 			}
+			if r := w.replies(e.flow, e.outcome); r != nil {
+				answers = r
+			}
 		}
-		for _, c := range credits {
-			part := e.sources.Intersect(c.sources)
-			if part.Empty() {
-				continue
+		for _, answer := range answers {
+			k.reply = answer.reply.key()
+			for _, c := range credits {
+				part := answer.sources.Intersect(c.sources)
+				if part.Empty() {
+					continue
+				}
+				k.by = c.by
+				i, ok := at[k]
+				if !ok {
+					i = len(a.Pieces)
+					at[k] = i
+					sources = append(sources, nil)
+					a.Pieces = append(a.Pieces, Piece{Outcome: k.outcome, Target: k.target, Within: k.within, Translated: k.translated,
+						Out: k.out, DecidedBy: k.by, Unknowns: e.doubts.list(), Reply: answer.reply})
+				}
+				sources[i] = append(sources[i], part.list...)
 			}
-			k.by = c.by
-			i, ok := at[k]
-			if !ok {
-				i = len(a.Pieces)
-				at[k] = i
-				sources = append(sources, nil)
-				a.Pieces = append(a.Pieces, Piece{Outcome: k.outcome, Target: k.target, Translated: k.translated, Out: k.out, DecidedBy: k.by, Unknowns: e.doubts.list()})
-			}
-			sources[i] = append(sources[i], part.list...)
 		}
 	}
 	for i := range a.Pieces {

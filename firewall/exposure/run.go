@@ -32,7 +32,7 @@ const (
 func (w *walk) chain(c *chain, flows []flow) (back []flow) {
 	w.running = append(w.running, c)
 	defer func() { w.running = w.running[:len(w.running)-1] }()
-	k := c.from(0, flows)
+	k := w.from(c, 0, flows)
 	for len(flows) > 0 && !w.tooFar {
 		i, ok := k.next()
 		if !ok {
@@ -44,7 +44,7 @@ func (w *walk) chain(c *chain, flows []flow) (back []flow) {
 					flows = nil
 				}
 				if to >= 0 {
-					k = c.from(to, flows)
+					k = w.from(c, to, flows)
 				}
 				continue
 			}
@@ -66,7 +66,7 @@ func (w *walk) chain(c *chain, flows []flow) (back []flow) {
 		}
 		flows = w.merge(next)
 		if r.moves || len(flows) > 1 {
-			k = c.from(i+1, flows)
+			k = w.from(c, i+1, flows)
 		}
 	}
 	return w.merge(append(back, flows...))
@@ -75,7 +75,7 @@ func (w *walk) chain(c *chain, flows []flow) (back []flow) {
 // shortcut takes a flow through the plain rules from the i-th on, as many as the cursor brings one after the other: false if that one isn't plain. What it
 // yields is where to go on; −1: behind what the cursor has brought.
 func (w *walk) shortcut(c *chain, i int, k *cursor, f *flow, back *[]flow) (int, bool) {
-	if r := c.runs[w.familyIndex()][i]; r != nil {
+	if r := w.prepared(c).runs[w.familyIndex()][i]; r != nil {
 		switch w.settled(w.plains(c)[i], f.packet) {
 		case Yes:
 			*f = w.runRun(c, r, *f, back)
@@ -89,7 +89,7 @@ func (w *walk) shortcut(c *chain, i int, k *cursor, f *flow, back *[]flow) (int,
 	done := false
 	for {
 		p := plains[i]
-		if p == nil || c.runs[w.familyIndex()][i] != nil {
+		if p == nil || w.prepared(c).runs[w.familyIndex()][i] != nil {
 			break
 		}
 		w.spend(len(p.conditions))

@@ -142,7 +142,8 @@ func (w *walk) narrow(c *chain, r *rule, m Match, l *lookups, rd reading, f flow
 	if !o.asIs() {
 		return nil
 	}
-	switch o.Field {
+	field := w.mirrored(o.Field)
+	switch field {
 	case FieldSport, FieldDport, FieldDest4, FieldDest6:
 	default:
 		return nil
@@ -164,7 +165,7 @@ func (w *walk) narrow(c *chain, r *rule, m Match, l *lookups, rd reading, f flow
 	add := func(list []Range, do action, branchNumber int) {
 		for _, x := range list {
 			p := *f.packet
-			p.narrow(o.Field, x)
+			p.narrow(field, x)
 			b := branch{flow: f, do: do}
 			b.packet, b.doubts = &p, w.doubt(f.doubts, by, branchNumber)
 			branches = append(branches, b)

@@ -137,12 +137,35 @@ func (a Answer) explanation(source Value) Explanation {
 			x.Unknowns = append(x.Unknowns, u.Describe())
 		}
 	}
+	x.replies(a, source)
 	if len(targets) == 1 && targets[0].IsValid() {
 		x.Target = targets[0].String()
 	} else if len(targets) == 1 && targets[0].Port() != 0 {
 		x.Target = fmt.Sprintf(":%d", targets[0].Port())
 	}
 	return x
+}
+
+// replies adds where the packet may end up, and what becomes of the answer.
+func (x *Explanation) replies(a Answer, source Value) {
+	x.Targets = a.targets(source)
+	var all []*Reply
+	for _, p := range a.Pieces {
+		if p.Sources.Contains(source) && p.Outcome.Passes() && p.Reply != nil {
+			all = append(all, p.Reply)
+		}
+	}
+	if len(all) > 0 {
+		r := repliesOf(all, a.Question.Family, source)
+		x.Replies = &r
+	}
+	if n := len(x.Targets); n > maxListed {
+		x.Assumed = append(x.Assumed, fmt.Sprintf("there are %d targets; %d of them are listed", n, maxListed))
+		x.Targets = x.Targets[:maxListed]
+	}
+	if x.Targets == nil {
+		x.Targets = []Target{}
+	}
 }
 
 // step notes a policy, or without a chain a decision that no rule made.
@@ -164,6 +187,7 @@ func (w *walk) step(f *flow, c *chain, effect string, t Tri) {
 
 // note keeps a step, and stops a walk that has too many.
 func (w *walk) note(s Step) {
+	s.Reply = w.reply != nil
 	w.oracle.steps = append(w.oracle.steps, s)
 	w.tooFar = w.tooFar || len(w.oracle.steps) > maxSteps
 }

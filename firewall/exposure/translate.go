@@ -77,7 +77,7 @@ func (w *walk) translate(c *chain, r *rule, s NAT, f flow) []branch {
 }
 
 // maxTargets is how many targets of a translation are followed one by one.
-const maxTargets = 16
+const maxTargets = 64
 
 // destinations is every target that a connection may be translated to.
 func (w *walk) destinations(c *chain, r *rule, s NAT, f flow, get func(o *Operand, width int) (view, bool)) []branch {
@@ -217,7 +217,17 @@ func targetText(width int, e endpoint) string {
 	}
 	from, _ := e.port.From.Uint64()
 	to, _ := e.port.To.Uint64()
-	return fmt.Sprintf("to %s-%s port %d-%d", text(e.addr.From), text(e.addr.To), from, to)
+	addr, ports := text(e.addr.From), fmt.Sprint(from)
+	if e.addr.From != e.addr.To {
+		addr += "-" + text(e.addr.To)
+	}
+	if to != from {
+		ports += fmt.Sprintf("-%d", to)
+	}
+	if width == 128 {
+		addr = "[" + addr + "]"
+	}
+	return fmt.Sprintf("to %s:%s", addr, ports)
 }
 
 // proxy hands packets to a transparent proxy, if there is a socket.

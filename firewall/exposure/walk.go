@@ -2,6 +2,7 @@ package exposure
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -23,6 +24,8 @@ type walk struct {
 	// translating: the base chain is one of NAT.
 	translating bool
 	routing     bool // between hooks
+	// reply is about the answer that is followed; nil for a first packet.
+	reply *replying
 
 	oracle  *oracle // nil to follow all ways
 	assumed []string
@@ -54,6 +57,9 @@ func (e *Evaluator) newWalk(q Question) *walk {
 func (w *walk) assume() {
 	if w.e.host == nil {
 		w.assumed = append(w.assumed, "the packet is for the host itself, and routing takes any source")
+		if w.q.answered() {
+			w.assumed = append(w.assumed, "routing finds a way back for every answer, by the interface where the packet came in")
+		}
 	}
 	switch {
 	case w.q.Interface == "":
@@ -88,6 +94,9 @@ func (w *walk) run() {
 	forward = w.atHook(HookPostrouting, w.atHook(HookForward, forward))
 	for _, f := range w.atHook(HookEgress, forward) {
 		w.finish(f, Forwarded, Decider{})
+	}
+	if w.oracle != nil {
+		w.tellReplies()
 	}
 }
 
@@ -149,7 +158,14 @@ func (w *walk) atHook(h Hook, flows []flow) []flow {
 		if len(flows) == 0 || w.tooFar {
 			return nil
 		}
-		flows = w.group(g, flows)
+		if w.reply != nil {
+			flows = w.replyGroup(g, flows)
+		} else {
+			flows = w.group(g, flows)
+		}
+	}
+	if w.reply != nil {
+		flows = w.kernelHooks(flows, math.MaxInt32)
 	}
 	if w.tooFar {
 		return nil
@@ -185,7 +201,9 @@ func (w *walk) units(units []unit, flows []flow) []flow {
 		if len(flows) == 0 || w.tooFar {
 			return nil
 		}
-		if u.nat {
+		if u.nat && w.reply != nil {
+			flows = w.replyNAT(u.chains, flows)
+		} else if u.nat {
 			flows = w.nat(u.chains, flows)
 		} else {
 			flows = w.onDevice(u.chains[0], flows)
@@ -267,9 +285,10 @@ func (w *walk) finish(f flow, o Outcome, by Decider) {
 // base runs a base chain: what it accepts goes on to the next.
 func (w *walk) base(c *chain, flows []flow) []flow {
 	w.phase = afterConntrack
-	if w.hook == HookIngress || w.hook == HookPrerouting && c.Base.EffectivePriority() < PriorityConntrack {
+	early := w.hook == HookPrerouting || w.hook == HookOutput
+	if w.hook == HookIngress || early && c.Base.EffectivePriority() < PriorityConntrack {
 		w.phase = beforeConntrack
-	} else if w.hook == HookPrerouting && c.Base.EffectivePriority() == PriorityConntrack {
+	} else if early && c.Base.EffectivePriority() == PriorityConntrack {
 		w.phase = atConntrack
 	}
 	w.accepted, w.translating = nil, c.Base.Type == TypeNAT

@@ -174,6 +174,7 @@ var elsewhere = firewall.MustPrefixes(
 	"127.0.0.0/8",
 	"169.254.0.0/16",
 	"172.17.0.0/16",
+	"172.18.0.0/24", // a container network of Docker: answers go there
 	"198.51.100.0/24",
 	"203.0.113.0/24",
 	"224.0.0.0/3",

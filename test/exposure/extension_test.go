@@ -101,7 +101,7 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 		m.Not = g.IntN(3) == 0
 		return p(fmt.Sprintf("-m multiport %s--ports 80,8080:8081", bang(m)), m)
 	case 13:
-		if g.entered || hook == "POSTROUTING" {
+		if g.entered || hook == "POSTROUTING" || hook == "OUTPUT" {
 			break
 		}
 		g.entered = true

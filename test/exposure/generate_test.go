@@ -23,6 +23,29 @@ const (
 	leaveXT  = "-o eth0 -j ACCEPT"
 )
 
+// The neighbours of a host have to be found, whatever its rules are for answers.
+const (
+	neighboursNFT = `meta l4proto ipv6-icmp accept`
+	neighboursXT  = "-p ipv6-icmp -j ACCEPT"
+)
+
+func neighbours(text string) *rule {
+	return &rule{[]ex.Statement{ex.In(ex.Of(ex.FieldProtocol), number(58)), ex.Verdict{Kind: ex.VerdictAccept}}, text}
+}
+
+// begin is the first rule of a base chain: random rules meet answers only where the generator is asked for that.
+func (g *generator) begin(t *table) *rule {
+	switch {
+	case !g.answers && t.legacy:
+		return pass(passXT)
+	case !g.answers:
+		return pass(passNFT)
+	case t.legacy:
+		return neighbours(neighboursXT)
+	}
+	return neighbours(neighboursNFT)
+}
+
 func leave(text string) *rule {
 	return &rule{[]ex.Statement{ex.In(ex.Of(ex.FieldOutName), ex.One(ex.Name("eth0"))), ex.Verdict{Kind: ex.VerdictAccept}}, text}
 }
@@ -56,6 +79,7 @@ type generator struct {
 	single                                    bool // it has -p
 
 	proxies bool // transparent proxies are among the rules
+	answers bool // rules meet the answers too
 
 	ipsets []string           // as `ipset restore` takes them
 	grown  map[string]*ex.Set // ipsets that rules add to, by name
@@ -572,15 +596,24 @@ func (g *generator) table(n int) *table {
 			device := pick(g, "eth0", "eth0", "eth1")
 			b.Hook, b.Devices, b.Priority = ex.HookIngress, []string{device}, int32(g.IntN(3))
 			c.hook = fmt.Sprintf("ingress device %q", device)
+			if g.answers && t.family == ex.FamilyNetdev && g.IntN(2) == 0 {
+				b.Hook, c.hook = ex.HookEgress, fmt.Sprintf("egress device %q", device)
+			}
 		} else if g.IntN(8) == 0 && t.family != ex.FamilyNetdev {
 			// Sources are translated when all is said and done.
 			b.Hook, b.Type, b.Priority = ex.HookPostrouting, ex.TypeNAT, 100
 			c.hook = b.Hook.String()
-			c.rules = append(c.rules, leave(leaveNFT), &rule{[]ex.Statement{ex.NAT{Kind: ex.NATMasquerade, Family: ex.FamilyInet}}, "masquerade"})
+			if c.rules = append(c.rules, leave(leaveNFT)); g.answers {
+				c.rules = nil
+			}
+			c.rules = append(c.rules, &rule{[]ex.Statement{ex.NAT{Kind: ex.NATMasquerade, Family: ex.FamilyInet}}, "masquerade"})
 			t.chains = append(t.chains, c)
 			continue
 		} else {
 			b.Hook = pick(g, ex.HookPrerouting, ex.HookPrerouting, ex.HookInput, ex.HookInput, ex.HookForward, ex.HookPostrouting)
+			if g.answers && g.IntN(2) == 0 {
+				b.Hook = pick(g, ex.HookOutput, ex.HookOutput, ex.HookPostrouting)
+			}
 			b.Priority = pick(g, int32(-300), -150, -110, -10, 0, 0, 10, 50)
 			if b.Hook == ex.HookPrerouting && g.IntN(3) == 0 {
 				b.Type, b.Priority, nat = ex.TypeNAT, pick(g, int32(-100), -100, -90, 5), true
@@ -590,7 +623,7 @@ func (g *generator) table(n int) *table {
 		if g.IntN(4) == 0 {
 			b.Policy = ex.VerdictDrop
 		}
-		c.rules = append(c.rules, pass(passNFT))
+		c.rules = append(c.rules, g.begin(t))
 		if g.proxies && !t.early() && b.Hook == ex.HookPrerouting && !nat && g.IntN(2) == 0 {
 			g.ruleFamily, g.ruleProtocol = pick(g, firewall.IPv4, firewall.IPv6), firewall.TCP
 			m, to := g.match(t, b), g.proxied(t)
@@ -601,7 +634,11 @@ func (g *generator) table(n int) *table {
 			reach = names(natUsers)
 		}
 		for range g.IntN(6) {
-			c.rules = append(c.rules, g.rule(t, b, nat, reach))
+			r := g.rule(t, b, nat, reach)
+			if g.answers && (b.Hook == ex.HookOutput || b.Hook >= ex.HookPostrouting) && g.IntN(4) > 0 {
+				r = mirrored(r)
+			}
+			c.rules = append(c.rules, r)
 		}
 		if g.IntN(3) == 0 { // a list of bans, or of friends
 			g.ruleFamily = pick(g, firewall.IPv4, firewall.IPv6)

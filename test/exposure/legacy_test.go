@@ -23,6 +23,10 @@ func (g *generator) legacyTable(f ex.Family, name string) *table {
 	t := &table{legacy: true, family: f, name: name}
 	user := &chain{name: "U0"}
 	hooks := map[string][]string{"raw": {"PREROUTING"}, "mangle": {"PREROUTING", "INPUT", "FORWARD"}, "nat": {"PREROUTING", "POSTROUTING"}, "filter": {"INPUT", "FORWARD"}}[name]
+	if g.answers {
+		hooks = map[string][]string{"raw": {"PREROUTING", "OUTPUT"}, "mangle": {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
+			"nat": {"PREROUTING", "POSTROUTING"}, "filter": {"INPUT", "FORWARD", "OUTPUT"}}[name]
+	}
 	for range g.IntN(3) {
 		user.rules = append(user.rules, g.legacyRule(t, "", ""))
 	}
@@ -32,13 +36,17 @@ func (g *generator) legacyTable(f ex.Family, name string) *table {
 		if name != "nat" && g.IntN(5) == 0 {
 			c.base.Policy = ex.VerdictDrop
 		}
-		if hook == "POSTROUTING" {
+		if hook == "POSTROUTING" && !g.answers {
 			c.rules = append(c.rules, leave(leaveXT))
 		} else {
-			c.rules = append(c.rules, pass(passXT))
+			c.rules = append(c.rules, g.begin(t))
 		}
 		for n := g.IntN(5); n > 0 || g.proxies && name == "mangle" && n > -3; n-- {
-			c.rules = append(c.rules, g.legacyRule(t, hook, "U0"))
+			r := g.legacyRule(t, hook, "U0")
+			if g.answers && (hook == "OUTPUT" || hook == "POSTROUTING") && g.IntN(4) > 0 {
+				r = mirrored(r)
+			}
+			c.rules = append(c.rules, r)
 		}
 		t.chains = append(t.chains, c)
 	}
@@ -152,7 +160,7 @@ func (g *generator) legacyMatch(t *table, proto firewall.Protocol) piece {
 
 func (g *generator) legacyTarget(t *table, hook, user string) piece {
 	f := g.family4or6(t)
-	if hook == "POSTROUTING" {
+	if hook == "POSTROUTING" && t.name == "nat" {
 		if g.IntN(2) == 0 {
 			return g.disguise(t)
 		}

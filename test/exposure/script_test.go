@@ -165,7 +165,7 @@ func (d *description) without(n int) *description {
 
 // keep reports whether a rule is one of those that let answers through.
 func keep(r *rule) bool {
-	return r.text == passNFT || r.text == passXT || r.text == leaveNFT || r.text == leaveXT
+	return r.text == passNFT || r.text == passXT || r.text == leaveNFT || r.text == leaveXT || r.text == neighboursNFT || r.text == neighboursXT
 }
 
 func (d *description) String() string {

@@ -279,7 +279,7 @@ func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Famil
 	served := slices.ContainsFunc(a.IPVS, func(s ipvs.Service) bool {
 		return s.Protocol == l.Protocol && s.At.Port() == l.Port
 	})
-	if open.certain.equal(open.possible) && !served {
+	if open.undecided().empty() && !served {
 		return open
 	}
 	return a.eachAddress(q, mine)

@@ -174,7 +174,7 @@ func told(r Report) (rows, findings []string) {
 
 const (
 	closed = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT\n-A INPUT -p tcp --dport 22 -s 203.0.113.0/24 -j ACCEPT\n"
-	docker = "-A FORWARD -o br0 -d 172.17.0.2/32 -p tcp --dport 80 -j ACCEPT\nCOMMIT\n*nat\n:PREROUTING ACCEPT [0:0]\n:DOCKER - [0:0]\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n" +
+	docker = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n-A FORWARD -o br0 -d 172.17.0.2/32 -p tcp --dport 80 -j ACCEPT\nCOMMIT\n*nat\n:PREROUTING ACCEPT [0:0]\n:DOCKER - [0:0]\n-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER\n" +
 		"-A DOCKER ! -i br0 -p tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80\nCOMMIT\n"
 )
 
@@ -210,7 +210,7 @@ func TestAudit(t *testing.T) {
 			findings: []string{"bypass tcp/80 eth0 0.0.0.0/0", "bypass tcp/8080 eth0 0.0.0.0/0"},
 		},
 		"a container's own address, past a port for a few": {
-			rules:    "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING ! -i br0 -p tcp --dport 9090 -j DNAT --to-destination 172.17.0.2:80\nCOMMIT\n*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m conntrack --ctstate DNAT ! -s 203.0.113.0/24 -j DROP\nCOMMIT\n",
+			rules:    "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING ! -i br0 -p tcp --dport 9090 -j DNAT --to-destination 172.17.0.2:80\nCOMMIT\n*filter\n:FORWARD ACCEPT [0:0]\n-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n-A FORWARD -m conntrack --ctstate DNAT ! -s 203.0.113.0/24 -j DROP\nCOMMIT\n",
 			policy:   "services: [{name: metrics, port: 9090, allow: [203.0.113.0/24]}]",
 			rows:     []string{"tcp/80 eth0  0.0.0.0/0 bypass", "tcp/9090 eth0  203.0.113.0/24 → 172.17.0.2:80 ok"},
 			findings: []string{"bypass tcp/80 eth0 0.0.0.0/1"},

@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -22,6 +23,8 @@ type Explanation struct {
 	Interface   string     `json:"interface"`
 	// Reason is one of reasons.
 	Reason Reason `json:"reason"`
+	// Connects: somebody answers, and the answer gets out, whichever target is taken.
+	Connects bool `json:"connects"`
 	// Summary says it in a sentence.
 	Summary string `json:"summary"`
 	// Service of the policy that decided, and where the policy says so; "" if another program did.
@@ -38,12 +41,14 @@ const (
 	DroppedHere    Reason = "dropped-here"
 	BoundElsewhere Reason = "bound-elsewhere"
 	NothingListens Reason = "nothing-listens"
+	ReplyLost      Reason = "reply-lost" // packets come in, and answers don't get out
 	Unclear        Reason = "undecided"
 	Connects       Reason = "connects" // as far as this host can see: else look upstream
 )
 
 // Packet is what to explain. Interface and Destination may be left out: then they are those by
-// which the host itself would answer the source.
+// which the host itself would answer the source; with a Destination of another interface, and a
+// source that lies behind a router, that interface.
 type Packet struct {
 	From        netip.Addr
 	Destination netip.Addr
@@ -56,7 +61,13 @@ type Packet struct {
 func Locate(host *exposure.Host, p Packet) (Packet, error) {
 	p.From = p.From.Unmap().WithZone("")
 	if p.Interface == "" {
-		i := towards(host, p.From)
+		i, direct := towards(host, p.From)
+		if to := holder(host, p.Destination); to != nil && !direct {
+			i = to
+		}
+		if i == nil {
+			i = only(host, p.From)
+		}
 		if i == nil {
 			return p, fmt.Errorf(
 				"no route leads to %s, so it can't be told on which interface its packets arrive: name it with --interface",
@@ -89,24 +100,55 @@ func Locate(host *exposure.Host, p Packet) (Packet, error) {
 	)
 }
 
+// holder is the interface that has an address; nil if none has, and for one of loopback.
+func holder(host *exposure.Host, a netip.Addr) *exposure.Interface {
+	for i := range host.Interfaces {
+		on := &host.Interfaces[i]
+		if !on.Loopback && slices.ContainsFunc(on.Addresses, func(p netip.Prefix) bool { return a.IsValid() && p.Addr() == a }) {
+			return on
+		}
+	}
+	return nil
+}
+
+// only is the host's one interface with an address of the source's kind; nil if there are several, or
+// none. Whatever comes, comes by it.
+func only(host *exposure.Host, source netip.Addr) *exposure.Interface {
+	var found *exposure.Interface
+	for i := range host.Interfaces {
+		on := &host.Interfaces[i]
+		if on.Loopback || !on.Up || !slices.ContainsFunc(on.Addresses, func(p netip.Prefix) bool {
+			return p.Addr().Is4() == source.Is4() && p.Addr().IsLinkLocalUnicast() == source.IsLinkLocalUnicast()
+		}) {
+			continue
+		}
+		if found != nil {
+			return nil
+		}
+		found = on
+	}
+	return found
+}
+
 // towards is the interface by which the host would answer: that of the longest route to the source,
-// in its main tables.
-func towards(host *exposure.Host, source netip.Addr) *exposure.Interface {
-	best, bits, metric := (*exposure.Interface)(nil), -1, uint32(0)
+// in its main tables. direct: no router lies between.
+func towards(host *exposure.Host, source netip.Addr) (best *exposure.Interface, direct bool) {
+	bits, metric := -1, uint32(0)
 	for _, r := range host.Routes {
 		if r.Table != 254 && r.Table != 255 && r.Table != 253 || !r.Dest.IsValid() ||
 			r.Dest.Addr().Is4() != source.Is4() ||
 			!r.Dest.Contains(source) ||
-			len(r.NextHops) == 0 {
+			len(r.NextHops) == 0 || r.Type != exposure.RouteUnicast && r.Type != exposure.RouteLocal {
 			continue
 		}
 		if r.Dest.Bits() > bits || r.Dest.Bits() == bits && r.Metric < metric {
 			if i := host.ByIndex(r.NextHops[0].Index); i != nil {
 				best, bits, metric = i, r.Dest.Bits(), r.Metric
+				direct = !r.NextHops[0].Gateway.IsValid()
 			}
 		}
 	}
-	return best
+	return best, direct
 }
 
 // Explain follows a packet that Locate has completed.
@@ -139,6 +181,7 @@ func Explain(in Input, p Packet) (Explanation, error) {
 	}
 	x.Explanation = path
 	x.conclude(in, p)
+	x.Connects = x.Reason == Connects
 	return x, nil
 }
 
@@ -149,16 +192,27 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	if x.DecidedBy.Owner == "portgrave" {
 		x.Service = serviceOfChain(x.DecidedBy.Chain)
 	}
-	switch x.Verdict {
-	case "deny":
-		x.Reason, x.Summary = DroppedHere, fmt.Sprintf(
-			"%s does not get to %s: stopped by %s",
-			p.From,
-			port,
-			by,
-		)
+	if r := x.Replies; r != nil && r.Lost != exposure.No {
+		r.LostTo = Words(r.LostBy)
+	}
+	if x.Verdict == "deny" {
+		x.Reason, x.Summary = DroppedHere, fmt.Sprintf("%s does not get to %s: stopped by %s", p.From, port, by)
 		return
-	case "unknown":
+	}
+	var ends []end
+	a := &auditor{Input: in}
+	if p.Protocol.HasPorts() {
+		if target, ok := x.onlyTarget(p); ok && x.Verdict == "allow" && x.throughIPVS(in, p, target, by) {
+			return
+		}
+		a.look()
+	}
+	for i := range x.Targets {
+		e := a.endOf(&x.Targets[i], p, port, by)
+		x.Targets[i].Reason, x.Targets[i].Connects = string(e.reason), e.reason == Connects
+		ends = append(ends, e)
+	}
+	if x.Listener = listenerAt(ends); x.Verdict == "unknown" {
 		var on []string
 		for _, u := range x.Unknowns {
 			on = append(on, Words(u))
@@ -169,89 +223,17 @@ func (x *Explanation) conclude(in Input, p Packet) {
 			port,
 			strings.Join(on, "; "),
 		)
-	}
-	if !p.Protocol.HasPorts() {
-		if x.Verdict == "allow" {
-			x.Reason = Connects
-			x.Summary = fmt.Sprintf(
-				"%s from %s gets in, let in by %s; whether the kernel or a program takes it isn't "+
-					"looked at",
-				p.Protocol,
-				p.From,
-				by,
-			)
-		}
 		return
 	}
-	target, err := netip.ParseAddrPort(x.Target)
-	if err != nil {
-		target = netip.AddrPortFrom(p.Destination, p.Port)
+	x.sum(ends, p, port)
+}
+
+// onlyTarget is where the packet ends up, if that is one place.
+func (x *Explanation) onlyTarget(p Packet) (netip.AddrPort, bool) {
+	if len(x.Targets) != 1 {
+		return netip.AddrPort{}, false
 	}
-	if x.Verdict == "allow" && x.throughIPVS(in, p, target, by) {
-		return
-	}
-	a := &auditor{Input: in}
-	a.look()
-	takers := sockets.Takers(a.listeners, p.Protocol, target.Addr(), target.Port(), p.Interface)
-	moved := target != netip.AddrPortFrom(p.Destination, p.Port)
-	elsewhere := moved && !in.Host.Owns(target.Addr())
-	if elsewhere {
-		takers = a.elsewhere(p.Protocol, target)
-	}
-	if len(takers) > 0 {
-		x.Listener = listenerOf(takers[0])
-	}
-	if x.Verdict == "unknown" {
-		return
-	}
-	to := port
-	if moved {
-		to = fmt.Sprintf("%s, which goes to %s", port, target)
-	}
-	switch {
-	case x.Listener != nil:
-		x.Reason = Connects
-		x.Summary = fmt.Sprintf(
-			"%s gets to %s, where %s listens, let in by %s; should it not connect all the same, its packets don't come this far: look upstream",
-			p.From,
-			to,
-			whoListens(x.Listener),
-			by,
-		)
-	case elsewhere:
-		x.Reason = Connects
-		x.Summary = fmt.Sprintf(
-			"%s gets to %s, on another machine or in a namespace that can't be told; should it not connect, look there",
-			p.From,
-			to,
-		)
-	default:
-		var bound []string
-		for _, l := range a.listeners {
-			if l.Protocol == p.Protocol && l.Port == target.Port() {
-				where := l.Address.String()
-				if l.Interface != "" {
-					where += " on " + l.Interface
-				}
-				bound = append(bound, fmt.Sprintf("%s on %s", whoListens(listenerOf(l)), where))
-			}
-		}
-		if len(bound) > 0 {
-			x.Reason, x.Summary = BoundElsewhere, fmt.Sprintf(
-				"the rules let %s through to %s, but nobody listens on %s: %s",
-				p.From,
-				to,
-				target.Addr(),
-				strings.Join(bound, ", "),
-			)
-			return
-		}
-		x.Reason, x.Summary = NothingListens, fmt.Sprintf(
-			"the rules let %s through to %s, but nothing listens there",
-			p.From,
-			to,
-		)
-	}
+	return targetAt(x.Targets[0], p), true
 }
 
 // throughIPVS concludes about a packet that a service of IPVS takes; false if none does.
@@ -270,7 +252,7 @@ func (x *Explanation) throughIPVS(in Input, p Packet, target netip.AddrPort, by 
 		)
 		return true
 	}
-	x.Reason = Connects
+	x.Reason, x.Replies = Connects, nil // the answer's way isn't that of this host's sockets
 	x.Summary = fmt.Sprintf(
 		"%s gets to %s, let in by %s; IPVS sends it on to %s; should it not connect, look there",
 		p.From,

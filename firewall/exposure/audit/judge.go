@@ -41,6 +41,13 @@ func (a *auditor) judge(
 	for _, s := range r.assumed {
 		a.assumed[s] = true
 	}
+	unheard := ""
+	if !r.unanswered.empty() {
+		unheard = "; answers to some of them may be lost: see who decided"
+		if lost := lostTo(r.decided); lost != "" {
+			unheard = "; packets come in, and answers to some of them are lost: " + lost
+		}
+	}
 	if x.DecidedBy == nil {
 		x.DecidedBy = []string{}
 	}
@@ -73,14 +80,14 @@ func (a *auditor) judge(
 			&x,
 			WiderThanPolicy,
 			written(tooMany),
-			fmt.Sprintf("%s is reachable from sources that the policy does not allow", name),
+			fmt.Sprintf("%s is reachable from sources that the policy does not allow%s", name, unheard),
 		)
 	default:
 		a.find(
 			&x,
 			Undeclared,
 			written(tooMany),
-			fmt.Sprintf("%s is reachable, and no service of the policy lists it", name),
+			fmt.Sprintf("%s is reachable, and no service of the policy lists it%s", name, unheard),
 		)
 	}
 	// dockerd listens on the ports that it publishes, and packets from outside never get to it: they
@@ -99,11 +106,11 @@ func (a *auditor) judge(
 			),
 		)
 	}
-	if !r.certain.equal(r.possible) {
+	if unsure := r.undecided(); !unsure.empty() {
 		a.find(
 			&x,
 			Undecided,
-			r.possible.minus(r.certain).simplest(r.nowhere),
+			unsure.simplest(r.nowhere),
 			fmt.Sprintf(
 				"who reaches %s hangs on what can't be known: %s",
 				name,
@@ -112,6 +119,17 @@ func (a *auditor) judge(
 		)
 	}
 	a.report.Exposures = append(a.report.Exposures, x)
+}
+
+// lostTo is what loses answers, of what decided about a row.
+func lostTo(decided []string) string {
+	var out []string
+	for _, d := range decided {
+		if rest, ok := strings.CutPrefix(d, answersLost); ok {
+			out = append(out, rest)
+		}
+	}
+	return strings.Join(out, "; ")
 }
 
 func unknowns(decided []string) (out []string) {

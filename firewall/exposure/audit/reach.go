@@ -3,6 +3,7 @@ package audit
 import (
 	"slices"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -13,9 +14,12 @@ type reach struct {
 	nowhere sources
 	// elsewhere are the sources whose packets get through to something else: where the port is published.
 	elsewhere sources
-	decided   []string
-	targets   []string
-	assumed   []string
+	// unanswered are the sources whose packets surely get there, of a protocol whose packets do something without an answer; the
+	// answer may be lost. They are possible, and not certain, and that is no doubt about who gets in.
+	unanswered sources
+	decided    []string
+	targets    []string
+	assumed    []string
 }
 
 // ask evaluates one question and keeps the ways that a function picks.
@@ -27,20 +31,36 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		r.possible[slot(q.Family)] = exposure.AllSources(q.Family)
 		return r
 	}
-	certain, possible := answer.Reach(picks)
+	// What IPVS takes isn't answered by this host's sockets, and what a firewall believes is about packets.
+	if e == a.believed || a.servedByIPVS(q.Protocol, q.Destination, q.Port) {
+		for i := range answer.Pieces {
+			answer.Pieces[i].Reply = nil
+		}
+	}
+	certain, possible, unanswered := bounds(answer, picks)
 	r := reach{assumed: answer.Assumed}
 	n := slot(q.Family)
+	r.unanswered[n] = unanswered
 	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer, possible)
 	passing := !possible.Empty()
 	for _, p := range answer.Pieces {
 		if p.Outcome.Passes() && !picks(p) {
 			r.elsewhere[n] = r.elsewhere[n].Union(p.Sources)
 		}
-		if picks(p) == passing {
+		lost := picks(p) && p.Reply != nil && p.Reply.Lost
+		if lost && len(p.Reply.Unknowns) == 0 {
+			r.decided = appendOnce(r.decided, answersLost+Words(p.Reply.By.Describe()))
+		}
+		if picks(p) && p.Reply != nil {
+			for _, u := range p.Reply.Unknowns {
+				r.decided = appendOnce(r.decided, "unknown: "+Words(u.Describe()))
+			}
+		}
+		if picks(p) == passing && !(lost && needsAnswer(q.Protocol)) {
 			r.decided = appendOnce(r.decided, Words(p.DecidedBy.Describe()))
 		}
 		if picks(p) {
-			r.targets = appendOnce(r.targets, targetOf(p))
+			r.targets = appendTarget(r.targets, targetOf(p))
 		}
 		for _, u := range p.Unknowns {
 			r.decided = appendOnce(r.decided, "unknown: "+Words(u.Describe()))
@@ -49,14 +69,36 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 	return r
 }
 
+// answersLost begins what says who loses the answers to a row's sources.
+const answersLost = "answers are lost: "
+
+// needsAnswer reports whether packets of a protocol come to nothing without an answer.
+func needsAnswer(p firewall.Protocol) bool { return p == firewall.TCP || p == firewall.SCTP }
+
+// bounds are the sources that surely, and those that possibly, get to something. Surely means that the answer gets out too; where a
+// protocol needs none, a packet that gets in is possible whatever becomes of the answer.
+func bounds(answer exposure.Answer, picks func(exposure.Piece) bool) (certain, possible, unanswered exposure.Ranges) {
+	certain, possible = answer.Connects(picks)
+	if !needsAnswer(answer.Question.Protocol) {
+		var surely exposure.Ranges
+		surely, possible = answer.Reach(picks)
+		unanswered = surely.Minus(certain)
+	}
+	return certain, possible, unanswered
+}
+
+// undecided are the sources of which it isn't known whether they get there.
+func (r *reach) undecided() sources { return r.possible.minus(r.certain).minus(r.unanswered) }
+
 // add is the sources that get there by this way or that.
 func (r *reach) add(o reach) {
+	r.unanswered = r.unanswered.union(o.unanswered)
 	r.certain, r.possible, r.nowhere, r.elsewhere = r.certain.union(o.certain), r.possible.union(o.possible), r.nowhere.union(o.nowhere), r.elsewhere.union(o.elsewhere)
 	for _, d := range o.decided {
 		r.decided = appendOnce(r.decided, d)
 	}
 	for _, t := range o.targets {
-		r.targets = appendOnce(r.targets, t)
+		r.targets = appendTarget(r.targets, t)
 	}
 	for _, s := range o.assumed {
 		r.assumed = appendOnce(r.assumed, s)
@@ -69,7 +111,7 @@ func (r *reach) add(o reach) {
 func (a *auditor) nowhere(answer exposure.Answer, passing exposure.Ranges) exposure.Ranges {
 	var dropped exposure.Ranges
 	for _, p := range answer.Pieces {
-		if !p.Outcome.Passes() {
+		if !p.Outcome.Passes() || p.Reply != nil && p.Reply.Lost {
 			dropped = dropped.Union(p.Sources)
 		}
 	}
@@ -82,8 +124,23 @@ func (a *auditor) nowhere(answer exposure.Answer, passing exposure.Ranges) expos
 	return exposure.NewRanges(out...)
 }
 
-// maxNamed is how many deciders and targets a row names.
-const maxNamed = 12
+const (
+	// maxNamed is how many deciders a row names.
+	maxNamed = 12
+	// maxTargets is how many targets a row names; behind them stands moreTargets.
+	maxTargets  = 64
+	moreTargets = "and others"
+)
+
+func appendTarget(list []string, s string) []string {
+	switch {
+	case s == "" || slices.Contains(list, s) || len(list) > maxTargets:
+		return list
+	case len(list) == maxTargets:
+		return append(list, moreTargets)
+	}
+	return append(list, s)
+}
 
 func appendOnce(list []string, s string) []string {
 	if s == "" || slices.Contains(list, s) || len(list) == maxNamed {

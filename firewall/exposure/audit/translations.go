@@ -34,7 +34,7 @@ func (a *auditor) translations() {
 				var here []netip.Addr // where the port is translated: an address may be published and another not
 				for _, address := range a.addresses[f] {
 					q.Destination = address
-					if found := a.ask(a.evaluator, q, moved); !found.possible.empty() {
+					if found := a.ask(a.evaluator, q, moved); !found.possible.empty() || len(found.targets) > 0 {
 						here = append(here, address)
 						all.add(found)
 					}
@@ -61,6 +61,7 @@ func (a *auditor) translations() {
 				x.PortLast = r.last
 			}
 			a.behind(&x, all.targets, r.protocol)
+			all.decided = append(all.decided, a.refusing(all.targets, r.protocol, i.Name)...)
 			a.judge(x, all, families, dialled, &believed)
 		}
 	}
@@ -136,6 +137,21 @@ func (a *auditor) behind(x *Exposure, targets []string, p firewall.Protocol) {
 	}
 }
 
+// refusing names the targets of this host at which nobody listens, of a port that has several: some
+// connections come about, and others don't.
+func (a *auditor) refusing(targets []string, p firewall.Protocol, iface string) (out []string) {
+	if len(targets) < 2 {
+		return nil
+	}
+	for _, t := range targets {
+		at, err := netip.ParseAddrPort(t)
+		if err == nil && a.Host.Owns(at.Addr()) && len(sockets.Takers(a.listeners, p, at.Addr(), at.Port(), iface)) == 0 {
+			out = append(out, fmt.Sprintf("nothing listens at %s, one of %d targets", t, len(targets)))
+		}
+	}
+	return out
+}
+
 // elsewhere are the listeners of the one other namespace that has an address; none if several have
 // it.
 func (a *auditor) elsewhere(p firewall.Protocol, at netip.AddrPort) (out []sockets.Listener) {
@@ -154,8 +170,11 @@ func (a *auditor) elsewhere(p firewall.Protocol, at netip.AddrPort) (out []socke
 }
 
 func targetOf(p exposure.Piece) string {
-	if !p.Translated || !p.Target.IsValid() {
+	switch {
+	case !p.Translated:
 		return ""
+	case !p.Target.IsValid():
+		return p.Within
 	}
 	return p.Target.String()
 }

@@ -15,6 +15,9 @@ func readSysctls(h *exposure.Host, f fs.FS) error {
 	s := sysctls{f: f}
 	h.All = s.of("all")
 	h.IPForward = s.number("net/ipv4/ip_forward", 0) != 0
+	h.TCPMarkAccept = s.number("net/ipv4/tcp_fwmark_accept", 0) != 0
+	h.MarkReflect4 = s.number("net/ipv4/fwmark_reflect", 0) != 0
+	h.MarkReflect6 = s.number("net/ipv6/fwmark_reflect", 0) != 0
 	// Only where the module br_netfilter is loaded do bridges call the IP hooks at all.
 	h.BridgeCallIPTables = s.number("net/bridge/bridge-nf-call-iptables", 0) != 0 || h.BridgeCallIPTables
 	h.BridgeCallIP6Tables = s.number("net/bridge/bridge-nf-call-ip6tables", 0) != 0 || h.BridgeCallIP6Tables

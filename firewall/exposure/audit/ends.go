@@ -1,0 +1,238 @@
+package audit
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/sockets"
+)
+
+// end is what comes of a packet at one of its targets.
+type end struct {
+	target   exposure.Target
+	to       string // the port, and where it goes if that is somewhere else
+	reason   Reason
+	listener *exposure.Listener
+	summary  string
+}
+
+// targetAt is a target's address and port: those that were dialled where nothing else is known.
+func targetAt(t exposure.Target, p Packet) netip.AddrPort {
+	switch {
+	case t.At.IsValid():
+		return t.At
+	case t.At.Port() != 0:
+		return netip.AddrPortFrom(p.Destination, t.At.Port())
+	}
+	return netip.AddrPortFrom(p.Destination, p.Port)
+}
+
+// endOf concludes about one target.
+func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
+	e := end{target: *t, to: port}
+	at := targetAt(*t, p)
+	moved := at != netip.AddrPortFrom(p.Destination, p.Port)
+	if moved && p.Protocol.HasPorts() {
+		e.to = fmt.Sprintf("%s, which goes to %s", port, at)
+	}
+	elsewhere := moved && !a.Host.Owns(at.Addr())
+	if p.Protocol.HasPorts() {
+		takers := sockets.Takers(a.listeners, p.Protocol, at.Addr(), at.Port(), p.Interface)
+		if elsewhere {
+			takers = a.elsewhere(p.Protocol, at)
+		}
+		if len(takers) > 0 {
+			e.listener = listenerOf(takers[0])
+		}
+	}
+	lost := t.Replies.Lost
+	switch {
+	case t.Verdict == "deny":
+		e.reason, e.summary = DroppedHere, fmt.Sprintf(
+			"%s does not get to %s: stopped by %s",
+			p.From,
+			e.to,
+			Words(t.StoppedBy),
+		)
+	case t.Verdict == "unknown":
+		e.reason, e.summary = Unclear, fmt.Sprintf(
+			"whether %s gets to %s depends on rules that can't be decided in advance",
+			p.From,
+			e.to,
+		)
+	case !t.At.IsValid() && t.Address != "" && t.At.Port() == 0:
+		e.reason, e.summary = Unclear, fmt.Sprintf(
+			"%s goes to one of too many targets to look at each: %s",
+			port,
+			t.Address,
+		)
+	case p.Protocol.HasPorts() && e.listener == nil && !elsewhere:
+		e.unheard(a, p, at)
+	case lost == exposure.Yes:
+		e.reason, e.summary = ReplyLost, fmt.Sprintf(
+			"packets of %s get in to %s, let in by %s, and the answers are lost: %s; %s",
+			p.From, e.to, by, Words(t.Replies.LostBy), remedy(t.Replies.LostBy))
+	case lost == exposure.Maybe:
+		var on []string
+		for _, u := range t.Replies.Unknowns {
+			on = append(on, Words(u))
+		}
+		e.reason, e.summary = Unclear, fmt.Sprintf(
+			"packets of %s get in to %s, and whether the answers get out depends on rules that can't be "+
+				"decided in advance: %s",
+			p.From,
+			e.to,
+			strings.Join(on, "; "),
+		)
+	default:
+		e.reason, e.summary = Connects, e.gets(p, by, elsewhere)
+	}
+	return e
+}
+
+// gets says that the packet gets to somebody, and the answer back.
+func (e *end) gets(p Packet, by string, elsewhere bool) string {
+	switch {
+	case !p.Protocol.HasPorts():
+		return fmt.Sprintf(
+			"%s from %s gets in, let in by %s; whether the kernel or a program takes it isn't looked at",
+			p.Protocol,
+			p.From,
+			by,
+		)
+	case elsewhere && e.listener == nil:
+		return fmt.Sprintf(
+			"%s gets to %s, on another machine or in a namespace that can't be told; should it not "+
+				"connect, look there",
+			p.From,
+			e.to,
+		)
+	}
+	return fmt.Sprintf(
+		"%s gets to %s, where %s listens, let in by %s; should it not connect all the same, its packets "+
+			"don't come this far: look upstream",
+		p.From,
+		e.to,
+		whoListens(e.listener),
+		by,
+	)
+}
+
+// unheard concludes about a target of this host at which nobody listens.
+func (e *end) unheard(a *auditor, p Packet, at netip.AddrPort) {
+	var bound []string
+	for _, l := range a.listeners {
+		if l.Protocol == p.Protocol && l.Port == at.Port() {
+			where := l.Address.String()
+			if l.Interface != "" {
+				where += " on " + l.Interface
+			}
+			bound = append(bound, fmt.Sprintf("%s on %s", whoListens(listenerOf(l)), where))
+		}
+	}
+	if len(bound) > 0 {
+		e.reason, e.summary = BoundElsewhere, fmt.Sprintf(
+			"the rules let %s through to %s, but nobody listens on %s: %s",
+			p.From,
+			e.to,
+			at.Addr(),
+			strings.Join(bound, ", "),
+		)
+		return
+	}
+	e.reason, e.summary = NothingListens, fmt.Sprintf(
+		"the rules let %s through to %s, but nothing listens there",
+		p.From,
+		e.to,
+	)
+}
+
+// remedy is what to do about what loses answers.
+func remedy(d exposure.Decision) string {
+	switch {
+	case d.Chain != "":
+		return "let established connections out before that (ct state established accept)"
+	case strings.HasPrefix(d.Reason, "rp_filter"):
+		return "set rp_filter to 2 there, or mend the routes"
+	case strings.HasPrefix(d.Reason, "no route"):
+		return "add a route to the client, or a default route (ip route get shows what is used)"
+	case strings.HasPrefix(d.Reason, "blackhole"),
+		strings.HasPrefix(d.Reason, "unreachable"),
+		strings.HasPrefix(d.Reason, "prohibit"),
+		strings.HasPrefix(d.Reason, "a routing rule"):
+		return "change that route, or give answers another one with ip rule"
+	}
+	return "look there"
+}
+
+// graveness orders reasons: of several targets the worst decides.
+var graveness = []Reason{DroppedHere, BoundElsewhere, NothingListens, ReplyLost, Unclear, Connects}
+
+// sum makes one conclusion of those about all targets.
+func (x *Explanation) sum(ends []end, p Packet, port string) {
+	if len(ends) == 0 { // a ruleset that is too complex
+		x.Reason, x.Summary = Unclear, fmt.Sprintf(
+			"where %s from %s goes can't be told",
+			port,
+			p.From,
+		)
+		return
+	}
+	worst := slices.MinFunc(ends, func(a, b end) int {
+		return slices.Index(graveness, a.reason) - slices.Index(graveness, b.reason)
+	})
+	x.Reason, x.Summary = worst.reason, worst.summary
+	if len(ends) == 1 {
+		return
+	}
+	var bad, all []string
+	for _, e := range ends {
+		name := e.target.Address
+		if name == "" {
+			name = "a target that isn't known"
+		}
+		all = append(all, name)
+		if e.reason != Connects {
+			bad = append(bad, fmt.Sprintf("%s: %s", name, e.reason))
+		}
+	}
+	goes := fmt.Sprintf(
+		"%s gets to %s, which goes to one of %d targets (%s)",
+		p.From,
+		port,
+		len(all),
+		short(all),
+	)
+	if len(bad) == 0 {
+		x.Summary = goes + ", and each of them takes it, as far as this host can see"
+		return
+	}
+	x.Summary = fmt.Sprintf(
+		"%s; connections fail at %d of them: %s; the first: %s",
+		goes,
+		len(bad),
+		short(bad),
+		worst.summary,
+	)
+}
+
+// short is a list of which no more than maxNamed are named.
+func short(list []string) string {
+	if len(list) <= maxNamed {
+		return strings.Join(list, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(list[:maxNamed], ", "), len(list)-maxNamed)
+}
+
+// listenerAt is who listens at the first target that has anybody.
+func listenerAt(ends []end) *exposure.Listener {
+	for _, e := range ends {
+		if e.listener != nil {
+			return e.listener
+		}
+	}
+	return nil
+}

@@ -1,0 +1,634 @@
+package exposure
+
+import (
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// The answer to a first packet goes back to the client, and may be lost on its way. It is followed
+// as the first packet is: a walk of its own carries the set of all clients through the hooks. What
+// varies is the destination now, so a rule's source and destination change places (mirrored): a
+// packet's state keeps this side of the connection in packet.now, and the client's in the set and in
+// packet.sport.
+//
+//	delivered   routing, output, postrouting, egress
+//	forwarded   ingress, prerouting, routing, forward, postrouting, egress, from the interface that
+//	            the first packet left by
+//
+// The first answer of TCP is SYN and ACK. Its connection is established, and no chain of NAT is
+// consulted: the kernel undoes the connection's translations in its NAT hooks (kernelHooks).
+
+// Reply is what becomes of the answer to a piece's packets.
+type Reply struct {
+	// Lost: it doesn't get out of this host.
+	Lost bool
+	// By is what loses it.
+	By Decider
+	// Out is the interface that it leaves by; "" if it isn't known, or was not asked for: see
+	// Question.Sources.
+	Out string
+	// Unknowns are the statements on its way that might as well have gone otherwise.
+	Unknowns []Decider
+}
+
+// Connects is the sources that surely, and those that possibly, go one of the ways that a function
+// picks and get an answer.
+func (a Answer) Connects(picks func(Piece) bool) (certain, possible Ranges) {
+	return a.Reach(func(p Piece) bool { return picks(p) && (p.Reply == nil || !p.Reply.Lost) })
+}
+
+// replying is what a walk of an answer knows of the first packet.
+type replying struct {
+	first     *packet // as it ended
+	dialled   endpoint
+	arrived   string // the interface by which it came
+	forwarded bool   // the answer comes from another machine
+	vrf       bool   // a VRF is on the way, in which routing isn't followed
+	recognised,
+	undone bool // at this hook the kernel's own hooks have run: conntrack, NAT
+}
+
+// clientPorts are the ports that every system in use draws from for a client: Linux draws from
+// 32768-60999, others from 49152-65535. So a rule about answers to port 25 concerns nobody.
+var clientPorts = Numbers(49152, 60999)
+
+// replied is what becomes of the answer to some clients.
+type replied struct {
+	sources Ranges
+	reply   *Reply
+}
+
+// answered reports whether the question's protocol has an answer that this host sends or forwards.
+func (q Question) answered() bool { return q.Protocol.HasPorts() || q.Protocol == firewall.Ping }
+
+// replyWalk is the walk of the answer to a packet that has passed.
+func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
+	q := w.q
+	q.Interface = ""
+	r := &walk{e: w.e, doubts: map[doubtKey]*doubt{}, oracle: w.oracle,
+		reply: &replying{first: f.packet, dialled: newPacket(w.q).now, forwarded: o == Forwarded}}
+	if out := w.e.host.ByIndex(f.packet.outIndex); o == Forwarded && f.packet.out == outKnown &&
+		out != nil {
+		q.Interface = out.Name
+	}
+	// Link-local clients are answered by the interface that they came by, and tunnels don't take
+	// answers to what came another way.
+	// Without a host, answers are taken to leave where packets come in.
+	if !w.isFour() || w.e.fib == nil || w.e.fib.tunnels {
+		r.reply.arrived = w.q.Interface
+	}
+	r.q, r.in = q, w.e.host.Interface(q.Interface)
+	r.reply.vrf = w.e.host.inVRF(w.in) || w.e.host.inVRF(r.in)
+	p := *f.packet
+	p.mark = Known(Value{}, 32)
+	if r.reply.keepsMark(r) {
+		p.mark = f.packet.mark
+	}
+	p.zone, p.template, p.track = Known(Value{}, 16), No, tracked
+	p.out, p.outIndex, p.natted, p.tproxy, p.proxy = outNone, 0, No, No, endpoint{}
+	if f.packet.tproxy != No {
+		p.now = f.packet.orig // a transparent proxy answers in the name of whom the client dialled
+	}
+	if p.headerSource == sourceOwn {
+		p.sport = usualPort(p.sport)
+	}
+	return r, &p
+}
+
+// usualPort is the ports that a client usually draws, as far as it may have one of them.
+func usualPort(r Range) Range {
+	usual := Range{later(r.From, clientPorts.From), earlier(r.To, clientPorts.To)}
+	if usual.From.Compare(usual.To) > 0 {
+		return r
+	}
+	return usual
+}
+
+// inVRF reports whether an interface is a VRF or in one.
+func (h *Host) inVRF(i *Interface) bool {
+	if i == nil {
+		return false
+	}
+	master := h.ByIndex(i.Master)
+	return i.Kind == "vrf" || master != nil && master.Kind == "vrf"
+}
+
+// keepsMark reports whether an answer from this host has the mark of what it answers.
+func (r *replying) keepsMark(w *walk) bool {
+	h := w.e.host
+	switch {
+	case h == nil || r.forwarded:
+		return false
+	case w.q.Protocol == firewall.TCP:
+		return h.TCPMarkAccept
+	case w.q.Protocol == firewall.Ping && w.isFour():
+		return h.MarkReflect4
+	case w.q.Protocol == firewall.Ping:
+		return h.MarkReflect6
+	}
+	return false
+}
+
+// replies is what becomes of the answers to a flow that has passed; nil if nobody asks.
+func (w *walk) replies(f flow, o Outcome) []replied {
+	if !w.q.answered() || w.in != nil && w.in.Loopback || w.oracle != nil {
+		return nil
+	}
+	r, start := w.replyWalk(f, o)
+	type key struct {
+		family       firewall.Family
+		protocol     firewall.Protocol
+		in           string
+		first, reply packet
+		about        replying
+	}
+	k := key{w.q.Family, w.q.Protocol, r.q.Interface, *f.packet, *start, *r.reply}
+	k.about.first = nil
+	if !r.reply.keepsMark(r) {
+		k.first.mark = Bits{}
+	}
+	all, known := w.e.recall(k).([]replied)
+	if !known {
+		all = r.everyReply(start)
+		if size(all) <= maxRemembered {
+			w.e.remember(k, func() any { return all })
+		}
+	}
+	var out []replied
+	for _, x := range all {
+		if x.sources = x.sources.Intersect(f.sources); !x.sources.Empty() {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// maxRemembered is how many ranges of clients may be remembered for each of many ports.
+const maxRemembered = 2048
+
+func size(list []replied) (n int) {
+	for _, r := range list {
+		n += len(r.sources.list)
+	}
+	return n
+}
+
+// everyReply is what becomes of the answers to every client.
+func (w *walk) everyReply(start *packet) []replied {
+	all := AllSources(w.q.Family)
+	w.carry(start, all)
+	if w.tooFar {
+		by := Decider{Reason: tooComplex}
+		return []replied{
+			{all, &Reply{Unknowns: []Decider{by}}},
+			{all, &Reply{Lost: true, By: by, Unknowns: []Decider{by}}},
+		}
+	}
+	var out []replied
+	at := map[string]int{}
+	for _, e := range w.ended {
+		r := &Reply{Lost: !e.outcome.Passes(), By: e.by, Unknowns: e.doubts.list()}
+		if i := w.e.host.ByIndex(e.packet.outIndex); !r.Lost && e.packet.out == outKnown &&
+			i != nil {
+			r.Out = i.Name
+		}
+		k := r.key()
+		if i, ok := at[k]; ok {
+			out[i].sources = out[i].sources.Union(e.sources)
+			continue
+		}
+		at[k] = len(out)
+		out = append(out, replied{e.sources, r})
+	}
+	return out
+}
+
+// key is equal for replies that say the same.
+func (r *Reply) key() string {
+	if r == nil {
+		return ""
+	}
+	var b strings.Builder
+	for _, d := range append([]Decider{r.By, {Reason: r.Out}}, r.Unknowns...) {
+		b.WriteString(d.Reason + "\x00")
+		if d.Rule != nil {
+			b.WriteString(d.Rule.Where())
+		} else if d.Chain != nil {
+			b.WriteString(d.Chain.Where())
+		}
+		b.WriteByte(0)
+	}
+	if r.Lost {
+		b.WriteByte(1)
+	}
+	return b.String()
+}
+
+// tellReplies follows the answers to the flows that have passed for their steps.
+func (w *walk) tellReplies() {
+	if !w.q.answered() || w.in != nil && w.in.Loopback {
+		return
+	}
+	for _, e := range w.ended {
+		if e.outcome.Passes() && !w.tooFar {
+			r, start := w.replyWalk(e.flow, e.outcome)
+			r.work = w.work
+			r.carry(start, e.sources)
+			w.work, w.tooFar = r.work, r.tooFar
+		}
+	}
+}
+
+// carry carries the clients through all hooks.
+func (w *walk) carry(start *packet, clients Ranges) {
+	flows := []flow{{sources: clients, packet: start}}
+	if w.reply.forwarded {
+		flows = w.atHook(HookIngress, w.bridged(flows))
+		flows = w.routeReply(w.atHook(HookPrerouting, flows))
+		flows = w.atHook(HookForward, flows)
+	} else {
+		w.hook = HookOutput
+		flows = w.atHook(HookOutput, w.routeReply(flows))
+	}
+	flows = w.bridgedOut(w.atHook(HookPostrouting, flows))
+	for _, f := range w.atHook(HookEgress, flows) {
+		w.sendReply(f)
+	}
+}
+
+// sendReply ends the way of an answer that leaves: the client takes it only from where he dialled.
+func (w *walk) sendReply(f flow) {
+	p := f.packet
+	by := Decider{Reason: "the answer isn't translated back"}
+	lost := No
+	switch {
+	case p.scrambled:
+		lost, by.Reason = Maybe, "a rule writes to the answer"
+	case p.now.known() && p.orig.known() && p.now != p.orig:
+		lost = Yes
+	case p.now != p.orig || p.headerSource != p.origSource:
+		lost = Maybe
+	default:
+		lost = w.reply.statelessly()
+	}
+	pick := -1
+	if lost == Maybe {
+		pick = w.pick(2)
+	}
+	if lost != No && pick != 0 {
+		g := f
+		if lost == Maybe {
+			g.doubts = w.doubt(f.doubts, by, 1)
+		}
+		w.finish(g, Dropped, by)
+	}
+	if lost == Maybe {
+		f.doubts = w.doubt(f.doubts, by, 0)
+	}
+	if lost != Yes && pick != 1 {
+		w.finish(f, Forwarded, Decider{})
+	}
+}
+
+// statelessly reports whether a rule may have written another destination to the first packet, which
+// nothing undoes.
+func (r *replying) statelessly() Tri {
+	p := r.first
+	switch {
+	case p.orig.port.From == p.orig.port.To && p.orig.port != r.dialled.port:
+		return Yes
+	case p.orig.addr.From == p.orig.addr.To && r.dialled.known() && p.orig.addr != r.dialled.addr:
+		return Yes
+	case r.dialled.known() && p.orig != r.dialled:
+		return Maybe
+	case !r.dialled.known() && p.moved && !p.status.Known.And(Number(ctDNAT)).IsZero() &&
+		p.status.Value.And(Number(ctDNAT)).IsZero():
+		return Maybe
+	}
+	return No
+}
+
+// bridgedOut accounts for a bridge's own chains, which aren't followed.
+func (w *walk) bridgedOut(flows []flow) []flow {
+	for _, t := range w.e.rules.Tables {
+		if t.Family != FamilyBridge || t.Dormant {
+			continue
+		}
+		for _, c := range t.Chains {
+			if c.Base == nil || len(c.Rules) == 0 && c.Base.Policy == VerdictAccept {
+				continue
+			}
+			var out, perhaps []flow
+			for _, f := range flows {
+				i := w.e.host.ByIndex(f.packet.outIndex)
+				if f.packet.out == outKnown && i != nil && i.Kind != "bridge" || w.e.host == nil {
+					out = append(out, f)
+				} else {
+					perhaps = append(perhaps, f)
+				}
+			}
+			return append(
+				out,
+				w.anythingAt(
+					perhaps,
+					Decider{Chain: c, Reason: "bridge chains aren't followed"},
+				)...)
+		}
+	}
+	return flows
+}
+
+// mirrored is the field of a first packet's state that an answer's field is found in.
+func mirrored(f Field) Field {
+	switch f {
+	case FieldSource4:
+		return FieldDest4
+	case FieldDest4:
+		return FieldSource4
+	case FieldSource6:
+		return FieldDest6
+	case FieldDest6:
+		return FieldSource6
+	case FieldSport:
+		return FieldDport
+	case FieldDport:
+		return FieldSport
+	}
+	return f
+}
+
+func (w *walk) mirrored(f Field) Field {
+	if w.reply == nil {
+		return f
+	}
+	return mirrored(f)
+}
+
+// prepared is a chain's rules for the packets that the walk is about.
+func (w *walk) prepared(c *chain) *prepared {
+	if w.reply == nil {
+		return &c.prepared
+	}
+	c.mirrored.Do(func() { c.mirror = w.e.prepare(c, true) })
+	return &c.mirror
+}
+
+// sends reports whether the packet comes from this host, so that it has no incoming interface.
+func (w *walk) sends() bool { return w.reply != nil && !w.reply.forwarded }
+
+func noInterface(f Field, width int) view {
+	if f == FieldInGroup {
+		return missing(width)
+	}
+	return sure(Value{}, width)
+}
+
+func (w *walk) tcpFlags() uint64 {
+	if w.reply != nil {
+		return tcpSYN | tcpACK
+	}
+	return tcpSYN
+}
+
+func (w *walk) icmpType() uint64 {
+	switch {
+	case w.reply == nil:
+		return uint64(firewall.EchoRequest(w.q.Family).Type)
+	case w.isFour():
+		return 0 // ICMP_ECHOREPLY
+	}
+	return 129 // ICMPV6_ECHO_REPLY
+}
+
+// direction is the direction in which a packet goes through its connection.
+func (w *walk) direction(p *packet, width int) view {
+	switch {
+	case w.reply == nil:
+		return sure(Value{}, width)
+	case p.track == tracked:
+		return sure(Number(1), width)
+	}
+	return between(Numbers(0, 1), width)
+}
+
+// replyState is the state of an answer's connection.
+func (w *walk) replyState(p *packet, width int) view {
+	one := func(state uint64) view { return sure(Number(state), width) }
+	switch {
+	case p.track == untracked:
+		return one(ctUntracked)
+	case w.phase == afterConntrack && p.track == tracked:
+		return one(ctEstablished)
+	case w.phase == afterConntrack && p.track == strayed:
+		return one(ctInvalid)
+	}
+	return partly(
+		Bits{Known: Ones(width).AndNot(Number(ctInvalid | ctEstablished | ctNew | ctUntracked))},
+		width,
+	)
+}
+
+// replyGroup runs the chains of one priority, and before them what the kernel's own hooks do.
+func (w *walk) replyGroup(g group, flows []flow) []flow {
+	flows = w.kernelHooks(flows, g.priority)
+	reroutes := w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark &&
+		slices.ContainsFunc(g.orders, func(units []unit) bool {
+			return slices.ContainsFunc(units, func(u unit) bool { return u.chains[0].reroutes() })
+		})
+	before := flows
+	at, _ := w.natPriority()
+	own := slices.ContainsFunc(
+		g.orders,
+		func(units []unit) bool { return slices.ContainsFunc(units, func(u unit) bool { return u.nat }) },
+	)
+	if g.priority == at && !own && !w.reply.undone && w.e.conntrack[w.q.Family] == Yes {
+		// The NAT hook has this priority too, and which of them comes first isn't known.
+		by := Decider{Reason: "whether a chain comes before NAT of the same priority isn't known"}
+		early, late := slices.Clone(flows), slices.Clone(flows)
+		for i := range flows {
+			early[i].doubts, late[i].doubts = w.doubt(
+				flows[i].doubts,
+				by,
+				0,
+			), w.doubt(
+				flows[i].doubts,
+				by,
+				1,
+			)
+		}
+		switch pick := w.pick(2); pick {
+		case 0:
+			return w.group(g, w.undo(early))
+		case 1:
+			return w.undo(w.group(g, late))
+		}
+		return w.merge(append(w.group(g, w.undo(early)), w.undo(w.group(g, late))...))
+	}
+	flows = w.group(g, flows)
+	if reroutes {
+		flows = w.reroute(before, flows)
+	}
+	return flows
+}
+
+// reroutes reports whether a changed mark has the packet routed anew behind the chain
+// (ip_route_me_harder in net/ipv4/netfilter.c).
+func (c *chain) reroutes() bool {
+	return c.Base.Type == TypeRoute || c.Table.System != NFTables && c.Table.Name == "mangle"
+}
+
+// reroute routes those again that have another mark than before a chain.
+func (w *walk) reroute(before, flows []flow) []flow {
+	var same, other []flow
+	for _, f := range flows {
+		kept, changed := false, false
+		for _, b := range before {
+			if equal := b.packet.mark == f.packet.mark; equal {
+				kept = true
+			} else {
+				changed = true
+			}
+		}
+		if kept {
+			same = append(same, f)
+		}
+		if changed {
+			if kept {
+				by := Decider{Reason: "whether the answer's mark has changed isn't known"}
+				same[len(same)-1].doubts, f.doubts = w.doubt(
+					f.doubts,
+					by,
+					0,
+				), w.doubt(
+					f.doubts,
+					by,
+					1,
+				)
+			}
+			other = append(other, f)
+		}
+	}
+	return w.merge(append(same, w.routeReply(other)...))
+}
+
+// natPriority is where the kernel's NAT hook runs; false where it has none.
+func (w *walk) natPriority() (int32, bool) {
+	switch w.hook {
+	case HookPrerouting, HookOutput:
+		return PriorityNATDestination, true
+	case HookPostrouting:
+		return PriorityNATSource, true
+	}
+	return math.MinInt32, false
+}
+
+// kernelHooks does what the kernel's own hooks do before a priority: conntrack finds the
+// connection, NAT undoes its translations (nf_nat_packet in net/netfilter/nf_nat_core.c): the
+// destination at prerouting and output, the source at postrouting.
+func (w *walk) kernelHooks(flows []flow, before int32) []flow {
+	if early := w.hook == HookPrerouting || w.hook == HookOutput; early && !w.reply.recognised &&
+		before > PriorityConntrack {
+		w.reply.recognised = true
+		flows = w.recognise(flows)
+	}
+	if at, ok := w.natPriority(); ok && before > at {
+		flows = w.undo(flows)
+	}
+	if before == math.MaxInt32 {
+		w.reply.recognised, w.reply.undone = false, false // for the next hook
+	}
+	return flows
+}
+
+// recognise is conntrack: it finds the connection of the first packet, if that has one.
+func (w *walk) recognise(flows []flow) []flow {
+	first := w.reply.first
+	out := slices.Clone(flows)
+	for i, f := range flows {
+		p := *f.packet
+		sameZone := p.zone == first.zone && p.zone.Known == Ones(16) && p.template != Maybe
+		switch {
+		case p.track == untracked:
+		case first.track == tracked && p.track == tracked && sameZone:
+			p.status.Value = p.status.Value.Or(Number(ctSeenReply | ctConfirmed))
+			if w.q.Protocol != firewall.TCP {
+				p.status.Known = p.status.Known.AndNot(Number(ctAssured))
+			}
+		case first.track == untracked && w.q.Protocol == firewall.TCP:
+			p.track = strayed // a SYN and ACK begins no connection (tcp_new in nf_conntrack_proto_tcp.c)
+		default:
+			p.track = perhapsTracked
+			p.ctMark, p.label, p.status = Bits{}, Bits{}, Bits{}
+		}
+		p.zone = first.zone
+		out[i].packet = &p
+	}
+	return w.merge(out)
+}
+
+// undo is the kernel's NAT hook: it undoes a translation of the connection.
+func (w *walk) undo(flows []flow) []flow {
+	if w.reply.undone || w.e.conntrack[w.q.Family] != Yes {
+		return flows
+	}
+	w.reply.undone = true
+	var out []flow
+	for _, f := range flows {
+		p := *f.packet
+		if w.hook == HookPostrouting {
+			p.now, p.moved = p.orig, false
+			p.local = w.reply.first.local
+		} else if p.headerSource != p.origSource {
+			p.headerSource, p.sport = p.origSource, clientPorts
+		}
+		if p == *f.packet || p.track == untracked || p.track == strayed {
+			out = append(out, f)
+			continue
+		}
+		pick := -1
+		g := f
+		if p.track == perhapsTracked {
+			by := Decider{Reason: "whether the answer's connection is found isn't known"}
+			pick = w.pick(2)
+			g.doubts = w.doubt(f.doubts, by, 0)
+			f.doubts = w.doubt(f.doubts, by, 1)
+			if pick != 0 {
+				out = append(out, f)
+			}
+		}
+		if pick == 1 {
+			continue
+		}
+		again := w.hook == HookOutput && p.headerSource != g.packet.headerSource
+		g.packet = &p
+		if again {
+			out = append(out, w.routeReply([]flow{g})...)
+		} else {
+			out = append(out, g)
+		}
+	}
+	return w.merge(out)
+}
+
+// replyNAT is the NAT hook with chains: they see only what begins a connection.
+func (w *walk) replyNAT(chains []*chain, flows []flow) []flow {
+	flows = w.undo(flows)
+	if w.q.Protocol == firewall.TCP {
+		return flows
+	}
+	var out, perhaps []flow
+	for _, f := range flows {
+		if f.packet.track == perhapsTracked {
+			perhaps = append(perhaps, f)
+		} else {
+			out = append(out, f)
+		}
+	}
+	if len(perhaps) == 0 {
+		return out
+	}
+	return w.merge(append(out, w.natPerhaps(chains, perhaps)...))
+}

@@ -1,0 +1,298 @@
+package exposure
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+func to(cidr string) Match {
+	p := netip.MustParsePrefix(cidr)
+	if p.Addr().Is6() {
+		return In(Of(FieldDest6), Prefix(p))
+	}
+	return In(Of(FieldDest4), Prefix(p))
+}
+
+// multihomed is a host with two links, a container network and a default route by the first.
+func multihomed() *Host {
+	link := func(name string, index int, address string) Interface {
+		return Interface{
+			Name:      name,
+			Index:     index,
+			Up:        true,
+			Ethernet:  true,
+			Addresses: []netip.Prefix{netip.MustParsePrefix(address)},
+			Sysctls:   InterfaceSysctls{Forwarding4: true},
+		}
+	}
+	route := func(dest string, index int) Route {
+		return Route{
+			Table:    tableMain,
+			Type:     RouteUnicast,
+			Dest:     netip.MustParsePrefix(dest),
+			NextHops: []NextHop{{Index: index}},
+		}
+	}
+	h := &Host{
+		Interfaces: []Interface{
+			link("eth0", 1, "192.0.2.10/24"),
+			link("eth1", 2, "198.51.100.10/24"),
+			link("br0", 3, "172.17.0.1/16"),
+		},
+	}
+	for n, own := range []string{"192.0.2.10/32", "198.51.100.10/32", "172.17.0.1/32"} {
+		r := route(own, n+1)
+		r.Type, r.Table = RouteLocal, tableLocal
+		h.Routes = append(h.Routes, r)
+	}
+	h.Routes = append(
+		h.Routes,
+		route("192.0.2.0/24", 1),
+		route("198.51.100.0/24", 2),
+		route("172.17.0.0/16", 3),
+		route("0.0.0.0/0", 1),
+	)
+	return h
+}
+
+func TestReplies(t *testing.T) {
+	output := func(policy VerdictKind) Base { return Base{Hook: HookOutput, Policy: policy} }
+	established := AnyBit(FieldCTState, 6)
+	for name, c := range map[string]struct {
+		rules             func(b builder)
+		host              func(h *Host)
+		q                 Question
+		certain, possible string
+		lost              string // what one of the pieces says
+	}{
+		"nothing": {certain: "0.0.0.0/0", possible: "0.0.0.0/0"},
+		"output lets established connections out": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictDrop)).does(established, accept)
+		}, certain: "0.0.0.0/0", possible: "0.0.0.0/0"},
+		"output for a few": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictDrop)).does(to("10.0.0.0/8"), established, accept)
+		}, certain: "10.0.0.0/8", possible: "10.0.0.0/8", lost: "policy drop"},
+		"the direction": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictDrop)).does(to("10.0.0.0/8"), In(Of(FieldCTDirection), One(Number(1))), accept)
+		}, certain: "10.0.0.0/8", possible: "10.0.0.0/8"},
+		"new connections alone": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(AnyBit(FieldCTState, ctNew), drop).does(to("10.0.0.0/8"), drop)
+		}, certain: "0.0.0.0/5 8.0.0.0/7 11.0.0.0/8 12.0.0.0/6 16.0.0.0/4 32.0.0.0/3 64.0.0.0/2 128.0.0.0/1",
+			possible: "0.0.0.0/5 8.0.0.0/7 11.0.0.0/8 12.0.0.0/6 16.0.0.0/4 32.0.0.0/3 64.0.0.0/2 128.0.0.0/1"},
+		"the port that is answered from": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictDrop)).does(In(Of(FieldSport), Numbers(80, 80)), to("0.0.0.0/1"), accept)
+		}, certain: "0.0.0.0/1", possible: "0.0.0.0/1"},
+		"ports that no client has": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(dport(25, 25), drop).does(dport(6660, 6669), drop)
+		}, certain: "0.0.0.0/0", possible: "0.0.0.0/0"},
+		"ports that a client may have": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(dport(51820, 51820), drop)
+		}, possible: "0.0.0.0/0"},
+		"many bans": {rules: func(b builder) {
+			out := b.base(FamilyIPv4, "a", "out", output(VerdictAccept))
+			for _, p := range []string{"0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/3", "160.0.0.0/3", "192.0.0.0/3"} {
+				out.does(to(p), drop)
+			}
+		}, certain: "224.0.0.0/3", possible: "224.0.0.0/3"},
+		"postrouting": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "post", Base{Hook: HookPostrouting, Priority: -150, Policy: VerdictAccept}).
+				does(In(Of(FieldOutName), One(Name("eth0"))), to("128.0.0.0/1"), drop)
+		}, certain: "0.0.0.0/1 172.17.0.0/16 198.51.100.0/24", possible: "0.0.0.0/1 172.17.0.0/16 198.51.100.0/24"},
+		"what isn't known": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(to("128.0.0.0/1"), limit, drop)
+		}, certain: "0.0.0.0/1", possible: "0.0.0.0/0"},
+		"NAT isn't asked about answers": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "post", Base{Type: TypeNAT, Hook: HookPostrouting, Priority: 100, Policy: VerdictAccept}).
+				does(NAT{Kind: NATMasquerade, Family: FamilyIPv4})
+		}, certain: "0.0.0.0/0", possible: "0.0.0.0/0"},
+		"an answer that isn't tracked": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "raw", Base{Hook: HookOutput, Priority: -300, Policy: VerdictAccept}).does(to("128.0.0.0/1"), NoTrack{})
+			b.base(FamilyIPv4, "a", "out", output(VerdictDrop)).does(established, accept)
+		}, certain: "0.0.0.0/1", possible: "0.0.0.0/1"},
+		"a first packet that isn't tracked": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "raw", Base{Hook: HookPrerouting, Priority: -300, Policy: VerdictAccept}).does(from("128.0.0.0/1"), NoTrack{})
+			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(AnyBit(FieldCTState, ctInvalid), drop)
+		}, certain: "0.0.0.0/1", possible: "0.0.0.0/1"},
+		"no default route": {host: func(h *Host) { h.Routes = h.Routes[:len(h.Routes)-1] },
+			certain: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", possible: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", lost: NoRouteBack},
+		"a blackhole": {host: func(h *Host) {
+			h.Routes = append(h.Routes, Route{Table: tableMain, Type: RouteBlackhole, Dest: netip.MustParsePrefix("128.0.0.0/1")})
+		}, certain: "0.0.0.0/1 192.0.2.0/24 198.51.100.0/24 172.17.0.0/16", lost: "blackhole 128.0.0.0/1"},
+		"a table by mark": {rules: func(b builder) {
+			b.base(FamilyIPv4, "m", "pre", Base{Hook: HookPrerouting, Priority: -150, Policy: VerdictAccept}).
+				does(from("128.0.0.0/1"), Assign{To: FieldCTMark, Value: []Operand{Const(Number(1))}})
+			b.base(FamilyIPv4, "m", "out", Base{Type: TypeRoute, Hook: HookOutput, Priority: -150, Policy: VerdictAccept}).
+				does(Assign{To: FieldMark, Value: []Operand{Of(FieldCTMark)}})
+		}, host: func(h *Host) {
+			h.Rules = []RoutingRule{{Family: firewall.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
+				{Family: firewall.IPv4, Priority: 10, Mark: 1, MarkMask: 1, Action: RuleUnreachable},
+				{Family: firewall.IPv4, Priority: 20, Action: RuleTable, Table: tableMain, SuppressPrefixLength: -1}}
+		}, certain: "0.0.0.0/1", possible: "0.0.0.0/1", lost: "a routing rule refuses: unreachable"},
+		"a full tunnel": {host: func(h *Host) {
+			h.Interfaces = append(h.Interfaces, Interface{Name: "wg0", Index: 9, Up: true, Kind: "wireguard",
+				Addresses: []netip.Prefix{netip.MustParsePrefix("10.64.0.2/32")}})
+			h.Routes[len(h.Routes)-1].NextHops[0].Index = 9
+		}, certain: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", possible: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", lost: "tunnel wg0"},
+		"the container's answers": {rules: func(b builder) {
+			b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
+				does(dport(80, 80), NAT{Kind: NATDestination, Family: FamilyIPv4, Addr: &Operand{Xor: Address(netip.MustParseAddr("172.17.0.2"))}})
+			b.base(FamilyIPv4, "f", "fwd", Base{Hook: HookForward, Policy: VerdictDrop}).
+				does(In(Of(FieldOutName), One(Name("br0"))), accept).
+				does(In(Of(FieldInName), One(Name("br0"))), from("172.17.0.2/32"), to("0.0.0.0/1"), established, AnyBit(FieldCTStatus, ctDNAT), accept)
+		}, certain: "0.0.0.0/1 172.17.0.0/16", possible: "0.0.0.0/1 172.17.0.0/16", lost: "policy drop"},
+		"ping": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(In(Of(FieldICMPType), One(Number(0))), to("128.0.0.0/1"), drop).
+				does(In(Of(FieldICMPType), One(Number(8))), drop)
+		}, q: Question{Family: firewall.IPv4, Protocol: firewall.Ping, Interface: "eth0", Destination: tcp80.Destination},
+			certain: "0.0.0.0/1", possible: "0.0.0.0/1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, h, q := build(), multihomed(), c.q
+			if c.rules != nil {
+				c.rules(b)
+			}
+			if c.host != nil {
+				c.host(h)
+			}
+			if q.Family == 0 {
+				q = tcp80
+			}
+			a, err := Evaluate(b.rs, h, q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			certain, possible := a.Connects(func(p Piece) bool { return p.Outcome.Passes() })
+			world := AllSources(
+				firewall.IPv4,
+			).Minus(NewRanges(
+				loopback4,
+				multicast4,
+				One(Value{}),
+				One(Ones(32)),
+				One(
+					Address(netip.MustParseAddr("192.0.2.10")),
+				),
+				One(Address(netip.MustParseAddr("198.51.100.10"))),
+				One(Address(netip.MustParseAddr("172.17.0.1"))),
+			))
+			want := func(s string) Ranges {
+				var list []Range
+				for _, p := range strings.Fields(s) {
+					list = append(list, Prefix(netip.MustParsePrefix(p)))
+				}
+				return NewRanges(list...).Intersect(world)
+			}
+			if w := want(c.certain); !certain.Intersect(world).Equal(w) {
+				t.Errorf(
+					"certain %v, want %v",
+					a.Prefixes(certain.Intersect(world)).Strings(),
+					a.Prefixes(w).Strings(),
+				)
+			}
+			if c.possible == "" {
+				c.possible = c.certain
+			}
+			if w := want(c.possible); !possible.Intersect(world).Equal(w) {
+				t.Errorf(
+					"possible %v, want %v",
+					a.Prefixes(possible.Intersect(world)).Strings(),
+					a.Prefixes(w).Strings(),
+				)
+			}
+			found := c.lost == ""
+			for _, p := range a.Pieces {
+				found = found ||
+					p.Reply != nil && p.Reply.Lost && strings.Contains(p.Reply.By.Reason, c.lost)
+			}
+			if !found {
+				t.Errorf("nothing says that answers are lost to %q", c.lost)
+			}
+		})
+	}
+}
+
+// The steps of an answer follow those of the packet, and are marked.
+func TestExplainedReply(t *testing.T) {
+	b := build()
+	b.base(FamilyIPv4, "a", "out", Base{Hook: HookOutput, Policy: VerdictDrop}).
+		does(to("10.0.0.0/8"), accept)
+	for client, want := range map[string]Replies{
+		"10.1.1.1": {Interface: "eth0"},
+		"8.8.8.8":  {Lost: Yes},
+	} {
+		x, err := Explain(b.rs, multihomed(), tcp80, netip.MustParseAddr(client))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if x.Verdict != "allow" || x.Replies == nil || x.Replies.Interface != want.Interface ||
+			x.Replies.Lost != want.Lost {
+			t.Errorf("%s: %+v", client, x)
+		}
+		if last := x.Steps[len(x.Steps)-1]; !last.Reply || last.Hook != "output" ||
+			last.Chain != "out" {
+			t.Errorf("%s: the last step is %+v", client, last)
+		}
+		if x.Steps[0].Reply || len(x.Targets) != 1 || x.Targets[0].Address != "192.0.2.10:80" {
+			t.Errorf("%s: %+v", client, x)
+		}
+	}
+}
+
+// Every target of a translation is followed.
+func TestTargets(t *testing.T) {
+	addr, port, last := Const(
+		Address(netip.MustParseAddr("172.17.0.2")),
+	), Const(
+		Number(80),
+	), Const(
+		Number(81),
+	)
+	endpoints := Operand{
+		Field: FieldMap,
+		Lookup: &Lookup{
+			Key: []Operand{{Field: FieldUnknown, Text: "numgen random mod 3", Max: Number(2)}},
+			In: &Set{
+				Width:     1,
+				Keys:      []Range{One(Number(0)), One(Number(1)), One(Number(2))},
+				DataWidth: 1,
+				Data: []Value{
+					Address(netip.MustParseAddr("172.17.0.2")),
+					Address(netip.MustParseAddr("172.17.0.3")),
+					Address(netip.MustParseAddr("172.17.0.4")),
+				},
+			},
+		},
+	}
+	for name, c := range map[string]struct {
+		nat  NAT
+		want string
+	}{
+		"ports":     {NAT{Family: FamilyIPv4, Addr: &addr, Port: &port, PortMax: &last}, "172.17.0.2:80 allow, 172.17.0.2:81 allow"},
+		"redirect":  {NAT{Kind: NATRedirect, Family: FamilyIPv4, Port: &port, PortMax: &last}, "192.0.2.10:80 allow, 192.0.2.10:81 allow"},
+		"endpoints": {NAT{Family: FamilyIPv4, Addr: &endpoints, Port: &port}, "172.17.0.2:80 allow, 172.17.0.3:80 allow, 172.17.0.4:80 deny"},
+		"too many": {NAT{Family: FamilyIPv4, Addr: &addr, AddrMax: &Operand{Xor: Address(netip.MustParseAddr("172.17.255.255"))}, Port: &port},
+			"172.17.0.2-172.17.255.255:80 allow, 172.17.0.2-172.17.0.3:80 allow, 172.17.0.5-172.17.255.255:80 allow, 172.17.0.4:80 deny"},
+	} {
+		b := build()
+		b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
+			does(dport(8080, 8080), c.nat)
+		b.base(FamilyIPv4, "f", "fwd", Base{Hook: HookForward, Policy: VerdictAccept}).
+			does(to("172.17.0.4/32"), drop)
+		q := tcp80
+		q.Port = 8080
+		x, err := Explain(b.rs, multihomed(), q, netip.MustParseAddr("8.8.8.8"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, target := range x.Targets {
+			got = append(got, target.Address+" "+target.Verdict)
+		}
+		if s := strings.Join(got, ", "); s != c.want {
+			t.Errorf("%s: %s, want %s", name, s, c.want)
+		}
+	}
+}

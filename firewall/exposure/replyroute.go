@@ -1,0 +1,369 @@
+package exposure
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// replyWay is one thing that routing may do with the answers to some clients.
+type replyWay struct {
+	clients Ranges
+	out     int // index; 0: unknown
+	lost    string
+	// nobody: no client has such an address, so nothing is said against it.
+	nobody bool
+	// doubtful: the same clients have other ways too.
+	doubtful bool
+}
+
+// NoRouteBack is the reason of a Decider that has no route to the client.
+const NoRouteBack = "no route back"
+
+// routeReply routes answers: ip_route_output_key for those of this host, ip_route_input for others.
+func (w *walk) routeReply(flows []flow) []flow {
+	w.routing = true
+	defer func() { w.routing = false }()
+	var out []flow
+	for _, f := range flows {
+		if w.e.fib == nil {
+			out = append(out, w.leaves(f, 0))
+			continue
+		}
+		if f.packet.headerSource != sourceOwn || f.packet.scrambled || w.reply.vrf {
+			out = append(out, w.routePerhaps(f)...)
+			continue
+		}
+		// Ways are disjoint but for the doubtful ones, so one client is in one of them or has several.
+		var mine []replyWay
+		for _, way := range w.replyWays(f.packet) {
+			if way.clients = way.clients.Intersect(f.sources); !way.clients.Empty() {
+				mine = append(mine, way)
+			}
+		}
+		pick := w.pick(len(mine))
+		for i, way := range mine {
+			if pick >= 0 && i != pick {
+				continue
+			}
+			g := f
+			g.sources = way.clients
+			by := Decider{Reason: way.lost}
+			if way.doubtful {
+				g.doubts = w.doubt(
+					f.doubts,
+					Decider{Reason: "which route the answer takes isn't known"},
+					i+2,
+				)
+			}
+			if way.nobody {
+				w.finish(g, Forwarded, Decider{})
+				continue
+			}
+			if way.lost != "" {
+				w.step(&g, nil, "lost: "+way.lost, Yes)
+				w.finish(g, Dropped, by)
+				continue
+			}
+			out = append(out, w.leaves(g, way.out))
+		}
+	}
+	return w.merge(out)
+}
+
+// leaves is an answer that routing sends out of an interface.
+func (w *walk) leaves(f flow, index int) flow {
+	p := *f.packet
+	p.out, p.outIndex = outUnknown, 0
+	effect := "answered"
+	if out := w.e.host.ByIndex(index); index != 0 && out != nil {
+		p.out, p.outIndex = outKnown, index
+		effect = "answered by " + out.Name
+	}
+	f.packet = &p
+	w.step(&f, nil, effect, Yes)
+	return f
+}
+
+// routePerhaps is an answer whose destination isn't known.
+func (w *walk) routePerhaps(f flow) []flow {
+	by := Decider{Reason: "where the answer is addressed to isn't known"}
+	if w.reply.vrf {
+		by.Reason = "routing in a VRF isn't followed for answers"
+	}
+	pick := w.pick(2)
+	if pick != 0 {
+		g := f
+		g.doubts = w.doubt(f.doubts, by, 1)
+		w.finish(g, Dropped, by)
+	}
+	if pick == 1 {
+		return nil
+	}
+	f.doubts = w.doubt(f.doubts, by, 0)
+	return []flow{w.leaves(f, 0)}
+}
+
+// replyWays is where routing may send the answers to each client.
+func (w *walk) replyWays(p *packet) []replyWay {
+	type key struct {
+		fib       fibKey
+		in        string
+		arrived   string
+		source    Range
+		dialled   Range
+		forwarded bool
+	}
+	k := fibKey{
+		family:   w.q.Family,
+		in:       "lo",
+		inKnown:  true,
+		mark:     p.mark,
+		protocol: uint8(w.q.number()),
+		port:     p.sport,
+	}
+	if w.reply.forwarded {
+		k.in, k.inKnown = w.q.Interface, w.q.Interface != ""
+	}
+	// A socket of UDP mostly leaves its address to routing.
+	if w.reply.forwarded || w.q.Protocol != firewall.UDP {
+		k.other, k.otherKnown = view{within: p.now.addr}.single()
+	}
+	k = w.e.fib.canonical(k)
+	about := key{fib: k, in: w.q.Interface, arrived: w.reply.arrived, forwarded: w.reply.forwarded}
+	if w.reply.forwarded { // rp_filter looks at it
+		about.source = p.now.addr
+	}
+	if w.reply.arrived != "" { // strays looks at it
+		about.dialled = p.orig.addr
+	}
+	return w.e.remember(about, func() any { return w.computeReplyWays(p, k) }).([]replyWay)
+}
+
+func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
+	var out []replyWay
+	type plain struct {
+		out              int
+		lost             string
+		nobody, doubtful bool
+	}
+	var order []plain
+	clients := map[plain][]Range{}
+	for _, c := range w.e.cuts(w.q.Family) {
+		ways := w.replyWay(p, k, c.From)
+		for _, x := range ways {
+			y := plain{x.out, x.lost, x.nobody, len(ways) > 1}
+			if clients[y] == nil {
+				order = append(order, y)
+			}
+			clients[y] = append(clients[y], c)
+		}
+	}
+	for _, y := range order {
+		out = append(out, replyWay{NewRanges(clients[y]...), y.out, y.lost, y.nobody, y.doubtful})
+	}
+	return out
+}
+
+// replyWay is every way of the answer to one client.
+func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
+	var out []replyWay
+	add := func(x replyWay) {
+		if !slices.ContainsFunc(
+			out,
+			func(o replyWay) bool { return o.out == x.out && o.lost == x.lost && o.nobody == x.nobody },
+		) {
+			out = append(out, x)
+		}
+	}
+	if linkLocal(w.q.Family, client) && !w.reply.forwarded { // on the link that the packet came by
+		if in := w.e.host.Interface(w.reply.arrived); in != nil {
+			return []replyWay{{out: in.Index}}
+		}
+		return []replyWay{{}}
+	}
+	for _, g := range w.e.fib.lookup(k, client) {
+		switch g = w.e.fib.asClient(g, client); g.kind {
+		case RouteUnspec:
+			add(replyWay{lost: NoRouteBack})
+		case RouteBlackhole, RouteUnreachable, RouteProhibit:
+			add(replyWay{lost: refusal(g)})
+		case RouteUnicast:
+			some := false
+			for _, n := range g.route.NextHops {
+				if n.Dead {
+					continue
+				}
+				some = true
+				if why := w.strays(p, g.route, n.Index); why != "" {
+					add(replyWay{lost: why})
+					continue
+				}
+				for _, x := range w.forwardsReply(p, client, n.Index) {
+					add(x)
+				}
+			}
+			if !some {
+				add(replyWay{})
+			}
+		default: // the host's own, broadcast and multicast addresses
+			add(replyWay{nobody: true})
+		}
+	}
+	return out
+}
+
+// asClient is the route to an address of the host's own, to a broadcast or multicast address as it
+// were if a client had it: none has, and what is said of it is what is said of its neighbours.
+func (f *fib) asClient(g found, client Value) found {
+	family := firewall.IPv4
+	switch g.kind {
+	case RouteUnspec, RouteUnicast, RouteBlackhole, RouteUnreachable, RouteProhibit:
+		return g
+	}
+	if g.route != nil && g.route.Dest.Addr().Is6() {
+		family = firewall.IPv6
+	}
+	main := f.inTable(
+		&RoutingRule{Table: tableMain, SuppressPrefixLength: -1},
+		fibKey{family: family},
+		client,
+	)
+	if len(main) == 0 {
+		return g
+	}
+	return main[0]
+}
+
+// refusal names a route, or a routing rule, that refuses.
+func refusal(g found) string {
+	kind := map[RouteType]string{
+		RouteBlackhole:   "blackhole",
+		RouteUnreachable: "unreachable",
+		RouteProhibit:    "prohibit",
+	}[g.kind]
+	if g.route == nil {
+		return "a routing rule refuses: " + kind
+	}
+	dest := g.route.Dest.String()
+	if g.route.Dest.Bits() == 0 {
+		dest = "default"
+	}
+	if g.route.Table != tableMain {
+		return fmt.Sprintf("%s %s in table %d", kind, dest, g.route.Table)
+	}
+	return kind + " " + dest
+}
+
+// forwardsReply is what becomes of an answer that a route leads out of an interface: one from
+// another machine is validated as any packet is that comes in.
+func (w *walk) forwardsReply(p *packet, client Value, out int) []replyWay {
+	sent := replyWay{out: out}
+	if !w.reply.forwarded {
+		return []replyWay{sent}
+	}
+	if w.in == nil {
+		return []replyWay{sent, {lost: "whether the answer is forwarded isn't known"}}
+	}
+	if !w.e.host.Forwards(w.in, w.q.Family) {
+		return []replyWay{{lost: "forwarding is off on " + w.in.Name}}
+	}
+	filter := w.e.host.RPFilter(w.in)
+	if !w.isFour() || filter == 0 {
+		return []replyWay{sent}
+	}
+	lost := replyWay{lost: "rp_filter: no route to the target through " + w.in.Name}
+	source, known := view{within: p.now.addr}.single()
+	if !known {
+		return []replyWay{sent, lost}
+	}
+	k := fibKey{
+		family:     firewall.IPv4,
+		in:         "lo",
+		inKnown:    true,
+		mark:       Known(Value{}, 32),
+		other:      client,
+		otherKnown: true,
+	}
+	if i := w.e.host.ByIndex(out); i != nil {
+		k.in = i.Name
+	}
+	if w.e.host.SrcValidMark(w.in) {
+		k.mark = p.mark
+	}
+	var ways []replyWay
+	for _, g := range w.e.fib.lookup(w.e.fib.canonical(k), source) {
+		way := lost
+		if w.reverse(g, filter) == 2 {
+			way = sent
+		}
+		if !slices.ContainsFunc(ways, func(o replyWay) bool { return o.lost == way.lost }) {
+			ways = append(ways, way)
+		}
+	}
+	return ways
+}
+
+// tunnels are the beginnings of names, and the kinds, of interfaces that lead into a tunnel.
+var (
+	tunnelNames = []string{"wg", "tun", "ppp", "vpn", "tailscale", "nordlynx", "ipsec"}
+	tunnelKinds = []string{
+		"wireguard",
+		"tun",
+		"ppp",
+		"ipip",
+		"gre",
+		"sit",
+		"vti",
+		"vti6",
+		"xfrm",
+		"ip6tnl",
+		"ip6gre",
+	}
+)
+
+// fullTunnel is the longest prefix of a route that is to take all traffic: some programs split the
+// default route in a few.
+const fullTunnel = 4
+
+// tunnel reports whether an interface leads into a tunnel.
+func (i *Interface) tunnel() bool {
+	return slices.Contains(tunnelKinds, i.Kind) ||
+		slices.ContainsFunc(
+			tunnelNames,
+			func(s string) bool { return strings.HasPrefix(i.Name, s) },
+		)
+}
+
+// strays says why an answer that a route leads out of an interface doesn't find the client: a tunnel
+// for all traffic takes it, though the client came another way, with an address that the tunnel's
+// other end has no use for.
+func (w *walk) strays(p *packet, r *Route, out int) string {
+	i := w.e.host.ByIndex(out)
+	if i == nil || !i.tunnel() || r.Dest.Bits() > fullTunnel || w.reply.arrived == "" ||
+		w.reply.arrived == i.Name {
+		return ""
+	}
+	for _, a := range i.Addresses {
+		if Address(a.Addr()) == p.orig.addr.From {
+			return ""
+		}
+	}
+	return fmt.Sprintf(
+		"the route for all traffic leads into the tunnel %s, and packets come by %s",
+		i.Name,
+		w.reply.arrived,
+	)
+}
+
+// tunnels reports whether the host has a route for all traffic into a tunnel.
+func (h *Host) tunnels() bool {
+	return h != nil && slices.ContainsFunc(h.Routes, func(r Route) bool {
+		return r.Dest.Bits() <= fullTunnel && slices.ContainsFunc(r.NextHops, func(n NextHop) bool {
+			i := h.ByIndex(n.Index)
+			return i != nil && i.tunnel()
+		})
+	})
+}

@@ -1,0 +1,139 @@
+package exposure
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Replies is what becomes of the answers to a packet.
+type Replies struct {
+	// Interface is where they leave; "" if it isn't known, or they don't.
+	Interface string `json:"interface"`
+	// LostTo names the rule, the route or the check that loses them; "" if nothing does.
+	LostTo string `json:"lost_to"`
+	// LostBy is the same for programs, and Unknowns are what it depends on where Maybe: set if the
+	// answers may be lost or not.
+	LostBy   Decision   `json:"-"`
+	Unknowns []Decision `json:"-"`
+	Lost     Tri        `json:"-"`
+}
+
+// Target is one of the places that a packet may be sent to.
+type Target struct {
+	// Address is "address:port", a range of them where there are too many to be named one by one, or
+	// "" if nothing is known of it.
+	Address string `json:"address"`
+	// Verdict is "allow", "deny" or "unknown", for packets that are sent here.
+	Verdict string `json:"verdict"`
+	// Connects and Reason are for the caller, who knows the listeners.
+	Connects bool   `json:"connects"`
+	Reason   string `json:"reason"`
+
+	At        netip.AddrPort `json:"-"` // the zero AddrPort if it isn't one
+	Replies   Replies        `json:"-"`
+	StoppedBy Decision       `json:"-"` // of a target with the verdict "deny"
+}
+
+// maxListed is how many targets an explanation lists.
+const maxListed = 64
+
+// targets are the places that one source's packet may be sent to, in the order of the pieces.
+func (a Answer) targets(source Value) []Target {
+	var out []Target
+	var outcomes [][2]bool // through, stopped
+	var replies [][]*Reply
+	for _, p := range a.Pieces {
+		if !p.Sources.Contains(source) ||
+			!p.Outcome.Passes() && (!p.Translated || !p.Target.IsValid()) {
+			continue // stopped before it was sent anywhere
+		}
+		t := Target{At: p.Target, Address: p.Within}
+		if p.Target.IsValid() {
+			t.Address = p.Target.String()
+		} else if p.Target.Port() != 0 {
+			t.Address = fmt.Sprintf(":%d", p.Target.Port())
+		}
+		i := slices.IndexFunc(
+			out,
+			func(o Target) bool { return o.At == t.At && o.Address == t.Address },
+		)
+		if i < 0 {
+			i = len(out)
+			out, outcomes, replies = append(
+				out,
+				t,
+			), append(
+				outcomes,
+				[2]bool{},
+			), append(
+				replies,
+				nil,
+			)
+		}
+		if p.Outcome.Passes() {
+			outcomes[i][0] = true
+			replies[i] = append(replies[i], p.Reply)
+		} else {
+			outcomes[i][1] = true
+			out[i].StoppedBy = p.DecidedBy.Describe()
+		}
+	}
+	for i := range out {
+		switch outcomes[i] {
+		case [2]bool{true, false}:
+			out[i].Verdict = "allow"
+		case [2]bool{false, true}:
+			out[i].Verdict = "deny"
+		default:
+			out[i].Verdict = "unknown"
+		}
+		out[i].Replies = repliesOf(replies[i], a.Question.Family, source)
+	}
+	return out
+}
+
+// repliesOf is what becomes of answers that may go several ways.
+func repliesOf(replies []*Reply, f firewall.Family, client Value) Replies {
+	var out Replies
+	lost, sent := false, false
+	for _, r := range replies {
+		if r == nil {
+			sent = true
+			continue
+		}
+		for _, u := range r.Unknowns {
+			if d := u.Describe(); !slices.Contains(out.Unknowns, d) {
+				out.Unknowns = append(out.Unknowns, d)
+			}
+		}
+		switch {
+		case r.Lost && !lost:
+			lost, out.LostBy = true, r.By.Describe()
+			if r.By.Reason == NoRouteBack {
+				out.LostBy.Reason = "no route to " + clientText(f, client)
+			}
+		case r.Lost:
+		case sent && out.Interface != r.Out:
+			out.Interface = ""
+		default:
+			sent, out.Interface = true, r.Out
+		}
+	}
+	switch {
+	case lost && sent:
+		out.Lost = Maybe
+	case lost:
+		out.Lost, out.Interface = Yes, ""
+	}
+	return out
+}
+
+func clientText(f firewall.Family, v Value) string {
+	if f == firewall.IPv6 {
+		return v.IPv6().String()
+	}
+	return v.IPv4().String()
+}
