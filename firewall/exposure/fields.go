@@ -162,6 +162,10 @@ func (w *walk) state(p *packet, width int) view {
 // incoming is the name, index or group of the incoming interface.
 func (w *walk) incoming(f Field, width int) view {
 	switch {
+	case w.q.Interface == "" && w.outside() && f == FieldInName:
+		return anything(width).but(Name("lo"))
+	case w.q.Interface == "" && w.outside() && f == FieldInIndex:
+		return anything(width).but(Number(1)) // lo's in every namespace (LOOPBACK_IFINDEX)
 	case w.q.Interface == "":
 		return anything(width)
 	case f == FieldInName:

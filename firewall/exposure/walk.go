@@ -52,10 +52,15 @@ func (e *Evaluator) newWalk(q Question) *walk {
 
 // assume notes what is taken for granted.
 func (w *walk) assume() {
-	if w.e.host == nil {
+	switch {
+	case w.e.host != nil:
+	case w.outside():
+		w.assumeOutside()
+	default:
 		w.assumed = append(w.assumed, "the packet is for the host itself, and routing takes any source")
 	}
 	switch {
+	case w.q.Interface == "" && w.outside():
 	case w.q.Interface == "":
 		w.assumed = append(w.assumed, "which interface it comes in by isn't known")
 	case w.e.host != nil && w.in == nil:
@@ -63,7 +68,7 @@ func (w *walk) assume() {
 	case w.in != nil && w.in.Loopback:
 		w.assumed = append(w.assumed, "what comes in by "+w.q.Interface+" has passed the output chains before, which aren't followed")
 	}
-	if !w.q.Destination.IsValid() {
+	if !w.q.Destination.IsValid() && w.q.Within == (Range{}) {
 		w.assumed = append(w.assumed, "which of the host's addresses it is for isn't known")
 	}
 }

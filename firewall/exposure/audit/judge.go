@@ -37,12 +37,9 @@ func (a *auditor) judge(
 	x.Service, x.Reachable, x.DecidedBy, x.Finding = d.service, Bounds{
 		written(r.certain),
 		possible,
-	}, r.decided, OK
+	}, r.decidedBy(), OK
 	for _, s := range r.assumed {
 		a.assumed[s] = true
-	}
-	if x.DecidedBy == nil {
-		x.DecidedBy = []string{}
 	}
 	allowed := sourcesOf(d.allowed, families...)
 	if d.governed {
@@ -95,7 +92,7 @@ func (a *auditor) judge(
 			fmt.Sprintf(
 				"the policy opens %s to sources that something else stops: %s",
 				name,
-				strings.Join(r.decided, "; "),
+				strings.Join(r.decidedBy(), "; "),
 			),
 		)
 	}
@@ -105,25 +102,17 @@ func (a *auditor) judge(
 			Undecided,
 			r.possible.minus(r.certain).simplest(r.nowhere),
 			fmt.Sprintf(
-				"who reaches %s hangs on what can't be known: %s",
+				"who reaches %s depends on what can't be decided in advance: %s",
 				name,
-				strings.Join(unknowns(r.decided), "; "),
+				strings.Join(r.unknown, "; "),
 			),
 		)
 	}
 	a.report.Exposures = append(a.report.Exposures, x)
 }
 
-func unknowns(decided []string) (out []string) {
-	for _, d := range decided {
-		if rest, ok := strings.CutPrefix(d, "unknown: "); ok {
-			out = append(out, rest)
-		}
-	}
-	return out
-}
-
-// name is a port for people: "tcp/9090 (prometheus) on eth0".
+// name is a port for people: "tcp/9090 (prometheus) at 192.0.2.1". The interface isn't part of it:
+// the same often holds of several.
 func (x *Exposure) name() string {
 	s := fmt.Sprintf("%s/%d", x.Protocol, x.Port)
 	if x.PortLast > 0 {
@@ -132,8 +121,8 @@ func (x *Exposure) name() string {
 	if x.Process != "" {
 		s += " (" + x.Process + ")"
 	}
-	if x.Interface != "" {
-		s += " on " + x.Interface
+	if len(x.Addresses) > 0 {
+		s += " at " + x.At()
 	}
 	return s
 }
@@ -207,7 +196,8 @@ func (a *auditor) boundWider(l sockets.Listener) {
 func (a *auditor) mark(socket Exposure, k Kind) {
 	for i := range a.report.Exposures {
 		x := &a.report.Exposures[i]
-		same := x.Port == socket.Port && x.Protocol == socket.Protocol && x.Address == socket.Address &&
+		bound := cmp.Or(a.bound[i], x.Address)
+		same := x.Port == socket.Port && x.Protocol == socket.Protocol && bound == socket.Address &&
 			x.Target == ""
 		if same && slices.Index(gravity, k) < slices.Index(gravity, x.Finding) {
 			x.Finding = k

@@ -14,7 +14,9 @@ type reach struct {
 	// elsewhere are the sources whose packets get through to something else: where the port is published.
 	elsewhere sources
 	decided   []string
-	targets   []string
+	// unknown is what the difference between certain and possible depends on.
+	unknown []string
+	targets []string
 	assumed   []string
 }
 
@@ -31,22 +33,46 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 	r := reach{assumed: answer.Assumed}
 	n := slot(q.Family)
 	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer, possible)
-	passing := !possible.Empty()
+	passing, open := !possible.Empty(), possible.Minus(certain)
+	var martian []string // who decided about sources alone that nobody can have
 	for _, p := range answer.Pieces {
 		if p.Outcome.Passes() && !picks(p) {
 			r.elsewhere[n] = r.elsewhere[n].Union(p.Sources)
 		}
 		if picks(p) == passing {
-			r.decided = appendOnce(r.decided, Words(p.DecidedBy.Describe()))
+			list := &r.decided
+			if a.unreal(n, p.Sources) {
+				list = &martian
+			}
+			*list = appendOnce(*list, Words(p.DecidedBy.Describe()))
 		}
 		if picks(p) {
 			r.targets = appendOnce(r.targets, targetOf(p))
 		}
-		for _, u := range p.Unknowns {
-			r.decided = appendOnce(r.decided, "unknown: "+Words(u.Describe()))
+		if len(p.Unknowns) > 0 && !open.Intersect(p.Sources).Empty() {
+			for _, u := range p.Unknowns {
+				r.unknown = appendOnce(r.unknown, Words(u.Describe()))
+			}
 		}
 	}
+	if r.decided == nil {
+		r.decided = martian
+	}
 	return r
+}
+
+// decidedBy is who decided, and what can't be known, in words.
+func (r *reach) decidedBy() []string {
+	out := append([]string{}, r.decided...)
+	for _, u := range r.unknown {
+		out = append(out, "unknown: "+u)
+	}
+	return out
+}
+
+// unreal reports whether nobody can have any of the sources. A list of many isn't looked through.
+func (a *auditor) unreal(family int, s exposure.Ranges) bool {
+	return len(s.List()) <= fewAddresses && s.Minus(a.unroutable[family]).Empty()
 }
 
 // add is the sources that get there by this way or that.
@@ -54,6 +80,9 @@ func (r *reach) add(o reach) {
 	r.certain, r.possible, r.nowhere, r.elsewhere = r.certain.union(o.certain), r.possible.union(o.possible), r.nowhere.union(o.nowhere), r.elsewhere.union(o.elsewhere)
 	for _, d := range o.decided {
 		r.decided = appendOnce(r.decided, d)
+	}
+	for _, u := range o.unknown {
+		r.unknown = appendOnce(r.unknown, u)
 	}
 	for _, t := range o.targets {
 		r.targets = appendOnce(r.targets, t)

@@ -26,9 +26,12 @@ type Exposure struct {
 	Port      uint16 `json:"port"`
 	PortLast  uint16 `json:"port_last,omitempty"` // of a range that is published as one
 	Address   string `json:"address"`             // bound to, or dialled for a published port
-	Interface string `json:"interface"`
-	Process   string `json:"process"`
-	PID       int    `json:"pid"`
+	// Addresses are those that the row is about, where others of the host are let in differently, and
+	// have a row of their own.
+	Addresses []string `json:"addresses,omitempty"`
+	Interface string   `json:"interface"`
+	Process   string   `json:"process"`
+	PID       int      `json:"pid"`
 	Unit      string `json:"unit"`
 	Container string `json:"container"`
 	Target    string `json:"target"` // of a published port: where its packets go
@@ -63,7 +66,7 @@ const (
 	BlockedElsewhere Kind = "blocked-elsewhere" // the policy opens it, a foreign rule doesn't
 	NoTLS            Kind = "no-tls"            // the policy wants TLS
 	Unhealthy        Kind = "unhealthy"         // its health check fails
-	Undecided        Kind = "undecided"         // what gets through hangs on what can't be known
+	Undecided        Kind = "undecided"         // what gets through depends on what can't be known
 	NotListening     Kind = "not-listening"     // opened, nobody there
 	Expired          Kind = "expired"           // an entry of the policy that has ended
 	Expiring         Kind = "expiring"          // one that ends within a week
@@ -101,5 +104,7 @@ type Finding struct {
 	Interface string            `json:"interface,omitempty"`
 	Process   string            `json:"process,omitempty"`
 	Sources   firewall.Prefixes `json:"sources"` // concerned
-	Detail    string            `json:"detail"`  // for people, a sentence: what, and what to do
+	// Detail is for people, a sentence that names what it is about, but for the interface: what is so,
+	// and what to do.
+	Detail string `json:"detail"`
 }
