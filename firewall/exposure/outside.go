@@ -1,9 +1,6 @@
 package exposure
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // What is known of a packet from another machine where nothing is known of the host: a dump of
 // rules is asked about such packets.
@@ -13,20 +10,17 @@ func (w *walk) outside() bool { return w.e.host == nil && w.q.Outside }
 
 // assumeOutside notes what is taken for granted of such a packet.
 func (w *walk) assumeOutside() {
-	to := "the host itself"
-	switch {
-	case w.q.Elsewhere:
-		to = fmt.Sprintf("%v, another machine", w.q.Destination)
-	case w.q.Destination.IsValid():
-		to = fmt.Sprintf("%v, an address of the host itself", w.q.Destination)
+	whose := "the host itself"
+	if w.q.Elsewhere {
+		whose = "another machine"
 	}
-	w.takeForGranted("the packet is for " + to + ", and routing takes any source")
+	w.takeForGranted("the packet is for " + whose + ", and routing takes any source")
 	by := "by an interface that isn't known, other than lo"
 	if w.q.Interface != "" {
 		by = "by " + w.q.Interface
 	}
-	w.takeForGranted("it comes from another machine, " + by +
-		": no packets to or from 127.0.0.0/8 or ::1 (route_localnet is off)")
+	w.takeForGranted("the packet comes from another machine, " + by +
+		": not from or to 127.0.0.0/8 or ::1 (route_localnet is off)")
 }
 
 func (w *walk) takeForGranted(what string) {
@@ -46,12 +40,12 @@ var outsideChecks = []sourceCheck{{
 func (w *walk) fibFromOutside(o Operand, width int) view {
 	switch o.Fib.Want {
 	case FibType:
-		w.takeForGranted("every source is an address of another machine (addrtype, fib)")
+		w.takeForGranted("sources are addresses of other machines (addrtype, fib)")
 		return sure(Number(uint64(RouteUnicast)), width)
 	case FibExists, FibReversePath:
-		w.takeForGranted("every source comes in where the way back to it leads (rpfilter, fib)")
+		w.takeForGranted("sources come in where the way back to them leads (rpfilter, fib)")
 		return sure(Number(1), width)
 	}
-	w.takeForGranted("every source comes in where the way back to it leads (rpfilter, fib)")
+	w.takeForGranted("sources come in where the way back to them leads (rpfilter, fib)")
 	return between(Range{Number(1), Ones(width)}, width)
 }

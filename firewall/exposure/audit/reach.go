@@ -17,7 +17,8 @@ type reach struct {
 	// unknown is what the difference between certain and possible depends on.
 	unknown []string
 	targets []string
-	assumed   []string
+	assumed []string
+	work    int // that the answers took, in steps
 }
 
 // ask evaluates one question and keeps the ways that a function picks.
@@ -30,7 +31,7 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		return r
 	}
 	certain, possible := answer.Reach(picks)
-	r := reach{assumed: answer.Assumed}
+	r := reach{assumed: answer.Assumed, work: answer.Work}
 	n := slot(q.Family)
 	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer, possible)
 	passing, open := !possible.Empty(), possible.Minus(certain)
@@ -78,6 +79,7 @@ func (a *auditor) unreal(family int, s exposure.Ranges) bool {
 // add is the sources that get there by this way or that.
 func (r *reach) add(o reach) {
 	r.certain, r.possible, r.nowhere, r.elsewhere = r.certain.union(o.certain), r.possible.union(o.possible), r.nowhere.union(o.nowhere), r.elsewhere.union(o.elsewhere)
+	r.work += o.work
 	for _, d := range o.decided {
 		r.decided = appendOnce(r.decided, d)
 	}

@@ -22,19 +22,19 @@ type Report struct {
 // Exposure is one reachable thing: a port, as packets find it that come in by one interface, and
 // who is behind it.
 type Exposure struct {
-	Protocol  string `json:"protocol"`
-	Port      uint16 `json:"port"`
-	PortLast  uint16 `json:"port_last,omitempty"` // of a range that is published as one
-	Address   string `json:"address"`             // bound to, or dialled for a published port
+	Protocol string `json:"protocol"`
+	Port     uint16 `json:"port"`
+	PortLast uint16 `json:"port_last,omitempty"` // of a range that is published as one
+	Address  string `json:"address"`             // bound to, or dialled for a published port
 	// Addresses are those that the row is about, where others of the host are let in differently, and
 	// have a row of their own.
 	Addresses []string `json:"addresses,omitempty"`
 	Interface string   `json:"interface"`
 	Process   string   `json:"process"`
 	PID       int      `json:"pid"`
-	Unit      string `json:"unit"`
-	Container string `json:"container"`
-	Target    string `json:"target"` // of a published port: where its packets go
+	Unit      string   `json:"unit"`
+	Container string   `json:"container"`
+	Target    string   `json:"target"` // of a published port: where its packets go
 	// Direct: Address and Port are a published port's target, reached past the port that it is
 	// published as.
 	Direct    bool   `json:"direct,omitempty"`
