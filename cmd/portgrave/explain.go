@@ -9,8 +9,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/lease"
 )
 
-// explain follows one packet through every rule of the host. Exit code 2 unless the rules let it
-// through for certain.
+// explain follows one packet through every rule of the host. Exit code 2 unless it gets through to
+// somebody for certain.
 func explain(inv *invocation) error {
 	packet, err := explainedPacket(inv)
 	if err != nil {
@@ -42,7 +42,7 @@ func explain(inv *invocation) error {
 	} else {
 		printExplanation(inv.screen, x)
 	}
-	if x.Verdict != "allow" {
+	if x.Reason != audit.Connects {
 		return errReport
 	}
 	return nil

@@ -236,7 +236,7 @@ func (a *auditor) listener(l sockets.Listener, answers [][]part) {
 		if l.Interface != "" && l.Interface != i.Name {
 			continue
 		}
-		for _, p := range answers[n] {
+		for _, p := range apiece(answers[n]) {
 			families := p.families
 			x := exposureOf(l, i.Name)
 			if l.Loopback() &&

@@ -218,6 +218,7 @@ func (x *Explanation) conclude(in Input, p Packet) {
 			whoListens(x.Listener),
 			by,
 		)
+	case elsewhere && x.boundInside(a, p, target, to):
 	case elsewhere:
 		x.Reason = Connects
 		x.Summary = fmt.Sprintf(
@@ -226,14 +227,10 @@ func (x *Explanation) conclude(in Input, p Packet) {
 			to,
 		)
 	default:
-		var bound []string
+		var bound []sockets.Listener
 		for _, l := range a.listeners {
 			if l.Protocol == p.Protocol && l.Port == target.Port() {
-				where := l.Address.String()
-				if l.Interface != "" {
-					where += " on " + l.Interface
-				}
-				bound = append(bound, fmt.Sprintf("%s on %s", whoListens(listenerOf(l)), where))
+				bound = append(bound, l)
 			}
 		}
 		if len(bound) > 0 {
@@ -242,7 +239,7 @@ func (x *Explanation) conclude(in Input, p Packet) {
 				p.From,
 				to,
 				target.Addr(),
-				strings.Join(bound, ", "),
+				boundWords(bound),
 			)
 			return
 		}

@@ -205,55 +205,6 @@ func (a *auditor) mark(socket Exposure, k Kind) {
 	}
 }
 
-// absent finds services behind which nobody is.
-func (a *auditor) absent() {
-	if a.Policy == nil {
-		return
-	}
-	for _, svc := range a.Policy.Services {
-		allowed := svc.AllowedAt(a.Now)
-		for _, r := range svc.Ports {
-			if !r.Protocol.HasPorts() {
-				continue // tunnels and pings are the kernel's own: no socket shows who takes them
-			}
-			there := false
-			for k := range a.present {
-				there = there || r.Contains(k.protocol, k.port)
-			}
-			if there || allowed.Len() == 0 {
-				continue
-			}
-			x := Exposure{
-				Protocol:  r.Protocol.String(),
-				Port:      r.First,
-				Service:   svc.Name,
-				Declared:  true,
-				Allowed:   allowed,
-				Finding:   OK,
-				DecidedBy: []string{},
-			}
-			if r.Last > r.First {
-				x.PortLast = r.Last
-			}
-			detail := fmt.Sprintf(
-				"the policy opens %s (service %s), and nobody listens there",
-				x.name(),
-				svc.Name,
-			)
-			if process, local := a.loopback[portKey{r.Protocol, r.First}]; local {
-				detail = fmt.Sprintf(
-					"the policy opens %s (service %s), and %s listens there for this host alone",
-					x.name(),
-					svc.Name,
-					cmp.Or(process, "somebody"),
-				)
-			}
-			a.find(&x, NotListening, firewall.Prefixes{}, detail)
-			a.report.Exposures = append(a.report.Exposures, x)
-		}
-	}
-}
-
 // endings finds entries of the policy that have ended, or soon do.
 func (a *auditor) endings() {
 	if a.Written == nil {

@@ -86,6 +86,27 @@ func (a *auditor) joinParts(parts []part, iface string) []part {
 	return []part{all}
 }
 
+// apiece is the parts as they get rows: a few addresses one each, so that a row names where to dial.
+// Link-local ones, which only neighbours can dial, have one only if they differ from the others.
+func apiece(parts []part) (out []part) {
+	for _, p := range parts {
+		far := slices.DeleteFunc(slices.Clone(p.addresses), netip.Addr.IsLinkLocalUnicast)
+		if len(far) > 0 {
+			p.addresses = far
+		}
+		if len(p.addresses) < 2 || len(p.addresses) > fewAddresses {
+			out = append(out, p)
+			continue
+		}
+		for _, address := range p.addresses {
+			one := p
+			one.addresses = []netip.Addr{address}
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
 // at makes a row one about some of the addresses at which its port can be dialled.
 func (x *Exposure) at(addresses []netip.Addr) {
 	for _, address := range addresses {

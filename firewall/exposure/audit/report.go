@@ -68,6 +68,7 @@ const (
 	Unhealthy        Kind = "unhealthy"         // its health check fails
 	Undecided        Kind = "undecided"         // what gets through depends on what can't be known
 	NotListening     Kind = "not-listening"     // opened, nobody there
+	BoundInside      Kind = "bound-elsewhere"   // published, and bound to another address in its container
 	Expired          Kind = "expired"           // an entry of the policy that has ended
 	Expiring         Kind = "expiring"          // one that ends within a week
 	BoundWider       Kind = "bound-wider"       // bound to more addresses than the policy needs
@@ -84,6 +85,7 @@ var gravity = []Kind{
 	Unhealthy,
 	Undecided,
 	NotListening,
+	BoundInside,
 	Expired,
 	Expiring,
 	BoundWider,

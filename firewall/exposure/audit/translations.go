@@ -85,6 +85,7 @@ func (a *auditor) published(r portRange, iface string, p part) {
 	}
 	a.behind(&x, p.targets, r.protocol)
 	a.judge(x, p.reach, p.families, p.addresses, &believed)
+	a.notTaken(p.targets, r.protocol)
 }
 
 // told are the ports of which the policy or a listener says something.
