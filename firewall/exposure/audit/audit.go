@@ -296,9 +296,21 @@ func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Famil
 	if open.certain.equal(open.possible) && !served {
 		return whole(open)
 	}
-	return a.partsOf(q, a.dialledBy(iface, f), func(q exposure.Question) reach {
-		return a.askHere(q, mine)
-	})
+	var here []netip.Addr
+	var elsewhere sources
+	for _, at := range a.dialledBy(iface, f) {
+		if !a.servedByIPVS(l.Protocol, at, l.Port) {
+			here = append(here, at)
+			continue
+		}
+		q.Destination = at // where IPVS takes the packets, its service has the row
+		elsewhere = elsewhere.union(a.askHere(q, mine).elsewhere)
+	}
+	parts := a.partsOf(q, here, func(q exposure.Question) reach { return a.askHere(q, mine) })
+	for i := range parts {
+		parts[i].elsewhere = parts[i].elsewhere.union(elsewhere)
+	}
+	return parts
 }
 
 // askHere asks who gets to a socket of this host. What IPVS takes gets through to something else.
