@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -28,9 +29,12 @@ type Class struct {
 	Named Place
 }
 
-// apart finds classes. It is made once for a ruleset.
+// apart finds classes. It is made once for a ruleset: by family, the rules that read a destination,
+// those by port that name few ports.
 type apart struct {
-	rules [2][]namedIn // by family
+	everywhere [2][]namedIn
+	byPort     [2]map[uint16][]namedIn
+	spent      atomic.Int64 // on all questions so far, in steps of some tens of nanoseconds
 }
 
 // namedIn is a rule that reads the destination.
@@ -39,16 +43,18 @@ type namedIn struct {
 	at   Place
 }
 
-// maxClasses bounds the classes of one question, and maxNames the groups of addresses that they are
-// made of.
 const (
+	// maxClasses bounds the classes of one question, and maxNames the groups of addresses that they
+	// are made of.
 	maxClasses = 256
 	maxNames   = 4096
+	// maxApartWork bounds the work of all questions about one ruleset: some seconds.
+	maxApartWork = 200_000_000
 )
 
 // Classes are the destinations that rules tell apart for some ports of a protocol, in the order of
 // their first addresses: no rule that such a packet can meet treats two addresses of a class in
-// different ways. complete is false if there are more than can be listed, or if a rule computes with
+// different ways. No rule may tell the ports apart. complete is false if there are more than can be listed, or if a rule computes with
 // the address in a way that can't be followed: then a class may hold addresses that rules tell apart.
 func (e *Evaluator) Classes(
 	f firewall.Family,
@@ -63,10 +69,18 @@ func (e *Evaluator) Classes(
 		ports:    Numbers(uint64(first), uint64(last)),
 		complete: true,
 	}
-	for _, r := range known.rules[familySlot(f)] {
-		n.rule(r)
+	for _, list := range [][]namedIn{
+		known.everywhere[familySlot(f)], known.byPort[familySlot(f)][first],
+	} {
+		for _, r := range list {
+			if known.spent.Load()+int64(n.work) > maxApartWork {
+				return []Class{{Addresses: AllSources(f)}}, false
+			}
+			n.rule(r)
+		}
 	}
 	classes = n.classes()
+	known.spent.Add(int64(n.work))
 	if len(classes) > maxClasses {
 		return classes[:maxClasses], false
 	}
@@ -82,7 +96,7 @@ func familySlot(f firewall.Family) int {
 
 // newApart finds the rules that read a destination, and from where they are reached.
 func newApart(rs *Ruleset) *apart {
-	out := &apart{}
+	out := &apart{byPort: [2]map[uint16][]namedIn{{}, {}}}
 	for _, t := range rs.Tables {
 		if t.Dormant {
 			continue
@@ -96,7 +110,7 @@ func newApart(rs *Ruleset) *apart {
 				for n, f := range firewall.Families {
 					if t.Family.Sees(f) || t.Family == FamilyNetdev {
 						if readsDestination(r, f) {
-							out.rules[n] = append(out.rules[n], namedIn{r, at[c]})
+							out.add(n, namedIn{r, at[c]})
 						}
 					}
 				}
@@ -104,6 +118,24 @@ func newApart(rs *Ruleset) *apart {
 		}
 	}
 	return out
+}
+
+// add files a rule under the ports that it names, if these are few.
+func (a *apart) add(family int, r namedIn) {
+	for _, s := range r.rule.Statements {
+		m, ok := s.(Match)
+		if !ok || m.Not || len(m.Key) != 1 || m.Key[0].Field != FieldDport || !m.Key[0].asIs() ||
+			m.In == nil || m.In.Width != 1 || m.In.Unknown != "" || m.In.Grows || m.In.Default {
+			continue
+		}
+		if ports, few := fewPorts(NewRanges(m.In.Keys...)); few {
+			for _, p := range ports {
+				a.byPort[family][p] = append(a.byPort[family][p], r)
+			}
+			return
+		}
+	}
+	a.everywhere[family] = append(a.everywhere[family], r)
 }
 
 // places tells of a table's chains from which hooks they are reached.
@@ -215,6 +247,7 @@ type names struct {
 	ports    Range
 	groups   []named
 	complete bool
+	work     int
 }
 
 type named struct {
@@ -246,7 +279,7 @@ func (n *names) excluded(key []Operand, in *Set) bool {
 		return false
 	}
 	for _, box := range in.All() {
-		if n.concerns(key, box) {
+		if n.work++; n.concerns(key, box) {
 			return false
 		}
 	}
@@ -275,6 +308,7 @@ func (n *names) concerns(key []Operand, box []Range) bool {
 func (n *names) column(key []Operand, in *Set, at int, place Place) {
 	groups := map[string][]Range{}
 	var order []string
+	n.work += 8 + in.Len()
 	for i, box := range in.All() {
 		if at >= len(box) || !n.concerns(key, box) {
 			continue
@@ -339,6 +373,7 @@ func (n *names) classes() []Class {
 			}
 		}
 	}
+	n.work += 8 * len(borders)
 	slices.SortFunc(borders, func(a, b border) int { return a.at.Compare(b.at) })
 	all := Full(addressWidth(n.family))
 	in := make([]bool, len(n.groups))
