@@ -17,8 +17,11 @@ var details = map[string]string{
 		"service doesn't allow.",
 	"close": "A port ends all of its leases.",
 	"audit": "It reads every rule on the host, whoever wrote it, with interfaces, addresses, routes and listening sockets, and sends the set of all sources through the kernel's hooks. What can't be known " +
-		"statically makes two answers of one: certain, and possible.",
-	"explain":  "It says whether the packet is stopped here and by whom, whether the service is bound elsewhere, or whether nothing listens.",
+		"statically makes two answers of one: certain, and possible. A port that is let in differently at some of the host's addresses has a row for each. " +
+		"Rules from files (--ruleset) have no sockets: every port that they tell apart has a row, for packets from other machines to any address that no rule names (*), and to each at which " +
+		"they let in others. What is taken for granted, such as that rpfilter passes, is printed.",
+	"explain": "It says whether the packet is stopped here and by whom, whether the service is bound elsewhere, or whether nothing listens. " +
+		"The exit code is 0 only if the packet gets through to somebody.",
 	"teardown": "Both backends are looked through. The state directory stays. Until the next apply neither a boot nor the daemon enforces anything, and status says so.",
 	"daemon": "It owns the nftables table where the kernel can and the host's nft can print that, so that nobody else changes it; elsewhere it repairs changes at once. A repair needs neither the disk nor a free descriptor. " +
 		"Against a program that keeps deleting the rules it uses a tenth of one processor; meanwhile a small table refuses the listed ports to all but sources of short lists and running SSH sessions, and " +

@@ -76,7 +76,7 @@ var exitMeanings = [][2]string{
 	},
 	exitReport: {
 		"something to report",
-		": a plan, drift, findings, a failed policy test, a packet that explain sees refused",
+		": a plan, drift, findings, a failed policy test, a packet that explain sees get through to nobody",
 	},
 	exitInvalid:    {"invalid policy or usage", "; nothing was done"},
 	exitNotAllowed: {"not allowed", "; root or CAP_NET_ADMIN is needed"},

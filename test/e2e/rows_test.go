@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -149,5 +150,33 @@ func TestRowForEachAddress(t *testing.T) {
 				t.Errorf("from the rules alone (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// What is published to a container in which the program is bound to 127.0.0.1 is refused there, and
+// audit and explain say why.
+func TestBoundElsewhereInContainer(t *testing.T) {
+	lab.RequireRoot(t)
+	t.Parallel()
+	w := lab.New(t)
+	if _, err := w.Container.Listen("tcp", "127.0.0.1:80"); err != nil {
+		t.Fatal(err)
+	}
+	w.Publish("tcp", 8080, 80)
+	i := install(t, w, "version: 1\nservices: []\n")
+	to := netip.AddrPortFrom(w.Host.Addr4(), 8080)
+	source := netip.MustParseAddr("8.8.8.8")
+	if got := w.Probe(w.Internet, []netip.Addr{source}, to)[source]; got == lab.Open {
+		t.Fatalf("%v is %v", to, got)
+	}
+	report := i.audit()
+	if !slices.ContainsFunc(report.Findings, func(f audit.Finding) bool {
+		return f.Kind == audit.BoundInside && f.Port == 8080 && strings.Contains(f.Detail, "127.0.0.1")
+	}) {
+		t.Errorf("%+v", report.Findings)
+	}
+	out := i.verb("explain", "--from", source.String(), "--port", "8080")
+	if !strings.Contains(out, "bound-elsewhere") {
+		t.Error(out)
 	}
 }
