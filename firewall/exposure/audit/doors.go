@@ -154,8 +154,8 @@ func (a *auditor) outside() (out []exposure.Interface) {
 	return out
 }
 
-// door judges one target by one interface. It has a row if it can be reached at its own address; a
-// source that gets there though the published port refuses it has found a way past it.
+// door judges one target by one interface: a source that gets there though the published port
+// refuses it has found a way past it.
 func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 	behind := a.behindInterface(d.target.Addr())
 	if behind == iface {
@@ -195,6 +195,9 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 		}
 	}
 	past := r.possible.minus(sourcesOf(allowed, family)).minus(r.nowhere)
+	if past.empty() {
+		return
+	}
 	x := Exposure{
 		Protocol:  d.protocol.String(),
 		Port:      d.target.Port(),
@@ -212,10 +215,6 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 	a.behind(&x, []string{d.target.String()}, d.protocol)
 	for _, s := range r.assumed {
 		a.assumed[s] = true
-	}
-	if past.empty() {
-		a.report.Exposures = append(a.report.Exposures, x)
-		return
 	}
 	hint := "name the interface that leads there in direct"
 	if behind != "" {
