@@ -203,6 +203,10 @@ func (w *walk) incoming(f Field, width int) view {
 	switch {
 	case w.sends():
 		return noInterface(f, width)
+	case w.q.Interface == "" && w.outside() && f == FieldInName:
+		return anything(width).but(Name("lo"))
+	case w.q.Interface == "" && w.outside() && f == FieldInIndex:
+		return anything(width).but(Number(1)) // lo's in every namespace (LOOPBACK_IFINDEX)
 	case w.q.Interface == "":
 		return anything(width)
 	case f == FieldInName:

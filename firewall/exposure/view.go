@@ -14,6 +14,15 @@ type view struct {
 	among []Value
 	// absent is whether there is such a value at all: see Field.
 	absent Tri
+	// except is a value that it isn't, if excepts is set, though the range holds it.
+	except  Value
+	excepts bool
+}
+
+// but is the same value, of which it is known that it isn't another one.
+func (v view) but(except Value) view {
+	v.except, v.excepts = except, true
+	return v
 }
 
 // sure is a value that is known.
@@ -93,7 +102,8 @@ func (v view) in(r Range) Tri {
 	if v.among != nil {
 		return v.tryAmong(r.Contains)
 	}
-	if r.From.Compare(v.within.To) > 0 || v.within.From.Compare(r.To) > 0 {
+	if r.From.Compare(v.within.To) > 0 || v.within.From.Compare(r.To) > 0 ||
+		v.excepts && r == One(v.except) {
 		return No
 	}
 	if r.Contains(v.within.From) && r.Contains(v.within.To) {
@@ -109,6 +119,10 @@ const maxTried = 256
 func (v view) inAny(s Ranges) Tri {
 	if v.among != nil {
 		return v.tryAmong(s.Contains)
+	}
+	if v.excepts {
+		s = s.Minus(NewRanges(One(v.except)))
+		v.excepts = false
 	}
 	if one, ok := v.single(); ok {
 		if s.Contains(one) {

@@ -8,6 +8,14 @@ import (
 // startsOf are the ports from which on some rule, or something else that is told, says another thing than of the port before. nil: each port may be a matter of its
 // own, since a rule computes with ports.
 func startsOf(rs *exposure.Ruleset, told []firewall.PortRange) []bool {
+	b := bordersOf(rs, told)
+	if b.computed || b.raw {
+		return nil
+	}
+	return b.starts
+}
+
+func bordersOf(rs *exposure.Ruleset, told []firewall.PortRange) borders {
 	b := borders{starts: make([]bool, 1<<16+1)}
 	for _, r := range told {
 		b.starts[r.First], b.starts[int(r.Last)+1] = true, true
@@ -21,15 +29,13 @@ func startsOf(rs *exposure.Ruleset, told []firewall.PortRange) []bool {
 			}
 		}
 	}
-	if b.computed {
-		return nil
-	}
-	return b.starts
+	return b
 }
 
 type borders struct {
 	starts   []bool
 	computed bool
+	raw      bool // a rule reads bytes by their place, which the evaluator takes for unknown
 }
 
 func (b *borders) statement(s exposure.Statement) {
@@ -87,7 +93,8 @@ func (b *borders) operand(o exposure.Operand) {
 		b.lookup(o.Lookup.Key, o.Lookup.In)
 		return
 	}
-	b.computed = b.computed || ofPort(o.Field) || o.Field == exposure.FieldRaw
+	b.computed = b.computed || ofPort(o.Field)
+	b.raw = b.raw || o.Field == exposure.FieldRaw
 }
 
 func ofPort(f exposure.Field) bool {

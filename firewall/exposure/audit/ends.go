@@ -71,6 +71,14 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		)
 	case p.Protocol.HasPorts() && e.listener == nil && !elsewhere:
 		e.unheard(a, p, at)
+	case p.Protocol.HasPorts() && e.listener == nil && len(a.boundInside(p.Protocol, at)) > 0:
+		e.reason, e.summary = BoundElsewhere, fmt.Sprintf(
+			"the rules let %s through to %s, but nobody listens on %s there: %s",
+			p.From,
+			e.to,
+			at.Addr(),
+			boundWords(a.boundInside(p.Protocol, at)),
+		)
 	case lost == exposure.Yes:
 		e.reason, e.summary = ReplyLost, fmt.Sprintf(
 			"packets of %s get in to %s, let in by %s, and the answers are lost: %s; %s",
@@ -105,15 +113,15 @@ func (e *end) gets(p Packet, by string, elsewhere bool) string {
 		)
 	case elsewhere && e.listener == nil:
 		return fmt.Sprintf(
-			"%s gets to %s, on another machine or in a namespace that can't be told; should it not "+
+			"%s gets to %s, on another machine or in a namespace that isn't known; if it can't "+
 				"connect, look there",
 			p.From,
 			e.to,
 		)
 	}
 	return fmt.Sprintf(
-		"%s gets to %s, where %s listens, let in by %s; should it not connect all the same, its packets "+
-			"don't come this far: look upstream",
+		"%s gets to %s, where %s listens, let in by %s; if it still can't connect, its packets "+
+			"aren't reaching this host: check upstream",
 		p.From,
 		e.to,
 		whoListens(e.listener),
@@ -123,14 +131,10 @@ func (e *end) gets(p Packet, by string, elsewhere bool) string {
 
 // unheard concludes about a target of this host at which nobody listens.
 func (e *end) unheard(a *auditor, p Packet, at netip.AddrPort) {
-	var bound []string
+	var bound []sockets.Listener
 	for _, l := range a.listeners {
 		if l.Protocol == p.Protocol && l.Port == at.Port() {
-			where := l.Address.String()
-			if l.Interface != "" {
-				where += " on " + l.Interface
-			}
-			bound = append(bound, fmt.Sprintf("%s on %s", whoListens(listenerOf(l)), where))
+			bound = append(bound, l)
 		}
 	}
 	if len(bound) > 0 {
@@ -139,7 +143,7 @@ func (e *end) unheard(a *auditor, p Packet, at netip.AddrPort) {
 			p.From,
 			e.to,
 			at.Addr(),
-			strings.Join(bound, ", "),
+			boundWords(bound),
 		)
 		return
 	}

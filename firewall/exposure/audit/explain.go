@@ -218,7 +218,7 @@ func (x *Explanation) conclude(in Input, p Packet) {
 			on = append(on, Words(u))
 		}
 		x.Reason, x.Summary = Unclear, fmt.Sprintf(
-			"whether %s gets to %s hangs on what can't be known: %s",
+			"whether %s gets to %s depends on rules that can't be decided in advance: %s",
 			p.From,
 			port,
 			strings.Join(on, "; "),

@@ -18,8 +18,13 @@ type reach struct {
 	// answer may be lost. They are possible, and not certain, and that is no doubt about who gets in.
 	unanswered sources
 	decided    []string
-	targets    []string
-	assumed    []string
+	// lost is who loses the answers to some sources.
+	lost []string
+	// unknown is what the difference between certain and possible depends on.
+	unknown []string
+	targets []string
+	assumed []string
+	work    int // that the answers took, in steps
 }
 
 // ask evaluates one question and keeps the ways that a function picks.
@@ -38,39 +43,48 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		}
 	}
 	certain, possible, unanswered := bounds(answer, picks)
-	r := reach{assumed: answer.Assumed}
+	r := reach{assumed: answer.Assumed, work: answer.Work}
 	n := slot(q.Family)
 	r.unanswered[n] = unanswered
 	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer, possible)
-	passing := !possible.Empty()
+	passing, open := !possible.Empty(), possible.Minus(certain)
+	var martian []string // who decided about sources alone that nobody can have
 	for _, p := range answer.Pieces {
 		if p.Outcome.Passes() && !picks(p) {
 			r.elsewhere[n] = r.elsewhere[n].Union(p.Sources)
 		}
-		lost := picks(p) && p.Reply != nil && p.Reply.Lost
-		if lost && len(p.Reply.Unknowns) == 0 {
-			r.decided = appendOnce(r.decided, answersLost+Words(p.Reply.By.Describe()))
-		}
-		if picks(p) && p.Reply != nil {
-			for _, u := range p.Reply.Unknowns {
-				r.decided = appendOnce(r.decided, "unknown: "+Words(u.Describe()))
+		answered := true
+		if reply := p.Reply; picks(p) && reply != nil {
+			if answered = !reply.Lost; reply.Lost && len(reply.Unknowns) == 0 {
+				r.lost = appendOnce(r.lost, Words(reply.By.Describe()))
+			}
+			if !open.Intersect(p.Sources).Empty() {
+				for _, u := range reply.Unknowns {
+					r.unknown = appendOnce(r.unknown, Words(u.Describe()))
+				}
 			}
 		}
-		if picks(p) == passing && !(lost && needsAnswer(q.Protocol)) {
-			r.decided = appendOnce(r.decided, Words(p.DecidedBy.Describe()))
+		if picks(p) == passing && (answered || !needsAnswer(q.Protocol)) {
+			list := &r.decided
+			if a.unreal(n, p.Sources) {
+				list = &martian
+			}
+			*list = appendOnce(*list, Words(p.DecidedBy.Describe()))
 		}
 		if picks(p) {
 			r.targets = appendTarget(r.targets, targetOf(p))
 		}
-		for _, u := range p.Unknowns {
-			r.decided = appendOnce(r.decided, "unknown: "+Words(u.Describe()))
+		if len(p.Unknowns) > 0 && !open.Intersect(p.Sources).Empty() {
+			for _, u := range p.Unknowns {
+				r.unknown = appendOnce(r.unknown, Words(u.Describe()))
+			}
 		}
+	}
+	if r.decided == nil {
+		r.decided = martian
 	}
 	return r
 }
-
-// answersLost begins what says who loses the answers to a row's sources.
-const answersLost = "answers are lost: "
 
 // needsAnswer reports whether packets of a protocol come to nothing without an answer.
 func needsAnswer(p firewall.Protocol) bool { return p == firewall.TCP || p == firewall.SCTP }
@@ -90,12 +104,36 @@ func bounds(answer exposure.Answer, picks func(exposure.Piece) bool) (certain, p
 // undecided are the sources of which it isn't known whether they get there.
 func (r *reach) undecided() sources { return r.possible.minus(r.certain).minus(r.unanswered) }
 
+// decidedBy is who decided, who loses answers, and what can't be known, in words.
+func (r *reach) decidedBy() []string {
+	out := append([]string{}, r.decided...)
+	for _, l := range r.lost {
+		out = append(out, "answers are lost: "+l)
+	}
+	for _, u := range r.unknown {
+		out = append(out, "unknown: "+u)
+	}
+	return out
+}
+
+// unreal reports whether nobody can have any of the sources. A list of many isn't looked through.
+func (a *auditor) unreal(family int, s exposure.Ranges) bool {
+	return len(s.List()) <= fewAddresses && s.Minus(a.unroutable[family]).Empty()
+}
+
 // add is the sources that get there by this way or that.
 func (r *reach) add(o reach) {
 	r.unanswered = r.unanswered.union(o.unanswered)
 	r.certain, r.possible, r.nowhere, r.elsewhere = r.certain.union(o.certain), r.possible.union(o.possible), r.nowhere.union(o.nowhere), r.elsewhere.union(o.elsewhere)
+	r.work += o.work
 	for _, d := range o.decided {
 		r.decided = appendOnce(r.decided, d)
+	}
+	for _, l := range o.lost {
+		r.lost = appendOnce(r.lost, l)
+	}
+	for _, u := range o.unknown {
+		r.unknown = appendOnce(r.unknown, u)
 	}
 	for _, t := range o.targets {
 		r.targets = appendTarget(r.targets, t)
