@@ -145,6 +145,7 @@ var formats = []struct{ name, content, path, want string }{
 			`list:1:17: $[1]: true is not an address, a CIDR or a range`},
 	{"host bits", `["192.0.2.1/24"]`, "$[*]", `list:1:2: $[0]: "192.0.2.1/24" has host bits set; ` +
 		`write 192.0.2.0/24 for the network, or 192.0.2.1 for the one address`},
+	{"numbers", "[1]", "$[*]", `list:1:2: $[0]: 1 is not an address, a CIDR or a range`},
 	{"filtered number", `[{"s": 1, "ip": 5}]`, "$[?@.s==1].ip",
 		`list:1:2: selected in $[0]: 5 is not an address, a CIDR or a range`},
 	{"cut off", `{"a": ["192.0.2.1"`, "$.a[*]", `list:1:19: the JSON ends in the middle`},
@@ -152,9 +153,9 @@ var formats = []struct{ name, content, path, want string }{
 		"list:2:1: this is not valid JSON: ']' where a value belongs"},
 	{"bad JSON", "{\"a\": [\"192.0.2.1\",\n x]}", "$.a[*]",
 		`list:2:3: this is not valid JSON: "x" is not a value`},
-	{"deep", strings.Repeat("[", 100_000), "$.a", "list:1:102: it is nested deeper than 100 levels"},
+	{"deep", strings.Repeat("[", 100_000), "$.a", "list:1:34: it is nested deeper than 32 levels"},
 	{"deep and held", "[" + strings.Repeat("[", 200) + strings.Repeat("]", 200) + "]", "$..a",
-		"list:1:101: it is nested deeper than 100 levels"},
+		"list:1:33: it is nested deeper than 32 levels"},
 	{"plain with select", "192.0.2.1\n", "$.a",
 		"list:1:1: this is not JSON, and select is for JSON alone: leave select out"},
 
