@@ -92,7 +92,7 @@ func (l *listing) entries(in *bufio.Reader) error {
 		return nil
 	}
 	if l.selects != nil {
-		return l.readJSON(in)
+		return l.readJSON(in, head)
 	}
 	return l.readLines(in)
 }
