@@ -25,12 +25,12 @@ type jsonScanner struct {
 const (
 	// maxHeld is how many bytes of a JSON document are held in memory at once: what a filter or
 	// ".." is applied to. Values take about ten times that. The largest of Azure's service tags has
-	// 500 KB, the whole of their document 5 MB.
-	maxHeld = 8 << 20
+	// 500 KB.
+	maxHeld = 4 << 20
 	// maxWord bounds a key, a selected string and a number.
 	maxWord = 64 << 10
 	// maxDepth is how deep JSON may be nested. Published lists have five levels.
-	maxDepth = 100
+	maxDepth = 32
 )
 
 // jsonError is what is wrong with a document.

@@ -54,7 +54,7 @@ const (
 		"or 64 bytes for each of max entries, also when unpacked, and 64 KiB in a line."
 	selectDoc = "The document may be one of JSON, or JSON lines: one a line. Everything selected has to be an " +
 		"address, a CIDR or a range, and something has to be. The list may have 256 bytes for each of max " +
-		"entries. It is read as a stream; at most 8 MiB of it are held at once: what a filter judges, or " +
+		"entries. It is read as a stream; at most 4 MiB of it are held at once: what a filter judges, or " +
 		"all below a .., which a path may have once. A filter looks at the entry alone, with @."
 )
 

@@ -92,7 +92,7 @@ func (l *listing) entries(in *bufio.Reader) error {
 		return nil
 	}
 	if l.selects != nil {
-		return l.readJSON(in)
+		return l.readJSON(in, head)
 	}
 	return l.readLines(in)
 }
@@ -139,13 +139,11 @@ func (l *listing) line(raw []byte, number int) bool {
 	if addFast(&l.prefixes, entry) {
 		return l.count(at)
 	}
-	if i := bytes.IndexAny(entry, "#;"); i >= 0 {
-		l.content.blank, entry = false, entry[:i]
-	}
-	if entry = bytes.TrimSpace(entry); len(entry) == 0 {
+	first, second, columns, comment := splitLine(entry)
+	l.content.blank = l.content.blank && !comment
+	if len(first) == 0 && !columns {
 		return true
 	}
-	first, second, columns := firstColumn(entry)
 	if columns && l.content.entries == 0 && isHeading(first) {
 		return true
 	}

@@ -74,23 +74,31 @@ func rangeHint(first, last string) string {
 	return nameHint(first + "-" + last)
 }
 
-// firstColumn is the first column of a line of CSV or TSV, and the second. A line without columns
-// is its own first column.
-func firstColumn(entry []byte) (first, second []byte, columns bool) {
-	first = entry
-	i := bytes.IndexAny(entry, ",\t")
-	if columns = i >= 0; columns {
-		second = entry[i+1:]
-		if j := bytes.IndexAny(second, ",\t"); j >= 0 {
-			second = second[:j]
+// splitLine takes a line apart: its first column, the second, and whether it has columns at all, and
+// a comment. A line without columns is its own first column. A semicolon begins a comment; one
+// without a space before it may end a column, too.
+func splitLine(line []byte) (first, second []byte, columns, comment bool) {
+	entry := line
+	if i := bytes.IndexAny(line, "#;"); i >= 0 {
+		entry = line[:i]
+		columns = line[i] == ';' && i > 0 && !isSpace(line[i-1])
+		if comment = !columns; columns {
+			second = line[i+1:]
 		}
-		first, second = bytes.TrimSpace(entry[:i]), unquoted(bytes.TrimSpace(second))
 	}
-	return unquoted(first), second, columns
+	entry = bytes.TrimSpace(entry)
+	if i := bytes.IndexAny(entry, ",\t"); i >= 0 {
+		entry, second, columns = entry[:i], entry[i+1:], true
+	}
+	if i := bytes.IndexAny(second, ",\t;#"); i >= 0 {
+		second = second[:i]
+	}
+	return column(entry), column(second), columns, comment
 }
 
-// unquoted is a column of CSV without its quotes.
-func unquoted(s []byte) []byte {
+// column is a column without spaces around it, and without its quotes.
+func column(s []byte) []byte {
+	s = bytes.TrimSpace(s)
 	if n := len(s); n >= 2 && s[0] == '"' && s[n-1] == '"' {
 		return bytes.TrimSpace(s[1 : n-1])
 	}

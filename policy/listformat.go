@@ -111,11 +111,10 @@ func (l *listing) refusal(head []byte) string {
 		}
 		return xmlMessage
 	}
-	json := looksLikeJSON(text)
 	switch {
-	case l.selects == nil && json:
+	case l.selects == nil && looksLikeJSON(text):
 		return l.selectMissing(text)
-	case l.selects != nil && !json && len(text) > 0:
+	case l.selects != nil && len(text) > 0 && text[0] != '{' && text[0] != '[':
 		return "this is not JSON, and select is for JSON alone: leave select out"
 	}
 	return ""
@@ -136,8 +135,8 @@ func isUTF16(head []byte) bool {
 	return zeros[0] == 0 && zeros[1] == n/2 || zeros[1] == 0 && zeros[0] == n/2
 }
 
-// looksLikeJSON reports whether text begins as a JSON object, array or string. An IPv6 address in
-// brackets does not.
+// looksLikeJSON reports whether text begins as a JSON object, or as an array of objects, arrays or
+// strings. An IPv6 address in brackets does not.
 func looksLikeJSON(text []byte) bool {
 	if len(text) == 0 {
 		return false

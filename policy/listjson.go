@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/theory/jsonpath/spec"
@@ -25,13 +26,15 @@ type place struct {
 type jsonList struct {
 	*listing
 	jsonScanner
+	head []byte   // how the list begins
 	path []place  // to the value that is being read
 	at   Location // where it begins, once it is selected
 }
 
 // readJSON reads a list that select takes from JSON.
-func (l *listing) readJSON(in *bufio.Reader) error {
-	j := &jsonList{listing: l, jsonScanner: jsonScanner{in: in, line: 1, column: 1}}
+func (l *listing) readJSON(in *bufio.Reader, head []byte) error {
+	j := &jsonList{listing: l, head: slices.Clone(head)}
+	j.jsonScanner = jsonScanner{in: in, line: 1, column: 1}
 	err := j.documents()
 	switch {
 	case err == nil || err == errStop:
@@ -67,7 +70,8 @@ func (j *jsonList) documents() error {
 		}
 	}
 	if j.content.entries == 0 && j.report.count() == 0 {
-		j.report.at(Location{File: j.name}, "select %s finds nothing in it", inYAML(j.selects.text))
+		j.report.at(Location{File: j.name}, "select %s finds nothing in it%s",
+			inYAML(j.selects.text), j.elsewhere(j.head))
 	}
 	return nil
 }

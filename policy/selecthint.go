@@ -30,6 +30,15 @@ func (l *listing) selectMissing(text []byte) string {
 		what, inYAML(paths[0]), strings.Join(paths[1:], " and "))
 }
 
+// elsewhere says where a document has addresses that select does not find.
+func (l *listing) elsewhere(head []byte) string {
+	paths := addressPaths(head)
+	if l.secret || len(paths) == 0 {
+		return ""
+	}
+	return "; it has addresses at " + strings.Join(paths, " and ")
+}
+
 // isJSONLines reports whether a document is an object a line. One line alone is, if the address in
 // it stands in no array.
 func isJSONLines(text []byte, paths []string) bool {
