@@ -105,7 +105,8 @@ func (s *script) priority(c *chain) error {
 	first, err := s.peek()
 	for err == nil {
 		var t token
-		if t, err = s.peek(); err != nil || t.kind != word && t.kind != sign && t.kind != quoted || t.is("}") {
+		t, err = s.peek()
+		if err != nil || t.kind != word && t.kind != sign && t.kind != quoted || t.is("}") {
 			break
 		}
 		if text.WriteString(t.text); text.Len() > 64 {

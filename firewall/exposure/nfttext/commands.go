@@ -20,7 +20,8 @@ func (s *script) rule(insert bool) error {
 	}
 	c := owner.chainNames[t.text]
 	if c == nil {
-		return errorAt(t.at, "a rule of chain %s of table %s %s, which isn't there: is something cut out?", t.text, owner.Family, owner.Name)
+		return errorAt(t.at, "a rule of chain %s of table %s %s, which isn't there: is something cut out?",
+			shorten(t.text), owner.Family, owner.Name)
 	}
 	next, err := s.peek()
 	if err != nil {
@@ -50,7 +51,8 @@ func (s *script) element() error {
 	}
 	x := owner.setNames[t.text]
 	if x == nil {
-		return errorAt(t.at, "elements of set %s of table %s %s, which isn't there: is something cut out?", shorten(t.text), owner.Family, owner.Name)
+		return errorAt(t.at, "elements of set %s of table %s %s, which isn't there: is something cut out?",
+			shorten(t.text), owner.Family, owner.Name)
 	}
 	part, err := s.span()
 	x.elements = append(x.elements, part)
@@ -107,7 +109,8 @@ func (s *script) remove(verb token) error {
 		}
 		return s.line()
 	}
-	return errorAt(verb.at, "%q is not followed: give the output of `nft list ruleset` instead", fmt.Sprint(verb.text, " ", shorten(object.text)))
+	what := fmt.Sprint(verb.text, " ", shorten(object.text))
+	return errorAt(verb.at, "%q is not followed: give the output of `nft list ruleset` instead", what)
 }
 
 // Statement is where the command that begins at an offset of a text ends, behind its line or block.

@@ -103,7 +103,8 @@ func (s *script) command(t token) error {
 	case t.is("undefine"):
 		return s.line()
 	case t.is("include"):
-		return errorAt(t.at, "what it includes is not read: give that file too, or the output of `nft list ruleset`")
+		return errorAt(t.at, "what it includes is not read: put it in here, or give the output of "+
+			"`nft list ruleset`")
 	case t.is("add", "create"):
 		object, err := s.next()
 		if err != nil {
