@@ -25,6 +25,9 @@ func (s *script) inChain(c *chain, t token) error {
 	s.push(t)
 	part, err := s.span()
 	c.rules = append(c.rules, part)
+	if err == nil {
+		err = s.counted(t)
+	}
 	return err
 }
 

@@ -36,6 +36,9 @@ func (s *script) rule(insert bool) error {
 	} else {
 		c.rules = append(c.rules, part)
 	}
+	if err == nil {
+		err = s.counted(t)
+	}
 	return err
 }
 

@@ -11,6 +11,19 @@ type script struct {
 	lexer
 	lines  lines
 	tables []*table
+	rules  int
+}
+
+// maxRules bounds the rules of a text. Each takes up to 2 KiB, prepared for evaluation.
+const maxRules = 200_000
+
+// counted counts a rule.
+func (s *script) counted(t token) error {
+	if s.rules++; s.rules > maxRules {
+		return errorAt(t.at, "more than %d rules: leave out the tables and chains that don't matter, or put "+
+			"addresses that many rules treat alike into a set", maxRules)
+	}
+	return nil
 }
 
 type table struct {
