@@ -221,8 +221,8 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				runAudit,
 				&cli.StringSliceFlag{
 					Name: "ruleset",
-					Usage: "read rules from `FILE` (iptables-save, ip6tables-save, ipset save, nft list ruleset with or without -j, " +
-						"or a report with several of them; repeatable) instead of the kernel",
+					Usage: "read rules from `FILE` (iptables-save, ip6tables-save, ipset save, nft list ruleset " +
+						"with or without -j, or a report with several of them; repeatable) instead of the kernel",
 				},
 				&cli.IntFlag{
 					Name:  "port",

@@ -3,6 +3,7 @@ package exposure
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 	ex "github.com/portgrave/portgrave/firewall/exposure"
@@ -29,7 +30,7 @@ func (g *generator) rare(t *table, b *ex.Base) piece {
 	}
 	proto, pw := g.protocol()
 	is := ex.In(ex.Of(ex.FieldProtocol), number(uint64(proto)))
-	n := g.IntN(18)
+	n := g.IntN(20)
 	if t.early() && n >= 10 {
 		n -= 10
 	}
@@ -65,6 +66,24 @@ func (g *generator) rare(t *table, b *ex.Base) piece {
 		m := ex.Match{Key: []ex.Operand{ex.Of(ex.FieldProtocol), ex.Of(ex.FieldDport)},
 			In: &ex.Set{Width: 2, Keys: []ex.Range{number(6), number(80), number(17), number(8080)}}}
 		return p("meta l4proto . th dport { tcp . 80, udp . 8080 }", m)
+	case 18: // nft turns the protocol's byte about here, which does nothing
+		in := &ex.Set{Width: 2, Keys: []ex.Range{number(6), ex.Numbers(80, 90), number(17), ex.Numbers(8000, 9000)}}
+		m := ex.Match{Key: []ex.Operand{ex.Of(ex.FieldProtocol), ex.Of(ex.FieldDport)}, In: in}
+		return p("meta l4proto . th dport { tcp . 80-90, udp . 8000-9000 }", m)
+	case 19:
+		if t.family == ex.FamilyIPv4 {
+			break
+		}
+		header := ex.Operand{Field: ex.FieldRaw, Raw: ex.Raw{Base: ex.RawNetwork, Offset: 48, Bits: 8}}
+		values := pick(g, []ex.Range{number(6)}, []ex.Range{number(17)}, []ex.Range{number(50), number(58)},
+			[]ex.Range{number(0), number(6), number(43), number(44), number(51), number(60)})
+		var words []string
+		for _, v := range values {
+			n, _ := v.From.Uint64()
+			words = append(words, fmt.Sprint(n))
+		}
+		m, _ := g.in(header, values...)
+		return p(fmt.Sprintf("ip6 nexthdr %s{ %s }", equal(m), strings.Join(words, ", ")), append(only(t, firewall.IPv6), m)...)
 	case 3:
 		return match(ex.Of(ex.FieldInGroup), "iifgroup %s0", number(0))
 	case 4:

@@ -164,13 +164,13 @@ func matchText(m exposure.Match) string {
 		switch k := m.Key[0]; {
 		case k == exposure.Of(exposure.FieldSourceMAC) && slices.Equal(m.In.Keys, []exposure.Range{exposure.Full(48)}):
 			return iifType + " ether"
-		case k.Field == exposure.FieldFib && k.Fib.Want == exposure.FibExists && k == (exposure.Operand{Field: k.Field, Fib: k.Fib}) &&
+		case k == (exposure.Operand{Field: exposure.FieldFib, Fib: k.Fib}) && k.Fib.Want == exposure.FibExists &&
 			len(m.In.Keys) == 1 && m.In.Keys[0].From == m.In.Keys[0].To && !m.Not:
 			there := map[bool]string{true: "missing", false: "exists"}[m.In.Keys[0].From.IsZero()]
 			k.Fib.Want = exposure.FibOutIndex
 			return fibText(k.Fib) + " " + there
-		case k.Field == exposure.FieldUnknown && strings.HasSuffix(k.Text, " exists") && len(m.In.Keys) == 1 && !m.Not &&
-			m.In.Keys[0] == exposure.One(exposure.Number(1)):
+		case k.Field == exposure.FieldUnknown && strings.HasSuffix(k.Text, " exists") && !m.Not &&
+			slices.Equal(m.In.Keys, []exposure.Range{exposure.One(exposure.Number(1))}):
 			return k.Text
 		case k == exposure.Of(exposure.FieldCTProtocol) && slices.Equal(m.In.Keys, []exposure.Range{exposure.Full(8)}):
 			return "ct exists"
@@ -440,7 +440,8 @@ func toText(f exposure.Family, addr, addrMax, port, portMax *exposure.Operand) s
 			continue
 		}
 		text := endText(f, *p.operand, p.address)
-		if l := p.operand.Lookup; p.operand.Field == exposure.FieldMap && l != nil && l.In != nil && *p.operand == (exposure.Operand{Field: exposure.FieldMap, Lookup: l}) {
+		l := p.operand.Lookup
+		if l != nil && l.In != nil && *p.operand == (exposure.Operand{Field: exposure.FieldMap, Lookup: l}) {
 			text = keyText(l.Key) + " map " + mapText(l.In, l.Key, columns)
 		}
 		if text != last {

@@ -10,7 +10,7 @@ import (
 func TestRuleTexts(t *testing.T) {
 	backendtest.Isolate(t)
 	rules := []struct{ rule, want string }{
-		{"ip6 nexthdr { icmpv6, frag } accept", "ip6 nexthdr { 44, icmpv6 } accept"},
+		{"ip6 nexthdr icmpv6 accept", "ip6 nexthdr icmpv6 accept"},
 		{"ip ttl < 5 drop", "ip ttl < 5 drop"},
 		{"ip6 hoplimit 255 accept", "ip6 hoplimit 255 accept"},
 		{"ip dscp cs1 accept", "ip dscp 8 accept"},
@@ -28,7 +28,7 @@ func TestRuleTexts(t *testing.T) {
 	for _, r := range rules {
 		script += r.rule + "\n"
 	}
-	nft(t, script+"} }")
+	nft(t, script+"}\n}\n")
 	for i, r := range rulesOf(read(t, Options{})) {
 		if r.Text != rules[i].want {
 			t.Errorf("%s: %q", rules[i].rule, r.Text)

@@ -19,5 +19,7 @@
 //   - the index of an interface (iif) is printed as the interface's name, so it is read as one;
 //   - when the listing was taken isn't in it, so elements that expire have no time.
 //
+// Document is what a listing becomes on its way into the model; package nfttext fills one from nft's other language.
+//
 // It never runs nft, and never drops a statement: what it doesn't know is Unknown with its text.
 package nftjson

@@ -90,7 +90,8 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 		read func(object) error
 	}{
 		{"table", reads(d.AddTable)}, {"chain", reads(d.AddChain)},
-		{"set", reads(d.AddSet)}, {"map", reads(func(s Set) error { s.IsMap = true; return d.AddSet(s) })},
+		{"set", reads(d.AddSet)},
+		{"map", reads(func(s Set) error { s.IsMap = true; return d.AddSet(s) })},
 		{"element", reads(d.addElements)}, {"rule", reads(d.AddRule)},
 		{"other", func(o object) error { return reads(func(p Place) error { return d.AddOther(o.kind, p) })(o) }},
 	} {
@@ -133,7 +134,8 @@ func (d *Document) AddTable(in Table) error {
 	if d.byName[key] != nil {
 		return fmt.Errorf("table %s %s is there twice: give each listing once", in.Family, in.Name)
 	}
-	t := &table{&exposure.Table{System: exposure.NFTables, Family: family, Name: in.Name, Origin: d.origin(in.Line)}, map[string]*set{}}
+	model := &exposure.Table{System: exposure.NFTables, Family: family, Name: in.Name, Origin: d.origin(in.Line)}
+	t := &table{model, map[string]*set{}}
 	for _, flag := range listOf(in.Flags) {
 		switch flag {
 		case "dormant":
@@ -163,7 +165,8 @@ func listOf(v any) []any {
 func (d *Document) find(kind string, p Place) (*table, error) {
 	t := d.byName[Place{Family: p.Family, Table: p.Table}]
 	if t == nil {
-		return nil, fmt.Errorf("%s %q belongs to table %s %s, which isn't in the listing: is something cut out?", kind, p.Name, p.Family, p.Table)
+		return nil, fmt.Errorf("%s %q belongs to table %s %s, which isn't in the listing: is something cut out?",
+			kind, p.Name, p.Family, p.Table)
 	}
 	return t, nil
 }
@@ -184,7 +187,8 @@ func (d *Document) AddChain(in Chain) error {
 		priority, err := in.Prio.Int64()
 		policy, ok3 := map[string]exposure.VerdictKind{"": exposure.VerdictAccept, "accept": exposure.VerdictAccept, "drop": exposure.VerdictDrop}[in.Policy]
 		if !ok1 || !ok2 || !ok3 || err != nil || priority != int64(int32(priority)) {
-			return fmt.Errorf("chain %s %s %s: type %q, hook %q, priority %q, policy %q make no base chain", in.Family, in.Table, in.Name, in.Type, in.Hook, in.Prio, in.Policy)
+			return fmt.Errorf("chain %s %s %s: type %q, hook %q, priority %q, policy %q make no base chain",
+				in.Family, in.Table, in.Name, in.Type, in.Hook, in.Prio, in.Policy)
 		}
 		c.Base = &exposure.Base{Type: kind, Hook: hook, Priority: int32(priority), Policy: policy, Rank: -d.base}
 		d.base++
@@ -217,7 +221,8 @@ func (d *Document) AddRule(in Rule) error {
 	}
 	c := t.Chain(in.Chain)
 	if c == nil {
-		return fmt.Errorf("a rule of chain %s %s %s, which isn't in the listing: is something cut out?", in.Family, in.Table, in.Chain)
+		return fmt.Errorf("a rule of chain %s %s %s, which isn't in the listing: is something cut out?",
+			in.Family, in.Table, in.Chain)
 	}
 	d.settle()
 	r := ruleReader{table: t, version: t.Family}

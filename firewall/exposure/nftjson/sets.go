@@ -79,7 +79,8 @@ func (d *Document) AddElements(in Place, list iter.Seq[any]) error {
 	}
 	s := t.sets[in.Name]
 	if s == nil {
-		return fmt.Errorf("elements of set %s %s %s, which isn't in the listing: is something cut out?", in.Family, in.Table, in.Name)
+		return fmt.Errorf("elements of set %s %s %s, which isn't in the listing: is something cut out?",
+			in.Family, in.Table, in.Name)
 	}
 	if len(s.kinds) > 0 {
 		s.add(list)

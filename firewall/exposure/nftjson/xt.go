@@ -30,7 +30,8 @@ func (r *ruleReader) without(s any) string {
 	if r.table.Family == exposure.FamilyIPv6 {
 		program = "ip6tables-nft-save"
 	}
-	return text(s) + " (nft doesn't print its options: give what " + program + " prints instead of this table, or run audit on the host)"
+	return text(s) + " (nft doesn't print its options: give what " + program +
+		" prints instead of this table, or run audit on the host)"
 }
 
 // xtTarget is a target of which the options aren't known.

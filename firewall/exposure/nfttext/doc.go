@@ -2,7 +2,7 @@
 // nftables.conf, into the exposure model.
 //
 //	lex.go         words, signs, quoted text; what "define" names is put in their place
-//	script.go      commands and blocks: tables, chains, sets, and where each rule is
+//	script.go      commands and blocks, and where each rule is; chainblock.go, setblock.go
 //	load.go        all of it into a nftjson.Document
 //	rule.go        a rule's statements; nat.go, effect.go  the larger ones
 //	expression.go  what statements read; primary.go  where in the packet that is

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-
-	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
 )
 
 // effects are the statements that begin with a word of their own.
@@ -47,7 +45,8 @@ func (l *lexer) named() (name string, ok bool, err error) {
 	if err != nil {
 		return "", true, err
 	}
-	if t.kind == word && (headerFields[t.text] != nil || primaries[t.text] != nil || slices.Contains(unqualified, t.text)) {
+	field := headerFields[t.text] != nil || primaries[t.text] != nil || slices.Contains(unqualified, t.text)
+	if t.kind == word && field {
 		_, err = l.key()
 		return "of a map", true, err
 	}
@@ -291,101 +290,6 @@ func (l *lexer) flow(token) (expr, error) {
 	return expr{"flow": expr{"op": op, "flowtable": name}}, err
 }
 
-// update reads `add @s { ip saddr timeout 5m limit rate 5/second }`, with `: data` for a map.
-func (l *lexer) update(t token) (expr, error) {
-	name, err := l.name("a set")
-	if err != nil {
-		return nil, err
-	}
-	if len(name) < 2 || name[0] != '@' {
-		return nil, errorAt(t.at, "%q is not a set's name", name)
-	}
-	if err := l.expect("{"); err != nil {
-		return nil, err
-	}
-	key, statements, err := l.updated()
-	if err != nil {
-		return nil, err
-	}
-	body := expr{"op": t.text, "elem": key, "set": name}
-	if statements != nil {
-		body["stmt"] = statements
-	}
-	mapped, err := l.accept(":")
-	if err != nil {
-		return nil, err
-	}
-	if !mapped {
-		return expr{"set": body}, l.expect("}")
-	}
-	delete(body, "set")
-	body["map"] = name
-	if v, err := l.peek(); err != nil {
-		return nil, err
-	} else if data, ok, err := l.verdict(v); err != nil {
-		return nil, err
-	} else if ok {
-		body["data"] = data
-	} else if body["data"], err = l.key(); err != nil {
-		return nil, err
-	}
-	return expr{"map": body}, l.expect("}")
-}
-
-// updated is the key of an element that a rule adds, and its statements.
-func (l *lexer) updated() (key any, statements []any, err error) {
-	if key, err = l.tuple(); err != nil {
-		return nil, nil, err
-	}
-	for {
-		t, err := l.peek()
-		if err != nil {
-			return nil, nil, err
-		}
-		switch {
-		case t.is("timeout", "expires", "comment"):
-			if _, err := l.next(); err != nil {
-				return nil, nil, err
-			}
-			if _, err := l.name("a value"); err != nil {
-				return nil, nil, err
-			}
-		case t.is("limit", "counter", "quota", "ct", "last"):
-			s, err := l.statement()
-			if err != nil {
-				return nil, nil, err
-			}
-			statements = append(statements, s)
-		default:
-			return key, statements, nil
-		}
-	}
-}
-
-func (l *lexer) meter(token) (expr, error) {
-	name, err := l.name("a meter's name")
-	if err != nil {
-		return nil, err
-	}
-	body := expr{"name": name}
-	if sized, err := l.accept("size"); err != nil {
-		return nil, err
-	} else if sized {
-		if body["size"], err = l.integer("a size"); err != nil {
-			return nil, err
-		}
-	}
-	if err := l.expect("{"); err != nil {
-		return nil, err
-	}
-	key, statements, err := l.updated()
-	if err != nil {
-		return nil, err
-	}
-	body["key"], body["stmt"] = key, statements
-	return expr{"meter": body}, l.expect("}")
-}
-
 func (l *lexer) xt(token) (expr, error) {
 	kind, err := l.name("match or target")
 	if err != nil {
@@ -398,150 +302,4 @@ func (l *lexer) xt(token) (expr, error) {
 func (l *lexer) resetOption(token) (expr, error) {
 	option, err := l.operand(0)
 	return expr{"reset": option}, err
-}
-
-// nat reads the translations.
-func (l *lexer) nat(t token) (expr, error) {
-	body := expr{}
-	var flags []any
-	if family, err := l.peek(); err != nil {
-		return nil, err
-	} else if family.is("ip", "ip6") {
-		if second, err := l.familyOnly(); err != nil {
-			return nil, err
-		} else if second {
-			body["family"] = family.text
-		}
-	}
-	if _, err := l.accept("addr"); err != nil { // "addr . port to": the map's values tell
-		return nil, err
-	}
-	if dotted, err := l.accept("."); err != nil {
-		return nil, err
-	} else if dotted {
-		if err := l.expect("port"); err != nil {
-			return nil, err
-		}
-	}
-	if prefix, err := l.accept("prefix"); err != nil {
-		return nil, err
-	} else if prefix {
-		flags = append(flags, "netmap")
-	}
-	if _, err := l.accept("interval"); err != nil {
-		return nil, err
-	}
-	to, err := l.accept("to")
-	if err == nil && (to || t.text == "snat" || t.text == "dnat" || t.text == "tproxy") {
-		err = l.endpoint(body)
-	}
-	if err != nil {
-		return nil, err
-	}
-	for {
-		f, err := l.peek()
-		if err != nil {
-			return nil, err
-		}
-		if !f.is("random", "fully-random", "persistent", ",") {
-			break
-		}
-		if f.kind == word {
-			flags = append(flags, f.text)
-		}
-		if _, err := l.next(); err != nil {
-			return nil, err
-		}
-	}
-	if len(flags) > 0 {
-		body["flags"] = flags
-	}
-	if len(body) == 0 {
-		return expr{t.text: nil}, nil
-	}
-	return expr{t.text: body}, nil
-}
-
-// familyOnly takes "ip" or "ip6" if it is the family of the translation, and not of a field.
-func (l *lexer) familyOnly() (bool, error) {
-	family, err := l.next()
-	if err != nil {
-		return false, err
-	}
-	second, err := l.peek()
-	if err != nil {
-		return false, err
-	}
-	if second.is("to", "addr", "prefix", "interval") {
-		return true, nil
-	}
-	l.push(family)
-	return false, nil
-}
-
-// endpoint reads "10.0.0.1-10.0.0.4:80-90", "[2001:db8::1]:80", ":80", or expressions instead.
-func (l *lexer) endpoint(body expr) error {
-	t, err := l.next()
-	if err != nil {
-		return err
-	}
-	address, port, hasPort := "", "", false
-	switch {
-	case t.kind == word && t.text[0] == ':':
-		port, hasPort = t.text[1:], true
-	case t.is(":"):
-		body["port"], err = l.key()
-		return err
-	case t.kind == word && t.text[0] == '[':
-		if address, port, hasPort = strings.Cut(t.text, "]:"); !hasPort {
-			address = strings.TrimSuffix(t.text, "]")
-		}
-		address = strings.NewReplacer("[", "", "]", "").Replace(address)
-	case t.kind == word && strings.Count(t.text, ":") == 1:
-		address, port, hasPort = strings.Cut(t.text, ":")
-	case t.kind == word && isAddress(t.text):
-		address = t.text
-	default:
-		l.push(t)
-		if body["addr"], err = l.key(); err != nil {
-			return err
-		}
-	}
-	if address != "" {
-		body["addr"] = nftjson.Word(address)
-		if body["family"] == nil {
-			body["family"] = familyOf(address)
-		}
-	}
-	if ranged, err := l.accept("-"); err != nil {
-		return err
-	} else if ranged {
-		return unexpected(t, "an address range without spaces")
-	}
-	switch {
-	case hasPort && port != "" && port[0] >= '0' && port[0] <= '9':
-		body["port"] = number(port)
-		return nil
-	case hasPort && port != "": // "10.0.0.1:tcp dport map …"
-		l.push(token{word, port, t.at})
-		body["port"], err = l.key()
-		return err
-	}
-	if more, err := l.accept(":"); err != nil || !more {
-		return err
-	}
-	body["port"], err = l.key()
-	return err
-}
-
-// isAddress reports whether a word is an address, a range or a prefix of them.
-func isAddress(s string) bool {
-	return s[0] >= '0' && s[0] <= '9' || strings.Contains(s, "::") || strings.Count(s, ":") > 1
-}
-
-func familyOf(address string) any {
-	if strings.Contains(address, ":") {
-		return "ip6"
-	}
-	return "ip"
 }

@@ -20,8 +20,8 @@ func (l *lexer) elements(open token) ([]any, error) {
 // errEnough says that no more elements are wanted.
 var errEnough = errors.New("no more elements are wanted")
 
-// eachElement reads elements one by one, until yield returns false: then the error is errEnough. A set in a set, which a define
-// may put there, is its elements.
+// eachElement reads elements one by one, until yield returns false: then the error is errEnough. A
+// set in a set, which a define may put there, is its elements.
 func (l *lexer) eachElement(open token, yield func(any) bool) error {
 	if err := l.deeper(open.at); err != nil {
 		return err
@@ -111,7 +111,8 @@ func (l *lexer) notes() (expr, error) {
 	var out expr
 	for {
 		t, err := l.peek()
-		if err != nil || !t.is("timeout", "expires", "comment", "counter", "limit", "quota", "ct", "last") {
+		noted := t.is("timeout", "expires", "comment", "counter", "limit", "quota", "ct", "last")
+		if err != nil || !noted {
 			return out, err
 		}
 		if out == nil {

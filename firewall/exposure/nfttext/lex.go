@@ -38,7 +38,7 @@ func (t token) is(list ...string) bool {
 }
 
 // maxExpanded bounds the tokens that defines are replaced with in one file.
-const maxExpanded = 4_000_000
+const maxExpanded = 1_000_000
 
 // defines are the values that a script has named. One that is named again counts from there on.
 type defines struct {

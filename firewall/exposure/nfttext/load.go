@@ -33,7 +33,8 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 	case err != nil:
 		return fmt.Errorf("%s: %w", name, err)
 	case len(b) > Limit:
-		return fmt.Errorf("%s: more than %d MiB: list the tables that matter one by one (`nft list table …`)", name, Limit>>20)
+		return fmt.Errorf("%s: more than %d MiB: list the tables that matter one by one (`nft list table …`)",
+			name, Limit>>20)
 	}
 	text := string(b)
 	s := &script{lines: newLines(text),
@@ -46,7 +47,8 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 		if p := (*positionError)(nil); errors.As(err, &p) {
 			at = min(max(p.at, 0), len(text))
 		}
-		return fmt.Errorf("%s:%d:%d: %w", name, s.lines.of(at), at-strings.LastIndexByte(text[:at], '\n'), err)
+		column := at - strings.LastIndexByte(text[:at], '\n')
+		return fmt.Errorf("%s:%d:%d: %w", name, s.lines.of(at), column, err)
 	}
 	return nil
 }

@@ -188,7 +188,8 @@ func (l *lexer) ct(token) (any, error) {
 	key, err := l.name("what to read of the connection")
 	if err == nil && (key == "original" || key == "reply") {
 		body["dir"] = key
-		if key, err = l.name("what to read of the connection"); err == nil && (key == "ip" || key == "ip6") {
+		key, err = l.name("what to read of the connection")
+		if err == nil && (key == "ip" || key == "ip6") {
 			family := key
 			key, err = l.name("an address of the connection")
 			key = family + " " + key

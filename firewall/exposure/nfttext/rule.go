@@ -16,41 +16,48 @@ func (l *lexer) rule(out *nftjson.Rule) {
 		if err == nil && t.kind == end {
 			return
 		}
-		at := min(t.at, l.end)
 		if err == nil {
-			switch {
-			case t.kind == newline:
-				_, err = l.next()
-				continue
-			case t.kind == remark && strings.HasPrefix(t.text, "handle "):
-				out.Handle, _ = strconv.ParseUint(strings.TrimPrefix(t.text, "handle "), 10, 64)
-				_, err = l.next()
-				continue
-			case t.kind == remark: // "# xt_recent": how old versions print what they don't know
-				_, err = l.next()
-				out.Expr = append(out.Expr, expr{nftjson.Unparsed: t.text})
-				continue
-			case t.is("comment"):
-				if _, err = l.next(); err == nil {
-					if out.Comment, err = l.name("a comment"); err == nil {
-						continue
-					}
-				}
-			default:
-				var s expr
-				l.depth = 0
-				if s, err = l.statement(); err == nil {
-					out.Expr = append(out.Expr, s)
-					continue
-				}
-			}
+			l.depth = 0
+			err = l.one(t, out)
 		}
-		if at >= l.end { // a token of a define: all of the rule
+		if err == nil {
+			continue
+		}
+		at := t.at
+		if at < l.start || at >= l.end { // what a define stands for
 			at = l.start
 		}
-		out.Expr = append(out.Expr, expr{nftjson.Unparsed: strings.TrimSpace(l.text[at:l.end])})
+		text := strings.TrimSpace(l.text[at:l.end])
+		out.Expr = append(out.Expr, expr{nftjson.Unparsed: text})
 		return
 	}
+}
+
+// one reads a statement, or what stands between and behind them.
+func (l *lexer) one(t token, out *nftjson.Rule) error {
+	number, isHandle := strings.CutPrefix(t.text, "handle ")
+	switch {
+	case t.kind == newline:
+	case t.kind == remark && isHandle:
+		out.Handle, _ = strconv.ParseUint(number, 10, 64)
+	case t.kind == remark: // "# xt_recent": how old versions print what they don't know
+		out.Expr = append(out.Expr, expr{nftjson.Unparsed: t.text})
+	case t.is("comment"):
+		if _, err := l.next(); err != nil {
+			return err
+		}
+		comment, err := l.name("a comment")
+		out.Comment = comment
+		return err
+	default:
+		s, err := l.statement()
+		if err == nil {
+			out.Expr = append(out.Expr, s)
+		}
+		return err
+	}
+	_, err := l.next()
+	return err
 }
 
 // verdicts that stand for themselves.

@@ -1,11 +1,7 @@
 package nfttext
 
 import (
-	"encoding/json"
-	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
 )
@@ -15,6 +11,19 @@ type script struct {
 	lexer
 	lines  lines
 	tables []*table
+	rules  int
+}
+
+// maxRules bounds the rules of a text. Each takes up to 2 KiB, prepared for evaluation.
+const maxRules = 200_000
+
+// counted counts a rule.
+func (s *script) counted(t token) error {
+	if s.rules++; s.rules > maxRules {
+		return errorAt(t.at, "more than %d rules: leave out the tables and chains that don't matter, or put "+
+			"addresses that many rules treat alike into a set", maxRules)
+	}
+	return nil
 }
 
 type table struct {
@@ -107,7 +116,8 @@ func (s *script) command(t token) error {
 	case t.is("undefine"):
 		return s.line()
 	case t.is("include"):
-		return errorAt(t.at, "what it includes is not read: give that file too, or the output of `nft list ruleset`")
+		return errorAt(t.at, "what it includes is not read: put it in here, or give the output of "+
+			"`nft list ruleset`")
 	case t.is("add", "create"):
 		object, err := s.next()
 		if err != nil {
@@ -352,358 +362,6 @@ func (s *script) flags() (any, error) {
 		more, err := s.accept(",")
 		if err != nil || !more {
 			return out, err
-		}
-	}
-}
-
-// inChain reads a line of a chain.
-func (s *script) inChain(c *chain, t token) error {
-	var err error
-	switch {
-	case t.is("type"):
-		return s.base(c)
-	case t.is("policy"):
-		c.Policy, err = s.name("a policy")
-		return err
-	case t.is("comment", "flags"):
-		return s.line()
-	case t.is("device", "devices"):
-		return s.devices(c)
-	case t.is("define", "redefine", "undefine", "include"):
-		return s.command(t)
-	}
-	s.push(t)
-	part, err := s.span()
-	c.rules = append(c.rules, part)
-	return err
-}
-
-// base reads "filter hook input device "eth0" priority filter + 10".
-func (s *script) base(c *chain) error {
-	kind, err := s.name("a type")
-	if err != nil {
-		return err
-	}
-	if err := s.expect("hook"); err != nil {
-		return err
-	}
-	hook, err := s.name("a hook")
-	if err != nil {
-		return err
-	}
-	c.Type, c.Hook = kind, hook
-	for {
-		t, err := s.next()
-		if err != nil {
-			return err
-		}
-		switch {
-		case t.is("device", "devices"):
-			if err := s.devices(c); err != nil {
-				return err
-			}
-		case t.is("priority"):
-			return s.priority(c)
-		default:
-			return unexpected(t, "a priority")
-		}
-	}
-}
-
-// devices reads `device "eth0"` and `devices = { eth0, eth1 }`.
-func (s *script) devices(c *chain) error {
-	if _, err := s.accept("="); err != nil {
-		return err
-	}
-	t, err := s.next()
-	if err != nil {
-		return err
-	}
-	if !t.is("{") {
-		if t.kind != word && t.kind != quoted {
-			return unexpected(t, "a device")
-		}
-		c.Dev = []any{t.text}
-		return nil
-	}
-	var list []any
-	for {
-		t, err := s.next()
-		switch {
-		case err != nil:
-			return err
-		case t.is("}"):
-			c.Dev = list
-			return nil
-		case t.kind == word || t.kind == quoted:
-			list = append(list, t.text)
-		case t.kind == end:
-			return unexpected(t, "a device")
-		}
-	}
-}
-
-// priorities are the names of nft(8), those of the bridge family first.
-var priorities = map[bool]map[string]int{
-	true:  {"dstnat": -300, "filter": -200, "out": 100, "srcnat": 300},
-	false: {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100},
-}
-
-// priority reads "-10", "filter", "filter + 10".
-func (s *script) priority(c *chain) error {
-	var text strings.Builder
-	first, err := s.peek()
-	for err == nil {
-		var t token
-		if t, err = s.peek(); err != nil || t.kind != word && t.kind != sign && t.kind != quoted || t.is("}") {
-			break
-		}
-		if text.WriteString(t.text); text.Len() > 64 {
-			break
-		}
-		_, err = s.next()
-	}
-	if err != nil {
-		return err
-	}
-	name := text.String()
-	number := 0
-	if i := strings.IndexAny(name, "+-0123456789"); i >= 0 {
-		if number, err = strconv.Atoi(strings.ReplaceAll(name[i:], "+", "")); err != nil {
-			return errorAt(first.at, "%q is no priority", shorten(name))
-		}
-		name = name[:i]
-	}
-	base, ok := priorities[c.Family == "bridge"][name]
-	if !ok && name != "" {
-		return errorAt(first.at, "%q is no priority", shorten(name))
-	}
-	c.Prio = json.Number(strconv.Itoa(base + number))
-	return nil
-}
-
-// inSet reads a line of a set.
-func (s *script) inSet(x *set, t token) error {
-	switch {
-	case t.is("type"):
-		return s.setType(x)
-	case t.is("typeof"):
-		return s.setTypeof(x)
-	case t.is("flags"):
-		flags, err := s.flags()
-		x.Flags = flags
-		return err
-	case t.is("size"):
-		n, err := s.integer("a size")
-		x.Size, _ = strconv.Atoi(n.String())
-		return err
-	case t.is("timeout", "gc-interval", "policy", "comment", "auto-merge"):
-		return s.line()
-	case t.is("elements"):
-		if err := s.expect("="); err != nil {
-			return err
-		}
-		part, err := s.span()
-		x.elements = append(x.elements, part)
-		return err
-	case t.is("counter", "limit", "quota", "ct", "last"):
-		s.push(t)
-		part, err := s.span()
-		if err != nil {
-			return err
-		}
-		var r nftjson.Rule
-		s.part(part).rule(&r)
-		x.Stmt = append(x.Stmt, r.Expr...)
-		return nil
-	}
-	return unexpected(t, "a part of a set")
-}
-
-// setType reads "ipv4_addr . inet_service : verdict".
-func (s *script) setType(x *set) error {
-	var sides [2]string
-	side := 0
-	for {
-		t, err := s.peek()
-		if err != nil {
-			return err
-		}
-		switch {
-		case t.is(":") && side == 0:
-			side = 1
-		case t.is("."):
-			sides[side] += " . "
-		case t.kind == word && t.text != "interval":
-			sides[side] += t.text
-		case t.kind != word:
-			x.Type = sides[0]
-			if side == 1 {
-				x.Map = sides[1]
-			}
-			return nil
-		}
-		if _, err := s.next(); err != nil {
-			return err
-		}
-	}
-}
-
-// setTypeof reads "ip saddr . tcp dport : verdict". One that isn't understood has no model.
-func (s *script) setTypeof(x *set) error {
-	part, err := s.span()
-	if err != nil {
-		return err
-	}
-	l := s.part(part)
-	x.Type = expr{nftjson.Unparsed: s.text[part.from:part.to]}
-	key, err := l.tuple()
-	if err != nil {
-		return nil
-	}
-	mapped, err := l.accept(":")
-	if err != nil {
-		return nil
-	}
-	if mapped {
-		if _, err := l.accept("interval"); err != nil {
-			return nil
-		}
-		data, err := l.tuple()
-		if err != nil {
-			return nil
-		}
-		if x.Map = (expr{"typeof": data}); data == any(nftjson.Word("verdict")) {
-			x.Map = "verdict"
-		}
-	}
-	if t, err := l.peek(); err == nil && t.kind == end {
-		x.Type = expr{"typeof": key}
-	}
-	return nil
-}
-
-// rule reads "inet filter input tcp dport 22 accept" behind "add rule".
-func (s *script) rule(insert bool) error {
-	owner, err := s.owner()
-	if err != nil {
-		return err
-	}
-	t, err := s.next()
-	if err != nil {
-		return err
-	}
-	if t.kind != word && t.kind != quoted {
-		return unexpected(t, "a chain's name")
-	}
-	c := owner.chainNames[t.text]
-	if c == nil {
-		return errorAt(t.at, "a rule of chain %s of table %s %s, which isn't there: is something cut out?", t.text, owner.Family, owner.Name)
-	}
-	next, err := s.peek()
-	if err != nil {
-		return err
-	}
-	if next.is("position", "index", "handle") {
-		return errorAt(next.at, "a rule by its %s: give the output of `nft list ruleset` instead", next.text)
-	}
-	part, err := s.span()
-	if insert {
-		c.inserted = append(c.inserted, part)
-	} else {
-		c.rules = append(c.rules, part)
-	}
-	return err
-}
-
-// element reads "inet filter set { … }" behind "add element".
-func (s *script) element() error {
-	owner, err := s.owner()
-	if err != nil {
-		return err
-	}
-	t, err := s.next()
-	if err != nil {
-		return err
-	}
-	x := owner.setNames[t.text]
-	if x == nil {
-		return errorAt(t.at, "elements of set %s of table %s %s, which isn't there: is something cut out?", shorten(t.text), owner.Family, owner.Name)
-	}
-	part, err := s.span()
-	x.elements = append(x.elements, part)
-	return err
-}
-
-// remove reads "flush ruleset" and "delete table", which scripts begin with.
-func (s *script) remove(verb token) error {
-	object, err := s.next()
-	if err != nil {
-		return err
-	}
-	switch {
-	case object.is("ruleset") && verb.text == "flush":
-		next, err := s.peek()
-		if err != nil {
-			return err
-		}
-		s.tables = slices.DeleteFunc(s.tables, func(t *table) bool {
-			return !slices.Contains(families, next.text) || t.Family == next.text
-		})
-		return s.line()
-	case object.is("table"):
-		before := len(s.tables)
-		owner, err := s.owner()
-		if err != nil {
-			return err
-		}
-		switch {
-		case verb.text != "flush":
-			s.tables = slices.DeleteFunc(s.tables, func(t *table) bool { return t == owner })
-		case len(s.tables) > before: // it wasn't there
-			s.tables = s.tables[:before]
-		default:
-			for _, c := range owner.chains {
-				c.rules, c.inserted = nil, nil
-			}
-		}
-		return s.line()
-	case object.is("chain", "set", "map") && verb.text == "flush":
-		owner, err := s.owner()
-		if err != nil {
-			return err
-		}
-		name, err := s.name("a name")
-		if err != nil {
-			return err
-		}
-		if c := owner.chainNames[name]; c != nil && object.is("chain") {
-			c.rules, c.inserted = nil, nil
-		}
-		if x := owner.setNames[name]; x != nil && !object.is("chain") {
-			x.elements = nil
-		}
-		return s.line()
-	}
-	return errorAt(verb.at, "%q is not followed: give the output of `nft list ruleset` instead", fmt.Sprint(verb.text, " ", shorten(object.text)))
-}
-
-// Statement is where the command that begins at an offset of a text ends, behind its line or block.
-// One that is never closed ends with the text.
-func Statement(text string, from int) int {
-	l := &lexer{text: text, pos: from, end: len(text)}
-	depth := 0
-	for {
-		t, err := l.scan()
-		switch {
-		case err != nil || t.kind == end:
-			return len(text)
-		case t.kind == newline && t.text == "\n" && depth == 0:
-			return l.pos
-		case t.is("{", "("):
-			depth++
-		case t.is("}", ")"):
-			depth--
 		}
 	}
 }

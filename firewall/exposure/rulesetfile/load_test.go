@@ -181,6 +181,17 @@ func TestReportsAsPeoplePasteThem(t *testing.T) {
 	}
 }
 
+// What iptables-save says of tables that it couldn't print is not lost among the prompts.
+func TestRemarksInReports(t *testing.T) {
+	for _, behind := range []string{"", "$ nft list ruleset\ntable ip x {\n}\n", "table ip x {\n}\n", "root@host:~#\n"} {
+		text := "$ iptables-save\n" + legacy + filter4 + "# Warning: iptables-legacy tables present, use iptables-legacy-save to see them\n" + behind
+		rs, err := Load(File{Name: "f", Text: strings.NewReader(text)})
+		if err != nil || len(rs.Missing) != 1 {
+			t.Errorf("%q: %v, %v", behind, rs, err)
+		}
+	}
+}
+
 // Small files that were read wrongly, or not at all, and what they come to.
 func TestCases(t *testing.T) {
 	for _, c := range []struct {

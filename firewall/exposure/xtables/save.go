@@ -322,7 +322,8 @@ func place(c *exposure.Chain, words []word) (int, []word, error) {
 	}
 	n, ok := parseNumber(words[0].text, 31)
 	if !ok || n < 1 || n > uint64(len(c.Rules))+1 {
-		return 0, nil, &columnError{words[0].column, fmt.Errorf("chain %s has no place %s: it has %d rules", c.Name, words[0].text, len(c.Rules))}
+		err := fmt.Errorf("chain %s has no place %s: it has %d rules", c.Name, words[0].text, len(c.Rules))
+		return 0, nil, &columnError{words[0].column, err}
 	}
 	return int(n) - 1, words[1:], nil
 }

@@ -45,10 +45,12 @@ var descriptions = map[key]struct {
 	{"hashlimit", 3}: {255, func(b fields) string { return "hashlimit " + b.text(0, 255) }},
 	// struct xt_nfacct_match_info { char name[32]; … }: holds for every packet, unless the object has a
 	// quota (nfacct_mt in net/netfilter/xt_nfacct.c), of which the rule doesn't tell.
-	{"nfacct", 0}: {32, func(b fields) string { return "nfacct " + b.text(0, 32) }}, {"nfacct", 1}: {32, func(b fields) string { return "nfacct " + b.text(0, 32) }},
+	{"nfacct", 0}: {32, nfacctText}, {"nfacct", 1}: {32, nfacctText},
 	// struct xt_connlimit_info { union nf_inet_addr mask; u32 limit, flags; … }.
 	{"connlimit", 1}: {24, func(b fields) string { return fmt.Sprintf("connlimit %d", b.u32(16)) }},
 }
+
+func nfacctText(b fields) string { return "nfacct " + b.text(0, 32) }
 
 func recentText(b fields) string {
 	verb := "check"
