@@ -133,10 +133,10 @@ func (w *walk) replyWays(p *packet) []replyWay {
 	}
 	k = w.e.fib.canonical(k)
 	about := key{fib: k, in: w.q.Interface, arrived: w.reply.arrived, forwarded: w.reply.forwarded}
-	if w.reply.forwarded { // rp_filter looks at it
+	if w.reply.forwarded && w.in != nil && w.isFour() && w.e.host.RPFilter(w.in) != 0 {
 		about.source = p.now.addr
 	}
-	if w.reply.arrived != "" { // strays looks at it
+	if w.e.fib.tunnels { // strays looks at it
 		about.dialled = p.orig.addr
 	}
 	return w.e.remember(about, func() any { return w.computeReplyWays(p, k) }).([]replyWay)
