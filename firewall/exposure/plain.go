@@ -284,9 +284,9 @@ func (w *walk) leave(c *chain, by Decider, v Verdict, f flow, back *[]flow) {
 	switch v.Kind {
 	case VerdictAccept:
 		f.credits = f.accepted(by)
-		w.accepted = append(w.accepted, f)
+		w.accepted = w.gather(w.accepted, f)
 	case VerdictReturn:
-		*back = append(*back, f)
+		*back = w.gather(*back, f)
 	case VerdictReject:
 		w.finish(f, Rejected, by)
 	default:

@@ -5,19 +5,9 @@ import (
 	"slices"
 )
 
-// tooComplex is the reason where the work on a question was cut short.
-const tooComplex = "undecided: the ruleset is too complex"
-
 // answer makes pieces of what became of the flows.
 func (w *walk) answer() Answer {
 	a := Answer{Question: w.q, Assumed: w.assumed}
-	if w.tooFar {
-		by := Decider{Reason: tooComplex}
-		for _, o := range []Outcome{Delivered, Forwarded, Dropped} {
-			a.Pieces = append(a.Pieces, Piece{Sources: w.q.Universe(), Outcome: o, Translated: o != Dropped, DecidedBy: by, Unknowns: []Decider{by}})
-		}
-		return a
-	}
 	type key struct {
 		outcome    Outcome
 		target     netip.AddrPort
@@ -59,6 +49,17 @@ func (w *walk) answer() Answer {
 	}
 	for i := range a.Pieces {
 		a.Pieces[i].Sources = NewRanges(sources[i]...)
+	}
+	for _, u := range w.undecided {
+		for _, o := range []Outcome{Delivered, Forwarded, Dropped} {
+			a.Pieces = append(a.Pieces, Piece{
+				Sources:    u.sources,
+				Outcome:    o,
+				Translated: o != Dropped,
+				DecidedBy:  u.by,
+				Unknowns:   []Decider{u.by},
+			})
+		}
 	}
 	slices.SortStableFunc(a.Pieces, func(x, y Piece) int { return int(x.Outcome) - int(y.Outcome) })
 	return a

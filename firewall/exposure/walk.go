@@ -14,8 +14,11 @@ type walk struct {
 	hook   Hook
 	doubts map[doubtKey]*doubt
 	ended  []ending
-	work   int
-	tooFar bool // more than maxWork
+	spent
+	// endedBefore is how many had ended before the chains that are being run: what these add is taken
+	// back if they go too far.
+	endedBefore int
+	undecided   []undecided
 
 	// accepted are the flows that the base chain being run has accepted.
 	accepted []flow
@@ -46,6 +49,7 @@ type ending struct {
 
 func (e *Evaluator) newWalk(q Question) *walk {
 	w := &walk{e: e, q: q, in: e.host.Interface(q.Interface), doubts: map[doubtKey]*doubt{}}
+	w.limit = maxWork
 	w.assume()
 	return w
 }
@@ -65,14 +69,6 @@ func (w *walk) assume() {
 	}
 	if !w.q.Destination.IsValid() {
 		w.assumed = append(w.assumed, "which of the host's addresses it is for isn't known")
-	}
-}
-
-// spend counts work.
-func (w *walk) spend(n int) {
-	w.work += n + 1
-	if w.work > maxWork {
-		w.tooFar = true
 	}
 }
 
@@ -146,13 +142,15 @@ func (w *walk) atHook(h Hook, flows []flow) []flow {
 		}
 	}
 	for _, g := range w.e.hooks[hookKey{h, w.q.Family}] {
-		if len(flows) == 0 || w.tooFar {
+		before := flows
+		w.endedBefore = len(w.ended)
+		if len(flows) > 0 && !w.tooFar {
+			flows = w.group(g, flows)
+		}
+		if w.tooFar {
+			w.giveUp(g, before)
 			return nil
 		}
-		flows = w.group(g, flows)
-	}
-	if w.tooFar {
-		return nil
 	}
 	return flows
 }
@@ -175,7 +173,7 @@ func (w *walk) group(g group, flows []flow) []flow {
 		for j := range in {
 			in[j].doubts = w.doubt(in[j].doubts, Decider{Reason: "the order of chains of one priority isn't known: " + units[0].name() + " and others"}, i)
 		}
-		out = append(out, w.units(units, in)...)
+		out = w.gather(out, w.units(units, in)...)
 	}
 	return w.merge(out)
 }
@@ -260,6 +258,7 @@ func (w *walk) hooked(c *chain, p *packet) Tri {
 // finish ends a flow's way.
 func (w *walk) finish(f flow, o Outcome, by Decider) {
 	if !f.sources.Empty() {
+		w.spend(costEnding)
 		w.ended = append(w.ended, ending{f, o, by})
 	}
 }
@@ -279,7 +278,7 @@ func (w *walk) base(c *chain, flows []flow) []flow {
 		w.step(&f, c, by.Reason, Yes)
 		if c.Base.Policy == VerdictAccept {
 			f.credits = f.accepted(by)
-			w.accepted = append(w.accepted, f)
+			w.accepted = w.gather(w.accepted, f)
 		} else {
 			w.finish(f, Dropped, by)
 		}
