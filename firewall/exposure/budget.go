@@ -28,7 +28,7 @@ const tooComplex = "undecided: the ruleset is too complex"
 type Budget struct {
 	// Steps are those that are left.
 	Steps int
-	// Cut is how many questions were answered in part, as steps or ranges were not enough.
+	// Cut is how many questions were answered in part, and with more steps would not have been.
 	Cut int
 }
 
@@ -38,7 +38,7 @@ func (b *Budget) take(s spent) {
 		return
 	}
 	b.Steps = max(b.Steps-s.work, 0)
-	if s.tooFar {
+	if s.work > s.limit && s.limit < maxWork {
 		b.Cut++
 	}
 }

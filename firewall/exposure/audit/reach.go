@@ -20,7 +20,7 @@ type reach struct {
 
 // ask evaluates one question and keeps the ways that a function picks.
 func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exposure.Piece) bool) reach {
-	answer, err := e.Evaluate(q)
+	answer, err := e.EvaluateWithin(q, a.budget)
 	if err != nil {
 		// A question made of a socket and an interface always makes sense; should it not, nothing is known.
 		r := reach{decided: []string{err.Error()}}
