@@ -13,6 +13,17 @@ type Ruleset struct {
 	Missing []Missing
 }
 
+// MaxFileRules bounds the rules of files. Each takes up to 2 KiB, prepared for evaluation, so that many
+// fit into 512 MiB. The rules of the host itself are not bounded: it has room for them.
+const MaxFileRules = 200_000
+
+// TooManyRules says that there are more than MaxFileRules, and what to do.
+var TooManyRules = fmt.Sprintf(
+	"more than %d rules: leave out the tables and chains that don't matter, put addresses that many "+
+		"rules treat alike into a set (ipset, nft), or audit the host itself, without --ruleset",
+	MaxFileRules,
+)
+
 // Missing is a part of the ruleset that couldn't be read. For the evaluator it is an Unknown effect in every
 // hook of the family: it may drop, accept and rewrite.
 type Missing struct {

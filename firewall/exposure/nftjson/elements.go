@@ -13,7 +13,17 @@ type row struct {
 }
 
 // fill adds elements. One that can't be read makes the whole set unknown, since what it lets in can't be told.
-func (s *set) fill(list []any) {
+func (s *set) fill(o object, list []byte) error {
+	for part, err := range o.decodedLists(list) {
+		if err != nil {
+			return err
+		}
+		s.add(part)
+	}
+	return nil
+}
+
+func (s *set) add(list []any) {
 	for _, e := range list {
 		if deep(e, mostDepth) {
 			s.model.Unknown = "an element nested too deeply to read"
@@ -23,7 +33,6 @@ func (s *set) fill(list []any) {
 			s.model.Unknown = err.Error()
 		}
 	}
-	s.finish()
 }
 
 func (s *set) element(e any) error {

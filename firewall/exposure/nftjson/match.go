@@ -56,12 +56,14 @@ func (r *ruleReader) compare(key []read, op string, right any) (exposure.Match, 
 	if m, ok := right.(map[string]any); ok && (op == "==" || not || op == "in") {
 		if list, ok := m["set"]; ok {
 			s := &set{model: &exposure.Set{Width: len(key)}, kinds: kindsOf(key)}
-			s.fill(listOf(list))
+			s.add(listOf(list))
+			s.finish()
 			return lookIn(key, s.model, not)
 		}
 		if _, ok := m["concat"]; ok {
 			s := &set{model: &exposure.Set{Width: len(key)}, kinds: kindsOf(key)}
-			s.fill([]any{right})
+			s.add([]any{right})
+			s.finish()
 			return lookIn(key, s.model, not)
 		}
 	}

@@ -312,6 +312,7 @@ func (r *ruleReader) lookup(args map[string]any) ([]exposure.Operand, *exposure.
 		return nil, nil, nil
 	}
 	s := &set{model: &exposure.Set{Width: len(key)}, kinds: kindsOf(key), isMap: true}
-	s.fill(listOf(m["set"]))
+	s.add(listOf(m["set"]))
+	s.finish()
 	return operandsOf(key), s.model, s.dataKinds
 }

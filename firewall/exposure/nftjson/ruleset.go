@@ -29,6 +29,9 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 	d := &document{name: name, base: rs.BaseChains(), byName: map[[2]string]*table{}}
 	byKind := map[string][]object{}
 	for _, o := range objects {
+		if len(byKind["rule"]) > exposure.MaxFileRules {
+			return o.errorf("%s", exposure.TooManyRules)
+		}
 		switch o.kind {
 		case "metainfo", "table", "chain", "set", "map", "element", "rule":
 			byKind[o.kind] = append(byKind[o.kind], o)
@@ -46,6 +49,13 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 		for _, o := range byKind[step.kind] {
 			if err := step.read(o); err != nil {
 				return err
+			}
+		}
+		if step.kind == "element" { // no more of them
+			for _, t := range d.tables {
+				for _, s := range t.sets {
+					s.finish()
+				}
 			}
 		}
 	}

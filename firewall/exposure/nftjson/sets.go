@@ -26,9 +26,9 @@ func (d *document) set(o object) error {
 		Type, Map any
 		Size      int
 		Flags     any
-		Elem      []any
 		Stmt      []map[string]any
 	}
+	o, list := o.without("elem")
 	if err := o.decode(&in); err != nil {
 		return err
 	}
@@ -54,16 +54,15 @@ func (d *document) set(o object) error {
 		s.model.Unknown = fmt.Sprintf("a set of type %s has no model", text(in.Type))
 		return nil
 	}
-	s.fill(in.Elem)
-	return nil
+	return s.fill(o, list)
 }
 
 // elements adds an "element" object to its set. Listings have the elements in the set; some versions print them apart.
 func (d *document) elements(o object) error {
 	var in struct {
 		place
-		Elem any
 	}
+	o, list := o.without("elem")
 	if err := o.decode(&in); err != nil {
 		return err
 	}
@@ -75,8 +74,7 @@ func (d *document) elements(o object) error {
 	if s == nil {
 		return o.errorf("elements of set %s %s %s, which isn't in the listing: is something cut out?", in.Family, in.Table, in.Name)
 	}
-	s.fill(listOf(in.Elem))
-	return nil
+	return s.fill(o, list)
 }
 
 // kindsOfType reads the type of a set: "ipv4_addr", ["ipv4_addr", "inet_service"], "ipv4_addr . inet_service", or from nft 1.1 on
