@@ -11,6 +11,9 @@ type Ruleset struct {
 	Tables []*Table
 	// Missing lists what there may be but couldn't be read. While it isn't empty nothing is certain.
 	Missing []Missing
+	// Partly lists sets that were only read in part, for people. The sets themselves say it, too:
+	// Set.Unknown.
+	Partly []string
 }
 
 // MaxFileRules bounds the rules of files. Each takes up to 2 KiB, prepared for evaluation, so that many

@@ -101,6 +101,9 @@ func describe(m Match) string {
 	if m.In != nil && m.In.Name != "" {
 		s += " @" + m.In.Name
 	}
+	if m.In != nil && m.In.Unknown != "" {
+		s += " (" + m.In.Unknown + ")"
+	}
 	return s
 }
 

@@ -64,6 +64,7 @@ func Run(ctx context.Context, in Input) (Report, error) {
 	for _, m := range in.Rules.Missing {
 		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%s: %s", m.What, m.Why))
 	}
+	a.report.Unread = append(a.report.Unread, in.Rules.Partly...)
 	if in.Written == nil {
 		a.Written = in.Policy
 	}
