@@ -56,6 +56,7 @@ type generator struct {
 	single                                    bool // it has -p
 
 	proxies bool // transparent proxies are among the rules
+	crowd   bool // every ruleset has several chains of one hook and priority, else each fourth
 
 	ipsets []string           // as `ipset restore` takes them
 	grown  map[string]*ex.Set // ipsets that rules add to, by name
@@ -626,6 +627,9 @@ func (g *generator) description(seed uint64) *description {
 	}
 	for n := range 1 + g.IntN(3) {
 		d.tables = append(d.tables, g.table(n))
+	}
+	if g.crowd || g.IntN(4) == 0 {
+		d.tables = append(d.tables, g.crowded()...)
 	}
 	return d
 }

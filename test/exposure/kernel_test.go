@@ -25,6 +25,7 @@ type judge struct {
 
 	protocols []firewall.Protocol
 	proxies   bool // see generator
+	crowded   bool
 	// unanswered are sources that no answer finds back to: whether their packets got through can't be seen, but what came back is still too much.
 	unanswered, unanswered6 ex.Ranges
 
@@ -288,7 +289,7 @@ func (j *judge) run(n int) {
 	begin, first := time.Now(), setting("PORTGRAVE_SEED", 1)
 	for seed := uint64(first); seed < uint64(first+n); seed++ {
 		g := newGenerator(seed)
-		g.proxies = j.proxies
+		g.proxies, g.crowd = j.proxies, j.crowded
 		d := g.description(seed)
 		j.rulesets++
 		if wrong := j.judge(d, g); len(wrong) > 0 {
