@@ -17,7 +17,7 @@ func (w *walk) answer() Answer {
 		doubts     *doubt
 	}
 	at := map[key]int{}
-	var sources [][]Range
+	var sources [][]Ranges
 	for _, e := range w.ended {
 		k := key{outcome: e.outcome, doubts: e.doubts}
 		if out := w.e.host.ByIndex(e.packet.outIndex); e.packet.out == outKnown && out != nil {
@@ -44,11 +44,11 @@ func (w *walk) answer() Answer {
 				sources = append(sources, nil)
 				a.Pieces = append(a.Pieces, Piece{Outcome: k.outcome, Target: k.target, Translated: k.translated, Out: k.out, DecidedBy: k.by, Unknowns: e.doubts.list()})
 			}
-			sources[i] = append(sources[i], part.list...)
+			sources[i] = append(sources[i], part)
 		}
 	}
 	for i := range a.Pieces {
-		a.Pieces[i].Sources = NewRanges(sources[i]...)
+		a.Pieces[i].Sources = unionOf(sources[i])
 	}
 	for _, u := range w.undecided {
 		for _, o := range []Outcome{Delivered, Forwarded, Dropped} {

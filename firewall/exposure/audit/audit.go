@@ -56,6 +56,7 @@ func Run(ctx context.Context, in Input) (Report, error) {
 		Input:     in,
 		evaluator: exposure.NewEvaluator(in.Rules, in.Host),
 		budget:    &exposure.Budget{Steps: maxAuditSteps},
+		shared:    &shared{},
 		report:    Report{Exposures: []Exposure{}, Findings: []Finding{}},
 	}
 	for _, err := range in.Sockets.Unread {
@@ -90,6 +91,7 @@ type auditor struct {
 	evaluator *exposure.Evaluator
 	believed  *exposure.Evaluator // the rules without translations; made when it is needed
 	budget    *exposure.Budget    // of all questions that are still to be asked
+	shared    *shared
 
 	listeners  []sockets.Listener // of this namespace
 	interfaces []exposure.Interface

@@ -27,12 +27,12 @@ func (a *auditor) judge(
 		d.governed = false // what no service lists is left alone there
 	}
 	// Mostly it is the same set again and again, and prefixes are costly to make.
-	possible := r.possible.simplest(r.nowhere)
+	possible := a.shared.simplest(r.possible, r.nowhere)
 	written := func(s sources) firewall.Prefixes {
 		if s.equal(r.possible) {
 			return possible
 		}
-		return s.simplest(r.nowhere)
+		return a.shared.simplest(s, r.nowhere)
 	}
 	x.Service, x.Reachable, x.DecidedBy, x.Finding = d.service, Bounds{
 		written(r.certain),
@@ -103,7 +103,7 @@ func (a *auditor) judge(
 		a.find(
 			&x,
 			Undecided,
-			r.possible.minus(r.certain).simplest(r.nowhere),
+			a.shared.simplest(r.possible.minus(r.certain), r.nowhere),
 			fmt.Sprintf(
 				"who reaches %s hangs on what can't be known: %s",
 				name,

@@ -12,7 +12,7 @@ import (
 // an unknown one.
 func Offline(rs *exposure.Ruleset, protocol firewall.Protocol, port uint16, iface string, in Input) Report {
 	in.Rules, in.Host = rs, nil
-	a := &auditor{Input: in, evaluator: exposure.NewEvaluator(rs, nil), budget: &exposure.Budget{Steps: maxAuditSteps}, assumed: map[string]bool{}, report: Report{Exposures: []Exposure{}, Findings: []Finding{}}}
+	a := &auditor{Input: in, evaluator: exposure.NewEvaluator(rs, nil), budget: &exposure.Budget{Steps: maxAuditSteps}, shared: &shared{}, assumed: map[string]bool{}, report: Report{Exposures: []Exposure{}, Findings: []Finding{}}}
 	for _, m := range rs.Missing {
 		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%s: %s", m.What, m.Why))
 	}

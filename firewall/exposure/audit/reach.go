@@ -30,7 +30,8 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 	certain, possible := answer.Reach(picks)
 	r := reach{assumed: answer.Assumed}
 	n := slot(q.Family)
-	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer, possible)
+	r.certain[n], r.possible[n] = a.shared.once(certain), a.shared.once(possible)
+	r.nowhere[n] = a.nowhere(answer, r.possible[n])
 	passing := !possible.Empty()
 	for _, p := range answer.Pieces {
 		if p.Outcome.Passes() && !picks(p) {
@@ -70,12 +71,12 @@ func (a *auditor) nowhere(answer exposure.Answer, passing exposure.Ranges) expos
 	var dropped exposure.Ranges
 	for _, p := range answer.Pieces {
 		if !p.Outcome.Passes() {
-			dropped = dropped.Union(p.Sources)
+			dropped = dropped.Union(p.Sources.Intersect(a.unroutable[slot(answer.Question.Family)]))
 		}
 	}
 	var out []exposure.Range
-	for _, r := range dropped.Intersect(a.unroutable[slot(answer.Question.Family)]).List() {
-		if with := passing.Union(exposure.NewRanges(r)); len(with.List()) <= len(passing.List()) {
+	for _, r := range dropped.List() {
+		if passing.Touches(r) {
 			out = append(out, r)
 		}
 	}
