@@ -52,17 +52,18 @@ func Detect(name string, text []byte, hint exposure.Family) (Format, error) {
 		return 0, fmt.Errorf("%s:1:1: %s", name, fmt.Sprintf(format, args...))
 	}
 	trimmed := bytes.TrimSpace(text)
-	save, set := saveTable.Regexp().Match(text), setLine.Regexp().Match(text)
+	if len(trimmed) > 0 && trimmed[0] == '{' {
+		return NFTJSON, nil
+	}
+	save, set := anyLine(text, '*', saveTable), anyLine(text, 'c', setLine)
 	switch {
 	case len(trimmed) == 0:
 		return fail("it is empty: give the output of iptables-save, ip6tables-save, ipset save or nft -j list ruleset")
-	case trimmed[0] == '{':
-		return NFTJSON, nil
 	case save && set:
 		return fail("it has iptables rules and ipsets in one: give each in a file of its own")
 	case set:
 		return IPSet, nil
-	case !save && nftText.Regexp().Match(text):
+	case !save && anyLine(text, 't', nftText):
 		return fail("nft's text is not read: give the output of nft -j list ruleset")
 	case !save && onlyRemarks(text):
 		return fail("it holds no table at all: was it taken as root, and where there are rules?")
@@ -83,6 +84,17 @@ func Detect(name string, text []byte, hint exposure.Family) (Format, error) {
 		return IP6Tables, nil
 	}
 	return fail("nothing in it tells whether it is iptables-save's or ip6tables-save's: keep the comment line that they begin with, or name it rules.v4 or rules.v6")
+}
+
+// anyLine reports whether a line matches that begins with a character. A pattern alone would take
+// seconds for a text of 64 MiB.
+func anyLine(text []byte, first byte, p *pattern.Pattern) bool {
+	for line := range bytes.Lines(text) {
+		if line[0] == first && p.Regexp().Match(line) {
+			return true
+		}
+	}
+	return false
 }
 
 func onlyRemarks(text []byte) bool {
