@@ -35,6 +35,17 @@ type Missing struct {
 	Why    string // "operation not permitted"
 }
 
+// RuleCount is how many rules there are.
+func (rs *Ruleset) RuleCount() int {
+	n := 0
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			n += len(c.Rules)
+		}
+	}
+	return n
+}
+
 // System is which of the kernel's two rule systems runs a table.
 type System uint8
 
