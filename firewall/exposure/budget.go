@@ -17,7 +17,7 @@ const (
 	// The steps that things cost which take memory as long as the question lasts, or much time.
 	costDoubt  = 32
 	costEnding = 32
-	costState  = 8
+	costState  = 16
 )
 
 // tooComplex is the reason where the work on a question was cut short.

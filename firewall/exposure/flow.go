@@ -49,6 +49,7 @@ func (w *walk) doubt(before *doubt, by Decider, branch int) *doubt {
 	if depth > maxDoubts {
 		return before
 	}
+	w.spend(4)
 	key := doubtKey{before, by.Rule, by.Chain, by.Reason, branch}
 	if d := w.doubts[key]; d != nil {
 		return d

@@ -150,7 +150,7 @@ func (w *walk) rule(c *chain, r *rule, f flow, next []flow, back *[]flow) []flow
 			next = w.gather(next, p.flow)
 			continue
 		}
-		w.spend(8)
+		w.spend(12)
 		branches := w.statement(c, r, p.at, p.flow)
 		branches = slices.DeleteFunc(branches, func(b branch) bool { return b.sources.Empty() })
 		if pick := w.pick(len(branches)); pick >= 0 && len(branches) > 0 {

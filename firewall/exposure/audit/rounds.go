@@ -11,7 +11,7 @@ import (
 
 const (
 	// maxAuditSteps is what all questions of an audit may cost together: some seconds of a processor.
-	maxAuditSteps = 120_000_000
+	maxAuditSteps = 100_000_000
 	// reservedSteps are left for what is asked after the listeners.
 	reservedSteps = maxAuditSteps / 4
 	// maxWorkers bounds the questions that are asked at a time, each of which takes memory.

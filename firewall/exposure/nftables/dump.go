@@ -66,7 +66,7 @@ func Take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 	}
 	var d *Dump
 	generation, err := nfnetlink.OneGeneration(rules, attempts, func(uint32) (err error) {
-		d, err = take(ctx, conn)
+		d, err = take(ctx, conn, maxWalked)
 		return err
 	})
 	if err != nil {
@@ -76,7 +76,8 @@ func Take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 	return d, nil
 }
 
-func take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
+// take reads everything. walked is maxWalked.
+func take(ctx context.Context, conn *nfnetlink.Conn, walked int) (*Dump, error) {
 	d := &Dump{At: time.Now(), Elements: map[SetName][][]byte{}, Cut: map[SetName]bool{}}
 	var err error
 	for _, part := range []struct {
@@ -93,7 +94,7 @@ func take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 			return nil, err
 		}
 	}
-	walk := &dumpWalk{left: maxWalked, reserve: maxWalked / 8}
+	walk := &dumpWalk{left: walked, reserve: walked / 8}
 	for _, s := range d.Sets {
 		name, flags, err := declaration(s)
 		if err != nil {

@@ -29,9 +29,6 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 	d := &document{name: name, base: rs.BaseChains(), byName: map[[2]string]*table{}}
 	byKind := map[string][]object{}
 	for _, o := range objects {
-		if len(byKind["rule"]) > exposure.MaxFileRules {
-			return o.errorf("%s", exposure.TooManyRules)
-		}
 		switch o.kind {
 		case "metainfo", "table", "chain", "set", "map", "element", "rule":
 			byKind[o.kind] = append(byKind[o.kind], o)
@@ -39,6 +36,9 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 			return o.errorf("%s: it holds the command %q. Take it with `nft -j list ruleset`", notListing, o.kind)
 		default:
 			byKind["other"] = append(byKind["other"], o)
+		}
+		if len(byKind["rule"]) > exposure.MaxFileRules {
+			return o.errorf("%s", exposure.TooManyRules)
 		}
 	}
 	// Rules refer to chains and sets, sets to chains, all of them to tables: whatever the order of the listing, each is there in time.
