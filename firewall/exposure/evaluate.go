@@ -40,6 +40,9 @@ type Evaluator struct {
 	memory    map[any]any
 	// maxRanges bounds the ranges that a question may make: see maxRanges.
 	maxRanges int
+	// prepared are the ranges of plain rules (plain.go), and maxPrepared bounds them: a thousand rules
+	// may look at the same long list. Rules beyond are run one by one.
+	prepared, maxPrepared int
 }
 
 type hookKey struct {
@@ -63,7 +66,9 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 	if host != nil {
 		e.fib = newFib(host)
 	}
-	e.maxRanges = maxRanges + rangesPerElement*rs.elements()
+	elements := rs.elements()
+	e.maxRanges = maxRanges + rangesPerElement*elements
+	e.maxPrepared = maxRanges/4 + 2*elements
 	e.compile()
 	e.conntrack = map[firewall.Family]Tri{}
 	for _, family := range firewall.Families {

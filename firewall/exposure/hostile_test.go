@@ -123,6 +123,28 @@ func hostile() map[string]func(b builder) {
 				}
 			}
 		},
+		"a long list in many rules": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			set := &Set{Width: 1, Name: "s"}
+			for i := range uint64(50000) {
+				set.Keys = append(set.Keys, One(Number(i*2)))
+			}
+			for n := range 1000 {
+				in.does(Match{Key: []Operand{Of(FieldSource4)}, In: set, Not: n%2 == 0}, from(fmt.Sprintf("10.%d.0.0/16", n%256)), drop)
+				in.does(Match{Key: []Operand{Of(FieldSource4)}, In: set}, accept)
+				in.does(Match{Key: []Operand{Of(FieldSource4)}, In: set, Not: true}, accept)
+			}
+		},
+		"a long map": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			set := &Set{Width: 1, DataWidth: 1}
+			for i := range uint64(200000) {
+				set.Keys, set.Data = append(set.Keys, One(Number(i*2))), append(set.Data, Number(i))
+			}
+			for range 3 {
+				in.does(Assign{To: FieldMark, Value: []Operand{{Field: FieldMap, Lookup: &Lookup{Key: []Operand{Of(FieldSource4)}, In: set}}}}).does(markIs(7), accept)
+			}
+		},
 		"long lists after limits": func(b builder) {
 			in := b.base(FamilyIPv4, "f", "in", input)
 			for n := range 40 {

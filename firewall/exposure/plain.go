@@ -104,7 +104,12 @@ func (e *Evaluator) preparePlain(c *chain) {
 	for n, f := range firewall.Families {
 		plains := make([]*plain, len(c.Rules))
 		for i, r := range c.Rules {
-			plains[i] = e.plainRule(r, f)
+			if e.prepared < e.maxPrepared {
+				plains[i] = e.plainRule(r, f)
+			}
+			if plains[i] != nil {
+				e.prepared += len(plains[i].in.list)
+			}
 		}
 		c.plains[n] = plains
 		c.runs[n] = map[int]*run{}
