@@ -50,6 +50,7 @@ func runAudit(inv *invocation) error {
 		}
 	}
 	inv.settle()
+	frugally(memoryOfAudit)
 	makeRoom(roomOfAudit)
 	var prober audit.Prober
 	if !inv.cli.Bool("no-probe") {
@@ -190,6 +191,7 @@ func offlineQuestion(inv *invocation) (ask audit.Offline, err error) {
 // loadRulesets reads dumps. One of iptables that doesn't tell of which IP version it is, is taken
 // for IPv4's unless its name says otherwise, and that is said.
 func loadRulesets(inv *invocation, paths []string) (*exposure.Ruleset, error) {
+	frugally(memoryOfFiles)
 	var files []rulesetfile.File
 	for _, path := range paths {
 		f, err := os.Open(path)
@@ -228,7 +230,7 @@ func reportAudit(inv *invocation, r audit.Report) error {
 		inv.screen.warnf("%s", u)
 	}
 	if inv.screen.json {
-		if err := inv.screen.object(r); err != nil {
+		if err := writeReport(inv.screen.out, r); err != nil {
 			return err
 		}
 	} else {

@@ -72,6 +72,21 @@ func (c *collection) planned() (percent int, late bool) {
 	return c.percent, c.late
 }
 
+// From how much memory on a command rather works longer than takes more. It is a mark to aim at, not
+// a limit: what is in use is never refused.
+const (
+	memoryOfAudit = 120 << 20
+	memoryOfFiles = 360 << 20
+)
+
+// frugally has garbage collected more and more often as the memory nears so many bytes, and before
+// that when there is half as much of it as of what is in use.
+func frugally(bytes int64) {
+	_, late := garbage.planned()
+	garbage.plan(50, late)
+	debug.SetMemoryLimit(bytes)
+}
+
 var roomMade sync.Once
 
 // makeRoom is told how much memory is about to be used. If that is much, the heap's next memory comes in large pages: it is taken, asked for in that

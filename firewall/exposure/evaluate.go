@@ -3,6 +3,7 @@ package exposure
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -18,8 +19,8 @@ import (
 // flow: those for whom it holds, those for whom it doesn't, and those who go both ways since
 // something isn't known, with a doubt noted (statements.go). Flows of one state that meet are
 // merged. What would not end, or explode, is cut short: states beyond maxStates are joined into one
-// that covers them; jumps beyond maxDepth may come to anything; and beyond maxWork the whole answer
-// is that everything is possible.
+// that covers them; jumps beyond maxDepth may come to anything; and beyond the budget (budget.go)
+// everything is possible for the sources that aren't decided by then.
 //
 // NewEvaluator prepares what all questions share: rules by port (compile.go), sets as ranges
 // (lookup.go), routes (fib.go). So it is made once for many questions. Ruleset and Host must not
@@ -38,6 +39,12 @@ type Evaluator struct {
 	sets      map[*Set]*lookups
 	preimages map[preimageKey]preimages
 	memory    map[any]any
+	// maxRanges bounds the ranges that a question may make: see maxRanges.
+	maxRanges int
+	// prepared are the ranges of plain rules (plain.go), and maxPrepared bounds them: a thousand rules
+	// may look at the same long list. Rules beyond are run one by one.
+	prepared    atomic.Int64
+	maxPrepared int64
 }
 
 type hookKey struct {
@@ -61,6 +68,9 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 	if host != nil {
 		e.fib = newFib(host)
 	}
+	elements := rs.elements()
+	e.maxRanges = maxRanges + rangesPerElement*elements
+	e.maxPrepared = int64(maxRanges/4 + 2*elements)
 	e.compile()
 	e.conntrack = map[firewall.Family]Tri{}
 	for _, family := range firewall.Families {
@@ -78,18 +88,19 @@ func Evaluate(rs *Ruleset, host *Host, q Question) (Answer, error) {
 	return NewEvaluator(rs, host).Evaluate(q)
 }
 
-// maxWork bounds the work on one question, in steps of some tens of nanoseconds: rules run,
-// elements looked at, ranges copied. A question about 10 000 rules takes some tens of thousands.
-const maxWork = 10_000_000
-
 // Evaluate answers a question. The error is for a question that makes no sense; a ruleset never
 // causes one.
-func (e *Evaluator) Evaluate(q Question) (Answer, error) {
+func (e *Evaluator) Evaluate(q Question) (Answer, error) { return e.EvaluateWithin(q, nil) }
+
+// EvaluateWithin is Evaluate for one of many questions that share a budget.
+func (e *Evaluator) EvaluateWithin(q Question, b *Budget) (Answer, error) {
 	if err := q.check(); err != nil {
 		return Answer{Question: q}, err
 	}
 	w := e.newWalk(q)
+	w.within(b)
 	w.run()
+	b.take(w.spent)
 	return w.answer(), nil
 }
 

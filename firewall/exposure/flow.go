@@ -29,6 +29,9 @@ type doubt struct {
 // maxDoubts bounds the unknowns that are kept for one flow; those that it meets later are as unknown, but not listed.
 const maxDoubts = 32
 
+// maxInterned bounds the lists of unknowns that a question makes: each takes some 300 bytes.
+const maxInterned = 1 << 15
+
 type doubtKey struct {
 	before *doubt
 	rule   *Rule
@@ -37,7 +40,7 @@ type doubtKey struct {
 	branch int
 }
 
-// doubt adds an unknown to a flow's list.
+// doubt adds an unknown to a flow's list. Beyond maxInterned lists a question makes no longer ones.
 func (w *walk) doubt(before *doubt, by Decider, branch int) *doubt {
 	depth := 1
 	if before != nil {
@@ -46,10 +49,15 @@ func (w *walk) doubt(before *doubt, by Decider, branch int) *doubt {
 	if depth > maxDoubts {
 		return before
 	}
+	w.spend(4)
 	key := doubtKey{before, by.Rule, by.Chain, by.Reason, branch}
 	if d := w.doubts[key]; d != nil {
 		return d
 	}
+	if before != nil && len(w.doubts) >= maxInterned {
+		return before
+	}
+	w.spend(costDoubt)
 	d := &doubt{before, by, branch, depth}
 	w.doubts[key] = d
 	return d
@@ -88,10 +96,14 @@ func (w *walk) both(a, b *doubt) *doubt {
 }
 
 const (
-	// maxApart is how many flows are kept apart for the sake of naming their unknowns; of more, all in the same state are merged.
+	// maxApart is how many flows are kept apart for the sake of naming their unknowns. If there are
+	// more, all in the same state are merged.
 	maxApart = 16
-	// maxStates is how many states are kept apart in one place; more are joined into one that covers them all.
+	// maxStates is how many states are kept apart in one place. If there are more, those that differ
+	// in marks and source ports alone are joined, and if that isn't enough, all of them.
 	maxStates = 64
+	// maxGathered is how many flows may wait in one place before they are merged.
+	maxGathered = 4 * maxStates
 )
 
 // merge puts flows of the same state together, so that unknowns don't multiply.
@@ -118,40 +130,65 @@ func (w *walk) merge(flows []flow) []flow {
 	return out
 }
 
-// mergeMany merges all flows of one state, whatever their unknowns, and if there are still too many states all of them.
+// gather adds flows to those that wait in one place, and merges them where they become many.
+func (w *walk) gather(waiting []flow, more ...flow) []flow {
+	waiting = append(waiting, more...)
+	if len(waiting) > maxGathered {
+		return w.mergeMany(waiting)
+	}
+	return waiting
+}
+
+// mergeMany merges all flows of one state, whatever their unknowns, and if there are still too many
+// states, states that are alike.
 func (w *walk) mergeMany(flows []flow) []flow {
+	for _, alike := range []func(packet) packet{
+		func(p packet) packet { return p },
+		func(p packet) packet {
+			p.mark, p.ctMark, p.label, p.sport = Bits{}, Bits{}, Bits{}, Range{}
+			return p
+		},
+		func(packet) packet { return packet{} },
+	} {
+		if flows = w.mergeAlike(flows, alike); len(flows) <= maxStates {
+			break
+		}
+	}
+	return flows
+}
+
+// mergeAlike makes one flow of all whose states are alike: the same by what a function leaves of them.
+func (w *walk) mergeAlike(flows []flow, alike func(packet) packet) []flow {
 	at := map[packet]int{}
 	var out []flow
 	var sources [][]Range
+	var credits [][][]credit
 	for _, f := range flows {
-		w.spend(8)
-		i, ok := at[*f.packet]
+		if f.sources.Empty() {
+			continue
+		}
+		w.spend(costState)
+		key := alike(*f.packet)
+		i, ok := at[key]
 		if !ok {
 			i = len(out)
-			at[*f.packet] = i
-			out, sources = append(out, f), append(sources, nil)
+			at[key] = i
+			out, sources, credits = append(out, f), append(sources, nil), append(credits, nil)
 		} else {
-			w.absorb(&out[i], flow{packet: f.packet, doubts: f.doubts, credits: f.credits})
+			out[i].packet = out[i].packet.join(f.packet)
+			out[i].doubts = w.both(out[i].doubts, f.doubts)
 		}
 		sources[i] = append(sources[i], f.sources.list...)
+		credits[i] = append(credits[i], f.credits)
 	}
 	for i := range out {
-		out[i].sources = NewRanges(sources[i]...)
-		w.spend(len(sources[i]))
-	}
-	if len(out) <= maxStates {
-		return out
-	}
-	one := out[0]
-	var all []Range
-	for i, f := range out {
-		all = append(all, f.sources.list...)
-		if i > 0 {
-			w.absorb(&one, flow{packet: f.packet, doubts: f.doubts, credits: f.credits})
+		if len(credits[i]) > 1 {
+			out[i].sources = NewRanges(sources[i]...)
+			w.spendRanges(len(sources[i]))
+			out[i].credits = w.joinCredits(credits[i]...)
 		}
 	}
-	one.sources = NewRanges(all...)
-	return []flow{one}
+	return out
 }
 
 func samePacket(a, b *packet) bool { return a == b || *a == *b }
@@ -172,18 +209,48 @@ func (w *walk) absorb(into *flow, f flow) {
 	}
 	into.packet = into.packet.join(f.packet)
 	into.sources = into.sources.Union(f.sources)
-	w.spend(len(into.sources.list))
-	into.credits = joinCredits(into.credits, f.credits)
+	w.spendRanges(len(into.sources.list))
+	into.credits = w.joinCredits(into.credits, f.credits)
 }
 
-func joinCredits(a, b []credit) []credit {
-	if len(a) == 0 {
-		return b
+// joinCredits is all credits of several flows, each decider with all the sources that it let through.
+func (w *walk) joinCredits(lists ...[]credit) []credit {
+	var out []credit
+	var more [][]Ranges
+	var at map[Decider]int
+	for _, list := range lists {
+		switch {
+		case len(list) == 0 || len(out) == len(list) && &out[0] == &list[0]:
+			continue
+		case len(out) == 0:
+			out = list
+			continue
+		case at == nil:
+			out = slices.Clone(out)
+			more = make([][]Ranges, len(out))
+			at = make(map[Decider]int, len(out))
+			for i, c := range out {
+				at[c.by] = i
+			}
+		}
+		w.spend(costState * len(list))
+		for _, c := range list {
+			i, ok := at[c.by]
+			if !ok {
+				at[c.by] = len(out)
+				out, more = append(out, c), append(more, nil)
+			} else if !out[i].sources.same(c.sources) {
+				more[i] = append(more[i], c.sources)
+			}
+		}
 	}
-	if len(b) == 0 || len(a) == len(b) && &a[0] == &b[0] {
-		return a
+	for i, m := range more {
+		if len(m) > 0 {
+			out[i].sources = unionOf(append(m, out[i].sources))
+			w.spendRanges(len(out[i].sources.list))
+		}
 	}
-	return append(a[:len(a):len(a)], b...)
+	return out
 }
 
 // credited is the credits of a flow that a rule lets through. A rule of NAT decides where a packet

@@ -116,7 +116,7 @@ func (w *walk) match(r reading, l *lookups) (in, maybe Ranges) {
 		if !flat.loose.Empty() {
 			maybe = r.sources.Intersect(flat.loose).Minus(in)
 		}
-		w.spend(len(in.list))
+		w.spendRanges(len(in.list))
 	default:
 		in, maybe = w.matchBoxes(r, l)
 	}
@@ -168,7 +168,7 @@ func (w *walk) elements(r reading, l *lookups, f func(i int, sources Ranges, t T
 				t = t.And(v.view.in(key))
 			} else if pre, ok := v.operand.Preimage(key); ok {
 				sources = sources.Intersect(pre)
-				w.spend(len(pre.list) + 4)
+				w.spendRanges(len(pre.list) + 4)
 			} else {
 				t = t.And(Maybe)
 			}
@@ -179,7 +179,7 @@ func (w *walk) elements(r reading, l *lookups, f func(i int, sources Ranges, t T
 		if l.Notes[i].Condition != "" {
 			t = Maybe
 		}
-		w.spend(len(sources.list))
+		w.spendRanges(len(sources.list) + 1)
 		f(i, sources, t)
 	}
 	some, all := l.candidates(r)

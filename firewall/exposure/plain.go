@@ -107,7 +107,12 @@ func (e *Evaluator) preparePlain(c *chain, p *prepared, answers bool) {
 	for n, f := range firewall.Families {
 		plains := make([]*plain, len(c.Rules))
 		for i, r := range c.Rules {
-			plains[i] = e.plainRule(r, f, answers)
+			if e.prepared.Load() < e.maxPrepared {
+				plains[i] = e.plainRule(r, f, answers)
+			}
+			if plains[i] != nil {
+				e.prepared.Add(int64(len(plains[i].in.list)))
+			}
 		}
 		p.plains[n] = plains
 		p.runs[n] = map[int]*run{}
@@ -287,9 +292,9 @@ func (w *walk) leave(c *chain, by Decider, v Verdict, f flow, back *[]flow) {
 	switch v.Kind {
 	case VerdictAccept:
 		f.credits = w.credited(&f, by)
-		w.accepted = append(w.accepted, f)
+		w.accepted = w.gather(w.accepted, f)
 	case VerdictReturn:
-		*back = append(*back, f)
+		*back = w.gather(*back, f)
 	case VerdictReject:
 		w.finish(f, Rejected, by)
 	default:

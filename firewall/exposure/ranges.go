@@ -59,7 +59,48 @@ func (s Ranges) List() []Range { return s.list }
 func (s Ranges) Empty() bool { return len(s.list) == 0 }
 
 // Equal reports whether both hold the same values.
-func (s Ranges) Equal(o Ranges) bool { return slices.Equal(s.list, o.list) }
+func (s Ranges) Equal(o Ranges) bool { return s.same(o) || slices.Equal(s.list, o.list) }
+
+// same reports whether both are one list, without a look at it.
+func (s Ranges) same(o Ranges) bool {
+	return len(s.list) == len(o.list) && (len(s.list) == 0 || &s.list[0] == &o.list[0])
+}
+
+// covers reports whether the set is one range and holds all of another.
+func (s Ranges) covers(o Ranges) bool {
+	return len(s.list) == 1 && len(o.list) > 0 &&
+		s.list[0].Contains(o.list[0].From) && s.list[0].Contains(o.list[len(o.list)-1].To)
+}
+
+// disjoint reports whether nothing of the set is in ordered ranges. It takes no memory: sets of a
+// million ranges are often compared with the rest of all addresses.
+func (s Ranges) disjoint(b []Range) bool {
+	for _, r := range s.list {
+		for len(b) > 0 && b[0].To.Compare(r.From) < 0 {
+			b = b[1:]
+		}
+		if len(b) == 0 {
+			return true
+		}
+		if b[0].From.Compare(r.To) <= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// Touches reports whether a range overlaps with the set or lies right beside a part of it.
+func (s Ranges) Touches(r Range) bool {
+	from, to := r.From, r.To
+	if before, ok := from.prev(); ok {
+		from = before
+	}
+	if after, ok := to.next(); ok {
+		to = after
+	}
+	i := s.reaching(from)
+	return i < len(s.list) && s.list[i].From.Compare(to) <= 0
+}
 
 // Contains reports whether a value is in the set.
 func (s Ranges) Contains(v Value) bool {
@@ -77,8 +118,11 @@ func (s Ranges) Union(o Ranges) Ranges {
 	if s.Empty() {
 		return o
 	}
-	if o.Empty() {
+	if o.Empty() || s.same(o) || s.covers(o) {
 		return s
+	}
+	if o.covers(s) {
+		return o
 	}
 	out := make([]Range, 0, len(s.list)+len(o.list))
 	a, b := s.list, o.list
@@ -106,8 +150,13 @@ func unionOf(sets []Ranges) Ranges {
 
 // Intersect is every value in both sets.
 func (s Ranges) Intersect(o Ranges) Ranges {
-	if s.Empty() || o.Empty() {
+	switch {
+	case s.Empty() || o.Empty():
 		return Ranges{}
+	case s.same(o) || o.covers(s):
+		return s
+	case s.covers(o):
+		return o
 	}
 	a, b := s.list[s.reaching(o.list[0].From):], o.list[o.reaching(s.list[0].From):]
 	var out []Range
@@ -131,6 +180,9 @@ func (s Ranges) Minus(o Ranges) Ranges {
 		return s
 	}
 	b := o.list[o.reaching(s.list[0].From):]
+	if s.disjoint(b) {
+		return s
+	}
 	out := make([]Range, 0, len(s.list)+len(b))
 	for _, r := range s.list {
 		gone := false

@@ -97,6 +97,9 @@ func (w *walk) extend(f *flow, r reading, o Operand, depth int) []reading {
 				unknown.sources = h.sources
 				out = append(out, r.chosen(unknown, o, w.e.datum(unknown, o)))
 			}
+			if len(out) > maxReadings {
+				return out // so many that they are condensed anyway
+			}
 		}
 	}
 	return out

@@ -150,13 +150,20 @@ func (w *walk) replies(f flow, o Outcome) []replied {
 	if !r.reply.keepsMark(r) {
 		k.first.mark = Bits{}
 	}
-	all, known := w.e.recall(k).([]replied)
-	if !known {
-		all = r.everyReply(start)
-		if size(all) <= maxRemembered {
-			w.e.remember(k, func() any { return all })
+	// What is remembered costs as much as it did at first: then the question's answer doesn't depend
+	// on which others were asked before.
+	known, ok := w.e.recall(k).(knownReplies)
+	if !ok {
+		r.limit = max(w.limit-w.work, 0)
+		known.all = r.everyReply(start)
+		known.work, known.ranges = r.work, r.spent.ranges
+		if size(known.all) <= maxRemembered && !r.tooFar {
+			w.e.remember(k, func() any { return known })
 		}
 	}
+	w.work += known.work
+	w.spendRanges(known.ranges)
+	all := known.all
 	var out []replied
 	for _, x := range all {
 		if x.sources = x.sources.Intersect(f.sources); !x.sources.Empty() {
@@ -164,6 +171,12 @@ func (w *walk) replies(f flow, o Outcome) []replied {
 		}
 	}
 	return out
+}
+
+// knownReplies are remembered answers, and what it cost to follow them.
+type knownReplies struct {
+	all          []replied
+	work, ranges int
 }
 
 // maxRemembered is how many ranges of clients may be remembered for each of many ports.
@@ -180,13 +193,6 @@ func size(list []replied) (n int) {
 func (w *walk) everyReply(start *packet) []replied {
 	all := AllSources(w.q.Family)
 	w.carry(start, all)
-	if w.tooFar {
-		by := Decider{Reason: tooComplex}
-		return []replied{
-			{all, &Reply{Unknowns: []Decider{by}}},
-			{all, &Reply{Lost: true, By: by, Unknowns: []Decider{by}}},
-		}
-	}
 	var out []replied
 	at := map[string]int{}
 	for _, e := range w.ended {
@@ -202,6 +208,12 @@ func (w *walk) everyReply(start *packet) []replied {
 		}
 		at[k] = len(out)
 		out = append(out, replied{e.sources, r})
+	}
+	for _, u := range w.undecided {
+		unknowns := []Decider{u.by}
+		out = append(out,
+			replied{u.sources, &Reply{Unknowns: unknowns}},
+			replied{u.sources, &Reply{Lost: true, By: u.by, Unknowns: unknowns}})
 	}
 	return out
 }
@@ -235,9 +247,9 @@ func (w *walk) tellReplies() {
 	for _, e := range w.ended {
 		if e.outcome.Passes() && !w.tooFar {
 			r, start := w.replyWalk(e.flow, e.outcome)
-			r.work = w.work
+			r.spent = w.spent
 			r.carry(start, e.sources)
-			w.work, w.tooFar = r.work, r.tooFar
+			w.spent = r.spent
 		}
 	}
 }

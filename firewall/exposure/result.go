@@ -5,19 +5,9 @@ import (
 	"slices"
 )
 
-// tooComplex is the reason where the work on a question was cut short.
-const tooComplex = "undecided: the ruleset is too complex"
-
 // answer makes pieces of what became of the flows.
 func (w *walk) answer() Answer {
 	a := Answer{Question: w.q, Assumed: w.assumed, Work: w.work}
-	if w.tooFar {
-		by := Decider{Reason: tooComplex}
-		for _, o := range []Outcome{Delivered, Forwarded, Dropped} {
-			a.Pieces = append(a.Pieces, Piece{Sources: w.q.Universe(), Outcome: o, Translated: o != Dropped, DecidedBy: by, Unknowns: []Decider{by}})
-		}
-		return a
-	}
 	type key struct {
 		outcome    Outcome
 		target     netip.AddrPort
@@ -29,7 +19,7 @@ func (w *walk) answer() Answer {
 		reply      string
 	}
 	at := map[key]int{}
-	var sources [][]Range
+	var sources [][]Ranges
 	for _, e := range w.ended {
 		k := key{outcome: e.outcome, doubts: e.doubts}
 		if out := w.e.host.ByIndex(e.packet.outIndex); e.packet.out == outKnown && out != nil {
@@ -66,12 +56,23 @@ func (w *walk) answer() Answer {
 					a.Pieces = append(a.Pieces, Piece{Outcome: k.outcome, Target: k.target, Within: k.within, Translated: k.translated,
 						Out: k.out, DecidedBy: k.by, Unknowns: e.doubts.list(), Reply: answer.reply})
 				}
-				sources[i] = append(sources[i], part.list...)
+				sources[i] = append(sources[i], part)
 			}
 		}
 	}
 	for i := range a.Pieces {
-		a.Pieces[i].Sources = NewRanges(sources[i]...)
+		a.Pieces[i].Sources = unionOf(sources[i])
+	}
+	for _, u := range w.undecided {
+		for _, o := range []Outcome{Delivered, Forwarded, Dropped} {
+			a.Pieces = append(a.Pieces, Piece{
+				Sources:    u.sources,
+				Outcome:    o,
+				Translated: o != Dropped,
+				DecidedBy:  u.by,
+				Unknowns:   []Decider{u.by},
+			})
+		}
 	}
 	slices.SortStableFunc(a.Pieces, func(x, y Piece) int { return int(x.Outcome) - int(y.Outcome) })
 	return a

@@ -11,7 +11,21 @@ type Ruleset struct {
 	Tables []*Table
 	// Missing lists what there may be but couldn't be read. While it isn't empty nothing is certain.
 	Missing []Missing
+	// Partly lists sets that were only read in part, for people. The sets themselves say it, too:
+	// Set.Unknown.
+	Partly []string
 }
+
+// MaxFileRules bounds the rules of files. Each takes up to 2 KiB, prepared for evaluation, so that many
+// fit into 512 MiB. The rules of the host itself are not bounded: it has room for them.
+const MaxFileRules = 200_000
+
+// TooManyRules says that there are more than MaxFileRules, and what to do.
+var TooManyRules = fmt.Sprintf(
+	"more than %d rules: leave out the tables and chains that don't matter, put addresses that many "+
+		"rules treat alike into a set (ipset, nft), or audit the host itself, without --ruleset",
+	MaxFileRules,
+)
 
 // Missing is a part of the ruleset that couldn't be read. For the evaluator it is an Unknown effect in every
 // hook of the family: it may drop, accept and rewrite.
@@ -19,6 +33,17 @@ type Missing struct {
 	Family Family // FamilyUnspec: all
 	What   string // "nf_tables", "chain ip6 filter FORWARD"
 	Why    string // "operation not permitted"
+}
+
+// RuleCount is how many rules there are.
+func (rs *Ruleset) RuleCount() int {
+	n := 0
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			n += len(c.Rules)
+		}
+	}
+	return n
 }
 
 // System is which of the kernel's two rule systems runs a table.

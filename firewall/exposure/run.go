@@ -55,7 +55,7 @@ func (w *walk) chain(c *chain, flows []flow) (back []flow) {
 		for _, f := range flows {
 			w.spend(len(r.guards))
 			if !w.concerns(r, f.packet) {
-				next = append(next, f)
+				next = w.gather(next, f)
 				continue
 			}
 			ran = true
@@ -101,7 +101,7 @@ func (w *walk) shortcut(c *chain, i int, k *cursor, f *flow, back *[]flow) (int,
 		if t == Yes {
 			g := *f
 			g.sources = f.sources.Intersect(p.in).Minus(taken)
-			w.spend(len(g.sources.list) + len(taken.list))
+			w.spendRanges(len(g.sources.list) + len(taken.list))
 			if !g.sources.Empty() {
 				w.leave(c, Decider{Rule: c.Rules[i], Chain: c.Chain}, p.verdict, g, back)
 				taken = taken.Union(p.in)
@@ -117,7 +117,7 @@ func (w *walk) shortcut(c *chain, i int, k *cursor, f *flow, back *[]flow) (int,
 		return 0, false
 	}
 	f.sources = f.sources.Minus(taken)
-	w.spend(len(f.sources.list))
+	w.spendRanges(len(f.sources.list))
 	return i, true
 }
 
@@ -147,10 +147,10 @@ func (w *walk) rule(c *chain, r *rule, f flow, next []flow, back *[]flow) []flow
 		todo = todo[:len(todo)-1]
 		if p.at == len(r.statements) {
 			w.ruleStep(&p.flow, c, r, "", Yes)
-			next = append(next, p.flow)
+			next = w.gather(next, p.flow)
 			continue
 		}
-		w.spend(8)
+		w.spend(12)
 		branches := w.statement(c, r, p.at, p.flow)
 		branches = slices.DeleteFunc(branches, func(b branch) bool { return b.sources.Empty() })
 		if pick := w.pick(len(branches)); pick >= 0 && len(branches) > 0 {
@@ -191,11 +191,11 @@ func (w *walk) follow(c *chain, r *rule, b branch, next []flow, back *[]flow) []
 	switch b.do {
 	case miss:
 		w.ruleStep(&b.flow, c, r, "no match", No)
-		return append(next, b.flow)
+		return w.gather(next, b.flow)
 	case toAccept:
 		w.ruleStep(&b.flow, c, r, b.by, Yes)
 		b.credits = w.credited(&b.flow, by)
-		w.accepted = append(w.accepted, b.flow)
+		w.accepted = w.gather(w.accepted, b.flow)
 	case toDrop:
 		w.ruleStep(&b.flow, c, r, b.by, Yes)
 		w.finish(b.flow, Dropped, by)
@@ -204,7 +204,7 @@ func (w *walk) follow(c *chain, r *rule, b branch, next []flow, back *[]flow) []
 		w.finish(b.flow, Rejected, by)
 	case toReturn:
 		w.ruleStep(&b.flow, c, r, b.by, Yes)
-		*back = append(*back, b.flow)
+		*back = w.gather(*back, b.flow)
 	case toJump, toGoto:
 		w.ruleStep(&b.flow, c, r, b.by, Yes)
 		if b.to == nil || len(w.running) >= maxDepth || slices.Contains(w.running, b.to) {
@@ -212,10 +212,10 @@ func (w *walk) follow(c *chain, r *rule, b branch, next []flow, back *[]flow) []
 		}
 		came := w.chain(b.to, []flow{b.flow})
 		if b.do == toGoto {
-			*back = append(*back, came...)
+			*back = w.gather(*back, came...)
 			return next
 		}
-		return append(next, came...)
+		return w.gather(next, came...)
 	}
 	return next
 }
@@ -230,9 +230,9 @@ func (w *walk) lost(c *chain, r *rule, b branch, next []flow, back *[]flow) []fl
 		}
 		if x.do == goOn || x.do == miss {
 			if b.do == toGoto {
-				*back = append(*back, x.flow)
+				*back = w.gather(*back, x.flow)
 			} else {
-				next = append(next, x.flow)
+				next = w.gather(next, x.flow)
 			}
 			continue
 		}

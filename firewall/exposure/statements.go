@@ -85,7 +85,7 @@ func (w *walk) matches(c *chain, r *rule, m Match, f flow) []branch {
 	// Sources that more than one reading concerns, with different results, go both ways.
 	perhaps = perhaps.Union(hold.Intersect(not))
 	hold, not = hold.Minus(perhaps), not.Minus(perhaps)
-	w.spend(len(hold.list) + len(not.list) + len(perhaps.list))
+	w.spendRanges(len(hold.list) + len(not.list) + len(perhaps.list))
 	return w.split(c, r, f, hold, not, perhaps, describe(m))
 }
 
@@ -100,6 +100,9 @@ func describe(m Match) string {
 	}
 	if m.In != nil && m.In.Name != "" {
 		s += " @" + m.In.Name
+	}
+	if m.In != nil && m.In.Unknown != "" {
+		s += " (" + m.In.Unknown + ")"
 	}
 	return s
 }

@@ -15,8 +15,11 @@ type walk struct {
 	hook   Hook
 	doubts map[doubtKey]*doubt
 	ended  []ending
-	work   int
-	tooFar bool // more than maxWork
+	spent
+	// endedBefore is how many had ended before the chains that are being run: what these add is taken
+	// back if they go too far.
+	endedBefore int
+	undecided   []undecided
 
 	// accepted are the flows that the base chain being run has accepted.
 	accepted []flow
@@ -49,6 +52,7 @@ type ending struct {
 
 func (e *Evaluator) newWalk(q Question) *walk {
 	w := &walk{e: e, q: q, in: e.host.Interface(q.Interface), doubts: map[doubtKey]*doubt{}}
+	w.limit = maxWork
 	w.assume()
 	return w
 }
@@ -76,14 +80,6 @@ func (w *walk) assume() {
 	}
 	if !w.q.Destination.IsValid() && w.q.Within == (Range{}) {
 		w.assumed = append(w.assumed, "which of the host's addresses it is for isn't known")
-	}
-}
-
-// spend counts work.
-func (w *walk) spend(n int) {
-	w.work += n + 1
-	if w.work > maxWork {
-		w.tooFar = true
 	}
 }
 
@@ -160,20 +156,27 @@ func (w *walk) atHook(h Hook, flows []flow) []flow {
 		}
 	}
 	for _, g := range w.e.hooks[hookKey{h, w.q.Family}] {
-		if len(flows) == 0 || w.tooFar {
-			return nil
-		}
-		if w.reply != nil {
+		before := flows
+		w.endedBefore = len(w.ended)
+		switch {
+		case len(flows) == 0 || w.tooFar:
+		case w.reply != nil:
 			flows = w.replyGroup(g, flows)
-		} else {
+		default:
 			flows = w.group(g, flows)
+		}
+		if w.tooFar {
+			w.giveUp(g, before)
+			return nil
 		}
 	}
 	if w.reply != nil {
-		flows = w.kernelHooks(flows, math.MaxInt32)
-	}
-	if w.tooFar {
-		return nil
+		before := flows
+		w.endedBefore = len(w.ended)
+		if flows = w.kernelHooks(flows, math.MaxInt32); w.tooFar {
+			w.giveUp(group{}, before)
+			return nil
+		}
 	}
 	return flows
 }
@@ -196,7 +199,7 @@ func (w *walk) group(g group, flows []flow) []flow {
 		for j := range in {
 			in[j].doubts = w.doubt(in[j].doubts, Decider{Reason: "the order of chains of one priority isn't known: " + units[0].name() + " and others"}, i)
 		}
-		out = append(out, w.units(units, in)...)
+		out = w.gather(out, w.units(units, in)...)
 	}
 	return w.merge(out)
 }
@@ -283,6 +286,7 @@ func (w *walk) hooked(c *chain, p *packet) Tri {
 // finish ends a flow's way.
 func (w *walk) finish(f flow, o Outcome, by Decider) {
 	if !f.sources.Empty() {
+		w.spend(costEnding)
 		w.ended = append(w.ended, ending{f, o, by})
 	}
 }
@@ -303,7 +307,7 @@ func (w *walk) base(c *chain, flows []flow) []flow {
 		w.step(&f, c, by.Reason, Yes)
 		if c.Base.Policy == VerdictAccept {
 			f.credits = f.accepted(by)
-			w.accepted = append(w.accepted, f)
+			w.accepted = w.gather(w.accepted, f)
 		} else {
 			w.finish(f, Dropped, by)
 		}

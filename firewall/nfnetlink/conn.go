@@ -44,6 +44,18 @@ func Dial() (*Conn, error) {
 	return &Conn{conn: c, raw: raw, buffer: make([]byte, receiveBuffer)}, nil
 }
 
+// Redial leaves an unfinished dump behind: the kernel begins no other on the same socket. The caller's
+// thread must be in the network namespace that it was in when it dialled.
+func (c *Conn) Redial() error {
+	fresh, err := Dial()
+	if err != nil {
+		return err
+	}
+	old := c.conn
+	c.conn, c.raw = fresh.conn, fresh.raw
+	return old.Close()
+}
+
 // Close closes the socket.
 func (c *Conn) Close() error { return c.conn.Close() }
 

@@ -80,6 +80,7 @@ type generator struct {
 
 	proxies bool // transparent proxies are among the rules
 	answers bool // rules meet the answers too
+	crowd   bool // every ruleset has several chains of one hook and priority, else each fourth
 
 	ipsets []string           // as `ipset restore` takes them
 	grown  map[string]*ex.Set // ipsets that rules add to, by name
@@ -663,6 +664,9 @@ func (g *generator) description(seed uint64) *description {
 	}
 	for n := range 1 + g.IntN(3) {
 		d.tables = append(d.tables, g.table(n))
+	}
+	if g.crowd || g.IntN(4) == 0 {
+		d.tables = append(d.tables, g.crowded()...)
 	}
 	return d
 }

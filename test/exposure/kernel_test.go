@@ -26,8 +26,10 @@ type judge struct {
 	protocols []firewall.Protocol
 	proxies   bool // see generator
 	answers   bool // see generator
-	// unanswered are sources to whom answers leave by another interface: whether their packets got through can't be seen, but what came back is still too much.
-	unanswered ex.Ranges
+	crowded   bool // see generator
+	// unanswered are sources to whom answers leave by another interface or not at all: whether their
+	// packets got through can't be seen, but what came back is still too much.
+	unanswered, unanswered6 ex.Ranges
 
 	rulesets, probes, questions, exact, refused, open, undecided, read int
 	blunt                                                              map[string]int // answers less exact than the description's, by view
@@ -292,7 +294,7 @@ func (j *judge) run(n int) {
 	begin, first := time.Now(), setting("PORTGRAVE_SEED", 1)
 	for seed := uint64(first); seed < uint64(first+n); seed++ {
 		g := newGenerator(seed)
-		g.proxies, g.answers = j.proxies, j.answers
+		g.proxies, g.answers, g.crowd = j.proxies, j.answers, j.crowded
 		d := g.description(seed)
 		j.rulesets++
 		if wrong := j.judge(d, g); len(wrong) > 0 {

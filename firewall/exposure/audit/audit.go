@@ -5,9 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -57,6 +55,8 @@ func Run(ctx context.Context, in Input) (Report, error) {
 	a := &auditor{
 		Input:     in,
 		evaluator: exposure.NewEvaluator(in.Rules, in.Host),
+		budget:    &exposure.Budget{Steps: maxAuditSteps},
+		shared:    &shared{},
 		report:    Report{Exposures: []Exposure{}, Findings: []Finding{}},
 	}
 	for _, err := range in.Sockets.Unread {
@@ -65,6 +65,7 @@ func Run(ctx context.Context, in Input) (Report, error) {
 	for _, m := range in.Rules.Missing {
 		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%s: %s", m.What, m.Why))
 	}
+	a.report.Unread = append(a.report.Unread, in.Rules.Partly...)
 	if in.Written == nil {
 		a.Written = in.Policy
 	}
@@ -89,6 +90,8 @@ type auditor struct {
 	Input
 	evaluator *exposure.Evaluator
 	believed  *exposure.Evaluator // the rules without translations; made when it is needed
+	budget    *exposure.Budget    // of all questions that are still to be asked
+	shared    *shared
 
 	listeners  []sockets.Listener // of this namespace
 	interfaces []exposure.Interface
@@ -176,38 +179,6 @@ func (a *auditor) families(l sockets.Listener) (out []firewall.Family) {
 		}
 	}
 	return out
-}
-
-// askAll asks who gets to each listener by each interface, on all processors: the answers are most
-// of the work. They are in the order of listeners and interfaces.
-func (a *auditor) askAll(ctx context.Context) [][][]part {
-	answers := make([][][]part, len(a.listeners))
-	if a.Workers == 1 {
-		for n := range a.listeners {
-			if ctx.Err() == nil {
-				answers[n] = a.askAbout(a.listeners[n])
-			}
-		}
-		return answers
-	}
-	next := make(chan int)
-	var workers sync.WaitGroup
-	for range cmp.Or(a.Workers, runtime.GOMAXPROCS(0)) {
-		workers.Go(func() {
-			for n := range next {
-				answers[n] = a.askAbout(a.listeners[n])
-			}
-		})
-	}
-	for n := range a.listeners {
-		if ctx.Err() != nil {
-			break
-		}
-		next <- n
-	}
-	close(next)
-	workers.Wait()
-	return answers
 }
 
 // askAbout asks about one listener.

@@ -206,8 +206,8 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 		Finding:   OK,
 		Direct:    true,
 		Reachable: Bounds{
-			r.certain.simplest(r.nowhere),
-			r.possible.simplest(r.nowhere),
+			a.shared.simplest(r.certain, r.nowhere),
+			a.shared.simplest(r.possible, r.nowhere),
 		},
 		Allowed:   allowed,
 		DecidedBy: r.decidedBy(),
@@ -223,7 +223,7 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 	a.find(
 		&x,
 		Bypass,
-		past.simplest(r.nowhere),
+		a.shared.simplest(past, r.nowhere),
 		fmt.Sprintf(
 			"%s can be reached at its own address %s, past what decides about %s, which is published to it: %s",
 			x.name(),

@@ -27,12 +27,12 @@ func (a *auditor) judge(
 		d.governed = false // what no service lists is left alone there
 	}
 	// Mostly it is the same set again and again, and prefixes are costly to make.
-	possible := r.possible.simplest(r.nowhere)
+	possible := a.shared.simplest(r.possible, r.nowhere)
 	written := func(s sources) firewall.Prefixes {
 		if s.equal(r.possible) {
 			return possible
 		}
-		return s.simplest(r.nowhere)
+		return a.shared.simplest(s, r.nowhere)
 	}
 	x.Service, x.Reachable, x.DecidedBy, x.Finding = d.service, Bounds{
 		written(r.certain),
@@ -107,7 +107,7 @@ func (a *auditor) judge(
 		a.find(
 			&x,
 			Undecided,
-			unsure.simplest(r.nowhere),
+			a.shared.simplest(unsure, r.nowhere),
 			fmt.Sprintf(
 				"who reaches %s depends on what can't be decided in advance: %s",
 				name,

@@ -36,6 +36,8 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 	a := &auditor{
 		Input:     in,
 		evaluator: exposure.NewEvaluator(rs, nil),
+		budget:    &exposure.Budget{Steps: maxAuditSteps},
+		shared:    &shared{},
 		assumed:   map[string]bool{},
 		report:    Report{Exposures: []Exposure{}, Findings: []Finding{}},
 	}

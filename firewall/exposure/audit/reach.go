@@ -29,7 +29,7 @@ type reach struct {
 
 // ask evaluates one question and keeps the ways that a function picks.
 func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exposure.Piece) bool) reach {
-	answer, err := e.Evaluate(q)
+	answer, err := e.EvaluateWithin(q, a.budget)
 	if err != nil {
 		// A question made of a socket and an interface always makes sense; should it not, nothing is known.
 		r := reach{decided: []string{err.Error()}}
@@ -46,7 +46,8 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 	r := reach{assumed: answer.Assumed, work: answer.Work}
 	n := slot(q.Family)
 	r.unanswered[n] = unanswered
-	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer, possible)
+	r.certain[n], r.possible[n] = a.shared.once(certain), a.shared.once(possible)
+	r.nowhere[n] = a.nowhere(answer, r.possible[n])
 	passing, open := !possible.Empty(), possible.Minus(certain)
 	var martian []string // who decided about sources alone that nobody can have
 	for _, p := range answer.Pieces {
@@ -150,12 +151,12 @@ func (a *auditor) nowhere(answer exposure.Answer, passing exposure.Ranges) expos
 	var dropped exposure.Ranges
 	for _, p := range answer.Pieces {
 		if !p.Outcome.Passes() || p.Reply != nil && p.Reply.Lost {
-			dropped = dropped.Union(p.Sources)
+			dropped = dropped.Union(p.Sources.Intersect(a.unroutable[slot(answer.Question.Family)]))
 		}
 	}
 	var out []exposure.Range
-	for _, r := range dropped.Intersect(a.unroutable[slot(answer.Question.Family)]).List() {
-		if with := passing.Union(exposure.NewRanges(r)); len(with.List()) <= len(passing.List()) {
+	for _, r := range dropped.List() {
+		if passing.Touches(r) {
 			out = append(out, r)
 		}
 	}

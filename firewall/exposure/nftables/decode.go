@@ -113,7 +113,10 @@ func (x *decoder) addSet(o Object, d *Dump) error {
 	if err != nil {
 		return err
 	}
-	s.messages = d.Elements[SetName{o.Family, table, s.name}]
+	name := SetName{o.Family, table, s.name}
+	if s.messages = d.Elements[name]; d.Cut[name] && s.broken == "" {
+		s.broken = tooLong
+	}
 	t.sets[s.name] = s
 	t.order = append(t.order, s)
 	return nil

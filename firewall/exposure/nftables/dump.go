@@ -22,6 +22,8 @@ type Dump struct {
 	Rules      []Object
 	Sets       []Object
 	Elements   map[SetName][][]byte
+	// Cut are the sets whose elements weren't all read, as that would have taken too long.
+	Cut        map[SetName]bool
 	Objects    []Object
 	Flowtables []Object
 	// Hooks are the base chains at each hook in the order in which the kernel runs them, as far as it
@@ -64,7 +66,7 @@ func Take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 	}
 	var d *Dump
 	generation, err := nfnetlink.OneGeneration(rules, attempts, func(uint32) (err error) {
-		d, err = take(ctx, conn)
+		d, err = take(ctx, conn, maxWalked)
 		return err
 	})
 	if err != nil {
@@ -74,8 +76,9 @@ func Take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 	return d, nil
 }
 
-func take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
-	d := &Dump{At: time.Now(), Elements: map[SetName][][]byte{}}
+// take reads everything. walked is maxWalked.
+func take(ctx context.Context, conn *nfnetlink.Conn, walked int) (*Dump, error) {
+	d := &Dump{At: time.Now(), Elements: map[SetName][][]byte{}, Cut: map[SetName]bool{}}
 	var err error
 	for _, part := range []struct {
 		kind uint8
@@ -84,16 +87,24 @@ func take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 		{unix.NFT_MSG_GETTABLE, &d.Tables}, {unix.NFT_MSG_GETCHAIN, &d.Chains}, {unix.NFT_MSG_GETSET, &d.Sets},
 		{unix.NFT_MSG_GETOBJ, &d.Objects}, {unix.NFT_MSG_GETFLOWTABLE, &d.Flowtables}, {unix.NFT_MSG_GETRULE, &d.Rules},
 	} {
-		if err := ask(ctx, conn, part.kind, 0, nil, func(o Object) { *part.into = append(*part.into, o) }); err != nil {
+		if err := ask(ctx, conn, part.kind, 0, nil, func(o Object) error {
+			*part.into = append(*part.into, o)
+			return nil
+		}); err != nil {
 			return nil, err
 		}
 	}
+	walk := &dumpWalk{left: walked, reserve: walked / 8}
 	for _, s := range d.Sets {
 		name, flags, err := declaration(s)
 		if err != nil {
 			return nil, err
 		}
-		if d.Elements[name], err = elementsOf(ctx, conn, name, flags&unix.NFT_SET_INTERVAL == 0); err != nil {
+		d.Elements[name], err = elementsOf(ctx, conn, name, flags&unix.NFT_SET_INTERVAL == 0, walk)
+		if errors.Is(err, errTooLong) {
+			d.Elements[name], d.Cut[name], err = nil, true, conn.Redial()
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -116,13 +127,16 @@ func elementsOf(
 	conn *nfnetlink.Conn,
 	name SetName,
 	hashed bool,
+	walk *dumpWalk,
 ) ([][]byte, error) {
 	attributes := nfnetlink.AppendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, name.Table)
 	attributes = nfnetlink.AppendString(attributes, unix.NFTA_SET_ELEM_LIST_SET, name.Name)
 	for range sortedAnewAttempts {
 		var messages [][]byte
-		if err := ask(ctx, conn, unix.NFT_MSG_GETSETELEM, uint8(name.Family), attributes, func(o Object) {
+		walk.before = 0
+		if err := ask(ctx, conn, unix.NFT_MSG_GETSETELEM, uint8(name.Family), attributes, func(o Object) error {
 			messages = append(messages, o.Attributes)
+			return walk.message(o.Attributes)
 		}); err != nil {
 			return nil, err
 		}
@@ -142,6 +156,41 @@ func elementsOf(
 		name.Table,
 		sortedAnewAttempts,
 	)
+}
+
+// maxWalked bounds what the kernel walks for all dumps of elements: for each message of 32 KiB it goes
+// through all elements of those before, at some 50 ns each, so that 400 000 intervals take ten seconds.
+const maxWalked = 48_000_000
+
+// errTooLong: the elements that are still to come would take more than maxWalked.
+var errTooLong = errors.New(tooLong)
+
+const tooLong = "it has more elements than the kernel lists in a few seconds: whom it holds is not known"
+
+// dumpWalk counts what the kernel walks.
+type dumpWalk struct {
+	left   int
+	before int // elements of the dump's messages so far
+	// reserve is what the next sets get when one was cut: most sets are small.
+	reserve int
+}
+
+func (w *dumpWalk) message(attributes []byte) error {
+	if w.left -= w.before; w.left < 0 {
+		w.left, w.reserve = w.reserve, w.reserve/2
+		return errTooLong
+	}
+	// What is malformed is for the decoder to say.
+	_ = nfnetlink.Each(attributes, func(kind uint16, list []byte) error {
+		if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
+			return nil
+		}
+		return nfnetlink.Each(list, func(uint16, []byte) error {
+			w.before++
+			return nil
+		})
+	})
+	return nil
 }
 
 // repeats reports whether an element came twice in a dump of several messages. The kernel sorts
@@ -193,7 +242,7 @@ func ask(
 	conn *nfnetlink.Conn,
 	kind, family uint8,
 	attributes []byte,
-	each func(Object),
+	each func(Object) error,
 ) error {
 	r := nfnetlink.Request{
 		Subsystem:  unix.NFNL_SUBSYS_NFTABLES,
@@ -203,7 +252,6 @@ func ask(
 		Dump:       true,
 	}
 	return conn.Ask(ctx, r, func(m nfnetlink.Message) error {
-		each(Object{exposure.Family(m.Family), append([]byte(nil), m.Attributes...)})
-		return nil
+		return each(Object{exposure.Family(m.Family), append([]byte(nil), m.Attributes...)})
 	})
 }

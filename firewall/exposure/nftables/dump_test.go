@@ -3,12 +3,60 @@ package nftables
 import (
 	"context"
 	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 )
+
+// A set whose dump would take too long is cut, and said to be; those behind it are read.
+func TestLongDumpIsCut(t *testing.T) {
+	backendtest.Isolate(t)
+	elements := func(first byte, n int) string {
+		var list []string
+		for i := range n {
+			list = append(list, fmt.Sprintf("%d.%d.%d.0/25", first, i>>8&255, i&255))
+		}
+		return strings.Join(list, ", ")
+	}
+	nft(t, fmt.Sprintf(`
+table inet t {
+	set long { type ipv4_addr; flags interval; elements = { %s }; }
+	set short { type ipv4_addr; flags interval; elements = { %s }; }
+	chain in { type filter hook input priority 0; ip saddr @long drop; ip saddr @short accept; }
+}
+`, elements(10, 6000), elements(20, 1000)))
+	conn := dial(t)
+	for _, c := range []struct {
+		walked int
+		cut    []string
+	}{{maxWalked, nil}, {32000, []string{"long"}}} {
+		d, err := take(context.Background(), conn, c.walked)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables, err := Decode(d, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var cut []string
+		for _, s := range tables[0].Sets {
+			switch {
+			case s.Unknown != "":
+				cut = append(cut, s.Name)
+			case s.Len() != map[string]int{"long": 6000, "short": 1000}[s.Name]:
+				t.Errorf("walking %d: set %s has %d elements", c.walked, s.Name, s.Len())
+			}
+		}
+		if !slices.Equal(cut, c.cut) {
+			t.Errorf("walking %d: %v were cut, not %v", c.walked, cut, c.cut)
+		}
+	}
+}
 
 // A hash table that has just grown is sorted anew while it is read: everything must be there all the same.
 func TestReadWhileTheKernelSortsAnew(t *testing.T) {

@@ -3,6 +3,7 @@ package nftables
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
@@ -30,6 +31,14 @@ func Read(ctx context.Context, conn *nfnetlink.Conn, rs *exposure.Ruleset, o Opt
 	}
 	for _, t := range tables {
 		rs.AddTable(t)
+	}
+	for _, s := range d.Sets {
+		if name, _, err := declaration(s); err == nil && d.Cut[name] {
+			rs.Partly = append(
+				rs.Partly,
+				fmt.Sprintf("set %s %s %s: %s", name.Family, name.Table, name.Name, tooLong),
+			)
+		}
 	}
 	rs.MarkDynamic()
 	return nil

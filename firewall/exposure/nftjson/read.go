@@ -97,6 +97,9 @@ func objectsOf(text []byte) ([]object, error) {
 			return fail(fmt.Errorf("%s: found %v instead of %v", notListing, got, want))
 		}
 	}
+	if out, ok := slicedObjects(text); ok {
+		return out, nil
+	}
 	var out []object
 	for d.More() {
 		start := d.InputOffset()

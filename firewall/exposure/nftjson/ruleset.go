@@ -83,6 +83,9 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 		default:
 			byKind["other"] = append(byKind["other"], o)
 		}
+		if len(byKind["rule"]) > exposure.MaxFileRules {
+			return o.errorf("%s", exposure.TooManyRules)
+		}
 	}
 	// Rules refer to chains and sets, sets to chains, all of them to tables: whatever the order of the listing, each is there in time.
 	for _, step := range []struct {
@@ -90,9 +93,8 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 		read func(object) error
 	}{
 		{"table", reads(d.AddTable)}, {"chain", reads(d.AddChain)},
-		{"set", reads(d.AddSet)},
-		{"map", reads(func(s Set) error { s.IsMap = true; return d.AddSet(s) })},
-		{"element", reads(d.addElements)}, {"rule", reads(d.AddRule)},
+		{"set", d.addSet}, {"map", d.addSet},
+		{"element", d.addElements}, {"rule", reads(d.AddRule)},
 		{"other", func(o object) error { return reads(func(p Place) error { return d.AddOther(o.kind, p) })(o) }},
 	} {
 		for _, o := range byKind[step.kind] {

@@ -30,7 +30,6 @@ type Set struct {
 	IsMap     bool `json:"-"`
 	Size      int
 	Flags     any // a flag or a list of them
-	Elem      []any
 	Stmt      []map[string]any
 	Line      int `json:"-"`
 }
@@ -59,16 +58,45 @@ func (d *Document) AddSet(in Set) error {
 		s.model.Unknown = fmt.Sprintf("a set of type %s has no model", text(in.Type))
 		return nil
 	}
-	s.fill(slices.Values(in.Elem))
+	s.finish()
 	return nil
 }
 
-// elements adds an "element" object to its set. Listings have the elements in the set; some versions print them apart.
-func (d *Document) addElements(in struct {
-	Place
-	Elem any
-}) error {
-	return d.AddElements(in.Place, slices.Values(listOf(in.Elem)))
+// addSet adds a "set" or "map" object with its elements.
+func (d *Document) addSet(o object) error {
+	o, list := o.without("elem")
+	in := Set{IsMap: o.kind == "map"}
+	if err := o.decode(&in); err != nil {
+		return err
+	}
+	if err := d.AddSet(in); err != nil {
+		return &positionError{o.offset, err}
+	}
+	return d.addLists(o, in.Place, list)
+}
+
+// addElements adds an "element" object to its set. Listings have the elements in the set; some
+// versions print them apart.
+func (d *Document) addElements(o object) error {
+	o, list := o.without("elem")
+	var at Place
+	if err := o.decode(&at); err != nil {
+		return err
+	}
+	return d.addLists(o, at, list)
+}
+
+// addLists adds the elements of a list, decoded some at a time.
+func (d *Document) addLists(o object, at Place, list []byte) error {
+	for part, err := range o.decodedLists(list) {
+		if err != nil {
+			return err
+		}
+		if err := d.AddElements(at, slices.Values(part)); err != nil {
+			return &positionError{o.offset, err}
+		}
+	}
+	return nil
 }
 
 // AddElements adds elements to a set that is there.

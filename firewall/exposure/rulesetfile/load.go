@@ -63,6 +63,9 @@ func Load(files ...File) (*exposure.Ruleset, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	if rs.RuleCount() > exposure.MaxFileRules {
+		return nil, fmt.Errorf("%s: %s", files[0].Name, exposure.TooManyRules)
+	}
 	return rs, nil
 }
 

@@ -48,6 +48,20 @@ type clauses struct {
 	header  []clause
 	matches []extension
 	target  *extension
+
+	// newest is the last match of each name, and implied the one that the protocol loads: a line of a
+	// file may have any number of options.
+	newest  map[string]int
+	implied string
+}
+
+// add appends a match.
+func (c *clauses) add(e extension) {
+	if c.newest == nil {
+		c.newest = map[string]int{}
+	}
+	c.newest[e.name] = len(c.matches)
+	c.matches = append(c.matches, e)
 }
 
 // arguments says how many words follow an option, whatever they look like: a comment may well be "--dport", and iptables-save
@@ -128,7 +142,7 @@ func cut(words []word) (clauses, error) {
 		case w.quoted || len(w.text) < 2 || w.text[0] != '-':
 			return c, &columnError{w.column, fmt.Errorf("%q is neither an option nor belongs to one", w.text)}
 		case o.name == "-m":
-			c.matches = append(c.matches, extension{name: o.value(), text: o.text})
+			c.add(extension{name: o.value(), text: o.text})
 		case o.name == "-j" || o.name == "-g":
 			if c.target != nil {
 				return c, &columnError{w.column, fmt.Errorf("a second %s: a rule has one target", w.text)}
@@ -136,6 +150,9 @@ func cut(words []word) (clauses, error) {
 			c.target = &extension{name: o.value(), text: o.text, goes: o.name == "-g"}
 		case slices.Contains([]string{"-s", "-d", "-i", "-o", "-p", "-f", "-c", "-4", "-6"}, o.name):
 			c.header = append(c.header, o)
+			if o.name == "-p" && !o.not {
+				c.implied = impliedMatch[strings.ToLower(o.value())]
+			}
 		default:
 			c.place(o)
 		}
@@ -149,36 +166,45 @@ func cut(words []word) (clauses, error) {
 // place gives an option to the extension that it belongs to: the newest that knows it, or else the newest whose options
 // aren't known, or else the match that the protocol implies ("-p tcp --dport 22").
 func (c *clauses) place(o clause) {
-	var all []*extension
-	for i := range c.matches {
-		all = append(all, &c.matches[i])
-	}
-	if c.target != nil {
-		all = append(all, c.target)
-	}
-	for _, e := range slices.Backward(all) {
-		if slices.Contains(optionsOf[e.name], o.name) {
-			e.options = append(e.options, o)
+	newest := -1
+	for _, name := range takers[o.name] {
+		if c.target != nil && c.target.name == name {
+			c.target.options = append(c.target.options, o)
 			return
 		}
-	}
-	protocol := ""
-	for _, h := range c.header {
-		if h.name == "-p" && !h.not {
-			protocol = impliedMatch[strings.ToLower(h.value())]
+		if i, ok := c.newest[name]; ok {
+			newest = max(newest, i)
 		}
 	}
-	if slices.Contains(optionsOf[protocol], o.name) {
-		c.matches = append(c.matches, extension{name: protocol, options: []clause{o}})
+	n := len(c.matches)
+	switch {
+	case newest >= 0:
+	case slices.Contains(takers[o.name], c.implied):
+		c.add(extension{name: c.implied, options: []clause{o}})
 		return
-	}
 	// iptables prints an extension's options right behind it.
-	if n := len(all); n > 0 {
-		all[n-1].options = append(all[n-1].options, o)
+	case c.target != nil:
+		c.target.options = append(c.target.options, o)
+		return
+	case n > 0:
+		newest = n - 1
+	default:
+		c.add(extension{options: []clause{o}})
 		return
 	}
-	c.matches = append(c.matches, extension{options: []clause{o}})
+	c.matches[newest].options = append(c.matches[newest].options, o)
 }
+
+// takers are the extensions that have an option, by its name.
+var takers = func() map[string][]string {
+	out := map[string][]string{}
+	for name, options := range optionsOf {
+		for _, o := range options {
+			out[o] = append(out[o], name)
+		}
+	}
+	return out
+}()
 
 // impliedMatch is the match that a protocol loads by itself.
 var impliedMatch = map[string]string{

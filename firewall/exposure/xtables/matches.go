@@ -35,7 +35,13 @@ func (x *translator) match(e extension) []exposure.Statement {
 	}
 	var out []exposure.Statement
 	for _, o := range e.options {
-		if s := translate(o); s != nil {
+		s := exposure.Statement(nil)
+		if impliedMatch[e.name] != "" && e.name != "icmp" {
+			s = x.once(o, translate) // ports and flags
+		} else {
+			s = translate(o)
+		}
+		if s != nil {
 			out = append(out, s)
 		}
 	}

@@ -1,6 +1,8 @@
 package xtables
 
 import (
+	"strings"
+
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
@@ -11,6 +13,9 @@ type translator struct {
 	sets    *Sets
 	chain   func(name string) bool // whether the table has a chain of that name
 	comment string
+	// known are statements that other rules have too, by the option as it was written: most rules ask
+	// for one of a few protocols and ports. nil keeps none.
+	known   map[string]exposure.Statement
 	pending *pendingNetmap // the rule's NETMAP, if it has one
 }
 
@@ -22,6 +27,21 @@ func (x *translator) version() firewall.Family {
 	return firewall.IPv4
 }
 
+// maxKnown bounds the statements that are kept for other rules.
+const maxKnown = 4096
+
+// once translates an option, the first time that it comes.
+func (x *translator) once(o clause, translate func(clause) exposure.Statement) exposure.Statement {
+	if s, ok := x.known[o.text]; ok {
+		return s
+	}
+	s := translate(o)
+	if _, plain := s.(exposure.Match); plain && x.known != nil && len(x.known) < maxKnown {
+		x.known[strings.Clone(o.text)] = s
+	}
+	return s
+}
+
 // rule translates: what the header asks for, the matches in their order, what the target does. False for a rule that is not for the
 // family ("-4", "-6" in files for both).
 func (x *translator) rule(c clauses) ([]exposure.Statement, bool) {
@@ -30,7 +50,7 @@ func (x *translator) rule(c clauses) ([]exposure.Statement, bool) {
 		if o.name == "-4" && x.family == exposure.FamilyIPv6 || o.name == "-6" && x.family == exposure.FamilyIPv4 {
 			return nil, false
 		}
-		if s := x.header(o); s != nil {
+		if s := x.once(o, x.header); s != nil {
 			out = append(out, s)
 		}
 	}

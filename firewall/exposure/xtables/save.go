@@ -62,7 +62,7 @@ func readSave(src source, family exposure.Family, text []byte, sets *Sets, rs *e
 	if sets == nil {
 		sets = NewSets()
 	}
-	s := &saveReader{source: src, family: family, sets: sets, base: rs.BaseChains(), seen: map[string]int{}}
+	s := &saveReader{source: src, family: family, sets: sets, base: rs.BaseChains(), seen: map[string]int{}, known: map[string]exposure.Statement{}}
 	number := 0
 	for line := range bytes.Lines(text) {
 		number++
@@ -95,6 +95,8 @@ type saveReader struct {
 	family  exposure.Family
 	sets    *Sets
 	base    int // base chains so far
+	rules   int
+	known   map[string]exposure.Statement // see translator
 	seen    map[string]int
 	tables  []*exposure.Table
 	missing []exposure.Missing
@@ -295,10 +297,13 @@ func (s *saveReader) rule(line string, number int) error {
 	if err != nil {
 		return shift(err, offset)
 	}
-	x := &translator{family: s.family, sets: s.sets, chain: func(name string) bool { return s.table.Chain(name) != nil }}
+	x := &translator{family: s.family, sets: s.sets, known: s.known, chain: func(name string) bool { return s.table.Chain(name) != nil }}
 	statements, ours := x.rule(parts)
 	if !ours {
 		return nil
+	}
+	if s.rules++; s.rules > exposure.MaxFileRules && s.source.file != "" {
+		return errors.New(exposure.TooManyRules)
 	}
 	r := c.AddRule(&exposure.Rule{Statements: statements, Text: text, Comment: x.comment, Number: len(c.Rules) + 1, Origin: s.origin(number)})
 	if behind := len(c.Rules) - 1 - at; behind > 0 { // close numbers them anew

@@ -1,0 +1,137 @@
+package exposure
+
+// Every question has a budget, so that it ends in bounded time and memory whatever the ruleset is:
+// steps of work, and ranges made. Both are counted, not measured, so that the same ruleset has the
+// same answer on a slow machine and on a fast one. A question that goes beyond is answered all the
+// same: each source that is on its way then may come to anything, and the answer names the chain.
+
+const (
+	// maxWork bounds the steps of one question, each of some tens of nanoseconds: rules run,
+	// elements looked at, ranges copied. A question about 10 000 rules takes some tens of thousands.
+	maxWork = 10_000_000
+	// maxRanges bounds the ranges that a question makes, of 32 bytes each, and rangesPerElement what
+	// each element of the ruleset's sets adds to it: a long list is copied a few times on its way.
+	maxRanges        = 1 << 20
+	rangesPerElement = 8
+
+	// The steps that things cost which take memory as long as the question lasts, or much time.
+	costDoubt  = 32
+	costEnding = 32
+	costState  = 16
+)
+
+// tooComplex is the reason where the work on a question was cut short.
+const tooComplex = "undecided: the ruleset is too complex"
+
+// Budget is what several questions may cost together. The zero value is spent. It is for one
+// goroutine at a time.
+type Budget struct {
+	// Steps are those that are left.
+	Steps int
+	// Cut is how many questions were answered in part, and with more steps would not have been.
+	Cut int
+}
+
+// take accounts for a question.
+func (b *Budget) take(s spent) {
+	if b == nil {
+		return
+	}
+	b.Steps = max(b.Steps-s.work, 0)
+	if s.work > s.limit && s.limit < maxWork {
+		b.Cut++
+	}
+}
+
+// spent is what a question has cost so far.
+type spent struct {
+	work   int
+	limit  int // of work
+	ranges int
+	tooFar bool   // beyond the budget
+	cutAt  *chain // the chain that was being run then
+}
+
+// undecided are sources of which the question's budget didn't suffice to tell anything.
+type undecided struct {
+	sources Ranges
+	by      Decider
+}
+
+// within bounds the work by what is left of a budget too.
+func (w *walk) within(b *Budget) {
+	if b != nil {
+		w.limit = min(w.limit, b.Steps)
+	}
+}
+
+// spend counts work.
+func (w *walk) spend(n int) {
+	w.work += n + 1
+	if w.work > w.limit && !w.tooFar {
+		w.cut()
+	}
+}
+
+// spendRanges counts ranges that were made.
+func (w *walk) spendRanges(n int) {
+	w.spend(n)
+	w.ranges += n
+	if w.ranges > w.e.maxRanges && !w.tooFar {
+		w.cut()
+	}
+}
+
+// cut notes that the budget is spent, and where.
+func (w *walk) cut() {
+	w.tooFar = true
+	if n := len(w.running); n > 0 {
+		w.cutAt = w.running[n-1]
+	}
+}
+
+// giveUp ends flows that come to chains for which the budget doesn't suffice.
+func (w *walk) giveUp(g group, flows []flow) {
+	w.ended = w.ended[:w.endedBefore]
+	u := undecided{by: Decider{Reason: tooComplex}}
+	if w.cutAt != nil {
+		u.by.Chain = w.cutAt.Chain
+	}
+	if len(g.orders) > 1 {
+		u.by.Reason += ", as are the orders in which chains of one priority may run"
+	}
+	var all []Ranges
+	for _, f := range flows {
+		all = append(all, f.sources)
+	}
+	if u.sources = unionOf(all); !u.sources.Empty() {
+		w.undecided = append(w.undecided, u)
+	}
+}
+
+// elements is how many elements the sets have that rules look up.
+func (rs *Ruleset) elements() int {
+	n := 0
+	seen := map[*Set]bool{}
+	count := func(s *Set) {
+		if s != nil && !seen[s] {
+			seen[s] = true
+			n += s.Len()
+		}
+	}
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				for _, s := range r.Statements {
+					switch s := s.(type) {
+					case Match:
+						count(s.In)
+					case VerdictMap:
+						count(s.In)
+					}
+				}
+			}
+		}
+	}
+	return n
+}
