@@ -61,7 +61,7 @@ func (e *Evaluator) Classes(
 	p firewall.Protocol,
 	first, last uint16,
 ) (classes []Class, complete bool) {
-	type key struct{ apart struct{} }
+	type key struct{}
 	known := e.remember(key{}, func() any { return newApart(e.rules) }).(*apart)
 	n := names{
 		family:   f,
