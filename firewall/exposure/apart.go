@@ -54,8 +54,9 @@ const (
 
 // Classes are the destinations that rules tell apart for some ports of a protocol, in the order of
 // their first addresses: no rule that such a packet can meet treats two addresses of a class in
-// different ways. No rule may tell the ports apart. complete is false if there are more than can be listed, or if a rule computes with
-// the address in a way that can't be followed: then a class may hold addresses that rules tell apart.
+// different ways. The ports must be such that no rule tells them apart. complete is false if there
+// are more classes than can be listed, or if a rule computes with the address in a way that can't be
+// followed: then a class may hold addresses that rules tell apart.
 func (e *Evaluator) Classes(
 	f firewall.Family,
 	p firewall.Protocol,
@@ -297,7 +298,8 @@ func (n *names) concerns(key []Operand, box []Range) bool {
 			continue
 		}
 		if o.Field == FieldProtocol && !box[i].Contains(n.protocol) ||
-			o.Field == FieldDport && (box[i].To.Compare(n.ports.From) < 0 || n.ports.To.Compare(box[i].From) < 0) {
+			o.Field == FieldDport &&
+				(box[i].To.Compare(n.ports.From) < 0 || n.ports.To.Compare(box[i].From) < 0) {
 			return false
 		}
 	}
