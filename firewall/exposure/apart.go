@@ -59,14 +59,15 @@ const (
 
 // Classes are the destinations that rules tell apart for some ports of a protocol, in the order of
 // their first addresses: no rule that such a packet can meet treats two addresses of a class in
-// different ways. No rule may tell the ports apart. complete is false if there are more than can be listed, or if a rule computes with
-// the address in a way that can't be followed: then a class may hold addresses that rules tell apart.
+// different ways. The ports must be such that no rule tells them apart. complete is false if there
+// are more classes than can be listed, or if a rule computes with the address in a way that can't be
+// followed: then a class may hold addresses that rules tell apart.
 func (e *Evaluator) Classes(
 	f firewall.Family,
 	p firewall.Protocol,
 	first, last uint16,
 ) (classes []Class, complete bool) {
-	type key struct{ apart struct{} }
+	type key struct{}
 	known := e.remember(key{}, func() any { return newApart(e.rules) }).(*apart)
 	n := names{
 		family:   f,
@@ -361,7 +362,8 @@ func (n *names) concerns(r namedIn, key []Operand, box []Range) bool {
 			continue
 		}
 		if o.Field == FieldProtocol && !box[i].Contains(n.protocol) ||
-			o.Field != FieldProtocol && (box[i].To.Compare(n.ports.From) < 0 || n.ports.To.Compare(box[i].From) < 0) {
+			o.Field != FieldProtocol &&
+				(box[i].To.Compare(n.ports.From) < 0 || n.ports.To.Compare(box[i].From) < 0) {
 			return false
 		}
 	}

@@ -21,11 +21,12 @@ type Offline struct {
 	To netip.Addr
 }
 
-// Bounds on what is asked offline.
+// Bounds on what is asked offline, of each protocol.
 const (
-	maxOfflineQuestions = 50_000
-	// maxOfflineWork is in steps as exposure.Answer counts them: some seconds.
-	maxOfflineWork = 150_000_000
+	maxOfflineQuestions = 10_000
+	maxOfflineRows      = 3_000
+	// maxOfflineWork is in steps as exposure.Answer counts them: a second or two.
+	maxOfflineWork = 8_000_000
 	// maxOwnRows is how many destinations of one port have rows of their own.
 	maxOwnRows = 64
 )
@@ -125,6 +126,8 @@ func (o *offline) run() {
 // protocol asks about the ports of a protocol, and judges those together that neither the answers
 // nor the policy tell apart.
 func (o *offline) protocol(p firewall.Protocol) {
+	o.questions, o.work = 0, 0
+	until := len(o.report.Exposures) + maxOfflineRows
 	var before []offlineRow
 	judge := func(rows []offlineRow) {
 		for _, r := range rows {
@@ -132,7 +135,7 @@ func (o *offline) protocol(p firewall.Protocol) {
 		}
 	}
 	for _, ports := range o.ports(p) {
-		if o.questions > maxOfflineQuestions || o.work > maxOfflineWork {
+		if o.spent() || len(o.report.Exposures) > until {
 			o.report.Unread = append(o.report.Unread, fmt.Sprintf(
 				"there is too much to tell apart: %s/%d and above were not looked at, ask with --port",
 				p, ports.First,
@@ -157,7 +160,7 @@ func (o *offline) ports(p firewall.Protocol) (out []firewall.PortRange) {
 	if o.Port != 0 {
 		return []firewall.PortRange{{Protocol: p, First: o.Port, Last: o.Port}}
 	}
-	b := bordersOf(o.Rules, o.told())
+	b := bordersOf(o.Rules, o.told(), p)
 	for first, port := 1, 1; port < 1<<16; port++ {
 		if port == 1<<16-1 || b.computed || b.starts[port+1] {
 			out = append(out, firewall.PortRange{Protocol: p, First: uint16(first), Last: uint16(port)})
@@ -206,6 +209,10 @@ func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 			if i == other || c.Named == exposure.PlaceForward {
 				continue // of packets for another machine
 			}
+			if len(named) == maxOwnRows || o.spent() {
+				o.tooMany()
+				break
+			}
 			r := o.askClass(f, ports, c.Addresses)
 			if other >= 0 && rest.same(r) {
 				continue
@@ -218,10 +225,6 @@ func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 				}
 				continue
 			}
-			if len(named) == maxOwnRows {
-				o.tooMany()
-				break
-			}
 			named = append(named, row(
 				part{reach: r, families: []firewall.Family{f}}, at,
 				addressOf(f, widest(c.Addresses)),
@@ -232,6 +235,10 @@ func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 		return named
 	}
 	return append([]offlineRow{row(anywhere, nil, unnamed...)}, named...)
+}
+
+func (o *offline) spent() bool {
+	return o.questions > maxOfflineQuestions || o.work > maxOfflineWork
 }
 
 func (o *offline) tooMany() {

@@ -3,6 +3,7 @@ package nfttext
 import (
 	"slices"
 
+	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
 )
 
@@ -14,14 +15,10 @@ type script struct {
 	rules  int
 }
 
-// maxRules bounds the rules of a text. Each takes up to 2 KiB, prepared for evaluation.
-const maxRules = 200_000
-
 // counted counts a rule.
 func (s *script) counted(t token) error {
-	if s.rules++; s.rules > maxRules {
-		return errorAt(t.at, "more than %d rules: leave out the tables and chains that don't matter, or put "+
-			"addresses that many rules treat alike into a set", maxRules)
+	if s.rules++; s.rules > exposure.MaxFileRules {
+		return errorAt(t.at, "%s", exposure.TooManyRules)
 	}
 	return nil
 }
