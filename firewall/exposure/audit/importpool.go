@@ -1,0 +1,84 @@
+package audit
+
+import (
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// pool numbers sets of sources, so that equal ones are kept once and compared by their number.
+// Lists have tens of thousands of addresses, and the same list stands behind many ports. Number 0
+// is the empty set.
+type pool struct {
+	unroutable sources
+	sets       []sources
+	prefixes   map[int]firewall.Prefixes
+	at         map[print][]int
+}
+
+// print is what tells most sets apart.
+type print struct {
+	n4, n6      int
+	first, last exposure.Range
+}
+
+func newPool() *pool {
+	return &pool{
+		sets:     []sources{{}},
+		prefixes: map[int]firewall.Prefixes{},
+		at:       map[print][]int{{}: {0}},
+	}
+}
+
+func printOf(s sources) (p print) {
+	p.n4, p.n6 = len(s[0].List()), len(s[1].List())
+	for _, x := range s {
+		if l := x.List(); len(l) > 0 {
+			if p.first == (exposure.Range{}) {
+				p.first = l[0]
+			}
+			p.last = l[len(l)-1]
+		}
+	}
+	return p
+}
+
+// number is a set's.
+func (p *pool) number(s sources) int {
+	k := printOf(s)
+	for _, n := range p.at[k] {
+		if p.sets[n].equal(s) {
+			return n
+		}
+	}
+	n := len(p.sets)
+	p.sets, p.at[k] = append(p.sets, s), append(p.at[k], n)
+	return n
+}
+
+// maxFilled bounds the sets that are looked at for gaps that nobody can be in.
+const maxFilled = 10_000
+
+// written is a set as prefixes, with gaps filled that no packet from outside can come from where
+// that makes it shorter.
+func (p *pool) written(n int) firewall.Prefixes {
+	if w, ok := p.prefixes[n]; ok {
+		return w
+	}
+	s := p.sets[n]
+	var gaps sources
+	for i, set := range s {
+		if set.Empty() || len(set.List()) > maxFilled {
+			continue
+		}
+		var fit []exposure.Range
+		for _, r := range p.unroutable[i].Minus(set).List() {
+			if with := set.Union(exposure.NewRanges(r)); len(with.List()) <= len(set.List()) {
+				fit = append(fit, r)
+			}
+		}
+		gaps[i] = exposure.NewRanges(fit...)
+	}
+	w := s.simplest(gaps)
+	p.prefixes[n] = w
+	return w
+}
