@@ -93,7 +93,7 @@ func (d Draft) Document() string {
 		b.WriteString("services:\n" + services.String())
 	}
 	if idle.Len() > 0 {
-		b.WriteString("\n  # Opened by the old rules, though nobody listens there today:\n")
+		b.WriteString("\n  # Opened by the old rules, though nobody listens there today; remove the # to open them:\n")
 		for line := range strings.Lines(idle.String()) {
 			b.WriteString("  #" + strings.TrimPrefix(line, "  "))
 		}

@@ -18,6 +18,10 @@ var details = map[string]string{
 	"close": "A port ends all of its leases.",
 	"audit": "It reads every rule on the host, whoever wrote it, with interfaces, addresses, routes and listening sockets, and sends the set of all sources through the kernel's hooks. What can't be known " +
 		"statically makes two answers of one: certain, and possible.",
+	"import": "It asks about every port, protocol, interface and address that the rules of this host tell apart, whoever wrote them, so that the policy can replace them: apply it " +
+		"and stop the old firewall, and packets are let in as before. Where most ports are closed to the public it writes unlisted: deny. Rates become rates of each source. Where a rule depends on what can't be known (mac, time, " +
+		"string, knocking, source port, number of connections), those are left out whom only such a rule lets in, with a comment that names it and a warning; --include-unknown takes them in. " +
+		"Ports that are open though nobody listens are comments. Long lists have the names of the rules' sets; with --folder those above 64 entries are files beside the policy. A folder that has a policy.yaml is left alone.",
 	"explain":  "It says whether the packet is stopped here and by whom, whether the service is bound elsewhere, or whether nothing listens.",
 	"teardown": "Both backends are looked through. The state directory stays. Until the next apply neither a boot nor the daemon enforces anything, and status says so.",
 	"daemon": "It owns the nftables table where the kernel can and the host's nft can print that, so that nobody else changes it; elsewhere it repairs changes at once. A repair needs neither the disk nor a free descriptor. " +

@@ -58,13 +58,7 @@ func importPolicy(inv *invocation) error {
 	for _, note := range found.Notes {
 		inv.screen.warnf("%s", note)
 	}
-	for _, u := range unknown {
-		does := "left out: it can't be known whom this rule lets in"
-		if wide {
-			does = "taken in, though it can't be known whom this rule lets in"
-		}
-		inv.screen.warnf("service %s: %s: %s", u.Service, does, u.Rule)
-	}
+	warnOfUnknown(inv, unknown, wide)
 	// What is written must be usable: one that can't be read back is a mistake of ours.
 	if _, err := policy.Parse("import", []byte(document)); err != nil {
 		return err
@@ -97,6 +91,26 @@ func importPolicy(inv *invocation) error {
 	}
 	inv.screen.printf("%s", document)
 	return nil
+}
+
+// warnOfUnknown names each rule that could not be decided, with the services that it concerns.
+func warnOfUnknown(inv *invocation, unknown []unknownRule, wide bool) {
+	var order []string
+	services := map[string][]string{}
+	for _, u := range unknown {
+		if services[u.Rule] == nil {
+			order = append(order, u.Rule)
+		}
+		services[u.Rule] = append(services[u.Rule], u.Service)
+	}
+	does := "left out (--include-unknown takes it in)"
+	if wide {
+		does = "taken in"
+	}
+	for _, rule := range order {
+		inv.screen.warnf("%s, since it can't be known whom it lets in: %s; concerns %s",
+			does, rule, strings.Join(services[rule], ", "))
+	}
 }
 
 // draftOf is what was found as a document says it, and the rules that it could not decide.

@@ -364,15 +364,14 @@ func stateOf(t *testing.T, document string) firewall.State {
 // reasonsOf are the ports of services that say that somebody was left out.
 func reasonsOf(document string) map[firewall.PortRange]bool {
 	out := map[firewall.PortRange]bool{}
-	head, _, _ := strings.Cut(document, "version:")
-	if strings.Contains(head, "left out") { // for all ports and protocols
-		for _, p := range []firewall.Protocol{firewall.Ping, firewall.ESP, firewall.VRRP} {
-			out[firewall.Portless(p)] = true
-		}
-	}
 	for _, part := range strings.Split(document, "- name: ")[1:] {
 		if !strings.Contains(part, "left out") {
 			continue
+		}
+		if strings.HasPrefix(part, "ping") || strings.HasPrefix(part, "other-protocols") {
+			for _, p := range []firewall.Protocol{firewall.Ping, firewall.ESP, firewall.VRRP} {
+				out[firewall.Portless(p)] = true
+			}
 		}
 		p := firewall.TCP
 		if strings.Contains(part, "protocol: udp") {

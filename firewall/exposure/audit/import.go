@@ -70,7 +70,6 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 		pool:    newPool(),
 	}
 	s.look()
-	s.unroutable = s.unroutable.union(anycast(in.Host))
 	s.pool.unroutable = s.unroutable
 	s.groups = multicastGroups(in.Rules)
 	if err := s.ask(ctx); err != nil {
@@ -85,7 +84,7 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	}
 	for _, f := range firewall.Families {
 		if closed, has := refusing[f]; has && !closed && w.deny() {
-			w.note("the rules leave most ports open over %s; service all-ports keeps it so", f)
+			w.note("the rules leave most ports open over %s: who listens today keeps that, and all else is closed", f)
 		}
 	}
 	w.services()
@@ -105,16 +104,4 @@ func withoutSourceFilter(h *exposure.Host) *exposure.Host {
 		c.Interfaces[i].Sysctls.RPFilter = 0
 	}
 	return &c
-}
-
-// anycast are the addresses that every router of a network has: nobody sends from them.
-func anycast(h *exposure.Host) sources {
-	var list []firewall.Prefix
-	for _, r := range h.Routes {
-		if r.Type == exposure.RouteAnycast {
-			list = append(list, r.Dest)
-		}
-	}
-	p, _ := firewall.NewPrefixes(list...) // a wrong route is left out with all others
-	return sourcesOf(p, firewall.Families...)
 }

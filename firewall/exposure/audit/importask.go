@@ -139,8 +139,8 @@ func (s *survey) choose() {
 	}
 }
 
-// rangesOf are the ranges asked about: all, or where these are too many, those of somebody's ports
-// and a few others, which show the default.
+// rangesOf are the ranges asked about: all, or where these are too many, somebody's ports and, by the
+// first of each, those between them, which show the default.
 func (s *survey) rangesOf(
 	p firewall.Protocol,
 	all [][2]uint16,
@@ -149,22 +149,29 @@ func (s *survey) rangesOf(
 	if !s.narrowed {
 		return all
 	}
+	known := []int{}
 	for k := range people {
 		if k.protocol == p {
-			out = append(out, [2]uint16{k.port, k.port})
+			known = append(known, int(k.port))
 		}
 	}
-	slices.SortFunc(out, func(a, b [2]uint16) int { return cmp.Compare(a[0], b[0]) })
-	// The widest gaps between them stand for the ports that nobody mentions.
-	sample := [][2]uint16{}
+	for _, port := range []int{firewall.DHCPClientPort, firewall.DHCPv6ClientPort} {
+		if !slices.Contains(known, port) {
+			known = append(known, port)
+		}
+	}
+	slices.Sort(known)
 	last := 0
-	for _, r := range append(slices.Clone(out), [2]uint16{1<<16 - 1, 1<<16 - 1}) {
-		if int(r[0])-last > 1 {
-			sample = append(sample, [2]uint16{uint16(last + 1), r[0] - 1})
+	for _, port := range append(known, 1<<16) {
+		if port-last > 1 {
+			out = append(out, [2]uint16{uint16(last + 1), uint16(port - 1)})
 		}
-		last = int(r[0])
+		if port < 1<<16 {
+			out = append(out, [2]uint16{uint16(port), uint16(port)})
+		}
+		last = port
 	}
-	return append(out, sample...)
+	return out
 }
 
 // askAbout asks about one subject by each interface.
@@ -300,6 +307,7 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 	if !doubt.Empty() {
 		s.decide(&a, doubts, possible, q.Destination.IsMulticast())
 	}
+	a.sources = a.sources.Minus(s.unroutable[n]) // written fills them in again where that is shorter
 	var both sources
 	both[n] = a.sources
 	mu.Lock()
@@ -319,10 +327,6 @@ func (s *survey) decide(
 	possible exposure.Ranges,
 	group bool,
 ) {
-	var names []string
-	for _, d := range doubts {
-		names = appendOnce(names, Words(withoutReason(d).Describe()))
-	}
 	doubts = slices.DeleteFunc(doubts, func(d exposure.Decider) bool {
 		return d.Rule == nil && d.Chain == nil && strings.HasSuffix(d.Reason, "a multicast group")
 	})
@@ -331,8 +335,17 @@ func (s *survey) decide(
 		return
 	}
 	if rate, ok := ratesOf(doubts); ok {
-		a.sources, a.rate, a.rated = possible, rate, names
+		a.sources, a.rate = possible, rate
+		for _, d := range doubts {
+			if d.Rule.Owner() != "portgrave" {
+				a.rated = appendOnce(a.rated, Words(withoutReason(d).Describe()))
+			}
+		}
 		return
+	}
+	var names []string
+	for _, d := range doubts {
+		names = appendOnce(names, Words(withoutReason(d).Describe()))
 	}
 	a.unknown = names
 	if len(names) == 0 {

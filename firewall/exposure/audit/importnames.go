@@ -83,7 +83,7 @@ func nameOf(b behind, ports []firewall.PortRange, purpose string) string {
 	}
 	first := ports[0]
 	if !first.Protocol.HasPorts() {
-		return word(first.Protocol.String())
+		return first.Protocol.String()
 	}
 	if name := wellKnown[first.First]; name != "" && first.First == first.Last {
 		return name

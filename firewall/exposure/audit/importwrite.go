@@ -16,7 +16,6 @@ type importWriter struct {
 	*survey
 	out     *Imported
 	taken   map[string]bool
-	covered map[string][]string // who listens behind a default, by the default's key
 	// unknownToAll are rules for all ports of which can't be known whom they let in.
 	unknownToAll []string
 }
@@ -43,7 +42,6 @@ func (w *importWriter) deny() bool { return w.out.Unlisted == firewall.UnlistedD
 
 // services makes the services, the ports in order.
 func (w *importWriter) services() {
-	w.covered = map[string][]string{}
 	var groups []*group
 	at := map[string]*group{}
 	for _, x := range w.subjects {
@@ -53,14 +51,13 @@ func (w *importWriter) services() {
 		for _, g := range w.groupsOf(x) {
 			k := g.key() + "|" + x.Protocol.String()
 			switch {
-			case g.everything && !x.Protocol.HasPorts():
-				if strings.HasPrefix(x.Protocol.String(), "protocol-") {
-					continue // two hundred numbers that nobody uses
-				}
-				k = g.key() // all in one
+			case g.everything && strings.HasPrefix(x.Protocol.String(), "protocol-"):
+				continue // two hundred numbers that nobody uses
+			case !x.Protocol.HasPorts():
+				k = g.key()
 			case g.idle:
 				k += fmt.Sprint(g.comments)
-			case g.behind.nameless() && !g.everything:
+			case g.behind.nameless():
 				k += x.PortRange.String() // perhaps each is somebody else's
 			}
 			known := at[k]
@@ -81,7 +78,7 @@ func (w *importWriter) services() {
 			switch {
 			case g.idle:
 				return 2
-			case g.everything:
+			case !g.ports[0].Protocol.HasPorts():
 				return 1
 			}
 			return 0
@@ -102,17 +99,13 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 	}
 	for i, iface := range w.interfaces {
 		p, usual := x.profiles[i], w.deny() && w.usual(x, i)
-		if usual && somebody.there {
-			w.cover(x, somebody, i)
-		}
 		for _, o := range p.openings {
 			if usual && o.sources == 0 {
 				w.unknownToAll = appendOnce(w.unknownToAll, o.unknown)
 				continue // unlisted: deny says it
 			}
-			g := &group{opening: o, everything: usual, comments: p.comments}
-			g.idle = w.deny() && !usual && !somebody.there && x.Protocol.HasPorts() ||
-				usual && x.Protocol == firewall.SCTP && !w.anySCTP()
+			g := &group{opening: o, everything: usual && !somebody.there, comments: p.comments}
+			g.idle = w.deny() && !somebody.there && x.Protocol.HasPorts()
 			if !g.everything && !g.idle {
 				g.behind, g.targets = somebody, targets
 			}
@@ -129,13 +122,6 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 		out = append(out, &group{behind: somebody, targets: targets}) // open to nobody
 	}
 	return out
-}
-
-// anySCTP reports whether anybody listens with SCTP, which few hosts have.
-func (w *importWriter) anySCTP() bool {
-	return slices.ContainsFunc(w.subjects, func(x *subject) bool {
-		return x.Protocol == firewall.SCTP && x.behind.there
-	})
 }
 
 // join adds a group, or its interface to one that is the same otherwise.
@@ -160,14 +146,6 @@ func (w *importWriter) usualEverywhere(x *subject) bool {
 		}
 	}
 	return true
-}
-
-// cover notes who listens behind what most ports get.
-func (w *importWriter) cover(x *subject, b behind, iface int) {
-	for _, o := range x.profiles[iface].openings {
-		k := o.key() + x.Protocol.String()
-		w.covered[k] = appendOnce(w.covered[k], strings.TrimSpace(x.PortRange.String()+" "+b.process))
-	}
 }
 
 // targetsOf are where the packets of a subject go, if not to this host; and who is there.
@@ -245,6 +223,9 @@ func merged(ports []firewall.PortRange) (out []firewall.PortRange) {
 	return out
 }
 
+// severalProtocols is from how many protocols without ports on a service isn't named after one.
+const severalProtocols = 4
+
 // service writes a group.
 func (w *importWriter) service(g *group) {
 	svc := ImportedService{Idle: g.idle, Behind: g.behind.String()}
@@ -266,13 +247,8 @@ func (w *importWriter) service(g *group) {
 		if name = "all-ports"; !svc.Ports[0].Protocol.HasPorts() {
 			name = "other-protocols"
 		}
-		var all []string
-		for _, p := range firewall.Protocols {
-			if slices.ContainsFunc(svc.Ports, func(r firewall.PortRange) bool { return r.Protocol == p }) {
-				all = append(all, w.covered[g.opening.key()+p.String()]...)
-			}
-		}
-		svc.Behind = strings.Join(all, ", ")
+	} else if len(svc.Ports) >= severalProtocols && !svc.Ports[0].Protocol.HasPorts() {
+		name = "other-protocols"
 	}
 	if name == "" {
 		name = "service"
