@@ -56,7 +56,7 @@ func (p *pool) number(s sources) int {
 }
 
 // maxFilled bounds the sets that are looked at for gaps that nobody can be in.
-const maxFilled = 10_000
+const maxFilled = 2_000
 
 // written is a set as prefixes, with gaps filled that no packet from outside can come from where
 // that makes it shorter.
@@ -71,14 +71,17 @@ func (p *pool) written(n int) firewall.Prefixes {
 			continue
 		}
 		var fit []exposure.Range
+		f := firewall.Families[i]
+		least := set.Prefixes(f).Len()
 		for _, r := range p.unroutable[i].Minus(set).List() {
-			if with := set.Union(exposure.NewRanges(r)); len(with.List()) <= len(set.List()) {
-				fit = append(fit, r)
+			with := set.Union(exposure.NewRanges(fit...)).Union(exposure.NewRanges(r))
+			if n := with.Prefixes(f).Len(); n <= least && len(with.List()) <= len(set.List()) {
+				fit, least = append(fit, r), n
 			}
 		}
 		gaps[i] = exposure.NewRanges(fit...)
 	}
-	w := s.simplest(gaps)
+	w := s.union(gaps).prefixes()
 	p.prefixes[n] = w
 	return w
 }

@@ -14,8 +14,8 @@ import (
 // importWriter makes services of what a survey has found.
 type importWriter struct {
 	*survey
-	out     *Imported
-	taken   map[string]bool
+	out   *Imported
+	taken map[string]bool
 	// unknownToAll are rules for all ports of which can't be known whom they let in.
 	unknownToAll []string
 }
