@@ -72,11 +72,14 @@ func (p *pool) written(n int) firewall.Prefixes {
 		}
 		var fit []exposure.Range
 		f := firewall.Families[i]
-		least := set.Prefixes(f).Len()
+		ends := exposure.AllSources(f).List()[0]
+		filled, least := set, set.Prefixes(f).Len()
 		for _, r := range p.unroutable[i].Minus(set).List() {
-			with := set.Union(exposure.NewRanges(fit...)).Union(exposure.NewRanges(r))
-			if n := with.Prefixes(f).Len(); n <= least && len(with.List()) <= len(set.List()) {
-				fit, least = append(fit, r), n
+			with := filled.Union(exposure.NewRanges(r))
+			n := with.Prefixes(f).Len()
+			more := len(with.List()) - len(filled.List())
+			if n < least || more < 0 || more == 0 && (r.From == ends.From || r.To == ends.To) {
+				fit, filled, least = append(fit, r), with, n
 			}
 		}
 		gaps[i] = exposure.NewRanges(fit...)
