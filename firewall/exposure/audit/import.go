@@ -84,7 +84,8 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	}
 	for _, f := range firewall.Families {
 		if closed, has := refusing[f]; has && !closed && w.deny() {
-			w.note("the rules leave most ports open over %s: who listens today keeps that, and all else is closed", f)
+			w.note("the rules leave most ports open over %s: who listens today keeps that, and all "+
+				"else is closed", f)
 		}
 	}
 	w.services()

@@ -55,8 +55,12 @@ func (p *pool) number(s sources) int {
 	return n
 }
 
-// maxFilled bounds the sets that are looked at for gaps that nobody can be in.
-const maxFilled = 2_000
+// Bounds on the sets that are looked at for gaps that nobody can be in: with counting prefixes, and
+// without.
+const (
+	maxCounted = 500
+	maxFilled  = 100_000
+)
 
 // written is a set as prefixes, with gaps filled that no packet from outside can come from where
 // that makes it shorter.
@@ -73,10 +77,16 @@ func (p *pool) written(n int) firewall.Prefixes {
 		var fit []exposure.Range
 		f := firewall.Families[i]
 		ends := exposure.AllSources(f).List()[0]
-		filled, least := set, set.Prefixes(f).Len()
+		count := func(x exposure.Ranges) int {
+			if len(set.List()) > maxCounted {
+				return 0
+			}
+			return x.Prefixes(f).Len()
+		}
+		filled, least := set, count(set)
 		for _, r := range p.unroutable[i].Minus(set).List() {
 			with := filled.Union(exposure.NewRanges(r))
-			n := with.Prefixes(f).Len()
+			n := count(with)
 			more := len(with.List()) - len(filled.List())
 			if n < least || more < 0 || more == 0 && (r.From == ends.From || r.To == ends.To) {
 				fit, filled, least = append(fit, r), with, n
