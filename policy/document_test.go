@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
@@ -19,7 +20,7 @@ func TestDocumentCompilesToItsServices(t *testing.T) {
 	sources := []string{"0.0.0.0/0", "::/0", "10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "2001:db8::7/128", "224.0.0.0/3"}
 	rapid.Check(t, func(t *rapid.T) {
 		var services []firewall.Service
-		say := map[string]string{}
+		d := Draft{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseReject, Closed: firewall.EssentialEcho}
 		for n, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(names), 0, 5, rapid.ID).Draw(t, "names") {
 			svc := firewall.Service{Name: name, Log: firewall.LogDenied}
 			p := rapid.SampledFrom([]firewall.Protocol{firewall.TCP, firewall.UDP, firewall.SCTP}).Draw(t, "protocol")
@@ -32,14 +33,23 @@ func TestDocumentCompilesToItsServices(t *testing.T) {
 			if rapid.Bool().Draw(t, "bound") {
 				svc.Addresses = firewall.MustPrefixes(fmt.Sprintf("192.0.2.%d/32", n), fmt.Sprintf("2001:db8::%d/128", n))
 			}
+			if rapid.Bool().Draw(t, "rated") {
+				svc.Rate = &firewall.Rate{Count: 3, Per: time.Minute, Burst: 5}
+			}
 			services = append(services, svc)
-			say[name] = rapid.SampledFrom(purposes).Draw(t, "purpose")
+			d.Services = append(d.Services, DraftService{Service: svc, Comments: []string{"a comment\nof two lines"},
+				Purpose: rapid.SampledFrom(purposes).Draw(t, "purpose")})
+			idle := DraftService{Service: svc, Purpose: "nobody", Idle: true}
+			idle.Name += "-idle"
+			d.Services = append(d.Services, idle)
 		}
-		want, err := firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut, Services: services}.Canonical()
+		want, err := firewall.State{Unlisted: d.Unlisted, Refuse: d.Refuse, Established: firewall.EstablishedCut,
+			Essentials: firewall.DefaultEssentials &^ d.Closed, Services: services}.Canonical()
 		if err != nil {
 			t.Fatal(err)
 		}
-		document := Document(services, say)
+		d.Networks = []DraftNetwork{{Name: "lan", Sources: firewall.MustPrefixes("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")}}
+		document := d.Document()
 		p, err := Parse("policy.yaml", []byte(document))
 		if err != nil {
 			t.Fatalf("%v\n%s", err, document)
@@ -66,7 +76,8 @@ func TestDocumentWritesWhatIsShorter(t *testing.T) {
 `},
 		{firewall.MustPrefixes("10.0.0.0/8", "192.0.2.1/32"), "    allow: [10.0.0.0/8, 192.0.2.1]\n"},
 	} {
-		document := Document([]firewall.Service{{Name: "web", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 80, Last: 80}}, Sources: c.sources}}, nil)
+		document := Draft{Services: []DraftService{{Service: firewall.Service{Name: "web",
+			Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 80, Last: 80}}, Sources: c.sources}}}}.Document()
 		if !strings.Contains(document, c.want) {
 			t.Errorf("%s", document)
 		}
@@ -81,5 +92,45 @@ func TestDocumentWritesWhatIsShorter(t *testing.T) {
 		if got := compiled.State.Services[0].Sources; !got.Equal(c.sources) {
 			t.Errorf("%v, want %v", got.Strings(), c.sources.Strings())
 		}
+	}
+}
+
+// A named network stands where a service lets it in or leaves it out, but never where it would make
+// the list longer; what nobody names is left out.
+func TestDocumentNamesNetworks(t *testing.T) {
+	partners := firewall.MustPrefixes("192.0.2.0/24", "198.51.100.7/32", "203.0.113.0/25")
+	everyone := firewall.MustPrefixes("0.0.0.0/0", "::/0")
+	d := Draft{Networks: []DraftNetwork{
+		{Name: "partners", Sources: partners, File: "networks/partners.txt"},
+		{Name: "unused", Sources: firewall.MustPrefixes("192.0.2.1/32", "192.0.2.3/32", "192.0.2.5/32")},
+	}}
+	for n, sources := range []firewall.Prefixes{
+		partners.Union(firewall.MustPrefixes("10.0.0.0/8")),
+		everyone.Minus(partners),
+		firewall.MustPrefixes("192.0.2.0/24"),
+	} {
+		d.Services = append(d.Services, DraftService{Service: firewall.Service{Name: fmt.Sprintf("s%d", n),
+			Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: uint16(n + 1), Last: uint16(n + 1)}}, Sources: sources}})
+	}
+	want := `version: 1
+networks:
+  partners: {file: networks/partners.txt}
+services:
+  - name: s0
+    port: 1
+    allow: [partners, 10.0.0.0/8]
+  - name: s1
+    port: 2
+    allow: [any]
+    except: [partners]
+  - name: s2
+    port: 3
+    allow: [192.0.2.0/24]
+`
+	if diff := cmp.Diff(want, d.Document()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got, want := d.Networks[0].List(), "192.0.2.0/24\n198.51.100.7\n203.0.113.0/25\n"; got != want {
+		t.Errorf("the file has %q, want %q", got, want)
 	}
 }

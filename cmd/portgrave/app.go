@@ -267,7 +267,20 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					Usage: "the `INTERFACE` where the packet arrives; else where the host would answer to, or has --to",
 				},
 			),
-			verb("import", "print a policy that reproduces what this host exposes today", "", importPolicy),
+			verb(
+				"import",
+				"print a policy that does what this host's rules do today, and can replace them",
+				"",
+				importPolicy,
+				&cli.StringFlag{
+					Name:  "folder",
+					Usage: "write policy.yaml, and long lists as files beside it, into `FOLDER`",
+				},
+				&cli.BoolFlag{
+					Name:  "include-unknown",
+					Usage: "also let in who possibly gets in, by rules that can't be known (mac, time, string, source port)",
+				},
+			),
 			verb("history", "list what was applied, when, by whom and why", "", listHistory),
 			verb(
 				"teardown",

@@ -1,23 +1,44 @@
 package main
 
 import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/exposure/live"
 	"github.com/portgrave/portgrave/policy"
 )
 
-// importPolicy writes the policy that reproduces what is exposed today, from whatever firewall is
-// there.
+const (
+	// maxInlineNetwork is how many prefixes a network has in the policy itself, if there is a folder
+	// for files.
+	maxInlineNetwork = 64
+	// maxPrinted is how many prefixes a policy on standard output may have.
+	maxPrinted = 100_000
+)
+
+// unknownRule is a rule of which can't be known whom it lets in. Part of JSON's contract.
+type unknownRule struct {
+	Service string `json:"service"`
+	Rule    string `json:"rule"`
+	Taken   bool   `json:"taken"` // into the policy, with --include-unknown
+}
+
+// importPolicy writes the policy that reproduces what the rules of this host do today, whoever
+// wrote them, so that it can replace them.
 func importPolicy(inv *invocation) error {
 	inv.settle()
 	host, err := live.Read(inv.ctx)
 	if err != nil {
 		return err
 	}
-	report, err := audit.Run(
+	wide := inv.cli.Bool("include-unknown")
+	found, err := audit.Import(
 		inv.ctx,
 		audit.Input{
 			Rules:   host.Rules,
@@ -26,31 +47,143 @@ func importPolicy(inv *invocation) error {
 			IPVS:    host.IPVS,
 			Now:     time.Now(),
 		},
+		audit.ImportOptions{IncludeUnknown: wide},
 	)
 	if err != nil {
 		return err
 	}
-	for _, u := range report.Unread {
-		inv.screen.warnf("%s", u)
+	folder := inv.cli.String("folder")
+	draft, unknown := draftOf(found, wide, folder != "")
+	document := draft.Document()
+	for _, note := range found.Notes {
+		inv.screen.warnf("%s", note)
 	}
-	var services []firewall.Service
-	purposes := map[string]string{}
-	for _, x := range audit.Import(report) {
-		services, purposes[x.Name] = append(services, x.Service), x.Purpose
-	}
-	document := "# What this host exposed on " + time.Now().
-		Format(time.DateOnly) +
-		", as portgrave import found it. Look it through: what is open today need not be.\n" + policy.Document(
-		services,
-		purposes,
-	)
-	// What is printed must be usable: one that can't be read back is a mistake of ours.
+	warnOfUnknown(inv, unknown, wide)
+	// What is written must be usable: one that can't be read back is a mistake of ours.
 	if _, err := policy.Parse("import", []byte(document)); err != nil {
 		return err
 	}
+	printed := 0
+	for _, n := range draft.Networks {
+		printed += n.Sources.Len()
+	}
+	if folder == "" && printed > maxPrinted {
+		return fmt.Errorf("the lists have %d entries, too many for one file: "+
+			"portgrave import --folder DIR writes them beside the policy", printed)
+	}
+	if folder != "" {
+		if err := writeDraft(folder, document, draft.Networks); err != nil {
+			return err
+		}
+	}
 	if inv.screen.json {
-		return inv.screen.object(map[string]any{"policy": document, "services": len(services)})
+		return inv.screen.object(map[string]any{
+			"policy":   document,
+			"services": len(found.Services),
+			"unknown":  orEmpty(unknown),
+			"notes":    orEmpty(found.Notes),
+		})
+	}
+	if folder != "" {
+		inv.screen.printf("%s: %s. Try it with portgrave --config %s check\n",
+			filepath.Join(folder, "policy.yaml"), plural(len(found.Services), "service"), folder)
+		return nil
 	}
 	inv.screen.printf("%s", document)
 	return nil
+}
+
+// warnOfUnknown names each rule that could not be decided, with the services that it concerns.
+func warnOfUnknown(inv *invocation, unknown []unknownRule, wide bool) {
+	var order []string
+	services := map[string][]string{}
+	for _, u := range unknown {
+		if services[u.Rule] == nil {
+			order = append(order, u.Rule)
+		}
+		services[u.Rule] = append(services[u.Rule], u.Service)
+	}
+	does := "left out (--include-unknown takes it in)"
+	if wide {
+		does = "taken in"
+	}
+	for _, rule := range order {
+		inv.screen.warnf("%s, since it can't be known whom it lets in: %s; concerns %s",
+			does, rule, strings.Join(services[rule], ", "))
+	}
+}
+
+// draftOf is what was found as a document says it, and the rules that it could not decide.
+func draftOf(found audit.Imported, wide, files bool) (d policy.Draft, unknown []unknownRule) {
+	d = policy.Draft{
+		Unlisted: found.Unlisted,
+		Refuse:   found.Refuse,
+		Closed:   found.Closed,
+		Direct:   found.Direct,
+	}
+	d.Comments = []string{fmt.Sprintf("What this host's rules let in on %s, as portgrave import "+
+		"found it. Review it: not everything open today should stay open.",
+		time.Now().Format(time.DateOnly))}
+	for _, n := range found.Notes {
+		d.Comments = append(d.Comments, "Note: "+n+".")
+	}
+	for _, n := range found.Networks {
+		network := policy.DraftNetwork{Name: n.Name, Sources: n.Sources}
+		if files && n.Sources.Len() > maxInlineNetwork {
+			network.File = filepath.Join("networks", n.Name+".txt")
+		}
+		d.Networks = append(d.Networks, network)
+	}
+	for _, s := range found.Services {
+		svc := policy.DraftService{Service: s.Service, Purpose: s.Purpose, Idle: s.Idle}
+		if behind := strings.TrimSpace(s.Behind); behind != "" && !strings.EqualFold(behind, s.Name) {
+			svc.Comments = append(svc.Comments, "today: "+behind)
+		}
+		if s.Target != "" {
+			svc.Comments = append(svc.Comments, "published to "+s.Target)
+		}
+		for _, r := range s.Rated {
+			svc.Comments = append(svc.Comments, "rate, from the rule: "+r)
+		}
+		for _, r := range s.Unknown {
+			verb := "left out"
+			if wide {
+				verb = "taken in"
+			}
+			svc.Comments = append(
+				svc.Comments,
+				fmt.Sprintf("%s, since it can't be known whom it lets in: %s", verb, r),
+			)
+			unknown = append(unknown, unknownRule{s.Name, r, wide})
+		}
+		d.Services = append(d.Services, svc)
+	}
+	return d, unknown
+}
+
+// writeDraft writes a policy and its lists into a folder. It replaces no policy.
+func writeDraft(folder, document string, networks []policy.DraftNetwork) error {
+	path := filepath.Join(folder, "policy.yaml")
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		if err == nil {
+			err = fmt.Errorf("%s exists already: name a new folder", path)
+		}
+		return err
+	}
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return err
+	}
+	for _, n := range networks {
+		if n.File == "" {
+			continue
+		}
+		file := filepath.Join(folder, n.File)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(file, []byte(n.List()), 0o644); err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(path, []byte(document), 0o644)
 }

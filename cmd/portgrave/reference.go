@@ -51,8 +51,8 @@ func reference() manual.Reference {
 				Text: "Open a port for two hours, and end that before its time",
 			},
 			{
-				Term: "portgrave import > policy.yaml",
-				Text: "Begin with a policy that changes nothing of what this host exposes today",
+				Term: "portgrave import --folder new\nportgrave --config new apply --confirm 60s",
+				Text: "Replace another firewall: read the policy in folder new, apply it, and then stop the old one",
 			},
 			{Term: "portgrave teardown", Text: "Remove every rule of portgrave"},
 		},

@@ -153,7 +153,7 @@ func (a *auditor) look() {
 		own = append(own, netip.PrefixFrom(address, address.BitLen()))
 	}
 	for _, r := range a.Host.Routes {
-		if r.Type == exposure.RouteBroadcast {
+		if r.Type == exposure.RouteBroadcast || r.Type == exposure.RouteAnycast {
 			own = append(own, r.Dest)
 		}
 	}

@@ -341,53 +341,6 @@ func TestServicesAreHeldToTLSAndHealth(t *testing.T) {
 	}
 }
 
-// A policy imported from a host says what was reachable, so that with it nothing changes, and
-// nothing is undeclared.
-func TestImport(t *testing.T) {
-	in := Input{
-		Rules:   rules(t, closed+docker),
-		Host:    world(),
-		Sockets: listening("sshd 0.0.0.0:22", "sshd 0.0.0.0:2222", "9p 127.0.0.1:564"),
-		Now:     time.Now(),
-	}
-	before, err := Run(context.Background(), in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var services []firewall.Service
-	purposes := map[string]string{}
-	for _, x := range Import(before) {
-		services, purposes[x.Name] = append(services, x.Service), x.Purpose
-	}
-	document := policy.Document(services, purposes)
-	want := "version: 1\nservices:\n  - name: sshd\n    port: 22\n    allow: [203.0.113.0/24]\n    purpose: sshd\n" +
-		"  - name: tcp-8080\n    port: 8080\n    allow: [0.0.0.0/0]\n    purpose: \"published to 172.17.0.2:80\"\n"
-	if diff := cmp.Diff(want, document); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	in.Policy = state(t, strings.TrimPrefix(document, "version: 1\n"))
-	after, err := Run(context.Background(), in)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(after.Findings) != 0 {
-		t.Errorf("findings after import: %+v", after.Findings)
-	}
-	// What no service opens, a policy can't reproduce.
-	before.Exposures = slices.DeleteFunc(before.Exposures, func(x Exposure) bool { return x.Direct })
-	a, _ := told(after)
-	for i, row := range a {
-		a[i] = row[:strings.LastIndex(row, " ")]
-	}
-	b, _ := told(before)
-	for i, row := range b {
-		b[i] = row[:strings.LastIndex(row, " ")]
-	}
-	if diff := cmp.Diff(b, a); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func TestExplain(t *testing.T) {
 	in := Input{
 		Rules:   rules(t, closed+docker),

@@ -118,7 +118,7 @@ var xtRows = []struct {
 
 	// What can't be known.
 	{"filter INPUT", "-m limit --limit 5/sec", stmts{maybe("limit rate 5/second burst 5")}},
-	{"filter INPUT", "-m hashlimit --hashlimit-name x --hashlimit-above 5/sec --hashlimit-mode srcip", stmts{maybe("hashlimit x")}},
+	{"filter INPUT", "-m hashlimit --hashlimit-name x --hashlimit-above 5/sec --hashlimit-mode srcip", stmts{maybe(`hashlimit "x" one in 0.2s burst 5 over per source`)}},
 	{"filter INPUT", "-m recent --name y --update --seconds 60 --hitcount 4", stmts{maybe(`recent update "y" seconds 60 hitcount 4`)}},
 	{"filter INPUT", "-m quota --quota 1000", stmts{maybe("quota 1000 bytes")}},
 	{"filter INPUT", "-m string --string abc --algo bm", stmts{maybe(`string "abc"`)}},

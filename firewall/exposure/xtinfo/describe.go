@@ -40,9 +40,8 @@ var descriptions = map[key]struct {
 	// struct xt_string_info { u16 from, to; char algo[16], pattern[128]; u8 patlen; … }.
 	{"string", 1}: {149, func(b fields) string { return fmt.Sprintf("string %q", b[20:20+min(int(b.u8(148)), 128)]) }},
 	// struct xt_quota_info { u32 flags; u64 quota; … }.
-	{"quota", 0}: {16, func(b fields) string { return fmt.Sprintf("quota %d bytes", b.u64(8)) }},
-	// struct xt_hashlimit_mtinfo3 { char name[255]; … }.
-	{"hashlimit", 3}: {255, func(b fields) string { return "hashlimit " + b.text(0, 255) }},
+	{"quota", 0}:     {16, func(b fields) string { return fmt.Sprintf("quota %d bytes", b.u64(8)) }},
+	{"hashlimit", 3}: {298, hashlimitText},
 	// struct xt_nfacct_match_info { char name[32]; … }: holds for every packet, unless the object has a
 	// quota (nfacct_mt in net/netfilter/xt_nfacct.c), of which the rule doesn't tell.
 	{"nfacct", 0}: {32, nfacctText}, {"nfacct", 1}: {32, nfacctText},
@@ -51,6 +50,29 @@ var descriptions = map[key]struct {
 }
 
 func nfacctText(b fields) string { return "nfacct " + b.text(0, 32) }
+
+// hashlimitText: struct xt_hashlimit_mtinfo3 { char name[255]; struct hashlimit_cfg3 { u64 avg, burst;
+// u32 mode, size, max, gc_interval, expire, interval; u8 srcmask, dstmask } }. avg is in millionths of
+// a second between packets (XT_HASHLIMIT_SCALE_v2), unless mode counts bytes or looks at the rate.
+func hashlimitText(b fields) string {
+	const dest, destPort, source, sourcePort, invert, bytes, rate = 1, 2, 4, 8, 16, 32, 64
+	text, mode := fmt.Sprintf("hashlimit %q", b.text(0, 255)), b.u32(272)
+	if mode&(bytes|rate) == 0 {
+		text += fmt.Sprintf(" one in %gs burst %d", float64(b.u64(256))/1e6, b.u64(264))
+	}
+	if mode&invert != 0 {
+		text += " over"
+	}
+	for _, m := range []struct {
+		bit  uint32
+		word string
+	}{{source, "source"}, {sourcePort, "source port"}, {dest, "destination"}, {destPort, "port"}} {
+		if mode&m.bit != 0 {
+			text += " per " + m.word
+		}
+	}
+	return text
+}
 
 func recentText(b fields) string {
 	verb := "check"

@@ -1,0 +1,179 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/xtables"
+	"github.com/portgrave/portgrave/policy"
+)
+
+const closed6 = "*filter\n:INPUT DROP [0:0]\nCOMMIT\n"
+
+// imported is what import finds of rules for IPv4, with IPv6 closed.
+func imported(t *testing.T, o ImportOptions, four string, listeners ...string) (Imported, Input) {
+	t.Helper()
+	rs := rules(t, four)
+	if err := xtables.ReadSave("rules.v6", exposure.FamilyIPv6, strings.NewReader(closed6), xtables.NewSets(), rs); err != nil {
+		t.Fatal(err)
+	}
+	rs.MarkDynamic()
+	in := Input{Rules: rs, Host: world(), Sockets: listening(listeners...), Now: time.Now()}
+	out, err := Import(context.Background(), in, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out, in
+}
+
+// documentOf writes what was imported, without comments.
+func documentOf(found Imported) string {
+	d := policy.Draft{Unlisted: found.Unlisted, Refuse: found.Refuse, Closed: found.Closed, Direct: found.Direct}
+	for _, n := range found.Networks {
+		d.Networks = append(d.Networks, policy.DraftNetwork{Name: n.Name, Sources: n.Sources})
+	}
+	for _, x := range found.Services {
+		d.Services = append(d.Services, policy.DraftService{Service: x.Service, Purpose: x.Purpose, Idle: x.Idle})
+	}
+	return d.Document()
+}
+
+// A policy imported from a host says what was reachable, so that with it nothing changes, and
+// nothing is undeclared.
+func TestImport(t *testing.T) {
+	found, in := imported(t, ImportOptions{}, closed+docker,
+		"sshd 0.0.0.0:22", "sshd 0.0.0.0:2222", "9p 127.0.0.1:564")
+	document := documentOf(found)
+	want := `version: 1
+unlisted: deny
+essentials: {echo: false, dhcp: false}
+direct: {interfaces: [br0]}
+services:
+  - name: sshd
+    port: 22
+    allow: [203.0.113.0/24]
+  - name: http-alt
+    port: 8080
+    interfaces: [eth0]
+    allow: [0.0.0.0/0]
+`
+	if diff := cmp.Diff(want, document); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	before, err := Run(context.Background(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in.Policy = state(t, strings.TrimPrefix(document, "version: 1\n"))
+	after, err := Run(context.Background(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(after.Findings) != 0 {
+		t.Errorf("findings after import: %+v", after.Findings)
+	}
+	// What no service opens, a policy can't reproduce.
+	before.Exposures = slices.DeleteFunc(before.Exposures, func(x Exposure) bool { return x.Direct })
+	a, _ := told(after)
+	b, _ := told(before)
+	for _, rows := range [][]string{a, b} {
+		for i, row := range rows {
+			rows[i] = row[:strings.LastIndex(row, " ")]
+		}
+	}
+	if diff := cmp.Diff(b, a); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// What can't be known becomes a rate, or leaves out those of whom it isn't known, or with
+// IncludeUnknown takes them in; each says which rule that was.
+func TestImportSaysWhatIsUnknown(t *testing.T) {
+	head := "*filter\n:INPUT DROP [0:0]\n:slow - [0:0]\n-A slow -j LOG\n-A slow -j REJECT\n"
+	office := firewall.MustPrefixes("192.0.2.0/24")
+	everyone := firewall.MustPrefixes("0.0.0.0/0")
+	minute := func(n, burst uint32) *firewall.Rate {
+		return &firewall.Rate{Count: n, Per: time.Minute, Burst: burst}
+	}
+	for _, tt := range []struct {
+		rules    string
+		certain  firewall.Prefixes
+		possible firewall.Prefixes
+		rate     *firewall.Rate
+	}{
+		{"-A INPUT -p tcp --dport 22 -j ACCEPT", everyone, everyone, nil},
+		{"-A INPUT -p tcp --dport 22 -m mac --mac-source 02:00:00:00:00:01 -j ACCEPT", firewall.Prefixes{}, everyone, nil},
+		{"-A INPUT -p tcp --dport 22 -m string --string x --algo bm -j DROP\n-A INPUT -p tcp --dport 22 -s 192.0.2.0/24 -j ACCEPT",
+			firewall.Prefixes{}, office, nil},
+		{"-A INPUT -p tcp --dport 22 -s 192.0.2.0/24 -j ACCEPT\n-A INPUT -p tcp --dport 22 --sport 1024 -j ACCEPT", office, everyone, nil},
+		{"-A INPUT -p tcp --dport 22 -m connlimit --connlimit-upto 3 -j ACCEPT", firewall.Prefixes{}, everyone, nil},
+		{"-A INPUT -p tcp --dport 22 -m limit --limit 6/min --limit-burst 3 -j ACCEPT", everyone, everyone, minute(6, 3)},
+		{"-A INPUT -p tcp --dport 22 -m limit --limit 6/min --limit-burst 3 -j DROP\n-A INPUT -p tcp --dport 22 -j ACCEPT",
+			firewall.Prefixes{}, everyone, nil}, // lets in those who are too fast
+		{"-A INPUT -p tcp --dport 22 -m hashlimit --hashlimit-above 9/min --hashlimit-burst 4 --hashlimit-mode srcip --hashlimit-name s -j DROP\n" +
+			"-A INPUT -p tcp --dport 22 -j ACCEPT", everyone, everyone, minute(9, 4)},
+		{"-A INPUT -p tcp --dport 22 -m recent --set --name S --rsource\n" +
+			"-A INPUT -p tcp --dport 22 -m recent --update --seconds 30 --hitcount 6 --name S --rsource -j slow\n" +
+			"-A INPUT -p tcp --dport 22 -j ACCEPT", everyone, everyone, minute(10, 5)},
+		{"-A INPUT -p tcp --dport 22 -m recent --rcheck --seconds 30 --name KNOCK --rsource -j ACCEPT", firewall.Prefixes{}, everyone, nil},
+		{"-A INPUT -p tcp --dport 22 -m recent --rcheck --seconds 30 --hitcount 3 --name KNOCK --rsource -j ACCEPT",
+			firewall.Prefixes{}, everyone, nil},
+	} {
+		for _, wide := range []bool{false, true} {
+			want := tt.certain
+			if wide {
+				want = tt.possible
+			}
+			found, _ := imported(t, ImportOptions{IncludeUnknown: wide}, head+tt.rules+"\nCOMMIT\n", "sshd 0.0.0.0:22")
+			if len(found.Services) != 1 {
+				t.Errorf("%s\n%+v", tt.rules, found)
+				continue
+			}
+			s := found.Services[0]
+			if !s.Sources.Equal(want) || !cmp.Equal(s.Rate, tt.rate) {
+				t.Errorf("%s\nwide %v: %v, rate %v; want %v, %v", tt.rules, wide, s.Sources, s.Rate, want, tt.rate)
+			}
+			unknown := !tt.certain.Equal(tt.possible)
+			if got := len(s.Unknown) > 0; got != unknown || unknown && !strings.Contains(s.Unknown[0], "chain INPUT") ||
+				(len(s.Rated) > 0) != (tt.rate != nil) {
+				t.Errorf("%s\nwide %v: unknown %q, rated %q", tt.rules, wide, s.Unknown, s.Rated)
+			}
+		}
+	}
+}
+
+// Rates are read as each reader writes them.
+func TestRateOf(t *testing.T) {
+	for reason, want := range map[string]string{
+		"not known: limit rate 5/second burst 5":                                        "5/1s/5 false true",
+		"not known: limit rate over 10/minute burst 7":                                  "10/1m0s/7 true true",
+		"not known: limit rate 7/week":                                                  "1/24h0m0s/5 false true",
+		"not known: limit one in 20s burst 5":                                           "3/1m0s/5 false true",
+		"not known: limit one in 0.02s burst 100":                                       "50/1s/100 false true",
+		`not known: hashlimit "ssh" one in 6s burst 4 over per source`:                  "10/1m0s/4 true true",
+		`not known: recent update "DEFAULT" seconds 30 hitcount 6`:                      "10/1m0s/5 true true",
+		`not known: recent set "DEFAULT"`:                                               "0/0s/0 false true",
+		`not known: recent check "KNOCK" seconds 30`:                                    "0/0s/0 false false",
+		"not known: -m limit":                                                           "3/1h0m0s/5 false true",
+		"not known: -m limit --limit 30/min --limit-burst 9":                            "30/1m0s/9 false true",
+		"not known: -m hashlimit --hashlimit 2/hour --hashlimit-name x":                 "2/1h0m0s/5 false true",
+		"not known: -m hashlimit --hashlimit-above 99999999999/sec --hashlimit-burst 3": "1000000/1s/3 true true",
+		"not known: -m recent --rcheck --seconds 60 --hitcount 4 --name S --rsource":    "3/1m0s/3 true true",
+		"not known: -m recent --update --seconds 0 --hitcount 1 --name S":               "0/0s/0 false false",
+		"not known: -m connlimit --connlimit-above 3":                                   "0/0s/0 false false",
+		"not known: limit one in 0s burst 5":                                            "0/0s/0 false false",
+		"":                                                                              "0/0s/0 false false",
+	} {
+		r, over, known := rateOf(reason)
+		if got := fmt.Sprintf("%d/%v/%d %v %v", r.Count, r.Per, r.Burst, over, known); got != want {
+			t.Errorf("%q: %s, want %s", reason, got, want)
+		}
+	}
+}

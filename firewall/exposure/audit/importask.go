@@ -1,0 +1,612 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// survey is what the evaluator says of everything that the rules tell apart.
+type survey struct {
+	*auditor
+	options ImportOptions
+	pool    *pool
+	// groups are multicast addresses that rules name.
+	groups   []netip.Addr
+	subjects []*subject
+	// narrowed: the rules tell too many ports apart to ask about all of them.
+	narrowed bool
+	// defaults are the profiles of most ports, by kind of protocol and interface.
+	defaults map[place]*profile
+	// rejected and dropped weigh how ports are refused, by ports and sources.
+	rejected, dropped float64
+}
+
+// subject is some ports of one protocol that no rule tells apart, or a protocol without ports.
+type subject struct {
+	firewall.PortRange
+	behind   behind
+	profiles []*profile // one for each of the survey's interfaces
+}
+
+// weight is how many ports it has.
+func (s *subject) weight() int { return int(s.Last) - int(s.First) + 1 }
+
+// place is one interface, and the protocol; those without ports are one.
+type place struct {
+	protocol firewall.Protocol
+	iface    int
+}
+
+// portless stands for all protocols without ports in a place.
+const portless = firewall.Protocol(0)
+
+func (s *subject) place(iface int) place {
+	if s.Protocol.HasPorts() {
+		return place{s.Protocol, iface}
+	}
+	return place{portless, iface}
+}
+
+// profile is who gets in by one interface: an opening for each address that differs.
+type profile struct {
+	key      string // equal for equal profiles
+	openings []opening
+	comments []string // of the rules that let in
+	targets  []string // where packets go instead of here
+}
+
+// empty reports whether nobody gets in, and nothing is unknown.
+func (p *profile) empty() bool { return len(p.openings) == 0 }
+
+// opening is who gets in at some addresses of the host.
+type opening struct {
+	addresses string // the addresses, "" for all
+	at        []netip.Addr
+	sources   int // in the pool
+	rate      firewall.Rate
+	rated     string // the rules that the rate stands for, a line each
+	unknown   string // the rules that can't be known, a line each
+}
+
+// maxImportQuestions bounds what is asked: a question takes tens of microseconds to a millisecond.
+const maxImportQuestions = 40_000
+
+// ask asks about everything, on all processors.
+func (s *survey) ask(ctx context.Context) error {
+	s.choose()
+	next := make(chan *subject)
+	var workers sync.WaitGroup
+	var mu sync.Mutex // guards the pool and the tallies
+	for range cmp.Or(s.Workers, runtime.GOMAXPROCS(0)) {
+		workers.Go(func() {
+			for x := range next {
+				s.askAbout(x, &mu)
+			}
+		})
+	}
+	for _, x := range s.subjects {
+		if ctx.Err() != nil {
+			break
+		}
+		next <- x
+	}
+	close(next)
+	workers.Wait()
+	return ctx.Err()
+}
+
+// choose lists the subjects: each range of ports within which no rule and no listener makes a
+// difference, for each protocol; and each protocol without ports.
+func (s *survey) choose() {
+	people := s.behindPorts()
+	starts := startsOf(s.Rules, s.told())
+	if starts != nil { // essentials decide about these, so no service may have them among others
+		for _, p := range []int{firewall.DHCPClientPort, firewall.DHCPv6ClientPort} {
+			starts[p], starts[p+1] = true, true
+		}
+	}
+	var ranges [][2]uint16
+	for first, port := 1, 1; starts != nil && port < 1<<16; port++ {
+		if port == 1<<16-1 || starts[port+1] {
+			ranges = append(ranges, [2]uint16{uint16(first), uint16(port)})
+			first = port + 1
+		}
+	}
+	each := len(firewall.Protocols) * max(1, len(s.interfaces)) * len(firewall.Families)
+	s.narrowed = starts == nil || len(ranges)*each > maxImportQuestions
+	for _, p := range firewall.Protocols {
+		for _, r := range s.rangesOf(p, ranges, people) {
+			s.subjects = append(s.subjects, &subject{
+				PortRange: firewall.PortRange{Protocol: p, First: r[0], Last: r[1]},
+				behind:    people[portKey{p, r[0]}],
+			})
+		}
+	}
+	for n := 1; n < 256; n++ {
+		if p := firewall.Protocol(n); p.Listable() && !p.HasPorts() {
+			s.subjects = append(s.subjects, &subject{PortRange: firewall.Portless(p)})
+		}
+	}
+}
+
+// rangesOf are the ranges asked about: all, or where these are too many, somebody's ports and, by the
+// first of each, those between them, which show the default.
+func (s *survey) rangesOf(
+	p firewall.Protocol,
+	all [][2]uint16,
+	people map[portKey]behind,
+) (out [][2]uint16) {
+	if !s.narrowed {
+		return all
+	}
+	known := []int{}
+	for k := range people {
+		if k.protocol == p {
+			known = append(known, int(k.port))
+		}
+	}
+	for _, port := range []int{firewall.DHCPClientPort, firewall.DHCPv6ClientPort} {
+		if !slices.Contains(known, port) {
+			known = append(known, port)
+		}
+	}
+	slices.Sort(known)
+	last := 0
+	for _, port := range append(known, 1<<16) {
+		if port-last > 1 {
+			out = append(out, [2]uint16{uint16(last + 1), uint16(port - 1)})
+		}
+		if port < 1<<16 {
+			out = append(out, [2]uint16{uint16(port), uint16(port)})
+		}
+		last = port
+	}
+	return out
+}
+
+// askAbout asks about one subject by each interface.
+func (s *survey) askAbout(x *subject, mu *sync.Mutex) {
+	for _, on := range s.interfaces {
+		var spots []spot
+		for _, f := range firewall.Families {
+			if here := s.addressesBy(on, f); len(here) > 0 && x.Protocol.Of(f) {
+				spots = append(spots, s.askFamily(x, on.Name, f, here, mu)...)
+			}
+		}
+		mu.Lock()
+		x.profiles = append(x.profiles, s.profileOf(on, spots))
+		mu.Unlock()
+	}
+}
+
+// addressesBy are the host's addresses that packets come to by an interface: link-local ones are
+// each interface's own.
+func (s *survey) addressesBy(on exposure.Interface, f firewall.Family) (out []netip.Addr) {
+	for _, a := range s.addresses[f] {
+		if !a.Is6() || !a.IsLinkLocalUnicast() || slices.ContainsFunc(on.Addresses,
+			func(p netip.Prefix) bool { return p.Addr().WithZone("") == a }) {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// spot is what one question was answered.
+type spot struct {
+	family  firewall.Family
+	address netip.Addr // the zero Addr: all of the host's
+	said    said
+}
+
+// said is who gets in, as a question was answered.
+type said struct {
+	sources  exposure.Ranges
+	number   int // of the sources in the pool, of this family alone
+	rate     firewall.Rate
+	rated    []string
+	unknown  []string
+	comments []string
+	targets  []string
+}
+
+func (a said) same(b said) bool {
+	return a.number == b.number && a.rate == b.rate && slices.Equal(a.rated, b.rated) &&
+		slices.Equal(a.unknown, b.unknown)
+}
+
+func (a said) nothing() bool { return a.sources.Empty() && len(a.unknown) == 0 }
+
+// askFamily asks with the destination left open; if rules may tell destinations apart, with each
+// of the host's addresses; and with the groups that rules name.
+func (s *survey) askFamily(
+	x *subject,
+	iface string,
+	f firewall.Family,
+	addresses []netip.Addr,
+	mu *sync.Mutex,
+) (out []spot) {
+	q := exposure.Question{Family: f, Protocol: x.Protocol, Interface: iface, Port: x.First}
+	open, whole := s.answer(x, q, mu)
+	if whole {
+		out = append(out, spot{f, netip.Addr{}, open})
+	} else {
+		for _, address := range addresses {
+			q.Destination = address
+			here, _ := s.answer(x, q, mu)
+			out = append(out, spot{f, address, here})
+		}
+		if !slices.ContainsFunc(out, func(o spot) bool { return !o.said.same(out[0].said) }) {
+			out = []spot{{f, netip.Addr{}, out[0].said}}
+		}
+	}
+	if x.Protocol == firewall.TCP || x.Protocol == firewall.SCTP || x.Protocol == firewall.Ping {
+		return out
+	}
+	for _, g := range s.groups {
+		if g.Is4() != (f == firewall.IPv4) {
+			continue
+		}
+		q.Destination = g
+		there, _ := s.answer(x, q, mu)
+		if len(out) == 1 && there.same(out[0].said) || there.nothing() {
+			continue
+		}
+		out = append(out, spot{f, g, there})
+	}
+	return out
+}
+
+// answer asks one question. whole reports whether every address of the host is answered alike.
+func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said, whole bool) {
+	answer, err := s.evaluator.Evaluate(q)
+	if err != nil {
+		return a, true // of a family or protocol that the question can't be about
+	}
+	passes := func(p exposure.Piece) bool {
+		return (p.Outcome == exposure.Delivered || p.Outcome == exposure.Forwarded && p.Translated) &&
+			!(needsAnswer(q.Protocol) && lostToRule(p.Reply))
+	}
+	certain, possible := answer.Reach(passes)
+	n := slot(q.Family)
+	doubt := possible.Minus(certain).Minus(s.unroutable[n])
+	whole = doubt.Empty()
+	a.sources = certain
+	var doubts []exposure.Decider
+	var rejected, dropped float64
+	for _, p := range answer.Pieces {
+		if !p.Sources.Intersect(doubt).Empty() {
+			for _, u := range p.Unknowns {
+				if !slices.Contains(doubts, u) {
+					doubts = append(doubts, u)
+				}
+			}
+		}
+		switch {
+		case passes(p):
+			whole = whole && !p.Translated
+			a.targets = appendOnce(a.targets, targetOf(p))
+			if r := p.DecidedBy.Rule; r != nil {
+				a.comments = appendOnce(a.comments, commentOf(r))
+			}
+		case p.DecidedBy.Chain == nil && p.DecidedBy.Rule == nil: // the host itself
+		case p.Outcome == exposure.Rejected:
+			rejected += float64(x.weight()) * share(p.Sources, q.Family)
+		default:
+			dropped += float64(x.weight()) * share(p.Sources, q.Family)
+		}
+	}
+	if !doubt.Empty() {
+		s.decide(&a, doubts, possible, q.Destination.IsMulticast())
+	}
+	a.sources = a.sources.Minus(s.unroutable[n]) // written fills them in again where that is shorter
+	var both sources
+	both[n] = a.sources
+	mu.Lock()
+	defer mu.Unlock()
+	a.number = s.pool.number(both)
+	if x.Protocol == firewall.TCP {
+		s.rejected, s.dropped = s.rejected+rejected, s.dropped+dropped
+	}
+	return a, whole
+}
+
+// lostToRule reports whether a rule surely stops the answer: without the rules it would get out, so
+// the policy has to refuse the packet.
+func lostToRule(r *exposure.Reply) bool {
+	return r != nil && r.Lost && len(r.Unknowns) == 0 && r.By.Chain != nil
+}
+
+// decide says what becomes of the sources of which isn't known whether they get in: rates become
+// the service's, with all of them; else they are left out or, if that was asked for, taken in.
+func (s *survey) decide(
+	a *said,
+	doubts []exposure.Decider,
+	possible exposure.Ranges,
+	group bool,
+) {
+	doubts = slices.DeleteFunc(doubts, func(d exposure.Decider) bool {
+		return d.Rule == nil && d.Chain == nil && strings.HasSuffix(d.Reason, "a multicast group")
+	})
+	if len(doubts) == 0 && group { // whether somebody has joined it is the host's matter
+		a.sources = possible
+		return
+	}
+	if rate, ok := ratesOf(doubts); ok {
+		a.sources, a.rate = possible, rate
+		for _, d := range doubts {
+			if d.Rule.Owner() != "portgrave" {
+				a.rated = appendOnce(a.rated, Words(withoutReason(d).Describe()))
+			}
+		}
+		return
+	}
+	var names []string
+	for _, d := range doubts {
+		names = appendOnce(names, Words(withoutReason(d).Describe()))
+	}
+	a.unknown = names
+	if len(names) == 0 {
+		a.unknown = []string{"rules that were too many to follow"}
+	}
+	if s.options.IncludeUnknown {
+		a.sources = possible
+	}
+}
+
+// withoutReason names the rule alone where there is one.
+func withoutReason(d exposure.Decider) exposure.Decider {
+	if d.Rule != nil && d.Rule.Text != "" {
+		d.Reason = ""
+	}
+	return d
+}
+
+// commentOf is what a rule's comment says for people.
+func commentOf(r *exposure.Rule) string {
+	c := strings.TrimSpace(strings.Trim(r.Comment, `'"`))
+	if app, ok := strings.CutPrefix(c, "dapp_"); ok { // ufw's mark of an application profile
+		c = strings.ReplaceAll(app, "%20", " ")
+	}
+	return c
+}
+
+// profileOf puts the answers of one interface together. The caller holds the pool's lock.
+func (s *survey) profileOf(on exposure.Interface, spots []spot) *profile {
+	p := &profile{}
+	told := map[firewall.Family]int{}
+	for _, x := range spots {
+		told[x.family]++
+		for _, c := range x.said.comments {
+			p.comments = appendOnce(p.comments, c)
+		}
+		for _, t := range x.said.targets {
+			p.targets = appendOnce(p.targets, t)
+		}
+	}
+	apart := told[firewall.IPv4] > 1 || told[firewall.IPv6] > 1
+	var both said
+	for _, x := range spots {
+		if apart {
+			at := []netip.Addr{x.address}
+			if !x.address.IsValid() {
+				at = s.addressesBy(on, x.family)
+			}
+			p.add(at, x.said)
+			continue
+		}
+		var set sources
+		set[slot(x.family)] = x.said.sources
+		both = both.and(x.said)
+		both.number = s.pool.number(s.pool.sets[both.number].union(set))
+	}
+	if !apart {
+		p.add(nil, both)
+	}
+	p.pair(s.pool)
+	slices.SortFunc(p.openings, func(a, b opening) int { return cmp.Compare(a.addresses, b.addresses) })
+	var key strings.Builder
+	for _, o := range p.openings {
+		fmt.Fprintf(&key, "%s\n", o.key())
+	}
+	p.key = key.String()
+	return p
+}
+
+// and is two answers, of two families, in one service: the slower rate holds for both.
+func (a said) and(b said) said {
+	if b.rate.Count > 0 && (a.rate.Count == 0 || slower(b.rate, a.rate)) {
+		a.rate = b.rate
+	}
+	for _, r := range b.rated {
+		a.rated = appendOnce(a.rated, r)
+	}
+	for _, u := range b.unknown {
+		a.unknown = appendOnce(a.unknown, u)
+	}
+	return a
+}
+
+func (o opening) key() string {
+	return fmt.Sprint(o.addresses, "|", o.sources, "|", o.rate, "|", o.rated, "|", o.unknown)
+}
+
+// add adds an opening, or addresses to one that is the same otherwise.
+func (p *profile) add(at []netip.Addr, a said) {
+	if a.number == 0 && len(a.unknown) == 0 {
+		return
+	}
+	o := opening{
+		sources: a.number,
+		rate:    a.rate,
+		rated:   strings.Join(a.rated, "\n"),
+		unknown: strings.Join(a.unknown, "\n"),
+	}
+	for i, x := range p.openings {
+		like := x
+		like.addresses, like.at = "", nil
+		if like.key() == o.key() && at != nil {
+			p.openings[i].at = append(x.at, at...)
+			p.openings[i].addresses = fmt.Sprint(p.openings[i].at)
+			return
+		}
+	}
+	if at != nil {
+		o.at = slices.Clone(at)
+		o.addresses = fmt.Sprint(o.at)
+	}
+	p.openings = append(p.openings, o)
+}
+
+// pair puts openings of the two families together where one service can say both: packets to an
+// address have sources of its family alone.
+func (p *profile) pair(pool *pool) {
+	for i := 0; i < len(p.openings); i++ {
+		for j := i + 1; j < len(p.openings); j++ {
+			a, b := p.openings[i], p.openings[j]
+			if !a.of(firewall.IPv4) || !b.of(firewall.IPv6) || a.rate != b.rate ||
+				a.rated != b.rated || a.unknown != b.unknown {
+				continue
+			}
+			a.at = slices.Concat(a.at, b.at)
+			a.addresses = fmt.Sprint(a.at)
+			a.sources = pool.number(pool.sets[a.sources].union(pool.sets[b.sources]))
+			p.openings[i] = a
+			p.openings = slices.Delete(p.openings, j, j+1)
+			break
+		}
+	}
+}
+
+// of reports whether an opening is at addresses of one family alone.
+func (o opening) of(f firewall.Family) bool {
+	return len(o.at) > 0 && !slices.ContainsFunc(o.at, func(a netip.Addr) bool {
+		return a.Is4() != (f == firewall.IPv4)
+	})
+}
+
+// findDefaults finds what most ports get by each interface.
+func (s *survey) findDefaults() {
+	s.defaults = map[place]*profile{}
+	type candidate struct {
+		place
+		key string
+	}
+	weights := map[candidate]int{}
+	for _, x := range s.subjects {
+		for i, p := range x.profiles {
+			at := x.place(i)
+			c := candidate{at, p.key}
+			weights[c] += x.weight()
+			best := s.defaults[at]
+			if best == nil || weights[c] > weights[candidate{at, best.key}] {
+				s.defaults[at] = p
+			}
+		}
+	}
+}
+
+// usual reports whether a subject gets what most do by an interface.
+func (s *survey) usual(x *subject, iface int) bool {
+	return x.profiles[iface].key == s.defaults[x.place(iface)].key
+}
+
+// refusing tells of each family that the host has an address of, beyond link-local ones, whether
+// by some interface that leads outside most ports are closed to most of the world.
+func (s *survey) refusing() map[firewall.Family]bool {
+	outside := s.outside()
+	refuses := map[firewall.Family]bool{}
+	for i, on := range s.interfaces {
+		p := s.defaults[place{firewall.TCP, i}]
+		leads := len(outside) == 0 || slices.ContainsFunc(outside, func(o exposure.Interface) bool {
+			return o.Name == on.Name
+		})
+		if p == nil || !leads {
+			continue
+		}
+		var in sources
+		for _, o := range p.openings {
+			in = in.union(s.pool.sets[o.sources])
+		}
+		for _, f := range firewall.Families {
+			if slices.ContainsFunc(s.addresses[f], func(a netip.Addr) bool {
+				return !a.IsLinkLocalUnicast()
+			}) {
+				refuses[f] = refuses[f] || !mostOf(in[slot(f)], f)
+			}
+		}
+	}
+	return refuses
+}
+
+// mostOf reports whether a set has more than half of the addresses that are routed in public.
+func mostOf(set exposure.Ranges, f firewall.Family) bool {
+	return share(set, f) > 0.5
+}
+
+// public are the addresses that are routed in public.
+var public = firewall.MustPrefixes("0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3", "2000::/3")
+
+// share is how much of the public addresses a set has, from 0 to 1.
+func share(set exposure.Ranges, f firewall.Family) float64 {
+	size := func(s exposure.Ranges) (n float64) {
+		for _, r := range s.List() {
+			n += magnitude(r.To) - magnitude(r.From) + 1
+		}
+		return n
+	}
+	all := exposure.SourcesOf(public, f)
+	return size(set.Intersect(all)) / size(all)
+}
+
+// magnitude is a value as a number, rounded.
+func magnitude(v exposure.Value) float64 {
+	b := v.IPv6().As16()
+	return float64(binary.BigEndian.Uint64(b[:8]))*(1<<64) + float64(binary.BigEndian.Uint64(b[8:]))
+}
+
+// refusal is how most ports are refused that are.
+func (s *survey) refusal() firewall.Refuse {
+	if s.rejected > s.dropped {
+		return firewall.RefuseReject
+	}
+	return firewall.RefuseDrop
+}
+
+// maxGroups bounds the multicast addresses that are asked about.
+const maxGroups = 16
+
+// multicastGroups are the single multicast addresses that rules name as destinations.
+func multicastGroups(rs *exposure.Ruleset) (out []netip.Addr) {
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				for _, st := range r.Statements {
+					m, ok := st.(exposure.Match)
+					if !ok || m.Not || m.In == nil || len(m.Key) != 1 || m.In.Len() > fewAddresses {
+						continue
+					}
+					six := m.Key[0].Field == exposure.FieldDest6
+					if !six && m.Key[0].Field != exposure.FieldDest4 {
+						continue
+					}
+					for _, a := range singles(column(m.In, 0), six) {
+						if a.IsMulticast() && !slices.Contains(out, a) && len(out) < maxGroups {
+							out = append(out, a)
+						}
+					}
+				}
+			}
+		}
+	}
+	return out
+}

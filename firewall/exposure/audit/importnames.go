@@ -1,0 +1,136 @@
+package audit
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// behind is who takes a port's packets on this host.
+type behind struct {
+	process, unit, container string
+	there                    bool
+}
+
+// behindPorts are those who take packets from outside, by port: listeners, and services of IPVS.
+func (s *survey) behindPorts() map[portKey]behind {
+	out := map[portKey]behind{}
+	for _, l := range s.listeners {
+		k := portKey{l.Protocol, l.Port}
+		if l.Loopback() || out[k].process != "" {
+			continue
+		}
+		x := exposureOf(l, "")
+		out[k] = behind{x.Process, x.Unit, x.Container, true}
+	}
+	for _, v := range s.IPVS {
+		k := portKey{v.Protocol, v.At.Port()}
+		if !out[k].there {
+			out[k] = behind{there: true}
+		}
+	}
+	return out
+}
+
+// String names somebody for people: "sshd (ssh.service)".
+func (b behind) String() string {
+	words := b.process
+	if extra := cmp.Or(b.container, b.unit); extra != "" && extra != b.process {
+		if words == "" {
+			return extra
+		}
+		words += " (" + extra + ")"
+	}
+	return words
+}
+
+// nameless reports whether the program says nothing about the service.
+func (b behind) nameless() bool {
+	program := strings.TrimRight(b.process, "0123456789.")
+	return program == "" || slices.Contains(interpreters, program)
+}
+
+// interpreters run programs of many kinds: their name says nothing about a service.
+var interpreters = []string{"python", "perl", "ruby", "java", "node", "nodejs", "php", "bash", "sh",
+	"dash", "busybox", "deno", "bun", "dotnet", "mono", "lua", "tclsh", "systemd", "init", "inetd",
+	"xinetd", "socat", "docker-proxy"}
+
+// wellKnown are services by the port that they are known by, for names.
+var wellKnown = map[uint16]string{20: "ftp-data", 21: "ftp", 22: "ssh", 23: "telnet", 25: "smtp",
+	53: "dns", 67: "dhcp", 69: "tftp", 80: "http", 88: "kerberos", 110: "pop3", 111: "rpcbind",
+	119: "nntp", 123: "ntp", 137: "netbios", 139: "netbios-ssn", 143: "imap", 161: "snmp",
+	162: "snmp-trap", 179: "bgp", 389: "ldap", 443: "https", 445: "smb", 465: "submissions",
+	500: "isakmp", 514: "syslog", 546: "dhcpv6-client", 547: "dhcpv6", 554: "rtsp", 587: "submission",
+	631: "ipp", 636: "ldaps", 853: "dns-over-tls", 873: "rsync", 990: "ftps", 993: "imaps",
+	995: "pop3s", 1194: "openvpn", 1883: "mqtt", 1900: "ssdp", 2049: "nfs", 3260: "iscsi",
+	3306: "mysql", 3389: "rdp", 3478: "stun", 4190: "sieve", 4500: "ipsec-nat", 5060: "sip",
+	5061: "sips", 5353: "mdns", 5355: "llmnr", 5432: "postgresql", 5666: "nrpe", 5900: "vnc",
+	6379: "redis", 6443: "kubernetes", 8080: "http-alt", 9090: "prometheus", 9100: "node-exporter",
+	9200: "elasticsearch", 10050: "zabbix-agent", 11211: "memcached", 27017: "mongodb",
+	51820: "wireguard"}
+
+// nameOf is what a service of some ports is called: after the program, the unit or the port.
+func nameOf(b behind, ports []firewall.PortRange, purpose string) string {
+	if !b.nameless() && word(b.process) != "" {
+		return word(b.process)
+	}
+	if unit, _, _ := strings.Cut(b.unit, "."); unit != "" && !strings.HasPrefix(unit, "session") &&
+		!strings.HasPrefix(unit, "user") {
+		return word(unit)
+	}
+	first := ports[0]
+	if !first.Protocol.HasPorts() {
+		return first.Protocol.String()
+	}
+	if name := wellKnown[first.First]; name != "" && first.First == first.Last {
+		return name
+	}
+	if name := word(purpose); name != "" && len(name) <= 24 {
+		return name
+	}
+	return fmt.Sprintf("%s-%d", first.Protocol, first.First)
+}
+
+// maxName leaves room behind a name for what tells it from others.
+const maxName = 30
+
+// word is a text as a name can have it; "" if nothing is left.
+func word(text string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(text) {
+		switch {
+		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case b.Len() > 0 && !strings.HasSuffix(b.String(), "-"):
+			b.WriteByte('-')
+		}
+		if b.Len() == maxName {
+			break
+		}
+	}
+	name := strings.Trim(b.String(), "-")
+	if name == "" || name[0] >= '0' && name[0] <= '9' {
+		return ""
+	}
+	return name
+}
+
+// free is the first of some names that nobody has, or the last with a number.
+func free(taken map[string]bool, names ...string) string {
+	for _, n := range names {
+		if n != "" && !taken[n] {
+			taken[n] = true
+			return n
+		}
+	}
+	for i := 2; ; i++ {
+		n := fmt.Sprintf("%s-%d", names[len(names)-1], i)
+		if !taken[n] {
+			taken[n] = true
+			return n
+		}
+	}
+}

@@ -1,0 +1,166 @@
+package audit
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// Sets of sources get a name in the policy if the rules have one for them, or if they are long.
+const (
+	// minNamed is how many prefixes a named set of the rules must have to be a network.
+	minNamed = 3
+	// maxUnnamed is how many prefixes stand in several services without a name.
+	maxUnnamed = 8
+	// maxOwn is how many prefixes stand in a single service.
+	maxOwn = 64
+	// maxImportedNetworks bounds the sets that are compared with every service's sources.
+	maxImportedNetworks = 256
+)
+
+// networks names sets of sources: those of the rules under their names, and other long ones.
+func (w *importWriter) networks() {
+	taken := map[string]bool{"any": true, "private": true, "loopback": true}
+	for _, n := range setsOf(w.Rules) {
+		if len(w.out.Networks) == maxImportedNetworks {
+			break
+		}
+		if w.stands(n.Sources) {
+			n.Name = free(taken, n.Name)
+			w.out.Networks = append(w.out.Networks, n)
+		}
+	}
+	var lists []sharedList
+	for _, svc := range w.out.Services {
+		rest := without(svc.Sources, w.out.Networks)
+		allow, except := rest.Short()
+		if rest.Len() < svc.Sources.Len() {
+			allow, except = rest, firewall.Prefixes{}
+		}
+		lists = counted(lists, allow, svc.Name+"-clients")
+		lists = counted(lists, without(except, w.out.Networks), svc.Name+"-barred")
+	}
+	for _, l := range lists {
+		if n := l.Len(); n > maxOwn || n > maxUnnamed && l.times > 1 {
+			w.out.Networks = append(w.out.Networks, ImportedNetwork{free(taken, l.name), l.Prefixes})
+		}
+	}
+}
+
+// stands reports whether a set is let in by some service, or is what one leaves out, and gives
+// these services the whole set: the rules' sets hold addresses that no packet from outside has,
+// such as the host's own.
+func (w *importWriter) stands(set firewall.Prefixes) (found bool) {
+	nobody := w.unroutable.prefixes()
+	real := set.Minus(nobody)
+	for i := range w.out.Services {
+		s := &w.out.Services[i].Sources
+		switch {
+		case real.Len() == 0 || s.Len() == 0:
+		case real.Intersect(*s).Equal(real):
+			if all := s.Union(set); all.Minus(set).Len()+1 < s.Len() {
+				*s, found = all, true
+			}
+		case real.Intersect(*s).Len() == 0:
+			_, except := s.Short()
+			if all := except.Union(set); except.Len() > 0 && set.Minus(nobody).Minus(except).Len() == 0 &&
+				all.Minus(set).Len()+1 < except.Len() {
+				*s, found = s.Minus(set), true
+			}
+		}
+	}
+	return found
+}
+
+// without is a list without the networks that stand in it.
+func without(list firewall.Prefixes, networks []ImportedNetwork) firewall.Prefixes {
+	for _, n := range networks {
+		if n.Sources.Len() <= list.Len() && n.Sources.Intersect(list).Equal(n.Sources) {
+			if rest := list.Minus(n.Sources); rest.Len()+1 < list.Len() {
+				list = rest
+			}
+		}
+	}
+	return list
+}
+
+// sharedList is a list of prefixes that stands in services.
+type sharedList struct {
+	firewall.Prefixes
+	name  string
+	times int
+}
+
+// counted counts a list that stands in a service.
+func counted(lists []sharedList, p firewall.Prefixes, name string) []sharedList {
+	if p.Len() < minNamed {
+		return lists
+	}
+	for i, l := range lists {
+		if l.Equal(p) {
+			lists[i].times++
+			return lists
+		}
+	}
+	return append(lists, sharedList{p, name, 1})
+}
+
+// setsOf are the sets of sources that rules look up by name, the largest first.
+func setsOf(rs *exposure.Ruleset) (out []ImportedNetwork) {
+	seen := map[*exposure.Set]bool{}
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				for _, s := range r.Statements {
+					m, ok := s.(exposure.Match)
+					if !ok || m.In == nil || m.In.Name == "" || len(m.Key) != 1 || seen[m.In] {
+						continue
+					}
+					seen[m.In] = true
+					if p, ok := sourcesOfSet(m); ok && p.Len() >= minNamed {
+						out = append(out, ImportedNetwork{networkName(m.In.Name), p})
+					}
+				}
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b ImportedNetwork) int {
+		return cmp.Compare(b.Sources.Len(), a.Sources.Len())
+	})
+	return out
+}
+
+// sourcesOfSet is what a set holds that is looked up by the source, if that doesn't change by itself.
+func sourcesOfSet(m exposure.Match) (firewall.Prefixes, bool) {
+	f := firewall.IPv4
+	switch m.Key[0] {
+	case exposure.Of(exposure.FieldSource4):
+	case exposure.Of(exposure.FieldSource6):
+		f = firewall.IPv6
+	default:
+		return firewall.Prefixes{}, false
+	}
+	if m.In.Grows || m.In.Shrinks || m.In.Unknown != "" || m.In.Default || len(m.In.Notes) > 0 {
+		return firewall.Prefixes{}, false
+	}
+	return column(m.In, 0).Prefixes(f), true
+}
+
+// networkName is a set's name as a network can have it.
+func networkName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||
+			strings.ContainsRune("._-", r) {
+			return r
+		}
+		return '-'
+	}, name)
+	name = strings.Trim(name[:min(len(name), maxName)], "._-")
+	if name == "" || name[0] >= '0' && name[0] <= '9' {
+		return strings.Trim("set-"+name, "-")
+	}
+	return name
+}

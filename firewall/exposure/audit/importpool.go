@@ -1,0 +1,100 @@
+package audit
+
+import (
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// pool numbers sets of sources, so that equal ones are kept once and compared by their number.
+// Lists have tens of thousands of addresses, and the same list stands behind many ports. Number 0
+// is the empty set.
+type pool struct {
+	unroutable sources
+	sets       []sources
+	prefixes   map[int]firewall.Prefixes
+	at         map[print][]int
+}
+
+// print is what tells most sets apart.
+type print struct {
+	n4, n6      int
+	first, last exposure.Range
+}
+
+func newPool() *pool {
+	return &pool{
+		sets:     []sources{{}},
+		prefixes: map[int]firewall.Prefixes{},
+		at:       map[print][]int{{}: {0}},
+	}
+}
+
+func printOf(s sources) (p print) {
+	p.n4, p.n6 = len(s[0].List()), len(s[1].List())
+	for _, x := range s {
+		if l := x.List(); len(l) > 0 {
+			if p.first == (exposure.Range{}) {
+				p.first = l[0]
+			}
+			p.last = l[len(l)-1]
+		}
+	}
+	return p
+}
+
+// number is a set's.
+func (p *pool) number(s sources) int {
+	k := printOf(s)
+	for _, n := range p.at[k] {
+		if p.sets[n].equal(s) {
+			return n
+		}
+	}
+	n := len(p.sets)
+	p.sets, p.at[k] = append(p.sets, s), append(p.at[k], n)
+	return n
+}
+
+// Bounds on the sets that are looked at for gaps that nobody can be in: with counting prefixes, and
+// without.
+const (
+	maxCounted = 500
+	maxFilled  = 100_000
+)
+
+// written is a set as prefixes, with gaps filled that no packet from outside can come from where
+// that makes it shorter.
+func (p *pool) written(n int) firewall.Prefixes {
+	if w, ok := p.prefixes[n]; ok {
+		return w
+	}
+	s := p.sets[n]
+	var gaps sources
+	for i, set := range s {
+		if set.Empty() || len(set.List()) > maxFilled {
+			continue
+		}
+		var fit []exposure.Range
+		f := firewall.Families[i]
+		ends := exposure.AllSources(f).List()[0]
+		count := func(x exposure.Ranges) int {
+			if len(set.List()) > maxCounted {
+				return 0
+			}
+			return x.Prefixes(f).Len()
+		}
+		filled, least := set, count(set)
+		for _, r := range p.unroutable[i].Minus(set).List() {
+			with := filled.Union(exposure.NewRanges(r))
+			n := count(with)
+			more := len(with.List()) - len(filled.List())
+			if n < least || more < 0 || more == 0 && (r.From == ends.From || r.To == ends.To) {
+				fit, filled, least = append(fit, r), with, n
+			}
+		}
+		gaps[i] = exposure.NewRanges(fit...)
+	}
+	w := s.union(gaps).prefixes()
+	p.prefixes[n] = w
+	return w
+}

@@ -1,0 +1,349 @@
+package audit
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// importWriter makes services of what a survey has found.
+type importWriter struct {
+	*survey
+	out   *Imported
+	taken map[string]bool
+	// unknownToAll are rules for all ports of which can't be known whom they let in.
+	unknownToAll []string
+}
+
+// group is what becomes one service.
+type group struct {
+	opening
+	interfaces string
+	on         []string // nil: all
+	behind     behind
+	idle       bool
+	targets    string
+	everything bool // what most ports get
+	ports      []firewall.PortRange
+	comments   []string
+}
+
+func (g *group) key() string {
+	return fmt.Sprint(g.opening.key(), "|", g.interfaces, "|", g.behind, "|", g.idle, "|", g.targets,
+		"|", g.everything)
+}
+
+func (w *importWriter) deny() bool { return w.out.Unlisted == firewall.UnlistedDeny }
+
+// services makes the services, the ports in order.
+func (w *importWriter) services() {
+	var groups []*group
+	at := map[string]*group{}
+	for _, x := range w.subjects {
+		if w.essential(x) {
+			continue
+		}
+		for _, g := range w.groupsOf(x) {
+			k := g.key() + "|" + x.Protocol.String()
+			switch {
+			case g.everything && strings.HasPrefix(x.Protocol.String(), "protocol-"):
+				continue // two hundred numbers that nobody uses
+			case !x.Protocol.HasPorts():
+				k = g.key()
+			case g.idle:
+				k += fmt.Sprint(g.comments)
+			case g.behind.nameless():
+				k += x.PortRange.String() // perhaps each is somebody else's
+			}
+			known := at[k]
+			if known == nil {
+				known = g
+				at[k] = g
+				groups = append(groups, g)
+			}
+			known.ports = append(known.ports, x.PortRange)
+			for _, c := range g.comments {
+				known.comments = appendOnce(known.comments, c)
+			}
+		}
+	}
+	groups = acrossProtocols(groups)
+	slices.SortStableFunc(groups, func(a, b *group) int {
+		rank := func(g *group) int {
+			switch {
+			case g.idle:
+				return 2
+			case !g.ports[0].Protocol.HasPorts():
+				return 1
+			}
+			return 0
+		}
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.ports[0].First, b.ports[0].First))
+	})
+	for _, g := range groups {
+		w.service(g)
+	}
+}
+
+// groupsOf are the openings of one subject, each with the interfaces that have it.
+func (w *importWriter) groupsOf(x *subject) (out []*group) {
+	somebody := x.behind
+	targets := w.targetsOf(x, &somebody)
+	if !w.deny() && !somebody.there && w.usualEverywhere(x) {
+		return nil // left alone
+	}
+	for i, iface := range w.interfaces {
+		p, usual := x.profiles[i], w.deny() && w.usual(x, i)
+		for _, o := range p.openings {
+			if usual && o.sources == 0 {
+				w.unknownToAll = appendOnce(w.unknownToAll, o.unknown)
+				continue // unlisted: deny says it
+			}
+			g := &group{opening: o, everything: usual && !somebody.there, comments: p.comments}
+			g.idle = w.deny() && !somebody.there && x.Protocol.HasPorts()
+			if !g.everything && !g.idle {
+				g.behind, g.targets = somebody, targets
+			}
+			out = join(out, g, iface.Name)
+		}
+	}
+	for _, g := range out {
+		if len(g.on) == len(w.interfaces) {
+			g.on = nil
+		}
+		g.interfaces = strings.Join(g.on, ",")
+	}
+	if len(out) == 0 && !w.deny() {
+		out = append(out, &group{behind: somebody, targets: targets}) // open to nobody
+	}
+	return out
+}
+
+// join adds a group, or its interface to one that is the same otherwise.
+func join(groups []*group, g *group, iface string) []*group {
+	n := slices.IndexFunc(groups, func(o *group) bool { return o.key() == g.key() })
+	if n < 0 {
+		n = len(groups)
+		groups = append(groups, g)
+	}
+	groups[n].on = append(groups[n].on, iface)
+	for _, c := range g.comments {
+		groups[n].comments = appendOnce(groups[n].comments, c)
+	}
+	return groups
+}
+
+// usualEverywhere reports whether a subject gets what most do by every interface.
+func (w *importWriter) usualEverywhere(x *subject) bool {
+	for i := range w.interfaces {
+		if !w.usual(x, i) {
+			return false
+		}
+	}
+	return true
+}
+
+// targetsOf are where the packets of a subject go, if not to this host; and who is there.
+func (w *importWriter) targetsOf(x *subject, b *behind) string {
+	var targets []string
+	for _, p := range x.profiles {
+		for _, t := range p.targets {
+			targets = appendOnce(targets, t)
+		}
+	}
+	if len(targets) == 0 {
+		return ""
+	}
+	row := Exposure{Protocol: x.Protocol.String()}
+	w.auditor.behind(&row, targets, x.Protocol)
+	*b = behind{row.Process, row.Unit, row.Container, true}
+	return strings.Join(targets, ", ")
+}
+
+// essential reports whether essentials say what becomes of a subject.
+func (w *importWriter) essential(x *subject) bool {
+	switch x.PortRange {
+	case firewall.Portless(firewall.Ping), firewall.Portless(firewall.IGMP):
+		return true
+	case single(firewall.UDP, firewall.DHCPClientPort), single(firewall.UDP, firewall.DHCPv6ClientPort):
+		return w.deny()
+	}
+	return false
+}
+
+func single(p firewall.Protocol, port uint16) firewall.PortRange {
+	return firewall.PortRange{Protocol: p, First: port, Last: port}
+}
+
+// acrossProtocols joins groups that differ by nothing but the protocol of the same ports.
+func acrossProtocols(groups []*group) (out []*group) {
+	at := map[string]*group{}
+	for _, g := range groups {
+		var ports strings.Builder
+		whole := false
+		for _, p := range merged(g.ports) {
+			whole = whole || !p.Protocol.HasPorts()
+			fmt.Fprintf(&ports, "%d-%d,", p.First, p.Last)
+		}
+		k := g.key() + ports.String()
+		if known := at[k]; known != nil && !whole {
+			known.ports = append(known.ports, g.ports...)
+			for _, c := range g.comments {
+				known.comments = appendOnce(known.comments, c)
+			}
+			continue
+		}
+		if !whole {
+			at[k] = g
+		}
+		out = append(out, g)
+	}
+	return out
+}
+
+// merged joins ranges of ports that follow each other.
+func merged(ports []firewall.PortRange) (out []firewall.PortRange) {
+	ports = slices.Clone(ports)
+	slices.SortFunc(ports, func(a, b firewall.PortRange) int {
+		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.First, b.First))
+	})
+	for _, p := range ports {
+		if n := len(out) - 1; n >= 0 && out[n].Protocol == p.Protocol && p.Protocol.HasPorts() &&
+			int(out[n].Last)+1 >= int(p.First) {
+			out[n].Last = max(out[n].Last, p.Last)
+			continue
+		}
+		out = append(out, p)
+	}
+	return out
+}
+
+// severalProtocols is from how many protocols without ports on a service isn't named after one.
+const severalProtocols = 4
+
+// service writes a group.
+func (w *importWriter) service(g *group) {
+	svc := ImportedService{Idle: g.idle, Behind: g.behind.String()}
+	svc.Ports, svc.Interfaces, svc.Log = merged(g.ports), g.on, firewall.LogDenied
+	svc.Sources = w.pool.written(g.sources)
+	if len(g.at) > 0 {
+		svc.Addresses, _ = firewall.NewPrefixes(singlesOf(g.at)...) // addresses always make a set
+	}
+	if g.rate.Count > 0 {
+		rate := g.rate
+		svc.Rate = &rate
+	}
+	svc.Rated, svc.Unknown = lines(g.rated), lines(g.unknown)
+	svc.Purpose = strings.Join(g.comments, "; ")
+	svc.Target = g.targets
+	name := nameOf(g.behind, svc.Ports, svc.Purpose)
+	if g.everything {
+		svc.Purpose = "" // comments of rules for all ports say nothing of one
+		if name = "all-ports"; !svc.Ports[0].Protocol.HasPorts() {
+			name = "other-protocols"
+		}
+	} else if len(svc.Ports) >= severalProtocols && !svc.Ports[0].Protocol.HasPorts() {
+		name = "other-protocols"
+	}
+	if name == "" {
+		name = "service"
+	}
+	names, first := []string{name}, svc.Ports[0]
+	if len(g.on) > 0 {
+		names = append(names, name+"-"+cmp.Or(word(g.on[0]), "interface"))
+	}
+	switch known := wellKnown[first.First]; {
+	case !first.Protocol.HasPorts():
+	case g.everything:
+		names = append(names, fmt.Sprintf("%s-%s", name, first.Protocol))
+	default:
+		if known != "" && known != name {
+			names = append(names, name+"-"+known)
+		}
+		names = append(names, fmt.Sprintf("%s-%s-%d", name, first.Protocol, first.First))
+	}
+	svc.Name = free(w.taken, names...)
+	w.out.Services = append(w.out.Services, svc)
+}
+
+func lines(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(text, "\n")
+}
+
+func singlesOf(list []netip.Addr) (out []netip.Prefix) {
+	for _, a := range list {
+		out = append(out, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return out
+}
+
+// essentials says what becomes of what the protocols need: pings as they are let in today, DHCP
+// unless it is refused.
+func (w *importWriter) essentials() {
+	for _, x := range w.subjects {
+		if x.Protocol == firewall.Ping {
+			w.ping(x)
+		}
+	}
+	if w.deny() && w.closedTo(firewall.DHCPClientPort) && w.closedTo(firewall.DHCPv6ClientPort) {
+		w.out.Closed |= firewall.EssentialDHCP
+	}
+}
+
+// closedTo reports whether a UDP port is closed to everybody, whatever is unknown.
+func (w *importWriter) closedTo(port uint16) bool {
+	for _, x := range w.subjects {
+		if x.Contains(firewall.UDP, port) {
+			return !slices.ContainsFunc(x.profiles, func(p *profile) bool { return !p.empty() })
+		}
+	}
+	return false
+}
+
+// ping reproduces who may ping: everybody is what happens without a word.
+func (w *importWriter) ping(x *subject) {
+	open, closed := true, true
+	everyone := firewall.Prefixes{}
+	for _, f := range firewall.Families {
+		if len(w.addresses[f]) > 0 {
+			everyone = everyone.Union(exposure.AllSources(f).Prefixes(f))
+		}
+	}
+	for _, p := range x.profiles {
+		all := len(p.openings) == 1 && p.openings[0].addresses == "" &&
+			p.openings[0].rate.Count == 0 && p.openings[0].unknown == "" &&
+			everyone.Minus(w.pool.written(p.openings[0].sources)).Len() == 0
+		open, closed = open && all, closed && p.empty()
+	}
+	switch {
+	case open || len(x.profiles) == 0:
+		return
+	case closed && w.deny():
+		w.out.Closed |= firewall.EssentialEcho
+		return
+	}
+	var groups []*group
+	for i, iface := range w.interfaces {
+		for _, o := range x.profiles[i].openings {
+			groups = join(groups, &group{opening: o, comments: x.profiles[i].comments}, iface.Name)
+		}
+	}
+	if len(groups) == 0 {
+		groups = []*group{{}}
+	}
+	for _, g := range groups {
+		if len(g.on) == len(w.interfaces) {
+			g.on = nil
+		}
+		g.ports = []firewall.PortRange{x.PortRange}
+		w.service(g)
+	}
+}
