@@ -27,10 +27,10 @@ type Networks struct {
 	HTTP *http.Client
 	// LookupIP resolves a name to its A and AAAA records; nil is the system's resolver.
 	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
-	// Connected lists the networks that the host is part of; nil asks the kernel.
+	// Connected lists the networks that the host is part of; nil: it is part of none.
 	Connected func() ([]netip.Prefix, error)
-	// Virtual lists the services of IPVS at addresses that the host holds for it alone; nil asks the
-	// kernel.
+	// Virtual lists the services of IPVS at addresses that the host holds for it alone; nil:
+	// there are none.
 	Virtual func() ([]firewall.VirtualService, error)
 	// Now is the clock; nil is the system's.
 	Now func() time.Time

@@ -223,15 +223,21 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					Name:  "ruleset",
 					Usage: "read rules from `FILE` (iptables-save, ip6tables-save, ipset save, nft -j list ruleset; repeatable) instead of the kernel",
 				},
-				&cli.IntFlag{Name: "port", Usage: "with --ruleset: the `PORT` to answer for"},
+				&cli.IntFlag{
+					Name:  "port",
+					Usage: "with --ruleset: the `PORT` to answer for (default: every port that the rules tell apart)",
+				},
 				&cli.StringFlag{
 					Name:  "protocol",
-					Value: "tcp",
-					Usage: "with --ruleset: the protocol, `tcp|udp|sctp`",
+					Usage: "with --ruleset: the protocol, `tcp|udp|sctp` (default: tcp with --port, else all)",
 				},
 				&cli.StringFlag{
 					Name:  "interface",
-					Usage: "with --ruleset: the `INTERFACE` where packets arrive",
+					Usage: "with --ruleset: the `INTERFACE` where packets arrive (default: any but lo)",
+				},
+				&cli.StringFlag{
+					Name:  "to",
+					Usage: "with --ruleset: the `ADDRESS` that is dialled (default: the host's, whatever they are)",
 				},
 				&cli.BoolFlag{
 					Name:  "watch",

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,10 +28,10 @@ import (
 // fit the policy.
 func runAudit(inv *invocation) error {
 	files := inv.cli.StringSlice("ruleset")
-	if len(files) > 0 || inv.cli.IsSet("port") {
+	if len(files) > 0 {
 		return auditFiles(inv, files)
 	}
-	for _, name := range []string{"protocol", "interface"} {
+	for _, name := range []string{"port", "protocol", "interface", "to"} {
 		if inv.cli.IsSet(name) {
 			return usagef("--%s goes with --ruleset", name)
 		}
@@ -126,23 +127,11 @@ func (inv *invocation) auditInput() audit.Input {
 	return in
 }
 
-// auditFiles answers for one port from dumps of rules.
+// auditFiles answers from dumps of rules.
 func auditFiles(inv *invocation, paths []string) error {
-	if len(paths) == 0 || !inv.cli.IsSet("port") {
-		return usagef(
-			"--ruleset and --port go together: a dump has no sockets, so it is asked about one port",
-		)
-	}
-	protocol, err := firewall.ParseProtocol(inv.cli.String("protocol"))
+	ask, err := offlineQuestion(inv)
 	if err != nil {
-		return usagef("--protocol: %w", err)
-	}
-	if !protocol.HasPorts() {
-		return usagef("--protocol takes tcp, udp or sctp: %s has no ports", protocol)
-	}
-	port := inv.cli.Int("port")
-	if port < 1 || port > 65535 {
-		return usagef("--port takes a port from 1 to 65535, not %d", port)
+		return err
 	}
 	rs, err := loadRulesets(inv, paths)
 	if err != nil {
@@ -154,7 +143,48 @@ func auditFiles(inv *invocation, paths []string) error {
 	} else if inv.config != "" {
 		return err
 	}
-	return reportAudit(inv, audit.Offline(rs, protocol, uint16(port), inv.cli.String("interface"), in))
+	report := audit.RunOffline(rs, ask, in)
+	err = reportAudit(inv, report)
+	if !inv.screen.json {
+		for _, s := range report.Assumed {
+			inv.screen.printf("Assumed: %s.\n", s)
+		}
+	}
+	return err
+}
+
+// offlineQuestion is what the flags ask of dumps.
+func offlineQuestion(inv *invocation) (ask audit.Offline, err error) {
+	if inv.cli.IsSet("protocol") {
+		if ask.Protocol, err = firewall.ParseProtocol(inv.cli.String("protocol")); err != nil {
+			return ask, usagef("--protocol: %w", err)
+		}
+		if !ask.Protocol.HasPorts() {
+			return ask, usagef("--protocol takes tcp, udp or sctp: %s has no ports", ask.Protocol)
+		}
+	}
+	if inv.cli.IsSet("port") {
+		port := inv.cli.Int("port")
+		if port < 1 || port > 65535 {
+			return ask, usagef("--port takes a port from 1 to 65535, not %d", port)
+		}
+		ask.Port = uint16(port)
+		if ask.Protocol == 0 {
+			ask.Protocol = firewall.TCP
+		}
+	}
+	ask.Interface = inv.cli.String("interface")
+	if !inv.cli.IsSet("to") {
+		return ask, nil
+	}
+	if ask.To, err = netip.ParseAddr(inv.cli.String("to")); err != nil {
+		return ask, usagef("--to takes an address: %w", err)
+	}
+	ask.To = ask.To.Unmap().WithZone("")
+	if ask.To.IsUnspecified() || ask.To.IsLoopback() && ask.Interface != "lo" {
+		return ask, usagef("--to %s: no packet from another machine can be for that address", ask.To)
+	}
+	return ask, nil
 }
 
 // loadRulesets reads dumps. One of iptables that doesn't tell of which IP version it is, is taken
@@ -228,9 +258,12 @@ func printAudit(s *screen, r audit.Report) {
 		if x.Container != "" {
 			who = strings.TrimSpace(who + " in " + x.Container)
 		}
-		at := x.Address
-		if x.Target != "" {
-			at = strings.TrimSpace(strings.TrimPrefix(x.Address, "*") + " → " + x.Target)
+		at := x.At()
+		switch {
+		case x.Target != "" && x.Address == "*":
+			at = "→ " + x.Target
+		case x.Target != "":
+			at += " → " + x.Target
 		}
 		allowed := "-"
 		if x.Declared {
@@ -275,7 +308,7 @@ func printAudit(s *screen, r audit.Report) {
 		line := fmt.Sprintf(
 			"%s: %s",
 			s.paint(red, string(f.Kind)),
-			printable(strings.Replace(f.Detail, " on "+f.Interface, "", 1)),
+			printable(f.Detail),
 		)
 		if f.Sources.Len() > 0 && f.Kind != audit.Expired && f.Kind != audit.Expiring {
 			line += " (" + prefixWords(f.Sources) + ")"

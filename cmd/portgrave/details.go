@@ -17,12 +17,15 @@ var details = map[string]string{
 		"service doesn't allow.",
 	"close": "A port ends all of its leases.",
 	"audit": "It reads every rule on the host, whoever wrote it, with interfaces, addresses, routes and listening sockets, and sends the set of all sources through the kernel's hooks. What can't be known " +
-		"statically makes two answers of one: certain, and possible. A source that gets no answer, because output rules, routes or rp_filter lose it, doesn't reach a port of tcp or sctp; of other " +
-		"protocols it stays possible, since its packets get in, and who loses the answers is named. A client's own port is taken for one of 49152-60999, which every system uses.",
+		"statically makes two answers of one: certain, and possible. A port that is let in differently at some of the host's addresses has a row for each. " +
+		"A source that gets no answer, because output rules, routes or rp_filter lose it, doesn't reach a port of tcp or sctp; of other " +
+		"protocols it stays possible, since its packets get in, and who loses the answers is named. A client's own port is taken for one of 49152-60999, which every system uses. " +
+		"Rules from files (--ruleset) have no sockets: every port that they tell apart has a row, for packets from other machines to any address that no rule names (*), and to each at which " +
+		"they let in others. What is taken for granted, such as that rpfilter passes, is printed.",
 	"explain": "It says whether the packet is stopped here and by whom, whether the service is bound elsewhere, whether nothing listens, or whether the answer is lost on its way back (reply-lost): " +
 		"in output or postrouting, for want of a route, in a route that refuses or leads into a tunnel, or by rp_filter. Where packets are spread over several targets, each is looked at; one that " +
 		"refuses makes connects false in JSON, and targets says which. Without --interface the packet comes by the interface through which the host would answer, or, from behind a router to an " +
-		"address of another interface, by that one. What happens to answers beyond this host isn't known.",
+		"address of another interface, by that one. What happens to answers beyond this host isn't known. The exit code is 0 only if it connects.",
 	"teardown": "Both backends are looked through. The state directory stays. Until the next apply neither a boot nor the daemon enforces anything, and status says so.",
 	"daemon": "It owns the nftables table where the kernel can and the host's nft can print that, so that nobody else changes it; elsewhere it repairs changes at once. A repair needs neither the disk nor a free descriptor. " +
 		"Against a program that keeps deleting the rules it uses a tenth of one processor; meanwhile a small table refuses the listed ports to all but sources of short lists and running SSH sessions, and " +

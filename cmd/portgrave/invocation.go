@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/connections"
+	"github.com/portgrave/portgrave/firewall/exposure/hostview"
 	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/ipvs"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/urfave/cli/v2"
 )
@@ -139,6 +141,7 @@ func (inv *invocation) read(
 			"networks",
 		), Offline: how.offline, Files: how.files, AcceptShrunk: inv.acceptShrunk,
 		Foretold: roomForLists, Counted: reading.counted,
+		Connected: hostview.Connected, Virtual: ipvs.VirtualServices,
 		Warn: func(err error) {
 			if mayChangeRules() { // others may not keep content, and need not
 				inv.screen.warnf("%v", err)

@@ -15,6 +15,8 @@ type Answer struct {
 	Pieces   []Piece
 	// Assumed lists what was taken for granted for want of a host or an interface, for people.
 	Assumed []string
+	// Work is how much of it the answer took, in steps of some tens of nanoseconds.
+	Work int
 }
 
 // Piece is one way, and the sources that may go it.

@@ -22,6 +22,9 @@ func (w *walk) extendFib(f *flow, r reading, o Operand) []reading {
 	if o.Fib.Of == FibDest {
 		return []reading{r.with(operandValue{view: w.fibOfDest(p, o, width).through(o)})}
 	}
+	if w.outside() && p.headerSource == sourceOwn {
+		return []reading{r.with(operandValue{view: w.fibFromOutside(o, width).through(o)})}
+	}
 	if w.e.fib == nil || p.headerSource != sourceOwn {
 		return []reading{r.with(operandValue{view: anything(width)})}
 	}
@@ -53,6 +56,8 @@ func (w *walk) fibOfDest(p *packet, o Operand, width int) view {
 	switch {
 	case p.local && !known && o.Fib.Want == FibType && !o.Fib.ByIn && !o.Fib.ByOut:
 		return sure(Number(uint64(RouteLocal)), width)
+	case w.e.fib == nil && w.q.Elsewhere:
+		return anything(width)
 	case w.e.fib == nil && !p.moved && o.Fib.Want == FibType && !o.Fib.ByIn && !o.Fib.ByOut:
 		return sure(Number(uint64(RouteLocal)), width) // a dump is asked about packets for the host itself
 	case w.e.fib == nil || !known:

@@ -170,6 +170,10 @@ func (w *walk) incoming(f Field, width int) view {
 	switch {
 	case w.sends():
 		return noInterface(f, width)
+	case w.q.Interface == "" && w.outside() && f == FieldInName:
+		return anything(width).but(Name("lo"))
+	case w.q.Interface == "" && w.outside() && f == FieldInIndex:
+		return anything(width).but(Number(1)) // lo's in every namespace (LOOPBACK_IFINDEX)
 	case w.q.Interface == "":
 		return anything(width)
 	case f == FieldInName:
@@ -214,6 +218,8 @@ func (w *walk) leaving(p *packet, f Field, width int) view {
 		return sure(Value{}, width)
 	case w.e.host == nil && w.reply != nil && w.reply.arrived != "" && f == FieldOutName:
 		return sure(Name(w.reply.arrived), width)
+	case w.reply != nil && w.outside() && f == FieldOutName:
+		return anything(width).but(Name("lo"))
 	case p.out == outUnknown || out == nil:
 		return anything(width)
 	case f == FieldOutName:

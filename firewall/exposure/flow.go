@@ -186,6 +186,15 @@ func joinCredits(a, b []credit) []credit {
 	return append(a[:len(a):len(a)], b...)
 }
 
+// credited is the credits of a flow that a rule lets through. A rule of NAT decides where a packet
+// goes, not whether: behind it stand those who let the packet through.
+func (w *walk) credited(f *flow, by Decider) []credit {
+	if w.translating && w.hook != HookPrerouting && len(f.credits) > 0 {
+		return f.credits
+	}
+	return f.accepted(by)
+}
+
 // accepted is the credits of a flow after a chain has let it through: a rule replaces what was before, a policy only other policies.
 func (f *flow) accepted(by Decider) []credit {
 	if by.Rule != nil || len(f.credits) == 0 {

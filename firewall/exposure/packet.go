@@ -119,6 +119,9 @@ func newPacket(q Question) *packet {
 		p.now.addr = One(Address(q.Destination))
 	} else {
 		p.local = true
+		if q.Within != (Range{}) {
+			p.now.addr = q.Within
+		}
 	}
 	p.orig, p.reply = p.now, p.now
 	return p
@@ -217,6 +220,11 @@ func (p *packet) within(width int) string {
 		return ""
 	}
 	return strings.TrimPrefix(targetText(width, p.now), "to ")
+}
+
+// narrowed reports whether rules have only told which of the host's addresses it is for.
+func (p *packet) narrowed(delivered bool) bool {
+	return p.local && !p.moved && !(delivered && p.tproxy != No)
 }
 
 // target is where the packet is addressed to, as an Answer has it.

@@ -286,7 +286,7 @@ func (w *walk) leave(c *chain, by Decider, v Verdict, f flow, back *[]flow) {
 	}
 	switch v.Kind {
 	case VerdictAccept:
-		f.credits = f.accepted(by)
+		f.credits = w.credited(&f, by)
 		w.accepted = append(w.accepted, f)
 	case VerdictReturn:
 		*back = append(*back, f)

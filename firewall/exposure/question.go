@@ -22,7 +22,14 @@ type Question struct {
 	// Destination is what the client dialled. The zero Addr: one of the host's addresses, which one isn't known: fib says local, and what asks for
 	// the address is a maybe.
 	Destination netip.Addr
-	Port        uint16
+	// Within limits a Destination that isn't known to a range; the zero Range: any address.
+	Within Range
+	// Outside: the packet comes from another machine, so not by lo, nor from 127.0.0.0/8 or ::1. It
+	// matters only without a Host, and only where Interface doesn't tell.
+	Outside bool
+	// Elsewhere: the destination is another machine's, so the packet is forwarded. Without a Host alone.
+	Elsewhere bool
+	Port      uint16
 	// Sources limits the question to some sources; empty: all of the family.
 	Sources Ranges
 }

@@ -10,7 +10,7 @@ const tooComplex = "undecided: the ruleset is too complex"
 
 // answer makes pieces of what became of the flows.
 func (w *walk) answer() Answer {
-	a := Answer{Question: w.q, Assumed: w.assumed}
+	a := Answer{Question: w.q, Assumed: w.assumed, Work: w.work}
 	if w.tooFar {
 		by := Decider{Reason: tooComplex}
 		for _, o := range []Outcome{Delivered, Forwarded, Dropped} {
@@ -39,7 +39,8 @@ func (w *walk) answer() Answer {
 		if k.target == (netip.AddrPort{}) {
 			k.within = e.packet.within(addressWidth(w.q.Family))
 		}
-		k.translated = k.target != netip.AddrPortFrom(w.q.Destination, w.q.Port)
+		k.translated = k.target != netip.AddrPortFrom(w.q.Destination, w.q.Port) &&
+			!e.packet.narrowed(e.outcome == Delivered)
 		credits, answers := []credit{{e.sources, e.by}}, []replied{{sources: e.sources}}
 		if e.outcome.Passes() {
 			if credits = e.credits; len(credits) == 0 {

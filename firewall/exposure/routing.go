@@ -67,6 +67,8 @@ func (w *walk) ways(p *packet) []routed {
 	}
 	addr, known := view{within: p.now.addr}.single()
 	switch {
+	case w.e.fib == nil && w.q.Elsewhere && !p.moved:
+		return append(ways, wire)
 	case p.local || !p.moved && w.e.fib == nil:
 		return append(ways, socket)
 	case w.e.fib == nil:
@@ -200,7 +202,7 @@ func (w *walk) validate(f flow, r routed, local, forward *[]flow) {
 		return
 	}
 	through := []flow{f}
-	if w.e.fib != nil {
+	if w.e.fib != nil || w.outside() {
 		through = w.checkSource(f, r)
 	}
 	for _, f := range through {

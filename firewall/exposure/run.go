@@ -194,7 +194,7 @@ func (w *walk) follow(c *chain, r *rule, b branch, next []flow, back *[]flow) []
 		return append(next, b.flow)
 	case toAccept:
 		w.ruleStep(&b.flow, c, r, b.by, Yes)
-		b.credits = b.accepted(by)
+		b.credits = w.credited(&b.flow, by)
 		w.accepted = append(w.accepted, b.flow)
 	case toDrop:
 		w.ruleStep(&b.flow, c, r, b.by, Yes)

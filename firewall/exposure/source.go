@@ -17,6 +17,9 @@ func (w *walk) sourceChecks(p *packet, r routed) []sourceCheck {
 	if w.q.Family == firewall.IPv6 {
 		return w.sourceChecks6(r)
 	}
+	if w.e.fib == nil {
+		return outsideChecks
+	}
 	type key struct {
 		in  string
 		out int

@@ -169,5 +169,12 @@ func NamePrefix(s string) Range {
 // Full is every value of a width.
 func Full(width int) Range { return Range{Value{}, Ones(width)} }
 
+// Size is how many values are in the range, less one.
+func (r Range) Size() Value {
+	lo, borrow := bits.Sub64(r.To.lo, r.From.lo, 0)
+	hi, _ := bits.Sub64(r.To.hi, r.From.hi, borrow)
+	return Value{hi, lo}
+}
+
 // Contains reports whether a value is in the range.
 func (r Range) Contains(v Value) bool { return r.From.Compare(v) <= 0 && v.Compare(r.To) <= 0 }

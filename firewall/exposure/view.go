@@ -9,6 +9,15 @@ type view struct {
 	within Range
 	// absent is whether there is such a value at all: see Field.
 	absent Tri
+	// except is a value that it isn't, if excepts is set, though the range holds it.
+	except  Value
+	excepts bool
+}
+
+// but is the same value, of which it is known that it isn't another one.
+func (v view) but(except Value) view {
+	v.except, v.excepts = except, true
+	return v
 }
 
 // sure is a value that is known.
@@ -71,7 +80,8 @@ func (v view) xor(o view) view {
 
 // in reports whether the value lies in a range, leaving aside whether it is absent.
 func (v view) in(r Range) Tri {
-	if r.From.Compare(v.within.To) > 0 || v.within.From.Compare(r.To) > 0 {
+	if r.From.Compare(v.within.To) > 0 || v.within.From.Compare(r.To) > 0 ||
+		v.excepts && r == One(v.except) {
 		return No
 	}
 	if r.Contains(v.within.From) && r.Contains(v.within.To) {
@@ -85,6 +95,10 @@ const maxTried = 256
 
 // inAny reports whether the value lies in a set, leaving aside whether it is absent. Exact for a value with few unknown bits or a known range.
 func (v view) inAny(s Ranges) Tri {
+	if v.excepts {
+		s = s.Minus(NewRanges(One(v.except)))
+		v.excepts = false
+	}
 	if one, ok := v.single(); ok {
 		if s.Contains(one) {
 			return Yes

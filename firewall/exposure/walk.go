@@ -55,13 +55,18 @@ func (e *Evaluator) newWalk(q Question) *walk {
 
 // assume notes what is taken for granted.
 func (w *walk) assume() {
-	if w.e.host == nil {
+	switch {
+	case w.e.host != nil:
+	case w.outside():
+		w.assumeOutside()
+	default:
 		w.assumed = append(w.assumed, "the packet is for the host itself, and routing takes any source")
-		if w.q.answered() {
-			w.assumed = append(w.assumed, "routing finds a way back for every answer, by the interface where the packet came in")
-		}
+	}
+	if w.e.host == nil && w.q.answered() {
+		w.takeForGranted("routing finds a way back for every answer, by the interface where the packet came in")
 	}
 	switch {
+	case w.q.Interface == "" && w.outside():
 	case w.q.Interface == "":
 		w.assumed = append(w.assumed, "which interface it comes in by isn't known")
 	case w.e.host != nil && w.in == nil:
@@ -69,7 +74,7 @@ func (w *walk) assume() {
 	case w.in != nil && w.in.Loopback:
 		w.assumed = append(w.assumed, "what comes in by "+w.q.Interface+" has passed the output chains before, which aren't followed")
 	}
-	if !w.q.Destination.IsValid() {
+	if !w.q.Destination.IsValid() && w.q.Within == (Range{}) {
 		w.assumed = append(w.assumed, "which of the host's addresses it is for isn't known")
 	}
 }

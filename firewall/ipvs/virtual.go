@@ -13,6 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// VirtualServices is Virtual for a reader who only wants the services.
+func VirtualServices() ([]firewall.VirtualService, error) {
+	list, _, err := Virtual()
+	return list, err
+}
+
 // Virtual reads the services at addresses that the host holds for IPVS alone, in order. held
 // reports whether it holds any such address, served or not; it is true as well where that can't be
 // told.

@@ -17,6 +17,8 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/connections"
+	"github.com/portgrave/portgrave/firewall/exposure/hostview"
+	"github.com/portgrave/portgrave/firewall/ipvs"
 	"github.com/portgrave/portgrave/firewall/nft"
 	"github.com/portgrave/portgrave/firewall/xt"
 	"github.com/portgrave/portgrave/policy"
@@ -126,6 +128,10 @@ type world struct {
 func newWorld(t *testing.T, e engine) *world {
 	t.Helper()
 	w := &world{World: lab.New(t), t: t}
+	w.networks = policy.Networks{
+		Connected: hostview.Connected,
+		Virtual:   ipvs.VirtualServices,
+	}
 	for _, a := range []netip.Addr{barred4, barred6} {
 		w.AddSources(w.Office, netip.PrefixFrom(a, a.BitLen()))
 	}

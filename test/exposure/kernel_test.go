@@ -31,6 +31,7 @@ type judge struct {
 
 	rulesets, probes, questions, exact, refused, open, undecided, read int
 	blunt                                                              map[string]int // answers less exact than the description's, by view
+	dump                                                               *ex.Evaluator  // the rules without their host
 	xt                                                                 string
 	legacyUsed                                                         bool
 }
@@ -140,6 +141,7 @@ func (j *judge) ask(views []view, g *generator) (all []asked, probes []lab.Quest
 							}
 						}
 					}
+					told = append(told, j.dumped(q)...)
 					for _, s := range sources(f, g, edges...) {
 						all = append(all, asked{q, s, told})
 						probes = append(probes, lab.Question{Source: s, To: netip.AddrPortFrom(dest, q.Port), Over: lab.Protocol(proto)})
@@ -210,6 +212,7 @@ func (j *judge) judge(d *description, g *generator) []string {
 		j.t.Logf("seed %d was refused: %v", d.seed, err)
 		return nil
 	}
+	j.dump = ex.NewEvaluator(d.model(), nil)
 	all, probes, problems := j.ask(j.views(d), g)
 	answers := j.w.ProbeEach(j.w.Internet, probes, lab.Attempts(1), lab.Rate(60000))
 	var again []int

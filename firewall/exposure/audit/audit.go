@@ -98,6 +98,9 @@ type auditor struct {
 	unroutable sources                          // martians, and the host's own
 	report     Report
 	assumed    map[string]bool
+	// bound are what the sockets of rows are bound to, by the rows' indexes, where the rows are about
+	// single addresses.
+	bound map[int]string
 }
 
 type portKey struct {
@@ -113,7 +116,7 @@ const maxHeld = 16
 func (a *auditor) look() {
 	a.listeners = a.Sockets.Current()
 	a.addresses, a.present, a.assumed = map[firewall.Family][]netip.Addr{}, map[portKey]bool{}, map[string]bool{}
-	a.loopback = map[portKey]string{}
+	a.loopback, a.bound = map[portKey]string{}, map[int]string{}
 	for _, i := range a.Host.Interfaces {
 		if i.Loopback {
 			continue
@@ -177,8 +180,8 @@ func (a *auditor) families(l sockets.Listener) (out []firewall.Family) {
 
 // askAll asks who gets to each listener by each interface, on all processors: the answers are most
 // of the work. They are in the order of listeners and interfaces.
-func (a *auditor) askAll(ctx context.Context) [][]reach {
-	answers := make([][]reach, len(a.listeners))
+func (a *auditor) askAll(ctx context.Context) [][][]part {
+	answers := make([][][]part, len(a.listeners))
 	if a.Workers == 1 {
 		for n := range a.listeners {
 			if ctx.Err() == nil {
@@ -208,21 +211,23 @@ func (a *auditor) askAll(ctx context.Context) [][]reach {
 }
 
 // askAbout asks about one listener.
-func (a *auditor) askAbout(l sockets.Listener) []reach {
-	answers := make([]reach, len(a.interfaces))
+func (a *auditor) askAbout(l sockets.Listener) [][]part {
+	answers := make([][]part, len(a.interfaces))
 	for i, on := range a.interfaces {
 		if l.Interface != "" && l.Interface != on.Name {
 			continue
 		}
+		var all []part
 		for _, f := range a.families(l) {
-			answers[i].add(a.reachSocket(l, on.Name, f))
+			all = append(all, a.reachSocket(l, on.Name, f)...)
 		}
+		answers[i] = a.joinParts(all, on.Name)
 	}
 	return answers
 }
 
 // listener judges a socket on each interface.
-func (a *auditor) listener(l sockets.Listener, answers []reach) {
+func (a *auditor) listener(l sockets.Listener, answers [][]part) {
 	k := portKey{l.Protocol, l.Port}
 	if !l.Loopback() {
 		a.present[k] = true
@@ -231,14 +236,22 @@ func (a *auditor) listener(l sockets.Listener, answers []reach) {
 		if l.Interface != "" && l.Interface != i.Name {
 			continue
 		}
-		families, all := a.families(l), answers[n]
-		x := exposureOf(l, i.Name)
-		if l.Loopback() &&
-			all.possible.empty() { // not meant for anybody outside: what the policy opens isn't kept from them by a rule
-			a.loopback[k] = x.Process
-			families = nil
+		for _, p := range apiece(answers[n]) {
+			families := p.families
+			x := exposureOf(l, i.Name)
+			if l.Loopback() &&
+				p.possible.empty() { // not meant for anybody outside: what the policy opens isn't kept from them by a rule
+				a.loopback[k] = x.Process
+				families = nil
+			}
+			bound := a.boundTo(l)
+			if p.addresses != nil {
+				bound = p.addresses
+				a.bound[len(a.report.Exposures)] = x.Address
+				x.at(p.addresses)
+			}
+			a.judge(x, p.reach, families, bound, nil)
 		}
-		a.judge(x, all, families, a.boundTo(l), nil)
 	}
 	a.boundWider(l)
 }
@@ -256,8 +269,8 @@ func (a *auditor) boundTo(l sockets.Listener) []netip.Addr {
 }
 
 // reachSocket asks who gets to a socket by an interface. A wildcard socket is asked about with the
-// destination left open; only if rules tell destinations apart, with each of the host's addresses.
-func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Family) reach {
+// destination left open; only if rules tell destinations apart, with the host's addresses.
+func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Family) []part {
 	q := exposure.Question{Family: f, Protocol: l.Protocol, Interface: iface, Port: l.Port}
 	mine := func(p exposure.Piece) bool {
 		if p.Outcome != exposure.Delivered {
@@ -271,28 +284,33 @@ func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Famil
 		}
 		return l.Accepts(p.Target.Addr(), p.Target.Port(), iface)
 	}
+	whole := func(r reach) []part { return []part{{reach: r, families: []firewall.Family{f}}} }
 	if !l.Address.IsUnspecified() {
 		q.Destination = l.Address
-		return a.askHere(q, mine)
+		return whole(a.askHere(q, mine))
 	}
 	open := a.ask(a.evaluator, q, mine)
 	served := slices.ContainsFunc(a.IPVS, func(s ipvs.Service) bool {
 		return s.Protocol == l.Protocol && s.At.Port() == l.Port
 	})
 	if open.undecided().empty() && !served {
-		return open
+		return whole(open)
 	}
-	return a.eachAddress(q, mine)
-}
-
-// eachAddress asks with every address of the host: who gets there at any of them.
-func (a *auditor) eachAddress(q exposure.Question, picks func(exposure.Piece) bool) reach {
-	var all reach
-	for _, address := range a.addresses[q.Family] {
-		q.Destination = address
-		all.add(a.askHere(q, picks))
+	var here []netip.Addr
+	var elsewhere sources
+	for _, at := range a.dialledBy(iface, f) {
+		if !a.servedByIPVS(l.Protocol, at, l.Port) {
+			here = append(here, at)
+			continue
+		}
+		q.Destination = at // where IPVS takes the packets, its service has the row
+		elsewhere = elsewhere.union(a.askHere(q, mine).elsewhere)
 	}
-	return all
+	parts := a.partsOf(q, here, func(q exposure.Question) reach { return a.askHere(q, mine) })
+	for i := range parts {
+		parts[i].elsewhere = parts[i].elsewhere.union(elsewhere)
+	}
+	return parts
 }
 
 // askHere asks who gets to a socket of this host. What IPVS takes gets through to something else.

@@ -8,6 +8,15 @@ import (
 // startsOf are the ports from which on some rule, or something else that is told, says another thing than of the port before. nil: each port may be a matter of its
 // own, since a rule computes with ports.
 func startsOf(rs *exposure.Ruleset, told []firewall.PortRange) []bool {
+	b := bordersOf(rs, told, 0)
+	if b.computed || b.raw {
+		return nil
+	}
+	return b.starts
+}
+
+// bordersOf finds where the ports of a protocol begin that are told apart; 0: of any.
+func bordersOf(rs *exposure.Ruleset, told []firewall.PortRange, p firewall.Protocol) borders {
 	b := borders{starts: make([]bool, 1<<16+1)}
 	for _, r := range told {
 		b.starts[r.First], b.starts[int(r.Last)+1] = true, true
@@ -15,21 +24,37 @@ func startsOf(rs *exposure.Ruleset, told []firewall.PortRange) []bool {
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
 			for _, r := range c.Rules {
+				if p != 0 && ofAnother(r, p) {
+					continue
+				}
 				for _, s := range r.Statements {
 					b.statement(s)
 				}
 			}
 		}
 	}
-	if b.computed {
-		return nil
+	return b
+}
+
+// ofAnother reports whether a rule is about other protocols.
+func ofAnother(r *exposure.Rule, p firewall.Protocol) bool {
+	for _, s := range r.Statements {
+		m, is := s.(exposure.Match)
+		if !is || m.Not || len(m.Key) != 1 || m.Key[0] != exposure.Of(exposure.FieldProtocol) ||
+			m.In.Len() > fewAddresses || m.In.Unknown != "" || m.In.Grows || m.In.Default {
+			continue
+		}
+		if !column(m.In, 0).Contains(exposure.Number(uint64(p))) {
+			return true
+		}
 	}
-	return b.starts
+	return false
 }
 
 type borders struct {
 	starts   []bool
 	computed bool
+	raw      bool // a rule reads bytes by their place, which the evaluator takes for unknown
 }
 
 func (b *borders) statement(s exposure.Statement) {
@@ -87,7 +112,8 @@ func (b *borders) operand(o exposure.Operand) {
 		b.lookup(o.Lookup.Key, o.Lookup.In)
 		return
 	}
-	b.computed = b.computed || ofPort(o.Field) || o.Field == exposure.FieldRaw
+	b.computed = b.computed || ofPort(o.Field)
+	b.raw = b.raw || o.Field == exposure.FieldRaw
 }
 
 func ofPort(f exposure.Field) bool {

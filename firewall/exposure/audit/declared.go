@@ -37,3 +37,7 @@ func declared(s *firewall.State, p firewall.Protocol, port uint16, iface string,
 	}
 	return d
 }
+
+func (d declaration) equal(o declaration) bool {
+	return d.governed == o.governed && d.service == o.service && d.allowed.Equal(o.allowed)
+}

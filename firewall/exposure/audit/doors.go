@@ -210,7 +210,7 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 			r.possible.simplest(r.nowhere),
 		},
 		Allowed:   allowed,
-		DecidedBy: orNone(r.decided),
+		DecidedBy: r.decidedBy(),
 	}
 	a.behind(&x, []string{d.target.String()}, d.protocol)
 	for _, s := range r.assumed {
@@ -233,13 +233,6 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 		),
 	)
 	a.report.Exposures = append(a.report.Exposures, x)
-}
-
-func orNone(list []string) []string {
-	if list == nil {
-		return []string{}
-	}
-	return list
 }
 
 // behindInterface is the interface whose network an address is in; "" if it is in none.

@@ -48,6 +48,10 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 			e.listener = listenerOf(takers[0])
 		}
 	}
+	var inside []sockets.Listener
+	if p.Protocol.HasPorts() && elsewhere && e.listener == nil {
+		inside = a.boundInside(p.Protocol, at)
+	}
 	lost := t.Replies.Lost
 	switch {
 	case t.Verdict == "deny":
@@ -71,6 +75,8 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		)
 	case p.Protocol.HasPorts() && e.listener == nil && !elsewhere:
 		e.unheard(a, p, at)
+	case len(inside) > 0:
+		e.boundTo(inside, p, at, " there")
 	case lost == exposure.Yes:
 		e.reason, e.summary = ReplyLost, fmt.Sprintf(
 			"packets of %s get in to %s, let in by %s, and the answers are lost: %s; %s",
@@ -123,30 +129,32 @@ func (e *end) gets(p Packet, by string, elsewhere bool) string {
 
 // unheard concludes about a target of this host at which nobody listens.
 func (e *end) unheard(a *auditor, p Packet, at netip.AddrPort) {
-	var bound []string
+	var bound []sockets.Listener
 	for _, l := range a.listeners {
 		if l.Protocol == p.Protocol && l.Port == at.Port() {
-			where := l.Address.String()
-			if l.Interface != "" {
-				where += " on " + l.Interface
-			}
-			bound = append(bound, fmt.Sprintf("%s on %s", whoListens(listenerOf(l)), where))
+			bound = append(bound, l)
 		}
 	}
-	if len(bound) > 0 {
-		e.reason, e.summary = BoundElsewhere, fmt.Sprintf(
-			"the rules let %s through to %s, but nobody listens on %s: %s",
-			p.From,
-			e.to,
-			at.Addr(),
-			strings.Join(bound, ", "),
-		)
-		return
-	}
-	e.reason, e.summary = NothingListens, fmt.Sprintf(
+	e.reason = NothingListens
+	e.summary = fmt.Sprintf(
 		"the rules let %s through to %s, but nothing listens there",
 		p.From,
 		e.to,
+	)
+	if len(bound) > 0 {
+		e.boundTo(bound, p, at, "")
+	}
+}
+
+// boundTo concludes about a target at which programs are bound to other addresses.
+func (e *end) boundTo(bound []sockets.Listener, p Packet, at netip.AddrPort, there string) {
+	e.reason, e.summary = BoundElsewhere, fmt.Sprintf(
+		"the rules let %s through to %s, but nobody listens on %s%s: %s",
+		p.From,
+		e.to,
+		at.Addr(),
+		there,
+		boundWords(bound),
 	)
 }
 

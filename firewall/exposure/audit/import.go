@@ -81,14 +81,20 @@ func openings(rows []Exposure) []opening {
 	specific := map[netip.Addr][]Exposure{}
 	var addresses []netip.Addr
 	for _, x := range rows {
-		a, err := netip.ParseAddr(x.Address)
-		if err != nil || a.IsUnspecified() || x.Target != "" {
-			return onInterfaces(rows, nil)
+		at := x.Addresses
+		if at == nil {
+			at = []string{x.Address}
 		}
-		if specific[a] == nil {
-			addresses = append(addresses, a)
+		for _, s := range at {
+			a, err := netip.ParseAddr(s)
+			if err != nil || a.IsUnspecified() || x.Target != "" {
+				return onInterfaces(rows, nil)
+			}
+			if specific[a] == nil {
+				addresses = append(addresses, a)
+			}
+			specific[a] = append(specific[a], x)
 		}
-		specific[a] = append(specific[a], x)
 	}
 	var out []opening
 	for _, a := range addresses {

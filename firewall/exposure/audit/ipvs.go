@@ -78,7 +78,7 @@ func realServers(s ipvs.Service) (out []string) {
 // isVirtual reports whether the policy's deny leaves an address and port alone: only DNAT knows the
 // address, or the host holds it for IPVS.
 func (a *auditor) isVirtual(p firewall.Protocol, port uint16, addresses []netip.Addr) bool {
-	if a.Policy == nil || len(addresses) != 1 {
+	if a.Policy == nil || a.Host == nil || len(addresses) != 1 {
 		return false
 	}
 	return !a.Host.Owns(addresses[0]) || a.Policy.IsVirtual(p, addresses[0], port)

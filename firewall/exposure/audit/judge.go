@@ -37,7 +37,7 @@ func (a *auditor) judge(
 	x.Service, x.Reachable, x.DecidedBy, x.Finding = d.service, Bounds{
 		written(r.certain),
 		possible,
-	}, r.decided, OK
+	}, r.decidedBy(), OK
 	for _, s := range r.assumed {
 		a.assumed[s] = true
 	}
@@ -47,9 +47,6 @@ func (a *auditor) judge(
 		if lost := lostTo(r.decided); lost != "" {
 			unheard = "; packets come in, and answers to some of them are lost: " + lost
 		}
-	}
-	if x.DecidedBy == nil {
-		x.DecidedBy = []string{}
 	}
 	allowed := sourcesOf(d.allowed, families...)
 	if d.governed {
@@ -102,7 +99,7 @@ func (a *auditor) judge(
 			fmt.Sprintf(
 				"the policy opens %s to sources that something else stops: %s",
 				name,
-				strings.Join(r.decided, "; "),
+				strings.Join(r.decidedBy(), "; "),
 			),
 		)
 	}
@@ -112,9 +109,9 @@ func (a *auditor) judge(
 			Undecided,
 			unsure.simplest(r.nowhere),
 			fmt.Sprintf(
-				"who reaches %s hangs on what can't be known: %s",
+				"who reaches %s depends on what can't be decided in advance: %s",
 				name,
-				strings.Join(unknowns(r.decided), "; "),
+				strings.Join(r.unknown, "; "),
 			),
 		)
 	}
@@ -132,16 +129,8 @@ func lostTo(decided []string) string {
 	return strings.Join(out, "; ")
 }
 
-func unknowns(decided []string) (out []string) {
-	for _, d := range decided {
-		if rest, ok := strings.CutPrefix(d, "unknown: "); ok {
-			out = append(out, rest)
-		}
-	}
-	return out
-}
-
-// name is a port for people: "tcp/9090 (prometheus) on eth0".
+// name is a port for people: "tcp/9090 (prometheus) at 192.0.2.1". The interface isn't part of it:
+// the same often holds of several.
 func (x *Exposure) name() string {
 	s := fmt.Sprintf("%s/%d", x.Protocol, x.Port)
 	if x.PortLast > 0 {
@@ -150,8 +139,8 @@ func (x *Exposure) name() string {
 	if x.Process != "" {
 		s += " (" + x.Process + ")"
 	}
-	if x.Interface != "" {
-		s += " on " + x.Interface
+	if len(x.Addresses) > 0 {
+		s += " at " + x.At()
 	}
 	return s
 }
@@ -225,59 +214,11 @@ func (a *auditor) boundWider(l sockets.Listener) {
 func (a *auditor) mark(socket Exposure, k Kind) {
 	for i := range a.report.Exposures {
 		x := &a.report.Exposures[i]
-		same := x.Port == socket.Port && x.Protocol == socket.Protocol && x.Address == socket.Address &&
+		bound := cmp.Or(a.bound[i], x.Address)
+		same := x.Port == socket.Port && x.Protocol == socket.Protocol && bound == socket.Address &&
 			x.Target == ""
 		if same && slices.Index(gravity, k) < slices.Index(gravity, x.Finding) {
 			x.Finding = k
-		}
-	}
-}
-
-// absent finds services behind which nobody is.
-func (a *auditor) absent() {
-	if a.Policy == nil {
-		return
-	}
-	for _, svc := range a.Policy.Services {
-		allowed := svc.AllowedAt(a.Now)
-		for _, r := range svc.Ports {
-			if !r.Protocol.HasPorts() {
-				continue // tunnels and pings are the kernel's own: no socket shows who takes them
-			}
-			there := false
-			for k := range a.present {
-				there = there || r.Contains(k.protocol, k.port)
-			}
-			if there || allowed.Len() == 0 {
-				continue
-			}
-			x := Exposure{
-				Protocol:  r.Protocol.String(),
-				Port:      r.First,
-				Service:   svc.Name,
-				Declared:  true,
-				Allowed:   allowed,
-				Finding:   OK,
-				DecidedBy: []string{},
-			}
-			if r.Last > r.First {
-				x.PortLast = r.Last
-			}
-			detail := fmt.Sprintf(
-				"the policy opens %s (service %s), and nobody listens there",
-				x.name(),
-				svc.Name,
-			)
-			if process, local := a.loopback[portKey{r.Protocol, r.First}]; local {
-				detail = fmt.Sprintf(
-					"the policy opens %s (service %s), and %s listens there for this host alone",
-					x.name(),
-					svc.Name,
-					cmp.Or(process, "somebody"),
-				)
-			}
-			a.find(&x, NotListening, firewall.Prefixes{}, detail)
-			a.report.Exposures = append(a.report.Exposures, x)
 		}
 	}
 }

@@ -2,37 +2,77 @@ package audit
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Offline answers for one port from rules without their host, such as a file: who gets through to it with a packet addressed to the host itself. An iface of "" is
-// an unknown one.
-func Offline(rs *exposure.Ruleset, protocol firewall.Protocol, port uint16, iface string, in Input) Report {
+// Offline is what rules without their host, such as a file, are asked: who gets through with a
+// packet that comes from another machine. What is left out is asked about in every way that the
+// rules tell apart.
+type Offline struct {
+	Protocol  firewall.Protocol // 0: TCP, UDP, and SCTP if a rule names it
+	Port      uint16            // 0: every port
+	Interface string            // "": any but lo
+	// To is the address that is dialled; the zero Addr: the host's, which aren't known.
+	To netip.Addr
+}
+
+// Bounds on what is asked offline, of each protocol.
+const (
+	maxOfflineQuestions = 10_000
+	maxOfflineRows      = 3_000
+	// maxOfflineWork is in steps as exposure.Answer counts them: a second or two.
+	maxOfflineWork = 8_000_000
+	// maxOwnRows is how many destinations of one port have rows of their own.
+	maxOwnRows = 64
+)
+
+// RunOffline audits rules without their host.
+func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 	in.Rules, in.Host = rs, nil
-	a := &auditor{Input: in, evaluator: exposure.NewEvaluator(rs, nil), assumed: map[string]bool{}, report: Report{Exposures: []Exposure{}, Findings: []Finding{}}}
+	a := &auditor{
+		Input:     in,
+		evaluator: exposure.NewEvaluator(rs, nil),
+		assumed:   map[string]bool{},
+		report:    Report{Exposures: []Exposure{}, Findings: []Finding{}},
+	}
 	for _, m := range rs.Missing {
 		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%s: %s", m.What, m.Why))
 	}
 	a.unroutable = martians()
-	x := Exposure{Protocol: protocol.String(), Port: port, Address: "*", Interface: iface}
-	var all reach
-	families := familiesOf(rs)
-	for _, f := range families {
-		all.add(a.ask(a.evaluator, exposure.Question{Family: f, Protocol: protocol, Interface: iface, Port: port}, func(p exposure.Piece) bool { return p.Outcome.Passes() }))
+	o := &offline{auditor: a, Offline: ask, families: familiesOf(rs)}
+	if ask.To.IsValid() {
+		o.families = []firewall.Family{familyOf(ask.To)}
 	}
-	x.Target = strings.Join(all.targets, ", ")
-	if len(families) == 1 {
-		a.assumed[fmt.Sprintf("nothing is said of the other IP version: these are rules for %s alone", families[0])] = true
+	if len(o.families) == 1 && !ask.To.IsValid() {
+		a.assumed[fmt.Sprintf(
+			"nothing is said of the other IP version: these are rules for %s alone",
+			o.families[0],
+		)] = true
 	}
-	a.judge(x, all, families, nil, nil)
+	o.run()
 	a.finish()
+	if ask.Port == 0 {
+		slices.SortStableFunc(a.report.Exposures, func(x, y Exposure) int {
+			return strings.Compare(x.Protocol, y.Protocol)
+		})
+	}
 	return a.report
 }
 
-// familiesOf are the IP versions that rules from files speak for. iptables-save says nothing about IPv6, nor ip6tables-save about IPv4; nft's listing is about both.
+func familyOf(a netip.Addr) firewall.Family {
+	if a.Is6() {
+		return firewall.IPv6
+	}
+	return firewall.IPv4
+}
+
+// familiesOf are the IP versions that rules from files speak for. iptables-save says nothing about
+// IPv6, nor ip6tables-save about IPv4; nft's listing is about both.
 func familiesOf(rs *exposure.Ruleset) (out []firewall.Family) {
 	for _, f := range firewall.Families {
 		speaks := len(rs.Tables) == 0
@@ -44,4 +84,341 @@ func familiesOf(rs *exposure.Ruleset) (out []firewall.Family) {
 		}
 	}
 	return out
+}
+
+// offline goes through the questions.
+type offline struct {
+	*auditor
+	Offline
+	families  []firewall.Family
+	questions int
+	work      int
+	foreign   map[string]bool // destinations that are taken for another machine's
+	targets   *finder         // where rules send packets; made when it is needed
+}
+
+// offlineRow is a row before it is judged.
+type offlineRow struct {
+	part
+	protocol    firewall.Protocol
+	first, last uint16
+	at          []string     // the row's addresses; nil: any that no rule names
+	like        []netip.Addr // an address that stands for those of the row; nil: for any
+}
+
+func (o *offline) run() {
+	o.foreign = map[string]bool{}
+	protocols := []firewall.Protocol{o.Protocol}
+	if o.Protocol == 0 {
+		protocols = []firewall.Protocol{firewall.TCP, firewall.UDP}
+		if namesProtocol(o.Rules, firewall.SCTP) {
+			protocols = append(protocols, firewall.SCTP)
+		}
+	}
+	for _, p := range protocols {
+		o.protocol(p)
+	}
+	o.nameForeign()
+}
+
+// protocol asks about the ports of a protocol, and judges those together that neither the answers
+// nor the policy tell apart.
+func (o *offline) protocol(p firewall.Protocol) {
+	o.questions, o.work = 0, 0
+	until := len(o.report.Exposures) + maxOfflineRows
+	var before []offlineRow
+	judge := func(rows []offlineRow) {
+		for _, r := range rows {
+			o.judgeRow(r)
+		}
+	}
+	for _, ports := range o.ports(p) {
+		if o.spent() || len(o.report.Exposures) > until {
+			o.report.Unread = append(o.report.Unread, fmt.Sprintf(
+				"there is too much to tell apart: %s/%d and above were not looked at, ask with --port",
+				p, ports.First,
+			))
+			break
+		}
+		rows := o.rows(ports)
+		if o.sameRows(before, rows) {
+			for i := range before {
+				before[i].last = ports.Last
+			}
+			continue
+		}
+		judge(before)
+		before = rows
+	}
+	judge(before)
+}
+
+// ports are the ranges of ports that are asked about, in order.
+func (o *offline) ports(p firewall.Protocol) (out []firewall.PortRange) {
+	if o.Port != 0 {
+		return []firewall.PortRange{{Protocol: p, First: o.Port, Last: o.Port}}
+	}
+	b := bordersOf(o.Rules, o.told(), p)
+	for first, port := 1, 1; port < 1<<16; port++ {
+		if port == 1<<16-1 || b.computed || b.starts[port+1] {
+			out = append(out, firewall.PortRange{Protocol: p, First: uint16(first), Last: uint16(port)})
+			first = port + 1
+		}
+	}
+	return out
+}
+
+// rows asks about some ports that no rule tells apart: at the address asked for, or at any address
+// that no rule names, and at each that rules name and treat differently.
+func (o *offline) rows(ports firewall.PortRange) []offlineRow {
+	row := func(p part, at []string, like ...netip.Addr) offlineRow {
+		return offlineRow{p, ports.Protocol, ports.First, ports.Last, at, like}
+	}
+	if o.To.IsValid() {
+		f := o.families[0]
+		r := o.askClass(f, ports, exposure.Ranges{})
+		if !o.forwarded(ports) {
+			o.assumed[o.To.String()+" is an address of the host itself"] = true
+		}
+		return []offlineRow{row(part{reach: r, families: o.families}, []string{o.To.String()}, o.To)}
+	}
+	var anywhere part
+	var unnamed []netip.Addr
+	var named []offlineRow
+	for _, f := range o.families {
+		classes, complete := o.evaluator.Classes(f, ports.Protocol, ports.First, ports.Last)
+		classes = o.dialled(f, ports.Protocol, classes)
+		other := slices.IndexFunc(classes, func(c exposure.Class) bool { return c.Named == 0 })
+		var rest reach
+		if other >= 0 {
+			alike := classes[other].Addresses
+			if !complete { // some of these may be told apart all the same
+				o.tooMany()
+				alike = exposure.Ranges{}
+			}
+			rest = o.askClass(f, ports, alike)
+			anywhere.add(rest)
+			anywhere.families = append(anywhere.families, f)
+			if len(classes) > 1 {
+				unnamed = append(unnamed, addressOf(f, widest(classes[other].Addresses)))
+			}
+		}
+		for i, c := range classes {
+			if i == other || c.Named == exposure.PlaceForward {
+				continue // of packets for another machine
+			}
+			if len(named) == maxOwnRows || o.spent() {
+				o.tooMany()
+				break
+			}
+			r := o.askClass(f, ports, c.Addresses)
+			if other >= 0 && rest.same(r) {
+				continue
+			}
+			at := addressWords(c.Addresses.Prefixes(f))
+			if c.Named&(exposure.PlaceInput|exposure.PlaceTranslation) == 0 && other >= 0 &&
+				r.possible.minus(rest.possible).empty() && r.certain.minus(rest.certain).empty() {
+				for _, s := range at {
+					o.foreign[s] = true
+				}
+				continue
+			}
+			named = append(named, row(
+				part{reach: r, families: []firewall.Family{f}}, at,
+				addressOf(f, widest(c.Addresses)),
+			))
+		}
+	}
+	if len(anywhere.families) == 0 {
+		return named
+	}
+	return append([]offlineRow{row(anywhere, nil, unnamed...)}, named...)
+}
+
+func (o *offline) spent() bool {
+	return o.questions > maxOfflineQuestions || o.work > maxOfflineWork
+}
+
+func (o *offline) tooMany() {
+	o.assumed["rules tell more destinations apart than are listed: ask with --to"] = true
+}
+
+// askClass asks about ports at a class of destinations, or at the one asked for.
+func (o *offline) askClass(
+	f firewall.Family,
+	ports firewall.PortRange,
+	class exposure.Ranges,
+) reach {
+	q := exposure.Question{
+		Family:    f,
+		Protocol:  ports.Protocol,
+		Interface: o.Interface,
+		Outside:   o.Interface != "lo",
+		Port:      ports.First,
+	}
+	switch {
+	case o.To.IsValid():
+		q.Destination = o.To
+		q.Elsewhere = o.forwarded(ports)
+	case len(class.List()) > 0:
+		if q.Within = widest(class); q.Within.From == q.Within.To {
+			q.Destination, q.Within = addressOf(f, q.Within), exposure.Range{}
+		}
+	}
+	o.questions++
+	r := o.ask(o.evaluator, q, func(p exposure.Piece) bool { return p.Outcome.Passes() })
+	o.work += r.work
+	return r
+}
+
+// forwarded reports whether the address asked for is another machine's: rules send packets to it,
+// or name it where packets are forwarded, and not where they are for the host.
+func (o *offline) forwarded(ports firewall.PortRange) bool {
+	classes, _ := o.evaluator.Classes(familyOf(o.To), ports.Protocol, ports.First, ports.Last)
+	for _, c := range classes {
+		if !c.Addresses.Contains(exposure.Address(o.To)) {
+			continue
+		}
+		if c.Named&exposure.PlaceInput != 0 {
+			return false
+		}
+		if c.Named&exposure.PlaceForward != 0 {
+			return true
+		}
+	}
+	if o.targets == nil {
+		o.targets = search(o.Rules)
+	}
+	for d := range o.targets.doors {
+		if d.target.Addr() == o.To {
+			return true
+		}
+	}
+	return false
+}
+
+// dialled takes away from classes what no packet from outside can be for.
+func (o *offline) dialled(
+	f firewall.Family,
+	p firewall.Protocol,
+	classes []exposure.Class,
+) (out []exposure.Class) {
+	never := []string{"0.0.0.0/8", "127.0.0.0/8", "::/127"}
+	if o.Interface == "lo" {
+		never = []string{"0.0.0.0/8", "::/128"}
+	}
+	if p != firewall.UDP { // connections have one end
+		never = append(never, "224.0.0.0/4", "255.255.255.255/32", "ff00::/8")
+	}
+	away := exposure.SourcesOf(firewall.MustPrefixes(never...), f)
+	for _, c := range classes {
+		if c.Addresses = c.Addresses.Minus(away); !c.Addresses.Empty() {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// widest is the range that holds most addresses.
+func widest(r exposure.Ranges) exposure.Range {
+	best := r.List()[0]
+	for _, x := range r.List()[1:] {
+		if best.Size().Compare(x.Size()) < 0 {
+			best = x
+		}
+	}
+	return best
+}
+
+// addressOf is the first address of a range.
+func addressOf(f firewall.Family, r exposure.Range) netip.Addr {
+	if f == firewall.IPv6 {
+		return r.From.IPv6()
+	}
+	return r.From.IPv4()
+}
+
+// addressWords are destinations as a row names them: single addresses without a length.
+func addressWords(p firewall.Prefixes) (words []string) {
+	for i, s := range p.Strings() {
+		if i == maxOwnRows {
+			return append(words, fmt.Sprintf("and %d more", p.Len()-i))
+		}
+		words = append(words, strings.TrimSuffix(strings.TrimSuffix(s, "/32"), "/128"))
+	}
+	return words
+}
+
+// sameRows reports whether what is said of the ports of both is the same.
+func (o *offline) sameRows(a, b []offlineRow) bool {
+	return len(a) > 0 && slices.EqualFunc(a, b, func(x, y offlineRow) bool {
+		return slices.Equal(x.at, y.at) && x.same(y.reach) && slices.Equal(x.decided, y.decided) &&
+			slices.Equal(x.unknown, y.unknown) && slices.Equal(x.like, y.like) &&
+			o.declaredAt(x).equal(o.declaredAt(y))
+	})
+}
+
+func (o *offline) declaredAt(r offlineRow) declaration {
+	return declared(o.Policy, r.protocol, r.first, o.Interface, r.like, o.Now)
+}
+
+// judgeRow adds a row.
+func (o *offline) judgeRow(r offlineRow) {
+	x := Exposure{
+		Protocol:  r.protocol.String(),
+		Port:      r.first,
+		Address:   "*",
+		Interface: o.Interface,
+		Target:    strings.Join(r.targets, ", "),
+	}
+	if r.last > r.first {
+		x.PortLast = r.last
+	}
+	if r.at != nil {
+		x.Addresses = r.at
+		x.Address = x.At()
+	}
+	o.judge(x, r.reach, r.families, r.like, nil)
+}
+
+// nameForeign says which destinations are taken for another machine's.
+func (o *offline) nameForeign() {
+	if len(o.foreign) == 0 {
+		return
+	}
+	var list []string
+	for at := range o.foreign {
+		list = append(list, at)
+	}
+	slices.Sort(list)
+	words := strings.Join(list[:min(maxNamed, len(list))], ", ")
+	if more := len(list) - maxNamed; more > 0 {
+		words += fmt.Sprintf(" and %d more", more)
+	}
+	o.assumed["only rules before routing name "+words+", so that is another machine's: "+
+		"else ask with --to"] = true
+}
+
+// namesProtocol reports whether a rule names a protocol.
+func namesProtocol(rs *exposure.Ruleset, p firewall.Protocol) bool {
+	number := exposure.One(exposure.Number(uint64(p)))
+	for _, t := range rs.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				for _, s := range r.Statements {
+					m, is := s.(exposure.Match)
+					if !is || m.In == nil {
+						continue
+					}
+					for i, o := range m.Key {
+						if o.Field == exposure.FieldProtocol && m.In.Len() <= fewAddresses &&
+							slices.Contains(column(m.In, i).List(), number) {
+							return true
+						}
+					}
+				}
+			}
+		}
+	}
+	return false
 }

@@ -18,8 +18,11 @@ type reach struct {
 	// answer may be lost. They are possible, and not certain, and that is no doubt about who gets in.
 	unanswered sources
 	decided    []string
-	targets    []string
-	assumed    []string
+	// unknown is what the difference between certain and possible depends on.
+	unknown []string
+	targets []string
+	assumed []string
+	work    int // that the answers took, in steps
 }
 
 // ask evaluates one question and keeps the ways that a function picks.
@@ -38,11 +41,12 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		}
 	}
 	certain, possible, unanswered := bounds(answer, picks)
-	r := reach{assumed: answer.Assumed}
+	r := reach{assumed: answer.Assumed, work: answer.Work}
 	n := slot(q.Family)
 	r.unanswered[n] = unanswered
 	r.certain[n], r.possible[n], r.nowhere[n] = certain, possible, a.nowhere(answer, possible)
-	passing := !possible.Empty()
+	passing, open := !possible.Empty(), possible.Minus(certain)
+	var martian []string // who decided about sources alone that nobody can have
 	for _, p := range answer.Pieces {
 		if p.Outcome.Passes() && !picks(p) {
 			r.elsewhere[n] = r.elsewhere[n].Union(p.Sources)
@@ -51,20 +55,29 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		if lost && len(p.Reply.Unknowns) == 0 {
 			r.decided = appendOnce(r.decided, answersLost+Words(p.Reply.By.Describe()))
 		}
-		if picks(p) && p.Reply != nil {
+		if picks(p) && p.Reply != nil && !open.Intersect(p.Sources).Empty() {
 			for _, u := range p.Reply.Unknowns {
-				r.decided = appendOnce(r.decided, "unknown: "+Words(u.Describe()))
+				r.unknown = appendOnce(r.unknown, Words(u.Describe()))
 			}
 		}
 		if picks(p) == passing && !(lost && needsAnswer(q.Protocol)) {
-			r.decided = appendOnce(r.decided, Words(p.DecidedBy.Describe()))
+			list := &r.decided
+			if a.unreal(n, p.Sources) {
+				list = &martian
+			}
+			*list = appendOnce(*list, Words(p.DecidedBy.Describe()))
 		}
 		if picks(p) {
 			r.targets = appendTarget(r.targets, targetOf(p))
 		}
-		for _, u := range p.Unknowns {
-			r.decided = appendOnce(r.decided, "unknown: "+Words(u.Describe()))
+		if len(p.Unknowns) > 0 && !open.Intersect(p.Sources).Empty() {
+			for _, u := range p.Unknowns {
+				r.unknown = appendOnce(r.unknown, Words(u.Describe()))
+			}
 		}
+	}
+	if r.decided == nil {
+		r.decided = martian
 	}
 	return r
 }
@@ -90,12 +103,30 @@ func bounds(answer exposure.Answer, picks func(exposure.Piece) bool) (certain, p
 // undecided are the sources of which it isn't known whether they get there.
 func (r *reach) undecided() sources { return r.possible.minus(r.certain).minus(r.unanswered) }
 
+// decidedBy is who decided, and what can't be known, in words.
+func (r *reach) decidedBy() []string {
+	out := append([]string{}, r.decided...)
+	for _, u := range r.unknown {
+		out = append(out, "unknown: "+u)
+	}
+	return out
+}
+
+// unreal reports whether nobody can have any of the sources. A list of many isn't looked through.
+func (a *auditor) unreal(family int, s exposure.Ranges) bool {
+	return len(s.List()) <= fewAddresses && s.Minus(a.unroutable[family]).Empty()
+}
+
 // add is the sources that get there by this way or that.
 func (r *reach) add(o reach) {
 	r.unanswered = r.unanswered.union(o.unanswered)
 	r.certain, r.possible, r.nowhere, r.elsewhere = r.certain.union(o.certain), r.possible.union(o.possible), r.nowhere.union(o.nowhere), r.elsewhere.union(o.elsewhere)
+	r.work += o.work
 	for _, d := range o.decided {
 		r.decided = appendOnce(r.decided, d)
+	}
+	for _, u := range o.unknown {
+		r.unknown = appendOnce(r.unknown, u)
 	}
 	for _, t := range o.targets {
 		r.targets = appendTarget(r.targets, t)

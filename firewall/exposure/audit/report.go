@@ -22,16 +22,19 @@ type Report struct {
 // Exposure is one reachable thing: a port, as packets find it that come in by one interface, and
 // who is behind it.
 type Exposure struct {
-	Protocol  string `json:"protocol"`
-	Port      uint16 `json:"port"`
-	PortLast  uint16 `json:"port_last,omitempty"` // of a range that is published as one
-	Address   string `json:"address"`             // bound to, or dialled for a published port
-	Interface string `json:"interface"`
-	Process   string `json:"process"`
-	PID       int    `json:"pid"`
-	Unit      string `json:"unit"`
-	Container string `json:"container"`
-	Target    string `json:"target"` // of a published port: where its packets go
+	Protocol string `json:"protocol"`
+	Port     uint16 `json:"port"`
+	PortLast uint16 `json:"port_last,omitempty"` // of a range that is published as one
+	Address  string `json:"address"`             // bound to, or dialled for a published port
+	// Addresses are those that the row is about, where others of the host are let in differently, and
+	// have a row of their own.
+	Addresses []string `json:"addresses,omitempty"`
+	Interface string   `json:"interface"`
+	Process   string   `json:"process"`
+	PID       int      `json:"pid"`
+	Unit      string   `json:"unit"`
+	Container string   `json:"container"`
+	Target    string   `json:"target"` // of a published port: where its packets go
 	// Direct: Address and Port are a published port's target, reached past the port that it is
 	// published as.
 	Direct    bool   `json:"direct,omitempty"`
@@ -63,8 +66,9 @@ const (
 	BlockedElsewhere Kind = "blocked-elsewhere" // the policy opens it, a foreign rule doesn't
 	NoTLS            Kind = "no-tls"            // the policy wants TLS
 	Unhealthy        Kind = "unhealthy"         // its health check fails
-	Undecided        Kind = "undecided"         // what gets through hangs on what can't be known
+	Undecided        Kind = "undecided"         // what gets through depends on what can't be known
 	NotListening     Kind = "not-listening"     // opened, nobody there
+	BoundInside      Kind = "bound-elsewhere"   // published, and bound to another address in its container
 	Expired          Kind = "expired"           // an entry of the policy that has ended
 	Expiring         Kind = "expiring"          // one that ends within a week
 	BoundWider       Kind = "bound-wider"       // bound to more addresses than the policy needs
@@ -81,6 +85,7 @@ var gravity = []Kind{
 	Unhealthy,
 	Undecided,
 	NotListening,
+	BoundInside,
 	Expired,
 	Expiring,
 	BoundWider,
@@ -101,5 +106,7 @@ type Finding struct {
 	Interface string            `json:"interface,omitempty"`
 	Process   string            `json:"process,omitempty"`
 	Sources   firewall.Prefixes `json:"sources"` // concerned
-	Detail    string            `json:"detail"`  // for people, a sentence: what, and what to do
+	// Detail is for people, a sentence that names what it is about, but for the interface: what is so,
+	// and what to do.
+	Detail string `json:"detail"`
 }

@@ -25,46 +25,68 @@ func (a *auditor) translations() {
 	}
 	for _, r := range ranges {
 		for _, i := range a.interfaces {
-			var all, believed reach
-			var families []firewall.Family
-			var dialled []netip.Addr
-			for _, f := range firewall.Families {
-				q := exposure.Question{Family: f, Protocol: r.protocol, Interface: i.Name, Port: r.first}
-				moved := func(p exposure.Piece) bool { return p.Outcome.Passes() && p.Translated }
-				var here []netip.Addr // where the port is translated: an address may be published and another not
-				for _, address := range a.addresses[f] {
-					q.Destination = address
-					if found := a.ask(a.evaluator, q, moved); !found.possible.empty() || len(found.targets) > 0 {
-						here = append(here, address)
-						all.add(found)
-					}
-				}
-				if len(here) > 0 {
-					families, dialled = append(families, f), append(dialled, here...)
-					believed.add(a.believe(q, here))
-				}
+			for _, p := range a.publishedBy(r, i.Name) {
+				a.published(r, i.Name, p)
 			}
-			if len(families) == 0 {
-				continue
-			}
-			for port := int(r.first); port <= int(r.last); port++ {
-				a.present[portKey{r.protocol, uint16(port)}] = true
-			}
-			x := Exposure{
-				Protocol:  r.protocol.String(),
-				Port:      r.first,
-				Address:   a.publishedAt(dialled, families),
-				Interface: i.Name,
-				Target:    strings.Join(all.targets, ", "),
-			}
-			if r.last > r.first {
-				x.PortLast = r.last
-			}
-			a.behind(&x, all.targets, r.protocol)
-			all.decided = append(all.decided, a.refusing(all.targets, r.protocol, i.Name)...)
-			a.judge(x, all, families, dialled, &believed)
 		}
 	}
+}
+
+// publishedBy is who gets by an interface to where a port is published: a part for each destination
+// at which the answer is another one. An address may be published and another not.
+func (a *auditor) publishedBy(r portRange, iface string) []part {
+	var parts []part
+	moved := func(p exposure.Piece) bool { return p.Outcome.Passes() && p.Translated }
+	for _, f := range firewall.Families {
+		q := exposure.Question{Family: f, Protocol: r.protocol, Interface: iface, Port: r.first}
+		all := a.dialledBy(iface, f)
+		for _, p := range a.partsOf(q, all, func(q exposure.Question) reach {
+			return a.ask(a.evaluator, q, moved)
+		}) {
+			if p.possible.empty() && len(p.targets) == 0 {
+				continue
+			}
+			if p.addresses == nil {
+				p.addresses = all
+			}
+			parts = append(parts, p)
+		}
+	}
+	if len(parts) == 2 && parts[0].families[0] != parts[1].families[0] { // one of each family
+		parts[0].add(parts[1].reach)
+		parts[0].families = append(parts[0].families, parts[1].families...)
+		parts[0].addresses = slices.Concat(parts[0].addresses, parts[1].addresses)
+		parts = parts[:1]
+	}
+	return parts
+}
+
+// published judges a published port.
+func (a *auditor) published(r portRange, iface string, p part) {
+	var believed reach
+	for _, f := range p.families {
+		q := exposure.Question{Family: f, Protocol: r.protocol, Interface: iface, Port: r.first}
+		believed.add(a.believe(q, slices.DeleteFunc(slices.Clone(p.addresses), func(x netip.Addr) bool {
+			return x.Is4() != (f == firewall.IPv4)
+		})))
+	}
+	for port := int(r.first); port <= int(r.last); port++ {
+		a.present[portKey{r.protocol, uint16(port)}] = true
+	}
+	x := Exposure{
+		Protocol:  r.protocol.String(),
+		Port:      r.first,
+		Address:   a.publishedAt(p.addresses, iface, p.families),
+		Interface: iface,
+		Target:    strings.Join(p.targets, ", "),
+	}
+	if r.last > r.first {
+		x.PortLast = r.last
+	}
+	a.behind(&x, p.targets, r.protocol)
+	p.decided = append(p.decided, a.refusing(p.targets, r.protocol, iface)...)
+	a.judge(x, p.reach, p.families, p.addresses, &believed)
+	a.notTaken(p.targets, r.protocol)
 }
 
 // told are the ports of which the policy or a listener says something.
@@ -82,10 +104,14 @@ func (a *auditor) told() (out []firewall.PortRange) {
 
 // publishedAt are the addresses at which a port is published, for people: "*" if that is all of the
 // host's, of the families in which it is published at all.
-func (a *auditor) publishedAt(dialled []netip.Addr, families []firewall.Family) string {
+func (a *auditor) publishedAt(
+	dialled []netip.Addr,
+	iface string,
+	families []firewall.Family,
+) string {
 	all := 0
 	for _, f := range families {
-		all += len(a.addresses[f])
+		all += len(a.dialledBy(iface, f))
 	}
 	if len(dialled) == all {
 		return "*"
@@ -104,8 +130,8 @@ func (a *auditor) believe(q exposure.Question, dialled []netip.Addr) reach {
 		a.believed = exposure.NewEvaluator(withoutTranslation(a.Rules), a.Host)
 	}
 	var all reach
-	for _, address := range dialled {
-		q.Destination = address
+	for _, alike := range a.believed.Alike(q.Family, q.Protocol, q.Port, dialled) {
+		q.Destination = alike[0]
 		all.add(
 			a.ask(a.believed, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered }),
 		)

@@ -1,0 +1,450 @@
+package exposure
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Which destinations the rules tell apart, so that a question about one address answers for all
+// that are treated alike.
+
+// Place is where rules name a destination. Places are bits.
+type Place uint8
+
+const (
+	PlaceBefore      Place = 1 << iota // before routing, when the packet may be for another machine
+	PlaceTranslation                   // in chains of NAT before routing
+	PlaceInput                         // at hook input, when it is for this host
+	PlaceForward                       // at forward or behind, when it is for another machine
+	PlaceAnswer                        // at output or behind, on the way of answers
+)
+
+// Class is destinations that no rule tells apart.
+type Class struct {
+	Addresses Ranges
+	// Named are the places of the rules that name these destinations; 0 if none does.
+	Named Place
+}
+
+// apart finds classes. It is made once for a ruleset: by family, the rules that read a destination,
+// those by port that name few ports.
+type apart struct {
+	everywhere [2][]namedIn
+	byPort     [2]map[uint16][]namedIn
+	spent      atomic.Int64 // on all questions so far, in steps of some tens of nanoseconds
+}
+
+// namedIn is a rule that reads the destination.
+type namedIn struct {
+	rule *Rule
+	at   Place
+}
+
+const (
+	// maxClasses bounds the classes of one question, and maxNames the groups of addresses that they
+	// are made of.
+	maxClasses = 256
+	maxNames   = 4096
+	// maxApartWork bounds the work of all questions about one ruleset: some seconds.
+	maxApartWork = 200_000_000
+)
+
+// Classes are the destinations that rules tell apart for some ports of a protocol, in the order of
+// their first addresses: no rule that such a packet can meet treats two addresses of a class in
+// different ways. No rule may tell the ports apart. complete is false if there are more than can be listed, or if a rule computes with
+// the address in a way that can't be followed: then a class may hold addresses that rules tell apart.
+func (e *Evaluator) Classes(
+	f firewall.Family,
+	p firewall.Protocol,
+	first, last uint16,
+) (classes []Class, complete bool) {
+	type key struct{ apart struct{} }
+	known := e.remember(key{}, func() any { return newApart(e.rules) }).(*apart)
+	n := names{
+		family:   f,
+		protocol: Number(Question{Family: f, Protocol: p}.number()),
+		ports:    Numbers(uint64(first), uint64(last)),
+		complete: true,
+	}
+	for _, list := range [][]namedIn{
+		known.everywhere[familySlot(f)], known.byPort[familySlot(f)][first],
+	} {
+		for _, r := range list {
+			if known.spent.Load()+int64(n.work) > maxApartWork {
+				return []Class{{Addresses: AllSources(f)}}, false
+			}
+			n.rule(r)
+		}
+	}
+	classes = n.classes()
+	known.spent.Add(int64(n.work))
+	if len(classes) > maxClasses {
+		return classes[:maxClasses], false
+	}
+	return classes, n.complete
+}
+
+func familySlot(f firewall.Family) int {
+	if f == firewall.IPv6 {
+		return 1
+	}
+	return 0
+}
+
+// newApart finds the rules that read a destination, and from where they are reached.
+func newApart(rs *Ruleset) *apart {
+	out := &apart{byPort: [2]map[uint16][]namedIn{{}, {}}}
+	for _, t := range rs.Tables {
+		if t.Dormant {
+			continue
+		}
+		at := places(t)
+		for _, c := range t.Chains {
+			named := at[c] &^ PlaceAnswer // there the destination is the client
+			if named == 0 {
+				continue
+			}
+			for _, r := range c.Rules {
+				for n, f := range firewall.Families {
+					if t.Family.Sees(f) || t.Family == FamilyNetdev {
+						if readsDestination(r, f) {
+							out.add(n, namedIn{r, named})
+						}
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// add files a rule under the ports that it names, if these are few.
+func (a *apart) add(family int, r namedIn) {
+	for _, s := range r.rule.Statements {
+		m, ok := s.(Match)
+		if !ok || m.Not || len(m.Key) != 1 || m.Key[0].Field != FieldDport || !m.Key[0].asIs() ||
+			m.In == nil || m.In.Width != 1 || m.In.Unknown != "" || m.In.Grows || m.In.Default {
+			continue
+		}
+		if ports, few := fewPorts(NewRanges(m.In.Keys...)); few {
+			for _, p := range ports {
+				a.byPort[family][p] = append(a.byPort[family][p], r)
+			}
+			return
+		}
+	}
+	a.everywhere[family] = append(a.everywhere[family], r)
+}
+
+// places tells of a table's chains from which hooks they are reached.
+func places(t *Table) map[*Chain]Place {
+	at := map[*Chain]Place{}
+	var todo []*Chain
+	reach := func(c *Chain, p Place) {
+		if c != nil && at[c]|p != at[c] {
+			at[c] |= p
+			todo = append(todo, c)
+		}
+	}
+	for _, c := range t.Chains {
+		if c.Base == nil {
+			continue
+		}
+		switch c.Base.Hook {
+		case HookIngress, HookPrerouting:
+			if c.Base.Type == TypeNAT {
+				reach(c, PlaceTranslation)
+			} else {
+				reach(c, PlaceBefore)
+			}
+		case HookInput:
+			reach(c, PlaceInput)
+		case HookForward:
+			reach(c, PlaceForward)
+		case HookPostrouting, HookEgress:
+			reach(c, PlaceForward)
+			if c.Base.Type != TypeNAT { // no answer is asked about there
+				reach(c, PlaceAnswer)
+			}
+		case HookOutput:
+			if c.Base.Type != TypeNAT {
+				reach(c, PlaceAnswer)
+			}
+		}
+	}
+	for len(todo) > 0 {
+		c := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		for _, r := range c.Rules {
+			for _, s := range r.Statements {
+				switch s := s.(type) {
+				case Verdict:
+					reach(t.Chain(s.Chain), at[c])
+				case VerdictMap:
+					for _, v := range s.In.Verdicts {
+						reach(t.Chain(v.Chain), at[c])
+					}
+				}
+			}
+		}
+	}
+	return at
+}
+
+// lookedUp calls a function for every set that a statement looks up.
+func lookedUp(s Statement, call func(key []Operand, in *Set)) {
+	var operands func(depth int, list ...*Operand)
+	lookup := func(depth int, key []Operand, in *Set) {
+		if in != nil && depth < maxNested {
+			call(key, in)
+			for i := range key {
+				operands(depth+1, &key[i])
+			}
+		}
+	}
+	operands = func(depth int, list ...*Operand) {
+		for _, o := range list {
+			if o != nil && o.Lookup != nil {
+				lookup(depth, o.Lookup.Key, o.Lookup.In)
+			}
+		}
+	}
+	switch s := s.(type) {
+	case Match:
+		lookup(0, s.Key, s.In)
+	case VerdictMap:
+		lookup(0, s.Key, s.In)
+	case Assign:
+		for i := range s.Value {
+			operands(0, &s.Value[i])
+		}
+	case NAT:
+		operands(0, s.Addr, s.AddrMax, s.Port, s.PortMax, s.PortBase)
+	case TProxy:
+		operands(0, s.Addr, s.Port)
+	}
+}
+
+func readsDestination(r *Rule, f firewall.Family) (reads bool) {
+	for _, s := range r.Statements {
+		lookedUp(s, func(key []Operand, _ *Set) {
+			reads = reads || slices.ContainsFunc(key, func(o Operand) bool {
+				return isDestination(o.Field, f)
+			})
+		})
+	}
+	return reads
+}
+
+// isDestination reports whether a field is where the packet goes, before rules change that.
+func isDestination(field Field, f firewall.Family) bool {
+	switch field {
+	case FieldDest4, FieldCTOrigDest4, FieldCTReplySource4:
+		return f == firewall.IPv4
+	case FieldDest6, FieldCTOrigDest6, FieldCTReplySource6:
+		return f == firewall.IPv6
+	}
+	return false
+}
+
+// names are the groups of addresses that rules name in one breath.
+type names struct {
+	family   firewall.Family
+	protocol Value
+	ports    Range
+	groups   []named
+	complete bool
+	work     int
+}
+
+type named struct {
+	addresses Ranges
+	at        Place
+}
+
+// rule adds what a rule names, if packets of the ports can get to where it does.
+func (n *names) rule(r namedIn) {
+	from := len(n.groups)
+	for _, s := range r.rule.Statements {
+		if m, ok := s.(Match); ok && !m.Not && n.excluded(m.Key, m.In) {
+			n.groups = n.groups[:from]
+			return
+		}
+		lookedUp(s, func(key []Operand, in *Set) {
+			for i, o := range key {
+				if isDestination(o.Field, n.family) {
+					n.column(key, in, i, r.at)
+				}
+			}
+		})
+	}
+}
+
+// excluded reports whether no element of a set is about the ports.
+func (n *names) excluded(key []Operand, in *Set) bool {
+	if in == nil || in.Unknown != "" || in.Grows || in.Default || !slices.ContainsFunc(key, ofTransport) {
+		return false
+	}
+	for _, box := range in.All() {
+		if n.work++; n.concerns(key, box) {
+			return false
+		}
+	}
+	return true
+}
+
+func ofTransport(o Operand) bool {
+	return o.asIs() && (o.Field == FieldProtocol || o.Field == FieldDport)
+}
+
+// concerns reports whether an element is about the ports.
+func (n *names) concerns(key []Operand, box []Range) bool {
+	for i, o := range key {
+		if i >= len(box) || !ofTransport(o) {
+			continue
+		}
+		if o.Field == FieldProtocol && !box[i].Contains(n.protocol) ||
+			o.Field == FieldDport && (box[i].To.Compare(n.ports.From) < 0 || n.ports.To.Compare(box[i].From) < 0) {
+			return false
+		}
+	}
+	return true
+}
+
+// column adds the addresses in a column of a set: those together that have the rest in common.
+func (n *names) column(key []Operand, in *Set, at int, place Place) {
+	groups := map[string][]Range{}
+	var order []string
+	n.work += 8 + in.Len()
+	for i, box := range in.All() {
+		if at >= len(box) || !n.concerns(key, box) {
+			continue
+		}
+		rest := ""
+		if in.Width > 1 || len(in.Verdicts) > 0 || in.DataWidth > 0 {
+			rest = otherThan(in, i, at)
+		}
+		if _, known := groups[rest]; !known {
+			if len(n.groups)+len(order) >= maxNames {
+				n.complete = false
+				continue
+			}
+			order = append(order, rest)
+		}
+		if key[at].asIs() {
+			groups[rest] = append(groups[rest], box[at])
+		} else if pre, ok := key[at].Preimage(box[at]); ok {
+			groups[rest] = append(groups[rest], pre.list...)
+		} else {
+			n.complete = false
+		}
+	}
+	for _, rest := range order {
+		if a := NewRanges(groups[rest]...); !a.Empty() && !a.Equal(AllSources(n.family)) {
+			n.groups = append(n.groups, named{a, place})
+		}
+	}
+}
+
+// otherThan is everything about an element but one of its columns.
+func otherThan(in *Set, i, column int) string {
+	var b strings.Builder
+	for j, r := range in.Element(i) {
+		if j != column {
+			fmt.Fprintf(&b, "%x-%x,", r.From.bytes(), r.To.bytes())
+		}
+	}
+	if i < len(in.Verdicts) {
+		fmt.Fprintf(&b, " %d %s", in.Verdicts[i].Kind, in.Verdicts[i].Chain)
+	}
+	if in.DataWidth > 0 {
+		fmt.Fprintf(&b, " %v", in.Row(i))
+	}
+	return b.String()
+}
+
+// classes goes through all addresses in order, past every border of a group. Addresses that lie in
+// the same groups are alike; which groups these are is kept as the exclusive or of a number for
+// each.
+func (n *names) classes() []Class {
+	type border struct {
+		at    Value
+		group int
+	}
+	var borders []border
+	for i, g := range n.groups {
+		for _, r := range g.addresses.list {
+			borders = append(borders, border{r.From, i})
+			if after, ok := r.To.next(); ok {
+				borders = append(borders, border{after, i})
+			}
+		}
+	}
+	n.work += 8 * len(borders)
+	slices.SortFunc(borders, func(a, b border) int { return a.at.Compare(b.at) })
+	all := Full(addressWidth(n.family))
+	in := make([]bool, len(n.groups))
+	var count [8]int // of the groups that the address lies in, by the bit of their places
+	var lies Value
+	at := map[Value]int{}
+	var out []Class
+	var ranges [][]Range
+	from := all.From
+	add := func(to Value) {
+		i, known := at[lies]
+		if !known {
+			i = len(out)
+			at[lies] = i
+			c := Class{}
+			for bit, n := range count {
+				if n > 0 {
+					c.Named |= 1 << bit
+				}
+			}
+			out, ranges = append(out, c), append(ranges, nil)
+		}
+		ranges[i] = append(ranges[i], Range{from, to})
+	}
+	for _, b := range borders {
+		if all.To.Compare(b.at) < 0 {
+			break
+		}
+		if b.at != from {
+			to, _ := b.at.prev()
+			add(to)
+			from = b.at
+		}
+		in[b.group] = !in[b.group]
+		step := -1
+		if in[b.group] {
+			step = 1
+		}
+		for bit := range count {
+			if n.groups[b.group].at&(1<<bit) != 0 {
+				count[bit] += step
+			}
+		}
+		lies = lies.Xor(scattered(uint64(b.group) + 1))
+	}
+	add(all.To)
+	for i := range out {
+		out[i].Addresses = NewRanges(ranges[i]...)
+	}
+	return out
+}
+
+// scattered is a number of 128 bits for a small one, such that exclusive ors of several differ
+// (splitmix64).
+func scattered(n uint64) Value {
+	mix := func(x uint64) uint64 {
+		x += 0x9e3779b97f4a7c15
+		x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+		x = (x ^ x>>27) * 0x94d049bb133111eb
+		return x ^ x>>31
+	}
+	return Value{mix(n), mix(^n)}
+}

@@ -1,0 +1,78 @@
+package audit
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// Ports that are open though nobody takes their packets.
+
+// absent finds services behind which nobody is: one row and one finding for neighbouring ports.
+func (a *auditor) absent() {
+	if a.Policy == nil {
+		return
+	}
+	for _, svc := range a.Policy.Services {
+		allowed := svc.AllowedAt(a.Now)
+		if allowed.Len() == 0 {
+			continue
+		}
+		var missing []firewall.PortRange
+		for _, r := range svc.Ports {
+			// Tunnels and pings are the kernel's own: no socket shows who takes them.
+			if !r.Protocol.HasPorts() || a.anyPresent(r) {
+				continue
+			}
+			n := len(missing) - 1
+			if n >= 0 && missing[n].Protocol == r.Protocol && missing[n].Last+1 == r.First &&
+				!a.hasLocal(missing[n]) && !a.hasLocal(r) {
+				missing[n].Last = r.Last
+				continue
+			}
+			missing = append(missing, r)
+		}
+		for _, r := range missing {
+			a.nobodyBehind(svc.Name, r, allowed)
+		}
+	}
+}
+
+func (a *auditor) anyPresent(r firewall.PortRange) bool {
+	for k := range a.present {
+		if r.Contains(k.protocol, k.port) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasLocal reports whether somebody listens on the first of some ports for this host alone.
+func (a *auditor) hasLocal(r firewall.PortRange) bool {
+	_, local := a.loopback[portKey{r.Protocol, r.First}]
+	return local
+}
+
+// nobodyBehind adds a row and a finding about ports of a service.
+func (a *auditor) nobodyBehind(service string, r firewall.PortRange, allowed firewall.Prefixes) {
+	x := Exposure{
+		Protocol:  r.Protocol.String(),
+		Port:      r.First,
+		Service:   service,
+		Declared:  true,
+		Allowed:   allowed,
+		Finding:   OK,
+		DecidedBy: []string{},
+	}
+	if r.Last > r.First {
+		x.PortLast = r.Last
+	}
+	who := "nobody listens there"
+	if process, local := a.loopback[portKey{r.Protocol, r.First}]; local {
+		who = cmp.Or(process, "somebody") + " listens there for this host alone"
+	}
+	detail := fmt.Sprintf("the policy opens %s (service %s), and %s", x.name(), service, who)
+	a.find(&x, NotListening, firewall.Prefixes{}, detail)
+	a.report.Exposures = append(a.report.Exposures, x)
+}

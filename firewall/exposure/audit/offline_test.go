@@ -1,0 +1,157 @@
+package audit
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/rulesetfile"
+)
+
+// rowsOf are a report's rows in short: "tcp/22 * 0.0.0.0/0", with the lower bound if it is another.
+func rowsOf(r Report) (out []string) {
+	for _, x := range r.Exposures {
+		port := fmt.Sprint(x.Port)
+		if x.PortLast > 0 {
+			port = fmt.Sprintf("%d-%d", x.Port, x.PortLast)
+		}
+		s := fmt.Sprintf("%s/%s %s %s", x.Protocol, port, x.Address,
+			strings.Join(x.Reachable.Possible.Strings(), " "))
+		if !x.Reachable.Certain.Equal(x.Reachable.Possible) {
+			s += " certain " + strings.Join(x.Reachable.Certain.Strings(), " ")
+		}
+		if x.Target != "" {
+			s += " → " + x.Target
+		}
+		out = append(out, strings.TrimSpace(s))
+	}
+	return out
+}
+
+func fromFile(t *testing.T, text string) *exposure.Ruleset {
+	t.Helper()
+	rs, err := rulesetfile.Load(rulesetfile.File{
+		Name: "rules", Family: exposure.FamilyIPv4, Text: strings.NewReader(text),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rs
+}
+
+func TestOffline(t *testing.T) {
+	file := func(name string) string {
+		b, err := os.ReadFile("testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	filter := func(rules ...string) string {
+		return "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n" + strings.Join(rules, "\n") + "\nCOMMIT\n"
+	}
+	everyone := []string{"tcp/1-21 *", "tcp/22 * 0.0.0.0/0", "tcp/23-65535 *"}
+	for name, c := range map[string]struct {
+		text    string
+		ask     Offline
+		want    []string
+		assumed string // is among what is taken for granted
+	}{
+		"a loopback address from outside": {text: file("loopback-reject.v4"), want: everyone,
+			assumed: "127.0.0.0/8"},
+		"a loopback address, by an interface": {text: file("loopback-reject.v4"),
+			ask: Offline{Interface: "eth0"}, want: everyone, assumed: "by eth0"},
+		"by lo everything comes in": {text: file("loopback-reject.v4"), ask: Offline{Interface: "lo"},
+			want: []string{"tcp/1-65535 * 0.0.0.0/0"}},
+		"sources in 127/8": {
+			text: filter("-A INPUT -s 127.0.0.0/8 -j ACCEPT", "-A INPUT -s 10.0.0.0/8 -p tcp --dport 22 -j ACCEPT"),
+			want: []string{"tcp/1-21 *", "tcp/22 * 10.0.0.0/8", "tcp/23-65535 *"}},
+		"a container's address": {text: file("raw-drop.v4"), want: everyone,
+			assumed: "only rules before routing name 172.18.0.2"},
+		"a container's address, by an interface": {text: file("raw-drop.v4"),
+			ask: Offline{Interface: "eth0"}, want: everyone},
+		"the container itself": {text: file("raw-drop.v4"),
+			ask:  Offline{Interface: "eth0", Port: 22, To: netip.MustParseAddr("172.18.0.2")},
+			want: []string{"tcp/22 172.18.0.2"}, assumed: "172.18.0.2 is an address of the host itself"},
+		"rpfilter": {text: file("rpfilter.v4"), want: []string{"tcp/1-65535 * 0.0.0.0/0"},
+			assumed: "rpfilter"},
+		"two addresses": {
+			text: filter("-A INPUT -d 198.18.0.1/32 -p tcp --dport 22 -j ACCEPT",
+				"-A INPUT -p tcp --dport 80 -j ACCEPT", "-A INPUT -d 198.18.0.0/24 -p tcp --dport 80 -j ACCEPT"),
+			want: []string{"tcp/1-21 *", "tcp/22 *", "tcp/22 198.18.0.1 0.0.0.0/0", "tcp/23-79 *",
+				"tcp/80 * 0.0.0.0/0", "tcp/81-65535 *"}},
+		"an address asked for": {
+			text: filter("-A INPUT -d 198.18.0.1/32 -p tcp --dport 22 -j ACCEPT"),
+			ask:  Offline{Port: 22, To: netip.MustParseAddr("198.18.0.1")},
+			want: []string{"tcp/22 198.18.0.1 0.0.0.0/0"}},
+		"an address that is forwarded to": {
+			text: "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT\n-A FORWARD -d 172.17.0.2/32 -p tcp --dport 80 -j ACCEPT\nCOMMIT\n",
+			ask:  Offline{Port: 80, To: netip.MustParseAddr("172.17.0.2")},
+			want: []string{"tcp/80 172.17.0.2 0.0.0.0/0"}, assumed: "another machine"},
+		"a virtual address": {
+			text: "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 10.96.0.1/32 -p tcp --dport 443 -j DNAT --to-destination 10.0.0.9:6443\nCOMMIT\n" +
+				"*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n",
+			ask:  Offline{Port: 443, Protocol: firewall.TCP},
+			want: []string{"tcp/443 *", "tcp/443 10.96.0.1 0.0.0.0/0 certain  → 10.0.0.9:6443"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.ask.Protocol == 0 {
+				c.ask.Protocol = firewall.TCP
+			}
+			r := RunOffline(fromFile(t, c.text), c.ask, Input{Now: time.Now()})
+			if diff := cmp.Diff(c.want, rowsOf(r)); diff != "" {
+				t.Error(diff)
+			}
+			if !strings.Contains(strings.Join(r.Assumed, "\n"), c.assumed) {
+				t.Errorf("%q is not assumed: %q", c.assumed, r.Assumed)
+			}
+			for _, x := range r.Exposures {
+				for _, d := range x.DecidedBy {
+					if strings.Contains(d, "-i lo") && c.ask.Interface != "lo" {
+						t.Errorf("%s decides nothing: %q", d, x.DecidedBy)
+					}
+				}
+			}
+		})
+	}
+}
+
+// Without a protocol TCP and UDP are listed, and SCTP where a rule names it.
+func TestOfflineProtocols(t *testing.T) {
+	for rule, want := range map[string][]string{
+		"-p udp --dport 53": {"tcp/1-65535 *", "udp/1-52 *", "udp/53 * 0.0.0.0/0", "udp/54-65535 *"},
+		"-p sctp --dport 7": {"sctp/1-6 *", "sctp/7 * 0.0.0.0/0", "sctp/8-65535 *", "tcp/1-65535 *", "udp/1-65535 *"},
+	} {
+		r := RunOffline(
+			fromFile(t, "*filter\n:INPUT DROP [0:0]\n-A INPUT "+rule+" -j ACCEPT\nCOMMIT\n"),
+			Offline{}, Input{Now: time.Now()},
+		)
+		if diff := cmp.Diff(want, rowsOf(r)); diff != "" {
+			t.Errorf("%s: %s", rule, diff)
+		}
+	}
+}
+
+// However many ports and addresses rules tell apart, the answer ends, and names what it left out.
+func TestOfflineIsBounded(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("*filter\n:INPUT DROP [0:0]\n")
+	for i := range 20_000 {
+		fmt.Fprintf(&b, "-A INPUT -d 10.%d.%d.%d/32 -p tcp --dport %d -j ACCEPT\n",
+			i>>16, i>>8&255, i&255, 1+i*3%60000)
+	}
+	for i := range 300 {
+		fmt.Fprintf(&b, "-A INPUT -d 11.0.%d.%d/32 -p tcp --dport 7 -j ACCEPT\n", i>>8, i&255)
+	}
+	b.WriteString("COMMIT\n")
+	r := RunOffline(fromFile(t, b.String()), Offline{}, Input{Now: time.Now()})
+	if len(r.Unread) == 0 || len(r.Assumed) == 0 || !strings.Contains(r.Unread[0], "ask with --port") {
+		t.Errorf("%d rows, unread %q, assumed %q", len(r.Exposures), r.Unread, r.Assumed)
+	}
+}
