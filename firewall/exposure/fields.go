@@ -251,6 +251,8 @@ func (w *walk) leaving(p *packet, f Field, width int) view {
 		return sure(Value{}, width)
 	case w.e.host == nil && w.reply != nil && w.reply.arrived != "" && f == FieldOutName:
 		return sure(Name(w.reply.arrived), width)
+	case w.reply != nil && w.outside() && f == FieldOutName:
+		return anything(width).but(Name("lo"))
 	case p.out == outUnknown || out == nil:
 		return anything(width)
 	case f == FieldOutName:

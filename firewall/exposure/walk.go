@@ -65,9 +65,9 @@ func (w *walk) assume() {
 		w.assumeOutside()
 	default:
 		w.assumed = append(w.assumed, "the packet is for the host itself, and routing takes any source")
-		if w.q.answered() {
-			w.assumed = append(w.assumed, "routing finds a way back for every answer, by the interface where the packet came in")
-		}
+	}
+	if w.e.host == nil && w.q.answered() {
+		w.takeForGranted("routing finds a way back for every answer, by the interface where the packet came in")
 	}
 	switch {
 	case w.q.Interface == "" && w.outside():

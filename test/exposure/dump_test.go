@@ -29,7 +29,7 @@ func (j *judge) dumped(q ex.Question) (out []bounds) {
 			if err != nil {
 				j.t.Fatal(err)
 			}
-			certain, possible := a.Through()
+			certain, possible := a.Connects(func(p ex.Piece) bool { return p.Outcome.Passes() })
 			out = append(out, bounds{"the rules alone, by " + iface, certain, possible, a})
 		}
 	}

@@ -48,6 +48,10 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 			e.listener = listenerOf(takers[0])
 		}
 	}
+	var inside []sockets.Listener
+	if p.Protocol.HasPorts() && elsewhere && e.listener == nil {
+		inside = a.boundInside(p.Protocol, at)
+	}
 	lost := t.Replies.Lost
 	switch {
 	case t.Verdict == "deny":
@@ -71,14 +75,8 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		)
 	case p.Protocol.HasPorts() && e.listener == nil && !elsewhere:
 		e.unheard(a, p, at)
-	case p.Protocol.HasPorts() && e.listener == nil && len(a.boundInside(p.Protocol, at)) > 0:
-		e.reason, e.summary = BoundElsewhere, fmt.Sprintf(
-			"the rules let %s through to %s, but nobody listens on %s there: %s",
-			p.From,
-			e.to,
-			at.Addr(),
-			boundWords(a.boundInside(p.Protocol, at)),
-		)
+	case len(inside) > 0:
+		e.boundTo(inside, p, at, " there")
 	case lost == exposure.Yes:
 		e.reason, e.summary = ReplyLost, fmt.Sprintf(
 			"packets of %s get in to %s, let in by %s, and the answers are lost: %s; %s",
@@ -137,20 +135,26 @@ func (e *end) unheard(a *auditor, p Packet, at netip.AddrPort) {
 			bound = append(bound, l)
 		}
 	}
-	if len(bound) > 0 {
-		e.reason, e.summary = BoundElsewhere, fmt.Sprintf(
-			"the rules let %s through to %s, but nobody listens on %s: %s",
-			p.From,
-			e.to,
-			at.Addr(),
-			boundWords(bound),
-		)
-		return
-	}
-	e.reason, e.summary = NothingListens, fmt.Sprintf(
+	e.reason = NothingListens
+	e.summary = fmt.Sprintf(
 		"the rules let %s through to %s, but nothing listens there",
 		p.From,
 		e.to,
+	)
+	if len(bound) > 0 {
+		e.boundTo(bound, p, at, "")
+	}
+}
+
+// boundTo concludes about a target at which programs are bound to other addresses.
+func (e *end) boundTo(bound []sockets.Listener, p Packet, at netip.AddrPort, there string) {
+	e.reason, e.summary = BoundElsewhere, fmt.Sprintf(
+		"the rules let %s through to %s, but nobody listens on %s%s: %s",
+		p.From,
+		e.to,
+		at.Addr(),
+		there,
+		boundWords(bound),
 	)
 }
 
