@@ -134,7 +134,8 @@ func (r *replying) keepsMark(w *walk) bool {
 
 // replies is what becomes of the answers to a flow that has passed; nil if nobody asks.
 func (w *walk) replies(f flow, o Outcome) []replied {
-	if !w.q.answered() || w.in != nil && w.in.Loopback || w.oracle != nil {
+	if !w.q.answered() || w.in != nil && w.in.Loopback || w.oracle != nil ||
+		w.q.Answers == NoAnswers || w.q.Answers == OwnAnswers && o != Delivered {
 		return nil
 	}
 	r, start := w.replyWalk(f, o)
