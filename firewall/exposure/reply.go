@@ -446,44 +446,49 @@ func (w *walk) replyState(p *packet, width int) view {
 // replyGroup runs the chains of one priority, and before them what the kernel's own hooks do.
 func (w *walk) replyGroup(g group, flows []flow) []flow {
 	flows = w.kernelHooks(flows, g.priority)
-	reroutes := w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark &&
-		slices.ContainsFunc(g.orders, func(units []unit) bool {
-			return slices.ContainsFunc(units, func(u unit) bool { return u.chains[0].reroutes() })
-		})
-	before := flows
-	at, _ := w.natPriority()
-	own := slices.ContainsFunc(
-		g.orders,
-		func(units []unit) bool { return slices.ContainsFunc(units, func(u unit) bool { return u.nat }) },
-	)
-	if g.priority == at && !own && !w.reply.undone && w.e.conntrack[w.q.Family] == Yes {
-		// The NAT hook has this priority too, and which of them comes first isn't known.
-		by := Decider{Reason: "whether a chain comes before NAT of the same priority isn't known"}
-		early, late := slices.Clone(flows), slices.Clone(flows)
-		for i := range flows {
-			early[i].doubts, late[i].doubts = w.doubt(
-				flows[i].doubts,
-				by,
-				0,
-			), w.doubt(
-				flows[i].doubts,
-				by,
-				1,
-			)
-		}
-		switch pick := w.pick(2); pick {
-		case 0:
-			return w.group(g, w.undo(early))
-		case 1:
-			return w.undo(w.group(g, late))
-		}
-		return w.merge(append(w.group(g, w.undo(early)), w.undo(w.group(g, late))...))
+	if !w.besideNAT(g) {
+		return w.rerouting(g, flows)
 	}
-	flows = w.group(g, flows)
-	if reroutes {
-		flows = w.reroute(before, flows)
+	by := Decider{Reason: "whether a chain comes before NAT of the same priority isn't known"}
+	early, late := slices.Clone(flows), slices.Clone(flows) // NAT runs before the chains, or behind
+	for i, f := range flows {
+		early[i].doubts, late[i].doubts = w.doubt(f.doubts, by, 0), w.doubt(f.doubts, by, 1)
 	}
-	return flows
+	pick := w.pick(2)
+	var out []flow
+	if pick != 1 {
+		out = w.rerouting(g, w.undo(early))
+	}
+	if pick != 0 {
+		w.reply.undone = false // the other order begins where the first one did
+		out = append(out, w.undo(w.rerouting(g, late))...)
+	}
+	return w.merge(out)
+}
+
+// besideNAT reports whether chains have the priority of the kernel's NAT hook: which of them comes
+// first isn't known, unless they are that hook's own.
+func (w *walk) besideNAT(g group) bool {
+	at, ok := w.natPriority()
+	return ok && g.priority == at && !w.reply.undone && w.e.conntrack[w.q.Family] == Yes &&
+		!g.has(func(u unit) bool { return u.nat })
+}
+
+// has reports whether a function picks any of the units.
+func (g group) has(picks func(unit) bool) bool {
+	return slices.ContainsFunc(g.orders, func(units []unit) bool {
+		return slices.ContainsFunc(units, picks)
+	})
+}
+
+// rerouting runs the chains of one priority, and routes what they have marked.
+func (w *walk) rerouting(g group, flows []flow) []flow {
+	out := w.group(g, flows)
+	if w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark &&
+		(len(g.orders) == 0 || g.has(func(u unit) bool { return u.chains[0].reroutes() })) {
+		return w.reroute(flows, out)
+	}
+	return out
 }
 
 // reroutes reports whether a changed mark has the packet routed anew behind the chain
@@ -564,12 +569,12 @@ func (w *walk) recognise(flows []flow) []flow {
 		sameZone := p.zone == first.zone && p.zone.Known == Ones(16) && p.template != Maybe
 		switch {
 		case p.track == untracked:
-		case first.track == tracked && p.track == tracked && sameZone:
+		case first.track == tracked && p.track == tracked && sameZone && w.fits(&p) == Yes:
 			p.status.Value = p.status.Value.Or(Number(ctSeenReply | ctConfirmed))
 			if w.q.Protocol != firewall.TCP {
 				p.status.Known = p.status.Known.AndNot(Number(ctAssured))
 			}
-		case first.track == untracked && w.q.Protocol == firewall.TCP:
+		case w.q.Protocol == firewall.TCP && (first.track == untracked || w.fits(&p) == No):
 			p.track = strayed // a SYN and ACK begins no connection (tcp_new in nf_conntrack_proto_tcp.c)
 		default:
 			p.track = perhapsTracked
@@ -579,6 +584,21 @@ func (w *walk) recognise(flows []flow) []flow {
 		out[i].packet = &p
 	}
 	return w.merge(out)
+}
+
+// fits reports whether an answer comes from where its connection expects it. It doesn't if a rule
+// has written another destination to the first packet behind conntrack.
+func (w *walk) fits(p *packet) Tri {
+	first := w.reply.first
+	switch {
+	case !first.rewritten:
+		return Yes
+	case first.scrambled || p.scrambled || !p.now.known() || !first.reply.known():
+		return Maybe
+	case p.now == first.reply:
+		return Yes
+	}
+	return No
 }
 
 // undo is the kernel's NAT hook: it undoes a translation of the connection.

@@ -58,6 +58,23 @@ func multihomed() *Host {
 	return h
 }
 
+// routesByMark marks answers at a priority of output.
+func routesByMark(priority int32) func(b builder) {
+	return func(b builder) {
+		b.base(FamilyIPv4, "a", "in", Base{Hook: HookInput, Policy: VerdictAccept}).does(AnyBit(FieldCTState, ctEstablished), accept)
+		b.base(FamilyIPv4, "a", "out", Base{Type: TypeRoute, Hook: HookOutput, Priority: priority, Policy: VerdictAccept}).does(markSet(1))
+	}
+}
+
+// blackholeMark1 has no route for what is marked.
+func blackholeMark1(h *Host) {
+	h.Rules = []RoutingRule{
+		{Family: firewall.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
+		{Family: firewall.IPv4, Priority: 10, Action: RuleBlackhole, Mark: 1, MarkMask: 1, SuppressPrefixLength: -1},
+		{Family: firewall.IPv4, Priority: 32766, Action: RuleTable, Table: tableMain, SuppressPrefixLength: -1},
+	}
+}
+
 func TestReplies(t *testing.T) {
 	output := func(policy VerdictKind) Base { return Base{Hook: HookOutput, Policy: policy} }
 	established := AnyBit(FieldCTState, 6)
@@ -143,6 +160,24 @@ func TestReplies(t *testing.T) {
 				does(In(Of(FieldOutName), One(Name("br0"))), accept).
 				does(In(Of(FieldInName), One(Name("br0"))), from("172.17.0.2/32"), to("0.0.0.0/1"), established, AnyBit(FieldCTStatus, ctDNAT), accept)
 		}, certain: "0.0.0.0/1 172.17.0.0/16", possible: "0.0.0.0/1 172.17.0.0/16", lost: "policy drop"},
+		"a port rewritten behind conntrack": {rules: func(b builder) {
+			b.base(FamilyIPv4, "r", "pre", Base{Hook: HookPrerouting, Priority: -50, Policy: VerdictAccept}).
+				does(dport(80, 80), Assign{To: FieldDport, Value: []Operand{Const(Number(8080))}})
+			b.base(FamilyIPv4, "f", "in", Base{Hook: HookInput, Policy: VerdictAccept}).does(AnyBit(FieldCTState, ctEstablished), accept)
+		}, lost: "isn't translated back"},
+		"a port perhaps rewritten behind conntrack": {rules: func(b builder) {
+			b.base(FamilyIPv4, "r", "pre", Base{Hook: HookPrerouting, Priority: -50, Policy: VerdictAccept}).
+				does(from("128.0.0.0/1"), Assign{To: FieldDport, Value: []Operand{{Field: FieldUnknown, Text: "numgen", Max: Number(80)}}})
+			b.base(FamilyIPv4, "f", "in", Base{Hook: HookInput, Policy: VerdictAccept}).does(AnyBit(FieldCTState, ctEstablished), accept)
+		}, certain: "0.0.0.0/1", possible: "0.0.0.0/0"},
+		"a mark before NAT of the same priority": {rules: routesByMark(-101), host: blackholeMark1, lost: "a routing rule refuses"},
+		"a mark at the priority of NAT":          {rules: routesByMark(-100), host: blackholeMark1, lost: "a routing rule refuses"},
+		"a mark behind NAT":                      {rules: routesByMark(-99), host: blackholeMark1, lost: "a routing rule refuses"},
+		"a chain at the priority of NAT": {rules: func(b builder) {
+			b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
+				does(dport(80, 80), NAT{Kind: NATDestination, Family: FamilyIPv4, Addr: &Operand{Xor: Address(netip.MustParseAddr("172.17.0.2"))}})
+			b.base(FamilyIPv4, "f", "post", Base{Hook: HookPostrouting, Priority: PriorityNATSource, Policy: VerdictAccept}).does(NoEffect{Text: "counter"})
+		}, certain: "0.0.0.0/0"},
 		"ping": {rules: func(b builder) {
 			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(In(Of(FieldICMPType), One(Number(0))), to("128.0.0.0/1"), drop).
 				does(In(Of(FieldICMPType), One(Number(8))), drop)
