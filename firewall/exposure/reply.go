@@ -25,6 +25,9 @@ import (
 type Reply struct {
 	// Lost: it doesn't get out of this host.
 	Lost bool
+	// Likely: it is lost to a usual client, as far as this host can tell. Another client may get it:
+	// Unknowns say what it depends on.
+	Likely bool
 	// By is what loses it.
 	By Decider
 	// Out is the interface that it leaves by; "" if it isn't known, or was not asked for: see
@@ -35,9 +38,14 @@ type Reply struct {
 }
 
 // Connects is the sources that surely, and those that possibly, go one of the ways that a function
-// picks and get an answer.
+// picks and get an answer. An answer that is likely lost makes nobody certain, and leaves all
+// possible.
 func (a Answer) Connects(picks func(Piece) bool) (certain, possible Ranges) {
-	return a.Reach(func(p Piece) bool { return picks(p) && (p.Reply == nil || !p.Reply.Lost) })
+	certain, _ = a.Reach(func(p Piece) bool { return picks(p) && (p.Reply == nil || !p.Reply.Lost) })
+	_, possible = a.Reach(func(p Piece) bool {
+		return picks(p) && (p.Reply == nil || !p.Reply.Lost || p.Reply.Likely)
+	})
+	return certain, possible
 }
 
 // replying is what a walk of an answer knows of the first packet.
@@ -49,16 +57,27 @@ type replying struct {
 	vrf       bool   // a VRF is on the way, in which routing isn't followed
 	recognised,
 	undone bool // at this hook the kernel's own hooks have run: conntrack, NAT
+	// clients are the ports that a client may have, and readsClient says that a rule has read the port.
+	clients     Range
+	readsClient bool
 }
 
-// clientPorts are the ports that every system in use draws from for a client: Linux draws from
-// 32768-60999, others from 49152-65535. So a rule about answers to port 25 concerns nobody.
-var clientPorts = Numbers(49152, 60999)
+// clientPorts are the ports that usual clients have: Linux draws from 32768-60999, others from
+// 49152-65535. A rule about answers to port 25 makes nothing doubtful for them. A client that has
+// another port may still get an answer that they don't: see everyReply.
+var clientPorts = Numbers(32768, 65535)
+
+const (
+	assumedPorts = "a client's port is one of 32768-65535"
+	unusualPort  = "whether a client has a port below 32768 isn't known"
+)
 
 // replied is what becomes of the answer to some clients.
 type replied struct {
 	sources Ranges
 	reply   *Reply
+	// assumed is what was taken for granted on its way.
+	assumed []string
 }
 
 // answered reports whether the question's protocol has an answer that this host sends or forwards.
@@ -69,7 +88,7 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 	q := w.q
 	q.Interface = ""
 	r := &walk{e: w.e, doubts: map[doubtKey]*doubt{}, oracle: w.oracle,
-		reply: &replying{first: f.packet, dialled: newPacket(w.q).now, forwarded: o == Forwarded}}
+		reply: &replying{first: f.packet, dialled: newPacket(w.q).now, forwarded: o == Forwarded, clients: clientPorts}}
 	if out := w.e.host.ByIndex(f.packet.outIndex); o == Forwarded && f.packet.out == outKnown &&
 		out != nil {
 		q.Interface = out.Name
@@ -98,7 +117,7 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 	return r, &p
 }
 
-// usualPort is the ports that a client usually draws, as far as it may have one of them.
+// usualPort is the ports that a client usually has, as far as it may have one of them.
 func usualPort(r Range) Range {
 	usual := Range{later(r.From, clientPorts.From), earlier(r.To, clientPorts.To)}
 	if usual.From.Compare(usual.To) > 0 {
@@ -189,14 +208,74 @@ func size(list []replied) (n int) {
 	return n
 }
 
-// everyReply is what becomes of the answers to every client.
+// everyReply is what becomes of the answers to every client: to one with a usual port, and where
+// that one surely gets none because of a rule that reads its port, whether another one may.
 func (w *walk) everyReply(start *packet) []replied {
-	all := AllSources(w.q.Family)
-	w.carry(start, all)
+	w.carry(start, AllSources(w.q.Family))
+	out := w.replied()
+	if !w.reply.readsClient || w.tooFar {
+		return out
+	}
+	w.takeForGranted(assumedPorts)
+	for i := range out {
+		out[i].assumed = slices.Clone(w.assumed)
+	}
+	lost, sent := lostAndSent(out)
+	if lost = lost.Minus(sent); lost.Empty() {
+		return out
+	}
+	any := *start
+	if any.headerSource == sourceOwn {
+		any.sport = w.reply.first.sport
+	}
+	w.ended, w.undecided = nil, nil
+	w.reply.clients = Full(16)
+	w.reply.recognised, w.reply.undone = false, false
+	w.carry(&any, lost)
+	_, unusual := lostAndSent(w.replied())
+	return likely(out, unusual.Intersect(lost))
+}
+
+// lostAndSent are the clients whose answers may be lost, and those whose answers may get out.
+func lostAndSent(list []replied) (lost, sent Ranges) {
+	for _, r := range list {
+		if r.reply.Lost {
+			lost = lost.Union(r.sources)
+		}
+		if !r.reply.Lost || r.reply.Likely {
+			sent = sent.Union(r.sources)
+		}
+	}
+	return lost, sent
+}
+
+// likely is a list in which the answers to some clients are likely lost, no longer surely.
+func likely(list []replied, clients Ranges) []replied {
+	if clients.Empty() {
+		return list
+	}
+	var out []replied
+	for _, r := range list {
+		if part := r.sources.Intersect(clients); r.reply.Lost && !part.Empty() {
+			reply := *r.reply
+			reply.Likely = true
+			reply.Unknowns = append(slices.Clone(reply.Unknowns), Decider{Reason: unusualPort})
+			out = append(out, replied{part, &reply, r.assumed})
+			r.sources = r.sources.Minus(clients)
+		}
+		if !r.sources.Empty() {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// replied is what became of the answers that a walk has followed.
+func (w *walk) replied() []replied {
 	var out []replied
 	at := map[string]int{}
 	for _, e := range w.ended {
-		r := &Reply{Lost: !e.outcome.Passes(), By: e.by, Unknowns: e.doubts.list()}
+		r := &Reply{Lost: !e.outcome.Passes(), Likely: e.likely, By: e.by, Unknowns: e.doubts.list()}
 		if i := w.e.host.ByIndex(e.packet.outIndex); !r.Lost && e.packet.out == outKnown &&
 			i != nil {
 			r.Out = i.Name
@@ -207,13 +286,13 @@ func (w *walk) everyReply(start *packet) []replied {
 			continue
 		}
 		at[k] = len(out)
-		out = append(out, replied{e.sources, r})
+		out = append(out, replied{e.sources, r, w.assumed})
 	}
 	for _, u := range w.undecided {
 		unknowns := []Decider{u.by}
 		out = append(out,
-			replied{u.sources, &Reply{Unknowns: unknowns}},
-			replied{u.sources, &Reply{Lost: true, By: u.by, Unknowns: unknowns}})
+			replied{u.sources, &Reply{Unknowns: unknowns}, w.assumed},
+			replied{u.sources, &Reply{Lost: true, By: u.by, Unknowns: unknowns}, w.assumed})
 	}
 	return out
 }
@@ -235,6 +314,9 @@ func (r *Reply) key() string {
 	}
 	if r.Lost {
 		b.WriteByte(1)
+	}
+	if r.Likely {
+		b.WriteByte(2)
 	}
 	return b.String()
 }
@@ -614,7 +696,7 @@ func (w *walk) undo(flows []flow) []flow {
 			p.now, p.moved = p.orig, false
 			p.local = w.reply.first.local
 		} else if p.headerSource != p.origSource {
-			p.headerSource, p.sport = p.origSource, clientPorts
+			p.headerSource, p.sport = p.origSource, w.reply.clients
 		}
 		if p == *f.packet || p.track == untracked || p.track == strayed {
 			out = append(out, f)

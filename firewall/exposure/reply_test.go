@@ -108,6 +108,23 @@ func TestReplies(t *testing.T) {
 		"ports that a client may have": {rules: func(b builder) {
 			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(dport(51820, 51820), drop)
 		}, possible: "0.0.0.0/0"},
+		"ports of Linux that other systems don't use": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(dport(32768, 49151), drop)
+		}, possible: "0.0.0.0/0"},
+		"ports of others that Linux doesn't use": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(dport(49152, 60999), drop)
+		}, possible: "0.0.0.0/0"},
+		"answers to an unusual port alone": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictDrop)).does(to("128.0.0.0/1"), dport(25, 25), accept).
+				does(to("64.0.0.0/2"), accept)
+		}, certain: "64.0.0.0/2", possible: "64.0.0.0/2 128.0.0.0/1", lost: "policy drop"},
+		"a routing rule for an unusual port": {host: func(h *Host) {
+			h.Rules = []RoutingRule{
+				{Family: firewall.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
+				{Family: firewall.IPv4, Priority: 10, Action: RuleTable, Table: tableMain, Dport: Numbers(25, 25), SuppressPrefixLength: -1},
+				{Family: firewall.IPv4, Priority: 20, Action: RuleBlackhole, SuppressPrefixLength: -1},
+			}
+		}, possible: "0.0.0.0/0", lost: "a routing rule refuses"},
 		"many bans": {rules: func(b builder) {
 			out := b.base(FamilyIPv4, "a", "out", output(VerdictAccept))
 			for _, p := range []string{"0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/3", "160.0.0.0/3", "192.0.0.0/3"} {
@@ -152,7 +169,18 @@ func TestReplies(t *testing.T) {
 			h.Interfaces = append(h.Interfaces, Interface{Name: "wg0", Index: 9, Up: true, Kind: "wireguard",
 				Addresses: []netip.Prefix{netip.MustParsePrefix("10.64.0.2/32")}})
 			h.Routes[len(h.Routes)-1].NextHops[0].Index = 9
-		}, certain: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", possible: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", lost: "tunnel wg0"},
+		}, certain: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", possible: "0.0.0.0/0", lost: "tunnel wg0"},
+		"an uplink that is named like a tunnel": {host: func(h *Host) {
+			h.Interfaces = append(h.Interfaces, Interface{Name: "ppp0", Index: 9, Up: true,
+				Addresses: []netip.Prefix{netip.MustParsePrefix("203.0.113.9/32")}})
+			h.Routes[len(h.Routes)-1].NextHops[0].Index = 9
+		}, certain: "0.0.0.0/0"},
+		"a destination that isn't known, and an uplink over PPP": {host: func(h *Host) {
+			h.Interfaces = append(h.Interfaces, Interface{Name: "ppp0", Index: 9, Up: true, Kind: "ppp",
+				Addresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/32")}})
+			h.Routes[len(h.Routes)-1].NextHops[0].Index = 9
+		}, q: Question{Family: firewall.IPv4, Protocol: firewall.TCP, Port: 80, Interface: "eth0"},
+			certain: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", possible: "0.0.0.0/0", lost: "tunnel ppp0"},
 		"the container's answers": {rules: func(b builder) {
 			b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
 				does(dport(80, 80), NAT{Kind: NATDestination, Family: FamilyIPv4, Addr: &Operand{Xor: Address(netip.MustParseAddr("172.17.0.2"))}})
@@ -328,6 +356,39 @@ func TestTargets(t *testing.T) {
 		}
 		if s := strings.Join(got, ", "); s != c.want {
 			t.Errorf("%s: %s, want %s", name, s, c.want)
+		}
+	}
+}
+
+// What was taken for granted of answers is said, and only where it mattered, however often it is
+// asked.
+func TestRepliesSayWhatTheyAssume(t *testing.T) {
+	out := Base{Hook: HookOutput, Policy: VerdictAccept}
+	unicast := In(Operand{Field: FieldFib, Fib: Fib{Of: FibDest, Want: FibType}}, One(Number(uint64(RouteUnicast))))
+	for name, c := range map[string]struct {
+		rule []Statement
+		want string
+	}{
+		"a client's port":    {[]Statement{dport(25, 25), drop}, assumedPorts},
+		"a client's address": {[]Statement{unicast, accept}, "sources are addresses of other machines"},
+		"neither":            {[]Statement{to("10.0.0.0/8"), drop}, ""},
+	} {
+		b := build()
+		b.base(FamilyIPv4, "a", "out", out).does(c.rule...)
+		e := NewEvaluator(b.rs, nil)
+		q := tcp80
+		q.Interface, q.Outside = "", true
+		for range 2 {
+			a, err := e.Evaluate(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := strings.Join(a.Assumed, "; ")
+			for _, s := range []string{assumedPorts, "sources are addresses of other machines"} {
+				if strings.Contains(said, s) != (c.want == s) {
+					t.Errorf("%s: assumed %s", name, said)
+				}
+			}
 		}
 	}
 }

@@ -40,6 +40,11 @@ func (w *walk) answer() Answer {
 		}
 		for _, answer := range answers {
 			k.reply = answer.reply.key()
+			for _, s := range answer.assumed {
+				if !slices.Contains(a.Assumed, s) {
+					a.Assumed = append(a.Assumed, s)
+				}
+			}
 			for _, c := range credits {
 				part := answer.sources.Intersect(c.sources)
 				if part.Empty() {

@@ -48,6 +48,8 @@ type ending struct {
 	flow
 	outcome Outcome
 	by      Decider // of a flow that was stopped
+	// likely: it isn't sure that it was, though no more is known: see Reply.
+	likely bool
 }
 
 func (e *Evaluator) newWalk(q Question) *walk {
@@ -287,7 +289,7 @@ func (w *walk) hooked(c *chain, p *packet) Tri {
 func (w *walk) finish(f flow, o Outcome, by Decider) {
 	if !f.sources.Empty() {
 		w.spend(costEnding)
-		w.ended = append(w.ended, ending{f, o, by})
+		w.ended = append(w.ended, ending{flow: f, outcome: o, by: by})
 	}
 }
 
