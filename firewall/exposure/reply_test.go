@@ -392,3 +392,25 @@ func TestRepliesSayWhatTheyAssume(t *testing.T) {
 		}
 	}
 }
+
+// Targets are told one by one to whoever judges them, and cut after that.
+func TestTargetsAreCutOnceJudged(t *testing.T) {
+	first, last := Const(Number(1)), Const(Number(32))
+	near, far := Const(Address(netip.MustParseAddr("172.17.1.1"))), Const(Address(netip.MustParseAddr("172.17.1.32")))
+	b := build()
+	b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
+		does(limit, NAT{Kind: NATRedirect, Family: FamilyIPv4, Port: &first, PortMax: &last}).
+		does(NAT{Family: FamilyIPv4, Addr: &near, AddrMax: &far})
+	b.base(FamilyIPv4, "f", "fwd", Base{Hook: HookForward, Policy: VerdictAccept}).
+		does(limit, Assign{To: FieldDport, Value: []Operand{Const(Number(81))}})
+	x, err := Explain(b.rs, multihomed(), tcp80, netip.MustParseAddr("8.8.8.8"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.Verdict != "allow" || len(x.Targets) != 96 {
+		t.Fatalf("%s, %d targets", x.Verdict, len(x.Targets))
+	}
+	if x.CutTargets(); len(x.Targets) != maxListed || !strings.Contains(strings.Join(x.Assumed, "; "), "96 targets") {
+		t.Errorf("%d targets: %q", len(x.Targets), x.Assumed)
+	}
+}
