@@ -9,7 +9,7 @@ import (
 // What is known of a packet from another machine where nothing is known of the host: a dump of
 // rules is asked about such packets.
 
-// outside reports whether the packet comes from outside to a host of which nothing is known.
+// outside reports whether the packet comes from outside, and nothing is known of the host.
 func (w *walk) outside() bool { return w.e.host == nil && w.q.Outside }
 
 // assumeOutside notes what is taken for granted of such a packet.

@@ -403,7 +403,7 @@ func resetNAT(flows []flow) {
 	}
 }
 
-// tracks is a flow of which it is now supposed that it has a connection, or none.
+// tracks is a flow that is now supposed to have a connection, or none.
 func (w *walk) tracks(f flow, by Decider, branch int, t tracking) flow {
 	p := *f.packet
 	p.track = t
