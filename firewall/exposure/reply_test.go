@@ -206,6 +206,14 @@ func TestReplies(t *testing.T) {
 				does(dport(80, 80), NAT{Kind: NATDestination, Family: FamilyIPv4, Addr: &Operand{Xor: Address(netip.MustParseAddr("172.17.0.2"))}})
 			b.base(FamilyIPv4, "f", "post", Base{Hook: HookPostrouting, Priority: PriorityNATSource, Policy: VerdictAccept}).does(NoEffect{Text: "counter"})
 		}, certain: "0.0.0.0/0"},
+		"a chain at the priority of NAT, beside chains of NAT": {rules: func(b builder) {
+			b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
+				does(dport(80, 80), NAT{Kind: NATDestination, Family: FamilyIPv4, Addr: &Operand{Xor: Address(netip.MustParseAddr("172.17.0.2"))}})
+			post := Base{Hook: HookPostrouting, Priority: PriorityNATSource, Policy: VerdictAccept}
+			b.base(FamilyIPv4, "f", "post", post).does(NoEffect{Text: "counter"})
+			post.Type = TypeNAT
+			b.base(FamilyIPv4, "n", "post", post).does(from("172.17.0.0/16"), NAT{Kind: NATMasquerade, Family: FamilyIPv4})
+		}, certain: "0.0.0.0/0"},
 		"ping": {rules: func(b builder) {
 			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(In(Of(FieldICMPType), One(Number(0))), to("128.0.0.0/1"), drop).
 				does(In(Of(FieldICMPType), One(Number(8))), drop)

@@ -192,10 +192,14 @@ func (w *walk) group(g group, flows []flow) []flow {
 		return w.anythingAt(flows, Decider{Reason: "the order of many chains of one priority isn't known"})
 	}
 	pick := w.pick(len(g.orders))
+	undone := w.reply != nil && w.reply.undone
 	var out []flow
 	for i, units := range g.orders {
 		if pick >= 0 && i != pick {
 			continue
+		}
+		if w.reply != nil { // each order begins where the first one did
+			w.reply.undone = undone
 		}
 		in := slices.Clone(flows)
 		for j := range in {
