@@ -69,8 +69,8 @@ func TestHostileAlone(t *testing.T) {
 		if !certain.Minus(possible).Empty() {
 			t.Errorf("%v are certain, and not possible", certain.Minus(possible))
 		}
-		if w.work > maxWork+maxWork/4 {
-			t.Errorf("%d steps, where %d are the most", w.work, maxWork)
+		if w.work > e.maxWork+e.maxWork/4 {
+			t.Errorf("%d steps, where %d are the most", w.work, e.maxWork)
 		}
 		if len(w.doubts) > 2*maxInterned {
 			t.Errorf("%d lists of unknowns", len(w.doubts))
