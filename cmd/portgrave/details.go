@@ -19,7 +19,7 @@ var details = map[string]string{
 	"audit": "It reads every rule on the host, whoever wrote it, with interfaces, addresses, routes and listening sockets, and sends the set of all sources through the kernel's hooks. What can't be known " +
 		"statically makes two answers of one: certain, and possible. A port that is let in differently at some of the host's addresses has a row for each. " +
 		"A source that gets no answer, because output rules, routes or rp_filter lose it, doesn't reach a port of tcp or sctp; of other " +
-		"protocols it stays possible, since its packets get in, and who loses the answers is named. A client's own port is taken for one of 49152-60999, which every system uses. " +
+		"protocols it stays possible, since its packets get in, and who loses the answers is named. Where a rule reads a client's own port, that is taken for one of 32768-65535; a source that gets an answer only to another port, or out of a tunnel for all traffic, is possible. " +
 		"Rules from files (--ruleset) have no sockets: every port that they tell apart has a row, for packets from other machines to any address that no rule names (*), and to each at which " +
 		"they let in others. What is taken for granted, such as that rpfilter passes, is printed.",
 	"explain": "It says whether the packet is stopped here and by whom, whether the service is bound elsewhere, whether nothing listens, or whether the answer is lost on its way back (reply-lost): " +

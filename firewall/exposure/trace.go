@@ -159,10 +159,6 @@ func (x *Explanation) replies(a Answer, source Value) {
 		r := repliesOf(all, a.Question.Family, source)
 		x.Replies = &r
 	}
-	if n := len(x.Targets); n > maxListed {
-		x.Assumed = append(x.Assumed, fmt.Sprintf("there are %d targets; %d of them are listed", n, maxListed))
-		x.Targets = x.Targets[:maxListed]
-	}
 	if x.Targets == nil {
 		x.Targets = []Target{}
 	}

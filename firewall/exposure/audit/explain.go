@@ -59,7 +59,7 @@ type Packet struct {
 
 // Locate fills in what a packet leaves out. The error says what to give.
 func Locate(host *exposure.Host, p Packet) (Packet, error) {
-	p.From = p.From.Unmap().WithZone("")
+	p.From, p.Destination = p.From.Unmap().WithZone(""), p.Destination.Unmap().WithZone("")
 	if p.Interface == "" {
 		i, direct := towards(host, p.From)
 		if to := holder(host, p.Destination); to != nil && !direct {
@@ -181,6 +181,7 @@ func Explain(in Input, p Packet) (Explanation, error) {
 	}
 	x.Explanation = path
 	x.conclude(in, p)
+	x.CutTargets()
 	x.Connects = x.Reason == Connects
 	return x, nil
 }
@@ -197,12 +198,14 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	}
 	if x.Verdict == "deny" {
 		x.Reason, x.Summary = DroppedHere, fmt.Sprintf("%s does not get to %s: stopped by %s", p.From, port, by)
+		x.judgeAll()
 		return
 	}
 	var ends []end
 	a := &auditor{Input: in}
 	if p.Protocol.HasPorts() {
 		if target, ok := x.onlyTarget(p); ok && x.Verdict == "allow" && x.throughIPVS(in, p, target, by) {
+			x.judgeAll()
 			return
 		}
 		a.look()
@@ -226,6 +229,13 @@ func (x *Explanation) conclude(in Input, p Packet) {
 		return
 	}
 	x.sum(ends, p, port)
+}
+
+// judgeAll says of every target what is said of the packet.
+func (x *Explanation) judgeAll() {
+	for i := range x.Targets {
+		x.Targets[i].Reason, x.Targets[i].Connects = string(x.Reason), x.Reason == Connects
+	}
 }
 
 // onlyTarget is where the packet ends up, if that is one place.

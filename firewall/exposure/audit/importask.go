@@ -327,11 +327,11 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 // lostToRule reports whether a rule surely stops the answer: without the rules it would get out, so
 // the policy has to refuse the packet.
 func lostToRule(r *exposure.Reply) bool {
-	return r != nil && r.Lost && len(r.Unknowns) == 0 && r.By.Chain != nil
+	return r != nil && r.Lost && (r.Likely || len(r.Unknowns) == 0) && r.By.Chain != nil
 }
 
-// decide says what becomes of the sources of which isn't known whether they get in: rates become
-// the service's, with all of them; else they are left out or, if that was asked for, taken in.
+// decide says what becomes of the sources that may get in or not: rates become the service's, with
+// all of them; else they are left out or, if that was asked for, taken in.
 func (s *survey) decide(
 	a *said,
 	doubts []exposure.Decider,
