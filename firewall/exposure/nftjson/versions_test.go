@@ -183,3 +183,24 @@ func BenchmarkReadJSON(b *testing.B) {
 		}
 	}
 }
+
+// What stands behind a listing is read as another, or refused.
+func TestTextBehindListing(t *testing.T) {
+	const a = `{"nftables": [{"table": {"family": "ip", "name": "a"}}]}`
+	b := strings.Replace(a, `"a"`, `"b"`, 1)
+	for text, want := range map[string]string{
+		a + b:          "",
+		a + "\n" + b:   "",
+		a + " x":       "f:1:58: this follows the listing and isn't a listing",
+		a + "\n" + `"`: "f:2:1: this follows",
+		`"x`:           "f:1:3: it ends in the middle",
+		a + "\n{":      "f:2:2: it ends in the middle",
+	} {
+		rs := &exposure.Ruleset{}
+		err := ReadJSON("f", strings.NewReader(text), rs)
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) ||
+			err == nil && len(rs.Tables) != 2 {
+			t.Errorf("%s: %v, %v", text, rs.Tables, err)
+		}
+	}
+}

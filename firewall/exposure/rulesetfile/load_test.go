@@ -230,3 +230,41 @@ func TestCases(t *testing.T) {
 		}
 	}
 }
+
+// All listings of a file are read, whatever their formats and what follows them in their last line.
+func TestSeveralListings(t *testing.T) {
+	const (
+		a     = `{"nftables": [{"table": {"family": "inet", "name": "a"}}, {"chain": {"family": "inet", "table": "a", "name": "}{"}}]}`
+		b     = `{"nftables": [{"table": {"family": "ip6", "name": "b"}}]}`
+		block = "table inet x {\n\tchain c {\n\t\ttype filter hook input priority 0; policy drop;\n\t}\n}\n"
+	)
+	for text, want := range map[string]string{
+		a + "\n$ nft list ruleset\n" + block: "inet a, inet x",
+		block + a:                            "inet x, inet a",
+		"$ nft -j list table inet a\n" + a + "\n" + block: "inet a, inet x",
+		a + "\n" + b: "inet a, ip6 b",
+		a + b + "\n": "inet a, ip6 b",
+		a + "\n\n$ nft -j list table ip6 b\n" + b + "\n": "inet a, ip6 b",
+		"# taken by hand\n" + a + "\n# and\n" + b + "\n": "inet a, ip6 b",
+		a + "\n" + a:                           "f:2:15: table inet a is there twice",
+		a + "}\n":                              `f:1:1: "}" stands outside of every table`,
+		a + "\n" + block + "}\n":               `f:7:1: "}" stands outside of every table`,
+		a + "\n" + b[:len(b)-1] + "\n$ exit\n": "f:3:1",
+		a + "\n{\"x\": [" + strings.Repeat("{}", 3) + "]}": "f:2:",
+	} {
+		rs, err := Load(File{Name: "f", Text: strings.NewReader(text)})
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("%s:\n got %v\nwant %s", text, err, want)
+			}
+			continue
+		}
+		var got []string
+		for _, x := range rs.Tables {
+			got = append(got, fmt.Sprint(x.Family, " ", x.Name))
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s: %v, want %s", text, got, want)
+		}
+	}
+}

@@ -2,7 +2,6 @@ package rulesetfile
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -112,7 +111,7 @@ func sections(text []byte) ([]section, error) {
 			begin.to = endOfTable(whole, next)
 		case line[0] == '{':
 			begin.format = NFTJSON
-			begin.to = endOfJSON(text, at)
+			begin.to = endOfJSON(whole, at)
 		case setLine.MatchString(line), elements.MatchString(line) && !nftLine.MatchString(line):
 			begin.format = IPSet
 		case nftLine.MatchString(line):
@@ -149,10 +148,10 @@ func sections(text []byte) ([]section, error) {
 		if begin.format != IPTables {
 			out = remarked(out, comments, at)
 		}
-		if comments >= 0 {
+		if comments >= 0 && begin.format != NFTJSON {
 			begin.from, begin.line = comments, commentLine
-			comments = -1
 		}
+		comments = -1
 		number += strings.Count(whole[at:begin.to], "\n")
 		at = begin.to
 		// Each table of iptables-save may be of another IP version.
@@ -231,21 +230,32 @@ func endOfTable(s string, at int) int {
 	return at
 }
 
-// endOfJSON is the offset behind the line in which an object ends.
-func endOfJSON(text []byte, at int) int {
-	if trimmed := bytes.TrimRight(text, " \t\r\n"); trimmed[len(trimmed)-1] == '}' {
-		return len(text)
+// endOfJSON is the offset behind the object that begins in the line at an offset, and behind that
+// line if nothing follows in it. One that is never closed ends with the text: its reader says so.
+func endOfJSON(s string, at int) int {
+	depth := 0
+	for ; at < len(s); at++ {
+		switch s[at] {
+		case '"':
+			for at++; at < len(s) && s[at] != '"'; at++ {
+				if s[at] == '\\' {
+					at++
+				}
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth > 0 {
+				continue
+			}
+			end := at + 1
+			if i := strings.IndexByte(s[end:], '\n'); i >= 0 && strings.TrimSpace(s[end:end+i]) == "" {
+				end += i + 1
+			}
+			return end
+		}
 	}
-	d := json.NewDecoder(bytes.NewReader(text[at:]))
-	var object json.RawMessage
-	if d.Decode(&object) != nil {
-		return len(text)
-	}
-	end := at + int(d.InputOffset())
-	if i := bytes.IndexByte(text[end:], '\n'); i >= 0 && len(bytes.TrimSpace(text[end:end+i])) == 0 {
-		return end + i + 1
-	}
-	return end
+	return len(s)
 }
 
 // families tells each section of iptables rules its IP version; false if nothing does.
