@@ -145,6 +145,9 @@ func draftOf(found audit.Imported, wide, files bool) (d policy.Draft, unknown []
 		for _, r := range s.Rated {
 			svc.Comments = append(svc.Comments, "rate, from the rule: "+r)
 		}
+		if text := s.UnlimitedText(); text != "" {
+			svc.Comments = append(svc.Comments, text)
+		}
 		for _, r := range s.Unknown {
 			verb := "left out"
 			if wide {

@@ -75,6 +75,7 @@ type opening struct {
 	sources   int // in the pool
 	rate      firewall.Rate
 	rated     string // the rules that the rate stands for, a line each
+	unlimited int    // the sources, in the pool, for which the rules have no rate
 	unknown   string // the rules that can't be known, a line each
 }
 
@@ -210,17 +211,20 @@ type spot struct {
 
 // said is who gets in, as a question was answered.
 type said struct {
-	sources  exposure.Ranges
-	number   int // of the sources in the pool, of this family alone
-	rate     firewall.Rate
-	rated    []string
-	unknown  []string
-	comments []string
-	targets  []string
+	sources exposure.Ranges
+	number  int // of the sources in the pool, of this family alone
+	rate    firewall.Rate
+	rated   []string
+	// unlimited are the sources that the rules let in at any rate, and its number in the pool.
+	unlimited exposure.Ranges
+	free      int
+	unknown   []string
+	comments  []string
+	targets   []string
 }
 
 func (a said) same(b said) bool {
-	return a.number == b.number && a.rate == b.rate && slices.Equal(a.rated, b.rated) &&
+	return a.number == b.number && a.free == b.free && a.rate == b.rate && slices.Equal(a.rated, b.rated) &&
 		slices.Equal(a.unknown, b.unknown)
 }
 
@@ -309,11 +313,11 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 		s.decide(&a, doubts, possible, q.Destination.IsMulticast())
 	}
 	a.sources = a.sources.Minus(s.unroutable[n]) // written fills them in again where that is shorter
-	var both sources
-	both[n] = a.sources
+	var both, free sources
+	both[n], free[n] = a.sources, a.unlimited.Minus(s.unroutable[n])
 	mu.Lock()
 	defer mu.Unlock()
-	a.number = s.pool.number(both)
+	a.number, a.free = s.pool.number(both), s.pool.number(free)
 	if x.Protocol == firewall.TCP {
 		s.rejected, s.dropped = s.rejected+rejected, s.dropped+dropped
 	}
@@ -341,13 +345,9 @@ func (s *survey) decide(
 		a.sources = possible
 		return
 	}
-	if rate, ok := ratesOf(doubts); ok {
-		a.sources, a.rate = possible, rate
-		for _, d := range doubts {
-			if d.Rule.Owner() != "portgrave" {
-				a.rated = appendOnce(a.rated, Words(withoutReason(d).Describe()))
-			}
-		}
+	if rate, rules, ok := ratesOf(doubts); ok {
+		a.unlimited = a.sources
+		a.sources, a.rate, a.rated = possible, rate, rules
 		return
 	}
 	var names []string
@@ -408,6 +408,14 @@ func (s *survey) profileOf(on exposure.Interface, spots []spot) *profile {
 		set[slot(x.family)] = x.said.sources
 		both = both.and(x.said)
 		both.number = s.pool.number(s.pool.sets[both.number].union(set))
+		free := x.said.free
+		if x.said.rate.Count == 0 { // the other family's rate would hold for all of these
+			free = x.said.number
+		}
+		both.free = s.pool.number(s.pool.sets[both.free].union(s.pool.sets[free]))
+	}
+	if both.rate.Count == 0 {
+		both.free = 0
 	}
 	if !apart {
 		p.add(nil, both)
@@ -437,7 +445,8 @@ func (a said) and(b said) said {
 }
 
 func (o opening) key() string {
-	return fmt.Sprint(o.addresses, "|", o.sources, "|", o.rate, "|", o.rated, "|", o.unknown)
+	return fmt.Sprint(o.addresses, "|", o.sources, "|", o.rate, "|", o.rated, "|",
+		o.unlimited, "|", o.unknown)
 }
 
 // add adds an opening, or addresses to one that is the same otherwise.
@@ -446,10 +455,11 @@ func (p *profile) add(at []netip.Addr, a said) {
 		return
 	}
 	o := opening{
-		sources: a.number,
-		rate:    a.rate,
-		rated:   strings.Join(a.rated, "\n"),
-		unknown: strings.Join(a.unknown, "\n"),
+		sources:   a.number,
+		rate:      a.rate,
+		rated:     strings.Join(a.rated, "\n"),
+		unlimited: a.free,
+		unknown:   strings.Join(a.unknown, "\n"),
 	}
 	for i, x := range p.openings {
 		like := x
@@ -480,6 +490,7 @@ func (p *profile) pair(pool *pool) {
 			a.at = slices.Concat(a.at, b.at)
 			a.addresses = fmt.Sprint(a.at)
 			a.sources = pool.number(pool.sets[a.sources].union(pool.sets[b.sources]))
+			a.unlimited = pool.number(pool.sets[a.unlimited].union(pool.sets[b.unlimited]))
 			p.openings[i] = a
 			p.openings = slices.Delete(p.openings, j, j+1)
 			break

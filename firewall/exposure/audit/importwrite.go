@@ -236,7 +236,7 @@ func (w *importWriter) service(g *group) {
 	}
 	if g.rate.Count > 0 {
 		rate := g.rate
-		svc.Rate = &rate
+		svc.Rate, svc.Unlimited = &rate, w.pool.written(g.unlimited)
 	}
 	svc.Rated, svc.Unknown = lines(g.rated), lines(g.unknown)
 	svc.Purpose = strings.Join(g.comments, "; ")
@@ -268,7 +268,30 @@ func (w *importWriter) service(g *group) {
 		names = append(names, fmt.Sprintf("%s-%s-%d", name, first.Protocol, first.First))
 	}
 	svc.Name = free(w.taken, names...)
+	if text := svc.UnlimitedText(); text != "" {
+		w.note("service %s: %s", svc.Name, text)
+	}
 	w.out.Services = append(w.out.Services, svc)
+}
+
+// maxUnlimited bounds the sources that a note names.
+const maxUnlimited = 4
+
+// UnlimitedText says whom the rate limits that the rules don't; "" if there is nobody.
+func (s ImportedService) UnlimitedText() string {
+	var names []string
+	for x := range s.Unlimited.All() {
+		if len(names) == maxUnlimited {
+			names = append(names, fmt.Sprintf("%d more", s.Unlimited.Len()-maxUnlimited))
+			break
+		}
+		names = append(names, x.String())
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the rate holds for %s too, which the old rules don't limit",
+		strings.Join(names, ", "))
 }
 
 func lines(text string) []string {
