@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/nfttext"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
 	"github.com/portgrave/portgrave/policy"
 )
@@ -180,6 +181,49 @@ func TestImportSaysWhatRatesChange(t *testing.T) {
 		if tt.note == "" && (strings.Contains(notes, "holds for") || s.Unlimited.Len() > 0) ||
 			!strings.Contains(notes, tt.note) {
 			t.Errorf("%s: %q", tt.rules, found.Notes)
+		}
+	}
+}
+
+// Where the rules tell too many ports apart, none is opened that wasn't.
+func TestImportOfTooManyPorts(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport 1 -j ACCEPT\n-A INPUT -p tcp --dport 22 -j ACCEPT\n" +
+		"-A INPUT -p tcp --dport 8000:12000 -s 192.0.2.0/24 -j ACCEPT\n")
+	for port := 20_001; port < 26_000; port += 2 {
+		fmt.Fprintf(&b, "-A INPUT -p tcp --dport %d -j ACCEPT\n", port)
+	}
+	b.WriteString("COMMIT\n")
+	rs := &exposure.Ruleset{}
+	err := nfttext.Read("f", strings.NewReader("table inet t {\n chain c {\n  type filter hook input priority 0; policy drop;\n"+
+		"  tcp dport 22 accept\n  tcp dport & 1 == 1 accept\n }\n}\n"), rs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	computed := Input{Rules: rs, Host: world(), Sockets: listening("sshd 0.0.0.0:22"), Now: time.Now()}
+	fromComputed, err := Import(context.Background(), computed, ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromMany, _ := imported(t, ImportOptions{}, b.String(), "sshd 0.0.0.0:22")
+	for name, found := range map[string]Imported{"many": fromMany, "computed": fromComputed} {
+		if found.Unlisted != firewall.UnlistedDeny {
+			t.Errorf("%s: %v", name, found.Unlisted)
+		}
+		sshd := false
+		for _, s := range found.Services {
+			for _, r := range s.Ports {
+				sshd = sshd || r.Contains(firewall.TCP, 22)
+				office := r == firewall.PortRange{Protocol: firewall.TCP, First: 8000, Last: 12000} &&
+					s.Sources.Equal(firewall.MustPrefixes("192.0.2.0/24"))
+				odd := name == "many" && (r.First == 1 || r.First > 20_000 && r.First%2 == 1)
+				if r.Protocol.HasPorts() && !office && (r.First != r.Last || r.Protocol != firewall.TCP || r.First != 22 && !odd) {
+					t.Errorf("%s: %v open to %v", name, r, s.Sources)
+				}
+			}
+		}
+		if !sshd || !slices.ContainsFunc(found.Notes, func(n string) bool { return strings.Contains(n, "too many ports") }) {
+			t.Errorf("%s: %v, notes %q", name, found.Services, found.Notes)
 		}
 	}
 }

@@ -18,6 +18,8 @@ type importWriter struct {
 	taken map[string]bool
 	// unknownToAll are rules for all ports of which can't be known whom they let in.
 	unknownToAll []string
+	// sampledOpen: ports were left out that a sample found open.
+	sampledOpen bool
 }
 
 // group is what becomes one service.
@@ -100,6 +102,10 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 	for i, iface := range w.interfaces {
 		p, usual := x.profiles[i], w.deny() && w.usual(x, i)
 		for _, o := range p.openings {
+			if x.sampled && w.deny() {
+				w.sampledOpen = w.sampledOpen || o.sources != 0
+				continue // perhaps wider than the rules
+			}
 			if usual && o.sources == 0 {
 				w.unknownToAll = appendOnce(w.unknownToAll, o.unknown)
 				continue // unlisted: deny says it
