@@ -163,3 +163,26 @@ func TestTooManyRules(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// What is defined is bounded, and time is in proportion to the text.
+func TestBoundsOfScripts(t *testing.T) {
+	rs := &exposure.Ruleset{}
+	err := Read("f", strings.NewReader("define a = { "+strings.Repeat("1,", maxExpanded)+"1 }\n"), rs)
+	if err == nil || !strings.Contains(err.Error(), "what is defined has more than") {
+		t.Errorf("%v", err)
+	}
+	var b strings.Builder
+	b.WriteString("define a = 1\n")
+	for i := range 40_000 {
+		fmt.Fprintf(&b, "table ip t%d\nredefine a = %d\n", i, i%1000+1)
+	}
+	b.WriteString("delete table ip t3\ntable ip t3 { chain c { tcp dport $a accept; }\n }\n")
+	rs = readText(t, b.String())
+	last := rs.Tables[len(rs.Tables)-1]
+	if len(rs.Tables) != 40_000 || last.Name != "t3" || len(last.Chain("c").Rules) != 1 {
+		t.Errorf("%d tables, the last is %+v", len(rs.Tables), last)
+	}
+	if got := exposuretest.Statements(last.Chain("c").Rules[0].Statements); got != "l4proto in {0x6}; th dport in {0x3e8}; accept" {
+		t.Error(got)
+	}
+}
