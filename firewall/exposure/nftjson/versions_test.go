@@ -129,7 +129,7 @@ func TestErrorsSayWhere(t *testing.T) {
 		`{"nftables":[{"add":{"table":{"family":"ip","name":"t"}}}]}`:                                        "f:1:14: this is no output of `nft -j list ruleset`: it holds the command \"add\"",
 		table + `{"chain":{"family":"ip","table":"u","name":"c"}}]}`:                                         "f:1:50: chain \"c\" belongs to table ip u, which isn't in the listing",
 		table + `{"table":{"family":"ip","name":"t"}}]}`:                                                     "f:1:50: table ip t is there twice",
-		table + `{"table":{"family":"sparkle","name":"t"}}]}`:                                                "f:1:50: \"sparkle\" is no family",
+		table + `{"table":{"family":"sparkle","name":"t"}}]}`:                                                "f:1:50: \"sparkle\" isn't a family",
 		table + `{"rule":{"family":"ip","table":"t","chain":"c"}}]}`:                                         "f:1:50: a rule of chain ip t c, which isn't in the listing",
 		table + `{"rule":{"family":"ip","table":5}}]}`:                                                       "f:1:50: rule: json: cannot unmarshal",
 		table + `{"rule":{"family":"ip","table":"t"`:                                                         "f:2:35: it ends in the middle: is it cut off?",

@@ -106,7 +106,7 @@ func TestScripts(t *testing.T) {
 
 func TestErrorsSayWhere(t *testing.T) {
 	for want, text := range map[string]string{
-		"f:1:1: \"hello\" is none of nft's commands":                         "hello",
+		"f:1:1: \"hello\" isn't one of nft's commands":                       "hello",
 		"f:2:1: what it includes is not read":                                "\ninclude \"/etc/x\"",
 		"f:1:17: the block is never closed":                                  "table ip filter {",
 		"f:1:29: a brace is never closed":                                    "table ip filter { chain c { tcp dport { 22",
@@ -116,7 +116,7 @@ func TestErrorsSayWhere(t *testing.T) {
 		"f:3:17: a rule by its index":                                        "table t { chain c { accept\n } }\nadd rule ip t c index 5 accept",
 		"f:1:18: elements of set s of table ip t, which isn't":               "add element ip t s { 1 }",
 		"f:1:19: \"frob\" stands where a chain, a set or another part":       "table ip filter { frob }",
-		"f:1:56: \"quick\" is no priority":                                   "table ip t { chain c { type filter hook input priority quick; } }",
+		"f:1:56: \"quick\" isn't a priority":                                 "table ip t { chain c { type filter hook input priority quick; } }",
 		"f:1:1: $a is not defined before":                                    "$a",
 		"f:1:1: chain ip t c: type \"frob\", hook \"input\", priority \"0\"": "table ip t { chain c { type frob hook input priority 0; } }",
 	} {

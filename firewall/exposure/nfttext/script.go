@@ -291,7 +291,7 @@ func (s *script) object(t token, insert bool) error {
 		}
 		return s.other(owner, kind)
 	}
-	return errorAt(t.at, "%q is none of nft's commands that make a ruleset: give the output of `nft list ruleset`, "+
+	return errorAt(t.at, "%q isn't one of nft's commands that make a ruleset: give the output of `nft list ruleset`, "+
 		"or the file that nft -f loads", shorten(t.text))
 }
 
