@@ -97,3 +97,19 @@ func TestRulesBeforeNATAreFiledByPort(t *testing.T) {
 		}
 	}
 }
+
+// Hundreds of published containers don't make classes of each other's ports.
+func TestPublishedPortsMakeFewClasses(t *testing.T) {
+	b, port := build(), Const(Number(80))
+	nat := b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept})
+	fwd := b.base(FamilyIPv4, "f", "fwd", Base{Hook: HookForward, Policy: VerdictDrop})
+	for i := range uint64(2 * maxClasses) {
+		at := Number(0xac110002 + i)
+		addr := Const(at)
+		nat.does(dport(8000+i, 8000+i), NAT{Family: FamilyIPv4, Addr: &addr, Port: &port})
+		fwd.does(In(Of(FieldDest4), One(at)), dport(80, 80), accept)
+	}
+	if got, complete := NewEvaluator(b.rs, nil).Classes(firewall.IPv4, firewall.TCP, 8000, 8000); len(got) != 1 || !complete {
+		t.Errorf("complete %v, %d classes", complete, len(got))
+	}
+}

@@ -122,6 +122,12 @@ func (a *apart) table(t *Table, place func(*Base) Place, answers bool) {
 		}
 		return 0
 	})
+	translated := places(t, func(b *Base) Place {
+		if a.ports.translates && !b.beforeNAT() {
+			return place(b)
+		}
+		return 0
+	})
 	for _, c := range t.Chains {
 		if at[c] == 0 {
 			continue
@@ -129,7 +135,7 @@ func (a *apart) table(t *Table, place func(*Base) Place, answers bool) {
 		for _, r := range c.Rules {
 			for n, f := range firewall.Families {
 				if (t.Family.Sees(f) || t.Family == FamilyNetdev) && readsDialled(r, f, answers) {
-					a.add(n, namedIn{r, at[c], answers, moved[c] != 0})
+					a.add(n, namedIn{r, at[c], answers, moved[c] != 0 || translated[c] != 0 && readsConnectionAddress(r)})
 				}
 			}
 		}
@@ -160,17 +166,35 @@ func (a *apart) add(family int, r namedIn) {
 // portChanges are the ways in which rules may change the port that was dialled.
 type portChanges struct {
 	rewrites   bool // rules write to packets
+	portOnly   bool // rules of NAT that leave the address
 	translates bool // rules of NAT, or for transparent proxies
 }
 
-// before reports whether a base chain may see another port than the one that was dialled. NAT has
-// no say before its own hook, nor in it: a packet that it has translated meets no more of its rules.
+// before reports whether a base chain may see the address that was dialled with another port. Where
+// NAT sets the address too, a packet that has the address has its port, but for packets to this host.
 func (p portChanges) before(b *Base) bool {
-	if b.Hook == HookIngress || b.Hook == HookPrerouting &&
-		(b.Type == TypeNAT || b.EffectivePriority() < PriorityNATDestination) {
+	switch {
+	case b.beforeNAT():
 		return p.rewrites
+	case b.Hook == HookInput || b.Hook == HookOutput:
+		return p.rewrites || p.translates
 	}
-	return p.rewrites || p.translates
+	return p.rewrites || p.portOnly
+}
+
+// beforeNAT reports whether a base chain sees no packet that NAT has sent elsewhere: before its own
+// hook, and in it, since a packet that is translated meets no more of its rules.
+func (b *Base) beforeNAT() bool {
+	return b.Hook == HookIngress || b.Hook == HookPrerouting &&
+		(b.Type == TypeNAT || b.EffectivePriority() < PriorityNATDestination)
+}
+
+// readsConnectionAddress reports whether a rule reads an address of the connection.
+func readsConnectionAddress(r *Rule) (reads bool) {
+	for _, s := range r.Statements {
+		lookedUp(s, func(key []Operand, _ *Set) { reads = reads || readsConnection(key, 0) })
+	}
+	return reads
 }
 
 func changesPorts(rs *Ruleset) (out portChanges) {
@@ -180,7 +204,9 @@ func changesPorts(rs *Ruleset) (out portChanges) {
 				for _, s := range r.Statements {
 					switch s := s.(type) {
 					case NAT:
-						out.translates = out.translates || s.Port != nil && s.Kind != NATSource
+						port := s.Port != nil && s.Kind != NATSource
+						out.translates = out.translates || port
+						out.portOnly = out.portOnly || port && s.Addr == nil && s.Kind == NATDestination
 					case TProxy:
 						out.translates = true
 					case Assign:
