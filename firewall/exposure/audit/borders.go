@@ -54,7 +54,7 @@ func ofAnother(r *exposure.Rule, p firewall.Protocol) bool {
 type borders struct {
 	starts   []bool
 	computed bool
-	raw      bool // a rule reads bytes by their place, which the evaluator takes for unknown
+	raw      bool // a rule reads bytes where the port may be, which the evaluator takes for unknown
 }
 
 func (b *borders) statement(s exposure.Statement) {
@@ -113,7 +113,25 @@ func (b *borders) operand(o exposure.Operand) {
 		return
 	}
 	b.computed = b.computed || ofPort(o.Field)
-	b.raw = b.raw || o.Field == exposure.FieldRaw
+	b.raw = b.raw || o.Field == exposure.FieldRaw && mayReadPort(o.Raw)
+}
+
+// mayReadPort reports whether bytes that a rule reads by their place may be those of the port: bits 16
+// to 31 of the transport header, which begins behind at least 20 bytes of IP (RFC 791), and these
+// behind at least 14 of Ethernet.
+func mayReadPort(r exposure.Raw) bool {
+	end := r.Offset + r.Bits
+	switch r.Base {
+	case exposure.RawTransport:
+		return r.Offset < 32 && end > 16
+	case exposure.RawNetwork:
+		return end > 8*20
+	case exposure.RawLink:
+		return end > 8*(14+20)
+	case exposure.RawExtension, exposure.RawIPOption, exposure.RawTCPOption:
+		return false
+	}
+	return true
 }
 
 func ofPort(f exposure.Field) bool {

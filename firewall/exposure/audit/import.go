@@ -71,7 +71,7 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	}
 	s.look()
 	s.pool.unroutable = s.unroutable
-	s.groups = multicastGroups(in.Rules)
+	s.groups = s.namedGroups()
 	if err := s.ask(ctx); err != nil {
 		return Imported{}, err
 	}
@@ -81,6 +81,8 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	refusing := s.refusing()
 	if refusing[firewall.IPv4] || refusing[firewall.IPv6] {
 		out.Unlisted = firewall.UnlistedDeny
+	} else if s.narrowed {
+		return Imported{}, errTooManyPorts
 	}
 	for _, f := range firewall.Families {
 		if closed, has := refusing[f]; has && !closed && w.deny() {
@@ -95,6 +97,11 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	w.notes()
 	return out, ctx.Err()
 }
+
+// errTooManyPorts: a policy that leaves unlisted ports alone would open those that the rules close.
+var errTooManyPorts = errors.New("the rules leave most ports open, and tell too many of the others " +
+	"apart to ask about each: a policy would open ports that they close. Put ports with the same " +
+	"sources into one rule or set, or refuse by default in the old rules, then import again")
 
 // withoutSourceFilter is the host without rp_filter.
 func withoutSourceFilter(h *exposure.Host) *exposure.Host {

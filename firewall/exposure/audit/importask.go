@@ -20,7 +20,7 @@ type survey struct {
 	*auditor
 	options ImportOptions
 	pool    *pool
-	// groups are multicast addresses that rules name.
+	// groups are multicast and broadcast addresses that rules name.
 	groups   []netip.Addr
 	subjects []*subject
 	// narrowed: the rules tell too many ports apart to ask about all of them.
@@ -109,23 +109,15 @@ func (s *survey) ask(ctx context.Context) error {
 // difference, for each protocol; and each protocol without ports.
 func (s *survey) choose() {
 	people := s.behindPorts()
-	starts := startsOf(s.Rules, s.told())
-	if starts != nil { // essentials decide about these, so no service may have them among others
-		for _, p := range []int{firewall.DHCPClientPort, firewall.DHCPv6ClientPort} {
-			starts[p], starts[p+1] = true, true
-		}
-	}
-	var ranges [][2]uint16
-	for first, port := 1, 1; starts != nil && port < 1<<16; port++ {
-		if port == 1<<16-1 || starts[port+1] {
-			ranges = append(ranges, [2]uint16{uint16(first), uint16(port)})
-			first = port + 1
-		}
-	}
-	each := len(firewall.Protocols) * max(1, len(s.interfaces)) * len(firewall.Families)
-	s.narrowed = starts == nil || len(ranges)*each > maxImportQuestions
+	ranges, questions := map[firewall.Protocol][][2]uint16{}, 0
 	for _, p := range firewall.Protocols {
-		for _, r := range s.rangesOf(p, ranges, people) {
+		ranges[p] = s.toldApart(p)
+		questions += len(ranges[p]) * max(1, len(s.interfaces)) * len(firewall.Families)
+		s.narrowed = s.narrowed || ranges[p] == nil
+	}
+	s.narrowed = s.narrowed || questions > maxImportQuestions
+	for _, p := range firewall.Protocols {
+		for _, r := range s.rangesOf(p, ranges[p], people) {
 			s.subjects = append(s.subjects, &subject{
 				PortRange: firewall.PortRange{Protocol: p, First: r[0], Last: r[1]},
 				behind:    people[portKey{p, r[0]}],
@@ -137,6 +129,26 @@ func (s *survey) choose() {
 			s.subjects = append(s.subjects, &subject{PortRange: firewall.Portless(p)})
 		}
 	}
+}
+
+// toldApart are the ranges of ports within which no rule about a protocol, and no listener, makes a
+// difference; nil where a rule computes with ports, so that each may be a matter of its own.
+func (s *survey) toldApart(p firewall.Protocol) (out [][2]uint16) {
+	b := bordersOf(s.Rules, s.told(), p)
+	if b.computed || b.raw {
+		return nil
+	}
+	// Essentials decide about these, so no service may have them among others.
+	for _, port := range []int{firewall.DHCPClientPort, firewall.DHCPv6ClientPort} {
+		b.starts[port], b.starts[port+1] = true, true
+	}
+	for first, port := 1, 1; port < 1<<16; port++ {
+		if port == 1<<16-1 || b.starts[port+1] {
+			out = append(out, [2]uint16{uint16(first), uint16(port)})
+			first = port + 1
+		}
+	}
+	return out
 }
 
 // rangesOf are the ranges asked about: all, or where these are too many, somebody's ports and, by the
@@ -582,12 +594,12 @@ func (s *survey) refusal() firewall.Refuse {
 	return firewall.RefuseDrop
 }
 
-// maxGroups bounds the multicast addresses that are asked about.
+// maxGroups bounds the groups and broadcast addresses that are asked about.
 const maxGroups = 16
 
-// multicastGroups are the single multicast addresses that rules name as destinations.
-func multicastGroups(rs *exposure.Ruleset) (out []netip.Addr) {
-	for _, t := range rs.Tables {
+// namedGroups are the single multicast and broadcast addresses that rules name as destinations.
+func (s *survey) namedGroups() (out []netip.Addr) {
+	for _, t := range s.Rules.Tables {
 		for _, c := range t.Chains {
 			for _, r := range c.Rules {
 				for _, st := range r.Statements {
@@ -600,7 +612,7 @@ func multicastGroups(rs *exposure.Ruleset) (out []netip.Addr) {
 						continue
 					}
 					for _, a := range singles(column(m.In, 0), six) {
-						if a.IsMulticast() && !slices.Contains(out, a) && len(out) < maxGroups {
+						if s.group(a) && !slices.Contains(out, a) && len(out) < maxGroups {
 							out = append(out, a)
 						}
 					}
@@ -609,4 +621,12 @@ func multicastGroups(rs *exposure.Ruleset) (out []netip.Addr) {
 		}
 	}
 	return out
+}
+
+// group reports whether packets to an address come to several hosts.
+func (s *survey) group(a netip.Addr) bool {
+	return a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) ||
+		slices.ContainsFunc(s.Host.Routes, func(r exposure.Route) bool {
+			return r.Type == exposure.RouteBroadcast && r.Dest.IsSingleIP() && r.Dest.Addr() == a
+		})
 }
