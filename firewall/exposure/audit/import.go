@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -42,6 +43,8 @@ type ImportedService struct {
 	Purpose string
 	// Behind is who listens, for people; Target is where packets go instead of this host.
 	Behind, Target string
+	// Everything: it is what most ports get.
+	Everything bool
 	// Idle: the rules open it, and nobody listens.
 	Idle bool
 	// Rated are the rules that the rate stands for.
@@ -78,19 +81,18 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	s.findDefaults()
 	out := Imported{Unlisted: firewall.UnlistedIgnore, Refuse: s.refusal()}
 	w := &importWriter{survey: s, out: &out, taken: map[string]bool{}}
-	refusing := s.refusing()
-	if refusing[firewall.IPv4] || refusing[firewall.IPv6] {
+	closed, open := s.refusing()
+	if closed {
 		out.Unlisted = firewall.UnlistedDeny
 	} else if s.narrowed {
 		return Imported{}, errTooManyPorts
 	}
-	for _, f := range firewall.Families {
-		if closed, has := refusing[f]; has && !closed && w.deny() {
-			w.note("the rules leave most ports open over %s: who listens today keeps that, and all "+
-				"else is closed", f)
-		}
+	if closed && len(open) > 0 {
+		w.note("the rules leave most ports open %s: who listens today keeps that, and all else is "+
+			"closed, until the # before the services all-ports is removed", strings.Join(open, " and "))
 	}
 	w.services()
+	w.barred()
 	w.essentials()
 	w.direct()
 	w.networks()

@@ -532,32 +532,49 @@ func (s *survey) usual(x *subject, iface int) bool {
 	return x.profiles[iface].key == s.defaults[x.place(iface)].key
 }
 
-// refusing tells of each family that the host has an address of, beyond link-local ones, whether
-// by some interface that leads outside most ports are closed to most of the world.
-func (s *survey) refusing() map[firewall.Family]bool {
+// refusing reports whether, by some interface that leads outside, most ports are closed to most of
+// the world; and by which they are open, for people: "over ipv6 by eth0". A family counts of which
+// the host has an address beyond link-local ones.
+func (s *survey) refusing() (closed bool, open []string) {
 	outside := s.outside()
-	refuses := map[firewall.Family]bool{}
-	for i, on := range s.interfaces {
-		p := s.defaults[place{firewall.TCP, i}]
-		leads := len(outside) == 0 || slices.ContainsFunc(outside, func(o exposure.Interface) bool {
-			return o.Name == on.Name
-		})
-		if p == nil || !leads {
-			continue
-		}
-		var in sources
-		for _, o := range p.openings {
-			in = in.union(s.pool.sets[o.sources])
-		}
-		for _, f := range firewall.Families {
-			if slices.ContainsFunc(s.addresses[f], func(a netip.Addr) bool {
-				return !a.IsLinkLocalUnicast()
-			}) {
-				refuses[f] = refuses[f] || !mostOf(in[slot(f)], f)
+	for _, f := range firewall.Families {
+		var by []string
+		refused := false
+		for i, on := range s.interfaces {
+			p := s.defaults[place{firewall.TCP, i}]
+			leads := len(outside) == 0 || slices.ContainsFunc(outside, func(o exposure.Interface) bool {
+				return o.Name == on.Name
+			})
+			if p == nil || !leads || !s.speaks(f) {
+				continue
+			}
+			var in sources
+			for _, o := range p.openings {
+				in = in.union(s.pool.sets[o.sources])
+			}
+			if mostOf(in[slot(f)], f) {
+				by = append(by, on.Name)
+			} else {
+				refused = true
 			}
 		}
+		closed = closed || refused
+		switch {
+		case len(by) == 0:
+		case refused:
+			open = append(open, fmt.Sprintf("over %s by %s", f, strings.Join(by, ", ")))
+		default:
+			open = append(open, fmt.Sprintf("over %s", f))
+		}
 	}
-	return refuses
+	return closed, open
+}
+
+// speaks reports whether the host has an address of a family, beyond link-local ones.
+func (s *survey) speaks(f firewall.Family) bool {
+	return slices.ContainsFunc(s.addresses[f], func(a netip.Addr) bool {
+		return !a.IsLinkLocalUnicast()
+	})
 }
 
 // mostOf reports whether a set has more than half of the addresses that are routed in public.

@@ -80,17 +80,70 @@ func TestImportOfManyPorts(t *testing.T) {
 	}
 }
 
-// Groups and broadcast addresses that rules let packets to are kept in both families.
+// IPv4 groups and broadcast addresses that rules let packets to are kept.
 func TestImportKeepsGroups(t *testing.T) {
 	out := mustImport(t, denyAll+"-A INPUT -d 224.0.0.251/32 -p udp --dport 5353 -j ACCEPT\n"+
 		"-A INPUT -d 255.255.255.255/32 -p udp --dport 5353 -j ACCEPT\n",
-		denyAll+"-A INPUT -d ff02::fb/128 -p udp --dport 5353 -j ACCEPT\n", "avahi-daemon udp:0.0.0.0:5353")
+		denyAll, "avahi-daemon udp:0.0.0.0:5353")
 	var at firewall.Prefixes
 	for _, s := range out.Services {
 		at = at.Union(s.Addresses)
 	}
-	want := firewall.MustPrefixes("224.0.0.251/32", "255.255.255.255/32", "ff02::fb/128")
+	want := firewall.MustPrefixes("224.0.0.251/32", "255.255.255.255/32")
 	if !at.Equal(want) {
 		t.Errorf("%v of %+v", at, out.Services)
+	}
+}
+
+// What rules close to some sources, on a host that leaves other ports open, stays closed to them on
+// every port, and the policy says so.
+func TestImportKeepsBlocklists(t *testing.T) {
+	everyone := firewall.MustPrefixes("0.0.0.0/0", "::/0")
+	barred := firewall.MustPrefixes("203.0.113.0/24")
+	for _, tt := range []struct {
+		rule     string
+		tcp, udp firewall.Prefixes // barred from ports that no other rule names
+	}{
+		{"-A INPUT -s 203.0.113.0/24 -j DROP\n", barred, barred},
+		{"-A INPUT -p udp -s 203.0.113.0/24 -j DROP\n", firewall.Prefixes{}, barred},
+		{"COMMIT\n*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp -s 203.0.113.0/24 -j DROP\n",
+			barred, firewall.Prefixes{}},
+	} {
+		out := mustImport(t, acceptAll+tt.rule, acceptAll, "sshd 0.0.0.0:22")
+		if out.Unlisted != firewall.UnlistedIgnore {
+			t.Errorf("%s: %v", tt.rule, out.Unlisted)
+		}
+		for p, bars := range map[firewall.Protocol]firewall.Prefixes{firewall.TCP: tt.tcp, firewall.UDP: tt.udp} {
+			for _, port := range []uint16{1, 67, 68, 8080, 65535} {
+				s := serviceFor(out, p, port)
+				switch {
+				case bars.Len() == 0 && s != nil:
+					t.Errorf("%s: %v/%d has %s", tt.rule, p, port, s.Name)
+				case bars.Len() > 0 && (s == nil || !everyone.Minus(bars).Equal(s.Sources)):
+					t.Errorf("%s: %v/%d: %+v", tt.rule, p, port, s)
+				}
+			}
+		}
+		notes := strings.Join(out.Notes, "\n")
+		if !strings.Contains(notes, "203.0.113.0/24") || !strings.Contains(notes, "all-ports") {
+			t.Errorf("%s: notes %q", tt.rule, out.Notes)
+		}
+	}
+	if out := mustImport(t, acceptAll, acceptAll, "sshd 0.0.0.0:22"); len(out.Services) != 1 || len(out.Notes) > 0 {
+		t.Errorf("no rules: %+v", out)
+	}
+}
+
+// Where some interfaces and families are open and others closed, the policy says which are.
+func TestImportNamesWhatIsOpen(t *testing.T) {
+	for _, tt := range []struct{ four, six, want string }{
+		{denyAll, acceptAll, "open over ipv6:"},
+		{acceptAll, denyAll, "open over ipv4:"},
+		{denyAll, denyAll, ""},
+	} {
+		out := mustImport(t, tt.four, tt.six, "sshd 0.0.0.0:22")
+		if notes := strings.Join(out.Notes, "\n"); !strings.Contains(notes, tt.want) || tt.want == "" && strings.Contains(notes, "open over") {
+			t.Errorf("%s%s%q", tt.four, tt.six, notes)
+		}
 	}
 }
