@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,8 @@ const (
 	maxInlineNetwork = 64
 	// maxPrinted is how many prefixes a policy on standard output may have.
 	maxPrinted = 100_000
+	// maxDocument is how many bytes a policy may have to be read back.
+	maxDocument = 10 << 20
 )
 
 // unknownRule is a rule of which can't be known whom it lets in. Part of JSON's contract.
@@ -27,6 +30,15 @@ type unknownRule struct {
 	Service string `json:"service"`
 	Rule    string `json:"rule"`
 	Taken   bool   `json:"taken"` // into the policy, with --include-unknown
+	Stops   bool   `json:"stops"` // somebody; else it lets somebody in
+}
+
+// does says what the rule does to those of whom isn't known whether it holds for them.
+func (u unknownRule) does() string {
+	if u.Stops {
+		return "stops"
+	}
+	return "lets in"
 }
 
 // importPolicy writes the policy that reproduces what the rules of this host do today, whoever
@@ -59,6 +71,10 @@ func importPolicy(inv *invocation) error {
 		inv.screen.warnf("%s", note)
 	}
 	warnOfUnknown(inv, unknown, wide)
+	if folder == "" && len(document) > maxDocument {
+		return fmt.Errorf("the policy has %d MiB, too many for one file: "+
+			"portgrave import --folder DIR writes long lists beside it", len(document)>>20)
+	}
 	// What is written must be usable: one that can't be read back is a mistake of ours.
 	if _, err := policy.Parse("import", []byte(document)); err != nil {
 		return err
@@ -97,10 +113,12 @@ func importPolicy(inv *invocation) error {
 func warnOfUnknown(inv *invocation, unknown []unknownRule, wide bool) {
 	var order []string
 	services := map[string][]string{}
+	what := map[string]string{}
 	for _, u := range unknown {
 		if services[u.Rule] == nil {
 			order = append(order, u.Rule)
 		}
+		what[u.Rule] = u.does()
 		services[u.Rule] = append(services[u.Rule], u.Service)
 	}
 	does := "left out (--include-unknown takes it in)"
@@ -108,8 +126,8 @@ func warnOfUnknown(inv *invocation, unknown []unknownRule, wide bool) {
 		does = "taken in"
 	}
 	for _, rule := range order {
-		inv.screen.warnf("%s, since it can't be known whom it lets in: %s; concerns %s",
-			does, rule, strings.Join(services[rule], ", "))
+		inv.screen.warnf("%s, since it can't be known whom it %s: %s; concerns %s",
+			does, what[rule], rule, strings.Join(services[rule], ", "))
 	}
 }
 
@@ -150,11 +168,12 @@ func draftOf(found audit.Imported, wide, files bool) (d policy.Draft, unknown []
 			if wide {
 				verb = "taken in"
 			}
+			u := unknownRule{s.Name, r, wide, slices.Contains(s.Stopping, r)}
 			svc.Comments = append(
 				svc.Comments,
-				fmt.Sprintf("%s, since it can't be known whom it lets in: %s", verb, r),
+				fmt.Sprintf("%s, since it can't be known whom it %s: %s", verb, u.does(), r),
 			)
-			unknown = append(unknown, unknownRule{s.Name, r, wide})
+			unknown = append(unknown, u)
 		}
 		d.Services = append(d.Services, svc)
 	}

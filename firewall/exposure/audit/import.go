@@ -52,6 +52,8 @@ type ImportedService struct {
 	// Unknown are the rules of which can't be known whom they let in. Their sources are left out,
 	// or with IncludeUnknown taken in.
 	Unknown []string
+	// Stopping are those of Unknown that stop somebody.
+	Stopping []string
 }
 
 // Import puts together the policy that reproduces what the rules let in today.

@@ -23,12 +23,18 @@ type survey struct {
 	// groups are multicast and broadcast addresses that rules name.
 	groups   []netip.Addr
 	subjects []*subject
+	// destinations are the single destinations that rules name; nil: not looked for yet.
+	destinations map[netip.Addr]bool
+	// stopping are rules that stop somebody, of whom isn't known who that is.
+	stopping sync.Map
 	// narrowed: the rules tell too many ports apart to ask about all of them.
 	narrowed bool
 	// defaults are the profiles of most ports, by kind of protocol and interface.
 	defaults map[place]*profile
 	// rejected and dropped weigh how ports are refused, by ports and sources.
 	rejected, dropped float64
+	// rejects and drops: rules of others do so.
+	rejects, drops bool
 }
 
 // subject is some ports of one protocol that no rule tells apart, or a protocol without ports.
@@ -295,6 +301,7 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 	a.sources = certain
 	var doubts []exposure.Decider
 	var rejected, dropped float64
+	var rejects, drops bool
 	for _, p := range answer.Pieces {
 		if !p.Sources.Intersect(doubt).Empty() {
 			for _, u := range p.Unknowns {
@@ -312,13 +319,20 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 			}
 		case p.DecidedBy.Chain == nil && p.DecidedBy.Rule == nil: // the host itself
 		case p.Outcome == exposure.Rejected:
+			rejects = rejects || !ofOurs(p.DecidedBy)
 			rejected += float64(x.weight()) * share(p.Sources, q.Family)
 		default:
+			drops = drops || !ofOurs(p.DecidedBy)
 			dropped += float64(x.weight()) * share(p.Sources, q.Family)
 		}
 	}
 	if !doubt.Empty() {
 		s.decide(&a, doubts, possible, q.Destination.IsMulticast())
+		for _, d := range doubts {
+			if d.Rule != nil && refuses(d.Rule, 0) {
+				s.stopping.Store(Words(withoutReason(d).Describe()), true)
+			}
+		}
 	}
 	a.sources = a.sources.Minus(s.unroutable[n]) // written fills them in again where that is shorter
 	var both sources
@@ -328,9 +342,19 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 	a.number = s.pool.number(both)
 	if x.Protocol == firewall.TCP {
 		s.rejected, s.dropped = s.rejected+rejected, s.dropped+dropped
+		s.rejects, s.drops = s.rejects || rejects, s.drops || drops
 	}
 	return a, whole
 }
+
+// ofOurs reports whether Portgrave's own rules decide.
+func ofOurs(d exposure.Decider) bool {
+	return d.Rule != nil && d.Rule.Owner() == "portgrave" ||
+		d.Chain != nil && d.Chain.Owner() == "portgrave"
+}
+
+// mixed reports whether rules of others reject some packets and drop others.
+func (s *survey) mixed() bool { return s.rejects && s.drops }
 
 // lostToRule reports whether a rule surely stops the answer: without the rules it would get out, so
 // the policy has to refuse the packet.
@@ -609,41 +633,4 @@ func (s *survey) refusal() firewall.Refuse {
 		return firewall.RefuseReject
 	}
 	return firewall.RefuseDrop
-}
-
-// maxGroups bounds the groups and broadcast addresses that are asked about.
-const maxGroups = 16
-
-// namedGroups are the single multicast and broadcast addresses that rules name as destinations.
-func (s *survey) namedGroups() (out []netip.Addr) {
-	for _, t := range s.Rules.Tables {
-		for _, c := range t.Chains {
-			for _, r := range c.Rules {
-				for _, st := range r.Statements {
-					m, ok := st.(exposure.Match)
-					if !ok || m.Not || m.In == nil || len(m.Key) != 1 || m.In.Len() > fewAddresses {
-						continue
-					}
-					six := m.Key[0].Field == exposure.FieldDest6
-					if !six && m.Key[0].Field != exposure.FieldDest4 {
-						continue
-					}
-					for _, a := range singles(column(m.In, 0), six) {
-						if s.group(a) && !slices.Contains(out, a) && len(out) < maxGroups {
-							out = append(out, a)
-						}
-					}
-				}
-			}
-		}
-	}
-	return out
-}
-
-// group reports whether packets to an address come to several hosts.
-func (s *survey) group(a netip.Addr) bool {
-	return a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) ||
-		slices.ContainsFunc(s.Host.Routes, func(r exposure.Route) bool {
-			return r.Type == exposure.RouteBroadcast && r.Dest.IsSingleIP() && r.Dest.Addr() == a
-		})
 }

@@ -147,3 +147,43 @@ func TestImportNamesWhatIsOpen(t *testing.T) {
 		}
 	}
 }
+
+// Each note is there when it is so, and not otherwise.
+func TestImportNotes(t *testing.T) {
+	mac := "-A INPUT -m mac --mac-source 02:00:00:00:00:01 -j "
+	for _, tt := range []struct{ rules, says, never string }{
+		{denyAll + "-A INPUT -i tun+ -p tcp --dport 22 -j ACCEPT\n", "interface tun*", ""},
+		{denyAll + "-A INPUT -i eth+ -p tcp --dport 22 -j ACCEPT\n", "", "interface eth"},
+		{acceptAll + mac + "DROP\n", "known whom it stops: ip filter", "lets in"},
+		{denyAll + mac + "ACCEPT\n", "known whom it lets in: ip filter", "stops"},
+		{acceptAll + mac + "DROP\n", "nobody gets in by this policy to sshd (tcp/22)", ""},
+		{denyAll + "-A INPUT -p tcp --dport 22 -j ACCEPT\n", "", "nobody gets in"},
+		{denyAll + "-A INPUT -p tcp --dport 25 -j REJECT\n", "this one says drop", ""},
+		{denyAll + "-A INPUT -d 198.51.100.10 -p tcp --dport 22 -j ACCEPT\n", "", "list those of today"},
+		{denyAll + "-A INPUT ! -d 198.51.100.10 -p tcp --dport 22 -j ACCEPT\n", "sshd list those of today", ""},
+	} {
+		out := mustImport(t, tt.rules, denyAll, "sshd 0.0.0.0:22")
+		notes := strings.Join(out.Notes, "\n")
+		if !strings.Contains(notes, tt.says) || tt.never != "" && strings.Contains(notes, tt.never) {
+			t.Errorf("%snotes %q", tt.rules, notes)
+		}
+		if tt.says != "" && strings.HasPrefix(tt.says, "nobody") && !strings.HasPrefix(out.Notes[0], "nobody") {
+			t.Errorf("the warning of being locked out is not the first of %q", out.Notes)
+		}
+	}
+}
+
+// A policy is valid with and without the # before the services that nobody listens for.
+func TestImportedCommentsCanBeRemoved(t *testing.T) {
+	for _, listeners := range [][]string{nil, {"sshd 0.0.0.0:22"}} {
+		out := mustImport(t, denyAll+"-A INPUT -p tcp --dport 22 -j ACCEPT\n-A INPUT -p tcp --dport 8443 -j ACCEPT\n", denyAll, listeners...)
+		document := documentOf(out)
+		state(t, strings.TrimPrefix(document, "version: 1\n"))
+		opened := strings.ReplaceAll(document, "\n  #", "\n  ")
+		opened = strings.Replace(opened, "   Opened by", "  # Opened by", 1)
+		s := state(t, strings.TrimPrefix(opened, "version: 1\n"))
+		if !slices.ContainsFunc(s.Services, func(x firewall.Service) bool { return x.Ports[len(x.Ports)-1].First == 8443 }) {
+			t.Errorf("not opened:\n%s", opened)
+		}
+	}
+}

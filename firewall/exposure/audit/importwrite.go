@@ -105,7 +105,7 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 			usual = usualHere // a service elsewhere would close the port by this interface
 		}
 		for _, o := range p.openings {
-			if usual && w.deny() && o.sources == 0 {
+			if usual && w.deny() && o.sources == 0 && !somebody.there {
 				w.unknownToAll = appendOnce(w.unknownToAll, o.unknown)
 				continue // unlisted: deny says it
 			}
@@ -274,6 +274,11 @@ func (w *importWriter) service(g *group) {
 		svc.Rate = &rate
 	}
 	svc.Rated, svc.Unknown = lines(g.rated), lines(g.unknown)
+	for _, rule := range svc.Unknown {
+		if w.does(rule) == "stops" {
+			svc.Stopping = append(svc.Stopping, rule)
+		}
+	}
 	svc.Purpose = strings.Join(g.comments, "; ")
 	svc.Target = g.targets
 	name := nameOf(g.behind, svc.Ports, svc.Purpose)
