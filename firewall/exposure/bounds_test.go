@@ -66,8 +66,8 @@ func TestHostileAlone(t *testing.T) {
 		if !certain.Minus(possible).Empty() {
 			t.Errorf("%v are certain, and not possible", certain.Minus(possible))
 		}
-		if w.work > maxWork+maxWork/4 {
-			t.Errorf("%d steps, where %d are the most", w.work, maxWork)
+		if w.work > e.maxWork+e.maxWork/4 {
+			t.Errorf("%d steps, where %d are the most", w.work, e.maxWork)
 		}
 		if w.tooFar && len(w.undecided) == 0 {
 			t.Error("it went too far, and nothing is undecided")

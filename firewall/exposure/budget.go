@@ -9,10 +9,12 @@ const (
 	// maxWork bounds the steps of one question, each of some tens of nanoseconds: rules run,
 	// elements looked at, ranges copied. A question about 10 000 rules takes some tens of thousands.
 	maxWork = 10_000_000
-	// maxRanges bounds the ranges that a question makes, of 32 bytes each, and rangesPerElement what
-	// each element of the ruleset's sets adds to it: a long list is copied a few times on its way.
-	maxRanges        = 1 << 20
-	rangesPerElement = 8
+	// maxRanges bounds the ranges that a question makes, of 32 bytes each.
+	maxRanges = 1 << 20
+	// stepsPerElement and rangesPerElement are what each element of the ruleset's sets adds: a long
+	// list is copied at every look-up on its way, of which one held by prefix lengths has dozens.
+	stepsPerElement  = 64
+	rangesPerElement = 64
 
 	// The steps that things cost which take memory as long as the question lasts, or much time.
 	costDoubt  = 32
@@ -38,7 +40,7 @@ func (b *Budget) take(s spent) {
 		return
 	}
 	b.Steps = max(b.Steps-s.work, 0)
-	if s.work > s.limit && s.limit < maxWork {
+	if s.work > s.limit && s.limit < s.most {
 		b.Cut++
 	}
 }
@@ -47,6 +49,7 @@ func (b *Budget) take(s spent) {
 type spent struct {
 	work   int
 	limit  int // of work
+	most   int // the limit of a question that shares no budget
 	ranges int
 	tooFar bool   // beyond the budget
 	cutAt  *chain // the chain that was being run then

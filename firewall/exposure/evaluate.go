@@ -39,8 +39,9 @@ type Evaluator struct {
 	sets      map[*Set]*lookups
 	preimages map[preimageKey]preimages
 	memory    map[any]any
-	// maxRanges bounds the ranges that a question may make: see maxRanges.
-	maxRanges int
+	replies   int // ranges of remembered answers
+	// elements is how many the ruleset's sets have; maxWork and maxRanges bound a question.
+	elements, maxWork, maxRanges int
 	// prepared are the ranges of plain rules (plain.go), and maxPrepared bounds them: a thousand rules
 	// may look at the same long list. Rules beyond are run one by one.
 	prepared    atomic.Int64
@@ -68,9 +69,10 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 	if host != nil {
 		e.fib = newFib(host)
 	}
-	elements := rs.elements()
-	e.maxRanges = maxRanges + rangesPerElement*elements
-	e.maxPrepared = int64(maxRanges/4 + 2*elements)
+	e.elements = rs.elements()
+	e.maxWork = maxWork + stepsPerElement*e.elements
+	e.maxRanges = maxRanges + rangesPerElement*e.elements
+	e.maxPrepared = int64(maxRanges/4 + 2*e.elements)
 	e.compile()
 	e.conntrack = map[firewall.Family]Tri{}
 	for _, family := range firewall.Families {
@@ -88,6 +90,9 @@ func Evaluate(rs *Ruleset, host *Host, q Question) (Answer, error) {
 	return NewEvaluator(rs, host).Evaluate(q)
 }
 
+// Elements is how many elements the ruleset's sets have, by which a budget grows.
+func (e *Evaluator) Elements() int { return e.elements }
+
 // Evaluate answers a question. The error is for a question that makes no sense; a ruleset never
 // causes one.
 func (e *Evaluator) Evaluate(q Question) (Answer, error) { return e.EvaluateWithin(q, nil) }
@@ -100,8 +105,10 @@ func (e *Evaluator) EvaluateWithin(q Question, b *Budget) (Answer, error) {
 	w := e.newWalk(q)
 	w.within(b)
 	w.run()
+	a := w.answer() // in which the answers to packets are followed
+	a.Work = w.work
 	b.take(w.spent)
-	return w.answer(), nil
+	return a, nil
 }
 
 // check refuses a question that no packet can be.

@@ -223,7 +223,14 @@ func (w *walk) incoming(f Field, width int) view {
 // an interface of a VRF comes by the VRF itself once it is routed (l3mdev_ip_rcv,
 // include/net/l3mdev.h).
 func (w *walk) incomingKind(f Field, width int) view {
-	if w.in == nil {
+	switch {
+	case w.in == nil && w.outside():
+		w.takeForGranted("no interface belongs to a VRF")
+		if f == FieldInSlave {
+			return sure(Value{}, width)
+		}
+		return anything(width).but(Name("vrf")).doubtful()
+	case w.in == nil:
 		return anything(width).doubtful()
 	}
 	if master := w.e.host.ByIndex(w.in.Master); w.in.Kind == "vrf" ||

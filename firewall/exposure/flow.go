@@ -99,6 +99,8 @@ const (
 	// maxApart is how many flows are kept apart for the sake of naming their unknowns. If there are
 	// more, all in the same state are merged.
 	maxApart = 16
+	// maxApartRanges is how many ranges they may have together: each flow has its own copy.
+	maxApartRanges = 1 << 20
 	// maxStates is how many states are kept apart in one place. If there are more, those that differ
 	// in marks and source ports alone are joined, and if that isn't enough, all of them.
 	maxStates = 64
@@ -111,7 +113,7 @@ func (w *walk) merge(flows []flow) []flow {
 	if len(flows) < 2 {
 		return flows
 	}
-	if len(flows) > maxApart {
+	if len(flows) > maxApart || rangesOf(flows) > maxApartRanges {
 		flows = w.mergeMany(flows)
 	}
 	out := flows[:0:0]
@@ -130,10 +132,19 @@ func (w *walk) merge(flows []flow) []flow {
 	return out
 }
 
+func rangesOf(flows []flow) (n int) {
+	for _, f := range flows {
+		n += len(f.sources.list)
+	}
+	return n
+}
+
 // gather adds flows to those that wait in one place, and merges them where they become many.
 func (w *walk) gather(waiting []flow, more ...flow) []flow {
+	before := len(waiting)
 	waiting = append(waiting, more...)
-	if len(waiting) > maxGathered {
+	if len(waiting) > maxGathered ||
+		before/maxApart < len(waiting)/maxApart && rangesOf(waiting) > maxApartRanges {
 		return w.mergeMany(waiting)
 	}
 	return waiting
@@ -161,7 +172,7 @@ func (w *walk) mergeMany(flows []flow) []flow {
 func (w *walk) mergeAlike(flows []flow, alike func(packet) packet) []flow {
 	at := map[packet]int{}
 	var out []flow
-	var sources [][]Range
+	var sources [][]Ranges
 	var credits [][][]credit
 	for _, f := range flows {
 		if f.sources.Empty() {
@@ -178,13 +189,16 @@ func (w *walk) mergeAlike(flows []flow, alike func(packet) packet) []flow {
 			out[i].packet = out[i].packet.join(f.packet)
 			out[i].doubts = w.both(out[i].doubts, f.doubts)
 		}
-		sources[i] = append(sources[i], f.sources.list...)
+		sources[i] = append(sources[i], f.sources)
 		credits[i] = append(credits[i], f.credits)
 	}
 	for i := range out {
 		if len(credits[i]) > 1 {
-			out[i].sources = NewRanges(sources[i]...)
-			w.spendRanges(len(sources[i]))
+			for _, s := range sources[i] {
+				w.spend(len(s.list))
+			}
+			out[i].sources = unionOf(sources[i])
+			w.spendRanges(len(out[i].sources.list))
 			out[i].credits = w.joinCredits(credits[i]...)
 		}
 	}

@@ -134,7 +134,8 @@ func (r *replying) keepsMark(w *walk) bool {
 
 // replies is what becomes of the answers to a flow that has passed; nil if nobody asks.
 func (w *walk) replies(f flow, o Outcome) []replied {
-	if !w.q.answered() || w.in != nil && w.in.Loopback || w.oracle != nil {
+	if !w.q.answered() || w.in != nil && w.in.Loopback || w.oracle != nil ||
+		w.q.Answers == NoAnswers || w.q.Answers == OwnAnswers && o != Delivered {
 		return nil
 	}
 	r, start := w.replyWalk(f, o)
@@ -142,23 +143,26 @@ func (w *walk) replies(f flow, o Outcome) []replied {
 		family       firewall.Family
 		protocol     firewall.Protocol
 		in           string
+		outside      bool
+		elsewhere    bool
 		first, reply packet
 		about        replying
 	}
-	k := key{w.q.Family, w.q.Protocol, r.q.Interface, *f.packet, *start, *r.reply}
+	k := key{w.q.Family, w.q.Protocol, r.q.Interface, w.q.Outside, w.q.Elsewhere, *f.packet, *start,
+		*r.reply}
 	k.about.first = nil
 	if !r.reply.keepsMark(r) {
 		k.first.mark = Bits{}
 	}
-	// What is remembered costs as much as it did at first: then the question's answer doesn't depend
-	// on which others were asked before.
+	// What is remembered costs as much as it did at first, and is of no use where that is too much:
+	// then the question's answer doesn't depend on which others were asked before.
+	left := max(w.limit-w.work, 0)
 	known, ok := w.e.recall(k).(knownReplies)
-	if !ok {
-		r.limit = max(w.limit-w.work, 0)
-		known.all = r.everyReply(start)
-		known.work, known.ranges = r.work, r.spent.ranges
-		if size(known.all) <= maxRemembered && !r.tooFar {
-			w.e.remember(k, func() any { return known })
+	if !ok || known.work > left {
+		r.limit, r.most = left, w.most
+		known = knownReplies{all: r.everyReply(start), work: r.work, ranges: r.spent.ranges}
+		if !r.tooFar {
+			w.e.rememberReplies(k, known)
 		}
 	}
 	w.work += known.work
@@ -179,8 +183,19 @@ type knownReplies struct {
 	work, ranges int
 }
 
-// maxRemembered is how many ranges of clients may be remembered for each of many ports.
-const maxRemembered = 2048
+// maxRemembered is how many ranges of clients may be remembered, of 32 bytes each.
+const maxRemembered = 1 << 20
+
+// rememberReplies keeps answers, if there is room.
+func (e *Evaluator) rememberReplies(key any, known knownReplies) {
+	n := size(known.all)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.memory[key] == nil && len(e.memory) < maxMemory && e.replies+n <= maxRemembered {
+		e.memory[key] = known
+		e.replies += n
+	}
+}
 
 func size(list []replied) (n int) {
 	for _, r := range list {

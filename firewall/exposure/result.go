@@ -7,7 +7,7 @@ import (
 
 // answer makes pieces of what became of the flows.
 func (w *walk) answer() Answer {
-	a := Answer{Question: w.q, Assumed: w.assumed, Work: w.work}
+	a := Answer{Question: w.q, Assumed: w.assumed}
 	type key struct {
 		outcome    Outcome
 		target     netip.AddrPort

@@ -67,7 +67,7 @@ func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) 
 	if err != nil {
 		return Explanation{}, err
 	}
-	x := a.explanation(Address(source))
+	x := a.WithinRates().explanation(Address(source))
 	o := &oracle{}
 	var last []Step
 	work := 0

@@ -52,7 +52,7 @@ type ending struct {
 
 func (e *Evaluator) newWalk(q Question) *walk {
 	w := &walk{e: e, q: q, in: e.host.Interface(q.Interface), doubts: map[doubtKey]*doubt{}}
-	w.limit = maxWork
+	w.limit, w.most = e.maxWork, e.maxWork
 	w.assume()
 	return w
 }

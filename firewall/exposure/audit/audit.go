@@ -55,10 +55,10 @@ func Run(ctx context.Context, in Input) (Report, error) {
 	a := &auditor{
 		Input:     in,
 		evaluator: exposure.NewEvaluator(in.Rules, in.Host),
-		budget:    &exposure.Budget{Steps: maxAuditSteps},
 		shared:    &shared{},
 		report:    Report{Exposures: []Exposure{}, Findings: []Finding{}},
 	}
+	a.budget = budgetOf(a.evaluator)
 	for _, err := range in.Sockets.Unread {
 		a.report.Unread = append(a.report.Unread, err.Error())
 	}

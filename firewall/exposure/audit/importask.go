@@ -286,6 +286,10 @@ func (s *survey) askFamily(
 
 // answer asks one question. whole reports whether every address of the host is answered alike.
 func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said, whole bool) {
+	q.Answers = exposure.NoAnswers
+	if needsAnswer(q.Protocol) && s.evaluator.MayStopAnswers(q.Family) {
+		q.Answers = exposure.OwnAnswers
+	}
 	answer, err := s.evaluator.Evaluate(q)
 	if err != nil {
 		return a, true // of a family or protocol that the question can't be about

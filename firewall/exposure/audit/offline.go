@@ -37,11 +37,11 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 	a := &auditor{
 		Input:     in,
 		evaluator: exposure.NewEvaluator(rs, nil),
-		budget:    &exposure.Budget{Steps: maxAuditSteps},
 		shared:    &shared{},
 		assumed:   map[string]bool{},
 		report:    Report{Exposures: []Exposure{}, Findings: []Finding{}},
 	}
+	a.budget = budgetOf(a.evaluator)
 	for _, m := range rs.Missing {
 		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%s: %s", m.What, m.Why))
 	}

@@ -36,6 +36,7 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		r.possible[slot(q.Family)] = exposure.AllSources(q.Family)
 		return r
 	}
+	answer = answer.WithinRates()
 	// What IPVS takes isn't answered by this host's sockets, and what a firewall believes is about packets.
 	if e == a.believed || a.servedByIPVS(q.Protocol, q.Destination, q.Port) {
 		for i := range answer.Pieces {
@@ -49,7 +50,7 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 	r.certain[n], r.possible[n] = a.shared.once(certain), a.shared.once(possible)
 	r.nowhere[n] = a.nowhere(answer, r.possible[n])
 	passing, open := !possible.Empty(), possible.Minus(certain)
-	var martian []string // who decided about sources alone that nobody can have
+	var decided, martian, lost, unknown namedDeciders // martian: about sources alone that nobody has
 	for _, p := range answer.Pieces {
 		if p.Outcome.Passes() && !picks(p) {
 			r.elsewhere[n] = r.elsewhere[n].Union(p.Sources)
@@ -57,32 +58,29 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		answered := true
 		if reply := p.Reply; picks(p) && reply != nil {
 			if answered = !reply.Lost; reply.Lost && len(reply.Unknowns) == 0 {
-				r.lost = appendOnce(r.lost, Words(reply.By.Describe()))
+				lost.add(reply.By)
 			}
-			if !open.Intersect(p.Sources).Empty() {
-				for _, u := range reply.Unknowns {
-					r.unknown = appendOnce(r.unknown, Words(u.Describe()))
-				}
+			if unknown.wants(reply.Unknowns) && !open.Intersect(p.Sources).Empty() {
+				unknown.add(reply.Unknowns...)
 			}
 		}
 		if picks(p) == passing && (answered || !needsAnswer(q.Protocol)) {
-			list := &r.decided
 			if a.unreal(n, p.Sources) {
-				list = &martian
+				martian.add(p.DecidedBy)
+			} else {
+				decided.add(p.DecidedBy)
 			}
-			*list = appendOnce(*list, Words(p.DecidedBy.Describe()))
 		}
 		if picks(p) {
 			r.targets = appendTarget(r.targets, targetOf(p))
 		}
-		if len(p.Unknowns) > 0 && !open.Intersect(p.Sources).Empty() {
-			for _, u := range p.Unknowns {
-				r.unknown = appendOnce(r.unknown, Words(u.Describe()))
-			}
+		if unknown.wants(p.Unknowns) && !open.Intersect(p.Sources).Empty() {
+			unknown.add(p.Unknowns...)
 		}
 	}
+	r.decided, r.lost, r.unknown = decided.words, lost.words, unknown.words
 	if r.decided == nil {
-		r.decided = martian
+		r.decided = martian.words
 	}
 	return r
 }
@@ -179,6 +177,32 @@ func appendTarget(list []string, s string) []string {
 		return append(list, moreTargets)
 	}
 	return append(list, s)
+}
+
+// namedDeciders are deciders in words, each once. They are put into words as they come, until there
+// are maxNamed: a question may have many thousands.
+type namedDeciders struct {
+	words []string
+	seen  map[exposure.Decider]bool
+}
+
+// wants reports whether any of the deciders would be added.
+func (n *namedDeciders) wants(list []exposure.Decider) bool {
+	return len(n.words) < maxNamed &&
+		slices.ContainsFunc(list, func(d exposure.Decider) bool { return !n.seen[d] })
+}
+
+func (n *namedDeciders) add(list ...exposure.Decider) {
+	for _, d := range list {
+		if len(n.words) == maxNamed || n.seen[d] {
+			continue
+		}
+		if n.seen == nil {
+			n.seen = map[exposure.Decider]bool{}
+		}
+		n.seen[d] = true
+		n.words = appendOnce(n.words, Words(d.Describe()))
+	}
 }
 
 func appendOnce(list []string, s string) []string {

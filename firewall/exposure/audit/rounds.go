@@ -12,11 +12,18 @@ import (
 const (
 	// maxAuditSteps is what all questions of an audit may cost together: some seconds of a processor.
 	maxAuditSteps = 100_000_000
+	// auditStepsPerElement is what each element of the rules' sets adds to that.
+	auditStepsPerElement = 200
 	// reservedSteps are left for what is asked after the listeners.
 	reservedSteps = maxAuditSteps / 4
 	// maxWorkers bounds the questions that are asked at a time, each of which takes memory.
 	maxWorkers = 4
 )
+
+// budgetOf is what all questions of an audit may cost.
+func budgetOf(e *exposure.Evaluator) *exposure.Budget {
+	return &exposure.Budget{Steps: maxAuditSteps + auditStepsPerElement*e.Elements()}
+}
 
 // askAll asks who gets to each listener by each interface, on several processors: the answers are
 // most of the work. They are in the order of listeners and interfaces.
