@@ -26,7 +26,7 @@ var details = map[string]string{
 		"in output or postrouting, for want of a route, in a route that refuses or leads into a tunnel, or by rp_filter. Where packets are spread over several targets, each is looked at; one that " +
 		"refuses makes connects false in JSON, and targets says which. Without --interface the packet comes by the interface through which the host would answer, or, from behind a router to an " +
 		"address of another interface, by that one. What happens to answers beyond this host isn't known. The exit code is 0 only if the connection comes about.",
-	"import": "It asks about every port, protocol, interface and address that the rules of this host tell apart, whoever wrote them, so that the policy can replace them: apply it " +
+	"import": "It asks about every port, protocol, interface and address that the rules of this host tell apart, by any program, so that the policy can replace them: apply it " +
 		"and stop the old firewall, and packets are let in as before. Where most ports are closed to the public it writes unlisted: deny. Rates become rates of each source. Where a rule depends on what can't be known (mac, time, " +
 		"string, knocking, source port, number of connections), those are left out whom only such a rule lets in, with a comment that names it and a warning; --include-unknown takes them in. " +
 		"Ports that are open though nobody listens are comments. Long lists have the names of the rules' sets; with --folder those above 64 entries are files beside the policy. A folder that has a policy.yaml is left alone.",
