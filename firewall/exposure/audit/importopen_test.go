@@ -187,3 +187,22 @@ func TestImportedCommentsCanBeRemoved(t *testing.T) {
 		}
 	}
 }
+
+// Where the rules refuse neighbour discovery to everybody, so does the policy, and says so.
+func TestImportOfRefusedNeighbourDiscovery(t *testing.T) {
+	for six, closed := range map[string]bool{
+		denyAll: true,
+		denyAll + "-A INPUT -m state --state RELATED,ESTABLISHED -j ACCEPT\n": true,
+		denyAll + "-A INPUT -p ipv6-icmp --icmpv6-type 128 -j ACCEPT\n":       true,
+		denyAll + "-A INPUT -p ipv6-icmp -m state --state NEW -j ACCEPT\n":    true,
+		denyAll + "-A INPUT -p ipv6-icmp -j ACCEPT\n":                         false,
+		denyAll + "-A INPUT -p ipv6-icmp --icmpv6-type 135 -j ACCEPT\n":       false,
+		denyAll + "-A INPUT -s fe80::/10 -p ipv6-icmp -j ACCEPT\n":            false,
+		acceptAll: false,
+	} {
+		out := mustImport(t, denyAll, six, "sshd 0.0.0.0:22")
+		if got := out.Closed.Has(firewall.EssentialNeighbourDiscovery); got != closed {
+			t.Errorf("%sclosed %v", six, got)
+		}
+	}
+}

@@ -365,6 +365,39 @@ func (w *importWriter) essentials() {
 	if w.deny() && w.closedTo(firewall.DHCPClientPort) && w.closedTo(firewall.DHCPv6ClientPort) {
 		w.out.Closed |= firewall.EssentialDHCP
 	}
+	if w.deny() && w.refusesMessages(135, 136) { // neighbour solicitation and advertisement
+		w.out.Closed |= firewall.EssentialNeighbourDiscovery
+		w.note("the rules refuse neighbour discovery, without which IPv6 doesn't work, and so does this " +
+			"policy: remove neighbour-discovery from essentials to use IPv6")
+	}
+}
+
+// refusesMessages reports whether ICMPv6 messages are refused to everybody, by each interface that
+// has IPv6.
+func (w *importWriter) refusesMessages(types ...uint8) (refused bool) {
+	for _, on := range w.interfaces {
+		if len(w.addressesBy(on, firewall.IPv6)) == 0 {
+			continue
+		}
+		for _, t := range types {
+			answer, err := w.evaluator.Evaluate(exposure.Question{
+				Family:    firewall.IPv6,
+				Protocol:  firewall.Ping,
+				ICMPType:  t,
+				Interface: on.Name,
+				Answers:   exposure.NoAnswers,
+			})
+			if err != nil {
+				return false
+			}
+			_, possible := answer.Reach(func(p exposure.Piece) bool { return p.Outcome.Passes() })
+			if !possible.Minus(w.unroutable[slot(firewall.IPv6)]).Empty() {
+				return false
+			}
+			refused = true
+		}
+	}
+	return refused
 }
 
 // closedTo reports whether a UDP port is closed to everybody, whatever is unknown.
