@@ -88,6 +88,9 @@ func (d Draft) Document() string {
 		}
 	}
 	d.networks(&b, used)
+	if services.Len() == 0 && idle.Len() > 0 {
+		d.ping(&services)
+	}
 	if services.Len() == 0 {
 		b.WriteString("services: []\n")
 	} else {
@@ -100,6 +103,16 @@ func (d Draft) Document() string {
 		}
 	}
 	return b.String()
+}
+
+// ping writes a service that says of pings what the essentials say, so that the list of services
+// isn't empty: what is a comment below it can't become part of [].
+func (d Draft) ping(b *strings.Builder) {
+	allow := "any"
+	if d.Closed.Has(firewall.EssentialEcho) {
+		allow = ""
+	}
+	fmt.Fprintf(b, "  - name: ping\n    protocol: ping\n    allow: [%s]\n", allow)
 }
 
 // networks writes the networks that services name.

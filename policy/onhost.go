@@ -57,7 +57,7 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 		}
 		for p := range svc.Addresses.All() {
 			for a := p.Addr(); p.Contains(a) && len(out) < maxHostWarnings; a = a.Next() {
-				if !slices.Contains(h.Addresses, a) && !a.IsMulticast() {
+				if !slices.Contains(h.Addresses, a) && !a.IsMulticast() && a != broadcast {
 					warn("this host has no address %s now, and nobody gets in by it until it has", a)
 				}
 			}
@@ -86,3 +86,6 @@ func matching(name string) func(pattern string) bool {
 
 // maxHostWarnings bounds what a policy for another host is told here.
 const maxHostWarnings = 100
+
+// broadcast is an address that every host takes packets to.
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})

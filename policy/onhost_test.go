@@ -30,7 +30,7 @@ func TestOnHost(t *testing.T) {
 	c := compiledText(t, `version: 1
 unlisted: deny
 services:
-  - {name: here, port: 1, interfaces: [eth0, "wg*", "odd+"], addresses: [192.0.2.10, "2001:db8::10", 224.0.0.18], allow: [any]}
+  - {name: here, port: 1, interfaces: [eth0, "wg*", "odd+"], addresses: [192.0.2.10, "2001:db8::10", 224.0.0.18, 255.255.255.255], allow: [any]}
   - {name: plus, port: 2, interfaces: ["eth+"], allow: [any]}
   - {name: gone, port: 3, interfaces: [eth1, "br*"], allow: [any]}
   - {name: other, port: 4, addresses: [192.0.2.11], allow: [any]}

@@ -22,6 +22,8 @@ const (
 	maxInlineNetwork = 64
 	// maxPrinted is how many prefixes a policy on standard output may have.
 	maxPrinted = 100_000
+	// maxDocument is how many bytes a policy may have to be read back.
+	maxDocument = 10 << 20
 )
 
 // unknownRule is a rule of which can't be known whom it lets in. Part of JSON's contract.
@@ -29,6 +31,15 @@ type unknownRule struct {
 	Service string `json:"service"`
 	Rule    string `json:"rule"`
 	Taken   bool   `json:"taken"` // into the policy, with --include-unknown
+	Stops   bool   `json:"stops"` // somebody; else it lets somebody in
+}
+
+// does says what the rule does to those of whom isn't known whether it holds for them.
+func (u unknownRule) does() string {
+	if u.Stops {
+		return "stops"
+	}
+	return "lets in"
 }
 
 // importPolicy writes the policy that reproduces what the rules of this host do today, by any
@@ -61,6 +72,10 @@ func importPolicy(inv *invocation) error {
 		inv.screen.warnf("%s", note)
 	}
 	warnOfUnknown(inv, unknown, wide)
+	if folder == "" && len(document) > maxDocument {
+		return fmt.Errorf("the policy has %d MiB, too many for one file: "+
+			"portgrave import --folder DIR writes long lists beside it", len(document)>>20)
+	}
 	printed := 0
 	for _, n := range draft.Networks {
 		printed += n.Sources.Len()
@@ -135,10 +150,12 @@ func confirmDraft(ctx context.Context, draft policy.Draft, found audit.Imported,
 func warnOfUnknown(inv *invocation, unknown []unknownRule, wide bool) {
 	var order []string
 	services := map[string][]string{}
+	what := map[string]string{}
 	for _, u := range unknown {
 		if services[u.Rule] == nil {
 			order = append(order, u.Rule)
 		}
+		what[u.Rule] = u.does()
 		services[u.Rule] = append(services[u.Rule], u.Service)
 	}
 	does := "left out (--include-unknown takes it in)"
@@ -146,8 +163,8 @@ func warnOfUnknown(inv *invocation, unknown []unknownRule, wide bool) {
 		does = "taken in"
 	}
 	for _, rule := range order {
-		inv.screen.warnf("%s, since it can't be known whom it lets in: %s; concerns %s",
-			does, rule, strings.Join(services[rule], ", "))
+		inv.screen.warnf("%s, since it can't be known whom it %s: %s; concerns %s",
+			does, what[rule], rule, strings.Join(services[rule], ", "))
 	}
 }
 
@@ -191,11 +208,12 @@ func draftOf(found audit.Imported, wide, files bool) (d policy.Draft, unknown []
 			if wide {
 				verb = "taken in"
 			}
+			u := unknownRule{s.Name, r, wide, slices.Contains(s.Stopping, r)}
 			svc.Comments = append(
 				svc.Comments,
-				fmt.Sprintf("%s, since it can't be known whom it lets in: %s", verb, r),
+				fmt.Sprintf("%s, since it can't be known whom it %s: %s", verb, u.does(), r),
 			)
-			unknown = append(unknown, unknownRule{s.Name, r, wide})
+			unknown = append(unknown, u)
 		}
 		d.Services = append(d.Services, svc)
 	}

@@ -186,7 +186,7 @@ func (w *walk) state(p *packet, width int) view {
 		return w.replyState(p, width)
 	}
 	switch {
-	case p.track == untracked:
+	case p.track == untracked || w.q.ICMPType != 0 && w.phase == afterConntrack:
 		return sure(Number(ctUntracked), width)
 	case w.phase == afterConntrack && p.track == tracked:
 		return sure(Number(ctNew), width)

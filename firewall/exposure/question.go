@@ -30,6 +30,9 @@ type Question struct {
 	// Elsewhere: the destination is another machine's, so the packet is forwarded. Without a Host alone.
 	Elsewhere bool
 	Port      uint16
+	// ICMPType is the ICMPv6 message asked about, with the protocol Ping; 0: an echo request. It is one
+	// that conntrack doesn't track (nf_conntrack_icmpv6_init): of neighbour discovery or MLD.
+	ICMPType uint8
 	// Answers is which answers are followed.
 	Answers Answers
 	// Sources limits the question to some sources; empty: all of the family.

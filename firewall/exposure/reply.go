@@ -504,6 +504,8 @@ func (w *walk) tcpFlags() uint64 {
 
 func (w *walk) icmpType() uint64 {
 	switch {
+	case w.q.ICMPType != 0:
+		return uint64(w.q.ICMPType)
 	case w.reply == nil:
 		return uint64(firewall.EchoRequest(w.q.Family).Type)
 	case w.isFour():

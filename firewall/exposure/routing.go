@@ -81,6 +81,14 @@ func (w *walk) ways(p *packet) []routed {
 	if reason := w.martianDestination(addr); reason != "" {
 		return append(ways, routed{kind: toNowhere, reason: reason})
 	}
+	// The kernel asks routes about neither of these (ip_route_input_rcu and ip_route_input_slow).
+	if w.q.Family == firewall.IPv4 && multicast4.Contains(addr) {
+		return append(ways, routed{kind: toSocket, reason: "a multicast group", doubtful: true},
+			routed{kind: toNowhere, reason: "a multicast group", doubtful: true})
+	}
+	if w.q.Family == firewall.IPv4 && addr == Number(1<<32-1) {
+		return append(ways, routed{kind: toSocket, reason: "a broadcast"})
+	}
 	k := fibKey{
 		family:   w.q.Family,
 		in:       w.q.Interface,

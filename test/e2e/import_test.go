@@ -210,6 +210,16 @@ table ip filter {
 	}
 }
 `), says: []string{"refuse: ", "allow: []", "port: 2525"}, never: []string{"unlisted"}},
+	{name: "a blocklist", load: nftRules(`table inet bans {
+	set bans { type ipv4_addr; flags interval; elements = { 192.88.99.0/26, 64.0.0.0/8 } }
+	chain prerouting {
+		type filter hook prerouting priority mangle; policy accept;
+		ip saddr @bans drop
+		ip6 saddr 2001:db8:8000::/33 drop
+		tcp dport 2525 drop
+	}
+}
+`), says: []string{"name: all-ports", "Note: rules close ports", "@bans", "except: [64.0.0.0/8"}, never: []string{"unlisted"}},
 	{name: "ipsets of many entries", load: func(t *testing.T, w *lab.World) {
 		var sets strings.Builder
 		sets.WriteString("create partners hash:net family inet\ncreate bans hash:ip family inet\n")

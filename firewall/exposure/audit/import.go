@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -42,6 +43,8 @@ type ImportedService struct {
 	Purpose string
 	// Behind is who listens, for people; Target is where packets go instead of this host.
 	Behind, Target string
+	// Everything: it is what most ports get.
+	Everything bool
 	// Idle: the rules open it, and nobody listens.
 	Idle bool
 	// Rated are the rules that the rate stands for.
@@ -51,6 +54,8 @@ type ImportedService struct {
 	// Unknown are the rules of which can't be known whom they let in. Their sources are left out,
 	// or with IncludeUnknown taken in.
 	Unknown []string
+	// Stopping are those of Unknown that stop somebody.
+	Stopping []string
 }
 
 // Import puts together the policy that reproduces what the rules let in today.
@@ -73,30 +78,36 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	}
 	s.look()
 	s.pool.unroutable = s.unroutable
-	s.groups = multicastGroups(in.Rules)
+	s.groups = s.namedGroups()
 	if err := s.ask(ctx); err != nil {
 		return Imported{}, err
 	}
 	s.findDefaults()
 	out := Imported{Unlisted: firewall.UnlistedIgnore, Refuse: s.refusal()}
 	w := &importWriter{survey: s, out: &out, taken: map[string]bool{}}
-	refusing := s.refusing()
-	if refusing[firewall.IPv4] || refusing[firewall.IPv6] {
+	closed, open := s.refusing()
+	if closed {
 		out.Unlisted = firewall.UnlistedDeny
+	} else if s.narrowed {
+		return Imported{}, errTooManyPorts
 	}
-	for _, f := range firewall.Families {
-		if closed, has := refusing[f]; has && !closed && w.deny() {
-			w.note("the rules leave most ports open over %s: who listens today keeps that, and all "+
-				"else is closed", f)
-		}
+	if closed && len(open) > 0 {
+		w.note("the rules leave most ports open %s: who listens today keeps that, and all else is "+
+			"closed, until the # before the services all-ports is removed", strings.Join(open, " and "))
 	}
 	w.services()
+	w.barred()
 	w.essentials()
 	w.direct()
 	w.networks()
 	w.notes()
 	return out, ctx.Err()
 }
+
+// errTooManyPorts: a policy that leaves unlisted ports alone would open those that the rules close.
+var errTooManyPorts = errors.New("the rules leave most ports open, and tell too many of the others " +
+	"apart to ask about each: a policy would open ports that they close. Put ports with the same " +
+	"sources into one rule or set, or refuse by default in the old rules, then import again")
 
 // withoutSourceFilter is the host without rp_filter.
 func withoutSourceFilter(h *exposure.Host) *exposure.Host {

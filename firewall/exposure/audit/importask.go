@@ -21,15 +21,21 @@ type survey struct {
 	*auditor
 	options ImportOptions
 	pool    *pool
-	// groups are multicast addresses that rules name.
+	// groups are multicast and broadcast addresses that rules name.
 	groups   []netip.Addr
 	subjects []*subject
+	// destinations are the single destinations that rules name; nil: not looked for yet.
+	destinations map[netip.Addr]bool
+	// stopping are rules that stop somebody, of whom isn't known who that is.
+	stopping sync.Map
 	// narrowed: the rules tell too many ports apart to ask about all of them.
 	narrowed bool
 	// defaults are the profiles of most ports, by kind of protocol and interface.
 	defaults map[place]*profile
 	// rejected and dropped weigh how ports are refused, by ports and sources.
 	rejected, dropped float64
+	// rejects and drops: rules of others do so.
+	rejects, drops bool
 }
 
 // subject is some ports of one protocol that no rule tells apart, or a protocol without ports.
@@ -117,34 +123,24 @@ func (s *survey) ask(ctx context.Context) error {
 // difference, for each protocol; and each protocol without ports.
 func (s *survey) choose() {
 	people := s.behindPorts()
-	starts := startsOf(s.Rules, s.told())
-	if starts != nil { // essentials decide about these, so no service may have them among others
-		for _, p := range []int{firewall.DHCPClientPort, firewall.DHCPv6ClientPort} {
-			starts[p], starts[p+1] = true, true
-		}
-		for k := range people {
-			starts[k.port], starts[int(k.port)+1] = true, true
-		}
-	}
-	var ranges [][2]uint16
-	for first, port := 1, 1; starts != nil && port < 1<<16; port++ {
-		if port == 1<<16-1 || starts[port+1] {
-			ranges = append(ranges, [2]uint16{uint16(first), uint16(port)})
-			first = port + 1
-		}
-	}
 	each := len(firewall.Protocols) * max(1, len(s.interfaces)) * len(firewall.Families)
-	s.narrowed = starts == nil || len(ranges)*each > maxImportQuestions
+	ranges, questions := map[firewall.Protocol][][2]uint16{}, 0
 	for _, p := range firewall.Protocols {
-		asked := ranges
+		ranges[p] = s.toldApart(p, people)
+		questions += len(ranges[p]) * each / len(firewall.Protocols)
+		s.narrowed = s.narrowed || ranges[p] == nil
+	}
+	s.narrowed = s.narrowed || questions > maxImportQuestions
+	for _, p := range firewall.Protocols {
+		asked := ranges[p]
 		if s.narrowed {
-			asked = s.fewer(p, ranges, people, maxImportQuestions/each)
+			asked = s.fewer(p, asked, people, maxImportQuestions/each)
 		}
 		for _, r := range asked {
 			s.subjects = append(s.subjects, &subject{
 				PortRange: firewall.PortRange{Protocol: p, First: r[0], Last: r[1]},
 				behind:    people[portKey{p, r[0]}],
-				sampled:   starts == nil && r[0] < r[1],
+				sampled:   ranges[p] == nil && r[0] < r[1],
 			})
 		}
 	}
@@ -153,6 +149,29 @@ func (s *survey) choose() {
 			s.subjects = append(s.subjects, &subject{PortRange: firewall.Portless(p)})
 		}
 	}
+}
+
+// toldApart are the ranges of ports within which no rule about a protocol, and no listener, makes a
+// difference; nil where a rule computes with ports, so that each may be a matter of its own.
+func (s *survey) toldApart(p firewall.Protocol, people map[portKey]behind) (out [][2]uint16) {
+	b := bordersOf(s.Rules, s.told(), p)
+	if b.computed || b.raw {
+		return nil
+	}
+	// Essentials decide about these, so no service may have them among others.
+	for _, port := range []int{firewall.DHCPClientPort, firewall.DHCPv6ClientPort} {
+		b.starts[port], b.starts[port+1] = true, true
+	}
+	for k := range people {
+		b.starts[k.port], b.starts[int(k.port)+1] = true, true
+	}
+	for first, port := 1, 1; port < 1<<16; port++ {
+		if port == 1<<16-1 || b.starts[port+1] {
+			out = append(out, [2]uint16{uint16(first), uint16(port)})
+			first = port + 1
+		}
+	}
+	return out
 }
 
 // fewer are the ranges asked about where all of them are too many: somebody's ports, and the widest
@@ -338,6 +357,7 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 	a.sources = certain
 	var doubts []exposure.Decider
 	var rejected, dropped float64
+	var rejects, drops bool
 	for _, p := range answer.Pieces {
 		if !p.Sources.Intersect(doubt).Empty() {
 			for _, u := range p.Unknowns {
@@ -355,13 +375,20 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 			}
 		case p.DecidedBy.Chain == nil && p.DecidedBy.Rule == nil: // the host itself
 		case p.Outcome == exposure.Rejected:
+			rejects = rejects || !ofOurs(p.DecidedBy)
 			rejected += float64(x.weight()) * share(p.Sources, q.Family)
 		default:
+			drops = drops || !ofOurs(p.DecidedBy)
 			dropped += float64(x.weight()) * share(p.Sources, q.Family)
 		}
 	}
 	if !doubt.Empty() {
 		s.decide(&a, doubts, possible, q.Destination.IsMulticast())
+		for _, d := range doubts {
+			if d.Rule != nil && refuses(d.Rule, 0) {
+				s.stopping.Store(Words(withoutReason(d).Describe()), true)
+			}
+		}
 	}
 	a.sources = a.sources.Minus(s.unroutable[n]) // written fills them in again where that is shorter
 	var both, free sources
@@ -371,9 +398,19 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 	a.number, a.free = s.pool.number(both), s.pool.number(free)
 	if x.Protocol == firewall.TCP {
 		s.rejected, s.dropped = s.rejected+rejected, s.dropped+dropped
+		s.rejects, s.drops = s.rejects || rejects, s.drops || drops
 	}
 	return a, whole, nil
 }
+
+// ofOurs reports whether Portgrave's own rules decide.
+func ofOurs(d exposure.Decider) bool {
+	return d.Rule != nil && d.Rule.Owner() == "portgrave" ||
+		d.Chain != nil && d.Chain.Owner() == "portgrave"
+}
+
+// mixed reports whether rules of others reject some packets and drop others.
+func (s *survey) mixed() bool { return s.rejects && s.drops }
 
 // lostToRule reports whether a rule surely stops the answer: without the rules it would get out, so
 // the policy has to refuse the packet.
@@ -585,32 +622,49 @@ func (s *survey) usual(x *subject, iface int) bool {
 	return x.profiles[iface].key == s.defaults[x.place(iface)].key
 }
 
-// refusing tells of each family that the host has an address of, beyond link-local ones, whether
-// by some interface that leads outside most ports are closed to most of the world.
-func (s *survey) refusing() map[firewall.Family]bool {
+// refusing reports whether, by some interface that leads outside, most ports are closed to most of
+// the world; and by which they are open, for people: "over ipv6 by eth0". A family counts of which
+// the host has an address beyond link-local ones.
+func (s *survey) refusing() (closed bool, open []string) {
 	outside := s.outside()
-	refuses := map[firewall.Family]bool{}
-	for i, on := range s.interfaces {
-		p := s.defaults[place{firewall.TCP, i}]
-		leads := len(outside) == 0 || slices.ContainsFunc(outside, func(o exposure.Interface) bool {
-			return o.Name == on.Name
-		})
-		if p == nil || !leads {
-			continue
-		}
-		var in sources
-		for _, o := range p.openings {
-			in = in.union(s.pool.sets[o.sources])
-		}
-		for _, f := range firewall.Families {
-			if slices.ContainsFunc(s.addresses[f], func(a netip.Addr) bool {
-				return !a.IsLinkLocalUnicast()
-			}) {
-				refuses[f] = refuses[f] || !mostOf(in[slot(f)], f)
+	for _, f := range firewall.Families {
+		var by []string
+		refused := false
+		for i, on := range s.interfaces {
+			p := s.defaults[place{firewall.TCP, i}]
+			leads := len(outside) == 0 || slices.ContainsFunc(outside, func(o exposure.Interface) bool {
+				return o.Name == on.Name
+			})
+			if p == nil || !leads || !s.speaks(f) {
+				continue
+			}
+			var in sources
+			for _, o := range p.openings {
+				in = in.union(s.pool.sets[o.sources])
+			}
+			if mostOf(in[slot(f)], f) {
+				by = append(by, on.Name)
+			} else {
+				refused = true
 			}
 		}
+		closed = closed || refused
+		switch {
+		case len(by) == 0:
+		case refused:
+			open = append(open, fmt.Sprintf("over %s by %s", f, strings.Join(by, ", ")))
+		default:
+			open = append(open, fmt.Sprintf("over %s", f))
+		}
 	}
-	return refuses
+	return closed, open
+}
+
+// speaks reports whether the host has an address of a family, beyond link-local ones.
+func (s *survey) speaks(f firewall.Family) bool {
+	return slices.ContainsFunc(s.addresses[f], func(a netip.Addr) bool {
+		return !a.IsLinkLocalUnicast()
+	})
 }
 
 // mostOf reports whether a set has more than half of the addresses that are routed in public.
@@ -645,33 +699,4 @@ func (s *survey) refusal() firewall.Refuse {
 		return firewall.RefuseReject
 	}
 	return firewall.RefuseDrop
-}
-
-// maxGroups bounds the multicast addresses that are asked about.
-const maxGroups = 16
-
-// multicastGroups are the single multicast addresses that rules name as destinations.
-func multicastGroups(rs *exposure.Ruleset) (out []netip.Addr) {
-	for _, t := range rs.Tables {
-		for _, c := range t.Chains {
-			for _, r := range c.Rules {
-				for _, st := range r.Statements {
-					m, ok := st.(exposure.Match)
-					if !ok || m.Not || m.In == nil || len(m.Key) != 1 || m.In.Len() > fewAddresses {
-						continue
-					}
-					six := m.Key[0].Field == exposure.FieldDest6
-					if !six && m.Key[0].Field != exposure.FieldDest4 {
-						continue
-					}
-					for _, a := range singles(column(m.In, 0), six) {
-						if a.IsMulticast() && !slices.Contains(out, a) && len(out) < maxGroups {
-							out = append(out, a)
-						}
-					}
-				}
-			}
-		}
-	}
-	return out
 }

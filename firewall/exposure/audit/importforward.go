@@ -113,12 +113,15 @@ func (w *importWriter) notes() {
 	}
 	for _, u := range w.unknownToAll {
 		for _, rule := range lines(u) {
-			w.note("left out, since it can't be known whom it lets in: %s", rule)
+			w.note("left out, since it can't be known whom it %s: %s", w.does(rule), rule)
 		}
 	}
-	if w.rejected > 0 && w.dropped > 0 {
-		w.note("the rules drop some packets and reject others; a policy does one for all ports")
+	if w.mixed() {
+		w.note("the rules drop some packets and reject others; a policy does one for all ports, and "+
+			"this one says %s", w.refusal())
 	}
+	w.frozen()
+	w.lockouts()
 	if slices.ContainsFunc(w.out.Services, func(s ImportedService) bool {
 		return s.Target != ""
 	}) {
@@ -155,8 +158,11 @@ func (w *importWriter) absentInterfaces() (out []string) {
 					}
 					for _, box := range m.In.All() {
 						name := box[0].From.Text()
-						if box[0].From == box[0].To && w.Host.Interface(name) == nil &&
-							!slices.Contains(out, name) && len(out) < maxAbsent {
+						if box[0].From != box[0].To {
+							name += "*"
+						}
+						if name != "*" && !w.hasInterface(box[0]) && !slices.Contains(out, name) &&
+							len(out) < maxAbsent {
 							out = append(out, name)
 						}
 					}
@@ -165,4 +171,11 @@ func (w *importWriter) absentInterfaces() (out []string) {
 		}
 	}
 	return out
+}
+
+// hasInterface reports whether the host has an interface whose name is in a range.
+func (w *importWriter) hasInterface(names exposure.Range) bool {
+	return slices.ContainsFunc(w.Host.Interfaces, func(i exposure.Interface) bool {
+		return names.Contains(exposure.Name(i.Name))
+	})
 }

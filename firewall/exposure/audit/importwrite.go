@@ -57,6 +57,7 @@ func (w *importWriter) services() {
 				continue // two hundred numbers that nobody uses
 			case !x.Protocol.HasPorts():
 				k = g.key()
+			case g.everything:
 			case g.idle:
 				k += fmt.Sprint(g.comments)
 			case g.behind.nameless():
@@ -80,7 +81,7 @@ func (w *importWriter) services() {
 			switch {
 			case g.idle:
 				return 2
-			case !g.ports[0].Protocol.HasPorts():
+			case g.everything || !g.ports[0].Protocol.HasPorts():
 				return 1
 			}
 			return 0
@@ -96,17 +97,21 @@ func (w *importWriter) services() {
 func (w *importWriter) groupsOf(x *subject) (out []*group) {
 	somebody := x.behind
 	targets := w.targetsOf(x, &somebody)
-	if !w.deny() && !somebody.there && w.usualEverywhere(x) {
+	usualHere := w.usualEverywhere(x)
+	if !w.deny() && !somebody.there && usualHere && w.openToAll(x) {
 		return nil // left alone
 	}
 	for i, iface := range w.interfaces {
-		p, usual := x.profiles[i], w.deny() && w.usual(x, i)
+		p, usual := x.profiles[i], w.usual(x, i)
+		if !w.deny() {
+			usual = usualHere // a service elsewhere would close the port by this interface
+		}
 		for _, o := range p.openings {
 			if x.sampled && w.deny() {
 				w.sampledOpen = w.sampledOpen || o.sources != 0
 				continue // perhaps wider than the rules
 			}
-			if usual && o.sources == 0 {
+			if usual && w.deny() && o.sources == 0 && !somebody.there {
 				w.unknownToAll = appendOnce(w.unknownToAll, o.unknown)
 				continue // unlisted: deny says it
 			}
@@ -125,7 +130,11 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 		g.interfaces = strings.Join(g.on, ",")
 	}
 	if len(out) == 0 && !w.deny() {
-		out = append(out, &group{behind: somebody, targets: targets}) // open to nobody
+		out = append(out, &group{ // open to nobody
+			behind:     somebody,
+			targets:    targets,
+			everything: usualHere && !somebody.there,
+		})
 	}
 	return out
 }
@@ -148,6 +157,32 @@ func join(groups []*group, g *group, iface string) []*group {
 func (w *importWriter) usualEverywhere(x *subject) bool {
 	for i := range w.interfaces {
 		if !w.usual(x, i) {
+			return false
+		}
+	}
+	return true
+}
+
+// openToAll reports whether everybody surely gets in to a subject, by every interface.
+func (w *importWriter) openToAll(x *subject) bool {
+	everyone := firewall.Prefixes{}
+	for _, f := range firewall.Families {
+		if len(w.addresses[f]) > 0 && x.Protocol.Of(f) {
+			everyone = everyone.Union(exposure.AllSources(f).Prefixes(f))
+		}
+	}
+	for i, p := range x.profiles {
+		var by firewall.Prefixes // of the families that the interface has
+		for _, f := range firewall.Families {
+			if len(w.addressesBy(w.interfaces[i], f)) > 0 {
+				by = by.Union(exposure.AllSources(f).Prefixes(f))
+			}
+		}
+		if by = by.Intersect(everyone); by.Len() == 0 {
+			continue
+		}
+		if len(p.openings) != 1 || p.openings[0].addresses != "" || p.openings[0].rate.Count > 0 ||
+			p.openings[0].unknown != "" || by.Minus(w.pool.written(p.openings[0].sources)).Len() > 0 {
 			return false
 		}
 	}
@@ -234,7 +269,7 @@ const severalProtocols = 4
 
 // service writes a group.
 func (w *importWriter) service(g *group) {
-	svc := ImportedService{Idle: g.idle, Behind: g.behind.String()}
+	svc := ImportedService{Idle: g.idle, Everything: g.everything, Behind: g.behind.String()}
 	svc.Ports, svc.Interfaces, svc.Log = merged(g.ports), g.on, firewall.LogDenied
 	svc.Sources = w.pool.written(g.sources)
 	if len(g.at) > 0 {
@@ -245,6 +280,11 @@ func (w *importWriter) service(g *group) {
 		svc.Rate, svc.Unlimited = &rate, w.pool.written(g.unlimited)
 	}
 	svc.Rated, svc.Unknown = lines(g.rated), lines(g.unknown)
+	for _, rule := range svc.Unknown {
+		if w.does(rule) == "stops" {
+			svc.Stopping = append(svc.Stopping, rule)
+		}
+	}
 	svc.Purpose = strings.Join(g.comments, "; ")
 	svc.Target = g.targets
 	name := nameOf(g.behind, svc.Ports, svc.Purpose)
@@ -325,6 +365,39 @@ func (w *importWriter) essentials() {
 	if w.deny() && w.closedTo(firewall.DHCPClientPort) && w.closedTo(firewall.DHCPv6ClientPort) {
 		w.out.Closed |= firewall.EssentialDHCP
 	}
+	if w.deny() && w.refusesMessages(135, 136) { // neighbour solicitation and advertisement
+		w.out.Closed |= firewall.EssentialNeighbourDiscovery
+		w.note("the rules refuse neighbour discovery, without which IPv6 doesn't work, and so does this " +
+			"policy: remove neighbour-discovery from essentials to use IPv6")
+	}
+}
+
+// refusesMessages reports whether ICMPv6 messages are refused to everybody, by each interface that
+// has IPv6.
+func (w *importWriter) refusesMessages(types ...uint8) (refused bool) {
+	for _, on := range w.interfaces {
+		if len(w.addressesBy(on, firewall.IPv6)) == 0 {
+			continue
+		}
+		for _, t := range types {
+			answer, err := w.evaluator.Evaluate(exposure.Question{
+				Family:    firewall.IPv6,
+				Protocol:  firewall.Ping,
+				ICMPType:  t,
+				Interface: on.Name,
+				Answers:   exposure.NoAnswers,
+			})
+			if err != nil {
+				return false
+			}
+			_, possible := answer.Reach(func(p exposure.Piece) bool { return p.Outcome.Passes() })
+			if !possible.Minus(w.unroutable[slot(firewall.IPv6)]).Empty() {
+				return false
+			}
+			refused = true
+		}
+	}
+	return refused
 }
 
 // closedTo reports whether a UDP port is closed to everybody, whatever is unknown.
@@ -339,18 +412,9 @@ func (w *importWriter) closedTo(port uint16) bool {
 
 // ping reproduces who may ping: everybody is what happens without a word.
 func (w *importWriter) ping(x *subject) {
-	open, closed := true, true
-	everyone := firewall.Prefixes{}
-	for _, f := range firewall.Families {
-		if len(w.addresses[f]) > 0 {
-			everyone = everyone.Union(exposure.AllSources(f).Prefixes(f))
-		}
-	}
+	open, closed := w.openToAll(x), true
 	for _, p := range x.profiles {
-		all := len(p.openings) == 1 && p.openings[0].addresses == "" &&
-			p.openings[0].rate.Count == 0 && p.openings[0].unknown == "" &&
-			everyone.Minus(w.pool.written(p.openings[0].sources)).Len() == 0
-		open, closed = open && all, closed && p.empty()
+		closed = closed && p.empty()
 	}
 	switch {
 	case open || len(x.profiles) == 0:

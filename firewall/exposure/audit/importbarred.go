@@ -1,0 +1,73 @@
+package audit
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// Rules that close all ports to some sources, on a host that leaves other ports open: blocklists. The
+// policy leaves unlisted ports alone, so a service for all of them has to say it.
+
+// maxBarring bounds the rules that are named.
+const maxBarring = 8
+
+// barred notes which rules the services for all ports stand for, and what they can't say.
+func (w *importWriter) barred() {
+	if w.deny() {
+		return
+	}
+	all := false
+	for _, s := range w.out.Services {
+		all = all || s.Everything
+	}
+	rules := w.barring()
+	if !all && len(rules) == 0 {
+		return
+	}
+	if len(rules) == 0 {
+		rules = []string{"rules that are too many to name"}
+	}
+	w.note("rules close ports that have no service of their own to some sources: %s. The services "+
+		"all-ports keep that for TCP, UDP and SCTP; protocols and ICMP messages that no service names "+
+		"are open to these sources", strings.Join(rules, "; "))
+}
+
+// barring are the rules that close what most ports get, by some interface.
+func (w *importWriter) barring() (out []string) {
+	for i, on := range w.interfaces {
+		for _, p := range firewall.Protocols {
+			n := slices.IndexFunc(w.subjects, func(x *subject) bool {
+				return x.Protocol == p && !x.behind.there && w.usual(x, i)
+			})
+			if n < 0 || w.openToAll(w.subjects[n]) {
+				continue
+			}
+			for _, f := range firewall.Families {
+				out = w.stops(out, exposure.Question{
+					Family: f, Protocol: p, Interface: on.Name, Port: w.subjects[n].First,
+				})
+			}
+		}
+	}
+	return out
+}
+
+// stops adds the rules and policies that stop sources from outside.
+func (w *importWriter) stops(out []string, q exposure.Question) []string {
+	answer, err := w.evaluator.Evaluate(q)
+	if err != nil {
+		return out
+	}
+	for _, p := range answer.Pieces {
+		by := p.DecidedBy
+		if p.Outcome.Passes() || by.Rule == nil && by.Chain == nil || len(out) == maxBarring ||
+			p.Sources.Minus(w.unroutable[slot(q.Family)]).Empty() {
+			continue
+		}
+		out = appendOnce(out, Words(withoutReason(by).Describe()))
+	}
+	return out
+}

@@ -1,0 +1,107 @@
+package audit
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// does says what a rule does to those of whom isn't known whether it holds for them.
+func (s *survey) does(rule string) string {
+	if _, stops := s.stopping.Load(rule); stops {
+		return "stops"
+	}
+	return "lets in"
+}
+
+// lockouts warns, first of all, of programs that listen and that nobody surely reaches: today
+// somebody may.
+func (w *importWriter) lockouts() {
+	var names []string
+	for _, s := range w.out.Services {
+		if !s.Idle && !s.Everything && s.Sources.Len() == 0 && len(s.Unknown) > 0 &&
+			s.Ports[0].Protocol.HasPorts() {
+			names = append(names, fmt.Sprintf("%s (%s)", s.Name, s.Ports[0]))
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	w.note("nobody gets in by this policy to %s, since a rule depends on what can't be known: allow "+
+		"your own sources there before you apply it, or be locked out", strings.Join(names, ", "))
+	last := len(w.out.Notes) - 1
+	w.out.Notes = append([]string{w.out.Notes[last]}, w.out.Notes[:last]...)
+}
+
+// frozen names services at addresses of today that no rule names.
+func (w *importWriter) frozen() {
+	var names []string
+	for _, s := range w.out.Services {
+		for p := range s.Addresses.All() {
+			if a := p.Addr(); !w.group(a) && !w.names(a) {
+				names = appendOnce(names, s.Name)
+			}
+		}
+	}
+	if len(names) > 0 {
+		w.note("rules tell this host's addresses apart, so %s list those of today: at addresses that "+
+			"it gets later, such as IPv6 privacy addresses, nobody gets in to them",
+			strings.Join(names, ", "))
+	}
+}
+
+// names reports whether a rule names an address as a destination, alone or among few.
+func (s *survey) names(a netip.Addr) bool {
+	if s.destinations == nil {
+		s.destinations = map[netip.Addr]bool{}
+		s.eachDestination(func(d netip.Addr) { s.destinations[d] = true })
+	}
+	return s.destinations[a]
+}
+
+// eachDestination yields the single destinations that rules name.
+func (s *survey) eachDestination(yield func(netip.Addr)) {
+	for _, t := range s.Rules.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				for _, st := range r.Statements {
+					m, ok := st.(exposure.Match)
+					if !ok || m.Not || m.In == nil || len(m.Key) != 1 || m.In.Len() > fewAddresses {
+						continue
+					}
+					six := m.Key[0].Field == exposure.FieldDest6
+					if !six && m.Key[0].Field != exposure.FieldDest4 {
+						continue
+					}
+					for _, a := range singles(column(m.In, 0), six) {
+						yield(a)
+					}
+				}
+			}
+		}
+	}
+}
+
+// maxGroups bounds the groups and broadcast addresses that are asked about.
+const maxGroups = 16
+
+// namedGroups are the single multicast and broadcast addresses that rules name as destinations.
+func (s *survey) namedGroups() (out []netip.Addr) {
+	s.eachDestination(func(a netip.Addr) {
+		if s.group(a) && !slices.Contains(out, a) && len(out) < maxGroups {
+			out = append(out, a)
+		}
+	})
+	return out
+}
+
+// group reports whether packets to an address come to several hosts.
+func (s *survey) group(a netip.Addr) bool {
+	return a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) ||
+		slices.ContainsFunc(s.Host.Routes, func(r exposure.Route) bool {
+			return r.Type == exposure.RouteBroadcast && r.Dest.IsSingleIP() && r.Dest.Addr() == a
+		})
+}
