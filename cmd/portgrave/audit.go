@@ -75,7 +75,7 @@ func auditNow(
 		return audit.Report{}, err
 	}
 	in := inv.auditInput()
-	in.Rules, in.Host, in.Sockets, in.IPVS = host.Rules, host.Host, host.Sockets, host.IPVS
+	in.Rules, in.Host, in.Sockets, in.IPVS, in.Enter = host.Rules, host.Host, host.Sockets, host.IPVS, host.Enter
 	in.Prober, in.Workers = prober, workers
 	report, err := audit.Run(ctx, in)
 	if err != nil {

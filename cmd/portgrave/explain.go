@@ -25,7 +25,7 @@ func explain(inv *invocation) error {
 		return usagef("%w", err)
 	}
 	x, err := audit.Explain(
-		audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: host.IPVS},
+		audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: host.IPVS, Enter: host.Enter},
 		packet,
 	)
 	if err != nil {

@@ -201,17 +201,18 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	}
 	var ends []end
 	a := &auditor{Input: in}
+	a.look()
 	if p.Protocol.HasPorts() {
 		if target, ok := x.onlyTarget(p); ok && x.Verdict == "allow" && x.throughIPVS(in, p, target, by) {
 			return
 		}
-		a.look()
 	}
 	for i := range x.Targets {
 		e := a.endOf(&x.Targets[i], p, port, by)
 		x.Targets[i].Reason, x.Targets[i].Connects = string(e.reason), e.reason == Connects
 		ends = append(ends, e)
 	}
+	x.settle()
 	if x.Listener = listenerAt(ends); x.Verdict == "unknown" {
 		var on []string
 		for _, u := range x.Unknowns {
@@ -226,6 +227,33 @@ func (x *Explanation) conclude(in Input, p Packet) {
 		return
 	}
 	x.sum(ends, p, port)
+}
+
+// settle has the answer say what other namespaces do, where the host lets the packet through.
+func (x *Explanation) settle() {
+	if x.Verdict != "allow" || len(x.Targets) == 0 {
+		return
+	}
+	is := func(verdict string) func(exposure.Target) bool {
+		return func(t exposure.Target) bool { return t.Verdict == verdict }
+	}
+	stopped := slices.IndexFunc(x.Targets, is("deny"))
+	switch {
+	case slices.ContainsFunc(x.Targets, is("unknown")):
+		x.Verdict = "unknown"
+		for _, t := range x.Targets {
+			x.Unknowns = append(x.Unknowns, t.Replies.Unknowns...)
+		}
+	case stopped >= 0 && !slices.ContainsFunc(x.Targets, is("allow")):
+		x.Verdict, x.DecidedBy = "deny", x.Targets[stopped].StoppedBy
+	}
+	for _, t := range x.Targets {
+		if x.Replies != nil && x.Replies.Lost == exposure.No && t.Replies.Lost != exposure.No {
+			r := t.Replies
+			r.LostTo = Words(r.LostBy)
+			x.Replies = &r
+		}
+	}
 }
 
 // onlyTarget is where the packet ends up, if that is one place.
