@@ -95,6 +95,22 @@ func TestOffline(t *testing.T) {
 				"-A FORWARD -d 172.17.0.2/32 -p tcp --dport 80 -j ACCEPT\nCOMMIT\n",
 			ask:  Offline{Port: 80, To: netip.MustParseAddr("172.17.0.2")},
 			want: []string{"tcp/80 172.17.0.2 0.0.0.0/0"}, assumed: "another machine"},
+		"an address that postrouting names": {
+			text: "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -d 198.18.0.1/32 -j RETURN\nCOMMIT\n" +
+				filter("-A INPUT -s 10.0.0.0/8 -j ACCEPT"),
+			ask:  Offline{Port: 1500, To: netip.MustParseAddr("198.18.0.1")},
+			want: []string{"tcp/1500 198.18.0.1 10.0.0.0/8"}, assumed: "198.18.0.1 is an address of the host itself"},
+		"an address that input names for another port": {
+			text: filter("-A INPUT -d 198.18.0.1/32 -p tcp --dport 22 -j ACCEPT",
+				"-A INPUT -s 10.0.0.0/9 -p tcp --dport 80 -j ACCEPT",
+				"-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT",
+				"-A FORWARD -d 198.18.0.1/32 -s 10.0.0.0/8 -p tcp --dport 80 -j ACCEPT"),
+			ask:  Offline{Port: 80, To: netip.MustParseAddr("198.18.0.1")},
+			want: []string{"tcp/80 198.18.0.1 10.0.0.0/8 certain 10.0.0.0/9"}, assumed: "or of another machine isn't known"},
+		"an address whose answers output names": {
+			text: filter("-A INPUT -s 10.0.0.0/8 -j ACCEPT", "-A OUTPUT -s 198.18.0.1/32 -d 192.0.2.0/24 -j ACCEPT"),
+			ask:  Offline{Port: 80, To: netip.MustParseAddr("198.18.0.1")},
+			want: []string{"tcp/80 198.18.0.1 10.0.0.0/8"}, assumed: "198.18.0.1 is an address of the host itself"},
 		"a virtual address": {
 			text: "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 10.96.0.1/32 -p tcp --dport 443 -j DNAT --to-destination 10.0.0.9:6443\nCOMMIT\n" +
 				"*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n",
