@@ -45,6 +45,8 @@ func TestExplainFollowsTheAnswer(t *testing.T) {
 		"a tunnel for all": {commands: []string{"tuntap add wg0 mode tun", "addr add 10.64.0.2/32 dev wg0", "link set wg0 up",
 			"route add default dev wg0 table 51820", "rule add not fwmark 51820 table 51820", "rule add table main suppress_prefixlength 0"},
 			lost: "tunnel wg0"},
+		"a tunnel by device routes": {commands: []string{"tuntap add tun9 mode tun", "addr add 10.64.0.2/32 dev tun9", "link set tun9 up",
+			"route add 0.0.0.0/1 dev tun9", "route add 128.0.0.0/1 dev tun9"}, lost: "tunnel tun9"},
 		"a tunnel with a way for answers": {commands: []string{"tuntap add wg0 mode tun", "addr add 10.64.0.2/32 dev wg0", "link set wg0 up",
 			"route add default dev wg0 table 51820", "rule add table 51820", "rule add from 198.51.100.10 table main",
 			"rule add table main suppress_prefixlength 0"}},

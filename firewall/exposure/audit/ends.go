@@ -99,6 +99,12 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		)
 	default:
 		e.reason, e.summary = Connects, e.gets(p, by, elsewhere)
+		if out := t.Replies.Interface; out != "" && out != p.Interface {
+			e.summary += fmt.Sprintf(
+				"; the answer leaves by %s, though the packet comes by %s: a router there may refuse it",
+				out, p.Interface,
+			)
+		}
 	}
 	return e
 }

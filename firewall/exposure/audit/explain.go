@@ -130,8 +130,12 @@ func only(host *exposure.Host, source netip.Addr) *exposure.Interface {
 	return found
 }
 
+// maxSplitDefault is the longest prefix of a route that stands for a part of the default route, as
+// programs split it that send everything into a tunnel.
+const maxSplitDefault = 4
+
 // towards is the interface by which the host would answer: that of the longest route to the source,
-// in its main tables. direct: no router lies between.
+// in its main tables. direct: no router lies between, nor a tunnel for everything.
 func towards(host *exposure.Host, source netip.Addr) (best *exposure.Interface, direct bool) {
 	bits, metric := -1, uint32(0)
 	for _, r := range host.Routes {
@@ -144,7 +148,7 @@ func towards(host *exposure.Host, source netip.Addr) (best *exposure.Interface, 
 		if r.Dest.Bits() > bits || r.Dest.Bits() == bits && r.Metric < metric {
 			if i := host.ByIndex(r.NextHops[0].Index); i != nil {
 				best, bits, metric = i, r.Dest.Bits(), r.Metric
-				direct = !r.NextHops[0].Gateway.IsValid()
+				direct = !r.NextHops[0].Gateway.IsValid() && bits > maxSplitDefault
 			}
 		}
 	}
