@@ -145,6 +145,9 @@ func auditFiles(inv *invocation, paths []string) error {
 		return err
 	}
 	report := audit.RunOffline(rs, ask, in)
+	if err := report.Err(); err != nil {
+		return err
+	}
 	err = reportAudit(inv, report)
 	if !inv.screen.json {
 		for _, s := range report.Assumed {

@@ -27,6 +27,9 @@ const (
 	maxOfflineRows      = 3_000
 	// maxOfflineWork is in steps as exposure.Answer counts them: a second or two.
 	maxOfflineWork = 8_000_000
+	// maxNetworks is how many networks the sources of a row may be, of 32 bytes each and as much again
+	// while they are made.
+	maxNetworks = 4_000_000
 	// maxOwnRows is how many destinations of one port have rows of their own.
 	maxOwnRows = 64
 )
@@ -136,6 +139,9 @@ func (o *offline) protocol(p firewall.Protocol) {
 		}
 	}
 	for _, ports := range o.ports(p) {
+		if o.report.err != nil {
+			return
+		}
 		if o.spent() || len(o.report.Exposures) > until {
 			o.report.Unread = append(o.report.Unread, fmt.Sprintf(
 				"there is too much to tell apart: %s/%d and above were not looked at, ask with --port",
@@ -389,6 +395,16 @@ func (o *offline) declaredAt(r offlineRow) declaration {
 
 // judgeRow adds a row.
 func (o *offline) judgeRow(r offlineRow) {
+	if o.report.err != nil {
+		return
+	}
+	if r.possible.networks(maxNetworks) == maxNetworks || r.certain.networks(maxNetworks) == maxNetworks {
+		o.report.err = fmt.Errorf(
+			"the sources that get to %s/%d are more than %d networks, too many to list: leave out long sets",
+			r.protocol, r.first, maxNetworks,
+		)
+		return
+	}
 	x := Exposure{
 		Protocol:  r.protocol.String(),
 		Port:      r.first,

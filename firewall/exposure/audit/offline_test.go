@@ -172,3 +172,26 @@ func TestOfflineIsBounded(t *testing.T) {
 		t.Errorf("%d rows, unread %q, assumed %q", len(r.Exposures), r.Unread, r.Assumed)
 	}
 }
+
+// A list of bans makes dozens of networks of each gap. Where that is too much for an answer, it says so.
+func TestOfflineNamesWhatIsTooLong(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("create bl hash:ip family inet hashsize 1024 maxelem 2000000\n")
+	for i := range uint32(450_000) {
+		x := 1<<24 + i*8191
+		fmt.Fprintf(&b, "add bl %d.%d.%d.%d\n", x>>24, x>>16&255, x>>8&255, x&255)
+	}
+	b.WriteString("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m set --match-set bl src -j DROP\nCOMMIT\n")
+	r := RunOffline(fromFile(t, b.String()), Offline{Port: 22}, Input{Now: time.Now()})
+	if r.Err() == nil || !strings.Contains(r.Err().Error(), "more than 4000000 networks") {
+		t.Errorf("%d rows, %v", len(r.Exposures), r.Err())
+	}
+}
+
+// A rule of thousands of words isn't repeated in every row.
+func TestWordsAreBounded(t *testing.T) {
+	d := exposure.Decision{Rule: strings.Repeat("é", 100_000)}
+	if n := len(Words(d)); n > 2*maxWords {
+		t.Errorf("%d bytes", n)
+	}
+}
