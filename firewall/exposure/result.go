@@ -36,7 +36,7 @@ func (w *walk) answer() Answer {
 		credits, answers := []credit{{e.sources, e.by}}, []replied{{sources: e.sources}}
 		if e.outcome.Passes() {
 			if credits = e.credits; len(credits) == 0 {
-				credits = []credit{{e.sources, Decider{Reason: "no rule says otherwise"}}}
+				credits = []credit{{e.sources, Decider{Reason: NoRule}}}
 			}
 			if r := w.replies(e.flow, e.outcome); r != nil {
 				answers = r

@@ -86,7 +86,7 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		e.unheard(a, p, at, elsewhere)
 	case lost == exposure.Yes:
 		e.reason, e.summary = ReplyLost, fmt.Sprintf(
-			"packets of %s get in to %s, let in by %s, and the answers are lost: %s; %s",
+			"packets of %s get in to %s, %s, and the answers are lost: %s; %s",
 			p.From, e.to, by, Words(t.Replies.LostBy), remedy(t.Replies.LostBy))
 	case lost == exposure.Maybe:
 		on := wordsOf(t.Replies.Unknowns)
@@ -114,7 +114,7 @@ func (e *end) gets(p Packet, by string, elsewhere bool) string {
 	switch {
 	case !p.Protocol.HasPorts():
 		return fmt.Sprintf(
-			"%s from %s gets in, let in by %s; whether the kernel or a program takes it isn't looked at",
+			"%s from %s gets in, %s; whether the kernel or a program takes it isn't looked at",
 			p.Protocol,
 			p.From,
 			by,
@@ -136,7 +136,7 @@ func (e *end) gets(p Packet, by string, elsewhere bool) string {
 		)
 	}
 	return fmt.Sprintf(
-		"%s gets to %s, where %s listens, let in by %s; if it still can't connect, its packets "+
+		"%s gets to %s, where %s listens, %s; if it still can't connect, its packets "+
 			"aren't reaching this host: check upstream",
 		p.From,
 		e.to,

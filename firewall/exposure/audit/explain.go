@@ -207,10 +207,12 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	a := &auditor{Input: in}
 	a.look()
 	if p.Protocol.HasPorts() {
-		if target, ok := x.onlyTarget(p); ok && x.Verdict == "allow" && x.throughIPVS(in, p, target, by) {
+		target, ok := x.onlyTarget(p)
+		if ok && x.Verdict == "allow" && x.throughIPVS(in, p, target, letIn(x.DecidedBy)) {
 			return
 		}
 	}
+	by = letIn(x.DecidedBy)
 	for i := range x.Targets {
 		e := a.endOf(&x.Targets[i], p, port, by)
 		x.Targets[i].Reason, x.Targets[i].Connects = string(e.reason), e.reason == Connects
@@ -286,7 +288,7 @@ func (x *Explanation) throughIPVS(in Input, p Packet, target netip.AddrPort, by 
 	}
 	x.Reason, x.Replies = Connects, nil // the answer's way isn't that of this host's sockets
 	x.Summary = fmt.Sprintf(
-		"%s gets to %s, let in by %s; IPVS sends it on to %s; should it not connect, look there",
+		"%s gets to %s, %s; IPVS sends it on to %s; should it not connect, look there",
 		p.From,
 		s,
 		by,

@@ -417,7 +417,7 @@ func (o *offline) judgeRow(r offlineRow) {
 	}
 	if r.at != nil {
 		x.Addresses = r.at
-		x.Address = x.At()
+		x.Address = x.Addresses[0]
 	}
 	o.judge(x, r.reach, r.families, r.like, nil)
 }

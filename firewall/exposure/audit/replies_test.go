@@ -174,3 +174,15 @@ func TestExplainNamesTheWayOut(t *testing.T) {
 		t.Errorf("%s by %s: %s, %v", x.Reason, x.Interface, x.Summary, err)
 	}
 }
+
+// Without rules nobody is named who let the packet in.
+func TestExplainWithoutARule(t *testing.T) {
+	in := Input{Rules: rules(t, ""), Host: world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80")}
+	p, err := Locate(in.Host, Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 80, Protocol: firewall.TCP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x, err := Explain(in, p); err != nil || !strings.Contains(x.Summary, "let in, since no rule stops it") {
+		t.Errorf("%s, %v", x.Summary, err)
+	}
+}

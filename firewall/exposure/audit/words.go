@@ -10,6 +10,14 @@ import (
 // maxWords is how much of a rule is shown, in bytes.
 const maxWords = 1000
 
+// letIn says who let a packet in.
+func letIn(d exposure.Decision) string {
+	if d.Chain == "" && d.Reason == exposure.NoRule {
+		return "let in, since no rule stops it"
+	}
+	return "let in by " + Words(d)
+}
+
 // Words names who decided, for people: "ufw, chain ufw-user-input: tcp dport 22 accept".
 func Words(d exposure.Decision) string {
 	var parts []string
