@@ -76,9 +76,14 @@ func (a *auditor) published(r portRange, iface string, p part) {
 	x := Exposure{
 		Protocol:  r.protocol.String(),
 		Port:      r.first,
-		Address:   a.publishedAt(p.addresses, iface, p.families),
+		Address:   "*",
 		Interface: iface,
 		Target:    strings.Join(p.targets, ", "),
+	}
+	if at := a.publishedAt(p.addresses, iface, p.families); len(at) > 0 {
+		if x.Address = at[0]; len(at) > 1 {
+			x.Addresses = at
+		}
 	}
 	if r.last > r.first {
 		x.PortLast = r.last
@@ -102,25 +107,24 @@ func (a *auditor) told() (out []firewall.PortRange) {
 	return out
 }
 
-// publishedAt are the addresses at which a port is published, for people: "*" if that is all of the
-// host's, of the families in which it is published at all.
+// publishedAt are the addresses at which a port is published; none if that is all of the host's, of
+// the families in which it is published at all.
 func (a *auditor) publishedAt(
 	dialled []netip.Addr,
 	iface string,
 	families []firewall.Family,
-) string {
+) (words []string) {
 	all := 0
 	for _, f := range families {
 		all += len(a.dialledBy(iface, f))
 	}
 	if len(dialled) == all {
-		return "*"
+		return nil
 	}
-	var words []string
 	for _, address := range dialled {
 		words = append(words, address.String())
 	}
-	return strings.Join(words, ", ")
+	return words
 }
 
 // believe is who would get to the port if it were the host's own: what a firewall on the host
