@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
 // Draft is a policy that is put together from what is found on a host, to be written down for
@@ -292,21 +293,22 @@ func (n DraftNetwork) List() string {
 	return b.String()
 }
 
-// plainOrQuoted is a text that YAML reads as that text: in quotes, unless it is a plain word.
+// plainOrQuoted is a text that YAML reads as that text: in quotes, unless it is a plain word, a path,
+// an address or a JSON path.
 func plainOrQuoted(s string) string {
-	plain := s != "" && (s[0] >= 'a' && s[0] <= 'z' || s[0] >= 'A' && s[0] <= 'Z') &&
-		!strings.ContainsFunc(s, func(r rune) bool {
-			return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._/", r))
-		})
-	switch strings.ToLower(s) {
-	case "true", "false", "yes", "no", "on", "off", "null", "y", "n":
-		plain = false
-	}
-	if plain {
+	if plainText.MatchString(s) && !slices.Contains(otherScalars, strings.ToLower(s)) {
 		return s
 	}
 	return strconv.Quote(printable(s))
 }
+
+// plainText can't be a number, a date or anything else but a text to YAML. Digits need two dots or a
+// slash.
+var plainText = pattern.New(`^([a-zA-Z][\w./-]*|\.{0,2}/[\w./-]*|\$[\w./-]*|` +
+	`[0-9]+(\.[0-9]+\.[\w./-]*|[0-9.]*/[\w./-]*))$`)
+
+// otherScalars are words that YAML reads as something else than text.
+var otherScalars = []string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
 // printable is a text without what would end a line or a string.
 func printable(s string) string {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/goccy/go-yaml"
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
 	"pgregory.net/rapid"
@@ -132,5 +133,26 @@ services:
 	}
 	if got, want := d.Networks[0].List(), "192.0.2.0/24\n198.51.100.7\n203.0.113.0/25\n"; got != want {
 		t.Errorf("the file has %q, want %q", got, want)
+	}
+}
+
+// Texts come back from YAML as they were, whether or not they need quotes.
+func TestPlainOrQuoted(t *testing.T) {
+	for text, plain := range map[string]bool{
+		"sshd": true, "eth0.5": true, "10.0.0.1": true, "10.0.0.0/8": true, "/etc/x.txt": true, "./a": true,
+		"$.prefixes": true, "a-b_c": true,
+		"~": false, "=x": false, "=": false, "a\tb": false, "1_0": false, "22": false, "1e3": false, "0x1f": false,
+		"1.5": false, ".5": false, ".inf": false, "-": false, "- a": false, "null": false, "No": false,
+		"2001:db8::": false, "2026-01-01": false, "a: b": false, "a #b": false, "": false, "?": false, "<<": false,
+		"12:30:45": false, "192.168": false, "é": false, "a\u0085": false, "$.a[*]": false,
+	} {
+		got := plainOrQuoted(text)
+		if (got == text) != plain {
+			t.Errorf("%q: %s", text, got)
+		}
+		var back any
+		if err := yaml.Unmarshal([]byte(got), &back); err != nil || back != printable(text) {
+			t.Errorf("%q: %s is read as %#v, %v", text, got, back, err)
+		}
 	}
 }

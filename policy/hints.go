@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -71,9 +70,11 @@ func entryHint(s string) string {
 	case isMAC(s):
 		return "; a MAC address says nothing beyond the next router: name sources by address"
 	case strings.Contains(s, "://"):
-		return "; a list at a URL is a network of its own: {url: " + inYAML(s) + "}"
+		return "; a list at a URL is a network of its own: {url: " + plainOrQuoted(s) + "}"
 	case strings.HasPrefix(s, "/") || strings.HasPrefix(s, "./"):
-		return "; a list in a file is a network of its own: {file: " + inYAML(s) + "}"
+		return "; a list in a file is a network of its own: {file: " + plainOrQuoted(s) + "}"
+	case len(fields) > 1 && allPrefixes(fields):
+		return "; write each as an entry of its own"
 	case len(fields) > 1 && isPrefix(fields[0]):
 		return "; a comment stands behind #"
 	}
@@ -153,6 +154,9 @@ func maskHint(address, mask string) string {
 			return ""
 		}
 		mask = fmt.Sprint(bits)
+		if whole := netip.PrefixFrom(a, bits).Masked(); whole.Addr() != a && bits > 0 {
+			return fmt.Sprintf("; write %s for the network, or %s for the one address", whole, a)
+		}
 	}
 	cidr := address + "/" + mask
 	if !isPrefix(cidr) {
@@ -277,18 +281,6 @@ func (n *network) hasEveryone() bool {
 	})
 }
 
-// inYAML is a text as a policy writes it, in quotes if it needs them.
-func inYAML(text string) string {
-	_, err := strconv.ParseFloat(text, 64)
-	if err == nil || slices.Contains([]string{"true", "false", "null"}, strings.ToLower(text)) {
-		return `"` + text + `"`
-	}
-	if strings.ContainsAny(text, "[]{},#:'\"&*!|>%@ ") {
-		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
-	}
-	return text
-}
-
 // networkScalar says what to write for a network that is written as one text.
 func networkScalar(text string) string {
 	key := ""
@@ -302,7 +294,7 @@ func networkScalar(text string) string {
 	default:
 		return ""
 	}
-	return fmt.Sprintf("; write {%s: %s}", key, inYAML(text))
+	return fmt.Sprintf("; write {%s: %s}", key, plainOrQuoted(text))
 }
 
 // rateUnits are the units of other firewalls.

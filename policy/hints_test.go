@@ -223,7 +223,7 @@ func TestHintsAreNeverWider(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		name := rapid.StringMatching(`[any]{1,4}[0-9a-z]{0,3}`).Draw(t, "name")
-		got := mistakes("version: 1\nservices: [{name: a, allow: [" + inYAML(name) + "]}]\n")
+		got := mistakes("version: 1\nservices: [{name: a, allow: [" + plainOrQuoted(name) + "]}]\n")
 		if strings.Contains(got, `mean "any"`) {
 			t.Fatal(got)
 		}

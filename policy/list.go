@@ -54,6 +54,7 @@ type listing struct {
 	content  listContent
 	prefixes firewall.PrefixesBuilder
 	report   reporter
+	heading  int // the line that names the columns; 0 without one
 }
 
 // read reads a list. The error is Problems if the list is wrong, every line of it, or the reader's.
@@ -127,9 +128,14 @@ func (l *listing) readLines(in *bufio.Reader) error {
 			l.prefixes.Expect(foretell(l.size, read, l.limit, &l.prefixes))
 		}
 		if !l.line(raw, number) || err == io.EOF {
-			return nil
+			break
 		}
 	}
+	if l.heading > 0 && l.content.entries == 0 { // an except list that vanishes would open ports
+		l.report.at(Location{l.name, l.heading, 1},
+			"this names columns and no entry follows; if it shall be an empty list, write # before it")
+	}
+	return nil
 }
 
 // line reads one line. It reports whether more may follow.
@@ -139,18 +145,21 @@ func (l *listing) line(raw []byte, number int) bool {
 	if addFast(&l.prefixes, entry) {
 		return l.count(at)
 	}
-	first, second, columns, comment := splitLine(entry)
+	first, rest, columns, comment := splitLine(entry)
 	l.content.blank = l.content.blank && !comment
 	if len(first) == 0 && !columns {
 		return true
 	}
-	if columns && l.content.entries == 0 && isHeading(first) {
-		return true
+	if columns && l.content.entries == 0 && l.heading == 0 && isHeading(first) {
+		if _, address := addressColumn(rest); address == 0 {
+			l.heading = number
+			return true
+		}
 	}
 	if !l.count(at) {
 		return false
 	}
-	err := misreadColumn(first, second)
+	err := misreadColumn(first, rest)
 	if err == nil {
 		err = addEntry(&l.prefixes, first)
 	}

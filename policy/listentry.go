@@ -2,7 +2,9 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
+	"iter"
 	"net/netip"
 	"strings"
 
@@ -74,26 +76,47 @@ func rangeHint(first, last string) string {
 	return nameHint(first + "-" + last)
 }
 
-// splitLine takes a line apart: its first column, the second, and whether it has columns at all, and
+// splitLine takes a line apart: its first column, the rest, and whether it has columns at all, and
 // a comment. A line without columns is its own first column. A semicolon begins a comment; one
-// without a space before it may end a column, too.
-func splitLine(line []byte) (first, second []byte, columns, comment bool) {
-	entry := line
-	if i := bytes.IndexAny(line, "#;"); i >= 0 {
-		entry = line[:i]
-		columns = line[i] == ';' && i > 0 && !isSpace(line[i-1])
-		if comment = !columns; columns {
-			second = line[i+1:]
+// without a space before it ends a column.
+func splitLine(line []byte) (first, rest []byte, columns, comment bool) {
+	for i, c := range line {
+		if c == '#' || c == ';' && (i == 0 || isSpace(line[i-1])) {
+			line, comment = line[:i], true
+			break
 		}
 	}
-	entry = bytes.TrimSpace(entry)
-	if i := bytes.IndexAny(entry, ",\t"); i >= 0 {
-		entry, second, columns = entry[:i], entry[i+1:], true
+	line = bytes.TrimSpace(line)
+	i := bytes.IndexAny(line, separators)
+	if i < 0 {
+		return column(line), nil, false, comment
 	}
-	if i := bytes.IndexAny(second, ",\t;#"); i >= 0 {
-		second = second[:i]
+	return column(line[:i]), line[i+1:], true, comment
+}
+
+// separators end a column.
+const separators = ",\t;"
+
+// columnsOf yields the columns of a part of a line. Those in quotes may hold separators.
+func columnsOf(rest []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(rest) > 0 {
+			from := 0
+			if text := bytes.TrimLeft(rest, " "); len(text) > 0 && text[0] == '"' {
+				begin := len(rest) - len(text) + 1
+				from = begin + max(bytes.IndexByte(rest[begin:], '"'), 0)
+			}
+			end := bytes.IndexAny(rest[from:], separators)
+			if end < 0 {
+				yield(column(rest))
+				return
+			}
+			if !yield(column(rest[:from+end])) {
+				return
+			}
+			rest = rest[from+end+1:]
+		}
 	}
-	return column(entry), column(second), columns, comment
 }
 
 // column is a column without spaces around it, and without its quotes.
@@ -117,22 +140,70 @@ func isHeading(first []byte) bool {
 	return letters
 }
 
-// misreadColumn refuses a line whose second column changes what the first one means: two addresses
-// are a range or two entries, and the first alone would be a narrower list.
-func misreadColumn(first, second []byte) error {
-	if len(second) == 0 || second[0] != '/' && !bytes.ContainsAny(second, ".:") {
+// addressColumn is the first column of a part of a line that is an address or CIDR, and its number
+// in the line; 0 if there is none.
+func addressColumn(rest []byte) (text []byte, number int) {
+	number = 1
+	for text := range columnsOf(rest) {
+		if number++; isAddressOrCIDR(text) {
+			return text, number
+		}
+	}
+	return nil, 0
+}
+
+// isAddressOrCIDR is isPrefix, host bits or not, without garbage for what can't be one.
+func isAddressOrCIDR(text []byte) bool {
+	address, _, _ := bytes.Cut(text, []byte("/"))
+	if bytes.Count(address, []byte(".")) != 3 && bytes.Count(address, []byte(":")) < 2 {
+		return false
+	}
+	_, err := netip.ParseAddr(string(address))
+	return err == nil
+}
+
+// misreadColumn refuses a line in which another column changes what the first one means: two
+// addresses are a range or two entries, and a length or a mask makes a CIDR of an address.
+func misreadColumn(first, rest []byte) error {
+	number := 1
+	for text := range columnsOf(rest) {
+		number++
+		length, slash := bytes.CutPrefix(text, []byte("/"))
+		bare := number == 2 && bytes.IndexByte(first, '/') < 0 && !isWholeLength(first, length)
+		if !isDigits(length) || !slash && !bare {
+			continue
+		}
+		if hint := maskHint(string(first), string(length)); hint != "" || slash {
+			return fmt.Errorf("%q and %q stand in one line%s", first, text,
+				cmp.Or(hint, "; write one entry a line"))
+		}
+	}
+	second, number := addressColumn(rest)
+	if number == 0 {
 		return nil
 	}
-	mask := strings.TrimPrefix(string(second), "/")
-	if _, err := parsePrefix(mask); err != nil && second[0] != '/' {
-		return nil
-	}
-	if hint := maskHint(string(first), mask); hint != "" {
+	if hint := maskHint(string(first), string(second)); hint != "" {
 		return fmt.Errorf("%q and %q stand in one line%s", first, second, hint)
 	}
-	if bytes.IndexByte(first, '/') < 0 && bytes.IndexByte(second, '/') < 0 {
+	switch single := isAddressOrCIDR(first); {
+	case !single && bytes.IndexByte(first, '-') < 0:
+		return fmt.Errorf("%q is not an address or CIDR, and %q in column %d is: make that the first column",
+			first, second, number)
+	case single && bytes.IndexByte(first, '/') < 0 && bytes.IndexByte(second, '/') < 0:
 		return fmt.Errorf("%q and %q stand in one line; write a range as %s-%s, and two entries "+
 			"in two lines", first, second, first, second)
 	}
 	return fmt.Errorf("%q and %q stand in one line; write one entry a line", first, second)
+}
+
+// isWholeLength reports whether a length says of an address what the address alone says.
+func isWholeLength(address, length []byte) bool {
+	if bytes.IndexByte(address, ':') >= 0 {
+		return string(length) == "128"
+	}
+	return string(length) == "32"
+}
+
+func isDigits(s []byte) bool {
+	return len(s) > 0 && len(bytes.Trim(s, "0123456789")) == 0
 }

@@ -117,6 +117,35 @@ var formats = []struct{ name, content, path, want string }{
 		`list:1:1: "192.0.2.0" and "255.255.255.0" stand in one line; write 192.0.2.0/24`},
 	{"length in a column", "192.0.2.0,/24\n", "",
 		`list:1:1: "192.0.2.0" and "/24" stand in one line; write 192.0.2.0/24`},
+	{"length in a column, without a slash", "192.0.2.0,24\n192.0.2.0\t24\n192.0.2.0;24;x\n2001:db8:: , 32\n", "",
+		`list:1:1: "192.0.2.0" and "24" stand in one line; write 192.0.2.0/24` + "\n" +
+			`list:2:1: "192.0.2.0" and "24" stand in one line; write 192.0.2.0/24` + "\n" +
+			`list:3:1: "192.0.2.0" and "24" stand in one line; write 192.0.2.0/24` + "\n" +
+			`list:4:1: "2001:db8::" and "32" stand in one line; write 2001:db8::/32`},
+	{"numbers that are no length", "192.0.2.5,24\n192.0.2.6,32\n192.0.2.8,33\n192.0.2.9,US,24\n", "",
+		"192.0.2.5/32 192.0.2.6/32 192.0.2.8/31"},
+	{"a range around a country", "192.0.2.0,US,192.0.2.255\n", "",
+		`list:1:1: "192.0.2.0" and "192.0.2.255" stand in one line; write a range as ` +
+			`192.0.2.0-192.0.2.255, and two entries in two lines`},
+	{"a mask behind a country", "192.0.2.0;x;255.255.255.0\n10.0.0.1;255.0.0.0\n", "",
+		`list:1:1: "192.0.2.0" and "255.255.255.0" stand in one line; write 192.0.2.0/24` + "\n" +
+			`list:2:1: "10.0.0.1" and "255.0.0.0" stand in one line; write 10.0.0.0/8 for the network, ` +
+			`or 10.0.0.1 for the one address`},
+	{"a range and an address", "192.0.2.10-192.0.2.11,192.0.2.5", "",
+		`list:1:1: "192.0.2.10-192.0.2.11" and "192.0.2.5" stand in one line; write one entry a line`},
+	{"geofeed", "192.0.2.0/24,US,US-TX,Richardson,75080\n192.0.3.0/24,US,,,24\n192.0.4.0/23,,,,\n" +
+		"2001:db8::/32,DE,DE-BE,\"Berlin, 10.0.0.1\",10115\n192.0.6.7,24,,,\n", "",
+		"192.0.2.0/23 192.0.4.0/23 192.0.6.7/32 2001:db8::/32"},
+	{"countries first", "US,192.0.2.0/24\nDE,198.51.100.0/24\n", "",
+		`list:1:1: "US" is not an address or CIDR, and "192.0.2.0/24" in column 2 is: make that the first column` +
+			"\n" + `list:2:1: "DE" is not an address or CIDR, and "198.51.100.0/24" in column 2 is: make that ` +
+			`the first column`},
+	{"countries first, with a heading", "country,network\nUS,192.0.2.0/24\n", "",
+		`list:2:1: "US" is not an address or CIDR, and "192.0.2.0/24" in column 2 is: make that the first column`},
+	{"two headings", "network,country\nof,something\n192.0.2.0/24,US\n", "",
+		`list:2:1: "of" is not an address or CIDR`},
+	{"a heading alone", "# x\nnetwork,country\n", "",
+		"list:2:1: this names columns and no entry follows; if it shall be an empty list, write # before it"},
 	{"bad column", "192.0.2.1/24,US", "", `list:1:1: "192.0.2.1/24" has host bits set; ` +
 		`write 192.0.2.0/24 for the network, or 192.0.2.1 for the one address`},
 
@@ -207,6 +236,14 @@ var formats = []struct{ name, content, path, want string }{
 		`list:1:1: "192.0.2.0 /24" is not an address or CIDR; without the space it is 192.0.2.0/24`},
 	{"mask", "192.0.2.0 255.255.255.0\n", "",
 		`list:1:1: "192.0.2.0 255.255.255.0" is not an address or CIDR; write 192.0.2.0/24`},
+	{"mask of a host", "10.0.0.1 255.0.0.0\n", "",
+		`list:1:1: "10.0.0.1 255.0.0.0" is not an address or CIDR; write 10.0.0.0/8 for the network, ` +
+			`or 10.0.0.1 for the one address`},
+	{"mask of a host behind a slash", "10.0.0.1/255.0.0.0\n", "",
+		`list:1:1: "10.0.0.1/255.0.0.0": the prefix length of an IPv4 CIDR is a number from 0 to 32; ` +
+			`write 10.0.0.0/8 for the network, or 10.0.0.1 for the one address`},
+	{"two with a space", "10.0.0.1 10.0.0.2\n", "",
+		`list:1:1: "10.0.0.1 10.0.0.2" is not an address or CIDR; write each as an entry of its own`},
 	{"text behind it", "192.0.2.1 gateway\n", "",
 		`list:1:1: "192.0.2.1 gateway" is not an address or CIDR; a comment stands behind #`},
 }

@@ -71,7 +71,7 @@ func (j *jsonList) documents() error {
 	}
 	if j.content.entries == 0 && j.report.count() == 0 {
 		j.report.at(Location{File: j.name}, "select %s finds nothing in it%s",
-			inYAML(j.selects.text), j.elsewhere(j.head))
+			plainOrQuoted(j.selects.text), j.elsewhere(j.head))
 	}
 	return nil
 }

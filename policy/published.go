@@ -51,7 +51,7 @@ func (p PublishedList) Network() string {
 		text = p.Name + ":\n  file: " + p.File
 	}
 	if p.Select != "" {
-		text += "\n  select: " + inYAML(p.Select)
+		text += "\n  select: " + plainOrQuoted(p.Select)
 	}
 	return text
 }

@@ -24,10 +24,10 @@ func (l *listing) selectMissing(text []byte) string {
 		return what + ": add select: and the JSON path of its addresses, such as " +
 			`"$.prefixes[*].cidr"`
 	case len(paths) == 1:
-		return fmt.Sprintf("%s: add select: %s", what, inYAML(paths[0]))
+		return fmt.Sprintf("%s: add select: %s", what, plainOrQuoted(paths[0]))
 	}
 	return fmt.Sprintf("%s: add select: %s (it has addresses at %s, too)",
-		what, inYAML(paths[0]), strings.Join(paths[1:], " and "))
+		what, plainOrQuoted(paths[0]), strings.Join(paths[1:], " and "))
 }
 
 // elsewhere says where a document has addresses that select does not find.

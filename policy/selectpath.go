@@ -135,5 +135,5 @@ func selectHint(text string) string {
 	if _, err := jsonpath.Parse(path); path == text || err != nil {
 		return ""
 	}
-	return "; write " + inYAML(path)
+	return "; write " + plainOrQuoted(path)
 }

@@ -117,7 +117,7 @@ func (n *node) inYAML() string {
 	if n.kind != kindString {
 		return n.text
 	}
-	return inYAML(n.text)
+	return plainOrQuoted(n.text)
 }
 
 // text is a YAML string that matches pattern (anchored), described by words.

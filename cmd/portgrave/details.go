@@ -19,14 +19,14 @@ var details = map[string]string{
 	"audit": "It reads every rule on the host, whoever wrote it, with interfaces, addresses, routes and listening sockets, and sends the set of all sources through the kernel's hooks. What can't be known " +
 		"statically makes two answers of one: certain, and possible. A port that is let in differently at some of the host's addresses has a row for each. " +
 		"A source that gets no answer, because output rules, routes or rp_filter lose it, doesn't reach a port of tcp or sctp; of other " +
-		"protocols it stays possible, since its packets get in, and who loses the answers is named. A client's own port is taken for one of 49152-60999, which every system uses. " +
+		"protocols it stays possible, since its packets get in, and who loses the answers is named. Where a rule reads a client's own port, that is taken for one of 32768-65535; a source that gets an answer only to another port, or out of a tunnel for all traffic, is possible. " +
 		"Rules from files (--ruleset) have no sockets: every port that they tell apart has a row, for packets from other machines to any address that no rule names (*), and to each at which " +
 		"they let in others. What is taken for granted, such as that rpfilter passes, is printed.",
 	"explain": "It says whether the packet is stopped here and by whom, whether the service is bound elsewhere, whether nothing listens, or whether the answer is lost on its way back (reply-lost): " +
 		"in output or postrouting, for want of a route, in a route that refuses or leads into a tunnel, or by rp_filter. Where packets are spread over several targets, each is looked at; one that " +
 		"refuses makes connects false in JSON, and targets says which. Without --interface the packet comes by the interface through which the host would answer, or, from behind a router to an " +
 		"address of another interface, by that one. What happens to answers beyond this host isn't known. The exit code is 0 only if the connection comes about.",
-	"import": "It asks about every port, protocol, interface and address that the rules of this host tell apart, whoever wrote them, so that the policy can replace them: apply it " +
+	"import": "It asks about every port, protocol, interface and address that the rules of this host tell apart, by any program, so that the policy can replace them: apply it " +
 		"and stop the old firewall, and packets are let in as before. Where most ports are closed to the public it writes unlisted: deny. Rates become rates of each source. Where a rule depends on what can't be known (mac, time, " +
 		"string, knocking, source port, number of connections), those are left out whom only such a rule lets in, with a comment that names it and a warning; --include-unknown takes them in. " +
 		"Ports that are open though nobody listens are comments. Long lists have the names of the rules' sets; with --folder those above 64 entries are files beside the policy. A folder that has a policy.yaml is left alone.",

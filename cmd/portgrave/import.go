@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,8 +31,8 @@ type unknownRule struct {
 	Taken   bool   `json:"taken"` // into the policy, with --include-unknown
 }
 
-// importPolicy writes the policy that reproduces what the rules of this host do today, whoever
-// wrote them, so that it can replace them.
+// importPolicy writes the policy that reproduces what the rules of this host do today, by any
+// program, so that it can replace them.
 func importPolicy(inv *invocation) error {
 	inv.settle()
 	host, err := live.Read(inv.ctx)
@@ -59,13 +61,12 @@ func importPolicy(inv *invocation) error {
 		inv.screen.warnf("%s", note)
 	}
 	warnOfUnknown(inv, unknown, wide)
-	// What is written must be usable: one that can't be read back is a mistake of ours.
-	if _, err := policy.Parse("import", []byte(document)); err != nil {
-		return err
-	}
 	printed := 0
 	for _, n := range draft.Networks {
 		printed += n.Sources.Len()
+	}
+	if err := confirmDraft(inv.ctx, draft, found, printed); err != nil {
+		return err
 	}
 	if folder == "" && printed > maxPrinted {
 		return fmt.Errorf("the lists have %d entries, too many for one file: "+
@@ -90,6 +91,43 @@ func importPolicy(inv *invocation) error {
 		return nil
 	}
 	inv.screen.printf("%s", document)
+	return nil
+}
+
+// confirmDraft compiles a draft, its lists in the policy itself, and compares it with what was found:
+// a difference is a mistake of ours, which must not be written. Where the lists are long, it only
+// reads the draft.
+func confirmDraft(ctx context.Context, draft policy.Draft, found audit.Imported, printed int) error {
+	if printed > maxPrinted {
+		_, err := policy.Parse("import", []byte(draft.Document()))
+		return err
+	}
+	draft.Networks = slices.Clone(draft.Networks)
+	for i := range draft.Networks {
+		draft.Networks[i].File = ""
+	}
+	read, err := policy.Parse("import", []byte(draft.Document()))
+	if err != nil {
+		return err
+	}
+	compiled, err := read.Compile(ctx, nil)
+	if err != nil {
+		return err
+	}
+	want := compiled.State
+	want.Unlisted, want.Refuse, want.Services = found.Unlisted, found.Refuse, nil
+	for _, s := range found.Services {
+		if !s.Idle { // these are comments
+			want.Services = append(want.Services, s.Service)
+		}
+	}
+	if want, err = want.Canonical(); err != nil {
+		return err
+	}
+	if !compiled.State.Equal(want) {
+		return errors.New("the policy doesn't come to what the rules do: this is a mistake of portgrave; " +
+			"please report it with the output of portgrave audit --json")
+	}
 	return nil
 }
 
@@ -144,6 +182,9 @@ func draftOf(found audit.Imported, wide, files bool) (d policy.Draft, unknown []
 		}
 		for _, r := range s.Rated {
 			svc.Comments = append(svc.Comments, "rate, from the rule: "+r)
+		}
+		if text := s.UnlimitedText(); text != "" {
+			svc.Comments = append(svc.Comments, text)
 		}
 		for _, r := range s.Unknown {
 			verb := "left out"

@@ -35,7 +35,7 @@ type Class struct {
 type apart struct {
 	everywhere [2][]namedIn
 	byPort     [2]map[uint16][]namedIn
-	moved      bool         // rules change ports
+	ports      portChanges
 	spent      atomic.Int64 // on all questions so far, in steps of some tens of nanoseconds
 }
 
@@ -107,19 +107,32 @@ func familySlot(f firewall.Family) int {
 
 // newApart finds the rules that read a destination, and from where they are reached.
 func newApart(rs *Ruleset) *apart {
-	out := &apart{byPort: [2]map[uint16][]namedIn{{}, {}}, moved: changesPorts(rs)}
+	out := &apart{byPort: [2]map[uint16][]namedIn{{}, {}}, ports: changesPorts(rs)}
 	for _, t := range rs.Tables {
 		if t.Dormant {
 			continue
 		}
-		out.table(t, places(t, placeOfPacket), false)
-		out.table(t, places(t, placeOfAnswer), true)
+		out.table(t, placeOfPacket, false)
+		out.table(t, placeOfAnswer, true)
 	}
 	return out
 }
 
 // table adds a table's rules, those at some places.
-func (a *apart) table(t *Table, at map[*Chain]Place, answers bool) {
+func (a *apart) table(t *Table, place func(*Base) Place, answers bool) {
+	at := places(t, place)
+	moved := places(t, func(b *Base) Place {
+		if a.ports.before(b) {
+			return place(b)
+		}
+		return 0
+	})
+	translated := places(t, func(b *Base) Place {
+		if a.ports.translates && !b.beforeNAT() {
+			return place(b)
+		}
+		return 0
+	})
 	for _, c := range t.Chains {
 		if at[c] == 0 {
 			continue
@@ -127,7 +140,7 @@ func (a *apart) table(t *Table, at map[*Chain]Place, answers bool) {
 		for _, r := range c.Rules {
 			for n, f := range firewall.Families {
 				if (t.Family.Sees(f) || t.Family == FamilyNetdev) && readsDialled(r, f, answers) {
-					a.add(n, namedIn{r, at[c], answers, a.moved && at[c]&PlaceInput != 0})
+					a.add(n, namedIn{r, at[c], answers, moved[c] != 0 || translated[c] != 0 && readsConnectionAddress(r)})
 				}
 			}
 		}
@@ -137,6 +150,9 @@ func (a *apart) table(t *Table, at map[*Chain]Place, answers bool) {
 // add files a rule under the ports that it names, if these are few.
 func (a *apart) add(family int, r namedIn) {
 	for _, s := range r.rule.Statements {
+		if hasEffect(s) {
+			break
+		}
 		m, ok := s.(Match)
 		if !ok || m.Not || r.anyPort || len(m.Key) != 1 || m.Key[0].Field != portField(r.answers) || !m.Key[0].asIs() ||
 			m.In == nil || m.In.Width != 1 || m.In.Unknown != "" || m.In.Grows || m.In.Default {
@@ -152,29 +168,60 @@ func (a *apart) add(family int, r namedIn) {
 	a.everywhere[family] = append(a.everywhere[family], r)
 }
 
-// changesPorts reports whether a rule may change the port that was dialled.
-func changesPorts(rs *Ruleset) bool {
+// portChanges are the ways in which rules may change the port that was dialled.
+type portChanges struct {
+	rewrites   bool // rules write to packets
+	portOnly   bool // rules of NAT that leave the address
+	translates bool // rules of NAT, or for transparent proxies
+}
+
+// before reports whether a base chain may see the address that was dialled with another port. Where
+// NAT sets the address too, a packet that has the address has its port, but for packets to this host.
+func (p portChanges) before(b *Base) bool {
+	switch {
+	case b.beforeNAT():
+		return p.rewrites
+	case b.Hook == HookInput || b.Hook == HookOutput:
+		return p.rewrites || p.translates
+	}
+	return p.rewrites || p.portOnly
+}
+
+// beforeNAT reports whether a base chain sees no packet that NAT has sent elsewhere: before its own
+// hook, and in it, since a packet that is translated meets no more of its rules.
+func (b *Base) beforeNAT() bool {
+	return b.Hook == HookIngress || b.Hook == HookPrerouting &&
+		(b.Type == TypeNAT || b.EffectivePriority() < PriorityNATDestination)
+}
+
+// readsConnectionAddress reports whether a rule reads an address of the connection.
+func readsConnectionAddress(r *Rule) (reads bool) {
+	for _, s := range r.Statements {
+		lookedUp(s, func(key []Operand, _ *Set) { reads = reads || readsConnection(key, 0) })
+	}
+	return reads
+}
+
+func changesPorts(rs *Ruleset) (out portChanges) {
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
 			for _, r := range c.Rules {
 				for _, s := range r.Statements {
 					switch s := s.(type) {
 					case NAT:
-						if s.Port != nil && s.Kind != NATSource {
-							return true
-						}
+						port := s.Port != nil && s.Kind != NATSource
+						out.translates = out.translates || port
+						out.portOnly = out.portOnly || port && s.Addr == nil && s.Kind == NATDestination
 					case TProxy:
-						return true
+						out.translates = true
 					case Assign:
-						if s.To == FieldDport || s.To == FieldRaw {
-							return true
-						}
+						out.rewrites = out.rewrites || s.To == FieldDport || s.To == FieldRaw
 					}
 				}
 			}
 		}
 	}
-	return false
+	return out
 }
 
 // portField is where a packet has the port that was dialled.
@@ -253,40 +300,76 @@ func places(t *Table, of func(*Base) Place) map[*Chain]Place {
 
 // lookedUp calls a function for every set that a statement looks up.
 func lookedUp(s Statement, call func(key []Operand, in *Set)) {
-	var operands func(depth int, list ...*Operand)
-	lookup := func(depth int, key []Operand, in *Set) {
-		if in != nil && depth < maxNested {
-			call(key, in)
-			for i := range key {
-				operands(depth+1, &key[i])
-			}
-		}
-	}
-	operands = func(depth int, list ...*Operand) {
-		for _, o := range list {
-			if o != nil && o.Lookup != nil {
-				lookup(depth, o.Lookup.Key, o.Lookup.In)
-			}
-		}
-	}
+	lookup := func(key []Operand, in *Set) { nestedLookups(key, in, 0, call) }
 	switch s := s.(type) {
 	case Match:
-		lookup(0, s.Key, s.In)
+		lookup(s.Key, s.In)
 	case VerdictMap:
-		lookup(0, s.Key, s.In)
-	case Assign:
-		for i := range s.Value {
-			operands(0, &s.Value[i])
-		}
-	case NAT:
-		operands(0, s.Addr, s.AddrMax, s.Port, s.PortMax, s.PortBase)
-	case TProxy:
-		operands(0, s.Addr, s.Port)
+		lookup(s.Key, s.In)
 	}
+	for _, o := range computed(s) {
+		if o.Lookup != nil {
+			lookup(o.Lookup.Key, o.Lookup.In)
+		}
+	}
+}
+
+// nestedLookups calls a function for a look-up and those that its key is made of.
+func nestedLookups(key []Operand, in *Set, depth int, call func(key []Operand, in *Set)) {
+	if in == nil || depth == maxNested {
+		return
+	}
+	call(key, in)
+	for _, o := range key {
+		if o.Lookup != nil {
+			nestedLookups(o.Lookup.Key, o.Lookup.In, depth+1, call)
+		}
+	}
+}
+
+// computed are the operands that make a value of a statement: what is set, and where packets are
+// sent.
+func computed(s Statement) (out []Operand) {
+	var list []*Operand
+	switch s := s.(type) {
+	case Assign:
+		return s.Value
+	case NAT:
+		list = []*Operand{s.Addr, s.AddrMax, s.Port, s.PortMax, s.PortBase}
+	case TProxy:
+		list = []*Operand{s.Addr, s.Port}
+	}
+	for _, o := range list {
+		if o != nil {
+			out = append(out, *o)
+		}
+	}
+	return out
+}
+
+// computes reports whether a statement makes a value of the address that was dialled, so that each
+// address may have another one.
+func computes(s Statement, f firewall.Family, answers bool) bool {
+	return slices.ContainsFunc(computed(s), func(o Operand) bool {
+		return isDialled(o.Field, f, answers)
+	})
+}
+
+// hasEffect reports whether a statement does something though the rule may end behind it: nf_tables
+// allows a match behind what sets a mark.
+func hasEffect(s Statement) bool {
+	switch s := s.(type) {
+	case Match, NoEffect:
+		return false
+	case Unknown:
+		return s.Effect
+	}
+	return true
 }
 
 func readsDialled(r *Rule, f firewall.Family, answers bool) (reads bool) {
 	for _, s := range r.Statements {
+		reads = reads || computes(s, f, answers)
 		lookedUp(s, func(key []Operand, _ *Set) {
 			reads = reads || slices.ContainsFunc(key, func(o Operand) bool {
 				return isDialled(o.Field, f, answers)
@@ -329,11 +412,16 @@ type named struct {
 // rule adds what a rule names, if packets of the ports can get to where it does.
 func (n *names) rule(r namedIn) {
 	from := len(n.groups)
+	effect := false
 	for _, s := range r.rule.Statements {
 		if m, ok := s.(Match); ok && !m.Not && n.excluded(r, m.Key, m.In) {
-			n.groups = n.groups[:from]
+			if !effect {
+				n.groups = n.groups[:from]
+			}
 			return
 		}
+		effect = effect || hasEffect(s)
+		n.complete = n.complete && !computes(s, n.family, r.answers)
 		lookedUp(s, func(key []Operand, in *Set) {
 			for i, o := range key {
 				if isDialled(o.Field, n.family, r.answers) {

@@ -90,7 +90,7 @@ func (w *walk) set(p *packet, to Field, v view) {
 			p.scramble(addressWidth(w.q.Family))
 			w.follows(p)
 		} else if (to == FieldDest4) == four {
-			p.now.addr, p.local, p.moved = v.within, false, true
+			p.now.addr, p.local, p.moved, p.rewritten = v.within, false, true, true
 			w.follows(p)
 		}
 	case FieldDport:
@@ -99,7 +99,7 @@ func (w *walk) set(p *packet, to Field, v view) {
 			w.follows(p)
 			return
 		}
-		p.now.port, p.moved = v.within, true
+		p.now.port, p.moved, p.rewritten = v.within, true, true
 		w.follows(p)
 	case FieldRaw,
 		FieldSource4,
@@ -136,7 +136,7 @@ func (p *packet) scramble(width int) {
 	p.now = endpoint{Full(width), Full(16)}
 	p.sport = Full(16)
 	p.headerSource = sourceOther
-	p.local, p.moved, p.scrambled = false, true, true
+	p.local, p.moved, p.rewritten, p.scrambled = false, true, true, true
 }
 
 // follows makes the connection of the packet as it is now, for a rule that changes it before there
@@ -151,6 +151,7 @@ func (w *walk) follows(p *packet) {
 	switch w.phase {
 	case beforeConntrack:
 		p.orig, p.reply, p.origSource, p.replySource = p.now, p.now, p.headerSource, p.headerSource
+		p.rewritten = p.scrambled
 	case atConntrack:
 		p.orig, p.reply = p.orig.join(p.now), p.reply.join(p.now)
 		p.origSource, p.replySource = max(

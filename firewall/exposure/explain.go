@@ -69,7 +69,7 @@ type Explanation struct {
 	Replies *Replies `json:"replies,omitempty"`
 	// Targets are all places that it may end up in; none for a packet that is stopped before.
 	Targets []Target `json:"targets"`
-	// Unknowns are what the verdict "unknown" hangs on.
+	// Unknowns are what the verdict "unknown" depends on.
 	Unknowns []Decision `json:"unknowns,omitempty"`
 	Assumed  []string   `json:"assumed,omitempty"`
 	// Listener is who waits at the target; nil if nobody does, or nobody looked.

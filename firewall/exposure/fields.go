@@ -83,7 +83,7 @@ func (w *walk) field(p *packet, o Operand) view {
 	case FieldProtocol:
 		return header(sure(Number(w.q.number()), width))
 	case FieldSport:
-		return w.port(p.sport, width)
+		return w.clientPort(p, width)
 	case FieldDport:
 		return w.port(p.now.port, width)
 	case FieldTCPFlags:
@@ -121,7 +121,7 @@ func (w *walk) field(p *packet, o Operand) view {
 	case FieldCTOrigDest6:
 		return only(!four, connection(between(p.orig.addr, width)))
 	case FieldCTOrigSport:
-		return connection(w.port(p.sport, width))
+		return connection(w.clientPort(p, width))
 	case FieldCTOrigDport:
 		return connection(w.port(p.orig.port, width))
 	case FieldCTReplySource4:
@@ -134,7 +134,7 @@ func (w *walk) field(p *packet, o Operand) view {
 		if p.replySource != sourceOwn { // source NAT may have chosen another port
 			return connection(anything(width))
 		}
-		return connection(between(p.sport, width))
+		return connection(w.clientPort(p, width))
 	case FieldMark:
 		return partly(p.mark, width)
 	case FieldUnknown:
@@ -223,7 +223,14 @@ func (w *walk) incoming(f Field, width int) view {
 // an interface of a VRF comes by the VRF itself once it is routed (l3mdev_ip_rcv,
 // include/net/l3mdev.h).
 func (w *walk) incomingKind(f Field, width int) view {
-	if w.in == nil {
+	switch {
+	case w.in == nil && w.outside():
+		w.takeForGranted("no interface belongs to a VRF")
+		if f == FieldInSlave {
+			return sure(Value{}, width)
+		}
+		return anything(width).but(Name("vrf")).doubtful()
+	case w.in == nil:
 		return anything(width).doubtful()
 	}
 	if master := w.e.host.ByIndex(w.in.Master); w.in.Kind == "vrf" ||

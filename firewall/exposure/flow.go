@@ -7,7 +7,8 @@ type flow struct {
 	sources Ranges
 	packet  *packet
 	doubts  *doubt
-	// credits are who let the sources through so far: parts of sources, or more than them.
+	// credits are who let the sources through so far. They cover all sources, and may cover more; none:
+	// nobody had to.
 	credits []credit
 }
 
@@ -172,8 +173,7 @@ func (w *walk) mergeMany(flows []flow) []flow {
 func (w *walk) mergeAlike(flows []flow, alike func(packet) packet) []flow {
 	at := map[packet]int{}
 	var out []flow
-	var sources [][]Ranges
-	var credits [][][]credit
+	var members [][]flow
 	for _, f := range flows {
 		if f.sources.Empty() {
 			continue
@@ -184,22 +184,23 @@ func (w *walk) mergeAlike(flows []flow, alike func(packet) packet) []flow {
 		if !ok {
 			i = len(out)
 			at[key] = i
-			out, sources, credits = append(out, f), append(sources, nil), append(credits, nil)
+			out, members = append(out, f), append(members, nil)
 		} else {
 			out[i].packet = out[i].packet.join(f.packet)
 			out[i].doubts = w.both(out[i].doubts, f.doubts)
 		}
-		sources[i] = append(sources[i], f.sources)
-		credits[i] = append(credits[i], f.credits)
+		members[i] = append(members[i], f)
 	}
 	for i := range out {
-		if len(credits[i]) > 1 {
-			for _, s := range sources[i] {
-				w.spend(len(s.list))
+		if len(members[i]) > 1 {
+			sources := make([]Ranges, len(members[i]))
+			for n, f := range members[i] {
+				sources[n] = f.sources
+				w.spend(len(f.sources.list))
 			}
-			out[i].sources = unionOf(sources[i])
+			out[i].sources = unionOf(sources)
 			w.spendRanges(len(out[i].sources.list))
-			out[i].credits = w.joinCredits(credits[i]...)
+			out[i].credits = w.joinCredits(members[i]...)
 		}
 	}
 	return out
@@ -222,19 +223,30 @@ func (w *walk) absorb(into *flow, f flow) {
 		into.doubts = w.both(into.doubts, f.doubts)
 	}
 	into.packet = into.packet.join(f.packet)
+	into.credits = w.joinCredits(*into, f)
 	into.sources = into.sources.Union(f.sources)
 	w.spendRanges(len(into.sources.list))
-	into.credits = w.joinCredits(into.credits, f.credits)
 }
 
-// joinCredits is all credits of several flows, each decider with all the sources that it let through.
-func (w *walk) joinCredits(lists ...[]credit) []credit {
+// unstopped is credited with sources that no rule and no policy has let through.
+var unstopped = Decider{Reason: NoRule}
+
+// joinCredits is all credits of several flows, each decider with all the sources that it let
+// through. They cover the sources of all flows, unless none of them has any.
+func (w *walk) joinCredits(flows ...flow) []credit {
+	if !slices.ContainsFunc(flows, func(f flow) bool { return len(f.credits) > 0 }) {
+		return nil
+	}
 	var out []credit
 	var more [][]Ranges
 	var at map[Decider]int
-	for _, list := range lists {
+	for _, f := range flows {
+		list := f.credits
+		if len(list) == 0 {
+			list = []credit{{f.sources, unstopped}}
+		}
 		switch {
-		case len(list) == 0 || len(out) == len(list) && &out[0] == &list[0]:
+		case len(out) == len(list) && &out[0] == &list[0]:
 			continue
 		case len(out) == 0:
 			out = list

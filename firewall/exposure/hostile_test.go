@@ -156,6 +156,42 @@ func hostile() map[string]func(b builder) {
 				in.does(limit, Match{Key: []Operand{Of(FieldSource4)}, In: set}, accept)
 			}
 		},
+		"answers that are limited one network at a time": func(b builder) {
+			out := b.base(FamilyIPv4, "f", "out", Base{Hook: HookOutput, Policy: VerdictAccept})
+			post := b.base(FamilyIPv4, "f", "post", Base{Hook: HookPostrouting, Policy: VerdictAccept})
+			for i := range 3000 {
+				out.does(to(fmt.Sprintf("10.%d.%d.0/24", i/250, i%250)), limit, drop)
+				post.does(to(fmt.Sprintf("11.%d.%d.0/24", i/250, i%250)), limit, markSet(uint64(i)))
+			}
+			post.does(markIs(7), drop)
+		},
+		"answers by every client port": func(b builder) {
+			out := b.base(FamilyIPv4, "f", "out", Base{Type: TypeRoute, Hook: HookOutput, Priority: PriorityNATDestination, Policy: VerdictDrop})
+			for i := range uint64(2000) {
+				out.does(dport(i*32, i*32+7), limit, markSet(i), accept)
+			}
+			b.base(FamilyIPv4, "n", "post", Base{Hook: HookPostrouting, Priority: PriorityNATSource, Policy: VerdictAccept}).
+				does(AnyBit(FieldCTState, ctEstablished), limit, drop)
+		},
+		"jumps of answers that double 60 times": func(b builder) {
+			out := b.base(FamilyIPv4, "f", "out", Base{Hook: HookOutput, Policy: VerdictDrop})
+			out.does(jump("o0")).does(accept)
+			post := b.base(FamilyIPv4, "f", "post", Base{Hook: HookPostrouting, Policy: VerdictAccept})
+			post.does(jump("o0")).does(drop)
+			for i := range 60 {
+				next := fmt.Sprint("o", i+1)
+				out.user(fmt.Sprint("o", i)).does(limit, markSet(uint64(i)), jump(next)).does(to("10.0.0.0/8"), jump(next))
+			}
+			out.user("o60").does(limit, NoTrack{})
+		},
+		"many chains of one priority at output": func(b builder) {
+			for i := range 50 {
+				b.base(FamilyIPv4, fmt.Sprint("t", i), "out", Base{Type: TypeRoute, Hook: HookOutput, Priority: PriorityNATDestination, Policy: VerdictAccept}).
+					does(limit, markSet(uint64(i))).does(markIs(3), AnyBit(FieldCTState, ctNew), drop)
+				b.base(FamilyIPv4, fmt.Sprint("t", i), "post", Base{Hook: HookPostrouting, Priority: PriorityNATSource, Policy: VerdictAccept}).
+					does(limit, markSet(uint64(i))).does(markIs(3), drop)
+			}
+		},
 		"many chains of one priority": func(b builder) {
 			for i := range 50 {
 				b.base(FamilyIPv4, fmt.Sprint("t", i), "in", Base{Hook: HookInput, Policy: VerdictAccept}).does(limit, markSet(uint64(i))).does(markIs(3), drop)

@@ -33,6 +33,8 @@ type packet struct {
 	local bool
 	// moved: the destination may not be the question's any more.
 	moved bool
+	// rewritten: a rule wrote a destination to the packet, without its connection's knowing.
+	rewritten bool
 	// scrambled: a rule wrote to bytes of the packet whose meaning isn't known.
 	scrambled bool
 	// natted: a chain of this hook's NAT has set up a translation.
@@ -145,7 +147,7 @@ func (p packet) havoc(width int, beforeConntrack bool) *packet {
 	if beforeConntrack {
 		p.orig, p.origSource, p.track = anywhere, sourceOther, perhapsTracked
 	}
-	p.local, p.moved, p.scrambled = false, true, true
+	p.local, p.moved, p.rewritten, p.scrambled = false, true, true, true
 	p.natted, p.template = p.natted.Or(Maybe), Maybe
 	p.tproxy, p.proxy = Maybe, anywhere
 	return &p
@@ -195,6 +197,7 @@ func (p *packet) join(o *packet) *packet {
 	}
 	j.local = p.local && o.local
 	j.moved = p.moved || o.moved || p.local != o.local
+	j.rewritten = p.rewritten || o.rewritten
 	j.scrambled = p.scrambled || o.scrambled
 	j.natted = joinTri(p.natted, o.natted)
 	j.tproxy = joinTri(p.tproxy, o.tproxy)

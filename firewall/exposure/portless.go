@@ -21,3 +21,11 @@ func (w *walk) port(ports Range, width int) view {
 	}
 	return between(ports, width)
 }
+
+// clientPort is the port that the client has chosen. Of an answer it is noted that a rule reads it.
+func (w *walk) clientPort(p *packet, width int) view {
+	if w.reply != nil && w.q.Protocol.HasPorts() {
+		w.reply.readsClient = true
+	}
+	return w.port(p.sport, width)
+}

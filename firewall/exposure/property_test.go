@@ -259,6 +259,9 @@ func checkAgainstBrute(t *rapid.T, unknowns bool) {
 	if !d.unknown && !certain.Equal(possible) {
 		t.Fatalf("nothing is unknown, but certain is %v and possible %v: %+v", certain.List(), possible.List(), a.Pieces)
 	}
+	w := e.newWalk(q)
+	w.run()
+	checkCovered(t, w, a)
 	for i := range uint64(16) {
 		source := smallBase.Or(Number(i))
 		n, _ := source.Uint64()
@@ -278,6 +281,45 @@ func checkAgainstBrute(t *rapid.T, unknowns bool) {
 		}
 		if x, err := e.Explain(q, source.IPv4()); err != nil || x.Verdict != verdictOf(certain.Contains(source), possible.Contains(source)) {
 			t.Fatalf("source %d: explained as %s, %v", i, x.Verdict, err)
+		}
+	}
+}
+
+// checkCovered fails if sources vanish between the endings of a walk and the pieces of its answer.
+func checkCovered(t *rapid.T, w *walk, a Answer) {
+	var all Ranges
+	for _, p := range a.Pieces {
+		all = all.Union(p.Sources)
+	}
+	if left := w.q.Universe().Minus(all); !left.Empty() {
+		t.Fatalf("%v are in no piece of %+v", left.List(), a.Pieces)
+	}
+	for _, end := range w.ended {
+		var credited, ways Ranges
+		for _, c := range end.credits {
+			credited = credited.Union(c.sources)
+		}
+		if left := end.sources.Minus(credited); len(end.credits) > 0 && !left.Empty() {
+			t.Fatalf("nobody let %v through: %+v", left.List(), end)
+		}
+		for _, p := range a.Pieces {
+			if p.Outcome == end.outcome {
+				ways = ways.Union(p.Sources)
+			}
+		}
+		if left := end.sources.Minus(ways); !left.Empty() {
+			t.Fatalf("%v of %+v are in no piece of %+v", left.List(), end, a.Pieces)
+		}
+		if !end.outcome.Passes() {
+			continue
+		}
+		replied := w.replies(end.flow, end.outcome)
+		var answered Ranges
+		for _, r := range replied {
+			answered = answered.Union(r.sources)
+		}
+		if left := end.sources.Minus(answered); replied != nil && !left.Empty() {
+			t.Fatalf("nothing is said of answers to %v: %+v", left.List(), replied)
 		}
 	}
 }

@@ -30,9 +30,20 @@ type Question struct {
 	// Elsewhere: the destination is another machine's, so the packet is forwarded. Without a Host alone.
 	Elsewhere bool
 	Port      uint16
+	// Answers is which answers are followed.
+	Answers Answers
 	// Sources limits the question to some sources; empty: all of the family.
 	Sources Ranges
 }
+
+// Answers is which answers to first packets are followed.
+type Answers uint8
+
+const (
+	AllAnswers Answers = iota
+	OwnAnswers         // of this host, not of machines that packets are forwarded to
+	NoAnswers          // none: it is known that nothing stops them, or doesn't matter
+)
 
 // Universe is the sources asked about.
 func (q Question) Universe() Ranges {

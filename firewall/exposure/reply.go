@@ -25,6 +25,9 @@ import (
 type Reply struct {
 	// Lost: it doesn't get out of this host.
 	Lost bool
+	// Likely: it is lost to a usual client, as far as this host can tell. Another client may get it:
+	// Unknowns say what it depends on.
+	Likely bool
 	// By is what loses it.
 	By Decider
 	// Out is the interface that it leaves by; "" if it isn't known, or was not asked for: see
@@ -35,9 +38,14 @@ type Reply struct {
 }
 
 // Connects is the sources that surely, and those that possibly, go one of the ways that a function
-// picks and get an answer.
+// picks and get an answer. An answer that is likely lost makes nobody certain, and leaves all
+// possible.
 func (a Answer) Connects(picks func(Piece) bool) (certain, possible Ranges) {
-	return a.Reach(func(p Piece) bool { return picks(p) && (p.Reply == nil || !p.Reply.Lost) })
+	certain, _ = a.Reach(func(p Piece) bool { return picks(p) && (p.Reply == nil || !p.Reply.Lost) })
+	_, possible = a.Reach(func(p Piece) bool {
+		return picks(p) && (p.Reply == nil || !p.Reply.Lost || p.Reply.Likely)
+	})
+	return certain, possible
 }
 
 // replying is what a walk of an answer knows of the first packet.
@@ -49,16 +57,27 @@ type replying struct {
 	vrf       bool   // a VRF is on the way, in which routing isn't followed
 	recognised,
 	undone bool // at this hook the kernel's own hooks have run: conntrack, NAT
+	// clients are the ports that a client may have, and readsClient says that a rule has read the port.
+	clients     Range
+	readsClient bool
 }
 
-// clientPorts are the ports that every system in use draws from for a client: Linux draws from
-// 32768-60999, others from 49152-65535. So a rule about answers to port 25 concerns nobody.
-var clientPorts = Numbers(49152, 60999)
+// clientPorts are the ports that usual clients have: Linux draws from 32768-60999, others from
+// 49152-65535. A rule about answers to port 25 makes nothing doubtful for them. A client that has
+// another port may still get an answer that they don't: see everyReply.
+var clientPorts = Numbers(32768, 65535)
+
+const (
+	assumedPorts = "a client's port is one of 32768-65535"
+	unusualPort  = "whether a client has a port below 32768 isn't known"
+)
 
 // replied is what becomes of the answer to some clients.
 type replied struct {
 	sources Ranges
 	reply   *Reply
+	// assumed is what was taken for granted on its way.
+	assumed []string
 }
 
 // answered reports whether the question's protocol has an answer that this host sends or forwards.
@@ -69,7 +88,7 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 	q := w.q
 	q.Interface = ""
 	r := &walk{e: w.e, doubts: map[doubtKey]*doubt{}, oracle: w.oracle,
-		reply: &replying{first: f.packet, dialled: newPacket(w.q).now, forwarded: o == Forwarded}}
+		reply: &replying{first: f.packet, dialled: newPacket(w.q).now, forwarded: o == Forwarded, clients: clientPorts}}
 	if out := w.e.host.ByIndex(f.packet.outIndex); o == Forwarded && f.packet.out == outKnown &&
 		out != nil {
 		q.Interface = out.Name
@@ -98,7 +117,7 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 	return r, &p
 }
 
-// usualPort is the ports that a client usually draws, as far as it may have one of them.
+// usualPort is the ports that a client usually has, as far as it may have one of them.
 func usualPort(r Range) Range {
 	usual := Range{later(r.From, clientPorts.From), earlier(r.To, clientPorts.To)}
 	if usual.From.Compare(usual.To) > 0 {
@@ -134,7 +153,8 @@ func (r *replying) keepsMark(w *walk) bool {
 
 // replies is what becomes of the answers to a flow that has passed; nil if nobody asks.
 func (w *walk) replies(f flow, o Outcome) []replied {
-	if !w.q.answered() || w.in != nil && w.in.Loopback || w.oracle != nil {
+	if !w.q.answered() || w.in != nil && w.in.Loopback || w.oracle != nil ||
+		w.q.Answers == NoAnswers || w.q.Answers == OwnAnswers && o != Delivered {
 		return nil
 	}
 	r, start := w.replyWalk(f, o)
@@ -203,14 +223,74 @@ func size(list []replied) (n int) {
 	return n
 }
 
-// everyReply is what becomes of the answers to every client.
+// everyReply is what becomes of the answers to every client: to one with a usual port, and where
+// that one surely gets none because of a rule that reads its port, whether another one may.
 func (w *walk) everyReply(start *packet) []replied {
-	all := AllSources(w.q.Family)
-	w.carry(start, all)
+	w.carry(start, AllSources(w.q.Family))
+	out := w.replied()
+	if !w.reply.readsClient {
+		return out
+	}
+	w.takeForGranted(assumedPorts)
+	for i := range out {
+		out[i].assumed = slices.Clone(w.assumed)
+	}
+	lost, sent := lostAndSent(out)
+	if lost = lost.Minus(sent); lost.Empty() || w.tooFar {
+		return out
+	}
+	any := *start
+	if any.headerSource == sourceOwn {
+		any.sport = w.reply.first.sport
+	}
+	w.ended, w.undecided = nil, nil
+	w.reply.clients = Full(16)
+	w.reply.recognised, w.reply.undone = false, false
+	w.carry(&any, lost)
+	_, unusual := lostAndSent(w.replied())
+	return likely(out, unusual.Intersect(lost))
+}
+
+// lostAndSent are the clients whose answers may be lost, and those whose answers may get out.
+func lostAndSent(list []replied) (lost, sent Ranges) {
+	for _, r := range list {
+		if r.reply.Lost {
+			lost = lost.Union(r.sources)
+		}
+		if !r.reply.Lost || r.reply.Likely {
+			sent = sent.Union(r.sources)
+		}
+	}
+	return lost, sent
+}
+
+// likely is a list in which the answers to some clients are likely lost, no longer surely.
+func likely(list []replied, clients Ranges) []replied {
+	if clients.Empty() {
+		return list
+	}
+	var out []replied
+	for _, r := range list {
+		if part := r.sources.Intersect(clients); r.reply.Lost && !part.Empty() {
+			reply := *r.reply
+			reply.Likely = true
+			reply.Unknowns = append(slices.Clone(reply.Unknowns), Decider{Reason: unusualPort})
+			out = append(out, replied{part, &reply, r.assumed})
+			r.sources = r.sources.Minus(clients)
+		}
+		if !r.sources.Empty() {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// replied is what became of the answers that a walk has followed.
+func (w *walk) replied() []replied {
 	var out []replied
 	at := map[string]int{}
 	for _, e := range w.ended {
-		r := &Reply{Lost: !e.outcome.Passes(), By: e.by, Unknowns: e.doubts.list()}
+		r := &Reply{Lost: !e.outcome.Passes(), Likely: e.likely, By: e.by, Unknowns: e.doubts.list()}
 		if i := w.e.host.ByIndex(e.packet.outIndex); !r.Lost && e.packet.out == outKnown &&
 			i != nil {
 			r.Out = i.Name
@@ -221,13 +301,13 @@ func (w *walk) everyReply(start *packet) []replied {
 			continue
 		}
 		at[k] = len(out)
-		out = append(out, replied{e.sources, r})
+		out = append(out, replied{e.sources, r, w.assumed})
 	}
 	for _, u := range w.undecided {
 		unknowns := []Decider{u.by}
 		out = append(out,
-			replied{u.sources, &Reply{Unknowns: unknowns}},
-			replied{u.sources, &Reply{Lost: true, By: u.by, Unknowns: unknowns}})
+			replied{u.sources, &Reply{Unknowns: unknowns}, w.assumed},
+			replied{u.sources, &Reply{Lost: true, By: u.by, Unknowns: unknowns}, w.assumed})
 	}
 	return out
 }
@@ -249,6 +329,9 @@ func (r *Reply) key() string {
 	}
 	if r.Lost {
 		b.WriteByte(1)
+	}
+	if r.Likely {
+		b.WriteByte(2)
 	}
 	return b.String()
 }
@@ -460,44 +543,49 @@ func (w *walk) replyState(p *packet, width int) view {
 // replyGroup runs the chains of one priority, and before them what the kernel's own hooks do.
 func (w *walk) replyGroup(g group, flows []flow) []flow {
 	flows = w.kernelHooks(flows, g.priority)
-	reroutes := w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark &&
-		slices.ContainsFunc(g.orders, func(units []unit) bool {
-			return slices.ContainsFunc(units, func(u unit) bool { return u.chains[0].reroutes() })
-		})
-	before := flows
-	at, _ := w.natPriority()
-	own := slices.ContainsFunc(
-		g.orders,
-		func(units []unit) bool { return slices.ContainsFunc(units, func(u unit) bool { return u.nat }) },
-	)
-	if g.priority == at && !own && !w.reply.undone && w.e.conntrack[w.q.Family] == Yes {
-		// The NAT hook has this priority too, and which of them comes first isn't known.
-		by := Decider{Reason: "whether a chain comes before NAT of the same priority isn't known"}
-		early, late := slices.Clone(flows), slices.Clone(flows)
-		for i := range flows {
-			early[i].doubts, late[i].doubts = w.doubt(
-				flows[i].doubts,
-				by,
-				0,
-			), w.doubt(
-				flows[i].doubts,
-				by,
-				1,
-			)
-		}
-		switch pick := w.pick(2); pick {
-		case 0:
-			return w.group(g, w.undo(early))
-		case 1:
-			return w.undo(w.group(g, late))
-		}
-		return w.merge(append(w.group(g, w.undo(early)), w.undo(w.group(g, late))...))
+	if !w.besideNAT(g) {
+		return w.rerouting(g, flows)
 	}
-	flows = w.group(g, flows)
-	if reroutes {
-		flows = w.reroute(before, flows)
+	by := Decider{Reason: "whether a chain comes before NAT of the same priority isn't known"}
+	early, late := slices.Clone(flows), slices.Clone(flows) // NAT runs before the chains, or behind
+	for i, f := range flows {
+		early[i].doubts, late[i].doubts = w.doubt(f.doubts, by, 0), w.doubt(f.doubts, by, 1)
 	}
-	return flows
+	pick := w.pick(2)
+	var out []flow
+	if pick != 1 {
+		out = w.rerouting(g, w.undo(early))
+	}
+	if pick != 0 {
+		w.reply.undone = false // the other order begins where the first one did
+		out = append(out, w.undo(w.rerouting(g, late))...)
+	}
+	return w.merge(out)
+}
+
+// besideNAT reports whether chains have the priority of the kernel's NAT hook: which of them comes
+// first isn't known, unless they are that hook's own.
+func (w *walk) besideNAT(g group) bool {
+	at, ok := w.natPriority()
+	return ok && g.priority == at && !w.reply.undone && w.e.conntrack[w.q.Family] == Yes &&
+		!g.has(func(u unit) bool { return u.nat })
+}
+
+// has reports whether a function picks any of the units.
+func (g group) has(picks func(unit) bool) bool {
+	return slices.ContainsFunc(g.orders, func(units []unit) bool {
+		return slices.ContainsFunc(units, picks)
+	})
+}
+
+// rerouting runs the chains of one priority, and routes what they have marked.
+func (w *walk) rerouting(g group, flows []flow) []flow {
+	out := w.group(g, flows)
+	if w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark &&
+		(len(g.orders) == 0 || g.has(func(u unit) bool { return u.chains[0].reroutes() })) {
+		return w.reroute(flows, out)
+	}
+	return out
 }
 
 // reroutes reports whether a changed mark has the packet routed anew behind the chain
@@ -578,12 +666,12 @@ func (w *walk) recognise(flows []flow) []flow {
 		sameZone := p.zone == first.zone && p.zone.Known == Ones(16) && p.template != Maybe
 		switch {
 		case p.track == untracked:
-		case first.track == tracked && p.track == tracked && sameZone:
+		case first.track == tracked && p.track == tracked && sameZone && w.fits(&p) == Yes:
 			p.status.Value = p.status.Value.Or(Number(ctSeenReply | ctConfirmed))
 			if w.q.Protocol != firewall.TCP {
 				p.status.Known = p.status.Known.AndNot(Number(ctAssured))
 			}
-		case first.track == untracked && w.q.Protocol == firewall.TCP:
+		case w.q.Protocol == firewall.TCP && (first.track == untracked || w.fits(&p) == No):
 			p.track = strayed // a SYN and ACK begins no connection (tcp_new in nf_conntrack_proto_tcp.c)
 		default:
 			p.track = perhapsTracked
@@ -593,6 +681,21 @@ func (w *walk) recognise(flows []flow) []flow {
 		out[i].packet = &p
 	}
 	return w.merge(out)
+}
+
+// fits reports whether an answer comes from where its connection expects it. It doesn't if a rule
+// has written another destination to the first packet behind conntrack.
+func (w *walk) fits(p *packet) Tri {
+	first := w.reply.first
+	switch {
+	case !first.rewritten:
+		return Yes
+	case first.scrambled || p.scrambled || !p.now.known() || !first.reply.known():
+		return Maybe
+	case p.now == first.reply:
+		return Yes
+	}
+	return No
 }
 
 // undo is the kernel's NAT hook: it undoes a translation of the connection.
@@ -608,7 +711,7 @@ func (w *walk) undo(flows []flow) []flow {
 			p.now, p.moved = p.orig, false
 			p.local = w.reply.first.local
 		} else if p.headerSource != p.origSource {
-			p.headerSource, p.sport = p.origSource, clientPorts
+			p.headerSource, p.sport = p.origSource, w.reply.clients
 		}
 		if p == *f.packet || p.track == untracked || p.track == strayed {
 			out = append(out, f)

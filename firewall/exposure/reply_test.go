@@ -58,6 +58,23 @@ func multihomed() *Host {
 	return h
 }
 
+// routesByMark marks answers at a priority of output.
+func routesByMark(priority int32) func(b builder) {
+	return func(b builder) {
+		b.base(FamilyIPv4, "a", "in", Base{Hook: HookInput, Policy: VerdictAccept}).does(AnyBit(FieldCTState, ctEstablished), accept)
+		b.base(FamilyIPv4, "a", "out", Base{Type: TypeRoute, Hook: HookOutput, Priority: priority, Policy: VerdictAccept}).does(markSet(1))
+	}
+}
+
+// blackholeMark1 has no route for what is marked.
+func blackholeMark1(h *Host) {
+	h.Rules = []RoutingRule{
+		{Family: firewall.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
+		{Family: firewall.IPv4, Priority: 10, Action: RuleBlackhole, Mark: 1, MarkMask: 1, SuppressPrefixLength: -1},
+		{Family: firewall.IPv4, Priority: 32766, Action: RuleTable, Table: tableMain, SuppressPrefixLength: -1},
+	}
+}
+
 func TestReplies(t *testing.T) {
 	output := func(policy VerdictKind) Base { return Base{Hook: HookOutput, Policy: policy} }
 	established := AnyBit(FieldCTState, 6)
@@ -91,6 +108,23 @@ func TestReplies(t *testing.T) {
 		"ports that a client may have": {rules: func(b builder) {
 			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(dport(51820, 51820), drop)
 		}, possible: "0.0.0.0/0"},
+		"ports of Linux that other systems don't use": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(dport(32768, 49151), drop)
+		}, possible: "0.0.0.0/0"},
+		"ports of others that Linux doesn't use": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(dport(49152, 60999), drop)
+		}, possible: "0.0.0.0/0"},
+		"answers to an unusual port alone": {rules: func(b builder) {
+			b.base(FamilyIPv4, "a", "out", output(VerdictDrop)).does(to("128.0.0.0/1"), dport(25, 25), accept).
+				does(to("64.0.0.0/2"), accept)
+		}, certain: "64.0.0.0/2", possible: "64.0.0.0/2 128.0.0.0/1", lost: "policy drop"},
+		"a routing rule for an unusual port": {host: func(h *Host) {
+			h.Rules = []RoutingRule{
+				{Family: firewall.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
+				{Family: firewall.IPv4, Priority: 10, Action: RuleTable, Table: tableMain, Dport: Numbers(25, 25), SuppressPrefixLength: -1},
+				{Family: firewall.IPv4, Priority: 20, Action: RuleBlackhole, SuppressPrefixLength: -1},
+			}
+		}, possible: "0.0.0.0/0", lost: "a routing rule refuses"},
 		"many bans": {rules: func(b builder) {
 			out := b.base(FamilyIPv4, "a", "out", output(VerdictAccept))
 			for _, p := range []string{"0.0.0.0/2", "64.0.0.0/2", "128.0.0.0/3", "160.0.0.0/3", "192.0.0.0/3"} {
@@ -135,7 +169,18 @@ func TestReplies(t *testing.T) {
 			h.Interfaces = append(h.Interfaces, Interface{Name: "wg0", Index: 9, Up: true, Kind: "wireguard",
 				Addresses: []netip.Prefix{netip.MustParsePrefix("10.64.0.2/32")}})
 			h.Routes[len(h.Routes)-1].NextHops[0].Index = 9
-		}, certain: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", possible: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", lost: "tunnel wg0"},
+		}, certain: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", possible: "0.0.0.0/0", lost: "tunnel wg0"},
+		"an uplink that is named like a tunnel": {host: func(h *Host) {
+			h.Interfaces = append(h.Interfaces, Interface{Name: "ppp0", Index: 9, Up: true,
+				Addresses: []netip.Prefix{netip.MustParsePrefix("203.0.113.9/32")}})
+			h.Routes[len(h.Routes)-1].NextHops[0].Index = 9
+		}, certain: "0.0.0.0/0"},
+		"a destination that isn't known, and an uplink over PPP": {host: func(h *Host) {
+			h.Interfaces = append(h.Interfaces, Interface{Name: "ppp0", Index: 9, Up: true, Kind: "ppp",
+				Addresses: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/32")}})
+			h.Routes[len(h.Routes)-1].NextHops[0].Index = 9
+		}, q: Question{Family: firewall.IPv4, Protocol: firewall.TCP, Port: 80, Interface: "eth0"},
+			certain: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", possible: "0.0.0.0/0", lost: "tunnel ppp0"},
 		"the container's answers": {rules: func(b builder) {
 			b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
 				does(dport(80, 80), NAT{Kind: NATDestination, Family: FamilyIPv4, Addr: &Operand{Xor: Address(netip.MustParseAddr("172.17.0.2"))}})
@@ -143,6 +188,32 @@ func TestReplies(t *testing.T) {
 				does(In(Of(FieldOutName), One(Name("br0"))), accept).
 				does(In(Of(FieldInName), One(Name("br0"))), from("172.17.0.2/32"), to("0.0.0.0/1"), established, AnyBit(FieldCTStatus, ctDNAT), accept)
 		}, certain: "0.0.0.0/1 172.17.0.0/16", possible: "0.0.0.0/1 172.17.0.0/16", lost: "policy drop"},
+		"a port rewritten behind conntrack": {rules: func(b builder) {
+			b.base(FamilyIPv4, "r", "pre", Base{Hook: HookPrerouting, Priority: -50, Policy: VerdictAccept}).
+				does(dport(80, 80), Assign{To: FieldDport, Value: []Operand{Const(Number(8080))}})
+			b.base(FamilyIPv4, "f", "in", Base{Hook: HookInput, Policy: VerdictAccept}).does(AnyBit(FieldCTState, ctEstablished), accept)
+		}, lost: "isn't translated back"},
+		"a port perhaps rewritten behind conntrack": {rules: func(b builder) {
+			b.base(FamilyIPv4, "r", "pre", Base{Hook: HookPrerouting, Priority: -50, Policy: VerdictAccept}).
+				does(from("128.0.0.0/1"), Assign{To: FieldDport, Value: []Operand{{Field: FieldUnknown, Text: "numgen", Max: Number(80)}}})
+			b.base(FamilyIPv4, "f", "in", Base{Hook: HookInput, Policy: VerdictAccept}).does(AnyBit(FieldCTState, ctEstablished), accept)
+		}, certain: "0.0.0.0/1", possible: "0.0.0.0/0"},
+		"a mark before NAT of the same priority": {rules: routesByMark(-101), host: blackholeMark1, lost: "a routing rule refuses"},
+		"a mark at the priority of NAT":          {rules: routesByMark(-100), host: blackholeMark1, lost: "a routing rule refuses"},
+		"a mark behind NAT":                      {rules: routesByMark(-99), host: blackholeMark1, lost: "a routing rule refuses"},
+		"a chain at the priority of NAT": {rules: func(b builder) {
+			b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
+				does(dport(80, 80), NAT{Kind: NATDestination, Family: FamilyIPv4, Addr: &Operand{Xor: Address(netip.MustParseAddr("172.17.0.2"))}})
+			b.base(FamilyIPv4, "f", "post", Base{Hook: HookPostrouting, Priority: PriorityNATSource, Policy: VerdictAccept}).does(NoEffect{Text: "counter"})
+		}, certain: "0.0.0.0/0"},
+		"a chain at the priority of NAT, beside chains of NAT": {rules: func(b builder) {
+			b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
+				does(dport(80, 80), NAT{Kind: NATDestination, Family: FamilyIPv4, Addr: &Operand{Xor: Address(netip.MustParseAddr("172.17.0.2"))}})
+			post := Base{Hook: HookPostrouting, Priority: PriorityNATSource, Policy: VerdictAccept}
+			b.base(FamilyIPv4, "f", "post", post).does(NoEffect{Text: "counter"})
+			post.Type = TypeNAT
+			b.base(FamilyIPv4, "n", "post", post).does(from("172.17.0.0/16"), NAT{Kind: NATMasquerade, Family: FamilyIPv4})
+		}, certain: "0.0.0.0/0"},
 		"ping": {rules: func(b builder) {
 			b.base(FamilyIPv4, "a", "out", output(VerdictAccept)).does(In(Of(FieldICMPType), One(Number(0))), to("128.0.0.0/1"), drop).
 				does(In(Of(FieldICMPType), One(Number(8))), drop)
@@ -294,5 +365,60 @@ func TestTargets(t *testing.T) {
 		if s := strings.Join(got, ", "); s != c.want {
 			t.Errorf("%s: %s, want %s", name, s, c.want)
 		}
+	}
+}
+
+// What was taken for granted of answers is said, and only where it mattered, however often it is
+// asked.
+func TestRepliesSayWhatTheyAssume(t *testing.T) {
+	out := Base{Hook: HookOutput, Policy: VerdictAccept}
+	unicast := In(Operand{Field: FieldFib, Fib: Fib{Of: FibDest, Want: FibType}}, One(Number(uint64(RouteUnicast))))
+	for name, c := range map[string]struct {
+		rule []Statement
+		want string
+	}{
+		"a client's port":    {[]Statement{dport(25, 25), drop}, assumedPorts},
+		"a client's address": {[]Statement{unicast, accept}, "sources are addresses of other machines"},
+		"neither":            {[]Statement{to("10.0.0.0/8"), drop}, ""},
+	} {
+		b := build()
+		b.base(FamilyIPv4, "a", "out", out).does(c.rule...)
+		e := NewEvaluator(b.rs, nil)
+		q := tcp80
+		q.Interface, q.Outside = "", true
+		for range 2 {
+			a, err := e.Evaluate(q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			said := strings.Join(a.Assumed, "; ")
+			for _, s := range []string{assumedPorts, "sources are addresses of other machines"} {
+				if strings.Contains(said, s) != (c.want == s) {
+					t.Errorf("%s: assumed %s", name, said)
+				}
+			}
+		}
+	}
+}
+
+// Targets are told one by one to whoever judges them, and cut after that.
+func TestTargetsAreCutOnceJudged(t *testing.T) {
+	first, last := Const(Number(1)), Const(Number(32))
+	near, far := Const(Address(netip.MustParseAddr("172.17.1.1"))), Const(Address(netip.MustParseAddr("172.17.1.32")))
+	b := build()
+	b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
+		does(limit, NAT{Kind: NATRedirect, Family: FamilyIPv4, Port: &first, PortMax: &last}).
+		does(NAT{Family: FamilyIPv4, Addr: &near, AddrMax: &far})
+	b.base(FamilyIPv4, "f", "fwd", Base{Hook: HookForward, Policy: VerdictAccept}).
+		does(limit, Assign{To: FieldDport, Value: []Operand{Const(Number(81))}})
+	x, err := Explain(b.rs, multihomed(), tcp80, netip.MustParseAddr("8.8.8.8"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.Verdict != "allow" || len(x.Targets) != 96 {
+		t.Fatalf("%s, %d targets", x.Verdict, len(x.Targets))
+	}
+	if x.CutTargets(); len(x.Targets) != maxListed || !strings.Contains(strings.Join(x.Assumed, "; "), "96 targets") {
+		t.Errorf("%d targets: %q", len(x.Targets), x.Assumed)
 	}
 }

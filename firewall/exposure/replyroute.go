@@ -3,7 +3,6 @@ package exposure
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -17,6 +16,8 @@ type replyWay struct {
 	nobody bool
 	// doubtful: the same clients have other ways too.
 	doubtful bool
+	// likely says that it is lost beyond this host, which can't know; "" if that isn't so.
+	likely string
 }
 
 // NoRouteBack is the reason of a Decider that has no route to the client.
@@ -64,7 +65,11 @@ func (w *walk) routeReply(flows []flow) []flow {
 			}
 			if way.lost != "" {
 				w.step(&g, nil, "lost: "+way.lost, Yes)
+				if way.likely != "" {
+					g.doubts = w.doubt(g.doubts, Decider{Reason: way.likely}, 0)
+				}
 				w.finish(g, Dropped, by)
+				w.ended[len(w.ended)-1].likely = way.likely != ""
 				continue
 			}
 			out = append(out, w.leaves(g, way.out))
@@ -133,6 +138,9 @@ func (w *walk) replyWays(p *packet) []replyWay {
 		k.other, k.otherKnown = view{within: p.now.addr}.single()
 	}
 	k = w.e.fib.canonical(k)
+	if k.port != (Range{}) { // routing rules select by it
+		w.reply.readsClient = true
+	}
 	about := key{fib: k, in: w.q.Interface, arrived: w.reply.arrived, forwarded: w.reply.forwarded}
 	if w.reply.forwarded && w.in != nil && w.isFour() && w.e.host.RPFilter(w.in) != 0 {
 		about.source = p.now.addr
@@ -149,13 +157,14 @@ func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
 		out              int
 		lost             string
 		nobody, doubtful bool
+		likely           string
 	}
 	var order []plain
 	clients := map[plain][]Range{}
 	for _, c := range w.e.cuts(w.q.Family) {
 		ways := w.replyWay(p, k, c.From)
 		for _, x := range ways {
-			y := plain{x.out, x.lost, x.nobody, len(ways) > 1}
+			y := plain{x.out, x.lost, x.nobody, len(ways) > 1, x.likely}
 			if clients[y] == nil {
 				order = append(order, y)
 			}
@@ -163,7 +172,7 @@ func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
 		}
 	}
 	for _, y := range order {
-		out = append(out, replyWay{NewRanges(clients[y]...), y.out, y.lost, y.nobody, y.doubtful})
+		out = append(out, replyWay{NewRanges(clients[y]...), y.out, y.lost, y.nobody, y.doubtful, y.likely})
 	}
 	return out
 }
@@ -199,7 +208,7 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 				}
 				some = true
 				if why := w.strays(p, g.route, n.Index); why != "" {
-					add(replyWay{lost: why})
+					add(replyWay{lost: why, likely: "whether that tunnel leads back to the client isn't known"})
 					continue
 				}
 				for _, x := range w.forwardsReply(p, client, n.Index) {
@@ -307,48 +316,41 @@ func (w *walk) forwardsReply(p *packet, client Value, out int) []replyWay {
 	return ways
 }
 
-// tunnels are the beginnings of names, and the kinds, of interfaces that lead into a tunnel.
-var (
-	tunnelNames = []string{"wg", "tun", "ppp", "vpn", "tailscale", "nordlynx", "ipsec"}
-	tunnelKinds = []string{
-		"wireguard",
-		"tun",
-		"ppp",
-		"ipip",
-		"gre",
-		"sit",
-		"vti",
-		"vti6",
-		"xfrm",
-		"ip6tnl",
-		"ip6gre",
-	}
-)
+// tunnelKinds are the kinds of interfaces that lead into a tunnel.
+var tunnelKinds = []string{
+	"wireguard",
+	"tun",
+	"ppp",
+	"ipip",
+	"gre",
+	"sit",
+	"vti",
+	"vti6",
+	"xfrm",
+	"ip6tnl",
+	"ip6gre",
+}
 
 // fullTunnel is the longest prefix of a route that is to take all traffic: some programs split the
 // default route in a few.
 const fullTunnel = 4
 
-// tunnel reports whether an interface leads into a tunnel.
-func (i *Interface) tunnel() bool {
-	return slices.Contains(tunnelKinds, i.Kind) ||
-		slices.ContainsFunc(
-			tunnelNames,
-			func(s string) bool { return strings.HasPrefix(i.Name, s) },
-		)
-}
+// tunnel reports whether an interface leads into a tunnel. Its name doesn't tell.
+func (i *Interface) tunnel() bool { return slices.Contains(tunnelKinds, i.Kind) }
 
-// strays says why an answer that a route leads out of an interface doesn't find the client: a tunnel
-// for all traffic takes it, though the client came another way, with an address that the tunnel's
-// other end has no use for.
+// strays says why an answer that a route leads out of an interface likely doesn't find the client: a
+// tunnel for all traffic takes it, though the client came another way, with an address that the
+// tunnel's other end has no use for. A host can't know that: a tunnel may be an ordinary uplink, as
+// with PPPoE.
 func (w *walk) strays(p *packet, r *Route, out int) string {
 	i := w.e.host.ByIndex(out)
 	if i == nil || !i.tunnel() || r.Dest.Bits() > fullTunnel || w.reply.arrived == "" ||
 		w.reply.arrived == i.Name {
 		return ""
 	}
+	dialled, known := view{within: p.orig.addr}.single()
 	for _, a := range i.Addresses {
-		if Address(a.Addr()) == p.orig.addr.From {
+		if known && Address(a.Addr()) == dialled {
 			return ""
 		}
 	}

@@ -35,15 +35,18 @@ func (w *walk) answer() Answer {
 		k.rewritten = [...]Tri{No, Yes, Maybe}[e.packet.headerSource]
 		credits, answers := []credit{{e.sources, e.by}}, []replied{{sources: e.sources}}
 		if e.outcome.Passes() {
-			if credits = e.credits; len(credits) == 0 {
-				credits = []credit{{e.sources, Decider{Reason: NoRule}}}
-			}
+			credits = e.covered()
 			if r := w.replies(e.flow, e.outcome); r != nil {
 				answers = r
 			}
 		}
 		for _, answer := range answers {
 			k.reply = answer.reply.key()
+			for _, s := range answer.assumed {
+				if !slices.Contains(a.Assumed, s) {
+					a.Assumed = append(a.Assumed, s)
+				}
+			}
 			for _, c := range credits {
 				part := answer.sources.Intersect(c.sources)
 				if part.Empty() {
@@ -78,4 +81,19 @@ func (w *walk) answer() Answer {
 	}
 	slices.SortStableFunc(a.Pieces, func(x, y Piece) int { return int(x.Outcome) - int(y.Outcome) })
 	return a
+}
+
+// covered is a flow's credits, and who is credited with the sources that none of them covers.
+func (f *flow) covered() []credit {
+	if len(f.credits) == 0 {
+		return []credit{{f.sources, unstopped}}
+	}
+	parts := make([]Ranges, len(f.credits))
+	for i, c := range f.credits {
+		parts[i] = c.sources
+	}
+	if left := f.sources.Minus(unionOf(parts)); !left.Empty() {
+		return append(slices.Clone(f.credits), credit{left, unstopped})
+	}
+	return f.credits
 }

@@ -18,15 +18,19 @@ func (w *walk) sourceChecks(p *packet, r routed) []sourceCheck {
 		return w.sourceChecks6(r)
 	}
 	if w.e.fib == nil {
-		return outsideChecks
+		return w.outsideChecks(p, r)
 	}
 	type key struct {
-		in  string
-		out int
-		fib fibKey
+		in   string
+		out  int
+		zero bool
+		fib  fibKey
 	}
-	k := w.reverseKey(p, r)
-	return w.e.remember(key{w.q.Interface, r.out, w.e.fib.canonical(k)}, func() any { return w.sourceChecks4(k, r) }).([]sourceCheck)
+	k, nobody := w.reverseKey(p, r), w.nobody4(p, r)
+	return w.e.remember(
+		key{w.q.Interface, r.out, nobody.Contains(Value{}), w.e.fib.canonical(k)},
+		func() any { return w.sourceChecks4(k, nobody) },
+	).([]sourceCheck)
 }
 
 // reverseKey is what fib_validate_source asks with: addresses swapped, coming in where the packet would go out.
@@ -46,14 +50,12 @@ func (w *walk) reverseKey(p *packet, r routed) fibKey {
 	return k
 }
 
-func (w *walk) sourceChecks4(k fibKey, r routed) []sourceCheck {
+func (w *walk) sourceChecks4(k fibKey, refused Ranges) []sourceCheck {
 	h, in := w.e.host, w.in
-	martians := []Range{One(Value{}), multicast4, One(Ones(32))}
 	if in == nil || !h.RouteLocalnet(in) {
-		martians = append(martians, loopback4)
+		refused = refused.Union(NewRanges(loopback4))
 	}
 	var checks []sourceCheck
-	refused := NewRanges(martians...)
 	checks = append(checks, sourceCheck{refused, No, "martian source"})
 	if in == nil {
 		return append(checks, w.elsewhere(refused)...)
@@ -86,7 +88,7 @@ func (w *walk) sourceChecks4(k fibKey, r routed) []sourceCheck {
 		{NewRanges(wrong...), No, "rp_filter: no route back through " + in.Name},
 		{NewRanges(doubtful...), Maybe, "rp_filter: whether a route leads back through " + in.Name + " isn't known"},
 	} {
-		c.addrs = c.addrs.Minus(refused)
+		c.addrs = c.addrs.Minus(refused.Union(NewRanges(One(Value{})))) // 0.0.0.0 isn't looked up
 		if !c.addrs.Empty() {
 			checks = append(checks, c)
 		}

@@ -42,11 +42,20 @@ type Target struct {
 	Rewritten Tri    `json:"-"`
 }
 
-// maxListed is how many targets an explanation lists.
+// maxListed is how many targets an explanation lists once they are judged.
 const maxListed = 64
 
 // Targets are the places that one source's packet may be sent to.
 func (a Answer) Targets(source netip.Addr) []Target { return a.targets(Address(source)) }
+
+// CutTargets leaves no more targets than can be read. The caller judges them before: what is cut
+// counts.
+func (x *Explanation) CutTargets() {
+	if n := len(x.Targets); n > maxListed {
+		x.Assumed = append(x.Assumed, fmt.Sprintf("there are %d targets; %d of them are listed", n, maxListed))
+		x.Targets = x.Targets[:maxListed]
+	}
+}
 
 // targets are the places that one source's packet may be sent to, in the order of the pieces.
 func (a Answer) targets(source Value) []Target {

@@ -67,7 +67,7 @@ func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) 
 	if err != nil {
 		return Explanation{}, err
 	}
-	x := a.explanation(Address(source))
+	x := a.WithinRates().explanation(Address(source))
 	o := &oracle{}
 	var last []Step
 	work := 0
@@ -158,10 +158,6 @@ func (x *Explanation) replies(a Answer, source Value) {
 	if len(all) > 0 {
 		r := repliesOf(all, a.Question.Family, source)
 		x.Replies = &r
-	}
-	if n := len(x.Targets); n > maxListed {
-		x.Assumed = append(x.Assumed, fmt.Sprintf("there are %d targets; %d of them are listed", n, maxListed))
-		x.Targets = x.Targets[:maxListed]
 	}
 	if x.Targets == nil {
 		x.Targets = []Target{}

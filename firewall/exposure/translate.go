@@ -123,13 +123,13 @@ func (w *walk) destinations(c *chain, r *rule, s NAT, f flow, get func(o *Operan
 			// No translation: the header stays as it is, and the connection's status too.
 		case e == p.orig && s.Addr == nil && s.Port == nil:
 		default:
-			t.now = e
+			t.now, t.rewritten = e, p.scrambled
 			t.moved = true
 			t.status = Bits{p.status.Value.Or(Number(ctDNAT)), p.status.Known.Or(Number(ctDNAT))}
 			if e.meets(p.orig) { // it may be the same as before
 				t.status = t.status.Join(p.status)
 				if p.now != p.orig {
-					t.now = t.now.join(p.now)
+					t.now, t.rewritten = t.now.join(p.now), p.rewritten
 				}
 			}
 		}

@@ -48,6 +48,8 @@ type ending struct {
 	flow
 	outcome Outcome
 	by      Decider // of a flow that was stopped
+	// likely: it isn't sure that it was, though no more is known: see Reply.
+	likely bool
 }
 
 func (e *Evaluator) newWalk(q Question) *walk {
@@ -190,10 +192,14 @@ func (w *walk) group(g group, flows []flow) []flow {
 		return w.anythingAt(flows, Decider{Reason: "the order of many chains of one priority isn't known"})
 	}
 	pick := w.pick(len(g.orders))
+	undone := w.reply != nil && w.reply.undone
 	var out []flow
 	for i, units := range g.orders {
 		if pick >= 0 && i != pick {
 			continue
+		}
+		if w.reply != nil { // each order begins where the first one did
+			w.reply.undone = undone
 		}
 		in := slices.Clone(flows)
 		for j := range in {
@@ -287,7 +293,7 @@ func (w *walk) hooked(c *chain, p *packet) Tri {
 func (w *walk) finish(f flow, o Outcome, by Decider) {
 	if !f.sources.Empty() {
 		w.spend(costEnding)
-		w.ended = append(w.ended, ending{f, o, by})
+		w.ended = append(w.ended, ending{flow: f, outcome: o, by: by})
 	}
 }
 
@@ -401,7 +407,7 @@ func resetNAT(flows []flow) {
 	}
 }
 
-// tracks is a flow of which it is now supposed that it has a connection, or none.
+// tracks is a flow that is now supposed to have a connection, or none.
 func (w *walk) tracks(f flow, by Decider, branch int, t tracking) flow {
 	p := *f.packet
 	p.track = t

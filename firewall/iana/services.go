@@ -1,6 +1,9 @@
 package iana
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // Service is a port, by the name that getservbyname knows or as a number; false for any other word.
 // Names as in Debian's /etc/services, with those of common services that IANA lists and Debian does
@@ -9,7 +12,13 @@ func Service(s string) (uint16, bool) {
 	if n, ok := services[s]; ok {
 		return n, true
 	}
-	n, err := strconv.ParseUint(s, 0, 16)
+	base := 10 // as C reads numbers
+	if hex, ok := strings.CutPrefix(strings.ToLower(s), "0x"); ok {
+		base, s = 16, hex
+	} else if len(s) > 1 && s[0] == '0' {
+		base = 8
+	}
+	n, err := strconv.ParseUint(s, base, 16)
 	return uint16(n), err == nil
 }
 

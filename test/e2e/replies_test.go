@@ -53,6 +53,19 @@ func TestExplainFollowsTheAnswer(t *testing.T) {
 		"a tunnel with a way for answers": {commands: []string{"tuntap add wg0 mode tun", "addr add 10.64.0.2/32 dev wg0", "link set wg0 up",
 			"route add default dev wg0 table 51820", "rule add table 51820", "rule add from 198.51.100.10 table main",
 			"rule add table main suppress_prefixlength 0"}},
+		"marks at the priority of NAT": {
+			rules: "table ip f { chain i { type filter hook input priority 0; ct state established accept; }; " +
+				"chain o { type route hook output priority -100; meta mark set 1; }; }",
+			commands: []string{"rule add fwmark 1 blackhole"}, lost: "a routing rule refuses"},
+		"a port rewritten behind conntrack": {
+			rules: "table ip f { chain p { type filter hook prerouting priority -50; tcp dport 81 tcp dport set 80; }; " +
+				"chain i { type filter hook input priority 0; ct state established accept; }; }",
+			port: "81", lost: "isn't translated back"},
+		"a chain at the priority of source NAT": {port: "8080",
+			rules: "table ip f { chain p { type filter hook postrouting priority 100; counter; }; }"},
+		"answers to an unusual port alone": {
+			rules: "table ip f { chain o { type filter hook output priority 0; policy drop; tcp dport 25 accept; }; }",
+			lost:  "ip f chain o: policy drop"},
 		"marks that routes need": {
 			rules: "table ip f { chain i { type filter hook prerouting priority -150; iifname eth0 ct mark set 1; }; " +
 				"chain o { type route hook output priority -150; meta mark set ct mark; }; }",

@@ -437,3 +437,31 @@ func TestPublishedAtAnAddress(t *testing.T) {
 		}
 	}
 }
+
+// Where a rule that can't be followed may change the destination, the target's own address may be
+// reached too.
+func TestDoorsBehindRulesThatAreNotKnown(t *testing.T) {
+	for extra, want := range map[string]string{"": "certain", "-A FORWARD -j FROBNICATE\n": "possible"} {
+		r, err := Run(context.Background(), Input{
+			Rules: rules(t, "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 198.51.100.10/32 -p tcp --dport 8080 -j DNAT "+
+				"--to-destination 172.17.0.2:80\nCOMMIT\n*filter\n:FORWARD ACCEPT [0:0]\n"+extra+"COMMIT\n"),
+			Host: world(), Now: time.Now(), Sockets: listening("web 198.51.100.10:80"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, x := range r.Exposures {
+			switch {
+			case !x.Direct || x.Address != "172.17.0.2" || x.Interface != "eth0":
+			case x.Reachable.Certain.Len() == 0:
+				got = "possible"
+			default:
+				got = "certain"
+			}
+		}
+		if got != want {
+			t.Errorf("%q: 172.17.0.2 is %q by eth0, want %q", extra, got, want)
+		}
+	}
+}

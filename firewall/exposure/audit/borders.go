@@ -134,9 +134,10 @@ func mayReadPort(r exposure.Raw) bool {
 	return true
 }
 
+// ofPort reports whether a field may be the port: in an answer it is the source port.
 func ofPort(f exposure.Field) bool {
 	switch f {
-	case exposure.FieldDport, exposure.FieldCTOrigDport, exposure.FieldCTReplySport:
+	case exposure.FieldDport, exposure.FieldSport, exposure.FieldCTOrigDport, exposure.FieldCTReplySport:
 		return true
 	}
 	return false

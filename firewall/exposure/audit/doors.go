@@ -175,7 +175,10 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 	r := a.ask(
 		a.evaluator,
 		q,
-		func(p exposure.Piece) bool { return p.Outcome == exposure.Forwarded && !p.Translated },
+		func(p exposure.Piece) bool {
+			// A target that isn't known may be the one that was dialled.
+			return p.Outcome == exposure.Forwarded && (!p.Translated || p.Target == netip.AddrPort{})
+		},
 	)
 	if r.possible.empty() {
 		return

@@ -277,16 +277,8 @@ func remedy(d exposure.Decision) string {
 // graveness orders reasons: of several targets the worst decides.
 var graveness = []Reason{DroppedHere, BoundElsewhere, NothingListens, ReplyLost, Unclear, Connects}
 
-// sum makes one conclusion of those about all targets.
+// sum makes one conclusion of those about all targets. A packet that is let through has one at least.
 func (x *Explanation) sum(ends []end, p Packet, port string) {
-	if len(ends) == 0 { // a ruleset that is too complex
-		x.Reason, x.Summary = Unclear, fmt.Sprintf(
-			"where %s from %s goes can't be told",
-			port,
-			p.From,
-		)
-		return
-	}
 	worst := slices.MinFunc(ends, func(a, b end) int {
 		return slices.Index(graveness, a.reason) - slices.Index(graveness, b.reason)
 	})
@@ -325,7 +317,7 @@ func (x *Explanation) sum(ends []end, p Packet, port string) {
 	)
 }
 
-// short is a list of which no more than maxNamed are named.
+// short is a list in words that names maxNamed of it at most.
 func short(list []string) string {
 	if len(list) <= maxNamed {
 		return strings.Join(list, ", ")

@@ -59,7 +59,7 @@ type Packet struct {
 
 // Locate fills in what a packet leaves out. The error says what to give.
 func Locate(host *exposure.Host, p Packet) (Packet, error) {
-	p.From = p.From.Unmap().WithZone("")
+	p.From, p.Destination = p.From.Unmap().WithZone(""), p.Destination.Unmap().WithZone("")
 	if p.Interface == "" {
 		i, direct := towards(host, p.From)
 		if to := holder(host, p.Destination); to != nil && !direct {
@@ -185,6 +185,7 @@ func Explain(in Input, p Packet) (Explanation, error) {
 	}
 	x.Explanation = path
 	x.conclude(in, p)
+	x.CutTargets()
 	x.Connects = x.Reason == Connects
 	return x, nil
 }
@@ -201,6 +202,7 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	}
 	if x.Verdict == "deny" {
 		x.Reason, x.Summary = DroppedHere, fmt.Sprintf("%s does not get to %s: stopped by %s", p.From, port, by)
+		x.judgeAll()
 		return
 	}
 	var ends []end
@@ -209,6 +211,7 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	if p.Protocol.HasPorts() {
 		target, ok := x.onlyTarget(p)
 		if ok && x.Verdict == "allow" && x.throughIPVS(in, p, target, letIn(x.DecidedBy)) {
+			x.judgeAll()
 			return
 		}
 	}
@@ -259,6 +262,13 @@ func (x *Explanation) settle() {
 			r.LostTo = Words(r.LostBy)
 			x.Replies = &r
 		}
+	}
+}
+
+// judgeAll says of every target what is said of the packet.
+func (x *Explanation) judgeAll() {
+	for i := range x.Targets {
+		x.Targets[i].Reason, x.Targets[i].Connects = string(x.Reason), x.Reason == Connects
 	}
 }
 

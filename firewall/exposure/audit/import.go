@@ -46,6 +46,8 @@ type ImportedService struct {
 	Idle bool
 	// Rated are the rules that the rate stands for.
 	Rated []string
+	// Unlimited are the sources for which the rules have no rate, and the service has.
+	Unlimited firewall.Prefixes
 	// Unknown are the rules of which can't be known whom they let in. Their sources are left out,
 	// or with IncludeUnknown taken in.
 	Unknown []string

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/exposure/nfttext"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
 	"github.com/portgrave/portgrave/policy"
 )
@@ -113,6 +114,7 @@ func TestImportSaysWhatIsUnknown(t *testing.T) {
 		{"-A INPUT -p tcp --dport 22 -m string --string x --algo bm -j DROP\n-A INPUT -p tcp --dport 22 -s 192.0.2.0/24 -j ACCEPT",
 			firewall.Prefixes{}, office, nil},
 		{"-A INPUT -p tcp --dport 22 -s 192.0.2.0/24 -j ACCEPT\n-A INPUT -p tcp --dport 22 --sport 1024 -j ACCEPT", office, everyone, nil},
+		{`-A INPUT -p tcp --dport 22 -m string --string "x --limit 3/min" --algo bm -j ACCEPT`, firewall.Prefixes{}, everyone, nil},
 		{"-A INPUT -p tcp --dport 22 -m connlimit --connlimit-upto 3 -j ACCEPT", firewall.Prefixes{}, everyone, nil},
 		{"-A INPUT -p tcp --dport 22 -m limit --limit 6/min --limit-burst 3 -j ACCEPT", everyone, everyone, minute(6, 3)},
 		{"-A INPUT -p tcp --dport 22 -m limit --limit 6/min --limit-burst 3 -j DROP\n-A INPUT -p tcp --dport 22 -j ACCEPT",
@@ -149,30 +151,134 @@ func TestImportSaysWhatIsUnknown(t *testing.T) {
 	}
 }
 
-// Rates are read as each reader writes them.
+// A service has one rate, so the import says whom it limits that the rules don't, and which rates count
+// all sources together.
+func TestImportSaysWhatRatesChange(t *testing.T) {
+	const head = "*filter\n:INPUT DROP [0:0]\n"
+	const limit = "-A INPUT -p tcp --dport 22 -m limit --limit 6/min --limit-burst 3 -j ACCEPT\n"
+	const hash = "-A INPUT -p tcp --dport 22 -m hashlimit --hashlimit-upto 6/min --hashlimit-mode %s --hashlimit-name s -j ACCEPT\n"
+	for _, tt := range []struct {
+		rules  string
+		note   string
+		shared bool
+	}{
+		{limit, "", true},
+		{"-A INPUT -p tcp --dport 22 -s 192.0.2.0/24 -j ACCEPT\n" + limit,
+			"service sshd: the rate holds for 192.0.2.0/24 too, which the old rules don't limit", true},
+		{"-A INPUT -p tcp --dport 22 -s 10.0.0.1 -j DROP\n" + fmt.Sprintf(hash, "srcip"), "", false},
+		{fmt.Sprintf(hash, "dstip"), "", true},
+		{fmt.Sprintf(hash, "srcip,dstport"), "", false},
+	} {
+		found, _ := imported(t, ImportOptions{}, head+tt.rules+"COMMIT\n", "sshd 0.0.0.0:22")
+		if len(found.Services) != 1 || found.Services[0].Rate == nil || len(found.Services[0].Rated) != 1 {
+			t.Fatalf("%s: %+v", tt.rules, found)
+		}
+		s := found.Services[0]
+		if got := strings.HasSuffix(s.Rated[0], "(it counts all sources together, the policy each on its own)"); got != tt.shared {
+			t.Errorf("%s: %s", tt.rules, s.Rated)
+		}
+		notes := strings.Join(found.Notes, "\n")
+		if tt.note == "" && (strings.Contains(notes, "holds for") || s.Unlimited.Len() > 0) ||
+			!strings.Contains(notes, tt.note) {
+			t.Errorf("%s: %q", tt.rules, found.Notes)
+		}
+	}
+}
+
+// Where the rules tell too many ports apart, none is opened that wasn't.
+func TestImportOfTooManyPorts(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport 1 -j ACCEPT\n-A INPUT -p tcp --dport 22 -j ACCEPT\n" +
+		"-A INPUT -p tcp --dport 8000:12000 -s 192.0.2.0/24 -j ACCEPT\n")
+	for port := 20_001; port < 26_000; port += 2 {
+		fmt.Fprintf(&b, "-A INPUT -p tcp --dport %d -j ACCEPT\n", port)
+	}
+	b.WriteString("COMMIT\n")
+	rs := &exposure.Ruleset{}
+	err := nfttext.Read("f", strings.NewReader("table inet t {\n chain c {\n  type filter hook input priority 0; policy drop;\n"+
+		"  tcp dport 22 accept\n  tcp dport & 1 == 1 accept\n }\n}\n"), rs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	computed := Input{Rules: rs, Host: world(), Sockets: listening("sshd 0.0.0.0:22"), Now: time.Now()}
+	fromComputed, err := Import(context.Background(), computed, ImportOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fromMany, _ := imported(t, ImportOptions{}, b.String(), "sshd 0.0.0.0:22")
+	for name, found := range map[string]Imported{"many": fromMany, "computed": fromComputed} {
+		if found.Unlisted != firewall.UnlistedDeny {
+			t.Errorf("%s: %v", name, found.Unlisted)
+		}
+		sshd := false
+		for _, s := range found.Services {
+			for _, r := range s.Ports {
+				sshd = sshd || r.Contains(firewall.TCP, 22)
+				office := r == firewall.PortRange{Protocol: firewall.TCP, First: 8000, Last: 12000} &&
+					s.Sources.Equal(firewall.MustPrefixes("192.0.2.0/24"))
+				odd := name == "many" && (r.First == 1 || r.First > 20_000 && r.First%2 == 1)
+				if r.Protocol.HasPorts() && !office && (r.First != r.Last || r.Protocol != firewall.TCP || r.First != 22 && !odd) {
+					t.Errorf("%s: %v open to %v", name, r, s.Sources)
+				}
+			}
+		}
+		if !sshd || !slices.ContainsFunc(found.Notes, func(n string) bool { return strings.Contains(n, "too many ports") }) {
+			t.Errorf("%s: %v, notes %q", name, found.Services, found.Notes)
+		}
+	}
+}
+
+// Rates are read as each reader writes them, and out of nothing else.
 func TestRateOf(t *testing.T) {
 	for reason, want := range map[string]string{
-		"not known: limit rate 5/second burst 5":                                        "5/1s/5 false true",
-		"not known: limit rate over 10/minute burst 7":                                  "10/1m0s/7 true true",
-		"not known: limit rate 7/week":                                                  "1/24h0m0s/5 false true",
-		"not known: limit one in 20s burst 5":                                           "3/1m0s/5 false true",
-		"not known: limit one in 0.02s burst 100":                                       "50/1s/100 false true",
-		`not known: hashlimit "ssh" one in 6s burst 4 over per source`:                  "10/1m0s/4 true true",
-		`not known: recent update "DEFAULT" seconds 30 hitcount 6`:                      "10/1m0s/5 true true",
-		`not known: recent set "DEFAULT"`:                                               "0/0s/0 false true",
-		`not known: recent check "KNOCK" seconds 30`:                                    "0/0s/0 false false",
-		"not known: -m limit":                                                           "3/1h0m0s/5 false true",
-		"not known: -m limit --limit 30/min --limit-burst 9":                            "30/1m0s/9 false true",
-		"not known: -m hashlimit --hashlimit 2/hour --hashlimit-name x":                 "2/1h0m0s/5 false true",
-		"not known: -m hashlimit --hashlimit-above 99999999999/sec --hashlimit-burst 3": "1000000/1s/3 true true",
-		"not known: -m recent --rcheck --seconds 60 --hitcount 4 --name S --rsource":    "3/1m0s/3 true true",
-		"not known: -m recent --update --seconds 0 --hitcount 1 --name S":               "0/0s/0 false false",
-		"not known: -m connlimit --connlimit-above 3":                                   "0/0s/0 false false",
-		"not known: limit one in 0s burst 5":                                            "0/0s/0 false false",
-		"":                                                                              "0/0s/0 false false",
+		"not known: limit rate 5/second burst 5":                                         "5/1s/5 upto shared",
+		"not known: limit rate over 10/minute burst 7":                                   "10/1m0s/7 over shared",
+		"not known: limit rate 7/week":                                                   "1/24h0m0s/5 upto shared",
+		"not known: limit one in 20s burst 5":                                            "3/1m0s/5 upto shared",
+		"not known: limit one in 0.02s burst 100":                                        "50/1s/100 upto shared",
+		`not known: hashlimit "ssh" one in 6s burst 4 over per source`:                   "10/1m0s/4 over",
+		`not known: hashlimit "ssh" one in 6s burst 4 per source per port`:               "10/1m0s/4 upto",
+		`not known: hashlimit "ssh" one in 6s burst 4 per source port per destination`:   "10/1m0s/4 upto shared",
+		`not known: hashlimit "ssh" one in 6s burst 4 over per destination`:              "10/1m0s/4 over shared",
+		`not known: hashlimit "a\" one in 1s burst 9" per source`:                        "unknown",
+		`not known: recent update "DEFAULT" seconds 30 hitcount 6`:                       "10/1m0s/5 over",
+		`not known: recent set "DEFAULT"`:                                                "0/0s/0 upto",
+		`not known: recent check "KNOCK" seconds 30`:                                     "unknown",
+		`not known: recent check "a\" seconds 9 hitcount 9"`:                             "unknown",
+		"not known: -m limit":                                                            "3/1h0m0s/5 upto shared",
+		"not known: -m limit --limit 30/min --limit-burst 9":                             "30/1m0s/9 upto shared",
+		"not known: -m limit ! --limit 30/min":                                           "unknown",
+		"not known: -m hashlimit --hashlimit 2/hour --hashlimit-name x":                  "2/1h0m0s/5 upto shared",
+		"not known: -m hashlimit --hashlimit-upto 2/hour --hashlimit-mode srcip,dstport": "2/1h0m0s/5 upto",
+		"not known: -m hashlimit --hashlimit-upto 2/hour --hashlimit-mode dstip":         "2/1h0m0s/5 upto shared",
+		"not known: -m hashlimit --hashlimit-upto 512kb/s --hashlimit-mode srcip":        "unknown",
+		"not known: -m hashlimit --hashlimit-above 99999999999/sec --hashlimit-burst 3":  "1000000/1s/3 over shared",
+		`not known: -m hashlimit --hashlimit-name "x --hashlimit 5/sec"`:                 "unknown",
+		"not known: -m recent --rcheck --seconds 60 --hitcount 4 --name S --rsource":     "3/1m0s/3 over",
+		"not known: -m recent --rcheck --seconds 60 --hitcount 4 --name S --rdest":       "3/1m0s/3 over shared",
+		"not known: -m recent --update --seconds 0 --hitcount 1 --name S":                "unknown",
+		"not known: -m recent --remove --seconds 60 --hitcount 4 --name S":               "unknown",
+		"not known: -m recent ! --update --seconds 60 --hitcount 4 --name S":             "unknown",
+		"not known: -m recent --set --name S --rsource":                                  "0/0s/0 upto",
+		"not known: -m connlimit --connlimit-above 3":                                    "unknown",
+		"not known: limit one in 0s burst 5":                                             "unknown",
+		`not known: -m string --string "x --limit 3/min" --algo bm`:                      "unknown",
+		`not known: -m string --string "x --hashlimit-above 3/min" --algo bm`:            "unknown",
+		`not known: -m string --string "-m recent --set --seconds 3 --hitcount 4"`:       "unknown",
+		`not known: -m string --string "x limit rate 5/second" --algo bm`:                "unknown",
+		`not known: -m limiter --limit 3/min`:                                            "unknown",
+		`not known: -m recent "`:                                                         "unknown",
+		"":                                                                               "unknown",
 	} {
-		r, over, known := rateOf(reason)
-		if got := fmt.Sprintf("%d/%v/%d %v %v", r.Count, r.Per, r.Burst, over, known); got != want {
+		r, known := rateOf(reason)
+		got := fmt.Sprintf("%d/%v/%d ", r.Count, r.Per, r.Burst) + map[bool]string{false: "upto", true: "over"}[r.over]
+		if r.shared {
+			got += " shared"
+		}
+		if !known {
+			got = "unknown"
+		}
+		if got != want {
 			t.Errorf("%q: %s, want %s", reason, got, want)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"net/netip"
 	"runtime"
 	"slices"
@@ -35,6 +36,7 @@ type survey struct {
 type subject struct {
 	firewall.PortRange
 	behind   behind
+	sampled  bool       // the rules tell its ports apart, and only the first was asked about
 	profiles []*profile // one for each of the survey's interfaces
 }
 
@@ -75,6 +77,7 @@ type opening struct {
 	sources   int // in the pool
 	rate      firewall.Rate
 	rated     string // the rules that the rate stands for, a line each
+	unlimited int    // the sources, in the pool, for which the rules have no rate
 	unknown   string // the rules that can't be known, a line each
 }
 
@@ -86,11 +89,16 @@ func (s *survey) ask(ctx context.Context) error {
 	s.choose()
 	next := make(chan *subject)
 	var workers sync.WaitGroup
-	var mu sync.Mutex // guards the pool and the tallies
+	var mu sync.Mutex // guards the pool, the tallies and failed
+	var failed error
 	for range cmp.Or(s.Workers, runtime.GOMAXPROCS(0)) {
 		workers.Go(func() {
 			for x := range next {
-				s.askAbout(x, &mu)
+				if err := s.askAbout(x, &mu); err != nil {
+					mu.Lock()
+					failed = cmp.Or(failed, err)
+					mu.Unlock()
+				}
 			}
 		})
 	}
@@ -102,7 +110,7 @@ func (s *survey) ask(ctx context.Context) error {
 	}
 	close(next)
 	workers.Wait()
-	return ctx.Err()
+	return cmp.Or(failed, ctx.Err())
 }
 
 // choose lists the subjects: each range of ports within which no rule and no listener makes a
@@ -113,6 +121,9 @@ func (s *survey) choose() {
 	if starts != nil { // essentials decide about these, so no service may have them among others
 		for _, p := range []int{firewall.DHCPClientPort, firewall.DHCPv6ClientPort} {
 			starts[p], starts[p+1] = true, true
+		}
+		for k := range people {
+			starts[k.port], starts[int(k.port)+1] = true, true
 		}
 	}
 	var ranges [][2]uint16
@@ -125,10 +136,15 @@ func (s *survey) choose() {
 	each := len(firewall.Protocols) * max(1, len(s.interfaces)) * len(firewall.Families)
 	s.narrowed = starts == nil || len(ranges)*each > maxImportQuestions
 	for _, p := range firewall.Protocols {
-		for _, r := range s.rangesOf(p, ranges, people) {
+		asked := ranges
+		if s.narrowed {
+			asked = s.fewer(p, ranges, people, maxImportQuestions/each)
+		}
+		for _, r := range asked {
 			s.subjects = append(s.subjects, &subject{
 				PortRange: firewall.PortRange{Protocol: p, First: r[0], Last: r[1]},
 				behind:    people[portKey{p, r[0]}],
+				sampled:   starts == nil && r[0] < r[1],
 			})
 		}
 	}
@@ -139,32 +155,50 @@ func (s *survey) choose() {
 	}
 }
 
-// rangesOf are the ranges asked about: all, or where these are too many, somebody's ports and, by the
-// first of each, those between them, which show the default.
-func (s *survey) rangesOf(
+// fewer are the ranges asked about where all of them are too many: somebody's ports, and the widest
+// others, which show the default. Where it isn't known where rules begin to differ, all is nil: then
+// the gaps between somebody's ports are cut into samples.
+func (s *survey) fewer(
 	p firewall.Protocol,
 	all [][2]uint16,
 	people map[portKey]behind,
+	most int,
 ) (out [][2]uint16) {
-	if !s.narrowed {
-		return all
-	}
-	known := []int{}
+	known := map[int]bool{firewall.DHCPClientPort: true, firewall.DHCPv6ClientPort: true}
 	for k := range people {
 		if k.protocol == p {
-			known = append(known, int(k.port))
+			known[int(k.port)] = true
 		}
 	}
-	for _, port := range []int{firewall.DHCPClientPort, firewall.DHCPv6ClientPort} {
-		if !slices.Contains(known, port) {
-			known = append(known, port)
+	if all == nil {
+		return samples(known)
+	}
+	var others [][2]uint16
+	for _, r := range all {
+		if known[int(r[0])] {
+			out = append(out, r)
+		} else {
+			others = append(others, r)
 		}
 	}
-	slices.Sort(known)
+	slices.SortStableFunc(others, func(a, b [2]uint16) int {
+		return cmp.Compare(b[1]-b[0], a[1]-a[0])
+	})
+	out = append(out, others[:min(len(others), max(most-len(out), 1))]...)
+	slices.SortFunc(out, func(a, b [2]uint16) int { return cmp.Compare(a[0], b[0]) })
+	return out
+}
+
+// samplesOfGap is into how many samples a gap is cut. Their first ports are even and odd ones.
+const samplesOfGap = 7
+
+// samples are some ports, and ranges that fill the gaps between them.
+func samples(known map[int]bool) (out [][2]uint16) {
 	last := 0
-	for _, port := range append(known, 1<<16) {
-		if port-last > 1 {
-			out = append(out, [2]uint16{uint16(last + 1), uint16(port - 1)})
+	for _, port := range append(slices.Sorted(maps.Keys(known)), 1<<16) {
+		step := max((port-last-1)/samplesOfGap, 1) | 1
+		for first := last + 1; first < port; first += step {
+			out = append(out, [2]uint16{uint16(first), uint16(min(first+step, port) - 1)})
 		}
 		if port < 1<<16 {
 			out = append(out, [2]uint16{uint16(port), uint16(port)})
@@ -175,18 +209,23 @@ func (s *survey) rangesOf(
 }
 
 // askAbout asks about one subject by each interface.
-func (s *survey) askAbout(x *subject, mu *sync.Mutex) {
+func (s *survey) askAbout(x *subject, mu *sync.Mutex) error {
 	for _, on := range s.interfaces {
 		var spots []spot
 		for _, f := range firewall.Families {
 			if here := s.addressesBy(on, f); len(here) > 0 && x.Protocol.Of(f) {
-				spots = append(spots, s.askFamily(x, on.Name, f, here, mu)...)
+				more, err := s.askFamily(x, on.Name, f, here, mu)
+				if err != nil {
+					return err
+				}
+				spots = append(spots, more...)
 			}
 		}
 		mu.Lock()
 		x.profiles = append(x.profiles, s.profileOf(on, spots))
 		mu.Unlock()
 	}
+	return nil
 }
 
 // addressesBy are the host's addresses that packets come to by an interface: link-local ones are
@@ -210,17 +249,20 @@ type spot struct {
 
 // said is who gets in, as a question was answered.
 type said struct {
-	sources  exposure.Ranges
-	number   int // of the sources in the pool, of this family alone
-	rate     firewall.Rate
-	rated    []string
-	unknown  []string
-	comments []string
-	targets  []string
+	sources exposure.Ranges
+	number  int // of the sources in the pool, of this family alone
+	rate    firewall.Rate
+	rated   []string
+	// unlimited are the sources that the rules let in at any rate, and its number in the pool.
+	unlimited exposure.Ranges
+	free      int
+	unknown   []string
+	comments  []string
+	targets   []string
 }
 
 func (a said) same(b said) bool {
-	return a.number == b.number && a.rate == b.rate && slices.Equal(a.rated, b.rated) &&
+	return a.number == b.number && a.free == b.free && a.rate == b.rate && slices.Equal(a.rated, b.rated) &&
 		slices.Equal(a.unknown, b.unknown)
 }
 
@@ -234,15 +276,21 @@ func (s *survey) askFamily(
 	f firewall.Family,
 	addresses []netip.Addr,
 	mu *sync.Mutex,
-) (out []spot) {
+) (out []spot, err error) {
 	q := exposure.Question{Family: f, Protocol: x.Protocol, Interface: iface, Port: x.First}
-	open, whole := s.answer(x, q, mu)
+	open, whole, err := s.answer(x, q, mu)
+	if err != nil {
+		return nil, err
+	}
 	if whole {
 		out = append(out, spot{f, netip.Addr{}, open})
 	} else {
 		for _, address := range addresses {
 			q.Destination = address
-			here, _ := s.answer(x, q, mu)
+			here, _, err := s.answer(x, q, mu)
+			if err != nil {
+				return nil, err
+			}
 			out = append(out, spot{f, address, here})
 		}
 		if !slices.ContainsFunc(out, func(o spot) bool { return !o.said.same(out[0].said) }) {
@@ -250,27 +298,34 @@ func (s *survey) askFamily(
 		}
 	}
 	if x.Protocol == firewall.TCP || x.Protocol == firewall.SCTP || x.Protocol == firewall.Ping {
-		return out
+		return out, nil
 	}
 	for _, g := range s.groups {
 		if g.Is4() != (f == firewall.IPv4) {
 			continue
 		}
 		q.Destination = g
-		there, _ := s.answer(x, q, mu)
+		there, _, err := s.answer(x, q, mu)
+		if err != nil {
+			return nil, err
+		}
 		if len(out) == 1 && there.same(out[0].said) || there.nothing() {
 			continue
 		}
 		out = append(out, spot{f, g, there})
 	}
-	return out
+	return out, nil
 }
 
 // answer asks one question. whole reports whether every address of the host is answered alike.
-func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said, whole bool) {
+func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said, whole bool, err error) {
+	q.Answers = exposure.NoAnswers
+	if needsAnswer(q.Protocol) && s.evaluator.MayStopAnswers(q.Family) {
+		q.Answers = exposure.OwnAnswers
+	}
 	answer, err := s.evaluator.Evaluate(q)
 	if err != nil {
-		return a, true // of a family or protocol that the question can't be about
+		return a, false, err
 	}
 	passes := func(p exposure.Piece) bool {
 		return (p.Outcome == exposure.Delivered || p.Outcome == exposure.Forwarded && p.Translated) &&
@@ -309,25 +364,25 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 		s.decide(&a, doubts, possible, q.Destination.IsMulticast())
 	}
 	a.sources = a.sources.Minus(s.unroutable[n]) // written fills them in again where that is shorter
-	var both sources
-	both[n] = a.sources
+	var both, free sources
+	both[n], free[n] = a.sources, a.unlimited.Minus(s.unroutable[n])
 	mu.Lock()
 	defer mu.Unlock()
-	a.number = s.pool.number(both)
+	a.number, a.free = s.pool.number(both), s.pool.number(free)
 	if x.Protocol == firewall.TCP {
 		s.rejected, s.dropped = s.rejected+rejected, s.dropped+dropped
 	}
-	return a, whole
+	return a, whole, nil
 }
 
 // lostToRule reports whether a rule surely stops the answer: without the rules it would get out, so
 // the policy has to refuse the packet.
 func lostToRule(r *exposure.Reply) bool {
-	return r != nil && r.Lost && len(r.Unknowns) == 0 && r.By.Chain != nil
+	return r != nil && r.Lost && (r.Likely || len(r.Unknowns) == 0) && r.By.Chain != nil
 }
 
-// decide says what becomes of the sources of which isn't known whether they get in: rates become
-// the service's, with all of them; else they are left out or, if that was asked for, taken in.
+// decide says what becomes of the sources that may get in or not: rates become the service's, with
+// all of them; else they are left out or, if that was asked for, taken in.
 func (s *survey) decide(
 	a *said,
 	doubts []exposure.Decider,
@@ -341,13 +396,9 @@ func (s *survey) decide(
 		a.sources = possible
 		return
 	}
-	if rate, ok := ratesOf(doubts); ok {
-		a.sources, a.rate = possible, rate
-		for _, d := range doubts {
-			if d.Rule.Owner() != "portgrave" {
-				a.rated = appendOnce(a.rated, Words(withoutReason(d).Describe()))
-			}
-		}
+	if rate, rules, ok := ratesOf(doubts); ok {
+		a.unlimited = a.sources
+		a.sources, a.rate, a.rated = possible, rate, rules
 		return
 	}
 	var names []string
@@ -408,6 +459,14 @@ func (s *survey) profileOf(on exposure.Interface, spots []spot) *profile {
 		set[slot(x.family)] = x.said.sources
 		both = both.and(x.said)
 		both.number = s.pool.number(s.pool.sets[both.number].union(set))
+		free := x.said.free
+		if x.said.rate.Count == 0 { // the other family's rate would hold for all of these
+			free = x.said.number
+		}
+		both.free = s.pool.number(s.pool.sets[both.free].union(s.pool.sets[free]))
+	}
+	if both.rate.Count == 0 {
+		both.free = 0
 	}
 	if !apart {
 		p.add(nil, both)
@@ -437,7 +496,8 @@ func (a said) and(b said) said {
 }
 
 func (o opening) key() string {
-	return fmt.Sprint(o.addresses, "|", o.sources, "|", o.rate, "|", o.rated, "|", o.unknown)
+	return fmt.Sprint(o.addresses, "|", o.sources, "|", o.rate, "|", o.rated, "|",
+		o.unlimited, "|", o.unknown)
 }
 
 // add adds an opening, or addresses to one that is the same otherwise.
@@ -446,10 +506,11 @@ func (p *profile) add(at []netip.Addr, a said) {
 		return
 	}
 	o := opening{
-		sources: a.number,
-		rate:    a.rate,
-		rated:   strings.Join(a.rated, "\n"),
-		unknown: strings.Join(a.unknown, "\n"),
+		sources:   a.number,
+		rate:      a.rate,
+		rated:     strings.Join(a.rated, "\n"),
+		unlimited: a.free,
+		unknown:   strings.Join(a.unknown, "\n"),
 	}
 	for i, x := range p.openings {
 		like := x
@@ -480,6 +541,7 @@ func (p *profile) pair(pool *pool) {
 			a.at = slices.Concat(a.at, b.at)
 			a.addresses = fmt.Sprint(a.at)
 			a.sources = pool.number(pool.sets[a.sources].union(pool.sets[b.sources]))
+			a.unlimited = pool.number(pool.sets[a.unlimited].union(pool.sets[b.unlimited]))
 			p.openings[i] = a
 			p.openings = slices.Delete(p.openings, j, j+1)
 			break
@@ -494,7 +556,8 @@ func (o opening) of(f firewall.Family) bool {
 	})
 }
 
-// findDefaults finds what most ports get by each interface.
+// findDefaults finds what most ports get by each interface. Samples that differ say little of most
+// ports: there, one that is closed decides.
 func (s *survey) findDefaults() {
 	s.defaults = map[place]*profile{}
 	type candidate struct {
@@ -502,13 +565,15 @@ func (s *survey) findDefaults() {
 		key string
 	}
 	weights := map[candidate]int{}
+	closed := map[place]bool{}
 	for _, x := range s.subjects {
 		for i, p := range x.profiles {
 			at := x.place(i)
 			c := candidate{at, p.key}
 			weights[c] += x.weight()
 			best := s.defaults[at]
-			if best == nil || weights[c] > weights[candidate{at, best.key}] {
+			closed[at] = closed[at] || x.sampled && p.empty()
+			if best == nil || closed[at] && p.empty() || !closed[at] && weights[c] > weights[candidate{at, best.key}] {
 				s.defaults[at] = p
 			}
 		}

@@ -105,7 +105,11 @@ func (w *importWriter) note(format string, args ...any) {
 // notes says what the policy can't, beyond single services.
 func (w *importWriter) notes() {
 	if w.narrowed {
-		w.note("the rules tell too many ports apart: only those were looked at where somebody listens")
+		w.note("the rules tell too many ports apart: only those were looked at where somebody listens, " +
+			"and the widest ranges of others; what the rules let in elsewhere is left out")
+	}
+	if w.sampledOpen {
+		w.note("some ports on which nobody listens are open, but it isn't known which: they are left out")
 	}
 	for _, u := range w.unknownToAll {
 		for _, rule := range lines(u) {

@@ -1,9 +1,12 @@
 package audit
 
 import (
+	"cmp"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -11,28 +14,55 @@ import (
 )
 
 // Rates of the old rules, as the policy can say them: so many new connections of one source in a
-// time. A rule's limit that counts all sources together becomes the same number for each.
+// time. A rule's limit that counts all sources together becomes the same number for each, and the
+// policy's comments say so.
 
-// ratesOf is the slowest rate that unknown conditions stand for; false if one of them is no rate.
-func ratesOf(doubts []exposure.Decider) (slowest firewall.Rate, ok bool) {
+// oldRate is what a condition of the old rules stands for.
+type oldRate struct {
+	firewall.Rate      // 0 connections: a condition that stops nobody
+	over          bool // it holds for sources that are faster
+	shared        bool // it counts all sources together
+}
+
+// ratesOf is the slowest rate that unknown conditions stand for, and of which rules that don't belong
+// to Portgrave, a line each; false if one of them isn't a rate.
+func ratesOf(doubts []exposure.Decider) (slowest firewall.Rate, rules []string, ok bool) {
 	for _, d := range doubts {
-		rate, over, known := rateOf(d.Reason)
+		rate, known := rateOf(d.Reason)
 		ours := d.Rule != nil && d.Rule.Owner() == "portgrave"
 		switch {
 		case ours && !known: // whether our table of sources is full
 			continue
 		case !known || d.Rule == nil:
-			return firewall.Rate{}, false
-		case rate.Count == 0: // remembers the source, and stops nobody
-			continue
-		case !ours && over != refuses(d.Rule, 0):
-			return firewall.Rate{}, false // lets in those who are fast
+			return firewall.Rate{}, nil, false
+		case rate.Count > 0 && !ours && rate.over != refuses(d.Rule, 0):
+			return firewall.Rate{}, nil, false // lets in those who are fast
 		}
-		if slowest.Count == 0 || slower(rate, slowest) {
-			slowest = rate
+		if !ours {
+			text := Words(withoutReason(d).Describe())
+			if rate.shared && !countsSources(d.Rule) {
+				text += " (it counts all sources together, the policy each on its own)"
+			}
+			rules = appendOnce(rules, text)
+		}
+		if rate.Count > 0 && (slowest.Count == 0 || slower(rate.Rate, slowest)) {
+			slowest = rate.Rate
 		}
 	}
-	return slowest, slowest.Count > 0
+	return slowest, rules, slowest.Count > 0
+}
+
+// countsSources reports whether a rule has its condition for each source: nft's meters and sets.
+func countsSources(r *exposure.Rule) bool {
+	for _, s := range r.Statements {
+		u, ok := s.(exposure.SetUpdate)
+		if ok && u.Condition != "" && slices.ContainsFunc(u.Key, func(o exposure.Operand) bool {
+			return o == exposure.Of(exposure.FieldSource4) || o == exposure.Of(exposure.FieldSource6)
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // slower compares what two rates allow in the long run.
@@ -40,62 +70,126 @@ func slower(a, b firewall.Rate) bool {
 	return float64(a.Count)/a.Per.Seconds() < float64(b.Count)/b.Per.Seconds()
 }
 
-// How readers write rates: nft's words, iptables' options, and what stands for its binary form.
+// How readers write rates: nft's words, and what stands for the binary form of iptables' matches.
+// Each begins with its match: the text of another one may hold anything.
 var (
-	nftLimit     = regexp.MustCompile(`\blimit rate (over )?(\d+)/(second|minute|hour|day|week)(?: burst (\d+))?`)
-	xtLimit      = regexp.MustCompile(`--limit (\d+)/(\w+)`)
-	xtBurst      = regexp.MustCompile(`--(?:limit|hashlimit)-burst (\d+)`)
-	hashLimit    = regexp.MustCompile(`--hashlimit(?:-(upto|above))? (\d+)/(\w+)`)
-	rateOfInfo   = regexp.MustCompile(`^not known: (?:limit|hashlimit "[^"]*") one in ([0-9.e+-]+)s burst (\d+)( over)?`)
-	recentUpdate = regexp.MustCompile(`\brecent (?:update|check)\b.* seconds (\d+) hitcount (\d+)|--seconds (\d+) .*--hitcount (\d+)`)
-	recentSet    = regexp.MustCompile(`\brecent set\b|-m recent\b.* --set\b`)
-	anyLimit     = regexp.MustCompile(`^not known: -m limit\b`)
+	nftLimit   = regexp.MustCompile(`^not known: limit rate (over )?(\d+)/(second|minute|hour|day|week)(?: burst (\d+))?`)
+	rateOfInfo = regexp.MustCompile(`^not known: (limit|hashlimit ` + quotedName + `) one in ([0-9.e+-]+)s ` +
+		`burst (\d+)( over)?(.*)`)
+	recentUpdate = regexp.MustCompile(`^not known: recent (?:update|check) ` + quotedName +
+		` seconds (\d+) hitcount (\d+)$`)
+	recentSet = regexp.MustCompile(`^not known: recent set ` + quotedName)
+	perSource = regexp.MustCompile(` per source(?: per |$)`)
+	xtMatch   = regexp.MustCompile(`^not known: -m (limit|hashlimit|recent)(?: |$)`)
+	xtRate    = regexp.MustCompile(`^(\d+)(?:/([a-z]+))?$`)
 )
+
+// quotedName is a text as Go quotes it.
+const quotedName = `"(?:[^"\\]|\\.)*"`
 
 // Until burst is given, the kernel allows five at once (XT_LIMIT's and nft's default).
 const defaultBurst = 5
 
-// rateOf reads a rate out of the reason why a match isn't known. over: the match holds for sources
-// that are faster. A rate of 0 is a condition that stops nobody.
-func rateOf(reason string) (r firewall.Rate, over, known bool) {
+// rateOf reads a rate out of the reason why a match isn't known.
+func rateOf(reason string) (r oldRate, known bool) {
+	if m := xtMatch.FindStringSubmatch(reason); m != nil {
+		options, ok := xtOptions(reason[len(m[0]):])
+		if !ok {
+			return r, false
+		}
+		if m[1] == "recent" {
+			return recentRate(options)
+		}
+		return xtRateOf(options, m[1] == "limit")
+	}
 	switch {
 	case rateOfInfo.MatchString(reason):
 		m := rateOfInfo.FindStringSubmatch(reason)
-		seconds, err := strconv.ParseFloat(m[1], 64)
+		seconds, err := strconv.ParseFloat(m[2], 64)
 		if err != nil || seconds <= 0 {
-			return r, false, false
+			return r, false
 		}
-		return everySeconds(seconds, number(m[2])), m[3] != "", true
+		return oldRate{everySeconds(seconds, number(m[3])), m[4] != "", !perSource.MatchString(m[5])}, true
 	case nftLimit.MatchString(reason):
 		m := nftLimit.FindStringSubmatch(reason)
-		return perUnit(number(m[2]), m[3], number(m[4])), m[1] != "", true
-	case hashLimit.MatchString(reason):
-		m := hashLimit.FindStringSubmatch(reason)
-		return perUnit(number(m[2]), m[3], burstOf(reason)), m[1] == "above", true
-	case xtLimit.MatchString(reason):
-		m := xtLimit.FindStringSubmatch(reason)
-		return perUnit(number(m[1]), m[2], burstOf(reason)), false, true
-	case anyLimit.MatchString(reason):
-		return perUnit(3, "hour", burstOf(reason)), false, true // iptables-extensions(8)
+		return oldRate{perUnit(number(m[2]), m[3], number(m[4])), m[1] != "", true}, true
 	case recentUpdate.MatchString(reason):
 		m := recentUpdate.FindStringSubmatch(reason)
-		seconds, hits := number(m[1]+m[3]), number(m[2]+m[4])
-		if seconds == 0 || hits < 2 {
-			return r, false, false
-		}
-		// The hit that is the limit's is refused already.
-		return everySeconds(float64(seconds)/float64(hits-1), hits-1), true, true
+		return hitRate(number(m[1]), number(m[2]))
 	case recentSet.MatchString(reason):
-		return r, false, true
+		return r, true
 	}
-	return r, false, false
+	return r, false
 }
 
-func burstOf(text string) int {
-	if m := xtBurst.FindStringSubmatch(text); m != nil {
-		return number(m[1])
+// xtOptions are the options of a match as iptables-save prints them, each with its first value; false
+// if one is negated.
+func xtOptions(text string) (map[string]string, bool) {
+	options, last := map[string]string{}, ""
+	for text = strings.TrimSpace(text); text != ""; text = strings.TrimSpace(text) {
+		end := strings.IndexByte(text+" ", ' ')
+		if text[0] == '"' {
+			if end = 1; len(text) > 1 {
+				end += strings.IndexByte(text[1:]+`"`, '"')
+			}
+			end = min(end+1, len(text))
+		}
+		word := text[:end]
+		text = text[end:]
+		switch {
+		case word == "!":
+			return nil, false
+		case strings.HasPrefix(word, "--"):
+			last = word
+			options[last] = ""
+		case last != "" && options[last] == "":
+			options[last] = word
+		}
 	}
-	return 0
+	return options, true
+}
+
+// xtRateOf is the rate of -m limit or -m hashlimit.
+func xtRateOf(options map[string]string, limit bool) (r oldRate, known bool) {
+	rate, burst, shared := "3/hour", options["--limit-burst"], true // iptables-extensions(8)
+	if limit {
+		if given, ok := options["--limit"]; ok {
+			rate = given
+		}
+	} else {
+		_, r.over = options["--hashlimit-above"]
+		rate = options["--hashlimit"] + options["--hashlimit-upto"] + options["--hashlimit-above"]
+		burst = options["--hashlimit-burst"]
+		shared = !slices.Contains(strings.Split(options["--hashlimit-mode"], ","), "srcip")
+	}
+	m := xtRate.FindStringSubmatch(rate)
+	if m == nil {
+		return oldRate{}, false // bytes
+	}
+	r.Rate, r.shared = perUnit(number(m[1]), cmp.Or(m[2], "second"), number(burst)), shared
+	return r, true
+}
+
+// recentRate is the rate of -m recent.
+func recentRate(options map[string]string) (r oldRate, known bool) {
+	if _, set := options["--set"]; set {
+		return r, true
+	}
+	_, update := options["--update"]
+	if _, check := options["--rcheck"]; !update && !check {
+		return r, false
+	}
+	r, known = hitRate(number(options["--seconds"]), number(options["--hitcount"]))
+	_, r.shared = options["--rdest"]
+	return r, known
+}
+
+// hitRate is a rate of so many hits in a time. The hit that is the limit's is refused already.
+func hitRate(seconds, hits int) (r oldRate, known bool) {
+	if seconds == 0 || hits < 2 {
+		return r, false
+	}
+	return oldRate{Rate: everySeconds(float64(seconds)/float64(hits-1), hits-1), over: true}, true
 }
 
 // number reads digits; beyond what a rate may be it is the most.

@@ -18,6 +18,8 @@ type importWriter struct {
 	taken map[string]bool
 	// unknownToAll are rules for all ports of which can't be known whom they let in.
 	unknownToAll []string
+	// sampledOpen: ports were left out that a sample found open.
+	sampledOpen bool
 }
 
 // group is what becomes one service.
@@ -100,6 +102,10 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 	for i, iface := range w.interfaces {
 		p, usual := x.profiles[i], w.deny() && w.usual(x, i)
 		for _, o := range p.openings {
+			if x.sampled && w.deny() {
+				w.sampledOpen = w.sampledOpen || o.sources != 0
+				continue // perhaps wider than the rules
+			}
 			if usual && o.sources == 0 {
 				w.unknownToAll = appendOnce(w.unknownToAll, o.unknown)
 				continue // unlisted: deny says it
@@ -236,7 +242,7 @@ func (w *importWriter) service(g *group) {
 	}
 	if g.rate.Count > 0 {
 		rate := g.rate
-		svc.Rate = &rate
+		svc.Rate, svc.Unlimited = &rate, w.pool.written(g.unlimited)
 	}
 	svc.Rated, svc.Unknown = lines(g.rated), lines(g.unknown)
 	svc.Purpose = strings.Join(g.comments, "; ")
@@ -268,7 +274,30 @@ func (w *importWriter) service(g *group) {
 		names = append(names, fmt.Sprintf("%s-%s-%d", name, first.Protocol, first.First))
 	}
 	svc.Name = free(w.taken, names...)
+	if text := svc.UnlimitedText(); text != "" {
+		w.note("service %s: %s", svc.Name, text)
+	}
 	w.out.Services = append(w.out.Services, svc)
+}
+
+// maxUnlimited bounds the sources that a note names.
+const maxUnlimited = 4
+
+// UnlimitedText says whom the rate limits that the rules don't; "" if there is nobody.
+func (s ImportedService) UnlimitedText() string {
+	var names []string
+	for x := range s.Unlimited.All() {
+		if len(names) == maxUnlimited {
+			names = append(names, fmt.Sprintf("%d more", s.Unlimited.Len()-maxUnlimited))
+			break
+		}
+		names = append(names, x.String())
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the rate holds for %s too, which the old rules don't limit",
+		strings.Join(names, ", "))
 }
 
 func lines(text string) []string {

@@ -45,14 +45,17 @@ func fromFile(t *testing.T, text string) *exposure.Ruleset {
 	return rs
 }
 
-func TestOffline(t *testing.T) {
-	file := func(name string) string {
-		b, err := os.ReadFile("testdata/" + name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(b)
+func testFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name)
+	if err != nil {
+		t.Fatal(err)
 	}
+	return string(b)
+}
+
+func TestOffline(t *testing.T) {
+	file := func(name string) string { return testFile(t, name) }
 	filter := func(rules ...string) string {
 		return "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n" + strings.Join(rules, "\n") + "\nCOMMIT\n"
 	}
@@ -81,6 +84,9 @@ func TestOffline(t *testing.T) {
 			want: []string{"tcp/22 172.18.0.2"}, assumed: "172.18.0.2 is an address of the host itself"},
 		"rpfilter": {text: file("rpfilter.v4"), want: []string{"tcp/1-65535 * 0.0.0.0/0"},
 			assumed: "rpfilter"},
+		"answers by source port": {
+			text: "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT DROP [0:0]\n-A OUTPUT -p tcp --sport 22 -j ACCEPT\nCOMMIT\n",
+			want: everyone},
 		"two addresses": {
 			text: filter("-A INPUT -d 198.18.0.1/32 -p tcp --dport 22 -j ACCEPT",
 				"-A INPUT -p tcp --dport 80 -j ACCEPT", "-A INPUT -d 198.18.0.0/24 -p tcp --dport 80 -j ACCEPT"),

@@ -36,6 +36,7 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		r.possible[slot(q.Family)] = exposure.AllSources(q.Family)
 		return r
 	}
+	answer = answer.WithinRates()
 	if e != a.believed {
 		a.follow(&answer)
 	}

@@ -17,7 +17,8 @@ const (
 	minShared = 64
 )
 
-// shared remembers sets. It may be used by several goroutines; nil remembers nothing.
+// shared remembers sets; nil remembers nothing. once may be called by several goroutines at a time.
+// simplest takes no lock: it is called by the one that judges rows, after all were asked about.
 type shared struct {
 	mu    sync.Mutex
 	sets  []exposure.Ranges
@@ -49,7 +50,7 @@ func (s *shared) once(r exposure.Ranges) exposure.Ranges {
 	return r
 }
 
-// simplest is sources.simplest.
+// simplest is sources.simplest, for one goroutine.
 func (s *shared) simplest(set, nowhere sources) firewall.Prefixes {
 	if s == nil || len(set[0].List())+len(set[1].List()) < minShared {
 		return set.simplest(nowhere)

@@ -20,7 +20,7 @@ var widths = map[string]int{
 }
 
 // bitmasks are the kinds of which a list means an or.
-var bitmasks = map[string]bool{"ct_state": true, "ct_status": true, "tcp_flag": true}
+var bitmasks = map[string]bool{"ct_state": true, "ct_status": true, "ct_label": true, "tcp_flag": true}
 
 // symbols are the names that nft prints for numbers (the symbol tables of src/ct.c, meta.c,
 // proto.c, fib.c, rt.c of nftables).
@@ -160,6 +160,9 @@ func number(kind, s string) (exposure.Value, bool) {
 	n, err := strconv.ParseUint(s, 0, 64)
 	if err != nil || kind == "ifname" || kind == "iface_index" {
 		return exposure.Value{}, false
+	}
+	if kind == "ct_label" { // nft writes the number of a bit, or its name in a file of the host
+		return exposure.LabelBit(int(min(n, 128))), n < 128
 	}
 	v := exposure.Number(n)
 	return v, v.Compare(exposure.Ones(widthOf(kind))) <= 0

@@ -211,6 +211,7 @@ var cts = map[string]field{
 		exposure.FieldCTMark,
 		"mark",
 	), "zone": named(exposure.FieldCTZone, "integer"), "protocol": named(exposure.FieldCTProtocol, "inet_proto"),
+	"label": named(exposure.FieldCTLabel, "ct_label"),
 }
 
 // directed are ct expressions of the tuple of a direction.

@@ -7,6 +7,13 @@ func (r *ruleReader) mangle(s any, args map[string]any) {
 	key, _ := args["key"].(map[string]any)
 	to := r.operand(args["key"])
 	switch to.Field {
+	case exposure.FieldCTLabel:
+		if bits, ok := constant(to.kind, args["value"]); ok && to.Operand == exposure.Of(to.Field) {
+			r.add(exposure.SetLabel(bits))
+			return
+		}
+		r.add(exposure.Assign{To: to.Field, Value: r.values(to, args["value"])})
+		return
 	case exposure.FieldMark, exposure.FieldCTMark, exposure.FieldCTZone, exposure.FieldDest4, exposure.FieldDest6, exposure.FieldDport,
 		exposure.FieldSource4, exposure.FieldSource6, exposure.FieldSport:
 		if to.Operand == exposure.Of(to.Field) {
@@ -31,7 +38,7 @@ func (r *ruleReader) mangle(s any, args map[string]any) {
 // harmlessKeys are what can be set without any concern to where a first packet goes.
 var harmlessKeys = map[string]map[string]bool{
 	"meta":       {"priority": true, "nftrace": true, "secmark": true, "rtclassid": true},
-	"ct":         {"event": true, "label": true, "secmark": true, "helper": true},
+	"ct":         {"event": true, "secmark": true, "helper": true},
 	"ct helper":  nil,
 	"tcp option": {"size": true},
 }

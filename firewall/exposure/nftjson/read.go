@@ -13,7 +13,8 @@ import (
 // Limit is the most that is read: 64 MiB, some 100 000 rules. What is larger is refused before it is looked at.
 const Limit = 64 << 20
 
-// ReadJSON reads `nft -j list ruleset` output and adds its tables to rs. name stands in errors and origins.
+// ReadJSON reads `nft -j list ruleset` output and adds its tables to rs, or that of several commands
+// one behind the other. name stands in errors and origins.
 //
 //	{"nftables": [{"metainfo": {…}}, {"table": {…}}, {"chain": {…}}, {"rule": {…}}, …]}
 //
@@ -72,7 +73,33 @@ func (o object) decode(into any) error {
 
 const notListing = "this is no output of `nft -j list ruleset`"
 
-func objectsOf(text []byte) ([]object, error) {
+// objectsOf are the objects of all listings in a text.
+func objectsOf(text []byte) (out []object, err error) {
+	for at := 0; ; {
+		end := min(skipValue(text, at), len(text)) // it may end in a string
+		list, err := listingOf(text[at:end])
+		if err != nil {
+			if wrong := (*positionError)(nil); errors.As(err, &wrong) {
+				wrong.offset += int64(at)
+			}
+			return nil, err
+		}
+		for i := range list {
+			list[i].offset += int64(at)
+		}
+		out = append(out, list...)
+		if at = skipSpace(text, end); at == len(text) {
+			return out, nil
+		}
+		if text[at] != '{' {
+			return nil, &positionError{int64(at), errors.New("this follows the listing and isn't a listing: " +
+				"leave it out, or give it as a file of its own")}
+		}
+	}
+}
+
+// listingOf are the objects of one listing.
+func listingOf(text []byte) ([]object, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	fail := func(err error) ([]object, error) {
 		offset := d.InputOffset()

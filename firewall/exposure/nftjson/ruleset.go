@@ -130,7 +130,7 @@ func (d *Document) origin(line int) exposure.Origin {
 func (d *Document) AddTable(in Table) error {
 	family, ok := exposure.ParseFamily(in.Family)
 	if !ok {
-		return fmt.Errorf("%q is no family of tables", in.Family)
+		return fmt.Errorf("%q isn't a family of tables", in.Family)
 	}
 	key := Place{Family: in.Family, Table: in.Name}
 	if d.byName[key] != nil {
@@ -189,7 +189,7 @@ func (d *Document) AddChain(in Chain) error {
 		priority, err := in.Prio.Int64()
 		policy, ok3 := map[string]exposure.VerdictKind{"": exposure.VerdictAccept, "accept": exposure.VerdictAccept, "drop": exposure.VerdictDrop}[in.Policy]
 		if !ok1 || !ok2 || !ok3 || err != nil || priority != int64(int32(priority)) {
-			return fmt.Errorf("chain %s %s %s: type %q, hook %q, priority %q, policy %q make no base chain",
+			return fmt.Errorf("chain %s %s %s: type %q, hook %q, priority %q, policy %q don't make a base chain",
 				in.Family, in.Table, in.Name, in.Type, in.Hook, in.Prio, in.Policy)
 		}
 		c.Base = &exposure.Base{Type: kind, Hook: hook, Priority: int32(priority), Policy: policy, Rank: -d.base}

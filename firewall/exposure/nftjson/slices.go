@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"iter"
+	"strings"
 )
 
 // A listing may hold a set of a million elements. encoding/json would copy its text for each level of
@@ -137,7 +138,7 @@ func (o object) without(name string) (object, []byte) {
 	rest := []byte{'{'}
 	var cut []byte
 	for n, v := range membersOf(o.body) {
-		if n == name {
+		if strings.EqualFold(n, name) { // as encoding/json has it
 			cut = v.text
 			continue
 		}

@@ -89,3 +89,11 @@ func TestTooManyRules(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Names are read in either case, by the part that takes long lists apart too.
+func TestNamesInEitherCase(t *testing.T) {
+	rest, list := object{body: []byte(`{"Elem":[1],"name":"s"}`)}.without("elem")
+	if string(list) != "[1]" || string(rest.body) != `{"name":"s"}` {
+		t.Errorf("%s, %s", list, rest.body)
+	}
+}

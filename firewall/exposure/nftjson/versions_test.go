@@ -129,7 +129,7 @@ func TestErrorsSayWhere(t *testing.T) {
 		`{"nftables":[{"add":{"table":{"family":"ip","name":"t"}}}]}`:                                        "f:1:14: this is no output of `nft -j list ruleset`: it holds the command \"add\"",
 		table + `{"chain":{"family":"ip","table":"u","name":"c"}}]}`:                                         "f:1:50: chain \"c\" belongs to table ip u, which isn't in the listing",
 		table + `{"table":{"family":"ip","name":"t"}}]}`:                                                     "f:1:50: table ip t is there twice",
-		table + `{"table":{"family":"sparkle","name":"t"}}]}`:                                                "f:1:50: \"sparkle\" is no family",
+		table + `{"table":{"family":"sparkle","name":"t"}}]}`:                                                "f:1:50: \"sparkle\" isn't a family",
 		table + `{"rule":{"family":"ip","table":"t","chain":"c"}}]}`:                                         "f:1:50: a rule of chain ip t c, which isn't in the listing",
 		table + `{"rule":{"family":"ip","table":5}}]}`:                                                       "f:1:50: rule: json: cannot unmarshal",
 		table + `{"rule":{"family":"ip","table":"t"`:                                                         "f:2:35: it ends in the middle: is it cut off?",
@@ -180,6 +180,27 @@ func BenchmarkReadJSON(b *testing.B) {
 	for b.Loop() {
 		if err := ReadJSON("f", strings.NewReader(text), &exposure.Ruleset{}); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// What stands behind a listing is read as another, or refused.
+func TestTextBehindListing(t *testing.T) {
+	const a = `{"nftables": [{"table": {"family": "ip", "name": "a"}}]}`
+	b := strings.Replace(a, `"a"`, `"b"`, 1)
+	for text, want := range map[string]string{
+		a + b:          "",
+		a + "\n" + b:   "",
+		a + " x":       "f:1:58: this follows the listing and isn't a listing",
+		a + "\n" + `"`: "f:2:1: this follows",
+		`"x`:           "f:1:3: it ends in the middle",
+		a + "\n{":      "f:2:2: it ends in the middle",
+	} {
+		rs := &exposure.Ruleset{}
+		err := ReadJSON("f", strings.NewReader(text), rs)
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) ||
+			err == nil && len(rs.Tables) != 2 {
+			t.Errorf("%s: %v, %v", text, rs.Tables, err)
 		}
 	}
 }

@@ -124,13 +124,13 @@ func (s *script) priority(c *chain) error {
 	number := 0
 	if i := strings.IndexAny(name, "+-0123456789"); i >= 0 {
 		if number, err = strconv.Atoi(strings.ReplaceAll(name[i:], "+", "")); err != nil {
-			return errorAt(first.at, "%q is no priority", shorten(name))
+			return errorAt(first.at, "%q isn't a priority", shorten(name))
 		}
 		name = name[:i]
 	}
 	base, ok := priorities[c.Family == "bridge"][name]
 	if !ok && name != "" {
-		return errorAt(first.at, "%q is no priority", shorten(name))
+		return errorAt(first.at, "%q isn't a priority", shorten(name))
 	}
 	c.Prio = json.Number(strconv.Itoa(base + number))
 	return nil

@@ -74,7 +74,7 @@ func (s *script) remove(verb token) error {
 		if err != nil {
 			return err
 		}
-		s.tables = slices.DeleteFunc(s.tables, func(t *table) bool {
+		s.drop(func(t *table) bool {
 			return !slices.Contains(families, next.text) || t.Family == next.text
 		})
 		return s.line()
@@ -85,10 +85,8 @@ func (s *script) remove(verb token) error {
 			return err
 		}
 		switch {
-		case verb.text != "flush":
-			s.tables = slices.DeleteFunc(s.tables, func(t *table) bool { return t == owner })
-		case len(s.tables) > before: // it wasn't there
-			s.tables = s.tables[:before]
+		case verb.text != "flush" || len(s.tables) > before: // or it wasn't there
+			s.dropOne(owner)
 		default:
 			for _, c := range owner.chains {
 				c.rules, c.inserted = nil, nil

@@ -131,10 +131,12 @@ func (l *lexer) limit(token) (expr, error) {
 		return nil, err
 	}
 	body := expr{}
-	if over, err := l.accept("over", "until"); err != nil {
+	if over, err := l.accept("over"); err != nil {
 		return nil, err
 	} else if over {
 		body["inv"] = true
+	} else if _, err := l.accept("until"); err != nil { // what it is without a word
+		return nil, err
 	}
 	amount, err := l.name("a rate")
 	if err != nil {

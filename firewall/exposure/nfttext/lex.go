@@ -2,6 +2,7 @@ package nfttext
 
 import (
 	"fmt"
+	"sort"
 	"strings"
 )
 
@@ -37,12 +38,14 @@ func (t token) is(list ...string) bool {
 	return false
 }
 
-// maxExpanded bounds the tokens that defines are replaced with in one file.
+// maxExpanded bounds the tokens that defines hold, and those that they are replaced with, in one
+// file.
 const maxExpanded = 1_000_000
 
 // defines are the values that a script has named. One that is named again counts from there on.
 type defines struct {
 	values   map[string][]definition
+	kept     int // tokens
 	expanded int
 }
 
@@ -52,13 +55,12 @@ type definition struct {
 }
 
 func (d *defines) find(name string, at int) ([]token, bool) {
-	list := d.values[name]
-	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].from <= at {
-			return list[i].tokens, true
-		}
+	list := d.values[name] // in the order of the text
+	behind := sort.Search(len(list), func(i int) bool { return list[i].from > at })
+	if behind == 0 {
+		return nil, false
 	}
-	return nil, false
+	return list[behind-1].tokens, true
 }
 
 // lexer cuts a part of a text into tokens.

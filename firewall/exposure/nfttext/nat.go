@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
+	"github.com/portgrave/portgrave/firewall/iana"
 )
 
 // nat reads the translations.
@@ -38,8 +39,12 @@ func (l *lexer) nat(t token) (expr, error) {
 		return nil, err
 	}
 	to, err := l.accept("to")
-	if err == nil && (to || t.text == "snat" || t.text == "dnat" || t.text == "tproxy") {
+	switch {
+	case err != nil:
+	case !t.is("redirect", "masquerade"):
 		err = l.endpoint(body)
+	case to:
+		err = l.ownPort(body)
 	}
 	if err != nil {
 		return nil, err
@@ -136,6 +141,29 @@ func (l *lexer) endpoint(body expr) error {
 	if more, err := l.accept(":"); err != nil || !more {
 		return err
 	}
+	body["port"], err = l.key()
+	return err
+}
+
+// ownPort reads the port of a translation to the host's own address: "8080", ":8080-8090", or an
+// expression instead.
+func (l *lexer) ownPort(body expr) error {
+	t, err := l.next()
+	if err != nil {
+		return err
+	}
+	if t.is(":") {
+		if t, err = l.next(); err != nil {
+			return err
+		}
+	} else if t.kind == word && t.text[0] == ':' {
+		t.text = t.text[1:]
+	}
+	if _, known := iana.Service(t.text); t.kind == word && (known || t.text[0] >= '0' && t.text[0] <= '9') {
+		body["port"] = number(t.text)
+		return nil
+	}
+	l.push(t)
 	body["port"], err = l.key()
 	return err
 }

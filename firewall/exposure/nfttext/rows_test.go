@@ -22,7 +22,20 @@ func TestRules(t *testing.T) {
 		{"tcp flags & (syn|ack) syn accept", "unknown effect: tcp flags & (syn|ack) syn accept"},
 		{"synproxy mss 1460 accept", "unknown effect: synproxy mss 1460 accept"},
 		{`xt match "recent" accept`, "unknown match: xt match recent (nft doesn't print its options: give what iptables-nft-save prints instead of this table, or run audit on the host); accept"},
+		{"limit rate until 5/second accept", "unknown match: limit rate 5/second; accept"},
+		{"limit rate over 5/second accept", "unknown match: limit rate over 5/second; accept"},
 		{`xt target "MASQUERADE"`, "masquerade inet"},
+		{"redirect to 8080", "redirect inet port 0x1f90"},
+		{"redirect to 8080-8090 random", "redirect inet port 0x1f90 to 0x1f9a (random)"},
+		{"redirect to : 8080", "redirect inet port 0x1f90"},
+		{"redirect to http-alt", "redirect inet port 0x1f90"},
+		{"redirect to tcp dport map { 80 : 8080, 81-82 : 8090 }",
+			"l4proto in {0x6}; redirect inet port map(th dport in {0x50 : 0x1f90, 0x51-0x52 : 0x1f9a} column 0)"},
+		{"redirect to :tcp dport map { 80 : 8080 }",
+			"l4proto in {0x6}; redirect inet port map(th dport in {0x50 : 0x1f90} column 0)"},
+		{"masquerade to :1024-2048", "masquerade inet port 0x400 to 0x800"},
+		{"masquerade to 1024-2048", "masquerade inet port 0x400 to 0x800"},
+		{"redirect to 10.0.0.1:80", "redirect inet port unknown (10.0.0.1:80) up to 0xffff"},
 		{"tcp dport 22 # xt_recent", "l4proto in {0x6}; th dport in {0x16}; unknown effect: xt_recent"},
 		{"tcp dport 22 # only a remark", "l4proto in {0x6}; th dport in {0x16}"},
 		{"ip6 nexthdr tcp", "nfproto in {0xa}; payload(1,48,8,0) in {0x6}"},
@@ -93,7 +106,7 @@ func TestScripts(t *testing.T) {
 
 func TestErrorsSayWhere(t *testing.T) {
 	for want, text := range map[string]string{
-		"f:1:1: \"hello\" is none of nft's commands":                         "hello",
+		"f:1:1: \"hello\" isn't one of nft's commands":                       "hello",
 		"f:2:1: what it includes is not read":                                "\ninclude \"/etc/x\"",
 		"f:1:17: the block is never closed":                                  "table ip filter {",
 		"f:1:29: a brace is never closed":                                    "table ip filter { chain c { tcp dport { 22",
@@ -103,7 +116,7 @@ func TestErrorsSayWhere(t *testing.T) {
 		"f:3:17: a rule by its index":                                        "table t { chain c { accept\n } }\nadd rule ip t c index 5 accept",
 		"f:1:18: elements of set s of table ip t, which isn't":               "add element ip t s { 1 }",
 		"f:1:19: \"frob\" stands where a chain, a set or another part":       "table ip filter { frob }",
-		"f:1:56: \"quick\" is no priority":                                   "table ip t { chain c { type filter hook input priority quick; } }",
+		"f:1:56: \"quick\" isn't a priority":                                 "table ip t { chain c { type filter hook input priority quick; } }",
 		"f:1:1: $a is not defined before":                                    "$a",
 		"f:1:1: chain ip t c: type \"frob\", hook \"input\", priority \"0\"": "table ip t { chain c { type frob hook input priority 0; } }",
 	} {
@@ -148,5 +161,28 @@ func TestTooManyRules(t *testing.T) {
 	err := Read("f", strings.NewReader(text), &exposure.Ruleset{})
 	if err == nil || !strings.HasPrefix(err.Error(), "f:200002:1: more than 200000 rules") {
 		t.Errorf("%v", err)
+	}
+}
+
+// What is defined is bounded, and time is in proportion to the text.
+func TestBoundsOfScripts(t *testing.T) {
+	rs := &exposure.Ruleset{}
+	err := Read("f", strings.NewReader("define a = { "+strings.Repeat("1,", maxExpanded)+"1 }\n"), rs)
+	if err == nil || !strings.Contains(err.Error(), "what is defined has more than") {
+		t.Errorf("%v", err)
+	}
+	var b strings.Builder
+	b.WriteString("define a = 1\n")
+	for i := range 40_000 {
+		fmt.Fprintf(&b, "table ip t%d\nredefine a = %d\n", i, i%1000+1)
+	}
+	b.WriteString("delete table ip t3\ntable ip t3 { chain c { tcp dport $a accept; }\n }\n")
+	rs = readText(t, b.String())
+	last := rs.Tables[len(rs.Tables)-1]
+	if len(rs.Tables) != 40_000 || last.Name != "t3" || len(last.Chain("c").Rules) != 1 {
+		t.Errorf("%d tables, the last is %+v", len(rs.Tables), last)
+	}
+	if got := exposuretest.Statements(last.Chain("c").Rules[0].Statements); got != "l4proto in {0x6}; th dport in {0x3e8}; accept" {
+		t.Error(got)
 	}
 }

@@ -12,6 +12,7 @@ type script struct {
 	lexer
 	lines  lines
 	tables []*table
+	named  map[[2]string]*table // by family and name
 	rules  int
 }
 
@@ -51,15 +52,38 @@ var families = []string{"ip", "ip6", "inet", "arp", "bridge", "netdev"}
 
 // find is a table, made if it isn't there: a second block adds to the first.
 func (s *script) find(family, name string, at int) *table {
-	for _, t := range s.tables {
-		if t.Family == family && t.Name == name {
-			return t
-		}
+	if t := s.named[[2]string{family, name}]; t != nil {
+		return t
 	}
 	t := &table{Table: nftjson.Table{Family: family, Name: name, Line: s.lines.of(at)},
 		chainNames: map[string]*chain{}, setNames: map[string]*set{}}
 	s.tables = append(s.tables, t)
+	if s.named == nil {
+		s.named = map[[2]string]*table{}
+	}
+	s.named[[2]string{family, name}] = t
 	return t
+}
+
+// dropOne takes a table away: mostly the last one, which a script named to delete it.
+func (s *script) dropOne(owner *table) {
+	if n := len(s.tables) - 1; n >= 0 && s.tables[n] == owner {
+		s.tables = s.tables[:n]
+		delete(s.named, [2]string{owner.Family, owner.Name})
+		return
+	}
+	s.drop(func(t *table) bool { return t == owner })
+}
+
+// drop takes tables away.
+func (s *script) drop(which func(*table) bool) {
+	s.tables = slices.DeleteFunc(s.tables, func(t *table) bool {
+		if !which(t) {
+			return false
+		}
+		delete(s.named, [2]string{t.Family, t.Name})
+		return true
+	})
 }
 
 func (t *table) place(name string) nftjson.Place {
@@ -197,9 +221,13 @@ func (s *script) define() error {
 		if t.kind == end {
 			break
 		}
-		if t.kind != newline {
-			tokens = append(tokens, t)
+		if t.kind == newline {
+			continue
 		}
+		if s.defines.kept++; s.defines.kept > maxExpanded {
+			return errorAt(t.at, "what is defined has more than %d words: put long lists into sets", maxExpanded)
+		}
+		tokens = append(tokens, t)
 	}
 	s.defines.values[name] = append(s.defines.values[name], definition{part.to, tokens})
 	return nil
@@ -263,7 +291,7 @@ func (s *script) object(t token, insert bool) error {
 		}
 		return s.other(owner, kind)
 	}
-	return errorAt(t.at, "%q is none of nft's commands that make a ruleset: give the output of `nft list ruleset`, "+
+	return errorAt(t.at, "%q isn't one of nft's commands that make a ruleset: give the output of `nft list ruleset`, "+
 		"or the file that nft -f loads", shorten(t.text))
 }
 

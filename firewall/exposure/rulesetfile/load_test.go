@@ -233,3 +233,91 @@ func TestCases(t *testing.T) {
 		}
 	}
 }
+
+// All listings of a file are read, whatever their formats and what follows them in their last line.
+func TestSeveralListings(t *testing.T) {
+	const (
+		a     = `{"nftables": [{"table": {"family": "inet", "name": "a"}}, {"chain": {"family": "inet", "table": "a", "name": "}{"}}]}`
+		b     = `{"nftables": [{"table": {"family": "ip6", "name": "b"}}]}`
+		block = "table inet x {\n\tchain c {\n\t\ttype filter hook input priority 0; policy drop;\n\t}\n}\n"
+	)
+	for text, want := range map[string]string{
+		a + "\n$ nft list ruleset\n" + block: "inet a, inet x",
+		block + a:                            "inet x, inet a",
+		"$ nft -j list table inet a\n" + a + "\n" + block: "inet a, inet x",
+		a + "\n" + b: "inet a, ip6 b",
+		a + b + "\n": "inet a, ip6 b",
+		a + "\n\n$ nft -j list table ip6 b\n" + b + "\n": "inet a, ip6 b",
+		"# taken by hand\n" + a + "\n# and\n" + b + "\n": "inet a, ip6 b",
+		a + "\n" + a:                           "f:2:15: table inet a is there twice",
+		a + "}\n":                              `f:1:1: "}" stands outside of every table`,
+		a + "\n" + block + "}\n":               `f:7:1: "}" stands outside of every table`,
+		a + "\n" + b[:len(b)-1] + "\n$ exit\n": "f:3:1",
+		a + "\n{\"x\": [" + strings.Repeat("{}", 3) + "]}": "f:2:",
+	} {
+		rs, err := Load(File{Name: "f", Text: strings.NewReader(text)})
+		if err != nil {
+			if !strings.HasPrefix(err.Error(), want) {
+				t.Errorf("%s:\n got %v\nwant %s", text, err, want)
+			}
+			continue
+		}
+		var got []string
+		for _, x := range rs.Tables {
+			got = append(got, fmt.Sprint(x.Family, " ", x.Name))
+		}
+		if strings.Join(got, ", ") != want {
+			t.Errorf("%s: %v, want %s", text, got, want)
+		}
+	}
+}
+
+// What might be rules behind a sign, and what changed the rules after they were listed, is an error
+// that names the line; other commands are passed over.
+func TestLinesBehindPrompts(t *testing.T) {
+	const block = "table inet x {\n\tchain c {\n\t\ttcp dport 22 accept\n\t}\n}\n"
+	quote := func(sign, text string) string { return sign + strings.ReplaceAll(text, "\n", "\n"+sign) + "\n" }
+	for text, want := range map[string]string{
+		filter4 + quote("> ", block):                                                        `f:7:1: "> table inet x {" begins with ">"`,
+		filter4 + quote("$ ", block):                                                        `f:7:1: "$ table inet x {" begins with "$"`,
+		filter4 + quote("% ", filter6):                                                      `f:7:1: "% *filter" begins with "%"`,
+		quote("> ", block) + filter4:                                                        `f:1:1: "> table inet x {" begins with ">"`,
+		filter4 + "> tcp dport 22 accept\n":                                                 `f:7:1: "> tcp dport 22 accept" begins with ">"`,
+		filter4 + "> anything\n":                                                            `f:7:1: "> anything" begins with ">"`,
+		filter4 + "$ -A INPUT -j DROP\n":                                                    `f:7:1: "$ -A INPUT -j DROP" begins with "$"`,
+		filter4 + "$ tcp dport 22 accept\n":                                                 `f:7:1: "$ tcp dport 22 accept" begins with "$"`,
+		filter4 + "$ iptables -A INPUT -j DROP\n":                                           `f:7:1: "$ iptables -A INPUT -j DROP" changes the rules after`,
+		filter4 + "root@h:~# sudo ip6tables -w -F\n":                                        `f:7:1: "root@h:~# sudo ip6tables -w -F" changes`,
+		filter4 + "$ nft add table inet zz\n":                                               `f:7:1: "$ nft add table inet zz" changes`,
+		filter4 + "$ /usr/sbin/nft -f /etc/x.conf\n":                                        `f:7:1: "$ /usr/sbin/nft -f /etc/x.conf" changes`,
+		sets + "$ ipset add s 10.0.0.1\n" + filter4:                                         `f:3:1: "$ ipset add s 10.0.0.1" changes`,
+		"# nft list ruleset\n# nft flush ruleset\n":                                         `f:2:1: "# nft flush ruleset" changes`,
+		filter4 + "$ sudo ufw allow 22\n":                                                   `f:7:1: "$ sudo ufw allow 22" changes`,
+		"$ iptables -F\n$ iptables-save\n" + filter4:                                        "",
+		filter4 + "# nft add table inet zz\n":                                               "",
+		filter4 + "$ exit\nroot@h:~# cat /etc/fstab\n>\n":                                   "",
+		filter4 + "$ ip route get 192.0.2.1\n% date\n":                                      "",
+		"$ iptables-save\n" + filter4 + "$ iptables -L INPUT -n --line-numbers | head -0\n": "",
+		"> nft list ruleset\n" + block:                                                      "",
+	} {
+		_, err := Load(File{Name: "f", Text: strings.NewReader(text)})
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s:\n got %v\nwant %s", text, err, want)
+		}
+	}
+}
+
+// The listings of several tables need what tells them apart.
+func TestListingsOfTables(t *testing.T) {
+	const filter = "-P INPUT DROP\n-P FORWARD DROP\n-P OUTPUT ACCEPT\n-A INPUT -s 10.0.0.0/8 -j ACCEPT\n"
+	const nat = "-P PREROUTING ACCEPT\n-P INPUT ACCEPT\n-A PREROUTING -p tcp --dport 80 -j DNAT --to-destination 10.0.0.2\n"
+	_, err := Load(File{Name: "f", Text: strings.NewReader(filter + nat)})
+	want := "f:5:1: chain PREROUTING isn't in table filter: keep the command lines"
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("%v", err)
+	}
+	rs, err := Load(File{Name: "f", Text: strings.NewReader("$ iptables -S\n" + filter + "$ iptables -t nat -S\n" + nat)})
+	if err != nil || len(rs.Tables) != 2 {
+		t.Errorf("%v, %v", rs, err)
+	}
+}

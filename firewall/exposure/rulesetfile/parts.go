@@ -2,7 +2,6 @@ package rulesetfile
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,6 +58,19 @@ var (
 	command     = pattern.New(`^(sudo +)?([\w/]*/)?(ip6?tables(-nft|-legacy)?(-save)?|ipset|nft)\b`)
 	listCommand = pattern.New(`^(sudo +)?([\w/]*/)?(ip6?tables(-nft|-legacy)?(-save\b| .*-S\b| -S\b)|` +
 		`ipset +(save|list|-[lL])|nft +(-\S+ +)*list\b)`)
+	// changes are commands after which a listing before isn't true any more.
+	changes = pattern.New(`^(sudo +)?([\w/]*/)?(` +
+		`ip6?tables(-nft|-legacy)?(-restore\b|.* (-[ADIRFXPNE]|--(append|delete|insert|replace|flush|` +
+		`delete-chain|policy|new-chain|rename-chain))( |$))|` +
+		`ipset +(-\S+ +)*(add|del|create|destroy|flush|swap|rename|restore|-[ADNXFWER])\b|` +
+		`nft +(-\S+ +)*(add|create|insert|replace|delete|destroy|flush|-f|--file)\b|` +
+		`ufw +(-\S+ +)*(allow|deny|reject|limit|delete|insert|prepend|route|default|enable|disable|` +
+		`reload|reset)\b|firewall-cmd .*--(add|remove|set|change|reload|complete-reload|panic)\b)`)
+	// ruleLine is what stands in a listing or a rules file, and hardly behind a prompt.
+	ruleLine = pattern.New(`^(\*[a-z]+$|:[^ ]+ |-[PNAI] |\[[0-9]+:[0-9]+\] -|COMMIT$|[{}]|` +
+		`create [^ ]+ [a-z]+:|add [^ ]+ |(type|policy|elements|flags|hook) .*[;{]|.*[{}]$|` +
+		`(table|chain|set|map|flush|define|include) |` +
+		`[^|]* (accept|drop|reject|return|masquerade|(jump|goto) +[^ ]+)$)`)
 	ofTable = pattern.New(`-t +([a-z]+)`)
 	prompt  = pattern.New(`^(\[?[\w.-]+@[\w.-]+[^#$%>]*|[\w.-]+:[^#$%> ]* ?)?[#$%>]( .*)?$`)
 	// remarks are what terminals, loggers and the programs themselves put between.
@@ -73,7 +85,9 @@ func sections(text []byte) ([]section, error) {
 	var family exposure.Family
 	var table string
 	tableLine := 0
-	comments := -1 // where the comments before a section begin
+	listed := false     // a command that lists rules was there
+	hashPrompt := false // and its prompt was "#" alone
+	comments := -1      // where the comments before a section begin
 	commentLine := 0
 	number := 1
 	whole := string(text)
@@ -88,6 +102,7 @@ func sections(text []byte) ([]section, error) {
 		last := len(out) - 1
 		// follows reports whether the line comes right behind a section of a format.
 		follows := func(f Format) bool { return last >= 0 && out[last].format == f && out[last].to == at }
+		typed, sign := behindPrompt(line)
 		switch {
 		case line == "":
 			at, number = next, number+1
@@ -96,6 +111,9 @@ func sections(text []byte) ([]section, error) {
 			out[last].to = next
 			at, number = next, number+1
 			continue
+		case (listed || last >= 0) && (line[0] != '#' || hashPrompt) && changes.MatchString(typed):
+			return nil, fmt.Errorf("%d:1: %q changes the rules after the listing: take it again, and leave out "+
+				"what was before", number, shorten(line))
 		case line[0] == '#' && !isCommand(line):
 			if m := generated.Regexp().FindStringSubmatch(line); m != nil {
 				family = familyOfProgram(m[1])
@@ -112,7 +130,7 @@ func sections(text []byte) ([]section, error) {
 			begin.to = endOfTable(whole, next)
 		case line[0] == '{':
 			begin.format = NFTJSON
-			begin.to = endOfJSON(text, at)
+			begin.to = endOfJSON(whole, at)
 		case setLine.MatchString(line), elements.MatchString(line) && !nftLine.MatchString(line):
 			begin.format = IPSet
 		case nftLine.MatchString(line):
@@ -126,6 +144,7 @@ func sections(text []byte) ([]section, error) {
 			if f := familyOfProgram(programOf(line)); f != exposure.FamilyUnspec {
 				family = f
 			}
+			listed, hashPrompt = true, hashPrompt || line[0] == '#'
 			table, tableLine = "filter", number
 			if m := ofTable.Regexp().FindStringSubmatch(line); m != nil {
 				table = m[1]
@@ -134,7 +153,10 @@ func sections(text []byte) ([]section, error) {
 			comments = -1
 			at, number = next, number+1
 			continue
-		case prompt.MatchString(line) || remarks.MatchString(line):
+		case typed != "" && (line[0] == '>' || ruleLine.MatchString(typed)):
+			return nil, fmt.Errorf("%d:1: %q begins with %q, as quoted text or a command does: remove that sign "+
+				"from each line of the rules", number, shorten(line), sign)
+		case sign != "" || remarks.MatchString(line):
 			out = remarked(out, comments, at)
 			comments = -1
 			at, number = next, number+1
@@ -149,10 +171,10 @@ func sections(text []byte) ([]section, error) {
 		if begin.format != IPTables {
 			out = remarked(out, comments, at)
 		}
-		if comments >= 0 {
+		if comments >= 0 && begin.format != NFTJSON {
 			begin.from, begin.line = comments, commentLine
-			comments = -1
 		}
+		comments = -1
 		number += strings.Count(whole[at:begin.to], "\n")
 		at = begin.to
 		// Each table of iptables-save may be of another IP version.
@@ -195,12 +217,19 @@ func isCommand(line string) bool { return listCommand.MatchString(programOf(line
 
 // programOf is the line without its prompt.
 func programOf(line string) string {
-	if prompt.MatchString(line) {
-		if i := strings.IndexAny(line, "#$%>"); i >= 0 {
-			line = strings.TrimSpace(line[i+1:])
-		}
+	if typed, sign := behindPrompt(line); sign != "" {
+		line = typed
 	}
 	return strings.TrimSuffix(line, ":")
+}
+
+// behindPrompt is what was typed behind a prompt, and the sign that ends the prompt; "" without one.
+func behindPrompt(line string) (typed, sign string) {
+	i := strings.IndexAny(line, "#$%>")
+	if i < 0 || !prompt.MatchString(line) {
+		return "", ""
+	}
+	return strings.TrimSpace(line[i+1:]), line[i : i+1]
 }
 
 func familyOfProgram(s string) exposure.Family {
@@ -231,21 +260,32 @@ func endOfTable(s string, at int) int {
 	return at
 }
 
-// endOfJSON is the offset behind the line in which an object ends.
-func endOfJSON(text []byte, at int) int {
-	if trimmed := bytes.TrimRight(text, " \t\r\n"); trimmed[len(trimmed)-1] == '}' {
-		return len(text)
+// endOfJSON is the offset behind the object that begins in the line at an offset, and behind that
+// line if nothing follows in it. One that is never closed ends with the text: its reader says so.
+func endOfJSON(s string, at int) int {
+	depth := 0
+	for ; at < len(s); at++ {
+		switch s[at] {
+		case '"':
+			for at++; at < len(s) && s[at] != '"'; at++ {
+				if s[at] == '\\' {
+					at++
+				}
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth--; depth > 0 {
+				continue
+			}
+			end := at + 1
+			if i := strings.IndexByte(s[end:], '\n'); i >= 0 && strings.TrimSpace(s[end:end+i]) == "" {
+				end += i + 1
+			}
+			return end
+		}
 	}
-	d := json.NewDecoder(bytes.NewReader(text[at:]))
-	var object json.RawMessage
-	if d.Decode(&object) != nil {
-		return len(text)
-	}
-	end := at + int(d.InputOffset())
-	if i := bytes.IndexByte(text[end:], '\n'); i >= 0 && len(bytes.TrimSpace(text[end:end+i])) == 0 {
-		return end + i + 1
-	}
-	return end
+	return len(s)
 }
 
 // families tells each section of iptables rules its IP version; false if nothing does.

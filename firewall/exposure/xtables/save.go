@@ -184,9 +184,18 @@ func (s *saveReader) close() {
 	s.table, s.pending, s.listing = nil, nil, false
 }
 
-// policy reads "-P CHAIN POLICY".
+// policy reads "-P CHAIN POLICY", which only chains of the kernel have.
 func (s *saveReader) policy(line string, number int) error {
-	return s.chain(line[len("-P "):], number)
+	line = line[len("-P "):]
+	name, _, _ := strings.Cut(strings.TrimSpace(line), " ")
+	base := func(chain string) bool {
+		return exposure.XTablesBase(s.table.Name, chain, exposure.VerdictAccept) != nil
+	}
+	if base("OUTPUT") && !base(name) {
+		return fmt.Errorf("chain %s isn't in table %s: keep the command lines (`iptables -t … -S`) "+
+			"between the listings, or use iptables-save", shorten(name), s.table.Name)
+	}
+	return s.chain(line, number)
 }
 
 func (s *saveReader) open(name string, number int) error {

@@ -1,0 +1,39 @@
+package exposure
+
+import (
+	"slices"
+	"strings"
+)
+
+// WithinRates is the answer for packets that keep within Portgrave's own rates: who may connect is
+// decided, however fast. Ways that end at such a rate are left out, but for those that something else
+// makes possible too.
+func (a Answer) WithinRates() Answer {
+	a.Pieces = slices.DeleteFunc(slices.Clone(a.Pieces), func(p Piece) bool {
+		return !p.Outcome.Passes() && len(p.Unknowns) > 0 && p.DecidedBy.Rule != nil &&
+			p.DecidedBy.Rule.Owner() == "portgrave" &&
+			!slices.ContainsFunc(p.Unknowns, func(u Decider) bool { return !u.ownRate() })
+	})
+	for i, p := range a.Pieces {
+		a.Pieces[i].Unknowns = slices.DeleteFunc(slices.Clone(p.Unknowns), Decider.ownRate)
+	}
+	return a
+}
+
+// ownRate reports whether what isn't known is how fast a source has been, by a rule of Portgrave's.
+func (d Decider) ownRate() bool {
+	if d.Rule == nil || d.Rule.Owner() != "portgrave" {
+		return false
+	}
+	return slices.ContainsFunc(d.Rule.Statements, func(s Statement) bool {
+		switch s := s.(type) {
+		case SetUpdate:
+			return s.Condition != ""
+		case Match:
+			return s.In != nil && s.In.Grows // whether the table of sources is full
+		case Unknown:
+			return strings.Contains(s.Text, "limit")
+		}
+		return false
+	})
+}

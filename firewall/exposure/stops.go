@@ -1,0 +1,55 @@
+package exposure
+
+import (
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// MayStopAnswers reports whether a rule at output or behind may stop an answer of this host.
+func (e *Evaluator) MayStopAnswers(f firewall.Family) bool {
+	type key struct{ mayStop firewall.Family }
+	return e.remember(key{f}, func() any {
+		for _, t := range e.rules.Tables {
+			if t.Dormant || !t.Family.Sees(f) && t.Family != FamilyNetdev {
+				continue
+			}
+			at := places(t, placeOfAnswer)
+			for _, c := range t.Chains {
+				if at[c] != 0 && c.mayStop() {
+					return true
+				}
+			}
+		}
+		return false
+	}).(bool)
+}
+
+// mayStop reports whether a chain has a verdict, or something unknown, that may end a packet's way.
+func (c *Chain) mayStop() bool {
+	if c.Base != nil && c.Base.Policy != VerdictAccept {
+		return true
+	}
+	return slices.ContainsFunc(c.Rules, func(r *Rule) bool {
+		return slices.ContainsFunc(r.Statements, func(s Statement) bool {
+			switch s := s.(type) {
+			case Verdict:
+				return !goesOn(s.Kind)
+			case VerdictMap:
+				return slices.ContainsFunc(s.In.Verdicts, func(v Verdict) bool { return !goesOn(v.Kind) })
+			case Unknown:
+				return s.Effect
+			}
+			return false
+		})
+	})
+}
+
+// goesOn reports whether a verdict leaves a packet on its way.
+func goesOn(k VerdictKind) bool {
+	switch k {
+	case VerdictAccept, VerdictContinue, VerdictReturn, VerdictJump, VerdictGoto:
+		return true
+	}
+	return false
+}
