@@ -97,7 +97,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 	verb := func(name, usage, arguments string, action func(*invocation) error, flags ...cli.Flag) *cli.Command {
 		return &cli.Command{
 			Name: name, Usage: usage, Description: details[name], ArgsUsage: arguments, Flags: append(flags, globalFlags()...), HideHelpCommand: true,
-			OnUsageError: func(_ *cli.Context, err error, _ bool) error { return err },
+			OnUsageError: usageError,
 			Action: func(c *cli.Context) error {
 				inv, err := newInvocation(c, stdout, stderr, getenv)
 				if err == nil && c.NArg() > strings.Count(arguments, "[")+strings.Count(arguments, "<") {
@@ -125,7 +125,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 		Name: "portgrave", Usage: "which ports of this host are open to whom: declared, enforced, compared", Version: version,
 		Description: helpDescription(), Flags: globalFlags(), Writer: stdout, ErrWriter: stderr,
 		ExitErrHandler: func(*cli.Context, error) {}, // run decides
-		OnUsageError:   func(_ *cli.Context, err error, _ bool) error { return err },
+		OnUsageError:   usageError,
 		Commands: []*cli.Command{
 			verb("check", "read the policy and run its tests", "[FILE]", check),
 			verb(

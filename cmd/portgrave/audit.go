@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,6 +27,9 @@ import (
 // fit the policy.
 func runAudit(inv *invocation) error {
 	files := inv.cli.StringSlice("ruleset")
+	if len(files) > 0 && inv.cli.Bool("watch") {
+		return usagef("--watch is about this host, and --ruleset about files: leave one out")
+	}
 	if len(files) > 0 {
 		return auditFiles(inv, files)
 	}
@@ -75,7 +77,7 @@ func auditNow(
 		return audit.Report{}, err
 	}
 	in := inv.auditInput()
-	in.Rules, in.Host, in.Sockets, in.IPVS = host.Rules, host.Host, host.Sockets, host.IPVS
+	in.Rules, in.Host, in.Sockets, in.IPVS, in.Enter = host.Rules, host.Host, host.Sockets, host.IPVS, host.Enter
 	in.Prober, in.Workers = prober, workers
 	report, err := audit.Run(ctx, in)
 	if err != nil {
@@ -145,6 +147,9 @@ func auditFiles(inv *invocation, paths []string) error {
 		return err
 	}
 	report := audit.RunOffline(rs, ask, in)
+	if err := report.Err(); err != nil {
+		return err
+	}
 	err = reportAudit(inv, report)
 	if !inv.screen.json {
 		for _, s := range report.Assumed {
@@ -178,8 +183,8 @@ func offlineQuestion(inv *invocation) (ask audit.Offline, err error) {
 	if !inv.cli.IsSet("to") {
 		return ask, nil
 	}
-	if ask.To, err = netip.ParseAddr(inv.cli.String("to")); err != nil {
-		return ask, usagef("--to takes an address: %w", err)
+	if ask.To, err = inv.addressOf("to"); err != nil {
+		return ask, err
 	}
 	ask.To = ask.To.Unmap().WithZone("")
 	if ask.To.IsUnspecified() || ask.To.IsLoopback() && ask.Interface != "lo" {
@@ -228,6 +233,9 @@ func loadRulesets(inv *invocation, paths []string) (*exposure.Ruleset, error) {
 func reportAudit(inv *invocation, r audit.Report) error {
 	for _, u := range r.Unread {
 		inv.screen.warnf("%s", u)
+	}
+	if !inv.screen.json && len(r.Unread) > 0 {
+		defer inv.screen.printf("Incomplete: %s.\n", strings.Join(r.Unread, "; "))
 	}
 	if inv.screen.json {
 		if err := writeReport(inv.screen.out, r); err != nil {
@@ -318,7 +326,9 @@ func printAudit(s *screen, r audit.Report) {
 		if _, told := by[line]; !told {
 			lines = append(lines, line)
 		}
-		by[line] = append(by[line], f.Interface)
+		if by[line] = append(by[line], f.Interface); f.Interface == "" {
+			by[line] = by[line][:len(by[line])-1]
+		}
 	}
 	for _, line := range lines {
 		if interfaces := strings.Join(by[line], ", "); interfaces != "" {

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"net/netip"
-
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/exposure/live"
@@ -25,7 +23,7 @@ func explain(inv *invocation) error {
 		return usagef("%w", err)
 	}
 	x, err := audit.Explain(
-		audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: host.IPVS},
+		audit.Input{Rules: host.Rules, Host: host.Host, Sockets: host.Sockets, IPVS: host.IPVS, Enter: host.Enter},
 		packet,
 	)
 	if err != nil {
@@ -60,12 +58,12 @@ func explainedPacket(inv *invocation) (p audit.Packet, err error) {
 			return p, usagef("explain needs --%s: portgrave explain --from 203.0.113.7 --port 9090", name)
 		}
 	}
-	if p.From, err = netip.ParseAddr(inv.cli.String("from")); err != nil {
-		return p, usagef("--from takes an address: %w", err)
+	if p.From, err = inv.addressOf("from"); err != nil {
+		return p, err
 	}
 	if inv.cli.IsSet("to") {
-		if p.Destination, err = netip.ParseAddr(inv.cli.String("to")); err != nil {
-			return p, usagef("--to takes an address: %w", err)
+		if p.Destination, err = inv.addressOf("to"); err != nil {
+			return p, err
 		}
 	}
 	port := inv.cli.Int("port")

@@ -30,6 +30,8 @@ type Piece struct {
 	Within string
 	// Translated: the target isn't what the client dialled.
 	Translated bool
+	// Rewritten: the source isn't the client's any more (masquerade, SNAT); Maybe: on some of the ways.
+	Rewritten Tri
 	// Out is the outgoing interface of a forwarded packet; "" if it isn't known.
 	Out string
 	// DecidedBy is who decided: for a packet stopped, who stopped it; for one let through, the last who accepted it, a rule before a policy. Where more

@@ -19,7 +19,8 @@ const (
 	PlaceBefore      Place = 1 << iota // before routing, when the packet may be for another machine
 	PlaceTranslation                   // in chains of NAT before routing
 	PlaceInput                         // at hook input, when it is for this host, and at output
-	PlaceForward                       // at forward or behind, when it is for another machine
+	PlaceForward                       // at forward, when it is for another machine
+	PlaceOut                           // on the way out, which says nothing about whose the address is
 )
 
 // Class is destinations that no rule tells apart.
@@ -67,8 +68,7 @@ func (e *Evaluator) Classes(
 	p firewall.Protocol,
 	first, last uint16,
 ) (classes []Class, complete bool) {
-	type key struct{}
-	known := e.remember(key{}, func() any { return newApart(e.rules) }).(*apart)
+	known := e.apart()
 	n := names{
 		family:   f,
 		protocol: Number(Question{Family: f, Protocol: p}.number()),
@@ -91,6 +91,11 @@ func (e *Evaluator) Classes(
 		return classes[:maxClasses], false
 	}
 	return classes, n.complete
+}
+
+func (e *Evaluator) apart() *apart {
+	type key struct{}
+	return e.remember(key{}, func() any { return newApart(e.rules) }).(*apart)
 }
 
 func familySlot(f firewall.Family) int {
@@ -237,8 +242,10 @@ func placeOfPacket(b *Base) Place {
 		return PlaceBefore
 	case HookInput:
 		return PlaceInput
-	case HookForward, HookPostrouting, HookEgress:
+	case HookForward:
 		return PlaceForward
+	case HookPostrouting, HookEgress:
+		return PlaceOut
 	}
 	return 0
 }
@@ -252,7 +259,7 @@ func placeOfAnswer(b *Base) Place {
 	case b.Hook == HookOutput:
 		return PlaceInput
 	case b.Hook == HookPostrouting || b.Hook == HookEgress:
-		return PlaceForward
+		return PlaceOut
 	}
 	return 0
 }

@@ -1,5 +1,8 @@
 package exposure
 
+// NoRule is the reason of a Decider where no rule and no policy decided.
+const NoRule = "no rule says otherwise"
+
 // Decider is what decided about a packet: a rule, a chain's policy, or the host's routing.
 type Decider struct {
 	Rule   *Rule  // nil unless a rule

@@ -57,10 +57,10 @@ func newFib(h *Host) *fib {
 		f.rules[family] = rules
 		for _, r := range rules {
 			f.byMark = f.byMark || r.MarkMask != 0 || r.Mark != 0
-			f.byOther = f.byOther || r.Source.IsValid() || r.Dport != Range{} || r.Protocol != 0
+			f.byOther = f.byOther || r.Source.IsValid() || r.Dport != Range{} || r.Sport != Range{} || r.Protocol != 0
 			f.byIn = f.byIn || r.In != "" || r.L3MDev
 			plain := r.Action == RuleTable && !r.Not && r.In == "" && r.Out == "" && r.Mark|r.MarkMask == 0 && !r.Source.IsValid() && !r.Dest.IsValid() &&
-				r.Protocol == 0 && r.Dport == Range{} && r.Unknown == "" && (r.Table == tableLocal || r.Table == tableMain || r.Table == tableDefault)
+				r.Protocol == 0 && r.Dport == Range{} && r.Sport == Range{} && r.Unknown == "" && (r.Table == tableLocal || r.Table == tableMain || r.Table == tableDefault)
 			f.custom = f.custom || family == firewall.IPv4 && !plain
 		}
 	}
@@ -164,6 +164,7 @@ type fibKey struct {
 	mark     Bits
 	protocol uint8
 	port     Range // destination port; the zero Range: unknown
+	from     Range // source port, likewise
 }
 
 // canonical leaves out what no rule looks at.
@@ -172,7 +173,7 @@ func (f *fib) canonical(k fibKey) fibKey {
 		k.mark = Bits{}
 	}
 	if !f.byOther {
-		k.other, k.otherKnown, k.protocol, k.port = Value{}, false, 0, Range{}
+		k.other, k.otherKnown, k.protocol, k.port, k.from = Value{}, false, 0, Range{}, Range{}
 	}
 	if !f.byIn {
 		k.in, k.inKnown = "", false
@@ -345,6 +346,13 @@ func (f *fib) selects(r *RoutingRule, k fibKey, addr Value) Tri {
 			t = t.And(Maybe)
 		} else {
 			t = t.And(between(k.port, 16).in(r.Dport))
+		}
+	}
+	if r.Sport != (Range{}) {
+		if k.from == (Range{}) {
+			t = t.And(Maybe)
+		} else {
+			t = t.And(between(k.from, 16).in(r.Sport))
 		}
 	}
 	if r.Not {

@@ -229,7 +229,7 @@ func (w *walk) absorb(into *flow, f flow) {
 }
 
 // unstopped is credited with sources that no rule and no policy has let through.
-var unstopped = Decider{Reason: "no rule says otherwise"}
+var unstopped = Decider{Reason: NoRule}
 
 // joinCredits is all credits of several flows, each decider with all the sources that it let
 // through. They cover the sources of all flows, unless none of them has any.

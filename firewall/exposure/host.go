@@ -99,7 +99,7 @@ type RoutingRule struct {
 	In, Out        string       // "": any
 	Mark, MarkMask uint32
 	Protocol       uint8 // 0: any
-	Dport          Range // the zero Range: any
+	Dport, Sport   Range // the zero Range: any
 	Action         RuleAction
 	Table          uint32 // RuleTable
 	Target         uint32 // RuleGoto: the priority to go on at

@@ -69,8 +69,9 @@ func hull(a, b Range) Range { return Range{earlier(a.From, b.From), later(a.To, 
 type source uint8
 
 const (
-	sourceOwn   source = iota // the address asked about
-	sourceOther               // another one, which isn't known
+	sourceOwn    source = iota // the address asked about
+	sourceOther                // another one, which isn't known
+	sourceEither               // either: ways that were merged
 )
 
 // tracking is whether the packet has, or will have, a connection.
@@ -188,6 +189,9 @@ func (p *packet) join(o *packet) *packet {
 		p.replySource,
 		o.replySource,
 	)
+	if p.headerSource != o.headerSource {
+		j.headerSource = sourceEither
+	}
 	if p.track != o.track {
 		j.track = perhapsTracked
 	}

@@ -229,7 +229,7 @@ func (s Ranges) Prefixes(f firewall.Family) firewall.Prefixes {
 		if f == firewall.IPv6 {
 			from, to = r.From.IPv6(), r.To.IPv6()
 		}
-		list = append(list, netipx.IPRangeFrom(from, to).Prefixes()...)
+		list = netipx.IPRangeFrom(from, to).AppendPrefixes(list)
 	}
 	// IPv4-mapped IPv6 sources never come off a wire (the kernel drops them) and are no prefix that people could use.
 	list = slices.DeleteFunc(list, func(p netip.Prefix) bool { return p.Addr().Is4In6() })

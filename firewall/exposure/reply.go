@@ -375,7 +375,7 @@ func (w *walk) sendReply(f flow) {
 	lost := No
 	switch {
 	case p.scrambled:
-		lost, by.Reason = Maybe, "a rule writes to the answer"
+		lost, by.Reason = Maybe, "a rule may do something unknown to the answer"
 	case p.now.known() && p.orig.known() && p.now != p.orig:
 		lost = Yes
 	case p.now != p.orig || p.headerSource != p.origSource:

@@ -128,6 +128,7 @@ func (w *walk) replyWays(p *packet) []replyWay {
 		mark:     p.mark,
 		protocol: uint8(w.q.number()),
 		port:     p.sport,
+		from:     p.now.port,
 	}
 	if w.reply.forwarded {
 		k.in, k.inKnown = w.q.Interface, w.q.Interface != ""

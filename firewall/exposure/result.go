@@ -13,6 +13,7 @@ func (w *walk) answer() Answer {
 		target     netip.AddrPort
 		within     string
 		translated bool
+		rewritten  Tri
 		out        string
 		by         Decider
 		doubts     *doubt
@@ -31,6 +32,7 @@ func (w *walk) answer() Answer {
 		}
 		k.translated = k.target != netip.AddrPortFrom(w.q.Destination, w.q.Port) &&
 			!e.packet.narrowed(e.outcome == Delivered)
+		k.rewritten = [...]Tri{No, Yes, Maybe}[e.packet.headerSource]
 		credits, answers := []credit{{e.sources, e.by}}, []replied{{sources: e.sources}}
 		if e.outcome.Passes() {
 			credits = e.covered()
@@ -57,7 +59,7 @@ func (w *walk) answer() Answer {
 					at[k] = i
 					sources = append(sources, nil)
 					a.Pieces = append(a.Pieces, Piece{Outcome: k.outcome, Target: k.target, Within: k.within, Translated: k.translated,
-						Out: k.out, DecidedBy: k.by, Unknowns: e.doubts.list(), Reply: answer.reply})
+						Rewritten: k.rewritten, Out: k.out, DecidedBy: k.by, Unknowns: e.doubts.list(), Reply: answer.reply})
 				}
 				sources[i] = append(sources[i], part)
 			}

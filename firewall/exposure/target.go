@@ -35,10 +35,18 @@ type Target struct {
 	At        netip.AddrPort `json:"-"` // the zero AddrPort if it isn't one
 	Replies   Replies        `json:"-"`
 	StoppedBy Decision       `json:"-"` // of a target with the verdict "deny"
+	// Forwarded: the packet leaves the host again, so no socket of it takes it. Out is the interface
+	// that it leaves by, "" if that isn't known; Rewritten as in Piece.
+	Forwarded bool   `json:"-"`
+	Out       string `json:"-"`
+	Rewritten Tri    `json:"-"`
 }
 
 // maxListed is how many targets an explanation lists once they are judged.
 const maxListed = 64
+
+// Targets are the places that one source's packet may be sent to.
+func (a Answer) Targets(source netip.Addr) []Target { return a.targets(Address(source)) }
 
 // CutTargets leaves no more targets than can be read. The caller judges them before: what is cut
 // counts.
@@ -59,7 +67,7 @@ func (a Answer) targets(source Value) []Target {
 			!p.Outcome.Passes() && (!p.Translated || !p.Target.IsValid()) {
 			continue // stopped before it was sent anywhere
 		}
-		t := Target{At: p.Target, Address: p.Within}
+		t := Target{At: p.Target, Address: p.Within, Forwarded: p.Outcome == Forwarded, Out: p.Out}
 		if p.Target.IsValid() {
 			t.Address = p.Target.String()
 		} else if p.Target.Port() != 0 {
@@ -67,7 +75,10 @@ func (a Answer) targets(source Value) []Target {
 		}
 		i := slices.IndexFunc(
 			out,
-			func(o Target) bool { return o.At == t.At && o.Address == t.Address },
+			func(o Target) bool {
+				return o.At == t.At && o.Address == t.Address &&
+					(!p.Outcome.Passes() || !t.At.IsValid() || o.Forwarded == t.Forwarded)
+			},
 		)
 		if i < 0 {
 			i = len(out)
@@ -83,6 +94,14 @@ func (a Answer) targets(source Value) []Target {
 			)
 		}
 		if p.Outcome.Passes() {
+			if p.Out != out[i].Out {
+				out[i].Out = ""
+			}
+			if len(replies[i]) > 0 && p.Rewritten != out[i].Rewritten {
+				out[i].Rewritten = Maybe
+			} else {
+				out[i].Rewritten = p.Rewritten
+			}
 			outcomes[i][0] = true
 			replies[i] = append(replies[i], p.Reply)
 		} else {

@@ -21,6 +21,9 @@ type Input struct {
 	Sockets sockets.Snapshot
 	// IPVS are its services on this host.
 	IPVS []ipvs.Service
+	// Enter reads the rules and the host of another namespace, by inode; nil: what becomes of packets
+	// in there isn't followed.
+	Enter func(inode uint64) (*exposure.Ruleset, *exposure.Host, error)
 	// Policy is what is declared, with leases; nil: nothing is.
 	Policy *firewall.State
 	// Written is the policy without leases, whose ends are no findings; nil: as Policy.
@@ -92,6 +95,8 @@ type auditor struct {
 	believed  *exposure.Evaluator // the rules without translations; made when it is needed
 	budget    *exposure.Budget    // of all questions that are still to be asked
 	shared    *shared
+	// namespaces are the others that packets are forwarded to.
+	namespaces *namespaces
 
 	listeners  []sockets.Listener // of this namespace
 	interfaces []exposure.Interface
@@ -118,6 +123,7 @@ const maxHeld = 16
 // look notes what the host has.
 func (a *auditor) look() {
 	a.listeners = a.Sockets.Current()
+	a.namespaces = newNamespaces(a.Input)
 	a.addresses, a.present, a.assumed = map[firewall.Family][]netip.Addr{}, map[portKey]bool{}, map[string]bool{}
 	a.loopback, a.bound = map[portKey]string{}, map[int]string{}
 	for _, i := range a.Host.Interfaces {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
@@ -38,19 +39,22 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 	if moved && p.Protocol.HasPorts() {
 		e.to = fmt.Sprintf("%s, which goes to %s", port, at)
 	}
-	elsewhere := moved && !a.Host.Owns(at.Addr())
+	elsewhere := t.Forwarded || t.Verdict == "deny" && !a.Host.Owns(at.Addr())
+	known := !elsewhere
+	var inside []sockets.Listener
 	if p.Protocol.HasPorts() {
-		takers := sockets.Takers(a.listeners, p.Protocol, at.Addr(), at.Port(), p.Interface)
+		takers := a.takersHere(p.Protocol, at, p.Interface)
 		if elsewhere {
-			takers = a.elsewhere(p.Protocol, at)
+			takers, known = a.takers(p.Protocol, at)
 		}
 		if len(takers) > 0 {
 			e.listener = listenerOf(takers[0])
+		} else if elsewhere {
+			inside = a.boundInside(p.Protocol, at)
 		}
 	}
-	var inside []sockets.Listener
-	if p.Protocol.HasPorts() && elsewhere && e.listener == nil {
-		inside = a.boundInside(p.Protocol, at)
+	if elsewhere && t.Verdict == "allow" {
+		a.enter(t, p, at)
 	}
 	lost := t.Replies.Lost
 	switch {
@@ -67,25 +71,25 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 			p.From,
 			e.to,
 		)
+		if on := wordsOf(t.Replies.Unknowns); len(on) > 0 {
+			e.summary += ": " + strings.Join(on, "; ")
+		}
 	case !t.At.IsValid() && t.Address != "" && t.At.Port() == 0:
 		e.reason, e.summary = Unclear, fmt.Sprintf(
 			"%s goes to one of too many targets to look at each: %s",
 			port,
 			t.Address,
 		)
-	case p.Protocol.HasPorts() && e.listener == nil && !elsewhere:
-		e.unheard(a, p, at)
 	case len(inside) > 0:
-		e.boundTo(inside, p, at, " there")
+		e.boundTo(inside, p, at, " in "+a.namespaces.at(at.Addr()).name)
+	case p.Protocol.HasPorts() && e.listener == nil && known:
+		e.unheard(a, p, at, elsewhere)
 	case lost == exposure.Yes:
 		e.reason, e.summary = ReplyLost, fmt.Sprintf(
-			"packets of %s get in to %s, let in by %s, and the answers are lost: %s; %s",
+			"packets of %s get in to %s, %s, and the answers are lost: %s; %s",
 			p.From, e.to, by, Words(t.Replies.LostBy), remedy(t.Replies.LostBy))
 	case lost == exposure.Maybe:
-		var on []string
-		for _, u := range t.Replies.Unknowns {
-			on = append(on, Words(u))
-		}
+		on := wordsOf(t.Replies.Unknowns)
 		e.reason, e.summary = Unclear, fmt.Sprintf(
 			"packets of %s get in to %s, and whether the answers get out depends on rules that can't be "+
 				"decided in advance: %s",
@@ -95,6 +99,12 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		)
 	default:
 		e.reason, e.summary = Connects, e.gets(p, by, elsewhere)
+		if out := t.Replies.Interface; out != "" && out != p.Interface {
+			e.summary += fmt.Sprintf(
+				"; the answer leaves by %s, though the packet comes by %s: a router there may refuse it",
+				out, p.Interface,
+			)
+		}
 	}
 	return e
 }
@@ -104,10 +114,18 @@ func (e *end) gets(p Packet, by string, elsewhere bool) string {
 	switch {
 	case !p.Protocol.HasPorts():
 		return fmt.Sprintf(
-			"%s from %s gets in, let in by %s; whether the kernel or a program takes it isn't looked at",
+			"%s from %s gets in, %s; whether the kernel or a program takes it isn't looked at",
 			p.Protocol,
 			p.From,
 			by,
+		)
+	case elsewhere && e.listener == nil && e.target.Out != "":
+		return fmt.Sprintf(
+			"%s gets to %s, on another machine or in a namespace that isn't known, forwarded by %s; if it "+
+				"can't connect, look there",
+			p.From,
+			e.to,
+			e.target.Out,
 		)
 	case elsewhere && e.listener == nil:
 		return fmt.Sprintf(
@@ -118,7 +136,7 @@ func (e *end) gets(p Packet, by string, elsewhere bool) string {
 		)
 	}
 	return fmt.Sprintf(
-		"%s gets to %s, where %s listens, let in by %s; if it still can't connect, its packets "+
+		"%s gets to %s, where %s listens, %s; if it still can't connect, its packets "+
 			"aren't reaching this host: check upstream",
 		p.From,
 		e.to,
@@ -127,8 +145,73 @@ func (e *end) gets(p Packet, by string, elsewhere bool) string {
 	)
 }
 
-// unheard concludes about a target of this host at which nobody listens.
-func (e *end) unheard(a *auditor, p Packet, at netip.AddrPort) {
+func wordsOf(list []exposure.Decision) (words []string) {
+	for _, d := range list {
+		words = append(words, Words(d))
+	}
+	return words
+}
+
+// takersHere are the listeners of this host that take packets for an address of it. TCP and SCTP
+// answer nothing that was sent to a broadcast address (tcp_conn_request, sctp_rcv).
+func (a *auditor) takersHere(p firewall.Protocol, at netip.AddrPort, iface string) []sockets.Listener {
+	if p != firewall.UDP && a.isBroadcast(at.Addr()) {
+		return nil
+	}
+	return sockets.Takers(a.listeners, p, at.Addr(), at.Port(), iface)
+}
+
+func (a *auditor) isBroadcast(address netip.Addr) bool {
+	return slices.ContainsFunc(a.Host.Routes, func(r exposure.Route) bool {
+		return r.Type == exposure.RouteBroadcast && r.Dest.IsSingleIP() && r.Dest.Addr() == address
+	})
+}
+
+// enter follows a packet that the host forwards to a namespace that is known, and its answer.
+func (a *auditor) enter(t *exposure.Target, p Packet, target netip.AddrPort) {
+	at := a.namespaces.at(target.Addr())
+	if at == nil || a.namespaces.enter == nil {
+		return
+	}
+	own := exposure.NewRanges(exposure.One(exposure.Address(p.From)))
+	answer := exposure.Answer{
+		Question: exposure.Question{Family: familyOf(p.From), Protocol: p.Protocol},
+		Pieces: a.into(exposure.Piece{
+			Sources: own, Outcome: exposure.Forwarded, Target: target, Translated: true,
+			Rewritten: t.Rewritten, Out: t.Out,
+		}, at, p.Protocol),
+	}
+	there := answer.Targets(p.From)
+	if len(there) != 1 {
+		return
+	}
+	t.Verdict, t.StoppedBy = there[0].Verdict, there[0].StoppedBy
+	if t.Verdict != "allow" {
+		t.Replies.Unknowns = unknownsOf(answer)
+		return
+	}
+	if r := there[0].Replies; r.Lost == exposure.Yes || r.Lost == exposure.Maybe && t.Replies.Lost == exposure.No {
+		r.Interface = t.Replies.Interface
+		r.LostBy.Reason = strings.Replace(
+			r.LostBy.Reason, exposure.NoRouteBack, "no route to "+p.From.String(), 1)
+		t.Replies = r
+	}
+}
+
+func unknownsOf(a exposure.Answer) (out []exposure.Decision) {
+	for _, p := range a.Pieces {
+		for _, u := range p.Unknowns {
+			if d := u.Describe(); !slices.Contains(out, d) {
+				out = append(out, d)
+			}
+		}
+	}
+	return out
+}
+
+// unheard concludes about a target at which nobody listens: of this host, or of a namespace that is
+// known.
+func (e *end) unheard(a *auditor, p Packet, at netip.AddrPort, elsewhere bool) {
 	var bound []sockets.Listener
 	for _, l := range a.listeners {
 		if l.Protocol == p.Protocol && l.Port == at.Port() {
@@ -141,7 +224,14 @@ func (e *end) unheard(a *auditor, p Packet, at netip.AddrPort) {
 		p.From,
 		e.to,
 	)
-	if len(bound) > 0 {
+	switch {
+	case elsewhere:
+		e.summary += ", in " + a.namespaces.at(at.Addr()).name
+	case p.Protocol != firewall.UDP && a.isBroadcast(at.Addr()):
+		e.summary = fmt.Sprintf(
+			"%s is a broadcast address, to which %s answers nothing", at.Addr(), p.Protocol,
+		)
+	case len(bound) > 0:
 		e.boundTo(bound, p, at, "")
 	}
 }
@@ -160,6 +250,14 @@ func (e *end) boundTo(bound []sockets.Listener, p Packet, at netip.AddrPort, the
 
 // remedy is what to do about what loses answers.
 func remedy(d exposure.Decision) string {
+	if inside, ok := strings.CutPrefix(d.Reason, "in "); ok { // another namespace: see namespace.named
+		if _, d.Reason, ok = strings.Cut(inside, ": "); ok {
+			if strings.Contains(d.Reason, "chain ") {
+				d.Chain = d.Reason
+			}
+			return remedy(d) + ", in there"
+		}
+	}
 	switch {
 	case d.Chain != "":
 		return "let established connections out before that (ct state established accept)"

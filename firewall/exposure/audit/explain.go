@@ -130,8 +130,12 @@ func only(host *exposure.Host, source netip.Addr) *exposure.Interface {
 	return found
 }
 
+// maxSplitDefault is the longest prefix of a route that stands for a part of the default route, as
+// programs split it that send everything into a tunnel.
+const maxSplitDefault = 4
+
 // towards is the interface by which the host would answer: that of the longest route to the source,
-// in its main tables. direct: no router lies between.
+// in its main tables. direct: no router lies between, nor a tunnel for everything.
 func towards(host *exposure.Host, source netip.Addr) (best *exposure.Interface, direct bool) {
 	bits, metric := -1, uint32(0)
 	for _, r := range host.Routes {
@@ -144,7 +148,7 @@ func towards(host *exposure.Host, source netip.Addr) (best *exposure.Interface, 
 		if r.Dest.Bits() > bits || r.Dest.Bits() == bits && r.Metric < metric {
 			if i := host.ByIndex(r.NextHops[0].Index); i != nil {
 				best, bits, metric = i, r.Dest.Bits(), r.Metric
-				direct = !r.NextHops[0].Gateway.IsValid()
+				direct = !r.NextHops[0].Gateway.IsValid() && bits > maxSplitDefault
 			}
 		}
 	}
@@ -203,18 +207,21 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	}
 	var ends []end
 	a := &auditor{Input: in}
+	a.look()
 	if p.Protocol.HasPorts() {
-		if target, ok := x.onlyTarget(p); ok && x.Verdict == "allow" && x.throughIPVS(in, p, target, by) {
+		target, ok := x.onlyTarget(p)
+		if ok && x.Verdict == "allow" && x.throughIPVS(in, p, target, letIn(x.DecidedBy)) {
 			x.judgeAll()
 			return
 		}
-		a.look()
 	}
+	by = letIn(x.DecidedBy)
 	for i := range x.Targets {
 		e := a.endOf(&x.Targets[i], p, port, by)
 		x.Targets[i].Reason, x.Targets[i].Connects = string(e.reason), e.reason == Connects
 		ends = append(ends, e)
 	}
+	x.settle()
 	if x.Listener = listenerAt(ends); x.Verdict == "unknown" {
 		var on []string
 		for _, u := range x.Unknowns {
@@ -229,6 +236,33 @@ func (x *Explanation) conclude(in Input, p Packet) {
 		return
 	}
 	x.sum(ends, p, port)
+}
+
+// settle has the answer say what other namespaces do, where the host lets the packet through.
+func (x *Explanation) settle() {
+	if x.Verdict != "allow" || len(x.Targets) == 0 {
+		return
+	}
+	is := func(verdict string) func(exposure.Target) bool {
+		return func(t exposure.Target) bool { return t.Verdict == verdict }
+	}
+	stopped := slices.IndexFunc(x.Targets, is("deny"))
+	switch {
+	case slices.ContainsFunc(x.Targets, is("unknown")):
+		x.Verdict = "unknown"
+		for _, t := range x.Targets {
+			x.Unknowns = append(x.Unknowns, t.Replies.Unknowns...)
+		}
+	case stopped >= 0 && !slices.ContainsFunc(x.Targets, is("allow")):
+		x.Verdict, x.DecidedBy = "deny", x.Targets[stopped].StoppedBy
+	}
+	for _, t := range x.Targets {
+		if x.Replies != nil && x.Replies.Lost == exposure.No && t.Replies.Lost != exposure.No {
+			r := t.Replies
+			r.LostTo = Words(r.LostBy)
+			x.Replies = &r
+		}
+	}
 }
 
 // judgeAll says of every target what is said of the packet.
@@ -264,7 +298,7 @@ func (x *Explanation) throughIPVS(in Input, p Packet, target netip.AddrPort, by 
 	}
 	x.Reason, x.Replies = Connects, nil // the answer's way isn't that of this host's sockets
 	x.Summary = fmt.Sprintf(
-		"%s gets to %s, let in by %s; IPVS sends it on to %s; should it not connect, look there",
+		"%s gets to %s, %s; IPVS sends it on to %s; should it not connect, look there",
 		p.From,
 		s,
 		by,

@@ -3,7 +3,6 @@ package audit
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -15,17 +14,18 @@ import (
 
 // boundInside are the listeners on the port of a target, in the one other namespace that has its
 // address, if all are bound to other addresses than that.
-func (a *auditor) boundInside(p firewall.Protocol, at netip.AddrPort) (out []sockets.Listener) {
-	for _, l := range a.Sockets.Listeners {
-		if l.Namespace.Current || l.Protocol != p || l.Port != at.Port() ||
-			!slices.Contains(a.Sockets.Addresses[l.Namespace.Inode], at.Addr()) {
-			continue
+func (a *auditor) boundInside(p firewall.Protocol, target netip.AddrPort) (out []sockets.Listener) {
+	at := a.namespaces.at(target.Addr())
+	if at == nil {
+		return nil
+	}
+	if takers, known := a.takers(p, target); len(takers) > 0 || !known {
+		return nil
+	}
+	for _, l := range at.listeners {
+		if l.Protocol == p && l.Port == target.Port() {
+			out = append(out, l)
 		}
-		if l.Accepts(at.Addr(), at.Port(), "") ||
-			len(out) > 0 && out[0].Namespace.Inode != l.Namespace.Inode {
-			return nil
-		}
-		out = append(out, l)
 	}
 	return out
 }
@@ -57,6 +57,13 @@ func (a *auditor) notTaken(targets []string, p firewall.Protocol) {
 		}
 		bound := a.boundInside(p, at)
 		if len(bound) == 0 {
+			if takers, known := a.takers(p, at); known && len(takers) == 0 && len(targets) == 1 &&
+				!a.Host.Owns(at.Addr()) {
+				a.find(x, NotListening, firewall.Prefixes{}, fmt.Sprintf(
+					"%s is published to %s in %s, and nothing listens there",
+					x.name(), at, a.namespaces.at(at.Addr()).name,
+				))
+			}
 			return
 		}
 		a.find(x, BoundInside, x.Reachable.Possible, fmt.Sprintf(

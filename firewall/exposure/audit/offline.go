@@ -27,6 +27,9 @@ const (
 	maxOfflineRows      = 3_000
 	// maxOfflineWork is in steps as exposure.Answer counts them: a second or two.
 	maxOfflineWork = 8_000_000
+	// maxNetworks is how many networks the sources of a row may be, of 32 bytes each and as much again
+	// while they are made.
+	maxNetworks = 4_000_000
 	// maxOwnRows is how many destinations of one port have rows of their own.
 	maxOwnRows = 64
 )
@@ -96,6 +99,7 @@ type offline struct {
 	questions int
 	work      int
 	foreign   map[string]bool // destinations that are taken for another machine's
+	elsewhere bool            // the address asked for is taken for another machine's
 	targets   *finder         // where rules send packets; made when it is needed
 }
 
@@ -135,6 +139,9 @@ func (o *offline) protocol(p firewall.Protocol) {
 		}
 	}
 	for _, ports := range o.ports(p) {
+		if o.report.err != nil {
+			return
+		}
 		if o.spent() || len(o.report.Exposures) > until {
 			o.report.Unread = append(o.report.Unread, fmt.Sprintf(
 				"there is too much to tell apart: %s/%d and above were not looked at, ask with --port",
@@ -178,10 +185,7 @@ func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 	}
 	if o.To.IsValid() {
 		f := o.families[0]
-		r := o.askClass(f, ports, exposure.Ranges{})
-		if !o.forwarded(ports) {
-			o.assumed[o.To.String()+" is an address of the host itself"] = true
-		}
+		r := o.askTo(f, ports)
 		return []offlineRow{row(part{reach: r, families: o.families}, []string{o.To.String()}, o.To)}
 	}
 	var anywhere part
@@ -206,7 +210,7 @@ func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 			}
 		}
 		for i, c := range classes {
-			if i == other || c.Named == exposure.PlaceForward {
+			if i == other || c.Named&^exposure.PlaceOut == exposure.PlaceForward {
 				continue // of packets for another machine
 			}
 			if len(named) == maxOwnRows || o.spent() {
@@ -218,7 +222,8 @@ func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 				continue
 			}
 			at := addressWords(c.Addresses.Prefixes(f))
-			if c.Named&(exposure.PlaceInput|exposure.PlaceTranslation) == 0 && other >= 0 &&
+			if c.Named&(exposure.PlaceInput|exposure.PlaceTranslation) == 0 &&
+				c.Named != exposure.PlaceOut && other >= 0 &&
 				r.possible.minus(rest.possible).empty() && r.certain.minus(rest.certain).empty() {
 				for _, s := range at {
 					o.foreign[s] = true
@@ -261,7 +266,7 @@ func (o *offline) askClass(
 	switch {
 	case o.To.IsValid():
 		q.Destination = o.To
-		q.Elsewhere = o.forwarded(ports)
+		q.Elsewhere = o.elsewhere
 	case len(class.List()) > 0:
 		if q.Within = widest(class); q.Within.From == q.Within.To {
 			q.Destination, q.Within = addressOf(f, q.Within), exposure.Range{}
@@ -273,30 +278,54 @@ func (o *offline) askClass(
 	return r
 }
 
-// forwarded reports whether the address asked for is another machine's: rules send packets to it,
-// or name it where packets are forwarded, and not where they are for the host.
-func (o *offline) forwarded(ports firewall.PortRange) bool {
-	classes, _ := o.evaluator.Classes(familyOf(o.To), ports.Protocol, ports.First, ports.Last)
-	for _, c := range classes {
-		if !c.Addresses.Contains(exposure.Address(o.To)) {
-			continue
+// whose tells whose the address asked for is. Rules at input, and those at output about its answers,
+// name addresses of the host; rules at forward, and what packets are sent to, those of other machines.
+// Where both do, or only networks are forwarded, it may be either.
+func (o *offline) whose() (host, other bool) {
+	at, wide := o.evaluator.Named(o.To)
+	host, other = at&exposure.PlaceInput != 0, at&exposure.PlaceForward != 0
+	if !other {
+		if o.targets == nil {
+			o.targets = search(o.Rules)
 		}
-		if c.Named&exposure.PlaceInput != 0 {
-			return false
+		for d := range o.targets.doors {
+			other = other || d.target.Addr() == o.To
 		}
-		if c.Named&exposure.PlaceForward != 0 {
-			return true
+	} else if wide&exposure.PlaceForward != 0 {
+		host = true
+	}
+	return host || !other, other
+}
+
+// askTo asks about ports at the address asked for.
+func (o *offline) askTo(f firewall.Family, ports firewall.PortRange) reach {
+	host, other := o.whose()
+	o.elsewhere = other && !host
+	r := o.askClass(f, ports, exposure.Ranges{})
+	if !other {
+		o.assumed[o.To.String()+" is an address of the host itself"] = true
+	}
+	if host && other {
+		o.elsewhere = true
+		r = r.either(o.askClass(f, ports, exposure.Ranges{}))
+		what := "whether " + o.To.String() + " is an address of the host itself or of another machine isn't known"
+		o.assumed[what+": rules name it as either, so certain is what holds in both cases"] = true
+		if !r.undecided().empty() {
+			r.unknown = appendOnce(r.unknown, what)
 		}
 	}
-	if o.targets == nil {
-		o.targets = search(o.Rules)
+	return r
+}
+
+// either is who gets there if one of two answers is right.
+func (r reach) either(o reach) reach {
+	both := r
+	both.add(o)
+	for n := range both.certain {
+		both.certain[n] = r.certain[n].Intersect(o.certain[n])
+		both.unanswered[n] = r.unanswered[n].Intersect(o.unanswered[n])
 	}
-	for d := range o.targets.doors {
-		if d.target.Addr() == o.To {
-			return true
-		}
-	}
-	return false
+	return both
 }
 
 // dialled takes away from classes what no packet from outside can be for.
@@ -366,6 +395,16 @@ func (o *offline) declaredAt(r offlineRow) declaration {
 
 // judgeRow adds a row.
 func (o *offline) judgeRow(r offlineRow) {
+	if o.report.err != nil {
+		return
+	}
+	if r.possible.networks(maxNetworks) == maxNetworks || r.certain.networks(maxNetworks) == maxNetworks {
+		o.report.err = fmt.Errorf(
+			"the sources that get to %s/%d are more than %d networks, too many to list: leave out long sets",
+			r.protocol, r.first, maxNetworks,
+		)
+		return
+	}
 	x := Exposure{
 		Protocol:  r.protocol.String(),
 		Port:      r.first,
@@ -378,7 +417,7 @@ func (o *offline) judgeRow(r offlineRow) {
 	}
 	if r.at != nil {
 		x.Addresses = r.at
-		x.Address = x.At()
+		x.Address = x.Addresses[0]
 	}
 	o.judge(x, r.reach, r.families, r.like, nil)
 }

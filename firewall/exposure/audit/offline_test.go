@@ -101,6 +101,22 @@ func TestOffline(t *testing.T) {
 				"-A FORWARD -d 172.17.0.2/32 -p tcp --dport 80 -j ACCEPT\nCOMMIT\n",
 			ask:  Offline{Port: 80, To: netip.MustParseAddr("172.17.0.2")},
 			want: []string{"tcp/80 172.17.0.2 0.0.0.0/0"}, assumed: "another machine"},
+		"an address that postrouting names": {
+			text: "*nat\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -d 198.18.0.1/32 -j RETURN\nCOMMIT\n" +
+				filter("-A INPUT -s 10.0.0.0/8 -j ACCEPT"),
+			ask:  Offline{Port: 1500, To: netip.MustParseAddr("198.18.0.1")},
+			want: []string{"tcp/1500 198.18.0.1 10.0.0.0/8"}, assumed: "198.18.0.1 is an address of the host itself"},
+		"an address that input names for another port": {
+			text: filter("-A INPUT -d 198.18.0.1/32 -p tcp --dport 22 -j ACCEPT",
+				"-A INPUT -s 10.0.0.0/9 -p tcp --dport 80 -j ACCEPT",
+				"-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT",
+				"-A FORWARD -d 198.18.0.1/32 -s 10.0.0.0/8 -p tcp --dport 80 -j ACCEPT"),
+			ask:  Offline{Port: 80, To: netip.MustParseAddr("198.18.0.1")},
+			want: []string{"tcp/80 198.18.0.1 10.0.0.0/8 certain 10.0.0.0/9"}, assumed: "or of another machine isn't known"},
+		"an address whose answers output names": {
+			text: filter("-A INPUT -s 10.0.0.0/8 -j ACCEPT", "-A OUTPUT -s 198.18.0.1/32 -d 192.0.2.0/24 -j ACCEPT"),
+			ask:  Offline{Port: 80, To: netip.MustParseAddr("198.18.0.1")},
+			want: []string{"tcp/80 198.18.0.1 10.0.0.0/8"}, assumed: "198.18.0.1 is an address of the host itself"},
 		"a virtual address": {
 			text: "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 10.96.0.1/32 -p tcp --dport 443 -j DNAT --to-destination 10.0.0.9:6443\nCOMMIT\n" +
 				"*filter\n:INPUT DROP [0:0]\n:FORWARD ACCEPT [0:0]\nCOMMIT\n",
@@ -160,5 +176,28 @@ func TestOfflineIsBounded(t *testing.T) {
 	r := RunOffline(fromFile(t, b.String()), Offline{}, Input{Now: time.Now()})
 	if len(r.Unread) == 0 || len(r.Assumed) == 0 || !strings.Contains(r.Unread[0], "ask with --port") {
 		t.Errorf("%d rows, unread %q, assumed %q", len(r.Exposures), r.Unread, r.Assumed)
+	}
+}
+
+// A list of bans makes dozens of networks of each gap. Where that is too much for an answer, it says so.
+func TestOfflineNamesWhatIsTooLong(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("create bl hash:ip family inet hashsize 1024 maxelem 2000000\n")
+	for i := range uint32(450_000) {
+		x := 1<<24 + i*8191
+		fmt.Fprintf(&b, "add bl %d.%d.%d.%d\n", x>>24, x>>16&255, x>>8&255, x&255)
+	}
+	b.WriteString("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m set --match-set bl src -j DROP\nCOMMIT\n")
+	r := RunOffline(fromFile(t, b.String()), Offline{Port: 22}, Input{Now: time.Now()})
+	if r.Err() == nil || !strings.Contains(r.Err().Error(), "more than 4000000 networks") {
+		t.Errorf("%d rows, %v", len(r.Exposures), r.Err())
+	}
+}
+
+// A rule of thousands of words isn't repeated in every row.
+func TestWordsAreBounded(t *testing.T) {
+	d := exposure.Decision{Rule: strings.Repeat("é", 100_000)}
+	if n := len(Words(d)); n > 2*maxWords {
+		t.Errorf("%d bytes", n)
 	}
 }

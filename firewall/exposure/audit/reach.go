@@ -37,6 +37,9 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 		return r
 	}
 	answer = answer.WithinRates()
+	if e != a.believed {
+		a.follow(&answer)
+	}
 	// What IPVS takes isn't answered by this host's sockets, and what a firewall believes is about packets.
 	if e == a.believed || a.servedByIPVS(q.Protocol, q.Destination, q.Port) {
 		for i := range answer.Pieces {

@@ -157,3 +157,32 @@ func TestLocateWithoutARoute(t *testing.T) {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
+
+// An answer that leaves by another interface than the packet came by is mentioned.
+func TestExplainNamesTheWayOut(t *testing.T) {
+	in := Input{Rules: rules(t, ""), Host: world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80")}
+	p, err := Locate(in.Host, Packet{
+		From: netip.MustParseAddr("8.8.8.8"), Destination: netip.MustParseAddr("172.17.0.1"),
+		Port: 80, Protocol: firewall.TCP,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, err := Explain(in, p)
+	if err != nil || !x.Connects || x.Interface != "br0" ||
+		!strings.Contains(x.Summary, "the answer leaves by eth0, though the packet comes by br0") {
+		t.Errorf("%s by %s: %s, %v", x.Reason, x.Interface, x.Summary, err)
+	}
+}
+
+// Without rules nobody is named who let the packet in.
+func TestExplainWithoutARule(t *testing.T) {
+	in := Input{Rules: rules(t, ""), Host: world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80")}
+	p, err := Locate(in.Host, Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 80, Protocol: firewall.TCP})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x, err := Explain(in, p); err != nil || !strings.Contains(x.Summary, "let in, since no rule stops it") {
+		t.Errorf("%s, %v", x.Summary, err)
+	}
+}

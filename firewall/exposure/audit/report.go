@@ -17,7 +17,12 @@ type Report struct {
 	Unread []string `json:"unread,omitempty"`
 	// Assumed says what was taken for granted.
 	Assumed []string `json:"assumed,omitempty"`
+
+	err error
 }
+
+// Err is why the report isn't one: what was asked is too large. Only RunOffline's may have one.
+func (r Report) Err() error { return r.err }
 
 // Exposure is one reachable thing: a port, as packets find it that come in by one interface, and
 // who is behind it.

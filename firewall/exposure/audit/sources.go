@@ -5,6 +5,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"go4.org/netipx"
 )
 
 // sources are sets of addresses, one of each family: what the evaluator computes with, where a set of prefixes may take hundreds.
@@ -39,6 +40,24 @@ func (s sources) equal(o sources) bool { return s[0].Equal(o[0]) && s[1].Equal(o
 
 func (s sources) prefixes() firewall.Prefixes {
 	return s[0].Prefixes(firewall.IPv4).Union(s[1].Prefixes(firewall.IPv6))
+}
+
+// networks is how many prefixes the sources take, at most so many.
+func (s sources) networks(most int) (n int) {
+	var buffer []netip.Prefix
+	for six, set := range s {
+		for _, r := range set.List() {
+			from, to := r.From.IPv4(), r.To.IPv4()
+			if six == 1 {
+				from, to = r.From.IPv6(), r.To.IPv6()
+			}
+			buffer = netipx.IPRangeFrom(from, to).AppendPrefixes(buffer[:0])
+			if n += len(buffer); n >= most {
+				return most
+			}
+		}
+	}
+	return n
 }
 
 // simplest is the sources as prefixes; those that nobody can have are filled in where the answer then takes fewer: nobody wants to read that everyone gets

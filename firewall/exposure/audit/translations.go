@@ -76,9 +76,14 @@ func (a *auditor) published(r portRange, iface string, p part) {
 	x := Exposure{
 		Protocol:  r.protocol.String(),
 		Port:      r.first,
-		Address:   a.publishedAt(p.addresses, iface, p.families),
+		Address:   "*",
 		Interface: iface,
 		Target:    strings.Join(p.targets, ", "),
+	}
+	if at := a.publishedAt(p.addresses, iface, p.families); len(at) > 0 {
+		if x.Address = at[0]; len(at) > 1 {
+			x.Addresses = at
+		}
 	}
 	if r.last > r.first {
 		x.PortLast = r.last
@@ -102,25 +107,24 @@ func (a *auditor) told() (out []firewall.PortRange) {
 	return out
 }
 
-// publishedAt are the addresses at which a port is published, for people: "*" if that is all of the
-// host's, of the families in which it is published at all.
+// publishedAt are the addresses at which a port is published; none if that is all of the host's, of
+// the families in which it is published at all.
 func (a *auditor) publishedAt(
 	dialled []netip.Addr,
 	iface string,
 	families []firewall.Family,
-) string {
+) (words []string) {
 	all := 0
 	for _, f := range families {
 		all += len(a.dialledBy(iface, f))
 	}
 	if len(dialled) == all {
-		return "*"
+		return nil
 	}
-	var words []string
 	for _, address := range dialled {
 		words = append(words, address.String())
 	}
-	return strings.Join(words, ", ")
+	return words
 }
 
 // believe is who would get to the port if it were the host's own: what a firewall on the host
@@ -149,7 +153,7 @@ func (a *auditor) behind(x *Exposure, targets []string, p firewall.Protocol) {
 		}
 		takers := sockets.Takers(a.listeners, p, at.Addr(), at.Port(), "")
 		if !a.Host.Owns(at.Addr()) {
-			takers = a.elsewhere(p, at)
+			takers, _ = a.takers(p, at)
 		}
 		if len(takers) == 0 || len(takers[0].Owners) == 0 {
 			continue
@@ -163,34 +167,24 @@ func (a *auditor) behind(x *Exposure, targets []string, p firewall.Protocol) {
 	}
 }
 
-// refusing names the targets of this host at which nobody listens, of a port that has several: some
-// connections come about, and others don't.
+// refusing names the targets at which nobody listens, of a port that has several: some connections
+// come about, and others don't.
 func (a *auditor) refusing(targets []string, p firewall.Protocol, iface string) (out []string) {
 	if len(targets) < 2 {
 		return nil
 	}
 	for _, t := range targets {
 		at, err := netip.ParseAddrPort(t)
-		if err == nil && a.Host.Owns(at.Addr()) && len(sockets.Takers(a.listeners, p, at.Addr(), at.Port(), iface)) == 0 {
-			out = append(out, fmt.Sprintf("nothing listens at %s, one of %d targets", t, len(targets)))
-		}
-	}
-	return out
-}
-
-// elsewhere are the listeners of the one other namespace that has an address; none if several have
-// it.
-func (a *auditor) elsewhere(p firewall.Protocol, at netip.AddrPort) (out []sockets.Listener) {
-	for _, l := range a.Sockets.Listeners {
-		if l.Namespace.Current || l.Protocol != p ||
-			!slices.Contains(a.Sockets.Addresses[l.Namespace.Inode], at.Addr()) ||
-			!l.Accepts(at.Addr(), at.Port(), "") {
+		if err != nil {
 			continue
 		}
-		if len(out) > 0 && out[0].Namespace.Inode != l.Namespace.Inode {
-			return nil
+		takers, known := a.takers(p, at)
+		if a.Host.Owns(at.Addr()) {
+			takers, known = sockets.Takers(a.listeners, p, at.Addr(), at.Port(), iface), true
 		}
-		out = append(out, l)
+		if known && len(takers) == 0 {
+			out = append(out, fmt.Sprintf("nothing listens at %s, one of %d targets", t, len(targets)))
+		}
 	}
 	return out
 }

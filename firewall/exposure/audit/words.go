@@ -7,6 +7,17 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
+// maxWords is how much of a rule is shown, in bytes.
+const maxWords = 1000
+
+// letIn says who let a packet in.
+func letIn(d exposure.Decision) string {
+	if d.Chain == "" && d.Reason == exposure.NoRule {
+		return "let in, since no rule stops it"
+	}
+	return "let in by " + Words(d)
+}
+
 // Words names who decided, for people: "ufw, chain ufw-user-input: tcp dport 22 accept".
 func Words(d exposure.Decision) string {
 	var parts []string
@@ -31,6 +42,9 @@ func Words(d exposure.Decision) string {
 	what := d.Rule
 	if what == "" {
 		what = d.Reason
+	}
+	if len(what) > maxWords { // a rule may name thousands of ports
+		what = strings.ToValidUTF8(what[:maxWords], "") + "…"
 	}
 	switch {
 	case s == "":

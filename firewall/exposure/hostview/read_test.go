@@ -120,7 +120,7 @@ func checkRules(t *testing.T, h *exposure.Host) {
 		{Family: firewall.IPv4, Priority: 90, Not: true, Source: netip.MustParsePrefix("192.0.2.0/24"), Protocol: 6, Dport: exposure.Numbers(80, 90),
 			Action: exposure.RuleTable, Table: 1000, SuppressPrefixLength: 0},
 		{Family: firewall.IPv4, Priority: 95, Action: exposure.RuleGoto, Target: 100, SuppressPrefixLength: -1},
-		{Family: firewall.IPv4, Priority: 97, Action: exposure.RuleTable, Table: 1000, SuppressPrefixLength: -1, Unknown: "tos 0x10, sport 5-5"},
+		{Family: firewall.IPv4, Priority: 97, Action: exposure.RuleTable, Table: 1000, SuppressPrefixLength: -1, Sport: exposure.Numbers(5, 5), Unknown: "tos 0x10"},
 		{Family: firewall.IPv4, Priority: 98, Action: exposure.RuleTable, Table: 1000, SuppressPrefixLength: -1, Dport: exposure.Numbers(53, 53)},
 		{Family: firewall.IPv6, Priority: 50, Dest: netip.MustParsePrefix("2001:db8::/32"), Action: exposure.RuleProhibit, SuppressPrefixLength: -1},
 	} {

@@ -81,13 +81,16 @@ func rule(h *exposure.Host, m message) error {
 			}
 		case ruleSport:
 			if from, to, ok := portRange(a); ok {
-				unknown = append(unknown, fmt.Sprintf("sport %d-%d", from, to))
+				r.Sport = exposure.Numbers(uint64(from), uint64(to))
 			}
-		case ruleDportMask: // printed with every single port
+		case ruleDportMask: // printed with every single port, as the next
 			if mask := a.Uint16(); mask != 0xffff {
 				unknown = append(unknown, fmt.Sprintf("dport mask %#x", mask))
 			}
-		case ruleSportMask: // ruleSport says it
+		case ruleSportMask:
+			if mask := a.Uint16(); mask != 0xffff {
+				unknown = append(unknown, fmt.Sprintf("sport mask %#x", mask))
+			}
 		case ruleUsers:
 			unknown = append(unknown, "a user")
 		case ruleTunnel:

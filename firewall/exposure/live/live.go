@@ -38,6 +38,8 @@ type Host struct {
 	Sockets sockets.Snapshot
 	// IPVS are the services that take their packets before any socket does.
 	IPVS []ipvs.Service
+	// Enter reads the rules and the host of another of the namespaces in Sockets, by inode.
+	Enter func(inode uint64) (*exposure.Ruleset, *exposure.Host, error)
 }
 
 // Read reads the host.
@@ -60,7 +62,7 @@ func Read(ctx context.Context) (Host, error) {
 	if err != nil {
 		return Host{}, err
 	}
-	return Host{rules, host, listening, served}, nil
+	return Host{rules, host, listening, served, enter(ctx, listening)}, nil
 }
 
 // Rules reads the rules alone. Without the right to read nf_tables it is firewall.ErrPermission: an

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -68,6 +69,9 @@ func split(name string, text []byte, hint exposure.Family) ([]part, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return fail("it is empty: give the output of " + formats)
 	}
+	if what := otherwise(text); what != "" {
+		return fail(what)
+	}
 	list, err := sections(text)
 	switch {
 	case err != nil:
@@ -80,6 +84,22 @@ func split(name string, text []byte, hint exposure.Family) ([]part, error) {
 		return fail("nothing in it tells whether it is iptables-save's or ip6tables-save's: keep the comment line that they begin with, or name it rules.v4 or rules.v6")
 	}
 	return parts(text, list), nil
+}
+
+// listed is the first line of a chain as iptables -L prints it.
+var listed = regexp.MustCompile(`(?m)^Chain \S+ \((policy [A-Z]+|\d+ references)`)
+
+// otherwise says what to give instead of a text that is often given; "" for any other.
+func otherwise(text []byte) string {
+	switch {
+	case bytes.HasPrefix(text, []byte{0x1f, 0x8b}):
+		return "it is packed with gzip: unpack it with gunzip"
+	case bytes.HasPrefix(text, []byte("\xff\xfe")), bytes.HasPrefix(text, []byte("\xfe\xff")):
+		return "it is UTF-16: convert it to UTF-8 with iconv -f UTF-16 -t UTF-8"
+	case listed.Match(text[:min(len(text), 1<<16)]) && !bytes.Contains(text, []byte("\nCOMMIT")):
+		return "it is the output of iptables -L, which leaves much out: give that of iptables-save"
+	}
+	return ""
 }
 
 func onlyRemarks(text []byte) bool {

@@ -32,7 +32,7 @@ var waiting = map[firewall.Protocol]uint32{
 	firewall.SCTP: 1 << unix.BPF_TCP_LISTEN, // SCTP_SS_LISTENING (include/net/sctp/constants.h)
 }
 
-// listening lists the sockets of a namespace that listen, and the namespace's addresses if there are any. err: nothing at all could be read; unread: something couldn't.
+// listening lists the sockets of a namespace that listen, and the namespace's addresses. err: nothing at all could be read; unread: something couldn't.
 func (h host) listening(ctx context.Context, in Namespace, at *place) (out []found, addresses []netip.Addr, unread []error, err error) {
 	dial := h.here
 	if !in.Current {
@@ -73,7 +73,7 @@ func (h host) listening(ctx context.Context, in Namespace, at *place) (out []fou
 			}
 		}
 	}
-	if len(out) > 0 {
+	if len(out) > 0 || !in.Current {
 		if addresses, err = addressesOf(ctx, from); err != nil {
 			unread = append(unread, err)
 		}

@@ -20,11 +20,23 @@ type Snapshot struct {
 	Listeners []Listener
 	// Namespaces that were looked at, also those in which nothing listens: the current one first, then the host's, then by inode.
 	Namespaces []Namespace
-	// Addresses of the namespaces in which something listens, by the namespace's inode.
+	// Addresses of the namespaces, by inode; of the current one, only if something listens there.
 	Addresses map[uint64][]netip.Addr
 	// Unread says what could not be read, so that more may listen than is listed, or owners may be missing. Missing rights are
 	// firewall.ErrPermission.
 	Unread []error
+
+	host   host
+	places map[uint64]*place
+}
+
+// Open opens a namespace by its inode. It fails for one that has ended, and with firewall.ErrPermission.
+func (s Snapshot) Open(inode uint64) (*os.File, error) {
+	p := s.places[inode]
+	if p == nil {
+		return nil, errGone
+	}
+	return s.host.open(p)
 }
 
 // Current are the listeners of the reader's own namespace.
@@ -95,6 +107,7 @@ func (h host) read(ctx context.Context) (Snapshot, error) {
 		s.Unread = append(s.Unread, err)
 	}
 	slices.SortFunc(s.Namespaces, Namespace.compare)
+	s.host, s.places = h, seen.places
 	s.Listeners = group(all, newPeople(h.processes, seen))
 	return s, ctx.Err()
 }
