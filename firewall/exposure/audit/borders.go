@@ -52,9 +52,13 @@ func ofAnother(r *exposure.Rule, p firewall.Protocol) bool {
 }
 
 type borders struct {
-	starts   []bool
-	computed bool
-	raw      bool // a rule reads bytes where the port may be, which the evaluator takes for unknown
+	// protocols tells from which numbers on rules say another thing of a packet's protocol, and
+	// protocolComputed that they do more than look it up.
+	protocols        [256]bool
+	protocolComputed bool
+	starts           []bool
+	computed         bool
+	raw              bool // a rule reads bytes where the port may be, which the evaluator takes for unknown
 }
 
 func (b *borders) statement(s exposure.Statement) {
@@ -87,6 +91,16 @@ func (b *borders) statement(s exposure.Statement) {
 func (b *borders) lookup(key []exposure.Operand, in *exposure.Set) {
 	for i, o := range key {
 		plain := o.Shift == 0 && o.Clear == (exposure.Value{}) && o.Xor == (exposure.Value{})
+		if ofProtocol(o) {
+			b.protocolComputed = b.protocolComputed || !plain || in.Grows || in.Unknown != "" ||
+				o.Field == exposure.FieldRaw && o.Raw.Bits != 8
+			for _, box := range in.All() {
+				if i < len(box) {
+					b.protocol(box[i])
+				}
+			}
+			continue
+		}
 		if !ofPort(o.Field) || !plain {
 			b.operand(o)
 			continue
@@ -113,6 +127,7 @@ func (b *borders) operand(o exposure.Operand) {
 		return
 	}
 	b.computed = b.computed || ofPort(o.Field)
+	b.protocolComputed = b.protocolComputed || ofProtocol(o)
 	b.raw = b.raw || o.Field == exposure.FieldRaw && mayReadPort(o.Raw)
 }
 
@@ -132,6 +147,29 @@ func mayReadPort(r exposure.Raw) bool {
 		return false
 	}
 	return true
+}
+
+// ofProtocol reports whether an operand may be the protocol: also by its place, byte 9 of an IPv4
+// header or byte 6 of an IPv6 header.
+func ofProtocol(o exposure.Operand) bool {
+	switch o.Field {
+	case exposure.FieldProtocol, exposure.FieldCTProtocol:
+		return true
+	case exposure.FieldRaw:
+		end := o.Raw.Offset + o.Raw.Bits
+		return o.Raw.Base == exposure.RawNetwork &&
+			(o.Raw.Offset < 8*10 && end > 8*9 || o.Raw.Offset < 8*7 && end > 8*6)
+	}
+	return false
+}
+
+func (b *borders) protocol(r exposure.Range) {
+	if from, ok := r.From.Uint64(); ok && from < 256 {
+		b.protocols[from] = true
+	}
+	if to, ok := r.To.Uint64(); ok && to < 255 {
+		b.protocols[to+1] = true
+	}
 }
 
 // ofPort reports whether a field may be the port: in an answer it is the source port.

@@ -44,6 +44,8 @@ type subject struct {
 	behind   behind
 	sampled  bool       // the rules tell its ports apart, and only the first was asked about
 	profiles []*profile // one for each of the survey's interfaces
+	// like is another one that no rule tells from it, which was asked about in its place; nil if none.
+	like *subject
 }
 
 // weight is how many ports it has.
@@ -112,10 +114,17 @@ func (s *survey) ask(ctx context.Context) error {
 		if ctx.Err() != nil {
 			break
 		}
-		next <- x
+		if x.like == nil {
+			next <- x
+		}
 	}
 	close(next)
 	workers.Wait()
+	for _, x := range s.subjects {
+		if x.like != nil {
+			x.profiles = x.like.profiles
+		}
+	}
 	return cmp.Or(failed, ctx.Err())
 }
 
@@ -144,10 +153,29 @@ func (s *survey) choose() {
 			})
 		}
 	}
+	s.choosePortless()
+}
+
+// choosePortless lists the protocols without ports. Of those that neither a name nor a rule tells
+// apart, some two hundred, one is asked about.
+func (s *survey) choosePortless() {
+	b := bordersOf(s.Rules, nil, 0)
+	var asked *subject // the last without a name that was asked about
 	for n := 1; n < 256; n++ {
-		if p := firewall.Protocol(n); p.Listable() && !p.HasPorts() {
-			s.subjects = append(s.subjects, &subject{PortRange: firewall.Portless(p)})
+		p := firewall.Protocol(n)
+		if b.protocols[n] {
+			asked = nil
 		}
+		if !p.Listable() || p.HasPorts() {
+			continue
+		}
+		x := &subject{PortRange: firewall.Portless(p)}
+		if unnamed := strings.HasPrefix(p.String(), "protocol-"); unnamed && !b.protocolComputed {
+			if x.like = asked; asked == nil {
+				asked = x
+			}
+		}
+		s.subjects = append(s.subjects, x)
 	}
 }
 
