@@ -31,7 +31,7 @@ type judge struct {
 	lostRoutes bool
 	// unanswered are sources to whom answers leave by another interface or not at all: whether their
 	// packets got through can't be seen, but what came back is still too much.
-	unanswered, unanswered6 ex.Ranges
+	unanswered ex.Ranges
 
 	rulesets, probes, questions, exact, refused, open, undecided, read int
 	blunt                                                              map[string]int // answers less exact than the description's, by view
