@@ -16,9 +16,9 @@ type Ruleset struct {
 	Partly []string
 }
 
-// MaxFileRules bounds the rules of files. Each takes up to 2 KiB, prepared for evaluation, so that many
+// MaxFileRules bounds the rules of files. Each takes up to 4 KiB, prepared for evaluation, so that many
 // fit into 512 MiB. The rules of the host itself are not bounded: it has room for them.
-const MaxFileRules = 200_000
+const MaxFileRules = 100_000
 
 // TooManyRules says that there are more than MaxFileRules, and what to do.
 var TooManyRules = fmt.Sprintf(

@@ -159,7 +159,7 @@ func TestPriorities(t *testing.T) {
 func TestTooManyRules(t *testing.T) {
 	text := "table ip t { chain c {\n" + strings.Repeat("drop\n", exposure.MaxFileRules+1) + "} }\n"
 	err := Read("f", strings.NewReader(text), &exposure.Ruleset{})
-	if err == nil || !strings.HasPrefix(err.Error(), "f:200002:1: more than 200000 rules") {
+	if err == nil || !strings.HasPrefix(err.Error(), "f:100002:1: more than 100000 rules") {
 		t.Errorf("%v", err)
 	}
 }

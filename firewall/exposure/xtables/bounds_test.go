@@ -12,7 +12,7 @@ func TestTooManyRules(t *testing.T) {
 	text := "*filter\n:INPUT ACCEPT [0:0]\n" +
 		strings.Repeat("-A INPUT -p tcp --dport 22 -j ACCEPT\n", exposure.MaxFileRules+1) + "COMMIT\n"
 	err := ReadSave("x", exposure.FamilyIPv4, strings.NewReader(text), nil, &exposure.Ruleset{})
-	if err == nil || !strings.HasPrefix(err.Error(), "x:200003:1: more than 200000 rules: ") {
+	if err == nil || !strings.HasPrefix(err.Error(), "x:100003:1: more than 100000 rules: ") {
 		t.Error(err)
 	}
 }
