@@ -93,7 +93,33 @@ func torn(d difference) slots {
 		}
 		before[at] = append(before[at], c)
 	}
+	d.withVirtual(changing, out)
 	return out
+}
+
+// withVirtual adds all of a family's changed sets where the services of IPVS are among them and
+// anything else changes: who is let in to one of these may be so by the set before, and by a service
+// afterwards, so both have to come into force at once.
+func (d *difference) withVirtual(changing, out slots) {
+	for _, f := range firewall.Families {
+		var changed []slot
+		virtual := false
+		for _, c := range d.sets.content {
+			if c.want.family == f {
+				changed = append(changed, slot{c.want.service, f})
+				virtual = virtual || c.want.kind == kindVirtual
+			}
+		}
+		rules := false
+		for at := range changing {
+			rules = rules || at.family == f
+		}
+		if virtual && (rules || len(changed) > 1) {
+			for _, at := range changed {
+				out[at] = true
+			}
+		}
+	}
 }
 
 // changingPaths tells on the way to which services' sets a packet meets rules that change, by the
