@@ -89,9 +89,13 @@ func (a *auditor) judge(
 	}
 	// dockerd listens on the ports that it publishes, and packets from outside never get to it: they
 	// are not stopped, they have a row of their own. Nor is a rule to blame that refuses the host's
-	// own addresses to packets from outside.
-	if missing := allowed.minus(r.possible).minus(a.unroutable).minus(r.elsewhere); d.governed &&
-		!missing.empty() {
+	// own addresses to packets from outside, and the networks of other interfaces, containers' among
+	// them, don't come by this one.
+	missing := allowed.minus(r.possible).minus(a.unroutable).minus(r.elsewhere)
+	if d.governed && !missing.empty() {
+		missing = missing.minus(a.behindOthers(x.Interface))
+	}
+	if d.governed && !missing.empty() {
 		a.find(
 			&x,
 			BlockedElsewhere,
@@ -116,6 +120,26 @@ func (a *auditor) judge(
 		)
 	}
 	a.report.Exposures = append(a.report.Exposures, x)
+}
+
+// behindOthers are the networks that the host's other interfaces are part of.
+func (a *auditor) behindOthers(iface string) sources {
+	var list []netip.Prefix
+	if iface != "" && a.Host != nil {
+		for _, i := range a.Host.Interfaces {
+			if i.Name == iface {
+				continue
+			}
+			for _, p := range i.Addresses {
+				list = append(list, netip.PrefixFrom(p.Addr().WithZone(""), p.Bits()).Masked())
+			}
+		}
+	}
+	p, err := firewall.NewPrefixes(list...)
+	if err != nil {
+		return sources{}
+	}
+	return sourcesOf(p, firewall.Families...)
 }
 
 // name is a port for people: "tcp/9090 (prometheus) at 192.0.2.1". The interface isn't part of it:

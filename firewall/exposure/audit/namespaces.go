@@ -54,7 +54,7 @@ func newNamespaces(in Input) *namespaces {
 		enter:     in.Enter,
 		answers:   map[insideKey][]exposure.Piece{},
 	}
-	all := map[uint64]*namespace{}
+	all, neighbours := map[uint64]*namespace{}, map[uint64]bool{}
 	for inode := range in.Sockets.Addresses {
 		all[inode] = &namespace{inode: inode}
 	}
@@ -66,6 +66,7 @@ func newNamespaces(in Input) *namespaces {
 		}
 		if at != nil {
 			at.name = s.String()
+			neighbours[s.Inode] = s.Neighbour
 		}
 		return at
 	}
@@ -77,17 +78,28 @@ func newNamespaces(in Input) *namespaces {
 			at.listeners = append(at.listeners, l)
 		}
 	}
+	owners := map[netip.Addr][]*namespace{}
 	for inode, at := range all {
 		for _, address := range in.Sockets.Addresses[inode] {
-			if _, several := n.byAddress[address]; several {
-				at = nil
-			}
-			n.byAddress[address] = at
-			at = all[inode]
+			owners[address] = append(owners[address], at)
 		}
+	}
+	for address, list := range owners {
+		n.byAddress[address] = oneOf(list, neighbours)
 	}
 	n.noteSources(in.Rules)
 	return n
+}
+
+// oneOf is who has an address: of several, the one neighbour; nil if there are more.
+func oneOf(list []*namespace, neighbours map[uint64]bool) *namespace {
+	if len(list) > 1 {
+		list = slices.DeleteFunc(list, func(n *namespace) bool { return !neighbours[n.inode] })
+	}
+	if len(list) != 1 {
+		return nil
+	}
+	return list[0]
 }
 
 // noteSources notes what the rules may make of a packet's source.

@@ -15,6 +15,8 @@ type Namespace struct {
 	Name string
 	// Container that its first process runs in; zero for none, or if nothing runs in it.
 	Container process.Container
+	// Neighbour: a link of the reader's namespace has its other end there, as a container's veth does.
+	Neighbour bool
 	// Processes that live in it, at least one thread of theirs; 0 if only a mount or a descriptor keeps it.
 	Processes int
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/netdump"
 	"github.com/portgrave/portgrave/firewall/process"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -129,6 +130,7 @@ func (h host) lookInto(ctx context.Context, s *Snapshot, places []*place, curren
 		if p.first != 0 && !n.Host {
 			n.Container = h.processes.Look(p.first).Container
 		}
+		n.Neighbour = !n.Current && h.neighbour(p)
 		list, addresses, unread, err := h.listening(ctx, n, p)
 		switch {
 		case ctx.Err() != nil:
@@ -154,6 +156,18 @@ func (h host) lookInto(ctx context.Context, s *Snapshot, places []*place, curren
 		all = append(all, list...)
 	}
 	return all, nil
+}
+
+// neighbour reports whether a link of the calling thread's namespace has its other end in another
+// one: these have a number here (RTM_GETNSID, rtnetlink(7)).
+func (h host) neighbour(p *place) bool {
+	f, err := h.open(p)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = f.Close() }()
+	number, err := netlink.GetNetNsIdByFd(int(f.Fd()))
+	return err == nil && number >= 0
 }
 
 // errGone: a namespace ended while the host was looked at.
