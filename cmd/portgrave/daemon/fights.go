@@ -39,7 +39,7 @@ const (
 	longestPause = 1500 * time.Millisecond
 
 	fightWindow  = 10 * time.Second
-	fightRepairs = 20 // more in a window are a fight; so are fightLate when the share is used up
+	fightRepairs = 12 // more in a window are a fight; so are fightLate when the share is used up
 	fightLate    = 5
 	fightReport  = time.Minute // how often a fight that goes on is reported
 )

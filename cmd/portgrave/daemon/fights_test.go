@@ -31,10 +31,10 @@ func TestFights(t *testing.T) {
 	if f.repaired(now, 0, nil) {
 		t.Error("it began twice")
 	}
-	if got := f.now.MissingSeconds; got != 0.1 {
+	if got := f.now.MissingSeconds; got != 0.092 {
 		t.Errorf("rules were missing for %v s", got)
 	}
-	if s := f.now.MissingShare; s < 0.3 || s > 0.4 {
+	if s := f.now.MissingShare; s < 0.4 || s > 0.5 {
 		t.Errorf("which is a share of %v", s)
 	}
 	for range 13 {
