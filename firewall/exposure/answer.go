@@ -26,7 +26,7 @@ type Piece struct {
 	// Target is where the packet is addressed to in the end: after NAT, or the transparent proxy's socket. The address is the zero Addr if the question's
 	// was and nothing changed it. The zero AddrPort: something unknown may have changed it to anything.
 	Target netip.AddrPort
-	// Within is the range that a target lies in of which no more is known, for people; "" if nothing is known.
+	// Within is the range of a target that isn't known exactly, for people; "" if it may be anything.
 	Within string
 	// Translated: the target isn't what the client dialled.
 	Translated bool

@@ -19,7 +19,7 @@ type view struct {
 	excepts bool
 }
 
-// but is the same value, of which it is known that it isn't another one.
+// but is the same value, known to differ from another one.
 func (v view) but(except Value) view {
 	v.except, v.excepts = except, true
 	return v

@@ -26,26 +26,31 @@ func (l *lexer) key() (any, error) {
 	return out, err
 }
 
-// tuple reads operands with dots between them.
-func (l *lexer) tuple() (any, error) {
-	first, err := l.operand(0)
-	if err != nil {
-		return nil, err
-	}
+// joined reads the operands that follow the first one, each behind a sign.
+func (l *lexer) joined(first any, sign string) ([]any, error) {
 	list := []any{first}
 	for {
-		more, err := l.accept(".")
-		if err != nil {
-			return nil, err
-		}
-		if !more {
-			break
+		more, err := l.accept(sign)
+		if err != nil || !more {
+			return list, err
 		}
 		next, err := l.operand(0)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, next)
+	}
+}
+
+// tuple reads operands with dots between them.
+func (l *lexer) tuple() (any, error) {
+	first, err := l.operand(0)
+	if err != nil {
+		return nil, err
+	}
+	list, err := l.joined(first, ".")
+	if err != nil {
+		return nil, err
 	}
 	if len(list) == 1 {
 		return first, nil

@@ -81,20 +81,9 @@ func (l *lexer) parenthesis(t token) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list := []any{first}
-	for {
-		more, err := l.accept(",")
-		if err != nil {
-			return nil, err
-		}
-		if !more {
-			break
-		}
-		next, err := l.operand(0)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, next)
+	list, err := l.joined(first, ",")
+	if err != nil {
+		return nil, err
 	}
 	if len(list) > 1 {
 		return list, l.expect(")")
