@@ -1,0 +1,232 @@
+package exposure
+
+import (
+	"math"
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// The hooks that an answer passes: the chains of each, and what the kernel itself does between them.
+
+// replyGroup runs the chains of one priority, and before them what the kernel's own hooks do.
+func (w *walk) replyGroup(g group, flows []flow) []flow {
+	flows = w.kernelHooks(flows, g.priority)
+	if !w.besideNAT(g) {
+		return w.rerouting(g, flows)
+	}
+	by := Decider{Reason: "whether a chain comes before NAT of the same priority isn't known"}
+	early, late := slices.Clone(flows), slices.Clone(flows) // NAT runs before the chains, or behind
+	for i, f := range flows {
+		early[i].doubts, late[i].doubts = w.doubt(f.doubts, by, 0), w.doubt(f.doubts, by, 1)
+	}
+	pick := w.pick(2)
+	var out []flow
+	if pick != 1 {
+		out = w.rerouting(g, w.undo(early))
+	}
+	if pick != 0 {
+		w.reply.undone = false // the other order begins where the first one did
+		out = append(out, w.undo(w.rerouting(g, late))...)
+	}
+	return w.merge(out)
+}
+
+// besideNAT reports whether chains have the priority of the kernel's NAT hook: which of them comes
+// first isn't known, unless they are that hook's own.
+func (w *walk) besideNAT(g group) bool {
+	at, ok := w.natPriority()
+	return ok && g.priority == at && !w.reply.undone && w.e.conntrack[w.q.Family] == Yes &&
+		!g.has(func(u unit) bool { return u.nat })
+}
+
+// has reports whether a function picks any of the units.
+func (g group) has(picks func(unit) bool) bool {
+	return slices.ContainsFunc(g.orders, func(units []unit) bool {
+		return slices.ContainsFunc(units, picks)
+	})
+}
+
+// rerouting runs the chains of one priority, and routes what they have marked.
+func (w *walk) rerouting(g group, flows []flow) []flow {
+	out := w.group(g, flows)
+	if w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark &&
+		(len(g.orders) == 0 || g.has(func(u unit) bool { return u.chains[0].reroutes() })) {
+		return w.reroute(flows, out)
+	}
+	return out
+}
+
+// reroutes reports whether a changed mark has the packet routed anew behind the chain
+// (ip_route_me_harder in net/ipv4/netfilter.c).
+func (c *chain) reroutes() bool {
+	return c.Base.Type == TypeRoute || c.Table.System != NFTables && c.Table.Name == "mangle"
+}
+
+// reroute routes those again that have another mark than before a chain.
+func (w *walk) reroute(before, flows []flow) []flow {
+	var same, other []flow
+	for _, f := range flows {
+		kept, changed := false, false
+		for _, b := range before {
+			if equal := b.packet.mark == f.packet.mark; equal {
+				kept = true
+			} else {
+				changed = true
+			}
+		}
+		if kept {
+			same = append(same, f)
+		}
+		if changed {
+			if kept {
+				by := Decider{Reason: "whether the answer's mark has changed isn't known"}
+				same[len(same)-1].doubts, f.doubts = w.doubt(
+					f.doubts,
+					by,
+					0,
+				), w.doubt(
+					f.doubts,
+					by,
+					1,
+				)
+			}
+			other = append(other, f)
+		}
+	}
+	return w.merge(append(same, w.routeReply(other)...))
+}
+
+// natPriority is where the kernel's NAT hook runs; false where it has none.
+func (w *walk) natPriority() (int32, bool) {
+	switch w.hook {
+	case HookPrerouting, HookOutput:
+		return PriorityNATDestination, true
+	case HookPostrouting:
+		return PriorityNATSource, true
+	}
+	return math.MinInt32, false
+}
+
+// kernelHooks does what the kernel's own hooks do before a priority: conntrack finds the
+// connection, NAT undoes its translations (nf_nat_packet in net/netfilter/nf_nat_core.c): the
+// destination at prerouting and output, the source at postrouting.
+func (w *walk) kernelHooks(flows []flow, before int32) []flow {
+	if early := w.hook == HookPrerouting || w.hook == HookOutput; early && !w.reply.recognised &&
+		before > PriorityConntrack {
+		w.reply.recognised = true
+		flows = w.recognise(flows)
+	}
+	if at, ok := w.natPriority(); ok && before > at {
+		flows = w.undo(flows)
+	}
+	if before == math.MaxInt32 {
+		w.reply.recognised, w.reply.undone = false, false // for the next hook
+	}
+	return flows
+}
+
+// recognise is conntrack: it finds the connection of the first packet, if that has one.
+func (w *walk) recognise(flows []flow) []flow {
+	first := w.reply.first
+	out := slices.Clone(flows)
+	for i, f := range flows {
+		p := *f.packet
+		sameZone := p.zone == first.zone && p.zone.Known == Ones(16) && p.template != Maybe
+		switch {
+		case p.track == untracked:
+		case first.track == tracked && p.track == tracked && sameZone && w.fits(&p) == Yes:
+			p.status.Value = p.status.Value.Or(Number(ctSeenReply | ctConfirmed))
+			if w.q.Protocol != firewall.TCP {
+				p.status.Known = p.status.Known.AndNot(Number(ctAssured))
+			}
+		case w.q.Protocol == firewall.TCP && (first.track == untracked || w.fits(&p) == No):
+			p.track = strayed // a SYN and ACK begins no connection (tcp_new in nf_conntrack_proto_tcp.c)
+		default:
+			p.track = perhapsTracked
+			p.ctMark, p.label, p.status = Bits{}, Bits{}, Bits{}
+		}
+		p.zone = first.zone
+		out[i].packet = &p
+	}
+	return w.merge(out)
+}
+
+// fits reports whether an answer comes from where its connection expects it. It doesn't if a rule
+// has written another destination to the first packet behind conntrack.
+func (w *walk) fits(p *packet) Tri {
+	first := w.reply.first
+	switch {
+	case !first.rewritten:
+		return Yes
+	case first.scrambled || p.scrambled || !p.now.known() || !first.reply.known():
+		return Maybe
+	case p.now == first.reply:
+		return Yes
+	}
+	return No
+}
+
+// undo is the kernel's NAT hook: it undoes a translation of the connection.
+func (w *walk) undo(flows []flow) []flow {
+	if w.reply.undone || w.e.conntrack[w.q.Family] != Yes {
+		return flows
+	}
+	w.reply.undone = true
+	var out []flow
+	for _, f := range flows {
+		p := *f.packet
+		if w.hook == HookPostrouting {
+			p.now, p.moved = p.orig, false
+			p.local = w.reply.first.local
+		} else if p.headerSource != p.origSource {
+			p.headerSource, p.sport = p.origSource, w.reply.clients
+		}
+		if p == *f.packet || p.track == untracked || p.track == strayed {
+			out = append(out, f)
+			continue
+		}
+		pick := -1
+		g := f
+		if p.track == perhapsTracked {
+			by := Decider{Reason: "whether the answer's connection is found isn't known"}
+			pick = w.pick(2)
+			g.doubts = w.doubt(f.doubts, by, 0)
+			f.doubts = w.doubt(f.doubts, by, 1)
+			if pick != 0 {
+				out = append(out, f)
+			}
+		}
+		if pick == 1 {
+			continue
+		}
+		again := w.hook == HookOutput && p.headerSource != g.packet.headerSource
+		g.packet = &p
+		if again {
+			out = append(out, w.routeReply([]flow{g})...)
+		} else {
+			out = append(out, g)
+		}
+	}
+	return w.merge(out)
+}
+
+// replyNAT is the NAT hook with chains: they see only what begins a connection.
+func (w *walk) replyNAT(chains []*chain, flows []flow) []flow {
+	flows = w.undo(flows)
+	if w.q.Protocol == firewall.TCP {
+		return flows
+	}
+	var out, perhaps []flow
+	for _, f := range flows {
+		if f.packet.track == perhapsTracked {
+			perhaps = append(perhaps, f)
+		} else {
+			out = append(out, f)
+		}
+	}
+	if len(perhaps) == 0 {
+		return out
+	}
+	return w.merge(append(out, w.natPerhaps(chains, perhaps)...))
+}
