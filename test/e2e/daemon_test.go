@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -257,8 +258,9 @@ func often(briefly, thoroughly int) int {
 	return briefly
 }
 
-// Between two disruptions is a pause, or the daemon takes them for a fight.
-const calm = 550 * time.Millisecond
+// calm is the pause between two disruptions. More than twelve in ten seconds are a fight for the
+// daemon (fightRepairs), and these are none.
+const calm = 900 * time.Millisecond
 
 // disruptions are what others do to our table.
 var disruptions = map[string]string{
@@ -299,40 +301,42 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 				w.Host.NFT(disrupt + "\n")
 				time.Sleep(calm)
 			}
+			disruptAndStay(t, w.Host, disrupt)
 			through, cut := foes.Stop(), friends.Stop()
 			events := driftLog(t, state)[before:]
 			var took []float64
-			gone := 0 // authors who had ended before they could be looked at: only their command and process are known
-			for _, e := range events {
+			gone := 0 // authors with no user: only their command and process are known
+			for n, e := range events {
 				if e.Kind != "repaired" {
 					t.Errorf("event %+v", e)
 					continue
 				}
 				took = append(took, e.Took)
+				// A process that ends within a millisecond of its change may be gone before the daemon reads
+				// about it, where the processor is slow to wake. The last one stays.
+				stays := n == len(events)-1
 				switch {
 				case e.Author == nil || e.Author.Command != "nft" || e.Author.PID == 0:
 					t.Errorf("the author is %+v", e.Author)
-				case e.Author.User == "":
+				case e.Author.User == "" && !stays:
 					gone++
 				case e.Author.User != "root":
 					t.Errorf("the author is %+v", e.Author)
-				case e.Author.Executable != "" && filepath.Base(e.Author.Executable) != "nft":
+				case (e.Author.Executable != "" || stays) && filepath.Base(e.Author.Executable) != "nft":
 					t.Errorf("the executable is %q", e.Author.Executable)
 				}
 			}
-			if gone > times/10 { // nft lives for a millisecond more, and other tests want the processors
-				t.Errorf("%d of %d authors have no user", gone, times)
-			}
-			if len(took) != times {
-				t.Fatalf("%d repairs of %d disruptions: %+v", len(took), times, events)
+			if len(took) != times+1 {
+				t.Fatalf("%d repairs of %d disruptions: %+v", len(took), times+1, events)
 			}
 			slices.Sort(took)
 			t.Logf(
-				"%d times: repaired after %.1f ms (median), %.1f ms (99 of 100), %.1f ms (longest); %d of %d probes of the refused source got through; the allowed one: %d of %d did not",
-				times,
+				"%d times: repaired after %.1f ms (median), %.1f ms (99 of 100), %.1f ms (longest); %d authors were gone before they could be read about; %d of %d probes of the refused source got through; the allowed one: %d of %d did not",
+				len(took),
 				took[len(took)/2],
 				took[len(took)*99/100],
 				took[len(took)-1],
+				gone,
 				through.Open,
 				through.Sent,
 				cut.Sent-cut.Open,
@@ -365,6 +369,28 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 	if err != nil || !strings.Contains(string(reports), fmt.Sprintf("%q:%q", "source", foe)) ||
 		!strings.Contains(string(reports), `"service":"metrics"`) {
 		t.Errorf("reports: %v, %.300s", err, reports)
+	}
+}
+
+// disruptAndStay changes the rules by a process that lives on until the change is repaired.
+func disruptAndStay(t *testing.T, host *lab.Node, disrupt string) {
+	t.Helper()
+	nft := host.Command(t.Context(), "nft", "--interactive")
+	stdin, err := nft.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := nft.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line := strings.ReplaceAll(disrupt, "\n", "; ") // one line is one transaction
+	if _, err := io.WriteString(stdin, line+"\n"); err != nil {
+		t.Error(err)
+	}
+	time.Sleep(calm)
+	stdin.Close()
+	if err := nft.Wait(); err != nil {
+		t.Errorf("nft --interactive: %v", err)
 	}
 }
 
