@@ -66,7 +66,7 @@ func TestBytes(t *testing.T) {
 		{"an expression of kernels to come", [][]byte{expression("teleport"), equals(1, 1)}, stmts{exposure.Unknown{Text: `expression "teleport"`, Effect: true},
 			exposure.In(unknownOp(`left by expression "teleport"`, exposure.Value{}).ShiftBy(-8*63), one(1))}},
 		{"a register that nobody wrote", [][]byte{equals(3, 1)}, stmts{maybe("a comparison with an unset register")}},
-		{"a set that isn't there", [][]byte{loadMark(1), expression("lookup", str(unix.NFTA_LOOKUP_SET, "gone"), u32(unix.NFTA_LOOKUP_SREG, 1))}, stmts{maybe("look-up in gone")}},
+		{"a set that isn't there", [][]byte{loadMark(1), expression("lookup", str(unix.NFTA_LOOKUP_SET, "gone"), u32(unix.NFTA_LOOKUP_SREG, 1))}, stmts{maybe("unknown key @gone")}},
 		{"a verdict to break", [][]byte{expression("immediate", u32(unix.NFTA_IMMEDIATE_DREG, 0), attr(unix.NFTA_IMMEDIATE_DATA, attr(unix.NFTA_DATA_VERDICT, u32(unix.NFTA_VERDICT_CODE, 0xfffffffe))))}, stmts{never}},
 		{"a queue as a verdict", [][]byte{expression("immediate", u32(unix.NFTA_IMMEDIATE_DREG, 0), attr(unix.NFTA_IMMEDIATE_DATA, attr(unix.NFTA_DATA_VERDICT, u32(unix.NFTA_VERDICT_CODE, 7<<16|0x8000|3))))},
 			stmts{exposure.Verdict{Kind: exposure.VerdictQueue, With: "7 bypass"}}},

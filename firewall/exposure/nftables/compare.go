@@ -242,9 +242,9 @@ func (t *translator) lookup(a *nfnetlink.Attributes) {
 	not := a.Number(lookupFlags)&unix.NFT_LOOKUP_F_INV != 0
 	switch {
 	case !found && a.Has(unix.NFTA_LOOKUP_DREG):
-		t.unknownEffect("look-up in " + name)
+		t.unknownEffect("unknown key map @" + name)
 	case !found:
-		t.unknownMatch("look-up in " + name)
+		t.unknownMatch("unknown key @" + name)
 	case !a.Has(unix.NFTA_LOOKUP_DREG):
 		t.match(exposure.Match{Key: key, In: v.out, Not: not})
 	case a.Number(unix.NFTA_LOOKUP_DREG) == verdictRegister:
@@ -254,11 +254,12 @@ func (t *translator) lookup(a *nfnetlink.Attributes) {
 	}
 }
 
-// key is the tuple that registers hold for a set, and the set with its columns. False if the set isn't there or the registers aren't set.
+// key is the tuple that registers hold for a set, and the set with its columns. False if the set
+// isn't there, is wider than the registers, or these aren't set.
 func (t *translator) key(name string, register uint64) ([]exposure.Operand, *variant, bool) {
 	s := t.table.sets[name]
 	from, ok := offsetOf(register)
-	if s == nil || !ok || s.broken != "" {
+	if s == nil || !ok || s.keyLength > registerBytes || s.dataLength > registerBytes {
 		return nil, nil, false
 	}
 	slots, ok := t.registers.read(from, s.keyLength)

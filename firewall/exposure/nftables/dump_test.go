@@ -43,6 +43,13 @@ table inet t {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// A rule is written as it was, whether its set was read or not.
+		rules := tables[0].Chains[0].Rules
+		for i, want := range []string{"ip saddr @long drop", "ip saddr @short accept"} {
+			if got := rules[i].Text; got != want {
+				t.Errorf("walking %d: rule %d reads %q, want %q", c.walked, i, got, want)
+			}
+		}
 		var cut []string
 		for _, s := range tables[0].Sets {
 			switch {
