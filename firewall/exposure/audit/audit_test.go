@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -99,7 +100,13 @@ func listening(list ...string) sockets.Snapshot {
 	here := sockets.Namespace{Inode: 1, Current: true, Host: true}
 	var s sockets.Snapshot
 	for n, words := range list {
-		f := strings.Fields(words) // "nginx 0.0.0.0:80" or "dnsmasq udp:[::]:53"
+		// "nginx 0.0.0.0:80", "dnsmasq udp:[::]:53", or with its number "python3#7 0.0.0.0:9001".
+		f := strings.Fields(words)
+		name, number, _ := strings.Cut(f[0], "#")
+		pid := 100 + n
+		if x, err := strconv.Atoi(number); err == nil {
+			pid = x
+		}
 		proto, at := firewall.TCP, f[1]
 		if rest, ok := strings.CutPrefix(at, "udp:"); ok {
 			proto, at = firewall.UDP, rest
@@ -114,7 +121,7 @@ func listening(list ...string) sockets.Snapshot {
 				Port:      ap.Port(),
 				Sockets:   1,
 				Owners: []sockets.Owner{
-					{Process: process.Process{PID: 100 + n, Name: f[0]}, PIDs: []int{100 + n}},
+					{Process: process.Process{PID: pid, Name: name}, PIDs: []int{pid}},
 				},
 			},
 		)

@@ -13,6 +13,9 @@ import (
 type behind struct {
 	process, unit, container string
 	there                    bool
+	// pid tells interpreters apart, whose names say nothing; 0 where the name is enough, or where
+	// nobody takes the packets.
+	pid int
 }
 
 // behindPorts are those who take packets from outside, by port: listeners, and services of IPVS.
@@ -24,7 +27,11 @@ func (s *survey) behindPorts() map[portKey]behind {
 			continue
 		}
 		x := exposureOf(l, "")
-		out[k] = behind{x.Process, x.Unit, x.Container, true}
+		b := behind{process: x.Process, unit: x.Unit, container: x.Container, there: true}
+		if b.nameless() && !slices.Contains(multiplexers, b.process) {
+			b.pid = x.PID
+		}
+		out[k] = b
 	}
 	for _, v := range s.IPVS {
 		k := portKey{v.Protocol, v.At.Port()}
@@ -52,6 +59,9 @@ func (b behind) nameless() bool {
 	program := strings.TrimRight(b.process, "0123456789.")
 	return program == "" || slices.Contains(interpreters, program)
 }
+
+// multiplexers listen for others: one process of theirs holds ports of several services.
+var multiplexers = []string{"systemd", "init", "inetd", "xinetd"}
 
 // interpreters run programs of many kinds: their name says nothing about a service.
 var interpreters = []string{"python", "perl", "ruby", "java", "node", "nodejs", "php", "bash", "sh",

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
@@ -77,6 +79,46 @@ func TestImportOfManyPorts(t *testing.T) {
 	out = mustImport(t, denyAll+"-A INPUT -p tcp --dport 22 -j ACCEPT\n"+ports(12_000), denyAll, "sshd 0.0.0.0:22")
 	if out.Unlisted != firewall.UnlistedDeny || serviceFor(out, firewall.TCP, 22) == nil {
 		t.Errorf("%v %+v", out.Unlisted, out.Services)
+	}
+}
+
+// Ports of one process make one service, also of an interpreter, whose name says nothing: two of
+// them are two services. systemd and its like hold ports of others.
+func TestImportJoinsPortsOfOneProcess(t *testing.T) {
+	out := mustImport(t,
+		denyAll+"-A INPUT -p tcp --dport 9001:9008 -j ACCEPT\n",
+		denyAll,
+		"python3#7 0.0.0.0:9001", "python3#7 0.0.0.0:9003", "python3#8 0.0.0.0:9005",
+		"systemd#1 0.0.0.0:9006", "systemd#1 0.0.0.0:9007", "web#9 0.0.0.0:9002", "web#10 0.0.0.0:9004")
+	var got []string
+	for _, s := range out.Services {
+		words := s.Name
+		for _, r := range s.Ports {
+			words += " " + r.String()
+		}
+		if !s.Idle {
+			got = append(got, words)
+		}
+	}
+	want := []string{
+		"tcp-9001 tcp/9001 tcp/9003", "web tcp/9002 tcp/9004", "tcp-9005 tcp/9005", "tcp-9006 tcp/9006",
+		"tcp-9007 tcp/9007",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A port that is open in two ways has two services, and their names say each word once.
+func TestImportedNamesRepeatNothing(t *testing.T) {
+	out := mustImport(t,
+		denyAll+"-A INPUT -d 198.51.100.10 -p tcp --dport 9001 -s 10.1.0.0/16 -j ACCEPT\n"+
+			"-A INPUT -d 172.17.0.1 -p tcp --dport 9001 -s 10.2.0.0/16 -j ACCEPT\n",
+		denyAll, "python3 0.0.0.0:9001")
+	for _, s := range out.Services {
+		if strings.Count(s.Name, "9001") > 1 {
+			t.Errorf("a service is called %q", s.Name)
+		}
 	}
 }
 

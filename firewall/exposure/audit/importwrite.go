@@ -36,8 +36,8 @@ type group struct {
 }
 
 func (g *group) key() string {
-	return fmt.Sprint(g.opening.key(), "|", g.interfaces, "|", g.behind, "|", g.idle, "|", g.targets,
-		"|", g.everything)
+	return fmt.Sprint(g.opening.key(), "|", g.interfaces, "|", g.behind, "|", g.behind.pid, "|",
+		g.idle, "|", g.targets, "|", g.everything)
 }
 
 func (w *importWriter) deny() bool { return w.out.Unlisted == firewall.UnlistedDeny }
@@ -60,7 +60,7 @@ func (w *importWriter) services() {
 			case g.everything:
 			case g.idle:
 				k += fmt.Sprint(g.comments)
-			case g.behind.nameless():
+			case g.behind.nameless() && g.behind.pid == 0:
 				k += x.PortRange.String() // perhaps each is somebody else's
 			}
 			known := at[k]
@@ -202,7 +202,7 @@ func (w *importWriter) targetsOf(x *subject, b *behind) string {
 	}
 	row := Exposure{Protocol: x.Protocol.String()}
 	w.auditor.behind(&row, targets, x.Protocol)
-	*b = behind{row.Process, row.Unit, row.Container, true}
+	*b = behind{process: row.Process, unit: row.Unit, container: row.Container, there: true}
 	return strings.Join(targets, ", ")
 }
 
@@ -311,7 +311,9 @@ func (w *importWriter) service(g *group) {
 		if known != "" && known != name {
 			names = append(names, name+"-"+known)
 		}
-		names = append(names, fmt.Sprintf("%s-%s-%d", name, first.Protocol, first.First))
+		if port := fmt.Sprintf("%s-%d", first.Protocol, first.First); port != name {
+			names = append(names, name+"-"+port)
+		}
 	}
 	svc.Name = free(w.taken, names...)
 	if text := svc.UnlimitedText(); text != "" {
