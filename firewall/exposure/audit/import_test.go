@@ -54,7 +54,7 @@ func TestImport(t *testing.T) {
 	document := documentOf(found)
 	want := `version: 1
 unlisted: deny
-essentials: {echo: false, neighbour-discovery: false, dhcp: false}
+essentials: {echo: false, neighbour-discovery: false, dhcp: false, multicast-membership: false}
 direct: {interfaces: [br0]}
 services:
   - name: sshd

@@ -195,6 +195,10 @@ func TestImportNotes(t *testing.T) {
 	mac := "-A INPUT -m mac --mac-source 02:00:00:00:00:01 -j "
 	for _, tt := range []struct{ rules, says, never string }{
 		{denyAll + "-A INPUT -i tun+ -p tcp --dport 22 -j ACCEPT\n", "interface tun*", ""},
+		{denyAll + "-A INPUT -p igmp -j ACCEPT\n", "refuse MLD", "refuse IGMP"},
+		{denyAll, "", "MLD"},
+		{denyAll, "ICMP errors that belong to no connection", ""},
+		{denyAll + "-A INPUT -p icmp -j ACCEPT\n", "", "ICMP errors"},
 		{denyAll + "-A INPUT -i eth+ -p tcp --dport 22 -j ACCEPT\n", "", "interface eth"},
 		{acceptAll + mac + "DROP\n", "known whom it stops: ip filter", "lets in"},
 		{denyAll + mac + "ACCEPT\n", "known whom it lets in: ip filter", "stops"},

@@ -367,39 +367,67 @@ func (w *importWriter) essentials() {
 	if w.deny() && w.closedTo(firewall.DHCPClientPort) && w.closedTo(firewall.DHCPv6ClientPort) {
 		w.out.Closed |= firewall.EssentialDHCP
 	}
-	if w.deny() && w.refusesMessages(135, 136) { // neighbour solicitation and advertisement
+	if !w.deny() {
+		return
+	}
+	if asked, open := w.messages(firewall.IPv6, 135, 136); asked && !open { // solicitation, advertisement
 		w.out.Closed |= firewall.EssentialNeighbourDiscovery
 		w.note("the rules refuse neighbour discovery, without which IPv6 doesn't work, and so does this " +
 			"policy: remove neighbour-discovery from essentials to use IPv6")
 	}
+	if igmp, mld := w.membership(); !igmp && !mld {
+		w.out.Closed |= firewall.EssentialMulticastMembership
+	} else if igmp != mld {
+		closed := map[bool]string{true: "MLD", false: "IGMP"}[igmp]
+		w.note("the rules refuse %s, and this policy lets it in: essentials closes both IGMP and MLD "+
+			"(multicast-membership)", closed)
+	}
+	_, open4 := w.messages(firewall.IPv4, 3, 11, 12)
+	_, open6 := w.messages(firewall.IPv6, 1, 2, 3, 4)
+	if !open4 && !open6 {
+		// Most rules let those in that are about a connection (RELATED), and icmp-errors: false wouldn't.
+		w.note("the rules refuse ICMP errors that belong to no connection, and this policy lets them " +
+			"in: path MTU discovery needs the others, and essentials closes both (icmp-errors)")
+	}
 }
 
-// refusesMessages reports whether ICMPv6 messages are refused to everybody, by each interface that
-// has IPv6.
-func (w *importWriter) refusesMessages(types ...uint8) (refused bool) {
+// membership reports whether the rules let IGMP in, and whether they let MLD in.
+func (w *importWriter) membership() (igmp, mld bool) {
+	for _, x := range w.subjects {
+		if x.Protocol == firewall.IGMP {
+			igmp = slices.ContainsFunc(x.profiles, func(p *profile) bool { return !p.empty() })
+		}
+	}
+	_, mld = w.messages(firewall.IPv6, 130, 131, 132, 143)
+	return igmp, mld
+}
+
+// messages asks about ICMP types by each interface that has the family: whether there is one, and
+// whether somebody may send one of them.
+func (w *importWriter) messages(f firewall.Family, types ...uint8) (asked, open bool) {
 	for _, on := range w.interfaces {
-		if len(w.addressesBy(on, firewall.IPv6)) == 0 {
+		if len(w.addressesBy(on, f)) == 0 {
 			continue
 		}
 		for _, t := range types {
 			answer, err := w.evaluator.Evaluate(exposure.Question{
-				Family:    firewall.IPv6,
+				Family:    f,
 				Protocol:  firewall.Ping,
 				ICMPType:  t,
 				Interface: on.Name,
 				Answers:   exposure.NoAnswers,
 			})
 			if err != nil {
-				return false
+				return true, true
 			}
 			_, possible := answer.Reach(func(p exposure.Piece) bool { return p.Outcome.Passes() })
-			if !possible.Minus(w.unroutable[slot(firewall.IPv6)]).Empty() {
-				return false
+			if !possible.Minus(w.unroutable[slot(f)]).Empty() {
+				return true, true
 			}
-			refused = true
+			asked = true
 		}
 	}
-	return refused
+	return asked, false
 }
 
 // closedTo reports whether a UDP port is closed to everybody, whatever is unknown.
