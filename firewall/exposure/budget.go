@@ -15,6 +15,9 @@ const (
 	// list is copied at every look-up on its way, of which one held by prefix lengths has dozens.
 	stepsPerElement  = 64
 	rangesPerElement = 64
+	// maxPieces bounds the ways that an answer tells apart, of some 500 bytes each. Those of a real
+	// ruleset are dozens.
+	maxPieces = 1 << 12
 
 	// The steps that things cost which take memory as long as the question lasts, or much time.
 	costDoubt  = 32
@@ -24,6 +27,9 @@ const (
 
 // tooComplex is the reason where the work on a question was cut short.
 const tooComplex = "undecided: the ruleset is too complex"
+
+// tooManyWays is the reason where an answer would tell more than maxPieces ways apart.
+const tooManyWays = "undecided: packets may go too many ways"
 
 // Budget is what several questions may cost together. The zero value is spent. It is for one
 // goroutine at a time.
@@ -109,6 +115,14 @@ func (w *walk) giveUp(g group, flows []flow) {
 	}
 	if u.sources = unionOf(all); !u.sources.Empty() {
 		w.undecided = append(w.undecided, u)
+	}
+}
+
+// tooMany leaves sources undecided for which there would be more than maxPieces ways.
+func (w *walk) tooMany(sources []Ranges) {
+	if len(sources) > 0 {
+		by := Decider{Reason: tooManyWays}
+		w.undecided = append(w.undecided, undecided{unionOf(sources), by})
 	}
 }
 

@@ -25,6 +25,7 @@ type doubt struct {
 	by     Decider
 	branch int // which way; two flows that differ only in that were one flow before
 	depth  int
+	listed []Decider // by list; nil until then
 }
 
 // maxDoubts bounds the unknowns that are kept for one flow; those that it meets later are as unknown, but not listed.
@@ -59,21 +60,26 @@ func (w *walk) doubt(before *doubt, by Decider, branch int) *doubt {
 		return before
 	}
 	w.spend(costDoubt)
-	d := &doubt{before, by, branch, depth}
+	d := &doubt{before: before, by: by, branch: branch, depth: depth}
 	w.doubts[key] = d
 	return d
 }
 
-// list is the unknowns in order, without repetition.
+// list is the unknowns in order, without repetition. It is made once and must not be changed.
 func (d *doubt) list() []Decider {
-	var out []Decider
-	for ; d != nil; d = d.before {
-		if !slices.Contains(out, d.by) {
-			out = append(out, d.by)
-		}
+	if d == nil {
+		return nil
 	}
-	slices.Reverse(out)
-	return out
+	if d.listed == nil {
+		for x := d; x != nil; x = x.before {
+			if !slices.Contains(d.listed, x.by) {
+				d.listed = append(d.listed, x.by)
+			}
+		}
+		slices.Reverse(d.listed)
+		d.listed = slices.Clip(d.listed)
+	}
+	return d.listed
 }
 
 // both is a list with the unknowns of two.

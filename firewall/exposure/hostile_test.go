@@ -165,6 +165,16 @@ func hostile() map[string]func(b builder) {
 			}
 			post.does(markIs(7), drop)
 		},
+		"many ways in, times many ways out": func(b builder) {
+			in := b.base(FamilyIPv4, "f", "in", input)
+			for range 300 {
+				in.does(limit, accept)
+			}
+			out := b.base(FamilyIPv4, "f", "out", Base{Hook: HookOutput, Policy: VerdictAccept})
+			for range 5000 {
+				out.does(limit, drop)
+			}
+		},
 		"answers by every client port": func(b builder) {
 			out := b.base(FamilyIPv4, "f", "out", Base{Type: TypeRoute, Hook: HookOutput, Priority: PriorityNATDestination, Policy: VerdictDrop})
 			for i := range uint64(2000) {

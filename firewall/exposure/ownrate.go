@@ -15,7 +15,9 @@ func (a Answer) WithinRates() Answer {
 			!slices.ContainsFunc(p.Unknowns, func(u Decider) bool { return !u.ownRate() })
 	})
 	for i, p := range a.Pieces {
-		a.Pieces[i].Unknowns = slices.DeleteFunc(slices.Clone(p.Unknowns), Decider.ownRate)
+		if slices.ContainsFunc(p.Unknowns, Decider.ownRate) { // else the list is shared
+			a.Pieces[i].Unknowns = slices.DeleteFunc(slices.Clone(p.Unknowns), Decider.ownRate)
+		}
 	}
 	return a
 }

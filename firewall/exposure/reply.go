@@ -1,8 +1,8 @@
 package exposure
 
 import (
+	"hash/maphash"
 	"slices"
-	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -75,8 +75,35 @@ const (
 type replied struct {
 	sources Ranges
 	reply   *Reply
+	sum     replySum
 	// assumed is what was taken for granted on its way.
 	assumed []string
+}
+
+// replySum is equal for replies that say the same: a question may come to tens of thousands of
+// them, each with dozens of unknowns, so what they say isn't kept for comparison.
+type replySum [2]uint64
+
+var replySeeds = [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}
+
+func (r *Reply) sum() (sum replySum) {
+	for i, seed := range replySeeds {
+		var h maphash.Hash
+		h.SetSeed(seed)
+		maphash.WriteComparable(&h, [2]bool{r.Lost, r.Likely})
+		maphash.WriteComparable(&h, r.By)
+		maphash.WriteComparable(&h, r.Out)
+		for _, d := range r.Unknowns {
+			maphash.WriteComparable(&h, d)
+		}
+		sum[i] = h.Sum64()
+	}
+	return sum
+}
+
+// to is the reply as what some clients get.
+func (r *Reply) to(clients Ranges, assumed []string) replied {
+	return replied{clients, r, r.sum(), assumed}
 }
 
 // answered reports whether the question's protocol has an answer that this host sends or forwards.
@@ -274,7 +301,7 @@ func likely(list []replied, clients Ranges) []replied {
 			reply := *r.reply
 			reply.Likely = true
 			reply.Unknowns = append(slices.Clone(reply.Unknowns), Decider{Reason: unusualPort})
-			out = append(out, replied{part, &reply, r.assumed})
+			out = append(out, reply.to(part, r.assumed))
 			r.sources = r.sources.Minus(clients)
 		}
 		if !r.sources.Empty() {
@@ -287,52 +314,35 @@ func likely(list []replied, clients Ranges) []replied {
 // replied is what became of the answers that a walk has followed.
 func (w *walk) replied() []replied {
 	var out []replied
-	at := map[string]int{}
+	var beyond []Ranges
+	at := map[replySum]int{}
 	for _, e := range w.ended {
 		r := &Reply{Lost: !e.outcome.Passes(), Likely: e.likely, By: e.by, Unknowns: e.doubts.list()}
 		if i := w.e.host.ByIndex(e.packet.outIndex); !r.Lost && e.packet.out == outKnown &&
 			i != nil {
 			r.Out = i.Name
 		}
-		k := r.key()
-		if i, ok := at[k]; ok {
+		x := r.to(e.sources, w.assumed)
+		if i, ok := at[x.sum]; ok {
 			out[i].sources = out[i].sources.Union(e.sources)
+			w.spendRanges(len(out[i].sources.list))
 			continue
 		}
-		at[k] = len(out)
-		out = append(out, replied{e.sources, r, w.assumed})
+		if len(out) >= maxPieces {
+			beyond = append(beyond, e.sources)
+			continue
+		}
+		at[x.sum] = len(out)
+		out = append(out, x)
 	}
+	w.tooMany(beyond)
 	for _, u := range w.undecided {
 		unknowns := []Decider{u.by}
 		out = append(out,
-			replied{u.sources, &Reply{Unknowns: unknowns}, w.assumed},
-			replied{u.sources, &Reply{Lost: true, By: u.by, Unknowns: unknowns}, w.assumed})
+			(&Reply{Unknowns: unknowns}).to(u.sources, w.assumed),
+			(&Reply{Lost: true, By: u.by, Unknowns: unknowns}).to(u.sources, w.assumed))
 	}
 	return out
-}
-
-// key is equal for replies that say the same.
-func (r *Reply) key() string {
-	if r == nil {
-		return ""
-	}
-	var b strings.Builder
-	for _, d := range append([]Decider{r.By, {Reason: r.Out}}, r.Unknowns...) {
-		b.WriteString(d.Reason + "\x00")
-		if d.Rule != nil {
-			b.WriteString(d.Rule.Where())
-		} else if d.Chain != nil {
-			b.WriteString(d.Chain.Where())
-		}
-		b.WriteByte(0)
-	}
-	if r.Lost {
-		b.WriteByte(1)
-	}
-	if r.Likely {
-		b.WriteByte(2)
-	}
-	return b.String()
 }
 
 // tellReplies follows the answers to the flows that have passed for their steps.

@@ -17,10 +17,13 @@ func (w *walk) answer() Answer {
 		out        string
 		by         Decider
 		doubts     *doubt
-		reply      string
+		reply      replySum
 	}
 	at := map[key]int{}
 	var sources [][]Ranges
+	var beyond []Ranges
+	ranges := 0
+ended:
 	for _, e := range w.ended {
 		k := key{outcome: e.outcome, doubts: e.doubts}
 		if out := w.e.host.ByIndex(e.packet.outIndex); e.packet.out == outKnown && out != nil {
@@ -41,7 +44,7 @@ func (w *walk) answer() Answer {
 			}
 		}
 		for _, answer := range answers {
-			k.reply = answer.reply.key()
+			k.reply = answer.sum
 			for _, s := range answer.assumed {
 				if !slices.Contains(a.Assumed, s) {
 					a.Assumed = append(a.Assumed, s)
@@ -55,6 +58,10 @@ func (w *walk) answer() Answer {
 				k.by = c.by
 				i, ok := at[k]
 				if !ok {
+					if len(a.Pieces) >= maxPieces || ranges > w.e.maxRanges {
+						beyond = append(beyond, e.sources)
+						continue ended
+					}
 					i = len(a.Pieces)
 					at[k] = i
 					sources = append(sources, nil)
@@ -62,9 +69,11 @@ func (w *walk) answer() Answer {
 						Rewritten: k.rewritten, Out: k.out, DecidedBy: k.by, Unknowns: e.doubts.list(), Reply: answer.reply})
 				}
 				sources[i] = append(sources[i], part)
+				ranges += len(part.list)
 			}
 		}
 	}
+	w.tooMany(beyond)
 	for i := range a.Pieces {
 		a.Pieces[i].Sources = unionOf(sources[i])
 	}

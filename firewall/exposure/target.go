@@ -123,16 +123,24 @@ func (a Answer) targets(source Value) []Target {
 	return out
 }
 
+// maxUnknowns bounds the unknowns that an explanation lists for all replies together.
+const maxUnknowns = 256
+
 // repliesOf is what becomes of answers that may go several ways.
 func repliesOf(replies []*Reply, f firewall.Family, client Value) Replies {
 	var out Replies
 	lost, sent := false, false
+	seen := map[Decider]bool{}
 	for _, r := range replies {
 		if r == nil {
 			sent = true
 			continue
 		}
 		for _, u := range r.Unknowns {
+			if seen[u] || len(seen) >= maxUnknowns {
+				continue
+			}
+			seen[u] = true
 			if d := u.Describe(); !slices.Contains(out.Unknowns, d) {
 				out.Unknowns = append(out.Unknowns, d)
 			}
