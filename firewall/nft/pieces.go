@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // pieces is a large part's sources, cut as its sets hold them.
@@ -104,7 +105,7 @@ func (p *pieces) recut(sources firewall.Prefixes, f firewall.Family, as form) *p
 	if p == nil || p.form != as || !as.large() {
 		return cut(sources, f, as)
 	}
-	come, gone := rangesThatDiffer(sources, p.sources, f)
+	come, gone := address.DiffRanges(sources.Of(f), p.sources.Of(f))
 	if 8*(come.FamilyLen(f)+gone.FamilyLen(f)) > sources.FamilyLen(f) {
 		return cut(sources, f, as)
 	}
@@ -122,42 +123,6 @@ func (p *pieces) recut(sources firewall.Prefixes, f firewall.Family, as form) *p
 		}
 	}
 	return out
-}
-
-// rangesThatDiffer are the ranges of each of two sets that the other does not have, as they are.
-func rangesThatDiffer(a, b firewall.Prefixes, f firewall.Family) (onlyA, onlyB firewall.Prefixes) {
-	var inA, inB firewall.PrefixesBuilder
-	if f == firewall.IPv4 {
-		diffRanges(a.Ranges4(), b.Ranges4(), inA.AddRange4, inB.AddRange4)
-	} else {
-		diffRanges(a.Ranges6(), b.Ranges6(), inA.AddRange6, inB.AddRange6)
-	}
-	return inA.Set(), inB.Set()
-}
-
-func diffRanges[A ordered[A]](a, b []firewall.Range[A], onlyA, onlyB func(firewall.Range[A])) {
-	for len(a) > 0 && len(b) > 0 {
-		switch c := a[0].First.Compare(b[0].First); {
-		case c < 0:
-			onlyA(a[0])
-			a = a[1:]
-		case c > 0:
-			onlyB(b[0])
-			b = b[1:]
-		default:
-			if a[0] != b[0] {
-				onlyA(a[0])
-				onlyB(b[0])
-			}
-			a, b = a[1:], b[1:]
-		}
-	}
-	for _, r := range a {
-		onlyA(r)
-	}
-	for _, r := range b {
-		onlyB(r)
-	}
 }
 
 // union is the pieces that hold all that either holds, element by element.
