@@ -20,7 +20,7 @@ func (b *Builder) Expect(n4, n6 int) {
 }
 
 // Len is how many ranges are held of each family: never fewer than the set has in the end.
-func (b *Builder) Len() (n4, n6 int) { return len(b.v4.list), len(b.v6.list) }
+func (b *Builder) Len() (n4, n6 int) { return b.v4.Len(), b.v6.Len() }
 
 // Add adds a prefix. It refuses invalid and IPv4-mapped ones; host bits are cleared.
 func (b *Builder) Add(p netip.Prefix) error {
@@ -79,6 +79,9 @@ const minMerged = 1 << 16
 
 // Expect makes room for so many ranges.
 func (b *RangesBuilder[N]) Expect(n int) { b.list = slices.Grow(b.list, max(0, n-len(b.list))) }
+
+// Len is how many ranges are held: never fewer than the set has in the end.
+func (b *RangesBuilder[N]) Len() int { return len(b.list) }
 
 // Add adds a range whose First is no greater than its Last.
 func (b *RangesBuilder[N]) Add(r Range[N]) {

@@ -25,10 +25,10 @@ func PrefixRange[N Number[N]](n N, length int) Range[N] {
 type Ranges[N Number[N]] []Range[N]
 
 // Equal reports whether both sets hold the same numbers.
-func (s Ranges[N]) Equal(o Ranges[N]) bool { return same(s, o) || slices.Equal(s, o) }
+func (s Ranges[N]) Equal(o Ranges[N]) bool { return Same(s, o) || slices.Equal(s, o) }
 
-// same reports whether two lists are one and the same in memory.
-func same[E any](a, b []E) bool {
+// Same reports whether two lists are one and the same in memory.
+func Same[E any](a, b []E) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }
 
@@ -212,7 +212,7 @@ func trimmed[N Number[N]](list Ranges[N]) Ranges[N] {
 // Union is every number in either set.
 func (s Ranges[N]) Union(o Ranges[N]) Ranges[N] {
 	switch {
-	case same(s, o) || s.coversAll(o):
+	case Same(s, o) || s.coversAll(o):
 		return s
 	case o.coversAll(s):
 		return o
@@ -245,7 +245,7 @@ func UnionAll[N Number[N]](sets []Ranges[N]) Ranges[N] {
 // Minus is every number in s that is not in o.
 func (s Ranges[N]) Minus(o Ranges[N]) Ranges[N] {
 	switch {
-	case same(s, o):
+	case Same(s, o):
 		return nil
 	case s.Disjoint(o):
 		return s
@@ -286,7 +286,7 @@ func (s Ranges[N]) Intersect(o Ranges[N]) Ranges[N] {
 	switch {
 	case len(s) == 0 || len(o) == 0:
 		return nil
-	case same(s, o) || o.coversAll(s):
+	case Same(s, o) || o.coversAll(s):
 		return s
 	case s.coversAll(o):
 		return o

@@ -57,10 +57,10 @@ func SetOf(v4 Ranges[V4], v6 Ranges[V6]) Set {
 // derived is a set that was made from s: what is the same as before need not be counted again.
 func (s Set) derived(v4 Ranges[V4], v6 Ranges[V6]) Set {
 	out := Set{v4, v6, s.n4, s.n6}
-	if !same(v4, s.v4) {
+	if !Same(v4, s.v4) {
 		out.n4 = v4.PrefixCount()
 	}
-	if !same(v6, s.v6) {
+	if !Same(v6, s.v6) {
 		out.n6 = v6.PrefixCount()
 	}
 	return out
@@ -204,7 +204,7 @@ func (s Set) Equal(o Set) bool {
 // Union is every address in either set.
 func (s Set) Union(o Set) Set {
 	v4, v6 := s.v4.Union(o.v4), s.v6.Union(o.v6)
-	if same(v4, o.v4) && same(v6, o.v6) {
+	if Same(v4, o.v4) && Same(v6, o.v6) {
 		return o
 	}
 	return s.derived(v4, v6)
@@ -218,7 +218,7 @@ func Union(sets ...Set) Set {
 	}
 	all4, all6 := UnionAll(v4), UnionAll(v6)
 	for _, s := range sets {
-		if same(all4, s.v4) && same(all6, s.v6) {
+		if Same(all4, s.v4) && Same(all6, s.v6) {
 			return s
 		}
 	}
@@ -231,7 +231,7 @@ func (s Set) Minus(o Set) Set { return s.derived(s.v4.Minus(o.v4), s.v6.Minus(o.
 // Intersect is every address in both sets.
 func (s Set) Intersect(o Set) Set {
 	v4, v6 := s.v4.Intersect(o.v4), s.v6.Intersect(o.v6)
-	if same(v4, o.v4) && same(v6, o.v6) {
+	if Same(v4, o.v4) && Same(v6, o.v6) {
 		return o
 	}
 	return s.derived(v4, v6)
@@ -249,9 +249,20 @@ func DiffRanges(a, b Set) (onlyA, onlyB Set) {
 }
 
 func diffByFirst[N Number[N]](a, b Ranges[N]) (onlyA, onlyB Ranges[N]) {
-	return DiffSorted(a, b,
-		func(x, y Range[N]) int { return x.First.Compare(y.First) },
-		func(x, y Range[N]) bool { return x == y })
+	for len(a) > 0 && len(b) > 0 {
+		if n := common(a, b); n > 0 {
+			a, b = a[n:], b[n:]
+			continue
+		}
+		x, y := a[0], b[0]
+		if !less(y.First, x.First) {
+			onlyA, a = append(onlyA, x), a[1:]
+		}
+		if !less(x.First, y.First) {
+			onlyB, b = append(onlyB, y), b[1:]
+		}
+	}
+	return append(onlyA, a...), append(onlyB, b...)
 }
 
 // Identity tells whether two sets are one and the same in memory, as those made of one network are:

@@ -1,6 +1,9 @@
 package address
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // DiffSorted walks over two ascending lists and returns what must be added to have and removed from
 // it to get want, both ascending. Elements that compare equal may still differ, as same tells: then
@@ -37,6 +40,14 @@ type List struct {
 // Len is how many there are.
 func (l List) Len() int { return len(l.V4) + len(l.V6) }
 
+// At is one of them.
+func (l List) At(i int) netip.Addr {
+	if len(l.V4) > 0 {
+		return l.V4[i].IP()
+	}
+	return l.V6[i].IP()
+}
+
 // From is all but the first n.
 func (l List) From(n int) List { return List{l.V4[min(n, len(l.V4)):], l.V6[min(n, len(l.V6)):]} }
 
@@ -66,18 +77,22 @@ func (l List) Sort(spare *List) {
 }
 
 // Repeats reports whether an address comes twice.
-func (l List) Repeats() bool { return repeats(l.V4) || repeats(l.V6) }
+func (l List) Repeats() bool {
+	return Repeats(l.V4, func(a, b V4) bool { return a == b }) ||
+		Repeats(l.V6, func(a, b V6) bool { return a == b })
+}
 
-func repeats[E comparable](list []E) bool {
+// Repeats reports whether two neighbours in a list are the same.
+func Repeats[E any](list []E, same func(a, b E) bool) bool {
 	for i := 1; i < len(list); i++ {
-		if list[i-1] == list[i] {
+		if same(list[i-1], list[i]) {
 			return true
 		}
 	}
 	return false
 }
 
-func equalLists[E comparable](a, b []E) bool { return same(a, b) || slices.Equal(a, b) }
+func equalLists[E comparable](a, b []E) bool { return Same(a, b) || slices.Equal(a, b) }
 
 func diffLists[N Number[N]](want, have []N) (add, remove []N) {
 	switch {
@@ -86,7 +101,16 @@ func diffLists[N Number[N]](want, have []N) (add, remove []N) {
 	case len(want) == 0 || len(have) == 0:
 		return want, have // not copied: there may be a million
 	}
-	return DiffSorted(want, have, N.Compare, func(N, N) bool { return true })
+	for len(want) > 0 && len(have) > 0 {
+		if n := common(want, have); n > 0 {
+			want, have = want[n:], have[n:]
+		} else if less(want[0], have[0]) {
+			add, want = append(add, want[0]), want[1:]
+		} else {
+			remove, have = append(remove, have[0]), have[1:]
+		}
+	}
+	return append(add, want...), append(remove, have...)
 }
 
 // unionLists returns one of two lists where that holds everything.
