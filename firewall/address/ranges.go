@@ -250,8 +250,8 @@ func (s Ranges[N]) Minus(o Ranges[N]) Ranges[N] {
 	case s.Disjoint(o):
 		return s
 	}
-	var out Ranges[N]
-	a, b := s, o
+	a, b := s, o.overlapping(Range[N]{s[0].First, s[len(s)-1].Last})
+	out := make(Ranges[N], 0, len(a)+len(b))
 next:
 	for len(a) > 0 {
 		if n := common(a, b); n > 0 {
@@ -295,8 +295,8 @@ func (s Ranges[N]) Intersect(o Ranges[N]) Ranges[N] {
 	case len(s) == 1:
 		return o.Within(s[0])
 	}
-	var out Ranges[N]
 	a, b := s, o
+	out := make(Ranges[N], 0, min(len(a), len(b)))
 	for len(a) > 0 && len(b) > 0 {
 		if n := common(a, b); n > 0 {
 			out, a, b = append(out, a[:n]...), a[n:], b[n:]
