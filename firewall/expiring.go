@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sort"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // canonicalExpiring gives every address its latest end, removes what is allowed for good,
@@ -13,7 +15,7 @@ func canonicalExpiring(permanent Prefixes, in []ExpiringSource) []ExpiringSource
 	var out []ExpiringSource
 	for _, e := range LatestEnds(in) {
 		// Of what is allowed for good, which may be a million sources, only what lies within this prefix is looked at.
-		for p := range Without(e.Prefix, permanent).All() {
+		for p := range address.Without(e.Prefix, permanent).All() {
 			out = append(out, ExpiringSource{Prefix: p, Until: e.Until})
 		}
 	}
@@ -79,7 +81,7 @@ func spread(p Prefix, within []ExpiringSource, end time.Time, byEnd map[time.Tim
 		_ = byEnd[end].Add(p) // part of a usable prefix
 		return
 	}
-	low, high := halves(p)
+	low, high := address.Halves(p)
 	i := sort.Search(len(within), func(i int) bool { return !low.Overlaps(within[i].Prefix) })
 	spread(low, within[:i], end, byEnd)
 	spread(high, within[i:], end, byEnd)

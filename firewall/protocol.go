@@ -115,25 +115,6 @@ func comparePortRanges(a, b PortRange) int {
 	)
 }
 
-// Family is an IP version.
-type Family uint8
-
-const (
-	IPv4 Family = 4
-	IPv6 Family = 6
-)
-
-// Families lists both, IPv4 first.
-var Families = []Family{IPv4, IPv6}
-
-// String is "ipv4" or "ipv6", the spelling of the JSON contract.
-func (f Family) String() string {
-	if f == IPv6 {
-		return "ipv6"
-	}
-	return "ipv4"
-}
-
 // NamePattern is what a service may be called: it becomes part of kernel object names
 // (nft identifiers; iptables chain names are shortened), log prefixes and metric labels.
 var NamePattern = pattern.New(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,46}[A-Za-z0-9])?$`)

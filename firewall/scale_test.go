@@ -329,25 +329,6 @@ func TestExpiringAddressByAddress(t *testing.T) {
 	})
 }
 
-func TestPartsOfSets(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		set, other, x := drawSmallSet(t, "set", 6), drawSmallSet(t, "other", 3), drawSmall(t)
-		alone, _ := NewPrefixes(x)
-		if got, want := set.Within(x), set.Intersect(alone); !got.Equal(want) || got.Len() != want.Len() {
-			t.Fatalf("%v of %v: %v, want %v", x, set, got, want)
-		}
-		if got, want := Without(x, set), alone.Minus(set); !got.Equal(want) {
-			t.Fatalf("%v without %v: %v, want %v", x, set, got, want)
-		}
-		if got, want := set.Covers(x), alone.Minus(set).Len() == 0; got != want {
-			t.Fatalf("%v covers %v: %v", set, x, got)
-		}
-		if got, want := set.Disjoint(other), set.Intersect(other).Len() == 0; got != want {
-			t.Fatalf("%v and %v are disjoint: %v", set, other, got)
-		}
-	})
-}
-
 func TestStateInBinaryForm(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := State{

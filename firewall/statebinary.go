@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // The binary form of a State, for what has a million sources: requests to the daemon, the history, digests.
@@ -17,34 +19,11 @@ import (
 // All numbers are uvarints. A set that a thousand services have stands there once, and they share it again when it is read. Equal
 // canonical States have the same form, wherever their sets came from, so a digest of it tells States apart.
 
-// BinarySize is about how long AppendBinary's result is, and no less.
-func (p Prefixes) BinarySize() int {
-	return 2*binary.MaxVarintLen64 + len(p.Ranges4())*size4 + len(p.Ranges6())*size6
-}
-
 // setTable numbers the distinct sets of a State in the order in which they come first.
 type setTable struct {
 	sets  []Prefixes
-	alike map[outline][]int   // the numbers of sets that may be equal
-	known map[SetIdentity]int // those whose number is known without looking at their content
-}
-
-// outline is what equal sets have in common, and different ones hardly ever: how many ranges they have, and the first and the last of them.
-type outline struct {
-	n4, n6 int
-	ends4  [2]Range[Address4]
-	ends6  [2]Range[Address6]
-}
-
-func outlineOf(p Prefixes) outline {
-	o := outline{n4: len(p.v4), n6: len(p.v6)}
-	if o.n4 > 0 {
-		o.ends4 = [2]Range[Address4]{p.v4[0], p.v4[o.n4-1]}
-	}
-	if o.n6 > 0 {
-		o.ends6 = [2]Range[Address6]{p.v6[0], p.v6[o.n6-1]}
-	}
-	return o
+	alike map[address.Outline][]int // the numbers of sets that may be equal
+	known map[SetIdentity]int       // those whose number is known without looking at their content
 }
 
 func (t *setTable) number(p Prefixes) int {
@@ -52,7 +31,7 @@ func (t *setTable) number(p Prefixes) int {
 	if i, known := t.known[at]; known {
 		return i
 	}
-	i, shape := len(t.sets), outlineOf(p)
+	i, shape := len(t.sets), p.Outline()
 	if same := slices.IndexFunc(t.alike[shape], func(i int) bool { return t.sets[i].Equal(p) }); same >= 0 {
 		i = t.alike[shape][same]
 	} else {
@@ -65,7 +44,7 @@ func (t *setTable) number(p Prefixes) int {
 
 // numbered is the table of a State's sets, and their numbers: two for each service.
 func (s State) numbered() (t setTable, numbers []int) {
-	t = setTable{alike: map[outline][]int{}, known: map[SetIdentity]int{}}
+	t = setTable{alike: map[address.Outline][]int{}, known: map[SetIdentity]int{}}
 	for _, svc := range s.Services {
 		numbers = append(numbers, t.number(svc.Addresses), t.number(svc.Sources))
 	}
@@ -124,16 +103,9 @@ func (s State) BinarySize() int {
 
 // MarshalBinary implements encoding.BinaryMarshaler.
 func (s State) MarshalBinary() ([]byte, error) {
-	w := appender(make([]byte, 0, s.BinarySize()))
+	w := address.Appender(make([]byte, 0, s.BinarySize()))
 	err := s.WriteBinary(&w)
 	return w, err
-}
-
-type appender []byte
-
-func (a *appender) Write(p []byte) (int, error) {
-	*a = append(*a, p...)
-	return len(p), nil
 }
 
 // UnmarshalBinary implements encoding.BinaryUnmarshaler, as ReadState.
@@ -155,7 +127,7 @@ func ReadState(b []byte) (out State, rest []byte, err error) {
 	fail := func(format string, args ...any) (State, []byte, error) {
 		return State{}, nil, fmt.Errorf("a State in binary form"+format, args...)
 	}
-	n, b, err := readCount(b)
+	n, b, err := address.ReadCount(b)
 	if err != nil || n > uint64(len(b)) {
 		return fail(" does not begin with its services")
 	}
@@ -163,20 +135,20 @@ func ReadState(b []byte) (out State, rest []byte, err error) {
 		return fail(": %w", err)
 	}
 	b = b[n:]
-	count, b, err := readCount(b)
+	count, b, err := address.ReadCount(b)
 	if err != nil || count > uint64(len(b)) {
 		return fail(": the number of its sets is wrong")
 	}
 	sets := make([]Prefixes, 0, min(count, 2*uint64(len(out.Services))))
 	for range count {
 		var p Prefixes
-		if p, b, err = ReadPrefixes(b); err != nil {
+		if p, b, err = address.Read(b); err != nil {
 			return fail(": %w", err)
 		}
 		sets = append(sets, p)
 	}
 	next := func() (p Prefixes, err error) {
-		i, rest, err := readCount(b)
+		i, rest, err := address.ReadCount(b)
 		if err != nil || i >= uint64(len(sets)) {
 			return p, errors.New("a service has a set that is not there")
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/statefiles"
 )
 
@@ -85,7 +86,7 @@ func (c *cached) content() (firewall.Prefixes, error) {
 	if checksum(body) != c.Checksum { // replaced since
 		return firewall.Prefixes{}, damaged(c.path)
 	}
-	p, rest, err := firewall.ReadPrefixes(body)
+	p, rest, err := address.Read(body)
 	if err != nil || len(rest) > 0 {
 		return firewall.Prefixes{}, damaged(c.path)
 	}

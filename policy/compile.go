@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Compiled is a policy ready to be enforced.
@@ -242,7 +243,7 @@ func withoutSources(
 ) []firewall.ExpiringSource {
 	var out []firewall.ExpiringSource
 	for _, e := range list {
-		for p := range firewall.Without(e.Prefix, except).All() {
+		for p := range address.Without(e.Prefix, except).All() {
 			out = append(
 				out,
 				firewall.ExpiringSource{Prefix: p, Until: e.Until},

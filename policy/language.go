@@ -65,9 +65,9 @@ var (
 		pattern: namePattern,
 		words:   "a name (up to 48 letters, digits, dots, dashes and underscores, with a letter or digit at both ends)",
 	}
-	address  = text{words: "an address, a CIDR or the name of a network", loose: looseSource}
-	duration = text{pattern: durationPattern, words: `a duration such as "30s", "5m" or "24h"`}
-	expiry   = text{
+	oneSource = text{words: "an address, a CIDR or the name of a network", loose: looseSource}
+	duration  = text{pattern: durationPattern, words: `a duration such as "30s", "5m" or "24h"`}
+	expiry    = text{
 		pattern: expiryPattern,
 		words:   "a date (2027-01-31, the end of that day in UTC) or a time (2027-01-31T12:00:00Z)",
 	}
@@ -96,10 +96,10 @@ var (
 		list{protocol, "a list of protocols", 1},
 	}
 
-	allowEntry = oneOf{address, mapping{words: "an entry of allow", slip: entrySlip, keys: []key{
+	allowEntry = oneOf{oneSource, mapping{words: "an entry of allow", slip: entrySlip, keys: []key{
 		{
 			name:     "cidr",
-			shape:    address,
+			shape:    oneSource,
 			doc:      "the source: an address, a CIDR or the name of a network",
 			required: true,
 		},
@@ -111,10 +111,10 @@ var (
 		},
 		{name: "reason", shape: anyText, doc: "why it was given"},
 	}}}
-	exceptEntry = oneOf{address, mapping{words: "an entry of except", slip: entrySlip, keys: []key{
+	exceptEntry = oneOf{oneSource, mapping{words: "an entry of except", slip: entrySlip, keys: []key{
 		{
 			name:     "cidr",
-			shape:    address,
+			shape:    oneSource,
 			doc:      "the source: an address, a CIDR or the name of a network",
 			required: true,
 		},
@@ -123,7 +123,7 @@ var (
 )
 
 var networkShape = oneOf{
-	list{address, "a list of addresses, CIDRs and names of networks", 0},
+	list{oneSource, "a list of addresses, CIDRs and names of networks", 0},
 	mapping{words: "a network", slip: networkSlip, scalar: networkScalar, exactlyOne: []string{"file", "url", "dns"}, keys: []key{
 		{
 			name:  "file",

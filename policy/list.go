@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // A list is what a network file holds, and what a URL serves: one address, CIDR or range a line, or
@@ -151,7 +152,7 @@ func (l *listing) line(raw []byte, number int) bool {
 		return true
 	}
 	if columns && l.content.entries == 0 && l.heading == 0 && isHeading(first) {
-		if _, address := addressColumn(rest); address == 0 {
+		if _, column := addressColumn(rest); column == 0 {
 			l.heading = number
 			return true
 		}
@@ -197,38 +198,30 @@ func foretell(size, read int64, limit int, b *firewall.PrefixesBuilder) (n4, n6 
 
 // addFast adds an entry, if it understands it and nothing is wrong with it.
 func addFast(b *firewall.PrefixesBuilder, entry []byte) bool {
-	address, length, isPrefix := bytes.Cut(entry, []byte("/"))
-	if bytes.IndexByte(address, ':') < 0 {
-		first, ok := fast4(address)
+	text, length, isPrefix := bytes.Cut(entry, []byte("/"))
+	if bytes.IndexByte(text, ':') < 0 {
+		first, ok := fast4(text)
 		bits, good := fastLength(length, isPrefix, 32)
-		host := firewall.Address4(uint64(1)<<(32-bits) - 1)
-		if !ok || !good || first&host != 0 {
+		r := address.PrefixRange(first, bits)
+		if !ok || !good || r.First != first {
 			return false
 		}
-		b.AddRange4(firewall.Range[firewall.Address4]{First: first, Last: first | host})
+		b.AddV4(r)
 		return true
 	}
-	first, ok := fast6(address)
+	first, ok := fast6(text)
 	bits, good := fastLength(length, isPrefix, 128)
-	var host firewall.Address6 // shifting by 64 or more gives 0
-	if host.Lo = uint64(1)<<(128-bits) - 1; bits < 64 {
-		host.Hi, host.Lo = uint64(1)<<(64-bits)-1, ^uint64(0)
-	}
+	r := address.PrefixRange(first, bits)
 	mapped := first.Hi == 0 && first.Lo>>32 == 0xffff
-	if !ok || !good || mapped || first.Hi&host.Hi != 0 || first.Lo&host.Lo != 0 {
+	if !ok || !good || mapped || r.First != first {
 		return false
 	}
-	b.AddRange6(
-		firewall.Range[firewall.Address6]{
-			First: first,
-			Last:  firewall.Address6{Hi: first.Hi | host.Hi, Lo: first.Lo | host.Lo},
-		},
-	)
+	b.AddV6(r)
 	return true
 }
 
 // fastLength reads a prefix length of at most longest; without one it is longest.
-func fastLength(s []byte, given bool, longest uint) (bits uint, ok bool) {
+func fastLength(s []byte, given bool, longest int) (bits int, ok bool) {
 	if !given {
 		return longest, true
 	}
@@ -239,14 +232,14 @@ func fastLength(s []byte, given bool, longest uint) (bits uint, ok bool) {
 		if c < '0' || c > '9' {
 			return 0, false
 		}
-		bits = 10*bits + uint(c-'0')
+		bits = 10*bits + int(c-'0')
 	}
 	return min(bits, longest), bits <= longest
 }
 
 // fast4 reads an IPv4 address in the one form that netip.ParseAddr takes: four numbers without
 // leading zeros.
-func fast4(s []byte) (a firewall.Address4, ok bool) {
+func fast4(s []byte) (a address.V4, ok bool) {
 	parts := 0
 	for i := 0; ; i++ {
 		var n, digits uint32
@@ -259,7 +252,7 @@ func fast4(s []byte) (a firewall.Address4, ok bool) {
 		if digits == 0 || n > 255 {
 			return 0, false
 		}
-		a = a<<8 | firewall.Address4(n)
+		a = a<<8 | address.V4(n)
 		parts++
 		if i == len(s) {
 			return a, parts == 4
@@ -271,7 +264,7 @@ func fast4(s []byte) (a firewall.Address4, ok bool) {
 }
 
 // fast6 reads an IPv6 address without a zone and without an IPv4 address at its end.
-func fast6(s []byte) (a firewall.Address6, ok bool) {
+func fast6(s []byte) (a address.V6, ok bool) {
 	var groups [8]uint16
 	n, gap := 0, -1 // the gap is where :: stands
 	i := 0

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // addEntry adds an address, a CIDR or a range. The error says what to write instead.
@@ -32,7 +33,7 @@ func addEntry(b *firewall.PrefixesBuilder, entry []byte) error {
 func addRange(b *firewall.PrefixesBuilder, first, last []byte) error {
 	from4, ok := fast4(first)
 	if to4, good := fast4(last); ok && good && from4 <= to4 {
-		b.AddRange4(firewall.Range[firewall.Address4]{First: from4, Last: to4})
+		b.AddV4(address.Range[address.V4]{First: from4, Last: to4})
 		return nil
 	}
 	from, to, err := parseRange(string(first), string(last))

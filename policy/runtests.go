@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // RunTests decides every test by the State alone, in the order of the policy.
@@ -183,7 +184,7 @@ func (j *judge) ask(w where) allowance {
 		sets = append(sets, svc.AllowedAt(j.now))
 		a.by = svc.Name
 	}
-	a.sources = merge(sets)
+	a.sources = address.Union(sets...)
 	j.allowed[w] = a
 	return a
 }

@@ -4,28 +4,28 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // sharedSets remembers what was made of networks, so that services with the same sources have them in common: a thousand services that
 // allow a network of a million take no more memory than one.
 type sharedSets struct {
-	unions map[string]firewall.Prefixes // by the networks' names
-	small  map[string]firewall.Prefixes // by their content
-	made   map[operation]firewall.Prefixes
+	unions map[string]address.Set // by the networks' names
+	small  map[string]address.Set // by their content
+	made   map[operation]address.Set
 }
 
 // operation is what a set was made by.
 type operation struct {
 	minus bool
-	a, b  firewall.SetIdentity
+	a, b  address.Identity
 }
 
 // maxSmall is up to how many prefixes lists in the policy are compared with each other.
 const maxSmall = 1000
 
 // one is a set itself, or an equal one that was met before: lists that are written out in two services are one.
-func (s *sharedSets) one(set firewall.Prefixes) firewall.Prefixes {
+func (s *sharedSets) one(set address.Set) address.Set {
 	if n := set.Len(); n == 0 || n > maxSmall {
 		return set
 	}
@@ -37,19 +37,19 @@ func (s *sharedSets) one(set firewall.Prefixes) firewall.Prefixes {
 		return known
 	}
 	if s.small == nil {
-		s.small = map[string]firewall.Prefixes{}
+		s.small = map[string]address.Set{}
 	}
 	s.small[string(key)] = set
 	return set
 }
 
 // make is the result of an operation, or what it was before.
-func (s *sharedSets) make(o operation, result func() firewall.Prefixes) firewall.Prefixes {
+func (s *sharedSets) make(o operation, result func() address.Set) address.Set {
 	if known, ok := s.made[o]; ok {
 		return known
 	}
 	if s.made == nil {
-		s.made = map[operation]firewall.Prefixes{}
+		s.made = map[operation]address.Set{}
 	}
 	all := result()
 	s.made[o] = all
@@ -57,61 +57,34 @@ func (s *sharedSets) make(o operation, result func() firewall.Prefixes) firewall
 }
 
 // union is everything in the named networks.
-func (s *sharedSets) union(names []string, networks map[string]firewall.Prefixes) firewall.Prefixes {
+func (s *sharedSets) union(names []string, networks map[string]address.Set) address.Set {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	key := strings.Join(names, "\n")
 	if known, ok := s.unions[key]; ok {
 		return known
 	}
-	var sets []firewall.Prefixes
+	var sets []address.Set
 	for _, name := range names {
 		sets = append(sets, networks[name])
 	}
-	all := merge(sets)
+	all := address.Union(sets...)
 	if s.unions == nil {
-		s.unions = map[string]firewall.Prefixes{}
+		s.unions = map[string]address.Set{}
 	}
 	s.unions[key] = all
 	return all
 }
 
-// merge unites sets two by two, those again, and so on: n sets of m ranges cost n·m·log n steps, however they interleave.
-func merge(sets []firewall.Prefixes) firewall.Prefixes {
-	for len(sets) > 1 {
-		half := (len(sets) + 1) / 2
-		next := make([]firewall.Prefixes, half)
-		for i := range next {
-			if next[i] = sets[2*i]; 2*i+1 < len(sets) {
-				next[i] = next[i].Union(sets[2*i+1])
-			}
-		}
-		sets = next
-	}
-	if len(sets) == 0 {
-		return firewall.Prefixes{}
-	}
-	return sets[0]
+// with is the union of a set and some entries more.
+func (s *sharedSets) with(set, more address.Set) address.Set {
+	more = s.one(more)
+	return s.make(operation{false, set.Identity(), more.Identity()},
+		func() address.Set { return set.Union(more) })
 }
 
-// with is the union of a set and some entries more; the set itself if it has them all.
-func (s *sharedSets) with(set, more firewall.Prefixes) firewall.Prefixes {
-	if set.Len() == 0 {
-		return s.one(more)
-	}
-	for p := range more.All() {
-		if !set.Covers(p) {
-			more = s.one(more)
-			return s.make(operation{false, set.Identity(), more.Identity()}, func() firewall.Prefixes { return set.Union(more) })
-		}
-	}
-	return set
-}
-
-// minus is sources without except; sources itself if they have nothing in common.
-func (s *sharedSets) minus(sources, except firewall.Prefixes) firewall.Prefixes {
-	if sources.Disjoint(except) {
-		return sources
-	}
-	return s.make(operation{true, sources.Identity(), except.Identity()}, func() firewall.Prefixes { return sources.Minus(except) })
+// minus is sources without except.
+func (s *sharedSets) minus(sources, except address.Set) address.Set {
+	return s.make(operation{true, sources.Identity(), except.Identity()},
+		func() address.Set { return sources.Minus(except) })
 }

@@ -488,7 +488,7 @@ func (n *names) column(r namedIn, key []Operand, in *Set, at int) {
 		if key[at].asIs() {
 			groups[rest] = append(groups[rest], box[at])
 		} else if pre, ok := key[at].Preimage(box[at]); ok {
-			groups[rest] = append(groups[rest], pre.list...)
+			groups[rest] = slices.AppendSeq(groups[rest], pre.All())
 		} else {
 			n.complete = false
 		}
@@ -527,7 +527,7 @@ func (n *names) classes() []Class {
 	}
 	var borders []border
 	for i, g := range n.groups {
-		for _, r := range g.addresses.list {
+		for r := range g.addresses.All() {
 			borders = append(borders, border{r.From, i})
 			if after, ok := r.To.next(); ok {
 				borders = append(borders, border{after, i})

@@ -190,7 +190,7 @@ func (c *prepared) index(i int, guards []guard, port Field) {
 
 func fewPorts(s Ranges) ([]uint16, bool) {
 	var out []uint16
-	for _, r := range s.list {
+	for r := range s.All() {
 		from, ok := r.From.Uint64()
 		to, fits := r.To.Uint64()
 		if from > 65535 {

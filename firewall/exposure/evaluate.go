@@ -124,10 +124,8 @@ func (q Question) check() error {
 	case q.Destination.IsValid() && q.Destination.Is4() != (q.Family == firewall.IPv4):
 		return fmt.Errorf("exposure: the destination %v is no %v address", q.Destination, q.Family)
 	}
-	for _, r := range q.Sources.list {
-		if r.To.Compare(Ones(addressWidth(q.Family))) > 0 {
-			return fmt.Errorf("exposure: the sources are no %v addresses", q.Family)
-		}
+	if n := q.Sources.Len(); n > 0 && q.Sources.At(n-1).To.Compare(Ones(q.Family.Bits())) > 0 {
+		return fmt.Errorf("exposure: the sources are no %v addresses", q.Family)
 	}
 	return nil
 }

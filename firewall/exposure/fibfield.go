@@ -8,7 +8,7 @@ import (
 
 // fibValue is what a look-up gives for some addresses: one of several values where it isn't certain.
 type fibValue struct {
-	addrs  []Range
+	addrs  Ranges
 	values []Value // more than one: any of them
 }
 
@@ -30,7 +30,7 @@ func (w *walk) extendFib(f *flow, r reading, o Operand) []reading {
 	}
 	var out []reading
 	for _, v := range w.fibOfSource(p, o) {
-		sources := r.sources.Intersect(Ranges{v.addrs})
+		sources := r.sources.Intersect(v.addrs)
 		if sources.Empty() {
 			continue
 		}
@@ -81,17 +81,18 @@ func (w *walk) fibOfSource(p *packet, o Operand) []fibValue {
 	}
 	return w.e.remember(k, func() any {
 		var out []fibValue
+		var addrs []rangesBuilder
 		for _, r := range w.e.cuts(w.q.Family) {
 			values := w.fibResult(p, o.Fib, r.From)
 			i := slices.IndexFunc(out, func(v fibValue) bool { return slices.Equal(v.values, values) })
 			if i < 0 {
 				i = len(out)
-				out = append(out, fibValue{values: values})
+				out, addrs = append(out, fibValue{values: values}), append(addrs, rangesBuilder{})
 			}
-			out[i].addrs = append(out[i].addrs, r)
+			addrs[i].add(r)
 		}
 		for i := range out {
-			out[i].addrs = NewRanges(out[i].addrs...).list
+			out[i].addrs = addrs[i].ranges()
 		}
 		return out
 	}).([]fibValue)

@@ -141,7 +141,7 @@ func (w *walk) merge(flows []flow) []flow {
 
 func rangesOf(flows []flow) (n int) {
 	for _, f := range flows {
-		n += len(f.sources.list)
+		n += f.sources.Len()
 	}
 	return n
 }
@@ -202,10 +202,10 @@ func (w *walk) mergeAlike(flows []flow, alike func(packet) packet) []flow {
 			sources := make([]Ranges, len(members[i]))
 			for n, f := range members[i] {
 				sources[n] = f.sources
-				w.spend(len(f.sources.list))
+				w.spend(f.sources.Len())
 			}
 			out[i].sources = unionOf(sources)
-			w.spendRanges(len(out[i].sources.list))
+			w.spendRanges(out[i].sources.Len())
 			out[i].credits = w.joinCredits(members[i]...)
 		}
 	}
@@ -231,7 +231,7 @@ func (w *walk) absorb(into *flow, f flow) {
 	into.packet = into.packet.join(f.packet)
 	into.credits = w.joinCredits(*into, f)
 	into.sources = into.sources.Union(f.sources)
-	w.spendRanges(len(into.sources.list))
+	w.spendRanges(into.sources.Len())
 }
 
 // unstopped is credited with sources that no rule and no policy has let through.
@@ -279,7 +279,7 @@ func (w *walk) joinCredits(flows ...flow) []credit {
 	for i, m := range more {
 		if len(m) > 0 {
 			out[i].sources = unionOf(append(m, out[i].sources))
-			w.spendRanges(len(out[i].sources.list))
+			w.spendRanges(out[i].sources.Len())
 		}
 	}
 	return out

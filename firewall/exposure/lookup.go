@@ -44,15 +44,15 @@ func (e *Evaluator) set(s *Set) *lookups {
 		if len(s.Notes) == 0 {
 			l.flat = NewRanges(s.Keys...)
 		} else {
-			var flat, loose []Range
+			var flat, loose rangesBuilder
 			for i, r := range s.Keys {
 				if s.Notes[i].Condition != "" {
-					loose = append(loose, r)
+					loose.add(r)
 				} else {
-					flat = append(flat, r)
+					flat.add(r)
 				}
 			}
-			l.flat, l.loose = NewRanges(flat...), NewRanges(loose...)
+			l.flat, l.loose = flat.ranges(), loose.ranges()
 		}
 	}
 	return l
@@ -116,7 +116,7 @@ func (w *walk) match(r reading, l *lookups) (in, maybe Ranges) {
 		if !flat.loose.Empty() {
 			maybe = r.sources.Intersect(flat.loose).Minus(in)
 		}
-		w.spendRanges(len(in.list))
+		w.spendRanges(in.Len())
 	default:
 		in, maybe = w.matchBoxes(r, l)
 	}
@@ -146,16 +146,16 @@ func (l *lookups) dynamic(r reading, in, maybe Ranges) (Ranges, Ranges) {
 }
 
 func (w *walk) matchBoxes(r reading, l *lookups) (in, maybe Ranges) {
-	var sure, perhaps []Range
+	var sure, perhaps rangesBuilder
 	w.elements(r, l, func(i int, sources Ranges, t Tri) {
 		if t == Yes {
-			sure = append(sure, sources.list...)
+			sure.addAll(sources)
 		} else {
-			perhaps = append(perhaps, sources.list...)
+			perhaps.addAll(sources)
 		}
 	})
-	in = NewRanges(sure...)
-	return in, NewRanges(perhaps...).Minus(in)
+	in = sure.ranges()
+	return in, perhaps.ranges().Minus(in)
 }
 
 // elements calls f for each element that the tuple hits or may hit, with the sources for whom.
@@ -168,7 +168,7 @@ func (w *walk) elements(r reading, l *lookups, f func(i int, sources Ranges, t T
 				t = t.And(v.view.in(key))
 			} else if pre, ok := v.operand.Preimage(key); ok {
 				sources = sources.Intersect(pre)
-				w.spendRanges(len(pre.list) + 4)
+				w.spendRanges(pre.Len() + 4)
 			} else {
 				t = t.And(Maybe)
 			}
@@ -179,7 +179,7 @@ func (w *walk) elements(r reading, l *lookups, f func(i int, sources Ranges, t T
 		if l.Notes[i].Condition != "" {
 			t = Maybe
 		}
-		w.spendRanges(len(sources.list) + 1)
+		w.spendRanges(sources.Len() + 1)
 		f(i, sources, t)
 	}
 	some, all := l.candidates(r)
@@ -232,15 +232,16 @@ func preimageOf(o Operand, s Ranges) (Ranges, bool) {
 	if o.isPrefixMask() { // as sets by prefix length have, of which one may hold a million
 		return prefixPreimage(o, s), true
 	}
-	var out []Range
-	for _, r := range s.list {
+	var out rangesBuilder
+	n := 0
+	for r := range s.All() {
 		p, ok := o.Preimage(r)
-		if !ok || len(out)+len(p.list) > 64*maxPreimage {
+		if n += p.Len(); !ok || n > 64*maxPreimage {
 			return Ranges{}, false
 		}
-		out = append(out, p.list...)
+		out.addAll(p)
 	}
-	return NewRanges(out...), true
+	return out.ranges(), true
 }
 
 // hit is one thing that a look-up in a map may come to.
@@ -260,19 +261,19 @@ func (w *walk) find(r reading, l *lookups) []hit {
 		return []hit{{r.sources, -1, true}}
 	}
 	doubtful := l.Unknown != "" || l.Shrinks || r.absent == Maybe
-	var sures, maybes []Range
+	var sures, maybes rangesBuilder
 	w.elements(r, l, func(i int, sources Ranges, t Tri) {
 		if doubtful {
 			t = Maybe
 		}
 		out = append(out, hit{sources, i, t != Yes})
 		if t == Yes {
-			sures = append(sures, sources.list...)
+			sures.addAll(sources)
 		} else {
-			maybes = append(maybes, sources.list...)
+			maybes.addAll(sources)
 		}
 	})
-	sure, perhaps := NewRanges(sures...), NewRanges(maybes...)
+	sure, perhaps := sures.ranges(), maybes.ranges()
 	// Where every value that the tuple can have is some element, only not known which, nothing is no answer.
 	if l.Width == 1 && !doubtful && !r.values[0].source && r.values[0].view.inAny(l.flat) == Yes {
 		return out

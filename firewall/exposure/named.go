@@ -30,7 +30,7 @@ func (e *Evaluator) Named(a netip.Addr) (at, wide Place) {
 				n.rule(r)
 				known.spent.Add(int64(n.work))
 				for _, g := range n.groups {
-					for _, x := range g.addresses.around(Address(a)) {
+					if x, ok := g.addresses.around(Address(a)); ok {
 						if at |= g.at; x.From == x.To {
 							exact |= g.at
 						}
@@ -47,11 +47,10 @@ func (e *Evaluator) Named(a netip.Addr) (at, wide Place) {
 }
 
 // around is the range that holds a value, if there is one.
-func (r Ranges) around(v Value) []Range {
-	for i, x := range r.list {
-		if x.Contains(v) {
-			return r.list[i : i+1]
-		}
+func (s Ranges) around(v Value) (r Range, found bool) {
+	if i := s.reaching(v); i < s.Len() {
+		r = s.At(i)
+		found = r.Contains(v)
 	}
-	return nil
+	return r, found
 }

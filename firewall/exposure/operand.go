@@ -134,7 +134,7 @@ func (o Operand) Preimage(r Range) (Ranges, bool) {
 	}
 	r.To = earlier(r.To, all.To)
 	if o.asIs() {
-		return Ranges{[]Range{r}}, true
+		return NewRanges(r), true
 	}
 	var out []Range
 	// Walk the operand's bits from the top. lowTied and highTied: all bits so far equal those of r.From, r.To, so the next one is
@@ -181,8 +181,8 @@ func (o Operand) isPrefixMask() bool {
 // prefixPreimage is the preimage of a whole set under a prefix mask: of each range, the blocks that begin in it.
 func prefixPreimage(o Operand, s Ranges) Ranges {
 	all := Full(o.Width())
-	out := make([]Range, 0, len(s.list))
-	for _, r := range s.list {
+	var out rangesBuilder
+	for r := range s.All() {
 		if !all.Contains(r.From) {
 			break // it is of another width, as are those that follow
 		}
@@ -196,10 +196,10 @@ func prefixPreimage(o Operand, s Ranges) Ranges {
 			first = next
 		}
 		if first.Compare(last) <= 0 {
-			out = appendMerged(out, Range{first, last.Or(o.Clear)})
+			out.add(Range{first, last.Or(o.Clear)})
 		}
 	}
-	return Ranges{out}
+	return out.ranges()
 }
 
 // unfed is the mask of field bits that the operand's bits above the given one don't determine.

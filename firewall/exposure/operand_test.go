@@ -92,15 +92,15 @@ func TestPreimageOfSets(t *testing.T) {
 		}
 		s := NewRanges(list...)
 		var want []Range
-		for _, r := range s.list {
+		for _, r := range s.List() {
 			pre, ok := o.Preimage(r)
 			if !ok {
 				t.Fatalf("%v under %v takes too many ranges", r, o)
 			}
-			want = append(want, pre.list...)
+			want = append(want, pre.List()...)
 		}
 		if got, ok := preimageOf(o, s); !ok || !got.Equal(NewRanges(want...)) {
-			t.Fatalf("%v under %v: %v, want %v", s.list, o, got.list, NewRanges(want...).list)
+			t.Fatalf("%v under %v: %v, want %v", s.List(), o, got.List(), NewRanges(want...).List())
 		}
 	})
 	for name, o := range map[string]Operand{

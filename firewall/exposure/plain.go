@@ -3,6 +3,7 @@ package exposure
 import (
 	"container/heap"
 	"fmt"
+	"iter"
 	"slices"
 	"sort"
 
@@ -111,7 +112,7 @@ func (e *Evaluator) preparePlain(c *chain, p *prepared, answers bool) {
 				plains[i] = e.plainRule(r, f, answers)
 			}
 			if plains[i] != nil {
-				e.prepared.Add(int64(len(plains[i].in.list)))
+				e.prepared.Add(int64(plains[i].in.Len()))
 			}
 		}
 		p.plains[n] = plains
@@ -138,22 +139,22 @@ func sameConditions(a, b *plain) bool {
 
 func newRun(plains []*plain, first, end int, f firewall.Family) *run {
 	r := &run{first: first, end: end, owners: owning(plains, first, end)}
-	var lists [][]Range
-	var all []Range
+	var lists []rangesBuilder
+	var all rangesBuilder
 	for _, o := range r.owners {
 		v := plains[o.rule].verdict
 		i := slices.Index(r.verdicts, v)
 		if i < 0 {
 			i = len(r.verdicts)
-			r.verdicts, lists = append(r.verdicts, v), append(lists, nil)
+			r.verdicts, lists = append(r.verdicts, v), append(lists, rangesBuilder{})
 		}
-		lists[i] = append(lists[i], o.Range)
-		all = append(all, o.Range)
+		lists[i].add(o.Range)
+		all.add(o.Range)
 	}
-	for _, l := range lists {
-		r.byVerdict = append(r.byVerdict, NewRanges(l...))
+	for i := range lists {
+		r.byVerdict = append(r.byVerdict, lists[i].ranges())
 	}
-	r.all = NewRanges(all...)
+	r.all = all.ranges()
 	r.rest = AllSources(f).Minus(r.all)
 	return r
 }
@@ -168,7 +169,7 @@ func owning(plains []*plain, first, end int) []owned {
 	var events []event
 	var borders []Value
 	for i := first; i < end; i++ {
-		for _, r := range plains[i].in.list {
+		for r := range plains[i].in.All() {
 			events = append(events, event{r.From, i, r.To})
 			borders = append(borders, r.From)
 			if after, ok := r.To.next(); ok {
@@ -260,28 +261,40 @@ type part struct {
 
 // parts is what each rule of the run gets; false if that are too many to name.
 func (r *run) parts(s Ranges) ([]part, bool) {
-	var out []part
 	at := map[int]int{}
-	for _, want := range s.list {
-		i := sort.Search(len(r.owners), func(i int) bool { return r.owners[i].To.Compare(want.From) >= 0 })
-		for ; i < len(r.owners) && r.owners[i].From.Compare(want.To) <= 0; i++ {
-			o := r.owners[i]
-			n, ok := at[o.rule]
-			if !ok {
-				if n = len(out); n == maxNamed {
-					return nil, false
-				}
-				at[o.rule] = n
-				out = append(out, part{rule: o.rule})
+	for rule := range r.hits(s) { // first, since mostly there are too many
+		if _, known := at[rule]; !known {
+			if len(at) == maxNamed {
+				return nil, false
 			}
-			out[n].sources.list = append(out[n].sources.list, Range{later(o.From, want.From), earlier(o.To, want.To)})
+			at[rule] = len(at)
 		}
 	}
-	for i := range out {
-		out[i].sources = NewRanges(out[i].sources.list...)
+	sources := make([]rangesBuilder, len(at))
+	for rule, got := range r.hits(s) {
+		sources[at[rule]].add(got)
+	}
+	out := make([]part, len(at))
+	for rule, n := range at {
+		out[n] = part{rule, sources[n].ranges()}
 	}
 	slices.SortFunc(out, func(a, b part) int { return a.rule - b.rule })
 	return out, true
+}
+
+// hits yields what rules of the run get of some sources, range by range.
+func (r *run) hits(s Ranges) iter.Seq2[int, Range] {
+	return func(yield func(rule int, got Range) bool) {
+		for want := range s.All() {
+			i := sort.Search(len(r.owners), func(i int) bool { return r.owners[i].To.Compare(want.From) >= 0 })
+			for ; i < len(r.owners) && r.owners[i].From.Compare(want.To) <= 0; i++ {
+				o := r.owners[i]
+				if !yield(o.rule, Range{later(o.From, want.From), earlier(o.To, want.To)}) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // leave does what a plain rule's verdict says.

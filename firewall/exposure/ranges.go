@@ -1,92 +1,180 @@
 package exposure
 
 import (
-	"net/netip"
+	"iter"
+	"math"
 	"slices"
-	"sort"
 
 	"github.com/portgrave/portgrave/firewall"
-	"go4.org/netipx"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
-// Ranges is an immutable set of values of one width, held as ordered ranges that neither overlap nor touch: each
-// set has one form, so Equal is exact. The zero value is the empty set.
+// Ranges is an immutable set of values of one width, held as ordered ranges that neither overlap nor
+// touch: each set has one form, so Equal is exact. The zero value is the empty set.
 //
-// The evaluator's set of sources is one: addresses of the question's family. Combining two sets takes one pass over both, and
-// over the part that the smaller one spans where one is much smaller.
-type Ranges struct{ list []Range }
+// The evaluator's set of sources is one: addresses of the question's family. It shares the memory of
+// the policy's and the kernel's sets (SourcesOf, Prefixes), and the algebra is that of package
+// address.
+type Ranges struct {
+	// A set all of whose values fit 32 bits (IPv4 addresses, ports, marks) is narrow, with 8 bytes a
+	// range. Any other one is wide, with 32 bytes a range. One of them is empty.
+	narrow address.Ranges[address.V4]
+	wide   address.Ranges[address.V6]
+}
+
+func isNarrow(v Value) bool { return v.hi == 0 && v.lo <= math.MaxUint32 }
+
+func narrowRange(r Range) address.Range[address.V4] {
+	return address.Range[address.V4]{First: address.V4(r.From.lo), Last: address.V4(r.To.lo)}
+}
+
+func wideRange(r Range) address.Range[address.V6] {
+	return address.Range[address.V6]{
+		First: address.V6{Hi: r.From.hi, Lo: r.From.lo},
+		Last:  address.V6{Hi: r.To.hi, Lo: r.To.lo},
+	}
+}
+
+func fromNarrow(r address.Range[address.V4]) Range {
+	return Range{Value{lo: uint64(r.First)}, Value{lo: uint64(r.Last)}}
+}
+
+func fromWide(r address.Range[address.V6]) Range {
+	return Range{Value{r.First.Hi, r.First.Lo}, Value{r.Last.Hi, r.Last.Lo}}
+}
 
 // NewRanges merges ranges in any order, overlapping as they like.
 func NewRanges(list ...Range) Ranges {
-	byFrom := func(a, b Range) int { return a.From.Compare(b.From) }
-	if !slices.IsSortedFunc(list, byFrom) {
-		list = slices.Clone(list)
-		slices.SortFunc(list, byFrom)
-	}
-	out := make([]Range, 0, len(list))
+	var b rangesBuilder
+	narrow := 0
 	for _, r := range list {
-		out = appendMerged(out, r)
-	}
-	return Ranges{out}
-}
-
-// appendMerged adds a range that begins no earlier than the last one.
-func appendMerged(out []Range, r Range) []Range {
-	if n := len(out); n > 0 {
-		last := &out[n-1]
-		if after, ok := last.To.next(); !ok || r.From.Compare(after) <= 0 {
-			if last.To.Compare(r.To) < 0 {
-				last.To = r.To
-			}
-			return out
+		if isNarrow(r.To) {
+			narrow++
 		}
 	}
-	return append(out, r)
+	b.narrow.Expect(narrow)
+	b.wide.Expect(len(list) - narrow)
+	for _, r := range list {
+		b.add(r)
+	}
+	return b.ranges()
 }
+
+// rangesBuilder makes Ranges of pieces in any order.
+type rangesBuilder struct {
+	narrow address.RangesBuilder[address.V4]
+	wide   address.RangesBuilder[address.V6]
+}
+
+func (b *rangesBuilder) add(r Range) {
+	if isNarrow(r.To) {
+		b.narrow.Add(narrowRange(r))
+	} else {
+		b.wide.Add(wideRange(r))
+	}
+}
+
+func (b *rangesBuilder) addAll(s Ranges) {
+	b.narrow.AddAll(s.narrow)
+	b.wide.AddAll(s.wide)
+}
+
+func (b *rangesBuilder) len() int { return b.narrow.Len() + b.wide.Len() }
+
+// ranges is all that was added, and leaves the builder empty.
+func (b *rangesBuilder) ranges() Ranges {
+	narrow, wide := Ranges{narrow: b.narrow.Ranges()}, Ranges{wide: b.wide.Ranges()}
+	switch {
+	case wide.Empty():
+		return narrow
+	case narrow.Empty():
+		return wide
+	}
+	return narrow.Union(wide)
+}
+
+// widened is a set in the form of wide ones.
+func (s Ranges) widened() address.Ranges[address.V6] {
+	if len(s.narrow) == 0 {
+		return s.wide
+	}
+	out := make(address.Ranges[address.V6], len(s.narrow))
+	for i, r := range s.narrow {
+		out[i] = wideRange(fromNarrow(r))
+	}
+	return out
+}
+
+// narrowed is the set that a wide list holds, in its own form.
+func narrowed(list address.Ranges[address.V6]) Ranges {
+	if n := len(list); n == 0 || !isNarrow(fromWide(list[n-1]).To) {
+		return Ranges{wide: list}
+	}
+	out := make(address.Ranges[address.V4], len(list))
+	for i, r := range list {
+		out[i] = narrowRange(fromWide(r))
+	}
+	return Ranges{narrow: out}
+}
+
+// combined is what an operation makes of two sets.
+func combined(
+	s, o Ranges,
+	narrow func(a, b address.Ranges[address.V4]) address.Ranges[address.V4],
+	wide func(a, b address.Ranges[address.V6]) address.Ranges[address.V6],
+) Ranges {
+	if len(s.wide)+len(o.wide) == 0 {
+		return Ranges{narrow: narrow(s.narrow, o.narrow)}
+	}
+	return narrowed(wide(s.widened(), o.widened()))
+}
+
+var all4, all6 = NewRanges(Full(32)), NewRanges(Full(128))
 
 // AllSources is every address of a family.
 func AllSources(f firewall.Family) Ranges {
 	if f == firewall.IPv6 {
-		return Ranges{[]Range{Full(128)}}
+		return all6
 	}
-	return Ranges{[]Range{Full(32)}}
+	return all4
 }
 
-// List is the ranges in order. Not to be modified.
-func (s Ranges) List() []Range { return s.list }
+// All yields the ranges in order.
+func (s Ranges) All() iter.Seq[Range] {
+	return func(yield func(Range) bool) {
+		for i := range s.Len() {
+			if !yield(s.At(i)) {
+				return
+			}
+		}
+	}
+}
+
+// Len is the number of ranges.
+func (s Ranges) Len() int { return len(s.narrow) + len(s.wide) }
+
+// At is one of the ranges.
+func (s Ranges) At(i int) Range {
+	if len(s.narrow) > 0 {
+		return fromNarrow(s.narrow[i])
+	}
+	return fromWide(s.wide[i])
+}
+
+// List is the ranges in order, in memory of their own.
+func (s Ranges) List() []Range {
+	return slices.AppendSeq(make([]Range, 0, s.Len()), s.All())
+}
 
 // Empty reports whether nothing is in the set.
-func (s Ranges) Empty() bool { return len(s.list) == 0 }
+func (s Ranges) Empty() bool { return s.Len() == 0 }
 
 // Equal reports whether both hold the same values.
-func (s Ranges) Equal(o Ranges) bool { return s.same(o) || slices.Equal(s.list, o.list) }
+func (s Ranges) Equal(o Ranges) bool { return s.narrow.Equal(o.narrow) && s.wide.Equal(o.wide) }
 
 // same reports whether both are one list, without a look at it.
 func (s Ranges) same(o Ranges) bool {
-	return len(s.list) == len(o.list) && (len(s.list) == 0 || &s.list[0] == &o.list[0])
-}
-
-// covers reports whether the set is one range and holds all of another.
-func (s Ranges) covers(o Ranges) bool {
-	return len(s.list) == 1 && len(o.list) > 0 &&
-		s.list[0].Contains(o.list[0].From) && s.list[0].Contains(o.list[len(o.list)-1].To)
-}
-
-// disjoint reports whether nothing of the set is in ordered ranges. It takes no memory: sets of a
-// million ranges are often compared with the rest of all addresses.
-func (s Ranges) disjoint(b []Range) bool {
-	for _, r := range s.list {
-		for len(b) > 0 && b[0].To.Compare(r.From) < 0 {
-			b = b[1:]
-		}
-		if len(b) == 0 {
-			return true
-		}
-		if b[0].From.Compare(r.To) <= 0 {
-			return false
-		}
-	}
-	return true
+	return address.Same(s.narrow, o.narrow) && address.Same(s.wide, o.wide)
 }
 
 // Touches reports whether a range overlaps with the set or lies right beside a part of it.
@@ -99,44 +187,38 @@ func (s Ranges) Touches(r Range) bool {
 		to = after
 	}
 	i := s.reaching(from)
-	return i < len(s.list) && s.list[i].From.Compare(to) <= 0
+	return i < s.Len() && s.At(i).From.Compare(to) <= 0
 }
 
 // Contains reports whether a value is in the set.
 func (s Ranges) Contains(v Value) bool {
 	i := s.reaching(v)
-	return i < len(s.list) && s.list[i].Contains(v)
+	return i < s.Len() && s.At(i).Contains(v)
 }
 
 // reaching is the index of the first range that ends at v or later.
 func (s Ranges) reaching(v Value) int {
-	return sort.Search(len(s.list), func(i int) bool { return s.list[i].To.Compare(v) >= 0 })
+	switch {
+	case len(s.wide) > 0:
+		return s.wide.Reaching(address.V6{Hi: v.hi, Lo: v.lo})
+	case isNarrow(v):
+		return s.narrow.Reaching(address.V4(v.lo))
+	}
+	return len(s.narrow)
 }
 
 // Union is every value in either set.
 func (s Ranges) Union(o Ranges) Ranges {
-	if s.Empty() {
+	switch {
+	case s.Empty():
 		return o
-	}
-	if o.Empty() || s.same(o) || s.covers(o) {
+	case o.Empty():
 		return s
 	}
-	if o.covers(s) {
-		return o
-	}
-	out := make([]Range, 0, len(s.list)+len(o.list))
-	a, b := s.list, o.list
-	for len(a) > 0 || len(b) > 0 {
-		if len(b) == 0 || len(a) > 0 && a[0].From.Compare(b[0].From) <= 0 {
-			out, a = appendMerged(out, a[0]), a[1:]
-		} else {
-			out, b = appendMerged(out, b[0]), b[1:]
-		}
-	}
-	return Ranges{out}
+	return combined(s, o, address.Ranges[address.V4].Union, address.Ranges[address.V6].Union)
 }
 
-// unionOf is every value in any of the sets. Each is gone through as often as their number can be halved.
+// unionOf is every value in any of the sets.
 func unionOf(sets []Ranges) Ranges {
 	switch len(sets) {
 	case 0:
@@ -150,28 +232,10 @@ func unionOf(sets []Ranges) Ranges {
 
 // Intersect is every value in both sets.
 func (s Ranges) Intersect(o Ranges) Ranges {
-	switch {
-	case s.Empty() || o.Empty():
+	if s.Empty() || o.Empty() {
 		return Ranges{}
-	case s.same(o) || o.covers(s):
-		return s
-	case s.covers(o):
-		return o
 	}
-	a, b := s.list[s.reaching(o.list[0].From):], o.list[o.reaching(s.list[0].From):]
-	var out []Range
-	for len(a) > 0 && len(b) > 0 {
-		r := Range{later(a[0].From, b[0].From), earlier(a[0].To, b[0].To)}
-		if r.From.Compare(r.To) <= 0 {
-			out = append(out, r)
-		}
-		if a[0].To.Compare(b[0].To) < 0 {
-			a = a[1:]
-		} else {
-			b = b[1:]
-		}
-	}
-	return Ranges{out}
+	return combined(s, o, address.Ranges[address.V4].Intersect, address.Ranges[address.V6].Intersect)
 }
 
 // Minus is every value in s that is not in o.
@@ -179,32 +243,7 @@ func (s Ranges) Minus(o Ranges) Ranges {
 	if s.Empty() || o.Empty() {
 		return s
 	}
-	b := o.list[o.reaching(s.list[0].From):]
-	if s.disjoint(b) {
-		return s
-	}
-	out := make([]Range, 0, len(s.list)+len(b))
-	for _, r := range s.list {
-		gone := false
-		for len(b) > 0 && b[0].From.Compare(r.To) <= 0 {
-			if before, ok := b[0].From.prev(); ok && r.From.Compare(before) <= 0 {
-				out = append(out, Range{r.From, before})
-			}
-			after, ok := b[0].To.next()
-			if !ok || after.Compare(r.To) > 0 {
-				gone = true // and what is cut away may reach into the next range too
-				break
-			}
-			if r.From.Compare(after) < 0 {
-				r.From = after
-			}
-			b = b[1:]
-		}
-		if !gone {
-			out = append(out, r)
-		}
-	}
-	return Ranges{out}
+	return combined(s, o, address.Ranges[address.V4].Minus, address.Ranges[address.V6].Minus)
 }
 
 func later(a, b Value) Value {
@@ -221,30 +260,30 @@ func earlier(a, b Value) Value {
 	return b
 }
 
-// Prefixes is a set of addresses of one family as minimal prefixes.
+// mappedBlock is the IPv4-mapped addresses of IPv6, and mappedParent the prefix one bit shorter.
+var (
+	mappedBlock  = address.Ranges[address.V6]{address.PrefixRange(address.V6{Lo: 0xffff << 32}, 96)}
+	mappedParent = address.PrefixRange(address.V6{Lo: 0xfffe << 32}, 95)
+)
+
+// Prefixes is a set of addresses of one family as minimal prefixes. IPv4-mapped IPv6 sources never
+// come off a wire, since the kernel drops them, and are no prefix that people could use: they are
+// left out unless a larger prefix has them.
 func (s Ranges) Prefixes(f firewall.Family) firewall.Prefixes {
-	var list []netip.Prefix
-	for _, r := range s.list {
-		from, to := r.From.IPv4(), r.To.IPv4()
-		if f == firewall.IPv6 {
-			from, to = r.From.IPv6(), r.To.IPv6()
-		}
-		list = netipx.IPRangeFrom(from, to).AppendPrefixes(list)
+	if f == firewall.IPv4 {
+		return address.SetOf(s.narrow, nil)
 	}
-	// IPv4-mapped IPv6 sources never come off a wire (the kernel drops them) and are no prefix that people could use.
-	list = slices.DeleteFunc(list, func(p netip.Prefix) bool { return p.Addr().Is4In6() })
-	p, err := firewall.NewPrefixes(list...)
-	if err != nil { // only reachable with prefixes that can't be made from addresses
-		return firewall.Prefixes{}
+	list := s.widened()
+	if !list.Covers(mappedParent) {
+		list = list.Minus(mappedBlock)
 	}
-	return p
+	return address.SetOf(nil, list)
 }
 
 // SourcesOf is the addresses of one family as a set.
 func SourcesOf(p firewall.Prefixes, f firewall.Family) Ranges {
-	var list []Range
-	for x := range p.Family(f) {
-		list = append(list, Prefix(x))
+	if f == firewall.IPv4 {
+		return Ranges{narrow: p.V4()}
 	}
-	return NewRanges(list...)
+	return narrowed(p.V6())
 }

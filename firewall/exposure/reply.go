@@ -244,7 +244,7 @@ func (e *Evaluator) rememberReplies(key any, known knownReplies) {
 
 func size(list []replied) (n int) {
 	for _, r := range list {
-		n += len(r.sources.list)
+		n += r.sources.Len()
 	}
 	return n
 }

@@ -101,7 +101,7 @@ func (w *walk) shortcut(c *chain, i int, k *cursor, f *flow, back *[]flow) (int,
 		if t == Yes {
 			g := *f
 			g.sources = f.sources.Intersect(p.in).Minus(taken)
-			w.spendRanges(len(g.sources.list) + len(taken.list))
+			w.spendRanges(g.sources.Len() + taken.Len())
 			if !g.sources.Empty() {
 				w.leave(c, Decider{Rule: c.Rules[i], Chain: c.Chain}, p.verdict, g, back)
 				taken = taken.Union(p.in)
@@ -117,7 +117,7 @@ func (w *walk) shortcut(c *chain, i int, k *cursor, f *flow, back *[]flow) (int,
 		return 0, false
 	}
 	f.sources = f.sources.Minus(taken)
-	w.spendRanges(len(f.sources.list))
+	w.spendRanges(f.sources.Len())
 	return i, true
 }
 

@@ -101,7 +101,7 @@ func Subtract(box, hole []Range) [][]Range {
 	rest := append([]Range(nil), box...)
 	for i := range box {
 		// What lies beside the hole in this column is left; the rest goes on to the next one.
-		for _, beside := range NewRanges(rest[i]).Minus(NewRanges(hole[i])).List() {
+		for beside := range NewRanges(rest[i]).Minus(NewRanges(hole[i])).All() {
 			piece := append([]Range(nil), rest...)
 			piece[i] = beside
 			out = append(out, piece)

@@ -85,7 +85,7 @@ func (w *walk) matches(c *chain, r *rule, m Match, f flow) []branch {
 	// Sources that more than one reading concerns, with different results, go both ways.
 	perhaps = perhaps.Union(hold.Intersect(not))
 	hold, not = hold.Minus(perhaps), not.Minus(perhaps)
-	w.spendRanges(len(hold.list) + len(not.list) + len(perhaps.list))
+	w.spendRanges(hold.Len() + not.Len() + perhaps.Len())
 	return w.split(c, r, f, hold, not, perhaps, describe(m))
 }
 
@@ -118,7 +118,7 @@ func (w *walk) split(c *chain, r *rule, f flow, hold, not, perhaps Ranges, what 
 		}
 	}
 	if perhaps.Empty() {
-		if not.Empty() && len(hold.list) > 0 {
+		if not.Empty() && hold.Len() > 0 {
 			return []branch{{flow: f}}
 		}
 		part(hold, goOn)
@@ -157,7 +157,7 @@ func (w *walk) narrow(c *chain, r *rule, m Match, l *lookups, rd reading, f flow
 	}
 	whole := NewRanges(v.within)
 	in, out := whole.Intersect(l.flat), whole.Minus(l.flat)
-	if len(in.list)+len(out.list) > maxNarrowed {
+	if in.Len()+out.Len() > maxNarrowed {
 		return nil
 	}
 	if m.Not {
@@ -165,8 +165,8 @@ func (w *walk) narrow(c *chain, r *rule, m Match, l *lookups, rd reading, f flow
 	}
 	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + describe(m)}
 	var branches []branch
-	add := func(list []Range, do action, branchNumber int) {
-		for _, x := range list {
+	add := func(ranges Ranges, do action, branchNumber int) {
+		for x := range ranges.All() {
 			p := *f.packet
 			p.narrow(field, x)
 			b := branch{flow: f, do: do}
@@ -174,8 +174,8 @@ func (w *walk) narrow(c *chain, r *rule, m Match, l *lookups, rd reading, f flow
 			branches = append(branches, b)
 		}
 	}
-	add(in.list, goOn, 0)
-	add(out.list, miss, 1)
+	add(in, goOn, 0)
+	add(out, miss, 1)
 	return branches
 }
 
@@ -284,10 +284,10 @@ func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, t *Table, f flow) []b
 func gathered(hits []hit, m *Set) []hit {
 	var out []hit
 	at := map[Verdict]int{}
-	var sources [][]Range
+	var sources []rangesBuilder
 	for _, h := range hits {
 		if h.doubtful || h.row < 0 || h.row >= m.Len() {
-			out, sources = append(out, h), append(sources, nil)
+			out, sources = append(out, h), append(sources, rangesBuilder{})
 			continue
 		}
 		v := m.Verdicts[h.row]
@@ -295,13 +295,13 @@ func gathered(hits []hit, m *Set) []hit {
 		if !seen {
 			i = len(out)
 			at[v] = i
-			out, sources = append(out, h), append(sources, nil)
+			out, sources = append(out, h), append(sources, rangesBuilder{})
 		}
-		sources[i] = append(sources[i], h.sources.list...)
+		sources[i].addAll(h.sources)
 	}
-	for i, list := range sources {
-		if list != nil {
-			out[i].sources = NewRanges(list...)
+	for i := range sources {
+		if sources[i].len() > 0 {
+			out[i].sources = sources[i].ranges()
 		}
 	}
 	return out

@@ -130,22 +130,23 @@ func (v view) inAny(s Ranges) Tri {
 		}
 		return No
 	}
-	list := s.list[s.reaching(v.within.From):]
-	if len(list) == 0 || v.within.To.Compare(list[0].From) < 0 {
+	from := s.reaching(v.within.From)
+	if from == s.Len() || v.within.To.Compare(s.At(from).From) < 0 {
 		return No
 	}
-	if list[0].Contains(v.within.From) && list[0].Contains(v.within.To) {
+	if r := s.At(from); r.Contains(v.within.From) && r.Contains(v.within.To) {
 		return Yes
 	}
 	unknown := Ones(v.width).AndNot(v.bits.Known)
 	if n := bits.OnesCount64(unknown.hi) + bits.OnesCount64(unknown.lo); n <= 8 {
 		return v.tryAll(s, unknown)
 	}
-	for i, r := range list {
+	for i := from; i < s.Len(); i++ {
+		r := s.At(i)
 		if r.From.Compare(v.within.To) > 0 {
 			return No
 		}
-		if i >= maxTried || v.in(r) != No {
+		if i-from >= maxTried || v.in(r) != No {
 			return Maybe
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/nftables/userdata"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"golang.org/x/sys/unix"
 )
 
@@ -201,8 +202,8 @@ type elementDecoder struct {
 	now    time.Time
 	starts []span
 	ends   []netip.Addr
-	keys   keys
-	spare  keys // to sort them
+	keys   address.List
+	spare  address.List // to sort them
 	// repeated: some element of a hash set came twice. Known once finish has run.
 	repeated bool
 }
@@ -213,9 +214,9 @@ func (d *elementDecoder) expect(s *set) {
 	switch n := min(int(s.count), mostExpected); {
 	case s.kind != kindPrefix:
 	case s.family == firewall.IPv4:
-		d.keys.v4 = make([]firewall.Address4, 0, n)
+		d.keys.V4 = make([]address.V4, 0, n)
 	default:
-		d.keys.v6 = make([]firewall.Address6, 0, n)
+		d.keys.V6 = make([]address.V6, 0, n)
 	}
 }
 
@@ -243,11 +244,11 @@ func (d *elementDecoder) plainKey(b []byte) bool {
 func (d *elementDecoder) prefixKey(key []byte) bool {
 	switch {
 	case len(key) == 4 && d.set.family == firewall.IPv4:
-		d.keys.v4 = append(d.keys.v4, firewall.Address4(binary.BigEndian.Uint32(key)))
+		d.keys.V4 = append(d.keys.V4, address.V4(binary.BigEndian.Uint32(key)))
 	case len(key) == 16 && d.set.family == firewall.IPv6:
-		d.keys.v6 = append(
-			d.keys.v6,
-			firewall.Address6{Hi: binary.BigEndian.Uint64(key), Lo: binary.BigEndian.Uint64(key[8:])},
+		d.keys.V6 = append(
+			d.keys.V6,
+			address.V6{Hi: binary.BigEndian.Uint64(key), Lo: binary.BigEndian.Uint64(key[8:])},
 		)
 	default:
 		return false
@@ -373,14 +374,15 @@ func (d *elementDecoder) add(e element) {
 // set with an end at address zero, and the kernel keeps the end of an expired interval for a while.
 func (d *elementDecoder) finish() {
 	s := d.set
-	s.keys = d.keys.sorted(&d.spare)
+	d.keys.Sort(&d.spare)
+	s.keys = d.keys
 	sortSpans(d.starts)
 	s.spans = d.starts
 	slices.SortFunc(s.virtual, firewall.VirtualService.Compare)
 	if s.kind != kindNets && s.kind != kindExpiring {
-		d.repeated = d.repeated || s.keys.repeat() ||
-			repeat(s.spans, func(a, b span) bool { return a.first == b.first }) ||
-			repeat(s.virtual, func(a, b firewall.VirtualService) bool { return a == b })
+		d.repeated = d.repeated || s.keys.Repeats() ||
+			address.Repeats(s.spans, func(a, b span) bool { return a.first == b.first }) ||
+			address.Repeats(s.virtual, func(a, b firewall.VirtualService) bool { return a == b })
 		return
 	}
 	slices.SortFunc(d.ends, netip.Addr.Compare)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // difference is what separates two rulesets, object by object. It is the basis of both what
@@ -34,8 +35,8 @@ type chainRules struct {
 type setContent struct {
 	want, have    *set
 	add, remove   []span
-	keysAdd       keys
-	keysGone      keys
+	keysAdd       address.List
+	keysGone      address.List
 	virtualAdd    []firewall.VirtualService
 	virtualGone   []firewall.VirtualService
 	verdictsAdd   []portVerdict // new or pointing elsewhere, ascending
@@ -108,7 +109,7 @@ func compareContent(want, have *set, now time.Time) (setContent, bool) {
 	if want.kind == kindDynamic || want.kind == kindAsked {
 		return c, false
 	}
-	c.keysAdd, c.keysGone = diffKeys(want.keys, have.keys)
+	c.keysAdd, c.keysGone = address.DiffLists(want.keys, have.keys)
 	c.add, c.remove = diffSpans(want.spans, have.spans)
 	c.virtualAdd, c.virtualGone = diffVirtual(want.virtual, have.virtual)
 	if want.kind == kindExpiring {
@@ -131,7 +132,7 @@ func compareContent(want, have *set, now time.Time) (setContent, bool) {
 		}
 	}
 	c.replaceWholly = c.have.odd > 0
-	differs := c.keysAdd.len()+c.keysGone.len()+len(c.add)+len(c.remove)+len(c.verdictsAdd)+len(c.verdictsGone)+
+	differs := c.keysAdd.Len()+c.keysGone.Len()+len(c.add)+len(c.remove)+len(c.verdictsAdd)+len(c.verdictsGone)+
 		len(c.virtualAdd)+len(c.virtualGone) > 0 ||
 		c.replaceWholly
 	return c, differs

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall/address"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,7 +18,7 @@ type elementReader struct {
 	socket *socket
 	now    func() time.Time
 	sleep  func(time.Duration)
-	spare  keys // of the last set that was sorted, for the next one
+	spare  address.List // of the last set that was sorted, for the next one
 }
 
 func (k *netlinkKernel) reader(over *socket) *elementReader {
@@ -62,7 +63,7 @@ func (k *netlinkKernel) readElements(sets []*set, known *ruleset) error {
 				next.Store(int64(len(sets)))
 				return
 			}
-			if was := known.sameSet(s); was != nil && s.keys.equal(was.keys) {
+			if was := known.sameSet(s); was != nil && s.keys.Equal(was.keys) {
 				s.keys = was.keys
 			}
 		}

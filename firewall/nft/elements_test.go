@@ -31,10 +31,10 @@ func TestReadTogetherWhileOthersWrite(t *testing.T) {
 			t.Fatal(err)
 		}
 		for name, s := range seen.(observation).sets {
-			if s.counted && s.kind == kindPrefix && s.keys.len() != int(s.count) {
-				t.Errorf("set %s has %d keys, and the kernel counts %d", name, s.keys.len(), s.count)
+			if s.counted && s.kind == kindPrefix && s.keys.Len() != int(s.count) {
+				t.Errorf("set %s has %d keys, and the kernel counts %d", name, s.keys.Len(), s.count)
 			}
-			if n := s.keys.len(); n > 1 && s.keys.at(0).Compare(s.keys.at(n-1)) >= 0 {
+			if n := s.keys.Len(); n > 1 && s.keys.At(0).Compare(s.keys.At(n-1)) >= 0 {
 				t.Errorf("set %s is not in order", name)
 			}
 		}

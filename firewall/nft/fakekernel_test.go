@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"golang.org/x/sys/unix"
 )
 
@@ -142,7 +143,7 @@ func copyRuleset(r *ruleset) *ruleset {
 	for name, x := range r.sets {
 		y := *x
 		y.spans, y.verdicts = slices.Clone(x.spans), maps.Clone(x.verdicts)
-		y.keys = keys{slices.Clone(x.keys.v4), slices.Clone(x.keys.v6)}
+		y.keys = address.List{V4: slices.Clone(x.keys.V4), V6: slices.Clone(x.keys.V6)}
 		c.sets[name] = &y
 	}
 	return &c
@@ -224,7 +225,7 @@ func (r *ruleset) execute(o op) error {
 		if s == nil {
 			return unix.ENOENT
 		}
-		s.spans, s.keys, s.verdicts, s.odd, s.virtual = nil, keys{}, nil, 0, nil
+		s.spans, s.keys, s.verdicts, s.odd, s.virtual = nil, address.List{}, nil, 0, nil
 	case addElements:
 		return r.addElements(o.elements)
 	case delElements:
@@ -265,10 +266,10 @@ func (r *ruleset) addElements(e elements) error {
 		}
 		s.verdicts[v.key] = v.verdict
 	}
-	if add, _ := diffKeys(e.keys, s.keys); add.len() != e.keys.len() {
+	if add, _ := address.DiffLists(e.keys, s.keys); add.Len() != e.keys.Len() {
 		return unix.EEXIST
 	}
-	s.keys = s.keys.union(e.keys)
+	s.keys = s.keys.Union(e.keys)
 	if add, _ := diffVirtual(e.virtual, s.virtual); len(add) != len(e.virtual) {
 		return unix.EEXIST
 	}
@@ -292,8 +293,8 @@ func (r *ruleset) delElements(e elements) error {
 		}
 		s.spans = slices.Delete(s.spans, i, i+1)
 	}
-	left, missing := diffKeys(s.keys, e.keys)
-	if missing.len() > 0 {
+	left, missing := address.DiffLists(s.keys, e.keys)
+	if missing.Len() > 0 {
 		return unix.ENOENT
 	}
 	s.keys = left

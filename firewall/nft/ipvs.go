@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,7 +44,7 @@ func virtualOf(key []byte, f firewall.Family) (v firewall.VirtualService, ok boo
 }
 
 func diffVirtual(want, have []firewall.VirtualService) (add, remove []firewall.VirtualService) {
-	return diffSorted(want, have, firewall.VirtualService.Compare,
+	return address.DiffSorted(want, have, firewall.VirtualService.Compare,
 		func(a, b firewall.VirtualService) bool { return true })
 }
 

@@ -254,14 +254,14 @@ func (k *netlinkKernel) elements(s *set) (*set, error) {
 // would take half as long again as loading them did. A kernel that does not count (before Linux
 // 6.16) proves nothing.
 func (k *netlinkKernel) holds(s, want *set) (bool, error) {
-	if !s.counted || int(s.count) != want.keys.len() || s.count == 0 {
+	if !s.counted || int(s.count) != want.keys.Len() || s.count == 0 {
 		return false, nil
 	}
 	if want.proven {
 		return true, nil
 	}
-	n := want.keys.len()
-	probes := []netip.Addr{want.keys.at(0), want.keys.at(n / 2), want.keys.at(n - 1)}
+	n := want.keys.Len()
+	probes := []netip.Addr{want.keys.At(0), want.keys.At(n / 2), want.keys.At(n - 1)}
 	found := elementDecoder{set: &set{kind: kindPrefix, family: s.family}}
 	err := k.socket.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_ACK, func(e *encoder) {
 		e.str(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
@@ -280,7 +280,7 @@ func (k *netlinkKernel) holds(s, want *set) (bool, error) {
 	}
 	found.finish()
 	for i, a := range probes {
-		if found.set.keys.len() != len(probes) || found.set.keys.at(i) != a {
+		if found.set.keys.Len() != len(probes) || found.set.keys.At(i) != a {
 			return false, nil
 		}
 	}

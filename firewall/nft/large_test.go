@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"pgregory.net/rapid"
 )
@@ -23,9 +24,9 @@ func scattered(t testing.TB, f firewall.Family, n int, seed uint64) firewall.Pre
 	for i := range n {
 		host := r.IntN(max(1, min(15, 63-bitsLeading(slot))))
 		first := uint64(1<<30) + uint64(i)*slot&^(1<<host-1) + 1<<host
-		p := netip.PrefixFrom(firewall.Address4(first).IP(), 32-host)
+		p := netip.PrefixFrom(address.V4(first).IP(), 32-host)
 		if f == firewall.IPv6 {
-			p = netip.PrefixFrom(firewall.Address6{Hi: 0x2000<<48 | first<<28}.IP(), 68-host)
+			p = netip.PrefixFrom(address.V6{Hi: 0x2000<<48 | first<<28}.IP(), 68-host)
 		}
 		if err := b.Add(p); err != nil {
 			t.Fatal(err)
@@ -153,11 +154,11 @@ func TestRecut(t *testing.T) {
 				bits := rapid.SampledFrom([]int{8, 11, 12, 13, 16, 17, 24, 31, 32}).Draw(t, "bits")
 				top := uint64(rapid.IntRange(0x1000, 0x10ff).Draw(t, "top"))
 				p := netip.PrefixFrom(
-					firewall.Address4(top<<16|rapid.Uint64Range(0, 3).Draw(t, "low")).IP(),
+					address.V4(top<<16|rapid.Uint64Range(0, 3).Draw(t, "low")).IP(),
 					bits,
 				)
 				if f == firewall.IPv6 {
-					p = netip.PrefixFrom(firewall.Address6{Hi: top << 48}.IP(), bits+4)
+					p = netip.PrefixFrom(address.V6{Hi: top << 48}.IP(), bits+4)
 				}
 				_ = b.Add(p.Masked())
 			}
@@ -168,8 +169,8 @@ func TestRecut(t *testing.T) {
 			as.shape = shapeSplit
 			for i := range as.bounds {
 				bound := uint64(0x1000+0x20*(i+1)) << 16
-				if as.bounds[i] = firewall.Address4(bound).IP(); f == firewall.IPv6 {
-					as.bounds[i] = firewall.Address6{Hi: bound << 32}.IP()
+				if as.bounds[i] = address.V4(bound).IP(); f == firewall.IPv6 {
+					as.bounds[i] = address.V6{Hi: bound << 32}.IP()
 				}
 			}
 		}
@@ -180,7 +181,7 @@ func TestRecut(t *testing.T) {
 			t.Fatalf("%v with %d shards, want %v with %d", got.form, len(got.shards), as, len(want.shards))
 		}
 		for i := range want.shards {
-			if !maps.EqualFunc(got.shards[i], want.shards[i], keys.equal) {
+			if !maps.EqualFunc(got.shards[i], want.shards[i], address.List.Equal) {
 				t.Fatalf("shard %d: %v, want %v", i, got.shards[i], want.shards[i])
 			}
 		}
@@ -219,7 +220,7 @@ func TestSplitIsEven(t *testing.T) {
 		for _, lists := range cut(c.sources, c.family, as).shards {
 			n := 0
 			for _, k := range lists {
-				n += k.len()
+				n += k.Len()
 			}
 			most, all = max(most, n), all+n
 		}

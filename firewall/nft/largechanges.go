@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // How a large part stands in the kernel is nobody's business: a plan shows its sources, one change a prefix, and not the sets, chains and
@@ -86,10 +87,10 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 	for p := range touched {
 		places[p] = [2]placement{gone: have.placementOf(p), come: want.placementOf(p)}
 	}
-	count := func(name string, which int, k keys) {
+	count := func(name string, which int, k address.List) {
 		p, ok := partOf(name)
 		length, known := lengthOf(name)
-		if ok && known && touched[p] && k.len() > 0 {
+		if ok && known && touched[p] && k.Len() > 0 {
 			l.tallies[p][which].keys(places[p][which].own(name, p, k, length), length)
 		}
 	}
@@ -101,7 +102,7 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 	}
 	for _, s := range d.setsReshaped {
 		if h := have.sets[s.name]; h != nil && h.kind == s.kind {
-			add, remove := diffKeys(s.keys, h.keys)
+			add, remove := address.DiffLists(s.keys, h.keys)
 			count(s.name, come, add)
 			count(s.name, gone, remove)
 		}
@@ -172,10 +173,10 @@ func (l *partsView) cross(p part, want, have *ruleset) {
 	}
 	now, was := want.sourcesOf(p), have.sourcesOf(p)
 	for x := range was.Minus(now).All() {
-		l.tallies[p][gone].prefix(prefixKey{x.Addr(), x.Bits()})
+		l.tallies[p][gone].prefix(x)
 	}
 	for x := range now.Minus(was).All() {
-		l.tallies[p][come].prefix(prefixKey{x.Addr(), x.Bits()})
+		l.tallies[p][come].prefix(x)
 	}
 }
 
@@ -231,8 +232,8 @@ func (r *ruleset) sourcesOf(p part) firewall.Prefixes {
 			continue
 		}
 		if length, ok := lengthOf(name); ok {
-			for i := range s.keys.len() {
-				_ = b.Add(netip.PrefixFrom(s.keys.at(i), length))
+			for i := range s.keys.Len() {
+				_ = b.Add(netip.PrefixFrom(s.keys.At(i), length))
 			}
 		}
 	}
@@ -240,21 +241,17 @@ func (r *ruleset) sourcesOf(p part) firewall.Prefixes {
 }
 
 func (l largePart) sources(f firewall.Family) firewall.Prefixes {
-	var b firewall.PrefixesBuilder
-	for x := range l.pieces.sources.Family(f) {
-		_ = b.Add(x)
-	}
-	return b.Set()
+	return l.pieces.sources.Of(f)
 }
 
 // own is the keys of a shard's set without the one that begins in a shard before it, and counts there.
-func (at placement) own(set string, p part, k keys, length int) keys {
+func (at placement) own(set string, p part, k address.List, length int) address.List {
 	for i, bound := range at.bounds {
 		if !bound.IsValid() || set != lengthSet(p.shardChain(at, i+1), length) {
 			continue
 		}
-		if k.at(0).Less(bound) {
-			return k.from(1)
+		if k.At(0).Less(bound) {
+			return k.From(1)
 		}
 	}
 	return k
@@ -273,18 +270,18 @@ func (l *partsView) changes() []firewall.Change {
 // tally counts prefixes and keeps those that will be shown: all of a few, the first and the last of many.
 type tally struct {
 	n           int
-	few         []prefixKey
-	first, last prefixKey
+	few         []netip.Prefix
+	first, last netip.Prefix
 }
 
 // fewPrefixes is more than are ever shown one by one.
 const fewPrefixes = 1024
 
-func (t *tally) prefix(x prefixKey) {
-	if t.n == 0 || comparePrefixKeys(x, t.first) < 0 {
+func (t *tally) prefix(x netip.Prefix) {
+	if t.n == 0 || x.Compare(t.first) < 0 {
 		t.first = x
 	}
-	if t.n == 0 || comparePrefixKeys(x, t.last) > 0 {
+	if t.n == 0 || x.Compare(t.last) > 0 {
 		t.last = x
 	}
 	if t.n++; t.n <= fewPrefixes {
@@ -292,20 +289,20 @@ func (t *tally) prefix(x prefixKey) {
 	}
 }
 
-func (t *tally) keys(k keys, length int) {
-	n := k.len()
+func (t *tally) keys(k address.List, length int) {
+	n := k.Len()
 	for i := range n {
 		if t.n >= fewPrefixes && i > 0 && i < n-1 {
 			t.n += n - 1 - i // no need to look at the rest
-			t.prefix(prefixKey{k.at(n - 1), length})
+			t.prefix(netip.PrefixFrom(k.At(n-1), length))
 			return
 		}
-		t.prefix(prefixKey{k.at(i), length})
+		t.prefix(netip.PrefixFrom(k.At(i), length))
 	}
 }
 
 func (t *tally) changes(a firewall.Action, p part) []firewall.Change {
-	slices.SortFunc(t.few, comparePrefixKeys)
+	slices.SortFunc(t.few, netip.Prefix.Compare)
 	return firewall.ElementChangesOf(a, p.service, p.family, t.n, func(i int) string {
 		switch {
 		case t.n <= fewPrefixes:

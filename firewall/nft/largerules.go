@@ -88,7 +88,7 @@ func (c *compiler) lengthSets(id part, stem string, lists shardLists) []lookedUp
 	var out []lookedUp
 	for length, k := range lists {
 		s := &set{name: lengthSet(stem, length), service: id.service, family: id.family, kind: kindPrefix, spec: specOf(kindPrefix, id.family), keys: k}
-		s.spec.size = c.size(s.name, k.len())
+		s.spec.size = c.size(s.name, k.Len())
 		c.sets[s.name] = s
 		out = append(out, lookedUp{s.name, length, bits.Len32(s.spec.size)})
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // op is one command of a transaction. The same values are encoded for the kernel and executed by
@@ -60,7 +61,7 @@ type elements struct {
 	set      string
 	kind     setKind
 	spans    []span
-	keys     keys
+	keys     address.List
 	verdicts []portVerdict
 	virtual  []firewall.VirtualService
 }
@@ -89,5 +90,5 @@ func (o addRule) what() string  { return fmt.Sprintf("chain %s, rule %q", o.chai
 func (o elements) what() string { return "elements of set " + o.set }
 
 func (o elements) len() int {
-	return len(o.spans) + o.keys.len() + len(o.verdicts) + len(o.virtual)
+	return len(o.spans) + o.keys.Len() + len(o.verdicts) + len(o.virtual)
 }

@@ -209,8 +209,8 @@ func (p *passage) lookup(name string, key []byte) (bool, *expr.Verdict) {
 		return ok && slices.Contains(s.virtual, v), nil
 	}
 	a, _ := netip.AddrFromSlice(key)
-	for i := range s.keys.len() {
-		if s.keys.at(i) == a {
+	for i := range s.keys.Len() {
+		if s.keys.At(i) == a {
 			return true, nil
 		}
 	}

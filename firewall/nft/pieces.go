@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // pieces is a large part's sources, cut as its sets hold them.
@@ -16,7 +17,7 @@ type pieces struct {
 }
 
 // shardLists are the keys of a shard by prefix length.
-type shardLists map[int]keys
+type shardLists map[int]address.List
 
 // shardCount is how many shards there are in a form.
 func (f form) shardCount() int {
@@ -26,62 +27,75 @@ func (f form) shardCount() int {
 	return 1
 }
 
-// shardsOf are the numbers of the first and the last shard that a prefix belongs to.
-func (f form) shardsOf(p netip.Prefix) (first, last int) {
-	if f.shape != shapeSplit {
-		return 0, 0
-	}
-	for first < len(f.bounds) && f.bounds[first].Compare(p.Addr()) <= 0 {
-		first++
-	}
-	for last = first; last < len(f.bounds) && p.Contains(f.bounds[last]); last++ {
-	}
-	return first, last
-}
-
 // cut makes pieces of the sources of one family.
 func cut(p firewall.Prefixes, f firewall.Family, as form) *pieces {
+	out := &pieces{sources: p, form: as}
 	if f == firewall.IPv4 {
-		return cutNumbers(p, f, as, firewall.Address4Of, func(list []firewall.Address4) keys { return keys{v4: list} })
+		out.shards = cutRanges(p.V4(), as, address.V4Of,
+			func(list []address.V4) address.List { return address.List{V4: list} })
+	} else {
+		out.shards = cutRanges(p.V6(), as, address.V6Of,
+			func(list []address.V6) address.List { return address.List{V6: list} })
 	}
-	return cutNumbers(p, f, as, firewall.Address6Of, func(list []firewall.Address6) keys { return keys{v6: list} })
+	return out
 }
 
-func cutNumbers[A any](p firewall.Prefixes, f firewall.Family, as form, number func(netip.Addr) A, wrap func([]A) keys) *pieces {
-	out := &pieces{sources: p, form: as, shards: make([]shardLists, as.shardCount())}
+// cutRanges lays out the prefixes of a set by shard and length.
+func cutRanges[N address.Number[N]](
+	set address.Ranges[N],
+	as form,
+	number func(netip.Addr) N,
+	wrap func([]N) address.List,
+) []shardLists {
+	var bounds []N
+	if as.shape == shapeSplit && !as.lost() {
+		for _, b := range as.bounds {
+			bounds = append(bounds, number(b))
+		}
+	}
+	// each yields the prefixes in each shard that they lie in.
+	each := func(yield func(shard, length int, first N)) {
+		shard := 0
+		set.Prefixes(func(first N, length int) bool {
+			for shard < len(bounds) && bounds[shard].Compare(first) <= 0 {
+				shard++
+			}
+			last := address.PrefixRange(first, length).Last
+			yield(shard, length, first)
+			for i := shard; i < len(bounds) && bounds[i].Compare(last) <= 0; i++ {
+				yield(i+1, length, first)
+			}
+			return true
+		})
+	}
 	// Once to count and once to fill, so that all keys lie in one piece of memory of the right size.
 	var counts [splitParts][129]int
 	total := 0
-	for x := range p.Family(f) {
-		first, last := as.shardsOf(x)
-		for i := first; i <= last; i++ {
-			counts[i][x.Bits()]++
-			total++
-		}
-	}
-	all := make([]A, 0, total)
-	var lists [splitParts][129][]A
-	for i := range out.shards {
+	each(func(shard, length int, _ N) {
+		counts[shard][length]++
+		total++
+	})
+	all := make([]N, 0, total)
+	var lists [splitParts][129][]N
+	for i := range lists {
 		for length, n := range counts[i] {
 			lists[i][length] = all[len(all) : len(all) : len(all)+n]
 			all = all[:len(all)+n]
 		}
 	}
-	for x := range p.Family(f) {
-		first, last := as.shardsOf(x)
-		for i := first; i <= last; i++ {
-			lists[i][x.Bits()] = append(lists[i][x.Bits()], number(x.Addr()))
-		}
-	}
-	for i := range out.shards {
-		out.shards[i] = shardLists{}
+	each(func(shard, length int, first N) {
+		lists[shard][length] = append(lists[shard][length], first)
+	})
+	shards := make([]shardLists, as.shardCount())
+	for i := range shards {
+		shards[i] = shardLists{}
 		for length, list := range lists[i] {
 			if len(list) > 0 {
-				out.shards[i][length] = wrap(list)
+				shards[i][length] = wrap(list)
 			}
 		}
 	}
-	return out
+	return shards
 }
 
 // splitAt cuts the sources of one family, of which there are at least two, into parts of equal size, between prefixes.
@@ -104,7 +118,7 @@ func (p *pieces) recut(sources firewall.Prefixes, f firewall.Family, as form) *p
 	if p == nil || p.form != as || !as.large() {
 		return cut(sources, f, as)
 	}
-	come, gone := rangesThatDiffer(sources, p.sources, f)
+	come, gone := address.DiffRanges(sources.Of(f), p.sources.Of(f))
 	if 8*(come.FamilyLen(f)+gone.FamilyLen(f)) > sources.FamilyLen(f) {
 		return cut(sources, f, as)
 	}
@@ -115,49 +129,13 @@ func (p *pieces) recut(sources firewall.Prefixes, f firewall.Family, as form) *p
 		changed := maps.Clone(remove.shards[i])
 		maps.Copy(changed, add.shards[i])
 		for length := range changed {
-			k := p.shards[i][length].replaced(remove.shards[i][length], add.shards[i][length])
-			if out.shards[i][length] = k; k.len() == 0 {
+			k := p.shards[i][length].Replaced(remove.shards[i][length], add.shards[i][length])
+			if out.shards[i][length] = k; k.Len() == 0 {
 				delete(out.shards[i], length)
 			}
 		}
 	}
 	return out
-}
-
-// rangesThatDiffer are the ranges of each of two sets that the other does not have, as they are.
-func rangesThatDiffer(a, b firewall.Prefixes, f firewall.Family) (onlyA, onlyB firewall.Prefixes) {
-	var inA, inB firewall.PrefixesBuilder
-	if f == firewall.IPv4 {
-		diffRanges(a.Ranges4(), b.Ranges4(), inA.AddRange4, inB.AddRange4)
-	} else {
-		diffRanges(a.Ranges6(), b.Ranges6(), inA.AddRange6, inB.AddRange6)
-	}
-	return inA.Set(), inB.Set()
-}
-
-func diffRanges[A ordered[A]](a, b []firewall.Range[A], onlyA, onlyB func(firewall.Range[A])) {
-	for len(a) > 0 && len(b) > 0 {
-		switch c := a[0].First.Compare(b[0].First); {
-		case c < 0:
-			onlyA(a[0])
-			a = a[1:]
-		case c > 0:
-			onlyB(b[0])
-			b = b[1:]
-		default:
-			if a[0] != b[0] {
-				onlyA(a[0])
-				onlyB(b[0])
-			}
-			a, b = a[1:], b[1:]
-		}
-	}
-	for _, r := range a {
-		onlyA(r)
-	}
-	for _, r := range b {
-		onlyB(r)
-	}
 }
 
 // union is the pieces that hold all that either holds, element by element.
@@ -167,7 +145,7 @@ func (p *pieces) union(o *pieces) *pieces {
 		out.shards[i] = shardLists{}
 		for _, lists := range []shardLists{p.shards[i], o.shards[i]} {
 			for length, k := range lists {
-				out.shards[i][length] = out.shards[i][length].union(k)
+				out.shards[i][length] = out.shards[i][length].Union(k)
 			}
 		}
 	}

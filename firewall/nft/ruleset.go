@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Names of what there is once.
@@ -149,7 +150,7 @@ type set struct {
 	kind     setKind
 	spec     setSpec
 	spans    []span                    // kindHosts, kindNets, kindExpiring: ascending, disjoint
-	keys     keys                      // kindPrefix
+	keys     address.List              // kindPrefix
 	verdicts map[uint32]verdict        // kindPorts, by portKey
 	virtual  []firewall.VirtualService // kindVirtual: ascending
 	// odd elements carry something that we never write, such as a limit of their own.
@@ -173,7 +174,7 @@ func (r *ruleset) sameSet(s *set) *set {
 
 // elements is how many elements of ours the set holds.
 func (s *set) elements() int {
-	return len(s.spans) + s.keys.len() + len(s.verdicts) + len(s.virtual)
+	return len(s.spans) + s.keys.Len() + len(s.verdicts) + len(s.virtual)
 }
 
 // span is a range of addresses, both ends included, until a moment (the zero Time: for good).
@@ -183,12 +184,12 @@ type span struct {
 }
 
 func spanOf(p firewall.Prefix, until time.Time) span {
-	return span{first: p.Addr(), last: lastOf(p), until: until}
+	return span{first: p.Addr(), last: address.Last(p), until: until}
 }
 
 // String is the CIDR if the span is one, else "first-last".
 func (s span) String() string {
-	if p, ok := prefixOf(s.first, s.last); ok {
+	if p, ok := address.PrefixOf(s.first, s.last); ok {
 		return p.String()
 	}
 	return s.first.String() + "-" + s.last.String()

@@ -109,8 +109,8 @@ func scriptSet(b *strings.Builder, s *set, now time.Time) {
 		}
 		elements = append(elements, text)
 	}
-	for i := range s.keys.len() {
-		elements = append(elements, s.keys.at(i).String())
+	for i := range s.keys.Len() {
+		elements = append(elements, s.keys.At(i).String())
 	}
 	for _, v := range s.virtual {
 		elements = append(elements, fmt.Sprintf("%s . %s . %d", v.At.Addr(), v.Protocol, v.At.Port()))

@@ -1,18 +1,11 @@
 package nft
 
 import (
-	"net/netip"
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
-	"go4.org/netipx"
+	"github.com/portgrave/portgrave/firewall/address"
 )
-
-func lastOf(p firewall.Prefix) netip.Addr { return netipx.PrefixLastIP(p) }
-
-func prefixOf(first, last netip.Addr) (firewall.Prefix, bool) {
-	return netipx.IPRangeFrom(first, last).Prefix()
-}
 
 func compareSpans(a, b span) int { return a.first.Compare(b.first) }
 
@@ -26,29 +19,7 @@ func sameSpan(a, b span) bool {
 // diffSpans merges two ascending lists and returns what must be added to have and removed from it
 // to get want, both ascending.
 func diffSpans(want, have []span) (add, remove []span) {
-	return diffSorted(want, have, compareSpans, sameSpan)
-}
-
-// diffSorted merges two ascending lists and returns what must be added to have and removed from it to get want, both ascending. Elements that compare
-// equal may still differ: then they are replaced.
-func diffSorted[E any](want, have []E, compare func(a, b E) int, same func(a, b E) bool) (add, remove []E) {
-	i, j := 0, 0
-	for i < len(want) && j < len(have) {
-		switch c := compare(want[i], have[j]); {
-		case c < 0:
-			add = append(add, want[i])
-			i++
-		case c > 0:
-			remove = append(remove, have[j])
-			j++
-		default:
-			if !same(want[i], have[j]) {
-				add, remove = append(add, want[i]), append(remove, have[j])
-			}
-			i, j = i+1, j+1
-		}
-	}
-	return append(add, want[i:]...), append(remove, have[j:]...)
+	return address.DiffSorted(want, have, compareSpans, sameSpan)
 }
 
 // overlap reports whether two ascending lists share an address.

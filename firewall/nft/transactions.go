@@ -23,7 +23,7 @@ func chunks(ops []op) [][]op {
 	start, n := 0, 0
 	for i, o := range ops {
 		if add, ok := o.(addElements); ok {
-			n += add.keys.len()
+			n += add.keys.Len()
 		}
 		if n >= transactionKeys || i == len(ops)-1 {
 			out = append(out, ops[start:i+1])

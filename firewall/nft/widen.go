@@ -21,7 +21,7 @@ func outgrown(d difference, want, have *ruleset, use layout) []part {
 	}
 	for _, c := range d.content {
 		// While it changes, a set holds the old and the new ones.
-		if p, ok := partOf(c.want.name); ok && c.keysAdd.len()+c.have.keys.len() > int(c.want.spec.size) {
+		if p, ok := partOf(c.want.name); ok && c.keysAdd.Len()+c.have.keys.Len() > int(c.want.spec.size) {
 			found[p] = true
 		}
 	}
@@ -98,10 +98,10 @@ func losing(d difference) map[part]bool {
 		note(losses, s.name)
 	}
 	for _, c := range d.content {
-		if c.keysAdd.len()+len(c.verdictsAdd)+len(c.add) > 0 || c.replaceWholly {
+		if c.keysAdd.Len()+len(c.verdictsAdd)+len(c.add) > 0 || c.replaceWholly {
 			note(gains, c.want.name)
 		}
-		if c.keysGone.len()+len(c.verdictsGone)+len(c.remove) > 0 {
+		if c.keysGone.Len()+len(c.verdictsGone)+len(c.remove) > 0 {
 			note(losses, c.want.name)
 		}
 	}

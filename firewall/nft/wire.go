@@ -65,9 +65,9 @@ func sizeOf(batch []op) int {
 		n += message
 		if els, ok := unwrapped(o).(addElements); ok {
 			n += len(
-				els.keys.v4,
+				els.keys.V4,
 			)*(len(frame4)+4) + len(
-				els.keys.v6,
+				els.keys.V6,
 			)*(len(frame6)+16) + len(
 				els.spans,
 			)*interval + len(
@@ -361,12 +361,12 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what op) {
 			}
 		}
 	}
-	for _, a := range els.keys.v4 {
+	for _, a := range els.keys.V4 {
 		open()
 		e.buf = append(e.buf, frame4...)
 		e.buf = binary.BigEndian.AppendUint32(e.buf, uint32(a))
 	}
-	for _, a := range els.keys.v6 {
+	for _, a := range els.keys.V6 {
 		open()
 		e.buf = append(e.buf, frame6...)
 		e.buf = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(e.buf, a.Hi), a.Lo)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // element is a source in a set, until a moment (the zero Time: for good), or a service of IPVS.
@@ -83,22 +84,22 @@ type prefix4 uint64
 
 func prefix4Of(e element) prefix4 {
 	return prefix4(e.protocol)<<56 | prefix4(e.port)<<40 |
-		prefix4(firewall.Address4Of(e.prefix.Addr()))<<8 | prefix4(e.prefix.Bits())
+		prefix4(address.V4Of(e.prefix.Addr()))<<8 | prefix4(e.prefix.Bits())
 }
 
 func (p prefix4) element() element {
-	return element{prefix: netip.PrefixFrom(firewall.Address4(p>>8).IP(), int(p&0xff)),
+	return element{prefix: netip.PrefixFrom(address.V4(p>>8).IP(), int(p&0xff)),
 		portOf: portOf{uint16(p >> 40), firewall.Protocol(p >> 56)}}
 }
 
 type prefix6 struct {
-	firewall.Address6
+	address.V6
 	bits uint8
 	portOf
 }
 
 func (p prefix6) compare(q prefix6) int {
-	return cmp.Or(p.portOf.compare(q.portOf), p.Compare(q.Address6), cmp.Compare(p.bits, q.bits))
+	return cmp.Or(p.portOf.compare(q.portOf), p.Compare(q.V6), cmp.Compare(p.bits, q.bits))
 }
 
 func (l *list) len() int {
@@ -136,7 +137,7 @@ func (l *list) add(e element) {
 	if a := e.prefix.Addr(); a.Is4() {
 		l.v4 = append(l.v4, prefix4Of(e))
 	} else {
-		l.v6 = append(l.v6, prefix6{firewall.Address6Of(a), uint8(e.prefix.Bits()), e.portOf})
+		l.v6 = append(l.v6, prefix6{address.V6Of(a), uint8(e.prefix.Bits()), e.portOf})
 	}
 	if !e.until.IsZero() && l.until == nil {
 		l.until = make([]time.Time, l.len()-1, cap(l.v4)+cap(l.v6))

@@ -57,11 +57,10 @@ func (f *finder) noteNAT(s exposure.NAT, in concern) {
 
 // singles are the addresses of a set that holds a few, one by one.
 func singles(set exposure.Ranges, six bool) (out []netip.Addr) {
-	list := set.List()
-	if len(list) > fewAddresses {
+	if set.Len() > fewAddresses {
 		return nil
 	}
-	for _, r := range list {
+	for r := range set.All() {
 		if r.From != r.To {
 			continue
 		}
@@ -185,7 +184,7 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 	}
 	var allowed firewall.Prefixes
 	var names []string
-	for _, x := range published.List() {
+	for x := range published.All() {
 		first, _ := x.From.Uint64()
 		last, _ := x.To.Uint64()
 		name := fmt.Sprintf("%s/%d", d.protocol, first)
@@ -269,7 +268,7 @@ func (a *auditor) virtualIPs(f *finder) {
 		list = list[:maxVirtual]
 	}
 	for _, d := range list {
-		for _, r := range f.virtual[d].List() {
+		for r := range f.virtual[d].All() {
 			first, _ := r.From.Uint64()
 			last, _ := r.To.Uint64()
 			if last-first >= fewAddresses {

@@ -706,7 +706,7 @@ var public = firewall.MustPrefixes("0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3", "2
 // share is how much of the public addresses a set has, from 0 to 1.
 func share(set exposure.Ranges, f firewall.Family) float64 {
 	size := func(s exposure.Ranges) (n float64) {
-		for _, r := range s.List() {
+		for r := range s.All() {
 			n += magnitude(r.To) - magnitude(r.From) + 1
 		}
 		return n

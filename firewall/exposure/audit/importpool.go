@@ -30,13 +30,13 @@ func newPool() *pool {
 }
 
 func printOf(s sources) (p print) {
-	p.n4, p.n6 = len(s[0].List()), len(s[1].List())
+	p.n4, p.n6 = s[0].Len(), s[1].Len()
 	for _, x := range s {
-		if l := x.List(); len(l) > 0 {
+		if n := x.Len(); n > 0 {
 			if p.first == (exposure.Range{}) {
-				p.first = l[0]
+				p.first = x.At(0)
 			}
-			p.last = l[len(l)-1]
+			p.last = x.At(n - 1)
 		}
 	}
 	return p
@@ -71,23 +71,23 @@ func (p *pool) written(n int) firewall.Prefixes {
 	s := p.sets[n]
 	var gaps sources
 	for i, set := range s {
-		if set.Empty() || len(set.List()) > maxFilled {
+		if set.Empty() || set.Len() > maxFilled {
 			continue
 		}
 		var fit []exposure.Range
 		f := firewall.Families[i]
-		ends := exposure.AllSources(f).List()[0]
+		ends := exposure.Full(f.Bits())
 		count := func(x exposure.Ranges) int {
-			if len(set.List()) > maxCounted {
+			if set.Len() > maxCounted {
 				return 0
 			}
 			return x.Prefixes(f).Len()
 		}
 		filled, least := set, count(set)
-		for _, r := range p.unroutable[i].Minus(set).List() {
+		for r := range p.unroutable[i].Minus(set).All() {
 			with := filled.Union(exposure.NewRanges(r))
 			n := count(with)
-			more := len(with.List()) - len(filled.List())
+			more := with.Len() - filled.Len()
 			if n < least || more < 0 || more == 0 && (r.From == ends.From || r.To == ends.To) {
 				fit, filled, least = append(fit, r), with, n
 			}

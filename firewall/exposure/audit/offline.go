@@ -267,7 +267,7 @@ func (o *offline) askClass(
 	case o.To.IsValid():
 		q.Destination = o.To
 		q.Elsewhere = o.elsewhere
-	case len(class.List()) > 0:
+	case class.Len() > 0:
 		if q.Within = widest(class); q.Within.From == q.Within.To {
 			q.Destination, q.Within = addressOf(f, q.Within), exposure.Range{}
 		}
@@ -352,8 +352,8 @@ func (o *offline) dialled(
 
 // widest is the range that holds most addresses.
 func widest(r exposure.Ranges) exposure.Range {
-	best := r.List()[0]
-	for _, x := range r.List()[1:] {
+	best := r.At(0)
+	for x := range r.All() {
 		if best.Size().Compare(x.Size()) < 0 {
 			best = x
 		}
@@ -398,7 +398,7 @@ func (o *offline) judgeRow(r offlineRow) {
 	if o.report.err != nil {
 		return
 	}
-	if r.possible.networks(maxNetworks) == maxNetworks || r.certain.networks(maxNetworks) == maxNetworks {
+	if r.possible.networks() >= maxNetworks || r.certain.networks() >= maxNetworks {
 		o.report.err = fmt.Errorf(
 			"the sources that get to %s/%d are more than %d networks, too many to list: leave out long sets",
 			r.protocol, r.first, maxNetworks,

@@ -52,7 +52,7 @@ func (f *finder) ports(
 ) (ports []portRange, cut bool) {
 	starts := startsOf(rs, told)
 	for protocol, set := range f.found {
-		for _, r := range set.List() {
+		for r := range set.All() {
 			from, _ := r.From.Uint64()
 			to, _ := r.To.Uint64()
 			few := to-from < 16 // a list of ports rather than a range of them
@@ -121,7 +121,7 @@ func (f *finder) chain(c *exposure.Chain, in concern, depth int) {
 func keyOf(c concern) string {
 	var b []byte
 	for _, s := range []exposure.Ranges{c.protocols, c.ports} {
-		for _, r := range s.List() {
+		for r := range s.All() {
 			from, _ := r.From.Uint64()
 			to, _ := r.To.Uint64()
 			b = append(b, byte(from>>8), byte(from), byte(to>>8), byte(to))
@@ -129,7 +129,7 @@ func keyOf(c concern) string {
 		b = append(b, '|')
 	}
 	for _, s := range []exposure.Ranges{c.dest4, c.dest6} {
-		for _, r := range s.List() {
+		for r := range s.All() {
 			b = append(append(b, r.From.String()...), '-')
 			b = append(append(b, r.To.String()...), ',')
 		}

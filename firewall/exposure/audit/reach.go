@@ -120,7 +120,7 @@ func (r *reach) decidedBy() []string {
 
 // unreal reports whether nobody can have any of the sources. A list of many isn't looked through.
 func (a *auditor) unreal(family int, s exposure.Ranges) bool {
-	return len(s.List()) <= fewAddresses && s.Minus(a.unroutable[family]).Empty()
+	return s.Len() <= fewAddresses && s.Minus(a.unroutable[family]).Empty()
 }
 
 // add is the sources that get there by this way or that.
@@ -156,7 +156,7 @@ func (a *auditor) nowhere(answer exposure.Answer, passing exposure.Ranges) expos
 		}
 	}
 	var out []exposure.Range
-	for _, r := range dropped.List() {
+	for r := range dropped.All() {
 		if passing.Touches(r) {
 			out = append(out, r)
 		}

@@ -33,7 +33,7 @@ type text struct {
 
 // once is the set, or an equal one that came before.
 func (s *shared) once(r exposure.Ranges) exposure.Ranges {
-	if s == nil || len(r.List()) < minShared {
+	if s == nil || r.Len() < minShared {
 		return r
 	}
 	s.mu.Lock()
@@ -52,7 +52,7 @@ func (s *shared) once(r exposure.Ranges) exposure.Ranges {
 
 // simplest is sources.simplest, for one goroutine.
 func (s *shared) simplest(set, nowhere sources) firewall.Prefixes {
-	if s == nil || len(set[0].List())+len(set[1].List()) < minShared {
+	if s == nil || set[0].Len()+set[1].Len() < minShared {
 		return set.simplest(nowhere)
 	}
 	for _, t := range s.texts {

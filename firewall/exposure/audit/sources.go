@@ -5,7 +5,6 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"go4.org/netipx"
 )
 
 // sources are sets of addresses, one of each family: what the evaluator computes with, where a set of prefixes may take hundreds.
@@ -42,23 +41,8 @@ func (s sources) prefixes() firewall.Prefixes {
 	return s[0].Prefixes(firewall.IPv4).Union(s[1].Prefixes(firewall.IPv6))
 }
 
-// networks is how many prefixes the sources take, at most so many.
-func (s sources) networks(most int) (n int) {
-	var buffer []netip.Prefix
-	for six, set := range s {
-		for _, r := range set.List() {
-			from, to := r.From.IPv4(), r.To.IPv4()
-			if six == 1 {
-				from, to = r.From.IPv6(), r.To.IPv6()
-			}
-			buffer = netipx.IPRangeFrom(from, to).AppendPrefixes(buffer[:0])
-			if n += len(buffer); n >= most {
-				return most
-			}
-		}
-	}
-	return n
-}
+// networks is how many prefixes the sources take.
+func (s sources) networks() int { return s.prefixes().Len() }
 
 // simplest is the sources as prefixes; those that nobody can have are filled in where the answer then takes fewer: nobody wants to read that everyone gets
 // in, except from 127.0.0.0/8.
@@ -71,7 +55,7 @@ func (s sources) simplest(nowhere sources) firewall.Prefixes {
 		}
 		plain := set.Prefixes(f)
 		// Fewer ranges first: that is cheap to see, and prefixes are not.
-		if filled := set.Union(nowhere[slot(f)]); len(filled.List()) < len(set.List()) {
+		if filled := set.Union(nowhere[slot(f)]); filled.Len() < set.Len() {
 			if p := filled.Prefixes(f); p.Len() < plain.Len() {
 				plain = p
 			}
@@ -88,11 +72,7 @@ func (s sources) simplest(nowhere sources) firewall.Prefixes {
 // martians are sources that the kernel takes from no wire (net/ipv4/route.c, ip_route_input_slow; net/ipv6/ip6_input.c, which drops IPv4-mapped ones too).
 func martians() sources {
 	s := sourcesOf(firewall.MustPrefixes("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128", "ff00::/8"), firewall.Families...)
-	mapped := netip.MustParsePrefix("::ffff:0:0/96")
-	last := mapped.Addr().As16()
-	for i := 12; i < 16; i++ {
-		last[i] = 0xff
-	}
-	s[1] = s[1].Union(exposure.NewRanges(exposure.Range{From: exposure.Address(mapped.Addr()), To: exposure.Address(netip.AddrFrom16(last))}))
+	mapped := exposure.Prefix(netip.MustParsePrefix("::ffff:0:0/96"))
+	s[1] = s[1].Union(exposure.NewRanges(mapped))
 	return s
 }

@@ -1,4 +1,4 @@
-package firewall
+package address
 
 import (
 	"fmt"
@@ -9,38 +9,40 @@ import (
 )
 
 // scattered is n disjoint prefixes of many lengths that never touch, ascending: one range each.
-func scattered(n int, f Family) []Prefix {
+func scattered(n int, f Family) []netip.Prefix {
 	r := rand.New(rand.NewPCG(1, uint64(f)))
-	list := make([]Prefix, n)
+	list := make([]netip.Prefix, n)
 	for i := range list {
 		slot := uint32(uint64(i)<<32/uint64(n))&^0xff + 0x100 // n slots of at least 2 × 256 addresses
 		bits := 24 + r.IntN(9)
 		if f == IPv4 {
-			list[i] = netip.PrefixFrom(Address4(slot).IP(), bits)
+			list[i] = netip.PrefixFrom(V4(slot).IP(), bits)
 		} else {
-			list[i] = netip.PrefixFrom(Address6{uint64(slot) + 0x2000<<48, 0}.IP(), bits+32)
+			list[i] = netip.PrefixFrom(V6{uint64(slot) + 0x2000<<48, 0}.IP(), bits+32)
 		}
 	}
 	return list
 }
 
-func BenchmarkPrefixes(b *testing.B) {
+func BenchmarkSet(b *testing.B) {
 	const n = 1_000_000
 	for _, f := range Families {
 		sorted := scattered(n, f)
 		shuffled := slices.Clone(sorted)
-		rand.New(rand.NewPCG(2, 2)).Shuffle(n, func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
-		set, _ := NewPrefixes(sorted...)
-		twin, _ := NewPrefixes(sorted...)
-		other, _ := NewPrefixes(sorted[n/100:]...)
+		rand.New(rand.NewPCG(2, 2)).Shuffle(n, func(i, j int) {
+			shuffled[i], shuffled[j] = shuffled[j], shuffled[i]
+		})
+		set, _ := New(sorted...)
+		twin, _ := New(sorted...)
+		other, _ := New(sorted[n/100:]...)
 		raw, _ := set.AppendBinary(nil)
 		probe := sorted[n/3].Addr()
 		if set.Len() != n {
 			b.Fatalf("%d of %d prefixes are left", set.Len(), n)
 		}
 		for name, run := range map[string]func(){
-			"new, sorted":   func() { set, _ = NewPrefixes(sorted...) },
-			"new, shuffled": func() { set, _ = NewPrefixes(shuffled...) },
+			"new, sorted":   func() { set, _ = New(sorted...) },
+			"new, shuffled": func() { set, _ = New(shuffled...) },
 			"equal": func() {
 				if !set.Equal(twin) {
 					b.Fatal("two sets of the same prefixes differ")
@@ -55,7 +57,7 @@ func BenchmarkPrefixes(b *testing.B) {
 				}
 			},
 			"write": func() { raw, _ = set.AppendBinary(raw[:0]) },
-			"read":  func() { _, _, _ = ReadPrefixes(raw) },
+			"read":  func() { _, _, _ = Read(raw) },
 		} {
 			b.Run(fmt.Sprintf("%s/%s", f, name), func(b *testing.B) {
 				b.ReportAllocs()
