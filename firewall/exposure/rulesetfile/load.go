@@ -11,6 +11,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
 	"github.com/portgrave/portgrave/firewall/exposure/nfttext"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // Limit is the most that a file may hold: 64 MiB.
@@ -95,18 +96,19 @@ func open(f File) ([]loaded, error) {
 type tables map[string][]origin
 
 type origin struct {
-	variant xtables.Variant
+	variant iptsave.Variant
 	name    string
 }
 
 func (s tables) add(t *exposure.Table, l loaded) error {
-	here := origin{xtables.VariantNFT, l.name}
+	here := origin{iptsave.NFTables, l.name}
 	if l.format == IPTables || l.format == IP6Tables {
 		here.variant = l.variant
 	}
 	key := fmt.Sprint(t.Family, " ", t.Name)
 	for _, other := range s[key] {
-		if other.variant == here.variant || other.variant == xtables.VariantUnknown || here.variant == xtables.VariantUnknown {
+		if other.variant == here.variant || other.variant == iptsave.Unknown ||
+			here.variant == iptsave.Unknown {
 			return fmt.Errorf("%s:1:1: table %s is in %s too. Leave one of them out; if one is legacy and the other isn't, keep the comment lines that iptables-save begins with", l.name, key, other.name)
 		}
 	}
