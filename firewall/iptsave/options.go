@@ -2,10 +2,10 @@ package iptsave
 
 import "slices"
 
-// arguments says how many words follow an option, whatever they look like: a comment may well be
+// argumentsOf says how many words follow an option, whatever they look like: a comment may well be
 // "--dport", and iptables-save doesn't quote it. getopt takes them blindly, and so must ParseRule.
 // Options that aren't here take what follows up to the next option.
-var arguments = map[string]int{
+var argumentsOf = map[string]int{
 	"-s": 1, "-d": 1, "-i": 1, "-o": 1, "-p": 1, "-m": 1, "-j": 1, "-g": 1, "-f": 0, "-c": 2,
 	"-4": 0, "-6": 0, "--comment": 1, "--log-prefix": 1, "--nflog-prefix": 1, "--ulog-prefix": 1,
 	"--string": 1, "--hex-string": 1, "--name": 1, "--helper": 1, "--hashlimit-name": 1,

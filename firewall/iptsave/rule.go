@@ -82,6 +82,22 @@ func ParseRule(words []Word) (Rule, error) {
 	return r, nil
 }
 
+// Words makes words of a program's arguments. One that an option takes is quoted where it looks like
+// an option itself.
+func Words(arguments []string) []Word {
+	words := make([]Word, len(arguments))
+	taken := 0
+	for i, text := range arguments {
+		words[i] = Word{Text: text, Quoted: taken > 0 && strings.HasPrefix(text, "-")}
+		if taken > 0 {
+			taken--
+		} else {
+			taken = argumentsOf[text]
+		}
+	}
+	return words
+}
+
 // cutOption takes the first option with its arguments off a rule.
 func cutOption(words []Word) (o Option, rest []Word, err error) {
 	var text []string
@@ -105,7 +121,7 @@ func cutOption(words []Word) (o Option, rest []Word, err error) {
 		text = append(text, "!")
 	}
 	text = append(text, w.String())
-	count, known := arguments[o.Name]
+	count, known := argumentsOf[o.Name]
 	for i++; i < len(words) && (!known || len(o.Values) < count); i++ {
 		v := words[i]
 		if isNegation(v) {

@@ -1,10 +1,8 @@
 package xt
 
 import (
-	"bytes"
-	"fmt"
-
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // step is one run of one program, or elements for sets, or both. A table is switched atomically by
@@ -40,8 +38,8 @@ func steps(d difference, have *ruleset) []step {
 	var out []step
 	prepare, change, destroy := d.sets.commands(have)
 	ipset := func(what string, c setCommands, tidy bool) {
-		if len(c.text)+len(c.fills) > 0 {
-			out = append(out, step{what: what, tidy: tidy, input: c.text, fills: c.fills})
+		if text := c.script.Bytes(); len(text)+len(c.fills) > 0 {
+			out = append(out, step{what: what, tidy: tidy, input: text, fills: c.fills})
 		}
 	}
 	tables := func(pick func(tableDifference) bool) {
@@ -66,22 +64,19 @@ func steps(d difference, have *ruleset) []step {
 	return out
 }
 
-// script is what iptables-restore --noflush --counters is given: one commit.
+// script is what iptables-restore is given: one commit.
 func (t tableDifference) script(have *ruleset) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "*%s\n", t.key.name)
-	// Declaring a chain makes it, or empties it. All stand before the first rule that goes to one.
+	s := iptsave.NewScript(t.key.name)
 	for _, c := range t.chainsNew {
-		fmt.Fprintf(&b, ":%s - [0:0]\n", c.name)
+		s.Declare(c.name)
 	}
 	for _, c := range t.chainsChanged {
-		fmt.Fprintf(&b, ":%s - [0:0]\n", c.want.name)
+		s.Declare(c.want.name)
 	}
 	// Counters of rules that stay are written with them, also where the tree comes from another table.
 	fill := func(c *chain, counters map[string]firewall.Counter) {
 		for _, r := range c.rules {
-			n := counters[r.canon]
-			fmt.Fprintf(&b, "[%d:%d] -A %s %s\n", n.Packets, n.Bytes, c.name, r.text)
+			s.Append(c.name, counters[r.canon], r.text)
 		}
 	}
 	for _, c := range t.chainsNew {
@@ -92,20 +87,19 @@ func (t tableDifference) script(have *ruleset) []byte {
 	}
 	for _, h := range t.hooks {
 		for _, old := range h.have {
-			fmt.Fprintf(&b, "-D %s %s\n", h.chain, old.rule.text)
+			s.Delete(h.chain, old.rule.text)
 		}
 		if h.want != nil {
-			fmt.Fprintf(&b, "-I %s %d %s\n", h.chain, h.want.position+1, h.want.rule.text)
+			s.Insert(h.chain, h.want.position+1, h.want.rule.text)
 		}
 	}
 	for _, c := range t.chainsGone {
-		fmt.Fprintf(&b, "-F %s\n", c.name)
+		s.Flush(c.name)
 	}
 	for _, c := range t.chainsGone {
-		fmt.Fprintf(&b, "-X %s\n", c.name)
+		s.Remove(c.name)
 	}
-	b.WriteString("COMMIT\n")
-	return b.Bytes()
+	return s.Commit()
 }
 
 func countersOf(c *chain) map[string]firewall.Counter {
