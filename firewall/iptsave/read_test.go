@@ -205,7 +205,7 @@ func FuzzRead(f *testing.F) {
 			return nil
 		})
 		_ = ReadSets(strings.NewReader(text), func(l *SetLine) error {
-			_, err := Split(l.Words)
+			_, err := SplitSet(l.Text)
 			return err
 		})
 	})

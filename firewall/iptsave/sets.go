@@ -12,10 +12,11 @@ type SetLine struct {
 	Number int // from 1
 	Add    bool
 	Set    string
-	// Words follow the set's name: its type with options, or the element with its options, which Split
-	// cuts. Only a comment is ever quoted.
-	Words string
+	Text   string // what follows the set's name: its type, or the element; then options
 }
+
+// SplitSet cuts what follows a set's name into its words.
+func SplitSet(text string) ([]Word, error) { return (&lexer{line: text, plain: true}).rest() }
 
 // ReadSets passes what `ipset save` printed to a function, line by line: a create line for each set,
 // an add line for each of its elements. The line is only valid during the call.
@@ -30,11 +31,11 @@ func ReadSets(text io.Reader, each func(*SetLine) error) error {
 		line := lines.Text()
 		verb, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 		l := SetLine{Number: number, Add: verb == "add"}
-		l.Set, l.Words, _ = strings.Cut(rest, " ")
+		l.Set, l.Text, _ = strings.Cut(rest, " ")
 		var err error
 		switch {
 		case verb == "" || verb[0] == '#' || verb == "COMMIT":
-		case verb == "create" && l.Set != "", verb == "add" && l.Words != "":
+		case verb == "create" && l.Set != "", verb == "add" && l.Text != "":
 			err = each(&l)
 		default:
 			err = errorAt(1, "%q is neither \"create NAME TYPE\" nor \"add NAME ELEMENT\", "+

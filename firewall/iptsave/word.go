@@ -30,22 +30,26 @@ func Join(words []Word) string {
 	return strings.Join(list, " ")
 }
 
-// Split cuts a line into its words.
-func Split(line string) ([]Word, error) {
+// Split cuts a line of iptables into its words.
+func Split(line string) ([]Word, error) { return (&lexer{line: line}).rest() }
+
+// lexer cuts words off a line.
+type lexer struct {
+	line string
+	at   int
+	// plain is for ipset, which has quotes but no escapes: a comment can't hold a quote.
+	plain bool
+}
+
+func (l *lexer) rest() ([]Word, error) {
 	var out []Word
-	for l := (lexer{line: line}); ; {
+	for {
 		w, found, err := l.next()
 		if err != nil || !found {
 			return out, err
 		}
 		out = append(out, w)
 	}
-}
-
-// lexer cuts words off a line.
-type lexer struct {
-	line string
-	at   int
 }
 
 // next is the next word; false at the end of the line. A word ends at a space and at the quote that
@@ -71,7 +75,7 @@ func (l *lexer) next() (Word, bool, error) {
 	text.WriteString(w.Text)
 	for i := l.at + 1; i < len(l.line); i++ {
 		switch c := l.line[i]; {
-		case c == '\\' && i+1 < len(l.line):
+		case c == '\\' && i+1 < len(l.line) && !l.plain:
 			i++
 			text.WriteByte(l.line[i])
 		case c == '"':

@@ -51,7 +51,7 @@ func (s *ipset) parseElement(value, options string, now time.Time) error {
 	e, note := element{}, exposure.Note{}
 	wildcard := false
 	if options != "" {
-		words, err := iptsave.Split(options)
+		words, err := iptsave.SplitSet(options)
 		if err != nil {
 			return err
 		}

@@ -42,7 +42,7 @@ func readSets(src source, text []byte, now time.Time, into map[string]*ipset) er
 		case !l.Add && into[l.Set] != nil:
 			return fmt.Errorf("set %s is there twice", l.Set)
 		case !l.Add:
-			last = newIPSet(l.Set, strings.Fields(l.Words))
+			last = newIPSet(l.Set, strings.Fields(l.Text))
 			last.line = l.Number
 			into[l.Set] = last
 			return nil
@@ -52,7 +52,7 @@ func readSets(src source, text []byte, now time.Time, into map[string]*ipset) er
 					"output of `ipset save`", l.Set)
 			}
 		}
-		last.add(l.Words, now)
+		last.add(l.Text, now)
 		return nil
 	})
 	if err != nil {
