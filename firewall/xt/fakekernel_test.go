@@ -160,6 +160,7 @@ func (k *fakeKernel) run(_ context.Context, s step) error {
 		if what == halfDone { // a commit is never half done
 			return errInjected
 		}
+		k.unhook(s)
 		if err = k.restore(*s.program, lines); err == nil && k.after != nil {
 			k.after()
 		}
@@ -168,6 +169,20 @@ func (k *fakeKernel) run(_ context.Context, s step) error {
 		err = errInjected
 	}
 	return err
+}
+
+// unhook takes out jumps, which may have gone already.
+func (k *fakeKernel) unhook(s step) {
+	key := tableKey{s.program.variant, s.program.family, s.table}
+	for _, j := range s.unhook {
+		rules := k.tables[key][j.chain]
+		if n := slices.Index(rules, j.rule); n >= 0 {
+			k.tables[key][j.chain] = slices.Delete(rules, n, n+1)
+		}
+		if k.after != nil {
+			k.after()
+		}
+	}
 }
 
 func (k *fakeKernel) fill(

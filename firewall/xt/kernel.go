@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,12 +47,6 @@ type programs struct {
 	vrfs     []string // as they were seen last
 	vrfsSeen bool
 	proc     string // /proc/thread-self/net: what the kernel says of this network namespace
-}
-
-// commands are the paths of one program's parts.
-type commands struct {
-	save, restore string
-	version       [3]int
 }
 
 func (p *programs) host(ctx context.Context) (host, error) {
@@ -179,11 +172,11 @@ func (p *programs) run(ctx context.Context, s step) error {
 		return fillSets(ctx, s.fills, p.now)
 	}
 	c := p.commands[*s.program]
+	if err := c.unhook(ctx, s); err != nil {
+		return err
+	}
 	words := []string{"--noflush", "--counters"}
-	if slices.Compare(
-		c.version[:],
-		[]int{1, 6, 2},
-	) >= 0 { // before, restore did not know about the lock
+	if c.restoreWaits() {
 		words = append(words, "--wait", strconv.Itoa(p.lockWait))
 	}
 	_, err := p.exec(ctx, s.input, c.restore, words...)

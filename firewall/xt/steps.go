@@ -6,13 +6,16 @@ import (
 )
 
 // step is one run of one program, or elements for sets, or both. A table is switched atomically by
-// its own step; sets are prepared before anything looks them up, and removed when nothing does any
+// its own step, unless it goes; sets are prepared before anything looks them up, and removed when nothing does any
 // more.
 type step struct {
 	what    string   // for errors: "iptables-nft table mangle"
 	program *program // whose restore program; nil: ipset restore
 	table   string   // "" for ipset
-	input   []byte
+	// unhook are jumps that are taken out first, one by one: behind them no packet meets what input
+	// removes.
+	unhook []jump
+	input  []byte
 	// fills are elements to be written behind: how much time is left to sources that end is told as of
 	// that moment, since other steps, or another program's lock, may have taken long.
 	fills []fill
@@ -46,10 +49,11 @@ func steps(d difference, have *ruleset) []step {
 		for _, t := range d.tables {
 			if pick(t) {
 				p := t.key.program()
-				out = append(
-					out,
-					step{what: t.key.String(), program: &p, table: t.key.name, input: t.script(have)},
-				)
+				next := step{what: t.key.String(), program: &p, table: t.key.name, input: t.script(have)}
+				if t.gone {
+					next.unhook = t.jumps()
+				}
+				out = append(out, next)
 			}
 		}
 	}
@@ -64,7 +68,19 @@ func steps(d difference, have *ruleset) []step {
 	return out
 }
 
-// script is what iptables-restore is given: one commit.
+// jumps are those that lead to a table's chains, the one to the labels last.
+func (t tableDifference) jumps() []jump {
+	var out []jump
+	for _, h := range t.hooks { // in the order of the alphabet, in which PREROUTING is last
+		for _, have := range h.have {
+			out = append(out, jump{h.chain, have.rule.text})
+		}
+	}
+	return out
+}
+
+// script is what iptables-restore is given: one commit. Jumps to a table that goes are not part of
+// it: see step.
 func (t tableDifference) script(have *ruleset) []byte {
 	s := iptsave.NewScript(t.key.name)
 	for _, c := range t.chainsNew {
@@ -87,7 +103,9 @@ func (t tableDifference) script(have *ruleset) []byte {
 	}
 	for _, h := range t.hooks {
 		for _, old := range h.have {
-			s.Delete(h.chain, old.rule.text)
+			if !t.gone {
+				s.Delete(h.chain, old.rule.text)
+			}
 		}
 		if h.want != nil {
 			s.Insert(h.chain, h.want.position+1, h.want.rule.text)
