@@ -14,7 +14,7 @@
 // libxtables writes it, add_param_to_argv in iptables/xshared.c reads it. A word with spaces or
 // quotes stands in double quotes, inside which a backslash makes the next character literal.
 //
-// The package runs no program and knows nothing of the kernel.
+// The package runs no program. Of the kernel it only reads which legacy tables are loaded.
 package iptsave
 
 import "fmt"

@@ -1,6 +1,8 @@
 package iptsave
 
 import (
+	"errors"
+	"io/fs"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -63,4 +65,20 @@ func Incompatible(line string) (table string, ok bool) {
 		return "", false
 	}
 	return m[1], true
+}
+
+// LegacyTables lists the tables of the legacy variant that the kernel has loaded, in the network
+// namespace of the calling thread. proc is /proc. A legacy program may only be asked for these: for
+// any other it loads the kernel's modules.
+func LegacyTables(proc fs.FS, f firewall.Family) ([]string, error) {
+	// thread-self, not self: the namespace of the process's first thread may be another.
+	name := "thread-self/net/ip_tables_names"
+	if f == firewall.IPv6 {
+		name = "thread-self/net/ip6_tables_names"
+	}
+	names, err := fs.ReadFile(proc, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // none is loaded
+	}
+	return strings.Fields(string(names)), err
 }

@@ -21,10 +21,9 @@ func detect(ctx context.Context, find func(name string) string) (*programs, erro
 		commands: map[program]commands{},
 		now:      time.Now,
 		lockWait: defaultLockWait,
-		proc:     procNet,
 		families: []firewall.Family{firewall.IPv4},
 	}
-	if _, err := os.Stat(p.proc + "/if_inet6"); err == nil { // the kernel speaks IPv6
+	if _, err := os.Stat(procNet + "/if_inet6"); err == nil { // the kernel speaks IPv6
 		p.families = firewall.Families
 	}
 	var seen []string

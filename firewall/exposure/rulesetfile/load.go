@@ -14,8 +14,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
-// Limit is the most that a file may hold: 64 MiB.
-const Limit = 64 << 20
+// Limit is the most that a file may hold.
+const Limit = exposure.MaxText
 
 // File is a file to load.
 type File struct {
@@ -77,12 +77,9 @@ type loaded struct {
 }
 
 func open(f File) ([]loaded, error) {
-	text, err := io.ReadAll(io.LimitReader(f.Text, Limit+1))
+	text, err := exposure.ReadText(f.Name, f.Text, "split it by table")
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name, err)
-	}
-	if len(text) > Limit {
-		return nil, fmt.Errorf("%s: more than %d MiB: split it by table", f.Name, Limit>>20)
+		return nil, err
 	}
 	list, err := split(f.Name, text, f.Family)
 	var out []loaded

@@ -25,7 +25,7 @@ type element struct {
 	note    *exposure.Note // nil for most
 }
 
-// mostElements bounds what ranges of addresses can make of a text of Limit bytes.
+// mostElements bounds what ranges of addresses can make of a text of exposure.MaxText.
 const mostElements = 5 << 20
 
 // box is an element's box.

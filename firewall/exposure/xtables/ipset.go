@@ -240,7 +240,7 @@ func (s *ipset) key(family exposure.Family, source []bool) ([]exposure.Operand, 
 
 // Read reads `ipset save` output. now is when it was taken, for elements with a timeout; the zero Time if nobody knows.
 func (s *Sets) Read(name string, r io.Reader, now time.Time) error {
-	text, err := readAll(name, r)
+	text, err := exposure.ReadText(name, r, lessText)
 	if err != nil {
 		return err
 	}
