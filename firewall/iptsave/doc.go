@@ -3,7 +3,7 @@
 //
 //	text ─▶ Read ────▶ Line ─▶ Words ─▶ ParseRule ─▶ Rule{Header, Matches, Target}
 //	text ─▶ ReadSets ─▶ SetLine
-//	        Script, SetScript ─▶ text
+//	        Script ─▶ text
 //
 // Read and ReadSets pass one line after the other to their caller and keep none of them. They know
 // the form of the text: quotes, counters, comments, which table a line is in, which options belong

@@ -31,7 +31,8 @@ func TestProgramsAgreeOnRules(t *testing.T) {
 		"[1:2]", "# no remark", "COMMIT", "'", strings.Repeat("a", 255),
 	}
 	eachProgram(t, func(t *testing.T, program string) {
-		s := iptsave.NewScript("mangle")
+		var s iptsave.Script
+		s.Begin("mangle")
 		s.Declare("mine")
 		s.Declare("it's-odd")
 		var want []string
@@ -48,7 +49,8 @@ func TestProgramsAgreeOnRules(t *testing.T) {
 			want = append(want, fmt.Sprintf("%d:%d %q", count.Packets, count.Bytes, texts(words)))
 		}
 		s.Insert("INPUT", 1, "-j mine")
-		backendtest.Program(t, string(s.Commit()), program+"-restore", "--noflush", "--counters")
+		s.Commit()
+		backendtest.Program(t, string(s), program+"-restore", "--noflush", "--counters")
 
 		saved := func() (rules, hooks []string) {
 			text := backendtest.Program(t, "", program+"-save", "--counters")
@@ -80,7 +82,8 @@ func TestProgramsAgreeOnRules(t *testing.T) {
 			t.Errorf("%s\n%v", d, hooks)
 		}
 
-		s = iptsave.NewScript("mangle")
+		s = nil
+		s.Begin("mangle")
 		s.Delete("INPUT", "-j mine")
 		for _, chain := range []string{"mine", "it's-odd"} {
 			s.Flush(chain)
@@ -88,7 +91,8 @@ func TestProgramsAgreeOnRules(t *testing.T) {
 		for _, chain := range []string{"mine", "it's-odd"} {
 			s.Remove(chain)
 		}
-		backendtest.Program(t, string(s.Commit()), program+"-restore", "--noflush", "--counters")
+		s.Commit()
+		backendtest.Program(t, string(s), program+"-restore", "--noflush", "--counters")
 		if rules, hooks = saved(); len(rules)+len(hooks) > 0 {
 			t.Errorf("left: %v %v", rules, hooks)
 		}
@@ -134,20 +138,20 @@ func TestProgramsAgreeOnWords(t *testing.T) {
 // What SetScript writes ipset reads, and what it prints ReadSets reads.
 func TestIpsetAgrees(t *testing.T) {
 	backendtest.Isolate(t)
-	var s iptsave.SetScript
+	var s iptsave.Script
 	nets := iptsave.SetType{Name: "hash:net", Family: firewall.IPv4, HashSize: 64, MaxElem: 100}
 	ends := iptsave.SetType{Name: "hash:ip,port", Family: firewall.IPv6, HashSize: 64, MaxElem: 10,
 		Ends: true, Timeout: 5}
-	s.Create("nets", nets)
-	s.Create("other", nets)
-	s.Create("ends", ends)
-	s.Flush("ends")
-	backendtest.Program(t, string(s.Bytes()), "ipset", "restore", "-exist")
+	s.CreateSet("nets", nets)
+	s.CreateSet("other", nets)
+	s.CreateSet("ends", ends)
+	s.FlushSet("ends")
+	backendtest.Program(t, string(s), "ipset", "restore", "-exist")
 	backendtest.Program(t, "", "ipset", "add", "nets", "10.0.0.0/8", "nomatch")
-	s = iptsave.SetScript{}
-	s.Swap("nets", "other")
-	s.Destroy("nets")
-	backendtest.Program(t, string(s.Bytes()), "ipset", "restore", "-exist")
+	s = nil
+	s.SwapSets("nets", "other")
+	s.DestroySet("nets")
+	backendtest.Program(t, string(s), "ipset", "restore", "-exist")
 	backendtest.Program(t, "", "ipset", "create", "said", "hash:ip", "comment")
 	backendtest.Program(t, "", "ipset", "add", "said", "10.0.0.1", "comment", `add 'x' \y -- it's z`)
 

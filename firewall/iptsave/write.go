@@ -6,20 +6,19 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Script is what iptables-restore --noflush --counters is told of one table, in one commit. Rules
-// are in the syntax of iptables-save, without "-A CHAIN", as Join writes them.
-type Script struct{ text []byte }
+// Script is what a restore program is told.
+//
+// For iptables-restore --noflush --counters it is one table in one commit, from Begin to Commit.
+// Rules are in the syntax of iptables-save, without "-A CHAIN", as Join writes them. For ipset
+// restore it is one change after the other.
+type Script []byte
 
-// NewScript begins a commit.
-func NewScript(table string) *Script {
-	s := &Script{}
-	s.line("*%s", table)
-	return s
-}
+func (s *Script) line(format string, args ...any) { *s = fmt.Appendf(*s, format+"\n", args...) }
 
-func (s *Script) line(format string, args ...any) {
-	s.text = fmt.Appendf(s.text, format+"\n", args...)
-}
+// Begin begins a table, and Commit ends it.
+func (s *Script) Begin(table string) { s.line("*%s", table) }
+
+func (s *Script) Commit() { s.line("COMMIT") }
 
 // Declare makes a chain, or empties it. All chains have to stand before the first rule that goes to
 // one.
@@ -38,24 +37,10 @@ func (s *Script) Insert(chain string, place int, rule string) {
 // Delete takes the first such rule away.
 func (s *Script) Delete(chain, rule string) { s.line("-D %s %s", chain, rule) }
 
-// Flush empties a chain.
+// Flush empties a chain, and Remove deletes an empty one.
 func (s *Script) Flush(chain string) { s.line("-F %s", chain) }
 
-// Remove deletes an empty chain.
 func (s *Script) Remove(chain string) { s.line("-X %s", chain) }
-
-// Commit ends the script and returns it.
-func (s *Script) Commit() []byte {
-	s.line("COMMIT")
-	return s.text
-}
-
-// SetScript is what ipset restore is told: one change after the other, not one commit.
-type SetScript struct{ text []byte }
-
-func (s *SetScript) line(format string, args ...any) {
-	s.text = fmt.Appendf(s.text, format+"\n", args...)
-}
 
 // SetType is the shape of a set of the hash types.
 type SetType struct {
@@ -69,13 +54,12 @@ type SetType struct {
 	Timeout int
 }
 
-// Create makes a set.
-func (s *SetScript) Create(set string, t SetType) {
-	family := "inet"
+// CreateSet makes a set.
+func (s *Script) CreateSet(set string, t SetType) {
+	family, timeout := "inet", ""
 	if t.Family == firewall.IPv6 {
 		family = "inet6"
 	}
-	timeout := ""
 	if t.Ends {
 		timeout = fmt.Sprintf(" timeout %d", t.Timeout)
 	}
@@ -83,14 +67,9 @@ func (s *SetScript) Create(set string, t SetType) {
 		t.MaxElem, timeout)
 }
 
-// Flush empties a set.
-func (s *SetScript) Flush(set string) { s.line("flush %s", set) }
+// FlushSet empties a set, SwapSets gives two sets each other's name, and DestroySet removes one.
+func (s *Script) FlushSet(set string) { s.line("flush %s", set) }
 
-// Swap gives two sets each other's name.
-func (s *SetScript) Swap(set, other string) { s.line("swap %s %s", set, other) }
+func (s *Script) SwapSets(set, other string) { s.line("swap %s %s", set, other) }
 
-// Destroy removes a set.
-func (s *SetScript) Destroy(set string) { s.line("destroy %s", set) }
-
-// Bytes is the script; empty if there is nothing to do.
-func (s *SetScript) Bytes() []byte { return s.text }
+func (s *Script) DestroySet(set string) { s.line("destroy %s", set) }

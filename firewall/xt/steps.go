@@ -41,19 +41,16 @@ func steps(d difference, have *ruleset) []step {
 	var out []step
 	prepare, change, destroy := d.sets.commands(have)
 	ipset := func(what string, c setCommands, tidy bool) {
-		if text := c.script.Bytes(); len(text)+len(c.fills) > 0 {
-			out = append(out, step{what: what, tidy: tidy, input: text, fills: c.fills})
+		if len(c.script)+len(c.fills) > 0 {
+			out = append(out, step{what: what, tidy: tidy, input: c.script, fills: c.fills})
 		}
 	}
 	tables := func(pick func(tableDifference) bool) {
 		for _, t := range d.tables {
 			if pick(t) {
 				p := t.key.program()
-				next := step{what: t.key.String(), program: &p, table: t.key.name, input: t.script(have)}
-				if t.gone {
-					next.unhook = t.jumps()
-				}
-				out = append(out, next)
+				out = append(out, step{what: t.key.String(), program: &p, table: t.key.name,
+					unhook: t.unhook(), input: t.script(have)})
 			}
 		}
 	}
@@ -68,9 +65,11 @@ func steps(d difference, have *ruleset) []step {
 	return out
 }
 
-// jumps are those that lead to a table's chains, the one to the labels last.
-func (t tableDifference) jumps() []jump {
-	var out []jump
+// unhook are the jumps to the chains of a table that goes, the one to the labels last.
+func (t tableDifference) unhook() (out []jump) {
+	if !t.gone {
+		return nil
+	}
 	for _, h := range t.hooks { // in the order of the alphabet, in which PREROUTING is last
 		for _, have := range h.have {
 			out = append(out, jump{h.chain, have.rule.text})
@@ -82,7 +81,8 @@ func (t tableDifference) jumps() []jump {
 // script is what iptables-restore is given: one commit. Jumps to a table that goes are not part of
 // it: see step.
 func (t tableDifference) script(have *ruleset) []byte {
-	s := iptsave.NewScript(t.key.name)
+	var s iptsave.Script
+	s.Begin(t.key.name)
 	for _, c := range t.chainsNew {
 		s.Declare(c.name)
 	}
@@ -102,10 +102,11 @@ func (t tableDifference) script(have *ruleset) []byte {
 		fill(c.want, countersOf(c.have))
 	}
 	for _, h := range t.hooks {
+		if t.gone {
+			break
+		}
 		for _, old := range h.have {
-			if !t.gone {
-				s.Delete(h.chain, old.rule.text)
-			}
+			s.Delete(h.chain, old.rule.text)
 		}
 		if h.want != nil {
 			s.Insert(h.chain, h.want.position+1, h.want.rule.text)
@@ -117,7 +118,8 @@ func (t tableDifference) script(have *ruleset) []byte {
 	for _, c := range t.chainsGone {
 		s.Remove(c.name)
 	}
-	return s.Commit()
+	s.Commit()
+	return s
 }
 
 func countersOf(c *chain) map[string]firewall.Counter {

@@ -92,10 +92,7 @@ func sections(text []byte) ([]section, error) {
 	number := 1
 	whole := string(text)
 	for at := 0; at < len(whole); {
-		next := len(whole)
-		if i := strings.IndexByte(whole[at:], '\n'); i >= 0 {
-			next = at + i + 1
-		}
+		next := endOfLine(whole, at)
 		line := strings.TrimSpace(whole[at:next])
 		line = strings.TrimPrefix(line, "\ufeff")
 		begin := section{from: at, to: next, line: number, family: family}
@@ -247,17 +244,19 @@ func familyOfProgram(s string) exposure.Family {
 
 // endOfTable is the offset behind the line COMMIT. Without one, the reader says so.
 func endOfTable(s string, at int) int {
-	for at < len(s) {
-		next := len(s)
-		if i := strings.IndexByte(s[at:], '\n'); i >= 0 {
-			next = at + i + 1
-		}
-		if strings.TrimSpace(s[at:next]) == "COMMIT" {
-			return next
-		}
-		at = next
+	for line := ""; at < len(s) && line != "COMMIT"; {
+		next := endOfLine(s, at)
+		line, at = strings.TrimSpace(s[at:next]), next
 	}
 	return at
+}
+
+// endOfLine is the offset behind a line's end.
+func endOfLine(s string, at int) int {
+	if i := strings.IndexByte(s[at:], '\n'); i >= 0 {
+		return at + i + 1
+	}
+	return len(s)
 }
 
 // endOfJSON is the offset behind the object that begins in the line at an offset, and behind that
