@@ -210,3 +210,23 @@ func FuzzRead(f *testing.F) {
 		})
 	})
 }
+
+// An option belongs to the newest match that has it, among few matches and among many.
+func TestOptionsGoToTheNewestMatch(t *testing.T) {
+	for _, n := range []int{1, manyMatches - 2, manyMatches - 1, manyMatches, 3 * manyMatches} {
+		text := strings.Repeat("-m mark --mark 1 ", n) + "-m comment --mark 2 -m set --comment x"
+		words, err := Split(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := ParseRule(words)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := fmt.Sprint(r.Matches[n-1], ", ", r.Matches[n], ", ", r.Matches[n+1])
+		want := "-m mark --mark 1 --mark 2, -m comment --comment x, -m set"
+		if got != want {
+			t.Errorf("%d matches: %s", n, got)
+		}
+	}
+}

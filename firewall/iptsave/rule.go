@@ -45,8 +45,8 @@ type Rule struct {
 	Matches []Extension
 	Target  *Extension // nil if the rule only counts
 
-	// newest is the last match of each name, and implied the one that the protocol loads. A line of a
-	// file may have any number of options, so they are looked up rather than searched for.
+	// newest is the last match of each name, where there are more than manyMatches: a line of a file may
+	// have any number. implied is the match that the protocol loads.
 	newest  map[string]int
 	implied string
 }
@@ -100,7 +100,7 @@ func Words(arguments []string) []Word {
 
 // cutOption takes the first option with its arguments off a rule.
 func cutOption(words []Word) (o Option, rest []Word, err error) {
-	var text []string
+	text := make([]string, 0, 4)
 	not := false
 	i := 0
 	for ; i < len(words) && isNegation(words[i]); i++ {
@@ -156,13 +156,37 @@ func isOption(w Word) bool {
 
 func isNumber(s string) bool { return strings.Trim(s, "-0123456789") == "" }
 
+// manyMatches is from how many matches on looking one up is faster than searching.
+const manyMatches = 16
+
 // add appends a match.
 func (r *Rule) add(e Extension) {
-	if r.newest == nil {
-		r.newest = map[string]int{}
-	}
-	r.newest[e.Name] = len(r.Matches)
 	r.Matches = append(r.Matches, e)
+	switch n := len(r.Matches); {
+	case n == manyMatches:
+		r.newest = map[string]int{}
+		for i, m := range r.Matches {
+			r.newest[m.Name] = i
+		}
+	case n > manyMatches:
+		r.newest[e.Name] = n - 1
+	}
+}
+
+// last is the place of the newest match of a name, -1 if there is none.
+func (r *Rule) last(name string) int {
+	if r.newest != nil {
+		if i, ok := r.newest[name]; ok {
+			return i
+		}
+		return -1
+	}
+	for i := len(r.Matches) - 1; i >= 0; i-- {
+		if r.Matches[i].Name == name {
+			return i
+		}
+	}
+	return -1
 }
 
 // place gives an option to the extension that it belongs to: the newest that is known to have it, or
@@ -174,9 +198,7 @@ func (r *Rule) place(o Option) {
 			r.Target.Options = append(r.Target.Options, o)
 			return
 		}
-		if i, ok := r.newest[name]; ok {
-			newest = max(newest, i)
-		}
+		newest = max(newest, r.last(name))
 	}
 	switch n := len(r.Matches); {
 	case newest >= 0:

@@ -23,11 +23,14 @@ var escapes = strings.NewReplacer(`\`, `\\`, `"`, `\"`)
 
 // Join is words as a line.
 func Join(words []Word) string {
-	list := make([]string, len(words))
+	var line strings.Builder
 	for i, w := range words {
-		list[i] = w.String()
+		if i > 0 {
+			line.WriteByte(' ')
+		}
+		line.WriteString(w.String())
 	}
-	return strings.Join(list, " ")
+	return line.String()
 }
 
 // Split cuts a line of iptables into its words.

@@ -107,25 +107,25 @@ func canonOf(r iptsave.Rule) string {
 }
 
 func normalExtension(option string, e iptsave.Extension) string {
-	parts := []string{option, e.Name}
+	text := option + " " + e.Name
 	for _, o := range e.Options {
 		if o.Name != "--comment" {
-			parts = append(parts, normalOption(o))
+			text += " " + normalOption(o)
 		}
 	}
-	return strings.Join(parts, " ")
+	return text
 }
 
 // normalOption spells an option in one way.
 func normalOption(o iptsave.Option) string {
-	parts := []string{o.Name}
+	text := o.Name
 	if o.Not {
-		parts = []string{"!", o.Name}
+		text = "! " + text
 	}
 	for _, v := range o.Values {
-		parts = append(parts, normalValue(o.Name, v))
+		text += " " + normalValue(o.Name, v)
 	}
-	return strings.Join(parts, " ")
+	return text
 }
 
 func normalValue(option, v string) string {
