@@ -20,3 +20,14 @@ func Shorten(name string, room int) string {
 // ShortLogPrefix is the prefix of a report where the kernel has room for 63 bytes: NFLOG of xtables
 // (include/uapi/linux/netfilter/xt_NFLOG.h). kind is LogPrefixDenied or LogPrefixAllowed.
 func ShortLogPrefix(kind, label string) string { return kind + Shorten(label, 63-len(kind)) }
+
+// maxExcerpt is how much of a text an error shows.
+const maxExcerpt = 60
+
+// Excerpt is the beginning of a text, for an error that shows what it is about.
+func Excerpt(text string) string {
+	if len(text) > maxExcerpt {
+		return strings.ToValidUTF8(text[:maxExcerpt], "") + "…"
+	}
+	return text
+}

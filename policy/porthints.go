@@ -4,43 +4,22 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/portgrave/portgrave/firewall/iana"
 )
 
-// portNames are the ports of services that people write by name: those of IANA, and of ufw's and
-// firewalld's applications. In a policy a port is a number, so that no file of the host decides
-// what is open.
-var portNames = map[string]struct{ port, protocol string }{
-	"amqp": {"5672", "tcp"}, "amqps": {"5671", "tcp"}, "bgp": {"179", "tcp"},
-	"dhcp": {"67", "udp"}, "dns": {"53", ""}, "domain": {"53", ""}, "elasticsearch": {"9200", "tcp"},
-	"etcd": {"2379-2380", "tcp"}, "ftp": {"21", "tcp"}, "git": {"9418", "tcp"},
-	"grafana": {"3000", "tcp"}, "http": {"80", "tcp"}, "http-alt": {"8080", "tcp"},
-	"https": {"443", "tcp"}, "imap": {"143", "tcp"}, "imaps": {"993", "tcp"}, "ipp": {"631", "tcp"},
-	"ipsec": {"500", "udp"}, "isakmp": {"500", "udp"}, "kafka": {"9092", "tcp"},
-	"kerberos": {"88", ""}, "ldap": {"389", "tcp"}, "ldaps": {"636", "tcp"}, "mdns": {"5353", "udp"},
-	"memcached": {"11211", "tcp"}, "mongodb": {"27017", "tcp"}, "mosh": {"60000-61000", "udp"},
-	"mqtt": {"1883", "tcp"}, "mysql": {"3306", "tcp"}, "nfs": {"2049", "tcp"},
-	"node-exporter": {"9100", "tcp"}, "ntp": {"123", "udp"}, "openssh": {"22", "tcp"},
-	"openvpn": {"1194", "udp"}, "pop3": {"110", "tcp"}, "pop3s": {"995", "tcp"},
-	"postgres": {"5432", "tcp"}, "postgresql": {"5432", "tcp"}, "prometheus": {"9090", "tcp"},
-	"radius": {"1812", "udp"}, "rdp": {"3389", "tcp"}, "redis": {"6379", "tcp"},
-	"rsync": {"873", "tcp"}, "sip": {"5060", ""}, "smb": {"445", "tcp"}, "smtp": {"25", "tcp"},
-	"smtps": {"465", "tcp"}, "snmp": {"161", "udp"}, "ssh": {"22", "tcp"},
-	"submission": {"587", "tcp"}, "submissions": {"465", "tcp"}, "syslog": {"514", "udp"},
-	"telnet": {"23", "tcp"}, "tftp": {"69", "udp"}, "vnc": {"5900", "tcp"},
-	"wireguard": {"51820", "udp"}, "xmpp-client": {"5222", "tcp"}, "xmpp-server": {"5269", "tcp"},
-}
-
 // portHint says what to write instead of a text that is not a port or a range; "" if that is
-// unclear. It begins with a semicolon.
+// unclear. It begins with a semicolon. In a policy a port is a number, so that no file of the host
+// decides what is open; its name only leads to a hint.
 func portHint(text string) string {
 	lower := strings.ToLower(strings.TrimSpace(text))
-	known, named := portNames[lower]
+	known, udp, named := iana.Known(lower)
 	ranged := rangeWritten(lower)
 	switch {
-	case named && known.protocol == "udp":
-		return fmt.Sprintf("; write %s, and protocol: udp", quotedRange(known.port))
+	case named && udp:
+		return fmt.Sprintf("; write %s, and protocol: udp", quotedRange(known))
 	case named:
-		return "; write " + quotedRange(known.port)
+		return "; write " + quotedRange(known)
 	case slices.Contains(everyone, lower):
 		return `; every port is written "1-65535"`
 	case portPattern.MatchString(ranged):
@@ -94,11 +73,11 @@ func portListHint(words []string) string {
 			port, protocol = protocol, port // tcp/22
 		}
 		if port = rangeWritten(port); !portPattern.MatchString(port) {
-			known, named := portNames[port]
+			known, _, named := iana.Known(port)
 			if !named || both {
 				return ""
 			}
-			port = known.port
+			port = known
 		}
 		if both && !slices.Contains(withPorts(), protocol) {
 			return ""
@@ -125,7 +104,7 @@ func portListHint(words []string) string {
 func protocolHint(text string) string {
 	lower := strings.ToLower(strings.TrimSpace(text))
 	parts := fieldsAt(lower, ",/+& ")
-	_, named := portNames[lower]
+	_, _, named := iana.Known(lower)
 	switch {
 	case len(parts) > 1 && !slices.ContainsFunc(parts, func(s string) bool {
 		return !slices.Contains(protocolNames(), s)

@@ -1,6 +1,9 @@
 package exposure
 
-import "fmt"
+import (
+	"fmt"
+	"io"
+)
 
 // Ruleset is everything on the host that rules over packets, from nf_tables and x_tables alike.
 //
@@ -14,6 +17,22 @@ type Ruleset struct {
 	// Partly lists sets that were only read in part, for people. The sets themselves say it, too:
 	// Set.Unknown.
 	Partly []string
+}
+
+// MaxText bounds a text that rules are read from, in bytes: some 600 000 rules or 2 000 000 elements
+// of sets. What is larger is refused before it is looked at, so that no input exhausts memory.
+const MaxText = 64 << 20
+
+// ReadText reads a text of at most MaxText. name stands in errors, and advice says how to give less.
+func ReadText(name string, r io.Reader, advice string) ([]byte, error) {
+	text, err := io.ReadAll(io.LimitReader(r, MaxText+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%s: %w", name, err)
+	case len(text) > MaxText:
+		return nil, fmt.Errorf("%s: more than %d MiB: %s", name, MaxText>>20, advice)
+	}
+	return text, nil
 }
 
 // MaxFileRules bounds the rules of files. Each takes up to 4 KiB, prepared for evaluation, so that many

@@ -6,7 +6,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -14,34 +13,40 @@ import (
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
-// detect finds the host's programs. Distributions install one variant or both, as iptables, iptables-legacy and
-// iptables-nft; "iptables" is whichever the administrator has chosen. Only --version tells (since 1.8; before,
-// there was but one). find looks a program up by name, "" if it is not there.
+// detect finds the host's programs. Distributions install one variant or both, as iptables,
+// iptables-legacy and iptables-nft; "iptables" is whichever the administrator has chosen. find looks
+// a program up by name, "" if it is not there.
 func detect(ctx context.Context, find func(name string) string) (*programs, error) {
-	p := &programs{commands: map[program]commands{}, now: time.Now, lockWait: defaultLockWait, proc: procNet, families: []firewall.Family{firewall.IPv4}}
-	if _, err := os.Stat(p.proc + "/if_inet6"); err == nil { // the kernel speaks IPv6
+	p := &programs{
+		commands: map[program]commands{},
+		now:      time.Now,
+		lockWait: defaultLockWait,
+		families: []firewall.Family{firewall.IPv4},
+	}
+	if _, err := os.Stat(procNet + "/if_inet6"); err == nil { // the kernel speaks IPv6
 		p.families = firewall.Families
 	}
 	var seen []string
 	for _, f := range firewall.Families {
-		base := map[firewall.Family]string{firewall.IPv4: "iptables", firewall.IPv6: "ip6tables"}[f]
+		base := baseNames[f]
 		for _, name := range []string{base, base + "-nft", base + "-legacy"} {
 			path := find(name)
 			if path == "" {
 				continue
 			}
-			v, version, err := p.version(ctx, path)
+			v, err := p.variantOf(ctx, path)
 			if err != nil {
 				return nil, err
 			}
 			seen = append(seen, fmt.Sprintf("%s (%s)", name, v))
-			c := commands{save: find(name + "-save"), restore: find(name + "-restore"), version: version}
-			if c.save == "" || c.restore == "" {
+			c := commands{save: find(name + "-save"), restore: find(name + "-restore")}
+			if _, have := p.commands[program{v, f}]; have || c.save == "" || c.restore == "" {
 				continue
 			}
-			if _, have := p.commands[program{v, f}]; !have {
-				p.commands[program{v, f}] = c
+			if c.IPTables, err = openTables(path, f); err != nil {
+				return nil, err
 			}
+			p.commands[program{v, f}] = c
 			if p.variant == "" {
 				p.variant = v
 			}
@@ -49,11 +54,13 @@ func detect(ctx context.Context, find func(name string) string) (*programs, erro
 	}
 	p.ipset = find("ipset")
 	if p.variant == "" {
-		return nil, fmt.Errorf("%w: there is no iptables program; install the package iptables", firewall.ErrUnsupported)
+		return nil, fmt.Errorf("%w: there is no iptables program; install the package iptables",
+			firewall.ErrUnsupported)
 	}
 	if !p.complete(p.variant) {
 		if p.variant = otherVariant(p.variant); !p.complete(p.variant) {
-			return nil, fmt.Errorf("%w: the kernel speaks IPv4 and IPv6, and the programs for only one of them are there (%s): the other would stay open; install the package iptables",
+			return nil, fmt.Errorf("%w: the kernel speaks IPv4 and IPv6, and the programs for only one of "+
+				"them are there (%s): the other would stay open; install the package iptables",
 				firewall.ErrUnsupported, strings.Join(seen, ", "))
 		}
 	}
@@ -77,7 +84,8 @@ func otherVariant(v variant) variant {
 	return legacy
 }
 
-// find looks a program up in PATH and where system programs are: root's PATH after su may lack those.
+// find looks a program up in PATH and where system programs are: root's PATH after su may lack
+// those.
 func find(name string) string {
 	if path, err := exec.LookPath(name); err == nil {
 		return path
@@ -90,24 +98,28 @@ func find(name string) string {
 	return ""
 }
 
-var versionLine = pattern.New(`v(\d+)\.(\d+)\.(\d+)(?:\s+\((\w+)\))?`)
+var versionLine = pattern.New(`v\d+\.\d+\.\d+(?:\s+\((\w+)\))?`)
 
-// version asks a program which it is: "iptables v1.8.9 (nf_tables)".
-func (p *programs) version(ctx context.Context, path string) (variant, [3]int, error) {
-	var n [3]int
+// variantOf is which variant a program is. One that bears a variant's name is it; of the other only
+// --version tells, since 1.8: "iptables v1.8.9 (nf_tables)". Before, there was but one.
+func (p *programs) variantOf(ctx context.Context, path string) (variant, error) {
+	switch {
+	case strings.HasSuffix(path, "-nft"):
+		return nfVariant, nil
+	case strings.HasSuffix(path, "-legacy"):
+		return legacy, nil
+	}
 	out, err := p.output(ctx, path, "--version")
 	if err != nil {
-		return "", n, err
+		return "", err
 	}
 	m := versionLine.Regexp().FindStringSubmatch(string(out))
-	if m == nil {
-		return "", n, fmt.Errorf("%s --version says %q, which is no version of iptables", path, strings.TrimSpace(string(out)))
+	switch {
+	case m == nil:
+		return "", fmt.Errorf("%s --version says %q, which is no version of iptables", path,
+			strings.TrimSpace(string(out)))
+	case m[1] == string(nfVariant):
+		return nfVariant, nil
 	}
-	for i := range n {
-		n[i], _ = strconv.Atoi(m[i+1])
-	}
-	if m[4] == string(nfVariant) {
-		return nfVariant, n, nil
-	}
-	return legacy, n, nil
+	return legacy, nil
 }

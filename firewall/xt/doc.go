@@ -69,11 +69,14 @@
 // compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the one
 // it does hold from iptables-save and from the kernel's ipsets; compare (pure) finds what differs,
 // rules by meaning rather than by text; steps (pure) puts the difference in order. Every step is
-// one program run, or some sets' elements, and either one atomic commit of one table, or a change
-// that no packet notices until a later step. Failing half-way, the steps are taken back.
+// one atomic commit of one table, or some sets' elements, which no packet notices until a later
+// step; a table that goes first loses the jumps to it, one by one. Failing half-way, the steps are
+// taken back.
 //
-// The programs are run directly: coreos/go-iptables hides the variant that it finds, can neither
-// save nor restore, and takes a program run for each rule; test/bench measures it as a peer.
+// coreos/go-iptables finds each program's version and takes our jumps out of tables that go (see
+// commands); whole tables are read with iptables-save and written with iptables-restore, since the
+// library can neither save nor restore and takes a program run for each rule. Their text is read and
+// written by package iptsave.
 //
 // The package never touches other chains but for its jump in a built-in one, and never runs the
 // legacy variant to look where the kernel has not loaded it already.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // fakeKernel holds rules and sets as text, executes the scripts that the programs are given as they
@@ -159,6 +160,7 @@ func (k *fakeKernel) run(_ context.Context, s step) error {
 		if what == halfDone { // a commit is never half done
 			return errInjected
 		}
+		k.unhook(s)
 		if err = k.restore(*s.program, lines); err == nil && k.after != nil {
 			k.after()
 		}
@@ -167,6 +169,20 @@ func (k *fakeKernel) run(_ context.Context, s step) error {
 		err = errInjected
 	}
 	return err
+}
+
+// unhook takes out jumps, which may have gone already.
+func (k *fakeKernel) unhook(s step) {
+	key := tableKey{s.program.variant, s.program.family, s.table}
+	for _, j := range s.unhook {
+		rules := k.tables[key][j.chain]
+		if n := slices.Index(rules, j.rule); n >= 0 {
+			k.tables[key][j.chain] = slices.Delete(rules, n, n+1)
+		}
+		if k.after != nil {
+			k.after()
+		}
+	}
 }
 
 func (k *fakeKernel) fill(
@@ -227,7 +243,7 @@ func (k *fakeKernel) restore(p program, lines []string) error {
 			}
 			for _, rules := range chains {
 				for _, r := range rules {
-					if words, _ := splitWords(r); newRule(words).target == name {
+					if words, _ := iptsave.Split(r); newRule(words).target == name {
 						return fail("in use")
 					}
 				}
@@ -237,7 +253,7 @@ func (k *fakeKernel) restore(p program, lines []string) error {
 			return fail("unknown command")
 		}
 		if verb == "-A" || verb == "-I" {
-			words, err := splitWords(text)
+			words, err := iptsave.Split(text)
 			if err != nil {
 				return fail("%v", err)
 			}
@@ -259,7 +275,7 @@ func (k *fakeKernel) inUse(set string) bool {
 	for _, chains := range k.tables {
 		for _, rules := range chains {
 			for _, r := range rules {
-				if words, _ := splitWords(r); slices.Contains(newRule(words).sets, set) {
+				if words, _ := iptsave.Split(r); slices.Contains(newRule(words).sets, set) {
 					return true
 				}
 			}
@@ -358,12 +374,12 @@ func (k *fakeKernel) walk(
 		if !matches {
 			continue
 		}
-		to := slices.IndexFunc(options, func(o option) bool { return o.name == "-j" || o.name == "-g" })
+		to := slices.IndexFunc(options, func(o iptsave.Option) bool { return o.Name == "-j" || o.Name == "-g" })
 		if to < 0 {
 			continue // it only counts, or sets a label
 		}
 		last := options[to]
-		switch target := last.values[0]; {
+		switch target := last.Values[0]; {
 		case target == "ACCEPT":
 			return "ACCEPT"
 		case target == "DROP" || target == "REJECT":
@@ -373,7 +389,7 @@ func (k *fakeKernel) walk(
 		case target == "MARK":
 			*marked = true
 		case target == "NFLOG":
-		case last.name == "-g":
+		case last.Name == "-g":
 			return k.walk(chains, target, f, marked)
 		default:
 			if verdict := k.walk(chains, target, f, marked); verdict != "" {
@@ -385,11 +401,20 @@ func (k *fakeKernel) walk(
 }
 
 // parsed remembers what a rule says: every packet of every test asks.
-func parsed(text string) []option {
+func parsed(text string) []iptsave.Option {
 	options, known := parsedRules[text]
 	if !known {
-		words, _ := splitWords(text)
-		options = optionsOf(words)
+		words, _ := iptsave.Split(text)
+		r, _ := iptsave.ParseRule(words)
+		options = r.Header
+		for _, m := range r.Matches {
+			options = append(options, m.Options...)
+		}
+		if t := r.Target; t != nil {
+			name := map[bool]string{false: "-j", true: "-g"}[t.Goto]
+			options = append(options, iptsave.Option{Name: name, Values: []string{t.Name}})
+			options = append(options, t.Options...)
+		}
 		parsedRules[text] = options
 	}
 	return options
@@ -397,24 +422,24 @@ func parsed(text string) []option {
 
 var parsedPrefixes = map[string]netip.Prefix{}
 
-var parsedRules = map[string][]option{}
+var parsedRules = map[string][]iptsave.Option{}
 
-func (k *fakeKernel) matches(o option, f firewall.Flow, marked bool) bool {
+func (k *fakeKernel) matches(o iptsave.Option, f firewall.Flow, marked bool) bool {
 	yes := true
-	switch o.name {
+	switch o.Name {
 	case "-i":
-		yes = firewall.MatchInterface(strings.ReplaceAll(o.values[0], "+", "*"), f.Interface)
+		yes = firewall.MatchInterface(strings.ReplaceAll(o.Values[0], "+", "*"), f.Interface)
 	case "-s", "-d":
 		a := f.Source
-		if o.name == "-d" {
+		if o.Name == "-d" {
 			a = f.Destination
 		}
-		p, _ := parsePrefix(o.values[0])
+		p, _ := parsePrefix(o.Values[0])
 		yes = p.Contains(a)
 	case "-p":
-		yes = o.values[0] == f.Protocol.String()
+		yes = o.Values[0] == f.Protocol.String()
 	case "--dport":
-		first, last, ranged := strings.Cut(o.values[0], ":")
+		first, last, ranged := strings.Cut(o.Values[0], ":")
 		if !ranged {
 			last = first
 		}
@@ -422,17 +447,17 @@ func (k *fakeKernel) matches(o option, f firewall.Flow, marked bool) bool {
 		high, _ := strconv.Atoi(last)
 		yes = low <= int(f.Port) && int(f.Port) <= high
 	case "--match-set":
-		if o.values[1] == "dst,dst" {
-			_, yes = k.sets[o.values[0]].elements[fmt.Sprintf("%s,%s:%d", f.Destination, f.Protocol, f.Port)]
+		if o.Values[1] == "dst,dst" {
+			_, yes = k.sets[o.Values[0]].elements[fmt.Sprintf("%s,%s:%d", f.Destination, f.Protocol, f.Port)]
 		} else {
-			yes = k.contains(o.values[0], f.Source)
+			yes = k.contains(o.Values[0], f.Source)
 		}
 	case "--ctdir", "--ctstate", "--ctstatus", "--hashlimit-above", "--label", "--src-type":
 		yes = false // a new connection of a slow source elsewhere, without DNAT
 	case "--mark":
 		yes = marked
 	}
-	return yes != o.not
+	return yes != o.Not
 }
 
 func (k *fakeKernel) contains(set string, a netip.Addr) bool {

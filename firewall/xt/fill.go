@@ -38,7 +38,7 @@ func (p *programs) fill(ctx context.Context, services []string) ([]firewall.Tabl
 	}
 	var out []firewall.TableFill
 	for _, f := range firewall.Families {
-		folder := filepath.Join(p.proc, hashlimitFolders[f])
+		folder := filepath.Join(procNet, hashlimitFolders[f])
 		files, err := os.ReadDir(folder)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // the module isn't loaded

@@ -1,11 +1,11 @@
 package xt
 
 import (
-	"fmt"
 	"math/bits"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // mostElements is the maxelem of every set that packets don't fill. It costs nothing: memory
@@ -18,22 +18,20 @@ const mostElements = 1 << 24
 // a million; with four, in each.
 func hashSize(n int) int { return max(64, 1<<bits.Len(uint(max(0, n-1)/2))) }
 
-// appendCreate writes the line that creates a set: "create NAME hash:net family inet hashsize 1024
-// maxelem 65536 timeout 0".
-func appendCreate(b []byte, name string, k setKind, f firewall.Family, n int) []byte {
-	family := "inet"
-	if f == firewall.IPv6 {
-		family = "inet6"
-	}
+// setType is the shape of a set of n elements.
+func setType(k setKind, f firewall.Family, n int) iptsave.SetType {
 	if k.questions() {
 		n = firewall.MaxQuestions // the kernel does not enlarge a set for what packets add
 	}
-	b = fmt.Appendf(b, "create %s %s family %s hashsize %d maxelem %d",
-		name, k.typeName(), family, hashSize(n), k.maxElements())
-	if timeout, ends := k.timeout(); ends {
-		b = fmt.Appendf(b, " timeout %d", timeout)
+	timeout, ends := k.timeout()
+	return iptsave.SetType{
+		Name:     k.typeName(),
+		Family:   f,
+		HashSize: hashSize(n),
+		MaxElem:  k.maxElements(),
+		Ends:     ends,
+		Timeout:  timeout,
 	}
-	return append(b, '\n')
 }
 
 // typeName is the type of set that ipset has for a kind.

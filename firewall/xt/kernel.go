@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
 )
 
@@ -47,13 +47,6 @@ type programs struct {
 	lockWait int      // in seconds
 	vrfs     []string // as they were seen last
 	vrfsSeen bool
-	proc     string // /proc/thread-self/net: what the kernel says of this network namespace
-}
-
-// commands are the paths of one program's parts.
-type commands struct {
-	save, restore string
-	version       [3]int
 }
 
 func (p *programs) host(ctx context.Context) (host, error) {
@@ -79,7 +72,7 @@ func (p *programs) read(ctx context.Context) (*ruleset, error) {
 			}
 			if v == legacy {
 				// Asking the legacy program loads the kernel's modules: only look where they are at work.
-				loaded, err := p.legacyTables(f)
+				loaded, err := legacyTables(f)
 				if err != nil {
 					return nil, err
 				}
@@ -132,19 +125,12 @@ func (p *programs) saved(ctx context.Context, v variant, path string) ([]byte, e
 }
 
 // legacyTables lists the tables that ip_tables or ip6_tables hold in this namespace.
-func (p *programs) legacyTables(f firewall.Family) ([]string, error) {
-	name := "/ip_tables_names"
-	if f == firewall.IPv6 {
-		name = "/ip6_tables_names"
-	}
-	b, err := os.ReadFile(p.proc + name)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, nil // not loaded
-	}
+func legacyTables(f firewall.Family) ([]string, error) {
+	tables, err := iptsave.LegacyTables(os.DirFS("/proc"), f)
 	if errors.Is(err, os.ErrPermission) {
 		err = fmt.Errorf("%w (%w)", firewall.ErrPermission, err)
 	}
-	return strings.Fields(string(b)), err
+	return tables, err
 }
 
 // readSets reads those ipsets that bear our names. Where nobody can have made one the kernel isn't
@@ -179,11 +165,11 @@ func (p *programs) run(ctx context.Context, s step) error {
 		return fillSets(ctx, s.fills, p.now)
 	}
 	c := p.commands[*s.program]
+	if err := c.unhook(ctx, s); err != nil {
+		return err
+	}
 	words := []string{"--noflush", "--counters"}
-	if slices.Compare(
-		c.version[:],
-		[]int{1, 6, 2},
-	) >= 0 { // before, restore did not know about the lock
+	if c.restoreWaits() {
 		words = append(words, "--wait", strconv.Itoa(p.lockWait))
 	}
 	_, err := p.exec(ctx, s.input, c.restore, words...)

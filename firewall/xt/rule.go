@@ -10,98 +10,55 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/iana"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // args makes a rule of the words that iptables would be given.
-func args(words ...string) rule {
-	list := make([]word, len(words))
-	for i, w := range words {
-		// Options are never quoted, and what is none may well begin with a dash.
-		list[i] = word{w, i > 0 && strings.HasPrefix(words[i-1], "--") && strings.HasPrefix(w, "-")}
-	}
-	return newRule(list)
-}
+func args(words ...string) rule { return newRule(iptsave.Words(words)) }
 
-// newRule understands a rule as far as we need to.
-func newRule(words []word) rule {
-	options := optionsOf(words)
-	x := rule{canon: canonOf(options)}
-	var text []string
-	for _, w := range words {
-		switch {
-		case w.quoted:
-			text = append(text, quoteAlways(w.text))
-		case strings.HasPrefix(w.text, "-"): // an option: quoted, it would be none
-			text = append(text, w.text)
-		default:
-			text = append(text, quote(w.text))
-		}
+// newRule understands a rule as far as we need to. One whose form is unknown is never ours: it is
+// compared as it was written.
+func newRule(words []iptsave.Word) rule {
+	x := rule{text: iptsave.Join(words)}
+	r, err := iptsave.ParseRule(words)
+	if err != nil {
+		x.canon = x.text
+		return x
 	}
-	x.text = strings.Join(text, " ")
+	x.canon = canonOf(r)
+	targetOnly := len(r.Matches) == 0 && r.Target != nil && len(r.Target.Options) == 0
+	x.unconditional = targetOnly && len(r.Header) == 0
 	var protocol string
-	for _, o := range options {
-		if len(o.values) == 0 {
-			continue
-		}
-		if o.name == "--match-set" || o.name == "--add-set" {
-			x.sets = append(x.sets, o.values[0])
-		}
-		if o.not {
-			continue
-		}
-		switch o.name {
-		case "-j", "-g":
-			x.target = o.values[0]
-		case "-s":
-			x.source = o.values[0]
-		case "-p":
-			protocol = o.values[0]
-		case "--dport":
-			x.ports = protocol + "/" + strings.ReplaceAll(o.values[0], ":", "-")
-		}
-	}
-	// Only "-s PREFIX -g CHAIN" is a source and nothing else, and "-g CHAIN" may be one: see
-	// isEverything.
-	if len(options) != 2 {
-		x.source = ""
-	}
-	x.unconditional = len(options) == 1 && x.target != ""
-	return x
-}
-
-func quoteAlways(s string) string {
-	if q := quote(s); q != s {
-		return q
-	}
-	return `"` + s + `"`
-}
-
-// option is one clause of a rule: "! --ctstatus CONFIRMED".
-type option struct {
-	name   string
-	not    bool
-	values []string
-}
-
-func optionsOf(words []word) []option {
-	var out []option
-	not := false
-	for _, w := range words {
+	for _, o := range r.Header {
 		switch {
-		case w.text == "!" && !w.quoted:
-			not = true
-		case strings.HasPrefix(w.text, "-") && !w.quoted && len(w.text) > 1 || len(out) == 0:
-			out = append(out, option{name: w.text, not: not})
-			not = false
-		default:
-			// Before 1.4.3 the negation stood behind the option: "--dport ! 80".
-			o := &out[len(out)-1]
-			o.not = o.not || not
-			not = false
-			o.values = append(o.values, w.text)
+		case o.Not:
+		case o.Name == "-s" && targetOnly && len(r.Header) == 1:
+			// Only "-s PREFIX -g CHAIN" is a source and nothing else, and "-g CHAIN" may be one: see
+			// isEverything.
+			x.source = o.Value()
+		case o.Name == "-p":
+			protocol = o.Value()
 		}
 	}
-	return out
+	for _, m := range r.Matches {
+		for _, o := range m.Options {
+			switch {
+			case o.Name == "--match-set":
+				x.sets = append(x.sets, o.Value())
+			case o.Name == "--dport" && !o.Not:
+				x.ports = protocol + "/" + strings.ReplaceAll(o.Value(), ":", "-")
+			}
+		}
+	}
+	if r.Target != nil {
+		x.target = r.Target.Name
+		for _, o := range r.Target.Options {
+			if o.Name == "--add-set" {
+				x.sets = append(x.sets, o.Value())
+			}
+		}
+	}
+	return x
 }
 
 // matchesWithMemory change by being evaluated, so what stands before them matters.
@@ -118,65 +75,57 @@ var matchesWithMemory = map[string]bool{
 // spelling or version printed them. Clauses without memory commute, so they are sorted; comments
 // mean nothing. What it does not know it keeps word for word, so that an unknown clause never
 // passes for ours.
-func canonOf(options []option) string {
-	var header, segment, done []string
-	var target string
-	group := -1 // index in segment of the match that options belong to; -1: the header
-	inTarget := false
-	flush := func() {
-		slices.Sort(segment)
-		done = append(done, segment...)
-		segment, group = nil, -1
-	}
-	memory := false
-	for _, o := range options {
-		switch {
-		case o.name == "-m" && len(o.values) == 1:
-			if memory {
-				flush()
-				memory = false
-			}
-			if matchesWithMemory[o.values[0]] {
-				flush()
-				memory = true
-			}
-			segment = append(segment, "-m "+o.values[0])
-			group = len(segment) - 1
-		case o.name == "-j" || o.name == "-g":
-			inTarget = true
-			target = o.words()
-		case inTarget:
-			target += " " + o.words()
-		case group >= 0 && strings.HasPrefix(o.name, "--"):
-			if o.name != "--comment" {
-				segment[group] += " " + o.words()
-			}
-		case (o.name == "-s" || o.name == "-d") && !o.not && len(o.values) == 1 && isEverything(o.values[0]):
-			// iptables does not print a condition that all packets meet.
-		default:
-			header = append(header, o.words())
+func canonOf(r iptsave.Rule) string {
+	var parts []string
+	for _, o := range r.Header {
+		// iptables does not print a condition that all packets meet.
+		if (o.Name != "-s" && o.Name != "-d") || o.Not || !isEverything(o.Value()) {
+			parts = append(parts, normalOption(o))
 		}
 	}
-	flush()
-	slices.Sort(header)
-	all := append(header, slices.DeleteFunc(done, func(s string) bool { return s == "-m comment" })...)
-	if target != "" {
-		all = append(all, target)
+	slices.Sort(parts)
+	from := len(parts) // the first match whose order doesn't matter
+	for _, m := range r.Matches {
+		text := normalExtension("-m", m)
+		switch {
+		case text == "-m comment":
+		case matchesWithMemory[m.Name]:
+			slices.Sort(parts[from:])
+			parts = append(parts, text)
+			from = len(parts)
+		default:
+			parts = append(parts, text)
+		}
 	}
-	return strings.Join(all, " ")
+	slices.Sort(parts[from:])
+	if t := r.Target; t != nil && t.Goto {
+		parts = append(parts, normalExtension("-g", *t))
+	} else if t != nil {
+		parts = append(parts, normalExtension("-j", *t))
+	}
+	return strings.Join(parts, " ")
 }
 
-// words spells an option in one way.
-func (o option) words() string {
-	values := slices.Clone(o.values)
-	for i, v := range values {
-		values[i] = normalValue(o.name, v)
+func normalExtension(option string, e iptsave.Extension) string {
+	text := option + " " + e.Name
+	for _, o := range e.Options {
+		if o.Name != "--comment" {
+			text += " " + normalOption(o)
+		}
 	}
-	s := strings.Join(append([]string{o.name}, values...), " ")
-	if o.not {
-		return "! " + s
+	return text
+}
+
+// normalOption spells an option in one way.
+func normalOption(o iptsave.Option) string {
+	text := o.Name
+	if o.Not {
+		text = "! " + text
 	}
-	return s
+	for _, v := range o.Values {
+		text += " " + normalValue(o.Name, v)
+	}
+	return text
 }
 
 func normalValue(option, v string) string {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // ruleset is everything of ours: as it shall be, or as the kernel has it.
@@ -33,13 +34,12 @@ func newRuleset() *ruleset {
 	}
 }
 
-// variant is which of the two kernel interfaces an iptables program speaks to. Both may be in force
-// at once.
-type variant string
+// variant is which of the two kernel interfaces an iptables program speaks to.
+type variant = iptsave.Variant
 
 const (
-	legacy    variant = "legacy"    // ip_tables and ip6_tables
-	nfVariant variant = "nf_tables" // tables ip and ip6 of nf_tables
+	legacy    = iptsave.Legacy
+	nfVariant = iptsave.NFTables
 )
 
 // tableKey names a table of one program.

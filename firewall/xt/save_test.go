@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
 )
 
@@ -56,7 +57,7 @@ func TestReadSave(t *testing.T) {
 
 func TestReadSaveRefusesWhatItCantRead(t *testing.T) {
 	for in, want := range map[string]string{
-		"*mangle\n:PREROUTING ACCEPT [0:0]\n":                     "ended in the middle of table mangle",
+		"*mangle\n:PREROUTING ACCEPT [0:0]\n":                     "ends in the middle of table mangle",
 		":PREROUTING ACCEPT [0:0]\n":                              "outside of a table",
 		"*mangle\n[1:x] -A PREROUTING -j PORTGRAVE\nCOMMIT\n":     "no packet counter",
 		"*mangle\n[1:2] PREROUTING\nCOMMIT\n":                     "is no rule",
@@ -110,7 +111,7 @@ func TestCanon(t *testing.T) {
 		{"-j MARK --set-xmark 0xA/0xFF", "-j MARK --set-xmark 0xa/0xff"},
 	}
 	canon := func(s string) string {
-		words, err := splitWords(s)
+		words, err := iptsave.Split(s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -145,11 +146,14 @@ func TestCanon(t *testing.T) {
 	}
 }
 
-// What quote writes, splitWords reads.
+// Whatever a word is, it hides nothing that follows.
 func TestQuoting(t *testing.T) {
-	for _, s := range []string{"plain", "two words", `"`, `\`, `it's "odd" \`, "-x", "--", "a\tb", "ü", ""} {
-		words, err := splitWords("-m comment --comment " + quoteAlways(s) + " -j X")
-		if err != nil || len(words) != 6 || words[3].text != s {
+	for _, s := range []string{
+		"plain", "two words", `"`, `\`, `it's "odd" \`, "-x", "--", "a\tb", "ü", "",
+	} {
+		text := args("-m", "comment", "--comment", s, "-j", "X").text
+		words, err := iptsave.Split(text)
+		if err != nil || len(words) != 6 || words[3].Text != s {
 			t.Errorf("%q came back as %v, %v", s, words, err)
 		}
 		if x := newRule(words); x.target != "X" {
@@ -451,7 +455,7 @@ func FuzzReadSave(f *testing.F) {
 		for _, table := range r.tables {
 			for _, c := range table.chains {
 				for _, x := range c.rules {
-					words, err := splitWords(x.text)
+					words, err := iptsave.Split(x.text)
 					if err != nil {
 						t.Fatalf("%q was read and can't be read again: %v", x.text, err)
 					}

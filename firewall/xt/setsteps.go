@@ -1,25 +1,20 @@
 package xt
 
 import (
-	"fmt"
-
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // setCommands is what ipset restore is told, and then the elements that go into the sets.
 type setCommands struct {
-	text  []byte
-	fills []fill
-}
-
-func (c *setCommands) line(format string, args ...any) {
-	c.text = fmt.Appendf(c.text, format+"\n", args...)
+	script iptsave.Script
+	fills  []fill
 }
 
 // load makes a set with all its elements, under a name.
 func (c *setCommands) load(s *set, name string) {
-	c.text = appendCreate(c.text, name, s.kind, s.family, s.elements.len())
-	c.line("flush %s", name) // should it have come into being since we looked
+	c.script.CreateSet(name, setType(s.kind, s.family, s.elements.len()))
+	c.script.FlushSet(name) // should it have come into being since we looked
 	c.fills = append(c.fills, fill{name, false, s.elements})
 }
 
@@ -35,7 +30,7 @@ func (d setsDifference) commands(have *ruleset) (prepare, change, destroy setCom
 		prepare.load(s, s.name)
 	}
 	for _, s := range d.reshaped { // compile gave the service its other slot unless nothing looks this one up
-		prepare.line("destroy %s", s.name)
+		prepare.script.DestroySet(s.name)
 		prepare.load(s, s.name)
 	}
 	leaving := map[string]bool{}
@@ -50,22 +45,22 @@ func (d setsDifference) commands(have *ruleset) (prepare, change, destroy setCom
 		case c.inPlace():
 			prepare.edit(name, c)
 		case !live[name]:
-			prepare.line("flush %s", name)
+			prepare.script.FlushSet(name)
 			prepare.fills = append(prepare.fills, fill{name, false, c.want.elements})
 		default:
 			other := otherSlot(name)
 			if have.sets[other] != nil { // left behind by an apply that was killed
-				prepare.line("destroy %s", other)
+				prepare.script.DestroySet(other)
 			}
 			prepare.load(c.want, other)
-			change.line("swap %s %s", other, name)
+			change.script.SwapSets(other, name)
 			if !leaving[other] {
-				destroy.line("destroy %s", other)
+				destroy.script.DestroySet(other)
 			}
 		}
 	}
 	for _, s := range d.gone {
-		destroy.line("destroy %s", s.name)
+		destroy.script.DestroySet(s.name)
 	}
 	return prepare, change, destroy
 }

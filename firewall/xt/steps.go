@@ -1,20 +1,21 @@
 package xt
 
 import (
-	"bytes"
-	"fmt"
-
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // step is one run of one program, or elements for sets, or both. A table is switched atomically by
-// its own step; sets are prepared before anything looks them up, and removed when nothing does any
+// its own step, unless it goes; sets are prepared before anything looks them up, and removed when nothing does any
 // more.
 type step struct {
 	what    string   // for errors: "iptables-nft table mangle"
 	program *program // whose restore program; nil: ipset restore
 	table   string   // "" for ipset
-	input   []byte
+	// unhook are jumps that are taken out first, one by one: behind them no packet meets what input
+	// removes.
+	unhook []jump
+	input  []byte
 	// fills are elements to be written behind: how much time is left to sources that end is told as of
 	// that moment, since other steps, or another program's lock, may have taken long.
 	fills []fill
@@ -40,18 +41,16 @@ func steps(d difference, have *ruleset) []step {
 	var out []step
 	prepare, change, destroy := d.sets.commands(have)
 	ipset := func(what string, c setCommands, tidy bool) {
-		if len(c.text)+len(c.fills) > 0 {
-			out = append(out, step{what: what, tidy: tidy, input: c.text, fills: c.fills})
+		if len(c.script)+len(c.fills) > 0 {
+			out = append(out, step{what: what, tidy: tidy, input: c.script, fills: c.fills})
 		}
 	}
 	tables := func(pick func(tableDifference) bool) {
 		for _, t := range d.tables {
 			if pick(t) {
 				p := t.key.program()
-				out = append(
-					out,
-					step{what: t.key.String(), program: &p, table: t.key.name, input: t.script(have)},
-				)
+				out = append(out, step{what: t.key.String(), program: &p, table: t.key.name,
+					unhook: t.unhook(), input: t.script(have)})
 			}
 		}
 	}
@@ -66,22 +65,34 @@ func steps(d difference, have *ruleset) []step {
 	return out
 }
 
-// script is what iptables-restore --noflush --counters is given: one commit.
+// unhook are the jumps to the chains of a table that goes, the one to the labels last.
+func (t tableDifference) unhook() (out []jump) {
+	if !t.gone {
+		return nil
+	}
+	for _, h := range t.hooks { // in the order of the alphabet, in which PREROUTING is last
+		for _, have := range h.have {
+			out = append(out, jump{h.chain, have.rule.text})
+		}
+	}
+	return out
+}
+
+// script is what iptables-restore is given: one commit. Jumps to a table that goes are not part of
+// it: see step.
 func (t tableDifference) script(have *ruleset) []byte {
-	var b bytes.Buffer
-	fmt.Fprintf(&b, "*%s\n", t.key.name)
-	// Declaring a chain makes it, or empties it. All stand before the first rule that goes to one.
+	var s iptsave.Script
+	s.Begin(t.key.name)
 	for _, c := range t.chainsNew {
-		fmt.Fprintf(&b, ":%s - [0:0]\n", c.name)
+		s.Declare(c.name)
 	}
 	for _, c := range t.chainsChanged {
-		fmt.Fprintf(&b, ":%s - [0:0]\n", c.want.name)
+		s.Declare(c.want.name)
 	}
 	// Counters of rules that stay are written with them, also where the tree comes from another table.
 	fill := func(c *chain, counters map[string]firewall.Counter) {
 		for _, r := range c.rules {
-			n := counters[r.canon]
-			fmt.Fprintf(&b, "[%d:%d] -A %s %s\n", n.Packets, n.Bytes, c.name, r.text)
+			s.Append(c.name, counters[r.canon], r.text)
 		}
 	}
 	for _, c := range t.chainsNew {
@@ -91,21 +102,24 @@ func (t tableDifference) script(have *ruleset) []byte {
 		fill(c.want, countersOf(c.have))
 	}
 	for _, h := range t.hooks {
+		if t.gone {
+			break
+		}
 		for _, old := range h.have {
-			fmt.Fprintf(&b, "-D %s %s\n", h.chain, old.rule.text)
+			s.Delete(h.chain, old.rule.text)
 		}
 		if h.want != nil {
-			fmt.Fprintf(&b, "-I %s %d %s\n", h.chain, h.want.position+1, h.want.rule.text)
+			s.Insert(h.chain, h.want.position+1, h.want.rule.text)
 		}
 	}
 	for _, c := range t.chainsGone {
-		fmt.Fprintf(&b, "-F %s\n", c.name)
+		s.Flush(c.name)
 	}
 	for _, c := range t.chainsGone {
-		fmt.Fprintf(&b, "-X %s\n", c.name)
+		s.Remove(c.name)
 	}
-	b.WriteString("COMMIT\n")
-	return b.Bytes()
+	s.Commit()
+	return s
 }
 
 func countersOf(c *chain) map[string]firewall.Counter {

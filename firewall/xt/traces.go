@@ -13,9 +13,8 @@ import (
 // Traces reports whether something of ours may stand in iptables, without running a program:
 // whether the legacy kernel has a table mangle, or the nft variant's has our chain.
 func Traces() (bool, error) {
-	p := programs{proc: procNet}
 	for _, f := range firewall.Families {
-		tables, err := p.legacyTables(f)
+		tables, err := legacyTables(f)
 		if err != nil {
 			return false, err
 		}

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/iana"
 )
 
 // behind is who takes a port's packets on this host.
@@ -68,20 +69,6 @@ var interpreters = []string{"python", "perl", "ruby", "java", "node", "nodejs", 
 	"dash", "busybox", "deno", "bun", "dotnet", "mono", "lua", "tclsh", "systemd", "init", "inetd",
 	"xinetd", "socat", "docker-proxy"}
 
-// wellKnown are services by the port that they are known by, for names.
-var wellKnown = map[uint16]string{20: "ftp-data", 21: "ftp", 22: "ssh", 23: "telnet", 25: "smtp",
-	53: "dns", 67: "dhcp", 69: "tftp", 80: "http", 88: "kerberos", 110: "pop3", 111: "rpcbind",
-	119: "nntp", 123: "ntp", 137: "netbios", 139: "netbios-ssn", 143: "imap", 161: "snmp",
-	162: "snmp-trap", 179: "bgp", 389: "ldap", 443: "https", 445: "smb", 465: "submissions",
-	500: "isakmp", 514: "syslog", 546: "dhcpv6-client", 547: "dhcpv6", 554: "rtsp", 587: "submission",
-	631: "ipp", 636: "ldaps", 853: "dns-over-tls", 873: "rsync", 990: "ftps", 993: "imaps",
-	995: "pop3s", 1194: "openvpn", 1883: "mqtt", 1900: "ssdp", 2049: "nfs", 3260: "iscsi",
-	3306: "mysql", 3389: "rdp", 3478: "stun", 4190: "sieve", 4500: "ipsec-nat", 5060: "sip",
-	5061: "sips", 5353: "mdns", 5355: "llmnr", 5432: "postgresql", 5666: "nrpe", 5900: "vnc",
-	6379: "redis", 6443: "kubernetes", 8080: "http-alt", 9090: "prometheus", 9100: "node-exporter",
-	9200: "elasticsearch", 10050: "zabbix-agent", 11211: "memcached", 27017: "mongodb",
-	51820: "wireguard"}
-
 // nameOf is what a service of some ports is called: after the program, the unit or the port.
 func nameOf(b behind, ports []firewall.PortRange, purpose string) string {
 	if !b.nameless() && word(b.process) != "" {
@@ -95,7 +82,7 @@ func nameOf(b behind, ports []firewall.PortRange, purpose string) string {
 	if !first.Protocol.HasPorts() {
 		return first.Protocol.String()
 	}
-	if name := wellKnown[first.First]; name != "" && first.First == first.Last {
+	if name := iana.UsualName(first.First); name != "" && first.First == first.Last {
 		return name
 	}
 	if name := word(purpose); name != "" && len(name) <= 24 {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/iana"
 )
 
 // importWriter makes services of what a survey has found.
@@ -303,7 +304,7 @@ func (w *importWriter) service(g *group) {
 	if len(g.on) > 0 {
 		names = append(names, name+"-"+cmp.Or(word(g.on[0]), "interface"))
 	}
-	switch known := wellKnown[first.First]; {
+	switch known := iana.UsualName(first.First); {
 	case !first.Protocol.HasPorts():
 	case g.everything:
 		names = append(names, fmt.Sprintf("%s-%s", name, first.Protocol))

@@ -10,9 +10,6 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Limit is the most that is read: 64 MiB, some 100 000 rules. What is larger is refused before it is looked at.
-const Limit = 64 << 20
-
 // ReadJSON reads `nft -j list ruleset` output and adds its tables to rs, or that of several commands
 // one behind the other. name stands in errors and origins.
 //
@@ -20,12 +17,10 @@ const Limit = 64 << 20
 //
 // Errors are "name:line:column: what is wrong, and what to do", and then rs is as it was.
 func ReadJSON(name string, r io.Reader, rs *exposure.Ruleset) error {
-	text, err := io.ReadAll(io.LimitReader(r, Limit+1))
-	switch {
-	case err != nil:
-		return fmt.Errorf("%s: %w", name, err)
-	case len(text) > Limit:
-		return fmt.Errorf("%s: more than %d MiB: list the tables that matter one by one (`nft -j list table …`)", name, Limit>>20)
+	text, err := exposure.ReadText(name, r,
+		"list the tables that matter one by one (`nft -j list table …`)")
+	if err != nil {
+		return err
 	}
 	objects, err := objectsOf(text)
 	if err == nil {

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
 )
 
 // inChain reads a line of a chain.
@@ -124,13 +126,13 @@ func (s *script) priority(c *chain) error {
 	number := 0
 	if i := strings.IndexAny(name, "+-0123456789"); i >= 0 {
 		if number, err = strconv.Atoi(strings.ReplaceAll(name[i:], "+", "")); err != nil {
-			return errorAt(first.at, "%q isn't a priority", shorten(name))
+			return errorAt(first.at, "%q isn't a priority", firewall.Excerpt(name))
 		}
 		name = name[:i]
 	}
 	base, ok := priorities[c.Family == "bridge"][name]
 	if !ok && name != "" {
-		return errorAt(first.at, "%q isn't a priority", shorten(name))
+		return errorAt(first.at, "%q isn't a priority", firewall.Excerpt(name))
 	}
 	c.Prio = json.Number(strconv.Itoa(base + number))
 	return nil

@@ -3,6 +3,8 @@ package nfttext
 import (
 	"fmt"
 	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
 )
 
 // rule reads "inet filter input tcp dport 22 accept" behind "add rule".
@@ -21,7 +23,7 @@ func (s *script) rule(insert bool) error {
 	c := owner.chainNames[t.text]
 	if c == nil {
 		return errorAt(t.at, "a rule of chain %s of table %s %s, which isn't there: is something cut out?",
-			shorten(t.text), owner.Family, owner.Name)
+			firewall.Excerpt(t.text), owner.Family, owner.Name)
 	}
 	next, err := s.peek()
 	if err != nil {
@@ -55,7 +57,7 @@ func (s *script) element() error {
 	x := owner.setNames[t.text]
 	if x == nil {
 		return errorAt(t.at, "elements of set %s of table %s %s, which isn't there: is something cut out?",
-			shorten(t.text), owner.Family, owner.Name)
+			firewall.Excerpt(t.text), owner.Family, owner.Name)
 	}
 	part, err := s.span()
 	x.elements = append(x.elements, part)
@@ -110,7 +112,7 @@ func (s *script) remove(verb token) error {
 		}
 		return s.line()
 	}
-	what := fmt.Sprint(verb.text, " ", shorten(object.text))
+	what := fmt.Sprint(verb.text, " ", firewall.Excerpt(object.text))
 	return errorAt(verb.at, "%q is not followed: give the output of `nft list ruleset` instead", what)
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sort"
 	"strings"
+
+	"github.com/portgrave/portgrave/firewall"
 )
 
 // kind is what a token is.
@@ -95,14 +97,7 @@ func unexpected(t token, want string) error {
 	case newline:
 		return errorAt(t.at, "the line ends where %s has to be", want)
 	}
-	return errorAt(t.at, "%q stands where %s has to be", shorten(t.text), want)
-}
-
-func shorten(s string) string {
-	if len(s) > 60 {
-		return strings.ToValidUTF8(s[:60], "") + "…"
-	}
-	return s
+	return errorAt(t.at, "%q stands where %s has to be", firewall.Excerpt(t.text), want)
 }
 
 // peek is the next token, which stays.

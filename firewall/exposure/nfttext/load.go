@@ -13,10 +13,6 @@ import (
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
-// Limit is the most that is read: 64 MiB, some 600 000 rules. What is larger is refused before it is
-// looked at.
-const Limit = 64 << 20
-
 // Read reads nft's text and adds its tables to rs. name stands in errors and origins.
 //
 //	table inet filter {
@@ -28,13 +24,10 @@ const Limit = 64 << 20
 //
 // Errors are "name:line:column: what is wrong, and what to do", and then rs is as it was.
 func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
-	b, err := io.ReadAll(io.LimitReader(r, Limit+1))
-	switch {
-	case err != nil:
-		return fmt.Errorf("%s: %w", name, err)
-	case len(b) > Limit:
-		return fmt.Errorf("%s: more than %d MiB: list the tables that matter one by one (`nft list table …`)",
-			name, Limit>>20)
+	b, err := exposure.ReadText(name, r,
+		"list the tables that matter one by one (`nft list table …`)")
+	if err != nil {
+		return err
 	}
 	text := string(b)
 	s := &script{lines: newLines(text),

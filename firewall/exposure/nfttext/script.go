@@ -3,6 +3,7 @@ package nfttext
 import (
 	"slices"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
 )
@@ -292,7 +293,7 @@ func (s *script) object(t token, insert bool) error {
 		return s.other(owner, kind)
 	}
 	return errorAt(t.at, "%q isn't one of nft's commands that make a ruleset: give the output of `nft list ruleset`, "+
-		"or the file that nft -f loads", shorten(t.text))
+		"or the file that nft -f loads", firewall.Excerpt(t.text))
 }
 
 // block reads what stands in braces, if there are any, by lines.

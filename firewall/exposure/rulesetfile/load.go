@@ -11,10 +11,11 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
 	"github.com/portgrave/portgrave/firewall/exposure/nfttext"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
-// Limit is the most that a file may hold: 64 MiB.
-const Limit = 64 << 20
+// Limit is the most that a file may hold.
+const Limit = exposure.MaxText
 
 // File is a file to load.
 type File struct {
@@ -76,12 +77,9 @@ type loaded struct {
 }
 
 func open(f File) ([]loaded, error) {
-	text, err := io.ReadAll(io.LimitReader(f.Text, Limit+1))
+	text, err := exposure.ReadText(f.Name, f.Text, "split it by table")
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.Name, err)
-	}
-	if len(text) > Limit {
-		return nil, fmt.Errorf("%s: more than %d MiB: split it by table", f.Name, Limit>>20)
+		return nil, err
 	}
 	list, err := split(f.Name, text, f.Family)
 	var out []loaded
@@ -95,18 +93,19 @@ func open(f File) ([]loaded, error) {
 type tables map[string][]origin
 
 type origin struct {
-	variant xtables.Variant
+	variant iptsave.Variant
 	name    string
 }
 
 func (s tables) add(t *exposure.Table, l loaded) error {
-	here := origin{xtables.VariantNFT, l.name}
+	here := origin{iptsave.NFTables, l.name}
 	if l.format == IPTables || l.format == IP6Tables {
 		here.variant = l.variant
 	}
 	key := fmt.Sprint(t.Family, " ", t.Name)
 	for _, other := range s[key] {
-		if other.variant == here.variant || other.variant == xtables.VariantUnknown || here.variant == xtables.VariantUnknown {
+		if other.variant == here.variant || other.variant == iptsave.Unknown ||
+			here.variant == iptsave.Unknown {
 			return fmt.Errorf("%s:1:1: table %s is in %s too. Leave one of them out; if one is legacy and the other isn't, keep the comment lines that iptables-save begins with", l.name, key, other.name)
 		}
 	}

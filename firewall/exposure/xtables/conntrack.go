@@ -5,6 +5,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // ctStates are what --ctstate takes.
@@ -27,31 +28,31 @@ func parseBits(s string, names map[string]uint64) (uint64, bool) {
 }
 
 // conntrack translates conntrack, and state, which is its --ctstate: how the options go together is xtmatch.Conntrack's.
-func (x *translator) conntrack(e extension) []exposure.Statement {
-	ct := xtmatch.Conntrack{OptionsText: e.describe()}
-	for _, o := range e.options {
-		if o.name != "--ctstate" && o.name != "--state" {
+func (x *translator) conntrack(e iptsave.Extension) []exposure.Statement {
+	ct := xtmatch.Conntrack{OptionsText: e.String()}
+	for _, o := range e.Options {
+		if o.Name != "--ctstate" && o.Name != "--state" {
 			ct.Options = append(ct.Options, x.ctOption(o))
 			continue
 		}
-		bits, ok := parseBits(o.value(), ctStates)
+		bits, ok := parseBits(o.Value(), ctStates)
 		switch {
 		case ok && ct.State == nil:
-			ct.State = &xtmatch.State{Bits: uint16(bits), Not: o.not}
-		case len(e.options) == 1:
+			ct.State = &xtmatch.State{Bits: uint16(bits), Not: o.Not}
+		case len(e.Options) == 1:
 			return one(unknown(o))
 		default: // for what has no connection the others may count or not
-			return one(exposure.Unknown{Text: e.describe()})
+			return one(exposure.Unknown{Text: e.String()})
 		}
 	}
 	return ct.Statements()
 }
 
-func (x *translator) ctOption(o clause) exposure.Statement {
+func (x *translator) ctOption(o iptsave.Option) exposure.Statement {
 	f := fieldsFor(x.family)
-	switch o.name {
+	switch o.Name {
 	case "--ctproto":
-		h := x.header(clause{name: "-p", not: o.not, values: o.values, text: o.text})
+		h := x.header(iptsave.Option{Name: "-p", Not: o.Not, Values: o.Values, Text: o.Text})
 		if m, ok := h.(exposure.Match); ok {
 			m.Key[0].Field = exposure.FieldCTProtocol
 			return m
@@ -74,14 +75,14 @@ func (x *translator) ctOption(o clause) exposure.Statement {
 		return ctPort(exposure.FieldCTReplyDport, o)
 	case "--ctdir":
 		for direction, name := range []string{"ORIGINAL", "REPLY"} {
-			if strings.EqualFold(o.value(), name) {
-				return is(exposure.Of(exposure.FieldCTDirection), o.not, exposure.One(exposure.Number(uint64(direction))))
+			if strings.EqualFold(o.Value(), name) {
+				return is(exposure.Of(exposure.FieldCTDirection), o.Not, exposure.One(exposure.Number(uint64(direction))))
 			}
 		}
 	case "--ctstatus":
-		if bits, ok := parseBits(o.value(), ctStatuses); ok {
+		if bits, ok := parseBits(o.Value(), ctStatuses); ok {
 			m := exposure.AnyBit(exposure.FieldCTStatus, bits)
-			m.Not = m.Not != o.not
+			m.Not = m.Not != o.Not
 			return m
 		}
 	}
@@ -89,18 +90,18 @@ func (x *translator) ctOption(o clause) exposure.Statement {
 }
 
 // ctAddress compares an address of the connection; unlike in the header, 0.0.0.0/0 asks for there to be a connection.
-func (x *translator) ctAddress(field exposure.Field, o clause) exposure.Statement {
-	m, ok := parseMasked(x.family, o.value())
+func (x *translator) ctAddress(field exposure.Field, o iptsave.Option) exposure.Statement {
+	m, ok := parseMasked(x.family, o.Value())
 	if !ok {
 		return unknown(o)
 	}
-	return matchMasked(field, m, o.not)
+	return matchMasked(field, m, o.Not)
 }
 
-func ctPort(field exposure.Field, o clause) exposure.Statement {
-	r, ok := parsePorts(o.value(), ":")
+func ctPort(field exposure.Field, o iptsave.Option) exposure.Statement {
+	r, ok := parsePorts(o.Value(), ":")
 	if !ok {
 		return unknown(o)
 	}
-	return is(exposure.Of(field), o.not, r)
+	return is(exposure.Of(field), o.Not, r)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/iana"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // element says which of a set's boxes it is, and what decides among overlapping ones. Sets of
@@ -24,7 +25,7 @@ type element struct {
 	note    *exposure.Note // nil for most
 }
 
-// mostElements bounds what ranges of addresses can make of a text of Limit bytes.
+// mostElements bounds what ranges of addresses can make of a text of exposure.MaxText.
 const mostElements = 5 << 20
 
 // box is an element's box.
@@ -50,16 +51,16 @@ func (s *ipset) parseElement(value, options string, now time.Time) error {
 	e, note := element{}, exposure.Note{}
 	wildcard := false
 	if options != "" {
-		words, err := splitWords(options)
+		words, err := iptsave.SplitSet(options)
 		if err != nil {
 			return err
 		}
 		for i := 0; i < len(words); i++ {
 			argument := ""
 			if i+1 < len(words) {
-				argument = words[i+1].text
+				argument = words[i+1].Text
 			}
-			switch words[i].text {
+			switch words[i].Text {
 			case "nomatch":
 				e.nomatch = true
 				continue
@@ -78,7 +79,7 @@ func (s *ipset) parseElement(value, options string, now time.Time) error {
 				note.Comment = argument
 			case "packets", "bytes", "skbmark", "skbprio", "skbqueue": // nothing that a look-up asks for
 			default:
-				return fmt.Errorf("option %q has no model", words[i].text)
+				return fmt.Errorf("option %q has no model", words[i].Text)
 			}
 			i++
 		}

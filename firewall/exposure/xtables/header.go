@@ -5,15 +5,16 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/iana"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // header translates what every rule can ask: ip_packet_match in net/ipv4/netfilter/ip_tables.c,
 // ip6_packet_match in net/ipv6/netfilter/ip6_tables.c. nil where it asks for nothing.
-func (x *translator) header(o clause) exposure.Statement {
-	switch o.name {
+func (x *translator) header(o iptsave.Option) exposure.Statement {
+	switch o.Name {
 	case "-s", "-d":
 		field := fieldsFor(x.family).source
-		if o.name == "-d" {
+		if o.Name == "-d" {
 			field = fieldsFor(x.family).dest
 		}
 		return x.addresses(field, o)
@@ -22,33 +23,33 @@ func (x *translator) header(o clause) exposure.Statement {
 	case "-o":
 		return matchName(exposure.FieldOutName, o)
 	case "-p":
-		name := strings.ToLower(o.value())
+		name := strings.ToLower(o.Value())
 		n, ok := iana.Protocol(name)
 		switch {
-		case name == "all" && !o.not || ok && n == 0 && !o.not:
+		case name == "all" && !o.Not || ok && n == 0 && !o.Not:
 			return nil
 		case !ok || n == 0: // "! -p all" is refused by iptables, and what "hopopt" means to ip6tables is not "all"
 			return unknown(o)
 		}
-		return is(exposure.Of(exposure.FieldProtocol), o.not, exposure.One(exposure.Number(uint64(n))))
+		return is(exposure.Of(exposure.FieldProtocol), o.Not, exposure.One(exposure.Number(uint64(n))))
 	case "-f":
-		return is(exposure.Of(exposure.FieldFragment), o.not, exposure.One(exposure.Number(1)))
+		return is(exposure.Of(exposure.FieldFragment), o.Not, exposure.One(exposure.Number(1)))
 	}
 	return nil // -c: the counters; -4, -6: see rule
 }
 
 // addresses matches an address against "a/m", or a list of them, which iptables makes rules of.
-func (x *translator) addresses(field exposure.Field, o clause) exposure.Statement {
-	if m, ok := parseMasked(x.family, o.value()); ok {
-		if m.mask.IsZero() && !o.not {
+func (x *translator) addresses(field exposure.Field, o iptsave.Option) exposure.Statement {
+	if m, ok := parseMasked(x.family, o.Value()); ok {
+		if m.mask.IsZero() && !o.Not {
 			return nil // iptables doesn't print what all packets meet
 		}
-		return matchMasked(field, m, o.not)
+		return matchMasked(field, m, o.Not)
 	}
 	var ranges []exposure.Range
-	for part := range strings.SplitSeq(o.value(), ",") {
+	for part := range strings.SplitSeq(o.Value(), ",") {
 		m, ok := parseMasked(x.family, part)
-		if !ok || !m.prefix.IsValid() || o.not {
+		if !ok || !m.prefix.IsValid() || o.Not {
 			return unknown(o)
 		}
 		ranges = append(ranges, exposure.Prefix(m.prefix))
@@ -58,12 +59,12 @@ func (x *translator) addresses(field exposure.Field, o clause) exposure.Statemen
 
 // matchName compares an interface name: "eth+" is every name that begins with eth, "+" every name
 // and none.
-func matchName(field exposure.Field, o clause) exposure.Statement {
-	r, ok := nameRange(o.value())
+func matchName(field exposure.Field, o iptsave.Option) exposure.Statement {
+	r, ok := nameRange(o.Value())
 	if !ok {
 		return unknown(o)
 	}
-	return is(exposure.Of(field), o.not, r)
+	return is(exposure.Of(field), o.Not, r)
 }
 
 // nameRange is the names that an interface argument stands for; false for one that is too long:

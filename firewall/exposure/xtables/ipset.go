@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // ipset is one set of the kernel's.
@@ -32,36 +34,29 @@ type ipset struct {
 	set        *exposure.Set
 }
 
-// readSets reads what `ipset save` prints: a create line for each set, an add line for each of its elements.
-//
-//	create NAME hash:ip,port family inet hashsize 1024 maxelem 65536 timeout 0 bucketsize 12 initval 0x…
-//	add NAME 10.0.0.1,tcp:80 timeout 3599
+// readSets reads what `ipset save` prints.
 func readSets(src source, text []byte, now time.Time, into map[string]*ipset) error {
-	number := 0
 	var last *ipset
-	for line := range bytes.Lines(text) {
-		number++
-		verb, rest, _ := strings.Cut(strings.TrimSpace(string(line)), " ")
-		name, rest, _ := strings.Cut(rest, " ")
+	err := iptsave.ReadSets(bytes.NewReader(text), func(l *iptsave.SetLine) error {
 		switch {
-		case verb == "" || verb[0] == '#' || verb == "COMMIT":
-		case verb == "create" && name != "":
-			if into[name] != nil {
-				return fmt.Errorf("%s:%d:1: set %s is there twice", src.name, number, name)
+		case !l.Add && into[l.Set] != nil:
+			return fmt.Errorf("set %s is there twice", l.Set)
+		case !l.Add:
+			last = newIPSet(l.Set, strings.Fields(l.Text))
+			last.line = l.Number
+			into[l.Set] = last
+			return nil
+		case last == nil || last.name != l.Set:
+			if last = into[l.Set]; last == nil {
+				return fmt.Errorf("an element of set %s, which no line before it creates: give the whole "+
+					"output of `ipset save`", l.Set)
 			}
-			last = newIPSet(name, strings.Fields(rest))
-			last.line = number
-			into[name] = last
-		case verb == "add" && rest != "":
-			if last == nil || last.name != name {
-				if last = into[name]; last == nil {
-					return fmt.Errorf("%s:%d:1: an element of set %s, which no line before it creates: give the whole output of `ipset save`", src.name, number, name)
-				}
-			}
-			last.add(rest, now)
-		default:
-			return fmt.Errorf("%s:%d:1: %q is neither \"create NAME TYPE\" nor \"add NAME ELEMENT\", as `ipset save` prints", src.name, number, shorten(string(line)))
 		}
+		last.add(l.Text, now)
+		return nil
+	})
+	if err != nil {
+		return src.at(err)
 	}
 	for _, s := range into {
 		if s.set == nil {
@@ -177,7 +172,7 @@ func (s *ipset) add(text string, now time.Time) {
 		return
 	}
 	if err := s.parseElement(value, options, now); err != nil {
-		s.unknown = fmt.Sprintf("its element %q: %v", shorten(text), err)
+		s.unknown = fmt.Sprintf("its element %q: %v", firewall.Excerpt(text), err)
 		s.elements, s.keys = nil, nil
 	}
 }
@@ -245,7 +240,7 @@ func (s *ipset) key(family exposure.Family, source []bool) ([]exposure.Operand, 
 
 // Read reads `ipset save` output. now is when it was taken, for elements with a timeout; the zero Time if nobody knows.
 func (s *Sets) Read(name string, r io.Reader, now time.Time) error {
-	text, err := readAll(name, r)
+	text, err := exposure.ReadText(name, r, lessText)
 	if err != nil {
 		return err
 	}

@@ -79,8 +79,8 @@ func TestSetErrorsSayWhere(t *testing.T) {
 	for text, want := range map[string]string{
 		"create s hash:ip\ncreate s hash:ip\n": "f:2:1: set s is there twice",
 		"add s 10.0.0.1\n":                     "f:1:1: an element of set s, which no line before it creates",
-		"create s hash:ip\ndestroy s\n":        "f:2:1: \"destroy s\\n\" is neither",
-		"add s\n":                              "f:1:1: \"add s\\n\" is neither",
+		"create s hash:ip\ndestroy s\n":        "f:2:1: \"destroy s\" is neither",
+		"add s\n":                              "f:1:1: \"add s\" is neither",
 	} {
 		err := NewSets().Read("f", strings.NewReader(text), time.Time{})
 		if err == nil || !strings.HasPrefix(err.Error(), want) {

@@ -7,14 +7,16 @@ import (
 	"fmt"
 	"io/fs"
 	"os/exec"
-	"strings"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
-// Run runs a program and returns what it printed to its standard output. An error that wraps exec.ErrNotFound says that there is no such
-// program; any other should hold what it printed to its standard error.
+// Run runs a program and returns what it printed to its standard output. An error that wraps
+// exec.ErrNotFound says that there is no such program; any other should hold what it printed to its
+// standard error.
 type Run func(ctx context.Context, name string, args ...string) ([]byte, error)
 
 // LiveSets are the host's ipsets, asked for with `ipset save` when a rule first names one, and not otherwise.
@@ -23,8 +25,8 @@ func LiveSets(ctx context.Context, run Run, now time.Time) *Sets {
 	s.why = "ipset %s isn't there, though a rule names it"
 	s.load = func() error {
 		out, err := run(ctx, "ipset", "save")
-		if err == nil && len(out) > Limit {
-			err = fmt.Errorf("more than %d MiB", Limit>>20)
+		if err == nil && len(out) > exposure.MaxText {
+			err = fmt.Errorf("more than %d MiB", exposure.MaxText>>20)
 		}
 		if err != nil {
 			return fmt.Errorf("ipset save: %w", err)
@@ -36,31 +38,35 @@ func LiveSets(ctx context.Context, run Run, now time.Time) *Sets {
 
 // ReadLegacy adds the legacy tables of the calling thread's network namespace.
 //
-// Only those are asked for that the kernel says are in use (proc/thread-self/net/ip_tables_names, ip6_tables_names): the programs would
-// load the modules of all others. proc is /proc. What can't be had (no privilege, no program) goes to rs.Missing; an error is one of
-// reading what was printed.
+// Only those are asked for that are in use (iptsave.LegacyTables). proc is /proc. What can't be had
+// (no privilege, no program) goes to rs.Missing; an error is one of reading what was printed.
 func ReadLegacy(ctx context.Context, proc fs.FS, run Run, sets *Sets, rs *exposure.Ruleset) error {
 	for _, f := range []struct {
+		version firewall.Family
 		family  exposure.Family
 		program string
-		names   string
-	}{{exposure.FamilyIPv4, "iptables", "ip_tables_names"}, {exposure.FamilyIPv6, "ip6tables", "ip6_tables_names"}} {
-		// thread-self, not self: the namespace of the process's first thread may be another.
-		names, err := fs.ReadFile(proc, "thread-self/net/"+f.names)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // the kernel has no legacy tables of the family
-		}
+	}{
+		{firewall.IPv4, exposure.FamilyIPv4, "iptables"},
+		{firewall.IPv6, exposure.FamilyIPv6, "ip6tables"},
+	} {
+		tables, err := iptsave.LegacyTables(proc, f.version)
 		if err != nil {
-			rs.Missing = append(rs.Missing, exposure.Missing{Family: f.family, What: "legacy tables", Why: err.Error()})
+			rs.Missing = append(rs.Missing,
+				exposure.Missing{Family: f.family, What: "legacy tables", Why: err.Error()})
 			continue
 		}
-		for _, table := range strings.Fields(string(names)) {
+		for _, table := range tables {
 			out, err := save(ctx, run, f.program, table)
 			if err != nil {
-				rs.Missing = append(rs.Missing, exposure.Missing{Family: f.family, What: fmt.Sprintf("legacy table %s %s", f.family, table), Why: err.Error()})
+				rs.Missing = append(rs.Missing, exposure.Missing{
+					Family: f.family,
+					What:   fmt.Sprintf("legacy table %s %s", f.family, table),
+					Why:    err.Error(),
+				})
 				continue
 			}
-			if err := readSave(source{name: f.program + "-legacy-save -t " + table}, f.family, out, sets, rs); err != nil {
+			src := source{name: f.program + "-legacy-save -t " + table}
+			if err := readSave(src, f.family, out, sets, rs); err != nil {
 				return err
 			}
 		}
@@ -68,7 +74,8 @@ func ReadLegacy(ctx context.Context, proc fs.FS, run Run, sets *Sets, rs *exposu
 	return nil
 }
 
-// save runs iptables-legacy-save, or iptables-save where the system is from the time before there were two.
+// save runs iptables-legacy-save, or iptables-save where the system is from the time before there
+// were two.
 func save(ctx context.Context, run Run, program, table string) ([]byte, error) {
 	out, err := run(ctx, program+"-legacy-save", "-t", table)
 	if errors.Is(err, exec.ErrNotFound) {
@@ -78,8 +85,8 @@ func save(ctx context.Context, run Run, program, table string) ([]byte, error) {
 		}
 		out, err = run(ctx, program+"-save", "-t", table)
 	}
-	if err == nil && len(out) > Limit {
-		err = fmt.Errorf("more than %d MiB", Limit>>20)
+	if err == nil && len(out) > exposure.MaxText {
+		err = fmt.Errorf("more than %d MiB", exposure.MaxText>>20)
 	}
 	return out, err
 }

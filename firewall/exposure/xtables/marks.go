@@ -3,13 +3,14 @@ package xtables
 import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // markChange reads the ways to write a mark that MARK and CONNMARK have in common (libxt_MARK.c, libxt_CONNMARK.c), as --set-xmark's value and mask.
-func markChange(o clause) (value, mask uint32, ok bool) {
-	v, m, ok := parseMark(o.value())
+func markChange(o iptsave.Option) (value, mask uint32, ok bool) {
+	v, m, ok := parseMark(o.Value())
 	value, mask = uint32(v), uint32(m)
-	switch o.name {
+	switch o.Name {
 	case "--set-xmark":
 		return value, mask, ok
 	case "--set-mark":
@@ -25,11 +26,11 @@ func markChange(o clause) (value, mask uint32, ok bool) {
 }
 
 // mark is the target MARK: mark_tg in net/netfilter/xt_mark.c.
-func mark(e extension) []exposure.Statement {
-	if len(e.options) != 1 {
+func mark(e iptsave.Extension) []exposure.Statement {
+	if len(e.Options) != 1 {
 		return effect(e)
 	}
-	value, mask, ok := markChange(e.options[0])
+	value, mask, ok := markChange(e.Options[0])
 	if !ok {
 		return effect(e)
 	}
@@ -37,28 +38,28 @@ func mark(e extension) []exposure.Statement {
 }
 
 // connmark is the target CONNMARK: connmark_tg_shift in net/netfilter/xt_connmark.c.
-func connmark(e extension) []exposure.Statement {
+func connmark(e iptsave.Extension) []exposure.Statement {
 	nfmask, ctmask, shift := uint64(0xffffffff), uint64(0xffffffff), 0
 	var what string
 	var value, mask uint32
-	for _, o := range e.options {
+	for _, o := range e.Options {
 		var n uint64
 		ok := true
-		switch o.name {
+		switch o.Name {
 		case "--save-mark", "--restore-mark":
-			what = o.name
+			what = o.Name
 		case "--nfmask":
-			nfmask, ok = parseNumber(o.value(), 32)
+			nfmask, ok = parseNumber(o.Value(), 32)
 		case "--ctmask":
-			ctmask, ok = parseNumber(o.value(), 32)
+			ctmask, ok = parseNumber(o.Value(), 32)
 		case "--mask":
-			n, ok = parseNumber(o.value(), 32)
+			n, ok = parseNumber(o.Value(), 32)
 			nfmask, ctmask = n, n
 		case "--left-shift-mark":
-			n, ok = parseNumber(o.value(), 5)
+			n, ok = parseNumber(o.Value(), 5)
 			shift = int(n)
 		case "--right-shift-mark":
-			n, ok = parseNumber(o.value(), 5)
+			n, ok = parseNumber(o.Value(), 5)
 			shift = -int(n)
 		default:
 			what = "set"

@@ -7,11 +7,12 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 	"github.com/portgrave/portgrave/firewall/iana"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // match translates one -m with its options.
-func (x *translator) match(e extension) []exposure.Statement {
-	switch e.name {
+func (x *translator) match(e iptsave.Extension) []exposure.Statement {
+	switch e.Name {
 	case "conntrack", "state":
 		return x.conntrack(e)
 	case "addrtype":
@@ -25,18 +26,18 @@ func (x *translator) match(e extension) []exposure.Statement {
 	case "connlabel":
 		return connlabel(e)
 	}
-	translate, ok := x.option(e.name)
+	translate, ok := x.option(e.Name)
 	if !ok {
 		// Known to depend on what can't be known (limit, hashlimit, recent, quota, time, string, owner,
 		// statistic, …), or never heard of: the same.
 		return []exposure.Statement{
-			exposure.Unknown{Text: e.describe(), Optional: xtmatch.Optional(e.name)},
+			exposure.Unknown{Text: e.String(), Optional: xtmatch.Optional(e.Name)},
 		}
 	}
 	var out []exposure.Statement
-	for _, o := range e.options {
+	for _, o := range e.Options {
 		s := exposure.Statement(nil)
-		if impliedMatch[e.name] != "" && e.name != "icmp" {
+		if iptsave.ImpliedMatch[e.Name] != "" && e.Name != "icmp" {
 			s = x.once(o, translate) // ports and flags
 		} else {
 			s = translate(o)
@@ -49,25 +50,25 @@ func (x *translator) match(e extension) []exposure.Statement {
 }
 
 // option is how a match whose options stand each for itself translates one of them.
-func (x *translator) option(match string) (func(clause) exposure.Statement, bool) {
+func (x *translator) option(match string) (func(iptsave.Option) exposure.Statement, bool) {
 	switch match {
 	case "tcp", "udp", "udplite", "sctp", "dccp":
 		return transport, true
 	case "multiport":
 		return known(match, multiport), true
 	case "icmp":
-		return known(match, func(o clause) exposure.Statement { return icmp(o, iana.ICMP) }), true
+		return known(match, func(o iptsave.Option) exposure.Statement { return icmp(o, iana.ICMP) }), true
 	case "icmp6":
-		return known(match, func(o clause) exposure.Statement { return icmp(o, iana.ICMPv6) }), true
+		return known(match, func(o iptsave.Option) exposure.Statement { return icmp(o, iana.ICMPv6) }), true
 	case "mark":
 		return known(
 			match,
-			func(o clause) exposure.Statement { return markMatch(exposure.FieldMark, o) },
+			func(o iptsave.Option) exposure.Statement { return markMatch(exposure.FieldMark, o) },
 		), true
 	case "connmark":
 		return known(
 			match,
-			func(o clause) exposure.Statement { return markMatch(exposure.FieldCTMark, o) },
+			func(o iptsave.Option) exposure.Statement { return markMatch(exposure.FieldCTMark, o) },
 		), true
 	case "iprange":
 		return known(match, x.iprange), true
@@ -92,20 +93,18 @@ func (x *translator) option(match string) (func(clause) exposure.Statement, bool
 // known keeps a translator from options that it isn't for.
 func known(
 	match string,
-	translate func(clause) exposure.Statement,
-) func(clause) exposure.Statement {
-	return func(o clause) exposure.Statement {
-		for _, name := range optionsOf[match] {
-			if name == o.name {
-				return translate(o)
-			}
+	translate func(iptsave.Option) exposure.Statement,
+) func(iptsave.Option) exposure.Statement {
+	return func(o iptsave.Option) exposure.Statement {
+		if iptsave.HasOption(match, o.Name) {
+			return translate(o)
 		}
 		return unknown(o)
 	}
 }
 
-func transport(o clause) exposure.Statement {
-	switch o.name {
+func transport(o iptsave.Option) exposure.Statement {
+	switch o.Name {
 	case "--sport", "--dport":
 		return ports(o)
 	case "--tcp-flags", "--syn":
@@ -115,35 +114,35 @@ func transport(o clause) exposure.Statement {
 }
 
 // unknown is a condition that may hold or not.
-func unknown(o clause) exposure.Statement { return exposure.Unknown{Text: o.text} }
+func unknown(o iptsave.Option) exposure.Statement { return exposure.Unknown{Text: o.Text} }
 
-func (x *translator) remember(o clause) exposure.Statement {
+func (x *translator) remember(o iptsave.Option) exposure.Statement {
 	if x.comment != "" {
 		x.comment += "; "
 	}
-	x.comment += o.value()
+	x.comment += o.Value()
 	return nil
 }
 
 // markMatch is (mark & mask) == value: mark_mt in net/netfilter/xt_mark.c, connmark_mt in
 // xt_connmark.c.
-func markMatch(field exposure.Field, o clause) exposure.Statement {
-	v, m, ok := parseMark(o.value())
+func markMatch(field exposure.Field, o iptsave.Option) exposure.Statement {
+	v, m, ok := parseMark(o.Value())
 	if !ok {
 		return unknown(o)
 	}
-	return is(exposure.Of(field).And(exposure.Number(m)), o.not, exposure.One(exposure.Number(v)))
+	return is(exposure.Of(field).And(exposure.Number(m)), o.Not, exposure.One(exposure.Number(v)))
 }
 
 // connlabel asks for a bit of the connection's label by number, or sets it. Names need the host's
 // connlabel.conf.
-func connlabel(e extension) []exposure.Statement {
+func connlabel(e iptsave.Extension) []exposure.Statement {
 	bit, set, not, known := uint64(0), false, false, false
-	for _, o := range e.options {
-		switch o.name {
+	for _, o := range e.Options {
+		switch o.Name {
 		case "--label":
-			bit, known = parseNumber(o.value(), 7)
-			not = o.not
+			bit, known = parseNumber(o.Value(), 7)
+			not = o.Not
 		case "--set":
 			set = true
 		}
@@ -151,43 +150,43 @@ func connlabel(e extension) []exposure.Statement {
 	if out := xtmatch.Label(int(bit), set, not); known && out != nil {
 		return out
 	}
-	return []exposure.Statement{exposure.Unknown{Text: e.describe()}}
+	return []exposure.Statement{exposure.Unknown{Text: e.String()}}
 }
 
 // iprange: net/netfilter/xt_iprange.c.
-func (x *translator) iprange(o clause) exposure.Statement {
-	r, ok := parseRange(x.family, o.value())
+func (x *translator) iprange(o iptsave.Option) exposure.Statement {
+	r, ok := parseRange(x.family, o.Value())
 	if !ok {
 		return unknown(o)
 	}
 	field := fieldsFor(x.family).source
-	if o.name == "--dst-range" {
+	if o.Name == "--dst-range" {
 		field = fieldsFor(x.family).dest
 	}
-	return is(exposure.Of(field), o.not, r)
+	return is(exposure.Of(field), o.Not, r)
 }
 
 // ttl is -m ttl, for IPv4, and -m hl, for IPv6: net/netfilter/xt_hl.c.
-func (x *translator) ttl(o clause) exposure.Statement {
-	n, ok := parseNumber(o.value(), 8)
+func (x *translator) ttl(o iptsave.Option) exposure.Statement {
+	n, ok := parseNumber(o.Value(), 8)
 	if !ok {
 		return unknown(o)
 	}
 	var ranges []exposure.Range
 	switch {
-	case strings.HasSuffix(o.name, "-eq"):
+	case strings.HasSuffix(o.Name, "-eq"):
 		ranges = append(ranges, exposure.Numbers(n, n))
-	case strings.HasSuffix(o.name, "-lt") && n > 0:
+	case strings.HasSuffix(o.Name, "-lt") && n > 0:
 		ranges = append(ranges, exposure.Numbers(0, n-1))
-	case strings.HasSuffix(o.name, "-gt") && n < 255:
+	case strings.HasSuffix(o.Name, "-gt") && n < 255:
 		ranges = append(ranges, exposure.Numbers(n+1, 255))
 	}
-	return xtmatch.TTL(x.version(), o.not, ranges...)
+	return xtmatch.TTL(x.version(), o.Not, ranges...)
 }
 
 // length: net/netfilter/xt_length.c.
-func (x *translator) length(o clause) exposure.Statement {
-	first, last, ranged := strings.Cut(o.value(), ":")
+func (x *translator) length(o iptsave.Option) exposure.Statement {
+	first, last, ranged := strings.Cut(o.Value(), ":")
 	from, to, ok1, ok2 := uint64(0), uint64(65535), true, true
 	if first != "" {
 		from, ok1 = parseNumber(first, 16)
@@ -201,17 +200,17 @@ func (x *translator) length(o clause) exposure.Statement {
 	if !ok1 || !ok2 {
 		return unknown(o)
 	}
-	return xtmatch.Length(x.version(), uint16(from), uint16(to), o.not)
+	return xtmatch.Length(x.version(), uint16(from), uint16(to), o.Not)
 }
 
 // mac never holds for packets without an Ethernet header, with "!" or not (net/netfilter/xt_mac.c),
 // as for any absent field.
-func mac(o clause) exposure.Statement {
-	v, ok := parseMAC(o.value())
+func mac(o iptsave.Option) exposure.Statement {
+	v, ok := parseMAC(o.Value())
 	if !ok {
 		return unknown(o)
 	}
-	return is(exposure.Of(exposure.FieldSourceMAC), o.not, exposure.One(v))
+	return is(exposure.Of(exposure.FieldSourceMAC), o.Not, exposure.One(v))
 }
 
 func parseMAC(s string) (exposure.Value, bool) {
@@ -227,10 +226,10 @@ var someName = exposure.Range{From: exposure.Number(1), To: exposure.Ones(128)}
 
 // physdev: net/netfilter/xt_physdev.c. For a packet that isn't bridged every option fails, and
 // holds with "!": its bridge ports are "", which is in no list of names here.
-func physdev(o clause) exposure.Statement {
-	switch o.name {
+func physdev(o iptsave.Option) exposure.Statement {
+	switch o.Name {
 	case "--physdev-in", "--physdev-out":
-		r, ok := nameRange(o.value())
+		r, ok := nameRange(o.Value())
 		if !ok {
 			return unknown(o)
 		}
@@ -238,39 +237,39 @@ func physdev(o clause) exposure.Statement {
 			r = someName
 		}
 		field := exposure.FieldPhysIn
-		if o.name == "--physdev-out" {
+		if o.Name == "--physdev-out" {
 			field = exposure.FieldPhysOut
 		}
-		return is(exposure.Of(field), o.not, r)
+		return is(exposure.Of(field), o.Not, r)
 	case "--physdev-is-in":
-		return is(exposure.Of(exposure.FieldPhysIn), o.not, someName)
+		return is(exposure.Of(exposure.FieldPhysIn), o.Not, someName)
 	case "--physdev-is-out":
-		return is(exposure.Of(exposure.FieldPhysOut), o.not, someName)
+		return is(exposure.Of(exposure.FieldPhysOut), o.Not, someName)
 	}
-	return is(exposure.Of(exposure.FieldPhysBridged), o.not, exposure.One(exposure.Number(1)))
+	return is(exposure.Of(exposure.FieldPhysBridged), o.Not, exposure.One(exposure.Number(1)))
 }
 
 // pkttype: PACKET_* (include/uapi/linux/if_packet.h), the names of libxt_pkttype.
-func pkttype(o clause) exposure.Statement {
+func pkttype(o iptsave.Option) exposure.Statement {
 	names := map[string]uint64{"unicast": 0, "host": 0, "broadcast": 1, "multicast": 2, "otherhost": 3}
-	n, ok := names[strings.ToLower(o.value())]
+	n, ok := names[strings.ToLower(o.Value())]
 	if !ok {
 		return unknown(o)
 	}
-	return is(exposure.Of(exposure.FieldPacketType), o.not, exposure.One(exposure.Number(n)))
+	return is(exposure.Of(exposure.FieldPacketType), o.Not, exposure.One(exposure.Number(n)))
 }
 
 // devgroup: net/netfilter/xt_devgroup.c.
-func devgroup(o clause) exposure.Statement {
-	v, m, ok := parseMark(o.value())
+func devgroup(o iptsave.Option) exposure.Statement {
+	v, m, ok := parseMark(o.Value())
 	if !ok {
 		return unknown(o) // a name of /etc/iproute2/group
 	}
 	field := exposure.FieldInGroup
-	if o.name == "--dst-group" {
+	if o.Name == "--dst-group" {
 		field = exposure.FieldOutGroup
 	}
-	return is(exposure.Of(field).And(exposure.Number(m)), o.not, exposure.One(exposure.Number(v)))
+	return is(exposure.Of(field).And(exposure.Number(m)), o.Not, exposure.One(exposure.Number(v)))
 }
 
 // addressTypes are RTN_* (include/uapi/linux/rtnetlink.h), whose bits xt_addrtype's mask has.
@@ -281,15 +280,15 @@ var addressTypes = map[string]exposure.RouteType{
 }
 
 // addrtype translates --src-type and --dst-type: net/netfilter/xt_addrtype.c.
-func (x *translator) addrtype(e extension) []exposure.Statement {
+func (x *translator) addrtype(e iptsave.Extension) []exposure.Statement {
 	in, out := false, false
-	for _, o := range e.options {
-		in = in || o.name == "--limit-iface-in"
-		out = out || o.name == "--limit-iface-out"
+	for _, o := range e.Options {
+		in = in || o.Name == "--limit-iface-in"
+		out = out || o.Name == "--limit-iface-out"
 	}
 	var list []exposure.Statement
-	for _, o := range e.options {
-		switch o.name {
+	for _, o := range e.Options {
+		switch o.Name {
 		case "--src-type":
 			list = append(list, x.addressType(o, xtmatch.Source, in, out)...)
 		case "--dst-type":
@@ -302,16 +301,16 @@ func (x *translator) addrtype(e extension) []exposure.Statement {
 	return list
 }
 
-func (x *translator) addressType(o clause, side xtmatch.Side, in, out bool) []exposure.Statement {
+func (x *translator) addressType(o iptsave.Option, side xtmatch.Side, in, out bool) []exposure.Statement {
 	var types uint16
-	for name := range strings.SplitSeq(o.value(), ",") {
+	for name := range strings.SplitSeq(o.Value(), ",") {
 		t, ok := addressTypes[strings.ToUpper(name)]
 		if !ok {
 			return one(unknown(o))
 		}
 		types |= 1 << t
 	}
-	list := xtmatch.AddrType(side, x.version(), types, in, out, o.not)
+	list := xtmatch.AddrType(side, x.version(), types, in, out, o.Not)
 	if _, ok := list[0].(exposure.Unknown); ok { // ip6tables refuses some
 		return one(unknown(o))
 	}
@@ -319,10 +318,10 @@ func (x *translator) addressType(o clause, side xtmatch.Side, in, out bool) []ex
 }
 
 // rpfilter: net/ipv4/netfilter/ipt_rpfilter.c, net/ipv6/netfilter/ip6t_rpfilter.c.
-func rpfilter(e extension) exposure.Statement {
+func rpfilter(e iptsave.Extension) exposure.Statement {
 	var loose, mark, local, invert bool
-	for _, o := range e.options {
-		switch o.name {
+	for _, o := range e.Options {
+		switch o.Name {
 		case "--loose":
 			loose = true
 		case "--validmark":
@@ -332,7 +331,7 @@ func rpfilter(e extension) exposure.Statement {
 		case "--invert":
 			invert = true
 		default:
-			return exposure.Unknown{Text: e.describe()}
+			return exposure.Unknown{Text: e.String()}
 		}
 	}
 	return xtmatch.ReversePath(loose, mark, local, invert)
@@ -340,10 +339,10 @@ func rpfilter(e extension) exposure.Statement {
 
 // socket holds if there is a socket for the packet, and may take its mark over
 // (net/netfilter/xt_socket.c).
-func socket(e extension) []exposure.Statement {
-	out := []exposure.Statement{exposure.Unknown{Text: e.describe()}}
-	for _, o := range e.options {
-		if o.name == "--restore-skmark" {
+func socket(e iptsave.Extension) []exposure.Statement {
+	out := []exposure.Statement{exposure.Unknown{Text: e.String()}}
+	for _, o := range e.Options {
+		if o.Name == "--restore-skmark" {
 			out = append(out, assignUnknown(exposure.FieldMark, "the socket's mark"))
 		}
 	}
@@ -358,24 +357,24 @@ func assignUnknown(to exposure.Field, text string) exposure.Assign {
 }
 
 // set translates --match-set: net/netfilter/xt_set.c.
-func (x *translator) set(e extension) []exposure.Statement {
+func (x *translator) set(e iptsave.Extension) []exposure.Statement {
 	var out []exposure.Statement
-	for _, o := range e.options {
-		switch o.name {
+	for _, o := range e.Options {
+		switch o.Name {
 		case "--match-set":
-			m, ok := x.sets.Match(x.family, o.values[0], o.values[1])
+			m, ok := x.sets.Match(x.family, o.Values[0], o.Values[1])
 			if !ok {
-				return []exposure.Statement{exposure.Unknown{Text: e.describe()}}
+				return []exposure.Statement{exposure.Unknown{Text: e.String()}}
 			}
-			m.Not = o.not
+			m.Not = o.Not
 			out = append(out, m)
 		case "--update-counters", "--update-subcounters": // how it is counted
 		default: // --return-nomatch, and conditions on an element's counters
-			return []exposure.Statement{exposure.Unknown{Text: e.describe()}}
+			return []exposure.Statement{exposure.Unknown{Text: e.String()}}
 		}
 	}
 	if len(out) == 0 {
-		return []exposure.Statement{exposure.Unknown{Text: e.describe()}}
+		return []exposure.Statement{exposure.Unknown{Text: e.String()}}
 	}
 	return out
 }

@@ -4,12 +4,13 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // nat translates the targets of the table nat: net/netfilter/xt_nat.c, xt_MASQUERADE.c, xt_REDIRECT.c, xt_NETMAP.c.
-func (x *translator) nat(e extension) []exposure.Statement {
+func (x *translator) nat(e iptsave.Extension) []exposure.Statement {
 	n := exposure.NAT{Family: x.family}
-	switch e.name {
+	switch e.Name {
 	case "DNAT":
 		n.Kind = exposure.NATDestination
 	case "REDIRECT":
@@ -21,24 +22,24 @@ func (x *translator) nat(e extension) []exposure.Statement {
 	}
 	var flags []string
 	given := false
-	for _, o := range e.options {
-		switch o.name {
+	for _, o := range e.Options {
+		switch o.Name {
 		case "--to-destination", "--to-source":
-			if given || !x.natRange(&n, o.value()) { // kernels before 2.6.11 took several
+			if given || !x.natRange(&n, o.Value()) { // kernels before 2.6.11 took several
 				return effect(e)
 			}
 			given = true
 		case "--to-ports":
-			if !natPorts(&n, o.value()) {
+			if !natPorts(&n, o.Value()) {
 				return effect(e)
 			}
 		case "--random", "--random-fully", "--persistent":
-			flags = append(flags, strings.TrimPrefix(o.name, "--"))
+			flags = append(flags, strings.TrimPrefix(o.Name, "--"))
 		default:
 			return effect(e)
 		}
 	}
-	if !given && (e.name == "DNAT" || e.name == "SNAT") {
+	if !given && (e.Name == "DNAT" || e.Name == "SNAT") {
 		return effect(e)
 	}
 	n.Text = strings.Join(flags, ",")
@@ -110,15 +111,15 @@ func constant(v exposure.Value) *exposure.Operand {
 
 // netmap keeps the host part of an address and replaces the network. In prerouting and output that is the destination, in input and
 // postrouting the source; a user chain has the hook of whoever jumps to it, so which it is shows when the table is complete: see settle.
-func (x *translator) netmap(e extension) []exposure.Statement {
-	if len(e.options) != 1 || e.options[0].name != "--to" {
+func (x *translator) netmap(e iptsave.Extension) []exposure.Statement {
+	if len(e.Options) != 1 || e.Options[0].Name != "--to" {
 		return effect(e)
 	}
-	m, ok := parseMasked(x.family, e.options[0].value())
+	m, ok := parseMasked(x.family, e.Options[0].Value())
 	if !ok {
 		return effect(e)
 	}
-	x.pending = &pendingNetmap{to: m, family: x.family, text: e.describe()}
+	x.pending = &pendingNetmap{to: m, family: x.family, text: e.String()}
 	return one(x.pending.of(exposure.NATDestination))
 }
 

@@ -5,9 +5,10 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
-// translator makes statements of one rule's clauses.
+// translator makes statements of one rule's options.
 type translator struct {
 	family  exposure.Family // FamilyIPv4 or FamilyIPv6
 	sets    *Sets
@@ -31,31 +32,31 @@ func (x *translator) version() firewall.Family {
 const maxKnown = 4096
 
 // once translates an option, the first time that it comes.
-func (x *translator) once(o clause, translate func(clause) exposure.Statement) exposure.Statement {
-	if s, ok := x.known[o.text]; ok {
+func (x *translator) once(o iptsave.Option, translate func(iptsave.Option) exposure.Statement) exposure.Statement {
+	if s, ok := x.known[o.Text]; ok {
 		return s
 	}
 	s := translate(o)
 	if _, plain := s.(exposure.Match); plain && x.known != nil && len(x.known) < maxKnown {
-		x.known[strings.Clone(o.text)] = s
+		x.known[strings.Clone(o.Text)] = s
 	}
 	return s
 }
 
 // rule translates: what the header asks for, the matches in their order, what the target does. False for a rule that is not for the
 // family ("-4", "-6" in files for both).
-func (x *translator) rule(c clauses) ([]exposure.Statement, bool) {
+func (x *translator) rule(r iptsave.Rule) ([]exposure.Statement, bool) {
 	var out []exposure.Statement
-	for _, o := range c.header {
-		if o.name == "-4" && x.family == exposure.FamilyIPv6 || o.name == "-6" && x.family == exposure.FamilyIPv4 {
+	for _, o := range r.Header {
+		if o.Name == "-4" && x.family == exposure.FamilyIPv6 || o.Name == "-6" && x.family == exposure.FamilyIPv4 {
 			return nil, false
 		}
 		if s := x.once(o, x.header); s != nil {
 			out = append(out, s)
 		}
 	}
-	for _, e := range c.matches {
+	for _, e := range r.Matches {
 		out = append(out, x.match(e)...)
 	}
-	return append(out, x.target(c.target)...), true
+	return append(out, x.target(r.Target)...), true
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // noEffect are the targets that let the packet go on as it is, or change what doesn't decide where it goes: its TOS, TTL, MSS.
@@ -20,18 +21,18 @@ var noEffect = map[string]bool{
 func NoEffect(target string) bool { return noEffect[target] }
 
 // target translates -j and -g with what belongs to them. nil is a rule without a target, which does nothing but count.
-func (x *translator) target(e *extension) []exposure.Statement {
+func (x *translator) target(e *iptsave.Extension) []exposure.Statement {
 	if e == nil {
 		return nil
 	}
-	if x.chain(e.name) || e.goes {
+	if x.chain(e.Name) || e.Goto {
 		kind := exposure.VerdictJump
-		if e.goes {
+		if e.Goto {
 			kind = exposure.VerdictGoto
 		}
-		return one(exposure.Verdict{Kind: kind, Chain: e.name})
+		return one(exposure.Verdict{Kind: kind, Chain: e.Name})
 	}
-	switch e.name {
+	switch e.Name {
 	case "ACCEPT":
 		return one(exposure.Verdict{Kind: exposure.VerdictAccept})
 	case "DROP":
@@ -57,9 +58,9 @@ func (x *translator) target(e *extension) []exposure.Statement {
 	case "SET":
 		return x.setUpdate(*e)
 	case "HMARK": // a mark made of a hash over the packet
-		return one(assignUnknown(exposure.FieldMark, e.describe()))
+		return one(assignUnknown(exposure.FieldMark, e.String()))
 	}
-	if noEffect[e.name] {
+	if noEffect[e.Name] {
 		return one(exposure.NoEffect{Text: withoutJump(e)})
 	}
 	return effect(*e)
@@ -68,20 +69,20 @@ func (x *translator) target(e *extension) []exposure.Statement {
 func one(s exposure.Statement) []exposure.Statement { return []exposure.Statement{s} }
 
 // effect is a target of which nothing is known. SYNPROXY, CLUSTERIP, DNPT and the like end here too.
-func effect(e extension) []exposure.Statement {
-	return one(exposure.Unknown{Text: e.describe(), Effect: true})
+func effect(e iptsave.Extension) []exposure.Statement {
+	return one(exposure.Unknown{Text: e.String(), Effect: true})
 }
 
 // withoutJump is the target as it was written, without "-j".
-func withoutJump(e *extension) string {
-	return strings.TrimPrefix(strings.TrimPrefix(e.describe(), "-j "), "--jump ")
+func withoutJump(e *iptsave.Extension) string {
+	return strings.TrimPrefix(strings.TrimPrefix(e.String(), "-j "), "--jump ")
 }
 
-func reject(e *extension) exposure.Statement {
+func reject(e *iptsave.Extension) exposure.Statement {
 	v := exposure.Verdict{Kind: exposure.VerdictReject}
-	for _, o := range e.options {
-		if o.name == "--reject-with" {
-			v.With = o.value()
+	for _, o := range e.Options {
+		if o.Name == "--reject-with" {
+			v.With = o.Value()
 			if v.With == "tcp-reset" {
 				v.With = "tcp reset"
 			}
@@ -91,18 +92,18 @@ func reject(e *extension) exposure.Statement {
 }
 
 // tproxy: net/netfilter/xt_TPROXY.c. Port 0 is the packet's own, the address of zeros the interface's.
-func (x *translator) tproxy(e extension) []exposure.Statement {
+func (x *translator) tproxy(e iptsave.Extension) []exposure.Statement {
 	var port, value, mask uint64
 	var address netip.Addr
-	for _, o := range e.options {
+	for _, o := range e.Options {
 		ok := true
-		switch o.name {
+		switch o.Name {
 		case "--on-port":
-			port, ok = parseNumber(o.value(), 16)
+			port, ok = parseNumber(o.Value(), 16)
 		case "--on-ip":
-			address, ok = parseAddress(x.family, o.value())
+			address, ok = parseAddress(x.family, o.Value())
 		case "--tproxy-mark":
-			value, mask, ok = parseMark(o.value())
+			value, mask, ok = parseMark(o.Value())
 		default:
 			ok = false
 		}
@@ -115,21 +116,21 @@ func (x *translator) tproxy(e extension) []exposure.Statement {
 
 // ct is the targets CT and NOTRACK: net/netfilter/xt_CT.c. Whatever else CT sets, it attaches a connection template with a zone, 0 if none is
 // given; a packet that has one is not marked untracked by a later rule. So the zone is assigned in every case.
-func ct(e extension) []exposure.Statement {
-	if e.name == "NOTRACK" {
+func ct(e iptsave.Extension) []exposure.Statement {
+	if e.Name == "NOTRACK" {
 		return one(exposure.NoTrack{})
 	}
 	zone := exposure.Const(exposure.Value{})
-	for _, o := range e.options {
-		switch o.name {
+	for _, o := range e.Options {
+		switch o.Name {
 		case "--notrack":
 			return one(exposure.NoTrack{})
 		case "--zone", "--zone-orig", "--zone-reply":
-			if o.value() == "mark" { // the lower half of the packet's mark (nf_ct_zone_tmpl)
+			if o.Value() == "mark" { // the lower half of the packet's mark (nf_ct_zone_tmpl)
 				zone = exposure.Of(exposure.FieldMark).And(exposure.Number(0xffff))
 				continue
 			}
-			n, ok := parseNumber(o.value(), 16)
+			n, ok := parseNumber(o.Value(), 16)
 			if !ok {
 				return effect(e)
 			}
@@ -146,17 +147,17 @@ func ct(e extension) []exposure.Statement {
 }
 
 // setUpdate is the target SET: set_target_v3 in net/netfilter/xt_set.c.
-func (x *translator) setUpdate(e extension) []exposure.Statement {
+func (x *translator) setUpdate(e iptsave.Extension) []exposure.Statement {
 	var out []exposure.Statement
 	mapped, mapMark := false, false
-	for _, o := range e.options {
-		switch o.name {
+	for _, o := range e.Options {
+		switch o.Name {
 		case "--add-set", "--del-set":
 			op := exposure.SetAdd
-			if o.name == "--del-set" {
+			if o.Name == "--del-set" {
 				op = exposure.SetDelete
 			}
-			updates, ok := x.sets.Update(x.family, o.values[0], o.values[1], op)
+			updates, ok := x.sets.Update(x.family, o.Values[0], o.Values[1], op)
 			if !ok {
 				return effect(e)
 			}
@@ -171,7 +172,7 @@ func (x *translator) setUpdate(e extension) []exposure.Statement {
 		}
 	}
 	if mapped && mapMark {
-		out = append(out, assignUnknown(exposure.FieldMark, e.describe()))
+		out = append(out, assignUnknown(exposure.FieldMark, e.String()))
 	}
 	if len(out) == 0 || mapped && !mapMark {
 		out = append(out, exposure.NoEffect{Text: withoutJump(&e)})

@@ -6,37 +6,38 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 	"github.com/portgrave/portgrave/firewall/iana"
+	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
 // ports translates --sport and --dport of tcp, udp, udplite, sctp and dccp
 // (net/netfilter/xt_tcpudp.c, xt_sctp.c, xt_dccp.c). The kernel takes them only in a rule with
 // their protocol, so that the field is there.
-func ports(o clause) exposure.Statement {
-	r, ok := parsePorts(o.value(), ":")
+func ports(o iptsave.Option) exposure.Statement {
+	r, ok := parsePorts(o.Value(), ":")
 	if !ok {
 		return unknown(o)
 	}
 	field := exposure.FieldSport
-	if o.name == "--dport" {
+	if o.Name == "--dport" {
 		field = exposure.FieldDport
 	}
-	return is(exposure.Of(field), o.not, r)
+	return is(exposure.Of(field), o.Not, r)
 }
 
 // multiport translates lists of ports (net/netfilter/xt_multiport.c); --ports is either port.
-func multiport(o clause) exposure.Statement {
-	list, ok := parsePortList(o.value())
+func multiport(o iptsave.Option) exposure.Statement {
+	list, ok := parsePortList(o.Value())
 	if !ok {
 		return unknown(o)
 	}
 	side := xtmatch.Either
-	switch o.name {
+	switch o.Name {
 	case "--sports":
 		side = xtmatch.Source
 	case "--dports":
 		side = xtmatch.Destination
 	}
-	return xtmatch.Ports(side, o.not, list...)
+	return xtmatch.Ports(side, o.Not, list...)
 }
 
 // tcpFlags are the flags' bits in byte 13 of the TCP header; what ALL and NONE mean is libxt_tcp's.
@@ -63,10 +64,10 @@ func parseTCPFlags(s string) (uint64, bool) {
 	return bits, true
 }
 
-func tcpFlagsMatch(o clause) exposure.Statement {
+func tcpFlagsMatch(o iptsave.Option) exposure.Statement {
 	mask, set := "FIN,SYN,RST,ACK", "SYN" // --syn
-	if o.name == "--tcp-flags" {
-		mask, set = o.values[0], o.values[1]
+	if o.Name == "--tcp-flags" {
+		mask, set = o.Values[0], o.Values[1]
 	}
 	m, ok1 := parseTCPFlags(mask)
 	v, ok2 := parseTCPFlags(set)
@@ -75,15 +76,15 @@ func tcpFlagsMatch(o clause) exposure.Statement {
 	}
 	return is(
 		exposure.Of(exposure.FieldTCPFlags).And(exposure.Number(m)),
-		o.not,
+		o.Not,
 		exposure.One(exposure.Number(v)),
 	)
 }
 
 // icmp translates --icmp-type and --icmpv6-type: a name, "type" or "type/code". Type 255 is any for
 // IPv4 only (icmp_type_code_match in net/ipv4/netfilter/ip_tables.c).
-func icmp(o clause, names map[string]iana.Message) exposure.Statement {
-	s := o.value()
+func icmp(o iptsave.Option, names map[string]iana.Message) exposure.Statement {
+	s := o.Value()
 	m, ok := names[s]
 	if !ok {
 		typ, code, both := strings.Cut(s, "/")
@@ -97,7 +98,7 @@ func icmp(o clause, names map[string]iana.Message) exposure.Statement {
 		}
 	}
 	typ := exposure.One(exposure.Number(uint64(m.Type)))
-	if o.name == "--icmp-type" && (s == "any" || ok && m.Type == 255) {
+	if o.Name == "--icmp-type" && (s == "any" || ok && m.Type == 255) {
 		typ, m.First, m.Last, ok = exposure.Full(8), 0, 255, true
 	}
 	if !ok {
@@ -109,6 +110,6 @@ func icmp(o clause, names map[string]iana.Message) exposure.Statement {
 			Width: 2,
 			Keys:  []exposure.Range{typ, exposure.Numbers(uint64(m.First), uint64(m.Last))},
 		},
-		Not: o.not,
+		Not: o.Not,
 	}
 }
