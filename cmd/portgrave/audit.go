@@ -19,8 +19,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/exposure/live"
 	"github.com/portgrave/portgrave/firewall/exposure/rulesetfile"
-	"github.com/portgrave/portgrave/firewall/history"
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/host/history"
+	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
 // runAudit shows who can really reach what, whoever's rules decide. Exit code 2 if anything doesn't

@@ -9,8 +9,8 @@ import (
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/coexist"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"github.com/portgrave/portgrave/policy"
 )
 

@@ -18,7 +18,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/ipvs"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/notify"

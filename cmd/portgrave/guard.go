@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"golang.org/x/sys/unix"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/hostview"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/ipvs"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/urfave/cli/v2"

@@ -8,9 +8,9 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/coexist"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
 )
 

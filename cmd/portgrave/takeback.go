@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
-	"github.com/portgrave/portgrave/firewall/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"golang.org/x/sys/unix"
 )
 

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/history"
 )
 
 // Bounds of apply --confirm: less than a person needs to log in again proves nothing, and more than

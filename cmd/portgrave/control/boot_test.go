@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
 )
 

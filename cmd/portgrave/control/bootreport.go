@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/portgrave/portgrave/firewall/statefiles"
+	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
 
 // bootReport is the name of the file in the run directory, which a reboot empties.

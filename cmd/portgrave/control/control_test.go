@@ -19,9 +19,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
-	"github.com/portgrave/portgrave/firewall/bootclock"
-	"github.com/portgrave/portgrave/firewall/history"
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/history"
+	"github.com/portgrave/portgrave/firewall/host/lease"
 	"github.com/portgrave/portgrave/policy"
 )
 

@@ -9,8 +9,8 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/host/history"
+	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
 // inForceForLeases is the generation that leases are opened and closed on. It is the last one, and

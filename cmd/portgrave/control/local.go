@@ -8,10 +8,10 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/connections"
-	"github.com/portgrave/portgrave/firewall/history"
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/history"
+	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
 // Local does the operations in this process.

@@ -8,8 +8,8 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/connections"
-	"github.com/portgrave/portgrave/firewall/history"
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/host/history"
+	"github.com/portgrave/portgrave/firewall/host/lease"
 	"github.com/portgrave/portgrave/policy"
 )
 

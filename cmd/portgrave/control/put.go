@@ -5,7 +5,7 @@ import (
 	"errors"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/history"
 )
 
 // put makes the kernel hold want, and the history say so: disk and kernel never tell different

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/host/history"
+	"github.com/portgrave/portgrave/firewall/host/lease"
 	"github.com/portgrave/portgrave/firewall/nft"
 	"github.com/portgrave/portgrave/firewall/xt"
 )

@@ -23,8 +23,8 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
-	"github.com/portgrave/portgrave/firewall/bootclock"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
 )
 

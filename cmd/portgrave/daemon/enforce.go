@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/watch"
 	"golang.org/x/sys/unix"
 )

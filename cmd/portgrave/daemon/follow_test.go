@@ -13,7 +13,7 @@ import (
 
 	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
 )
 

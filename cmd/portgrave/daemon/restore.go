@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/history"
 )
 
 // restored is what a repair has done.

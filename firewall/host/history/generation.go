@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/bootclock"
-	"github.com/portgrave/portgrave/firewall/statefiles"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
 
 // Generation is one applied State, and when, by whom and why it was applied.

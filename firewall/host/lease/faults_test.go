@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall/statefiles/faulty"
+	"github.com/portgrave/portgrave/firewall/host/statefiles/faulty"
 	"golang.org/x/sys/unix"
 )
 

@@ -3,7 +3,7 @@ package lease
 import (
 	"time"
 
-	"github.com/portgrave/portgrave/firewall/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
 )
 
 // Reading is what the system's clocks say at one moment.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall/statefiles/faulty"
+	"github.com/portgrave/portgrave/firewall/host/statefiles/faulty"
 )
 
 // TestWithdraw: a withdrawn generation is as if it had never been, but for its number.

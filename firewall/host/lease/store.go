@@ -12,8 +12,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall/bootclock"
-	"github.com/portgrave/portgrave/firewall/statefiles"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
 
 // Store is the leases of a host in a folder. Reading needs no lock: files appear whole. Add and

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall/statefiles"
+	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
 
 // confirmedSuffix ends the name of the file that confirms a generation.

@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/statefiles/faulty"
+	"github.com/portgrave/portgrave/firewall/host/statefiles/faulty"
 	"golang.org/x/sys/unix"
 )
 

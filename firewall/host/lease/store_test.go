@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/statefiles"
+	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
 
 // storeAt is a new store whose clocks stand where now points.

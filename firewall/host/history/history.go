@@ -26,7 +26,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/statefiles"
+	"github.com/portgrave/portgrave/firewall/host/statefiles"
 	"golang.org/x/sys/unix"
 )
 

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
 )
 
 // A policy's text is kept as long as a generation has it, and no longer.

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall/statefiles"
+	"github.com/portgrave/portgrave/firewall/host/statefiles"
 	"golang.org/x/sys/unix"
 )
 

@@ -7,7 +7,7 @@ import (
 	"io"
 	"io/fs"
 
-	"github.com/portgrave/portgrave/firewall/statefiles"
+	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
 
 // Err is what fails with.
