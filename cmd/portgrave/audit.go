@@ -12,7 +12,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -43,7 +43,7 @@ func runAudit(inv *invocation) error {
 	}
 	if !mayChangeRules() {
 		// Who may not read the rules may be let in by the daemon.
-		if report, err := inv.daemonAudit(); !errors.Is(err, control.ErrNoDaemon) &&
+		if report, err := inv.daemonAudit(); !errors.Is(err, api.ErrNoDaemon) &&
 			!errors.Is(err, os.ErrPermission) {
 			if err != nil {
 				return err
@@ -95,7 +95,7 @@ func auditNow(
 
 // daemonAudit is what the daemon says of the host.
 func (inv *invocation) daemonAudit() (r audit.Report, err error) {
-	body, err := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).Get(inv.ctx, "/v1/audit")
+	body, err := api.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).Get(inv.ctx, "/v1/audit")
 	if err != nil {
 		return r, err
 	}

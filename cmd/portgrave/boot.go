@@ -7,9 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/coexist"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"github.com/portgrave/portgrave/policy"
 )
@@ -23,7 +23,7 @@ func boot(inv *invocation) error {
 	}
 	if s != nil { // the unit was started once more: no reason to call it failed
 		if inv.screen.json {
-			return inv.screen.object(control.LastBooted(inv.runDir, bootclock.System().BootID))
+			return inv.screen.object(host.LastBooted(inv.runDir, bootclock.System().BootID))
 		}
 		inv.screen.printf("The daemon runs and keeps the rules: there is nothing to do.\n")
 		return nil
@@ -37,13 +37,13 @@ func boot(inv *invocation) error {
 	defer done()
 	local.LockWait = bootLockWait
 	log := daemonLog(inv)
-	result, err := local.Boot(inv.ctx, control.BootRequest{
-		Policy: func(context.Context) (*control.Policy, error) {
+	result, err := local.Boot(inv.ctx, host.BootRequest{
+		Policy: func(context.Context) (*host.Policy, error) {
 			p, c, err := inv.compiled(inv.config, true)
 			if err != nil {
 				return nil, err
 			}
-			return &control.Policy{
+			return &host.Policy{
 				Origin:      p.Origin,
 				State:       c.State,
 				FailedTests: failedTests(c.RunTests(time.Now())),
@@ -57,7 +57,7 @@ func boot(inv *invocation) error {
 	for _, s := range coexist.HostFiles().Find() {
 		result.Warnings = append(result.Warnings, s.String())
 	}
-	if err := control.KeepBooted(inv.runDir, result); err != nil {
+	if err := host.KeepBooted(inv.runDir, result); err != nil {
 		result.Warnings = append(result.Warnings, err.Error())
 	}
 	for _, w := range result.Fallbacks {
@@ -81,14 +81,14 @@ func boot(inv *invocation) error {
 const bootLockWait = 5 * time.Second
 
 // booted is what a boot did, in words.
-func booted(b control.Booted) string {
+func booted(b host.Booted) string {
 	what := map[string]string{
-		control.LoadedGeneration: fmt.Sprintf("generation %d is in force", b.Generation),
-		control.LoadedPolicy:     "the policy was compiled and is in force",
-		control.LoadedClosed:     "nobody is let in",
-		control.LoadedOpen:       "nothing is in force, and every port is open",
-		control.LoadedTornDown:   "nothing was put in force, since portgrave teardown had removed the rules",
-		control.LoadedNothing:    "nothing was put in force",
+		host.LoadedGeneration: fmt.Sprintf("generation %d is in force", b.Generation),
+		host.LoadedPolicy:     "the policy was compiled and is in force",
+		host.LoadedClosed:     "nobody is let in",
+		host.LoadedOpen:       "nothing is in force, and every port is open",
+		host.LoadedTornDown:   "nothing was put in force, since portgrave teardown had removed the rules",
+		host.LoadedNothing:    "nothing was put in force",
 	}[b.Loaded]
 	if b.Backend != "" {
 		what += fmt.Sprintf(", through %s, after %.2f s", b.Backend, b.Seconds)

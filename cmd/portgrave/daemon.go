@@ -12,12 +12,12 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/ipvs"
 	"github.com/portgrave/portgrave/policy"
@@ -93,7 +93,7 @@ func runDaemon(inv *invocation) error {
 		},
 		Virtual: ipvs.Virtual,
 		Folders: func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },
-		Local: &control.Local{
+		Local: &host.Local{
 			StateDir: inv.stateDir,
 			Backends: backendsBeside(r, log),
 			Now:      time.Now,

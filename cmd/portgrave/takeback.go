@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +17,7 @@ import (
 // takeBackOverdue takes back the generation in force if it should have been confirmed by now. A
 // failure is reported, and stops nobody: the verb has its own work, and the next command tries
 // again.
-func (inv *invocation) takeBackOverdue(ops control.Operations) {
+func (inv *invocation) takeBackOverdue(ops host.Operations) {
 	g, err := inv.history().Head()
 	if err != nil || !g.Overdue(bootclock.System()) {
 		return

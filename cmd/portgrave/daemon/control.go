@@ -14,7 +14,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
+	"github.com/portgrave/portgrave/firewall/host"
 	"golang.org/x/sys/unix"
 )
 
@@ -32,10 +33,10 @@ const readers = "portgrave"
 //	GET  /v1/events           {"events":[Event…]}: what happened last
 //	GET  /v1/events?follow=1  an Event a line, from now on; &kind=exposure: those alone, and looked for every few seconds
 //	GET  /v1/audit            what the host exposes now
-//	POST /v1/reload           as SIGHUP; root only. 202: it is being read; ?wait=1: control.Reloaded, when it is in force
+//	POST /v1/reload           as SIGHUP; root only. 202: it is being read; ?wait=1: api.Reloaded, when it is in force
 //	GET  /metrics             for Prometheus
 //
-// and the operations of package control. The function it returns ends it, after the answers under
+// and the operations of package api. The function it returns ends it, after the answers under
 // way.
 func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	path := filepath.Join(d.RunDir, Socket)
@@ -60,7 +61,7 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	mux.HandleFunc("GET /v1/events", d.getEvents)
 	mux.HandleFunc("GET /v1/audit", d.getAudit)
 	mux.Handle("GET /metrics", d.metrics)
-	operations := control.Server{
+	operations := api.Server{
 		Local:    d.Local,
 		Policy:   d.ownPolicy,
 		MayWrite: mayWrite,
@@ -119,12 +120,12 @@ func mayWrite(r *http.Request) (name string, ok bool) {
 
 // ownPolicy reads the daemon's policy for a request that brings none. It runs beside the loop:
 // networks may be slow.
-func (d *Daemon) ownPolicy(ctx context.Context) (*control.Policy, error) {
+func (d *Daemon) ownPolicy(ctx context.Context) (*host.Policy, error) {
 	p, c, err := d.Read(ctx, ReadOptions{Patience: reloadPatience})
 	if err != nil {
 		return nil, err
 	}
-	q := &control.Policy{Origin: p.Origin, Text: p.Text(), State: c.State}
+	q := &host.Policy{Origin: p.Origin, Text: p.Text(), State: c.State}
 	for _, t := range c.RunTests(time.Now()) {
 		if !t.OK {
 			q.FailedTests = append(q.FailedTests, t)
@@ -222,12 +223,12 @@ func (d *Daemon) inLoop(
 		<-done
 		return nil
 	case <-ctx.Done():
-		return control.ErrBusy
+		return api.ErrBusy
 	}
 }
 
 // Ask is what a daemon says of itself.
-func Ask(ctx context.Context, r *control.Remote) (*Status, error) {
+func Ask(ctx context.Context, r *api.Remote) (*Status, error) {
 	body, err := r.Get(ctx, "/v1/status")
 	if err != nil {
 		return nil, err
@@ -249,7 +250,7 @@ func (d *Daemon) postReload(w http.ResponseWriter, r *http.Request) {
 	select {
 	case d.reloads <- outcome:
 	case <-turn.C:
-		control.Fail(w, control.ErrBusy)
+		api.Fail(w, api.ErrBusy)
 		return
 	case <-r.Context().Done():
 		return
@@ -261,13 +262,13 @@ func (d *Daemon) postReload(w http.ResponseWriter, r *http.Request) {
 	select {
 	case err := <-outcome:
 		if err != nil {
-			control.Fail(w, err)
+			api.Fail(w, err)
 			return
 		}
 		s := d.status.get()
 		answer(
 			w,
-			control.Reloaded{Generation: s.Generation, Origin: s.Policy.Origin, Stale: s.Policy.Stale},
+			api.Reloaded{Generation: s.Generation, Origin: s.Policy.Origin, Stale: s.Policy.Stale},
 		)
 	case <-r.Context().Done():
 	}

@@ -12,10 +12,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/denied"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/host/statefiles"
@@ -64,7 +64,7 @@ type Config struct {
 	// where networks are not followed while another policy waits.
 	ReadText func(ctx context.Context, text []byte, how ReadOptions) (p *policy.Policy, c *policy.Compiled, err error)
 	// Local does what is asked for. It uses the same reconciler and state directory.
-	Local *control.Local
+	Local *host.Local
 	// Protect keeps others from changing the rules, or lets them again; nil where the backend can't.
 	Protect firewall.Protector
 	// CannotPrint says why a program of this host can't print rules that are protected; "" if all can.
@@ -160,7 +160,7 @@ type Daemon struct {
 
 	exposed *exposures
 	// booted is what the start of the system put in force; nil if portgrave had no part in it.
-	booted   *control.Booted
+	booted   *host.Booted
 	unlogged atomic.Bool // the last event could not be written to the drift log
 
 	files      *fileWatch
@@ -209,7 +209,7 @@ func Run(ctx context.Context, c Config) error {
 		d.record,
 		func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) },
 	)
-	d.booted = control.LastBooted(c.RunDir, bootclock.System().BootID)
+	d.booted = host.LastBooted(c.RunDir, bootclock.System().BootID)
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
 	d.Local.Known = d.known
 	d.Local.Recorded = func(g history.Generation) { d.recorded = &g }

@@ -20,9 +20,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
@@ -123,7 +123,7 @@ func startSaying(t *testing.T, document string, connections firewall.Connections
 		},
 		Virtual: func() ([]firewall.VirtualService, bool, error) { return *r.served.Load(), true, nil },
 		Folders: func(*policy.Policy) []string { return []string{r.watched} },
-		Local: &control.Local{
+		Local: &host.Local{
 			StateDir:   r.dir,
 			Now:        time.Now,
 			LockWait:   time.Second,

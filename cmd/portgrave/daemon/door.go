@@ -10,7 +10,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"golang.org/x/sys/unix"
 )
 
@@ -93,7 +93,7 @@ func (d *door) leave(s standing) {
 	d.inside[s]--
 }
 
-// goodbye is the answer to a connection that is not even read from: ErrBusy as control.Fail writes
+// goodbye is the answer to a connection that is not even read from: ErrBusy as api.Fail writes
 // it.
 var goodbye = func() []byte {
 	body := `{"error":` + strconv.Quote(errCrowded.Error()) + `,"kind":"busy"}` + "\n"
@@ -160,7 +160,7 @@ func (g *guest) SetReadDeadline(t time.Time) error {
 }
 
 // errCrowded: all connections that the daemon serves at once are in use.
-var errCrowded = control.Busy("too many connections at once; try again when others have ended")
+var errCrowded = api.Busy("too many connections at once; try again when others have ended")
 
 // guestKey is where a connection stands in a request's context.
 type guestKey struct{}
@@ -194,7 +194,7 @@ func receive(h http.Handler) http.Handler {
 
 func crowded(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", "5")
-	control.Fail(w, errCrowded)
+	api.Fail(w, errCrowded)
 }
 
 // trusted reports whether a peer may change things: root, and the daemon's own user.

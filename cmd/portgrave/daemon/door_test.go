@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 )
 
 // TestScrapesAreBounded: the TCP address for metrics, which every user of the host may connect to,
@@ -60,7 +60,7 @@ func TestGoodbyeIsAFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := httptest.NewRecorder()
-	control.Fail(want, errCrowded)
+	api.Fail(want, errCrowded)
 	if response.StatusCode != want.Code || body.String() != want.Body.String() {
 		t.Errorf("%d %s, but otherwise %d %s", response.StatusCode, body.String(), want.Code, want.Body)
 	}

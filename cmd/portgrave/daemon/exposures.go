@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"golang.org/x/sys/unix"
@@ -234,19 +234,19 @@ func (x *exposures) findings() map[audit.Kind]int {
 // getAudit answers with what the host exposes now.
 func (d *Daemon) getAudit(w http.ResponseWriter, r *http.Request) {
 	if d.Audit == nil {
-		control.Fail(w, errors.New("this daemon does not audit"))
+		api.Fail(w, errors.New("this daemon does not audit"))
 		return
 	}
 	// In turn, so that no number of askers takes the processor.
 	if !d.exposed.asking.TryLock() {
 		w.Header().Set("Retry-After", "5")
-		control.Fail(w, control.ErrBusy)
+		api.Fail(w, api.ErrBusy)
 		return
 	}
 	defer d.exposed.asking.Unlock()
 	report, err := d.Audit(r.Context())
 	if err != nil {
-		control.Fail(w, err)
+		api.Fail(w, err)
 		return
 	}
 	answer(w, report)

@@ -10,8 +10,8 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/notify"
@@ -350,12 +350,12 @@ func (d *Daemon) adopt(
 	}
 	done, err := d.Local.Apply(
 		ctx,
-		control.ApplyRequest{
-			Caller:      control.Caller{User: "portgrave"},
+		host.ApplyRequest{
+			Caller:      host.Caller{User: "portgrave"},
 			Backend:     d.Reconciler.Backend.Name(),
 			Reason:      cause,
 			HostChanged: cause == servicesChanged,
-			Policy:      &control.Policy{Origin: p.Origin, Text: p.Text(), State: c.State},
+			Policy:      &host.Policy{Origin: p.Origin, Text: p.Text(), State: c.State},
 		},
 	)
 	if err != nil {

@@ -1,4 +1,4 @@
-package control
+package api
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/host"
 )
 
 // Remote asks a daemon for the operations, over its control socket.
@@ -21,7 +23,7 @@ type Remote struct {
 	client http.Client
 }
 
-var _ Operations = (*Remote)(nil)
+var _ host.Operations = (*Remote)(nil)
 
 // ErrNoDaemon: nobody answers on the control socket.
 var ErrNoDaemon = errors.New("no daemon is running")
@@ -133,8 +135,8 @@ func ask[A any](ctx context.Context, r *Remote, method, path string, q any) (a A
 }
 
 // Firewall implements Operations.
-func (r *Remote) Firewall(ctx context.Context, q FirewallRequest) (Firewall, error) {
-	return ask[Firewall](
+func (r *Remote) Firewall(ctx context.Context, q host.FirewallRequest) (host.Firewall, error) {
+	return ask[host.Firewall](
 		ctx,
 		r,
 		http.MethodGet,
@@ -144,8 +146,8 @@ func (r *Remote) Firewall(ctx context.Context, q FirewallRequest) (Firewall, err
 }
 
 // Drift implements Operations.
-func (r *Remote) Drift(ctx context.Context, q FirewallRequest) (Difference, error) {
-	return ask[Difference](
+func (r *Remote) Drift(ctx context.Context, q host.FirewallRequest) (host.Difference, error) {
+	return ask[host.Difference](
 		ctx,
 		r,
 		http.MethodGet,
@@ -155,53 +157,53 @@ func (r *Remote) Drift(ctx context.Context, q FirewallRequest) (Difference, erro
 }
 
 // Plan implements Operations.
-func (r *Remote) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
-	return ask[Difference](ctx, r, http.MethodPost, "/v1/plan", q)
+func (r *Remote) Plan(ctx context.Context, q host.PlanRequest) (host.Difference, error) {
+	return ask[host.Difference](ctx, r, http.MethodPost, "/v1/plan", q)
 }
 
 // History implements Operations.
-func (r *Remote) History(ctx context.Context) (History, error) {
-	return ask[History](ctx, r, http.MethodGet, "/v1/history", none{})
+func (r *Remote) History(ctx context.Context) (host.History, error) {
+	return ask[host.History](ctx, r, http.MethodGet, "/v1/history", none{})
 }
 
 // Leases implements Operations.
-func (r *Remote) Leases(ctx context.Context) (Leases, error) {
-	return ask[Leases](ctx, r, http.MethodGet, "/v1/leases", none{})
+func (r *Remote) Leases(ctx context.Context) (host.Leases, error) {
+	return ask[host.Leases](ctx, r, http.MethodGet, "/v1/leases", none{})
 }
 
 // Apply implements Operations.
-func (r *Remote) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
-	return ask[Applied](ctx, r, http.MethodPost, "/v1/apply", q)
+func (r *Remote) Apply(ctx context.Context, q host.ApplyRequest) (host.Applied, error) {
+	return ask[host.Applied](ctx, r, http.MethodPost, "/v1/apply", q)
 }
 
 // Confirm implements Operations.
-func (r *Remote) Confirm(ctx context.Context, q ConfirmRequest) (Confirmed, error) {
-	return ask[Confirmed](ctx, r, http.MethodPost, "/v1/confirm", q)
+func (r *Remote) Confirm(ctx context.Context, q host.ConfirmRequest) (host.Confirmed, error) {
+	return ask[host.Confirmed](ctx, r, http.MethodPost, "/v1/confirm", q)
 }
 
 // Rollback implements Operations.
-func (r *Remote) Rollback(ctx context.Context, q RollbackRequest) (Applied, error) {
-	return ask[Applied](ctx, r, http.MethodPost, "/v1/rollback", q)
+func (r *Remote) Rollback(ctx context.Context, q host.RollbackRequest) (host.Applied, error) {
+	return ask[host.Applied](ctx, r, http.MethodPost, "/v1/rollback", q)
 }
 
 // Teardown implements Operations.
-func (r *Remote) Teardown(ctx context.Context, q TeardownRequest) (TornDown, error) {
-	return ask[TornDown](ctx, r, http.MethodPost, "/v1/teardown", q)
+func (r *Remote) Teardown(ctx context.Context, q host.TeardownRequest) (host.TornDown, error) {
+	return ask[host.TornDown](ctx, r, http.MethodPost, "/v1/teardown", q)
 }
 
 // Open implements Operations.
-func (r *Remote) Open(ctx context.Context, q OpenRequest) (Opened, error) {
-	return ask[Opened](ctx, r, http.MethodPost, "/v1/open", q)
+func (r *Remote) Open(ctx context.Context, q host.OpenRequest) (host.Opened, error) {
+	return ask[host.Opened](ctx, r, http.MethodPost, "/v1/open", q)
 }
 
 // Close implements Operations.
-func (r *Remote) Close(ctx context.Context, q CloseRequest) (Closed, error) {
-	return ask[Closed](ctx, r, http.MethodPost, "/v1/close", q)
+func (r *Remote) Close(ctx context.Context, q host.CloseRequest) (host.Closed, error) {
+	return ask[host.Closed](ctx, r, http.MethodPost, "/v1/close", q)
 }
 
 // TakeBack implements Operations.
-func (r *Remote) TakeBack(ctx context.Context) (TakenBack, error) {
-	return ask[TakenBack](ctx, r, http.MethodPost, "/v1/takeback", none{})
+func (r *Remote) TakeBack(ctx context.Context) (host.TakenBack, error) {
+	return ask[host.TakenBack](ctx, r, http.MethodPost, "/v1/takeback", none{})
 }
 
 // Reloaded is what a daemon has in force after it has read its policy again.

@@ -1,4 +1,4 @@
-package control
+package api
 
 import (
 	"bytes"
@@ -19,34 +19,33 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
-	"github.com/portgrave/portgrave/firewall/host/history"
-	"github.com/portgrave/portgrave/firewall/host/lease"
 	"github.com/portgrave/portgrave/policy"
 )
 
-// host is a Local over a kernel in memory, and a Remote that reaches another one like it over a
+// machine is a Local over a kernel in memory, and a Remote that reaches another one like it over a
 // socket.
-type host struct {
+type machine struct {
 	t      *testing.T
 	kernel *backendtest.Memory
-	local  *Local
+	local  *host.Local
 	now    time.Time
 	set    time.Duration // of the wall clock, by somebody
-	ops    Operations
+	ops    host.Operations
 	guards int
 	root   bool
 	socket string
 }
 
-func newHost(t *testing.T) *host {
-	h := &host{t: t, kernel: &backendtest.Memory{}, now: time.Now(), root: true}
+func newMachine(t *testing.T) *machine {
+	h := &machine{t: t, kernel: &backendtest.Memory{}, now: time.Now(), root: true}
 	r := &firewall.Reconciler{
 		Backend: h.kernel,
 		Now:     func() time.Time { return h.now },
 		Log:     slog.New(slog.DiscardHandler),
 	}
-	h.local = &Local{
+	h.local = &host.Local{
 		StateDir:   t.TempDir(),
 		Now:        func() time.Time { return h.now },
 		LockWait:   time.Second,
@@ -63,12 +62,12 @@ func newHost(t *testing.T) *host {
 var begun = time.Now().Add(-1000 * time.Hour)
 
 // clock is the host's: nobody sets the wall clock, unless a test does.
-func (h *host) clock() bootclock.Reading {
+func (h *machine) clock() bootclock.Reading {
 	return bootclock.Reading{Wall: h.now.Add(h.set), BootID: "this", Uptime: h.now.Sub(begun)}
 }
 
 // overSocket has the operations done by a server.
-func (h *host) overSocket() *host {
+func (h *machine) overSocket() *machine {
 	h.socket = filepath.Join(h.t.TempDir(), "s")
 	l, err := net.Listen("unix", h.socket)
 	if err != nil {
@@ -83,7 +82,7 @@ func (h *host) overSocket() *host {
 			f(ctx)
 			return nil
 		},
-		Policy:   func(context.Context) (*Policy, error) { return compile(h.t, own), nil },
+		Policy:   func(context.Context) (*host.Policy, error) { return compile(h.t, own), nil },
 		MayWrite: func(*http.Request) (string, bool) { return "root", h.root },
 	}.Handle(mux)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
@@ -98,7 +97,7 @@ const (
 	wider = "version: 1\nservices: [{name: metrics, allow: [10.0.0.0/8, 192.0.2.0/24]}, {name: web, port: [443, 8000-8010], allow: [any]}]\n"
 )
 
-func compile(t *testing.T, document string) *Policy {
+func compile(t *testing.T, document string) *host.Policy {
 	t.Helper()
 	p, err := policy.Parse("policy.yaml", []byte(document))
 	if err != nil {
@@ -108,7 +107,7 @@ func compile(t *testing.T, document string) *Policy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Policy{Origin: "policy.yaml", State: c.State}
+	return &host.Policy{Origin: "policy.yaml", State: c.State}
 }
 
 // shown is a result as a script sees it, without what differs from run to run.
@@ -125,90 +124,98 @@ func shown(t *testing.T, x any, err error) string {
 	return string(b)
 }
 
-var caller = Caller{
+var caller = host.Caller{
 	User: "ana",
 	From: "192.0.2.1",
-	Session: &Session{
+	Session: &host.Session{
 		Client: netip.MustParseAddrPort("192.0.2.1:5000"),
 		Server: netip.MustParseAddrPort("192.0.2.9:22"),
 	},
 }
 
 // script is a life of a host: every operation, those that succeed and those that are refused.
-func script(t *testing.T, h *host) (lines []string) {
+func script(t *testing.T, h *machine) (lines []string) {
 	ctx := context.Background()
 	say := func(x any, err error) { t.Helper(); lines = append(lines, shown(t, x, err)) }
 	number := func(n int) *int { return &n }
 	var leaseID string
 	for _, step := range []func() (any, error){
-		func() (any, error) { return h.ops.Drift(ctx, FirewallRequest{}) },
-		func() (any, error) { return h.ops.Confirm(ctx, ConfirmRequest{caller}) },
+		func() (any, error) { return h.ops.Drift(ctx, host.FirewallRequest{}) },
+		func() (any, error) { return h.ops.Confirm(ctx, host.ConfirmRequest{Caller: caller}) },
 		func() (any, error) {
-			return h.ops.Open(ctx, OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h"})
+			return h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h"})
 		},
-		func() (any, error) { return h.ops.Rollback(ctx, RollbackRequest{Caller: caller}) },
-		func() (any, error) { return h.ops.Plan(ctx, PlanRequest{Policy: compile(t, own)}) },
+		func() (any, error) { return h.ops.Rollback(ctx, host.RollbackRequest{Caller: caller}) },
+		func() (any, error) { return h.ops.Plan(ctx, host.PlanRequest{Policy: compile(t, own)}) },
 		func() (any, error) {
-			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Reason: "one", Policy: compile(t, own)})
+			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Reason: "one", Policy: compile(t, own)})
 		},
 		func() (any, error) {
-			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Reason: "again", Policy: compile(t, own)})
+			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Reason: "again", Policy: compile(t, own)})
 		},
 		func() (any, error) {
 			p := compile(t, wider)
 			p.FailedTests = []policy.TestResult{{From: "8.8.8.8", To: "metrics", Expect: "allow", Got: "deny"}}
-			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Policy: p})
+			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Policy: p})
 		},
 		func() (any, error) {
-			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Confirm: "1s", Policy: compile(t, wider)})
+			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Confirm: "1s", Policy: compile(t, wider)})
 		},
 		func() (any, error) {
-			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Confirm: "soon", Policy: compile(t, wider)})
+			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Confirm: "soon", Policy: compile(t, wider)})
 		},
 		func() (any, error) {
-			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Confirm: "60s", Reason: "two", Policy: compile(t, wider)})
+			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Confirm: "60s", Reason: "two", Policy: compile(t, wider)})
 		},
 		func() (any, error) {
-			return h.ops.Open(ctx, OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h"})
+			return h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h"})
 		},
 		func() (any, error) { return h.ops.TakeBack(ctx) },
 		func() (any, error) { h.now = h.now.Add(2 * time.Minute); return h.ops.TakeBack(ctx) },
 		func() (any, error) {
-			return h.ops.Apply(ctx, ApplyRequest{Caller: caller, Confirm: "60s", Reason: "three", Policy: compile(t, wider)})
+			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Confirm: "60s", Reason: "three", Policy: compile(t, wider)})
 		},
-		func() (any, error) { return h.ops.Confirm(ctx, ConfirmRequest{caller}) },
-		func() (any, error) { return h.ops.Confirm(ctx, ConfirmRequest{caller}) },
-		func() (any, error) { return h.ops.Plan(ctx, PlanRequest{From: number(1), To: number(4)}) },
-		func() (any, error) { return h.ops.Plan(ctx, PlanRequest{From: number(0), Policy: compile(t, own)}) },
-		func() (any, error) { return h.ops.Plan(ctx, PlanRequest{From: number(1), To: number(99)}) },
-		func() (any, error) { return h.ops.Plan(ctx, PlanRequest{To: number(1), Policy: compile(t, own)}) },
+		func() (any, error) { return h.ops.Confirm(ctx, host.ConfirmRequest{Caller: caller}) },
+		func() (any, error) { return h.ops.Confirm(ctx, host.ConfirmRequest{Caller: caller}) },
+		func() (any, error) { return h.ops.Plan(ctx, host.PlanRequest{From: number(1), To: number(4)}) },
 		func() (any, error) {
-			return h.ops.Open(ctx, OpenRequest{Caller: caller, Port: "9090/tcp", Sources: []string{"203.0.113.7/24"}, For: "2"})
+			return h.ops.Plan(ctx, host.PlanRequest{From: number(0), Policy: compile(t, own)})
+		},
+		func() (any, error) { return h.ops.Plan(ctx, host.PlanRequest{From: number(1), To: number(99)}) },
+		func() (any, error) { return h.ops.Plan(ctx, host.PlanRequest{To: number(1), Policy: compile(t, own)}) },
+		func() (any, error) {
+			return h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090/tcp", Sources: []string{"203.0.113.7/24"}, For: "2"})
 		},
 		func() (any, error) {
-			return h.ops.Open(ctx, OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "25h"})
+			return h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "25h"})
 		},
 		func() (any, error) {
-			o, err := h.ops.Open(ctx, OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h", Reason: "INC-42"})
+			o, err := h.ops.Open(ctx, host.OpenRequest{Caller: caller, Port: "9090", Sources: []string{"203.0.113.7"}, For: "2h", Reason: "INC-42"})
 			leaseID = o.Lease.ID
 			return o, err
 		},
 		func() (any, error) { return h.ops.Leases(ctx) },
-		func() (any, error) { return h.ops.Firewall(ctx, FirewallRequest{}) },
-		func() (any, error) { h.kernel.Set(nil); return h.ops.Drift(ctx, FirewallRequest{}) },
-		func() (any, error) { return h.ops.Close(ctx, CloseRequest{Caller: caller, Lease: "nobody"}) },
+		func() (any, error) { return h.ops.Firewall(ctx, host.FirewallRequest{}) },
+		func() (any, error) { h.kernel.Set(nil); return h.ops.Drift(ctx, host.FirewallRequest{}) },
+		func() (any, error) { return h.ops.Close(ctx, host.CloseRequest{Caller: caller, Lease: "nobody"}) },
 		func() (any, error) {
-			return h.ops.Close(ctx, CloseRequest{Caller: caller, Lease: "9090", Reason: "done"})
+			return h.ops.Close(ctx, host.CloseRequest{Caller: caller, Lease: "9090", Reason: "done"})
 		},
-		func() (any, error) { return h.ops.Rollback(ctx, RollbackRequest{Caller: caller, Generation: 77}) },
-		func() (any, error) { return h.ops.Rollback(ctx, RollbackRequest{Caller: caller}) },
-		func() (any, error) { h.kernel.Fail(firewall.ErrPermission); return h.ops.Drift(ctx, FirewallRequest{}) },
+		func() (any, error) { return h.ops.Rollback(ctx, host.RollbackRequest{Caller: caller, Generation: 77}) },
+		func() (any, error) { return h.ops.Rollback(ctx, host.RollbackRequest{Caller: caller}) },
+		func() (any, error) {
+			h.kernel.Fail(firewall.ErrPermission)
+			return h.ops.Drift(ctx, host.FirewallRequest{})
+		},
 		func() (any, error) {
 			h.kernel.Fail(firewall.ErrForeign)
-			return h.ops.Teardown(ctx, TeardownRequest{Caller: caller})
+			return h.ops.Teardown(ctx, host.TeardownRequest{Caller: caller})
 		},
-		func() (any, error) { h.kernel.Fail(nil); return h.ops.Teardown(ctx, TeardownRequest{Caller: caller}) },
-		func() (any, error) { return h.ops.Teardown(ctx, TeardownRequest{Caller: caller}) },
+		func() (any, error) {
+			h.kernel.Fail(nil)
+			return h.ops.Teardown(ctx, host.TeardownRequest{Caller: caller})
+		},
+		func() (any, error) { return h.ops.Teardown(ctx, host.TeardownRequest{Caller: caller}) },
 		func() (any, error) { return h.ops.History(ctx) },
 	} {
 		say(step())
@@ -225,7 +232,7 @@ func script(t *testing.T, h *host) (lines []string) {
 // Whoever asks the daemon gets, word for word, what he would get by doing it himself.
 func TestRemoteIsLikeLocal(t *testing.T) {
 	at := time.Now().UTC().Truncate(time.Hour)
-	run := func(h *host) []string {
+	run := func(h *machine) []string {
 		h.now = at
 		lines := script(t, h)
 		if h.guards != 2 {
@@ -233,7 +240,7 @@ func TestRemoteIsLikeLocal(t *testing.T) {
 		}
 		return lines
 	}
-	here, there := run(newHost(t)), run(newHost(t).overSocket())
+	here, there := run(newMachine(t)), run(newMachine(t).overSocket())
 	if diff := cmp.Diff(here, there); diff != "" {
 		t.Errorf("local and remote differ:\n%s", diff)
 	}
@@ -249,45 +256,45 @@ func TestRemoteIsLikeLocal(t *testing.T) {
 
 // What stands in the kernel after an operation is what it says.
 func TestOperationsReachTheKernel(t *testing.T) {
-	h := newHost(t).overSocket()
+	h := newMachine(t).overSocket()
 	ctx := context.Background()
-	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, wider)}); err != nil ||
+	if _, err := h.ops.Apply(ctx, host.ApplyRequest{Policy: compile(t, wider)}); err != nil ||
 		!h.kernel.Held().Equal(compile(t, wider).State) {
 		t.Fatalf("apply: %v", err)
 	}
-	o, err := h.ops.Open(ctx, OpenRequest{Port: "8005", Sources: []string{"203.0.113.7"}, For: "2h"})
+	o, err := h.ops.Open(ctx, host.OpenRequest{Port: "8005", Sources: []string{"203.0.113.7"}, For: "2h"})
 	if err != nil || !o.Changed == (len(h.kernel.Held().Services) > 2) {
 		t.Errorf("open: %+v, %v, %v", o, err, h.kernel.Held())
 	}
 	// A request that brings no policy means the daemon's own; without a user it is who the kernel
 	// says.
-	a, err := ask[Applied](ctx, h.ops.(*Remote), http.MethodPost, "/v1/apply", none{})
+	a, err := ask[host.Applied](ctx, h.ops.(*Remote), http.MethodPost, "/v1/apply", none{})
 	if err != nil || !a.Changed || !h.kernel.Held().Equal(compile(t, own).State) {
 		t.Errorf("an empty apply: %+v, %v", a, err)
 	}
 	if g, err := h.ops.History(ctx); err != nil || g.Generations[0].User != "root" {
 		t.Errorf("the user is %+v, %v", g, err)
 	}
-	if d, err := ask[Difference](ctx, h.ops.(*Remote), http.MethodPost, "/v1/plan", none{}); err != nil ||
+	if d, err := ask[host.Difference](ctx, h.ops.(*Remote), http.MethodPost, "/v1/plan", none{}); err != nil ||
 		!d.InSync {
 		t.Errorf("an empty plan: %+v, %v", d, err)
 	}
 }
 
 func TestWritersAreRoot(t *testing.T) {
-	h := newHost(t).overSocket()
+	h := newMachine(t).overSocket()
 	ctx := context.Background()
-	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, own)}); err != nil {
+	if _, err := h.ops.Apply(ctx, host.ApplyRequest{Policy: compile(t, own)}); err != nil {
 		t.Fatal(err)
 	}
 	h.root = false
 	for name, err := range map[string]error{
-		"apply":    second(h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, wider)})),
-		"confirm":  second(h.ops.Confirm(ctx, ConfirmRequest{})),
-		"rollback": second(h.ops.Rollback(ctx, RollbackRequest{})),
-		"teardown": second(h.ops.Teardown(ctx, TeardownRequest{})),
-		"open":     second(h.ops.Open(ctx, OpenRequest{Port: "9090", Sources: []string{"any"}, For: "1h"})),
-		"close":    second(h.ops.Close(ctx, CloseRequest{Lease: "9090"})),
+		"apply":    second(h.ops.Apply(ctx, host.ApplyRequest{Policy: compile(t, wider)})),
+		"confirm":  second(h.ops.Confirm(ctx, host.ConfirmRequest{})),
+		"rollback": second(h.ops.Rollback(ctx, host.RollbackRequest{})),
+		"teardown": second(h.ops.Teardown(ctx, host.TeardownRequest{})),
+		"open":     second(h.ops.Open(ctx, host.OpenRequest{Port: "9090", Sources: []string{"any"}, For: "1h"})),
+		"close":    second(h.ops.Close(ctx, host.CloseRequest{Lease: "9090"})),
 		"takeback": second(h.ops.TakeBack(ctx)),
 	} {
 		if !errors.Is(err, firewall.ErrPermission) {
@@ -295,9 +302,9 @@ func TestWritersAreRoot(t *testing.T) {
 		}
 	}
 	for name, err := range map[string]error{
-		"firewall": second(h.ops.Firewall(ctx, FirewallRequest{})),
-		"drift":    second(h.ops.Drift(ctx, FirewallRequest{})),
-		"plan":     second(h.ops.Plan(ctx, PlanRequest{Policy: compile(t, wider)})),
+		"firewall": second(h.ops.Firewall(ctx, host.FirewallRequest{})),
+		"drift":    second(h.ops.Drift(ctx, host.FirewallRequest{})),
+		"plan":     second(h.ops.Plan(ctx, host.PlanRequest{Policy: compile(t, wider)})),
 		"history":  second(h.ops.History(ctx)),
 		"leases":   second(h.ops.Leases(ctx)),
 	} {
@@ -315,9 +322,9 @@ func second[A any](_ A, err error) error { return err }
 // TestBothForms: a policy means the same as JSON, as somebody may write it, and as our own requests
 // have it.
 func TestBothForms(t *testing.T) {
-	h := newHost(t).overSocket()
+	h := newMachine(t).overSocket()
 	p := compile(t, wider)
-	text, err := json.Marshal(PlanRequest{Policy: p})
+	text, err := json.Marshal(host.PlanRequest{Policy: p})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,19 +339,19 @@ func TestBothForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	var byHand Difference
+	var byHand host.Difference
 	if err := json.NewDecoder(response.Body).Decode(&byHand); err != nil {
 		t.Fatal(err)
 	}
-	ours, err := h.ops.Plan(t.Context(), PlanRequest{Policy: p})
+	ours, err := h.ops.Plan(t.Context(), host.PlanRequest{Policy: p})
 	if err != nil || len(ours.Changes) == 0 {
 		t.Fatal(ours, err)
 	}
 	if diff := cmp.Diff(byHand, ours); diff != "" {
 		t.Error(diff)
 	}
-	var back PlanRequest
-	body, _, err := encodeRequest(PlanRequest{Policy: p})
+	var back host.PlanRequest
+	body, _, err := encodeRequest(host.PlanRequest{Policy: p})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,7 +363,7 @@ func TestBothForms(t *testing.T) {
 
 // A request that is not understood to the letter changes nothing.
 func TestBadRequests(t *testing.T) {
-	h := newHost(t).overSocket()
+	h := newMachine(t).overSocket()
 	for name, body := range map[string]string{
 		"no JSON":       "force",
 		"an array":      "[]",
@@ -375,12 +382,12 @@ func TestBadRequests(t *testing.T) {
 			[]byte(body),
 			"application/json",
 		)
-		var usage UsageError
+		var usage host.UsageError
 		if !errors.As(err, &usage) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	whole, contentType, err := encodeRequest(ApplyRequest{Policy: compile(t, wider)})
+	whole, contentType, err := encodeRequest(host.ApplyRequest{Policy: compile(t, wider)})
 	if err != nil || contentType != withBinaryState {
 		t.Fatal(contentType, err)
 	}
@@ -400,7 +407,7 @@ func TestBadRequests(t *testing.T) {
 			body,
 			contentType,
 		)
-		var usage UsageError
+		var usage host.UsageError
 		if !errors.As(err, &usage) {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -416,113 +423,9 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// What nobody has confirmed does not survive a reboot, though its time is not up.
-func TestUnconfirmedEndsWithTheBoot(t *testing.T) {
-	h := newHost(t)
-	ctx := context.Background()
-	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, own)}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := h.ops.Apply(ctx, ApplyRequest{Confirm: "1h", Policy: compile(t, wider)}); err != nil {
-		t.Fatal(err)
-	}
-	if x, err := h.ops.TakeBack(ctx); err != nil || x.Done {
-		t.Fatalf("in the same boot: %+v, %v", x, err)
-	}
-	store, unlock, err := h.local.exclusive(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g, err := store.Last()
-	if err != nil || g.BootID == "" {
-		t.Fatalf("%+v, %v", g, err)
-	}
-	g.BootID = "another"
-	_, err = store.Append(*g)
-	unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	x, err := h.ops.TakeBack(ctx)
-	if err != nil || !x.Done || !h.kernel.Held().Equal(compile(t, own).State) {
-		t.Errorf("after a boot: %+v, %v", x, err)
-	}
-	if l, err := h.ops.History(ctx); err != nil ||
-		!strings.Contains(l.Generations[0].Reason, "started anew before generation 3 was confirmed") {
-		t.Errorf("%+v, %v", l, err)
-	}
-}
-
-// Leases that are over are recorded, once, and leave nothing behind.
-func TestEndOfLeases(t *testing.T) {
-	h := newHost(t)
-	ctx := context.Background()
-	if _, err := h.ops.Apply(ctx, ApplyRequest{Policy: compile(t, strings.Replace(wider, "any", "10.0.0.0/8", 1))}); err != nil {
-		t.Fatal(err)
-	}
-	before := h.kernel.Held()
-	// Opened two hours ago for one hour: the kernel has ended it.
-	store := lease.At(h.local.StateDir)
-	past := time.Now().Add(-2 * time.Hour).Truncate(time.Second).UTC()
-	store.Clock = func() lease.Reading { return lease.Reading{Wall: past} }
-	x, err := store.Add(
-		lease.Lease{
-			Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: 8005, Last: 8005}},
-			Sources: firewall.MustPrefixes("203.0.113.7/32"),
-			Opened:  past,
-			Until:   past.Add(time.Hour),
-			User:    "ana",
-			Reason:  "INC-42",
-		},
-	)
-	if err != nil {
-		t.Fatal(err)
-	}
-	last, err := h.local.view().Last()
-	if err != nil {
-		t.Fatal(err)
-	}
-	enforced, err := lease.Apply(last.State, []lease.Lease{x}, past)
-	if err != nil {
-		t.Fatal(err)
-	}
-	history_, unlock, err := h.local.exclusive(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = history_.Append(
-		history.Generation{
-			Record: history.Record{Backend: "memory", Confirmed: true},
-			State:  last.State,
-			Leased: &enforced,
-		},
-	)
-	unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
-	h.kernel.Set(&enforced)
-	ended, err := h.local.EndLeases(ctx)
-	if err != nil || len(ended) != 1 || ended[0].ID != x.ID {
-		t.Fatalf("%+v, %v", ended, err)
-	}
-	if !h.kernel.Held().Equal(*before) {
-		t.Errorf("the kernel holds %+v", h.kernel.Held())
-	}
-	list, err := h.ops.History(ctx)
-	if err != nil || len(list.Generations) != 3 ||
-		!strings.Contains(list.Generations[0].Summary, x.ID+" (tcp/8005 to 203.0.113.7)") ||
-		list.Generations[0].User != itself {
-		t.Errorf("%+v, %v", list, err)
-	}
-	if ended, err := h.local.EndLeases(ctx); err != nil || len(ended) != 0 {
-		t.Errorf("the second time: %+v, %v", ended, err)
-	}
-}
-
 // FuzzRequest: whatever is sent is refused or understood, and never ends the daemon.
 func FuzzRequest(f *testing.F) {
-	for _, q := range []any{ApplyRequest{Caller: caller, Confirm: "60s"}, OpenRequest{Port: "9090", Sources: []string{"10.0.0.0/8"}, For: "2h"}, PlanRequest{}} {
+	for _, q := range []any{host.ApplyRequest{Caller: caller, Confirm: "60s"}, host.OpenRequest{Port: "9090", Sources: []string{"10.0.0.0/8"}, For: "2h"}, host.PlanRequest{}} {
 		b, err := json.Marshal(q)
 		if err != nil {
 			f.Fatal(err)
@@ -539,13 +442,13 @@ func FuzzRequest(f *testing.F) {
 			},
 		},
 	}
-	if b, _, err := encodeRequest(PlanRequest{Policy: &Policy{State: policy}}); err != nil {
+	if b, _, err := encodeRequest(host.PlanRequest{Policy: &host.Policy{State: policy}}); err != nil {
 		f.Fatal(err)
 	} else {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
-		for _, q := range []any{&ApplyRequest{}, &PlanRequest{}, &CloseRequest{}} {
+		for _, q := range []any{&host.ApplyRequest{}, &host.PlanRequest{}, &host.CloseRequest{}} {
 			if err := decodeWithState(b, q); err != nil {
 				if f, status := failureOf(err); f.Kind != "usage" || status != http.StatusBadRequest {
 					t.Errorf("%v is %+v", err, f)
@@ -554,7 +457,7 @@ func FuzzRequest(f *testing.F) {
 				t.Errorf("what was read is no State: %v", err)
 			}
 		}
-		for _, q := range []any{&ApplyRequest{}, &OpenRequest{}, &PlanRequest{}, &CloseRequest{}} {
+		for _, q := range []any{&host.ApplyRequest{}, &host.OpenRequest{}, &host.PlanRequest{}, &host.CloseRequest{}} {
 			if err := decode(b, q); err != nil {
 				if f, status := failureOf(err); f.Kind != "usage" || status != http.StatusBadRequest {
 					t.Errorf("%v is %+v", err, f)

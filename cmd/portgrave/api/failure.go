@@ -1,33 +1,13 @@
-package control
+package api
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/policy"
 )
-
-// UsageError is a mistake of whoever asks.
-type UsageError struct{ Err error }
-
-func (e UsageError) Error() string { return e.Err.Error() }
-
-// Unwrap is the mistake.
-func (e UsageError) Unwrap() error { return e.Err }
-
-func usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
-
-// TestsFailedError refuses a policy that fails its own tests.
-type TestsFailedError struct{ Tests []policy.TestResult }
-
-func (e TestsFailedError) Error() string {
-	return fmt.Sprintf(
-		"the policy fails %s of its own; nothing was changed (--force applies it all the same)",
-		plural(len(e.Tests), "test"),
-	)
-}
 
 // Failure is an error on its way through the socket: {"error": …, "kind": …}.
 type Failure struct {
@@ -62,8 +42,8 @@ func Busy(words string) error { return remoteError{words, ErrBusy} }
 
 func failureOf(err error) (Failure, int) {
 	f := Failure{Message: err.Error(), Kind: "failed"}
-	var usage UsageError
-	var tests TestsFailedError
+	var usage host.UsageError
+	var tests host.TestsFailedError
 	switch {
 	case errors.As(err, &usage):
 		f.Kind = "usage"
@@ -87,11 +67,11 @@ func failureOf(err error) (Failure, int) {
 func (f Failure) err() error {
 	switch f.Kind {
 	case "usage":
-		return UsageError{errors.New(f.Message)}
+		return host.UsageError{Err: errors.New(f.Message)}
 	case "policy":
 		return f.Problems
 	case "tests":
-		return TestsFailedError{f.Tests}
+		return host.TestsFailedError{Tests: f.Tests}
 	}
 	for _, k := range kinds {
 		if k.name == f.Kind && k.is != nil {
@@ -109,10 +89,3 @@ type remoteError struct {
 
 func (e remoteError) Error() string { return e.words }
 func (e remoteError) Unwrap() error { return e.is }
-
-func plural(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
-	}
-	return fmt.Sprintf("%d %ss", n, word)
-}

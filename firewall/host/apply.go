@@ -1,4 +1,4 @@
-package control
+package host
 
 import (
 	"context"
@@ -21,7 +21,7 @@ const (
 // Apply implements Operations: the kernel agrees with the policy, and what was applied is recorded.
 func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 	if q.Policy == nil {
-		return Applied{}, usagef("apply needs a policy")
+		return Applied{}, Usagef("apply needs a policy")
 	}
 	confirm, err := confirmWait(q.Confirm)
 	if err != nil {

@@ -1,4 +1,4 @@
-package control
+package api
 
 import (
 	"bytes"
@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/host"
 )
 
 // TestBodiesGrowWithWhatCame: memory is taken for the bytes that are there, not for those
@@ -47,8 +48,8 @@ func TestReadersSendLittle(t *testing.T) {
 		cidrs[i] = fmt.Sprintf("10.%d.%d.0/25", i>>8, i&0xff)
 	}
 	sources := firewall.MustPrefixes(cidrs...)
-	policyWith := func(services int) *Policy {
-		p := &Policy{Origin: "test"}
+	policyWith := func(services int) *host.Policy {
+		p := &host.Policy{Origin: "test"}
 		for n := range services {
 			p.State.Services = append(p.State.Services, firewall.Service{
 				Name: fmt.Sprint(
@@ -58,11 +59,11 @@ func TestReadersSendLittle(t *testing.T) {
 		}
 		return p
 	}
-	small, smallType, err := encodeRequest(PlanRequest{Policy: policyWith(1)})
+	small, smallType, err := encodeRequest(host.PlanRequest{Policy: policyWith(1)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	shared, sharedType, err := encodeRequest(PlanRequest{Policy: policyWith(100)})
+	shared, sharedType, err := encodeRequest(host.PlanRequest{Policy: policyWith(100)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,9 +88,9 @@ func TestReadersSendLittle(t *testing.T) {
 			if c.unannounced {
 				r.ContentLength = -1
 			}
-			var q PlanRequest
+			var q host.PlanRequest
 			err := decodeRequest(httptest.NewRecorder(), r, &q, writer)
-			var usage UsageError
+			var usage host.UsageError
 			if ok := writer || c.reader; ok != (err == nil) ||
 				!ok && (!errors.As(err, &usage) || !strings.Contains(err.Error(), "only root")) {
 				t.Errorf("%s, writer %v: %v", c.what, writer, err)

@@ -1,4 +1,4 @@
-package control
+package api
 
 import (
 	"bytes"
@@ -9,6 +9,7 @@ import (
 	"net/http"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/host"
 )
 
 // A request is one JSON object, and whoever writes one by hand puts the State of its policy in it.
@@ -21,7 +22,7 @@ const withBinaryState = "application/vnd.portgrave.request-with-state"
 // encodeRequest is a request's body and content type.
 func encodeRequest(q any) (body []byte, contentType string, err error) {
 	var state *firewall.State
-	bare := func(p *Policy) *Policy {
+	bare := func(p *host.Policy) *host.Policy {
 		state = &p.State
 		without := *p
 		without.State = firewall.State{}
@@ -30,12 +31,12 @@ func encodeRequest(q any) (body []byte, contentType string, err error) {
 	switch x := q.(type) {
 	case none:
 		return nil, "", nil
-	case PlanRequest:
+	case host.PlanRequest:
 		if x.Policy != nil {
 			x.Policy = bare(x.Policy)
 		}
 		q = x
-	case ApplyRequest:
+	case host.ApplyRequest:
 		if x.Policy != nil {
 			x.Policy = bare(x.Policy)
 		}
@@ -54,11 +55,11 @@ func encodeRequest(q any) (body []byte, contentType string, err error) {
 }
 
 // policyOf is where a request has its policy; nil if such requests have none.
-func policyOf(q any) **Policy {
+func policyOf(q any) **host.Policy {
 	switch q := q.(type) {
-	case *PlanRequest:
+	case *host.PlanRequest:
 		return &q.Policy
-	case *ApplyRequest:
+	case *host.ApplyRequest:
 		return &q.Policy
 	}
 	return nil
@@ -79,7 +80,7 @@ func decodeRequest(w http.ResponseWriter, r *http.Request, q any, writer bool) e
 		return tooLarge(most, writer)
 	}
 	if err != nil {
-		return usagef("reading the request: %w", err)
+		return host.Usagef("reading the request: %w", err)
 	}
 	if r.Header.Get("Content-Type") == withBinaryState {
 		err = decodeWithState(body, q)
@@ -88,7 +89,7 @@ func decodeRequest(w http.ResponseWriter, r *http.Request, q any, writer bool) e
 	}
 	if p := policyOf(q); err == nil && !writer && p != nil && *p != nil {
 		if n := sourcesOf((*p).State); n > maxReaderSources {
-			err = usagef("the request's policy has %d sources, and only root may send more than %d: "+
+			err = host.Usagef("the request's policy has %d sources, and only root may send more than %d: "+
 				"use sudo, or leave the policy out, and the daemon reads its own", n, maxReaderSources)
 		}
 	}
@@ -97,9 +98,9 @@ func decodeRequest(w http.ResponseWriter, r *http.Request, q any, writer bool) e
 
 func tooLarge(most int64, writer bool) error {
 	if writer {
-		return usagef("the request has more than %d bytes", most)
+		return host.Usagef("the request has more than %d bytes", most)
 	}
-	return usagef("the request has more than %d bytes, and only root may send so much: "+
+	return host.Usagef("the request has more than %d bytes, and only root may send so much: "+
 		"use sudo, or leave the policy out, and the daemon reads its own", most)
 }
 
@@ -141,10 +142,10 @@ func decodeWithState(body []byte, q any) error {
 	}
 	p := policyOf(q)
 	if p == nil || *p == nil {
-		return usagef("the request: it has a State, but no policy")
+		return host.Usagef("the request: it has a State, but no policy")
 	}
 	if err := (*p).State.UnmarshalBinary(state); err != nil {
-		return usagef("the request: %w", err)
+		return host.Usagef("the request: %w", err)
 	}
 	return nil
 }
@@ -158,10 +159,10 @@ func decode(body []byte, q any) error {
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(q); err != nil {
-		return usagef("the request: %w", err)
+		return host.Usagef("the request: %w", err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return usagef("the request: something follows the object")
+		return host.Usagef("the request: something follows the object")
 	}
 	return nil
 }

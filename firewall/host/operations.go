@@ -1,4 +1,4 @@
-package control
+package host
 
 import (
 	"context"
@@ -43,6 +43,9 @@ type Caller struct {
 	// Session is the connection that he works through; null if there is none.
 	Session *Session `json:"session,omitempty"`
 }
+
+// Who is the caller of the request that embeds it.
+func (c *Caller) Who() *Caller { return c }
 
 // Session is an SSH connection that must not be cut by accident.
 type Session struct {

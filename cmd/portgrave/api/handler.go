@@ -1,19 +1,21 @@
-package control
+package api
 
 import (
 	"context"
 	"net/http"
 	"time"
+
+	"github.com/portgrave/portgrave/firewall/host"
 )
 
 // Server is what Handler needs of a daemon.
 type Server struct {
-	Local *Local
+	Local *host.Local
 	// Run executes f when nothing else touches the kernel, to its end, and returns when it is done;
 	// ErrBusy if it can't soon.
 	Run func(ctx context.Context, f func(ctx context.Context)) error
 	// Policy reads the daemon's own policy, for requests that bring none.
-	Policy func(ctx context.Context) (*Policy, error)
+	Policy func(ctx context.Context) (*host.Policy, error)
 	// MayWrite tells whether a request comes from somebody who may change anything, and its user's
 	// name.
 	MayWrite func(*http.Request) (user string, ok bool)
@@ -120,7 +122,7 @@ func handle[Q, A any](s Server, operation func(context.Context, Q) (A, error)) h
 		var q Q
 		_, writer := s.MayWrite(r)
 		err := decodeRequest(w, r, &q, writer)
-		if f, ok := any(&q).(*FirewallRequest); ok && f.Backend == "" {
+		if f, ok := any(&q).(*host.FirewallRequest); ok && f.Backend == "" {
 			f.Backend = r.URL.Query().Get("backend")
 		}
 		if err == nil {
@@ -143,11 +145,11 @@ func handle[Q, A any](s Server, operation func(context.Context, Q) (A, error)) h
 // complete adds to a request what its sender left to the daemon.
 func (s Server) complete(ctx context.Context, q any) error {
 	wanted := policyOf(q)
-	if x, ok := q.(*PlanRequest); ok && x.From != nil && x.To != nil {
+	if x, ok := q.(*host.PlanRequest); ok && x.From != nil && x.To != nil {
 		wanted = nil // it compares generations
 	}
-	if c, ok := q.(interface{ caller() *Caller }); ok && c.caller().User == "" {
-		c.caller().User, _ = ctx.Value(userKey{}).(string)
+	if c, ok := q.(interface{ Who() *host.Caller }); ok && c.Who().User == "" {
+		c.Who().User, _ = ctx.Value(userKey{}).(string)
 	}
 	if wanted == nil {
 		return nil
@@ -155,7 +157,7 @@ func (s Server) complete(ctx context.Context, q any) error {
 	if p := *wanted; p != nil {
 		canonical, err := p.State.Canonical() // whoever wrote it
 		if err != nil {
-			return usagef("the policy of the request: %w", err)
+			return host.Usagef("the policy of the request: %w", err)
 		}
 		p.State = canonical
 		return nil
@@ -164,5 +166,3 @@ func (s Server) complete(ctx context.Context, q any) error {
 	*wanted = p
 	return err
 }
-
-func (c *Caller) caller() *Caller { return c }

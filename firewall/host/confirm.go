@@ -1,4 +1,4 @@
-package control
+package host
 
 import (
 	"context"
@@ -18,10 +18,10 @@ func confirmWait(text string) (time.Duration, error) {
 	}
 	wait, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, usagef("--confirm takes a time such as 60s or 10m, not %q", text)
+		return 0, Usagef("--confirm takes a time such as 60s or 10m, not %q", text)
 	}
 	if wait < shortestConfirm || wait > longestConfirm {
-		return 0, usagef("--confirm takes from %s to %s, not %s", shortestConfirm, longestConfirm, wait)
+		return 0, Usagef("--confirm takes from %s to %s, not %s", shortestConfirm, longestConfirm, wait)
 	}
 	return wait, nil
 }

@@ -1,4 +1,4 @@
-package control
+package host
 
 import (
 	"context"
@@ -225,12 +225,12 @@ func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
 		return l.planBetween(ctx, q)
 	}
 	if q.To != nil {
-		return Difference{}, usagef(
+		return Difference{}, Usagef(
 			"plan --to needs --from: the live kernel is compared with the policy only",
 		)
 	}
 	if q.Policy == nil {
-		return Difference{}, usagef("plan needs a policy")
+		return Difference{}, Usagef("plan needs a policy")
 	}
 	r, err := l.Backends(ctx, q.Backend, false)
 	if err != nil {
@@ -271,7 +271,7 @@ func (l *Local) planBetween(ctx context.Context, q PlanRequest) (Difference, err
 			return Difference{}, err
 		}
 	case q.Policy == nil:
-		return Difference{}, usagef("plan needs a policy, or two generations")
+		return Difference{}, Usagef("plan needs a policy, or two generations")
 	default:
 		to = end{state: &q.Policy.State, backend: l.inForce("")}
 	}
