@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,6 +21,11 @@ func (c *Compiled) RunTests(now time.Time) []TestResult {
 		results = append(results, j.run(t))
 	}
 	return results
+}
+
+// FailedTests are the results of the tests that the policy fails.
+func (c *Compiled) FailedTests(now time.Time) []TestResult {
+	return slices.DeleteFunc(c.RunTests(now), func(r TestResult) bool { return r.OK })
 }
 
 // judge decides tests about one State. Thousands of tests ask about the same few ports and the same

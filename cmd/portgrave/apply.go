@@ -4,8 +4,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall/host"
-	"github.com/portgrave/portgrave/policy"
 )
 
 // apply makes the kernel agree with the policy, and records what was applied.
@@ -55,7 +55,7 @@ func apply(inv *invocation) error {
 	}
 	var tests host.TestsFailedError
 	if errors.As(err, &tests) {
-		return refuseTests(inv, tests.Tests)
+		return refuseTests(inv, tests)
 	}
 	if err != nil {
 		return err
@@ -65,8 +65,11 @@ func apply(inv *invocation) error {
 }
 
 // refuseTests ends an apply whose policy fails its own tests.
-func refuseTests(inv *invocation, failed []policy.TestResult) error {
-	err := host.TestsFailedError{Tests: failed}
+func refuseTests(inv *invocation, refused host.TestsFailedError) error {
+	failed, err := api.FailedTests(refused)
+	if err != nil {
+		return err
+	}
 	if inv.screen.json {
 		_ = inv.screen.object(
 			map[string]any{"error": "the policy fails its own tests; nothing was changed", "tests": failed},
@@ -74,7 +77,7 @@ func refuseTests(inv *invocation, failed []policy.TestResult) error {
 	} else {
 		printTests(inv.screen, failed)
 	}
-	inv.screen.complain("apply", err)
+	inv.screen.complain("apply", refused)
 	return errReport
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/firewall/host"
@@ -43,13 +44,9 @@ func boot(inv *invocation) error {
 			if err != nil {
 				return nil, err
 			}
-			return &host.Policy{
-				Origin:      p.Origin,
-				State:       c.State,
-				FailedTests: failedTests(c.RunTests(time.Now())),
-			}, nil
+			return api.PolicyOf(p, c, time.Now())
 		},
-		Outline: func() policy.Outline { return policy.ReadOutline(policy.Options{Path: inv.config}) },
+		Outline: func() firewall.Outline { return policy.ReadOutline(policy.Options{Path: inv.config}) },
 	})
 	if err != nil {
 		return err

@@ -54,7 +54,7 @@ func check(inv *invocation) error {
 		Stale:    orEmpty(c.Stale),
 		Tests:    c.RunTests(time.Now()),
 	}
-	failed := failedTests(result.Tests)
+	failed := c.FailedTests(time.Now())
 	if inv.screen.json {
 		if err := inv.screen.object(result); err != nil {
 			return err
@@ -78,16 +78,6 @@ func orEmpty[T any](s []T) []T {
 		return []T{}
 	}
 	return s
-}
-
-func failedTests(results []policy.TestResult) []policy.TestResult {
-	var failed []policy.TestResult
-	for _, r := range results {
-		if !r.OK {
-			failed = append(failed, r)
-		}
-	}
-	return failed
 }
 
 func printTests(s *screen, failed []policy.TestResult) {

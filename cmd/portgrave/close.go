@@ -1,8 +1,6 @@
 package main
 
-import (
-	"github.com/portgrave/portgrave/firewall/host"
-)
+import "github.com/portgrave/portgrave/firewall/host"
 
 // closeLease ends leases before their time: one by its ID, or those of a port.
 func closeLease(inv *invocation) error {

@@ -1,8 +1,6 @@
 package main
 
-import (
-	"github.com/portgrave/portgrave/firewall/host"
-)
+import "github.com/portgrave/portgrave/firewall/host"
 
 // confirm says that the generation in force works, so that it is not taken back.
 func confirm(inv *invocation) error {

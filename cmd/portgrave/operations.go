@@ -110,12 +110,7 @@ func (inv *invocation) compiledPolicy(ops host.Operations) (*host.Policy, error)
 		return nil, err
 	}
 	inv.warnOnHost(p, c)
-	return &host.Policy{
-		Origin:      p.Origin,
-		Text:        p.Text(),
-		State:       c.State,
-		FailedTests: failedTests(c.RunTests(time.Now())),
-	}, nil
+	return api.PolicyOf(p, c, time.Now())
 }
 
 // warn prints what else there is to say.

@@ -1,8 +1,6 @@
 package main
 
-import (
-	"github.com/portgrave/portgrave/firewall/host"
-)
+import "github.com/portgrave/portgrave/firewall/host"
 
 // rollback puts the State of an earlier generation in force again.
 func rollback(inv *invocation) error {

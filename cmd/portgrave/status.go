@@ -16,6 +16,7 @@ import (
 
 type statusResult struct {
 	host.Firewall
+	Services      []serviceStatus       `json:"services"`
 	Policy        policyStatus          `json:"policy"`
 	Boot          *host.Booted          `json:"boot"`   // what the start of the system put in force; null if portgrave had no part in it
 	Daemon        *daemon.Status        `json:"daemon"` // null if none runs
@@ -23,6 +24,12 @@ type statusResult struct {
 	SavedRules    []coexist.SavedRules  `json:"saved_rules"` // files that don't load at boot because ours are in them
 
 	bootMissed bool // portgrave was to have a part in it
+}
+
+// serviceStatus is a service in force, and what the policy says of it besides.
+type serviceStatus struct {
+	host.Service
+	Info *policy.ServiceInfo `json:"info,omitempty"` // null where the policy couldn't be read
 }
 
 type policyStatus struct {
@@ -70,6 +77,10 @@ func status(inv *invocation) error {
 	)
 	if err != nil {
 		return err
+	}
+	result.Services = make([]serviceStatus, len(result.Firewall.Services))
+	for i, svc := range result.Firewall.Services {
+		result.Services[i].Service = svc
 	}
 	inv.warn(result.Warnings)
 	if result.Daemon, err = inv.daemonStatus(); err != nil {

@@ -9,7 +9,6 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host/history"
-	"github.com/portgrave/portgrave/policy"
 )
 
 // BootRequest is what a boot falls back on if the history can't tell what to enforce.
@@ -17,7 +16,7 @@ type BootRequest struct {
 	// Policy compiles the policy with what is on this host alone.
 	Policy func(context.Context) (*Policy, error)
 	// Outline is what can be made out of a policy that can't be compiled.
-	Outline func() policy.Outline
+	Outline func() firewall.Outline
 }
 
 // What a boot has loaded.
@@ -167,7 +166,7 @@ func (b *boot) load(ctx context.Context, q BootRequest) {
 }
 
 // close lets nobody in to what should have been guarded, as far as that can be made out.
-func (b *boot) close(ctx context.Context, o policy.Outline) {
+func (b *boot) close(ctx context.Context, o firewall.Outline) {
 	if o.Open {
 		b.fallback("the policy says boot: open")
 		b.report.Loaded = LoadedOpen

@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host/history"
-	"github.com/portgrave/portgrave/policy"
 )
 
 // startAnew is what a reboot does to a host: the kernel forgets.
@@ -114,7 +113,7 @@ func TestBoot(t *testing.T) {
 	for name, c := range map[string]struct {
 		before  func(*testing.T, *host)
 		policy  string // "": it can't be compiled
-		outline policy.Outline
+		outline firewall.Outline
 		want    seen
 		says    []string // in the fallbacks, in this order
 	}{
@@ -126,16 +125,16 @@ func TestBoot(t *testing.T) {
 		"the first one on trial": {before: func(t *testing.T, h *host) { unconfirmed(t, h, wider) }, policy: wider,
 			want: loaded(unguarded, LoadedNothing), says: []string{"generation 1 was not confirmed, and nothing was in force before"}},
 		"on trial, and what was before is damaged": {before: func(t *testing.T, h *host) { apply(t, h, own); unconfirmed(t, h, wider); damage(t, h, "000001") }, policy: wider,
-			outline: policy.Outline{Complete: true, Unlisted: firewall.UnlistedIgnore, Ports: compile(t, own).State.Services[0].Ports},
+			outline: firewall.Outline{Complete: true, Unlisted: firewall.UnlistedIgnore, Ports: compile(t, own).State.Services[0].Ports},
 			want:    closed, says: []string{"damaged", "the policy is generation 2, which was not confirmed"}},
 		"damaged, and a bad policy": {before: func(t *testing.T, h *host) { apply(t, h, own); damage(t, h, "000001") },
-			outline: policy.Outline{Complete: true, Unlisted: firewall.UnlistedIgnore, Ports: compile(t, own).State.Services[0].Ports},
+			outline: firewall.Outline{Complete: true, Unlisted: firewall.UnlistedIgnore, Ports: compile(t, own).State.Services[0].Ports},
 			want:    closed, says: []string{"damaged", "the policy can't be used: line 3"}},
-		"boot: open": {before: func(t *testing.T, h *host) { apply(t, h, own); damage(t, h, "000001") }, outline: policy.Outline{Open: true},
+		"boot: open": {before: func(t *testing.T, h *host) { apply(t, h, own); damage(t, h, "000001") }, outline: firewall.Outline{Open: true},
 			want: loaded(unguarded, LoadedOpen), says: []string{"damaged", "the policy can't be used", "the policy says boot: open"}},
 		"ports that only an older generation tells": {before: func(t *testing.T, h *host) { apply(t, h, own); apply(t, h, wider); damage(t, h, "000002") },
-			outline: policy.Outline{Unlisted: firewall.UnlistedIgnore}, want: closed, says: []string{"damaged", "the policy can't be used", "can't be made out which ports"}},
-		"nothing is known": {before: func(t *testing.T, h *host) { apply(t, h, own); damage(t, h, "000001") }, outline: policy.Outline{Unlisted: firewall.UnlistedIgnore},
+			outline: firewall.Outline{Unlisted: firewall.UnlistedIgnore}, want: closed, says: []string{"damaged", "the policy can't be used", "can't be made out which ports"}},
+		"nothing is known": {before: func(t *testing.T, h *host) { apply(t, h, own); damage(t, h, "000001") }, outline: firewall.Outline{Unlisted: firewall.UnlistedIgnore},
 			want: seen{Loaded: LoadedClosed, Office: "refused", Stranger: "refused", Web: "refused", Elsewhere: "refused"}, says: []string{"damaged", "the policy can't be used", "can't be made out", "every port is closed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,7 +146,7 @@ func TestBoot(t *testing.T) {
 			b := h.boot(
 				t,
 				BootRequest{
-					Outline: func() policy.Outline { return c.outline },
+					Outline: func() firewall.Outline { return c.outline },
 					Policy: func(context.Context) (*Policy, error) {
 						if c.policy == "" {
 							return nil, errors.New("line 3")
@@ -344,7 +343,7 @@ func TestBootByOtherMeans(t *testing.T) {
 	b := h.boot(
 		t,
 		BootRequest{
-			Outline: func() policy.Outline { return policy.Outline{Unlisted: firewall.UnlistedIgnore} },
+			Outline: func() firewall.Outline { return firewall.Outline{Unlisted: firewall.UnlistedIgnore} },
 			Policy:  func(context.Context) (*Policy, error) { return compile(t, own), nil },
 		},
 	)

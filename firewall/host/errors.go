@@ -1,9 +1,8 @@
 package host
 
 import (
+	"encoding/json"
 	"fmt"
-
-	"github.com/portgrave/portgrave/policy"
 )
 
 // UsageError is a mistake of whoever asks.
@@ -17,8 +16,8 @@ func (e UsageError) Unwrap() error { return e.Err }
 // Usagef is a UsageError in these words.
 func Usagef(format string, args ...any) error { return UsageError{fmt.Errorf(format, args...)} }
 
-// TestsFailedError refuses a policy that fails its own tests.
-type TestsFailedError struct{ Tests []policy.TestResult }
+// TestsFailedError refuses a policy that fails its own tests. Tests are Policy.FailedTests.
+type TestsFailedError struct{ Tests []json.RawMessage }
 
 func (e TestsFailedError) Error() string {
 	return fmt.Sprintf(

@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/netip"
 	"time"
@@ -10,11 +11,10 @@ import (
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/host/lease"
-	"github.com/portgrave/portgrave/policy"
 )
 
-// Operations are the verbs. Their errors are those of this package, policy.Problems, those of
-// firewall, or failures.
+// Operations are the verbs. Their errors are those of this package, those of firewall, those of who
+// reads the policy, or failures.
 type Operations interface {
 	// Firewall is what is in force and what passed through it.
 	Firewall(context.Context, FirewallRequest) (Firewall, error)
@@ -61,8 +61,9 @@ type Policy struct {
 	// Text is what it was compiled from, as policy.ReadText reads it, so that its networks can be
 	// followed; none: they aren't.
 	Text []byte `json:"text,omitempty"`
-	// FailedTests are those of its own that it fails.
-	FailedTests []policy.TestResult `json:"failed_tests,omitempty"`
+	// FailedTests are those of its own that it fails, in the form of policy.TestResult. They are
+	// counted and passed on; nothing here looks into them.
+	FailedTests []json.RawMessage `json:"failed_tests,omitempty"`
 }
 
 // Requests. Backend is "auto", "nftables" or "iptables"; "" means auto.
@@ -294,14 +295,13 @@ type DriftCount struct {
 
 // Service is one service in force.
 type Service struct {
-	Name       string              `json:"name"`
-	Policy     string              `json:"policy_service"` // the service of the policy, of which leases may have split off this one
-	Ports      []string            `json:"ports"`
-	Interfaces []string            `json:"interfaces"`
-	Addresses  []string            `json:"addresses"`
-	Sources    int                 `json:"sources"`
-	Expiring   int                 `json:"expiring"`
-	Info       *policy.ServiceInfo `json:"info,omitempty"` // what the policy says of it, where it was read
+	Name       string   `json:"name"`
+	Policy     string   `json:"policy_service"` // the service of the policy, of which leases may have split off this one
+	Ports      []string `json:"ports"`
+	Interfaces []string `json:"interfaces"`
+	Addresses  []string `json:"addresses"`
+	Sources    int      `json:"sources"`
+	Expiring   int      `json:"expiring"`
 	Traffic
 }
 

@@ -155,7 +155,9 @@ func script(t *testing.T, h *machine) (lines []string) {
 		},
 		func() (any, error) {
 			p := compile(t, wider)
-			p.FailedTests = []policy.TestResult{{From: "8.8.8.8", To: "metrics", Expect: "allow", Got: "deny"}}
+			p.FailedTests = []json.RawMessage{
+				json.RawMessage(`{"from":"8.8.8.8","to":"metrics","expect":"allow","got":"deny"}`),
+			}
 			return h.ops.Apply(ctx, host.ApplyRequest{Caller: caller, Policy: p})
 		},
 		func() (any, error) {

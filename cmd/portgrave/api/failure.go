@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 
@@ -11,10 +12,10 @@ import (
 
 // Failure is an error on its way through the socket: {"error": …, "kind": …}.
 type Failure struct {
-	Message  string              `json:"error"`
-	Kind     string              `json:"kind"`               // one of kinds
-	Problems policy.Problems     `json:"problems,omitempty"` // of kind "policy"
-	Tests    []policy.TestResult `json:"tests,omitempty"`    // of kind "tests"
+	Message  string            `json:"error"`
+	Kind     string            `json:"kind"`               // one of kinds
+	Problems policy.Problems   `json:"problems,omitempty"` // of kind "policy"
+	Tests    []json.RawMessage `json:"tests,omitempty"`    // of kind "tests": policy.TestResult
 }
 
 // kinds are the errors that callers tell apart, with the HTTP status of each.

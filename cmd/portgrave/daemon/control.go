@@ -125,13 +125,7 @@ func (d *Daemon) ownPolicy(ctx context.Context) (*host.Policy, error) {
 	if err != nil {
 		return nil, err
 	}
-	q := &host.Policy{Origin: p.Origin, Text: p.Text(), State: c.State}
-	for _, t := range c.RunTests(time.Now()) {
-		if !t.OK {
-			q.FailedTests = append(q.FailedTests, t)
-		}
-	}
-	return q, nil
+	return api.PolicyOf(p, c, time.Now())
 }
 
 func answer(w http.ResponseWriter, x any) {

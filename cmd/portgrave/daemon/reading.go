@@ -323,16 +323,15 @@ func (d *Daemon) adopt(
 	c *policy.Compiled,
 	own bool,
 ) error {
-	for _, t := range c.RunTests(time.Now()) {
-		if !t.OK {
-			return fmt.Errorf(
-				"it fails its own test: from %s to %s: expected %s, got %s",
-				t.From,
-				t.To,
-				t.Expect,
-				t.Got,
-			)
-		}
+	if failed := c.FailedTests(time.Now()); len(failed) > 0 {
+		t := failed[0]
+		return fmt.Errorf(
+			"it fails its own test: from %s to %s: expected %s, got %s",
+			t.From,
+			t.To,
+			t.Expect,
+			t.Got,
+		)
 	}
 	if d.inForce != nil && d.inForce.State.Equal(c.State) {
 		d.same(ctx, p)
