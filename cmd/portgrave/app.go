@@ -9,6 +9,7 @@ import (
 
 	"github.com/portgrave/portgrave/cmd/portgrave/manual"
 	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/policy"
 	"github.com/urfave/cli/v2"
 )
 
@@ -77,7 +78,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{
 			Name:    "config",
 			Aliases: []string{"c"},
-			Usage:   "policy `FILE`, or folder with policy.yaml and policy.d/*.yaml, instead of /etc/portgrave",
+			Usage:   "policy `FILE`, or folder with policy.yaml and policy.d/*.yaml, instead of " + policy.DefaultPath,
 		},
 		&cli.StringFlag{
 			Name:  "backend",

@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
-	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
@@ -95,7 +94,7 @@ func auditNow(
 
 // daemonAudit is what the daemon says of the host.
 func (inv *invocation) daemonAudit() (r audit.Report, err error) {
-	body, err := api.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).Get(inv.ctx, "/v1/audit")
+	body, err := api.NewRemote(inv.runDir).Get(inv.ctx, "/v1/audit")
 	if err != nil {
 		return r, err
 	}

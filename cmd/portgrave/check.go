@@ -26,7 +26,7 @@ func check(inv *invocation) error {
 	var exposed exposedFiles
 	p, c, err := inv.compiledSo(
 		path,
-		howToRead{files: policy.Files{Patience: writerPatience, Exposed: exposed.add}},
+		howToRead{files: policy.Files{Patience: policy.WriterPatience, Exposed: exposed.add}},
 	)
 	for _, w := range exposed.list {
 		inv.screen.warnf("%v", w)

@@ -97,7 +97,7 @@ func runDaemon(inv *invocation) error {
 			StateDir: inv.stateDir,
 			Backends: backendsBeside(r, log),
 			Now:      time.Now,
-			LockWait: daemonLockWait,
+			LockWait: daemon.LockWait,
 			StartGuard: func(generation int) error {
 				_, err := startGuard(inv, generation, 0)
 				return err
@@ -107,10 +107,6 @@ func runDaemon(inv *invocation) error {
 		},
 	})
 }
-
-// daemonLockWait is how long the daemon waits for a process that holds the lock of the state
-// directory, such as a guard.
-const daemonLockWait = 10 * time.Second
 
 // backendsBeside opens backends for a daemon whose own is r: its own as it stands, since the rules
 // may be that socket's alone; another one only to move the rules to it.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/hostview"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/ipvs"
 	"github.com/portgrave/portgrave/policy"
@@ -42,19 +43,13 @@ func newInvocation(
 	getenv func(string) string,
 ) (*invocation, error) {
 	inv := &invocation{
-		ctx:      c.Context,
-		cli:      c,
-		getenv:   getenv,
-		config:   flag(c, "config"),
-		backend:  flag(c, "backend"),
-		stateDir: getenv("PORTGRAVE_STATE_DIR"),
+		ctx:     c.Context,
+		cli:     c,
+		getenv:  getenv,
+		config:  flag(c, "config"),
+		backend: flag(c, "backend"),
 	}
-	if inv.stateDir == "" {
-		inv.stateDir = "/var/lib/portgrave"
-	}
-	if inv.runDir = getenv("PORTGRAVE_RUN_DIR"); inv.runDir == "" {
-		inv.runDir = "/run/portgrave"
-	}
+	inv.stateDir, inv.runDir = host.Dirs(getenv)
 	output := flag(c, "output")
 	inv.screen = newScreen(stdout, stderr, output, getenv)
 	if output != "text" && output != "json" {
@@ -84,7 +79,7 @@ func (inv *invocation) compiled(
 	path string,
 	offline bool,
 ) (*policy.Policy, *policy.Compiled, error) {
-	patience := writerPatience
+	patience := policy.WriterPatience
 	if offline {
 		patience = glancePatience
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -33,7 +32,7 @@ func (inv *invocation) operations() (ops host.Operations, done func(), err error
 
 // connect is operations without that.
 func (inv *invocation) connect() (ops host.Operations, done func(), err error) {
-	remote := api.NewRemote(filepath.Join(inv.runDir, daemon.Socket))
+	remote := api.NewRemote(inv.runDir)
 	s, err := inv.daemonStatus()
 	switch {
 	case errors.Is(err, api.ErrBusy): // it lives
@@ -65,7 +64,7 @@ func (inv *invocation) local() (l *host.Local, done func()) {
 		LockWait: lockWait,
 		MaxLease: func() (time.Duration, error) {
 			p, err := policy.Read(
-				policy.Options{Path: inv.config, Files: policy.Files{Patience: writerPatience}},
+				policy.Options{Path: inv.config, Files: policy.Files{Patience: policy.WriterPatience}},
 			)
 			if err != nil {
 				return 0, err
@@ -124,7 +123,7 @@ func (inv *invocation) warn(warnings []string) {
 func (inv *invocation) daemonStatus() (*daemon.Status, error) {
 	ctx, stop := context.WithTimeout(inv.ctx, statusPatience)
 	defer stop()
-	s, err := daemon.Ask(ctx, api.NewRemote(filepath.Join(inv.runDir, daemon.Socket)))
+	s, err := daemon.Ask(ctx, api.NewRemote(inv.runDir))
 	if errors.Is(err, api.ErrNoDaemon) || errors.Is(err, os.ErrPermission) {
 		return nil, nil
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 	"unicode"
@@ -17,7 +16,7 @@ import (
 
 // watchEvents prints events of a kind ("": of all) as they happen, until it is interrupted.
 func watchEvents(inv *invocation, kind string) error {
-	body, err := api.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).
+	body, err := api.NewRemote(inv.runDir).
 		Get(inv.ctx, "/v1/events?follow=1&kind="+kind)
 	if errors.Is(err, api.ErrNoDaemon) {
 		return fmt.Errorf(

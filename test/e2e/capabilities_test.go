@@ -107,7 +107,7 @@ func (i *installation) listener(port uint16) string {
 	i.t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
-	body, err := api.NewRemote(filepath.Join(i.runDir, "control.sock")).Get(ctx, "/v1/audit")
+	body, err := api.NewRemote(i.runDir).Get(ctx, "/v1/audit")
 	if err != nil {
 		i.t.Fatal(err)
 	}

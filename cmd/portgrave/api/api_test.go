@@ -35,7 +35,7 @@ type machine struct {
 	ops    host.Operations
 	guards int
 	root   bool
-	socket string
+	dir    string
 }
 
 func newMachine(t *testing.T) *machine {
@@ -68,8 +68,8 @@ func (h *machine) clock() bootclock.Reading {
 
 // overSocket has the operations done by a server.
 func (h *machine) overSocket() *machine {
-	h.socket = filepath.Join(h.t.TempDir(), "s")
-	l, err := net.Listen("unix", h.socket)
+	h.dir = h.t.TempDir()
+	l, err := net.Listen("unix", filepath.Join(h.dir, Socket))
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func (h *machine) overSocket() *machine {
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
 	go func() { _ = server.Serve(l) }()
 	h.t.Cleanup(func() { _ = server.Close() })
-	h.ops = NewRemote(h.socket)
+	h.ops = NewRemote(h.dir)
 	return h
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -36,8 +37,12 @@ const (
 	operationPatience = 10 * time.Minute
 )
 
-// NewRemote is the daemon behind a control socket, whether or not one runs.
-func NewRemote(socket string) *Remote {
+// Socket is the control socket's name in the run directory.
+const Socket = "control.sock"
+
+// NewRemote is the daemon of a run directory, whether or not one runs.
+func NewRemote(runDir string) *Remote {
+	socket := filepath.Join(runDir, Socket)
 	return &Remote{socket, http.Client{Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) }}}}
 }

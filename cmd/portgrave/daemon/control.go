@@ -16,11 +16,9 @@ import (
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/policy"
 	"golang.org/x/sys/unix"
 )
-
-// Socket is the control socket's name in the run directory.
-const Socket = "control.sock"
 
 // readers is the group whose members may read from the control socket.
 const readers = "portgrave"
@@ -39,7 +37,7 @@ const readers = "portgrave"
 // and the operations of package api. The function it returns ends it, after the answers under
 // way.
 func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
-	path := filepath.Join(d.RunDir, Socket)
+	path := filepath.Join(d.RunDir, api.Socket)
 	if err := os.Remove(path); err != nil &&
 		!errors.Is(err, os.ErrNotExist) { // we hold the lock, so it is a dead one's
 		return nil, fmt.Errorf("control socket: %w", err)
@@ -121,7 +119,7 @@ func mayWrite(r *http.Request) (name string, ok bool) {
 // ownPolicy reads the daemon's policy for a request that brings none. It runs beside the loop:
 // networks may be slow.
 func (d *Daemon) ownPolicy(ctx context.Context) (*host.Policy, error) {
-	p, c, err := d.Read(ctx, ReadOptions{Patience: reloadPatience})
+	p, c, err := d.Read(ctx, ReadOptions{Patience: policy.WriterPatience})
 	if err != nil {
 		return nil, err
 	}

@@ -99,9 +99,9 @@ type ReadOptions struct {
 // resyncEvery is how often everything is compared although nothing told of a change.
 const resyncEvery = 10 * time.Minute
 
-// lockWait is how long the loop waits for a run of the command line that holds the lock. It goes on
-// afterwards, and tries again with the next event.
-const lockWait = 10 * time.Second
+// LockWait is how long the loop, and what it does for clients, wait for another process that holds
+// the lock of the state directory. The loop goes on afterwards, and tries again with the next event.
+const LockWait = 10 * time.Second
 
 // ErrRunning: another daemon keeps this host.
 var ErrRunning = errors.New("another portgrave daemon is running")
@@ -278,7 +278,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 	defer watchdog.Stop()
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
-	poll := time.NewTicker(defaultPoll)
+	poll := time.NewTicker(policy.DefaultPoll)
 	defer poll.Stop()
 
 	virtual := d.watchVirtual(ctx)
@@ -384,10 +384,6 @@ func (d *Daemon) loop(ctx context.Context) error {
 	}
 }
 
-// defaultPoll is how often a backend without notifications is looked at when no policy says
-// otherwise.
-const defaultPoll = 10 * time.Second
-
 // pollEvery is how often a backend without notifications is looked at: more often while somebody
 // changes the rules there.
 func (d *Daemon) pollEvery() time.Duration {
@@ -397,7 +393,7 @@ func (d *Daemon) pollEvery() time.Duration {
 	if d.policy != nil && d.policy.Daemon.Poll > 0 {
 		return d.policy.Daemon.Poll
 	}
-	return defaultPoll
+	return policy.DefaultPoll
 }
 
 // pollDue fires when the kernel is to be looked at, and what is found may be repaired.

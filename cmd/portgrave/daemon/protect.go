@@ -91,7 +91,7 @@ func (d *Daemon) handOver(ctx context.Context) error {
 	if err != nil || want == nil {
 		return errors.Join(errNotNow, err)
 	}
-	unlock, err := d.Store.Lock(ctx, lockWait)
+	unlock, err := d.Store.Lock(ctx, LockWait)
 	if err != nil {
 		return err
 	}

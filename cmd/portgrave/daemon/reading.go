@@ -25,11 +25,6 @@ const (
 	asked   = "reload"
 )
 
-// reloadPatience is how long a reading waits for who still writes a file, if somebody has asked for
-// it or nothing is in force yet. Others don't wait: they are repeated when the writer has finished,
-// and other changes need not wait for him.
-const reloadPatience = 15 * time.Second
-
 // reading is a policy as it was read.
 type reading struct {
 	cause   string
@@ -77,8 +72,10 @@ func (d *Daemon) beginReading(ctx context.Context, cause string) {
 		Parsed:     func(p *policy.Policy) { d.files.add(d.Folders(p)) },
 		Unfinished: r.writing.add,
 	}
+	// Other readings don't wait for who still writes a file: they are repeated when the writer has
+	// finished, and other changes need not wait for it.
 	if cause == hangup || cause == asked || cause == started && d.inForce == nil {
-		how.Patience = reloadPatience
+		how.Patience = policy.WriterPatience
 	}
 	if !byCommand(cause) {
 		r.keptName = d.policyName()
