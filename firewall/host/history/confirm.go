@@ -11,10 +11,10 @@ import (
 	"github.com/portgrave/portgrave/firewall/host/statefiles"
 )
 
-// confirmedSuffix ends the name of the file that confirms a generation.
-const confirmedSuffix = ".confirmed"
+// confirmedEnding ends the name of the file that confirms a generation.
+const confirmedEnding = "confirmed"
 
-func confirmedName(n int) string { return fmt.Sprintf("%06d%s", n, confirmedSuffix) }
+func confirmedName(n int) string { return idOf(n) + "." + confirmedEnding }
 
 // Confirmation is who said that a generation works, and when.
 type Confirmation struct {

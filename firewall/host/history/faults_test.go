@@ -32,8 +32,8 @@ func TestFaults(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			good := s.files
-			s.files = faulty.Folder{Folder: good, Operation: operation}
+			good := s.files.Folder
+			s.files.Folder = faulty.Folder{Folder: good, Operation: operation}
 			_, appendErr := s.Append(generation("faulty"))
 			_, lastErr := s.Last()
 			if wantErr := operation != "read" && operation != "remove"; wantErr != errors.Is(appendErr, faulty.Err) {
@@ -42,7 +42,7 @@ func TestFaults(t *testing.T) {
 			if wantErr := operation == "list" || operation == "read"; wantErr != errors.Is(lastErr, faulty.Err) {
 				t.Errorf("last: %v", lastErr)
 			}
-			s.files = good
+			s.files.Folder = good
 			all, err := s.List()
 			if err != nil {
 				t.Error(err)

@@ -59,7 +59,7 @@ func (tornDown) Unwrap() error { return ErrNone }
 // Clear are for the holder of Lock.
 type Store struct {
 	dir   string
-	files statefiles.Folder
+	files statefiles.Records
 	texts statefiles.Folder // of policies; see KeepPolicy
 	held  *os.File          // the lock's file, kept open by Hold; nil: each Lock opens it
 }
@@ -92,52 +92,47 @@ func Open(dir string) (*Store, error) {
 // View opens a folder for reading only; it need not exist.
 func View(dir string) *Store {
 	return &Store{
-		dir:   dir,
-		files: statefiles.At(filepath.Join(dir, generations)),
+		dir: dir,
+		files: statefiles.Records{
+			Folder: statefiles.At(filepath.Join(dir, generations)),
+			Path:   filepath.Join(dir, generations),
+			Kind:   "generation",
+			IsID:   func(id string) bool { return numberOf(id) > 0 },
+			Beside: []string{confirmedEnding, policyEnding, withdrawnEnding},
+		},
 		texts: statefiles.At(filepath.Join(dir, texts)),
 	}
 }
 
-const (
-	generations = "generations"
-	suffix      = ".generation"
-)
+const generations = "generations"
 
-// fileName has six digits so that names sort like numbers; a seventh does no harm.
-func fileName(n int) string { return fmt.Sprintf("%06d%s", n, suffix) }
+// idOf has six digits so that names sort like numbers; a seventh does no harm.
+func idOf(n int) string { return fmt.Sprintf("%06d", n) }
 
-func (s *Store) path(n int) string { return filepath.Join(s.dir, generations, fileName(n)) }
+// numberOf is the number of an ID; 0 of anything else.
+func numberOf(id string) int {
+	if n, err := strconv.Atoi(id); err == nil && n > 0 && idOf(n) == id {
+		return n
+	}
+	return 0
+}
+
+func (s *Store) fileName(n int) string { return s.files.File(idOf(n)) }
+
+func (s *Store) path(n int) string { return s.files.PathOf(idOf(n)) }
 
 // numbers lists the generations on disk, ascending, readable or not, and joins errors that name
-// what in the folder is none. Leftovers of a crash begin with a dot and are passed over.
+// what in the folder is none.
 func (s *Store) numbers() (numbers []int, foreign, err error) {
-	entries, err := s.files.List()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
-	}
+	ids, others, err := s.files.IDs()
 	if err != nil {
 		return nil, nil, fmt.Errorf("reading the history: %w", err)
 	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") {
-			continue
-		}
-		if strings.HasSuffix(e.Name(), confirmedSuffix) || strings.HasSuffix(e.Name(), policySuffix) ||
-			strings.HasSuffix(e.Name(), withdrawnSuffix) {
-			continue
-		}
-		n, err := strconv.Atoi(strings.TrimSuffix(e.Name(), suffix))
-		if err != nil || n < 1 || fileName(n) != e.Name() || !e.Type().IsRegular() {
-			foreign = errors.Join(
-				foreign,
-				fmt.Errorf("%s is no generation: move it away", filepath.Join(s.dir, generations, e.Name())),
-			)
-			continue
-		}
-		numbers = append(numbers, n)
+	for _, id := range ids {
+		numbers = append(numbers, numberOf(id))
 	}
 	slices.Sort(numbers)
-	return numbers, foreign, nil
+	return numbers, errors.Join(others...), nil
 }
 
 // Load reads one generation. A missing one is fs.ErrNotExist; of a damaged one the error wraps
@@ -162,7 +157,7 @@ func (s *Store) Enforces(state firewall.State, leased *firewall.State) (Record, 
 	if err != nil || n == 0 {
 		return Record{}, false
 	}
-	f, err := s.files.Open(fileName(n))
+	f, err := s.files.Open(s.fileName(n))
 	if err != nil {
 		return Record{}, false
 	}
@@ -180,13 +175,12 @@ func (s *Store) Enforces(state firewall.State, leased *firewall.State) (Record, 
 
 // load reads what a generation is, and the bytes of what it enforces.
 func (s *Store) load(n int) (Record, []byte, error) {
-	content, err := s.files.Read(fileName(n))
+	body, err := s.files.Body(idOf(n))
+	if damaged := statefiles.DamagedError(""); errors.As(err, &damaged) {
+		return Record{}, nil, s.damaged(n, err.Error())
+	}
 	if err != nil {
 		return Record{}, nil, fmt.Errorf("generation %d: %w", n, err)
-	}
-	body, whole := statefiles.Unseal(content)
-	if !whole {
-		return Record{}, nil, s.damaged(n, "its checksum is wrong")
 	}
 	record, enforces, err := decodeRecord(body)
 	if err != nil {
@@ -263,7 +257,7 @@ func (s *Store) Head() (Record, error) {
 // HeadOf is what a generation is, like Head. A missing one is fs.ErrNotExist; of one without a head
 // the error wraps ErrDamaged.
 func (s *Store) HeadOf(n int) (Record, error) {
-	f, err := s.files.Open(fileName(n))
+	f, err := s.files.Open(s.fileName(n))
 	if err != nil {
 		return Record{}, fmt.Errorf("generation %d: %w", n, err)
 	}
@@ -308,7 +302,7 @@ func (s *Store) NewestSize() int64 {
 	if err != nil || n == 0 {
 		return 0
 	}
-	size, err := s.files.Size(fileName(n))
+	size, err := s.files.Size(s.fileName(n))
 	if err != nil {
 		return 0
 	}
@@ -357,7 +351,7 @@ func (s *Store) Append(g Generation) (Generation, error) {
 	if err != nil {
 		return g, fmt.Errorf("generation %d could not be encoded: %w", g.Number, err)
 	}
-	if err := s.files.Write(fileName(g.Number), content); err != nil {
+	if err := s.files.Write(s.fileName(g.Number), content); err != nil {
 		return g, fmt.Errorf("generation %d could not be recorded: %w", g.Number, err)
 	}
 	if err := s.files.Sync(); err != nil {
@@ -371,10 +365,7 @@ func (s *Store) Append(g Generation) (Generation, error) {
 		_ = s.files.Remove(withdrawnName(n)) // its number is behind us now
 	}
 	for _, old := range s.tooMany() {
-		// One too many is no harm; the next Append tries again.
-		_ = s.files.Remove(fileName(old))
-		_ = s.files.Remove(confirmedName(old))
-		_ = s.files.Remove(policyName(old))
+		_ = s.remove(old) // one too many is no harm; the next Append tries again
 	}
 	return g, nil
 }
@@ -387,11 +378,34 @@ func (s *Store) tooMany() []int {
 	}
 	bytes := int64(0)
 	for i := len(numbers) - 1; i >= 0; i-- {
-		if size, err := s.files.Size(fileName(numbers[i])); err == nil {
+		if size, err := s.files.Size(s.fileName(numbers[i])); err == nil {
 			bytes += size
 		}
 		if kept := len(numbers) - i; kept > Keep || kept > keepLeast && bytes > keepBytes {
 			return numbers[:i+1]
+		}
+	}
+	return nil
+}
+
+// Forget removes a generation that a later one stands for: it is not what somebody would go back
+// to.
+func (s *Store) Forget(n int) error {
+	if err := s.remove(n); err != nil {
+		return fmt.Errorf(
+			"generation %d stays in the history although a later one is the same: %w",
+			n,
+			err,
+		)
+	}
+	return nil
+}
+
+// remove removes all files of a generation.
+func (s *Store) remove(n int) error {
+	for _, name := range []string{s.fileName(n), confirmedName(n), policyName(n)} {
+		if err := s.files.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
 		}
 	}
 	return nil

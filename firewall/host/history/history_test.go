@@ -178,7 +178,7 @@ func (large) Size(string) (int64, error) { return keepBytes / 8, nil }
 // TestLargeGenerationsMakeRoom: what is kept does not fill the disk, and is enough to go back.
 func TestLargeGenerationsMakeRoom(t *testing.T) {
 	s := open(t)
-	s.files = large{s.files}
+	s.files.Folder = large{s.files.Folder}
 	for range 20 {
 		if _, err := s.Append(generation("r")); err != nil {
 			t.Fatal(err)

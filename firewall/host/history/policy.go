@@ -19,10 +19,10 @@ import (
 const (
 	texts        = "policies"
 	textSuffix   = ".policy"
-	policySuffix = ".policy" // of a file in generations that says which policy means the same by now
+	policyEnding = "policy" // of a file in generations that says which policy means the same by now
 )
 
-func policyName(n int) string { return fmt.Sprintf("%06d%s", n, policySuffix) }
+func policyName(n int) string { return idOf(n) + "." + policyEnding }
 
 // PolicyName is the name under which KeepPolicy keeps a text.
 func PolicyName(text []byte) string {

@@ -4,27 +4,26 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"strconv"
 	"strings"
 )
 
-// withdrawnSuffix ends the name of a generation that was recorded and never came into force. The
+// withdrawnEnding ends the name of a generation that was recorded and never came into force. The
 // file keeps the number from being used again, since somebody may have read the generation
 // meanwhile; the next Append removes it.
-const withdrawnSuffix = ".withdrawn"
+const withdrawnEnding = "withdrawn"
 
-func withdrawnName(n int) string { return fmt.Sprintf("%06d%s", n, withdrawnSuffix) }
+func withdrawnName(n int) string { return idOf(n) + "." + withdrawnEnding }
 
 // Withdraw takes back the record of a generation that did not come into force: the one before it is
 // the last again. It renames a file, which takes no room on a full disk. A generation that was not
 // recorded is no error. Hold the Lock.
 func (s *Store) Withdraw(n int) error {
-	err := s.files.Rename(fileName(n), withdrawnName(n))
+	err := s.files.Rename(s.fileName(n), withdrawnName(n))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
-		err = errors.Join(err, s.files.Remove(fileName(n)))
+		err = errors.Join(err, s.files.Remove(s.fileName(n)))
 		if gone, rerr := s.isGone(n); rerr != nil || !gone {
 			return fmt.Errorf(
 				"generation %d did not come into force, and its record can't be removed: %w",
@@ -44,7 +43,7 @@ func (s *Store) Withdraw(n int) error {
 }
 
 func (s *Store) isGone(n int) (bool, error) {
-	_, err := s.files.Size(fileName(n))
+	_, err := s.files.Size(s.fileName(n))
 	if errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}
@@ -58,10 +57,9 @@ func (s *Store) withdrawn() (numbers []int) {
 		return nil
 	}
 	for _, e := range entries {
-		if base, ok := strings.CutSuffix(e.Name(), withdrawnSuffix); ok {
-			if n, err := strconv.Atoi(base); err == nil && withdrawnName(n) == e.Name() {
-				numbers = append(numbers, n)
-			}
+		id, ending, _ := strings.Cut(e.Name(), ".")
+		if n := numberOf(id); n > 0 && ending == withdrawnEnding {
+			numbers = append(numbers, n)
 		}
 	}
 	return numbers

@@ -60,7 +60,7 @@ func TestWithdrawFaults(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.files = faulty.Folder{Folder: s.files, Operation: operation}
+		s.files.Folder = faulty.Folder{Folder: s.files.Folder, Operation: operation}
 		if err := s.Withdraw(g.Number); works != (err == nil) {
 			t.Errorf("%s: %v", operation, err)
 		}

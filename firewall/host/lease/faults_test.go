@@ -36,8 +36,8 @@ func TestFaults(t *testing.T) {
 					leaseOf("203.0.113.8/32", tcp(80, 80)),
 				)
 				pass(now, time.Minute) // so that there is something to prune
-				good := s.files
-				s.files = faulty.Folder{Folder: good, Operation: operation, Remains: remains}
+				good := s.files.Folder
+				s.files.Folder = faulty.Folder{Folder: good, Operation: operation, Remains: remains}
 
 				leases, damaged, listErr := s.List()
 				switch operation {
@@ -48,7 +48,7 @@ func TestFaults(t *testing.T) {
 				case "read":
 					if listErr != nil || len(leases) != 0 || len(damaged) != 3 ||
 						!errors.Is(damaged[0], faulty.Err) ||
-						!strings.Contains(damaged[0].Error(), s.dir) {
+						!strings.Contains(damaged[0].Error(), s.files.Path) {
 						t.Errorf("list: %v, %v, %v", leases, damaged, listErr)
 					}
 				default:
@@ -78,7 +78,7 @@ func TestFaults(t *testing.T) {
 					t.Errorf("remove: %v", removeErr)
 				}
 
-				s.files = good
+				s.files.Folder = good
 				left := ids(list(t, s))
 				if !slices.Contains(left, kept.ID) {
 					t.Errorf("%s is gone", kept.ID)

@@ -22,8 +22,7 @@ type Store struct {
 	// Clock is read whenever leases are; bootclock.System unless somebody sets another.
 	Clock func() Reading
 
-	dir    string
-	files  statefiles.Folder
+	files  statefiles.Records
 	drawID func() string
 }
 
@@ -33,10 +32,18 @@ const MaxLeases = 10_000
 // At is the store in a state directory. Neither it nor anything in it need exist yet.
 func At(stateDir string) *Store {
 	dir := filepath.Join(stateDir, "leases")
-	return &Store{Clock: bootclock.System, dir: dir, files: statefiles.At(dir), drawID: drawID}
+	return &Store{
+		Clock: bootclock.System,
+		files: statefiles.Records{
+			Folder:  statefiles.At(dir),
+			Path:    dir,
+			Kind:    "lease",
+			IsID:    isID,
+			MaxSize: maxFile,
+		},
+		drawID: drawID,
+	}
 }
-
-const suffix = ".lease"
 
 // List reads the leases that are not over, those that end first at the front, with their times by
 // the clock as it is now. What can't be read, or is no lease, opens nothing and hides nothing:
@@ -45,12 +52,12 @@ const suffix = ".lease"
 // none.
 func (s *Store) List() (leases []Lease, damaged []error, err error) {
 	now := s.Clock()
-	names, damaged, err := s.names()
+	ids, damaged, err := s.ids()
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, name := range names {
-		l, err := s.load(name, now)
+	for _, id := range ids {
+		l, err := s.load(id, now)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // removed meanwhile
 		case err != nil:
@@ -70,13 +77,13 @@ func (s *Store) List() (leases []Lease, damaged []error, err error) {
 // are passed over: List names them.
 func (s *Store) Ended() ([]Lease, error) {
 	now := s.Clock()
-	names, _, err := s.names()
+	ids, _, err := s.ids()
 	if err != nil {
 		return nil, err
 	}
 	var over []Lease
-	for _, name := range names {
-		if l, err := s.load(name, now); err == nil && l.Ended(now.Wall) {
+	for _, id := range ids {
+		if l, err := s.load(id, now); err == nil && l.Ended(now.Wall) {
 			over = append(over, l)
 		}
 	}
@@ -87,49 +94,35 @@ func (s *Store) Ended() ([]Lease, error) {
 // again. It is for the holder of the lock.
 func (s *Store) Forget(over []Lease) {
 	for _, l := range over {
-		_ = s.files.Remove(l.ID + suffix)
+		_ = s.files.Remove(s.files.File(l.ID))
 	}
 }
 
-// names lists the files of leases, and errors that name what in the folder is none. Leftovers of a
-// crash begin with a dot and are passed over.
-func (s *Store) names() (names []string, foreign []error, err error) {
-	entries, err := s.files.List()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil, nil
+// ids lists the leases on disk, and errors that name what in the folder is none.
+func (s *Store) ids() (ids []string, foreign []error, err error) {
+	if ids, foreign, err = s.files.IDs(); err != nil {
+		err = fmt.Errorf("reading the leases: %w", err)
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading the leases: %w", err)
-	}
-	for _, e := range entries {
-		switch id, ok := strings.CutSuffix(e.Name(), suffix); {
-		case strings.HasPrefix(e.Name(), "."):
-		case ok && isID(id) && e.Type().IsRegular():
-			names = append(names, e.Name())
-		default:
-			foreign = append(
-				foreign,
-				fmt.Errorf("%s is no lease: move it away", filepath.Join(s.dir, e.Name())),
-			)
-		}
-	}
-	return names, foreign, nil
+	return ids, foreign, err
 }
 
-func (s *Store) load(name string, now Reading) (Lease, error) {
-	path := filepath.Join(s.dir, name)
-	content, err := s.files.Read(name)
-	if err != nil {
+func (s *Store) load(id string, now Reading) (Lease, error) {
+	body, err := s.files.Body(id)
+	if damaged := statefiles.DamagedError(""); err != nil && !errors.As(err, &damaged) {
+		path := s.files.PathOf(id)
 		return Lease{}, fmt.Errorf("a lease can't be read, so it opens nothing: %s: %w", path, err)
 	}
-	f, err := decode(content)
-	if err == nil && f.lease.ID+suffix != name {
+	var f file
+	if err == nil {
+		f, err = decode(body)
+	}
+	if err == nil && f.lease.ID != id {
 		err = fmt.Errorf("it holds lease %s, so it was copied or renamed", f.lease.ID)
 	}
 	if err != nil {
 		return Lease{}, fmt.Errorf(
 			"a lease is damaged, so it opens nothing: %s: %w: move it away",
-			path,
+			s.files.PathOf(id),
 			err,
 		)
 	}
@@ -149,24 +142,24 @@ func (s *Store) Add(l Lease) (Lease, error) {
 			err,
 		)
 	}
-	names, err := s.prune(now)
+	ids, err := s.prune(now)
 	if err != nil {
 		return l, fmt.Errorf("the lease could not be recorded: %w", err)
 	}
-	if len(names) >= MaxLeases {
+	if len(ids) >= MaxLeases {
 		return l, fmt.Errorf(
 			"the lease could not be recorded: %d leases run already, and that is the most: close some",
-			len(names),
+			len(ids),
 		)
 	}
-	for l.ID = s.drawID(); slices.Contains(names, l.ID+suffix); l.ID = s.drawID() {
+	for l.ID = s.drawID(); slices.Contains(ids, l.ID); l.ID = s.drawID() {
 	}
-	name := l.ID + suffix
-	content, err := encode(file{l, originOf(now)})
+	name := s.files.File(l.ID)
+	body, err := encode(file{l, originOf(now)})
 	if err != nil {
 		return l, fmt.Errorf("the lease could not be encoded: %w", err)
 	}
-	if err := s.files.Write(name, statefiles.Bytes(content)); err != nil {
+	if err := s.files.Write(name, statefiles.Bytes(statefiles.SealBytes(body))); err != nil {
 		// Renamed and then failed, or not: gone either way.
 		if rerr := s.files.Remove(name); rerr != nil && !errors.Is(rerr, fs.ErrNotExist) {
 			return l, fmt.Errorf(
@@ -201,7 +194,7 @@ func (s *Store) Remove(id string) error {
 	if !isID(id) {
 		return fmt.Errorf("lease %q: %w", id, fs.ErrNotExist)
 	}
-	if err := s.files.Remove(id + suffix); err != nil {
+	if err := s.files.Remove(s.files.File(id)); err != nil {
 		return fmt.Errorf("lease %s could not be closed: %w", id, err)
 	}
 	_, _ = s.prune(s.Clock()) // what is over opens nothing; the next Add tries again
@@ -211,23 +204,24 @@ func (s *Store) Remove(id string) error {
 	return nil
 }
 
-// prune removes the leases that are over and returns the files of the others, damaged ones among
+// prune removes the leases that are over and returns the IDs of the others, damaged ones among
 // them: what can't be read is for people to look at.
 func (s *Store) prune(now Reading) (left []string, err error) {
-	names, _, err := s.names()
+	ids, _, err := s.ids()
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range names {
-		if l, err := s.load(name, now); err == nil && l.Ended(now.Wall) && s.files.Remove(name) == nil {
+	for _, id := range ids {
+		l, err := s.load(id, now)
+		if err == nil && l.Ended(now.Wall) && s.files.Remove(s.files.File(id)) == nil {
 			continue
 		}
-		left = append(left, name)
+		left = append(left, id)
 	}
 	return left, nil
 }
 
-// file is what one file holds: a checksum in the first line, then JSON.
+// file is what one file holds behind its checksum, as JSON.
 type file struct {
 	lease  Lease
 	origin origin
@@ -239,26 +233,15 @@ type fileJSON struct {
 }
 
 func encode(f file) ([]byte, error) {
-	body, err := json.Marshal(fileJSON{f.lease.wire(), f.origin})
-	if err != nil {
-		return nil, err
-	}
-	return statefiles.SealBytes(body), nil
+	return json.Marshal(fileJSON{f.lease.wire(), f.origin})
 }
 
 // maxFile is far above what encode makes of the largest lease.
 const maxFile = 1 << 20
 
-// decode reads what encode made, and nothing else: a field it does not know may be one that
-// restricts the lease.
-func decode(content []byte) (file, error) {
-	if len(content) > maxFile {
-		return file{}, fmt.Errorf("it has %d bytes", len(content))
-	}
-	body, whole := statefiles.Unseal(content)
-	if !whole {
-		return file{}, errors.New("its checksum is wrong")
-	}
+// decode reads the body of what encode made, and nothing else: a field it does not know may be one
+// that restricts the lease.
+func decode(body []byte) (file, error) {
 	var j fileJSON
 	d := json.NewDecoder(bytes.NewReader(body))
 	d.DisallowUnknownFields()

@@ -90,13 +90,13 @@ func TestStore(t *testing.T) {
 		s,
 		leaseOf("198.51.100.0/24", tcp(22, 22)),
 	) // over before it was added: gone with the removal below
-	if _, err := os.Stat(filepath.Join(s.dir, short.ID+suffix)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(s.files.PathOf(short.ID)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the file of one that is over: %v", err)
 	}
 	if err := s.Remove(long.ID); err != nil {
 		t.Error(err)
 	}
-	if entries, err := os.ReadDir(s.dir); err != nil || len(entries) != 0 {
+	if entries, err := os.ReadDir(s.files.Path); err != nil || len(entries) != 0 {
 		t.Errorf("left: %v, %v", entries, err)
 	}
 }
@@ -106,7 +106,7 @@ func TestStoreRefusesWhatIsNone(t *testing.T) {
 	if l, err := s.Add(leaseOf("203.0.113.7/32")); err == nil {
 		t.Errorf("%+v", l)
 	}
-	if _, err := os.Stat(s.dir); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(s.files.Path); !errors.Is(err, fs.ErrNotExist) {
 		t.Error("something was made for it")
 	}
 }
@@ -133,13 +133,13 @@ func TestIDsAreUnique(t *testing.T) {
 func TestNoMoreThanMax(t *testing.T) {
 	s := storeAt(t, atNoon())
 	first := add(t, s, leaseOf("203.0.113.7/32", tcp(80, 80)))
-	content, err := os.ReadFile(filepath.Join(s.dir, first.ID+suffix))
+	content, err := os.ReadFile(s.files.PathOf(first.ID))
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := []byte("bbbbbb")
 	for range MaxLeases - 1 { // whether they can be read does not matter: they count
-		if err := os.WriteFile(filepath.Join(s.dir, string(id)+suffix), content[:40], 0o600); err != nil {
+		if err := os.WriteFile(s.files.PathOf(string(id)), content[:40], 0o600); err != nil {
 			t.Fatal(err)
 		}
 		for i := len(id) - 1; ; i-- {
@@ -166,7 +166,7 @@ func TestDamaged(t *testing.T) {
 	s := storeAt(t, now)
 	good := add(t, s, leaseOf("203.0.113.7/32", tcp(80, 80)))
 	bad := add(t, s, leaseOf("203.0.113.8/32", tcp(80, 80)))
-	path := filepath.Join(s.dir, bad.ID+suffix)
+	path := s.files.PathOf(bad.ID)
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -232,12 +232,12 @@ func TestDamaged(t *testing.T) {
 		t.Error(err)
 	}
 	for _, name := range []string{"notes.txt", "x.lease", "BCDFGH.lease", "bcdfgh.lease.bak"} {
-		if err := os.WriteFile(filepath.Join(s.dir, name), content, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.files.Path, name), content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(os.Mkdir(filepath.Join(s.dir, "ffffff.lease"), 0o700), os.Symlink(path, filepath.Join(s.dir, "gggggg.lease")),
-		os.WriteFile(filepath.Join(s.dir, ".hhhhhh.lease123"), content, 0o600)); err != nil {
+	if err := errors.Join(os.Mkdir(filepath.Join(s.files.Path, "ffffff.lease"), 0o700), os.Symlink(path, filepath.Join(s.files.Path, "gggggg.lease")),
+		os.WriteFile(filepath.Join(s.files.Path, ".hhhhhh.lease123"), content, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	leases, damaged, err := s.List()
@@ -249,7 +249,7 @@ func TestDamaged(t *testing.T) {
 func TestFilesArePrivate(t *testing.T) {
 	s := storeAt(t, atNoon())
 	l := add(t, s, leaseOf("203.0.113.7/32", tcp(80, 80)))
-	for path, want := range map[string]fs.FileMode{s.dir: 0o700, filepath.Join(s.dir, l.ID+suffix): 0o600} {
+	for path, want := range map[string]fs.FileMode{s.files.Path: 0o700, s.files.PathOf(l.ID): 0o600} {
 		if i, err := os.Stat(path); err != nil || i.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v", path, i, err)
 		}
@@ -282,7 +282,7 @@ func TestLeasesOutliveTheProgram(t *testing.T) {
 	now := atNoon()
 	s := storeAt(t, now)
 	l := add(t, s, leaseOf("203.0.113.7/32", tcp(80, 80)))
-	again := At(filepath.Dir(s.dir))
+	again := At(filepath.Dir(s.files.Path))
 	again.Clock = func() Reading {
 		return Reading{Wall: noon.Add(time.Hour), BootID: "boot-2", Uptime: time.Minute}
 	}
