@@ -29,7 +29,7 @@ func boot(inv *invocation) error {
 		inv.screen.printf("The daemon runs and keeps the rules: there is nothing to do.\n")
 		return nil
 	}
-	if _, err := resolveBackend("auto"); errors.Is(err, firewall.ErrPermission) {
+	if _, err := host.ResolveBackend("auto"); errors.Is(err, firewall.ErrPermission) {
 		return err
 	}
 	inv.screen.progress = nil // the journal has no use for it

@@ -31,7 +31,7 @@ type invocation struct {
 
 	suits    string // see enforcedWith
 	unsuited error
-	opened   *backends // see local
+	opened   *host.Backends // see local
 
 	acceptShrunk bool // see policy.Networks
 }
@@ -165,10 +165,10 @@ func (inv *invocation) parsed(path string, how howToRead) (*policy.Policy, error
 }
 
 // enforcedWith is the backend that a policy must suit: the one that was found out, or named, or
-// that auto takes. The error is that of resolveBackend.
+// that auto takes. The error is that of host.ResolveBackend.
 func (inv *invocation) enforcedWith() (string, error) {
 	if inv.suits == "" {
-		inv.suits, inv.unsuited = resolveBackend(inv.backend)
+		inv.suits, inv.unsuited = host.ResolveBackend(inv.backend)
 	}
 	return inv.suits, inv.unsuited
 }

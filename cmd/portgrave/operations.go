@@ -53,13 +53,12 @@ func (inv *invocation) connect() (ops host.Operations, done func(), err error) {
 
 // local does operations in this process, on backends that it opens when they are needed.
 func (inv *invocation) local() (l *host.Local, done func()) {
-	opened := &backends{
-		log: slog.New(slog.NewTextHandler(inv.screen.progress.writer(inv.screen.err), nil)),
+	inv.opened = &host.Backends{
+		Log: slog.New(slog.NewTextHandler(inv.screen.progress.writer(inv.screen.err), nil)),
 	}
-	inv.opened = opened
 	return &host.Local{
 		StateDir: inv.stateDir,
-		Backends: opened.open,
+		Backends: inv.opened.Open,
 		Now:      time.Now,
 		LockWait: lockWait,
 		MaxLease: func() (time.Duration, error) {
@@ -76,8 +75,15 @@ func (inv *invocation) local() (l *host.Local, done func()) {
 			return err
 		},
 		Tracking:  connections.ReadTracking,
-		Untracked: untracked,
-	}, opened.close
+		Untracked: host.Untracked,
+	}, inv.opened.Close
+}
+
+// lookAhead prepares for a comparison with the kernel, unless a daemon makes it.
+func (inv *invocation) lookAhead() {
+	if inv.opened != nil {
+		inv.opened.LookAhead(inv.ctx, inv.backend)
+	}
 }
 
 // caller is the user and, over SSH, the session, for the history and so that it is not cut. sudo's

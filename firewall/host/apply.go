@@ -223,7 +223,7 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 			return Applied{}, err
 		}
 	}
-	if q.Backend == "" || q.Backend == "auto" {
+	if isAuto(q.Backend) {
 		if r, err = l.through(ctx, r, target.Backend); err != nil {
 			return Applied{}, err
 		}

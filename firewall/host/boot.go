@@ -223,7 +223,7 @@ func (b *boot) enforce(
 	if leases {
 		state = b.leased(state)
 	}
-	if backend == "" || backend == "auto" {
+	if isAuto(backend) {
 		backend = "nftables"
 	}
 	other := map[string]string{"nftables": "iptables", "iptables": "nftables"}[backend]

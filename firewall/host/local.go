@@ -161,17 +161,7 @@ func (l *Local) begin(
 	return r, store, unlock, err
 }
 
-// inForce is the backend that auto means to verbs about what was applied: the one it was applied
-// with.
-func (l *Local) inForce(backend string) string {
-	if backend == "" || backend == "auto" {
-		if last, err := l.view().Head(); err == nil && last.Backend != "" {
-			return last.Backend
-		}
-		return "auto"
-	}
-	return backend
-}
+func (l *Local) inForce(backend string) string { return BackendInForce(l.view(), backend) }
 
 // withLeases merges the leases that run into the State of a policy: what is to be enforced. If it
 // is unknown which leases there are, nothing may be enforced as if there were none.

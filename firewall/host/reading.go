@@ -302,7 +302,7 @@ func endOf(store *history.Store, n int) (end, error) {
 // with.
 func (e end) through(asked string, other end) end {
 	for _, name := range []string{asked, e.backend, other.backend, "nftables"} {
-		if name != "" && name != "auto" {
+		if !isAuto(name) {
 			e.backend = name
 			break
 		}

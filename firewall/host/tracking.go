@@ -3,6 +3,7 @@ package host
 import (
 	"context"
 	"fmt"
+	"os/exec"
 	"slices"
 	"strings"
 
@@ -67,4 +68,18 @@ func (l *Local) repliesUnknown(ctx context.Context, want firewall.State) []strin
 			strings.Join(rules, "; "),
 		),
 	}
+}
+
+// Untracked names the rules on this host that end connection tracking.
+func Untracked(ctx context.Context) ([]string, error) {
+	return connections.Untracked(
+		ctx,
+		func(ctx context.Context, name string, args ...string) ([]byte, error) {
+			out, err := exec.CommandContext(ctx, name, args...).Output()
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			return out, nil
+		},
+	)
 }

@@ -1,38 +1,37 @@
-package main
+package daemon
 
 import (
 	"context"
 	"fmt"
 	"log/slog"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/nft"
 	"github.com/portgrave/portgrave/firewall/watch"
 )
 
-// notifications are what the kernel tells of others' changes where our rules are.
-type notifications struct {
-	commits daemon.Commits     // nil: nothing
-	polled  bool               // some changes are told to nobody
-	protect firewall.Protector // nil: the backend can't
-	close   func()
+// Notifications are what the kernel tells of others' changes where our rules are.
+type Notifications struct {
+	Commits Commits            // nil: nothing
+	Polled  bool               // some changes are told to nobody
+	Protect firewall.Protector // nil: the backend can't
+	Close   func()
 }
 
-// openNotifications listens to what others change where the rules of a backend are, and can keep
+// Listen listens to what others change where the rules of a backend are, and can keep
 // them from that if the backend can.
-func openNotifications(
+func Listen(
 	ctx context.Context,
 	r *firewall.Reconciler,
 	log *slog.Logger,
-) (notifications, error) {
+) (Notifications, error) {
 	b, native := r.Backend.(*nft.Backend)
 	if !native {
 		return iptablesNotifications(ctx, log), nil
 	}
 	w, err := watch.New(watch.Portgrave)
 	if err != nil {
-		return notifications{}, err
+		return Notifications{}, err
 	}
 	w.Ignore(b.PortID())
 	b.Bulk = func() func(uint32) {
@@ -45,14 +44,14 @@ func openNotifications(
 		}
 		return func(generation uint32) { _ = w.Resume(generation) } // if it fails, the watch ends, and with it the daemon
 	}
-	return notifications{commits: commits{w}, protect: b, close: func() { _ = w.Close() }}, nil
+	return Notifications{Commits: adapter{w}, Protect: b, Close: func() { _ = w.Close() }}, nil
 }
 
 // iptablesNotifications listens wherever something can be heard: iptables-nft changes nf_tables,
 // which sends notifications; legacy iptables is in the kernel's audit, if that is switched on. Of
 // ipset nobody is told.
-func iptablesNotifications(ctx context.Context, log *slog.Logger) notifications {
-	n := notifications{polled: true, close: func() {}}
+func iptablesNotifications(ctx context.Context, log *slog.Logger) Notifications {
+	n := Notifications{Polled: true, Close: func() {}}
 	var sources []source
 	if w, err := watch.New(watch.IPTables); err == nil {
 		sources = append(sources, w)
@@ -65,8 +64,8 @@ func iptablesNotifications(ctx context.Context, log *slog.Logger) notifications 
 		log.Info("changes through legacy iptables are found by polling, without their author", "reason", err)
 	}
 	if len(sources) > 0 {
-		n.commits = merge(ctx, sources)
-		n.close = func() {
+		n.Commits = merge(ctx, sources)
+		n.Close = func() {
 			for _, s := range sources {
 				_ = s.Close()
 			}
@@ -81,16 +80,16 @@ type source interface {
 	Close() error
 }
 
-// commits is a source as the daemon wants it.
-type commits struct{ source source }
+// adapter is a source as the loop wants it.
+type adapter struct{ source source }
 
-// Next implements daemon.Commits.
-func (c commits) Next(ctx context.Context) (daemon.Commit, error) {
+// Next implements Commits.
+func (c adapter) Next(ctx context.Context) (Commit, error) {
 	e, err := c.source.Next(ctx)
 	if err != nil {
-		return daemon.Commit{}, err
+		return Commit{}, err
 	}
-	out := daemon.Commit{At: e.At, Ours: e.Ours, Hooks: e.Hooks, Lost: e.Lost, Summary: e.Summary}
+	out := Commit{At: e.At, Ours: e.Ours, Hooks: e.Hooks, Lost: e.Lost, Summary: e.Summary}
 	if e.Author != (firewall.Author{}) {
 		author := e.Author
 		author.LoginUser = e.LoginUser
@@ -101,16 +100,16 @@ func (c commits) Next(ctx context.Context) (daemon.Commit, error) {
 
 // merged is several sources as one.
 type merged struct {
-	heard  chan daemon.Commit
+	heard  chan Commit
 	failed chan error
 }
 
 func merge(ctx context.Context, sources []source) merged {
-	m := merged{make(chan daemon.Commit), make(chan error, len(sources))}
+	m := merged{make(chan Commit), make(chan error, len(sources))}
 	for _, s := range sources {
 		go func() {
 			for {
-				c, err := commits{s}.Next(ctx)
+				c, err := adapter{s}.Next(ctx)
 				if err != nil {
 					m.failed <- fmt.Errorf("%T: %w", s, err)
 					return
@@ -126,14 +125,14 @@ func merge(ctx context.Context, sources []source) merged {
 	return m
 }
 
-// Next implements daemon.Commits.
-func (m merged) Next(ctx context.Context) (daemon.Commit, error) {
+// Next implements Commits.
+func (m merged) Next(ctx context.Context) (Commit, error) {
 	select {
 	case c := <-m.heard:
 		return c, nil
 	case err := <-m.failed:
-		return daemon.Commit{}, err
+		return Commit{}, err
 	case <-ctx.Done():
-		return daemon.Commit{}, ctx.Err()
+		return Commit{}, ctx.Err()
 	}
 }
