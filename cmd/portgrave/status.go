@@ -12,6 +12,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
+	"github.com/portgrave/portgrave/systemd/manager"
 )
 
 type statusResult struct {
@@ -88,7 +89,7 @@ func status(inv *invocation) error {
 	}
 	result.Boot = host.LastBooted(inv.runDir, bootclock.System().BootID)
 	result.bootMissed = result.Boot == nil && inv.getenv("PORTGRAVE_RUN_DIR") == "" &&
-		host.BootIsWanted()
+		manager.WantsBoot()
 	inv.suits = result.Backend
 	p, c, perr := inv.compiled(inv.config, true)
 	if p != nil {

@@ -41,12 +41,5 @@ func LastBooted(runDir, bootID string) *Booted {
 	return &b
 }
 
-// BootIsWanted reports whether systemd runs this host and is to start our unit at boot.
-func BootIsWanted() bool {
-	_, err := os.Stat("/run/systemd/system") // sd_booted(3)
-	links, _ := filepath.Glob("/etc/systemd/system/*.wants/portgrave-boot.service")
-	return err == nil && len(links) > 0
-}
-
 // Well reports whether the boot put in force what was in force before.
 func (b Booted) Well() bool { return b.Error == "" && len(b.Fallbacks) == 0 }
