@@ -3,25 +3,16 @@ package daemon
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/policy"
-	"golang.org/x/sys/unix"
 )
-
-// readers is the group whose members may read from the control socket.
-const readers = "portgrave"
 
 // serveControl answers on the control socket: HTTP with JSON. Each client has a goroutine of its
 // own. What the daemon says of itself lies ready; what touches the kernel is done in the loop,
@@ -37,22 +28,9 @@ const readers = "portgrave"
 // and the operations of package api. The function it returns ends it, after the answers under
 // way.
 func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
-	path := filepath.Join(d.RunDir, api.Socket)
-	if err := os.Remove(path); err != nil &&
-		!errors.Is(err, os.ErrNotExist) { // we hold the lock, so it is a dead one's
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	old := unix.Umask(0o177) // nobody else may connect before the permissions are as they shall be
-	l, err := net.Listen("unix", path)
-	unix.Umask(old)
+	l, err := api.Listen(d.RunDir, d.Log)
 	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	if g, err := user.LookupGroup(readers); err == nil {
-		gid, _ := strconv.Atoi(g.Gid)
-		if err := admit(path, gid); err != nil {
-			d.Log.Warn("members of the group can't use the control socket", "group", readers, "error", err)
-		}
+		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", d.getStatus)
@@ -62,58 +40,22 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	operations := api.Server{
 		Local:    d.Local,
 		Policy:   d.ownPolicy,
-		MayWrite: mayWrite,
+		MayWrite: api.MayWrite,
 		Run: func(ctx context.Context, f func(context.Context)) error {
 			return d.inLoop(ctx, operationPatience, func(ctx context.Context) { f(ctx); d.operated(ctx) })
 		},
 	}
 	operations.Handle(mux)
 	mux.HandleFunc("POST /v1/reload", operations.Write(d.postReload))
-	server := &http.Server{Handler: receive(mux), ConnContext: withGuest, MaxHeaderBytes: 1 << 14,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute,
+	server := &http.Server{Handler: mux, ReadTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return ctx }}
-	go func() { _ = server.Serve(&door{Listener: d.spare.guard(l)}) }()
+	api.Serve(server, d.spare.guard(l))
 	return func() {
 		ending, stop := context.WithTimeout(context.Background(), time.Second)
 		defer stop()
 		_ = server.Shutdown(ending)
 		_ = server.Close()
 	}, nil
-}
-
-// admit lets a group use the socket at a path. The folder may belong to a user who puts a link
-// there meanwhile, so what is changed is what was opened.
-func admit(path string, gid int) error {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	var s unix.Stat_t
-	if err := unix.Fstat(fd, &s); err != nil {
-		return err
-	}
-	if s.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return fmt.Errorf("%s is not a socket any more", path)
-	}
-	if gid != os.Getegid() {
-		err = unix.Fchownat(fd, "", -1, gid, unix.AT_EMPTY_PATH)
-	} // else it is the group's already, and a filter of system calls may refuse to say so again
-	// chmod(2) of what a descriptor leads to, which fchmod(2) refuses with O_PATH.
-	return errors.Join(err, os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o660))
-}
-
-// mayWrite lets root, and the daemon's own user, change things.
-func mayWrite(r *http.Request) (name string, ok bool) {
-	cred := guestOf(r).peer
-	if !trusted(cred) {
-		return "", false
-	}
-	name = strconv.Itoa(int(cred.Uid))
-	if u, err := user.LookupId(name); err == nil {
-		name = u.Username
-	}
-	return name, true
 }
 
 // ownPolicy reads the daemon's policy for a request that brings none. It runs beside the loop:
@@ -164,9 +106,9 @@ func (d *Daemon) getEvents(w http.ResponseWriter, r *http.Request) {
 		d.listEvents(w)
 		return
 	}
-	next, stop, ok := d.events.follow(guestOf(r).standing)
+	next, stop, ok := d.events.follow(api.StandingOf(r))
 	if !ok {
-		crowded(w)
+		api.Crowded(w)
 		return
 	}
 	defer stop()

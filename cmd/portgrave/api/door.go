@@ -1,4 +1,4 @@
-package daemon
+package api
 
 import (
 	"context"
@@ -10,25 +10,24 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"golang.org/x/sys/unix"
 )
 
 // A connection costs a descriptor and some memory, which repairs need too. So a door counts who
 // comes in: readers apart from those who may write, whom readers can't keep out.
 //
-//	up to maxReaders, maxWriters   served
-//	up to maxWaiting more          their request is read, briefly, and answered with 503
+//	up to MaxReaders, maxWriters   served
+//	up to MaxWaiting more          their request is read, briefly, and answered with 503
 //	the others                     503 at once
 //
 // The second row is there for clients: one that is still writing its request when the connection
 // ends would see a broken connection rather than the answer.
 const (
-	maxReaders = 64
+	MaxReaders = 64
 	maxWriters = 256
-	maxWaiting = 64
-	// maxStreams is how many connections may follow events, of each of the two.
-	maxStreams = 64
+	MaxWaiting = 64
+	// MaxStreams is how many connections may follow events, of each of the two.
+	MaxStreams = 64
 	// turnedAwayPatience is how long the request of a connection is waited for that gets no other
 	// answer.
 	turnedAwayPatience = time.Second
@@ -36,24 +35,24 @@ const (
 	readerPatience = time.Minute
 )
 
-// standing is how a connection is treated.
-type standing int
+// Standing is how a connection is treated.
+type Standing int
 
 const (
-	asReader standing = iota
+	asReader Standing = iota
 	asWriter
 	turnedAway
-	standings
+	Standings
 )
 
 // bounds are how many connections of each standing there are at once.
-var bounds = [standings]int{asReader: maxReaders, asWriter: maxWriters, turnedAway: maxWaiting}
+var bounds = [Standings]int{asReader: MaxReaders, asWriter: maxWriters, turnedAway: MaxWaiting}
 
 // door is a listener that lets in as many as bounds say. It is safe for use by several goroutines.
 type door struct {
 	net.Listener
 	mu     sync.Mutex
-	inside [standings]int
+	inside [Standings]int
 }
 
 // Accept implements net.Listener.
@@ -73,11 +72,11 @@ func (d *door) Accept() (net.Conn, error) {
 		if g.standing = turnedAway; d.enter(turnedAway) {
 			return g, nil
 		}
-		sendAway(c)
+		SendAway(c)
 	}
 }
 
-func (d *door) enter(s standing) bool {
+func (d *door) enter(s Standing) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.inside[s] >= bounds[s] {
@@ -87,13 +86,13 @@ func (d *door) enter(s standing) bool {
 	return true
 }
 
-func (d *door) leave(s standing) {
+func (d *door) leave(s Standing) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.inside[s]--
 }
 
-// goodbye is the answer to a connection that is not even read from: ErrBusy as api.Fail writes
+// goodbye is the answer to a connection that is not even read from: ErrBusy as Fail writes
 // it.
 var goodbye = func() []byte {
 	body := `{"error":` + strconv.Quote(errCrowded.Error()) + `,"kind":"busy"}` + "\n"
@@ -103,10 +102,10 @@ var goodbye = func() []byte {
 	)
 }()
 
-// sendAway answers and closes a connection without waiting for anything. What has come of a request
+// SendAway answers and closes a connection without waiting for anything. What has come of a request
 // is taken first: unread, it would end the connection with an error before the answer is seen
 // (unix(7)).
-func sendAway(c net.Conn) {
+func SendAway(c net.Conn) {
 	_ = c.SetDeadline(
 		time.Now().Add(turnedAwayPatience),
 	) // the answer fits the buffer of a new connection
@@ -128,7 +127,7 @@ type guest struct {
 	net.Conn
 	door     *door
 	peer     *unix.Ucred // nil if it is unknown, as of a TCP connection
-	standing standing
+	standing Standing
 	came     time.Time
 	gone     sync.Once
 }
@@ -160,7 +159,7 @@ func (g *guest) SetReadDeadline(t time.Time) error {
 }
 
 // errCrowded: all connections that the daemon serves at once are in use.
-var errCrowded = api.Busy("too many connections at once; try again when others have ended")
+var errCrowded = Busy("too many connections at once; try again when others have ended")
 
 // guestKey is where a connection stands in a request's context.
 type guestKey struct{}
@@ -177,13 +176,16 @@ func guestOf(r *http.Request) *guest {
 	return &guest{standing: asReader}
 }
 
+// StandingOf is the standing of a request's connection.
+func StandingOf(r *http.Request) Standing { return guestOf(r).standing }
+
 // receive answers those who are turned away, and lets no reader hold an answer for ever.
 func receive(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch guestOf(r).standing {
 		case turnedAway:
 			w.Header().Set("Connection", "close")
-			crowded(w)
+			Crowded(w)
 			return
 		case asReader:
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(readerPatience))
@@ -192,9 +194,10 @@ func receive(h http.Handler) http.Handler {
 	})
 }
 
-func crowded(w http.ResponseWriter) {
+// Crowded answers that too many are served already.
+func Crowded(w http.ResponseWriter) {
 	w.Header().Set("Retry-After", "5")
-	api.Fail(w, errCrowded)
+	Fail(w, errCrowded)
 }
 
 // trusted reports whether a peer may change things: root, and the daemon's own user.

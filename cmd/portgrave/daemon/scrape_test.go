@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +26,7 @@ func TestScrapesAreBounded(t *testing.T) {
 	}
 	t.Cleanup(s.close)
 	var conns []net.Conn
-	for range maxReaders + maxWaiting + 50 {
+	for range api.MaxReaders + api.MaxWaiting + 50 {
 		c, err := net.Dial("tcp", address)
 		if err != nil {
 			t.Fatal(err)
@@ -42,26 +41,8 @@ func TestScrapesAreBounded(t *testing.T) {
 		line, _ := bufio.NewReader(c).ReadString('\n')
 		count[strings.TrimSpace(line)]++
 	}
-	if count["HTTP/1.1 404 Not Found"] != maxReaders ||
+	if count["HTTP/1.1 404 Not Found"] != api.MaxReaders ||
 		count["HTTP/1.1 503 Service Unavailable"] == 0 {
 		t.Errorf("%v", count)
-	}
-}
-
-// TestGoodbyeIsAFailure: what is said without reading a request is what our own client understands.
-func TestGoodbyeIsAFailure(t *testing.T) {
-	response, err := http.ReadResponse(bufio.NewReader(strings.NewReader(string(goodbye))), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	var body strings.Builder
-	if _, err := bufio.NewReader(response.Body).WriteTo(&body); err != nil {
-		t.Fatal(err)
-	}
-	want := httptest.NewRecorder()
-	api.Fail(want, errCrowded)
-	if response.StatusCode != want.Code || body.String() != want.Body.String() {
-		t.Errorf("%d %s, but otherwise %d %s", response.StatusCode, body.String(), want.Code, want.Body)
 	}
 }
