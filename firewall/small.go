@@ -39,7 +39,7 @@ func (s State) Small(
 	kept := map[int]*PrefixesBuilder{}
 	index := s.Index()
 	for _, c := range LockedOut(small, running, Connection{}, now, nameOwners) {
-		d := index.Decide(c.flow(), now)
+		d := index.Decide(c.Flow(), now)
 		i, found := reduced[d.Service]
 		if d.Verdict != Allowed || !found {
 			continue

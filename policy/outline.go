@@ -2,7 +2,8 @@ package policy
 
 import "github.com/portgrave/portgrave/firewall"
 
-// ReadOutline reads the outline of a policy. It knows no failure: what can't be read is not in it, and then it is not Complete.
+// ReadOutline reads the outline of a policy. It knows no failure: what can't be read is not in it,
+// and then it is not Complete.
 func ReadOutline(opts Options) firewall.Outline {
 	d, _, err := decode(opts)
 	if err != nil {

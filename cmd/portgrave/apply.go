@@ -17,8 +17,8 @@ func apply(inv *invocation) error {
 	defer done()
 	inv.lookAhead()
 	inv.acceptShrunk = inv.cli.Bool("force")
-	// Networks are loaded before anything is locked: a slow server keeps nobody else waiting, least of
-	// all the daemon.
+	// Networks are loaded before anything is locked: a slow server keeps nobody else waiting, least
+	// of all the daemon.
 	p, err := inv.compiledPolicy(ops)
 	if err != nil {
 		return err

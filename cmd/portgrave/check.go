@@ -21,8 +21,8 @@ func check(inv *invocation) error {
 	if inv.cli.Args().Present() {
 		path = inv.cli.Args().First()
 	}
-	// Where a policy is only read, such as in a clone for a group to write, it need not be safe from
-	// others.
+	// Where a policy is only read, such as in a clone for a group to write, it need not be safe
+	// from others.
 	var exposed exposedFiles
 	p, c, err := inv.compiledSo(
 		path,

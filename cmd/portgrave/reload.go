@@ -8,8 +8,8 @@ import (
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
 )
 
-// reload has the daemon read its policy again and waits for what comes of it: so systemctl reload fails, with the reason, if the policy
-// can't be used.
+// reload has the daemon read its policy again and waits for what comes of it: so systemctl reload
+// fails, with the reason, if the policy can't be used.
 func reload(inv *invocation) error {
 	done, err := api.NewRemote(inv.runDir).Reload(inv.ctx)
 	if errors.Is(err, api.ErrNoDaemon) {

@@ -157,26 +157,17 @@ func refuseLockOut(
 		return nil
 	}
 	var lines []string
+	index := want.Index()
 	for _, x := range cut {
-		flow := firewall.Flow{
-			Protocol:    x.Protocol,
-			Source:      x.Client.Addr(),
-			Destination: x.Dialled.Addr(),
-			Port:        x.Dialled.Port(),
-			Interface:   x.Interface,
-		}
+		why := index.Decide(x.Flow(), r.Now()).Reason
 		lines = append(
 			lines,
-			fmt.Sprintf(
-				"  from %s to port %d: %s",
-				x.Client.Addr(),
-				x.Dialled.Port(),
-				want.Decide(flow, r.Now()).Reason,
-			),
+			fmt.Sprintf("  from %s to port %d: %s", x.Client.Addr(), x.Dialled.Port(), why),
 		)
 	}
 	return fmt.Errorf(
-		"refused: this would lock out %s that is open now:\n%s\nNothing was changed. Allow the source in the policy, or use --force",
+		"refused: this would lock out %s that is open now:\n%s\n"+
+			"Nothing was changed. Allow the source in the policy, or use --force",
 		plural(len(cut), "SSH session"),
 		strings.Join(lines, "\n"),
 	)

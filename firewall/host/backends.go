@@ -162,8 +162,8 @@ func openBackend(
 		if nftErr != nil {
 			return nil, nil, nil, nftErr
 		}
-		// Reading iptables takes a handful of processes, so it is done only where something of ours may
-		// be.
+		// Reading iptables takes a handful of processes, so it is done only where something of ours
+		// may be.
 		if traces, err := xt.Traces(); err != nil || !traces && !thorough {
 			return native, nil, closeAll, err
 		}

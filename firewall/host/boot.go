@@ -91,8 +91,8 @@ type boot struct {
 	history  *history.Store
 	earliest time.Time
 	report   Booted
-	// onTrial is the generation that nobody has confirmed before the system was started anew; nil if
-	// there is none.
+	// onTrial is the generation that nobody has confirmed before the system was started anew; nil
+	// if there is none.
 	onTrial *history.Generation
 	// reconciler is what put something in force.
 	reconciler *firewall.Reconciler
@@ -232,8 +232,8 @@ func (b *boot) enforce(
 		if err == nil {
 			at := *r
 			at.Now = b.now
-			// What bears our name can't stay where our rules belong, whoever put it there: only a table of
-			// that name was ever confirmed.
+			// What bears our name can't stay where our rules belong, whoever put it there: only a
+			// table of that name was ever confirmed.
 			if _, err = at.Apply(ctx, &state, true); err == nil {
 				b.report.Backend, b.reconciler = r.Backend.Name(), &at
 				return true

@@ -195,8 +195,8 @@ func (l *Local) takeBack(
 	}
 	want, _, err := l.withLeases(before.State)
 	if err != nil {
-		// Taking back must not wait for that; the leases of then, but for those that have ended, are the
-		// next best.
+		// Taking back must not wait for that; the leases of then, but for those that have ended,
+		// are the next best.
 		want = before.InForce()
 	}
 	out, backend, err := l.applyWhereItWas(ctx, r, before.Backend, want)

@@ -92,8 +92,8 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 	if err != nil {
 		return Opened{}, UsageError{err}
 	}
-	// Recorded first: whatever dies from here on, nothing is open of which nobody knows who opened it
-	// and why.
+	// Recorded first: whatever dies from here on, nothing is open of which nobody knows who opened
+	// it and why.
 	if x, err = l.leases().Add(x); err != nil {
 		return Opened{}, err
 	}
@@ -154,7 +154,8 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 	for _, x := range closing {
 		names = append(names, x.ID)
 	}
-	// The kernel first: whatever fails then, a lease that is recorded is one that somebody knows of.
+	// The kernel first: whatever fails then, a lease that is recorded is one that somebody knows
+	// of.
 	out, g, err := l.enforceLeases(
 		ctx,
 		r,

@@ -24,15 +24,16 @@ import (
 type Local struct {
 	StateDir string
 	// Backends opens a backend by name ("auto", "nftables", "iptables"), with the others in which
-	// something of ours may stand from before; thorough: wherever they work. Whoever gives it closes
-	// what it opened.
+	// something of ours may stand from before; thorough: wherever they work. Whoever gives it
+	// closes what it opened.
 	Backends func(ctx context.Context, name string, thorough bool) (*firewall.Reconciler, error)
 	// MaxLease is the policy's bound on leases.
 	MaxLease func() (time.Duration, error)
 	// StartGuard starts what takes a generation back unless it is confirmed, and outlives this
 	// process.
 	StartGuard func(generation int) error
-	// Author is who bent the rules and was not undone yet, if that is known; nil where nobody watches.
+	// Author is who bent the rules and was not undone yet, if that is known; nil where nobody
+	// watches.
 	Author func() *firewall.Author
 	// Known is a generation if it need not be read from the history, because who keeps it in force
 	// knows it; nil where nobody does.
@@ -40,8 +41,8 @@ type Local struct {
 	// Recorded is told which generation is in force from now on, so that it need not be read; nil
 	// where nobody keeps it.
 	Recorded func(history.Generation)
-	// Tracking looks at the kernel's connection tracking, and Untracked names the rules that end it;
-	// nil where nobody asks.
+	// Tracking looks at the kernel's connection tracking, and Untracked names the rules that end
+	// it; nil where nobody asks.
 	Tracking  func(context.Context) (connections.Tracking, error)
 	Untracked func(context.Context) ([]string, error)
 	Now       func() time.Time

@@ -31,8 +31,8 @@ type Operations interface {
 	Teardown(context.Context, TeardownRequest) (TornDown, error)
 	Open(context.Context, OpenRequest) (Opened, error)
 	Close(context.Context, CloseRequest) (Closed, error)
-	// TakeBack returns to the last confirmed generation if the one in force should have been confirmed
-	// by now.
+	// TakeBack returns to the last confirmed generation if the one in force should have been
+	// confirmed by now.
 	TakeBack(context.Context) (TakenBack, error)
 }
 
@@ -248,7 +248,8 @@ type Firewall struct {
 	Unlisted      firewall.Unlisted `json:"unlisted"`
 	Services      []Service         `json:"services"`
 	UnlistedPorts *Traffic          `json:"unlisted_ports"` // refused there, under unlisted: deny
-	// Spoofed is what was refused because it came from outside with one of the host's own addresses.
+	// Spoofed is what was refused because it came from outside with one of the host's own
+	// addresses.
 	Spoofed *Traffic `json:"spoofed"`
 	// DirectWays is what was refused on its way to the interfaces of direct.
 	DirectWays *Traffic `json:"direct"`

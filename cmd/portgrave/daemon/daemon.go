@@ -57,30 +57,32 @@ type Config struct {
 	// Polled: there are changes that Commits does not tell of, so the kernel is looked at now and
 	// then.
 	Polled bool
-	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it could
-	// not be read.
+	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it
+	// could not be read.
 	Read func(ctx context.Context, how ReadOptions) (p *policy.Policy, c *policy.Compiled, err error)
 	// ReadText is Read for the text of a policy that was in force before (policy.ReadText); nil
 	// where networks are not followed while another policy waits.
 	ReadText func(ctx context.Context, text []byte, how ReadOptions) (p *policy.Policy, c *policy.Compiled, err error)
 	// Local does what is asked for. It uses the same reconciler and state directory.
 	Local *host.Local
-	// Protect keeps others from changing the rules, or lets them again; nil where the backend can't.
+	// Protect keeps others from changing the rules, or lets them again; nil where the backend
+	// can't.
 	Protect firewall.Protector
-	// CannotPrint says why a program of this host can't print rules that are protected; "" if all can.
+	// CannotPrint says why a program of this host can't print rules that are protected; "" if all
+	// can.
 	CannotPrint func() string
 	// Folders are those whose files decide what Read says.
 	Folders func(p *policy.Policy) []string
 	// Audit tells what the host exposes, through everybody's rules; nil if nobody shall look. It is
 	// called beside the loop.
 	Audit func(ctx context.Context) (audit.Report, error)
-	// Virtual lists the services of IPVS that the rules make an exception of (State.Virtual). If it is
-	// nil, changes are not followed.
+	// Virtual lists the services of IPVS that the rules make an exception of (State.Virtual). If it
+	// is nil, changes are not followed.
 	Virtual ipvs.Reader
 	// Reports is nil if refused packets are not reported.
 	Reports Reports
-	// EventDir keeps the drift log; RunDir the control socket and the lock that keeps a second daemon
-	// out.
+	// EventDir keeps the drift log; RunDir the control socket and the lock that keeps a second
+	// daemon out.
 	EventDir, RunDir string
 	Version          string
 	Log              *slog.Logger
@@ -100,7 +102,8 @@ type ReadOptions struct {
 const resyncEvery = 10 * time.Minute
 
 // LockWait is how long the loop, and what it does for clients, wait for another process that holds
-// the lock of the state directory. The loop goes on afterwards, and tries again with the next event.
+// the lock of the state directory. The loop goes on afterwards, and tries again with the next
+// event.
 const LockWait = 10 * time.Second
 
 // ErrRunning: another daemon keeps this host.

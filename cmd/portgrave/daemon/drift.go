@@ -21,9 +21,9 @@ import (
 type Event struct {
 	At time.Time `json:"at"`
 	// Kind is "repaired", "failed" (a repair that could not be done), "hook" (somebody now stands
-	// before or beside us: nothing to repair, but to know), "fight" (another program keeps undoing the
-	// rules, or has stopped) or "exposure" (a port can be reached by somebody who could not before,
-	// through whatever rules).
+	// before or beside us: nothing to repair, but to know), "fight" (another program keeps undoing
+	// the rules, or has stopped) or "exposure" (a port can be reached by somebody who could not
+	// before, through whatever rules).
 	Kind string `json:"kind"`
 	// Author is who did it, as far as it is known; null where nothing is.
 	Author  *firewall.Author  `json:"author"`

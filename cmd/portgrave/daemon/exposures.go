@@ -18,8 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// How often what the host exposes is looked at: soon after somebody has changed rules, but not more often than once a minute, and now and then in any case,
-// since nobody tells of new listeners. While somebody watches, every few seconds.
+// How often what the host exposes is looked at: soon after somebody has changed rules, but not more
+// often than once a minute, and now and then in any case, since nobody tells of new listeners.
+// While somebody watches, every few seconds.
 const (
 	lookSettle   = 2 * time.Second
 	lookPause    = time.Minute
@@ -28,7 +29,8 @@ const (
 	maxNewlyOpen = 100 // events of one look
 )
 
-// exposures looks at what the host exposes, beside the loop, and tells what is new. Reading another program's ten thousand rules delays no repair.
+// exposures looks at what the host exposes, beside the loop, and tells what is new. Reading another
+// program's ten thousand rules delays no repair.
 type exposures struct {
 	audit func(context.Context) (audit.Report, error) // nil: nobody looks
 	tell  func(Event)
@@ -89,7 +91,8 @@ func (x *exposures) run(ctx context.Context) {
 	if x.audit == nil {
 		return
 	}
-	// Whatever a look costs, a repair comes first: the thread is this goroutine's alone, and ends with it.
+	// Whatever a look costs, a repair comes first: the thread is this goroutine's alone, and ends
+	// with it.
 	runtime.LockOSThread()
 	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 19)
 	for {
@@ -138,7 +141,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// look audits, and tells what is reachable that was not before. The first look tells nothing: what it finds was there.
+// look audits, and tells what is reachable that was not before. The first look tells nothing: what
+// it finds was there.
 func (x *exposures) look(ctx context.Context) {
 	x.mu.Lock()
 	authors := x.authors
@@ -171,8 +175,9 @@ func (x *exposures) look(ctx context.Context) {
 	}
 }
 
-// newlyOpen is an event for each port that can be reached by somebody who could not before. Who caused it is the process that has begun to listen, or else who
-// changed rules since, if it was one only.
+// newlyOpen is an event for each port that can be reached by somebody who could not before. Who
+// caused it is the process that has begun to listen, or else who changed rules since, if it was one
+// only.
 func newlyOpen(before, after audit.Report, by *firewall.Author) (events []Event) {
 	type key struct {
 		protocol, address, iface, target string

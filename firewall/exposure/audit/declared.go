@@ -8,7 +8,8 @@ import (
 
 // declaration is what the policy says of a port.
 type declaration struct {
-	// governed: the policy decides about the port, since a service lists it, or since it refuses what none lists.
+	// governed: the policy decides about the port, since a service lists it, or since it refuses
+	// what none lists.
 	governed bool
 	service  string // that lists it here, or else anywhere; "" if none does
 	allowed  firewall.Prefixes

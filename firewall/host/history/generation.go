@@ -39,8 +39,8 @@ type Record struct {
 	Confirmed bool `json:"confirmed"`
 	// ConfirmBy is when an unconfirmed generation is taken back; zero in one that never waited.
 	ConfirmBy time.Time `json:"confirm_by,omitzero"`
-	// BootID is the start of the system in which an unconfirmed one was applied: it does not survive a
-	// reboot, whenever that is.
+	// BootID is the start of the system in which an unconfirmed one was applied: it does not
+	// survive a reboot, whenever that is.
 	BootID string `json:"boot_id,omitempty"`
 	// ConfirmUptime is ConfirmBy on the boot clock of BootID, which nobody sets; zero where that is
 	// unknown.

@@ -237,7 +237,8 @@ func TestHead(t *testing.T) {
 	}
 }
 
-// Whether a generation enforces something is the same question to its file as to what Last makes of it, and damage is never a yes.
+// Whether a generation enforces something is the same question to its file as to what Last makes of
+// it, and damage is never a yes.
 func TestEnforces(t *testing.T) {
 	s, g := open(t), generation("one")
 	other, leased := generation("").State, generation("").State

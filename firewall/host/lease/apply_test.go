@@ -121,7 +121,8 @@ func TestSplitKeepsEverythingElse(t *testing.T) {
 	}
 }
 
-// TestOneLeaseMoreIsElements: what is split stays split as it is, so the kernel's chains and counters stay.
+// TestOneLeaseMoreIsElements: what is split stays split as it is, so the kernel's chains and
+// counters stay.
 func TestOneLeaseMoreIsElements(t *testing.T) {
 	s := stateOf(t, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 81)}})
 	first, second := leaseOf("203.0.113.7/32", tcp(81, 81)), leaseOf("203.0.113.9/32", tcp(80, 81))

@@ -8,8 +8,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Find is the leases that somebody means: the one with this ID, or those that open exactly these ports. A lease that
-// also opens other ports is not meant, and the error then names it.
+// Find is the leases that somebody means: the one with this ID, or those that open exactly these
+// ports. A lease that also opens other ports is not meant, and the error then names it.
 func Find(leases []Lease, word string) ([]Lease, error) {
 	if isID(strings.ToLower(word)) {
 		for _, l := range leases {

@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// IDs are six consonants: no vowels, so that they form no words, and neither l nor digits to be taken for one
-// another or for a port. Drawn, not counted, so that one that is over is not soon used again: the history still names it.
+// IDs are six consonants: no vowels, so that they form no words, and neither l nor digits to be
+// taken for one another or for a port. Drawn, not counted, so that one that is over is not soon
+// used again: the history still names it.
 const (
 	idLetters = "bcdfghjkmnpqrstvwxz"
 	idLength  = 6

@@ -14,12 +14,14 @@ import (
 
 // Lease is one opening: some ports, to some sources, for some time.
 type Lease struct {
-	// ID is short, for people to say and type; it stays the same for the lease's life. Store.Add gives it.
+	// ID is short, for people to say and type; it stays the same for the lease's life. Store.Add
+	// gives it.
 	ID string
 	// Ports, ordered and merged.
 	Ports   []firewall.PortRange
 	Sources firewall.Prefixes
-	// Opened and Until are whole seconds, UTC. Until is the first moment at which the lease no longer runs.
+	// Opened and Until are whole seconds, UTC. Until is the first moment at which the lease no
+	// longer runs.
 	Opened, Until time.Time
 	// User opened it, From the address of an SSH client ("" if there was none), for Reason.
 	User, From, Reason string
@@ -34,12 +36,13 @@ const (
 	maxText    = 500 // bytes of User, From, Reason
 )
 
-// slack is how far the wall clock may be off without consequences: time servers step it by fractions of a second,
-// and nothing must change for that.
+// slack is how far the wall clock may be off without consequences: time servers step it by
+// fractions of a second, and nothing must change for that.
 const slack = time.Minute
 
-// Running reports whether the lease opens anything at a moment. It waits while the clock is before its opening (but for slack):
-// then the clock is wrong, and it can't be told how much of the lease is over.
+// Running reports whether the lease opens anything at a moment. It waits while the clock is before
+// its opening (but for slack): then the clock is wrong, and it can't be told how much of the lease
+// is over.
 func (l Lease) Running(now time.Time) bool {
 	return now.Before(l.Until) && !now.Before(l.Opened.Add(-slack))
 }
@@ -86,7 +89,8 @@ func (l Lease) check() error {
 	return errors.Join(errs...)
 }
 
-// checkText keeps out what would move the cursor or turn the direction of writing where the text is shown.
+// checkText keeps out what would move the cursor or turn the direction of writing where the text is
+// shown.
 func checkText(s string) error {
 	if len(s) > maxText {
 		return fmt.Errorf("it has %d bytes; write at most %d", len(s), maxText)
@@ -97,7 +101,8 @@ func checkText(s string) error {
 	return nil
 }
 
-// mergePorts is the canonical form of ports, as State.Canonical makes it, so that its rules stand in one place only.
+// mergePorts is the canonical form of ports, as State.Canonical makes it, so that its rules stand
+// in one place only.
 func mergePorts(ports []firewall.PortRange) ([]firewall.PortRange, error) {
 	s, err := firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
 		Services: []firewall.Service{{Name: "lease", Ports: ports, Log: firewall.LogNone}}}.Canonical()

@@ -11,20 +11,21 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// A split service is called after the service and the first of the ports it took: "web.lease-tcp-8443". Neither
-// the lease's number nor its source is in the name, so that another lease on the same ports is new elements
-// in the same sets, not new chains. A service of a lease's own is "lease-tcp-8080".
+// A split service is called after the service and the first of the ports it took:
+// "web.lease-tcp-8443". Neither the lease's number nor its source is in the name, so that another
+// lease on the same ports is new elements in the same sets, not new chains. A service of a lease's
+// own is "lease-tcp-8080".
 const (
 	leased  = ".lease"
 	ownStem = "lease"
 )
 
-// longestStem leaves room, in the 48 characters of firewall.NamePattern, for the longest of what follows it:
-// ".lease-sctp-65535", and a number against collisions.
+// longestStem leaves room, in the 48 characters of firewall.NamePattern, for the longest of what
+// follows it: ".lease-sctp-65535", and a number against collisions.
 const longestStem = 48 - len(".lease-sctp-65535") - len("-99")
 
-// stem is what the names of a service's parts begin with: its own, or the beginning of a long one with a hash that keeps it apart
-// from others that begin alike.
+// stem is what the names of a service's parts begin with: its own, or the beginning of a long one
+// with a hash that keeps it apart from others that begin alike.
 func stem(service string) string {
 	if len(service) <= longestStem {
 		return service
@@ -44,7 +45,8 @@ func namesOf(services []firewall.Service) names {
 	return n
 }
 
-// take makes a name from a beginning and the first of some ports, and numbers it if the policy uses that name.
+// take makes a name from a beginning and the first of some ports, and numbers it if the policy uses
+// that name.
 func (n names) take(begin string, first firewall.PortRange) string {
 	plain := fmt.Sprintf("%s-%s-%d", begin, first.Protocol, first.First)
 	name := plain
@@ -55,8 +57,9 @@ func (n names) take(begin string, first firewall.PortRange) string {
 	return name
 }
 
-// Parent is the service of the policy that a service of Apply's result stands for: itself, or the one it was split from; false
-// if it is a lease's own. s is the State without leases. It is for showing: owner, purpose, the name people know.
+// Parent is the service of the policy that a service of Apply's result stands for: itself, or the
+// one it was split from; false if it is a lease's own. s is the State without leases. It is for
+// showing: owner, purpose, the name people know.
 func Parent(s firewall.State, name string) (string, bool) {
 	// Services are in the order of their names, and nearly all stand for themselves.
 	if _, itself := slices.BinarySearchFunc(s.Services, name, func(svc firewall.Service, name string) int { return strings.Compare(svc.Name, name) }); itself {

@@ -11,7 +11,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Everything is drawn from few values, so that ports, sources, interfaces, addresses and times often meet.
+// Everything is drawn from few values, so that ports, sources, interfaces, addresses and times
+// often meet.
 
 var prefixes = rapid.SampledFrom([]string{"10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.0.0.1/32", "10.0.0.2/31", "192.0.2.0/25", "192.0.2.128/25", "0.0.0.0/0", "2001:db8::/32", "2001:db8::1/128"})
 
@@ -86,7 +87,8 @@ func flows() []firewall.Flow {
 	return out
 }
 
-// decide says what must become of a flow, from what the policy says and what is written on the leases.
+// decide says what must become of a flow, from what the policy says and what is written on the
+// leases.
 func decide(s firewall.State, leases []Lease, f firewall.Flow, appliedAt, t time.Time) firewall.Verdict {
 	verdict := s.Decide(f, t).Verdict
 	for _, l := range leases {
@@ -111,8 +113,8 @@ func decide(s firewall.State, leases []Lease, f firewall.Flow, appliedAt, t time
 	return verdict
 }
 
-// TestLeasesOpenWhatTheySay: for every flow, now and at every later time, the result allows what the policy allows and what
-// a running lease opens, and decides everything else as the policy does.
+// TestLeasesOpenWhatTheySay: for every flow, now and at every later time, the result allows what
+// the policy allows and what a running lease opens, and decides everything else as the policy does.
 func TestLeasesOpenWhatTheySay(t *testing.T) {
 	all := flows()
 	rapid.Check(t, func(t *rapid.T) {
@@ -133,7 +135,8 @@ func TestLeasesOpenWhatTheySay(t *testing.T) {
 	})
 }
 
-// TestResultIsCanonical, the same for any order of leases, unchanged by leases that are over, and without a trace of them afterwards.
+// TestResultIsCanonical, the same for any order of leases, unchanged by leases that are over, and
+// without a trace of them afterwards.
 func TestResultIsCanonical(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s, leases, now := drawState(t), rapid.SliceOfN(rapid.Custom(drawLease), 0, 5).Draw(t, "leases"), drawTime(t)
@@ -173,7 +176,8 @@ func TestResultIsCanonical(t *testing.T) {
 	})
 }
 
-// TestParents: every service of the result stands for one of the policy with that place and port, or is a lease's own.
+// TestParents: every service of the result stands for one of the policy with that place and port,
+// or is a lease's own.
 func TestParents(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s, leases := drawState(t), rapid.SliceOfN(rapid.Custom(drawLease), 1, 4).Draw(t, "leases")
@@ -196,8 +200,8 @@ func TestParents(t *testing.T) {
 	})
 }
 
-// TestManyLeases: as many as may run, all with ends of their own, are merged before anybody has to wait, into a service of
-// a hundred thousand sources.
+// TestManyLeases: as many as may run, all with ends of their own, are merged before anybody has to
+// wait, into a service of a hundred thousand sources.
 func TestManyLeases(t *testing.T) {
 	sources := make([]firewall.Prefix, 100_000)
 	for i := range sources {

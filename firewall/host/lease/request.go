@@ -15,8 +15,9 @@ type Request struct {
 	Ports   []firewall.PortRange
 	Sources firewall.Prefixes
 	For     time.Duration
-	// User asks, From the address of an SSH client if there is one, for Reason. A reason is recorded,
-	// not demanded: at night, in the middle of an incident, one that is made up is worth nothing.
+	// User asks, From the address of an SSH client if there is one, for Reason. A reason is
+	// recorded, not demanded: at night, in the middle of an incident, one that is made up is worth
+	// nothing.
 	User, From, Reason string
 	// Force opens ports that no service lists, and to very wide sources.
 	Force bool

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestRootWritesForTheOwner: what root makes in another user's folder is that user's, and nothing else is.
+// TestRootWritesForTheOwner: what root makes in another user's folder is that user's, and nothing
+// else is.
 func TestRootWritesForTheOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: not root: files can't be given away")
