@@ -84,9 +84,17 @@ func (s State) refused(running []Connection, now time.Time) (refused []Connectio
 // LockedOut picks the connections through which an administrator works on this host and that want
 // would refuse: those of an SSH server, and the session given by session if it is valid. nameOwners
 // fills in whose the connections are, and is asked of those that are refused.
-func LockedOut(want State, running []Connection, session Connection, now time.Time, nameOwners func([]Connection)) []Connection {
+func LockedOut(
+	want State,
+	running []Connection,
+	session Connection,
+	now time.Time,
+	nameOwners func([]Connection),
+) []Connection {
 	running = fromClients(running)
-	isSession := func(c Connection) bool { return c.Client == session.Client && c.Dialled == session.Dialled }
+	isSession := func(c Connection) bool {
+		return c.Client == session.Client && c.Dialled == session.Dialled
+	}
 	if session.Client.IsValid() && !slices.ContainsFunc(running, isSession) {
 		running = append(slices.Clip(running), session)
 	}
@@ -97,7 +105,9 @@ func LockedOut(want State, running []Connection, session Connection, now time.Ti
 		return nil
 	}
 	nameOwners(refused)
-	return slices.DeleteFunc(refused, func(c Connection) bool { return !isSSHServer(c.Owner) && !isSession(c) })
+	return slices.DeleteFunc(refused, func(c Connection) bool {
+		return !isSSHServer(c.Owner) && !isSession(c)
+	})
 }
 
 // isSSHServer knows the process names of SSH servers: OpenSSH (sshd; since 9.8 sshd-session) and
@@ -108,5 +118,11 @@ func isSSHServer(process string) bool {
 
 // Flow is a packet of the connection from its client.
 func (c Connection) Flow() Flow {
-	return Flow{Protocol: c.Protocol, Source: c.Client.Addr(), Destination: c.Dialled.Addr(), Port: c.Dialled.Port(), Interface: c.Interface}
+	return Flow{
+		Protocol:    c.Protocol,
+		Source:      c.Client.Addr(),
+		Destination: c.Dialled.Addr(),
+		Port:        c.Dialled.Port(),
+		Interface:   c.Interface,
+	}
 }

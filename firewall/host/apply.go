@@ -239,23 +239,20 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 		&want,
 		q.Force,
 		func(p firewall.Plan) (history.Generation, bool) {
-			g := l.generation(
-				q.Caller,
-				reason,
-				r.Backend.Name(),
-				fmt.Sprintf("back to generation %d, %s", target.Number, plural(p.Count(), "change")),
-			)
-			g.Origin, g.Policy, g.State, g.Leased = target.Origin, target.Policy, target.State, leased(
-				target.State,
-				want,
-			)
-			return g, true
+			summary := backTo(target.Number, p.Count())
+			g := l.generation(q.Caller, reason, r.Backend.Name(), summary)
+			return enforcing(g, *target, want), true
 		},
 	)
 	if err != nil {
 		return Applied{}, err
 	}
 	return applied(g, out, warnings), nil
+}
+
+// backTo is the summary of a generation that goes back to another one.
+func backTo(generation, changes int) string {
+	return fmt.Sprintf("back to generation %d, %s", generation, plural(changes, "change"))
 }
 
 // rollbackTarget is the generation wanted, or, for 0, the last one that enforced something else

@@ -26,7 +26,7 @@ const (
 	LoadedClosed     = "closed"     // nobody is let in
 	LoadedOpen       = "open"       // nothing, since the policy says boot: open
 	LoadedTornDown   = "torn-down"  // nothing, since the rules were removed, until the next apply
-	LoadedNothing    = "nothing"    // nothing was in force before, or nothing could be put in force: Error tells
+	LoadedNothing    = "nothing"    // there was nothing to put in force, or Error says why not
 )
 
 // Booted is what a boot has done. It is kept until the next one, for status.
@@ -194,7 +194,8 @@ func (b *boot) close(ctx context.Context, o firewall.Outline) {
 		b.report.Loaded = LoadedClosed
 		return
 	}
-	b.report.Loaded, b.report.Error = LoadedNothing, "no rules could be put in force: this host is not protected"
+	b.report.Loaded = LoadedNothing
+	b.report.Error = "no rules could be put in force: this host is not protected"
 	if err != nil {
 		b.report.Error += ": " + err.Error()
 	}

@@ -21,7 +21,8 @@ func KeepBooted(runDir string, b Booted) error {
 	if err := os.MkdirAll(runDir, 0o755); err != nil {
 		return fmt.Errorf("what the boot did can't be kept for status: %w", err)
 	}
-	if err := statefiles.WriteForAll(filepath.Join(runDir, bootReport), statefiles.Bytes(append(content, '\n'))); err != nil {
+	path := filepath.Join(runDir, bootReport)
+	if err := statefiles.WriteForAll(path, statefiles.Bytes(append(content, '\n'))); err != nil {
 		return fmt.Errorf("what the boot did can't be kept for status: %w", err)
 	}
 	return nil

@@ -203,16 +203,8 @@ func (l *Local) takeBack(
 	if err != nil {
 		return true, err
 	}
-	g.Backend, g.Origin, g.Policy, g.State, g.Leased = backend, before.Origin, before.Policy, before.State, leased(
-		before.State,
-		want,
-	)
-	g.Summary = fmt.Sprintf(
-		"back to generation %d, %s",
-		before.Number,
-		plural(out.Plan.Count(), "change"),
-	)
-	return true, l.recordBack(store, g)
+	g.Backend, g.Summary = backend, backTo(before.Number, out.Plan.Count())
+	return true, l.recordBack(store, enforcing(g, *before, want))
 }
 
 // recordBack records what was gone back to. On a full disk it withdraws what was not confirmed

@@ -40,12 +40,7 @@ func (l *Local) enforceLeases(
 	summary, reason string,
 ) (firewall.Outcome, history.Generation, error) {
 	return l.put(ctx, r, store, &enforced, false, func(firewall.Plan) (history.Generation, bool) {
-		g := l.generation(c, reason, r.Backend.Name(), summary)
-		g.Origin, g.Policy, g.State, g.Leased = last.Origin, last.Policy, last.State, leased(
-			last.State,
-			enforced,
-		)
-		return g, true
+		return enforcing(l.generation(c, reason, r.Backend.Name(), summary), *last, enforced), true
 	})
 }
 
@@ -173,7 +168,8 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 		if err := leases.Remove(id); errors.Is(err, lease.ErrUncertain) {
 			result.Warnings = append(result.Warnings, err.Error())
 		} else if err != nil {
-			return Closed{}, fmt.Errorf("nobody is let in by lease %s any more, but it is still recorded, and the next apply opens it again: %w", id, err)
+			return Closed{}, fmt.Errorf("nobody is let in by lease %s any more, but it is still "+
+				"recorded, and the next apply opens it again: %w", id, err)
 		}
 	}
 	result.Generation, result.Cut = g.Number, cuts(out)
@@ -213,7 +209,17 @@ func (l *Local) EndLeases(ctx context.Context) ([]lease.Lease, error) {
 		for _, x := range ended {
 			words = append(words, fmt.Sprintf("%s (%s)", x.ID, x.Opens()))
 		}
-		if _, _, err := l.enforceLeases(ctx, r, store, Caller{User: itself}, last, enforced, strings.Join(words, " "), ""); err != nil {
+		_, _, err = l.enforceLeases(
+			ctx,
+			r,
+			store,
+			Caller{User: itself},
+			last,
+			enforced,
+			strings.Join(words, " "),
+			"",
+		)
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -214,6 +214,13 @@ func permission(err error) error {
 	return nil
 }
 
+// enforcing is a generation g with the policy of another one, enforced with the leases of now.
+func enforcing(g, policy history.Generation, enforced firewall.State) history.Generation {
+	g.Origin, g.Policy, g.State = policy.Origin, policy.Policy, policy.State
+	g.Leased = leased(policy.State, enforced)
+	return g
+}
+
 // leased is what a generation keeps of the State that was enforced: nothing, if leases changed
 // nothing.
 func leased(policy, enforced firewall.State) *firewall.State {

@@ -296,8 +296,9 @@ type DriftCount struct {
 
 // Service is one service in force.
 type Service struct {
-	Name       string   `json:"name"`
-	Policy     string   `json:"policy_service"` // the service of the policy, of which leases may have split off this one
+	Name string `json:"name"`
+	// Policy is the service of the policy, from which leases may have split off this one.
+	Policy     string   `json:"policy_service"`
 	Ports      []string `json:"ports"`
 	Interfaces []string `json:"interfaces"`
 	Addresses  []string `json:"addresses"`

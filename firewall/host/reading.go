@@ -32,10 +32,8 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 	}
 	plan, seen, last, err := l.driftPlan(ctx, r, l.view().Last)
 	damaged := err
-	if errors.Is(
-		err,
-		history.ErrDamaged,
-	) { // then it is unknown what should be in force, but not what is
+	if errors.Is(err, history.ErrDamaged) {
+		// Then it is unknown what should be in force, but not what is.
 		seen, err = r.Backend.Observe(ctx)
 	}
 	if err != nil {
@@ -56,9 +54,8 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 	}
 	if last != nil {
 		e := l.entryInForce(last.Record)
-		result.Generation, result.Unlisted, result.PolicyDigest, result.PolicyText = &e, last.State.Unlisted, Digest(
-			last.State,
-		), last.Policy
+		result.Generation, result.Unlisted = &e, last.State.Unlisted
+		result.PolicyDigest, result.PolicyText = Digest(last.State), last.Policy
 		for _, svc := range last.InForce().Services {
 			s := serviceOf(svc, seen, r.Now())
 			s.Policy, _ = lease.Parent(last.State, svc.Name)

@@ -44,8 +44,9 @@ func (l *Local) trackingBegins(
 		room = fmt.Sprintf(": %d at most (sysctl net.netfilter.nf_conntrack_max)", t.Limit)
 	}
 	return []string{
-		"no connection is tracked on this host yet; applying this has the kernel track all of them, unlisted ports included" + room +
-			", and a packet that would begin one more is dropped; raise the limit if the host has that many connections at once",
+		"no connection is tracked on this host yet; applying this has the kernel track all of them, " +
+			"unlisted ports included" + room + ", and a packet that would begin one more is dropped; " +
+			"raise the limit if the host has that many connections at once",
 	}
 }
 
@@ -64,7 +65,10 @@ func (l *Local) repliesUnknown(ctx context.Context, want firewall.State) []strin
 	}
 	return []string{
 		fmt.Sprintf(
-			"another program's rules keep packets out of connection tracking (notrack): %s; replies to what this host begins can't be told from other packets there, and unlisted: deny refuses them: take the rules away, or list the ports that the replies come to",
+			"another program's rules keep packets out of connection tracking (notrack): %s; "+
+				"replies to what this host begins can't be told from other packets there, and "+
+				"unlisted: deny refuses them: take the rules away, or list the ports that the "+
+				"replies come to",
 			strings.Join(rules, "; "),
 		),
 	}
