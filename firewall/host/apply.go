@@ -65,7 +65,7 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 			if same = alike && last.Backend == r.Backend.Name() && !last.Overdue(l.Clocks()); same {
 				return history.Generation{Record: last, State: q.Policy.State, Leased: leases}, false
 			}
-			g := l.generation(q.Caller, q.Reason, r.Backend.Name(), plural(p.Count(), "change"))
+			g := l.generation(q.Caller, q.Reason, r.Backend.Name(), Plural(p.Count(), "change"))
 			if replaced != nil {
 				g.Record = replaced.Record
 			}
@@ -168,7 +168,7 @@ func refuseLockOut(
 	return fmt.Errorf(
 		"refused: this would lock out %s that is open now:\n%s\n"+
 			"Nothing was changed. Allow the source in the policy, or use --force",
-		plural(len(cut), "SSH session"),
+		Plural(len(cut), "SSH session"),
 		strings.Join(lines, "\n"),
 	)
 }
@@ -252,7 +252,7 @@ func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error
 
 // backTo is the summary of a generation that goes back to another one.
 func backTo(generation, changes int) string {
-	return fmt.Sprintf("back to generation %d, %s", generation, plural(changes, "change"))
+	return fmt.Sprintf("back to generation %d, %s", generation, Plural(changes, "change"))
 }
 
 // rollbackTarget is the generation wanted, or, for 0, the last one that enforced something else

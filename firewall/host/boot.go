@@ -155,7 +155,7 @@ func (b *boot) load(ctx context.Context, q BootRequest) {
 	case err != nil:
 		b.fallback("the policy can't be used: %v", err)
 	case len(p.FailedTests) > 0:
-		b.fallback("the policy fails %s of its own", plural(len(p.FailedTests), "test"))
+		b.fallback("the policy fails %s of its own", Plural(len(p.FailedTests), "test"))
 	case b.onTrial != nil && b.onTrial.State.Equal(p.State):
 		b.fallback("the policy is generation %d, which was not confirmed", b.onTrial.Number)
 	case b.enforce(ctx, "the policy", "auto", p.State, true):

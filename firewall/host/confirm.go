@@ -55,7 +55,7 @@ func (l *Local) applyOnTrial(
 		last, err := l.samePolicy(store, last, text)
 		return applied(history.Generation{Record: last}, firewall.Outcome{Plan: plan}, warnings), err
 	}
-	g := l.generation(q.Caller, q.Reason, r.Backend.Name(), plural(plan.Count(), "change"))
+	g := l.generation(q.Caller, q.Reason, r.Backend.Name(), Plural(plan.Count(), "change"))
 	g.OnTrial(l.Clocks(), wait)
 	g.Origin, g.Policy, g.State, g.Leased = q.Policy.Origin, text, q.Policy.State, leases
 	if g, err = l.append(store, g); err != nil {
@@ -187,7 +187,7 @@ func (l *Local) takeBack(
 		if err != nil {
 			return true, err
 		}
-		g.Summary, g.TornDown = "teardown, "+plural(out.Plan.Count(), "change"), true
+		g.Summary, g.TornDown = "teardown, "+Plural(out.Plan.Count(), "change"), true
 		return true, l.recordBack(store, g)
 	}
 	if err != nil {

@@ -22,11 +22,12 @@ type TestsFailedError struct{ Tests []json.RawMessage }
 func (e TestsFailedError) Error() string {
 	return fmt.Sprintf(
 		"the policy fails %s of its own; nothing was changed (--force applies it all the same)",
-		plural(len(e.Tests), "test"),
+		Plural(len(e.Tests), "test"),
 	)
 }
 
-func plural(n int, word string) string {
+// Plural is "1 change", "2 changes".
+func Plural(n int, word string) string {
 	if n == 1 {
 		return "1 " + word
 	}

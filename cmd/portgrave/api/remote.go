@@ -43,8 +43,9 @@ const Socket = "control.sock"
 // NewRemote is the daemon of a run directory, whether or not one runs.
 func NewRemote(runDir string) *Remote {
 	socket := filepath.Join(runDir, Socket)
-	return &Remote{socket, http.Client{Transport: &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) }}}}
+	connect := func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, socket) }
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: connect}
+	return &Remote{socket, http.Client{Transport: transport}}
 }
 
 // dial connects to a socket. While others connect faster than the daemon accepts, the kernel says
@@ -83,7 +84,7 @@ func (r *Remote) send(
 	contentType string,
 ) (*http.Response, error) {
 	if _, err := os.Stat(r.socket); errors.Is(err, os.ErrNotExist) {
-		return nil, ErrNoDaemon // an HTTP client that finds that out takes a millisecond, at every start
+		return nil, ErrNoDaemon // an HTTP client takes a millisecond to find that out
 	}
 	request, err := http.NewRequestWithContext(
 		ctx,
@@ -139,26 +140,16 @@ func ask[A any](ctx context.Context, r *Remote, method, path string, q any) (a A
 	return a, nil
 }
 
+func backendOf(q host.FirewallRequest) string { return "?backend=" + url.QueryEscape(q.Backend) }
+
 // Firewall implements Operations.
 func (r *Remote) Firewall(ctx context.Context, q host.FirewallRequest) (host.Firewall, error) {
-	return ask[host.Firewall](
-		ctx,
-		r,
-		http.MethodGet,
-		"/v1/firewall?backend="+url.QueryEscape(q.Backend),
-		none{},
-	)
+	return ask[host.Firewall](ctx, r, http.MethodGet, "/v1/firewall"+backendOf(q), none{})
 }
 
 // Drift implements Operations.
 func (r *Remote) Drift(ctx context.Context, q host.FirewallRequest) (host.Difference, error) {
-	return ask[host.Difference](
-		ctx,
-		r,
-		http.MethodGet,
-		"/v1/drift?backend="+url.QueryEscape(q.Backend),
-		none{},
-	)
+	return ask[host.Difference](ctx, r, http.MethodGet, "/v1/drift"+backendOf(q), none{})
 }
 
 // Plan implements Operations.
