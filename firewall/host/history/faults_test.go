@@ -211,9 +211,11 @@ func TestProcesses(t *testing.T) {
 // TestLockNamesTheHolder, and a holder that dies without a word leaves nothing behind.
 func TestLockNamesTheHolder(t *testing.T) {
 	if dir := os.Getenv("HISTORY_HOLDER"); dir != "" {
-		if _, err := View(dir).Lock(context.Background(), 0); err != nil {
+		unlock, err := View(dir).Lock(context.Background(), 0)
+		if err != nil {
 			t.Fatal(err)
 		}
+		defer unlock() // else the file is garbage, and closing it ends the lock
 		fmt.Println("held")
 		select {} // until it is killed
 	}
