@@ -1,5 +1,18 @@
 package firewall
 
+// Outline is what can be made out of a policy whatever mistakes it has: enough to close its ports
+// when it can't be used otherwise.
+type Outline struct {
+	// Open: the policy says clearly that a boot which can load nothing leaves everything open.
+	Open bool
+	// Unlisted is deny too if it can't be made out.
+	Unlisted Unlisted
+	// Ports that services list.
+	Ports []PortRange
+	// Complete: there are no others.
+	Complete bool
+}
+
 // ClosedService is the name of the service in a State that Closed makes.
 const ClosedService = "closed"
 

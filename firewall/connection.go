@@ -16,12 +16,15 @@ type Connection struct {
 	Dialled netip.AddrPort
 	// Interface its packets arrive on; "" if that can't be told.
 	Interface string
-	// Forwarded connections end elsewhere (a published container port), local ones in a socket here.
+	// Forwarded connections end elsewhere (a published container port), local ones in a socket
+	// here.
 	Forwarded bool
-	// FromHost: the host has sent the first packet, as it seems, from a port on which one of its programs
-	// waits. A packet that bore the host's address, forged before any rule refused it, looks the same.
+	// FromHost: the host has sent the first packet, as it seems, from a port on which one of its
+	// programs waits. A packet that bore the host's address, forged before any rule refused it,
+	// looks the same.
 	FromHost bool
-	// Owner is the program behind a local socket ("sshd"), "" if that can't be told, or before Connections.NameOwners was asked.
+	// Owner is the program behind a local socket ("sshd"), "" if that can't be told, or before
+	// Connections.NameOwners was asked.
 	Owner string
 }
 
@@ -30,10 +33,11 @@ type Connections interface {
 	// List returns the running connections that clients opened to this host or through it to a
 	// published port, and those that may be FromHost; no others that the host itself opened.
 	List(ctx context.Context) ([]Connection, error)
-	// NameOwners fills in the owners of connections that List returned. It looks through all processes, which may take longer than
-	// the list, so it is asked of those whose owner matters.
+	// NameOwners fills in the owners of connections that List returned. It looks through all
+	// processes, which may take longer than the list, so it is asked of those whose owner matters.
 	NameOwners(ctx context.Context, of []Connection)
-	// End makes a connection stop at once, in both directions. One that is gone already is no error.
+	// End makes a connection stop at once, in both directions. One that is gone already is no
+	// error.
 	End(ctx context.Context, c Connection) error
 }
 
@@ -70,29 +74,40 @@ func (s State) refused(running []Connection, now time.Time) (refused []Connectio
 	}
 	index := s.Index()
 	for _, c := range running {
-		if index.Decide(c.flow(), now).Verdict == Refused {
+		if index.Decide(c.Flow(), now).Verdict == Refused {
 			refused = append(refused, c)
 		}
 	}
 	return refused
 }
 
-// LockedOut picks the connections through which an administrator works on this host and that
-// want would refuse: those of an SSH server, and the session given by session if it is valid. nameOwners fills in whose the connections are, and
-// is asked of those that are refused.
-func LockedOut(want State, running []Connection, session Connection, now time.Time, nameOwners func([]Connection)) []Connection {
+// LockedOut picks the connections through which an administrator works on this host and that want
+// would refuse: those of an SSH server, and the session given by session if it is valid. nameOwners
+// fills in whose the connections are, and is asked of those that are refused.
+func LockedOut(
+	want State,
+	running []Connection,
+	session Connection,
+	now time.Time,
+	nameOwners func([]Connection),
+) []Connection {
 	running = fromClients(running)
-	isSession := func(c Connection) bool { return c.Client == session.Client && c.Dialled == session.Dialled }
+	isSession := func(c Connection) bool {
+		return c.Client == session.Client && c.Dialled == session.Dialled
+	}
 	if session.Client.IsValid() && !slices.ContainsFunc(running, isSession) {
 		running = append(slices.Clip(running), session)
 	}
-	// "established: keep" would spare these connections but not the next login: a lock-out all the same.
+	// "established: keep" would spare these connections but not the next login: a lock-out all the
+	// same.
 	refused := want.refused(running, now)
 	if len(refused) == 0 {
 		return nil
 	}
 	nameOwners(refused)
-	return slices.DeleteFunc(refused, func(c Connection) bool { return !isSSHServer(c.Owner) && !isSession(c) })
+	return slices.DeleteFunc(refused, func(c Connection) bool {
+		return !isSSHServer(c.Owner) && !isSession(c)
+	})
 }
 
 // isSSHServer knows the process names of SSH servers: OpenSSH (sshd; since 9.8 sshd-session) and
@@ -101,6 +116,13 @@ func isSSHServer(process string) bool {
 	return process == "sshd" || process == "sshd-session" || process == "dropbear"
 }
 
-func (c Connection) flow() Flow {
-	return Flow{Protocol: c.Protocol, Source: c.Client.Addr(), Destination: c.Dialled.Addr(), Port: c.Dialled.Port(), Interface: c.Interface}
+// Flow is a packet of the connection from its client.
+func (c Connection) Flow() Flow {
+	return Flow{
+		Protocol:    c.Protocol,
+		Source:      c.Client.Addr(),
+		Destination: c.Dialled.Addr(),
+		Port:        c.Dialled.Port(),
+		Interface:   c.Interface,
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"sort"
 	"time"
 )
 
@@ -37,72 +38,107 @@ type Decision struct {
 	Reason  string // one clause for people, without a full stop
 }
 
-// Decide says what the State does with the first packet of a flow at a moment: the same question
-// that the kernel answers per packet. Replies, ICMP but for Ping, and routed traffic are outside
-// its domain.
-func (s State) Decide(f Flow, now time.Time) Decision {
+// Decide says what the State, which is canonical, does with the first packet of a flow at a
+// moment. Who asks more than once about a State keeps its Index and asks that.
+func (s State) Decide(f Flow, now time.Time) Decision { return s.Index().Decide(f, now) }
+
+// Decide says what becomes of the first packet of a flow at a moment: the question that the kernel
+// answers per packet. Replies, ICMP but for Ping, and routed traffic are outside its domain.
+func (x *Index) Decide(f Flow, now time.Time) Decision {
 	if f.Interface == "lo" {
 		return Decision{Allowed, "", "loopback traffic is never filtered"}
 	}
-	if s.passesToIPVS(f) {
-		return ignoredForIPVS(f)
-	}
-	refused := decideUnlisted(s.Unlisted, s.Essentials, f)
-	for _, svc := range s.Services {
-		if !slices.ContainsFunc(
-			svc.Ports,
-			func(r PortRange) bool { return r.Contains(f.Protocol, f.Port) },
-		) {
-			continue
+	if x.passesToIPVS(f) {
+		return Decision{
+			Verdict: Ignored,
+			Reason:  fmt.Sprintf("IPVS serves %s at %s", f.Protocol, f.Destination),
 		}
-		switch {
-		case f.Interface != "" && !svc.OnInterface(f.Interface):
-			if refused.Service == "" {
-				refused = Decision{
-					Refused,
-					svc.Name,
-					fmt.Sprintf("service %s is not open on interface %s", svc.Name, f.Interface),
-				}
-			}
-		case f.Destination.IsValid() && !svc.OnAddress(f.Destination):
-			if refused.Service == "" {
-				refused = Decision{
-					Refused,
-					svc.Name,
-					fmt.Sprintf("service %s is not open on address %s", svc.Name, f.Destination),
-				}
-			}
-		case svc.Allows(f.Source, now):
+	}
+	at := x.At(f.Protocol, f.Port, f.Interface, f.Destination)
+	for _, i := range at {
+		if svc := x.services[i]; svc.Allows(f.Source, now) {
 			return Decision{Allowed, svc.Name, fmt.Sprintf("service %s allows %s", svc.Name, f.Source)}
-		default:
-			refused = Decision{
+		}
+	}
+	if n := len(at); n > 0 {
+		name := x.services[at[n-1]].Name
+		return Decision{Refused, name, fmt.Sprintf("service %s does not allow %s", name, f.Source)}
+	}
+	if first := x.First(f.Protocol, f.Port); first >= 0 {
+		svc := x.services[first]
+		if f.Interface != "" && !svc.OnInterface(f.Interface) {
+			return Decision{
 				Refused,
 				svc.Name,
-				fmt.Sprintf("service %s does not allow %s", svc.Name, f.Source),
+				fmt.Sprintf("service %s is not open on interface %s", svc.Name, f.Interface),
 			}
 		}
+		return Decision{
+			Refused,
+			svc.Name,
+			fmt.Sprintf("service %s is not open on address %s", svc.Name, f.Destination),
+		}
 	}
-	return refused
+	return Decision{Verdict: x.Unlisted(f.Protocol), Reason: x.whyUnlisted(f.Protocol)}
 }
 
-// decideUnlisted is what becomes of a flow that no service lists.
-func decideUnlisted(unlisted Unlisted, essentials Essentials, f Flow) Decision {
+// Answer is what a State says of a port at a place to all sources at once. A source that one of
+// Services allows gets in. Any other is refused if the port is Listed, and else fares as Unlisted
+// says.
+type Answer struct {
+	Listed   bool      // some service lists the port, on whatever interface or address
+	First    string    // the first of those
+	Services []Service // those that are open at the place, in order
+	Unlisted Verdict
+}
+
+// Ask is Decide for all sources: at a port on an interface ("" is any) and some addresses (none is
+// any). Virtual services are left to who asks.
+func (x *Index) Ask(p Protocol, port uint16, iface string, addresses ...netip.Addr) Answer {
+	a := Answer{Unlisted: x.Unlisted(p)}
+	first := x.First(p, port)
+	if first < 0 {
+		return a
+	}
+	a.Listed, a.First = true, x.services[first].Name
+	if len(addresses) == 0 {
+		addresses = []netip.Addr{{}}
+	}
+	var at []int32
+	for _, address := range addresses {
+		at = append(at, x.At(p, port, iface, address)...)
+	}
+	slices.Sort(at)
+	for _, i := range slices.Compact(at) {
+		a.Services = append(a.Services, x.services[i])
+	}
+	return a
+}
+
+// Unlisted is what becomes of packets to a port that no service lists.
+func (x *Index) Unlisted(p Protocol) Verdict {
 	switch {
-	case f.Protocol.HasPorts() && unlisted == UnlistedDeny:
-		return Decision{Refused, "", "no service lists the port and unlisted ports are denied"}
-	case f.Protocol.HasPorts():
-		return Decision{Verdict: Ignored, Reason: "no service lists the port"}
-	case unlisted != UnlistedDeny:
-		return Decision{Verdict: Ignored, Reason: fmt.Sprintf("no service lists %s", f.Protocol)}
+	case x.state.Unlisted != UnlistedDeny:
+		return Ignored
+	case x.state.Essentials.Keep(p):
+		return Allowed
 	}
-	if essentials.Keep(f.Protocol) {
-		return Decision{Allowed, "", fmt.Sprintf("essentials keep %s open", f.Protocol)}
+	return Refused
+}
+
+// whyUnlisted is the reason of that verdict, for people.
+func (x *Index) whyUnlisted(p Protocol) string {
+	switch verdict := x.Unlisted(p); {
+	case verdict == Allowed:
+		return fmt.Sprintf("essentials keep %s open", p)
+	case verdict == Refused && p.HasPorts():
+		return "no service lists the port and unlisted ports are denied"
+	case verdict == Refused:
+		return fmt.Sprintf("no service lists %s, and what is unlisted is denied", p)
+	case p.HasPorts():
+		return "no service lists the port"
 	}
-	return Decision{
-		Refused,
-		"",
-		fmt.Sprintf("no service lists %s, and what is unlisted is denied", f.Protocol),
-	}
+	return fmt.Sprintf("no service lists %s", p)
 }
 
 // Keep reports whether essentials keep a protocol without ports open that no service lists.
@@ -127,16 +163,18 @@ func (svc Service) OnAddress(a netip.Addr) bool {
 	return svc.Addresses.Len() == 0 || svc.Addresses.Contains(a)
 }
 
-// Allows reports whether a source may use the service at a moment, interface and address aside.
+// Allows reports whether a source may use a canonical service at a moment, interface and address
+// aside. At most one of its expiring sources, which are disjoint and in order, has the source.
 func (svc Service) Allows(source netip.Addr, now time.Time) bool {
 	if svc.Sources.Contains(source) {
 		return true
 	}
 	source = source.Unmap().WithZone("")
-	return slices.ContainsFunc(
-		svc.Expiring,
-		func(e ExpiringSource) bool { return e.Until.After(now) && e.Prefix.Contains(source) },
+	i := sort.Search(
+		len(svc.Expiring),
+		func(i int) bool { return svc.Expiring[i].Prefix.Addr().Compare(source) > 0 },
 	)
+	return i > 0 && svc.Expiring[i-1].Until.After(now) && svc.Expiring[i-1].Prefix.Contains(source)
 }
 
 // Listed reports whether some service lists the port, on whatever interface or address.

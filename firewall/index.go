@@ -1,11 +1,9 @@
 package firewall
 
 import (
-	"fmt"
 	"net/netip"
 	"slices"
 	"sort"
-	"time"
 )
 
 // Index answers questions about a canonical State without going through all its services: which of
@@ -19,8 +17,6 @@ import (
 type Index struct {
 	state       State
 	services    []Service
-	unlisted    Unlisted
-	essentials  Essentials
 	byPort      map[Protocol]portTree
 	byInterface map[string][]int32
 	byAddress   map[netip.Prefix][]int32
@@ -40,8 +36,6 @@ func (s State) Index() *Index {
 	x := &Index{
 		state:       s,
 		services:    s.Services,
-		unlisted:    s.Unlisted,
-		essentials:  s.Essentials,
 		byPort:      map[Protocol]portTree{},
 		byInterface: map[string][]int32{},
 		byAddress:   map[netip.Prefix][]int32{},
@@ -208,57 +202,4 @@ func (x *Index) Edges(r PortRange) []uint32 {
 	from := sort.Search(len(list), func(i int) bool { return list[i] > uint32(r.First) })
 	to := sort.Search(len(list), func(i int) bool { return list[i] > uint32(r.Last) })
 	return list[from:max(from, to)]
-}
-
-// Service is the one of a number.
-func (x *Index) Service(i int32) Service { return x.services[i] }
-
-// Decide is State.Decide.
-func (x *Index) Decide(f Flow, now time.Time) Decision {
-	if f.Interface == "lo" {
-		return Decision{Allowed, "", "loopback traffic is never filtered"}
-	}
-	if x.state.IsVirtual(f.Protocol, f.Destination, f.Port) && x.state.passesToIPVS(f) { // few flows
-		return ignoredForIPVS(f)
-	}
-	at := x.At(f.Protocol, f.Port, f.Interface, f.Destination)
-	for _, i := range at {
-		if svc := x.services[i]; svc.allowsCanonical(f.Source, now) {
-			return Decision{Allowed, svc.Name, fmt.Sprintf("service %s allows %s", svc.Name, f.Source)}
-		}
-	}
-	if n := len(at); n > 0 {
-		name := x.services[at[n-1]].Name
-		return Decision{Refused, name, fmt.Sprintf("service %s does not allow %s", name, f.Source)}
-	}
-	if first := x.First(f.Protocol, f.Port); first >= 0 {
-		svc := x.services[first]
-		if f.Interface != "" && !svc.OnInterface(f.Interface) {
-			return Decision{
-				Refused,
-				svc.Name,
-				fmt.Sprintf("service %s is not open on interface %s", svc.Name, f.Interface),
-			}
-		}
-		return Decision{
-			Refused,
-			svc.Name,
-			fmt.Sprintf("service %s is not open on address %s", svc.Name, f.Destination),
-		}
-	}
-	return decideUnlisted(x.unlisted, x.essentials, f)
-}
-
-// allowsCanonical is Allows for a canonical service: of its expiring sources, which are disjoint,
-// at most one has the source.
-func (svc Service) allowsCanonical(source netip.Addr, now time.Time) bool {
-	if svc.Sources.Contains(source) {
-		return true
-	}
-	source = source.Unmap().WithZone("")
-	i := sort.Search(
-		len(svc.Expiring),
-		func(i int) bool { return svc.Expiring[i].Prefix.Addr().Compare(source) > 0 },
-	)
-	return i > 0 && svc.Expiring[i-1].Until.After(now) && svc.Expiring[i-1].Prefix.Contains(source)
 }

@@ -20,7 +20,7 @@ import (
 // ErrConflict and the loop starts again from a fresh observation, a bounded number of times.
 //
 // A Reconciler is used by one goroutine at a time; runs in several processes are kept apart by
-// the lock of firewall/history.
+// the lock of firewall/host/history.
 type Reconciler struct {
 	Backend Backend
 	// Others are the host's other backends, in which nothing of ours shall be left once Backend holds

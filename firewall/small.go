@@ -37,8 +37,9 @@ func (s State) Small(
 	}
 	small.Refuse = RefuseDrop
 	kept := map[int]*PrefixesBuilder{}
+	index := s.Index()
 	for _, c := range LockedOut(small, running, Connection{}, now, nameOwners) {
-		d := s.Decide(c.flow(), now)
+		d := index.Decide(c.Flow(), now)
 		i, found := reduced[d.Service]
 		if d.Verdict != Allowed || !found {
 			continue

@@ -128,34 +128,22 @@ func (s State) IsVirtual(p Protocol, a netip.Addr, port uint16) bool {
 	return found
 }
 
-func ignoredForIPVS(f Flow) Decision {
-	return Decision{
-		Verdict: Ignored,
-		Reason:  fmt.Sprintf("IPVS serves %s at %s", f.Protocol, f.Destination),
-	}
-}
-
 // passesToIPVS reports whether a flow to a virtual service is left alone: no service lists the
 // port, or it comes from the host's own workloads and no service names the address.
-func (s State) passesToIPVS(f Flow) bool {
-	if !f.Destination.IsValid() || !s.IsVirtual(f.Protocol, f.Destination, f.Port) {
+func (x *Index) passesToIPVS(f Flow) bool {
+	if !f.Destination.IsValid() || !x.state.IsVirtual(f.Protocol, f.Destination, f.Port) {
 		return false
 	}
-	listed := false
-	for _, svc := range s.Services {
-		if slices.ContainsFunc(
-			svc.Ports,
-			func(r PortRange) bool { return r.Contains(f.Protocol, f.Port) },
-		) {
-			listed = true
-			if svc.Addresses.Len() > 0 && svc.OnAddress(f.Destination) {
-				return false
-			}
+	if x.First(f.Protocol, f.Port) < 0 {
+		return true
+	}
+	for _, i := range x.At(f.Protocol, f.Port, "", f.Destination) {
+		if x.services[i].Addresses.Len() > 0 {
+			return false
 		}
 	}
-	inside := slices.ContainsFunc(
-		s.Inside(),
+	return f.Interface != "" && slices.ContainsFunc(
+		x.state.Inside(),
 		func(p string) bool { return MatchInterface(p, f.Interface) },
 	)
-	return !listed || f.Interface != "" && inside
 }

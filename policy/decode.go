@@ -33,7 +33,7 @@ type target struct {
 
 func newDecoder() *decoder {
 	return &decoder{names: map[string]Location{}, policy: &Policy{
-		Boot: "closed", Daemon: DaemonConfig{Protect: "auto", MaxLease: 24 * time.Hour, Poll: 10 * time.Second, Follow: FollowNetworks},
+		Boot: "closed", Daemon: DaemonConfig{Protect: "auto", MaxLease: defaultMaxLease, Poll: DefaultPoll, Follow: FollowNetworks},
 		unlisted: firewall.UnlistedIgnore, refuse: firewall.RefuseDrop, established: firewall.EstablishedCut,
 		essentials: firewall.DefaultEssentials, networks: map[string]*network{},
 	}}

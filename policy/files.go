@@ -36,6 +36,10 @@ type Files struct {
 	Exposed func(Problem)
 }
 
+// WriterPatience is the usual Files.Patience: more than a file takes to be read where its writer
+// can't be told.
+const WriterPatience = 15 * time.Second
+
 const (
 	// youngFile is how long after the last write a file counts as being written where no lease can
 	// be had.

@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"strings"
+
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
@@ -194,7 +196,7 @@ var serviceShape = mapping{words: "a service", slip: serviceSlip, keys: []key{
 		shape:   ports,
 		doc:     "the port, ports or ranges of ports that clients dial",
 		more:    "This is the port that stands in the packet as it comes in, before any DNAT: one entry covers a process of this host, a port published by Docker and a NodePort alike.",
-		initial: 9090,
+		initial: defaultPort,
 	},
 	{
 		name:    "protocol",
@@ -431,14 +433,14 @@ var policyShape = mapping{words: "a policy", slip: policySlip, keys: []key{
 			shape:   duration,
 			doc:     "the longest lease",
 			more:    "No portgrave open may ask for more.",
-			initial: "24h",
+			initial: strings.TrimSuffix(defaultMaxLease.String(), "0m0s"),
 		},
 		{
 			name:    "poll",
 			shape:   duration,
 			doc:     "how often to look at what sends no notification",
 			more:    "These are legacy iptables and ipsets; of nftables the kernel tells at once.",
-			initial: "10s",
+			initial: DefaultPoll.String(),
 		},
 		{
 			name:    "follow",

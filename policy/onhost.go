@@ -63,9 +63,10 @@ func (c *Compiled) OnHost(h Host, origin string, now time.Time) []Problem {
 			}
 		}
 	}
+	index := c.State.Index()
 	for _, p := range h.Raw {
 		f := firewall.Flow{Protocol: p, Source: unspecified}
-		if d := c.State.Decide(f, now); d.Verdict == firewall.Refused && d.Service == "" {
+		if d := index.Decide(f, now); d.Verdict == firewall.Refused && d.Service == "" {
 			out = append(
 				out,
 				Problem{

@@ -21,24 +21,24 @@ func TestOutline(t *testing.T) {
 	const ssh, db = "  - {name: ssh, port: 22, allow: [any]}\n", "  - {name: db, port: 5432, allow: [nowhere]}\n"
 	for name, c := range map[string]struct {
 		policy string
-		want   Outline
+		want   firewall.Outline
 	}{
-		"good":                   {"version: 1\nservices:\n" + ssh, Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22), Complete: true}},
-		"open":                   {"version: 1\nboot: open\nunlisted: deny\nservices: []\n", Outline{Open: true, Unlisted: firewall.UnlistedDeny, Complete: true}},
-		"unknown network":        {"version: 1\nservices:\n" + ssh + db, Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22, 5432), Complete: true}},
-		"no version":             {"services:\n" + ssh, Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22), Complete: true}},
-		"bad boot":               {"version: 1\nboot: ajar\nservices:\n" + ssh, Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22), Complete: true}},
-		"bad unlisted":           {"version: 1\nunlisted: denied\nservices:\n" + ssh, Outline{Unlisted: firewall.UnlistedDeny, Ports: tcp(22), Complete: true}},
-		"bad port":               {"version: 1\nservices:\n" + ssh + "  - {name: x, port: 54x2}\n", Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22)}},
-		"bad protocol":           {"version: 1\nservices:\n" + ssh + "  - {name: x, protocol: tpc}\n", Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22)}},
-		"misspelt port":          {"version: 1\nservices:\n" + ssh + "  - {name: x, prot: 5432}\n", Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22, 9090)}},
-		"misspelt services":      {"version: 1\nservcies:\n" + ssh, Outline{Unlisted: firewall.UnlistedIgnore}},
-		"bad source, clear port": {"version: 1\nservices:\n  - {name: x, port: 22, allow: [10.0.0.1/8]}\n", Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22), Complete: true}},
-		"twice":                  {"version: 1\nservices:\n" + ssh + "  - {name: ssh, port: 23}\n", Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22)}},
-		"a service, no list":     {"version: 1\nservices: {name: ssh, port: 22}\n", Outline{Unlisted: firewall.UnlistedIgnore}},
-		"a word among services":  {"version: 1\nservices: [ssh]\n", Outline{Unlisted: firewall.UnlistedIgnore}},
-		"no YAML":                {"version: 1\nservices: [\n", Outline{Unlisted: firewall.UnlistedIgnore}},
-		"a list":                 {"- 22\n", Outline{Unlisted: firewall.UnlistedIgnore}},
+		"good":                   {"version: 1\nservices:\n" + ssh, firewall.Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22), Complete: true}},
+		"open":                   {"version: 1\nboot: open\nunlisted: deny\nservices: []\n", firewall.Outline{Open: true, Unlisted: firewall.UnlistedDeny, Complete: true}},
+		"unknown network":        {"version: 1\nservices:\n" + ssh + db, firewall.Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22, 5432), Complete: true}},
+		"no version":             {"services:\n" + ssh, firewall.Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22), Complete: true}},
+		"bad boot":               {"version: 1\nboot: ajar\nservices:\n" + ssh, firewall.Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22), Complete: true}},
+		"bad unlisted":           {"version: 1\nunlisted: denied\nservices:\n" + ssh, firewall.Outline{Unlisted: firewall.UnlistedDeny, Ports: tcp(22), Complete: true}},
+		"bad port":               {"version: 1\nservices:\n" + ssh + "  - {name: x, port: 54x2}\n", firewall.Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22)}},
+		"bad protocol":           {"version: 1\nservices:\n" + ssh + "  - {name: x, protocol: tpc}\n", firewall.Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22)}},
+		"misspelt port":          {"version: 1\nservices:\n" + ssh + "  - {name: x, prot: 5432}\n", firewall.Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22, 9090)}},
+		"misspelt services":      {"version: 1\nservcies:\n" + ssh, firewall.Outline{Unlisted: firewall.UnlistedIgnore}},
+		"bad source, clear port": {"version: 1\nservices:\n  - {name: x, port: 22, allow: [10.0.0.1/8]}\n", firewall.Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22), Complete: true}},
+		"twice":                  {"version: 1\nservices:\n" + ssh + "  - {name: ssh, port: 23}\n", firewall.Outline{Unlisted: firewall.UnlistedIgnore, Ports: tcp(22)}},
+		"a service, no list":     {"version: 1\nservices: {name: ssh, port: 22}\n", firewall.Outline{Unlisted: firewall.UnlistedIgnore}},
+		"a word among services":  {"version: 1\nservices: [ssh]\n", firewall.Outline{Unlisted: firewall.UnlistedIgnore}},
+		"no YAML":                {"version: 1\nservices: [\n", firewall.Outline{Unlisted: firewall.UnlistedIgnore}},
+		"a list":                 {"- 22\n", firewall.Outline{Unlisted: firewall.UnlistedIgnore}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "policy.yaml")

@@ -28,6 +28,14 @@ type Policy struct {
 	services    []service
 }
 
+// What is in force where the policy doesn't say.
+const (
+	defaultPort     = 9090
+	defaultMaxLease = 24 * time.Hour
+	// DefaultPoll is that of DaemonConfig.Poll.
+	DefaultPoll = 10 * time.Second
+)
+
 // DaemonConfig is the daemon's part of the policy.
 type DaemonConfig struct {
 	Protect  string // "auto", "always" or "never"

@@ -118,7 +118,7 @@ func (d *decoder) ports(n *node) (out []firewall.PortRange, at []Location) {
 	}
 	items := itemsOf(n.get("port"))
 	if n.get("port") == nil {
-		items = []*node{{kind: kindInteger, text: "9090", at: n.at}}
+		items = []*node{{kind: kindInteger, text: strconv.Itoa(defaultPort), at: n.at}}
 	}
 	for _, item := range items {
 		first, last, ok := d.portRange(item)

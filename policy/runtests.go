@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,15 +24,18 @@ func (c *Compiled) RunTests(now time.Time) []TestResult {
 	return results
 }
 
+// FailedTests are the results of the tests that the policy fails.
+func (c *Compiled) FailedTests(now time.Time) []TestResult {
+	return slices.DeleteFunc(c.RunTests(now), func(r TestResult) bool { return r.OK })
+}
+
 // judge decides tests about one State. Thousands of tests ask about the same few ports and the same
 // few thousand services, so what was found out for one is remembered for the others.
 type judge struct {
-	unlisted   firewall.Unlisted
-	essentials firewall.Essentials
-	index      *firewall.Index
-	now        time.Time
-	byName     map[string]firewall.Service
-	allowed    map[where]allowance
+	index   *firewall.Index
+	now     time.Time
+	byName  map[string]firewall.Service
+	allowed map[where]allowance
 }
 
 // where is a question: who is allowed at a port, perhaps on an interface and an address, or by one
@@ -53,12 +57,10 @@ type allowance struct {
 
 func newJudge(s firewall.State, now time.Time) *judge {
 	j := &judge{
-		unlisted:   s.Unlisted,
-		essentials: s.Essentials,
-		index:      s.Index(),
-		now:        now,
-		byName:     map[string]firewall.Service{},
-		allowed:    map[where]allowance{},
+		index:   s.Index(),
+		now:     now,
+		byName:  map[string]firewall.Service{},
+		allowed: map[where]allowance{},
 	}
 	for _, svc := range s.Services {
 		j.byName[svc.Name] = svc
@@ -130,10 +132,10 @@ func (j *judge) reach(t Test, port firewall.PortRange, service string) outcome {
 	}
 	a := j.ask(where{port, t.Interface, t.Address, service})
 	if !a.listed {
-		if j.unlisted == firewall.UnlistedDeny && j.essentials.Keep(port.Protocol) {
+		switch j.index.Unlisted(port.Protocol) {
+		case firewall.Allowed:
 			return outcome{"allow", fmt.Sprintf("essentials keep %s open", port)}
-		}
-		if j.unlisted == firewall.UnlistedDeny {
+		case firewall.Refused:
 			return outcome{"deny", fmt.Sprintf("no service lists %s and unlisted ports are denied", port)}
 		}
 		return outcome{"ignored", fmt.Sprintf("no service lists %s", port)}
@@ -168,16 +170,11 @@ func (j *judge) ask(w where) allowance {
 	if known, ok := j.allowed[w]; ok {
 		return known
 	}
-	var a allowance
-	var asked []firewall.Service
-	if w.service != "" {
-		a.listed = true
-		asked = append(asked, j.byName[w.service])
-	} else {
-		a.listed = j.index.First(w.port.Protocol, w.port.First) >= 0
-		for _, i := range j.index.At(w.port.Protocol, w.port.First, w.iface, w.address) {
-			asked = append(asked, j.index.Service(i))
-		}
+	a := allowance{listed: true}
+	asked := []firewall.Service{j.byName[w.service]}
+	if w.service == "" {
+		answer := j.index.Ask(w.port.Protocol, w.port.First, w.iface, w.address)
+		a.listed, asked = answer.Listed, answer.Services
 	}
 	var sets []firewall.Prefixes
 	for _, svc := range asked {

@@ -30,7 +30,7 @@ func (c *compiler) warnOfSources(s service, enforced firewall.Service) {
 				"no client connects from it", e.prefix.Addr())
 		}
 	}
-	if dhcp >= 0 && !enforced.Allows(unspecified, c.now) &&
+	if dhcp >= 0 && !enforced.AllowedAt(c.now).Contains(unspecified) &&
 		enforced.Sources.Len()+len(enforced.Expiring) > 0 {
 		c.warnings.at(
 			s.portsAt[dhcp],

@@ -7,8 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/manual"
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/policy"
 	"github.com/urfave/cli/v2"
 )
 
@@ -36,14 +37,14 @@ func runVerb(args []string, stdout *output, stderr io.Writer, getenv func(string
 	var failed verbError
 	if !errors.As(err, &failed) { // the command line itself
 		failed = verbError{
-			err:    control.UsageError{Err: err},
+			err:    host.UsageError{Err: err},
 			screen: newScreen(stdout, stderr, wantedOutput(args), getenv),
 		}
 	}
 	var printed invalidReported
 	if !errors.Is(failed.err, errReport) && !errors.As(failed.err, &printed) {
 		failed.screen.fail(failed.verb, failed.err)
-		var usage control.UsageError
+		var usage host.UsageError
 		if errors.As(failed.err, &usage) {
 			_, _ = fmt.Fprintln(stderr, "Run 'portgrave help' for the verbs, 'portgrave help VERB' for one.")
 		}
@@ -77,7 +78,7 @@ func globalFlags() []cli.Flag {
 		&cli.StringFlag{
 			Name:    "config",
 			Aliases: []string{"c"},
-			Usage:   "policy `FILE`, or folder with policy.yaml and policy.d/*.yaml, instead of /etc/portgrave",
+			Usage:   "policy `FILE`, or folder with policy.yaml and policy.d/*.yaml, instead of " + policy.DefaultPath,
 		},
 		&cli.StringFlag{
 			Name:  "backend",

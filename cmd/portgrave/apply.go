@@ -4,8 +4,8 @@ import (
 	"errors"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
-	"github.com/portgrave/portgrave/policy"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
+	"github.com/portgrave/portgrave/firewall/host"
 )
 
 // apply makes the kernel agree with the policy, and records what was applied.
@@ -17,13 +17,13 @@ func apply(inv *invocation) error {
 	defer done()
 	inv.lookAhead()
 	inv.acceptShrunk = inv.cli.Bool("force")
-	// Networks are loaded before anything is locked: a slow server keeps nobody else waiting, least of
-	// all the daemon.
+	// Networks are loaded before anything is locked: a slow server keeps nobody else waiting, least
+	// of all the daemon.
 	p, err := inv.compiledPolicy(ops)
 	if err != nil {
 		return err
 	}
-	q := control.ApplyRequest{
+	q := host.ApplyRequest{
 		Caller:  inv.caller(),
 		Backend: inv.backend,
 		Reason:  inv.cli.String("reason"),
@@ -34,7 +34,7 @@ func apply(inv *invocation) error {
 	if inv.cli.IsSet("confirm") {
 		trial := inv.cli.Duration("confirm")
 		q.Confirm = trial.String()
-		if err := control.CheckConfirm(q.Confirm); err != nil {
+		if err := host.CheckConfirm(q.Confirm); err != nil {
 			return err
 		}
 		if removeTimer, err = inv.leaveTimer(trial); err != nil {
@@ -48,14 +48,14 @@ func apply(inv *invocation) error {
 	result, err := during(
 		inv.screen,
 		"applying",
-		func() (control.Applied, error) { return ops.Apply(inv.ctx, q) },
+		func() (host.Applied, error) { return ops.Apply(inv.ctx, q) },
 	)
 	if err == nil && result.ConfirmBy == nil {
 		removeTimer() // after an error it may still be needed, and does no harm
 	}
-	var tests control.TestsFailedError
+	var tests host.TestsFailedError
 	if errors.As(err, &tests) {
-		return refuseTests(inv, tests.Tests)
+		return refuseTests(inv, tests)
 	}
 	if err != nil {
 		return err
@@ -65,8 +65,11 @@ func apply(inv *invocation) error {
 }
 
 // refuseTests ends an apply whose policy fails its own tests.
-func refuseTests(inv *invocation, failed []policy.TestResult) error {
-	err := control.TestsFailedError{Tests: failed}
+func refuseTests(inv *invocation, refused host.TestsFailedError) error {
+	failed, err := api.FailedTests(refused)
+	if err != nil {
+		return err
+	}
 	if inv.screen.json {
 		_ = inv.screen.object(
 			map[string]any{"error": "the policy fails its own tests; nothing was changed", "tests": failed},
@@ -74,12 +77,12 @@ func refuseTests(inv *invocation, failed []policy.TestResult) error {
 	} else {
 		printTests(inv.screen, failed)
 	}
-	inv.screen.complain("apply", err)
+	inv.screen.complain("apply", refused)
 	return errReport
 }
 
 // reportApply prints the result of apply and rollback.
-func reportApply(inv *invocation, a control.Applied) error {
+func reportApply(inv *invocation, a host.Applied) error {
 	s := inv.screen
 	inv.warn(a.Warnings)
 	if s.json {
@@ -90,7 +93,7 @@ func reportApply(inv *invocation, a control.Applied) error {
 		s.printf("Nothing to do: the kernel holds generation %d.\n", a.Generation)
 	} else {
 		printChanges(s, a.Changes, inv.cli.Bool("all"))
-		s.printf("%s: %s. Generation %d is in force.\n", s.paint(green, "Applied"), plural(control.Difference{Changes: a.Changes}.Count(), "change"), a.Generation)
+		s.printf("%s: %s. Generation %d is in force.\n", s.paint(green, "Applied"), plural(host.Difference{Changes: a.Changes}.Count(), "change"), a.Generation)
 	}
 	if by := a.ConfirmBy; by != nil {
 		s.printf(
@@ -104,7 +107,7 @@ func reportApply(inv *invocation, a control.Applied) error {
 	return nil
 }
 
-func printCuts(s *screen, cut []control.Cut) {
+func printCuts(s *screen, cut []host.Cut) {
 	for _, x := range cut {
 		s.printf(
 			"Ended: %s from %s to port %d, which is no longer allowed.\n",

@@ -12,15 +12,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
-	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/exposure/live"
 	"github.com/portgrave/portgrave/firewall/exposure/rulesetfile"
-	"github.com/portgrave/portgrave/firewall/history"
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/host/history"
+	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
 // runAudit shows who can really reach what, whoever's rules decide. Exit code 2 if anything doesn't
@@ -43,7 +42,7 @@ func runAudit(inv *invocation) error {
 	}
 	if !mayChangeRules() {
 		// Who may not read the rules may be let in by the daemon.
-		if report, err := inv.daemonAudit(); !errors.Is(err, control.ErrNoDaemon) &&
+		if report, err := inv.daemonAudit(); !errors.Is(err, api.ErrNoDaemon) &&
 			!errors.Is(err, os.ErrPermission) {
 			if err != nil {
 				return err
@@ -95,7 +94,7 @@ func auditNow(
 
 // daemonAudit is what the daemon says of the host.
 func (inv *invocation) daemonAudit() (r audit.Report, err error) {
-	body, err := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).Get(inv.ctx, "/v1/audit")
+	body, err := api.NewRemote(inv.runDir).Get(inv.ctx, "/v1/audit")
 	if err != nil {
 		return r, err
 	}

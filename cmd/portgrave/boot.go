@@ -7,10 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/coexist"
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -23,12 +24,12 @@ func boot(inv *invocation) error {
 	}
 	if s != nil { // the unit was started once more: no reason to call it failed
 		if inv.screen.json {
-			return inv.screen.object(control.LastBooted(inv.runDir, bootclock.System().BootID))
+			return inv.screen.object(host.LastBooted(inv.runDir, bootclock.System().BootID))
 		}
 		inv.screen.printf("The daemon runs and keeps the rules: there is nothing to do.\n")
 		return nil
 	}
-	if _, err := resolveBackend("auto"); errors.Is(err, firewall.ErrPermission) {
+	if _, err := host.ResolveBackend("auto"); errors.Is(err, firewall.ErrPermission) {
 		return err
 	}
 	inv.screen.progress = nil // the journal has no use for it
@@ -37,19 +38,15 @@ func boot(inv *invocation) error {
 	defer done()
 	local.LockWait = bootLockWait
 	log := daemonLog(inv)
-	result, err := local.Boot(inv.ctx, control.BootRequest{
-		Policy: func(context.Context) (*control.Policy, error) {
+	result, err := local.Boot(inv.ctx, host.BootRequest{
+		Policy: func(context.Context) (*host.Policy, error) {
 			p, c, err := inv.compiled(inv.config, true)
 			if err != nil {
 				return nil, err
 			}
-			return &control.Policy{
-				Origin:      p.Origin,
-				State:       c.State,
-				FailedTests: failedTests(c.RunTests(time.Now())),
-			}, nil
+			return api.PolicyOf(p, c, time.Now())
 		},
-		Outline: func() policy.Outline { return policy.ReadOutline(policy.Options{Path: inv.config}) },
+		Outline: func() firewall.Outline { return policy.ReadOutline(policy.Options{Path: inv.config}) },
 	})
 	if err != nil {
 		return err
@@ -57,7 +54,7 @@ func boot(inv *invocation) error {
 	for _, s := range coexist.HostFiles().Find() {
 		result.Warnings = append(result.Warnings, s.String())
 	}
-	if err := control.KeepBooted(inv.runDir, result); err != nil {
+	if err := host.KeepBooted(inv.runDir, result); err != nil {
 		result.Warnings = append(result.Warnings, err.Error())
 	}
 	for _, w := range result.Fallbacks {
@@ -81,14 +78,14 @@ func boot(inv *invocation) error {
 const bootLockWait = 5 * time.Second
 
 // booted is what a boot did, in words.
-func booted(b control.Booted) string {
+func booted(b host.Booted) string {
 	what := map[string]string{
-		control.LoadedGeneration: fmt.Sprintf("generation %d is in force", b.Generation),
-		control.LoadedPolicy:     "the policy was compiled and is in force",
-		control.LoadedClosed:     "nobody is let in",
-		control.LoadedOpen:       "nothing is in force, and every port is open",
-		control.LoadedTornDown:   "nothing was put in force, since portgrave teardown had removed the rules",
-		control.LoadedNothing:    "nothing was put in force",
+		host.LoadedGeneration: fmt.Sprintf("generation %d is in force", b.Generation),
+		host.LoadedPolicy:     "the policy was compiled and is in force",
+		host.LoadedClosed:     "nobody is let in",
+		host.LoadedOpen:       "nothing is in force, and every port is open",
+		host.LoadedTornDown:   "nothing was put in force, since portgrave teardown had removed the rules",
+		host.LoadedNothing:    "nothing was put in force",
 	}[b.Loaded]
 	if b.Backend != "" {
 		what += fmt.Sprintf(", through %s, after %.2f s", b.Backend, b.Seconds)

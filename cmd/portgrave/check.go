@@ -21,12 +21,12 @@ func check(inv *invocation) error {
 	if inv.cli.Args().Present() {
 		path = inv.cli.Args().First()
 	}
-	// Where a policy is only read, such as in a clone for a group to write, it need not be safe from
-	// others.
+	// Where a policy is only read, such as in a clone for a group to write, it need not be safe
+	// from others.
 	var exposed exposedFiles
 	p, c, err := inv.compiledSo(
 		path,
-		howToRead{files: policy.Files{Patience: writerPatience, Exposed: exposed.add}},
+		howToRead{files: policy.Files{Patience: policy.WriterPatience, Exposed: exposed.add}},
 	)
 	for _, w := range exposed.list {
 		inv.screen.warnf("%v", w)
@@ -54,7 +54,7 @@ func check(inv *invocation) error {
 		Stale:    orEmpty(c.Stale),
 		Tests:    c.RunTests(time.Now()),
 	}
-	failed := failedTests(result.Tests)
+	failed := c.FailedTests(time.Now())
 	if inv.screen.json {
 		if err := inv.screen.object(result); err != nil {
 			return err
@@ -78,16 +78,6 @@ func orEmpty[T any](s []T) []T {
 		return []T{}
 	}
 	return s
-}
-
-func failedTests(results []policy.TestResult) []policy.TestResult {
-	var failed []policy.TestResult
-	for _, r := range results {
-		if !r.OK {
-			failed = append(failed, r)
-		}
-	}
-	return failed
 }
 
 func printTests(s *screen, failed []policy.TestResult) {

@@ -1,6 +1,6 @@
 package main
 
-import "github.com/portgrave/portgrave/cmd/portgrave/control"
+import "github.com/portgrave/portgrave/firewall/host"
 
 // closeLease ends leases before their time: one by its ID, or those of a port.
 func closeLease(inv *invocation) error {
@@ -12,7 +12,7 @@ func closeLease(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result, err := ops.Close(inv.ctx, control.CloseRequest{Caller: inv.caller(), Backend: inv.backend, Lease: inv.cli.Args().First(),
+	result, err := ops.Close(inv.ctx, host.CloseRequest{Caller: inv.caller(), Backend: inv.backend, Lease: inv.cli.Args().First(),
 		Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force")})
 	if err != nil {
 		return err

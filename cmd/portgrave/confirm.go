@@ -1,6 +1,6 @@
 package main
 
-import "github.com/portgrave/portgrave/cmd/portgrave/control"
+import "github.com/portgrave/portgrave/firewall/host"
 
 // confirm says that the generation in force works, so that it is not taken back.
 func confirm(inv *invocation) error {
@@ -9,7 +9,7 @@ func confirm(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result, err := ops.Confirm(inv.ctx, control.ConfirmRequest{Caller: inv.caller()})
+	result, err := ops.Confirm(inv.ctx, host.ConfirmRequest{Caller: inv.caller()})
 	if err != nil {
 		return err
 	}

@@ -12,13 +12,12 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/journal"
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/coexist"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/ipvs"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/notify"
@@ -35,11 +34,9 @@ func runDaemon(inv *invocation) error {
 	// not wait for our own work.
 	runtime.GOMAXPROCS(runtime.NumCPU() + 1)
 	log := daemonLog(inv)
-	backend := inv.backend
-	if last, err := inv.history().Head(); backend == "auto" && err == nil && last.Backend != "" {
-		backend = last.Backend // what is in force is kept where it is; only apply moves it
-	}
-	r, closeAll, err := openReconciler(inv.ctx, backend, false, log)
+	// What is in force is kept where it is; only apply moves it.
+	backend := host.BackendInForce(inv.history(), inv.backend)
+	r, closeAll, err := host.OpenReconciler(inv.ctx, backend, false, log)
 	if err != nil {
 		return err
 	}
@@ -53,11 +50,11 @@ func runDaemon(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	heard, err := openNotifications(ctx, r, log)
+	heard, err := daemon.Listen(ctx, r, log)
 	if err != nil {
 		return err
 	}
-	defer heard.close()
+	defer heard.Close()
 	reports, run, err := openReports(inv, log)
 	if err != nil {
 		return err
@@ -72,7 +69,7 @@ func runDaemon(inv *invocation) error {
 	}
 	return daemon.Run(ctx, daemon.Config{
 		Reports:    denials,
-		Reconciler: r, Store: store, Commits: heard.commits, Polled: heard.polled, Protect: heard.protect, CannotPrint: coexist.HostNFT().CannotPrint, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
+		Reconciler: r, Store: store, Commits: heard.Commits, Polled: heard.Polled, Protect: heard.Protect, CannotPrint: coexist.HostNFT().CannotPrint, EventDir: inv.stateDir, RunDir: inv.runDir, Version: version, Log: log,
 		Read: func(_ context.Context, how daemon.ReadOptions) (*policy.Policy, *policy.Compiled, error) {
 			return inv.compiledSo(
 				inv.config,
@@ -93,54 +90,19 @@ func runDaemon(inv *invocation) error {
 		},
 		Virtual: ipvs.Virtual,
 		Folders: func(p *policy.Policy) []string { return policy.Folders(policy.Options{Path: inv.config}, p) },
-		Local: &control.Local{
+		Local: &host.Local{
 			StateDir: inv.stateDir,
-			Backends: backendsBeside(r, log),
+			Backends: host.BackendsBeside(r, log),
 			Now:      time.Now,
-			LockWait: daemonLockWait,
+			LockWait: daemon.LockWait,
 			StartGuard: func(generation int) error {
 				_, err := startGuard(inv, generation, 0)
 				return err
 			},
 			Tracking:  connections.ReadTracking,
-			Untracked: untracked,
+			Untracked: host.Untracked,
 		},
 	})
-}
-
-// daemonLockWait is how long the daemon waits for a process that holds the lock of the state
-// directory, such as a guard.
-const daemonLockWait = 10 * time.Second
-
-// backendsBeside opens backends for a daemon whose own is r: its own as it stands, since the rules
-// may be that socket's alone; another one only to move the rules to it.
-func backendsBeside(
-	r *firewall.Reconciler,
-	log *slog.Logger,
-) func(context.Context, string, bool) (*firewall.Reconciler, error) {
-	return func(ctx context.Context, name string, thorough bool) (*firewall.Reconciler, error) {
-		resolved, err := resolveBackend(name)
-		if err != nil {
-			return nil, err
-		}
-		own := resolved == r.Backend.Name()
-		if own && !thorough {
-			return r, nil
-		}
-		other, closeAll, err := openReconciler(ctx, name, thorough, log)
-		if err != nil {
-			return nil, err
-		}
-		if own {
-			defer closeAll()
-			both := *r
-			both.Others = other.Others
-			return &both, nil
-		}
-		// What it opened besides stays open: the daemon ends when the rules have moved.
-		other.Others = []firewall.Backend{r.Backend}
-		return other, nil
-	}
 }
 
 // daemonLog is text on a terminal, entries with fields where standard error leads to the journal,

@@ -1,6 +1,8 @@
 package main
 
-import "github.com/portgrave/portgrave/cmd/portgrave/control"
+import (
+	"github.com/portgrave/portgrave/firewall/host"
+)
 
 // drift compares the live kernel with what was applied last.
 func drift(inv *invocation) error {
@@ -16,8 +18,8 @@ func drift(inv *invocation) error {
 		return err
 	}
 	defer done()
-	d, err := during(inv.screen, "comparing with the kernel", func() (control.Difference, error) {
-		return ops.Drift(inv.ctx, control.FirewallRequest{Backend: inv.backend})
+	d, err := during(inv.screen, "comparing with the kernel", func() (host.Difference, error) {
+		return ops.Drift(inv.ctx, host.FirewallRequest{Backend: inv.backend})
 	})
 	if err != nil {
 		return err

@@ -7,14 +7,9 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// How long a run waits for a program that still writes a file of the policy, or of one of its
-// networks. After that a network keeps its last good content, and a policy is refused.
-const (
-	// writerPatience is more than a file takes to be read where its writer can't be told.
-	writerPatience = 15 * time.Second
-	// glancePatience is for runs that only show what is so: enough for an editor that is saving.
-	glancePatience = 500 * time.Millisecond
-)
+// glancePatience replaces policy.WriterPatience in runs that only show what is so: it is enough for
+// an editor that is saving.
+const glancePatience = 500 * time.Millisecond
 
 // howToRead says how a policy is read.
 type howToRead struct {

@@ -1,24 +1,20 @@
 package main
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"log/syslog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
-	"time"
 
-	"github.com/portgrave/portgrave/firewall/bootclock"
+	"github.com/portgrave/portgrave/firewall/host"
 	"golang.org/x/sys/unix"
 )
 
-// guard waits beside an unconfirmed generation, detached from whoever applied it, and takes it back
-// when its time is up. Two of them run and look after each other, so that neither the end of the
-// session nor killing one of them keeps a generation in force that nobody has confirmed.
+// guard is what startGuard starts: "guard GENERATION PARTNER", where PARTNER is the process of the
+// other guard; 0: there is none yet.
 func guard(inv *invocation) error {
 	number, err := strconv.Atoi(inv.cli.Args().Get(0))
 	if err != nil {
@@ -31,53 +27,17 @@ func guard(inv *invocation) error {
 		}
 	}
 	log, logErr := syslog.New(syslog.LOG_DAEMON|syslog.LOG_WARNING, "portgrave")
-	say := func(format string, args ...any) {
-		if logErr == nil { // without a syslog there is nobody to tell
-			_ = log.Warning(fmt.Sprintf(format, args...))
-		}
-	}
-	g, err := inv.history().HeadOf(number)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // something else is in force by now
-	}
-	unreadable := err != nil // what can't be read can't be confirmed either
-	for {
-		if waits, err := inv.history().Waits(number); err == nil && !waits {
-			return nil // confirmed, or something else is in force
-		}
-		if partner < 0 {
-			if partner, err = startGuard(inv, number, os.Getpid()); err != nil {
-				say("nobody looks after the guard of generation %d: %v", number, err)
+	g := host.Guard{
+		History:  inv.history(),
+		TakeBack: inv.takeBackNow,
+		Partner:  func() (int, error) { return startGuard(inv, number, os.Getpid()) },
+		Say: func(format string, args ...any) {
+			if logErr == nil { // without a syslog there is nobody to tell
+				_ = log.Warning(fmt.Sprintf(format, args...))
 			}
-		}
-		if unreadable || g.Overdue(bootclock.System()) {
-			done, err := inv.takeBackNow()
-			if err == nil && done {
-				say("generation %d was not confirmed in time and has been taken back", number)
-			}
-			if err != nil {
-				say("generation %d was not confirmed in time and can't be taken back yet: %v", number, err)
-			}
-		}
-		partner = awaitPartner(partner)
+		},
 	}
-}
-
-// guardPause is how often a guard looks whether its generation was confirmed.
-const guardPause = time.Second
-
-// awaitPartner waits a moment, and returns −1 at once when the partner dies.
-func awaitPartner(partner int) int {
-	if partner < 0 {
-		time.Sleep(guardPause)
-		return partner
-	}
-	fds := []unix.PollFd{{Fd: int32(partner), Events: unix.POLLIN}}
-	if n, err := unix.Poll(fds, int(guardPause.Milliseconds())); err == nil && n > 0 {
-		_ = unix.Close(partner)
-		return -1
-	}
-	return partner
+	return g.Run(number, partner)
 }
 
 func (inv *invocation) takeBackNow() (bool, error) {
@@ -98,6 +58,14 @@ func absolute(path string) string {
 	return path
 }
 
+// environment has what is started find the same host.
+func (inv *invocation) environment() []string {
+	return []string{
+		"PORTGRAVE_STATE_DIR=" + absolute(inv.stateDir),
+		"PORTGRAVE_RUN_DIR=" + absolute(inv.runDir),
+	}
+}
+
 // startGuard starts a guard in a session of its own, without a terminal, and returns a descriptor
 // of the process.
 func startGuard(inv *invocation, generation, partner int) (pidfd int, err error) {
@@ -106,17 +74,14 @@ func startGuard(inv *invocation, generation, partner int) (pidfd int, err error)
 		return -1, err
 	}
 	cmd := exec.Command(self, "guard", strconv.Itoa(generation), strconv.Itoa(partner))
-	cmd.Env = append(
-		os.Environ(),
-		"PORTGRAVE_STATE_DIR="+absolute(inv.stateDir),
-		"PORTGRAVE_RUN_DIR="+absolute(inv.runDir),
-	)
+	cmd.Env = append(os.Environ(), inv.environment()...)
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
 	pidfd = -1
 	if err := cmd.Start(); err != nil {
 		return -1, err
 	}
-	go func() { _ = cmd.Wait() }() // so that it does not stay as a zombie, whose descriptor is never readable in time
+	// Reaped here, since the descriptor of a zombie is never readable in time.
+	go func() { _ = cmd.Wait() }()
 	return pidfd, nil
 }

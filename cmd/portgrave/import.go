@@ -17,8 +17,8 @@ import (
 )
 
 const (
-	// maxInlineNetwork is how many prefixes a network has in the policy itself, if there is a folder
-	// for files.
+	// maxInlineNetwork is how many prefixes a network has in the policy itself, if there is a
+	// folder for files.
 	maxInlineNetwork = 64
 	// maxPrinted is how many prefixes a policy on standard output may have.
 	maxPrinted = 100_000
@@ -109,9 +109,9 @@ func importPolicy(inv *invocation) error {
 	return nil
 }
 
-// confirmDraft compiles a draft, its lists in the policy itself, and compares it with what was found:
-// a difference is a mistake of ours, which must not be written. Where the lists are long, it only
-// reads the draft.
+// confirmDraft compiles a draft, its lists in the policy itself, and compares it with what was
+// found: a difference is a mistake of ours, which must not be written. Where the lists are long, it
+// only reads the draft.
 func confirmDraft(ctx context.Context, draft policy.Draft, found audit.Imported, printed int) error {
 	if printed > maxPrinted {
 		_, err := policy.Parse("import", []byte(draft.Document()))

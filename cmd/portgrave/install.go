@@ -12,6 +12,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/installer"
+	"github.com/portgrave/portgrave/systemd/manager"
 )
 
 // install puts portgrave in place on this host, or below --root, or takes it away again.
@@ -33,7 +34,7 @@ func install(inv *invocation) error {
 	}
 	host := installer.Host{}
 	if !image {
-		if _, err := os.Stat("/run/systemd/system"); err != nil { // sd_booted(3)
+		if !manager.Booted() {
 			return errors.New(
 				"systemd does not run this host: without it there is nothing to start the units. --root / puts the files in place all the same",
 			)

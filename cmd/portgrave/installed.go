@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -17,7 +17,7 @@ func installed(inv *invocation) error {
 		return err
 	}
 	defer done()
-	f, err := ops.Firewall(inv.ctx, control.FirewallRequest{Backend: inv.backend})
+	f, err := ops.Firewall(inv.ctx, host.FirewallRequest{Backend: inv.backend})
 	if err != nil {
 		return err
 	}

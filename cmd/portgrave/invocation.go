@@ -10,7 +10,8 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/hostview"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/ipvs"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/urfave/cli/v2"
@@ -30,7 +31,7 @@ type invocation struct {
 
 	suits    string // see enforcedWith
 	unsuited error
-	opened   *backends // see local
+	opened   *host.Backends // see local
 
 	acceptShrunk bool // see policy.Networks
 }
@@ -42,19 +43,13 @@ func newInvocation(
 	getenv func(string) string,
 ) (*invocation, error) {
 	inv := &invocation{
-		ctx:      c.Context,
-		cli:      c,
-		getenv:   getenv,
-		config:   flag(c, "config"),
-		backend:  flag(c, "backend"),
-		stateDir: getenv("PORTGRAVE_STATE_DIR"),
+		ctx:     c.Context,
+		cli:     c,
+		getenv:  getenv,
+		config:  flag(c, "config"),
+		backend: flag(c, "backend"),
 	}
-	if inv.stateDir == "" {
-		inv.stateDir = "/var/lib/portgrave"
-	}
-	if inv.runDir = getenv("PORTGRAVE_RUN_DIR"); inv.runDir == "" {
-		inv.runDir = "/run/portgrave"
-	}
+	inv.stateDir, inv.runDir = host.Dirs(getenv)
 	output := flag(c, "output")
 	inv.screen = newScreen(stdout, stderr, output, getenv)
 	if output != "text" && output != "json" {
@@ -84,7 +79,7 @@ func (inv *invocation) compiled(
 	path string,
 	offline bool,
 ) (*policy.Policy, *policy.Compiled, error) {
-	patience := writerPatience
+	patience := policy.WriterPatience
 	if offline {
 		patience = glancePatience
 	}
@@ -170,10 +165,10 @@ func (inv *invocation) parsed(path string, how howToRead) (*policy.Policy, error
 }
 
 // enforcedWith is the backend that a policy must suit: the one that was found out, or named, or
-// that auto takes. The error is that of resolveBackend.
+// that auto takes. The error is that of host.ResolveBackend.
 func (inv *invocation) enforcedWith() (string, error) {
 	if inv.suits == "" {
-		inv.suits, inv.unsuited = resolveBackend(inv.backend)
+		inv.suits, inv.unsuited = host.ResolveBackend(inv.backend)
 	}
 	return inv.suits, inv.unsuited
 }

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
 // listLeases prints the leases that are not over, those that end first at the front.

@@ -53,8 +53,8 @@ func manualPage(name string, app *cli.App, date time.Time) ([]byte, error) {
 		Name: name, Summary: "which ports may open to which networks", Source: "portgrave " + version, Schema: policy.Schema(), Example: string(policy.ExampleYAML()),
 		Lists: publishedLists(),
 		Files: []manual.Entry{
-			{Term: "/etc/portgrave/policy.yaml", Text: "the policy of the host"},
-			{Term: "/etc/portgrave/policy.d/*.yaml", Text: "drop-ins: more networks, services and tests"},
+			{Term: policy.DefaultPath + "/policy.yaml", Text: "the policy of the host"},
+			{Term: policy.DefaultPath + "/policy.d/*.yaml", Text: "drop-ins: more networks, services and tests"},
 		},
 		SeeAlso: []string{"portgrave(8)"},
 	}.Page(date)

@@ -3,7 +3,7 @@ package main
 import (
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/firewall/host"
 )
 
 // openLease opens a port to a source for a time.
@@ -22,7 +22,7 @@ func openLease(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result, err := ops.Open(inv.ctx, control.OpenRequest{Caller: inv.caller(), Backend: inv.backend, Port: inv.cli.Args().First(), Sources: inv.cli.StringSlice("from"),
+	result, err := ops.Open(inv.ctx, host.OpenRequest{Caller: inv.caller(), Backend: inv.backend, Port: inv.cli.Args().First(), Sources: inv.cli.StringSlice("from"),
 		For: inv.cli.String("for"), Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force")})
 	if err != nil {
 		return err

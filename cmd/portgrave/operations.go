@@ -6,36 +6,36 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/connections"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/policy"
 )
 
 // operations is who does what a verb asks for: the daemon, if one runs, else this process. done
 // gives back what it opened. Without a daemon, what nobody has confirmed in time is taken back
 // first, whatever the verb.
-func (inv *invocation) operations() (ops control.Operations, done func(), err error) {
+func (inv *invocation) operations() (ops host.Operations, done func(), err error) {
 	if ops, done, err = inv.connect(); err != nil {
 		return nil, nil, err
 	}
-	if _, here := ops.(*control.Local); here && mayChangeRules() {
+	if _, here := ops.(*host.Local); here && mayChangeRules() {
 		inv.takeBackOverdue(ops)
 	}
 	return ops, done, nil
 }
 
 // connect is operations without that.
-func (inv *invocation) connect() (ops control.Operations, done func(), err error) {
-	remote := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket))
+func (inv *invocation) connect() (ops host.Operations, done func(), err error) {
+	remote := api.NewRemote(inv.runDir)
 	s, err := inv.daemonStatus()
 	switch {
-	case errors.Is(err, control.ErrBusy): // it lives
+	case errors.Is(err, api.ErrBusy): // it lives
 		return nil, nil, err
 	case err != nil:
 		return nil, nil, fmt.Errorf("%w: if it hangs, end it, and the rules stay", err)
@@ -52,19 +52,18 @@ func (inv *invocation) connect() (ops control.Operations, done func(), err error
 }
 
 // local does operations in this process, on backends that it opens when they are needed.
-func (inv *invocation) local() (l *control.Local, done func()) {
-	opened := &backends{
-		log: slog.New(slog.NewTextHandler(inv.screen.progress.writer(inv.screen.err), nil)),
+func (inv *invocation) local() (l *host.Local, done func()) {
+	inv.opened = &host.Backends{
+		Log: slog.New(slog.NewTextHandler(inv.screen.progress.writer(inv.screen.err), nil)),
 	}
-	inv.opened = opened
-	return &control.Local{
+	return &host.Local{
 		StateDir: inv.stateDir,
-		Backends: opened.open,
+		Backends: inv.opened.Open,
 		Now:      time.Now,
 		LockWait: lockWait,
 		MaxLease: func() (time.Duration, error) {
 			p, err := policy.Read(
-				policy.Options{Path: inv.config, Files: policy.Files{Patience: writerPatience}},
+				policy.Options{Path: inv.config, Files: policy.Files{Patience: policy.WriterPatience}},
 			)
 			if err != nil {
 				return 0, err
@@ -76,17 +75,24 @@ func (inv *invocation) local() (l *control.Local, done func()) {
 			return err
 		},
 		Tracking:  connections.ReadTracking,
-		Untracked: untracked,
-	}, opened.close
+		Untracked: host.Untracked,
+	}, inv.opened.Close
+}
+
+// lookAhead prepares for a comparison with the kernel, unless a daemon makes it.
+func (inv *invocation) lookAhead() {
+	if inv.opened != nil {
+		inv.opened.LookAhead(inv.ctx, inv.backend)
+	}
 }
 
 // caller is the user and, over SSH, the session, for the history and so that it is not cut. sudo's
 // user counts.
-func (inv *invocation) caller() control.Caller {
+func (inv *invocation) caller() host.Caller {
 	user, from := inv.who()
-	c := control.Caller{User: user, From: from}
+	c := host.Caller{User: user, From: from}
 	if client, server, ok := connections.Session(inv.getenv); ok {
-		c.Session = &control.Session{
+		c.Session = &host.Session{
 			Client:    client,
 			Server:    server,
 			Interface: connections.InterfaceTo(client.Addr()),
@@ -97,8 +103,8 @@ func (inv *invocation) caller() control.Caller {
 
 // compiledPolicy is the policy for a request. What can't be enforced of it through the backend it
 // is for is a mistake.
-func (inv *invocation) compiledPolicy(ops control.Operations) (*control.Policy, error) {
-	if _, here := ops.(*control.Local); here {
+func (inv *invocation) compiledPolicy(ops host.Operations) (*host.Policy, error) {
+	if _, here := ops.(*host.Local); here {
 		// Whoever may not touch the kernel is told that first, and not what else is wrong.
 		if _, err := inv.enforcedWith(); errors.Is(err, firewall.ErrPermission) {
 			return nil, err
@@ -109,12 +115,7 @@ func (inv *invocation) compiledPolicy(ops control.Operations) (*control.Policy, 
 		return nil, err
 	}
 	inv.warnOnHost(p, c)
-	return &control.Policy{
-		Origin:      p.Origin,
-		Text:        p.Text(),
-		State:       c.State,
-		FailedTests: failedTests(c.RunTests(time.Now())),
-	}, nil
+	return api.PolicyOf(p, c, time.Now())
 }
 
 // warn prints what else there is to say.
@@ -128,8 +129,8 @@ func (inv *invocation) warn(warnings []string) {
 func (inv *invocation) daemonStatus() (*daemon.Status, error) {
 	ctx, stop := context.WithTimeout(inv.ctx, statusPatience)
 	defer stop()
-	s, err := daemon.Ask(ctx, control.NewRemote(filepath.Join(inv.runDir, daemon.Socket)))
-	if errors.Is(err, control.ErrNoDaemon) || errors.Is(err, os.ErrPermission) {
+	s, err := daemon.Ask(ctx, api.NewRemote(inv.runDir))
+	if errors.Is(err, api.ErrNoDaemon) || errors.Is(err, os.ErrPermission) {
 		return nil, nil
 	}
 	return s, err

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/host"
 )
 
 // plan shows the difference between the policy and the live kernel, or between two generations.
 func plan(inv *invocation) error {
-	q := control.PlanRequest{Backend: inv.backend}
+	q := host.PlanRequest{Backend: inv.backend}
 	for name, to := range map[string]**int{"from": &q.From, "to": &q.To} {
 		if inv.cli.IsSet(name) {
 			n, err := generationNumber(inv.cli.String(name))
@@ -34,7 +34,7 @@ func plan(inv *invocation) error {
 			return err
 		}
 	}
-	d, err := during(inv.screen, "comparing with the kernel", func() (control.Difference, error) { return ops.Plan(inv.ctx, q) })
+	d, err := during(inv.screen, "comparing with the kernel", func() (host.Difference, error) { return ops.Plan(inv.ctx, q) })
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func plan(inv *invocation) error {
 }
 
 // reportPlan prints a difference in either form, and ends with exit code 2 unless it is empty.
-func reportPlan(inv *invocation, d control.Difference, inSync string) error {
+func reportPlan(inv *invocation, d host.Difference, inSync string) error {
 	inv.warn(d.Warnings)
 	switch {
 	case inv.screen.json:

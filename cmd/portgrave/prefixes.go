@@ -18,10 +18,12 @@ func reachWords(b audit.Bounds) string {
 // maxPrefixes is how many prefixes people are shown in a line.
 const maxPrefixes = 4
 
-// longest is how many prefixes are worth a look for a shorter way to write them: a list of thousands is only counted.
+// longest is how many prefixes are worth a look for a shorter way to write them: a list of
+// thousands is only counted.
 const longest = 2000
 
-// prefixWords is sources for people: a few prefixes, or how many there are; "::/0 without fe80::/10" where that is shorter.
+// prefixWords is sources for people: a few prefixes, or how many there are; "::/0 without
+// fe80::/10" where that is shorter.
 func prefixWords(p firewall.Prefixes) string {
 	switch {
 	case p.Len() == 0:

@@ -2,10 +2,14 @@ package main
 
 import (
 	"fmt"
+	"path/filepath"
 	"strconv"
 	"strings"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/cmd/portgrave/manual"
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/policy"
 )
 
 // reference is what stands in portgrave(8) beside the verbs and flags. The help prints its short
@@ -15,25 +19,25 @@ func reference() manual.Reference {
 		Environment: []manual.Entry{
 			{
 				Term: "PORTGRAVE_STATE_DIR",
-				Text: "where generations, leases and the last good content of networks are kept, instead of /var/lib/portgrave",
+				Text: "where generations, leases and the last good content of networks are kept, instead of " + host.DefaultStateDir,
 			},
 			{
 				Term: "PORTGRAVE_RUN_DIR",
-				Text: "where the daemon's control socket is, instead of /run/portgrave",
+				Text: "where the daemon's control socket is, instead of " + host.DefaultRunDir,
 			},
 			{Term: "NO_COLOR", Text: "set to anything: no colours, not even on a terminal"},
 		},
 		Files: []manual.Entry{
 			{
-				Term: "/etc/portgrave/policy.yaml, /etc/portgrave/policy.d/*.yaml",
+				Term: policy.DefaultPath + "/policy.yaml, " + policy.DefaultPath + "/policy.d/*.yaml",
 				Text: "the policy; see portgrave-policy(5)",
 			},
 			{
-				Term: "/var/lib/portgrave",
+				Term: host.DefaultStateDir,
 				Text: "the state: generations, leases, the last good content of networks, and drift.jsonl, what happened to the rules. What can't be recorded there is not put in force; what is in force stays and is repaired all the same",
 			},
 			{
-				Term: "/run/portgrave/control.sock",
+				Term: filepath.Join(host.DefaultRunDir, api.Socket),
 				Text: "the daemon's control socket, HTTP with JSON: root may use all of it, members of group portgrave may read, over 64 connections at once and with requests of up to 64 KiB",
 			},
 		},

@@ -3,18 +3,16 @@ package main
 import (
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
-	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 )
 
-// reload has the daemon read its policy again and waits for what comes of it: so systemctl reload fails, with the reason, if the policy
-// can't be used.
+// reload has the daemon read its policy again and waits for what comes of it: so systemctl reload
+// fails, with the reason, if the policy can't be used.
 func reload(inv *invocation) error {
-	done, err := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).Reload(inv.ctx)
-	if errors.Is(err, control.ErrNoDaemon) {
+	done, err := api.NewRemote(inv.runDir).Reload(inv.ctx)
+	if errors.Is(err, api.ErrNoDaemon) {
 		return fmt.Errorf("%w: without one, portgrave apply puts the policy in force", err)
 	}
 	if err != nil {

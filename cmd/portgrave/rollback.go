@@ -1,10 +1,10 @@
 package main
 
-import "github.com/portgrave/portgrave/cmd/portgrave/control"
+import "github.com/portgrave/portgrave/firewall/host"
 
 // rollback puts the State of an earlier generation in force again.
 func rollback(inv *invocation) error {
-	q := control.RollbackRequest{Caller: inv.caller(), Backend: inv.backend, Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force")}
+	q := host.RollbackRequest{Caller: inv.caller(), Backend: inv.backend, Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force")}
 	if wanted := inv.cli.Args().First(); wanted != "" {
 		var err error
 		if q.Generation, err = generationNumber(wanted); err == nil && q.Generation == 0 {
@@ -19,7 +19,7 @@ func rollback(inv *invocation) error {
 		return err
 	}
 	defer done()
-	result, err := during(inv.screen, "rolling back", func() (control.Applied, error) { return ops.Rollback(inv.ctx, q) })
+	result, err := during(inv.screen, "rolling back", func() (host.Applied, error) { return ops.Rollback(inv.ctx, q) })
 	if err != nil {
 		return err
 	}

@@ -5,24 +5,32 @@ import (
 	"strings"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/coexist"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
+	"github.com/portgrave/portgrave/systemd/manager"
 )
 
 type statusResult struct {
-	control.Firewall
+	host.Firewall
+	Services      []serviceStatus       `json:"services"`
 	Policy        policyStatus          `json:"policy"`
-	Boot          *control.Booted       `json:"boot"`   // what the start of the system put in force; null if portgrave had no part in it
+	Boot          *host.Booted          `json:"boot"`   // what the start of the system put in force; null if portgrave had no part in it
 	Daemon        *daemon.Status        `json:"daemon"` // null if none runs
 	StaleNetworks []policy.StaleNetwork `json:"stale_networks"`
 	SavedRules    []coexist.SavedRules  `json:"saved_rules"` // files that don't load at boot because ours are in them
 
 	bootMissed bool // portgrave was to have a part in it
+}
+
+// serviceStatus is a service in force, and what the policy says of it besides.
+type serviceStatus struct {
+	host.Service
+	Info *policy.ServiceInfo `json:"info,omitempty"` // null where the policy couldn't be read
 }
 
 type policyStatus struct {
@@ -64,20 +72,24 @@ func status(inv *invocation) error {
 	result.Firewall, err = during(
 		inv.screen,
 		"reading the kernel's rules",
-		func() (control.Firewall, error) {
-			return ops.Firewall(inv.ctx, control.FirewallRequest{Backend: inv.backend})
+		func() (host.Firewall, error) {
+			return ops.Firewall(inv.ctx, host.FirewallRequest{Backend: inv.backend})
 		},
 	)
 	if err != nil {
 		return err
 	}
+	result.Services = make([]serviceStatus, len(result.Firewall.Services))
+	for i, svc := range result.Firewall.Services {
+		result.Services[i].Service = svc
+	}
 	inv.warn(result.Warnings)
 	if result.Daemon, err = inv.daemonStatus(); err != nil {
 		inv.screen.warnf("%v", err)
 	}
-	result.Boot = control.LastBooted(inv.runDir, bootclock.System().BootID)
+	result.Boot = host.LastBooted(inv.runDir, bootclock.System().BootID)
 	result.bootMissed = result.Boot == nil && inv.getenv("PORTGRAVE_RUN_DIR") == "" &&
-		control.BootIsWanted()
+		manager.WantsBoot()
 	inv.suits = result.Backend
 	p, c, perr := inv.compiled(inv.config, true)
 	if p != nil {
@@ -90,7 +102,7 @@ func status(inv *invocation) error {
 		result.Policy.Error = perr.Error()
 	} else {
 		result.StaleNetworks = orEmpty(c.Stale)
-		result.Policy.Applied = result.Generation != nil && result.PolicyDigest == control.Digest(c.State)
+		result.Policy.Applied = result.Generation != nil && result.PolicyDigest == host.Digest(c.State)
 		result.Policy.Waits = waits(result, result.PolicyText == history.PolicyName(p.Text()))
 		for i, s := range result.Services {
 			if info, ok := c.Services[s.Policy]; ok {
@@ -267,7 +279,7 @@ func printStatus(s *screen, r statusResult) {
 	}
 	for _, other := range []struct {
 		name, ports, where string
-		counted            *control.Traffic
+		counted            *host.Traffic
 	}{{"(unlisted)", "the others", "everywhere", r.UnlistedPorts}, {"(direct)", "all", "to containers", r.DirectWays},
 		{"(spoofed)", "all", "from our own address", r.Spoofed}} {
 		if t := other.counted; t != nil {
@@ -295,7 +307,7 @@ func printStatus(s *screen, r statusResult) {
 }
 
 // tornDownWords say why there are no rules.
-func tornDownWords(gone *control.Entry) string {
+func tornDownWords(gone *host.Entry) string {
 	if gone.Reason != "" { // not a person's doing
 		return gone.Reason + ", and nothing was in force before"
 	}
@@ -317,7 +329,7 @@ func fightLine(s *screen, f daemon.Fight) string {
 }
 
 // printBooted tells what the system started with, and why it was not what it should have been.
-func printBooted(s *screen, b control.Booted) {
+func printBooted(s *screen, b host.Booted) {
 	what := booted(b)
 	if !b.Well() {
 		what = s.paint(red, what)

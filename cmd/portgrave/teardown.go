@@ -1,8 +1,8 @@
 package main
 
 import (
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/host"
 )
 
 // teardown removes every rule of ours.
@@ -12,7 +12,7 @@ func teardown(inv *invocation) error {
 		return err
 	}
 	defer done()
-	q := control.TeardownRequest{
+	q := host.TeardownRequest{
 		Caller:  inv.caller(),
 		Backend: inv.backend,
 		Force:   inv.cli.Bool("force"),
@@ -20,7 +20,7 @@ func teardown(inv *invocation) error {
 	result, err := during(
 		inv.screen,
 		"tearing down",
-		func() (control.TornDown, error) { return ops.Teardown(inv.ctx, q) },
+		func() (host.TornDown, error) { return ops.Teardown(inv.ctx, q) },
 	)
 	if err != nil {
 		return err

@@ -1,26 +1,10 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"os/exec"
 
 	"github.com/portgrave/portgrave/firewall/connections"
 )
-
-// untracked names the rules on this host that end connection tracking.
-func untracked(ctx context.Context) ([]string, error) {
-	return connections.Untracked(
-		ctx,
-		func(ctx context.Context, name string, args ...string) ([]byte, error) {
-			out, err := exec.CommandContext(ctx, name, args...).Output()
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", name, err)
-			}
-			return out, nil
-		},
-	)
-}
 
 // crowded is the fill of the table of tracked connections from which status shows it as a problem.
 const crowded = 0.8

@@ -20,8 +20,8 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/policy"
 	"golang.org/x/sys/unix"
 )
@@ -40,12 +40,12 @@ var errReport = errors.New("something to report")
 
 // usagef is a command line that can't be understood.
 func usagef(format string, args ...any) error {
-	return control.UsageError{Err: fmt.Errorf(format, args...)}
+	return host.Usagef(format, args...)
 }
 
 func exitCode(err error) int {
 	var problems policy.Problems
-	var usage control.UsageError
+	var usage host.UsageError
 	switch {
 	case err == nil:
 		return exitFine
@@ -176,12 +176,7 @@ func (s *screen) paint(colour, text string) string {
 	return "\x1b[" + colour + "m" + text + "\x1b[0m"
 }
 
-func plural(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
-	}
-	return fmt.Sprintf("%d %ss", n, word)
-}
+func plural(n int, word string) string { return host.Plural(n, word) }
 
 // packets prints a counter for people.
 func packets(c firewall.Counter) string {

@@ -5,21 +5,20 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strings"
 	"time"
 	"unicode"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 )
 
 // watchEvents prints events of a kind ("": of all) as they happen, until it is interrupted.
 func watchEvents(inv *invocation, kind string) error {
-	body, err := control.NewRemote(filepath.Join(inv.runDir, daemon.Socket)).
+	body, err := api.NewRemote(inv.runDir).
 		Get(inv.ctx, "/v1/events?follow=1&kind="+kind)
-	if errors.Is(err, control.ErrNoDaemon) {
+	if errors.Is(err, api.ErrNoDaemon) {
 		return fmt.Errorf(
 			"%w: it is the daemon that watches; start it with portgrave daemon, or look once, without --watch",
 			err,

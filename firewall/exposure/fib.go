@@ -9,7 +9,12 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// fib answers look-ups in the host's routing rules and tables, as the kernel does: fib_lookup in net/ipv4, fib6_rule_lookup in net/ipv6.
+// fib answers look-ups in the host's routing rules and tables, as the kernel does: fib_lookup in
+// net/ipv4, fib6_rule_lookup in net/ipv6.
+//
+// It is symbolic: an address may be any of a range, marks and interfaces may be unknown, and an
+// answer has every route that is possible. Package connections, which needs the one route that a
+// packet takes now, asks the kernel instead; the two have nothing in common.
 type fib struct {
 	host   *Host
 	rules  map[firewall.Family][]RoutingRule

@@ -325,7 +325,7 @@ func (w *walk) replied() []replied {
 		x := r.to(e.sources, w.assumed)
 		if i, ok := at[x.sum]; ok {
 			out[i].sources = out[i].sources.Union(e.sources)
-			w.spendRanges(len(out[i].sources.list))
+			w.spendRanges(out[i].sources.Len())
 			continue
 		}
 		if len(out) >= maxPieces {

@@ -69,7 +69,7 @@ ended:
 						Rewritten: k.rewritten, Out: k.out, DecidedBy: k.by, Unknowns: e.doubts.list(), Reply: answer.reply})
 				}
 				sources[i] = append(sources[i], part)
-				ranges += len(part.list)
+				ranges += part.Len()
 			}
 		}
 	}

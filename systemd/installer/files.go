@@ -4,6 +4,8 @@ import (
 	"io/fs"
 	"path"
 
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd"
 )
 
@@ -11,9 +13,9 @@ import (
 const (
 	Program   = "/usr/local/bin/portgrave"
 	UnitDir   = "/etc/systemd/system"
-	ConfigDir = "/etc/portgrave"
+	ConfigDir = policy.DefaultPath
 	Policy    = ConfigDir + "/policy.yaml"
-	StateDir  = "/var/lib/portgrave"
+	StateDir  = host.DefaultStateDir
 	dropInDir = "/usr/local/share/portgrave"
 
 	sysusersFile = "/etc/sysusers.d/portgrave.conf"

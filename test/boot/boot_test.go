@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
@@ -47,11 +47,11 @@ func TestBoot(t *testing.T) {
 		loaded  string
 		closed  bool // nobody is let in, not even who is allowed
 	}{
-		{name: "last confirmed generation", loaded: control.LoadedGeneration},
-		{name: "damaged generation", prepare: damage, loaded: control.LoadedPolicy},
-		{name: "invalid policy", prepare: invalid, loaded: control.LoadedGeneration},
-		{name: "damaged generation and invalid policy", prepare: damage + invalid, loaded: control.LoadedClosed, closed: true},
-		{name: "no state directory", prepare: `rm -r $1/var/lib/portgrave`, loaded: control.LoadedPolicy},
+		{name: "last confirmed generation", loaded: host.LoadedGeneration},
+		{name: "damaged generation", prepare: damage, loaded: host.LoadedPolicy},
+		{name: "invalid policy", prepare: invalid, loaded: host.LoadedGeneration},
+		{name: "damaged generation and invalid policy", prepare: damage + invalid, loaded: host.LoadedClosed, closed: true},
+		{name: "no state directory", prepare: `rm -r $1/var/lib/portgrave`, loaded: host.LoadedPolicy},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -108,7 +108,7 @@ func TestLate(t *testing.T) {
 			"the rules came after the network, and the test saw no answer to a refused source: it would miss anything",
 		)
 	}
-	if r := m.report(); r.Loaded != control.LoadedGeneration {
+	if r := m.report(); r.Loaded != host.LoadedGeneration {
 		t.Errorf("booted with %+v", r)
 	}
 	w.tellIfFailed(m)
@@ -149,7 +149,7 @@ func TestPowerCutOnTrial(t *testing.T) {
 	if len(refused) > 0 {
 		t.Errorf("refused sources were answered %d times, first %+v", len(refused), refused[0])
 	}
-	if r := m.report(); r.Loaded != control.LoadedGeneration || r.Generation != 1 {
+	if r := m.report(); r.Loaded != host.LoadedGeneration || r.Generation != 1 {
 		t.Errorf("booted with %+v", r)
 	}
 	w.sound(m)

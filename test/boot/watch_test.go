@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
@@ -145,9 +145,9 @@ func (w *watcher) answersUntil(match func(lab.Segment) bool) (lab.Segment, bool)
 }
 
 // report reads what the machine's portgrave says of this boot.
-func (m *machine) report() control.Booted {
+func (m *machine) report() host.Booted {
 	m.t.Helper()
-	var r control.Booted
+	var r host.Booted
 	text := m.await("boot.json").text
 	if err := json.Unmarshal([]byte(text), &r); err != nil {
 		m.t.Fatalf("boot.json is %q: %v", text, err)

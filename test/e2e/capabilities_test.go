@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/test/lab"
 )
@@ -107,7 +107,7 @@ func (i *installation) listener(port uint16) string {
 	i.t.Helper()
 	ctx, stop := context.WithTimeout(context.Background(), 20*time.Second)
 	defer stop()
-	body, err := control.NewRemote(filepath.Join(i.runDir, "control.sock")).Get(ctx, "/v1/audit")
+	body, err := api.NewRemote(i.runDir).Get(ctx, "/v1/audit")
 	if err != nil {
 		i.t.Fatal(err)
 	}

@@ -10,9 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchClock tells when somebody sets the wall clock. The kernel ends a source after a span of time, counted by a clock that nobody sets; what the
-// policy says is a time of day. A host that starts in the past, for want of a battery, or that was suspended, would go on letting in whom it should not let
-// in any more.
+// watchClock tells when somebody sets the wall clock. The kernel ends a source after a span of
+// time, counted by a clock that nobody sets; what the policy says is a time of day. A host that
+// starts in the past, for want of a battery, or that was suspended, would go on letting in whom it
+// should not let in any more.
 //
 // A timer that can't be had is no reason to end: the next resync finds what has expired.
 func watchClock(ctx context.Context, log *slog.Logger) <-chan struct{} {
@@ -27,7 +28,8 @@ func watchClock(ctx context.Context, log *slog.Logger) <-chan struct{} {
 	go func() {
 		buffer := make([]byte, 8)
 		for {
-			// timerfd_create(2): a timer far off, of which all that matters is that it is cancelled when the clock is set.
+			// timerfd_create(2): a timer far off, of which all that matters is that it is cancelled
+			// when the clock is set.
 			farOff := unix.ItimerSpec{Value: unix.NsecToTimespec(time.Now().AddDate(1, 0, 0).UnixNano())}
 			if err := unix.TimerfdSettime(fd, unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &farOff, nil); err != nil && !errors.Is(err, unix.ECANCELED) {
 				return

@@ -3,26 +3,16 @@ package daemon
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
-	"golang.org/x/sys/unix"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/policy"
 )
-
-// Socket is the control socket's name in the run directory.
-const Socket = "control.sock"
-
-// readers is the group whose members may read from the control socket.
-const readers = "portgrave"
 
 // serveControl answers on the control socket: HTTP with JSON. Each client has a goroutine of its
 // own. What the daemon says of itself lies ready; what touches the kernel is done in the loop,
@@ -32,48 +22,34 @@ const readers = "portgrave"
 //	GET  /v1/events           {"events":[Event…]}: what happened last
 //	GET  /v1/events?follow=1  an Event a line, from now on; &kind=exposure: those alone, and looked for every few seconds
 //	GET  /v1/audit            what the host exposes now
-//	POST /v1/reload           as SIGHUP; root only. 202: it is being read; ?wait=1: control.Reloaded, when it is in force
+//	POST /v1/reload           as SIGHUP; root only. 202: it is being read; ?wait=1: api.Reloaded, when it is in force
 //	GET  /metrics             for Prometheus
 //
-// and the operations of package control. The function it returns ends it, after the answers under
+// and the operations of package api. The function it returns ends it, after the answers under
 // way.
 func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
-	path := filepath.Join(d.RunDir, Socket)
-	if err := os.Remove(path); err != nil &&
-		!errors.Is(err, os.ErrNotExist) { // we hold the lock, so it is a dead one's
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	old := unix.Umask(0o177) // nobody else may connect before the permissions are as they shall be
-	l, err := net.Listen("unix", path)
-	unix.Umask(old)
+	l, err := api.Listen(d.RunDir, d.Log)
 	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	if g, err := user.LookupGroup(readers); err == nil {
-		gid, _ := strconv.Atoi(g.Gid)
-		if err := admit(path, gid); err != nil {
-			d.Log.Warn("members of the group can't use the control socket", "group", readers, "error", err)
-		}
+		return nil, err
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", d.getStatus)
 	mux.HandleFunc("GET /v1/events", d.getEvents)
 	mux.HandleFunc("GET /v1/audit", d.getAudit)
 	mux.Handle("GET /metrics", d.metrics)
-	operations := control.Server{
+	operations := api.Server{
 		Local:    d.Local,
 		Policy:   d.ownPolicy,
-		MayWrite: mayWrite,
+		MayWrite: api.MayWrite,
 		Run: func(ctx context.Context, f func(context.Context)) error {
 			return d.inLoop(ctx, operationPatience, func(ctx context.Context) { f(ctx); d.operated(ctx) })
 		},
 	}
 	operations.Handle(mux)
 	mux.HandleFunc("POST /v1/reload", operations.Write(d.postReload))
-	server := &http.Server{Handler: receive(mux), ConnContext: withGuest, MaxHeaderBytes: 1 << 14,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute,
+	server := &http.Server{Handler: mux, ReadTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return ctx }}
-	go func() { _ = server.Serve(&door{Listener: d.spare.guard(l)}) }()
+	api.Serve(server, d.spare.guard(l))
 	return func() {
 		ending, stop := context.WithTimeout(context.Background(), time.Second)
 		defer stop()
@@ -82,55 +58,14 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	}, nil
 }
 
-// admit lets a group use the socket at a path. The folder may belong to a user who puts a link
-// there meanwhile, so what is changed is what was opened.
-func admit(path string, gid int) error {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(fd) }()
-	var s unix.Stat_t
-	if err := unix.Fstat(fd, &s); err != nil {
-		return err
-	}
-	if s.Mode&unix.S_IFMT != unix.S_IFSOCK {
-		return fmt.Errorf("%s is not a socket any more", path)
-	}
-	if gid != os.Getegid() {
-		err = unix.Fchownat(fd, "", -1, gid, unix.AT_EMPTY_PATH)
-	} // else it is the group's already, and a filter of system calls may refuse to say so again
-	// chmod(2) of what a descriptor leads to, which fchmod(2) refuses with O_PATH.
-	return errors.Join(err, os.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), 0o660))
-}
-
-// mayWrite lets root, and the daemon's own user, change things.
-func mayWrite(r *http.Request) (name string, ok bool) {
-	cred := guestOf(r).peer
-	if !trusted(cred) {
-		return "", false
-	}
-	name = strconv.Itoa(int(cred.Uid))
-	if u, err := user.LookupId(name); err == nil {
-		name = u.Username
-	}
-	return name, true
-}
-
 // ownPolicy reads the daemon's policy for a request that brings none. It runs beside the loop:
 // networks may be slow.
-func (d *Daemon) ownPolicy(ctx context.Context) (*control.Policy, error) {
-	p, c, err := d.Read(ctx, ReadOptions{Patience: reloadPatience})
+func (d *Daemon) ownPolicy(ctx context.Context) (*host.Policy, error) {
+	p, c, err := d.Read(ctx, ReadOptions{Patience: policy.WriterPatience})
 	if err != nil {
 		return nil, err
 	}
-	q := &control.Policy{Origin: p.Origin, Text: p.Text(), State: c.State}
-	for _, t := range c.RunTests(time.Now()) {
-		if !t.OK {
-			q.FailedTests = append(q.FailedTests, t)
-		}
-	}
-	return q, nil
+	return api.PolicyOf(p, c, time.Now())
 }
 
 func answer(w http.ResponseWriter, x any) {
@@ -171,9 +106,9 @@ func (d *Daemon) getEvents(w http.ResponseWriter, r *http.Request) {
 		d.listEvents(w)
 		return
 	}
-	next, stop, ok := d.events.follow(guestOf(r).standing)
+	next, stop, ok := d.events.follow(api.StandingOf(r))
 	if !ok {
-		crowded(w)
+		api.Crowded(w)
 		return
 	}
 	defer stop()
@@ -222,12 +157,12 @@ func (d *Daemon) inLoop(
 		<-done
 		return nil
 	case <-ctx.Done():
-		return control.ErrBusy
+		return api.ErrBusy
 	}
 }
 
 // Ask is what a daemon says of itself.
-func Ask(ctx context.Context, r *control.Remote) (*Status, error) {
+func Ask(ctx context.Context, r *api.Remote) (*Status, error) {
 	body, err := r.Get(ctx, "/v1/status")
 	if err != nil {
 		return nil, err
@@ -249,7 +184,7 @@ func (d *Daemon) postReload(w http.ResponseWriter, r *http.Request) {
 	select {
 	case d.reloads <- outcome:
 	case <-turn.C:
-		control.Fail(w, control.ErrBusy)
+		api.Fail(w, api.ErrBusy)
 		return
 	case <-r.Context().Done():
 		return
@@ -261,13 +196,13 @@ func (d *Daemon) postReload(w http.ResponseWriter, r *http.Request) {
 	select {
 	case err := <-outcome:
 		if err != nil {
-			control.Fail(w, err)
+			api.Fail(w, err)
 			return
 		}
 		s := d.status.get()
 		answer(
 			w,
-			control.Reloaded{Generation: s.Generation, Origin: s.Policy.Origin, Stale: s.Policy.Stale},
+			api.Reloaded{Generation: s.Generation, Origin: s.Policy.Origin, Stale: s.Policy.Stale},
 		)
 	case <-r.Context().Done():
 	}

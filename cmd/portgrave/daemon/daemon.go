@@ -12,14 +12,14 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/bootclock"
 	"github.com/portgrave/portgrave/firewall/denied"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/history"
+	"github.com/portgrave/portgrave/firewall/host/statefiles"
 	"github.com/portgrave/portgrave/firewall/ipvs"
-	"github.com/portgrave/portgrave/firewall/statefiles"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/notify"
 	"golang.org/x/sys/unix"
@@ -57,30 +57,32 @@ type Config struct {
 	// Polled: there are changes that Commits does not tell of, so the kernel is looked at now and
 	// then.
 	Polled bool
-	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it could
-	// not be read.
+	// Read reads and compiles the policy; p is set even if it could not be compiled, nil if it
+	// could not be read.
 	Read func(ctx context.Context, how ReadOptions) (p *policy.Policy, c *policy.Compiled, err error)
 	// ReadText is Read for the text of a policy that was in force before (policy.ReadText); nil
 	// where networks are not followed while another policy waits.
 	ReadText func(ctx context.Context, text []byte, how ReadOptions) (p *policy.Policy, c *policy.Compiled, err error)
 	// Local does what is asked for. It uses the same reconciler and state directory.
-	Local *control.Local
-	// Protect keeps others from changing the rules, or lets them again; nil where the backend can't.
+	Local *host.Local
+	// Protect keeps others from changing the rules, or lets them again; nil where the backend
+	// can't.
 	Protect firewall.Protector
-	// CannotPrint says why a program of this host can't print rules that are protected; "" if all can.
+	// CannotPrint says why a program of this host can't print rules that are protected; "" if all
+	// can.
 	CannotPrint func() string
 	// Folders are those whose files decide what Read says.
 	Folders func(p *policy.Policy) []string
 	// Audit tells what the host exposes, through everybody's rules; nil if nobody shall look. It is
 	// called beside the loop.
 	Audit func(ctx context.Context) (audit.Report, error)
-	// Virtual lists the services of IPVS that the rules make an exception of (State.Virtual). If it is
-	// nil, changes are not followed.
+	// Virtual lists the services of IPVS that the rules make an exception of (State.Virtual). If it
+	// is nil, changes are not followed.
 	Virtual ipvs.Reader
 	// Reports is nil if refused packets are not reported.
 	Reports Reports
-	// EventDir keeps the drift log; RunDir the control socket and the lock that keeps a second daemon
-	// out.
+	// EventDir keeps the drift log; RunDir the control socket and the lock that keeps a second
+	// daemon out.
 	EventDir, RunDir string
 	Version          string
 	Log              *slog.Logger
@@ -99,9 +101,10 @@ type ReadOptions struct {
 // resyncEvery is how often everything is compared although nothing told of a change.
 const resyncEvery = 10 * time.Minute
 
-// lockWait is how long the loop waits for a run of the command line that holds the lock. It goes on
-// afterwards, and tries again with the next event.
-const lockWait = 10 * time.Second
+// LockWait is how long the loop, and what it does for clients, wait for another process that holds
+// the lock of the state directory. The loop goes on afterwards, and tries again with the next
+// event.
+const LockWait = 10 * time.Second
 
 // ErrRunning: another daemon keeps this host.
 var ErrRunning = errors.New("another portgrave daemon is running")
@@ -160,7 +163,7 @@ type Daemon struct {
 
 	exposed *exposures
 	// booted is what the start of the system put in force; nil if portgrave had no part in it.
-	booted   *control.Booted
+	booted   *host.Booted
 	unlogged atomic.Bool // the last event could not be written to the drift log
 
 	files      *fileWatch
@@ -209,7 +212,7 @@ func Run(ctx context.Context, c Config) error {
 		d.record,
 		func(err error) { d.Log.Warn("what the host exposes can't be told", "error", err) },
 	)
-	d.booted = control.LastBooted(c.RunDir, bootclock.System().BootID)
+	d.booted = host.LastBooted(c.RunDir, bootclock.System().BootID)
 	d.Local.Author = func() *firewall.Author { return d.bentBy }
 	d.Local.Known = d.known
 	d.Local.Recorded = func(g history.Generation) { d.recorded = &g }
@@ -278,7 +281,7 @@ func (d *Daemon) loop(ctx context.Context) error {
 	defer watchdog.Stop()
 	resync := time.NewTicker(resyncEvery)
 	defer resync.Stop()
-	poll := time.NewTicker(defaultPoll)
+	poll := time.NewTicker(policy.DefaultPoll)
 	defer poll.Stop()
 
 	virtual := d.watchVirtual(ctx)
@@ -384,10 +387,6 @@ func (d *Daemon) loop(ctx context.Context) error {
 	}
 }
 
-// defaultPoll is how often a backend without notifications is looked at when no policy says
-// otherwise.
-const defaultPoll = 10 * time.Second
-
 // pollEvery is how often a backend without notifications is looked at: more often while somebody
 // changes the rules there.
 func (d *Daemon) pollEvery() time.Duration {
@@ -397,7 +396,7 @@ func (d *Daemon) pollEvery() time.Duration {
 	if d.policy != nil && d.policy.Daemon.Poll > 0 {
 		return d.policy.Daemon.Poll
 	}
-	return defaultPoll
+	return policy.DefaultPoll
 }
 
 // pollDue fires when the kernel is to be looked at, and what is found may be repaired.

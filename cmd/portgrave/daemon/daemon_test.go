@@ -20,11 +20,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
-	"github.com/portgrave/portgrave/firewall/bootclock"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/host/bootclock"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -123,7 +124,7 @@ func startSaying(t *testing.T, document string, connections firewall.Connections
 		},
 		Virtual: func() ([]firewall.VirtualService, bool, error) { return *r.served.Load(), true, nil },
 		Folders: func(*policy.Policy) []string { return []string{r.watched} },
-		Local: &control.Local{
+		Local: &host.Local{
 			StateDir:   r.dir,
 			Now:        time.Now,
 			LockWait:   time.Second,
@@ -186,7 +187,7 @@ func (r *running) client() *http.Client {
 		Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(context.Context, string, string) (net.Conn, error) {
-				return net.Dial("unix", filepath.Join(r.dir, Socket))
+				return net.Dial("unix", filepath.Join(r.dir, api.Socket))
 			},
 		},
 	}
@@ -239,7 +240,7 @@ func TestStuckClientsDelayNobody(t *testing.T) {
 	r := start(t)
 	for _, says := range []string{"", "GET /v1/status HTTP/1.1\r\n", "GET /v1/events?follow=1 HTTP/1.1\r\nHost: x\r\n\r\n", "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"} {
 		for range 20 {
-			c, err := net.Dial("unix", filepath.Join(r.dir, Socket))
+			c, err := net.Dial("unix", filepath.Join(r.dir, api.Socket))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"golang.org/x/sys/unix"
 )
 
@@ -110,6 +111,6 @@ func (g guarded) Accept() (net.Conn, error) {
 		if err != nil || !g.reserve.lent.Load() {
 			return c, err
 		}
-		sendAway(c)
+		api.SendAway(c)
 	}
 }

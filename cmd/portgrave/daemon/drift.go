@@ -10,8 +10,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/statefiles"
+	"github.com/portgrave/portgrave/firewall/host/statefiles"
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -20,9 +21,9 @@ import (
 type Event struct {
 	At time.Time `json:"at"`
 	// Kind is "repaired", "failed" (a repair that could not be done), "hook" (somebody now stands
-	// before or beside us: nothing to repair, but to know), "fight" (another program keeps undoing the
-	// rules, or has stopped) or "exposure" (a port can be reached by somebody who could not before,
-	// through whatever rules).
+	// before or beside us: nothing to repair, but to know), "fight" (another program keeps undoing
+	// the rules, or has stopped) or "exposure" (a port can be reached by somebody who could not
+	// before, through whatever rules).
 	Kind string `json:"kind"`
 	// Author is who did it, as far as it is known; null where nothing is.
 	Author  *firewall.Author  `json:"author"`
@@ -51,8 +52,8 @@ type events struct {
 	recent    []Event
 	total     map[string]uint64 // by kind
 	followers map[chan Event]struct{}
-	following [standings]int // how many followers are of which standing
-	path      string         // of the log; "" keeps none
+	following [api.Standings]int // how many followers are of which standing
+	path      string             // of the log; "" keeps none
 
 	durations prometheus.Histogram // of repairs, in seconds
 }
@@ -158,11 +159,11 @@ func (e *events) last() []Event {
 }
 
 // follow returns a channel of what happens from now on, until stop is called. It refuses when
-// maxStreams of the same standing follow already.
-func (e *events) follow(as standing) (next <-chan Event, stop func(), ok bool) {
+// api.MaxStreams of the same standing follow already.
+func (e *events) follow(as api.Standing) (next <-chan Event, stop func(), ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.following[as] >= maxStreams {
+	if e.following[as] >= api.MaxStreams {
 		return nil, nil, false
 	}
 	c := make(chan Event, 256)

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/firewall/watch"
 	"golang.org/x/sys/unix"
 )
@@ -295,7 +295,7 @@ func (d *Daemon) repairOnce(ctx context.Context, brief, stood bool) (restored, e
 			d.Log.Warn("a generation was not confirmed in time and has been taken back", "generation", d.inForce.Number)
 		}
 	}
-	unlock, err := d.Store.Lock(ctx, lockWait)
+	unlock, err := d.Store.Lock(ctx, LockWait)
 	switch {
 	case err == nil:
 		defer unlock()

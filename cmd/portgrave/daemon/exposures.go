@@ -12,14 +12,15 @@ import (
 	"sync"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"golang.org/x/sys/unix"
 )
 
-// How often what the host exposes is looked at: soon after somebody has changed rules, but not more often than once a minute, and now and then in any case,
-// since nobody tells of new listeners. While somebody watches, every few seconds.
+// How often what the host exposes is looked at: soon after somebody has changed rules, but not more
+// often than once a minute, and now and then in any case, since nobody tells of new listeners.
+// While somebody watches, every few seconds.
 const (
 	lookSettle   = 2 * time.Second
 	lookPause    = time.Minute
@@ -28,7 +29,8 @@ const (
 	maxNewlyOpen = 100 // events of one look
 )
 
-// exposures looks at what the host exposes, beside the loop, and tells what is new. Reading another program's ten thousand rules delays no repair.
+// exposures looks at what the host exposes, beside the loop, and tells what is new. Reading another
+// program's ten thousand rules delays no repair.
 type exposures struct {
 	audit func(context.Context) (audit.Report, error) // nil: nobody looks
 	tell  func(Event)
@@ -89,7 +91,8 @@ func (x *exposures) run(ctx context.Context) {
 	if x.audit == nil {
 		return
 	}
-	// Whatever a look costs, a repair comes first: the thread is this goroutine's alone, and ends with it.
+	// Whatever a look costs, a repair comes first: the thread is this goroutine's alone, and ends
+	// with it.
 	runtime.LockOSThread()
 	_ = unix.Setpriority(unix.PRIO_PROCESS, unix.Gettid(), 19)
 	for {
@@ -138,7 +141,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// look audits, and tells what is reachable that was not before. The first look tells nothing: what it finds was there.
+// look audits, and tells what is reachable that was not before. The first look tells nothing: what
+// it finds was there.
 func (x *exposures) look(ctx context.Context) {
 	x.mu.Lock()
 	authors := x.authors
@@ -171,8 +175,9 @@ func (x *exposures) look(ctx context.Context) {
 	}
 }
 
-// newlyOpen is an event for each port that can be reached by somebody who could not before. Who caused it is the process that has begun to listen, or else who
-// changed rules since, if it was one only.
+// newlyOpen is an event for each port that can be reached by somebody who could not before. Who
+// caused it is the process that has begun to listen, or else who changed rules since, if it was one
+// only.
 func newlyOpen(before, after audit.Report, by *firewall.Author) (events []Event) {
 	type key struct {
 		protocol, address, iface, target string
@@ -234,19 +239,19 @@ func (x *exposures) findings() map[audit.Kind]int {
 // getAudit answers with what the host exposes now.
 func (d *Daemon) getAudit(w http.ResponseWriter, r *http.Request) {
 	if d.Audit == nil {
-		control.Fail(w, errors.New("this daemon does not audit"))
+		api.Fail(w, errors.New("this daemon does not audit"))
 		return
 	}
 	// In turn, so that no number of askers takes the processor.
 	if !d.exposed.asking.TryLock() {
 		w.Header().Set("Retry-After", "5")
-		control.Fail(w, control.ErrBusy)
+		api.Fail(w, api.ErrBusy)
 		return
 	}
 	defer d.exposed.asking.Unlock()
 	report, err := d.Audit(r.Context())
 	if err != nil {
-		control.Fail(w, err)
+		api.Fail(w, err)
 		return
 	}
 	answer(w, report)

@@ -142,8 +142,8 @@ type Fight struct {
 	Until   time.Time        `json:"until,omitzero"` // zero: it goes on
 	Author  *firewall.Author `json:"author"`         // of what was repaired last; null if unknown
 	Repairs int              `json:"repairs"`
-	// MissingSeconds is how long rules were missing meanwhile, and MissingShare which part of the time
-	// that was. What is found by polling counts from when the rules were last seen.
+	// MissingSeconds is how long rules were missing meanwhile, and MissingShare which part of the
+	// time that was. What is found by polling counts from when the rules were last seen.
 	MissingSeconds float64 `json:"missing_seconds"`
 	MissingShare   float64 `json:"missing_share"`
 

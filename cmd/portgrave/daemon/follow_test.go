@@ -11,9 +11,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -181,7 +181,7 @@ func TestTrialIsLeftAlone(t *testing.T) {
 		t.Run(mode, func(t *testing.T) {
 			f := follow(t, mode)
 			f.says(func() (string, error) { return f.document(", 192.0.2.0/24", mode), nil })
-			f.post("/v1/apply", control.ApplyRequest{Confirm: "5s"}, http.StatusOK)
+			f.post("/v1/apply", host.ApplyRequest{Confirm: "5s"}, http.StatusOK)
 			f.read() // a daemon hears that the policy was edited
 			f.expect("10.0.0.0/8 192.0.2.0/24", false, "on trial")
 			f.holds("10.0.0.0/7\n")
@@ -200,7 +200,7 @@ func TestTrialIsLeftAlone(t *testing.T) {
 			f.expect(wanted, mode == policy.FollowNetworks, "taken back")
 
 			f.says(func() (string, error) { return f.document(", 192.0.2.0/24", mode), nil })
-			f.post("/v1/apply", control.ApplyRequest{Confirm: "60s"}, http.StatusOK)
+			f.post("/v1/apply", host.ApplyRequest{Confirm: "60s"}, http.StatusOK)
 			f.holds("11.0.0.0/8\n")
 			f.read()
 			f.expect("10.0.0.0/7 192.0.2.0/24", false, "on trial again")
@@ -294,7 +294,7 @@ func TestClockSetDuringATrial(t *testing.T) {
 				func() (string, error) { return f.document(", 192.0.2.0/24", policy.FollowNetworks), nil },
 			)
 			begin := time.Now()
-			f.post("/v1/apply", control.ApplyRequest{Confirm: "5s"}, http.StatusOK)
+			f.post("/v1/apply", host.ApplyRequest{Confirm: "5s"}, http.StatusOK)
 			f.set.Store(int64(set))
 			f.bend(nil) // it looks at the clock now
 			f.within(30*time.Second, "the trial's end", func() bool { return f.sources() == "10.0.0.0/8" })

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// leasesEndEvery is how often, at the most, leases that are over are swept up. The kernel has ended them to the second; what is
-// left are empty sets and chains, and the record.
+// leasesEndEvery is how often, at the most, leases that are over are swept up. The kernel has ended
+// them to the second; what is left are empty sets and chains, and the record.
 const leasesEndEvery = time.Minute
 
 // leaseWatch knows when the next lease ends.

@@ -196,8 +196,8 @@ var repairBuckets = []float64{.001, .002, .005, .01, .02, .05, .1, .25, .5, 1, 2
 func (d *Daemon) metricsHandler() http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collector{d}, d.events.durations)
-	// More scrapes at a time than anybody needs are turned away: what reads the kernel takes its turn
-	// in the loop.
+	// More scrapes at a time than anybody needs are turned away: what reads the kernel takes its
+	// turn in the loop.
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 

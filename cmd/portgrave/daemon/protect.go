@@ -10,8 +10,8 @@ import (
 
 // shield remembers how keeping others from the rules went.
 type shield struct {
-	// failed is when the rules could not be made anew; that is not tried again before handOverPause is
-	// over.
+	// failed is when the rules could not be made anew; that is not tried again before handOverPause
+	// is over.
 	failed time.Time
 	err    error
 }
@@ -91,7 +91,7 @@ func (d *Daemon) handOver(ctx context.Context) error {
 	if err != nil || want == nil {
 		return errors.Join(errNotNow, err)
 	}
-	unlock, err := d.Store.Lock(ctx, lockWait)
+	unlock, err := d.Store.Lock(ctx, LockWait)
 	if err != nil {
 		return err
 	}

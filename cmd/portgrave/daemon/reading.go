@@ -10,9 +10,9 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
 	"github.com/portgrave/portgrave/systemd/notify"
 )
@@ -24,11 +24,6 @@ const (
 	hangup  = "SIGHUP"
 	asked   = "reload"
 )
-
-// reloadPatience is how long a reading waits for who still writes a file, if somebody has asked for
-// it or nothing is in force yet. Others don't wait: they are repeated when the writer has finished,
-// and other changes need not wait for him.
-const reloadPatience = 15 * time.Second
 
 // reading is a policy as it was read.
 type reading struct {
@@ -77,8 +72,10 @@ func (d *Daemon) beginReading(ctx context.Context, cause string) {
 		Parsed:     func(p *policy.Policy) { d.files.add(d.Folders(p)) },
 		Unfinished: r.writing.add,
 	}
+	// Other readings don't wait for who still writes a file: they are repeated when the writer has
+	// finished, and other changes need not wait for it.
 	if cause == hangup || cause == asked || cause == started && d.inForce == nil {
-		how.Patience = reloadPatience
+		how.Patience = policy.WriterPatience
 	}
 	if !byCommand(cause) {
 		r.keptName = d.policyName()
@@ -323,16 +320,15 @@ func (d *Daemon) adopt(
 	c *policy.Compiled,
 	own bool,
 ) error {
-	for _, t := range c.RunTests(time.Now()) {
-		if !t.OK {
-			return fmt.Errorf(
-				"it fails its own test: from %s to %s: expected %s, got %s",
-				t.From,
-				t.To,
-				t.Expect,
-				t.Got,
-			)
-		}
+	if failed := c.FailedTests(time.Now()); len(failed) > 0 {
+		t := failed[0]
+		return fmt.Errorf(
+			"it fails its own test: from %s to %s: expected %s, got %s",
+			t.From,
+			t.To,
+			t.Expect,
+			t.Got,
+		)
 	}
 	if d.inForce != nil && d.inForce.State.Equal(c.State) {
 		d.same(ctx, p)
@@ -350,12 +346,12 @@ func (d *Daemon) adopt(
 	}
 	done, err := d.Local.Apply(
 		ctx,
-		control.ApplyRequest{
-			Caller:      control.Caller{User: "portgrave"},
+		host.ApplyRequest{
+			Caller:      host.Caller{User: "portgrave"},
 			Backend:     d.Reconciler.Backend.Name(),
 			Reason:      cause,
 			HostChanged: cause == servicesChanged,
-			Policy:      &control.Policy{Origin: p.Origin, Text: p.Text(), State: c.State},
+			Policy:      &host.Policy{Origin: p.Origin, Text: p.Text(), State: c.State},
 		},
 	)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/history"
 )
 
 // restored is what a repair has done.
@@ -47,8 +47,8 @@ func (d *Daemon) restore(
 		return r, err
 	}
 	want := g.InForce()
-	// Where our rules have stood, what bears our name is what somebody left of them, or put in their
-	// place.
+	// Where our rules have stood, what bears our name is what somebody left of them, or put in
+	// their place.
 	force := !d.seenWhole.IsZero()
 	if brief && d.smallStands && d.standIn.generation == g.Number {
 		// Comparing with the full lists first would cost as much again, and tell nothing.

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 )
 
 // scrape is where metrics are served besides the control socket, for a Prometheus that can't read
@@ -45,13 +47,15 @@ func (s *scrape) serve(address string, metrics http.Handler) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", metrics)
 	s.address = address
-	s.server = &http.Server{Handler: receive(mux), ConnContext: withGuest, MaxHeaderBytes: 1 << 14,
-		ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
-		WriteTimeout: 30 * time.Second, IdleTimeout: time.Minute}
+	s.server = &http.Server{
+		Handler:      mux,
+		ReadTimeout:  10 * time.Second,
+		WriteTimeout: 30 * time.Second,
+	}
 	if s.guard != nil {
 		l = s.guard(l)
 	}
-	go func(server *http.Server) { _ = server.Serve(&door{Listener: l}) }(s.server)
+	api.Serve(s.server, l)
 	return nil
 }
 

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/history"
+	"github.com/portgrave/portgrave/firewall/host/history"
 	"github.com/portgrave/portgrave/policy"
 	"golang.org/x/sys/unix"
 )
@@ -26,8 +26,8 @@ type Status struct {
 	Generation int                 `json:"generation"`  // in force; 0: none
 	EnforcedAt time.Time           `json:"enforced_at"` // when the kernel was last seen to hold it
 	Error      string              `json:"error"`       // of the last attempt to enforce; "" if it succeeded
-	// StateError is what keeps the state directory from being used; repairs go on from memory. "" if
-	// nothing does.
+	// StateError is what keeps the state directory from being used; repairs go on from memory. ""
+	// if nothing does.
 	StateError string `json:"state_error"`
 	// Reduced: a small table stands for the generation, which lets in sources of short lists and
 	// running SSH sessions alone; the full lists follow.

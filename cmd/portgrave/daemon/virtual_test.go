@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/portgrave/portgrave/cmd/portgrave/control"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/host"
 )
 
 // Services of IPVS that come and go are followed, also after a rollback, and leave in the history
@@ -42,14 +42,14 @@ func TestServicesOfIPVSAreFollowed(t *testing.T) {
 	expect("one comes", "10.0.0.0/8", one)
 	expect("another comes", "10.0.0.0/8", one, two)
 	f.says(func() (string, error) { return document("192.0.2.0/24"), nil })
-	f.post("/v1/apply", control.ApplyRequest{Reason: "by hand"}, http.StatusOK)
+	f.post("/v1/apply", host.ApplyRequest{Reason: "by hand"}, http.StatusOK)
 	holds("another policy", "192.0.2.0/24", one, two)
 	expect("one goes", "192.0.2.0/24", two)
 	_, history := f.get("/v1/history")
 	if n := strings.Count(history, `"generation":`); n != 2 || !strings.Contains(history, "by hand") {
 		t.Errorf("the history has %d generations: %s", n, history)
 	}
-	f.post("/v1/rollback", control.RollbackRequest{}, http.StatusOK)
+	f.post("/v1/rollback", host.RollbackRequest{}, http.StatusOK)
 	holds("rolled back", "10.0.0.0/8", two)
 	expect("none is left", "10.0.0.0/8")
 }

@@ -95,6 +95,7 @@ type auditor struct {
 	believed  *exposure.Evaluator // the rules without translations; made when it is needed
 	budget    *exposure.Budget    // of all questions that are still to be asked
 	shared    *shared
+	index     *firewall.Index // of Policy; made when it is needed
 	// namespaces are the others that packets are forwarded to.
 	namespaces *namespaces
 

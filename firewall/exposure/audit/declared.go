@@ -2,38 +2,43 @@ package audit
 
 import (
 	"net/netip"
-	"slices"
-	"time"
 
 	"github.com/portgrave/portgrave/firewall"
 )
 
 // declaration is what the policy says of a port.
 type declaration struct {
-	// governed: the policy decides about the port, since a service lists it, or since it refuses what none lists.
+	// governed: the policy decides about the port, since a service lists it, or since it refuses
+	// what none lists.
 	governed bool
 	service  string // that lists it here, or else anywhere; "" if none does
 	allowed  firewall.Prefixes
 }
 
-// declared is what a State says of a port on an interface ("" for any), for packets to some of the host's addresses (none: to any). nil is a host without policy.
-func declared(s *firewall.State, p firewall.Protocol, port uint16, iface string, addresses []netip.Addr, now time.Time) declaration {
-	if s == nil {
+// declared is what the policy says of a port on an interface ("" for any), for packets to some of
+// the host's addresses (none: to any). Without a policy that is nothing.
+func (a *auditor) declared(
+	p firewall.Protocol,
+	port uint16,
+	iface string,
+	addresses []netip.Addr,
+) declaration {
+	if a.Policy == nil {
 		return declaration{}
 	}
-	d := declaration{governed: s.Unlisted == firewall.UnlistedDeny}
-	for _, svc := range s.Services {
-		if !slices.ContainsFunc(svc.Ports, func(r firewall.PortRange) bool { return r.Contains(p, port) }) {
-			continue
-		}
-		d.governed = true
-		here := (iface == "" || svc.OnInterface(iface)) && (len(addresses) == 0 || slices.ContainsFunc(addresses, svc.OnAddress))
-		if d.service == "" || here && d.allowed.Len() == 0 {
+	if a.index == nil {
+		a.index = a.Policy.Index()
+	}
+	says := a.index.Ask(p, port, iface, addresses...)
+	d := declaration{
+		governed: says.Listed || says.Unlisted != firewall.Ignored,
+		service:  says.First,
+	}
+	for _, svc := range says.Services {
+		if d.allowed.Len() == 0 {
 			d.service = svc.Name
 		}
-		if here {
-			d.allowed = d.allowed.Union(svc.AllowedAt(now))
-		}
+		d.allowed = d.allowed.Union(svc.AllowedAt(a.Now))
 	}
 	return d
 }

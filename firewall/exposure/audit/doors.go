@@ -193,7 +193,7 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 		}
 		names = append(names, name)
 		for port := first; port <= last && port-first < fewAddresses; port++ {
-			allowed = allowed.Union(declared(a.Policy, d.protocol, uint16(port), iface, nil, a.Now).allowed)
+			allowed = allowed.Union(a.declared(d.protocol, uint16(port), iface, nil).allowed)
 		}
 	}
 	past := r.possible.minus(sourcesOf(allowed, family)).minus(r.nowhere)

@@ -22,7 +22,7 @@ func (a *auditor) judge(
 	believed *reach,
 ) {
 	p, _ := firewall.ParseProtocol(x.Protocol)
-	d := declared(a.Policy, p, x.Port, x.Interface, addresses, a.Now)
+	d := a.declared(p, x.Port, x.Interface, addresses)
 	if d.service == "" && a.isVirtual(p, x.Port, addresses) {
 		d.governed = false // what no service lists is left alone there
 	}

@@ -390,7 +390,7 @@ func (o *offline) sameRows(a, b []offlineRow) bool {
 }
 
 func (o *offline) declaredAt(r offlineRow) declaration {
-	return declared(o.Policy, r.protocol, r.first, o.Interface, r.like, o.Now)
+	return o.declared(r.protocol, r.first, o.Interface, r.like)
 }
 
 // judgeRow adds a row.

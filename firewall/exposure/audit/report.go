@@ -4,7 +4,7 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/lease"
+	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
 // Report is what an audit found. Its JSON is a contract.

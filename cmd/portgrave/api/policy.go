@@ -1,0 +1,33 @@
+package api
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall/host"
+	"github.com/portgrave/portgrave/policy"
+)
+
+// PolicyOf is a compiled policy as requests carry it.
+func PolicyOf(p *policy.Policy, c *policy.Compiled, now time.Time) (*host.Policy, error) {
+	q := &host.Policy{Origin: p.Origin, Text: p.Text(), State: c.State}
+	for _, t := range c.FailedTests(now) {
+		text, err := json.Marshal(t)
+		if err != nil {
+			return nil, err
+		}
+		q.FailedTests = append(q.FailedTests, text)
+	}
+	return q, nil
+}
+
+// FailedTests are those that a host.TestsFailedError carries.
+func FailedTests(e host.TestsFailedError) ([]policy.TestResult, error) {
+	tests := make([]policy.TestResult, len(e.Tests))
+	for i, text := range e.Tests {
+		if err := json.Unmarshal(text, &tests[i]); err != nil {
+			return nil, err
+		}
+	}
+	return tests, nil
+}

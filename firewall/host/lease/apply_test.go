@@ -1,0 +1,199 @@
+package lease
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// lines is a State in a form for reading: a line a service.
+func lines(s firewall.State) []string {
+	var out []string
+	for _, svc := range s.Services {
+		line := svc.Name
+		for _, r := range svc.Ports {
+			line += " " + r.String()
+		}
+		line += " from " + strings.Join(svc.Sources.Strings(), " ")
+		for _, e := range svc.Expiring {
+			line += fmt.Sprintf(", %s until %s", e.Prefix, e.Until.Format("15:04"))
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func TestApply(t *testing.T) {
+	office := firewall.MustPrefixes("10.0.0.0/8")
+	one := firewall.Service{Name: "metrics", Ports: []firewall.PortRange{tcp(9090, 9090)}, Sources: office}
+	wide := firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 80), tcp(8000, 8100), udp(443, 443)}, Sources: office}
+	longer := leaseOf("203.0.113.7/32", tcp(9090, 9090))
+	longer.Until = noon.Add(3 * time.Hour)
+	forced := leaseOf("203.0.113.7/32", tcp(7000, 7001))
+	forced.Unlisted = true
+	forcedWide := forced
+	forcedWide.Ports = []firewall.PortRange{tcp(70, 90), udp(60, 70)}
+	waiting := leaseOf("203.0.113.7/32", tcp(9090, 9090))
+	waiting.Opened, waiting.Until = noon.Add(time.Hour), noon.Add(2*time.Hour)
+	over := leaseOf("203.0.113.7/32", tcp(9090, 9090))
+	over.Opened, over.Until = noon.Add(-time.Hour), noon
+	for name, tt := range map[string]struct {
+		state  firewall.State
+		leases []Lease
+		want   []string
+	}{
+		"none": {stateOf(t, one), nil, []string{"metrics tcp/9090 from 10.0.0.0/8"}},
+		"a whole service keeps its name": {stateOf(t, one), []Lease{leaseOf("203.0.113.7/32", tcp(9090, 9090))},
+			[]string{"metrics tcp/9090 from 10.0.0.0/8, 203.0.113.7/32 until 14:00"}},
+		"the later end wins": {stateOf(t, one), []Lease{leaseOf("203.0.113.7/32", tcp(9090, 9090)), longer},
+			[]string{"metrics tcp/9090 from 10.0.0.0/8, 203.0.113.7/32 until 15:00"}},
+		"allowed for good stays that": {stateOf(t, one), []Lease{leaseOf("10.1.0.0/16", tcp(9090, 9090))},
+			[]string{"metrics tcp/9090 from 10.0.0.0/8"}},
+		"over":                         {stateOf(t, one), []Lease{over}, []string{"metrics tcp/9090 from 10.0.0.0/8"}},
+		"the clock before its opening": {stateOf(t, one), []Lease{waiting}, []string{"metrics tcp/9090 from 10.0.0.0/8"}},
+		"a port of a range": {stateOf(t, wide), []Lease{leaseOf("203.0.113.7/32", tcp(8080, 8080))},
+			[]string{"web tcp/80 tcp/8000-8079 tcp/8081-8100 udp/443 from 10.0.0.0/8", "web.lease-tcp-8080 tcp/8080 from 10.0.0.0/8, 203.0.113.7/32 until 14:00"}},
+		"a lease wider than the service": {stateOf(t, wide), []Lease{leaseOf("203.0.113.7/32", tcp(1, 8010))},
+			[]string{"web tcp/8011-8100 udp/443 from 10.0.0.0/8", "web.lease-tcp-80 tcp/80 tcp/8000-8010 from 10.0.0.0/8, 203.0.113.7/32 until 14:00"}},
+		"nothing is split for a source allowed for good": {stateOf(t, wide), []Lease{leaseOf("10.1.0.0/16", tcp(8080, 8080))},
+			[]string{"web tcp/80 tcp/8000-8100 udp/443 from 10.0.0.0/8"}},
+		"two leases that overlap": {stateOf(t, wide), []Lease{leaseOf("203.0.113.7/32", tcp(8000, 8010)), leaseOf("198.51.100.7/32", tcp(8010, 8020))},
+			[]string{"web tcp/80 tcp/8021-8100 udp/443 from 10.0.0.0/8",
+				"web.lease-tcp-8000 tcp/8000-8009 from 10.0.0.0/8, 203.0.113.7/32 until 14:00",
+				"web.lease-tcp-8010 tcp/8010 from 10.0.0.0/8, 198.51.100.7/32 until 14:00, 203.0.113.7/32 until 14:00",
+				"web.lease-tcp-8011 tcp/8011-8020 from 10.0.0.0/8, 198.51.100.7/32 until 14:00"}},
+		"where leases open every port, the least opened keep the name": {stateOf(t, wide),
+			[]Lease{leaseOf("203.0.113.7/32", tcp(80, 80)), leaseOf("198.51.100.7/32", tcp(1, 65535), udp(1, 65535))},
+			[]string{"web tcp/8000-8100 udp/443 from 10.0.0.0/8, 198.51.100.7/32 until 14:00",
+				"web.lease-tcp-80 tcp/80 from 10.0.0.0/8, 198.51.100.7/32 until 14:00, 203.0.113.7/32 until 14:00"}},
+		"every service that shares the port": {stateOf(t,
+			firewall.Service{Name: "in", Ports: []firewall.PortRange{tcp(22, 22)}, Interfaces: []string{"eth0"}, Sources: office},
+			firewall.Service{Name: "out", Ports: []firewall.PortRange{tcp(22, 23)}, Interfaces: []string{"eth1"}}), []Lease{leaseOf("203.0.113.7/32", tcp(22, 22))},
+			[]string{"in tcp/22 from 10.0.0.0/8, 203.0.113.7/32 until 14:00", "out tcp/23 from ", "out.lease-tcp-22 tcp/22 from , 203.0.113.7/32 until 14:00"}},
+		"a name that the policy uses": {stateOf(t, wide, firewall.Service{Name: "web.lease-tcp-8080", Ports: []firewall.PortRange{tcp(1, 1)}}),
+			[]Lease{leaseOf("203.0.113.7/32", tcp(8080, 8080))},
+			[]string{"web tcp/80 tcp/8000-8079 tcp/8081-8100 udp/443 from 10.0.0.0/8", "web.lease-tcp-8080 tcp/1 from ",
+				"web.lease-tcp-8080-2 tcp/8080 from 10.0.0.0/8, 203.0.113.7/32 until 14:00"}},
+		"unlisted, left alone":         {stateOf(t, one), []Lease{forced}, []string{"metrics tcp/9090 from 10.0.0.0/8"}},
+		"unlisted, denied, not forced": {inMode(t, firewall.UnlistedDeny, one), []Lease{leaseOf("203.0.113.7/32", tcp(7000, 7001))}, []string{"metrics tcp/9090 from 10.0.0.0/8"}},
+		"unlisted, denied, forced":     {inMode(t, firewall.UnlistedDeny, one), []Lease{forced}, []string{"lease-tcp-7000 tcp/7000-7001 from , 203.0.113.7/32 until 14:00", "metrics tcp/9090 from 10.0.0.0/8"}},
+		"forced, and the policy lists some": {inMode(t, firewall.UnlistedDeny, wide), []Lease{forcedWide}, []string{
+			"lease-tcp-70 tcp/70-79 tcp/81-90 udp/60-67 udp/69-70 from , 203.0.113.7/32 until 14:00", // udp/68 is the DHCP client's
+			"web tcp/8000-8100 udp/443 from 10.0.0.0/8", "web.lease-tcp-80 tcp/80 from 10.0.0.0/8, 203.0.113.7/32 until 14:00"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 2 {
+				if diff := cmp.Diff(tt.want, lines(applied(t, tt.state, noon, tt.leases...))); diff != "" {
+					t.Error(diff)
+				}
+				slices.Reverse(tt.leases) // the order is without meaning
+			}
+		})
+	}
+}
+
+// TestSplitKeepsEverythingElse: a part enforces what the service does.
+func TestSplitKeepsEverythingElse(t *testing.T) {
+	svc := firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 81)}, Interfaces: []string{"eth*"}, Addresses: firewall.MustPrefixes("192.0.2.1/32"),
+		Sources: firewall.MustPrefixes("10.0.0.0/8"), Expiring: []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Until: noon.Add(time.Hour)}},
+		Log: firewall.LogAll, Rate: &firewall.Rate{Count: 3, Per: time.Minute, Burst: 9}}
+	s := stateOf(t, svc)
+	out := applied(t, s, noon, leaseOf("203.0.113.7/32", tcp(81, 81)))
+	part := out.Services[1]
+	if part.Name != "web.lease-tcp-81" || len(part.Expiring) < 2 {
+		t.Fatalf("%+v", part)
+	}
+	part.Name, part.Ports, part.Expiring = "web", s.Services[0].Ports, s.Services[0].Expiring
+	if !part.Equal(s.Services[0]) {
+		t.Errorf("%+v, want %+v", part, s.Services[0])
+	}
+	if rest := out.Services[0]; !slices.Equal(rest.Ports, []firewall.PortRange{tcp(80, 80)}) || !slices.EqualFunc(rest.Expiring, s.Services[0].Expiring, func(a, b firewall.ExpiringSource) bool { return a == b }) {
+		t.Errorf("%+v", rest)
+	}
+	if back := applied(t, s, noon.Add(2*time.Hour), leaseOf("203.0.113.7/32", tcp(81, 81))); !back.Equal(s) {
+		t.Errorf("when the lease is over: %v", lines(back))
+	}
+}
+
+// TestOneLeaseMoreIsElements: what is split stays split as it is, so the kernel's chains and
+// counters stay.
+func TestOneLeaseMoreIsElements(t *testing.T) {
+	s := stateOf(t, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 81)}})
+	first, second := leaseOf("203.0.113.7/32", tcp(81, 81)), leaseOf("203.0.113.9/32", tcp(80, 81))
+	shape := func(s firewall.State) string {
+		for i := range s.Services {
+			s.Services[i].Expiring = nil
+		}
+		return strings.Join(lines(s), "\n")
+	}
+	if a, b := shape(applied(t, s, noon, first)), shape(applied(t, s, noon, first, second)); a != b {
+		t.Errorf("%s\nand with one more:\n%s", a, b)
+	}
+}
+
+func TestApplyRefuses(t *testing.T) {
+	good := stateOf(t, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 81)}})
+	nobody, backwards, portless := leaseOf("203.0.113.7/32", tcp(80, 80)), leaseOf("203.0.113.7/32", tcp(80, 80)), leaseOf("203.0.113.7/32")
+	nobody.Sources = firewall.Prefixes{}
+	backwards.Opened = backwards.Until.Add(time.Second)
+	for name, tt := range map[string]struct {
+		state firewall.State
+		lease Lease
+		want  string
+	}{
+		"no sources": {good, nobody, "lease bcdfgh: 0 sources"},
+		"no ports":   {good, portless, "no ports"},
+		"backwards":  {good, backwards, "ends before"},
+	} {
+		if _, err := Apply(tt.state, []Lease{tt.lease}, noon.Add(2*time.Hour-time.Nanosecond)); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: got %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+func TestNames(t *testing.T) {
+	long := strings.Repeat("x", 40)
+	s := stateOf(t,
+		firewall.Service{Name: long + "-one", Ports: []firewall.PortRange{{Protocol: firewall.SCTP, First: 65534, Last: 65535}}, Interfaces: []string{"eth0"}},
+		firewall.Service{Name: long + "-two", Ports: []firewall.PortRange{{Protocol: firewall.SCTP, First: 65534, Last: 65535}}, Interfaces: []string{"eth1"}},
+		firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 81)}},
+		firewall.Service{Name: "web.lease-tcp", Ports: []firewall.PortRange{tcp(90, 91)}})
+	s.Unlisted = firewall.UnlistedDeny
+	l := leaseOf("203.0.113.7/32", firewall.PortRange{Protocol: firewall.SCTP, First: 65535, Last: 65535}, tcp(81, 81), tcp(91, 92))
+	l.Unlisted = true
+	parents := map[string]string{}
+	out := applied(t, s, noon, l)
+	for _, svc := range out.Services {
+		if len(svc.Name) > 48 {
+			t.Errorf("%s has %d characters", svc.Name, len(svc.Name))
+		}
+		parent, ok := Parent(s, svc.Name)
+		if ok == (svc.Name == "lease-tcp-92") {
+			t.Errorf("%s: %q, %v", svc.Name, parent, ok)
+		}
+		parents[svc.Name] = parent
+	}
+	if len(out.Services) != 9 || parents["web.lease-tcp-81"] != "web" || parents["web.lease-tcp.lease-tcp-91"] != "web.lease-tcp" {
+		t.Errorf("%v", parents)
+	}
+	for _, parent := range []string{long + "-one", long + "-two"} {
+		n := 0
+		for name, p := range parents {
+			if p == parent {
+				n++
+				if !strings.HasPrefix(name, "xxxxxxxxxxxxxxxxxxxxx") {
+					t.Errorf("%s is not to be recognised", name)
+				}
+			}
+		}
+		if n != 2 {
+			t.Errorf("%s is the parent of %d: %v", parent, n, parents)
+		}
+	}
+}

@@ -1,0 +1,357 @@
+package host
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/host/history"
+	"github.com/portgrave/portgrave/firewall/host/lease"
+	"github.com/portgrave/portgrave/firewall/nft"
+	"github.com/portgrave/portgrave/firewall/xt"
+)
+
+// Digest tells States apart without sending them.
+func Digest(s firewall.State) string {
+	sum := sha256.New()
+	_ = s.WriteBinary(sum) // a State always encodes, and a hash never fails to write
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// Firewall implements Operations.
+func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, error) {
+	r, err := l.Backends(ctx, l.inForce(q.Backend), false)
+	if err != nil {
+		return Firewall{}, err
+	}
+	plan, seen, last, err := l.driftPlan(ctx, r, l.view().Last)
+	damaged := err
+	if errors.Is(err, history.ErrDamaged) {
+		// Then it is unknown what should be in force, but not what is.
+		seen, err = r.Backend.Observe(ctx)
+	}
+	if err != nil {
+		return Firewall{}, err
+	}
+	result := Firewall{
+		Backend:      r.Backend.Name(),
+		BackendNotes: orEmpty(seen.Notes()),
+		Present:      seen.Present(),
+		Drift:        DriftCount{damaged == nil && plan.InSync(), plan.Count()},
+		Services:     []Service{},
+	}
+	if damaged != nil {
+		result.Warnings = append(result.Warnings, damaged.Error())
+	}
+	if last == nil && damaged == nil {
+		result.TornDown = l.tornDown()
+	}
+	if last != nil {
+		e := l.entryInForce(last.Record)
+		result.Generation, result.Unlisted = &e, last.State.Unlisted
+		result.PolicyDigest, result.PolicyText = Digest(last.State), last.Policy
+		for _, svc := range last.InForce().Services {
+			s := serviceOf(svc, seen, r.Now())
+			s.Policy, _ = lease.Parent(last.State, svc.Name)
+			result.Services = append(result.Services, s)
+		}
+		result.UnlistedPorts = otherTraffic(seen, firewall.UnlistedTraffic)
+		result.Spoofed = otherTraffic(seen, firewall.SpoofedTraffic)
+		result.DirectWays = otherTraffic(seen, firewall.DirectTraffic)
+		full, err := fullTables(ctx, r.Backend, last.InForce())
+		if err != nil {
+			result.Warnings = append(result.Warnings, err.Error())
+		}
+		result.FullTables = orEmpty(full)
+	}
+	leases, unreadable, err := l.leases().List()
+	for _, d := range append(unreadable, err) {
+		if d != nil {
+			result.Warnings = append(result.Warnings, d.Error())
+		}
+	}
+	result.Leases = orEmpty(leases)
+	tracking, problems := l.tracking(ctx)
+	result.Tracking, result.Warnings = tracking, append(result.Warnings, problems...)
+	return result, nil
+}
+
+// otherTraffic is what was counted for no service; nil if nothing counts it.
+func otherTraffic(seen firewall.Observation, name string) *Traffic {
+	t, counted := seen.Traffic(name)
+	if !counted {
+		return nil
+	}
+	words := trafficOf(t)
+	return &words
+}
+
+// fullTables asks only where something has a rate or a log, as counting takes time.
+func fullTables(
+	ctx context.Context,
+	b firewall.Backend,
+	s firewall.State,
+) (out []FullTable, err error) {
+	counting, can := b.(firewall.Filling)
+	if !can {
+		return nil, nil
+	}
+	fills, err := counting.Fill(ctx, s.Rated())
+	for _, t := range fills {
+		if t.Full() {
+			out = append(out, FullTable{t, t.Family.String()})
+		}
+	}
+	return out, err
+}
+
+// entryInForce is a generation in force. One on trial is taken back at the time that it has by the
+// clock as it is now, which may have been set since.
+func (l *Local) entryInForce(g history.Record) Entry {
+	e := entryOf(g)
+	if now := l.Clocks(); !g.Confirmed {
+		e.ConfirmBy = now.Wall.Add(g.Left(now)).UTC().Truncate(time.Second)
+	}
+	return e
+}
+
+// tornDown is what removed the rules; nil if nothing did.
+func (l *Local) tornDown() *Entry {
+	n, err := l.view().Newest()
+	if err != nil || n == 0 {
+		return nil
+	}
+	newest, err := l.view().HeadOf(n)
+	if err != nil || !newest.TornDown {
+		return nil
+	}
+	e := entryOf(newest)
+	return &e
+}
+
+func serviceOf(svc firewall.Service, seen firewall.Observation, now time.Time) Service {
+	t, _ := seen.Traffic(svc.Name)
+	s := Service{
+		Name:       svc.Name,
+		Ports:      []string{},
+		Interfaces: orEmpty(svc.Interfaces),
+		Addresses:  svc.Addresses.Strings(),
+		Sources:    svc.Sources.Len(),
+		Traffic:    trafficOf(t),
+	}
+	for _, r := range svc.Ports {
+		s.Ports = append(s.Ports, r.String())
+	}
+	for _, e := range svc.Expiring {
+		if e.Until.After(now) {
+			s.Expiring++
+		}
+	}
+	return s
+}
+
+// driftPlan is what would bring the kernel back to the last generation; with none, to nothing of
+// ours.
+func (l *Local) driftPlan(
+	ctx context.Context,
+	r *firewall.Reconciler,
+	read func() (*history.Generation, error),
+) (firewall.Plan, firewall.Observation, *history.Generation, error) {
+	last, err := read()
+	if errors.Is(err, history.ErrNone) {
+		plan, seen, err := r.Plan(ctx, nil)
+		return plan, seen, nil, err
+	}
+	if err != nil {
+		return firewall.Plan{}, nil, nil, err
+	}
+	want := last.InForce()
+	plan, seen, err := r.Plan(ctx, &want)
+	return plan, seen, last, err
+}
+
+// lastKnown is the last generation, as it is known already or from the history.
+func (l *Local) lastKnown() (*history.Generation, error) {
+	if l.Known != nil {
+		if newest, err := l.view().Newest(); err == nil {
+			if g := l.Known(newest); g != nil {
+				return g, nil
+			}
+		}
+	}
+	return l.view().Last()
+}
+
+// Drift implements Operations.
+func (l *Local) Drift(ctx context.Context, q FirewallRequest) (Difference, error) {
+	r, err := l.Backends(ctx, l.inForce(q.Backend), false)
+	if err != nil {
+		return Difference{}, err
+	}
+	plan, _, last, err := l.driftPlan(ctx, r, l.lastKnown)
+	if err != nil {
+		return Difference{}, err
+	}
+	d := difference(plan, nil)
+	d.Applied = last != nil
+	if !d.InSync && l.Author != nil {
+		d.Author = l.Author()
+	}
+	return d, nil
+}
+
+func difference(p firewall.Plan, warnings []string) Difference {
+	return Difference{
+		InSync:   p.InSync(),
+		Backend:  p.Backend,
+		Changes:  orEmpty(p.Changes),
+		Warnings: warnings,
+		Applied:  true,
+	}
+}
+
+// Plan implements Operations.
+func (l *Local) Plan(ctx context.Context, q PlanRequest) (Difference, error) {
+	if q.From != nil {
+		return l.planBetween(ctx, q)
+	}
+	if q.To != nil {
+		return Difference{}, Usagef(
+			"plan --to needs --from: the live kernel is compared with the policy only",
+		)
+	}
+	if q.Policy == nil {
+		return Difference{}, Usagef("plan needs a policy")
+	}
+	r, err := l.Backends(ctx, q.Backend, false)
+	if err != nil {
+		return Difference{}, err
+	}
+	want, warnings, err := l.withLeases(q.Policy.State)
+	if err != nil {
+		return Difference{}, err
+	}
+	p, seen, err := r.Plan(ctx, &want)
+	if err != nil {
+		return Difference{}, err
+	}
+	if what := seen.Foreign(); what != "" && !p.InSync() {
+		warnings = append(
+			warnings,
+			what+" exists but was not written by portgrave; apply would refuse to replace it without --force",
+		)
+	}
+	warnings = append(warnings, l.trackingBegins(ctx, p, seen)...)
+	d := difference(p, warnings)
+	d.Leases, _, _ = l.leases().List() // withLeases has told what can't be read
+	return d, nil
+}
+
+// planBetween compares a generation with another one, or with the policy, without looking at the
+// kernel.
+func (l *Local) planBetween(ctx context.Context, q PlanRequest) (Difference, error) {
+	store := l.view()
+	from, err := endOf(store, *q.From)
+	if err != nil {
+		return Difference{}, err
+	}
+	var to end
+	switch {
+	case q.To != nil:
+		if to, err = endOf(store, *q.To); err != nil {
+			return Difference{}, err
+		}
+	case q.Policy == nil:
+		return Difference{}, Usagef("plan needs a policy, or two generations")
+	default:
+		to = end{state: &q.Policy.State, backend: l.inForce("")}
+	}
+	plan, err := planFrom(ctx, from.through(q.Backend, to), to.through(q.Backend, from), l.Now())
+	return difference(plan, nil), err
+}
+
+// end is one of two things that are compared without a look at the kernel.
+type end struct {
+	state   *firewall.State // nil: a host without rules of ours
+	backend string          // that enforces it, "" or "auto" where that is open
+}
+
+// endOf is a generation; 0 is a host without rules of ours.
+func endOf(store *history.Store, n int) (end, error) {
+	if n == 0 {
+		return end{}, nil
+	}
+	g, err := load(store, n)
+	if err != nil || g.TornDown {
+		return end{}, err
+	}
+	want := g.InForce()
+	return end{&want, g.Backend}, nil
+}
+
+// through settles the backend: the one that is asked for, its own, or that of what it is compared
+// with.
+func (e end) through(asked string, other end) end {
+	for _, name := range []string{asked, e.backend, other.backend, "nftables"} {
+		if !isAuto(name) {
+			e.backend = name
+			break
+		}
+	}
+	return e
+}
+
+// planFrom words what leads from one to the other. Where the backends differ, everything goes from
+// one and comes to the other.
+func planFrom(ctx context.Context, from, to end, now time.Time) (firewall.Plan, error) {
+	between := func(backend string, from, to *firewall.State) ([]firewall.Change, error) {
+		if backend == "iptables" {
+			return xt.Between(ctx, from, to, now)
+		}
+		return nft.Between(from, to, now), nil
+	}
+	plan := firewall.Plan{Backend: to.backend}
+	var err error
+	if from.backend == to.backend {
+		plan.Changes, err = between(to.backend, from.state, to.state)
+		return plan, err
+	}
+	gone, err := between(from.backend, from.state, nil)
+	if err != nil {
+		return plan, err
+	}
+	come, err := between(to.backend, nil, to.state)
+	plan.Changes = slices.Concat(come, gone)
+	return plan, err
+}
+
+// load reads a generation that somebody named.
+func load(store *history.Store, n int) (*history.Generation, error) {
+	g, err := store.Load(n)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no generation %d, or none any more: see portgrave history", n)
+	}
+	return g, err
+}
+
+// History implements Operations.
+func (l *Local) History(context.Context) (History, error) {
+	all, err := l.view().List()
+	if err := permission(err); err != nil {
+		return History{}, err
+	}
+	h := History{Generations: []Entry{}}
+	for i := len(all) - 1; i >= 0; i-- {
+		h.Generations = append(h.Generations, entryOf(all[i]))
+	}
+	if err != nil {
+		h.Error = err.Error()
+	}
+	return h, nil
+}
