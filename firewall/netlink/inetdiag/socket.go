@@ -5,7 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -54,21 +54,19 @@ func (s Socket) Interface() int { return int(binary.NativeEndian.Uint32(s.ID[int
 // Cookie names this one socket for as long as the kernel runs.
 func (s Socket) Cookie() uint64 { return binary.NativeEndian.Uint64(s.ID[cookieAt:]) }
 
-// Request is struct inet_diag_req_v2: family, protocol, extensions, padding, states (a bit each), socket. It is
-// the payload of SOCK_DIAG_BY_FAMILY and of SOCK_DESTROY.
-func Request(family uint8, p firewall.Protocol, states uint32, id [IDLen]byte) []byte {
+// request is struct inet_diag_req_v2: family, protocol, extensions, padding, states (a bit each),
+// socket. It is the payload of SOCK_DIAG_BY_FAMILY and of SOCK_DESTROY.
+func request(family uint8, p firewall.Protocol, states uint32, id [IDLen]byte) []byte {
 	b := make([]byte, 0, requestLen)
 	b = append(b, family, uint8(p), 0, 0)
 	b = binary.NativeEndian.AppendUint32(b, states)
 	return append(b, id[:]...)
 }
 
-// Decode reads struct inet_diag_msg and the attributes behind it. It reports false for what is no socket of IPv4 or IPv6. A message
-// that ends too early is netdump.ErrTruncated.
-func Decode(b []byte, p firewall.Protocol) (Socket, bool, error) {
-	if len(b) < MessageLen {
-		return Socket{}, false, netdump.ErrTruncated
-	}
+// decode reads struct inet_diag_msg and the attributes behind it. It reports false for a socket of
+// another family than IPv4 and IPv6.
+func decode(m netlink.Message, p firewall.Protocol) (Socket, bool, error) {
+	b := m.Header
 	s := Socket{Protocol: p, Family: b[0], State: b[1],
 		UID: binary.NativeEndian.Uint32(b[uidAt:]), Inode: binary.NativeEndian.Uint32(b[inodeAt:])}
 	if s.Family != unix.AF_INET && s.Family != unix.AF_INET6 {
@@ -77,7 +75,7 @@ func Decode(b []byte, p firewall.Protocol) (Socket, bool, error) {
 	copy(s.ID[:], b[headLen:])
 	s.Local = endpoint(s.Family, s.ID[4:20], s.ID[0:2])
 	s.Remote = endpoint(s.Family, s.ID[20:36], s.ID[2:4])
-	err := netdump.Attributes(b[MessageLen:], func(kind uint16, data []byte) (err error) {
+	err := netlink.Each(m.Attributes, func(kind uint16, data []byte) (err error) {
 		switch {
 		case kind == attrV6Only && len(data) > 0:
 			s.V6Only = data[0] != 0
@@ -116,7 +114,7 @@ func sockaddrs(b []byte) ([]netip.Addr, error) {
 		out = append(out, a.Unmap())
 	}
 	if len(b) != 0 {
-		return nil, netdump.ErrTruncated
+		return nil, netlink.ErrMalformed
 	}
 	return out, nil
 }
