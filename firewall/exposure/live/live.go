@@ -50,7 +50,7 @@ func Read(ctx context.Context) (Host, error) {
 	if err != nil {
 		return Host{}, err
 	}
-	host, err := hostview.Read()
+	host, err := hostview.Read(ctx)
 	if err != nil {
 		return Host{}, err
 	}
