@@ -177,8 +177,11 @@ func (c *Conn) passGivenUp(ctx context.Context) error {
 // Encoder encodes for this Conn, in the given memory; Send or Batch must follow before any other
 // request.
 func (c *Conn) Encoder(memory []byte) *Encoder {
-	return &Encoder{Buf: memory[:0], Sequence: c.sequence + 1}
+	return &Encoder{Buf: memory[:0], Sequence: c.NextSequence()}
 }
+
+// NextSequence is the sequence number of the next message, for who makes an Encoder himself.
+func (c *Conn) NextSequence() uint32 { return c.sequence + 1 }
 
 // Send sends all messages of an Encoder in one datagram.
 func (c *Conn) Send(e *Encoder) error {
