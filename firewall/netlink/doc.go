@@ -30,7 +30,7 @@
 //	a generation that is not in use yet    nft, xt, exposure,           TestOneGeneration, TestSettle,
 //	(OneGeneration, Settle)                connections                  nft and xt: TestOneGeneration
 //	the socket's namespace is checked      sockets (In), nft (Another)  TestNamespaces, TestNamespaceThatIsNone
-//	dumps fill 32 KiB                      nft, xt, exposure            nft: BenchmarkReadElements
+//	dumps fill 32 KiB                      nft, xt, exposure            BenchmarkDump
 //	buffers beyond the system's limits     nft, watch, denied           TestBuffers
 //	an attribute longer than its uint16    nft, xt                      TestAttributeThatOverflows
 //	the kernel's own words (EXT_ACK), and  nft                          TestErrorOf, TestTheKernelsOwnWords
@@ -43,8 +43,8 @@
 //
 // mdlayher/netlink would do for the socket, but not for what comes out of it: it does not look at the
 // sender, drops NLMSG_DONE with its flags (an interruption that only the end tells is lost), copies
-// each datagram and its attributes, and puts every socket on Go's poller, which package watch can't
-// use. ti-mo/conntrack reads through it, so it can't tell an interrupted dump from a whole one.
+// each datagram (1.7 MB for a dump of 100 000 elements, where a Conn takes 13 kB) and puts every
+// socket on Go's poller, which package watch can't use. ti-mo/conntrack reads through it, so it can't tell an interrupted dump from a whole one.
 // vishvananda/netlink hides attributes that it doesn't know, and rules with such ones must not be
 // taken for others; it opens its sockets on whatever thread runs.
 package netlink
