@@ -18,7 +18,8 @@ func Each(b []byte, f func(kind uint16, data []byte) error) error {
 		if err != nil {
 			return err
 		}
-		if err := f(binary.NativeEndian.Uint16(b[2:])&typeMask, b[unix.NLA_HDRLEN:n:n]); err != nil {
+		kind := binary.NativeEndian.Uint16(b[2:]) & typeMask
+		if err := f(kind, b[unix.NLA_HDRLEN:n:n]); err != nil {
 			return err
 		}
 		b = b[min(len(b), aligned(n)):]
@@ -47,7 +48,8 @@ func aligned(n int) int { return (n + unix.NLA_ALIGNTO - 1) &^ (unix.NLA_ALIGNTO
 // It holds offsets and not slices, a fifth of the size: readers make millions of them.
 type Attributes struct {
 	all []byte
-	// of is where the data stands. at is 0 for an absent attribute: a header stands before any data.
+	// of is where the data stands. at is 0 for an absent attribute: a header stands before any
+	// data.
 	of [32]struct{ at, n uint16 }
 }
 

@@ -12,8 +12,8 @@ import (
 )
 
 // receiveBuffer is the most that the kernel puts into one message of a dump
-// (net/netlink/af_netlink.c, netlink_recvmsg: 32 KiB less its own overhead), and it walks the dumped
-// object anew for each message. So a smaller buffer makes big sets several times slower. No
+// (net/netlink/af_netlink.c, netlink_recvmsg: 32 KiB less its own overhead), and it walks the
+// dumped object anew for each message. So a smaller buffer makes big sets several times slower. No
 // notification is larger.
 const receiveBuffer = 32 << 10
 
@@ -38,8 +38,8 @@ func New(t Transport) *Conn { return &Conn{transport: t, buffer: make([]byte, re
 // Request asks for one object, or for all of a kind, or for a change.
 type Request struct {
 	Kind uint16 // RTM_GETROUTE, SOCK_DIAG_BY_FAMILY, …
-	// Flags beside NLM_F_REQUEST. NLM_F_DUMP and NLM_F_ACK say how the answer ends; without either it
-	// is one message.
+	// Flags beside NLM_F_REQUEST. NLM_F_DUMP and NLM_F_ACK say how the answer ends; without either
+	// it is one message.
 	Flags uint16
 	// Header is the fixed part of the message, such as struct rtmsg.
 	Header []byte
@@ -60,9 +60,9 @@ func Netfilter(subsystem, kind, family uint8, flags uint16, attributes func(*Enc
 
 func (r Request) dumps() bool { return r.Flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP }
 
-// Ask sends a request and hands every answer to each, which may be nil. It returns each's error; the
-// kernel's refusal, which wraps a unix.Errno; ErrInterrupted, after all answers, if the dump was
-// torn; the context's error when that ends.
+// Ask sends a request and hands every answer to each, which may be nil. It returns each's error;
+// the kernel's refusal, which wraps a unix.Errno; ErrInterrupted, after all answers, if the dump
+// was torn; the context's error when that ends.
 func (c *Conn) Ask(ctx context.Context, r Request, each func(Message) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -129,10 +129,10 @@ func (a *answer) take(h header, data []byte) (bool, error) {
 		return false, nil // a late answer to a request that was given up
 	}
 	a.interrupted = a.interrupted || h.flags&unix.NLM_F_DUMP_INTR != 0
-	switch h.kind {
-	case unix.NLMSG_NOOP:
+	switch {
+	case h.kind == unix.NLMSG_NOOP:
 		return false, nil
-	case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+	case h.ends():
 		a.ended = true
 		if a.err == nil {
 			a.err = errorOf(h, data)
@@ -165,7 +165,7 @@ func (c *Conn) passGivenUp(ctx context.Context) error {
 			return err
 		}
 		_, _ = messages(datagram, func(h header, _ []byte) (bool, error) {
-			if h.sequence == c.givenUp && (h.kind == unix.NLMSG_DONE || h.kind == unix.NLMSG_ERROR) {
+			if h.sequence == c.givenUp && h.ends() {
 				c.givenUp = 0
 			}
 			return false, nil
@@ -191,14 +191,15 @@ func (c *Conn) Send(e *Encoder) error {
 	c.sequence = e.Sequence - 1
 	err := c.transport.Send(e.Buf)
 	if errors.Is(err, unix.EMSGSIZE) {
-		return fmt.Errorf("the change does not fit the netlink socket: this needs CAP_NET_ADMIN outside "+
-			"any user namespace, or a higher net.core.wmem_max (%w)", err)
+		const advice = "the change does not fit the netlink socket: this needs CAP_NET_ADMIN " +
+			"outside any user namespace, or a higher net.core.wmem_max"
+		return fmt.Errorf("%s (%w)", advice, err)
 	}
 	return Explain(err)
 }
 
-// Batch sends a transaction of netfilter and collects all that the kernel says of it. It returns the
-// first Refusal of one of its messages, or ErrNoAnswer.
+// Batch sends a transaction of netfilter and collects all that the kernel says of it. It returns
+// the first Refusal of one of its messages, or ErrNoAnswer.
 //
 // One message at least must ask for an acknowledgement. The answers all stand in the receive queue
 // when the sending has returned (nfnetlink works synchronously), so an empty queue means that there
@@ -304,13 +305,14 @@ func (c *Conn) setOption(option, value int) error {
 	})
 }
 
-// SetBuffers asks for buffers of a size, which the kernel doubles; 0 leaves one as it is. The system's
-// limits hold without CAP_NET_ADMIN on the machine itself (in a user namespace): then a transaction
-// that does not fit is refused whole, and more notifications are lost.
+// SetBuffers asks for buffers of a size, which the kernel doubles; 0 leaves one as it is. The
+// system's limits hold without CAP_NET_ADMIN on the machine itself (in a user namespace): then a
+// transaction that does not fit is refused whole, and more notifications are lost.
 func (c *Conn) SetBuffers(send, receive int) error {
 	return c.Control(func(fd int) error {
 		for _, b := range []struct{ force, option, size int }{
-			{unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, send}, {unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, receive},
+			{unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, send},
+			{unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, receive},
 		} {
 			if b.size == 0 || unix.SetsockoptInt(fd, unix.SOL_SOCKET, b.force, b.size) == nil {
 				continue

@@ -9,10 +9,11 @@ import (
 )
 
 var (
-	// ErrMalformed: bytes don't fit netlink's own framing. A message or attribute is shorter than its
-	// header, or longer than what holds it, or the datagram is larger than the buffer.
+	// ErrMalformed: bytes don't fit netlink's own framing. A message or attribute is shorter than
+	// its header, or longer than what holds it, or the datagram is larger than the buffer.
 	ErrMalformed = errors.New("netlink: malformed message")
-	// ErrInterrupted: the objects changed during a dump (NLM_F_DUMP_INTR), so entries may be missing.
+	// ErrInterrupted: the objects changed during a dump (NLM_F_DUMP_INTR), so entries may be
+	// missing.
 	ErrInterrupted = errors.New("the kernel's objects changed while they were read")
 	// ErrNoAnswer: the kernel took a batch and its answer was lost. Only reading back tells.
 	ErrNoAnswer = errors.New("the kernel did not say what became of the transaction")
@@ -46,13 +47,13 @@ func Explain(err error) error {
 // Unsupported wraps the answer of a kernel that lacks a subsystem in firewall.ErrUnsupported. It
 // returns other errors as they are.
 //
-// EINVAL and EOPNOTSUPP are from nfnetlink_rcv_msg (net/netfilter/nfnetlink.c), for a subsystem or a
-// message that it does not know. So this is for requests that are valid.
+// EINVAL and EOPNOTSUPP are from nfnetlink_rcv_msg (net/netfilter/nfnetlink.c), for a subsystem or
+// a message that it does not know. So this is for requests that are valid.
 func Unsupported(subsystem string, err error) error {
-	for _, e := range []unix.Errno{unix.EPROTONOSUPPORT, unix.EAFNOSUPPORT, unix.EINVAL, unix.EOPNOTSUPP} {
-		if errors.Is(err, e) {
-			return fmt.Errorf("%w: it has no %s (%w)", firewall.ErrUnsupported, subsystem, err)
-		}
+	switch {
+	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT),
+		errors.Is(err, unix.EINVAL), errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("%w: it has no %s (%w)", firewall.ErrUnsupported, subsystem, err)
 	}
 	return err
 }

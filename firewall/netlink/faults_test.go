@@ -190,7 +190,8 @@ func TestGivenUpDump(t *testing.T) {
 			if got, err := letters(t.Context(), c); !errors.Is(err, errDamaged) || got != "a" {
 				t.Errorf("%s: %q, %v", name, got, err)
 			}
-			// What the next request is answered stands behind, so what is left must not be waited for.
+			// What the next request is answered stands behind, so what is left must not be waited
+			// for.
 			p.OnSend = func([]byte) { p.Deliver(netlinktest.Datagram(2, answer('d', 0), end(0, 0)), 0, nil) }
 			if got, err := letters(t.Context(), c); err != nil || got != "d" {
 				t.Errorf("%s: afterwards %q, %v", name, got, err)

@@ -81,9 +81,10 @@ func (r ruleset) Generation() (uint32, error) {
 	return n, err
 }
 
-// Settle implements Ruleset. It sends a transaction that changes nothing and counts as nothing. That
-// waits for the subsystem's lock, and so for a transaction that is halfway done: the kernel works on
-// it before the call returns (netlink is synchronous). It is not answered unless it is refused.
+// Settle implements Ruleset. It sends a transaction that changes nothing and counts as nothing.
+// That waits for the subsystem's lock, and so for a transaction that is halfway done: the kernel
+// works on it before the call returns (netlink is synchronous). It is not answered unless it is
+// refused.
 func (r ruleset) Settle() error {
 	e := r.conn.Encoder(nil)
 	e.BatchMarker(unix.NFNL_MSG_BATCH_BEGIN, unix.NFNL_SUBSYS_NFTABLES, 0, 0)
@@ -91,8 +92,8 @@ func (r ruleset) Settle() error {
 	return r.conn.Send(e)
 }
 
-// batchGeneration is NFNL_BATCH_GENID (include/uapi/linux/netfilter/nfnetlink.h): the kernel answers
-// ERESTART if its generation is another.
+// batchGeneration is NFNL_BATCH_GENID (include/uapi/linux/netfilter/nfnetlink.h): the kernel
+// answers ERESTART if its generation is another.
 const batchGeneration = 1
 
 // BatchMarker writes the begin or the end of a transaction (NFNL_MSG_BATCH_…), which the kernel

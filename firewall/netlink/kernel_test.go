@@ -47,8 +47,8 @@ func inode(t *testing.T, f *os.File) uint64 {
 	return st.Ino
 }
 
-// A Dialer of another namespace opens its sockets there, a plain one here, and the caller stays where
-// it was. A socket elsewhere than it should be is noticed and closed.
+// A Dialer of another namespace opens its sockets there, a plain one here, and the caller stays
+// where it was. A socket elsewhere than it should be is noticed and closed.
 func TestNamespaces(t *testing.T) {
 	backendtest.Isolate(t)
 	there := own(t)
@@ -119,7 +119,7 @@ func TestForgedAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var e Encoder
+	e := Encoder{Sequence: c.NextSequence()}
 	at := e.Begin(unix.RTM_NEWLINK, 0, make([]byte, unix.SizeofIfInfomsg)...)
 	e.String(unix.IFLA_IFNAME, "forged")
 	e.End(at)
@@ -153,8 +153,8 @@ func TestTheKernelsOwnWords(t *testing.T) {
 	}
 }
 
-// The kernel begins no dump on a socket on which another is under way. One that was given up is read
-// to its end, or left behind with its socket.
+// The kernel begins no dump on a socket on which another is under way. One that was given up is
+// read to its end, or left behind with its socket.
 func TestDumpAfterOneThatWasGivenUp(t *testing.T) {
 	backendtest.Isolate(t)
 	const addresses = 2000
@@ -214,8 +214,8 @@ func TestBuffers(t *testing.T) {
 	}
 }
 
-// repaint is the transaction that makes table t anew, with a set that is named by a colour and has so
-// many elements.
+// repaint is the transaction that makes table t anew, with a set that is named by a colour and has
+// so many elements.
 func repaint(c *Conn, memory []byte, colour string, elements int) *Encoder {
 	e := c.Encoder(memory)
 	message := func(kind, flags uint16, attributes func()) {

@@ -19,8 +19,8 @@ type Message struct {
 	Attributes []byte
 }
 
-// NetfilterHeader is the size of struct nfgenmsg (include/uapi/linux/netfilter/nfnetlink.h): family,
-// version, resource.
+// NetfilterHeader is the size of struct nfgenmsg (include/uapi/linux/netfilter/nfnetlink.h):
+// family, version, resource.
 const NetfilterHeader = 4
 
 // Family is the family of a message of netfilter: NFPROTO_….
@@ -31,6 +31,9 @@ type header struct {
 	kind, flags    uint16
 	sequence, port uint32
 }
+
+// ends reports whether a message ends an answer of several.
+func (h header) ends() bool { return h.kind == unix.NLMSG_DONE || h.kind == unix.NLMSG_ERROR }
 
 // messages walks the messages of a datagram until f says done or fails.
 func messages(b []byte, f func(h header, data []byte) (done bool, err error)) (bool, error) {

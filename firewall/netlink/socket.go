@@ -15,8 +15,8 @@ import (
 // Transport carries datagrams: a socket of the kernel, or a test's (package netlinktest).
 type Transport interface {
 	Send(datagram []byte) error
-	// Receive reads one datagram, of which only the beginning is in the buffer if n is larger. Port 0
-	// is the kernel's. Without wait it fails with EAGAIN if there is none.
+	// Receive reads one datagram, of which only the beginning is in the buffer if n is larger. Port
+	// 0 is the kernel's. Without wait it fails with EAGAIN if there is none.
 	Receive(buffer []byte, wait bool) (n int, port uint32, err error)
 	// SetReadDeadline ends the wait with os.ErrDeadlineExceeded.
 	SetReadDeadline(time.Time) error
@@ -47,9 +47,11 @@ func dial(family, mode int) (*Conn, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("opening a netlink socket: %w", Explain(err))
 	}
-	// Errors then carry the kernel's own words and not a copy of our message, and dumps of routing are
-	// filtered by the kernel (Linux 4.20). An older one goes without.
-	for _, option := range []int{unix.NETLINK_EXT_ACK, unix.NETLINK_CAP_ACK, unix.NETLINK_GET_STRICT_CHK} {
+	// Errors then carry the kernel's own words and not a copy of our message, and dumps of routing
+	// are filtered by the kernel (Linux 4.20). An older one goes without.
+	for _, option := range []int{
+		unix.NETLINK_EXT_ACK, unix.NETLINK_CAP_ACK, unix.NETLINK_GET_STRICT_CHK,
+	} {
 		_ = unix.SetsockoptInt(fd, unix.SOL_NETLINK, option, 1)
 	}
 	file := os.NewFile(uintptr(fd), "netlink")
@@ -64,9 +66,9 @@ func dial(family, mode int) (*Conn, error) {
 }
 
 // In returns the Dialer of another network namespace, given an open file of /proc/PID/ns/net or the
-// like, which must stay open as long as the Dialer is used. Entering takes CAP_SYS_ADMIN; without it
-// the Dialer fails with firewall.ErrPermission. The socket is opened on a thread of its own, so the
-// caller's stays where it is.
+// like, which must stay open as long as the Dialer is used. Entering takes CAP_SYS_ADMIN; without
+// it the Dialer fails with firewall.ErrPermission. The socket is opened on a thread of its own, so
+// the caller's stays where it is.
 //
 // A descriptor alone is never trusted: one that was closed and used again leads somewhere else, and
 // the wrong namespace answers just as well. So each socket is asked where it is before it is handed
@@ -116,7 +118,8 @@ func (c *Conn) requireNamespace(wanted uint64) error {
 func (c *Conn) namespace() (uint64, error) {
 	var st unix.Stat_t
 	err := c.Control(func(fd int) error {
-		// The ioctl takes no argument and returns a new descriptor (net/socket.c, sock_ioctl; Linux 4.9).
+		// The ioctl takes no argument and returns a new descriptor (net/socket.c, sock_ioctl; Linux
+		// 4.9).
 		ns, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCGSKNS, 0)
 		if errno != 0 {
 			return os.NewSyscallError("SIOCGSKNS", errno)

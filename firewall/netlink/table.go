@@ -12,7 +12,8 @@ import (
 const Attempts = 10
 
 // Table reads a whole table of the kernel and parses each message of it. What parse does not want
-// it answers with false. A dump that was interrupted or overran our buffer is repeated from the start.
+// it answers with false. A dump that was interrupted or overran our buffer is repeated from the
+// start.
 //
 // With ErrInterrupted, what the last attempt found comes along: it is there, but others may be
 // missing. With any other error nothing does.
@@ -31,7 +32,8 @@ func Table[T any](
 		switch {
 		case err == nil:
 			return out, nil
-		case !errors.Is(err, ErrInterrupted) && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR):
+		case !errors.Is(err, ErrInterrupted) && !errors.Is(err, unix.ENOBUFS) &&
+			!errors.Is(err, unix.EINTR):
 			return nil, err
 		}
 	}
@@ -77,8 +79,8 @@ func (d Dialer) take(family int) (*Conn, error)     { return d(family) }
 func (d Dialer) giveBack(_ int, conn *Conn, _ bool) { _ = conn.Close() }
 
 // Pool is a Source that keeps one socket of each family from table to table: opening one in another
-// namespace costs as much as a small table. It is used by one goroutine at a time, and closed at the
-// end.
+// namespace costs as much as a small table. It is used by one goroutine at a time, and closed at
+// the end.
 type Pool struct {
 	dial Dialer
 	idle map[int]*Conn

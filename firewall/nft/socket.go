@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// socket is one lasting connection to nf_tables. An owned table belongs to it, so the one that writes
-// is never replaced.
+// socket is one lasting connection to nf_tables. An owned table belongs to it, so the one that
+// writes is never replaced.
 type socket struct{ *netlink.Conn }
 
 // socketBuffer is asked for in both directions. The send buffer must hold a whole transaction (a
@@ -31,12 +31,14 @@ func (s *socket) request(
 	attrs func(*encoder),
 	each func(attrs []byte) error,
 ) error {
-	r := netlink.Netfilter(unix.NFNL_SUBSYS_NFTABLES, uint8(kind), unix.NFPROTO_INET, flags, func(e *netlink.Encoder) {
+	const subsystem, family = unix.NFNL_SUBSYS_NFTABLES, unix.NFPROTO_INET
+	r := netlink.Netfilter(subsystem, uint8(kind), family, flags, func(e *netlink.Encoder) {
 		if attrs != nil {
 			attrs(&encoder{Encoder: e})
 		}
 	})
-	return s.Ask(context.Background(), r, func(m netlink.Message) error { return each(m.Attributes) })
+	take := func(m netlink.Message) error { return each(m.Attributes) }
+	return s.Ask(context.Background(), r, take)
 }
 
 // eachAttr walks netlink attributes.

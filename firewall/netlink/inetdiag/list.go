@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// List dumps the sockets of one protocol and family (unix.AF_INET, unix.AF_INET6) that are in one of
-// the states, a bit each (1<<unix.BPF_TCP_LISTEN: the numbers of include/net/tcp_states.h, which BPF
-// exports). UDP knows two: BPF_TCP_ESTABLISHED if it is connected, BPF_TCP_CLOSE if not.
+// List dumps the sockets of one protocol and family (unix.AF_INET, unix.AF_INET6) that are in one
+// of the states, a bit each (1<<unix.BPF_TCP_LISTEN: the numbers of include/net/tcp_states.h, which
+// BPF exports). UDP knows two: BPF_TCP_ESTABLISHED if it is connected, BPF_TCP_CLOSE if not.
 //
 // Errors are those of netlink.Table. A kernel without the protocol, or without its diag module,
 // answers with one that netlink.Absent knows; asking makes it load the module only if it has the
@@ -36,8 +36,8 @@ const (
 )
 
 // ListTCP is List of TCP in both families at once. It asks in the way of before Linux 3.3, which
-// stands for any family (net/ipv4/inet_diag.c, inet_diag_dump_compat): the kernel walks its table of
-// all connections of all namespaces once instead of twice, milliseconds each time.
+// stands for any family (net/ipv4/inet_diag.c, inet_diag_dump_compat): the kernel walks its table
+// of all connections of all namespaces once instead of twice, milliseconds each time.
 func ListTCP(ctx context.Context, from netlink.Source, states uint32) ([]Socket, error) {
 	request := make([]byte, oldRequestLen)
 	binary.NativeEndian.PutUint32(request[4+IDLen:], states)

@@ -17,7 +17,8 @@ type Socket struct {
 	V6Only   bool           // IPV6_V6ONLY; known of IPv6 sockets without a peer
 	Local    netip.AddrPort // never IPv4-mapped, no zone
 	Remote   netip.AddrPort // port 0: it has no peer
-	// Bound are all addresses of an SCTP socket, which may have several; Local is but one of them. Empty for other protocols.
+	// Bound are all addresses of an SCTP socket, which may have several; Local is but one of them.
+	// Empty for other protocols.
 	Bound []netip.Addr
 	UID   uint32 // of who made it, in the user namespace of who asks
 	Inode uint32 // what /proc/PID/fd calls it; 0: no process holds it any more, or none yet
@@ -28,7 +29,7 @@ type Socket struct {
 
 // Sizes and places of include/uapi/linux/inet_diag.h.
 const (
-	IDLen       = 48               // struct inet_diag_sockid: two ports, two addresses of 16 bytes, interface, cookie
+	IDLen       = 48               // struct inet_diag_sockid: ports, addresses, interface, cookie
 	headLen     = 4                // family, state, timer, retrans
 	MessageLen  = 4 + IDLen + 5*4  // struct inet_diag_msg
 	requestLen  = 4 + 4 + IDLen    // struct inet_diag_req_v2
@@ -47,8 +48,8 @@ const (
 // sockaddrLen is the size of struct sockaddr_storage (include/uapi/linux/socket.h).
 const sockaddrLen = 128
 
-// Interface is the index of the interface that the socket is bound to (SO_BINDTODEVICE, or the scope of its link-local
-// address); 0 is none. A socket with a link-local peer is always bound.
+// Interface is the index of the interface that the socket is bound to (SO_BINDTODEVICE, or the
+// scope of its link-local address); 0 is none. A socket with a link-local peer is always bound.
 func (s Socket) Interface() int { return int(binary.NativeEndian.Uint32(s.ID[interfaceAt:])) }
 
 // Cookie names this one socket for as long as the kernel runs.
@@ -87,8 +88,8 @@ func decode(m netlink.Message, p firewall.Protocol) (Socket, bool, error) {
 	return s, err == nil, err
 }
 
-// endpoint reads an address of sock_diag, which has 16 bytes for it, IPv4 in the first four, and a port
-// in network order.
+// endpoint reads an address of sock_diag, which has 16 bytes for it, IPv4 in the first four, and a
+// port in network order.
 func endpoint(family uint8, address, port []byte) netip.AddrPort {
 	if family == unix.AF_INET {
 		address = address[:4]
@@ -97,8 +98,8 @@ func endpoint(family uint8, address, port []byte) netip.AddrPort {
 	return netip.AddrPortFrom(a.Unmap(), binary.BigEndian.Uint16(port))
 }
 
-// sockaddrs reads an array of struct sockaddr_storage: each a struct sockaddr_in (family, port, address) or sockaddr_in6
-// (family, port, flow, address).
+// sockaddrs reads an array of struct sockaddr_storage: each a struct sockaddr_in (family, port,
+// address) or sockaddr_in6 (family, port, flow, address).
 func sockaddrs(b []byte) ([]netip.Addr, error) {
 	var out []netip.Addr
 	for ; len(b) >= sockaddrLen; b = b[sockaddrLen:] {

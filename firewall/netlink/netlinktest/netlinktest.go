@@ -29,8 +29,9 @@ type Question struct {
 // Dumps reports whether the request is for all objects.
 func (q Question) Dumps() bool { return q.Flags&unix.NLM_F_DUMP == unix.NLM_F_DUMP }
 
-// Kernel answers a question. It need not end dumps nor acknowledge anything, but may: with a message
-// NLMSG_DONE. A unix.Errno is the kernel's refusal; ENOBUFS and other errors fail the reading.
+// Kernel answers a question. It need not end dumps nor acknowledge anything, but may: with a
+// message NLMSG_DONE. A unix.Errno is the kernel's refusal; ENOBUFS and other errors fail the
+// reading.
 type Kernel func(Question) ([]netlink.Message, error)
 
 // Dial is a netlink.Dialer.
@@ -54,7 +55,8 @@ func (k Kernel) Dial(family int) (*netlink.Conn, error) {
 			answers = []netlink.Message{{Kind: unix.NLMSG_ERROR, Header: Errno(refusal),
 				Attributes: make([]byte, unix.NLMSG_HDRLEN)}}
 		case q.Dumps() && (len(answers) == 0 || answers[len(answers)-1].Kind != unix.NLMSG_DONE):
-			answers = append(slices.Clip(answers), netlink.Message{Kind: unix.NLMSG_DONE, Header: Errno(0)})
+			end := netlink.Message{Kind: unix.NLMSG_DONE, Header: Errno(0)}
+			answers = append(slices.Clip(answers), end)
 		}
 		for _, m := range answers {
 			p.Deliver(Datagram(q.Sequence, m), 0, nil)
@@ -68,7 +70,8 @@ func Errno(e unix.Errno) []byte {
 	return binary.NativeEndian.AppendUint32(nil, uint32(-int32(e)))
 }
 
-// Datagram encodes messages. A message without a kind gets the lowest that is none of netlink's own.
+// Datagram encodes messages. A message without a kind gets the lowest that is none of netlink's
+// own.
 func Datagram(sequence uint32, list ...netlink.Message) (b []byte) {
 	for _, m := range list {
 		at := len(b)
