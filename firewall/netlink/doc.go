@@ -39,7 +39,7 @@
 //	attributes beyond a uint16        nft, xt                      TestAttributeThatOverflows
 //	the kernel's words (EXT_ACK)      nft                          TestErrorOf,
 //	                                                               TestTheKernelsOwnWords
-//	requests not echoed (CAP_ACK)     nft, xt                      TestErrorOf
+//	requests not echoed (CAP_ACK)     nft, xt                      TestRefusalOfALargeRequest
 //	strict checks of requests         sockets, hostview            TestTheKernelsOwnWords
 //	one mapping of errors             all                          TestErrors, TestNotAllowed
 //	no poller before the reader       watch                        TestGroup

@@ -153,6 +153,19 @@ func TestTheKernelsOwnWords(t *testing.T) {
 	}
 }
 
+// A refusal does not repeat the request, which may be larger than the buffer.
+func TestRefusalOfALargeRequest(t *testing.T) {
+	backendtest.Isolate(t)
+	c := dialed(t, Dial, unix.NETLINK_NETFILTER)
+	request := Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETTABLE, unix.NFPROTO_INET, unix.NLM_F_ACK, func(e *Encoder) {
+		e.String(unix.NFTA_TABLE_NAME, "none")
+		e.Bytes(100, make([]byte, receiveBuffer)) // which the kernel passes over
+	})
+	if err := c.Ask(t.Context(), request, nil); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("a table that isn't there: %v", err)
+	}
+}
+
 // The kernel begins no dump on a socket on which another is under way. One that was given up is
 // read to its end, or left behind with its socket.
 func TestDumpAfterOneThatWasGivenUp(t *testing.T) {
