@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net"
 	"net/netip"
 	"time"
@@ -49,7 +50,7 @@ func (inv *invocation) onHost(p *policy.Policy, c *policy.Compiled) []policy.Pro
 
 // vrfs are the VRFs that interfaces of this host are in.
 func vrfs() map[string]string {
-	h, err := hostview.Read()
+	h, err := hostview.Read(context.Background())
 	if err != nil {
 		return nil
 	}

@@ -7,7 +7,7 @@ import (
 	"os"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"github.com/portgrave/portgrave/firewall/process"
 )
 
@@ -16,7 +16,7 @@ import (
 // It keeps what the last List saw, so that End hits exactly that connection and nothing that
 // took its place. It is used by one goroutine at a time.
 type Kernel struct {
-	dial netdump.Dialer
+	dial netlink.Dialer
 	proc fs.FS
 	last map[key][]found
 }
@@ -34,7 +34,7 @@ var _ firewall.Connections = (*Kernel)(nil)
 
 // New returns a Kernel. It opens nothing yet: what is missing shows in List and End.
 func New() (*Kernel, error) {
-	return &Kernel{dial: netdump.Dial, proc: os.DirFS("/proc")}, nil
+	return &Kernel{dial: netlink.Dial, proc: os.DirFS("/proc")}, nil
 }
 
 // List implements firewall.Connections, ordered by protocol, dialled address and client.
@@ -43,7 +43,7 @@ func New() (*Kernel, error) {
 // a socket that serves everybody must live, and the rules drop the refused client's packets.
 // Without conntrack in the kernel, local connections alone are listed.
 func (k *Kernel) List(ctx context.Context) ([]firewall.Connection, error) {
-	from := netdump.NewPool(k.dial)
+	from := netlink.NewPool(k.dial)
 	defer func() { _ = from.Close() }()
 	connected, listening, err := sockets(ctx, from)
 	if err != nil {
@@ -60,7 +60,7 @@ func (k *Kernel) List(ctx context.Context) ([]firewall.Connection, error) {
 		return nil, err
 	}
 	all := inbound(connected, listening, tracked, local)
-	k.nameInterfaces(all)
+	k.nameInterfaces(ctx, all)
 	k.last = make(map[key][]found, len(all))
 	out := make([]firewall.Connection, len(all))
 	for i, f := range all {
@@ -71,7 +71,7 @@ func (k *Kernel) List(ctx context.Context) ([]firewall.Connection, error) {
 }
 
 // nameInterfaces tells on which interfaces the clients' packets arrive.
-func (k *Kernel) nameInterfaces(all []found) {
+func (k *Kernel) nameInterfaces(ctx context.Context, all []found) {
 	if len(all) == 0 {
 		return
 	}
@@ -82,7 +82,7 @@ func (k *Kernel) nameInterfaces(all []found) {
 		if f.socket != nil && f.socket.Interface() != 0 {
 			f.Interface = from.name(f.socket.Interface())
 		} else {
-			f.Interface = from.from(f.Client.Addr())
+			f.Interface = from.from(ctx, f.Client.Addr())
 		}
 	}
 }
@@ -122,11 +122,11 @@ func (k *Kernel) End(ctx context.Context, c firewall.Connection) error {
 	for _, f := range k.last[keyOf(c)] {
 		var err error
 		if f.FromHost {
-			err = forget(k.dial, *f.flow)
+			err = forget(ctx, k.dial, *f.flow)
 		} else if f.flow != nil {
-			err = bury(k.dial, *f.flow)
+			err = bury(ctx, k.dial, *f.flow)
 		} else {
-			err = destroy(k.dial, *f.socket)
+			err = destroy(ctx, k.dial, *f.socket)
 		}
 		if err != nil {
 			return err

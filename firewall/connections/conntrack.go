@@ -9,9 +9,8 @@ import (
 	"io/fs"
 	"net/netip"
 
-	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -73,20 +72,16 @@ const (
 	beLiberal = 0x08
 )
 
-// ctMessage is struct nfgenmsg (include/uapi/linux/netfilter/nfnetlink.h) and attributes.
-func ctMessage(kind int, flags netlink.HeaderFlags, family uint8, attrs []byte) netlink.Message {
-	return netlink.Message{
-		Header: netlink.Header{Type: netlink.HeaderType(unix.NFNL_SUBSYS_CTNETLINK<<8 | kind), Flags: netlink.Request | flags},
-		Data:   append([]byte{family, unix.NFNETLINK_V0, 0, 0}, attrs...),
-	}
+// conntrack is a request to ctnetlink.
+func conntrack(kind, family uint8, flags uint16, attributes func(*netlink.Encoder)) netlink.Request {
+	return netlink.Netfilter(unix.NFNL_SUBSYS_CTNETLINK, kind, family, flags, attributes)
 }
 
-const nfgenmsgLen = 4
-
 // flows dumps the TCP, UDP and SCTP entries of the conntrack table. A kernel without it has none.
-func flows(ctx context.Context, from netdump.Source) ([]flow, error) {
-	out, err := netdump.Table(ctx, from, unix.NETLINK_NETFILTER, ctMessage(ctGet, 0, unix.AF_UNSPEC, nil), parseFlow)
-	if netdump.Absent(err) {
+func flows(ctx context.Context, from netlink.Source) ([]flow, error) {
+	request := conntrack(ctGet, unix.AF_UNSPEC, 0, nil)
+	out, err := netlink.Table(ctx, from, unix.NETLINK_NETFILTER, request, parseFlow)
+	if netlink.Absent(err) {
 		return nil, nil
 	}
 	if err != nil {
@@ -102,11 +97,8 @@ func tracksNone(proc fs.FS) bool {
 	return err == nil && string(bytes.TrimSpace(count)) == "0"
 }
 
-func parseFlow(b []byte) (f flow, ok bool, err error) {
-	if len(b) < nfgenmsgLen {
-		return f, false, netdump.ErrTruncated
-	}
-	err = netdump.Attributes(b[nfgenmsgLen:], func(kind uint16, data []byte) (err error) {
+func parseFlow(m netlink.Message) (f flow, ok bool, err error) {
+	err = netlink.Each(m.Attributes, func(kind uint16, data []byte) (err error) {
 		switch kind {
 		case ctaTupleOrig:
 			f.orig, f.protocol, err = parseTuple(data)
@@ -121,7 +113,7 @@ func parseFlow(b []byte) (f flow, ok bool, err error) {
 				f.seconds = binary.BigEndian.Uint32(data)
 			}
 		case ctaProtoInfo:
-			err = netdump.Attributes(data, func(kind uint16, data []byte) error {
+			err = netlink.Each(data, func(kind uint16, data []byte) error {
 				if kind != ctaProtoInfoTCP {
 					return nil
 				}
@@ -144,7 +136,7 @@ func parseFlow(b []byte) (f flow, ok bool, err error) {
 }
 
 func (f *flow) parseTCP(b []byte) error {
-	return netdump.Attributes(b, func(kind uint16, data []byte) error {
+	return netlink.Each(b, func(kind uint16, data []byte) error {
 		switch {
 		case len(data) == 0:
 		case kind == ctaProtoInfoTCPState:
@@ -160,8 +152,8 @@ func (f *flow) parseTCP(b []byte) error {
 func parseTuple(b []byte) (e ends, p firewall.Protocol, err error) {
 	var src, dst netip.Addr
 	var sport, dport uint16
-	err = netdump.Attributes(b, func(part uint16, data []byte) error {
-		return netdump.Attributes(data, func(kind uint16, data []byte) error {
+	err = netlink.Each(b, func(part uint16, data []byte) error {
+		return netlink.Each(data, func(kind uint16, data []byte) error {
 			switch {
 			case part == ctaTupleIP && (kind == ctaIPv4Src || kind == ctaIPv6Src):
 				src, _ = netip.AddrFromSlice(data)
@@ -181,26 +173,22 @@ func parseTuple(b []byte) (e ends, p firewall.Protocol, err error) {
 }
 
 // tuple encodes one direction of an entry.
-func tuple(e ends, p firewall.Protocol) func(*netlink.AttributeEncoder) error {
+func tuple(e *netlink.Encoder, kind uint16, at ends, p firewall.Protocol) {
 	src, dst := uint16(ctaIPv4Src), uint16(ctaIPv4Dst)
-	if e.src.Addr().Is6() {
+	if at.src.Addr().Is6() {
 		src, dst = ctaIPv6Src, ctaIPv6Dst
 	}
-	return func(ae *netlink.AttributeEncoder) error {
-		ae.Nested(ctaTupleIP, func(ae *netlink.AttributeEncoder) error {
-			ae.Bytes(src, e.src.Addr().AsSlice())
-			ae.Bytes(dst, e.dst.Addr().AsSlice())
-			return nil
-		})
-		ae.Nested(ctaTupleProto, func(ae *netlink.AttributeEncoder) error {
-			ae.ByteOrder = binary.BigEndian
-			ae.Uint8(ctaProtoNum, uint8(p))
-			ae.Uint16(ctaProtoSrcPort, e.src.Port())
-			ae.Uint16(ctaProtoDstPort, e.dst.Port())
-			return nil
-		})
-		return nil
-	}
+	tuple := e.Nest(kind)
+	ip := e.Nest(ctaTupleIP)
+	e.Bytes(src, at.src.Addr().AsSlice())
+	e.Bytes(dst, at.dst.Addr().AsSlice())
+	e.EndNest(ip)
+	proto := e.Nest(ctaTupleProto)
+	e.Uint8(ctaProtoNum, uint8(p))
+	e.Uint16(ctaProtoSrcPort, at.src.Port())
+	e.Uint16(ctaProtoDstPort, at.dst.Port())
+	e.EndNest(proto)
+	e.EndNest(tuple)
 }
 
 func (f flow) family() uint8 {
@@ -210,40 +198,27 @@ func (f flow) family() uint8 {
 	return unix.AF_INET
 }
 
-// deletion is the message that deletes whatever entry has the flow's original tuple, in either
-// direction: ctnetlink looks a tuple up in both (net/netfilter/nf_conntrack_netlink.c, ctnetlink_del_conntrack).
-func (f flow) deletion() (netlink.Message, error) {
-	ae := netlink.NewAttributeEncoder()
-	ae.ByteOrder = binary.BigEndian
-	ae.Nested(ctaTupleOrig, tuple(f.orig, f.protocol))
-	if f.zone != 0 {
-		ae.Uint16(ctaZone, f.zone)
-	}
-	attrs, err := ae.Encode()
-	return ctMessage(ctDelete, netlink.Acknowledge, f.family(), attrs), err
-}
-
 // forget removes an entry, so that the next packet begins a connection of its own.
-func forget(dial netdump.Dialer, f flow) error {
+func forget(ctx context.Context, dial netlink.Dialer, f flow) error {
 	conn, err := dial(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return netdump.Permission(err)
-	}
-	defer func() { _ = conn.Close() }()
-	if err := remove(conn, f); err != nil {
-		return fmt.Errorf("deleting the tracked connection: %w", netdump.Permission(err))
-	}
-	return nil
-}
-
-// remove deletes the entry with the flow's original tuple; none is no error.
-func remove(conn *netlink.Conn, f flow) error {
-	m, err := f.deletion()
 	if err != nil {
 		return err
 	}
-	if _, err = conn.Execute(m); errors.Is(err, unix.ENOENT) {
-		return nil
+	defer func() { _ = conn.Close() }()
+	return remove(ctx, conn, f)
+}
+
+// remove deletes whatever entry has the flow's original tuple, in either direction: ctnetlink looks a
+// tuple up in both (net/netfilter/nf_conntrack_netlink.c, ctnetlink_del_conntrack). None is no error.
+func remove(ctx context.Context, conn *netlink.Conn, f flow) error {
+	err := conn.Ask(ctx, conntrack(ctDelete, f.family(), unix.NLM_F_ACK, func(e *netlink.Encoder) {
+		tuple(e, ctaTupleOrig, f.orig, f.protocol)
+		if f.zone != 0 {
+			e.Uint16(ctaZone, f.zone)
+		}
+	}), nil)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("deleting the tracked connection: %w", err)
 	}
-	return err
+	return nil
 }

@@ -1,12 +1,12 @@
 package connections
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
-	"github.com/mdlayher/netlink"
-	"github.com/portgrave/portgrave/firewall/inetdiag"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
+	"github.com/portgrave/portgrave/firewall/netlink/inetdiag"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,24 +17,21 @@ var ErrNoDestroy = errors.New("this kernel can't end connections (it lacks CONFI
 
 // destroy ends one connection at its socket: a TCP peer gets a reset, the process an error
 // (ECONNABORTED). The cookie names this very socket, so nothing that took its place is hit.
-func destroy(dial netdump.Dialer, s inetdiag.Socket) error {
+func destroy(ctx context.Context, dial netlink.Dialer, s inetdiag.Socket) error {
 	if s.Remote.Port() == 0 {
 		return fmt.Errorf("the socket on %s/%s has no peer and is never destroyed", s.Protocol, s.Local)
 	}
 	conn, err := dial(unix.NETLINK_SOCK_DIAG)
 	if err != nil {
-		return netdump.Permission(err)
+		return err
 	}
 	defer func() { _ = conn.Close() }()
-	_, err = conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.SOCK_DESTROY, Flags: netlink.Request | netlink.Acknowledge},
-		Data:   inetdiag.Request(s.Family, s.Protocol, 1<<32-1, s.ID),
-	})
+	err = inetdiag.Destroy(ctx, conn, s)
 	switch {
 	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ESTALE):
 		return nil // it ended by itself; ESTALE: another socket has its tuple by now
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return ErrNoDestroy
 	}
-	return netdump.Permission(err)
+	return err
 }

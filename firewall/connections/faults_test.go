@@ -2,7 +2,6 @@ package connections
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"maps"
 	"net/netip"
@@ -11,72 +10,36 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/mdlayher/netlink"
-	"github.com/mdlayher/netlink/nltest"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/inetdiag"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
+	"github.com/portgrave/portgrave/firewall/netlink/inetdiag"
+	"github.com/portgrave/portgrave/firewall/netlink/netlinktest"
 	"golang.org/x/sys/unix"
 )
 
 // fake is a kernel that answers from memory and fails on demand.
 type fake struct {
-	// answer gives the payloads for a request, or the error that the kernel reports.
-	answer func(family int, request netlink.Message) ([]netlink.Message, error)
+	answer netlinktest.Kernel
 	dials  int
 }
 
 func (f *fake) dial(family int) (*netlink.Conn, error) {
 	f.dials++
-	return nltest.Dial(func(requests []netlink.Message) ([]netlink.Message, error) {
-		if len(requests) == 0 {
-			return nil, nil
-		}
-		q := requests[0]
-		answers, err := f.answer(family, q)
-		var errno unix.Errno
-		if errors.As(err, &errno) {
-			return failure(q, errno), nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if q.Header.Flags&netlink.Dump == netlink.Dump {
-			answers = append(answers, netlink.Message{})
-			for i := range answers {
-				answers[i].Header.Flags |= netlink.Multi
-			}
-			answers[len(answers)-1].Header.Type = netlink.Done
-		} else if len(answers) == 0 {
-			return failure(q, 0), nil // an acknowledgement
-		}
-		for i := range answers {
-			answers[i].Header.Sequence, answers[i].Header.PID = q.Header.Sequence, q.Header.PID
-		}
-		return answers, nil
-	}), nil
-}
-
-// failure is an NLMSG_ERROR: the errno, negative, and the header of the request.
-func failure(q netlink.Message, errno unix.Errno) []netlink.Message {
-	m := netlink.Message{Header: q.Header, Data: make([]byte, 4+unix.NLMSG_HDRLEN)}
-	m.Header.Type, m.Header.Flags = netlink.Error, 0
-	binary.NativeEndian.PutUint32(m.Data, uint32(-int32(errno)))
-	return []netlink.Message{m}
+	return f.answer.Dial(family)
 }
 
 // subsystem names what a request asks.
-func subsystem(family int, q netlink.Message) string {
+func subsystem(q netlinktest.Question) string {
 	switch {
-	case family == unix.NETLINK_SOCK_DIAG && q.Header.Type == unix.SOCK_DESTROY:
+	case q.Family == unix.NETLINK_SOCK_DIAG && q.Kind == unix.SOCK_DESTROY:
 		return "destroy"
-	case family == unix.NETLINK_SOCK_DIAG && q.Header.Type != unix.SOCK_DIAG_BY_FAMILY:
+	case q.Family == unix.NETLINK_SOCK_DIAG && q.Kind != unix.SOCK_DIAG_BY_FAMILY:
 		return "tcp"
-	case family == unix.NETLINK_SOCK_DIAG:
+	case q.Family == unix.NETLINK_SOCK_DIAG:
 		return map[byte]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp"}[q.Data[1]] + map[byte]string{unix.AF_INET: "4", unix.AF_INET6: "6"}[q.Data[0]]
-	case family == unix.NETLINK_NETFILTER:
-		return map[netlink.HeaderType]string{ctNew: "tombstone", ctGet: "conntrack", ctDelete: "delete"}[q.Header.Type&0xff]
-	case q.Header.Flags&netlink.Dump == netlink.Dump:
+	case q.Family == unix.NETLINK_NETFILTER:
+		return map[uint16]string{ctNew: "tombstone", ctGet: "conntrack", ctDelete: "delete"}[q.Kind&0xff]
+	case q.Dumps():
 		return "addresses"
 	}
 	return "route"
@@ -85,8 +48,8 @@ func subsystem(family int, q netlink.Message) string {
 // answers is a healthy host with one client connected, listener included; broken replaces single answers.
 func answers(broken func(what string) ([]netlink.Message, error, bool)) *fake {
 	f := &fake{}
-	f.answer = func(family int, q netlink.Message) ([]netlink.Message, error) {
-		what := subsystem(family, q)
+	f.answer = func(q netlinktest.Question) ([]netlink.Message, error) {
+		what := subsystem(q)
 		if broken != nil {
 			if m, err, is := broken(what); is {
 				return m, err
@@ -95,13 +58,13 @@ func answers(broken func(what string) ([]netlink.Message, error, bool)) *fake {
 		switch what {
 		case "tcp":
 			return []netlink.Message{
-				{Data: diagMessage(unix.AF_INET, unix.BPF_TCP_LISTEN, "0.0.0.0:9090", "0.0.0.0:0", 1)},
-				{Data: diagMessage(unix.AF_INET, unix.BPF_TCP_ESTABLISHED, at(host4, 9090), at(client4, 1234), 77)},
+				{Header: diagMessage(unix.AF_INET, unix.BPF_TCP_LISTEN, "0.0.0.0:9090", "0.0.0.0:0", 1)},
+				{Header: diagMessage(unix.AF_INET, unix.BPF_TCP_ESTABLISHED, at(host4, 9090), at(client4, 1234), 77)},
 			}, nil
 		case "addresses":
 			if q.Data[0] == unix.AF_INET {
-				return []netlink.Message{{Data: append(rtmsg(unix.AF_INET, 32, unix.RTN_LOCAL, 0),
-					nltest.MustMarshalAttributes([]netlink.Attribute{{Type: unix.RTA_DST, Data: netip.MustParseAddr(host4).AsSlice()}})...)}}, nil
+				return []netlink.Message{{Header: rtmsg(unix.AF_INET, 32, unix.RTN_LOCAL, 0),
+					Attributes: netlink.AppendBytes(nil, unix.RTA_DST, netip.MustParseAddr(host4).AsSlice())}}, nil
 			}
 		}
 		return nil, nil
@@ -144,8 +107,8 @@ func TestFaults(t *testing.T) {
 			return slices.Clone(m), err, true
 		}
 	}
-	interrupted := []netlink.Message{{Header: netlink.Header{Flags: netlink.DumpInterrupted}, Data: diagMessage(unix.AF_INET, unix.BPF_TCP_LISTEN, "0.0.0.0:1", "0.0.0.0:0", 1)}}
-	short := []netlink.Message{{Data: make([]byte, inetdiag.MessageLen-1)}}
+	interrupted := []netlink.Message{{Flags: unix.NLM_F_DUMP_INTR, Header: diagMessage(unix.AF_INET, unix.BPF_TCP_LISTEN, "0.0.0.0:1", "0.0.0.0:0", 1)}}
+	short := []netlink.Message{{Header: make([]byte, inetdiag.MessageLen-1)}}
 	for name, c := range map[string]struct {
 		broken func(string) ([]netlink.Message, error, bool)
 		is     error // nil: the connection is listed all the same
@@ -160,14 +123,14 @@ func TestFaults(t *testing.T) {
 		"one interrupted dump":     {times(1, "tcp", interrupted, nil), nil},
 		"one overrun":              {times(2, "conntrack", nil, unix.ENOBUFS), nil},
 		"no tcp_diag":              {fails("tcp", unix.ENOENT), unix.ENOENT},
-		"always interrupted":       {times(-1, "tcp", interrupted, nil), netdump.ErrInterrupted},
+		"always interrupted":       {times(-1, "tcp", interrupted, nil), netlink.ErrInterrupted},
 		"always overrun":           {fails("addresses", unix.ENOBUFS), unix.ENOBUFS},
 		"conntrack not allowed":    {fails("conntrack", unix.EPERM), firewall.ErrPermission},
 		"sockets not allowed":      {fails("tcp", unix.EACCES), firewall.ErrPermission},
-		"a short socket":           {times(-1, "tcp", short, nil), netdump.ErrTruncated},
-		"a short entry":            {times(-1, "conntrack", []netlink.Message{{Data: []byte{2}}}, nil), netdump.ErrTruncated},
-		"a short route":            {times(-1, "addresses", []netlink.Message{{Data: []byte{2}}}, nil), netdump.ErrTruncated},
-		"damaged entry attributes": {times(-1, "conntrack", []netlink.Message{{Data: []byte{2, 0, 0, 0, 99, 0, 1, 0}}}, nil), netdump.ErrTruncated},
+		"a short socket":           {times(-1, "tcp", short, nil), netlink.ErrMalformed},
+		"a short entry":            {times(-1, "conntrack", []netlink.Message{{Header: []byte{2}}}, nil), netlink.ErrMalformed},
+		"a short route":            {times(-1, "addresses", []netlink.Message{{Header: []byte{2}}}, nil), netlink.ErrMalformed},
+		"damaged entry attributes": {times(-1, "conntrack", []netlink.Message{{Header: []byte{2, 0, 0, 0, 99, 0, 1, 0}}}, nil), netlink.ErrMalformed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			k := &Kernel{dial: answers(c.broken).dial, proc: proc}
@@ -233,7 +196,7 @@ func TestEndFaults(t *testing.T) {
 	}
 	listener := inetdiag.Socket{Protocol: firewall.TCP, Local: netip.MustParseAddrPort("0.0.0.0:9090")}
 	f := answers(nil)
-	if err := destroy(f.dial, listener); err == nil || f.dials != 0 {
+	if err := destroy(t.Context(), f.dial, listener); err == nil || f.dials != 0 {
 		t.Errorf("a listener: %v", err)
 	}
 }
@@ -261,7 +224,7 @@ func TestBuryRaces(t *testing.T) {
 			}
 			return nil, nil, false
 		})
-		err := bury(k.dial, f)
+		err := bury(t.Context(), k.dial, f)
 		if !errors.Is(err, c.is) || c.is == nil && err != nil {
 			t.Errorf("%s: %v, want %v", name, err, c.is)
 		}
@@ -293,7 +256,7 @@ func TestNotAllowed(t *testing.T) {
 			err = errno
 			return
 		}
-		_, err = flows(context.Background(), netdump.Dialer(netdump.Dial))
+		_, err = flows(context.Background(), netlink.Dialer(netlink.Dial))
 	})
 	if !errors.Is(err, firewall.ErrPermission) {
 		t.Errorf("got %v", err)

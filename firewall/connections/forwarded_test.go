@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 // forwarded is a published container port with one client connected to it.
@@ -106,13 +106,13 @@ func TestBareDeletionResurrects(t *testing.T) {
 			x := newForwarded(t, f, 9090, push)
 			flow := x.kernel.last[keyOf(x.listed)][0].flow
 			x.host.in(func() {
-				conn, err := netdump.Dial(12) // NETLINK_NETFILTER
+				conn, err := netlink.Dial(12) // NETLINK_NETFILTER
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				defer func() { _ = conn.Close() }()
-				if err := remove(conn, *flow); err != nil {
+				if err := remove(t.Context(), conn, *flow); err != nil {
 					t.Error(err)
 				}
 			})

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/inetdiag"
+	"github.com/portgrave/portgrave/firewall/netlink/inetdiag"
 	"golang.org/x/sys/unix"
 )
 

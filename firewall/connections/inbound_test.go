@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/inetdiag"
+	"github.com/portgrave/portgrave/firewall/netlink/inetdiag"
 	"golang.org/x/sys/unix"
 )
 

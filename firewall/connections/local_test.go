@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -143,7 +143,7 @@ func TestPickedUpInTheMiddle(t *testing.T) {
 		}
 	}
 	var tracked []flow
-	w.host.in(func() { tracked, _ = flows(t.Context(), netdump.Dialer(netdump.Dial)) })
+	w.host.in(func() { tracked, _ = flows(t.Context(), netlink.Dialer(netlink.Dial)) })
 	backwards := 0
 	for _, f := range tracked {
 		if !f.pickedUp {

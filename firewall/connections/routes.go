@@ -7,8 +7,7 @@ import (
 	"net"
 	"net/netip"
 
-	"github.com/mdlayher/netlink"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,14 +20,14 @@ func rtmsg(family, dstLen, kind uint8, flags uint32) []byte {
 
 // localTo dumps the routes of type local and returns a test for an address of this host: what
 // "fib daddr type local" says in the rules. It covers 127.0.0.0/8 and any-IP prefixes, which no interface bears.
-func localTo(ctx context.Context, from netdump.Source) (func(netip.Addr) bool, error) {
+func localTo(ctx context.Context, from netlink.Source) (func(netip.Addr) bool, error) {
 	exact := map[netip.Addr]bool{}
 	var ranges []netip.Prefix
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
-		list, err := netdump.Table(ctx, from, unix.NETLINK_ROUTE, netlink.Message{
-			Header: netlink.Header{Type: unix.RTM_GETROUTE}, Data: rtmsg(family, 0, unix.RTN_LOCAL, 0),
+		list, err := netlink.Table(ctx, from, unix.NETLINK_ROUTE, netlink.Request{
+			Kind: unix.RTM_GETROUTE, Header: rtmsg(family, 0, unix.RTN_LOCAL, 0),
 		}, parseLocalRoute)
-		if family == unix.AF_INET6 && netdump.Absent(err) {
+		if family == unix.AF_INET6 && netlink.Absent(err) {
 			continue
 		}
 		if err != nil {
@@ -55,16 +54,13 @@ func localTo(ctx context.Context, from netdump.Source) (func(netip.Addr) bool, e
 	}, nil
 }
 
-func parseLocalRoute(b []byte) (p netip.Prefix, ok bool, err error) {
-	if len(b) < unix.SizeofRtMsg {
-		return p, false, netdump.ErrTruncated
-	}
-	if b[7] != unix.RTN_LOCAL { // an older kernel does not filter
+func parseLocalRoute(m netlink.Message) (p netip.Prefix, ok bool, err error) {
+	if m.Header[7] != unix.RTN_LOCAL { // an older kernel does not filter
 		return p, false, nil
 	}
-	err = netdump.Attributes(b[unix.SizeofRtMsg:], func(kind uint16, data []byte) error {
+	err = netlink.Each(m.Attributes, func(kind uint16, data []byte) error {
 		if a, valid := netip.AddrFromSlice(data); kind == unix.RTA_DST && valid {
-			p = netip.PrefixFrom(a, int(b[1]))
+			p = netip.PrefixFrom(a, int(m.Header[1]))
 		}
 		return nil
 	})
@@ -79,7 +75,7 @@ type arrivals struct {
 	names map[int]string
 }
 
-func newArrivals(dial netdump.Dialer) *arrivals {
+func newArrivals(dial netlink.Dialer) *arrivals {
 	conn, err := dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		conn = nil
@@ -93,17 +89,17 @@ func (r *arrivals) close() {
 	}
 }
 
-func (r *arrivals) from(client netip.Addr) string {
+func (r *arrivals) from(ctx context.Context, client netip.Addr) string {
 	if name, known := r.byIP[client]; known {
 		return name
 	}
-	name := r.name(r.routeTo(client))
+	name := r.name(r.routeTo(ctx, client))
 	r.byIP[client] = name
 	return name
 }
 
 // routeTo is the index of the interface of the one route to an address; 0 if there is none, or several.
-func (r *arrivals) routeTo(a netip.Addr) (index int) {
+func (r *arrivals) routeTo(ctx context.Context, a netip.Addr) (index int) {
 	if r.conn == nil || a.IsLinkLocalUnicast() && a.Is6() { // every link has that prefix
 		return 0
 	}
@@ -111,33 +107,19 @@ func (r *arrivals) routeTo(a netip.Addr) (index int) {
 	if a.Is6() {
 		family = unix.AF_INET6
 	}
-	ae := netlink.NewAttributeEncoder()
-	ae.Bytes(unix.RTA_DST, a.AsSlice())
-	attrs, err := ae.Encode()
-	if err != nil {
-		return 0
-	}
 	// RTM_F_FIB_MATCH asks for the route itself and not for its outcome: with several next hops it has
 	// RTA_MULTIPATH and no RTA_OIF, and then the client's packets may arrive on any of them.
-	answers, err := r.conn.Execute(netlink.Message{
-		Header: netlink.Header{Type: unix.RTM_GETROUTE, Flags: netlink.Request},
-		Data:   append(rtmsg(family, uint8(a.BitLen()), 0, unix.RTM_F_FIB_MATCH), attrs...),
+	err := r.conn.Ask(ctx, netlink.Request{
+		Kind:       unix.RTM_GETROUTE,
+		Header:     rtmsg(family, uint8(a.BitLen()), 0, unix.RTM_F_FIB_MATCH),
+		Attributes: func(e *netlink.Encoder) { e.Bytes(unix.RTA_DST, a.AsSlice()) },
+	}, func(m netlink.Message) error {
+		a, err := netlink.Parse(m.Attributes)
+		index = int(netlink.Native(a.Bytes(unix.RTA_OIF)))
+		return err
 	})
 	if err != nil {
 		return 0
-	}
-	for _, m := range answers {
-		if m.Header.Type != unix.RTM_NEWROUTE || len(m.Data) < unix.SizeofRtMsg {
-			continue
-		}
-		if netdump.Attributes(m.Data[unix.SizeofRtMsg:], func(kind uint16, data []byte) error {
-			if kind == unix.RTA_OIF && len(data) == 4 {
-				index = int(binary.NativeEndian.Uint32(data))
-			}
-			return nil
-		}) != nil {
-			return 0
-		}
 	}
 	return index
 }
@@ -161,7 +143,7 @@ func (r *arrivals) name(index int) string {
 // InterfaceTo is the interface of the route to an address, which is where its packets arrive unless
 // routing is asymmetric; "" if that can't be told.
 func InterfaceTo(a netip.Addr) string {
-	r := newArrivals(netdump.Dial)
+	r := newArrivals(netlink.Dial)
 	defer r.close()
-	return r.from(a.Unmap().WithZone(""))
+	return r.from(context.Background(), a.Unmap().WithZone(""))
 }

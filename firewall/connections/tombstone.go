@@ -1,13 +1,12 @@
 package connections
 
 import (
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
 
-	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,50 +41,44 @@ const buryAttempts = 20
 //
 // What it does not stop is a client that forges packets: mid-stream packets of the container make an outgoing
 // entry on whatever port, and one who answers there by hand is let in as a reply until the server's side ends.
-func bury(dial netdump.Dialer, f flow) error {
+func bury(ctx context.Context, dial netlink.Dialer, f flow) error {
 	conn, err := dial(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return netdump.Permission(err)
-	}
-	defer func() { _ = conn.Close() }()
-	stone, err := f.tombstone()
 	if err != nil {
 		return err
 	}
+	defer func() { _ = conn.Close() }()
 	for range buryAttempts {
-		if err := remove(conn, f); err != nil {
-			return fmt.Errorf("deleting the tracked connection: %w", netdump.Permission(err))
+		if err := remove(ctx, conn, f); err != nil {
+			return err
 		}
-		if _, err = conn.Execute(stone); err == nil {
+		if err = conn.Ask(ctx, f.tombstone(), nil); err == nil {
 			return nil
 		}
 		if !errors.Is(err, unix.EEXIST) {
-			return fmt.Errorf("the tracked connection was deleted, but nothing keeps the server from taking it up again: %w", netdump.Permission(err))
+			return fmt.Errorf(
+				"the tracked connection was deleted, but nothing keeps the server from taking it up again: %w", err)
 		}
 	}
 	return fmt.Errorf("the server took the connection up again %d times in a row: %w", buryAttempts, err)
 }
 
 // tombstone is the message that makes the tombstone; the kernel answers EEXIST if the tuple is taken.
-func (f flow) tombstone() (netlink.Message, error) {
-	ae := netlink.NewAttributeEncoder()
-	ae.ByteOrder = binary.BigEndian
-	ae.Nested(ctaTupleOrig, tuple(f.orig, f.protocol))
-	ae.Nested(ctaTupleReply, tuple(f.orig.mirror(), f.protocol))
-	ae.Uint32(ctaTimeout, max(tombstoneSeconds, f.seconds))
-	ae.Uint32(ctaStatus, statusConfirmed|statusAssured)
-	if f.zone != 0 {
-		ae.Uint16(ctaZone, f.zone)
-	}
-	if f.protocol == firewall.TCP {
-		ae.Nested(ctaProtoInfo, func(ae *netlink.AttributeEncoder) error {
-			ae.Nested(ctaProtoInfoTCP, func(ae *netlink.AttributeEncoder) error {
-				ae.Uint8(ctaProtoInfoTCPState, ctEstablished)
-				return nil
-			})
-			return nil
-		})
-	}
-	attrs, err := ae.Encode()
-	return ctMessage(ctNew, netlink.Acknowledge|netlink.Create|netlink.Excl, f.family(), attrs), err
+func (f flow) tombstone() netlink.Request {
+	const flags = unix.NLM_F_ACK | unix.NLM_F_CREATE | unix.NLM_F_EXCL
+	return conntrack(ctNew, f.family(), flags, func(e *netlink.Encoder) {
+		tuple(e, ctaTupleOrig, f.orig, f.protocol)
+		tuple(e, ctaTupleReply, f.orig.mirror(), f.protocol)
+		e.Uint32(ctaTimeout, max(tombstoneSeconds, f.seconds))
+		e.Uint32(ctaStatus, statusConfirmed|statusAssured)
+		if f.zone != 0 {
+			e.Uint16(ctaZone, f.zone)
+		}
+		if f.protocol == firewall.TCP {
+			info := e.Nest(ctaProtoInfo)
+			tcp := e.Nest(ctaProtoInfoTCP)
+			e.Uint8(ctaProtoInfoTCPState, ctEstablished)
+			e.EndNest(tcp)
+			e.EndNest(info)
+		}
+	})
 }

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -86,17 +86,18 @@ const (
 // trackingState looks for conntrack among the functions that packets meet as they come in. The
 // kernel hooks it in with the first rule that needs it, and takes it out with the last one.
 func trackingState(ctx context.Context) (TrackingState, error) {
-	conn, err := nfnetlink.Dial()
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return TrackingUnknown, err
 	}
 	defer func() { _ = conn.Close() }()
 	for family, function := range map[uint8]string{unix.NFPROTO_IPV4: "ipv4_conntrack_in", unix.NFPROTO_IPV6: "ipv6_conntrack_in"} {
-		request := nfnetlink.Request{Subsystem: subsystemHook, Kind: hookGet, Family: family, Dump: true,
-			Attributes: nfnetlink.AppendBytes(nil, hookNumber, []byte{0, 0, 0, 0})} // NF_INET_PRE_ROUTING
+		request := netlink.Netfilter(subsystemHook, hookGet, family, unix.NLM_F_DUMP, func(e *netlink.Encoder) {
+			e.Uint32(hookNumber, unix.NF_INET_PRE_ROUTING)
+		})
 		found, told := false, true
-		err := conn.Ask(ctx, request, func(m nfnetlink.Message) error {
-			a, err := nfnetlink.Parse(m.Attributes)
+		err := conn.Ask(ctx, request, func(m netlink.Message) error {
+			a, err := netlink.Parse(m.Attributes)
 			name := a.String(hookFunctionName)
 			found = found || strings.HasPrefix(name, function) // "ipv4_conntrack_in [nf_conntrack]"
 			told = told && name != ""

@@ -11,7 +11,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,7 +50,7 @@ func Untracked(
 const untrackedAttempts = 10
 
 func untrackedByNFTables(ctx context.Context) ([]string, error) {
-	conn, err := nfnetlink.Dial()
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if errors.Is(err, unix.EPROTONOSUPPORT) {
 		return nil, nil
 	}
@@ -58,25 +59,22 @@ func untrackedByNFTables(ctx context.Context) ([]string, error) {
 	}
 	defer func() { _ = conn.Close() }()
 	var found []string
-	_, err = nfnetlink.OneGeneration(conn.Ruleset(ctx), untrackedAttempts, func(uint32) error {
+	_, err = netlink.OneGeneration(conn.Ruleset(ctx), untrackedAttempts, func(uint32) error {
 		found = nil
-		rules := nfnetlink.Request{
-			Subsystem: unix.NFNL_SUBSYS_NFTABLES,
-			Kind:      unix.NFT_MSG_GETRULE,
-			Dump:      true,
-		}
-		return conn.Ask(ctx, rules, func(m nfnetlink.Message) error {
-			a, err := nfnetlink.Parse(m.Attributes)
+		rules := netlink.Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETRULE, unix.NFPROTO_UNSPEC,
+			unix.NLM_F_DUMP, nil)
+		return conn.Ask(ctx, rules, func(m netlink.Message) error {
+			a, err := netlink.Parse(m.Attributes)
 			if err != nil {
 				return err
 			}
-			return nfnetlink.Each(a.Bytes(unix.NFTA_RULE_EXPRESSIONS), func(_ uint16, b []byte) error {
+			return netlink.Each(a.Bytes(unix.NFTA_RULE_EXPRESSIONS), func(_ uint16, b []byte) error {
 				if untracks(b) {
 					found = append(
 						found,
 						fmt.Sprintf(
 							"table %s %s, chain %s",
-							familyName(m.Family),
+							familyName(m.Family()),
 							a.String(unix.NFTA_RULE_TABLE),
 							a.String(unix.NFTA_RULE_CHAIN),
 						),
@@ -86,8 +84,8 @@ func untrackedByNFTables(ctx context.Context) ([]string, error) {
 			})
 		})
 	})
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
-		return nil, nil // no nf_tables
+	if errors.Is(netlink.Unsupported("nf_tables", err), firewall.ErrUnsupported) {
+		return nil, nil
 	}
 	return found, err
 }
@@ -96,7 +94,7 @@ func untrackedByNFTables(ctx context.Context) ([]string, error) {
 // flag or NOTRACK (include/uapi/linux/netfilter/xt_CT.h, nf_tables_compat.h).
 func untracks(expression []byte) bool {
 	const targetName, targetInfo, flagNotrack = 1, 3, 1
-	e, err := nfnetlink.Parse(expression)
+	e, err := netlink.Parse(expression)
 	if err != nil {
 		return false
 	}
@@ -104,7 +102,7 @@ func untracks(expression []byte) bool {
 	case "notrack":
 		return true
 	case "target":
-		x, err := nfnetlink.Parse(e.Bytes(unix.NFTA_EXPR_DATA))
+		x, err := netlink.Parse(e.Bytes(unix.NFTA_EXPR_DATA))
 		if err != nil {
 			return false
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -79,12 +80,12 @@ func TestDecodeHeaders(t *testing.T) {
 // message makes a report as the kernel sends it.
 func message(prefix string, seq uint32, payload []byte) []byte {
 	b := []byte{unix.AF_INET, 0, 0x23, 0x82}
-	b = appendAttr(b, 1, []byte{8, 0, 0, 0}) // NFULA_PACKET_HDR
-	b = appendAttr(b, attrPrefix, append([]byte(prefix), 0))
-	b = appendAttr(b, attrIndev, []byte{0, 0, 0, 2})
-	b = appendAttr(b, attrTimestamp, binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(epoch.Unix())), 250_000))
-	b = appendAttr(b, attrPayload, payload)
-	b = appendAttr(b, attrSeq, binary.BigEndian.AppendUint32(nil, seq))
+	b = netlink.AppendBytes(b, 1, []byte{8, 0, 0, 0}) // NFULA_PACKET_HDR
+	b = netlink.AppendBytes(b, attrPrefix, append([]byte(prefix), 0))
+	b = netlink.AppendBytes(b, attrIndev, []byte{0, 0, 0, 2})
+	b = netlink.AppendBytes(b, attrTimestamp, binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(epoch.Unix())), 250_000))
+	b = netlink.AppendBytes(b, attrPayload, payload)
+	b = netlink.AppendBytes(b, attrSeq, binary.BigEndian.AppendUint32(nil, seq))
 	head := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+len(b)))
 	head = binary.NativeEndian.AppendUint16(head, unix.NFNL_SUBSYS_ULOG<<8|messagePacket)
 	return append(append(head, make([]byte, 10)...), append(b, make([]byte, -len(b)&3)...)...)
@@ -137,7 +138,7 @@ func TestDamagedIsLost(t *testing.T) {
 	l := offline(defaultLimits)
 	l.take(epoch, message("portgrave:denied:a", 0, ipv4(6, 0, 0, ports...)))
 	damaged := message("portgrave:denied:a", 1, ipv4(6, 0, 0, ports...))
-	binary.NativeEndian.PutUint16(damaged[unix.NLMSG_HDRLEN+nfgenmsgLen:], 0xffff)
+	binary.NativeEndian.PutUint16(damaged[unix.NLMSG_HDRLEN+netlink.NetfilterHeader:], 0xffff)
 	l.take(epoch, damaged)
 	cut := message("portgrave:denied:a", 2, ipv4(6, 0, 0, ports...))
 	l.take(epoch, cut[:len(cut)-8])

@@ -7,17 +7,18 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // Listener receives the reports of one network namespace. All methods may be called from any goroutine.
 type Listener struct {
-	socket            *socket
+	conn              *netlink.Conn
 	labels            labels
 	interfaces        interfaces
 	aggregator        *aggregator
 	outlet            *outlet
-	began, closed     atomic.Bool
+	began             atomic.Bool
 	received, foreign atomic.Uint64
 
 	packet packet // the one in hand
@@ -41,11 +42,15 @@ type Stats struct {
 func Open() (*Listener, error) { return open(defaultLimits) }
 
 func open(sizes limits) (*Listener, error) {
-	s, err := openSocket()
+	conn, err := openGroup()
 	if err != nil {
 		return nil, err
 	}
-	l := &Listener{socket: s, interfaces: interfaces{lookUp: s.interfaceName}, outlet: newOutlet(sizes.events(), sizes.window)}
+	lookUp := func(index uint32) (name string, err error) {
+		err = conn.Control(func(fd int) error { name, err = interfaceName(fd, index); return err })
+		return name, err
+	}
+	l := &Listener{conn: conn, interfaces: interfaces{lookUp: lookUp}, outlet: newOutlet(sizes.events(), sizes.window)}
 	l.aggregator = newAggregator(sizes, l.outlet.put)
 	return l, nil
 }
@@ -60,10 +65,7 @@ func (l *Listener) Stats() Stats {
 }
 
 // Close ends listening, and Run, which then returns os.ErrClosed.
-func (l *Listener) Close() error {
-	l.closed.Store(true)
-	return l.socket.file.Close()
-}
+func (l *Listener) Close() error { return l.conn.Close() }
 
 // grace is how long Run waits at its end for a writer that is busy.
 const grace = time.Second
@@ -104,26 +106,25 @@ func (l *Listener) Run(ctx context.Context, emit func(Event) error) error {
 func (l *Listener) read(ctx context.Context) error {
 	// A deadline in the past interrupts the reading. It is set after the context has ended, so whoever sets another
 	// one looks at the context afterwards.
-	stop := context.AfterFunc(ctx, func() { _ = l.socket.file.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var deadline time.Time
 	for {
 		if end, _ := l.aggregator.next(); !end.Equal(deadline) {
 			deadline = end
 			l.interfaces.forget()
-			_ = l.socket.file.SetReadDeadline(deadline) // it fails if the file is closed, and then so does receive
+			_ = l.conn.SetReadDeadline(deadline) // it fails if the file is closed, and then so does receive
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		datagram, err := l.socket.receive()
+		datagram, err := l.conn.Receive(true)
 		now := time.Now()
 		switch {
 		case err == nil:
 			l.take(now, datagram)
 		case errors.Is(err, os.ErrDeadlineExceeded):
-		case l.closed.Load():
-			return os.ErrClosed
+		case errors.Is(err, netlink.ErrMalformed): // a gap in the sequence, as below
 		default:
 			return err
 		}
@@ -134,13 +135,10 @@ func (l *Listener) read(ctx context.Context) error {
 // take reads a datagram of reports. What can't be read leaves a gap in the sequence, which the next report reveals.
 func (l *Listener) take(now time.Time, datagram []byte) {
 	var received, foreign uint64
-	_ = eachMessage(datagram, func(kind uint16, data []byte) {
-		if kind != unix.NFNL_SUBSYS_ULOG<<8|messagePacket {
-			return
-		}
-		r, err := decodeReport(data)
-		if err != nil {
-			return
+	_ = netlink.Notifications(datagram, unix.NFNL_SUBSYS_ULOG, func(m netlink.Message) error {
+		r, err := decodeReport(m.Attributes)
+		if err != nil || uint8(m.Kind) != messagePacket {
+			return nil
 		}
 		// The kernel numbers reports from 0 on (__build_packet_message, net/netfilter/nfnetlink_log.c).
 		if gap := r.seq - l.next; r.hasSeq && gap != 0 {
@@ -151,7 +149,7 @@ func (l *Listener) take(now time.Time, datagram []byte) {
 		known := l.labels.of(r.prefix)
 		if known.action == "" {
 			foreign++
-			return
+			return nil
 		}
 		p := &l.packet
 		*p = packet{time: r.time, action: known.action, service: known.service, iface: l.interfaces.name(r.indev)}
@@ -160,6 +158,7 @@ func (l *Listener) take(now time.Time, datagram []byte) {
 		}
 		p.headers, p.hasHeader = decodeHeaders(r.payload)
 		l.aggregator.add(now, p)
+		return nil
 	})
 	l.received.Add(received)
 	l.foreign.Add(foreign)

@@ -2,10 +2,9 @@ package denied
 
 import (
 	"encoding/binary"
-	"errors"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 // Message types and attributes of nfnetlink_log (include/uapi/linux/netfilter/nfnetlink_log.h).
@@ -20,9 +19,6 @@ const (
 	attrSeq       = 12 // NFULA_SEQ
 )
 
-// nfgenmsgLen is the size of struct nfgenmsg (include/uapi/linux/netfilter/nfnetlink.h).
-const nfgenmsgLen = 4
-
 // report is one message of the kernel about one packet. Its slices point into the datagram.
 type report struct {
 	prefix, payload []byte
@@ -32,60 +28,20 @@ type report struct {
 	time            time.Time // zero if the kernel did not say
 }
 
-var errDamaged = errors.New("a netlink message is longer than what holds it")
-
-// eachMessage walks the messages of a datagram: the type without the subsystem's part, and what follows the header.
-func eachMessage(b []byte, f func(kind uint16, data []byte)) error {
-	for len(b) >= unix.NLMSG_HDRLEN {
-		size := int(binary.NativeEndian.Uint32(b))
-		if size < unix.NLMSG_HDRLEN || size > len(b) {
-			return errDamaged
-		}
-		f(binary.NativeEndian.Uint16(b[4:]), b[unix.NLMSG_HDRLEN:size])
-		b = b[min(len(b), (size+3)&^3):]
+// decodeReport reads the attributes of a message of type messagePacket, without allocating.
+func decodeReport(attributes []byte) (r report, err error) {
+	a, err := netlink.Parse(attributes)
+	r.prefix = a.Bytes(attrPrefix)
+	if n := len(r.prefix); n > 0 && r.prefix[n-1] == 0 {
+		r.prefix = r.prefix[:n-1]
 	}
-	if len(b) > 0 {
-		return errDamaged
+	r.payload = a.Bytes(attrPayload)
+	r.indev = uint32(a.Number(attrIndev))
+	r.seq, r.hasSeq = uint32(a.Number(attrSeq)), a.Has(attrSeq)
+	if b := a.Bytes(attrTimestamp); len(b) >= 16 {
+		r.time = timestamp(binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:]))
 	}
-	return nil
-}
-
-// decodeReport reads a message of type messagePacket, without allocating.
-func decodeReport(data []byte) (r report, err error) {
-	if len(data) < nfgenmsgLen {
-		return r, errDamaged
-	}
-	b := data[nfgenmsgLen:]
-	for len(b) >= unix.SizeofNlAttr {
-		size := int(binary.NativeEndian.Uint16(b))
-		if size < unix.SizeofNlAttr || size > len(b) {
-			return r, errDamaged
-		}
-		value := b[unix.SizeofNlAttr:size]
-		switch binary.NativeEndian.Uint16(b[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER) {
-		case attrPrefix:
-			r.prefix = value
-			if n := len(value); n > 0 && value[n-1] == 0 {
-				r.prefix = value[:n-1]
-			}
-		case attrPayload:
-			r.payload = value
-		case attrIndev:
-			if len(value) >= 4 {
-				r.indev = binary.BigEndian.Uint32(value)
-			}
-		case attrSeq:
-			if len(value) >= 4 {
-				r.seq, r.hasSeq = binary.BigEndian.Uint32(value), true
-			}
-		case attrTimestamp:
-			if len(value) >= 16 {
-				r.time = timestamp(binary.BigEndian.Uint64(value), binary.BigEndian.Uint64(value[8:]))
-			}
-		}
-		b = b[min(len(b), (size+3)&^3):]
-	}
-	return r, nil
+	return r, err
 }
 
 // timestamp is zero for what no clock says: JSON has no years beyond 9999.

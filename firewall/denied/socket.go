@@ -1,14 +1,14 @@
 package denied
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"os"
-	"syscall"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -39,84 +39,47 @@ const (
 // of 100 000 packets a second. What does not fit is dropped and counted.
 const socketBuffer = 4 << 20
 
-// readBuffer holds any datagram: the kernel never makes one larger than batchBuffer, unless one report is larger.
-const readBuffer = 64 << 10
-
 // ErrTaken: the kernel gives a group to one listener at a time.
 var ErrTaken = fmt.Errorf("another program already listens to NFLOG group %d", firewall.NFLOGGroup)
 
-// socket is a netlink socket bound to our NFLOG group of the namespace in which it was opened. Closing it ends
-// the binding: the kernel then makes no reports any more.
-type socket struct {
-	file *os.File
-	raw  syscall.RawConn
-
-	// attempt is receive's work in a form that does not allocate each time; it fills the rest.
-	attempt func(fd uintptr) bool
-	buffer  []byte
-	n       int
-	from    unix.Sockaddr
-	err     error
-}
-
-func openSocket() (*socket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+// openGroup opens a connection that is bound to our NFLOG group of the calling thread's namespace.
+// Closing it ends the binding: the kernel then makes no reports any more.
+func openGroup() (*netlink.Conn, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
-		return nil, fmt.Errorf("opening a netfilter netlink socket: %w", mapErrno(err))
+		return nil, mapErrno(err)
 	}
-	s := &socket{file: os.NewFile(uintptr(fd), "nflog"), buffer: make([]byte, readBuffer)}
-	if err := s.prepare(fd); err != nil {
-		_ = s.file.Close()
-		return nil, fmt.Errorf("listening to NFLOG group %d: %w", firewall.NFLOGGroup, err)
-	}
-	return s, nil
-}
-
-func (s *socket) prepare(fd int) (err error) {
-	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return err
-	}
-	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, socketBuffer) != nil {
-		// In a user namespace the system's limit holds: more is lost, and counted.
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, socketBuffer); err != nil {
-			return err
+	if err = conn.SetBuffers(0, socketBuffer); err == nil {
+		// The sequence numbers tell more than the error of an overrun.
+		if err = conn.IgnoreOverruns(); err == nil {
+			err = bindGroup(conn)
 		}
 	}
-	// A full buffer shall not be an error of the next read: the sequence numbers tell more, and without the error
-	// the kernel goes on with the first free byte instead of waiting until the buffer is empty (netlink_overrun,
-	// net/netlink/af_netlink.c).
-	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
-		return err
+	if err != nil {
+		err = fmt.Errorf("listening to NFLOG group %d: %w", firewall.NFLOGGroup, err)
+		return nil, errors.Join(err, conn.Close())
 	}
-	if s.raw, err = s.file.SyscallConn(); err != nil {
-		return err
-	}
-	s.attempt = func(fd uintptr) bool {
-		// With MSG_TRUNC the kernel tells the datagram's size also where it did not fit.
-		s.n, s.from, s.err = unix.Recvfrom(int(fd), s.buffer, unix.MSG_DONTWAIT|unix.MSG_TRUNC)
-		return !errors.Is(s.err, unix.EAGAIN) && !errors.Is(s.err, unix.EINTR)
-	}
-	return s.bindGroup()
+	return conn, nil
 }
 
-// bindGroup asks for our group. It is one message, so no packet is reported in another form than we want.
-func (s *socket) bindGroup() error {
-	mode := binary.BigEndian.AppendUint32(nil, firewall.NFLOGSize)
-	mode = append(mode, copyPacket, 0)
-	attrs := appendAttr(nil, configCommand, []byte{commandBind})
-	attrs = appendAttr(attrs, configMode, mode)
-	attrs = appendAttr(attrs, configBuffer, binary.BigEndian.AppendUint32(nil, batchBuffer))
-	attrs = appendAttr(attrs, configTimeout, binary.BigEndian.AppendUint32(nil, uint32(batchWait/(10*time.Millisecond))))
-	attrs = appendAttr(attrs, configThreshold, binary.BigEndian.AppendUint32(nil, batch))
-	attrs = appendAttr(attrs, configFlags, binary.BigEndian.AppendUint16(nil, flagSeq))
-	err := s.ask(messageConfig, attrs)
+// bindGroup asks for our group. It is one message, so no packet is reported in another form than we
+// want.
+func bindGroup(conn *netlink.Conn) error {
+	err := ask(conn, messageConfig, func(e *netlink.Encoder) {
+		e.Uint8(configCommand, commandBind)
+		e.Bytes(configMode, append(binary.BigEndian.AppendUint32(nil, firewall.NFLOGSize), copyPacket, 0))
+		e.Uint32(configBuffer, batchBuffer)
+		e.Uint32(configTimeout, uint32(batchWait/(10*time.Millisecond)))
+		e.Uint32(configThreshold, batch)
+		e.Uint16(configFlags, flagSeq)
+	})
 	switch {
 	case errors.Is(err, unix.EBUSY):
 		return ErrTaken
 	case errors.Is(err, unix.EPERM):
 		// It says so as well if the group is somebody else's (nfulnl_recv_config, net/netfilter/nfnetlink_log.c). A message
 		// that the subsystem never accepts tells the two apart: privileges are checked first (nfnetlink_rcv).
-		if !errors.Is(s.ask(messagePacket, nil), unix.EPERM) {
+		if !errors.Is(ask(conn, messagePacket, nil), unix.EPERM) {
 			return ErrTaken
 		}
 	}
@@ -125,86 +88,15 @@ func (s *socket) bindGroup() error {
 
 // ask sends one message about our group and waits for the kernel's acknowledgement. Packets that are
 // reported meanwhile have sequence numbers, so they are missed and counted later.
-func (s *socket) ask(kind uint16, attrs []byte) error {
-	const sequence = 1
-	m := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+nfgenmsgLen+len(attrs)))
-	m = binary.NativeEndian.AppendUint16(m, unix.NFNL_SUBSYS_ULOG<<8|kind)
-	m = binary.NativeEndian.AppendUint16(m, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
-	m = binary.NativeEndian.AppendUint32(m, sequence)
-	m = binary.NativeEndian.AppendUint32(m, 0)
-	m = append(m, unix.AF_UNSPEC, unix.NFNETLINK_V0)
-	m = binary.BigEndian.AppendUint16(m, firewall.NFLOGGroup) // nfgenmsg.res_id
-	m = append(m, attrs...)
-	var err error
-	if cerr := s.raw.Control(func(fd uintptr) {
-		err = unix.Sendto(int(fd), m, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
-	}); cerr != nil {
-		return cerr
-	}
-	for err == nil {
-		var answer []byte
-		if answer, err = s.receive(); err != nil {
-			break
-		}
-		answered := false
-		derr := eachMessage(answer, func(kind uint16, data []byte) {
-			if kind != unix.NLMSG_ERROR || answered || len(data) < 4 {
-				return
-			}
-			answered = true
-			if code := -int32(binary.NativeEndian.Uint32(data)); code != 0 {
-				err = unix.Errno(code)
-			}
-		})
-		if derr != nil {
-			return derr
-		}
-		if answered {
-			break
-		}
-	}
-	return err
+func ask(conn *netlink.Conn, kind uint8, attributes func(*netlink.Encoder)) error {
+	r := netlink.Netfilter(unix.NFNL_SUBSYS_ULOG, kind, unix.AF_UNSPEC, unix.NLM_F_ACK, attributes)
+	binary.BigEndian.PutUint16(r.Header[2:], firewall.NFLOGGroup) // nfgenmsg.res_id
+	return conn.Ask(context.Background(), r, nil)
 }
 
-func appendAttr(b []byte, kind uint16, value []byte) []byte {
-	b = binary.NativeEndian.AppendUint16(b, uint16(unix.SizeofNlAttr+len(value)))
-	b = binary.NativeEndian.AppendUint16(b, kind)
-	b = append(b, value...)
-	return append(b, make([]byte, -len(value)&3)...) // NLA_ALIGNTO
-}
-
-// receive waits for a datagram of the kernel, until the file's read deadline. What it returns is valid until the next call.
-func (s *socket) receive() ([]byte, error) {
-	for {
-		if err := s.raw.Read(s.attempt); err != nil {
-			return nil, err
-		}
-		if s.err != nil {
-			return nil, s.err
-		}
-		// Only the kernel has port 0. Another program may send to us, if it has CAP_NET_ADMIN.
-		if from, ok := s.from.(*unix.SockaddrNetlink); !ok || from.Pid != 0 {
-			continue
-		}
-		return s.buffer[:min(s.n, len(s.buffer))], nil
-	}
-}
-
-// interfaceName is the name of an interface in the socket's namespace.
-func (s *socket) interfaceName(index uint32) (name string, err error) {
-	if cerr := s.raw.Control(func(fd uintptr) { name, err = interfaceName(int(fd), index) }); cerr != nil {
-		return "", cerr
-	}
-	return name, err
-}
-
-// mapErrno wraps what an administrator can act on.
+// mapErrno says what the kernel lacks.
 func mapErrno(err error) error {
-	switch {
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Errorf("%w (%w)", firewall.ErrPermission, err)
-	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT), errors.Is(err, unix.EINVAL):
-		// EINVAL: netfilter has no such subsystem (nfnetlink_rcv_msg, net/netfilter/nfnetlink.c).
+	if netlink.Absent(err) {
 		return fmt.Errorf("this kernel has no nfnetlink_log (%w)", err)
 	}
 	return err

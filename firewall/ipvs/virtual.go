@@ -2,14 +2,12 @@ package ipvs
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
 
-	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -41,9 +39,10 @@ func Virtual() (list []firewall.VirtualService, held bool, err error) {
 
 // heldAddresses are those of firewall.VirtualInterfaces, in the calling thread's network namespace.
 func heldAddresses(ctx context.Context) (map[netip.Addr]bool, error) {
-	from := netdump.Dialer(netdump.Dial)
-	links := request(unix.RTM_GETLINK, unix.SizeofIfInfomsg)
-	indexes, err := netdump.Table(ctx, from, unix.NETLINK_ROUTE, links, virtualInterface)
+	from := netlink.NewPool(netlink.Dial)
+	defer func() { _ = from.Close() }()
+	links := netlink.Request{Kind: unix.RTM_GETLINK, Header: make([]byte, unix.SizeofIfInfomsg)}
+	indexes, err := netlink.Table(ctx, from, unix.NETLINK_ROUTE, links, virtualInterface)
 	if err != nil {
 		return nil, fmt.Errorf("listing interfaces: %w", err)
 	}
@@ -51,13 +50,9 @@ func heldAddresses(ctx context.Context) (map[netip.Addr]bool, error) {
 	if len(indexes) == 0 {
 		return out, nil
 	}
-	found, err := netdump.Table(
-		ctx,
-		from,
-		unix.NETLINK_ROUTE,
-		request(unix.RTM_GETADDR, unix.SizeofIfAddrmsg),
-		func(b []byte) (netip.Addr, bool, error) { return addressOf(b, indexes) },
-	)
+	addresses := netlink.Request{Kind: unix.RTM_GETADDR, Header: make([]byte, unix.SizeofIfAddrmsg)}
+	found, err := netlink.Table(ctx, from, unix.NETLINK_ROUTE, addresses,
+		func(m netlink.Message) (netip.Addr, bool, error) { return addressOf(m, indexes) })
 	if err != nil {
 		return nil, fmt.Errorf("listing addresses: %w", err)
 	}
@@ -67,47 +62,25 @@ func heldAddresses(ctx context.Context) (map[netip.Addr]bool, error) {
 	return out, nil
 }
 
-// request asks for all of a table: a header of zeros, of a size, names none.
-func request(kind netlink.HeaderType, size int) netlink.Message {
-	return netlink.Message{Header: netlink.Header{Type: kind}, Data: make([]byte, size)}
-}
-
 // virtualInterface is the index of an interface that holds addresses for IPVS alone: struct
 // ifinfomsg and IFLA_* (include/uapi/linux/if_link.h).
-func virtualInterface(b []byte) (index uint32, wanted bool, err error) {
-	if len(b) < unix.SizeofIfInfomsg {
-		return 0, false, netdump.ErrTruncated
-	}
-	a, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
-	if err != nil {
-		return 0, false, err
-	}
-	for a.Next() {
-		if a.Type() == unix.IFLA_IFNAME {
-			wanted = slices.Contains(firewall.VirtualInterfaces, a.String())
-		}
-	}
-	return binary.NativeEndian.Uint32(b[4:]), wanted, a.Err()
+func virtualInterface(m netlink.Message) (index uint32, wanted bool, err error) {
+	a, err := netlink.Parse(m.Attributes)
+	wanted = slices.Contains(firewall.VirtualInterfaces, a.String(unix.IFLA_IFNAME))
+	return uint32(netlink.Native(m.Header[4:8])), wanted, err
 }
 
 // addressOf is an address of one of some interfaces: struct ifaddrmsg and IFA_*
 // (include/uapi/linux/if_addr.h).
-func addressOf(b []byte, indexes []uint32) (address netip.Addr, wanted bool, err error) {
-	if len(b) < unix.SizeofIfAddrmsg {
-		return address, false, netdump.ErrTruncated
-	}
-	if !slices.Contains(indexes, binary.NativeEndian.Uint32(b[4:])) {
+func addressOf(m netlink.Message, indexes []uint32) (address netip.Addr, wanted bool, err error) {
+	if !slices.Contains(indexes, uint32(netlink.Native(m.Header[4:8]))) {
 		return address, false, nil
 	}
-	a, err := netlink.NewAttributeDecoder(b[unix.SizeofIfAddrmsg:])
-	if err != nil {
-		return address, false, err
+	a, err := netlink.Parse(m.Attributes)
+	// IPv4 has both where there is a peer, and the local one is ours; IPv6 has the address alone.
+	address, ok := netip.AddrFromSlice(a.Bytes(unix.IFA_LOCAL))
+	if !ok {
+		address, ok = netip.AddrFromSlice(a.Bytes(unix.IFA_ADDRESS))
 	}
-	for a.Next() {
-		// IPv4 has both where there is a peer, and the local one is ours; IPv6 has the address alone.
-		if a.Type() == unix.IFA_LOCAL || a.Type() == unix.IFA_ADDRESS && !address.IsValid() {
-			address, _ = netip.AddrFromSlice(a.Bytes())
-		}
-	}
-	return address, address.IsValid(), a.Err()
+	return address, ok, err
 }

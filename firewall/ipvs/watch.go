@@ -7,8 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -27,10 +27,14 @@ type Reader func() (list []firewall.VirtualService, held bool, err error)
 // fails is passed over: another one follows a second later, and so it goes on if nothing is heard
 // of addresses any more. Watch ends with ctx, and then closes the channel.
 func Watch(ctx context.Context, read Reader) (<-chan []firewall.VirtualService, error) {
-	conn, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{
-		Groups: 1<<(unix.RTNLGRP_IPV4_IFADDR-1) | 1<<(unix.RTNLGRP_IPV6_IFADDR-1)})
+	conn, err := netlink.Dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("listening for changes of addresses: %w", err)
+	}
+	for _, group := range []int{unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR} {
+		if err := conn.Join(group); err != nil {
+			return nil, errors.Join(fmt.Errorf("listening for changes of addresses: %w", err), conn.Close())
+		}
 	}
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
 	changed := make(chan struct{}, 1)
@@ -51,7 +55,7 @@ func Watch(ctx context.Context, read Reader) (<-chan []firewall.VirtualService, 
 // listen passes on that addresses have changed, not which.
 func listen(ctx context.Context, conn *netlink.Conn, changed chan<- struct{}) {
 	for ctx.Err() == nil {
-		if _, err := conn.Receive(); err != nil && !errors.Is(err, unix.ENOBUFS) { // then some were lost
+		if _, err := conn.Receive(true); err != nil && !errors.Is(err, unix.ENOBUFS) { // then some were lost
 			return
 		}
 		select {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,14 +44,14 @@ func New() (*Backend, error) {
 		return nil, err
 	}
 	s := k.socket
-	port, err := s.portID()
+	port, err := s.Port()
 	if err != nil {
-		_ = s.close()
+		_ = s.Close()
 		return nil, err
 	}
 	return &Backend{
 		kernel:     k,
-		close:      s.close,
+		close:      s.Close,
 		portID:     port,
 		canPersist: k.canPersist(),
 		now:        time.Now,
@@ -64,22 +64,23 @@ func Available() error {
 	if err != nil {
 		return err
 	}
-	return k.socket.close()
+	return k.socket.Close()
 }
 
 // openKernel opens a socket that nf_tables answers on.
 func openKernel() (*netlinkKernel, error) {
 	s, err := openSocket()
 	if err != nil {
-		return nil, err
+		return nil, netlink.Unsupported("nf_tables", err)
 	}
-	k := &netlinkKernel{socket: s, now: time.Now, sleep: time.Sleep}
+	k := &netlinkKernel{
+		Ruleset: s.Ruleset(context.Background()),
+		socket:  s,
+		now:     time.Now,
+		sleep:   time.Sleep,
+	}
 	if _, err := k.Generation(); err != nil {
-		_ = s.close()
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
-			err = fmt.Errorf("%w: it has no nf_tables (%w)", firewall.ErrUnsupported, err)
-		}
-		return nil, err
+		return nil, errors.Join(netlink.Unsupported("nf_tables", err), s.Close())
 	}
 	return k, nil
 }
@@ -108,7 +109,7 @@ func (b *Backend) Counters(ctx context.Context) (func(string) (firewall.Traffic,
 		return nil, err
 	}
 	var r *ruleset
-	_, err := nfnetlink.OneGeneration(b.kernel, readAttempts, func(uint32) (err error) {
+	_, err := netlink.OneGeneration(b.kernel, readAttempts, func(uint32) (err error) {
 		r, err = b.kernel.counters()
 		return err
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,11 +32,8 @@ func TestElementsSurviveTheWire(t *testing.T) {
 			f = firewall.IPv4
 		}
 		d := elementDecoder{set: &set{kind: kindNets, family: f}, now: now}
-		if _, err := eachMessage(e.buf, func(h unix.NlMsghdr, data []byte) (bool, error) {
-			if h.Type == unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWSETELEM {
-				return false, d.message(data[nfgenmsgLen:])
-			}
-			return false, nil
+		if err := netlink.Notifications(e.Buf, unix.NFNL_SUBSYS_NFTABLES, func(m netlink.Message) error {
+			return d.message(m.Attributes)
 		}); err != nil {
 			t.Fatal(err)
 		}
@@ -69,12 +67,9 @@ func TestManyElementsFitTheirAttributes(t *testing.T) {
 	}
 	d := elementDecoder{set: &set{kind: kindNets}}
 	messages := 0
-	if _, err := eachMessage(e.buf, func(h unix.NlMsghdr, data []byte) (bool, error) {
-		if h.Type != unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_NEWSETELEM {
-			return false, nil
-		}
+	if err := netlink.Notifications(e.Buf, unix.NFNL_SUBSYS_NFTABLES, func(m netlink.Message) error {
 		messages++
-		return false, d.message(data[nfgenmsgLen:])
+		return d.message(m.Attributes)
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -108,10 +103,10 @@ func FuzzDecode(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add(e.buf)
+	f.Add(e.Buf)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_, _ = eachMessage(bytes.Clone(b), func(h unix.NlMsghdr, data []byte) (bool, error) {
-			_ = errorOf(h, data)
+		_ = netlink.Notifications(bytes.Clone(b), unix.NFNL_SUBSYS_NFTABLES, func(m netlink.Message) error {
+			data := m.Attributes
 			_, _, _ = decodeChain(data)
 			_, _, _, _ = decodeRule(data)
 			_, _, _ = decodeSet(data)
@@ -121,7 +116,7 @@ func FuzzDecode(f *testing.F) {
 				_ = d.message(data)
 				d.finish()
 			}
-			return false, nil
+			return nil
 		})
 	})
 }

@@ -42,12 +42,12 @@ func (k *netlinkKernel) readElements(sets []*set, known *ruleset) error {
 		all += s.expected()
 	}
 	for all >= readTogether && len(readers) < min(mostReaders, len(sets), runtime.GOMAXPROCS(0)) {
-		another, err := k.socket.another()
+		another, err := k.socket.Another()
 		if err != nil {
 			break // then it takes longer
 		}
-		defer func() { _ = another.close() }()
-		readers = append(readers, k.reader(another))
+		defer func() { _ = another.Close() }()
+		readers = append(readers, k.reader(&socket{another}))
 	}
 	var next atomic.Int64
 	failures := make([]error, len(readers))
@@ -106,8 +106,8 @@ func (r *elementReader) read(s *set) error {
 		d := elementDecoder{set: &read, spare: r.spare}
 		d.expect(s)
 		err := r.socket.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, func(e *encoder) {
-			e.str(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
-			e.str(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+			e.String(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
+			e.String(unix.NFTA_SET_ELEM_LIST_SET, s.name)
 		}, func(b []byte) error {
 			d.now = r.now() // the kernel counts down while a large set is read
 			return d.message(b)

@@ -59,18 +59,18 @@ func TestReadersStayInTheNamespace(t *testing.T) {
 	b, state := open(t), large(t, 2*readTogether, 1)
 	apply(t, b, &state)
 	first := b.kernel.(*netlinkKernel).socket
-	more, err := first.another()
+	more, err := first.Another()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := more.close(); err != nil {
+	if err := more.Close(); err != nil {
 		t.Error(err)
 	}
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}
-	if more, err := first.another(); err == nil {
-		_ = more.close()
+	if more, err := first.Another(); err == nil {
+		_ = more.Close()
 		t.Error("a socket of another namespace reads along")
 	}
 	b.memory = memory{} // so that all is read

@@ -10,24 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestErrnosBecomeAdvice(t *testing.T) {
-	for errno, want := range map[unix.Errno]error{
-		unix.EPERM: firewall.ErrPermission, unix.EACCES: firewall.ErrPermission,
-		unix.EPROTONOSUPPORT: firewall.ErrUnsupported, unix.EAFNOSUPPORT: firewall.ErrUnsupported,
-		unix.ERESTART: firewall.ErrConflict,
-	} {
-		if got := mapErrno(errno); !errors.Is(got, want) || !errors.Is(got, errno) {
-			t.Errorf("%v became %v", errno, got)
-		}
-	}
-	if got := mapErrno(unix.EMSGSIZE).Error(); !strings.Contains(got, "wmem_max") {
-		t.Errorf("EMSGSIZE became %q", got)
-	}
-	if got := mapErrno(unix.ENOENT); got != error(unix.ENOENT) {
-		t.Errorf("ENOENT became %v", got)
-	}
-}
-
 // The real kernel's answer to a refused transaction names the object, and nothing of it is done.
 func TestRefusedTransactionNamesTheObject(t *testing.T) {
 	inNamespace(t)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 	"pgregory.net/rapid"
 )
@@ -118,7 +119,7 @@ func TestFaultAtEveryCommit(t *testing.T) {
 						return nil, nil
 					}
 					if afterwards {
-						return nil, errNoAnswer
+						return nil, netlink.ErrNoAnswer
 					}
 					return boom, nil
 				}
@@ -172,7 +173,7 @@ func TestFaultAtAnyCommitOfAnyChange(t *testing.T) {
 			case i < n || i > n && !all:
 				return nil, nil
 			case lost:
-				return nil, errNoAnswer
+				return nil, netlink.ErrNoAnswer
 			}
 			return boom, nil
 		}

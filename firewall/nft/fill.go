@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 var _ firewall.Filling = (*Backend)(nil)
@@ -17,7 +17,7 @@ func (b *Backend) Fill(ctx context.Context, services []string) ([]firewall.Table
 		return nil, err
 	}
 	var r *ruleset
-	_, err := nfnetlink.OneGeneration(b.kernel, readAttempts, func(uint32) (err error) {
+	_, err := netlink.OneGeneration(b.kernel, readAttempts, func(uint32) (err error) {
 		r, err = b.kernel.dynamic()
 		return err
 	})

@@ -70,14 +70,14 @@ func unwrapped(o op) op {
 
 func (e *encoder) restoreCounter(o restoreCounter, create uint16) {
 	at := e.message(unix.NFT_MSG_NEWOBJ, create, o)
-	e.str(unix.NFTA_OBJ_TABLE, e.table)
-	e.str(unix.NFTA_OBJ_NAME, o.name)
-	e.u32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
-	data := e.nest(unix.NFTA_OBJ_DATA)
-	e.u64(unix.NFTA_COUNTER_BYTES, o.value.Bytes)
-	e.u64(unix.NFTA_COUNTER_PACKETS, o.value.Packets)
-	e.unnest(data)
-	e.end(at)
+	e.String(unix.NFTA_OBJ_TABLE, e.table)
+	e.String(unix.NFTA_OBJ_NAME, o.name)
+	e.Uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
+	data := e.Nest(unix.NFTA_OBJ_DATA)
+	e.Uint64(unix.NFTA_COUNTER_BYTES, o.value.Bytes)
+	e.Uint64(unix.NFTA_COUNTER_PACKETS, o.value.Packets)
+	e.EndNest(data)
+	e.End(at)
 }
 
 // leftover is the second table of a hand-over that was interrupted.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"pgregory.net/rapid"
 )
 
@@ -220,7 +221,7 @@ func TestHandOverAtEveryCommit(t *testing.T) {
 			case how == "it fails" && i == n, how == "the process ends" && i >= n:
 				return failure, nil
 			case how == "its answer is lost" && i == n:
-				return nil, errNoAnswer
+				return nil, netlink.ErrNoAnswer
 			}
 			return nil, nil
 		}

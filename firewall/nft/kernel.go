@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,8 +15,8 @@ import (
 // faults with an in-memory one.
 type kernel interface {
 	// Ruleset numbers the commits. What takes more than one of the readings below is only whole
-	// within one number (nfnetlink.OneGeneration).
-	nfnetlink.Ruleset
+	// within one number (netlink.OneGeneration).
+	netlink.Ruleset
 	// dump returns the whole content of our table. Of known, which may be nil, it is known what the
 	// table holds in its generation; if that is the given one, the content of large sets need not be
 	// read.
@@ -41,6 +41,7 @@ type kernel interface {
 
 // netlinkKernel talks to the kernel of the current network namespace.
 type netlinkKernel struct {
+	netlink.Ruleset
 	socket *socket
 	now    func() time.Time
 	sleep  func(time.Duration)
@@ -53,27 +54,6 @@ const keptBuffer = 8 << 20
 
 // readAttempts bounds how often a dump is repeated because others changed the ruleset meanwhile.
 const readAttempts = 10
-
-// Generation implements kernel.
-func (k *netlinkKernel) Generation() (uint32, error) {
-	var generation uint32
-	err := k.socket.request(unix.NFT_MSG_GETGEN, 0, nil, func(b []byte) error {
-		return eachAttr(b, func(kind uint16, data []byte) error {
-			if kind == unix.NFTA_GEN_ID && len(data) == 4 {
-				generation = binary.BigEndian.Uint32(data)
-			}
-			return nil
-		})
-	})
-	return generation, err
-}
-
-// Settle implements kernel.
-func (k *netlinkKernel) Settle() error {
-	batch := nfnetlink.EmptyBatch(unix.NFNL_SUBSYS_NFTABLES, k.socket.seq)
-	k.socket.seq += 2
-	return mapErrno(k.socket.send(batch))
-}
 
 func (k *netlinkKernel) counters() (*ruleset, error) {
 	r, err := k.table()
@@ -141,7 +121,7 @@ func (k *netlinkKernel) readTable(r *ruleset) error {
 	err := k.socket.request(
 		unix.NFT_MSG_GETTABLE,
 		0,
-		func(e *encoder) { e.str(unix.NFTA_TABLE_NAME, r.name) },
+		func(e *encoder) { e.String(unix.NFTA_TABLE_NAME, r.name) },
 		func(b []byte) error {
 			r.present = true
 			return eachAttr(b, func(kind uint16, data []byte) error {
@@ -166,7 +146,7 @@ func (k *netlinkKernel) readTable(r *ruleset) error {
 // dumpOf requests all objects of a kind of a table.
 func (k *netlinkKernel) dumpOf(kind int, tableAttr uint16, table string,
 	each func([]byte) error) error {
-	return k.socket.request(kind, unix.NLM_F_DUMP, func(e *encoder) { e.str(tableAttr, table) }, each)
+	return k.socket.request(kind, unix.NLM_F_DUMP, func(e *encoder) { e.String(tableAttr, table) }, each)
 }
 
 func (k *netlinkKernel) readChains(r *ruleset) error {
@@ -187,7 +167,7 @@ func (k *netlinkKernel) readRules(r *ruleset) error {
 		}
 		c := r.chains[chain]
 		if c == nil {
-			return nfnetlink.ErrInterrupted
+			return netlink.ErrInterrupted
 		}
 		c.rules = append(c.rules, rule)
 		return nil
@@ -264,13 +244,13 @@ func (k *netlinkKernel) holds(s, want *set) (bool, error) {
 	probes := []netip.Addr{want.keys.At(0), want.keys.At(n / 2), want.keys.At(n - 1)}
 	found := elementDecoder{set: &set{kind: kindPrefix, family: s.family}}
 	err := k.socket.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_ACK, func(e *encoder) {
-		e.str(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
-		e.str(unix.NFTA_SET_ELEM_LIST_SET, s.name)
-		list := e.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+		e.String(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
+		e.String(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+		list := e.Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 		for _, a := range probes {
 			e.element(a.AsSlice(), 0, time.Time{}, nil)
 		}
-		e.unnest(list)
+		e.EndNest(list)
 	}, found.message)
 	if errors.Is(err, unix.ENOENT) {
 		return false, nil
@@ -291,75 +271,24 @@ func (k *netlinkKernel) commit(batch []op, generation uint32) error {
 	if len(batch) == 0 {
 		return nil
 	}
-	e, err := encodeBatch(batch, generation, k.socket.seq, k.now(), k.buf)
+	e, err := encodeBatch(batch, generation, k.socket.NextSequence(), k.now(), k.buf)
 	if err != nil {
 		return err
 	}
 	k.buf = nil
-	if cap(e.buf) < keptBuffer {
-		k.buf = e.buf
-	}
-	k.socket.seq = e.seq
-	if err := k.socket.send(e.buf); err != nil {
-		return mapErrno(err)
+	if cap(e.Buf) < keptBuffer {
+		k.buf = e.Buf
 	}
 	return k.outcome(e)
 }
 
-// errNoAnswer: the kernel took a transaction and its answer was lost; only reading back tells.
-var errNoAnswer = errors.New("the kernel did not say what became of the transaction")
-
-// outcome collects the kernel's answers. They all stand in the receive queue when the send has
-// returned (nfnetlink works synchronously), so an empty queue means that there are no more.
+// outcome sends a transaction, and says what a refusal is about.
 func (k *netlinkKernel) outcome(e *encoder) error {
-	buf := k.socket.buf
-	var first error
-	acknowledged := false
-	for {
-		n, err := k.socket.receive(buf, false)
-		switch {
-		case errors.Is(err, unix.EAGAIN) && first == nil && !acknowledged:
-			return errNoAnswer
-		case errors.Is(err, unix.EAGAIN):
-			return k.ownedByAnother(first)
-		case errors.Is(err, unix.ENOBUFS):
-			first = errors.Join(first, errNoAnswer)
-			continue
-		case err != nil:
-			return errors.Join(first, err)
-		}
-		_, err = eachMessage(buf[:n], func(h unix.NlMsghdr, data []byte) (bool, error) {
-			what, ours := e.about(h.Seq)
-			if h.Type != unix.NLMSG_ERROR || !ours {
-				return false, nil
-			}
-			if err := errorOf(h, data); err == nil {
-				acknowledged = true
-			} else if first == nil {
-				first = fmt.Errorf("table inet %s, %s: %w", tableName, what, err)
-			}
-			return false, nil
-		})
-		if err != nil {
-			return errors.Join(first, err)
-		}
+	err := k.socket.Batch(e.Encoder)
+	var refusal *netlink.Refusal
+	if errors.As(err, &refusal) {
+		what, _ := e.about(refusal.Sequence)
+		err = fmt.Errorf("table inet %s, %s: %w", tableName, what, err)
 	}
-}
-
-// eachAttr walks netlink attributes; kinds come without their flag bits.
-func eachAttr(b []byte, f func(kind uint16, data []byte) error) error {
-	for len(b) > 0 {
-		if len(b) < unix.NLA_HDRLEN {
-			return errors.New("netlink: a truncated attribute")
-		}
-		length := int(binary.NativeEndian.Uint16(b))
-		if length < unix.NLA_HDRLEN || length > len(b) {
-			return errors.New("netlink: an attribute longer than what it is in")
-		}
-		if err := f(binary.NativeEndian.Uint16(b[2:])&attrTypeMask, b[unix.NLA_HDRLEN:length:length]); err != nil {
-			return err
-		}
-		b = b[min(len(b), (length+3)&^3):]
-	}
-	return nil
+	return k.ownedByAnother(err)
 }

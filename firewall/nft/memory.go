@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 // memory is what a Backend remembers of the kernel, so that a table that has not changed need not
@@ -160,7 +160,7 @@ func (b *Backend) look() (*ruleset, error) {
 // read reads the whole table as it is in one generation. known is as for kernel.dump.
 func (b *Backend) read(known *ruleset) (*ruleset, error) {
 	var r *ruleset
-	generation, err := nfnetlink.OneGeneration(
+	generation, err := netlink.OneGeneration(
 		b.kernel,
 		readAttempts,
 		func(generation uint32) (err error) {
@@ -182,7 +182,7 @@ func (b *Backend) unchanged() (*ruleset, error) {
 		return nil, nil
 	}
 	var r *ruleset
-	_, err := nfnetlink.OneGeneration(b.kernel, readAttempts, func(generation uint32) error {
+	_, err := netlink.OneGeneration(b.kernel, readAttempts, func(generation uint32) error {
 		r = nil
 		now, err := b.kernel.counters()
 		if err != nil {
@@ -204,7 +204,7 @@ func (b *Backend) unchanged() (*ruleset, error) {
 		return nil
 	})
 	switch {
-	case errors.Is(err, nfnetlink.ErrInterrupted):
+	case errors.Is(err, netlink.ErrInterrupted):
 		return nil, nil
 	case err != nil:
 		return nil, err

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 // reads counts how often the whole table is read back.
@@ -73,7 +73,7 @@ type disturbed struct {
 
 func (k *disturbed) counters() (*ruleset, error) {
 	if k.left--; k.left >= 0 {
-		return nil, fmt.Errorf("objects: %w", nfnetlink.ErrInterrupted)
+		return nil, fmt.Errorf("objects: %w", netlink.ErrInterrupted)
 	}
 	return k.kernel.counters()
 }
@@ -92,7 +92,7 @@ func TestTornReadingsAreRepeated(t *testing.T) {
 		}
 		k.left = n
 		if _, err := b.Counters(t.Context()); (err == nil) != (n < readAttempts) ||
-			err != nil && !errors.Is(err, nfnetlink.ErrInterrupted) {
+			err != nil && !errors.Is(err, netlink.ErrInterrupted) {
 			t.Errorf("%d torn readings of counters: %v", n, err)
 		}
 	}

@@ -77,14 +77,11 @@ func (b *Backend) Protect(ctx context.Context, on bool) (firewall.Protection, er
 // transaction without its end: the kernel checks it, answers, and throws it away
 // (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
 func (k *netlinkKernel) canPersist() bool {
-	e, err := encodeBatch([]op{probeTable{tableOwner | tablePersist}}, 0, k.socket.seq, k.now(), nil)
+	e, err := encodeBatch([]op{probeTable{tableOwner | tablePersist}}, 0, k.socket.NextSequence(), k.now(), nil)
 	if err != nil {
 		return false
 	}
-	k.socket.seq = e.seq
-	if err := k.socket.send(e.buf[:e.finish]); err != nil {
-		return false
-	}
+	e.Buf = e.Buf[:e.finish]
 	return k.outcome(e) == nil
 }
 
@@ -94,7 +91,7 @@ func (k *netlinkKernel) ownedByAnother(err error) error {
 		return err
 	}
 	r, terr := k.table()
-	port, perr := k.socket.portID()
+	port, perr := k.socket.Port()
 	if terr != nil || perr != nil || r.flags&tableOwner == 0 || r.owner == port {
 		return err
 	}

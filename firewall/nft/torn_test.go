@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -12,7 +11,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,7 +43,7 @@ func paint(t *testing.T) *colours {
 	}
 	c := &colours{stop: make(chan struct{})}
 	c.writer.Go(func() {
-		defer func() { _ = k.socket.close() }()
+		defer func() { _ = k.socket.Close() }()
 		for i := 0; ; i++ {
 			if err := k.commit(coat([]string{"red", "green"}[i%2]), 0); err != nil {
 				t.Errorf("writing: %v", err)
@@ -121,7 +120,7 @@ func oneGeneration(t *testing.T, fresh bool) {
 		}
 		o, err := b.Observe(t.Context())
 		switch {
-		case errors.Is(err, nfnetlink.ErrInterrupted):
+		case errors.Is(err, netlink.ErrInterrupted):
 			given++
 			continue
 		case err != nil:
@@ -185,36 +184,6 @@ func TestTransactionThatIsHalfwayDoneIsWaitedFor(t *testing.T) {
 	}
 }
 
-// A dump that the kernel ends with an error is not taken for a whole one, and its end tells as well
-// as any other message that the ruleset changed.
-func TestEndOfADump(t *testing.T) {
-	number := func(code unix.Errno) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(-int32(code))) }
-	for name, c := range map[string]struct {
-		kind, flags uint16
-		data        []byte
-		want        error
-		interrupted bool
-	}{
-		"whole":                    {unix.NLMSG_DONE, unix.NLM_F_MULTI, number(0), nil, false},
-		"of an old kernel":         {unix.NLMSG_DONE, unix.NLM_F_MULTI, nil, nil, false},
-		"failed midway":            {unix.NLMSG_DONE, unix.NLM_F_MULTI, number(unix.ENOENT), unix.ENOENT, false},
-		"failed, and says of what": {unix.NLMSG_DONE, unix.NLM_F_MULTI | unix.NLM_F_ACK_TLVS, number(unix.EMSGSIZE), unix.EMSGSIZE, false},
-		"changed":                  {unix.NLMSG_DONE, unix.NLM_F_MULTI | unix.NLM_F_DUMP_INTR, number(0), nil, true},
-		"refused":                  {unix.NLMSG_ERROR, 0, number(unix.EPERM), unix.EPERM, false},
-	} {
-		a := answer{
-			seq:  7,
-			more: true,
-			each: func([]byte) error { t.Errorf("%s: an entry", name); return nil },
-		}
-		done, err := a.message(unix.NlMsghdr{Type: c.kind, Flags: c.flags, Seq: 7}, c.data)
-		if !done || !errors.Is(err, c.want) || c.want == nil && err != nil ||
-			a.interrupted != c.interrupted {
-			t.Errorf("%s: done %v, %v, interrupted %v", name, done, err, a.interrupted)
-		}
-	}
-}
-
 // The kernel's own words at the end of a dump: the set goes while it is read.
 func TestSetThatGoesWhileItIsRead(t *testing.T) {
 	inNamespace(t)
@@ -232,8 +201,8 @@ func TestSetThatGoesWhileItIsRead(t *testing.T) {
 	}
 	k, messages := b.kernel.(*netlinkKernel), 0
 	err = k.socket.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, func(e *encoder) {
-		e.str(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
-		e.str(unix.NFTA_SET_ELEM_LIST_SET, name)
+		e.String(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
+		e.String(unix.NFTA_SET_ELEM_LIST_SET, name)
 	}, func([]byte) error {
 		if messages++; messages == 1 {
 			return tryNft("delete table inet " + tableName)

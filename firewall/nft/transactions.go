@@ -1,6 +1,10 @@
 package nft
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/portgrave/portgrave/firewall/netlink"
+)
 
 // transactions sends a program, one transaction after the other, and takes back what it can should
 // one of them fail.
@@ -37,7 +41,7 @@ func (t *transactions) run() error {
 	p, done := t.program, 0
 	for _, batch := range chunks(p.prepare) {
 		err := t.commit(batch)
-		if errors.Is(err, errNoAnswer) {
+		if errors.Is(err, netlink.ErrNoAnswer) {
 			t.takeBack(
 				p.undo(p.prepare[:done+len(batch)]),
 			) // if it was done; else this fails, and the next one does not
@@ -81,7 +85,7 @@ func (t *transactions) run() error {
 // what was done.
 func (t *transactions) step(batch []op, undo func()) error {
 	err := t.commit(batch)
-	if err != nil && !errors.Is(err, errNoAnswer) {
+	if err != nil && !errors.Is(err, netlink.ErrNoAnswer) {
 		undo()
 	}
 	return err

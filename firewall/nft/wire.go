@@ -7,17 +7,17 @@ import (
 	"time"
 
 	"github.com/google/nftables/userdata"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // maxListBytes bounds the elements in one message: a netlink attribute's length is a uint16
-// (include/uapi/linux/netlink.h, struct nlattr), and the library overflows it silently.
+// (include/uapi/linux/netlink.h, struct nlattr).
 const maxListBytes = 60000
 
 // encoder writes one nf_tables transaction as a single buffer: batch begin, messages, batch end.
 type encoder struct {
-	buf   []byte
-	seq   uint32
+	*netlink.Encoder
 	now   time.Time
 	table string // that the operations are for
 	first uint32 // sequence number of the first message
@@ -36,11 +36,10 @@ func encodeBatch(
 	buf []byte,
 ) (*encoder, error) {
 	e := &encoder{
-		buf:   slices.Grow(buf[:0], sizeOf(batch)),
-		seq:   firstSeq,
-		first: firstSeq,
-		now:   now,
-		table: tableName,
+		Encoder: &netlink.Encoder{Buf: slices.Grow(buf[:0], sizeOf(batch)), Sequence: firstSeq},
+		first:   firstSeq,
+		now:     now,
+		table:   tableName,
 	}
 	e.batchMarker(unix.NFNL_MSG_BATCH_BEGIN, generation)
 	for _, o := range batch {
@@ -49,9 +48,9 @@ func encodeBatch(
 		}
 	}
 	// One acknowledgement for the whole batch: thousands would overflow the socket.
-	flags := binary.NativeEndian.Uint16(e.buf[e.last+6:])
-	binary.NativeEndian.PutUint16(e.buf[e.last+6:], flags|unix.NLM_F_ACK)
-	e.finish = len(e.buf)
+	flags := binary.NativeEndian.Uint16(e.Buf[e.last+6:])
+	binary.NativeEndian.PutUint16(e.Buf[e.last+6:], flags|unix.NLM_F_ACK)
+	e.finish = len(e.Buf)
 	e.batchMarker(unix.NFNL_MSG_BATCH_END, 0)
 	return e, nil
 }
@@ -81,31 +80,9 @@ func sizeOf(batch []op) int {
 	return n
 }
 
-// nfnlBatchGenID is NFNL_BATCH_GENID (include/uapi/linux/netfilter/nfnetlink.h): the kernel answers
-// ERESTART if its generation is another.
-const nfnlBatchGenID = 1
-
 func (e *encoder) batchMarker(kind uint16, generation uint32) {
-	at := e.begin(kind, unix.NLM_F_REQUEST, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES, nil)
-	if generation != 0 {
-		e.u32(nfnlBatchGenID, generation)
-	}
-	e.end(at)
-}
-
-// begin writes struct nlmsghdr and struct nfgenmsg and returns the message's offset.
-func (e *encoder) begin(kind, flags uint16, family byte, resource uint16, what op) int {
-	at := len(e.buf)
-	e.buf = binary.NativeEndian.AppendUint32(e.buf, 0) // length, set by end
-	e.buf = binary.NativeEndian.AppendUint16(e.buf, kind)
-	e.buf = binary.NativeEndian.AppendUint16(e.buf, flags)
-	e.buf = binary.NativeEndian.AppendUint32(e.buf, e.seq)
-	e.buf = binary.NativeEndian.AppendUint32(e.buf, 0)
-	e.buf = append(e.buf, family, unix.NFNETLINK_V0)
-	e.buf = binary.BigEndian.AppendUint16(e.buf, resource)
-	e.whats = append(e.whats, what)
-	e.seq++
-	return at
+	e.whats = append(e.whats, nil)
+	e.BatchMarker(kind, unix.NFNL_SUBSYS_NFTABLES, 0, generation)
 }
 
 // about words what the message of a sequence number is about; false if it is none of the
@@ -121,66 +98,17 @@ func (e *encoder) about(seq uint32) (string, bool) {
 	}
 }
 
-func (e *encoder) end(at int) { binary.NativeEndian.PutUint32(e.buf[at:], uint32(len(e.buf)-at)) }
-
 func (e *encoder) message(kind int, flags uint16, what op) int {
-	e.last = len(e.buf)
-	return e.begin(
+	e.last = len(e.Buf)
+	e.whats = append(e.whats, what)
+	return e.Begin(
 		uint16(unix.NFNL_SUBSYS_NFTABLES<<8|kind),
-		unix.NLM_F_REQUEST|flags,
+		flags,
 		unix.NFPROTO_INET,
+		unix.NFNETLINK_V0,
 		0,
-		what,
+		0,
 	)
-}
-
-// Attributes: struct nlattr, padded to four bytes.
-
-// header begins an attribute of so many bytes.
-func (e *encoder) header(kind uint16, length int) {
-	e.buf = binary.NativeEndian.AppendUint16(e.buf, uint16(unix.NLA_HDRLEN+length))
-	e.buf = binary.NativeEndian.AppendUint16(e.buf, kind)
-}
-
-func (e *encoder) pad() {
-	for len(e.buf)%unix.NLA_ALIGNTO != 0 {
-		e.buf = append(e.buf, 0)
-	}
-}
-
-func (e *encoder) bytes(kind uint16, b []byte) {
-	e.header(kind, len(b))
-	e.buf = append(e.buf, b...)
-	e.pad()
-}
-
-func (e *encoder) str(kind uint16, s string) {
-	e.header(kind, len(s)+1)
-	e.buf = append(append(e.buf, s...), 0)
-	e.pad()
-}
-
-func (e *encoder) u32(kind uint16, v uint32) {
-	e.header(kind, 4)
-	e.buf = binary.BigEndian.AppendUint32(e.buf, v)
-}
-
-func (e *encoder) u64(kind uint16, v uint64) {
-	e.header(kind, 8)
-	e.buf = binary.BigEndian.AppendUint64(e.buf, v)
-}
-
-// nest opens an attribute that holds attributes; close it with unnest.
-func (e *encoder) nest(kind uint16) int {
-	at := len(e.buf)
-	e.bytes(kind|unix.NLA_F_NESTED, nil)
-	return at
-}
-
-func (e *encoder) unnest(
-	at int,
-) {
-	binary.NativeEndian.PutUint16(e.buf[at:], uint16(len(e.buf)-at))
 }
 
 func (e *encoder) op(o op) error {
@@ -189,31 +117,31 @@ func (e *encoder) op(o op) error {
 	switch o := o.(type) {
 	case addTable:
 		at := e.message(unix.NFT_MSG_NEWTABLE, create, what)
-		e.str(unix.NFTA_TABLE_NAME, e.table)
-		e.u32(unix.NFTA_TABLE_FLAGS, o.flags)
-		e.bytes(tableUserdata, userdata.AppendString(nil, tableComment, o.mark))
-		e.end(at)
+		e.String(unix.NFTA_TABLE_NAME, e.table)
+		e.Uint32(unix.NFTA_TABLE_FLAGS, o.flags)
+		e.Bytes(tableUserdata, userdata.AppendString(nil, tableComment, o.mark))
+		e.End(at)
 	case probeTable:
 		at := e.message(unix.NFT_MSG_NEWTABLE, create, what)
-		e.str(unix.NFTA_TABLE_NAME, probeName)
-		e.u32(unix.NFTA_TABLE_FLAGS, o.flags)
-		e.end(at)
+		e.String(unix.NFTA_TABLE_NAME, probeName)
+		e.Uint32(unix.NFTA_TABLE_FLAGS, o.flags)
+		e.End(at)
 	case flagTable:
 		at := e.message(unix.NFT_MSG_NEWTABLE, 0, what)
-		e.str(unix.NFTA_TABLE_NAME, e.table)
-		e.u32(unix.NFTA_TABLE_FLAGS, o.flags)
-		e.end(at)
+		e.String(unix.NFTA_TABLE_NAME, e.table)
+		e.Uint32(unix.NFTA_TABLE_FLAGS, o.flags)
+		e.End(at)
 	case delTable:
 		at := e.message(unix.NFT_MSG_DELTABLE, 0, what)
-		e.str(unix.NFTA_TABLE_NAME, e.table)
-		e.end(at)
+		e.String(unix.NFTA_TABLE_NAME, e.table)
+		e.End(at)
 	case addCounter:
 		at := e.message(unix.NFT_MSG_NEWOBJ, create, what)
-		e.str(unix.NFTA_OBJ_TABLE, e.table)
-		e.str(unix.NFTA_OBJ_NAME, o.name)
-		e.u32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
-		e.unnest(e.nest(unix.NFTA_OBJ_DATA))
-		e.end(at)
+		e.String(unix.NFTA_OBJ_TABLE, e.table)
+		e.String(unix.NFTA_OBJ_NAME, o.name)
+		e.Uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
+		e.EndNest(e.Nest(unix.NFTA_OBJ_DATA))
+		e.End(at)
 	case restoreCounter:
 		e.restoreCounter(o, create)
 	case inTable:
@@ -225,17 +153,17 @@ func (e *encoder) op(o op) error {
 		e.addSet(o, create)
 	case addChain:
 		at := e.message(unix.NFT_MSG_NEWCHAIN, create, what)
-		e.str(unix.NFTA_CHAIN_TABLE, e.table)
-		e.str(unix.NFTA_CHAIN_NAME, o.name)
+		e.String(unix.NFTA_CHAIN_TABLE, e.table)
+		e.String(unix.NFTA_CHAIN_NAME, o.name)
 		if h := o.hook; h != nil {
-			nest := e.nest(unix.NFTA_CHAIN_HOOK)
-			e.u32(unix.NFTA_HOOK_HOOKNUM, h.Number)
-			e.u32(unix.NFTA_HOOK_PRIORITY, uint32(h.Priority))
-			e.unnest(nest)
-			e.u32(unix.NFTA_CHAIN_POLICY, h.Policy)
-			e.str(unix.NFTA_CHAIN_TYPE, h.Type)
+			nest := e.Nest(unix.NFTA_CHAIN_HOOK)
+			e.Uint32(unix.NFTA_HOOK_HOOKNUM, h.Number)
+			e.Uint32(unix.NFTA_HOOK_PRIORITY, uint32(h.Priority))
+			e.EndNest(nest)
+			e.Uint32(unix.NFTA_CHAIN_POLICY, h.Policy)
+			e.String(unix.NFTA_CHAIN_TYPE, h.Type)
 		}
-		e.end(at)
+		e.End(at)
 	case flushChain: // deleting rules without a handle deletes all of the chain
 		e.named(unix.NFT_MSG_DELRULE, unix.NFTA_RULE_TABLE, unix.NFTA_RULE_CHAIN, o.name, what)
 	case delChain:
@@ -248,10 +176,10 @@ func (e *encoder) op(o op) error {
 		e.named(unix.NFT_MSG_DELFLOWTABLE, flowtableTable, flowtableName, o.name, what)
 	case delObject:
 		at := e.message(unix.NFT_MSG_DELOBJ, 0, what)
-		e.str(unix.NFTA_OBJ_TABLE, e.table)
-		e.str(unix.NFTA_OBJ_NAME, o.name)
-		e.u32(unix.NFTA_OBJ_TYPE, o.objectType)
-		e.end(at)
+		e.String(unix.NFTA_OBJ_TABLE, e.table)
+		e.String(unix.NFTA_OBJ_NAME, o.name)
+		e.Uint32(unix.NFTA_OBJ_TYPE, o.objectType)
+		e.End(at)
 	case addRule:
 		return e.addRule(o, create)
 	case addElements:
@@ -277,54 +205,54 @@ const (
 // named is a message that holds a table's and one more name.
 func (e *encoder) named(kind int, table, attr uint16, name string, what op) {
 	at := e.message(kind, 0, what)
-	e.str(table, e.table)
-	e.str(attr, name)
-	e.end(at)
+	e.String(table, e.table)
+	e.String(attr, name)
+	e.End(at)
 }
 
 func (e *encoder) addSet(o addSet, create uint16) {
 	at := e.message(unix.NFT_MSG_NEWSET, create, o)
-	e.str(unix.NFTA_SET_TABLE, e.table)
-	e.str(unix.NFTA_SET_NAME, o.name)
-	e.u32(unix.NFTA_SET_FLAGS, o.spec.flags)
-	e.u32(unix.NFTA_SET_KEY_TYPE, o.spec.keyType)
-	e.u32(unix.NFTA_SET_KEY_LEN, o.spec.keyLen)
-	e.u32(unix.NFTA_SET_ID, e.seq) // any number that is unique in the batch
+	e.String(unix.NFTA_SET_TABLE, e.table)
+	e.String(unix.NFTA_SET_NAME, o.name)
+	e.Uint32(unix.NFTA_SET_FLAGS, o.spec.flags)
+	e.Uint32(unix.NFTA_SET_KEY_TYPE, o.spec.keyType)
+	e.Uint32(unix.NFTA_SET_KEY_LEN, o.spec.keyLen)
+	e.Uint32(unix.NFTA_SET_ID, e.Sequence) // any number that is unique in the batch
 	if o.spec.dataType != 0 {
-		e.u32(unix.NFTA_SET_DATA_TYPE, o.spec.dataType)
-		e.u32(unix.NFTA_SET_DATA_LEN, 0)
+		e.Uint32(unix.NFTA_SET_DATA_TYPE, o.spec.dataType)
+		e.Uint32(unix.NFTA_SET_DATA_LEN, 0)
 	}
 	if o.spec.timeout != 0 {
-		e.u64(unix.NFTA_SET_TIMEOUT, uint64(o.spec.timeout.Milliseconds()))
+		e.Uint64(unix.NFTA_SET_TIMEOUT, uint64(o.spec.timeout.Milliseconds()))
 	}
 	if o.spec.size != 0 {
-		nest := e.nest(unix.NFTA_SET_DESC)
-		e.u32(unix.NFTA_SET_DESC_SIZE, o.spec.size)
-		e.unnest(nest)
+		nest := e.Nest(unix.NFTA_SET_DESC)
+		e.Uint32(unix.NFTA_SET_DESC_SIZE, o.spec.size)
+		e.EndNest(nest)
 	}
 	// How nft shall print the keys: 2 is network byte order (nftables, include/datatype.h).
 	const order = 2
-	e.bytes(
+	e.Bytes(
 		unix.NFTA_SET_USERDATA,
 		userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order),
 	)
-	e.end(at)
+	e.End(at)
 }
 
 func (e *encoder) addRule(o addRule, create uint16) error {
 	at := e.message(unix.NFT_MSG_NEWRULE, create|unix.NLM_F_APPEND, o)
-	e.str(unix.NFTA_RULE_TABLE, e.table)
-	e.str(unix.NFTA_RULE_CHAIN, o.chain)
-	list := e.nest(unix.NFTA_RULE_EXPRESSIONS)
+	e.String(unix.NFTA_RULE_TABLE, e.table)
+	e.String(unix.NFTA_RULE_CHAIN, o.chain)
+	list := e.Nest(unix.NFTA_RULE_EXPRESSIONS)
 	for _, x := range o.rule.exprs {
 		raw, err := marshalExpr(x)
 		if err != nil {
 			return err
 		}
-		e.bytes(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, raw)
+		e.Bytes(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, raw)
 	}
-	e.unnest(list)
-	e.end(at)
+	e.EndNest(list)
+	e.End(at)
 	return nil
 }
 
@@ -335,17 +263,17 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what op) {
 	deleting := kind == unix.NFT_MSG_DELSETELEM
 	at, list := -1, 0
 	open := func() {
-		if at >= 0 && len(e.buf)-list < maxListBytes {
+		if at >= 0 && len(e.Buf)-list < maxListBytes {
 			return
 		}
 		if at >= 0 {
-			e.unnest(list)
-			e.end(at)
+			e.EndNest(list)
+			e.End(at)
 		}
 		at = e.message(kind, flags, what)
-		e.str(unix.NFTA_SET_ELEM_LIST_TABLE, e.table)
-		e.str(unix.NFTA_SET_ELEM_LIST_SET, els.set)
-		list = e.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
+		e.String(unix.NFTA_SET_ELEM_LIST_TABLE, e.table)
+		e.String(unix.NFTA_SET_ELEM_LIST_SET, els.set)
+		list = e.Nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 	}
 	for _, s := range els.spans {
 		open()
@@ -363,13 +291,13 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what op) {
 	}
 	for _, a := range els.keys.V4 {
 		open()
-		e.buf = append(e.buf, frame4...)
-		e.buf = binary.BigEndian.AppendUint32(e.buf, uint32(a))
+		e.Buf = append(e.Buf, frame4...)
+		e.Buf = binary.BigEndian.AppendUint32(e.Buf, uint32(a))
 	}
 	for _, a := range els.keys.V6 {
 		open()
-		e.buf = append(e.buf, frame6...)
-		e.buf = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(e.buf, a.Hi), a.Lo)
+		e.Buf = append(e.Buf, frame6...)
+		e.Buf = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(e.Buf, a.Hi), a.Lo)
 	}
 	for _, v := range els.virtual {
 		open()
@@ -384,8 +312,8 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what op) {
 		e.element(binary.BigEndian.AppendUint16(nil, uint16(p.key)), 0, time.Time{}, v)
 	}
 	if at >= 0 {
-		e.unnest(list)
-		e.end(at)
+		e.EndNest(list)
+		e.End(at)
 	}
 }
 
@@ -393,32 +321,32 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what op) {
 var frame4, frame6 = frame(4), frame(16)
 
 func frame(key int) []byte {
-	var e encoder
+	e := encoder{Encoder: &netlink.Encoder{}}
 	e.element(make([]byte, key), 0, time.Time{}, nil)
-	return e.buf[:len(e.buf)-key]
+	return e.Buf[:len(e.Buf)-key]
 }
 
 func (e *encoder) element(key []byte, flags uint32, until time.Time, v *verdict) {
-	element := e.nest(unix.NFTA_LIST_ELEM)
+	element := e.Nest(unix.NFTA_LIST_ELEM)
 	if flags != 0 {
-		e.u32(unix.NFTA_SET_ELEM_FLAGS, flags)
+		e.Uint32(unix.NFTA_SET_ELEM_FLAGS, flags)
 	}
-	nest := e.nest(unix.NFTA_SET_ELEM_KEY)
-	e.bytes(unix.NFTA_DATA_VALUE, key)
-	e.unnest(nest)
+	nest := e.Nest(unix.NFTA_SET_ELEM_KEY)
+	e.Bytes(unix.NFTA_DATA_VALUE, key)
+	e.EndNest(nest)
 	if !until.IsZero() {
 		// A source about to expire still gets a millisecond: zero would mean for ever.
-		e.u64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(max(1, until.Sub(e.now).Milliseconds())))
+		e.Uint64(unix.NFTA_SET_ELEM_TIMEOUT, uint64(max(1, until.Sub(e.now).Milliseconds())))
 	}
 	if v != nil {
-		nest := e.nest(unix.NFTA_SET_ELEM_DATA)
-		inner := e.nest(unix.NFTA_DATA_VERDICT)
-		e.u32(unix.NFTA_VERDICT_CODE, uint32(v.code))
+		nest := e.Nest(unix.NFTA_SET_ELEM_DATA)
+		inner := e.Nest(unix.NFTA_DATA_VERDICT)
+		e.Uint32(unix.NFTA_VERDICT_CODE, uint32(v.code))
 		if v.chain != "" {
-			e.str(unix.NFTA_VERDICT_CHAIN, v.chain)
+			e.String(unix.NFTA_VERDICT_CHAIN, v.chain)
 		}
-		e.unnest(inner)
-		e.unnest(nest)
+		e.EndNest(inner)
+		e.EndNest(nest)
 	}
-	e.unnest(element)
+	e.EndNest(element)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"github.com/portgrave/portgrave/firewall/process"
 	"golang.org/x/sys/unix"
 )
@@ -27,11 +28,11 @@ import (
 //
 // It reads, and switches nothing on.
 type Audit struct {
-	socket *os.File
-	users  func(uid string) string
-	self   int // this process, whose programs' changes are left out
-	near   func(pid, parent int) bool
-	now    func() time.Time
+	conn  *netlink.Conn
+	users func(uid string) string
+	self  int // this process, whose programs' changes are left out
+	near  func(pid, parent int) bool
+	now   func() time.Time
 }
 
 // auditReadLog is AUDIT_NLGRP_READLOG (include/uapi/linux/audit.h).
@@ -46,26 +47,23 @@ const (
 
 // OpenAudit listens from now on. The error wraps firewall.ErrPermission without CAP_AUDIT_READ, and firewall.ErrUnsupported on a kernel without audit.
 func OpenAudit() (*Audit, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_AUDIT)
+	conn, err := netlink.Dial(unix.NETLINK_AUDIT)
 	if err == nil {
-		if err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: 1 << (auditReadLog - 1)}); err != nil {
-			_ = unix.Close(fd)
+		if err = conn.Join(auditReadLog); err != nil {
+			_ = conn.Close()
 		}
 	}
-	switch {
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		err = fmt.Errorf("%w: it takes CAP_AUDIT_READ (%w)", firewall.ErrPermission, err)
-	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EAFNOSUPPORT):
-		err = fmt.Errorf("%w: it has no audit (%w)", firewall.ErrUnsupported, err)
+	if errors.Is(err, firewall.ErrPermission) {
+		err = fmt.Errorf("%w: it takes CAP_AUDIT_READ", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listening to the kernel's audit: %w", err)
+		return nil, fmt.Errorf("listening to the kernel's audit: %w", netlink.Unsupported("audit", err))
 	}
-	return &Audit{socket: os.NewFile(uintptr(fd), "audit"), users: process.UserName, self: os.Getpid(), near: sameNamespace, now: time.Now}, nil
+	return &Audit{conn: conn, users: process.UserName, self: os.Getpid(), near: sameNamespace, now: time.Now}, nil
 }
 
 // Close ends Next.
-func (a *Audit) Close() error { return a.socket.Close() }
+func (a *Audit) Close() error { return a.conn.Close() }
 
 // auditSettle is how long replacements must be quiet before they are reported as one event: a restore replaces one table after the other.
 const auditSettle = 100 * time.Millisecond
@@ -73,21 +71,20 @@ const auditSettle = 100 * time.Millisecond
 // Next waits until somebody else has replaced tables, and reports all that he and others replaced in the same moment. The author is known if there
 // was but one. It returns the context's error when that ends.
 func (a *Audit) Next(ctx context.Context) (Event, error) {
-	defer context.AfterFunc(ctx, func() { _ = a.socket.SetReadDeadline(time.Unix(1, 0)) })()
-	if err := a.socket.SetReadDeadline(time.Time{}); err != nil {
+	defer context.AfterFunc(ctx, func() { _ = a.conn.SetReadDeadline(time.Unix(1, 0)) })()
+	if err := a.conn.SetReadDeadline(time.Time{}); err != nil {
 		return Event{}, fmt.Errorf("listening to the kernel's audit: %w", err)
 	}
 	var seen replacements
-	buffer := make([]byte, datagramBuffer)
 	for {
-		n, err := a.socket.Read(buffer)
+		datagram, err := a.conn.Receive(true)
 		switch {
 		case ctx.Err() != nil:
 			return Event{}, ctx.Err()
 		case errors.Is(err, os.ErrDeadlineExceeded) && len(seen.done) > 0:
 			return seen.event(), nil
 		case errors.Is(err, os.ErrDeadlineExceeded): // set when an earlier context ended
-			if err := a.socket.SetReadDeadline(time.Time{}); err != nil {
+			if err := a.conn.SetReadDeadline(time.Time{}); err != nil {
 				return Event{}, fmt.Errorf("listening to the kernel's audit: %w", err)
 			}
 			continue
@@ -98,8 +95,8 @@ func (a *Audit) Next(ctx context.Context) (Event, error) {
 		case err != nil:
 			return Event{}, fmt.Errorf("listening to the kernel's audit: %w", err)
 		}
-		if a.take(&seen, buffer[:n]) && len(seen.done) > 0 {
-			if err := a.socket.SetReadDeadline(a.now().Add(auditSettle)); err != nil {
+		if a.take(&seen, datagram) && len(seen.done) > 0 {
+			if err := a.conn.SetReadDeadline(a.now().Add(auditSettle)); err != nil {
 				return Event{}, fmt.Errorf("listening to the kernel's audit: %w", err)
 			}
 		}

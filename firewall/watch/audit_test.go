@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
-	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -13,6 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink"
+	"github.com/portgrave/portgrave/firewall/netlink/netlinktest"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,18 +53,11 @@ func record(line string) []byte {
 // fakeAudit is an Audit that hears what the test says.
 func fakeAudit(t *testing.T) (*Audit, func(lines ...string)) {
 	t.Helper()
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ear, mouth := os.NewFile(uintptr(pair[0]), "ear"), os.NewFile(uintptr(pair[1]), "mouth")
-	t.Cleanup(func() { _ = ear.Close(); _ = mouth.Close() })
+	pipe := netlinktest.NewPipe()
 	users := map[string]string{"0": "root", "1000": "ana"}
-	return &Audit{socket: ear, users: func(uid string) string { return users[uid] }, self: 4711, near: func(int, int) bool { return true }, now: time.Now}, func(lines ...string) {
+	return &Audit{conn: netlink.New(pipe), users: func(uid string) string { return users[uid] }, self: 4711, near: func(int, int) bool { return true }, now: time.Now}, func(lines ...string) {
 		for _, l := range lines {
-			if _, err := mouth.Write(record(l)); err != nil && !errors.Is(err, net.ErrClosed) {
-				t.Error(err)
-			}
+			pipe.Deliver(record(l), 0, nil)
 		}
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,7 +44,7 @@ func TestMalformedDatagrams(t *testing.T) {
 	whole := newgen(5, others)
 	for n := 1; n < len(whole); n++ {
 		l, log := book(4)
-		if err := l.datagram(whole[:n]); !errors.Is(err, errMalformed) || len(*log) != 0 {
+		if err := l.datagram(whole[:n]); !errors.Is(err, netlink.ErrMalformed) || len(*log) != 0 {
 			t.Fatalf("%d of %d bytes: %v, events %v", n, len(whole), err, *log)
 		}
 	}
@@ -54,20 +54,5 @@ func TestMalformedDatagrams(t *testing.T) {
 	foreign[4], foreign[5] = byte(unix.NLMSG_NOOP), 0
 	if err := l.datagram(foreign); err != nil || len(*log) != 0 {
 		t.Errorf("%v, events %v", err, *log)
-	}
-}
-
-func TestErrorsAreExplained(t *testing.T) {
-	for errno, want := range map[unix.Errno]error{
-		unix.EPERM: firewall.ErrPermission, unix.EACCES: firewall.ErrPermission,
-		unix.EPROTONOSUPPORT: firewall.ErrUnsupported, unix.EAFNOSUPPORT: firewall.ErrUnsupported,
-		unix.EINVAL: firewall.ErrUnsupported, unix.EOPNOTSUPP: firewall.ErrUnsupported, unix.EMFILE: unix.EMFILE,
-	} {
-		if err := explained(errno); !errors.Is(err, want) || !errors.Is(err, errno) {
-			t.Errorf("%v: got %v", errno, err)
-		}
-	}
-	if err := explained(nil); err != nil {
-		t.Errorf("nil: got %v", err)
 	}
 }

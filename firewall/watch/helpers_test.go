@@ -4,10 +4,12 @@ import (
 	"context"
 	"encoding/binary"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -77,36 +79,22 @@ func run(t testing.TB, commands string) {
 
 // encoded is a notification as the kernel writes it.
 func encoded(kind int, port uint32, family byte, attrs ...[]byte) []byte {
-	var body []byte
-	for _, a := range attrs {
-		body = append(body, a...)
-	}
-	b := binary.NativeEndian.AppendUint32(nil, uint32(messageHeader+len(body)))
-	b = binary.NativeEndian.AppendUint16(b, uint16(unix.NFNL_SUBSYS_NFTABLES<<8|kind))
-	b = binary.NativeEndian.AppendUint16(b, 0)
-	b = binary.NativeEndian.AppendUint32(b, 1)
-	b = binary.NativeEndian.AppendUint32(b, port)
-	b = append(b, family, unix.NFNETLINK_V0, 0, 0)
-	return append(b, body...)
+	e := netlink.Encoder{Sequence: 1}
+	e.Begin(uint16(unix.NFNL_SUBSYS_NFTABLES<<8|kind), 0, family, unix.NFNETLINK_V0, 0, 0)
+	binary.NativeEndian.PutUint32(e.Buf[12:], port)
+	e.Buf = append(e.Buf, slices.Concat(attrs...)...)
+	e.End(0)
+	return e.Buf
 }
 
-func attr(kind int, content ...byte) []byte {
-	b := binary.NativeEndian.AppendUint16(nil, uint16(attributeHeader+len(content)))
-	b = binary.NativeEndian.AppendUint16(b, uint16(kind))
-	b = append(b, content...)
-	return append(b, make([]byte, aligned(len(b))-len(b))...)
-}
+func attr(kind int, content ...byte) []byte { return netlink.AppendBytes(nil, uint16(kind), content) }
 
 func str(kind int, s string) []byte { return attr(kind, append([]byte(s), 0)...) }
 
 func u32(kind int, n uint32) []byte { return attr(kind, binary.BigEndian.AppendUint32(nil, n)...) }
 
 func nested(kind int, attrs ...[]byte) []byte {
-	var content []byte
-	for _, a := range attrs {
-		content = append(content, a...)
-	}
-	return attr(kind|unix.NLA_F_NESTED, content...)
+	return attr(kind|unix.NLA_F_NESTED, slices.Concat(attrs...)...)
 }
 
 // newgen ends a commit.

@@ -282,10 +282,8 @@ func TestAFloodIsSurvived(t *testing.T) {
 		run(t, "add element inet portgrave s { "+list+" }")
 		run(t, "flush set inet portgrave s")
 	}
-	last, err := w.listener.asking.generation()
-	if err != nil {
-		t.Fatal(err)
-	}
+	last := uint32(0)
+	w.request(func(l *listener) { last = l.ask() })
 	losses, covered := 0, last-2*rounds-1
 	for after(last, covered) {
 		e := event(t, w)

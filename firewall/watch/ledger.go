@@ -3,6 +3,7 @@ package watch
 import (
 	"time"
 
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,17 +25,16 @@ type ledger struct {
 
 // datagram takes in what the kernel sent.
 func (l *ledger) datagram(b []byte) error {
-	for m, err := range messages(b) {
-		if err != nil {
-			return err
+	return netlink.Notifications(b, unix.NFNL_SUBSYS_NFTABLES, func(m netlink.Message) error {
+		if uint8(m.Kind) != unix.NFT_MSG_NEWGEN {
+			return l.current.add(m)
 		}
-		if m.kind == unix.NFT_MSG_NEWGEN {
-			l.commit(decodeCommit(m))
-		} else {
-			l.current.add(m)
+		c, err := decodeCommit(m)
+		if err == nil {
+			l.commit(c)
 		}
-	}
-	return nil
+		return err
+	})
 }
 
 func (l *ledger) commit(c commit) {

@@ -1,41 +1,38 @@
 package watch
 
 import (
+	"context"
 	"errors"
 	"os"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
-// listener reads the socket, on a thread of its own.
+// listener reads the socket, on a thread of its own. Go's network poller is left out: it would wake
+// another thread first, and the author may be gone by then.
 type listener struct {
 	ledger
-	group  socket // receives the notifications
-	asking socket // answers what the generation is
-	buffer []byte
+	group  *netlink.Conn // receives the notifications
+	asking *netlink.Conn // in no group: answers what the generation is
 
 	paused  bool
 	stopped bool
 	failed  error // so that nothing is heard any more
 }
 
-// datagramBuffer is ample: the kernel packs small notifications into datagrams of at most
-// NLMSG_GOODSIZE (8 KiB), and no single one is larger.
-const datagramBuffer = 64 << 10
-
 func newListener(receiveBuffer int, ours Rules, emit func(Event)) (*listener, error) {
-	asking, err := openSocket()
+	asking, err := netlink.DialUnpolled(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, err
 	}
-	group, err := openSocket()
+	group, err := netlink.DialUnpolled(unix.NETLINK_NETFILTER)
 	if err != nil {
-		_ = asking.close()
-		return nil, err
+		return nil, errors.Join(err, asking.Close())
 	}
 	l := &listener{
-		group: group, asking: asking, buffer: make([]byte, datagramBuffer),
+		group: group, asking: asking,
 		ledger: ledger{
 			current: transaction{mine: ours.Tables},
 			ignored: map[uint32]int{},
@@ -48,14 +45,14 @@ func newListener(receiveBuffer int, ours Rules, emit func(Event)) (*listener, er
 		l.self = os.Getpid()
 	}
 	start := func() error {
-		if err := group.setBuffer(receiveBuffer); err != nil {
+		if err := group.SetBuffers(0, receiveBuffer); err != nil {
 			return err
 		}
-		if err := group.join(); err != nil {
+		if err := l.join(); err != nil {
 			return err
 		}
-		l.current.seen = asking.look()
-		l.known, err = asking.generation()
+		l.current.seen = look(asking)
+		l.known, err = asking.Ruleset(context.Background()).Generation()
 		return err
 	}
 	if err := start(); err != nil {
@@ -65,9 +62,12 @@ func newListener(receiveBuffer int, ours Rules, emit func(Event)) (*listener, er
 	return l, nil
 }
 
+// join enters the group of nf_tables' notifications.
+func (l *listener) join() error { return l.group.Join(unix.NFNLGRP_NFTABLES) }
+
 func (l *listener) close() {
-	_ = l.group.close()
-	_ = l.asking.close()
+	_ = l.group.Close()
+	_ = l.asking.Close()
 }
 
 // run listens until a request stops it. The thread is its own because then the kernel wakes exactly
@@ -75,8 +75,13 @@ func (l *listener) close() {
 // none of its urgency is left to others.
 func (l *listener) run(wake int, requests <-chan func()) error {
 	Urgent()
+	return l.group.Control(func(group int) error { return l.poll(group, wake, requests) })
+}
+
+// poll waits for notifications and requests.
+func (l *listener) poll(group, wake int, requests <-chan func()) error {
 	fds := []unix.PollFd{
-		{Fd: int32(l.group.fd), Events: unix.POLLIN},
+		{Fd: int32(group), Events: unix.POLLIN},
 		{Fd: int32(wake), Events: unix.POLLIN},
 	}
 	for !l.stopped {
@@ -109,21 +114,21 @@ func (l *listener) run(wake int, requests <-chan func()) error {
 func (l *listener) drain() error {
 	overflowed := false
 	for {
-		datagram, err := l.group.receive(l.buffer)
+		datagram, err := l.group.Receive(false)
 		if err == nil {
 			err = l.datagram(datagram)
 		}
 		switch {
-		case err == nil, errors.Is(err, unix.EINTR):
+		case err == nil:
 		case errors.Is(err, unix.EAGAIN):
 			if overflowed {
 				// Only an empty queue ends the kernel's dropping: ask again for what was lost until now.
 				l.lose(l.ask())
-				l.current.seen = l.asking.look()
+				l.current.seen = look(l.asking)
 				l.current.reset()
 			}
 			return nil
-		case errors.Is(err, unix.ENOBUFS), errors.Is(err, errTruncated), errors.Is(err, errMalformed):
+		case errors.Is(err, unix.ENOBUFS), errors.Is(err, netlink.ErrMalformed):
 			overflowed = true
 			l.lose(l.ask())
 		default:
@@ -134,7 +139,7 @@ func (l *listener) drain() error {
 
 // ask is the generation, 0 if the kernel won't tell.
 func (l *listener) ask() uint32 {
-	generation, err := l.asking.generation()
+	generation, err := l.asking.Ruleset(context.Background()).Generation()
 	if err != nil {
 		return 0
 	}
@@ -147,7 +152,7 @@ func (l *listener) pause() error {
 	if l.paused {
 		return nil
 	}
-	if err := l.group.leave(); err != nil {
+	if err := l.group.Leave(unix.NFNLGRP_NFTABLES); err != nil {
 		return err
 	}
 	l.paused = true
@@ -164,11 +169,11 @@ func (l *listener) resume(own uint32) error {
 	if !l.paused {
 		return nil
 	}
-	if l.failed = l.group.join(); l.failed != nil {
+	if l.failed = l.join(); l.failed != nil {
 		return l.failed
 	}
 	l.paused = false
-	l.current.seen = l.asking.look()
+	l.current.seen = look(l.asking)
 	generation := l.ask()
 	if generation != own || generation == 0 {
 		l.lose(generation)

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -46,12 +47,7 @@ func TestSummary(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var tx transaction
 			for _, b := range test.messages {
-				for m, err := range messages(b) {
-					if err != nil {
-						t.Fatal(err)
-					}
-					tx.add(m)
-				}
+				take(t, &tx, b)
 			}
 			if got := tx.summary(); got != test.want {
 				t.Errorf("got  %q\nwant %q", got, test.want)
@@ -64,14 +60,18 @@ func TestSummary(t *testing.T) {
 func TestOursIsNoticedAmongMany(t *testing.T) {
 	tx := transaction{mine: Portgrave.Tables}
 	for i := range 1000 {
-		for m := range messages(encoded(unix.NFT_MSG_NEWRULE, others, unix.NFPROTO_INET, str(unix.NFTA_RULE_TABLE, strings.Repeat("x", i%200)+"t"))) {
-			tx.add(m)
-		}
+		take(t, &tx, encoded(unix.NFT_MSG_NEWRULE, others, unix.NFPROTO_INET, str(unix.NFTA_RULE_TABLE, strings.Repeat("x", i%200)+"t")))
 	}
-	for m := range messages(encoded(unix.NFT_MSG_DELRULE, others, unix.NFPROTO_INET, str(unix.NFTA_RULE_TABLE, "portgrave"))) {
-		tx.add(m)
-	}
+	take(t, &tx, encoded(unix.NFT_MSG_DELRULE, others, unix.NFPROTO_INET, str(unix.NFTA_RULE_TABLE, "portgrave")))
 	if !tx.ours || len(tx.tables) != maxTables {
 		t.Errorf("ours %v, %d tables kept", tx.ours, len(tx.tables))
+	}
+}
+
+// take has a transaction take in a datagram.
+func take(t *testing.T, tx *transaction, datagram []byte) {
+	t.Helper()
+	if err := netlink.Notifications(datagram, unix.NFNL_SUBSYS_NFTABLES, tx.add); err != nil {
+		t.Fatal(err)
 	}
 }

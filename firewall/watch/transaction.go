@@ -3,6 +3,7 @@ package watch
 import (
 	"slices"
 
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -97,33 +98,40 @@ var notifications = map[uint8]notification{
 }
 
 // add takes in a message other than NEWGEN.
-func (t *transaction) add(m message) {
-	n, known := notifications[m.kind]
-	if !known || m.port == 0 {
+func (t *transaction) add(m netlink.Message) error {
+	n, known := notifications[uint8(m.Kind)]
+	if !known || m.Port == 0 {
 		// Port 0: the kernel's own doing and part of no commit, such as a used-up quota.
-		return
+		return nil
 	}
-	name := text(attribute(m.attrs, n.table))
+	attrs, err := netlink.Parse(m.Attributes)
+	if err != nil {
+		return err
+	}
+	family, name := m.Family(), netlink.CString(attrs.Bytes(int(n.table)))
 	t.ours = t.ours ||
 		slices.ContainsFunc(
 			t.mine,
-			func(x Table) bool { return m.family == x.Family && string(name) == x.Name },
+			func(x Table) bool { return family == x.Family && string(name) == x.Name },
 		)
-	t.hooks = t.seen.changesHooks(n, m.family, string(name), m.attrs) || t.hooks
-	table := t.table(m.family, name)
+	t.hooks = t.seen.changesHooks(n, family, string(name), &attrs) || t.hooks
+	table := t.table(family, name)
 	if table == nil {
 		t.more = true
-		return
+		return nil
 	}
 	count := 1
 	if n.kind == kindElement {
-		count = elements(m.attrs)
+		if count, err = elements(attrs.Bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS)); err != nil {
+			return err
+		}
 	}
 	if n.deleted {
 		table.deleted[n.kind] += count
 	} else {
 		table.added[n.kind] += count
 	}
+	return nil
 }
 
 // reset makes it ready for the next commit.
@@ -145,14 +153,17 @@ func (t *transaction) table(family uint8, name []byte) *tableChanges {
 
 // elements counts the elements that a message lists. The end of an interval is an element to the
 // kernel but not to people.
-func elements(attrs []byte) int {
-	count := 0
-	for _, element := range attributes(attribute(attrs, unix.NFTA_SET_ELEM_LIST_ELEMENTS)) {
-		if number(attribute(element, unix.NFTA_SET_ELEM_FLAGS))&unix.NFT_SET_ELEM_INTERVAL_END == 0 {
-			count++
-		}
-	}
-	return count
+func elements(list []byte) (count int, err error) {
+	err = netlink.Each(list, func(_ uint16, element []byte) error {
+		count++
+		return netlink.Each(element, func(kind uint16, data []byte) error {
+			if kind == unix.NFTA_SET_ELEM_FLAGS && netlink.Number(data)&unix.NFT_SET_ELEM_INTERVAL_END != 0 {
+				count--
+			}
+			return nil
+		})
+	})
+	return count, err
 }
 
 // commit is what NEWGEN says.
@@ -163,17 +174,12 @@ type commit struct {
 	name       string // of the thread
 }
 
-func decodeCommit(m message) commit {
-	c := commit{port: m.port}
-	for kind, data := range attributes(m.attrs) {
-		switch kind {
-		case unix.NFTA_GEN_ID:
-			c.generation = number(data)
-		case unix.NFTA_GEN_PROC_PID:
-			c.thread = int(int32(number(data)))
-		case unix.NFTA_GEN_PROC_NAME:
-			c.name = string(text(data))
-		}
-	}
-	return c
+func decodeCommit(m netlink.Message) (commit, error) {
+	a, err := netlink.Parse(m.Attributes)
+	return commit{
+		generation: uint32(a.Number(unix.NFTA_GEN_ID)),
+		port:       m.Port,
+		thread:     int(int32(a.Number(unix.NFTA_GEN_PROC_PID))),
+		name:       a.String(unix.NFTA_GEN_PROC_NAME),
+	}, err
 }

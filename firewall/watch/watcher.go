@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,7 +50,7 @@ func open(buffer int, ours Rules) (*Watcher, error) {
 	}
 	l, err := newListener(buffer, ours, w.deliver)
 	if err != nil {
-		return nil, fmt.Errorf("watching nf_tables: %w", err)
+		return nil, fmt.Errorf("watching nf_tables: %w", netlink.Unsupported("nf_tables", err))
 	}
 	if w.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
 		l.close()

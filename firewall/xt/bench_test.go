@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 // sizes of the sets that are measured. What the kernel and its programs need besides is measured by test/bench.
@@ -29,7 +29,7 @@ func spread(f firewall.Family, n int) firewall.Prefixes {
 }
 
 // answers is a set as the kernel dumps it, not in order.
-func answers(s *set) []nfnetlink.Message {
+func answers(s *set) []netlink.Message {
 	header := setMessages(fmt.Sprintf("create %s hash:net family %s", s.name, map[firewall.Family]string{firewall.IPv4: "inet", firewall.IPv6: "inet6"}[s.family]))
 	const batch = 1_300 // elements in 32 KiB
 	parts := make([][]byte, s.elements.len()/batch+1)
@@ -39,13 +39,13 @@ func answers(s *set) []nfnetlink.Message {
 		if s.family == firewall.IPv6 {
 			version = 2
 		}
-		data := nfnetlink.AppendBytes(nil, ipsetIP, nfnetlink.AppendBytes(nil, version, e.prefix.Addr().AsSlice()))
-		data = nfnetlink.AppendBytes(data, ipsetCIDR, []byte{byte(e.prefix.Bits())})
-		parts[i%len(parts)] = nfnetlink.AppendBytes(parts[i%len(parts)], ipsetData, data)
+		data := netlink.AppendBytes(nil, ipsetIP, netlink.AppendBytes(nil, version, e.prefix.Addr().AsSlice()))
+		data = netlink.AppendBytes(data, ipsetCIDR, []byte{byte(e.prefix.Bits())})
+		parts[i%len(parts)] = netlink.AppendBytes(parts[i%len(parts)], ipsetData, data)
 		i++
 	}
 	for _, p := range parts {
-		header = append(header, nfnetlink.Message{Attributes: nfnetlink.AppendBytes(nfnetlink.AppendString(nil, ipsetSetName, s.name), ipsetADT, p)})
+		header = append(header, netlink.Message{Attributes: netlink.AppendBytes(netlink.AppendString(nil, ipsetSetName, s.name), ipsetADT, p)})
 	}
 	return header
 }
@@ -67,7 +67,9 @@ func eachSize(b *testing.B, measure func(b *testing.B, s *set)) {
 func BenchmarkWriteSet(b *testing.B) {
 	eachSize(b, func(b *testing.B, s *set) {
 		for b.Loop() {
-			if err := (fill{s.name, false, s.elements}).messages(time.Time{}, func([]byte) error { return nil }); err != nil {
+			var e netlink.Encoder
+			send := func(r netlink.Request) error { e.Buf = e.Buf[:0]; r.Attributes(&e); return nil }
+			if err := (fill{s.name, false, s.elements}).messages(time.Time{}, send); err != nil {
 				b.Fatal(err)
 			}
 		}

@@ -8,18 +8,18 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 // setMessages is how the kernel tells of sets that `ipset save` would print so.
-func setMessages(save string) []nfnetlink.Message {
-	var out []nfnetlink.Message
+func setMessages(save string) []netlink.Message {
+	var out []netlink.Message
 	number := func(b []byte, kind uint16, s string) []byte {
 		n, err := strconv.ParseUint(s, 0, 32)
 		if err != nil {
 			panic(fmt.Sprintf("%q: %v", save, err))
 		}
-		return nfnetlink.AppendBytes(b, kind, binary.BigEndian.AppendUint32(nil, uint32(n)))
+		return netlink.AppendBytes(b, kind, binary.BigEndian.AppendUint32(nil, uint32(n)))
 	}
 	create := map[string]uint16{
 		"hashsize":   ipsetHashSize,
@@ -31,7 +31,7 @@ func setMessages(save string) []nfnetlink.Message {
 	}
 	for text := range strings.Lines(save) {
 		words := strings.Fields(text)
-		message := nfnetlink.AppendString(nil, ipsetSetName, words[1])
+		message := netlink.AppendString(nil, ipsetSetName, words[1])
 		var data []byte
 		if words[0] == "create" {
 			family := byte(2)
@@ -42,12 +42,12 @@ func setMessages(save string) []nfnetlink.Message {
 					data = number(data, create[words[i]], words[i+1])
 				}
 			}
-			message = nfnetlink.AppendBytes(
-				nfnetlink.AppendString(message, ipsetTypeName, words[2]),
+			message = netlink.AppendBytes(
+				netlink.AppendString(message, ipsetTypeName, words[2]),
 				ipsetFamily,
 				[]byte{family},
 			)
-			message = nfnetlink.AppendBytes(message, ipsetData, data)
+			message = netlink.AppendBytes(message, ipsetData, data)
 		} else {
 			address, port, isService := strings.Cut(words[2], ",")
 			p, ok := parsePrefix(address)
@@ -58,32 +58,32 @@ func setMessages(save string) []nfnetlink.Message {
 			if p.Addr().Is6() {
 				version = 2
 			}
-			data = nfnetlink.AppendBytes(data, ipsetIP, nfnetlink.AppendBytes(nil, version, p.Addr().AsSlice()))
+			data = netlink.AppendBytes(data, ipsetIP, netlink.AppendBytes(nil, version, p.Addr().AsSlice()))
 			if isService {
 				name, number, _ := strings.Cut(port, ":")
 				protocol, _ := firewall.ParseProtocol(name)
 				n, _ := strconv.Atoi(number)
-				data = nfnetlink.AppendBytes(data, ipsetPort, binary.BigEndian.AppendUint16(nil, uint16(n)))
-				data = nfnetlink.AppendBytes(data, ipsetProto, []byte{byte(protocol)})
+				data = netlink.AppendBytes(data, ipsetPort, binary.BigEndian.AppendUint16(nil, uint16(n)))
+				data = netlink.AppendBytes(data, ipsetProto, []byte{byte(protocol)})
 			} else {
-				data = nfnetlink.AppendBytes(data, ipsetCIDR, []byte{byte(p.Bits())})
+				data = netlink.AppendBytes(data, ipsetCIDR, []byte{byte(p.Bits())})
 			}
 			for i := 3; i < len(words); i++ {
 				if words[i] == "nomatch" {
-					data = nfnetlink.AppendBytes(data, 8, []byte{0, 0, 0, 4})
+					data = netlink.AppendBytes(data, 8, []byte{0, 0, 0, 4})
 				} else {
 					data = number(data, ipsetTimeout, words[i+1])
 					i++
 				}
 			}
-			message = nfnetlink.AppendBytes(message, ipsetADT, nfnetlink.AppendBytes(nil, ipsetData, data))
+			message = netlink.AppendBytes(message, ipsetADT, netlink.AppendBytes(nil, ipsetData, data))
 		}
-		out = append(out, nfnetlink.Message{Attributes: message})
+		out = append(out, netlink.Message{Attributes: message})
 	}
 	return out
 }
 
-func readMessages(r *ruleset, messages []nfnetlink.Message, now time.Time) error {
+func readMessages(r *ruleset, messages []netlink.Message, now time.Time) error {
 	reader := setReader{r.sets, now}
 	for _, m := range messages {
 		if err := reader.message(m); err != nil {

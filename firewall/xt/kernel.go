@@ -13,7 +13,8 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/iptsave"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // kernel is what the backend needs of the host. The real one runs programs; tests put one before it
@@ -101,13 +102,13 @@ const savedAttempts = 50
 
 // saved is what a program prints of all tables. The nft variant asks for one kind of objects after
 // the other and makes sure that nf_tables counts no transaction meanwhile, which is not enough
-// (nfnetlink.OneGeneration); so the generation is settled around it. The legacy kernel hands out a
+// (netlink.OneGeneration); so the generation is settled around it. The legacy kernel hands out a
 // table as a whole.
 func (p *programs) saved(ctx context.Context, v variant, path string) ([]byte, error) {
 	if v == legacy {
 		return p.output(ctx, path, "--counters")
 	}
-	conn, err := nfnetlink.Dial()
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return p.output(ctx, path, "--counters") // which says better what is missing
 	}
@@ -117,7 +118,7 @@ func (p *programs) saved(ctx context.Context, v variant, path string) ([]byte, e
 		return p.output(ctx, path, "--counters")
 	}
 	var out []byte
-	_, err = nfnetlink.OneGeneration(rules, savedAttempts, func(uint32) (err error) {
+	_, err = netlink.OneGeneration(rules, savedAttempts, func(uint32) (err error) {
 		out, err = p.output(ctx, path, "--counters")
 		return err
 	})

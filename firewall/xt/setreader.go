@@ -2,14 +2,13 @@ package xt
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -58,15 +57,15 @@ type setReader struct {
 // readSets reads those ipsets that bear our names: all in one request if there are no others, whose
 // size nobody knows.
 func readSets(ctx context.Context, r *ruleset, now func() time.Time) error {
-	conn, err := nfnetlink.Dial()
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = conn.Close() }()
 	var names []string
 	others := false
-	err = conn.Ask(ctx, ipsetRequest("", ipsetListNames), func(m nfnetlink.Message) error {
-		a, err := nfnetlink.Parse(m.Attributes)
+	err = conn.Ask(ctx, ipsetRequest("", ipsetListNames), func(m netlink.Message) error {
+		a, err := netlink.Parse(m.Attributes)
 		if name := a.String(ipsetSetName); setNames.MatchString(name) {
 			names = append(names, name)
 		} else {
@@ -96,38 +95,26 @@ func readSets(ctx context.Context, r *ruleset, now func() time.Time) error {
 }
 
 // ipsetRequest asks for a set, or for all of them.
-func ipsetRequest(name string, flags uint32) nfnetlink.Request {
-	a := nfnetlink.AppendBytes(nil, ipsetProtocolVersion, []byte{ipsetProtocol})
-	if name != "" {
-		a = nfnetlink.AppendString(a, ipsetSetName, name)
-	}
-	if flags != 0 {
-		a = nfnetlink.AppendBytes(a, ipsetFlags, binary.BigEndian.AppendUint32(nil, flags))
-	}
-	return nfnetlink.Request{
-		Subsystem:  unix.NFNL_SUBSYS_IPSET,
-		Kind:       ipsetList,
-		Family:     unix.AF_INET,
-		Attributes: a,
-		Dump:       true,
-	}
+func ipsetRequest(name string, flags uint32) netlink.Request {
+	return netlink.Netfilter(unix.NFNL_SUBSYS_IPSET, ipsetList, unix.AF_INET, unix.NLM_F_DUMP, func(e *netlink.Encoder) {
+		e.Uint8(ipsetProtocolVersion, ipsetProtocol)
+		if name != "" {
+			e.String(ipsetSetName, name)
+		}
+		if flags != 0 {
+			e.Uint32(ipsetFlags, flags)
+		}
+	})
 }
 
 // ipsetError sorts a failure into firewall's kinds.
 func ipsetError(what string, err error) error {
-	switch {
-	case errors.Is(err, unix.EPERM):
-		err = fmt.Errorf("%w (%w)", firewall.ErrPermission, err)
-	case errors.Is(err, unix.EINVAL),
-		errors.Is(err, unix.EPROTONOSUPPORT): // nfnetlink_rcv_msg (net/netfilter/nfnetlink.c): no such subsystem
-		err = fmt.Errorf("%w: it has no ipset (%w)", firewall.ErrUnsupported, err)
-	}
-	return fmt.Errorf("%s: %w", what, err)
+	return fmt.Errorf("%s: %w", what, netlink.Unsupported("ipset", err))
 }
 
 // message reads one answer: some elements of a set, with its shape if they are the first.
-func (r *setReader) message(m nfnetlink.Message) error {
-	a, err := nfnetlink.Parse(m.Attributes)
+func (r *setReader) message(m netlink.Message) error {
+	a, err := netlink.Parse(m.Attributes)
 	if err != nil {
 		return err
 	}
@@ -149,7 +136,7 @@ func (r *setReader) message(m nfnetlink.Message) error {
 		return nil // packets fill it
 	}
 	into := s.elements.(*list)
-	return nfnetlink.Each(a.Bytes(ipsetADT), func(_ uint16, data []byte) error {
+	return netlink.Each(a.Bytes(ipsetADT), func(_ uint16, data []byte) error {
 		e, ok, err := readElement(data, s.kind, r.now)
 		if ok && e.prefix.Addr().Is4() == (s.family == firewall.IPv4) {
 			into.add(e)
@@ -169,7 +156,7 @@ func (r *setReader) done() {
 
 // newSet reads the shape of a set of our name. A set of another shape than its name says gets no
 // kind.
-func newSet(name string, a *nfnetlink.Attributes) (*set, error) {
+func newSet(name string, a *netlink.Attributes) (*set, error) {
 	s := &set{
 		name:    name,
 		service: serviceOf(name),
@@ -185,16 +172,16 @@ func newSet(name string, a *nfnetlink.Attributes) (*set, error) {
 	wantTimeout, ends := s.kind.timeout()
 	as := a.String(ipsetTypeName) == s.kind.typeName() && a.Number(ipsetFamily) == uint64(family)
 	timeout := false
-	err := nfnetlink.Each(a.Bytes(ipsetData), func(kind uint16, data []byte) error {
+	err := netlink.Each(a.Bytes(ipsetData), func(kind uint16, data []byte) error {
 		switch kind {
 		case ipsetInitval, ipsetHashSize, ipsetBucketSize, ipsetResize, ipsetReferences, ipsetMemory:
 		case ipsetMaxElem:
-			as = as && (!s.kind.questions() || nfnetlink.Number(data) == firewall.MaxQuestions)
+			as = as && (!s.kind.questions() || netlink.Number(data) == firewall.MaxQuestions)
 		case ipsetElements:
-			n = int(nfnetlink.Number(data))
+			n = int(netlink.Number(data))
 		case ipsetTimeout:
 			timeout = true
-			as = as && nfnetlink.Number(data) == uint64(wantTimeout)
+			as = as && netlink.Number(data) == uint64(wantTimeout)
 		default: // comments, counters, a mask: nothing that we make
 			as = false
 		}
@@ -213,22 +200,22 @@ func newSet(name string, a *nfnetlink.Attributes) (*set, error) {
 func readElement(b []byte, k setKind, now time.Time) (e element, ok bool, err error) {
 	var address netip.Addr
 	bits, odd, ends := -1, false, false
-	err = nfnetlink.Each(b, func(kind uint16, data []byte) error {
+	err = netlink.Each(b, func(kind uint16, data []byte) error {
 		switch kind {
 		case ipsetIP:
-			return nfnetlink.Each(data, func(_ uint16, ip []byte) error {
+			return netlink.Each(data, func(_ uint16, ip []byte) error {
 				address, _ = netip.AddrFromSlice(ip)
 				return nil
 			})
 		case ipsetCIDR:
-			bits = int(nfnetlink.Number(data))
+			bits = int(netlink.Number(data))
 		case ipsetPort:
-			e.port = uint16(nfnetlink.Number(data))
+			e.port = uint16(netlink.Number(data))
 		case ipsetProto:
-			e.protocol = firewall.Protocol(nfnetlink.Number(data))
+			e.protocol = firewall.Protocol(netlink.Number(data))
 		case ipsetTimeout:
 			ends = true
-			if n := nfnetlink.Number(data); n > 0 { // 0: never ends
+			if n := netlink.Number(data); n > 0 { // 0: never ends
 				e.until = now.Add(time.Duration(n) * time.Second)
 			}
 		default:

@@ -2,7 +2,6 @@ package xt
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"slices"
 	"strings"
@@ -11,7 +10,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,11 +33,12 @@ func TestElementsComeBack(t *testing.T) {
 					header += " timeout 0"
 				}
 				messages := setMessages("create " + name + " hash:net" + header + "\n")
-				err := (fill{name, false, want}).messages(now, func(b []byte) error {
-					if len(b) > 60_000 || int(binary.NativeEndian.Uint32(b)) != len(b) {
-						t.Errorf("a message of %d bytes says %d", len(b), binary.NativeEndian.Uint32(b))
+				err := (fill{name, false, want}).messages(now, func(r netlink.Request) error {
+					b := netlink.Encode(r.Attributes)
+					if len(b) > 60_000 {
+						t.Errorf("a message of %d bytes", len(b))
 					}
-					messages = append(messages, nfnetlink.Message{Attributes: slices.Clone(b[unix.NLMSG_HDRLEN+4:])})
+					messages = append(messages, netlink.Message{Attributes: b})
 					return nil
 				})
 				r := newRuleset()
@@ -56,28 +56,16 @@ func TestElementsComeBack(t *testing.T) {
 	}
 }
 
-func TestAcknowledgements(t *testing.T) {
-	answer := func(kind uint16, code int32) []byte {
-		b := binary.NativeEndian.AppendUint32(nil, 36)
-		b = binary.NativeEndian.AppendUint16(b, kind)
-		b = append(b, make([]byte, 10)...)
-		return binary.NativeEndian.AppendUint32(b, uint32(code))
-	}
-	for _, tt := range []struct {
-		answer []byte
-		want   error
-		says   string
-	}{
-		{answer(unix.NLMSG_ERROR, 0), nil, ""},
-		{answer(unix.NLMSG_ERROR, -int32(unix.ENOENT)), unix.ENOENT, ""},
-		{answer(unix.NLMSG_ERROR, -4352), errSetFull, ""},
-		{answer(unix.NLMSG_ERROR, -4103), nil, "error 4103 of ipset"},
-		{answer(unix.NLMSG_DONE, 0), nfnetlink.ErrMalformed, ""},
-		{answer(unix.NLMSG_ERROR, 0)[:18], nfnetlink.ErrMalformed, ""},
+func TestErrorsOfIpset(t *testing.T) {
+	for err, says := range map[error]string{
+		errSetFull:             "adding elements to ipset x: the set is full",
+		unix.Errno(4103):       "adding elements to ipset x: the kernel answers with error 4103 of ipset",
+		unix.EINVAL:            "it has no ipset",
+		netlink.ErrMalformed:   "adding elements to ipset x: netlink: malformed message",
+		firewall.ErrPermission: "adding elements to ipset x: not allowed",
 	} {
-		err := acknowledged(tt.answer)
-		if tt.says == "" && !errors.Is(err, tt.want) || tt.says != "" && (err == nil || !strings.Contains(err.Error(), tt.says)) {
-			t.Errorf("%x: %v", tt.answer, err)
+		if got := (fill{set: "x"}).failed(err); !strings.Contains(got.Error(), says) {
+			t.Errorf("%v: %v", err, got)
 		}
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 // Rules are read as they stood at one moment, or not at all, while another program replaces all of
@@ -73,7 +73,7 @@ func TestOneGeneration(t *testing.T) {
 		whole, torn, given, seen := 0, 0, 0, map[string]bool{}
 		for end := time.Now().Add(time.Minute); (whole < enough || len(seen) < 2) && time.Now().Before(end); {
 			r, err := b.kernel.read(t.Context())
-			if errors.Is(err, nfnetlink.ErrInterrupted) {
+			if errors.Is(err, netlink.ErrInterrupted) {
 				given++
 				continue
 			}

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,23 +31,19 @@ func Traces() (bool, error) {
 
 // chainsOfOurs looks for chains of our names in the nft variant's tables.
 func chainsOfOurs(ctx context.Context) (bool, error) {
-	conn, err := nfnetlink.Dial()
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return false, err
 	}
 	defer func() { _ = conn.Close() }()
 	var found bool
-	_, err = nfnetlink.OneGeneration(conn.Ruleset(ctx), savedAttempts, func(uint32) error {
+	_, err = netlink.OneGeneration(conn.Ruleset(ctx), savedAttempts, func(uint32) error {
 		found = false
 		for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
-			chains := nfnetlink.Request{
-				Subsystem: unix.NFNL_SUBSYS_NFTABLES,
-				Kind:      unix.NFT_MSG_GETCHAIN,
-				Family:    family,
-				Dump:      true,
-			}
-			if err := conn.Ask(ctx, chains, func(m nfnetlink.Message) error {
-				a, err := nfnetlink.Parse(m.Attributes)
+			chains := netlink.Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETCHAIN, family,
+				unix.NLM_F_DUMP, nil)
+			if err := conn.Ask(ctx, chains, func(m netlink.Message) error {
+				a, err := netlink.Parse(m.Attributes)
 				found = found || ours(a.String(unix.NFTA_CHAIN_NAME))
 				return err
 			}); err != nil {

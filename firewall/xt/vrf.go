@@ -6,8 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mdlayher/netlink"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,24 +16,16 @@ const vrfKind = "vrf"
 // vrfs lists the VRFs of the calling thread's network namespace by name, in order. No match of
 // xtables tells the kind of an interface.
 func vrfs(ctx context.Context) ([]string, error) {
-	request := netlink.NewAttributeEncoder()
-	request.Nested(unix.IFLA_LINKINFO, func(info *netlink.AttributeEncoder) error {
-		info.String(unix.IFLA_INFO_KIND, vrfKind) // the kernel leaves out others
-		return nil
-	})
-	attributes, err := request.Encode()
-	if err != nil {
-		return nil, err
+	request := netlink.Request{
+		Kind:   unix.RTM_GETLINK,
+		Header: make([]byte, unix.SizeofIfInfomsg),
+		Attributes: func(e *netlink.Encoder) {
+			info := e.Nest(unix.IFLA_LINKINFO)
+			e.String(unix.IFLA_INFO_KIND, vrfKind) // the kernel leaves out others
+			e.EndNest(info)
+		},
 	}
-	message := netlink.Message{Header: netlink.Header{Type: unix.RTM_GETLINK},
-		Data: append(make([]byte, unix.SizeofIfInfomsg), attributes...)}
-	names, err := netdump.Table(
-		ctx,
-		netdump.Dialer(netdump.Dial),
-		unix.NETLINK_ROUTE,
-		message,
-		vrfName,
-	)
+	names, err := netlink.Table(ctx, netlink.Dialer(netlink.Dial), unix.NETLINK_ROUTE, request, vrfName)
 	if err != nil {
 		return nil, fmt.Errorf("listing VRFs: %w", err)
 	}
@@ -47,26 +38,11 @@ func vrfs(ctx context.Context) ([]string, error) {
 
 // vrfName is the name of an interface if it is a VRF: struct ifinfomsg and IFLA_*
 // (include/uapi/linux/if_link.h).
-func vrfName(b []byte) (name string, isVRF bool, err error) {
-	if len(b) < unix.SizeofIfInfomsg {
-		return "", false, netdump.ErrTruncated
-	}
-	a, err := netlink.NewAttributeDecoder(b[unix.SizeofIfInfomsg:])
+func vrfName(m netlink.Message) (name string, isVRF bool, err error) {
+	a, err := netlink.Parse(m.Attributes)
 	if err != nil {
 		return "", false, err
 	}
-	for a.Next() {
-		switch a.Type() {
-		case unix.IFLA_IFNAME:
-			name = a.String()
-		case unix.IFLA_LINKINFO:
-			a.Nested(func(info *netlink.AttributeDecoder) error {
-				for info.Next() {
-					isVRF = isVRF || info.Type() == unix.IFLA_INFO_KIND && info.String() == vrfKind
-				}
-				return info.Err()
-			})
-		}
-	}
-	return name, isVRF, a.Err()
+	info, err := netlink.Parse(a.Bytes(unix.IFLA_LINKINFO))
+	return a.String(unix.IFLA_IFNAME), info.String(unix.IFLA_INFO_KIND) == vrfKind, err
 }

@@ -13,7 +13,7 @@ func readHost(t testing.TB, n *lab.Node) *exposure.Host {
 	t.Helper()
 	var h *exposure.Host
 	err := n.Do(func() (err error) {
-		h, err = hostview.Read()
+		h, err = hostview.Read(t.Context())
 		return err
 	})
 	if err != nil {

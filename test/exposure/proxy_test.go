@@ -54,7 +54,7 @@ func TestKernelAgreesOnTransparentProxies(t *testing.T) {
 				j.w.Host.Run("ip", family, "rule", "add", "fwmark", "1/1", "lookup", "100")
 				j.w.Host.Run("ip", family, "route", "add", "local", "default", "dev", "lo", "table", "100")
 			}
-			if err := j.w.Host.Do(func() (err error) { j.host, err = hostview.Read(); return err }); err != nil {
+			if err := j.w.Host.Do(func() (err error) { j.host, err = hostview.Read(context.Background()); return err }); err != nil {
 				t.Fatal(err)
 			}
 			j.proxies = true

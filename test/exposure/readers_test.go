@@ -30,7 +30,7 @@ func (j *judge) views(d *description) []view {
 	var host *ex.Host
 	err := j.w.Host.Do(func() (err error) {
 		if rules, err = live.Rules(context.Background()); err == nil {
-			host, err = hostview.Read()
+			host, err = hostview.Read(context.Background())
 		}
 		return err
 	})

@@ -1,64 +1,48 @@
 package hostview
 
 import (
-	"encoding/binary"
 	"net/netip"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 // link reads struct ifinfomsg and IFLA_* (include/uapi/linux/if_link.h).
-func link(h *exposure.Host, m message) error {
-	i := exposure.Interface{Index: int(int32(binary.NativeEndian.Uint32(m.header[4:])))}
-	flags := binary.NativeEndian.Uint32(m.header[8:])
-	i.Up, i.Loopback = flags&unix.IFF_UP != 0, flags&unix.IFF_LOOPBACK != 0
-	i.Ethernet = binary.NativeEndian.Uint16(m.header[2:]) == unix.ARPHRD_ETHER
-	err := attributes(m.attributes, func(a *netlink.AttributeDecoder) {
-		switch a.Type() {
-		case unix.IFLA_IFNAME:
-			i.Name = a.String()
-		case unix.IFLA_MASTER:
-			i.Master = int(a.Uint32())
-		case unix.IFLA_GROUP:
-			i.Group = a.Uint32()
-		case unix.IFLA_LINKINFO:
-			a.Nested(func(info *netlink.AttributeDecoder) error { return linkInfo(h, &i, info) })
-		}
-	})
+func link(h *exposure.Host, m netlink.Message) (i exposure.Interface, ok bool, err error) {
+	flags := netlink.Native(m.Header[8:12])
+	a, err := netlink.Parse(m.Attributes)
 	if err != nil {
-		return err
+		return i, false, err
 	}
-	h.Interfaces = append(h.Interfaces, i)
-	return nil
-}
-
-func linkInfo(h *exposure.Host, i *exposure.Interface, a *netlink.AttributeDecoder) error {
-	var data []byte
-	for a.Next() {
-		switch a.Type() {
-		case unix.IFLA_INFO_KIND:
-			i.Kind = a.String()
-		case unix.IFLA_INFO_DATA:
-			data = a.Bytes()
-		}
+	i = exposure.Interface{
+		Index:    int(int32(netlink.Native(m.Header[4:8]))),
+		Name:     a.String(unix.IFLA_IFNAME),
+		Up:       flags&unix.IFF_UP != 0,
+		Loopback: flags&unix.IFF_LOOPBACK != 0,
+		Ethernet: netlink.Native(m.Header[2:4]) == unix.ARPHRD_ETHER,
+		Master:   int(netlink.Native(a.Bytes(unix.IFLA_MASTER))),
+		Group:    uint32(netlink.Native(a.Bytes(unix.IFLA_GROUP))),
 	}
-	if err := a.Err(); err != nil {
-		return err
+	info, err := netlink.Parse(a.Bytes(unix.IFLA_LINKINFO))
+	if err != nil {
+		return i, false, err
 	}
-	return attributes(data, func(a *netlink.AttributeDecoder) {
-		switch {
-		case i.Kind == "vrf" && a.Type() == vrfTable:
-			i.VRFTable = a.Uint32()
+	i.Kind = info.String(unix.IFLA_INFO_KIND)
+	err = netlink.Each(info.Bytes(unix.IFLA_INFO_DATA), func(kind uint16, data []byte) error {
+		switch n := netlink.Native(data); {
+		case i.Kind == "vrf" && kind == vrfTable:
+			i.VRFTable = uint32(n)
 		// A bridge can call the IP hooks by itself where net.bridge.bridge-nf-call-* don't ask for it.
-		case i.Kind == "bridge" && a.Type() == bridgeCallIPTables:
-			h.BridgeCallIPTables = h.BridgeCallIPTables || a.Uint8() != 0
-		case i.Kind == "bridge" && a.Type() == bridgeCallIP6Tables:
-			h.BridgeCallIP6Tables = h.BridgeCallIP6Tables || a.Uint8() != 0
+		case i.Kind == "bridge" && kind == bridgeCallIPTables:
+			h.BridgeCallIPTables = h.BridgeCallIPTables || n != 0
+		case i.Kind == "bridge" && kind == bridgeCallIP6Tables:
+			h.BridgeCallIP6Tables = h.BridgeCallIP6Tables || n != 0
 		}
+		return nil
 	})
+	return i, true, err
 }
 
 // include/uapi/linux/if_link.h
@@ -68,38 +52,20 @@ const (
 	bridgeCallIP6Tables = 37 // IFLA_BR_NF_CALL_IP6TABLES
 )
 
-// address reads struct ifaddrmsg and IFA_* (include/uapi/linux/if_addr.h) into its interface.
-func address(h *exposure.Host, m message) error {
-	bits, index := int(m.header[1]), int(binary.NativeEndian.Uint32(m.header[4:]))
-	var local, peer netip.Addr
-	err := attributes(m.attributes, func(a *netlink.AttributeDecoder) {
-		switch a.Type() {
-		case unix.IFA_LOCAL:
-			local, _ = netip.AddrFromSlice(a.Bytes())
-		case unix.IFA_ADDRESS:
-			peer, _ = netip.AddrFromSlice(a.Bytes())
-		}
-	})
-	if err != nil {
-		return err
-	}
-	if !local.IsValid() { // IPv6 has no IFA_LOCAL but on point-to-point links
-		local = peer
-	}
-	if i := h.ByIndex(index); i != nil && local.IsValid() && bits <= local.BitLen() {
-		i.Addresses = append(i.Addresses, netip.PrefixFrom(local, bits))
-	}
-	return nil
+// interfaceAddress is an address of an interface.
+type interfaceAddress struct {
+	index  int
+	prefix netip.Prefix
 }
 
-// attributes walks through netlink attributes.
-func attributes(b []byte, each func(*netlink.AttributeDecoder)) error {
-	a, err := netlink.NewAttributeDecoder(b)
-	if err != nil {
-		return err
+// address reads struct ifaddrmsg and IFA_* (include/uapi/linux/if_addr.h).
+func address(m netlink.Message) (out interfaceAddress, ok bool, err error) {
+	a, err := netlink.Parse(m.Attributes)
+	address, ok := netip.AddrFromSlice(a.Bytes(unix.IFA_LOCAL))
+	if !ok { // IPv6 has no IFA_LOCAL but on point-to-point links
+		address, ok = netip.AddrFromSlice(a.Bytes(unix.IFA_ADDRESS))
 	}
-	for a.Next() {
-		each(a)
-	}
-	return a.Err()
+	bits := int(m.Header[1])
+	out = interfaceAddress{int(netlink.Native(m.Header[4:8])), netip.PrefixFrom(address, bits)}
+	return out, ok && bits <= address.BitLen(), err
 }

@@ -7,12 +7,13 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/netlink"
+	"github.com/portgrave/portgrave/firewall/netlink/netlinktest"
 )
 
 // A namespace with all that a host can have, made by the programs that administrators use.
@@ -45,7 +46,7 @@ func TestReadTheNamespaceOfTheThread(t *testing.T) {
 		echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
 		echo 1 > /proc/sys/net/ipv6/conf/br0/disable_ipv6
 	`)
-	h, err := Read()
+	h, err := Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,56 +131,47 @@ func checkRules(t *testing.T, h *exposure.Host) {
 	}
 }
 
-// script answers requests in turn.
-type script struct {
-	answers func(n int) ([]netlink.Message, error)
-	asked   int
-}
-
-func (s *script) Execute(netlink.Message) ([]netlink.Message, error) {
-	s.asked++
-	return s.answers(s.asked)
-}
-
-func TestDumpThatChangesIsTakenAgain(t *testing.T) {
-	s := &script{answers: func(n int) ([]netlink.Message, error) {
-		m := netlink.Message{Data: make([]byte, 16)}
-		if n < 3 {
-			m.Header.Flags = netlink.DumpInterrupted
-		}
-		return []netlink.Message{m}, nil
-	}}
-	if got, err := dump(s, unix.RTM_GETLINK, 16); err != nil || len(got) != 1 || s.asked != 3 {
-		t.Errorf("%v, %v after %d", got, err, s.asked)
-	}
-	always := &script{answers: func(int) ([]netlink.Message, error) { return nil, unix.EINTR }}
-	if _, err := dump(always, unix.RTM_GETLINK, 16); !errors.Is(err, errChanging) || always.asked != dumpAttempts {
-		t.Errorf("%v after %d", err, always.asked)
-	}
+// answering is a kernel that gives all dumps one answer.
+func answering(list []netlink.Message, err error) netlink.Dialer {
+	return netlinktest.Kernel(func(netlinktest.Question) ([]netlink.Message, error) { return list, err }).Dial
 }
 
 func TestErrorsOfTheKernel(t *testing.T) {
-	broken := errors.New("broken")
-	for name, answer := range map[string]func(int) ([]netlink.Message, error){
-		"reading interfaces: broken": func(int) ([]netlink.Message, error) { return nil, broken },
-		"an answer of 3 bytes":       func(int) ([]netlink.Message, error) { return []netlink.Message{{Data: make([]byte, 3)}}, nil },
-		"reading interfaces: invalid attribute": func(int) ([]netlink.Message, error) {
-			return []netlink.Message{{Data: append(make([]byte, 16), 200, 0, 3, 0)}}, nil
-		},
+	message := func(b ...byte) []netlink.Message { return []netlink.Message{{Header: b}} }
+	for name, c := range map[string]struct {
+		answer []netlink.Message
+		err    error
+		want   error
+	}{
+		"broken":                 {nil, unix.EIO, unix.EIO},
+		"an answer of 3 bytes":   {message(1, 2, 3), nil, netlink.ErrMalformed},
+		"an attribute too long":  {message(append(make([]byte, 16), 200, 0, 3, 0)...), nil, netlink.ErrMalformed},
+		"changes all the time":   {[]netlink.Message{{Flags: unix.NLM_F_DUMP_INTR, Header: make([]byte, 16)}}, nil, netlink.ErrInterrupted},
+		"without policy routing": {nil, unix.EOPNOTSUPP, unix.EOPNOTSUPP}, // of interfaces, which every kernel has
 	} {
-		if _, err := ReadHost(&script{answers: answer}, fstest.MapFS{}); err == nil || !strings.Contains(err.Error(), name) {
+		_, err := ReadHost(t.Context(), answering(c.answer, c.err), fstest.MapFS{})
+		if !errors.Is(err, c.want) || !strings.HasPrefix(err.Error(), "reading interfaces: ") {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	noRules := netlinktest.Kernel(func(q netlinktest.Question) ([]netlink.Message, error) {
+		if q.Kind == unix.RTM_GETRULE {
+			return nil, unix.EOPNOTSUPP
+		}
+		return nil, nil
+	})
+	if h, err := ReadHost(t.Context(), netlink.Dialer(noRules.Dial), fstest.MapFS{}); err != nil || len(h.Rules) > 0 {
+		t.Errorf("a kernel without policy routing: %+v, %v", h, err)
 	}
 }
 
 func TestSysctlsThatAreNotThere(t *testing.T) {
-	none := &script{answers: func(int) ([]netlink.Message, error) { return nil, nil }}
-	h, err := ReadHost(none, fstest.MapFS{"net/ipv4/conf/all/rp_filter": {Data: []byte("2\n")}})
+	none := answering(nil, nil)
+	h, err := ReadHost(t.Context(), none, fstest.MapFS{"net/ipv4/conf/all/rp_filter": {Data: []byte("2\n")}})
 	if err != nil || h.All.RPFilter != 2 || !h.All.DisableIPv6 || h.IPForward {
 		t.Errorf("%+v, %v", h, err)
 	}
-	_, err = ReadHost(none, fstest.MapFS{"net/ipv4/ip_forward": {Data: []byte("yes\n")}})
+	_, err = ReadHost(t.Context(), none, fstest.MapFS{"net/ipv4/ip_forward": {Data: []byte("yes\n")}})
 	if err == nil || !strings.Contains(err.Error(), "net.ipv4.ip_forward") {
 		t.Errorf("%v", err)
 	}
@@ -190,12 +182,13 @@ func FuzzAttributes(f *testing.F) {
 	f.Add([]byte{12, 0, 9, 0, 8, 0, 0, 0, 1, 0, 0, 0})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-			h := &exposure.Host{Interfaces: []exposure.Interface{{}}}
 			header := make([]byte, 16)
 			header[0], header[1], header[2] = family, 200, 3
-			for _, parse := range []func(*exposure.Host, message) error{link, address, route, rule} {
-				_ = parse(h, message{header, b})
-			}
+			m := netlink.Message{Header: header, Attributes: b}
+			_, _, _ = link(&exposure.Host{}, m)
+			_, _, _ = address(m)
+			_, _, _ = route(m)
+			_, _, _ = rule(m)
 		}
 	})
 }

@@ -7,11 +7,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 // sizeofRuleHeader is that of struct fib_rule_hdr.
@@ -30,93 +30,90 @@ const (
 const ruleInvert = 2 // FIB_RULE_INVERT
 
 // rule reads struct fib_rule_hdr and FRA_*.
-func rule(h *exposure.Host, m message) error {
-	r := exposure.RoutingRule{Family: firewall.IPv4, Table: uint32(m.header[4]), Action: exposure.RuleAction(m.header[7]), SuppressPrefixLength: -1}
-	switch m.header[0] {
+func rule(m netlink.Message) (r exposure.RoutingRule, ok bool, err error) {
+	r = exposure.RoutingRule{Family: firewall.IPv4, Table: uint32(m.Header[4]), Action: exposure.RuleAction(m.Header[7]), SuppressPrefixLength: -1}
+	switch m.Header[0] {
 	case unix.AF_INET:
 	case unix.AF_INET6:
 		r.Family = firewall.IPv6
 	default: // multicast routing has rules of its own
-		return nil
+		return r, false, nil
 	}
-	destBits, sourceBits, tos := int(m.header[1]), int(m.header[2]), m.header[3]
-	r.Not = binary.NativeEndian.Uint32(m.header[8:])&ruleInvert != 0
+	destBits, sourceBits, tos := int(m.Header[1]), int(m.Header[2]), m.Header[3]
+	r.Not = binary.NativeEndian.Uint32(m.Header[8:])&ruleInvert != 0
 	var unknown []string
 	if tos != 0 {
 		unknown = append(unknown, fmt.Sprintf("tos %#x", tos))
 	}
 	masked := false
-	err := attributes(m.attributes, func(a *netlink.AttributeDecoder) {
-		switch a.Type() {
+	err = netlink.Each(m.Attributes, func(kind uint16, data []byte) error {
+		n := uint32(netlink.Native(data))
+		switch kind {
 		case ruleDest:
-			r.Dest = prefix(m.header[0], a.Bytes(), destBits)
+			r.Dest = prefix(m.Header[0], data, destBits)
 		case ruleSource:
-			r.Source = prefix(m.header[0], a.Bytes(), sourceBits)
+			r.Source = prefix(m.Header[0], data, sourceBits)
 		case ruleIn:
-			r.In = a.String()
+			r.In = netlink.String(data)
 		case ruleOut:
-			r.Out = a.String()
+			r.Out = netlink.String(data)
 		case ruleGoto:
-			r.Target = a.Uint32()
+			r.Target = n
 		case rulePriority:
-			r.Priority = a.Uint32()
+			r.Priority = n
 		case ruleTable:
-			r.Table = a.Uint32()
+			r.Table = n
 		case ruleMark:
-			r.Mark = a.Uint32()
+			r.Mark = n
 			if !masked {
 				r.MarkMask = 0xffffffff
 			}
 		case ruleMarkMask:
-			r.MarkMask, masked = a.Uint32(), true
+			r.MarkMask, masked = n, true
 		case ruleL3MDev:
-			r.L3MDev = a.Uint8() != 0
+			r.L3MDev = n != 0
 		case ruleSuppressPrefix:
-			r.SuppressPrefixLength = int(int32(a.Uint32()))
+			r.SuppressPrefixLength = int(int32(n))
 		case ruleProtocol:
-			r.Protocol = a.Uint8()
+			r.Protocol = uint8(n)
 		case ruleDport:
-			if from, to, ok := portRange(a); ok {
+			if from, to, ok := portRange(data); ok {
 				r.Dport = exposure.Numbers(uint64(from), uint64(to))
 			}
 		case ruleSport:
-			if from, to, ok := portRange(a); ok {
+			if from, to, ok := portRange(data); ok {
 				r.Sport = exposure.Numbers(uint64(from), uint64(to))
 			}
 		case ruleDportMask: // printed with every single port, as the next
-			if mask := a.Uint16(); mask != 0xffff {
-				unknown = append(unknown, fmt.Sprintf("dport mask %#x", mask))
+			if n != 0xffff {
+				unknown = append(unknown, fmt.Sprintf("dport mask %#x", n))
 			}
 		case ruleSportMask:
-			if mask := a.Uint16(); mask != 0xffff {
-				unknown = append(unknown, fmt.Sprintf("sport mask %#x", mask))
+			if n != 0xffff {
+				unknown = append(unknown, fmt.Sprintf("sport mask %#x", n))
 			}
 		case ruleUsers:
 			unknown = append(unknown, "a user")
 		case ruleTunnel:
-			if a.Uint64() != 0 {
+			if netlink.Native(data) != 0 {
 				unknown = append(unknown, "a tunnel")
 			}
 		case ruleSuppressGroup:
-			if group := a.Uint32(); group != 0xffffffff {
-				unknown = append(unknown, fmt.Sprintf("suppress_ifgroup %d", group))
+			if n != 0xffffffff {
+				unknown = append(unknown, fmt.Sprintf("suppress_ifgroup %d", n))
 			}
 		case ruleFlow, ruleOrigin, rulePad: // the realm that it sets; who made it
 		default:
-			unknown = append(unknown, fmt.Sprintf("attribute %d", a.Type()))
+			unknown = append(unknown, fmt.Sprintf("attribute %d", kind))
 		}
+		return nil
 	})
-	if err != nil {
-		return err
-	}
 	r.Unknown = strings.Join(unknown, ", ")
-	h.Rules = append(h.Rules, r)
-	return nil
+	return r, true, err
 }
 
 // portRange reads struct fib_rule_port_range; ports from 0 to 0 are none.
-func portRange(a *netlink.AttributeDecoder) (from, to uint16, ok bool) {
-	b := a.Bytes()
+func portRange(b []byte) (from, to uint16, ok bool) {
 	if len(b) != 4 {
 		return 0, 0, false
 	}

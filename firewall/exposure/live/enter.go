@@ -13,7 +13,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/hostview"
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 // Bounds on reading other namespaces.
@@ -71,11 +71,11 @@ func readInside(
 		defer close(done)
 		runtime.LockOSThread() // for good: the thread never comes back from the other namespace
 		if err = unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
-			err = fmt.Errorf("entering network namespace %d: %w", inode, netdump.Permission(err))
+			err = fmt.Errorf("entering network namespace %d: %w", inode, netlink.Explain(err))
 			return
 		}
 		if rules, err = Rules(ctx); err == nil {
-			host, err = hostview.Read()
+			host, err = hostview.Read(ctx)
 		}
 	}()
 	<-done

@@ -28,7 +28,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
 	"github.com/portgrave/portgrave/firewall/ipvs"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Host is all that the evaluator and the audit want to know of the host.
@@ -50,7 +51,7 @@ func Read(ctx context.Context) (Host, error) {
 	if err != nil {
 		return Host{}, err
 	}
-	host, err := hostview.Read()
+	host, err := hostview.Read(ctx)
 	if err != nil {
 		return Host{}, err
 	}
@@ -70,12 +71,12 @@ func Read(ctx context.Context) (Host, error) {
 func Rules(ctx context.Context) (*exposure.Ruleset, error) {
 	rs := &exposure.Ruleset{}
 	sets := xtables.LiveSets(ctx, run, time.Now())
-	conn, err := nfnetlink.Dial()
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("reading nf_tables: %w", err)
 	}
 	defer func() { _ = conn.Close() }()
-	indexes, err := nfnetlink.Dial() // beside the dump under way
+	indexes, err := netlink.Dial(unix.NETLINK_NETFILTER) // beside the dump under way
 	if err != nil {
 		return nil, fmt.Errorf("reading ipsets: %w", err)
 	}

@@ -2,7 +2,7 @@ package nftables
 
 import (
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,7 +36,7 @@ func hookOf(f exposure.Family, number uint64) (exposure.Hook, bool) {
 
 // decodeChain reads a chain without its rules, and its table's name.
 func decodeChain(o Object) (*exposure.Chain, string, error) {
-	a, err := nfnetlink.Parse(o.Attributes)
+	a, err := netlink.Parse(o.Attributes)
 	if err != nil {
 		return nil, "", err
 	}
@@ -45,7 +45,7 @@ func decodeChain(o Object) (*exposure.Chain, string, error) {
 	if !a.Has(unix.NFTA_CHAIN_HOOK) {
 		return c, table, nil
 	}
-	h, err := nfnetlink.Parse(a.Bytes(unix.NFTA_CHAIN_HOOK))
+	h, err := netlink.Parse(a.Bytes(unix.NFTA_CHAIN_HOOK))
 	if err != nil {
 		return nil, "", err
 	}
@@ -62,13 +62,13 @@ func decodeChain(o Object) (*exposure.Chain, string, error) {
 	return c, table, err
 }
 
-func devicesOf(h *nfnetlink.Attributes) ([]string, error) {
+func devicesOf(h *netlink.Attributes) ([]string, error) {
 	var out []string
 	if h.Has(hookDev) {
 		out = append(out, h.String(hookDev))
 	}
-	err := nfnetlink.Each(h.Bytes(hookDevs), func(kind uint16, data []byte) error {
-		name := nfnetlink.String(data)
+	err := netlink.Each(h.Bytes(hookDevs), func(kind uint16, data []byte) error {
+		name := netlink.String(data)
 		if kind == devicePrefix {
 			name += "*"
 		}

@@ -4,12 +4,12 @@ import (
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // cmp compares bytes of the registers with a constant, as memcmp does: numbers in network order.
-func (t *translator) cmp(a *nfnetlink.Attributes) {
+func (t *translator) cmp(a *netlink.Attributes) {
 	from, ok := offsetOf(a.Number(unix.NFTA_CMP_SREG))
 	data, err := value(a.Bytes(unix.NFTA_CMP_DATA))
 	if !ok || err != nil || len(data) == 0 {
@@ -88,7 +88,7 @@ func (t *translator) equal(slots []slot, data []byte, not bool) {
 }
 
 // inRange is the range expression: from … to, both included.
-func (t *translator) inRange(a *nfnetlink.Attributes) {
+func (t *translator) inRange(a *netlink.Attributes) {
 	at, ok := offsetOf(a.Number(unix.NFTA_RANGE_SREG))
 	from, err1 := value(a.Bytes(unix.NFTA_RANGE_FROM_DATA))
 	to, err2 := value(a.Bytes(unix.NFTA_RANGE_TO_DATA))
@@ -236,7 +236,7 @@ func isName(o exposure.Operand) bool {
 const lookupFlags = 5 // NFTA_LOOKUP_FLAGS
 
 // lookup asks a set, or a map: for data, which it writes to a register, or a verdict.
-func (t *translator) lookup(a *nfnetlink.Attributes) {
+func (t *translator) lookup(a *netlink.Attributes) {
 	name := a.String(unix.NFTA_LOOKUP_SET)
 	key, v, found := t.key(name, a.Number(unix.NFTA_LOOKUP_SREG))
 	not := a.Number(lookupFlags)&unix.NFT_LOOKUP_F_INV != 0

@@ -6,12 +6,12 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtinfo"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 // x_tables' matches and targets as nf_tables holds them (include/uapi/linux/netfilter/nf_tables_compat.h): NFTA_MATCH_NAME 1, NFTA_MATCH_REV 2,
 // NFTA_MATCH_INFO 3; the same for targets.
-func xtInfo(a *nfnetlink.Attributes) xtinfo.Info {
+func xtInfo(a *netlink.Attributes) xtinfo.Info {
 	return xtinfo.Info{Name: a.String(1), Revision: uint32(a.Number(2)), Data: a.Bytes(3)}
 }
 
@@ -32,7 +32,7 @@ func (t *translator) xtContext() (xtinfo.Context, bool) {
 	return c, true
 }
 
-func (t *translator) xtMatch(a *nfnetlink.Attributes) {
+func (t *translator) xtMatch(a *netlink.Attributes) {
 	i := xtInfo(a)
 	c, ok := t.xtContext()
 	if !ok {
@@ -52,7 +52,7 @@ func (t *translator) xtMatch(a *nfnetlink.Attributes) {
 	}
 }
 
-func (t *translator) xtTarget(a *nfnetlink.Attributes) {
+func (t *translator) xtTarget(a *netlink.Attributes) {
 	i := xtInfo(a)
 	c, ok := t.xtContext()
 	if !ok {

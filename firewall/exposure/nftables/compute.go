@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -23,8 +23,8 @@ const (
 )
 
 // immediate writes a constant to a register, or is the rule's verdict.
-func (t *translator) immediate(a *nfnetlink.Attributes) {
-	data, err := nfnetlink.Parse(a.Bytes(unix.NFTA_IMMEDIATE_DATA))
+func (t *translator) immediate(a *netlink.Attributes) {
+	data, err := netlink.Parse(a.Bytes(unix.NFTA_IMMEDIATE_DATA))
 	if err != nil {
 		t.unknownEffect("a malformed immediate")
 		return
@@ -44,7 +44,7 @@ func (t *translator) immediate(a *nfnetlink.Attributes) {
 	t.load(a, unix.NFTA_IMMEDIATE_DREG, constant(data.Bytes(unix.NFTA_DATA_VALUE)))
 }
 
-func (t *translator) bitwise(a *nfnetlink.Attributes) {
+func (t *translator) bitwise(a *netlink.Attributes) {
 	from, ok1 := offsetOf(a.Number(unix.NFTA_BITWISE_SREG))
 	to, ok2 := offsetOf(a.Number(unix.NFTA_BITWISE_DREG))
 	n := int(min(a.Number(unix.NFTA_BITWISE_LEN), registerBytes+1))
@@ -91,7 +91,7 @@ func maskXor(slots []slot, n int, maskData, xorData []byte) ([]*piece, error) {
 		return nil, err
 	}
 	if len(mask) != n || len(xor) != n {
-		return nil, nfnetlink.ErrMalformed
+		return nil, netlink.ErrMalformed
 	}
 	var out []*piece
 	for _, s := range slots {
@@ -147,7 +147,7 @@ func shifted(slots []slot, n int, left bool, data []byte) ([]*piece, error) {
 		return nil, err
 	}
 	if len(b) != 4 {
-		return nil, nfnetlink.ErrMalformed
+		return nil, netlink.ErrMalformed
 	}
 	v, _ := host.number(b)
 	by, _ := v.Uint64()
@@ -178,18 +178,18 @@ func shifted(slots []slot, n int, left bool, data []byte) ([]*piece, error) {
 }
 
 // second is the other side of and, or, xor: a register or a constant of n bytes; nil if it can't be read.
-func (t *translator) second(a *nfnetlink.Attributes, n int) ([]slot, error) {
+func (t *translator) second(a *netlink.Attributes, n int) ([]slot, error) {
 	if a.Has(bitwiseReg2) {
 		from, ok := offsetOf(a.Number(bitwiseReg2))
 		if !ok {
-			return nil, nfnetlink.ErrMalformed
+			return nil, netlink.ErrMalformed
 		}
 		slots, _ := t.registers.read(from, n)
 		return slots, nil
 	}
 	b, err := value(a.Bytes(bitwiseData))
 	if err != nil || len(b) != n {
-		return nil, nfnetlink.ErrMalformed
+		return nil, netlink.ErrMalformed
 	}
 	return []slot{{0, constant(b)}}, nil
 }
@@ -266,7 +266,7 @@ func may(ops []exposure.Operand) exposure.Value {
 }
 
 // byteorder turns the bytes of numbers of size bytes about. On a machine whose own order is the network's it does nothing.
-func (t *translator) byteorder(a *nfnetlink.Attributes) {
+func (t *translator) byteorder(a *netlink.Attributes) {
 	from, ok1 := offsetOf(a.Number(unix.NFTA_BYTEORDER_SREG))
 	to, ok2 := offsetOf(a.Number(unix.NFTA_BYTEORDER_DREG))
 	n, size := int(min(a.Number(unix.NFTA_BYTEORDER_LEN), registerBytes+1)), int(min(a.Number(unix.NFTA_BYTEORDER_SIZE), 9))

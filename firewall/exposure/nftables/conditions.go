@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,11 +15,11 @@ import (
 func conditions(expr, list []byte) (string, error) {
 	var words []string
 	add := func(b []byte) error {
-		a, err := nfnetlink.Parse(b)
+		a, err := netlink.Parse(b)
 		if err != nil {
 			return err
 		}
-		data, err := nfnetlink.Parse(a.Bytes(unix.NFTA_EXPR_DATA))
+		data, err := netlink.Parse(a.Bytes(unix.NFTA_EXPR_DATA))
 		if err != nil {
 			return err
 		}
@@ -33,12 +33,12 @@ func conditions(expr, list []byte) (string, error) {
 			return "", err
 		}
 	}
-	err := nfnetlink.Each(list, func(_ uint16, data []byte) error { return add(data) })
+	err := netlink.Each(list, func(_ uint16, data []byte) error { return add(data) })
 	return strings.Join(words, " "), err
 }
 
 // conditionText is a condition for people; false for counters, which ask nothing. What isn't known may ask anything.
-func conditionText(name string, a *nfnetlink.Attributes) (string, bool) {
+func conditionText(name string, a *netlink.Attributes) (string, bool) {
 	switch name {
 	case "counter", "last":
 		return "", false
@@ -52,7 +52,7 @@ func conditionText(name string, a *nfnetlink.Attributes) (string, bool) {
 	return name, true
 }
 
-func limitText(a *nfnetlink.Attributes) string {
+func limitText(a *netlink.Attributes) string {
 	over := ""
 	if a.Number(unix.NFTA_LIMIT_FLAGS)&unix.NFT_LIMIT_F_INV != 0 {
 		over = "over "
@@ -73,7 +73,7 @@ func limitText(a *nfnetlink.Attributes) string {
 	return text
 }
 
-func quotaText(a *nfnetlink.Attributes) string {
+func quotaText(a *netlink.Attributes) string {
 	word := "until"
 	if a.Number(unix.NFTA_QUOTA_FLAGS)&unix.NFT_QUOTA_F_INV != 0 {
 		word = "over"
@@ -82,7 +82,7 @@ func quotaText(a *nfnetlink.Attributes) string {
 }
 
 // connlimitText: NFTA_CONNLIMIT_COUNT 1, NFTA_CONNLIMIT_FLAGS 2 with NFT_CONNLIMIT_F_INV 1.
-func connlimitText(a *nfnetlink.Attributes) string {
+func connlimitText(a *netlink.Attributes) string {
 	if a.Number(2)&1 != 0 {
 		return fmt.Sprintf("ct count over %d", a.Number(1))
 	}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -64,7 +64,7 @@ func Decode(d *Dump, o Options) ([]*exposure.Table, error) {
 }
 
 func (x *decoder) addTable(o Object) (*exposure.Table, error) {
-	a, err := nfnetlink.Parse(o.Attributes)
+	a, err := netlink.Parse(o.Attributes)
 	if err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (x *decoder) addFlowtable(o Object) error {
 }
 
 func (x *decoder) addRule(o Object) error {
-	a, err := nfnetlink.Parse(o.Attributes)
+	a, err := netlink.Parse(o.Attributes)
 	if err != nil {
 		return err
 	}

@@ -8,8 +8,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -50,7 +51,7 @@ type ChainName struct {
 }
 
 // errAbsent: the kernel has no nf_tables; nothing answers for the subsystem (nfnetlink_rcv_msg in
-// net/netfilter/nfnetlink.c).
+// net/netfilter/netlink.c).
 var errAbsent = errors.New("this kernel has no nf_tables")
 
 // attempts to read one generation whole. A dump of 10 000 rules takes some tens of milliseconds; a
@@ -58,14 +59,14 @@ var errAbsent = errors.New("this kernel has no nf_tables")
 const attempts = 5
 
 // Take reads everything, within one generation of the ruleset. It returns an error that says so if
-// the ruleset keeps changing, and wraps the kernel's refusals: EPERM without CAP_NET_ADMIN.
-func Take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
+// the ruleset keeps changing, and firewall.ErrPermission without CAP_NET_ADMIN.
+func Take(ctx context.Context, conn *netlink.Conn) (*Dump, error) {
 	rules := conn.Ruleset(ctx)
-	if _, err := rules.Generation(); errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+	if _, err := rules.Generation(); errors.Is(netlink.Unsupported("nf_tables", err), firewall.ErrUnsupported) {
 		return nil, fmt.Errorf("reading nf_tables: %w", errAbsent)
 	}
 	var d *Dump
-	generation, err := nfnetlink.OneGeneration(rules, attempts, func(uint32) (err error) {
+	generation, err := netlink.OneGeneration(rules, attempts, func(uint32) (err error) {
 		d, err = take(ctx, conn, maxWalked)
 		return err
 	})
@@ -77,7 +78,7 @@ func Take(ctx context.Context, conn *nfnetlink.Conn) (*Dump, error) {
 }
 
 // take reads everything. walked is maxWalked.
-func take(ctx context.Context, conn *nfnetlink.Conn, walked int) (*Dump, error) {
+func take(ctx context.Context, conn *netlink.Conn, walked int) (*Dump, error) {
 	d := &Dump{At: time.Now(), Elements: map[SetName][][]byte{}, Cut: map[SetName]bool{}}
 	var err error
 	for _, part := range []struct {
@@ -124,13 +125,15 @@ const (
 // elementsOf dumps a set; one that is a hash table again and again until no element came twice.
 func elementsOf(
 	ctx context.Context,
-	conn *nfnetlink.Conn,
+	conn *netlink.Conn,
 	name SetName,
 	hashed bool,
 	walk *dumpWalk,
 ) ([][]byte, error) {
-	attributes := nfnetlink.AppendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, name.Table)
-	attributes = nfnetlink.AppendString(attributes, unix.NFTA_SET_ELEM_LIST_SET, name.Name)
+	attributes := func(e *netlink.Encoder) {
+		e.String(unix.NFTA_SET_ELEM_LIST_TABLE, name.Table)
+		e.String(unix.NFTA_SET_ELEM_LIST_SET, name.Name)
+	}
 	for range sortedAnewAttempts {
 		var messages [][]byte
 		walk.before = 0
@@ -181,11 +184,11 @@ func (w *dumpWalk) message(attributes []byte) error {
 		return errTooLong
 	}
 	// What is malformed is for the decoder to say.
-	_ = nfnetlink.Each(attributes, func(kind uint16, list []byte) error {
+	_ = netlink.Each(attributes, func(kind uint16, list []byte) error {
 		if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 			return nil
 		}
-		return nfnetlink.Each(list, func(uint16, []byte) error {
+		return netlink.Each(list, func(uint16, []byte) error {
 			w.before++
 			return nil
 		})
@@ -206,12 +209,12 @@ func repeats(messages [][]byte) bool {
 	seed := maphash.MakeSeed()
 	var keys []uint64
 	for _, m := range messages {
-		_ = nfnetlink.Each(m, func(kind uint16, list []byte) error {
+		_ = netlink.Each(m, func(kind uint16, list []byte) error {
 			if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
 				return nil
 			}
-			return nfnetlink.Each(list, func(_ uint16, element []byte) error {
-				return nfnetlink.Each(element, func(kind uint16, key []byte) error {
+			return netlink.Each(list, func(_ uint16, element []byte) error {
+				return netlink.Each(element, func(kind uint16, key []byte) error {
 					if kind == unix.NFTA_SET_ELEM_KEY {
 						keys = append(keys, maphash.Bytes(seed, key))
 					}
@@ -226,7 +229,7 @@ func repeats(messages [][]byte) bool {
 
 // declaration is a set's name and its flags.
 func declaration(set Object) (SetName, uint32, error) {
-	a, err := nfnetlink.Parse(set.Attributes)
+	a, err := netlink.Parse(set.Attributes)
 	return SetName{
 			set.Family,
 			a.String(unix.NFTA_SET_TABLE),
@@ -239,19 +242,13 @@ func declaration(set Object) (SetName, uint32, error) {
 // ask dumps the objects of one kind. What the kernel sends is copied: the buffer is used again.
 func ask(
 	ctx context.Context,
-	conn *nfnetlink.Conn,
+	conn *netlink.Conn,
 	kind, family uint8,
-	attributes []byte,
+	attributes func(*netlink.Encoder),
 	each func(Object) error,
 ) error {
-	r := nfnetlink.Request{
-		Subsystem:  unix.NFNL_SUBSYS_NFTABLES,
-		Kind:       kind,
-		Family:     family,
-		Attributes: attributes,
-		Dump:       true,
-	}
-	return conn.Ask(ctx, r, func(m nfnetlink.Message) error {
-		return each(Object{exposure.Family(m.Family), append([]byte(nil), m.Attributes...)})
+	r := netlink.Netfilter(unix.NFNL_SUBSYS_NFTABLES, kind, family, unix.NLM_F_DUMP, attributes)
+	return conn.Ask(ctx, r, func(m netlink.Message) error {
+		return each(Object{exposure.Family(m.Family()), append([]byte(nil), m.Attributes...)})
 	})
 }

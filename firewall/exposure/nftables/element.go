@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -44,9 +44,9 @@ func decodeElements(s *kernelSet, now time.Time) *elements {
 	}
 	out.list = make([]element, 0, room)
 	for _, m := range s.messages {
-		a, err := nfnetlink.Parse(m)
+		a, err := netlink.Parse(m)
 		if err == nil {
-			err = nfnetlink.Each(a.Bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(_ uint16, data []byte) error {
+			err = netlink.Each(a.Bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(_ uint16, data []byte) error {
 				return out.add(s, data, now)
 			})
 		}
@@ -61,7 +61,7 @@ func decodeElements(s *kernelSet, now time.Time) *elements {
 }
 
 func (l *elements) add(s *kernelSet, b []byte, now time.Time) error {
-	a, err := nfnetlink.Parse(b)
+	a, err := netlink.Parse(b)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (l *elements) add(s *kernelSet, b []byte, now time.Time) error {
 		return nil
 	}
 	if d := a.Bytes(unix.NFTA_SET_ELEM_DATA); d != nil {
-		data, err := nfnetlink.Parse(d)
+		data, err := netlink.Parse(d)
 		if err != nil {
 			return err
 		}
@@ -133,14 +133,14 @@ func value(b []byte) ([]byte, error) {
 	if b == nil {
 		return nil, nil
 	}
-	a, err := nfnetlink.Parse(b)
+	a, err := netlink.Parse(b)
 	return a.Bytes(unix.NFTA_DATA_VALUE), err
 }
 
 // decodeVerdict reads NFTA_DATA_VERDICT. False for a break, which is no verdict of the model. A code that nobody knows is taken for a queue: it
 // may do anything.
 func decodeVerdict(b []byte) (exposure.Verdict, bool) {
-	a, err := nfnetlink.Parse(b)
+	a, err := netlink.Parse(b)
 	if err != nil {
 		return exposure.Verdict{Kind: exposure.VerdictQueue, With: "malformed"}, true
 	}
@@ -174,7 +174,7 @@ func commentOf(b []byte) string {
 			return ""
 		}
 		if kind == 0 {
-			return nfnetlink.String(b[2 : 2+n])
+			return netlink.String(b[2 : 2+n])
 		}
 		b = b[2+n:]
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtinfo"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -19,12 +19,12 @@ func attr(kind uint16, parts ...[]byte) []byte {
 	for _, p := range parts {
 		all = append(all, p...)
 	}
-	return nfnetlink.AppendBytes(nil, kind, all)
+	return netlink.AppendBytes(nil, kind, all)
 }
 
-func str(kind uint16, s string) []byte { return nfnetlink.AppendString(nil, kind, s) }
+func str(kind uint16, s string) []byte { return netlink.AppendString(nil, kind, s) }
 func u32(kind uint16, n uint32) []byte {
-	return nfnetlink.AppendBytes(nil, kind, binary.BigEndian.AppendUint32(nil, n))
+	return netlink.AppendBytes(nil, kind, binary.BigEndian.AppendUint32(nil, n))
 }
 
 // expression encodes one as the kernel does.
@@ -68,13 +68,13 @@ func seeds(f *testing.F) {
 		f.Fatal(err)
 	}
 	for i, r := range d.Rules {
-		a, _ := nfnetlink.Parse(r.Attributes)
+		a, _ := netlink.Parse(r.Attributes)
 		var set, elements []byte
 		if i < len(d.Sets) {
 			set = d.Sets[i].Attributes
 			name, _, _ := declaration(d.Sets[i])
 			for _, m := range d.Elements[name] {
-				e, _ := nfnetlink.Parse(m)
+				e, _ := netlink.Parse(m)
 				elements = append(elements, e.Bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS)...)
 			}
 		}

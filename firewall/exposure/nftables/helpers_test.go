@@ -6,13 +6,14 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // dial opens a socket in the test's namespace.
-func dial(t testing.TB) *nfnetlink.Conn {
+func dial(t testing.TB) *netlink.Conn {
 	t.Helper()
-	c, err := nfnetlink.Dial()
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,7 @@ import (
 	"errors"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,7 +26,7 @@ const (
 
 // hooks asks for the lists of all hooks that the chains are at. nat chains are in none: they run inside a hook of the
 // kernel's own. A kernel without the subsystem (before 5.14, or without the module) has no lists: nil.
-func hooks(ctx context.Context, conn *nfnetlink.Conn, chains []Object) ([][]ChainName, error) {
+func hooks(ctx context.Context, conn *netlink.Conn, chains []Object) ([][]ChainName, error) {
 	type list struct {
 		family uint8
 		number uint32
@@ -59,13 +59,14 @@ func hooks(ctx context.Context, conn *nfnetlink.Conn, chains []Object) ([][]Chai
 	}
 	var out [][]ChainName
 	for _, l := range lists {
-		attributes := nfnetlink.AppendBytes(nil, hookNumber, []byte{0, 0, 0, byte(l.number)})
-		if l.device != "" {
-			attributes = nfnetlink.AppendString(attributes, hookDevice, l.device)
-		}
-		r := nfnetlink.Request{Subsystem: subsystemHook, Kind: hookGet, Family: l.family, Attributes: attributes, Dump: true}
+		r := netlink.Netfilter(subsystemHook, hookGet, l.family, unix.NLM_F_DUMP, func(e *netlink.Encoder) {
+			e.Uint32(hookNumber, l.number)
+			if l.device != "" {
+				e.String(hookDevice, l.device)
+			}
+		})
 		var names []ChainName
-		err := conn.Ask(ctx, r, func(m nfnetlink.Message) error {
+		err := conn.Ask(ctx, r, func(m netlink.Message) error {
 			if n, ok := chainAt(m.Attributes); ok {
 				names = append(names, n)
 			}
@@ -87,15 +88,15 @@ func hooks(ctx context.Context, conn *nfnetlink.Conn, chains []Object) ([][]Chai
 
 // chainAt is the nf_tables chain that an entry of a list is; false for other hooks.
 func chainAt(b []byte) (ChainName, bool) {
-	a, err := nfnetlink.Parse(b)
+	a, err := netlink.Parse(b)
 	if err != nil {
 		return ChainName{}, false
 	}
-	info, err := nfnetlink.Parse(a.Bytes(hookChain))
+	info, err := netlink.Parse(a.Bytes(hookChain))
 	if err != nil || info.Number(hookInfoType) != typeNFTables {
 		return ChainName{}, false
 	}
-	desc, err := nfnetlink.Parse(info.Bytes(hookInfoDesc))
+	desc, err := netlink.Parse(info.Bytes(hookInfoDesc))
 	if err != nil {
 		return ChainName{}, false
 	}

@@ -4,7 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // IPSET_CMD_GET_BYINDEX and its attributes (include/uapi/linux/netfilter/ipset/ip_set.h); protocol 7 has it, since Linux 4.20.
@@ -18,13 +19,14 @@ const (
 )
 
 // IPSetName is the name of the ipset with an index, which is all that a rule holds. It wraps the kernel's refusals: ENOENT if there is none.
-func IPSetName(ctx context.Context, conn *nfnetlink.Conn, index uint16) (string, error) {
-	attributes := nfnetlink.AppendBytes(nil, ipsetProtocol, []byte{ipsetVersion})
-	// NLA_F_NET_BYTEORDER (include/uapi/linux/netlink.h), which ipset asks for.
-	attributes = nfnetlink.AppendBytes(attributes, ipsetIndex|1<<14, []byte{byte(index >> 8), byte(index)})
+func IPSetName(ctx context.Context, conn *netlink.Conn, index uint16) (string, error) {
+	request := netlink.Netfilter(subsystemIPSet, ipsetGetByIndex, unix.AF_UNSPEC, 0, func(e *netlink.Encoder) {
+		e.Uint8(ipsetProtocol, ipsetVersion)
+		e.Uint16(ipsetIndex|unix.NLA_F_NET_BYTEORDER, index) // which ipset asks for
+	})
 	name := ""
-	err := conn.Ask(ctx, nfnetlink.Request{Subsystem: subsystemIPSet, Kind: ipsetGetByIndex, Attributes: attributes}, func(m nfnetlink.Message) error {
-		a, err := nfnetlink.Parse(m.Attributes)
+	err := conn.Ask(ctx, request, func(m netlink.Message) error {
+		a, err := netlink.Parse(m.Attributes)
 		name = a.String(ipsetName)
 		return err
 	})

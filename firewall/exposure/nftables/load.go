@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -71,7 +71,7 @@ var metaLoads = map[uint64]metaLoad{
 // iifType is what an incoming interface's ARPHRD_* is called; see isEthernet.
 const iifType = "meta iiftype"
 
-func (t *translator) meta(a *nfnetlink.Attributes) {
+func (t *translator) meta(a *netlink.Attributes) {
 	key := a.Number(unix.NFTA_META_KEY)
 	if a.Has(unix.NFTA_META_SREG) {
 		t.metaSet(a, key)
@@ -103,7 +103,7 @@ func (t *translator) meta(a *nfnetlink.Attributes) {
 
 // metaSet: only the mark is of concern to later rules and routing. The packet's type is, too, but
 // has no words in the model; and a bridge's broute lets it go another way.
-func (t *translator) metaSet(a *nfnetlink.Attributes, key uint64) {
+func (t *translator) metaSet(a *netlink.Attributes, key uint64) {
 	from, ok := t.source(a, unix.NFTA_META_SREG)
 	switch {
 	case !ok:
@@ -157,7 +157,7 @@ var ctTuples = map[uint64]ctTuple{
 
 // ct follows nft_ct_get_eval (net/netfilter/nft_ct.c). Every key but the state ends the rule where
 // there is no connection, as an absent field does.
-func (t *translator) ct(a *nfnetlink.Attributes) {
+func (t *translator) ct(a *netlink.Attributes) {
 	key := a.Number(unix.NFTA_CT_KEY)
 	if a.Has(unix.NFTA_CT_SREG) {
 		t.ctSet(a, key)
@@ -214,7 +214,7 @@ func (t *translator) ct(a *nfnetlink.Attributes) {
 }
 
 // ctTuple is a part of the original or the reply tuple.
-func (t *translator) ctTuple(a *nfnetlink.Attributes, key uint64, tuple ctTuple) {
+func (t *translator) ctTuple(a *netlink.Attributes, key uint64, tuple ctTuple) {
 	field := func(f exposure.Field, n int) { t.load(a, unix.NFTA_CT_DREG, operand(exposure.Of(f), n, network)) }
 	switch key {
 	case ctSrcIP:
@@ -250,7 +250,7 @@ func (t *translator) ctTuple(a *nfnetlink.Attributes, key uint64, tuple ctTuple)
 }
 
 // ctSet: marks and zones matter to later rules, the rest to nobody on the way.
-func (t *translator) ctSet(a *nfnetlink.Attributes, key uint64) {
+func (t *translator) ctSet(a *netlink.Attributes, key uint64) {
 	from, ok := t.source(a, unix.NFTA_CT_SREG)
 	switch {
 	case !ok:
@@ -281,7 +281,7 @@ const (
 )
 
 // fib: NFTA_FIB_DREG 1, NFTA_FIB_RESULT 2, NFTA_FIB_FLAGS 3.
-func (t *translator) fib(a *nfnetlink.Attributes) {
+func (t *translator) fib(a *netlink.Attributes) {
 	flags := a.Number(3)
 	f := exposure.Fib{
 		Of:     exposure.FibSource,
@@ -318,7 +318,7 @@ func (t *translator) fib(a *nfnetlink.Attributes) {
 // exthdr reads IPv6 extension headers and the options of IPv4, TCP, SCTP and DCCP
 // (net/netfilter/nft_exthdr.c). Writing one, or taking a TCP option away, changes nothing about the
 // way; but the kernel ends the rule of a packet that isn't TCP.
-func (t *translator) exthdr(a *nfnetlink.Attributes) {
+func (t *translator) exthdr(a *netlink.Attributes) {
 	op := a.Number(unix.NFTA_EXTHDR_OP)
 	kind := a.Number(unix.NFTA_EXTHDR_TYPE)
 	name := [...]string{"exthdr", "tcp option", "ip option", "sctp chunk", "dccp option"}[min(op, 4)]
@@ -363,7 +363,7 @@ func (t *translator) exthdr(a *nfnetlink.Attributes) {
 	)
 }
 
-func (t *translator) rt(a *nfnetlink.Attributes) {
+func (t *translator) rt(a *netlink.Attributes) {
 	key := a.Number(unix.NFTA_RT_KEY)
 	n := 4
 	switch key {
@@ -382,7 +382,7 @@ func (t *translator) rt(a *nfnetlink.Attributes) {
 }
 
 // socket: NFTA_SOCKET_KEY 1, NFTA_SOCKET_DREG 2.
-func (t *translator) socket(a *nfnetlink.Attributes) {
+func (t *translator) socket(a *netlink.Attributes) {
 	key := a.Number(1)
 	text, n := "socket", 4
 	if key < 4 {
@@ -393,16 +393,16 @@ func (t *translator) socket(a *nfnetlink.Attributes) {
 }
 
 // osf: NFTA_OSF_DREG 1; NFT_OSF_MAXGENRELEN 16.
-func (t *translator) osf(a *nfnetlink.Attributes) { t.loadUnknown(a, 1, "osf name", 16, true) }
+func (t *translator) osf(a *netlink.Attributes) { t.loadUnknown(a, 1, "osf name", 16, true) }
 
 // xfrm: NFTA_XFRM_DREG 1.
-func (t *translator) xfrm(a *nfnetlink.Attributes) { t.loadUnknown(a, 1, "ipsec", 16, true) }
+func (t *translator) xfrm(a *netlink.Attributes) { t.loadUnknown(a, 1, "ipsec", 16, true) }
 
 // tunnel: NFTA_TUNNEL_KEY 1, NFTA_TUNNEL_DREG 2.
-func (t *translator) tunnel(a *nfnetlink.Attributes) { t.loadUnknown(a, 2, "tunnel", 4, true) }
+func (t *translator) tunnel(a *netlink.Attributes) { t.loadUnknown(a, 2, "tunnel", 4, true) }
 
 // numgen: NFTA_NG_DREG 1, NFTA_NG_MODULUS 2, NFTA_NG_TYPE 3, NFTA_NG_OFFSET 4.
-func (t *translator) numgen(a *nfnetlink.Attributes) {
+func (t *translator) numgen(a *netlink.Attributes) {
 	word := "inc"
 	if a.Number(3) == 1 { // NFT_NG_RANDOM
 		word = "random"
@@ -411,7 +411,7 @@ func (t *translator) numgen(a *nfnetlink.Attributes) {
 }
 
 // hash: NFTA_HASH_DREG 2, NFTA_HASH_MODULUS 4, NFTA_HASH_OFFSET 6, NFTA_HASH_TYPE 7.
-func (t *translator) hash(a *nfnetlink.Attributes) {
+func (t *translator) hash(a *netlink.Attributes) {
 	word := "jhash"
 	if a.Number(7) == 1 { // NFT_HASH_SYM
 		word = "symhash"
@@ -421,7 +421,7 @@ func (t *translator) hash(a *nfnetlink.Attributes) {
 
 // number is an unknown from offset to offset + modulus − 1, in host order.
 func (t *translator) number(
-	a *nfnetlink.Attributes,
+	a *netlink.Attributes,
 	register int,
 	text string,
 	modulus, offset uint64,

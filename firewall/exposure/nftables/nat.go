@@ -6,7 +6,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -29,7 +29,7 @@ func natText(flags uint64) string {
 }
 
 // nat is snat and dnat (net/netfilter/nft_nat.c).
-func (t *translator) nat(a *nfnetlink.Attributes) {
+func (t *translator) nat(a *netlink.Attributes) {
 	flags := a.Number(unix.NFTA_NAT_FLAGS)
 	n := exposure.NAT{Kind: exposure.NATSource, Text: natText(flags)}
 	if a.Number(unix.NFTA_NAT_TYPE) == unix.NFT_NAT_DNAT {
@@ -54,7 +54,7 @@ func (t *translator) nat(a *nfnetlink.Attributes) {
 }
 
 // bounds reads what two registers hold. The second is nil if it isn't given or is the first.
-func (t *translator) bounds(a *nfnetlink.Attributes, first, last, n int) (from, to *exposure.Operand) {
+func (t *translator) bounds(a *netlink.Attributes, first, last, n int) (from, to *exposure.Operand) {
 	at, ok := offsetOf(a.Number(first))
 	if !a.Has(first) || !ok {
 		return nil, nil
@@ -99,14 +99,14 @@ func netmap(n exposure.NAT) (from, to *exposure.Operand) {
 }
 
 // masquerade: NFTA_MASQ_FLAGS 1, NFTA_MASQ_REG_PROTO_MIN 2, NFTA_MASQ_REG_PROTO_MAX 3.
-func (t *translator) masquerade(a *nfnetlink.Attributes) {
+func (t *translator) masquerade(a *netlink.Attributes) {
 	n := exposure.NAT{Kind: exposure.NATMasquerade, Family: t.natFamily(), Text: natText(a.Number(1))}
 	n.Port, n.PortMax = t.bounds(a, 2, 3, 2)
 	t.add(n)
 }
 
 // redirect: NFTA_REDIR_REG_PROTO_MIN 1, NFTA_REDIR_REG_PROTO_MAX 2, NFTA_REDIR_FLAGS 3.
-func (t *translator) redirect(a *nfnetlink.Attributes) {
+func (t *translator) redirect(a *netlink.Attributes) {
 	n := exposure.NAT{Kind: exposure.NATRedirect, Family: t.natFamily(), Text: natText(a.Number(3))}
 	n.Port, n.PortMax = t.bounds(a, 1, 2, 2)
 	t.add(n)
@@ -116,7 +116,7 @@ func (t *translator) redirect(a *nfnetlink.Attributes) {
 func (t *translator) natFamily() exposure.Family { return t.table.Family }
 
 // tproxy: NFTA_TPROXY_FAMILY 1, NFTA_TPROXY_REG_ADDR 2, NFTA_TPROXY_REG_PORT 3.
-func (t *translator) tproxy(a *nfnetlink.Attributes) {
+func (t *translator) tproxy(a *netlink.Attributes) {
 	p := exposure.TProxy{Family: exposure.Family(a.Number(1))}
 	if p.Family == exposure.FamilyUnspec {
 		p.Family = t.table.Family // the packet's own

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -35,13 +35,13 @@ type objectKey struct {
 
 // objectText is an object for people: "limit slow { rate 5/second }".
 func objectText(b []byte) (objectKey, string, string, error) {
-	a, err := nfnetlink.Parse(b)
+	a, err := netlink.Parse(b)
 	if err != nil {
 		return objectKey{}, "", "", err
 	}
 	k := objectKey{uint32(a.Number(unix.NFTA_OBJ_TYPE)), a.String(unix.NFTA_OBJ_NAME)}
 	text := fmt.Sprintf("%s %s", objectWord(k.kind), k.name)
-	data, err := nfnetlink.Parse(a.Bytes(unix.NFTA_OBJ_DATA))
+	data, err := netlink.Parse(a.Bytes(unix.NFTA_OBJ_DATA))
 	if err != nil {
 		return objectKey{}, "", "", err
 	}
@@ -81,18 +81,18 @@ func objectEffect(kind uint32, text string) exposure.Statement {
 }
 
 func flowtableText(b []byte) (text, table string, err error) {
-	a, err := nfnetlink.Parse(b)
+	a, err := netlink.Parse(b)
 	if err != nil {
 		return "", "", err
 	}
 	// NFTA_FLOWTABLE_TABLE 1, _NAME 2, _HOOK 3 with _HOOK_DEVS 3 (include/uapi/linux/netfilter/nf_tables.h).
-	hook, err := nfnetlink.Parse(a.Bytes(3))
+	hook, err := netlink.Parse(a.Bytes(3))
 	if err != nil {
 		return "", "", err
 	}
 	var devices []string
-	err = nfnetlink.Each(hook.Bytes(3), func(_ uint16, data []byte) error {
-		devices = append(devices, nfnetlink.String(data))
+	err = netlink.Each(hook.Bytes(3), func(_ uint16, data []byte) error {
+		devices = append(devices, netlink.String(data))
 		return nil
 	})
 	return fmt.Sprintf("flowtable %s { devices = { %s } }", a.String(2), strings.Join(devices, ", ")), a.String(1), err

@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -84,7 +84,7 @@ func parts(header []headerField, offset, length int) []part {
 	return out
 }
 
-func (t *translator) payload(a *nfnetlink.Attributes) {
+func (t *translator) payload(a *netlink.Attributes) {
 	base, ok := rawBase(a.Number(unix.NFTA_PAYLOAD_BASE))
 	offset, length := a.Number(unix.NFTA_PAYLOAD_OFFSET), a.Number(unix.NFTA_PAYLOAD_LEN)
 	text := fmt.Sprintf("payload @%d,%d,%d", a.Number(unix.NFTA_PAYLOAD_BASE), 8*offset, 8*length)
@@ -119,7 +119,7 @@ func (p part) piece(base exposure.RawBase) *piece {
 
 // payloadSet writes header bytes. Only destination address and port are followed; bytes that no first packet's way depends on are
 // nobody's concern; anything else makes what is read later unknown. nft reads and writes back neighbouring bits with those that it changes.
-func (t *translator) payloadSet(a *nfnetlink.Attributes, base exposure.RawBase, offset int, cut []part) {
+func (t *translator) payloadSet(a *netlink.Attributes, base exposure.RawBase, offset int, cut []part) {
 	from, ok := t.source(a, unix.NFTA_PAYLOAD_SREG)
 	if !ok {
 		t.unknownEffect("payload set from no register")

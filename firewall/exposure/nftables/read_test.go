@@ -12,7 +12,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
 func TestTablesAndChains(t *testing.T) {
@@ -173,7 +173,7 @@ func TestOneGeneration(t *testing.T) {
 		rs := &exposure.Ruleset{}
 		err := Read(context.Background(), conn, rs, Options{})
 		switch {
-		case errors.Is(err, nfnetlink.ErrInterrupted):
+		case errors.Is(err, netlink.ErrInterrupted):
 			changing++
 			continue
 		case err != nil:

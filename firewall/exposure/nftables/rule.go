@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,7 +22,7 @@ type translator struct {
 	version  int
 	protocol int
 	// data is the expression at hand; here, since it would be allocated anew for each otherwise.
-	data nfnetlink.Attributes
+	data netlink.Attributes
 	// compared is the piece that the last statement compared, so that "≥ 5" and "≤ 10" of one load become one range.
 	compared *piece
 }
@@ -36,10 +36,10 @@ type kernelTable struct {
 }
 
 // expressions are the kernel's expressions that the reader knows, by name (net/netfilter/nft_*.c).
-var expressions map[string]func(*translator, *nfnetlink.Attributes)
+var expressions map[string]func(*translator, *netlink.Attributes)
 
 func init() { // the handlers reach back to the table
-	expressions = map[string]func(*translator, *nfnetlink.Attributes){
+	expressions = map[string]func(*translator, *netlink.Attributes){
 		"payload": (*translator).payload, "meta": (*translator).meta, "ct": (*translator).ct, "fib": (*translator).fib,
 		"exthdr": (*translator).exthdr, "rt": (*translator).rt, "socket": (*translator).socket, "osf": (*translator).osf,
 		"xfrm": (*translator).xfrm, "tunnel": (*translator).tunnel, "numgen": (*translator).numgen, "hash": (*translator).hash,
@@ -60,7 +60,7 @@ func (t *translator) reset(table *kernelTable, chain *exposure.Chain) {
 }
 
 // decodeRule reads a rule; its chain's table is known.
-func (t *translator) decodeRule(a *nfnetlink.Attributes) *exposure.Rule {
+func (t *translator) decodeRule(a *netlink.Attributes) *exposure.Rule {
 	switch t.table.Family {
 	case exposure.FamilyIPv4:
 		t.version = 4
@@ -68,7 +68,7 @@ func (t *translator) decodeRule(a *nfnetlink.Attributes) *exposure.Rule {
 		t.version = 6
 	}
 	r := &exposure.Rule{Handle: a.Number(unix.NFTA_RULE_HANDLE)}
-	err := nfnetlink.Each(a.Bytes(unix.NFTA_RULE_EXPRESSIONS), func(_ uint16, data []byte) error {
+	err := netlink.Each(a.Bytes(unix.NFTA_RULE_EXPRESSIONS), func(_ uint16, data []byte) error {
 		t.expression(data)
 		return nil
 	})
@@ -85,14 +85,14 @@ func (t *translator) decodeRule(a *nfnetlink.Attributes) *exposure.Rule {
 
 // expression translates one NFTA_EXPR_NAME, NFTA_EXPR_DATA pair.
 func (t *translator) expression(b []byte) {
-	a, err := nfnetlink.Parse(b)
+	a, err := netlink.Parse(b)
 	if err != nil {
 		t.add(exposure.Unknown{Text: "a malformed expression", Effect: true})
 		return
 	}
-	name := nfnetlink.CString(a.Bytes(unix.NFTA_EXPR_NAME))
+	name := netlink.CString(a.Bytes(unix.NFTA_EXPR_NAME))
 	translate, ok := expressions[string(name)]
-	if t.data, err = nfnetlink.Parse(a.Bytes(unix.NFTA_EXPR_DATA)); err != nil || !ok {
+	if t.data, err = netlink.Parse(a.Bytes(unix.NFTA_EXPR_DATA)); err != nil || !ok {
 		t.unknownEffect(fmt.Sprintf("expression %q", name))
 		return
 	}
@@ -116,7 +116,7 @@ func (t *translator) unknownMatch(text string) { t.add(exposure.Unknown{Text: te
 func (t *translator) noEffect(text string) { t.add(exposure.NoEffect{Text: text}) }
 
 // load writes a piece to the register that an attribute names. An expression that names none is malformed.
-func (t *translator) load(a *nfnetlink.Attributes, register int, pieces ...*piece) {
+func (t *translator) load(a *netlink.Attributes, register int, pieces ...*piece) {
 	offset, ok := offsetOf(a.Number(register))
 	if !ok {
 		t.unknownEffect("a load into no register")
@@ -131,7 +131,7 @@ func (t *translator) load(a *nfnetlink.Attributes, register int, pieces ...*piec
 }
 
 // loadUnknown writes a value that can't be known. may says that the load can also end the rule, where the packet has no such thing.
-func (t *translator) loadUnknown(a *nfnetlink.Attributes, register int, text string, n int, may bool) {
+func (t *translator) loadUnknown(a *netlink.Attributes, register int, text string, n int, may bool) {
 	if may {
 		t.unknownMatch(text)
 	}
@@ -143,7 +143,7 @@ func (t *translator) loadUnknown(a *nfnetlink.Attributes, register int, text str
 }
 
 // source is the offset of the register that an attribute names.
-func (t *translator) source(a *nfnetlink.Attributes, register int) (int, bool) {
+func (t *translator) source(a *netlink.Attributes, register int) (int, bool) {
 	return offsetOf(a.Number(register))
 }
 

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,7 +57,7 @@ type keyColumn struct {
 }
 
 func decodeSet(b []byte) (*kernelSet, string, error) {
-	a, err := nfnetlink.Parse(b)
+	a, err := netlink.Parse(b)
 	if err != nil {
 		return nil, "", err
 	}
@@ -78,13 +78,13 @@ func decodeSet(b []byte) (*kernelSet, string, error) {
 	if s.keyLength > registerBytes || s.dataLength > registerBytes {
 		s.broken = fmt.Sprintf("a key of %d and data of %d bytes", s.keyLength, s.dataLength)
 	}
-	desc, err := nfnetlink.Parse(a.Bytes(unix.NFTA_SET_DESC))
+	desc, err := netlink.Parse(a.Bytes(unix.NFTA_SET_DESC))
 	if err != nil {
 		return nil, "", err
 	}
 	s.size = int(uint32(desc.Number(unix.NFTA_SET_DESC_SIZE)))
-	err = nfnetlink.Each(desc.Bytes(descConcat), func(_ uint16, data []byte) error {
-		field, err := nfnetlink.Parse(data)
+	err = netlink.Each(desc.Bytes(descConcat), func(_ uint16, data []byte) error {
+		field, err := netlink.Parse(data)
 		s.lengths = append(s.lengths, int(uint32(field.Number(fieldLength))))
 		return err
 	})

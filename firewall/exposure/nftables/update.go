@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,7 +16,7 @@ const (
 )
 
 // dynset adds to a set, or removes from it (nft_dynset_eval in net/netfilter/nft_dynset.c).
-func (t *translator) dynset(a *nfnetlink.Attributes) {
+func (t *translator) dynset(a *netlink.Attributes) {
 	name := a.String(unix.NFTA_DYNSET_SET_NAME)
 	asked, err := conditions(a.Bytes(unix.NFTA_DYNSET_EXPR), a.Bytes(dynsetExpressions))
 	key, v, found := t.key(name, a.Number(unix.NFTA_DYNSET_SREG_KEY))
@@ -44,7 +44,7 @@ func (t *translator) dynset(a *nfnetlink.Attributes) {
 
 // objref applies a named object, or the one that a map has for a key: NFTA_OBJREF_IMM_TYPE 1, NFTA_OBJREF_IMM_NAME 2, NFTA_OBJREF_SET_SREG 3,
 // NFTA_OBJREF_SET_NAME 4.
-func (t *translator) objref(a *nfnetlink.Attributes) {
+func (t *translator) objref(a *netlink.Attributes) {
 	if !a.Has(4) {
 		kind, name := uint32(a.Number(1)), a.String(2)
 		text := t.table.objects[objectKey{kind, name}]

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,7 +18,7 @@ var (
 	icmpxAnswers = map[uint64]string{0: "no-route", 1: "port-unreachable", 2: "host-unreachable", 3: "admin-prohibited"}
 )
 
-func (t *translator) reject(a *nfnetlink.Attributes) {
+func (t *translator) reject(a *netlink.Attributes) {
 	code := a.Number(unix.NFTA_REJECT_ICMP_CODE)
 	with := fmt.Sprintf("answer %d", code)
 	switch a.Number(unix.NFTA_REJECT_TYPE) {
@@ -36,7 +36,7 @@ func (t *translator) reject(a *nfnetlink.Attributes) {
 }
 
 // queue: NFTA_QUEUE_NUM 1, NFTA_QUEUE_TOTAL 2, NFTA_QUEUE_FLAGS 3, NFTA_QUEUE_SREG_QNUM 4.
-func (t *translator) queue(a *nfnetlink.Attributes) {
+func (t *translator) queue(a *netlink.Attributes) {
 	with := fmt.Sprint(a.Number(1))
 	switch total := a.Number(2); {
 	case a.Has(4):
@@ -63,12 +63,12 @@ func queueText(code uint32) string {
 }
 
 // forward is fwd: the packet goes out of another device at once.
-func (t *translator) forward(a *nfnetlink.Attributes) {
+func (t *translator) forward(a *netlink.Attributes) {
 	t.add(exposure.Verdict{Kind: exposure.VerdictStolen, With: "fwd to " + t.deviceText(a, unix.NFTA_FWD_SREG_DEV)})
 }
 
 // dup sends a copy; the packet itself goes on.
-func (t *translator) dup(a *nfnetlink.Attributes) {
+func (t *translator) dup(a *netlink.Attributes) {
 	if a.Has(unix.NFTA_DUP_SREG_DEV) {
 		t.noEffect("dup to " + t.deviceText(a, unix.NFTA_DUP_SREG_DEV))
 		return
@@ -77,7 +77,7 @@ func (t *translator) dup(a *nfnetlink.Attributes) {
 }
 
 // deviceText is the device whose index a register holds.
-func (t *translator) deviceText(a *nfnetlink.Attributes, register int) string {
+func (t *translator) deviceText(a *netlink.Attributes, register int) string {
 	if at, ok := offsetOf(a.Number(register)); ok {
 		if v, ok := t.registers.one(at, 4, host).IsConst(); ok {
 			n, _ := v.Uint64()
@@ -87,9 +87,9 @@ func (t *translator) deviceText(a *nfnetlink.Attributes, register int) string {
 	return "a device"
 }
 
-func (t *translator) notrack(*nfnetlink.Attributes) { t.add(exposure.NoTrack{}) }
+func (t *translator) notrack(*netlink.Attributes) { t.add(exposure.NoTrack{}) }
 
-func (t *translator) log(a *nfnetlink.Attributes) {
+func (t *translator) log(a *netlink.Attributes) {
 	words := []string{"log"}
 	if p := a.String(unix.NFTA_LOG_PREFIX); p != "" {
 		words = append(words, fmt.Sprintf("prefix %q", p))
@@ -100,12 +100,12 @@ func (t *translator) log(a *nfnetlink.Attributes) {
 	t.noEffect(strings.Join(words, " "))
 }
 
-func (t *translator) counter(*nfnetlink.Attributes) { t.noEffect("counter") }
-func (t *translator) last(*nfnetlink.Attributes)    { t.noEffect("last") }
+func (t *translator) counter(*netlink.Attributes) { t.noEffect("counter") }
+func (t *translator) last(*netlink.Attributes)    { t.noEffect("last") }
 
 // condition is an expression that ends the rule or not by what happened before.
-func condition(name string) func(*translator, *nfnetlink.Attributes) {
-	return func(t *translator, a *nfnetlink.Attributes) {
+func condition(name string) func(*translator, *netlink.Attributes) {
+	return func(t *translator, a *netlink.Attributes) {
 		text, _ := conditionText(name, a)
 		t.unknownMatch(text)
 	}
@@ -119,10 +119,10 @@ const flowTableName = 1
 
 // flowOffload hands an established connection to a flowtable. Of any other packet, a first one always, the kernel ends the rule
 // (nft_flow_offload_eval in net/netfilter/nft_flow_offload.c).
-func (t *translator) flowOffload(a *nfnetlink.Attributes) {
+func (t *translator) flowOffload(a *netlink.Attributes) {
 	t.noEffect("flow add @" + a.String(flowTableName))
 	t.match(exposure.AnyBit(exposure.FieldCTStatus, statusConfirmed))
 }
 
 // synproxy answers the client in the server's place, and the server only sees clients that answered back.
-func (t *translator) synproxy(*nfnetlink.Attributes) { t.unknownEffect("synproxy") }
+func (t *translator) synproxy(*netlink.Attributes) { t.unknownEffect("synproxy") }

@@ -13,11 +13,10 @@ import (
 	"testing"
 	"testing/fstest"
 
-	"github.com/mdlayher/netlink"
-	"github.com/mdlayher/netlink/nltest"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/inetdiag"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
+	"github.com/portgrave/portgrave/firewall/netlink/inetdiag"
+	"github.com/portgrave/portgrave/firewall/netlink/netlinktest"
 	"github.com/portgrave/portgrave/firewall/process"
 	"golang.org/x/sys/unix"
 )
@@ -98,7 +97,7 @@ func TestUnwillingProc(t *testing.T) {
 			}
 			return nil
 		}}
-		s, err := host{process.Reader{Proc: proc, User: process.UserName}, netdump.Dial, netdump.In}.read(t.Context())
+		s, err := host{process.Reader{Proc: proc, User: process.UserName}, netlink.Dial, netlink.In}.read(t.Context())
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -125,17 +124,13 @@ func TestUnwillingProc(t *testing.T) {
 
 // fake is a kernel that lists one TCP socket of IPv4, bound to interface 2, and fails where it is told to. what is "tcp4" and the like, or
 // "links" or "addresses".
-func fake(fails func(what string) (netlink.HeaderFlags, error)) netdump.Dialer {
+func fake(fails func(what string) (flags uint16, err error)) netlink.Dialer {
 	return func(family int) (*netlink.Conn, error) {
 		if _, err := fails("dial"); err != nil {
-			return nil, err
+			return nil, netlink.Explain(err)
 		}
-		return nltest.Dial(func(requests []netlink.Message) ([]netlink.Message, error) {
-			if len(requests) == 0 {
-				return nil, nil
-			}
-			q := requests[0]
-			what := map[netlink.HeaderType]string{unix.RTM_GETLINK: "links", unix.RTM_GETADDR: "addresses"}[q.Header.Type]
+		return netlinktest.Kernel(func(q netlinktest.Question) ([]netlink.Message, error) {
+			what := map[uint16]string{unix.RTM_GETLINK: "links", unix.RTM_GETADDR: "addresses"}[q.Kind]
 			if family == unix.NETLINK_SOCK_DIAG {
 				what = firewall.Protocol(q.Data[1]).String() + map[byte]string{unix.AF_INET: "4", unix.AF_INET6: "6"}[q.Data[0]]
 			}
@@ -143,23 +138,18 @@ func fake(fails func(what string) (netlink.HeaderFlags, error)) netdump.Dialer {
 			if err != nil {
 				return nil, err
 			}
-			var out []netlink.Message
 			switch what {
 			case "tcp4":
 				m := make([]byte, inetdiag.MessageLen)
 				m[0], m[1], m[5], m[40] = unix.AF_INET, unix.BPF_TCP_LISTEN, 80, 2
-				out = append(out, netlink.Message{Data: m})
+				return []netlink.Message{{Flags: flags, Header: m}}, nil
 			case "links":
 				m := make([]byte, unix.SizeofIfInfomsg)
 				binary.NativeEndian.PutUint32(m[4:], 2)
-				out = append(out, netlink.Message{Data: append(m, nltest.MustMarshalAttributes([]netlink.Attribute{{Type: unix.IFLA_IFNAME, Data: []byte("eth0\x00")}})...)})
+				return []netlink.Message{{Flags: flags, Header: m, Attributes: netlink.AppendString(nil, unix.IFLA_IFNAME, "eth0")}}, nil
 			}
-			out = append(out, netlink.Message{Header: netlink.Header{Type: netlink.Done}})
-			for i := range out {
-				out[i].Header.Flags, out[i].Header.Sequence = netlink.Multi|flags, q.Header.Sequence
-			}
-			return out, nil
-		}), nil
+			return nil, nil
+		}).Dial(family)
 	}
 }
 
@@ -175,7 +165,7 @@ func TestUnwillingKernel(t *testing.T) {
 	const usual, withSCTP = "TCP 1\nUDP 1\n", "TCP 1\nUDP 1\nSCTP 1\n"
 	for name, c := range map[string]struct {
 		fails     map[string]error
-		flags     map[string]netlink.HeaderFlags
+		flags     map[string]uint16
 		protocols string
 		says      string // one thing alone; "" is none
 		device    string
@@ -188,12 +178,12 @@ func TestUnwillingKernel(t *testing.T) {
 		"IPv6 switched off":                  {map[string]error{"tcp6": unix.EAFNOSUPPORT, "udp6": unix.EAFNOSUPPORT, "sctp6": unix.EAFNOSUPPORT}, nil, usual, "", "eth0", nil},
 		"interfaces that can't be listed":    {map[string]error{"links": unix.EIO}, nil, usual, "listing interfaces", "index 2", nil},
 		"addresses that can't be listed":     {map[string]error{"addresses": unix.EIO}, nil, usual, "addresses", "eth0", nil},
-		"always interrupted":                 {nil, map[string]netlink.HeaderFlags{"tcp4": netlink.DumpInterrupted}, usual, "changed while it was read", "eth0", nil},
+		"always interrupted":                 {nil, map[string]uint16{"tcp4": unix.NLM_F_DUMP_INTR}, usual, "changed while they were read", "eth0", nil},
 		"nothing may be read":                {map[string]error{"dial": unix.EPERM}, nil, usual, "", "", firewall.ErrPermission},
 		"nothing can be read but what isn't": {map[string]error{"tcp4": unix.EIO, "tcp6": unix.EIO, "udp4": unix.EIO, "udp6": unix.EIO, "sctp4": unix.ENOENT, "sctp6": unix.ENOENT}, nil, usual, "", "", unix.EIO},
 	} {
 		h := host{processes: process.Reader{Proc: village(c.protocols), User: func(uid string) string { return uid }},
-			here: fake(func(what string) (netlink.HeaderFlags, error) { return c.flags[what], c.fails[what] })}
+			here: fake(func(what string) (uint16, error) { return c.flags[what], c.fails[what] })}
 		s, err := h.read(t.Context())
 		if !errors.Is(err, c.is) || c.is == nil && err != nil {
 			t.Errorf("%s: %v, want %v", name, err, c.is)

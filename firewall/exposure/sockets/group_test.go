@@ -13,7 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/inetdiag"
+	"github.com/portgrave/portgrave/firewall/netlink/inetdiag"
 	"github.com/portgrave/portgrave/firewall/process"
 )
 

@@ -10,10 +10,9 @@ import (
 	"os"
 	"strings"
 
-	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/inetdiag"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
+	"github.com/portgrave/portgrave/firewall/netlink/inetdiag"
 	"golang.org/x/sys/unix"
 )
 
@@ -43,7 +42,7 @@ func (h host) listening(ctx context.Context, in Namespace, at *place) (out []fou
 		defer func() { _ = file.Close() }()
 		dial = h.into(file)
 	}
-	from := netdump.NewPool(dial)
+	from := netlink.NewPool(dial)
 	defer func() { _ = from.Close() }()
 	listed, bound := false, false
 	for _, p := range firewall.Protocols {
@@ -82,23 +81,16 @@ func (h host) listening(ctx context.Context, in Namespace, at *place) (out []fou
 }
 
 // addressesOf lists the addresses of a namespace.
-func addressesOf(ctx context.Context, from netdump.Source) ([]netip.Addr, error) {
-	request := netlink.Message{Header: netlink.Header{Type: unix.RTM_GETADDR}, Data: make([]byte, unix.SizeofIfAddrmsg)}
-	list, err := netdump.Table(ctx, from, unix.NETLINK_ROUTE, request, func(b []byte) (netip.Addr, bool, error) {
-		if len(b) < unix.SizeofIfAddrmsg {
-			return netip.Addr{}, false, netdump.ErrTruncated
+func addressesOf(ctx context.Context, from netlink.Source) ([]netip.Addr, error) {
+	request := netlink.Request{Kind: unix.RTM_GETADDR, Header: make([]byte, unix.SizeofIfAddrmsg)}
+	list, err := netlink.Table(ctx, from, unix.NETLINK_ROUTE, request, func(m netlink.Message) (netip.Addr, bool, error) {
+		a, err := netlink.Parse(m.Attributes)
+		// Of a point-to-point link IFA_ADDRESS is the far end (include/uapi/linux/if_addr.h).
+		address, ok := netip.AddrFromSlice(a.Bytes(unix.IFA_LOCAL))
+		if !ok {
+			address, ok = netip.AddrFromSlice(a.Bytes(unix.IFA_ADDRESS))
 		}
-		var address netip.Addr
-		err := netdump.Attributes(b[unix.SizeofIfAddrmsg:], func(kind uint16, data []byte) error {
-			// Of a point-to-point link IFA_ADDRESS is the far end (include/uapi/linux/if_addr.h).
-			if kind == unix.IFA_LOCAL || kind == unix.IFA_ADDRESS && !address.IsValid() {
-				if x, ok := netip.AddrFromSlice(data); ok {
-					address = x
-				}
-			}
-			return nil
-		})
-		return address, err == nil && address.IsValid(), err
+		return address, ok, err
 	})
 	if err != nil {
 		return list, fmt.Errorf("addresses: %w", err)
@@ -112,7 +104,7 @@ func (h host) nothingThere(err error, p firewall.Protocol, family uint8) bool {
 	if family == unix.AF_INET6 && errors.Is(err, unix.EAFNOSUPPORT) {
 		return true
 	}
-	if p != firewall.SCTP || !netdump.Absent(err) {
+	if p != firewall.SCTP || !netlink.Absent(err) {
 		return false
 	}
 	// "protocol size sockets …", a line a protocol, whether or not this namespace has such sockets (net/core/sock.c, proto_seq_ops).
@@ -130,35 +122,44 @@ func deviceName(names map[int]string, index int) string {
 }
 
 // interfaces are the names of a namespace's interfaces by index.
-func interfaces(ctx context.Context, from netdump.Source) (map[int]string, error) {
-	type link struct {
-		index int
-		name  string
-	}
-	list, err := netdump.Table(ctx, from, unix.NETLINK_ROUTE, netlink.Message{
-		Header: netlink.Header{Type: unix.RTM_GETLINK}, Data: make([]byte, unix.SizeofIfInfomsg),
-	}, func(b []byte) (l link, ok bool, err error) {
+func interfaces(ctx context.Context, from netlink.Source) (map[int]string, error) {
+	names := map[int]string{}
+	request := netlink.Request{Kind: unix.RTM_GETLINK, Header: make([]byte, unix.SizeofIfInfomsg)}
+	_, err := netlink.Table(ctx, from, unix.NETLINK_ROUTE, request, func(m netlink.Message) (_ struct{}, _ bool, err error) {
 		// struct ifinfomsg (include/uapi/linux/rtnetlink.h): family, padding, type, index, flags, change.
-		if len(b) < unix.SizeofIfInfomsg {
-			return l, false, netdump.ErrTruncated
-		}
-		l.index = int(binary.NativeEndian.Uint32(b[4:]))
-		err = netdump.Attributes(b[unix.SizeofIfInfomsg:], func(kind uint16, data []byte) error {
-			if kind == unix.IFLA_IFNAME {
-				l.name = strings.TrimRight(string(data), "\x00")
-			}
-			return nil
-		})
-		return l, err == nil, err
+		a, err := netlink.Parse(m.Attributes)
+		names[int(netlink.Native(m.Header[4:8]))] = a.String(unix.IFLA_IFNAME)
+		return struct{}{}, false, err
 	})
-	names := make(map[int]string, len(list))
-	for _, l := range list {
-		names[l.index] = l.name
-	}
 	if err != nil {
 		err = fmt.Errorf("listing interfaces (rtnetlink): %w", err)
 	}
 	return names, err
+}
+
+// numbered reports whether a network namespace has a number in the one of a connection, as those at
+// the other ends of its links do (RTM_GETNSID, rtnetlink(7)).
+func numbered(ctx context.Context, dial netlink.Dialer, namespace *os.File) bool {
+	conn, err := dial(unix.NETLINK_ROUTE)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }()
+	number := int32(-1) // NETNSA_NSID_NOT_ASSIGNED
+	err = conn.Ask(ctx, netlink.Request{
+		Kind:   unix.RTM_GETNSID,
+		Header: make([]byte, 4), // struct rtgenmsg, padded
+		Attributes: func(e *netlink.Encoder) {
+			e.Bytes(unix.NETNSA_FD, binary.NativeEndian.AppendUint32(nil, uint32(namespace.Fd())))
+		},
+	}, func(m netlink.Message) error {
+		a, err := netlink.Parse(m.Attributes)
+		if a.Has(unix.NETNSA_NSID) {
+			number = int32(netlink.Native(a.Bytes(unix.NETNSA_NSID)))
+		}
+		return err
+	})
+	return err == nil && number >= 0
 }
 
 // inodeOf is an open file's inode; 0 if the kernel doesn't say.

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"github.com/portgrave/portgrave/firewall/process"
 	"golang.org/x/sys/unix"
 )
@@ -259,7 +259,7 @@ func TestTakers(t *testing.T) {
 func here(t *testing.T) []Listener {
 	t.Helper()
 	proc := unwilling{os.DirFS("/proc"), []string{fmt.Sprint(os.Getpid())}, func(string, string) error { return nil }}
-	s, err := host{process.Reader{Proc: proc, User: process.UserName}, netdump.Dial, netdump.In}.read(t.Context())
+	s, err := host{process.Reader{Proc: proc, User: process.UserName}, netlink.Dial, netlink.In}.read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,9 +9,8 @@ import (
 	"os"
 	"slices"
 
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"github.com/portgrave/portgrave/firewall/process"
-	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -60,16 +59,16 @@ func Read(ctx context.Context) (Snapshot, error) {
 			}
 			return name
 		}},
-		here: netdump.Dial,
-		into: netdump.In,
+		here: netlink.Dial,
+		into: netlink.In,
 	}.read(ctx)
 }
 
 // host is where a Snapshot comes from.
 type host struct {
 	processes process.Reader
-	here      netdump.Dialer                // of the calling thread's namespace
-	into      func(*os.File) netdump.Dialer // of another
+	here      netlink.Dialer                // of the calling thread's namespace
+	into      func(*os.File) netlink.Dialer // of another
 }
 
 func (h host) read(ctx context.Context) (Snapshot, error) {
@@ -117,7 +116,7 @@ func (h host) read(ctx context.Context) (Snapshot, error) {
 func (s *Snapshot) namespaceOf(proc fs.FS, pid string) uint64 {
 	target, err := fs.ReadLink(proc, pid+"/ns/net")
 	if err != nil {
-		s.Unread = append(s.Unread, fmt.Errorf("telling network namespaces apart: %w", netdump.Permission(err)))
+		s.Unread = append(s.Unread, fmt.Errorf("telling network namespaces apart: %w", netlink.Explain(err)))
 	}
 	inode, _ := process.Inode(target, "net")
 	return inode
@@ -130,7 +129,7 @@ func (h host) lookInto(ctx context.Context, s *Snapshot, places []*place, curren
 		if p.first != 0 && !n.Host {
 			n.Container = h.processes.Look(p.first).Container
 		}
-		n.Neighbour = !n.Current && h.neighbour(p)
+		n.Neighbour = !n.Current && h.neighbour(ctx, p)
 		list, addresses, unread, err := h.listening(ctx, n, p)
 		switch {
 		case ctx.Err() != nil:
@@ -159,15 +158,14 @@ func (h host) lookInto(ctx context.Context, s *Snapshot, places []*place, curren
 }
 
 // neighbour reports whether a link of the calling thread's namespace has its other end in another
-// one: these have a number here (RTM_GETNSID, rtnetlink(7)).
-func (h host) neighbour(p *place) bool {
+// one.
+func (h host) neighbour(ctx context.Context, p *place) bool {
 	f, err := h.open(p)
 	if err != nil {
 		return false
 	}
 	defer func() { _ = f.Close() }()
-	number, err := netlink.GetNetNsIdByFd(int(f.Fd()))
-	return err == nil && number >= 0
+	return numbered(ctx, h.here, f)
 }
 
 // errGone: a namespace ended while the host was looked at.
@@ -181,7 +179,7 @@ func (h host) open(p *place) (*os.File, error) {
 		f, err := h.processes.Proc.Open(way)
 		if err != nil {
 			gone = gone && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH))
-			errs = append(errs, netdump.Permission(err))
+			errs = append(errs, netlink.Explain(err))
 			continue
 		}
 		file, ok := f.(*os.File)

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"net/netip"
 
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"github.com/portgrave/portgrave/test/bench/cidrs"
 	"go4.org/netipx"
 	"golang.org/x/sys/unix"
@@ -55,13 +55,13 @@ func (b *Batch) end(at int) {
 }
 
 func (b *Batch) number(kind uint16, n uint32) {
-	b.bytes = nfnetlink.AppendBytes(b.bytes, kind, binary.BigEndian.AppendUint32(nil, n))
+	b.bytes = netlink.AppendBytes(b.bytes, kind, binary.BigEndian.AppendUint32(nil, n))
 }
 
 // nest begins an attribute that holds others; endNest ends it.
 func (b *Batch) nest(kind uint16) int {
 	at := len(b.bytes)
-	b.bytes = nfnetlink.AppendBytes(b.bytes, kind|unix.NLA_F_NESTED, nil)
+	b.bytes = netlink.AppendBytes(b.bytes, kind|unix.NLA_F_NESTED, nil)
 	return at
 }
 
@@ -72,7 +72,7 @@ func (b *Batch) endNest(at int) {
 // Table adds the table.
 func (b *Batch) Table() {
 	at := b.message(subsystem|unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, unix.NFPROTO_INET, 0)
-	b.bytes = nfnetlink.AppendString(b.bytes, unix.NFTA_TABLE_NAME, cidrs.Table)
+	b.bytes = netlink.AppendString(b.bytes, unix.NFTA_TABLE_NAME, cidrs.Table)
 	b.end(at)
 }
 
@@ -85,8 +85,8 @@ func (b *Batch) DropEverything() {
 func (b *Batch) Set() {
 	const ipv4Type, ipv6Type = 7, 8 // nft's numbers of the types, which the kernel only stores
 	at := b.message(subsystem|unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, unix.NFPROTO_INET, 0)
-	b.bytes = nfnetlink.AppendString(b.bytes, unix.NFTA_SET_TABLE, cidrs.Table)
-	b.bytes = nfnetlink.AppendString(b.bytes, unix.NFTA_SET_NAME, cidrs.Set)
+	b.bytes = netlink.AppendString(b.bytes, unix.NFTA_SET_TABLE, cidrs.Table)
+	b.bytes = netlink.AppendString(b.bytes, unix.NFTA_SET_NAME, cidrs.Set)
 	b.number(unix.NFTA_SET_FLAGS, unix.NFT_SET_INTERVAL)
 	if b.family == cidrs.IPv6 {
 		b.number(unix.NFTA_SET_KEY_TYPE, ipv6Type)
@@ -117,8 +117,8 @@ func (b *Batch) chunks(kind, flags uint16, list []netip.Prefix) {
 // elements writes one message, with as many elements as fit, and says how many.
 func (b *Batch) elements(kind, flags uint16, list []netip.Prefix) (n int) {
 	at := b.message(subsystem|kind, flags, unix.NFPROTO_INET, 0)
-	b.bytes = nfnetlink.AppendString(b.bytes, unix.NFTA_SET_ELEM_LIST_TABLE, cidrs.Table)
-	b.bytes = nfnetlink.AppendString(b.bytes, unix.NFTA_SET_ELEM_LIST_SET, cidrs.Set)
+	b.bytes = netlink.AppendString(b.bytes, unix.NFTA_SET_ELEM_LIST_TABLE, cidrs.Table)
+	b.bytes = netlink.AppendString(b.bytes, unix.NFTA_SET_ELEM_LIST_SET, cidrs.Set)
 	if len(list) > 0 {
 		all := b.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 		for ; n < len(list) && len(b.bytes)-all < most; n++ {
@@ -137,7 +137,7 @@ func (b *Batch) element(a netip.Addr, flags uint32) {
 		b.number(unix.NFTA_SET_ELEM_FLAGS, flags)
 	}
 	key := b.nest(unix.NFTA_SET_ELEM_KEY)
-	b.bytes = nfnetlink.AppendBytes(b.bytes, unix.NFTA_DATA_VALUE, a.AsSlice())
+	b.bytes = netlink.AppendBytes(b.bytes, unix.NFTA_DATA_VALUE, a.AsSlice())
 	b.endNest(key)
 	b.endNest(element)
 }

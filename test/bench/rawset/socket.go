@@ -8,7 +8,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"github.com/portgrave/portgrave/test/bench/cidrs"
 	"golang.org/x/sys/unix"
 )
@@ -70,25 +70,27 @@ func (s *Socket) Commit(b *Batch) (time.Duration, error) {
 
 // ReadBack dumps the set with the buffer that is best for that, and returns how long it took. It counts the intervals and looks at nothing else.
 func ReadBack(ctx context.Context) (time.Duration, int, error) {
-	c, err := nfnetlink.Dial()
+	c, err := netlink.Dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer func() { _ = c.Close() }()
-	attributes := nfnetlink.AppendString(nil, unix.NFTA_SET_ELEM_LIST_TABLE, cidrs.Table)
-	attributes = nfnetlink.AppendString(attributes, unix.NFTA_SET_ELEM_LIST_SET, cidrs.Set)
+	request := netlink.Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETSETELEM, unix.NFPROTO_INET, unix.NLM_F_DUMP, func(e *netlink.Encoder) {
+		e.String(unix.NFTA_SET_ELEM_LIST_TABLE, cidrs.Table)
+		e.String(unix.NFTA_SET_ELEM_LIST_SET, cidrs.Set)
+	})
 	n := 0
 	start := time.Now()
-	err = c.Ask(ctx, nfnetlink.Request{Subsystem: unix.NFNL_SUBSYS_NFTABLES, Kind: unix.NFT_MSG_GETSETELEM, Family: unix.NFPROTO_INET, Dump: true, Attributes: attributes},
-		func(m nfnetlink.Message) error {
+	err = c.Ask(ctx, request,
+		func(m netlink.Message) error {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			attributes, err := nfnetlink.Parse(m.Attributes)
+			attributes, err := netlink.Parse(m.Attributes)
 			if err != nil {
 				return err
 			}
-			return nfnetlink.Each(attributes.Bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(uint16, []byte) error {
+			return netlink.Each(attributes.Bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(uint16, []byte) error {
 				n++
 				return nil
 			})

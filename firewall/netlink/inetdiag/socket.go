@@ -5,7 +5,7 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,7 +17,8 @@ type Socket struct {
 	V6Only   bool           // IPV6_V6ONLY; known of IPv6 sockets without a peer
 	Local    netip.AddrPort // never IPv4-mapped, no zone
 	Remote   netip.AddrPort // port 0: it has no peer
-	// Bound are all addresses of an SCTP socket, which may have several; Local is but one of them. Empty for other protocols.
+	// Bound are all addresses of an SCTP socket, which may have several; Local is but one of them.
+	// Empty for other protocols.
 	Bound []netip.Addr
 	UID   uint32 // of who made it, in the user namespace of who asks
 	Inode uint32 // what /proc/PID/fd calls it; 0: no process holds it any more, or none yet
@@ -28,7 +29,7 @@ type Socket struct {
 
 // Sizes and places of include/uapi/linux/inet_diag.h.
 const (
-	IDLen       = 48               // struct inet_diag_sockid: two ports, two addresses of 16 bytes, interface, cookie
+	IDLen       = 48               // struct inet_diag_sockid: ports, addresses, interface, cookie
 	headLen     = 4                // family, state, timer, retrans
 	MessageLen  = 4 + IDLen + 5*4  // struct inet_diag_msg
 	requestLen  = 4 + 4 + IDLen    // struct inet_diag_req_v2
@@ -47,28 +48,26 @@ const (
 // sockaddrLen is the size of struct sockaddr_storage (include/uapi/linux/socket.h).
 const sockaddrLen = 128
 
-// Interface is the index of the interface that the socket is bound to (SO_BINDTODEVICE, or the scope of its link-local
-// address); 0 is none. A socket with a link-local peer is always bound.
+// Interface is the index of the interface that the socket is bound to (SO_BINDTODEVICE, or the
+// scope of its link-local address); 0 is none. A socket with a link-local peer is always bound.
 func (s Socket) Interface() int { return int(binary.NativeEndian.Uint32(s.ID[interfaceAt:])) }
 
 // Cookie names this one socket for as long as the kernel runs.
 func (s Socket) Cookie() uint64 { return binary.NativeEndian.Uint64(s.ID[cookieAt:]) }
 
-// Request is struct inet_diag_req_v2: family, protocol, extensions, padding, states (a bit each), socket. It is
-// the payload of SOCK_DIAG_BY_FAMILY and of SOCK_DESTROY.
-func Request(family uint8, p firewall.Protocol, states uint32, id [IDLen]byte) []byte {
+// request is struct inet_diag_req_v2: family, protocol, extensions, padding, states (a bit each),
+// socket. It is the payload of SOCK_DIAG_BY_FAMILY and of SOCK_DESTROY.
+func request(family uint8, p firewall.Protocol, states uint32, id [IDLen]byte) []byte {
 	b := make([]byte, 0, requestLen)
 	b = append(b, family, uint8(p), 0, 0)
 	b = binary.NativeEndian.AppendUint32(b, states)
 	return append(b, id[:]...)
 }
 
-// Decode reads struct inet_diag_msg and the attributes behind it. It reports false for what is no socket of IPv4 or IPv6. A message
-// that ends too early is netdump.ErrTruncated.
-func Decode(b []byte, p firewall.Protocol) (Socket, bool, error) {
-	if len(b) < MessageLen {
-		return Socket{}, false, netdump.ErrTruncated
-	}
+// decode reads struct inet_diag_msg and the attributes behind it. It reports false for a socket of
+// another family than IPv4 and IPv6.
+func decode(m netlink.Message, p firewall.Protocol) (Socket, bool, error) {
+	b := m.Header
 	s := Socket{Protocol: p, Family: b[0], State: b[1],
 		UID: binary.NativeEndian.Uint32(b[uidAt:]), Inode: binary.NativeEndian.Uint32(b[inodeAt:])}
 	if s.Family != unix.AF_INET && s.Family != unix.AF_INET6 {
@@ -77,7 +76,7 @@ func Decode(b []byte, p firewall.Protocol) (Socket, bool, error) {
 	copy(s.ID[:], b[headLen:])
 	s.Local = endpoint(s.Family, s.ID[4:20], s.ID[0:2])
 	s.Remote = endpoint(s.Family, s.ID[20:36], s.ID[2:4])
-	err := netdump.Attributes(b[MessageLen:], func(kind uint16, data []byte) (err error) {
+	err := netlink.Each(m.Attributes, func(kind uint16, data []byte) (err error) {
 		switch {
 		case kind == attrV6Only && len(data) > 0:
 			s.V6Only = data[0] != 0
@@ -89,8 +88,8 @@ func Decode(b []byte, p firewall.Protocol) (Socket, bool, error) {
 	return s, err == nil, err
 }
 
-// endpoint reads an address of sock_diag, which has 16 bytes for it, IPv4 in the first four, and a port
-// in network order.
+// endpoint reads an address of sock_diag, which has 16 bytes for it, IPv4 in the first four, and a
+// port in network order.
 func endpoint(family uint8, address, port []byte) netip.AddrPort {
 	if family == unix.AF_INET {
 		address = address[:4]
@@ -99,8 +98,8 @@ func endpoint(family uint8, address, port []byte) netip.AddrPort {
 	return netip.AddrPortFrom(a.Unmap(), binary.BigEndian.Uint16(port))
 }
 
-// sockaddrs reads an array of struct sockaddr_storage: each a struct sockaddr_in (family, port, address) or sockaddr_in6
-// (family, port, flow, address).
+// sockaddrs reads an array of struct sockaddr_storage: each a struct sockaddr_in (family, port,
+// address) or sockaddr_in6 (family, port, flow, address).
 func sockaddrs(b []byte) ([]netip.Addr, error) {
 	var out []netip.Addr
 	for ; len(b) >= sockaddrLen; b = b[sockaddrLen:] {
@@ -116,7 +115,7 @@ func sockaddrs(b []byte) ([]netip.Addr, error) {
 		out = append(out, a.Unmap())
 	}
 	if len(b) != 0 {
-		return nil, netdump.ErrTruncated
+		return nil, netlink.ErrMalformed
 	}
 	return out, nil
 }

@@ -5,19 +5,18 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	"github.com/mdlayher/netlink"
-	"github.com/mdlayher/netlink/nltest"
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/netdump"
+	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // message is a struct inet_diag_msg as the kernel writes it, addresses of 16 bytes.
-func message(family, state uint8, local, remote netip.AddrPort, index uint32, attributes ...netlink.Attribute) []byte {
+func message(family, state uint8, local, remote netip.AddrPort, index uint32, attributes ...[]byte) []byte {
 	b := []byte{family, state, 0, 0}
 	b = binary.BigEndian.AppendUint16(b, local.Port())
 	b = binary.BigEndian.AppendUint16(b, remote.Port())
@@ -29,7 +28,17 @@ func message(family, state uint8, local, remote netip.AddrPort, index uint32, at
 	b = append(b, make([]byte, 3*4)...)                 // expires, queues
 	b = binary.NativeEndian.AppendUint32(b, 1000)       // uid
 	b = binary.NativeEndian.AppendUint32(b, 4026531833) // inode
-	return append(b, nltest.MustMarshalAttributes(attributes)...)
+	return slices.Concat(b, slices.Concat(attributes...))
+}
+
+func attribute(kind uint16, data ...byte) []byte { return netlink.AppendBytes(nil, kind, data) }
+
+// decodeBytes decodes a message as package netlink hands it over.
+func decodeBytes(b []byte, p firewall.Protocol) (Socket, bool, error) {
+	if len(b) < MessageLen {
+		return Socket{}, false, netlink.ErrMalformed
+	}
+	return decode(netlink.Message{Header: b[:MessageLen], Attributes: b[MessageLen:]}, p)
 }
 
 // storage is an array of struct sockaddr_storage.
@@ -51,7 +60,7 @@ func storage(addresses ...string) (out []byte) {
 func TestDecode(t *testing.T) {
 	ap := netip.MustParseAddrPort
 	nobody4, nobody6 := ap("0.0.0.0:0"), ap("[::]:0")
-	v6only := func(n byte) netlink.Attribute { return netlink.Attribute{Type: attrV6Only, Data: []byte{n}} }
+	v6only := func(n byte) []byte { return attribute(attrV6Only, n) }
 	const index = 7
 	for name, c := range map[string]struct {
 		message  []byte
@@ -69,14 +78,14 @@ func TestDecode(t *testing.T) {
 		"connected": {message(unix.AF_INET6, unix.BPF_TCP_ESTABLISHED, ap("[2001:db8::1]:22"), ap("[2001:db8::2]:65535"), index), firewall.TCP,
 			Socket{Family: unix.AF_INET6, State: unix.BPF_TCP_ESTABLISHED, Local: ap("[2001:db8::1]:22"), Remote: ap("[2001:db8::2]:65535")}},
 		"SCTP with several addresses": {message(unix.AF_INET6, unix.BPF_TCP_LISTEN, ap("[::]:9000"), nobody6, index,
-			netlink.Attribute{Type: attrLocals, Data: storage("192.0.2.1", "2001:db8::1", "::ffff:192.0.2.2")}), firewall.SCTP,
+			attribute(attrLocals, storage("192.0.2.1", "2001:db8::1", "::ffff:192.0.2.2")...)), firewall.SCTP,
 			Socket{Family: unix.AF_INET6, State: unix.BPF_TCP_LISTEN, Local: ap("[::]:9000"), Remote: nobody6,
 				Bound: []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("192.0.2.2")}}},
 		"an unknown attribute, and one without content": {message(unix.AF_INET, unix.BPF_TCP_LISTEN, ap("0.0.0.0:1"), nobody4, index,
-			netlink.Attribute{Type: 99, Data: []byte{1}}, netlink.Attribute{Type: attrV6Only}), firewall.TCP,
+			attribute(99, 1), attribute(attrV6Only)), firewall.TCP,
 			Socket{Family: unix.AF_INET, State: unix.BPF_TCP_LISTEN, Local: ap("0.0.0.0:1"), Remote: nobody4}},
 	} {
-		got, ok, err := Decode(c.message, c.protocol)
+		got, ok, err := decodeBytes(c.message, c.protocol)
 		if err != nil || !ok {
 			t.Errorf("%s: %v, %v", name, ok, err)
 			continue
@@ -90,7 +99,7 @@ func TestDecode(t *testing.T) {
 			t.Errorf("%s: interface %d, cookie %x", name, got.Interface(), got.Cookie())
 		}
 		// The kernel takes back what it gave.
-		if r := Request(got.Family, got.Protocol, 1<<10, got.ID); len(r) != requestLen || !bytes.Equal(r[8:], c.message[4:4+IDLen]) {
+		if r := request(got.Family, got.Protocol, 1<<10, got.ID); len(r) != requestLen || !bytes.Equal(r[8:], c.message[4:4+IDLen]) {
 			t.Errorf("%s: request %x", name, r)
 		}
 	}
@@ -100,14 +109,14 @@ func TestDecodeDamaged(t *testing.T) {
 	whole := message(unix.AF_INET, unix.BPF_TCP_LISTEN, netip.MustParseAddrPort("0.0.0.0:1"), netip.MustParseAddrPort("0.0.0.0:0"), 0)
 	for name, b := range map[string][]byte{
 		"empty": nil, "short": whole[:MessageLen-1], "half an attribute": append(bytes.Clone(whole), 9, 0, 1, 0),
-		"half an address": append(bytes.Clone(whole), nltest.MustMarshalAttributes([]netlink.Attribute{{Type: attrLocals, Data: storage("192.0.2.1")[:100]}})...),
+		"half an address": append(bytes.Clone(whole), attribute(attrLocals, storage("192.0.2.1")[:100]...)...),
 	} {
-		if s, ok, err := Decode(b, firewall.TCP); !errors.Is(err, netdump.ErrTruncated) || ok {
+		if s, ok, err := decodeBytes(b, firewall.TCP); !errors.Is(err, netlink.ErrMalformed) || ok {
 			t.Errorf("%s: %+v, %v, %v", name, s, ok, err)
 		}
 	}
 	whole[0] = unix.AF_UNIX
-	if _, ok, err := Decode(whole, firewall.TCP); ok || err != nil {
+	if _, ok, err := decodeBytes(whole, firewall.TCP); ok || err != nil {
 		t.Errorf("another family: %v, %v", ok, err)
 	}
 }
@@ -116,11 +125,11 @@ func TestDecodeDamaged(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	ap := netip.MustParseAddrPort
 	f.Add(message(unix.AF_INET, unix.BPF_TCP_LISTEN, ap("192.0.2.1:22"), ap("0.0.0.0:0"), 0), uint8(firewall.TCP))
-	f.Add(message(unix.AF_INET6, unix.BPF_TCP_CLOSE, ap("[::]:53"), ap("[::]:0"), 3, netlink.Attribute{Type: attrV6Only, Data: []byte{1}}), uint8(firewall.UDP))
-	f.Add(message(unix.AF_INET6, unix.BPF_TCP_LISTEN, ap("[::]:9000"), ap("[::]:0"), 0, netlink.Attribute{Type: attrLocals, Data: storage("192.0.2.1", "::1")}), uint8(firewall.SCTP))
+	f.Add(message(unix.AF_INET6, unix.BPF_TCP_CLOSE, ap("[::]:53"), ap("[::]:0"), 3, attribute(attrV6Only, 1)), uint8(firewall.UDP))
+	f.Add(message(unix.AF_INET6, unix.BPF_TCP_LISTEN, ap("[::]:9000"), ap("[::]:0"), 0, attribute(attrLocals, storage("192.0.2.1", "::1")...)), uint8(firewall.SCTP))
 	f.Fuzz(func(t *testing.T, b []byte, protocol uint8) {
-		s, ok, err := Decode(b, firewall.Protocol(protocol))
-		if err != nil && (ok || !errors.Is(err, netdump.ErrTruncated)) {
+		s, ok, err := decodeBytes(b, firewall.Protocol(protocol))
+		if err != nil && (ok || !errors.Is(err, netlink.ErrMalformed)) {
 			t.Fatalf("%v, %v", ok, err)
 		}
 		if !ok {

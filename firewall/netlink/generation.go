@@ -1,4 +1,4 @@
-package nfnetlink
+package netlink
 
 import (
 	"context"
@@ -61,23 +61,6 @@ func OneGeneration(r Ruleset, attempts int, read func(generation uint32) error) 
 	)
 }
 
-// EmptyBatch is a transaction of a subsystem that changes nothing and counts as nothing, in two
-// messages with this sequence number and the next. Sending it waits for the subsystem's lock, and
-// so for a transaction that is halfway done: the kernel works on it before the call returns
-// (netlink is synchronous). It is not answered unless it is refused.
-func EmptyBatch(subsystem uint8, sequence uint32) []byte {
-	var b []byte
-	for i, kind := range []uint16{unix.NFNL_MSG_BATCH_BEGIN, unix.NFNL_MSG_BATCH_END} {
-		b = binary.NativeEndian.AppendUint32(b, uint32(unix.NLMSG_HDRLEN+headerLength))
-		b = binary.NativeEndian.AppendUint16(b, kind)
-		b = binary.NativeEndian.AppendUint16(b, unix.NLM_F_REQUEST)
-		b = binary.NativeEndian.AppendUint32(b, sequence+uint32(i))
-		b = binary.NativeEndian.AppendUint32(b, 0)
-		b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0, 0, subsystem)
-	}
-	return b
-}
-
 // Ruleset is nf_tables as this connection sees it, for as long as the context lives.
 func (c *Conn) Ruleset(ctx context.Context) Ruleset { return ruleset{ctx, c} }
 
@@ -89,7 +72,7 @@ type ruleset struct {
 // Generation implements Ruleset.
 func (r ruleset) Generation() (uint32, error) {
 	var n uint32
-	request := Request{Subsystem: unix.NFNL_SUBSYS_NFTABLES, Kind: unix.NFT_MSG_GETGEN}
+	request := Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETGEN, unix.AF_UNSPEC, 0, nil)
 	err := r.conn.Ask(r.ctx, request, func(m Message) error {
 		a, err := Parse(m.Attributes)
 		n = uint32(a.Number(unix.NFTA_GEN_ID))
@@ -98,9 +81,28 @@ func (r ruleset) Generation() (uint32, error) {
 	return n, err
 }
 
-// Settle implements Ruleset.
+// Settle implements Ruleset. It sends a transaction that changes nothing and counts as nothing.
+// That waits for the subsystem's lock, and so for a transaction that is halfway done: the kernel
+// works on it before the call returns (netlink is synchronous). It is not answered unless it is
+// refused.
 func (r ruleset) Settle() error {
-	batch := EmptyBatch(unix.NFNL_SUBSYS_NFTABLES, r.conn.sequence+1)
-	r.conn.sequence += 2
-	return r.conn.send(batch)
+	e := r.conn.Encoder(nil)
+	e.BatchMarker(unix.NFNL_MSG_BATCH_BEGIN, unix.NFNL_SUBSYS_NFTABLES, 0, 0)
+	e.BatchMarker(unix.NFNL_MSG_BATCH_END, unix.NFNL_SUBSYS_NFTABLES, 0, 0)
+	return r.conn.Send(e)
+}
+
+// batchGeneration is NFNL_BATCH_GENID (include/uapi/linux/netfilter/nfnetlink.h): the kernel
+// answers ERESTART if its generation is another.
+const batchGeneration = 1
+
+// BatchMarker writes the begin or the end of a transaction (NFNL_MSG_BATCH_…), which the kernel
+// accepts only at a generation (0: at any).
+func (e *Encoder) BatchMarker(kind uint16, subsystem uint8, flags uint16, generation uint32) {
+	resource := binary.BigEndian.AppendUint16(nil, uint16(subsystem))
+	at := e.Begin(kind, flags, unix.AF_UNSPEC, unix.NFNETLINK_V0, resource[0], resource[1])
+	if generation != 0 {
+		e.Uint32(batchGeneration, generation)
+	}
+	e.End(at)
 }
