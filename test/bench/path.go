@@ -99,7 +99,7 @@ const packetTimeout = 20 * time.Second
 var errLost = errors.New("packets were lost")
 
 // udp sends bursts and reads each, and returns how many packets a second that were in the
-// middlemost burst.
+// median burst.
 func (p *path) udp(bursts int) (float64, error) {
 	took := make(Series, bursts)
 	buf := make([]byte, 128)
@@ -132,8 +132,8 @@ func (p *path) answer() error {
 		switch {
 		case err == nil:
 			got++
-			// Where the answer ends up is nobody's concern: the lab's internet holds the address,
-			// and no socket.
+			// The answer gets lost: the lab's internet holds the address, and no
+			// socket.
 			if err := unix.Sendto(p.in, buf[:n], 0, from); err != nil {
 				return os.NewSyscallError("sendto", err)
 			}
@@ -145,7 +145,7 @@ func (p *path) answer() error {
 }
 
 // tcp connects, accepts and resets, and returns how many connects a second that were in the
-// middlemost one. It runs in the office.
+// median one. It runs in the office.
 func (p *path) tcp(connects int) (float64, error) {
 	to := &unix.SockaddrInet4{Port: int(p.to.Port()), Addr: p.to.Addr().As4()}
 	reset := &unix.Linger{Onoff: 1} // leaves no TIME_WAIT behind
