@@ -97,7 +97,6 @@ func (c *compiler) load(ctx context.Context, n *Networks) {
 		c.resolved[name] = prefixes
 	}
 	used := c.used()
-	n.foretell(used)
 	type result struct {
 		prefixes firewall.Prefixes
 		stale    *StaleNetwork

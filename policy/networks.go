@@ -43,9 +43,6 @@ type Networks struct {
 	AcceptShrunk bool
 	// Warn hears of content that could not be kept, one call at a time; nil ignores it.
 	Warn func(error)
-	// Foretold hears, before anything is read, how many bytes the files of networks hold together; nil
-	// ignores it.
-	Foretold func(bytes int64)
 	// Counted hears, from several goroutines, how many entries more of some list were read; nil
 	// ignores it.
 	Counted func(entries int)
@@ -74,23 +71,6 @@ func (n *Networks) now() time.Time {
 		return n.Now()
 	}
 	return time.Now()
-}
-
-// foretell says how long the lists are that will be read.
-func (n *Networks) foretell(all []*network) {
-	if n.Foretold == nil {
-		return
-	}
-	bytes := int64(0)
-	for _, net := range all {
-		if net.file == "" {
-			continue
-		}
-		if info, err := os.Stat(net.file); err == nil {
-			bytes += min(info.Size(), net.maxBytes())
-		}
-	}
-	n.Foretold(bytes)
 }
 
 // load returns a network's content. Stale is set if it is its last good content because the source

@@ -35,9 +35,6 @@ type Options struct {
 	Path string
 	// Files says how they are read.
 	Files Files
-	// Foretold hears how many bytes the files hold together, before they are understood; nil ignores
-	// it.
-	Foretold func(bytes int64)
 }
 
 // Read reads and checks a policy. The error is Problems, every mistake of every file, or says which
@@ -67,15 +64,6 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 		d.file(origin, DefaultYAML(), policyShape)
 		d.policy.files = []file{{Path: origin, Content: DefaultYAML()}}
 		return d, origin, nil
-	}
-	if opts.Foretold != nil {
-		bytes := int64(0)
-		for _, f := range files {
-			if info, err := os.Stat(f.path); err == nil {
-				bytes += min(info.Size(), maxFileBytes)
-			}
-		}
-		opts.Foretold(bytes)
 	}
 	var origins []string
 	for _, f := range files {

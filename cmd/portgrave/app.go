@@ -101,7 +101,8 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			OnUsageError: usageError,
 			Action: func(c *cli.Context) error {
 				inv, err := newInvocation(c, stdout, stderr, getenv)
-				if err == nil && c.NArg() > strings.Count(arguments, "[")+strings.Count(arguments, "<") {
+				if err == nil && !strings.Contains(arguments, "…") &&
+					c.NArg() > strings.Count(arguments, "[")+strings.Count(arguments, "<") {
 					err = usagef("unexpected argument %q", c.Args().Get(c.NArg()-1))
 				}
 				if err == nil {
@@ -345,7 +346,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				"<portgrave|portgrave-policy>",
 				printManual,
 			),
-			hidden(verb(manual.Asked, "print what completes a value", "<KIND>", complete)),
+			hidden(verb(manual.Asked, "print what completes a command line", "[WORD…]", complete)),
 			hidden(verb("installed", "print what an installation has put in force", "", installed)),
 			hidden(
 				verb(
@@ -415,7 +416,7 @@ func reorder(app *cli.App, args []string) []string {
 		noteFlag(f, takesValue)
 	}
 	at := 1
-	for at < len(args) { // find the verb, and a format below it
+	for at < len(args) && args[at] != "--" { // find the verb, and a format below it
 		a := args[at]
 		if strings.HasPrefix(a, "-") {
 			if takesValue[strings.TrimLeft(a, "-")] {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -51,8 +52,6 @@ func runAudit(inv *invocation) error {
 		}
 	}
 	inv.settle()
-	frugally(memoryOfAudit)
-	makeRoom(roomOfAudit)
 	var prober audit.Prober
 	if !inv.cli.Bool("no-probe") {
 		prober = audit.NetProber{Timeout: time.Second}
@@ -192,10 +191,15 @@ func offlineQuestion(inv *invocation) (ask audit.Offline, err error) {
 	return ask, nil
 }
 
+// dumpMemory is how much memory reading dumps may take before garbage is collected more often. It is
+// no limit: nothing is refused. A listing of a million elements in JSON (48 MB) takes 326 MiB with it
+// and 429 MiB without, in the same time.
+const dumpMemory = 360 << 20
+
 // loadRulesets reads dumps. One of iptables that doesn't tell of which IP version it is, is taken
 // for IPv4's unless its name says otherwise, and that is said.
 func loadRulesets(inv *invocation, paths []string) (*exposure.Ruleset, error) {
-	frugally(memoryOfFiles)
+	debug.SetMemoryLimit(dumpMemory)
 	var files []rulesetfile.File
 	for _, path := range paths {
 		f, err := os.Open(path)

@@ -33,7 +33,6 @@ func boot(inv *invocation) error {
 		return err
 	}
 	inv.screen.progress = nil // the journal has no use for it
-	roomForLists(inv.history().NewestSize())
 	local, done := inv.local()
 	defer done()
 	local.LockWait = bootLockWait

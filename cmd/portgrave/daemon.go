@@ -26,7 +26,6 @@ import (
 
 // runDaemon keeps the kernel on the policy until it is told to end.
 func runDaemon(inv *invocation) error {
-	garbage.plan(100, false)  // it stays, and shall stay small
 	inv.screen.progress = nil // a log has no use for it
 	ctx, stop := signal.NotifyContext(inv.ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

@@ -12,7 +12,6 @@ func drift(inv *invocation) error {
 	if inv.cli.Bool("log") {
 		return driftLog(inv)
 	}
-	roomForLists(inv.history().NewestSize())
 	ops, done, err := inv.operations()
 	if err != nil {
 		return err

@@ -17,6 +17,5 @@ func main() {
 	// A crash ends by signal: as Go does it by itself, it would end with 2, which says that there is
 	// something to report.
 	debug.SetTraceback("crash")
-	garbage.plan(100, true) // most runs are over before there is any to speak of
 	os.Exit(run(os.Args, os.Stdout, os.Stderr, os.Getenv))
 }

@@ -82,34 +82,42 @@ func printCompletion(inv *invocation) error {
 	return nil
 }
 
-// complete prints what completions can't know beforehand: values of a kind, each with a tab and a description.
+// complete prints what may stand in place of the last of some words of a command line.
 func complete(inv *invocation) error {
-	switch kind := inv.cli.Args().First(); kind {
-	case manual.Interfaces:
+	list, err := manual.Complete(commandLine(inv), inv.cli.Args().Slice(), inv.values)
+	for _, e := range list {
+		inv.screen.printf("%s\t%s\n", e.Term, e.Text)
+	}
+	return err
+}
+
+// values are the values of a kind on this host, to complete a command line with.
+func (inv *invocation) values(kind string) (list []manual.Entry, err error) {
+	if kind == manual.Interfaces {
 		all, err := net.Interfaces()
 		for _, i := range all {
-			inv.screen.printf("%s\t%s\n", i.Name, i.Flags)
+			list = append(list, manual.Entry{Term: i.Name, Text: i.Flags.String()})
 		}
-		return err
-	case manual.Generations, manual.Leases:
-		ops, done, err := inv.operations()
-		if err != nil {
-			return err
-		}
-		defer done()
-		if kind == manual.Leases {
-			open, err := ops.Leases(inv.ctx)
-			for _, l := range open.Leases {
-				inv.screen.printf("%s\t%s %s\n", l.ID, l.Opens(), l.Reason)
-			}
-			return err
-		}
-		h, err := ops.History(inv.ctx)
-		for _, g := range h.Generations {
-			inv.screen.printf("%d\t%s %s\n", g.Generation, g.Time.Local().Format(time.DateTime), g.Reason)
-		}
-		return err
-	default:
-		return usagef("complete takes one of %s", fmt.Sprint(manual.Words()))
+		return list, err
 	}
+	ops, done, err := inv.operations()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if kind == manual.Leases {
+		open, err := ops.Leases(inv.ctx)
+		for _, l := range open.Leases {
+			list = append(list, manual.Entry{Term: l.ID, Text: fmt.Sprint(l.Opens(), " ", l.Reason)})
+		}
+		return list, err
+	}
+	h, err := ops.History(inv.ctx)
+	for _, g := range h.Generations {
+		list = append(list, manual.Entry{
+			Term: strconv.Itoa(g.Generation),
+			Text: g.Time.Local().Format(time.DateTime) + " " + g.Reason,
+		})
+	}
+	return list, err
 }

@@ -25,7 +25,7 @@ func everyVerb(f func(*cli.Command)) {
 
 // TestCommandLineDescribesItself: manual and completions are made from the command line, so all of
 // it has words, details are those of verbs, and a flag takes a value with every verb or with none,
-// as completions suppose.
+// so that nobody has to remember with which.
 func TestCommandLineDescribesItself(t *testing.T) {
 	var verbs []string
 	values := map[string]bool{}

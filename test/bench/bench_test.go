@@ -8,11 +8,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/portgrave/portgrave/test/bench/report"
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// One short round of everything, so that the benchmarks don't rot. What it measures is not looked at, only that it did.
+// One short round of everything, so that the benchmarks don't rot. What it measures is not looked
+// at, only that it did.
 func TestSmallestRun(t *testing.T) {
 	lab.RequireRoot(t)
 	dir := t.TempDir()
@@ -41,15 +41,15 @@ func TestSmallestRun(t *testing.T) {
 		measured[c.Family+" "+c.By+" "+string(c.Operation)] = len(c.Seconds) > 0 || c.Note != ""
 	}
 	for _, family := range []string{"IPv4", "IPv6"} {
-		for _, by := range []string{report.Portgrave, "portgrave, iptables"} {
-			for _, operation := range report.Operations {
+		for _, by := range []string{byPortgrave, "portgrave, iptables"} {
+			for _, operation := range Operations {
 				if what := family + " " + by + " " + string(operation); !measured[what] {
 					t.Errorf("not measured: %s", what)
 				}
 			}
 		}
-		for _, by := range []string{report.Kernel, "nft -f", "ipset restore"} {
-			if what := family + " " + by + " " + string(report.Replace); !measured[what] {
+		for _, by := range []string{byKernel, "nft -f", "ipset restore"} {
+			if what := family + " " + by + " " + string(AllReplaced); !measured[what] {
 				t.Errorf("not measured: %s", what)
 			}
 		}

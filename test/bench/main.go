@@ -1,8 +1,29 @@
-// Command bench measures Portgrave side by side with its peers, in one run: the control path (how long until a list is in the kernel, changed in
-// it, read back), the packet path (what the rules cost a packet), and the other work that must not take long. It writes a table, JSON, a plot, and the section of
-// the README. A machine's absolute times mean little; their ratios do. Run it with make bench.
+// Command bench measures Portgrave beside its peers, in one run: the control path (how long it
+// takes until a list is in the kernel, changed in it, read back), the packet path (what the rules
+// cost a packet), and other work that must not take long. It writes tables, JSON, a plot, and the
+// section of the README. The absolute times of a machine mean little; their ratios do. Run it with
+// make bench.
 //
-// Rules, packets and daemons live in network namespaces of their own. Peers that are not installed are left out, and the report says so.
+// The control path: Portgrave and its peers load and change lists in turn, each run as an
+// administrator would run it, from the start of the program to its end. They are compared with the
+// kernel alone: the same list in one interval set, as messages that were encoded before the clock
+// starts, in one batch, sent by one system call. Every way to load a set pays that time.
+//
+// The packet path: two lab worlds stand side by side, one without rules and one with them. Sender
+// and receiver are one thread on one core. It sends a burst, the kernel carries each packet through
+// the host's hooks before the call returns (a veth pair does not wait), and the thread reads what
+// has arrived. So a rate counts the work of both sides. UDP packets are frames that were made
+// before, from sources in the last hundredth of the list; each source was answered once, so that
+// its packets belong to a connection. TCP connects are full ones, accepted and reset. Turns are
+// short, and the median burst of a turn counts, so that other load on the machine disturbs few of
+// them.
+//
+// The rest: check and plan of large policies, audits, and how long a host is open after somebody
+// has flushed its rules under the daemon.
+//
+// Rules, packets and daemons live in network namespaces of their own; the namespace it is called in
+// is never changed. What takes longer than it may is killed, noted, and not tried again. Peers that
+// are not installed are left out, and the report says so.
 package main
 
 import (
@@ -17,7 +38,6 @@ import (
 	"strconv"
 	"syscall"
 
-	"github.com/portgrave/portgrave/test/bench/report"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,27 +58,38 @@ func main() {
 		fmt.Fprintln(os.Stderr, "bench: needs root for network namespaces: sudo make bench")
 		os.Exit(4)
 	}
-	if err := foremost(); err != nil {
-		fmt.Fprintln(os.Stderr, "bench: it can't go before other programs, so they will blur what is measured:", err)
+	if err := raisePriority(); err != nil {
+		fmt.Fprintln(
+			os.Stderr,
+			"bench: no priority over other programs, so they will blur what is measured:",
+			err,
+		)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := bench(ctx, o); err != nil {
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// bench measures and writes what was asked for.
-func bench(ctx context.Context, o options) error {
-	r, err := measure(ctx, o, func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) })
+// run measures and writes what was asked for.
+func run(ctx context.Context, o options) error {
+	r, err := measure(
+		ctx,
+		o,
+		func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
+	)
 	if err != nil {
-		return errors.Join(show(r, o), err) // what was measured until then took long; but it is no result to keep
+		return errors.Join(
+			show(r, o),
+			err,
+		) // what was measured until then took long; but it is no result to keep
 	}
 	return errors.Join(show(r, o), write(r, o))
 }
 
-func show(r report.Report, o options) error {
+func show(r Report, o options) error {
 	if o.format == "json" {
 		e := json.NewEncoder(os.Stdout)
 		e.SetIndent("", "  ")
@@ -69,7 +100,7 @@ func show(r report.Report, o options) error {
 }
 
 // write writes the files. The README names the folder as it was given.
-func write(r report.Report, o options) error {
+func write(r Report, o options) error {
 	if o.out != "" {
 		if err := os.MkdirAll(o.out, 0o755); err != nil {
 			return err
@@ -94,9 +125,9 @@ func write(r report.Report, o options) error {
 	return os.WriteFile(o.readme, []byte(after), 0o644)
 }
 
-// foremost lets this process and all that it starts go before what else the machine does, kernel alone and peers alike. The threads that there are pass it on to those that
-// they make.
-func foremost() error {
+// raisePriority gives this process and all that it starts the highest priority, peers and kernel
+// alike. New threads inherit it from those that exist now.
+func raisePriority() error {
 	threads, err := os.ReadDir("/proc/self/task")
 	if err != nil {
 		return err

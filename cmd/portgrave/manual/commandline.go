@@ -34,7 +34,8 @@ type completion struct {
 	kind  string
 }
 
-// Kinds of values that are found when they are wanted.
+// The kinds of values that are looked up at each completion. The exported ones are asked of the
+// program, by Complete; files and folders are found by the shell.
 const (
 	anything    = ""
 	files       = "files"
@@ -43,12 +44,6 @@ const (
 	Leases      = "leases"
 	Interfaces  = "interfaces"
 )
-
-// Words are the kinds of values that completions ask the program for, with the hidden verb Asked.
-func Words() []string { return []string{Generations, Leases, Interfaces} }
-
-// Asked is the hidden verb that prints the values of a kind, one a line, each with a tab and a description.
-const Asked = "complete"
 
 // read turns an app into what pages and completions need of it. What is hidden stays so.
 func read(app *cli.App) command {

@@ -163,28 +163,56 @@ func TestPlaceholders(t *testing.T) {
 	}
 }
 
-// TestScripts looks at what the shells are told; that they understand it is tried with real ones on the real command line.
-func TestScripts(t *testing.T) {
-	for shell, lines := range map[string][]string{
-		"bash": {`        '') REPLY='load tell' ;;`, `        'load --deck') REPLY='@generations' ;;`, `        'load 0') REPLY='@files' ;;`, `        'tell time 0') REPLY='utc local' ;;`,
-			`        'load') REPLY='--force --deck --output -o' ;;`, `complete -F _ferry ferry`},
-		"zsh": {"#compdef ferry", `'*--force[although it'\''s full]' \`, `'1::argument:_files'`, `'*--deck=[put it on deck N]:n: __ferry_complete generations' \`},
-		"fish": {`complete -c ferry -n '__ferry_below load' -l force -d 'although it\'s full'`, `complete -c ferry -n '__ferry_is 0 tell' -a time -d 'in a \\-time'`,
-			`complete -c ferry -n '__ferry_is 0 load' -F`, `complete -c ferry -n 'true' -l output -s o -x -a 'text json' -d 'print text|json'`},
+func TestComplete(t *testing.T) {
+	values := func(kind string) ([]Entry, error) { return []Entry{{"7", kind}}, nil }
+	for _, c := range []struct{ words, want string }{
+		{"", "load:take a file on board tell:say where it is"},
+		{"l", "load:take a file on board tell:say where it is"},
+		{"-", "--output:print text|json -o:print text|json"},
+		{"load -", "--force:although it's full --deck:put it on deck N --output:print text|json -o:print text|json"},
+		{"load --deck ", "7:generations"},
+		{"load --deck=", "--deck=7:generations"},
+		{"load --deck =", "7:generations"},
+		{"load --deck = 3", "7:generations"},
+		{"load --deck 3 ", ":files:"},
+		{"load --deck = 3 ", ":files:"},
+		{"load --deck=3 ", ":files:"},
+		{"load --force ", ":files:"},
+		{"load --force = true ", ":files:"},
+		{"load file ", ""},
+		{"--output ", "text: json:"},
+		{"-o json tell ", "time:in a \\-time"},
+		{"tell time ", "utc: local:"},
+		{"tell time --output=", "--output=text: --output=json:"},
+		{"tell time utc ", ""},
+		{"load --secret ", ":files:"},
+		{"sink -", "--output:print text|json -o:print text|json"},
 	} {
+		list, err := Complete(small(), strings.Split(c.words, " "), values)
+		var got []string
+		for _, e := range list {
+			got = append(got, e.Term+":"+e.Text)
+		}
+		if strings.Join(got, " ") != c.want || err != nil {
+			t.Errorf("%q is completed with %q, want %q (%v)", c.words, strings.Join(got, " "), c.want, err)
+		}
+	}
+	if _, err := Complete(small(), nil, values); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestScripts looks at what the shells are told; that they understand it is tried with real ones on
+// the real command line.
+func TestScripts(t *testing.T) {
+	for _, shell := range Shells() {
 		script, err := Completion(shell, small())
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, line := range lines {
-			if !strings.Contains(script, line+"\n") {
-				t.Errorf("%s lacks the line %s:\n%s", shell, line, script)
-			}
-		}
-		for _, hidden := range []string{"sink", "secret"} {
-			if strings.Contains(script, hidden) {
-				t.Errorf("%s offers %s, which is hidden", shell, hidden)
-			}
+		first, _, _ := strings.Cut(script, "# "+shell+" completion for ferry, made by: ferry completion "+shell+"\n")
+		if first != "" && first != "#compdef ferry\n" || strings.Contains(script, "PROGRAM") || !strings.Contains(script, "ferry complete -- ") {
+			t.Errorf("the script for %s:\n%s", shell, script)
 		}
 	}
 	if _, err := Completion("tcsh", small()); err == nil || !strings.Contains(err.Error(), "bash, zsh and fish") {

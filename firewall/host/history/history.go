@@ -296,19 +296,6 @@ func (s *Store) Newest() (int, error) {
 	return numbers[len(numbers)-1], nil
 }
 
-// NewestSize is about how many bytes Last will read; 0 if there is nothing.
-func (s *Store) NewestSize() int64 {
-	n, err := s.Newest()
-	if err != nil || n == 0 {
-		return 0
-	}
-	size, err := s.files.Size(s.fileName(n))
-	if err != nil {
-		return 0
-	}
-	return size
-}
-
 // List reads what every generation is, but not what it enforces, the oldest first, and joins the
 // errors of those that can't be read.
 func (s *Store) List() ([]Record, error) {
