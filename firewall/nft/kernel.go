@@ -1,12 +1,12 @@
 package nft
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
 	"golang.org/x/sys/unix"
 )
@@ -58,12 +58,9 @@ const readAttempts = 10
 func (k *netlinkKernel) Generation() (uint32, error) {
 	var generation uint32
 	err := k.socket.request(unix.NFT_MSG_GETGEN, 0, nil, func(b []byte) error {
-		return eachAttr(b, func(kind uint16, data []byte) error {
-			if kind == unix.NFTA_GEN_ID && len(data) == 4 {
-				generation = binary.BigEndian.Uint32(data)
-			}
-			return nil
-		})
+		a, err := nfnetlink.Parse(b)
+		generation = uint32(a.Number(unix.NFTA_GEN_ID))
+		return err
 	})
 	return generation, err
 }
@@ -143,18 +140,9 @@ func (k *netlinkKernel) readTable(r *ruleset) error {
 		0,
 		func(e *encoder) { e.str(unix.NFTA_TABLE_NAME, r.name) },
 		func(b []byte) error {
-			r.present = true
-			return eachAttr(b, func(kind uint16, data []byte) error {
-				switch {
-				case kind == tableUserdata:
-					r.mark = commentOf(data)
-				case kind == unix.NFTA_TABLE_FLAGS && len(data) == 4:
-					r.flags = binary.BigEndian.Uint32(data)
-				case kind == tableOwnedBy && len(data) == 4:
-					r.owner = binary.BigEndian.Uint32(data)
-				}
-				return nil
-			})
+			t, err := nftables.DecodeTable(b)
+			r.present, r.mark, r.flags, r.owner = true, t.Comment, t.Flags, t.Owner
+			return err
 		},
 	)
 	if errors.Is(err, unix.ENOENT) {
@@ -171,17 +159,18 @@ func (k *netlinkKernel) dumpOf(kind int, tableAttr uint16, table string,
 
 func (k *netlinkKernel) readChains(r *ruleset) error {
 	return k.dumpOf(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, r.name, func(b []byte) error {
-		c, table, err := decodeChain(b)
-		if err == nil && table == r.name {
-			r.chains[c.name] = c
+		c, err := nftables.DecodeChain(b)
+		if err == nil && c.Table == r.name {
+			r.chains[c.Name] = chainOf(c)
 		}
 		return err
 	})
 }
 
 func (k *netlinkKernel) readRules(r *ruleset) error {
+	var d nftables.Decoder
 	return k.dumpOf(unix.NFT_MSG_GETRULE, unix.NFTA_RULE_TABLE, r.name, func(b []byte) error {
-		rule, chain, table, err := decodeRule(b)
+		rule, table, chain, err := d.DecodeRule(b)
 		if err != nil || table != r.name {
 			return err
 		}
@@ -196,9 +185,9 @@ func (k *netlinkKernel) readRules(r *ruleset) error {
 
 func (k *netlinkKernel) readSets(r *ruleset) error {
 	return k.dumpOf(unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE, r.name, func(b []byte) error {
-		s, table, err := decodeSet(b)
-		if err == nil && table == r.name {
-			r.sets[s.name] = s
+		s, err := nftables.DecodeSet(b)
+		if err == nil && s.Table == r.name {
+			r.sets[s.Name] = setOf(s)
 		}
 		return err
 	})
@@ -206,28 +195,21 @@ func (k *netlinkKernel) readSets(r *ruleset) error {
 
 func (k *netlinkKernel) readObjects(r *ruleset) error {
 	return k.dumpOf(unix.NFT_MSG_GETOBJ, unix.NFTA_OBJ_TABLE, r.name, func(b []byte) error {
-		return decodeObject(b, r)
+		o, err := nftables.DecodeObject(b)
+		if err == nil && o.Table == r.name {
+			r.object(o)
+		}
+		return err
 	})
 }
 
 func (k *netlinkKernel) readFlowtables(r *ruleset) error {
 	err := k.dumpOf(unix.NFT_MSG_GETFLOWTABLE, flowtableTable, r.name, func(b []byte) error {
-		var table, name string
-		if err := eachAttr(b, func(kind uint16, data []byte) error {
-			switch kind {
-			case flowtableTable:
-				table = cString(data)
-			case flowtableName:
-				name = cString(data)
-			}
-			return nil
-		}); err != nil {
-			return err
+		f, err := nftables.DecodeFlowtable(b)
+		if err == nil && f.Table == r.name {
+			r.strangers = append(r.strangers, stranger{kind: "flowtable", name: f.Name})
 		}
-		if table == r.name {
-			r.strangers = append(r.strangers, stranger{kind: "flowtable", name: name})
-		}
-		return nil
+		return err
 	})
 	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil // a kernel built without flowtables has none
@@ -238,7 +220,7 @@ func (k *netlinkKernel) readFlowtables(r *ruleset) error {
 func (k *netlinkKernel) elements(s *set) (*set, error) {
 	fresh := &set{
 		name:      s.name,
-		service:   s.service,
+		is:        s.is,
 		family:    s.family,
 		kind:      s.kind,
 		spec:      s.spec,
@@ -344,22 +326,4 @@ func (k *netlinkKernel) outcome(e *encoder) error {
 			return errors.Join(first, err)
 		}
 	}
-}
-
-// eachAttr walks netlink attributes; kinds come without their flag bits.
-func eachAttr(b []byte, f func(kind uint16, data []byte) error) error {
-	for len(b) > 0 {
-		if len(b) < unix.NLA_HDRLEN {
-			return errors.New("netlink: a truncated attribute")
-		}
-		length := int(binary.NativeEndian.Uint16(b))
-		if length < unix.NLA_HDRLEN || length > len(b) {
-			return errors.New("netlink: an attribute longer than what it is in")
-		}
-		if err := f(binary.NativeEndian.Uint16(b[2:])&attrTypeMask, b[unix.NLA_HDRLEN:length:length]); err != nil {
-			return err
-		}
-		b = b[min(len(b), (length+3)&^3):]
-	}
-	return nil
 }

@@ -248,7 +248,7 @@ func errorOf(h unix.NlMsghdr, data []byte) error {
 		if attrs, aerr := netlink.UnmarshalAttributes(data[copied:]); aerr == nil {
 			for _, a := range attrs {
 				if a.Type == unix.NLMSGERR_ATTR_MSG {
-					return fmt.Errorf("%w (%s)", err, cString(a.Data))
+					return fmt.Errorf("%w (%s)", err, nfnetlink.String(a.Data))
 				}
 			}
 		}

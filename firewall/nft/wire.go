@@ -253,7 +253,7 @@ func (e *encoder) op(o op) error {
 		e.u32(unix.NFTA_OBJ_TYPE, o.objectType)
 		e.end(at)
 	case addRule:
-		return e.addRule(o, create)
+		e.addRule(o, create)
 	case addElements:
 		e.elements(unix.NFT_MSG_NEWSETELEM, create, o.elements, what)
 	case delElements:
@@ -267,7 +267,6 @@ func (e *encoder) op(o op) error {
 // Attributes that x/sys/unix lacks (include/uapi/linux/netfilter/nf_tables.h, libnftnl's udata.h).
 const (
 	tableUserdata = 6 // NFTA_TABLE_USERDATA
-	tableOwnedBy  = 7 // NFTA_TABLE_OWNER
 	tableComment  = 0 // NFTNL_UDATA_TABLE_COMMENT
 
 	flowtableTable = 1 // NFTA_FLOWTABLE_TABLE
@@ -286,20 +285,20 @@ func (e *encoder) addSet(o addSet, create uint16) {
 	at := e.message(unix.NFT_MSG_NEWSET, create, o)
 	e.str(unix.NFTA_SET_TABLE, e.table)
 	e.str(unix.NFTA_SET_NAME, o.name)
-	e.u32(unix.NFTA_SET_FLAGS, o.spec.flags)
-	e.u32(unix.NFTA_SET_KEY_TYPE, o.spec.keyType)
-	e.u32(unix.NFTA_SET_KEY_LEN, o.spec.keyLen)
+	e.u32(unix.NFTA_SET_FLAGS, o.spec.Flags)
+	e.u32(unix.NFTA_SET_KEY_TYPE, o.spec.KeyType)
+	e.u32(unix.NFTA_SET_KEY_LEN, o.spec.KeyLen)
 	e.u32(unix.NFTA_SET_ID, e.seq) // any number that is unique in the batch
-	if o.spec.dataType != 0 {
-		e.u32(unix.NFTA_SET_DATA_TYPE, o.spec.dataType)
+	if o.spec.DataType != 0 {
+		e.u32(unix.NFTA_SET_DATA_TYPE, o.spec.DataType)
 		e.u32(unix.NFTA_SET_DATA_LEN, 0)
 	}
-	if o.spec.timeout != 0 {
-		e.u64(unix.NFTA_SET_TIMEOUT, uint64(o.spec.timeout.Milliseconds()))
+	if o.spec.Timeout != 0 {
+		e.u64(unix.NFTA_SET_TIMEOUT, uint64(o.spec.Timeout.Milliseconds()))
 	}
-	if o.spec.size != 0 {
+	if o.spec.Size != 0 {
 		nest := e.nest(unix.NFTA_SET_DESC)
-		e.u32(unix.NFTA_SET_DESC_SIZE, o.spec.size)
+		e.u32(unix.NFTA_SET_DESC_SIZE, o.spec.Size)
 		e.unnest(nest)
 	}
 	// How nft shall print the keys: 2 is network byte order (nftables, include/datatype.h).
@@ -311,21 +310,14 @@ func (e *encoder) addSet(o addSet, create uint16) {
 	e.end(at)
 }
 
-func (e *encoder) addRule(o addRule, create uint16) error {
+func (e *encoder) addRule(o addRule, create uint16) {
 	at := e.message(unix.NFT_MSG_NEWRULE, create|unix.NLM_F_APPEND, o)
 	e.str(unix.NFTA_RULE_TABLE, e.table)
 	e.str(unix.NFTA_RULE_CHAIN, o.chain)
 	list := e.nest(unix.NFTA_RULE_EXPRESSIONS)
-	for _, x := range o.rule.exprs {
-		raw, err := marshalExpr(x)
-		if err != nil {
-			return err
-		}
-		e.bytes(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, raw)
-	}
+	e.buf = o.rule.AppendExprs(e.buf)
 	e.unnest(list)
 	e.end(at)
-	return nil
 }
 
 // elements writes as many messages as the elements need, in the order given: ascending, which
@@ -413,9 +405,9 @@ func (e *encoder) element(key []byte, flags uint32, until time.Time, v *verdict)
 	if v != nil {
 		nest := e.nest(unix.NFTA_SET_ELEM_DATA)
 		inner := e.nest(unix.NFTA_DATA_VERDICT)
-		e.u32(unix.NFTA_VERDICT_CODE, uint32(v.code))
-		if v.chain != "" {
-			e.str(unix.NFTA_VERDICT_CHAIN, v.chain)
+		e.u32(unix.NFTA_VERDICT_CODE, uint32(v.Code))
+		if v.Chain != "" {
+			e.str(unix.NFTA_VERDICT_CHAIN, v.Chain)
 		}
 		e.unnest(inner)
 		e.unnest(nest)

@@ -306,7 +306,7 @@ func (w *writer) bitwise(e Bitwise) {
 		v = value{text: "(" + v.name() + ")", kind: v.kind, size: v.size, full: v.full, mask: e.Mask, xor: e.Xor}
 	default:
 		v.mask, v.xor = e.Mask, e.Xor
-		if strings.Trim(e.Mask, "\xff") == "" {
+		if bits, ok := PrefixBits(e.Mask); ok && bits == 8*len(e.Mask) {
 			v.mask = ""
 		}
 	}
