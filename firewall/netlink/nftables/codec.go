@@ -3,6 +3,8 @@ package nftables
 import (
 	"bytes"
 	"encoding/binary"
+	"math"
+	"sync"
 
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
 	"golang.org/x/sys/unix"
@@ -17,35 +19,49 @@ import (
 // doesn't list, or that has another length, makes the expression Unknown.
 type codec struct {
 	writing bool
-	out     []byte      // writing: what was appended so far
-	attrs   []attribute // reading: in the order in which they came
-	misfit  bool        // reading: something doesn't fit the type
+	out     []byte // writing: what was appended so far
+	in      []byte // reading
+	attrs   [maxAttributes]attribute
+	n       int  // how many attributes there are
+	misfit  bool // reading: something doesn't fit the type
 }
 
-// attribute is one that was read.
+// maxAttributes is more than any expression has.
+const maxAttributes = 14
+
+// attribute is where one stands that was read.
 type attribute struct {
-	kind  uint16
-	taken bool
-	data  []byte
+	kind, at, size uint16
+	taken          bool
 }
+
+// codecs are used again: a ruleset has a million expressions.
+var codecs = sync.Pool{New: func() any { return new(codec) }}
 
 // parse prepares the codec to read attributes.
 func (c *codec) parse(b []byte) {
-	c.attrs, c.misfit = c.attrs[:0], false
+	*c = codec{in: b}
+	if len(b) > math.MaxUint16 { // an attribute holds no more
+		c.misfit = true
+		return
+	}
+	next := 0
 	err := nfnetlink.Each(b, func(kind uint16, data []byte) error {
-		if c.find(kind) != nil {
+		if c.find(kind) != nil || c.n == len(c.attrs) {
 			c.misfit = true // the kernel never sends one twice
+			return nil
 		}
-		c.attrs = append(c.attrs, attribute{kind: kind, data: data})
+		at := next + unix.NLA_HDRLEN
+		c.attrs[c.n] = attribute{kind: kind, at: uint16(at), size: uint16(len(data))}
+		c.n++
+		next = at + (len(data)+unix.NLA_ALIGNTO-1)&^(unix.NLA_ALIGNTO-1)
 		return nil
 	})
-	if err != nil {
-		c.misfit = true
-	}
+	c.misfit = c.misfit || err != nil
 }
 
 func (c *codec) find(kind uint16) *attribute {
-	for i := range c.attrs {
+	for i := range c.attrs[:c.n] {
 		if c.attrs[i].kind == kind {
 			return &c.attrs[i]
 		}
@@ -60,18 +76,20 @@ func (c *codec) take(kind uint16) []byte {
 		return nil
 	}
 	a.taken = true
-	return a.data
+	return c.dataOf(a)
 }
 
 // fits reports whether all that was read found a field.
 func (c *codec) fits() bool {
-	for _, a := range c.attrs {
-		if !a.taken && !isZero(a.data) {
+	for i := range c.attrs[:c.n] {
+		if a := &c.attrs[i]; !a.taken && !isZero(c.dataOf(a)) {
 			return false
 		}
 	}
 	return !c.misfit
 }
+
+func (c *codec) dataOf(a *attribute) []byte { return c.in[a.at : a.at+a.size] }
 
 func isZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 

@@ -102,24 +102,22 @@ func init() { // some expressions hold others
 
 // DecodeExpr reads an NFTA_EXPR_NAME, NFTA_EXPR_DATA pair. It takes any bytes.
 func DecodeExpr(b []byte) Expr {
-	var pair codec
-	pair.parse(b)
-	var name string
-	pair.text(unix.NFTA_EXPR_NAME, &name)
-	data := pair.take(unix.NFTA_EXPR_DATA)
-	if !pair.fits() || name == "" {
+	c := codecs.Get().(*codec)
+	defer codecs.Put(c)
+	c.parse(b)
+	raw, data := c.take(unix.NFTA_EXPR_NAME), c.take(unix.NFTA_EXPR_DATA)
+	name := nfnetlink.CString(raw)
+	if !c.fits() || len(name) == 0 || len(name) < len(raw)-1 {
 		return Unknown{Data: string(b)}
 	}
-	t, ok := types[name]
+	t, ok := types[string(name)]
 	if !ok {
-		return Unknown{name, string(data)}
+		return Unknown{string(name), string(data)}
 	}
-	room := make([]attribute, 0, 12)
-	c := codec{attrs: room}
 	c.parse(data)
-	e := t.read(&c)
+	e := t.read(c)
 	if !c.fits() {
-		return Unknown{name, string(data)}
+		return Unknown{string(name), string(data)}
 	}
 	return e
 }
@@ -136,9 +134,11 @@ func AppendExpr(b []byte, e Expr) []byte {
 		}
 		return nfnetlink.AppendBytes(b, unix.NFTA_EXPR_DATA|unix.NLA_F_NESTED, []byte(u.Data))
 	}
-	c := codec{writing: true, out: nfnetlink.AppendString(b, unix.NFTA_EXPR_NAME, e.Name())}
+	c := codecs.Get().(*codec)
+	defer codecs.Put(c)
+	*c = codec{writing: true, out: nfnetlink.AppendString(b, unix.NFTA_EXPR_NAME, e.Name())}
 	at := c.nest(unix.NFTA_EXPR_DATA)
-	types[e.Name()].write(&c, e)
+	types[e.Name()].write(c, e)
 	c.unnest(at)
 	return c.out
 }
