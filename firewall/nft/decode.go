@@ -11,9 +11,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chainOf is a chain as the kernel reports it.
-func chainOf(c nftables.Chain) *chain {
-	return &chain{name: c.Name, is: parseName(c.Name), hook: c.Hook, binding: c.Binding}
+// rulesetOf is a table of a snapshot, without the elements of sets.
+func rulesetOf(snapshot nftables.Snapshot, table string) *ruleset {
+	r := newRuleset()
+	r.name, r.generation, r.readAt = table, snapshot.Generation, snapshot.At
+	t := snapshot.Table(table)
+	if t == nil {
+		return r
+	}
+	r.present = true
+	r.mark, r.flags, r.owner = t.Comment, t.Flags, t.Owner
+	for _, c := range t.Chains {
+		r.chains[c.Name] = &chain{name: c.Name, is: parseName(c.Name), hook: c.Hook,
+			binding: c.Binding, rules: c.Rules}
+	}
+	for _, s := range t.Sets {
+		r.sets[s.Name] = setOf(s)
+	}
+	for _, o := range t.Objects {
+		if o.Type == unix.NFT_OBJECT_COUNTER {
+			r.counters[o.Name] = counter{Packets: o.Counter.Packets, Bytes: o.Counter.Bytes}
+			continue
+		}
+		r.strangers = append(r.strangers, stranger{kind: "object", name: o.Name, objectType: o.Type})
+	}
+	for _, f := range t.Flowtables {
+		r.strangers = append(r.strangers, stranger{kind: "flowtable", name: f.Name})
+	}
+	return r
 }
 
 // setOf is a set as the kernel reports it, without its elements.
@@ -50,15 +75,6 @@ func kindOf(s setSpec) (setKind, firewall.Family) {
 		return kindPorts, 0
 	}
 	return kindForeign, 0
-}
-
-// object takes in an object of the table.
-func (r *ruleset) object(o nftables.Object) {
-	if o.Type == unix.NFT_OBJECT_COUNTER {
-		r.counters[o.Name] = counter{Packets: o.Counter.Packets, Bytes: o.Counter.Bytes}
-		return
-	}
-	r.strangers = append(r.strangers, stranger{kind: "object", name: o.Name, objectType: o.Type})
 }
 
 // elementDecoder collects the elements of one set. Interval sets come as starts and ends in any

@@ -48,15 +48,6 @@ func (r *ruleset) fill(services []string) (out []firewall.TableFill) {
 	return out
 }
 
-// dynamic reads the sets, without their elements, and the counters.
-func (k *netlinkKernel) dynamic() (*ruleset, error) {
-	r, err := k.counters()
-	if err != nil || !r.present {
-		return r, err
-	}
-	return r, k.readSets(r)
-}
-
 // sources is how many sources a set remembers; firewall.SourcesUnknown if the kernel does not
 // count.
 func (s *set) sources() int {

@@ -36,18 +36,25 @@ const (
 // The decoders below read the attributes of one object as the kernel dumps it. They return an error
 // for bytes that don't fit netlink's framing, and for nothing else.
 
-// Table is a table without what is in it.
+// Table is a table with what Add has taken in of it.
 type Table struct {
-	Name    string
-	Flags   uint32 // NFT_TABLE_F_*
-	Owner   uint32 // the netlink port that alone may change it, if the flags say so
-	Comment string
+	Name       string
+	Flags      uint32 // NFT_TABLE_F_*
+	Owner      uint32 // the netlink port that alone may change it, if the flags say so
+	Comment    string
+	Chains     []*Chain
+	Sets       []Set
+	Objects    []Object
+	Flowtables []Flowtable
+
+	chains  map[string]*Chain // by name
+	decoder Decoder
 }
 
-// DecodeTable reads a table.
-func DecodeTable(b []byte) (Table, error) {
+// DecodeTable reads a table, without what is in it.
+func DecodeTable(b []byte) (*Table, error) {
 	a, err := nfnetlink.Parse(b)
-	return Table{
+	return &Table{
 		Name:    a.String(unix.NFTA_TABLE_NAME),
 		Flags:   uint32(a.Number(unix.NFTA_TABLE_FLAGS)),
 		Owner:   uint32(a.Number(tableOwner)),
@@ -90,14 +97,15 @@ func (h *Hook) Equal(o *Hook) bool {
 		slices.Equal(h.Devices, o.Devices)
 }
 
-// Chain is a chain without its rules.
+// Chain is a chain.
 type Chain struct {
 	Table, Name string
 	Hook        *Hook // nil for a regular chain
 	Binding     bool  // made by the kernel for a rule, and goes when the rule goes
+	Rules       []Rule
 }
 
-// DecodeChain reads a chain.
+// DecodeChain reads a chain, without its rules.
 func DecodeChain(b []byte) (Chain, error) {
 	a, err := nfnetlink.Parse(b)
 	if err != nil {
@@ -246,7 +254,7 @@ func DecodeObject(b []byte) (Object, error) {
 		Table: a.String(unix.NFTA_OBJ_TABLE),
 		Name:  a.String(unix.NFTA_OBJ_NAME),
 		Type:  uint32(a.Number(unix.NFTA_OBJ_TYPE)),
-		Data:  a.Bytes(unix.NFTA_OBJ_DATA),
+		Data:  slices.Clone(a.Bytes(unix.NFTA_OBJ_DATA)),
 	}
 	if o.Type == unix.NFT_OBJECT_COUNTER {
 		data, err := nfnetlink.Parse(o.Data)
