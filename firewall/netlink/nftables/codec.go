@@ -93,8 +93,8 @@ func (c *codec) dataOf(a *attribute) []byte { return c.in[a.at : a.at+a.size] }
 
 func isZero(b []byte) bool { return len(bytes.Trim(b, "\x00")) == 0 }
 
-// number is an attribute of so many bytes in network byte order. One that is optional is not written
-// if it is zero.
+// number is an attribute of so many bytes in network byte order. One that is optional is not
+// written if it is zero.
 func (c *codec) number(kind uint16, size int, value uint64, optional bool) uint64 {
 	if c.writing {
 		if value != 0 || !optional {
@@ -111,7 +111,8 @@ func (c *codec) number(kind uint16, size int, value uint64, optional bool) uint6
 	return nfnetlink.Number(data)
 }
 
-// Attributes that the kernel insists on are written even if they are zero, the optional ones are not.
+// Attributes that the kernel insists on are written even if they are zero, the optional ones are
+// not.
 
 func (c *codec) u32(kind uint16, v *uint32) { *v = uint32(c.number(kind, 4, uint64(*v), false)) }
 
@@ -119,9 +120,15 @@ func (c *codec) u64(kind uint16, v *uint64) { *v = c.number(kind, 8, *v, false) 
 
 func (c *codec) optional8(kind uint16, v *uint8) { *v = uint8(c.number(kind, 1, uint64(*v), true)) }
 
-func (c *codec) optional16(kind uint16, v *uint16) { *v = uint16(c.number(kind, 2, uint64(*v), true)) }
+func (c *codec) optional16(kind uint16, v *uint16) {
+	*v = uint16(c.number(kind, 2, uint64(*v),
+		true))
+}
 
-func (c *codec) optional32(kind uint16, v *uint32) { *v = uint32(c.number(kind, 4, uint64(*v), true)) }
+func (c *codec) optional32(kind uint16, v *uint32) {
+	*v = uint32(c.number(kind, 4, uint64(*v),
+		true))
+}
 
 func (c *codec) optional64(kind uint16, v *uint64) { *v = c.number(kind, 8, *v, true) }
 

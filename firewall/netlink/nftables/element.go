@@ -15,8 +15,8 @@ const (
 	elemCatchall    = 2  // NFT_SET_ELEM_CATCHALL
 )
 
-// Element is one element of a set. It is made while a message is read and lives no longer: its bytes
-// are the message's. Whoever keeps a million of them packs what counts.
+// Element is one element of a set. It is made while a message is read and lives no longer: its
+// bytes are the message's. Whoever keeps a million of them packs what counts.
 type Element struct {
 	Key    []byte
 	KeyEnd []byte // the last key of a range of concatenated keys

@@ -15,20 +15,45 @@ type field struct {
 
 // Headers (RFC 791, 8200, 9293, 768, 9260, 792, 4443; nftables, src/proto.c).
 var (
-	etherHeader = []field{{0, 6, "ether daddr", kindEther}, {6, 6, "ether saddr", kindEther},
-		{12, 2, "ether type", kindEtherType}}
-	ip4Header = []field{{2, 2, "ip length", kindNumber}, {4, 2, "ip id", kindNumber},
-		{6, 2, "ip frag-off", kindBytes}, {8, 1, "ip ttl", kindNumber}, {9, 1, "ip protocol", kindProtocol},
-		{10, 2, "ip checksum", kindNumber}, {12, 4, "ip saddr", kindIPv4}, {16, 4, "ip daddr", kindIPv4}}
-	ip6Header = []field{{4, 2, "ip6 length", kindNumber}, {6, 1, "ip6 nexthdr", kindProtocol},
-		{7, 1, "ip6 hoplimit", kindNumber}, {8, 16, "ip6 saddr", kindIPv6}, {24, 16, "ip6 daddr", kindIPv6}}
-	ports     = []field{{0, 2, "sport", kindNumber}, {2, 2, "dport", kindNumber}}
-	tcpHeader = append(ports[:2:2], field{4, 4, "sequence", kindNumber}, field{8, 4, "ackseq", kindNumber},
-		field{13, 1, "flags", kindTCPFlags}, field{14, 2, "window", kindNumber})
-	udpHeader    = append(ports[:2:2], field{4, 2, "length", kindNumber})
-	icmpHeader   = []field{{0, 1, "type", kindICMP}, {1, 1, "code", kindNumber}, {4, 2, "id", kindNumber}}
-	icmpv6Header = []field{{0, 1, "type", kindICMPv6}, {1, 1, "code", kindNumber}, {4, 2, "id", kindNumber}}
+	etherHeader = []field{
+		{0, 6, "ether daddr", kindEther},
+		{6, 6, "ether saddr", kindEther},
+		{12, 2, "ether type", kindEtherType},
+	}
+	ip4Header = []field{
+		{2, 2, "ip length", kindNumber},
+		{4, 2, "ip id", kindNumber},
+		{6, 2, "ip frag-off", kindBytes},
+		{8, 1, "ip ttl", kindNumber},
+		{9, 1, "ip protocol", kindProtocol},
+		{10, 2, "ip checksum", kindNumber},
+		{12, 4, "ip saddr", kindIPv4},
+		{16, 4, "ip daddr", kindIPv4},
+	}
+	ip6Header = []field{
+		{4, 2, "ip6 length", kindNumber},
+		{6, 1, "ip6 nexthdr", kindProtocol},
+		{7, 1, "ip6 hoplimit", kindNumber},
+		{8, 16, "ip6 saddr", kindIPv6},
+		{24, 16, "ip6 daddr", kindIPv6},
+	}
+	ports = []field{
+		{0, 2, "sport", kindNumber},
+		{2, 2, "dport", kindNumber},
+	}
+	tcpHeader = append(ports[:2:2], []field{
+		{4, 4, "sequence", kindNumber},
+		{8, 4, "ackseq", kindNumber},
+		{13, 1, "flags", kindTCPFlags},
+		{14, 2, "window", kindNumber},
+	}...)
+	udpHeader = append(ports[:2:2], field{4, 2, "length", kindNumber})
 )
+
+// icmpHeader is the header of ICMP or ICMPv6, which have other types.
+func icmpHeader(types kind) []field {
+	return []field{{0, 1, "type", types}, {1, 1, "code", kindNumber}, {4, 2, "id", kindNumber}}
+}
 
 // transports are the headers of protocols by number.
 var transports = map[int]struct {
@@ -41,8 +66,8 @@ var transports = map[int]struct {
 	unix.IPPROTO_UDPLITE: {"udplite", ports},
 	unix.IPPROTO_SCTP:    {"sctp", ports},
 	unix.IPPROTO_DCCP:    {"dccp", ports},
-	unix.IPPROTO_ICMP:    {"icmp", icmpHeader},
-	unix.IPPROTO_ICMPV6:  {"icmpv6", icmpv6Header},
+	unix.IPPROTO_ICMP:    {"icmp", icmpHeader(kindICMP)},
+	unix.IPPROTO_ICMPV6:  {"icmpv6", icmpHeader(kindICMPv6)},
 	unix.IPPROTO_ESP:     {"esp", []field{{0, 4, "spi", kindNumber}}},
 	unix.IPPROTO_AH:      {"ah", []field{{0, 1, "nexthdr", kindProtocol}, {4, 4, "spi", kindNumber}}},
 }
@@ -90,7 +115,8 @@ func (x context) fields(p Payload) []value {
 		if size < f.size && f.kind != kindIPv4 && f.kind != kindIPv6 {
 			break
 		}
-		out = append(out, value{text: prefix + f.name, kind: f.kind, size: size, full: f.size, says: says})
+		out = append(out, value{text: prefix + f.name, kind: f.kind, size: size, full: f.size,
+			says: says, ofPacket: true})
 		at += size
 	}
 	base := [...]string{"ll", "nh", "th", "ih"}[p.Base&3]
@@ -114,8 +140,8 @@ var metaKeys = map[uint32]value{
 	unix.NFT_META_OIF:         {text: "oif", kind: kindHost, size: 4},
 	unix.NFT_META_IIFNAME:     {text: "iifname", kind: kindName, size: 16},
 	unix.NFT_META_OIFNAME:     {text: "oifname", kind: kindName, size: 16},
-	unix.NFT_META_IIFTYPE:     {text: "meta iiftype", kind: kindHost, size: 2},
-	unix.NFT_META_OIFTYPE:     {text: "meta oiftype", kind: kindHost, size: 2},
+	unix.NFT_META_IIFTYPE:     {text: "meta iiftype", kind: kindHardware, size: 2},
+	unix.NFT_META_OIFTYPE:     {text: "meta oiftype", kind: kindHardware, size: 2},
 	unix.NFT_META_SKUID:       {text: "meta skuid", kind: kindHost, size: 4},
 	unix.NFT_META_SKGID:       {text: "meta skgid", kind: kindHost, size: 4},
 	unix.NFT_META_NFTRACE:     {text: "meta nftrace", kind: kindNumber, size: 1},

@@ -92,8 +92,8 @@ func (e *Range) attributes(c *codec) {
 	c.data(unix.NFTA_RANGE_TO_DATA, &e.To)
 }
 
-// Lookup goes on if a set has the key that registers hold. With Dreg it loads what a map has for the
-// key: with RegVerdict a verdict.
+// Lookup goes on if a set has the key that registers hold. With Dreg it loads what a map has for
+// the key: with RegVerdict a verdict.
 type Lookup struct {
 	Set   string
 	Sreg  Register

@@ -62,8 +62,8 @@ func DecodeTable(b []byte) (*Table, error) {
 	}, err
 }
 
-// Comment is the comment in user data of tables, rules and elements: records of a type, a length and
-// bytes, of which type 0 is the comment (libnftnl's udata.h: NFTNL_UDATA_TABLE_COMMENT,
+// Comment is the comment in user data of tables, rules and elements: records of a type, a length
+// and bytes, of which type 0 is the comment (libnftnl's udata.h: NFTNL_UDATA_TABLE_COMMENT,
 // NFTNL_UDATA_RULE_COMMENT, NFTNL_UDATA_SET_ELEM_COMMENT).
 func Comment(userdata []byte) string {
 	for len(userdata) >= 2 {
@@ -93,7 +93,8 @@ func (h *Hook) Equal(o *Hook) bool {
 	if h == nil || o == nil {
 		return h == o
 	}
-	return h.Type == o.Type && h.Number == o.Number && h.Priority == o.Priority && h.Policy == o.Policy &&
+	return h.Type == o.Type && h.Number == o.Number && h.Priority == o.Priority &&
+		h.Policy == o.Policy &&
 		slices.Equal(h.Devices, o.Devices)
 }
 
@@ -258,7 +259,8 @@ func DecodeObject(b []byte) (Object, error) {
 	}
 	if o.Type == unix.NFT_OBJECT_COUNTER {
 		data, err := nfnetlink.Parse(o.Data)
-		o.Counter = Counter{Bytes: data.Number(unix.NFTA_COUNTER_BYTES), Packets: data.Number(unix.NFTA_COUNTER_PACKETS)}
+		o.Counter = Counter{Bytes: data.Number(unix.NFTA_COUNTER_BYTES),
+			Packets: data.Number(unix.NFTA_COUNTER_PACKETS)}
 		return o, err
 	}
 	return o, nil

@@ -41,9 +41,9 @@ func (r Rule) Uses(set string) bool {
 	})
 }
 
-// Decoder reads rules. Rules repeat the same few expressions, so it reads each kind of those once and
-// shares it among all rules: a ruleset of 100 000 rules has some hundreds of different ones beside
-// those that name an object.
+// Decoder reads rules. Rules repeat the same few expressions, so it reads each kind of those once
+// and shares it among all rules: a ruleset of 100 000 rules has some hundreds of different ones
+// beside those that name an object.
 type Decoder struct{ known map[string]Expr }
 
 // maxKnown bounds what a Decoder keeps. The expressions that most rules share come early.

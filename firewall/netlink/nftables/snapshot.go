@@ -9,12 +9,12 @@ import (
 
 // Snapshot is what the kernel held in one settled generation: some tables, or all of them.
 //
-// Whoever reads it waits until the transaction of the generation has come into use, and compares the
-// generation before and after (nfnetlink.OneGeneration): else the objects are those of two
+// Whoever reads it waits until the transaction of the generation has come into use, and compares
+// the generation before and after (nfnetlink.OneGeneration): else the objects are those of two
 // generations.
 //
-// Sets come without their elements. A million of them must not become a million Go objects, so each
-// reader packs what it needs of them while they come (EachElement).
+// Sets come without their elements. A million of them must not become a million Go objects, so
+// each reader packs what it needs of them while they come (EachElement).
 type Snapshot struct {
 	Generation uint32
 	At         time.Time // when it was read; what is left of elements' time counts from then
@@ -31,13 +31,15 @@ func (s Snapshot) Table(name string) *Table {
 	return nil
 }
 
-// Requests are the dumps that a table's content takes, in their order: a rule comes after its chain.
-var Requests = []int{unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_GETRULE, unix.NFT_MSG_GETSET, unix.NFT_MSG_GETOBJ,
+// Requests are the dumps that a table's content takes, in their order: a rule comes after its
+// chain.
+var Requests = []int{unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_GETRULE, unix.NFT_MSG_GETSET,
+	unix.NFT_MSG_GETOBJ,
 	unix.NFT_MSG_GETFLOWTABLE}
 
-// Add takes in an object that the kernel sent for one of Requests. It passes over what another table
-// holds. For a rule whose chain isn't there it returns nfnetlink.ErrInterrupted: they are of two
-// generations.
+// Add takes in an object that the kernel sent for one of Requests. It passes over what another
+// table holds. For a rule whose chain isn't there it returns nfnetlink.ErrInterrupted: they are
+// of two generations.
 func (t *Table) Add(request int, attributes []byte) error {
 	switch request {
 	case unix.NFT_MSG_GETCHAIN:

@@ -15,6 +15,7 @@ func (w *writer) expr(e Expr) {
 		if !ok {
 			v = value{text: fmt.Sprintf("meta key %d", e.Key)}
 		}
+		v.ofPacket = true
 		w.loadOrSet(e.Dreg, e.Sreg, v)
 	case CT:
 		w.loadOrSet(e.Dreg, e.Sreg, ctValue(e))
@@ -30,19 +31,19 @@ func (w *writer) expr(e Expr) {
 	case Exthdr:
 		w.exthdr(e)
 	case RT:
-		w.load(e.Dreg, value{text: "rt " + word([]string{"classid", "ip nexthop", "ip6 nexthop", "mtu", "ipsec"}, uint64(e.Key)),
-			kind: []kind{kindHost, kindIPv4, kindIPv6, kindHost, kindExists, kindBytes}[min(e.Key, 5)],
-			size: []int{4, 4, 16, 2, 1, 4}[min(e.Key, 5)]})
+		w.load(e.Dreg, rtValue(e))
 	case Socket:
 		w.load(e.Dreg, socketValue(e))
 	case OSF:
 		w.load(e.Dreg, value{text: "osf name", kind: kindName, size: 16})
 	case XFRM:
-		w.load(e.Dreg, value{text: fmt.Sprintf("ipsec %s key %d", word([]string{"in", "out"}, uint64(e.Direction)), e.Key), size: 4})
+		way := word([]string{"in", "out"}, uint64(e.Direction))
+		w.load(e.Dreg, value{text: fmt.Sprintf("ipsec %s key %d", way, e.Key), size: 4})
 	case Tunnel:
 		w.load(e.Dreg, value{text: fmt.Sprintf("tunnel key %d", e.Key), size: 4})
 	case Numgen:
-		w.load(e.Dreg, generated("numgen "+word([]string{"inc", "random"}, uint64(e.Type)), e.Modulus, e.Offset))
+		what := "numgen " + word([]string{"inc", "random"}, uint64(e.Type))
+		w.load(e.Dreg, generated(what, e.Modulus, e.Offset))
 	case Hash:
 		w.load(e.Dreg, w.hash(e))
 	case Immediate:
@@ -70,7 +71,8 @@ func (w *writer) expr(e Expr) {
 		if uint32(w.family) != e.Family {
 			what += " " + named(familyNames, uint64(e.Family), "family %d")
 		}
-		w.statement(what + w.target(natKind(e.Family), e.AddrMin, e.AddrMax, e.ProtoMin, e.ProtoMax) + natFlags(e.Flags))
+		to := w.target(natKind(e.Family), e.AddrMin, e.AddrMax, e.ProtoMin, e.ProtoMax)
+		w.statement(what + to + natFlags(e.Flags))
 	case Masquerade:
 		w.statement("masquerade" + w.target(kindBytes, 0, 0, e.ProtoMin, e.ProtoMax) + natFlags(e.Flags))
 	case Redirect:
@@ -91,7 +93,8 @@ func (w *writer) expr(e Expr) {
 		text := "fwd to " + w.operand(kindHost, e.Dev)
 		if e.Addr != 0 {
 			family := named(familyNames, uint64(e.Family), "family %d")
-			text = "fwd " + family + " to " + w.operand(natKind(e.Family), e.Addr) + " device " + w.operand(kindHost, e.Dev)
+			to := w.operand(natKind(e.Family), e.Addr)
+			text = "fwd " + family + " to " + to + " device " + w.operand(kindHost, e.Dev)
 		}
 		w.statement(text)
 	case Queue:
@@ -109,11 +112,12 @@ func (w *writer) expr(e Expr) {
 	}
 }
 
-var familyNames = map[uint64]string{unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6", unix.NFPROTO_INET: "inet"}
+var familyNames = map[uint64]string{unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6",
+	unix.NFPROTO_INET: "inet"}
 
 // objectTypes are nft's words for NFT_OBJECT_*.
-var objectTypes = []string{1: "counter", 2: "quota", 3: "ct helper", 4: "limit", 5: "ct count", 6: "tunnel",
-	7: "ct timeout", 8: "secmark", 9: "ct expectation", 10: "synproxy"}
+var objectTypes = []string{1: "counter", 2: "quota", 3: "ct helper", 4: "limit", 5: "ct count",
+	6: "tunnel", 7: "ct timeout", 8: "secmark", 9: "ct expectation", 10: "synproxy"}
 
 // loadOrSet is an expression that loads a value, or sets it from a register.
 func (w *writer) loadOrSet(dreg, sreg Register, v value) {
@@ -168,15 +172,18 @@ func natKind(family uint32) kind {
 	return kindIPv4
 }
 
-// natFlags are the words for NF_NAT_RANGE_* (include/uapi/linux/netfilter/nf_nat.h) that aren't said
-// otherwise.
+// natFlags are the words for NF_NAT_RANGE_* (include/uapi/linux/netfilter/nf_nat.h) that aren't
+// said otherwise.
 func natFlags(flags uint32) string {
 	var words []string
 	for _, f := range []struct {
 		bit  uint32
 		name string
-	}{{unix.NF_NAT_RANGE_PROTO_RANDOM, "random"}, {unix.NF_NAT_RANGE_PROTO_RANDOM_FULLY, "fully-random"},
-		{unix.NF_NAT_RANGE_PERSISTENT, "persistent"}} {
+	}{
+		{unix.NF_NAT_RANGE_PROTO_RANDOM, "random"},
+		{unix.NF_NAT_RANGE_PROTO_RANDOM_FULLY, "fully-random"},
+		{unix.NF_NAT_RANGE_PERSISTENT, "persistent"},
+	} {
 		if flags&f.bit != 0 {
 			words = append(words, f.name)
 		}
@@ -224,8 +231,13 @@ func fibValue(e FIB) value {
 	for _, f := range []struct {
 		bit  uint32
 		name string
-	}{{unix.NFTA_FIB_F_SADDR, "saddr"}, {unix.NFTA_FIB_F_DADDR, "daddr"}, {unix.NFTA_FIB_F_MARK, "mark"},
-		{unix.NFTA_FIB_F_IIF, "iif"}, {unix.NFTA_FIB_F_OIF, "oif"}} {
+	}{
+		{unix.NFTA_FIB_F_SADDR, "saddr"},
+		{unix.NFTA_FIB_F_DADDR, "daddr"},
+		{unix.NFTA_FIB_F_MARK, "mark"},
+		{unix.NFTA_FIB_F_IIF, "iif"},
+		{unix.NFTA_FIB_F_OIF, "oif"},
+	} {
 		if e.Flags&f.bit != 0 {
 			keys = append(keys, f.name)
 		}
@@ -245,11 +257,13 @@ func fibValue(e FIB) value {
 // extensionHeaders are nft's names by number, tcpOptions too.
 var (
 	extensionHeaders = map[uint64]string{0: "hbh", 43: "rt", 44: "frag", 60: "dst", 135: "mh"}
-	tcpOptions       = map[uint64]string{2: "maxseg", 3: "window", 4: "sack-perm", 5: "sack", 8: "timestamp"}
+	tcpOptions       = map[uint64]string{2: "maxseg", 3: "window", 4: "sack-perm", 5: "sack",
+		8: "timestamp"}
 )
 
 func (w *writer) exthdr(e Exthdr) {
-	text := word([]string{"exthdr", "tcp option", "ip option", "sctp chunk", "dccp option"}, uint64(e.Op)) + " "
+	text := word([]string{"exthdr", "tcp option", "ip option", "sctp chunk", "dccp option"},
+		uint64(e.Op)) + " "
 	says := context{}
 	switch e.Op {
 	case 0:
@@ -268,14 +282,30 @@ func (w *writer) exthdr(e Exthdr) {
 	case e.Op == 1 && e.Type == 2 && e.Offset == 2 && e.Len == 2:
 		w.loadOrSet(e.Dreg, e.Sreg, value{text: text + " size", kind: kindNumber, size: 2})
 	default:
-		v := value{text: fmt.Sprintf("%s @%d,%d", text, 8*uint64(e.Offset), 8*uint64(e.Len)), kind: kindNumber,
+		v := value{text: fmt.Sprintf("%s @%d,%d", text, 8*uint64(e.Offset), 8*uint64(e.Len)),
+			kind: kindNumber,
 			size: int(min(e.Len, registerBytes)), says: says}
 		w.loadOrSet(e.Dreg, e.Sreg, v)
 	}
 }
 
+func rtValue(e RT) value {
+	switch e.Key {
+	case unix.NFT_RT_CLASSID:
+		return value{text: "rt classid", kind: kindHost, size: 4}
+	case unix.NFT_RT_NEXTHOP4:
+		return value{text: "rt ip nexthop", kind: kindIPv4, size: 4}
+	case unix.NFT_RT_NEXTHOP6:
+		return value{text: "rt ip6 nexthop", kind: kindIPv6, size: 16}
+	case unix.NFT_RT_TCPMSS:
+		return value{text: "rt mtu", kind: kindHost, size: 2}
+	}
+	return value{text: fmt.Sprintf("rt key %d", e.Key), size: 4}
+}
+
 func socketValue(e Socket) value {
-	v := value{text: "socket " + word([]string{"transparent", "mark", "wildcard"}, uint64(e.Key)), kind: kindNumber, size: 1}
+	v := value{text: "socket " + word([]string{"transparent", "mark", "wildcard"}, uint64(e.Key)),
+		kind: kindNumber, size: 1}
 	switch e.Key {
 	case 1:
 		v.kind, v.size = kindMark, 4
@@ -364,8 +394,12 @@ func over(flags uint32) string {
 	return ""
 }
 
+// rateUnits are the words for spans of a rate, in seconds.
+var rateUnits = map[uint64]string{1: "second", 60: "minute", 3600: "hour", 86400: "day",
+	604800: "week"}
+
 func limitText(e Limit) string {
-	unit := named(map[uint64]string{1: "second", 60: "minute", 3600: "hour", 86400: "day", 604800: "week"}, e.Unit, "%d seconds")
+	unit := named(rateUnits, e.Unit, "%d seconds")
 	rate, burst := fmt.Sprint(e.Rate), "packets"
 	if e.Type == unix.NFT_LIMIT_PKT_BYTES {
 		rate, burst = rate+" bytes", "bytes"
@@ -381,7 +415,8 @@ func limitText(e Limit) string {
 const warning = 4
 
 // logLevels are those of syslog, by number.
-var logLevels = []string{"emerg", "alert", "crit", "err", "warn", "notice", "info", "debug", "audit"}
+var logLevels = []string{"emerg", "alert", "crit", "err", "warn", "notice", "info", "debug",
+	"audit"}
 
 // logFlags are the words for NF_LOG_* (include/uapi/linux/netfilter/nf_log.h).
 var logFlags = []string{"tcp sequence", "tcp options", "ip options", "skuid", "", "ether"}
@@ -413,7 +448,8 @@ func logText(e Log) string {
 
 // Codes of Reject by number (include/uapi/linux/icmp.h, icmpv6.h; enum nft_reject_inet_code).
 var (
-	unreachable4 = []string{0: "net-unreachable", 1: "host-unreachable", 2: "prot-unreachable", 3: "port-unreachable",
+	unreachable4 = []string{0: "net-unreachable", 1: "host-unreachable", 2: "prot-unreachable",
+		3: "port-unreachable",
 		9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited"}
 	unreachableAny = []string{"no-route", "port-unreachable", "host-unreachable", "admin-prohibited"}
 )

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A rule's text is found by running its expressions: each load notes in words what a register holds,
-// and each comparison, look-up or statement writes a clause about it.
+// A rule's text is found by running its expressions: each load notes in words what a register
+// holds, and each comparison, look-up or statement writes a clause about it.
 
 // value is what a register holds, in words.
 type value struct {
@@ -22,6 +22,7 @@ type value struct {
 	mask, xor  string
 	rest       []value // further fields of the same load
 	raw        string  // "@nh,64,16", of a load of several fields
+	ofPacket   bool    // of the packet itself, and not of its connection or route
 	used       bool    // a clause was written about it
 }
 
@@ -157,8 +158,13 @@ func (v *value) name() string {
 }
 
 // comparisons are the operators of NFT_CMP_*.
-var comparisons = map[uint32]string{unix.NFT_CMP_NEQ: "!= ", unix.NFT_CMP_LT: "< ", unix.NFT_CMP_LTE: "<= ",
-	unix.NFT_CMP_GT: "> ", unix.NFT_CMP_GTE: ">= "}
+var comparisons = map[uint32]string{
+	unix.NFT_CMP_NEQ: "!= ",
+	unix.NFT_CMP_LT:  "< ",
+	unix.NFT_CMP_LTE: "<= ",
+	unix.NFT_CMP_GT:  "> ",
+	unix.NFT_CMP_GTE: ">= ",
+}
 
 func (w *writer) compare(e Cmp) {
 	v := w.read(e.Sreg)
@@ -167,7 +173,8 @@ func (w *writer) compare(e Cmp) {
 		operator = fmt.Sprintf("(comparison %d) ", e.Op)
 	}
 	if e.Op == unix.NFT_CMP_LTE && w.last == v && w.lastFrom != "" { // nft has ranges for that
-		w.clauses[len(w.clauses)-1].text = v.name() + " " + w.lastFrom + "-" + v.kind.write(e.Data, v.full)
+		both := w.lastFrom + "-" + v.kind.write(e.Data, v.full)
+		w.clauses[len(w.clauses)-1].text = v.name() + " " + both
 		w.last = nil
 		return
 	}
@@ -218,20 +225,18 @@ func (x context) with(more context) context {
 // ensures is what a rule is sure of after a comparison.
 func (v *value) ensures(e Cmp) context {
 	n, ok := v.kind.number(e.Data)
-	if e.Op != unix.NFT_CMP_EQ || !ok || v.mask != "" || v.operation != "" {
+	if e.Op != unix.NFT_CMP_EQ || !ok || v.mask != "" || v.operation != "" || !v.ofPacket {
 		return context{}
 	}
-	switch {
-	case v.text == "meta nfproto" && n == unix.NFPROTO_IPV4, v.text == "meta protocol" && n == unix.ETH_P_IP,
-		v.text == "ether type" && n == unix.ETH_P_IP:
-		return context{version: 4}
-	case v.text == "meta nfproto" && n == unix.NFPROTO_IPV6, v.text == "meta protocol" && n == unix.ETH_P_IPV6,
-		v.text == "ether type" && n == unix.ETH_P_IPV6:
-		return context{version: 6}
-	case v.text == "meta iiftype" && n == unix.ARPHRD_ETHER:
-		return context{ethernet: true}
-	case v.text == "meta l4proto", v.text == "ip protocol", v.text == "ip6 nexthdr":
+	switch v.kind {
+	case kindVersion:
+		return context{version: map[uint64]int{unix.NFPROTO_IPV4: 4, unix.NFPROTO_IPV6: 6}[n]}
+	case kindEtherType:
+		return context{version: map[uint64]int{unix.ETH_P_IP: 4, unix.ETH_P_IPV6: 6}[n]}
+	case kindProtocol:
 		return context{protocol: int(n)}
+	case kindHardware:
+		return context{ethernet: n == unix.ARPHRD_ETHER}
 	}
 	return context{}
 }
@@ -297,13 +302,17 @@ func (w *writer) bitwise(e Bitwise) {
 		v = v.whole()
 	}
 	switch {
-	case e.Op == BitwiseLeftShift || e.Op == BitwiseRightShift:
+	case e.Op == BitwiseLeftShift:
 		n, _ := kindHost.number(e.Data)
-		v.operation += fmt.Sprintf(" %s %d", map[uint32]string{BitwiseLeftShift: "<<", BitwiseRightShift: ">>"}[e.Op], n)
+		v.operation += fmt.Sprintf(" << %d", n)
+	case e.Op == BitwiseRightShift:
+		n, _ := kindHost.number(e.Data)
+		v.operation += fmt.Sprintf(" >> %d", n)
 	case e.Op != BitwiseMaskXor:
 		v.operation += fmt.Sprintf(" (bitwise operation %d)", e.Op)
 	case v.mask != "":
-		v = value{text: "(" + v.name() + ")", kind: v.kind, size: v.size, full: v.full, mask: e.Mask, xor: e.Xor}
+		v = value{text: "(" + v.name() + ")", kind: v.kind, size: v.size, full: v.full, mask: e.Mask,
+			xor: e.Xor}
 	default:
 		v.mask, v.xor = e.Mask, e.Xor
 		if bits, ok := PrefixBits(e.Mask); ok && bits == 8*len(e.Mask) {
@@ -356,7 +365,7 @@ func (w *writer) dynset(e Dynset) {
 		data, _, _ := w.key(e.SregData)
 		text += " : " + data
 	}
-	verb := word([]string{unix.NFT_DYNSET_OP_ADD: "add", unix.NFT_DYNSET_OP_UPDATE: "update", 2: "delete"}, uint64(e.Op))
+	verb := word([]string{"add", "update", "delete"}, uint64(e.Op)) // NFT_DYNSET_OP_*
 	w.clause(fmt.Sprintf("%s @%s { %s }", verb, e.Set, text), says)
 }
 

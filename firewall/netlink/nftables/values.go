@@ -39,20 +39,23 @@ const (
 	kindICMP                  // type of a message
 	kindICMPv6                //
 	kindExists                // whether there is such a thing
+	kindHardware              // type of an interface: ARPHRD_*
 )
 
 // Bits and numbers that nft writes as words (nftables, src/ct.c, src/proto.c, src/fib.c).
 var (
 	ctStates = []string{0: "invalid", 1: "established", 2: "related", 3: "new", 6: "untracked"}
-	ctStatus = []string{0: "expected", 1: "seen-reply", 2: "assured", 3: "confirmed", 4: "snat", 5: "dnat", 9: "dying"}
+	ctStatus = []string{0: "expected", 1: "seen-reply", 2: "assured", 3: "confirmed", 4: "snat",
+		5: "dnat", 9: "dying"}
 	tcpFlags = []string{"fin", "syn", "rst", "psh", "ack", "urg", "ecn", "cwr"}
 
-	routeTypes = []string{"unspec", "unicast", "local", "broadcast", "anycast", "multicast", "blackhole",
-		"unreachable", "prohibit"}
+	routeTypes = []string{"unspec", "unicast", "local", "broadcast", "anycast", "multicast",
+		"blackhole", "unreachable", "prohibit"}
 	packetTypes = []string{"host", "broadcast", "multicast", "other"}
 	directions  = []string{"original", "reply"}
 	existence   = []string{"missing", "exists"}
-	icmpTypes   = []string{0: "echo-reply", 3: "destination-unreachable", 4: "source-quench", 5: "redirect",
+	icmpTypes   = []string{0: "echo-reply", 3: "destination-unreachable", 4: "source-quench",
+		5: "redirect",
 		8: "echo-request", 9: "router-advertisement", 10: "router-solicitation", 11: "time-exceeded",
 		12: "parameter-problem", 13: "timestamp-request", 14: "timestamp-reply", 15: "info-request",
 		16: "info-reply", 17: "address-mask-request", 18: "address-mask-reply"}
@@ -66,11 +69,13 @@ var (
 
 // Protocols that nft knows without the host's /etc/protocols are written by name, others by number,
 // so that the text loads on any host.
-var protocolNames = map[uint64]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_SCTP: "sctp"}
+var protocolNames = map[uint64]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp",
+	unix.IPPROTO_SCTP: "sctp"}
 
 var versionNames = map[uint64]string{unix.NFPROTO_IPV4: "ipv4", unix.NFPROTO_IPV6: "ipv6"}
 
-var etherTypes = map[uint64]string{unix.ETH_P_IP: "ip", unix.ETH_P_IPV6: "ip6", unix.ETH_P_ARP: "arp",
+var etherTypes = map[uint64]string{unix.ETH_P_IP: "ip", unix.ETH_P_IPV6: "ip6",
+	unix.ETH_P_ARP:   "arp",
 	unix.ETH_P_8021Q: "8021q", unix.ETH_P_8021AD: "8021ad"}
 
 // word is the n-th of a list, or the number.
@@ -88,10 +93,10 @@ func named(names map[uint64]string, n uint64, otherwise string) string {
 	return fmt.Sprintf(otherwise, n)
 }
 
-// order is the byte order of a kind's numbers.
+// hostOrder reports whether numbers of the kind are in the byte order of the host.
 func (k kind) hostOrder() bool {
 	switch k {
-	case kindHost, kindMark, kindCTState, kindCTStatus, kindRoute, kindExists:
+	case kindHost, kindMark, kindCTState, kindCTStatus, kindRoute, kindExists, kindHardware:
 		return true
 	}
 	return false
@@ -137,7 +142,7 @@ func (k kind) write(s string, full int) string {
 		return inHex(s)
 	}
 	switch k {
-	case kindNumber, kindHost:
+	case kindNumber, kindHost, kindHardware:
 		return strconv.FormatUint(n, 10)
 	case kindMark:
 		return fmt.Sprintf("0x%08x", n)
