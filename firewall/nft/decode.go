@@ -30,7 +30,8 @@ func rulesetOf(snapshot nftables.Snapshot, table string) *ruleset {
 	}
 	for _, o := range t.Objects {
 		if o.Type == unix.NFT_OBJECT_COUNTER {
-			r.counters[o.Name] = counter{Packets: o.Counter.Packets, Bytes: o.Counter.Bytes}
+			c, _ := o.Expr.(nftables.Counter)
+			r.counters[o.Name] = counter{Packets: c.Packets, Bytes: c.Bytes}
 			continue
 		}
 		r.strangers = append(r.strangers, stranger{kind: "object", name: o.Name, objectType: o.Type})

@@ -6,14 +6,10 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtinfo"
-	"github.com/portgrave/portgrave/firewall/nfnetlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
-// x_tables' matches and targets as nf_tables holds them (include/uapi/linux/netfilter/nf_tables_compat.h): NFTA_MATCH_NAME 1, NFTA_MATCH_REV 2,
-// NFTA_MATCH_INFO 3; the same for targets.
-func xtInfo(a *nfnetlink.Attributes) xtinfo.Info {
-	return xtinfo.Info{Name: a.String(1), Revision: uint32(a.Number(2)), Data: a.Bytes(3)}
-}
+// x_tables' matches and targets as nf_tables holds them (include/uapi/linux/netfilter/nf_tables_compat.h).
 
 // xtContext is what the structs depend on; false in families that x_tables' IP extensions aren't for.
 func (t *translator) xtContext() (xtinfo.Context, bool) {
@@ -32,8 +28,8 @@ func (t *translator) xtContext() (xtinfo.Context, bool) {
 	return c, true
 }
 
-func (t *translator) xtMatch(a *nfnetlink.Attributes) {
-	i := xtInfo(a)
+func (t *translator) xtMatch(e kernel.XTMatch) {
+	i := xtinfo.Info{Name: e.Match, Revision: e.Revision, Data: []byte(e.Info)}
 	c, ok := t.xtContext()
 	if !ok {
 		t.unknownMatch(fmt.Sprintf("xt match %q", i.Name))
@@ -52,8 +48,8 @@ func (t *translator) xtMatch(a *nfnetlink.Attributes) {
 	}
 }
 
-func (t *translator) xtTarget(a *nfnetlink.Attributes) {
-	i := xtInfo(a)
+func (t *translator) xtTarget(e kernel.XTTarget) {
+	i := xtinfo.Info{Name: e.Target, Revision: e.Revision, Data: []byte(e.Info)}
 	c, ok := t.xtContext()
 	if !ok {
 		t.unknownEffect(fmt.Sprintf("xt target %q", i.Name))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
 	"golang.org/x/sys/unix"
 )
@@ -226,14 +227,8 @@ func repeats(messages [][]byte) bool {
 
 // declaration is a set's name and its flags.
 func declaration(set Object) (SetName, uint32, error) {
-	a, err := nfnetlink.Parse(set.Attributes)
-	return SetName{
-			set.Family,
-			a.String(unix.NFTA_SET_TABLE),
-			a.String(unix.NFTA_SET_NAME),
-		}, uint32(
-			a.Number(unix.NFTA_SET_FLAGS),
-		), err
+	k, err := kernel.DecodeSet(set.Attributes)
+	return SetName{set.Family, k.Table, k.Name}, k.Flags, err
 }
 
 // ask dumps the objects of one kind. What the kernel sends is copied: the buffer is used again.

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"github.com/portgrave/portgrave/firewall/nfnetlink"
 	"golang.org/x/sys/unix"
 )
@@ -38,10 +39,11 @@ func hooks(ctx context.Context, conn *nfnetlink.Conn, chains []Object) ([][]Chai
 	}
 	seen := map[list]bool{}
 	for _, o := range chains {
-		c, _, err := decodeChain(o)
+		k, err := kernel.DecodeChain(o.Attributes)
 		if err != nil {
 			return nil, err
 		}
+		c := chainOf(o.Family, k)
 		if c.Base == nil {
 			continue
 		}

@@ -2,8 +2,8 @@
 // expressions, Set, Element, and a Snapshot of one settled generation.
 //
 // It is for everybody who reads or writes nf_tables. The backend (firewall/nft) compares the
-// rules that it wants with those that the kernel holds. Both are made of these types, so nothing
-// is parsed back out of text.
+// rules that it wants with those that the kernel holds; the audit (firewall/exposure/nftables)
+// runs the rules of all tables. Both work on these types, so nothing is parsed back out of text.
 //
 // How it works:
 //

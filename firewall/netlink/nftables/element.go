@@ -29,7 +29,7 @@ type Element struct {
 	Milliseconds uint64
 	Expires      bool
 	Object       string // of a map to objects
-	Conditions   bool   // expressions are attached to it: limits, counters
+	Exprs        []Expr // attached to it: limits, counters
 	Comment      string
 	// Unread: it has an attribute that is none of these.
 	Unread bool
@@ -44,7 +44,7 @@ func (e *Element) Catchall() bool { return e.Flags&elemCatchall != 0 }
 // Plain reports whether the element is nothing but a key, which may be the end of an interval, and
 // a verdict, and may go by itself.
 func (e *Element) Plain() bool {
-	return e.KeyEnd == nil && e.Data == nil && e.Object == "" && !e.Conditions && !e.Unread &&
+	return e.KeyEnd == nil && e.Data == nil && e.Object == "" && e.Exprs == nil && !e.Unread &&
 		e.Flags&^unix.NFT_SET_ELEM_INTERVAL_END == 0
 }
 
@@ -101,8 +101,12 @@ func DecodeElement(b []byte) (e Element, err error) {
 			e.Milliseconds, e.Expires = nfnetlink.Number(data), true
 		case elemObject:
 			e.Object = nfnetlink.String(data)
-		case unix.NFTA_SET_ELEM_EXPR, elemExpressions:
-			e.Conditions = true
+		case unix.NFTA_SET_ELEM_EXPR:
+			e.Exprs = append(e.Exprs, DecodeExpr(data))
+		case elemExpressions:
+			list, err := attached(nil, data)
+			e.Exprs = append(e.Exprs, list...)
+			return err
 		case unix.NFTA_SET_ELEM_USERDATA:
 			e.Comment = Comment(data)
 		case unix.NFTA_SET_ELEM_TIMEOUT, unix.NFTA_SET_ELEM_PAD:

@@ -34,9 +34,9 @@ const (
 // registerBytes is how many bytes the data registers hold together.
 const registerBytes = 64
 
-// offset is the first of the register's bytes among those of all registers; false for the verdict
+// Offset is the first of the register's bytes among those of all registers; false for the verdict
 // register, and for numbers that name none.
-func (r Register) offset() (int, bool) {
+func (r Register) Offset() (int, bool) {
 	switch {
 	case r >= unix.NFT_REG_1 && r <= unix.NFT_REG_4:
 		return 16 * int(r-unix.NFT_REG_1), true
@@ -110,14 +110,21 @@ func DecodeExpr(b []byte) Expr {
 	if !c.fits() || len(name) == 0 || len(name) < len(raw)-1 {
 		return Unknown{Data: string(b)}
 	}
-	t, ok := types[string(name)]
+	return decodeNamed(string(name), data)
+}
+
+// decodeNamed reads an expression's NFTA_EXPR_DATA.
+func decodeNamed(name string, data []byte) Expr {
+	t, ok := types[name]
 	if !ok {
-		return Unknown{string(name), string(data)}
+		return Unknown{name, string(data)}
 	}
+	c := codecs.Get().(*codec)
+	defer codecs.Put(c)
 	c.parse(data)
 	e := t.read(c)
 	if !c.fits() {
-		return Unknown{string(name), string(data)}
+		return Unknown{name, string(data)}
 	}
 	return e
 }

@@ -22,6 +22,7 @@ const (
 
 	tunnelKey  = 1 // NFTA_TUNNEL_KEY
 	tunnelDreg = 2 // NFTA_TUNNEL_DREG
+	tunnelMode = 3 // NFTA_TUNNEL_MODE
 
 	hashSetName = 8 // NFTA_HASH_SET_NAME
 	hashSetID   = 9 // NFTA_HASH_SET_ID
@@ -189,6 +190,7 @@ func (e *XFRM) attributes(c *codec) {
 type Tunnel struct {
 	Key  uint32
 	Dreg Register
+	Mode uint32
 }
 
 // Name implements Expr.
@@ -197,6 +199,7 @@ func (Tunnel) Name() string { return "tunnel" }
 func (e *Tunnel) attributes(c *codec) {
 	c.u32(tunnelKey, &e.Key)
 	c.register(tunnelDreg, &e.Dreg)
+	c.optional32(tunnelMode, &e.Mode)
 }
 
 // Numgen loads a number that counts up, or a random one.

@@ -240,10 +240,14 @@ func (d *Decoder) DecodeRule(b []byte) (r Rule, table, chain string, err error) 
 // Object is a counter, quota, limit or the like that rules name.
 type Object struct {
 	Table, Name string
-	Type        uint32  // NFT_OBJECT_*
-	Counter     Counter // of a counter
-	Data        []byte  // NFTA_OBJ_DATA
+	Type        uint32 // NFT_OBJECT_*
+	// Expr is what the object does: Counter, Quota, Limit, Connlimit as in a rule, else Unknown.
+	Expr Expr
 }
+
+// objectExprs are the expressions whose attributes objects of a type have.
+var objectExprs = map[uint32]string{unix.NFT_OBJECT_COUNTER: "counter", unix.NFT_OBJECT_QUOTA: "quota",
+	unix.NFT_OBJECT_LIMIT: "limit", unix.NFT_OBJECT_CONNLIMIT: "connlimit"}
 
 // DecodeObject reads an object.
 func DecodeObject(b []byte) (Object, error) {
@@ -251,19 +255,13 @@ func DecodeObject(b []byte) (Object, error) {
 	if err != nil {
 		return Object{}, err
 	}
-	o := Object{
+	kind := uint32(a.Number(unix.NFTA_OBJ_TYPE))
+	return Object{
 		Table: a.String(unix.NFTA_OBJ_TABLE),
 		Name:  a.String(unix.NFTA_OBJ_NAME),
-		Type:  uint32(a.Number(unix.NFTA_OBJ_TYPE)),
-		Data:  slices.Clone(a.Bytes(unix.NFTA_OBJ_DATA)),
-	}
-	if o.Type == unix.NFT_OBJECT_COUNTER {
-		data, err := nfnetlink.Parse(o.Data)
-		o.Counter = Counter{Bytes: data.Number(unix.NFTA_COUNTER_BYTES),
-			Packets: data.Number(unix.NFTA_COUNTER_PACKETS)}
-		return o, err
-	}
-	return o, nil
+		Type:  kind,
+		Expr:  decodeNamed(objectExprs[kind], a.Bytes(unix.NFTA_OBJ_DATA)),
+	}, nil
 }
 
 // Flowtable is a table of connections that pass the host without its rules.

@@ -90,7 +90,7 @@ func (w *writer) clause(text string, says context) {
 
 // load notes what a register holds.
 func (w *writer) load(r Register, v value) {
-	at, ok := r.offset()
+	at, ok := r.Offset()
 	if !ok {
 		w.statement(v.name() + " (loaded into no register)")
 		return
@@ -106,7 +106,7 @@ func (w *writer) load(r Register, v value) {
 
 // read is what a register holds.
 func (w *writer) read(r Register) *value {
-	at, ok := r.offset()
+	at, ok := r.Offset()
 	if !ok || w.registers[at/4] == nil {
 		return &value{text: fmt.Sprintf("register %d", r)}
 	}
@@ -123,7 +123,7 @@ func (w *writer) key(r Register) (text string, says context, parts int) {
 	for _, v := range first.rest {
 		text, says, parts = text+" . "+v.name(), says.with(v.says), parts+1
 	}
-	at, ok := r.offset()
+	at, ok := r.Offset()
 	for size := first.size; ok; {
 		next := (at + size + 3) / 4
 		if next >= len(w.registers) || w.registers[next] == nil || w.registers[next].used {
