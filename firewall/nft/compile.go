@@ -180,9 +180,10 @@ func (c *compiler) ports() {
 		if c.sets[name] == nil {
 			c.set(name, &set{kind: kindPorts, spec: specOf(kindPorts, 0), verdicts: map[uint32]verdict{}})
 		}
-		target, verdicts := c.entry(piece), c.sets[name].verdicts
+		target := verdict{Code: unix.NFT_GOTO, Chain: c.entry(piece)}
+		verdicts := c.sets[name].verdicts
 		for port := uint32(piece.Ports.First); port <= uint32(piece.Ports.Last); port++ {
-			verdicts[portKey(piece.Ports.Protocol, uint16(port))] = verdict{Code: unix.NFT_GOTO, Chain: target}
+			verdicts[portKey(piece.Ports.Protocol, uint16(port))] = target
 		}
 	}
 }

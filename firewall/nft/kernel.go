@@ -129,7 +129,8 @@ func (k *netlinkKernel) dump(known *ruleset, generation uint32) (*ruleset, error
 
 // read adds a table to a snapshot, if it is there, with what some dumps list of it.
 func (k *netlinkKernel) read(into *nftables.Snapshot, table string, requests ...int) error {
-	name := func(e *encoder) { e.str(unix.NFTA_TABLE_NAME, table) } // the same attribute for every kind
+	// The attribute is the same for every kind of object.
+	name := func(e *encoder) { e.str(unix.NFTA_TABLE_NAME, table) }
 	var t *nftables.Table
 	err := k.socket.request(unix.NFT_MSG_GETTABLE, 0, name, func(b []byte) (err error) {
 		t, err = nftables.DecodeTable(b)

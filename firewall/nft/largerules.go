@@ -159,7 +159,7 @@ func masked(f firewall.Family, length int) []expr.Any {
 func (b *builder) saddrInNone(f firewall.Family, sets []lookedUp) *builder {
 	b.family(f)
 	for _, s := range sets {
-		b.add(masked(f, s.length)...).add(&expr.Lookup{SourceRegister: reg1, SetName: s.set, Invert: true})
+		b.add(masked(f, s.length)...).lookupNot(s.set)
 	}
 	return b
 }

@@ -21,8 +21,8 @@ const (
 	roleLarge        // one of those that hold a large part (large.go)
 )
 
-// identity is what an object's name says. The zero value is that of a name that isn't ours, or of an
-// object that serves all services.
+// identity is what an object's name says. The zero value is that of a name that isn't ours, or of
+// an object that serves all services.
 type identity struct {
 	service  string
 	role     role

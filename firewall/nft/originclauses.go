@@ -20,7 +20,10 @@ func (b *builder) originalTuple(key uint32) *builder {
 
 // portsVmap sends a tracked packet where the port belongs that the client dialled.
 func (b *builder) portsVmap(p firewall.Protocol) rule {
-	return b.l4proto(byte(p)).originalTuple(unix.NFT_CT_PROTO_DST).add(verdictLookup(portsMap(p))).done()
+	return b.l4proto(byte(p)).
+		originalTuple(unix.NFT_CT_PROTO_DST).
+		add(verdictLookup(portsMap(p))).
+		done()
 }
 
 // Offsets of the ports in the headers of TCP, UDP and SCTP (RFC 9293, RFC 768, RFC 9260).

@@ -111,6 +111,11 @@ func lookup(setName string) *expr.Lookup {
 	return &expr.Lookup{SourceRegister: reg1, SetName: setName}
 }
 
+// lookupNot matches what isn't in a set.
+func (b *builder) lookupNot(setName string) *builder {
+	return b.add(&expr.Lookup{SourceRegister: reg1, SetName: setName, Invert: true})
+}
+
 func (b *builder) saddrIn(f firewall.Family, setName string) *builder {
 	return b.family(f).add(loadAddress(f, false), lookup(setName))
 }
@@ -173,17 +178,24 @@ func (b *builder) udpPorts(source, destination uint16) *builder {
 
 // perSource applies a limit for each source, remembered in a dynamic set. With over it matches what
 // exceeds the limit, without it what stays within. While the set is full it matches no new source.
-func (b *builder) perSource(f firewall.Family, setName string, r firewall.Rate, over bool) *builder {
-	unit := map[time.Duration]expr.LimitTime{time.Second: expr.LimitTimeSecond, time.Minute: expr.LimitTimeMinute,
-		time.Hour: expr.LimitTimeHour, 24 * time.Hour: expr.LimitTimeDay}[r.Per]
-	limit := &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(r.Count), Unit: unit, Burst: r.Burst, Over: over}
+func (b *builder) perSource(
+	f firewall.Family,
+	setName string,
+	r firewall.Rate,
+	over bool,
+) *builder {
+	unit := map[time.Duration]expr.LimitTime{time.Second: expr.LimitTimeSecond,
+		time.Minute: expr.LimitTimeMinute, time.Hour: expr.LimitTimeHour,
+		24 * time.Hour: expr.LimitTimeDay}[r.Per]
+	limit := &expr.Limit{Type: expr.LimitTypePkts, Rate: uint64(r.Count), Unit: unit, Burst: r.Burst,
+		Over: over}
 	return b.rateKey(f, r).add(&expr.Dynset{SrcRegKey: reg1, SetName: setName,
 		Operation: unix.NFT_DYNSET_OP_UPDATE, Exprs: []expr.Any{limit}})
 }
 
 // notRemembered matches a source that the set of perSource, right before, had no room for.
 func (b *builder) notRemembered(f firewall.Family, setName string, r firewall.Rate) *builder {
-	return b.rateKey(f, r).add(&expr.Lookup{SourceRegister: reg1, SetName: setName, Invert: true})
+	return b.rateKey(f, r).lookupNot(setName)
 }
 
 // rateKey loads what counts as one source.

@@ -9,7 +9,8 @@ import (
 	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
-// x_tables' matches and targets as nf_tables holds them (include/uapi/linux/netfilter/nf_tables_compat.h).
+// x_tables' matches and targets as nf_tables holds them
+// (include/uapi/linux/netfilter/nf_tables_compat.h).
 
 // xtContext is what the structs depend on; false in families that x_tables' IP extensions aren't for.
 func (t *translator) xtContext() (xtinfo.Context, bool) {

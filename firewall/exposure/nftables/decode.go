@@ -34,7 +34,12 @@ type tableKey struct {
 // Decode turns a dump into tables, in the kernel's order. It is pure. It returns an error for bytes that don't fit netlink's framing, and for objects that
 // name a table that isn't there.
 func Decode(d *Dump, o Options) ([]*exposure.Table, error) {
-	x := &decoder{o: o, tables: map[tableKey]*kernelTable{}, names: map[ChainName]*exposure.Chain{}, translator: translator{o: o, decoder: &kernel.Decoder{}}}
+	x := &decoder{
+		o:          o,
+		tables:     map[tableKey]*kernelTable{},
+		names:      map[ChainName]*exposure.Chain{},
+		translator: translator{o: o, decoder: &kernel.Decoder{}},
+	}
 	var tables []*exposure.Table
 	for _, each := range d.Tables {
 		t, err := x.addTable(each)

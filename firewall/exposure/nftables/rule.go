@@ -126,7 +126,8 @@ func (t *translator) expression(e kernel.Expr) {
 		t.log(e)
 	case kernel.Counter, kernel.Last:
 		t.noEffect(e.Name())
-	case kernel.Limit, kernel.Quota, kernel.Connlimit: // they end the rule or not by what happened before
+	case kernel.Limit, kernel.Quota, kernel.Connlimit:
+		// They end the rule or not by what happened before.
 		text, _ := conditionText(e)
 		t.unknownMatch(text)
 	case kernel.Dynset:
@@ -135,7 +136,8 @@ func (t *translator) expression(e kernel.Expr) {
 		t.objref(e)
 	case kernel.FlowOffload:
 		t.flowOffload(e)
-	case kernel.Synproxy: // it answers the client in the server's place, which only sees who answered back
+	case kernel.Synproxy:
+		// It answers the client in the server's place, which only sees clients that answered back.
 		t.unknownEffect("synproxy")
 	case kernel.XTMatch:
 		t.xtMatch(e)
