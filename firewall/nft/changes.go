@@ -47,13 +47,13 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 		if l.hides(c.name) {
 			continue
 		}
-		add(firewall.Remove, objectOf(c), serviceOf(c.name), 0, "chain "+c.name)
+		add(firewall.Remove, objectOf(c), c.is.service, 0, "chain "+c.name)
 		for _, r := range c.rules {
-			if p, ok := sourceOf(r, c.name); ok {
-				out = append(out, sourceChange(firewall.Remove, serviceOf(c.name), p))
+			if p, ok := c.sourceOf(r); ok {
+				out = append(out, sourceChange(firewall.Remove, c.is.service, p))
 				continue
 			}
-			add(firewall.Remove, firewall.ObjectRule, serviceOf(c.name), 0, "a rule of chain "+c.name)
+			add(firewall.Remove, firewall.ObjectRule, c.is.service, 0, "a rule of chain "+c.name)
 		}
 	}
 	for _, c := range d.chainsNew {
@@ -75,35 +75,35 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 		if l.hides(s.name) {
 			continue
 		}
-		add(firewall.Remove, firewall.ObjectSet, serviceOf(s.name), s.family, "set "+s.name)
-		out = append(out, elementChanges(firewall.Remove, serviceOf(s.name), s.family, s.spans)...)
+		add(firewall.Remove, firewall.ObjectSet, s.is.service, s.family, "set "+s.name)
+		out = append(out, elementChanges(firewall.Remove, s.is.service, s.family, s.spans)...)
 		out = append(out, virtualChanges(firewall.Remove, s.family, s.virtual)...)
 	}
 	for _, s := range d.setsNew {
 		if l.hides(s.name) {
 			continue
 		}
-		add(firewall.Add, firewall.ObjectSet, s.service, s.family, "set "+s.name)
+		add(firewall.Add, firewall.ObjectSet, s.is.service, s.family, "set "+s.name)
 		out = append(
 			out,
 			contentChanges(setContent{want: s, have: &set{}, add: s.spans, virtualAdd: s.virtual,
-				verdictsAdd: allVerdicts(s)})...)
+				verdictsAdd: allVerdicts(s)}, want, have)...)
 	}
 	for _, s := range d.setsReshaped {
 		if l.hides(s.name) {
 			continue
 		}
-		add(firewall.Replace, firewall.ObjectSet, s.service, s.family, "set "+s.name)
+		add(firewall.Replace, firewall.ObjectSet, s.is.service, s.family, "set "+s.name)
 	}
 	out = append(out, l.changes()...)
 	for _, c := range d.content {
-		out = append(out, contentChanges(c)...)
+		out = append(out, contentChanges(c, want, have)...)
 	}
 	for _, name := range d.countersGone {
-		add(firewall.Remove, firewall.ObjectRule, serviceOf(name), 0, "counter "+name)
+		add(firewall.Remove, firewall.ObjectRule, parseName(name).service, 0, "counter "+name)
 	}
 	for _, name := range d.countersNew {
-		add(firewall.Add, firewall.ObjectRule, serviceOf(name), 0, "counter "+name)
+		add(firewall.Add, firewall.ObjectRule, parseName(name).service, 0, "counter "+name)
 	}
 	return out
 }
@@ -132,13 +132,13 @@ func elementChanges(
 	})
 }
 
-func contentChanges(c setContent) []firewall.Change {
-	service, family := c.want.service, c.want.family
+func contentChanges(c setContent, want, have *ruleset) []firewall.Change {
+	service, family := c.want.is.service, c.want.family
 	out := elementChanges(firewall.Remove, service, family, c.remove)
 	out = append(out, elementChanges(firewall.Add, service, family, c.add)...)
 	out = append(out, virtualChanges(firewall.Remove, family, c.virtualGone)...)
 	out = append(out, virtualChanges(firewall.Add, family, c.virtualAdd)...)
-	out = append(out, portChanges(c)...)
+	out = append(out, portChanges(c, want, have)...)
 	if c.replaceWholly {
 		out = append(
 			out,
@@ -162,9 +162,9 @@ func allVerdicts(s *set) []portVerdict {
 }
 
 // portChanges words ports map elements as ranges: one Change for "tcp/9000-9100".
-func portChanges(c setContent) []firewall.Change {
+func portChanges(c setContent, want, have *ruleset) []firewall.Change {
 	var out []firewall.Change
-	word := func(a firewall.Action, list []portVerdict) {
+	word := func(a firewall.Action, list []portVerdict, in *ruleset) {
 		for i := 0; i < len(list); {
 			j := i + 1
 			for j < len(list) && list[j].key == list[j-1].key+1 && list[j].verdict == list[i].verdict {
@@ -181,7 +181,7 @@ func portChanges(c setContent) []firewall.Change {
 				firewall.Change{
 					Action:  a,
 					Object:  firewall.ObjectElement,
-					Service: serviceOf(first.verdict.chain),
+					Service: in.serviceAt(first.verdict.Chain),
 					Detail:  fmt.Sprintf("port %s → %s", r, first.verdict),
 					Count:   n,
 				},
@@ -189,19 +189,19 @@ func portChanges(c setContent) []firewall.Change {
 			i = j
 		}
 	}
-	word(firewall.Remove, c.verdictsGone)
-	word(firewall.Add, c.verdictsAdd)
+	word(firewall.Remove, c.verdictsGone, have)
+	word(firewall.Add, c.verdictsAdd, want)
 	return out
 }
 
 // ruleChanges words the difference between two lists of rules: the longest common part stays.
 func (l *partsView) ruleChanges(c chainRules) []firewall.Change {
 	var out []firewall.Change
-	add := func(a firewall.Action, r rule, other []rule, words string) {
-		p, ok := sourceOf(r, c.want.name)
+	add := func(a firewall.Action, r rule, other []rule) {
+		p, ok := c.want.sourceOf(r)
 		switch {
 		case ok && l.crossed[partOfSource(c.want.service, p)]:
-		case ok && !slices.ContainsFunc(other, r.same): // else it stands elsewhere, or twice
+		case ok && !slices.ContainsFunc(other, r.Equal): // else it stands elsewhere, or twice
 			out = append(out, sourceChange(a, c.want.service, p))
 		default:
 			out = append(
@@ -210,21 +210,15 @@ func (l *partsView) ruleChanges(c chainRules) []firewall.Change {
 					Action:  a,
 					Object:  firewall.ObjectRule,
 					Service: c.want.service,
-					Detail:  "chain " + c.want.name + ": " + words,
+					Detail:  "chain " + c.want.name + ": " + r.String(),
 					Count:   1,
 				},
 			)
 		}
 	}
-	firewall.DiffLists(c.want.rules, c.have, rule.same,
-		func(r rule) { add(firewall.Add, r, c.have, r.text) },
-		func(r rule) {
-			words := r.words()
-			if way, ours := wayIn(r, c.want.name); ours {
-				words = way.text
-			}
-			add(firewall.Remove, r, c.want.rules, words)
-		})
+	firewall.DiffLists(c.want.rules, c.have, rule.Equal,
+		func(r rule) { add(firewall.Add, r, c.have) },
+		func(r rule) { add(firewall.Remove, r, c.want.rules) })
 	return out
 }
 

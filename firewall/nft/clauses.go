@@ -1,10 +1,8 @@
 package nft
 
 import (
-	"fmt"
 	"net/netip"
 
-	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
 	"golang.org/x/sys/unix"
 )
@@ -16,40 +14,20 @@ func (b *builder) saddr(f firewall.Family, p netip.Prefix) *builder { return b.p
 func (b *builder) daddr(f firewall.Family, p netip.Prefix) *builder { return b.prefix(f, p, true) }
 
 func (b *builder) prefix(f firewall.Family, p netip.Prefix, destination bool) *builder {
+	b.family(f)
 	if p.Bits() == 0 {
-		return b.family(f)
-	}
-	text, side := p.String(), " saddr "
-	if p.IsSingleIP() {
-		text = p.Addr().String()
-	}
-	if destination {
-		side = " daddr "
+		return b
 	}
 	address, load := p.Masked().Addr().AsSlice(), loadAddress(f, destination)
-	exprs := append(familyExprs(f), load)
 	if whole := p.Bits() / 8; p.Bits()%8 == 0 { // as many bytes as count
 		load.Len, address = uint32(whole), address[:whole]
-	} else {
-		exprs = append(exprs, &expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: load.Len,
-			Mask: maskOf(f, p.Bits()).AsSlice(), Xor: make([]byte, load.Len)})
+		return b.add(load, cmpEq(address))
 	}
-	return b.add(headerName(f)+side+text, append(exprs, cmpEq(address))...)
+	return b.add(load, and(maskOf(f, p.Bits()).AsSlice()), cmpEq(address))
 }
 
 // udpTo matches a destination port.
 func (b *builder) udpTo(port uint16) *builder {
-	return b.add(
-		fmt.Sprintf("udp dport %d", port),
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg1},
-		cmpEq([]byte{unix.IPPROTO_UDP}),
-		&expr.Payload{
-			OperationType: expr.PayloadLoad,
-			DestRegister:  reg1,
-			Base:          expr.PayloadBaseTransportHeader,
-			Offset:        2,
-			Len:           2,
-		},
-		cmpEq([]byte{byte(port >> 8), byte(port)}),
-	)
+	return b.l4proto(unix.IPPROTO_UDP).
+		add(loadTransport(reg1, destinationPortOffset, 2), cmpEq([]byte{byte(port >> 8), byte(port)}))
 }

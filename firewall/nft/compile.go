@@ -1,7 +1,6 @@
 package nft
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -33,39 +32,12 @@ type compiler struct {
 }
 
 func (c *compiler) chain(name, service string, rules ...rule) {
-	c.chains[name] = &chain{name: name, service: service, rules: rules}
+	c.chains[name] = &chain{name: name, is: parseName(name), service: service, rules: rules}
 }
 
-// Names of a service's objects.
-func serviceChain(name string) string { return "svc/" + name }
-func whereChain(name string) string   { return "svc/" + name + "/where" }
-func allowChain(name string) string   { return "svc/" + name + "/allow" }
-func refuseChain(name string) string  { return "svc/" + name + "/refuse" }
-
-func addressSet(service string, f firewall.Family) string {
-	return fmt.Sprintf("svc/%s/addresses-%s", service, f)
-}
-
-func rateSet(service string, f firewall.Family) string {
-	return fmt.Sprintf("svc/%s/rate-%s", service, f)
-}
-
-func counterName(chain, what string, f firewall.Family) string {
-	return fmt.Sprintf("%s/%s-%s", chain, what, f)
-}
-
-// sourceSetName is the name in one of the two slots.
-func sourceSetName(service string, kind setKind, f firewall.Family, second bool) string {
-	name := fmt.Sprintf(
-		"svc/%s/%s-%s",
-		service,
-		map[setKind]string{kindHosts: "hosts", kindNets: "nets", kindExpiring: "until"}[kind],
-		f,
-	)
-	if second {
-		name += ".2"
-	}
-	return name
+func (c *compiler) set(name string, s *set) {
+	s.name, s.is = name, parseName(name)
+	c.sets[name] = s
 }
 
 func (c *compiler) service(svc firewall.Service) {
@@ -78,8 +50,7 @@ func (c *compiler) service(svc firewall.Service) {
 			sources = append(sources, sourceRules(svc, f)...)
 		}
 		for _, s := range smallSets(svc, f, at.shape, c.readAt) {
-			s.name = sourceSetName(svc.Name, s.kind, f, c.use.second[svc.Name])
-			c.sets[s.name] = s
+			c.set(sourceSetName(svc.Name, s.kind, f, c.use.second[svc.Name]), s)
 			sources = append(sources, letIn(newRule().saddrIn(f, s.name), svc.Name, f, simple))
 		}
 		if at.large() {
@@ -110,8 +81,8 @@ func (c *compiler) service(svc firewall.Service) {
 	for _, f := range firewall.Families {
 		if svc.Addresses.Has(f) {
 			s := addressesOf(svc.Addresses, f)
-			s.name, s.service, s.family, s.spec = addressSet(svc.Name, f), svc.Name, f, specOf(s.kind, f)
-			c.sets[s.name] = s
+			s.family, s.spec = f, specOf(s.kind, f)
+			c.set(addressSet(svc.Name, f), s)
 		}
 	}
 }
@@ -122,7 +93,7 @@ func (c *compiler) allow(svc firewall.Service) {
 	if svc.Rate != nil {
 		for _, f := range firewall.Families {
 			name, full := rateSet(svc.Name, f), counterName(serviceChain(svc.Name), "full", f)
-			c.dynamicSet(name, svc.Name, f, svc.Rate.Memory(), firewall.RateMemorySize)
+			c.dynamicSet(name, f, svc.Rate.Memory(), firewall.RateMemorySize)
 			c.counters[full] = counter{}
 			refuse := refuseChain(svc.Name)
 			rules = append(
@@ -146,15 +117,10 @@ func (c *compiler) allow(svc firewall.Service) {
 
 // dynamicSet declares a set that packets fill. While it is full it forgets nobody and learns
 // nobody: further sources are refused by a rate, and not logged.
-func (c *compiler) dynamicSet(
-	name, service string,
-	f firewall.Family,
-	memory time.Duration,
-	size uint32,
-) {
+func (c *compiler) dynamicSet(name string, f firewall.Family, memory time.Duration, size uint32) {
 	spec := specOf(kindDynamic, f)
-	spec.timeout, spec.size = memory, size
-	c.sets[name] = &set{name: name, service: service, family: f, kind: kindDynamic, spec: spec}
+	spec.Timeout, spec.Size = memory, size
+	c.set(name, &set{family: f, kind: kindDynamic, spec: spec})
 }
 
 // refuse is the end of every refused packet: log, count, drop or reject.
@@ -163,7 +129,7 @@ func (c *compiler) refuse(name, counters, service, label string, log bool) {
 	if c.state.Refuse == firewall.RefuseReject {
 		rules = append(
 			rules,
-			newRule().l4proto("tcp", unix.IPPROTO_TCP).rejectReset(),
+			newRule().l4proto(unix.IPPROTO_TCP).rejectReset(),
 			newRule().rejectUnreachable(),
 		)
 	} else {
@@ -185,7 +151,7 @@ func (c *compiler) record(counters, label string, log bool) []rule {
 		if log {
 			logSet := map[firewall.Family]string{firewall.IPv4: logSet4, firewall.IPv6: logSet6}[f]
 			full := counterName(logSet, "full", f)
-			c.dynamicSet(logSet, "", f, firewall.DeniedLogRate.Memory(), firewall.LogMemorySize)
+			c.dynamicSet(logSet, f, firewall.DeniedLogRate.Memory(), firewall.LogMemorySize)
 			c.counters[full] = counter{}
 			rules = append(
 				rules,
@@ -212,16 +178,12 @@ func (c *compiler) ports() {
 		}
 		name := portsMap(piece.Ports.Protocol)
 		if c.sets[name] == nil {
-			c.sets[name] = &set{
-				name:     name,
-				kind:     kindPorts,
-				spec:     specOf(kindPorts, 0),
-				verdicts: map[uint32]verdict{},
-			}
+			c.set(name, &set{kind: kindPorts, spec: specOf(kindPorts, 0), verdicts: map[uint32]verdict{}})
 		}
-		target, verdicts := c.entry(piece), c.sets[name].verdicts
+		target := verdict{Code: unix.NFT_GOTO, Chain: c.entry(piece)}
+		verdicts := c.sets[name].verdicts
 		for port := uint32(piece.Ports.First); port <= uint32(piece.Ports.Last); port++ {
-			verdicts[portKey(piece.Ports.Protocol, uint16(port))] = verdict{unix.NFT_GOTO, target}
+			verdicts[portKey(piece.Ports.Protocol, uint16(port))] = target
 		}
 	}
 }

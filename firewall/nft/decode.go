@@ -6,148 +6,67 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/nftables/userdata"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
-// commentOf is the comment in a table's user data; "" if there is none.
-func commentOf(data []byte) string {
-	s, _ := userdata.GetString(data, tableComment)
-	return s
-}
-
-func number(b []byte) uint64 {
-	var n uint64
-	for _, x := range b {
-		n = n<<8 | uint64(x)
+// rulesetOf is a table of a snapshot, without the elements of sets.
+func rulesetOf(snapshot nftables.Snapshot, table string) *ruleset {
+	r := newRuleset()
+	r.name, r.generation, r.readAt = table, snapshot.Generation, snapshot.At
+	t := snapshot.Table(table)
+	if t == nil {
+		return r
 	}
-	return n
-}
-
-// chainFlags is NFTA_CHAIN_FLAGS, which x/sys/unix lacks; chainBinding is NFT_CHAIN_BINDING (enum
-// nft_chain_flags): the chain belongs to a rule.
-const (
-	chainFlags   = 10
-	chainBinding = 4
-)
-
-// Attributes for expressions that a set attaches to every element: NFTA_SET_EXPR,
-// NFTA_SET_EXPRESSIONS.
-const (
-	setExpr        = 17
-	setExpressions = 18
-	setCount       = 20 // NFTA_SET_COUNT (Linux 6.16): how many elements there are
-)
-
-func decodeChain(b []byte) (c *chain, table string, err error) {
-	c = &chain{}
-	err = eachAttr(b, func(kind uint16, data []byte) error {
-		switch kind {
-		case unix.NFTA_CHAIN_TABLE:
-			table = cString(data)
-		case unix.NFTA_CHAIN_NAME:
-			c.name = cString(data)
-		case chainFlags:
-			c.binding = number(data)&chainBinding != 0
-		case unix.NFTA_CHAIN_HOOK:
-			c.ensureHook()
-			return eachAttr(data, func(kind uint16, data []byte) error {
-				switch kind {
-				case unix.NFTA_HOOK_HOOKNUM:
-					c.hook.Number = uint32(number(data))
-				case unix.NFTA_HOOK_PRIORITY:
-					c.hook.Priority = int32(number(data))
-				}
-				return nil
-			})
-		case unix.NFTA_CHAIN_POLICY:
-			c.ensureHook()
-			c.hook.Policy = uint32(number(data))
-		case unix.NFTA_CHAIN_TYPE:
-			c.ensureHook()
-			c.hook.Type = cString(data)
-		}
-		return nil
-	})
-	return c, table, err
-}
-
-func (c *chain) ensureHook() {
-	if c.hook == nil {
-		c.hook = &hook{}
+	r.present = true
+	r.mark, r.flags, r.owner = t.Comment, t.Flags, t.Owner
+	for _, c := range t.Chains {
+		r.chains[c.Name] = &chain{name: c.Name, is: parseName(c.Name), hook: c.Hook,
+			binding: c.Binding, rules: c.Rules}
 	}
+	for _, s := range t.Sets {
+		r.sets[s.Name] = setOf(s)
+	}
+	for _, o := range t.Objects {
+		if o.Type == unix.NFT_OBJECT_COUNTER {
+			c, _ := o.Expr.(nftables.Counter)
+			r.counters[o.Name] = counter{Packets: c.Packets, Bytes: c.Bytes}
+			continue
+		}
+		r.strangers = append(r.strangers, stranger{kind: "object", name: o.Name, objectType: o.Type})
+	}
+	for _, f := range t.Flowtables {
+		r.strangers = append(r.strangers, stranger{kind: "flowtable", name: f.Name})
+	}
+	return r
 }
 
-func decodeRule(b []byte) (r rule, chain, table string, err error) {
-	err = eachAttr(b, func(kind uint16, data []byte) (err error) {
-		switch kind {
-		case unix.NFTA_RULE_TABLE:
-			table = cString(data)
-		case unix.NFTA_RULE_CHAIN:
-			chain = cString(data)
-		case unix.NFTA_RULE_EXPRESSIONS:
-			r.canon, err = canonRule(data)
-		}
-		return err
-	})
-	return r, chain, table, err
-}
-
-func decodeSet(b []byte) (s *set, table string, err error) {
-	s = &set{}
-	err = eachAttr(b, func(kind uint16, data []byte) error {
-		switch kind {
-		case unix.NFTA_SET_TABLE:
-			table = cString(data)
-		case unix.NFTA_SET_NAME:
-			s.name = cString(data)
-		case unix.NFTA_SET_FLAGS:
-			s.spec.flags = uint32(number(data))
-		case unix.NFTA_SET_KEY_TYPE:
-			s.spec.keyType = uint32(number(data))
-		case unix.NFTA_SET_KEY_LEN:
-			s.spec.keyLen = uint32(number(data))
-		case unix.NFTA_SET_DATA_TYPE:
-			s.spec.dataType = uint32(number(data))
-		case unix.NFTA_SET_TIMEOUT:
-			s.spec.timeout = time.Duration(number(data)) * time.Millisecond
-		case unix.NFTA_SET_DESC:
-			return eachAttr(data, func(kind uint16, data []byte) error {
-				if kind == unix.NFTA_SET_DESC_SIZE {
-					s.spec.size = uint32(number(data))
-				}
-				return nil
-			})
-		case setExpr, setExpressions:
-			s.spec.exprs++
-		case setCount:
-			s.count, s.counted = uint32(number(data)), len(data) == 4
-		}
-		return nil
-	})
-	s.anonymous = s.spec.flags&unix.NFT_SET_ANONYMOUS != 0
+// setOf is a set as the kernel reports it, without its elements.
+func setOf(k nftables.Set) *set {
+	s := &set{name: k.Name, is: parseName(k.Name), spec: k.SetSpec, anonymous: k.Anonymous(),
+		count: k.Count.Value, counted: k.Count.Set}
 	s.kind, s.family = kindOf(s.spec)
-	if _, known := protocolOfMap(s.name); s.kind == kindPorts && !known {
+	if s.kind == kindPorts && s.is.role != rolePorts {
 		s.kind = kindForeign
 	}
-	return s, table, err
+	return s
 }
 
 // kindOf recognises a set by its declaration.
 func kindOf(s setSpec) (setKind, firewall.Family) {
-	if s.exprs != 0 || s.flags&unix.NFT_SET_ANONYMOUS != 0 {
+	if s.ElementExprs != 0 || s.Anonymous() {
 		return kindForeign, 0
 	}
 	for _, f := range firewall.Families {
 		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic, kindAsked, kindVirtual, kindPrefix} {
 			want := specOf(k, f)
 			if k == kindDynamic { // timeout and size differ from set to set
-				want.timeout, want.size = s.timeout, s.size
+				want.Timeout, want.Size = s.Timeout, s.Size
 			}
 			if k == kindPrefix {
-				want.size = s.size // without one, it is a set of exact addresses
+				want.Size = s.Size // without one, it is a set of exact addresses
 			}
 			if s == want {
 				return k, f
@@ -158,41 +77,6 @@ func kindOf(s setSpec) (setKind, firewall.Family) {
 		return kindPorts, 0
 	}
 	return kindForeign, 0
-}
-
-func decodeObject(b []byte, r *ruleset) error {
-	var table, name string
-	var objectType uint32
-	var c counter
-	err := eachAttr(b, func(kind uint16, data []byte) error {
-		switch kind {
-		case unix.NFTA_OBJ_TABLE:
-			table = cString(data)
-		case unix.NFTA_OBJ_NAME:
-			name = cString(data)
-		case unix.NFTA_OBJ_TYPE:
-			objectType = uint32(number(data))
-		case unix.NFTA_OBJ_DATA:
-			return eachAttr(data, func(kind uint16, data []byte) error {
-				switch kind {
-				case unix.NFTA_COUNTER_BYTES:
-					c.Bytes = number(data)
-				case unix.NFTA_COUNTER_PACKETS:
-					c.Packets = number(data)
-				}
-				return nil
-			})
-		}
-		return nil
-	})
-	switch {
-	case err != nil || table != r.name:
-	case objectType == unix.NFT_OBJECT_COUNTER:
-		r.counters[name] = c
-	default:
-		r.strangers = append(r.strangers, stranger{kind: "object", name: name, objectType: objectType})
-	}
-	return err
 }
 
 // elementDecoder collects the elements of one set. Interval sets come as starts and ends in any
@@ -224,22 +108,6 @@ func (d *elementDecoder) expect(s *set) {
 // liked.
 const mostExpected = 1 << 20
 
-// plainKey takes in an element of a set of prefixes that has nothing but a key, as almost all do:
-// NFTA_SET_ELEM_KEY around NFTA_DATA_VALUE. Without this way around the general one, reading a
-// million takes twice the kernel's time.
-func (d *elementDecoder) plainKey(b []byte) bool {
-	if d.set.kind != kindPrefix || len(b) < 12 || binary.NativeEndian.Uint16(b) != uint16(len(b)) ||
-		binary.NativeEndian.Uint16(b[2:])&attrTypeMask != unix.NFTA_SET_ELEM_KEY ||
-		binary.NativeEndian.Uint16(
-			b[4:],
-		) != uint16(
-			len(b)-4,
-		) || binary.NativeEndian.Uint16(b[6:])&attrTypeMask != unix.NFTA_DATA_VALUE {
-		return false
-	}
-	return d.prefixKey(b[8:])
-}
-
 // prefixKey takes in the key of an element of a set of prefixes, if its length is right.
 func (d *elementDecoder) prefixKey(key []byte) bool {
 	switch {
@@ -256,113 +124,64 @@ func (d *elementDecoder) prefixKey(key []byte) bool {
 	return true
 }
 
-// element is one element as the kernel reports it.
-type element struct {
-	key     []byte
-	end     bool
-	until   time.Time
-	verdict verdict
-	extra   bool // carries something that we never write
-}
-
 func (d *elementDecoder) message(b []byte) error {
-	return eachAttr(b, func(kind uint16, data []byte) error {
-		if kind != unix.NFTA_SET_ELEM_LIST_ELEMENTS {
-			return nil
-		}
-		return eachAttr(data, func(_ uint16, data []byte) error {
-			if d.plainKey(data) {
+	return nftables.EachElement(b, func(b []byte) error {
+		if d.set.kind == kindPrefix {
+			if key, ok := nftables.PlainKey(b); ok && d.prefixKey(key) {
 				return nil
 			}
-			e, err := decodeElement(data, d.now)
-			if err != nil {
-				return err
-			}
-			d.add(e)
-			return nil
-		})
+		}
+		e, err := nftables.DecodeElement(b)
+		if err == nil {
+			d.add(&e)
+		}
+		return err
 	})
 }
 
-func decodeElement(b []byte, now time.Time) (e element, err error) {
-	err = eachAttr(b, func(kind uint16, data []byte) error {
-		switch kind {
-		case unix.NFTA_SET_ELEM_KEY:
-			return eachAttr(data, func(_ uint16, data []byte) error {
-				e.key = data
-				return nil
-			})
-		case unix.NFTA_SET_ELEM_FLAGS:
-			flags := number(data)
-			e.end = flags&unix.NFT_SET_ELEM_INTERVAL_END != 0
-			e.extra = e.extra || flags&^unix.NFT_SET_ELEM_INTERVAL_END != 0
-		case unix.NFTA_SET_ELEM_EXPIRATION:
-			e.until = now.Add(time.Duration(number(data)) * time.Millisecond)
-		case unix.NFTA_SET_ELEM_DATA:
-			return eachAttr(data, func(kind uint16, data []byte) error {
-				if kind != unix.NFTA_DATA_VERDICT {
-					return nil
-				}
-				return eachAttr(data, func(kind uint16, data []byte) error {
-					switch kind {
-					case unix.NFTA_VERDICT_CODE:
-						e.verdict.code = int32(number(data))
-					case unix.NFTA_VERDICT_CHAIN:
-						e.verdict.chain = cString(data)
-					}
-					return nil
-				})
-			})
-		case unix.NFTA_SET_ELEM_TIMEOUT, unix.NFTA_SET_ELEM_USERDATA, unix.NFTA_SET_ELEM_PAD:
-			// The timeout as it was given; what counts is what is left of it.
-		default: // expressions, objects, a second key
-			e.extra = true
-		}
-		return nil
-	})
-	return e, err
-}
-
-func (d *elementDecoder) add(e element) {
+func (d *elementDecoder) add(e *nftables.Element) {
 	s := d.set
-	if e.extra {
-		s.odd++
+	if !e.Plain() {
+		s.odd++ // it carries something that we never write
 		return
+	}
+	var until time.Time
+	if e.Expires {
+		until = d.now.Add(time.Duration(e.Milliseconds) * time.Millisecond)
 	}
 	switch s.kind {
 	case kindPorts:
-		protocol, known := protocolOfMap(s.name)
-		if len(e.key) != 2 || !known {
+		if len(e.Key) != 2 || s.is.role != rolePorts {
 			s.odd++
 			return
 		}
 		if s.verdicts == nil {
 			s.verdicts = map[uint32]verdict{}
 		}
-		key := portKey(protocol, binary.BigEndian.Uint16(e.key))
+		key := portKey(s.is.protocol, binary.BigEndian.Uint16(e.Key))
 		if _, twice := s.verdicts[key]; twice {
 			d.repeated = true
 		}
-		s.verdicts[key] = e.verdict
+		s.verdicts[key] = e.Verdict
 	case kindPrefix:
-		if !e.until.IsZero() || !d.prefixKey(e.key) {
+		if !until.IsZero() || !d.prefixKey(e.Key) {
 			s.odd++
 		}
 	case kindVirtual:
-		if v, ok := virtualOf(e.key, s.family); ok && e.until.IsZero() {
+		if v, ok := virtualOf(e.Key, s.family); ok && until.IsZero() {
 			s.virtual = append(s.virtual, v)
 		} else {
 			s.odd++
 		}
 	case kindHosts, kindNets, kindExpiring:
-		a, ok := netip.AddrFromSlice(e.key)
+		a, ok := netip.AddrFromSlice(e.Key)
 		switch {
 		case !ok:
 			s.odd++
-		case e.end:
+		case e.IntervalEnd():
 			d.ends = append(d.ends, a)
 		default:
-			d.starts = append(d.starts, span{first: a, last: a, until: e.until})
+			d.starts = append(d.starts, span{first: a, last: a, until: until})
 		}
 	default:
 		s.odd++

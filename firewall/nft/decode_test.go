@@ -8,6 +8,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/netlink"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -107,10 +108,12 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		_ = netlink.Notifications(bytes.Clone(b), unix.NFNL_SUBSYS_NFTABLES, func(m netlink.Message) error {
 			data := m.Attributes
-			_, _, _ = decodeChain(data)
-			_, _, _, _ = decodeRule(data)
-			_, _, _ = decodeSet(data)
-			_ = decodeObject(data, newRuleset())
+			_, _ = nftables.DecodeTable(data)
+			_, _ = nftables.DecodeChain(data)
+			_, _, _, _ = new(nftables.Decoder).DecodeRule(data)
+			_, _ = nftables.DecodeSet(data)
+			_, _ = nftables.DecodeObject(data)
+			_, _ = nftables.DecodeFlowtable(data)
 			for _, k := range []setKind{kindNets, kindHosts, kindExpiring, kindPorts, kindForeign} {
 				d := elementDecoder{set: &set{kind: k}}
 				_ = d.message(data)

@@ -12,6 +12,8 @@ import (
 // difference is what separates two rulesets, object by object. It is the basis of both what
 // people are shown (changes) and what the kernel is sent (program).
 type difference struct {
+	want, have *ruleset
+
 	rebuild bool // the table is missing or not ours: nothing of it can stay
 	dormant bool // the table is asleep: its rules stand there and no packet meets them
 
@@ -51,6 +53,7 @@ func compare(want, have *ruleset) difference {
 	if d.rebuild {
 		have = newRuleset()
 	}
+	d.want, d.have = want, have
 	d.dormant = have.flags&tableDormant != 0
 	for _, name := range sortedKeys(have.chains) {
 		if want.chains[name] == nil && !have.chains[name].binding {
@@ -63,10 +66,10 @@ func compare(want, have *ruleset) difference {
 		case h == nil:
 			d.chainsNew = append(d.chainsNew, w)
 			h = &chain{}
-		case !sameHook(w.hook, h.hook):
+		case !w.hook.Equal(h.hook):
 			d.chainsMoved = append(d.chainsMoved, w)
 		}
-		if !slices.EqualFunc(w.rules, h.rules, rule.same) {
+		if !slices.EqualFunc(w.rules, h.rules, rule.Equal) {
 			d.rulesChanged = append(d.rulesChanged, chainRules{w, h.rules})
 		}
 	}
@@ -101,8 +104,6 @@ func compare(want, have *ruleset) difference {
 	d.strangers = have.strangers
 	return d
 }
-
-func sameHook(a, b *hook) bool { return (a == nil) == (b == nil) && (a == nil || *a == *b) }
 
 func compareContent(want, have *set, now time.Time) (setContent, bool) {
 	c := setContent{want: want, have: have}

@@ -87,7 +87,7 @@ func (s *set) expected() int {
 	if s.counted {
 		return int(s.count)
 	}
-	return int(s.spec.size)
+	return int(s.spec.Size)
 }
 
 // A hash table that has grown or shrunk is sorted anew by a worker of the kernel's, some milliseconds after the transaction: the hash sets that declare

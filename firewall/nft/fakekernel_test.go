@@ -177,7 +177,7 @@ func (r *ruleset) execute(o op) error {
 		if _, ok := r.counters[o.name]; !ok {
 			return unix.ENOENT
 		}
-		if r.refersAnywhere("=" + o.name + ")") {
+		if r.refersAnywhere(o.name) {
 			return errInUse
 		}
 		delete(r.counters, o.name)
@@ -186,21 +186,21 @@ func (r *ruleset) execute(o op) error {
 			return unix.EEXIST
 		} else if s == nil {
 			k, f := kindOf(o.spec)
-			r.sets[o.name] = &set{name: o.name, kind: k, family: f, spec: o.spec, service: serviceOf(o.name)}
+			r.sets[o.name] = &set{name: o.name, kind: k, family: f, spec: o.spec, is: parseName(o.name)}
 		}
 	case delSet:
 		if r.sets[o.name] == nil {
 			return unix.ENOENT
 		}
-		if r.refersAnywhere("="+o.name+",") || r.refersAnywhere("="+o.name+")") {
+		if r.refersAnywhere(o.name) {
 			return errInUse
 		}
 		delete(r.sets, o.name)
 	case addChain:
-		if c := r.chains[o.name]; c != nil && !sameHook(c.hook, o.hook) {
+		if c := r.chains[o.name]; c != nil && !c.hook.Equal(o.hook) {
 			return unix.EEXIST
 		} else if c == nil {
-			r.chains[o.name] = &chain{name: o.name, hook: o.hook, service: serviceOf(o.name)}
+			r.chains[o.name] = &chain{name: o.name, hook: o.hook, is: parseName(o.name)}
 		}
 	case flushChain:
 		if r.chains[o.name] == nil {
@@ -216,10 +216,10 @@ func (r *ruleset) execute(o op) error {
 		}
 		delete(r.chains, o.name)
 	case addRule:
-		if r.chains[o.chain] == nil || slices.ContainsFunc(o.rule.exprs, leadsNowhere(r)) {
+		if r.chains[o.chain] == nil || slices.ContainsFunc(o.rule.Exprs, leadsNowhere(r)) {
 			return unix.ENOENT
 		}
-		r.chains[o.chain].rules = append(r.chains[o.chain].rules, rule{canon: o.rule.canon, exprs: o.rule.exprs, source: o.rule.source})
+		r.chains[o.chain].rules = append(r.chains[o.chain].rules, o.rule)
 	case flushSet:
 		s := r.sets[o.name]
 		if s == nil {
@@ -258,7 +258,7 @@ func (r *ruleset) addElements(e elements) error {
 		s.verdicts = map[uint32]verdict{}
 	}
 	for _, v := range e.verdicts {
-		if r.chains[v.verdict.chain] == nil {
+		if r.chains[v.verdict.Chain] == nil {
 			return unix.ENOENT
 		}
 		if old, ok := s.verdicts[v.key]; ok && old != v.verdict {
@@ -275,7 +275,7 @@ func (r *ruleset) addElements(e elements) error {
 	}
 	s.virtual = append(slices.Clone(s.virtual), e.virtual...)
 	slices.SortFunc(s.virtual, firewall.VirtualService.Compare)
-	if size := int(s.spec.size); size > 0 && s.elements() > size {
+	if size := int(s.spec.Size); size > 0 && s.elements() > size {
 		return unix.ENFILE
 	}
 	return nil
@@ -315,7 +315,7 @@ func (r *ruleset) delElements(e elements) error {
 func (r *ruleset) refersAnywhere(name string) bool {
 	for _, c := range r.chains {
 		for _, x := range c.rules {
-			if containsText(x.canon, name) {
+			if refersTo(x, name) {
 				return true
 			}
 		}
@@ -326,14 +326,14 @@ func (r *ruleset) refersAnywhere(name string) bool {
 func (r *ruleset) targeted(chain string) bool {
 	for _, s := range r.sets {
 		for _, v := range s.verdicts {
-			if v.chain == chain {
+			if v.Chain == chain {
 				return true
 			}
 		}
 	}
 	for _, c := range r.chains {
 		for _, x := range c.rules {
-			if x.goesTo(chain) {
+			if refersTo(x, chain) {
 				return true
 			}
 		}
@@ -346,7 +346,7 @@ func (r *ruleset) targeted(chain string) bool {
 func (r *ruleset) checkReferences() error {
 	for _, c := range r.chains {
 		for _, x := range c.rules {
-			for _, name := range x.references() {
+			for _, name := range references(x) {
 				if r.sets[name] == nil && r.chains[name] == nil {
 					if _, ok := r.counters[name]; !ok {
 						return fmt.Errorf("chain %s refers to %s: %w", c.name, name, unix.ENOENT)

@@ -32,29 +32,20 @@ func (r *ruleset) fill(services []string) (out []firewall.TableFill) {
 	for _, f := range firewall.Families {
 		name := map[firewall.Family]string{firewall.IPv4: logSet4, firewall.IPv6: logSet6}[f]
 		if s := r.sets[name]; s != nil {
-			out = append(out, firewall.TableFill{Family: f, Sources: s.sources(), Room: int(s.spec.size),
+			out = append(out, firewall.TableFill{Family: f, Sources: s.sources(), Room: int(s.spec.Size),
 				Turned: r.counters[counterName(name, "full", f)].Packets})
 		}
 		for _, service := range services {
 			if s := r.sets[rateSet(service, f)]; s != nil {
 				out = append(
 					out,
-					firewall.TableFill{Service: service, Family: f, Sources: s.sources(), Room: int(s.spec.size),
+					firewall.TableFill{Service: service, Family: f, Sources: s.sources(), Room: int(s.spec.Size),
 						Turned: r.counters[counterName(serviceChain(service), "full", f)].Packets},
 				)
 			}
 		}
 	}
 	return out
-}
-
-// dynamic reads the sets, without their elements, and the counters.
-func (k *netlinkKernel) dynamic() (*ruleset, error) {
-	r, err := k.counters()
-	if err != nil || !r.present {
-		return r, err
-	}
-	return r, k.readSets(r)
 }
 
 // sources is how many sources a set remembers; firewall.SourcesUnknown if the kernel does not

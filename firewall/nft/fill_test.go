@@ -41,7 +41,7 @@ func TestFillCountsWhatPacketsHaveLeft(t *testing.T) {
 	for missing := range want {
 		t.Errorf("missing: %+v", missing)
 	}
-	if got := (&set{spec: setSpec{size: 5}}).sources(); got != firewall.SourcesUnknown {
+	if got := (&set{spec: setSpec{Size: 5}}).sources(); got != firewall.SourcesUnknown {
 		t.Errorf("a kernel that does not count has %d sources", got)
 	}
 	if p := planOf(t, b, &state); !p.InSync() {

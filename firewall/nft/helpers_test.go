@@ -2,31 +2,29 @@ package nft
 
 import (
 	"slices"
-	"strings"
 
-	"github.com/google/nftables/expr"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
-func containsText(s, part string) bool { return strings.Contains(s, part) }
-
 // references lists the sets, counters and chains that a rule of ours names.
-func (r rule) references() []string {
+func references(r rule) []string {
 	var out []string
-	for _, e := range r.exprs {
+	for _, e := range r.Exprs {
 		switch e := e.(type) {
-		case *expr.Lookup:
-			out = append(out, e.SetName)
-		case *expr.Dynset:
-			out = append(out, e.SetName)
-		case *expr.Objref:
-			out = append(out, e.Name)
-		case *expr.Verdict:
-			if e.Chain != "" {
-				out = append(out, e.Chain)
+		case nftables.Lookup:
+			out = append(out, e.Set)
+		case nftables.Dynset:
+			out = append(out, e.Set)
+		case nftables.Objref:
+			out = append(out, e.Object)
+		case nftables.Immediate:
+			if e.Verdict.Chain != "" {
+				out = append(out, e.Verdict.Chain)
 			}
 		}
 	}
 	return out
 }
 
-func (r rule) goesTo(chain string) bool { return slices.Contains(r.references(), chain) }
+// refersTo reports whether a rule of ours names a set, counter or chain.
+func refersTo(r rule, name string) bool { return slices.Contains(references(r), name) }

@@ -2,7 +2,6 @@ package nft
 
 import (
 	"encoding/binary"
-	"fmt"
 	"net/netip"
 
 	"github.com/google/nftables/expr"
@@ -69,17 +68,14 @@ func (b *builder) servedByIPVS(f firewall.Family) *builder {
 	if f == firewall.IPv6 { // the address takes all of reg1
 		protocol, port = unix.NFT_REG_2, unix.NFT_REG32_05
 	}
-	exprs := append(familyExprs(f), loadAddress(f, true),
+	return b.family(f).add(loadAddress(f, true),
 		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: protocol},
-		&expr.Payload{OperationType: expr.PayloadLoad, DestRegister: port,
-			Base: expr.PayloadBaseTransportHeader, Offset: destinationPortOffset, Len: 2},
-		lookup(set))
-	return b.add(fmt.Sprintf("%s daddr . meta l4proto . th dport @%s", headerName(f), set), exprs...)
+		loadTransport(port, destinationPortOffset, 2), lookup(set))
 }
 
 // at matches the destination of packets that an earlier clause has found to be of this family.
 func (b *builder) at(f firewall.Family, set string) *builder {
-	return b.add(headerName(f)+" daddr @"+set, loadAddress(f, true), lookup(set))
+	return b.add(loadAddress(f, true), lookup(set))
 }
 
 // toIPVS are rules about packets to services of IPVS, one a family; none where there are no such
@@ -91,13 +87,7 @@ func (c *compiler) toIPVS(end func(*builder) rule) (rules []rule) {
 			continue
 		}
 		name := virtualSet(f)
-		c.sets[name] = &set{
-			name:    name,
-			family:  f,
-			kind:    kindVirtual,
-			spec:    specOf(kindVirtual, f),
-			virtual: list,
-		}
+		c.set(name, &set{family: f, kind: kindVirtual, spec: specOf(kindVirtual, f), virtual: list})
 		rules = append(rules, end(newRule().servedByIPVS(f)))
 	}
 	return rules

@@ -1,13 +1,13 @@
 package nft
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/netlink"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -56,46 +56,39 @@ const keptBuffer = 8 << 20
 const readAttempts = 10
 
 func (k *netlinkKernel) counters() (*ruleset, error) {
-	r, err := k.table()
-	if err != nil || !r.present {
-		return r, err
-	}
-	return r, k.readObjects(r)
+	return k.content(tableName, unix.NFT_MSG_GETOBJ)
 }
 
-func (k *netlinkKernel) table() (*ruleset, error) {
-	r := newRuleset()
-	r.readAt = k.now()
-	return r, k.readTable(r)
-}
+func (k *netlinkKernel) table() (*ruleset, error) { return k.content(tableName) }
 
 func (k *netlinkKernel) second() (*ruleset, error) {
-	r := newRuleset()
-	r.name, r.readAt = secondTable, k.now()
-	if err := k.readTable(r); err != nil || !r.present {
-		return r, err
-	}
-	if err := k.readChains(r); err != nil {
-		return nil, err
-	}
-	return r, k.readObjects(r)
+	return k.content(secondTable, unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_GETOBJ)
+}
+
+// dynamic reads the sets, without their elements, and the counters.
+func (k *netlinkKernel) dynamic() (*ruleset, error) {
+	return k.content(tableName, unix.NFT_MSG_GETOBJ, unix.NFT_MSG_GETSET)
+}
+
+// content reads a table and, if it is there, what some dumps list of it.
+func (k *netlinkKernel) content(table string, requests ...int) (*ruleset, error) {
+	s := nftables.Snapshot{At: k.now()}
+	err := k.read(&s, table, requests...)
+	return rulesetOf(s, table), err
 }
 
 // dump reads every object of our table, in as many requests as it takes.
 func (k *netlinkKernel) dump(known *ruleset, generation uint32) (*ruleset, error) {
-	r, err := k.table()
-	if err != nil {
-		return r, err
-	}
-	if second, err := k.second(); err != nil {
+	snapshot := nftables.Snapshot{Generation: generation, At: k.now()}
+	if err := k.read(&snapshot, tableName, nftables.Requests...); err != nil {
 		return nil, err
-	} else if r.leftover = second.asLeftover(); !r.present {
-		return r, nil
 	}
-	for _, read := range []func(*ruleset) error{k.readChains, k.readRules, k.readSets, k.readObjects, k.readFlowtables} {
-		if err := read(r); err != nil {
-			return nil, err
-		}
+	if err := k.read(&snapshot, secondTable, unix.NFT_MSG_GETCHAIN, unix.NFT_MSG_GETOBJ); err != nil {
+		return nil, err
+	}
+	r := rulesetOf(snapshot, tableName)
+	if r.leftover = rulesetOf(snapshot, secondTable).asLeftover(); !r.present {
+		return r, nil
 	}
 	var unread []*set
 	for _, s := range r.sets {
@@ -117,108 +110,40 @@ func (k *netlinkKernel) dump(known *ruleset, generation uint32) (*ruleset, error
 	return r, k.readElements(unread, known)
 }
 
-func (k *netlinkKernel) readTable(r *ruleset) error {
-	err := k.socket.request(
-		unix.NFT_MSG_GETTABLE,
-		0,
-		func(e *encoder) { e.String(unix.NFTA_TABLE_NAME, r.name) },
-		func(b []byte) error {
-			r.present = true
-			return eachAttr(b, func(kind uint16, data []byte) error {
-				switch {
-				case kind == tableUserdata:
-					r.mark = commentOf(data)
-				case kind == unix.NFTA_TABLE_FLAGS && len(data) == 4:
-					r.flags = binary.BigEndian.Uint32(data)
-				case kind == tableOwnedBy && len(data) == 4:
-					r.owner = binary.BigEndian.Uint32(data)
-				}
-				return nil
-			})
-		},
-	)
-	if errors.Is(err, unix.ENOENT) {
-		return nil
-	}
-	return err
-}
-
-// dumpOf requests all objects of a kind of a table.
-func (k *netlinkKernel) dumpOf(kind int, tableAttr uint16, table string,
-	each func([]byte) error) error {
-	return k.socket.request(kind, unix.NLM_F_DUMP, func(e *encoder) { e.String(tableAttr, table) }, each)
-}
-
-func (k *netlinkKernel) readChains(r *ruleset) error {
-	return k.dumpOf(unix.NFT_MSG_GETCHAIN, unix.NFTA_CHAIN_TABLE, r.name, func(b []byte) error {
-		c, table, err := decodeChain(b)
-		if err == nil && table == r.name {
-			r.chains[c.name] = c
-		}
+// read adds a table to a snapshot, if it is there, with what some dumps list of it.
+func (k *netlinkKernel) read(into *nftables.Snapshot, table string, requests ...int) error {
+	// The attribute is the same for every kind of object.
+	name := func(e *encoder) { e.String(unix.NFTA_TABLE_NAME, table) }
+	var t *nftables.Table
+	err := k.socket.request(unix.NFT_MSG_GETTABLE, 0, name, func(b []byte) (err error) {
+		t, err = nftables.DecodeTable(b)
 		return err
 	})
-}
-
-func (k *netlinkKernel) readRules(r *ruleset) error {
-	return k.dumpOf(unix.NFT_MSG_GETRULE, unix.NFTA_RULE_TABLE, r.name, func(b []byte) error {
-		rule, chain, table, err := decodeRule(b)
-		if err != nil || table != r.name {
-			return err
-		}
-		c := r.chains[chain]
-		if c == nil {
-			return netlink.ErrInterrupted
-		}
-		c.rules = append(c.rules, rule)
-		return nil
-	})
-}
-
-func (k *netlinkKernel) readSets(r *ruleset) error {
-	return k.dumpOf(unix.NFT_MSG_GETSET, unix.NFTA_SET_TABLE, r.name, func(b []byte) error {
-		s, table, err := decodeSet(b)
-		if err == nil && table == r.name {
-			r.sets[s.name] = s
-		}
-		return err
-	})
-}
-
-func (k *netlinkKernel) readObjects(r *ruleset) error {
-	return k.dumpOf(unix.NFT_MSG_GETOBJ, unix.NFTA_OBJ_TABLE, r.name, func(b []byte) error {
-		return decodeObject(b, r)
-	})
-}
-
-func (k *netlinkKernel) readFlowtables(r *ruleset) error {
-	err := k.dumpOf(unix.NFT_MSG_GETFLOWTABLE, flowtableTable, r.name, func(b []byte) error {
-		var table, name string
-		if err := eachAttr(b, func(kind uint16, data []byte) error {
-			switch kind {
-			case flowtableTable:
-				table = cString(data)
-			case flowtableName:
-				name = cString(data)
-			}
+	if t == nil || err != nil {
+		if errors.Is(err, unix.ENOENT) {
 			return nil
-		}); err != nil {
+		}
+		return err
+	}
+	for _, request := range requests {
+		err := k.socket.request(request, unix.NLM_F_DUMP, name, func(b []byte) error {
+			return t.Add(request, b)
+		})
+		if errors.Is(err, unix.EOPNOTSUPP) && request == unix.NFT_MSG_GETFLOWTABLE {
+			continue // a kernel built without flowtables has none
+		}
+		if err != nil {
 			return err
 		}
-		if table == r.name {
-			r.strangers = append(r.strangers, stranger{kind: "flowtable", name: name})
-		}
-		return nil
-	})
-	if errors.Is(err, unix.EOPNOTSUPP) {
-		return nil // a kernel built without flowtables has none
 	}
-	return err
+	into.Tables = append(into.Tables, t)
+	return nil
 }
 
 func (k *netlinkKernel) elements(s *set) (*set, error) {
 	fresh := &set{
 		name:      s.name,
-		service:   s.service,
+		is:        s.is,
 		family:    s.family,
 		kind:      s.kind,
 		spec:      s.spec,

@@ -74,6 +74,13 @@ func TestScriptMakesTheSameObjects(t *testing.T) {
 	if p := planOf(t, b, &state); !p.InSync() {
 		t.Errorf("after nft -f of the script, apply would change:\n%s", changesText(p))
 	}
+	answers := state
+	answers.Unlisted, answers.Essentials = firewall.UnlistedDeny, firewall.AllEssentials
+	answers.Connected = firewall.MustPrefixes("10.0.0.0/8", "2001:db8::/64")
+	nftProgram(t, Script(answers, time.Now()), "-f", "-")
+	if p := planOf(t, b, &answers); !p.InSync() {
+		t.Errorf("after nft -f of the script with answers, apply would change:\n%s", changesText(p))
+	}
 	nftProgram(t, Script(simple(t), time.Now()), "-f", "-") // loads over the other one
 	small := simple(t)
 	if p := planOf(t, b, &small); !p.InSync() {

@@ -1,9 +1,7 @@
 package nft
 
 import (
-	"fmt"
 	"net/netip"
-	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -121,32 +119,4 @@ func (p placement) suffix() string {
 		return ".2"
 	}
 	return ""
-}
-
-// Names of a large part's objects.
-func (p part) chain(at placement) string {
-	return fmt.Sprintf("svc/%s/%s%s", p.service, p.family, at.suffix())
-}
-
-// shardChain is the chain of a part of a part.
-func (p part) shardChain(at placement, shard int) string {
-	return fmt.Sprintf("svc/%s/%s-%d%s", p.service, p.family, shard, at.suffix())
-}
-
-// lengthSet is the set of a chain's prefixes of one length.
-func lengthSet(chain string, length int) string { return fmt.Sprintf("%s/%d", chain, length) }
-
-// partOf tells whether an object's name is that of one of a large part's.
-func partOf(name string) (part, bool) {
-	service := serviceOf(name)
-	if service == "" || len(name) < len("svc//")+len(service) {
-		return part{}, false
-	}
-	rest := name[len("svc//")+len(service):]
-	for _, f := range firewall.Families {
-		if tail, ok := strings.CutPrefix(rest, f.String()); ok && (tail == "" || strings.ContainsRune("-/.", rune(tail[0]))) {
-			return part{service, f}, true
-		}
-	}
-	return part{}, false
 }

@@ -1,10 +1,10 @@
 package nft
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
@@ -37,19 +37,19 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 		have = newRuleset()
 	}
 	touched := map[part]bool{}
-	touch := func(name string) {
-		if p, ok := partOf(name); ok {
+	touch := func(is identity) {
+		if p, ok := is.part(); ok {
 			touched[p] = true
 		}
 	}
 	for _, list := range [][]*chain{d.chainsGone, d.chainsNew} {
 		for _, c := range list {
-			touch(c.name)
+			touch(c.is)
 		}
 	}
 	for _, c := range d.rulesChanged {
-		touch(c.want.name)
-		if c.want.name != serviceChain(c.want.service) || len(c.have) == 0 {
+		touch(c.want.is)
+		if c.want.is.role != roleService || len(c.have) == 0 {
 			continue
 		}
 		for _, f := range firewall.Families {
@@ -60,11 +60,11 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 	}
 	for _, list := range [][]*set{d.setsGone, d.setsNew, d.setsReshaped} {
 		for _, s := range list {
-			touch(s.name)
+			touch(s.is)
 		}
 	}
 	for _, c := range d.content {
-		touch(c.want.name)
+		touch(c.want.is)
 	}
 	hadLarge := have.largeParts()
 	for p := range touched {
@@ -82,34 +82,35 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 			l.hideAll(p, have)
 		}
 	}
-	slices.SortFunc(l.order, func(a, b part) int { return strings.Compare(a.service+a.family.String(), b.service+b.family.String()) })
+	slices.SortFunc(l.order, func(a, b part) int {
+		return cmp.Compare(a.service+a.family.String(), b.service+b.family.String())
+	})
 	places := map[part][2]placement{}
 	for p := range touched {
 		places[p] = [2]placement{gone: have.placementOf(p), come: want.placementOf(p)}
 	}
-	count := func(name string, which int, k address.List) {
-		p, ok := partOf(name)
-		length, known := lengthOf(name)
-		if ok && known && touched[p] && k.Len() > 0 {
-			l.tallies[p][which].keys(places[p][which].own(name, p, k, length), length)
+	count := func(s *set, which int, k address.List) {
+		if p, ok := s.is.part(); ok && s.is.isLengthSet && touched[p] && k.Len() > 0 {
+			length := int(s.is.length)
+			l.tallies[p][which].keys(places[p][which].own(s.name, p, k, length), length)
 		}
 	}
 	for _, s := range d.setsGone {
-		count(s.name, gone, s.keys)
+		count(s, gone, s.keys)
 	}
 	for _, s := range d.setsNew {
-		count(s.name, come, s.keys)
+		count(s, come, s.keys)
 	}
 	for _, s := range d.setsReshaped {
 		if h := have.sets[s.name]; h != nil && h.kind == s.kind {
 			add, remove := address.DiffLists(s.keys, h.keys)
-			count(s.name, come, add)
-			count(s.name, gone, remove)
+			count(s, come, add)
+			count(s, gone, remove)
 		}
 	}
 	for _, c := range d.content {
-		count(c.want.name, come, c.keysAdd)
-		count(c.want.name, gone, c.keysGone)
+		count(c.want, come, c.keysAdd)
+		count(c.want, gone, c.keysGone)
 	}
 	return l
 }
@@ -126,7 +127,7 @@ func (l *partsView) hideMade(now largePart, p part, have *ruleset, wasLarge bool
 		c.place(now.service, p.family, now.at, there)
 		for name, w := range made.chains {
 			h := have.chains[name]
-			if h == nil || !slices.EqualFunc(w.rules, h.rules, rule.same) {
+			if h == nil || !slices.EqualFunc(w.rules, h.rules, rule.Equal) {
 				return
 			}
 		}
@@ -149,15 +150,11 @@ func (l *partsView) hideMade(now largePart, p part, have *ruleset, wasLarge bool
 
 // hideAll hides what is left of a part that is wanted no more.
 func (l *partsView) hideAll(p part, r *ruleset) {
-	for name := range r.chains {
-		if q, ok := partOf(name); ok && p == q {
-			l.hidden[name] = true
-		}
+	for name, c := range r.chains {
+		l.hidden[name] = l.hidden[name] || c.is.of(p)
 	}
-	for name := range r.sets {
-		if q, ok := partOf(name); ok && p == q {
-			l.hidden[name] = true
-		}
+	for name, s := range r.sets {
+		l.hidden[name] = l.hidden[name] || s.is.of(p)
 	}
 }
 
@@ -198,11 +195,9 @@ func (r *ruleset) holdsSmall(p part) bool {
 // largeParts are those of which sets by prefix length are there.
 func (r *ruleset) largeParts() map[part]bool {
 	out := map[part]bool{}
-	for name, s := range r.sets {
-		if s.kind == kindPrefix {
-			if p, ok := partOf(name); ok {
-				out[p] = true
-			}
+	for _, s := range r.sets {
+		if p, ok := s.is.part(); ok && s.kind == kindPrefix {
+			out[p] = true
 		}
 	}
 	return out
@@ -227,14 +222,12 @@ func (r *ruleset) sourcesOf(p part) firewall.Prefixes {
 	if len(r.placements(p)) == 0 { // walking all sets is for those that need it
 		return b.Set()
 	}
-	for name, s := range r.sets {
-		if q, ok := partOf(name); !ok || p != q {
+	for _, s := range r.sets {
+		if !s.is.of(p) || !s.is.isLengthSet {
 			continue
 		}
-		if length, ok := lengthOf(name); ok {
-			for i := range s.keys.Len() {
-				_ = b.Add(netip.PrefixFrom(s.keys.At(i), length))
-			}
+		for i := range s.keys.Len() {
+			_ = b.Add(netip.PrefixFrom(s.keys.At(i), int(s.is.length)))
 		}
 	}
 	return b.Set()

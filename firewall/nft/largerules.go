@@ -1,18 +1,15 @@
 package nft
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/hex"
 	"fmt"
 	"math/bits"
 	"net/netip"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
 // maxLookups is how many lengths one rule looks up: three expressions each, two before and one after them, of the 128 that a rule
@@ -57,7 +54,7 @@ func (p part) formIn(r *ruleset, at placement) form {
 		if i == len(found.bounds) {
 			break
 		}
-		if bound, ok := p.boundIn(rule, p.shardChain(at, i)); ok {
+		if bound, ok := p.bound(rule, p.shardChain(at, i)); ok {
 			found.bounds[i] = bound
 			i++
 		}
@@ -68,29 +65,26 @@ func (p part) formIn(r *ruleset, at placement) form {
 	return found
 }
 
-// boundIn is the address below which a rule leads to a chain, if it is one of dispatch's. Of a rule from the kernel there is the normal form
-// alone, so it is compared with that of such a rule, around the address.
-func (p part) boundIn(r rule, chain string) (netip.Addr, bool) {
-	any := bytes.Repeat([]byte{0xa5}, int(loadAddress(p.family, false).Len))
-	mark, _ := netip.AddrFromSlice(any)
-	before, after, _ := strings.Cut(newRule().saddrBelow(p.family, mark).gotoChain(chain).canon, hex.EncodeToString(any))
-	text, begins := strings.CutPrefix(r.canon, before)
-	text, ends := strings.CutSuffix(text, after)
-	raw, err := hex.DecodeString(text)
-	if !begins || !ends || err != nil || len(raw) != len(any) {
+// bound is the address below which a rule leads to a chain, if it is one of dispatch's.
+func (p part) bound(r rule, chain string) (netip.Addr, bool) {
+	const compares = 3 // behind the family and the source
+	if len(r.Exprs) <= compares {
 		return netip.Addr{}, false
 	}
-	return netip.AddrFromSlice(raw)
+	is, _ := r.Exprs[compares].(nftables.Cmp)
+	bound, ok := netip.AddrFromSlice([]byte(is.Data))
+	return bound, ok && r.Equal(newRule().saddrBelow(p.family, bound).gotoChain(chain))
 }
 
 // lengthSets makes a set for each length.
 func (c *compiler) lengthSets(id part, stem string, lists shardLists) []lookedUp {
 	var out []lookedUp
 	for length, k := range lists {
-		s := &set{name: lengthSet(stem, length), service: id.service, family: id.family, kind: kindPrefix, spec: specOf(kindPrefix, id.family), keys: k}
-		s.spec.size = c.size(s.name, k.Len())
-		c.sets[s.name] = s
-		out = append(out, lookedUp{s.name, length, bits.Len32(s.spec.size)})
+		s := &set{family: id.family, kind: kindPrefix, spec: specOf(kindPrefix, id.family), keys: k}
+		name := lengthSet(stem, length)
+		s.spec.Size = c.size(name, k.Len())
+		c.set(name, s)
+		out = append(out, lookedUp{s.name, length, bits.Len32(s.spec.Size)})
 	}
 	return out
 }
@@ -128,8 +122,8 @@ const leastSize = 256
 // room to grow; a set that is there keeps its size while it suffices.
 func (c *compiler) size(name string, n int) uint32 {
 	if c.use.have != nil {
-		if s := c.use.have.sets[name]; s != nil && s.spec.size >= uint32(n) && s.spec.size >= leastSize {
-			return s.spec.size
+		if s := c.use.have.sets[name]; s != nil && s.spec.Size >= uint32(n) && s.spec.Size >= leastSize {
+			return s.spec.Size
 		}
 	}
 	return max(leastSize, uint32(1)<<bits.Len(uint(n+n/4)))
@@ -152,36 +146,28 @@ func maskOf(f firewall.Family, length int) netip.Addr {
 	return a
 }
 
-func masked(f firewall.Family, length int) (exprs []expr.Any, text string) {
-	exprs, text = []expr.Any{loadAddress(f, false)}, headerName(f)+" saddr"
-	if mask := maskOf(f, length); length < mask.BitLen() {
-		raw := mask.AsSlice()
-		exprs = append(exprs, &expr.Bitwise{SourceRegister: reg1, DestRegister: reg1, Len: uint32(len(raw)), Mask: raw, Xor: make([]byte, len(raw))})
-		text += " & " + mask.String()
+// masked loads the source, or its first bits.
+func masked(f firewall.Family, length int) []expr.Any {
+	mask := maskOf(f, length)
+	if length == mask.BitLen() {
+		return []expr.Any{loadAddress(f, false)}
 	}
-	return exprs, text
+	return []expr.Any{loadAddress(f, false), and(mask.AsSlice())}
 }
 
 // saddrInNone matches a source that is in none of the sets, each of prefixes of its length.
 func (b *builder) saddrInNone(f firewall.Family, sets []lookedUp) *builder {
-	b.add("", familyExprs(f)...)
+	b.family(f)
 	for _, s := range sets {
-		exprs, text := masked(f, s.length)
-		b.add(text+" != @"+s.set, append(exprs, &expr.Lookup{SourceRegister: reg1, SetName: s.set, Invert: true})...)
+		b.add(masked(f, s.length)...).lookupNot(s.set)
 	}
 	return b
 }
 
 // saddrBelow matches a source that is less than an address.
 func (b *builder) saddrBelow(f firewall.Family, bound netip.Addr) *builder {
-	return b.add(headerName(f)+" saddr < "+bound.String(), append(familyExprs(f), loadAddress(f, false),
-		&expr.Cmp{Op: expr.CmpOpLt, Register: reg1, Data: bound.AsSlice()})...)
-}
-
-// lengthOf is the prefix length that the name of a set of prefixes tells.
-func lengthOf(name string) (int, bool) {
-	n, err := strconv.Atoi(name[strings.LastIndexByte(name, '/')+1:])
-	return n, err == nil && n >= 0 && n <= 128
+	return b.family(f).
+		add(loadAddress(f, false), &expr.Cmp{Op: expr.CmpOpLt, Register: reg1, Data: bound.AsSlice()})
 }
 
 // read makes pieces of what the kernel holds of a part, where it stands; false if its objects are not such as we make.

@@ -65,7 +65,7 @@ func (r *ruleset) placementOf(p part) placement {
 		at.form = p.formIn(r, at)
 		there = at // should nothing lead there, it can be led there again
 		way := newRule().family(p.family).gotoChain(c.name)
-		if s := r.chains[serviceChain(p.service)]; s != nil && slices.ContainsFunc(s.rules, way.same) {
+		if s := r.chains[serviceChain(p.service)]; s != nil && slices.ContainsFunc(s.rules, way.Equal) {
 			return at
 		}
 	}
@@ -82,7 +82,7 @@ func (r *ruleset) refersTo(chain, set string) bool {
 		return false
 	}
 	for _, rule := range c.rules {
-		if rule.looksUp(set) {
+		if rule.Uses(set) {
 			return true
 		}
 	}

@@ -86,7 +86,7 @@ func (o flushSet) what() string     { return "set " + o.name }
 func (o delObject) what() string    { return "object " + o.name }
 func (o delFlowtable) what() string { return "flowtable " + o.name }
 
-func (o addRule) what() string  { return fmt.Sprintf("chain %s, rule %q", o.chain, o.rule.text) }
+func (o addRule) what() string  { return fmt.Sprintf("chain %s, rule %q", o.chain, o.rule) }
 func (o elements) what() string { return "elements of set " + o.set }
 
 func (o elements) len() int {

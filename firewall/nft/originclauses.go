@@ -1,62 +1,29 @@
 package nft
 
 import (
-	"fmt"
-
 	"github.com/google/nftables/expr"
-	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
 // Clauses about where a packet comes from and where it was going before translation.
 
 // originalTuple loads a part of what the first packet of the connection was addressed to, whatever
-// DNAT has made of it since.
-type originalTuple struct{ *expr.Ct }
-
-// Keys of ct that google/nftables lacks (enum nft_ct_keys,
-// include/uapi/linux/netfilter/nf_tables.h).
-const (
-	ctKeyDestination4 = 20 // NFT_CT_DST_IP
-	ctKeyDestination6 = 22 // NFT_CT_DST_IP6
-)
-
-// metaKeySlaveName is NFT_META_SDIFNAME: the interface of a VRF by which the packet came.
-const metaKeySlaveName = 34
-
-// metaKeyInterfaceKind is NFT_META_IIFKIND: the kind of interface by which the packet came.
-const metaKeyInterfaceKind = 26
-
-// marshalExpr encodes an expression as NFTA_EXPR_NAME and NFTA_EXPR_DATA. google/nftables writes
-// the direction of ct for some keys only, and in four bytes where the kernel takes one.
-func marshalExpr(e expr.Any) ([]byte, error) {
-	tuple, ok := e.(originalTuple)
-	if !ok {
-		return expr.Marshal(unix.NFPROTO_INET, e)
-	}
-	a := netlink.NewAttributeEncoder()
-	a.String(unix.NFTA_EXPR_NAME, "ct")
-	a.Nested(unix.NFTA_EXPR_DATA, func(a *netlink.AttributeEncoder) error {
-		a.Bytes(unix.NFTA_CT_DREG, bigEndian32(tuple.Register))
-		a.Bytes(unix.NFTA_CT_KEY, bigEndian32(uint32(tuple.Key)))
-		a.Uint8(unix.NFTA_CT_DIRECTION, 0) // IP_CT_DIR_ORIGINAL
-		return nil
-	})
-	return a.Encode()
-}
-
-func bigEndian32(
-	n uint32,
-) []byte {
-	return []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+// DNAT has made of it since. google/nftables writes the direction for some keys only, and in four
+// bytes where the kernel takes one.
+func (b *builder) originalTuple(key uint32) *builder {
+	direction := nftables.Optional{Set: true} // IP_CT_DIR_ORIGINAL = 0
+	b.exprs = append(b.exprs, nftables.CT{Key: key, Dreg: nftables.Reg1, Direction: direction})
+	return b
 }
 
 // portsVmap sends a tracked packet where the port belongs that the client dialled.
 func (b *builder) portsVmap(p firewall.Protocol) rule {
-	name := portsMap(p)
-	return b.l4proto(p.String(), byte(p)).add("ct original proto-dst vmap @"+name,
-		originalTuple{&expr.Ct{Key: expr.CtKeyPROTODST, Register: reg1}}, verdictLookup(name)).done()
+	return b.l4proto(byte(p)).
+		originalTuple(unix.NFT_CT_PROTO_DST).
+		add(verdictLookup(portsMap(p))).
+		done()
 }
 
 // Offsets of the ports in the headers of TCP, UDP and SCTP (RFC 9293, RFC 768, RFC 9260).
@@ -68,20 +35,7 @@ const (
 // headerPortVmap sends a packet where its own destination port belongs, for what is not tracked, or
 // its source port.
 func (b *builder) headerPortVmap(p firewall.Protocol, offset uint32) rule {
-	name, word := portsMap(p), "dport"
-	if offset == sourcePortOffset {
-		word = "sport"
-	}
-	return b.add(fmt.Sprintf("%s %s vmap @%s", p, word, name), &expr.Meta{Key: expr.MetaKeyL4PROTO, Register: reg1}, cmpEq([]byte{byte(p)}),
-		&expr.Payload{
-			OperationType: expr.PayloadLoad,
-			DestRegister:  reg1,
-			Base:          expr.PayloadBaseTransportHeader,
-			Offset:        offset,
-			Len:           2,
-		},
-		verdictLookup(name)).
-		done()
+	return b.l4proto(byte(p)).add(loadTransport(reg1, offset, 2), verdictLookup(portsMap(p))).done()
 }
 
 func verdictLookup(setName string) *expr.Lookup {
@@ -90,29 +44,17 @@ func verdictLookup(setName string) *expr.Lookup {
 
 // originalDaddrIn matches the address that the client dialled.
 func (b *builder) originalDaddrIn(f firewall.Family, setName string) *builder {
-	key := expr.CtKey(ctKeyDestination4)
+	key := uint32(unix.NFT_CT_DST_IP)
 	if f == firewall.IPv6 {
-		key = ctKeyDestination6
+		key = unix.NFT_CT_DST_IP6
 	}
-	return b.add(
-		fmt.Sprintf("ct original %s daddr @%s", headerName(f), setName),
-		originalTuple{&expr.Ct{Key: key, Register: reg1}},
-		lookup(setName),
-	)
+	return b.originalTuple(key).add(lookup(setName))
 }
 
-// addressType matches a packet whose source or destination is one of the host's own addresses; with
-// byInterface, one of the interface by which it came.
+// addressIsLocal matches a packet whose source or destination is one of the host's own addresses;
+// with byInterface, one of the interface by which it came.
 func (b *builder) addressIsLocal(source, byInterface bool) *builder {
-	text := "fib daddr"
-	if source {
-		text = "fib saddr"
-	}
-	if byInterface {
-		text += " . iif"
-	}
 	return b.add(
-		text+" type local",
 		&expr.Fib{
 			Register:       reg1,
 			FlagSADDR:      source,
@@ -135,52 +77,29 @@ func labelBytes(bit int) []byte {
 // setLabel sets a bit of the connection's label.
 func (b *builder) setLabel(bit int) *builder {
 	return b.add(
-		fmt.Sprintf("ct label set %d", bit),
 		&expr.Immediate{Register: reg1, Data: labelBytes(bit)},
 		&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1, SourceRegister: true},
 	)
 }
 
 // hasLabel matches a connection of which setLabel has set the bit.
-func (b *builder) hasLabel(bit int) *builder {
-	zero := make([]byte, 16)
-	return b.add(
-		fmt.Sprintf("ct label %d", bit),
-		&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1},
-		&expr.Bitwise{
-			SourceRegister: reg1,
-			DestRegister:   reg1,
-			Len:            16,
-			Mask:           labelBytes(bit),
-			Xor:            zero,
-		},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: zero},
-	)
-}
+func (b *builder) hasLabel(bit int) *builder { return b.label(bit, make([]byte, 16)) }
 
 // lacksLabel matches a connection without the bit, also one that began before there were labels.
-func (b *builder) lacksLabel(bit int) *builder {
+func (b *builder) lacksLabel(bit int) *builder { return b.label(bit, labelBytes(bit)) }
+
+// label matches a connection whose label, of which a bit is left, isn't this one.
+func (b *builder) label(bit int, not []byte) *builder {
 	return b.add(
-		fmt.Sprintf("ct label & %d != %d", bit, bit),
 		&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1},
-		&expr.Bitwise{
-			SourceRegister: reg1,
-			DestRegister:   reg1,
-			Len:            16,
-			Mask:           labelBytes(bit),
-			Xor:            make([]byte, 16),
-		},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: labelBytes(bit)},
+		and(labelBytes(bit)),
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: not},
 	)
 }
 
 // fromVRF matches what comes by a VRF, whichever interface it came to first.
 func (b *builder) fromVRF() *builder {
-	return b.add(
-		`meta iifkind "vrf"`,
-		&expr.Meta{Key: metaKeyInterfaceKind, Register: reg1},
-		cmpEq(interfaceData("vrf")),
-	)
+	return b.meta(nftables.MetaIIFKind, interfaceData("vrf"))
 }
 
 // Bits of ct state and ct status (include/uapi/linux/netfilter/nf_conntrack_common.h;
@@ -197,43 +116,29 @@ const (
 )
 
 // noConnection matches packets that belong to no connection.
-func (b *builder) noConnection() *builder {
-	return b.ctState("invalid,untracked", stateInvalid|stateUntracked)
-}
+func (b *builder) noConnection() *builder { return b.ctState(stateInvalid | stateUntracked) }
 
 // translated matches packets of connections whose destination this host has translated.
 func (b *builder) translated() *builder {
-	return b.add("ct status dnat", ctBits(expr.CtKeySTATUS, statusDNAT, expr.CmpOpNeq)...)
+	return b.ctBits(expr.CtKeySTATUS, statusDNAT, expr.CmpOpNeq)
 }
 
 // expected matches packets of connections that a helper has announced.
 func (b *builder) expected() *builder {
-	return b.add("ct status expected", ctBits(expr.CtKeySTATUS, statusExpected, expr.CmpOpNeq)...)
+	return b.ctBits(expr.CtKeySTATUS, statusExpected, expr.CmpOpNeq)
 }
 
 // original matches packets that go the way of the connection's first one.
 func (b *builder) original() *builder {
-	return b.add(
-		"ct direction original",
-		&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg1},
-		cmpEq([]byte{0}),
-	)
+	return b.add(&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg1}, cmpEq([]byte{0}))
 }
 
 // slaveName matches the interface of a VRF by which a packet came; iifname is then the VRF's.
 func (b *builder) slaveName(pattern string) *builder {
-	return b.add(
-		fmt.Sprintf("meta sdifname %q", pattern),
-		&expr.Meta{Key: metaKeySlaveName, Register: reg1},
-		cmpEq(interfaceData(pattern)),
-	)
+	return b.meta(nftables.MetaSDIFName, interfaceData(pattern))
 }
 
 // oifname matches the interface by which a packet leaves.
 func (b *builder) oifname(pattern string) *builder {
-	return b.add(
-		fmt.Sprintf("oifname %q", pattern),
-		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: reg1},
-		cmpEq(interfaceData(pattern)),
-	)
+	return b.meta(expr.MetaKeyOIFNAME, interfaceData(pattern))
 }

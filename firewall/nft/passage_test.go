@@ -7,8 +7,8 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,18 +48,18 @@ func (p *passage) decide(f firewall.Flow) firewall.Verdict {
 func (p *passage) chain(c *chain, f firewall.Flow) (firewall.Verdict, string) {
 	for _, r := range c.rules {
 		if v := p.rule(r, f); v != nil {
-			switch v.Kind {
-			case expr.VerdictAccept:
+			switch v.Code {
+			case nftables.CodeAccept:
 				if c.name == inputChain || c.name == exemptChain || c.name == insideChain {
 					return firewall.Ignored, ""
 				}
 				return firewall.Allowed, ""
-			case expr.VerdictJump:
+			case unix.NFT_JUMP:
 				if jumped := p.before.chains[v.Chain]; jumped != nil && p.ends(jumped, f) {
 					return firewall.Ignored, ""
 				}
 				continue
-			case expr.VerdictDrop:
+			case nftables.CodeDrop:
 				return firewall.Refused, ""
 			}
 			return 0, v.Chain
@@ -76,14 +76,14 @@ func (p *passage) ends(c *chain, f firewall.Flow) bool {
 	}
 	return slices.ContainsFunc(
 		c.rules,
-		func(r rule) bool { v := p.rule(r, f); return v != nil && v.Kind == expr.VerdictAccept },
+		func(r rule) bool { v := p.rule(r, f); return v != nil && v.Code == nftables.CodeAccept },
 	)
 }
 
-func (p *passage) rule(r rule, f firewall.Flow) *expr.Verdict {
+func (p *passage) rule(r rule, f firewall.Flow) *nftables.Verdict {
 	var reg []byte  // the first register
 	var rest []byte // what stands in those behind it, of a key of several parts
-	load := func(register uint32, b []byte) {
+	load := func(register nftables.Register, b []byte) {
 		if register == reg1 {
 			reg, rest = b, nil
 			return
@@ -93,48 +93,50 @@ func (p *passage) rule(r rule, f firewall.Flow) *expr.Verdict {
 			rest = append(rest, 0)
 		}
 	}
-	for _, e := range r.exprs {
+	for _, e := range r.Exprs {
 		match := true
 		switch e := e.(type) {
-		case *expr.Meta:
-			load(e.Register, metaOf(e.Key, f))
-		case *expr.Payload:
-			load(e.DestRegister, payloadOf(e, f))
-		case *expr.Bitwise:
+		case nftables.Meta:
+			load(e.Dreg, metaOf(e.Key, f))
+		case nftables.Payload:
+			load(e.Dreg, payloadOf(e, f))
+		case nftables.Bitwise:
 			masked := bytes.Clone(reg)
 			for i := range masked {
 				masked[i] &= e.Mask[i]
 			}
 			reg = masked
-		case *expr.Cmp:
+		case nftables.Cmp:
 			n := min(len(e.Data), len(reg))
-			match = bytes.Equal(reg[:n], e.Data[:n])
-			if e.Op == expr.CmpOpLt {
-				match = bytes.Compare(reg[:n], e.Data[:n]) < 0
+			match = string(reg[:n]) == e.Data[:n]
+			if e.Op == unix.NFT_CMP_LT {
+				match = string(reg[:n]) < e.Data[:n]
 			}
-		case *expr.Lookup:
-			found, v := p.lookup(e.SetName, slices.Concat(reg, rest))
+		case nftables.Lookup:
+			found, v := p.lookup(e.Set, slices.Concat(reg, rest))
 			if v != nil {
 				return v
 			}
-			match = found != e.Invert
-		case *expr.Fib: // nobody bears the host's address
+			match = found != (e.Flags == unix.NFT_LOOKUP_F_INV)
+		case nftables.FIB: // nobody bears the host's address
 			match = false
-		case originalTuple: // nothing is translated
-			if reg = f.Destination.AsSlice(); e.Key == expr.CtKeyPROTODST {
+		case nftables.CT:
+			switch reg = f.Destination.AsSlice(); { // nothing is translated
+			case !e.Direction.Set: // a new connection: direction original, status and state neither confirmed nor related
+				match = false
+			case e.Key == unix.NFT_CT_PROTO_DST:
 				reg = binary.BigEndian.AppendUint16(nil, f.Port)
-			} else if f.Destination.Is4() != (e.Key == ctKeyDestination4) {
+			case f.Destination.Is4() != (e.Key == unix.NFT_CT_DST_IP):
 				match = false
 			}
-		case *expr.Ct: // a new connection: direction original, status and state neither confirmed nor related
-			match = false
-		case *expr.Dynset: // within every limit
-			match = len(e.Exprs) == 0 || !e.Exprs[0].(*expr.Limit).Over
-		case *expr.Reject:
-			return &expr.Verdict{Kind: expr.VerdictDrop}
-		case *expr.Verdict:
-			return e
-		case *expr.Objref, *expr.Log:
+		case nftables.Dynset: // within every limit
+			limit, limited := e.Exprs[0].(nftables.Limit)
+			match = !limited || limit.Flags != unix.NFT_LIMIT_F_INV
+		case nftables.Reject:
+			return &nftables.Verdict{}
+		case nftables.Immediate:
+			return &e.Verdict
+		case nftables.Objref, nftables.Log:
 		default:
 			panic(fmt.Sprintf("no meaning for %T", e))
 		}
@@ -145,18 +147,18 @@ func (p *passage) rule(r rule, f firewall.Flow) *expr.Verdict {
 	return nil
 }
 
-func metaOf(key expr.MetaKey, f firewall.Flow) []byte {
+func metaOf(key uint32, f firewall.Flow) []byte {
 	switch key {
-	case expr.MetaKeyNFPROTO:
+	case unix.NFT_META_NFPROTO:
 		if f.Source.Is4() {
 			return []byte{unix.NFPROTO_IPV4}
 		}
 		return []byte{unix.NFPROTO_IPV6}
-	case expr.MetaKeyL4PROTO:
+	case unix.NFT_META_L4PROTO:
 		return []byte{byte(f.Protocol), 0, 0, 0}
-	case metaKeySlaveName, metaKeyInterfaceKind: // not in a VRF
+	case nftables.MetaSDIFName, nftables.MetaIIFKind: // not in a VRF
 		return make([]byte, unix.IFNAMSIZ)
-	case expr.MetaKeyIIFNAME:
+	case unix.NFT_META_IIFNAME:
 		name := make([]byte, unix.IFNAMSIZ)
 		copy(name, f.Interface)
 		return name
@@ -164,11 +166,11 @@ func metaOf(key expr.MetaKey, f firewall.Flow) []byte {
 	panic(fmt.Sprintf("no meaning for meta key %v", key))
 }
 
-func payloadOf(e *expr.Payload, f firewall.Flow) []byte {
+func payloadOf(e nftables.Payload, f firewall.Flow) []byte {
 	switch {
-	case e.Base == expr.PayloadBaseTransportHeader && e.Len == 2:
+	case e.Base == unix.NFT_PAYLOAD_TRANSPORT_HEADER && e.Len == 2:
 		return binary.BigEndian.AppendUint16(nil, f.Port)
-	case e.Base == expr.PayloadBaseTransportHeader:
+	case e.Base == unix.NFT_PAYLOAD_TRANSPORT_HEADER:
 		return make([]byte, e.Len) // no ICMP, no DHCP
 	case e.Offset == 12 || e.Offset == 8: // its first bytes may be all that is loaded
 		return f.Source.AsSlice()[:e.Len]
@@ -178,12 +180,12 @@ func payloadOf(e *expr.Payload, f firewall.Flow) []byte {
 
 // lookup finds a key in a set of the generation that is valid at this moment; a verdict if it is a
 // map.
-func (p *passage) lookup(name string, key []byte) (bool, *expr.Verdict) {
+func (p *passage) lookup(name string, key []byte) (bool, *nftables.Verdict) {
 	s := p.after.sets[name]
 	if p.lookups > 0 || s == nil { // what a transaction deletes keeps its elements
 		s = p.before.sets[name]
 		// but a map's elements stop with it, since they hold on to chains (nft_map_deactivate)
-		if p.mapsGo && p.lookups <= 0 && s.spec.flags&unix.NFT_SET_MAP != 0 {
+		if p.mapsGo && p.lookups <= 0 && s.spec.Flags&unix.NFT_SET_MAP != 0 {
 			s = &set{kind: s.kind}
 		}
 	}
@@ -193,16 +195,15 @@ func (p *passage) lookup(name string, key []byte) (bool, *expr.Verdict) {
 	if lost {
 		return false, nil
 	}
-	verdictOf := func(k uint32) *expr.Verdict {
+	verdictOf := func(k uint32) *nftables.Verdict {
 		if v, ok := s.verdicts[k]; ok {
-			return &expr.Verdict{Kind: expr.VerdictGoto, Chain: v.chain}
+			return &v
 		}
 		return nil
 	}
 	switch s.kind {
 	case kindPorts:
-		protocol, _ := protocolOfMap(s.name)
-		return false, verdictOf(portKey(protocol, binary.BigEndian.Uint16(key)))
+		return false, verdictOf(portKey(p.before.sets[name].is.protocol, binary.BigEndian.Uint16(key)))
 	}
 	if s.kind == kindVirtual {
 		v, ok := virtualOf(key, s.family)

@@ -3,7 +3,6 @@ package nft
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"github.com/portgrave/portgrave/firewall"
 	"golang.org/x/sys/unix"
@@ -174,7 +173,7 @@ func (c *compiler) forward(protocols []firewall.Protocol) {
 	if len(c.state.Direct) > 0 {
 		rules = append(
 			rules,
-			newRule().ctState("invalid,new,untracked", stateInvalid|stateNew|stateUntracked).
+			newRule().ctState(stateInvalid|stateNew|stateUntracked).
 				jump(directChain),
 			newRule().reply().hasLabel(firewall.ElsewhereLabel).jump(directChain),
 		)
@@ -202,7 +201,7 @@ func (c *compiler) direct() {
 func (c *compiler) exempt() {
 	rules := []rule{newRule().iifname("lo").accept()}
 	if c.state.Established == firewall.EstablishedKeep {
-		rules = append(rules, newRule().original().ctState("established", stateEstablished).accept())
+		rules = append(rules, newRule().original().ctState(stateEstablished).accept())
 	}
 	c.chain(exemptChain, "", append(rules, newRule().firstPacket().jump(ownSourceChain))...)
 }
@@ -229,9 +228,9 @@ func (c *compiler) ownSource() {
 	var rules []rule
 	// Neighbour discovery speaks of addresses that two hosts have, and no port is behind any of these.
 	// The rules stand there in either mode, so that a change of mode leaves the services' ways as they
-	// are. By number: not every host has an /etc/protocols to look names up in.
+	// are.
 	for _, number := range []byte{unix.IPPROTO_ICMP, unix.IPPROTO_IGMP, unix.IPPROTO_ICMPV6} {
-		rules = append(rules, newRule().l4proto(strconv.Itoa(int(number)), number).returns())
+		rules = append(rules, newRule().l4proto(number).returns())
 	}
 	c.chain(ownSourceChain, "", append(rules, fromOwnAddress(spoofedChain)...)...)
 }
@@ -245,7 +244,7 @@ func (c *compiler) listedSource(protocols []firewall.Protocol) {
 		rules = append(rules, newRule().headerPortVmap(p, sourcePortOffset))
 	}
 	for _, p := range c.portlessProtocols() {
-		rules = append(rules, newRule().l4proto(strconv.Itoa(int(p)), byte(p)).gotoChain(spoofedChain))
+		rules = append(rules, newRule().l4proto(byte(p)).gotoChain(spoofedChain))
 	}
 	c.chain(
 		listedSourceChain,

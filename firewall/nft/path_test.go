@@ -4,15 +4,15 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
 // leadsNowhere tells verdicts that go to a chain that is not there.
-func leadsNowhere(r *ruleset) func(expr.Any) bool {
-	return func(e expr.Any) bool {
-		v, ok := e.(*expr.Verdict)
-		return ok && v.Chain != "" && r.chains[v.Chain] == nil
+func leadsNowhere(r *ruleset) func(nftables.Expr) bool {
+	return func(e nftables.Expr) bool {
+		v, ok := e.(nftables.Immediate)
+		return ok && v.Verdict.Chain != "" && r.chains[v.Verdict.Chain] == nil
 	}
 }
 

@@ -1,8 +1,6 @@
 package nft
 
 import (
-	"strconv"
-
 	"github.com/portgrave/portgrave/firewall"
 )
 
@@ -26,13 +24,12 @@ func (c *compiler) portless() (rules []rule) {
 		}
 		target := c.entry(piece)
 		if p != firewall.Ping {
-			// By number: not every host has an /etc/protocols to look names up in.
-			rules = append(rules, newRule().l4proto(strconv.Itoa(int(p)), byte(p)).gotoChain(target))
+			rules = append(rules, newRule().l4proto(byte(p)).gotoChain(target))
 			continue
 		}
 		for _, f := range firewall.Families {
 			m := firewall.EchoRequest(f)
-			rules = append(rules, newRule().icmpType(f, m.Name, m.Type).gotoChain(target))
+			rules = append(rules, newRule().icmpType(f, m.Type).gotoChain(target))
 		}
 	}
 	return rules

@@ -315,11 +315,16 @@ func (d difference) contentOf(set string) (setContent, bool) {
 	return setContent{}, false
 }
 
-// portsChanged lists what changes in maps of ports that stay.
-func (d difference) portsChanged() (out []portVerdict) {
+// servicesOfPorts are the services to which ports lead that change in maps that stay; "" for chains
+// that several share.
+func (d difference) servicesOfPorts() map[string]bool {
+	out := map[string]bool{}
 	for _, c := range d.content {
-		if c.want.kind == kindPorts {
-			out = append(append(out, c.verdictsAdd...), c.verdictsGone...)
+		for _, v := range c.verdictsAdd {
+			out[d.want.serviceAt(v.verdict.Chain)] = true
+		}
+		for _, v := range c.verdictsGone {
+			out[d.have.serviceAt(v.verdict.Chain)] = true
 		}
 	}
 	return out
@@ -346,28 +351,27 @@ func torn(d difference) map[string]bool {
 		rules[c.want.service] = true
 	}
 	for _, s := range append(d.setsNew, d.setsGone...) {
-		rules[serviceOf(s.name)] = true
+		rules[s.is.service] = true
 	}
-	for _, p := range d.portsChanged() {
-		rules[serviceOf(p.verdict.chain)] = true
-		shared = shared ||
-			serviceOf(p.verdict.chain) == "" // a shared/… chain: its services are not told apart here
+	for service := range d.servicesOfPorts() {
+		rules[service] = true
+		shared = shared || service == "" // a shared/… chain: its services are not told apart here
 	}
 	out := map[string]bool{}
 	for _, s := range d.setsReshaped {
 		if s.kind == kindNets || s.kind == kindExpiring {
-			out[s.service] = true
+			out[s.is.service] = true
 		}
 	}
 	for i, c := range d.content {
 		interval := c.want.kind == kindNets || c.want.kind == kindExpiring
-		if interval && (shared || rules[c.want.service]) {
-			out[c.want.service] = true
+		if interval && (shared || rules[c.want.is.service]) {
+			out[c.want.is.service] = true
 		}
 		for _, o := range d.content[i+1:] {
-			if o.want.service == c.want.service && o.want.family == c.want.family && c.want.service != "" &&
+			if o.want.is.service == c.want.is.service && o.want.family == c.want.family && c.want.is.service != "" &&
 				(overlap(c.add, o.remove) || overlap(c.remove, o.add)) {
-				out[c.want.service] = true
+				out[c.want.is.service] = true
 			}
 		}
 	}

@@ -39,7 +39,7 @@ func lingers(d difference) bool {
 		return false
 	}
 	for _, s := range d.setsGone {
-		if s.spec.flags&unix.NFT_SET_MAP != 0 {
+		if s.spec.Flags&unix.NFT_SET_MAP != 0 {
 			return true
 		}
 	}
@@ -76,7 +76,7 @@ func (d difference) altered() map[string]bool {
 	}
 	for _, c := range d.content {
 		if c.want.kind != kindPorts {
-			out[serviceOf(c.want.name)] = true
+			out[c.want.is.service] = true
 		}
 	}
 	return out
@@ -94,17 +94,17 @@ func (r *ruleset) keeping(have *ruleset, wide map[part]*pieces, altered map[stri
 	), maps.Clone(
 		r.counters,
 	)
-	kept := func(name string) bool {
-		p, ok := partOf(name)
+	kept := func(is identity) bool {
+		p, ok := is.part()
 		return !ok || wide[p] == nil
 	}
 	for name, c := range have.chains {
-		if out.chains[name] == nil && c.hook == nil && !c.binding && kept(name) {
+		if out.chains[name] == nil && c.hook == nil && !c.binding && kept(c.is) {
 			out.chains[name] = c
 		}
 	}
 	for name, s := range have.sets {
-		if out.sets[name] == nil && !s.anonymous && kept(name) {
+		if out.sets[name] == nil && !s.anonymous && kept(s.is) {
 			out.sets[name] = s
 		}
 	}
@@ -122,12 +122,12 @@ func (r *ruleset) keeping(have *ruleset, wide map[part]*pieces, altered map[stri
 			both.verdicts = maps.Clone(ports.verdicts)
 		}
 		for key, v := range was.verdicts {
-			service := serviceOf(v.chain)
+			service := have.serviceAt(v.Chain)
 			alone := !altered[service] && !altered[""]
 			if service == "" { // a chain that services share, whose are not told apart here
 				alone = len(altered) == 0
 			}
-			if _, stays := both.verdicts[key]; !stays && alone && have.chains[v.chain] != nil {
+			if _, stays := both.verdicts[key]; !stays && alone && have.chains[v.Chain] != nil {
 				both.verdicts[key] = v
 			}
 		}

@@ -2,12 +2,11 @@ package nft
 
 import (
 	"net/netip"
-	"strings"
 	"time"
 
-	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
 // Names of what there is once.
@@ -77,13 +76,7 @@ type largePart struct {
 	pieces  *pieces
 }
 
-// hook says where the kernel enters a base chain.
-type hook struct {
-	Type     string // "filter"
-	Number   uint32 // NF_INET_PRE_ROUTING = 0 (include/uapi/linux/netfilter.h)
-	Priority int32
-	Policy   uint32 // NF_DROP = 0, NF_ACCEPT = 1
-}
+type hook = nftables.Hook
 
 // The hooks that we use (enum nf_inet_hooks, include/uapi/linux/netfilter.h; priorities in
 // include/uapi/linux/netfilter_ipv4.h). Prerouting runs after NF_IP_PRI_CONNTRACK = -200 and ten
@@ -102,20 +95,17 @@ var output = hook{Type: "filter", Number: 3, Priority: 300, Policy: 1}
 var hookNames = []string{"prerouting", "input", "forward", "output"}
 
 type chain struct {
-	name    string
-	service string // whose it is, "" for chains that serve all of them
-	hook    *hook  // nil for a regular chain
-	binding bool   // made by the kernel for an anonymous chain of a rule; goes when the rule goes
+	name string
+	is   identity
+	// service is the one that a chain we made stands for: of one that several share, the first.
+	service string
+	hook    *hook // nil for a regular chain
+	binding bool  // made by the kernel for an anonymous chain of a rule; goes when the rule goes
 	rules   []rule
 }
 
-// rule is compared by canon alone: the normal form of its expressions.
-type rule struct {
-	canon  string
-	text   string          // nft syntax, for export and for people
-	exprs  []expr.Any      // what to send; empty in a rule read from the kernel
-	source firewall.Prefix // what it lets in, of a rule that we made for one source
-}
+// rule is what the builder makes and the kernel reports: the same typed expressions.
+type rule = nftables.Rule
 
 // setKind says what a set's elements are.
 type setKind uint8
@@ -132,20 +122,11 @@ const (
 	kindPrefix                  // prefixes of one length by their first address, in a hash; the length is in the name
 )
 
-// setSpec is everything about a set but its elements; comparable with ==.
-type setSpec struct {
-	flags    uint32
-	keyType  uint32
-	keyLen   uint32
-	dataType uint32
-	timeout  time.Duration
-	size     uint32
-	exprs    int // expressions attached to every element
-}
+type setSpec = nftables.SetSpec
 
 type set struct {
 	name     string
-	service  string
+	is       identity
 	family   firewall.Family // of address sets; 0 otherwise
 	kind     setKind
 	spec     setSpec
@@ -195,19 +176,12 @@ func (s span) String() string {
 	return s.first.String() + "-" + s.last.String()
 }
 
-// portsMap is the name of a protocol's map from ports to the chains that decide.
-func portsMap(p firewall.Protocol) string { return portsPrefix + p.String() }
-
-const portsPrefix = "ports-"
-
-// protocolOfMap is the protocol of a map that portsMap names; false for other names.
-func protocolOfMap(name string) (firewall.Protocol, bool) {
-	word, ours := strings.CutPrefix(name, portsPrefix)
-	if !ours {
-		return 0, false
+// serviceAt is the service whose chain has that name; "" for chains that serve several.
+func (r *ruleset) serviceAt(chain string) string {
+	if c := r.chains[chain]; c != nil {
+		return c.is.service
 	}
-	p, err := firewall.ParseProtocol(word)
-	return p, err == nil && portsMap(p) == name
+	return ""
 }
 
 // portMaps are the names of a ruleset's maps of ports, in order.
@@ -223,11 +197,8 @@ func (r *ruleset) portMaps() (out []string) {
 // portKey is protocol<<16 | port.
 func portKey(p firewall.Protocol, port uint16) uint32 { return uint32(p)<<16 | uint32(port) }
 
-// verdict is the data of a ports element: NFT_GOTO to a chain. Others' verdicts keep their code.
-type verdict struct {
-	code  int32
-	chain string
-}
+// verdict is the data of an element of a map of ports: a goto to a chain, if it is ours.
+type verdict = nftables.Verdict
 
 type counter = firewall.Counter
 

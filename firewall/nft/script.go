@@ -50,7 +50,7 @@ func Script(s firewall.State, now time.Time) string {
 				c.hook.Type, hookNames[c.hook.Number], c.hook.Priority)
 		}
 		for _, rule := range c.rules {
-			fmt.Fprintf(&b, "\t\t%s\n", rule.text)
+			fmt.Fprintf(&b, "\t\t%s\n", rule)
 		}
 		b.WriteString("\t}\n")
 	}
@@ -76,27 +76,27 @@ func scriptSet(b *strings.Builder, s *set, now time.Time) {
 		virtualType(typeIPv6Addr): "ipv6_addr . inet_proto . inet_service",
 	}
 	if s.kind == kindPorts {
-		fmt.Fprintf(b, "\tmap %s {\n\t\ttype %s : verdict\n", s.name, types[s.spec.keyType])
+		fmt.Fprintf(b, "\tmap %s {\n\t\ttype %s : verdict\n", s.name, types[s.spec.KeyType])
 	} else {
-		fmt.Fprintf(b, "\tset %s {\n\t\ttype %s\n", s.name, types[s.spec.keyType])
+		fmt.Fprintf(b, "\tset %s {\n\t\ttype %s\n", s.name, types[s.spec.KeyType])
 	}
 	var flags []string
 	for _, f := range []struct {
 		bit  uint32
 		name string
 	}{{unix.NFT_SET_EVAL, "dynamic"}, {unix.NFT_SET_INTERVAL, "interval"}, {unix.NFT_SET_TIMEOUT, "timeout"}} {
-		if s.spec.flags&f.bit != 0 {
+		if s.spec.Flags&f.bit != 0 {
 			flags = append(flags, f.name)
 		}
 	}
 	if len(flags) > 0 {
 		fmt.Fprintf(b, "\t\tflags %s\n", strings.Join(flags, ","))
 	}
-	if s.spec.timeout != 0 {
-		fmt.Fprintf(b, "\t\ttimeout %ds\n", int64(s.spec.timeout.Seconds()))
+	if s.spec.Timeout != 0 {
+		fmt.Fprintf(b, "\t\ttimeout %ds\n", int64(s.spec.Timeout.Seconds()))
 	}
-	if s.spec.size != 0 {
-		fmt.Fprintf(b, "\t\tsize %d\n", s.spec.size)
+	if s.spec.Size != 0 {
+		fmt.Fprintf(b, "\t\tsize %d\n", s.spec.Size)
 	}
 	var elements []string
 	for _, x := range s.spans {

@@ -41,7 +41,7 @@ func smallSets(svc firewall.Service, f firewall.Family, s shape, now time.Time) 
 	var out []*set
 	for _, s := range []*set{{kind: kindHosts, spans: hosts}, {kind: kindNets, spans: nets}, {kind: kindExpiring, spans: expiring}} {
 		if len(s.spans) > 0 || s.kind == kindExpiring && expires {
-			s.service, s.family, s.spec = svc.Name, f, specOf(s.kind, f)
+			s.family, s.spec = f, specOf(s.kind, f)
 			out = append(out, s)
 		}
 	}
@@ -86,35 +86,35 @@ const (
 
 // specOf is how a set of a kind is declared.
 func specOf(k setKind, f firewall.Family) setSpec {
-	s := setSpec{keyType: typeIPv4Addr, keyLen: 4}
+	s := setSpec{KeyType: typeIPv4Addr, KeyLen: 4}
 	if f == firewall.IPv6 {
-		s.keyType, s.keyLen = typeIPv6Addr, 16
+		s.KeyType, s.KeyLen = typeIPv6Addr, 16
 	}
 	switch k {
 	case kindNets:
-		s.flags = unix.NFT_SET_INTERVAL
+		s.Flags = unix.NFT_SET_INTERVAL
 	case kindExpiring:
-		s.flags = unix.NFT_SET_INTERVAL | unix.NFT_SET_TIMEOUT
+		s.Flags = unix.NFT_SET_INTERVAL | unix.NFT_SET_TIMEOUT
 	case kindDynamic:
-		s.flags = unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
+		s.Flags = unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT
 	case kindAsked:
 		s = setSpec{
-			flags:   unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT,
-			keyType: askedType(s.keyType),
-			keyLen:  s.keyLen + 8,
-			timeout: firewall.AnswerTime,
-			size:    firewall.MaxQuestions,
+			Flags:   unix.NFT_SET_EVAL | unix.NFT_SET_TIMEOUT,
+			KeyType: askedType(s.KeyType),
+			KeyLen:  s.KeyLen + 8,
+			Timeout: firewall.AnswerTime,
+			Size:    firewall.MaxQuestions,
 		}
 	case kindVirtual:
-		s = setSpec{keyType: virtualType(s.keyType), keyLen: s.keyLen + 8}
+		s = setSpec{KeyType: virtualType(s.KeyType), KeyLen: s.KeyLen + 8}
 	case kindPrefix:
 		// The kernel uses the faster of its hash tables for sets that declare their size.
 	case kindPorts:
 		s = setSpec{
-			flags:    unix.NFT_SET_MAP,
-			keyType:  typeInetService,
-			keyLen:   2,
-			dataType: unix.NFT_DATA_VERDICT,
+			Flags:    unix.NFT_SET_MAP,
+			KeyType:  typeInetService,
+			KeyLen:   2,
+			DataType: unix.NFT_DATA_VERDICT,
 		}
 	}
 	return s

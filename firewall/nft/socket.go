@@ -40,6 +40,3 @@ func (s *socket) request(
 	take := func(m netlink.Message) error { return each(m.Attributes) }
 	return s.Ask(context.Background(), r, take)
 }
-
-// eachAttr walks netlink attributes.
-func eachAttr(b []byte, f func(kind uint16, data []byte) error) error { return netlink.Each(b, f) }

@@ -1,12 +1,11 @@
 package nft
 
 import (
-	"encoding/hex"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,70 +24,60 @@ func letIn(b *builder, service string, f firewall.Family, simple bool) rule {
 func sourceRules(svc firewall.Service, f firewall.Family) []rule {
 	var out []rule
 	for p := range svc.Sources.Family(f) {
-		r := letIn(newRule().saddr(f, p), svc.Name, f, isSimple(svc))
-		r.source = p
-		out = append(out, r)
+		out = append(out, letIn(newRule().saddr(f, p), svc.Name, f, isSimple(svc)))
 	}
 	return out
 }
 
-// sourceOf is what a rule of a chain lets in, if it is one of sourceRules of the chain's service. Of a rule from the kernel there is the normal form
-// alone: what it seems to match is made a rule again, which must be the same.
-func sourceOf(r rule, chain string) (firewall.Prefix, bool) {
-	service := serviceOf(chain)
-	if chain != serviceChain(service) {
+// sourceOf is what a rule of a chain lets in, if it is one of sourceRules of the chain's service:
+// what it matches makes the same rule again.
+func (c *chain) sourceOf(r rule) (firewall.Prefix, bool) {
+	if c.is.role != roleService {
 		return netip.Prefix{}, false
 	}
-	if r.source.IsValid() || len(r.exprs) > 0 { // we made it
-		return r.source, r.source.IsValid()
-	}
-	f, p, ok := seemsToMatch(r.canon)
+	f, p, ok := matchedSource(r.Exprs)
 	if !ok {
 		return netip.Prefix{}, false
 	}
 	for _, simple := range []bool{true, false} {
-		if letIn(newRule().saddr(f, p), service, f, simple).canon == r.canon {
+		if r.Equal(letIn(newRule().saddr(f, p), c.is.service, f, simple)) {
 			return p, true
 		}
 	}
 	return netip.Prefix{}, false
 }
 
-// seemsToMatch is the source prefix in the normal form of a rule that saddr begins; of other rules it may be anything.
-func seemsToMatch(canon string) (f firewall.Family, p netip.Prefix, ok bool) {
-	const compared, mask = "cmp(1=00000001,3=(1=", "4=(1=" // NFTA_CMP_SREG, NFTA_CMP_DATA; NFTA_BITWISE_MASK
-	switch family := hexAfter(canon, compared); {
-	case slices.Equal(family, []byte{unix.NFPROTO_IPV4}):
+// matchedSource is the source prefix that the first expressions match, if they are those of saddr;
+// of others it may be anything.
+func matchedSource(exprs []nftables.Expr) (f firewall.Family, p netip.Prefix, ok bool) {
+	const loads = 2 // behind the family
+	if len(exprs) <= loads {
+		return 0, p, false
+	}
+	version, _ := exprs[loads-1].(nftables.Cmp)
+	switch version.Data {
+	case string([]byte{unix.NFPROTO_IPV4}):
 		f = firewall.IPv4
-	case slices.Equal(family, []byte{unix.NFPROTO_IPV6}):
+	case string([]byte{unix.NFPROTO_IPV6}):
 		f = firewall.IPv6
 	default:
 		return 0, p, false
 	}
 	address := make([]byte, loadAddress(f, false).Len)
-	_, loaded, _ := strings.Cut(canon, "payload(") // nothing is loaded to match everybody
-	bits := 8 * copy(address, hexAfter(loaded, compared))
-	if _, and, masked := strings.Cut(loaded, "bitwise("); masked {
-		bits = leadingOnes(hexAfter(and, mask))
+	length := 0 // nothing is loaded to match everybody
+	for _, e := range exprs[loads:min(loads+3, len(exprs))] {
+		switch e := e.(type) {
+		case nftables.Payload:
+			length = 8 * int(e.Len)
+		case nftables.Bitwise:
+			length, _ = nftables.PrefixBits(e.Mask)
+		case nftables.Cmp:
+			copy(address, e.Data)
+		}
 	}
 	a, _ := netip.AddrFromSlice(address)
-	p = netip.PrefixFrom(a, bits)
+	p = netip.PrefixFrom(a, length)
 	return f, p, p.IsValid()
-}
-
-// hexAfter is the number that follows a mark in a normal form, empty if there is none.
-func hexAfter(canon, mark string) []byte {
-	_, tail, _ := strings.Cut(canon, mark)
-	digits, _, _ := strings.Cut(tail, ")")
-	raw, _ := hex.DecodeString(digits)
-	return raw
-}
-
-func leadingOnes(mask []byte) (n int) {
-	for n < 8*len(mask) && mask[n/8]&(0x80>>(n%8)) != 0 {
-		n++
-	}
-	return n
 }
 
 // partOfSource is the part that one of a service's sources belongs to.
@@ -107,7 +96,7 @@ func (r *ruleset) ruleSources(p part) []firewall.Prefix {
 	}
 	var out []firewall.Prefix
 	for _, rule := range c.rules {
-		if x, ok := sourceOf(rule, c.name); ok && partOfSource(p.service, x) == p {
+		if x, ok := c.sourceOf(rule); ok && partOfSource(p.service, x) == p {
 			out = append(out, x)
 		}
 	}
@@ -147,28 +136,12 @@ func (p part) ways() map[string][]rule {
 func (r *ruleset) usesSets(p part) bool {
 	c := r.chains[serviceChain(p.service)]
 	for name, ways := range p.ways() {
-		leads := func(x rule) bool { return slices.ContainsFunc(ways, x.same) }
+		leads := func(x rule) bool { return slices.ContainsFunc(ways, x.Equal) }
 		if (r.sets[name] != nil || r.chains[name] != nil) && (c == nil || !slices.ContainsFunc(c.rules, leads)) {
 			return false
 		}
 	}
 	return true
-}
-
-// wayIn is a rule of a chain as we would have written it, if it leads to some of the sources of the chain's service.
-func wayIn(r rule, chain string) (rule, bool) {
-	service := serviceOf(chain)
-	if chain != serviceChain(service) {
-		return rule{}, false
-	}
-	for _, f := range firewall.Families {
-		for _, ways := range (part{service, f}).ways() {
-			if i := slices.IndexFunc(ways, r.same); i >= 0 {
-				return ways[i], true
-			}
-		}
-	}
-	return rule{}, false
 }
 
 // leavesRules reports whether a part's sources stand in rules on one side and in sets on the other. It has to be sure of what the kernel lets in: rules

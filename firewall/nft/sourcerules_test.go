@@ -9,6 +9,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"pgregory.net/rapid"
 )
 
@@ -28,48 +29,59 @@ func TestSourceOf(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f, p := drawPrefix(t)
 		for _, simple := range []bool{true, false} {
-			r := rule{canon: letIn(newRule().saddr(f, p), "web", f, simple).canon}
-			if got, ok := sourceOf(r, serviceChain("web")); !ok || got != p {
+			r := letIn(newRule().saddr(f, p), "web", f, simple)
+			if got, ok := ofService("web").sourceOf(r); !ok || got != p {
 				t.Fatalf("%s: %v, %v", p, got, ok)
 			}
-			if got, ok := sourceOf(r, serviceChain("other")); ok {
+			if got, ok := ofService("other").sourceOf(r); ok {
 				t.Fatalf("%s of another service: %v", p, got)
 			}
 		}
 		for what, r := range map[string]rule{
 			"uncounted":         newRule().saddr(f, p).accept(),
 			"drop":              newRule().saddr(f, p).drop(),
-			"two conditions":    letIn(newRule().saddr(f, p).l4proto("tcp", 6), "web", f, true),
+			"two conditions":    letIn(newRule().saddr(f, p).l4proto(6), "web", f, true),
 			"a set":             letIn(newRule().saddrIn(f, "svc/web/nets-ipv4"), "web", f, true),
 			"a range":           letIn(newRule().saddrBelow(f, p.Addr()), "web", f, true),
 			"counted elsewhere": newRule().saddr(f, p).count("svc/web/refused-ipv4").accept(),
 			"no source":         newRule().jump(exemptChain),
 		} {
-			if got, ok := sourceOf(rule{canon: r.canon}, serviceChain("web")); ok {
-				t.Fatalf("%s: %s is taken for the source %s", what, r.text, got)
+			if got, ok := ofService("web").sourceOf(r); ok {
+				t.Fatalf("%s: %s is taken for the source %s", what, r, got)
 			}
 		}
 	})
 }
 
+// ofService is the chain of a service.
+func ofService(name string) *chain {
+	return &chain{name: serviceChain(name), is: parseName(serviceChain(name))}
+}
+
 // FuzzSourceOf: whatever stands in a rule, what it is said to let in makes that very rule.
 func FuzzSourceOf(f *testing.F) {
+	family := func(p netip.Prefix) firewall.Family { return partOfSource("web", p).family }
 	for _, s := range []string{"10.0.0.0/8", "10.0.0.0/9", "0.0.0.0/0", "192.0.2.1/32", "2001:db8::/33", "::/0"} {
 		p := netip.MustParsePrefix(s)
-		f.Add(letIn(newRule().saddr(partOfSource("web", p).family, p), "web", partOfSource("web", p).family, true).canon)
+		f.Add(letIn(newRule().saddr(family(p), p), "web", family(p), true).AppendExprs(nil))
 	}
-	f.Add("meta(1=00000001,2=0000000f); cmp(1=00000001,3=(1=02)); payload(); bitwise(4=(1=ffffffffffffffffff)); cmp(1=00000001,3=(1=0a0b0c0d0e0f")
-	f.Fuzz(func(t *testing.T, canon string) {
-		p, ok := sourceOf(rule{canon: canon}, serviceChain("web"))
+	f.Add(rule{Exprs: []nftables.Expr{nftables.Meta{}, nftables.Cmp{Data: "\x02"}, nftables.Payload{Len: 99},
+		nftables.Bitwise{Mask: "\xff\xff\xff\xff\xff\xff\xff\xff"}, nftables.Cmp{Data: "0123456789abcdef"}}}.AppendExprs(nil))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := new(nftables.Decoder).Rule(raw)
+		if err != nil {
+			return
+		}
+		p, ok := ofService("web").sourceOf(r)
 		if !ok {
 			return
 		}
 		for _, simple := range []bool{true, false} {
-			if letIn(newRule().saddr(partOfSource("web", p).family, p), "web", partOfSource("web", p).family, simple).canon == canon {
+			if letIn(newRule().saddr(family(p), p), "web", family(p), simple).Equal(r) {
 				return
 			}
 		}
-		t.Errorf("%q is taken for %s", canon, p)
+		t.Errorf("%q is taken for %s", r, p)
 	})
 }
 
@@ -126,9 +138,6 @@ func TestSetsThatNothingLeadsTo(t *testing.T) {
 	rules := compile(want, now, layout{})
 	have := compile(want, now, layout{limits: limits{lengths: 100, split: 200}}) // in sets
 	c := have.chains[serviceChain("prometheus")]
-	for i, r := range c.rules {
-		c.rules[i] = rule{canon: r.canon} // as the kernel reports it
-	}
 	var words []string
 	for _, c := range compare(rules, have).changes(rules, have) {
 		words = append(words, c.String())
@@ -139,7 +148,7 @@ func TestSetsThatNothingLeadsTo(t *testing.T) {
 	}; !slices.Equal(words, want) {
 		t.Errorf("from sets to rules: %q", words)
 	}
-	c.rules = slices.DeleteFunc(slices.Clone(c.rules), func(r rule) bool { return r.looksUp("svc/prometheus/nets-ipv4") })
+	c.rules = slices.DeleteFunc(slices.Clone(c.rules), func(r rule) bool { return r.Uses("svc/prometheus/nets-ipv4") })
 	changes := compare(rules, have).changes(rules, have)
 	if !slices.ContainsFunc(changes, func(c firewall.Change) bool {
 		return c == firewall.Change{Action: firewall.Add, Object: firewall.ObjectElement, Service: "prometheus", Family: "ipv4", Detail: "10.0.0.0/8", Count: 1}

@@ -9,10 +9,10 @@ import (
 func (c *compiler) unlisted() {
 	var rules []rule
 	for _, m := range c.state.Essentials.Messages() {
-		rules = append(rules, newRule().icmpType(m.Family, m.Name, m.Type).accept())
+		rules = append(rules, newRule().icmpType(m.Family, m.Type).accept())
 	}
 	if c.state.Essentials.Has(firewall.EssentialMulticastMembership) {
-		rules = append(rules, newRule().l4proto("2", unix.IPPROTO_IGMP).accept())
+		rules = append(rules, newRule().l4proto(unix.IPPROTO_IGMP).accept())
 	}
 	if c.state.Essentials.Has(firewall.EssentialDHCP) {
 		rules = append(
@@ -30,8 +30,8 @@ func (c *compiler) unlisted() {
 	// host started. Only their first packets are in state related.
 	rules = append(
 		rules,
-		newRule().l4proto("tcp", unix.IPPROTO_TCP).expected().accept(),
-		newRule().l4proto("udp", unix.IPPROTO_UDP).expected().accept(),
+		newRule().l4proto(unix.IPPROTO_TCP).expected().accept(),
+		newRule().l4proto(unix.IPPROTO_UDP).expected().accept(),
 		newRule().gotoChain(unlistedChain+"/refuse"),
 	)
 	c.chain(unlistedChain, "", rules...)

@@ -15,13 +15,13 @@ func outgrown(d difference, want, have *ruleset, use layout) []part {
 		}
 	}
 	for _, s := range d.setsReshaped {
-		if p, ok := partOf(s.name); ok && s.kind == kindPrefix {
+		if p, ok := s.is.part(); ok && s.kind == kindPrefix {
 			found[p] = true
 		}
 	}
 	for _, c := range d.content {
 		// While it changes, a set holds the old and the new ones.
-		if p, ok := partOf(c.want.name); ok && c.keysAdd.Len()+c.have.keys.Len() > int(c.want.spec.size) {
+		if p, ok := c.want.is.part(); ok && c.keysAdd.Len()+c.have.keys.Len() > int(c.want.spec.Size) {
 			found[p] = true
 		}
 	}
@@ -84,36 +84,34 @@ func steps(d difference, want, have *ruleset) program {
 // changes in one transaction, which is as good as hash sets get.
 func losing(d difference) map[part]bool {
 	gains, losses, others, ways := map[part]bool{}, map[part]bool{}, map[string]bool{}, map[string]bool{}
-	note := func(m map[part]bool, name string) {
-		if p, ok := partOf(name); ok {
+	note := func(m map[part]bool, is identity) {
+		if p, ok := is.part(); ok {
 			m[p] = true
 		} else {
-			others[serviceOf(name)] = true
+			others[is.service] = true
 		}
 	}
 	for _, s := range d.setsNew {
-		note(gains, s.name)
+		note(gains, s.is)
 	}
 	for _, s := range d.setsGone {
-		note(losses, s.name)
+		note(losses, s.is)
 	}
 	for _, c := range d.content {
 		if c.keysAdd.Len()+len(c.verdictsAdd)+len(c.add) > 0 || c.replaceWholly {
-			note(gains, c.want.name)
+			note(gains, c.want.is)
 		}
 		if c.keysGone.Len()+len(c.verdictsGone)+len(c.remove) > 0 {
-			note(losses, c.want.name)
+			note(losses, c.want.is)
 		}
 	}
 	for _, c := range d.rulesChanged {
-		note(gains, c.want.name)
-		if _, ok := partOf(c.want.name); !ok && c.want.name != serviceChain(c.want.service) {
-			ways[serviceOf(c.want.name)] = true // "" for the base chain, and for those that services share
+		note(gains, c.want.is)
+		if role := c.want.is.role; role != roleLarge && role != roleService {
+			ways[c.want.is.service] = true // "" for the base chain, and for those that services share
 		}
 	}
-	for _, v := range d.portsChanged() {
-		ways[serviceOf(v.verdict.chain)] = true
-	}
+	maps.Copy(ways, d.servicesOfPorts())
 	for p := range losses {
 		if !gains[p] && !others[p.service] || ways[p.service] || ways[""] {
 			delete(losses, p)
@@ -135,16 +133,8 @@ func (r *ruleset) with(want *ruleset, parts map[part]*pieces, have *ruleset) *ru
 	)
 	for p, pieces := range parts {
 		now := want.large[p]
-		for name := range out.chains {
-			if q, ok := partOf(name); ok && p == q {
-				delete(out.chains, name)
-			}
-		}
-		for name := range out.sets {
-			if q, ok := partOf(name); ok && p == q {
-				delete(out.sets, name)
-			}
-		}
+		maps.DeleteFunc(out.chains, func(_ string, c *chain) bool { return c.is.of(p) })
+		maps.DeleteFunc(out.sets, func(_ string, s *set) bool { return s.is.of(p) })
 		c := compiler{ruleset: &out, use: layout{have: have}}
 		c.place(now.service, p.family, now.at, pieces)
 	}

@@ -181,7 +181,7 @@ func (e *encoder) op(o op) error {
 		e.Uint32(unix.NFTA_OBJ_TYPE, o.objectType)
 		e.End(at)
 	case addRule:
-		return e.addRule(o, create)
+		e.addRule(o, create)
 	case addElements:
 		e.elements(unix.NFT_MSG_NEWSETELEM, create, o.elements, what)
 	case delElements:
@@ -195,7 +195,6 @@ func (e *encoder) op(o op) error {
 // Attributes that x/sys/unix lacks (include/uapi/linux/netfilter/nf_tables.h, libnftnl's udata.h).
 const (
 	tableUserdata = 6 // NFTA_TABLE_USERDATA
-	tableOwnedBy  = 7 // NFTA_TABLE_OWNER
 	tableComment  = 0 // NFTNL_UDATA_TABLE_COMMENT
 
 	flowtableTable = 1 // NFTA_FLOWTABLE_TABLE
@@ -214,20 +213,20 @@ func (e *encoder) addSet(o addSet, create uint16) {
 	at := e.message(unix.NFT_MSG_NEWSET, create, o)
 	e.String(unix.NFTA_SET_TABLE, e.table)
 	e.String(unix.NFTA_SET_NAME, o.name)
-	e.Uint32(unix.NFTA_SET_FLAGS, o.spec.flags)
-	e.Uint32(unix.NFTA_SET_KEY_TYPE, o.spec.keyType)
-	e.Uint32(unix.NFTA_SET_KEY_LEN, o.spec.keyLen)
+	e.Uint32(unix.NFTA_SET_FLAGS, o.spec.Flags)
+	e.Uint32(unix.NFTA_SET_KEY_TYPE, o.spec.KeyType)
+	e.Uint32(unix.NFTA_SET_KEY_LEN, o.spec.KeyLen)
 	e.Uint32(unix.NFTA_SET_ID, e.Sequence) // any number that is unique in the batch
-	if o.spec.dataType != 0 {
-		e.Uint32(unix.NFTA_SET_DATA_TYPE, o.spec.dataType)
+	if o.spec.DataType != 0 {
+		e.Uint32(unix.NFTA_SET_DATA_TYPE, o.spec.DataType)
 		e.Uint32(unix.NFTA_SET_DATA_LEN, 0)
 	}
-	if o.spec.timeout != 0 {
-		e.Uint64(unix.NFTA_SET_TIMEOUT, uint64(o.spec.timeout.Milliseconds()))
+	if o.spec.Timeout != 0 {
+		e.Uint64(unix.NFTA_SET_TIMEOUT, uint64(o.spec.Timeout.Milliseconds()))
 	}
-	if o.spec.size != 0 {
+	if o.spec.Size != 0 {
 		nest := e.Nest(unix.NFTA_SET_DESC)
-		e.Uint32(unix.NFTA_SET_DESC_SIZE, o.spec.size)
+		e.Uint32(unix.NFTA_SET_DESC_SIZE, o.spec.Size)
 		e.EndNest(nest)
 	}
 	// How nft shall print the keys: 2 is network byte order (nftables, include/datatype.h).
@@ -239,21 +238,14 @@ func (e *encoder) addSet(o addSet, create uint16) {
 	e.End(at)
 }
 
-func (e *encoder) addRule(o addRule, create uint16) error {
+func (e *encoder) addRule(o addRule, create uint16) {
 	at := e.message(unix.NFT_MSG_NEWRULE, create|unix.NLM_F_APPEND, o)
 	e.String(unix.NFTA_RULE_TABLE, e.table)
 	e.String(unix.NFTA_RULE_CHAIN, o.chain)
 	list := e.Nest(unix.NFTA_RULE_EXPRESSIONS)
-	for _, x := range o.rule.exprs {
-		raw, err := marshalExpr(x)
-		if err != nil {
-			return err
-		}
-		e.Bytes(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, raw)
-	}
+	e.Buf = o.rule.AppendExprs(e.Buf)
 	e.EndNest(list)
 	e.End(at)
-	return nil
 }
 
 // elements writes as many messages as the elements need, in the order given: ascending, which
@@ -341,9 +333,9 @@ func (e *encoder) element(key []byte, flags uint32, until time.Time, v *verdict)
 	if v != nil {
 		nest := e.Nest(unix.NFTA_SET_ELEM_DATA)
 		inner := e.Nest(unix.NFTA_DATA_VERDICT)
-		e.Uint32(unix.NFTA_VERDICT_CODE, uint32(v.code))
-		if v.chain != "" {
-			e.String(unix.NFTA_VERDICT_CHAIN, v.chain)
+		e.Uint32(unix.NFTA_VERDICT_CODE, uint32(v.Code))
+		if v.Chain != "" {
+			e.String(unix.NFTA_VERDICT_CHAIN, v.Chain)
 		}
 		e.EndNest(inner)
 		e.EndNest(nest)

@@ -9,6 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Attributes that x/sys/unix lacks (include/uapi/linux/netfilter/nf_tables.h).
+const (
+	bitwiseOp   = 6 // NFTA_BITWISE_OP
+	bitwiseData = 7 // NFTA_BITWISE_DATA
+	bitwiseReg2 = 8 // NFTA_BITWISE_SREG2
+)
+
 // Expressions that no program at hand writes, encoded here as the kernel would dump them.
 
 func native(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }

@@ -4,15 +4,15 @@ import (
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
 // cmp compares bytes of the registers with a constant, as memcmp does: numbers in network order.
-func (t *translator) cmp(a *netlink.Attributes) {
-	from, ok := offsetOf(a.Number(unix.NFTA_CMP_SREG))
-	data, err := value(a.Bytes(unix.NFTA_CMP_DATA))
-	if !ok || err != nil || len(data) == 0 {
+func (t *translator) cmp(e kernel.Cmp) {
+	from, ok := e.Sreg.Offset()
+	data := []byte(e.Data)
+	if !ok || len(data) == 0 {
 		t.unknownEffect("a malformed comparison")
 		return
 	}
@@ -21,7 +21,7 @@ func (t *translator) cmp(a *netlink.Attributes) {
 		t.unknownMatch("a comparison with an unset register")
 		return
 	}
-	switch op := a.Number(unix.NFTA_CMP_OP); op {
+	switch op := e.Op; op {
 	case unix.NFT_CMP_EQ, unix.NFT_CMP_NEQ:
 		t.equal(slots, data, op == unix.NFT_CMP_NEQ)
 	case unix.NFT_CMP_LT, unix.NFT_CMP_LTE, unix.NFT_CMP_GT, unix.NFT_CMP_GTE:
@@ -34,7 +34,7 @@ func (t *translator) cmp(a *netlink.Attributes) {
 		all, at := exposure.NewRanges(exposure.Full(8*len(data))), exposure.NewRanges(exposure.One(v))
 		below := exposure.NewRanges(exposure.Range{To: v})
 		above := exposure.NewRanges(exposure.Range{From: v, To: top})
-		t.between(slots, map[uint64]exposure.Ranges{
+		t.between(slots, map[uint32]exposure.Ranges{
 			unix.NFT_CMP_LT: below.Minus(at), unix.NFT_CMP_LTE: below.Intersect(all), unix.NFT_CMP_GT: above.Minus(at), unix.NFT_CMP_GTE: above,
 		}[op], false)
 	default:
@@ -88,11 +88,10 @@ func (t *translator) equal(slots []slot, data []byte, not bool) {
 }
 
 // inRange is the range expression: from … to, both included.
-func (t *translator) inRange(a *netlink.Attributes) {
-	at, ok := offsetOf(a.Number(unix.NFTA_RANGE_SREG))
-	from, err1 := value(a.Bytes(unix.NFTA_RANGE_FROM_DATA))
-	to, err2 := value(a.Bytes(unix.NFTA_RANGE_TO_DATA))
-	if !ok || err1 != nil || err2 != nil || len(from) == 0 || len(from) != len(to) {
+func (t *translator) inRange(e kernel.Range) {
+	at, ok := e.Sreg.Offset()
+	from, to := []byte(e.From), []byte(e.To)
+	if !ok || len(from) == 0 || len(from) != len(to) {
 		t.unknownEffect("a malformed range")
 		return
 	}
@@ -107,7 +106,7 @@ func (t *translator) inRange(a *netlink.Attributes) {
 	if low.Compare(high) <= 0 {
 		r = exposure.NewRanges(exposure.Range{From: low, To: high})
 	}
-	t.between(slots, r, a.Number(unix.NFTA_RANGE_OP) == unix.NFT_RANGE_NEQ)
+	t.between(slots, r, e.Op == unix.NFT_RANGE_NEQ)
 }
 
 // between compares one number in network order with ranges.
@@ -233,32 +232,30 @@ func isName(o exposure.Operand) bool {
 	return o.Field == exposure.FieldFib && o.Fib.Want == exposure.FibOutName
 }
 
-const lookupFlags = 5 // NFTA_LOOKUP_FLAGS
-
 // lookup asks a set, or a map: for data, which it writes to a register, or a verdict.
-func (t *translator) lookup(a *netlink.Attributes) {
-	name := a.String(unix.NFTA_LOOKUP_SET)
-	key, v, found := t.key(name, a.Number(unix.NFTA_LOOKUP_SREG))
-	not := a.Number(lookupFlags)&unix.NFT_LOOKUP_F_INV != 0
+func (t *translator) lookup(e kernel.Lookup) {
+	name := e.Set
+	key, v, found := t.key(name, e.Sreg)
+	not := e.Flags&unix.NFT_LOOKUP_F_INV != 0
 	switch {
-	case !found && a.Has(unix.NFTA_LOOKUP_DREG):
+	case !found && e.Dreg.Set:
 		t.unknownEffect("unknown key map @" + name)
 	case !found:
 		t.unknownMatch("unknown key @" + name)
-	case !a.Has(unix.NFTA_LOOKUP_DREG):
+	case !e.Dreg.Set:
 		t.match(exposure.Match{Key: key, In: v.out, Not: not})
-	case a.Number(unix.NFTA_LOOKUP_DREG) == verdictRegister:
+	case e.Dreg.Is(unix.NFT_REG_VERDICT):
 		t.add(exposure.VerdictMap{Key: key, In: v.out})
 	default:
-		t.load(a, unix.NFTA_LOOKUP_DREG, &piece{n: v.set.dataLength, data: &mapData{v, key}})
+		t.load(kernel.Register(e.Dreg.Value), &piece{n: v.set.dataLength, data: &mapData{v, key}})
 	}
 }
 
 // key is the tuple that registers hold for a set, and the set with its columns. False if the set
 // isn't there, is wider than the registers, or these aren't set.
-func (t *translator) key(name string, register uint64) ([]exposure.Operand, *variant, bool) {
+func (t *translator) key(name string, register kernel.Register) ([]exposure.Operand, *variant, bool) {
 	s := t.table.sets[name]
-	from, ok := offsetOf(register)
+	from, ok := register.Offset()
 	if s == nil || !ok || s.keyLength > registerBytes || s.dataLength > registerBytes {
 		return nil, nil, false
 	}

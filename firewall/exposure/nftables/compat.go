@@ -6,14 +6,11 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtinfo"
-	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
-// x_tables' matches and targets as nf_tables holds them (include/uapi/linux/netfilter/nf_tables_compat.h): NFTA_MATCH_NAME 1, NFTA_MATCH_REV 2,
-// NFTA_MATCH_INFO 3; the same for targets.
-func xtInfo(a *netlink.Attributes) xtinfo.Info {
-	return xtinfo.Info{Name: a.String(1), Revision: uint32(a.Number(2)), Data: a.Bytes(3)}
-}
+// x_tables' matches and targets as nf_tables holds them
+// (include/uapi/linux/netfilter/nf_tables_compat.h).
 
 // xtContext is what the structs depend on; false in families that x_tables' IP extensions aren't for.
 func (t *translator) xtContext() (xtinfo.Context, bool) {
@@ -32,8 +29,8 @@ func (t *translator) xtContext() (xtinfo.Context, bool) {
 	return c, true
 }
 
-func (t *translator) xtMatch(a *netlink.Attributes) {
-	i := xtInfo(a)
+func (t *translator) xtMatch(e kernel.XTMatch) {
+	i := xtinfo.Info{Name: e.Match, Revision: e.Revision, Data: []byte(e.Info)}
 	c, ok := t.xtContext()
 	if !ok {
 		t.unknownMatch(fmt.Sprintf("xt match %q", i.Name))
@@ -52,8 +49,8 @@ func (t *translator) xtMatch(a *netlink.Attributes) {
 	}
 }
 
-func (t *translator) xtTarget(a *netlink.Attributes) {
-	i := xtInfo(a)
+func (t *translator) xtTarget(e kernel.XTTarget) {
+	i := xtinfo.Info{Name: e.Target, Revision: e.Revision, Data: []byte(e.Info)}
 	c, ok := t.xtContext()
 	if !ok {
 		t.unknownEffect(fmt.Sprintf("xt target %q", i.Name))

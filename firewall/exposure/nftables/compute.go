@@ -5,7 +5,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/netlink"
-	"golang.org/x/sys/unix"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
 // Operations of bitwise: enum nft_bitwise_ops. The last three (since Linux 6.13) take a constant or a second register.
@@ -16,38 +16,25 @@ const (
 	bitwiseAnd     = 3
 	bitwiseOr      = 4
 	bitwiseXor     = 5
-
-	bitwiseOp   = 6 // NFTA_BITWISE_OP
-	bitwiseData = 7 // NFTA_BITWISE_DATA
-	bitwiseReg2 = 8 // NFTA_BITWISE_SREG2
 )
 
 // immediate writes a constant to a register, or is the rule's verdict.
-func (t *translator) immediate(a *netlink.Attributes) {
-	data, err := netlink.Parse(a.Bytes(unix.NFTA_IMMEDIATE_DATA))
-	if err != nil {
-		t.unknownEffect("a malformed immediate")
+func (t *translator) immediate(e kernel.Immediate) {
+	if e.Dreg != kernel.RegVerdict {
+		t.load(e.Dreg, constant([]byte(e.Data)))
 		return
 	}
-	if a.Number(unix.NFTA_IMMEDIATE_DREG) == verdictRegister {
-		v, ok := decodeVerdict(data.Bytes(unix.NFTA_DATA_VERDICT))
-		switch {
-		case !data.Has(unix.NFTA_DATA_VERDICT):
-			t.unknownEffect("a verdict that isn't there")
-		case !ok:
-			t.never()
-		default:
-			t.add(v)
-		}
-		return
+	if v, ok := verdictOf(e.Verdict); ok {
+		t.add(v)
+	} else {
+		t.never()
 	}
-	t.load(a, unix.NFTA_IMMEDIATE_DREG, constant(data.Bytes(unix.NFTA_DATA_VALUE)))
 }
 
-func (t *translator) bitwise(a *netlink.Attributes) {
-	from, ok1 := offsetOf(a.Number(unix.NFTA_BITWISE_SREG))
-	to, ok2 := offsetOf(a.Number(unix.NFTA_BITWISE_DREG))
-	n := int(min(a.Number(unix.NFTA_BITWISE_LEN), registerBytes+1))
+func (t *translator) bitwise(e kernel.Bitwise) {
+	from, ok1 := e.Sreg.Offset()
+	to, ok2 := e.Dreg.Offset()
+	n := int(min(e.Len, registerBytes+1))
 	slots, ok3 := t.registers.read(from, n)
 	if !ok1 || !ok2 {
 		t.unknownEffect("bitwise without registers")
@@ -56,13 +43,13 @@ func (t *translator) bitwise(a *netlink.Attributes) {
 	out := []*piece{operand(unknown("bitwise", min(n, registerBytes)), min(n, registerBytes), host)}
 	if ok3 {
 		var err error
-		switch op := a.Number(bitwiseOp); op {
+		switch op := e.Op; op {
 		case bitwiseMaskXor:
-			out, err = maskXor(slots, n, a.Bytes(unix.NFTA_BITWISE_MASK), a.Bytes(unix.NFTA_BITWISE_XOR))
+			out, err = maskXor(slots, n, []byte(e.Mask), []byte(e.Xor))
 		case bitwiseLShift, bitwiseRShift:
-			out, err = shifted(slots, n, op == bitwiseLShift, a.Bytes(bitwiseData))
+			out, err = shifted(slots, n, op == bitwiseLShift, []byte(e.Data))
 		case bitwiseAnd, bitwiseOr, bitwiseXor:
-			second, serr := t.second(a, n)
+			second, serr := t.second(e, n)
 			if err = serr; err == nil && second != nil {
 				out = combined(slots, second, op)
 			}
@@ -81,15 +68,7 @@ func (t *translator) bitwise(a *netlink.Attributes) {
 }
 
 // maskXor is (source & mask) ^ xor, piece by piece.
-func maskXor(slots []slot, n int, maskData, xorData []byte) ([]*piece, error) {
-	mask, err := value(maskData)
-	if err != nil {
-		return nil, err
-	}
-	xor, err := value(xorData)
-	if err != nil {
-		return nil, err
-	}
+func maskXor(slots []slot, n int, mask, xor []byte) ([]*piece, error) {
 	if len(mask) != n || len(xor) != n {
 		return nil, netlink.ErrMalformed
 	}
@@ -141,11 +120,7 @@ func constantIfEmptied(o exposure.Operand) exposure.Operand {
 
 // shifted moves bits. The kernel takes the register's 32-bit words as numbers in host order and shifts from one word into the other (nft_bitwise_eval_lshift):
 // what fits one word is an Operand's shift, provided that the bytes are a number in host order, which nft has seen to.
-func shifted(slots []slot, n int, left bool, data []byte) ([]*piece, error) {
-	b, err := value(data)
-	if err != nil {
-		return nil, err
-	}
+func shifted(slots []slot, n int, left bool, b []byte) ([]*piece, error) {
 	if len(b) != 4 {
 		return nil, netlink.ErrMalformed
 	}
@@ -178,24 +153,24 @@ func shifted(slots []slot, n int, left bool, data []byte) ([]*piece, error) {
 }
 
 // second is the other side of and, or, xor: a register or a constant of n bytes; nil if it can't be read.
-func (t *translator) second(a *netlink.Attributes, n int) ([]slot, error) {
-	if a.Has(bitwiseReg2) {
-		from, ok := offsetOf(a.Number(bitwiseReg2))
+func (t *translator) second(e kernel.Bitwise, n int) ([]slot, error) {
+	if e.Sreg2 != 0 {
+		from, ok := e.Sreg2.Offset()
 		if !ok {
 			return nil, netlink.ErrMalformed
 		}
 		slots, _ := t.registers.read(from, n)
 		return slots, nil
 	}
-	b, err := value(a.Bytes(bitwiseData))
-	if err != nil || len(b) != n {
+	b := []byte(e.Data)
+	if len(b) != n {
 		return nil, netlink.ErrMalformed
 	}
 	return []slot{{0, constant(b)}}, nil
 }
 
 // combined is and, or, xor of two values. What has one piece on one side is cut like the other side.
-func combined(a, b []slot, op uint64) []*piece {
+func combined(a, b []slot, op uint32) []*piece {
 	if len(a) == 1 && len(b) > 1 {
 		a, b = b, a
 	}
@@ -216,7 +191,7 @@ func combined(a, b []slot, op uint64) []*piece {
 	return out
 }
 
-func combine(x, y *piece, op uint64) *piece {
+func combine(x, y *piece, op uint32) *piece {
 	if x.bytes != nil {
 		x, y = y, x // the constant, if there is one, is y
 	}
@@ -266,10 +241,10 @@ func may(ops []exposure.Operand) exposure.Value {
 }
 
 // byteorder turns the bytes of numbers of size bytes about. On a machine whose own order is the network's it does nothing.
-func (t *translator) byteorder(a *netlink.Attributes) {
-	from, ok1 := offsetOf(a.Number(unix.NFTA_BYTEORDER_SREG))
-	to, ok2 := offsetOf(a.Number(unix.NFTA_BYTEORDER_DREG))
-	n, size := int(min(a.Number(unix.NFTA_BYTEORDER_LEN), registerBytes+1)), int(min(a.Number(unix.NFTA_BYTEORDER_SIZE), 9))
+func (t *translator) byteorder(e kernel.Byteorder) {
+	from, ok1 := e.Sreg.Offset()
+	to, ok2 := e.Dreg.Offset()
+	n, size := int(min(e.Len, registerBytes+1)), int(min(e.Size, 9))
 	if !ok1 || !ok2 {
 		t.unknownEffect("byteorder without registers")
 		return

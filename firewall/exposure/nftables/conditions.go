@@ -4,87 +4,76 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
 // Conditions are expressions that hold or not by what happened before: rates, amounts, numbers of connections. They stand in rules, in objects and on
 // single elements of sets.
 
-// conditions are what expressions attached to an element ask, as text: one expression, or a list. "" if they only count.
-func conditions(expr, list []byte) (string, error) {
+// conditions are what expressions attached to an element ask, as text. "" if they only count.
+func conditions(exprs []kernel.Expr) string {
 	var words []string
-	add := func(b []byte) error {
-		a, err := netlink.Parse(b)
-		if err != nil {
-			return err
+	for _, e := range exprs {
+		if e == nil { // of Dynset, which may have fewer
+			continue
 		}
-		data, err := netlink.Parse(a.Bytes(unix.NFTA_EXPR_DATA))
-		if err != nil {
-			return err
-		}
-		if text, ok := conditionText(a.String(unix.NFTA_EXPR_NAME), &data); ok {
+		if text, ok := conditionText(e); ok {
 			words = append(words, text)
 		}
-		return nil
 	}
-	if expr != nil {
-		if err := add(expr); err != nil {
-			return "", err
-		}
-	}
-	err := netlink.Each(list, func(_ uint16, data []byte) error { return add(data) })
-	return strings.Join(words, " "), err
+	return strings.Join(words, " ")
 }
 
-// conditionText is a condition for people; false for counters, which ask nothing. What isn't known may ask anything.
-func conditionText(name string, a *netlink.Attributes) (string, bool) {
-	switch name {
-	case "counter", "last":
+// conditionText is a condition for people; false for counters, which ask nothing. What isn't known
+// may ask anything.
+func conditionText(e kernel.Expr) (string, bool) {
+	switch e := e.(type) {
+	case kernel.Counter, kernel.Last:
 		return "", false
-	case "limit":
-		return limitText(a), true
-	case "quota":
-		return quotaText(a), true
-	case "connlimit":
-		return connlimitText(a), true
+	case kernel.Limit:
+		return limitText(e), true
+	case kernel.Quota:
+		return quotaText(e), true
+	case kernel.Connlimit:
+		return connlimitText(e), true
 	}
-	return name, true
+	return e.Name(), true
 }
 
-func limitText(a *netlink.Attributes) string {
+func limitText(l kernel.Limit) string {
 	over := ""
-	if a.Number(unix.NFTA_LIMIT_FLAGS)&unix.NFT_LIMIT_F_INV != 0 {
+	if l.Flags&unix.NFT_LIMIT_F_INV != 0 {
 		over = "over "
 	}
 	// The unit is in seconds.
-	unit := map[uint64]string{1: "second", 60: "minute", 3600: "hour", 86400: "day", 604800: "week"}[a.Number(unix.NFTA_LIMIT_UNIT)]
+	unit := map[uint64]string{1: "second", 60: "minute", 3600: "hour", 86400: "day", 604800: "week"}[l.Unit]
 	if unit == "" {
-		unit = fmt.Sprintf("%d seconds", a.Number(unix.NFTA_LIMIT_UNIT))
+		unit = fmt.Sprintf("%d seconds", l.Unit)
 	}
 	bytes := ""
-	if a.Number(unix.NFTA_LIMIT_TYPE) == unix.NFT_LIMIT_PKT_BYTES {
+	if l.Type == unix.NFT_LIMIT_PKT_BYTES {
 		bytes = " bytes"
 	}
-	text := fmt.Sprintf("limit rate %s%d%s/%s", over, a.Number(unix.NFTA_LIMIT_RATE), bytes, unit)
-	if burst := a.Number(unix.NFTA_LIMIT_BURST); burst != 0 {
-		text += fmt.Sprintf(" burst %d", burst)
+	text := fmt.Sprintf("limit rate %s%d%s/%s", over, l.Rate, bytes, unit)
+	if l.Burst != 0 {
+		text += fmt.Sprintf(" burst %d", l.Burst)
 	}
 	return text
 }
 
-func quotaText(a *netlink.Attributes) string {
+func quotaText(q kernel.Quota) string {
 	word := "until"
-	if a.Number(unix.NFTA_QUOTA_FLAGS)&unix.NFT_QUOTA_F_INV != 0 {
+	if q.Flags&unix.NFT_QUOTA_F_INV != 0 {
 		word = "over"
 	}
-	return fmt.Sprintf("quota %s %d bytes", word, a.Number(unix.NFTA_QUOTA_BYTES))
+	return fmt.Sprintf("quota %s %d bytes", word, q.Bytes)
 }
 
-// connlimitText: NFTA_CONNLIMIT_COUNT 1, NFTA_CONNLIMIT_FLAGS 2 with NFT_CONNLIMIT_F_INV 1.
-func connlimitText(a *netlink.Attributes) string {
-	if a.Number(2)&1 != 0 {
-		return fmt.Sprintf("ct count over %d", a.Number(1))
+func connlimitText(c kernel.Connlimit) string {
+	const inverted = 1 // NFT_CONNLIMIT_F_INV
+	if c.Flags&inverted != 0 {
+		return fmt.Sprintf("ct count over %d", c.Count)
 	}
-	return fmt.Sprintf("ct count %d", a.Number(1))
+	return fmt.Sprintf("ct count %d", c.Count)
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,7 +34,12 @@ type tableKey struct {
 // Decode turns a dump into tables, in the kernel's order. It is pure. It returns an error for bytes that don't fit netlink's framing, and for objects that
 // name a table that isn't there.
 func Decode(d *Dump, o Options) ([]*exposure.Table, error) {
-	x := &decoder{o: o, tables: map[tableKey]*kernelTable{}, names: map[ChainName]*exposure.Chain{}, translator: translator{o: o}}
+	x := &decoder{
+		o:          o,
+		tables:     map[tableKey]*kernelTable{},
+		names:      map[ChainName]*exposure.Chain{},
+		translator: translator{o: o, decoder: &kernel.Decoder{}},
+	}
 	var tables []*exposure.Table
 	for _, each := range d.Tables {
 		t, err := x.addTable(each)
@@ -64,12 +70,12 @@ func Decode(d *Dump, o Options) ([]*exposure.Table, error) {
 }
 
 func (x *decoder) addTable(o Object) (*exposure.Table, error) {
-	a, err := netlink.Parse(o.Attributes)
+	k, err := kernel.DecodeTable(o.Attributes)
 	if err != nil {
 		return nil, err
 	}
-	t := &exposure.Table{System: exposure.NFTables, Family: o.Family, Name: a.String(unix.NFTA_TABLE_NAME)}
-	t.Dormant = a.Number(unix.NFTA_TABLE_FLAGS)&unix.NFT_TABLE_F_DORMANT != 0
+	t := &exposure.Table{System: exposure.NFTables, Family: o.Family, Name: k.Name}
+	t.Dormant = k.Flags&unix.NFT_TABLE_F_DORMANT != 0
 	key := tableKey{t.Family, t.Name}
 	if x.tables[key] != nil {
 		return nil, fmt.Errorf("%s %s is there twice", t.Family, t.Name)
@@ -87,14 +93,15 @@ func (x *decoder) table(f exposure.Family, name string) (*kernelTable, error) {
 }
 
 func (x *decoder) addChain(o Object) error {
-	c, table, err := decodeChain(o)
+	k, err := kernel.DecodeChain(o.Attributes)
 	if err != nil {
 		return err
 	}
-	t, err := x.table(o.Family, table)
+	t, err := x.table(o.Family, k.Table)
 	if err != nil {
 		return err
 	}
+	c := chainOf(o.Family, k)
 	if t.Chain(c.Name) != nil {
 		return fmt.Errorf("%s is in %s %s twice", c.Name, t.Family, t.Name)
 	}
@@ -105,15 +112,16 @@ func (x *decoder) addChain(o Object) error {
 }
 
 func (x *decoder) addSet(o Object, d *Dump) error {
-	s, table, err := decodeSet(o.Attributes)
+	k, err := kernel.DecodeSet(o.Attributes)
 	if err != nil {
 		return err
 	}
-	t, err := x.table(o.Family, table)
+	t, err := x.table(o.Family, k.Table)
 	if err != nil {
 		return err
 	}
-	name := SetName{o.Family, table, s.name}
+	s := setOf(k)
+	name := SetName{o.Family, k.Table, s.name}
 	if s.messages = d.Elements[name]; d.Cut[name] && s.broken == "" {
 		s.broken = tooLong
 	}
@@ -123,29 +131,30 @@ func (x *decoder) addSet(o Object, d *Dump) error {
 }
 
 func (x *decoder) addObject(o Object) error {
-	key, text, table, err := objectText(o.Attributes)
+	k, err := kernel.DecodeObject(o.Attributes)
 	if err != nil {
 		return err
 	}
-	t, err := x.table(o.Family, table)
+	t, err := x.table(o.Family, k.Table)
 	if err != nil {
 		return err
 	}
-	t.objects[key] = text
+	text := objectText(k)
+	t.objects[objectKey{k.Type, k.Name}] = text
 	t.Others = append(t.Others, text)
 	return nil
 }
 
 func (x *decoder) addFlowtable(o Object) error {
-	text, table, err := flowtableText(o.Attributes)
+	k, err := kernel.DecodeFlowtable(o.Attributes)
 	if err != nil {
 		return err
 	}
-	t, err := x.table(o.Family, table)
+	t, err := x.table(o.Family, k.Table)
 	if err != nil {
 		return err
 	}
-	t.Others = append(t.Others, text)
+	t.Others = append(t.Others, flowtableText(k))
 	return nil
 }
 

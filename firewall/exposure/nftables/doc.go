@@ -3,9 +3,11 @@
 //	          Take                       Decode (pure)
 //	kernel ─────────▶ Dump, raw messages ────────────▶ exposure.Tables
 //	          hooks' order, generation        │
-//	                                          ├─ tables, chains, objects    table.go, chain.go, object.go
-//	                                          ├─ sets, elements             set.go, element.go, interval.go
+//	                                          ├─ tables, chains, objects    chain.go, object.go
+//	                                          ├─ sets, elements             set.go, element.go, fill.go
 //	                                          └─ rules                      rule.go, and a file for each kind of expression
+//
+// The objects' types, and how they are read from netlink, are those of firewall/netlink/nftables.
 //
 // A rule in the kernel is a little program: expressions that load bytes into registers, change them, compare them. The
 // reader runs it symbolically. A register's bytes (registers.go) are constants, operands of the model or what a map holds; loads write

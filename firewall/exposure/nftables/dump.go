@@ -11,6 +11,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -229,14 +230,8 @@ func repeats(messages [][]byte) bool {
 
 // declaration is a set's name and its flags.
 func declaration(set Object) (SetName, uint32, error) {
-	a, err := netlink.Parse(set.Attributes)
-	return SetName{
-			set.Family,
-			a.String(unix.NFTA_SET_TABLE),
-			a.String(unix.NFTA_SET_NAME),
-		}, uint32(
-			a.Number(unix.NFTA_SET_FLAGS),
-		), err
+	k, err := kernel.DecodeSet(set.Attributes)
+	return SetName{set.Family, k.Table, k.Name}, k.Flags, err
 }
 
 // ask dumps the objects of one kind. What the kernel sends is copied: the buffer is used again.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"github.com/portgrave/portgrave/firewall/backendtest"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
 // A set whose dump would take too long is cut, and said to be; those behind it are read.
@@ -96,10 +97,11 @@ func TestReadWhileTheKernelSortsAnew(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, _, err := decodeSet(d.Sets[0].Attributes)
+		k, err := kernel.DecodeSet(d.Sets[0].Attributes)
 		if err != nil {
 			t.Fatal(err)
 		}
+		s := setOf(k)
 		for _, messages := range d.Elements {
 			s.messages = messages
 		}

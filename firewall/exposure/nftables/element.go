@@ -4,16 +4,8 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
-)
-
-// Attributes and flags that x/sys/unix lacks (include/uapi/linux/netfilter/nf_tables.h).
-const (
-	elemObjref      = 9   // NFTA_SET_ELEM_OBJREF
-	elemKeyEnd      = 10  // NFTA_SET_ELEM_KEY_END
-	elemExpressions = 11  // NFTA_SET_ELEM_EXPRESSIONS
-	elemCatchall    = 0x2 // NFT_SET_ELEM_CATCHALL
 )
 
 // elements are a set's elements as the kernel listed them.
@@ -44,12 +36,7 @@ func decodeElements(s *kernelSet, now time.Time) *elements {
 	}
 	out.list = make([]element, 0, room)
 	for _, m := range s.messages {
-		a, err := netlink.Parse(m)
-		if err == nil {
-			err = netlink.Each(a.Bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(_ uint16, data []byte) error {
-				return out.add(s, data, now)
-			})
-		}
+		err := kernel.EachElement(m, func(data []byte) error { return out.add(s, data, now) })
 		if err != nil {
 			out.broken = err.Error()
 		}
@@ -61,52 +48,38 @@ func decodeElements(s *kernelSet, now time.Time) *elements {
 }
 
 func (l *elements) add(s *kernelSet, b []byte, now time.Time) error {
-	a, err := netlink.Parse(b)
+	if key, ok := kernel.PlainKey(b); ok && len(key) == s.keyLength {
+		l.list = append(l.list, element{key: key, index: len(l.list)})
+		return nil
+	}
+	k, err := kernel.DecodeElement(b)
 	if err != nil {
 		return err
 	}
-	e := element{index: len(l.list)}
-	flags := a.Number(unix.NFTA_SET_ELEM_FLAGS)
-	e.end = flags&unix.NFT_SET_ELEM_INTERVAL_END != 0
-	if e.key, err = value(a.Bytes(unix.NFTA_SET_ELEM_KEY)); err != nil {
-		return err
-	}
-	if e.last, err = value(a.Bytes(elemKeyEnd)); err != nil {
-		return err
-	}
-	if flags&elemCatchall == 0 && (len(e.key) != s.keyLength || e.last != nil && len(e.last) != s.keyLength) {
+	e := element{key: k.Key, last: k.KeyEnd, data: k.Data, end: k.IntervalEnd(), index: len(l.list)}
+	if !k.Catchall() && (len(e.key) != s.keyLength || e.last != nil && len(e.last) != s.keyLength) {
 		l.broken = "an element whose key is of another length"
 		return nil
 	}
-	if d := a.Bytes(unix.NFTA_SET_ELEM_DATA); d != nil {
-		data, err := netlink.Parse(d)
-		if err != nil {
-			return err
+	if k.HasVerdict {
+		v, ok := verdictOf(k.Verdict)
+		if !ok { // the rule ends as if the element weren't there, unless a catch-all would then be found
+			l.breaks = l.breaks || !k.Catchall()
+			return nil
 		}
-		if data.Has(unix.NFTA_DATA_VERDICT) {
-			v, ok := decodeVerdict(data.Bytes(unix.NFTA_DATA_VERDICT))
-			if !ok { // the rule ends as if the element weren't there, unless a catch-all would then be found
-				l.breaks = l.breaks || flags&elemCatchall == 0
-				return nil
-			}
-			l.verdicts[e.index] = v
-		}
-		e.data = data.Bytes(unix.NFTA_DATA_VALUE)
+		l.verdicts[e.index] = v
 	}
-	if a.Has(elemObjref) {
-		l.objects[a.String(elemObjref)] = true
+	if k.Object != "" {
+		l.objects[k.Object] = true
 	}
-	note := exposure.Note{Comment: commentOf(a.Bytes(unix.NFTA_SET_ELEM_USERDATA))}
-	if a.Has(unix.NFTA_SET_ELEM_EXPIRATION) {
-		note.Expires = now.Add(time.Duration(min(a.Number(unix.NFTA_SET_ELEM_EXPIRATION), 1<<43)) * time.Millisecond)
-	}
-	if note.Condition, err = conditions(a.Bytes(unix.NFTA_SET_ELEM_EXPR), a.Bytes(elemExpressions)); err != nil {
-		return err
+	note := exposure.Note{Comment: k.Comment, Condition: conditions(k.Exprs)}
+	if k.Expires {
+		note.Expires = now.Add(time.Duration(min(k.Milliseconds, 1<<43)) * time.Millisecond)
 	}
 	if note != (exposure.Note{}) {
 		l.notes[e.index] = note
 	}
-	if flags&elemCatchall != 0 {
+	if k.Catchall() {
 		e.index = -1
 		l.catchall = &e
 		l.move(len(l.list), -1)
@@ -128,55 +101,24 @@ func (l *elements) move(from, to int) {
 	}
 }
 
-// value is the bytes in NFTA_DATA_VALUE of a nested attribute; nil if there are none.
-func value(b []byte) ([]byte, error) {
-	if b == nil {
-		return nil, nil
-	}
-	a, err := netlink.Parse(b)
-	return a.Bytes(unix.NFTA_DATA_VALUE), err
-}
-
-// decodeVerdict reads NFTA_DATA_VERDICT. False for a break, which is no verdict of the model. A code that nobody knows is taken for a queue: it
-// may do anything.
-func decodeVerdict(b []byte) (exposure.Verdict, bool) {
-	a, err := netlink.Parse(b)
-	if err != nil {
-		return exposure.Verdict{Kind: exposure.VerdictQueue, With: "malformed"}, true
-	}
-	chain := a.String(unix.NFTA_VERDICT_CHAIN)
-	switch code := int32(a.Number(unix.NFTA_VERDICT_CODE)); code {
-	case 0: // NF_DROP (include/uapi/linux/netfilter.h)
+// verdictOf is false for a break, which is no verdict of the model. A code that nobody knows is
+// taken for a queue: it may do anything.
+func verdictOf(v kernel.Verdict) (exposure.Verdict, bool) {
+	switch v.Code {
+	case kernel.CodeDrop:
 		return exposure.Verdict{Kind: exposure.VerdictDrop}, true
-	case 1: // NF_ACCEPT
+	case kernel.CodeAccept:
 		return exposure.Verdict{Kind: exposure.VerdictAccept}, true
 	case unix.NFT_CONTINUE:
 		return exposure.Verdict{Kind: exposure.VerdictContinue}, true
 	case unix.NFT_BREAK:
 		return exposure.Verdict{}, false
 	case unix.NFT_JUMP:
-		return exposure.Verdict{Kind: exposure.VerdictJump, Chain: chain}, true
+		return exposure.Verdict{Kind: exposure.VerdictJump, Chain: v.Chain}, true
 	case unix.NFT_GOTO:
-		return exposure.Verdict{Kind: exposure.VerdictGoto, Chain: chain}, true
+		return exposure.Verdict{Kind: exposure.VerdictGoto, Chain: v.Chain}, true
 	case unix.NFT_RETURN:
 		return exposure.Verdict{Kind: exposure.VerdictReturn}, true
-	default: // NF_QUEUE is 3, with the queue's number above; the others are the kernel's own
-		return exposure.Verdict{Kind: exposure.VerdictQueue, With: queueText(uint32(code))}, true
 	}
-}
-
-// commentOf is the comment in user data of rules, sets' elements and tables: records of a type, a length and bytes; type 0 is the comment
-// (libnftnl's udata.h: NFTNL_UDATA_RULE_COMMENT, NFTNL_UDATA_SET_ELEM_COMMENT).
-func commentOf(b []byte) string {
-	for len(b) >= 2 {
-		kind, n := b[0], int(b[1])
-		if 2+n > len(b) {
-			return ""
-		}
-		if kind == 0 {
-			return netlink.String(b[2 : 2+n])
-		}
-		b = b[2+n:]
-	}
-	return ""
+	return exposure.Verdict{Kind: exposure.VerdictQueue, With: queueText(uint32(v.Code))}, true
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,10 +39,11 @@ func hooks(ctx context.Context, conn *netlink.Conn, chains []Object) ([][]ChainN
 	}
 	seen := map[list]bool{}
 	for _, o := range chains {
-		c, _, err := decodeChain(o)
+		k, err := kernel.DecodeChain(o.Attributes)
 		if err != nil {
 			return nil, err
 		}
+		c := chainOf(o.Family, k)
 		if c.Base == nil {
 			continue
 		}

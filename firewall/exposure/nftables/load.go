@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -71,40 +71,40 @@ var metaLoads = map[uint64]metaLoad{
 // iifType is what an incoming interface's ARPHRD_* is called; see isEthernet.
 const iifType = "meta iiftype"
 
-func (t *translator) meta(a *netlink.Attributes) {
-	key := a.Number(unix.NFTA_META_KEY)
-	if a.Has(unix.NFTA_META_SREG) {
-		t.metaSet(a, key)
+func (t *translator) meta(e kernel.Meta) {
+	key := uint64(e.Key)
+	if e.Sreg != 0 {
+		t.metaSet(e.Sreg, key)
 		return
 	}
 	if key == unix.NFT_META_NFPROTO {
 		if f := t.table.Family; f == exposure.FamilyNetdev || f == exposure.FamilyBridge ||
 			f == exposure.FamilyARP {
 			// There the packet's family is the hook's (nft_pf, include/net/netfilter/nf_tables.h).
-			t.load(a, unix.NFTA_META_DREG, constant([]byte{byte(f)}))
+			t.load(e.Dreg, constant([]byte{byte(f)}))
 			return
 		}
-		t.load(a, unix.NFTA_META_DREG, operand(exposure.Of(exposure.FieldNFProto), 1, network))
+		t.load(e.Dreg, operand(exposure.Of(exposure.FieldNFProto), 1, network))
 		return
 	}
 	m, ok := metaLoads[key]
 	switch {
 	case !ok:
-		t.loadUnknown(a, unix.NFTA_META_DREG, fmt.Sprintf("meta key %d", key), 16, true)
+		t.loadUnknown(e.Dreg, fmt.Sprintf("meta key %d", key), 16, true)
 	case m.field != exposure.FieldNone:
-		t.load(a, unix.NFTA_META_DREG, operand(exposure.Of(m.field), m.n, m.order))
+		t.load(e.Dreg, operand(exposure.Of(m.field), m.n, m.order))
 	default:
 		if m.may {
 			t.unknownMatch(m.text)
 		}
-		t.load(a, unix.NFTA_META_DREG, operand(unknown(m.text, m.n), m.n, m.order))
+		t.load(e.Dreg, operand(unknown(m.text, m.n), m.n, m.order))
 	}
 }
 
 // metaSet: only the mark is of concern to later rules and routing. The packet's type is, too, but
 // has no words in the model; and a bridge's broute lets it go another way.
-func (t *translator) metaSet(a *netlink.Attributes, key uint64) {
-	from, ok := t.source(a, unix.NFTA_META_SREG)
+func (t *translator) metaSet(source kernel.Register, key uint64) {
+	from, ok := source.Offset()
 	switch {
 	case !ok:
 		t.unknownEffect("meta set from no register")
@@ -157,16 +157,16 @@ var ctTuples = map[uint64]ctTuple{
 
 // ct follows nft_ct_get_eval (net/netfilter/nft_ct.c). Every key but the state ends the rule where
 // there is no connection, as an absent field does.
-func (t *translator) ct(a *netlink.Attributes) {
-	key := a.Number(unix.NFTA_CT_KEY)
-	if a.Has(unix.NFTA_CT_SREG) {
-		t.ctSet(a, key)
+func (t *translator) ct(e kernel.CT) {
+	key := uint64(e.Key)
+	if e.Sreg != 0 {
+		t.ctSet(e.Sreg, key)
 		return
 	}
-	field := func(f exposure.Field, n int, o order) { t.load(a, unix.NFTA_CT_DREG, operand(exposure.Of(f), n, o)) }
-	other := func(text string, n int) { t.loadUnknown(a, unix.NFTA_CT_DREG, text, n, true) }
-	tuple, directed := ctTuples[a.Number(unix.NFTA_CT_DIRECTION)]
-	directed = directed && a.Has(unix.NFTA_CT_DIRECTION)
+	field := func(f exposure.Field, n int, o order) { t.load(e.Dreg, operand(exposure.Of(f), n, o)) }
+	other := func(text string, n int) { t.loadUnknown(e.Dreg, text, n, true) }
+	tuple, directed := ctTuples[uint64(e.Direction.Value)]
+	directed = directed && e.Direction.Set
 	switch key {
 	case unix.NFT_CT_STATE:
 		field(exposure.FieldCTState, 4, host)
@@ -199,7 +199,7 @@ func (t *translator) ct(a *netlink.Attributes) {
 	case ctID:
 		other("ct id", 4)
 	case ctZone:
-		if a.Has(unix.NFTA_CT_DIRECTION) {
+		if e.Direction.Set {
 			other("ct zone of a direction", 2)
 			return
 		}
@@ -209,13 +209,13 @@ func (t *translator) ct(a *netlink.Attributes) {
 			other(fmt.Sprintf("ct key %d", key), 16)
 			return
 		}
-		t.ctTuple(a, key, tuple)
+		t.ctTuple(e, key, tuple)
 	}
 }
 
 // ctTuple is a part of the original or the reply tuple.
-func (t *translator) ctTuple(a *netlink.Attributes, key uint64, tuple ctTuple) {
-	field := func(f exposure.Field, n int) { t.load(a, unix.NFTA_CT_DREG, operand(exposure.Of(f), n, network)) }
+func (t *translator) ctTuple(e kernel.CT, key uint64, tuple ctTuple) {
+	field := func(f exposure.Field, n int) { t.load(e.Dreg, operand(exposure.Of(f), n, network)) }
 	switch key {
 	case ctSrcIP:
 		field(tuple.source4, 4)
@@ -242,16 +242,16 @@ func (t *translator) ctTuple(a *netlink.Attributes, key uint64, tuple ctTuple) {
 		case t.version == 6:
 			field(tuple.dest6, 16)
 		default:
-			t.loadUnknown(a, unix.NFTA_CT_DREG, "ct address", 16, true)
+			t.loadUnknown(e.Dreg, "ct address", 16, true)
 		}
 	default:
-		t.loadUnknown(a, unix.NFTA_CT_DREG, fmt.Sprintf("ct key %d", key), 16, true)
+		t.loadUnknown(e.Dreg, fmt.Sprintf("ct key %d", key), 16, true)
 	}
 }
 
 // ctSet: marks and zones matter to later rules, the rest to nobody on the way.
-func (t *translator) ctSet(a *netlink.Attributes, key uint64) {
-	from, ok := t.source(a, unix.NFTA_CT_SREG)
+func (t *translator) ctSet(source kernel.Register, key uint64) {
+	from, ok := source.Offset()
 	switch {
 	case !ok:
 		t.unknownEffect("ct set from no register")
@@ -280,9 +280,8 @@ const (
 	fibSource, fibDest, fibMark, fibIn, fibOut, fibPresent = 1, 2, 4, 8, 16, 32
 )
 
-// fib: NFTA_FIB_DREG 1, NFTA_FIB_RESULT 2, NFTA_FIB_FLAGS 3.
-func (t *translator) fib(a *netlink.Attributes) {
-	flags := a.Number(3)
+func (t *translator) fib(e kernel.FIB) {
+	flags := e.Flags
 	f := exposure.Fib{
 		Of:     exposure.FibSource,
 		ByMark: flags&fibMark != 0,
@@ -293,7 +292,7 @@ func (t *translator) fib(a *netlink.Attributes) {
 		f.Of = exposure.FibDest
 	}
 	n, o := 4, host
-	switch a.Number(2) {
+	switch e.Result {
 	case unix.NFT_FIB_RESULT_OIF:
 		f.Want = exposure.FibOutIndex
 	case unix.NFT_FIB_RESULT_OIFNAME:
@@ -301,7 +300,7 @@ func (t *translator) fib(a *netlink.Attributes) {
 	case unix.NFT_FIB_RESULT_ADDRTYPE:
 		f.Want = exposure.FibType
 	default:
-		t.loadUnknown(a, 1, "fib", 16, true)
+		t.loadUnknown(e.Dreg, "fib", 16, true)
 		return
 	}
 	if flags&fibPresent != 0 && f.Want != exposure.FibType {
@@ -309,24 +308,23 @@ func (t *translator) fib(a *netlink.Attributes) {
 	}
 	if flags&^(fibSource|fibDest|fibMark|fibIn|fibOut|fibPresent) != 0 ||
 		flags&(fibSource|fibDest) == fibSource|fibDest {
-		t.loadUnknown(a, 1, "fib", n, true)
+		t.loadUnknown(e.Dreg, "fib", n, true)
 		return
 	}
-	t.load(a, 1, operand(exposure.Operand{Field: exposure.FieldFib, Fib: f}, n, o))
+	t.load(e.Dreg, operand(exposure.Operand{Field: exposure.FieldFib, Fib: f}, n, o))
 }
 
 // exthdr reads IPv6 extension headers and the options of IPv4, TCP, SCTP and DCCP
 // (net/netfilter/nft_exthdr.c). Writing one, or taking a TCP option away, changes nothing about the
 // way; but the kernel ends the rule of a packet that isn't TCP.
-func (t *translator) exthdr(a *netlink.Attributes) {
-	op := a.Number(unix.NFTA_EXTHDR_OP)
-	kind := a.Number(unix.NFTA_EXTHDR_TYPE)
+func (t *translator) exthdr(e kernel.Exthdr) {
+	op, kind := uint64(e.Op), uint64(e.Type)
 	name := [...]string{"exthdr", "tcp option", "ip option", "sctp chunk", "dccp option"}[min(op, 4)]
 	text := fmt.Sprintf("%s %d", name, kind)
 	if op == 0 && kind < 256 {
 		text = "exthdr " + strings.TrimPrefix(extensionName(uint8(kind)), "exthdr ")
 	}
-	if !a.Has(unix.NFTA_EXTHDR_DREG) {
+	if e.Dreg == 0 {
 		if t.protocol != unix.IPPROTO_TCP {
 			t.match(
 				exposure.In(
@@ -338,33 +336,32 @@ func (t *translator) exthdr(a *netlink.Attributes) {
 		t.noEffect(text + " set")
 		return
 	}
-	n := int(min(a.Number(unix.NFTA_EXTHDR_LEN), 16))
-	if a.Number(unix.NFTA_EXTHDR_FLAGS)&unix.NFT_EXTHDR_F_PRESENT != 0 {
+	n := int(min(e.Len, 16))
+	if e.Flags&unix.NFT_EXTHDR_F_PRESENT != 0 {
 		o := unknown(text+" exists", 1)
 		o.Max = exposure.Number(1)
-		t.load(a, unix.NFTA_EXTHDR_DREG, operand(o, 1, network))
+		t.load(e.Dreg, operand(o, 1, network))
 		return
 	}
 	base, ok := map[uint64]exposure.RawBase{0: exposure.RawExtension, 1: exposure.RawTCPOption, 2: exposure.RawIPOption}[op]
 	if !ok || n == 0 || kind > 255 {
-		t.loadUnknown(a, unix.NFTA_EXTHDR_DREG, text, max(n, 1), true)
+		t.loadUnknown(e.Dreg, text, max(n, 1), true)
 		return
 	}
 	raw := exposure.Raw{
 		Base:   base,
-		Offset: 8 * int(min(a.Number(unix.NFTA_EXTHDR_OFFSET), 1<<16)),
+		Offset: 8 * int(min(e.Offset, 1<<16)),
 		Bits:   8 * n,
 		Header: uint8(kind),
 	}
 	t.load(
-		a,
-		unix.NFTA_EXTHDR_DREG,
+		e.Dreg,
 		operand(exposure.Operand{Field: exposure.FieldRaw, Raw: raw}, n, network),
 	)
 }
 
-func (t *translator) rt(a *netlink.Attributes) {
-	key := a.Number(unix.NFTA_RT_KEY)
+func (t *translator) rt(e kernel.RT) {
+	key := e.Key
 	n := 4
 	switch key {
 	case unix.NFT_RT_NEXTHOP6:
@@ -378,54 +375,37 @@ func (t *translator) rt(a *netlink.Attributes) {
 	if key <= 4 {
 		text = [...]string{"rt classid", "rt nexthop", "rt nexthop", "rt mtu", "rt ipsec"}[key]
 	}
-	t.loadUnknown(a, unix.NFTA_RT_DREG, text, n, true)
+	t.loadUnknown(e.Dreg, text, n, true)
 }
 
-// socket: NFTA_SOCKET_KEY 1, NFTA_SOCKET_DREG 2.
-func (t *translator) socket(a *netlink.Attributes) {
-	key := a.Number(1)
+func (t *translator) socket(e kernel.Socket) {
+	key := e.Key
 	text, n := "socket", 4
 	if key < 4 {
 		text += [...]string{" transparent", " mark", " wildcard", " cgroupv2"}[key]
 		n = [...]int{1, 4, 1, 8}[key]
 	}
-	t.loadUnknown(a, 2, text, n, true)
+	t.loadUnknown(e.Dreg, text, n, true)
 }
 
-// osf: NFTA_OSF_DREG 1; NFT_OSF_MAXGENRELEN 16.
-func (t *translator) osf(a *netlink.Attributes) { t.loadUnknown(a, 1, "osf name", 16, true) }
-
-// xfrm: NFTA_XFRM_DREG 1.
-func (t *translator) xfrm(a *netlink.Attributes) { t.loadUnknown(a, 1, "ipsec", 16, true) }
-
-// tunnel: NFTA_TUNNEL_KEY 1, NFTA_TUNNEL_DREG 2.
-func (t *translator) tunnel(a *netlink.Attributes) { t.loadUnknown(a, 2, "tunnel", 4, true) }
-
-// numgen: NFTA_NG_DREG 1, NFTA_NG_MODULUS 2, NFTA_NG_TYPE 3, NFTA_NG_OFFSET 4.
-func (t *translator) numgen(a *netlink.Attributes) {
+func (t *translator) numgen(e kernel.Numgen) {
 	word := "inc"
-	if a.Number(3) == 1 { // NFT_NG_RANDOM
+	if e.Type == 1 { // NFT_NG_RANDOM
 		word = "random"
 	}
-	t.number(a, 1, "numgen "+word, a.Number(2), a.Number(4))
+	t.number(e.Dreg, "numgen "+word, uint64(e.Modulus), uint64(e.Offset))
 }
 
-// hash: NFTA_HASH_DREG 2, NFTA_HASH_MODULUS 4, NFTA_HASH_OFFSET 6, NFTA_HASH_TYPE 7.
-func (t *translator) hash(a *netlink.Attributes) {
+func (t *translator) hash(e kernel.Hash) {
 	word := "jhash"
-	if a.Number(7) == 1 { // NFT_HASH_SYM
+	if e.Type == 1 { // NFT_HASH_SYM
 		word = "symhash"
 	}
-	t.number(a, 2, word, a.Number(4), a.Number(6))
+	t.number(e.Dreg, word, uint64(e.Modulus), uint64(e.Offset))
 }
 
 // number is an unknown from offset to offset + modulus − 1, in host order.
-func (t *translator) number(
-	a *netlink.Attributes,
-	register int,
-	text string,
-	modulus, offset uint64,
-) {
+func (t *translator) number(to kernel.Register, text string, modulus, offset uint64) {
 	text += fmt.Sprintf(" mod %d", modulus)
 	if offset != 0 {
 		text += fmt.Sprintf(" offset %d", offset)
@@ -438,5 +418,5 @@ func (t *translator) number(
 			o = exposure.Const(exposure.Number(offset))
 		}
 	}
-	t.load(a, register, operand(o, 4, host))
+	t.load(to, operand(o, 4, host))
 }

@@ -6,19 +6,19 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
-	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
 // Flags of nat, masq and redir: NF_NAT_RANGE_* (include/uapi/linux/netfilter/nf_nat.h).
 var natFlags = []struct {
-	bit  uint64
+	bit  uint32
 	word string
 }{{1 << 2, "random"}, {1 << 3, "persistent"}, {1 << 4, "fully-random"}}
 
 const natNetmap = 1 << 6
 
-func natText(flags uint64) string {
+func natText(flags uint32) string {
 	var words []string
 	for _, f := range natFlags {
 		if flags&f.bit != 0 {
@@ -29,13 +29,13 @@ func natText(flags uint64) string {
 }
 
 // nat is snat and dnat (net/netfilter/nft_nat.c).
-func (t *translator) nat(a *netlink.Attributes) {
-	flags := a.Number(unix.NFTA_NAT_FLAGS)
+func (t *translator) nat(e kernel.NAT) {
+	flags := e.Flags
 	n := exposure.NAT{Kind: exposure.NATSource, Text: natText(flags)}
-	if a.Number(unix.NFTA_NAT_TYPE) == unix.NFT_NAT_DNAT {
+	if e.Type == unix.NFT_NAT_DNAT {
 		n.Kind = exposure.NATDestination
 	}
-	switch n.Family = exposure.Family(a.Number(unix.NFTA_NAT_FAMILY)); n.Family {
+	switch n.Family = exposure.Family(e.Family); n.Family {
 	case exposure.FamilyIPv4, exposure.FamilyIPv6, exposure.FamilyInet:
 	default:
 		t.unknownEffect("nat of a family that there isn't")
@@ -45,8 +45,8 @@ func (t *translator) nat(a *netlink.Attributes) {
 	if n.Family == exposure.FamilyIPv4 {
 		size = 4
 	}
-	n.Addr, n.AddrMax = t.bounds(a, unix.NFTA_NAT_REG_ADDR_MIN, unix.NFTA_NAT_REG_ADDR_MAX, size)
-	n.Port, n.PortMax = t.bounds(a, unix.NFTA_NAT_REG_PROTO_MIN, unix.NFTA_NAT_REG_PROTO_MAX, 2)
+	n.Addr, n.AddrMax = t.bounds(e.AddrMin, e.AddrMax, size)
+	n.Port, n.PortMax = t.bounds(e.ProtoMin, e.ProtoMax, 2)
 	if flags&natNetmap != 0 {
 		n.Addr, n.AddrMax = netmap(n)
 	}
@@ -54,15 +54,15 @@ func (t *translator) nat(a *netlink.Attributes) {
 }
 
 // bounds reads what two registers hold. The second is nil if it isn't given or is the first.
-func (t *translator) bounds(a *netlink.Attributes, first, last, n int) (from, to *exposure.Operand) {
-	at, ok := offsetOf(a.Number(first))
-	if !a.Has(first) || !ok {
+func (t *translator) bounds(first, last kernel.Register, n int) (from, to *exposure.Operand) {
+	at, ok := first.Offset()
+	if !ok {
 		return nil, nil
 	}
 	low := t.registers.one(at, n, network)
 	from = &low
-	end, ok := offsetOf(a.Number(last))
-	if !a.Has(last) || !ok || end == at {
+	end, ok := last.Offset()
+	if !ok || end == at {
 		return from, nil
 	}
 	high := t.registers.one(end, n, network)
@@ -98,26 +98,23 @@ func netmap(n exposure.NAT) (from, to *exposure.Operand) {
 	return &o, nil
 }
 
-// masquerade: NFTA_MASQ_FLAGS 1, NFTA_MASQ_REG_PROTO_MIN 2, NFTA_MASQ_REG_PROTO_MAX 3.
-func (t *translator) masquerade(a *netlink.Attributes) {
-	n := exposure.NAT{Kind: exposure.NATMasquerade, Family: t.natFamily(), Text: natText(a.Number(1))}
-	n.Port, n.PortMax = t.bounds(a, 2, 3, 2)
+func (t *translator) masquerade(e kernel.Masquerade) {
+	n := exposure.NAT{Kind: exposure.NATMasquerade, Family: t.natFamily(), Text: natText(e.Flags)}
+	n.Port, n.PortMax = t.bounds(e.ProtoMin, e.ProtoMax, 2)
 	t.add(n)
 }
 
-// redirect: NFTA_REDIR_REG_PROTO_MIN 1, NFTA_REDIR_REG_PROTO_MAX 2, NFTA_REDIR_FLAGS 3.
-func (t *translator) redirect(a *netlink.Attributes) {
-	n := exposure.NAT{Kind: exposure.NATRedirect, Family: t.natFamily(), Text: natText(a.Number(3))}
-	n.Port, n.PortMax = t.bounds(a, 1, 2, 2)
+func (t *translator) redirect(e kernel.Redirect) {
+	n := exposure.NAT{Kind: exposure.NATRedirect, Family: t.natFamily(), Text: natText(e.Flags)}
+	n.Port, n.PortMax = t.bounds(e.ProtoMin, e.ProtoMax, 2)
 	t.add(n)
 }
 
 // natFamily is the table's family, whose packets masq and redir translate: in inet both versions'.
 func (t *translator) natFamily() exposure.Family { return t.table.Family }
 
-// tproxy: NFTA_TPROXY_FAMILY 1, NFTA_TPROXY_REG_ADDR 2, NFTA_TPROXY_REG_PORT 3.
-func (t *translator) tproxy(a *netlink.Attributes) {
-	p := exposure.TProxy{Family: exposure.Family(a.Number(1))}
+func (t *translator) tproxy(e kernel.TProxy) {
+	p := exposure.TProxy{Family: exposure.Family(e.Family)}
 	if p.Family == exposure.FamilyUnspec {
 		p.Family = t.table.Family // the packet's own
 	}
@@ -125,7 +122,7 @@ func (t *translator) tproxy(a *netlink.Attributes) {
 	if p.Family == exposure.FamilyIPv6 {
 		size = 16
 	}
-	p.Addr, _ = t.bounds(a, 2, 2, size)
-	p.Port, _ = t.bounds(a, 3, 3, 2)
+	p.Addr, _ = t.bounds(e.Addr, 0, size)
+	p.Port, _ = t.bounds(e.Port, 0, 2)
 	t.add(p)
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/netlink"
-	"golang.org/x/sys/unix"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
 // Types of objects that x/sys/unix may lack: NFT_OBJECT_* (include/uapi/linux/netfilter/nf_tables.h).
@@ -34,28 +34,16 @@ type objectKey struct {
 }
 
 // objectText is an object for people: "limit slow { rate 5/second }".
-func objectText(b []byte) (objectKey, string, string, error) {
-	a, err := netlink.Parse(b)
-	if err != nil {
-		return objectKey{}, "", "", err
+func objectText(o kernel.Object) string {
+	text := fmt.Sprintf("%s %s", objectWord(o.Type), o.Name)
+	if asks, ok := conditionText(o.Expr); ok && asks != "" {
+		return text + " { " + asks + " }"
 	}
-	k := objectKey{uint32(a.Number(unix.NFTA_OBJ_TYPE)), a.String(unix.NFTA_OBJ_NAME)}
-	text := fmt.Sprintf("%s %s", objectWord(k.kind), k.name)
-	data, err := netlink.Parse(a.Bytes(unix.NFTA_OBJ_DATA))
-	if err != nil {
-		return objectKey{}, "", "", err
-	}
-	switch k.kind {
-	case objectQuota:
-		text += " { " + quotaText(&data) + " }"
-	case objectLimit:
-		text += " { " + limitText(&data) + " }"
-	case objectConnlimit:
-		text += " { " + connlimitText(&data) + " }"
-	case objectHelper:
+	if helper, ok := o.Expr.(kernel.Unknown); ok && o.Type == objectHelper {
+		data, _ := netlink.Parse([]byte(helper.Data))
 		text += " { " + data.String(1) + " }" // NFTA_CT_HELPER_NAME
 	}
-	return k, text, a.String(unix.NFTA_OBJ_TABLE), nil
+	return text
 }
 
 func objectWord(kind uint32) string {
@@ -80,20 +68,6 @@ func objectEffect(kind uint32, text string) exposure.Statement {
 	return exposure.Unknown{Text: text, Effect: true}
 }
 
-func flowtableText(b []byte) (text, table string, err error) {
-	a, err := netlink.Parse(b)
-	if err != nil {
-		return "", "", err
-	}
-	// NFTA_FLOWTABLE_TABLE 1, _NAME 2, _HOOK 3 with _HOOK_DEVS 3 (include/uapi/linux/netfilter/nf_tables.h).
-	hook, err := netlink.Parse(a.Bytes(3))
-	if err != nil {
-		return "", "", err
-	}
-	var devices []string
-	err = netlink.Each(hook.Bytes(3), func(_ uint16, data []byte) error {
-		devices = append(devices, netlink.String(data))
-		return nil
-	})
-	return fmt.Sprintf("flowtable %s { devices = { %s } }", a.String(2), strings.Join(devices, ", ")), a.String(1), err
+func flowtableText(f kernel.Flowtable) string {
+	return fmt.Sprintf("flowtable %s { devices = { %s } }", f.Name, strings.Join(f.Devices, ", "))
 }

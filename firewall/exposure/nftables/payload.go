@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -84,28 +84,28 @@ func parts(header []headerField, offset, length int) []part {
 	return out
 }
 
-func (t *translator) payload(a *netlink.Attributes) {
-	base, ok := rawBase(a.Number(unix.NFTA_PAYLOAD_BASE))
-	offset, length := a.Number(unix.NFTA_PAYLOAD_OFFSET), a.Number(unix.NFTA_PAYLOAD_LEN)
-	text := fmt.Sprintf("payload @%d,%d,%d", a.Number(unix.NFTA_PAYLOAD_BASE), 8*offset, 8*length)
+func (t *translator) payload(e kernel.Payload) {
+	base, ok := rawBase(uint64(e.Base))
+	offset, length := uint64(e.Offset), uint64(e.Len)
+	text := fmt.Sprintf("payload @%d,%d,%d", e.Base, 8*offset, 8*length)
 	if !ok || offset > 1<<16 || length == 0 || length > registerBytes {
-		if a.Has(unix.NFTA_PAYLOAD_SREG) {
+		if e.Sreg != 0 {
 			t.unknownEffect(text + " set")
 			return
 		}
-		t.loadUnknown(a, unix.NFTA_PAYLOAD_DREG, text, int(min(max(length, 1), registerBytes)), true)
+		t.loadUnknown(e.Dreg, text, int(min(max(length, 1), registerBytes)), true)
 		return
 	}
 	cut := parts(t.header(base), int(offset), int(length))
-	if a.Has(unix.NFTA_PAYLOAD_SREG) {
-		t.payloadSet(a, base, int(offset), cut)
+	if e.Sreg != 0 {
+		t.payloadSet(e.Sreg, base, int(offset), cut)
 		return
 	}
 	var pieces []*piece
 	for _, p := range cut {
 		pieces = append(pieces, p.piece(base))
 	}
-	t.load(a, unix.NFTA_PAYLOAD_DREG, pieces...)
+	t.load(e.Dreg, pieces...)
 }
 
 // piece is a part as it lies in the registers.
@@ -119,8 +119,9 @@ func (p part) piece(base exposure.RawBase) *piece {
 
 // payloadSet writes header bytes. Only destination address and port are followed; bytes that no first packet's way depends on are
 // nobody's concern; anything else makes what is read later unknown. nft reads and writes back neighbouring bits with those that it changes.
-func (t *translator) payloadSet(a *netlink.Attributes, base exposure.RawBase, offset int, cut []part) {
-	from, ok := t.source(a, unix.NFTA_PAYLOAD_SREG)
+func (t *translator) payloadSet(source kernel.Register, base exposure.RawBase, offset int,
+	cut []part) {
+	from, ok := source.Offset()
 	if !ok {
 		t.unknownEffect("payload set from no register")
 		return

@@ -6,23 +6,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Registers in the kernel are 64 bytes behind the verdict register (struct nft_regs, include/net/netfilter/nf_tables.h), and two
-// numberings for them: NFT_REG_1 to NFT_REG_4 are 16 bytes each, NFT_REG32_00 (8) to NFT_REG32_15 (23) four bytes each.
-const (
-	registerBytes   = 64
-	verdictRegister = 0
-)
-
-// offsetOf is where a register's bytes begin; false for the verdict register and for numbers that there aren't.
-func offsetOf(register uint64) (int, bool) {
-	switch {
-	case register >= 1 && register <= 4:
-		return int(register-1) * 16, true
-	case register >= 8 && register <= 23:
-		return int(register-8) * 4, true
-	}
-	return 0, false
-}
+// registerBytes is how many bytes the kernel's registers hold (struct nft_regs,
+// include/net/netfilter/nf_tables.h).
+const registerBytes = 64
 
 // piece is some bytes that belong together. Exactly one of bytes, ops and data is set.
 type piece struct {

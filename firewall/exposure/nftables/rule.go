@@ -5,6 +5,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,8 +22,8 @@ type translator struct {
 	// version and protocol are what the rule, or its table, has made sure of so far: 4 or 6, and the transport protocol; 0: nothing.
 	version  int
 	protocol int
-	// data is the expression at hand; here, since it would be allocated anew for each otherwise.
-	data netlink.Attributes
+	// decoder reads the expressions of all rules.
+	decoder *kernel.Decoder
 	// compared is the piece that the last statement compared, so that "≥ 5" and "≤ 10" of one load become one range.
 	compared *piece
 }
@@ -35,28 +36,9 @@ type kernelTable struct {
 	objects map[objectKey]string // their texts
 }
 
-// expressions are the kernel's expressions that the reader knows, by name (net/netfilter/nft_*.c).
-var expressions map[string]func(*translator, *netlink.Attributes)
-
-func init() { // the handlers reach back to the table
-	expressions = map[string]func(*translator, *netlink.Attributes){
-		"payload": (*translator).payload, "meta": (*translator).meta, "ct": (*translator).ct, "fib": (*translator).fib,
-		"exthdr": (*translator).exthdr, "rt": (*translator).rt, "socket": (*translator).socket, "osf": (*translator).osf,
-		"xfrm": (*translator).xfrm, "tunnel": (*translator).tunnel, "numgen": (*translator).numgen, "hash": (*translator).hash,
-		"immediate": (*translator).immediate, "bitwise": (*translator).bitwise, "byteorder": (*translator).byteorder,
-		"cmp": (*translator).cmp, "range": (*translator).inRange, "lookup": (*translator).lookup,
-		"nat": (*translator).nat, "masq": (*translator).masquerade, "redir": (*translator).redirect, "tproxy": (*translator).tproxy,
-		"reject": (*translator).reject, "queue": (*translator).queue, "fwd": (*translator).forward, "dup": (*translator).dup,
-		"notrack": (*translator).notrack, "log": (*translator).log, "counter": (*translator).counter, "last": (*translator).last,
-		"limit": condition("limit"), "quota": condition("quota"), "connlimit": condition("connlimit"),
-		"dynset": (*translator).dynset, "objref": (*translator).objref, "flow_offload": (*translator).flowOffload,
-		"synproxy": (*translator).synproxy, "match": (*translator).xtMatch, "target": (*translator).xtTarget,
-	}
-}
-
 // reset makes it ready for a rule of a chain.
 func (t *translator) reset(table *kernelTable, chain *exposure.Chain) {
-	*t = translator{table: table, chain: chain, o: t.o}
+	*t = translator{table: table, chain: chain, o: t.o, decoder: t.decoder}
 }
 
 // decodeRule reads a rule; its chain's table is known.
@@ -69,34 +51,105 @@ func (t *translator) decodeRule(a *netlink.Attributes) *exposure.Rule {
 	}
 	r := &exposure.Rule{Handle: a.Number(unix.NFTA_RULE_HANDLE)}
 	err := netlink.Each(a.Bytes(unix.NFTA_RULE_EXPRESSIONS), func(_ uint16, data []byte) error {
-		t.expression(data)
+		t.expression(t.decoder.Expr(data))
 		return nil
 	})
 	if err != nil {
 		t.add(exposure.Unknown{Text: "a malformed rule", Effect: true})
 	}
 	r.Statements = t.out
-	r.Comment = commentOf(a.Bytes(unix.NFTA_RULE_USERDATA))
+	r.Comment = kernel.Comment(a.Bytes(unix.NFTA_RULE_USERDATA))
 	if r.Comment == "" {
 		r.Comment = t.comment
 	}
 	return r
 }
 
-// expression translates one NFTA_EXPR_NAME, NFTA_EXPR_DATA pair.
-func (t *translator) expression(b []byte) {
-	a, err := netlink.Parse(b)
-	if err != nil {
-		t.add(exposure.Unknown{Text: "a malformed expression", Effect: true})
-		return
+// expression translates one expression.
+func (t *translator) expression(e kernel.Expr) {
+	switch e := e.(type) {
+	case kernel.Payload:
+		t.payload(e)
+	case kernel.Meta:
+		t.meta(e)
+	case kernel.CT:
+		t.ct(e)
+	case kernel.FIB:
+		t.fib(e)
+	case kernel.Exthdr:
+		t.exthdr(e)
+	case kernel.RT:
+		t.rt(e)
+	case kernel.Socket:
+		t.socket(e)
+	case kernel.OSF: // NFT_OSF_MAXGENRELEN is 16
+		t.loadUnknown(e.Dreg, "osf name", 16, true)
+	case kernel.XFRM:
+		t.loadUnknown(e.Dreg, "ipsec", 16, true)
+	case kernel.Tunnel:
+		t.loadUnknown(e.Dreg, "tunnel", 4, true)
+	case kernel.Numgen:
+		t.numgen(e)
+	case kernel.Hash:
+		t.hash(e)
+	case kernel.Immediate:
+		t.immediate(e)
+	case kernel.Bitwise:
+		t.bitwise(e)
+	case kernel.Byteorder:
+		t.byteorder(e)
+	case kernel.Cmp:
+		t.cmp(e)
+	case kernel.Range:
+		t.inRange(e)
+	case kernel.Lookup:
+		t.lookup(e)
+	case kernel.NAT:
+		t.nat(e)
+	case kernel.Masquerade:
+		t.masquerade(e)
+	case kernel.Redirect:
+		t.redirect(e)
+	case kernel.TProxy:
+		t.tproxy(e)
+	case kernel.Reject:
+		t.reject(e)
+	case kernel.Queue:
+		t.queue(e)
+	case kernel.Forward: // the packet goes out of another device at once
+		t.add(exposure.Verdict{Kind: exposure.VerdictStolen, With: "fwd to " + t.deviceText(e.Dev)})
+	case kernel.Dup:
+		t.dup(e)
+	case kernel.Notrack:
+		t.add(exposure.NoTrack{})
+	case kernel.Log:
+		t.log(e)
+	case kernel.Counter, kernel.Last:
+		t.noEffect(e.Name())
+	case kernel.Limit, kernel.Quota, kernel.Connlimit:
+		// They end the rule or not by what happened before.
+		text, _ := conditionText(e)
+		t.unknownMatch(text)
+	case kernel.Dynset:
+		t.dynset(e)
+	case kernel.Objref:
+		t.objref(e)
+	case kernel.FlowOffload:
+		t.flowOffload(e)
+	case kernel.Synproxy:
+		// It answers the client in the server's place, which only sees clients that answered back.
+		t.unknownEffect("synproxy")
+	case kernel.XTMatch:
+		t.xtMatch(e)
+	case kernel.XTTarget:
+		t.xtTarget(e)
+	default:
+		if e.Name() == "" {
+			t.add(exposure.Unknown{Text: "a malformed expression", Effect: true})
+			return
+		}
+		t.unknownEffect(fmt.Sprintf("expression %q", e.Name()))
 	}
-	name := netlink.CString(a.Bytes(unix.NFTA_EXPR_NAME))
-	translate, ok := expressions[string(name)]
-	if t.data, err = netlink.Parse(a.Bytes(unix.NFTA_EXPR_DATA)); err != nil || !ok {
-		t.unknownEffect(fmt.Sprintf("expression %q", name))
-		return
-	}
-	translate(t, &t.data)
 }
 
 func (t *translator) add(s exposure.Statement) {
@@ -115,9 +168,9 @@ func (t *translator) unknownMatch(text string) { t.add(exposure.Unknown{Text: te
 
 func (t *translator) noEffect(text string) { t.add(exposure.NoEffect{Text: text}) }
 
-// load writes a piece to the register that an attribute names. An expression that names none is malformed.
-func (t *translator) load(a *netlink.Attributes, register int, pieces ...*piece) {
-	offset, ok := offsetOf(a.Number(register))
+// load writes pieces to a register. An expression that names none is malformed.
+func (t *translator) load(to kernel.Register, pieces ...*piece) {
+	offset, ok := to.Offset()
 	if !ok {
 		t.unknownEffect("a load into no register")
 		return
@@ -131,7 +184,7 @@ func (t *translator) load(a *netlink.Attributes, register int, pieces ...*piece)
 }
 
 // loadUnknown writes a value that can't be known. may says that the load can also end the rule, where the packet has no such thing.
-func (t *translator) loadUnknown(a *netlink.Attributes, register int, text string, n int, may bool) {
+func (t *translator) loadUnknown(to kernel.Register, text string, n int, may bool) {
 	if may {
 		t.unknownMatch(text)
 	}
@@ -139,12 +192,7 @@ func (t *translator) loadUnknown(a *netlink.Attributes, register int, text strin
 	if n > 8 { // names and addresses
 		o = network
 	}
-	t.load(a, register, operand(unknown(text, n), n, o))
-}
-
-// source is the offset of the register that an attribute names.
-func (t *translator) source(a *netlink.Attributes, register int) (int, bool) {
-	return offsetOf(a.Number(register))
+	t.load(to, operand(unknown(text, n), n, o))
 }
 
 // match adds a match, and notes what it makes sure of.

@@ -6,20 +6,15 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
 // Attributes and flags that x/sys/unix lacks (include/uapi/linux/netfilter/nf_tables.h).
 const (
-	setExpr        = 17         // NFTA_SET_EXPR
-	setExpressions = 18         // NFTA_SET_EXPRESSIONS
-	setObjectType  = 15         // NFTA_SET_OBJ_TYPE
-	descConcat     = 2          // NFTA_SET_DESC_CONCAT
-	fieldLength    = 1          // NFTA_SET_FIELD_LEN
-	flagConcat     = 0x80       // NFT_SET_CONCAT
-	flagObject     = 0x40       // NFT_SET_OBJECT
-	verdictType    = 0xffffff00 // NFT_DATA_VERDICT
+	flagConcat  = 0x80       // NFT_SET_CONCAT
+	flagObject  = 0x40       // NFT_SET_OBJECT
+	verdictType = 0xffffff00 // NFT_DATA_VERDICT
 )
 
 // kernelSet is a set as the kernel has it, and the sets of the model made from it.
@@ -56,43 +51,27 @@ type keyColumn struct {
 	fixed bool
 }
 
-func decodeSet(b []byte) (*kernelSet, string, error) {
-	a, err := netlink.Parse(b)
-	if err != nil {
-		return nil, "", err
-	}
+func setOf(k kernel.Set) *kernelSet {
 	s := &kernelSet{
-		name:       a.String(unix.NFTA_SET_NAME),
-		flags:      uint32(a.Number(unix.NFTA_SET_FLAGS)),
-		keyLength:  int(uint32(a.Number(unix.NFTA_SET_KEY_LEN))),
-		dataLength: int(uint32(a.Number(unix.NFTA_SET_DATA_LEN))),
-		keyTypes:   typesOf(uint32(a.Number(unix.NFTA_SET_KEY_TYPE))),
-		objectType: uint32(a.Number(setObjectType)),
+		name:       k.Name,
+		flags:      k.Flags,
+		keyLength:  int(k.KeyLen),
+		dataLength: int(k.DataLen),
+		keyTypes:   typesOf(k.KeyType),
+		objectType: k.ObjectType,
+		size:       int(k.Size),
+		conditions: conditions(k.Exprs),
 	}
-	switch t := uint32(a.Number(unix.NFTA_SET_DATA_TYPE)); {
-	case t == verdictType:
-		s.verdicts = true
-	default:
-		s.dataTypes = typesOf(t)
+	if s.verdicts = k.DataType == verdictType; !s.verdicts {
+		s.dataTypes = typesOf(k.DataType)
 	}
 	if s.keyLength > registerBytes || s.dataLength > registerBytes {
 		s.broken = fmt.Sprintf("a key of %d and data of %d bytes", s.keyLength, s.dataLength)
 	}
-	desc, err := netlink.Parse(a.Bytes(unix.NFTA_SET_DESC))
-	if err != nil {
-		return nil, "", err
+	for _, n := range k.Fields {
+		s.lengths = append(s.lengths, int(n))
 	}
-	s.size = int(uint32(desc.Number(unix.NFTA_SET_DESC_SIZE)))
-	err = netlink.Each(desc.Bytes(descConcat), func(_ uint16, data []byte) error {
-		field, err := netlink.Parse(data)
-		s.lengths = append(s.lengths, int(uint32(field.Number(fieldLength))))
-		return err
-	})
-	if err != nil {
-		return nil, "", err
-	}
-	s.conditions, err = conditions(a.Bytes(setExpr), a.Bytes(setExpressions))
-	return s, a.String(unix.NFTA_SET_TABLE), err
+	return s
 }
 
 func (s *kernelSet) is(flag uint32) bool { return s.flags&flag != 0 }

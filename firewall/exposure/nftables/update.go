@@ -5,27 +5,23 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
-// Attributes and values that x/sys/unix may lack.
-const (
-	dynsetExpressions = 10 // NFTA_DYNSET_EXPRESSIONS
-	dynsetDelete      = 2  // NFT_DYNSET_OP_DELETE
-)
+// dynsetDelete is NFT_DYNSET_OP_DELETE, which x/sys/unix lacks.
+const dynsetDelete = 2
 
 // dynset adds to a set, or removes from it (nft_dynset_eval in net/netfilter/nft_dynset.c).
-func (t *translator) dynset(a *netlink.Attributes) {
-	name := a.String(unix.NFTA_DYNSET_SET_NAME)
-	asked, err := conditions(a.Bytes(unix.NFTA_DYNSET_EXPR), a.Bytes(dynsetExpressions))
-	key, v, found := t.key(name, a.Number(unix.NFTA_DYNSET_SREG_KEY))
-	if !found || err != nil {
+func (t *translator) dynset(e kernel.Dynset) {
+	name, asked := e.Set, conditions(e.Exprs[:])
+	key, v, found := t.key(name, e.SregKey)
+	if !found {
 		t.unknownEffect("update of set " + name)
 		return
 	}
 	u := exposure.SetUpdate{Set: v.out, Op: exposure.SetAdd, Key: key, EndsWhenFull: true}
-	if a.Number(unix.NFTA_DYNSET_OP) == dynsetDelete {
+	if e.Op == dynsetDelete {
 		u.Op, u.EndsWhenFull = exposure.SetDelete, false
 		v.out.Shrinks = true
 		t.add(u)
@@ -37,16 +33,15 @@ func (t *translator) dynset(a *netlink.Attributes) {
 		u.Condition = strings.TrimSpace(v.set.conditions + " " + asked)
 	}
 	t.add(u)
-	if a.Number(unix.NFTA_DYNSET_FLAGS)&unix.NFT_DYNSET_F_INV != 0 { // only a packet whose key has no room goes on
+	if e.Flags&unix.NFT_DYNSET_F_INV != 0 { // only a packet whose key has no room goes on
 		t.unknownMatch("no room in set " + name)
 	}
 }
 
-// objref applies a named object, or the one that a map has for a key: NFTA_OBJREF_IMM_TYPE 1, NFTA_OBJREF_IMM_NAME 2, NFTA_OBJREF_SET_SREG 3,
-// NFTA_OBJREF_SET_NAME 4.
-func (t *translator) objref(a *netlink.Attributes) {
-	if !a.Has(4) {
-		kind, name := uint32(a.Number(1)), a.String(2)
+// objref applies a named object, or the one that a map has for a key.
+func (t *translator) objref(e kernel.Objref) {
+	if e.Set == "" {
+		kind, name := e.Type, e.Object
 		text := t.table.objects[objectKey{kind, name}]
 		if text == "" {
 			text = fmt.Sprintf("%s %s", objectWord(kind), name)
@@ -54,8 +49,8 @@ func (t *translator) objref(a *netlink.Attributes) {
 		t.add(objectEffect(kind, text))
 		return
 	}
-	name := a.String(4)
-	key, v, found := t.key(name, a.Number(3))
+	name := e.Set
+	key, v, found := t.key(name, e.Sreg)
 	if !found {
 		t.unknownEffect("object from map " + name)
 		return

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
-	"github.com/portgrave/portgrave/firewall/netlink"
+	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,10 +18,10 @@ var (
 	icmpxAnswers = map[uint64]string{0: "no-route", 1: "port-unreachable", 2: "host-unreachable", 3: "admin-prohibited"}
 )
 
-func (t *translator) reject(a *netlink.Attributes) {
-	code := a.Number(unix.NFTA_REJECT_ICMP_CODE)
+func (t *translator) reject(e kernel.Reject) {
+	code := uint64(e.Code)
 	with := fmt.Sprintf("answer %d", code)
-	switch a.Number(unix.NFTA_REJECT_TYPE) {
+	switch e.Type {
 	case unix.NFT_REJECT_TCP_RST:
 		with = "tcp reset"
 	case unix.NFT_REJECT_ICMPX_UNREACH:
@@ -35,16 +35,15 @@ func (t *translator) reject(a *netlink.Attributes) {
 	t.add(exposure.Verdict{Kind: exposure.VerdictReject, With: with})
 }
 
-// queue: NFTA_QUEUE_NUM 1, NFTA_QUEUE_TOTAL 2, NFTA_QUEUE_FLAGS 3, NFTA_QUEUE_SREG_QNUM 4.
-func (t *translator) queue(a *netlink.Attributes) {
-	with := fmt.Sprint(a.Number(1))
-	switch total := a.Number(2); {
-	case a.Has(4):
+func (t *translator) queue(e kernel.Queue) {
+	with := fmt.Sprint(e.Num)
+	switch {
+	case e.Sreg != 0:
 		with = "of a register"
-	case total > 1:
-		with += fmt.Sprintf("-%d", a.Number(1)+total-1)
+	case e.Total > 1:
+		with += fmt.Sprintf("-%d", uint32(e.Num)+uint32(e.Total)-1)
 	}
-	if a.Number(3)&1 != 0 { // NFT_QUEUE_FLAG_BYPASS
+	if e.Flags&1 != 0 { // NFT_QUEUE_FLAG_BYPASS
 		with += " bypass"
 	}
 	t.add(exposure.Verdict{Kind: exposure.VerdictQueue, With: with})
@@ -62,23 +61,18 @@ func queueText(code uint32) string {
 	return text
 }
 
-// forward is fwd: the packet goes out of another device at once.
-func (t *translator) forward(a *netlink.Attributes) {
-	t.add(exposure.Verdict{Kind: exposure.VerdictStolen, With: "fwd to " + t.deviceText(a, unix.NFTA_FWD_SREG_DEV)})
-}
-
 // dup sends a copy; the packet itself goes on.
-func (t *translator) dup(a *netlink.Attributes) {
-	if a.Has(unix.NFTA_DUP_SREG_DEV) {
-		t.noEffect("dup to " + t.deviceText(a, unix.NFTA_DUP_SREG_DEV))
+func (t *translator) dup(e kernel.Dup) {
+	if e.Dev != 0 {
+		t.noEffect("dup to " + t.deviceText(e.Dev))
 		return
 	}
 	t.noEffect("dup")
 }
 
 // deviceText is the device whose index a register holds.
-func (t *translator) deviceText(a *netlink.Attributes, register int) string {
-	if at, ok := offsetOf(a.Number(register)); ok {
+func (t *translator) deviceText(r kernel.Register) string {
+	if at, ok := r.Offset(); ok {
 		if v, ok := t.registers.one(at, 4, host).IsConst(); ok {
 			n, _ := v.Uint64()
 			return fmt.Sprintf("device %d", n)
@@ -87,42 +81,23 @@ func (t *translator) deviceText(a *netlink.Attributes, register int) string {
 	return "a device"
 }
 
-func (t *translator) notrack(*netlink.Attributes) { t.add(exposure.NoTrack{}) }
-
-func (t *translator) log(a *netlink.Attributes) {
+func (t *translator) log(e kernel.Log) {
 	words := []string{"log"}
-	if p := a.String(unix.NFTA_LOG_PREFIX); p != "" {
-		words = append(words, fmt.Sprintf("prefix %q", p))
+	if e.Prefix != "" {
+		words = append(words, fmt.Sprintf("prefix %q", e.Prefix))
 	}
-	if a.Has(unix.NFTA_LOG_GROUP) {
-		words = append(words, fmt.Sprintf("group %d", a.Number(unix.NFTA_LOG_GROUP)))
+	if e.Group.Set {
+		words = append(words, fmt.Sprintf("group %d", e.Group.Value))
 	}
 	t.noEffect(strings.Join(words, " "))
-}
-
-func (t *translator) counter(*netlink.Attributes) { t.noEffect("counter") }
-func (t *translator) last(*netlink.Attributes)    { t.noEffect("last") }
-
-// condition is an expression that ends the rule or not by what happened before.
-func condition(name string) func(*translator, *netlink.Attributes) {
-	return func(t *translator, a *netlink.Attributes) {
-		text, _ := conditionText(name, a)
-		t.unknownMatch(text)
-	}
 }
 
 // statusConfirmed is IPS_CONFIRMED (include/uapi/linux/netfilter/nf_conntrack_common.h): the connection's first packet has left the host's hooks.
 const statusConfirmed = 1 << 3
 
-// flowTableName is NFTA_FLOW_TABLE_NAME.
-const flowTableName = 1
-
 // flowOffload hands an established connection to a flowtable. Of any other packet, a first one always, the kernel ends the rule
 // (nft_flow_offload_eval in net/netfilter/nft_flow_offload.c).
-func (t *translator) flowOffload(a *netlink.Attributes) {
-	t.noEffect("flow add @" + a.String(flowTableName))
+func (t *translator) flowOffload(e kernel.FlowOffload) {
+	t.noEffect("flow add @" + e.Table)
 	t.match(exposure.AnyBit(exposure.FieldCTStatus, statusConfirmed))
 }
-
-// synproxy answers the client in the server's place, and the server only sees clients that answered back.
-func (t *translator) synproxy(*netlink.Attributes) { t.unknownEffect("synproxy") }

@@ -1,0 +1,72 @@
+package nft
+
+import (
+	"testing"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
+	"pgregory.net/rapid"
+)
+
+func TestParseName(t *testing.T) {
+	large := part{"web", firewall.IPv6}
+	second := placement{second: true}
+	set := func(length uint8) identity {
+		return identity{service: "web", role: roleLarge, family: firewall.IPv6, length: length, isLengthSet: true}
+	}
+	part := identity{service: "web", role: roleLarge, family: firewall.IPv6}
+	for name, want := range map[string]identity{
+		serviceChain("web"):                              {service: "web", role: roleService},
+		whereChain("web"):                                {service: "web"},
+		refuseChain("web"):                               {service: "web"},
+		addressSet("web", firewall.IPv4):                 {service: "web"},
+		"svc/web/allowed-ipv4":                           {service: "web"},
+		"svc/web/nets-ipv4.2":                            {service: "web"},
+		large.chain(placement{}):                         part,
+		large.chain(second):                              part,
+		large.shardChain(second, 7):                      part,
+		large.chain(second) + "/more1":                   part,
+		lengthSet(large.chain(second), 0):                set(0),
+		lengthSet(large.shardChain(placement{}, 3), 128): set(128),
+		"svc/web/ipv6/129":                               part,
+		"svc/web/ipv6x":                                  {service: "web"},
+		portsMap(firewall.UDP):                           {role: rolePorts, protocol: firewall.UDP},
+		"ports-ping-pong":                                {},
+		"ports-":                                         {},
+		"shared/tcp/80":                                  {},
+		"prerouting":                                     {},
+		"svc/":                                           {},
+		"":                                               {},
+	} {
+		if got := parseName(name); got != want {
+			t.Errorf("%q: %+v, want %+v", name, got, want)
+		}
+	}
+}
+
+// Every expression that we make has a type, and every object knows what its name says.
+func TestWhatWeMakeIsKnown(t *testing.T) {
+	now := time.Now()
+	rapid.Check(t, func(t *rapid.T) {
+		r := compile(backendtest.Draw(t), now, layout{limits: limits{rules: 1, lengths: 3, split: 6}})
+		for _, c := range r.chains {
+			if c.is != parseName(c.name) {
+				t.Fatalf("chain %s is taken for %+v", c.name, c.is)
+			}
+			for _, rule := range c.rules {
+				for _, e := range rule.Exprs {
+					if _, unknown := e.(nftables.Unknown); unknown {
+						t.Fatalf("chain %s: %s", c.name, rule)
+					}
+				}
+			}
+		}
+		for _, s := range r.sets {
+			if s.is != parseName(s.name) {
+				t.Fatalf("set %s is taken for %+v", s.name, s.is)
+			}
+		}
+	})
+}
