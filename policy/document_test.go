@@ -146,7 +146,7 @@ func TestPlainOrQuoted(t *testing.T) {
 		"2001:db8::": false, "2026-01-01": false, "a: b": false, "a #b": false, "": false, "?": false, "<<": false,
 		"12:30:45": false, "192.168": false, "é": false, "a\u0085": false, "$.a[*]": false,
 	} {
-		got := plainOrQuoted(text)
+		got := yamlScalar(text)
 		if (got == text) != plain {
 			t.Errorf("%q: %s", text, got)
 		}

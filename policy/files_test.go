@@ -175,7 +175,7 @@ func TestYoungFiles(t *testing.T) {
 		"of the future, long since": {time.Hour, -time.Minute, 0},
 		"the clock was set back":    {time.Hour, time.Hour, 0},
 	} {
-		until := youngUntil(fakeInfo{written: now.Add(c.written), changed: now.Add(c.changed)}, now)
+		until := unsettledUntil(fakeInfo{written: now.Add(c.written), changed: now.Add(c.changed)}, now)
 		want := time.Time{}
 		if c.young > 0 {
 			want = now.Add(c.young)
@@ -358,7 +358,7 @@ func TestFolders(t *testing.T) {
 	if err := os.Symlink("loop", filepath.Join(dir, "loop")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := wayTo(filepath.Join(dir, "loop")); !errors.Is(err, syscall.ELOOP) {
+	if _, err := tracePath(filepath.Join(dir, "loop")); !errors.Is(err, syscall.ELOOP) {
 		t.Errorf("a link to itself: %v", err)
 	}
 }

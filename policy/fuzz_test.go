@@ -143,7 +143,7 @@ func FuzzJSON(f *testing.F) {
 		if err == nil {
 			err = s.skip(maxDepth)
 		}
-		if err == errDeep || err == errWord {
+		if err == errTooDeep || err == errWordTooLong {
 			return
 		}
 		if err == nil {

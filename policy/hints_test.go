@@ -127,11 +127,11 @@ func TestHintsInServices(t *testing.T) {
 
 		"proto: udp":               `3:17: unknown key "proto" in a service; write protocol: udp`,
 		"proto: any":               `3:17: unknown key "proto" in a service; write protocol`,
-		"accept: [any]":            `3:17: unknown key "accept" in a service; ` + whoMay,
-		"source: 192.0.2.1":        `3:17: unknown key "source" in a service; ` + whoMay,
-		"sources: [192.0.2.1]":     `3:17: unknown key "sources" in a service; ` + whoMay,
-		"cidr_blocks: [192.0.2.1]": `3:17: unknown key "cidr_blocks" in a service; ` + whoMay,
-		"from: any":                `3:17: unknown key "from" in a service; ` + whoMay,
+		"accept: [any]":            `3:17: unknown key "accept" in a service; ` + writeAllow,
+		"source: 192.0.2.1":        `3:17: unknown key "source" in a service; ` + writeAllow,
+		"sources: [192.0.2.1]":     `3:17: unknown key "sources" in a service; ` + writeAllow,
+		"cidr_blocks: [192.0.2.1]": `3:17: unknown key "cidr_blocks" in a service; ` + writeAllow,
+		"from: any":                `3:17: unknown key "from" in a service; ` + writeAllow,
 		"from_port: 22, to_port: 22": `3:17: unknown key "from_port" in a service; write port: 22` + "\n" +
 			`3:32: unknown key "to_port" in a service; write port: 22`,
 		"from_port: 80, to_port: 90": `3:17: unknown key "from_port" in a service; write port: "80-90"` + "\n" +
@@ -148,7 +148,7 @@ func TestHintsInServices(t *testing.T) {
 			`has; whom allow does not have is refused anyway`,
 		"in_interface: eth0":            `3:17: unknown key "in_interface" in a service; write interfaces`,
 		"comment: x":                    `3:17: unknown key "comment" in a service; write purpose`,
-		"ipBlock: {cidr: 192.0.2.0/24}": `3:17: unknown key "ipBlock" in a service; ` + whoMay,
+		"ipBlock: {cidr: 192.0.2.0/24}": `3:17: unknown key "ipBlock" in a service; ` + writeAllow,
 		"allow: [{ipBlock: {cidr: 192.0.2.0/24}}]": `3:25: an entry of allow lacks the key "cidr" (the ` +
 			"source: an address, a CIDR or the name of a network)\n" + `3:26: unknown key "ipBlock" in an ` +
 			`entry of allow; write its cidr alone: {cidr: 192.0.2.0/24}; its except belongs into the ` +
@@ -213,7 +213,7 @@ func TestHintsAreNeverWider(t *testing.T) {
 		p := somePrefix().Draw(t, "prefix")
 		meant := firewall.MustPrefixes(p.String())
 		text := spoilt(t, p)
-		hint := formHint(text) + entryHint(text)
+		hint := addressHint(text) + entryHint(text)
 		for _, word := range offered.FindAllString(hint, -1) {
 			q, err := parsePrefix(strings.Trim(word, ":"))
 			if err == nil && !meant.Covers(q) {
@@ -223,7 +223,7 @@ func TestHintsAreNeverWider(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		name := rapid.StringMatching(`[any]{1,4}[0-9a-z]{0,3}`).Draw(t, "name")
-		got := mistakes("version: 1\nservices: [{name: a, allow: [" + plainOrQuoted(name) + "]}]\n")
+		got := mistakes("version: 1\nservices: [{name: a, allow: [" + yamlScalar(name) + "]}]\n")
 		if strings.Contains(got, `mean "any"`) {
 			t.Fatal(got)
 		}

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// patience is far more than any file within the limits takes, even under the race detector on a busy machine;
-// without the limits each of the hostile files takes minutes, all memory, or the stack.
+// patience is far more than any file within the limits takes, even under the race detector on a
+// busy machine; without the limits each of the hostile files takes minutes, all memory, or the
+// stack.
 const patience = 60 * time.Second
 
 // TestHostileYAML: what would exhaust the parser is refused, in a bounded time.
@@ -74,7 +75,8 @@ func TestManyMistakes(t *testing.T) {
 	}
 }
 
-// TestLargePolicies: sizes that people do have are read and compiled in about the time that it takes to parse them.
+// TestLargePolicies: sizes that people do have are read and compiled in about the time that it
+// takes to parse them.
 func TestLargePolicies(t *testing.T) {
 	var services, inline strings.Builder
 	services.WriteString("version: 1\nnetworks: {office: [203.0.113.0/24]}\nservices:\n")

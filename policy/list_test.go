@@ -105,10 +105,10 @@ func TestManyBadLines(t *testing.T) {
 
 func TestListsAreCounted(t *testing.T) {
 	heard := 0
-	if _, err := (listReader{name: "list", limit: 100_000, counted: func(n int) { heard += n }}).read(bytes.NewReader(asLines(someNetworks(100_000, false, true)))); err != nil {
+	if _, err := (listReader{name: "list", limit: 100_000, onEntries: func(n int) { heard += n }}).read(bytes.NewReader(asLines(someNetworks(100_000, false, true)))); err != nil {
 		t.Fatal(err)
 	}
-	if heard <= 100_000-countEvery || heard > 100_000 {
+	if heard <= 100_000-progressInterval || heard > 100_000 {
 		t.Errorf("%d entries were told of", heard)
 	}
 }
@@ -143,7 +143,7 @@ func TestServicesShareSources(t *testing.T) {
 
 // TestMillionsMayBeAllowed: max is not held back by a bound on bytes that fewer entries need.
 func TestMillionsMayBeAllowed(t *testing.T) {
-	if few, many := (&network{max: 10}).maxBytes(), (&network{max: 10_000_000}).maxBytes(); few != maxList ||
+	if few, many := (&network{max: 10}).maxBytes(), (&network{max: 10_000_000}).maxBytes(); few != maxListBytes ||
 		many < 10_000_000*int64(len("2001:db8:1111:2222:3333:4444:5555:6666/128\n")) {
 		t.Errorf("%d and %d bytes", few, many)
 	}
@@ -151,7 +151,7 @@ func TestMillionsMayBeAllowed(t *testing.T) {
 
 // TestFileThatFails: a file that can't be read to its end is no shorter list.
 func TestFileThatFails(t *testing.T) {
-	broken := &bounded{strings.NewReader(strings.Repeat("10.0.0.0/8\n", 100)), 500}
+	broken := &limitedReader{strings.NewReader(strings.Repeat("10.0.0.0/8\n", 100)), 500}
 	list, err := listReader{name: "list", limit: 1000}.read(broken)
 	if !errors.Is(err, errTooLarge) || list.prefixes.Len() > 0 {
 		t.Errorf("%v, %v", list, err)

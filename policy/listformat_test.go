@@ -277,21 +277,21 @@ func TestPackedLists(t *testing.T) {
 		"list:1:1: this is packed with gzip twice: unpack it once")
 	expect(t, "a bomb", readText(t, packed(t, strings.Repeat("# nothing\n", 7<<20)), ""),
 		"list: unpacked, it is larger than 64 MiB")
-	text := `{"a": ["192.0.2.1"], "b": [` + strings.Repeat(`"`+strings.Repeat("x", 1000)+`",`, maxList/1000)
+	text := `{"a": ["192.0.2.1"], "b": [` + strings.Repeat(`"`+strings.Repeat("x", 1000)+`",`, maxListBytes/1000)
 	expect(t, "a bomb of JSON", readText(t, packed(t, text), "$.a[*]"),
 		"list: unpacked, it is larger than 64 MiB")
-	long := strings.Repeat("x", maxHeld)
+	long := strings.Repeat("x", maxHeldBytes)
 	expect(t, "a long text that is passed over", readText(t, `{"b":"`+long+`","a":["192.0.2.1"]}`, "$.a[*]"),
 		"192.0.2.1/32")
 	long = `{"b": ["` + long + `"]}`
 	expectPart(t, readText(t, long, "$.b[*]"), ": a key, string or number is longer than 64 KiB")
-	expect(t, "a long text that is held", readText(t, long, "$.b[-1]"), "list:1:7: "+errHeld.Error())
+	expect(t, "a long text that is held", readText(t, long, "$.b[-1]"), "list:1:7: "+errTooMuchHeld.Error())
 }
 
 // TestSecretLists: what a link leads to is not repeated in messages, whatever its format is.
 func TestSecretLists(t *testing.T) {
 	for _, f := range formats {
-		o := listReader{name: "list", limit: 1000, secret: true}
+		o := listReader{name: "list", limit: 1000, hideText: true}
 		if f.path != "" {
 			o.selects, _ = parseSelect(f.path)
 		}

@@ -210,7 +210,7 @@ func TestURLFails(t *testing.T) {
 		}, "the download broke off: unexpected EOF"},
 		"huge": {func(rw http.ResponseWriter, _ *http.Request) {
 			line := []byte(strings.Repeat("# nothing\n", 1<<13))
-			for range maxList/len(line) + 2 {
+			for range maxListBytes/len(line) + 2 {
 				if _, err := rw.Write(line); err != nil {
 					return
 				}
@@ -484,7 +484,7 @@ func TestSlowNetworksLoadTogether(t *testing.T) {
 		defer running.Add(-1)
 		for old := most.Load(); now > old && !most.CompareAndSwap(old, now); old = most.Load() {
 		}
-		if now == atOnce {
+		if now == maxConcurrentLoads {
 			close(gate)
 		}
 		<-gate
@@ -492,7 +492,7 @@ func TestSlowNetworksLoadTogether(t *testing.T) {
 	}
 	var b strings.Builder
 	b.WriteString("version: 1\nnetworks:\n")
-	for i := range atOnce {
+	for i := range maxConcurrentLoads {
 		fmt.Fprintf(&b, "  n%d: {dns: host%d.example}\n", i, i)
 	}
 	b.WriteString(
@@ -501,7 +501,7 @@ func TestSlowNetworksLoadTogether(t *testing.T) {
 	if _, err := mustParse(t, b.String()).Compile(t.Context(), &n); err != nil {
 		t.Fatal(err)
 	}
-	if most.Load() != atOnce {
+	if most.Load() != maxConcurrentLoads {
 		t.Errorf("at most %d ran together", most.Load())
 	}
 }

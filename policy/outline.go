@@ -2,26 +2,32 @@ package policy
 
 import "github.com/portgrave/portgrave/firewall"
 
-// Outline is what can be made out of a policy whatever mistakes it has: enough to close its ports when it can't be used otherwise.
+// Outline is the part of a policy that can be read despite mistakes: enough to close its ports if
+// nothing else can be used.
 type Outline struct {
-	// Open: the policy says clearly that a boot which can load nothing leaves everything open.
+	// Open is true if the policy clearly says boot: open.
 	Open bool
-	// Unlisted is deny too if it can't be made out.
+	// Unlisted is also deny if its value is not valid.
 	Unlisted firewall.Unlisted
-	// Ports that services list.
+	// Ports lists the ports of services.
 	Ports []firewall.PortRange
-	// Complete: there are no others.
+	// Complete is true if the policy has no other ports.
 	Complete bool
 }
 
-// ReadOutline reads the outline of a policy. It knows no failure: what can't be read is not in it, and then it is not Complete.
+// ReadOutline reads the outline of a policy. It never fails: if a part can't be read, the outline
+// lacks it and is not Complete.
 func ReadOutline(opts Options) Outline {
 	d, _, err := decode(opts)
 	if err != nil {
 		return Outline{Unlisted: firewall.UnlistedIgnore}
 	}
 	p := d.policy
-	o := Outline{Open: p.Boot == "open", Unlisted: p.unlisted, Complete: !d.incomplete && !d.vague}
+	o := Outline{
+		Open:     p.Boot == "open",
+		Unlisted: p.unlisted,
+		Complete: !d.incomplete && !d.portsUncertain,
+	}
 	if o.Unlisted != firewall.UnlistedIgnore {
 		o.Unlisted = firewall.UnlistedDeny
 	}

@@ -16,7 +16,8 @@ func tcp(ports ...uint16) (out []firewall.PortRange) {
 	return out
 }
 
-// TestOutline: however broken a policy is, what can be read of it is, and nothing is called complete that may not be.
+// TestOutline: however broken a policy is, what can be read of it is, and nothing is called
+// complete that may not be.
 func TestOutline(t *testing.T) {
 	const ssh, db = "  - {name: ssh, port: 22, allow: [any]}\n", "  - {name: db, port: 5432, allow: [nowhere]}\n"
 	for name, c := range map[string]struct {

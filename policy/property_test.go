@@ -156,7 +156,8 @@ func TestSameMeaningSameState(t *testing.T) {
 	})
 }
 
-// TestStateMeansThePolicy: the State decides about each single address as the entries say, read one by one.
+// TestStateMeansThePolicy: the State decides about each single address as the entries say, read one
+// by one.
 func TestStateMeansThePolicy(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := someModel().Draw(t, "model")

@@ -51,7 +51,7 @@ func TestPublishedLists(t *testing.T) {
 			w.Files = asChecked
 			more := ""
 			if list.Select != "" {
-				more = ", select: " + plainOrQuoted(list.Select)
+				more = ", select: " + yamlScalar(list.Select)
 			}
 			expect(t, "the file", w.allowed(fmt.Sprintf("{file: %s%s}", sample, more)), want[i].networks)
 			s := w.server(func(rw http.ResponseWriter, r *http.Request) { http.ServeFile(rw, r, sample) })

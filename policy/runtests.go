@@ -9,7 +9,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// RunTests decides every test by the State alone, in the order of the policy.
+// RunTests decides every test from the State, in the order of the policy.
 func (c *Compiled) RunTests(now time.Time) []TestResult {
 	results := make([]TestResult, 0, len(c.Tests))
 	if len(c.Tests) == 0 {
@@ -76,7 +76,7 @@ func (j *judge) run(t Test) TestResult {
 		r.To = port.String()
 		outcomes = append(outcomes, j.reach(t, port, ""))
 	} else if svc, ok := j.byName[t.To]; ok {
-		for _, port := range j.tellingPorts(t, svc) {
+		for _, port := range j.decisivePorts(t, svc) {
 			outcomes = append(outcomes, j.reach(t, port, svc.Name))
 		}
 	}
@@ -89,17 +89,19 @@ func (j *judge) run(t Test) TestResult {
 	}
 	r.OK = r.Got == r.Expect
 	if !r.OK && r.Got == "ignored" {
-		r.Reason += "; whether it is reachable is up to others: list the port, or use unlisted: deny"
+		r.Reason += "; whether it is reachable is up to others: list the port, or use unlisted: " +
+			"deny"
 	}
 	return r
 }
 
-// tellingPorts are the ports of a service at which an answer can change: the first of each range,
-// and where the range of some service begins or has just ended. A service that is asked by itself
-// gives the same answer at each of its ports.
-func (j *judge) tellingPorts(t Test, svc firewall.Service) (ports []firewall.PortRange) {
+// decisivePorts returns the ports of a service at which the answer can change: the first of each
+// range, and where the range of some service begins or has just ended. Without an interface or
+// address, a service gives the same answer at each of its ports.
+func (j *judge) decisivePorts(t Test, svc firewall.Service) (ports []firewall.PortRange) {
 	for _, r := range svc.Ports {
-		ports = append(ports, firewall.PortRange{Protocol: r.Protocol, First: r.First, Last: r.First})
+		first := firewall.PortRange{Protocol: r.Protocol, First: r.First, Last: r.First}
+		ports = append(ports, first)
 		if !t.placed() {
 			return ports
 		}
@@ -144,17 +146,18 @@ func (j *judge) reach(t Test, port firewall.PortRange, service string) outcome {
 	if reached.Len() == 0 {
 		return outcome{"deny", fmt.Sprintf("no service allows it on %s", port)}
 	}
-	return outcome{"partial", fmt.Sprintf("only [%s] of it is allowed on %s", some(reached), port)}
+	reason := fmt.Sprintf("only [%s] of it is allowed on %s", abbreviate(reached), port)
+	return outcome{"partial", reason}
 }
 
-// maxNamed is how many prefixes a reason names.
-const maxNamed = 16
+// maxNamedPrefixes bounds the prefixes in a reason.
+const maxNamedPrefixes = 16
 
-// some is the prefixes of a set, for people.
-func some(set firewall.Prefixes) string {
+// abbreviate lists the prefixes of a set for people, up to maxNamedPrefixes.
+func abbreviate(set firewall.Prefixes) string {
 	var words []string
 	for p := range set.All() {
-		if len(words) == maxNamed {
+		if len(words) == maxNamedPrefixes {
 			words = append(words, fmt.Sprintf("… %d in all", set.Len()))
 			break
 		}
@@ -183,7 +186,7 @@ func (j *judge) ask(w where) allowance {
 		sets = append(sets, svc.AllowedAt(j.now))
 		a.by = svc.Name
 	}
-	a.sources = merge(sets)
+	a.sources = unionAll(sets)
 	j.allowed[w] = a
 	return a
 }

@@ -7,77 +7,82 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// sharedSets remembers what was made of networks, so that services with the same sources have them in common: a thousand services that
-// allow a network of a million take no more memory than one.
+// sharedSets remembers the results of set operations, so that services with the same sources share
+// memory: a thousand services that allow a network of a million prefixes take no more than one.
 type sharedSets struct {
-	unions map[string]firewall.Prefixes // by the networks' names
-	small  map[string]firewall.Prefixes // by their content
-	made   map[operation]firewall.Prefixes
+	byNames   map[string]firewall.Prefixes // unions of networks, by the networks' names
+	byContent map[string]firewall.Prefixes // short sets, by their binary form
+	results   map[operation]firewall.Prefixes
 }
 
-// operation is what a set was made by.
+// operation identifies an operation on two sets: a minus b, or their union.
 type operation struct {
 	minus bool
 	a, b  firewall.SetIdentity
 }
 
-// maxSmall is up to how many prefixes lists in the policy are compared with each other.
-const maxSmall = 1000
+// maxComparedPrefixes bounds the sets that deduplicate compares by content.
+const maxComparedPrefixes = 1000
 
-// one is a set itself, or an equal one that was met before: lists that are written out in two services are one.
-func (s *sharedSets) one(set firewall.Prefixes) firewall.Prefixes {
-	if n := set.Len(); n == 0 || n > maxSmall {
+// deduplicate returns an equal set that was seen before, or set itself. Lists that are written out
+// in two services so become one.
+func (s *sharedSets) deduplicate(set firewall.Prefixes) firewall.Prefixes {
+	if n := set.Len(); n == 0 || n > maxComparedPrefixes {
 		return set
 	}
 	key, err := set.AppendBinary(nil)
 	if err != nil {
 		return set
 	}
-	if known, ok := s.small[string(key)]; ok {
+	if known, ok := s.byContent[string(key)]; ok {
 		return known
 	}
-	if s.small == nil {
-		s.small = map[string]firewall.Prefixes{}
+	if s.byContent == nil {
+		s.byContent = map[string]firewall.Prefixes{}
 	}
-	s.small[string(key)] = set
+	s.byContent[string(key)] = set
 	return set
 }
 
-// make is the result of an operation, or what it was before.
-func (s *sharedSets) make(o operation, result func() firewall.Prefixes) firewall.Prefixes {
-	if known, ok := s.made[o]; ok {
+// memoize returns the earlier result of an operation, or computes it.
+func (s *sharedSets) memoize(o operation, result func() firewall.Prefixes) firewall.Prefixes {
+	if known, ok := s.results[o]; ok {
 		return known
 	}
-	if s.made == nil {
-		s.made = map[operation]firewall.Prefixes{}
+	if s.results == nil {
+		s.results = map[operation]firewall.Prefixes{}
 	}
 	all := result()
-	s.made[o] = all
+	s.results[o] = all
 	return all
 }
 
-// union is everything in the named networks.
-func (s *sharedSets) union(names []string, networks map[string]firewall.Prefixes) firewall.Prefixes {
+// union returns everything in the named networks.
+func (s *sharedSets) union(
+	names []string,
+	networks map[string]firewall.Prefixes,
+) firewall.Prefixes {
 	slices.Sort(names)
 	names = slices.Compact(names)
 	key := strings.Join(names, "\n")
-	if known, ok := s.unions[key]; ok {
+	if known, ok := s.byNames[key]; ok {
 		return known
 	}
 	var sets []firewall.Prefixes
 	for _, name := range names {
 		sets = append(sets, networks[name])
 	}
-	all := merge(sets)
-	if s.unions == nil {
-		s.unions = map[string]firewall.Prefixes{}
+	all := unionAll(sets)
+	if s.byNames == nil {
+		s.byNames = map[string]firewall.Prefixes{}
 	}
-	s.unions[key] = all
+	s.byNames[key] = all
 	return all
 }
 
-// merge unites sets two by two, those again, and so on: n sets of m ranges cost n·m·log n steps, however they interleave.
-func merge(sets []firewall.Prefixes) firewall.Prefixes {
+// unionAll unites sets in pairs, then those unions in pairs, and so on. So n sets of m ranges cost
+// n·m·log n steps, even if they interleave.
+func unionAll(sets []firewall.Prefixes) firewall.Prefixes {
 	for len(sets) > 1 {
 		half := (len(sets) + 1) / 2
 		next := make([]firewall.Prefixes, half)
@@ -94,24 +99,26 @@ func merge(sets []firewall.Prefixes) firewall.Prefixes {
 	return sets[0]
 }
 
-// with is the union of a set and some entries more; the set itself if it has them all.
-func (s *sharedSets) with(set, more firewall.Prefixes) firewall.Prefixes {
+// unionWith returns the union of set and more; set itself if it has everything already.
+func (s *sharedSets) unionWith(set, more firewall.Prefixes) firewall.Prefixes {
 	if set.Len() == 0 {
-		return s.one(more)
+		return s.deduplicate(more)
 	}
 	for p := range more.All() {
 		if !set.Covers(p) {
-			more = s.one(more)
-			return s.make(operation{false, set.Identity(), more.Identity()}, func() firewall.Prefixes { return set.Union(more) })
+			more = s.deduplicate(more)
+			operation := operation{false, set.Identity(), more.Identity()}
+			return s.memoize(operation, func() firewall.Prefixes { return set.Union(more) })
 		}
 	}
 	return set
 }
 
-// minus is sources without except; sources itself if they have nothing in common.
+// minus returns sources without except; sources itself if they have nothing in common.
 func (s *sharedSets) minus(sources, except firewall.Prefixes) firewall.Prefixes {
 	if sources.Disjoint(except) {
 		return sources
 	}
-	return s.make(operation{true, sources.Identity(), except.Identity()}, func() firewall.Prefixes { return sources.Minus(except) })
+	operation := operation{true, sources.Identity(), except.Identity()}
+	return s.memoize(operation, func() firewall.Prefixes { return sources.Minus(except) })
 }

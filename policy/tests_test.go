@@ -68,7 +68,8 @@ func TestRunTestsKnowTheTime(t *testing.T) {
 	}
 }
 
-// TestRunTestsWholeRange: a service's range is judged throughout, also where another one shares some ports.
+// TestRunTestsWholeRange: a service's range is judged throughout, also where another one shares
+// some ports.
 func TestRunTestsWholeRange(t *testing.T) {
 	c := mustCompile(t, `version: 1
 services:

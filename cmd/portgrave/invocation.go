@@ -140,7 +140,7 @@ func (inv *invocation) read(
 			inv.stateDir,
 			"networks",
 		), Offline: how.offline, Files: how.files, AcceptShrunk: inv.acceptShrunk,
-		Foretold: roomForLists, Counted: reading.counted,
+		OnSize: roomForLists, OnEntries: reading.counted,
 		Connected: hostview.Connected, Virtual: ipvs.VirtualServices,
 		Warn: func(err error) {
 			if mayChangeRules() { // others may not keep content, and need not
@@ -164,7 +164,7 @@ func (inv *invocation) parsed(path string, how howToRead) (*policy.Policy, error
 		policy.Options{
 			Path:     path,
 			Files:    how.files,
-			Foretold: func(bytes int64) { makeRoom(roomOfText * bytes) },
+			OnSize: func(bytes int64) { makeRoom(roomOfText * bytes) },
 		},
 	)
 }
