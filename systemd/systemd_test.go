@@ -64,17 +64,17 @@ func verifyUnit(t *testing.T, dir, unit string) string {
 func TestUnitsVerify(t *testing.T) {
 	dir := writeUnits(t)
 	for _, unit := range Units {
-		if said := verifyUnit(t, dir, unit); said != "" {
-			t.Errorf("%s: %s", unit, said)
+		if output := verifyUnit(t, dir, unit); output != "" {
+			t.Errorf("%s: %s", unit, output)
 		}
 	}
 	for _, dropIn := range DropIns {
-		if said := verifyUnit(t, writeUnits(t, dropIn), "portgrave.service"); said != "" {
-			t.Errorf("with %s: %s", dropIn, said)
+		if output := verifyUnit(t, writeUnits(t, dropIn), "portgrave.service"); output != "" {
+			t.Errorf("with %s: %s", dropIn, output)
 		}
 	}
-	if said := verifyUnit(t, writeUnits(t, DropIns...), "portgrave.service"); said != "" {
-		t.Errorf("with all drop-ins: %s", said)
+	if output := verifyUnit(t, writeUnits(t, DropIns...), "portgrave.service"); output != "" {
+		t.Errorf("with all drop-ins: %s", output)
 	}
 	// The control: verify reports a misspelt key.
 	bad := filepath.Join(dir, "portgrave.service")
@@ -83,8 +83,8 @@ func TestUnitsVerify(t *testing.T) {
 		0o644); err != nil {
 		t.Fatal(err)
 	}
-	if said := verifyUnit(t, dir, "portgrave.service"); !strings.Contains(said, "ProtectSysten") {
-		t.Errorf("a misspelt key passes: %q", said)
+	if output := verifyUnit(t, dir, "portgrave.service"); !strings.Contains(output, "ProtectSysten") {
+		t.Errorf("a misspelt key passes: %q", output)
 	}
 }
 

@@ -162,8 +162,8 @@ func (inv *invocation) parsed(path string, how howToRead) (*policy.Policy, error
 	}
 	return policy.Read(
 		policy.Options{
-			Path:     path,
-			Files:    how.files,
+			Path:   path,
+			Files:  how.files,
 			OnSize: func(bytes int64) { makeRoom(roomOfText * bytes) },
 		},
 	)

@@ -97,16 +97,16 @@ func sameProgram(asked map[string]nftProgram, file os.FileInfo) bool {
 }
 
 func (n *NFTPrograms) problemOf(path string) string {
-	said, err := n.Version(path)
+	output, err := n.Version(path)
 	if err != nil {
 		return fmt.Sprintf("%s doesn't tell its version (%v), so it may be one that can't print "+
 			"a protected table", path, err)
 	}
-	major, minor, version := versionOf(said)
+	major, minor, version := versionOf(output)
 	switch {
 	case version == "":
 		return fmt.Sprintf("%s says %q, so it may be one that can't print a protected table",
-			path, firstLine(said))
+			path, firstLine(output))
 	case major < 1 || major == 1 && minor < 1:
 		return fmt.Sprintf("nft %s (%s) can't print a protected table: what it saves would not "+
 			"load again; it takes nft 1.1", version, path)
@@ -116,8 +116,8 @@ func (n *NFTPrograms) problemOf(path string) string {
 
 var versionWords = regexp.MustCompile(`\bv?((\d+)\.(\d+)[\w.]*)`)
 
-func versionOf(said string) (major, minor int, version string) {
-	m := versionWords.FindStringSubmatch(firstLine(said))
+func versionOf(output string) (major, minor int, version string) {
+	m := versionWords.FindStringSubmatch(firstLine(output))
 	if m == nil {
 		return 0, 0, ""
 	}

@@ -35,8 +35,7 @@ var ports = []byte{0x9c, 0x40, 0x23, 0x82, 0, 0, 0, 0}
 
 func TestDecodeHeaders(t *testing.T) {
 	extension := func(next uint8, words ...byte) []byte {
-		return append([]byte{next, 0, 0, 0, 0, 0,
-			0, 0}, words...)
+		return append([]byte{next, 0, 0, 0, 0, 0, 0, 0}, words...)
 	}
 	for name, tt := range map[string]struct {
 		packet           []byte

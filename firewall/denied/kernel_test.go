@@ -226,21 +226,21 @@ func TestAllBackendsGiveTheSameEvents(t *testing.T) {
 				want = append(want, e)
 			}
 			// The lab repeats requests over UDP; the aggregator merges them.
-			once := func() []Event {
+			merged := func() []Event {
 				return slices.DeleteFunc(
 					got.all(),
 					func(e Event) bool { return e.Protocol == "udp" && e.Last.After(e.Time) },
 				)
 			}
 			waitFor(t, "every packet has its event",
-				func() bool { return len(once()) >= len(want) })
+				func() bool { return len(merged()) >= len(want) })
 			time.Sleep(2 * batchWait) // for events that should not come
 			stop()
 			less := func(a, b Event) bool {
 				return fmt.Sprint(a.Source, a.Port, a.Protocol) < fmt.Sprint(b.Source, b.Port,
 					b.Protocol)
 			}
-			if diff := cmp.Diff(want, once(), equal, cmpopts.SortSlices(less),
+			if diff := cmp.Diff(want, merged(), equal, cmpopts.SortSlices(less),
 				cmpopts.IgnoreFields(Event{}, "Time", "Last")); diff != "" {
 				t.Error(diff)
 			}

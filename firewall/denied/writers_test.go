@@ -47,13 +47,13 @@ func TestJSON(t *testing.T) {
 }
 
 func TestCEF(t *testing.T) {
-	odd := sample
-	odd.Service, odd.Interface = "a=b|c\\d\ne\rf", `x\=`
+	special := sample
+	special.Service, special.Interface = "a=b|c\\d\ne\rf", `x\=`
 	ping := Event{Time: epoch, Last: epoch, Action: Denied, Service: "unlisted", Protocol: "icmpv6",
 		Source: netip.MustParseAddr("2001:db8::9"), ICMP: &ICMP{Type: 128}, Count: 1}
 	for want, e := range map[string]Event{
 		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|denied|packets refused|3|rt=1767323047000 start=1767323045000 end=1767323047000 dvchost=h\=1 act=denied cnt=3 deviceDirection=0 src=203.0.113.9 spt=40000 dst=192.0.2.10 dpt=9090 proto=TCP deviceInboundInterface=eth0 cs1Label=service cs1=prometheus`:                                                                                    sample,
-		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|denied|packets refused|3|rt=1767323047000 start=1767323045000 end=1767323047000 dvchost=h\=1 act=denied cnt=3 deviceDirection=0 src=203.0.113.9 spt=40000 dst=192.0.2.10 dpt=9090 proto=TCP deviceInboundInterface=x\\\= cs1Label=service cs1=a\=b|c\\d\ne\rf`:                                                                              odd,
+		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|denied|packets refused|3|rt=1767323047000 start=1767323045000 end=1767323047000 dvchost=h\=1 act=denied cnt=3 deviceDirection=0 src=203.0.113.9 spt=40000 dst=192.0.2.10 dpt=9090 proto=TCP deviceInboundInterface=x\\\= cs1Label=service cs1=a\=b|c\\d\ne\rf`:                                                                              special,
 		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|flood|packets of many sources refused|5|rt=1767323047000 start=1767323045000 end=1767323047000 dvchost=h\=1 act=denied cnt=70000 deviceDirection=0 c6a3Label=Destination IPv6 Address c6a3=2001:db8::10 dpt=9090 proto=UDP cs1Label=service cs1=prometheus cs2Label=example sources cs2=203.0.113.9,2001:db8::9 cn1Label=sources cn1=12345`: floodEvent(),
 		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|denied|packet refused|3|rt=1767323045000 start=1767323045000 end=1767323045000 dvchost=h\=1 act=denied cnt=1 deviceDirection=0 c6a2Label=Source IPv6 Address c6a2=2001:db8::9 proto=ICMPV6 cs1Label=service cs1=unlisted cn2Label=icmp type cn2=128 cn3Label=icmp code cn3=0`:                                                               ping,
 		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|lost|packets were not reported|5|rt=1767323045000 start=1767323045000 end=1767323045000 dvchost=h\=1 act=lost cnt=9`:                                                                                                                                                                                                                        {Time: epoch, Last: epoch, Action: Lost, Count: 9},
@@ -86,16 +86,14 @@ func TestSlog(t *testing.T) {
 	} {
 		if got := writeOne(t,
 			func(b *bytes.Buffer) func(Event) error {
-				return Slog(logger(b, slog.LevelInfo),
-					slog.LevelWarn)
+				return Slog(logger(b, slog.LevelInfo), slog.LevelWarn)
 			}, e); got != want+"\n" {
 			t.Errorf("got\n%swant\n%s", got, want)
 		}
 	}
 	if got := writeOne(t,
 		func(b *bytes.Buffer) func(Event) error {
-			return Slog(logger(b, slog.LevelError),
-				slog.LevelWarn)
+			return Slog(logger(b, slog.LevelError), slog.LevelWarn)
 		}, sample); got != "" {
 		t.Errorf("logged below the level: %s", got)
 	}
@@ -145,7 +143,7 @@ func TestFailingWriter(t *testing.T) {
 		o := newOutlet(100, 10*second)
 		var broken atomic.Bool
 		broken.Store(true)
-		var told []string
+		var actions []string
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -153,7 +151,7 @@ func TestFailingWriter(t *testing.T) {
 				if broken.Load() {
 					return errors.New("no space left on device")
 				}
-				told = append(told, string(e.Action))
+				actions = append(actions, string(e.Action))
 				return nil
 			})
 		}()
@@ -164,7 +162,7 @@ func TestFailingWriter(t *testing.T) {
 		time.Sleep(11 * second)
 		close(o.queue)
 		<-done
-		if got := strings.Join(told, " "); got != "denied lost" || o.lost.Load() != 3 ||
+		if got := strings.Join(actions, " "); got != "denied lost" || o.lost.Load() != 3 ||
 			o.unreported.Load() != 0 {
 			t.Errorf("%s; %d lost, %d unsaid", got, o.lost.Load(), o.unreported.Load())
 		}

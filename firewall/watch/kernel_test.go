@@ -392,9 +392,9 @@ func TestIptablesRulesAreOurs(t *testing.T) {
 	backendtest.Program(t, "", "iptables-nft", "-t", "mangle", "-A", "PREROUTING", "-j", "ACCEPT")
 	// A grandchild counts as another program.
 	backendtest.Program(t, "", "sh", "-c", "ip6tables-nft -t security -A INPUT -j ACCEPT; true")
-	for theirs := false; !theirs; {
+	for reported := false; !reported; {
 		e := nextEvent(t, w)
-		theirs = e.Ours && strings.HasPrefix(e.Author.Command, "ip6tables")
+		reported = e.Ours && strings.HasPrefix(e.Author.Command, "ip6tables")
 		// If our child ended before its parent could be read, its commit is reported without a
 		// user.
 		if strings.Contains(e.Summary, "table ip mangle") && e.Author.User != "" {

@@ -94,12 +94,12 @@ func TestDetailsBelongToOneCommit(t *testing.T) {
 	ours := encodeMessage(unix.NFT_MSG_DELCHAIN, foreignPort, unix.NFPROTO_INET,
 		stringAttribute(unix.NFTA_CHAIN_TABLE, "portgrave"),
 		stringAttribute(unix.NFTA_CHAIN_NAME, "c"))
-	theirs := encodeMessage(unix.NFT_MSG_NEWRULE, foreignPort, unix.NFPROTO_IPV4,
+	foreign := encodeMessage(unix.NFT_MSG_NEWRULE, foreignPort, unix.NFPROTO_IPV4,
 		stringAttribute(unix.NFTA_RULE_TABLE, "nat"))
-	kernels := encodeMessage(unix.NFT_MSG_NEWOBJ, 0, unix.NFPROTO_INET,
+	fromKernel := encodeMessage(unix.NFT_MSG_NEWOBJ, 0, unix.NFPROTO_INET,
 		stringAttribute(unix.NFTA_OBJ_TABLE, "portgrave"))
 	err := l.datagram(slices.Concat(
-		ours, commitMessage(5, foreignPort), kernels, theirs, commitMessage(6, foreignPort),
+		ours, commitMessage(5, foreignPort), fromKernel, foreign, commitMessage(6, foreignPort),
 	))
 	if err != nil {
 		t.Fatal(err)

@@ -79,7 +79,7 @@ func (s socket) look() *seen {
 	return nil
 }
 
-// maxLooks is how often a dump is begun anew because somebody commits meanwhile.
+// maxLooks bounds the attempts of a dump that commits interrupt.
 const maxLooks = 5
 
 // errInterrupted: a commit came in between, so that the dump may lack what stood throughout.

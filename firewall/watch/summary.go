@@ -10,21 +10,21 @@ import (
 
 // summary describes a transaction for people.
 func (t *transaction) summary() string {
-	var parts, gone []string
+	var parts, deleted []string
 	for _, table := range t.tables {
 		if table.deleted[kindTable] > 0 && table.added == [kinds]int{} {
-			gone = append(gone, table.String()) // don't list its content
+			deleted = append(deleted, table.String()) // don't list its content
 			continue
 		}
 		parts = append(parts, "table "+table.String()+": "+table.changes())
 	}
-	switch len(gone) {
+	switch len(deleted) {
 	case 0:
 	case 1:
-		parts = append(parts, "table "+gone[0]+" deleted")
+		parts = append(parts, "table "+deleted[0]+" deleted")
 	default:
-		names := strings.Join(gone, ", ")
-		parts = append(parts, fmt.Sprintf("%d tables deleted: %s", len(gone), names))
+		names := strings.Join(deleted, ", ")
+		parts = append(parts, fmt.Sprintf("%d tables deleted: %s", len(deleted), names))
 	}
 	if t.truncated {
 		parts = append(parts, "more in other tables")

@@ -117,7 +117,7 @@ func TestInstallAndRemove(t *testing.T) {
 	if fmt.Sprint(r) != fmt.Sprint(dry) {
 		t.Errorf("done:  %v\nsaid: %v", r, dry)
 	}
-	once := i.tree()
+	installed := i.tree()
 	for path, want := range map[string]string{
 		Program: "-rwxr-xr-x program", Policy: "-rw-r--r-- version: 1\n", ConfigDir: "drwxr-x---",
 		StateDir: "drwxr-x---",
@@ -130,17 +130,17 @@ func TestInstallAndRemove(t *testing.T) {
 		UnitDir + "/portgrave.service": "-rw-r--r-- " +
 			string(systemd.For("portgrave.service", Program)),
 	} {
-		if once[path] != want {
-			t.Errorf("%s: %.80q, want %.80q", path, once[path], want)
+		if installed[path] != want {
+			t.Errorf("%s: %.80q, want %.80q", path, installed[path], want)
 		}
 	}
-	for path, text := range once {
+	for path, text := range installed {
 		if strings.HasPrefix(path, UnitDir) && strings.Contains(text, systemd.Program) {
 			t.Errorf("%s names %s", path, systemd.Program)
 		}
 	}
 	if again := i.must(false, Wish{}); Changes(again.Steps) || again.Changed ||
-		fmt.Sprint(i.tree()) != fmt.Sprint(once) {
+		fmt.Sprint(i.tree()) != fmt.Sprint(installed) {
 		t.Errorf("the second time: %v", again)
 	}
 	i.write(StateDir+"/generations/000001.generation", "x")

@@ -59,16 +59,16 @@ func TestKernels(t *testing.T) {
 					emulatorArgs(image, initrd, disk, "on", "1024")...),
 			)
 			result := m.await("done").text
-			said := m.output()
-			if result != "0" || strings.Contains(said, "--- SKIP") {
-				t.Errorf("the tests ended with %s; the machine wrote:\n%s", result, said)
+			output := m.output()
+			if result != "0" || strings.Contains(output, "--- SKIP") {
+				t.Errorf("the tests ended with %s; the machine wrote:\n%s", result, output)
 			}
 			for _, name := range names {
-				if !strings.Contains(said, "--- PASS: "+name+" ") {
+				if !strings.Contains(output, "--- PASS: "+name+" ") {
 					t.Errorf("%s did not pass", name)
 				}
 			}
-			for _, l := range strings.Split(said, "\n") {
+			for _, l := range strings.Split(output, "\n") {
 				if strings.Contains(l, "--- ") {
 					t.Log(strings.TrimSpace(l))
 				}

@@ -88,10 +88,10 @@ func (w *watcher) connectAllowed() {
 			continue
 		}
 		_ = c.SetDeadline(time.Now().Add(machineTimeout))
-		said, err := io.ReadAll(c)
+		answer, err := io.ReadAll(c)
 		_ = c.Close()
-		if !bytes.Equal(said, []byte("hello\n")) {
-			w.Errorf("the service said %q to %v, which is allowed, and %v", said, source, err)
+		if !bytes.Equal(answer, []byte("hello\n")) {
+			w.Errorf("the service answer %q to %v, which is allowed, and %v", answer, source, err)
 		}
 	}
 	w.connectedAt = time.Now()

@@ -103,8 +103,7 @@ func (n *Node) serveSCTP() (*sctpServer, error) {
 		}
 		var failed error
 		err = raw.Control(func(fd uintptr) {
-			failed = unix.SetsockoptInt(int(fd), level, option,
-				1)
+			failed = unix.SetsockoptInt(int(fd), level, option, 1)
 		})
 		if err := errors.Join(err, failed); err != nil {
 			return nil, err

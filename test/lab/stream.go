@@ -20,7 +20,7 @@ type Stream struct {
 	rounds atomic.Int64
 	cancel context.CancelFunc
 	sender sync.WaitGroup
-	once   sync.Once
+	endOnce   sync.Once
 	report Report
 	err    error
 }
@@ -130,7 +130,7 @@ func (s *Stream) Stop() Report {
 }
 
 func (s *Stream) end() {
-	s.once.Do(func() {
+	s.endOnce.Do(func() {
 		s.cancel()
 		s.sender.Wait()
 		end := time.Now()

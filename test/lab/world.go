@@ -14,7 +14,7 @@ type World struct {
 	Host, Office, Internet, Router, Container *Node
 
 	t    TB
-	once sync.Once
+	closeOnce sync.Once
 
 	mu        sync.Mutex
 	published []publication
@@ -33,7 +33,7 @@ func New(t TB) *World {
 
 // Close removes the world: listeners, connections, programs, namespaces. It may be called twice.
 func (w *World) Close() {
-	w.once.Do(func() {
+	w.closeOnce.Do(func() {
 		for _, n := range w.nodes() {
 			n.close()
 		}

@@ -83,24 +83,24 @@ func Start(t TB, node *lab.Node, script string) string {
 		cancel()
 		t.Fatalf("%v", err)
 	}
-	said := &transcript{ready: make(chan struct{}), ended: make(chan struct{})}
-	go said.read(out)
+	printed := &transcript{ready: make(chan struct{}), ended: make(chan struct{})}
+	go printed.read(out)
 	t.Cleanup(func() {
 		cancel()
 		_ = cmd.Wait()
-		<-said.ended // the machine's last process has ended, and so have its files
+		<-printed.ended // the machine's last process has ended, and so have its files
 		removeGroups(t, group)
 	})
 	select {
-	case <-said.ready:
-	case <-said.ended:
-		if !said.isReady() {
-			t.Fatalf("a script ended before it was ready:\n%s", said)
+	case <-printed.ready:
+	case <-printed.ended:
+		if !printed.isReady() {
+			t.Fatalf("a script ended before it was ready:\n%s", printed)
 		}
 	case <-time.After(readyTimeout):
-		t.Fatalf("a script is not ready after %v:\n%s", readyTimeout, said)
+		t.Fatalf("a script is not ready after %v:\n%s", readyTimeout, printed)
 	}
-	return said.String()
+	return printed.String()
 }
 
 // transcript collects what a script prints.

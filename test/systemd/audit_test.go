@@ -16,8 +16,7 @@ func TestAuditTimer(t *testing.T) {
 		t.Error("the timer is active, yet never due")
 	}
 	audited := func() bool {
-		return strings.Contains(m.output("portgrave-audit.service"),
-			"undeclared")
+		return strings.Contains(m.output("portgrave-audit.service"), "undeclared")
 	}
 	if audited() { // the control
 		t.Fatal("there was an audit before the timer was due: what follows proves nothing")
