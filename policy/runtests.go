@@ -22,8 +22,8 @@ func (c *Compiled) RunTests(now time.Time) []TestResult {
 	return results
 }
 
-// judge decides tests about one State. Thousands of tests ask about the same few ports and the same
-// few thousand services, so what was found out for one is remembered for the others.
+// judge decides tests about one State. Thousands of tests use the same few ports and services, so
+// it caches the sources that are allowed at each.
 type judge struct {
 	unlisted   firewall.Unlisted
 	essentials firewall.Essentials
@@ -33,8 +33,8 @@ type judge struct {
 	allowed    map[where]allowance
 }
 
-// where is a question: who is allowed at a port, perhaps on an interface and an address, or by one
-// service alone.
+// where is a cache key: a port, optionally with an interface and an address, or with a single
+// service.
 type where struct {
 	port    firewall.PortRange
 	iface   string
@@ -42,12 +42,11 @@ type where struct {
 	service string
 }
 
-// allowance is the answer. Services that have nobody else's sources to add to theirs lend them:
-// nothing is copied.
+// allowance has the sources that are allowed. A single service's sources are shared, not copied.
 type allowance struct {
 	listed  bool
 	sources firewall.Prefixes
-	by      string // the last of the services that were asked
+	by      string // the last service that contributed
 }
 
 func newJudge(s firewall.State, now time.Time) *judge {
@@ -120,8 +119,8 @@ func (t Test) placed() bool { return t.Interface != "" || t.Address.IsValid() }
 
 type outcome struct{ got, reason string }
 
-// reach decides for every source of the test at once. A named service is asked by itself unless
-// the test says where the packet arrives.
+// reach decides for all sources of the test at once. If the test names a service, only that service
+// counts, unless the test says where the packet arrives.
 func (j *judge) reach(t Test, port firewall.PortRange, service string) outcome {
 	if t.Interface == "lo" {
 		return outcome{"allow", "loopback traffic is never filtered"}

@@ -15,14 +15,14 @@ const defaultStreamRate = 20000
 // once and records its time. So it finds a gap in which an allowed source was refused, and a moment
 // in which a denied source got in. Use one stream for allowed sources and another for denied ones.
 type Stream struct {
-	t      TB
-	prober *prober
-	rounds atomic.Int64
-	cancel context.CancelFunc
-	sender sync.WaitGroup
-	endOnce   sync.Once
-	report Report
-	err    error
+	t       TB
+	prober  *prober
+	rounds  atomic.Int64
+	cancel  context.CancelFunc
+	sender  sync.WaitGroup
+	endOnce sync.Once
+	report  Report
+	err     error
 }
 
 // Report is the result of a Stream.

@@ -13,7 +13,7 @@ import (
 type World struct {
 	Host, Office, Internet, Router, Container *Node
 
-	t    TB
+	t         TB
 	closeOnce sync.Once
 
 	mu        sync.Mutex
