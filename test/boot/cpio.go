@@ -41,7 +41,15 @@ func (a *archive) pad(least int) {
 	}
 }
 
-func (a *archive) dir(name string)                      { a.add(name, directory, nil, 0, 0) }
-func (a *archive) file(name string, content []byte)     { a.add(name, program, content, 0, 0) }
-func (a *archive) device(name string, major, minor int) { a.add(name, character, nil, major, minor) }
-func (a *archive) end() []byte                          { a.add(endOfFiles, 0, nil, 0, 0); return a.Bytes() }
+func (a *archive) dir(name string) { a.add(name, directory, nil, 0, 0) }
+
+func (a *archive) file(name string, content []byte) { a.add(name, program, content, 0, 0) }
+
+func (a *archive) device(name string, major, minor int) {
+	a.add(name, character, nil, major, minor)
+}
+
+func (a *archive) end() []byte {
+	a.add(endOfFiles, 0, nil, 0, 0)
+	return a.Bytes()
+}

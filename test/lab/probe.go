@@ -44,7 +44,8 @@ func (w *World) Probe(
 ) map[netip.Addr]Answer {
 	w.t.Helper()
 	answers := make(map[netip.Addr]Answer, len(sources))
-	for i, a := range w.ProbeEach(from, questionsFor(sources, to, options(opts).protocol), opts...) {
+	questions := questionsFor(sources, to, options(opts).protocol)
+	for i, a := range w.ProbeEach(from, questions, opts...) {
 		answers[sources[i]] = a
 	}
 	return answers

@@ -52,7 +52,12 @@ type SourceReport struct {
 
 // Stream starts to probe from a node. Sources, target and options are as for Probe. It stops when
 // the world ends.
-func (w *World) Stream(from *Node, sources []netip.Addr, to netip.AddrPort, opts ...Option) *Stream {
+func (w *World) Stream(
+	from *Node,
+	sources []netip.Addr,
+	to netip.AddrPort,
+	opts ...Option,
+) *Stream {
 	w.t.Helper()
 	w.PinNeighbours()
 	return from.stream(sources, to, opts)

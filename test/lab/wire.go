@@ -18,7 +18,12 @@ type Wire struct {
 // NewWire makes a wire to a machine that has, or will have, the given MAC and IP addresses. The
 // node is its router, with the addresses mac and own. It has permanent neighbour entries for the
 // machine, so that nothing waits for ARP. It ends with the test.
-func NewWire(t TB, mac, machine net.HardwareAddr, addresses []netip.Addr, own ...netip.Prefix) *Wire {
+func NewWire(
+	t TB,
+	mac, machine net.HardwareAddr,
+	addresses []netip.Addr,
+	own ...netip.Prefix,
+) *Wire {
 	t.Helper()
 	n, err := newNode(t, "wire")
 	if err != nil {

@@ -72,7 +72,9 @@ func (w *World) build() error {
 			return fmt.Errorf("%s: %w", n.name, err)
 		}
 	}
-	for _, step := range []func() error{w.connectNodes, w.assignAddresses, w.addRoutes, w.loadDockerTable} {
+	for _, step := range []func() error{
+		w.connectNodes, w.assignAddresses, w.addRoutes, w.loadDockerTable,
+	} {
 		if err := step(); err != nil {
 			return err
 		}
