@@ -17,7 +17,7 @@ var portNames = map[string]struct{ port, protocol string }{
 	"https": {"443", "tcp"}, "imap": {"143", "tcp"}, "imaps": {"993", "tcp"}, "ipp": {"631", "tcp"},
 	"ipsec": {"500", "udp"}, "isakmp": {"500", "udp"}, "kafka": {"9092", "tcp"},
 	"kerberos": {"88", ""}, "ldap": {"389", "tcp"}, "ldaps": {"636", "tcp"},
-	"mdns": {"5353", "udp"},
+	"mdns":      {"5353", "udp"},
 	"memcached": {"11211", "tcp"}, "mongodb": {"27017", "tcp"}, "mosh": {"60000-61000", "udp"},
 	"mqtt": {"1883", "tcp"}, "mysql": {"3306", "tcp"}, "nfs": {"2049", "tcp"},
 	"node-exporter": {"9100", "tcp"}, "ntp": {"123", "udp"}, "openssh": {"22", "tcp"},
