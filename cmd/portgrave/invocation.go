@@ -135,7 +135,7 @@ func (inv *invocation) read(
 			inv.stateDir,
 			"networks",
 		), Offline: how.offline, Files: how.files, AcceptShrunk: inv.acceptShrunk,
-		Foretold: roomForLists, Counted: reading.counted,
+		OnSize: roomForLists, OnEntries: reading.counted,
 		Connected: hostview.Connected, Virtual: ipvs.VirtualServices,
 		Warn: func(err error) {
 			if mayChangeRules() { // others may not keep content, and need not
@@ -157,9 +157,9 @@ func (inv *invocation) parsed(path string, how howToRead) (*policy.Policy, error
 	}
 	return policy.Read(
 		policy.Options{
-			Path:     path,
-			Files:    how.files,
-			Foretold: func(bytes int64) { makeRoom(roomOfText * bytes) },
+			Path:   path,
+			Files:  how.files,
+			OnSize: func(bytes int64) { makeRoom(roomOfText * bytes) },
 		},
 	)
 }
