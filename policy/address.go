@@ -9,11 +9,11 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// parsePrefix reads an address or CIDR. A bare address is the prefix of just that address. The
+// parsePrefix reads an address or CIDR. A bare address becomes the prefix of that address. The
 // error says what to write instead.
-func parsePrefix(s string) (netip.Prefix, error) { return parseHinted(s, formHint) }
+func parsePrefix(s string) (netip.Prefix, error) { return parseHinted(s, addressHint) }
 
-// parseHinted is parseCIDR with a hint, where it knows none.
+// parseHinted is parseCIDR, but adds a hint to its errors.
 func parseHinted(s string, hint func(string) string) (netip.Prefix, error) {
 	p, err := parseCIDR(s)
 	if hinted := (*unreadableError)(nil); errors.As(err, &hinted) {
@@ -22,7 +22,7 @@ func parseHinted(s string, hint func(string) string) (netip.Prefix, error) {
 	return p, err
 }
 
-// unreadableError says that a text is not an address or CIDR, without a hint at what it may be.
+// unreadableError says that a text is not an address or CIDR, without a hint.
 type unreadableError struct{ message string }
 
 func (e *unreadableError) Error() string { return e.message }
@@ -31,7 +31,7 @@ func unreadable(format string, args ...any) (netip.Prefix, error) {
 	return netip.Prefix{}, &unreadableError{fmt.Sprintf(format, args...)}
 }
 
-// parseCIDR is parsePrefix without hints for what is not an address or CIDR at all.
+// parseCIDR is parsePrefix without hints for texts that are not an address or CIDR.
 func parseCIDR(s string) (netip.Prefix, error) {
 	addrText, bitsText, isPrefix := strings.Cut(s, "/")
 	addr, err := netip.ParseAddr(addrText)
@@ -39,20 +39,26 @@ func parseCIDR(s string) (netip.Prefix, error) {
 		return unreadable("%q is not an address or CIDR", s)
 	}
 	if addr.Zone() != "" {
-		return netip.Prefix{}, fmt.Errorf("%q has a zone; write %s and name the interface in interfaces", s, addr.WithZone(""))
+		return netip.Prefix{}, fmt.Errorf(
+			"%q has a zone; write %s and name the interface in interfaces", s, addr.WithZone(""))
 	}
 	if addr.Is4In6() {
-		return netip.Prefix{}, fmt.Errorf("%q is an IPv4-mapped IPv6 address, which never appears on the wire; write %s", s, unmapped(addr, bitsText, isPrefix))
+		return netip.Prefix{}, fmt.Errorf(
+			"%q is an IPv4-mapped IPv6 address, which never appears on the wire; write %s",
+			s, unmapped(addr, bitsText, isPrefix))
 	}
 	if !isPrefix {
 		return netip.PrefixFrom(addr, addr.BitLen()), nil
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return unreadable("%q: the prefix length of an %s CIDR is a number from 0 to %d", s, familyName(addr), addr.BitLen())
+		return unreadable("%q: the prefix length of an %s CIDR is a number from 0 to %d",
+			s, familyName(addr), addr.BitLen())
 	}
 	if masked := p.Masked(); masked != p {
-		return netip.Prefix{}, fmt.Errorf("%q has host bits set; write %s for the network, or %s for the one address", s, masked, addr)
+		return netip.Prefix{}, fmt.Errorf(
+			"%q has host bits set; write %s for the network, or %s for the one address",
+			s, masked, addr)
 	}
 	return p, nil
 }
@@ -64,7 +70,7 @@ func familyName(a netip.Addr) string {
 	return "IPv6"
 }
 
-// rangeCIDRs are the CIDRs that a range comes to.
+// rangeCIDRs returns the CIDRs that cover a range.
 func rangeCIDRs(from, to netip.Addr) []string {
 	var b firewall.PrefixesBuilder
 	if err := b.AddRange(from, to); err != nil {
@@ -76,13 +82,14 @@ func rangeCIDRs(from, to netip.Addr) []string {
 func unmapped(a netip.Addr, bitsText string, isPrefix bool) string {
 	plain := a.Unmap()
 	var bits int
-	if _, err := fmt.Sscanf(bitsText, "%d", &bits); isPrefix && err == nil && bits >= 96 && bits <= 128 {
+	_, err := fmt.Sscanf(bitsText, "%d", &bits)
+	if isPrefix && err == nil && bits >= 96 && bits <= 128 {
 		return netip.PrefixFrom(plain, bits-96).Masked().String()
 	}
 	return plain.String()
 }
 
-// looksLikeAddress tells a mistyped address from a network's name.
+// looksLikeAddress reports whether a text is a mistyped address rather than a network's name.
 func looksLikeAddress(s string) bool {
 	return strings.ContainsAny(s, ":/") || strings.Trim(s, "0123456789.-") == ""
 }

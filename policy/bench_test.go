@@ -12,14 +12,14 @@ import (
 	"testing"
 )
 
-// someNetworks are n disjoint CIDRs of one family, of many lengths, sorted or shuffled; the same
-// each time.
-func someNetworks(n int, v6, sorted bool) []netip.Prefix {
+// randomNetworks returns n disjoint CIDRs of one family, of many lengths, sorted or shuffled. The
+// result is always the same.
+func randomNetworks(n int, v6, sorted bool) []netip.Prefix {
 	r := rand.New(rand.NewPCG(9090, uint64(n)))
 	list := make([]netip.Prefix, n)
 	step := uint32(1<<22) / uint32(n)
 	for i := range list {
-		block := uint32(i)*step + r.Uint32N(step) // of 2^22, the size of a /22 each
+		block := uint32(i)*step + r.Uint32N(step) // of 2^22 blocks with the size of a /22
 		if v6 {
 			a := [16]byte{
 				0x20,
@@ -46,7 +46,7 @@ func someNetworks(n int, v6, sorted bool) []netip.Prefix {
 	return list
 }
 
-func asLines(list []netip.Prefix) []byte {
+func listLines(list []netip.Prefix) []byte {
 	var b bytes.Buffer
 	for _, p := range list {
 		fmt.Fprintln(&b, p)
@@ -65,11 +65,12 @@ func BenchmarkReadList(b *testing.B) {
 					map[bool]string{false: "shuffled", true: "sorted"}[sorted],
 				)
 				b.Run(name, func(b *testing.B) {
-					content := asLines(someNetworks(n, v6, sorted))
+					content := listLines(randomNetworks(n, v6, sorted))
 					b.ReportAllocs()
 					b.SetBytes(int64(len(content)))
 					for b.Loop() {
-						if _, err := (listReader{name: "list", size: int64(len(content)), limit: n}).read(bytes.NewReader(content)); err != nil {
+						if _, err := (listReader{name: "list", size: int64(len(content)),
+							limit: n}).read(bytes.NewReader(content)); err != nil {
 							b.Fatal(err)
 						}
 					}
@@ -79,22 +80,23 @@ func BenchmarkReadList(b *testing.B) {
 	}
 }
 
-// millionPolicy is a policy with n CIDRs in ten network files.
+// millionPolicy returns a policy with n CIDRs in ten network files.
 func millionPolicy(t testing.TB, n int, sorted bool) *Policy {
 	t.Helper()
 	dir := t.TempDir()
 	var text strings.Builder
 	text.WriteString("version: 1\nnetworks:\n")
 	var names []string
-	for i, part := range slices.Collect(slices.Chunk(someNetworks(n, false, sorted), n/10)) {
+	for i, part := range slices.Collect(slices.Chunk(randomNetworks(n, false, sorted), n/10)) {
 		path := filepath.Join(dir, fmt.Sprintf("n%d.txt", i))
-		if err := os.WriteFile(path, asLines(part), 0o600); err != nil {
+		if err := os.WriteFile(path, listLines(part), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		names = append(names, fmt.Sprintf("n%d", i))
 		fmt.Fprintf(&text, "  n%d: {file: %s}\n", i, path)
 	}
-	fmt.Fprintf(&text, "services: [{name: web, port: 443, allow: [%s]}]\n", strings.Join(names, ", "))
+	fmt.Fprintf(&text, "services: [{name: web, port: 443, allow: [%s]}]\n",
+		strings.Join(names, ", "))
 	return mustParse(t, text.String())
 }
 
@@ -113,8 +115,8 @@ func BenchmarkCompileNetworks(b *testing.B) {
 	}
 }
 
-// shapes are ways in which n services may differ from each other.
-var shapes = map[string]func(i int) string{
+// serviceShapes are ways in which n services may differ from each other.
+var serviceShapes = map[string]func(i int) string{
 	"ports":      func(i int) string { return fmt.Sprintf("port: %d", 1000+i) },
 	"addresses":  func(i int) string { return fmt.Sprintf("port: 443, addresses: [10.%d.%d.%d]", i>>16, i>>8&255, i&255) },
 	"interfaces": func(i int) string { return fmt.Sprintf("port: 443, interfaces: [veth%d]", i) },
@@ -130,12 +132,13 @@ var shapes = map[string]func(i int) string{
 	},
 }
 
-// manyServices is a policy of n services of a shape, with a test for every fifth.
+// manyServices returns a policy with n services of a shape, and a test for every fifth.
 func manyServices(n int, shape func(int) string) string {
 	var b strings.Builder
 	b.WriteString("version: 1\nnetworks: {office: [203.0.113.0/24]}\nservices:\n")
 	for i := range n {
-		fmt.Fprintf(&b, "  - {name: s%d, %s, allow: [office, 10.%d.%d.0/24]}\n", i, shape(i), i>>8, i&255)
+		fmt.Fprintf(&b, "  - {name: s%d, %s, allow: [office, 10.%d.%d.0/24]}\n",
+			i, shape(i), i>>8, i&255)
 	}
 	b.WriteString("tests:\n")
 	for i := 0; i < n; i += 5 {
@@ -145,8 +148,8 @@ func manyServices(n int, shape func(int) string) string {
 }
 
 func BenchmarkServices(b *testing.B) {
-	for _, name := range sortedNames(shapes) {
-		text := manyServices(10_000, shapes[name])
+	for _, name := range sortedNames(serviceShapes) {
+		text := manyServices(10_000, serviceShapes[name])
 		p := mustParse(b, text)
 		c := mustCompile(b, text)
 		b.Run("parse/services=10000/differ="+name, func(b *testing.B) {
@@ -172,8 +175,8 @@ func BenchmarkServices(b *testing.B) {
 	}
 }
 
-// inJSON writes networks in the form in which AWS publishes them, or Spamhaus.
-func inJSON(list []netip.Prefix, lines bool) []byte {
+// encodeJSON writes networks in the format of AWS, or of Spamhaus if lines.
+func encodeJSON(list []netip.Prefix, lines bool) []byte {
 	var b bytes.Buffer
 	if !lines {
 		b.WriteString("{\n  \"syncToken\": \"1\",\n  \"prefixes\": [")
@@ -206,7 +209,7 @@ func BenchmarkReadJSON(b *testing.B) {
 		{"aws-filtered", 350_000, "$.prefixes[?@.service=='EC2'].ip_prefix"},
 	} {
 		b.Run(fmt.Sprintf("form=%s/entries=%d", c.form, c.entries), func(b *testing.B) {
-			content := inJSON(someNetworks(c.entries, false, true), c.form == "lines")
+			content := encodeJSON(randomNetworks(c.entries, false, true), c.form == "lines")
 			path, err := parseSelect(c.path)
 			if err != nil {
 				b.Fatal(err)

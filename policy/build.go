@@ -7,26 +7,27 @@ import (
 	"github.com/goccy/go-yaml/ast"
 )
 
-// builder turns the parser's tree into nodes. It never gives up: what it can't use becomes a
-// node of kindBroken, so that one mistake is not reported as two.
+// builder turns the parser's tree into nodes. It turns values that it can't use into nodes of
+// kindInvalid, so that one mistake is reported once.
 type builder struct {
 	file    string
 	report  *reporter
 	anchors map[string]*node
-	open    map[string]bool // anchors whose own content is being read
-	merged  int             // keys copied by <<, which is all that costs memory per alias
+	open    map[string]bool // anchors whose content is being read
+	// mergedKeys is the number of keys copied by <<. Other uses of aliases cost no memory.
+	mergedKeys int
 }
 
-// broken reports a mistake and stands in for the value that has it.
-func (b *builder) broken(at Location, format string, args ...any) *node {
+// invalid reports a mistake and returns a node that stands for the value.
+func (b *builder) invalid(at Location, format string, args ...any) *node {
 	b.report.at(at, format, args...)
-	return &node{kind: kindBroken, at: at, size: 1}
+	return &node{kind: kindInvalid, at: at, size: 1}
 }
 
 func (b *builder) build(n ast.Node, depth int) *node {
-	at := placeOf(b.file, n)
+	at := locationOf(b.file, n)
 	if depth > 2*maxNesting {
-		return b.broken(at, "nested deeper than %d levels", maxNesting)
+		return b.invalid(at, "nested deeper than %d levels", maxNesting)
 	}
 	switch n := n.(type) {
 	case *ast.MappingNode:
@@ -51,15 +52,17 @@ func (b *builder) build(n ast.Node, depth int) *node {
 	case *ast.AliasNode:
 		name := n.Value.GetToken().Value
 		if b.open[name] {
-			return b.broken(at, "alias *%s stands inside what it stands for", name)
+			return b.invalid(at, "alias *%s stands inside what it stands for", name)
 		}
 		value := b.anchors[name]
 		if value == nil {
-			return b.broken(at, "alias *%s has no anchor &%s before it%s", name, name, suggest(b.report, name, b.anchors))
+			return b.invalid(at, "alias *%s has no anchor &%s before it%s",
+				name, name, suggest(b.report, name, b.anchors))
 		}
 		return value
 	case *ast.TagNode:
-		return b.broken(at, "tags like %s are not part of the language; write the plain value", n.GetToken().Value)
+		return b.invalid(at, "tags like %s are not part of the language; write the plain value",
+			n.GetToken().Value)
 	case *ast.NullNode:
 		return &node{kind: kindNull, at: at, size: 1}
 	case *ast.BoolNode:
@@ -73,7 +76,7 @@ func (b *builder) build(n ast.Node, depth int) *node {
 	case *ast.LiteralNode:
 		return &node{kind: kindString, text: n.Value.Value, at: at, size: 1}
 	}
-	return b.broken(at, "this kind of YAML value is not part of the language")
+	return b.invalid(at, "this kind of YAML value is not part of the language")
 }
 
 func scalar(k kind, n ast.Node, at Location) *node {
@@ -87,13 +90,13 @@ func addSizes(a, b int) int {
 	return a + b
 }
 
-// mapping reads keys and values; << takes over the keys of other mappings that this one lacks.
+// mapping reads keys and values; << adds the keys of other mappings that this one lacks.
 func (b *builder) mapping(values []*ast.MappingValueNode, at Location, depth int) *node {
 	out := &node{kind: kindMapping, at: at, size: 1}
 	own := map[string]Location{}
 	var merged []*node
 	for _, v := range values {
-		keyAt := placeOf(b.file, v.Key)
+		keyAt := locationOf(b.file, v.Key)
 		if _, merge := v.Key.(*ast.MergeKeyNode); merge {
 			merged = append(merged, b.mergeSources(v.Value, depth)...)
 			continue
@@ -113,13 +116,13 @@ func (b *builder) mapping(values []*ast.MappingValueNode, at Location, depth int
 		own[name] = keyAt
 		value := b.build(v.Value, depth+1)
 		if value.kind == kindNull {
-			value.at = keyAt // an absent value has no place of its own
+			value.at = keyAt // an absent value has no location
 		}
 		out.fields = append(out.fields, field{name, keyAt, value})
 		out.size = addSizes(out.size, value.size)
 	}
 	for _, m := range merged {
-		if b.merged += len(m.fields); b.merged > maxMerged {
+		if b.mergedKeys += len(m.fields); b.mergedKeys > maxMergedKeys {
 			break // parseYAML refuses the file
 		}
 		for _, f := range m.fields {
@@ -140,18 +143,19 @@ func (b *builder) mergeSources(n ast.Node, depth int) []*node {
 		sources = value.items
 	}
 	for _, s := range sources {
-		if s.kind == kindBroken {
+		if s.kind == kindInvalid {
 			return nil
 		}
 		if s.kind != kindMapping {
-			b.report.at(placeOf(b.file, n), "<< takes a mapping or a list of mappings, not %s", s.kind)
+			at := locationOf(b.file, n)
+			b.report.at(at, "<< takes a mapping or a list of mappings, not %s", s.kind)
 			return nil
 		}
 	}
 	return sources
 }
 
-// describe is a node for messages: `text "abc"`, `a list`.
+// describe returns the node for messages: `text "abc"`, `a list`.
 func (n *node) describe() string {
 	switch n.kind {
 	case kindNull, kindList, kindMapping:

@@ -19,33 +19,33 @@ import (
 )
 
 // cached is the last good content of a network. On disk it is one line of JSON, then the binary
-// form of the addresses: as short as they are in memory, and read in milliseconds. The JSON holds
-// the SHA-256 of those bytes, so that a torn or damaged file is noticed.
+// form of the addresses, which is as short as they are in memory and is read in milliseconds. The
+// JSON holds the SHA-256 of those bytes to detect a torn or damaged file.
 type cached struct {
-	Source  string    `json:"source"` // network.origin: content of another source is not this network's
+	// Source is network.cacheKey, so that content of another source is not taken for this
+	// network's.
+	Source  string    `json:"source"`
 	Fetched time.Time `json:"fetched"`
 	ETag    string    `json:"etag,omitempty"`
-	SHA256  string    `json:"sha256,omitempty"` // of the download, for the pin
-	// Entries is how many there were, as written: 0 in content kept by versions that did not count.
+	SHA256  string    `json:"sha256,omitempty"` // of the download, for the policy's sha256
+	// Entries is the number of entries as written; 0 in files of versions that did not count.
 	Entries  int    `json:"entries,omitempty"`
 	Checksum string `json:"checksum"` // of the bytes below
-	// LastModified is what the server said, for servers that send no ETag.
+	// LastModified is the server's header, for servers that send no ETag.
 	LastModified string `json:"last_modified,omitempty"`
 
-	path     string            // where it stands
-	prefixes firewall.Prefixes // of fresh content; content reads those of what stands on disk
+	path     string            // of the file on disk
+	prefixes firewall.Prefixes // of fresh content only; content reads those on disk
 }
 
+// cachePath stays inside Dir because namePattern allows no slash in a name.
 func (n *Networks) cachePath(net *network) string {
-	return filepath.Join(
-		n.Dir,
-		net.name+".addresses",
-	) // namePattern keeps names from leaving the folder
+	return filepath.Join(n.Dir, net.name+".addresses")
 }
 
-// readCache looks for content of this source, which content reads when it is needed: a network file
-// that can be read needs none. It returns nil if there is none. A damaged file is an error that
-// says so, and counts as none.
+// readCache reads the header of this network's last good content and leaves the addresses to
+// content, because a network whose file can be read does not need them. It returns nil if there is
+// no such content. A damaged file is an error.
 func (n *Networks) readCache(net *network) (*cached, error) {
 	if n.Dir == "" {
 		return nil, nil
@@ -68,35 +68,35 @@ func (n *Networks) readCache(net *network) (*cached, error) {
 	c := cached{path: path}
 	if err != nil || json.Unmarshal(head, &c) != nil ||
 		c.Checksum != hex.EncodeToString(sum.Sum(nil)) {
-		return nil, damaged(path)
+		return nil, errDamaged(path)
 	}
-	if c.Source != net.origin() {
+	if c.Source != net.cacheKey() {
 		return nil, nil
 	}
 	return &c, nil
 }
 
-// content reads the addresses.
+// content reads the addresses from disk.
 func (c *cached) content() (firewall.Prefixes, error) {
 	content, err := statefiles.Read(c.path)
 	if err != nil {
 		return firewall.Prefixes{}, err
 	}
 	_, body, _ := bytes.Cut(content, []byte("\n"))
-	if checksum(body) != c.Checksum { // replaced since
-		return firewall.Prefixes{}, damaged(c.path)
+	if checksum(body) != c.Checksum { // another process has replaced the file
+		return firewall.Prefixes{}, errDamaged(c.path)
 	}
 	p, rest, err := address.Read(body)
 	if err != nil || len(rest) > 0 {
-		return firewall.Prefixes{}, damaged(c.path)
+		return firewall.Prefixes{}, errDamaged(c.path)
 	}
 	return p, nil
 }
 
-func damaged(path string) error { return fmt.Errorf("%s is damaged and will not be used", path) }
+func errDamaged(path string) error { return fmt.Errorf("%s is damaged and will not be used", path) }
 
-// writeCache keeps content, atomically and synced. A file network that did not change is not
-// written again.
+// writeCache stores content, atomically and synced. It skips the write if the content of a file
+// network did not change.
 func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 	if n.Dir == "" {
 		return nil
@@ -105,7 +105,7 @@ func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 	if err := fresh.prefixes.WriteBinary(sum); err != nil {
 		return err
 	}
-	fresh.Source, fresh.Checksum = net.origin(), hex.EncodeToString(sum.Sum(nil))
+	fresh.Source, fresh.Checksum = net.cacheKey(), hex.EncodeToString(sum.Sum(nil))
 	if net.file != "" && last != nil && last.Checksum == fresh.Checksum &&
 		last.Entries == fresh.Entries {
 		return nil

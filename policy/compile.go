@@ -21,13 +21,13 @@ type Compiled struct {
 	Services map[string]ServiceInfo
 	// Stale lists networks that could not be loaded and keep their last good content.
 	Stale []StaleNetwork
-	// Warnings are no mistakes, but worth a look: an entry that has expired.
+	// Warnings lists what is not a mistake but needs attention, such as an expired entry.
 	Warnings []Problem
-	// Tests are the policy's own.
+	// Tests are the tests in the policy.
 	Tests []Test
 }
 
-// StaleNetwork is a network whose source failed; it has the content of Since.
+// StaleNetwork is a network whose source failed and whose content was loaded at Since.
 type StaleNetwork struct {
 	Name   string    `json:"name"`
 	Source string    `json:"source"`
@@ -35,12 +35,11 @@ type StaleNetwork struct {
 	Reason string    `json:"reason"`
 }
 
-// Compile loads the networks and makes the State. The error is Problems: among them every network
+// Compile loads the networks and makes the State. The error is Problems; it includes every network
 // that could not be loaded and has no last good content. A failed source never makes a network
 // empty or everyone.
 //
-// Entries that have expired stay in the State, where they allow nobody: an end that comes by
-// itself is no change of the policy.
+// Expired entries stay in the State and allow nobody, so that an expiry does not change the State.
 func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 	if n == nil {
 		n = &Networks{}
@@ -50,10 +49,10 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 	c.load(ctx, n)
 	state := firewall.State{Unlisted: p.unlisted, Refuse: p.refuse, Established: p.established,
 		Essentials: p.essentials, Direct: p.direct}
-	if p.asksConnected() {
+	if p.needsConnected() {
 		state.Connected = c.connected(n)
 	}
-	state.Virtual = c.virtual(n)
+	state.Virtual = c.virtualServices(n)
 	for _, s := range p.services {
 		svc := s.enforced
 		except, _ := c.sources(s.except)
@@ -71,12 +70,11 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 	}
 	canonical, err := state.Canonical()
 	if err != nil {
-		// The checks of Read let nothing through that Canonical refuses; should they ever, nothing is
-		// applied.
+		// Read refuses everything that Canonical refuses. If a check is missing, apply nothing.
 		return nil, fmt.Errorf("%s: %w", p.Origin, err)
 	}
 	c.out.State = canonical
-	c.out.Warnings = c.warnings.list.ordered(c.warnings.dropped)
+	c.out.Warnings = c.warnings.list.sorted(c.warnings.dropped)
 	return c.out, nil
 }
 
@@ -90,8 +88,8 @@ type compiler struct {
 	out      *Compiled
 }
 
-// load fills resolved with every network that some service uses, directly or not: first those from
-// elsewhere, several at once, then the lists that may name them.
+// load fills resolved with every network that a service uses directly or indirectly. It loads
+// external networks concurrently, then resolves lists, which may name other networks.
 func (c *compiler) load(ctx context.Context, n *Networks) {
 	for name, prefixes := range builtIn {
 		c.resolved[name] = prefixes
@@ -104,7 +102,7 @@ func (c *compiler) load(ctx context.Context, n *Networks) {
 	}
 	results := make([]result, len(used))
 	var wait sync.WaitGroup
-	slots := make(chan struct{}, atOnce)
+	slots := make(chan struct{}, maxConcurrentLoads)
 	for i, net := range used {
 		if !net.external() {
 			continue
@@ -117,14 +115,13 @@ func (c *compiler) load(ctx context.Context, n *Networks) {
 		})
 	}
 	wait.Wait()
-	for i, net := range used { // what a list names stands before it
+	for i, net := range used { // each network comes after those it names
 		if net.external() {
-			c.resolved[net.name] = c.loaded(net, results[i].prefixes, results[i].stale, results[i].err)
+			r := results[i]
+			c.resolved[net.name] = c.recordLoad(net, r.prefixes, r.stale, r.err)
 			continue
 		}
-		c.resolved[net.name], _ = c.sources(
-			net.entries,
-		) // the language has no expiring entries in networks
+		c.resolved[net.name], _ = c.sources(net.entries) // entries of networks never expire
 	}
 }
 
@@ -151,8 +148,8 @@ func (c *compiler) used() []*network {
 	return list
 }
 
-// loaded records what became of a network from elsewhere.
-func (c *compiler) loaded(
+// recordLoad reports problems, warnings and staleness of an external network.
+func (c *compiler) recordLoad(
 	net *network,
 	prefixes firewall.Prefixes,
 	stale *StaleNetwork,
@@ -165,7 +162,8 @@ func (c *compiler) loaded(
 	case err != nil:
 		c.report.at(
 			net.at,
-			"network %q: %v; it has never been loaded, so there is no last good content to go on with",
+			"network %q: %v; it has never been loaded, so there is no last good content to go on "+
+				"with",
 			net.name,
 			err,
 		)
@@ -178,7 +176,7 @@ func (c *compiler) loaded(
 	return prefixes
 }
 
-// sources merges entries into what is allowed for good and what expires.
+// sources resolves entries into permanent and expiring sources.
 func (c *compiler) sources(entries []source) (firewall.Prefixes, []firewall.ExpiringSource) {
 	var permanent []source
 	var expiring []firewall.ExpiringSource
@@ -201,7 +199,7 @@ func (c *compiler) sources(entries []source) (firewall.Prefixes, []firewall.Expi
 	return c.union(permanent), expiring
 }
 
-// union merges entries. Services that name the same networks share what these come to.
+// union merges permanent entries. Services that name the same networks share the result.
 func (c *compiler) union(entries []source) firewall.Prefixes {
 	var names []string
 	var inline firewall.PrefixesBuilder
@@ -211,14 +209,14 @@ func (c *compiler) union(entries []source) firewall.Prefixes {
 			c.network(e)
 			continue
 		}
-		if err := inline.Add(e.prefix); err != nil { // parsePrefix lets nothing through that this refuses
+		if err := inline.Add(e.prefix); err != nil { // parsePrefix has refused what Add refuses
 			c.report.at(Location{File: c.policy.Origin}, "%v", err)
 		}
 	}
-	return c.shared.with(c.shared.union(names, c.resolved), inline.Set())
+	return c.shared.unionWith(c.shared.union(names, c.resolved), inline.Set())
 }
 
-// prefixes yields what one entry stands for.
+// prefixes yields the prefixes of one entry.
 func (c *compiler) prefixes(e source) iter.Seq[firewall.Prefix] {
 	if e.network == "" {
 		return slices.Values([]firewall.Prefix{e.prefix})
@@ -226,16 +224,16 @@ func (c *compiler) prefixes(e source) iter.Seq[firewall.Prefix] {
 	return c.network(e).All()
 }
 
-// network is what the network that an entry names has in it.
+// network returns the content of the network that an entry names.
 func (c *compiler) network(e source) firewall.Prefixes {
 	all, ok := c.resolved[e.network]
-	if !ok { // Read refuses unknown networks; none must ever count as empty
+	if !ok { // can't happen, because Read refuses unknown networks; never treat one as empty
 		c.report.at(e.at, "network %q is not loaded", e.network)
 	}
 	return all
 }
 
-// withoutSources removes addresses from expiring sources.
+// withoutSources removes the addresses in except from expiring sources. Canonical merges the rest.
 func withoutSources(
 	list []firewall.ExpiringSource,
 	except firewall.Prefixes,
@@ -243,10 +241,7 @@ func withoutSources(
 	var out []firewall.ExpiringSource
 	for _, e := range list {
 		for p := range address.Without(e.Prefix, except).All() {
-			out = append(
-				out,
-				firewall.ExpiringSource{Prefix: p, Until: e.Until},
-			) // Canonical merges what it can
+			out = append(out, firewall.ExpiringSource{Prefix: p, Until: e.Until})
 		}
 	}
 	return out

@@ -15,7 +15,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// TestCompileSources: allow minus except, through names of names, merged.
+// TestCompileSources checks allow minus except, with nested networks and merged prefixes.
 func TestCompileSources(t *testing.T) {
 	const networks = `version: 1
 networks:
@@ -73,7 +73,8 @@ services:
 		"2026-11-22T23:59:59Z": prefixes("192.0.2.0/32", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "192.0.2.64/28", "10.1.0.0/17", "10.2.0.0/16"),
 		"2026-11-23T23:59:59Z": prefixes("192.0.2.0/32", "192.0.2.2/31", "192.0.2.4/30", "192.0.2.8/29", "10.1.0.0/17", "10.2.0.0/16"),
 		"2026-11-24T00:00:00Z": prefixes("10.1.0.0/17", "10.2.0.0/16"),
-		"2027-01-31T10:59:59Z": prefixes("10.1.0.0/17", "10.2.0.0/16"), // the later of two ends counts
+		// of two ends the later counts
+		"2027-01-31T10:59:59Z": prefixes("10.1.0.0/17", "10.2.0.0/16"),
 		"2027-01-31T11:00:00Z": prefixes("10.2.3.0/24"),
 	} {
 		if got := at(when); !got.Equal(want) {
@@ -103,7 +104,8 @@ func TestCompileMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, "boot", p.Boot, "open")
-	if d := cmp.Diff(DaemonConfig{"never", "127.0.0.1:9108", 36 * time.Hour, 500 * time.Millisecond, "none"}, p.Daemon); d != "" {
+	if d := cmp.Diff(DaemonConfig{"never", "127.0.0.1:9108",
+		36 * time.Hour, 500 * time.Millisecond, "none"}, p.Daemon); d != "" {
 		t.Error(d)
 	}
 	c, err := p.Compile(t.Context(), nil)
@@ -123,9 +125,8 @@ func TestCompileMetadata(t *testing.T) {
 	)
 }
 
-// TestCompileOnlyWhatIsUsed: a network that no service names is not loaded, so that it can't stop
-// anything.
-func TestCompileOnlyWhatIsUsed(t *testing.T) {
+// TestUnusedNetworksAreNotLoaded checks that a network without a service can't fail.
+func TestUnusedNetworksAreNotLoaded(t *testing.T) {
 	n := &Networks{LookupIP: func(_ context.Context, host string) ([]netip.Addr, error) {
 		t.Errorf("%s was looked up", host)
 		return nil, nil
@@ -139,7 +140,7 @@ func TestCompileOnlyWhatIsUsed(t *testing.T) {
 	}
 }
 
-// TestCompileFailsClosed: whichever way a failed network is used, nothing is compiled.
+// TestCompileFailsClosed checks that a failed network stops the compilation, however it is used.
 func TestCompileFailsClosed(t *testing.T) {
 	for _, service := range []string{"allow: [gone]", "allow: [any], except: [gone]", "allow: [via]", "allow: [any], except: [via]",
 		"allow: [{cidr: gone, expires: 2030-01-01}]", "allow: [any], except: [{cidr: via}]"} {
@@ -161,7 +162,7 @@ func TestCompileFailsClosed(t *testing.T) {
 	}
 }
 
-// TestCompileLargeFile: a hundred thousand lines, used by many services, are read and merged once.
+// TestCompileLargeFile checks that a large file with many services is read and merged once.
 func TestCompileLargeFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "list.txt")
 	var b strings.Builder
@@ -182,7 +183,7 @@ func TestCompileLargeFile(t *testing.T) {
 	}
 	took := time.Since(start)
 	t.Logf("%v", took)
-	if n := c.State.Services[199].Sources.Len(); n != 100_001 || took > patience {
+	if n := c.State.Services[199].Sources.Len(); n != 100_001 || took > parseTimeout {
 		t.Errorf("%d sources in %v", n, took)
 	}
 }

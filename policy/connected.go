@@ -7,16 +7,17 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// connectedRefresh is how often the daemon looks which networks the host is part of.
+// connectedRefresh is how often the daemon lists the networks that the host is connected to.
 const connectedRefresh = time.Minute
 
-// asksConnected reports whether it matters which networks the host is part of.
-func (p *Policy) asksConnected() bool {
-	return p.unlisted == firewall.UnlistedDeny && p.essentials.Has(firewall.EssentialMulticastAnswers)
+// needsConnected reports whether the policy depends on the networks the host is connected to.
+func (p *Policy) needsConnected() bool {
+	return p.unlisted == firewall.UnlistedDeny &&
+		p.essentials.Has(firewall.EssentialMulticastAnswers)
 }
 
-// connected are the networks that the host is part of now. If they can't be listed, there are none:
-// nobody's answers come in.
+// connected lists the networks that the host is connected to. If they can't be listed it warns and
+// returns none, so that no answers come in.
 func (c *compiler) connected(n *Networks) firewall.Prefixes {
 	var found []netip.Prefix
 	var err error
@@ -41,15 +42,17 @@ func (c *compiler) connected(n *Networks) firewall.Prefixes {
 	return b.Set()
 }
 
-// virtual are the services of IPVS at addresses that the host holds for it alone. If they can't be
-// listed, the policy is not applied: it would refuse what it let through before.
-func (c *compiler) virtual(n *Networks) []firewall.VirtualService {
+// virtualServices lists the IPVS services at addresses that the host holds for them alone. If they
+// can't be listed, it reports a mistake, because the policy would refuse what it let through
+// before.
+func (c *compiler) virtualServices(n *Networks) []firewall.VirtualService {
 	if n.Virtual == nil {
 		return nil
 	}
 	found, err := n.Virtual()
 	if err != nil {
-		c.report.at(Location{File: c.policy.Origin}, "the services of IPVS can't be listed: %v", err)
+		at := Location{File: c.policy.Origin}
+		c.report.at(at, "the services of IPVS can't be listed: %v", err)
 		return nil
 	}
 	return found

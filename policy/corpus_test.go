@@ -16,9 +16,9 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-var update = flag.Bool("update", false, "write what is, as what shall be")
+var update = flag.Bool("update", false, "write the actual output to the golden files")
 
-// golden compares with a file of testdata, or writes it.
+// golden compares got with a file of testdata, or writes the file.
 func golden(t *testing.T, file, got string) {
 	t.Helper()
 	if *update {
@@ -63,7 +63,7 @@ func compiledSchema(t *testing.T) *jsonschema.Schema {
 	return s
 }
 
-// asJSON is a YAML file as a validator sees it, read by the YAML library rather than by our reader.
+// asJSON returns a YAML file as a validator sees it. It uses the YAML library, not our reader.
 func asJSON(t *testing.T, content []byte) (any, error) {
 	t.Helper()
 	var value any
@@ -77,11 +77,11 @@ func asJSON(t *testing.T, content []byte) (any, error) {
 	return jsonschema.UnmarshalJSON(bytes.NewReader(text))
 }
 
-// asChecked reads files as a check does, since a clone of this repository may be for a group to
-// write.
-var asChecked = Files{Exposed: func(Problem) {}}
+// warnOnlyFiles reads files as a check does, because a clone of this repository may be writable by
+// a group.
+var warnOnlyFiles = Files{Exposed: func(Problem) {}}
 
-func TestGood(t *testing.T) {
+func TestGoodPolicies(t *testing.T) {
 	schema := compiledSchema(t)
 	for _, file := range corpus(t, "good") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestGood(t *testing.T) {
 			}
 			c, err := p.Compile(
 				t.Context(),
-				&Networks{Now: testClock, Files: asChecked, Connected: connected},
+				&Networks{Now: testClock, Files: warnOnlyFiles, Connected: connected},
 			)
 			if err != nil {
 				t.Fatal(err)
@@ -127,8 +127,8 @@ func TestGood(t *testing.T) {
 	}
 }
 
-// TestBad holds every mistake to its exact message and place.
-func TestBad(t *testing.T) {
+// TestBadPolicies compares every message and location.
+func TestBadPolicies(t *testing.T) {
 	schema := compiledSchema(t)
 	for _, file := range append(corpus(t, "bad"), corpus(t, "bad/semantic")...) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestBad(t *testing.T) {
 			golden(t, strings.TrimSuffix(file, ".yaml")+".errors", problems.Error()+"\n")
 			document, err := asJSON(t, content)
 			if err != nil {
-				return // no YAML, or not for this library: there is nothing to validate
+				return // the library can't parse it, so there is nothing to validate
 			}
 			err = schema.Validate(document)
 			if semantic := strings.Contains(file, "semantic"); (err == nil) != semantic {

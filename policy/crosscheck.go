@@ -7,23 +7,23 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// finish checks what takes more than one value to judge, and returns the Policy or every mistake.
+// finish makes the checks that need more than one value. It returns the Policy or every mistake.
 func (d *decoder) finish(origin string) (*Policy, error) {
 	p := d.policy
 	p.Origin = origin
 	if !d.incomplete {
-		d.references()
+		d.checkReferences()
 	}
-	d.cycles()
-	d.clashes()
+	d.checkCycles()
+	d.checkClashes()
 	if err := d.report.problems(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// references reports names that nothing defines.
-func (d *decoder) references() {
+// checkReferences reports names that are not defined.
+func (d *decoder) checkReferences() {
 	known := map[string]bool{}
 	for name := range builtIn {
 		known[name] = true
@@ -34,8 +34,13 @@ func (d *decoder) references() {
 	verify := func(sources []source) {
 		for _, s := range sources {
 			if s.network != "" && !known[s.network] {
-				d.report.at(s.at, "unknown network %q%s; it is neither an address nor defined in networks%s",
-					s.network, d.nearNetwork(s.network), networkHint(s.network))
+				d.report.at(
+					s.at,
+					"unknown network %q%s; it is neither an address nor defined in networks%s",
+					s.network,
+					d.suggestNetwork(s.network),
+					networkHint(s.network),
+				)
 			}
 		}
 	}
@@ -46,15 +51,15 @@ func (d *decoder) references() {
 		verify(s.allow)
 		verify(s.except)
 	}
-	for _, t := range d.targets {
+	for _, t := range d.testTargets {
 		if _, defined := d.names[t.name]; !defined {
 			d.report.at(t.at, "unknown service %q%s", t.name, suggest(&d.report, t.name, d.names))
 		}
 	}
 }
 
-// cycles reports each network that contains itself, once a cycle.
-func (d *decoder) cycles() {
+// checkCycles reports networks that contain themselves, once for each cycle.
+func (d *decoder) checkCycles() {
 	const (
 		untouched = iota
 		open
@@ -70,7 +75,8 @@ func (d *decoder) cycles() {
 		}
 		if state[name] == open {
 			from := slices.Index(path, name)
-			d.report.at(at, "network %q contains itself: %s", name, strings.Join(append(slices.Clone(path[from:]), name), " → "))
+			cycle := append(slices.Clone(path[from:]), name)
+			d.report.at(at, "network %q contains itself: %s", name, strings.Join(cycle, " → "))
 			return
 		}
 		state[name] = open
@@ -88,25 +94,34 @@ func (d *decoder) cycles() {
 	}
 }
 
-// clashes reports ports that two services claim on the same interface and address.
-func (d *decoder) clashes() {
+// checkClashes reports ports that two services claim on the same interface and address.
+func (d *decoder) checkClashes() {
 	var services []firewall.Service
 	byName := map[string]service{}
 	for _, s := range d.policy.services {
-		if s.unclear {
+		if s.uncertain {
 			continue
 		}
 		services = append(services, s.enforced)
 		byName[s.enforced.Name] = s
 	}
 	for _, c := range firewall.Clashes(services) {
-		first, second := byName[c.First].claim(c.Ports), byName[c.Second].claim(c.Ports)
-		d.report.at(second, "service %q claims %s, which service %q claims too (%s); give each its own interfaces or addresses", c.Second, c.Ports, c.First, first)
+		first := byName[c.First].portLocation(c.Ports)
+		second := byName[c.Second].portLocation(c.Ports)
+		d.report.at(
+			second,
+			"service %q claims %s, which service %q claims too (%s); give each its own "+
+				"interfaces or addresses",
+			c.Second,
+			c.Ports,
+			c.First,
+			first,
+		)
 	}
 }
 
-// claim is the place of the entry of port that has these ports.
-func (s service) claim(ports firewall.PortRange) Location {
+// portLocation returns the location of the port entry that overlaps ports.
+func (s service) portLocation(ports firewall.PortRange) Location {
 	for i, r := range s.enforced.Ports {
 		if r.Overlaps(ports) {
 			return s.portsAt[i]

@@ -12,30 +12,38 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// decoder turns checked nodes into a Policy. It goes on after mistakes, to find them all.
+// decoder turns checked nodes into a Policy. It continues after mistakes, to find all of them.
 type decoder struct {
 	report reporter
 	policy *Policy
 	names  map[string]Location // services by name
-	// incomplete is set when a file could not be read at all: names that seem unknown may be defined
-	// there.
+	// incomplete is true if a file could not be read, so that names may be defined there.
 	incomplete bool
-	// vague is set when some port that is listed may not be among the services' because of mistakes.
-	vague   bool
-	targets []target
+	// portsUncertain is true if mistakes may hide some ports of services.
+	portsUncertain bool
+	testTargets    []testTarget
 }
 
-// target is a service that a test names.
-type target struct {
+// testTarget is a service that a test names.
+type testTarget struct {
 	name string
 	at   Location
 }
 
 func newDecoder() *decoder {
 	return &decoder{names: map[string]Location{}, policy: &Policy{
-		Boot: "closed", Daemon: DaemonConfig{Protect: "auto", MaxLease: defaultMaxLease, Poll: DefaultPoll, Follow: FollowNetworks},
-		unlisted: firewall.UnlistedIgnore, refuse: firewall.RefuseDrop, established: firewall.EstablishedCut,
-		essentials: firewall.DefaultEssentials, networks: map[string]*network{},
+		Boot: "closed",
+		Daemon: DaemonConfig{
+			Protect:  "auto",
+			MaxLease: defaultMaxLease,
+			Poll:     DefaultPoll,
+			Follow:   FollowNetworks,
+		},
+		unlisted:    firewall.UnlistedIgnore,
+		refuse:      firewall.RefuseDrop,
+		established: firewall.EstablishedCut,
+		essentials:  firewall.DefaultEssentials,
+		networks:    map[string]*network{},
 	}}
 }
 
@@ -47,11 +55,11 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 	}
 	check(root, s, &d.report)
 	if root.kind != kindMapping {
-		d.vague = d.vague || root.kind != kindNull
+		d.portsUncertain = d.portsUncertain || root.kind != kindNull
 		return
 	}
 	for _, f := range root.fields {
-		d.vague = d.vague || !s.knows(f.key) // perhaps misspelt services
+		d.portsUncertain = d.portsUncertain || !s.knows(f.key) // it may be services, misspelt
 	}
 	p := d.policy
 	setText(root, "unlisted", &p.unlisted)
@@ -62,13 +70,14 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 		if p.unlisted != firewall.UnlistedDeny {
 			d.report.at(
 				e.at,
-				"essentials has a meaning only with unlisted: deny; with ignore nothing of it is closed",
+				"essentials has a meaning only with unlisted: deny; "+
+					"with ignore nothing of it is closed",
 			)
 		}
 		for _, f := range e.fields {
 			bit, err := firewall.ParseEssential(f.key)
 			switch {
-			case err != nil || f.value.kind != kindBool: // check has said so
+			case err != nil || f.value.kind != kindBool: // check has reported it
 			case f.value.text == "false":
 				p.essentials &^= bit
 			default:
@@ -97,14 +106,14 @@ func (d *decoder) file(name string, content []byte, s mapping) {
 	}
 }
 
-// setText copies a string value of the right kind; check has reported the others.
+// setText copies a string value; check has reported other kinds.
 func setText[T ~string](n *node, key string, to *T) {
 	if v := n.get(key); v != nil && v.kind == kindString {
 		*to = T(v.text)
 	}
 }
 
-// itemsOf is a list's items; a scalar where a list may be given short is a list of one.
+// itemsOf returns the items of a list. A scalar counts as a list with one item.
 func itemsOf(n *node) []*node {
 	switch {
 	case n == nil || n.kind == kindNull || n.kind == kindMapping:
@@ -219,17 +228,16 @@ func (d *decoder) network(f field, dir string) {
 	}
 	if x := v.get("max_shrink"); x != nil && x.kind == kindString &&
 		percentPattern.MatchString(x.text) {
-		n.maxShrink, _ = strconv.Atoi(
-			strings.TrimSuffix(x.text, "%"),
-		) // the pattern lets nothing else through
+		// percentPattern allows only numbers that fit.
+		n.maxShrink, _ = strconv.Atoi(strings.TrimSuffix(x.text, "%"))
 	}
 }
 
-// selects reads what a network takes from JSON.
+// selects reads the JSON path of a network.
 func (d *decoder) selects(v *node, n *network) {
 	x := v.get("select")
 	if x == nil || x.kind != kindString || x.text == "" {
-		return // check has said so
+		return // check has reported it
 	}
 	if n.dns != "" {
 		d.report.at(x.at, "select has a meaning only for a network with a file or a url")
@@ -250,7 +258,8 @@ func (d *decoder) source(n *node) (source, bool) {
 		if value = n.get("cidr"); value == nil {
 			return s, false
 		}
-		if x := n.get("expires"); x != nil && x.kind == kindString && expiryPattern.MatchString(x.text) {
+		x := n.get("expires")
+		if x != nil && x.kind == kindString && expiryPattern.MatchString(x.text) {
 			end, err := parseExpiry(x.text)
 			if err != nil {
 				d.report.at(x.at, "%q is no date that exists", x.text)
@@ -279,7 +288,7 @@ func (d *decoder) source(n *node) (source, bool) {
 	return s, true
 }
 
-// parseExpiry reads a date, meaning its last moment in UTC, or an RFC 3339 time.
+// parseExpiry reads a date, which means the end of that day in UTC, or an RFC 3339 time.
 func parseExpiry(s string) (time.Time, error) {
 	if day, err := time.Parse(time.DateOnly, s); err == nil {
 		return day.AddDate(0, 0, 1), nil
@@ -288,7 +297,8 @@ func parseExpiry(s string) (time.Time, error) {
 }
 
 func (d *decoder) services(n *node) {
-	d.vague = d.vague || n != nil && n.kind == kindMapping // one service where a list belongs
+	// A mapping in place of the list is probably a service.
+	d.portsUncertain = d.portsUncertain || n != nil && n.kind == kindMapping
 	for _, x := range itemsOf(n) {
 		d.service(x)
 	}
@@ -296,7 +306,7 @@ func (d *decoder) services(n *node) {
 
 func (d *decoder) service(n *node) {
 	if n.kind != kindMapping {
-		d.vague = true
+		d.portsUncertain = true
 		return
 	}
 	s := service{info: ServiceInfo{Location: n.at}}
@@ -312,24 +322,25 @@ func (d *decoder) service(n *node) {
 	setText(n, "health", &s.info.Health)
 	if first, twice := d.names[e.Name]; twice && e.Name != "" {
 		d.report.at(n.get("name").at, "service %q is defined twice, first at %s", e.Name, first)
-		d.vague = true
+		d.portsUncertain = true
 		return
 	} else if x := n.get("name"); x != nil {
 		d.names[e.Name] = x.at
 	}
 	before := d.report.count()
 	e.Ports, s.portsAt = d.ports(n)
-	d.vague = d.vague || d.report.count() > before || unclear(n, "port", "protocol")
+	d.portsUncertain = d.portsUncertain || d.report.count() > before ||
+		hasMistakes(n, "port", "protocol")
 	e.Interfaces = d.interfaces(n.get("interfaces"))
 	e.Addresses = d.addresses(n.get("addresses"))
-	s.unclear = e.Name == "" || d.report.count() > before ||
-		unclear(n, "name", "port", "protocol", "interfaces", "addresses")
+	s.uncertain = e.Name == "" || d.report.count() > before ||
+		hasMistakes(n, "name", "port", "protocol", "interfaces", "addresses")
 	e.Rate = d.rate(n.get("rate"))
 	s.allow, s.except = d.sources(n.get("allow")), d.sources(n.get("except"))
 	d.policy.services = append(d.policy.services, s)
 }
 
-// sources reads a list of sources. Of what is not a list, check has said so.
+// sources reads a list of sources; check has reported other kinds.
 func (d *decoder) sources(n *node) (list []source) {
 	if n == nil || n.kind != kindList {
 		return nil
@@ -342,14 +353,14 @@ func (d *decoder) sources(n *node) (list []source) {
 	return list
 }
 
-// unclear reports whether mistakes hide what some keys of a service say: then it is not said to
-// clash with others.
-func unclear(n *node, keys ...string) bool {
+// hasMistakes reports whether mistakes in a service may hide the value of some keys. Such a service
+// is not checked for clashes.
+func hasMistakes(n *node, keys ...string) bool {
 	var r reporter
 	for _, f := range n.fields {
 		i := slices.IndexFunc(serviceShape.keys, func(k key) bool { return k.name == f.key })
 		if i < 0 {
-			return true // perhaps a misspelt port
+			return true // it may be a misspelt port
 		}
 		if slices.Contains(keys, f.key) {
 			check(f.value, serviceShape.keys[i].shape, &r)
@@ -371,7 +382,7 @@ func (d *decoder) portRange(n *node) (first, last uint16, ok bool) {
 	b, errb := strconv.ParseUint(to, 10, 16)
 	switch {
 	case n.kind == kindInteger && (erra != nil || a == 0):
-		return 0, 0, false // check has said so
+		return 0, 0, false // check has reported it
 	case erra != nil || errb != nil || a == 0 || b == 0:
 		d.report.at(n.at, "%q: a port is a number from 1 to 65535", n.text)
 		return 0, 0, false
@@ -396,13 +407,15 @@ func (d *decoder) interfaces(n *node) (out []string) {
 	return out
 }
 
-// direct reads interfaces with containers behind them. All of them would be the uplink too.
+// direct reads interfaces with containers behind them. "*" would include the uplink, so it is
+// refused.
 func (d *decoder) direct(n *node) (out []string) {
 	for _, x := range itemsOf(n) {
 		if x.kind == kindString && x.text == "*" {
 			d.report.at(
 				x.at,
-				`"*" is every interface, the uplink among them; name those that lead to containers, such as "docker0"`,
+				`"*" is every interface, the uplink among them; name those that lead to `+
+					`containers, such as "docker0"`,
 			)
 		}
 	}
@@ -425,7 +438,7 @@ func (d *decoder) addresses(n *node) firewall.Prefixes {
 			list = append(list, p)
 		}
 	}
-	out, _ := firewall.NewPrefixes(list...) // parsePrefix lets nothing through that it refuses
+	out, _ := firewall.NewPrefixes(list...) // parsePrefix has refused what NewPrefixes refuses
 	return out
 }
 
@@ -439,8 +452,13 @@ func (d *decoder) rate(n *node) *firewall.Rate {
 	}
 	count, unit, _ := strings.Cut(x.text, "/")
 	number, _ := strconv.ParseUint(count, 10, 32) // ratePattern allows nine digits, which fit
-	r := &firewall.Rate{Count: uint32(number), Burst: uint32(number),
-		Per: map[string]time.Duration{"second": time.Second, "minute": time.Minute, "hour": time.Hour, "day": 24 * time.Hour}[unit]}
+	units := map[string]time.Duration{
+		"second": time.Second,
+		"minute": time.Minute,
+		"hour":   time.Hour,
+		"day":    24 * time.Hour,
+	}
+	r := &firewall.Rate{Count: uint32(number), Burst: uint32(number), Per: units[unit]}
 	if b := n.get("burst"); b != nil {
 		if burst, ok := decimal(b); ok && burst > 0 {
 			r.Burst = uint32(burst)

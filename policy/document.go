@@ -14,45 +14,43 @@ import (
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
-// Draft is a policy that is put together from what is found on a host, to be written down for
-// people.
+// Draft is a policy generated from what is found on a host.
 type Draft struct {
-	// Comments are sentences at the head of the document.
+	// Comments are sentences for the head of the document.
 	Comments []string
 	Unlisted firewall.Unlisted
 	Refuse   firewall.Refuse
-	// Closed are essentials that are turned off.
+	// Closed are the essentials that the policy turns off.
 	Closed   firewall.Essentials
 	Direct   []string
 	Networks []DraftNetwork
 	Services []DraftService
 }
 
-// DraftNetwork is a named set of sources. Where a service's sources hold all of it, the document
-// has its name.
+// DraftNetwork is a named set of sources. The document writes its name where a service allows all
+// of it.
 type DraftNetwork struct {
 	Name    string
 	Sources firewall.Prefixes
-	// File is where the set stands, beside the document; "": in it.
+	// File is the list file beside the document that holds the set; "" writes it into the document.
 	File string
 }
 
-// DraftService is a service as it is written down.
+// DraftService is one service of a Draft.
 type DraftService struct {
 	firewall.Service
 	Purpose string
-	// Comments stand in the service, each a comment of its own.
+	// Comments are written into the service, each as a comment of its own.
 	Comments []string
-	// Idle: the whole service is a comment.
+	// Idle is true if nothing uses the service; the document then writes it as a comment.
 	Idle bool
 }
 
-// Document writes a draft down as a policy that compiles to it. Services that expire can't be
-// written.
+// Document writes a draft as a policy that compiles to it. It can't write services that expire.
 func (d Draft) Document() string {
 	var b strings.Builder
 	for _, c := range d.Comments {
-		comment(&b, "", c)
+		writeComment(&b, "", c)
 	}
 	b.WriteString("version: 1\n")
 	if d.Unlisted == firewall.UnlistedDeny {
@@ -71,7 +69,7 @@ func (d Draft) Document() string {
 	if len(d.Direct) > 0 {
 		var words []string
 		for _, i := range d.Direct {
-			words = append(words, plainOrQuoted(i))
+			words = append(words, yamlScalar(i))
 		}
 		fmt.Fprintf(&b, "direct: {interfaces: [%s]}\n", strings.Join(words, ", "))
 	}
@@ -79,17 +77,17 @@ func (d Draft) Document() string {
 	used := map[string]bool{}
 	for _, s := range d.Services {
 		if !s.Idle {
-			d.service(&services, s, used)
+			d.writeService(&services, s, used)
 		}
 	}
 	for _, s := range d.Services {
 		if s.Idle {
-			d.service(&idle, s, used)
+			d.writeService(&idle, s, used)
 		}
 	}
-	d.networks(&b, used)
+	d.writeNetworks(&b, used)
 	if services.Len() == 0 && idle.Len() > 0 {
-		d.ping(&services)
+		d.writePing(&services)
 	}
 	if services.Len() == 0 {
 		b.WriteString("services: []\n")
@@ -97,7 +95,8 @@ func (d Draft) Document() string {
 		b.WriteString("services:\n" + services.String())
 	}
 	if idle.Len() > 0 {
-		b.WriteString("\n  # Opened by the old rules, though nobody listens there today; remove the # to open them:\n")
+		b.WriteString("\n  # Opened by the old rules, though nobody listens there today; " +
+			"remove the # to open them:\n")
 		for line := range strings.Lines(idle.String()) {
 			b.WriteString("  #" + strings.TrimPrefix(line, "  "))
 		}
@@ -105,9 +104,9 @@ func (d Draft) Document() string {
 	return b.String()
 }
 
-// ping writes a service that says of pings what the essentials say, so that the list of services
-// isn't empty: what is a comment below it can't become part of [].
-func (d Draft) ping(b *strings.Builder) {
+// writePing writes a service that treats pings as the essentials do. It keeps the list of services
+// from being empty: a reader can't remove the # of a service below "services: []".
+func (d Draft) writePing(b *strings.Builder) {
 	allow := "any"
 	if d.Closed.Has(firewall.EssentialEcho) {
 		allow = ""
@@ -115,8 +114,8 @@ func (d Draft) ping(b *strings.Builder) {
 	fmt.Fprintf(b, "  - name: ping\n    protocol: ping\n    allow: [%s]\n", allow)
 }
 
-// networks writes the networks that services name.
-func (d Draft) networks(b *strings.Builder, used map[string]bool) {
+// writeNetworks writes the networks that services use.
+func (d Draft) writeNetworks(b *strings.Builder, used map[string]bool) {
 	if len(used) == 0 {
 		return
 	}
@@ -125,22 +124,22 @@ func (d Draft) networks(b *strings.Builder, used map[string]bool) {
 		switch {
 		case !used[n.Name]:
 		case n.File != "":
-			fmt.Fprintf(b, "  %s: {file: %s}\n", plainOrQuoted(n.Name), plainOrQuoted(n.File))
+			fmt.Fprintf(b, "  %s: {file: %s}\n", yamlScalar(n.Name), yamlScalar(n.File))
 		default:
-			flow(b, "  "+plainOrQuoted(n.Name)+": ", sourcesOf(n.Sources))
+			writeList(b, "  "+yamlScalar(n.Name)+": ", sourcesOf(n.Sources))
 		}
 	}
 }
 
-// service writes one service, and notes the networks that it names.
-func (d Draft) service(b *strings.Builder, s DraftService, used map[string]bool) {
-	fmt.Fprintf(b, "  - name: %s\n", plainOrQuoted(s.Name))
+// writeService writes one service and marks the networks that it uses.
+func (d Draft) writeService(b *strings.Builder, s DraftService, used map[string]bool) {
+	fmt.Fprintf(b, "  - name: %s\n", yamlScalar(s.Name))
 	var ports []string
 	protocols := map[firewall.Protocol]bool{}
 	for _, r := range s.Ports {
 		first := len(protocols) == 0 || protocols[r.Protocol] && len(protocols) == 1
 		if protocols[r.Protocol] = true; !r.Protocol.HasPorts() || !first {
-			continue // each protocol has the same ports
+			continue // the ports are the same for each protocol
 		}
 		if r.First == r.Last {
 			ports = append(ports, strconv.Itoa(int(r.First)))
@@ -151,7 +150,7 @@ func (d Draft) service(b *strings.Builder, s DraftService, used map[string]bool)
 	if len(ports) == 1 {
 		fmt.Fprintf(b, "    port: %s\n", ports[0])
 	} else if len(ports) > 1 {
-		flow(b, "    port: ", ports)
+		writeList(b, "    port: ", ports)
 	}
 	var words []string
 	for _, p := range slices.Sorted(maps.Keys(protocols)) {
@@ -160,46 +159,50 @@ func (d Draft) service(b *strings.Builder, s DraftService, used map[string]bool)
 	if len(words) == 1 && words[0] != firewall.TCP.String() {
 		fmt.Fprintf(b, "    protocol: %s\n", words[0])
 	} else if len(words) > 1 {
-		flow(b, "    protocol: ", words)
+		writeList(b, "    protocol: ", words)
 	}
 	if len(s.Interfaces) > 0 {
 		var names []string
 		for _, n := range s.Interfaces {
-			names = append(names, plainOrQuoted(n))
+			names = append(names, yamlScalar(n))
 		}
-		flow(b, "    interfaces: ", names)
+		writeList(b, "    interfaces: ", names)
 	}
 	if s.Addresses.Len() > 0 {
-		flow(b, "    addresses: ", singlesOf(s.Addresses))
+		writeList(b, "    addresses: ", addressesOf(s.Addresses))
 	}
-	names, rest := d.named(s.Sources, used)
+	names, rest := d.extractNetworks(s.Sources, used)
 	allow, except := rest.Short()
-	if len(names) > 0 { // an exception would hold for the networks, too
+	if len(names) > 0 { // an exception would also apply to the networks
 		allow, except = rest, firewall.Prefixes{}
 	}
-	flow(b, "    allow: ", append(names, sourcesOf(allow)...))
-	barred, rest := d.named(except, used)
-	// IPv4-mapped sources can't be written, and the kernel takes them from no wire.
-	list := append(barred, slices.DeleteFunc(
+	writeList(b, "    allow: ", append(names, sourcesOf(allow)...))
+	exceptNames, rest := d.extractNetworks(except, used)
+	// The language can't express IPv4-mapped sources, and the kernel accepts them from no network.
+	list := append(exceptNames, slices.DeleteFunc(
 		sourcesOf(rest),
 		func(s string) bool { return strings.HasPrefix(s, `"::ffff:`) && strings.Contains(s, ".") },
 	)...)
 	if len(list) > 0 {
-		flow(b, "    except: ", list)
+		writeList(b, "    except: ", list)
 	}
 	if s.Rate != nil {
 		fmt.Fprintf(b, "    rate: {%s}\n", rateText(*s.Rate))
 	}
 	if s.Purpose != "" {
-		fmt.Fprintf(b, "    purpose: %s\n", plainOrQuoted(s.Purpose))
+		fmt.Fprintf(b, "    purpose: %s\n", yamlScalar(s.Purpose))
 	}
 	for _, c := range s.Comments {
-		comment(b, "    ", c)
+		writeComment(b, "    ", c)
 	}
 }
 
-// named finds the networks that a set holds, wherever that is shorter, and what it has besides.
-func (d Draft) named(p firewall.Prefixes, used map[string]bool) (names []string, rest firewall.Prefixes) {
+// extractNetworks returns the names of networks that p contains, where a name makes the list
+// shorter, and the rest of p.
+func (d Draft) extractNetworks(
+	p firewall.Prefixes,
+	used map[string]bool,
+) (names []string, rest firewall.Prefixes) {
 	for _, n := range d.Networks {
 		if n.Sources.Len() == 0 || n.Sources.Len() > p.Len() ||
 			!n.Sources.Intersect(p).Equal(n.Sources) {
@@ -208,15 +211,19 @@ func (d Draft) named(p firewall.Prefixes, used map[string]bool) (names []string,
 		if rest := p.Minus(n.Sources); rest.Len()+1 < p.Len() {
 			p = rest
 			used[n.Name] = true
-			names = append(names, plainOrQuoted(n.Name))
+			names = append(names, yamlScalar(n.Name))
 		}
 	}
 	return names, p
 }
 
 func rateText(r firewall.Rate) string {
-	unit := map[time.Duration]string{time.Second: "second", time.Minute: "minute", time.Hour: "hour",
-		24 * time.Hour: "day"}[r.Per]
+	unit := map[time.Duration]string{
+		time.Second:    "second",
+		time.Minute:    "minute",
+		time.Hour:      "hour",
+		24 * time.Hour: "day",
+	}[r.Per]
 	text := fmt.Sprintf("per_source: %d/%s, burst: %d", r.Count, unit, r.Burst)
 	if n := r.PrefixLength(firewall.IPv6); n != firewall.DefaultRatePrefix {
 		text += fmt.Sprintf(", ipv6_prefix: %d", n)
@@ -224,11 +231,11 @@ func rateText(r firewall.Rate) string {
 	return text
 }
 
-// lineWidth is where lists and comments are wrapped.
-const lineWidth = 100
+// maxLineWidth is the column at which lists and comments wrap.
+const maxLineWidth = 100
 
-// flow writes a key with a list in brackets, on as many lines as it takes.
-func flow(b *strings.Builder, key string, words []string) {
+// writeList writes a key with a list in brackets, and wraps it.
+func writeList(b *strings.Builder, key string, words []string) {
 	indent := strings.Repeat(" ", len(key)-len(strings.TrimLeft(key, " "))+2)
 	b.WriteString(key + "[")
 	at := len(key) + 1
@@ -236,7 +243,7 @@ func flow(b *strings.Builder, key string, words []string) {
 		if i < len(words)-1 {
 			w += ","
 		}
-		if i > 0 && at+1+len(w) >= lineWidth {
+		if i > 0 && at+1+len(w) >= maxLineWidth {
 			b.WriteString("\n" + indent)
 			at = len(indent)
 		} else if i > 0 {
@@ -249,11 +256,13 @@ func flow(b *strings.Builder, key string, words []string) {
 	b.WriteString("]\n")
 }
 
-// comment writes a text as comment lines; what a rule says may hold anything.
-func comment(b *strings.Builder, indent, text string) {
+// writeComment writes a text as comment lines. The text may contain anything, since it may come
+// from other programs' rules.
+func writeComment(b *strings.Builder, indent, text string) {
 	line := indent + "#"
 	for _, w := range strings.Fields(printable(text)) {
-		if utf8.RuneCountInString(line)+1+utf8.RuneCountInString(w) > lineWidth && line != indent+"#" {
+		width := utf8.RuneCountInString(line) + 1 + utf8.RuneCountInString(w)
+		if width > maxLineWidth && line != indent+"#" {
 			b.WriteString(line + "\n")
 			line = indent + "#  "
 		}
@@ -262,7 +271,7 @@ func comment(b *strings.Builder, indent, text string) {
 	b.WriteString(line + "\n")
 }
 
-// sourcesOf writes prefixes as people do: an address alone, any for everything.
+// sourcesOf writes prefixes as people do: single addresses without a length, and everything as any.
 func sourcesOf(p firewall.Prefixes) []string {
 	if p.Equal(builtIn["any"]) {
 		return []string{"any"}
@@ -281,18 +290,19 @@ func sourcesOf(p firewall.Prefixes) []string {
 	return out
 }
 
-// singlesOf writes addresses one by one.
-func singlesOf(p firewall.Prefixes) (out []string) {
+// addressesOf writes each address of a set.
+func addressesOf(p firewall.Prefixes) (out []string) {
 	for x := range p.All() {
 		for a := x.Addr(); x.Contains(a); a = a.Next() {
-			one, _ := firewall.NewPrefixes(netip.PrefixFrom(a, a.BitLen())) // one address makes a set
+			// A single address never fails.
+			one, _ := firewall.NewPrefixes(netip.PrefixFrom(a, a.BitLen()))
 			out = append(out, sourcesOf(one)...)
 		}
 	}
 	return out
 }
 
-// List is a network's file: a prefix a line.
+// List returns the content of a network's file: one prefix a line.
 func (n DraftNetwork) List() string {
 	var b strings.Builder
 	for x := range n.Sources.All() {
@@ -306,27 +316,28 @@ func (n DraftNetwork) List() string {
 	return b.String()
 }
 
-// plainOrQuoted is a text that YAML reads as that text: in quotes, unless it is a plain word, a path,
-// an address or a JSON path.
-func plainOrQuoted(s string) string {
-	if plainText.MatchString(s) && !slices.Contains(otherScalars, strings.ToLower(s)) {
+// yamlScalar returns s so that YAML reads it as text. It adds quotes unless s is a plain word, a
+// path, an address or a JSON path.
+func yamlScalar(s string) string {
+	if plainText.MatchString(s) && !slices.Contains(nonTextWords, strings.ToLower(s)) {
 		return s
 	}
 	return strconv.Quote(printable(s))
 }
 
-// plainText can't be a number, a date or anything else but a text to YAML. Digits need two dots or a
-// slash.
+// plainText matches text that YAML can't take for a number or a date. Text that begins with a digit
+// needs two dots or a slash.
 var plainText = pattern.New(`^([a-zA-Z][\w./-]*|\.{0,2}/[\w./-]*|\$[\w./-]*|` +
 	`[0-9]+(\.[0-9]+\.[\w./-]*|[0-9.]*/[\w./-]*))$`)
 
-// otherScalars are words that YAML reads as something else than text.
-var otherScalars = []string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
+// nonTextWords are words that YAML doesn't read as text.
+var nonTextWords = []string{"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
-// printable is a text without what would end a line or a string.
+// printable replaces characters that would end a line or a string.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == '\uFFFD' || r == '\u0085' || r == '\u2028' || r == '\u2029' {
+		switch {
+		case r < ' ', r == 0x7f, r == '\uFFFD', r == '\u0085', r == '\u2028', r == '\u2029':
 			return ' '
 		}
 		return r

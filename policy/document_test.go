@@ -13,43 +13,57 @@ import (
 	"pgregory.net/rapid"
 )
 
-// What Document writes compiles to the services that it was given.
+// A document compiles to the services that it was written from.
 func TestDocumentCompilesToItsServices(t *testing.T) {
 	names := []string{"nginx", "true", "9p", "null", "on", "a.b-c_d", "x-tcp-80", "N"}
-	interfaces := []string{"eth0", "eth*", "wg-home", "br-12ab", "veth@if3", "enp0s31f6", "no", "#odd"}
-	purposes := []string{"", "nginx, nginx.service", "published to 172.17.0.2:80", `quotes "and" \slashes`, "- dash", "key: value", "umlaut ä, line\nbreak", "* star", "yes", "\u0085"}
-	sources := []string{"0.0.0.0/0", "::/0", "10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "2001:db8::7/128", "224.0.0.0/3"}
+	interfaces := []string{"eth0", "eth*", "wg-home", "br-12ab", "veth@if3", "enp0s31f6", "no",
+		"#odd"}
+	purposes := []string{"", "nginx, nginx.service", "published to 172.17.0.2:80",
+		`quotes "and" \slashes`, "- dash", "key: value", "umlaut ä, line\nbreak", "* star", "yes",
+		"\u0085"}
+	sources := []string{"0.0.0.0/0", "::/0", "10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32",
+		"2001:db8::7/128", "224.0.0.0/3"}
 	rapid.Check(t, func(t *rapid.T) {
 		var services []firewall.Service
-		d := Draft{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseReject, Closed: firewall.EssentialEcho}
+		d := Draft{Unlisted: firewall.UnlistedDeny, Refuse: firewall.RefuseReject,
+			Closed: firewall.EssentialEcho}
 		for n, name := range rapid.SliceOfNDistinct(rapid.SampledFrom(names), 0, 5, rapid.ID).Draw(t, "names") {
 			svc := firewall.Service{Name: name, Log: firewall.LogDenied}
-			p := rapid.SampledFrom([]firewall.Protocol{firewall.TCP, firewall.UDP, firewall.SCTP}).Draw(t, "protocol")
+			p := rapid.SampledFrom([]firewall.Protocol{firewall.TCP, firewall.UDP,
+				firewall.SCTP}).Draw(t, "protocol")
 			for i := range rapid.IntRange(1, 3).Draw(t, "ranges") {
 				first := uint16(1 + 10000*n + 1000*i)
-				svc.Ports = append(svc.Ports, firewall.PortRange{Protocol: p, First: first, Last: first + uint16(rapid.SampledFrom([]int{0, 0, 7}).Draw(t, "length"))})
+				svc.Ports = append(svc.Ports,
+					firewall.PortRange{Protocol: p, First: first, Last: first +
+						uint16(rapid.SampledFrom([]int{0, 0, 7}).Draw(t, "length"))})
 			}
-			svc.Interfaces = rapid.SliceOfNDistinct(rapid.SampledFrom(interfaces), 0, 2, rapid.ID).Draw(t, "interfaces")
-			svc.Sources = firewall.MustPrefixes(rapid.SliceOfNDistinct(rapid.SampledFrom(sources), 0, 4, rapid.ID).Draw(t, "sources")...)
+			svc.Interfaces = rapid.SliceOfNDistinct(rapid.SampledFrom(interfaces), 0, 2,
+				rapid.ID).Draw(t, "interfaces")
+			svc.Sources = firewall.MustPrefixes(rapid.SliceOfNDistinct(rapid.SampledFrom(sources),
+				0, 4, rapid.ID).Draw(t, "sources")...)
 			if rapid.Bool().Draw(t, "bound") {
-				svc.Addresses = firewall.MustPrefixes(fmt.Sprintf("192.0.2.%d/32", n), fmt.Sprintf("2001:db8::%d/128", n))
+				svc.Addresses = firewall.MustPrefixes(fmt.Sprintf("192.0.2.%d/32", n),
+					fmt.Sprintf("2001:db8::%d/128", n))
 			}
 			if rapid.Bool().Draw(t, "rated") {
 				svc.Rate = &firewall.Rate{Count: 3, Per: time.Minute, Burst: 5}
 			}
 			services = append(services, svc)
-			d.Services = append(d.Services, DraftService{Service: svc, Comments: []string{"a comment\nof two lines"},
-				Purpose: rapid.SampledFrom(purposes).Draw(t, "purpose")})
+			d.Services = append(d.Services,
+				DraftService{Service: svc, Comments: []string{"a comment\nof two lines"},
+					Purpose: rapid.SampledFrom(purposes).Draw(t, "purpose")})
 			idle := DraftService{Service: svc, Purpose: "nobody", Idle: true}
 			idle.Name += "-idle"
 			d.Services = append(d.Services, idle)
 		}
-		want, err := firewall.State{Unlisted: d.Unlisted, Refuse: d.Refuse, Established: firewall.EstablishedCut,
-			Essentials: firewall.DefaultEssentials &^ d.Closed, Services: services}.Canonical()
+		want, err := firewall.State{Unlisted: d.Unlisted, Refuse: d.Refuse,
+			Established: firewall.EstablishedCut,
+			Essentials:  firewall.DefaultEssentials &^ d.Closed, Services: services}.Canonical()
 		if err != nil {
 			t.Fatal(err)
 		}
-		d.Networks = []DraftNetwork{{Name: "lan", Sources: firewall.MustPrefixes("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")}}
+		d.Networks = []DraftNetwork{{Name: "lan",
+			Sources: firewall.MustPrefixes("10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32")}}
 		document := d.Document()
 		p, err := Parse("policy.yaml", []byte(document))
 		if err != nil {
@@ -65,8 +79,8 @@ func TestDocumentCompilesToItsServices(t *testing.T) {
 	})
 }
 
-// What lets in everybody but a few is written with except, and compiles to the same sources.
-func TestDocumentWritesWhatIsShorter(t *testing.T) {
+// Sources that include nearly everything are written with except, and compile to the same sources.
+func TestDocumentWritesExcept(t *testing.T) {
 	everyone := firewall.MustPrefixes("0.0.0.0/0", "::/0")
 	for _, c := range []struct {
 		sources firewall.Prefixes
@@ -78,7 +92,8 @@ func TestDocumentWritesWhatIsShorter(t *testing.T) {
 		{firewall.MustPrefixes("10.0.0.0/8", "192.0.2.1/32"), "    allow: [10.0.0.0/8, 192.0.2.1]\n"},
 	} {
 		document := Draft{Services: []DraftService{{Service: firewall.Service{Name: "web",
-			Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 80, Last: 80}}, Sources: c.sources}}}}.Document()
+			Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: 80, Last: 80}},
+			Sources: c.sources}}}}.Document()
 		if !strings.Contains(document, c.want) {
 			t.Errorf("%s", document)
 		}
@@ -96,8 +111,7 @@ func TestDocumentWritesWhatIsShorter(t *testing.T) {
 	}
 }
 
-// A named network stands where a service lets it in or leaves it out, but never where it would make
-// the list longer; what nobody names is left out.
+// A document uses a network's name where that makes the list shorter, and omits unused networks.
 func TestDocumentNamesNetworks(t *testing.T) {
 	partners := firewall.MustPrefixes("192.0.2.0/24", "198.51.100.7/32", "203.0.113.0/25")
 	everyone := firewall.MustPrefixes("0.0.0.0/0", "::/0")
@@ -110,8 +124,10 @@ func TestDocumentNamesNetworks(t *testing.T) {
 		everyone.Minus(partners),
 		firewall.MustPrefixes("192.0.2.0/24"),
 	} {
-		d.Services = append(d.Services, DraftService{Service: firewall.Service{Name: fmt.Sprintf("s%d", n),
-			Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: uint16(n + 1), Last: uint16(n + 1)}}, Sources: sources}})
+		d.Services = append(d.Services,
+			DraftService{Service: firewall.Service{Name: fmt.Sprintf("s%d", n),
+				Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: uint16(n + 1),
+					Last: uint16(n + 1)}}, Sources: sources}})
 	}
 	want := `version: 1
 networks:
@@ -136,7 +152,7 @@ services:
 	}
 }
 
-// Texts come back from YAML as they were, whether or not they need quotes.
+// YAML reads back each text unchanged, with or without quotes.
 func TestPlainOrQuoted(t *testing.T) {
 	for text, plain := range map[string]bool{
 		"sshd": true, "eth0.5": true, "10.0.0.1": true, "10.0.0.0/8": true, "/etc/x.txt": true, "./a": true,
@@ -146,7 +162,7 @@ func TestPlainOrQuoted(t *testing.T) {
 		"2001:db8::": false, "2026-01-01": false, "a: b": false, "a #b": false, "": false, "?": false, "<<": false,
 		"12:30:45": false, "192.168": false, "é": false, "a\u0085": false, "$.a[*]": false,
 	} {
-		got := plainOrQuoted(text)
+		got := yamlScalar(text)
 		if (got == text) != plain {
 			t.Errorf("%q: %s", text, got)
 		}

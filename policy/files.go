@@ -11,28 +11,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Files says how the files of a policy and of its networks are read. A file is read when its writer
-// has finished, never half: half a list blocks half, and half a line is a wider network.
+// Files says how to read the files of a policy and of its networks. A file is read only after its
+// writer has finished, because half a list blocks half, and half a line is a wider network.
 //
-// A read lease (fcntl(2), F_SETLEASE) proves that nobody has the file open for writing, and keeps
-// everybody from opening it so while it is read. Where none can be had, on file systems of other
-// hosts and for files of another user without CAP_LEASE, a file that was written to less than
-// youngFile ago counts as being written. In both cases size and time of the last write must be the
-// same before and after.
+// A read lease (fcntl(2), F_SETLEASE) proves that no process has the file open for writing, and
+// makes writers wait until the file is read. Leases fail on network file systems, and for files of
+// another user without CAP_LEASE. There, a file counts as being written for maxUnsettledAge after
+// its last write. In both cases size and modification time must not change while the file is read.
 //
-// The zero value waits for nobody and refuses what others may write.
+// The zero value waits for no writer and refuses files that other users may write. All functions
+// are called from several goroutines.
 type Files struct {
 	// Patience is how long to wait for the writer of a file. After that, reading the file fails.
 	Patience time.Duration
-	// Waiting hears of each file that has to be waited for; nil ignores it. Like the other
-	// functions, it is called from several goroutines.
+	// Waiting is called for each file that has to be waited for; nil ignores it.
 	Waiting func(path string)
-	// Unfinished hears of each file that wasn't read because its writer hasn't finished. again is
-	// when another try may succeed by itself; zero if it takes the writer's end, which closes or
-	// renames the file.
+	// Unfinished is called for each file that wasn't read because its writer hasn't finished. again
+	// is when another try may succeed without an event; it is zero if the writer must first close
+	// or rename the file.
 	Unfinished func(path string, again time.Time)
-	// Exposed hears of files and folders that others may write, which are then read all the same,
-	// such as by a check on a developer's machine; nil refuses them.
+	// Exposed is called for files and folders that other users may write, and lets them be read, as
+	// for a check on a developer's machine; nil refuses them.
 	Exposed func(Problem)
 }
 
@@ -41,31 +40,31 @@ type Files struct {
 const WriterPatience = 15 * time.Second
 
 const (
-	// youngFile is how long after the last write a file counts as being written where no lease can
-	// be had.
-	youngFile = 10 * time.Second
-	// writerPoll is how often a file that is being written is looked at again.
+	// maxUnsettledAge is how long after its last write a file counts as being written if no lease
+	// can be taken.
+	maxUnsettledAge = 10 * time.Second
+	// writerPoll is the interval at which a file that is being written is tried again.
 	writerPoll = 20 * time.Millisecond
 )
 
 // unfinishedError says that a file is still being written.
 type unfinishedError struct {
 	reason string
-	again  time.Time // when another try may succeed by itself; zero if it takes the writer's end
+	again  time.Time // when another try may succeed without an event; zero if the writer must act
 }
 
 func (e unfinishedError) Error() string { return e.reason }
 
-// useFile is what is done with a file that is whole. secret: what stands in it must not be repeated
-// in messages, since a link leads to it.
-type useFile func(f *os.File, size int64, secret bool) error
+// useFile processes a complete file of size bytes. If hideText, messages must not quote the file,
+// because a link leads to it.
+type useFile func(f *os.File, size int64, hideText bool) error
 
-// read opens a file whose writer has finished, and hands it to use with its size. use may be called
-// again, and must then begin anew.
+// read opens a file whose writer has finished and passes it to use. If the file changes meanwhile,
+// read calls use again, and use must then start over.
 func (r Files) read(ctx context.Context, path string, trust trust, use useFile) error {
 	deadline := time.Now().Add(r.Patience)
 	for first := true; ; first = false {
-		err := r.try(path, trust, use)
+		err := r.tryRead(path, trust, use)
 		var unfinished unfinishedError
 		if !errors.As(err, &unfinished) {
 			return err
@@ -87,9 +86,9 @@ func (r Files) read(ctx context.Context, path string, trust trust, use useFile) 
 	}
 }
 
-// try is one attempt at read. The error is an unfinishedError if the file is being written.
-func (r Files) try(path string, trust trust, use useFile) error {
-	way, err := r.trusted(path, trust)
+// tryRead is one attempt of read. The error is an unfinishedError if the file is being written.
+func (r Files) tryRead(path string, trust trust, use useFile) error {
+	way, err := r.trustedPath(path, trust)
 	if err != nil {
 		return err
 	}
@@ -103,10 +102,11 @@ func (r Files) try(path string, trust trust, use useFile) error {
 	case errors.Is(err, errOpenForWriting):
 		return unfinishedError{reason: "a program still has it open for writing"}
 	default:
-		if again := youngUntil(before, time.Now()); !again.IsZero() {
+		if again := unsettledUntil(before, time.Now()); !again.IsZero() {
 			return unfinishedError{again: again, reason: fmt.Sprintf(
-				"it was written to less than %.0f seconds ago, and whether that is finished can't be told here (%v)",
-				youngFile.Seconds(),
+				"it was written to less than %.0f seconds ago, and whether that is finished "+
+					"can't be told here (%v)",
+				maxUnsettledAge.Seconds(),
 				err,
 			)}
 		}
@@ -114,7 +114,7 @@ func (r Files) try(path string, trust trust, use useFile) error {
 	used := use(f, before.Size(), way.links > 0 || hardLinks(before) > 1)
 	after, err := f.Stat()
 	if err != nil {
-		return errors.New(plain(err))
+		return errors.New(withoutPath(err))
 	}
 	if after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) {
 		return unfinishedError{reason: "it changed while it was read"}
@@ -124,16 +124,16 @@ func (r Files) try(path string, trust trust, use useFile) error {
 
 // open opens a regular file that only root, or the user who reads it, may write.
 func (r Files) open(path string) (*os.File, fs.FileInfo, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // a FIFO must not make us wait
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) // opening a FIFO must not block
 	if err != nil {
-		return nil, nil, errors.New(plain(err))
+		return nil, nil, errors.New(withoutPath(err))
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
 		err = errors.New("is not a regular file")
 	}
 	if err == nil {
-		err = r.permit(path, owned(info, path))
+		err = r.permit(path, refuseForeignWriters(info, path))
 	}
 	if err != nil {
 		_ = f.Close()
@@ -142,7 +142,7 @@ func (r Files) open(path string) (*os.File, fs.FileInfo, error) {
 	return f, info, nil
 }
 
-// permit turns what is wrong about who may write a path into a warning, where that is enough.
+// permit turns a mistake in the permissions of a path into a warning if Exposed is set.
 func (r Files) permit(path string, err error) error {
 	if err == nil || r.Exposed == nil {
 		return err
@@ -151,25 +151,26 @@ func (r Files) permit(path string, err error) error {
 	return nil
 }
 
-// youngUntil is when a file no longer counts as being written for its age; zero if it doesn't. A
-// time in the future says nothing, so the inode's own is taken, which nobody can set; if that is in
-// the future too, the clock was set back.
-func youngUntil(info fs.FileInfo, now time.Time) time.Time {
+// unsettledUntil returns when the age of a file's last write no longer suggests that a writer is at
+// work; zero if it doesn't now. A modification time in the future proves nothing, so the inode's
+// change time counts then, which users can't set. If that is in the future too, the clock was set
+// back.
+func unsettledUntil(info fs.FileInfo, now time.Time) time.Time {
 	written := info.ModTime()
 	if stat, ok := info.Sys().(*unixStat); ok && written.After(now) {
 		written = time.Unix(stat.Ctim.Unix())
 	}
-	if until := written.Add(youngFile); !written.After(now) && now.Before(until) {
+	if until := written.Add(maxUnsettledAge); !written.After(now) && now.Before(until) {
 		return until
 	}
 	return time.Time{}
 }
 
-// errOpenForWriting: somebody has the file open for writing.
+// errOpenForWriting: a process has the file open for writing.
 var errOpenForWriting = errors.New("open for writing")
 
-// lease takes a read lease on a file. Closing the file gives it back. If somebody wants to write
-// meanwhile, he waits until then; the kernel's signal about that (SIGIO) is nothing to us.
+// lease takes a read lease on a file until it is closed. A process that wants to write waits until
+// then. The kernel's signal about it (SIGIO) can be ignored.
 func lease(f *os.File) error {
 	connection, err := f.SyscallConn()
 	if err != nil {
@@ -185,8 +186,8 @@ func lease(f *os.File) error {
 	return errors.Join(err, leased)
 }
 
-// remote reports whether a file stands on another host, or may: there EAGAIN only says that the
-// server gave no delegation (fs/nfs/nfs4file.c, fs/smb/client/file.c).
+// remote reports whether a file may stand on another host. EAGAIN only says there that the server
+// gave no delegation (fs/nfs/nfs4file.c, fs/smb/client/file.c).
 func remote(fd int) bool {
 	var s unix.Statfs_t
 	if unix.Fstatfs(fd, &s) != nil {

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// slowly rewrites a file in place: the first part, a pause, the rest.
-func slowly(t *testing.T, path, first, rest string, pause time.Duration) (done <-chan error) {
+// rewriteSlowly rewrites a file in place: the first part, a pause, the rest.
+func rewriteSlowly(t *testing.T, path, first, rest string, pause time.Duration) (done <-chan error) {
 	t.Helper()
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err == nil {
@@ -34,14 +34,15 @@ func slowly(t *testing.T, path, first, rest string, pause time.Duration) (done <
 	return ended
 }
 
-// TestWaitsForTheWriter: a file that somebody has open for writing is read when he has closed it,
-// whole; a policy and a list alike.
+// TestWaitsForTheWriter checks that a file which is open for writing is read as a whole after its
+// writer has closed it, both for a policy and for a list.
 func TestWaitsForTheWriter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.Files = Files{Patience: time.Minute}
 	path := filepath.Join(t.TempDir(), "list.txt")
-	done := slowly(t, path, "192.0.2.1\n10.0.0.0/8", "\n198.51.100.0/24\n", 300*time.Millisecond)
+	done := rewriteSlowly(t, path, "192.0.2.1\n10.0.0.0/8", "\n198.51.100.0/24\n",
+		300*time.Millisecond)
 	expect(
 		t,
 		"content",
@@ -52,8 +53,8 @@ func TestWaitsForTheWriter(t *testing.T) {
 		t.Fatal(err)
 	}
 	var waited []string
-	file := filepath.Join(folder(t, nil), "policy.yaml")
-	done = slowly(t, file, "version: 1\n", "unlisted: deny\n", 300*time.Millisecond)
+	file := filepath.Join(makeFolder(t, nil), "policy.yaml")
+	done = rewriteSlowly(t, file, "version: 1\n", "unlisted: deny\n", 300*time.Millisecond)
 	p, err := Read(
 		Options{
 			Path: file,
@@ -71,9 +72,9 @@ func TestWaitsForTheWriter(t *testing.T) {
 	}
 }
 
-// TestGivesTheWriterUp: after its time, a policy is refused and a list keeps its last good content.
-// Who reads hears of it.
-func TestGivesTheWriterUp(t *testing.T) {
+// TestGivesUpOnAWriter checks that after Patience a policy is refused, a list keeps its last good
+// content, and Unfinished is called.
+func TestGivesUpOnAWriter(t *testing.T) {
 	w := newWorld(t)
 	var mu sync.Mutex
 	var unfinished []string
@@ -86,7 +87,7 @@ func TestGivesTheWriterUp(t *testing.T) {
 		}
 	}}
 	w.Files = files
-	dir := folder(
+	dir := makeFolder(
 		t,
 		map[string]string{
 			"policy.yaml":     "version: 1\n",
@@ -109,13 +110,15 @@ func TestGivesTheWriterUp(t *testing.T) {
 	expect(t, "content", content, "192.0.2.1/32")
 	expect(t, "reason", reason, list+`: network "n": a program still has it open for writing`)
 	w.Dir = ""
-	expect(t, "problem", w.refused(n), list+`: network "n": a program still has it open for writing`)
+	expect(t, "problem",
+		w.refused(n), list+`: network "n": a program still has it open for writing`)
 	f.Close()
 	w.allowed(n)
 	for _, name := range []string{"policy.yaml", "policy.d/a.yaml"} {
 		f := open(filepath.Join(dir, name))
 		_, err := Read(Options{Path: dir, Files: files})
-		if want := filepath.Join(dir, name) + ": a program still has it open for writing"; err == nil ||
+		if want := filepath.Join(dir, name) +
+			": a program still has it open for writing"; err == nil ||
 			err.Error() != want {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -127,8 +130,8 @@ func TestGivesTheWriterUp(t *testing.T) {
 	expect(t, "unfinished", strings.Join(unfinished, " "), "list.txt list.txt policy.yaml a.yaml")
 }
 
-// TestWriterComesWhileReading: who wants to write a file while it is read waits until it was read.
-func TestWriterComesWhileReading(t *testing.T) {
+// TestWritersWaitForTheReader checks that a writer waits until the file was read.
+func TestWritersWaitForTheReader(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "list.txt")
 	write(t, path, "before")
 	written := make(chan error, 1)
@@ -148,7 +151,7 @@ func TestWriterComesWhileReading(t *testing.T) {
 	}
 }
 
-// fakeInfo is a file with these times.
+// fakeInfo is a file with given times.
 type fakeInfo struct {
 	fs.FileInfo
 	written, changed time.Time
@@ -159,12 +162,12 @@ func (f fakeInfo) Sys() any {
 	return &syscall.Stat_t{Ctim: syscall.NsecToTimespec(f.changed.UnixNano())}
 }
 
-// TestYoungFiles: where no lease can be had the last write decides, and a clock that is wrong does
-// not keep a file out for ever.
-func TestYoungFiles(t *testing.T) {
+// TestUnsettledFiles checks that the last write decides where no lease can be taken, and that a
+// wrong clock doesn't exclude a file forever.
+func TestUnsettledFiles(t *testing.T) {
 	now := testClock()
 	for name, c := range map[string]struct {
-		written, changed time.Duration // after now
+		written, changed time.Duration // relative to now
 		young            time.Duration
 	}{
 		"just written":              {0, 0, 10 * time.Second},
@@ -175,7 +178,8 @@ func TestYoungFiles(t *testing.T) {
 		"of the future, long since": {time.Hour, -time.Minute, 0},
 		"the clock was set back":    {time.Hour, time.Hour, 0},
 	} {
-		until := youngUntil(fakeInfo{written: now.Add(c.written), changed: now.Add(c.changed)}, now)
+		until := unsettledUntil(fakeInfo{written: now.Add(c.written), changed: now.Add(c.changed)},
+			now)
 		want := time.Time{}
 		if c.young > 0 {
 			want = now.Add(c.young)
@@ -186,16 +190,18 @@ func TestYoungFiles(t *testing.T) {
 	}
 }
 
-// TestFolderOfANetworkFile: who may write the folder may put another list there, or a link. It is
-// refused as the policy's is, and so are those of the links on the way.
+// TestFolderOfANetworkFile checks that a folder of a network file which others may write is
+// refused, because they could put another list or a link there. So are the folders of links on the
+// path.
 func TestFolderOfANetworkFile(t *testing.T) {
 	w := newWorld(t)
-	dir := folder(
+	dir := makeFolder(
 		t,
 		map[string]string{"lists/list.txt": "192.0.2.1\n", "data/list.txt": "192.0.2.1\n"},
 	)
 	lists, data := filepath.Join(dir, "lists"), filepath.Join(dir, "data")
-	if err := errors.Join(os.Symlink("../data/list.txt", filepath.Join(lists, "link.txt")), os.Symlink("lists", filepath.Join(dir, "way"))); err != nil {
+	if err := errors.Join(os.Symlink("../data/list.txt", filepath.Join(lists, "link.txt")),
+		os.Symlink("lists", filepath.Join(dir, "way"))); err != nil {
 		t.Fatal(err)
 	}
 	for path, depends := range map[string][]string{
@@ -230,11 +236,11 @@ func TestFolderOfANetworkFile(t *testing.T) {
 	}
 }
 
-// TestCheckOnlyWarns: who only checks a policy is told what would be refused, and nothing of it is
-// kept to fall back on.
+// TestCheckOnlyWarns checks that a check reports what would be refused, and stores no content.
 func TestCheckOnlyWarns(t *testing.T) {
 	w := newWorld(t)
-	dir := folder(t, map[string]string{"policy.yaml": "version: 1\n", "lists/list.txt": "192.0.2.1\n"})
+	dir := makeFolder(t,
+		map[string]string{"policy.yaml": "version: 1\n", "lists/list.txt": "192.0.2.1\n"})
 	for _, path := range []string{dir, filepath.Join(dir, "lists")} {
 		if err := os.Chmod(path, 0o777); err != nil {
 			t.Fatal(err)
@@ -245,9 +251,9 @@ func TestCheckOnlyWarns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	var heard []string
+	var reported []string
 	files := Files{
-		Exposed: func(p Problem) { heard = append(heard, strings.ReplaceAll(p.File, dir, "DIR")) },
+		Exposed: func(p Problem) { reported = append(reported, strings.ReplaceAll(p.File, dir, "DIR")) },
 	}
 	for _, path := range []string{dir, filepath.Join(dir, "policy.yaml")} {
 		if _, err := Read(Options{Path: path}); err == nil {
@@ -263,36 +269,39 @@ func TestCheckOnlyWarns(t *testing.T) {
 	expect(
 		t,
 		"warnings",
-		strings.Join(heard, " "),
+		strings.Join(reported, " "),
 		"DIR DIR/policy.yaml DIR DIR/policy.yaml DIR/lists DIR/lists/list.txt",
 	)
 	w.Files = Files{}
 	expectPart(t, w.refused(n), "chmod go-w")
 }
 
-// TestLinkToASecret: a name that is a link may lead to any file, whose text is in no message; of a
-// list that is no link the line that is wrong is shown.
-func TestLinkToASecret(t *testing.T) {
-	dir := folder(
+// TestLinkedTextIsHidden checks that messages don't quote a file behind a link. They do quote a
+// list that is not a link.
+func TestLinkedTextIsHidden(t *testing.T) {
+	dir := makeFolder(
 		t,
 		map[string]string{
 			"secret": "root:$6$salt$hash:19000:0:99999:7:::\n-----BEGIN KEY-----\n5f4dcc3b5aa765d61d8327deb882cf99\n10.9.8.7/8\n",
 		},
 	)
 	secret := filepath.Join(dir, "secret")
-	if err := errors.Join(os.Symlink(secret, filepath.Join(dir, "soft")), os.Symlink(dir, filepath.Join(dir, "way"))); err != nil {
+	if err := errors.Join(os.Symlink(secret, filepath.Join(dir, "soft")),
+		os.Symlink(dir, filepath.Join(dir, "way"))); err != nil {
 		t.Fatal(err)
 	}
 	w := newWorld(t)
-	said := func(path string) string { return w.refused(fmt.Sprintf(`{file: %q}`, filepath.Join(dir, path))) }
+	refusal := func(path string) string {
+		return w.refused(fmt.Sprintf(`{file: %q}`, filepath.Join(dir, path)))
+	}
 	expectPart(
 		t,
-		said("secret"),
+		refusal("secret"),
 		`secret:1:1: "root:$6$salt$hash:19000:0:99999:7:::" is not an address or CIDR`,
 	)
 	check := func(path string) {
 		t.Helper()
-		got := said(path)
+		got := refusal(path)
 		expectPart(
 			t,
 			got,
@@ -312,9 +321,9 @@ func TestLinkToASecret(t *testing.T) {
 	check("hard")
 }
 
-// TestFolders: everything is watched on which it depends what a policy says.
+// TestFolders checks that every folder which affects the policy is watched.
 func TestFolders(t *testing.T) {
-	dir := folder(t, map[string]string{
+	dir := makeFolder(t, map[string]string{
 		"etc/policy.yaml": "version: 1\nnetworks: {a: {file: lists/a.txt}, b: {file: way/b.txt}, c: {file: nowhere/deep/c.txt}}\n",
 		"v1/b.txt":        "192.0.2.1\n", "etc/lists/a.txt": "192.0.2.1\n", "git/more.yaml": "version: 1\n",
 	})
@@ -333,7 +342,8 @@ func TestFolders(t *testing.T) {
 	}
 	expect(t, "without a policy", folders(Options{Path: etc}, nil), "DIR/etc")
 	expect(t, "folders", folders(Options{Path: etc}, p), "DIR DIR/etc DIR/etc/lists DIR/v1")
-	if err := errors.Join(os.Mkdir(filepath.Join(etc, "policy.d"), 0o755), os.Symlink("../../git/more.yaml", filepath.Join(etc, "policy.d/more.yaml"))); err != nil {
+	if err := errors.Join(os.Mkdir(filepath.Join(etc, "policy.d"), 0o755),
+		os.Symlink("../../git/more.yaml", filepath.Join(etc, "policy.d/more.yaml"))); err != nil {
 		t.Fatal(err)
 	}
 	expect(
@@ -358,7 +368,7 @@ func TestFolders(t *testing.T) {
 	if err := os.Symlink("loop", filepath.Join(dir, "loop")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := wayTo(filepath.Join(dir, "loop")); !errors.Is(err, syscall.ELOOP) {
+	if _, err := tracePath(filepath.Join(dir, "loop")); !errors.Is(err, syscall.ELOOP) {
 		t.Errorf("a link to itself: %v", err)
 	}
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// FuzzRead: whatever the file, the reader ends soon, never panics, and says where the mistake
-// is; what it accepts compiles, and the schema accepts it too.
+// FuzzRead checks for any file that the reader ends soon, never panics, and says where the mistake
+// is. If it accepts the file, the policy compiles and the schema accepts it too.
 func FuzzRead(f *testing.F) {
 	for _, pattern := range []string{"testdata/good/", "testdata/bad/", "testdata/bad/semantic/"} {
 		files, err := os.ReadDir(pattern)
@@ -65,7 +65,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// parseList reads a list that is in memory.
+// parseList reads a list in memory.
 func parseList(content []byte, limit int) (firewall.Prefixes, error) {
 	list, err := listReader{
 		name:  "list.txt",
@@ -77,14 +77,14 @@ func parseList(content []byte, limit int) (firewall.Prefixes, error) {
 	return list.prefixes, err
 }
 
-// FuzzNetworkFile: a list is merged whole, or refused whole.
+// FuzzNetworkFile checks that a list is accepted or refused as a whole.
 func FuzzNetworkFile(f *testing.F) {
 	for _, s := range []string{"", "10.0.0.0/8\n", "# x\r\n2001:db8::1 # y\r\n", "<html>", "10.0.0.1/8", "::ffff:1.2.3.4", "fe80::1%a", "0.0.0.0/0\n::/0", "1.2.3.4/032"} {
 		f.Add([]byte(s))
 	}
-	for _, c := range formats {
+	for _, c := range formatCases {
 		f.Add([]byte(c.content))
-		f.Add([]byte(packed(f, c.content)))
+		f.Add([]byte(gzipped(f, c.content)))
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
 		list, err := parseList(content, 1000)
@@ -101,10 +101,10 @@ func FuzzNetworkFile(f *testing.F) {
 	})
 }
 
-// FuzzSelect: whatever the document and the path, the reader ends soon and never panics; what it
-// takes from the document is not nothing.
+// FuzzSelect checks for any document and path that the reader ends soon, never panics, and never
+// accepts an empty selection.
 func FuzzSelect(f *testing.F) {
-	for _, c := range formats {
+	for _, c := range formatCases {
 		if c.path != "" {
 			f.Add([]byte(c.content), c.path)
 		}
@@ -115,7 +115,8 @@ func FuzzSelect(f *testing.F) {
 			return
 		}
 		start := time.Now()
-		list, err := listReader{name: "list", limit: 1000, selects: selects}.read(bytes.NewReader(content))
+		list, err := listReader{name: "list",
+			limit: 1000, selects: selects}.read(bytes.NewReader(content))
 		if took := time.Since(start); took > 10*time.Second {
 			t.Fatalf("%d bytes took %v with %s", len(content), took, path)
 		}
@@ -128,9 +129,9 @@ func FuzzSelect(f *testing.F) {
 	})
 }
 
-// FuzzJSON: the scanner takes what json.Valid takes, and nothing else, and holds what it says.
+// FuzzJSON checks that the scanner accepts what json.Valid accepts, and decodes the same values.
 func FuzzJSON(f *testing.F) {
-	for _, c := range formats {
+	for _, c := range formatCases {
 		f.Add([]byte(c.content))
 	}
 	for _, s := range []string{`"\u00e4\n\/"`, `"\u00g4"`, `"\x"`, "\"\t\"", "-0.5e+3", "01", "+1", "1.", "{,}", `{"a":1,}`,
@@ -143,7 +144,7 @@ func FuzzJSON(f *testing.F) {
 		if err == nil {
 			err = s.skip(maxDepth)
 		}
-		if err == errDeep || err == errWord {
+		if err == errTooDeep || err == errWordTooLong {
 			return
 		}
 		if err == nil {

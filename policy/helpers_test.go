@@ -8,10 +8,10 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// testClock stands still.
+// testClock always returns the same time.
 func testClock() time.Time { return time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC) }
 
-// mustParse reads a policy that is right.
+// mustParse reads a policy without mistakes.
 func mustParse(t testing.TB, content string) *Policy {
 	t.Helper()
 	p, err := Parse("policy.yaml", []byte(content))
@@ -21,7 +21,7 @@ func mustParse(t testing.TB, content string) *Policy {
 	return p
 }
 
-// mustCompile reads and compiles a policy that is right.
+// mustCompile reads and compiles a policy without mistakes.
 func mustCompile(t testing.TB, content string) *Compiled {
 	t.Helper()
 	c, err := mustParse(t, content).Compile(t.Context(), &Networks{Now: testClock})

@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// Hints for what people write who come from other firewalls. A hint never stands for more than
-// what was written: a word that might be a mistyped name is not taken for everyone.
+// Hints for people who know other firewalls. A hint never allows more than what was written; it
+// doesn't take a word for everyone if it may be a mistyped name.
 
-// formHint says how an address or CIDR is written that has another form, or a mistake in it; "" if
-// that is unclear. Hints begin with a semicolon.
-func formHint(s string) string {
+// addressHint says how to write an address or CIDR that has another form or a mistake; "" if that
+// is unclear. All hints begin with a semicolon.
+func addressHint(s string) string {
 	trimmed := strings.TrimSpace(s)
 	address, length, hasLength := strings.Cut(trimmed, "/")
 	address, length = strings.TrimSpace(address), strings.TrimSpace(length)
@@ -36,23 +36,23 @@ func formHint(s string) string {
 		return "; write " + wildcardCIDR(trimmed)
 	}
 	if _, err := netip.ParseAddr(address); err == nil {
-		return "" // the length is wrong, and that was said
+		return "" // the message about the length says enough
 	}
 	return numberHint(address)
 }
 
-// parseEntry is parsePrefix for an entry of a list, in a policy or in a file, where people write
-// more than addresses.
+// parseEntry is parsePrefix for an entry of a list, with hints for other things that people write
+// there.
 func parseEntry(s string) (netip.Prefix, error) {
 	return parseHinted(s, func(s string) string {
-		if hint := formHint(s); hint != "" {
+		if hint := addressHint(s); hint != "" {
 			return hint
 		}
 		return entryHint(s)
 	})
 }
 
-// entryHint says what to write for a text that is more than an address, or names one otherwise.
+// entryHint says what to write for a text that contains more than an address, or is a name.
 func entryHint(s string) string {
 	s = strings.TrimSpace(s)
 	bare := strings.TrimSpace(strings.TrimLeft(s, "-"))
@@ -70,9 +70,9 @@ func entryHint(s string) string {
 	case isMAC(s):
 		return "; a MAC address says nothing beyond the next router: name sources by address"
 	case strings.Contains(s, "://"):
-		return "; a list at a URL is a network of its own: {url: " + plainOrQuoted(s) + "}"
+		return "; a list at a URL is a network of its own: {url: " + yamlScalar(s) + "}"
 	case strings.HasPrefix(s, "/") || strings.HasPrefix(s, "./"):
-		return "; a list in a file is a network of its own: {file: " + plainOrQuoted(s) + "}"
+		return "; a list in a file is a network of its own: {file: " + yamlScalar(s) + "}"
 	case len(fields) > 1 && allPrefixes(fields):
 		return "; write each as an entry of its own"
 	case len(fields) > 1 && isPrefix(fields[0]):
@@ -81,7 +81,7 @@ func entryHint(s string) string {
 	return nameHint(s)
 }
 
-// numberHint says what is wrong with the numbers of an IPv4 address, or how a range is written.
+// numberHint says what is wrong with the numbers of an IPv4 address, or how to write a range.
 func numberHint(s string) string {
 	numeric := strings.Trim(s, "0123456789.") == ""
 	switch {
@@ -100,10 +100,10 @@ func numberHint(s string) string {
 	return ""
 }
 
-// maxHintedCIDRs is how many CIDRs a hint may have.
+// maxHintedCIDRs bounds the CIDRs in a hint.
 const maxHintedCIDRs = 8
 
-// cidrsOfRange says which CIDRs a range comes to, since a policy takes ranges in lists alone.
+// cidrsOfRange says which CIDRs cover a range. Policies accept ranges only in network files.
 func cidrsOfRange(s string) string {
 	first, last, _ := strings.Cut(s, "-")
 	from, to, err := parseRange(strings.TrimSpace(first), strings.TrimSpace(last))
@@ -117,11 +117,11 @@ func cidrsOfRange(s string) string {
 	return "; write a range as CIDRs: " + strings.Join(cidrs, ", ")
 }
 
-// isPrefix reports whether a text is an address or CIDR without mistakes.
+// isPrefix reports whether a text is a valid address or CIDR.
 func isPrefix(s string) bool {
 	addrText, _, _ := strings.Cut(s, "/")
 	if _, err := netip.ParseAddr(addrText); err != nil {
-		return false // parsePrefix would ask for a hint again
+		return false // parsePrefix would call the hints again
 	}
 	_, err := parseCIDR(s)
 	return err == nil
@@ -133,7 +133,7 @@ func allPrefixes(parts []string) bool {
 	})
 }
 
-// splitTrimmed are the parts between commas.
+// splitTrimmed splits a text at commas and trims the parts.
 func splitTrimmed(s string) (parts []string) {
 	for part := range strings.SplitSeq(s, ",") {
 		parts = append(parts, strings.TrimSpace(part))
@@ -141,8 +141,8 @@ func splitTrimmed(s string) (parts []string) {
 	return parts
 }
 
-// maskHint turns an address and its mask, in bits or as an address, into a CIDR; "" if it is not
-// one.
+// maskHint returns the CIDR for an address and its mask, in bits or as an address; "" if there is
+// none.
 func maskHint(address, mask string) string {
 	a, err := netip.ParseAddr(address)
 	if err != nil {
@@ -165,7 +165,7 @@ func maskHint(address, mask string) string {
 	return "; write " + cidr
 }
 
-// maskBits counts the ones that a mask begins with. It must have no others.
+// maskBits counts the leading ones of a mask. ok is false if the mask has other ones.
 func maskBits(mask netip.Addr) (bits int, ok bool) {
 	for i, b := range mask.AsSlice() {
 		for j := range 8 {
@@ -180,7 +180,7 @@ func maskBits(mask netip.Addr) (bits int, ok bool) {
 	return bits, true
 }
 
-// wildcardCIDR is the CIDR of 192.0.2.* and the like; "" if it is not one.
+// wildcardCIDR returns the CIDR of a text such as 192.0.2.*; "" if it has another form.
 func wildcardCIDR(s string) string {
 	parts := strings.Split(s, ".")
 	known := slices.Index(parts, "*")
@@ -205,19 +205,19 @@ func isMAC(s string) bool {
 	return err == nil
 }
 
-// everyone are words of other firewalls for all sources.
-var everyone = []string{"all", "any", "anybody", "anyone", "anywhere", "everybody", "everyone",
+// everyoneWords are words for all sources in other firewalls.
+var everyoneWords = []string{"all", "any", "anybody", "anyone", "anywhere", "everybody", "everyone",
 	"everything", "*"}
 
-// networkHint says what to write for a name that is not a network.
+// networkHint says what to write for an unknown network name.
 func networkHint(name string) string {
-	if slices.Contains(everyone, strings.ToLower(name)) {
+	if slices.Contains(everyoneWords, strings.ToLower(name)) {
 		return "; if everyone is meant, that is written any"
 	}
 	return nameHint(name)
 }
 
-// nameHint says what to write for a name that stands for hosts elsewhere.
+// nameHint says what to write for a name of hosts.
 func nameHint(name string) string {
 	switch lower := strings.ToLower(name); {
 	case lower == "localhost":
@@ -230,7 +230,7 @@ func nameHint(name string) string {
 	return ""
 }
 
-// isHostName reports whether a text can only be the name of a host: labels, the last one with a
+// isHostName reports whether a text can only be a host name: labels, of which the last has a
 // letter.
 func isHostName(s string) bool {
 	i := strings.LastIndexByte(strings.TrimSuffix(s, "."), '.')
@@ -238,9 +238,9 @@ func isHostName(s string) bool {
 		strings.Trim(s[:i], "0123456789.") != "" && strings.Trim(s[i:], "0123456789.") != ""
 }
 
-// nearNetwork is " (did you mean "x"?)" for the network whose name was mistyped, "" if none is
-// near. any is near to nothing, and neither is a network that has everyone in it.
-func (d *decoder) nearNetwork(name string) string {
+// suggestNetwork returns " (did you mean "x"?)" for the network whose name was mistyped, or "". It
+// never suggests any, nor a network that includes everyone.
+func (d *decoder) suggestNetwork(name string) string {
 	known := map[string]bool{}
 	for candidate := range builtIn {
 		known[candidate] = candidate != "any"
@@ -252,8 +252,8 @@ func (d *decoder) nearNetwork(name string) string {
 	return suggest(&d.report, name, known)
 }
 
-// mistyped reports whether a name may stand for another by mistake. It does not if it differs in a
-// digit, or is short and differs in a letter: lan and wan are two networks.
+// mistyped reports whether a name may be a typing error for another. It may not if they differ in a
+// digit, or are short and differ in a letter: lan and wan are two networks.
 func mistyped(name, other string) bool {
 	digits := func(r rune) rune {
 		if r >= '0' && r <= '9' {
@@ -281,7 +281,7 @@ func (n *network) hasEveryone() bool {
 	})
 }
 
-// networkScalar says what to write for a network that is written as one text.
+// networkScalar says what to write for a network that is a single text.
 func networkScalar(text string) string {
 	key := ""
 	switch {
@@ -294,16 +294,16 @@ func networkScalar(text string) string {
 	default:
 		return ""
 	}
-	return fmt.Sprintf("; write {%s: %s}", key, plainOrQuoted(text))
+	return fmt.Sprintf("; write {%s: %s}", key, yamlScalar(text))
 }
 
-// rateUnits are the units of other firewalls.
+// rateUnits are the units of rates in other firewalls.
 var rateUnits = map[string]string{
 	"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "hr": "hour",
 	"d": "day",
 }
 
-// rateHint says how a rate of iptables or nft is written.
+// rateHint says how to write a rate of iptables or nft.
 func rateHint(text string) string {
 	count, unit, _ := strings.Cut(text, "/")
 	if long, known := rateUnits[unit]; known {
@@ -315,7 +315,7 @@ func rateHint(text string) string {
 	return ""
 }
 
-// rateScalar says what to write for a rate that is written as one text.
+// rateScalar says what to write for a rate that is a single text.
 func rateScalar(text string) string {
 	if hint := rateHint(text); hint != "" {
 		text = strings.TrimPrefix(hint, "; write ")
@@ -326,7 +326,7 @@ func rateScalar(text string) string {
 	return "; write {per_source: " + text + "}"
 }
 
-// interfaceHint says how several interfaces are written.
+// interfaceHint says how to write several interfaces.
 func interfaceHint(text string) string {
 	if !strings.Contains(text, ",") {
 		return ""

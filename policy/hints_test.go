@@ -11,8 +11,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// mistakes are the messages about a policy, without its name.
-func mistakes(text string) string {
+// problemsText returns the messages about a policy without its name.
+func problemsText(text string) string {
 	_, err := Parse("p", []byte(text))
 	if err == nil {
 		return ""
@@ -27,8 +27,8 @@ const (
 	noNetwork = "; it is neither an address nor defined in networks"
 )
 
-// TestHintsInServices: what people write in a service who come from other firewalls, and where and
-// what they are told to write. The line is the third of the policy.
+// TestHintsInServices checks the hints for what users of other firewalls write in a service. The
+// line of a case is the third of the policy.
 func TestHintsInServices(t *testing.T) {
 	for line, want := range map[string]string{
 		"allow: [lan]":      `3:25: unknown network "lan"` + noNetwork,
@@ -127,11 +127,11 @@ func TestHintsInServices(t *testing.T) {
 
 		"proto: udp":               `3:17: unknown key "proto" in a service; write protocol: udp`,
 		"proto: any":               `3:17: unknown key "proto" in a service; write protocol`,
-		"accept: [any]":            `3:17: unknown key "accept" in a service; ` + whoMay,
-		"source: 192.0.2.1":        `3:17: unknown key "source" in a service; ` + whoMay,
-		"sources: [192.0.2.1]":     `3:17: unknown key "sources" in a service; ` + whoMay,
-		"cidr_blocks: [192.0.2.1]": `3:17: unknown key "cidr_blocks" in a service; ` + whoMay,
-		"from: any":                `3:17: unknown key "from" in a service; ` + whoMay,
+		"accept: [any]":            `3:17: unknown key "accept" in a service; ` + writeAllow,
+		"source: 192.0.2.1":        `3:17: unknown key "source" in a service; ` + writeAllow,
+		"sources: [192.0.2.1]":     `3:17: unknown key "sources" in a service; ` + writeAllow,
+		"cidr_blocks: [192.0.2.1]": `3:17: unknown key "cidr_blocks" in a service; ` + writeAllow,
+		"from: any":                `3:17: unknown key "from" in a service; ` + writeAllow,
 		"from_port: 22, to_port: 22": `3:17: unknown key "from_port" in a service; write port: 22` + "\n" +
 			`3:32: unknown key "to_port" in a service; write port: 22`,
 		"from_port: 80, to_port: 90": `3:17: unknown key "from_port" in a service; write port: "80-90"` + "\n" +
@@ -148,18 +148,18 @@ func TestHintsInServices(t *testing.T) {
 			`has; whom allow does not have is refused anyway`,
 		"in_interface: eth0":            `3:17: unknown key "in_interface" in a service; write interfaces`,
 		"comment: x":                    `3:17: unknown key "comment" in a service; write purpose`,
-		"ipBlock: {cidr: 192.0.2.0/24}": `3:17: unknown key "ipBlock" in a service; ` + whoMay,
+		"ipBlock: {cidr: 192.0.2.0/24}": `3:17: unknown key "ipBlock" in a service; ` + writeAllow,
 		"allow: [{ipBlock: {cidr: 192.0.2.0/24}}]": `3:25: an entry of allow lacks the key "cidr" (the ` +
 			"source: an address, a CIDR or the name of a network)\n" + `3:26: unknown key "ipBlock" in an ` +
 			`entry of allow; write its cidr alone: {cidr: 192.0.2.0/24}; its except belongs into the ` +
 			`service's except`,
 	} {
-		expect(t, line, mistakes("version: 1\nservices:\n  - {name: web, "+line+"}\n"),
+		expect(t, line, problemsText("version: 1\nservices:\n  - {name: web, "+line+"}\n"),
 			want)
 	}
 }
 
-// TestHintsInBlocks: the same in block style, where a dash is easily written twice.
+// TestHintsInBlocks checks hints in block style, where a dash is easily written twice.
 func TestHintsInBlocks(t *testing.T) {
 	for text, want := range map[string]string{
 		"services:\n  - name: a\n    allow:\n      - - 192.0.2.1\n": `5:9: ` + noEntry + "192.0.2.1",
@@ -201,19 +201,19 @@ func TestHintsInBlocks(t *testing.T) {
 			`address or CIDR; without the space it is 192.0.2.0/24`,
 		"services: [{name: a, addresses: [any]}]\n": `2:34: "any" is not an address or CIDR`,
 	} {
-		expect(t, text, mistakes("version: 1\n"+text), want)
+		expect(t, text, problemsText("version: 1\n"+text), want)
 	}
 }
 
-// TestHintsAreNeverWider: what a hint offers instead of a misspelt address or CIDR is no more than
-// that; and no misspelt name is taken for everyone.
-func TestHintsAreNeverWider(t *testing.T) {
+// TestHintsAllowNoMore checks that a hint for a misspelt address or CIDR allows no other address,
+// and that no misspelt name becomes everyone.
+func TestHintsAllowNoMore(t *testing.T) {
 	offered := regexp.MustCompile(`[0-9a-f.:]*[.:][0-9a-f.:]*(/[0-9]+)?`)
 	rapid.Check(t, func(t *rapid.T) {
-		p := somePrefix().Draw(t, "prefix")
+		p := prefixGenerator().Draw(t, "prefix")
 		meant := firewall.MustPrefixes(p.String())
-		text := spoilt(t, p)
-		hint := formHint(text) + entryHint(text)
+		text := misspell(t, p)
+		hint := addressHint(text) + entryHint(text)
 		for _, word := range offered.FindAllString(hint, -1) {
 			q, err := parsePrefix(strings.Trim(word, ":"))
 			if err == nil && !meant.Covers(q) {
@@ -223,21 +223,24 @@ func TestHintsAreNeverWider(t *testing.T) {
 	})
 	rapid.Check(t, func(t *rapid.T) {
 		name := rapid.StringMatching(`[any]{1,4}[0-9a-z]{0,3}`).Draw(t, "name")
-		got := mistakes("version: 1\nservices: [{name: a, allow: [" + plainOrQuoted(name) + "]}]\n")
+		got := problemsText("version: 1\nservices: [{name: a, allow: [" + yamlScalar(name) +
+			"]}]\n")
 		if strings.Contains(got, `mean "any"`) {
 			t.Fatal(got)
 		}
 	})
 }
 
-// spoilt is a prefix with a mistake of the kinds that hints know.
-func spoilt(t *rapid.T, p netip.Prefix) string {
+// misspell returns a prefix with a mistake that hints recognise.
+func misspell(t *rapid.T, p netip.Prefix) string {
 	s := p.String()
 	address, length, _ := strings.Cut(s, "/")
 	return rapid.SampledFrom([]string{
 		" " + s, s + " ", "- " + s, "-" + s, address + " /" + length, address + "/ " + length,
 		"[" + s + "]", "[" + address + "]", "!" + s, s + ",", address + ":22", "[" + address + "]:22",
-		s + "-" + s, address + "-" + address, address + " 255.255.255.255", address + "/255.255.255.255",
-		address + "/" + length + "0", s + " any", address + "." + length, strings.TrimRight(s, "0123456789"),
+		s + "-" + s, address + "-" + address, address + " 255.255.255.255",
+		address + "/255.255.255.255",
+		address + "/" + length + "0", s + " any",
+		address + "." + length, strings.TrimRight(s, "0123456789"),
 	}).Draw(t, "text")
 }

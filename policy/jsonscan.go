@@ -9,48 +9,51 @@ import (
 	"strings"
 )
 
-// jsonScanner reads JSON documents value by value, without holding more of them than is asked for.
-// It takes what json.Valid takes, and knows where it is. json.Decoder does the same ten times
-// slower (1 M objects: 2.5 s), and holds a value of any length.
+// jsonScanner reads JSON documents value by value and holds no more of them than asked. It accepts
+// what json.Valid accepts, and knows its line and column. json.Decoder takes ten times as long (1 M
+// objects: 2.5 s), and holds values of any length.
 type jsonScanner struct {
 	in           *bufio.Reader
 	line, column int // of the next byte
-	// capturing keeps what is read in captured, up to maxHeld.
+	// capturing keeps what is read in captured, up to maxHeldBytes.
 	capturing bool
 	captured  []byte
-	word      []byte // the string or literal that was read last, without quotes
-	escaped   bool   // it has escapes
+	word      []byte // the last string or literal, without quotes
+	escaped   bool   // word has escapes
 }
 
 const (
-	// maxHeld is how many bytes of a JSON document are held in memory at once: what a filter or
-	// ".." is applied to. Values take about ten times that. The largest of Azure's service tags has
-	// 500 KB.
-	maxHeld = 4 << 20
-	// maxWord bounds a key, a selected string and a number.
-	maxWord = 64 << 10
-	// maxDepth is how deep JSON may be nested. Published lists have five levels.
+	// maxHeldBytes bounds the part of a JSON document held in memory at once: the input of a filter
+	// or "..". Decoded values take about ten times that. The largest entry of Azure's service tags
+	// has 500 KB.
+	maxHeldBytes = 4 << 20
+	// maxWordBytes bounds a key, a selected string and a number.
+	maxWordBytes = 64 << 10
+	// maxDepth bounds the nesting of JSON. Published lists have five levels.
 	maxDepth = 32
 )
 
-// jsonError is what is wrong with a document.
+// jsonError is a mistake in a document.
 type jsonError struct{ message string }
 
 func (e jsonError) Error() string { return e.message }
 
 var (
-	errHeld = jsonError{fmt.Sprintf("select would have to hold more than %d MiB of the document at "+
-		"once: write the path out from the top, such as $.prefixes[*].cidr", maxHeld>>20)}
-	errWord = jsonError{fmt.Sprintf("a key, string or number is longer than %d KiB", maxWord>>10)}
-	errDeep = jsonError{fmt.Sprintf("it is nested deeper than %d levels", maxDepth)}
-	errCut  = jsonError{"the JSON ends in the middle"}
+	errTooMuchHeld = jsonError{fmt.Sprintf("select would have to hold more than %d MiB of the "+
+		"document at once: write the path out from the top, such as $.prefixes[*].cidr",
+		maxHeldBytes>>20)}
+	errWordTooLong = jsonError{fmt.Sprintf("a key, string or number is longer than %d KiB",
+		maxWordBytes>>10)}
+	errTooDeep   = jsonError{fmt.Sprintf("it is nested deeper than %d levels", maxDepth)}
+	errTruncated = jsonError{"the JSON ends in the middle"}
 )
 
 func notJSON(format string, args ...any) error {
 	return jsonError{"this is not valid JSON: " + fmt.Sprintf(format, args...)}
 }
 
-// buffered is what can be read without waiting, at least a byte. The error is io.EOF at the end.
+// buffered returns at least one byte that can be read without waiting. The error is io.EOF at the
+// end.
 func (s *jsonScanner) buffered() ([]byte, error) {
 	if s.in.Buffered() == 0 {
 		if _, err := s.in.Peek(1); err != nil {
@@ -60,7 +63,7 @@ func (s *jsonScanner) buffered() ([]byte, error) {
 	return s.in.Peek(s.in.Buffered())
 }
 
-// take reads what stands at the beginning of what is buffered. It keeps count of lines.
+// take consumes the beginning of the buffer and advances line and column.
 func (s *jsonScanner) take(read []byte) error {
 	for _, c := range read {
 		if s.column++; c == '\n' {
@@ -68,8 +71,8 @@ func (s *jsonScanner) take(read []byte) error {
 		}
 	}
 	if s.capturing {
-		if len(s.captured)+len(read) > maxHeld {
-			return errHeld
+		if len(s.captured)+len(read) > maxHeldBytes {
+			return errTooMuchHeld
 		}
 		s.captured = append(s.captured, read...)
 	}
@@ -77,7 +80,7 @@ func (s *jsonScanner) take(read []byte) error {
 	return err
 }
 
-// next reads a byte within a document.
+// next reads one byte inside a document.
 func (s *jsonScanner) next() (byte, error) {
 	text, err := s.buffered()
 	if err != nil {
@@ -87,15 +90,15 @@ func (s *jsonScanner) next() (byte, error) {
 	return c, s.take(text[:1])
 }
 
-// withinDocument is an error of reading where a document doesn't end.
+// withinDocument turns io.EOF into an error, for reads inside a document.
 func withinDocument(err error) error {
 	if err == io.EOF {
-		return errCut
+		return errTruncated
 	}
 	return err
 }
 
-// peek is the next byte that isn't space; the error is io.EOF where the document ends.
+// peek returns the next byte that isn't space. The error is io.EOF at the end of the input.
 func (s *jsonScanner) peek() (byte, error) {
 	for {
 		text, err := s.buffered()
@@ -123,13 +126,13 @@ func (s *jsonScanner) peek() (byte, error) {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 
-// expect is the next byte that isn't space, within a document.
+// expect is peek inside a document.
 func (s *jsonScanner) expect() (byte, error) {
 	c, err := s.peek()
 	return c, withinDocument(err)
 }
 
-// skip reads a value. Objects and arrays may be nested in it for so many levels.
+// skip reads a value that has at most levels nested objects and arrays.
 func (s *jsonScanner) skip(levels int) error {
 	c, err := s.expect()
 	switch {
@@ -143,10 +146,10 @@ func (s *jsonScanner) skip(levels int) error {
 	return s.literal()
 }
 
-// members reads an object or array. use reads each value in it.
+// members reads an object or array. It calls use for each value, and use must read that value.
 func (s *jsonScanner) members(levels int, use func(at place) error) error {
 	if levels == 0 {
-		return errDeep
+		return errTooDeep
 	}
 	open, err := s.next()
 	if err != nil {
@@ -186,7 +189,7 @@ func (s *jsonScanner) members(levels int, use func(at place) error) error {
 	}
 }
 
-// key reads the key of an object's member, and the colon behind it.
+// key reads the key of an object's member and the colon after it.
 func (s *jsonScanner) key() (place, error) {
 	c, err := s.expect()
 	if err == nil && c != '"' {
@@ -211,7 +214,7 @@ func (s *jsonScanner) key() (place, error) {
 	return place{name: name, index: -1}, err
 }
 
-// text reads a string, and keeps it in word if that is wanted.
+// text reads a string. If keep, it stores the string in word.
 func (s *jsonScanner) text(keep bool) error {
 	_, err := s.next() // the quote
 	s.word, s.escaped = s.word[:0], false
@@ -227,7 +230,7 @@ func (s *jsonScanner) text(keep bool) error {
 		var end byte
 		if n < len(text) {
 			end = text[n]
-			n++ // a quote, a backslash, or what doesn't belong there
+			n++ // include the quote, backslash or invalid character
 		}
 		if keep {
 			s.word = append(s.word, text[:n]...)
@@ -235,8 +238,8 @@ func (s *jsonScanner) text(keep bool) error {
 		err = s.take(text[:n])
 		switch {
 		case err != nil:
-		case len(s.word) > maxWord:
-			err = errWord
+		case len(s.word) > maxWordBytes:
+			err = errWordTooLong
 		case end == '"':
 			if keep {
 				s.word = s.word[:len(s.word)-1]
@@ -252,7 +255,7 @@ func (s *jsonScanner) text(keep bool) error {
 	return err
 }
 
-// escape reads what stands behind a backslash.
+// escape reads what follows a backslash.
 func (s *jsonScanner) escape(keep bool) error {
 	for digits, first := 0, true; first || digits > 0; first = false {
 		c, err := s.next()
@@ -278,7 +281,7 @@ func (s *jsonScanner) escape(keep bool) error {
 	return nil
 }
 
-// unescaped is the string that text has kept.
+// unescaped returns the string that text has stored.
 func (s *jsonScanner) unescaped() (string, error) {
 	if !s.escaped {
 		return string(s.word), nil
@@ -307,8 +310,8 @@ func (s *jsonScanner) literal() error {
 			}
 			break
 		}
-		if s.word = append(s.word, text[0]); len(s.word) > maxWord {
-			return errWord
+		if s.word = append(s.word, text[0]); len(s.word) > maxWordBytes {
+			return errWordTooLong
 		}
 		if err := s.take(text[:1]); err != nil {
 			return err
@@ -320,14 +323,14 @@ func (s *jsonScanner) literal() error {
 	return nil
 }
 
-// isLiteral reports whether numbers, true, false and null have a byte.
+// isLiteral reports whether a byte occurs in numbers, true, false and null.
 func isLiteral(c byte) bool {
 	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' ||
 		c == '-' || c == '+' || c == '.'
 }
 
-// hold reads a value into memory.
-func (s *jsonScanner) hold() (value any, err error) {
+// decodeValue reads a value into memory.
+func (s *jsonScanner) decodeValue() (value any, err error) {
 	s.capturing, s.captured = true, s.captured[:0]
 	err = s.skip(maxDepth)
 	s.capturing = false
@@ -335,12 +338,12 @@ func (s *jsonScanner) hold() (value any, err error) {
 		return nil, err
 	}
 	if err := json.Unmarshal(s.captured, &value); err != nil {
-		return nil, notJSON("%v", err) // such as a number beyond what a float64 holds
+		return nil, notJSON("%v", err) // for example a number too large for a float64
 	}
 	return value, nil
 }
 
-// isJSONError reports whether the document is at fault, and not the reader.
+// isJSONError reports whether the document is wrong, as opposed to reading it having failed.
 func isJSONError(err error) bool {
 	var j jsonError
 	return errors.As(err, &j)

@@ -4,68 +4,41 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
-// The language: every key, what it takes and what it is for. The reader, the JSON Schema and the
-// manual are made from this.
+// The language: every key, its values and its purpose. The reader, the JSON Schema and the manual
+// are generated from these tables.
 
-var (
-	namePattern     = firewall.NamePattern
-	portPattern     = pattern.New("^" + oneTo65535 + "(-" + oneTo65535 + ")?$")
-	ratePattern     = pattern.New(`^[1-9][0-9]{0,8}/(second|minute|hour|day)$`)
-	durationPattern = pattern.New(`^([0-9]+(ms|s|m|h|d))+$`)
-	expiryPattern   = pattern.New(
-		`^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2}))?$`,
-	)
-	httpsPattern   = pattern.New(`^https://[^ /]+(/[^ ]*)?$`)
-	linkPattern    = pattern.New(`^https?://[^ ]+$`)
-	sha256Pattern  = pattern.New(`^[0-9a-fA-F]{64}$`)
-	percentPattern = pattern.New(`^(100|[1-9]?[0-9])%$`)
-	pathPattern    = pattern.New(`^/[^ ]*$`)
-	hostPattern    = pattern.New(
-		`^[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?$`,
-	)
-	loopbackPattern = pattern.New(
-		`^(127(\.(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])){3}|\[::1\]|localhost):` + oneTo65535 + `$`,
-	)
+// languageDoc introduces the language in editors and the manual.
+const languageDoc = "Which ports of a Linux host may open to which networks. A policy is a YAML " +
+	"file: /etc/portgrave/policy.yaml, and beside it /etc/portgrave/policy.d/*.yaml in the order " +
+	"of their names. These drop-ins add networks, services and tests; all other keys hold for " +
+	"the whole host and stand in policy.yaml alone. With neither there is a built-in policy: " +
+	"tcp/9090 is open to private networks, and nothing else is touched.\n\nEvery mistake of " +
+	"every file is reported at once, as file:line:column. A file that others than root may " +
+	"write, or replace, is refused (check only warns), and so is one above 10 MiB. Anchors and " +
+	"aliases work. A policy with mistakes never reaches the kernel: the rules in force stay."
 
-	// What decoding looks at more closely, for the schema.
-	looseSource    = pattern.New(`^[A-Za-z0-9:][A-Za-z0-9._:/-]*$`)
-	looseCIDR      = pattern.New(`^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$`)
-	looseAddress   = pattern.New(`^[0-9A-Fa-f.:]+(/32|/128)?$`)
-	looseInterface = pattern.New(`^([^*/ \t\n:"\\]{1,15}|[^*/ \t\n:"\\]{0,15}\*)$`)
-	looseSelect    = pattern.New(`^\$`)
-	looseArrival   = pattern.New(`^[^*/ \t\n:"\\]{1,15}$`)
-)
-
-// oneTo65535 is a port in decimal, without leading zeros.
-const oneTo65535 = `(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3})`
-
-// languageDoc is what editors and the manual say before anything else.
-const languageDoc = "Which ports of a Linux host may open to which networks. A policy is a YAML file: /etc/portgrave/policy.yaml, and beside it /etc/portgrave/policy.d/*.yaml in " +
-	"the order of their names. These drop-ins add networks, services and tests; all other keys hold for the whole host and stand in policy.yaml alone. " +
-	"With neither there is a built-in policy: tcp/9090 is open to private networks, and nothing else is touched.\n\n" +
-	"Every mistake of every file is reported at once, as file:line:column. A file that others than root may write, or replace, is refused (check only warns), and so is one above 10 MiB. " +
-	"Anchors and aliases work. A policy with mistakes never reaches the kernel: the rules in force stay."
-
-// listDoc and selectDoc are what editors and the manual say of lists.
+// listDoc and selectDoc describe lists in editors and the manual.
 const (
-	listDoc = "What follows # or ; is a comment. Of CSV and TSV the first column is read; a first line " +
-		"with the names of columns is passed over. The list may be packed with gzip. It may have 64 MiB, " +
-		"or 64 bytes for each of max entries, also when unpacked, and 64 KiB in a line."
-	selectDoc = "The document may be one of JSON, or JSON lines: one a line. Everything selected has to be an " +
-		"address, a CIDR or a range, and something has to be. The list may have 256 bytes for each of max " +
-		"entries. It is read as a stream; at most 4 MiB of it are held at once: what a filter judges, or " +
-		"all below a .., which a path may have once. A filter looks at the entry alone, with @."
+	listDoc = "What follows # or ; is a comment. Of CSV and TSV the first column is read; a " +
+		"first line with the names of columns is passed over. The list may be packed with gzip. " +
+		"It may have 64 MiB, or 64 bytes for each of max entries, also when unpacked, and 64 KiB " +
+		"in a line."
+	selectDoc = "The document may be one of JSON, or JSON lines: one a line. Everything selected " +
+		"has to be an address, a CIDR or a range, and something has to be. The list may have 256 " +
+		"bytes for each of max entries. It is read as a stream; at most 4 MiB of it are held at " +
+		"once: what a filter judges, or all below a .., which a path may have once. A filter " +
+		"looks at the entry alone, with @."
 )
 
-// Values that stand in several places.
+// Shapes that occur in several places.
 var (
 	anyText = text{words: "text"}
 	anyName = text{
 		pattern: namePattern,
-		words:   "a name (up to 48 letters, digits, dots, dashes and underscores, with a letter or digit at both ends)",
+		words: "a name (up to 48 letters, digits, dots, dashes and underscores, with a letter or " +
+			"digit at both ends)",
 	}
 	oneSource = text{words: "an address, a CIDR or the name of a network", loose: looseSource}
 	duration  = text{pattern: durationPattern, words: `a duration such as "30s", "5m" or "24h"`}
@@ -98,93 +71,107 @@ var (
 		list{protocol, "a list of protocols", 1},
 	}
 
-	allowEntry = oneOf{oneSource, mapping{words: "an entry of allow", slip: entrySlip, keys: []key{
-		{
-			name:     "cidr",
-			shape:    oneSource,
-			doc:      "the source: an address, a CIDR or the name of a network",
-			required: true,
+	cidrKey = key{
+		name:     "cidr",
+		shape:    oneSource,
+		doc:      "the source: an address, a CIDR or the name of a network",
+		required: true,
+	}
+	allowEntry = oneOf{oneSource, mapping{
+		words:   "an entry of allow",
+		keyHint: entryKeyHint,
+		keys: []key{
+			cidrKey,
+			{
+				name:  "expires",
+				shape: expiry,
+				doc:   "when the permission ends",
+				more:  "The kernel ends it by itself, whether or not anything of portgrave runs.",
+			},
+			{name: "reason", shape: anyText, doc: "why it was given"},
 		},
-		{
-			name:  "expires",
-			shape: expiry,
-			doc:   "when the permission ends",
-			more:  "The kernel ends it by itself, whether or not anything of portgrave runs.",
-		},
-		{name: "reason", shape: anyText, doc: "why it was given"},
-	}}}
-	exceptEntry = oneOf{oneSource, mapping{words: "an entry of except", slip: entrySlip, keys: []key{
-		{
-			name:     "cidr",
-			shape:    oneSource,
-			doc:      "the source: an address, a CIDR or the name of a network",
-			required: true,
-		},
-		{name: "reason", shape: anyText, doc: "why it is refused"},
-	}}}
+	}}
+	exceptEntry = oneOf{oneSource, mapping{
+		words:   "an entry of except",
+		keyHint: entryKeyHint,
+		keys:    []key{cidrKey, {name: "reason", shape: anyText, doc: "why it is refused"}},
+	}}
 )
 
 var networkShape = oneOf{
 	list{oneSource, "a list of addresses, CIDRs and names of networks", 0},
-	mapping{words: "a network", slip: networkSlip, scalar: networkScalar, exactlyOne: []string{"file", "url", "dns"}, keys: []key{
-		{
-			name:  "file",
-			shape: anyText,
-			doc:   "a file with one address, CIDR or range (192.0.2.10-192.0.2.20) a line",
-			more: "A relative path starts at the folder of the file that names it. " + listDoc +
-				" The file is read when its writer has closed or renamed it, never half. Others than " +
-				"root may write neither the file nor the folder that it stands in.",
-		},
-		{
-			name:  "url",
-			shape: text{pattern: httpsPattern, words: "an https:// URL"},
-			doc:   "where such a file is downloaded from",
-			more:  "Only https. Content that can't be downloaded, or that is wrong, leaves the last good content in force, and the network is reported as stale.",
-		},
-		{
-			name:  "dns",
-			shape: text{pattern: hostPattern, words: "a host name"},
-			doc:   "a name whose A and AAAA records are the network",
-			more:  "If it can't be resolved, the last good addresses stay in force, and the network is reported as stale.",
-		},
-		{
-			name: "select",
-			shape: text{
-				words: `a JSON path (RFC 9535) such as "$.prefixes[*].cidr"`,
-				loose: looseSelect,
+	mapping{
+		words:      "a network",
+		keyHint:    networkKeyHint,
+		scalarHint: networkScalar,
+		exactlyOne: []string{"file", "url", "dns"},
+		keys: []key{
+			{
+				name:  "file",
+				shape: anyText,
+				doc:   "a file with one address, CIDR or range (192.0.2.10-192.0.2.20) a line",
+				more: "A relative path starts at the folder of the file that names it. " + listDoc +
+					" The file is read when its writer has closed or renamed it, never half. " +
+					"Others " +
+					"than root may write neither the file nor the folder that it stands in.",
 			},
-			doc:  "which strings of a file or download in JSON are the list",
-			more: selectDoc,
+			{
+				name:  "url",
+				shape: text{pattern: httpsPattern, words: "an https:// URL"},
+				doc:   "where such a file is downloaded from",
+				more: "Only https. Content that can't be downloaded, or that is wrong, leaves " +
+					"the last good content in force, and the network is reported as stale.",
+			},
+			{
+				name:  "dns",
+				shape: text{pattern: hostPattern, words: "a host name"},
+				doc:   "a name whose A and AAAA records are the network",
+				more: "If it can't be resolved, the last good addresses stay in force, and the " +
+					"network is reported as stale.",
+			},
+			{
+				name: "select",
+				shape: text{
+					words: `a JSON path (RFC 9535) such as "$.prefixes[*].cidr"`,
+					loose: looseSelect,
+				},
+				doc:  "which strings of a file or download in JSON are the list",
+				more: selectDoc,
+			},
+			{
+				name:  "refresh",
+				shape: duration,
+				doc:   "how long downloaded or looked-up content is good (url: 24h, dns: 5m)",
+				more:  "The daemon then fetches it again.",
+			},
+			{
+				name:  "sha256",
+				shape: text{pattern: sha256Pattern, words: "a SHA-256 sum: 64 hexadecimal digits"},
+				doc:   "what the downloaded content must hash to",
+				more:  "Other content is refused.",
+			},
+			{
+				name:    "max",
+				shape:   integer{1, 10_000_000, "a number of entries from 1 to 10000000"},
+				doc:     "refuse content with more entries than this",
+				initial: defaultMaxEntries,
+			},
+			{
+				name:  "max_shrink",
+				shape: text{pattern: percentPattern, words: `a share from "0%" to "100%"`},
+				doc: "refuse content that has lost more than this share of its entries since it " +
+					"was last read",
+				more: "It holds for lists that had 20 entries or more. Such content counts as " +
+					"failed: the last good content stays in force, and the network is reported " +
+					"as stale, until portgrave apply --force takes the shorter list. Content " +
+					"with the sha256 of the policy is never refused.",
+				initial: "50%",
+			},
 		},
-		{
-			name:  "refresh",
-			shape: duration,
-			doc:   "how long downloaded or looked-up content is good (url: 24h, dns: 5m)",
-			more:  "The daemon then fetches it again.",
-		},
-		{
-			name:  "sha256",
-			shape: text{pattern: sha256Pattern, words: "a SHA-256 sum: 64 hexadecimal digits"},
-			doc:   "what the downloaded content must hash to",
-			more:  "Other content is refused.",
-		},
-		{
-			name:    "max",
-			shape:   integer{1, 10_000_000, "a number of entries from 1 to 10000000"},
-			doc:     "refuse content with more entries than this",
-			initial: defaultMaxEntries,
-		},
-		{
-			name:    "max_shrink",
-			shape:   text{pattern: percentPattern, words: `a share from "0%" to "100%"`},
-			doc:     "refuse content that has lost more than this share of its entries since it was last read",
-			more:    "It holds for lists that had 20 entries or more. Such content counts as failed: the last good content stays in force, and the network is reported as stale, until portgrave apply --force takes the shorter list. Content with the sha256 of the policy is never refused.",
-			initial: "50%",
-		},
-	}},
+	},
 }
 
-var serviceShape = mapping{words: "a service", slip: serviceSlip, keys: []key{
+var serviceShape = mapping{words: "a service", keyHint: serviceKeyHint, keys: []key{
 	{
 		name:     "name",
 		shape:    anyName,
@@ -192,10 +179,12 @@ var serviceShape = mapping{words: "a service", slip: serviceSlip, keys: []key{
 		required: true,
 	},
 	{
-		name:    "port",
-		shape:   ports,
-		doc:     "the port, ports or ranges of ports that clients dial",
-		more:    "This is the port that stands in the packet as it comes in, before any DNAT: one entry covers a process of this host, a port published by Docker and a NodePort alike.",
+		name:  "port",
+		shape: ports,
+		doc:   "the port, ports or ranges of ports that clients dial",
+		more: "This is the port that stands in the packet as it comes in, before any DNAT: one " +
+			"entry covers a process of this host, a port published by Docker and a NodePort " +
+			"alike.",
 		initial: defaultPort,
 	},
 	{
@@ -209,13 +198,16 @@ var serviceShape = mapping{words: "a service", slip: serviceSlip, keys: []key{
 		name:  "interfaces",
 		shape: oneOf{interfaceName, list{interfaceName, "a list of interfaces", 1}},
 		doc:   `interfaces the service is open on; "eth*" works; every one but lo if absent`,
-		more:  "On others it is refused. The kernel matches names as packets come, so an interface may appear later. Loopback is never filtered.",
+		more: "On others it is refused. The kernel matches names as packets come, so an " +
+			"interface may appear later. Loopback is never filtered.",
 	},
 	{
 		name:  "addresses",
 		shape: oneOf{localAddress, list{localAddress, "a list of addresses", 1}},
 		doc:   "addresses of this host the service is open on; every one if absent",
-		more:  "At others it is refused, unless another service has the same port there. The host's own workloads reach virtual IPs, which only its DNAT or IPVS knows, past the services, unless addresses names them.",
+		more: "At others it is refused, unless another service has the same port there. The " +
+			"host's own workloads reach virtual IPs, which only its DNAT or IPVS knows, past the " +
+			"services, unless addresses names them.",
 	},
 	{
 		name:  "allow",
@@ -229,13 +221,14 @@ var serviceShape = mapping{words: "a service", slip: serviceSlip, keys: []key{
 		doc:   "who may not, although allow has them",
 	},
 	{
-		name:    "log",
-		shape:   choice{"none", "denied", "all"},
-		doc:     "what is logged: refused packets (rate-limited per source), or accepted connections as well",
+		name:  "log",
+		shape: choice{"none", "denied", "all"},
+		doc: "what is logged: refused packets (rate-limited per source), or accepted connections " +
+			"as well",
 		more:    "Packets go to NFLOG group 9090, and the daemon reports them.",
 		initial: "denied",
 	},
-	{name: "rate", shape: mapping{words: "a rate", scalar: rateScalar, keys: []key{
+	{name: "rate", shape: mapping{words: "a rate", scalarHint: rateScalar, keys: []key{
 		{
 			name: "per_source",
 			shape: text{
@@ -258,11 +251,14 @@ var serviceShape = mapping{words: "a service", slip: serviceSlip, keys: []key{
 			more:    "A host usually has a whole /64 to send from.",
 			initial: 64,
 		},
-	}}, doc: "limits new connections of each source", more: "What is above the limit is refused. The kernel remembers a million sources a service; while that is full, sources it does not know are refused as well."},
+	}}, doc: "limits new connections of each source", more: "What is above the limit is refused. " +
+		"The kernel remembers a million sources a service; while that is full, sources it does " +
+		"not know are refused as well."},
 	{name: "owner", shape: anyText, doc: "who answers for the service"},
 	{name: "environment", shape: anyText, doc: "what it belongs to: prod, staging, …"},
 	{name: "purpose", shape: anyText, doc: "what the service is for"},
-	{name: "runbook", shape: text{pattern: linkPattern, words: "a URL"}, doc: "where its runbook is"},
+	{name: "runbook", shape: text{pattern: linkPattern, words: "a URL"}, doc: "where its runbook " +
+		"is"},
 	{
 		name:  "tls",
 		shape: choice{"required", "optional", "none"},
@@ -279,7 +275,7 @@ var serviceShape = mapping{words: "a service", slip: serviceSlip, keys: []key{
 
 var testShape = mapping{
 	words:      "a test",
-	slip:       testSlip,
+	keyHint:    testKeyHint,
 	exactlyOne: []string{"to", "port"},
 	instead:    &portlessTest,
 	keys: []key{
@@ -311,29 +307,36 @@ var testShape = mapping{
 			shape: localAddress,
 			doc:   "the local address it is sent to; whichever would be allowed if absent",
 		},
-		{name: "expect", shape: choice{"allow", "deny"}, doc: "what must become of it", required: true},
+		{
+			name:     "expect",
+			shape:    choice{"allow", "deny"},
+			doc:      "what must become of it",
+			required: true,
+		},
 	},
 }
 
 func essentialKeys() []key {
 	docs := map[string]string{
-		"icmp-errors":          "ICMP errors; path MTU discovery needs them",
-		"echo":                 "ping",
-		"neighbour-discovery":  "IPv6 neighbour and router discovery; without it IPv6 does not work",
+		"icmp-errors": "ICMP errors; path MTU discovery needs them",
+		"echo":        "ping",
+		"neighbour-discovery": "IPv6 neighbour and router discovery; without it IPv6 does not " +
+			"work",
 		"dhcp":                 "answers to the host's DHCP client",
 		"multicast-membership": "IGMP and MLD",
-		"multicast-answers": "answers to the host's own multicast questions (mDNS, LLMNR, SSDP), for 3 seconds after " +
-			"each, from connected networks; through iptables it needs ipset",
+		"multicast-answers": "answers to the host's own multicast questions (mDNS, LLMNR, SSDP), " +
+			"for 3 seconds after each, from connected networks; through iptables it needs ipset",
 	}
 	var keys []key
 	for _, name := range firewall.EssentialNames() {
-		keys = append(keys, key{name: name, shape: boolean{}, doc: docs[name], initial: opens(name)})
+		k := key{name: name, shape: boolean{}, doc: docs[name], initial: opensByDefault(name)}
+		keys = append(keys, k)
 	}
 	return keys
 }
 
-// opens reports whether an essential is open unless it is turned off.
-func opens(name string) bool {
+// opensByDefault reports whether an essential is open unless the policy turns it off.
+func opensByDefault(name string) bool {
 	bit, err := firewall.ParseEssential(name)
 	return err == nil && firewall.DefaultEssentials.Has(bit)
 }
@@ -349,13 +352,17 @@ var (
 		name:  "networks",
 		shape: mapOf{"a mapping from names to networks", namePattern, networkShape},
 		doc:   "named sets of addresses; any, private and loopback are built in",
-		more:  "The built-in private is RFC 1918, RFC 4193 and link-local addresses. A network that can't be loaded keeps its last good content; with none, the policy is not applied. It never becomes empty, or everyone.",
+		more: "The built-in private is RFC 1918, RFC 4193 and link-local addresses. A network " +
+			"that can't be loaded keeps its last good content; with none, the policy is not " +
+			"applied. It never becomes empty, or everyone.",
 	}
 	servicesKey = key{
 		name:  "services",
 		shape: list{serviceShape, "a list of services", 0},
 		doc:   "the ports that may open, and to whom",
-		more:  "A listed port is open to allow minus except, on its interfaces and addresses, and refused to everyone else. Two services may share a port only on different interfaces or addresses.",
+		more: "A listed port is open to allow minus except, on its interfaces and addresses, and " +
+			"refused to everyone else. Two services may share a port only on different " +
+			"interfaces or addresses.",
 	}
 	testsKey = key{
 		name:  "tests",
@@ -365,49 +372,60 @@ var (
 	}
 )
 
-// policyShape is policy.yaml, or a file given by itself.
-var policyShape = mapping{words: "a policy", slip: policySlip, keys: []key{
+// policyShape is the shape of policy.yaml, and of a policy in a single file.
+var policyShape = mapping{words: "a policy", keyHint: policyKeyHint, keys: []key{
 	versionKey,
 	{
-		name:    "unlisted",
-		shape:   choice{"ignore", "deny"},
-		doc:     "ports that no service lists: left alone, or refused",
-		more:    "With ignore, portgrave concerns itself with listed ports alone. With deny, the host is closed but for its services, replies to what it started itself, and essentials. It leaves virtual IPs alone.",
+		name:  "unlisted",
+		shape: choice{"ignore", "deny"},
+		doc:   "ports that no service lists: left alone, or refused",
+		more: "With ignore, portgrave concerns itself with listed ports alone. With deny, the " +
+			"host is closed but for its services, replies to what it started itself, and " +
+			"essentials. It leaves virtual IPs alone.",
 		initial: "ignore",
 	},
 	{
-		name:    "refuse",
-		shape:   choice{"drop", "reject"},
-		doc:     "how packets are refused: silently, or with TCP reset and ICMP unreachable",
-		more:    "With drop, a client waits until it gives up; with reject, it learns at once that the port is closed.",
+		name:  "refuse",
+		shape: choice{"drop", "reject"},
+		doc:   "how packets are refused: silently, or with TCP reset and ICMP unreachable",
+		more: "With drop, a client waits until it gives up; with reject, it learns at once that " +
+			"the port is closed.",
 		initial: "drop",
 	},
 	{
-		name:    "established",
-		shape:   choice{"cut", "keep"},
-		doc:     "running connections of sources that are no longer allowed: ended, or left alone",
-		more:    "With cut, every packet is looked up, and sockets and tracked connections of a revoked source are ended as well.",
+		name:  "established",
+		shape: choice{"cut", "keep"},
+		doc:   "running connections of sources that are no longer allowed: ended, or left alone",
+		more: "With cut, every packet is looked up, and sockets and tracked connections of a " +
+			"revoked source are ended as well.",
 		initial: "cut",
 	},
 	{
 		name:  "essentials",
 		shape: mapping{words: "essentials", keys: essentialKeys()},
-		doc:   "what stays open under unlisted: deny; set one to false to close it, or to true to open it",
+		doc: "what stays open under unlisted: deny; set one to false to close it, or to true to " +
+			"open it",
 	},
 	networksKey, servicesKey, testsKey,
 	{name: "direct", shape: mapping{words: "what is done about direct ways in", keys: []key{
 		{
-			name:     "interfaces",
-			shape:    list{interfaceName, "a list of interfaces", 1},
-			doc:      `interfaces with containers or guests behind them, such as ["docker0", "br-*"]`,
+			name:  "interfaces",
+			shape: list{interfaceName, "a list of interfaces", 1},
+			doc: `interfaces with containers or guests behind them, such as ["docker0", ` +
+				`"br-*"]`,
 			required: true,
 		},
-	}}, doc: "closes containers' own addresses to everyone outside", more: "A port that is published as 9090 can be reached past it at the container's own address, by whoever has a route there. New packets that come from other interfaces and go to these without DNAT by this host are refused. Replies, related packets and traffic among these interfaces go on. If absent, audit reports such ways in."},
+	}}, doc: "closes containers' own addresses to everyone outside", more: "A port that is " +
+		"published as 9090 can be reached past it at the container's own address, by whoever has " +
+		"a route there. New packets that come from other interfaces and go to these without DNAT " +
+		"by this host are refused. Replies, related packets and traffic among these interfaces " +
+		"go on. If absent, audit reports such ways in."},
 	{
-		name:    "boot",
-		shape:   choice{"closed", "open"},
-		doc:     "what boot does when nothing can be loaded",
-		more:    "Closed refuses the ports that are listed, and under unlisted: deny everything but replies; open refuses nothing.",
+		name:  "boot",
+		shape: choice{"closed", "open"},
+		doc:   "what boot does when nothing can be loaded",
+		more: "Closed refuses the ports that are listed, and under unlisted: deny everything but " +
+			"replies; open refuses nothing.",
 		initial: "closed",
 	},
 	{name: "daemon", shape: mapping{words: "the daemon's configuration", keys: []key{
@@ -415,8 +433,10 @@ var policyShape = mapping{words: "a policy", slip: policySlip, keys: []key{
 			name:  "protect",
 			shape: choice{"auto", "always", "never"},
 			doc:   "own the table where the kernel can, so that others can't change it",
-			more: "Needs the nftables backend and Linux 6.9; elsewhere the daemon repairs what others change. nft before 1.1 can't print a ruleset with such a table so that it loads again, " +
-				"nor whole as JSON; so auto does without where such an nft is installed. always has it nevertheless.",
+			more: "Needs the nftables backend and Linux 6.9; elsewhere the daemon repairs what " +
+				"others change. nft before 1.1 can't print a ruleset with such a table so that " +
+				"it loads again, nor whole as JSON; so auto does without where such an nft is " +
+				"installed. always has it nevertheless.",
 			initial: "auto",
 		},
 		{
@@ -443,29 +463,33 @@ var policyShape = mapping{words: "a policy", slip: policySlip, keys: []key{
 			initial: DefaultPoll.String(),
 		},
 		{
-			name:    "follow",
-			shape:   choice{FollowNetworks, FollowAll, FollowNone},
-			doc:     "what the daemon puts in force by itself when it changes: networks, the policy's files too, or nothing",
-			more:    "With networks, an edited policy waits until portgrave apply or portgrave reload, and portgrave status says that it waits. With none, changed networks wait, too.",
+			name:  "follow",
+			shape: choice{FollowNetworks, FollowAll, FollowNone},
+			doc: "what the daemon puts in force by itself when it changes: networks, the " +
+				"policy's files too, or nothing",
+			more: "With networks, an edited policy waits until portgrave apply or portgrave " +
+				"reload, and portgrave status says that it waits. With none, changed networks " +
+				"wait, too.",
 			initial: FollowNetworks,
 		},
 	}}, doc: "the daemon's configuration"},
 }}
 
-// dropInShape is a file of policy.d.
+// dropInShape is the shape of a file in policy.d.
 var dropInShape = mapping{words: "a drop-in", keys: []key{
 	{name: "version", shape: versionKey.shape, doc: versionKey.doc},
 	networksKey, servicesKey, testsKey,
 }, elsewhere: globalKeys()}
 
-// globalKeys are the keys that only policy.yaml may have.
+// globalKeys returns the keys that only policy.yaml may have, with a hint that says so.
 func globalKeys() map[string]string {
 	hints := map[string]string{}
 	for _, k := range policyShape.keys {
 		switch k.name {
 		case versionKey.name, networksKey.name, servicesKey.name, testsKey.name:
 		default:
-			hints[k.name] = "holds for the whole host, so it belongs in policy.yaml, not in a drop-in"
+			hints[k.name] = "holds for the whole host, so it belongs in policy.yaml, not in a " +
+				"drop-in"
 		}
 	}
 	return hints

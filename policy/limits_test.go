@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// patience is far more than any file within the limits takes, even under the race detector on a busy machine;
-// without the limits each of the hostile files takes minutes, all memory, or the stack.
-const patience = 60 * time.Second
+// parseTimeout is far more than a file within the limits takes, even with the race detector on a
+// busy machine. Without the limits, each hostile file takes minutes, all memory, or the stack.
+const parseTimeout = 60 * time.Second
 
-// TestHostileYAML: what would exhaust the parser is refused, in a bounded time.
+// TestHostileYAML checks that files which would exhaust the parser are refused in time.
 func TestHostileYAML(t *testing.T) {
 	bomb := "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
 	for i := 1; i < 30; i++ {
@@ -26,7 +26,8 @@ func TestHostileYAML(t *testing.T) {
 		}
 	}
 	merges.WriteString("c:\n" + strings.Repeat("  - <<: *b\n", 10_000))
-	const deeper, many, aliases = "nested deeper than 16 levels", "too many values", "its aliases and merge keys expand to more than a policy can hold"
+	const deeper, many, aliases = "nested deeper than 16 levels", "too many values",
+		"its aliases and merge keys expand to more than a policy can hold"
 	for name, c := range map[string]struct{ content, message string }{
 		"brackets":        {strings.Repeat("[", 100_000), deeper},
 		"braces":          {strings.Repeat("{a: ", 100_000), deeper},
@@ -53,14 +54,14 @@ func TestHostileYAML(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), c.message) {
 				t.Errorf("the error is %.300v", err)
 			}
-			if took := time.Since(start); took > patience {
+			if took := time.Since(start); took > parseTimeout {
 				t.Errorf("it took %v", took)
 			}
 		})
 	}
 }
 
-// TestManyMistakes: a file that is wrong throughout is not answered with a longer one.
+// TestManyMistakes checks that the number of reported mistakes is limited.
 func TestManyMistakes(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("version: 1\nservices:\n")
@@ -74,12 +75,15 @@ func TestManyMistakes(t *testing.T) {
 	}
 }
 
-// TestLargePolicies: sizes that people do have are read and compiled in about the time that it takes to parse them.
+// TestLargePolicies checks that realistic large policies are read and compiled in about the time
+// that parsing takes.
 func TestLargePolicies(t *testing.T) {
 	var services, inline strings.Builder
 	services.WriteString("version: 1\nnetworks: {office: [203.0.113.0/24]}\nservices:\n")
 	for i := range 10_000 {
-		fmt.Fprintf(&services, "  - {name: s%d, port: %d, allow: [office, 10.%d.%d.0/24], owner: sre}\n", i, i+1, i>>8, i&255)
+		fmt.Fprintf(&services,
+			"  - {name: s%d, port: %d, allow: [office, 10.%d.%d.0/24], owner: sre}\n",
+			i, i+1, i>>8, i&255)
 	}
 	inline.WriteString("version: 1\nservices:\n  - name: a\n    allow:\n")
 	for i := range 100_000 {
@@ -88,7 +92,7 @@ func TestLargePolicies(t *testing.T) {
 	for name, content := range map[string]string{"services": services.String(), "sources": inline.String()} {
 		start := time.Now()
 		c := mustCompile(t, content)
-		if took := time.Since(start); took > patience {
+		if took := time.Since(start); took > parseTimeout {
 			t.Errorf("%s: it took %v", name, took)
 		} else {
 			t.Logf("%s: %d services in %v", name, len(c.State.Services), took)

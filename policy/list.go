@@ -10,42 +10,41 @@ import (
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
-// A list is what a network file holds, and what a URL serves: one address, CIDR or range a line, or
-// the strings that a JSON path selects. Either may be packed with gzip.
+// A list is the content of a network file or URL: one address, CIDR or range a line, or the strings
+// that a JSON path selects. Either may be packed with gzip.
 //
-// Lists have a million lines. They are read as a stream, and a line that is right goes from its
-// bytes to a range of addresses without becoming a string or an address of package netip. A line
-// that addFast does not understand takes the slow way, which knows comments, columns and ranges,
-// and what is wrong with the rest.
+// Lists may have a million lines. They are read as a stream, and addFast turns most lines from
+// bytes into a range of addresses without making a string or a netip.Addr. Other lines take the
+// slow path, which understands comments, columns and ranges, and reports mistakes.
 
-// readBuffer is how much is read at once. It bounds a line, too: no address with a comment is
-// longer.
-const readBuffer = 64 << 10
+// readBufferSize is the size of the read buffer in bytes. It also bounds a line: an address with a
+// comment is shorter.
+const readBufferSize = 64 << 10
 
-// countEvery is how many entries are read between two reports of progress.
-const countEvery = 1 << 14
+// progressInterval is the number of entries between two calls of onEntries.
+const progressInterval = 1 << 14
 
 // listReader says how to read a list.
 type listReader struct {
-	name    string      // stands for it in messages
-	size    int64       // of the list in bytes; 0 if unknown
-	limit   int         // how many entries it may have
-	unpack  int64       // how many bytes it may have once unpacked; 0 is maxList
-	selects *selectPath // what to take from JSON; nil if the list is lines
-	secret  bool        // its text must not be repeated in messages
-	counted func(int)   // receives now and then how many more entries were read; nil ignores it
+	name      string      // of the list in messages
+	size      int64       // of the list in bytes; 0 if unknown
+	limit     int         // most entries
+	unpack    int64       // most bytes once unpacked; 0 is maxListBytes
+	selects   *selectPath // what to take from JSON; nil if the list is lines
+	hideText  bool        // messages must not quote the list
+	onEntries func(int)   // receives the number of entries read since its last call; nil ignores it
 }
 
-// listContent is what a list has in it.
+// listContent is the content of a list.
 type listContent struct {
 	prefixes firewall.Prefixes
 	entries  int  // as written, before they are merged
-	blank    bool // not even a comment is in it
+	blank    bool // has neither entries nor comments
 }
 
-// errSecret stands for what is wrong with a line of a list that is not to be repeated: over a link,
-// a name may lead to any file.
-var errSecret = errors.New(
+// errHiddenText replaces the problem of a line whose text must not be quoted: a symbolic link may
+// lead to any file.
+var errHiddenText = errors.New(
 	"this is not an address or CIDR (the text is not shown, since a link leads to it)",
 )
 
@@ -55,10 +54,10 @@ type listing struct {
 	content  listContent
 	prefixes firewall.PrefixesBuilder
 	report   reporter
-	heading  int // the line that names the columns; 0 without one
+	heading  int // the number of the line with column names; 0 if there is none
 }
 
-// read reads a list. The error is Problems if the list is wrong, every line of it, or the reader's.
+// read reads a list. The error is either Problems, with every mistake, or the reader's.
 func (o listReader) read(from io.Reader) (listContent, error) {
 	l := listing{listReader: o, content: listContent{blank: true}}
 	source := &listSource{from: from}
@@ -70,7 +69,7 @@ func (o listReader) read(from io.Reader) (listContent, error) {
 	case source.err != nil:
 		return l.content, source.err
 	case err != nil:
-		l.unpackedBadly(err)
+		l.reportUnpackError(err)
 	}
 	if err := l.report.problems(); err != nil {
 		return l.content, err
@@ -79,17 +78,17 @@ func (o listReader) read(from io.Reader) (listContent, error) {
 	return l.content, nil
 }
 
-// entries reads what is unpacked, in the format that it has.
+// entries reads an unpacked list in whatever format it has.
 func (l *listing) entries(in *bufio.Reader) error {
-	head, err := in.Peek(readBuffer)
+	head, err := in.Peek(readBufferSize)
 	if err != nil && err != io.EOF {
 		return err
 	}
 	if bytes.HasPrefix(head, byteOrderMark) {
 		head = head[len(byteOrderMark):]
-		_, _ = in.Discard(len(byteOrderMark)) // it is in the buffer
+		_, _ = in.Discard(len(byteOrderMark)) // can't fail: Peek has buffered it
 	}
-	if problem := l.refusal(head); problem != "" {
+	if problem := l.unreadableFormat(head); problem != "" {
 		l.report.at(Location{l.name, 1, 1}, "%s", problem)
 		return nil
 	}
@@ -99,11 +98,11 @@ func (l *listing) entries(in *bufio.Reader) error {
 	return l.readLines(in)
 }
 
-// count counts an entry, and reports whether the list may have it.
+// count counts an entry. It reports whether the list may have that many.
 func (l *listing) count(at func() Location) bool {
 	l.content.blank = false
-	if l.content.entries++; l.content.entries%countEvery == 0 && l.counted != nil {
-		l.counted(countEvery)
+	if l.content.entries++; l.content.entries%progressInterval == 0 && l.onEntries != nil {
+		l.onEntries(progressInterval)
 	}
 	if l.content.entries > l.limit {
 		l.report.at(at(), "more than %d entries; raise max if that is right", l.limit)
@@ -120,26 +119,27 @@ func (l *listing) readLines(in *bufio.Reader) error {
 		switch {
 		case err == bufio.ErrBufferFull:
 			l.report.at(Location{l.name, number, 1},
-				"the line is longer than %d KiB; a list has one entry a line", readBuffer>>10)
+				"the line is longer than %d KiB; a list has one entry a line", readBufferSize>>10)
 			return nil
 		case err != nil && err != io.EOF:
 			return err
 		}
-		if read += int64(len(raw)); l.content.entries == foretoldFrom {
-			l.prefixes.Expect(foretell(l.size, read, l.limit, &l.prefixes))
+		if read += int64(len(raw)); l.content.entries == estimateThreshold {
+			l.prefixes.Expect(estimateRanges(l.size, read, l.limit, &l.prefixes))
 		}
 		if !l.line(raw, number) || err == io.EOF {
 			break
 		}
 	}
-	if l.heading > 0 && l.content.entries == 0 { // an except list that vanishes would open ports
+	if l.heading > 0 && l.content.entries == 0 { // an except list must not become empty by accident
 		l.report.at(Location{l.name, l.heading, 1},
-			"this names columns and no entry follows; if it shall be an empty list, write # before it")
+			"this names columns and no entry follows; if it shall be an empty list, write # "+
+				"before it")
 	}
 	return nil
 }
 
-// line reads one line. It reports whether more may follow.
+// line reads one line. It reports whether to go on.
 func (l *listing) line(raw []byte, number int) bool {
 	at := func() Location { return Location{l.name, number, 1} }
 	entry := trimEnd(raw)
@@ -165,15 +165,15 @@ func (l *listing) line(raw []byte, number int) bool {
 		err = addEntry(&l.prefixes, first)
 	}
 	if err != nil {
-		if l.secret {
-			err = errSecret
+		if l.hideText {
+			err = errHiddenText
 		}
 		l.report.at(Location{l.name, number, bytes.Index(raw, first) + 1}, "%v", err)
 	}
 	return true
 }
 
-// trimEnd is a line without its end.
+// trimEnd removes the line ending.
 func trimEnd(line []byte) []byte {
 	if n := len(line); n > 0 && line[n-1] == '\n' {
 		line = line[:n-1]
@@ -184,24 +184,24 @@ func trimEnd(line []byte) []byte {
 	return line
 }
 
-// foretoldFrom is the number of entries from which the length of the whole list is estimated.
-const foretoldFrom = 1000
+// estimateThreshold is the number of entries after which the size of the whole list is estimated.
+const estimateThreshold = 1000
 
-// foretell estimates how many ranges of each family a list of so many bytes will have, by what was read
-// of it: a tenth more, since a list that is sorted begins with short lines or with long ones. Room
-// that is never used costs no memory.
-func foretell(size, read int64, limit int, b *firewall.PrefixesBuilder) (n4, n6 int) {
+// estimateRanges estimates how many ranges of each family a list of size bytes will have, given
+// that read bytes of it filled b. It adds a tenth, because a sorted list may begin with its longest
+// lines. Reserved space that is never used costs no memory.
+func estimateRanges(size, read int64, limit int, b *firewall.PrefixesBuilder) (n4, n6 int) {
 	n4, n6 = b.Len()
 	all := func(n int) int { return min(limit, int(float64(n)*1.1*float64(size)/float64(read))) }
 	return all(n4), all(n6)
 }
 
-// addFast adds an entry, if it understands it and nothing is wrong with it.
+// addFast adds a well-formed address or CIDR. It reports false for everything else.
 func addFast(b *firewall.PrefixesBuilder, entry []byte) bool {
 	text, length, isPrefix := bytes.Cut(entry, []byte("/"))
 	if bytes.IndexByte(text, ':') < 0 {
-		first, ok := fast4(text)
-		bits, good := fastLength(length, isPrefix, 32)
+		first, ok := parseIPv4(text)
+		bits, good := parseLength(length, isPrefix, 32)
 		r := address.PrefixRange(first, bits)
 		if !ok || !good || r.First != first {
 			return false
@@ -209,8 +209,8 @@ func addFast(b *firewall.PrefixesBuilder, entry []byte) bool {
 		b.AddV4(r)
 		return true
 	}
-	first, ok := fast6(text)
-	bits, good := fastLength(length, isPrefix, 128)
+	first, ok := parseIPv6(text)
+	bits, good := parseLength(length, isPrefix, 128)
 	r := address.PrefixRange(first, bits)
 	mapped := first.Hi == 0 && first.Lo>>32 == 0xffff
 	if !ok || !good || mapped || r.First != first {
@@ -220,8 +220,8 @@ func addFast(b *firewall.PrefixesBuilder, entry []byte) bool {
 	return true
 }
 
-// fastLength reads a prefix length of at most longest; without one it is longest.
-func fastLength(s []byte, given bool, longest int) (bits int, ok bool) {
+// parseLength reads a prefix length of at most longest bits. If given is false it is longest.
+func parseLength(s []byte, given bool, longest int) (bits int, ok bool) {
 	if !given {
 		return longest, true
 	}
@@ -237,9 +237,8 @@ func fastLength(s []byte, given bool, longest int) (bits int, ok bool) {
 	return min(bits, longest), bits <= longest
 }
 
-// fast4 reads an IPv4 address in the one form that netip.ParseAddr takes: four numbers without
-// leading zeros.
-func fast4(s []byte) (a address.V4, ok bool) {
+// parseIPv4 reads an IPv4 address as netip.ParseAddr does: four numbers without leading zeros.
+func parseIPv4(s []byte) (a address.V4, ok bool) {
 	parts := 0
 	for i := 0; ; i++ {
 		var n, digits uint32
@@ -263,10 +262,10 @@ func fast4(s []byte) (a address.V4, ok bool) {
 	}
 }
 
-// fast6 reads an IPv6 address without a zone and without an IPv4 address at its end.
-func fast6(s []byte) (a address.V6, ok bool) {
+// parseIPv6 reads an IPv6 address that has no zone and does not end in an IPv4 address.
+func parseIPv6(s []byte) (a address.V6, ok bool) {
 	var groups [8]uint16
-	n, gap := 0, -1 // the gap is where :: stands
+	n, gap := 0, -1 // gap is the index of the group after ::
 	i := 0
 	if len(s) >= 2 && s[0] == ':' && s[1] == ':' {
 		gap, i = 0, 2
@@ -306,7 +305,7 @@ func fast6(s []byte) (a address.V6, ok bool) {
 	switch {
 	case gap < 0 && n < 8, gap >= 0 && n == 8:
 		return a, false
-	case gap >= 0: // what follows the gap moves to the end
+	case gap >= 0: // move the groups after the gap to the end
 		copy(groups[8-(n-gap):], groups[gap:n])
 		clear(groups[gap : 8-(n-gap)])
 	}

@@ -14,9 +14,9 @@ import (
 	"pgregory.net/rapid"
 )
 
-// sameAsSlow fails if the fast way takes an entry otherwise than parsePrefix does. What the fast
-// way leaves to the slow one is right by definition.
-func sameAsSlow(t interface{ Fatalf(string, ...any) }, entry string) (fast bool) {
+// compareWithParsePrefix fails if addFast accepts an entry but differs from parsePrefix. It reports
+// whether addFast accepts it.
+func compareWithParsePrefix(t interface{ Fatalf(string, ...any) }, entry string) (fast bool) {
 	var b firewall.PrefixesBuilder
 	if !addFast(&b, []byte(entry)) {
 		if b.Set().Len() > 0 {
@@ -40,38 +40,40 @@ func FuzzEntry(f *testing.F) {
 		"::", "::/0", "::1", "1::", "2001:db8::/32", "1:2:3:4:5:6:7:8", "1:2:3:4:5:6:7::", "::2:3:4:5:6:7:8", "1::2::3", "1:2", ":1::", "1:", "12345::", "::ffff:1.2.3.4", "::ffff:102:304", "::1:ffff:0:0", "fe80::1%a", "FFFF::a/128", "1::/129"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, s string) { sameAsSlow(t, s) })
+	f.Fuzz(func(t *testing.T, s string) { compareWithParsePrefix(t, s) })
 }
 
 func TestFastEntries(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		sameAsSlow(
+		compareWithParsePrefix(
 			t,
 			strings.Join(
-				rapid.SliceOfN(rapid.SampledFrom([]string{"0", "1", "10", "25", "255", "256", "00", ".", ":", "::", "/", "f", "Ffff", "8", "128", "%"}), 1, 17).
+				rapid.SliceOfN(rapid.SampledFrom([]string{"0", "1", "10", "25", "255", "256", "00",
+					".", ":", "::", "/", "f", "Ffff", "8", "128", "%"}), 1, 17).
 					Draw(t, "parts"),
 				"",
 			),
 		)
 	})
 	for _, v6 := range []bool{false, true} {
-		for _, p := range someNetworks(10_000, v6, false) {
-			if !sameAsSlow(t, p.String()) {
+		for _, p := range randomNetworks(10_000, v6, false) {
+			if !compareWithParsePrefix(t, p.String()) {
 				t.Fatalf("%v takes the slow way", p)
 			}
-			sameAsSlow(t, p.Addr().String())
+			compareWithParsePrefix(t, p.Addr().String())
 		}
 	}
 }
 
-// TestReadingAListMakesNoGarbage: an entry more is no allocation more, but for the list that grows
-// now and then.
-func TestReadingAListMakesNoGarbage(t *testing.T) {
+// TestReadingAllocatesLittle checks that an additional entry allocates nothing, except when the
+// list grows.
+func TestReadingAllocatesLittle(t *testing.T) {
 	for _, v6 := range []bool{false, true} {
 		allocations := func(n int) float64 {
-			content := asLines(someNetworks(n, v6, false))
+			content := listLines(randomNetworks(n, v6, false))
 			return testing.AllocsPerRun(1, func() {
-				if _, err := (listReader{name: "list", size: int64(len(content)), limit: n}).read(bytes.NewReader(content)); err != nil {
+				if _, err := (listReader{name: "list", size: int64(len(content)),
+					limit: n}).read(bytes.NewReader(content)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -82,7 +84,7 @@ func TestReadingAListMakesNoGarbage(t *testing.T) {
 	}
 }
 
-// TestManyBadLines: every mistake counts, and the first ones are named.
+// TestManyBadLines checks that all mistakes are counted, and that the first are reported.
 func TestManyBadLines(t *testing.T) {
 	_, err := listReader{
 		name:  "list",
@@ -104,21 +106,23 @@ func TestManyBadLines(t *testing.T) {
 }
 
 func TestListsAreCounted(t *testing.T) {
-	heard := 0
-	if _, err := (listReader{name: "list", limit: 100_000, counted: func(n int) { heard += n }}).read(bytes.NewReader(asLines(someNetworks(100_000, false, true)))); err != nil {
+	counted := 0
+	if _, err := (listReader{name: "list", limit: 100_000,
+		onEntries: func(n int) { counted += n }}).read(bytes.NewReader(listLines(randomNetworks(100_000,
+		false, true)))); err != nil {
 		t.Fatal(err)
 	}
-	if heard <= 100_000-countEvery || heard > 100_000 {
-		t.Errorf("%d entries were told of", heard)
+	if counted <= 100_000-progressInterval || counted > 100_000 {
+		t.Errorf("%d entries were told of", counted)
 	}
 }
 
-// TestServicesShareSources: what services have in common they have in common in memory, with except
-// and with entries of their own that change nothing.
+// TestServicesShareSources checks that services with equal sources share memory, even with an
+// except or additional entries that change nothing.
 func TestServicesShareSources(t *testing.T) {
 	var text strings.Builder
 	path := filepath.Join(t.TempDir(), "list.txt")
-	if err := os.WriteFile(path, asLines(someNetworks(1000, false, true)), 0o600); err != nil {
+	if err := os.WriteFile(path, listLines(randomNetworks(1000, false, true)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	fmt.Fprintf(
@@ -141,27 +145,27 @@ func TestServicesShareSources(t *testing.T) {
 	}
 }
 
-// TestMillionsMayBeAllowed: max is not held back by a bound on bytes that fewer entries need.
-func TestMillionsMayBeAllowed(t *testing.T) {
-	if few, many := (&network{max: 10}).maxBytes(), (&network{max: 10_000_000}).maxBytes(); few != maxList ||
+// TestMaxRaisesTheSizeLimit checks that a larger max also allows more bytes.
+func TestMaxRaisesTheSizeLimit(t *testing.T) {
+	if few, many := (&network{max: 10}).maxBytes(), (&network{max: 10_000_000}).maxBytes(); few != maxListBytes ||
 		many < 10_000_000*int64(len("2001:db8:1111:2222:3333:4444:5555:6666/128\n")) {
 		t.Errorf("%d and %d bytes", few, many)
 	}
 }
 
-// TestFileThatFails: a file that can't be read to its end is no shorter list.
-func TestFileThatFails(t *testing.T) {
-	broken := &bounded{strings.NewReader(strings.Repeat("10.0.0.0/8\n", 100)), 500}
+// TestReadErrors checks that a file which can't be read to its end is not taken for a shorter list.
+func TestReadErrors(t *testing.T) {
+	broken := &limitedReader{strings.NewReader(strings.Repeat("10.0.0.0/8\n", 100)), 500}
 	list, err := listReader{name: "list", limit: 1000}.read(broken)
 	if !errors.Is(err, errTooLarge) || list.prefixes.Len() > 0 {
 		t.Errorf("%v, %v", list, err)
 	}
 }
 
-// TestManyServices: ten thousand services of whatever shape are read, compiled and tested; that it
-// is done in proportion, package firewall holds.
+// TestManyServices checks that ten thousand services of each shape are read, compiled and tested.
+// Tests of package firewall check that the time is proportional.
 func TestManyServices(t *testing.T) {
-	for name, shape := range shapes {
+	for name, shape := range serviceShapes {
 		c, err := mustParse(
 			t,
 			manyServices(2000, shape),
@@ -178,7 +182,8 @@ func TestManyServices(t *testing.T) {
 }
 
 func TestClashesAreCapped(t *testing.T) {
-	_, err := Parse("policy.yaml", []byte(manyServices(3000, func(int) string { return "port: 443" })))
+	_, err := Parse("policy.yaml",
+		[]byte(manyServices(3000, func(int) string { return "port: 443" })))
 	var problems Problems
 	if !errors.As(err, &problems) || len(problems) != maxProblems+1 {
 		t.Fatalf("%d problems, %.300v", len(problems), err)

@@ -31,8 +31,8 @@ func addEntry(b *firewall.PrefixesBuilder, entry []byte) error {
 
 // addRange adds the addresses from first to last.
 func addRange(b *firewall.PrefixesBuilder, first, last []byte) error {
-	from4, ok := fast4(first)
-	if to4, good := fast4(last); ok && good && from4 <= to4 {
+	from4, ok := parseIPv4(first)
+	if to4, good := parseIPv4(last); ok && good && from4 <= to4 {
 		b.AddV4(address.Range[address.V4]{First: from4, Last: to4})
 		return nil
 	}
@@ -69,7 +69,7 @@ func parseRange(first, last string) (from, to netip.Addr, err error) {
 	return from, to, nil
 }
 
-// rangeHint says what is wrong with ends of a range that are not addresses.
+// rangeHint says what is wrong with a range whose ends are not addresses.
 func rangeHint(first, last string) string {
 	if strings.Contains(first, "/") || strings.Contains(last, "/") {
 		return "; a range goes from one address to another, without prefix lengths"
@@ -77,9 +77,9 @@ func rangeHint(first, last string) string {
 	return nameHint(first + "-" + last)
 }
 
-// splitLine takes a line apart: its first column, the rest, and whether it has columns at all, and
-// a comment. A line without columns is its own first column. A semicolon begins a comment; one
-// without a space before it ends a column.
+// splitLine returns the first column of a line, the rest, and whether the line has several columns
+// and a comment. A line with one column is its own first column. A semicolon begins a comment if it
+// follows a space, and ends a column otherwise.
 func splitLine(line []byte) (first, rest []byte, columns, comment bool) {
 	for i, c := range line {
 		if c == '#' || c == ';' && (i == 0 || isSpace(line[i-1])) {
@@ -98,7 +98,7 @@ func splitLine(line []byte) (first, rest []byte, columns, comment bool) {
 // separators end a column.
 const separators = ",\t;"
 
-// columnsOf yields the columns of a part of a line. Those in quotes may hold separators.
+// columnsOf yields the columns of a part of a line. Quoted columns may contain separators.
 func columnsOf(rest []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for len(rest) > 0 {
@@ -120,7 +120,7 @@ func columnsOf(rest []byte) iter.Seq[[]byte] {
 	}
 }
 
-// column is a column without spaces around it, and without its quotes.
+// column returns a column without surrounding spaces and quotes.
 func column(s []byte) []byte {
 	s = bytes.TrimSpace(s)
 	if n := len(s); n >= 2 && s[0] == '"' && s[n-1] == '"' {
@@ -129,7 +129,7 @@ func column(s []byte) []byte {
 	return s
 }
 
-// isHeading reports whether a first column can only be the name of one.
+// isHeading reports whether a first column is a column name, such as "network".
 func isHeading(first []byte) bool {
 	letters := false
 	for _, c := range first {
@@ -141,8 +141,8 @@ func isHeading(first []byte) bool {
 	return letters
 }
 
-// addressColumn is the first column of a part of a line that is an address or CIDR, and its number
-// in the line; 0 if there is none.
+// addressColumn returns the first column in rest that is an address or CIDR, and its number in the
+// line. The number is 0 if there is none.
 func addressColumn(rest []byte) (text []byte, number int) {
 	number = 1
 	for text := range columnsOf(rest) {
@@ -153,7 +153,7 @@ func addressColumn(rest []byte) (text []byte, number int) {
 	return nil, 0
 }
 
-// isAddressOrCIDR is isPrefix, host bits or not, without garbage for what can't be one.
+// isAddressOrCIDR is isPrefix without the check of host bits. It allocates nothing for other text.
 func isAddressOrCIDR(text []byte) bool {
 	address, _, _ := bytes.Cut(text, []byte("/"))
 	if bytes.Count(address, []byte(".")) != 3 && bytes.Count(address, []byte(":")) < 2 {
@@ -163,8 +163,8 @@ func isAddressOrCIDR(text []byte) bool {
 	return err == nil
 }
 
-// misreadColumn refuses a line in which another column changes what the first one means: two
-// addresses are a range or two entries, and a length or a mask makes a CIDR of an address.
+// misreadColumn refuses a line in which another column changes the meaning of the first: two
+// addresses are a range or two entries, and a length or a mask turns an address into a CIDR.
 func misreadColumn(first, rest []byte) error {
 	number := 1
 	for text := range columnsOf(rest) {
@@ -188,7 +188,8 @@ func misreadColumn(first, rest []byte) error {
 	}
 	switch single := isAddressOrCIDR(first); {
 	case !single && bytes.IndexByte(first, '-') < 0:
-		return fmt.Errorf("%q is not an address or CIDR, and %q in column %d is: make that the first column",
+		return fmt.Errorf(
+			"%q is not an address or CIDR, and %q in column %d is: make that the first column",
 			first, second, number)
 	case single && bytes.IndexByte(first, '/') < 0 && bytes.IndexByte(second, '/') < 0:
 		return fmt.Errorf("%q and %q stand in one line; write a range as %s-%s, and two entries "+
@@ -197,7 +198,7 @@ func misreadColumn(first, rest []byte) error {
 	return fmt.Errorf("%q and %q stand in one line; write one entry a line", first, second)
 }
 
-// isWholeLength reports whether a length says of an address what the address alone says.
+// isWholeLength reports whether a prefix length covers just the one address.
 func isWholeLength(address, length []byte) bool {
 	if bytes.IndexByte(address, ':') >= 0 {
 		return string(length) == "128"

@@ -9,8 +9,8 @@ import (
 	"strings"
 )
 
-// listSource is where a list comes from. It remembers why reading failed: a download that breaks
-// off must not be taken for JSON that ends early, or for damaged gzip data.
+// listSource remembers why reading failed, so that a broken download is not taken for JSON that
+// ends early or for damaged gzip data.
 type listSource struct {
 	from io.Reader
 	err  error
@@ -24,28 +24,28 @@ func (s *listSource) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// gzipMagic begins what gzip has packed.
+// gzipMagic begins gzip data.
 var gzipMagic = []byte("\x1f\x8b")
 
-// open unpacks a list that is packed with gzip.
+// open returns the list, unpacked if it is gzip data.
 func (l *listing) open(from io.Reader) (*bufio.Reader, error) {
-	in := bufio.NewReaderSize(from, readBuffer)
+	in := bufio.NewReaderSize(from, readBufferSize)
 	if head, err := in.Peek(len(gzipMagic)); err != nil || !bytes.Equal(head, gzipMagic) {
-		return in, nil // entries meets the error again
+		return in, nil // entries gets the same error and handles it
 	}
 	unpacked, err := gzip.NewReader(in)
 	if err != nil {
 		return nil, err
 	}
-	l.size = 0 // that is the packed size, which says little about the number of entries
+	l.size = 0 // the packed size says little about the number of entries
 	if l.unpack == 0 {
-		l.unpack = maxList
+		l.unpack = maxListBytes
 	}
-	return bufio.NewReaderSize(&bounded{unpacked, l.unpack}, readBuffer), nil
+	return bufio.NewReaderSize(&limitedReader{unpacked, l.unpack}, readBufferSize), nil
 }
 
-// unpackedBadly reports why gzip data could not be unpacked.
-func (l *listing) unpackedBadly(err error) {
+// reportUnpackError reports why gzip data could not be unpacked.
+func (l *listing) reportUnpackError(err error) {
 	if errors.Is(err, errTooLarge) {
 		l.report.at(Location{File: l.name}, "unpacked, it is larger than %d MiB", l.unpack>>20)
 		return
@@ -53,8 +53,8 @@ func (l *listing) unpackedBadly(err error) {
 	l.report.at(Location{File: l.name}, "its gzip data is damaged or cut off (%v)", err)
 }
 
-// foreignFormats are formats that are not read, by how they begin.
-var foreignFormats = []struct{ magic, message string }{
+// unreadableFormats lists formats that are not supported, by their first bytes.
+var unreadableFormats = []struct{ magic, message string }{
 	{"\xff\xfe", utf16Message},
 	{"\xfe\xff", utf16Message},
 	{"%PDF", "this is a PDF document: write its addresses into a text file, one a line"},
@@ -79,16 +79,16 @@ const (
 	xmlMessage = "this is XML: write its addresses into a text file, one a line"
 )
 
-// tarMagic is where and how a tar archive says that it is one.
+// tarMagic is the marker of a tar archive, and tarMagicAt its offset in bytes (POSIX ustar header).
 const (
 	tarMagic   = "ustar"
 	tarMagicAt = 257
 )
 
-// refusal says why a list can't be read in the format that it has, and what to write; "" if it can
-// be. head is how the list begins, after the byte order mark.
-func (l *listing) refusal(head []byte) string {
-	for _, f := range foreignFormats {
+// unreadableFormat says why the format of a list can't be read, and what to write; "" if it can be
+// read. head is the beginning of the list, after the byte order mark.
+func (l *listing) unreadableFormat(head []byte) string {
+	for _, f := range unreadableFormats {
 		if bytes.HasPrefix(head, []byte(f.magic)) {
 			return f.message
 		}
@@ -113,14 +113,14 @@ func (l *listing) refusal(head []byte) string {
 	}
 	switch {
 	case l.selects == nil && looksLikeJSON(text):
-		return l.selectMissing(text)
+		return l.missingSelectHint(text)
 	case l.selects != nil && len(text) > 0 && text[0] != '{' && text[0] != '[':
 		return "this is not JSON, and select is for JSON alone: leave select out"
 	}
 	return ""
 }
 
-// isUTF16 reports whether text has a zero in every other byte, as ASCII has in UTF-16.
+// isUTF16 reports whether every other byte is zero, as in ASCII text encoded as UTF-16.
 func isUTF16(head []byte) bool {
 	n := min(len(head), 64) &^ 1
 	if n == 0 {
@@ -135,7 +135,7 @@ func isUTF16(head []byte) bool {
 	return zeros[0] == 0 && zeros[1] == n/2 || zeros[1] == 0 && zeros[0] == n/2
 }
 
-// looksLikeJSON reports whether text begins as a JSON object, or as an array of objects, arrays or
+// looksLikeJSON reports whether text begins like a JSON object, or an array of objects, arrays or
 // strings. An IPv6 address in brackets does not.
 func looksLikeJSON(text []byte) bool {
 	if len(text) == 0 {

@@ -12,7 +12,7 @@ import (
 	"unicode/utf16"
 )
 
-// readText reads a list that is in memory: its prefixes, or what is wrong with it.
+// readText reads a list in memory and returns its prefixes or its problems.
 func readText(t testing.TB, content, path string) string {
 	t.Helper()
 	o := listReader{name: "list", limit: 1000}
@@ -30,7 +30,7 @@ func readText(t testing.TB, content, path string) string {
 	return strings.Join(list.prefixes.Strings(), " ")
 }
 
-func packed(t testing.TB, content string) string {
+func gzipped(t testing.TB, content string) string {
 	t.Helper()
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
@@ -43,8 +43,8 @@ func packed(t testing.TB, content string) string {
 	return b.String()
 }
 
-// inUTF16 is text in UTF-16, little or big endian.
-func inUTF16(text string, big bool) string {
+// encodeUTF16 returns text in UTF-16, little or big endian.
+func encodeUTF16(text string, big bool) string {
 	var b []byte
 	for _, u := range utf16.Encode([]rune(text)) {
 		if big {
@@ -56,8 +56,8 @@ func inUTF16(text string, big bool) string {
 	return string(b)
 }
 
-// formats are lists as people have them, with a select or without, and what becomes of them.
-var formats = []struct{ name, content, path, want string }{
+// formatCases are lists in common formats, with or without a select, and the expected result.
+var formatCases = []struct{ name, content, path, want string }{
 	{"comments", "; a list\n# another\n192.0.2.0/24 ; SBL1\n192.0.3.0/24;x\n192.0.4.0/24 # y ; z\n", "",
 		"192.0.2.0/23 192.0.4.0/24"},
 	{"windows", "\xef\xbb\xbf; x\r\n192.0.2.1\r\n\r\n2001:db8::/32 ; y\r\n", "",
@@ -209,10 +209,10 @@ var formats = []struct{ name, content, path, want string }{
 	{"HTML with select", "<html><body>", "$.a", "list:1:1: " + htmlMessage},
 	{"XML", "<?xml version=\"1.0\"?>\n<list>", "",
 		"list:1:1: this is XML: write its addresses into a text file, one a line"},
-	{"UTF-16", inUTF16("\ufeff192.0.2.1\r\n", false), "",
+	{"UTF-16", encodeUTF16("\ufeff192.0.2.1\r\n", false), "",
 		"list:1:1: this is UTF-16: convert it to UTF-8 with iconv -f UTF-16 -t UTF-8"},
-	{"UTF-16, big endian", inUTF16("\ufeff192.0.2.1\r\n", true), "", "list:1:1: " + utf16Message},
-	{"UTF-16 without a mark", inUTF16("192.0.2.1\r\n", false), "", "list:1:1: " + utf16Message},
+	{"UTF-16, big endian", encodeUTF16("\ufeff192.0.2.1\r\n", true), "", "list:1:1: " + utf16Message},
+	{"UTF-16 without a mark", encodeUTF16("192.0.2.1\r\n", false), "", "list:1:1: " + utf16Message},
 	{"zeros", strings.Repeat("\x00", 100), "",
 		"list:1:1: this is not text: a list has one address or CIDR a line"},
 	{"PDF", "%PDF-1.7\n", "",
@@ -249,21 +249,22 @@ var formats = []struct{ name, content, path, want string }{
 }
 
 func TestListFormats(t *testing.T) {
-	for _, f := range formats {
+	for _, f := range formatCases {
 		t.Run(f.name, func(t *testing.T) {
 			expect(t, "the list", readText(t, f.content, f.path), f.want)
 			want := f.want
-			if strings.HasPrefix(f.name, "UTF-16") { // unpacked, it is the same
+			if strings.HasPrefix(f.name, "UTF-16") { // the same without gzip
 				want = "list:1:1: " + utf16Message
 			}
-			expect(t, "the packed list", readText(t, packed(t, f.content), f.path), want)
+			expect(t, "the packed list", readText(t, gzipped(t, f.content), f.path), want)
 		})
 	}
 }
 
 func TestPackedLists(t *testing.T) {
-	list := packed(t, "192.0.2.1\n")
-	expect(t, "two members", readText(t, list+packed(t, "192.0.2.3\n"), ""), "192.0.2.1/32 192.0.2.3/32")
+	list := gzipped(t, "192.0.2.1\n")
+	expect(t, "two members",
+		readText(t, list+gzipped(t, "192.0.2.3\n"), ""), "192.0.2.1/32 192.0.2.3/32")
 	expect(t, "cut off", readText(t, list[:len(list)-4], ""),
 		"list: its gzip data is damaged or cut off (unexpected EOF)")
 	expect(t, "cut off in its head", readText(t, list[:5], ""),
@@ -273,25 +274,28 @@ func TestPackedLists(t *testing.T) {
 	broken := list[:len(list)-5] + "xxxxx"
 	expect(t, "damaged", readText(t, broken, ""),
 		"list: its gzip data is damaged or cut off (gzip: invalid checksum)")
-	expect(t, "packed twice", readText(t, packed(t, list), ""),
+	expect(t, "packed twice", readText(t, gzipped(t, list), ""),
 		"list:1:1: this is packed with gzip twice: unpack it once")
-	expect(t, "a bomb", readText(t, packed(t, strings.Repeat("# nothing\n", 7<<20)), ""),
+	expect(t, "a bomb", readText(t, gzipped(t, strings.Repeat("# nothing\n", 7<<20)), ""),
 		"list: unpacked, it is larger than 64 MiB")
-	text := `{"a": ["192.0.2.1"], "b": [` + strings.Repeat(`"`+strings.Repeat("x", 1000)+`",`, maxList/1000)
-	expect(t, "a bomb of JSON", readText(t, packed(t, text), "$.a[*]"),
+	text := `{"a": ["192.0.2.1"], "b": [` +
+		strings.Repeat(`"`+strings.Repeat("x", 1000)+`",`, maxListBytes/1000)
+	expect(t, "a bomb of JSON", readText(t, gzipped(t, text), "$.a[*]"),
 		"list: unpacked, it is larger than 64 MiB")
-	long := strings.Repeat("x", maxHeld)
-	expect(t, "a long text that is passed over", readText(t, `{"b":"`+long+`","a":["192.0.2.1"]}`, "$.a[*]"),
+	long := strings.Repeat("x", maxHeldBytes)
+	expect(t, "a long text that is passed over",
+		readText(t, `{"b":"`+long+`","a":["192.0.2.1"]}`, "$.a[*]"),
 		"192.0.2.1/32")
 	long = `{"b": ["` + long + `"]}`
 	expectPart(t, readText(t, long, "$.b[*]"), ": a key, string or number is longer than 64 KiB")
-	expect(t, "a long text that is held", readText(t, long, "$.b[-1]"), "list:1:7: "+errHeld.Error())
+	expect(t, "a long text that is held",
+		readText(t, long, "$.b[-1]"), "list:1:7: "+errTooMuchHeld.Error())
 }
 
-// TestSecretLists: what a link leads to is not repeated in messages, whatever its format is.
-func TestSecretLists(t *testing.T) {
-	for _, f := range formats {
-		o := listReader{name: "list", limit: 1000, secret: true}
+// TestLinkedListsAreHidden checks that messages don't quote a list behind a link, in any format.
+func TestLinkedListsAreHidden(t *testing.T) {
+	for _, f := range formatCases {
+		o := listReader{name: "list", limit: 1000, hideText: true}
 		if f.path != "" {
 			o.selects, _ = parseSelect(f.path)
 		}
@@ -307,7 +311,7 @@ func TestSecretLists(t *testing.T) {
 	}
 }
 
-// TestListFiles: the lists of testdata are read from files and from URLs, packed or not.
+// TestListFiles reads the lists of testdata from files and URLs, with and without gzip.
 func TestListFiles(t *testing.T) {
 	for name, c := range map[string]struct{ more, want string }{
 		"semicolon.txt": {"", "192.0.2.0/24"},
@@ -322,19 +326,22 @@ func TestListFiles(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, text := range []string{string(content), packed(t, string(content))} {
+			for _, text := range []string{string(content), gzipped(t, string(content))} {
 				w := newWorld(t)
 				path := filepath.Join(t.TempDir(), name)
 				write(t, path, text)
 				expect(t, "the file", w.allowed(fmt.Sprintf("{file: %s%s}", path, c.more)), c.want)
-				s := w.server(func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, text) })
-				expect(t, "the download", w.allowed(fmt.Sprintf(`{url: "%s"%s}`, s.URL, c.more)), c.want)
+				s := w.server(func(rw http.ResponseWriter, _ *http.Request) {
+					fmt.Fprint(rw, text)
+				})
+				expect(t, "the download",
+					w.allowed(fmt.Sprintf(`{url: "%s"%s}`, s.URL, c.more)), c.want)
 			}
 		})
 	}
 }
 
-// TestSelectIsPartOfTheSource: content that another select took is not this network's.
+// TestSelectIsPartOfTheSource checks that content of another select is not reused.
 func TestSelectIsPartOfTheSource(t *testing.T) {
 	w := newWorld(t)
 	asked := 0
@@ -347,7 +354,9 @@ func TestSelectIsPartOfTheSource(t *testing.T) {
 		}
 		fmt.Fprint(rw, `{"a": ["192.0.2.1"], "b": ["203.0.113.1"]}`)
 	})
-	network := func(path string) string { return fmt.Sprintf(`{url: "%s", select: "%s"}`, s.URL, path) }
+	network := func(path string) string {
+		return fmt.Sprintf(`{url: "%s", select: "%s"}`, s.URL, path)
+	}
 	expect(t, "a", w.allowed(network("$.a[*]")), "192.0.2.1/32")
 	expect(t, "a", w.allowed(network("$.a[*]")), "192.0.2.1/32")
 	if asked != 1 {
@@ -357,7 +366,7 @@ func TestSelectIsPartOfTheSource(t *testing.T) {
 	expectPart(t, w.refused(network("$.c[*]")), `: select "$.c[*]" finds nothing in it`)
 }
 
-// TestSelectKeepsLastGoodContent: JSON that has changed its form is a failure like any other.
+// TestSelectKeepsLastGoodContent checks that JSON in a new format counts as a failure.
 func TestSelectKeepsLastGoodContent(t *testing.T) {
 	w := newWorld(t)
 	path := filepath.Join(t.TempDir(), "list.json")

@@ -12,23 +12,22 @@ import (
 	"github.com/theory/jsonpath/spec"
 )
 
-// errStop ends the reading of a list that has too many entries.
-var errStop = errors.New("the list has too many entries")
+// errTooManyEntries stops reading a list that has too many entries.
+var errTooManyEntries = errors.New("the list has too many entries")
 
-// place is where a value stands in the one around it: its key, or its index if that is not
-// negative.
+// place is where a value stands in the one around it: its key if index is negative, else its index.
 type place struct {
 	name  string
 	index int
 }
 
-// jsonList reads the selected strings of JSON documents: of one, or of one a line.
+// jsonList reads the selected strings of JSON documents: of one document, or of JSON lines.
 type jsonList struct {
 	*listing
 	jsonScanner
-	head []byte   // how the list begins
-	path []place  // to the value that is being read
-	at   Location // where it begins, once it is selected
+	head []byte   // the beginning of the list
+	path []place  // of the value that is being read
+	at   Location // the beginning of the selected value
 }
 
 // readJSON reads a list that select takes from JSON.
@@ -37,25 +36,25 @@ func (l *listing) readJSON(in *bufio.Reader, head []byte) error {
 	j.jsonScanner = jsonScanner{in: in, line: 1, column: 1}
 	err := j.documents()
 	switch {
-	case err == nil || err == errStop:
+	case err == nil || err == errTooManyEntries:
 		return nil
 	case !isJSONError(err):
 		return err
-	case l.secret && err != errHeld && err != errDeep:
-		err = errSecret
+	case l.hideText && err != errTooMuchHeld && err != errTooDeep:
+		err = errHiddenText
 	}
 	at := j.here()
-	if err == errHeld {
-		at = j.at // where what is held begins
+	if err == errTooMuchHeld {
+		at = j.at // the beginning of the value that is too long
 	}
 	l.report.at(at, "%v", err)
 	return nil
 }
 
-// here is the place of the next byte.
+// here returns the location of the next byte.
 func (j *jsonList) here() Location { return Location{j.name, j.jsonScanner.line, j.column} }
 
-// documents reads one document after the other.
+// documents reads all documents.
 func (j *jsonList) documents() error {
 	for {
 		_, err := j.peek()
@@ -63,7 +62,7 @@ func (j *jsonList) documents() error {
 			break
 		}
 		if err == nil {
-			err = j.value(0)
+			err = j.followPath(0)
 		}
 		if err != nil {
 			return err
@@ -71,31 +70,31 @@ func (j *jsonList) documents() error {
 	}
 	if j.content.entries == 0 && j.report.count() == 0 {
 		j.report.at(Location{File: j.name}, "select %s finds nothing in it%s",
-			plainOrQuoted(j.selects.text), j.elsewhere(j.head))
+			yamlScalar(j.selects.text), j.otherPathsHint(j.head))
 	}
 	return nil
 }
 
-// value reads a value that the path has led to, up to one of its steps.
-func (j *jsonList) value(step int) error {
+// followPath reads the value that the first step steps of the path have led to.
+func (j *jsonList) followPath(step int) error {
 	switch steps := j.selects.steps; {
 	case step < len(steps):
 		return j.children(func(at place) error {
-			if follows(steps[step], at) {
-				return j.value(step + 1)
+			if matchesStep(steps[step], at) {
+				return j.followPath(step + 1)
 			}
 			return j.skip(maxDepth)
 		})
-	case j.selects.each:
-		return j.children(j.filtered)
+	case j.selects.perEntry:
+		return j.children(j.filterEntry)
 	case j.selects.rest != nil:
-		return j.picked(func(value any) any { return value })
+		return j.selectFromValue(func(value any) any { return value })
 	}
-	return j.selected()
+	return j.selectedValue()
 }
 
-// children reads an object or array, and hands each value in it to use, which reads it. Anything
-// else has none.
+// children calls use for each value in an object or array, and use must read that value. Other
+// values have no children.
 func (j *jsonList) children(use func(at place) error) error {
 	c, err := j.expect()
 	if err != nil {
@@ -112,22 +111,22 @@ func (j *jsonList) children(use func(at place) error) error {
 	})
 }
 
-// filtered reads one entry for a filter, which looks into an array.
-func (j *jsonList) filtered(place) error {
-	return j.picked(func(value any) any { return []any{value} })
+// filterEntry reads one entry and applies a filter to it. A filter takes an array.
+func (j *jsonList) filterEntry(place) error {
+	return j.selectFromValue(func(value any) any { return []any{value} })
 }
 
-// picked reads a value, and adds what the rest of the path selects from it in its shell.
-func (j *jsonList) picked(shell func(any) any) error {
+// selectFromValue reads a value, wraps it, and adds what the rest of the path selects from it.
+func (j *jsonList) selectFromValue(wrap func(any) any) error {
 	if _, err := j.expect(); err != nil {
 		return err
 	}
 	j.at = j.here()
-	value, err := j.hold()
+	value, err := j.decodeValue()
 	if err != nil {
 		return err
 	}
-	for _, x := range j.selects.rest.Select(nil, shell(value)) {
+	for _, x := range j.selects.rest.Select(nil, wrap(value)) {
 		if text, ok := x.(string); ok {
 			err = j.add(text, "selected in ")
 		} else {
@@ -140,8 +139,8 @@ func (j *jsonList) picked(shell func(any) any) error {
 	return nil
 }
 
-// selected reads a value that is selected itself.
-func (j *jsonList) selected() error {
+// selectedValue reads a value that the path itself selects.
+func (j *jsonList) selectedValue() error {
 	c, err := j.expect()
 	if err != nil {
 		return err
@@ -160,9 +159,9 @@ func (j *jsonList) selected() error {
 	if err := j.text(true); err != nil {
 		return err
 	}
-	if !j.escaped { // its bytes are the entry, and no string is made of them
+	if !j.escaped { // parse its bytes and make no string of them
 		if addFast(&j.prefixes, j.word) {
-			return j.one()
+			return j.countEntry()
 		}
 	}
 	text, err := j.unescaped()
@@ -172,38 +171,38 @@ func (j *jsonList) selected() error {
 	return j.add(text, "")
 }
 
-// one counts an entry.
-func (j *jsonList) one() error {
+// countEntry counts an entry.
+func (j *jsonList) countEntry() error {
 	if !j.count(func() Location { return j.at }) {
-		return errStop
+		return errTooManyEntries
 	}
 	return nil
 }
 
-// add adds a selected string. where says what stands before its path in messages.
+// add adds a selected string. Messages print where before the path of the string.
 func (j *jsonList) add(text, where string) error {
-	if err := j.one(); err != nil {
+	if err := j.countEntry(); err != nil {
 		return err
 	}
 	if err := addEntry(&j.prefixes, []byte(strings.TrimSpace(text))); err != nil {
-		j.wrong(where, err)
+		j.reportEntry(where, err)
 	}
 	return nil
 }
 
 // refuse reports a selected value that is not a string.
 func (j *jsonList) refuse(what, where string) error {
-	if err := j.one(); err != nil {
+	if err := j.countEntry(); err != nil {
 		return err
 	}
-	j.wrong(where, fmt.Errorf("%.40s is not an address, a CIDR or a range", what))
+	j.reportEntry(where, fmt.Errorf("%.40s is not an address, a CIDR or a range", what))
 	return nil
 }
 
-// wrong reports a selected value.
-func (j *jsonList) wrong(where string, err error) {
-	if j.secret {
-		j.report.at(j.at, "%v", errSecret)
+// reportEntry reports a mistake in a selected value.
+func (j *jsonList) reportEntry(where string, err error) {
+	if j.hideText {
+		j.report.at(j.at, "%v", errHiddenText)
 		return
 	}
 	j.report.at(j.at, "%s%s: %v", where, normalized(j.path), err)
@@ -222,7 +221,7 @@ func describeJSON(value any) string {
 	}
 }
 
-// normalized is a path as RFC 9535 writes it.
+// normalized returns a path as RFC 9535 writes it.
 func normalized(path []place) string {
 	var out spec.NormalizedPath
 	for _, p := range path {

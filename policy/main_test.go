@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestMain sets the permissions of files that the tests make, which must not hang on how the
-// machine is set up: Read refuses what others may write.
+// TestMain sets the permissions of files that tests make, independent of the machine's umask: Read
+// refuses files that others may write.
 func TestMain(m *testing.M) {
 	syscall.Umask(0o022)
 	os.Exit(m.Run())

@@ -17,51 +17,51 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Networks loads the networks that live outside the policy: files, URLs, names in the DNS. Each
-// keeps its last good content in a folder, and falls back on it, reported as stale, when its source
-// fails.
+// Networks loads the networks that live outside the policy: files, URLs and DNS names. It keeps the
+// last good content of each, and falls back on it, reported as stale, when the source fails.
 type Networks struct {
-	// Dir holds the last good content, a file a network; "" keeps none.
+	// Dir is the folder for the last good content, one file for each network; "" keeps none.
 	Dir string
-	// HTTP does the downloads; nil is a client of our own with limits on time and redirects.
+	// HTTP does the downloads; nil uses a default client with limits on time and redirects.
 	HTTP *http.Client
-	// LookupIP resolves a name to its A and AAAA records; nil is the system's resolver.
+	// LookupIP resolves a name to its A and AAAA records; nil uses the system's resolver.
 	LookupIP func(ctx context.Context, host string) ([]netip.Addr, error)
-	// Connected lists the networks that the host is part of; nil: it is part of none.
+	// Connected lists the networks that the host is connected to; nil means none.
 	Connected func() ([]netip.Prefix, error)
-	// Virtual lists the services of IPVS at addresses that the host holds for it alone; nil:
-	// there are none.
+	// Virtual lists the IPVS services at addresses that the host holds for them alone; nil means
+	// none.
 	Virtual func() ([]firewall.VirtualService, error)
-	// Now is the clock; nil is the system's.
+	// Now is the clock; nil uses the system's.
 	Now func() time.Time
-	// Offline uses files and last good content alone, as boot does.
+	// Offline uses only files and last good content, as boot does.
 	Offline bool
-	// Files says how network files are read.
+	// Files says how to read network files.
 	Files Files
-	// AcceptShrunk takes content that has lost more entries than max_shrink allows, as apply --force
-	// does.
+	// AcceptShrunk accepts content that has lost more entries than max_shrink allows, as apply
+	// --force does.
 	AcceptShrunk bool
-	// Warn hears of content that could not be kept, one call at a time; nil ignores it.
+	// Warn receives errors in storing content, one call at a time; nil ignores them.
 	Warn func(error)
-	// Counted hears, from several goroutines, how many entries more of some list were read; nil
-	// ignores it.
-	Counted func(entries int)
+	// OnEntries receives the number of entries read since its last call, from several goroutines;
+	// nil ignores it.
+	OnEntries func(entries int)
 
 	warning sync.Mutex
 }
 
 const (
-	// fetchTimeout bounds one download or look-up, from the first packet to the last.
+	// fetchTimeout bounds one download or DNS look-up as a whole.
 	fetchTimeout = 30 * time.Second
-	// atOnce is how many networks are loaded at the same time: a few slow servers must not add up.
-	atOnce = 8
-	// maxList bounds a list, as a file or a download: a million IPv6 CIDRs take about 40 MB. A network
-	// that may have more entries than that may have longestEntry bytes for each, or longestJSON in
-	// JSON, where other keys stand beside each. The same holds for what gzip data unpacks to.
-	maxList      = 64 << 20
-	longestEntry = 64
-	longestJSON  = 256
-	maxRedirects = 5
+	// maxConcurrentLoads bounds the networks that load at the same time, so that a few slow servers
+	// delay the others little.
+	maxConcurrentLoads = 8
+	// maxListBytes bounds a list, packed or not: a million IPv6 CIDRs take about 40 MB. A network
+	// that may have more entries may have maxEntryBytes for each. In JSON it is maxJSONEntryBytes,
+	// because other keys stand beside each entry.
+	maxListBytes      = 64 << 20
+	maxEntryBytes     = 64
+	maxJSONEntryBytes = 256
+	maxRedirects      = 5
 )
 
 var errOffline = errors.New("not asked: working offline")
@@ -73,8 +73,8 @@ func (n *Networks) now() time.Time {
 	return time.Now()
 }
 
-// load returns a network's content. Stale is set if it is its last good content because the source
-// failed; err if there is none.
+// load returns a network's content. StaleNetwork is set if the source failed and the content is the
+// last good one. The error is set if there is no content.
 func (n *Networks) load(
 	ctx context.Context,
 	net *network,
@@ -85,7 +85,7 @@ func (n *Networks) load(
 	}
 	if net.file == "" && last != nil && n.now().Sub(last.Fetched) < net.refresh &&
 		!last.Fetched.After(n.now()) &&
-		net.pinned(last) {
+		net.matchesPin(last) {
 		prefixes, err := last.content()
 		if err == nil {
 			return prefixes, nil, nil
@@ -95,19 +95,20 @@ func (n *Networks) load(
 	}
 	fresh, err := n.fetch(ctx, net, last)
 	if err == nil {
-		err = n.shrunk(net, fresh, last)
+		err = n.checkShrink(net, fresh, last)
 	}
-	if err == nil &&
-		n.Files.Exposed != nil { // others may have written it: nothing to fall back on later
+	if err == nil && n.Files.Exposed != nil {
+		// Other users may have written the file, so it must not become last good content.
 		return fresh.prefixes, nil, nil
 	}
 	if err == nil {
 		if err := n.writeCache(net, fresh, last); err != nil {
-			n.warn(fmt.Errorf("network %q: its content could not be kept for bad times: %w", net.name, err))
+			n.warn(fmt.Errorf("network %q: its content could not be kept for bad times: %w",
+				net.name, err))
 		}
 		return fresh.prefixes, nil, nil
 	}
-	if last == nil || !net.pinned(last) {
+	if last == nil || !net.matchesPin(last) {
 		return firewall.Prefixes{}, nil, err
 	}
 	prefixes, cacheErr := last.content()
@@ -117,14 +118,14 @@ func (n *Networks) load(
 	}
 	return prefixes, &StaleNetwork{
 		Name:   net.name,
-		Source: net.shown(),
+		Source: net.sourceForPeople(),
 		Since:  last.Fetched,
-		Reason: firstOf(err).Error(),
+		Reason: firstProblem(err).Error(),
 	}, nil
 }
 
-// pinned reports whether content satisfies the network's pin, if it has one.
-func (net *network) pinned(c *cached) bool { return net.sha256 == "" || net.sha256 == c.SHA256 }
+// matchesPin reports whether content has the digest that the policy names, if it names one.
+func (net *network) matchesPin(c *cached) bool { return net.sha256 == "" || net.sha256 == c.SHA256 }
 
 func (n *Networks) warn(err error) {
 	if n.Warn != nil {
@@ -141,11 +142,11 @@ func (n *Networks) fetch(ctx context.Context, net *network, last *cached) (*cach
 	if n.Offline {
 		return nil, errOffline
 	}
-	patience := fetchTimeout
+	timeout := fetchTimeout
 	if n.HTTP != nil && n.HTTP.Timeout > 0 {
-		patience = min(patience, n.HTTP.Timeout)
+		timeout = min(timeout, n.HTTP.Timeout)
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if net.url != "" {
 		return n.fetchURL(ctx, net, last)
@@ -155,12 +156,12 @@ func (n *Networks) fetch(ctx context.Context, net *network, last *cached) (*cach
 
 func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error) {
 	fresh := &cached{Fetched: n.now()}
-	err := n.Files.read(ctx, net.file, trustAll, func(f *os.File, size int64, secret bool) error {
+	use := func(f *os.File, size int64, hideText bool) error {
 		reader := n.reader(net, net.file)
-		reader.size, reader.secret = min(size, net.maxBytes()), secret
-		list, err := reader.read(&bounded{f, net.maxBytes()})
+		reader.size, reader.hideText = min(size, net.maxBytes()), hideText
+		list, err := reader.read(&limitedReader{f, net.maxBytes()})
 		if err == nil && list.blank {
-			// An interrupted write leaves just this, and an except list that vanishes would open ports.
+			// An interrupted write leaves an empty file, and an empty except list would open ports.
 			err = errors.New(
 				"the file has nothing in it; if it shall be an empty list, say so in a # comment",
 			)
@@ -170,7 +171,8 @@ func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error)
 		}
 		fresh.Entries, fresh.prefixes = list.entries, list.prefixes
 		return err
-	})
+	}
+	err := n.Files.read(ctx, net.file, trustAll, use)
 	var problems Problems
 	switch {
 	case err == nil:
@@ -179,39 +181,39 @@ func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error)
 		return nil, err
 	}
 	return nil, Problems{
-		{File: net.file, Message: fmt.Sprintf("network %q: %s", net.name, plain(err))},
+		{File: net.file, Message: fmt.Sprintf("network %q: %s", net.name, withoutPath(err))},
 	}
 }
 
-// reader reads the network's list, which bears a name in messages.
+// reader returns a listReader for the network, whose messages use name.
 func (n *Networks) reader(net *network, name string) listReader {
 	return listReader{
-		name:    name,
-		limit:   net.max,
-		unpack:  net.maxBytes(),
-		selects: net.selects,
-		counted: n.Counted,
+		name:      name,
+		limit:     net.max,
+		unpack:    net.maxBytes(),
+		selects:   net.selects,
+		onEntries: n.OnEntries,
 	}
 }
 
-// maxBytes is how long the network's list may be.
+// maxBytes is the limit on the network's list in bytes.
 func (net *network) maxBytes() int64 {
-	longest := int64(longestEntry)
+	longest := int64(maxEntryBytes)
 	if net.selects != nil {
-		longest = longestJSON
+		longest = maxJSONEntryBytes
 	}
-	return max(maxList, longest*int64(net.max))
+	return max(maxListBytes, longest*int64(net.max))
 }
 
-// bounded fails once more than left bytes were read.
-type bounded struct {
+// limitedReader fails with errTooLarge after left bytes.
+type limitedReader struct {
 	from io.Reader
 	left int64
 }
 
 var errTooLarge = errors.New("too large")
 
-func (b *bounded) Read(p []byte) (int, error) {
+func (b *limitedReader) Read(p []byte) (int, error) {
 	n, err := b.from.Read(p)
 	if b.left -= int64(n); b.left < 0 {
 		return 0, errTooLarge
@@ -225,7 +227,8 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 		return nil, err
 	}
 	req.Header.Set("User-Agent", "portgrave")
-	conditional := last != nil && net.pinned(last) && (last.ETag != "" || last.LastModified != "")
+	conditional := last != nil && net.matchesPin(last) &&
+		(last.ETag != "" || last.LastModified != "")
 	if conditional && last.ETag != "" {
 		req.Header.Set("If-None-Match", last.ETag)
 	}
@@ -244,40 +247,40 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 		return &again, err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answered %s", net.shownURL(), resp.Status)
+		return nil, fmt.Errorf("%s answered %s", net.redactedURL(), resp.Status)
 	}
 	sum := sha256.New()
-	body := io.TeeReader(&bounded{resp.Body, net.maxBytes()}, sum)
-	list, err := n.reader(net, net.shownURL()).read(body)
+	body := io.TeeReader(&limitedReader{resp.Body, net.maxBytes()}, sum)
+	list, err := n.reader(net, net.redactedURL()).read(body)
 	var problems Problems
 	wrong := errors.As(err, &problems)
-	if err == nil || wrong { // a list that is wrong may not have been read to its end
+	if err == nil || wrong { // reading stops at some mistakes, but the digest is of the whole body
 		if _, rerr := io.Copy(io.Discard, body); rerr != nil {
 			err, wrong = rerr, false
 		}
 	}
-	// A server may take our giving up for the end of its answer, and then what has come looks whole.
+	// A server may end its answer when we give up, and then the part we have looks complete.
 	if ctx.Err() != nil && (err == nil || wrong) {
 		err, wrong = ctx.Err(), false
 	}
 	digest := hex.EncodeToString(sum.Sum(nil))
 	switch {
 	case errors.Is(err, errTooLarge):
-		return nil, fmt.Errorf("%s sent more than %d MiB", net.shownURL(), net.maxBytes()>>20)
+		return nil, fmt.Errorf("%s sent more than %d MiB", net.redactedURL(), net.maxBytes()>>20)
 	case err != nil && !wrong:
-		return nil, fmt.Errorf("%s: the download broke off: %w", net.shownURL(), err)
+		return nil, fmt.Errorf("%s: the download broke off: %w", net.redactedURL(), err)
 	case net.sha256 != "" && net.sha256 != digest:
 		return nil, fmt.Errorf(
 			"%s sent content with SHA-256 %s, the policy wants %s",
-			net.shownURL(),
+			net.redactedURL(),
 			digest,
 			net.sha256,
 		)
 	case wrong:
-		return nil, firstOf(err)
+		return nil, firstProblem(err)
 	}
-	if err := believable(list.prefixes); err != nil {
-		return nil, fmt.Errorf("%s: %w", net.shownURL(), err)
+	if err := checkPlausible(list.prefixes); err != nil {
+		return nil, fmt.Errorf("%s: %w", net.redactedURL(), err)
 	}
 	return &cached{
 		Fetched:      n.now(),
@@ -289,9 +292,9 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 	}, nil
 }
 
-// believable refuses content that a broken or hijacked source would send: nothing at all, or
+// checkPlausible refuses content that a broken or hijacked source would send: an empty list, or
 // everyone.
-func believable(p firewall.Prefixes) error {
+func checkPlausible(p firewall.Prefixes) error {
 	if p.Len() == 0 {
 		return errors.New("the content is empty")
 	}
@@ -303,7 +306,8 @@ func believable(p firewall.Prefixes) error {
 	return nil
 }
 
-func firstOf(err error) error {
+// firstProblem returns the first of several Problems, with the number of the others.
+func firstProblem(err error) error {
 	var problems Problems
 	if errors.As(err, &problems) && len(problems) > 0 {
 		if len(problems) == 1 {
@@ -319,7 +323,7 @@ func (n *Networks) client() *http.Client {
 	if n.HTTP != nil {
 		client = *n.HTTP
 	}
-	client.Timeout = 0 // fetch sees to that
+	client.Timeout = 0 // fetch sets the timeout
 	client.CheckRedirect = func(req *http.Request, via []*http.Request) error {
 		if req.URL.Scheme != "https" {
 			return fmt.Errorf("it redirects to %s, which is not https", req.URL.Redacted())
@@ -359,8 +363,8 @@ func (n *Networks) fetchDNS(ctx context.Context, network *network) (*cached, err
 	return &cached{Fetched: n.now(), Entries: len(list), prefixes: prefixes}, nil
 }
 
-// lookupBoth asks the system's resolver for A and AAAA records, one after the other: asked for both
-// at once it hides that one of them failed, and half a network would be taken for the whole.
+// lookupBoth asks the system's resolver for A records, then for AAAA records. Asked for both at
+// once, the resolver hides that one query failed, and half a network would look complete.
 func lookupBoth(ctx context.Context, host string) ([]netip.Addr, error) {
 	var all []netip.Addr
 	var missing error
@@ -368,7 +372,7 @@ func lookupBoth(ctx context.Context, host string) ([]netip.Addr, error) {
 		addrs, err := net.DefaultResolver.LookupNetIP(ctx, family, host)
 		var dns *net.DNSError
 		switch {
-		case errors.As(err, &dns) && dns.IsNotFound: // no such record, which is fine for one of the two
+		case errors.As(err, &dns) && dns.IsNotFound: // a name may lack records of one family
 			missing = err
 		case err != nil:
 			return nil, err

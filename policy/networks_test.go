@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// world is a Networks whose clock and peers the test controls.
+// world is a Networks with a clock and servers that the test controls.
 type world struct {
 	*Networks
 	t    *testing.T
@@ -34,7 +34,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// server is an HTTPS server; its network is called cloud.
+// server starts an HTTPS server for the network cloud.
 func (w *world) server(handler http.HandlerFunc) *httptest.Server {
 	s := httptest.NewTLSServer(handler)
 	s.Config.ErrorLog = nil
@@ -43,7 +43,7 @@ func (w *world) server(handler http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-// compile compiles a policy with one service, web, that allows the network n alone.
+// compile compiles a policy with one service, web, that allows only the network n.
 func (w *world) compile(network string) (*Compiled, error) {
 	w.t.Helper()
 	p, err := Parse(
@@ -58,7 +58,7 @@ func (w *world) compile(network string) (*Compiled, error) {
 	return p.Compile(w.t.Context(), w.Networks)
 }
 
-// allowed expects a compilation that is not stale, and returns who may reach web.
+// allowed compiles without stale networks, and returns the sources of web.
 func (w *world) allowed(network string) string {
 	w.t.Helper()
 	c, err := w.compile(network)
@@ -71,7 +71,7 @@ func (w *world) allowed(network string) string {
 	return strings.Join(c.State.Services[0].Sources.Strings(), " ")
 }
 
-// stale expects last good content, and returns it and the reason.
+// stale compiles with last good content, and returns it and the reason.
 func (w *world) stale(network string) (content, reason string) {
 	w.t.Helper()
 	c, err := w.compile(network)
@@ -84,7 +84,7 @@ func (w *world) stale(network string) (content, reason string) {
 	return strings.Join(c.State.Services[0].Sources.Strings(), " "), c.Stale[0].Reason
 }
 
-// refused expects that nothing is compiled, and returns why.
+// refused expects the compilation to fail, and returns why.
 func (w *world) refused(network string) string {
 	w.t.Helper()
 	c, err := w.compile(network)
@@ -146,7 +146,7 @@ func TestURLIsAskedOnlyWhenDue(t *testing.T) {
 			unchanged.Load(),
 		)
 	}
-	w.time = w.time.Add(-24 * time.Hour) // a clock set back must not make content fresh for ever
+	w.time = w.time.Add(-24 * time.Hour) // a clock set back must not make content fresh forever
 	expect(t, "content", w.allowed(n), "192.0.2.0/24 2001:db8::/32")
 	if unchanged.Load() != 2 {
 		t.Error("content from the future was taken for fresh")
@@ -175,8 +175,8 @@ func TestURLLastModified(t *testing.T) {
 	}
 }
 
-// TestURLFails: whatever goes wrong, the last good content stays in force and is reported; with
-// none nothing compiles.
+// TestURLFails checks that every failure keeps the last good content in force and is reported.
+// Without such content, nothing compiles.
 func TestURLFails(t *testing.T) {
 	plain := httptest.NewServer(
 		http.HandlerFunc(
@@ -210,7 +210,7 @@ func TestURLFails(t *testing.T) {
 		}, "the download broke off: unexpected EOF"},
 		"huge": {func(rw http.ResponseWriter, _ *http.Request) {
 			line := []byte(strings.Repeat("# nothing\n", 1<<13))
-			for range maxList/len(line) + 2 {
+			for range maxListBytes/len(line) + 2 {
 				if _, err := rw.Write(line); err != nil {
 					return
 				}
@@ -266,7 +266,7 @@ func TestURLFails(t *testing.T) {
 			w.time = w.time.Add(2 * time.Hour)
 			content, reason := w.stale(n)
 			expect(t, "last good content", content, "198.51.100.0/24")
-			if name != "304" { // with last good content a 304 without ETag is as wrong
+			if name != "304" { // with last good content, a 304 without an ETag is an error too
 				expectPart(t, reason, c.reason)
 			}
 		})
@@ -291,7 +291,7 @@ func TestURLPin(t *testing.T) {
 	expect(t, "content", content, "192.0.2.1/32")
 	expectPart(t, reason, "sent content with SHA-256")
 
-	// Content that was good before the pin is not good any more.
+	// Content from before the pin is not accepted.
 	other := fmt.Sprintf(`{url: "%s", refresh: 1h, sha256: "%s"}`, s.URL, strings.Repeat("0", 64))
 	expectPart(t, w.refused(other), "the policy wants 000")
 }
@@ -299,7 +299,9 @@ func TestURLPin(t *testing.T) {
 func TestURLPasswordStaysSecret(t *testing.T) {
 	w := newWorld(t)
 	s := w.server(
-		func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "", http.StatusUnauthorized) },
+		func(rw http.ResponseWriter, _ *http.Request) {
+			http.Error(rw, "", http.StatusUnauthorized)
+		},
 	)
 	got := w.refused(
 		fmt.Sprintf(`{url: "%s"}`, strings.Replace(s.URL, "https://", "https://user:hunter2@", 1)),
@@ -312,7 +314,7 @@ func TestURLPasswordStaysSecret(t *testing.T) {
 func TestUntrustedCertificate(t *testing.T) {
 	w := newWorld(t)
 	s := w.server(func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "192.0.2.1") })
-	w.HTTP = nil // the system's certificates do not vouch for this server
+	w.HTTP = nil // the system's certificates don't include this server's
 	expectPart(t, w.refused(fmt.Sprintf(`{url: "%s"}`, s.URL)), "certificate")
 }
 
@@ -378,7 +380,8 @@ func TestFileNetwork(t *testing.T) {
 	w := newWorld(t)
 	path := filepath.Join(t.TempDir(), "cdn.txt")
 	n := fmt.Sprintf(`{file: "%s"}`, path)
-	expect(t, "problem", w.refused(n), path+`: network "n": can't be read: no such file or directory`)
+	expect(t, "problem",
+		w.refused(n), path+`: network "n": can't be read: no such file or directory`)
 
 	write(t, path, "10.0.0.1/8\n# fine\n10.0.0.0/8 # fine\n\n  ::ffff:10.0.0.1\n10.0.0.0/40\r\n")
 	expect(
@@ -426,55 +429,7 @@ func TestFileNetworkMax(t *testing.T) {
 	)
 }
 
-// TestCacheDamage: a cache that was cut, changed or belongs to another source counts as none.
-func TestCacheDamage(t *testing.T) {
-	w := newWorld(t)
-	fail := false
-	w.LookupIP = func(context.Context, string) ([]netip.Addr, error) {
-		if fail {
-			return nil, errors.New("no answer")
-		}
-		return []netip.Addr{addr("192.0.2.1"), addr("192.0.2.4")}, nil
-	}
-	const n = "{dns: vpn.example.net, refresh: 5m}"
-	w.allowed(n)
-	path := filepath.Join(w.Dir, "n.addresses")
-	good, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if info, _ := os.Stat(path); info.Mode().Perm() != 0o600 {
-		t.Errorf("the cache has mode %v", info.Mode())
-	}
-	fail = true
-	expectPart(t, w.refused("{dns: other.example.net}"), "no answer")
-	w.Warn = func(err error) { expectPart(t, err.Error(), "damaged") }
-	for i := 0; i <= len(good); i += 7 {
-		write(t, path, string(good[:i]))
-		if i == len(good) {
-			break
-		}
-		expectPart(t, w.refused(n), "no answer")
-	}
-	write(t, path, strings.Replace(string(good), "\xc0\x00\x02\x04", "\x00\x00\x00\x00", 1))
-	expectPart(t, w.refused(n), "no answer")
-	write(t, path, string(good))
-	expect(t, "content", w.allowed(n), "192.0.2.1/32 192.0.2.4/32")
-}
-
-func TestCacheCannotBeWritten(t *testing.T) {
-	w := newWorld(t)
-	write(t, w.Dir, "a file where the folder should be")
-	w.LookupIP = func(context.Context, string) ([]netip.Addr, error) { return []netip.Addr{addr("192.0.2.1")}, nil }
-	warned := false
-	w.Warn = func(error) { warned = true }
-	expect(t, "content", w.allowed("{dns: vpn.example.net}"), "192.0.2.1/32")
-	if !warned {
-		t.Error("nobody heard that the content could not be kept")
-	}
-}
-
-// TestSlowNetworksLoadTogether: many slow sources take about as long as one.
+// TestSlowNetworksLoadTogether checks that many slow sources take about as long as one.
 func TestSlowNetworksLoadTogether(t *testing.T) {
 	var n Networks
 	var running, most atomic.Int32
@@ -484,7 +439,7 @@ func TestSlowNetworksLoadTogether(t *testing.T) {
 		defer running.Add(-1)
 		for old := most.Load(); now > old && !most.CompareAndSwap(old, now); old = most.Load() {
 		}
-		if now == atOnce {
+		if now == maxConcurrentLoads {
 			close(gate)
 		}
 		<-gate
@@ -492,7 +447,7 @@ func TestSlowNetworksLoadTogether(t *testing.T) {
 	}
 	var b strings.Builder
 	b.WriteString("version: 1\nnetworks:\n")
-	for i := range atOnce {
+	for i := range maxConcurrentLoads {
 		fmt.Fprintf(&b, "  n%d: {dns: host%d.example}\n", i, i)
 	}
 	b.WriteString(
@@ -501,7 +456,7 @@ func TestSlowNetworksLoadTogether(t *testing.T) {
 	if _, err := mustParse(t, b.String()).Compile(t.Context(), &n); err != nil {
 		t.Fatal(err)
 	}
-	if most.Load() != atOnce {
+	if most.Load() != maxConcurrentLoads {
 		t.Errorf("at most %d ran together", most.Load())
 	}
 }

@@ -25,7 +25,8 @@ func TestOnHost(t *testing.T) {
 	h := Host{
 		Interfaces: []string{"lo", "eth0", "wg0", "odd+"},
 		Raw:        []firewall.Protocol{89, firewall.VRRP},
-		Addresses:  []netip.Addr{netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10")},
+		Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.10"),
+			netip.MustParseAddr("2001:db8::10")},
 	}
 	c := compiledText(t, `version: 1
 unlisted: deny
@@ -61,7 +62,7 @@ services:
 	}
 }
 
-// Through iptables an interface in a VRF is known by the VRF's name only.
+// With iptables, packets of an interface in a VRF have only the VRF's name.
 func TestInterfaceInVRF(t *testing.T) {
 	h := Host{
 		Interfaces: []string{"lo", "eth0", "eth1", "red"},
@@ -87,7 +88,7 @@ services:
 			t.Error(text)
 		}
 	}
-	h.VRFs = nil // nftables
+	h.VRFs = nil // as with nftables
 	if warned := c.OnHost(h, "policy.yaml", testClock()); len(warned) > 0 {
 		t.Error(warned)
 	}

@@ -16,9 +16,11 @@ func tcp(ports ...uint16) (out []firewall.PortRange) {
 	return out
 }
 
-// TestOutline: however broken a policy is, what can be read of it is, and nothing is called complete that may not be.
+// TestOutline checks that everything readable of a broken policy is in the outline, and that an
+// incomplete outline is never marked complete.
 func TestOutline(t *testing.T) {
-	const ssh, db = "  - {name: ssh, port: 22, allow: [any]}\n", "  - {name: db, port: 5432, allow: [nowhere]}\n"
+	const ssh, db = "  - {name: ssh, port: 22, allow: [any]}\n",
+		"  - {name: db, port: 5432, allow: [nowhere]}\n"
 	for name, c := range map[string]struct {
 		policy string
 		want   firewall.Outline

@@ -8,8 +8,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Policy is what the administrator wrote, read and checked. Networks that live elsewhere are not
-// loaded yet; Compile does that.
+// Policy is what the administrator wrote, read and checked. It holds external networks by
+// reference; Compile loads their content.
 type Policy struct {
 	// Origin names the files that were read, or "embedded default".
 	Origin string
@@ -18,17 +18,17 @@ type Policy struct {
 	Daemon DaemonConfig
 	Tests  []Test
 
-	files       []file // what it was read from
+	files       []file // the files it was read from
 	unlisted    firewall.Unlisted
 	refuse      firewall.Refuse
 	established firewall.Established
 	essentials  firewall.Essentials
-	direct      []string // interfaces with containers behind them, closed to new packets from outside
+	direct      []string // interfaces with containers behind them, closed from outside
 	networks    map[string]*network
 	services    []service
 }
 
-// What is in force where the policy doesn't say.
+// Defaults of keys that the policy does not have.
 const (
 	defaultPort     = 9090
 	defaultMaxLease = 24 * time.Hour
@@ -36,23 +36,23 @@ const (
 	DefaultPoll = 10 * time.Second
 )
 
-// DaemonConfig is the daemon's part of the policy.
+// DaemonConfig is the part of the policy that configures the daemon.
 type DaemonConfig struct {
 	Protect  string // "auto", "always" or "never"
-	Metrics  string // loopback address and port; "" is off
+	Metrics  string // loopback address and port; "" serves no metrics
 	MaxLease time.Duration
 	Poll     time.Duration
-	Follow   string // one of those below
+	Follow   string // one of the Follow constants
 }
 
-// What the daemon follows by itself: puts in force when it changes.
+// The values of DaemonConfig.Follow: which changes on disk the daemon applies without a command.
 const (
-	FollowNetworks = "networks" // files, addresses and names of networks; the policy only when asked
-	FollowAll      = "all"      // the policy's own files, too
+	FollowNetworks = "networks" // files, addresses and names of networks; not the policy's files
+	FollowAll      = "all"      // networks and the policy's own files
 	FollowNone     = "none"     // nothing
 )
 
-// ServiceInfo is what the policy says about a service beyond what is enforced.
+// ServiceInfo is what the policy says about a service and the kernel doesn't enforce.
 type ServiceInfo struct {
 	Location    Location `json:"location"`
 	Owner       string   `json:"owner,omitempty"`
@@ -63,46 +63,46 @@ type ServiceInfo struct {
 	Health      string   `json:"health,omitempty"`
 }
 
-// service is one entry of services.
+// service is one entry of the key services.
 type service struct {
 	info    ServiceInfo
-	portsAt []Location // of each of enforced.Ports
-	// unclear is set when ports, interfaces or addresses may not be what was meant, because of
-	// mistakes.
-	unclear bool
-	// enforced has everything but the sources.
+	portsAt []Location // of each range in enforced.Ports
+	// uncertain is true when mistakes in the file may hide the intended ports, interfaces or
+	// addresses.
+	uncertain bool
+	// enforced holds everything but the sources, which Compile adds.
 	enforced firewall.Service
 	allow    []source
 	except   []source
 }
 
-// source is one entry of allow, except or a network: a prefix or a network's name.
+// source is one entry of allow, except or a network: either a prefix or the name of a network.
 type source struct {
 	at      Location
-	prefix  netip.Prefix // valid, or
+	prefix  netip.Prefix // invalid if network is set
 	network string
 	expires time.Time // zero: never
 }
 
-// network is one entry of networks: a list, or content from elsewhere.
+// network is one entry of the key networks: a list in the policy, or content from elsewhere.
 type network struct {
 	name    string
 	at      Location
-	entries []source // a list
+	entries []source // the list in the policy
 
-	file, url, dns string // exactly one is set if it is no list
+	file, url, dns string // exactly one is set for an external network
 	refresh        time.Duration
-	selects        *selectPath // of JSON; nil if its list is lines
+	selects        *selectPath // what to take from JSON; nil if the content is a list of lines
 	sha256         string      // lower case
-	max            int
-	maxShrink      int // percent
+	max            int         // entries
+	maxShrink      int         // percent
 }
 
-// external reports whether the network's content lives outside the policy.
+// external reports whether the content of the network lives outside the policy.
 func (n *network) external() bool { return n.file != "" || n.url != "" || n.dns != "" }
 
-// shownURL is the url without the password that may be in it.
-func (n *network) shownURL() string {
+// redactedURL is the URL without its password.
+func (n *network) redactedURL() string {
 	u, err := url.Parse(n.url)
 	if err != nil {
 		return n.url
@@ -110,16 +110,16 @@ func (n *network) shownURL() string {
 	return u.Redacted()
 }
 
-// shown is where an external network comes from, for people.
-func (n *network) shown() string {
+// sourceForPeople says where an external network comes from, without its password.
+func (n *network) sourceForPeople() string {
 	if n.url != "" {
-		return "url " + n.shownURL()
+		return "url " + n.redactedURL()
 	}
-	return n.place()
+	return n.source()
 }
 
-// place is where an external network comes from.
-func (n *network) place() string {
+// source says where an external network comes from.
+func (n *network) source() string {
 	switch {
 	case n.file != "":
 		return "file " + n.file
@@ -129,22 +129,22 @@ func (n *network) place() string {
 	return "dns " + n.dns
 }
 
-// origin is the key of an external network's cache: where it comes from, and what is taken of it.
-func (n *network) origin() string {
+// cacheKey identifies cached content: where it comes from and what is selected from it.
+func (n *network) cacheKey() string {
 	if n.selects != nil {
-		return n.place() + " select " + n.selects.text
+		return n.source() + " select " + n.selects.text
 	}
-	return n.place()
+	return n.source()
 }
 
-// What external networks are held to unless the policy says otherwise.
+// Limits and intervals of external networks that the policy does not set.
 const (
 	defaultMaxEntries = 1_000_000
 	defaultURLRefresh = 24 * time.Hour
 	defaultDNSRefresh = 5 * time.Minute
 )
 
-// builtIn are the networks that every policy has. private is RFC 1918, RFC 4193 and link-local
+// builtIn holds the networks that every policy has. private is RFC 1918, RFC 4193 and link-local
 // (RFC 3927, RFC 4291 §2.5.6).
 var builtIn = map[string]firewall.Prefixes{
 	"any": firewall.MustPrefixes("0.0.0.0/0", "::/0"),
@@ -159,7 +159,7 @@ var builtIn = map[string]firewall.Prefixes{
 	"loopback": firewall.MustPrefixes("127.0.0.0/8", "::1/128"),
 }
 
-// BuiltInName is the built-in network that a set is; "" if it is none of them.
+// BuiltInName returns the name of the built-in network that equals set, or "" if none does.
 func BuiltInName(set firewall.Prefixes) string {
 	for name, known := range builtIn {
 		if set.Equal(known) {

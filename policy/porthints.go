@@ -8,43 +8,44 @@ import (
 	"github.com/portgrave/portgrave/firewall/iana"
 )
 
-// portHint says what to write instead of a text that is not a port or a range; "" if that is
-// unclear. It begins with a semicolon. In a policy a port is a number, so that no file of the host
-// decides what is open; its name only leads to a hint.
+// portHint says what to write instead of a text that is not a port or range; "" if that is unclear.
+// A policy accepts numbers only, so that no file of the host decides what is open; the name of a
+// port only leads to a hint.
 func portHint(text string) string {
 	lower := strings.ToLower(strings.TrimSpace(text))
 	known, udp, named := iana.Known(lower)
-	ranged := rangeWritten(lower)
+	ranged := normalizeRange(lower)
 	switch {
 	case named && udp:
 		return fmt.Sprintf("; write %s, and protocol: udp", quotedRange(known))
 	case named:
 		return "; write " + quotedRange(known)
-	case slices.Contains(everyone, lower):
+	case slices.Contains(everyoneWords, lower):
 		return `; every port is written "1-65535"`
 	case portPattern.MatchString(ranged):
 		return "; write " + quotedRange(ranged)
 	case strings.ContainsAny(lower, ", "):
-		return portListHint(fieldsAt(lower, ", "))
+		return portListHint(splitAny(lower, ", "))
 	case strings.Contains(lower, "/"):
 		return portListHint([]string{lower})
 	}
 	return ""
 }
 
-// fieldsAt are the words between separators.
-func fieldsAt(text, separators string) []string {
-	return strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(separators, r) })
+// splitAny splits a text at any of the separators.
+func splitAny(text, separators string) []string {
+	isSeparator := func(r rune) bool { return strings.ContainsRune(separators, r) }
+	return strings.FieldsFunc(text, isSeparator)
 }
 
-// withoutBrackets is a hint for an entry of a list: its brackets are there already.
+// withoutBrackets removes the brackets from a hint, for an entry that is in a list already.
 func withoutBrackets(hint string) string {
 	return strings.NewReplacer("[", "", "]", "").Replace(hint)
 }
 
-// rangeWritten is a range as a policy writes it, of one in the form of iptables (60000:61000), or
-// with spaces or another dash.
-func rangeWritten(text string) string {
+// normalizeRange returns a range as a policy writes it. The range may be in the form of iptables
+// (60000:61000), or have spaces or another dash.
+func normalizeRange(text string) string {
 	for _, dash := range []string{":", "..", "–", "—"} {
 		text = strings.Replace(text, dash, "-", 1)
 	}
@@ -55,7 +56,7 @@ func rangeWritten(text string) string {
 	return strings.TrimSpace(first) + "-" + strings.TrimSpace(last)
 }
 
-// quotedRange is a port as a number, or a range in quotes.
+// quotedRange returns a port as it is, and a range in quotes.
 func quotedRange(text string) string {
 	if strings.Contains(text, "-") {
 		return `"` + text + `"`
@@ -63,23 +64,23 @@ func quotedRange(text string) string {
 	return text
 }
 
-// portListHint says how several ports are written, with or without protocols of their own; "" if
-// one of them isn't a port.
+// portListHint says how to write several ports, with or without protocols; "" if one of them isn't
+// a port.
 func portListHint(words []string) string {
 	var ports, protocols []string
 	for _, word := range words {
 		port, protocol, both := strings.Cut(word, "/")
-		if slices.Contains(withPorts(), port) {
+		if slices.Contains(portProtocolNames(), port) {
 			port, protocol = protocol, port // tcp/22
 		}
-		if port = rangeWritten(port); !portPattern.MatchString(port) {
+		if port = normalizeRange(port); !portPattern.MatchString(port) {
 			known, _, named := iana.Known(port)
 			if !named || both {
 				return ""
 			}
 			port = known
 		}
-		if both && !slices.Contains(withPorts(), protocol) {
+		if both && !slices.Contains(portProtocolNames(), protocol) {
 			return ""
 		}
 		ports, protocols = append(ports, quotedRange(port)), append(protocols, protocol)
@@ -100,10 +101,10 @@ func portListHint(words []string) string {
 	return fmt.Sprintf("; write port: %s and protocol: %s", list, protocols[0])
 }
 
-// protocolHint says what to write instead of a word that is not a protocol; "" if that is unclear.
+// protocolHint says what to write instead of an unknown protocol; "" if that is unclear.
 func protocolHint(text string) string {
 	lower := strings.ToLower(strings.TrimSpace(text))
-	parts := fieldsAt(lower, ",/+& ")
+	parts := splitAny(lower, ",/+& ")
 	_, _, named := iana.Known(lower)
 	switch {
 	case len(parts) > 1 && !slices.ContainsFunc(parts, func(s string) bool {
@@ -112,7 +113,7 @@ func protocolHint(text string) string {
 		return "; write [" + strings.Join(parts, ", ") + "]"
 	case lower == "both":
 		return "; write [tcp, udp]"
-	case slices.Contains(everyone, lower) || lower == "-1":
+	case slices.Contains(everyoneWords, lower) || lower == "-1":
 		return "; name the protocols that the service speaks, such as [tcp, udp]"
 	case slices.Contains([]string{"tcp4", "tcp6", "udp4", "udp6"}, lower):
 		return fmt.Sprintf("; a protocol holds for both families: write %s, and name sources of "+

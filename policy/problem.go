@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// Location is a place in a policy or network file. Line and column count from 1; 0 means the whole file.
+// Location is a place in a policy or network file. Line and Column count from 1; 0 means the whole
+// file.
 type Location struct {
 	File   string `json:"file"`
 	Line   int    `json:"line"`
@@ -21,7 +22,7 @@ func (l Location) String() string {
 	return fmt.Sprintf("%s:%d:%d", l.File, l.Line, l.Column)
 }
 
-// Problem is one mistake, with what to write instead. The JSON shape is a contract.
+// Problem is one mistake and what to write instead. Its JSON shape is stable.
 type Problem struct {
 	File    string `json:"file"`
 	Line    int    `json:"line"`
@@ -33,7 +34,7 @@ func (p Problem) Error() string {
 	return Location{p.File, p.Line, p.Column}.String() + ": " + p.Message
 }
 
-// Problems are all mistakes of a policy, in order of place. As an error it prints one a line.
+// Problems are all mistakes of a policy, in order of location. Error prints one a line.
 type Problems []Problem
 
 func (p Problems) Error() string {
@@ -44,10 +45,10 @@ func (p Problems) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// maxProblems is how many mistakes are reported; a file that is wrong throughout says so once.
+// maxProblems bounds the mistakes that are reported. A message gives the number of the others.
 const maxProblems = 200
 
-// maxCollected bounds what a hostile file makes us remember before the first maxProblems are picked.
+// maxCollected bounds the mistakes that a hostile file makes us store before sorting.
 const maxCollected = 20 * maxProblems
 
 // reporter collects mistakes.
@@ -64,20 +65,20 @@ func (r *reporter) at(l Location, format string, args ...any) {
 	r.list = append(r.list, Problem{l.File, l.Line, l.Column, fmt.Sprintf(format, args...)})
 }
 
-// count is how many mistakes there were so far.
+// count returns the number of mistakes so far.
 func (r *reporter) count() int { return len(r.list) + r.dropped }
 
-// problems is nil, or every mistake once, in order.
+// problems returns nil, or each mistake once, in order.
 func (r *reporter) problems() error {
 	if len(r.list) == 0 {
 		return nil
 	}
-	return r.list.ordered(r.dropped)
+	return r.list.sorted(r.dropped)
 }
 
-// suggest is didYouMean for names that the administrator gave, the keys of a map: two of them that
-// look alike may be two things, so a name has to be mistyped. It is "" once there are more mistakes
-// than anyone reads, so that a long file of them does not take quadratic time.
+// suggest is didYouMean for the names in a map, which the administrator chose. Two names that look
+// alike may be different things, so the difference must look like a typing error. It returns ""
+// after maxProblems mistakes, because a long file of them would take quadratic time.
 func suggest[V any](r *reporter, word string, known map[string]V) string {
 	if len(r.list) > maxProblems {
 		return ""
@@ -87,28 +88,35 @@ func suggest[V any](r *reporter, word string, known map[string]V) string {
 	}))
 }
 
-// ordered is every mistake once, by place; those beyond maxProblems, and the dropped ones, become a number.
-func (p Problems) ordered(dropped int) Problems {
+// sorted returns each mistake once, by location. A last entry counts those beyond maxProblems and
+// the dropped ones.
+func (p Problems) sorted(dropped int) Problems {
 	out := slices.Clone(p)
 	slices.SortStableFunc(out, func(a, b Problem) int {
-		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+		return cmp.Or(
+			strings.Compare(a.File, b.File),
+			cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Column, b.Column),
+		)
 	})
 	out = slices.Compact(out)
 	if extra := len(out) - maxProblems + dropped; extra > 0 && len(out) >= maxProblems {
 		last := out[maxProblems-1]
-		out = append(out[:maxProblems], Problem{last.File, last.Line, last.Column, fmt.Sprintf("… and %d more", extra)})
+		more := fmt.Sprintf("… and %d more", extra)
+		out = append(out[:maxProblems], Problem{last.File, last.Line, last.Column, more})
 	}
 	return out
 }
 
-// didYouMean is " (did you mean "x"?)" for the nearest of the known words, "" if none is near.
+// didYouMean returns " (did you mean "x"?)" for the nearest known word, or "" if none is near.
 func didYouMean(word string, known []string) string {
 	best, distance := "", 3
 	if len(word) < 5 {
 		distance = 2
 	}
 	for _, k := range known {
-		if d := editDistance(strings.ToLower(word), strings.ToLower(k)); d < distance || d == distance && best == "" && d < len(word) {
+		d := editDistance(strings.ToLower(word), strings.ToLower(k))
+		if d < distance || d == distance && best == "" && d < len(word) {
 			best, distance = k, d
 		}
 	}
@@ -118,10 +126,11 @@ func didYouMean(word string, known []string) string {
 	return fmt.Sprintf(" (did you mean %q?)", best)
 }
 
-// editDistance is how many insertions, deletions, replacements and swaps of neighbours part two words.
+// editDistance is the number of insertions, deletions, replacements and swaps of neighbours between
+// two words.
 func editDistance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
-		return 64 // no name of ours is so long; the table would be large for nothing
+		return 64 // every name is shorter, and the table would be large
 	}
 	d := make([][]int, len(a)+1)
 	for i := range d {

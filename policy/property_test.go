@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// model is a policy before it is written down; it can be written in many ways.
+// model is the content of a policy, which can be written in many ways.
 type model struct {
 	services []modelService
 }
@@ -29,51 +29,58 @@ type modelService struct {
 	expires       time.Time
 }
 
-// somePrefix draws from a small space, so that prefixes meet, nest and touch.
-func somePrefix() *rapid.Generator[netip.Prefix] {
+// prefixGenerator draws from a small space, so that prefixes overlap and touch.
+func prefixGenerator() *rapid.Generator[netip.Prefix] {
 	return rapid.Custom(func(t *rapid.T) netip.Prefix {
 		low := byte(rapid.IntRange(0, 31).Draw(t, "low"))
 		if rapid.Bool().Draw(t, "v6") {
-			return netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: low}), rapid.IntRange(122, 128).Draw(t, "bits")).Masked()
+			return netip.PrefixFrom(netip.AddrFrom16([16]byte{0x20, 1, 0xd, 0xb8, 15: low}),
+				rapid.IntRange(122, 128).Draw(t, "bits")).Masked()
 		}
-		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, low}), rapid.IntRange(26, 32).Draw(t, "bits")).Masked()
+		return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, low}),
+			rapid.IntRange(26, 32).Draw(t, "bits")).Masked()
 	})
 }
 
-func someModel() *rapid.Generator[model] {
+func modelGenerator() *rapid.Generator[model] {
 	return rapid.Custom(func(t *rapid.T) model {
 		var m model
 		for i := range rapid.IntRange(0, 4).Draw(t, "services") {
-			s := modelService{name: fmt.Sprintf("s%d", i), first: 100*i + rapid.IntRange(1, 50).Draw(t, "first")}
+			s := modelService{name: fmt.Sprintf("s%d", i), first: 100*i +
+				rapid.IntRange(1, 50).Draw(t, "first")}
 			s.last = s.first + rapid.IntRange(0, 40).Draw(t, "length")
-			s.protocols = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"tcp", "udp", "sctp"}), 1, 3, rapid.ID).Draw(t, "protocols")
-			s.interfaces = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"eth0", "eth1", "wlan*"}), 0, 2, rapid.ID).Draw(t, "interfaces")
-			s.allow = rapid.SliceOfN(somePrefix(), 0, 6).Draw(t, "allow")
-			s.except = rapid.SliceOfN(somePrefix(), 0, 3).Draw(t, "except")
-			s.expiring = rapid.SliceOfN(somePrefix(), 0, 3).Draw(t, "expiring")
-			s.expires = testClock().Add(time.Duration(rapid.IntRange(-100, 100).Draw(t, "hours")) * time.Hour)
+			s.protocols = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"tcp", "udp", "sctp"}),
+				1, 3, rapid.ID).Draw(t, "protocols")
+			s.interfaces = rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"eth0", "eth1",
+				"wlan*"}), 0, 2, rapid.ID).Draw(t, "interfaces")
+			s.allow = rapid.SliceOfN(prefixGenerator(), 0, 6).Draw(t, "allow")
+			s.except = rapid.SliceOfN(prefixGenerator(), 0, 3).Draw(t, "except")
+			s.expiring = rapid.SliceOfN(prefixGenerator(), 0, 3).Draw(t, "expiring")
+			s.expires = testClock().Add(time.Duration(rapid.IntRange(-100, 100).Draw(t,
+				"hours")) * time.Hour)
 			m.services = append(m.services, s)
 		}
 		return m
 	})
 }
 
-// write writes the model as YAML, in one of the many ways that mean the same.
+// write writes the model as YAML, in one of many equivalent ways.
 func (m model) write(t *rapid.T) string {
 	var networks, services []string
 	split := func(list []netip.Prefix) (entries []string) {
 		for _, p := range rapid.Permutation(list).Draw(t, "order") {
 			switch rapid.IntRange(0, 4).Draw(t, "form") {
-			case 0: // in halves
+			case 0: // as two halves
 				if p.Bits() < p.Addr().BitLen() {
 					a, b := halves(p)
 					entries = append(entries, quoted(b), quoted(a))
 					continue
 				}
 				entries = append(entries, quoted(p), quoted(p))
-			case 1: // as a network, within a network
+			case 1: // as a network inside a network
 				name := fmt.Sprintf("n%d", len(networks))
-				networks = append(networks, fmt.Sprintf("  %s: [%s]\n", name, quoted(p)), fmt.Sprintf("  %sn: [%s]\n", name, name))
+				networks = append(networks, fmt.Sprintf("  %s: [%s]\n", name, quoted(p)),
+					fmt.Sprintf("  %sn: [%s]\n", name, name))
 				entries = append(entries, name+"n")
 			case 2: // with a reason
 				entries = append(entries, fmt.Sprintf("{cidr: %s, reason: why not}", quoted(p)))
@@ -97,7 +104,8 @@ func (m model) write(t *rapid.T) string {
 		}
 		allow := split(s.allow)
 		for _, p := range s.expiring {
-			allow = append(allow, fmt.Sprintf("{cidr: %s, expires: %q}", quoted(p), s.expires.Format(time.RFC3339)))
+			allow = append(allow,
+				fmt.Sprintf("{cidr: %s, expires: %q}", quoted(p), s.expires.Format(time.RFC3339)))
 		}
 		keys := rapid.Permutation([]string{"name: " + s.name, "port: " + ports,
 			"protocol: [" + strings.Join(rapid.Permutation(s.protocols).Draw(t, "protocols"), ", ") + "]",
@@ -109,10 +117,12 @@ func (m model) write(t *rapid.T) string {
 	}
 	parts := []string{"version: 1\n"}
 	if len(networks) > 0 {
-		parts = append(parts, "networks:\n"+strings.Join(rapid.Permutation(networks).Draw(t, "networks"), ""))
+		parts = append(parts,
+			"networks:\n"+strings.Join(rapid.Permutation(networks).Draw(t, "networks"), ""))
 	}
 	if len(services) > 0 {
-		parts = append(parts, "services:\n"+strings.Join(rapid.Permutation(services).Draw(t, "services"), ""))
+		parts = append(parts,
+			"services:\n"+strings.Join(rapid.Permutation(services).Draw(t, "services"), ""))
 	}
 	return strings.Join(rapid.Permutation(parts).Draw(t, "parts"), "")
 }
@@ -139,10 +149,10 @@ func compileModel(t *rapid.T, content string) *Compiled {
 	return c
 }
 
-// TestSameMeaningSameState: however a policy is written down, it compiles to the same State.
-func TestSameMeaningSameState(t *testing.T) {
+// TestEqualPoliciesCompileEqually checks that equivalent policies compile to the same State.
+func TestEqualPoliciesCompileEqually(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := someModel().Draw(t, "model")
+		m := modelGenerator().Draw(t, "model")
 		one, two := m.write(t), m.write(t)
 		a, b := compileModel(t, one).State, compileModel(t, two).State
 		if !a.Equal(b) {
@@ -156,23 +166,26 @@ func TestSameMeaningSameState(t *testing.T) {
 	})
 }
 
-// TestStateMeansThePolicy: the State decides about each single address as the entries say, read one by one.
-func TestStateMeansThePolicy(t *testing.T) {
+// TestStateDecidesAsThePolicy checks that the State decides about each address as the entries do,
+// one by one.
+func TestStateDecidesAsThePolicy(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m := someModel().Draw(t, "model")
+		m := modelGenerator().Draw(t, "model")
 		c := compileModel(t, m.write(t))
 		in := func(list []netip.Prefix, a netip.Addr) bool {
 			return slices.ContainsFunc(list, func(p netip.Prefix) bool { return p.Contains(a) })
 		}
 		for _, s := range m.services {
-			source := somePrefix().Draw(t, "source").Addr()
-			want := (in(s.allow, source) || s.expires.After(testClock()) && in(s.expiring, source)) && !in(s.except, source)
+			source := prefixGenerator().Draw(t, "source").Addr()
+			want := (in(s.allow, source) || s.expires.After(testClock()) &&
+				in(s.expiring, source)) && !in(s.except, source)
 			protocol, err := firewall.ParseProtocol(s.protocols[0])
 			if err != nil {
 				t.Fatal(err)
 			}
 			port := uint16(rapid.IntRange(s.first, s.last).Draw(t, "port"))
-			d := c.State.Decide(firewall.Flow{Protocol: protocol, Source: source, Port: port}, testClock())
+			d := c.State.Decide(firewall.Flow{Protocol: protocol, Source: source, Port: port},
+				testClock())
 			if (d.Verdict == firewall.Allowed) != want {
 				t.Fatalf("%s from %s: %+v, but the policy says %v", s.name, source, d, want)
 			}
@@ -180,16 +193,19 @@ func TestStateMeansThePolicy(t *testing.T) {
 	})
 }
 
-// TestTestsAgreeWithDecide: the symbolic answer about a CIDR is that of all its addresses.
+// TestTestsAgreeWithDecide checks that the result for a CIDR is the one for all of its addresses.
 func TestTestsAgreeWithDecide(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		c := compileModel(t, someModel().Draw(t, "model").write(t))
-		test := Test{From: somePrefix().Draw(t, "from"), Protocol: firewall.TCP, Port: uint16(rapid.IntRange(1, 500).Draw(t, "port")), Expect: "allow",
-			Interface: rapid.SampledFrom([]string{"", "eth0", "eth1", "wlan7", "eth9"}).Draw(t, "interface")}
+		c := compileModel(t, modelGenerator().Draw(t, "model").write(t))
+		test := Test{From: prefixGenerator().Draw(t, "from"), Protocol: firewall.TCP,
+			Port: uint16(rapid.IntRange(1, 500).Draw(t, "port")), Expect: "allow",
+			Interface: rapid.SampledFrom([]string{"", "eth0", "eth1", "wlan7", "eth9"}).Draw(t,
+				"interface")}
 		got := newJudge(c.State, testClock()).run(test).Got
 		seen := map[firewall.Verdict]bool{}
 		for a := test.From.Addr(); test.From.Contains(a); a = a.Next() {
-			seen[c.State.Decide(firewall.Flow{Protocol: test.Protocol, Source: a, Port: test.Port, Interface: test.Interface}, testClock()).Verdict] = true
+			seen[c.State.Decide(firewall.Flow{Protocol: test.Protocol, Source: a, Port: test.Port,
+				Interface: test.Interface}, testClock()).Verdict] = true
 		}
 		want := "partial"
 		switch {
@@ -207,9 +223,9 @@ func TestTestsAgreeWithDecide(t *testing.T) {
 	})
 }
 
-// TestSchemaIsNoStricter: whatever the reader accepts, the schema accepts. The documents are good
-// ones with some values replaced, so that many of them are right.
-func TestSchemaIsNoStricter(t *testing.T) {
+// TestSchemaAcceptsWhatReadAccepts replaces some values of good documents, so that many of the
+// results are still valid.
+func TestSchemaAcceptsWhatReadAccepts(t *testing.T) {
 	schema := compiledSchema(t)
 	var tokens []string
 	var documents [][]string
@@ -230,7 +246,8 @@ func TestSchemaIsNoStricter(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		words := slices.Clone(rapid.SampledFrom(documents).Draw(rt, "document"))
 		for range rapid.IntRange(1, 3).Draw(rt, "changes") {
-			words[rapid.IntRange(0, len(words)-1).Draw(rt, "where")] = rapid.SampledFrom(tokens).Draw(rt, "what")
+			words[rapid.IntRange(0, len(words)-1).Draw(rt,
+				"where")] = rapid.SampledFrom(tokens).Draw(rt, "what")
 		}
 		content := []byte(strings.Join(words, ""))
 		if _, err := Parse("policy.yaml", content); err != nil {
@@ -239,7 +256,7 @@ func TestSchemaIsNoStricter(t *testing.T) {
 		accepted++
 		document, err := asJSON(t, content)
 		if err != nil {
-			return // such as an alias that the library reads differently
+			return // for example an alias that the library reads differently
 		}
 		if err := schema.Validate(document); err != nil {
 			rt.Fatalf("the reader accepts and the schema refuses:\n%s\n%v", content, err)
@@ -250,7 +267,7 @@ func TestSchemaIsNoStricter(t *testing.T) {
 	}
 }
 
-// splitKeeping splits at any of the separators and keeps them as words.
+// splitKeeping splits at the separators and keeps them as words.
 func splitKeeping(s, separators string) (words []string) {
 	for s != "" {
 		i := strings.IndexAny(s, separators)

@@ -8,13 +8,11 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Protocols of services and tests: those with ports, and those without.
+const protocolDoc = "Protocols without ports are listed as a whole, by name or number, without " +
+	"port, and not beside tcp, udp or sctp. ping is the echo requests of both families; without " +
+	"a service for it, essentials decide. ipip is 4 and 6in4, or ipv6, is 41."
 
-const protocolDoc = "Protocols without ports are listed as a whole, by name or number, without port, and not " +
-	"beside tcp, udp or sctp. ping is the echo requests of both families; without a service for it, essentials " +
-	"decide. ipip is 4 and 6in4, or ipv6, is 41."
-
-// protocolNames are all protocols that have a name, those with ports first.
+// protocolNames lists all protocols that have a name, those with ports first.
 func protocolNames() choice {
 	var names choice
 	for _, p := range firewall.Protocols {
@@ -23,11 +21,11 @@ func protocolNames() choice {
 	return append(names, firewall.PortlessNames()...)
 }
 
-// protocolName is one of protocolNames.
+// protocolName is the shape of a protocol's name.
 type protocolName struct{ choice }
 
 func (s protocolName) check(n *node, r *reporter) {
-	// No part of ICMP is listed by that name, and igmp, which looks alike, is no part of it.
+	// ParseProtocol explains icmp. The usual suggestion would be igmp, which is unrelated.
 	if _, err := firewall.ParseProtocol(n.text); err != nil && strings.Contains(n.text, "icmp") {
 		r.at(n.at, "%v", err)
 		return
@@ -39,7 +37,7 @@ func (s protocolName) check(n *node, r *reporter) {
 	s.choice.check(n, r)
 }
 
-// portlessNumber is the number of a protocol without ports.
+// portlessNumber is the shape of a protocol number without ports.
 type portlessNumber struct{}
 
 func (portlessNumber) accepts(n *node) bool { return n.kind == kindInteger }
@@ -61,7 +59,7 @@ func (s portlessNumber) schema() map[string]any {
 		"not": map[string]any{"enum": refused}}
 }
 
-// portlessTest is a test of a protocol without ports.
+// portlessTest is the alternative to the keys to and port: a protocol without ports.
 var portlessTest = alternative{
 	given: func(n *node) bool {
 		p, ok := protocolOf(n.get("protocol"))
@@ -70,31 +68,31 @@ var portlessTest = alternative{
 	schema: map[string]any{
 		"required": []string{"protocol"},
 		"properties": map[string]any{
-			"protocol": map[string]any{"not": map[string]any{"enum": withPorts()}},
+			"protocol": map[string]any{"not": map[string]any{"enum": portProtocolNames()}},
 		},
 		"not": map[string]any{"anyOf": []any{map[string]any{"required": []string{"to"}},
 			map[string]any{"required": []string{"port"}}}},
 	},
 }
 
-func withPorts() (names []string) {
+func portProtocolNames() (names []string) {
 	for _, p := range firewall.Protocols {
 		names = append(names, p.String())
 	}
 	return names
 }
 
-// protocolOf reads one protocol; check has reported what is none.
+// protocolOf reads one protocol; check has reported other values.
 func protocolOf(n *node) (firewall.Protocol, bool) {
-	if n == nil ||
-		n.kind != kindInteger && !(n.kind == kindString && slices.Contains(protocolNames(), n.text)) {
+	if n == nil || n.kind != kindInteger && n.kind != kindString ||
+		n.kind == kindString && !slices.Contains(protocolNames(), n.text) {
 		return 0, false
 	}
 	p, err := firewall.ParseProtocol(n.text)
 	return p, err == nil
 }
 
-// ports reads port and protocol: the ranges, and where each stands.
+// ports reads the keys port and protocol. It returns the ranges and the location of each.
 func (d *decoder) ports(n *node) (out []firewall.PortRange, at []Location) {
 	protocols := []firewall.Protocol{firewall.TCP}
 	var whole []string // protocols without ports
@@ -113,7 +111,7 @@ func (d *decoder) ports(n *node) (out []firewall.PortRange, at []Location) {
 		}
 	}
 	if len(whole) > 0 {
-		d.noPorts(n, whole, protocols)
+		d.reportPortConflict(n, whole, protocols)
 		return out, at
 	}
 	items := itemsOf(n.get("port"))
@@ -124,21 +122,16 @@ func (d *decoder) ports(n *node) (out []firewall.PortRange, at []Location) {
 		first, last, ok := d.portRange(item)
 		for _, p := range protocols {
 			if ok {
-				out, at = append(
-					out,
-					firewall.PortRange{Protocol: p, First: first, Last: last},
-				), append(
-					at,
-					item.at,
-				)
+				out = append(out, firewall.PortRange{Protocol: p, First: first, Last: last})
+				at = append(at, item.at)
 			}
 		}
 	}
 	return out, at
 }
 
-// noPorts reports what can't stand beside protocols without ports.
-func (d *decoder) noPorts(n *node, whole []string, withPorts []firewall.Protocol) {
+// reportPortConflict reports ports, or protocols with ports, beside protocols without ports.
+func (d *decoder) reportPortConflict(n *node, whole []string, withPorts []firewall.Protocol) {
 	verb := "has"
 	if len(whole) > 1 {
 		verb = "have"
@@ -148,12 +141,13 @@ func (d *decoder) noPorts(n *node, whole []string, withPorts []firewall.Protocol
 		d.report.at(x.at, "%s %s no ports; leave port out", names, verb)
 	}
 	if len(withPorts) > 0 {
-		d.report.at(n.get("protocol").at, "%s %s no ports and can't stand beside %s; write two services",
+		d.report.at(n.get("protocol").at, "%s %s no ports and can't stand beside %s; write two "+
+			"services",
 			names, verb, withPorts[0])
 	}
 }
 
-// protocolText is a protocol as a policy writes it: by name if it has one, else by its number.
+// protocolText returns a protocol as a policy writes it: its name, or else its number.
 func protocolText(p firewall.Protocol) string {
 	return strings.TrimPrefix(p.String(), "protocol-")
 }

@@ -1,15 +1,15 @@
 package policy
 
-// PublishedList is a list that others publish, and how a policy reads it.
+// PublishedList is a list that a provider publishes, and how a policy reads it.
 type PublishedList struct {
-	Name   string // what a policy may call it
-	What   string // whose addresses
-	URL    string // where it is, or
-	File   string // where it was downloaded to, since its address changes
-	Select string // what to select of it; "" if it is lines
+	Name   string // for the network in a policy
+	What   string // whose addresses it has
+	URL    string // "" if its address changes
+	File   string // where it was downloaded to, if URL is ""
+	Select string // the JSON path of the addresses; "" if the list is lines
 }
 
-// PublishedLists are lists that many hosts want, for the manual. A test reads a sample of each.
+// PublishedLists are common published lists, for the manual. A test reads a sample of each.
 var PublishedLists = []PublishedList{
 	{"aws", "Amazon Web Services, both families",
 		"https://ip-ranges.amazonaws.com/ip-ranges.json", "",
@@ -25,8 +25,8 @@ var PublishedLists = []PublishedList{
 	{"gcp-europe-west1", "One region of Google Cloud",
 		"https://www.gstatic.com/ipranges/cloud.json", "",
 		`$.prefixes[?@.scope=='europe-west1']['ipv4Prefix','ipv6Prefix']`},
-	{"azure-front-door", "One service tag of Azure, from the file, new each week, that is linked at " +
-		"https://www.microsoft.com/en-us/download/details.aspx?id=56519",
+	{"azure-front-door", "One service tag of Azure, from the file, new each week, that is linked " +
+		"at https://www.microsoft.com/en-us/download/details.aspx?id=56519",
 		"", "networks/azure.json",
 		`$.values[?@.name=='AzureFrontDoor.Backend'].properties.addressPrefixes[*]`},
 	{"github", "GitHub's webhooks and Actions", "https://api.github.com/meta", "",
@@ -44,14 +44,14 @@ var PublishedLists = []PublishedList{
 		""},
 }
 
-// Network is the list as an entry of networks.
+// Network returns the list as an entry of the key networks.
 func (p PublishedList) Network() string {
 	text := p.Name + ":\n  url: " + p.URL
 	if p.File != "" {
 		text = p.Name + ":\n  file: " + p.File
 	}
 	if p.Select != "" {
-		text += "\n  select: " + plainOrQuoted(p.Select)
+		text += "\n  select: " + yamlScalar(p.Select)
 	}
 	return text
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestPublishedLists: each list that the manual tells of is read from a file and from a URL, with
-// the select that stands there.
+// TestPublishedLists reads a sample of each list in the manual from a file and a URL, with its
+// select.
 func TestPublishedLists(t *testing.T) {
 	want := []struct{ sample, networks string }{
 		{"aws.json",
@@ -46,15 +46,19 @@ func TestPublishedLists(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			mustParse(t, "version: 1\nnetworks:\n  "+strings.ReplaceAll(list.Network(), "\n", "\n  ")+"\n")
+			mustParse(t,
+				"version: 1\nnetworks:\n  "+strings.ReplaceAll(list.Network(), "\n", "\n  ")+"\n")
 			w := newWorld(t)
-			w.Files = asChecked
+			w.Files = warnOnlyFiles
 			more := ""
 			if list.Select != "" {
-				more = ", select: " + plainOrQuoted(list.Select)
+				more = ", select: " + yamlScalar(list.Select)
 			}
-			expect(t, "the file", w.allowed(fmt.Sprintf("{file: %s%s}", sample, more)), want[i].networks)
-			s := w.server(func(rw http.ResponseWriter, r *http.Request) { http.ServeFile(rw, r, sample) })
+			expect(t, "the file",
+				w.allowed(fmt.Sprintf("{file: %s%s}", sample, more)), want[i].networks)
+			s := w.server(func(rw http.ResponseWriter, r *http.Request) {
+				http.ServeFile(rw, r, sample)
+			})
 			expect(t, "the download",
 				w.allowed(fmt.Sprintf(`{url: "%s/list"%s}`, s.URL, more)), want[i].networks)
 		})

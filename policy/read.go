@@ -24,21 +24,21 @@ var exampleYAML []byte
 // ExampleYAML is a policy that shows most of the language, for the manual.
 func ExampleYAML() []byte { return slices.Clone(exampleYAML) }
 
-// DefaultYAML is the policy in force where there is none: port 9090 open to private networks,
-// nothing else touched.
+// DefaultYAML is the policy in force on a host without a policy: port 9090 is open to private
+// networks, and nothing else is touched.
 func DefaultYAML() []byte { return slices.Clone(defaultYAML) }
 
-// Options say what to read.
+// Options says which policy to read, and how.
 type Options struct {
 	// Path is a policy file, or a folder with policy.yaml and policy.d/*.yaml; "" means
 	// DefaultPath, and the embedded default if nothing is there.
 	Path string
-	// Files says how they are read.
+	// Files says how to read the files.
 	Files Files
 }
 
-// Read reads and checks a policy. The error is Problems, every mistake of every file, or says which
-// file can't be read and why. Networks that live outside the policy files are left to Compile.
+// Read reads and checks a policy. The error is either Problems, with every mistake of every file,
+// or names the file that can't be read and why. Read leaves external networks to Compile.
 func Read(opts Options) (*Policy, error) {
 	d, origin, err := decode(opts)
 	if err != nil {
@@ -47,8 +47,8 @@ func Read(opts Options) (*Policy, error) {
 	return d.finish(origin)
 }
 
-// decode reads the files of a policy, and tells where it came from. What is wrong in them stands in
-// the decoder; the error says that it is unknown which files there are.
+// decode reads the files of a policy, and also returns their names. The decoder holds the mistakes
+// in the files; decode returns an error only if it can't list the files.
 func decode(opts Options) (d *decoder, origin string, err error) {
 	path, optional := opts.Path, false
 	if path == "" {
@@ -75,17 +75,17 @@ func decode(opts Options) (d *decoder, origin string, err error) {
 			continue
 		}
 		d.file(f.path, content, f.shape)
-		d.policy.files = append(d.policy.files, textOf(f, content))
+		d.policy.files = append(d.policy.files, newFile(f, content))
 	}
 	return d, strings.Join(origins, ", "), nil
 }
 
-// Parse reads and checks one policy document that is in memory already; name stands for its file in
-// messages, and relative paths in it start from name's folder.
+// Parse reads and checks one policy document that is in memory already. Messages use name as the
+// document's file, and relative paths in the document start from the folder of name.
 func Parse(name string, content []byte) (*Policy, error) {
 	d := newDecoder()
 	d.file(name, content, policyShape)
-	d.policy.files = []file{textOf(policyFile{name, policyShape}, content)}
+	d.policy.files = []file{newFile(policyFile{name, policyShape}, content)}
 	return d.finish(name)
 }
 
@@ -94,17 +94,17 @@ type policyFile struct {
 	shape mapping
 }
 
-// policyFiles finds what to read, in order. With optional, nothing to read is no mistake.
+// policyFiles lists the files to read, in order. If optional, finding none is not an error.
 func (r Files) policyFiles(path string, optional bool) ([]policyFile, error) {
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && optional:
 		return nil, nil
 	case err != nil:
-		return nil, Problems{{File: path, Message: plain(err)}}
+		return nil, Problems{{File: path, Message: withoutPath(err)}}
 	case !info.IsDir():
 		dir := filepath.Dir(path)
-		if err := r.permit(dir, replaceable(dir)); err != nil {
+		if err := r.permit(dir, refuseReplaceable(dir)); err != nil {
 			return nil, Problems{{File: dir, Message: err.Error()}}
 		}
 		return []policyFile{{path, policyShape}}, nil
@@ -116,14 +116,18 @@ func (r Files) policyFiles(path string, optional bool) ([]policyFile, error) {
 		shape mapping
 		takes func(name string) bool
 	}{
-		{path, policyShape, func(name string) bool { return name == "policy.yaml" || name == "policy.yml" }},
-		{filepath.Join(path, "policy.d"), dropInShape, func(name string) bool { return name[0] != '.' }}, // editors leave hidden files
+		{path, policyShape, func(name string) bool {
+			return name == "policy.yaml" || name == "policy.yml"
+		}},
+		{filepath.Join(path, "policy.d"), dropInShape, func(name string) bool {
+			return name[0] != '.' // editors leave hidden files
+		}},
 	} {
 		in, err := r.filesIn(dir.path, dir.shape, dir.takes)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			found.at(Location{File: dir.path}, "%s", plain(err))
+			found.at(Location{File: dir.path}, "%s", withoutPath(err))
 		}
 		for _, f := range in {
 			if strings.HasSuffix(f.path, ".yml") {
@@ -141,7 +145,7 @@ func (r Files) policyFiles(path string, optional bool) ([]policyFile, error) {
 	return files, found.problems()
 }
 
-// filesIn lists, in name order, the files of one folder that may be policy files.
+// filesIn lists the possible policy files of one folder, in name order.
 func (r Files) filesIn(dir string, s mapping, takes func(name string) bool) ([]policyFile, error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -157,11 +161,11 @@ func (r Files) filesIn(dir string, s mapping, takes func(name string) bool) ([]p
 			files = append(files, policyFile{filepath.Join(dir, e.Name()), s})
 		}
 	}
-	return files, r.permit(dir, owned(info, dir))
+	return files, r.permit(dir, refuseForeignWriters(info, dir))
 }
 
-// plain is an error in words, without the path that the caller prints anyway.
-func plain(err error) string {
+// withoutPath returns the text of an error without the path that the caller prints anyway.
+func withoutPath(err error) string {
 	var p *fs.PathError
 	if errors.As(err, &p) {
 		return "can't be read: " + p.Err.Error()
@@ -169,13 +173,13 @@ func plain(err error) string {
 	return err.Error()
 }
 
-// content reads a file that is one of a policy's: limit bytes of it, and one more if there are
-// more.
+// content reads one policy file. It returns at most limit+1 bytes, so that the caller notices a
+// longer file.
 func (r Files) content(path string, limit int64) (content []byte, err error) {
 	err = r.read(context.Background(), path, trustLinks, func(f *os.File, _ int64, _ bool) error {
 		var err error
 		if content, err = io.ReadAll(io.LimitReader(f, limit+1)); err != nil {
-			return errors.New(plain(err))
+			return errors.New(withoutPath(err))
 		}
 		return nil
 	})

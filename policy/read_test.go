@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// folder makes a policy folder; names may have one folder in them.
-func folder(t *testing.T, files map[string]string) string {
+// makeFolder makes a policy folder. The names may have one folder in them.
+func makeFolder(t *testing.T, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
@@ -26,7 +26,7 @@ func folder(t *testing.T, files map[string]string) string {
 	return dir
 }
 
-// problemsOf reads a path that is wrong, and returns the problems with the folder's name left out.
+// problemsOf reads a path with mistakes, and returns the problems without the folder's name.
 func problemsOf(t *testing.T, dir, path string) string {
 	t.Helper()
 	p, err := Read(Options{Path: path})
@@ -38,7 +38,7 @@ func problemsOf(t *testing.T, dir, path string) string {
 }
 
 func TestReadFolder(t *testing.T) {
-	dir := folder(t, map[string]string{
+	dir := makeFolder(t, map[string]string{
 		"policy.yaml":             "version: 1\nunlisted: deny\nnetworks: {office: [203.0.113.0/24, branch]}\n",
 		"policy.d/20-web.yaml":    "version: 1\nservices:\n  - {name: web, port: 443, allow: [office]}\ntests:\n  - {from: 198.51.100.1, to: web, expect: allow}\n",
 		"policy.d/10-branch.yaml": "networks: {branch: [198.51.100.0/24], files: {file: lists/a.txt}}\n",
@@ -66,15 +66,15 @@ func TestReadFolder(t *testing.T) {
 }
 
 func TestReadDropInsAlone(t *testing.T) {
-	dir := folder(t, map[string]string{"policy.d/a.yaml": "services: [{name: web}]\n"})
+	dir := makeFolder(t, map[string]string{"policy.d/a.yaml": "services: [{name: web}]\n"})
 	if _, err := Read(Options{Path: dir}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestReadEverythingInOneGo: mistakes of all files are reported together, in order of place.
-func TestReadEverythingInOneGo(t *testing.T) {
-	dir := folder(t, map[string]string{
+// TestReadReportsAllMistakes checks that mistakes of all files are reported together, by location.
+func TestReadReportsAllMistakes(t *testing.T) {
+	dir := makeFolder(t, map[string]string{
 		"policy.yaml":       "version: 1\nnetworks: {a: [10.0.0.1/8]}\nservices:\n  - {name: web, port: 443}\n",
 		"policy.d/1.yaml":   "boot: open\nnetworks: {a: []}\nservices:\n  - {name: web, port: 80}\n",
 		"policy.d/2.yaml":   "version: 3\nservices:\n  - {name: other, port: 443, allow: [b]}\n",
@@ -132,8 +132,8 @@ func TestReadNothing(t *testing.T) {
 	)
 }
 
-func TestReadStrangeFiles(t *testing.T) {
-	dir := folder(t, nil)
+func TestReadUnusualFiles(t *testing.T) {
+	dir := makeFolder(t, nil)
 	fifo := filepath.Join(dir, "fifo")
 	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
 		t.Fatal(err)
@@ -159,9 +159,9 @@ func TestReadStrangeFiles(t *testing.T) {
 	}
 }
 
-// TestWhoMayWrite: whoever can change the policy can open every port.
-func TestWhoMayWrite(t *testing.T) {
-	dir := folder(
+// TestWritablePoliciesAreRefused: anyone who can change the policy can open every port.
+func TestWritablePoliciesAreRefused(t *testing.T) {
+	dir := makeFolder(
 		t,
 		map[string]string{"policy.yaml": "version: 1\n", "policy.d/a.yaml": "version: 1\n"},
 	)

@@ -11,7 +11,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
-// RunTests decides every test by the State alone, in the order of the policy.
+// RunTests decides every test from the State, in the order of the policy.
 func (c *Compiled) RunTests(now time.Time) []TestResult {
 	results := make([]TestResult, 0, len(c.Tests))
 	if len(c.Tests) == 0 {
@@ -24,13 +24,13 @@ func (c *Compiled) RunTests(now time.Time) []TestResult {
 	return results
 }
 
-// FailedTests are the results of the tests that the policy fails.
+// FailedTests returns the results of the tests that the policy fails.
 func (c *Compiled) FailedTests(now time.Time) []TestResult {
 	return slices.DeleteFunc(c.RunTests(now), func(r TestResult) bool { return r.OK })
 }
 
-// judge decides tests about one State. Thousands of tests ask about the same few ports and the same
-// few thousand services, so what was found out for one is remembered for the others.
+// judge decides tests about one State. Thousands of tests use the same few ports and services, so
+// it caches the sources that are allowed at each.
 type judge struct {
 	index   *firewall.Index
 	now     time.Time
@@ -38,8 +38,8 @@ type judge struct {
 	allowed map[where]allowance
 }
 
-// where is a question: who is allowed at a port, perhaps on an interface and an address, or by one
-// service alone.
+// where is a cache key: a port, optionally with an interface and an address, or with a single
+// service.
 type where struct {
 	port    firewall.PortRange
 	iface   string
@@ -47,12 +47,11 @@ type where struct {
 	service string
 }
 
-// allowance is the answer. Services that have nobody else's sources to add to theirs lend them:
-// nothing is copied.
+// allowance has the sources that are allowed. A single service's sources are shared, not copied.
 type allowance struct {
 	listed  bool
 	sources firewall.Prefixes
-	by      string // the last of the services that were asked
+	by      string // the last service that contributed
 }
 
 func newJudge(s firewall.State, now time.Time) *judge {
@@ -79,7 +78,7 @@ func (j *judge) run(t Test) TestResult {
 		r.To = port.String()
 		outcomes = append(outcomes, j.reach(t, port, ""))
 	} else if svc, ok := j.byName[t.To]; ok {
-		for _, port := range j.tellingPorts(t, svc) {
+		for _, port := range j.decisivePorts(t, svc) {
 			outcomes = append(outcomes, j.reach(t, port, svc.Name))
 		}
 	}
@@ -92,17 +91,19 @@ func (j *judge) run(t Test) TestResult {
 	}
 	r.OK = r.Got == r.Expect
 	if !r.OK && r.Got == "ignored" {
-		r.Reason += "; whether it is reachable is up to others: list the port, or use unlisted: deny"
+		r.Reason += "; whether it is reachable is up to others: list the port, or use unlisted: " +
+			"deny"
 	}
 	return r
 }
 
-// tellingPorts are the ports of a service at which an answer can change: the first of each range,
-// and where the range of some service begins or has just ended. A service that is asked by itself
-// gives the same answer at each of its ports.
-func (j *judge) tellingPorts(t Test, svc firewall.Service) (ports []firewall.PortRange) {
+// decisivePorts returns the ports of a service at which the answer can change: the first of each
+// range, and where the range of some service begins or has just ended. Without an interface or
+// address, a service gives the same answer at each of its ports.
+func (j *judge) decisivePorts(t Test, svc firewall.Service) (ports []firewall.PortRange) {
 	for _, r := range svc.Ports {
-		ports = append(ports, firewall.PortRange{Protocol: r.Protocol, First: r.First, Last: r.First})
+		first := firewall.PortRange{Protocol: r.Protocol, First: r.First, Last: r.First}
+		ports = append(ports, first)
 		if !t.placed() {
 			return ports
 		}
@@ -121,8 +122,8 @@ func (t Test) placed() bool { return t.Interface != "" || t.Address.IsValid() }
 
 type outcome struct{ got, reason string }
 
-// reach decides for every source of the test at once. A named service is asked by itself unless
-// the test says where the packet arrives.
+// reach decides for all sources of the test at once. If the test names a service, only that service
+// counts, unless the test says where the packet arrives.
 func (j *judge) reach(t Test, port firewall.PortRange, service string) outcome {
 	if t.Interface == "lo" {
 		return outcome{"allow", "loopback traffic is never filtered"}
@@ -147,17 +148,18 @@ func (j *judge) reach(t Test, port firewall.PortRange, service string) outcome {
 	if reached.Len() == 0 {
 		return outcome{"deny", fmt.Sprintf("no service allows it on %s", port)}
 	}
-	return outcome{"partial", fmt.Sprintf("only [%s] of it is allowed on %s", some(reached), port)}
+	reason := fmt.Sprintf("only [%s] of it is allowed on %s", abbreviate(reached), port)
+	return outcome{"partial", reason}
 }
 
-// maxNamed is how many prefixes a reason names.
-const maxNamed = 16
+// maxNamedPrefixes bounds the prefixes in a reason.
+const maxNamedPrefixes = 16
 
-// some is the prefixes of a set, for people.
-func some(set firewall.Prefixes) string {
+// abbreviate lists the prefixes of a set for people, up to maxNamedPrefixes.
+func abbreviate(set firewall.Prefixes) string {
 	var words []string
 	for p := range set.All() {
-		if len(words) == maxNamed {
+		if len(words) == maxNamedPrefixes {
 			words = append(words, fmt.Sprintf("… %d in all", set.Len()))
 			break
 		}

@@ -6,9 +6,9 @@ import (
 	"fmt"
 )
 
-// Schema is the JSON Schema (draft 2020-12) of a policy file, indented. It accepts what Read
-// accepts, as far as one value can be judged without the others: references between names, ports claimed
-// twice and the like are Read's alone.
+// Schema returns the JSON Schema (draft 2020-12) of a policy file, indented. It accepts what Read
+// accepts, except that only Read checks what depends on several values, such as references between
+// names and ports claimed twice.
 func Schema() []byte {
 	s := policyShape.schema()
 	s["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -16,7 +16,7 @@ func Schema() []byte {
 	s["description"] = languageDoc
 	text, err := encode(s, "  ")
 	if err != nil {
-		// Only strings, numbers, lists and maps are in there.
+		// Only strings, numbers, lists and maps are in the schema.
 		panic(fmt.Sprintf("policy: the schema can't be encoded: %v", err))
 	}
 	return text
@@ -31,15 +31,16 @@ func encode(v any, indent string) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// ordered are the properties of an object, in the order of the language: editors offer them in it, and the manual follows it.
-type ordered []property
+// orderedProperties are the properties of an object in the order of the language. Editors and the
+// manual use that order.
+type orderedProperties []property
 
 type property struct {
 	name   string
 	schema map[string]any
 }
 
-func (o ordered) MarshalJSON() ([]byte, error) {
+func (o orderedProperties) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
 	b.WriteByte('{')
 	for i, p := range o {

@@ -10,37 +10,37 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// selectMissing says what to write for JSON that no select stands for. text is how it begins.
-func (l *listing) selectMissing(text []byte) string {
+// missingSelectHint says what select to write for JSON. text is the beginning of the document.
+func (l *listing) missingSelectHint(text []byte) string {
 	paths := addressPaths(text)
 	what := "this is JSON"
 	if isJSONLines(text, paths) {
 		what = "this is JSON lines"
 	}
 	switch {
-	case l.secret:
+	case l.hideText:
 		return what + ": add select: and the JSON path of its addresses"
 	case len(paths) == 0:
 		return what + ": add select: and the JSON path of its addresses, such as " +
 			`"$.prefixes[*].cidr"`
 	case len(paths) == 1:
-		return fmt.Sprintf("%s: add select: %s", what, plainOrQuoted(paths[0]))
+		return fmt.Sprintf("%s: add select: %s", what, yamlScalar(paths[0]))
 	}
 	return fmt.Sprintf("%s: add select: %s (it has addresses at %s, too)",
-		what, plainOrQuoted(paths[0]), strings.Join(paths[1:], " and "))
+		what, yamlScalar(paths[0]), strings.Join(paths[1:], " and "))
 }
 
-// elsewhere says where a document has addresses that select does not find.
-func (l *listing) elsewhere(head []byte) string {
+// otherPathsHint says where a document has addresses that select does not find.
+func (l *listing) otherPathsHint(head []byte) string {
 	paths := addressPaths(head)
-	if l.secret || len(paths) == 0 {
+	if l.hideText || len(paths) == 0 {
 		return ""
 	}
 	return "; it has addresses at " + strings.Join(paths, " and ")
 }
 
-// isJSONLines reports whether a document is an object a line. One line alone is, if the address in
-// it stands in no array.
+// isJSONLines reports whether a document has one object a line. A single line counts as JSON lines
+// if its addresses are in no array.
 func isJSONLines(text []byte, paths []string) bool {
 	line, rest, _ := bytes.Cut(text, []byte("\n"))
 	if text[0] != '{' || !json.Valid(line) {
@@ -51,11 +51,11 @@ func isJSONLines(text []byte, paths []string) bool {
 		len(rest) == 0 && len(paths) > 0 && !strings.Contains(paths[0], "[*]")
 }
 
-// maxPaths is how many different paths are looked for.
+// maxPaths bounds the paths that addressPaths returns.
 const maxPaths = 3
 
-// addressPaths are JSON paths to addresses, of the beginning of a document. Entries of an array are
-// not told apart.
+// addressPaths returns JSON paths of addresses in the beginning of a document. Entries of an array
+// share a path.
 func addressPaths(text []byte) (paths []string) {
 	type level struct {
 		array bool
@@ -67,7 +67,7 @@ func addressPaths(text []byte) (paths []string) {
 	for len(paths) < maxPaths && len(open) < maxDepth {
 		t, err := decoder.Token()
 		if err != nil {
-			break // the beginning of a document ends somewhere
+			break // the beginning of a document may stop anywhere
 		}
 		switch t := t.(type) {
 		case json.Delim:
@@ -112,7 +112,7 @@ func isEntry(text string) bool {
 	return addEntry(&b, []byte(text)) == nil
 }
 
-// keyInPath is a key as a step of a JSON path.
+// keyInPath returns a key as a step of a JSON path.
 func keyInPath(key string) string {
 	for i, c := range key {
 		letter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_'

@@ -9,28 +9,28 @@ import (
 	"github.com/theory/jsonpath/spec"
 )
 
-// selectPath is a JSON path (RFC 9535) that says which strings of a JSON document are a list.
+// selectPath is a JSON path (RFC 9535) that selects the strings of a list.
 //
-// The document is not read as a whole: AWS's has ten thousand objects, others a million. The
-// beginning of the path, as far as it names keys and entries, is followed while the document
-// streams by. What stands there is held in memory, entry by entry where a filter comes next, and
-// the rest of the path is applied to it.
+// Documents are too large to be decoded as a whole: AWS's has ten thousand objects, others have a
+// million. The reader follows the first steps of the path, which are keys and indexes, in the
+// stream. It decodes only the values they lead to, entry by entry if a filter comes next, and
+// applies the rest of the path to them.
 type selectPath struct {
 	text  string
 	steps []*spec.Segment // followed in the stream
-	// rest is applied to what stands at the end of the steps; nil if that is selected itself.
+	// rest is applied to the value at the end of steps; nil selects that value itself.
 	rest *spec.PathQuery
-	// each: rest begins with a filter, which judges one entry at a time.
-	each bool
+	// perEntry is true if rest begins with a filter, which looks at one entry at a time.
+	perEntry bool
 }
 
-// maxSelect is how long a path may be, in bytes. It bounds the depth of its nested filters, too.
-const maxSelect = 1000
+// maxSelectBytes bounds a path, and so the depth of its nested filters.
+const maxSelectBytes = 1000
 
 // parseSelect reads the value of select. The error says what to write instead.
 func parseSelect(text string) (*selectPath, error) {
-	if len(text) > maxSelect {
-		return nil, fmt.Errorf("a JSON path may have %d bytes", maxSelect)
+	if len(text) > maxSelectBytes {
+		return nil, fmt.Errorf("a JSON path may have %d bytes", maxSelectBytes)
 	}
 	path, err := jsonpath.Parse(text)
 	if err != nil {
@@ -39,17 +39,17 @@ func parseSelect(text string) (*selectPath, error) {
 	}
 	segments := path.Query().Segments()
 	p := &selectPath{text: text}
-	for len(p.steps) < len(segments) && streams(segments[len(p.steps)]) {
+	for len(p.steps) < len(segments) && canStream(segments[len(p.steps)]) {
 		p.steps = append(p.steps, segments[len(p.steps)])
 	}
 	rest := segments[len(p.steps):]
 	if len(rest) > 0 {
-		p.rest, p.each = spec.Query(true, rest...), filters(rest[0])
+		p.rest, p.perEntry = spec.Query(true, rest...), isFilter(rest[0])
 	}
 	return p, p.check(rest)
 }
 
-// check refuses what can't be judged piece by piece, or takes time beyond measure.
+// check refuses filters that need the whole document, and paths that take too much time.
 func (p *selectPath) check(rest []*spec.Segment) error {
 	text := outsideQuotes(spec.Query(false, rest...).String())
 	switch {
@@ -61,7 +61,7 @@ func (p *selectPath) check(rest []*spec.Segment) error {
 	return nil
 }
 
-// outsideQuotes is the text of a path without the names and strings in it.
+// outsideQuotes returns a path without its quoted names and strings.
 func outsideQuotes(path string) string {
 	var out strings.Builder
 	quoted := false
@@ -78,8 +78,8 @@ func outsideQuotes(path string) string {
 	return out.String()
 }
 
-// streams reports whether a segment names keys and entries that can be told one by one.
-func streams(s *spec.Segment) bool {
+// canStream reports whether a segment can be followed in a stream: it has keys and indexes only.
+func canStream(s *spec.Segment) bool {
 	for _, selector := range s.Selectors() {
 		switch selector := selector.(type) {
 		case spec.Name, spec.WildcardSelector:
@@ -94,8 +94,8 @@ func streams(s *spec.Segment) bool {
 	return !s.IsDescendant()
 }
 
-// filters reports whether a segment is one filter.
-func filters(s *spec.Segment) bool {
+// isFilter reports whether a segment is a single filter.
+func isFilter(s *spec.Segment) bool {
 	if s.IsDescendant() || len(s.Selectors()) != 1 {
 		return false
 	}
@@ -103,8 +103,8 @@ func filters(s *spec.Segment) bool {
 	return ok
 }
 
-// follows reports whether a step leads to a member of an object, or to an entry of an array.
-func follows(s *spec.Segment, at place) bool {
+// matchesStep reports whether a step leads to the member or entry at a place.
+func matchesStep(s *spec.Segment, at place) bool {
 	for _, selector := range s.Selectors() {
 		switch selector := selector.(type) {
 		case spec.WildcardSelector:
@@ -122,7 +122,7 @@ func follows(s *spec.Segment, at place) bool {
 	return false
 }
 
-// selectHint tells people who think of jq what to write.
+// selectHint returns the JSON path for a path in the syntax of jq.
 func selectHint(text string) string {
 	path := strings.ReplaceAll(text, "[]", "[*]")
 	switch {
@@ -135,5 +135,5 @@ func selectHint(text string) string {
 	if _, err := jsonpath.Parse(path); path == text || err != nil {
 		return ""
 	}
-	return "; write " + plainOrQuoted(path)
+	return "; write " + yamlScalar(path)
 }

@@ -12,24 +12,24 @@ import (
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
-// shape says what a value may look like. Reader and JSON Schema are both driven by shapes, so they
-// accept the same documents. What needs more than one value to judge is checked later.
+// shape says what a value may look like. The reader and the JSON Schema both use shapes, so they
+// accept the same documents. The decoder and finish check what depends on more than one value.
 type shape interface {
-	// accepts reports whether the node is of this shape's kind, not whether it is right throughout.
+	// accepts reports whether the node has this shape's kind. Its content may still be wrong.
 	accepts(n *node) bool
-	// check reports every mistake below the node.
+	// check reports every mistake in the node and below.
 	check(n *node, r *reporter)
-	// wants is the shape in words: "a list of networks".
+	// wants describes the shape: "a list of networks".
 	wants() string
-	// schema is the shape as JSON Schema.
+	// schema returns the shape as JSON Schema.
 	schema() map[string]any
 }
 
-// check reports what is wrong with a node that shall have a shape.
+// check reports the mistakes of a node that should have a shape.
 func check(n *node, s shape, r *reporter) {
 	switch {
-	case n.kind == kindBroken: // reported already
-	case n.splitAddress():
+	case n.kind == kindInvalid: // reported already
+	case n.isSplitAddress():
 		r.at(n.at, "put an IPv6 address in quotes; without them YAML splits it at a colon")
 	case s.accepts(n):
 		s.check(n, r)
@@ -38,9 +38,9 @@ func check(n *node, s shape, r *reporter) {
 	}
 }
 
-// quoteHint says when quotes, brackets, or their absence, are all that is wrong.
+// quoteHint returns a hint if the node is only wrong in its quotes or brackets.
 func quoteHint(n *node, s shape) string {
-	right := func(other node) bool {
+	valid := func(other node) bool {
 		var r reporter
 		other.size = 1
 		if s.accepts(&other) {
@@ -50,28 +50,29 @@ func quoteHint(n *node, s shape) string {
 	}
 	_, number := decimal(n)
 	switch {
-	case n.kind == kindNull && right(node{kind: kindList}):
+	case n.kind == kindNull && valid(node{kind: kindList}):
 		return "; write [] for an empty list"
-	case n.kind == kindNull && right(node{kind: kindMapping}):
+	case n.kind == kindNull && valid(node{kind: kindMapping}):
 		return "; write {} for an empty mapping"
-	case n.kind == kindString && number && right(node{kind: kindInteger, text: n.text}),
-		n.kind == kindString && (n.text == "true" || n.text == "false") && right(node{kind: kindBool, text: n.text}):
+	case n.kind == kindString && number && valid(node{kind: kindInteger, text: n.text}),
+		n.kind == kindString && (n.text == "true" || n.text == "false") &&
+			valid(node{kind: kindBool, text: n.text}):
 		return "; write it without quotes"
-	case n.text != "" && n.kind != kindString && right(node{kind: kindString, text: n.text}):
+	case n.text != "" && n.kind != kindString && valid(node{kind: kindString, text: n.text}):
 		return "; put it in quotes if you mean it"
 	}
 	if hint := scalarHint(n, s); hint != "" {
 		return hint
 	}
-	return bracketHint(n, right)
+	return bracketHint(n, valid)
 }
 
-// scalarHint says which mapping a text is short for.
+// scalarHint returns the mapping to write instead of a text.
 func scalarHint(n *node, s shape) string {
 	switch s := s.(type) {
 	case mapping:
-		if n.kind == kindString && s.scalar != nil {
-			return s.scalar(n.text)
+		if n.kind == kindString && s.scalarHint != nil {
+			return s.scalarHint(n.text)
 		}
 	case oneOf:
 		for _, x := range s {
@@ -83,53 +84,53 @@ func scalarHint(n *node, s shape) string {
 	return ""
 }
 
-// bracketHint says when an entry stands where a list of such belongs, or a list of one for the
-// entry. right reports whether a value would do.
-func bracketHint(n *node, right func(node) bool) string {
+// bracketHint returns a hint if the node lacks brackets or a dash, or has too many. valid reports
+// whether a value would be accepted in the node's place.
+func bracketHint(n *node, valid func(node) bool) string {
 	list := node{kind: kindList, items: []*node{n}}
 	switch {
-	case n.kind == kindList && len(n.items) == 1 && right(*n.items[0]):
+	case n.kind == kindList && len(n.items) == 1 && valid(*n.items[0]):
 		one := n.items[0]
 		if one.text == "" {
 			return "; one dash or pair of brackets is too many"
 		}
-		return "; one dash or pair of brackets is too many: write " + one.inYAML()
-	case n.kind == kindMapping && right(list):
+		return "; one dash or pair of brackets is too many: write " + one.yaml()
+	case n.kind == kindMapping && valid(list):
 		return "; begin it with a dash, as an entry of a list"
 	case n.kind == kindString && strings.Contains(n.text, ","):
 		list.items = nil
 		var words []string
 		for _, word := range splitTrimmed(n.text) {
 			item := &node{kind: kindString, text: word, size: 1}
-			list.items, words = append(list.items, item), append(words, item.inYAML())
+			list.items, words = append(list.items, item), append(words, item.yaml())
 		}
-		if right(list) {
+		if valid(list) {
 			return fmt.Sprintf("; write [%s]", strings.Join(words, ", "))
 		}
-	case n.text != "" && right(list):
-		return fmt.Sprintf("; write [%s]", n.inYAML())
+	case n.text != "" && valid(list):
+		return fmt.Sprintf("; write [%s]", n.yaml())
 	}
 	return ""
 }
 
-// inYAML is a scalar as a policy writes it.
-func (n *node) inYAML() string {
+// yaml returns a scalar as a policy writes it.
+func (n *node) yaml() string {
 	if n.kind != kindString {
 		return n.text
 	}
-	return plainOrQuoted(n.text)
+	return yamlScalar(n.text)
 }
 
-// text is a YAML string that matches pattern (anchored), described by words.
+// text is the shape of a string.
 type text struct {
-	pattern *pattern.Pattern // nil: any text but the empty one
-	words   string
-	// loose is for the schema where there is no pattern: what decoding, which can say what is wrong
-	// more exactly, never accepts does not match it.
+	pattern *pattern.Pattern // anchored; nil accepts any text but ""
+	words   string           // describes the text
+	// loose replaces a nil pattern in the schema. The decoder gives better messages than a pattern,
+	// and never accepts text that loose doesn't match.
 	loose *pattern.Pattern
-	not   string // a word that decoding refuses although the patterns match; "" is none
-	// hint says what to write instead of a text that doesn't match, beginning with a semicolon; nil
-	// has no hints.
+	not   string // a word that the decoder refuses although it matches; "" for none
+	// hint returns what to write instead of a text that doesn't match. It begins with a semicolon;
+	// nil has no hints.
 	hint func(text string) string
 }
 
@@ -161,7 +162,7 @@ func (s text) schema() map[string]any {
 	return m
 }
 
-// choice is one of some words.
+// choice is the shape of a word from a list.
 type choice []string
 
 func (s choice) accepts(n *node) bool { return n.kind == kindString }
@@ -173,7 +174,7 @@ func (s choice) check(n *node, r *reporter) {
 }
 func (s choice) schema() map[string]any { return map[string]any{"enum": []string(s)} }
 
-// integer is a whole decimal number within bounds.
+// integer is the shape of a whole decimal number within bounds.
 type integer struct {
 	min, max int
 	words    string
@@ -192,7 +193,7 @@ func (s integer) schema() map[string]any {
 	return map[string]any{"title": s.words, "type": "integer", "minimum": s.min, "maximum": s.max}
 }
 
-// decimal reads an integer that YAML did not turn into another one (0x…, octal, underscores).
+// decimal reads an integer that is written in plain decimal, as opposed to 0x…, octal or 1_000.
 func decimal(n *node) (int, bool) {
 	v, err := strconv.Atoi(n.text)
 	if err != nil || strconv.Itoa(v) != n.text {
@@ -201,7 +202,7 @@ func decimal(n *node) (int, bool) {
 	return v, true
 }
 
-// boolean is true or false.
+// boolean is the shape of true and false.
 type boolean struct{}
 
 func (boolean) accepts(n *node) bool   { return n.kind == kindBool }
@@ -209,11 +210,11 @@ func (boolean) wants() string          { return "true or false" }
 func (boolean) check(*node, *reporter) {}
 func (boolean) schema() map[string]any { return map[string]any{"type": "boolean"} }
 
-// list is any number of items of one shape.
+// list is the shape of a list whose items all have one shape.
 type list struct {
 	of    shape
 	words string
-	min   int
+	min   int // number of items
 }
 
 func (s list) accepts(n *node) bool { return n.kind == kindList }
@@ -234,7 +235,7 @@ func (s list) schema() map[string]any {
 	return m
 }
 
-// oneOf is the first shape that accepts the node's kind; no two accept the same kind.
+// oneOf is the shape of a value with one of several shapes. No two of them accept the same kind.
 type oneOf []shape
 
 func (s oneOf) accepts(n *node) bool {
@@ -244,7 +245,7 @@ func (s oneOf) wants() string {
 	var words []string
 	for _, x := range s {
 		if n := len(words); n > 0 && strings.HasPrefix(x.wants(), words[n-1]) {
-			words[n-1] = x.wants() // says the same and more
+			words[n-1] = x.wants() // repeats the words before and adds to them
 			continue
 		}
 		words = append(words, x.wants())
@@ -271,15 +272,15 @@ func (s oneOf) schema() map[string]any {
 type key struct {
 	name  string
 	shape shape
-	// doc says what it is for, in half a sentence that fits into a message; more goes on in whole
-	// ones. Editors and the manual show both.
+	// doc says what the key is for, as part of a sentence, because messages include it. more adds
+	// whole sentences for editors and the manual.
 	doc, more string
 	required  bool
-	// initial is the value in force when the key is absent, for the manual; nil if there is none.
+	// initial is the default that the manual shows; nil shows none.
 	initial any
 }
 
-// description is all that editors and the manual say of a key.
+// description returns doc and more as sentences, for editors and the manual.
 func (k key) description() string {
 	first, size := utf8.DecodeRuneInString(k.doc)
 	text := string(unicode.ToUpper(first)) + k.doc[size:] + "."
@@ -289,23 +290,25 @@ func (k key) description() string {
 	return text
 }
 
-// mapping has known keys. exactlyOne, if set, names keys of which one and only one must be there.
+// mapping is the shape of a mapping with known keys.
 type mapping struct {
-	words      string
-	keys       []key
+	words string
+	keys  []key
+	// exactlyOne names keys that exclude each other. If it is set, one of them must be present.
 	exactlyOne []string
-	// instead, if set, may stand for them all.
+	// instead may replace the keys in exactlyOne; nil replaces none.
 	instead *alternative
-	// elsewhere explains keys that belong somewhere else: a hint instead of "unknown key".
+	// elsewhere maps keys that belong in another place to a hint that says so.
 	elsewhere map[string]string
-	// slip says what to write instead of a key of another program, "" if it knows none; nil knows none.
-	slip func(n *node, f field) string
-	// scalar says what to write for a text that stands in the mapping's place, "" if it knows
-	// nothing; nil knows none.
-	scalar func(text string) string
+	// keyHint returns what to write instead of a key of another program, "" if it doesn't know the
+	// key; nil knows none.
+	keyHint func(n *node, f field) string
+	// scalarHint returns what to write for a text in place of the mapping, "" if it doesn't know;
+	// nil never knows.
+	scalarHint func(text string) string
 }
 
-// alternative is a value of other keys that replaces those of exactlyOne.
+// alternative is a combination of other keys that replaces the keys in exactlyOne.
 type alternative struct {
 	given  func(n *node) bool
 	schema map[string]any
@@ -314,7 +317,7 @@ type alternative struct {
 func (s mapping) accepts(n *node) bool { return n.kind == kindMapping }
 func (s mapping) wants() string        { return s.words + " (keys and values)" }
 
-// knows reports whether a key has a meaning here, or elsewhere.
+// knows reports whether the language has this key, here or elsewhere.
 func (s mapping) knows(key string) bool {
 	return s.elsewhere[key] != "" || slices.Contains(s.names(), key)
 }
@@ -335,8 +338,8 @@ func (s mapping) check(n *node, r *reporter) {
 			check(f.value, s.keys[i].shape, r)
 		case hint != "":
 			r.at(f.at, "%q %s", f.key, hint)
-		case s.slip != nil && s.slip(n, f) != "":
-			r.at(f.at, "unknown key %q in %s; %s", f.key, s.words, s.slip(n, f))
+		case s.keyHint != nil && s.keyHint(n, f) != "":
+			r.at(f.at, "unknown key %q in %s; %s", f.key, s.words, s.keyHint(n, f))
 		default:
 			r.at(
 				f.at,
@@ -373,7 +376,7 @@ func (s mapping) check(n *node, r *reporter) {
 }
 
 func (s mapping) schema() map[string]any {
-	var properties ordered
+	var properties orderedProperties
 	var required []string
 	for _, k := range s.keys {
 		p := k.shape.schema()
@@ -408,7 +411,7 @@ func (s mapping) schema() map[string]any {
 	return m
 }
 
-// mapOf has keys that the administrator names.
+// mapOf is the shape of a mapping whose keys the administrator chooses.
 type mapOf struct {
 	words   string
 	pattern *pattern.Pattern
@@ -434,7 +437,7 @@ func (s mapOf) schema() map[string]any {
 	}
 }
 
-// sortedNames lists the keys of a map in order.
+// sortedNames returns the keys of a map in order.
 func sortedNames[V any](m map[string]V) []string {
 	names := make([]string, 0, len(m))
 	for n := range m {

@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// hosts lists n addresses, a line each, from the first one.
-func hosts(first, n int) string {
+// addressLines returns n addresses, one a line.
+func addressLines(first, n int) string {
 	var b strings.Builder
 	for i := range n {
 		fmt.Fprintf(&b, "192.0.2.%d\n", first+i)
@@ -23,28 +23,27 @@ func hosts(first, n int) string {
 	return b.String()
 }
 
-// TestMaxShrink: a list that has lost more of its entries than it may counts as failed, wherever it
-// comes from, until somebody says that it is right. Addresses that stand in a row count each,
-// although they are merged.
+// TestMaxShrink checks that a list which has lost too many entries counts as failed, whatever its
+// source, until it is accepted. Consecutive addresses count separately, although they are merged.
 func TestMaxShrink(t *testing.T) {
 	for name, c := range map[string]struct {
 		setting       string
 		before, after string
-		lost          string // "" if that is fine
+		lost          string // "" if accepted
 	}{
-		"half":                     {"", hosts(1, 40), hosts(1, 20), ""},
-		"more than half":           {"", hosts(1, 40), hosts(1, 19), "it has lost 21 of its 40 entries, and max_shrink allows 50%"},
-		"twenty":                   {"", hosts(1, 20), hosts(1, 9), "it has lost 11 of its 20 entries, and max_shrink allows 50%"},
-		"nineteen":                 {"", hosts(1, 19), hosts(1, 1), ""},
-		"other entries":            {"", hosts(1, 40), hosts(101, 40), ""},
-		"more entries":             {"", hosts(1, 40), hosts(1, 80), ""},
-		"the same in fewer lines":  {"", hosts(0, 64), "192.0.2.0/26\n", ""},
-		"wider, and fewer lines":   {"", hosts(1, 64), "192.0.2.0/24\n", ""},
-		"a tenth is allowed":       {", max_shrink: 10%", hosts(1, 40), hosts(1, 35), "it has lost 5 of its 40 entries, and max_shrink allows 10%"},
-		"nothing is allowed":       {", max_shrink: 0%", hosts(1, 40), hosts(1, 39), "it has lost 1 of its 40 entries, and max_shrink allows 0%"},
-		"everything is allowed":    {", max_shrink: 100%", hosts(1, 40), hosts(1, 1), ""},
-		"down to a comment":        {"", hosts(1, 40), "# nobody\n", "it has lost 40 of its 40 entries, and max_shrink allows 50%"},
-		"to a comment, and it may": {", max_shrink: 100%", hosts(1, 40), "# nobody\n", ""},
+		"half":                     {"", addressLines(1, 40), addressLines(1, 20), ""},
+		"more than half":           {"", addressLines(1, 40), addressLines(1, 19), "it has lost 21 of its 40 entries, and max_shrink allows 50%"},
+		"twenty":                   {"", addressLines(1, 20), addressLines(1, 9), "it has lost 11 of its 20 entries, and max_shrink allows 50%"},
+		"nineteen":                 {"", addressLines(1, 19), addressLines(1, 1), ""},
+		"other entries":            {"", addressLines(1, 40), addressLines(101, 40), ""},
+		"more entries":             {"", addressLines(1, 40), addressLines(1, 80), ""},
+		"the same in fewer lines":  {"", addressLines(0, 64), "192.0.2.0/26\n", ""},
+		"wider, and fewer lines":   {"", addressLines(1, 64), "192.0.2.0/24\n", ""},
+		"a tenth is allowed":       {", max_shrink: 10%", addressLines(1, 40), addressLines(1, 35), "it has lost 5 of its 40 entries, and max_shrink allows 10%"},
+		"nothing is allowed":       {", max_shrink: 0%", addressLines(1, 40), addressLines(1, 39), "it has lost 1 of its 40 entries, and max_shrink allows 0%"},
+		"everything is allowed":    {", max_shrink: 100%", addressLines(1, 40), addressLines(1, 1), ""},
+		"down to a comment":        {"", addressLines(1, 40), "# nobody\n", "it has lost 40 of its 40 entries, and max_shrink allows 50%"},
+		"to a comment, and it may": {", max_shrink: 100%", addressLines(1, 40), "# nobody\n", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
@@ -60,7 +59,7 @@ func TestMaxShrink(t *testing.T) {
 				}
 				return
 			}
-			for range 2 { // and not the second time either
+			for range 2 { // the second attempt fails too
 				content, reason := w.stale(n)
 				expect(t, "content", content, before)
 				expect(
@@ -80,21 +79,22 @@ func TestMaxShrink(t *testing.T) {
 
 func TestMaxShrinkOfDownloads(t *testing.T) {
 	w := newWorld(t)
-	body := hosts(1, 40)
+	body := addressLines(1, 40)
 	s := w.server(func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprint(rw, body) })
 	n := fmt.Sprintf(`{url: %q, refresh: 1h}`, s.URL)
 	before := w.allowed(n)
-	body = hosts(1, 10)
+	body = addressLines(1, 10)
 	w.time = w.time.Add(2 * time.Hour)
 	content, reason := w.stale(n)
 	expect(t, "content", content, before)
 	expectPart(t, reason, "it has lost 30 of its 40 entries")
-	// Content with the digest that the policy names is what was wanted.
+	// Content with the digest in the policy is accepted.
 	sum := sha256.Sum256([]byte(body))
 	expect(
 		t,
 		"pinned content",
-		w.allowed(fmt.Sprintf(`{url: %q, refresh: 1h, sha256: %s}`, s.URL, hex.EncodeToString(sum[:]))),
+		w.allowed(fmt.Sprintf(`{url: %q, refresh: 1h, sha256: %s}`, s.URL,
+			hex.EncodeToString(sum[:]))),
 		strings.Join(
 			prefixes(
 				"192.0.2.1/32",
@@ -130,9 +130,9 @@ func TestMaxShrinkOfNames(t *testing.T) {
 	)
 }
 
-// TestMaxShrinkOfContentThatWasNotCounted: content kept by an earlier version is counted as far as
-// it can be.
-func TestMaxShrinkOfContentThatWasNotCounted(t *testing.T) {
+// TestMaxShrinkOfOldCache checks that content of an earlier version, which has no count, is
+// compared by its prefixes.
+func TestMaxShrinkOfOldCache(t *testing.T) {
 	w := newWorld(t)
 	path := filepath.Join(t.TempDir(), "list.txt")
 	n := fmt.Sprintf(`{file: %q}`, path)
@@ -152,7 +152,8 @@ func TestMaxShrinkOfContentThatWasNotCounted(t *testing.T) {
 	got, reason := w.stale(n)
 	expect(t, "content", got, before)
 	expectPart(t, reason, "it has lost 29 of its 30 entries")
-	if err := os.WriteFile(kept, content[:len(content)-1], 0o600); err != nil { // damaged: nothing to compare with
+	// A damaged cache can't be compared.
+	if err := os.WriteFile(kept, content[:len(content)-1], 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.Warn = func(error) {}

@@ -7,28 +7,27 @@ import (
 	"time"
 )
 
-// Folders are those whose files decide what the policy says: the policy's own, those of network
-// files, and those of the symbolic links that lead to any of them. A change in one of them is
-// reason to read again. Of what is not there, it is the last folder on the way that is. p is the
-// policy last read; nil if it could not be.
+// Folders lists the folders whose changes may change the policy: those of the policy's files, of
+// network files, and of symbolic links that lead to them. For a missing folder it lists the nearest
+// existing parent. p is the policy last read; nil if it could not be read.
 func Folders(opts Options, p *Policy) []string {
 	path := opts.Path
 	if path == "" {
 		path = DefaultPath
 	}
-	out := onTheWay(path)
+	out := foldersOf(path)
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		dropIns := filepath.Join(path, "policy.d")
 		out = append(out, path)
-		out = append(out, onTheWay(dropIns)...)
+		out = append(out, foldersOf(dropIns)...)
 		if info, err := os.Stat(dropIns); err == nil && info.IsDir() {
 			out = append(out, dropIns)
 		}
 		for _, dir := range []string{path, dropIns} {
-			files, _ := os.ReadDir(dir) // what can't be listed has no policy files
+			files, _ := os.ReadDir(dir) // an unreadable folder contributes no files
 			for _, f := range files {
 				if ext := filepath.Ext(f.Name()); ext == ".yaml" || ext == ".yml" {
-					out = append(out, onTheWay(filepath.Join(dir, f.Name()))...)
+					out = append(out, foldersOf(filepath.Join(dir, f.Name()))...)
 				}
 			}
 		}
@@ -36,7 +35,7 @@ func Folders(opts Options, p *Policy) []string {
 	if p != nil {
 		for _, n := range p.networks {
 			if n.file != "" {
-				out = append(out, onTheWay(n.file)...)
+				out = append(out, foldersOf(n.file)...)
 			}
 		}
 	}
@@ -44,17 +43,17 @@ func Folders(opts Options, p *Policy) []string {
 	return slices.Compact(out)
 }
 
-// onTheWay are the folders on whose names a path depends.
-func onTheWay(path string) []string {
-	w, _ := wayTo(path) // as far as it goes
+// foldersOf lists the folders on whose names a path depends.
+func foldersOf(path string) []string {
+	w, _ := tracePath(path) // on error it still has the folders before
 	return w.folders
 }
 
-// Refresh is how soon what lives elsewhere wants to be loaded again: networks, and those that the
-// host is part of, where they matter. 0 if nothing does by itself.
+// Refresh is the shortest interval after which external networks must be loaded again. It includes
+// the host's own networks if the policy depends on them. It is 0 if nothing needs a refresh.
 func (p *Policy) Refresh() time.Duration {
 	var soonest time.Duration
-	if p.asksConnected() {
+	if p.needsConnected() {
 		soonest = connectedRefresh
 	}
 	for _, n := range p.networks {

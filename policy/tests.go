@@ -8,24 +8,25 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Test is one entry of tests: what must become of packets from somewhere.
+// Test is one entry of the key tests: what must happen to packets from a source.
 type Test struct {
 	Location  Location
 	From      netip.Prefix
-	To        string // a service, or
-	Port      uint16 // a port of Protocol; 0 if that has none
+	To        string // a service; "" if the test names a protocol
+	Port      uint16 // 0 if Protocol has no ports
 	Protocol  firewall.Protocol
-	Interface string     // "" is wherever it would be allowed
-	Address   netip.Addr // zero is whichever would be allowed
+	Interface string     // "" is any interface that would allow the packet
+	Address   netip.Addr // zero is any address that would allow the packet
 	Expect    string     // "allow" or "deny"
 }
 
-// TestResult is what became of a Test. The JSON shape is a contract.
+// TestResult is the outcome of a Test. Its JSON shape is stable.
 type TestResult struct {
-	From     string   `json:"from"`
-	To       string   `json:"to"`     // the service, or "tcp/9090"
-	Expect   string   `json:"expect"` // "allow" or "deny"
-	Got      string   `json:"got"`    // "allow", "deny", "ignored" (Portgrave leaves the port alone) or "partial"
+	From   string `json:"from"`
+	To     string `json:"to"`     // the service, or "tcp/9090"
+	Expect string `json:"expect"` // "allow" or "deny"
+	// Got is "allow", "deny", "partial", or "ignored" if Portgrave leaves the port alone.
+	Got      string   `json:"got"`
 	OK       bool     `json:"ok"`
 	Reason   string   `json:"reason"`
 	Location Location `json:"location"`
@@ -43,7 +44,7 @@ func (d *decoder) test(n *node) {
 	setText(n, "address", &address)
 	setText(n, "expect", &t.Expect)
 	if t.To != "" {
-		d.targets = append(d.targets, target{t.To, n.get("to").at})
+		d.testTargets = append(d.testTargets, testTarget{t.To, n.get("to").at})
 	}
 	if x := n.get("port"); x != nil {
 		if v, ok := decimal(x); ok && v > 0 && v <= 65535 {

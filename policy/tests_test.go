@@ -54,12 +54,15 @@ func TestRunTests(t *testing.T) {
 		}
 		expect(t, test, fmt.Sprintf("%s %v: %s", r[0].Got, r[0].OK, r[0].Reason), want)
 	}
-	r := mustCompile(t, fmt.Sprintf(testedPolicy, "deny", `{from: 8.8.8.8, port: 1, expect: deny}`)).RunTests(testClock())
-	expect(t, "unlisted: deny", r[0].Got+": "+r[0].Reason, "deny: no service lists tcp/1 and unlisted ports are denied")
+	r := mustCompile(t, fmt.Sprintf(testedPolicy, "deny",
+		`{from: 8.8.8.8, port: 1, expect: deny}`)).RunTests(testClock())
+	expect(t, "unlisted: deny",
+		r[0].Got+": "+r[0].Reason, "deny: no service lists tcp/1 and unlisted ports are denied")
 }
 
-func TestRunTestsKnowTheTime(t *testing.T) {
-	c := mustCompile(t, fmt.Sprintf(testedPolicy, "ignore", `{from: 192.0.2.0/24, to: metrics, expect: allow}`))
+func TestRunTestsExpiry(t *testing.T) {
+	c := mustCompile(t,
+		fmt.Sprintf(testedPolicy, "ignore", `{from: 192.0.2.0/24, to: metrics, expect: allow}`))
 	for when, want := range map[time.Time]string{
 		time.Date(2026, 12, 1, 23, 59, 59, 0, time.UTC): "allow",
 		time.Date(2026, 12, 2, 0, 0, 0, 0, time.UTC):    "deny",
@@ -68,7 +71,8 @@ func TestRunTestsKnowTheTime(t *testing.T) {
 	}
 }
 
-// TestRunTestsWholeRange: a service's range is judged throughout, also where another one shares some ports.
+// TestRunTestsWholeRange checks all ports of a service's range, also where another service has some
+// of them.
 func TestRunTestsWholeRange(t *testing.T) {
 	c := mustCompile(t, `version: 1
 services:
@@ -86,7 +90,7 @@ tests:
 	expect(t, "results", fmt.Sprint(got), "[allow partial deny]")
 }
 
-// TestRunTestsJSON: the shape is a contract.
+// TestRunTestsJSON checks the JSON shape, which is a contract.
 func TestRunTestsJSON(t *testing.T) {
 	c := mustCompile(t, `version: 1
 services: [{name: web, port: 443, allow: [10.0.0.0/8]}]
@@ -98,6 +102,7 @@ tests:
 	if err != nil {
 		t.Fatal(err)
 	}
-	expect(t, "JSON", string(text), `[{"from":"10.1.2.3","to":"web","expect":"allow","got":"allow","ok":true,"reason":"service web allows it on tcp/443","location":{"file":"policy.yaml","line":4,"column":5}},`+
-		`{"from":"8.8.0.0/16","to":"tcp/443","expect":"deny","got":"deny","ok":true,"reason":"no service allows it on tcp/443","location":{"file":"policy.yaml","line":5,"column":5}}]`)
+	expect(t, "JSON", string(text),
+		`[{"from":"10.1.2.3","to":"web","expect":"allow","got":"allow","ok":true,"reason":"service web allows it on tcp/443","location":{"file":"policy.yaml","line":4,"column":5}},`+
+			`{"from":"8.8.0.0/16","to":"tcp/443","expect":"deny","got":"deny","ok":true,"reason":"no service allows it on tcp/443","location":{"file":"policy.yaml","line":5,"column":5}}]`)
 }

@@ -14,8 +14,8 @@ type file struct {
 	DropIn  bool   `json:"drop_in,omitempty"`
 }
 
-// textOf is a file under its absolute path, so that what it says means the same from any folder.
-func textOf(f policyFile, content []byte) file {
+// newFile stores a file under its absolute path, so that relative paths in it keep their meaning.
+func newFile(f policyFile, content []byte) file {
 	path := f.path
 	if whole, err := filepath.Abs(path); err == nil {
 		path = whole
@@ -23,14 +23,14 @@ func textOf(f policyFile, content []byte) file {
 	return file{path, content, f.shape.words == dropInShape.words}
 }
 
-// Text is the whole text of a policy that Read has read, in the form that ReadText reads. Two
-// policies with the same Text say the same; what their networks hold is not part of it.
+// Text returns the files of a policy that Read has read, for ReadText. Policies with equal Text are
+// equal; the content of external networks is not part of it.
 func (p *Policy) Text() []byte {
 	text, _ := json.Marshal(p.files) // bytes and strings always encode
 	return text
 }
 
-// ReadText reads a policy from its Text: as it was then, whatever the files hold by now.
+// ReadText reads a policy from its Text, whatever its files contain by now.
 func ReadText(text []byte) (*Policy, error) {
 	var files []file
 	if err := json.Unmarshal(text, &files); err != nil {

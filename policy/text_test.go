@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A policy read from its text is the one that the files held then, from whatever folder it is read.
-func TestTextIsThePolicy(t *testing.T) {
+// A policy from its Text equals the original, whatever the files and the current folder are now.
+func TestTextRestoresThePolicy(t *testing.T) {
 	dir := t.TempDir()
 	write := func(name, content string) {
 		t.Helper()
@@ -43,7 +43,7 @@ func TestTextIsThePolicy(t *testing.T) {
 	)
 	write("policy.d/more.yaml", "services: [{name: b, port: 2, allow: [office]}]\n")
 	t.Chdir(filepath.Dir(dir))
-	p := read(filepath.Base(dir)) // by a relative path
+	p := read(filepath.Base(dir)) // with a relative path
 	want, text := compile(p).State, p.Text()
 	if whole := read(dir).Text(); !bytes.Equal(whole, text) {
 		t.Errorf("by another path the text is %s, not %s", whole, text)
@@ -56,7 +56,8 @@ func TestTextIsThePolicy(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := compile(again).State; !got.Equal(want) || again.Daemon.Follow != FollowNone {
-		t.Errorf("read again, it follows %q and compiles to %+v, not %+v", again.Daemon.Follow, got, want)
+		t.Errorf("read again, it follows %q and compiles to %+v, not %+v",
+			again.Daemon.Follow, got, want)
 	}
 	if !bytes.Equal(again.Text(), text) || bytes.Equal(read(dir).Text(), text) {
 		t.Error("texts that differ can't be told apart, or the same ones can")

@@ -10,37 +10,37 @@ import (
 	"syscall"
 )
 
-// Who may change what the policy says: anyone who can write a file, or put another one in its
-// place, can open every port. And what a name stands for must not be somebody else's choice: a link
-// of his to a secret of root's would have us print it.
+// Anyone who can write a policy file, or put another one in its place, can open every port. And
+// another user must not choose what a name stands for: a symbolic link to a secret of root's would
+// make us print it.
 
 type unixStat = syscall.Stat_t
 
-// trust is what is asked of the folders on the way to a file.
+// trust says which folders on the path to a file are checked.
 type trust int
 
 const (
-	// trustLinks asks it of those that hold links on the way, and where these lead. The others are
-	// looked at by who lists them.
+	// trustLinks checks the folders that hold symbolic links on the path, and those the links lead
+	// to. The function that lists a policy folder checks that folder.
 	trustLinks trust = iota
-	// trustAll asks it of the folder of the file too.
+	// trustAll also checks the folder of the file.
 	trustAll
 )
 
-// way is how a path leads to its file.
-type way struct {
-	// folders hold the names on which it depends: those of each symbolic link, and of the file.
-	// Where the way ends early, because something is missing, the last folder that is there.
+// pathTrace is how a path leads to its file.
+type pathTrace struct {
+	// folders hold the names on which the path depends: those of each symbolic link and of the
+	// file. If something is missing, the last one is the last existing folder.
 	folders []string
 	links   int
 }
 
-// maxLinks is how many symbolic links the kernel follows (MAXSYMLINKS).
+// maxLinks is the number of symbolic links that the kernel follows (MAXSYMLINKS).
 const maxLinks = 40
 
-// wayTo follows a path as the kernel does.
-func wayTo(path string) (way, error) {
-	var w way
+// tracePath follows a path as the kernel does.
+func tracePath(path string) (pathTrace, error) {
+	var w pathTrace
 	at, rest := ".", strings.Split(path, "/")
 	if filepath.IsAbs(path) {
 		at = "/"
@@ -51,7 +51,7 @@ func wayTo(path string) (way, error) {
 		if name == "" || name == "." {
 			continue
 		}
-		next := filepath.Join(at, name) // no link is in at, so ".." may be worked out
+		next := filepath.Join(at, name) // at has no links, so Join resolves ".." correctly
 		info, err := os.Lstat(next)
 		if err != nil {
 			w.folders = append(w.folders, at)
@@ -80,12 +80,12 @@ func wayTo(path string) (way, error) {
 	return w, nil
 }
 
-// trusted is the way to a file, on which nobody else may have put a name. That something on it is
-// missing is for who opens the file to say.
-func (r Files) trusted(path string, t trust) (way, error) {
-	w, err := wayTo(path)
+// trustedPath traces the path to a file and refuses it if another user may have put a name on it.
+// It ignores missing files, because opening the file reports them.
+func (r Files) trustedPath(path string, t trust) (pathTrace, error) {
+	w, err := tracePath(path)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return w, errors.New(plain(err))
+		return w, errors.New(withoutPath(err))
 	}
 	if w.links == 0 && t == trustLinks {
 		return w, nil
@@ -93,21 +93,21 @@ func (r Files) trusted(path string, t trust) (way, error) {
 	for _, dir := range w.folders {
 		info, err := os.Stat(dir)
 		if err != nil {
-			return w, Problems{{File: dir, Message: plain(err)}}
+			return w, Problems{{File: dir, Message: withoutPath(err)}}
 		}
-		if err := r.permit(dir, owned(info, dir)); err != nil {
+		if err := r.permit(dir, refuseForeignWriters(info, dir)); err != nil {
 			return w, Problems{{File: dir, Message: err.Error()}}
 		}
 	}
 	return w, nil
 }
 
-// replaceable refuses a folder in which anybody may put another file in the place of ours. The
-// sticky bit (as on /tmp) prevents that.
-func replaceable(dir string) error {
+// refuseReplaceable refuses a folder in which any user may replace our files. The sticky bit (as on
+// /tmp) prevents that.
+func refuseReplaceable(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
-		return errors.New(plain(err))
+		return errors.New(withoutPath(err))
 	}
 	if info.Mode().Perm()&0o002 != 0 && info.Mode()&fs.ModeSticky == 0 {
 		return fmt.Errorf(
@@ -118,13 +118,14 @@ func replaceable(dir string) error {
 	return nil
 }
 
-// owned refuses what others than root and the reading user may change: anyone who can write the
-// policy can open every port. A sticky folder (like /tmp) keeps others from replacing our files,
-// so it may be writable; on a file the sticky bit means nothing.
-func owned(info fs.FileInfo, path string) error {
+// refuseForeignWriters refuses what users other than root and the reader may change: anyone who can
+// write the policy can open every port. A sticky folder (like /tmp) may be writable, since others
+// can't replace our files in it; on a file the sticky bit means nothing.
+func refuseForeignWriters(info fs.FileInfo, path string) error {
 	if info.Mode().Perm()&0o022 != 0 && !(info.IsDir() && info.Mode()&fs.ModeSticky != 0) {
 		return fmt.Errorf(
-			"others than its owner may write it (mode %04o), so anybody could open ports; run: chmod go-w %s",
+			"others than its owner may write it (mode %04o), so anybody could open ports; run: "+
+				"chmod go-w %s",
 			info.Mode().Perm(),
 			path,
 		)
@@ -139,7 +140,7 @@ func owned(info fs.FileInfo, path string) error {
 	return nil
 }
 
-// hardLinks is how many names a file has.
+// hardLinks returns how many names a file has.
 func hardLinks(info fs.FileInfo) uint64 {
 	if stat, ok := info.Sys().(*unixStat); ok {
 		return uint64(stat.Nlink)

@@ -6,16 +6,16 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// dhcpServerPort is where a DHCP server is asked, by clients that have no address yet: RFC 2131
-// §4.1.
+// dhcpServerPort is the port of DHCP servers, to which clients send before they have an address
+// (RFC 2131 §4.1).
 const dhcpServerPort = 67
 
 // unspecified is the source of a host that has no address yet.
 var unspecified = netip.IPv4Unspecified()
 
-// warnOfSources warns of entries that mean something else than they seem to.
+// warnOfSources warns about entries that don't mean what they seem to mean.
 func (c *compiler) warnOfSources(s service, enforced firewall.Service) {
-	dhcp := -1 // the range that has the DHCP server's port
+	dhcp := -1 // the index of the range that has dhcpServerPort
 	for i, r := range s.enforced.Ports {
 		if r.Contains(firewall.UDP, dhcpServerPort) {
 			dhcp = i
@@ -26,16 +26,16 @@ func (c *compiler) warnOfSources(s service, enforced firewall.Service) {
 			continue
 		}
 		if dhcp < 0 || e.prefix.Addr().Is6() {
-			c.warnings.at(e.at, "%s is one address, of hosts that have none yet, and not everybody: "+
-				"no client connects from it", e.prefix.Addr())
+			c.warnings.at(e.at, "%s is one address, of hosts that have none yet, and not "+
+				"everybody: no client connects from it", e.prefix.Addr())
 		}
 	}
 	if dhcp >= 0 && !enforced.AllowedAt(c.now).Contains(unspecified) &&
 		enforced.Sources.Len()+len(enforced.Expiring) > 0 {
 		c.warnings.at(
 			s.portsAt[dhcp],
-			"service %q lists udp/%d, where DHCP clients that have no address yet ask "+
-				"from 0.0.0.0, and does not allow that: add 0.0.0.0 to allow if it is a DHCP server",
+			"service %q lists udp/%d, where DHCP clients that have no address yet ask from "+
+				"0.0.0.0, and does not allow that: add 0.0.0.0 to allow if it is a DHCP server",
 			s.enforced.Name,
 			dhcpServerPort,
 		)

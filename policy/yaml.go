@@ -12,7 +12,7 @@ import (
 	"github.com/goccy/go-yaml/token"
 )
 
-// byteOrderMark is what some editors write at the beginning of UTF-8 text.
+// byteOrderMark begins UTF-8 text of some editors.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
 type kind int
@@ -25,21 +25,24 @@ const (
 	kindString
 	kindList
 	kindMapping
-	kindBroken // a mistake was reported here already; nothing more is said about it
+	kindInvalid // a mistake was reported already
 )
 
 func (k kind) String() string {
-	return [...]string{"nothing", "true or false", "a whole number", "a number with a fraction", "text", "a list", "a mapping", "a mistake"}[k]
+	return [...]string{
+		"nothing", "true or false", "a whole number", "a number with a fraction", "text", "a list",
+		"a mapping", "a mistake",
+	}[k]
 }
 
-// node is a YAML value with its place, aliases and merge keys resolved.
+// node is a YAML value with its location, after aliases and merge keys were resolved.
 type node struct {
 	kind   kind
 	text   string // scalars, as written
 	at     Location
 	items  []*node
 	fields []field
-	size   int // nodes below and including this one, aliases written out
+	size   int // number of nodes including this one, with aliases expanded
 }
 
 type field struct {
@@ -48,9 +51,10 @@ type field struct {
 	value *node
 }
 
-// splitAddress reports whether the node is an IPv6 address that the parser took for a mapping: it
-// does so where one ends in a colon, and in lists within braces. No mapping of ours has such keys.
-func (n *node) splitAddress() bool {
+// isSplitAddress reports whether the node is an IPv6 address that the parser took for a mapping.
+// That happens to addresses that end in a colon, and in lists within braces. No key of the language
+// looks like an address.
+func (n *node) isSplitAddress() bool {
 	if n.kind != kindMapping || len(n.fields) != 1 {
 		return false
 	}
@@ -71,27 +75,27 @@ func (n *node) get(key string) *node {
 	return nil
 }
 
-// isControl reports whether a character has no place in text (YAML 1.2, §5.1).
+// isControl reports whether YAML forbids a character in text (YAML 1.2, §5.1).
 func isControl(r rune) bool { return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0x7f }
 
-// parseYAML reads one document. Every mistake goes to the reporter; the node is nil if nothing can be used.
+// parseYAML reads one document and reports every mistake. It returns nil if nothing can be used.
 func parseYAML(file string, content []byte, r *reporter) (root *node) {
 	whole := Location{File: file}
 	content = bytes.TrimPrefix(content, byteOrderMark)
 	switch {
 	case len(content) > maxFileBytes:
-		r.at(whole, "the file is larger than %d MiB; put long lists of networks into network files", maxFileBytes>>20)
+		r.at(whole, "the file is larger than %d MiB; put long lists of networks into network files",
+			maxFileBytes>>20)
 		return nil
 	case !utf8.Valid(content) || bytes.ContainsFunc(content, isControl):
 		r.at(whole, "this is not text: a policy is YAML in UTF-8")
 		return nil
-	case tooMany(content):
+	case tooManyValues(content):
 		r.at(whole, "the file has too many values; put long lists of networks into network files")
 		return nil
 	}
 	defer func() {
-		// The parser is somebody else's and hostile input is its daily bread; should it stumble,
-		// the file is refused like any other that can't be read.
+		// The parser is a dependency that reads hostile input. If it panics, refuse the file.
 		if p := recover(); p != nil {
 			r.at(whole, "the file can't be read as YAML (%v)", p)
 			root = nil
@@ -103,7 +107,7 @@ func parseYAML(file string, content []byte, r *reporter) (root *node) {
 		r.at(Location{file, at.Line, at.Column}, "%s", excess)
 		return nil
 	}
-	// Our own walk reports duplicate keys, all of them and with both places.
+	// builder reports duplicate keys, with both locations.
 	parsed, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
 		r.list = append(r.list, syntaxProblem(file, err))
@@ -115,7 +119,8 @@ func parseYAML(file string, content []byte, r *reporter) (root *node) {
 			continue
 		}
 		if body != nil {
-			r.at(placeOf(file, d.Body), "a second document: a policy file holds one; use a drop-in in policy.d for more")
+			r.at(locationOf(file, d.Body),
+				"a second document: a policy file holds one; use a drop-in in policy.d for more")
 			return nil
 		}
 		body = d.Body
@@ -126,14 +131,14 @@ func parseYAML(file string, content []byte, r *reporter) (root *node) {
 	}
 	b := builder{file: file, report: r, anchors: map[string]*node{}, open: map[string]bool{}}
 	root = b.build(body, 0)
-	if root.size > maxExpanded || b.merged > maxMerged {
+	if root.size > maxExpandedNodes || b.mergedKeys > maxMergedKeys {
 		r.at(whole, "its aliases and merge keys expand to more than a policy can hold")
 		return nil
 	}
 	return root
 }
 
-// syntaxProblem takes place and words out of the parser's error.
+// syntaxProblem turns the parser's error into a Problem.
 func syntaxProblem(file string, err error) Problem {
 	p := Problem{File: file, Line: 1, Column: 1}
 	var withToken interface{ GetToken() *token.Token }
@@ -142,7 +147,7 @@ func syntaxProblem(file string, err error) Problem {
 			p.Line, p.Column = t.Position.Line, t.Position.Column
 		}
 	}
-	// GetMessage first: Error quotes the source, which takes quadratic time on a hostile one.
+	// Prefer GetMessage: Error quotes the source, which takes quadratic time for hostile input.
 	var withMessage interface{ GetMessage() string }
 	var message string
 	if errors.As(err, &withMessage) {
@@ -163,13 +168,14 @@ func syntaxProblem(file string, err error) Problem {
 	return p
 }
 
-func placeOf(file string, n ast.Node) Location {
+func locationOf(file string, n ast.Node) Location {
 	l := Location{File: file, Line: 1, Column: 1}
-	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) > 0 && m.Start != nil && m.Start.Value != "{" {
-		return placeOf(file, m.Values[0].Key) // a block mapping's own token is its first colon
+	m, ok := n.(*ast.MappingNode)
+	if ok && len(m.Values) > 0 && m.Start != nil && m.Start.Value != "{" {
+		return locationOf(file, m.Values[0].Key) // the token of a block mapping is its first colon
 	}
 	if m, ok := n.(*ast.MappingValueNode); ok {
-		return placeOf(file, m.Key)
+		return locationOf(file, m.Key)
 	}
 	if t := n.GetToken(); t != nil && t.Position != nil {
 		l.Line, l.Column = t.Position.Line, t.Position.Column

@@ -1,8 +1,9 @@
-// Package systemd holds the unit files of portgrave, as systemd reads them, and what a program must know of them.
+// Package systemd holds the unit files of portgrave, and what the program must know about them.
 //
-// The files are embedded in the binary, so that a host without packages can be set up by portgrave install, and
-// packages are built from the same bytes. What each unit may do, and why, is explained in the unit itself. How the daemon talks to systemd
-// is package notify; putting the files in place is package installer. This package never touches a host.
+// The files are embedded in the binary, so that portgrave install can set up a host without
+// packages. Packages are built from the same files. Each unit explains what it may do, and why.
+// Package notify communicates with systemd, and package installer installs the files. This package
+// never touches a host.
 package systemd
 
 import (
@@ -14,48 +15,53 @@ import (
 // Program is where the units expect the binary.
 const Program = "/usr/bin/portgrave"
 
-// User is who the daemon runs as; the group has the same name, and its members may read from the control socket.
+// User is the user that the daemon runs as. Members of the group with the same name may read from
+// the control socket.
 const User = "portgrave"
 
-//go:embed *.service *.timer portgrave.sysusers portgrave.tmpfiles iptables.conf network.conf containers.conf realtime.conf
+//go:embed *.service *.timer portgrave.sysusers portgrave.tmpfiles
+//go:embed iptables.conf network.conf containers.conf realtime.conf
 var files embed.FS
 
-// Units are the names of the unit files: what goes to a folder of units.
-var Units = []string{"portgrave-boot.service", "portgrave.service", "portgrave-audit.service", "portgrave-audit.timer"}
+// Units are the names of the unit files.
+var Units = []string{"portgrave-boot.service", "portgrave.service", "portgrave-audit.service",
+	"portgrave-audit.timer"}
 
-// Enabled are the units that are enabled when portgrave is installed, in the order in which they start.
+// Enabled are the units that installing enables, in the order in which they start.
 var Enabled = []string{"portgrave-boot.service", "portgrave.service", "portgrave-audit.timer"}
 
-// DropIns are the names of the files that widen portgrave.service for policies that want more; nobody gets them unasked.
+// DropIns are the names of drop-ins that give portgrave.service more rights, for policies that need
+// them. They are not installed by default.
 var DropIns = []string{"iptables.conf", "network.conf", "containers.conf", "realtime.conf"}
 
-// File is an embedded file, which must exist.
+// File returns an embedded file, and panics if it doesn't exist.
 func File(name string) []byte {
 	content, err := files.ReadFile(name)
 	if err != nil {
-		panic(fmt.Sprintf("no file %s is embedded in package systemd", name)) // a mistake of ours, found by any test
+		panic(fmt.Sprintf("no file %s is embedded in package systemd", name)) // any test finds this
 	}
 	return content
 }
 
-// For is a file for a program that stands elsewhere than at Program.
+// For returns a file for a program that is not at Program.
 func For(name, program string) []byte {
 	return []byte(strings.ReplaceAll(string(File(name)), "="+Program+" ", "="+program+" "))
 }
 
-// Settings reads the values of a key in a section of unit files that are read one after the other, a drop-in after its unit, as systemd.syntax(7)
-// has it: an assignment of nothing takes back those before. Lines that go on in the next one are not used in our files, and not understood.
+// Settings returns the values of a key in a section of unit files. The files are read in order, a
+// drop-in after its unit. As in systemd.syntax(7), an empty assignment removes the earlier values.
+// It doesn't support continued lines, which our files don't have.
 func Settings(section, key string, units ...[]byte) (values []string) {
 	for _, unit := range units {
-		in := ""
+		current := ""
 		for line := range strings.Lines(string(unit)) {
 			line = strings.TrimSpace(line)
 			if strings.HasPrefix(line, "[") {
-				in = strings.Trim(line, "[]")
+				current = strings.Trim(line, "[]")
 				continue
 			}
 			name, value, ok := strings.Cut(line, "=")
-			if !ok || in != section || name != key {
+			if !ok || current != section || name != key {
 				continue
 			}
 			if value == "" {

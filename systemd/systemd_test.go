@@ -13,15 +13,16 @@ import (
 	"testing"
 )
 
-// tree puts the units where systemd-analyze looks for them, with drop-ins for the daemon, and a program that exists: verify
-// wants to see it.
-func tree(t *testing.T, dropIns ...string) string {
+// writeUnits writes the units where systemd-analyze looks for them, with drop-ins for the daemon,
+// and a program, whose existence verify checks.
+func writeUnits(t *testing.T, dropIns ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "portgrave")
 	write := func(name string, content []byte, mode fs.FileMode) {
 		path := filepath.Join(dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, content, mode)); err != nil {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755),
+			os.WriteFile(path, content, mode)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -42,14 +43,16 @@ func analyze(t *testing.T, dir string, args ...string) (string, error) {
 	}
 	cmd := exec.Command("systemd-analyze", args...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":", "SYSTEMD_LOG_LEVEL=warning", "LC_ALL=C.UTF-8")
+	cmd.Env = append(os.Environ(), "SYSTEMD_UNIT_PATH="+dir+":", "SYSTEMD_LOG_LEVEL=warning",
+		"LC_ALL=C.UTF-8")
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
-// verified is what verify finds fault with, "" for nothing. It ends well on a misspelt key, so its output counts. About the manual
-// pages, which need not be installed here, it is not asked.
-func verified(t *testing.T, dir, unit string) string {
+// verifyUnit returns what systemd-analyze verify reports, "" for nothing. The output counts,
+// because the exit code ignores misspelt keys. The manual pages, which may not be installed, are
+// not checked.
+func verifyUnit(t *testing.T, dir, unit string) string {
 	t.Helper()
 	out, err := analyze(t, dir, "verify", "--man=no", "./"+unit)
 	if err != nil {
@@ -59,33 +62,36 @@ func verified(t *testing.T, dir, unit string) string {
 }
 
 func TestUnitsVerify(t *testing.T) {
-	dir := tree(t)
+	dir := writeUnits(t)
 	for _, unit := range Units {
-		if said := verified(t, dir, unit); said != "" {
-			t.Errorf("%s: %s", unit, said)
+		if output := verifyUnit(t, dir, unit); output != "" {
+			t.Errorf("%s: %s", unit, output)
 		}
 	}
 	for _, dropIn := range DropIns {
-		if said := verified(t, tree(t, dropIn), "portgrave.service"); said != "" {
-			t.Errorf("with %s: %s", dropIn, said)
+		if output := verifyUnit(t, writeUnits(t, dropIn), "portgrave.service"); output != "" {
+			t.Errorf("with %s: %s", dropIn, output)
 		}
 	}
-	if said := verified(t, tree(t, DropIns...), "portgrave.service"); said != "" {
-		t.Errorf("with all drop-ins: %s", said)
+	if output := verifyUnit(t, writeUnits(t, DropIns...), "portgrave.service"); output != "" {
+		t.Errorf("with all drop-ins: %s", output)
 	}
-	// The control: a misspelt key is seen.
+	// The control: verify reports a misspelt key.
 	bad := filepath.Join(dir, "portgrave.service")
-	if err := os.WriteFile(bad, append(File("portgrave.service"), "[Service]\nProtectSysten=strict\n"...), 0o644); err != nil {
+	if err := os.WriteFile(bad,
+		append(File("portgrave.service"), "[Service]\nProtectSysten=strict\n"...),
+		0o644); err != nil {
 		t.Fatal(err)
 	}
-	if said := verified(t, dir, "portgrave.service"); !strings.Contains(said, "ProtectSysten") {
-		t.Errorf("a misspelt key passes: %q", said)
+	if output := verifyUnit(t, dir, "portgrave.service"); !strings.Contains(output, "ProtectSysten") {
+		t.Errorf("a misspelt key passes: %q", output)
 	}
 }
 
 var overall = regexp.MustCompile(`Overall exposure level for \S+: (\d+\.\d)`)
 
-// TestSecurity holds the daemon's exposure, as systemd counts it, to what its unit says of it.
+// TestSecurity compares the daemon's exposure level, as systemd computes it, with its unit's
+// comment.
 func TestSecurity(t *testing.T) {
 	for _, c := range []struct {
 		dropIns []string
@@ -98,17 +104,18 @@ func TestSecurity(t *testing.T) {
 		{[]string{"containers.conf"}, "19", "1.9"},
 		{[]string{"realtime.conf"}, "18", "1.8"},
 	} {
-		dir := tree(t, c.dropIns...)
-		out, err := analyze(t, dir, "security", "--offline=true", "--no-pager", "--threshold="+c.limit, "./portgrave.service")
+		dir := writeUnits(t, c.dropIns...)
+		out, err := analyze(t, dir, "security", "--offline=true", "--no-pager",
+			"--threshold="+c.limit, "./portgrave.service")
 		line := overall.FindStringSubmatch(out)
 		if line == nil {
 			t.Fatalf("%v: %v, %s", c.dropIns, err, out)
 		}
 		t.Logf("%v: %s", c.dropIns, line[0])
-		if err != nil || line[1] > c.score { // a newer systemd may count otherwise, but not above the limit
+		if err != nil || line[1] > c.score { // a newer systemd may compute a lower score
 			t.Errorf("%v: %s, want %s at most: %v\n%s", c.dropIns, line[0], c.score, err, out)
 		}
-		// Each point that remains is explained.
+		// The comments must explain each remaining point.
 		text := string(File("portgrave.service"))
 		for _, d := range c.dropIns {
 			text += string(File(d))
@@ -118,25 +125,28 @@ func TestSecurity(t *testing.T) {
 			if len(fields) < 3 || fields[0] != "✗" {
 				continue
 			}
-			if !explained(fields[1], text) {
+			if !isExplained(fields[1], text) {
 				t.Errorf("%v: the unit does not say why this remains: %s", c.dropIns, row)
 			}
 		}
 	}
 	// The control: without its user the daemon is over the limit.
-	dir := tree(t)
+	dir := writeUnits(t)
 	path := filepath.Join(dir, "portgrave.service")
-	if err := os.WriteFile(path, append(For("portgrave.service", filepath.Join(dir, "portgrave")), "[Service]\nUser=root\n"...), 0o644); err != nil {
+	if err := os.WriteFile(path,
+		append(For("portgrave.service", filepath.Join(dir, "portgrave")),
+			"[Service]\nUser=root\n"...), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := analyze(t, dir, "security", "--offline=true", "--no-pager", "--threshold=15", "./portgrave.service"); err == nil {
+	if out, err := analyze(t, dir, "security", "--offline=true", "--no-pager", "--threshold=15",
+		"./portgrave.service"); err == nil {
 		t.Errorf("as root it passes, too: %s", out)
 	}
 }
 
-// explained looks for what systemd-analyze calls a point in the words of the comments, which name it by its longest part in capitals or
-// by the setting.
-func explained(point, text string) bool {
+// isExplained looks for a point of systemd-analyze in the comments. They name it by the longest
+// part in capitals, or by the setting.
+func isExplained(point, text string) bool {
 	point = strings.TrimSuffix(point, "=")
 	setting, what, _ := strings.Cut(point, "=~")
 	setting = strings.TrimSuffix(strings.Split(setting, "=")[0], "/")
@@ -154,14 +164,15 @@ func explained(point, text string) bool {
 		words = []string{"ambient capabilities"}
 	}
 	for line := range strings.Lines(text) {
-		if strings.HasPrefix(line, "#") && slices.ContainsFunc(words, func(w string) bool { return strings.Contains(line, w) }) {
+		if strings.HasPrefix(line, "#") &&
+			slices.ContainsFunc(words, func(w string) bool { return strings.Contains(line, w) }) {
 			return true
 		}
 	}
 	return false
 }
 
-// TestSettings: drop-ins add, and an empty assignment takes back.
+// TestSettings checks that drop-ins add values, and that an empty assignment removes them.
 func TestSettings(t *testing.T) {
 	unit := []byte("# A=no\n[Unit]\nA=other\n[Service]\nA=b c\nA=d\n")
 	for want, more := range map[string]string{"b c d": "", "b c d e": "[Service]\nA=e\n", "f": "[Service]\nA=\nA=f\n"} {
@@ -171,7 +182,8 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestOrder holds the boot unit to what makes it early enough, and the two lists of capabilities of a unit to each other.
+// TestOrder checks what makes the boot unit early, and that a unit's two lists of capabilities are
+// equal.
 func TestOrder(t *testing.T) {
 	boot := File("portgrave-boot.service")
 	for key, want := range map[string]string{"Before": "network-pre.target", "Wants": "network-pre.target", "DefaultDependencies": "no", "After": "nftables.service", "Conflicts": "shutdown.target"} {
@@ -179,7 +191,7 @@ func TestOrder(t *testing.T) {
 			t.Errorf("%s=%v lacks %s", key, got, want)
 		}
 	}
-	// What must have succeeded before it could keep it from running.
+	// A unit required to succeed first could keep the boot unit from running.
 	for _, key := range []string{"Requires", "Requisite", "BindsTo", "RequiresMountsFor", "AssertPathExists", "ConditionPathExists"} {
 		if got := Settings("Unit", key, boot); got != nil {
 			t.Errorf("%s=%v", key, got)
@@ -191,7 +203,8 @@ func TestOrder(t *testing.T) {
 			if d != "" {
 				units = append(units, File(d))
 			}
-			ambient, bounding := Settings("Service", "AmbientCapabilities", units...), Settings("Service", "CapabilityBoundingSet", units...)
+			ambient, bounding := Settings("Service", "AmbientCapabilities", units...),
+				Settings("Service", "CapabilityBoundingSet", units...)
 			if !slices.Equal(ambient, bounding) {
 				t.Errorf("%s with %q: ambient %v, bounding %v", name, d, ambient, bounding)
 			}

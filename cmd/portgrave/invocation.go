@@ -135,7 +135,7 @@ func (inv *invocation) read(
 			inv.stateDir,
 			"networks",
 		), Offline: how.offline, Files: how.files, AcceptShrunk: inv.acceptShrunk,
-		Counted:   reading.counted,
+		OnEntries: reading.counted,
 		Connected: hostview.Connected, Virtual: ipvs.VirtualServices,
 		Warn: func(err error) {
 			if mayChangeRules() { // others may not keep content, and need not

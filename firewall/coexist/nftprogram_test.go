@@ -11,8 +11,8 @@ import (
 
 func TestCannotPrint(t *testing.T) {
 	for name, c := range map[string]struct {
-		versions []string // of nft in one folder after the other; "": none there
-		want     string   // of the reason; "" if all can
+		versions []string // of nft in each folder; "" has none
+		want     string   // part of the reason; "" if all programs can print
 	}{
 		"none":             {[]string{"", ""}, ""},
 		"Debian 12":        {[]string{"nftables v1.0.6 (Lester Gooch #5)\n"}, "nft 1.0.6"},
@@ -31,28 +31,36 @@ func TestCannotPrint(t *testing.T) {
 			for _, v := range c.versions {
 				n.Folders = append(n.Folders, t.TempDir())
 				if v != "" {
-					program(t, n.Folders[len(n.Folders)-1], v)
+					installNFT(t, n.Folders[len(n.Folders)-1], v)
 				}
 			}
-			if got := n.CannotPrint(); (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			got := n.CannotPrint()
+			if (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
 				t.Errorf("%q, want %q", got, c.want)
 			}
 		})
 	}
 }
 
-// A program is asked once, until it is another one.
-func TestProgramsAreAskedOnce(t *testing.T) {
+// A program is asked again only when it was replaced.
+func TestVersionsAreCached(t *testing.T) {
 	dir, asked := t.TempDir(), 0
 	n := NFTPrograms{
 		Folders: []string{dir, dir},
 		Version: func(path string) (string, error) { asked++; return readVersion(path) },
 	}
 	for _, step := range []struct {
-		version string // "": as it is
+		version string // "" leaves the program as it is
 		ok      bool
 		asked   int
-	}{{"nftables v1.0.6", false, 1}, {"", false, 1}, {"nftables v1.1.0!", true, 2}, {"", true, 2}, {"gone", true, 2}, {"nftables v1.0.9", false, 3}} {
+	}{
+		{"nftables v1.0.6", false, 1},
+		{"", false, 1},
+		{"nftables v1.1.0!", true, 2},
+		{"", true, 2},
+		{"gone", true, 2},
+		{"nftables v1.0.9", false, 3},
+	} {
 		switch step.version {
 		case "":
 		case "gone":
@@ -60,7 +68,7 @@ func TestProgramsAreAskedOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		default:
-			program(t, dir, step.version)
+			installNFT(t, dir, step.version)
 		}
 		if got := n.CannotPrint(); (got == "") != step.ok || asked != step.asked {
 			t.Errorf("after %q: %q, asked %d times", step.version, got, asked)
@@ -68,8 +76,8 @@ func TestProgramsAreAskedOnce(t *testing.T) {
 	}
 }
 
-// What is no program is none: a folder, a file that nobody may execute.
-func TestNoProgram(t *testing.T) {
+// Folders and files that are not executable are ignored.
+func TestOnlyProgramsAreAsked(t *testing.T) {
 	a, b := t.TempDir(), t.TempDir()
 	if err := os.Mkdir(filepath.Join(a, "nft"), 0o755); err != nil {
 		t.Fatal(err)
@@ -83,15 +91,15 @@ func TestNoProgram(t *testing.T) {
 	}
 }
 
-// program writes a file whose content is its version, as a package manager does: by rename.
-func program(t *testing.T, dir, version string) {
+// installNFT writes a file that contains its version, and renames it as a package manager does.
+func installNFT(t *testing.T, dir, version string) {
 	t.Helper()
 	path := filepath.Join(dir, "nft")
 	err := os.WriteFile(path+".new", []byte(version), 0o755)
 	if err == nil {
 		err = os.Rename(path+".new", path)
 	}
-	if err == nil { // whatever the clock's grain
+	if err == nil { // the two versions' times must differ, even on a coarse clock
 		at := time.Now().Add(time.Duration(len(version)) * time.Second)
 		err = os.Chtimes(path, at, at)
 	}

@@ -14,20 +14,19 @@ import (
 	"time"
 )
 
-// SavedRules is a file in which somebody has saved the host's rules, ours among them, so that it
-// doesn't load at boot: all the others' rules in it are then missing, and their ports open. Its
-// JSON is part of status.
+// SavedRules is a file of saved rules that doesn't load at boot because ours are among them. Then
+// the other rules in it are missing, and their ports open. Its JSON is part of status.
 type SavedRules struct {
 	File string `json:"file"`
-	Unit string `json:"unit"` // of systemd, that loads the file
+	Unit string `json:"unit"` // the systemd unit that loads the file
 	// Problem says why it doesn't load, and Mend what to do about it.
 	Problem string `json:"problem"`
 	Mend    string `json:"mend"`
-	// Failed: the unit has failed since the system started.
+	// Failed is true if the unit has failed since the system started.
 	Failed bool `json:"failed"`
 }
 
-// String is all of it, for people.
+// String describes the problem for people.
 func (s SavedRules) String() string {
 	failed := ""
 	if s.Failed {
@@ -36,15 +35,15 @@ func (s SavedRules) String() string {
 	return fmt.Sprintf("%s doesn't load at boot: %s%s: %s", s.File, s.Problem, failed, s.Mend)
 }
 
-// SavedFiles are the files of a host from which rules are loaded at boot.
+// SavedFiles finds the files of a host from which rules are loaded at boot.
 type SavedFiles struct {
-	// Root is where /etc is to be found: "/".
+	// Root is the folder that holds etc and usr: "/" on a host.
 	Root string
-	// Failed tells whether a unit of systemd has failed; nil where there is none to ask.
+	// Failed reports whether a systemd unit has failed; nil on a host without systemd.
 	Failed func(unit string) bool
 }
 
-// HostFiles are those of this host.
+// HostFiles returns the SavedFiles of this host.
 func HostFiles() SavedFiles {
 	h := SavedFiles{Root: "/"}
 	if _, err := os.Stat("/run/systemd/system"); err == nil { // sd_booted(3)
@@ -53,7 +52,7 @@ func HostFiles() SavedFiles {
 	return h
 }
 
-// unitTimeout bounds how long systemd may take to tell of a unit.
+// unitTimeout bounds how long systemctl may take.
 const unitTimeout = 2 * time.Second
 
 func unitFailed(unit string) bool {
@@ -62,11 +61,11 @@ func unitFailed(unit string) bool {
 	return exec.CommandContext(ctx, "systemctl", "is-failed", "--quiet", unit).Run() == nil
 }
 
-// savedFile is a file that is loaded at boot, by a unit, after ipsets were made from another file.
+// savedFile is a file that a unit loads at boot. ipsets is the file of ipsets loaded before it.
 type savedFile struct{ path, unit, ipsets string }
 
-// iptablesFiles are where Debian (iptables-persistent, with the ipsets of ipset-persistent) and Red
-// Hat (iptables-services, ipset-service) save rules; nftablesFiles likewise.
+// iptablesFiles and nftablesFiles list where Debian (iptables-persistent and ipset-persistent) and
+// Red Hat (iptables-services and ipset-service) save rules.
 var (
 	iptablesFiles = []savedFile{
 		{"etc/iptables/rules.v4", "netfilter-persistent.service", "etc/iptables/ipsets"},
@@ -80,8 +79,8 @@ var (
 	}
 )
 
-// Find looks through the files. What can't be read is passed over: not everybody who asks for the
-// status may.
+// Find looks through the files. It skips files that it can't read, because unprivileged users may
+// ask for the status too.
 func (h SavedFiles) Find() []SavedRules {
 	found := []SavedRules{}
 	add := func(f savedFile, problem, mend string) {
@@ -105,7 +104,8 @@ func (h SavedFiles) Find() []SavedRules {
 			add(
 				f,
 				"it holds Portgrave's iptables rules, which nft prints but doesn't read",
-				"take the chains PORTGRAVE* and their jumps out, or use --backend nftables and save the rules again",
+				"take the chains PORTGRAVE* and their jumps out, or use --backend nftables and "+
+					"save the rules again",
 			)
 		}
 	}
@@ -120,21 +120,21 @@ func missingText(sets []string) string {
 }
 
 var (
-	namesSet = regexp.MustCompile(`--(?:match|add|del|map)-set (PORTGRAVE-\S+)`)
-	makesSet = regexp.MustCompile(`^create (PORTGRAVE-\S+) `)
+	setReference = regexp.MustCompile(`--(?:match|add|del|map)-set (PORTGRAVE-\S+)`)
+	setCreation  = regexp.MustCompile(`^create (PORTGRAVE-\S+) `)
 )
 
-// missingSets are the ipsets of ours that a file names and that aren't restored before it, in the
-// order of the file.
+// missingSets returns our ipsets that a file uses and that no earlier file creates, in the order of
+// the file.
 func (h SavedFiles) missingSets(f savedFile) (missing []string) {
 	made := map[string]bool{}
 	h.lines(f.ipsets, func(line string) {
-		if m := makesSet.FindStringSubmatch(line); m != nil {
+		if m := setCreation.FindStringSubmatch(line); m != nil {
 			made[m[1]] = true
 		}
 	})
 	h.lines(f.path, func(line string) {
-		for _, m := range namesSet.FindAllStringSubmatch(line, -1) {
+		for _, m := range setReference.FindAllStringSubmatch(line, -1) {
 			if !made[m[1]] && !slices.Contains(missing, m[1]) {
 				missing = append(missing, m[1])
 			}
@@ -143,8 +143,8 @@ func (h SavedFiles) missingSets(f savedFile) (missing []string) {
 	return missing
 }
 
-// unreadable tells whether a ruleset that nft has printed holds a line of ours that it can't read:
-// flags without a word in our table, or the match of an iptables rule in a chain of ours.
+// unreadable reports whether a ruleset printed by nft has lines of ours that nft can't read: flags
+// without a word in our table, or an iptables match in one of our chains.
 func (h SavedFiles) unreadable(f savedFile) (flags, xt bool) {
 	table, chain := "", ""
 	h.lines(f.path, func(line string) {
@@ -154,7 +154,7 @@ func (h SavedFiles) unreadable(f savedFile) (flags, xt bool) {
 			table, chain = words[2], ""
 		case len(words) > 1 && words[0] == "chain":
 			chain = words[1]
-		case strings.TrimPrefix(table, "portgrave") != table && len(words) == 1 && words[0] == "flags":
+		case strings.HasPrefix(table, "portgrave") && len(words) == 1 && words[0] == "flags":
 			flags = true
 		case strings.HasPrefix(chain, "PORTGRAVE") && strings.Contains(line, "xt match "):
 			xt = true
@@ -163,8 +163,8 @@ func (h SavedFiles) unreadable(f savedFile) (flags, xt bool) {
 	return flags, xt
 }
 
-// maxSavedFile bounds what is read of a file: its writer may have put anything into it.
-const maxSavedFile = 256 << 20
+// maxSavedFileBytes bounds how much of a file is read, because other programs write it.
+const maxSavedFileBytes = 256 << 20
 
 func (h SavedFiles) lines(path string, each func(line string)) {
 	if path == "" {
@@ -172,38 +172,38 @@ func (h SavedFiles) lines(path string, each func(line string)) {
 	}
 	path = filepath.Join(h.Root, path)
 	if info, err := os.Stat(path); err != nil || !info.Mode().IsRegular() {
-		return // a pipe would have us wait
+		return // reading a pipe would block
 	}
 	file, err := os.Open(path)
 	if err != nil {
 		return
 	}
 	defer func() { _ = file.Close() }()
-	s := bufio.NewScanner(io.LimitReader(file, maxSavedFile))
+	s := bufio.NewScanner(io.LimitReader(file, maxSavedFileBytes))
 	s.Buffer(nil, 1<<20)
 	for s.Scan() {
 		each(s.Text())
 	}
 }
 
-// netfilterPersistent saves rules where SavedFiles looks, and with its plugin for ipsets, these
-// too.
+// netfilterPersistent saves rules in files that SavedFiles looks at. With ipsetPlugin it saves
+// ipsets too.
 const (
 	netfilterPersistent = "usr/sbin/netfilter-persistent"
 	ipsetPlugin         = "usr/share/netfilter-persistent/plugins.d/10-ipset"
 )
 
-// WouldSave warns that the rules, in iptables, may be saved so that they don't load at boot; "" if
-// nothing here saves them so.
+// WouldSave warns if netfilter-persistent may save iptables rules of ours so that they don't load
+// at boot. It returns "" otherwise.
 func (h SavedFiles) WouldSave() string {
-	is := func(path string) bool {
+	exists := func(path string) bool {
 		_, err := os.Stat(filepath.Join(h.Root, path))
 		return err == nil
 	}
-	if !is(netfilterPersistent) || is(ipsetPlugin) {
+	if !exists(netfilterPersistent) || exists(ipsetPlugin) {
 		return ""
 	}
 	return "netfilter-persistent saves iptables rules without ipsets, so if it saves these, " +
-		"nothing that it has saved loads at boot: after netfilter-persistent save, run " +
-		"sed -i /PORTGRAVE/d /etc/iptables/rules.v4 /etc/iptables/rules.v6; or use --backend nftables"
+		"nothing that it has saved loads at boot: after netfilter-persistent save, run sed -i " +
+		"/PORTGRAVE/d /etc/iptables/rules.v4 /etc/iptables/rules.v6; or use --backend nftables"
 }

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What iptables-save, ipset save and nft list ruleset print on a host with our rules, cut short.
+// Shortened output of iptables-save, ipset save and nft list ruleset on a host with our rules.
 const (
 	savedPlain = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT\n-A INPUT -m set --match-set friends src -j ACCEPT\nCOMMIT\n"
 	savedOurs  = "*mangle\n:PREROUTING ACCEPT [0:0]\n:PORTGRAVE - [0:0]\n:PORTGRAVE-S-metrics - [0:0]\n-A PREROUTING -j PORTGRAVE\n" +
@@ -27,7 +27,7 @@ const (
 func TestFindSavedRules(t *testing.T) {
 	for name, c := range map[string]struct {
 		files map[string]string
-		want  []string // of each finding: file, unit, and a piece of the text
+		want  []string // for each finding: file, unit, and part of the text
 	}{
 		"nothing":            {nil, nil},
 		"others' rules":      {map[string]string{"etc/iptables/rules.v4": savedPlain, "etc/nftables.conf": nftPlain}, nil},
@@ -49,12 +49,12 @@ func TestFindSavedRules(t *testing.T) {
 				Failed: func(unit string) bool { return unit == "iptables.service" },
 			}
 			for path, content := range c.files {
-				write(t, h, path, content)
+				writeFile(t, h, path, content)
 			}
 			found := h.Find()
 			for i, x := range found {
 				if i >= len(c.want) {
-					t.Errorf("too much: %s", x)
+					t.Errorf("unexpected: %s", x)
 					continue
 				}
 				file, rest, _ := strings.Cut(c.want[i], " ")
@@ -76,10 +76,10 @@ func TestFindSavedRules(t *testing.T) {
 	}
 }
 
-// Whatever stands where a file should be, looking for it ends.
-func TestWhatIsNoFile(t *testing.T) {
+// Find does not block on a FIFO, and skips a folder.
+func TestOnlyRegularFilesAreRead(t *testing.T) {
 	h := SavedFiles{Root: t.TempDir()}
-	write(t, h, "etc/iptables/x", "")
+	writeFile(t, h, "etc/iptables/x", "")
 	for path, make := range map[string]func(string) error{
 		"etc/iptables/rules.v4": func(p string) error { return unix.Mkfifo(p, 0o600) },
 		"etc/iptables/rules.v6": func(p string) error { return os.Mkdir(p, 0o700) },
@@ -97,11 +97,15 @@ func TestWouldSave(t *testing.T) {
 	for _, c := range []struct {
 		files []string
 		warns bool
-	}{{nil, false}, {[]string{netfilterPersistent}, true}, {[]string{netfilterPersistent, ipsetPlugin}, false}} {
+	}{
+		{nil, false},
+		{[]string{netfilterPersistent}, true},
+		{[]string{netfilterPersistent, ipsetPlugin}, false},
+	} {
 		t.Run(fmt.Sprint(c.files), func(t *testing.T) {
 			h := SavedFiles{Root: t.TempDir()}
 			for _, path := range c.files {
-				write(t, h, path, "#!/bin/sh\n")
+				writeFile(t, h, path, "#!/bin/sh\n")
 			}
 			if got := h.WouldSave(); (got != "") != c.warns {
 				t.Errorf("%q", got)
@@ -110,7 +114,7 @@ func TestWouldSave(t *testing.T) {
 	}
 }
 
-func write(t *testing.T, h SavedFiles, path, content string) {
+func writeFile(t *testing.T, h SavedFiles, path, content string) {
 	t.Helper()
 	path = filepath.Join(h.Root, path)
 	err := os.MkdirAll(filepath.Dir(path), 0o755)

@@ -7,93 +7,122 @@ import (
 	"time"
 )
 
-// limits are the sizes of an aggregator. They bound its memory and its events.
+// limits bound the memory and the events of an aggregator.
 type limits struct {
-	// window is how long repetitions are gathered before they are reported.
+	// window is the period over which repetitions are counted.
 	window time.Duration
-	// keys is how many sources are told apart, over all ports together: those seen in this window and the last.
-	// One service may take sourcesPerService of them, and one port sourcesPerPort, so that a flood of one does not
-	// hide who else is refused.
+	// keys bounds the tracked sources over all ports, in this window and the last.
+	// sourcesPerService and sourcesPerPort bound them for one service and one port, so that a flood
+	// of one does not hide the sources of others.
 	keys, sourcesPerService, sourcesPerPort int
-	// ports is how many pairs of service and port are told apart, at most portsPerService of one service; services is
-	// how many services are, beyond their ports.
+	// ports bounds the tracked pairs of service and port, portsPerService those of one service.
+	// services bounds the tracked services without their ports.
 	ports, portsPerService, services int
 }
 
-// examples is how many sources of a flood are named.
-const examples = 4
+// maxExamples bounds the sources that a flood names.
+const maxExamples = 4
 
-var defaultLimits = limits{window: 10 * time.Second, keys: 2048, sourcesPerService: 256, sourcesPerPort: 64, ports: 512, portsPerService: 64, services: 64}
+var defaultLimits = limits{
+	window:            10 * time.Second,
+	keys:              2048,
+	sourcesPerService: 256,
+	sourcesPerPort:    64,
+	ports:             512,
+	portsPerService:   64,
+	services:          64,
+}
 
-// events is how many events there can be between the ends of two windows, one of them included: the first packet of
-// each key, its repetitions, and the floods of each port, each service and each action.
+// events bounds the events from the end of one window to the end of the next: for each key the
+// first packet and its repetitions, and the floods of each port, service and action.
 func (l limits) events() int { return 2*l.keys + l.ports + l.services + 2 }
 
-// aggregator folds packets into events: the first of its kind at once, repetitions at the window's end, and everything
-// that there is no room to tell apart into floods. It is pure: time comes from its caller, who owns it alone.
+// aggregator turns packets into events: the first of its kind at once, repetitions at the end of
+// the window, and packets that exceed the limits as floods. It is pure: the caller passes the time.
+// It must not be used concurrently.
 //
-// Sources that go on stay known from one window to the next, so that they make one event a window; whoever was
-// silent for a whole window is new again.
+// A source that continues stays tracked in the next window and makes one event a window. A source
+// that was silent for a whole window is new again.
 type aggregator struct {
 	limits limits
 	emit   func(Event)
 	seed   maphash.Seed
 
-	keys   map[key]*tally
-	ports  map[portKey]*port
-	shares map[portKey]*share
-	end    time.Time // of the running window; zero when nothing is kept
+	keys      map[key]*tally
+	ports     map[portKey]*port
+	services  map[portKey]*serviceUsage
+	windowEnd time.Time // zero if nothing is tracked
 }
 
-// portKey is what a flood has in common. With coarse it is wider: one service, or one action.
+// scope is what the packets of a portKey have in common.
+type scope uint8
+
+const (
+	onePort     scope = iota // action, service, protocol and port
+	oneService               // action and service
+	allServices              // action
+)
+
+// portKey identifies a port of a service. A wider scope leaves its other fields zero.
 type portKey struct {
 	action   Action
 	service  string
 	protocol uint8
 	port     uint16
-	coarse   uint8 // 1: all ports of a service; 2: all services
+	scope    scope
 }
 
-func (pk portKey) ofService() portKey {
-	return portKey{action: pk.action, service: pk.service, coarse: 1}
+func (pk portKey) wholeService() portKey {
+	return portKey{action: pk.action, service: pk.service, scope: oneService}
 }
 
-// key is what packets must have in common to count as repetitions.
+// key identifies the packets that count as repetitions.
 type key struct {
 	portKey
 	source netip.Addr
 }
 
-// share is how much of the tables a service takes. There is one for each service of which a port is told apart.
-type share struct{ sources, ports int }
+// serviceUsage counts the tracked sources and ports of a service. A service without tracked ports
+// has none.
+type serviceUsage struct{ sources, ports int }
 
-// port is one port of a service: the sources that are told apart, and the flood of all others.
+// port has the counts of a portKey: of its tracked sources, and the flood of all others.
 type port struct {
 	sources  int
 	flood    tally
-	distinct *sketch // made with the first source that is not told apart
+	distinct *sketch // nil until the first source is not tracked
 	examples []netip.Addr
 }
 
 func newAggregator(l limits, emit func(Event)) *aggregator {
-	return &aggregator{limits: l, emit: emit, seed: maphash.MakeSeed(), keys: map[key]*tally{}, ports: map[portKey]*port{}, shares: map[portKey]*share{}}
+	return &aggregator{
+		limits:   l,
+		emit:     emit,
+		seed:     maphash.MakeSeed(),
+		keys:     map[key]*tally{},
+		ports:    map[portKey]*port{},
+		services: map[portKey]*serviceUsage{},
+	}
 }
 
-// add takes one packet in. It allocates only for what it has not seen before.
+// add counts one packet. It allocates only for new keys.
 func (a *aggregator) add(now time.Time, p *packet) {
 	a.advance(now)
-	if a.end.IsZero() {
-		a.end = now.Add(a.limits.window)
+	if a.windowEnd.IsZero() {
+		a.windowEnd = now.Add(a.limits.window)
 	}
-	k := key{portKey{action: p.action, service: p.service, protocol: p.protocol, port: p.port}, p.source}
+	k := key{portKey{action: p.action, service: p.service, protocol: p.protocol, port: p.port},
+		p.source}
 	if t, known := a.keys[k]; known {
 		t.add(p)
 		return
 	}
 	pk, at := a.portOf(k.portKey)
-	if pk.coarse == 0 && at.sources < a.limits.sourcesPerPort && len(a.keys) < a.limits.keys && a.shares[pk.ofService()].sources < a.limits.sourcesPerService {
+	if pk.scope == onePort && at.sources < a.limits.sourcesPerPort &&
+		len(a.keys) < a.limits.keys &&
+		a.services[pk.wholeService()].sources < a.limits.sourcesPerService {
 		at.sources++
-		a.shares[pk.ofService()].sources++
+		a.services[pk.wholeService()].sources++
 		a.keys[k] = &tally{}
 		var first tally
 		first.add(p)
@@ -105,30 +134,32 @@ func (a *aggregator) add(now time.Time, p *packet) {
 		at.distinct = new(sketch)
 	}
 	at.distinct.add(a.seed, p.source)
-	if len(at.examples) < examples && !slices.Contains(at.examples, p.source) && p.source.IsValid() {
+	if len(at.examples) < maxExamples && !slices.Contains(at.examples, p.source) &&
+		p.source.IsValid() {
 		at.examples = append(at.examples, p.source)
 	}
 }
 
-// portOf finds the port's entry, or the narrowest coarser one that there is room for. The coarsest needs no
-// room of its own: there are two actions.
+// portOf returns the entry of a port, or the narrowest wider one within the limits. allServices has
+// no limit, because there are only two actions.
 func (a *aggregator) portOf(pk portKey) (portKey, *port) {
 	if found, ok := a.ports[pk]; ok {
 		return pk, found
 	}
-	service := pk.ofService()
-	of := a.shares[service]
+	service := pk.wholeService()
+	usage := a.services[service]
 	switch {
-	case len(a.ports) < a.limits.ports && (of == nil || of.ports < a.limits.portsPerService):
-		if of == nil {
-			of = &share{}
-			a.shares[service] = of
+	case len(a.ports) < a.limits.ports &&
+		(usage == nil || usage.ports < a.limits.portsPerService):
+		if usage == nil {
+			usage = &serviceUsage{}
+			a.services[service] = usage
 		}
-		of.ports++
+		usage.ports++
 	case a.ports[service] != nil || len(a.ports) < a.limits.ports+a.limits.services:
 		pk = service
 	default:
-		pk = portKey{action: pk.action, coarse: 2}
+		pk = portKey{action: pk.action, scope: allServices}
 	}
 	if a.ports[pk] == nil {
 		a.ports[pk] = &port{}
@@ -136,29 +167,29 @@ func (a *aggregator) portOf(pk portKey) (portKey, *port) {
 	return pk, a.ports[pk]
 }
 
-// next is when advance should be called, if nothing arrives before; false means not at all.
-func (a *aggregator) next() (time.Time, bool) { return a.end, !a.end.IsZero() }
+// nextWindowEnd returns when to call advance; false if it need not be called.
+func (a *aggregator) nextWindowEnd() (time.Time, bool) { return a.windowEnd, !a.windowEnd.IsZero() }
 
-// advance ends the window if its time has come.
+// advance ends the window if it is over.
 func (a *aggregator) advance(now time.Time) {
-	if a.end.IsZero() || now.Before(a.end) {
+	if a.windowEnd.IsZero() || now.Before(a.windowEnd) {
 		return
 	}
 	a.flush()
-	a.end = now.Add(a.limits.window)
+	a.windowEnd = now.Add(a.limits.window)
 	if len(a.keys) == 0 && len(a.ports) == 0 {
-		a.end = time.Time{}
+		a.windowEnd = time.Time{}
 	}
 }
 
-// flush reports what was gathered, and forgets who was silent.
+// flush emits the events of the window and forgets silent sources.
 func (a *aggregator) flush() {
 	var out []Event
 	for k, t := range a.keys {
 		if t.count == 0 {
 			delete(a.keys, k)
 			a.ports[k.portKey].sources--
-			a.shares[k.ofService()].sources--
+			a.services[k.wholeService()].sources--
 			continue
 		}
 		out = append(out, t.event(k.portKey, k.source))
@@ -167,7 +198,7 @@ func (a *aggregator) flush() {
 	for pk, at := range a.ports {
 		if at.flood.count > 0 {
 			out = append(out, at.event(pk))
-			// The examples went with the event.
+			// The event now owns the examples.
 			at.flood, at.examples = tally{}, nil
 			clear(at.distinct[:])
 		} else if at.sources == 0 {
@@ -180,22 +211,22 @@ func (a *aggregator) flush() {
 	}
 }
 
-// forget gives a port's room back.
+// forget releases a port.
 func (a *aggregator) forget(pk portKey) {
 	delete(a.ports, pk)
-	if pk.coarse > 0 {
+	if pk.scope != onePort {
 		return
 	}
-	of := a.shares[pk.ofService()]
-	if of.ports--; of.ports == 0 {
-		delete(a.shares, pk.ofService())
+	usage := a.services[pk.wholeService()]
+	if usage.ports--; usage.ports == 0 {
+		delete(a.services, pk.wholeService())
 	}
 }
 
 func (p *port) event(pk portKey) Event {
 	e := p.flood.event(pk, netip.Addr{})
 	e.Examples = p.examples
-	// An estimate may not contradict what is known for sure.
+	// The estimate must not contradict the counts.
 	e.Sources = max(min(p.distinct.estimate(), e.Count), uint64(len(p.examples)), 1)
 	return e
 }

@@ -20,59 +20,66 @@ var (
 	equal  = cmp.Options{cmpopts.EquateComparable(netip.Addr{}), cmpopts.EquateEmpty()}
 )
 
-// tcpPacket is a refused packet for a port of a service, from 10.x.y.z.
+// tcpPacket returns a refused packet to a port of a service, from 10.x.y.z.
 func tcpPacket(at time.Time, service string, port uint16, source uint32) *packet {
 	var b [4]byte
 	binary.BigEndian.PutUint32(b[:], 10<<24|source)
-	return &packet{time: at, action: Denied, service: service, iface: "eth0", hasHeader: true, headers: headers{
-		source: netip.AddrFrom4(b), destination: netip.MustParseAddr("192.0.2.10"), protocol: uint8(firewall.TCP), sourcePort: 40000, port: port}}
+	return &packet{time: at, action: Denied, service: service, iface: "eth0",
+		hasHeader: true, headers: headers{
+			source: netip.AddrFrom4(b), destination: netip.MustParseAddr("192.0.2.10"),
+			protocol: uint8(firewall.TCP), sourcePort: 40000, port: port}}
 }
 
-// recorder is an aggregator whose events are kept.
-func recorder(l limits) (*aggregator, *[]Event) {
+// newRecordingAggregator returns an aggregator and the events that it emits.
+func newRecordingAggregator(l limits) (*aggregator, *[]Event) {
 	events := new([]Event)
 	return newAggregator(l, func(e Event) { *events = append(*events, e) }), events
 }
 
 func TestFirstAtOnceThenOneEventAWindow(t *testing.T) {
-	a, events := recorder(defaultLimits)
+	a, events := newRecordingAggregator(defaultLimits)
 	for i := range 1000 {
 		at := epoch.Add(time.Duration(i) * 5 * time.Millisecond)
 		a.add(at, tcpPacket(at, "prometheus", 9090, 7))
 		if len(*events) != 1 {
-			t.Fatalf("%d events after %d packets, want the first at once and no other yet", len(*events), i+1)
+			t.Fatalf("%d events after %d packets, want the first at once and no other yet",
+				len(*events), i+1)
 		}
 	}
-	end, running := a.next()
+	end, running := a.nextWindowEnd()
 	if !running || !end.Equal(epoch.Add(10*second)) {
-		t.Fatalf("the window ends at %v (%v), want ten seconds after its first packet", end, running)
+		t.Fatalf("the window ends at %v (%v), want ten seconds after its first packet",
+			end, running)
 	}
 	a.advance(end)
-	first := Event{Time: epoch, Last: epoch, Action: Denied, Service: "prometheus", Protocol: "tcp", Source: netip.MustParseAddr("10.0.0.7"), SourcePort: 40000,
+	first := Event{Time: epoch, Last: epoch, Action: Denied, Service: "prometheus", Protocol: "tcp",
+		Source: netip.MustParseAddr("10.0.0.7"), SourcePort: 40000,
 		Destination: netip.MustParseAddr("192.0.2.10"), Port: 9090, Interface: "eth0", Count: 1}
 	rest := first
-	rest.Time, rest.Last, rest.Count = epoch.Add(5*time.Millisecond), epoch.Add(999*5*time.Millisecond), 999
+	rest.Time, rest.Last, rest.Count = epoch.Add(5*time.Millisecond),
+		epoch.Add(999*5*time.Millisecond), 999
 	if diff := cmp.Diff([]Event{first, rest}, *events, equal); diff != "" {
 		t.Error(diff)
 	}
 
-	// Whoever goes on makes one event a window, without another first one.
+	// A source that continues makes one event a window, without another first event.
 	at := end.Add(second)
 	a.add(at, tcpPacket(at, "prometheus", 9090, 7))
-	end, _ = a.next()
+	end, _ = a.nextWindowEnd()
 	a.advance(end)
 	if len(*events) != 3 || (*events)[2].Count != 1 {
 		t.Errorf("a source that went on: %+v", (*events)[2:])
 	}
-	// After a silent window nothing is kept, so nothing wakes up, and the source is new again.
-	end, _ = a.next()
+	// After a silent window nothing is tracked, so there is no deadline, and the source is new
+	// again.
+	end, _ = a.nextWindowEnd()
 	a.advance(end)
 	if len(a.keys) != 0 {
 		t.Errorf("%d keys after a silent window", len(a.keys))
 	}
-	end, _ = a.next()
+	end, _ = a.nextWindowEnd()
 	a.advance(end)
-	if _, running := a.next(); running || len(a.ports) != 0 {
+	if _, running := a.nextWindowEnd(); running || len(a.ports) != 0 {
 		t.Errorf("an idle aggregator has a window and %d ports", len(a.ports))
 	}
 	a.add(end.Add(second), tcpPacket(end, "prometheus", 9090, 7))
@@ -82,12 +89,12 @@ func TestFirstAtOnceThenOneEventAWindow(t *testing.T) {
 }
 
 func TestFloodIsOneLine(t *testing.T) {
-	a, events := recorder(defaultLimits)
+	a, events := newRecordingAggregator(defaultLimits)
 	const sources = 200_000
 	for i := range sources {
 		a.add(epoch, tcpPacket(epoch, "prometheus", 9090, uint32(i)))
 	}
-	// Somebody else is still seen at once.
+	// Another port's source is still reported at once.
 	a.add(epoch, tcpPacket(epoch, "ssh", 22, 1))
 	if last := (*events)[len(*events)-1]; last.Service != "ssh" || last.Count != 1 {
 		t.Errorf("a source of another port drowned: %+v", last)
@@ -105,7 +112,8 @@ func TestFloodIsOneLine(t *testing.T) {
 		t.Fatalf("%d events, %d of them floods, over %d packets", len(*events), len(floods), total)
 	}
 	f := floods[0]
-	if f.Source.IsValid() || f.Port != 9090 || f.Protocol != "tcp" || f.Service != "prometheus" || len(f.Examples) != examples {
+	if f.Source.IsValid() || f.Port != 9090 || f.Protocol != "tcp" || f.Service != "prometheus" ||
+		len(f.Examples) != maxExamples {
 		t.Errorf("%+v", f)
 	}
 	if got := float64(f.Sources) / sources; math.Abs(got-1) > 0.2 {
@@ -113,9 +121,10 @@ func TestFloodIsOneLine(t *testing.T) {
 	}
 }
 
-// A flood over all ports of one service leaves room for the others, each port of which is still told apart.
-func TestFloodOfAServiceHidesNoOther(t *testing.T) {
-	a, events := recorder(defaultLimits)
+// A flood over all ports of one service leaves room for other services, and their ports are
+// tracked.
+func TestFloodDoesNotHideOtherServices(t *testing.T) {
+	a, events := newRecordingAggregator(defaultLimits)
 	for i := range 100_000 {
 		a.add(epoch, tcpPacket(epoch, firewall.LogLabelUnlisted, uint16(i), uint32(i)))
 	}
@@ -127,7 +136,8 @@ func TestFloodOfAServiceHidesNoOther(t *testing.T) {
 		t.Errorf("%d of 40 packets for another service were reported at once", got)
 	}
 	a.flush()
-	if noise > defaultLimits.sourcesPerService || len(*events) > noise+40+defaultLimits.portsPerService+1 {
+	if noise > defaultLimits.sourcesPerService ||
+		len(*events) > noise+40+defaultLimits.portsPerService+1 {
 		t.Errorf("%d events at once, %d in all", noise, len(*events))
 	}
 	var wide Event
@@ -141,9 +151,9 @@ func TestFloodOfAServiceHidesNoOther(t *testing.T) {
 	}
 }
 
-// What differs among the packets of an event is left out, and never comes back.
-func TestDifferencesAreLeftOut(t *testing.T) {
-	a, events := recorder(defaultLimits)
+// Fields in which the packets of an event differ stay empty.
+func TestDifferingFieldsAreEmpty(t *testing.T) {
+	a, events := newRecordingAggregator(defaultLimits)
 	for i := range 4 {
 		p := tcpPacket(epoch, "prometheus", 9090, 7)
 		if i == 2 {
@@ -152,30 +162,37 @@ func TestDifferencesAreLeftOut(t *testing.T) {
 		a.add(epoch, p)
 	}
 	a.flush()
-	if e := (*events)[1]; e.Count != 3 || e.SourcePort != 0 || e.Destination.IsValid() || e.Interface != "" || !e.Source.IsValid() {
+	if e := (*events)[1]; e.Count != 3 || e.SourcePort != 0 || e.Destination.IsValid() ||
+		e.Interface != "" || !e.Source.IsValid() {
 		t.Errorf("%+v", e)
 	}
 }
 
 func TestICMPAndUnreadablePackets(t *testing.T) {
-	a, events := recorder(defaultLimits)
+	a, events := newRecordingAggregator(defaultLimits)
 	ping := tcpPacket(epoch, firewall.LogLabelUnlisted, 8<<8, 7)
 	ping.protocol, ping.sourcePort = protocolICMP, 0
 	a.add(epoch, ping)
 	a.add(epoch, &packet{time: epoch, action: Denied, service: "odd"})
-	if e := (*events)[0]; e.ICMP == nil || *e.ICMP != (ICMP{8, 0}) || e.Port != 0 || e.Protocol != "icmp" {
+	if e := (*events)[0]; e.ICMP == nil || *e.ICMP != (ICMP{8, 0}) || e.Port != 0 ||
+		e.Protocol != "icmp" {
 		t.Errorf("%+v", e)
 	}
-	if diff := cmp.Diff(Event{Time: epoch, Last: epoch, Action: Denied, Service: "odd", Count: 1}, (*events)[1], equal); diff != "" {
+	if diff := cmp.Diff(Event{Time: epoch, Last: epoch, Action: Denied, Service: "odd", Count: 1},
+		(*events)[1], equal); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// Whatever comes in: each packet is in exactly one event, and tables and events stay within their bounds.
+// For any packets: each is in exactly one event, and tables and events stay within their bounds.
 func TestAggregatorProperties(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := limits{window: 10 * second, keys: rapid.IntRange(0, 6).Draw(t, "keys"), sourcesPerService: rapid.IntRange(0, 4).Draw(t, "per service"),
-			sourcesPerPort: rapid.IntRange(0, 3).Draw(t, "per port"), ports: rapid.IntRange(0, 4).Draw(t, "ports"), portsPerService: rapid.IntRange(1, 3).Draw(t, "ports per service"), services: rapid.IntRange(0, 2).Draw(t, "services")}
+		l := limits{window: 10 * second, keys: rapid.IntRange(0, 6).Draw(t, "keys"),
+			sourcesPerService: rapid.IntRange(0, 4).Draw(t, "per service"),
+			sourcesPerPort:    rapid.IntRange(0, 3).Draw(t, "per port"),
+			ports:             rapid.IntRange(0, 4).Draw(t, "ports"),
+			portsPerService:   rapid.IntRange(1, 3).Draw(t, "ports per service"),
+			services:          rapid.IntRange(0, 2).Draw(t, "services")}
 		var events []Event
 		inWindow := 0
 		a := newAggregator(l, func(e Event) { events, inWindow = append(events, e), inWindow+1 })
@@ -188,28 +205,31 @@ func TestAggregatorProperties(t *testing.T) {
 		now := epoch
 		check := func() {
 			if len(a.keys) > l.keys || len(a.ports) > l.ports+l.services+2 {
-				t.Fatalf("%d keys and %d ports are kept, over the bounds of %+v", len(a.keys), len(a.ports), l)
+				t.Fatalf("%d keys and %d ports are kept, over the bounds of %+v",
+					len(a.keys), len(a.ports), l)
 			}
-			shares := map[portKey]share{}
+			shares := map[portKey]serviceUsage{}
 			for pk := range a.ports {
-				if pk.coarse == 0 {
-					of := shares[pk.ofService()]
+				if pk.scope == 0 {
+					of := shares[pk.wholeService()]
 					of.ports++
-					shares[pk.ofService()] = of
+					shares[pk.wholeService()] = of
 				}
 			}
 			for k := range a.keys {
-				of := shares[k.ofService()]
+				of := shares[k.wholeService()]
 				of.sources++
-				shares[k.ofService()] = of
+				shares[k.wholeService()] = of
 			}
 			for service, of := range shares {
-				if of.sources > l.sourcesPerService || of.ports > l.portsPerService || a.shares[service] == nil || *a.shares[service] != of {
-					t.Fatalf("%s takes %+v, booked as %+v, under %+v", service.service, of, a.shares[service], l)
+				if of.sources > l.sourcesPerService || of.ports > l.portsPerService ||
+					a.services[service] == nil || *a.services[service] != of {
+					t.Fatalf("%s takes %+v, booked as %+v, under %+v",
+						service.service, of, a.services[service], l)
 				}
 			}
-			if len(shares) != len(a.shares) {
-				t.Fatalf("%d services are kept, %d have ports", len(a.shares), len(shares))
+			if len(shares) != len(a.services) {
+				t.Fatalf("%d services are kept, %d have ports", len(a.services), len(shares))
 			}
 			if inWindow > l.events() {
 				t.Fatalf("%d events in a window, more than %d", inWindow, l.events())
@@ -218,14 +238,16 @@ func TestAggregatorProperties(t *testing.T) {
 		for range rapid.IntRange(0, 200).Draw(t, "packets") {
 			if rapid.IntRange(0, 9).Draw(t, "pause") == 0 {
 				now = now.Add(time.Duration(rapid.IntRange(0, 25).Draw(t, "seconds")) * second)
-				end, running := a.next()
+				end, running := a.nextWindowEnd()
 				a.advance(now)
 				check()
 				if running && !now.Before(end) {
 					inWindow = 0
 				}
 			}
-			p := tcpPacket(now, rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "service"), uint16(rapid.IntRange(1, 4).Draw(t, "port")), uint32(rapid.IntRange(0, 9).Draw(t, "source")))
+			p := tcpPacket(now, rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(t, "service"),
+				uint16(rapid.IntRange(1, 4).Draw(t, "port")),
+				uint32(rapid.IntRange(0, 9).Draw(t, "source")))
 			p.action = rapid.SampledFrom([]Action{Denied, Allowed}).Draw(t, "action")
 			in[pair{p.action, p.service}]++
 			in[pair{p.action, ""}]++
@@ -243,7 +265,9 @@ func TestAggregatorProperties(t *testing.T) {
 			switch {
 			case e.Count == 0, e.Last.Before(e.Time):
 				t.Fatalf("%+v", e)
-			case e.Sources > 0 && (e.Source.IsValid() || e.Sources > e.Count || len(e.Examples) == 0 || uint64(len(e.Examples)) > e.Sources):
+			case e.Sources > 0 &&
+				(e.Source.IsValid() || e.Sources > e.Count || len(e.Examples) == 0 ||
+					uint64(len(e.Examples)) > e.Sources):
 				t.Fatalf("a flood contradicts itself: %+v", e)
 			case e.Sources == 0:
 				reported[e.Source] += e.Count
@@ -272,14 +296,14 @@ func TestAggregatorProperties(t *testing.T) {
 func TestSketch(t *testing.T) {
 	for _, n := range []int{0, 1, 5, 64, 1000, 5000, 100_000, 1_000_000} {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
-			a, _ := recorder(defaultLimits)
+			a, _ := newRecordingAggregator(defaultLimits)
 			var s sketch
 			for i := range n {
 				p := tcpPacket(epoch, "x", 1, uint32(i))
 				s.add(a.seed, p.source)
-				s.add(a.seed, p.source) // repetitions count for nothing
+				s.add(a.seed, p.source) // repetitions must not change the estimate
 			}
-			// Six standard errors, since the seed is a different one each time.
+			// Allow six standard errors, since the seed is random.
 			if got := s.estimate(); math.Abs(float64(got)-float64(n)) > 0.2*float64(n)+0.5 {
 				t.Errorf("%d sources estimated as %d", n, got)
 			}

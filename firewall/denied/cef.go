@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// CEF writes each event as one line of the Common Event Format, version 0 (ArcSight's "Implementing CEF"), in one
-// Write, for any collector that takes it, with or without a syslog header. version is the program's; host, if it
-// is not empty, names this machine.
+// CEF writes each event as one line of the Common Event Format, version 0 (ArcSight's "Implementing
+// CEF"), in one Write. It adds no syslog header. version is the program's; host is the machine's
+// name, and may be empty.
 func CEF(w io.Writer, version, host string) func(Event) error {
 	return func(e Event) error {
 		_, err := io.WriteString(w, cefLine(e, version, host))
@@ -17,13 +17,16 @@ func CEF(w io.Writer, version, host string) func(Event) error {
 	}
 }
 
-// cefLine lays out the header and the extension. Version 0 has no IPv6 addresses in src and dst: they have
-// fields of their own, c6a2 and c6a3.
+// cefLine returns the header and the extension. In version 0, src and dst hold IPv4 addresses only;
+// IPv6 addresses are in c6a2 and c6a3.
 func cefLine(e Event, version, host string) string {
 	kind, severity := cefKind(e)
 	var b strings.Builder
 	b.WriteString("CEF:0")
-	for _, field := range []string{"Portgrave", "portgrave", version, kind, summary(e), strconv.Itoa(severity)} {
+	header := []string{
+		"Portgrave", "portgrave", version, kind, summary(e), strconv.Itoa(severity),
+	}
+	for _, field := range header {
 		b.WriteString("|" + cefHeader.Replace(field))
 	}
 	b.WriteByte('|')
@@ -70,7 +73,7 @@ func cefLine(e Event, version, host string) string {
 	field("proto", strings.ToUpper(e.Protocol))
 	field("deviceInboundInterface", e.Interface)
 	labelled("cs1", "service", e.Service)
-	labelled("cs2", "example sources", join(e.Examples, ","))
+	labelled("cs2", "example sources", joinAddresses(e.Examples, ","))
 	if e.Sources > 0 {
 		labelled("cn1", "sources", strconv.FormatUint(e.Sources, 10))
 	}
@@ -82,7 +85,8 @@ func cefLine(e Event, version, host string) string {
 	return b.String()
 }
 
-// cefKind is the event's class and its severity, from 0 to 10: up to 3 is low, up to 6 is medium.
+// cefKind returns the class of an event and its severity from 0 to 10: up to 3 is low, up to 6
+// medium.
 func cefKind(e Event) (kind string, severity int) {
 	switch {
 	case e.Action == Lost:
@@ -97,8 +101,8 @@ func cefKind(e Event) (kind string, severity int) {
 
 func milliseconds(n int64) string { return strconv.FormatInt(n, 10) }
 
-// What must be escaped: the separators, and whatever would end the line. A header can't have a line's end at all;
-// an extension's value says it as \n or \r.
+// Replacers that escape separators and line ends. A header can't contain a line end; the value of
+// an extension has it as \n or \r.
 var (
 	cefHeader    = strings.NewReplacer(`\`, `\\`, `|`, `\|`, "\r\n", " ", "\n", " ", "\r", " ")
 	cefExtension = strings.NewReplacer(`\`, `\\`, `=`, `\=`, "\n", `\n`, "\r", `\r`)

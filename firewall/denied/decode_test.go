@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ipv4 and ipv6 make the beginning of a packet.
+// ipv4 and ipv6 return the beginning of a packet.
 func ipv4(protocol uint8, fragment uint16, options int, rest ...byte) []byte {
 	b := make([]byte, 20+options)
 	b[0], b[9] = 0x40|byte(len(b)/4), protocol
@@ -31,11 +31,13 @@ func ipv6(next uint8, rest ...byte) []byte {
 	return append(b, rest...)
 }
 
-// ports is the beginning of a TCP, UDP or SCTP header: from 40000 to 9090.
+// ports is the beginning of a TCP, UDP or SCTP header: from port 40000 to 9090.
 var ports = []byte{0x9c, 0x40, 0x23, 0x82, 0, 0, 0, 0}
 
 func TestDecodeHeaders(t *testing.T) {
-	extension := func(next uint8, words ...byte) []byte { return append([]byte{next, 0, 0, 0, 0, 0, 0, 0}, words...) }
+	extension := func(next uint8, words ...byte) []byte {
+		return append([]byte{next, 0, 0, 0, 0, 0, 0, 0}, words...)
+	}
 	for name, tt := range map[string]struct {
 		packet           []byte
 		ok               bool
@@ -67,23 +69,27 @@ func TestDecodeHeaders(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, ok := decodeHeaders(tt.packet)
-			if ok != tt.ok || h.protocol != tt.protocol || h.sourcePort != tt.sourcePort || h.port != tt.port {
+			if ok != tt.ok || h.protocol != tt.protocol || h.sourcePort != tt.sourcePort ||
+				h.port != tt.port {
 				t.Errorf("got %+v, %v", h, ok)
 			}
-			if ok && (!h.source.IsValid() || !h.destination.IsValid() || h.source == h.destination) {
+			if ok &&
+				(!h.source.IsValid() || !h.destination.IsValid() || h.source == h.destination) {
 				t.Errorf("addresses: %v → %v", h.source, h.destination)
 			}
 		})
 	}
 }
 
-// message makes a report as the kernel sends it.
-func message(prefix string, seq uint32, payload []byte) []byte {
+// encodeReport returns a report as the kernel sends it.
+func encodeReport(prefix string, seq uint32, payload []byte) []byte {
 	b := []byte{unix.AF_INET, 0, 0x23, 0x82}
 	b = netlink.AppendBytes(b, 1, []byte{8, 0, 0, 0}) // NFULA_PACKET_HDR
 	b = netlink.AppendBytes(b, attrPrefix, append([]byte(prefix), 0))
 	b = netlink.AppendBytes(b, attrIndev, []byte{0, 0, 0, 2})
-	b = netlink.AppendBytes(b, attrTimestamp, binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(epoch.Unix())), 250_000))
+	b = netlink.AppendBytes(b, attrTimestamp,
+		binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(epoch.Unix())),
+			250_000))
 	b = netlink.AppendBytes(b, attrPayload, payload)
 	b = netlink.AppendBytes(b, attrSeq, binary.BigEndian.AppendUint32(nil, seq))
 	head := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+len(b)))
@@ -91,9 +97,12 @@ func message(prefix string, seq uint32, payload []byte) []byte {
 	return append(append(head, make([]byte, 10)...), append(b, make([]byte, -len(b)&3)...)...)
 }
 
-// offline is a Listener without a kernel. Its events stay in the outlet's queue.
-func offline(sizes limits) *Listener {
-	l := &Listener{interfaces: interfaces{lookUp: func(uint32) (string, error) { return "eth0", nil }}, outlet: newOutlet(sizes.events(), sizes.window)}
+// newOfflineListener returns a Listener without a kernel, whose events stay in the outlet's queue.
+func newOfflineListener(sizes limits) *Listener {
+	l := &Listener{
+		interfaces: interfaces{lookUp: func(uint32) (string, error) { return "eth0", nil }},
+		outlet:     newOutlet(sizes.events(), sizes.window),
+	}
 	l.aggregator = newAggregator(sizes, l.outlet.put)
 	return l
 }
@@ -106,12 +115,13 @@ func (o *outlet) queued() (all []Event) {
 }
 
 func TestReportsAndGaps(t *testing.T) {
-	l := offline(defaultLimits)
-	datagram := message("portgrave:denied:prometheus", 3, ipv4(6, 0, 0, ports...)) // 0, 1 and 2 were lost
-	datagram = append(datagram, message("somebody else's", 4, ipv4(6, 0, 0, ports...))...)
+	l := newOfflineListener(defaultLimits)
+	// 0, 1 and 2 were lost.
+	datagram := encodeReport("portgrave:denied:prometheus", 3, ipv4(6, 0, 0, ports...))
+	datagram = append(datagram, encodeReport("somebody else's", 4, ipv4(6, 0, 0, ports...))...)
 	l.take(epoch, datagram)
-	l.take(epoch, message("portgrave:allowed:a", 6, ipv6(17, ports...))) // 5 was
-	l.take(epoch, message("portgrave:denied:b", 7, nil))
+	l.take(epoch, encodeReport("portgrave:allowed:a", 6, ipv6(17, ports...))) // 5 was lost
+	l.take(epoch, encodeReport("portgrave:denied:b", 7, nil))
 	if got, want := l.Stats(), (Stats{Received: 4, Foreign: 1, Lost: 4}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
@@ -133,48 +143,48 @@ func TestReportsAndGaps(t *testing.T) {
 	}
 }
 
-// A message that can't be read is missing from the sequence, so it is counted as lost with the next one.
-func TestDamagedIsLost(t *testing.T) {
-	l := offline(defaultLimits)
-	l.take(epoch, message("portgrave:denied:a", 0, ipv4(6, 0, 0, ports...)))
-	damaged := message("portgrave:denied:a", 1, ipv4(6, 0, 0, ports...))
+// An unreadable message leaves a gap in the sequence, so the next message counts it as lost.
+func TestUnreadableReportsAreLost(t *testing.T) {
+	l := newOfflineListener(defaultLimits)
+	l.take(epoch, encodeReport("portgrave:denied:a", 0, ipv4(6, 0, 0, ports...)))
+	damaged := encodeReport("portgrave:denied:a", 1, ipv4(6, 0, 0, ports...))
 	binary.NativeEndian.PutUint16(damaged[unix.NLMSG_HDRLEN+netlink.NetfilterHeader:], 0xffff)
 	l.take(epoch, damaged)
-	cut := message("portgrave:denied:a", 2, ipv4(6, 0, 0, ports...))
+	cut := encodeReport("portgrave:denied:a", 2, ipv4(6, 0, 0, ports...))
 	l.take(epoch, cut[:len(cut)-8])
-	l.take(epoch, message("portgrave:denied:a", 3, ipv4(6, 0, 0, ports...)))
+	l.take(epoch, encodeReport("portgrave:denied:a", 3, ipv4(6, 0, 0, ports...)))
 	if got, want := l.Stats(), (Stats{Received: 2, Lost: 2}); got != want {
 		t.Errorf("%+v, want %+v", got, want)
 	}
-	l.take(epoch, message("portgrave:denied:a", 4, nil)[:10])
-	l.next = 0xffffffff // numbers wrap around
-	l.take(epoch, message("portgrave:denied:a", 0xffffffff, nil))
-	l.take(epoch, message("portgrave:denied:a", 0, nil))
+	l.take(epoch, encodeReport("portgrave:denied:a", 4, nil)[:10])
+	l.nextSequence = 0xffffffff // sequence numbers wrap around
+	l.take(epoch, encodeReport("portgrave:denied:a", 0xffffffff, nil))
+	l.take(epoch, encodeReport("portgrave:denied:a", 0, nil))
 	if got := l.Stats().Lost; got != 2 {
 		t.Errorf("%d lost where the numbers wrap around, want 2 still", got)
 	}
 }
 
 func TestNothingIsAllocatedPerPacket(t *testing.T) {
-	l := offline(defaultLimits)
+	l := newOfflineListener(defaultLimits)
 	var datagram []byte
 	seq := uint32(0)
 	for i := range 100 {
 		p := ipv4(6, 0, 0, ports...)
-		p[15] = byte(i) // more sources than are told apart
-		datagram = append(datagram, message("portgrave:denied:prometheus", seq, p)...)
+		p[15] = byte(i) // more sources than the limits
+		datagram = append(datagram, encodeReport("portgrave:denied:prometheus", seq, p)...)
 		seq++
 	}
 	l.take(epoch, datagram)
 	if n := testing.AllocsPerRun(100, func() {
-		l.next = 0
+		l.nextSequence = 0
 		l.take(epoch, datagram)
 	}); n != 0 {
 		t.Errorf("%v allocations for 100 packets", n)
 	}
 }
 
-func TestTimestampsThatNoClockSays(t *testing.T) {
+func TestInvalidTimestamps(t *testing.T) {
 	for _, sec := range []uint64{0, 1 << 63, 253402300800} {
 		if got := timestamp(sec, 0); !got.IsZero() {
 			t.Errorf("%d: %v", sec, got)
@@ -185,40 +195,44 @@ func TestTimestampsThatNoClockSays(t *testing.T) {
 	}
 }
 
-func TestWholeNames(t *testing.T) {
+func TestFullNames(t *testing.T) {
 	long := strings.Repeat("x", 48)
 	l := &labels{}
 	cut := []byte(firewall.ShortLogPrefix(firewall.LogPrefixDenied, long))
 	if len(cut) != 63 {
 		t.Fatalf("a prefix of %d bytes", len(cut))
 	}
-	if got := l.of(cut); got.service == long || got.action != Denied {
+	if got := l.find(cut); got.service == long || got.action != Denied {
 		t.Errorf("before the names are known: %+v", got)
 	}
-	l.names.Store(wholeNames([]string{"short", long}))
-	if got := l.of(cut); got.service != long {
+	l.fullNames.Store(fullNames([]string{"short", long}))
+	if got := l.find(cut); got.service != long {
 		t.Errorf("%+v", got)
 	}
-	if got := l.of([]byte("portgrave:denied:" + long)); got.service != long {
+	if got := l.find([]byte("portgrave:denied:" + long)); got.service != long {
 		t.Errorf("a prefix of nftables, which has room: %+v", got)
 	}
 	for i := range 3 * maxLabels {
-		l.of(binary.BigEndian.AppendUint32([]byte("portgrave:denied:"), uint32(i)))
+		l.find(binary.BigEndian.AppendUint32([]byte("portgrave:denied:"), uint32(i)))
 	}
 	if len(l.known) > maxLabels+1 {
 		t.Errorf("%d labels are remembered", len(l.known))
 	}
 }
 
-// smallLimits are soon met. The queue has room for what they let through in one window.
-var smallLimits = limits{window: 10 * second, keys: 4, sourcesPerService: 3, sourcesPerPort: 2, ports: 3, portsPerService: 2, services: 1}
+// smallLimits are easy to exceed. The queue has room for the events of one window.
+var smallLimits = limits{
+	window: 10 * second, keys: 4, sourcesPerService: 3, sourcesPerPort: 2,
+	ports: 3, portsPerService: 2, services: 1,
+}
 
-// Whatever a datagram holds, reading it does no harm, and the account adds up.
+// FuzzTake checks that no datagram does harm, and that the counts add up.
 func FuzzTake(f *testing.F) {
-	f.Add(message("portgrave:denied:prometheus", 0, ipv4(6, 0, 0, ports...)))
-	f.Add(append(message("portgrave:allowed:a", 0, ipv6(0, 6, 0, 0, 0, 0, 0, 0, 0)), message("x", 5, ipv4(1, 0, 4, 8, 0))...))
+	f.Add(encodeReport("portgrave:denied:prometheus", 0, ipv4(6, 0, 0, ports...)))
+	f.Add(append(encodeReport("portgrave:allowed:a", 0, ipv6(0, 6, 0, 0, 0, 0, 0, 0, 0)),
+		encodeReport("x", 5, ipv4(1, 0, 4, 8, 0))...))
 	f.Fuzz(func(t *testing.T, datagram []byte) {
-		l := offline(smallLimits)
+		l := newOfflineListener(smallLimits)
 		l.take(epoch, datagram)
 		l.aggregator.flush()
 		in := l.Stats()
@@ -237,7 +251,7 @@ func FuzzTake(f *testing.F) {
 	})
 }
 
-// FuzzHeaders reads packets alone, where the fuzzer gets further.
+// FuzzHeaders parses packets alone, where the fuzzer gets further.
 func FuzzHeaders(f *testing.F) {
 	f.Add(ipv4(6, 0, 0, ports...))
 	f.Add(ipv6(0, 60, 0, 0, 0, 0, 0, 0, 0, 17, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4))
@@ -249,7 +263,7 @@ func FuzzHeaders(f *testing.F) {
 	})
 }
 
-// discardLine insists on exactly one line.
+// discardLine fails unless each Write is exactly one line.
 type discardLine struct{ t *testing.T }
 
 func (d discardLine) Write(b []byte) (int, error) {

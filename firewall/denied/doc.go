@@ -1,24 +1,26 @@
-// Package denied tells who was refused. It listens to what the firewall's log rules report (NFLOG, group
-// firewall.NFLOGGroup) and turns packets into events that a person, or a log collector, can read.
+// Package denied reports who was refused. It listens to the firewall's log rules (NFLOG, group
+// firewall.NFLOGGroup) and turns packets into events for people and log collectors.
 //
 //	kernel ─NFLOG─▶ decode ─▶ aggregator ─▶ bounded queue ─▶ JSON lines, CEF, slog
-//	                one goroutine, never waits for a writer │ another, may be slow
+//	                one goroutine, never blocks on a writer │ another one, may be slow
 //
-// A packet is reported at once if nobody like it was seen lately: same action, service, protocol, port and source. Its
-// repetitions become one event with a count at the end of the window, ten seconds long. Where too many sources
-// ask for one port, the further ones become one event with a count, an estimate of how many they were, and a few
-// examples. So a flood is a line with a number, whatever its sources are, and the number of events in a window
-// is bounded. So is memory: every table has a size, and what does not fit is folded, never forgotten.
+// A packet is reported at once if it is the first with its action, service, protocol, port and
+// source. Its repetitions become one event with a count at the end of the window of ten seconds. If
+// a port has too many sources, the other sources become one event with a count, an estimate of
+// their number, and a few examples. So a flood is one line with a number, and the number of events
+// in a window is bounded. Memory is bounded too: each table has a size, and what doesn't fit is
+// counted in a wider event.
 //
-// Every packet that the kernel reported ends in exactly one event or in the count of losses: those that the
-// kernel dropped because its socket buffer was full (known from the sequence numbers of its messages), and those whose
-// events a writer did not take in time. Losses are said in an event of their own.
+// Each packet that the kernel reported is in exactly one event or in the count of losses. Losses
+// are reports that the kernel dropped because its socket buffer was full (known from the sequence
+// numbers), and events that a writer did not take in time. Losses have an event of their own.
 //
-// The policy's rules already thin out the reports of refused packets (firewall.DeniedLogRate, for each source). What
-// arrives here is what spoofed sources still can do, and the accepted connections of services with log: all.
+// The policy's rules already limit the reports of refused packets for each source
+// (firewall.DeniedLogRate). So this package mostly sees packets with spoofed sources, and the
+// accepted connections of services with log: all.
 //
-// What it never does: change a rule or a verdict, make the kernel wait (a full buffer drops reports, not packets), let
-// a writer hold up the reading, wake up while nothing is reported, keep more than its bounds, or trust a packet to be
-// well-formed. What it can't avoid: while somebody listens, the kernel copies the head of each logged packet, which
-// costs about a microsecond; while nobody does, nothing.
+// It never changes a rule or a verdict, makes the kernel wait (a full buffer drops reports, not
+// packets), lets a writer block the reader, wakes up while nothing is reported, exceeds its bounds,
+// or trusts a packet to be well-formed. It has one cost: while it listens, the kernel copies the
+// head of each logged packet, which takes about a microsecond.
 package denied

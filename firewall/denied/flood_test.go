@@ -17,13 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listenerProcess, in the environment, makes the test binary a listener and nothing else, so that its
-// memory and processor time can be told from the flood's.
+// listenerProcess is an environment variable that makes the test binary only listen, so that its
+// memory and processor time can be measured apart from the flood's.
 const listenerProcess = "PORTGRAVE_TEST_LISTENER"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(listenerProcess) != "" {
-		if err := listen(os.Stdin, os.Stdout); err != nil {
+		if err := runListenerProcess(os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -32,23 +32,23 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// outcome is what the listening process says at its end.
+// outcome is the report of the listening process.
 type outcome struct {
 	Stats
-	Events        int
-	Denied, Said  uint64        // packets in events of what was refused, and of what was lost
-	Sources       uint64        // the most that one event estimated
-	CPU           time.Duration // user and system time since it listened
-	Heap, Address uint64        // the most that was in use, and taken from the system, in bytes
-	Resident      int64         // the most, in KiB
+	Events                 int
+	Denied, LossesReported uint64        // packets in events with these actions
+	Sources                uint64        // the highest estimate of an event
+	CPU                    time.Duration // user and system time since it listens
+	Heap, Address          uint64        // most bytes in use, and obtained from the system
+	Resident               int64         // most KiB
 }
 
-// floodWindow is short, so that a flood of a few seconds has several.
+// floodWindow is short, so that a flood of a few seconds has several windows.
 const floodWindow = time.Second
 
-// listen is the listening process: it says "ready", answers each line with the Stats, and at the end of its
-// input ends with the outcome.
-func listen(in io.Reader, out io.Writer) error {
+// runListenerProcess listens. It prints "ready", answers each input line with the Stats, and prints
+// the outcome at the end of its input.
+func runListenerProcess(in io.Reader, out io.Writer) error {
 	sizes := defaultLimits
 	sizes.window = floodWindow
 	l, err := open(sizes)
@@ -64,7 +64,7 @@ func listen(in io.Reader, out io.Writer) error {
 		ended <- l.Run(ctx, func(e Event) error {
 			o.Events++
 			if e.Action == Lost {
-				o.Said += e.Count
+				o.LossesReported += e.Count
 			} else {
 				o.Denied += e.Count
 			}
@@ -103,24 +103,24 @@ func listen(in io.Reader, out io.Writer) error {
 				return err
 			}
 			o.Stats = l.Stats()
-			o.Resident = usage().Maxrss
+			o.Resident = resourceUsage().Maxrss
 			return encoder.Encode(o)
 		}
 	}
 }
 
-func usage() unix.Rusage {
+func resourceUsage() unix.Rusage {
 	var r unix.Rusage
 	_ = unix.Getrusage(unix.RUSAGE_SELF, &r)
 	return r
 }
 
 func processorTime() time.Duration {
-	r := usage()
+	r := resourceUsage()
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// floodTable reports every packet of the flood, without the policy's rate limit, and counts them.
+// floodTable logs every packet of the flood and counts them, without the policy's rate limit.
 const floodTable = `table inet flood {
 	counter reported { }
 	chain prerouting {
@@ -129,7 +129,7 @@ const floodTable = `table inet flood {
 	}
 }`
 
-// sprayer sends UDP frames from ever other sources to a host, through an AF_PACKET socket.
+// sprayer sends UDP frames from changing sources to a host, through an AF_PACKET socket.
 type sprayer struct {
 	fd    int
 	frame []byte
@@ -137,7 +137,7 @@ type sprayer struct {
 	ports uint16
 }
 
-// newSprayer opens the socket at a router, whose interface faces the host's.
+// newSprayer opens the socket at a router, on the interface towards the host.
 func newSprayer(t testing.TB, from, to *lab.Node, ports uint16) *sprayer {
 	t.Helper()
 	out, in := from.Link("eth1"), to.Link("eth0")
@@ -146,7 +146,8 @@ func newSprayer(t testing.TB, from, to *lab.Node, ports uint16) *sprayer {
 		if s.fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}
-		return unix.Bind(s.fd, &unix.SockaddrLinklayer{Protocol: 0x0008, Ifindex: out.Index}) // ETH_P_IP in network order
+		// ETH_P_IP in network order
+		return unix.Bind(s.fd, &unix.SockaddrLinklayer{Protocol: 0x0008, Ifindex: out.Index})
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -160,14 +161,15 @@ func newSprayer(t testing.TB, from, to *lab.Node, ports uint16) *sprayer {
 	destination := to.Addr4().As4()
 	copy(ip[16:], destination[:])
 	binary.BigEndian.PutUint16(ip[20:], 40000)
-	binary.BigEndian.PutUint16(ip[24:], uint16(len(ip)-20)) // and no checksum, as RFC 768 allows
+	binary.BigEndian.PutUint16(ip[24:], uint16(len(ip)-20)) // no checksum, as RFC 768 allows
 	return s
 }
 
 func (s *sprayer) send() error {
 	s.count++
 	ip := s.frame[14:]
-	binary.BigEndian.PutUint32(ip[12:], 11<<24|s.count*2654435761>>8) // 2²⁴ sources, in no order
+	// 2²⁴ sources in scrambled order.
+	binary.BigEndian.PutUint32(ip[12:], 11<<24|s.count*2654435761>>8)
 	binary.BigEndian.PutUint16(ip[22:], 1+uint16(s.count)%s.ports)
 	binary.BigEndian.PutUint16(ip[10:], 0)
 	sum := uint32(0)
@@ -183,7 +185,8 @@ func (s *sprayer) send() error {
 	return err
 }
 
-// spray sends for a while, at a rate or, with 0, as fast as it can, and returns how many and how long.
+// spray sends for a duration, at a rate in packets a second or, with 0, as fast as possible. It
+// returns the number of packets and the time taken.
 func (s *sprayer) spray(t testing.TB, d time.Duration, rate int) (int, time.Duration) {
 	t.Helper()
 	const most = 10_000_000
@@ -207,20 +210,25 @@ func (s *sprayer) spray(t testing.TB, d time.Duration, rate int) (int, time.Dura
 	return sent, time.Since(begin)
 }
 
-// A flood from ever new sources, at 100 000 packets a second and as fast as this machine can make it: memory and events
-// stay within their bounds, and every packet is accounted for. What it costs is only told: -v shows it.
+// A flood from changing sources, at 100 000 packets a second and at full speed: memory and events
+// stay within their bounds, and every packet is accounted for. -v prints the cost.
 func TestFlood(t *testing.T) {
 	lab.RequireRoot(t)
 	for _, tt := range []struct {
 		name  string
 		rate  int
 		ports uint16
-	}{{"100000 a second, one port", 100_000, 1}, {"100000 a second, 1000 ports", 100_000, 1000}, {"full speed, one port", 0, 1}, {"full speed, 1000 ports", 0, 1000}} {
-		t.Run(tt.name, func(t *testing.T) { flooded(t, tt.rate, tt.ports) })
+	}{
+		{"100000 a second, one port", 100_000, 1},
+		{"100000 a second, 1000 ports", 100_000, 1000},
+		{"full speed, one port", 0, 1},
+		{"full speed, 1000 ports", 0, 1000},
+	} {
+		t.Run(tt.name, func(t *testing.T) { testFlood(t, tt.rate, tt.ports) })
 	}
 }
 
-func flooded(t *testing.T, rate int, ports uint16) {
+func testFlood(t *testing.T, rate int, ports uint16) {
 	const length = 2 * time.Second
 	w := lab.New(t)
 	w.PinNeighbours()
@@ -255,7 +263,7 @@ func flooded(t *testing.T, rate int, ports uint16) {
 
 	sent, took := s.spray(t, length, rate)
 
-	// When all is read, a few more tell by their numbers what was lost at the end.
+	// When all reports are read, one more packet reveals by its number what was lost at the end.
 	quiet := func() (now Stats) {
 		for before := (Stats{Received: 1}); now != before; {
 			before = now
@@ -282,48 +290,56 @@ func flooded(t *testing.T, rate int, ports uint16) {
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
 	}
-	counted := reported(t, w.Host.Run("nft", "list", "counter", "inet", "flood", "reported"))
+	counted := counterPackets(t, w.Host.Run("nft", "list", "counter", "inet", "flood", "reported"))
 
-	t.Logf("%d packets in %.1f s: %.0f a second (%.0f without a listener); %d received, %d lost (%.1f %%)", sent, took.Seconds(), float64(sent)/took.Seconds(),
-		float64(alone)/aloneTook.Seconds(), o.Received, o.Lost, 100*float64(o.Lost)/float64(counted))
-	t.Logf("listener: %v of processor time, %.1f %% of a core, %v a packet received; %d events; at most %d sources in one; heap %d KiB, %d KiB from the system, %d KiB resident at most",
-		o.CPU.Round(time.Millisecond), 100*o.CPU.Seconds()/took.Seconds(), o.CPU/time.Duration(max(o.Received, 1)), o.Events, o.Sources, o.Heap>>10, o.Address>>10, o.Resident)
+	t.Logf("%d packets in %.1f s: %.0f a second (%.0f without a listener); "+
+		"%d received, %d lost (%.1f %%)",
+		sent, took.Seconds(), float64(sent)/took.Seconds(), float64(alone)/aloneTook.Seconds(),
+		o.Received, o.Lost, 100*float64(o.Lost)/float64(counted))
+	t.Logf("listener: %v of processor time, %.1f %% of a core, %v a packet received; "+
+		"%d events; at most %d sources in one; "+
+		"heap %d KiB, %d KiB from the system, %d KiB resident at most",
+		o.CPU.Round(time.Millisecond), 100*o.CPU.Seconds()/took.Seconds(),
+		o.CPU/time.Duration(max(o.Received, 1)), o.Events, o.Sources,
+		o.Heap>>10, o.Address>>10, o.Resident)
 
 	if o.Received == 0 || o.Received+o.Lost != counted || counted > uint64(sent)+1 {
-		t.Errorf("%d received and %d lost are not the %d that the kernel reported, of %d sent", o.Received, o.Lost, counted, sent)
+		t.Errorf("%d received and %d lost are not the %d that the kernel reported, of %d sent",
+			o.Received, o.Lost, counted, sent)
 	}
-	if o.Denied+o.Said != counted || o.Said != o.Lost {
-		t.Errorf("events of %d refused and %d lost packets, of %d", o.Denied, o.Said, counted)
+	if o.Denied+o.LossesReported != counted || o.LossesReported != o.Lost {
+		t.Errorf("events of %d refused and %d lost packets, of %d",
+			o.Denied, o.LossesReported, counted)
 	}
-	windows := int(took/floodWindow) + 5 // and what follows the flood, and losses
+	windows := int(took/floodWindow) + 5 // includes the time after the flood
 	if o.Events > windows*(defaultLimits.events()+1) {
 		t.Errorf("%d events in %d windows", o.Events, windows)
 	}
-	const heapBound = 24 << 20 // the tables, the queue, and as much again until it is collected
+	const heapBound = 24 << 20 // the tables and the queue, twice because garbage is collected later
 	if o.Heap > heapBound {
 		t.Errorf("the heap grew to %d KiB", o.Heap>>10)
 	}
 }
 
-// What one report costs from its datagram to the aggregator, without the kernel.
+// BenchmarkTake measures one report from its datagram to the aggregator, without the kernel.
 func BenchmarkTake(b *testing.B) {
 	for name, sources := range map[string]int{"one source": 1, "many sources": 1 << 16} {
 		b.Run(name, func(b *testing.B) {
-			l := offline(defaultLimits)
-			l.outlet.queue = nil // what does not fit is counted
+			l := newOfflineListener(defaultLimits)
+			l.outlet.queue = nil // events are counted as lost
 			datagrams := make([][]byte, 0, max(1, sources/batch))
 			for i := range cap(datagrams) {
 				var d []byte
 				for j := range batch {
 					p := ipv4(17, 0, 0, ports...)
 					binary.BigEndian.PutUint32(p[12:], uint32((i*batch+j)%sources))
-					d = append(d, message("portgrave:denied:prometheus", uint32(j), p)...)
+					d = append(d, encodeReport("portgrave:denied:prometheus", uint32(j), p)...)
 				}
 				datagrams = append(datagrams, d)
 			}
 			b.ReportAllocs()
 			for i := 0; b.Loop(); i++ {
-				l.next = 0
+				l.nextSequence = 0
 				l.take(epoch, datagrams[i%len(datagrams)])
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*batch), "ns/packet")

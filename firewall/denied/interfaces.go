@@ -6,13 +6,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// interfaces remembers the names of interfaces until it is told to forget them, since they may be renamed.
+// interfaces caches the names of interfaces. The cache must be cleared because they can be renamed.
 type interfaces struct {
 	lookUp func(index uint32) (string, error)
 	names  map[uint32]string
 }
 
-// maxInterfaces bounds what is remembered between two calls of forget.
+// maxInterfaces bounds the cache between two calls of forget.
 const maxInterfaces = 1024
 
 func (i *interfaces) name(index uint32) string {
@@ -24,7 +24,8 @@ func (i *interfaces) name(index uint32) string {
 	}
 	name, err := i.lookUp(index)
 	if err != nil {
-		// It is gone, as a container's may be by now. No interface has a space in its name (dev_valid_name, net/core/dev.c).
+		// The interface was deleted, for example a container's. Names of interfaces have no spaces
+		// (dev_valid_name, net/core/dev.c), so this one is unambiguous.
 		name = fmt.Sprintf("index %d", index)
 	}
 	if i.names == nil || len(i.names) >= maxInterfaces {
@@ -36,7 +37,7 @@ func (i *interfaces) name(index uint32) string {
 
 func (i *interfaces) forget() { clear(i.names) }
 
-// interfaceName asks the namespace of a socket, of whatever kind, which need not be the calling thread's.
+// interfaceName looks up an interface in the namespace of a socket, not of the calling thread.
 func interfaceName(fd int, index uint32) (string, error) {
 	request, err := unix.NewIfreq("")
 	if err != nil {

@@ -24,14 +24,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// engines are the backends whose reports we must understand, each by its own log rules.
+// engines are the backends, each with its own log rules.
 var engines = map[string]func() (firewall.Backend, error){
 	"nftables":        func() (firewall.Backend, error) { return nft.New() },
 	"iptables-nft":    func() (firewall.Backend, error) { return xt.New(context.Background(), xt.NFVariant) },
 	"iptables-legacy": func() (firewall.Backend, error) { return xt.New(context.Background(), xt.Legacy) },
 }
 
-// collected are the events of a Listener that runs.
+// collected are the events of a running Listener.
 type collected struct {
 	mu     sync.Mutex
 	events []Event
@@ -50,7 +50,7 @@ func (c *collected) all() []Event {
 	return slices.Clone(c.events)
 }
 
-// packets is how many packets the events of an action stand for.
+// packets returns the number of packets in the events with some actions.
 func (c *collected) packets(actions ...Action) (n uint64) {
 	for _, e := range c.all() {
 		if slices.Contains(actions, e.Action) {
@@ -60,8 +60,8 @@ func (c *collected) packets(actions ...Action) (n uint64) {
 	return n
 }
 
-// until waits for a condition, ten seconds at most.
-func until(t testing.TB, what string, f func() bool) {
+// waitFor waits for a condition, at most ten seconds.
+func waitFor(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	for end := time.Now().Add(10 * time.Second); !f(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
@@ -70,8 +70,8 @@ func until(t testing.TB, what string, f func() bool) {
 	}
 }
 
-// start runs a Listener to the end of the test.
-func start(t testing.TB, l *Listener) (c *collected, stop func()) {
+// runListener runs a Listener until the test ends.
+func runListener(t testing.TB, l *Listener) (c *collected, stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	c = &collected{}
@@ -88,10 +88,9 @@ func start(t testing.TB, l *Listener) (c *collected, stop func()) {
 	return c, stop
 }
 
-// Every backend's reports give the same events for the same packets: both families, every protocol,
-// refused and accepted ones, ports that no service lists, and a name too long for a prefix of
-// iptables.
-func TestEveryBackendIsUnderstood(t *testing.T) {
+// All backends give the same events for the same packets: both families, every protocol, refused
+// and accepted packets, ports that no service lists, and a name too long for a prefix of iptables.
+func TestAllBackendsGiveTheSameEvents(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Setenv("XTABLES_LOCKFILE", t.TempDir()+"/lock")
 	const long = "a-name-as-long-as-a-service-may-have-which-is-48"
@@ -136,7 +135,8 @@ func TestEveryBackendIsUnderstood(t *testing.T) {
 				if err != nil {
 					return err
 				}
-				if _, err := backendtest.Reconciler(b).Apply(context.Background(), &state, false); err != nil {
+				if _, err := backendtest.Reconciler(b).Apply(context.Background(), &state,
+					false); err != nil {
 					return err
 				}
 				l, err = Open()
@@ -145,11 +145,11 @@ func TestEveryBackendIsUnderstood(t *testing.T) {
 				t.Fatal(err)
 			}
 			l.SetServices([]string{"metrics", long})
-			got, stop := start(t, l)
+			got, stop := runListener(t, l)
 
 			var want []Event
 			sourcePort := uint16(40000)
-			// Each question has a source of its own, a /64 of IPv6, so that no rate is spent.
+			// Each request has its own source (IPv6: its own /64), so that no rate limit applies.
 			foreigner := func(six bool) netip.Addr {
 				if six {
 					return netip.MustParseAddr(fmt.Sprintf("2001:db8:77:%d::1", len(want)+1))
@@ -161,7 +161,9 @@ func TestEveryBackendIsUnderstood(t *testing.T) {
 					for port, service := range map[uint16]string{9090: "metrics", 9443: long, 7: firewall.LogLabelUnlisted} {
 						sourcePort++
 						to, source := w.Host.At(port, six), foreigner(six)
-						if answer := w.Internet.Connect(to, lab.Over(protocol), lab.From(source), lab.FromPort(sourcePort), lab.Timeout(100*time.Millisecond)); answer != lab.Dropped {
+						if answer := w.Internet.Connect(to, lab.Over(protocol), lab.From(source),
+							lab.FromPort(sourcePort),
+							lab.Timeout(100*time.Millisecond)); answer != lab.Dropped {
 							t.Errorf("%s to %s: %s", source, to, answer)
 						}
 						want = append(
@@ -181,7 +183,8 @@ func TestEveryBackendIsUnderstood(t *testing.T) {
 					}
 					sourcePort++
 					to := w.Host.At(9443, six)
-					if answer := w.Office.Connect(to, lab.Over(protocol), lab.FromPort(sourcePort)); answer != lab.Open {
+					if answer := w.Office.Connect(to, lab.Over(protocol),
+						lab.FromPort(sourcePort)); answer != lab.Open {
 						t.Errorf("from the office to %s: %s", to, answer)
 					}
 					want = append(
@@ -215,42 +218,47 @@ func TestEveryBackendIsUnderstood(t *testing.T) {
 				if six {
 					e.Protocol, e.ICMP = "icmpv6", &ICMP{Type: 128}
 				}
-				_ = w.Internet.Command(context.Background(), "ping", "-c1", "-W1", "-I", e.Source.String(), e.Destination.String()).
+				_ = w.Internet.Command(context.Background(), "ping", "-c1", "-W1", "-I",
+					e.Source.String(), e.Destination.String()).
 					Run()
 
 					// not answered
 				want = append(want, e)
 			}
-			// The lab asks over UDP more than once; what it repeats is folded.
-			once := func() []Event {
+			// The lab repeats requests over UDP; the aggregator merges them.
+			merged := func() []Event {
 				return slices.DeleteFunc(
 					got.all(),
 					func(e Event) bool { return e.Protocol == "udp" && e.Last.After(e.Time) },
 				)
 			}
-			until(t, "every packet has its event", func() bool { return len(once()) >= len(want) })
-			time.Sleep(2 * batchWait) // for events that should not be
+			waitFor(t, "every packet has its event",
+				func() bool { return len(merged()) >= len(want) })
+			time.Sleep(2 * batchWait) // for events that should not come
 			stop()
 			less := func(a, b Event) bool {
-				return fmt.Sprint(a.Source, a.Port, a.Protocol) < fmt.Sprint(b.Source, b.Port, b.Protocol)
+				return fmt.Sprint(a.Source, a.Port, a.Protocol) < fmt.Sprint(b.Source, b.Port,
+					b.Protocol)
 			}
-			if diff := cmp.Diff(want, once(), equal, cmpopts.SortSlices(less), cmpopts.IgnoreFields(Event{}, "Time", "Last")); diff != "" {
+			if diff := cmp.Diff(want, merged(), equal, cmpopts.SortSlices(less),
+				cmpopts.IgnoreFields(Event{}, "Time", "Last")); diff != "" {
 				t.Error(diff)
 			}
 			for _, e := range got.all() {
-				if age := time.Since(e.Time); age < 0 || age > time.Minute || e.Time.Location() != time.UTC {
+				if age := time.Since(e.Time); age < 0 || age > time.Minute ||
+					e.Time.Location() != time.UTC {
 					t.Errorf("the time is %v", e.Time)
 				}
 			}
-			if s := l.Stats(); s.Lost != 0 || s.Foreign != 0 || s.Received != got.packets(Denied, Allowed) {
+			if s := l.Stats(); s.Lost != 0 || s.Foreign != 0 ||
+				s.Received != got.packets(Denied, Allowed) {
 				t.Errorf("%+v, and %d packets in events", s, got.packets(Denied, Allowed))
 			}
 		})
 	}
 }
 
-// loopTable logs and drops what is sent to UDP port 9 over loopback, without a rate limit, and
-// counts it.
+// loopTable logs, counts and drops what is sent to UDP port 9 over loopback, without a rate limit.
 const loopTable = `table inet loop {
 	counter reported { }
 	chain output {
@@ -260,8 +268,8 @@ const loopTable = `table inet loop {
 	}
 }`
 
-// loop isolates a test with loopTable and returns a way to send so many packets.
-func loop(t testing.TB) (send func(port, n int)) {
+// isolateWithLoop isolates a test with loopTable. send sends n packets to a port.
+func isolateWithLoop(t testing.TB) (send func(port, n int)) {
 	backendtest.Isolate(t)
 	backendtest.Program(t, "", "ip", "link", "set", "lo", "up")
 	backendtest.Program(t, loopTable, "nft", "-f", "-")
@@ -281,8 +289,8 @@ func loop(t testing.TB) (send func(port, n int)) {
 	}
 }
 
-// reported is what the kernel says of a named counter.
-func reported(t testing.TB, list string) uint64 {
+// counterPackets returns the packets of a named counter in nft's output.
+func counterPackets(t testing.TB, list string) uint64 {
 	t.Helper()
 	_, after, _ := strings.Cut(list, "packets ")
 	number, _, _ := strings.Cut(after, " ")
@@ -293,10 +301,10 @@ func reported(t testing.TB, list string) uint64 {
 	return n
 }
 
-// While nobody reads, the kernel's buffer fills up and the rest is dropped. All of it is accounted
-// for, and said.
+// While nothing reads, the kernel's buffer fills up and the rest is dropped. All losses are counted
+// and reported.
 func TestLossesAddUp(t *testing.T) {
-	send := loop(t)
+	send := isolateWithLoop(t)
 	l, err := open(
 		limits{
 			window:            50 * time.Millisecond,
@@ -312,21 +320,21 @@ func TestLossesAddUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	send(9, 150_000)
-	got, stop := start(t, l)
-	until(t, "the buffer is read", func() bool { return got.packets(Denied) > 0 })
+	got, stop := runListener(t, l)
+	waitFor(t, "the buffer is read", func() bool { return got.packets(Denied) > 0 })
 	var before uint64
-	until(t, "nothing more comes", func() bool {
+	waitFor(t, "nothing more comes", func() bool {
 		now := l.Stats().Received
 		defer func() { before = now }()
 		time.Sleep(2 * batchWait)
 		return now == before
 	})
-	send(9, 1) // its number tells of those before it
+	send(9, 1) // its sequence number reveals the losses before it
 	send(10, 5)
-	until(t, "the last ones", func() bool { return l.Stats().Foreign == 5 })
+	waitFor(t, "the last ones", func() bool { return l.Stats().Foreign == 5 })
 	time.Sleep(4 * 50 * time.Millisecond)
 	stop()
-	sent, s := reported(
+	sent, s := counterPackets(
 		t,
 		backendtest.Program(t, "", "nft", "list", "counter", "inet", "loop", "reported"),
 	), l.Stats()
@@ -337,14 +345,15 @@ func TestLossesAddUp(t *testing.T) {
 	if s.Received-s.Foreign+s.Lost != sent {
 		t.Errorf("%+v do not add up to %d", s, sent)
 	}
-	if denied, lost := got.packets(Denied), got.packets(Lost); denied+lost != sent || lost != s.Lost {
+	if denied, lost := got.packets(Denied), got.packets(Lost); denied+lost != sent ||
+		lost != s.Lost {
 		t.Errorf("events of %d packets and %d lost, of %d", denied, lost, sent)
 	}
 }
 
-// A writer that blocks for ever stalls neither the reading nor, for long, the end.
+// A writer that blocks forever does not block the reader, and delays the end of Run only briefly.
 func TestRunEndsWhileTheWriterBlocks(t *testing.T) {
-	send := loop(t)
+	send := isolateWithLoop(t)
 	small := limits{
 		window:            20 * time.Millisecond,
 		keys:              1,
@@ -367,7 +376,7 @@ func TestRunEndsWhileTheWriterBlocks(t *testing.T) {
 		send(9, 500)
 		time.Sleep(20 * time.Millisecond)
 	}
-	until(
+	waitFor(
 		t,
 		"all is read though the writer blocks",
 		func() bool { return l.Stats().Received == 10_000 },
@@ -381,12 +390,12 @@ func TestRunEndsWhileTheWriterBlocks(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("Run does not end")
 	}
-	if s := l.Stats(); s.Lost != 9999 { // the writer has the first one in hand
+	if s := l.Stats(); s.Lost != 9999 { // the writer still has the first one
 		t.Errorf("%+v, want 9999 lost", s)
 	}
 }
 
-func TestOpenSaysWhyNot(t *testing.T) {
+func TestOpenErrors(t *testing.T) {
 	backendtest.Isolate(t)
 	l, err := Open()
 	if err != nil {
@@ -411,7 +420,7 @@ func TestOpenSaysWhyNot(t *testing.T) {
 	}
 	_ = l.Close()
 
-	// The thread ends with the test, so its privileges need not be given back.
+	// The thread ends with the test, so its privileges need not be restored.
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	if err := unix.Capset(&header, &none[0]); err != nil {
@@ -424,7 +433,8 @@ func TestOpenSaysWhyNot(t *testing.T) {
 
 func TestInterfaceNames(t *testing.T) {
 	backendtest.Isolate(t)
-	backendtest.Program(t, "", "ip", "link", "add", "first", "type", "veth", "peer", "name", "other")
+	backendtest.Program(t, "", "ip", "link", "add", "first", "type", "veth", "peer", "name",
+		"other")
 	l, err := Open()
 	if err != nil {
 		t.Fatal(err)
@@ -437,7 +447,7 @@ func TestInterfaceNames(t *testing.T) {
 	index := uint32(link.Index)
 	check := func(want string) {
 		t.Helper()
-		// From a thread in another namespace: the socket's own counts.
+		// From a thread in another namespace: the socket's namespace counts.
 		name := make(chan string)
 		go func() { name <- l.interfaces.name(index) }()
 		if got := <-name; got != want {
@@ -446,7 +456,7 @@ func TestInterfaceNames(t *testing.T) {
 	}
 	check("first")
 	backendtest.Program(t, "", "ip", "link", "set", "first", "name", "second")
-	check("first") // remembered
+	check("first") // from the cache
 	l.interfaces.forget()
 	check("second")
 	backendtest.Program(t, "", "ip", "link", "del", "second")

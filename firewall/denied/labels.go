@@ -7,30 +7,31 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// label is what a report's prefix says. The zero label is a prefix that is none of ours.
+// label is the content of a report's prefix. The zero label is a prefix of another program.
 type label struct {
 	action  Action
 	service string
 }
 
-// labels reads prefixes, each of them once: the same few come again and again.
+// labels parses prefixes and caches the results.
 type labels struct {
 	known map[string]label
-	// names leads from services' names as iptables reports them, cut, to the whole ones.
-	names atomic.Pointer[map[string]string]
-	// used is the value of names with which known was made.
-	used *map[string]string
+	// fullNames maps services' names that iptables has cut to the full names.
+	fullNames atomic.Pointer[map[string]string]
+	// usedNames is the value of fullNames that known was made with.
+	usedNames *map[string]string
 }
 
-// maxLabels bounds what is remembered. Only rules make prefixes, so it is not met but by somebody
-// else who logs to our group.
+// maxLabels bounds the cache. Only rules make prefixes, so only another program that logs to our
+// group can exceed it.
 const maxLabels = 4096
 
-func (l *labels) of(prefix []byte) label {
-	if names := l.names.Load(); l.known == nil || names != l.used || len(l.known) > maxLabels {
-		l.known, l.used = map[string]label{}, names
+func (l *labels) find(prefix []byte) label {
+	if names := l.fullNames.Load(); l.known == nil || names != l.usedNames ||
+		len(l.known) > maxLabels {
+		l.known, l.usedNames = map[string]label{}, names
 	}
-	if known, ok := l.known[string(prefix)]; ok { // the compiler makes no string for this
+	if known, ok := l.known[string(prefix)]; ok { // this conversion doesn't allocate
 		return known
 	}
 	parsed := l.parse(string(prefix))
@@ -47,8 +48,8 @@ func (l *labels) parse(prefix string) label {
 		if !ours {
 			continue
 		}
-		if l.used != nil {
-			if whole, cut := (*l.used)[name]; cut {
+		if l.usedNames != nil {
+			if whole, cut := (*l.usedNames)[name]; cut {
 				name = whole
 			}
 		}
@@ -57,12 +58,13 @@ func (l *labels) parse(prefix string) label {
 	return label{}
 }
 
-// wholeNames finds the names that do not fit a prefix of iptables, by what stands there in their place.
-func wholeNames(services []string) *map[string]string {
+// fullNames maps the names that don't fit a prefix of iptables from their cut form.
+func fullNames(services []string) *map[string]string {
 	names := map[string]string{}
 	for _, name := range services {
 		for _, kind := range []string{firewall.LogPrefixDenied, firewall.LogPrefixAllowed} {
-			if short := strings.TrimPrefix(firewall.ShortLogPrefix(kind, name), kind); short != name {
+			if short := strings.TrimPrefix(firewall.ShortLogPrefix(kind, name),
+				kind); short != name {
 				names[short] = name
 			}
 		}

@@ -11,34 +11,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listener receives the reports of one network namespace. All methods may be called from any goroutine.
+// Listener receives the reports of one network namespace. Its methods may be called concurrently.
 type Listener struct {
 	conn              *netlink.Conn
 	labels            labels
 	interfaces        interfaces
 	aggregator        *aggregator
 	outlet            *outlet
-	began             atomic.Bool
+	started           atomic.Bool
 	received, foreign atomic.Uint64
 
-	packet packet // the one in hand
-	next   uint32 // the sequence number that the kernel's next report should have
+	packet       packet // reused for each report, to save allocations
+	nextSequence uint32 // the sequence number expected in the kernel's next report
 }
 
 // Stats counts packets since Open.
 type Stats struct {
-	// Received are the reports that the kernel delivered. Each, unless it is foreign, ends in an event or in Lost.
+	// Received is the number of reports that the kernel delivered. Each is in an event, in Lost, or
+	// Foreign.
 	Received uint64
-	// Foreign are those of rules that are none of ours, and log to our group. No event tells of them.
+	// Foreign is the number of reports from other programs' rules that log to our group. They have
+	// no event.
 	Foreign uint64
-	// Lost packets have no event: the kernel could not deliver their reports, or a writer did not take their events. The former
-	// are noticed when the next report arrives.
+	// Lost is the number of packets without an event, because the kernel could not deliver their
+	// reports or a writer did not take their events. Lost reports are noticed with the next report.
 	Lost uint64
 }
 
-// Open begins to listen in the network namespace of the calling thread, and stays there, whatever thread calls Run.
-// Until Run is called, reports wait in a bounded buffer. It needs CAP_NET_ADMIN, and to be the only one: else it
-// fails with firewall.ErrPermission or ErrTaken.
+// Open listens in the network namespace of the calling thread, whatever thread later calls Run.
+// Until Run is called, reports wait in a bounded buffer. It fails with firewall.ErrPermission
+// without CAP_NET_ADMIN, and with ErrTaken if another program listens to the group.
 func Open() (*Listener, error) { return open(defaultLimits) }
 
 func open(sizes limits) (*Listener, error) {
@@ -50,37 +52,41 @@ func open(sizes limits) (*Listener, error) {
 		err = conn.Control(func(fd int) error { name, err = interfaceName(fd, index); return err })
 		return name, err
 	}
-	l := &Listener{conn: conn, interfaces: interfaces{lookUp: lookUp}, outlet: newOutlet(sizes.events(), sizes.window)}
+	l := &Listener{
+		conn:       conn,
+		interfaces: interfaces{lookUp: lookUp},
+		outlet:     newOutlet(sizes.events(), sizes.window),
+	}
 	l.aggregator = newAggregator(sizes, l.outlet.put)
 	return l, nil
 }
 
-// SetServices tells the names of the policy's services. Only the iptables backend needs it, for names that do
-// not fit its log prefix (over 45 bytes) and are cut there: events then have the whole ones.
-func (l *Listener) SetServices(names []string) { l.labels.names.Store(wholeNames(names)) }
+// SetServices passes the names of the policy's services. The iptables backend cuts names over 45
+// bytes to fit its log prefix; with SetServices, events have the full names.
+func (l *Listener) SetServices(names []string) { l.labels.fullNames.Store(fullNames(names)) }
 
-// Stats counts packets since Open.
+// Stats returns the counts of packets since Open.
 func (l *Listener) Stats() Stats {
 	return Stats{Received: l.received.Load(), Foreign: l.foreign.Load(), Lost: l.outlet.lost.Load()}
 }
 
-// Close ends listening, and Run, which then returns os.ErrClosed.
+// Close ends listening and makes Run return os.ErrClosed.
 func (l *Listener) Close() error { return l.conn.Close() }
 
-// grace is how long Run waits at its end for a writer that is busy.
-const grace = time.Second
+// writerTimeout is how long Run waits at its end for a busy writer.
+const writerTimeout = time.Second
 
-// Run hands events to emit until the context ends, the Listener is closed, or the kernel fails, and returns why. It
-// may be called once.
+// Run passes events to emit until the context ends, the Listener is closed, or the kernel fails. It
+// returns the reason. It may be called once.
 //
-// emit is called by one goroutine, never twice at a time. It may block for as long as it likes: events then wait in
-// a bounded queue, and are lost, and counted, when it is full. An error of emit means that the event was not taken; its
-// packets are counted as lost too.
+// One goroutine calls emit, for one event at a time. emit may block: events then wait in a bounded
+// queue; if that is full they are lost and counted. If emit returns an error, the event's packets
+// count as lost too.
 //
-// At the end, what the current window holds is emitted, unless emit blocks for more than a second: then the rest is lost, and
-// only that last call may return later than Run.
+// At the end, Run emits what the current window holds. If emit blocks for more than a second, the
+// rest is lost, and only that last call may return after Run does.
 func (l *Listener) Run(ctx context.Context, emit func(Event) error) error {
-	if l.began.Swap(true) {
+	if l.started.Swap(true) {
 		return errors.New("denied: Run was called before")
 	}
 	written := make(chan struct{})
@@ -91,29 +97,30 @@ func (l *Listener) Run(ctx context.Context, emit func(Event) error) error {
 	err := l.read(ctx)
 	l.aggregator.flush()
 	close(l.outlet.queue)
-	patience := time.NewTimer(grace)
-	defer patience.Stop()
+	timeout := time.NewTimer(writerTimeout)
+	defer timeout.Stop()
 	select {
 	case <-written:
-	case <-patience.C:
-		l.outlet.giveUp()
+	case <-timeout.C:
+		l.outlet.abandon()
 	}
 	return err
 }
 
-// read feeds the aggregator. It wakes up for reports and for the ends of windows, and there is no window while
-// nothing is reported.
+// read feeds the aggregator. It wakes for reports and at the end of a window. While nothing is
+// reported there is no window.
 func (l *Listener) read(ctx context.Context) error {
-	// A deadline in the past interrupts the reading. It is set after the context has ended, so whoever sets another
-	// one looks at the context afterwards.
+	// A deadline in the past interrupts receive. Code that sets another deadline must check the
+	// context afterwards.
 	stop := context.AfterFunc(ctx, func() { _ = l.conn.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var deadline time.Time
 	for {
-		if end, _ := l.aggregator.next(); !end.Equal(deadline) {
+		if end, _ := l.aggregator.nextWindowEnd(); !end.Equal(deadline) {
 			deadline = end
 			l.interfaces.forget()
-			_ = l.conn.SetReadDeadline(deadline) // it fails if the file is closed, and then so does receive
+			// if the file is closed, receive fails as well
+			_ = l.conn.SetReadDeadline(deadline)
 		}
 		if err := ctx.Err(); err != nil {
 			return err
@@ -132,7 +139,8 @@ func (l *Listener) read(ctx context.Context) error {
 	}
 }
 
-// take reads a datagram of reports. What can't be read leaves a gap in the sequence, which the next report reveals.
+// take reads a datagram of reports. An unreadable report leaves a gap in the sequence numbers,
+// which the next report reveals.
 func (l *Listener) take(now time.Time, datagram []byte) {
 	var received, foreign uint64
 	_ = netlink.Notifications(datagram, unix.NFNL_SUBSYS_ULOG, func(m netlink.Message) error {
@@ -140,19 +148,24 @@ func (l *Listener) take(now time.Time, datagram []byte) {
 		if err != nil || uint8(m.Kind) != messagePacket {
 			return nil
 		}
-		// The kernel numbers reports from 0 on (__build_packet_message, net/netfilter/nfnetlink_log.c).
-		if gap := r.seq - l.next; r.hasSeq && gap != 0 {
-			l.outlet.lose(uint64(gap))
+		// Sequence numbers start at 0 (__build_packet_message, net/netfilter/nfnetlink_log.c).
+		if gap := r.seq - l.nextSequence; r.hasSeq && gap != 0 {
+			l.outlet.addLoss(uint64(gap))
 		}
-		l.next = r.seq + 1
+		l.nextSequence = r.seq + 1
 		received++
-		known := l.labels.of(r.prefix)
+		known := l.labels.find(r.prefix)
 		if known.action == "" {
 			foreign++
 			return nil
 		}
 		p := &l.packet
-		*p = packet{time: r.time, action: known.action, service: known.service, iface: l.interfaces.name(r.indev)}
+		*p = packet{
+			time:    r.time,
+			action:  known.action,
+			service: known.service,
+			iface:   l.interfaces.name(r.indev),
+		}
 		if p.time.IsZero() {
 			p.time = now.UTC()
 		}

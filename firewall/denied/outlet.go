@@ -5,37 +5,37 @@ import (
 	"time"
 )
 
-// outlet stands between the reader, which must never wait, and a writer, which may: a bounded queue, and
-// the account of what was lost on either side of it.
+// outlet separates the reader, which must never block, from a writer, which may. It has a bounded
+// queue and counts the packets lost on both sides.
 type outlet struct {
 	queue chan Event
-	// window is how long losses are gathered before they are said.
-	window time.Duration
-	lost   atomic.Uint64 // packets, in all
-	unsaid atomic.Uint64 // those of which no event has told yet
-	closed atomic.Bool   // the writer was given up
+	// window is how long losses are counted before they are reported.
+	window     time.Duration
+	lost       atomic.Uint64 // packets in all
+	unreported atomic.Uint64 // lost packets that no event has reported yet
+	abandoned  atomic.Bool   // the writer blocks, and gets no more events
 }
 
 func newOutlet(size int, window time.Duration) *outlet {
 	return &outlet{queue: make(chan Event, size), window: window}
 }
 
-// put queues an event, or counts its packets as lost.
+// put queues an event. If the queue is full, its packets are lost.
 func (o *outlet) put(e Event) {
 	select {
 	case o.queue <- e:
 	default:
-		o.lose(e.Count)
+		o.addLoss(e.Count)
 	}
 }
 
-func (o *outlet) lose(packets uint64) {
+func (o *outlet) addLoss(packets uint64) {
 	o.lost.Add(packets)
-	o.unsaid.Add(packets)
+	o.unreported.Add(packets)
 }
 
-// run hands events to the writer until the queue is closed and empty. Losses are said a window after
-// the first of them, and at the end.
+// run passes events to the writer until the queue is closed and empty. It reports losses a window
+// after the first of them, and at the end.
 func (o *outlet) run(emit func(Event) error) {
 	var since time.Time
 	var timer <-chan time.Time
@@ -43,41 +43,43 @@ func (o *outlet) run(emit func(Event) error) {
 		select {
 		case e, more := <-o.queue:
 			if !more {
-				o.say(emit, since)
+				o.reportLosses(emit, since)
 				return
 			}
-			if o.closed.Load() || emit(e) != nil {
-				o.lose(e.Count)
+			if o.abandoned.Load() || emit(e) != nil {
+				o.addLoss(e.Count)
 			}
 		case <-timer:
-			o.say(emit, since)
+			o.reportLosses(emit, since)
 			timer = nil
 		}
-		if timer == nil && o.unsaid.Load() > 0 {
+		if timer == nil && o.unreported.Load() > 0 {
 			since, timer = time.Now(), time.After(o.window)
 		}
 	}
 }
 
-// say tells of losses. What the writer does not take is told the next time.
-func (o *outlet) say(emit func(Event) error, since time.Time) {
+// reportLosses emits an event for the losses. If the writer refuses it, they are reported next
+// time.
+func (o *outlet) reportLosses(emit func(Event) error, since time.Time) {
 	now := time.Now()
-	n := o.unsaid.Load()
-	if n == 0 || o.closed.Load() {
+	n := o.unreported.Load()
+	if n == 0 || o.abandoned.Load() {
 		return
 	}
 	if since.IsZero() {
 		since = now
 	}
 	if emit(Event{Time: since, Last: now, Action: Lost, Count: n}) == nil {
-		o.unsaid.Add(-n)
+		o.unreported.Add(-n)
 	}
 }
 
-// giveUp loses what is queued, after the queue was closed. The one event that the writer has in hand is still its own.
-func (o *outlet) giveUp() {
-	o.closed.Store(true)
+// abandon counts the queued events as lost, after the queue was closed. The writer still has the
+// event of its current call.
+func (o *outlet) abandon() {
+	o.abandoned.Store(true)
 	for e := range o.queue {
-		o.lose(e.Count)
+		o.addLoss(e.Count)
 	}
 }

@@ -10,26 +10,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// packet is one reported packet, as far as it could be read.
+// packet is one reported packet.
 type packet struct {
 	time      time.Time
 	action    Action
 	service   string
 	iface     string
-	headers   // of the packet itself
+	headers   // zero where the packet could not be parsed
 	hasHeader bool
 }
 
-// headers are what a packet says of itself.
+// headers are fields of a packet's IP and transport headers.
 type headers struct {
 	source, destination netip.Addr
 	protocol            uint8 // the transport's IP protocol number
 	sourcePort          uint16
-	// port is the destination port; for ICMP it is the type in the upper byte and the code in the lower.
+	// port is the destination port. For ICMP it is the type in the upper byte and the code in the
+	// lower.
 	port uint16
 }
 
-// IP protocol numbers that matter here (IANA "Assigned Internet Protocol Numbers").
+// The IP protocol numbers that decodeIPv6 and protocolName need (IANA).
 const (
 	protocolHopByHop    = unix.IPPROTO_HOPOPTS
 	protocolRouting     = unix.IPPROTO_ROUTING
@@ -41,8 +42,8 @@ const (
 	protocolICMPv6      = unix.IPPROTO_ICMPV6
 )
 
-// decodeHeaders reads an IP packet, of which b may be only the beginning, and allocates nothing. It reports whether
-// there was an IP header; what lies beyond the part that is there stays zero.
+// decodeHeaders parses an IP packet; b may be only its beginning. It allocates nothing. It reports
+// whether b has an IP header; fields beyond the end of b stay zero.
 func decodeHeaders(b []byte) (h headers, ok bool) {
 	if len(b) == 0 {
 		return h, false
@@ -66,7 +67,7 @@ func decodeIPv4(b []byte) (h headers, ok bool) {
 	h.source, h.destination = netip.AddrFrom4([4]byte(b[12:16])), netip.AddrFrom4([4]byte(b[16:20]))
 	h.protocol = b[9]
 	if binary.BigEndian.Uint16(b[6:])&offsetMask != 0 || size > len(b) {
-		return h, true // a later fragment has no transport header, and of this one we have not enough
+		return h, true // a later fragment has no transport header; otherwise b is too short
 	}
 	h.transport(b[size:])
 	return h, true
@@ -78,7 +79,8 @@ func decodeIPv6(b []byte) (h headers, ok bool) {
 	if len(b) < fixed {
 		return h, false
 	}
-	h.source, h.destination = netip.AddrFrom16([16]byte(b[8:24])), netip.AddrFrom16([16]byte(b[24:40]))
+	h.source, h.destination = netip.AddrFrom16([16]byte(b[8:24])),
+		netip.AddrFrom16([16]byte(b[24:40]))
 	h.protocol = b[6]
 	b = b[fixed:]
 	for {
@@ -88,7 +90,7 @@ func decodeIPv6(b []byte) (h headers, ok bool) {
 			if len(b) >= 8 {
 				size = (int(b[1]) + 1) * 8
 			}
-		case protocolAH: // RFC 4302, section 2.2: in words of four bytes, minus two
+		case protocolAH: // RFC 4302, section 2.2: the length is in words of four bytes, minus two
 			if len(b) >= 8 {
 				size = (int(b[1]) + 2) * 4
 			}
@@ -105,13 +107,14 @@ func decodeIPv6(b []byte) (h headers, ok bool) {
 			return h, true
 		}
 		if size == 0 || size > len(b) {
-			return h, true // the transport lies beyond what we were given
+			return h, true // the transport header is beyond the end of b
 		}
 		h.protocol, b = b[0], b[size:]
 	}
 }
 
-// transport reads ports: TCP, UDP and SCTP all begin with source and destination; ICMP with type and code.
+// transport parses ports: TCP, UDP and SCTP begin with source and destination port, ICMP with type
+// and code.
 func (h *headers) transport(b []byte) {
 	switch h.protocol {
 	case uint8(firewall.TCP), uint8(firewall.UDP), uint8(firewall.SCTP):

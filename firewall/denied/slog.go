@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Slog logs each event at a level, with the attributes of its JSON form that it has.
+// Slog logs each event at a level, with the same attributes as in its JSON form.
 func Slog(logger *slog.Logger, level slog.Level) func(Event) error {
 	return func(e Event) error {
 		ctx := context.Background()
@@ -43,7 +43,7 @@ func Slog(logger *slog.Logger, level slog.Level) func(Event) error {
 		text("interface", e.Interface)
 		number("count", e.Count)
 		number("sources", e.Sources)
-		text("examples", join(e.Examples, ","))
+		text("examples", joinAddresses(e.Examples, ","))
 		if e.Last != e.Time {
 			attrs = append(attrs, slog.Time("first", e.Time), slog.Time("last", e.Last))
 		}
@@ -52,7 +52,7 @@ func Slog(logger *slog.Logger, level slog.Level) func(Event) error {
 	}
 }
 
-// summary is what happened, in words.
+// summary describes an event in words.
 func summary(e Event) string {
 	switch {
 	case e.Action == Lost:
@@ -67,7 +67,7 @@ func summary(e Event) string {
 	return "packet refused"
 }
 
-func join(list []netip.Addr, separator string) string {
+func joinAddresses(list []netip.Addr, separator string) string {
 	words := make([]string, len(list))
 	for i, a := range list {
 		words[i] = a.String()

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// tally gathers packets, and what they have in common beyond their key.
+// tally counts packets, and keeps the fields that are equal in all of them.
 type tally struct {
 	count       uint64
 	first, last time.Time
-	read        bool // whether the headers of all could be read
+	allReadable bool // the headers of all packets could be parsed
 	destination netip.Addr
 	sourcePort  uint16
 	iface       string
@@ -19,17 +19,18 @@ func (t *tally) add(p *packet) {
 	t.count++
 	if t.count == 1 {
 		t.first, t.last = p.time, p.time
-		t.read, t.destination, t.sourcePort, t.iface = p.hasHeader, p.destination, p.sourcePort, p.iface
+		t.allReadable, t.iface = p.hasHeader, p.iface
+		t.destination, t.sourcePort = p.destination, p.sourcePort
 		return
 	}
-	// Packets of several processors are not reported in their order.
+	// Reports of several processors may come out of order.
 	if p.time.Before(t.first) {
 		t.first = p.time
 	}
 	if p.time.After(t.last) {
 		t.last = p.time
 	}
-	t.read = t.read && p.hasHeader
+	t.allReadable = t.allReadable && p.hasHeader
 	if t.destination != p.destination {
 		t.destination = netip.Addr{}
 	}
@@ -43,10 +44,11 @@ func (t *tally) add(p *packet) {
 
 func (t *tally) event(pk portKey, source netip.Addr) Event {
 	e := Event{
-		Time: t.first, Last: t.last, Action: pk.action, Service: pk.service, Source: source, SourcePort: t.sourcePort,
+		Time: t.first, Last: t.last, Action: pk.action, Service: pk.service,
+		Source: source, SourcePort: t.sourcePort,
 		Destination: t.destination, Interface: t.iface, Count: t.count,
 	}
-	if pk.coarse != 0 || !t.read {
+	if pk.scope != onePort || !t.allReadable {
 		return e
 	}
 	e.Protocol = protocolName(pk.protocol)

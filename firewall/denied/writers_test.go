@@ -12,15 +12,19 @@ import (
 	"time"
 )
 
-var sample = Event{Time: epoch, Last: epoch.Add(2 * second), Action: Denied, Service: "prometheus", Protocol: "tcp", Source: netip.MustParseAddr("203.0.113.9"), SourcePort: 40000,
+var sample = Event{Time: epoch, Last: epoch.Add(2 * second), Action: Denied, Service: "prometheus",
+	Protocol: "tcp", Source: netip.MustParseAddr("203.0.113.9"), SourcePort: 40000,
 	Destination: netip.MustParseAddr("192.0.2.10"), Port: 9090, Interface: "eth0", Count: 3}
 
-func flood() Event {
-	return Event{Time: epoch, Last: epoch.Add(2 * second), Action: Denied, Service: "prometheus", Protocol: "udp", Destination: netip.MustParseAddr("2001:db8::10"), Port: 9090,
-		Count: 70000, Sources: 12345, Examples: []netip.Addr{netip.MustParseAddr("203.0.113.9"), netip.MustParseAddr("2001:db8::9")}}
+func floodEvent() Event {
+	return Event{Time: epoch, Last: epoch.Add(2 * second), Action: Denied, Service: "prometheus",
+		Protocol: "udp", Destination: netip.MustParseAddr("2001:db8::10"), Port: 9090,
+		Count: 70000, Sources: 12345,
+		Examples: []netip.Addr{netip.MustParseAddr("203.0.113.9"),
+			netip.MustParseAddr("2001:db8::9")}}
 }
 
-func written(t *testing.T, make func(*bytes.Buffer) func(Event) error, e Event) string {
+func writeOne(t *testing.T, make func(*bytes.Buffer) func(Event) error, e Event) string {
 	t.Helper()
 	var b bytes.Buffer
 	if err := make(&b)(e); err != nil {
@@ -31,28 +35,32 @@ func written(t *testing.T, make func(*bytes.Buffer) func(Event) error, e Event) 
 
 func TestJSON(t *testing.T) {
 	for want, e := range map[string]Event{
-		`{"time":"2026-01-02T03:04:05Z","last":"2026-01-02T03:04:07Z","action":"denied","service":"prometheus","protocol":"udp","destination":"2001:db8::10","port":9090,"count":70000,"sources":12345,"examples":["203.0.113.9","2001:db8::9"]}`: flood(),
+		`{"time":"2026-01-02T03:04:05Z","last":"2026-01-02T03:04:07Z","action":"denied","service":"prometheus","protocol":"udp","destination":"2001:db8::10","port":9090,"count":70000,"sources":12345,"examples":["203.0.113.9","2001:db8::9"]}`: floodEvent(),
 		`{"time":"2026-01-02T03:04:05Z","last":"2026-01-02T03:04:05Z","action":"denied","service":"unlisted","protocol":"icmp","icmp":{"type":8,"code":0},"count":1}`:                                                                             {Time: epoch, Last: epoch, Action: Denied, Service: "unlisted", Protocol: "icmp", ICMP: &ICMP{Type: 8}, Count: 1},
 		`{"time":"2026-01-02T03:04:05Z","last":"2026-01-02T03:04:05Z","action":"lost","count":9}`:                                                                                                                                                 {Time: epoch, Last: epoch, Action: Lost, Count: 9},
 	} {
-		if got := written(t, func(b *bytes.Buffer) func(Event) error { return JSON(b) }, e); got != want+"\n" {
+		if got := writeOne(t, func(b *bytes.Buffer) func(Event) error { return JSON(b) },
+			e); got != want+"\n" {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}
 	}
 }
 
 func TestCEF(t *testing.T) {
-	odd := sample
-	odd.Service, odd.Interface = "a=b|c\\d\ne\rf", `x\=`
-	ping := Event{Time: epoch, Last: epoch, Action: Denied, Service: "unlisted", Protocol: "icmpv6", Source: netip.MustParseAddr("2001:db8::9"), ICMP: &ICMP{Type: 128}, Count: 1}
+	special := sample
+	special.Service, special.Interface = "a=b|c\\d\ne\rf", `x\=`
+	ping := Event{Time: epoch, Last: epoch, Action: Denied, Service: "unlisted", Protocol: "icmpv6",
+		Source: netip.MustParseAddr("2001:db8::9"), ICMP: &ICMP{Type: 128}, Count: 1}
 	for want, e := range map[string]Event{
 		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|denied|packets refused|3|rt=1767323047000 start=1767323045000 end=1767323047000 dvchost=h\=1 act=denied cnt=3 deviceDirection=0 src=203.0.113.9 spt=40000 dst=192.0.2.10 dpt=9090 proto=TCP deviceInboundInterface=eth0 cs1Label=service cs1=prometheus`:                                                                                    sample,
-		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|denied|packets refused|3|rt=1767323047000 start=1767323045000 end=1767323047000 dvchost=h\=1 act=denied cnt=3 deviceDirection=0 src=203.0.113.9 spt=40000 dst=192.0.2.10 dpt=9090 proto=TCP deviceInboundInterface=x\\\= cs1Label=service cs1=a\=b|c\\d\ne\rf`:                                                                              odd,
-		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|flood|packets of many sources refused|5|rt=1767323047000 start=1767323045000 end=1767323047000 dvchost=h\=1 act=denied cnt=70000 deviceDirection=0 c6a3Label=Destination IPv6 Address c6a3=2001:db8::10 dpt=9090 proto=UDP cs1Label=service cs1=prometheus cs2Label=example sources cs2=203.0.113.9,2001:db8::9 cn1Label=sources cn1=12345`: flood(),
+		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|denied|packets refused|3|rt=1767323047000 start=1767323045000 end=1767323047000 dvchost=h\=1 act=denied cnt=3 deviceDirection=0 src=203.0.113.9 spt=40000 dst=192.0.2.10 dpt=9090 proto=TCP deviceInboundInterface=x\\\= cs1Label=service cs1=a\=b|c\\d\ne\rf`:                                                                              special,
+		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|flood|packets of many sources refused|5|rt=1767323047000 start=1767323045000 end=1767323047000 dvchost=h\=1 act=denied cnt=70000 deviceDirection=0 c6a3Label=Destination IPv6 Address c6a3=2001:db8::10 dpt=9090 proto=UDP cs1Label=service cs1=prometheus cs2Label=example sources cs2=203.0.113.9,2001:db8::9 cn1Label=sources cn1=12345`: floodEvent(),
 		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|denied|packet refused|3|rt=1767323045000 start=1767323045000 end=1767323045000 dvchost=h\=1 act=denied cnt=1 deviceDirection=0 c6a2Label=Source IPv6 Address c6a2=2001:db8::9 proto=ICMPV6 cs1Label=service cs1=unlisted cn2Label=icmp type cn2=128 cn3Label=icmp code cn3=0`:                                                               ping,
 		`CEF:0|Portgrave|portgrave|1.2\|\\ 3|lost|packets were not reported|5|rt=1767323045000 start=1767323045000 end=1767323045000 dvchost=h\=1 act=lost cnt=9`:                                                                                                                                                                                                                        {Time: epoch, Last: epoch, Action: Lost, Count: 9},
 	} {
-		if got := written(t, func(b *bytes.Buffer) func(Event) error { return CEF(b, "1.2|\\\n3", "h=1") }, e); got != want+"\n" {
+		if got := writeOne(t,
+			func(b *bytes.Buffer) func(Event) error { return CEF(b, "1.2|\\\n3", "h=1") },
+			e); got != want+"\n" {
 			t.Errorf("got\n%swant\n%s", got, want)
 		}
 	}
@@ -60,30 +68,39 @@ func TestCEF(t *testing.T) {
 
 func TestSlog(t *testing.T) {
 	logger := func(b *bytes.Buffer, level slog.Level) *slog.Logger {
-		return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && a.Key == slog.TimeKey {
-				return slog.Attr{}
-			}
-			return a
-		}}))
+		return slog.New(slog.NewTextHandler(b,
+			&slog.HandlerOptions{Level: level,
+				ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+					if len(groups) == 0 && a.Key == slog.TimeKey {
+						return slog.Attr{}
+					}
+					return a
+				}}))
 	}
 	single := sample
 	single.Count, single.Last = 1, single.Time
 	for want, e := range map[string]Event{
 		`level=WARN msg="packet refused" action=denied service=prometheus protocol=tcp source=203.0.113.9 source_port=40000 destination=192.0.2.10 port=9090 interface=eth0 count=1`:                                                                                single,
-		`level=WARN msg="packets of many sources refused" action=denied service=prometheus protocol=udp destination=2001:db8::10 port=9090 count=70000 sources=12345 examples=203.0.113.9,2001:db8::9 first=2026-01-02T03:04:05.000Z last=2026-01-02T03:04:07.000Z`: flood(),
+		`level=WARN msg="packets of many sources refused" action=denied service=prometheus protocol=udp destination=2001:db8::10 port=9090 count=70000 sources=12345 examples=203.0.113.9,2001:db8::9 first=2026-01-02T03:04:05.000Z last=2026-01-02T03:04:07.000Z`: floodEvent(),
 		`level=WARN msg="connection accepted" action=allowed protocol=icmp icmp.type=8 icmp.code=0 count=1`:                                                                                                                                                         {Time: epoch, Last: epoch, Action: Allowed, Protocol: "icmp", ICMP: &ICMP{Type: 8}, Count: 1},
 	} {
-		if got := written(t, func(b *bytes.Buffer) func(Event) error { return Slog(logger(b, slog.LevelInfo), slog.LevelWarn) }, e); got != want+"\n" {
+		if got := writeOne(t,
+			func(b *bytes.Buffer) func(Event) error {
+				return Slog(logger(b, slog.LevelInfo), slog.LevelWarn)
+			}, e); got != want+"\n" {
 			t.Errorf("got\n%swant\n%s", got, want)
 		}
 	}
-	if got := written(t, func(b *bytes.Buffer) func(Event) error { return Slog(logger(b, slog.LevelError), slog.LevelWarn) }, sample); got != "" {
+	if got := writeOne(t,
+		func(b *bytes.Buffer) func(Event) error {
+			return Slog(logger(b, slog.LevelError), slog.LevelWarn)
+		}, sample); got != "" {
 		t.Errorf("logged below the level: %s", got)
 	}
 }
 
-// A writer that blocks holds up nobody; what does not fit the queue is lost, and said once it goes on.
+// A writer that blocks stalls nothing else. Events that don't fit the queue are lost and reported
+// later.
 func TestBlockedWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOutlet(4, 10*second)
@@ -108,7 +125,8 @@ func TestBlockedWriter(t *testing.T) {
 		close(goOn)
 		time.Sleep(11 * second)
 		synctest.Wait()
-		if n := len(events); n != 6 || events[5].Action != Lost || events[5].Count != 10 || events[5].Last.Sub(events[5].Time) != 10*second {
+		if n := len(events); n != 6 || events[5].Action != Lost || events[5].Count != 10 ||
+			events[5].Last.Sub(events[5].Time) != 10*second {
 			t.Errorf("%+v", events)
 		}
 		close(o.queue)
@@ -119,13 +137,13 @@ func TestBlockedWriter(t *testing.T) {
 	})
 }
 
-// What a writer refuses is lost; a loss that it refuses to hear of is told again.
+// An event that a writer refuses is lost. A loss report that it refuses is repeated.
 func TestFailingWriter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := newOutlet(100, 10*second)
 		var broken atomic.Bool
 		broken.Store(true)
-		var told []string
+		var actions []string
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
@@ -133,7 +151,7 @@ func TestFailingWriter(t *testing.T) {
 				if broken.Load() {
 					return errors.New("no space left on device")
 				}
-				told = append(told, string(e.Action))
+				actions = append(actions, string(e.Action))
 				return nil
 			})
 		}()
@@ -144,8 +162,9 @@ func TestFailingWriter(t *testing.T) {
 		time.Sleep(11 * second)
 		close(o.queue)
 		<-done
-		if got := strings.Join(told, " "); got != "denied lost" || o.lost.Load() != 3 || o.unsaid.Load() != 0 {
-			t.Errorf("%s; %d lost, %d unsaid", got, o.lost.Load(), o.unsaid.Load())
+		if got := strings.Join(actions, " "); got != "denied lost" || o.lost.Load() != 3 ||
+			o.unreported.Load() != 0 {
+			t.Errorf("%s; %d lost, %d unsaid", got, o.lost.Load(), o.unreported.Load())
 		}
 	})
 }

@@ -1,8 +1,9 @@
-// Package pattern holds regular expressions that are compiled when they are first asked. Portgrave has some thirty, of which one run of the program
-// asks a few; compiled all at once at its start, they would take longer than loading a short allowlist.
+// Package pattern holds regular expressions that are compiled on first use. Portgrave has some
+// thirty and one run uses a few; compiling all of them at the start would take longer than loading
+// a short allowlist.
 //
-// A Pattern can be used by several goroutines at once. New does not look at the text: one that is no regular expression panics when it is first
-// asked, which the tests of whoever has it bring about.
+// A Pattern can be used concurrently. New does not check the text: an invalid regular expression
+// panics on first use, so each pattern needs a test that uses it.
 package pattern
 
 import (
@@ -13,16 +14,16 @@ import (
 // Pattern is a regular expression (regexp/syntax).
 type Pattern struct {
 	text string
-	// Regexp compiles it at the first call.
+	// Regexp returns the compiled expression, and compiles it at the first call.
 	Regexp func() *regexp.Regexp
 }
 
-// New makes a Pattern.
+// New returns a Pattern for a regular expression.
 func New(text string) *Pattern {
 	return &Pattern{text, sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(text) })}
 }
 
-// String is the text that it was made of.
+// String returns the text of the expression.
 func (p *Pattern) String() string { return p.text }
 
 // MatchString reports whether s contains a match.

@@ -9,7 +9,7 @@ func TestPattern(t *testing.T) {
 	}
 	defer func() {
 		if recover() == nil {
-			t.Error("a text that is no regular expression was taken for one")
+			t.Error("an invalid regular expression did not panic")
 		}
 	}()
 	New("(").MatchString("x")

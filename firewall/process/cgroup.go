@@ -5,8 +5,9 @@ import (
 	"strings"
 )
 
-// hierarchies walks /proc/PID/cgroup (cgroups(7)), "number:controllers:path" a line: first those that systemd
-// arranges, the unified hierarchy and its own; then those of the old controllers.
+// hierarchies yields the paths in /proc/PID/cgroup (cgroups(7)), which has
+// "number:controllers:path" lines. It first yields the hierarchies that systemd manages, the
+// unified one and its own, and then those of version 1 controllers.
 func hierarchies(cgroup string) iter.Seq2[bool, string] {
 	return func(yield func(systemd bool, path string) bool) {
 		for _, want := range []bool{true, false} {
@@ -25,8 +26,8 @@ func hierarchies(cgroup string) iter.Seq2[bool, string] {
 	}
 }
 
-// unitOf finds the systemd unit in /proc/PID/cgroup: in the unified hierarchy or systemd's own, the first part
-// of the path that is a service or scope. What comes below it, the unit itself has made and named.
+// unitOf returns the systemd unit in /proc/PID/cgroup: the first service or scope in the path of a
+// hierarchy that systemd manages. The unit itself may have named what is below.
 func unitOf(cgroup string) string {
 	for systemd, path := range hierarchies(cgroup) {
 		if !systemd {

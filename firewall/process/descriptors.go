@@ -26,12 +26,12 @@ func Numbers(dir fs.FS, at string) ([]int, error) {
 	return out, nil
 }
 
-// Descriptors lists what a process has open: the names under /proc that lead there ("7/fd/3"), and what the kernel
-// calls it: a path, or a kind and inode ("socket:[4711]", "net:[4026531833]"). A descriptor that is closed meanwhile is left
-// out.
+// Descriptors yields the open files of a process: the name under /proc ("7/fd/3"), and its target:
+// a path, or a kind and inode ("socket:[4711]", "net:[4026531833]"). It skips descriptors that are
+// closed meanwhile.
 //
-// Errors are those of reading the directory: fs.ErrNotExist if the process has ended, fs.ErrPermission if it may not be looked
-// into.
+// The error is fs.ErrNotExist if the process has ended, and fs.ErrPermission if its directory may
+// not be read.
 func Descriptors(proc fs.FS, pid int) (iter.Seq2[string, string], error) {
 	dir := path.Join(strconv.Itoa(pid), "fd")
 	files, err := fs.ReadDir(proc, dir)
@@ -48,12 +48,12 @@ func Descriptors(proc fs.FS, pid int) (iter.Seq2[string, string], error) {
 	}, nil
 }
 
-// Inode reads the inode out of what the kernel calls things without a path (proc(5), /proc/PID/fd and /proc/PID/ns):
-// "socket:[4711]" of kind "socket".
-func Inode(target, kind string) (uint64, bool) {
-	rest, ok := strings.CutPrefix(target, kind+":[")
+// Inode parses the target of a descriptor without a path (proc(5), /proc/PID/fd and /proc/PID/ns):
+// "socket:[4711]" has the inode 4711 and the kind "socket". ok is false for other targets.
+func Inode(target, kind string) (inode uint64, ok bool) {
+	rest, isKind := strings.CutPrefix(target, kind+":[")
 	number, closed := strings.CutSuffix(rest, "]")
-	if !ok || !closed {
+	if !isKind || !closed {
 		return 0, false
 	}
 	inode, err := strconv.ParseUint(number, 10, 64)

@@ -9,29 +9,35 @@ import (
 	"strings"
 )
 
-// Process is what can be told of a process; what can't is zero.
+// Process describes a process. Fields that can't be read are zero.
 type Process struct {
-	PID        int       // its number; of a thread, that of the process it belongs to
-	Name       string    // "sshd": what it calls itself, at most 15 bytes (TASK_COMM_LEN, include/linux/sched.h)
-	ThreadName string    // the same of the thread that was asked about
-	Executable string    // absolute path, in the process's own view of the files; ends in " (deleted)" once replaced
+	PID int // for a thread, its process
+	// Name is the process's own name, of at most 15 bytes: "sshd" (TASK_COMM_LEN,
+	// include/linux/sched.h).
+	Name       string
+	ThreadName string // the name of the thread that was asked about
+	// Executable is an absolute path in the process's own mount namespace. It ends in " (deleted)"
+	// if the file was replaced.
+	Executable string
 	Unit       string    // "ssh.service", "session-3.scope"
-	Container  Container // zero: in none
-	User       string    // who started it, whatever its rights; a name, or a number that has none here
-	Parent     int       // the process that started it, or has taken it in
-	LoginUser  string    // who logged in to begin with (audit's login uid), through sudo and su; "" for what no login started
+	Container  Container // zero if it runs in none
+	User       string    // name or number of the real user ID
+	Parent     int       // process number
+	// LoginUser is the user who logged in (audit's login uid), which sudo and su don't change. It
+	// is "" for processes that no login started.
+	LoginUser string
 }
 
-// Reader finds out about processes.
+// Reader reads processes from a /proc.
 type Reader struct {
 	Proc fs.FS                   // /proc
-	User func(uid string) string // name of a user
+	User func(uid string) string // returns the name of a user
 }
 
 // New returns the Reader of this host.
 func New() Reader { return Reader{Proc: os.DirFS("/proc"), User: UserName} }
 
-// UserName is the name that goes with a user's number, or the number.
+// UserName returns the name of a user number, or the number if it has none.
 func UserName(uid string) string {
 	if u, err := user.LookupId(uid); err == nil {
 		return u.Username
@@ -39,13 +45,12 @@ func UserName(uid string) string {
 	return uid
 }
 
-// NoLogin is the login uid of what no login started: -1 (include/linux/uidgid.h, INVALID_UID).
+// NoLogin is the login uid of processes that no login started: -1 (INVALID_UID in
+// include/linux/uidgid.h).
 const NoLogin = "4294967295"
 
-// Look describes the process behind the number of a process or thread.
-//
-// It may be about to exit, and the executable is the first thing to go (with its memory, before it becomes a zombie), so that
-// is read first.
+// Look describes a process or thread by its number. It reads the executable first, because an
+// exiting process loses that first, with its memory.
 func (r Reader) Look(number int) Process {
 	var p Process
 	dir := strconv.Itoa(number)
@@ -58,7 +63,7 @@ func (r Reader) Look(number int) Process {
 	p.Unit, p.Container = unitOf(cgroup), containerOf(cgroup)
 	if pid, err := strconv.Atoi(field(status, "Tgid:")); err == nil {
 		p.PID = pid
-		if pid != number { // a thread, which may be called otherwise
+		if pid != number { // a thread may have another name than its process
 			p.Name = r.Name(pid)
 		}
 	}
@@ -72,10 +77,10 @@ func (r Reader) Look(number int) Process {
 	return p
 }
 
-// Name is what a process calls itself; "" if that can't be read.
+// Name returns a process's own name; "" if it can't be read.
 func (r Reader) Name(pid int) string { return r.read(strconv.Itoa(pid), "comm") }
 
-// read is a file's content without the last line end; "" if it can't be read.
+// read returns a file's content without the final newline; "" if it can't be read.
 func (r Reader) read(dir, name string) string {
 	content, err := fs.ReadFile(r.Proc, path.Join(dir, name))
 	if err != nil {
@@ -84,8 +89,7 @@ func (r Reader) read(dir, name string) string {
 	return strings.TrimSuffix(string(content), "\n")
 }
 
-// field is the first value of a line of /proc/PID/status. For Uid that is the real one: who
-// started it, whatever its rights.
+// field returns the first value of a line in /proc/PID/status. For Uid that is the real user ID.
 func field(status, name string) string {
 	for line := range strings.Lines(status) {
 		if rest, ok := strings.CutPrefix(line, name); ok {

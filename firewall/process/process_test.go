@@ -23,7 +23,8 @@ func TestLook(t *testing.T) {
 		"7/exe": link("/usr/sbin/nginx"), "7/comm": file("nginx\n"), "7/loginuid": file("1000"),
 		"7/status": file("Name:\tnginx\nTgid:\t7\nPid:\t7\nUid:\t33\t0\t0\t0\n"),
 		"7/cgroup": file("0::/system.slice/docker-" + id + ".scope\n"),
-		"9/comm":   file("worker-2\n"), "9/status": file("Tgid:\t7\nUid:\t33\t0\t0\t0\n"), "9/loginuid": file("4294967295"),
+		"9/comm":   file("worker-2\n"), "9/loginuid": file("4294967295"),
+		"9/status": file("Tgid:\t7\nUid:\t33\t0\t0\t0\n"),
 	}
 	r := Reader{Proc: proc, User: func(uid string) string { return "user " + uid }}
 	for number, want := range map[int]Process{
@@ -38,8 +39,8 @@ func TestLook(t *testing.T) {
 	}
 }
 
-// The real /proc: this very test.
-func TestLookAtOneself(t *testing.T) {
+// Look works with the real /proc.
+func TestLookAtThisProcess(t *testing.T) {
 	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -63,11 +64,12 @@ func TestDescriptors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := maps.Collect(held), map[string]string{"7/fd/0": "/dev/null", "7/fd/3": "socket:[4711]"}; !maps.Equal(got, want) {
+	want := map[string]string{"7/fd/0": "/dev/null", "7/fd/3": "socket:[4711]"}
+	if got := maps.Collect(held); !maps.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 	for range held {
-		break // an early end is fine
+		break // stopping early is allowed
 	}
 	if _, err := Descriptors(proc, 8); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a process that has ended: %v", err)

@@ -1,5 +1,5 @@
-// Package rawsockets tells for which protocols without ports programs of this host listen on raw
-// sockets: keepalived for VRRP, routing daemons for OSPF and PIM. The kernel lists them in
+// Package rawsockets lists the protocols without ports for which programs of this host listen on
+// raw sockets, such as VRRP for keepalived, and OSPF and PIM for routing daemons. It reads
 // /proc/net/raw and raw6.
 package rawsockets
 
@@ -16,11 +16,12 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Here is what the kernel says of the calling thread's network namespace.
+// Here is the calling thread's network namespace in /proc.
 var Here = os.DirFS("/proc/thread-self/net")
 
-// Protocols lists them, ascending, each once. Sockets for ICMP and for protocols with ports are
-// left out: those hear what others receive. A kernel without IPv6 has no raw6.
+// Protocols lists the protocols, sorted and without duplicates. It leaves out ICMP and protocols
+// with ports, because raw sockets only copy what other sockets receive. A kernel without IPv6 has
+// no raw6.
 func Protocols(net fs.FS) ([]firewall.Protocol, error) {
 	var out []firewall.Protocol
 	for _, name := range []string{"raw", "raw6"} {
@@ -37,7 +38,7 @@ func Protocols(net fs.FS) ([]firewall.Protocol, error) {
 	return slices.Compact(out), nil
 }
 
-// read reads one table: a line of headings, then "slot: ADDRESS:PROTOCOL …" a socket, in
+// read reads one table: a heading, then a line for each socket, "slot: ADDRESS:PROTOCOL …" in
 // hexadecimal (raw_sock_seq_show in net/ipv4/raw.c).
 func read(net fs.FS, name string) (out []firewall.Protocol, err error) {
 	file, err := net.Open(name)
@@ -55,7 +56,7 @@ func read(net fs.FS, name string) (out []firewall.Protocol, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s: %q is no raw socket", name, lines.Text())
 		}
-		// IPPROTO_RAW, 255, only sends.
+		// ParseProtocol refuses IPPROTO_RAW (255); such sockets only send.
 		p, err := firewall.ParseProtocol(strconv.FormatUint(number, 10))
 		if err == nil && p != firewall.Ping {
 			out = append(out, p)

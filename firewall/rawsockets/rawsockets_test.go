@@ -29,7 +29,7 @@ func TestProtocols(t *testing.T) {
 		t.Errorf("without a table: %v, %v", got, err)
 	}
 	if _, err := Protocols(fstest.MapFS{"raw": {Data: []byte(heading + "x y\n")}}); err == nil {
-		t.Error("what is no table is read")
+		t.Error("an invalid table is accepted")
 	}
 	if _, err := Protocols(Here); err != nil {
 		t.Errorf("the kernel's own: %v", err)

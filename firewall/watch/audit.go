@@ -18,21 +18,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Audit listens to the kernel's audit for who replaces tables of legacy xtables.
+// Audit listens to the kernel's audit for programs that replace tables of legacy xtables.
 //
-// The kernel writes a record for each replaced table (type NETFILTER_CFG), and with it one of the system call that did it
-// (SYSCALL), with its executable and login user, so nothing of it is lost when the process is. It does so only where auditing is
-// switched on (auditd does, or the boot parameter audit=1), and tells only listeners in the machine's first network namespace. The records do not say in which
-// namespace a table was replaced: what is known to be another one is left out, but a container's may be reported as if it were ours. The
-// consumer compares the rules anyway.
+// The kernel writes a record for each replaced table (type NETFILTER_CFG), and one for the system
+// call (SYSCALL) with the executable and login user, so the author is known even if the process has
+// ended. It does so only if auditing is on (by auditd or the boot parameter audit=1), and only for
+// listeners in the machine's first network namespace. The records don't name the namespace of the
+// table. Tables that are known to be in another namespace are left out, but a container's table may
+// be reported as ours; the consumer compares the rules anyway.
 //
-// It reads, and switches nothing on.
+// Audit only reads; it never switches auditing on.
 type Audit struct {
 	conn  *netlink.Conn
 	users func(uid string) string
-	self  int // this process, whose programs' changes are left out
-	near  func(pid, parent int) bool
-	now   func() time.Time
+	self  int // this process; changes by programs that it runs are left out
+	// inOwnNamespace reports false if the process is known to be in another network namespace.
+	inOwnNamespace func(pid, parent int) bool
+	now            func() time.Time
 }
 
 // auditReadLog is AUDIT_NLGRP_READLOG (include/uapi/linux/audit.h).
@@ -45,7 +47,8 @@ const (
 	recordNetfilter = 1325 // AUDIT_NETFILTER_CFG
 )
 
-// OpenAudit listens from now on. The error wraps firewall.ErrPermission without CAP_AUDIT_READ, and firewall.ErrUnsupported on a kernel without audit.
+// OpenAudit starts listening. The error wraps firewall.ErrPermission without CAP_AUDIT_READ, and
+// firewall.ErrUnsupported on a kernel without audit.
 func OpenAudit() (*Audit, error) {
 	conn, err := netlink.Dial(unix.NETLINK_AUDIT)
 	if err == nil {
@@ -59,17 +62,25 @@ func OpenAudit() (*Audit, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listening to the kernel's audit: %w", netlink.Unsupported("audit", err))
 	}
-	return &Audit{conn: conn, users: process.UserName, self: os.Getpid(), near: sameNamespace, now: time.Now}, nil
+	return &Audit{
+		conn:           conn,
+		users:          process.UserName,
+		self:           os.Getpid(),
+		inOwnNamespace: sameNamespace,
+		now:            time.Now,
+	}, nil
 }
 
 // Close ends Next.
 func (a *Audit) Close() error { return a.conn.Close() }
 
-// auditSettle is how long replacements must be quiet before they are reported as one event: a restore replaces one table after the other.
+// auditSettle is the quiet time after which replacements are reported as one event, because a
+// restore replaces several tables in a row.
 const auditSettle = 100 * time.Millisecond
 
-// Next waits until somebody else has replaced tables, and reports all that he and others replaced in the same moment. The author is known if there
-// was but one. It returns the context's error when that ends.
+// Next waits until another program has replaced tables, and reports all tables replaced in the same
+// moment. The author is known if one process replaced them all. It returns the context's error if
+// the context ends.
 func (a *Audit) Next(ctx context.Context) (Event, error) {
 	defer context.AfterFunc(ctx, func() { _ = a.conn.SetReadDeadline(time.Unix(1, 0)) })()
 	if err := a.conn.SetReadDeadline(time.Time{}); err != nil {
@@ -103,13 +114,13 @@ func (a *Audit) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// replacements collects records until an event is made of them.
+// replacements collects records until they make an event.
 type replacements struct {
-	open map[string]replacement // by the records' common serial number
+	open map[string]replacement // by the serial number that the records share
 	done []replacement
 }
 
-// replacement is one or more tables that one system call replaced.
+// replacement is a system call that replaced one or more tables.
 type replacement struct {
 	at     time.Time
 	tables []string
@@ -117,10 +128,10 @@ type replacement struct {
 	parent int
 }
 
-// maxOpen bounds the system calls whose last record has not come: they come right after each other.
-const maxOpen = 64
+// maxOpenCalls bounds the system calls whose last record is missing. Their records come in a row.
+const maxOpenCalls = 64
 
-// take takes in a datagram: one record. It reports whether that completed something.
+// take processes a datagram, which is one record. It reports whether a replacement is complete.
 func (a *Audit) take(r *replacements, datagram []byte) bool {
 	kind, serial, fields := parseRecord(datagram)
 	x, begun := r.open[serial]
@@ -129,7 +140,7 @@ func (a *Audit) take(r *replacements, datagram []byte) bool {
 		if fields["op"] != "xt_replace" {
 			return false
 		}
-		if r.open == nil || len(r.open) > maxOpen {
+		if r.open == nil || len(r.open) > maxOpenCalls {
 			r.open = map[string]replacement{}
 		}
 		pid, _ := strconv.Atoi(fields["pid"])
@@ -151,7 +162,7 @@ func (a *Audit) take(r *replacements, datagram []byte) bool {
 			return false
 		}
 		delete(r.open, serial)
-		if x.parent == a.self || !a.near(x.author.PID, x.parent) {
+		if x.parent == a.self || !a.inOwnNamespace(x.author.PID, x.parent) {
 			return false
 		}
 		x.author.At = x.at
@@ -176,13 +187,15 @@ func (r *replacements) event() Event {
 	e.Summary = "legacy tables replaced: " + strings.Join(slices.Compact(tables), ", ")
 	if len(programs) > 1 {
 		e.Author, e.LoginUser = firewall.Author{}, ""
-		e.Summary += "; by one or more of " + strings.Join(programs[:min(len(programs), maxTables)], ", ")
+		programs = programs[:min(len(programs), maxTables)]
+		e.Summary += "; by one or more of " + strings.Join(programs, ", ")
 	}
 	return e
 }
 
-// parseRecord reads a datagram: struct nlmsghdr, then "audit(1795500122.549:3): key=value key=\"value\" …". A value that is not quoted where others are
-// is in hexadecimal digits, since it holds what can't be quoted.
+// parseRecord reads a datagram: struct nlmsghdr, then "audit(1795500122.549:3): key=value
+// key=\"value\" …". comm and exe without quotes are hexadecimal, because they contain characters
+// that can't be quoted.
 func parseRecord(datagram []byte) (kind uint16, serial string, fields map[string]string) {
 	if len(datagram) < unix.NLMSG_HDRLEN {
 		return 0, "", nil
@@ -217,14 +230,15 @@ func unhex(s string) string {
 	for i := 0; i+1 < len(s); i += 2 {
 		n, err := strconv.ParseUint(s[i:i+2], 16, 8)
 		if err != nil {
-			return s // not hexadecimal: as it stands
+			return s // not hexadecimal
 		}
 		b = append(b, byte(n))
 	}
 	return string(b)
 }
 
-// sameNamespace is false if a process, or its parent when it is gone, is known to live in another network namespace.
+// sameNamespace reports false if a process, or its parent if it has ended, is known to be in
+// another network namespace.
 func sameNamespace(pid, parent int) bool {
 	own, err := os.Readlink("/proc/thread-self/ns/net")
 	if err != nil {

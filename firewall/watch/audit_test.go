@@ -17,7 +17,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// records of iptables-legacy -t mangle -A PREROUTING -j ACCEPT and of an ip6tables-legacy-restore, as Linux 6.18 sends them.
+// Records of iptables-legacy -t mangle -A PREROUTING -j ACCEPT and of an ip6tables-legacy-restore,
+// as Linux 6.18 sends them.
 var (
 	iptablesAppends = []string{
 		`1325 audit(1795500122.545:2): table=mangle family=2 entries=0 op=xt_register pid=11720 comm="iptables-legacy"`,
@@ -41,7 +42,7 @@ var (
 	}
 )
 
-func record(line string) []byte {
+func encodeRecord(line string) []byte {
 	kind, text, _ := strings.Cut(line, " ")
 	n, _ := strconv.Atoi(kind)
 	b := make([]byte, unix.NLMSG_HDRLEN)
@@ -50,56 +51,71 @@ func record(line string) []byte {
 	return append(b, text...)
 }
 
-// fakeAudit is an Audit that hears what the test says.
+// fakeAudit returns an Audit, and a function that sends it records.
 func fakeAudit(t *testing.T) (*Audit, func(lines ...string)) {
 	t.Helper()
 	pipe := netlinktest.NewPipe()
 	users := map[string]string{"0": "root", "1000": "ana"}
-	return &Audit{conn: netlink.New(pipe), users: func(uid string) string { return users[uid] }, self: 4711, near: func(int, int) bool { return true }, now: time.Now}, func(lines ...string) {
+	audit := &Audit{
+		conn:           netlink.New(pipe),
+		users:          func(uid string) string { return users[uid] },
+		self:           4711,
+		inOwnNamespace: func(int, int) bool { return true },
+		now:            time.Now,
+	}
+	return audit, func(lines ...string) {
 		for _, l := range lines {
-			pipe.Deliver(record(l), 0, nil)
+			pipe.Deliver(encodeRecord(l), 0, nil)
 		}
 	}
 }
 
 func TestWhoReplacedATable(t *testing.T) {
-	a, say := fakeAudit(t)
-	say(nftAddsTable...)
-	say(iptablesAppends...)
+	a, send := fakeAudit(t)
+	send(nftAddsTable...)
+	send(iptablesAppends...)
 	e, err := a.Next(context.Background())
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Event{At: e.At, Ours: true, Summary: "legacy tables replaced: ipv4 mangle", LoginUser: "ana",
-		Author: firewall.Author{Command: "iptables-legacy", PID: 11720, Executable: "/usr/sbin/xtables-legacy-multi", User: "root", LoginUser: "ana", At: e.At}}
+		Author: firewall.Author{
+			Command: "iptables-legacy", PID: 11720, Executable: "/usr/sbin/xtables-legacy-multi",
+			User: "root", LoginUser: "ana", At: e.At,
+		}}
 	if diff := cmp.Diff(want, e); diff != "" {
 		t.Error(diff)
 	}
-	// Two at the same moment: either may have bent our rules.
-	say(iptablesAppends...)
-	say(ip6tablesRestores...)
+	// Two programs in the same moment: either may have changed our rules.
+	send(iptablesAppends...)
+	send(ip6tablesRestores...)
 	e, err = a.Next(context.Background())
-	if err != nil || e.Author != (firewall.Author{}) || e.Summary != "legacy tables replaced: ipv4 mangle, ipv6 mangle; by one or more of iptables-legacy (process 11720), ip6tables-legac (process 11721)" {
+	const summary = "legacy tables replaced: ipv4 mangle, ipv6 mangle; by one or more of " +
+		"iptables-legacy (process 11720), ip6tables-legac (process 11721)"
+	if err != nil || e.Author != (firewall.Author{}) || e.Summary != summary {
 		t.Errorf("got %+v, %v", e, err)
 	}
-	// What programs of ours did, and what is known to be another namespace's, is not reported.
-	for _, left := range []func(){func() { a.self = 11702 }, func() { a.self, a.near = 0, func(int, int) bool { return false } }} {
-		left()
-		say(ip6tablesRestores...)
+	// Changes by our own programs, and in other namespaces, are not reported.
+	for _, exclude := range []func(){
+		func() { a.self = 11702 },
+		func() { a.self, a.inOwnNamespace = 0, func(int, int) bool { return false } },
+	} {
+		exclude()
+		send(ip6tablesRestores...)
 		ctx, stop := context.WithTimeout(context.Background(), 300*time.Millisecond)
 		if e, err := a.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("reported %+v, %v", e, err)
 		}
 		stop()
 	}
-	a.near = func(int, int) bool { return true }
-	say(ip6tablesRestores...) // an executable with a space comes in hexadecimal digits
+	a.inOwnNamespace = func(int, int) bool { return true }
+	send(ip6tablesRestores...) // an executable with a space is in hexadecimal digits
 	if e, err := a.Next(context.Background()); err != nil || e.Author.Executable != "/tmp/a b/x" {
 		t.Errorf("got %+v, %v", e, err)
 	}
 }
 
-// The kernel's audit can be listened to; whether it says anything is for the administrator to decide.
+// Listening to audit works even if auditing is off.
 func TestAuditCanBeListenedTo(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: not root: listening to audit needs CAP_AUDIT_READ")
@@ -128,10 +144,14 @@ func TestAuditCanBeListenedTo(t *testing.T) {
 
 func FuzzAuditRecord(f *testing.F) {
 	for _, l := range append(append(iptablesAppends, ip6tablesRestores...), nftAddsTable...) {
-		f.Add(record(l))
+		f.Add(encodeRecord(l))
 	}
 	f.Fuzz(func(_ *testing.T, b []byte) {
-		a := Audit{users: func(uid string) string { return uid }, near: func(int, int) bool { return true }, now: time.Now}
+		a := Audit{
+			users:          func(uid string) string { return uid },
+			inOwnNamespace: func(int, int) bool { return true },
+			now:            time.Now,
+		}
 		var r replacements
 		for range 3 {
 			if a.take(&r, b) {

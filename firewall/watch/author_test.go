@@ -56,9 +56,9 @@ func TestAuthor(t *testing.T) {
 	at := time.Unix(1, 0)
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			a := authors{process.Reader{Proc: test.proc, User: func(uid string) string { return "user " + uid }}}
+			a := authorFinder{process.Reader{Proc: test.proc, User: func(uid string) string { return "user " + uid }}}
 			test.want.At = at
-			if got := a.of(test.commit, at); got.Author != test.want || got.loginUser != test.login {
+			if got := a.find(test.commit, at); got.Author != test.want || got.loginUser != test.login {
 				t.Errorf("got %+v, want %+v and login %q", got, test.want, test.login)
 			}
 		})

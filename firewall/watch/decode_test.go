@@ -9,18 +9,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// FuzzDecode: whatever comes, nothing panics, memory is bounded, and generations never go back.
+// FuzzDecode checks that no input panics, memory is bounded, and generations never go back.
 func FuzzDecode(f *testing.F) {
-	element := nested(unix.NFTA_LIST_ELEM, u32(unix.NFTA_SET_ELEM_FLAGS, 1))
+	element := nestedAttribute(unix.NFTA_LIST_ELEM, numberAttribute(unix.NFTA_SET_ELEM_FLAGS, 1))
 	f.Add(slices.Concat(
-		encoded(unix.NFT_MSG_NEWTABLE, others, 1, str(unix.NFTA_TABLE_NAME, "portgrave"), u32(unix.NFTA_TABLE_USE, 1)),
-		encoded(unix.NFT_MSG_NEWCHAIN, others, 1, str(unix.NFTA_CHAIN_TABLE, "t"), nested(unix.NFTA_CHAIN_HOOK)),
-		encoded(unix.NFT_MSG_NEWSETELEM, others, 1, str(unix.NFTA_SET_ELEM_LIST_TABLE, "t"), nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, element, element)),
-		newgen(5, others)))
-	f.Add(newgen(0, own))
-	f.Add(newgen(9, others)[:30])
+		encodeMessage(unix.NFT_MSG_NEWTABLE, foreignPort, 1,
+			stringAttribute(unix.NFTA_TABLE_NAME, "portgrave"),
+			numberAttribute(unix.NFTA_TABLE_USE, 1)),
+		encodeMessage(unix.NFT_MSG_NEWCHAIN, foreignPort, 1,
+			stringAttribute(unix.NFTA_CHAIN_TABLE, "t"), nestedAttribute(unix.NFTA_CHAIN_HOOK)),
+		encodeMessage(unix.NFT_MSG_NEWSETELEM, foreignPort, 1,
+			stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, "t"),
+			nestedAttribute(unix.NFTA_SET_ELEM_LIST_ELEMENTS, element, element)),
+		commitMessage(5, foreignPort)))
+	f.Add(commitMessage(0, ownPort))
+	f.Add(commitMessage(9, foreignPort)[:30])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		l, _ := book(4)
+		l, _ := newLedger(4)
 		last := l.known
 		l.emit = func(e Event) {
 			if e.Summary == "" {
@@ -41,15 +46,15 @@ func FuzzDecode(f *testing.F) {
 }
 
 func TestMalformedDatagrams(t *testing.T) {
-	whole := newgen(5, others)
+	whole := commitMessage(5, foreignPort)
 	for n := 1; n < len(whole); n++ {
-		l, log := book(4)
+		l, log := newLedger(4)
 		if err := l.datagram(whole[:n]); !errors.Is(err, netlink.ErrMalformed) || len(*log) != 0 {
 			t.Fatalf("%d of %d bytes: %v, events %v", n, len(whole), err, *log)
 		}
 	}
-	// What is not about nf_tables is none of ours.
-	l, log := book(4)
+	// Messages of other subsystems are ignored.
+	l, log := newLedger(4)
 	foreign := slices.Clone(whole)
 	foreign[4], foreign[5] = byte(unix.NLMSG_NOOP), 0
 	if err := l.datagram(foreign); err != nil || len(*log) != 0 {

@@ -13,14 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// started is a Watcher of a fresh namespace.
-func started(t testing.TB) *Watcher {
+// startWatcher returns a Watcher of a fresh namespace.
+func startWatcher(t testing.TB) *Watcher {
 	t.Helper()
 	backendtest.Isolate(t)
-	return opened(t, receiveBuffer)
+	return openWatcher(t, receiveBufferBytes)
 }
 
-func opened(t testing.TB, buffer int) *Watcher {
+func openWatcher(t testing.TB, buffer int) *Watcher {
 	t.Helper()
 	w, err := open(buffer, Portgrave)
 	if err != nil {
@@ -34,8 +34,8 @@ func opened(t testing.TB, buffer int) *Watcher {
 	return w
 }
 
-// event is the next one; a minute is for loaded machines, not for the kernel.
-func event(t testing.TB, w *Watcher) Event {
+// nextEvent returns the next event. It waits up to a minute because the machine may be loaded.
+func nextEvent(t testing.TB, w *Watcher) Event {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -46,19 +46,20 @@ func event(t testing.TB, w *Watcher) Event {
 	return e
 }
 
-// nothingBut makes one more commit and checks that it is the next one reported.
-func nothingBut(t testing.TB, w *Watcher, marker string) {
+// expectNextCommit makes one more commit and checks that it is the next one reported.
+func expectNextCommit(t testing.TB, w *Watcher, marker string) {
 	t.Helper()
-	run(t, "add table ip "+marker)
-	if e, want := event(t, w), "table ip "+marker+": table added or changed"; e.Summary != want || e.Lost {
+	runNFT(t, "add table ip "+marker)
+	e, want := nextEvent(t, w), "table ip "+marker+": table added or changed"
+	if e.Summary != want || e.Lost {
 		t.Fatalf("got %+v, want %q", e, want)
 	}
 }
 
-// machine is the namespace that the tests were started in.
-var machine = namespace()
+// machineNamespace is the namespace in which the tests were started.
+var machineNamespace = namespace()
 
-// namespace is the calling thread's.
+// namespace returns the calling thread's network namespace.
 func namespace() string {
 	n, err := os.Readlink("/proc/thread-self/ns/net")
 	if err != nil {
@@ -67,18 +68,18 @@ func namespace() string {
 	return n
 }
 
-// run has nft execute commands as one transaction, in the namespace of the calling thread; never in the
-// machine's own, where another thread than the test's would be.
-func run(t testing.TB, commands string) {
+// runNFT has nft execute commands as one transaction in the calling thread's namespace. It refuses
+// the machine's namespace, which a thread other than the test's would use.
+func runNFT(t testing.TB, commands string) {
 	t.Helper()
-	if namespace() == machine {
+	if namespace() == machineNamespace {
 		panic("not in a network namespace of the test")
 	}
 	backendtest.Program(t, commands, "nft", "-f", "-")
 }
 
-// encoded is a notification as the kernel writes it.
-func encoded(kind int, port uint32, family byte, attrs ...[]byte) []byte {
+// encodeMessage returns a notification as the kernel writes it.
+func encodeMessage(kind int, port uint32, family byte, attrs ...[]byte) []byte {
 	e := netlink.Encoder{Sequence: 1}
 	e.Begin(uint16(unix.NFNL_SUBSYS_NFTABLES<<8|kind), 0, family, unix.NFNETLINK_V0, 0, 0)
 	binary.NativeEndian.PutUint32(e.Buf[12:], port)
@@ -87,18 +88,24 @@ func encoded(kind int, port uint32, family byte, attrs ...[]byte) []byte {
 	return e.Buf
 }
 
-func attr(kind int, content ...byte) []byte { return netlink.AppendBytes(nil, uint16(kind), content) }
-
-func str(kind int, s string) []byte { return attr(kind, append([]byte(s), 0)...) }
-
-func u32(kind int, n uint32) []byte { return attr(kind, binary.BigEndian.AppendUint32(nil, n)...) }
-
-func nested(kind int, attrs ...[]byte) []byte {
-	return attr(kind|unix.NLA_F_NESTED, slices.Concat(attrs...)...)
+func encodeAttribute(kind int, content ...byte) []byte {
+	return netlink.AppendBytes(nil, uint16(kind), content)
 }
 
-// newgen ends a commit.
-func newgen(generation, port uint32) []byte {
-	return encoded(unix.NFT_MSG_NEWGEN, port, 0, u32(unix.NFTA_GEN_ID, generation),
-		u32(unix.NFTA_GEN_PROC_PID, 4242), str(unix.NFTA_GEN_PROC_NAME, "nft"))
+func stringAttribute(kind int, s string) []byte {
+	return encodeAttribute(kind, append([]byte(s), 0)...)
+}
+
+func numberAttribute(kind int, n uint32) []byte {
+	return encodeAttribute(kind, binary.BigEndian.AppendUint32(nil, n)...)
+}
+
+func nestedAttribute(kind int, attrs ...[]byte) []byte {
+	return encodeAttribute(kind|unix.NLA_F_NESTED, slices.Concat(attrs...)...)
+}
+
+// commitMessage ends a commit.
+func commitMessage(generation, port uint32) []byte {
+	return encodeMessage(unix.NFT_MSG_NEWGEN, port, 0, numberAttribute(unix.NFTA_GEN_ID, generation),
+		numberAttribute(unix.NFTA_GEN_PROC_PID, 4242), stringAttribute(unix.NFTA_GEN_PROC_NAME, "nft"))
 }

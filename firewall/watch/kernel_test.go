@@ -17,9 +17,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What the nft and iptables programs do is reported, one event a commit, in the kernel's order.
+// Each commit of nft and iptables is reported as one event, in the kernel's order.
 func TestEveryCommitIsReported(t *testing.T) {
-	w := started(t)
+	w := startWatcher(t)
 	steps := []struct {
 		program, commands string
 		ours, hooks       bool
@@ -122,11 +122,11 @@ func TestEveryCommitIsReported(t *testing.T) {
 	generation := uint32(0)
 	for _, s := range steps {
 		if s.program == "nft" {
-			run(t, s.commands)
+			runNFT(t, s.commands)
 		} else {
 			backendtest.Program(t, "", s.program, strings.Fields(s.commands)...)
 		}
-		e := event(t, w)
+		e := nextEvent(t, w)
 		if e.Lost || e.Ours != s.ours || e.Hooks != s.hooks || e.Summary != s.summary {
 			t.Errorf(
 				"%s %s:\n got %+v\nwant ours %v, hooks %v, %q",
@@ -149,23 +149,23 @@ func TestEveryCommitIsReported(t *testing.T) {
 	}
 }
 
-// What changes nothing is no commit.
-func TestNothingChanged(t *testing.T) {
-	w := started(t)
-	nothingBut(t, w, "one")
-	run(t, "add table ip one") // there already
+// Commands that change nothing are not reported.
+func TestUnchangedRulesAreNotReported(t *testing.T) {
+	w := startWatcher(t)
+	expectNextCommit(t, w, "one")
+	runNFT(t, "add table ip one") // there already
 	backendtest.Program(t, "add table ip two", "nft", "-c", "-f", "-")
 	if exec.Command("nft", "add table ip three; add rule ip three nowhere accept").Run() == nil {
 		t.Fatal("a rule without a chain was accepted")
 	}
-	nothingBut(t, w, "four")
+	expectNextCommit(t, w, "four")
 }
 
-// The author is read before it is gone, from nft, which lives for some milliseconds.
+// The author is read before it ends. nft lives for a few milliseconds.
 func TestAuthorsOfShortLife(t *testing.T) {
-	w := started(t)
-	run(t, "add table inet portgrave; add set inet portgrave s { type ipv4_addr; }")
-	event(t, w)
+	w := startWatcher(t)
+	runNFT(t, "add table inet portgrave; add set inet portgrave s { type ipv4_addr; }")
+	nextEvent(t, w)
 	nft, err := exec.LookPath("nft")
 	if err != nil {
 		t.Fatal(err)
@@ -173,8 +173,8 @@ func TestAuthorsOfShortLife(t *testing.T) {
 	const rounds = 200
 	executables, users := 0, 0
 	for i := range rounds {
-		run(t, []string{"add", "delete"}[i%2]+" element inet portgrave s { 192.0.2.1 }")
-		e := event(t, w)
+		runNFT(t, []string{"add", "delete"}[i%2]+" element inet portgrave s { 192.0.2.1 }")
+		e := nextEvent(t, w)
 		if e.Author.Command != "nft" || e.Author.PID == 0 || e.Author.PID == os.Getpid() {
 			t.Fatalf("author %+v", e.Author)
 		}
@@ -196,21 +196,21 @@ func TestAuthorsOfShortLife(t *testing.T) {
 }
 
 func TestOwnCommitsAreIgnored(t *testing.T) {
-	w := started(t)
+	w := startWatcher(t)
 	backend, err := nft.New()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer backend.Close()
-	heed := w.Ignore(backend.PortID())
+	unignore := w.Ignore(backend.PortID())
 	state := backendtest.Simple(t)
 	backendtest.Apply(t, backend, &state)
-	nothingBut(t, w, "after") // and no gap, though generations went by
+	expectNextCommit(t, w, "after") // no gap, although the generation has changed
 
-	heed()
-	heed()
+	unignore()
+	unignore()
 	backendtest.Apply(t, backend, nil)
-	e := event(t, w)
+	e := nextEvent(t, w)
 	executable, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -220,8 +220,8 @@ func TestOwnCommitsAreIgnored(t *testing.T) {
 	}
 }
 
-func TestNamespacesDoNotHearEachOther(t *testing.T) {
-	w := started(t)
+func TestOtherNamespacesAreNotReported(t *testing.T) {
+	w := startWatcher(t)
 	home, err := os.Open("/proc/thread-self/ns/net")
 	if err != nil {
 		t.Fatal(err)
@@ -230,23 +230,23 @@ func TestNamespacesDoNotHearEachOther(t *testing.T) {
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}
-	other := opened(t, receiveBuffer)
-	run(t, "add table inet portgrave")
-	if e := event(t, other); !e.Ours {
+	other := openWatcher(t, receiveBufferBytes)
+	runNFT(t, "add table inet portgrave")
+	if e := nextEvent(t, other); !e.Ours {
 		t.Errorf("got %+v", e)
 	}
 	if err := unix.Setns(int(home.Fd()), unix.CLONE_NEWNET); err != nil {
 		t.Fatal(err)
 	}
-	nothingBut(t, w, "home")
+	expectNextCommit(t, w, "home")
 }
 
-// The listener is kept from reading while more is sent than its socket holds.
+// The kernel sends more than the socket holds while the listener is blocked.
 func TestLossIsReportedOnce(t *testing.T) {
 	backendtest.Isolate(t)
-	w := opened(t, 64<<10)
-	run(t, "add table ip big; add set ip big s { type ipv4_addr; }")
-	first := event(t, w)
+	w := openWatcher(t, 64<<10)
+	runNFT(t, "add table ip big; add set ip big s { type ipv4_addr; }")
+	first := nextEvent(t, w)
 	var elements []string
 	for i := range 5000 {
 		elements = append(elements, fmt.Sprintf("10.0.%d.%d", i/250, i%250))
@@ -256,22 +256,21 @@ func TestLossIsReportedOnce(t *testing.T) {
 	<-held
 	func() {
 		defer close(release)
-		run(t, "add element ip big s { "+strings.Join(elements, ",")+" }")
-		run(t, "delete table ip big")
+		runNFT(t, "add element ip big s { "+strings.Join(elements, ",")+" }")
+		runNFT(t, "delete table ip big")
 	}()
-	lost := event(t, w)
+	lost := nextEvent(t, w)
 	if !lost.Lost || lost.Generation != first.Generation+2 || lost.Author != (firewall.Author{}) {
 		t.Fatalf("got %+v, want a loss up to generation %d", lost, first.Generation+2)
 	}
-	nothingBut(t, w, "later")
+	expectNextCommit(t, w, "later")
 }
 
-// A flood into a socket far too small: whatever gets through, every commit is reported or covered
-// by a loss.
+// A flood overflows a very small socket. Each commit is reported or covered by a loss.
 func TestAFloodIsSurvived(t *testing.T) {
 	backendtest.Isolate(t)
-	w := opened(t, 1) // the kernel's minimum
-	run(t, "add table inet portgrave; add set inet portgrave s { type ipv4_addr; }")
+	w := openWatcher(t, 1) // the kernel's minimum
+	runNFT(t, "add table inet portgrave; add set inet portgrave s { type ipv4_addr; }")
 	const rounds = 20
 	var elements []string
 	for i := range 2000 {
@@ -279,14 +278,14 @@ func TestAFloodIsSurvived(t *testing.T) {
 	}
 	list := strings.Join(elements, ",")
 	for range rounds {
-		run(t, "add element inet portgrave s { "+list+" }")
-		run(t, "flush set inet portgrave s")
+		runNFT(t, "add element inet portgrave s { "+list+" }")
+		runNFT(t, "flush set inet portgrave s")
 	}
 	last := uint32(0)
 	w.request(func(l *listener) { last = l.ask() })
 	losses, covered := 0, last-2*rounds-1
 	for after(last, covered) {
-		e := event(t, w)
+		e := nextEvent(t, w)
 		if e.Lost {
 			losses++
 		} else if e.Generation != next(covered) {
@@ -295,68 +294,68 @@ func TestAFloodIsSurvived(t *testing.T) {
 		covered = e.Generation
 	}
 	t.Logf("%d commits, %d losses", 2*rounds+1, losses)
-	nothingBut(t, w, "later")
+	expectNextCommit(t, w, "later")
 }
 
 func TestPauseAndResume(t *testing.T) {
-	w := started(t)
-	run(t, "add table ip before")
+	w := startWatcher(t)
+	runNFT(t, "add table ip before")
 	for range 2 {
 		if err := w.Pause(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	before := event(t, w)
+	before := nextEvent(t, w)
 	if before.Summary != "table ip before: table added or changed" {
 		t.Errorf("before the pause: %+v", before)
 	}
-	run(t, "add table ip own")
+	runNFT(t, "add table ip own")
 	for range 2 {
 		if err := w.Resume(next(before.Generation)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	nothingBut(t, w, "after")
+	expectNextCommit(t, w, "after")
 }
 
-// Who else writes during a pause may have changed anything.
+// If another program commits during a pause, Resume reports a loss.
 func TestCommitsDuringAPauseAreALoss(t *testing.T) {
 	for name, own := range map[string]uint32{"others committed last": 1, "own commits failed": 0} {
 		t.Run(name, func(t *testing.T) {
-			w := started(t)
-			run(t, "add table ip before")
-			before := event(t, w)
+			w := startWatcher(t)
+			runNFT(t, "add table ip before")
+			before := nextEvent(t, w)
 			if err := w.Pause(); err != nil {
 				t.Fatal(err)
 			}
-			run(t, "add table ip own")
-			run(t, "add table ip theirs")
+			runNFT(t, "add table ip own")
+			runNFT(t, "add table ip theirs")
 			if own != 0 {
 				own = next(before.Generation)
 			}
 			if err := w.Resume(own); err != nil {
 				t.Fatal(err)
 			}
-			if e := event(t, w); !e.Lost || e.Generation != before.Generation+2 {
+			if e := nextEvent(t, w); !e.Lost || e.Generation != before.Generation+2 {
 				t.Errorf("after generation %d: %+v", before.Generation, e)
 			}
-			nothingBut(t, w, "after")
+			expectNextCommit(t, w, "after")
 		})
 	}
 }
 
 func TestNextEndsWithItsContext(t *testing.T) {
-	w := started(t)
+	w := startWatcher(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
 	defer cancel()
 	if _, err := w.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
-	nothingBut(t, w, "after")
+	expectNextCommit(t, w, "after")
 }
 
 func TestClose(t *testing.T) {
-	w := started(t)
+	w := startWatcher(t)
 	waiting := make(chan error)
 	go func() {
 		_, err := w.Next(context.Background())
@@ -379,42 +378,33 @@ func TestClose(t *testing.T) {
 	w.Ignore(1)()
 }
 
-// With the iptables backend our rules stand in other tables, and our own commits are those of
-// programs that we run.
+// The iptables backend's rules are in other tables, and its commits come from programs that we run.
 func TestIptablesRulesAreOurs(t *testing.T) {
 	backendtest.Isolate(t)
-	w, err := open(receiveBuffer, IPTables)
+	w, err := open(receiveBufferBytes, IPTables)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = w.Close() })
-	backendtest.Program(
-		t,
-		"",
-		"iptables-nft",
-		"-t",
-		"mangle",
-		"-A",
-		"PREROUTING",
-		"-j",
-		"ACCEPT",
-	) // a child of ours
-	// A child's child is somebody else's.
+	// Our own child.
+	backendtest.Program(t, "", "iptables-nft", "-t", "mangle", "-A", "PREROUTING", "-j", "ACCEPT")
+	// A grandchild counts as another program.
 	backendtest.Program(t, "", "sh", "-c", "ip6tables-nft -t security -A INPUT -j ACCEPT; true")
-	for theirs := false; !theirs; {
-		e := event(t, w)
-		theirs = e.Ours && strings.HasPrefix(e.Author.Command, "ip6tables")
-		// One that was gone before its parent could be read is reported like anybody's, without a user.
+	for reported := false; !reported; {
+		e := nextEvent(t, w)
+		reported = e.Ours && strings.HasPrefix(e.Author.Command, "ip6tables")
+		// If our child ended before its parent could be read, its commit is reported without a
+		// user.
 		if strings.Contains(e.Summary, "table ip mangle") && e.Author.User != "" {
 			t.Errorf("our own commit was reported: %+v", e)
 		}
 	}
 }
 
-// An idle listener is not woken once.
+// An idle listener never wakes.
 func TestIdleSleeps(t *testing.T) {
-	w := started(t)
-	nothingBut(t, w, "one")
+	w := startWatcher(t)
+	expectNextCommit(t, w, "one")
 	var thread int
 	w.request(func(*listener) { thread = unix.Gettid() })
 	switches := func() string {
@@ -422,24 +412,22 @@ func TestIdleSleeps(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, counts, _ := strings.Cut(
-			string(status),
-			"\nvoluntary_ctxt_switches:",
-		) // it and the involuntary ones, to the end
+		// The counts of voluntary and involuntary switches are the last two lines.
+		_, counts, _ := strings.Cut(string(status), "\nvoluntary_ctxt_switches:")
 		return strings.Join(strings.Fields(counts), " ")
 	}
 	runtime.GC()
-	time.Sleep(100 * time.Millisecond) // until it has gone to sleep
+	time.Sleep(100 * time.Millisecond) // until the listener sleeps
 	before := switches()
 	time.Sleep(3 * time.Second)
 	if after := switches(); after != before {
 		t.Errorf("woken while nothing happened: context switches %s, then %s", before, after)
 	}
-	nothingBut(t, w, "two")
+	expectNextCommit(t, w, "two")
 }
 
 func TestPermissionIsNeeded(t *testing.T) {
-	backendtest.Isolate(t) // a thread of its own, never given back: it may lose its capabilities
+	backendtest.Isolate(t) // its thread ends with the test, so it may lose its capabilities
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var none [2]unix.CapUserData
 	if err := unix.Capset(&header, &none[0]); err != nil {
@@ -450,33 +438,33 @@ func TestPermissionIsNeeded(t *testing.T) {
 	}
 }
 
-// A deleted chain is told apart by what it was: before the watch began, while it paused, and under
-// its old name.
+// The kind of a deleted chain is known if the chain is older than the watch, was made during a
+// pause, or was renamed.
 func TestDeletedChainsAreToldApart(t *testing.T) {
 	backendtest.Isolate(t)
-	run(
+	runNFT(
 		t,
 		"add table ip t; add chain ip t regular; add chain ip t base { type filter hook input priority 0; }",
 	)
-	w := opened(t, receiveBuffer)
+	w := openWatcher(t, receiveBufferBytes)
 	expect := func(commands string, hooks bool) {
 		t.Helper()
-		run(t, commands)
-		if e := event(t, w); e.Hooks != hooks || e.Lost {
+		runNFT(t, commands)
+		if e := nextEvent(t, w); e.Hooks != hooks || e.Lost {
 			t.Errorf("%s: %+v, want hooks %v", commands, e, hooks)
 		}
 	}
 	expect("delete chain ip t regular", false)
-	expect("rename chain ip t base renamed", true) // its hook is told again
+	expect("rename chain ip t base renamed", true) // the kernel repeats its hook
 	expect("delete chain ip t renamed", true)
 	if err := w.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "add chain ip t regular; add chain ip t base { type filter hook input priority 0; }")
+	runNFT(t, "add chain ip t regular; add chain ip t base { type filter hook input priority 0; }")
 	if err := w.Resume(0); err != nil {
 		t.Fatal(err)
 	}
-	if e := event(t, w); !e.Lost {
+	if e := nextEvent(t, w); !e.Lost {
 		t.Errorf("resumed: %+v", e)
 	}
 	expect("delete chain ip t regular", false)

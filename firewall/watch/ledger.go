@@ -7,23 +7,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ledger turns notifications into events, so that every commit is either reported or covered by
-// an event that says so. One goroutine uses it.
+// ledger turns notifications into events. It reports each commit, or covers it by a loss. It is
+// used by one goroutine.
 type ledger struct {
-	// known: every commit up to this generation was reported, was ignored, or is covered by a loss.
+	// known is the last generation that was reported, ignored or covered by a loss.
 	known uint32
-	// lost is the generation of the last loss that was reported; 0 if there was none.
+	// lost is the generation of the last reported loss; 0 if there was none.
 	lost    uint32
 	current transaction
-	ignored map[uint32]int // netlink ports of our own commits, and how often each was named
-	self    int            // this process, if its programs' commits are our own; 0: they are not
+	ignored map[uint32]int // counts of Ignore, by netlink port
+	self    int            // this process, if its programs' commits are our own; otherwise 0
 
 	author func(commit, time.Time) authorship
 	emit   func(Event)
 	now    func() time.Time
 }
 
-// datagram takes in what the kernel sent.
+// datagram processes one datagram from the kernel.
 func (l *ledger) datagram(b []byte) error {
 	return netlink.Notifications(b, unix.NFNL_SUBSYS_NFTABLES, func(m netlink.Message) error {
 		if uint8(m.Kind) != unix.NFT_MSG_NEWGEN {
@@ -40,17 +40,17 @@ func (l *ledger) datagram(b []byte) error {
 func (l *ledger) commit(c commit) {
 	defer l.current.reset()
 	if !after(c.generation, l.known) {
-		return // its messages may be incomplete; who asked for the generation knows of it
+		return // its messages may be incomplete, and it was reported before
 	}
 	at := l.now()
 	own := l.ignored[c.port] > 0
 	var by authorship
 	if !own {
-		by = l.author(c, at)                     // before anything else: it won't live long
+		by = l.author(c, at)                     // first, because the author may end soon
 		own = l.self != 0 && by.parent == l.self // a program that we run
 	}
 	if c.generation != next(l.known) {
-		l.lose(c.generation)
+		l.reportLoss(c.generation)
 	}
 	l.known = c.generation
 	if own {
@@ -62,20 +62,21 @@ func (l *ledger) commit(c commit) {
 	})
 }
 
-// lose reports that commits up to a generation may be missing, unless that was said before: a single
-// commit can overflow the socket again and again.
-func (l *ledger) lose(generation uint32) {
+// reportLoss reports that commits up to a generation may be missing. It does so once for each
+// generation, because a single commit can overflow the socket repeatedly.
+func (l *ledger) reportLoss(generation uint32) {
 	if l.lost == generation && generation != 0 {
 		return
 	}
 	l.lost = generation
-	l.restart(generation)
-	l.emit(Event{At: l.now(), Generation: generation, Lost: true, Summary: "notifications were lost"})
+	l.skipTo(generation)
+	l.emit(Event{At: l.now(), Generation: generation, Lost: true, Summary: "notifications were " +
+		"lost"})
 }
 
-// restart counts from a generation. The kernel raises it before it notifies, so a commit after this one
-// is seen from its first message on.
-func (l *ledger) restart(generation uint32) {
+// skipTo marks everything up to a generation as known. The kernel raises the generation before it
+// notifies, so a later commit is seen from its first message.
+func (l *ledger) skipTo(generation uint32) {
 	if generation != 0 && after(generation, l.known) {
 		l.known = generation
 	}
@@ -84,5 +85,5 @@ func (l *ledger) restart(generation uint32) {
 // after compares generations, which wrap around.
 func after(a, b uint32) bool { return int32(a-b) > 0 }
 
-// next is the generation of the commit that follows; the kernel leaves out 0.
+// next returns the generation of the next commit; the kernel skips 0.
 func next(generation uint32) uint32 { return max(generation+1, 1) }

@@ -10,16 +10,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// listener reads the socket, on a thread of its own. Go's network poller is left out: it would wake
-// another thread first, and the author may be gone by then.
+// listener reads the socket on its own thread. It does not use Go's network poller, which would
+// wake another thread first; the author may be gone by then.
 type listener struct {
 	ledger
 	group  *netlink.Conn // receives the notifications
-	asking *netlink.Conn // in no group: answers what the generation is
+	asking *netlink.Conn // in no group: asks for the generation and the objects
 
 	paused  bool
 	stopped bool
-	failed  error // so that nothing is heard any more
+	failed  error // set if the listener can't hear notifications any more
 }
 
 func newListener(receiveBuffer int, ours Rules, emit func(Event)) (*listener, error) {
@@ -34,9 +34,9 @@ func newListener(receiveBuffer int, ours Rules, emit func(Event)) (*listener, er
 	l := &listener{
 		group: group, asking: asking,
 		ledger: ledger{
-			current: transaction{mine: ours.Tables},
+			current: transaction{ownTables: ours.Tables},
 			ignored: map[uint32]int{},
-			author:  newAuthors().of,
+			author:  newAuthorFinder().find,
 			emit:    emit,
 			now:     time.Now,
 		},
@@ -70,9 +70,9 @@ func (l *listener) close() {
 	_ = l.asking.Close()
 }
 
-// run listens until a request stops it. The thread is its own because then the kernel wakes exactly
-// the one that will read /proc, with nothing to hand over in between. It ends with the listener:
-// none of its urgency is left to others.
+// run listens until a request stops it. It uses its own thread so that the kernel wakes the thread
+// that reads /proc, without a hand-over. The thread ends with the listener, so its raised priority
+// does not leak to other goroutines.
 func (l *listener) run(wake int, requests <-chan func()) error {
 	Urgent()
 	return l.group.Control(func(group int) error { return l.poll(group, wake, requests) })
@@ -110,7 +110,7 @@ func (l *listener) poll(group, wake int, requests <-chan func()) error {
 	return nil
 }
 
-// drain takes in everything that has arrived.
+// drain processes everything that has arrived.
 func (l *listener) drain() error {
 	overflowed := false
 	for {
@@ -122,22 +122,23 @@ func (l *listener) drain() error {
 		case err == nil:
 		case errors.Is(err, unix.EAGAIN):
 			if overflowed {
-				// Only an empty queue ends the kernel's dropping: ask again for what was lost until now.
-				l.lose(l.ask())
+				// The kernel stops dropping once the queue is empty, so ask what was lost until
+				// now.
+				l.reportLoss(l.ask())
 				l.current.seen = look(l.asking)
 				l.current.reset()
 			}
 			return nil
 		case errors.Is(err, unix.ENOBUFS), errors.Is(err, netlink.ErrMalformed):
 			overflowed = true
-			l.lose(l.ask())
+			l.reportLoss(l.ask())
 		default:
 			return err
 		}
 	}
 }
 
-// ask is the generation, 0 if the kernel won't tell.
+// ask returns the generation; 0 if the kernel returns an error.
 func (l *listener) ask() uint32 {
 	generation, err := l.asking.Ruleset(context.Background()).Generation()
 	if err != nil {
@@ -146,8 +147,8 @@ func (l *listener) ask() uint32 {
 	return generation
 }
 
-// pause stops listening. What is left to be read must be: a listener that has left and failed is
-// deaf, which is the end of it.
+// pause stops listening and processes what has arrived. If that fails the watch ends, because the
+// listener has left the group.
 func (l *listener) pause() error {
 	if l.paused {
 		return nil
@@ -159,12 +160,12 @@ func (l *listener) pause() error {
 	if l.failed = l.drain(); l.failed != nil {
 		return l.failed
 	}
-	l.current.reset() // a commit of which only the beginning came
+	l.current.reset() // drop the beginning of an incomplete commit
 	return nil
 }
 
-// resume listens again. Had it not, a daemon would believe that nobody changes anything, so failing
-// to is the end.
+// resume listens again. If that fails the watch ends, because the daemon would otherwise believe
+// that nothing changes.
 func (l *listener) resume(own uint32) error {
 	if !l.paused {
 		return nil
@@ -176,8 +177,8 @@ func (l *listener) resume(own uint32) error {
 	l.current.seen = look(l.asking)
 	generation := l.ask()
 	if generation != own || generation == 0 {
-		l.lose(generation)
+		l.reportLoss(generation)
 	}
-	l.restart(generation)
+	l.skipTo(generation)
 	return nil
 }

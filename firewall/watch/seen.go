@@ -8,21 +8,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// seen remembers which tables and base chains stand. The kernel does not say of what kind a deleted
-// chain was, nor whether a table that it reports is a new one.
+// seen tracks which tables and base chains exist. The kernel does not say whether a deleted chain
+// was a base chain, nor whether a reported table is new.
 type seen struct {
 	tables map[Table]bool
 	bases  map[chainID]bool
 }
 
-// chainID names a chain for as long as it lives, whatever it is called.
+// chainID identifies a chain, even if it is renamed.
 type chainID struct {
 	Table
 	handle uint64
 }
 
-// changesHooks takes in a message, and reports whether it changes what Event.Hooks is about.
-// Without a memory, what may do so counts.
+// changesHooks processes a message and reports whether it changes what Event.Hooks describes. If s
+// is nil it reports true whenever that is possible.
 func (s *seen) changesHooks(n notification, family uint8, table string, attrs *netlink.Attributes) bool {
 	at := Table{family, table}
 	switch n.kind {
@@ -42,7 +42,7 @@ func (s *seen) changesHooks(n notification, family uint8, table string, attrs *n
 	case kindFlowtable:
 		return true
 	case kindTable:
-		// A table that stays is only reported when its flags change.
+		// For an existing table the kernel only reports changed flags.
 		changed := !n.deleted && attrs.Number(unix.NFTA_TABLE_USE) > 0
 		if s == nil {
 			return changed
@@ -73,7 +73,7 @@ func look(asking *netlink.Conn) *seen {
 	return nil
 }
 
-// maxLooks is how often a dump is begun anew because somebody commits meanwhile.
+// maxLooks bounds the attempts of a dump that commits interrupt.
 const maxLooks = 5
 
 // lookOnce reads two dumps, which may be of two generations: what was committed meanwhile is in the

@@ -8,24 +8,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// summary tells people what a transaction did.
+// summary describes a transaction for people.
 func (t *transaction) summary() string {
-	var parts, gone []string
+	var parts, deleted []string
 	for _, table := range t.tables {
 		if table.deleted[kindTable] > 0 && table.added == [kinds]int{} {
-			gone = append(gone, table.String()) // what was in it needs no mention
+			deleted = append(deleted, table.String()) // don't list its content
 			continue
 		}
 		parts = append(parts, "table "+table.String()+": "+table.changes())
 	}
-	switch len(gone) {
+	switch len(deleted) {
 	case 0:
 	case 1:
-		parts = append(parts, "table "+gone[0]+" deleted")
+		parts = append(parts, "table "+deleted[0]+" deleted")
 	default:
-		parts = append(parts, fmt.Sprintf("%d tables deleted: %s", len(gone), strings.Join(gone, ", ")))
+		names := strings.Join(deleted, ", ")
+		parts = append(parts, fmt.Sprintf("%d tables deleted: %s", len(deleted), names))
 	}
-	if t.more {
+	if t.truncated {
 		parts = append(parts, "more in other tables")
 	}
 	if parts == nil {
@@ -42,7 +43,7 @@ func (c tableChanges) changes() string {
 	}
 	for kind := range kinds {
 		if n := c.deleted[kind]; n > 0 && !whole {
-			parts = append(parts, counted(n, kind)+" deleted")
+			parts = append(parts, countText(n, kind)+" deleted")
 		}
 		n := c.added[kind]
 		switch {
@@ -50,9 +51,9 @@ func (c tableChanges) changes() string {
 		case kind == kindTable:
 			parts = append(parts, "table added or changed")
 		case kind == kindRule || kind == kindElement:
-			parts = append(parts, counted(n, kind)+" added")
-		default: // an update is reported like an addition
-			parts = append(parts, counted(n, kind)+" added or changed")
+			parts = append(parts, countText(n, kind)+" added")
+		default: // the kernel reports an update like an addition
+			parts = append(parts, countText(n, kind)+" added or changed")
 		}
 	}
 	if parts == nil {
@@ -61,15 +62,16 @@ func (c tableChanges) changes() string {
 	return strings.Join(parts, ", ")
 }
 
-func counted(n int, kind objectKind) string {
-	s := strconv.Itoa(n) + " " + [kinds]string{"table", "chain", "rule", "set", "element", "object", "flowtable"}[kind]
+func countText(n int, kind objectKind) string {
+	names := [kinds]string{"table", "chain", "rule", "set", "element", "object", "flowtable"}
+	s := strconv.Itoa(n) + " " + names[kind]
 	if n != 1 {
 		s += "s"
 	}
 	return s
 }
 
-// String is the table as nft writes it. Names are other people's and may hold anything.
+// String returns the table as nft writes it. It quotes names, which other programs choose freely.
 func (c tableChanges) String() string {
 	family := map[uint8]string{
 		unix.NFPROTO_INET: "inet", unix.NFPROTO_IPV4: "ip", unix.NFPROTO_IPV6: "ip6",

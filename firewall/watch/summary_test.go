@@ -13,14 +13,18 @@ func TestSummary(t *testing.T) {
 	type list = [][]byte
 	const ip, inet = unix.NFPROTO_IPV4, unix.NFPROTO_INET
 	table := func(kind int, family byte, name string) []byte {
-		return encoded(kind, others, family, str(unix.NFTA_TABLE_NAME, name))
+		return encodeMessage(kind, foreignPort, family, stringAttribute(unix.NFTA_TABLE_NAME, name))
 	}
 	rule := func(kind int, family byte, name string) []byte {
-		return encoded(kind, others, family, str(unix.NFTA_RULE_TABLE, name))
+		return encodeMessage(kind, foreignPort, family, stringAttribute(unix.NFTA_RULE_TABLE, name))
 	}
-	end := nested(unix.NFTA_LIST_ELEM, u32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END))
+	element := nestedAttribute(unix.NFTA_LIST_ELEM)
+	end := nestedAttribute(unix.NFTA_LIST_ELEM,
+		numberAttribute(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END))
 	elements := func(kind int, els ...[]byte) []byte {
-		return encoded(kind, others, inet, str(unix.NFTA_SET_ELEM_LIST_TABLE, "t"), nested(unix.NFTA_SET_ELEM_LIST_ELEMENTS, els...))
+		return encodeMessage(kind, foreignPort, inet,
+			stringAttribute(unix.NFTA_SET_ELEM_LIST_TABLE, "t"),
+			nestedAttribute(unix.NFTA_SET_ELEM_LIST_ELEMENTS, els...))
 	}
 	var many list
 	for i := range maxTables + 3 {
@@ -35,11 +39,11 @@ func TestSummary(t *testing.T) {
 		"two tables":    {list{table(unix.NFT_MSG_DELTABLE, ip, "a"), table(unix.NFT_MSG_DELTABLE, inet, "a")}, "2 tables deleted: ip a, inet a"},
 		"rewritten":     {list{rule(unix.NFT_MSG_DELRULE, ip, "a"), table(unix.NFT_MSG_DELTABLE, ip, "a"), table(unix.NFT_MSG_NEWTABLE, ip, "a"), rule(unix.NFT_MSG_NEWRULE, ip, "a")}, "table ip a: deleted as it was, table added or changed, 1 rule added"},
 		"replaced":      {list{rule(unix.NFT_MSG_NEWRULE, ip, "a"), rule(unix.NFT_MSG_DELRULE, ip, "a")}, "table ip a: 1 rule deleted, 1 rule added"},
-		"intervals":     {list{elements(unix.NFT_MSG_NEWSETELEM, nested(unix.NFTA_LIST_ELEM), end), elements(unix.NFT_MSG_NEWSETELEM, nested(unix.NFTA_LIST_ELEM), end)}, "table inet t: 2 elements added"},
+		"intervals":     {list{elements(unix.NFT_MSG_NEWSETELEM, element, end), elements(unix.NFT_MSG_NEWSETELEM, element, end)}, "table inet t: 2 elements added"},
 		"ends only":     {list{elements(unix.NFT_MSG_DELSETELEM, end)}, "table inet t: ends of intervals"},
 		"strange name":  {list{table(unix.NFT_MSG_NEWTABLE, 99, "\x1b[2J")}, `table family 99 "\x1b[2J": table added or changed`},
-		"what's this":   {list{encoded(200, others, ip)}, "a change of which the kernel told no details"},
-		"flowtable":     {list{encoded(unix.NFT_MSG_NEWFLOWTABLE, others, ip, str(flowtableTable, "f"))}, "table ip f: 1 flowtable added or changed"},
+		"what's this":   {list{encodeMessage(200, foreignPort, ip)}, "a change of which the kernel told no details"},
+		"flowtable":     {list{encodeMessage(unix.NFT_MSG_NEWFLOWTABLE, foreignPort, ip, stringAttribute(flowtableTable, "f"))}, "table ip f: 1 flowtable added or changed"},
 		"many":          {many, "16 tables deleted: ip t0, ip t1, ip t2, ip t3, ip t4, ip t5, ip t6, ip t7, ip t8, ip t9, ip t10, ip t11, ip t12, ip t13, ip t14, ip t15; more in other tables"},
 		"several kinds": {list{rule(unix.NFT_MSG_NEWRULE, ip, "a"), table(unix.NFT_MSG_DELTABLE, ip, "b")}, "table ip a: 1 rule added; table ip b deleted"},
 	}
@@ -56,13 +60,17 @@ func TestSummary(t *testing.T) {
 	}
 }
 
-// Our table is noticed, however many others a commit touches.
+// Our table is recognised among any number of other tables.
 func TestOursIsNoticedAmongMany(t *testing.T) {
-	tx := transaction{mine: Portgrave.Tables}
-	for i := range 1000 {
-		take(t, &tx, encoded(unix.NFT_MSG_NEWRULE, others, unix.NFPROTO_INET, str(unix.NFTA_RULE_TABLE, strings.Repeat("x", i%200)+"t")))
+	tx := transaction{ownTables: Portgrave.Tables}
+	add := func(kind int, table string) {
+		take(t, &tx, encodeMessage(kind, foreignPort, unix.NFPROTO_INET,
+			stringAttribute(unix.NFTA_RULE_TABLE, table)))
 	}
-	take(t, &tx, encoded(unix.NFT_MSG_DELRULE, others, unix.NFPROTO_INET, str(unix.NFTA_RULE_TABLE, "portgrave")))
+	for i := range 1000 {
+		add(unix.NFT_MSG_NEWRULE, strings.Repeat("x", i%200)+"t")
+	}
+	add(unix.NFT_MSG_DELRULE, "portgrave")
 	if !tx.ours || len(tx.tables) != maxTables {
 		t.Errorf("ours %v, %d tables kept", tx.ours, len(tx.tables))
 	}

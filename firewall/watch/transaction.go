@@ -8,14 +8,14 @@ import (
 )
 
 // transaction collects what the messages of one commit say, in memory of fixed size. The kernel
-// serialises commits, and NEWGEN ends each.
+// serialises commits and ends each with NEWGEN.
 type transaction struct {
-	mine   []Table // those that hold our rules
-	seen   *seen   // what stood before; nil if that is unknown
-	ours   bool
-	hooks  bool
-	tables []tableChanges // in the order in which they were touched
-	more   bool           // more tables were touched than are kept
+	ownTables []Table // tables that hold our rules
+	seen      *seen   // the objects before the commit; nil if unknown
+	ours      bool
+	hooks     bool
+	tables    []tableChanges // in the order in which they were touched
+	truncated bool           // more than maxTables tables were touched
 }
 
 // tableChanges counts the messages about one table.
@@ -25,10 +25,10 @@ type tableChanges struct {
 	added, deleted [kinds]int
 }
 
-// maxTables bounds the tables that are told apart in a summary.
+// maxTables bounds the tables in a summary.
 const maxTables = 16
 
-// objectKind is what a message is about.
+// objectKind is the kind of object in a message.
 type objectKind int
 
 const (
@@ -48,18 +48,18 @@ type Table struct {
 	Name   string
 }
 
-// Rules says where our rules are, and how we write them.
+// Rules says where our rules are and how we write them.
 type Rules struct {
 	Tables []Table
-	// ByPrograms: our own commits are those of programs that this process runs, rather than of a
-	// socket (see Watcher.Ignore).
+	// ByPrograms is true if programs that this process runs make our commits, rather than a socket
+	// (see Watcher.Ignore).
 	ByPrograms bool
 }
 
-// Portgrave is where the nftables backend has its rules.
+// Portgrave describes the rules of the nftables backend.
 var Portgrave = Rules{Tables: []Table{{unix.NFPROTO_INET, "portgrave"}}}
 
-// IPTables is where the iptables backend has its rules, when its programs are those of nf_tables.
+// IPTables describes the rules of the iptables backend with the programs for nf_tables.
 var IPTables = func() Rules {
 	r := Rules{ByPrograms: true}
 	for _, family := range []uint8{unix.NFPROTO_IPV4, unix.NFPROTO_IPV6} {
@@ -70,14 +70,15 @@ var IPTables = func() Rules {
 	return r
 }()
 
-// notification says what a message type is about and where the message names the table.
+// notification says which object a message type is about, and which attribute names its table.
 type notification struct {
 	kind    objectKind
 	deleted bool
 	table   uint16 // attribute
 }
 
-// NFTA_FLOWTABLE_TABLE, which x/sys/unix lacks (include/uapi/linux/netfilter/nf_tables.h).
+// flowtableTable is NFTA_FLOWTABLE_TABLE (include/uapi/linux/netfilter/nf_tables.h), which
+// x/sys/unix lacks.
 const flowtableTable = 1
 
 var notifications = map[uint8]notification{
@@ -97,7 +98,7 @@ var notifications = map[uint8]notification{
 	unix.NFT_MSG_DELFLOWTABLE: {kindFlowtable, true, flowtableTable},
 }
 
-// add takes in a message other than NEWGEN.
+// add processes a message other than NEWGEN.
 func (t *transaction) add(m netlink.Message) error {
 	n, known := notifications[uint8(m.Kind)]
 	if !known || m.Port == 0 {
@@ -111,13 +112,13 @@ func (t *transaction) add(m netlink.Message) error {
 	family, name := m.Family(), netlink.CString(attrs.Bytes(int(n.table)))
 	t.ours = t.ours ||
 		slices.ContainsFunc(
-			t.mine,
+			t.ownTables,
 			func(x Table) bool { return family == x.Family && string(name) == x.Name },
 		)
 	t.hooks = t.seen.changesHooks(n, family, string(name), &attrs) || t.hooks
 	table := t.table(family, name)
 	if table == nil {
-		t.more = true
+		t.truncated = true
 		return nil
 	}
 	count := 1
@@ -135,7 +136,9 @@ func (t *transaction) add(m netlink.Message) error {
 }
 
 // reset makes it ready for the next commit.
-func (t *transaction) reset() { *t = transaction{mine: t.mine, seen: t.seen, tables: t.tables[:0]} }
+func (t *transaction) reset() {
+	*t = transaction{ownTables: t.ownTables, seen: t.seen, tables: t.tables[:0]}
+}
 
 // table finds or makes the entry of a table; nil when there are too many.
 func (t *transaction) table(family uint8, name []byte) *tableChanges {

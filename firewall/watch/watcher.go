@@ -12,39 +12,40 @@ import (
 
 // Watcher listens to nf_tables of one network namespace.
 //
-// It captures commits from New to Close, whether or not anybody calls Next; 256 wait for that, and more
-// become one event with Lost. What was committed before New returned is not reported, so the
-// consumer starts with reading the rules. Its methods may be called from any goroutine; each event goes
-// to one caller of Next.
+// It captures commits from New to Close. It queues up to 256 events for Next, and then one event
+// with Lost for all others. Commits before New returned are not reported, so the consumer must read
+// the rules after New. All methods may be called from any goroutine. Each event goes to one caller
+// of Next.
 type Watcher struct {
 	events chan Event
 	done   chan struct{} // closed when the listener has ended
-	err    error         // why; to be read after done
+	err    error         // why it ended; valid after done is closed
 
-	mu       sync.Mutex // one request at a time
+	mu       sync.Mutex // serialises requests
 	requests chan func()
-	wake     int // eventfd that makes the listener take a request
+	wake     int // eventfd that wakes the listener for a request
 	closed   bool
-	listener *listener // only its own thread touches it
+	listener *listener // used only by its own thread
 }
 
-// maxWaiting is how many events wait for Next.
-const maxWaiting = 256
+// maxQueuedEvents bounds the events that wait for Next.
+const maxQueuedEvents = 256
 
-// receiveBuffer holds what comes while the listener is kept from the processor. The kernel takes the
-// memory only when it is needed.
-const receiveBuffer = 32 << 20
+// receiveBufferBytes is the size of the socket's buffer, for notifications that come while the
+// listener doesn't run. The kernel allocates the memory only when it is needed.
+const receiveBufferBytes = 32 << 20
 
 // ErrClosed is what a closed Watcher returns.
 var ErrClosed = errors.New("the watch on nf_tables was closed")
 
-// New watches nf_tables of the calling thread's network namespace; ours says where our rules are. The error wraps
-// firewall.ErrPermission without CAP_NET_ADMIN and firewall.ErrUnsupported on a kernel without nf_tables.
-func New(ours Rules) (*Watcher, error) { return open(receiveBuffer, ours) }
+// New watches nf_tables of the calling thread's network namespace. ours says where our rules are.
+// The error wraps firewall.ErrPermission without CAP_NET_ADMIN, and firewall.ErrUnsupported on a
+// kernel without nf_tables.
+func New(ours Rules) (*Watcher, error) { return open(receiveBufferBytes, ours) }
 
 func open(buffer int, ours Rules) (*Watcher, error) {
 	w := &Watcher{
-		events:   make(chan Event, maxWaiting+1),
+		events:   make(chan Event, maxQueuedEvents+1),
 		done:     make(chan struct{}),
 		requests: make(chan func()),
 	}
@@ -67,18 +68,19 @@ func open(buffer int, ours Rules) (*Watcher, error) {
 	return w, nil
 }
 
-// deliver queues an event without ever waiting for the consumer. The last place is for the loss that stands for
-// everything that found no other; while it is taken, the consumer has yet to resync.
+// deliver queues an event and never blocks. The last place in the queue holds the loss that stands
+// for all events that found no place. While it is taken, the consumer has yet to read the rules.
 func (w *Watcher) deliver(e Event) {
 	switch waiting := len(w.events); {
-	case waiting < maxWaiting:
+	case waiting < maxQueuedEvents:
 		w.events <- e
-	case waiting == maxWaiting:
+	case waiting == maxQueuedEvents:
 		w.events <- Event{At: e.At, Lost: true, Summary: "more commits than anybody waited for"}
 	}
 }
 
-// Next waits for an event. It returns the context's error when that ends, and ErrClosed after Close.
+// Next waits for an event. It returns the context's error if the context ends, and ErrClosed after
+// Close.
 func (w *Watcher) Next(ctx context.Context) (Event, error) {
 	if err := ctx.Err(); err != nil {
 		return Event{}, err
@@ -101,9 +103,9 @@ func (w *Watcher) Next(ctx context.Context) (Event, error) {
 	}
 }
 
-// Ignore leaves out the commits of one netlink socket, named by its port id, until heed is called. Call heed
-// when that socket is closed: the kernel gives its number to the next who asks.
-func (w *Watcher) Ignore(portID uint32) (heed func()) {
+// Ignore hides the commits of a netlink socket, by its port id, until unignore is called. Call
+// unignore when that socket is closed, because the kernel assigns its port id to another socket.
+func (w *Watcher) Ignore(portID uint32) (unignore func()) {
 	w.request(func(l *listener) { l.ignored[portID]++ })
 	return sync.OnceFunc(func() {
 		w.request(func(l *listener) {
@@ -114,8 +116,8 @@ func (w *Watcher) Ignore(portID uint32) (heed func()) {
 	})
 }
 
-// Pause stops listening, since a listener makes bulk loads several times slower, for everybody. Commits
-// made before Pause was called are still reported. Resume must follow.
+// Pause stops listening, because a listener makes bulk loads several times slower for all programs.
+// Commits made before Pause are still reported. The caller must call Resume.
 func (w *Watcher) Pause() error {
 	var err error
 	if !w.request(func(l *listener) { err = l.pause() }) {
@@ -124,9 +126,10 @@ func (w *Watcher) Pause() error {
 	return err
 }
 
-// Resume listens again. Of the commits between Pause and Resume none is reported: if the generation is no longer the one that
-// the consumer's own last commit made (0: whatever it is), somebody wrote meanwhile, and an event with Lost says so. A Watcher that can't listen
-// again ends, and Next returns why.
+// Resume listens again. Commits between Pause and Resume are not reported. generation is the one
+// that the consumer's own last commit made, or 0. If the current generation differs, another
+// program committed meanwhile, and an event with Lost says so. If the Watcher can't listen again it
+// ends, and Next returns the error.
 func (w *Watcher) Resume(generation uint32) error {
 	var err error
 	if !w.request(func(l *listener) { err = l.resume(generation) }) {
@@ -135,7 +138,7 @@ func (w *Watcher) Resume(generation uint32) error {
 	return err
 }
 
-// Close ends the watch. Events that wait can still be read.
+// Close ends the watch. Queued events can still be read.
 func (w *Watcher) Close() error {
 	w.request(func(l *listener) { l.stopped = true })
 	<-w.done
@@ -148,14 +151,15 @@ func (w *Watcher) Close() error {
 	return unix.Close(w.wake)
 }
 
-// request has the listener's thread execute f and waits until it has; false if it has ended.
+// request runs f on the listener's thread and waits for it. It returns false if the watch has
+// ended.
 func (w *Watcher) request(f func(*listener)) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		return false
 	}
-	// One is the smallest count there is; its byte order is the machine's, and any value but 0 will do.
+	// An eventfd takes a count in the machine's byte order. Any count but 0 wakes the listener.
 	if _, err := unix.Write(w.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
 		return false
 	}

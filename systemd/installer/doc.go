@@ -1,10 +1,12 @@
-// Package installer puts portgrave in place on a host that has no package of it: the program, units, user, folders and a first policy; and takes
-// them away again.
+// Package installer installs portgrave on a host without a package of it: the program, units, user,
+// folders and a first policy. It also removes them.
 //
-// Files says what belongs on a host, Compare what is there instead, Plan what is to be done about it: a pure function, shown by
-// --dry-run and carried out by Run, which alone touches anything. Below another root (an image) the same files are put, and units
-// are enabled by their links, but no program is run.
+// Files lists what belongs on a host, and Install and Uninstall compare that with what is there and
+// return the steps. These are pure functions; --dry-run prints the steps. Only Run touches a host.
+// For another root folder (an image) it writes the same files and enables units by links, but runs
+// no program.
 //
-// Installing twice changes nothing. A policy that is there is never replaced. Removing takes away what installing put, and only as it put
-// it: a policy or unit that was changed since stays, and is named. It never touches rules in the kernel.
+// Installing twice changes nothing. An existing policy is never replaced. Removing deletes only
+// what installing has written: a policy or unit that was changed since stays, and is reported. The
+// package never touches rules in the kernel.
 package installer

@@ -9,7 +9,7 @@ import (
 	"github.com/portgrave/portgrave/systemd"
 )
 
-// Where things go. Paths are absolute, and meant below Host.Root.
+// Paths of installed files. They are absolute, and relative to Host.Root.
 const (
 	Program   = "/usr/local/bin/portgrave"
 	UnitDir   = "/etc/systemd/system"
@@ -22,33 +22,33 @@ const (
 	tmpfilesFile = "/etc/tmpfiles.d/portgrave.conf"
 )
 
-// packaged is where packages put units: where one stands, all of it is the package's business.
-const packaged = "/usr/lib/systemd/system/portgrave.service"
+// packagedUnit is a unit that packages install. If it exists, the package manages everything.
+const packagedUnit = "/usr/lib/systemd/system/portgrave.service"
 
-// Kind is what stands at a path.
+// Kind is the kind of file at a path.
 type Kind string
 
-// Kinds of what is installed.
+// The kinds that are installed.
 const (
 	Regular Kind = "file"
 	Folder  Kind = "folder"
 	Link    Kind = "link"
 )
 
-// File is something that belongs on a host.
+// File is a file, folder or link that belongs on a host.
 type File struct {
 	Path    string
 	Kind    Kind
 	Mode    fs.FileMode
 	Content []byte // of a file
 	Target  string // of a link
-	// Keep: if something is there already it is the administrator's, whatever it says.
+	// Keep is true if an existing file is the administrator's, whatever its content.
 	Keep bool
-	// State: it holds what was applied, and outlives the program unless told otherwise.
+	// State is true for what was applied, which outlives the program unless Wish.State is set.
 	State bool
 }
 
-// Files are what belongs on a host, in the order in which they are made. program is the running binary.
+// Files lists what belongs on a host, in the order of creation. program is the running binary.
 func Files(program []byte, policy []byte) []File {
 	files := []File{
 		{Path: Program, Kind: Regular, Mode: 0o755, Content: program},
@@ -57,18 +57,26 @@ func Files(program []byte, policy []byte) []File {
 		{Path: ConfigDir + "/policy.d", Kind: Folder, Mode: 0o750, Keep: true},
 		{Path: Policy, Kind: Regular, Mode: 0o644, Content: policy, Keep: true},
 		{Path: StateDir, Kind: Folder, Mode: 0o750, Keep: true, State: true},
-		{Path: sysusersFile, Kind: Regular, Mode: 0o644, Content: systemd.File("portgrave.sysusers")},
-		{Path: tmpfilesFile, Kind: Regular, Mode: 0o644, Content: systemd.File("portgrave.tmpfiles")},
+		{Path: sysusersFile, Kind: Regular, Mode: 0o644,
+			Content: systemd.File("portgrave.sysusers")},
+		{Path: tmpfilesFile, Kind: Regular, Mode: 0o644,
+			Content: systemd.File("portgrave.tmpfiles")},
 	}
 	for _, name := range systemd.DropIns {
-		files = append(files, File{Path: path.Join(dropInDir, name), Kind: Regular, Mode: 0o644, Content: systemd.File(name)})
+		files = append(files,
+			File{Path: path.Join(dropInDir, name), Kind: Regular, Mode: 0o644,
+				Content: systemd.File(name)})
 	}
 	for _, name := range systemd.Units {
-		files = append(files, File{Path: path.Join(UnitDir, name), Kind: Regular, Mode: 0o644, Content: systemd.For(name, Program)})
+		files = append(files,
+			File{Path: path.Join(UnitDir, name), Kind: Regular, Mode: 0o644,
+				Content: systemd.For(name, Program)})
 	}
 	for _, name := range systemd.Enabled {
 		for _, target := range systemd.Settings("Install", "WantedBy", systemd.File(name)) {
-			files = append(files, File{Path: path.Join(UnitDir, target+".wants", name), Kind: Link, Target: path.Join(UnitDir, name)})
+			files = append(files,
+				File{Path: path.Join(UnitDir, target+".wants", name), Kind: Link,
+					Target: path.Join(UnitDir, name)})
 		}
 	}
 	return files

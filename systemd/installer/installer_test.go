@@ -14,7 +14,7 @@ import (
 	"github.com/portgrave/portgrave/systemd"
 )
 
-// image is a host below a folder, and what it was asked to run.
+// image is a host in a folder, and the programs that were run on it.
 type image struct {
 	t   *testing.T
 	dir string
@@ -55,7 +55,7 @@ func (i *image) must(live bool, w Wish) Result {
 	return r
 }
 
-// tree is what stands in the image: path, kind, mode and content.
+// tree returns what is in the image: path, kind, mode and content.
 func (i *image) tree() map[string]string {
 	i.t.Helper()
 	all := map[string]string{}
@@ -94,7 +94,8 @@ func (i *image) tree() map[string]string {
 func (i *image) write(path, content string) {
 	i.t.Helper()
 	path = filepath.Join(i.dir, path)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o644)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755),
+		os.WriteFile(path, []byte(content), 0o644)); err != nil {
 		i.t.Fatal(err)
 	}
 }
@@ -104,7 +105,8 @@ func (i *image) has(path string) bool {
 	return err == nil
 }
 
-// TestInstallAndRemove: twice is as good as once, and removing leaves nothing but state and folders that are everybody's.
+// TestInstallAndRemove checks that installing twice changes nothing, and that removing leaves only
+// state and shared folders.
 func TestInstallAndRemove(t *testing.T) {
 	i := newImage(t)
 	dry := i.must(false, Wish{DryRun: true})
@@ -115,30 +117,37 @@ func TestInstallAndRemove(t *testing.T) {
 	if fmt.Sprint(r) != fmt.Sprint(dry) {
 		t.Errorf("done:  %v\nsaid: %v", r, dry)
 	}
-	once := i.tree()
+	installed := i.tree()
 	for path, want := range map[string]string{
-		Program: "-rwxr-xr-x program", Policy: "-rw-r--r-- version: 1\n", ConfigDir: "drwxr-x---", StateDir: "drwxr-x---",
-		UnitDir + "/sysinit.target.wants/portgrave-boot.service": "Lrwxrwxrwx " + UnitDir + "/portgrave-boot.service",
-		UnitDir + "/multi-user.target.wants/portgrave.service":   "Lrwxrwxrwx " + UnitDir + "/portgrave.service",
-		UnitDir + "/timers.target.wants/portgrave-audit.timer":   "Lrwxrwxrwx " + UnitDir + "/portgrave-audit.timer",
-		UnitDir + "/portgrave.service":                           "-rw-r--r-- " + string(systemd.For("portgrave.service", Program)),
+		Program: "-rwxr-xr-x program", Policy: "-rw-r--r-- version: 1\n", ConfigDir: "drwxr-x---",
+		StateDir: "drwxr-x---",
+		UnitDir + "/sysinit.target.wants/portgrave-boot.service": "Lrwxrwxrwx " + UnitDir +
+			"/portgrave-boot.service",
+		UnitDir + "/multi-user.target.wants/portgrave.service": "Lrwxrwxrwx " + UnitDir +
+			"/portgrave.service",
+		UnitDir + "/timers.target.wants/portgrave-audit.timer": "Lrwxrwxrwx " + UnitDir +
+			"/portgrave-audit.timer",
+		UnitDir + "/portgrave.service": "-rw-r--r-- " +
+			string(systemd.For("portgrave.service", Program)),
 	} {
-		if once[path] != want {
-			t.Errorf("%s: %.80q, want %.80q", path, once[path], want)
+		if installed[path] != want {
+			t.Errorf("%s: %.80q, want %.80q", path, installed[path], want)
 		}
 	}
-	for path, text := range once {
+	for path, text := range installed {
 		if strings.HasPrefix(path, UnitDir) && strings.Contains(text, systemd.Program) {
 			t.Errorf("%s names %s", path, systemd.Program)
 		}
 	}
-	if again := i.must(false, Wish{}); Changes(again.Steps) || again.Changed || fmt.Sprint(i.tree()) != fmt.Sprint(once) {
+	if again := i.must(false, Wish{}); Changes(again.Steps) || again.Changed ||
+		fmt.Sprint(i.tree()) != fmt.Sprint(installed) {
 		t.Errorf("the second time: %v", again)
 	}
 	i.write(StateDir+"/generations/000001.generation", "x")
 	i.must(false, Wish{Remove: true})
 	for path, text := range i.tree() {
-		if !strings.HasPrefix(text, "d") && !strings.HasPrefix(path, StateDir) || path == ConfigDir {
+		if !strings.HasPrefix(text, "d") && !strings.HasPrefix(path, StateDir) ||
+			path == ConfigDir {
 			t.Errorf("it stays: %s", path)
 		}
 	}
@@ -151,9 +160,9 @@ func TestInstallAndRemove(t *testing.T) {
 	}
 }
 
-// TestWhatWasChanged: the administrator's policy is never replaced, nor removed; a unit of an older version is replaced, and one that was changed is not
-// removed.
-func TestWhatWasChanged(t *testing.T) {
+// TestChangedFiles checks that the administrator's policy is neither replaced nor removed, that a
+// unit of an older version is replaced, and that a changed unit is not removed.
+func TestChangedFiles(t *testing.T) {
 	i := newImage(t)
 	i.write(Policy, "mine\n")
 	i.write(UnitDir+"/portgrave.service", "old\n")
@@ -181,10 +190,10 @@ func TestWhatWasChanged(t *testing.T) {
 	}
 }
 
-// TestRefusals: a package's host, something in the way, and links that lead out of the image.
+// TestRefusals covers a host with a package, something in the way, and links that leave the image.
 func TestRefusals(t *testing.T) {
 	i := newImage(t)
-	i.write(packaged, "")
+	i.write(packagedUnit, "")
 	before := fmt.Sprint(i.tree())
 	for _, w := range []Wish{{}, {Remove: true}, {DryRun: true}} {
 		if _, err := i.run(true, w); !errors.Is(err, ErrPackaged) {
@@ -203,7 +212,8 @@ func TestRefusals(t *testing.T) {
 
 	i = newImage(t)
 	outside := t.TempDir()
-	if err := errors.Join(os.MkdirAll(filepath.Join(i.dir, "usr/local"), 0o755), os.Symlink(outside, filepath.Join(i.dir, "usr/local/bin"))); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Join(i.dir, "usr/local"), 0o755),
+		os.Symlink(outside, filepath.Join(i.dir, "usr/local/bin"))); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := i.run(false, Wish{}); err == nil {
@@ -214,29 +224,36 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestCommands: what a live host is asked to run, in which order, and that a failure can be made good.
+// TestCommands checks the programs run on a live host and their order, and that a failed run can be
+// repeated.
 func TestCommands(t *testing.T) {
 	i := newImage(t)
 	i.must(true, Wish{Now: true})
-	install := []string{"systemd-sysusers " + sysusersFile, "systemd-tmpfiles --create " + tmpfilesFile, "systemctl daemon-reload", "systemctl start portgrave-boot.service portgrave.service portgrave-audit.timer"}
+	install := []string{"systemd-sysusers " + sysusersFile, "systemd-tmpfiles --create " +
+		tmpfilesFile, "systemctl daemon-reload",
+		"systemctl start portgrave-boot.service portgrave.service portgrave-audit.timer"}
 	if !slices.Equal(i.ran, install) {
 		t.Errorf("%q", i.ran)
 	}
 	i.ran = nil
-	if i.must(true, Wish{}); !slices.Equal(i.ran, install[:3]) { // it may have failed the first time
+	if i.must(true, Wish{}); !slices.Equal(i.ran, install[:3]) { // it may have failed before
 		t.Errorf("%q", i.ran)
 	}
 	i.ran = nil
 	i.must(true, Wish{Remove: true})
-	if want := []string{"systemctl stop portgrave-audit.timer portgrave.service portgrave-boot.service", "systemctl daemon-reload"}; !slices.Equal(i.ran, want) {
+	if want := []string{"systemctl stop portgrave-audit.timer portgrave.service " +
+		"portgrave-boot.service", "systemctl " +
+		"daemon-reload"}; !slices.Equal(i.ran, want) {
 		t.Errorf("%q", i.ran)
 	}
 	i.bad = "systemctl"
 	i.must(false, Wish{})
-	if _, err := i.run(true, Wish{Remove: true}); err == nil || !strings.Contains(err.Error(), "systemctl stop") || !i.has(Program) {
+	if _, err := i.run(true, Wish{Remove: true}); err == nil ||
+		!strings.Contains(err.Error(), "systemctl stop") || !i.has(Program) {
 		t.Errorf("units that can't be stopped: %v", err)
 	}
-	if r := i.must(true, Wish{Remove: true, DryRun: true}); len(r.Commands) != 2 || !i.has(Program) {
+	if r := i.must(true, Wish{Remove: true, DryRun: true}); len(r.Commands) != 2 ||
+		!i.has(Program) {
 		t.Errorf("a dry run: %+v", r)
 	}
 }

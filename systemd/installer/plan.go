@@ -6,18 +6,18 @@ import (
 	"slices"
 )
 
-// Action is what is done about a path.
+// Action is what to do about a path.
 type Action string
 
-// Actions of a plan.
+// The actions of a plan.
 const (
 	Make    Action = "make"    // nothing is there
 	Replace Action = "replace" // something else is there
 	Remove  Action = "remove"
-	Stays   Action = "keep" // it is there and is not ours to change; Reason says why
+	Stays   Action = "keep" // it must not be changed; Reason says why
 )
 
-// Step is one line of a plan. Its JSON is a contract.
+// Step is one step of a plan. Its JSON is a contract.
 type Step struct {
 	Action Action `json:"action"`
 	Path   string `json:"path"`
@@ -27,15 +27,15 @@ type Step struct {
 	file File
 }
 
-// There is what stands at a path.
+// There describes what is at a path.
 type There struct {
-	Kind    Kind // "": nothing; "other": neither of ours
+	Kind    Kind // "" for nothing, "other" for an unknown kind
 	Mode    fs.FileMode
 	Content []byte
 	Target  string
 }
 
-// same reports whether a file is as it belongs.
+// same reports whether a path is as it should be.
 func (f File) same(t There) bool {
 	if t.Kind != f.Kind {
 		return false
@@ -49,7 +49,7 @@ func (f File) same(t There) bool {
 	return true
 }
 
-// Install is what is to be done so that files are in place. there is what stands at each path now.
+// Install returns the steps that install files. there is what is at each path now.
 func Install(files []File, there map[string]There) ([]Step, error) {
 	var steps []Step
 	for _, f := range files {
@@ -59,9 +59,11 @@ func Install(files []File, there map[string]There) ([]Step, error) {
 		case t.Kind == "":
 			steps = append(steps, Step{Action: Make, Path: f.Path, Kind: f.Kind, file: f})
 		case t.Kind != f.Kind && !(f.Keep && t.Kind == Link):
-			return nil, fmt.Errorf("%s is in the way: it should be a %s: move it away", f.Path, f.Kind)
+			return nil,
+				fmt.Errorf("%s is in the way: it should be a %s: move it away", f.Path, f.Kind)
 		case f.Keep:
-			steps = append(steps, Step{Action: Stays, Path: f.Path, Kind: f.Kind, Reason: "it is there already"})
+			steps = append(steps,
+				Step{Action: Stays, Path: f.Path, Kind: f.Kind, Reason: "it is there already"})
 		default:
 			steps = append(steps, Step{Action: Replace, Path: f.Path, Kind: f.Kind, file: f})
 		}
@@ -69,7 +71,8 @@ func Install(files []File, there map[string]There) ([]Step, error) {
 	return steps, nil
 }
 
-// Uninstall is what is to be done to take away what Install put; state: and what was applied since.
+// Uninstall returns the steps that remove what Install has made, and with state also what was
+// applied.
 func Uninstall(files []File, there map[string]There, state bool) []Step {
 	var steps []Step
 	for _, f := range slices.Backward(files) {
@@ -79,8 +82,9 @@ func Uninstall(files []File, there map[string]There, state bool) []Step {
 		case t.Kind == "":
 			continue
 		case f.State && !state:
-			step.Action, step.Reason = Stays, "it holds the history, and leases: --state removes it, too"
-		case f.Path == Program: // whichever version it is
+			step.Action, step.Reason = Stays,
+				"it holds the history, and leases: --state removes it, too"
+		case f.Path == Program: // remove any version
 		case !f.same(t):
 			step.Action, step.Reason = Stays, "it was changed since it was installed"
 		}

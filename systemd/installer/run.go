@@ -13,39 +13,40 @@ import (
 	"github.com/portgrave/portgrave/systemd"
 )
 
-// Host is where portgrave is put.
+// Host is the host on which portgrave is installed.
 type Host struct {
-	// Root is the host's root folder. What lies outside is out of reach, also through links.
+	// Root is the host's root folder. Nothing outside can be reached, even by links.
 	Root *os.Root
-	// Exec runs a program of the host; nil for an image, which runs none.
+	// Exec runs a program of the host. It is nil for an image, where no program is run.
 	Exec func(ctx context.Context, name string, args ...string) error
 }
 
-// Wish is what to do.
+// Wish says what to do.
 type Wish struct {
 	Remove bool
-	State  bool // with Remove: the state directory, too
+	State  bool // with Remove: also the state directory
 	Now    bool // without Remove: start the units
 	DryRun bool
 }
 
-// Result is what was done, or would be. Its JSON is a contract.
+// Result is what was done, or would be in a dry run. Its JSON is a contract.
 type Result struct {
 	Changed  bool       `json:"changed"`
 	Steps    []Step     `json:"steps"`
 	Commands [][]string `json:"commands"`
 }
 
-// ErrPackaged: a package has put portgrave on the host.
-var ErrPackaged = errors.New("a package manages portgrave here (it owns " + packaged + "): install, upgrade and remove it with the package manager")
+// ErrPackaged is returned if a package has installed portgrave on the host.
+var ErrPackaged = errors.New("a package manages portgrave here (it owns " + packagedUnit +
+	"): install, upgrade and remove it with the package manager")
 
-// Run does what is wished for. After an error, what was done so far is in place, and Run can be called again.
+// Run installs or removes. After an error, the finished steps stay, and Run can be called again.
 func (h Host) Run(ctx context.Context, files []File, w Wish) (Result, error) {
 	r := Result{Steps: []Step{}, Commands: [][]string{}}
-	if _, err := h.Root.Stat(strings.TrimPrefix(packaged, "/")); err == nil {
+	if _, err := h.Root.Stat(strings.TrimPrefix(packagedUnit, "/")); err == nil {
 		return r, ErrPackaged
 	}
-	there, err := h.look(files)
+	there, err := h.readAll(files)
 	if err != nil {
 		return r, err
 	}
@@ -60,11 +61,12 @@ func (h Host) Run(ctx context.Context, files []File, w Wish) (Result, error) {
 			return r, err
 		}
 		r.Steps = append(r.Steps, steps...)
-		// The user first, since folders are given to it.
-		after = [][]string{{"systemd-sysusers", sysusersFile}, {"systemd-tmpfiles", "--create", tmpfilesFile}, {"systemctl", "daemon-reload"}}
+		// Create the user first, because folders are given to it.
+		after = [][]string{{"systemd-sysusers", sysusersFile},
+			{"systemd-tmpfiles", "--create", tmpfilesFile}, {"systemctl", "daemon-reload"}}
 	}
 	r.Changed = Changes(r.Steps)
-	// What is run for an installation does no harm the second time, and may have failed the first.
+	// The commands of an installation can be repeated, and may have failed the first time.
 	if h.Exec == nil || w.Remove && !r.Changed {
 		before, after = nil, nil
 	}
@@ -79,7 +81,7 @@ func (h Host) Run(ctx context.Context, files []File, w Wish) (Result, error) {
 		return r, err
 	}
 	for i := range r.Steps {
-		if err := h.do(&r.Steps[i]); err != nil {
+		if err := h.execute(&r.Steps[i]); err != nil {
 			return r, err
 		}
 	}
@@ -89,7 +91,8 @@ func (h Host) Run(ctx context.Context, files []File, w Wish) (Result, error) {
 func (h Host) exec(ctx context.Context, commands [][]string) error {
 	for _, c := range commands {
 		if err := h.Exec(ctx, c[0], c[1:]...); err != nil {
-			return fmt.Errorf("%s: %w (what was done so far stays; run this again)", strings.Join(c, " "), err)
+			return fmt.Errorf("%s: %w (what was done so far stays; run this again)",
+				strings.Join(c, " "), err)
 		}
 	}
 	return nil
@@ -103,8 +106,8 @@ func reversed(names []string) []string {
 	return out
 }
 
-// look reads what stands where the files belong.
-func (h Host) look(files []File) (map[string]There, error) {
+// readAll reads what is at the paths of the files.
+func (h Host) readAll(files []File) (map[string]There, error) {
 	all := map[string]There{}
 	for _, f := range files {
 		name := strings.TrimPrefix(f.Path, "/")
@@ -135,8 +138,8 @@ func (h Host) look(files []File) (map[string]There, error) {
 	return all, nil
 }
 
-// do carries out a step.
-func (h Host) do(s *Step) error {
+// execute performs a step.
+func (h Host) execute(s *Step) error {
 	name := strings.TrimPrefix(s.Path, "/")
 	var err error
 	switch s.Action {
@@ -146,7 +149,7 @@ func (h Host) do(s *Step) error {
 		err = h.remove(s, name)
 	default:
 		if err = h.Root.MkdirAll(path.Dir(name), 0o755); err == nil {
-			err = h.put(s.file, name)
+			err = h.write(s.file, name)
 		}
 	}
 	if err != nil {
@@ -155,7 +158,7 @@ func (h Host) do(s *Step) error {
 	return nil
 }
 
-// remove removes a file, and a folder if nothing is left in it; state goes whole.
+// remove removes a file, or a folder if it is empty. It removes state with its content.
 func (h Host) remove(s *Step, name string) error {
 	if s.file.State {
 		return h.Root.RemoveAll(name)
@@ -168,8 +171,9 @@ func (h Host) remove(s *Step, name string) error {
 	return err
 }
 
-// put makes a file whole or not at all. The mode is given to what is open, so that the umask has no part in it.
-func (h Host) put(f File, name string) error {
+// write makes a file atomically. It sets the mode on the open file, so that the umask has no
+// effect.
+func (h Host) write(f File, name string) error {
 	if f.Kind == Folder {
 		if err := h.Root.Mkdir(name, f.Mode); err != nil {
 			return err
@@ -177,7 +181,8 @@ func (h Host) put(f File, name string) error {
 		return h.Root.Chmod(name, f.Mode)
 	}
 	beside := path.Join(path.Dir(name), "."+path.Base(name)+".new")
-	if err := h.Root.Remove(beside); err != nil && !errors.Is(err, fs.ErrNotExist) { // a crash has left it
+	// A crash may have left this file.
+	if err := h.Root.Remove(beside); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if f.Kind == Link {

@@ -13,8 +13,8 @@ import (
 	"github.com/coreos/go-systemd/v22/journal"
 )
 
-// JournalStream reports whether a file is the stream that systemd has connected to the journal, and not, say, a terminal or a pipe
-// that somebody has put in its place (systemd.exec(5), JOURNAL_STREAM).
+// JournalStream reports whether a file is the stream that systemd has connected to the journal, as
+// opposed to a terminal or pipe that replaced it (systemd.exec(5), JOURNAL_STREAM).
 func JournalStream(f *os.File, getenv func(string) string) bool {
 	device, inode, ok := strings.Cut(getenv("JOURNAL_STREAM"), ":")
 	if !ok {
@@ -28,31 +28,34 @@ func JournalStream(f *os.File, getenv func(string) string) bool {
 	return ok && strconv.FormatUint(s.Dev, 10) == device && strconv.FormatUint(s.Ino, 10) == inode
 }
 
-// Send gives an entry to the journal. journal.Send is the real one.
+// Send sends an entry to the journal. Outside of tests it is journal.Send.
 type Send func(message string, priority journal.Priority, fields map[string]string) error
 
-// Journal is a handler that makes each record an entry of the journal with its fields: MESSAGE and PRIORITY, and each attribute twice, at the
-// end of the message for people and as PORTGRAVE_NAME for journalctl and programs. What send can't take goes to otherwise, so that
-// nothing is lost while the journal is restarted.
-func Journal(send Send, otherwise slog.Handler) slog.Handler {
-	return &handler{send: send, otherwise: otherwise}
+// Journal returns a handler that writes each record to the journal as an entry with fields: MESSAGE
+// and PRIORITY, and each attribute both in the message for people and as PORTGRAVE_NAME for
+// journalctl and programs. If send fails, the record goes to fallback, so that nothing is lost
+// while the journal restarts.
+func Journal(send Send, fallback slog.Handler) slog.Handler {
+	return &handler{send: send, fallback: fallback}
 }
 
-// prefix begins the names of our fields: those without one are the journal's.
+// prefix begins the names of our fields. Names without it belong to the journal.
 const prefix = "PORTGRAVE_"
 
 type handler struct {
-	send      Send
-	otherwise slog.Handler
-	attrs     []field
-	group     string
+	send     Send
+	fallback slog.Handler
+	attrs    []field
+	group    string
 }
 
-// field is an attribute whose group has become part of its name.
+// field is an attribute. Its name includes the names of its groups.
 type field struct{ name, value string }
 
 // Enabled implements slog.Handler.
-func (h *handler) Enabled(_ context.Context, level slog.Level) bool { return level >= slog.LevelInfo }
+func (h *handler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelInfo
+}
 
 // Handle implements slog.Handler.
 func (h *handler) Handle(ctx context.Context, r slog.Record) error {
@@ -68,7 +71,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 		entry[fieldName(f.name)] = f.value
 	}
 	if err := h.send(message, priority(r.Level), entry); err != nil {
-		return h.otherwise.Handle(ctx, r)
+		return h.fallback.Handle(ctx, r)
 	}
 	return nil
 }
@@ -76,7 +79,7 @@ func (h *handler) Handle(ctx context.Context, r slog.Record) error {
 // WithAttrs implements slog.Handler.
 func (h *handler) WithAttrs(attrs []slog.Attr) slog.Handler {
 	more := *h
-	more.otherwise = h.otherwise.WithAttrs(attrs)
+	more.fallback = h.fallback.WithAttrs(attrs)
 	more.attrs = append([]field{}, h.attrs...)
 	for _, a := range attrs {
 		more.attrs = flatten(more.attrs, h.group, a)
@@ -90,12 +93,12 @@ func (h *handler) WithGroup(name string) slog.Handler {
 		return h
 	}
 	more := *h
-	more.otherwise = h.otherwise.WithGroup(name)
+	more.fallback = h.fallback.WithGroup(name)
 	more.group = h.group + name + "."
 	return &more
 }
 
-// flatten appends an attribute, or those of a group.
+// flatten appends an attribute, or the attributes of a group.
 func flatten(fields []field, group string, a slog.Attr) []field {
 	v := a.Value.Resolve()
 	if a.Equal(slog.Attr{}) {
@@ -126,15 +129,18 @@ func text(v slog.Value) string {
 	return v.String()
 }
 
-// quoted leaves plain words alone, as slog's text does.
+// quoted returns plain words without quotes, as slog's text handler does.
 func quoted(s string) string {
-	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '"' || r == '=' || r > '~' }) {
+	if s == "" ||
+		strings.ContainsFunc(s,
+			func(r rune) bool { return r <= ' ' || r == '"' || r == '=' || r > '~' }) {
 		return strconv.Quote(s)
 	}
 	return s
 }
 
-// fieldName is an attribute's name as the journal takes it: capital letters, digits and underscores, 64 at the most (systemd.journal-fields(7)).
+// fieldName converts an attribute's name for the journal, which allows up to 64 capital letters,
+// digits and underscores (systemd.journal-fields(7)).
 func fieldName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		switch {
@@ -145,13 +151,13 @@ func fieldName(name string) string {
 		}
 		return '_'
 	}, name)
-	if name == "EVENT" { // the message has that name
+	if name == "EVENT" { // the field of the message
 		name = "EVENT_"
 	}
 	return (prefix + name)[:min(64, len(prefix)+len(name))]
 }
 
-// priority is syslog's.
+// priority converts a level to syslog's priority.
 func priority(l slog.Level) journal.Priority {
 	switch {
 	case l >= slog.LevelError:

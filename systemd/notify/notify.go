@@ -1,9 +1,9 @@
-// Package notify is how a service speaks with systemd: readiness, reload, status and watchdog
-// (sd_notify(3)), and log lines that keep their fields in the journal.
+// Package notify communicates with systemd: it sends readiness, reload, status and watchdog
+// messages (sd_notify(3)), and log lines with fields for the journal.
 //
-// It builds on go-systemd and adds what that lacks: the reload of Type=notify-reload, a watchdog
-// for one loop, and a slog.Handler. Without a systemd every call does nothing, so callers need not
-// ask. It never blocks for long: what systemd does not take at once is lost.
+// It uses go-systemd and adds what that lacks: the reload of Type=notify-reload, a watchdog for one
+// loop, and a slog.Handler. Without systemd every call does nothing, so callers need not check. It
+// never blocks for long: a message that systemd does not accept at once is lost.
 package notify
 
 import (
@@ -17,28 +17,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Ready says that the service does its work, or does it again after a reload; status is a line for
-// people.
+// Ready reports that the service works, or works again after a reload. status is a line for people.
 func Ready(status string) { send("READY=1\nSTATUS=" + oneLine(status)) }
 
-// Status is a line for people, for systemctl status.
+// Status sets the line that systemctl status shows.
 func Status(status string) { send("STATUS=" + oneLine(status)) }
 
-// Stopping says that the service is about to end.
+// Stopping reports that the service is about to end.
 func Stopping() { send("STOPPING=1") }
 
-// Reloading says that the service reads its configuration again; Ready ends that. The time is what
-// Type=notify-reload wants to hear, by the monotonic clock.
+// Reloading reports that the service rereads its configuration; Ready ends that. Type=notify-reload
+// requires the time by the monotonic clock.
 func Reloading() {
 	var t unix.Timespec
 	_ = unix.ClockGettime(unix.CLOCK_MONOTONIC, &t)
 	send(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", t.Nano()/1000))
 }
 
-// Alive says that the loop goes round.
+// Alive reports that the main loop still runs.
 func Alive() { send("WATCHDOG=1") }
 
-// Watchdog ticks twice as often as systemd wants to hear Alive; never, if it does not want to.
+// Watchdog returns a ticker that ticks twice as often as systemd expects Alive, or never if systemd
+// doesn't expect it.
 func Watchdog() *time.Ticker {
 	every, err := daemon.SdWatchdogEnabled(false)
 	if err != nil || every < 2 {
@@ -49,15 +49,15 @@ func Watchdog() *time.Ticker {
 	return time.NewTicker(every / 2)
 }
 
-// socket leads to systemd. It stays open: a service that has no descriptor left must still say that
-// it lives.
+// socket connects to systemd. It stays open, because a service without free descriptors must still
+// report that it is alive.
 var socket struct {
 	mu      sync.Mutex
 	address string
 	conn    *net.UnixConn
 }
 
-// send is SdNotify of go-systemd over a socket that stays open.
+// send is SdNotify of go-systemd with a socket that stays open.
 func send(state string) {
 	address := os.Getenv("NOTIFY_SOCKET")
 	if address == "" {
@@ -65,7 +65,7 @@ func send(state string) {
 	}
 	socket.mu.Lock()
 	defer socket.mu.Unlock()
-	for range 2 { // systemd may have been started anew, with another socket of that name
+	for range 2 { // systemd may have restarted, with another socket of that name
 		if socket.conn == nil || socket.address != address {
 			if socket.conn != nil {
 				_ = socket.conn.Close()
@@ -85,7 +85,7 @@ func send(state string) {
 	}
 }
 
-// oneLine keeps what a status says from being read as further assignments.
+// oneLine removes line ends, so that a status can't contain further assignments.
 func oneLine(s string) string {
 	out := []rune(s)
 	for i, r := range out {

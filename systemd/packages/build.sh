@@ -1,8 +1,10 @@
 #!/usr/bin/env bash
-# build.sh OUT [ARCHITECTURE...]: portgrave's .deb and .rpm in OUT, for amd64 and arm64 unless told otherwise.
+# build.sh OUT [ARCHITECTURE...] puts portgrave's .deb and .rpm into OUT, by default for amd64 and
+# arm64.
 #
-# The same commit gives the same bytes, wherever and whenever it is built: the binary knows no path, every time is that of the commit, no file
-# has the modes of whoever builds. Outside a git repository VERSION, PACKAGE_VERSION and SOURCE_DATE_EPOCH say what git would.
+# The same commit gives the same bytes, wherever and whenever it is built: the binary has no paths,
+# all times are the commit's, and file modes don't depend on the umask. Outside a git repository
+# VERSION, PACKAGE_VERSION and SOURCE_DATE_EPOCH replace git's answers.
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC CGO_ENABLED=0
@@ -32,10 +34,10 @@ rm -f "$out"/portgrave[_-]* # those of another version
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
-# The tag leaves out a library that we do not need (see the Makefile).
+# The tag leaves out a library that is not needed (see the Makefile).
 program() { GOOS=linux GOARCH=$1 go build -trimpath -buildvcs=false -tags urfave_cli_no_docs -ldflags "-s -w -X main.version=$VERSION" -o "$2" ./cmd/portgrave; }
 
-# What is made from the program is made by the one for this machine.
+# The program for this machine generates the manual and completions.
 program "$(go env GOHOSTARCH)" "$stage/here"
 for page in portgrave.8 portgrave-policy.5; do
 	"$stage/here" man "${page%.*}" | gzip -9n >"$stage/$page.gz"

@@ -15,13 +15,15 @@ import (
 	"time"
 )
 
-// version is what the packages in here are built as, at a time long ago.
-var version = []string{"VERSION=v1.2.3-test", "PACKAGE_VERSION=1.2.3+test", "SOURCE_DATE_EPOCH=1790000000"}
+// version is the version of the test packages, with a fixed time.
+var version = []string{"VERSION=v1.2.3-test", "PACKAGE_VERSION=1.2.3+test",
+	"SOURCE_DATE_EPOCH=1790000000"}
 
-// command runs a program to its end, and returns what it printed.
+// command runs a program and returns its output.
 func command(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // a cold compiler cache on a busy machine
+	// a cold compiler cache on a busy machine
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Env = append(os.Environ(), env...)
@@ -33,8 +35,9 @@ func command(t *testing.T, env []string, name string, args ...string) string {
 	return string(out)
 }
 
-// source copies what the packages are built from into a folder: every file of the module that is under version control or might be. That it reads each
-// of them here also tells go test when its last result is no longer that of these files.
+// source copies the files that the packages are built from into a folder: every file of the module
+// that is or might be under version control. Reading them here also tells go test when a cached
+// result is out of date.
 func source(t *testing.T, to string) {
 	t.Helper()
 	root := filepath.Join("..", "..")
@@ -70,32 +73,35 @@ func source(t *testing.T, to string) {
 	}
 }
 
-// built is the folder of packages that all tests look at.
-var built = sync.OnceValues(func() (string, error) { return os.MkdirTemp("", "portgrave-packages-") })
+// packageDir is the folder of packages that all tests share.
+var packageDir = sync.OnceValues(func() (string,
+	error) {
+	return os.MkdirTemp("", "portgrave-packages-")
+})
 
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if dir, err := built(); err == nil {
+	if dir, err := packageDir(); err == nil {
 		_ = os.RemoveAll(dir)
 	}
 	os.Exit(code)
 }
 
-var building sync.Once
+var buildOnce sync.Once
 
-// packages returns the folder of packages, which the first test that asks for it builds.
+// packages returns the folder of packages. The first caller builds them.
 func packages(t *testing.T) string {
 	t.Helper()
-	dir, err := built()
+	dir, err := packageDir()
 	if err != nil {
 		t.Fatal(err)
 	}
-	building.Do(func() { command(t, version, "bash", "build.sh", dir) })
+	buildOnce.Do(func() { command(t, version, "bash", "build.sh", dir) })
 	return dir
 }
 
-// one is the only package that a pattern fits.
-func one(t *testing.T, pattern string) string {
+// findPackage returns the only package that matches a pattern.
+func findPackage(t *testing.T, pattern string) string {
 	t.Helper()
 	found, err := filepath.Glob(filepath.Join(packages(t), pattern))
 	if err != nil || len(found) != 1 {
@@ -113,13 +119,15 @@ func sum(t *testing.T, path string) string {
 	return fmt.Sprintf("%x", sha256.Sum256(content))
 }
 
-// TestSameBytes builds the packages again from a copy of the source in another folder, with other modes and another time zone.
+// TestSameBytes builds the packages again from a copy of the source in another folder, with other
+// modes and another time zone, and expects the same bytes.
 func TestSameBytes(t *testing.T) {
 	first := packages(t)
 	folder := filepath.Join(t.TempDir(), "in", "a folder", "elsewhere")
 	source(t, folder)
 	again := t.TempDir()
-	command(t, append(version, "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "HOSTNAME=elsewhere"), "bash", "-c", `umask 077 && exec bash "$0" "$@"`,
+	command(t, append(version, "TZ=Asia/Tokyo", "LC_ALL=C.UTF-8", "HOSTNAME=elsewhere"), "bash",
+		"-c", `umask 077 && exec bash "$0" "$@"`,
 		filepath.Join(folder, "systemd", "packages", "build.sh"), again, runtime.GOARCH)
 	made, err := os.ReadDir(again)
 	if err != nil || len(made) != 2 {
@@ -134,9 +142,10 @@ func TestSameBytes(t *testing.T) {
 	}
 }
 
-// TestLintian: no error, and no warning but those that are overridden with a reason.
+// TestLintian expects no errors, and only warnings that are overridden with a reason.
 func TestLintian(t *testing.T) {
-	out := command(t, nil, "lintian", "--allow-root", "--fail-on", "none", "--show-overrides", one(t, "portgrave_*_"+runtime.GOARCH+".deb"))
+	out := command(t, nil, "lintian", "--allow-root", "--fail-on", "none", "--show-overrides",
+		findPackage(t, "portgrave_*_"+runtime.GOARCH+".deb"))
 	t.Log(out)
 	for line := range strings.Lines(out) {
 		if strings.HasPrefix(line, "E: ") || strings.HasPrefix(line, "W: ") {
@@ -148,7 +157,7 @@ func TestLintian(t *testing.T) {
 	}
 }
 
-// TestContents: what must be in both kinds of packages, whatever else is.
+// TestContents checks the files that both kinds of packages must contain.
 func TestContents(t *testing.T) {
 	want := []string{
 		"/etc/portgrave/policy.yaml", "/usr/bin/portgrave", "/usr/lib/systemd/system/portgrave-boot.service", "/usr/lib/systemd/system/portgrave.service",
@@ -156,24 +165,27 @@ func TestContents(t *testing.T) {
 		"/usr/share/bash-completion/completions/portgrave", "/usr/share/fish/vendor_completions.d/portgrave.fish", "/_portgrave", "/usr/share/portgrave/policy.schema.json",
 	}
 	for _, arch := range []string{"x86_64", "aarch64"} {
-		rpm := one(t, "portgrave-*."+arch+".rpm")
+		rpm := findPackage(t, "portgrave-*."+arch+".rpm")
 		if out := command(t, nil, "rpm", "-K", rpm); !strings.Contains(out, "digests OK") {
 			t.Errorf("rpm -K: %s", out)
 		}
-		if got := command(t, nil, "rpm", "-qp", "--qf", "%{name} %{version} %{arch} %{license}", rpm); got != "portgrave 1.2.3+test "+arch+" Apache-2.0" {
+		if got := command(t, nil, "rpm", "-qp", "--qf", "%{name} %{version} %{arch} %{license}",
+			rpm); got != "portgrave 1.2.3+test "+arch+" Apache-2.0" {
 			t.Errorf("the rpm says of itself %q", got)
 		}
-		if got := strings.TrimSpace(command(t, nil, "rpm", "-qpc", rpm)); got != "/etc/portgrave/policy.yaml" {
+		if got := strings.TrimSpace(command(t, nil, "rpm", "-qpc",
+			rpm)); got != "/etc/portgrave/policy.yaml" {
 			t.Errorf("configuration files of the rpm: %q", got)
 		}
-		holds(t, rpm, command(t, nil, "rpm", "-qpl", rpm), want)
+		checkLists(t, rpm, command(t, nil, "rpm", "-qpl", rpm), want)
 	}
 	for arch, machine := range map[string]string{"amd64": "x86-64", "arm64": "ARM aarch64"} {
-		deb := one(t, "portgrave_*_"+arch+".deb")
-		holds(t, deb, command(t, nil, "dpkg-deb", "-c", deb), want)
+		deb := findPackage(t, "portgrave_*_"+arch+".deb")
+		checkLists(t, deb, command(t, nil, "dpkg-deb", "-c", deb), want)
 		dir := t.TempDir()
 		command(t, nil, "dpkg-deb", "-R", deb, dir)
-		if got, _ := os.ReadFile(filepath.Join(dir, "DEBIAN", "conffiles")); string(got) != "/etc/portgrave/policy.yaml\n" {
+		if got, _ := os.ReadFile(filepath.Join(dir, "DEBIAN",
+			"conffiles")); string(got) != "/etc/portgrave/policy.yaml\n" {
 			t.Errorf("configuration files of the deb: %q", got)
 		}
 		program := command(t, nil, "file", "-b", filepath.Join(dir, "usr", "bin", "portgrave"))
@@ -183,14 +195,15 @@ func TestContents(t *testing.T) {
 			}
 		}
 		if arch == runtime.GOARCH {
-			if got := command(t, nil, filepath.Join(dir, "usr", "bin", "portgrave"), "--version"); !strings.Contains(got, "v1.2.3-test") {
+			if got := command(t, nil, filepath.Join(dir, "usr", "bin", "portgrave"),
+				"--version"); !strings.Contains(got, "v1.2.3-test") {
 				t.Errorf("the program says it is %s", got)
 			}
 		}
 	}
 }
 
-func holds(t *testing.T, name, list string, want []string) {
+func checkLists(t *testing.T, name, list string, want []string) {
 	t.Helper()
 	for _, path := range want {
 		if !strings.Contains(list, path+"\n") {
@@ -199,10 +212,12 @@ func holds(t *testing.T, name, list string, want []string) {
 	}
 }
 
-// TestLife leads a package through installation, upgrade, removal and purge, in each backend; see testdata/deb.sh and testdata/rpm.sh.
+// TestLife installs, upgrades, removes and purges a package with each backend; see testdata/deb.sh
+// and testdata/rpm.sh.
 func TestLife(t *testing.T) {
 	if os.Geteuid() != 0 {
-		t.Skip("SKIPPED: not root: packages are installed into a copy of the machine, in namespaces")
+		t.Skip("SKIPPED: not root: packages are installed into a copy of the machine, in " +
+			"namespaces")
 	}
 	folder := t.TempDir()
 	place := func(from, pattern, as string, mode os.FileMode) {
@@ -220,7 +235,9 @@ func TestLife(t *testing.T) {
 		}
 	}
 	first, next, unpacked := packages(t), t.TempDir(), t.TempDir()
-	command(t, []string{"VERSION=v1.2.4-test", "PACKAGE_VERSION=1.2.4+test", "SOURCE_DATE_EPOCH=1790000001"}, "bash", "build.sh", next, runtime.GOARCH)
+	command(t,
+		[]string{"VERSION=v1.2.4-test", "PACKAGE_VERSION=1.2.4+test",
+			"SOURCE_DATE_EPOCH=1790000001"}, "bash", "build.sh", next, runtime.GOARCH)
 	arch := map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	place(first, "*_"+runtime.GOARCH+".deb", "first.deb", 0o644)
 	place(next, "*.deb", "second.deb", 0o644)
@@ -248,6 +265,8 @@ func onMachine(t *testing.T, debs, script string, args ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return command(t, nil, "unshare", append([]string{"--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL",
-		"sh", filepath.Join(here, "machine.sh"), t.TempDir(), debs, own, filepath.Join(here, script)}, args...)...)
+	return command(t, nil, "unshare",
+		append([]string{"--mount", "--net", "--pid", "--ipc", "--uts", "--fork",
+			"--kill-child=KILL",
+			"sh", filepath.Join(here, "machine.sh"), t.TempDir(), debs, own, filepath.Join(here, script)}, args...)...)
 }

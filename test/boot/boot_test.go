@@ -14,18 +14,18 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// port is where early.socket listens, and what the policy is about.
+// port is where early.socket listens. The policy is about this port.
 const port = 9090
 
-// Sources. Those from which connections are made in full are the wire's own; the others are
-// spoofed.
+// Sources. The clients, which make full connections, are the wire's own; the others are spoofed.
 var (
-	allowed4, allowed6 = numbered("10.20.2.1", 4), numbered("fd00:20:0:2::1", 4)
-	refused4, refused6 = numbered("8.1.0.1", 40), numbered("2a00:1::1", 40)
+	allowed4, allowed6 = consecutiveAddresses("10.20.2.1", 4),
+		consecutiveAddresses("fd00:20:0:2::1", 4)
+	refused4, refused6 = consecutiveAddresses("8.1.0.1", 40), consecutiveAddresses("2a00:1::1", 40)
 	client4, client6   = netip.MustParseAddr("10.20.1.1"), netip.MustParseAddr("fd00:20:0:1::1")
 )
 
-func numbered(first string, n int) []netip.Addr {
+func consecutiveAddresses(first string, n int) []netip.Addr {
 	all := []netip.Addr{netip.MustParseAddr(first)}
 	for len(all) < n {
 		all = append(all, all[len(all)-1].Next())
@@ -38,14 +38,15 @@ func TestBoot(t *testing.T) {
 	t.Parallel()
 	disk := image(t)
 	const (
-		damage  = `for f in $1/var/lib/portgrave/generations/*.generation; do echo damaged >>$f; done` + "\n"
+		damage = `for f in $1/var/lib/portgrave/generations/*.generation; do echo damaged >>$f; ` +
+			`done` + "\n"
 		invalid = `sed -i "s/9090/99999/" $1/etc/portgrave/policy.yaml` + "\n"
 	)
 	for _, c := range []struct {
 		name    string
 		prepare string
 		loaded  string
-		closed  bool // nobody is let in, not even who is allowed
+		closed  bool // allowed sources are refused too
 	}{
 		{name: "last confirmed generation", loaded: host.LoadedGeneration},
 		{name: "damaged generation", prepare: damage, loaded: host.LoadedPolicy},
@@ -55,16 +56,17 @@ func TestBoot(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			w := watch(t)
+			w := newWatcher(t)
 			m := boot(t, w, disk, c.prepare)
 			m.await("up")
 			if !c.closed {
-				w.served()
+				w.connectAllowed()
 			}
 			refused, allowed := w.answers()
 			w.timeline(m)
 			if len(refused) > 0 {
-				t.Errorf("refused sources were answered %d times, first %+v", len(refused), refused[0])
+				t.Errorf("refused sources were answered %d times, first %+v",
+					len(refused), refused[0])
 			}
 			if c.closed && len(allowed) > 0 {
 				t.Errorf(
@@ -74,19 +76,20 @@ func TestBoot(t *testing.T) {
 				)
 			}
 			if m.refusals() == 0 {
-				t.Error("no packet of a refused source reached the machine, so that it proves nothing")
+				t.Error("no packet of a refused source reached the machine, so that it proves " +
+					"nothing")
 			}
 			if r := m.report(); r.Loaded != c.loaded || r.Error != "" {
 				t.Errorf("booted with %+v instead of %q", r, c.loaded)
 			}
-			w.sound(m)
-			w.tellIfFailed(m)
+			w.checkHealthy(m)
+			w.logIfFailed(m)
 		})
 	}
 }
 
-// TestLate is the control: with a boot unit that comes late, a refused source gets an answer, and
-// the test must see it.
+// TestLate is the control: with a late boot unit a refused source gets an answer, and the test must
+// notice.
 func TestLate(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -95,55 +98,57 @@ func TestLate(t *testing.T) {
 		rm -f sysinit.target.wants/portgrave-boot.service
 		printf "[Unit]\nAfter=nic.service\n[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/usr/bin/portgrave boot\n" >portgrave-boot.service
 		ln -sf /etc/systemd/system/portgrave-boot.service multi-user.target.wants/portgrave-boot.service`
-	w := watch(t)
+	w := newWatcher(t)
 	m := boot(t, w, image(t), late)
 	m.await("nic begins")
 	w.answersUntil(toRefused)
-	w.spare()
+	w.stopRefused()
 	m.await("up")
 	refused, _ := w.answers()
 	w.timeline(m)
 	if len(refused) == 0 {
 		t.Error(
-			"the rules came after the network, and the test saw no answer to a refused source: it would miss anything",
+			"the rules came after the network, and the test saw no answer to a refused source: " +
+				"it would miss anything",
 		)
 	}
 	if r := m.report(); r.Loaded != host.LoadedGeneration {
 		t.Errorf("booted with %+v", r)
 	}
-	w.tellIfFailed(m)
+	w.logIfFailed(m)
 }
 
-// TestPowerCutOnTrial: what was applied on trial and not confirmed when the power goes is not what
-// the machine comes up with.
+// TestPowerCutOnTrial cuts the power while an apply is on trial. The machine must come up without
+// it.
 func TestPowerCutOnTrial(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
 	disk := filepath.Join(t.TempDir(), "disk")
 	run(t, "cp", "--sparse=always", image(t), disk)
-	// The trial lets everybody in. After=multi-user.target keeps that target from waiting for it. What
-	// up.service tells is of no use here.
+	// The trial allows all sources. After=multi-user.target keeps that target from waiting for it.
+	// up.service's report is not needed here.
 	const trial = `printf "version: 1\nservices: [{name: early, port: 9090, allow: [any]}]\n" >$1/etc/portgrave/policy.yaml
 		printf "[Unit]\nAfter=multi-user.target portgrave-boot.service nic.service\n[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/lib/test/trial\n" >$1/etc/systemd/system/trial.service
 		ln -sf /etc/systemd/system/trial.service $1/etc/systemd/system/multi-user.target.wants/trial.service
 		rm $1/etc/systemd/system/multi-user.target.wants/up.service
 		ln -sf /dev/null $1/etc/systemd/system/portgrave.service`
-	w := watch(t)
+	w := newWatcher(t)
 	m := start(t, w, disk, trial, true)
 	m.await("nic up")
 	_, opened := w.answersUntil(func(s lab.Segment) bool { return toRefused(s) && s.Open() })
-	w.spare()
+	w.stopRefused()
 	m.await("on trial")
-	m.off() // without a word to it
+	m.off() // without a shutdown
 	if !opened {
-		t.Errorf("the trial did not let anybody in, so that there is nothing to take back:\n%s", m.tail())
+		t.Errorf("the trial did not let anybody in, so that there is nothing to take back:\n%s",
+			m.tail())
 	}
-	w = watch(t)
+	w = newWatcher(t)
 	m = start(t, w, disk, `cd $1/etc/systemd/system
 		rm -f multi-user.target.wants/trial.service portgrave.service
 		ln -s /etc/systemd/system/up.service multi-user.target.wants/up.service`, false)
 	m.await("up")
-	w.served()
+	w.connectAllowed()
 	refused, _ := w.answers()
 	w.timeline(m)
 	if len(refused) > 0 {
@@ -152,49 +157,51 @@ func TestPowerCutOnTrial(t *testing.T) {
 	if r := m.report(); r.Loaded != host.LoadedGeneration || r.Generation != 1 {
 		t.Errorf("booted with %+v", r)
 	}
-	w.sound(m)
-	w.tellIfFailed(m)
+	w.checkHealthy(m)
+	w.logIfFailed(m)
 }
 
-// deb is our package.
+// deb returns the path of our package.
 func deb(t *testing.T) string {
 	t.Helper()
 	found, err := filepath.Glob("../../bin/packages/portgrave_*_amd64.deb")
 	if err != nil || len(found) != 1 {
-		t.Fatalf("%d packages of ours are there instead of one: run make packages (%v)", len(found), err)
+		t.Fatalf("%d packages of ours are there instead of one: run make packages (%v)",
+			len(found), err)
 	}
 	return found[0]
 }
 
-// image is the disk that all machines start from. It is made once, and never written.
+// image returns the disk that all machines start from. It is made once, and never written
+// afterwards.
 func image(t *testing.T) string {
 	t.Helper()
-	made.Do(func() {
+	imageOnce.Do(func() {
 		dir, err := os.MkdirTemp("", "portgrave-boot-")
 		if err != nil {
 			t.Fatal(err)
 		}
-		madeIn = dir
+		imageDir = dir
 		began := time.Now()
 		writeImage(t, filepath.Join(dir, "disk"), dir, deb(t))
 		t.Logf("the disk was made in %.1f s", time.Since(began).Seconds())
 	})
-	if madeIn == "" {
+	if imageDir == "" {
 		t.Fatal("the disk could not be made")
 	}
-	return filepath.Join(madeIn, "disk")
+	return filepath.Join(imageDir, "disk")
 }
 
 var (
-	made   sync.Once
-	madeIn string
+	imageOnce sync.Once
+	imageDir  string
 )
 
 // TestMain removes the disk.
 func TestMain(m *testing.M) {
 	code := m.Run()
-	if madeIn != "" {
-		_ = os.RemoveAll(madeIn)
+	if imageDir != "" {
+		_ = os.RemoveAll(imageDir)
 	}
 	os.Exit(code)
 }

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// archive is a cpio archive in the form that the kernel unpacks as its first root file system ("newc", see
+// archive is a cpio archive in the format that the kernel unpacks as an initrd ("newc", see
 // Documentation/driver-api/early-userspace/buffer-format.rst).
 type archive struct {
 	bytes.Buffer
@@ -20,17 +20,18 @@ const (
 	endOfFiles = "TRAILER!!!"
 )
 
-// add adds a file. major and minor are a device's.
+// add adds a file. major and minor are for devices.
 func (a *archive) add(name string, mode int, content []byte, major, minor int) {
 	a.inodes++
-	fmt.Fprintf(a, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X", a.inodes, mode, 0, 0, 1, 0, len(content), 0, 0, major, minor, len(name)+1, 0)
+	fmt.Fprintf(a, "070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X",
+		a.inodes, mode, 0, 0, 1, 0, len(content), 0, 0, major, minor, len(name)+1, 0)
 	a.WriteString(name)
 	a.pad(1)
 	a.Write(content)
 	a.pad(0)
 }
 
-// pad writes zeros until the length is a multiple of four, at least so many.
+// pad writes at least so many zeros, until the length is a multiple of four.
 func (a *archive) pad(least int) {
 	for range least {
 		a.WriteByte(0)
@@ -40,7 +41,15 @@ func (a *archive) pad(least int) {
 	}
 }
 
-func (a *archive) dir(name string)                      { a.add(name, directory, nil, 0, 0) }
-func (a *archive) file(name string, content []byte)     { a.add(name, program, content, 0, 0) }
-func (a *archive) device(name string, major, minor int) { a.add(name, character, nil, major, minor) }
-func (a *archive) end() []byte                          { a.add(endOfFiles, 0, nil, 0, 0); return a.Bytes() }
+func (a *archive) dir(name string) { a.add(name, directory, nil, 0, 0) }
+
+func (a *archive) file(name string, content []byte) { a.add(name, program, content, 0, 0) }
+
+func (a *archive) device(name string, major, minor int) {
+	a.add(name, character, nil, major, minor)
+}
+
+func (a *archive) end() []byte {
+	a.add(endOfFiles, 0, nil, 0, 0)
+	return a.Bytes()
+}

@@ -11,23 +11,25 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// added is what the test adds to the machine: the units of the package comment, and the policy.
+// addedFiles are the test's own files for the machine: the units of the package comment, and the
+// policy.
 //
 //go:embed all:testdata/root
-var added embed.FS
+var addedFiles embed.FS
 
-// disk is the size of the machine's disk. The file is sparse.
-const disk = "600M"
+// diskSize is the size of the machine's disk. The file is sparse.
+const diskSize = "600M"
 
-// unneeded are Debian's units that only cost time, since they have nothing to do with networks:
-// sessions of users, the console, and the upkeep of a disk that ends with the test.
-var unneeded = []string{
-	"systemd-logind.service", "systemd-user-sessions.service", "getty.target", "e2scrub_reap.service",
+// maskedUnits are units of Debian that only cost time and don't affect networks: user sessions, the
+// console, and disk maintenance.
+var maskedUnits = []string{
+	"systemd-logind.service", "systemd-user-sessions.service", "getty.target",
+	"e2scrub_reap.service",
 	"systemd-update-utmp.service", "systemd-update-utmp-runlevel.service",
 }
 
 // writeImage makes the machine's disk in a file: Debian, its kernel's modules, our package, and the
-// policy, applied and confirmed, as on a host that was set up before it is started anew.
+// policy, applied and confirmed as on a host that was set up before its first reboot.
 func writeImage(t lab.TB, file, scratch, deb string) {
 	t.Helper()
 	root := filepath.Join(scratch, "root")
@@ -36,8 +38,9 @@ func writeImage(t lab.TB, file, scratch, deb string) {
 	}
 	debian.Unpack(t, root)
 	_, modules, busybox := debian.Kernel(t)
-	run(t, "cp", "-a", filepath.Join(modules, "lib/modules"), filepath.Join(root, "usr/lib/modules"))
-	// Unpacking xz in an emulated kernel takes longer than all else that a boot of ours does.
+	run(t, "cp", "-a",
+		filepath.Join(modules, "lib/modules"), filepath.Join(root, "usr/lib/modules"))
+	// Unpacking xz in an emulated kernel would take longer than the rest of the boot.
 	run(
 		t,
 		"sh",
@@ -50,7 +53,10 @@ func writeImage(t lab.TB, file, scratch, deb string) {
 	debian.Package(t, root, deb)
 	addFiles(t, root)
 	for unit, target := range map[string]string{
-		"early.socket": "sysinit.target", "nic.service": "sysinit.target", "rules.service": "sysinit.target", "up.service": "multi-user.target",
+		"early.socket":  "sysinit.target",
+		"nic.service":   "sysinit.target",
+		"rules.service": "sysinit.target",
+		"up.service":    "multi-user.target",
 	} {
 		wants := filepath.Join(root, "etc/systemd/system", target+".wants")
 		if err := os.MkdirAll(wants, 0o755); err != nil {
@@ -60,13 +66,14 @@ func writeImage(t lab.TB, file, scratch, deb string) {
 			t.Fatalf("%v", err)
 		}
 	}
-	for _, unit := range unneeded {
-		if err := os.Symlink("/dev/null", filepath.Join(root, "etc/systemd/system", unit)); err != nil {
+	for _, unit := range maskedUnits {
+		if err := os.Symlink("/dev/null",
+			filepath.Join(root, "etc/systemd/system", unit)); err != nil {
 			t.Fatalf("%v", err)
 		}
 	}
 	apply(t, root)
-	run(t, "mke2fs", "-q", "-t", "ext4", "-d", root, file, disk)
+	run(t, "mke2fs", "-q", "-t", "ext4", "-d", root, file, diskSize)
 	if err := os.RemoveAll(root); err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -75,7 +82,7 @@ func writeImage(t lab.TB, file, scratch, deb string) {
 // addFiles copies testdata/root over the machine's files.
 func addFiles(t lab.TB, root string) {
 	t.Helper()
-	files, err := fs.Sub(added, "testdata/root")
+	files, err := fs.Sub(addedFiles, "testdata/root")
 	if err == nil {
 		err = fs.WalkDir(files, ".", func(path string, d fs.DirEntry, err error) error {
 			if err != nil {
@@ -97,8 +104,8 @@ func addFiles(t lab.TB, root string) {
 	}
 }
 
-// apply has portgrave apply the policy, in the machine's files and a network namespace that ends
-// with it. What is left is generation 1.
+// apply has portgrave apply the policy as generation 1, in the machine's files and a temporary
+// network namespace.
 func apply(t lab.TB, root string) {
 	t.Helper()
 	run(t, "unshare", "--net", "--mount", "--propagation=private", "sh", "-euc", `

@@ -7,7 +7,7 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// initProgram finds the disk, lets the case change what is on it, and hands over to systemd.
+// initProgram mounts the disk, runs the case's script on it, and starts systemd.
 const initProgram = `#!/busybox sh
 /busybox mount -t devtmpfs dev /dev
 /busybox mount -t proc proc /proc
@@ -25,15 +25,15 @@ echo "test: disk"
 exec /busybox switch_root /root /sbin/init
 `
 
-// writeInitrd writes the kernel's first root file system to a file. prepare is a shell script that
-// changes the disk, which is mounted at $1.
+// writeInitrd writes an initrd to a file. prepare is a shell script that changes the disk, which is
+// mounted at $1.
 func writeInitrd(t lab.TB, file, prepare string) {
 	t.Helper()
 	_, modules, busybox := debian.Kernel(t)
 	writeInitrdOf(t, file, modules, busybox, prepare)
 }
 
-// writeInitrdOf does the same for the kernel whose modules are in a folder.
+// writeInitrdOf is writeInitrd for the kernel whose modules are in a folder.
 func writeInitrdOf(t lab.TB, file, modules, busybox, prepare string) {
 	t.Helper()
 	loaded, err := readModules(modules, busybox, "virtio_pci", "virtio_blk", "virtio_net", "ext4")

@@ -9,8 +9,8 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// testInit is the machine's first process where nothing but a test program runs. It says when it is
-// done, and with which status.
+// testInit is the first process of a machine that only runs a test program. It prints the status at
+// the end.
 const testInit = `#!/bin/sh
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mount -t proc proc /proc
@@ -27,11 +27,11 @@ echo o >/proc/sysrq-trigger
 sleep 60
 `
 
-// testDisk is the size of that machine's disk.
-const testDisk = "900M"
+// testDiskSize is the size of that machine's disk.
+const testDiskSize = "900M"
 
 // writeTestImage makes a disk in a file: Debian with the modules of every kernel, and a test
-// program that is its first process.
+// program that testInit runs.
 func writeTestImage(t lab.TB, file, scratch, program string) {
 	t.Helper()
 	root := filepath.Join(scratch, "test-root")
@@ -45,7 +45,7 @@ func writeTestImage(t lab.TB, file, scratch, program string) {
 	}
 	for _, series := range debian.Series {
 		_, modules, busybox := debian.KernelOf(t, series)
-		// Only what has to do with networks, unpacked: emulated, unpacking takes longer than all else.
+		// Only network modules, unpacked: unpacking in an emulator would take longer than the rest.
 		run(t, "sh", "-euc", `cd "$0"/lib/modules; v=$(ls); mkdir "$1/$v"
 			cp "$v"/modules.* "$1/$v"
 			cp -a --parents "$v"/kernel/net "$v"/kernel/lib "$v"/kernel/crypto "$v"/kernel/drivers/net/*.ko* "$1"
@@ -60,14 +60,14 @@ func writeTestImage(t lab.TB, file, scratch, program string) {
 	if err := os.WriteFile(initd, []byte(testInit), 0o755); err != nil {
 		t.Fatalf("%v", err)
 	}
-	run(t, "mke2fs", "-q", "-t", "ext4", "-d", root, file, testDisk)
+	run(t, "mke2fs", "-q", "-t", "ext4", "-d", root, file, testDiskSize)
 	if err := os.RemoveAll(root); err != nil {
 		t.Fatalf("%v", err)
 	}
 }
 
-// everything is all that the machine has written so far.
-func (m *machine) everything() string {
+// output returns everything that the machine has written so far.
+func (m *machine) output() string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var b strings.Builder

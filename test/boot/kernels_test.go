@@ -14,12 +14,12 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// otherKernels are the tests of test/e2e that need what many kernels lack: those with the build tag
-// kernels.
-const otherKernels = "^Test(VRF|IPVS|TrackingTableFull)"
+// kernelTests are the tests of test/e2e that need features that many kernels lack. They have the
+// build tag kernels.
+const kernelTests = "^Test(VRF|IPVS|TrackingTableFull)"
 
 // TestKernels runs tests of test/e2e in virtual machines with Debian's kernels. None may be skipped
-// there. KERNEL_TESTS replaces the pattern of their names.
+// there. The environment variable KERNEL_TESTS replaces the pattern.
 func TestKernels(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Parallel()
@@ -33,7 +33,7 @@ func TestKernels(t *testing.T) {
 	}
 	disk := filepath.Join(scratch, "disk")
 	writeTestImage(t, disk, scratch, binary)
-	pattern := otherKernels
+	pattern := kernelTests
 	if p := os.Getenv("KERNEL_TESTS"); p != "" {
 		pattern = p
 	}
@@ -55,19 +55,20 @@ func TestKernels(t *testing.T) {
 			)
 			m := launch(
 				t,
-				exec.CommandContext(context.Background(), "sh", emulator(image, initrd, disk, "on", "1024")...),
+				exec.CommandContext(context.Background(), "sh",
+					emulatorArgs(image, initrd, disk, "on", "1024")...),
 			)
 			result := m.await("done").text
-			said := m.everything()
-			if result != "0" || strings.Contains(said, "--- SKIP") {
-				t.Errorf("the tests ended with %s; the machine wrote:\n%s", result, said)
+			output := m.output()
+			if result != "0" || strings.Contains(output, "--- SKIP") {
+				t.Errorf("the tests ended with %s; the machine wrote:\n%s", result, output)
 			}
 			for _, name := range names {
-				if !strings.Contains(said, "--- PASS: "+name+" ") {
+				if !strings.Contains(output, "--- PASS: "+name+" ") {
 					t.Errorf("%s did not pass", name)
 				}
 			}
-			for _, l := range strings.Split(said, "\n") {
+			for _, l := range strings.Split(output, "\n") {
 				if strings.Contains(l, "--- ") {
 					t.Log(strings.TrimSpace(l))
 				}

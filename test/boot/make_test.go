@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// The tests of this package take minutes and have the build tag boot, so that go test ./... leaves them out. Make must not.
+// The tests of this package have the build tag boot, because they take minutes. This test checks
+// that make test runs them.
 func TestMakeTestBoots(t *testing.T) {
 	makefile, err := os.ReadFile("../../Makefile")
 	if err != nil {

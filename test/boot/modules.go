@@ -10,18 +10,20 @@ import (
 	"strings"
 )
 
-// module is a kernel module, ready to be loaded.
+// module is a kernel module to be loaded.
 type module struct {
 	name    string
 	content []byte
 }
 
-// readModules reads modules and what they need, in the order in which they must be loaded. dir holds lib/modules and
-// one version below it. What is part of the kernel itself is left out.
+// readModules reads modules and their dependencies, in loading order. dir has lib/modules with one
+// version below it. Modules built into the kernel are left out.
 func readModules(dir, busybox string, names ...string) ([]module, error) {
 	found, err := filepath.Glob(filepath.Join(dir, "lib/modules/*/modules.dep"))
 	if err != nil || len(found) != 1 {
-		return nil, fmt.Errorf("%d lists of kernel modules below %s instead of one: %v", len(found), dir, err)
+		return nil,
+			fmt.Errorf("%d lists of kernel modules below %s instead of one: %v",
+				len(found), dir, err)
 	}
 	list, err := os.ReadFile(found[0])
 	if err != nil {
@@ -43,7 +45,7 @@ func readModules(dir, busybox string, names ...string) ([]module, error) {
 		file, ok := path[name]
 		switch {
 		case ok:
-			// What must be loaded first stands last in the list.
+			// The list names the first module to load last.
 			all := append([]string{file}, needs[file]...)
 			for _, f := range slices.Backward(all) {
 				if !slices.Contains(order, f) {
@@ -56,7 +58,7 @@ func readModules(dir, busybox string, names ...string) ([]module, error) {
 	}
 	var modules []module
 	for _, f := range order {
-		content, err := uncompressed(busybox, filepath.Join(filepath.Dir(found[0]), f))
+		content, err := readUncompressed(busybox, filepath.Join(filepath.Dir(found[0]), f))
 		if err != nil {
 			return nil, err
 		}
@@ -65,13 +67,13 @@ func readModules(dir, busybox string, names ...string) ([]module, error) {
 	return modules, nil
 }
 
-// moduleName is the name of the module in a file such as kernel/drivers/net/virtio_net.ko.xz.
+// moduleName returns the name of the module in a file such as kernel/drivers/net/virtio_net.ko.xz.
 func moduleName(file string) string {
 	name, _, _ := strings.Cut(filepath.Base(file), ".")
 	return strings.ReplaceAll(name, "-", "_")
 }
 
-func uncompressed(busybox, file string) ([]byte, error) {
+func readUncompressed(busybox, file string) ([]byte, error) {
 	if !strings.HasSuffix(file, ".xz") {
 		return os.ReadFile(file)
 	}

@@ -18,23 +18,23 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// Packets a second. A window of half a millisecond is seen by one packet of a refused source.
+// Packets a second from all sources together. One packet of a refused source falls into 0.5 ms.
 const (
 	refusedRate = 2000
 	allowedRate = 20
 )
 
-// watcher asks the machine from outside, and notes what it sends.
+// watcher sends packets to the machine from outside, and records what it sends.
 type watcher struct {
 	*testing.T
 	wire             *lab.Wire
 	capture          *lab.Capture
 	refused, allowed []*lab.Stream
-	reached          time.Time // when a connection was made in full
+	connectedAt      time.Time // when a full connection was made
 }
 
-// watch makes the machine's surroundings, and begins to ask.
-func watch(t *testing.T) *watcher {
+// newWatcher makes the machine's network, and starts to send.
+func newWatcher(t *testing.T) *watcher {
 	t.Helper()
 	w := &watcher{
 		T:    t,
@@ -56,7 +56,7 @@ func watch(t *testing.T) *watcher {
 
 func at(a netip.Addr) netip.AddrPort { return netip.AddrPortFrom(a, port) }
 
-// boot starts a machine whose disk is changed first, by a script, and whose changes are lost.
+// boot starts a machine after a script has changed its disk. The changes are lost at the end.
 func boot(t *testing.T, w *watcher, disk, prepare string) *machine {
 	t.Helper()
 	return start(t, w, disk, prepare, false)
@@ -69,7 +69,7 @@ func start(t *testing.T, w *watcher, disk, prepare string, keep bool) *machine {
 	return powerOn(t, w.wire, disk, initrd, keep)
 }
 
-// toRefused and toAllowed tell the machine's answers apart.
+// toRefused and toAllowed classify the machine's answers.
 func toRefused(s lab.Segment) bool {
 	return s.From.Port() == port &&
 		(slices.Contains(refused4, s.To.Addr()) || slices.Contains(refused6, s.To.Addr()))
@@ -77,35 +77,35 @@ func toRefused(s lab.Segment) bool {
 
 func toAllowed(s lab.Segment) bool { return s.From.Port() == port && !toRefused(s) }
 
-// served makes a connection in full, of either family, and reads what the service behind
-// early.socket says.
-func (w *watcher) served() {
+// connectAllowed makes a full connection over each family, and reads the service's answer.
+func (w *watcher) connectAllowed() {
 	w.Helper()
 	for source, to := range map[netip.Addr]netip.AddrPort{client4: at(machine4), client6: at(machine6)} {
-		c, err := w.wire.Dial(w.Context(), "tcp", to.String(), lab.From(source), lab.Timeout(patience))
+		c, err := w.wire.Dial(w.Context(), "tcp",
+			to.String(), lab.From(source), lab.Timeout(machineTimeout))
 		if err != nil {
 			w.Errorf("%v is allowed, and could not connect: %v", source, err)
 			continue
 		}
-		_ = c.SetDeadline(time.Now().Add(patience))
-		said, err := io.ReadAll(c)
+		_ = c.SetDeadline(time.Now().Add(machineTimeout))
+		answer, err := io.ReadAll(c)
 		_ = c.Close()
-		if !bytes.Equal(said, []byte("hello\n")) {
-			w.Errorf("the service said %q to %v, which is allowed, and %v", said, source, err)
+		if !bytes.Equal(answer, []byte("hello\n")) {
+			w.Errorf("the service answer %q to %v, which is allowed, and %v", answer, source, err)
 		}
 	}
-	w.reached = time.Now()
+	w.connectedAt = time.Now()
 }
 
-// spare stops asking from refused sources. A machine that answers all of them has no time for
-// anything else.
-func (w *watcher) spare() {
+// stopRefused stops sending from refused sources, because a machine that answers all of them has no
+// time for anything else.
+func (w *watcher) stopRefused() {
 	for _, s := range w.refused {
 		s.Stop()
 	}
 }
 
-// finish stops asking, and returns what the machine sent from its port.
+// finish stops sending, and returns what the machine sent from its port.
 func (w *watcher) finish() []lab.Segment {
 	w.Helper()
 	for _, s := range append(slices.Clone(w.refused), w.allowed...) {
@@ -120,7 +120,7 @@ func (w *watcher) finish() []lab.Segment {
 	return slices.DeleteFunc(seen, func(s lab.Segment) bool { return s.From.Port() != port })
 }
 
-// answers is what the machine sent to refused and to allowed sources.
+// answers returns what the machine sent to refused and to allowed sources.
 func (w *watcher) answers() (refused, allowed []lab.Segment) {
 	w.Helper()
 	for _, s := range w.finish() {
@@ -133,10 +133,10 @@ func (w *watcher) answers() (refused, allowed []lab.Segment) {
 	return refused, allowed
 }
 
-// answersUntil waits for a packet from the machine; false if it does not come in time.
+// answersUntil waits for a packet from the machine; false if it doesn't come in time.
 func (w *watcher) answersUntil(match func(lab.Segment) bool) (lab.Segment, bool) {
 	w.Helper()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(machineTimeout); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if s, ok := w.capture.Find(match); ok {
 			return s, true
 		}
@@ -144,7 +144,7 @@ func (w *watcher) answersUntil(match func(lab.Segment) bool) (lab.Segment, bool)
 	return lab.Segment{}, false
 }
 
-// report reads what the machine's portgrave says of this boot.
+// report returns portgrave's report about this boot.
 func (m *machine) report() host.Booted {
 	m.t.Helper()
 	var r host.Booted
@@ -155,7 +155,7 @@ func (m *machine) report() host.Booted {
 	return r
 }
 
-// refusals is how many packets the machine's own counter says that it refused.
+// refusals returns the machine's own counter of refused packets.
 func (m *machine) refusals() int {
 	m.t.Helper()
 	var n int
@@ -166,8 +166,8 @@ func (m *machine) refusals() int {
 	return n
 }
 
-// sound checks that the daemon took over, and that no unit failed.
-func (w *watcher) sound(m *machine) {
+// checkHealthy checks that the daemon took over, and that no unit failed.
+func (w *watcher) checkHealthy(m *machine) {
 	w.Helper()
 	if failed := m.await("failed").text; failed != "" {
 		w.Errorf("units failed: %s", failed)
@@ -177,8 +177,8 @@ func (w *watcher) sound(m *machine) {
 	}
 }
 
-// tellIfFailed prints what the machine wrote, with the details that it tells last.
-func (w *watcher) tellIfFailed(m *machine) {
+// logIfFailed logs what the machine wrote, including the details at the end.
+func (w *watcher) logIfFailed(m *machine) {
 	w.Helper()
 	if w.Failed() {
 		m.await("details")
@@ -186,7 +186,7 @@ func (w *watcher) tellIfFailed(m *machine) {
 	}
 }
 
-// timeline prints when everything happened, from power-on.
+// timeline logs when everything happened, in seconds from power-on.
 func (w *watcher) timeline(m *machine) {
 	w.Helper()
 	type event struct {
@@ -200,10 +200,14 @@ func (w *watcher) timeline(m *machine) {
 		}
 	}
 	for _, e := range [][2]string{
-		{"disk", "the disk is there, systemd begins"}, {"listener", "the listener is up"}, {"rules", "the boot unit is done"},
-		{"nic begins", "the network may come up"}, {"nic up", "the network card is up"}, {"up", "multi-user.target"},
+		{"disk", "the disk is there, systemd begins"},
+		{"listener", "the listener is up"},
+		{"rules", "the boot unit is done"},
+		{"nic begins", "the network may come up"},
+		{"nic up", "the network card is up"},
+		{"up", "multi-user.target"},
 	} {
-		if l, ok := m.said(e[0]); ok {
+		if l, ok := m.find(e[0]); ok {
 			add(l.at, e[1])
 		}
 	}
@@ -214,7 +218,7 @@ func (w *watcher) timeline(m *machine) {
 	if s, ok := w.capture.Find(toRefused); ok {
 		add(s.At, "FIRST ANSWER TO A REFUSED SOURCE, "+s.To.Addr().String())
 	}
-	add(w.reached, "connections made in full, over IPv4 and IPv6")
+	add(w.connectedAt, "connections made in full, over IPv4 and IPv6")
 	slices.SortFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
 	var b strings.Builder
 	for _, e := range events {

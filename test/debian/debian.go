@@ -1,11 +1,10 @@
-// Package debian hands tests a Debian system of their own, in a folder: systemd and what it needs,
-// nftables, iptables and ipset, out of Debian's packages. They start it in a container or in a
+// Package debian provides tests with a Debian system in a folder: systemd and its dependencies,
+// nftables, iptables and ipset, from Debian's packages. Tests start it in a container or in a
 // virtual machine.
 //
-// build.sh makes it once, into bin/debian ("make deps" runs it); Unpack makes a copy that the test
-// may change, Package installs a .deb in a copy as apt would, Kernel is what a virtual machine
-// starts. The package never starts anything, and writes nowhere but in the folders that it is
-// given.
+// build.sh makes it once, in bin/debian ("make deps" runs it). Unpack makes a copy that a test may
+// change, Package installs a .deb in a copy as apt would, and Kernel returns a kernel for a virtual
+// machine. The package never starts anything, and writes only in the folders that it is given.
 package debian
 
 import (
@@ -18,7 +17,7 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// folder is where build.sh has put it.
+// folder is where build.sh has put the system.
 func folder(t lab.TB) string {
 	t.Helper()
 	_, file, _, _ := runtime.Caller(0)
@@ -29,17 +28,18 @@ func folder(t lab.TB) string {
 	return dir
 }
 
-// Unpack puts the root file system into dir.
+// Unpack unpacks the root file system into dir.
 func Unpack(t lab.TB, dir string) {
 	t.Helper()
 	must(
 		t,
-		exec.Command("tar", "-C", dir, "--numeric-owner", "-xpf", filepath.Join(folder(t), "root.tar")),
+		exec.Command("tar", "-C", dir, "--numeric-owner", "-xpf",
+			filepath.Join(folder(t), "root.tar")),
 	)
 }
 
-// Package installs .deb files in the root file system at dir. Their scripts run in it, and start
-// nothing, since systemctl sees that it is in a chroot.
+// Package installs .deb files in the root file system at dir. Their scripts run there and start
+// nothing, because systemctl notices the chroot.
 func Package(t lab.TB, dir string, debs ...string) {
 	t.Helper()
 	inside := []string{dir, "dpkg", "--install"}
@@ -56,27 +56,19 @@ func Package(t lab.TB, dir string, debs ...string) {
 	}
 }
 
-// Kernel is the newest kernel for virtual machines: its image, the folder that holds its modules
-// below lib/modules, and a static busybox to start it with.
+// Kernel returns the newest kernel for virtual machines: its image, the folder that has
+// lib/modules, and a static busybox for an initrd.
 func Kernel(t lab.TB) (image, modules, busybox string) {
 	t.Helper()
 	dir := folder(t)
-	return filepath.Join(
-			dir,
-			"kernel/vmlinuz",
-		), filepath.Join(
-			dir,
-			"kernel",
-		), filepath.Join(
-			dir,
-			"busybox",
-		)
+	kernel := filepath.Join(dir, "kernel")
+	return filepath.Join(kernel, "vmlinuz"), kernel, filepath.Join(dir, "busybox")
 }
 
-// Series are the kernels that KernelOf has: those that Debian 12 came with and came to.
+// Series are the kernels of KernelOf: the first of Debian 12, and the one of its backports.
 var Series = []string{"6.1", "6.12"}
 
-// KernelOf is the kernel of a series, as Kernel is the newest.
+// KernelOf is Kernel for a kernel series.
 func KernelOf(t lab.TB, series string) (image, modules, busybox string) {
 	t.Helper()
 	dir := folder(t)

@@ -1,6 +1,6 @@
-// Command demo does Portgrave's main job in throwaway network namespaces: a host with a listener on port
-// 9090, an office that may reach it and an internet that may not, with real connections. It changes
-// nothing on the machine that it runs on, and removes the namespaces when it ends.
+// Command demo shows Portgrave's main job in temporary network namespaces: a host with a listener
+// on port 9090, an office that may reach it and an internet that may not, with real connections. It
+// changes nothing on the machine, and removes the namespaces when it ends.
 package main
 
 import (
@@ -92,13 +92,20 @@ func demo(portgrave string) error {
 			return err
 		}
 	}
-	for i, peer := range []struct{ ns, v4, v6 string }{{office, "10.20.0.", "fd00:20::"}, {internet, "203.0.113.", "2001:db8::"}} {
+	for i, peer := range []struct{ ns, v4, v6 string }{
+		{office, "10.20.0.", "fd00:20::"},
+		{internet, "203.0.113.", "2001:db8::"},
+	} {
 		dev := fmt.Sprintf("eth%d", i)
 		for _, args := range [][]string{
-			{"link", "add", "name", dev, "netns", host, "type", "veth", "peer", "name", "eth0", "netns", peer.ns},
-			{"-n", host, "addr", "add", peer.v4 + "1/24", "dev", dev}, {"-n", host, "addr", "add", peer.v6 + "1/64", "dev", dev, "nodad"},
-			{"-n", peer.ns, "addr", "add", peer.v4 + "2/24", "dev", "eth0"}, {"-n", peer.ns, "addr", "add", peer.v6 + "2/64", "dev", "eth0", "nodad"},
-			{"-n", host, "link", "set", dev, "up"}, {"-n", peer.ns, "link", "set", "eth0", "up"},
+			{"link", "add", "name", dev, "netns", host,
+				"type", "veth", "peer", "name", "eth0", "netns", peer.ns},
+			{"-n", host, "addr", "add", peer.v4 + "1/24", "dev", dev},
+			{"-n", host, "addr", "add", peer.v6 + "1/64", "dev", dev, "nodad"},
+			{"-n", peer.ns, "addr", "add", peer.v4 + "2/24", "dev", "eth0"},
+			{"-n", peer.ns, "addr", "add", peer.v6 + "2/64", "dev", "eth0", "nodad"},
+			{"-n", host, "link", "set", dev, "up"},
+			{"-n", peer.ns, "link", "set", "eth0", "up"},
 		} {
 			if err := ip(args...); err != nil {
 				return err
@@ -124,19 +131,26 @@ func demo(portgrave string) error {
 	show := func(title string) {
 		fmt.Printf("\n== %s\n", title)
 		for _, p := range []struct{ name, ns, address string }{
-			{"office   IPv4", office, "10.20.0.1:9090"}, {"office   IPv6", office, "[fd00:20::1]:9090"},
-			{"internet IPv4", internet, "203.0.113.1:9090"}, {"internet IPv6", internet, "[2001:db8::1]:9090"}, {"the host itself", host, "127.0.0.1:9090"},
+			{"office   IPv4", office, "10.20.0.1:9090"},
+			{"office   IPv6", office, "[fd00:20::1]:9090"},
+			{"internet IPv4", internet, "203.0.113.1:9090"},
+			{"internet IPv6", internet, "[2001:db8::1]:9090"},
+			{"the host itself", host, "127.0.0.1:9090"},
 		} {
-			result, _ := exec.Command("ip", "netns", "exec", p.ns, self, "connect", p.address).Output()
+			result, _ := exec.Command("ip", "netns", "exec", p.ns, self, "connect",
+				p.address).Output()
 			fmt.Printf("%-16s → %-22s %s\n", p.name, p.address, result)
 		}
 	}
 	verb := func(args ...string) {
 		fmt.Printf("\n$ portgrave %s\n", strings.Join(args, " "))
-		cmd := exec.Command("ip", append([]string{"netns", "exec", host, portgrave, "--config", dir + "/policy.yaml"}, args...)...)
+		command := []string{
+			"netns", "exec", host, portgrave, "--config", dir + "/policy.yaml",
+		}
+		cmd := exec.Command("ip", append(command, args...)...)
 		cmd.Env = append(os.Environ(), "PORTGRAVE_STATE_DIR="+dir+"/state", "SSH_CONNECTION=")
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-		_ = cmd.Run() // plan and drift say by their exit code that there is something to report
+		_ = cmd.Run() // plan and drift exit with 2 if they have something to report
 	}
 	fmt.Printf("The policy:\n%s", policy)
 	show("Before: everyone reaches port 9090")

@@ -2,7 +2,7 @@ package lab
 
 import "golang.org/x/sys/unix"
 
-// Answer is what a question to a port came to.
+// Answer is the result of a connection attempt or probe.
 type Answer uint8
 
 const (
@@ -16,7 +16,7 @@ const (
 	Prohibited
 	// Unreachable means any other ICMP "destination unreachable".
 	Unreachable
-	// Failed means that the question could not be asked. The world's TB was told why.
+	// Failed means that nothing could be sent. The error was reported to the world's TB.
 	Failed
 )
 
@@ -29,8 +29,8 @@ func (a Answer) String() string {
 	return "unknown"
 }
 
-// icmpAnswer reads an ICMP (RFC 792, RFC 1812) or ICMPv6 (RFC 4443) error. ok is false for one
-// that does not end a connection, such as "fragmentation needed".
+// icmpAnswer classifies an ICMP (RFC 792, RFC 1812) or ICMPv6 (RFC 4443) error. ok is false for
+// messages that do not end a connection, such as "fragmentation needed".
 func icmpAnswer(six bool, kind, code uint8) (answer Answer, ok bool) {
 	if six {
 		if kind != 1 { // destination unreachable
@@ -58,8 +58,8 @@ func icmpAnswer(six bool, kind, code uint8) (answer Answer, ok bool) {
 	return Unreachable, true
 }
 
-// errnoAnswer reads the error of a socket that was told of no ICMP message. ok is false for an
-// error of this end.
+// errnoAnswer classifies the error of a socket that got no ICMP message. ok is false for an error
+// on this side.
 func errnoAnswer(err unix.Errno) (answer Answer, ok bool) {
 	switch err {
 	case 0:

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Refusals are told from silence and from openness, source by source, over both protocols.
-func TestProbeTellsRefusals(t *testing.T) {
+// Probe distinguishes refusals, silence and open ports for each source, over both protocols.
+func TestProbeDistinguishesRefusals(t *testing.T) {
 	RequireRoot(t)
 	w := New(t)
 	w.Host.ListenTCP(9090)
@@ -31,7 +31,7 @@ func TestProbeTellsRefusals(t *testing.T) {
 			if six {
 				first = "2a00:1::"
 			}
-			sources := numbered(first, 2000)
+			sources := consecutiveAddresses(first, 2000)
 			answers := w.Probe(w.Internet, sources, w.Host.At(9090, six), Over(protocol))
 			wrong := 0
 			for i, s := range sources {
@@ -40,15 +40,16 @@ func TestProbeTellsRefusals(t *testing.T) {
 				}
 			}
 			if wrong != 0 {
-				t.Errorf("%s over %d: %d of %d sources were judged wrong", name, protocol, wrong, len(sources))
+				t.Errorf("%s over %d: %d of %d sources were judged wrong",
+					name, protocol, wrong, len(sources))
 			}
 		}
 	}
-	// From behind the other interface the answers find their way back as well.
+	// Answers also find their way back from the other interface.
 	for name, begin := range map[string]string{"IPv4": "10.20.7.0", "IPv6": "fd00:20:0:7::"} {
-		sources := numbered(begin, 400)
+		sources := consecutiveAddresses(begin, 400)
 		eth1 := w.Host.Link("eth1")
-		to := netip.AddrPortFrom(first(&eth1, sources[0].Is6()), 9090)
+		to := netip.AddrPortFrom(firstAddress(&eth1, sources[0].Is6()), 9090)
 		answers := w.Probe(w.Office, sources, to)
 		for i, s := range sources {
 			if answers[s] != wants[i%4] {
@@ -58,15 +59,16 @@ func TestProbeTellsRefusals(t *testing.T) {
 	}
 }
 
-// A denied source that gets in while a rule is away for a moment is caught in the act.
-func TestStreamSeesAnOpening(t *testing.T) {
+// Stream finds a denied source that gets in while a rule is briefly missing.
+func TestStreamFindsAnOpening(t *testing.T) {
 	RequireRoot(t)
 	w := New(t)
 	w.Host.ListenTCP(9090)
 	const shut = "add rule inet t c tcp dport 9090 drop\n"
-	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n }\n }\n" + shut)
+	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n }\n }\n" +
+		shut)
 	for name, begin := range map[string]string{"IPv4": "8.2.0.0", "IPv6": "2a00:2::"} {
-		sources := numbered(begin, 20)
+		sources := consecutiveAddresses(begin, 20)
 		s := w.Stream(w.Internet, sources, w.Host.At(9090, sources[0].Is6()))
 		s.WaitRounds(20)
 		if s.Answered() != 0 {
@@ -76,12 +78,13 @@ func TestStreamSeesAnOpening(t *testing.T) {
 		w.Host.NFT(shut)
 		s.WaitRounds(20)
 		if r := s.Stop(); r.Open == 0 || r.Unanswered == 0 || r.Sources[0].Sent < 40 {
-			t.Errorf("%s: the opening was missed: %d open, %d unanswered", name, r.Open, r.Unanswered)
+			t.Errorf("%s: the opening was missed: %d open, %d unanswered",
+				name, r.Open, r.Unanswered)
 		}
 	}
 }
 
-// FuzzFrame reads anything that may come along the wire.
+// FuzzFrame checks that any frame can be parsed.
 func FuzzFrame(f *testing.F) {
 	link := &Link{MAC: mac(1, 1), gateway: &Link{MAC: mac(1, 2)}}
 	for _, to := range []string{"198.51.100.10:9090", "[2001:db8:100::10]:9090"} {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Capture notes every TCP packet that comes in by a node's first interface, whatever it answers, if it answers anything.
-// Where Stream counts answers to its own probes, this is the proof that nothing else came either.
+// Capture records every TCP packet that arrives at a node's first interface. Stream counts only
+// answers to its own probes; Capture proves that nothing else came.
 type Capture struct {
 	fd   int
 	stop atomic.Bool
@@ -24,23 +24,23 @@ type Capture struct {
 	err   error
 }
 
-// Segment is a TCP packet that came.
+// Segment is a captured TCP packet.
 type Segment struct {
 	At       time.Time
 	From, To netip.AddrPort
 	Flags    uint8
 }
 
-// Open reports whether it accepts a connection: SYN and ACK.
+// Open reports whether the packet accepts a connection: SYN and ACK.
 func (s Segment) Open() bool { return s.Flags&(tcpSYN|tcpACK) == tcpSYN|tcpACK }
 
-// Reset reports whether it refuses or ends one.
+// Reset reports whether the packet refuses or ends a connection.
 func (s Segment) Reset() bool { return s.Flags&tcpRST != 0 }
 
-// maxSegments bounds what a capture keeps. A test that lets a million packets through learns nothing from the rest.
+// maxSegments bounds the packets that a capture keeps. More would not help a test.
 const maxSegments = 1 << 20
 
-// Capture begins to note. The end of the world stops it.
+// Capture starts to record. It stops when the world ends.
 func (n *Node) Capture() *Capture {
 	n.t.Helper()
 	c := &Capture{}
@@ -76,7 +76,7 @@ func (c *Capture) receive() {
 			c.mu.Unlock()
 			break
 		}
-		if c.stop.Load() { // and nothing is left to read
+		if c.stop.Load() { // everything was read
 			break
 		}
 		fds := []unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLIN}}
@@ -114,7 +114,7 @@ func (c *Capture) take(at time.Time, frame []byte) {
 	})
 }
 
-// First is when the first frame of any kind came; zero if none has.
+// First returns when the first frame of any kind came; zero if none has.
 func (c *Capture) First() time.Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -133,8 +133,8 @@ func (c *Capture) Find(match func(Segment) bool) (Segment, bool) {
 	return Segment{}, false
 }
 
-// Stop ends the capture and returns all of it. lost counts what there was no time or room for: unless it is 0, that
-// something is not there proves nothing. An error means the same.
+// Stop ends the capture and returns all packets. lost counts packets that were not recorded. If it
+// is not 0, or there is an error, a missing packet proves nothing.
 func (c *Capture) Stop() (seen []Segment, lost int, err error) {
 	c.end()
 	c.mu.Lock()

@@ -12,9 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Connect tries one connection from the node, as a client would, and says what came of it. Over
-// UDP a datagram is sent to a server of ListenUDP, which echoes it. Over
-// SCTP an INIT is sent to a port of ListenSCTP.
+// Connect tries one connection from the node, as a client would. Over UDP it sends a datagram to a
+// server of ListenUDP, which echoes it. Over SCTP it sends an INIT to a port of ListenSCTP.
 func (n *Node) Connect(to netip.AddrPort, opts ...Option) Answer {
 	n.t.Helper()
 	o := options(opts)
@@ -35,9 +34,9 @@ func (n *Node) Connect(to netip.AddrPort, opts ...Option) Answer {
 	return answer
 }
 
-// connect uses the socket calls themselves, because only the error queue tells an administrative
-// refusal from a missing route.
-func connect(to netip.AddrPort, o asking) (Answer, error) {
+// connect uses socket calls, because only the error queue distinguishes an administrative refusal
+// from a missing route.
+func connect(to netip.AddrPort, o settings) (Answer, error) {
 	six := to.Addr().Is6()
 	fd, err := clientSocket(o.protocol, six)
 	if err != nil {
@@ -55,12 +54,12 @@ func connect(to netip.AddrPort, o asking) (Answer, error) {
 	err = unix.Connect(fd, sockaddr(to))
 	var errno unix.Errno
 	if errors.As(err, &errno) && errno != unix.EINPROGRESS {
-		return verdict(fd, six, errno)
+		return answerOf(fd, six, errno)
 	}
 	if o.protocol == UDP {
-		return echo(fd, six, o.timeout)
+		return exchangeUDP(fd, six, o.timeout)
 	}
-	ready, err := wait(fd, unix.POLLOUT, o.timeout)
+	ready, err := waitReady(fd, unix.POLLOUT, o.timeout)
 	if err != nil || !ready {
 		return Dropped, err
 	}
@@ -69,10 +68,10 @@ func connect(to netip.AddrPort, o asking) (Answer, error) {
 		return Failed, err
 	}
 	if code == 0 {
-		// Leave no TIME_WAIT behind: the source port may be wanted again.
+		// Reset the connection, so that no TIME_WAIT keeps the source port from being used again.
 		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
-	return verdict(fd, six, unix.Errno(code))
+	return answerOf(fd, six, unix.Errno(code))
 }
 
 // clientSocket opens a non-blocking socket whose ICMP errors can be read.
@@ -100,7 +99,7 @@ func clientSocket(p Protocol, six bool) (int, error) {
 	return fd, nil
 }
 
-// setDevice binds a socket to an interface, if one is named.
+// setDevice binds a socket to an interface, unless name is "".
 func setDevice(fd int, name string) error {
 	if name == "" {
 		return nil
@@ -108,18 +107,18 @@ func setDevice(fd int, name string) error {
 	return os.NewSyscallError("setsockopt SO_BINDTODEVICE", unix.BindToDevice(fd, name))
 }
 
-// echo sends a datagram and waits for it to come back. It is repeated, since UDP is not: a busy
+// exchangeUDP sends a datagram and waits for its echo. It repeats the datagram, because a busy
 // machine may lose one.
-func echo(fd int, six bool, timeout time.Duration) (Answer, error) {
+func exchangeUDP(fd int, six bool, timeout time.Duration) (Answer, error) {
 	const tries = 3
 	payload := []byte("are you there?")
 	buf := make([]byte, 2048)
 	for range tries {
 		var errno unix.Errno
 		if _, err := unix.Write(fd, payload); errors.As(err, &errno) {
-			return verdict(fd, six, errno)
+			return answerOf(fd, six, errno)
 		}
-		ready, err := wait(fd, unix.POLLIN, timeout/tries)
+		ready, err := waitReady(fd, unix.POLLIN, timeout/tries)
 		if err != nil {
 			return Failed, err
 		}
@@ -128,7 +127,7 @@ func echo(fd int, six bool, timeout time.Duration) (Answer, error) {
 		}
 		size, err := unix.Read(fd, buf)
 		if errors.As(err, &errno) {
-			return verdict(fd, six, errno)
+			return answerOf(fd, six, errno)
 		}
 		if bytes.HasSuffix(buf[:size], payload) {
 			return Open, nil
@@ -138,8 +137,8 @@ func echo(fd int, six bool, timeout time.Duration) (Answer, error) {
 	return Dropped, nil
 }
 
-// verdict turns a socket's error into an answer, after asking for the ICMP message behind it.
-func verdict(fd int, six bool, errno unix.Errno) (Answer, error) {
+// answerOf turns a socket's error into an answer, with the help of the ICMP message behind it.
+func answerOf(fd int, six bool, errno unix.Errno) (Answer, error) {
 	if _, kind, code, ok := icmpError(fd); ok {
 		if answer, ok := icmpAnswer(six, kind, code); ok {
 			return answer, nil
@@ -152,9 +151,8 @@ func verdict(fd int, six bool, errno unix.Errno) (Answer, error) {
 	return answer, nil
 }
 
-// icmpError reads an ICMP error from the socket's error queue, with what it quotes of the packet it
-// is about. The layout is struct sock_extended_err of linux/errqueue.h: errno (4 bytes), origin,
-// type, code.
+// icmpError reads an ICMP error from the socket's error queue, and what it quotes of the packet.
+// The layout is struct sock_extended_err of linux/errqueue.h: errno (4 bytes), origin, type, code.
 func icmpError(fd int) (quoted []byte, kind, code uint8, ok bool) {
 	buf, oob := make([]byte, 2048), make([]byte, 512)
 	for {
@@ -170,16 +168,17 @@ func icmpError(fd int) (quoted []byte, kind, code uint8, ok bool) {
 			if len(m.Data) < 8 || binary.NativeEndian.Uint32(m.Data) == 0 {
 				continue
 			}
-			if origin := m.Data[4]; origin == unix.SO_EE_ORIGIN_ICMP || origin == unix.SO_EE_ORIGIN_ICMP6 {
+			switch m.Data[4] {
+			case unix.SO_EE_ORIGIN_ICMP, unix.SO_EE_ORIGIN_ICMP6:
 				return buf[:length], m.Data[5], m.Data[6], true
 			}
 		}
 	}
 }
 
-// wait waits until the socket is ready or has an error. Nothing counts as silence before the
-// thread has looked once more after the time was up.
-func wait(fd int, events int16, timeout time.Duration) (bool, error) {
+// waitReady waits until the socket is ready or has an error. It polls once more after the time is
+// up, because the thread may have been delayed.
+func waitReady(fd int, events int16, timeout time.Duration) (bool, error) {
 	end := time.Now().Add(timeout)
 	for {
 		left := max(time.Until(end), 0)

@@ -12,7 +12,7 @@ const (
 	ipv6Size     = 40
 	tcpSize      = 24 // with one option
 	udpSize      = 8
-	tagSize      = 4 // what a UDP probe carries
+	tagSize      = 4 // payload of a UDP probe
 	icmpSize     = 8
 )
 
@@ -29,22 +29,22 @@ const (
 	etherIPv6 = 0x86dd
 )
 
-// template is a probe's frame, in which only source, source port, tag and checksum change.
-// The tag is a TCP sequence number, or a UDP payload: it comes back with the answer.
+// template is a probe's frame. Only source, source port, tag and checksum change. The tag is a TCP
+// sequence number or a UDP payload, which comes back with the answer.
 type template struct {
 	six      bool
 	protocol Protocol
 	to       netip.AddrPort
 	frame    []byte
-	ip, l4   int // where the headers begin
+	ip, l4   int // offsets of the headers
 	sum      uint32
 	layout   layout
 }
 
-// newTemplate writes a probe to an address, framed for a link.
+// newTemplate returns a probe to an address, framed for a link.
 func newTemplate(l *Link, p Protocol, to netip.AddrPort) *template {
 	t := &template{six: to.Addr().Is6(), protocol: p, to: to, ip: ethernetSize, layout: layoutOf(p)}
-	t.frame = t.head(l, to)
+	t.frame = t.writeHeaders(l, to)
 	size := t.layout.size
 
 	l4 := t.frame[t.l4:]
@@ -66,13 +66,13 @@ func newTemplate(l *Link, p Protocol, to netip.AddrPort) *template {
 		}
 	}
 	// The pseudo-header: destination, protocol, length. The source is added to each probe.
-	t.sum = add(uint32(p.wire(t.six))+uint32(size), to.Addr().AsSlice())
+	t.sum = addChecksum(uint32(p.ipNumber(t.six))+uint32(size), to.Addr().AsSlice())
 	return t
 }
 
-// head is a frame with all headers but the transport's, whose source and checksum are missing.
-func (t *template) head(l *Link, to netip.AddrPort) []byte {
-	size, wire := t.layout.size, t.protocol.wire(t.six)
+// writeHeaders returns a frame with all headers but the transport's. Source and checksum are empty.
+func (t *template) writeHeaders(l *Link, to netip.AddrPort) []byte {
+	size, wire := t.layout.size, t.protocol.ipNumber(t.six)
 	kind := uint16(etherIPv4)
 	t.l4 = ethernetSize + ipv4Size
 	if t.six {
@@ -99,7 +99,7 @@ func (t *template) head(l *Link, to netip.AddrPort) []byte {
 	return frame
 }
 
-// fill makes the frame the probe of one source.
+// fill turns the frame into a probe from one source.
 func (t *template) fill(source netip.Addr, port uint16, tag uint32) {
 	var raw []byte
 	if t.six {
@@ -112,26 +112,26 @@ func (t *template) fill(source netip.Addr, port uint16, tag uint32) {
 		raw = ip[12:16]
 		copy(raw, a[:])
 		ip[10], ip[11] = 0, 0
-		binary.BigEndian.PutUint16(ip[10:], ^fold(add(0, ip[:ipv4Size])))
+		binary.BigEndian.PutUint16(ip[10:], ^foldChecksum(addChecksum(0, ip[:ipv4Size])))
 	}
 	l4 := t.frame[t.l4:]
 	binary.BigEndian.PutUint16(l4[t.layout.port:], port)
 	binary.BigEndian.PutUint32(l4[t.layout.tag:], tag)
 	check := t.layout.check
 	l4[check], l4[check+1] = 0, 0
-	sum := add(add(t.sum, raw), l4)
+	sum := addChecksum(addChecksum(t.sum, raw), l4)
 	if !t.protocol.hasPorts() && !t.six {
-		sum = add(0, l4) // ICMP has no pseudo-header
+		sum = addChecksum(0, l4) // ICMP has no pseudo-header
 	}
-	sum = uint32(^fold(sum))
+	sum = uint32(^foldChecksum(sum))
 	if sum == 0 && t.protocol == UDP {
 		sum = 0xffff // zero would mean "no checksum"
 	}
 	binary.BigEndian.PutUint16(l4[check:], uint16(sum))
 }
 
-// add sums 16-bit words for the Internet checksum (RFC 1071); fold ends it.
-func add(sum uint32, b []byte) uint32 {
+// addChecksum sums 16-bit words for the Internet checksum (RFC 1071); foldChecksum finishes it.
+func addChecksum(sum uint32, b []byte) uint32 {
 	for ; len(b) > 1; b = b[2:] {
 		sum += uint32(b[0])<<8 | uint32(b[1])
 	}
@@ -141,23 +141,23 @@ func add(sum uint32, b []byte) uint32 {
 	return sum
 }
 
-func fold(sum uint32) uint16 {
+func foldChecksum(sum uint32) uint16 {
 	for sum > 0xffff {
 		sum = sum>>16 + sum&0xffff
 	}
 	return uint16(sum)
 }
 
-// reply is a frame that answers a probe.
+// reply is an answer to a probe.
 type reply struct {
-	source netip.Addr // the probe's, to which the answer was sent
+	source netip.Addr // of the probe, to which the answer was sent
 	port   uint16
 	tag    uint32
 	answer Answer
 }
 
-// read recognises the answer to a probe of this template. The frame begins with the Ethernet
-// header and may be anything.
+// read recognises the answer to a probe of this template. The frame starts with the Ethernet
+// header, and may have any content.
 func (t *template) read(frame []byte) (reply, bool) {
 	p, ok := parse(frame)
 	if !ok {
@@ -166,7 +166,7 @@ func (t *template) read(frame []byte) (reply, bool) {
 	return t.answer(p)
 }
 
-// answer is read for a frame that was parsed already.
+// answer is read for a parsed frame.
 func (t *template) answer(p packet) (reply, bool) {
 	if p.six != t.six {
 		return reply{}, false
@@ -185,9 +185,8 @@ func (t *template) answer(p packet) (reply, bool) {
 		}
 		r := reply{source: p.to, port: binary.BigEndian.Uint16(p.payload[2:]), answer: Open}
 		if t.protocol == UDP {
-			r.tag = binary.BigEndian.Uint32(
-				p.payload[len(p.payload)-tagSize:],
-			) // the echo ends with what was sent
+			// The echo ends with the payload of the probe.
+			r.tag = binary.BigEndian.Uint32(p.payload[len(p.payload)-tagSize:])
 			return r, true
 		}
 		if len(p.payload) < 20 {
@@ -207,7 +206,7 @@ func (t *template) answer(p packet) (reply, bool) {
 	return reply{}, false
 }
 
-// readError recognises an ICMP error, by the probe that it quotes.
+// readError recognises an ICMP error by the probe that it quotes.
 func (t *template) readError(message []byte) (reply, bool) {
 	if len(message) < icmpSize {
 		return reply{}, false
@@ -217,8 +216,8 @@ func (t *template) readError(message []byte) (reply, bool) {
 		return reply{}, false
 	}
 	p, ok := parseIP(message[icmpSize:], t.six)
-	if !ok || p.protocol != t.protocol.wire(t.six) || p.to != t.to.Addr() ||
-		len(p.payload) < t.layout.least() {
+	if !ok || p.protocol != t.protocol.ipNumber(t.six) || p.to != t.to.Addr() ||
+		len(p.payload) < t.layout.minPayload() {
 		return reply{}, false
 	}
 	if t.protocol.hasPorts() && binary.BigEndian.Uint16(p.payload[2:]) != t.to.Port() {
@@ -248,8 +247,8 @@ func parse(frame []byte) (packet, bool) {
 	return packet{}, false
 }
 
-// parseIP reads an IP packet; one that is quoted by an ICMP error may be cut short, so the payload
-// is what is there.
+// parseIP parses an IP packet. An ICMP error may quote only its beginning, so the payload may be
+// cut.
 func parseIP(b []byte, six bool) (packet, bool) {
 	if six {
 		if len(b) < ipv6Size || b[0]>>4 != 6 {

@@ -8,14 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// InjectedPayload is what a UDP datagram of Inject carries.
+// InjectedPayload is the payload of a UDP datagram of Inject: "port", the bytes of injectedTag.
 const InjectedPayload = "\x70\x6f\x72\x74"
 
 const injectedTag = 0x706f7274
 
-// Inject puts one packet on the cable of a node's interface, over UDP or as the SYN of a TCP
-// connection. Its source may be anybody's, the receiver's own among them: the node's kernel has no
-// say.
+// Inject puts one packet on a node's interface, over UDP or as a TCP SYN. Its source may be any
+// address, even the receiver's, because the node's kernel doesn't check it.
 func (n *Node) Inject(iface string, over Protocol, from, to netip.AddrPort) {
 	n.t.Helper()
 	link := n.Link(iface)
@@ -34,8 +33,8 @@ func (n *Node) Inject(iface string, over Protocol, from, to netip.AddrPort) {
 	}
 }
 
-// Advertise sends a router advertisement that offers a default route for an hour (RFC 4861 §4.2),
-// from a link-local address that the node has on the interface.
+// Advertise sends a router advertisement for a default route of an hour (RFC 4861 §4.2), from a
+// link-local address of the node on the interface.
 func (n *Node) Advertise(iface string, from netip.Addr) {
 	n.t.Helper()
 	link := n.Link(iface)
@@ -45,7 +44,7 @@ func (n *Node) Advertise(iface string, from netip.Addr) {
 			return err
 		}
 		defer unix.Close(fd)
-		const neighbourHops = 255 // from a router on the link, and from nobody further away
+		const neighbourHops = 255 // receivers require it, since it proves that no router was passed
 		allNodes := unix.SockaddrInet6{
 			ZoneId: uint32(link.Index),
 			Addr:   netip.MustParseAddr("ff02::1").As16(),
@@ -67,13 +66,13 @@ func (n *Node) Advertise(iface string, from netip.Addr) {
 	}
 }
 
-// Guest adds a node to the bridge docker0, beside Container, with addresses of its own there.
+// Guest adds a node to the bridge docker0, beside Container, with addresses of its own.
 func (w *World) Guest(name string) *Node {
 	w.t.Helper()
 	guest, err := newNode(w.t, name)
 	if err == nil {
 		w.t.Cleanup(guest.close)
-		err = w.plugIn(guest)
+		err = w.addToBridge(guest)
 	}
 	if err != nil {
 		w.t.Fatalf("%v", err)
@@ -81,12 +80,12 @@ func (w *World) Guest(name string) *Node {
 	return guest
 }
 
-func (w *World) plugIn(guest *Node) error {
-	if err := guest.Do(func() error { return tune(false) }); err != nil {
+func (w *World) addToBridge(guest *Node) error {
+	if err := guest.Do(func() error { return setSysctls(false) }); err != nil {
 		return err
 	}
-	const cable = 20 // beyond those of connect
-	outer, inner, err := w.cable(cable, w.Host, "veth1", guest, "eth0")
+	const cable = 20 // larger than those of connectNodes
+	outer, inner, err := w.connectPair(cable, w.Host, "veth1", guest, "eth0")
 	if err != nil {
 		return err
 	}

@@ -8,7 +8,7 @@ import (
 
 var families = map[string]bool{"IPv4": false, "IPv6": true}
 
-// TestConnect tries every answer that a port can give, each with its own cause.
+// TestConnect tries every possible answer of a port.
 func TestConnect(t *testing.T) {
 	RequireRoot(t)
 	begin := time.Now()
@@ -30,9 +30,11 @@ func TestConnect(t *testing.T) {
 			for _, p := range []Protocol{TCP, UDP} {
 				for port, want := range map[uint16]Answer{9090: Open, 9091: Dropped, 9092: Prohibited, 9093: Unreachable, 9094: Refused, 9095: Refused} {
 					begin := time.Now()
-					got := from.Connect(w.Host.At(port, six), Over(p), Timeout(100*time.Millisecond))
+					got := from.Connect(w.Host.At(port, six), Over(p),
+						Timeout(100*time.Millisecond))
 					if got != want {
-						t.Errorf("%s: %s to port %d over %d: %v, want %v", name, from.Name, port, p, got, want)
+						t.Errorf("%s: %s to port %d over %d: %v, want %v",
+							name, from.Name, port, p, got, want)
 					}
 					if d := time.Since(begin); got != Dropped && d > 50*time.Millisecond {
 						t.Logf("%s %s %d %d took %v", name, from.Name, port, p, d)
@@ -72,7 +74,7 @@ func TestPublish(t *testing.T) {
 			t.Errorf("%s: from %v: %v", name, client, got)
 		}
 	}
-	if !until(3*time.Second, func() bool { return inet.Accepted() == 2 }) {
+	if !waitUntil(3*time.Second, func() bool { return inet.Accepted() == 2 }) {
 		t.Errorf("accepted %d", inet.Accepted())
 	}
 }

@@ -14,13 +14,13 @@ type Link struct {
 	Name  string
 	Index int
 	MAC   net.HardwareAddr
-	// V4 and V6 are its addresses in the order in which they were added, without link-local ones.
+	// V4 and V6 are its addresses in the order they were added, without link-local addresses.
 	V4, V6 []netip.Addr
 
-	gateway *Link // the interface that packets leaving here are sent to
+	gateway *Link // the next interface for packets that leave here
 }
 
-// LinkLocal is the interface's link-local address, which its MAC makes (RFC 4291 appendix A).
+// LinkLocal is the interface's link-local address, derived from its MAC (RFC 4291 appendix A).
 func (l Link) LinkLocal() netip.Addr { return linkLocal(l.MAC).Addr() }
 
 // Link returns the interface of that name; an unknown name ends the test.
@@ -60,16 +60,13 @@ func (n *Node) Addr(six bool) netip.Addr {
 	return n.Addr4()
 }
 
-// At is AddrPort for the address of the same family as like, on the node's first interface.
-func (n *Node) At(
-	port uint16,
-	six bool,
-) netip.AddrPort {
+// At is AddrPortFrom with Addr.
+func (n *Node) At(port uint16, six bool) netip.AddrPort {
 	return netip.AddrPortFrom(n.Addr(six), port)
 }
 
-// adopt brings an interface of the namespace up, and remembers it.
-func (n *Node) adopt(name string) (*Link, error) {
+// bringUp brings an interface of the namespace up, and records it.
+func (n *Node) bringUp(name string) (*Link, error) {
 	l, err := n.routes.LinkByName(name)
 	if err != nil {
 		return nil, fmt.Errorf("lab: %s: interface %s: %w", n.Name, name, err)
@@ -89,34 +86,24 @@ func (n *Node) adopt(name string) (*Link, error) {
 	return link, nil
 }
 
-// linkLocal is the link-local address that the kernel would make of a MAC address: modified EUI-64
-// (RFC 4291, appendix A).
+// linkLocal returns the link-local address that the kernel derives from a MAC address: modified
+// EUI-64 (RFC 4291, appendix A).
 func linkLocal(m net.HardwareAddr) netip.Prefix {
-	a := netip.AddrFrom16(
-		[16]byte{
-			0xfe,
-			0x80,
-			8:  m[0] ^ 2,
-			9:  m[1],
-			10: m[2],
-			11: 0xff,
-			12: 0xfe,
-			13: m[3],
-			14: m[4],
-			15: m[5],
-		},
-	)
+	a := netip.AddrFrom16([16]byte{
+		0xfe, 0x80, 0, 0, 0, 0, 0, 0,
+		m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5],
+	})
 	return netip.PrefixFrom(a, 64)
 }
 
-// address gives an interface an address. plain leaves out the route to the prefix, for links on
-// which everything is behind one neighbour.
-func (n *Node) address(l *Link, prefix netip.Prefix, plain bool) error {
+// address adds an address to an interface. noPrefixRoute omits the route to the prefix, for links
+// where everything is behind one neighbour.
+func (n *Node) address(l *Link, prefix netip.Prefix, noPrefixRoute bool) error {
 	a := &netlink.Addr{IPNet: ipNet(prefix), LinkIndex: l.Index}
 	if prefix.Addr().Is6() {
 		a.Flags |= unix.IFA_F_NODAD // usable at once
 	}
-	if plain {
+	if noPrefixRoute {
 		a.Flags |= unix.IFA_F_NOPREFIXROUTE
 	}
 	link := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Name: l.Name, Index: l.Index}}
@@ -133,7 +120,7 @@ func (n *Node) address(l *Link, prefix netip.Prefix, plain bool) error {
 	return nil
 }
 
-// AddAddress gives an interface one more address, usable at once.
+// AddAddress adds an address to an interface, usable at once.
 func (n *Node) AddAddress(iface string, prefix netip.Prefix) {
 	n.t.Helper()
 	l := n.link(iface)
@@ -146,7 +133,8 @@ func (n *Node) AddAddress(iface string, prefix netip.Prefix) {
 	}
 }
 
-// route is a route of a node: to a prefix through an interface, by a gateway if it is valid.
+// route is a route of a node to a prefix, through an interface, and by the gateway via if it is
+// valid.
 type route struct {
 	to  netip.Prefix
 	via netip.Addr
@@ -154,7 +142,7 @@ type route struct {
 	mtu int
 }
 
-// addRoute sets a route, in place of one to the same prefix.
+// addRoute sets a route, and replaces one to the same prefix.
 func (n *Node) addRoute(r route) error {
 	nr := &netlink.Route{
 		LinkIndex: r.dev.Index,
@@ -169,12 +157,13 @@ func (n *Node) addRoute(r route) error {
 		nr.Scope = netlink.SCOPE_LINK
 	}
 	if err := n.routes.RouteReplace(nr); err != nil {
-		return fmt.Errorf("lab: %s: route to %v via %v dev %s: %w", n.Name, r.to, r.via, r.dev.Name, err)
+		return fmt.Errorf("lab: %s: route to %v via %v dev %s: %w",
+			n.Name, r.to, r.via, r.dev.Name, err)
 	}
 	return nil
 }
 
-// addLocal makes every address of a prefix one of the node's own, for sending and receiving.
+// addLocal makes every address of a prefix the node's own, for sending and receiving.
 func (n *Node) addLocal(prefix netip.Prefix) error {
 	err := n.routes.RouteReplace(&netlink.Route{
 		LinkIndex: 1, // lo is the first interface of every namespace

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options of multicast routing sockets (include/uapi/linux/mroute.h, mroute6.h: the numbers are the
-// same).
+// Options of multicast routing sockets (include/uapi/linux/mroute.h and mroute6.h, which use the
+// same numbers).
 const (
 	mroutingInit      = 200 // MRT_INIT, MRT6_INIT
 	mroutingInterface = 202 // MRT_ADD_VIF, MRT6_ADD_MIF
@@ -21,8 +21,8 @@ const (
 	maxInterfaces    = 32
 )
 
-// RouteMulticast makes the node a multicast router for one group: what the source sends to it and
-// comes in by one interface leaves by the other. It lasts as long as the node.
+// RouteMulticast makes the node a multicast router for one group: packets from the source to the
+// group that arrive on in leave by out. It lasts as long as the node.
 func (n *Node) RouteMulticast(source, group netip.Addr, in, out string) {
 	n.t.Helper()
 	from, to := n.Link(in), n.Link(out)
@@ -37,7 +37,8 @@ func (n *Node) RouteMulticast(source, group netip.Addr, in, out string) {
 		}
 		n.onClose(func() { _ = unix.Close(fd) })
 		set := func(option int, value []byte) error {
-			_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(option),
+			_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level),
+				uintptr(option),
 				uintptr(unsafe.Pointer(&value[0])), uintptr(len(value)), 0)
 			if errno != 0 {
 				return fmt.Errorf("multicast routing option %d: %w", option, errno)
@@ -65,7 +66,7 @@ func (n *Node) RouteMulticast(source, group netip.Addr, in, out string) {
 	}
 }
 
-// vif is struct vifctl: number, flags, threshold, rate limit, interface, remote address.
+// vif returns a struct vifctl: number, flags, threshold, rate limit, interface, remote address.
 func vif(number, index int) []byte {
 	b := binary.NativeEndian.AppendUint16(nil, uint16(number))
 	b = append(b, interfaceByIndex, 1)
@@ -74,8 +75,8 @@ func vif(number, index int) []byte {
 	return append(b, make([]byte, 4)...)
 }
 
-// mfc is struct mfcctl: source, group, the interface it comes in by, a threshold for each to leave
-// by, and counters.
+// mfc returns a struct mfcctl: source, group, the incoming interface, a threshold for each outgoing
+// one, and counters.
 func mfc(source, group netip.Addr) []byte {
 	b := append(source.AsSlice(), group.AsSlice()...)
 	b = binary.NativeEndian.AppendUint16(b, 0)
@@ -85,7 +86,7 @@ func mfc(source, group netip.Addr) []byte {
 	return append(b, make([]byte, 2+16)...) // padding and four counters
 }
 
-// mif6 is struct mif6ctl: number, flags, threshold, interface, rate limit.
+// mif6 returns a struct mif6ctl: number, flags, threshold, interface, rate limit.
 func mif6(number, index int) []byte {
 	b := binary.NativeEndian.AppendUint16(nil, uint16(number))
 	b = append(b, 0, 1)
@@ -93,8 +94,8 @@ func mif6(number, index int) []byte {
 	return append(b, make([]byte, 6)...)
 }
 
-// mf6c is struct mf6cctl: source, group, the interface it comes in by, and a bit for each to leave
-// by.
+// mf6c returns a struct mf6cctl: source, group, the incoming interface, and a bit for each outgoing
+// one.
 func mf6c(source, group netip.Addr) []byte {
 	address := func(a netip.Addr) []byte {
 		b := binary.NativeEndian.AppendUint16(nil, unix.AF_INET6)

@@ -10,23 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// threadNamespace is the network namespace of the thread that opens it.
+// threadNamespace is the calling thread's network namespace.
 const threadNamespace = "/proc/thread-self/ns/net"
 
-// errClosed is what a node of a closed world answers.
+// errClosed is the error of a node whose world is closed.
 var errClosed = errors.New("lab: the world is closed")
 
-// namespace is an unnamed network namespace. The open file is what keeps it alive; the inode is
-// its identity, which is compared before anything is done inside.
+// namespace is an unnamed network namespace. The open file keeps it alive. The inode identifies it,
+// and is compared before anything is done inside.
 type namespace struct {
 	inode uint64
 
-	mu   sync.RWMutex // held for reading while the file is in use, so that its number can't be reused
+	mu   sync.RWMutex // held for reading while the file is in use, so that its number is not reused
 	file *os.File
 }
 
-// identity returns the inode of the calling thread's network namespace.
-func identity() (uint64, error) {
+// threadInode returns the inode of the calling thread's network namespace.
+func threadInode() (uint64, error) {
 	var st unix.Stat_t
 	if err := unix.Stat(threadNamespace, &st); err != nil {
 		return 0, fmt.Errorf("lab: %s: %w", threadNamespace, err)
@@ -38,7 +38,7 @@ func identity() (uint64, error) {
 func newNamespace() (*namespace, error) {
 	s := &namespace{}
 	err := onThread(func() error {
-		before, err := identity()
+		before, err := threadInode()
 		if err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func newNamespace() (*namespace, error) {
 		if err != nil {
 			return err
 		}
-		s.inode, err = identity()
+		s.inode, err = threadInode()
 		if err == nil && s.inode == before {
 			err = errors.New("lab: the kernel left the thread in the namespace it was in")
 		}
@@ -86,18 +86,19 @@ func (s *namespace) enter() error {
 	if err := unix.Setns(int(s.file.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("lab: entering the namespace: %w", err)
 	}
-	// Never trust the descriptor alone: one that was closed and reused would lead somewhere else.
-	at, err := identity()
+	// Check where the thread is: a descriptor that was closed and reused leads elsewhere.
+	at, err := threadInode()
 	if err != nil {
 		return err
 	}
 	if at != s.inode {
-		return fmt.Errorf("lab: entered namespace %d instead of %d; nothing was done there", at, s.inode)
+		return fmt.Errorf("lab: entered namespace %d instead of %d; nothing was done there",
+			at, s.inode)
 	}
 	return nil
 }
 
-// path names the namespace for other programs, as long as it is open.
+// path names the namespace for other programs, while it is open.
 func (s *namespace) path() string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -107,7 +108,7 @@ func (s *namespace) path() string {
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), s.file.Fd())
 }
 
-// close lets go of the namespace. It ends when nothing else runs or listens inside.
+// close releases the namespace. The kernel removes it when nothing else runs or listens inside.
 func (s *namespace) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,10 +119,10 @@ func (s *namespace) close() {
 }
 
 // onThread runs f on a thread of its own and waits for it. f may change the thread's network
-// namespace: afterwards the thread is moved back, and if that can't be proved it is left locked,
-// so that it dies with the goroutine instead of serving somebody else.
+// namespace. Afterwards the thread is moved back. If that fails, the thread stays locked, so that
+// it ends with the goroutine and serves no other.
 //
-// A f that ends its goroutine (testing.T.FailNow does) ends the caller's as well.
+// If f ends its goroutine (as testing.T.FailNow does), onThread ends the caller's too.
 func onThread(f func() error) error {
 	var err error
 	returned := false
@@ -135,7 +136,7 @@ func onThread(f func() error) error {
 			return
 		}
 		defer func() {
-			if goBack(home) {
+			if returnTo(home) {
 				runtime.UnlockOSThread()
 			}
 			_ = home.Close()
@@ -150,18 +151,18 @@ func onThread(f func() error) error {
 	return err
 }
 
-// goBack moves the thread to the namespace behind home and reports whether it is there.
-func goBack(home *os.File) bool {
+// returnTo moves the thread to the namespace of home, and reports whether it is there.
+func returnTo(home *os.File) bool {
 	var st unix.Stat_t
 	if unix.Fstat(int(home.Fd()), &st) != nil {
 		return false
 	}
-	if at, err := identity(); err == nil && at == st.Ino {
+	if at, err := threadInode(); err == nil && at == st.Ino {
 		return true
 	}
 	if unix.Setns(int(home.Fd()), unix.CLONE_NEWNET) != nil {
 		return false
 	}
-	at, err := identity()
+	at, err := threadInode()
 	return err == nil && at == st.Ino
 }

@@ -8,19 +8,19 @@ import (
 )
 
 // AddSources makes every address of a prefix the node's own, so that Connect, Dial and listeners
-// can use any of them, and routes the prefix there from Host. For Router and Internet, whose
-// sources Host reaches by its default route, and inside the networks behind Office no route is
-// needed.
+// can use it, and routes the prefix there from Host. Router and Internet need no such route,
+// because Host reaches them by its default route; nor do prefixes inside Office's networks.
 func (w *World) AddSources(n *Node, prefix netip.Prefix) {
 	w.t.Helper()
 	if err := n.addLocal(prefix); err != nil {
 		w.t.Fatalf("%v", err)
 	}
 	for _, l := range w.Host.links {
-		if l.gateway == nil || (n != w.Office && n != w.Container) || n.link(l.gateway.Name) != l.gateway {
+		if l.gateway == nil || (n != w.Office && n != w.Container) ||
+			n.link(l.gateway.Name) != l.gateway {
 			continue
 		}
-		via := first(l.gateway, prefix.Addr().Is6())
+		via := firstAddress(l.gateway, prefix.Addr().Is6())
 		if err := w.Host.addRoute(route{to: prefix, via: via, dev: l}); err != nil {
 			w.t.Fatalf("%v", err)
 		}
@@ -28,8 +28,8 @@ func (w *World) AddSources(n *Node, prefix netip.Prefix) {
 	}
 }
 
-// PinNeighbours gives every node permanent neighbour entries, so that no packet ever waits for
-// ARP or neighbour discovery. Probe and Stream do this first; FlushNeighbours undoes it.
+// PinNeighbours gives every node permanent neighbour entries, so that no packet waits for ARP or
+// neighbour discovery. Probe and Stream call it. FlushNeighbours undoes it.
 func (w *World) PinNeighbours() {
 	w.t.Helper()
 	for _, n := range w.nodes() {
@@ -39,7 +39,8 @@ func (w *World) PinNeighbours() {
 			}
 			for _, a := range append(append([]netip.Addr(nil), l.gateway.V4...), l.gateway.V6...) {
 				err := n.routes.NeighSet(&netlink.Neigh{
-					LinkIndex: l.Index, State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: l.gateway.MAC,
+					LinkIndex: l.Index, State: netlink.NUD_PERMANENT, IP: a.AsSlice(),
+					HardwareAddr: l.gateway.MAC,
 				})
 				if err != nil {
 					w.t.Fatalf("lab: %s: pinning %v on %s: %v", n.Name, a, l.Name, err)
@@ -49,8 +50,8 @@ func (w *World) PinNeighbours() {
 	}
 }
 
-// FlushNeighbours makes every node forget its neighbours, so that the next packet needs ARP or
-// IPv6 neighbour discovery again.
+// FlushNeighbours makes every node forget its neighbours, so that the next packet needs ARP or IPv6
+// neighbour discovery again.
 func (w *World) FlushNeighbours() {
 	w.t.Helper()
 	for _, n := range w.nodes() {
@@ -63,7 +64,7 @@ func (w *World) FlushNeighbours() {
 				if e.State&netlink.NUD_NOARP != 0 || net.IP(e.IP).IsMulticast() {
 					continue
 				}
-				// An entry may go away by itself between the two calls.
+				// The entry may have expired since it was listed.
 				_ = n.routes.NeighDel(&e)
 			}
 		}

@@ -19,22 +19,22 @@ import (
 )
 
 // Node is one machine of a world: a network namespace. Its methods may be called from any
-// goroutine. Those without an error result report trouble through the world's TB.
+// goroutine. Those without an error result report errors through the world's TB.
 type Node struct {
 	// Name is the node's name in messages, and the banner of its listeners.
 	Name string
 
 	t      TB
 	ns     *namespace
-	routes *netlink.Handle // its socket was made inside, so it speaks to this namespace from any thread
+	routes *netlink.Handle // its socket belongs to this namespace, whatever thread uses it
 
-	ctx    context.Context // ends with the world; kills what Command started
+	ctx    context.Context // ends with the world, and kills the programs of Command
 	cancel context.CancelFunc
 
 	mu      sync.Mutex
 	links   []*Link
 	closers []func()
-	sctp    *sctpServer // the answering of SCTP, once there is any
+	sctp    *sctpServer // nil until ListenSCTP is called
 }
 
 // newNode makes an empty node with loopback up.
@@ -62,7 +62,7 @@ func newNode(t TB, name string) (*Node, error) {
 	return n, nil
 }
 
-// close ends whatever the node still runs, and lets go of its namespace.
+// close ends everything that runs in the node, and releases its namespace.
 func (n *Node) close() {
 	n.cancel()
 	n.mu.Lock()
@@ -78,22 +78,22 @@ func (n *Node) close() {
 	n.ns.close()
 }
 
-// onClose has f called when the world ends.
+// onClose registers f to be called when the world ends.
 func (n *Node) onClose(f func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.closers = append(n.closers, f)
 }
 
-// Do runs f inside the node, on a locked thread, and returns its error. Sockets that f opens belong
-// to the node for as long as they live. Goroutines that f starts do not run inside.
+// Do runs f inside the node, on a locked thread, and returns its error. Sockets that f opens stay
+// in the node. Goroutines that f starts do not run inside it.
 func (n *Node) Do(f func() error) error { return n.ns.do(f) }
 
 // Path names the node's namespace for programs that enter it (nsenter --net=…), until the world
-// ends. It is a descriptor of this process, so no mount has to be undone.
+// ends. It is a descriptor of this process, so nothing is mounted.
 func (n *Node) Path() string { return n.ns.path() }
 
-// Inode is the identity of the node's namespace, as /proc/PID/ns/net shows it.
+// Inode identifies the node's namespace, as in /proc/PID/ns/net.
 func (n *Node) Inode() uint64 { return n.ns.inode }
 
 // Command prepares a program that will run inside the node. It is killed when ctx or the world
@@ -117,13 +117,13 @@ func (n *Node) Command(ctx context.Context, name string, args ...string) *exec.C
 	return cmd
 }
 
-// Run runs a program inside the node and returns what it printed. A failure ends the test.
+// Run runs a program inside the node and returns its output. An error ends the test.
 func (n *Node) Run(name string, args ...string) string {
 	n.t.Helper()
 	return n.run("", name, args...)
 }
 
-// NFT loads a script with the nft program. A failure ends the test.
+// NFT loads a script with the nft program. An error ends the test.
 func (n *Node) NFT(script string) string {
 	n.t.Helper()
 	return n.run(script, "nft", "-f", "-")
@@ -157,16 +157,16 @@ func setSysctl(name, value string) error {
 	return nil
 }
 
-// setOptional is setSysctl for settings that some kernels don't have.
-func setOptional(name, value string) error {
+// setSysctlIfPresent is setSysctl for settings that some kernels lack.
+func setSysctlIfPresent(name, value string) error {
 	if err := setSysctl(name, value); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
 }
 
-// Dial connects from the node. network and to are as in net.Dial, with an IP address in to; the
-// source may be set with From and FromPort, the interface with Through.
+// Dial connects from the node. network and to are as in net.Dial, with an IP address in to. From
+// and FromPort set the source, Through the interface.
 func (n *Node) Dial(ctx context.Context, network, to string, opts ...Option) (net.Conn, error) {
 	o := options(opts)
 	target, err := netip.ParseAddrPort(to)
@@ -199,7 +199,7 @@ func (n *Node) Dial(ctx context.Context, network, to string, opts ...Option) (ne
 	return c, err
 }
 
-// Listen listens inside the node, as net.Listen does. It ends with the world.
+// Listen listens inside the node, as net.Listen does, until the world ends.
 func (n *Node) Listen(network, address string) (net.Listener, error) {
 	var l net.Listener
 	lc := net.ListenConfig{Control: freebind}
@@ -214,8 +214,8 @@ func (n *Node) Listen(network, address string) (net.Listener, error) {
 	return l, err
 }
 
-// ListenPacket listens for datagrams inside the node, as net.ListenPacket does. It ends with the
-// world.
+// ListenPacket listens for datagrams inside the node, as net.ListenPacket does, until the world
+// ends.
 func (n *Node) ListenPacket(network, address string) (net.PacketConn, error) {
 	var c net.PacketConn
 	lc := net.ListenConfig{Control: freebind}
@@ -230,11 +230,12 @@ func (n *Node) ListenPacket(network, address string) (net.PacketConn, error) {
 	return c, err
 }
 
-// freebind lets a socket take any address as its own: IPv6 knows prefixes that are routed as local
-// (Node.AddSources), yet refuses to bind to an address that is not on an interface.
+// freebind lets a socket bind to any address. Without it, IPv6 refuses addresses that are in a
+// local route (Node.AddSources) but on no interface.
 func freebind(network, _ string, c syscall.RawConn) error {
 	var err error
-	fail := c.Control(func(fd uintptr) { err = setFreebind(int(fd), strings.HasSuffix(network, "6")) })
+	six := strings.HasSuffix(network, "6")
+	fail := c.Control(func(fd uintptr) { err = setFreebind(int(fd), six) })
 	if fail != nil {
 		return fail
 	}

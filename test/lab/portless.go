@@ -16,18 +16,19 @@ const (
 	echoRequest6, echoReply6 = 128, 129
 )
 
-// layout is where a probe has what identifies it, from the beginning of its transport header on.
+// layout has the offsets of the fields that identify a probe, from the beginning of its transport
+// header.
 type layout struct {
 	size  int
-	port  int // source port, echo identifier, or what stands for it
+	port  int // source port, echo identifier, or their substitute
 	tag   int
 	check int // checksum
 }
 
-// A protocol without ports carries four zeros, its tag, what stands for the source port, and a
-// checksum: GRE and ESP too, whose first bytes mean something to connection tracking. The kernel
-// answers no refused packet whose checksum is wrong (nf_send_unreach), and it reckons that all of
-// them are made as ICMP's is.
+// A probe of a protocol without ports has four zeros, its tag, a substitute for the source port,
+// and a checksum. So do probes of GRE and ESP, although conntrack interprets their first bytes. The
+// kernel doesn't answer a refused packet with a wrong checksum (nf_send_unreach), and it expects
+// ICMP's checksum in all of these protocols.
 func layoutOf(p Protocol) layout {
 	switch p {
 	case TCP:
@@ -40,17 +41,17 @@ func layoutOf(p Protocol) layout {
 	return layout{size: 12, port: 8, tag: 4, check: 10}
 }
 
-// least is how many bytes have both port and tag.
-func (l layout) least() int { return max(l.port+2, l.tag+4) }
+// minPayload returns how many bytes include both port and tag.
+func (l layout) minPayload() int { return max(l.port+2, l.tag+4) }
 
-// reply reads a payload that is laid out so.
+// reply parses a payload with this layout.
 func (l layout) reply(source netip.Addr, payload []byte, a Answer) reply {
 	return reply{source: source, port: binary.BigEndian.Uint16(payload[l.port:]),
 		tag: binary.BigEndian.Uint32(payload[l.tag:]), answer: a}
 }
 
-// wire is the number in the IP header.
-func (p Protocol) wire(six bool) Protocol {
+// ipNumber returns the protocol number in the IP header.
+func (p Protocol) ipNumber(six bool) Protocol {
 	switch {
 	case p != Ping:
 		return p
@@ -62,11 +63,11 @@ func (p Protocol) wire(six bool) Protocol {
 
 func (p Protocol) hasPorts() bool { return p == TCP || p == UDP || p == SCTP }
 
-// answerPortless recognises the answer to a probe of a protocol without ports: what came, sent
-// back.
+// answerPortless recognises the answer to a probe of a protocol without ports, which is the probe
+// sent back.
 func (t *template) answerPortless(p packet, icmp Protocol) (reply, bool) {
-	open := p.protocol == t.protocol.wire(t.six) && p.from == t.to.Addr() &&
-		len(p.payload) >= t.layout.least()
+	open := p.protocol == t.protocol.ipNumber(t.six) && p.from == t.to.Addr() &&
+		len(p.payload) >= t.layout.minPayload()
 	if open && t.protocol == Ping {
 		want := byte(echoReply4)
 		if t.six {
@@ -83,8 +84,8 @@ func (t *template) answerPortless(p packet, icmp Protocol) (reply, bool) {
 	return reply{}, false
 }
 
-// ListenRaw sends every packet of a protocol without ports back to where it came from, on both
-// families, from the address that it was sent to.
+// ListenRaw sends every packet of a protocol without ports back to its source, for both families,
+// from the address that it was sent to.
 func (n *Node) ListenRaw(p Protocol) {
 	n.t.Helper()
 	for _, six := range []bool{false, true} {
@@ -111,7 +112,7 @@ func (n *Node) listenRaw(p Protocol, six bool) error {
 	var failed error
 	err = raw.Control(func(fd uintptr) {
 		failed = errors.Join(unix.SetsockoptInt(int(fd), level, option, 1),
-			enlarge(int(fd), unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, 4<<20))
+			setBuffer(int(fd), unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, 4<<20))
 	})
 	if err := errors.Join(err, failed); err != nil {
 		return err
@@ -120,8 +121,8 @@ func (n *Node) listenRaw(p Protocol, six bool) error {
 	return nil
 }
 
-// answerRaw sends what reply makes of each packet's payload back to where it came from, unless that
-// is nil. It ends when the socket is closed, which the end of the node does.
+// answerRaw answers each packet with the result of reply, unless that is nil. It ends when the
+// socket is closed, which happens when the node ends.
 func answerRaw(c *net.IPConn, six bool, reply func([]byte) []byte) {
 	buf, oob := make([]byte, 4096), make([]byte, 256)
 	for {
@@ -141,18 +142,18 @@ func answerRaw(c *net.IPConn, six bool, reply func([]byte) []byte) {
 			p = ip.payload
 		}
 		if answer := reply(p); answer != nil {
-			_, _, _ = c.WriteMsgIP(answer, sctpSource(oob[:oobSize], six), from)
+			_, _, _ = c.WriteMsgIP(answer, replySource(oob[:oobSize], six), from)
 		}
 	}
 }
 
-// SendRaw sends one packet of a protocol without ports from a source, which may be any address, and
-// waits for nothing. The destination may be a group.
+// SendRaw sends one packet of a protocol without ports, from any source address, and waits for
+// nothing. The destination may be a group.
 func (n *Node) SendRaw(iface string, p Protocol, source, to netip.Addr, payload []byte) {
 	n.t.Helper()
 	link := n.link(iface)
 	t := template{six: to.Is6(), protocol: p, layout: layout{size: len(payload)}}
-	frame := t.head(link, netip.AddrPortFrom(to, 0))
+	frame := t.writeHeaders(link, netip.AddrPortFrom(to, 0))
 	copy(frame[t.l4:], payload)
 	copy(frame, groupMAC(to, link.gateway.MAC))
 	if t.six {
@@ -160,7 +161,7 @@ func (n *Node) SendRaw(iface string, p Protocol, source, to netip.Addr, payload 
 	} else {
 		ip := frame[ethernetSize:]
 		copy(ip[12:], source.AsSlice())
-		binary.BigEndian.PutUint16(ip[10:], ^fold(add(0, ip[:ipv4Size])))
+		binary.BigEndian.PutUint16(ip[10:], ^foldChecksum(addChecksum(0, ip[:ipv4Size])))
 	}
 	err := n.Do(func() error {
 		fd, err := packetSocket(link.Index, 0)
@@ -176,8 +177,8 @@ func (n *Node) SendRaw(iface string, p Protocol, source, to netip.Addr, payload 
 	}
 }
 
-// groupMAC is where a packet for an address is sent on Ethernet (RFC 1112 §6.4, RFC 2464 §7), or
-// unicast if it is no group.
+// groupMAC returns the Ethernet address of a group (RFC 1112 §6.4, RFC 2464 §7), or unicast if the
+// address is not a group.
 func groupMAC(a netip.Addr, unicast net.HardwareAddr) net.HardwareAddr {
 	b := a.AsSlice()
 	switch {

@@ -2,7 +2,7 @@ package lab
 
 import "testing"
 
-// Probes of protocols without ports are answered by who listens to them, and told from one another.
+// Probes of protocols without ports are answered by their listeners and not mixed up.
 func TestPortlessProbes(t *testing.T) {
 	RequireRoot(t)
 	w := New(t)
@@ -16,7 +16,7 @@ func TestPortlessProbes(t *testing.T) {
 			want Answer
 		}{{112, Open}, {47, Open}, {Ping, Open}, {94, Unreachable}} {
 			if q.over == 94 && six {
-				continue // ICMPv6 calls that a parameter problem
+				continue // ICMPv6 answers "parameter problem"
 			}
 			questions = append(
 				questions,
@@ -27,12 +27,13 @@ func TestPortlessProbes(t *testing.T) {
 	}
 	for i, got := range w.ProbeEach(w.Internet, questions) {
 		if got != wants[i] {
-			t.Errorf("protocol %d to %v is %v, want %v", questions[i].Over, questions[i].To, got, wants[i])
+			t.Errorf("protocol %d to %v is %v, want %v",
+				questions[i].Over, questions[i].To, got, wants[i])
 		}
 	}
 	w.Host.NFT(
-		"table inet t {\n chain c {\n type filter hook input priority 0\n meta l4proto { 47, 112 } drop\n " +
-			"icmp type echo-request reject\n icmpv6 type echo-request reject\n }\n }",
+		"table inet t {\n chain c {\n type filter hook input priority 0\n meta l4proto { 47, 112 " +
+			"} drop\n icmp type echo-request reject\n icmpv6 type echo-request reject\n }\n }",
 	)
 	for i, got := range w.ProbeEach(w.Internet, questions[:3]) {
 		want := Dropped

@@ -5,11 +5,11 @@ import (
 	"time"
 )
 
-// probeRate is the packets a second of a Probe unless Rate says otherwise: what two cores keep up
-// with, so that nothing is lost to a full queue.
-const probeRate = 50000
+// defaultProbeRate is the packets a second of a Probe unless Rate sets it. Two cores keep up with
+// it, so that no full queue loses packets.
+const defaultProbeRate = 50000
 
-// Question asks a port from one source.
+// Question is a probe: a packet from one source to a port.
 type Question struct {
 	Source netip.Addr
 	To     netip.AddrPort
@@ -23,8 +23,8 @@ func (q Question) protocol() Protocol {
 	return q.Over
 }
 
-// ask asks the same port from each source.
-func ask(sources []netip.Addr, to netip.AddrPort, over Protocol) []Question {
+// questionsFor returns a question to the same port for each source.
+func questionsFor(sources []netip.Addr, to netip.AddrPort, over Protocol) []Question {
 	questions := make([]Question, len(sources))
 	for i, s := range sources {
 		questions[i] = Question{Source: s, To: to, Over: over}
@@ -32,29 +32,36 @@ func ask(sources []netip.Addr, to netip.AddrPort, over Protocol) []Question {
 	return questions
 }
 
-// Probe asks a port from each of many spoofed sources and says what became of each: Open, Refused
-// or another refusal, or Dropped. A source that is not answered is asked again, Attempts times in
-// all. The answers must be routed back to the node, as they are to Internet for every source that no other node holds.
-func (w *World) Probe(from *Node, sources []netip.Addr, to netip.AddrPort, opts ...Option) map[netip.Addr]Answer {
+// Probe sends packets to a port from many spoofed sources, and returns the answer to each: Open,
+// Refused or another refusal, or Dropped. It repeats the packet of a source without an answer, up
+// to Attempts times. The answers must be routed to the node, as they are to Internet for every
+// source that no other node has.
+func (w *World) Probe(
+	from *Node,
+	sources []netip.Addr,
+	to netip.AddrPort,
+	opts ...Option,
+) map[netip.Addr]Answer {
 	w.t.Helper()
 	answers := make(map[netip.Addr]Answer, len(sources))
-	for i, a := range w.ProbeEach(from, ask(sources, to, options(opts).protocol), opts...) {
+	questions := questionsFor(sources, to, options(opts).protocol)
+	for i, a := range w.ProbeEach(from, questions, opts...) {
 		answers[sources[i]] = a
 	}
 	return answers
 }
 
-// ProbeEach is Probe for many ports at once, which saves waiting for each that nothing more comes. Its answers are in the
-// order of the questions.
+// ProbeEach is Probe for many ports at once, which saves the final wait of each Probe. The answers
+// are in the order of the questions.
 func (w *World) ProbeEach(from *Node, questions []Question, opts ...Option) []Answer {
 	w.t.Helper()
-	answers := make([]Answer, len(questions)) // Dropped until something comes
+	answers := make([]Answer, len(questions)) // Dropped until an answer comes
 	if len(questions) == 0 {
 		return answers
 	}
 	o := options(opts)
 	if o.rate == 0 {
-		o.rate = probeRate
+		o.rate = defaultProbeRate
 	}
 	w.PinNeighbours()
 	p, err := from.newProber(questions, o)
@@ -86,16 +93,16 @@ func (w *World) ProbeEach(from *Node, questions []Question, opts ...Option) []An
 	return answers
 }
 
-// settle is how long no answer must have come for none to be on its way.
-const settle = 100 * time.Millisecond
+// settleTime is how long no answer must come before the round is over.
+const settleTime = 100 * time.Millisecond
 
-// settleRound waits until every probe from the given one on is answered, or no more answers come.
+// settleRound waits until all probes from first on are answered, or no more answers come.
 func (p *prober) settleRound(first uint32) {
 	begin := time.Now()
 	for {
 		now := time.Now()
 		quiet := min(now.Sub(begin), now.Sub(p.start)-time.Duration(p.last.Load()))
-		if quiet > settle || p.allAnswered(first) {
+		if quiet > settleTime || p.allAnswered(first) {
 			return
 		}
 		time.Sleep(5 * time.Millisecond)

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// Ten thousand sources, half of them dropped: exactly the other half is answered.
+// Probe sends from ten thousand sources, half of them dropped, and exactly the other half is
+// answered.
 func TestProbe(t *testing.T) {
 	RequireRoot(t)
 	w := New(t)
@@ -25,12 +26,14 @@ func TestProbe(t *testing.T) {
 		for i := range 10_000 {
 			a := netip.AddrFrom4([4]byte{192, 88, byte(i >> 8), byte(i)})
 			if six {
-				a = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0x01, 0x15, 14: byte(i >> 8), 15: byte(i)})
+				a = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0x01, 0x15, 14: byte(i >> 8),
+					15: byte(i)})
 			}
 			if i%2 == 1 {
 				a = netip.AddrFrom4([4]byte{203, 0, 114 + byte(i>>8)&1, byte(i)})
 				if six {
-					a = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0x01, 0x14, 14: byte(i >> 8), 15: byte(i)})
+					a = netip.AddrFrom16([16]byte{0x20, 0x01, 0x0d, 0xb8, 0x01, 0x14,
+						14: byte(i >> 8), 15: byte(i)})
 				}
 				denied[a] = true
 			}

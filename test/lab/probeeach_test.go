@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// Questions to different ports, addresses, families and protocols, mixed in one go, each get their own answer.
+// Questions to different ports, addresses, families and protocols each get their own answer.
 func TestProbeEach(t *testing.T) {
 	RequireRoot(t)
 	w := New(t)
@@ -32,13 +32,15 @@ func TestProbeEach(t *testing.T) {
 		port, second, over := uint16(9090+i%4), i/4%2, []Protocol{TCP, UDP}[i/8%2]
 		a, to := netip.AddrFrom4([4]byte{8, 3, byte(i >> 8), byte(i)}), eth0.V4[second]
 		if i/16%2 == 1 {
-			a, to = netip.AddrFrom16([16]byte{0x2a, 0, 14: byte(i >> 8), 15: byte(i)}), eth0.V6[second]
+			a, to = netip.AddrFrom16([16]byte{0x2a, 0, 14: byte(i >> 8), 15: byte(i)}),
+				eth0.V6[second]
 		}
 		want := [4]Answer{Open, Open, Refused, Prohibited}[i%4]
 		if second == 1 || port == 9091 && over == TCP {
 			want = Dropped
 		}
-		questions, wants = append(questions, Question{Source: a, To: netip.AddrPortFrom(to, port), Over: over}), append(wants, want)
+		questions, wants = append(questions,
+			Question{Source: a, To: netip.AddrPortFrom(to, port), Over: over}), append(wants, want)
 	}
 	wrong := 0
 	for i, got := range w.ProbeEach(w.Internet, questions) {

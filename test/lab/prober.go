@@ -14,21 +14,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Every round of probes has a source port of its own, so that no answer is taken for another
-// round's and every probe is a new connection to conntrack. They come from this range in turn.
+// Every round of probes has its own source port from this range. So an answer can't be taken for
+// one to another round, and every probe is a new connection to conntrack.
 const (
 	firstPort = 10000
-	ports     = 50000
+	portCount = 50000
 )
 
 var round atomic.Uint32
 
-func nextPort() uint16 { return uint16(firstPort + round.Add(1)%ports) }
+func nextPort() uint16 { return uint16(firstPort + round.Add(1)%portCount) }
 
-// receiveBuffer holds some 80 000 small frames, at about 800 bytes of kernel memory each.
-const receiveBuffer = 64 << 20
+// receiveBufferBytes holds some 80 000 small frames, at about 800 bytes of kernel memory each.
+const receiveBufferBytes = 64 << 20
 
-// record is what became of one probe. It is written by the sender and by the receiver.
+// record is the state of one probe. The sender and the receiver write it.
 type record struct {
 	question atomic.Uint32 // index
 	port     atomic.Uint32
@@ -37,14 +37,14 @@ type record struct {
 }
 
 const (
-	pageSize = 1 << 12
+	pageSize = 1 << 12 // records
 	maxPages = 1 << 13 // 33 million probes
 )
 
-// prober sends spoofed probes out of a link, by one goroutine, and collects the answers by another.
-// Everything is matched by tag, address and port, so a stranger's packet counts for nothing.
+// prober sends spoofed probes out of a link in one goroutine, and collects the answers in another.
+// It matches answers by tag, address and port, and ignores all other packets.
 type prober struct {
-	templates []*template // one for each port that is asked
+	templates []*template // one for each port
 	questions []question
 	rate      int
 	start     time.Time
@@ -55,27 +55,27 @@ type prober struct {
 	pages  [maxPages]atomic.Pointer[[pageSize]record]
 
 	answered atomic.Int64
-	last     atomic.Int64 // when the last answer came, nanoseconds since start
-	lost     uint64       // frames that the receive buffer had no room for; valid once done is closed
+	last     atomic.Int64 // when the last answer came, in nanoseconds since start
+	lost     uint64       // frames that overflowed the receive buffer; valid after done
 	stop     atomic.Bool
 	done     sync.WaitGroup
 }
 
-// question is a Question with its frame.
+// question is a Question and its frame.
 type question struct {
 	source   netip.Addr
 	template *template
 }
 
-// newProber opens the sockets and begins to listen.
-func (n *Node) newProber(questions []Question, o asking) (*prober, error) {
+// newProber opens the sockets and starts to receive.
+func (n *Node) newProber(questions []Question, o settings) (*prober, error) {
 	p := &prober{rate: o.rate, base: rand.Uint32(), tx: -1, rx: -1}
 	link, err := p.prepare(n, questions)
 	if err != nil {
 		return nil, err
 	}
 	err = n.Do(func() error {
-		// A socket of protocol 0 only sends; the other receives both families.
+		// A socket of protocol 0 only sends. The other socket receives both families.
 		if p.tx, err = packetSocket(link.Index, 0); err != nil {
 			return err
 		}
@@ -92,10 +92,10 @@ func (n *Node) newProber(questions []Question, o asking) (*prober, error) {
 	return p, nil
 }
 
-// prepare makes the frames, and returns the link that all of them leave by.
+// prepare makes the frames, and returns the link that they all leave by.
 func (p *prober) prepare(n *Node, questions []Question) (*Link, error) {
 	var link *Link
-	templates := map[Question]*template{} // by question without source
+	templates := map[Question]*template{} // by question, without source
 	for _, q := range questions {
 		if q.Source.Is4() != q.To.Addr().Is4() {
 			return nil, fmt.Errorf(
@@ -109,12 +109,13 @@ func (p *prober) prepare(n *Node, questions []Question) (*Link, error) {
 			if port.Over == SCTP {
 				return nil, errors.New("spoofed probes don't speak SCTP")
 			}
-			l, err := n.towards(q.To.Addr())
+			l, err := n.linkTo(q.To.Addr())
 			if err != nil {
 				return nil, err
 			}
 			if link != nil && l != link {
-				return nil, fmt.Errorf("%v is reached by %s, other targets by %s", q.To, l.Name, link.Name)
+				return nil,
+					fmt.Errorf("%v is reached by %s, other targets by %s", q.To, l.Name, link.Name)
 			}
 			link = l
 			templates[port] = newTemplate(link, port.Over, q.To)
@@ -128,8 +129,8 @@ func (p *prober) prepare(n *Node, questions []Question) (*Link, error) {
 	return link, nil
 }
 
-// towards returns the link by which the node reaches an address.
-func (n *Node) towards(to netip.Addr) (*Link, error) {
+// linkTo returns the link by which the node reaches an address.
+func (n *Node) linkTo(to netip.Addr) (*Link, error) {
 	routes, err := n.routes.RouteGet(to.AsSlice())
 	if err != nil || len(routes) == 0 {
 		return nil, fmt.Errorf("%s has no route to %v: %w", n.Name, to, err)
@@ -151,7 +152,7 @@ func packetSocket(index int, kind uint16) (int, error) {
 		return -1, os.NewSyscallError("socket AF_PACKET", err)
 	}
 	err = errors.Join(
-		enlarge(fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, receiveBuffer),
+		setBuffer(fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, receiveBufferBytes),
 		unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1),
 	)
 	if err == nil {
@@ -164,7 +165,7 @@ func packetSocket(index int, kind uint16) (int, error) {
 	return fd, nil
 }
 
-// send sends one probe and remembers it. It reports false when no more can be remembered.
+// send sends one probe and records it. It returns false if there is no room for more records.
 func (p *prober) send(asked int, port uint16) (bool, error) {
 	n := p.count.Load()
 	if n/pageSize >= maxPages {
@@ -188,7 +189,7 @@ func (p *prober) send(asked int, port uint16) (bool, error) {
 		case nil:
 			return true, nil
 		case unix.EINTR:
-		case unix.EAGAIN, unix.ENOBUFS: // the queue is full for the moment
+		case unix.EAGAIN, unix.ENOBUFS: // the queue is full
 			time.Sleep(time.Millisecond)
 		default:
 			return false, fmt.Errorf("sending a probe: %w", err)
@@ -199,7 +200,7 @@ func (p *prober) send(asked int, port uint16) (bool, error) {
 	}
 }
 
-// record returns what is known of the n-th probe.
+// record returns the record of the n-th probe.
 func (p *prober) record(n uint32) *record { return &p.pages[n/pageSize].Load()[n%pageSize] }
 
 // receive collects answers until stop is set.
@@ -221,12 +222,13 @@ func (p *prober) receive() {
 		fds := []unix.PollFd{{Fd: int32(p.rx), Events: unix.POLLIN}}
 		_, _ = unix.Poll(fds, 20)
 	}
-	if s, err := unix.GetsockoptTpacketStats(p.rx, unix.SOL_PACKET, unix.PACKET_STATISTICS); err == nil {
+	if s, err := unix.GetsockoptTpacketStats(p.rx, unix.SOL_PACKET,
+		unix.PACKET_STATISTICS); err == nil {
 		p.lost = uint64(s.Drops)
 	}
 }
 
-// take marks the probe that a frame answers. The first answer counts.
+// take records the answer in a frame. Only the first answer to a probe counts.
 func (p *prober) take(frame []byte) {
 	packet, ok := parse(frame)
 	if !ok {
@@ -246,7 +248,8 @@ func (p *prober) mark(t *template, a reply) {
 		return
 	}
 	r := p.record(n)
-	if uint16(r.port.Load()) != a.port || p.questions[r.question.Load()] != (question{a.source, t}) {
+	if uint16(r.port.Load()) != a.port ||
+		p.questions[r.question.Load()] != (question{a.source, t}) {
 		return
 	}
 	if r.answer.CompareAndSwap(uint32(Dropped), uint32(a.answer)) {
@@ -271,8 +274,8 @@ func (p *prober) close() {
 	p.tx, p.rx = -1, -1
 }
 
-// pace spaces packets out. After a pause that nobody asked for it does not catch up, since a burst
-// could overflow a queue and so look like an answer that never came.
+// pace spaces packets evenly. After a delay it does not catch up, because a burst could overflow a
+// queue and look like a missing answer.
 type pace struct {
 	gap  time.Duration
 	next time.Time

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// RoundTrip connects over TCP to a port of ListenTCP, has a line come back, and returns the name of the node that
-// answered. It proves more than Connect: that data follows the handshake, in both directions.
+// RoundTrip connects over TCP to a port of ListenTCP, exchanges a line, and returns the name of the
+// node that answered. It proves more than Connect: data passes in both directions after the
+// handshake.
 func (n *Node) RoundTrip(to netip.AddrPort, opts ...Option) (string, error) {
 	deadline := time.Now().Add(options(opts).timeout)
 	ctx, cancel := context.WithDeadline(n.ctx, deadline)

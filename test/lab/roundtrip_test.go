@@ -18,8 +18,9 @@ func TestRoundTrip(t *testing.T) {
 			t.Errorf("%s: %q answered on a port without a listener", name, got)
 		}
 	}
-	// Data that is dropped after the handshake is no round trip, though Connect finds the port open.
-	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n tcp dport 9090 tcp flags & (psh | ack) == psh | ack drop\n }\n }")
+	// If data is dropped after the handshake, RoundTrip fails although Connect finds the port open.
+	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n tcp " +
+		"dport 9090 tcp flags & (psh | ack) == psh | ack drop\n }\n }")
 	if got := w.Office.Connect(w.Host.At(9090, false)); got != Open {
 		t.Errorf("connecting: %v", got)
 	}

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SCTP (RFC 9260): the common header has 12 bytes, of which this package needs the ports, the
-// verification tag and the checksum; the first chunk follows.
+// SCTP (RFC 9260). The common header has 12 bytes: ports, verification tag and checksum. The first
+// chunk follows.
 const (
 	sctpHeader = 12
 
@@ -29,15 +29,15 @@ const (
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // sctpServer answers the first packet of an SCTP association, which is all that a firewall decides
-// on. Most kernels come without SCTP, so it is spoken over raw sockets; a kernel that has SCTP
-// answers itself.
+// on. It uses raw sockets, because most kernels lack SCTP. A kernel that has SCTP answers by
+// itself.
 type sctpServer struct {
 	mu    sync.Mutex
 	ports map[uint16]bool
 }
 
-// ListenSCTP answers on a port of every address. Other ports of the node are refused from then on,
-// by an ABORT; before, a kernel without SCTP says "protocol unreachable".
+// ListenSCTP answers on a port of every address. From then on, other ports of the node answer with
+// an ABORT. Without it, a kernel without SCTP answers "protocol unreachable".
 func (n *Node) ListenSCTP(port uint16) {
 	n.t.Helper()
 	if kernelSpeaksSCTP() {
@@ -64,7 +64,7 @@ func (n *Node) ListenSCTP(port uint16) {
 	s.ports[port] = true
 }
 
-// kernelSpeaksSCTP looks for SCTP without asking for a socket, which would load the module.
+// kernelSpeaksSCTP looks for SCTP without opening a socket, which would load the module.
 func kernelSpeaksSCTP() bool {
 	b, err := os.ReadFile("/proc/net/protocols")
 	return err == nil && bytes.Contains(b, []byte("\nSCTP"))
@@ -102,7 +102,9 @@ func (n *Node) serveSCTP() (*sctpServer, error) {
 			return nil, err
 		}
 		var failed error
-		err = raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), level, option, 1) })
+		err = raw.Control(func(fd uintptr) {
+			failed = unix.SetsockoptInt(int(fd), level, option, 1)
+		})
 		if err := errors.Join(err, failed); err != nil {
 			return nil, err
 		}
@@ -111,8 +113,7 @@ func (n *Node) serveSCTP() (*sctpServer, error) {
 	return s, nil
 }
 
-// reply is what a packet is answered with: an INIT with an INIT ACK or an ABORT, the rest not at
-// all.
+// reply returns the answer to a packet: an INIT ACK or an ABORT to an INIT, and nil to others.
 func (s *sctpServer) reply(p []byte) []byte {
 	if len(p) < sctpHeader+20 || p[sctpHeader] != chunkInit {
 		return nil
@@ -125,26 +126,23 @@ func (s *sctpServer) reply(p []byte) []byte {
 	if !open {
 		return sctpPacket(to, from, tag, chunkAbort, nil)
 	}
-	return sctpPacket(
-		to,
-		from,
-		tag,
-		chunkInitAck,
-		append(initBody(rand.Uint32()|1), 0, 7, 0, 8, 'p', 'o', 'r', 't'),
-	) // state cookie
+	cookie := []byte{0, 7, 0, 8, 'p', 'o', 'r', 't'}
+	return sctpPacket(to, from, tag, chunkInitAck, append(initBody(rand.Uint32()|1), cookie...))
 }
 
-// sctpSource keeps the address that was asked as the one that answers.
-func sctpSource(oob []byte, six bool) []byte {
+// replySource makes the answer come from the address that the packet was sent to.
+func replySource(oob []byte, six bool) []byte {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return nil
 	}
 	for _, m := range messages {
 		switch {
-		case six && m.Header.Level == unix.SOL_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= 16:
+		case six && m.Header.Level == unix.SOL_IPV6 && m.Header.Type == unix.IPV6_PKTINFO &&
+			len(m.Data) >= 16:
 			return unix.PktInfo6(&unix.Inet6Pktinfo{Addr: [16]byte(m.Data[:16])})
-		case !six && m.Header.Level == unix.SOL_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= 12:
+		case !six && m.Header.Level == unix.SOL_IP && m.Header.Type == unix.IP_PKTINFO &&
+			len(m.Data) >= 12:
 			// struct in_pktinfo: interface, local address, destination of the header
 			return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: [4]byte(m.Data[8:12])})
 		}
@@ -152,14 +150,15 @@ func sctpSource(oob []byte, six bool) []byte {
 	return nil
 }
 
-// initBody is an INIT's or INIT ACK's: tag, window, one stream each way, first sequence number.
+// initBody returns the body of an INIT or INIT ACK: tag, window, one stream each way, first
+// sequence number.
 func initBody(tag uint32) []byte {
 	b := binary.BigEndian.AppendUint32(nil, tag)
 	b = binary.BigEndian.AppendUint32(b, 65536)
 	return append(b, 0, 1, 0, 1, 0, 0, 0, 1)
 }
 
-// sctpPacket is a packet of one chunk.
+// sctpPacket returns a packet with one chunk.
 func sctpPacket(from, to uint16, tag uint32, chunk byte, body []byte) []byte {
 	b := binary.BigEndian.AppendUint16(nil, from)
 	b = binary.BigEndian.AppendUint16(b, to)
@@ -171,8 +170,8 @@ func sctpPacket(from, to uint16, tag uint32, chunk byte, body []byte) []byte {
 	return b
 }
 
-// connectSCTP sends an INIT from the calling thread's namespace and waits for the answer to it.
-func connectSCTP(to netip.AddrPort, o asking) (Answer, error) {
+// connectSCTP sends an INIT from the calling thread's namespace and waits for the answer.
+func connectSCTP(to netip.AddrPort, o settings) (Answer, error) {
 	six := to.Addr().Is6()
 	domain, level, recverr := unix.AF_INET, unix.SOL_IP, unix.IP_RECVERR
 	if six {
@@ -187,7 +186,8 @@ func connectSCTP(to netip.AddrPort, o asking) (Answer, error) {
 		return Failed, os.NewSyscallError("socket", err)
 	}
 	defer unix.Close(fd)
-	if err := errors.Join(unix.SetsockoptInt(fd, level, recverr, 1), setFreebind(fd, six)); err != nil {
+	if err := errors.Join(unix.SetsockoptInt(fd, level, recverr, 1),
+		setFreebind(fd, six)); err != nil {
 		return Failed, err
 	}
 	if o.source.IsValid() {
@@ -198,20 +198,21 @@ func connectSCTP(to netip.AddrPort, o asking) (Answer, error) {
 	if err := unix.Connect(fd, sockaddr(netip.AddrPortFrom(to.Addr(), 0))); err != nil {
 		var errno unix.Errno
 		errors.As(err, &errno)
-		return verdict(fd, six, errno)
+		return answerOf(fd, six, errno)
 	}
 	port := o.sourcePort
 	if port == 0 {
 		port = nextPort()
 	}
 	tag := rand.Uint32() | 1
-	if _, err := unix.Write(fd, sctpPacket(port, to.Port(), 0, chunkInit, initBody(tag))); err != nil {
+	if _, err := unix.Write(fd,
+		sctpPacket(port, to.Port(), 0, chunkInit, initBody(tag))); err != nil {
 		return Failed, os.NewSyscallError("write", err)
 	}
 	return awaitSCTP(fd, six, port, to.Port(), tag, o.timeout)
 }
 
-// awaitSCTP waits for the answer to one INIT; the socket sees those to others as well.
+// awaitSCTP waits for the answer to one INIT. The socket also receives answers to others.
 func awaitSCTP(
 	fd int,
 	six bool,
@@ -221,7 +222,7 @@ func awaitSCTP(
 ) (Answer, error) {
 	buf := make([]byte, 4096)
 	for end := time.Now().Add(timeout); ; {
-		ready, err := wait(fd, unix.POLLIN, time.Until(end))
+		ready, err := waitReady(fd, unix.POLLIN, time.Until(end))
 		if err != nil {
 			return Failed, err
 		}
@@ -243,7 +244,7 @@ func awaitSCTP(
 		}
 		size, err := unix.Read(fd, buf)
 		if err != nil {
-			continue // the error of an ICMP message, which was read above
+			continue // it was an ICMP error, which was read above
 		}
 		p := buf[:size]
 		if !six {

@@ -9,7 +9,7 @@ import (
 )
 
 // SpoofUDP sends one datagram from any address and port, and waits for nothing. The destination may
-// be a group, or an address of the link.
+// be a group or an address on the link.
 func (n *Node) SpoofUDP(iface string, from, to netip.AddrPort, payload string) {
 	n.t.Helper()
 	d := make([]byte, udpSize, udpSize+len(payload))
@@ -17,8 +17,8 @@ func (n *Node) SpoofUDP(iface string, from, to netip.AddrPort, payload string) {
 	binary.BigEndian.PutUint16(d[2:], to.Port())
 	binary.BigEndian.PutUint16(d[4:], uint16(udpSize+len(payload)))
 	d = append(d, payload...)
-	sum := add(uint32(UDP)+uint32(len(d)), from.Addr().AsSlice())
-	check := ^fold(add(add(sum, to.Addr().AsSlice()), d))
+	sum := addChecksum(uint32(UDP)+uint32(len(d)), from.Addr().AsSlice())
+	check := ^foldChecksum(addChecksum(addChecksum(sum, to.Addr().AsSlice()), d))
 	if check == 0 {
 		check = 0xffff // zero would mean "no checksum"
 	}
@@ -26,8 +26,8 @@ func (n *Node) SpoofUDP(iface string, from, to netip.AddrPort, payload string) {
 	n.SendRaw(iface, UDP, from.Addr(), to.Addr(), d)
 }
 
-// SpeakUDP sends a datagram from a server's own socket and port to a group, out of an interface.
-// The server doesn't hear it, or it would answer itself for ever.
+// SpeakUDP sends a datagram from a server's own socket and port to a group, through an interface.
+// The server doesn't receive it; otherwise it would answer itself forever.
 func (n *Node) SpeakUDP(iface string, s *UDPServer, to netip.AddrPort) {
 	n.t.Helper()
 	link := n.Link(iface)
@@ -47,7 +47,7 @@ func (n *Node) SpeakUDP(iface string, s *UDPServer, to netip.AddrPort) {
 			unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_IF, link.Index))
 	})
 	if err == nil {
-		// The zero zone is the interface that was set.
+		// Without a zone, the interface set above is used.
 		_, err = s.conn.WriteToUDPAddrPort([]byte("question"), to)
 	}
 	if err != nil {

@@ -8,52 +8,56 @@ import (
 	"time"
 )
 
-// streamRate is the packets a second of a Stream: a window of 50 µs is seen by one probe.
-const streamRate = 20000
+// defaultStreamRate is the packets a second of a Stream, so that one probe falls into 50 µs.
+const defaultStreamRate = 20000
 
-// Stream probes a list of sources in turn, without pause, until it is stopped. Each probe counts for
-// itself and is sent once, with its time, so that a gap in which an allowed source was refused is
-// found, and so is an opening for a denied one. For the two, run two streams: one of allowed
-// sources, one of denied ones.
+// Stream probes a list of sources in turn, continuously, until it is stopped. It sends each probe
+// once and records its time. So it finds a gap in which an allowed source was refused, and a moment
+// in which a denied source got in. Use one stream for allowed sources and another for denied ones.
 type Stream struct {
-	t      TB
-	prober *prober
-	rounds atomic.Int64
-	cancel context.CancelFunc
-	sender sync.WaitGroup
-	once   sync.Once
-	report Report
-	err    error
+	t       TB
+	prober  *prober
+	rounds  atomic.Int64
+	cancel  context.CancelFunc
+	sender  sync.WaitGroup
+	endOnce sync.Once
+	report  Report
+	err     error
 }
 
-// Report is what a Stream has seen.
+// Report is the result of a Stream.
 type Report struct {
 	Begin, End time.Time
 	// Sources has an entry for every source, in the order given to Stream.
 	Sources []SourceReport
-	// Sent counts the probes; each is one of Open, Refused (which is any refusal) or Unanswered.
+	// Sent counts the probes. Each is one of Open, Refused (any refusal) or Unanswered.
 	Sent, Open, Refused, Unanswered int
 	// LongestGap is the longest time in which no probe of any source found the port open.
 	LongestGap time.Duration
-	// Lost counts frames that this process was too slow to receive. Unless it is 0, as many
-	// unanswered probes prove nothing.
+	// Lost counts frames that this process was too slow to receive. If it is not 0, that many
+	// unanswered probes may have been answered.
 	Lost int
 }
 
-// SourceReport is what a Stream has seen of one source.
+// SourceReport is the result of a Stream for one source.
 type SourceReport struct {
 	Source                          netip.Addr
 	Sent, Open, Refused, Unanswered int
 	// LongestGap is the longest time from a probe that did not find the port open to the next that
-	// did, or to the end. 0: every probe did.
+	// did, or to the end. It is 0 if every probe found it open.
 	LongestGap time.Duration
-	// FirstOpen is when the first probe was sent that found the port open; zero if none did.
+	// FirstOpen is when the first probe that found the port open was sent; zero if none did.
 	FirstOpen time.Time
 }
 
-// Stream begins to probe from a node. Sources, target and options are as for Probe. The end of the
-// world stops it.
-func (w *World) Stream(from *Node, sources []netip.Addr, to netip.AddrPort, opts ...Option) *Stream {
+// Stream starts to probe from a node. Sources, target and options are as for Probe. It stops when
+// the world ends.
+func (w *World) Stream(
+	from *Node,
+	sources []netip.Addr,
+	to netip.AddrPort,
+	opts ...Option,
+) *Stream {
 	w.t.Helper()
 	w.PinNeighbours()
 	return from.stream(sources, to, opts)
@@ -63,9 +67,9 @@ func (n *Node) stream(sources []netip.Addr, to netip.AddrPort, opts []Option) *S
 	n.t.Helper()
 	o := options(opts)
 	if o.rate == 0 {
-		o.rate = streamRate
+		o.rate = defaultStreamRate
 	}
-	p, err := n.newProber(ask(sources, to, o.protocol), o)
+	p, err := n.newProber(questionsFor(sources, to, o.protocol), o)
 	if err != nil {
 		n.t.Fatalf("streaming probes to %v from %s: %v", to, n.Name, err)
 		return nil
@@ -97,30 +101,30 @@ func (s *Stream) send(ctx context.Context) {
 	}
 }
 
-// Rounds is how often every source was probed.
+// Rounds returns how often every source was probed.
 func (s *Stream) Rounds() int { return int(s.rounds.Load()) }
 
-// WaitRounds waits until every source was probed n times more, from now on: so there are probes
-// before and after a change. It gives up, and says so, after ten seconds without a round.
+// WaitRounds waits until every source was probed n more times from now on, so that there are probes
+// before and after a change. It reports an error after ten seconds without a round.
 func (s *Stream) WaitRounds(n int) {
 	s.t.Helper()
-	// The round that is under way began before now.
+	// The current round began before now.
 	for want := s.rounds.Load() + int64(n) + 1; s.rounds.Load() < want; {
 		seen := s.rounds.Load()
-		if !until(10*time.Second, func() bool { return s.rounds.Load() > seen }) {
+		if !waitUntil(10*time.Second, func() bool { return s.rounds.Load() > seen }) {
 			s.t.Errorf("a stream of probes stands still after %d rounds", seen)
 			return
 		}
 	}
 }
 
-// Sent is how many probes were sent so far.
+// Sent returns how many probes were sent so far.
 func (s *Stream) Sent() int { return int(s.prober.count.Load()) }
 
-// Answered is how many probes have been answered so far, one way or the other.
+// Answered returns how many probes were answered so far.
 func (s *Stream) Answered() int { return int(s.prober.answered.Load()) }
 
-// Stop ends the stream, waits for the answers that are still on their way, and reports.
+// Stop ends the stream, waits for outstanding answers, and returns the report.
 func (s *Stream) Stop() Report {
 	s.t.Helper()
 	s.end()
@@ -131,19 +135,21 @@ func (s *Stream) Stop() Report {
 }
 
 func (s *Stream) end() {
-	s.once.Do(func() {
+	s.endOnce.Do(func() {
 		s.cancel()
 		s.sender.Wait()
 		end := time.Now()
-		s.prober.settleRound(s.prober.count.Load() - min(s.prober.count.Load(), uint32(s.prober.rate/10)))
+		count := s.prober.count.Load()
+		s.prober.settleRound(count - min(count, uint32(s.prober.rate/10)))
 		s.prober.finish()
-		s.report = s.prober.tally(end)
+		s.report = s.prober.summarize(end)
 	})
 }
 
-// tally counts what the records hold.
-func (p *prober) tally(end time.Time) Report {
-	r := Report{Begin: p.start, End: end, Lost: int(p.lost), Sources: make([]SourceReport, len(p.questions))}
+// summarize makes a report of the records.
+func (p *prober) summarize(end time.Time) Report {
+	r := Report{Begin: p.start, End: end, Lost: int(p.lost),
+		Sources: make([]SourceReport, len(p.questions))}
 	for i, q := range p.questions {
 		r.Sources[i].Source = q.source
 	}
@@ -166,8 +172,8 @@ func (p *prober) tally(end time.Time) Report {
 		default:
 			s.Refused++
 		}
-		each[i].see(at, answer == Open)
-		all.see(at, answer == Open)
+		each[i].observe(at, answer == Open)
+		all.observe(at, answer == Open)
 	}
 	length := end.Sub(p.start)
 	for i := range r.Sources {
@@ -189,7 +195,7 @@ type gap struct {
 	longest time.Duration
 }
 
-func (g *gap) see(at time.Duration, ok bool) {
+func (g *gap) observe(at time.Duration, ok bool) {
 	switch {
 	case !ok && !g.within:
 		g.began, g.within = at, true
@@ -199,6 +205,6 @@ func (g *gap) see(at time.Duration, ok bool) {
 }
 
 func (g *gap) end(at time.Duration) time.Duration {
-	g.see(at, true)
+	g.observe(at, true)
 	return g.longest
 }

@@ -5,12 +5,13 @@ import (
 	"testing"
 )
 
-// A rule that shuts a port and opens it again is seen as a gap; a source that it never concerned sees none.
-func TestStreamSeesAGap(t *testing.T) {
+// Stream finds a gap while a rule shuts a port, and none for a source that the rule doesn't match.
+func TestStreamFindsAGap(t *testing.T) {
 	RequireRoot(t)
 	w := New(t)
 	w.Host.ListenTCP(9090)
-	w.Host.NFT("table inet t {\n set shut {\n type ipv4_addr\n }\n chain c {\n type filter hook prerouting priority -110\n tcp dport 9090 ip saddr @shut drop\n }\n }\n")
+	w.Host.NFT("table inet t {\n set shut {\n type ipv4_addr\n }\n chain c {\n type filter hook " +
+		"prerouting priority -110\n tcp dport 9090 ip saddr @shut drop\n }\n }\n")
 	shut, free := netip.MustParseAddr("192.88.99.1"), netip.MustParseAddr("192.88.99.2")
 	s := w.Stream(w.Internet, []netip.Addr{shut, free}, w.Host.At(9090, false), Rate(5000))
 	s.WaitRounds(50)

@@ -8,7 +8,7 @@ import (
 	"sync"
 )
 
-// TB is the part of testing.TB that the lab uses; Run gives one to programs that are no tests.
+// TB is the part of testing.TB that the lab uses. Run provides one outside of tests.
 type TB interface {
 	Helper()
 	Logf(format string, args ...any)
@@ -17,27 +17,28 @@ type TB interface {
 	Cleanup(f func())
 }
 
-// RequireRoot skips a test, saying so, when it does not run as root. That is the only reason for
-// which a test of the lab may be skipped.
+// RequireRoot skips a test, with a message, unless it runs as root. A test of the lab must not be
+// skipped for any other reason.
 func RequireRoot(t interface {
 	Helper()
 	Skipf(format string, args ...any)
 }) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		t.Skipf("SKIPPED: not root: network namespaces can't be made (run as root, or under unshare -Urn)")
+		t.Skipf("SKIPPED: not root: network namespaces can't be made (run as root, or under " +
+			"unshare -Urn)")
 	}
 }
 
-// Run calls f with a TB for programs that are no tests: Logf and Errorf write lines to log, Fatalf
-// ends f. Whatever f registered with Cleanup has run when Run returns. The error is the first that
-// was reported, or nil.
+// Run calls f with a TB, for programs that are not tests. Logf and Errorf write lines to log, and
+// Fatalf ends f. Run returns after the functions registered with Cleanup. The error is the first
+// that was reported, or nil.
 func Run(log io.Writer, f func(t TB)) error {
 	r := &runner{log: log}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer r.clean()
+		defer r.runCleanups()
 		f(r)
 	}()
 	<-done
@@ -81,8 +82,8 @@ func (r *runner) Cleanup(f func()) {
 	r.cleanups = append(r.cleanups, f)
 }
 
-// clean runs the clean-ups, last registered first, each even when another one called Fatalf.
-func (r *runner) clean() {
+// runCleanups runs the clean-ups, last registered first, even if one of them calls Fatalf.
+func (r *runner) runCleanups() {
 	r.mu.Lock()
 	n := len(r.cleanups)
 	if n == 0 {
@@ -92,6 +93,6 @@ func (r *runner) clean() {
 	f := r.cleanups[n-1]
 	r.cleanups = r.cleanups[:n-1]
 	r.mu.Unlock()
-	defer r.clean()
+	defer r.runCleanups()
 	f()
 }

@@ -8,8 +8,8 @@ import (
 	"sync"
 )
 
-// Server is a TCP listener of a node, on both families. Every connection is greeted with the
-// node's name on a line; what follows depends on who made it.
+// Server is a TCP listener of a node, for both families. It greets every connection with the node's
+// name on a line; what follows depends on the function that made it.
 type Server struct {
 	Node *Node
 	Port uint16
@@ -19,42 +19,38 @@ type Server struct {
 	mu     sync.Mutex
 	closed bool
 	total  int
-	conns  map[netip.AddrPort]*served
+	conns  map[netip.AddrPort]*serverConn
 }
 
-// served is the server's end of a connection.
-type served struct {
+// serverConn is the server's end of a connection.
+type serverConn struct {
 	conn net.Conn
 	done chan struct{} // closed when the connection ended
-	err  error         // why; valid once done is closed. io.EOF: the client closed it
+	err  error         // why it ended; valid after done is closed. io.EOF: the client closed it
 }
 
-// ListenTCP serves an echo on a port of every address: what arrives is sent back.
+// ListenTCP serves an echo on a port of every address: it sends back what arrives.
 func (n *Node) ListenTCP(port uint16) *Server {
 	n.t.Helper()
-	return n.serve(hostPort(port), func(c net.Conn) error {
-		_, err := io.Copy(c, c)
-		if err == nil {
-			err = io.EOF
-		}
-		return err
-	})
+	return n.serve(hostPort(port), echoTCP)
 }
 
 // ListenTCPAt is ListenTCP on one address only.
 func (n *Node) ListenTCPAt(at netip.AddrPort) *Server {
 	n.t.Helper()
-	return n.serve(at.String(), func(c net.Conn) error {
-		_, err := io.Copy(c, c)
-		if err == nil {
-			err = io.EOF
-		}
-		return err
-	})
+	return n.serve(at.String(), echoTCP)
 }
 
-// ListenPusher serves on a port of every address, and sends without ever being asked and without
-// end, as fast as the client takes it.
+func echoTCP(c net.Conn) error {
+	_, err := io.Copy(c, c)
+	if err == nil {
+		err = io.EOF
+	}
+	return err
+}
+
+// ListenPusher serves on a port of every address, and sends without end, as fast as the client
+// reads.
 func (n *Node) ListenPusher(port uint16) *Server {
 	n.t.Helper()
 	return n.serve(hostPort(port), func(c net.Conn) error {
@@ -75,7 +71,7 @@ func (n *Node) serve(address string, talk func(net.Conn) error) *Server {
 		return nil
 	}
 	port := l.Addr().(*net.TCPAddr).AddrPort().Port()
-	s := &Server{Node: n, Port: port, listener: l, conns: map[netip.AddrPort]*served{}}
+	s := &Server{Node: n, Port: port, listener: l, conns: map[netip.AddrPort]*serverConn{}}
 	n.onClose(s.Close)
 	go s.accept(talk)
 	return s
@@ -88,10 +84,10 @@ func (s *Server) accept(talk func(net.Conn) error) {
 			return
 		}
 		if err != nil {
-			continue // one connection failed while it was accepted; the next may be fine
+			continue // only this connection failed
 		}
-		peer := remote(c)
-		one := &served{conn: c, done: make(chan struct{})}
+		peer := peerAddr(c)
+		accepted := &serverConn{conn: c, done: make(chan struct{})}
 		s.mu.Lock()
 		if s.closed {
 			s.mu.Unlock()
@@ -100,35 +96,35 @@ func (s *Server) accept(talk func(net.Conn) error) {
 		}
 		s.total++
 		if before := s.conns[peer]; before != nil {
-			_ = before.conn.Close() // the client has forgotten it, or it would not use its port again
+			_ = before.conn.Close() // the client reuses its port, so this connection is over
 		}
-		s.conns[peer] = one
+		s.conns[peer] = accepted
 		s.mu.Unlock()
 		go func() {
 			_, err := io.WriteString(c, s.Node.Name+"\n")
 			if err == nil {
 				err = talk(c)
 			}
-			one.err = err
+			accepted.err = err
 			_ = c.Close()
-			close(one.done)
+			close(accepted.done)
 		}()
 	}
 }
 
-// Accepted counts the connections that were accepted so far.
+// Accepted returns how many connections were accepted so far.
 func (s *Server) Accepted() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.total
 }
 
-// Close ends the listener and its connections. The end of the world does it too.
+// Close closes the listener and its connections. The end of the world does so too.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
 	conns := s.conns
-	s.conns = map[netip.AddrPort]*served{}
+	s.conns = map[netip.AddrPort]*serverConn{}
 	s.mu.Unlock()
 	_ = s.listener.Close()
 	for _, c := range conns {
@@ -138,16 +134,16 @@ func (s *Server) Close() {
 }
 
 // find returns the server's end of the connection from a client's address.
-func (s *Server) find(client netip.AddrPort) *served {
+func (s *Server) find(client netip.AddrPort) *serverConn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.conns[client]
 }
 
-// remote is the peer of a connection, with an IPv4 address as such.
-func remote(c net.Conn) netip.AddrPort { return plainAddr(c.RemoteAddr()) }
+// peerAddr returns the peer of a connection. IPv4-mapped addresses become IPv4 addresses.
+func peerAddr(c net.Conn) netip.AddrPort { return unmappedAddr(c.RemoteAddr()) }
 
-func plainAddr(a net.Addr) netip.AddrPort {
+func unmappedAddr(a net.Addr) netip.AddrPort {
 	t, ok := a.(interface{ AddrPort() netip.AddrPort })
 	if !ok {
 		return netip.AddrPort{}

@@ -18,16 +18,19 @@ func TestSessions(t *testing.T) {
 	w.Container.ListenTCP(80)
 	w.Publish("tcp", 8080, 80)
 	for name, six := range families {
-		s, p := w.Office.Open(echo, w.Host.At(9090, six)), w.Office.Open(pusher, w.Host.At(9091, six))
+		s, p := w.Office.Open(echo, w.Host.At(9090, six)),
+			w.Office.Open(pusher, w.Host.At(9091, six))
 		if s.Banner != "host" || !s.Alive() || !p.Pushing() || !p.Pushing() {
 			t.Fatalf("%s: a session is dead", name)
 		}
-		w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n iifname eth1 tcp dport { 9090, 9091 } drop\n }\n }")
+		w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n " +
+			"iifname eth1 tcp dport { 9090, 9091 } drop\n }\n }")
 		if s.Alive() {
 			t.Errorf("%s: the echo came through", name)
 		}
-		// What was on the way has arrived; without acknowledgements no more can follow.
-		if !until(2*time.Second, func() bool { return !p.Pushing(Timeout(100 * time.Millisecond)) }) {
+		// Data in flight has arrived. Without acknowledgements no more can follow.
+		if !waitUntil(2*time.Second,
+			func() bool { return !p.Pushing(Timeout(100 * time.Millisecond)) }) {
 			t.Errorf("%s: the pusher still pushes", name)
 		}
 		if _, ok := s.ServerEnded(Timeout(10 * time.Millisecond)); ok {
@@ -53,19 +56,24 @@ func TestPathMTU(t *testing.T) {
 		server := w.Host.ListenTCP(9090)
 		s := w.Internet.Open(server, w.Host.At(9090, six))
 		w.PathMTU(1300)
-		w.Host.NFT("table inet t {\n counter small {}\n chain c {\n type filter hook prerouting priority -110\n icmp type destination-unreachable icmp code frag-needed counter name small\n icmpv6 type packet-too-big counter name small\n }\n }")
+		w.Host.NFT("table inet t {\n counter small {}\n chain c {\n type filter hook prerouting " +
+			"priority -110\n icmp type destination-unreachable icmp code frag-needed counter " +
+			"name small\n icmpv6 type packet-too-big counter name small\n }\n }")
 		if err := s.Echo(payload, Timeout(5*time.Second)); err != nil {
 			t.Errorf("%s: a large payload over a narrow path: %v", name, err)
 		}
-		if out := w.Host.Run("nft", "list", "counter", "inet", "t", "small"); strings.Contains(out, "packets 0 ") {
+		if out := w.Host.Run("nft", "list", "counter", "inet", "t",
+			"small"); strings.Contains(out, "packets 0 ") {
 			t.Errorf("%s: the path was narrow, but nobody was told: %s", name, out)
 		}
-		// The control, in a world that has learnt nothing yet: without those messages nothing large gets through.
+		// The control uses a new world, which knows no path MTU: without those messages no large
+		// packet gets through.
 		w = New(t)
 		server = w.Host.ListenTCP(9090)
 		s = w.Internet.Open(server, w.Host.At(9090, six))
 		w.PathMTU(1300)
-		w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n icmp type destination-unreachable drop\n icmpv6 type packet-too-big drop\n }\n }")
+		w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n " +
+			"icmp type destination-unreachable drop\n icmpv6 type packet-too-big drop\n }\n }")
 		if err := s.Echo(payload, Timeout(500*time.Millisecond)); err == nil {
 			t.Errorf("%s: a large payload got through without path MTU discovery", name)
 		}
@@ -82,7 +90,8 @@ func TestNeighbours(t *testing.T) {
 	if got := w.Office.Connect(six); got != Open {
 		t.Fatal(got)
 	}
-	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } drop\n }\n }")
+	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n icmpv6 " +
+		"type { nd-neighbor-solicit, nd-neighbor-advert } drop\n }\n }")
 	w.PinNeighbours()
 	if got := w.Office.Connect(six); got != Open {
 		t.Errorf("with pinned neighbours: %v", got)
@@ -121,7 +130,8 @@ func TestGroups(t *testing.T) {
 			}
 		}
 	}
-	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n udp dport 5353 fib daddr type { multicast, broadcast } drop\n }\n }")
+	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n udp " +
+		"dport 5353 fib daddr type { multicast, broadcast } drop\n }\n }")
 	w.Office.Send("eth0", netip.MustParseAddrPort("224.0.0.251:5353"), "dropped")
 	w.Office.Send("eth0", w.Host.At(5353, false), "unicast")
 	if !s.Got("unicast") || s.Got("dropped", Timeout(0)) {
@@ -136,7 +146,9 @@ func TestSCTP(t *testing.T) {
 	w.Host.ListenSCTP(3869)
 	w.Container.ListenSCTP(80)
 	w.Publish("sctp", 8080, 80)
-	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n ct state invalid drop\n sctp dport 3870 drop\n sctp dport 3871 reject\n sctp dport 3872 reject with icmpx admin-prohibited\n }\n }")
+	w.Host.NFT("table inet t {\n chain c {\n type filter hook prerouting priority -110\n ct " +
+		"state invalid drop\n sctp dport 3870 drop\n sctp dport 3871 reject\n sctp dport 3872 " +
+		"reject with icmpx admin-prohibited\n }\n }")
 	for name, six := range families {
 		for port, want := range map[uint16]Answer{3868: Open, 3869: Open, 3870: Dropped, 3871: Refused, 3872: Prohibited, 3873: Refused, 8080: Open} {
 			if got := w.Internet.Connect(w.Host.At(port, six), Over(SCTP)); got != want {

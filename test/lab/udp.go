@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UDPServer is a UDP listener of a node, on both families. It sends every datagram back with the
-// node's name and a colon in front, from the address it was sent to.
+// UDPServer is a UDP listener of a node, for both families. It sends every datagram back, prefixed
+// by the node's name and a colon, from the address it was sent to.
 type UDPServer struct {
 	Node *Node
 	Port uint16
@@ -27,15 +27,15 @@ type UDPServer struct {
 	total    int
 }
 
-// Datagram is one that a UDPServer received.
+// Datagram is a datagram that a UDPServer received.
 type Datagram struct {
 	From    netip.AddrPort
-	To      netip.Addr // the address it was sent to; a group or a broadcast address, for instance
+	To      netip.Addr // the destination, which may be a group or a broadcast address
 	Payload []byte
 }
 
-// keepDatagrams bounds what a server remembers; a flood is only counted.
-const keepDatagrams = 1024
+// maxDatagrams bounds the datagrams that a server keeps. It counts the rest.
+const maxDatagrams = 1024
 
 // ListenUDP serves an echo on a port of every address.
 func (n *Node) ListenUDP(port uint16) *UDPServer {
@@ -52,12 +52,12 @@ func (n *Node) ListenUDP(port uint16) *UDPServer {
 		conn: u,
 		done: make(chan struct{}),
 	}
-	// The answer must come from the address that was asked. One option serves both families: for
-	// IPv4 on this socket the kernel tells, and takes, IPv4-mapped addresses.
+	// The answer must come from the address that the datagram was sent to. One option serves both
+	// families: on this socket the kernel uses IPv4-mapped addresses for IPv4.
 	err = s.control(func(fd int) error {
 		return errors.Join(
 			unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_RECVPKTINFO, 1),
-			enlarge(fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, 4<<20),
+			setBuffer(fd, unix.SO_RCVBUF, unix.SO_RCVBUFFORCE, 4<<20),
 		)
 	})
 	if err != nil {
@@ -84,7 +84,7 @@ func (s *UDPServer) echo() {
 		to := destination(oob[:oobSize])
 		s.mu.Lock()
 		s.total++
-		if len(s.received) < keepDatagrams {
+		if len(s.received) < maxDatagrams {
 			d := Datagram{
 				From:    netip.AddrPortFrom(from.Addr().Unmap(), from.Port()),
 				To:      to,
@@ -94,20 +94,21 @@ func (s *UDPServer) echo() {
 		}
 		s.mu.Unlock()
 		if from.Port() == s.Port && from.Addr().Unmap() == to {
-			continue // it would answer itself for ever
+			continue // it would answer itself forever
 		}
 		_, _, _ = s.conn.WriteMsgUDPAddrPort(append(banner, buf[:size]...), replyFrom(to), from)
 	}
 }
 
-// destination reads the address that a datagram was sent to.
+// destination returns the address that a datagram was sent to.
 func destination(oob []byte) netip.Addr {
 	messages, err := unix.ParseSocketControlMessage(oob)
 	if err != nil {
 		return netip.Addr{}
 	}
 	for _, m := range messages {
-		if m.Header.Level == unix.SOL_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= 16 {
+		if m.Header.Level == unix.SOL_IPV6 && m.Header.Type == unix.IPV6_PKTINFO &&
+			len(m.Data) >= 16 {
 			a, _ := netip.AddrFromSlice(m.Data[:16])
 			return a.Unmap()
 		}
@@ -115,7 +116,7 @@ func destination(oob []byte) netip.Addr {
 	return netip.Addr{}
 }
 
-// replyFrom sets the source address of an answer; for a group, the kernel chooses.
+// replyFrom sets the source address of an answer. The kernel chooses it for groups and broadcasts.
 func replyFrom(a netip.Addr) []byte {
 	if !a.IsValid() || a.IsMulticast() || a.IsLinkLocalUnicast() || isBroadcast(a) {
 		return nil
@@ -123,26 +124,26 @@ func replyFrom(a netip.Addr) []byte {
 	return unix.PktInfo6(&unix.Inet6Pktinfo{Addr: a.As16()})
 }
 
-// isBroadcast guesses by the world's numbering, where prefixes end on a byte.
+// isBroadcast relies on the world's prefixes, which end on a byte.
 func isBroadcast(a netip.Addr) bool { return a.Is4() && a.As4()[3] == 255 }
 
-// Received returns what arrived, the first thousand or so.
+// Received returns the first maxDatagrams datagrams.
 func (s *UDPServer) Received() []Datagram {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Datagram(nil), s.received...)
 }
 
-// Count is how many datagrams arrived.
+// Count returns how many datagrams arrived.
 func (s *UDPServer) Count() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.total
 }
 
-// Got waits until a datagram with that payload has arrived, and reports whether it did in time.
+// Got waits for a datagram with a payload, and reports whether it arrived in time.
 func (s *UDPServer) Got(payload string, opts ...Option) bool {
-	return until(options(opts).timeout, func() bool {
+	return waitUntil(options(opts).timeout, func() bool {
 		for _, d := range s.Received() {
 			if string(d.Payload) == payload {
 				return true
@@ -177,7 +178,7 @@ func (s *UDPServer) Join(group netip.Addr, iface string) {
 	}
 }
 
-// Close ends the listener. The end of the world does it too.
+// Close closes the listener. The end of the world does so too.
 func (s *UDPServer) Close() {
 	_ = s.conn.Close()
 	<-s.done
@@ -195,14 +196,14 @@ func (s *UDPServer) control(f func(fd int) error) error {
 	return err
 }
 
-// Send sends one datagram from the node and waits for nothing. The address may be a group or a
-// broadcast address; iface says where it leaves.
+// Send sends one datagram from the node through an interface, and waits for nothing. The address
+// may be a group or a broadcast address.
 func (n *Node) Send(iface string, to netip.AddrPort, payload string, opts ...Option) {
 	n.t.Helper()
 	n.SendHops(iface, to, payload, 1, opts...)
 }
 
-// SendHops is Send to a group beyond so many routers.
+// SendHops is Send to a group, with a limit on the number of hops.
 func (n *Node) SendHops(iface string, to netip.AddrPort, payload string, hops int, opts ...Option) {
 	n.t.Helper()
 	link := n.Link(iface)
@@ -225,7 +226,8 @@ func (n *Node) SendHops(iface string, to netip.AddrPort, payload string, hops in
 				unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_MULTICAST_TTL, hops),
 			)
 		} else {
-			err = errors.Join(unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_IF, link.Index),
+			err = errors.Join(unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_IF,
+				link.Index),
 				unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_MULTICAST_HOPS, hops))
 		}
 		if err != nil {
@@ -248,7 +250,7 @@ func (n *Node) SendHops(iface string, to netip.AddrPort, payload string, hops in
 	}
 }
 
-// Greeting connects over TCP and returns the banner: the name of the node that answers there.
+// Greeting connects over TCP and returns the name of the node that answers.
 func (n *Node) Greeting(to netip.AddrPort, opts ...Option) (string, error) {
 	ctx, cancel := context.WithTimeout(n.ctx, options(opts).timeout)
 	defer cancel()
@@ -263,10 +265,10 @@ func (n *Node) Greeting(to netip.AddrPort, opts ...Option) (string, error) {
 	return string(bytes.TrimSpace(buf[:size])), err
 }
 
-// enlarge sets a socket buffer, beyond the system's limit where that is allowed.
-func enlarge(fd, option, force, size int) error {
+// setBuffer sets the size of a socket buffer, beyond the system's limit where that is allowed.
+func setBuffer(fd, option, force, size int) error {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, size) == nil {
 		return nil
 	}
-	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, size) // in a user namespace
+	return unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, size) // for a user namespace
 }

@@ -8,16 +8,22 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// Wire is a virtual machine's surroundings: a node whose only cable, eth0, is a tap device. What the machine sends out of its
-// network card comes in there; its other end is whatever program opens the tap inside the node, such as qemu.
+// Wire is the network of a virtual machine: a node whose only interface, eth0, is a tap device. The
+// program that opens the tap inside the node, such as qemu, is the other end.
 type Wire struct {
 	*Node
 	machine *Link
 }
 
-// NewWire makes a wire to a machine that has the given MAC and IP addresses, or will have them. The node is its router: mac and own
-// are its addresses, the machine's are neighbours that it knows for good, so that nothing waits for ARP. It ends with the test.
-func NewWire(t TB, mac, machine net.HardwareAddr, addresses []netip.Addr, own ...netip.Prefix) *Wire {
+// NewWire makes a wire to a machine that has, or will have, the given MAC and IP addresses. The
+// node is its router, with the addresses mac and own. It has permanent neighbour entries for the
+// machine, so that nothing waits for ARP. It ends with the test.
+func NewWire(
+	t TB,
+	mac, machine net.HardwareAddr,
+	addresses []netip.Addr,
+	own ...netip.Prefix,
+) *Wire {
 	t.Helper()
 	n, err := newNode(t, "wire")
 	if err != nil {
@@ -25,34 +31,35 @@ func NewWire(t TB, mac, machine net.HardwareAddr, addresses []netip.Addr, own ..
 	}
 	t.Cleanup(n.close)
 	w := &Wire{Node: n, machine: &Link{MAC: machine}}
-	if err := w.plug(mac, addresses, own); err != nil {
+	if err := w.attach(mac, addresses, own); err != nil {
 		t.Fatalf("making a wire to a virtual machine: %v", err)
 	}
 	return w
 }
 
-func (w *Wire) plug(mac net.HardwareAddr, addresses []netip.Addr, own []netip.Prefix) error {
+func (w *Wire) attach(mac net.HardwareAddr, addresses []netip.Addr, own []netip.Prefix) error {
 	err := w.Do(func() error {
-		if err := tune(false); err != nil {
+		if err := setSysctls(false); err != nil {
 			return err
 		}
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name = "eth0"
-		// The device belongs to the namespace of the thread that makes it.
-		if err := netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: attrs, Mode: netlink.TUNTAP_MODE_TAP}); err != nil {
+		// The kernel puts the device into the namespace of the calling thread.
+		if err := netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: attrs,
+			Mode: netlink.TUNTAP_MODE_TAP}); err != nil {
 			return fmt.Errorf("making a tap device (it needs /dev/net/tun): %w", err)
 		}
 		tap, err := netlink.LinkByName("eth0")
 		if err != nil {
 			return err
 		}
-		// A tap is made with an address of the kernel's choice, whatever was asked for.
+		// The kernel ignores the address given to LinkAdd for a tap.
 		return netlink.LinkSetHardwareAddr(tap, mac)
 	})
 	if err != nil {
 		return err
 	}
-	l, err := w.adopt("eth0")
+	l, err := w.bringUp("eth0")
 	if err != nil {
 		return err
 	}
@@ -64,7 +71,8 @@ func (w *Wire) plug(mac net.HardwareAddr, addresses []netip.Addr, own []netip.Pr
 	}
 	for _, a := range addresses {
 		err := w.routes.NeighSet(&netlink.Neigh{
-			LinkIndex: l.Index, State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: w.machine.MAC,
+			LinkIndex: l.Index, State: netlink.NUD_PERMANENT, IP: a.AsSlice(),
+			HardwareAddr: w.machine.MAC,
 		})
 		if err != nil {
 			return fmt.Errorf("pinning %v: %w", a, err)
@@ -73,7 +81,7 @@ func (w *Wire) plug(mac net.HardwareAddr, addresses []netip.Addr, own []netip.Pr
 	return nil
 }
 
-// AddSources makes every address of a prefix the node's own, so that Connect and Dial can use any of them.
+// AddSources makes every address of a prefix the node's own, so that Connect and Dial can use it.
 func (w *Wire) AddSources(prefix netip.Prefix) {
 	w.t.Helper()
 	if err := w.addLocal(prefix); err != nil {
@@ -81,8 +89,8 @@ func (w *Wire) AddSources(prefix netip.Prefix) {
 	}
 }
 
-// Stream probes the machine as World.Stream does. It may begin before the machine is there: until something
-// opens the other end of the tap, what is sent is lost.
+// Stream probes the machine as World.Stream does. It may start before the machine: until a program
+// opens the other end of the tap, probes are lost.
 func (w *Wire) Stream(sources []netip.Addr, to netip.AddrPort, opts ...Option) *Stream {
 	w.t.Helper()
 	return w.stream(sources, to, opts)

@@ -9,18 +9,18 @@ import (
 	"github.com/vishvananda/netlink"
 )
 
-// World is a small internet; the package comment has its map.
+// World is a small internet; see the package comment for its map.
 type World struct {
 	Host, Office, Internet, Router, Container *Node
 
-	t    TB
-	once sync.Once
+	t         TB
+	closeOnce sync.Once
 
 	mu        sync.Mutex
 	published []publication
 }
 
-// New builds a world and has it removed at the end of the test. Trouble ends the test.
+// New builds a world and removes it at the end of the test. An error ends the test.
 func New(t TB) *World {
 	t.Helper()
 	w := &World{t: t}
@@ -33,14 +33,14 @@ func New(t TB) *World {
 
 // Close removes the world: listeners, connections, programs, namespaces. It may be called twice.
 func (w *World) Close() {
-	w.once.Do(func() {
+	w.closeOnce.Do(func() {
 		for _, n := range w.nodes() {
 			n.close()
 		}
 	})
 }
 
-// nodes lists the nodes that exist.
+// nodes lists the nodes that exist. While New fails, some don't.
 func (w *World) nodes() []*Node {
 	var all []*Node
 	for _, n := range []*Node{w.Host, w.Office, w.Internet, w.Router, w.Container} {
@@ -55,18 +55,26 @@ func (w *World) build() error {
 	for _, n := range []struct {
 		node **Node
 		name string
-	}{{&w.Host, "host"}, {&w.Office, "office"}, {&w.Internet, "internet"}, {&w.Router, "router"}, {&w.Container, "container"}} {
+	}{
+		{&w.Host, "host"},
+		{&w.Office, "office"},
+		{&w.Internet, "internet"},
+		{&w.Router, "router"},
+		{&w.Container, "container"},
+	} {
 		node, err := newNode(w.t, n.name)
 		if err != nil {
 			return err
 		}
 		*n.node = node
 		router := node == w.Host || node == w.Router
-		if err := node.Do(func() error { return tune(router) }); err != nil {
+		if err := node.Do(func() error { return setSysctls(router) }); err != nil {
 			return fmt.Errorf("%s: %w", n.name, err)
 		}
 	}
-	for _, step := range []func() error{w.connect, w.number, w.route, w.masquerade} {
+	for _, step := range []func() error{
+		w.connectNodes, w.assignAddresses, w.addRoutes, w.loadDockerTable,
+	} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -74,9 +82,9 @@ func (w *World) build() error {
 	return nil
 }
 
-// tune sets what the kernel must do, or leave, for answers to be quick and repeatable. It runs
-// before there are interfaces, so that "default" holds for all of them.
-func tune(forward bool) error {
+// setSysctls makes the kernel's answers fast and repeatable. It must run before there are
+// interfaces, so that "default" applies to all of them.
+func setSysctls(forward bool) error {
 	on := "0"
 	if forward {
 		on = "1"
@@ -85,24 +93,25 @@ func tune(forward bool) error {
 		{"net.ipv4.ip_forward", on},
 		{"net.ipv6.conf.all.forwarding", on},
 		{"net.ipv6.conf.default.forwarding", on},
-		// Spoofed sources come from wherever the test wants them to.
+		// Accept spoofed sources on every interface.
 		{"net.ipv4.conf.all.rp_filter", "0"},
 		{"net.ipv4.conf.default.rp_filter", "0"},
-		// Addresses are usable at once, and nobody announces anything.
+		// Addresses are usable at once, and no node sends unrequested packets.
 		{"net.ipv6.conf.all.accept_dad", "0"},
 		{"net.ipv6.conf.default.accept_dad", "0"},
 		{"net.ipv6.conf.default.dad_transmits", "0"},
 		{"net.ipv6.conf.default.accept_ra", "0"},
-		// The kernel gives out link-local addresses when it learns, up to a second later, that the cable
-		// is plugged in; until then a router can't ask for its neighbours. So the lab does (1: none).
+		// The kernel assigns link-local addresses up to a second after an interface is up, and
+		// until then a router can't find its neighbours. So the lab assigns them (1: the kernel
+		// assigns none).
 		{"net.ipv6.conf.default.addr_gen_mode", "1"},
 		{"net.ipv6.conf.default.router_solicitations", "0"},
 		{"net.ipv4.conf.all.send_redirects", "0"},
 		{"net.ipv4.conf.default.send_redirects", "0"},
-		// A SYN that is never completed costs the listener nothing and is answered once.
+		// A SYN that is never completed costs the listener nothing, and gets one answer.
 		{"net.ipv4.tcp_syncookies", "2"},
 		{"net.ipv4.tcp_synack_retries", "0"},
-		// Every refusal is sent, however many there are.
+		// Send every refusal, without a rate limit.
 		{"net.ipv4.icmp_ratelimit", "0"},
 		{"net.ipv4.icmp_ratemask", "0"},
 		{"net.ipv6.icmp.ratelimit", "0"},
@@ -113,18 +122,18 @@ func tune(forward bool) error {
 			return err
 		}
 	}
-	// Half-open connections must not fill the conntrack table, whose size belongs to the machine:
-	// a second is enough for a handshake that takes microseconds.
+	// Half-open connections must not fill the conntrack table, which the whole machine shares. A
+	// handshake takes microseconds, so a second is enough.
 	for _, s := range []string{"syn_recv", "syn_sent"} {
-		if err := setOptional("net.netfilter.nf_conntrack_tcp_timeout_"+s, "1"); err != nil {
+		if err := setSysctlIfPresent("net.netfilter.nf_conntrack_tcp_timeout_"+s, "1"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// connect lays the cables.
-func (w *World) connect() error {
+// connectNodes connects the nodes in pairs.
+func (w *World) connectNodes() error {
 	for i, c := range []struct {
 		a, b         *Node
 		aName, bName string
@@ -134,19 +143,19 @@ func (w *World) connect() error {
 		{w.Host, w.Office, "eth1", "eth0"},
 		{w.Host, w.Container, "veth0", "eth0"},
 	} {
-		if _, _, err := w.cable(i, c.a, c.aName, c.b, c.bName); err != nil {
+		if _, _, err := w.connectPair(i, c.a, c.aName, c.b, c.bName); err != nil {
 			return err
 		}
 	}
-	// Frames from Container are for the bridge, not for its port.
+	// Frames from Container go to the bridge, not to its port.
 	bridge := w.Host.link("docker0")
 	peer := w.Container.link("eth0")
 	bridge.gateway, peer.gateway = peer, bridge
 	return nil
 }
 
-// cable connects two nodes with interfaces of these names. veth0 is plugged into docker0.
-func (w *World) cable(
+// connectPair connects two nodes by interfaces with these names. It plugs veth0 into docker0.
+func (w *World) connectPair(
 	number int,
 	a *Node,
 	aName string,
@@ -161,32 +170,33 @@ func (w *World) cable(
 		PeerNamespace: netlink.NsFd(int(b.ns.file.Fd())),
 	})
 	if err != nil {
-		return nil, nil, fmt.Errorf("lab: cable %s %s to %s %s: %w", a.Name, aName, b.Name, bName, err)
+		return nil, nil,
+			fmt.Errorf("lab: cable %s %s to %s %s: %w", a.Name, aName, b.Name, bName, err)
 	}
 	if aName == "veth0" {
-		if err := w.bridge(); err != nil {
+		if err := w.addBridge(); err != nil {
 			return nil, nil, err
 		}
 	}
-	if outer, err = a.adopt(aName); err != nil {
+	if outer, err = a.bringUp(aName); err != nil {
 		return nil, nil, err
 	}
-	if inner, err = b.adopt(bName); err != nil {
+	if inner, err = b.bringUp(bName); err != nil {
 		return nil, nil, err
 	}
 	outer.gateway, inner.gateway = inner, outer
 	return outer, inner, nil
 }
 
-// bridge makes docker0 and plugs veth0 in.
-func (w *World) bridge() error {
+// addBridge makes docker0 and plugs veth0 into it.
+func (w *World) addBridge() error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "docker0"
 	attrs.HardwareAddr = mac(9, 1)
 	if err := w.Host.routes.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err != nil {
 		return fmt.Errorf("lab: making docker0: %w", err)
 	}
-	bridge, err := w.Host.adopt("docker0")
+	bridge, err := w.Host.bringUp("docker0")
 	if err != nil {
 		return err
 	}
@@ -197,19 +207,19 @@ func (w *World) bridge() error {
 	return w.Host.routes.LinkSetMasterByIndex(port, bridge.Index)
 }
 
-// mac numbers interfaces; the first byte marks a locally administered unicast address.
+// mac numbers interfaces. The first byte marks a locally administered unicast address.
 func mac(cable, end int) net.HardwareAddr {
 	return net.HardwareAddr{0x02, 0x1a, 0xb0, 0, byte(cable), byte(end)}
 }
 
-// number gives the interfaces their addresses. plain ones have all their neighbours behind one
-// gateway, so that no test depends on a thousand neighbour entries.
-func (w *World) number() error {
+// assignAddresses assigns addresses to the interfaces. If noPrefixRoute, all neighbours are behind
+// one gateway, so that no test needs a thousand neighbour entries.
+func (w *World) assignAddresses() error {
 	for _, a := range []struct {
-		node   *Node
-		link   string
-		prefix string
-		plain  bool
+		node          *Node
+		link          string
+		prefix        string
+		noPrefixRoute bool
 	}{
 		{w.Internet, "eth0", "203.0.113.10/24", false},
 		{w.Internet, "eth0", "2001:db8:113::10/64", false},
@@ -230,22 +240,23 @@ func (w *World) number() error {
 		{w.Container, "eth0", "172.17.0.2/24", false},
 		{w.Container, "eth0", "fd00:17::2/64", false},
 	} {
-		if err := a.node.address(a.node.link(a.link), netip.MustParsePrefix(a.prefix), a.plain); err != nil {
+		link, prefix := a.node.link(a.link), netip.MustParsePrefix(a.prefix)
+		if err := a.node.address(link, prefix, a.noPrefixRoute); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// route connects the networks.
-func (w *World) route() error {
-	if err := w.narrow(0); err != nil {
+// addRoutes connects the networks.
+func (w *World) addRoutes() error {
+	if err := w.setPathMTU(0); err != nil {
 		return err
 	}
 	for _, r := range []struct {
 		node *Node
 		to   string
-		via  *Node // through the first address of this node's end of the cable; nil: on the link
+		via  *Node // the gateway, by its first address on the link; nil: directly on the link
 		dev  string
 	}{
 		{w.Internet, "default", w.Router, "eth0"},
@@ -265,7 +276,7 @@ func (w *World) route() error {
 		for _, to := range destinations(r.to) {
 			var via netip.Addr
 			if r.via != nil {
-				via = first(dev.gateway, to.Addr().Is6())
+				via = firstAddress(dev.gateway, to.Addr().Is6())
 			}
 			if err := r.node.addRoute(route{to: to, via: via, dev: dev}); err != nil {
 				return err
@@ -275,7 +286,7 @@ func (w *World) route() error {
 	return nil
 }
 
-// destinations reads a prefix; "default" is one of each family.
+// destinations parses a prefix; "default" means one for each family.
 func destinations(s string) []netip.Prefix {
 	if s == "default" {
 		return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
@@ -283,8 +294,8 @@ func destinations(s string) []netip.Prefix {
 	return []netip.Prefix{netip.MustParsePrefix(s)}
 }
 
-// first is an interface's first address of a family.
-func first(l *Link, six bool) netip.Addr {
+// firstAddress returns an interface's first address of a family.
+func firstAddress(l *Link, six bool) netip.Addr {
 	if six {
 		return l.V6[0]
 	}
@@ -292,24 +303,26 @@ func first(l *Link, six bool) netip.Addr {
 }
 
 // PathMTU narrows the path between Host and Internet to mtu bytes, at Router and in both
-// directions: larger packets are answered with "fragmentation needed" or "packet too big", while
-// the interfaces at either end know nothing of it. IPv6 needs 1280 at least. 0 restores the path.
+// directions. Router answers larger packets with "fragmentation needed" or "packet too big", and
+// the interfaces at both ends keep their MTU. IPv6 needs at least 1280. 0 restores the path.
 func (w *World) PathMTU(mtu int) {
 	w.t.Helper()
-	if err := w.narrow(mtu); err != nil {
+	if err := w.setPathMTU(mtu); err != nil {
 		w.t.Fatalf("%v", err)
 	}
 }
 
-// narrow sets Router's routes. The limit hangs on the routes, locked, since an interface with a
-// smaller MTU than its peer would silently drop what comes in.
-func (w *World) narrow(mtu int) error {
+// setPathMTU sets Router's routes. They carry the limit, locked, because an interface with a
+// smaller MTU than its peer would silently drop large packets.
+func (w *World) setPathMTU(mtu int) error {
 	out, in := w.Router.link("eth0"), w.Router.link("eth1")
 	for _, six := range []bool{false, true} {
-		internet, host := first(out.gateway, six), first(in.gateway, six)
-		everything, hosts := netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(host, 24)
+		internet, host := firstAddress(out.gateway, six), firstAddress(in.gateway, six)
+		everything, hosts := netip.PrefixFrom(netip.IPv4Unspecified(), 0),
+			netip.PrefixFrom(host, 24)
 		if six {
-			everything, hosts = netip.PrefixFrom(netip.IPv6Unspecified(), 0), netip.PrefixFrom(host, 64)
+			everything, hosts = netip.PrefixFrom(netip.IPv6Unspecified(), 0),
+				netip.PrefixFrom(host, 64)
 		}
 		for _, r := range []route{
 			{to: netip.PrefixFrom(internet, internet.BitLen()), dev: out, mtu: mtu},

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// numbered lists n addresses from first on.
-func numbered(first string, n int) []netip.Addr {
+// consecutiveAddresses returns n addresses from first on.
+func consecutiveAddresses(first string, n int) []netip.Addr {
 	out := make([]netip.Addr, n)
 	a := netip.MustParseAddr(first)
 	for i := range out {
@@ -29,9 +29,9 @@ func numbered(first string, n int) []netip.Addr {
 	return out
 }
 
-// ownState is what the machine's own namespace looks like; it is only read. Counters change by
-// themselves and are left out.
-func ownState(t *testing.T) string {
+// machineState returns the state of the machine's own namespace, without counters, which change by
+// themselves. It only reads.
+func machineState(t *testing.T) string {
 	t.Helper()
 	var all strings.Builder
 	for _, args := range [][]string{
@@ -47,8 +47,8 @@ func ownState(t *testing.T) string {
 	return all.String()
 }
 
-// leftovers names what still holds one of the namespaces: mounts, and this process's threads,
-// descriptors of namespaces, and sockets.
+// leftovers lists what still holds one of the namespaces: mounts, and this process's threads,
+// namespace descriptors and sockets.
 func leftovers(t *testing.T, inodes map[uint64]string) []string {
 	t.Helper()
 	var found []string
@@ -102,10 +102,10 @@ func leftovers(t *testing.T, inodes map[uint64]string) []string {
 	return found
 }
 
-// TestLeavesNothing does everything that a world can do, and then looks for what is left of it.
+// TestLeavesNothing uses everything in a world, and then looks for anything left over.
 func TestLeavesNothing(t *testing.T) {
 	RequireRoot(t)
-	before := ownState(t)
+	before := machineState(t)
 	own, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		t.Fatal(err)
@@ -123,8 +123,8 @@ func TestLeavesNothing(t *testing.T) {
 		w.Publish("tcp", 8080, 80)
 		w.Office.Open(server, w.Host.At(9090, true))
 		w.Office.Open(pusher, w.Host.At(9091, false))
-		w.Stream(w.Internet, numbered("8.8.0.0", 10), w.Host.At(9090, false))
-		w.Probe(w.Internet, numbered("8.9.0.0", 10), w.Host.At(9090, false))
+		w.Stream(w.Internet, consecutiveAddresses("8.8.0.0", 10), w.Host.At(9090, false))
+		w.Probe(w.Internet, consecutiveAddresses("8.9.0.0", 10), w.Host.At(9090, false))
 		program = w.Host.Command(context.Background(), "sleep", "1000")
 		if err := program.Start(); err != nil {
 			r.Fatalf("%v", err)
@@ -139,22 +139,22 @@ func TestLeavesNothing(t *testing.T) {
 	if err := program.Wait(); err == nil {
 		t.Error("a program outlived its world")
 	}
-	if !until(2*time.Second, func() bool { return len(leftovers(t, inodes)) == 0 }) {
+	if !waitUntil(2*time.Second, func() bool { return len(leftovers(t, inodes)) == 0 }) {
 		t.Errorf("left behind: %v", leftovers(t, inodes))
 	}
 	if now, _ := os.Readlink("/proc/self/ns/net"); now != own {
 		t.Errorf("the process is in %s, and was in %s", now, own)
 	}
-	if after := ownState(t); after != before {
+	if after := machineState(t); after != before {
 		t.Errorf("the machine's own network changed:\n%s\n---\n%s", before, after)
 	}
 }
 
-// TestThreads enters and leaves from many goroutines, and checks that each is where it should be.
+// TestThreads enters and leaves nodes from many goroutines, and checks where each is.
 func TestThreads(t *testing.T) {
 	RequireRoot(t)
 	w := New(t)
-	own, err := identity()
+	own, err := threadInode()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -164,14 +164,14 @@ func TestThreads(t *testing.T) {
 			for i := range 50 {
 				n := w.nodes()[i%5]
 				err := n.Do(func() error {
-					if at, err := identity(); err != nil || at != n.Inode() {
+					if at, err := threadInode(); err != nil || at != n.Inode() {
 						t.Errorf("in %d instead of %d: %v", at, n.Inode(), err)
 					}
-					// From within one node into another, and back.
+					// From inside one node into another, and back.
 					if err := w.Host.Do(func() error { return nil }); err != nil {
 						return err
 					}
-					if at, err := identity(); err != nil || at != n.Inode() {
+					if at, err := threadInode(); err != nil || at != n.Inode() {
 						t.Errorf("after the other node in %d instead of %d: %v", at, n.Inode(), err)
 					}
 					return nil
@@ -179,7 +179,7 @@ func TestThreads(t *testing.T) {
 				if err != nil {
 					t.Error(err)
 				}
-				if at, err := identity(); err != nil || at != own {
+				if at, err := threadInode(); err != nil || at != own {
 					t.Errorf("outside in %d instead of %d: %v", at, own, err)
 				}
 			}
@@ -196,8 +196,8 @@ func TestThreads(t *testing.T) {
 	}
 }
 
-// TestWrongNamespace gives a node a descriptor of another namespace, as a descriptor that was closed
-// and used again would be. Nothing may be done there.
+// TestWrongNamespace gives a node a descriptor of another namespace, as if its own was closed and
+// reused. Nothing may be done there.
 func TestWrongNamespace(t *testing.T) {
 	RequireRoot(t)
 	a, err := newNamespace()
@@ -237,7 +237,7 @@ func TestRunReports(t *testing.T) {
 	}
 }
 
-// TestFatalInside ends a test from within a node, which must end the test and free the thread.
+// TestFatalInside calls Fatalf from inside a node, which must end the test and free the thread.
 func TestFatalInside(t *testing.T) {
 	RequireRoot(t)
 	err := Run(io.Discard, func(r TB) {
@@ -263,7 +263,8 @@ func TestAddresses(t *testing.T) {
 				if got := from.Connect(to); got != Open {
 					t.Errorf("%s to %v: %v", from.Name, to, got)
 				}
-				// UDP is answered from the address that was asked, or the connected socket would not see it.
+				// UDP must answer from the address it was sent to, or the connected socket ignores
+				// it.
 				if got := from.Connect(to, Over(UDP)); got != Open {
 					t.Errorf("%s to %v over UDP: %v", from.Name, to, got)
 				}
@@ -271,7 +272,8 @@ func TestAddresses(t *testing.T) {
 		}
 	}
 	for _, n := range w.nodes() {
-		// IPv6 is ready from the first packet: every interface has its link-local address, and none is tentative.
+		// IPv6 works from the first packet: every interface has a link-local address that is not
+		// tentative.
 		if out := n.Run("ip", "-6", "address"); strings.Contains(out, "tentative") {
 			t.Errorf("%s waits for duplicate address detection: %s", n.Name, out)
 		}

@@ -1,5 +1,5 @@
-# machine.sh SCRATCH PACKAGES PARENT SCRIPT: a machine of one's own, as far as files and processes go. It runs in new mount and
-# process namespaces, and in the network namespace of a lab's node.
+# machine.sh SCRATCH PACKAGES PARENT SCRIPT runs a script with files and processes of its own. It
+# runs in new mount and process namespaces, and in the network namespace of a lab's node.
 set -eu
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C
 mount --make-rprivate /
@@ -13,7 +13,8 @@ done
 mount -t tmpfs run /run
 mount -t proc proc /proc
 mkdir -p /run/lock
-# The kernel is the machine's: nobody loads modules into it. What rules need, the kernel loads by itself.
+# The kernel is shared, so scripts must not load modules. The kernel loads what rules need by
+# itself.
 ln -sf /usr/bin/true /usr/sbin/modprobe
 export SCRATCH="$1" CGROUP="$3"
 eval "$4"

@@ -1,11 +1,12 @@
-// Package peers runs the firewalls of other projects for real: ufw, firewalld and dockerd out of Debian's packages, in the
-// host of a lab world, so that what the project says about them is judged by them.
+// Package peers runs other projects' firewalls: ufw, firewalld and dockerd from Debian's packages,
+// on the host of a lab world, so that tests compare our claims about them with the real programs.
 //
-// They are not installed, since they would take over the machine's firewall when it next starts: "make deps" unpacks them into
-// bin/peers. Start lays that folder over the machine's /usr, /etc and /var in a mount namespace of its own, with
-// a process namespace beside it and the network namespace of the node. What a peer writes is in memory and ends with it,
-// its processes end with the first of them, and it can't load kernel modules. Only its control groups are the machine's: they have a name of
-// their own, and are removed.
+// They are not installed, because they would take over the machine's firewall at the next start.
+// "make deps" unpacks them into bin/peers. Start overlays that folder on the machine's /usr, /etc
+// and /var in a mount namespace of its own, with a process namespace and the network namespace of
+// the node. A peer writes to memory only, its processes end with the first of them, and it can't
+// load kernel modules. It shares only the machine's control groups: they have a name of their own,
+// and are removed.
 package peers
 
 import (
@@ -27,10 +28,11 @@ import (
 //go:embed machine.sh
 var machine string
 
-// patience is how long a script may take to say "ready". It takes three seconds at the most where nothing else runs.
-const patience = 90 * time.Second
+// readyTimeout is how long a script may take to print Ready. On an idle machine it takes at most
+// three seconds.
+const readyTimeout = 90 * time.Second
 
-// Ready is the line with which a script says that the rules are as it wants them.
+// Ready is the line that a script prints when its rules are in place.
 const Ready = "ready"
 
 // folder is where "make deps" has unpacked the packages.
@@ -39,7 +41,7 @@ func folder() string {
 	return filepath.Join(filepath.Dir(file), "..", "..", "bin", "peers")
 }
 
-// Folder is where the packages are unpacked; the error says how to come by them.
+// Folder returns where the packages are unpacked. The error says how to get them.
 func Folder() (string, error) {
 	if _, err := os.Stat(filepath.Join(folder(), "packages")); err != nil {
 		return "", fmt.Errorf("ufw, firewalld and dockerd are not there: run make deps (%w)", err)
@@ -47,15 +49,16 @@ func Folder() (string, error) {
 	return folder(), nil
 }
 
-// TB is what Start needs of a test.
+// TB is the part of testing.TB that Start needs.
 type TB interface {
 	lab.TB
 	TempDir() string
 }
 
-// Start runs a shell script on a machine that has the packages, and waits for the line Ready. The script may go on, for as
-// long as its daemons are needed: it is killed, with all it started, when the test ends. It finds a folder for large files in $SCRATCH, and
-// the control group that it may make in $CGROUP. Start returns what the script printed.
+// Start runs a shell script on a machine that has the packages, waits for the line Ready, and
+// returns what the script printed. The script may continue while its daemons are needed; it is
+// killed with all its processes when the test ends. $SCRATCH is a folder for large files, and
+// $CGROUP the control group that the script may make.
 func Start(t TB, node *lab.Node, script string) string {
 	t.Helper()
 	packages, err := Folder()
@@ -65,7 +68,8 @@ func Start(t TB, node *lab.Node, script string) string {
 	scratch := t.TempDir()
 	group := fmt.Sprintf("/portgrave-test-%d-%x", os.Getpid(), node.Inode())
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := node.Command(ctx, "unshare", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL",
+	cmd := node.Command(ctx, "unshare", "--mount", "--pid", "--ipc", "--uts", "--fork",
+		"--kill-child=KILL",
 		"sh", "-c", machine, "sh", scratch, packages, group, script)
 	cmd.WaitDelay = 5 * time.Second
 	out, w, err := os.Pipe()
@@ -79,49 +83,49 @@ func Start(t TB, node *lab.Node, script string) string {
 		cancel()
 		t.Fatalf("%v", err)
 	}
-	said := &transcript{ready: make(chan struct{}), over: make(chan struct{})}
-	go said.read(out)
+	printed := &transcript{ready: make(chan struct{}), ended: make(chan struct{})}
+	go printed.read(out)
 	t.Cleanup(func() {
 		cancel()
 		_ = cmd.Wait()
-		<-said.over // the last process of the machine has gone, and with it its files
+		<-printed.ended // the machine's last process has ended, and so have its files
 		removeGroups(t, group)
 	})
 	select {
-	case <-said.ready:
-	case <-said.over:
-		if !said.isReady() {
-			t.Fatalf("a script ended before it was ready:\n%s", said)
+	case <-printed.ready:
+	case <-printed.ended:
+		if !printed.isReady() {
+			t.Fatalf("a script ended before it was ready:\n%s", printed)
 		}
-	case <-time.After(patience):
-		t.Fatalf("a script is not ready after %v:\n%s", patience, said)
+	case <-time.After(readyTimeout):
+		t.Fatalf("a script is not ready after %v:\n%s", readyTimeout, printed)
 	}
-	return said.String()
+	return printed.String()
 }
 
-// transcript is what a script prints.
+// transcript collects what a script prints.
 type transcript struct {
-	ready, over chan struct{}
+	ready, ended chan struct{}
 
 	mu    sync.Mutex
 	lines []string
 }
 
-// maxLines bounds what is kept of a daemon that talks for ever.
+// maxLines bounds what is kept of a daemon's output.
 const maxLines = 2000
 
 func (s *transcript) read(from *os.File) {
-	defer close(s.over)
+	defer close(s.ended)
 	defer func() { _ = from.Close() }()
 	scan := bufio.NewScanner(from)
-	for told := false; scan.Scan(); {
+	for ready := false; scan.Scan(); {
 		s.mu.Lock()
 		if len(s.lines) < maxLines {
 			s.lines = append(s.lines, scan.Text())
 		}
 		s.mu.Unlock()
-		if scan.Text() == Ready && !told {
-			told = true
+		if scan.Text() == Ready && !ready {
+			ready = true
 			close(s.ready)
 		}
 	}
@@ -142,7 +146,8 @@ func (s *transcript) String() string {
 	return strings.Join(s.lines, "\n")
 }
 
-// removeGroups removes the control groups of a name, the innermost first. They are empty a moment after their last process has gone.
+// removeGroups removes the control groups with a name, the innermost first. A group becomes empty a
+// moment after its last process has ended, so this retries.
 func removeGroups(t TB, group string) {
 	for range 50 {
 		var all []string
@@ -160,7 +165,7 @@ func removeGroups(t TB, group string) {
 		if len(all) == 0 {
 			return
 		}
-		slices.Reverse(all) // WalkDir names a folder before what is in it
+		slices.Reverse(all) // WalkDir lists a folder before its content
 		for _, path := range all {
 			_ = os.Remove(path)
 		}

@@ -20,21 +20,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long anything may take that must come. What takes a second on an idle machine may take ten on a busy one.
-const patience = 60 * time.Second
+// awaitTimeout is how long anything expected may take. What takes a second on an idle machine may
+// take ten on a busy one.
+const awaitTimeout = 60 * time.Second
 
 // machine is one boot of a disk, in the network of a lab world's host.
 type machine struct {
 	*disk
 	*lab.World
-	t       *testing.T // of both, the one that is meant
-	leader  int        // the first process, as this machine counts
+	t       *testing.T // hides the T of the embedded types
+	leader  int        // the first process, by its number outside of the container
 	groups  string
 	ended   chan struct{}
 	console *output
 }
 
-// output is what a program has printed so far.
+// output collects what a program prints.
 type output struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -54,11 +55,12 @@ func (o *output) String() string {
 
 var boots atomic.Int64
 
-// idle are units of Debian that cost a boot more time than ours do, and have no part in anything here.
-var idle = []string{"systemd-logind.service", "systemd-update-utmp.service", "systemd-update-utmp-runlevel.service", "e2scrub_reap.service", "apt-daily.timer",
+// maskedUnits are units of Debian that slow the boot and don't affect these tests.
+var maskedUnits = []string{"systemd-logind.service", "systemd-update-utmp.service",
+	"systemd-update-utmp-runlevel.service", "e2scrub_reap.service", "apt-daily.timer",
 	"apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "getty.target"}
 
-// boot boots the disk in a new world and waits until systemd has done all it was asked for at the start.
+// boot boots the disk in a new world and waits until systemd has started everything.
 func (d *disk) boot() *machine {
 	d.t.Helper()
 	m := d.powerOn(lab.New(d.t))
@@ -66,30 +68,35 @@ func (d *disk) boot() *machine {
 	return m
 }
 
-// powerOn boots the disk in the host of a world and returns as soon as its systemd runs. A world can be used once: rules outlive
-// the container, and the next boot would begin with them.
+// powerOn boots the disk in the host of a world and returns when its systemd runs. A world can be
+// used once, because rules outlive the container and would be there at the next boot.
 func (d *disk) powerOn(w *lab.World) *machine {
 	d.t.Helper()
 	n := boots.Add(1)
-	m := &machine{disk: d, World: w, t: d.t, groups: fmt.Sprintf("portgrave-test-%d-%d", os.Getpid(), n), ended: make(chan struct{}), console: &output{}}
+	m := &machine{disk: d, World: w, t: d.t,
+		groups: fmt.Sprintf("portgrave-test-%d-%d", os.Getpid(), n), ended: make(chan struct{}),
+		console: &output{}}
 	script := "set -eu\n"
 	for _, h := range hierarchies() {
 		dir := filepath.Join(h, m.groups)
 		script += fmt.Sprintf("mkdir %s\necho $$ >%s/cgroup.procs\n", dir, dir)
 	}
-	// No console: systemd would wait for terminals to be there. The machine's name is that of its mounts below /run, so it must be one of a kind.
+	// Without a console, systemd doesn't wait for terminals. The machine's name must be unique,
+	// because its mounts below /run use it.
 	script += `exec systemd-nspawn "$@"` + "\n"
-	cmd := exec.Command("sh", "-c", script, "sh", "--quiet", "--register=no", "--keep-unit", "--link-journal=no", "--resolv-conf=off", "--timezone=off",
+	cmd := exec.Command("sh", "-c", script, "sh", "--quiet", "--register=no", "--keep-unit",
+		"--link-journal=no", "--resolv-conf=off", "--timezone=off",
 		"--machine="+m.groups, "--network-namespace-path="+w.Host.Path(), "--capability=CAP_NET_ADMIN,CAP_NET_RAW,CAP_AUDIT_READ", "--directory="+d.root,
 		"--console=pipe", "--kill-signal=SIGKILL", "--boot", "systemd.unit=multi-user.target")
-	for _, unit := range idle {
+	for _, unit := range maskedUnits {
 		cmd.Args = append(cmd.Args, "systemd.mask="+unit)
 	}
 	cmd.Stdout, cmd.Stderr = m.console, m.console
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM} // which has it kill the container; killed itself, it would leave that alone
+	// On SIGTERM systemd-nspawn kills the container. SIGKILL would leave the container running.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGTERM}
 	started := make(chan error)
 	go func() {
-		runtime.LockOSThread() // the container ends with the thread that started it, so that thread must stay
+		runtime.LockOSThread() // the container ends with the thread that started it
 		err := cmd.Start()
 		started <- err
 		if err == nil {
@@ -101,8 +108,10 @@ func (d *disk) powerOn(w *lab.World) *machine {
 		m.t.Fatal(err)
 	}
 	m.t.Cleanup(func() {
-		if m.t.Failed() && m.runs() {
-			log, _ := m.try("sh", "-c", "journalctl --sync; journalctl --boot --no-pager --output=short-monotonic | grep portgrave")
+		if m.t.Failed() && m.isRunning() {
+			log, _ := m.try("sh", "-c",
+				"journalctl --sync; journalctl --boot --no-pager --output=short-monotonic | grep "+
+					"portgrave")
 			m.t.Logf("the journal:\n%s\nthe console:\n%s", log, m.console)
 		}
 		m.crash()
@@ -114,14 +123,16 @@ func (d *disk) powerOn(w *lab.World) *machine {
 	return m
 }
 
-// leader is the child of systemd-nspawn that is the first process of its namespace and has become systemd; 0 if there is none yet.
+// leader returns the child of systemd-nspawn that is the first process of its namespace and already
+// runs systemd; 0 if there is none yet.
 func leader(nspawn int) int {
 	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", nspawn, nspawn))
 	for _, pid := range strings.Fields(string(children)) {
 		status, _ := os.ReadFile("/proc/" + pid + "/status")
 		name, _, _ := strings.Cut(string(status), "\n")
 		for _, line := range strings.Split(string(status), "\n") {
-			if f := strings.Fields(line); len(f) == 3 && f[0] == "NSpid:" && f[2] == "1" && name == "Name:\tsystemd" {
+			if f := strings.Fields(line); len(f) == 3 && f[0] == "NSpid:" && f[2] == "1" &&
+				name == "Name:\tsystemd" {
 				var n int
 				_, _ = fmt.Sscan(pid, &n)
 				return n
@@ -131,16 +142,16 @@ func leader(nspawn int) int {
 	return 0
 }
 
-// crash ends the machine at once, as when the power fails. It may be called twice.
+// crash ends the machine at once, like a power failure. It may be called twice.
 func (m *machine) crash() {
-	if m.runs() {
+	if m.isRunning() {
 		_ = unix.Kill(m.leader, unix.SIGKILL)
 	}
-	m.gone()
+	m.cleanUp()
 }
 
-// runs reports whether the container has not ended.
-func (m *machine) runs() bool {
+// isRunning reports whether the container still runs.
+func (m *machine) isRunning() bool {
 	select {
 	case <-m.ended:
 		return false
@@ -149,22 +160,22 @@ func (m *machine) runs() bool {
 	}
 }
 
-// shutDown ends the machine in order.
+// shutDown shuts the machine down.
 func (m *machine) shutDown() {
 	m.t.Helper()
 	m.run("systemctl", "poweroff", "--no-block")
-	m.gone()
+	m.cleanUp()
 }
 
-func (m *machine) gone() {
+func (m *machine) cleanUp() {
 	m.t.Helper()
 	select {
 	case <-m.ended:
-	case <-time.After(patience):
+	case <-time.After(awaitTimeout):
 		m.t.Errorf("the container has not ended")
 	}
 	var err error
-	for range 100 { // groups are freed a moment after their processes
+	for range 100 { // groups become removable a moment after their processes have ended
 		if err = removeGroups(m.groups); err == nil {
 			return
 		}
@@ -173,7 +184,7 @@ func (m *machine) gone() {
 	m.t.Errorf("control groups are left: %v", err)
 }
 
-// waitBooted waits until every unit that is wanted at the start has started or failed.
+// waitBooted waits until all units wanted at boot have started or failed.
 func (m *machine) waitBooted() {
 	m.t.Helper()
 	m.await("the end of the boot", func() bool {
@@ -182,10 +193,10 @@ func (m *machine) waitBooted() {
 	})
 }
 
-// await waits until something holds that must come.
+// await waits until a condition holds, and fails the test if it doesn't in time.
 func (m *machine) await(what string, holds func() bool) {
 	m.t.Helper()
-	for end := time.Now().Add(patience); !holds(); {
+	for end := time.Now().Add(awaitTimeout); !holds(); {
 		select {
 		case <-m.ended:
 			m.t.Fatalf("waiting for %s: the container has ended", what)
@@ -200,9 +211,12 @@ func (m *machine) await(what string, holds func() bool) {
 
 // command prepares a program inside the machine, as root.
 func (m *machine) command(args ...string) *exec.Cmd {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
-	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--target", fmt.Sprint(m.leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--root", "--"}, args...)...)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "USER=root", "LANG=C.UTF-8", "SYSTEMD_PAGER="}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*awaitTimeout)
+	cmd := exec.CommandContext(ctx, "nsenter",
+		append([]string{"--target", fmt.Sprint(m.leader), "--mount", "--uts", "--ipc", "--net",
+			"--pid", "--root", "--"}, args...)...)
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+		"HOME=/root", "USER=root", "LANG=C.UTF-8", "SYSTEMD_PAGER="}
 	context.AfterFunc(ctx, cancel)
 	return cmd
 }
@@ -213,7 +227,7 @@ func (m *machine) try(args ...string) (string, error) {
 	return string(out), err
 }
 
-// run is try for what must not fail.
+// run is try, but fails the test on an error.
 func (m *machine) run(args ...string) string {
 	m.t.Helper()
 	out, err := m.try(args...)
@@ -223,28 +237,30 @@ func (m *machine) run(args ...string) string {
 	return out
 }
 
-// show is a property of a unit.
+// show returns a property of a unit.
 func (m *machine) show(unit, property string) string {
 	m.t.Helper()
 	return strings.TrimSpace(m.run("systemctl", "show", "--value", "--property="+property, unit))
 }
 
-// journal is what a unit has written to the journal, or its processes have, in this boot.
+// journal returns the journal of a unit and its processes in this boot.
 func (m *machine) journal(unit string) string {
 	m.t.Helper()
 	m.run("journalctl", "--sync")
 	return m.run("journalctl", "--boot", "--no-pager", "--output=short-monotonic", "--unit="+unit)
 }
 
-// said is what a unit's processes have printed in this boot. The journal asks of which unit a process is when it reads what that has printed, and one that
-// takes 30 ms may be gone by then: its main process is known by its number too.
-func (m *machine) said(unit string) string {
+// output returns what a unit's processes have printed in this boot. The journal looks up the unit
+// of a process when it reads the output, and a process of 30 ms may have ended by then. So this
+// also selects by the number of the main process.
+func (m *machine) output(unit string) string {
 	m.t.Helper()
 	m.run("journalctl", "--sync")
-	return m.run("journalctl", "--boot", "--no-pager", "--output=cat", "_SYSTEMD_UNIT="+unit, "+", "_PID="+m.show(unit, "ExecMainPID"))
+	return m.run("journalctl", "--boot", "--no-pager", "--output=cat", "_SYSTEMD_UNIT="+unit, "+",
+		"_PID="+m.show(unit, "ExecMainPID"))
 }
 
-// live is the path of a file of the running machine, as this machine names it.
-func (m *machine) live(path string) string {
+// hostPath returns the path outside of the container for a file of the running machine.
+func (m *machine) hostPath(path string) string {
 	return fmt.Sprintf("/proc/%d/root%s", m.leader, path)
 }

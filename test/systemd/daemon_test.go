@@ -9,7 +9,7 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// daemon is the number of the daemon's process inside the machine; 0 if none runs.
+// daemon returns the number of the daemon's process inside the machine; 0 if none runs.
 func (m *machine) daemon() int {
 	m.t.Helper()
 	pid, err := strconv.Atoi(m.show("portgrave.service", "MainPID"))
@@ -19,7 +19,7 @@ func (m *machine) daemon() int {
 	return pid
 }
 
-// newDaemon waits until systemd has started another daemon than before, and that is ready.
+// newDaemon waits until systemd has started another daemon, and it is ready.
 func (m *machine) newDaemon(before int) int {
 	m.t.Helper()
 	pid := 0
@@ -30,42 +30,42 @@ func (m *machine) newDaemon(before int) int {
 	return pid
 }
 
-// tableStands reports whether the kernel holds our table.
-func (m *machine) tableStands() bool {
+// hasTable reports whether the kernel holds our table.
+func (m *machine) hasTable() bool {
 	_, err := m.try("nft", "list", "table", "inet", "portgrave")
 	return err == nil
 }
 
-// dropTable removes our table, which must not belong to a daemon.
+// dropTable removes our table, which no daemon must own.
 func (m *machine) dropTable() {
 	m.t.Helper()
 	m.run("nft", "delete", "table", "inet", "portgrave")
 }
 
-// The daemon dies, is stopped, is hung: the rules stay, and systemd brings it back.
+// If the daemon is killed, hung or stopped, the rules stay. systemd restarts a killed or hung one.
 func TestRulesOutliveTheDaemon(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, owned)
+	d := newDisk(t, protectedPolicy)
 	d.dropIn("portgrave.service", "[Service]\nWatchdogSec=3s\nRestartSec=100ms\n")
 	m := d.boot()
 	m.Host.ListenTCP(port)
-	m.gate("after the boot")
-	m.owns()
+	m.checkAccess("after the boot")
+	m.awaitOwnership()
 
 	{ // killed
-		foes, before := siege(m.World), m.daemon()
+		foes, before := probeRefused(m.World), m.daemon()
 		m.run("kill", "-KILL", strconv.Itoa(before))
 		m.newDaemon(before)
-		m.held("killed and started again", foes)
-		m.gate("after it was killed")
+		m.checkNothingPassed("killed and started again", foes)
+		m.checkAccess("after it was killed")
 	}
 
 	{ // hung
-		foes, before := siege(m.World), m.daemon()
+		foes, before := probeRefused(m.World), m.daemon()
 		m.run("kill", "-STOP", strconv.Itoa(before))
 		m.newDaemon(before)
-		m.held("hung, killed and started again", foes)
-		m.gate("after it hung")
+		m.checkNothingPassed("hung, killed and started again", foes)
+		m.checkAccess("after it hung")
 		if log := m.journal("portgrave.service"); !strings.Contains(log, "Watchdog timeout") {
 			t.Errorf("the journal says nothing of the watchdog:\n%s", log)
 		}
@@ -78,19 +78,20 @@ func TestRulesOutliveTheDaemon(t *testing.T) {
 	}
 
 	{ // stopped
-		foes := siege(m.World)
+		foes := probeRefused(m.World)
 		m.run("systemctl", "stop", "portgrave.service")
-		m.held("stopped", foes)
-		m.gate("without a daemon")
-		// The control: a siege sees rules vanish.
-		foes = siege(m.World)
+		m.checkNothingPassed("stopped", foes)
+		m.checkAccess("without a daemon")
+		// The control: probes notice missing rules.
+		foes = probeRefused(m.World)
 		m.dropTable()
 		foes.WaitRounds(20)
 		if r := foes.Stop(); r.Open == 0 {
-			t.Errorf("without rules %d of %d packets get through: the sieges prove nothing", r.Open, r.Sent)
+			t.Errorf("without rules %d of %d packets get through: the sieges prove nothing",
+				r.Open, r.Sent)
 		}
 		m.run("systemctl", "start", "portgrave.service")
-		m.gate("started on a kernel without rules")
+		m.checkAccess("started on a kernel without rules")
 	}
 
 	{ // hung without a watchdog: the control
@@ -99,7 +100,7 @@ func TestRulesOutliveTheDaemon(t *testing.T) {
 		m.run("systemctl", "restart", "portgrave.service")
 		before := m.daemon()
 		m.run("kill", "-STOP", strconv.Itoa(before))
-		m.run("sleep", "5") // a watchdog of three seconds would have barked
+		m.run("sleep", "5") // a watchdog of three seconds would have acted
 		if now := m.daemon(); now != before {
 			t.Errorf("process %d hung and became %d though there is no watchdog", before, now)
 		}
@@ -107,14 +108,14 @@ func TestRulesOutliveTheDaemon(t *testing.T) {
 	}
 }
 
-// slowStart has the daemon begin late, so that whoever does not wait for it is found out.
-const slowStart = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'sleep 2; exec /usr/local/bin/portgrave daemon'\n"
+// slowStart delays the daemon's start, to find units that don't wait for it.
+const slowStart = "[Service]\nExecStart=\nExecStart=/bin/sh -c 'sleep 2; exec " +
+	"/usr/local/bin/portgrave daemon'\n"
 
-// systemctl start returns when the rules are enforced, and systemctl reload when the policy as it
-// is now is.
+// systemctl start returns when the rules are enforced, and systemctl reload when the new policy is.
 func TestReadiness(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, touchable)
+	d := newDisk(t, unprotectedPolicy)
 	m := d.boot()
 	m.Host.ListenTCP(port)
 
@@ -125,7 +126,7 @@ func TestReadiness(t *testing.T) {
 			m.run("systemctl", "stop", "portgrave.service")
 			m.dropTable()
 			m.run("systemctl", "start", "portgrave.service")
-			if got, want := m.tableStands(), kind == "notify"; got != want {
+			if got, want := m.hasTable(), kind == "notify"; got != want {
 				t.Errorf("with Type=%s, after systemctl start, the rules are there: %v", kind, got)
 			}
 		}
@@ -139,7 +140,8 @@ func TestReadiness(t *testing.T) {
 			d.write(
 				"/etc/portgrave/policy.yaml",
 				fmt.Sprintf(
-					"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.1.%d.0/24]}]\ndaemon: {protect: never}\n",
+					"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, "+
+						"10.1.%d.0/24]}]\ndaemon: {protect: never}\n",
 					n,
 				),
 			)
@@ -163,50 +165,54 @@ func TestReadiness(t *testing.T) {
 		if err == nil {
 			t.Errorf("systemctl reload took a policy that can't be used:\n%s", out)
 		}
-		m.gate("after a bad policy")
+		m.checkAccess("after a bad policy")
 		for _, where := range []string{m.run("portgrave", "status"), m.journal("portgrave.service")} {
 			if !strings.Contains(where, "policy.yaml:2:") {
 				t.Errorf("this does not say where the policy is wrong:\n%s", where)
 			}
 		}
-		if text := m.show("portgrave.service", "StatusText"); !strings.Contains(text, "can't be used") {
+		if text := m.show("portgrave.service",
+			"StatusText"); !strings.Contains(text, "can't be used") {
 			t.Errorf("systemctl status says %q", text)
 		}
 		if m.daemon() != before || m.show("portgrave.service", "ActiveState") != "active" {
 			t.Error("a bad policy ended the daemon")
 		}
-		d.write("/etc/portgrave/policy.yaml", touchable)
+		d.write("/etc/portgrave/policy.yaml", unprotectedPolicy)
 		m.run("systemctl", "reload", "portgrave.service")
-		if text := m.show("portgrave.service", "StatusText"); strings.Contains(text, "can't be used") {
+		if text := m.show("portgrave.service",
+			"StatusText"); strings.Contains(text, "can't be used") {
 			t.Errorf("with a good policy again, systemctl status says %q", text)
 		}
 	}
 }
 
-// An apply that nobody confirms is taken back although the daemon that was asked for it is gone.
+// An unconfirmed apply is taken back even if the daemon that made it is gone.
 func TestGuardOutlivesTheDaemon(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, document)
+	d := newDisk(t, policyText)
 	m := d.boot()
 	m.Host.ListenTCP(port)
-	m.gate("after the boot")
+	m.checkAccess("after the boot")
 	for _, kill := range []string{"process", "control-group"} { // the second is the control
 		d.dropIn("portgrave.service", "[Service]\nKillMode="+kill+"\n")
 		m.run("systemctl", "daemon-reload")
 		m.run("systemctl", "restart", "portgrave.service")
-		d.write("/etc/wide.yaml", "version: 1\nservices: [{name: metrics, port: 9090, allow: [any]}]\n")
+		d.write("/etc/wide.yaml",
+			"version: 1\nservices: [{name: metrics, port: 9090, allow: [any]}]\n")
 		m.run("portgrave", "--config", "/etc/wide.yaml", "apply", "--confirm", "10s")
 		m.run("systemctl", "stop", "portgrave.service")
-		m.run("systemctl", "stop", "portgrave-takeback-*.timer") // this is about the guards
-		if got := m.ask(foe); got != lab.Open {
-			t.Fatalf("the policy on trial lets everybody in, yet %s is %s", foe, got)
+		m.run("systemctl", "stop", "portgrave-takeback-*.timer") // this test is about the guards
+		if got := m.connectFrom(refusedSource); got != lab.Open {
+			t.Fatalf("the policy on trial lets everybody in, yet %s is %s", refusedSource, got)
 		}
 		guards := m.guards()
 		if kill == "process" {
-			// The one that apply started starts the other, a moment later.
+			// The guard that apply starts starts a second one a moment later.
 			m.await("both guards", func() bool { return len(m.guards()) == 2 })
-			m.await("the guard to take it back", func() bool { return m.ask(foe) != lab.Open })
-			m.gate("taken back")
+			m.await("the guard to take it back",
+				func() bool { return m.connectFrom(refusedSource) != lab.Open })
+			m.checkAccess("taken back")
 			m.await("the guards to end", func() bool { return len(m.guards()) == 0 })
 			continue
 		}
@@ -214,16 +220,16 @@ func TestGuardOutlivesTheDaemon(t *testing.T) {
 			t.Errorf("KillMode=control-group has left %v: the test proves nothing", guards)
 		}
 		m.run("sleep", "12")
-		if got := m.ask(foe); got != lab.Open {
+		if got := m.connectFrom(refusedSource); got != lab.Open {
 			t.Errorf("without a guard the apply was taken back: the test proves nothing; %s", got)
 		}
-		// The daemon does it, once there is one.
+		// A new daemon takes it back.
 		m.run("systemctl", "start", "portgrave.service")
-		m.gate("taken back by the next daemon")
+		m.checkAccess("taken back by the next daemon")
 	}
 }
 
-// guards are the processes that wait beside an unconfirmed apply.
+// guards returns the processes that guard an unconfirmed apply.
 func (m *machine) guards() (found []string) {
 	m.t.Helper()
 	out, _ := m.try("pgrep", "-a", "-f", "portgrave guard")

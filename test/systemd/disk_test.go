@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// disk is what a machine is booted from. It keeps what a boot writes, so booting it again is a reboot.
+// disk is a root file system. It keeps what a boot writes, so booting it again is a reboot.
 type disk struct {
 	t    *testing.T
-	root string // the merged tree: Debian below, what was written above
+	root string // the merged tree of Debian and what was written
 }
 
 var unpacked struct {
@@ -23,8 +23,8 @@ var unpacked struct {
 	dir string
 }
 
-// system is the Debian that every disk begins as, unpacked once for all tests.
-func system(t *testing.T) string {
+// baseSystem returns the Debian that every disk starts from, unpacked once for all tests.
+func baseSystem(t *testing.T) string {
 	t.Helper()
 	unpacked.Lock()
 	defer unpacked.Unlock()
@@ -39,13 +39,13 @@ func system(t *testing.T) string {
 	return unpacked.dir
 }
 
-// blankDisk is Debian as it comes, without portgrave.
+// blankDisk returns Debian without portgrave.
 func blankDisk(t *testing.T) *disk {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("SKIPPED: not root: containers can't be made")
 	}
-	base := system(t)
+	base := baseSystem(t)
 	dir, err := os.MkdirTemp(scratch, "disk-")
 	if err != nil {
 		t.Fatal(err)
@@ -56,8 +56,10 @@ func blankDisk(t *testing.T) *disk {
 			t.Fatal(err)
 		}
 	}
-	// xino and index are left as they are: nothing in here asks for inode numbers.
-	if err := unix.Mount("overlay", d.root, "overlay", 0, "lowerdir="+base+",upperdir="+filepath.Join(dir, "above")+",workdir="+filepath.Join(dir, "work")); err != nil {
+	// xino and index keep their defaults: nothing here needs stable inode numbers.
+	if err := unix.Mount("overlay", d.root, "overlay", 0,
+		"lowerdir="+base+",upperdir="+filepath.Join(dir, "above")+",workdir="+filepath.Join(dir,
+			"work")); err != nil {
 		t.Fatalf("mounting a disk: %v", err)
 	}
 	t.Cleanup(func() {
@@ -67,7 +69,7 @@ func blankDisk(t *testing.T) *disk {
 	return d
 }
 
-// newDisk is a Debian on which portgrave was installed, with a policy.
+// newDisk returns Debian with portgrave installed, and with a policy.
 func newDisk(t *testing.T, policy string) *disk {
 	t.Helper()
 	d := blankDisk(t)
@@ -82,7 +84,7 @@ func newDisk(t *testing.T, policy string) *disk {
 	return d
 }
 
-// write puts a file on the disk, whole.
+// write writes a file on the disk.
 func (d *disk) write(path, content string) {
 	d.t.Helper()
 	at := filepath.Join(d.root, path)
@@ -98,7 +100,7 @@ func (d *disk) write(path, content string) {
 	}
 }
 
-// read is a file of the disk; "" if there is none.
+// read returns a file of the disk; "" if there is none.
 func (d *disk) read(path string) string {
 	d.t.Helper()
 	b, err := os.ReadFile(filepath.Join(d.root, path))
@@ -108,7 +110,7 @@ func (d *disk) read(path string) string {
 	return string(b)
 }
 
-// unit puts a unit on the disk; wantedBy are the units that start it.
+// unit writes a unit to the disk. The units in wantedBy start it.
 func (d *disk) unit(name, content string, wantedBy ...string) {
 	d.t.Helper()
 	d.write("/etc/systemd/system/"+name, content)
@@ -117,7 +119,7 @@ func (d *disk) unit(name, content string, wantedBy ...string) {
 	}
 }
 
-// enable has a unit started by another one.
+// enable makes another unit start a unit.
 func (d *disk) enable(name, wantedBy string) {
 	d.t.Helper()
 	dir := filepath.Join(d.root, "/etc/systemd/system", wantedBy+".wants")
@@ -130,13 +132,13 @@ func (d *disk) enable(name, wantedBy string) {
 	}
 }
 
-// dropIn changes a unit of ours, as an administrator does.
+// dropIn writes a drop-in for one of our units, as an administrator does.
 func (d *disk) dropIn(unit, content string) {
 	d.t.Helper()
 	d.write("/etc/systemd/system/"+unit+".d/50-test.conf", content)
 }
 
-// chroot runs a program of the disk that must not fail, without booting it.
+// chroot runs a program of the disk without booting it, and fails the test on an error.
 func (d *disk) chroot(args ...string) string {
 	d.t.Helper()
 	out, err := exec.Command("chroot", append([]string{d.root}, args...)...).CombinedOutput()
@@ -146,8 +148,8 @@ func (d *disk) chroot(args ...string) string {
 	return string(out)
 }
 
-// without is a text less the line that begins so, which must be there.
-func without(t *testing.T, text, begin string) string {
+// withoutLine removes the line that begins with begin. The text must have it.
+func withoutLine(t *testing.T, text, begin string) string {
 	t.Helper()
 	var kept []string
 	for _, line := range strings.Split(text, "\n") {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attempts is what a process under the daemon's restrictions tries. It prints a line for each: its
-// name, and "yes" if it could be done.
+// attempts tries what the daemon's restrictions forbid or allow. For each attempt it prints a line
+// with its name, and "yes" if it succeeded.
 const attempts = `try() { if sh -ec "$2" >/dev/null 2>&1; then echo "$1 yes"; else echo "$1 no"; fi; }
 try state 'echo x >/var/lib/portgrave/attempt && rm /var/lib/portgrave/attempt'
 try run 'echo x >/run/portgrave/attempt && rm /run/portgrave/attempt'
@@ -31,18 +31,18 @@ try suid 'cp /bin/true /run/portgrave/s && chmod u+s /run/portgrave/s'
 grep -E '^(Uid|Cap...|NoNewPrivs|Seccomp_filters):' /proc/self/status
 `
 
-// What the unit says is what the kernel enforces: the same attempts under the daemon's restrictions
-// and, as the control, without any.
+// The kernel enforces what the unit says. The attempts run under the daemon's restrictions and, as
+// the control, without them.
 func TestHardeningIsInForce(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, document)
+	d := newDisk(t, policyText)
 	d.write("/usr/local/sbin/attempts", attempts)
 	d.write("/root/secret", "x")
 	d.unit("bare.service", "[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/sbin/attempts\n")
-	// The daemon's own unit, but for what it runs, so that no restriction is left out.
+	// Use the daemon's own unit with another program, so that no restriction is missing.
 	unit := d.read("/etc/systemd/system/portgrave.service")
 	for _, what := range []string{"Type", "ExecReload", "Restart", "RestartSec", "WatchdogSec", "NotifyAccess"} {
-		unit = without(t, unit, what+"=")
+		unit = withoutLine(t, unit, what+"=")
 	}
 	d.unit(
 		"confined.service",
@@ -55,13 +55,13 @@ func TestHardeningIsInForce(t *testing.T) {
 	for _, u := range []string{"bare", "confined"} {
 		m.run("systemctl", "start", u+".service")
 		could[u] = map[string]string{}
-		for _, line := range strings.Split(m.said(u+".service"), "\n") {
+		for _, line := range strings.Split(m.output(u+".service"), "\n") {
 			if key, value, ok := strings.Cut(strings.Replace(line, ":", " ", 1), " "); ok {
 				could[u][key] = strings.TrimSpace(value)
 			}
 		}
 	}
-	for _, what := range []string{"state", "run", "policy"} { // what it needs
+	for _, what := range []string{"state", "run", "policy"} { // the daemon needs these
 		if could["confined"][what] != "yes" {
 			t.Errorf("the daemon can't do what it must: %s", what)
 		}
@@ -80,8 +80,8 @@ func TestHardeningIsInForce(t *testing.T) {
 		t.Errorf("only %d of the attempts were made: %v", n, could["bare"])
 	}
 
-	// The daemon that runs has what the attempts were made with: four capabilities, none more to be
-	// had, and system calls filtered.
+	// The running daemon has the same restrictions: four capabilities, none that it could gain, and
+	// filtered system calls.
 	daemon := m.daemon()
 	want := map[string]string{
 		"CapPrm":          capabilities,
@@ -101,21 +101,22 @@ func TestHardeningIsInForce(t *testing.T) {
 		strings.HasPrefix(want["Uid"], "0\t") {
 		t.Errorf("the daemon is %s, user %q", user, want["Uid"])
 	}
-	for _, key := range []string{"CapEff", "CapBnd", "NoNewPrivs", "Uid", "Seccomp_filters"} { // the control
+	// the control
+	for _, key := range []string{"CapEff", "CapBnd", "NoNewPrivs", "Uid", "Seccomp_filters"} {
 		if could["bare"][key] == want[key] {
 			t.Errorf("%s is %s without any restriction, too", key, want[key])
 		}
 	}
 }
 
-// capabilities are NET_ADMIN, DAC_READ_SEARCH, SYS_PTRACE and LEASE, as /proc/PID/status writes
-// them.
+// capabilities are NET_ADMIN, DAC_READ_SEARCH, SYS_PTRACE and LEASE, in the format of
+// /proc/PID/status.
 var capabilities = fmt.Sprintf(
 	"%016x",
 	1<<unix.CAP_NET_ADMIN|1<<unix.CAP_DAC_READ_SEARCH|1<<unix.CAP_SYS_PTRACE|1<<unix.CAP_LEASE,
 )
 
-// status is a line of /proc/PID/status of a process of the machine.
+// status returns a line of /proc/PID/status for a process of the machine.
 func (m *machine) status(pid int, key string) string {
 	m.t.Helper()
 	for _, line := range strings.Split(m.run("cat", fmt.Sprintf("/proc/%d/status", pid)), "\n") {

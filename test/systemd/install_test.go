@@ -5,15 +5,16 @@ import (
 	"testing"
 )
 
-// TestInstallNowSaysWhatIsInForce: the first policy closes a port, and installing says so: what is
-// in force, how to see it, how to undo it. What it says to undo it does.
+// TestInstallNowSaysWhatIsInForce: the first policy closes a port. Installing reports what is in
+// force, and how to see and undo it. The command to undo it works.
 func TestInstallNowSaysWhatIsInForce(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, document)
+	d := newDisk(t, policyText)
 	m := d.boot()
 	said := m.run("portgrave", "install", "--now")
 	for _, line := range []string{
-		`(?m)^portgrave: In force: tcp/9090 is open to 1 network of the policy and refused to everybody else; other ports are left alone\.$`,
+		`(?m)^portgrave: In force: tcp/9090 is open to 1 network of the policy and refused to ` +
+			`everybody else; other ports are left alone\.$`,
 		`(?m)^portgrave: To see it: sudo portgrave status; the policy is in /etc/portgrave`,
 	} {
 		if !regexp.MustCompile(line).MatchString(said) {
@@ -24,11 +25,11 @@ func TestInstallNowSaysWhatIsInForce(t *testing.T) {
 	if undo == nil {
 		t.Fatalf("it does not say how to undo it:\n%s", said)
 	}
-	if !m.tableStands() { // the control
+	if !m.hasTable() { // the control
 		t.Fatal("there is nothing to undo")
 	}
 	m.run("sh", "-ec", regexp.MustCompile(`sudo `).ReplaceAllString(undo[1], ""))
-	if m.tableStands() {
+	if m.hasTable() {
 		t.Errorf("%q leaves the rules in force", undo[1])
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// iptablesPolicy has more sources than become rules, so that the program ipset is needed too.
+// iptablesPolicy has more sources than fit into rules, so that ipset is needed too.
 const iptablesPolicy = `version: 1
 services:
   - name: metrics
@@ -17,7 +17,7 @@ services:
 daemon: {poll: 1s}
 `
 
-// With its drop-in, the daemon enforces through iptables, and so does the boot; without, it can't.
+// With its drop-in, the daemon and the boot enforce through iptables. Without it, they can't.
 func TestIptablesWithItsDropIn(t *testing.T) {
 	t.Parallel()
 	for _, variant := range []string{"iptables-nft", "iptables-legacy"} {
@@ -31,46 +31,52 @@ func TestIptablesWithItsDropIn(t *testing.T) {
 func testIptables(t *testing.T, variant string) {
 	d := newDisk(t, iptablesPolicy)
 	d.chroot("update-alternatives", "--quiet", "--set", "iptables", "/usr/sbin/"+variant)
-	d.chroot("update-alternatives", "--quiet", "--set", "ip6tables", "/usr/sbin/"+strings.Replace(variant, "iptables", "ip6tables", 1))
+	d.chroot("update-alternatives", "--quiet", "--set", "ip6tables",
+		"/usr/sbin/"+strings.Replace(variant, "iptables", "ip6tables", 1))
 	m := d.boot()
 	m.Host.ListenTCP(port)
-	m.gate("after the boot")
+	m.checkAccess("after the boot")
 	m.run("systemctl", "stop", "portgrave.service")
 	m.run("portgrave", "--backend", "iptables", "apply", "--reason", "to iptables")
-	m.gate("through iptables")
-	if m.tableStands() || !m.chainStands() {
+	m.checkAccess("through iptables")
+	if m.hasTable() || !m.hasChain() {
 		t.Fatal("the rules have not moved to iptables")
 	}
-	// The control: without the drop-in it can't, and says so.
+	// The control: without the drop-in it fails and says so.
 	out, err := m.try("systemctl", "start", "portgrave.service")
-	if text := m.show("portgrave.service", "StatusText"); err == nil && !strings.Contains(text, "can't be enforced") {
-		t.Errorf("without the drop-in the daemon works through iptables, too, so this proves nothing: %s %s", text, out)
+	if text := m.show("portgrave.service", "StatusText"); err == nil &&
+		!strings.Contains(text, "can't be enforced") {
+		t.Errorf("without the drop-in the daemon works through iptables, too, so this proves "+
+			"nothing: %s %s", text, out)
 	}
 	m.run("systemctl", "stop", "portgrave.service")
-	m.gate("without the drop-in")
+	m.checkAccess("without the drop-in")
 
-	d.write("/etc/systemd/system/portgrave.service.d/iptables.conf", d.read("/usr/local/share/portgrave/iptables.conf"))
+	d.write("/etc/systemd/system/portgrave.service.d/iptables.conf",
+		d.read("/usr/local/share/portgrave/iptables.conf"))
 	m.run("systemctl", "daemon-reload")
 	m.run("systemctl", "start", "portgrave.service")
-	m.gate("with the drop-in")
+	m.checkAccess("with the drop-in")
 	m.run("iptables", "-t", "mangle", "-F")
-	m.await("the rules to be repaired", func() bool { return m.ask(foe) == lab.Dropped && m.chainStands() })
-	m.gate("after iptables -F")
-	m.run("portgrave", "open", "9090", "--from", foe.String(), "--for", "1h", "--reason", "a lease")
-	if got := m.ask(foe); got != lab.Open {
-		t.Errorf("after open, %s is %s", foe, got)
+	m.await("the rules to be repaired",
+		func() bool { return m.connectFrom(refusedSource) == lab.Dropped && m.hasChain() })
+	m.checkAccess("after iptables -F")
+	m.run("portgrave", "open", "9090", "--from", refusedSource.String(), "--for", "1h", "--reason",
+		"a lease")
+	if got := m.connectFrom(refusedSource); got != lab.Open {
+		t.Errorf("after open, %s is %s", refusedSource, got)
 	}
 	m.run("portgrave", "close", "9090")
-	m.gate("after close")
+	m.checkAccess("after close")
 	m.crash()
 
 	m = d.boot()
 	m.Host.ListenTCP(port)
-	m.gate("after a reboot")
-	if m.tableStands() || !m.chainStands() {
+	m.checkAccess("after a reboot")
+	if m.hasTable() || !m.hasChain() {
 		t.Error("the reboot has moved the rules")
 	}
-	if said := m.said("portgrave-boot.service"); !strings.Contains(said, "through iptables") {
+	if said := m.output("portgrave-boot.service"); !strings.Contains(said, "through iptables") {
 		t.Errorf("the boot said\n%s", said)
 	}
 	if status := m.run("portgrave", "status"); !strings.Contains(status, "written with "+variant) {
@@ -79,8 +85,8 @@ func testIptables(t *testing.T, variant string) {
 	m.isActive("portgrave.service", "active")
 }
 
-// chainStands reports whether our chain is hooked in iptables.
-func (m *machine) chainStands() bool {
+// hasChain reports whether our chain is hooked in iptables.
+func (m *machine) hasChain() bool {
 	m.t.Helper()
 	return strings.Contains(m.run("iptables", "-t", "mangle", "-S", "PREROUTING"), "-j PORTGRAVE")
 }

@@ -1,16 +1,19 @@
-// Package systemd holds the tests of the units under a real systemd: whole boots of a Debian root in a container, in
-// which systemd is the first process and the network is that of a lab world's host, so that real packets judge when rules are in force.
+// Package systemd tests the units under a real systemd. It boots a Debian root in a container, in
+// which systemd is the first process and the network is that of a lab world's host. Real packets
+// show when rules are in force.
 //
-// A disk is a root file system that can be written to: the units and a policy are put on it before it is booted. A machine is
-// one boot of it. systemd-nspawn makes the container, without a daemon of the machine having a part in it; what the test does
-// inside, it does through the namespaces of the container's first process.
+// A disk is a writable root file system, on which the units and a policy are put before it is
+// booted. A machine is one boot of it. systemd-nspawn makes the container without help from a
+// daemon of the machine that runs the tests. Tests run commands inside through the namespaces of
+// the container's first process.
 //
-// How it stays harmless: TestMain starts the test program once more in a mount namespace of its own, so nothing is mounted on the machine and
-// nothing stays mounted when the program ends. The network of a container is a namespace of the lab, its processes end with the first of
-// them, and that ends with the test program. Only its control groups are the machine's: they have a name of their own, and are removed.
+// The tests are harmless to the machine. TestMain restarts the test program in a mount namespace of
+// its own, so nothing stays mounted when the program ends. The network of a container is a
+// namespace of the lab. Its processes end with the first of them, which ends with the test program.
+// It shares only the machine's control groups: they have a name of their own, and are removed.
 //
-// Each claim stands beside a control: the same boot with the one thing changed that the claim rests on, in which the same
-// observation must come out otherwise.
+// Each claim has a control: the same boot without the thing that the claim depends on, for which
+// the same observation must differ.
 package systemd
 
 import (
@@ -28,25 +31,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// scratch is a file system in memory for disks, which ends with the test program.
+// scratch is a file system in memory for disks. It ends with the test program.
 var scratch string
 
-// inside marks the second start of the test program.
-const inside = "PORTGRAVE_TEST_MOUNTS"
+// insideVariable is set for the restarted test program.
+const insideVariable = "PORTGRAVE_TEST_MOUNTS"
 
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
-		os.Exit(m.Run()) // each test says why it is skipped
+		os.Exit(m.Run()) // the tests skip themselves
 	}
-	if os.Getenv(inside) == "" {
-		fmt.Fprintln(os.Stderr, again())
+	if os.Getenv(insideVariable) == "" {
+		fmt.Fprintln(os.Stderr, restartInNamespace())
 		os.Exit(1)
 	}
 	dir, err := os.MkdirTemp("", "portgrave-systemd-")
 	if err == nil {
 		err = unix.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755")
 	}
-	if err == nil { // systemd-nspawn leaves folders in it
+	if err == nil { // for the folders that systemd-nspawn creates
 		err = unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=0755")
 	}
 	if err != nil {
@@ -60,8 +63,9 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// again replaces this process by the same program in a mount namespace of its own. It returns only if that fails.
-func again() error {
+// restartInNamespace restarts this program in a mount namespace of its own. It returns only on
+// failure.
+func restartInNamespace() error {
 	unshare, err := exec.LookPath("unshare")
 	if err != nil {
 		return err
@@ -71,28 +75,29 @@ func again() error {
 		return err
 	}
 	args := append([]string{"unshare", "--mount", "--propagation", "private", self}, os.Args[1:]...)
-	return fmt.Errorf("starting unshare: %w", syscall.Exec(unshare, args, append(os.Environ(), inside+"=private")))
+	return fmt.Errorf("starting unshare: %w",
+		syscall.Exec(unshare, args, append(os.Environ(), insideVariable+"=private")))
 }
 
-// top is the folder of the whole project.
-func top() string {
+// projectRoot returns the folder of the module.
+func projectRoot() string {
 	_, file, _, _ := runtime.Caller(0)
 	return filepath.Join(filepath.Dir(file), "..", "..")
 }
 
-// program is portgrave as it is packaged: static. It is built once for all tests.
+// program is a static portgrave, as packages have it. It is built once for all tests.
 var program = sync.OnceValues(func() (string, error) {
 	path := filepath.Join(scratch, "portgrave")
 	cmd := exec.Command("go", "build", "-o", path, "./cmd/portgrave")
-	cmd.Dir, cmd.Env = top(), append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Dir, cmd.Env = projectRoot(), append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building portgrave: %w: %s", err, out)
 	}
 	return path, nil
 })
 
-// hierarchies are the folders below which control groups are made: those of systemd's own hierarchy and of the second version, where
-// a machine has both, else the only one.
+// hierarchies returns the folders below which control groups are made: systemd's own hierarchy and
+// version 2 if a machine has both, otherwise the only one.
 func hierarchies() (found []string) {
 	for _, d := range []string{"/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"} {
 		if _, err := os.Stat(filepath.Join(d, "cgroup.procs")); err == nil {
@@ -105,16 +110,18 @@ func hierarchies() (found []string) {
 	return found
 }
 
-// removeGroups removes the control groups of that name with all below. What still runs in them is killed.
+// removeGroups removes the control groups with a name and everything below. It kills their
+// processes.
 func removeGroups(name string) (err error) {
 	for _, h := range hierarchies() {
 		top, folders := filepath.Join(h, name), []string{}
-		err = errors.Join(err, filepath.WalkDir(top, func(path string, d os.DirEntry, err error) error {
-			if err == nil && d.IsDir() {
-				folders = append(folders, path)
-			}
-			return nil // a folder that is gone is what is wanted
-		}))
+		err = errors.Join(err,
+			filepath.WalkDir(top, func(path string, d os.DirEntry, err error) error {
+				if err == nil && d.IsDir() {
+					folders = append(folders, path)
+				}
+				return nil // it was removed meanwhile
+			}))
 		for i := len(folders) - 1; i >= 0; i-- {
 			procs, _ := os.ReadFile(filepath.Join(folders[i], "cgroup.procs"))
 			for _, pid := range strings.Fields(string(procs)) {

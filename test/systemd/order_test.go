@@ -7,10 +7,11 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// network is what configures the network of a machine. It writes down whether our rules were there before its first interface was. As the
-// tools that do this for real it comes after network-pre.target; unlike many of them it doesn't have that target started. It takes a second
-// with the interface up, before any daemon starts, so that a siege on a busy machine sees a host that is open.
-const network = `[Unit]
+// networkUnit configures the network of a machine, and records whether our rules were there before
+// its first interface. Like real tools it comes after network-pre.target; unlike many it doesn't
+// want that target. It keeps the interface up for a second before any daemon starts, so that probes
+// find an open host even on a busy machine.
+const networkUnit = `[Unit]
 Description=The network of the test
 DefaultDependencies=no
 After=network-pre.target
@@ -29,11 +30,12 @@ ip route replace default via 198.51.100.1 dev eth0 onlink
 sleep 1
 `
 
-// early is a unit that starts something as soon as it can, as ours is.
-const early = "sysinit.target"
+// earlyTarget starts units as early as ours.
+const earlyTarget = "sysinit.target"
 
-// unplugged is a world whose host has no interface up, but a listener that answers from before the power is on.
-func unplugged(t *testing.T) *lab.World {
+// newUnpluggedWorld returns a world whose host has no interface up, and a listener that runs from
+// before the machine's start.
+func newUnpluggedWorld(t *testing.T) *lab.World {
 	t.Helper()
 	w := lab.New(t)
 	w.Host.ListenTCP(port)
@@ -44,23 +46,26 @@ func unplugged(t *testing.T) *lab.World {
 	return w
 }
 
-// bootUnplugged boots a disk that brings up its network itself, under siege from before the power is on until all has started.
+// bootUnplugged boots a disk that configures its own network, and probes it from before the start
+// until everything runs.
 func (d *disk) bootUnplugged() (*machine, lab.Report) {
 	d.t.Helper()
-	d.unit("network.service", network, early)
+	d.unit("network.service", networkUnit, earlyTarget)
 	d.write("/usr/local/sbin/network", networkScript)
-	w := unplugged(d.t)
-	foes := siege(w)
+	w := newUnpluggedWorld(d.t)
+	foes := probeRefused(w)
 	m := d.powerOn(w)
 	m.waitBooted()
 	foes.WaitRounds(20)
 	r := foes.Stop()
-	d.t.Logf("rules when the network came up: %s; %d of %d packets of a refused source got through from power-on to the end of the boot", m.rulesFirst(), r.Open, r.Sent)
+	d.t.Logf("rules when the network came up: %s; %d of %d packets of a refused source got "+
+		"through from power-on to the end of the boot", m.whatCameFirst(), r.Open, r.Sent)
 	return m, r
 }
 
-// rulesFirst is "rules" if ours were in force before the first interface was up, else "none"; "no network" if systemd has not brought it up.
-func (m *machine) rulesFirst() string {
+// whatCameFirst returns "rules" if ours were in force before the first interface was up, otherwise
+// "none", or "no network" if no interface came up.
+func (m *machine) whatCameFirst() string {
 	m.t.Helper()
 	found, err := m.try("cat", "/run/before-network")
 	if err != nil {
@@ -69,10 +74,10 @@ func (m *machine) rulesFirst() string {
 	return strings.TrimSpace(found)
 }
 
-// neverOpen fails the test unless rules came first and nothing got through a siege.
-func (m *machine) neverOpen(r lab.Report) {
+// checkNeverOpen fails the test unless rules came first and no probe got through.
+func (m *machine) checkNeverOpen(r lab.Report) {
 	m.t.Helper()
-	if first := m.rulesFirst(); first != "rules" {
+	if first := m.whatCameFirst(); first != "rules" {
 		m.t.Errorf("when the network came up there were no rules (%s)", first)
 	}
 	if r.Open > 0 || r.Sent == 0 {
@@ -80,7 +85,7 @@ func (m *machine) neverOpen(r lab.Report) {
 	}
 }
 
-// isActive fails the test unless a unit is in that state.
+// isActive fails the test unless a unit is in a state.
 func (m *machine) isActive(unit, want string) {
 	m.t.Helper()
 	if got := m.show(unit, "ActiveState"); got != want {
@@ -89,46 +94,47 @@ func (m *machine) isActive(unit, want string) {
 	}
 }
 
-// Rules are in force before any interface is up: at the first boot, out of the policy; at the next, although the power failed, out of what
-// was in force; and with a generation on trial, out of the one before.
+// Rules are in force before any interface is up. At the first boot they come from the policy, after
+// a power failure from what was in force, and with a generation on trial from the one before.
 func TestRulesComeBeforeTheNetwork(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, document)
+	d := newDisk(t, policyText)
 	m, r := d.bootUnplugged()
-	m.neverOpen(r)
+	m.checkNeverOpen(r)
 	m.isActive("portgrave-boot.service", "active")
 	m.isActive("network-pre.target", "active")
 	m.isActive("portgrave.service", "active")
-	m.gate("at the first boot")
+	m.checkAccess("at the first boot")
 	m.crash()
 
 	m, r = d.bootUnplugged()
-	m.neverOpen(r)
-	m.gate("at the second boot")
-	if log := m.journal("portgrave-boot.service"); !strings.Contains(log, "Generation 1 is in force") {
+	m.checkNeverOpen(r)
+	m.checkAccess("at the second boot")
+	if log := m.journal("portgrave-boot.service"); !strings.Contains(log,
+		"Generation 1 is in force") {
 		t.Errorf("the second boot did not load what the first had in force:\n%s", log)
 	}
 	m.write("/etc/wide.yaml", "version: 1\nservices: [{name: metrics, port: 9090, allow: [any]}]\n")
 	m.run("portgrave", "--config", "/etc/wide.yaml", "apply", "--confirm", "10m")
-	if got := m.ask(foe); got != lab.Open {
-		t.Fatalf("the policy on trial lets everybody in, yet %s is %s", foe, got)
+	if got := m.connectFrom(refusedSource); got != lab.Open {
+		t.Fatalf("the policy on trial lets everybody in, yet %s is %s", refusedSource, got)
 	}
 	m.crash()
 
 	m, r = d.bootUnplugged()
-	m.neverOpen(r)
-	m.gate("after a reboot in the middle of a trial")
+	m.checkNeverOpen(r)
+	m.checkAccess("after a reboot in the middle of a trial")
 	if status := m.run("portgrave", "status"); strings.Contains(status, "put nothing in force") {
 		t.Errorf("portgrave status is wrong about the boot:\n%s", status)
 	}
-	// The rules outlive the shutdown, for as long as there is a network.
-	foes := siege(m.World)
+	// The rules outlive the shutdown as long as the namespace exists.
+	foes := probeRefused(m.World)
 	m.shutDown()
-	m.held("shut down", foes)
+	m.checkNothingPassed("shut down", foes)
 }
 
-// late is a unit as one might write it who thinks no further than "at boot".
-const late = `[Unit]
+// lateUnit is a unit that merely starts "at boot".
+const lateUnit = `[Unit]
 After=network.target
 [Service]
 Type=oneshot
@@ -138,31 +144,31 @@ ExecStart=/usr/local/bin/portgrave boot
 WantedBy=multi-user.target
 `
 
-// The control of the above: the same boot with a late unit lets packets in, and both observations tell.
+// The control: with a late unit, packets get in, and both observations notice.
 func TestALateUnitIsFoundOut(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, document)
+	d := newDisk(t, policyText)
 	d.chroot("systemctl", "disable", "portgrave-boot.service")
-	d.unit("portgrave-boot.service", late, "multi-user.target")
+	d.unit("portgrave-boot.service", lateUnit, "multi-user.target")
 	m, r := d.bootUnplugged()
 	m.isActive("portgrave-boot.service", "active")
-	if first := m.rulesFirst(); first != "none" {
+	if first := m.whatCameFirst(); first != "none" {
 		t.Errorf("rules before the network (%s), though the unit is late", first)
 	}
 	if r.Open == 0 {
 		t.Errorf("none of %d packets got through, though the unit is late", r.Sent)
 	}
-	m.gate("after a late boot")
+	m.checkAccess("after a late boot")
 }
 
-// Nobody else has network-pre.target started, so without ours it is not: what is shown above rests on our unit.
+// Only our unit wants network-pre.target, so the tests above depend on it.
 func TestNobodyElseWantsNetworkPre(t *testing.T) {
 	t.Parallel()
-	d := newDisk(t, document)
+	d := newDisk(t, policyText)
 	d.chroot("systemctl", "disable", "portgrave-boot.service", "portgrave.service")
 	m, r := d.bootUnplugged()
 	m.isActive("network-pre.target", "inactive")
-	if first := m.rulesFirst(); first != "none" || r.Open == 0 {
+	if first := m.whatCameFirst(); first != "none" || r.Open == 0 {
 		t.Errorf("without portgrave: %s, and %d packets got through", first, r.Open)
 	}
 }

@@ -1,8 +1,8 @@
-// Package bootclock reads the two clocks that deadlines run on: the wall clock, which people and
-// time servers set, and the boot clock, which nobody sets.
+// Package bootclock reads the two clocks that deadlines use: the wall clock, which people and time
+// servers can set, and the boot clock, which can't be set.
 //
-// Within one start of the system the boot clock decides when a deadline has passed. A reboot begins
-// it anew, so afterwards only the wall clock can tell.
+// Until the next reboot the boot clock decides when a deadline has passed. A reboot resets the boot
+// clock, so the wall clock decides afterwards.
 package bootclock
 
 import (
@@ -13,13 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Reading is what both clocks say at one moment.
+// Reading is the time on both clocks.
 type Reading struct {
 	Wall time.Time
-	// BootID tells one start of the system from another; "" if it can't be known: then the wall
-	// clock is all there is.
+	// BootID identifies the boot; "" if it is unknown, and then only the wall clock counts.
 	BootID string
-	// Uptime is the boot clock. It counts suspended time too.
+	// Uptime is the boot clock, which includes suspended time.
 	Uptime time.Duration
 }
 
@@ -35,23 +34,23 @@ func System() Reading {
 	return r
 }
 
-// Booted is when the system started, by its wall clock as it is now: setting that clock moves it.
+// Booted returns when the system started. The result moves when the wall clock is set.
 func (r Reading) Booted() time.Time { return r.Wall.Add(-r.Uptime) }
 
-// Deadline is a moment by both clocks, as it was set in one start of the system.
+// Deadline is a moment on both clocks. BootID identifies the boot in which it was set.
 type Deadline struct {
 	Wall   time.Time
 	BootID string
 	Uptime time.Duration
 }
 
-// After is the deadline some time after a reading.
+// After returns the deadline wait after r.
 func (r Reading) After(wait time.Duration) Deadline {
 	return Deadline{Wall: r.Wall.Add(wait), BootID: r.BootID, Uptime: r.Uptime + wait}
 }
 
-// Left is how long a deadline is away; zero or less once it has passed. In the start of the system
-// in which it was set, the boot clock alone decides; in another one, the wall clock.
+// Left returns how long until the deadline; zero or less once it has passed. In the boot that set
+// the deadline it uses the boot clock, otherwise the wall clock.
 func (d Deadline) Left(now Reading) time.Duration {
 	if d.BootID != "" && d.BootID == now.BootID && d.Uptime > 0 {
 		return d.Uptime - now.Uptime

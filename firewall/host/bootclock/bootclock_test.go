@@ -17,7 +17,7 @@ func TestSystemClocksRun(t *testing.T) {
 	}
 }
 
-// Within one start of the system nobody moves a deadline by setting the wall clock.
+// Setting the wall clock doesn't move a deadline until the next reboot.
 func TestDeadline(t *testing.T) {
 	noon := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
 	at := func(boot string, wall, uptime time.Duration) Reading {
@@ -27,7 +27,7 @@ func TestDeadline(t *testing.T) {
 		set, now Reading
 		left     time.Duration
 	}{
-		"nobody sets it":      {at("a", 0, 0), at("a", 20*time.Second, 20*time.Second), 40 * time.Second},
+		"clock not set":       {at("a", 0, 0), at("a", 20*time.Second, 20*time.Second), 40 * time.Second},
 		"over":                {at("a", 0, 0), at("a", time.Minute, time.Minute), 0},
 		"set back an hour":    {at("a", 0, 0), at("a", -time.Hour, 61*time.Second), -time.Second},
 		"set forward":         {at("a", 0, 0), at("a", 9*time.Hour, 20*time.Second), 40 * time.Second},

@@ -1,4 +1,4 @@
-# What the scripts share: saying what fails, and a witness of every change of rules.
+# Shared functions of the scripts: they report failures, and record every change of rules.
 set -u
 fail() {
 	echo "FAIL: $*" >&2
@@ -11,7 +11,7 @@ fail() {
 must() { "$@" || fail "$*"; }
 mustnot() { ! "$@" || fail "not to be: $*"; }
 
-# What Backend holds of ours; nothing if there is nothing.
+# Prints our rules in a backend; nothing if there are none.
 rules() {
 	if [ "$backend" = iptables ]; then
 		iptables-save -t mangle | grep '^-A.*PORTGRAVE'
@@ -21,7 +21,8 @@ rules() {
 }
 inforce() { rules | grep -q "${1:-9090}"; }
 
-# witness writes every change of nf_tables to /run/changes. synced waits until all there was has been written: a mark of its own comes last.
+# witness records every change of nf_tables in /run/changes. synced waits until all changes so far
+# are recorded, by a change of its own.
 witness() {
 	nft monitor >/run/changes &
 	for i in $(seq 100); do
@@ -43,14 +44,15 @@ synced() {
 	done
 	fail "nft monitor has missed mark $marks"
 }
-# vanished counts what has been taken away of ours since the witness began.
+# vanished counts how many of our objects were removed since the witness started.
 vanished() {
 	synced
 	grep -ciE '^delete (table|chain|rule|set|element) .*portgrave' /run/changes
 }
-# The program as it is before any package is installed, with a state of its own.
+# The program before any package is installed, with a state of its own.
 portgrave-unpacked() { PORTGRAVE_STATE_DIR=/tmp/state PORTGRAVE_RUN_DIR=/tmp/run /debs/portgrave "$@"; }
-# announced: an installation that closes a port says so, in three lines; the last one, as it is written, undoes it.
+# announced checks that an installation which closes a port reports so in three lines, and that the
+# command in the last line undoes it.
 announced() {
 	must test "$(grep -c '^portgrave: ' /run/said)" = 3
 	must grep -q '^portgrave: In force: tcp/9090 is open to private networks and refused to everybody else; other ports are left alone\.$' /run/said

@@ -1,9 +1,9 @@
-# deb.sh BACKEND: the life of the .deb on a machine, with real dpkg: in an image, installed, upgraded, removed, purged.
+# deb.sh BACKEND installs, upgrades, removes and purges the .deb with real dpkg, also in an image.
 backend=$1
 . /debs/common.sh
 say() { dpkg --force-unsafe-io "$@" >/run/said 2>&1 || { cat /run/said >&2; fail "dpkg $*"; }; }
 
-# In an image nothing is started, and the rules of the host that builds it are none of its business.
+# In an image nothing is started, and the rules of the building host stay untouched.
 must portgrave-unpacked --backend "$backend" apply --reason 'the host that builds images' >/dev/null
 before=$(rules)
 say -i /debs/first.deb
@@ -23,7 +23,7 @@ must portgrave-unpacked teardown >/dev/null
 mustnot inforce
 echo "image: enabled, nothing started, the host's rules untouched"
 
-# Installed on a host that runs, it is in force.
+# On a running host it is in force after the installation.
 mkdir -p /run/systemd/system
 say -i /debs/first.deb
 must grep -q 'start portgrave.service' /run/asked
@@ -36,7 +36,7 @@ must portgrave --backend "$backend" plan >/dev/null
 must test "$(stat -c %U /proc/"$(cat /run/active.portgrave.service)")" = portgrave
 echo "installed: the daemon runs as $(stat -c %U /proc/"$(cat /run/active.portgrave.service)"), rules in force"
 
-# An upgrade restarts it, and nothing of the rules is taken away at any moment, as a witness of every change says.
+# An upgrade restarts it. The witness proves that no rule is removed meanwhile.
 echo '# mine' >>/etc/portgrave/policy.yaml
 sed -i 's/^services:/services:\n  - {name: mine, port: 9191, allow: [private]}/' /etc/portgrave/policy.yaml
 must portgrave --backend "$backend" apply >/dev/null
@@ -58,12 +58,12 @@ must tail -n 1 /etc/portgrave/policy.yaml | grep -q '# mine'
 mustnot grep -q 'In force' /run/said
 echo "upgraded: process $old became $new, 0 objects vanished, the policy is the administrator's"
 
-# What the administrator has disabled stays so.
+# A unit that the administrator has disabled stays disabled.
 systemctl disable portgrave-audit.timer
 say -i /debs/second.deb
 mustnot test -e /etc/systemd/system/timers.target.wants/portgrave-audit.timer
 
-# Removed, it leaves the rules and says how they go.
+# Removal leaves the rules and says how to remove them.
 before=$(rules)
 say -r portgrave
 mustnot test -e /usr/bin/portgrave
@@ -74,14 +74,14 @@ must test "$(vanished)" = 0
 must inforce 9191
 echo "removed: 0 objects vanished; $(grep -c . /run/said) lines said, among them: $(grep -o 'the rules stay in force[^.]*' /run/said)"
 
-# Installed again it goes on, and what was kept is gone.
+# Another installation continues with the kept state, and what prerm kept is gone.
 say -i /debs/first.deb
 mustnot test -e /var/lib/portgrave-teardown
 must test -S /run/portgrave/control.sock
 must test "$(vanished)" = 0
 say -r portgrave
 
-# Purged, nothing is left; and the witness would have seen it before.
+# After a purge nothing is left. The control: the witness notices the removed rules.
 say --purge portgrave
 mustnot inforce 9191
 mustnot inforce
@@ -91,7 +91,7 @@ seen=$(vanished)
 must test "$seen" -gt 0
 echo "purged: the witness saw $seen objects go, nothing is left"
 
-# What the installation says undoes it.
+# The command that the installation prints undoes it.
 say -i /debs/first.deb
 announced
 backend=nftables

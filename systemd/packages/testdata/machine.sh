@@ -1,5 +1,6 @@
-# machine.sh SCRATCH DEBS NETNS SCRIPT ARGUMENT...: a copy of this machine's files, in memory, in which packages can be installed for real, with a network and
-# processes of its own. NETNS is the network namespace that it must not be in. The script and the folder DEBS are in /debs.
+# machine.sh SCRATCH DEBS NETNS SCRIPT ARGUMENT... makes a copy of this machine's files in memory,
+# in which packages can be installed, with a network and processes of its own. It must not run in
+# the network namespace NETNS. The script and the folder DEBS are in /debs.
 set -eu
 [ "$(readlink /proc/self/ns/net)" != "$3" ] || { echo "this is the machine's own network" >&2; exit 1; }
 mount --make-rprivate /

@@ -1,4 +1,5 @@
-# rpm.sh BACKEND: the life of the .rpm, with real rpm. It knows nothing of what is installed here, so dependencies are left out.
+# rpm.sh BACKEND installs, upgrades and removes the .rpm with real rpm. rpm doesn't know the
+# packages of this machine, so it ignores dependencies.
 backend=$1
 . /debs/common.sh
 say() { rpm --dbpath /tmp/rpm --nodeps "$@" >/run/said 2>&1 || { cat /run/said >&2; fail "rpm $*"; }; }

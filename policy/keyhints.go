@@ -7,16 +7,16 @@ import (
 )
 
 // Keys of other firewalls (ufw, firewalld, iptables, Ansible, Kubernetes, AWS), and what to write
-// here. None of these stands for more than what was written.
+// instead. No replacement allows more than what was written.
 
-// slip is what to write for keys that are spelt alike but for case, dashes and underscores.
-type slip struct {
-	keys  string // separated by spaces, in lower case without dashes and underscores
+// keyHint says what to write instead of some keys.
+type keyHint struct {
+	keys  string // separated by spaces, in lower case, without dashes and underscores
 	write string
 }
 
-// slipFor looks a key up.
-func slipFor(slips []slip, key string) string {
+// lookUpKeyHint finds the hint for a key, whatever its case, dashes and underscores.
+func lookUpKeyHint(slips []keyHint, key string) string {
 	plain := strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(key))
 	for _, s := range slips {
 		if slices.Contains(strings.Fields(s.keys), plain) {
@@ -26,9 +26,9 @@ func slipFor(slips []slip, key string) string {
 	return ""
 }
 
-const whoMay = "write allow, a list of addresses, CIDRs and names of networks"
+const writeAllow = "write allow, a list of addresses, CIDRs and names of networks"
 
-var serviceSlips = []slip{
+var serviceKeyHints = []keyHint{
 	{"proto protocols l4proto ipprotocol transport", "write protocol"},
 	{"ports dport dports destport destinationport destinationports portrange lport listen",
 		"write port, the port that clients dial"},
@@ -37,16 +37,17 @@ var serviceSlips = []slip{
 	{"sport sports sourceport sourceports",
 		"a source port says nothing about who sends, and nothing stands for it"},
 	{"source sources src srcs saddr from fromip sourceip sourceips sourceaddress sourceaddresses " +
-		"sourcerange sourceranges loadbalancersourceranges sourcecidr cidr cidrs cidrip cidrblock " +
-		"cidrblocks ipv6cidrblocks cidripv6 ipblock ipblocks accept allowed allowfrom permit " +
-		"allowlist whitelist hosts ips networks rsrc", whoMay},
-	{"deny denied drop block blocked reject denyfrom denylist blacklist blocklist exclude excluded " +
-		"not",
+		"sourcerange sourceranges loadbalancersourceranges sourcecidr cidr cidrs cidrip " +
+		"cidrblock cidrblocks ipv6cidrblocks cidripv6 ipblock ipblocks accept allowed allowfrom " +
+		"permit allowlist whitelist hosts ips networks rsrc", writeAllow},
+	{"deny denied drop block blocked reject denyfrom denylist blacklist blocklist exclude " +
+		"excluded not",
 		"write except for sources that allow has; whom allow does not have is refused anyway"},
 	{"action verdict jump target policy rule decision",
 		"leave it out: whom allow has is let in, and everyone else is refused"},
 	{"state enabled immediate permanent ensure", "leave it out: what stands in the file holds"},
-	{"priority order weight rulenumber insert", "leave it out: the order of services has no meaning"},
+	{"priority order weight rulenumber insert", "leave it out: the order of services has no " +
+		"meaning"},
 	{"direction chain ingress type inbound", "leave it out: a service is what comes in"},
 	{"egress outbound out output", "leave it out: what the host sends is never filtered"},
 	{"interface iface in ininterface inif iif iifname device dev nic", "write interfaces"},
@@ -61,20 +62,20 @@ var serviceSlips = []slip{
 	{"ctstate connstate conntrack states", "leave it out: replies are let in without a rule"},
 }
 
-// serviceSlip says what to write for a key in a service.
-func serviceSlip(n *node, f field) string {
+// serviceKeyHint says what to write for an unknown key in a service.
+func serviceKeyHint(n *node, f field) string {
 	switch f.key {
 	case "from_port", "to_port", "fromPort", "toPort", "endPort":
 		return portsOfAWS(n)
 	}
-	if slipFor(serviceSlips[:1], f.key) != "" && f.value.kind == kindString &&
+	if lookUpKeyHint(serviceKeyHints[:1], f.key) != "" && f.value.kind == kindString &&
 		slices.Contains(protocolNames(), f.value.text) {
 		return "write protocol: " + f.value.text
 	}
-	return slipFor(serviceSlips, f.key)
+	return lookUpKeyHint(serviceKeyHints, f.key)
 }
 
-// portsOfAWS says how from_port and to_port are written.
+// portsOfAWS says how to write from_port and to_port.
 func portsOfAWS(n *node) string {
 	for _, pair := range [][2]string{
 		{"from_port", "to_port"}, {"fromPort", "toPort"}, {"port", "endPort"},
@@ -91,7 +92,7 @@ func portsOfAWS(n *node) string {
 	return `write port, the port or a range such as "9000-9100"`
 }
 
-var entrySlips = []slip{
+var entryKeyHints = []keyHint{
 	{"ip ips address addresses addr source src saddr network name from host cidrip cidrs " +
 		"cidrblock prefix subnet range", "write cidr, one address, CIDR or name of a network"},
 	{"ipblock", "write its cidr alone: {cidr: 192.0.2.0/24}; its except belongs into the " +
@@ -106,11 +107,11 @@ var entrySlips = []slip{
 	{"podselector namespaceselector securitygroup", "sources are addresses: write cidr"},
 }
 
-func entrySlip(_ *node, f field) string { return slipFor(entrySlips, f.key) }
+func entryKeyHint(_ *node, f field) string { return lookUpKeyHint(entryKeyHints, f.key) }
 
-var networkSlips = []slip{
-	{"cidr cidrs address addresses entries entry elements members ips ip hosts list prefixes sources " +
-		"source networks subnets", "write the list itself: NAME: [192.0.2.0/24]"},
+var networkKeyHints = []keyHint{
+	{"cidr cidrs address addresses entries entry elements members ips ip hosts list prefixes " +
+		"sources source networks subnets", "write the list itself: NAME: [192.0.2.0/24]"},
 	{"path filename", "write file, for a list in a file"},
 	{"uri href link", "write url"},
 	{"host hostname fqdn domain name", "write dns, for the addresses of a host name"},
@@ -122,9 +123,9 @@ var networkSlips = []slip{
 	{"comment description desc", "write a comment behind #"},
 }
 
-func networkSlip(_ *node, f field) string { return slipFor(networkSlips, f.key) }
+func networkKeyHint(_ *node, f field) string { return lookUpKeyHint(networkKeyHints, f.key) }
 
-var testSlips = []slip{
+var testKeyHints = []keyHint{
 	{"action verdict result want expected", "write expect: allow or deny"},
 	{"source src saddr", "write from"},
 	{"service", "write to, the name of a service"},
@@ -134,9 +135,9 @@ var testSlips = []slip{
 	{"iface device in", "write interface"},
 }
 
-func testSlip(_ *node, f field) string { return slipFor(testSlips, f.key) }
+func testKeyHint(_ *node, f field) string { return lookUpKeyHint(testKeyHints, f.key) }
 
-var policySlips = []slip{
+var policyKeyHints = []keyHint{
 	{"rules rule firewall ingress input inbound filter ports",
 		"write services, a list of ports and who may reach them"},
 	{"default defaults policy defaultpolicy defaultinput",
@@ -148,4 +149,4 @@ var policySlips = []slip{
 	{"apiversion kind metadata spec", "this is a manifest of Kubernetes, not a policy"},
 }
 
-func policySlip(_ *node, f field) string { return slipFor(policySlips, f.key) }
+func policyKeyHint(_ *node, f field) string { return lookUpKeyHint(policyKeyHints, f.key) }
