@@ -5,9 +5,14 @@ const NoRule = "no rule says otherwise"
 
 // Decider is what decided about a packet: a rule, a chain's policy, or the host's routing.
 type Decider struct {
-	Rule   *Rule  // nil unless a rule
-	Chain  *Chain // the chain whose policy it was, or the rule's; nil for the host itself
-	Reason string // one clause for people, without a full stop: "policy drop", "rp_filter: no route back through eth0"
+	Rule  *Rule  // nil unless a rule
+	Chain *Chain // the chain whose policy it was, or the rule's; nil for the host itself
+	// Reason is one clause for people, without a full stop: "policy drop", "rp_filter: no route back
+	// through eth0".
+	Reason string
+	// Rate is what the rule's condition allows, where a condition that isn't known decided and it is
+	// a rate.
+	Rate Rate
 }
 
 // Owner is who likely wrote what decided; "" if that can't be told.

@@ -209,6 +209,8 @@ type SetUpdate struct {
 	// Condition is what is attached to the element and can't be known ("limit rate over 10/second"):
 	// with it, this is an Unknown match too.
 	Condition string
+	// Rate is what Condition begins with, if that is a rate.
+	Rate Rate
 	// EndsWhenFull: nf_tables ends the rule where the set is full and the tuple new (that is,
 	// Set.Len() = Set.Size now). x_tables goes on.
 	EndsWhenFull bool
@@ -238,6 +240,8 @@ type NoEffect struct{ Text string }
 type Unknown struct {
 	Text   string
 	Effect bool
+	// Rate is what a match allows, if it is a rate.
+	Rate Rate
 	// Optional is a match that holds for no packet without something that its sender may as well leave
 	// out, and that ordinary packets don't have: an IPv6 routing header. It stops nobody: see
 	// unhindered.

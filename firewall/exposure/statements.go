@@ -32,15 +32,20 @@ func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
 		if s.Effect {
 			return w.anything(c, r, f, s.Text)
 		}
-		return w.either(c, r, f, s.Text)
+		return w.eitherRate(c, r, f, s.Text, s.Rate)
 	}
 	return w.anything(c, r, f, "a statement of an unknown kind")
 }
 
 // either is a condition of which nothing is known.
 func (w *walk) either(c *chain, r *rule, f flow, what string) []branch {
+	return w.eitherRate(c, r, f, what, Rate{})
+}
+
+// eitherRate is either, for a condition that allows a rate.
+func (w *walk) eitherRate(c *chain, r *rule, f flow, what string, rate Rate) []branch {
 	hold, not := f, f
-	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + what}
+	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + what, Rate: rate}
 	hold.doubts, not.doubts = w.doubt(f.doubts, by, 0), w.doubt(f.doubts, by, 1)
 	return []branch{{flow: hold}, {flow: not, do: miss}}
 }
@@ -330,7 +335,7 @@ func (w *walk) update(c *chain, r *rule, s SetUpdate, f flow) []branch {
 	full := s.EndsWhenFull && s.Op == SetAdd && s.Set != nil && s.Set.Size > 0 && s.Set.Len() >= s.Set.Size
 	switch {
 	case s.Condition != "":
-		return append(out, w.either(c, r, f, s.Condition)...)
+		return append(out, w.eitherRate(c, r, f, s.Condition, s.perElement())...)
 	case full:
 		return append(out, w.either(c, r, f, "whether set "+s.Set.Name+" is full")...)
 	}

@@ -107,7 +107,7 @@ func (t *translator) last(*nfnetlink.Attributes)    { t.noEffect("last") }
 func condition(name string) func(*translator, *nfnetlink.Attributes) {
 	return func(t *translator, a *nfnetlink.Attributes) {
 		text, _ := conditionText(name, a)
-		t.unknownMatch(text)
+		t.add(exposure.Unknown{Text: text, Rate: rateOf(name, a)})
 	}
 }
 

@@ -95,7 +95,7 @@ func noteOf(inner map[string]any) exposure.Note {
 			conditions = append(conditions, m)
 		}
 	}
-	n.Condition = conditionOf(conditions)
+	n.Condition = conditionOf(conditions).text
 	return n
 }
 

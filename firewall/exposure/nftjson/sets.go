@@ -15,8 +15,8 @@ type set struct {
 	kinds     []string
 	dataKinds []string // "" where it isn't known: in anonymous maps
 	isMap     bool
-	// condition is what every new element gets that can't be known: a set with "limit rate …" of its own.
-	condition string
+	// condition is what the set attaches to each new element: "limit rate …".
+	condition condition
 	// rows of a map, until all are there: see finish.
 	rows      []row
 	fallback  *row // the catch-all
@@ -157,15 +157,27 @@ func kindsOfType(v any) []string {
 	return nil
 }
 
-// conditionOf is what statements of an element make of it: nothing for a counter, something that can't be known for a limit.
-func conditionOf(statements []map[string]any) string {
-	var out []string
+// condition is what statements of an element ask that can't be known: the words of all, and the rate
+// that they begin with, if they do. Both are zero where the statements only count.
+type condition struct {
+	text string
+	rate exposure.Rate
+}
+
+// conditionOf joins what an element's statements ask.
+func conditionOf(statements []map[string]any) condition {
+	var out condition
+	var words []string
 	for _, s := range statements {
 		for name := range s {
 			if name != "counter" && name != "last" {
-				out = append(out, text(s))
+				if words == nil {
+					out.rate = rateOf(s)
+				}
+				words = append(words, text(s))
 			}
 		}
 	}
-	return strings.Join(out, " ")
+	out.text = strings.Join(words, " ")
+	return out
 }

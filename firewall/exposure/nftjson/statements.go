@@ -51,7 +51,7 @@ func (r *ruleReader) statement(s map[string]any, last bool) {
 		case name == "xt":
 			r.xt(s, args, last)
 		case unknownMatches[name]:
-			r.add(exposure.Unknown{Text: text(s)})
+			r.add(exposure.Unknown{Text: text(s), Rate: rateOf(s)})
 		case noEffect[name]:
 			r.add(exposure.NoEffect{Text: text(s)})
 		default: // synproxy, and what is newer than this reader
@@ -130,11 +130,18 @@ func (r *ruleReader) update(s, name any, args map[string]any) {
 	r.addUpdate(in, op, key, conditionOf(statementsOf(args["stmt"])))
 }
 
-func (r *ruleReader) addUpdate(in *set, op exposure.SetOp, key []read, condition string) {
-	if condition == "" && op == exposure.SetAdd {
-		condition = in.condition // a set's own statements stand in for those that the rule doesn't have
+func (r *ruleReader) addUpdate(in *set, op exposure.SetOp, key []read, asks condition) {
+	if asks.text == "" && op == exposure.SetAdd {
+		asks = in.condition // the set's own statements apply where the rule has none
 	}
-	r.add(exposure.SetUpdate{Set: in.model, Op: op, Key: operandsOf(key), Condition: condition, EndsWhenFull: op == exposure.SetAdd})
+	r.add(exposure.SetUpdate{
+		Set:          in.model,
+		Op:           op,
+		Key:          operandsOf(key),
+		Condition:    asks.text,
+		Rate:         asks.rate,
+		EndsWhenFull: op == exposure.SetAdd,
+	})
 }
 
 func statementsOf(v any) []map[string]any {

@@ -30,7 +30,7 @@ func (x *translator) match(e extension) []exposure.Statement {
 		// Known to depend on what can't be known (limit, hashlimit, recent, quota, time, string, owner,
 		// statistic, …), or never heard of: the same.
 		return []exposure.Statement{
-			exposure.Unknown{Text: e.describe(), Optional: xtmatch.Optional(e.name)},
+			exposure.Unknown{Text: e.describe(), Optional: xtmatch.Optional(e.name), Rate: rateOf(e)},
 		}
 	}
 	var out []exposure.Statement

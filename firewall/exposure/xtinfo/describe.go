@@ -51,22 +51,37 @@ var descriptions = map[key]struct {
 
 func nfacctText(b fields) string { return "nfacct " + b.text(0, 32) }
 
+// The modes of hashlimit, XT_HASHLIMIT_* (xt_hashlimit.h).
+const (
+	hashlimitDest = 1 << iota
+	hashlimitDestPort
+	hashlimitSource
+	hashlimitSourcePort
+	hashlimitInvert
+	hashlimitBytes
+	hashlimitRateMatch
+)
+
 // hashlimitText: struct xt_hashlimit_mtinfo3 { char name[255]; struct hashlimit_cfg3 { u64 avg, burst;
 // u32 mode, size, max, gc_interval, expire, interval; u8 srcmask, dstmask } }. avg is in millionths of
 // a second between packets (XT_HASHLIMIT_SCALE_v2), unless mode counts bytes or looks at the rate.
 func hashlimitText(b fields) string {
-	const dest, destPort, source, sourcePort, invert, bytes, rate = 1, 2, 4, 8, 16, 32, 64
 	text, mode := fmt.Sprintf("hashlimit %q", b.text(0, 255)), b.u32(272)
-	if mode&(bytes|rate) == 0 {
+	if mode&(hashlimitBytes|hashlimitRateMatch) == 0 {
 		text += fmt.Sprintf(" one in %gs burst %d", float64(b.u64(256))/1e6, b.u64(264))
 	}
-	if mode&invert != 0 {
+	if mode&hashlimitInvert != 0 {
 		text += " over"
 	}
 	for _, m := range []struct {
 		bit  uint32
 		word string
-	}{{source, "source"}, {sourcePort, "source port"}, {dest, "destination"}, {destPort, "port"}} {
+	}{
+		{hashlimitSource, "source"},
+		{hashlimitSourcePort, "source port"},
+		{hashlimitDest, "destination"},
+		{hashlimitDestPort, "port"},
+	} {
 		if mode&m.bit != 0 {
 			text += " per " + m.word
 		}
@@ -74,14 +89,19 @@ func hashlimitText(b fields) string {
 	return text
 }
 
-func recentText(b fields) string {
+// recentVerb is what the match does: XT_RECENT_CHECK, SET, UPDATE, REMOVE, a bit each.
+func recentVerb(b fields) string {
 	verb := "check"
-	for i, v := range []string{"check", "set", "update", "remove"} { // XT_RECENT_CHECK, SET, UPDATE, REMOVE
+	for i, v := range []string{"check", "set", "update", "remove"} {
 		if b.bit(8, i) {
 			verb = v
 		}
 	}
-	text := fmt.Sprintf("recent %s %q", verb, b.text(10, 200))
+	return verb
+}
+
+func recentText(b fields) string {
+	text := fmt.Sprintf("recent %s %q", recentVerb(b), b.text(10, 200))
 	if s := b.u32(0); s != 0 {
 		text += fmt.Sprintf(" seconds %d", s)
 	}

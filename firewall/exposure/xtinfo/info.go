@@ -92,7 +92,11 @@ func Match(c Context, i Info) (statements []exposure.Statement, comment string) 
 			return s, ""
 		}
 	}
-	return []exposure.Statement{exposure.Unknown{Text: unknownText("match", i), Optional: xtmatch.Optional(i.Name)}}, ""
+	return one(exposure.Unknown{
+		Text:     unknownText("match", i),
+		Optional: xtmatch.Optional(i.Name),
+		Rate:     rateOf(i),
+	}), ""
 }
 
 // Target says what a target does.
