@@ -1,0 +1,87 @@
+package exposure
+
+import (
+	"github.com/portgrave/portgrave/firewall"
+)
+
+// replying is what a walk of an answer knows of the first packet.
+type replying struct {
+	first     *packet // as it ended
+	dialled   endpoint
+	arrived   string // the interface by which it came
+	forwarded bool   // the answer comes from another machine
+	vrf       bool   // a VRF is on the way, in which routing isn't followed
+	recognised,
+	undone bool // at this hook the kernel's own hooks have run: conntrack, NAT
+	// clients are the ports that a client may have, and readsClient says that a rule has read the port.
+	clients     Range
+	readsClient bool
+}
+
+// replyWalk is the walk of the answer to a packet that has passed.
+func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
+	q := w.q
+	q.Interface = ""
+	r := &walk{e: w.e, doubts: map[doubtKey]*doubt{}, oracle: w.oracle,
+		reply: &replying{first: f.packet, dialled: newPacket(w.q).now, forwarded: o == Forwarded, clients: clientPorts}}
+	if out := w.e.host.ByIndex(f.packet.outIndex); o == Forwarded && f.packet.out == outKnown &&
+		out != nil {
+		q.Interface = out.Name
+	}
+	// Link-local clients are answered by the interface that they came by, and tunnels don't take
+	// answers to what came another way.
+	// Without a host, answers are taken to leave where packets come in.
+	if !w.isFour() || w.e.fib == nil || w.e.fib.tunnels {
+		r.reply.arrived = w.q.Interface
+	}
+	r.q, r.in = q, w.e.host.Interface(q.Interface)
+	r.reply.vrf = w.e.host.inVRF(w.in) || w.e.host.inVRF(r.in)
+	p := *f.packet
+	p.mark = Known(Value{}, 32)
+	if r.reply.keepsMark(r) {
+		p.mark = f.packet.mark
+	}
+	p.zone, p.template, p.track = Known(Value{}, 16), No, tracked
+	p.out, p.outIndex, p.natted, p.tproxy, p.proxy = outNone, 0, No, No, endpoint{}
+	if f.packet.tproxy != No {
+		p.now = f.packet.orig // a transparent proxy answers in the name of whom the client dialled
+	}
+	if p.headerSource == sourceOwn {
+		p.sport = usualPort(p.sport)
+	}
+	return r, &p
+}
+
+// usualPort is the ports that a client usually has, as far as it may have one of them.
+func usualPort(r Range) Range {
+	usual := Range{later(r.From, clientPorts.From), earlier(r.To, clientPorts.To)}
+	if usual.From.Compare(usual.To) > 0 {
+		return r
+	}
+	return usual
+}
+
+// inVRF reports whether an interface is a VRF or in one.
+func (h *Host) inVRF(i *Interface) bool {
+	if i == nil {
+		return false
+	}
+	master := h.ByIndex(i.Master)
+	return i.Kind == "vrf" || master != nil && master.Kind == "vrf"
+}
+
+// keepsMark reports whether an answer from this host has the mark of what it answers.
+func (r *replying) keepsMark(w *walk) bool {
+	h := w.e.host
+	switch {
+	case h == nil || r.forwarded:
+		return false
+	case w.q.Protocol == firewall.TCP:
+		return h.TCPMarkAccept
+	case w.q.Protocol == firewall.Ping && w.isFour():
+		return h.MarkReflect4
+	case w.q.Protocol == firewall.Ping:
+		return h.MarkReflect6
+	}
+	return false
+}
