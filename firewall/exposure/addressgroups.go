@@ -8,27 +8,27 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// names are the groups of addresses that rules name in one breath.
-type names struct {
+// addressGroups collects the groups of addresses that rules name together.
+type addressGroups struct {
 	family   firewall.Family
 	protocol Value
 	ports    Range
-	groups   []named
+	groups   []addressGroup
 	complete bool
 	work     int
 }
 
-type named struct {
+type addressGroup struct {
 	addresses Ranges
 	at        Place
 }
 
-// rule adds what a rule names, if packets of the ports can get to where it does.
-func (n *names) rule(r namedIn) {
+// addRule adds the addresses that a rule names, if packets to the ports can get there.
+func (n *addressGroups) addRule(r destinationRule) {
 	from := len(n.groups)
 	effect := false
 	for _, s := range r.rule.Statements {
-		if m, ok := s.(Match); ok && !m.Not && n.excluded(r, m.Key, m.In) {
+		if m, ok := s.(Match); ok && !m.Not && n.isExcluded(r, m.Key, m.In) {
 			if !effect {
 				n.groups = n.groups[:from]
 			}
@@ -39,15 +39,15 @@ func (n *names) rule(r namedIn) {
 		lookedUp(s, func(key []Operand, in *Set) {
 			for i, o := range key {
 				if isDialled(o.Field, n.family, r.answers) {
-					n.column(r, key, in, i)
+					n.addColumn(r, key, in, i)
 				}
 			}
 		})
 	}
 }
 
-// excluded reports whether no element of a set is about the ports.
-func (n *names) excluded(r namedIn, key []Operand, in *Set) bool {
+// isExcluded reports whether a set has no element about the ports.
+func (n *addressGroups) isExcluded(r destinationRule, key []Operand, in *Set) bool {
 	if in == nil || in.Unknown != "" || in.Grows || in.Default || !slices.ContainsFunc(key, r.ofTransport) {
 		return false
 	}
@@ -59,13 +59,13 @@ func (n *names) excluded(r namedIn, key []Operand, in *Set) bool {
 	return true
 }
 
-// ofTransport reports whether an operand is the protocol, or the port that was dialled.
-func (r namedIn) ofTransport(o Operand) bool {
+// ofTransport reports whether an operand is the protocol or the dialled port.
+func (r destinationRule) ofTransport(o Operand) bool {
 	return o.asIs() && (o.Field == FieldProtocol || o.Field == portField(r.answers) && !r.anyPort)
 }
 
 // concerns reports whether an element is about the ports.
-func (n *names) concerns(r namedIn, key []Operand, box []Range) bool {
+func (n *addressGroups) concerns(r destinationRule, key []Operand, box []Range) bool {
 	for i, o := range key {
 		if i >= len(box) || !r.ofTransport(o) {
 			continue
@@ -79,8 +79,9 @@ func (n *names) concerns(r namedIn, key []Operand, box []Range) bool {
 	return true
 }
 
-// column adds the addresses in a column of a set: those together that have the rest in common.
-func (n *names) column(r namedIn, key []Operand, in *Set, at int) {
+// addColumn adds the addresses in a column of a set. Addresses of elements that are otherwise equal
+// form one group.
+func (n *addressGroups) addColumn(r destinationRule, key []Operand, in *Set, at int) {
 	groups := map[string][]Range{}
 	var order []string
 	n.work += 8 + in.Len()
@@ -90,10 +91,10 @@ func (n *names) column(r namedIn, key []Operand, in *Set, at int) {
 		}
 		rest := ""
 		if in.Width > 1 || len(in.Verdicts) > 0 || in.DataWidth > 0 {
-			rest = otherThan(in, i, at)
+			rest = restOfElement(in, i, at)
 		}
 		if _, known := groups[rest]; !known {
-			if len(n.groups)+len(order) >= maxNames {
+			if len(n.groups)+len(order) >= maxAddressGroups {
 				n.complete = false
 				continue
 			}
@@ -109,13 +110,13 @@ func (n *names) column(r namedIn, key []Operand, in *Set, at int) {
 	}
 	for _, rest := range order {
 		if a := NewRanges(groups[rest]...); !a.Empty() && !a.Equal(AllSources(n.family)) {
-			n.groups = append(n.groups, named{a, r.at})
+			n.groups = append(n.groups, addressGroup{a, r.at})
 		}
 	}
 }
 
-// otherThan is everything about an element but one of its columns.
-func otherThan(in *Set, i, column int) string {
+// restOfElement is an element without one of its columns, as a key.
+func restOfElement(in *Set, i, column int) string {
 	var b strings.Builder
 	for j, r := range in.Element(i) {
 		if j != column {

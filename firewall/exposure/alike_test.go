@@ -75,15 +75,15 @@ func TestAlikeHaveOneAnswer(t *testing.T) {
 			if possible[0].Equal(possible[1]) && through[0].Equal(through[1]) {
 				t.Fatal("the rules don't tell the addresses apart")
 			}
-			if groups := e.Alike(firewall.IPv4, firewall.TCP, 8080, own); len(groups) != 2 {
+			if groups := e.GroupAddresses(firewall.IPv4, firewall.TCP, 8080, own); len(groups) != 2 {
 				t.Errorf("alike are %v", groups)
 			}
 		})
 	}
 }
 
-// NAT changes no port before its own hook: rules there are filed by the port that was dialled, so that
-// thousands of published ports don't meet in one question.
+// NAT changes no port before its own hook: rules there are filed by the port that was dialled, so
+// that thousands of published ports don't meet in one question.
 func TestRulesBeforeNATAreFiledByPort(t *testing.T) {
 	port80 := Const(Number(80))
 	b := build()

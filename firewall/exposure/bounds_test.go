@@ -17,8 +17,8 @@ import (
 // askHostile runs TestHostileAlone in a process of its own, for one ruleset.
 const askHostile = "PORTGRAVE_TEST_HOSTILE"
 
-// maxPeak is how much memory a process may have had at its peak for one hostile ruleset, in KiB: the
-// ruleset itself, the test, and 160 MiB.
+// maxPeak is how much memory a process may have had at its peak for one hostile ruleset, in KiB:
+// the ruleset itself, the test, and 160 MiB.
 const maxPeak = 224 << 10
 
 // No question takes more work than its budget, and no more memory than goes with it. The memory is

@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// brute is a packet interpreter in the plainest way: one packet, one value for everything, and for what isn't known a choice that the test makes in every
-// way there is. It shares the model with the evaluator and nothing else.
+// brute is a packet interpreter in the plainest way: one packet, one value for everything, and for
+// what isn't known a choice that the test makes in every way there is. It shares the model with the
+// evaluator and nothing else.
 type brute struct {
 	rs     *Ruleset
 	host   *Host

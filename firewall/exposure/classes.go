@@ -6,10 +6,10 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Which destinations the rules tell apart, so that a question about one address answers for all
-// that are treated alike.
+// Classes of destinations that rules treat the same way, so that a question about one address
+// answers for its whole class.
 
-// Class is destinations that no rule tells apart.
+// Class is a set of destinations that no rule distinguishes.
 type Class struct {
 	Addresses Ranges
 	// Named are the places of the rules that name these destinations; 0 if none does.
@@ -17,39 +17,39 @@ type Class struct {
 }
 
 const (
-	// maxClasses bounds the classes of one question, and maxNames the groups of addresses that they
-	// are made of.
-	maxClasses = 256
-	maxNames   = 4096
-	// maxApartWork bounds the work of all questions about one ruleset: some seconds.
-	maxApartWork = 200_000_000
+	// maxClasses bounds the classes of one question, and maxAddressGroups the groups that they are
+	// made from.
+	maxClasses       = 256
+	maxAddressGroups = 4096
+	// maxClassesWork bounds the work of all questions about one ruleset: some seconds.
+	maxClassesWork = 200_000_000
 )
 
-// Classes are the destinations that rules tell apart for some ports of a protocol, in the order of
-// their first addresses: no rule that such a packet can meet treats two addresses of a class in
-// different ways. The ports must be such that no rule tells them apart. complete is false if there
-// are more classes than can be listed, or if a rule computes with the address in a way that can't be
-// followed: then a class may hold addresses that rules tell apart.
+// Classes returns the classes of destinations for some ports of a protocol, in the order of their
+// first addresses: no rule that such a packet can meet treats two addresses of a class differently.
+// No rule may distinguish the ports. complete is false if there are more classes than maxClasses,
+// or if a rule computes with the address in a way that can't be followed. A class may then hold
+// addresses that rules distinguish.
 func (e *Evaluator) Classes(
 	f firewall.Family,
 	p firewall.Protocol,
 	first, last uint16,
 ) (classes []Class, complete bool) {
-	known := e.apart()
-	n := names{
+	known := e.destinationRules()
+	n := addressGroups{
 		family:   f,
 		protocol: Number(Question{Family: f, Protocol: p}.number()),
 		ports:    Numbers(uint64(first), uint64(last)),
 		complete: true,
 	}
-	for _, list := range [][]namedIn{
+	for _, list := range [][]destinationRule{
 		known.everywhere[familySlot(f)], known.byPort[familySlot(f)][first],
 	} {
 		for _, r := range list {
-			if known.spent.Load()+int64(n.work) > maxApartWork {
+			if known.spent.Load()+int64(n.work) > maxClassesWork {
 				return []Class{{Addresses: AllSources(f)}}, false
 			}
-			n.rule(r)
+			n.addRule(r)
 		}
 	}
 	classes = n.classes()
@@ -60,10 +60,9 @@ func (e *Evaluator) Classes(
 	return classes, n.complete
 }
 
-// classes goes through all addresses in order, past every border of a group. Addresses that lie in
-// the same groups are alike; which groups these are is kept as the exclusive or of a number for
-// each.
-func (n *names) classes() []Class {
+// classes sweeps all addresses in order, past every border of a group. Addresses in the same groups
+// make one class. The sweep keeps the set of groups as the exclusive or of their hashes.
+func (n *addressGroups) classes() []Class {
 	type border struct {
 		at    Value
 		group int
@@ -81,7 +80,7 @@ func (n *names) classes() []Class {
 	slices.SortFunc(borders, func(a, b border) int { return a.at.Compare(b.at) })
 	all := Full(addressWidth(n.family))
 	in := make([]bool, len(n.groups))
-	var count [8]int // of the groups that the address lies in, by the bit of their places
+	var count [8]int // how many groups hold the address, by the bit of their places
 	var lies Value
 	at := map[Value]int{}
 	var out []Class
@@ -121,7 +120,7 @@ func (n *names) classes() []Class {
 				count[bit] += step
 			}
 		}
-		lies = lies.Xor(scattered(uint64(b.group) + 1))
+		lies = lies.Xor(groupHash(uint64(b.group) + 1))
 	}
 	add(all.To)
 	for i := range out {
@@ -130,9 +129,8 @@ func (n *names) classes() []Class {
 	return out
 }
 
-// scattered is a number of 128 bits for a small one, such that exclusive ors of several differ
-// (splitmix64).
-func scattered(n uint64) Value {
+// groupHash is a group's 128-bit hash. Exclusive ors of different groups differ (splitmix64).
+func groupHash(n uint64) Value {
 	mix := func(x uint64) uint64 {
 		x += 0x9e3779b97f4a7c15
 		x = (x ^ x>>30) * 0xbf58476d1ce4e5b9

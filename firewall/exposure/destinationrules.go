@@ -6,28 +6,28 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// apart finds classes. It is made once for a ruleset: by family, the rules that read a destination,
-// those by port that name few ports.
-type apart struct {
-	everywhere [2][]namedIn
-	byPort     [2]map[uint16][]namedIn
+// destinationRules are the rules of a ruleset that read a destination, by family. Rules that name
+// few ports are found by port.
+type destinationRules struct {
+	everywhere [2][]destinationRule
+	byPort     [2]map[uint16][]destinationRule
 	ports      portChanges
-	spent      atomic.Int64 // on all questions so far, in steps of some tens of nanoseconds
+	spent      atomic.Int64 // work on all questions so far, in steps of some tens of nanoseconds
 }
 
-// namedIn is a rule that reads the destination, or of an answer the source, which is what the client
-// dialled.
-type namedIn struct {
+// destinationRule is a rule that reads the dialled address: the destination or, for an answer, the
+// source.
+type destinationRule struct {
 	rule    *Rule
 	at      Place
 	answers bool
-	// anyPort: rules before it may have changed the port that was dialled.
+	// anyPort: earlier rules may have changed the dialled port.
 	anyPort bool
 }
 
-func (e *Evaluator) apart() *apart {
+func (e *Evaluator) destinationRules() *destinationRules {
 	type key struct{}
-	return e.remember(key{}, func() any { return newApart(e.rules) }).(*apart)
+	return e.remember(key{}, func() any { return newDestinationRules(e.rules) }).(*destinationRules)
 }
 
 func familySlot(f firewall.Family) int {
@@ -37,21 +37,21 @@ func familySlot(f firewall.Family) int {
 	return 0
 }
 
-// newApart finds the rules that read a destination, and from where they are reached.
-func newApart(rs *Ruleset) *apart {
-	out := &apart{byPort: [2]map[uint16][]namedIn{{}, {}}, ports: changesPorts(rs)}
+// newDestinationRules finds the rules that read a destination, and their places.
+func newDestinationRules(rs *Ruleset) *destinationRules {
+	out := &destinationRules{byPort: [2]map[uint16][]destinationRule{{}, {}}, ports: changesPorts(rs)}
 	for _, t := range rs.Tables {
 		if t.Dormant {
 			continue
 		}
-		out.table(t, placeOfPacket, false)
-		out.table(t, placeOfAnswer, true)
+		out.addTable(t, placeOfPacket, false)
+		out.addTable(t, placeOfAnswer, true)
 	}
 	return out
 }
 
-// table adds a table's rules, those at some places.
-func (a *apart) table(t *Table, place func(*Base) Place, answers bool) {
+// addTable adds a table's rules at the places that a function gives.
+func (a *destinationRules) addTable(t *Table, place func(*Base) Place, answers bool) {
 	at := places(t, place)
 	moved := places(t, func(b *Base) Place {
 		if a.ports.before(b) {
@@ -72,15 +72,15 @@ func (a *apart) table(t *Table, place func(*Base) Place, answers bool) {
 		for _, r := range c.Rules {
 			for n, f := range firewall.Families {
 				if (t.Family.Sees(f) || t.Family == FamilyNetdev) && readsDialled(r, f, answers) {
-					a.add(n, namedIn{r, at[c], answers, moved[c] != 0 || translated[c] != 0 && readsConnectionAddress(r)})
+					a.add(n, destinationRule{r, at[c], answers, moved[c] != 0 || translated[c] != 0 && readsConnectionAddress(r)})
 				}
 			}
 		}
 	}
 }
 
-// add files a rule under the ports that it names, if these are few.
-func (a *apart) add(family int, r namedIn) {
+// add indexes a rule by the ports that it names, if they are few.
+func (a *destinationRules) add(family int, r destinationRule) {
 	for _, s := range r.rule.Statements {
 		if hasEffect(s) {
 			break

@@ -6,8 +6,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// isDialled reports whether a field is the address that was dialled, before rules change that: where
-// the packet goes, or where an answer comes from.
+// isDialled reports whether a field holds the dialled address until rules change it: a packet's
+// destination, or an answer's source.
 func isDialled(field Field, f firewall.Family, answers bool) bool {
 	if answers {
 		field = mirrored(field)
@@ -57,7 +57,7 @@ func lookedUp(s Statement, call func(key []Operand, in *Set)) {
 	}
 }
 
-// nestedLookups calls a function for a look-up and those that its key is made of.
+// nestedLookups calls a function for a look-up and for the look-ups in its key.
 func nestedLookups(key []Operand, in *Set, depth int, call func(key []Operand, in *Set)) {
 	if in == nil || depth == maxNested {
 		return
@@ -70,8 +70,8 @@ func nestedLookups(key []Operand, in *Set, depth int, call func(key []Operand, i
 	}
 }
 
-// computed are the operands that make a value of a statement: what is set, and where packets are
-// sent.
+// computed returns the operands that a statement computes values from: what it sets, and where it
+// sends packets.
 func computed(s Statement) (out []Operand) {
 	var list []*Operand
 	switch s := s.(type) {
@@ -90,16 +90,16 @@ func computed(s Statement) (out []Operand) {
 	return out
 }
 
-// computes reports whether a statement makes a value of the address that was dialled, so that each
-// address may have another one.
+// computes reports whether a statement computes a value from the dialled address, so that each
+// address may have its own value.
 func computes(s Statement, f firewall.Family, answers bool) bool {
 	return slices.ContainsFunc(computed(s), func(o Operand) bool {
 		return isDialled(o.Field, f, answers)
 	})
 }
 
-// hasEffect reports whether a statement does something though the rule may end behind it: nf_tables
-// allows a match behind what sets a mark.
+// hasEffect reports whether a statement changes something even if a later match ends the rule:
+// nf_tables allows matches after statements.
 func hasEffect(s Statement) bool {
 	switch s := s.(type) {
 	case Match, NoEffect:

@@ -166,7 +166,7 @@ func TestConstructs(t *testing.T) {
 			raw.does(NotIn(Of(FieldCTMark), One(Number(5))), drop).does(NotIn(Of(FieldICMPType), One(Number(8))), drop).does(NotIn(Of(FieldDest6), One(Number(1))), drop)
 		}, "0.0.0.0/0", "0.0.0.0/0"},
 		"translated, and known to be": {func(b builder) {
-			port := Const(Number(80)) // as it was
+			port := Const(Number(80)) // unchanged
 			b.base(FamilyIPv4, "n", "pre", nat).does(from("10.0.0.0/9"), NAT{Kind: NATDestination, Family: FamilyIPv4, Port: &port})
 			other := Const(Number(81))
 			b.base(FamilyIPv4, "n", "late", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -90, Policy: VerdictAccept}).does(from("10.0.0.0/8"), NAT{Kind: NATRedirect, Family: FamilyIPv4, Port: &other})
@@ -197,7 +197,8 @@ func TestConstructs(t *testing.T) {
 	}
 }
 
-// Tried on Linux 6.18: a chain of NAT that drops is not even consulted where nothing tracks connections.
+// Tried on Linux 6.18: a chain of NAT that drops is not even consulted where nothing tracks
+// connections.
 func TestNATNeedsConnections(t *testing.T) {
 	for _, tracked := range []bool{false, true} {
 		b := build()

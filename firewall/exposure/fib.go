@@ -9,14 +9,17 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// fib answers look-ups in the host's routing rules and tables, as the kernel does: fib_lookup in net/ipv4, fib6_rule_lookup in net/ipv6.
+// fib answers look-ups in the host's routing rules and tables, as the kernel does: fib_lookup in
+// net/ipv4, fib6_rule_lookup in net/ipv6.
 type fib struct {
 	host   *Host
 	rules  map[firewall.Family][]RoutingRule
 	tables map[tableKey][]segment
-	// custom: there are other rules than the kernel's own, or local routes that no address brought (fib4_has_custom_rules, fib_has_custom_local_routes).
+	// custom: rules exist besides the kernel's own, or local routes that don't belong to an address
+	// (fib4_has_custom_rules, fib_has_custom_local_routes).
 	custom bool
-	// Whether any rule of the family looks at the mark, at the other address, and so on: what may be left out of a key.
+	// Whether any rule of the family looks at the mark, the other address or the incoming
+	// interface. A key leaves out what none looks at.
 	byMark, byOther, byIn bool
 	tunnels               bool // see Host.tunnels
 }
@@ -85,7 +88,7 @@ func newFib(h *Host) *fib {
 	return f
 }
 
-// alive reports whether a route has a next hop that is used, or needs none.
+// alive reports whether a route has a usable next hop, or needs none.
 func (r *Route) alive() bool {
 	return len(r.NextHops) == 0 || slices.ContainsFunc(r.NextHops, func(n NextHop) bool { return !n.Dead })
 }
@@ -109,14 +112,14 @@ func segments(routes []*Route) []segment {
 		return cmp.Or(Prefix(a.Dest).From.Compare(Prefix(b.Dest).From), cmp.Compare(a.Dest.Bits(), b.Dest.Bits()), cmp.Compare(a.Metric, b.Metric))
 	})
 	var out []segment
-	var open []segment // prefixes that contain where we are, the most specific last
+	var open []segment // prefixes that contain at, the most specific last
 	var at Value       // everything below is in out
 	emit := func(to Value) {
 		if len(open) > 0 && at.Compare(to) <= 0 {
 			out = append(out, segment{Range{at, to}, open[len(open)-1].routes})
 		}
 	}
-	ended := false // at has run over the last address
+	ended := false // at has passed the last address
 	closeTo := func(before Value, all bool) {
 		for len(open) > 0 {
 			top := open[len(open)-1]
@@ -152,13 +155,13 @@ func segments(routes []*Route) []segment {
 	return out
 }
 
-// fibKey is a question to the routes. It is comparable.
+// fibKey is a look-up in the routes. It is comparable.
 type fibKey struct {
 	family firewall.Family
-	// other is the other address, which some rules select by; otherKnown: it is known.
+	// other is the other address, which some rules select by, if otherKnown.
 	other      Value
 	otherKnown bool
-	// in is the incoming interface's name; inKnown: it is known.
+	// in is the incoming interface's name, if inKnown.
 	in       string
 	inKnown  bool
 	mark     Bits
@@ -167,7 +170,7 @@ type fibKey struct {
 	from     Range // source port, likewise
 }
 
-// canonical leaves out what no rule looks at.
+// canonical clears what no rule looks at.
 func (f *fib) canonical(k fibKey) fibKey {
 	if !f.byMark {
 		k.mark = Bits{}
@@ -181,14 +184,14 @@ func (f *fib) canonical(k fibKey) fibKey {
 	return k
 }
 
-// found is what a look-up comes to.
+// found is the result of a look-up.
 type found struct {
 	kind     RouteType // RouteUnspec: no route
 	route    *Route
-	doubtful bool // there are other possibilities
+	doubtful bool // other results are possible
 }
 
-// lookup is every route that an address may have.
+// lookup returns every route that an address may have.
 func (f *fib) lookup(k fibKey, addr Value) []found {
 	var out []found
 	doubtful, closed := false, false
@@ -211,7 +214,7 @@ func (f *fib) lookup(k fibKey, addr Value) []found {
 				i = max(to-1, i)
 				continue
 			}
-			// Both ways: what the rules in between say is possible, and so is what follows.
+			// Both are possible: what the rules in between say, and what follows.
 			doubtful = true
 			for j := i + 1; j < to && j < len(rules); j++ {
 				if rules[j].Action == RuleTable {
@@ -232,7 +235,8 @@ func (f *fib) lookup(k fibKey, addr Value) []found {
 		if len(got) == 0 {
 			continue
 		}
-		// Of several routes of one length one is taken, unless the first of them may not apply.
+		// The kernel takes one of several routes of one length, unless the first of them may not
+		// apply.
 		sure := t == Yes && r.Action != RuleGoto && !got[len(got)-1].doubtful
 		doubtful = doubtful || !sure || len(got) > 1
 		for _, g := range got {
@@ -244,11 +248,11 @@ func (f *fib) lookup(k fibKey, addr Value) []found {
 			break
 		}
 	}
-	return settle(out, doubtful, closed)
+	return markCertain(out, doubtful, closed)
 }
 
-// settle marks a single possibility as certain, and adds "no route" where that is one.
-func settle(out []found, doubtful, closed bool) []found {
+// markCertain marks a single result as certain, and adds "no route" where that is possible.
+func markCertain(out []found, doubtful, closed bool) []found {
 	switch {
 	case len(out) == 0:
 		return []found{{kind: RouteUnspec}}
@@ -260,7 +264,7 @@ func settle(out []found, doubtful, closed bool) []found {
 	return out
 }
 
-// inTable is what a rule's table says; nothing if the next rule has to be asked.
+// inTable looks an address up in a rule's table. Without a result, the next rule applies.
 func (f *fib) inTable(r *RoutingRule, k fibKey, addr Value) []found {
 	table := r.Table
 	if r.L3MDev {
@@ -303,7 +307,8 @@ func (f *fib) vrf(in string) *Interface {
 	return nil
 }
 
-// selects reports whether a routing rule applies (fib_rule_match in net/core/fib_rules.c, fib4_rule_match).
+// selects reports whether a routing rule applies (fib_rule_match in net/core/fib_rules.c,
+// fib4_rule_match).
 func (f *fib) selects(r *RoutingRule, k fibKey, addr Value) Tri {
 	t := Yes
 	if r.Dest.IsValid() && !Prefix(r.Dest).Contains(addr) {
@@ -327,7 +332,7 @@ func (f *fib) selects(r *RoutingRule, k fibKey, addr Value) Tri {
 		t = t.And(Maybe)
 	}
 	if r.Out != "" {
-		t = No // asked for by sockets only
+		t = No // only sockets ask for it
 	}
 	if r.Mark|r.MarkMask != 0 {
 		mask := uint64(r.MarkMask)
@@ -367,7 +372,7 @@ func (f *fib) selects(r *RoutingRule, k fibKey, addr Value) Tri {
 	return t
 }
 
-// cuts are the ranges of addresses within which every look-up of the family comes to the same.
+// cuts are the ranges of addresses within which every look-up of the family has the same result.
 func (f *fib) cuts(family firewall.Family) []Range {
 	width := addressWidth(family)
 	starts := []Value{{}}
@@ -377,7 +382,7 @@ func (f *fib) cuts(family firewall.Family) []Range {
 			starts = append(starts, after)
 		}
 	}
-	// Addresses that have a type whatever the tables say.
+	// Addresses whose type doesn't depend on the tables.
 	special := []Range{One(Value{}), multicast4, One(Ones(32))}
 	if family == firewall.IPv6 {
 		special = []Range{One(Value{}), multicast6, linkLocal6}

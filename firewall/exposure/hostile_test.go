@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// hostile are rulesets that take an evaluator to its limits. What a kernel would never load, a file may hold.
+// hostile are rulesets that take an evaluator to its limits. What a kernel would never load, a file
+// may hold.
 func hostile() map[string]func(b builder) {
 	input := Base{Hook: HookInput, Policy: VerdictDrop}
 	return map[string]func(b builder){

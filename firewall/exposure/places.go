@@ -1,17 +1,17 @@
 package exposure
 
-// Place is where rules name a destination. Places are bits.
+// Place is where on a packet's way a rule names a destination. Places are bits.
 type Place uint8
 
 const (
-	PlaceBefore      Place = 1 << iota // before routing, when the packet may be for another machine
-	PlaceTranslation                   // in chains of NAT before routing
-	PlaceInput                         // at hook input, when it is for this host, and at output
-	PlaceForward                       // at forward, when it is for another machine
-	PlaceOut                           // on the way out, which says nothing about whose the address is
+	PlaceBefore      Place = 1 << iota // before routing, where the packet may be for another machine
+	PlaceTranslation                   // in NAT chains before routing
+	PlaceInput                         // at input, for this host, and at output
+	PlaceForward                       // at forward, for another machine
+	PlaceOut                           // on the way out, whoever has the address
 )
 
-// placeOfPacket is where a base chain sees first packets; 0: it sees none.
+// placeOfPacket is where a base chain sees first packets; 0 if it doesn't.
 func placeOfPacket(b *Base) Place {
 	switch b.Hook {
 	case HookIngress, HookPrerouting:
@@ -29,8 +29,8 @@ func placeOfPacket(b *Base) Place {
 	return 0
 }
 
-// placeOfAnswer is where a base chain sees answers with the address that was dialled: in output, and
-// on their way out. Chains of NAT see no answers.
+// placeOfAnswer is where a base chain sees answers from the dialled address: at output and on their
+// way out; 0 if it doesn't. NAT chains don't see answers.
 func placeOfAnswer(b *Base) Place {
 	switch {
 	case b.Type == TypeNAT:
@@ -43,7 +43,7 @@ func placeOfAnswer(b *Base) Place {
 	return 0
 }
 
-// places tells of a table's chains from which places they are reached.
+// places returns the places from which a table's chains are reached.
 func places(t *Table, of func(*Base) Place) map[*Chain]Place {
 	at := map[*Chain]Place{}
 	var todo []*Chain
@@ -77,11 +77,11 @@ func places(t *Table, of func(*Base) Place) map[*Chain]Place {
 	return at
 }
 
-// portChanges are the ways in which rules may change the port that was dialled.
+// portChanges says how rules may change the dialled port.
 type portChanges struct {
 	rewrites   bool // rules write to packets
-	portOnly   bool // rules of NAT that leave the address
-	translates bool // rules of NAT, or for transparent proxies
+	portOnly   bool // NAT rules that keep the address
+	translates bool // NAT rules, or rules for transparent proxies
 }
 
 func changesPorts(rs *Ruleset) (out portChanges) {
@@ -106,8 +106,9 @@ func changesPorts(rs *Ruleset) (out portChanges) {
 	return out
 }
 
-// before reports whether a base chain may see the address that was dialled with another port. Where
-// NAT sets the address too, a packet that has the address has its port, but for packets to this host.
+// before reports whether a base chain may see the dialled address with another port. If NAT sets
+// the address too, a packet with the dialled address has the dialled port, except packets to this
+// host.
 func (p portChanges) before(b *Base) bool {
 	switch {
 	case b.beforeNAT():
@@ -118,14 +119,14 @@ func (p portChanges) before(b *Base) bool {
 	return p.rewrites || p.portOnly
 }
 
-// beforeNAT reports whether a base chain sees no packet that NAT has sent elsewhere: before its own
-// hook, and in it, since a packet that is translated meets no more of its rules.
+// beforeNAT reports whether a base chain runs before any translation: before the NAT hook, or in
+// it, since a translated packet skips the hook's other rules.
 func (b *Base) beforeNAT() bool {
 	return b.Hook == HookIngress || b.Hook == HookPrerouting &&
 		(b.Type == TypeNAT || b.EffectivePriority() < PriorityNATDestination)
 }
 
-// portField is where a packet has the port that was dialled.
+// portField is the field that holds the dialled port.
 func portField(answers bool) Field {
 	if answers {
 		return FieldSport

@@ -9,11 +9,11 @@ import (
 	"go4.org/netipx"
 )
 
-// Ranges is an immutable set of values of one width, held as ordered ranges that neither overlap nor touch: each
-// set has one form, so Equal is exact. The zero value is the empty set.
+// Ranges is an immutable set of values of one width, held as ordered ranges that neither overlap
+// nor touch: each set has one form, so Equal is exact. The zero value is the empty set.
 //
-// The evaluator's set of sources is one: addresses of the question's family. Combining two sets takes one pass over both, and
-// over the part that the smaller one spans where one is much smaller.
+// The evaluator's set of sources is one: addresses of the question's family. Combining two sets
+// takes one pass over both, and over the part that the smaller one spans where one is much smaller.
 type Ranges struct{ list []Range }
 
 // NewRanges merges ranges in any order, overlapping as they like.
@@ -136,7 +136,8 @@ func (s Ranges) Union(o Ranges) Ranges {
 	return Ranges{out}
 }
 
-// unionOf is every value in any of the sets. Each is gone through as often as their number can be halved.
+// unionOf is every value in any of the sets. Each is gone through as often as their number can be
+// halved.
 func unionOf(sets []Ranges) Ranges {
 	switch len(sets) {
 	case 0:
@@ -231,7 +232,8 @@ func (s Ranges) Prefixes(f firewall.Family) firewall.Prefixes {
 		}
 		list = netipx.IPRangeFrom(from, to).AppendPrefixes(list)
 	}
-	// IPv4-mapped IPv6 sources never come off a wire (the kernel drops them) and are no prefix that people could use.
+	// IPv4-mapped IPv6 sources never come off a wire (the kernel drops them) and are no prefix that
+	// people could use.
 	list = slices.DeleteFunc(list, func(p netip.Prefix) bool { return p.Addr().Is4In6() })
 	p, err := firewall.NewPrefixes(list...)
 	if err != nil { // only reachable with prefixes that can't be made from addresses

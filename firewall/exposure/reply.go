@@ -7,11 +7,10 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// The answer to a first packet goes back to the client, and may be lost on its way. It is followed
-// as the first packet is: a walk of its own carries the set of all clients through the hooks. What
-// varies is the destination now, so a rule's source and destination change places (mirrored): a
-// packet's state keeps this side of the connection in packet.now, and the client's in the set and in
-// packet.sport.
+// The answer to a first packet goes back to the client, and may be lost on its way. A walk of its
+// own carries the set of all clients through the hooks. The set is now the destination, so a rule's
+// source and destination are swapped (mirrored): packet.now holds this side of the connection, and
+// the set and packet.sport hold the client's.
 //
 //	delivered   routing, output, postrouting, egress
 //	forwarded   ingress, prerouting, routing, forward, postrouting, egress, from the interface that
@@ -20,25 +19,24 @@ import (
 // The first answer of TCP is SYN and ACK. Its connection is established, and no chain of NAT is
 // consulted: the kernel undoes the connection's translations in its NAT hooks (kernelHooks).
 
-// Reply is what becomes of the answer to a piece's packets.
+// Reply is the outcome of the answer to a piece's packets.
 type Reply struct {
-	// Lost: it doesn't get out of this host.
+	// Lost: the answer doesn't leave this host.
 	Lost bool
-	// Likely: it is lost to a usual client, as far as this host can tell. Another client may get it:
-	// Unknowns say what it depends on.
+	// Likely: an ordinary client probably doesn't get the answer, but others may. Unknowns say what
+	// it depends on.
 	Likely bool
-	// By is what loses it.
+	// By is what stops the answer.
 	By Decider
-	// Out is the interface that it leaves by; "" if it isn't known, or was not asked for: see
-	// Question.Sources.
+	// Out is the interface that it leaves by; "" if unknown.
 	Out string
-	// Unknowns are the statements on its way that might as well have gone otherwise.
+	// Unknowns are the deciders on its way that might have gone otherwise.
 	Unknowns []Decider
 }
 
-// Connects is the sources that surely, and those that possibly, go one of the ways that a function
-// picks and get an answer. An answer that is likely lost makes nobody certain, and leaves all
-// possible.
+// Connects returns the sources that certainly, and those that possibly, go one of the ways that a
+// function picks and get an answer. Where the answer is probably lost, sources are possible but not
+// certain.
 func (a Answer) Connects(picks func(Piece) bool) (certain, possible Ranges) {
 	certain, _ = a.Reach(func(p Piece) bool { return picks(p) && (p.Reply == nil || !p.Reply.Lost) })
 	_, possible = a.Reach(func(p Piece) bool {
@@ -47,9 +45,9 @@ func (a Answer) Connects(picks func(Piece) bool) (certain, possible Ranges) {
 	return certain, possible
 }
 
-// clientPorts are the ports that usual clients have: Linux draws from 32768-60999, others from
-// 49152-65535. A rule about answers to port 25 makes nothing doubtful for them. A client that has
-// another port may still get an answer that they don't: see everyReply.
+// clientPorts are the ports of ordinary clients: Linux uses 32768-60999, others 49152-65535. A rule
+// about answers to port 25 doesn't concern them. A client with another port may get an answer that
+// ordinary clients don't: see allReplies.
 var clientPorts = Numbers(32768, 65535)
 
 const (
@@ -57,20 +55,21 @@ const (
 	unusualPort  = "whether a client has a port below 32768 isn't known"
 )
 
-// replied is what becomes of the answer to some clients.
-type replied struct {
+// clientReplies is the outcome of the answer to some clients.
+type clientReplies struct {
 	sources Ranges
 	reply   *Reply
-	// assumed is what was taken for granted on its way.
+	// assumed lists the assumptions made on its way.
 	assumed []string
 }
 
-// answered reports whether the question's protocol has an answer that this host sends or forwards.
+// answered reports whether the question's protocol has answers.
 func (q Question) answered() bool { return q.Protocol.HasPorts() || q.Protocol == firewall.Ping }
 
-// replies is what becomes of the answers to a flow that has passed; nil if nobody asks.
-func (w *walk) replies(f flow, o Outcome) []replied {
-	if !w.q.answered() || w.in != nil && w.in.Loopback || w.oracle != nil ||
+// replies returns the outcome of the answers to a flow that got through. It is nil if the question
+// doesn't ask for it.
+func (w *walk) replies(f flow, o Outcome) []clientReplies {
+	if !w.q.answered() || w.in != nil && w.in.Loopback || w.picker != nil ||
 		w.q.Answers == NoAnswers || w.q.Answers == OwnAnswers && o != Delivered {
 		return nil
 	}
@@ -90,13 +89,13 @@ func (w *walk) replies(f flow, o Outcome) []replied {
 	if !r.reply.keepsMark(r) {
 		k.first.mark = Bits{}
 	}
-	// What is remembered costs as much as it did at first, and is of no use where that is too much:
-	// then the question's answer doesn't depend on which others were asked before.
+	// A remembered result counts with its original cost, and isn't used if that exceeds the budget.
+	// So a question's answer doesn't depend on earlier questions.
 	left := max(w.limit-w.work, 0)
 	known, ok := w.e.recall(k).(knownReplies)
 	if !ok || known.work > left {
 		r.limit, r.most = left, w.most
-		known = knownReplies{all: r.everyReply(start), work: r.work, ranges: r.spent.ranges}
+		known = knownReplies{all: r.allReplies(start), work: r.work, ranges: r.spent.ranges}
 		if !r.tooFar {
 			w.e.rememberReplies(k, known)
 		}
@@ -104,7 +103,7 @@ func (w *walk) replies(f flow, o Outcome) []replied {
 	w.work += known.work
 	w.spendRanges(known.ranges)
 	all := known.all
-	var out []replied
+	var out []clientReplies
 	for _, x := range all {
 		if x.sources = x.sources.Intersect(f.sources); !x.sources.Empty() {
 			out = append(out, x)
@@ -113,18 +112,18 @@ func (w *walk) replies(f flow, o Outcome) []replied {
 	return out
 }
 
-// knownReplies are remembered answers, and what it cost to follow them.
+// knownReplies are remembered answers with their original cost.
 type knownReplies struct {
-	all          []replied
+	all          []clientReplies
 	work, ranges int
 }
 
-// maxRemembered is how many ranges of clients may be remembered, of 32 bytes each.
+// maxRemembered is the most ranges of clients that are remembered, of 32 bytes each.
 const maxRemembered = 1 << 20
 
-// rememberReplies keeps answers, if there is room.
+// rememberReplies keeps answers if there is room.
 func (e *Evaluator) rememberReplies(key any, known knownReplies) {
-	n := size(known.all)
+	n := rangeCount(known.all)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.memory[key] == nil && len(e.memory) < maxMemory && e.replies+n <= maxRemembered {
@@ -133,26 +132,27 @@ func (e *Evaluator) rememberReplies(key any, known knownReplies) {
 	}
 }
 
-func size(list []replied) (n int) {
+func rangeCount(list []clientReplies) (n int) {
 	for _, r := range list {
 		n += len(r.sources.list)
 	}
 	return n
 }
 
-// everyReply is what becomes of the answers to every client: to one with a usual port, and where
-// that one surely gets none because of a rule that reads its port, whether another one may.
-func (w *walk) everyReply(start *packet) []replied {
-	w.carry(start, AllSources(w.q.Family))
-	out := w.replied()
+// allReplies returns the outcome of the answers to every client, assuming usual ports. If a rule
+// that reads the port keeps the answer from such clients, it also checks whether other ports may
+// get one.
+func (w *walk) allReplies(start *packet) []clientReplies {
+	w.runReply(start, AllSources(w.q.Family))
+	out := w.collectReplies()
 	if !w.reply.readsClient {
 		return out
 	}
-	w.takeForGranted(assumedPorts)
+	w.noteAssumption(assumedPorts)
 	for i := range out {
 		out[i].assumed = slices.Clone(w.assumed)
 	}
-	lost, sent := lostAndSent(out)
+	lost, sent := lostOrSent(out)
 	if lost = lost.Minus(sent); lost.Empty() || w.tooFar {
 		return out
 	}
@@ -163,13 +163,13 @@ func (w *walk) everyReply(start *packet) []replied {
 	w.ended, w.undecided = nil, nil
 	w.reply.clients = Full(16)
 	w.reply.recognised, w.reply.undone = false, false
-	w.carry(&any, lost)
-	_, unusual := lostAndSent(w.replied())
-	return likely(out, unusual.Intersect(lost))
+	w.runReply(&any, lost)
+	_, unusual := lostOrSent(w.collectReplies())
+	return markLikely(out, unusual.Intersect(lost))
 }
 
-// lostAndSent are the clients whose answers may be lost, and those whose answers may get out.
-func lostAndSent(list []replied) (lost, sent Ranges) {
+// lostOrSent returns the clients whose answers may be lost, and those whose answers may get out.
+func lostOrSent(list []clientReplies) (lost, sent Ranges) {
 	for _, r := range list {
 		if r.reply.Lost {
 			lost = lost.Union(r.sources)
@@ -181,18 +181,18 @@ func lostAndSent(list []replied) (lost, sent Ranges) {
 	return lost, sent
 }
 
-// likely is a list in which the answers to some clients are likely lost, no longer surely.
-func likely(list []replied, clients Ranges) []replied {
+// markLikely turns lost answers to some clients into probably lost ones.
+func markLikely(list []clientReplies, clients Ranges) []clientReplies {
 	if clients.Empty() {
 		return list
 	}
-	var out []replied
+	var out []clientReplies
 	for _, r := range list {
 		if part := r.sources.Intersect(clients); r.reply.Lost && !part.Empty() {
 			reply := *r.reply
 			reply.Likely = true
 			reply.Unknowns = append(slices.Clone(reply.Unknowns), Decider{Reason: unusualPort})
-			out = append(out, replied{part, &reply, r.assumed})
+			out = append(out, clientReplies{part, &reply, r.assumed})
 			r.sources = r.sources.Minus(clients)
 		}
 		if !r.sources.Empty() {
@@ -202,9 +202,9 @@ func likely(list []replied, clients Ranges) []replied {
 	return out
 }
 
-// replied is what became of the answers that a walk has followed.
-func (w *walk) replied() []replied {
-	var out []replied
+// collectReplies returns the outcomes of the answers that a walk followed.
+func (w *walk) collectReplies() []clientReplies {
+	var out []clientReplies
 	at := map[string]int{}
 	for _, e := range w.ended {
 		r := &Reply{Lost: !e.outcome.Passes(), Likely: e.likely, By: e.by, Unknowns: e.doubts.list()}
@@ -218,18 +218,18 @@ func (w *walk) replied() []replied {
 			continue
 		}
 		at[k] = len(out)
-		out = append(out, replied{e.sources, r, w.assumed})
+		out = append(out, clientReplies{e.sources, r, w.assumed})
 	}
 	for _, u := range w.undecided {
 		unknowns := []Decider{u.by}
 		out = append(out,
-			replied{u.sources, &Reply{Unknowns: unknowns}, w.assumed},
-			replied{u.sources, &Reply{Lost: true, By: u.by, Unknowns: unknowns}, w.assumed})
+			clientReplies{u.sources, &Reply{Unknowns: unknowns}, w.assumed},
+			clientReplies{u.sources, &Reply{Lost: true, By: u.by, Unknowns: unknowns}, w.assumed})
 	}
 	return out
 }
 
-// key is equal for replies that say the same.
+// key is equal for equal replies.
 func (r *Reply) key() string {
 	if r == nil {
 		return ""

@@ -4,7 +4,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// mirrored is the field of a first packet's state that an answer's field is found in.
+// mirrored is the field of a first packet that corresponds to an answer's field.
 func mirrored(f Field) Field {
 	switch f {
 	case FieldSource4:
@@ -30,7 +30,7 @@ func (w *walk) mirrored(f Field) Field {
 	return mirrored(f)
 }
 
-// prepared is a chain's rules for the packets that the walk is about.
+// prepared is the index of a chain's rules for the walk's packets.
 func (w *walk) prepared(c *chain) *prepared {
 	if w.reply == nil {
 		return &c.prepared
@@ -39,14 +39,14 @@ func (w *walk) prepared(c *chain) *prepared {
 	return &c.mirror
 }
 
-// sends reports whether the packet comes from this host, so that it has no incoming interface.
-func (w *walk) sends() bool { return w.reply != nil && !w.reply.forwarded }
+// sentByHost reports whether this host sent the packet, which then has no incoming interface.
+func (w *walk) sentByHost() bool { return w.reply != nil && !w.reply.forwarded }
 
 func noInterface(f Field, width int) view {
 	if f == FieldInGroup {
-		return missing(width)
+		return absentValue(width)
 	}
-	return sure(Value{}, width)
+	return exactly(Value{}, width)
 }
 
 func (w *walk) tcpFlags() uint64 {
@@ -68,29 +68,29 @@ func (w *walk) icmpType() uint64 {
 	return 129 // ICMPV6_ECHO_REPLY
 }
 
-// direction is the direction in which a packet goes through its connection.
+// direction is the packet's direction in its connection.
 func (w *walk) direction(p *packet, width int) view {
 	switch {
 	case w.reply == nil:
-		return sure(Value{}, width)
+		return exactly(Value{}, width)
 	case p.track == tracked:
-		return sure(Number(1), width)
+		return exactly(Number(1), width)
 	}
 	return between(Numbers(0, 1), width)
 }
 
 // replyState is the state of an answer's connection.
 func (w *walk) replyState(p *packet, width int) view {
-	one := func(state uint64) view { return sure(Number(state), width) }
+	one := func(state uint64) view { return exactly(Number(state), width) }
 	switch {
 	case p.track == untracked:
 		return one(ctUntracked)
 	case w.phase == afterConntrack && p.track == tracked:
 		return one(ctEstablished)
-	case w.phase == afterConntrack && p.track == strayed:
+	case w.phase == afterConntrack && p.track == connectionNotFound:
 		return one(ctInvalid)
 	}
-	return partly(
+	return fromBits(
 		Bits{Known: Ones(width).AndNot(Number(ctInvalid | ctEstablished | ctNew | ctUntracked))},
 		width,
 	)

@@ -4,33 +4,33 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// replying is what a walk of an answer knows of the first packet.
+// replying is what the walk of an answer knows of the first packet.
 type replying struct {
-	first     *packet // as it ended
+	first     *packet // in its final state
 	dialled   endpoint
 	arrived   string // the interface by which it came
 	forwarded bool   // the answer comes from another machine
-	vrf       bool   // a VRF is on the way, in which routing isn't followed
+	vrf       bool   // a VRF is on the way, whose routing isn't followed
 	recognised,
-	undone bool // at this hook the kernel's own hooks have run: conntrack, NAT
-	// clients are the ports that a client may have, and readsClient says that a rule has read the port.
+	undone bool // conntrack and NAT have run at this hook
+	// clients are the ports that a client may have. readsClient: a rule has read the port.
 	clients     Range
 	readsClient bool
 }
 
-// replyWalk is the walk of the answer to a packet that has passed.
+// replyWalk prepares the walk of the answer to a packet that got through.
 func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 	q := w.q
 	q.Interface = ""
-	r := &walk{e: w.e, doubts: map[doubtKey]*doubt{}, oracle: w.oracle,
+	r := &walk{e: w.e, doubts: map[doubtKey]*doubt{}, picker: w.picker,
 		reply: &replying{first: f.packet, dialled: newPacket(w.q).now, forwarded: o == Forwarded, clients: clientPorts}}
 	if out := w.e.host.ByIndex(f.packet.outIndex); o == Forwarded && f.packet.out == outKnown &&
 		out != nil {
 		q.Interface = out.Name
 	}
-	// Link-local clients are answered by the interface that they came by, and tunnels don't take
-	// answers to what came another way.
-	// Without a host, answers are taken to leave where packets come in.
+	// The interface matters where link-local clients get their answer by the interface that they
+	// came by, and where a tunnel might take the answer. Without a host, answers are assumed to
+	// leave where packets come in.
 	if !w.isFour() || w.e.fib == nil || w.e.fib.tunnels {
 		r.reply.arrived = w.q.Interface
 	}
@@ -44,7 +44,7 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 	p.zone, p.template, p.track = Known(Value{}, 16), No, tracked
 	p.out, p.outIndex, p.natted, p.tproxy, p.proxy = outNone, 0, No, No, endpoint{}
 	if f.packet.tproxy != No {
-		p.now = f.packet.orig // a transparent proxy answers in the name of whom the client dialled
+		p.now = f.packet.orig // a transparent proxy answers from the dialled address
 	}
 	if p.headerSource == sourceOwn {
 		p.sport = usualPort(p.sport)
@@ -52,7 +52,7 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 	return r, &p
 }
 
-// usualPort is the ports that a client usually has, as far as it may have one of them.
+// usualPort limits a client's ports to the usual ones, if it may have one.
 func usualPort(r Range) Range {
 	usual := Range{later(r.From, clientPorts.From), earlier(r.To, clientPorts.To)}
 	if usual.From.Compare(usual.To) > 0 {
@@ -70,7 +70,7 @@ func (h *Host) inVRF(i *Interface) bool {
 	return i.Kind == "vrf" || master != nil && master.Kind == "vrf"
 }
 
-// keepsMark reports whether an answer from this host has the mark of what it answers.
+// keepsMark reports whether an answer from this host has the mark of the packet that it answers.
 func (r *replying) keepsMark(w *walk) bool {
 	h := w.e.host
 	switch {

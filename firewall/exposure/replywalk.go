@@ -1,36 +1,37 @@
 package exposure
 
-// carry carries the clients through all hooks.
-func (w *walk) carry(start *packet, clients Ranges) {
+// runReply carries the clients through all hooks.
+func (w *walk) runReply(start *packet, clients Ranges) {
 	flows := []flow{{sources: clients, packet: start}}
 	if w.reply.forwarded {
-		flows = w.atHook(HookIngress, w.bridged(flows))
+		flows = w.atHook(HookIngress, w.bridgeChains(flows))
 		flows = w.routeReply(w.atHook(HookPrerouting, flows))
 		flows = w.atHook(HookForward, flows)
 	} else {
 		w.hook = HookOutput
 		flows = w.atHook(HookOutput, w.routeReply(flows))
 	}
-	flows = w.bridgedOut(w.atHook(HookPostrouting, flows))
+	flows = w.bridgeChainsOut(w.atHook(HookPostrouting, flows))
 	for _, f := range w.atHook(HookEgress, flows) {
 		w.sendReply(f)
 	}
 }
 
-// sendReply ends the way of an answer that leaves: the client takes it only from where he dialled.
+// sendReply ends the way of an answer that leaves. The client accepts it only from the dialled
+// address.
 func (w *walk) sendReply(f flow) {
 	p := f.packet
 	by := Decider{Reason: "the answer isn't translated back"}
 	lost := No
 	switch {
-	case p.scrambled:
+	case p.headerUnknown:
 		lost, by.Reason = Maybe, "a rule may do something unknown to the answer"
 	case p.now.known() && p.orig.known() && p.now != p.orig:
 		lost = Yes
 	case p.now != p.orig || p.headerSource != p.origSource:
 		lost = Maybe
 	default:
-		lost = w.reply.statelessly()
+		lost = w.reply.rewrittenStatelessly()
 	}
 	pick := -1
 	if lost == Maybe {
@@ -51,9 +52,9 @@ func (w *walk) sendReply(f flow) {
 	}
 }
 
-// statelessly reports whether a rule may have written another destination to the first packet, which
-// nothing undoes.
-func (r *replying) statelessly() Tri {
+// rewrittenStatelessly reports whether a rule may have written another destination to the first
+// packet. The kernel doesn't undo that for the answer.
+func (r *replying) rewrittenStatelessly() Tri {
 	p := r.first
 	switch {
 	case p.orig.port.From == p.orig.port.To && p.orig.port != r.dialled.port:
@@ -69,8 +70,8 @@ func (r *replying) statelessly() Tri {
 	return No
 }
 
-// bridgedOut accounts for a bridge's own chains, which aren't followed.
-func (w *walk) bridgedOut(flows []flow) []flow {
+// bridgeChainsOut accounts for bridge chains, which aren't followed.
+func (w *walk) bridgeChainsOut(flows []flow) []flow {
 	for _, t := range w.e.rules.Tables {
 		if t.Family != FamilyBridge || t.Dormant {
 			continue
@@ -90,7 +91,7 @@ func (w *walk) bridgedOut(flows []flow) []flow {
 			}
 			return append(
 				out,
-				w.anythingAt(
+				w.anyEffectAt(
 					perhaps,
 					Decider{Chain: c, Reason: "bridge chains aren't followed"},
 				)...)
@@ -99,8 +100,8 @@ func (w *walk) bridgedOut(flows []flow) []flow {
 	return flows
 }
 
-// tellReplies follows the answers to the flows that have passed for their steps.
-func (w *walk) tellReplies() {
+// traceReplies follows the answers to the flows that got through, to record their steps.
+func (w *walk) traceReplies() {
 	if !w.q.answered() || w.in != nil && w.in.Loopback {
 		return
 	}
@@ -108,7 +109,7 @@ func (w *walk) tellReplies() {
 		if e.outcome.Passes() && !w.tooFar {
 			r, start := w.replyWalk(e.flow, e.outcome)
 			r.spent = w.spent
-			r.carry(start, e.sources)
+			r.runReply(start, e.sources)
 			w.spent = r.spent
 		}
 	}

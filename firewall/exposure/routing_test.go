@@ -26,7 +26,8 @@ func TestRouting(t *testing.T) {
 		q    Question
 		host func(h *Host)
 		rs   func(b builder)
-		// What becomes of a packet from each source: delivered, forwarded by an interface, dropped, or both ("maybe").
+		// What becomes of a packet from each source: delivered, forwarded by an interface, dropped,
+		// or both ("maybe").
 		want map[string]string
 	}{
 		"martians": {q: tcp80, want: map[string]string{"0.0.0.0": "dropped", "0.0.0.1": "delivered", "127.0.0.1": "dropped", "224.0.0.1": "dropped", "239.255.255.255": "dropped",

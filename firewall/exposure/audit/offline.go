@@ -282,7 +282,7 @@ func (o *offline) askClass(
 // name addresses of the host; rules at forward, and what packets are sent to, those of other machines.
 // Where both do, or only networks are forwarded, it may be either.
 func (o *offline) whose() (host, other bool) {
-	at, wide := o.evaluator.Named(o.To)
+	at, wide := o.evaluator.PlacesNaming(o.To)
 	host, other = at&exposure.PlaceInput != 0, at&exposure.PlaceForward != 0
 	if !other {
 		if o.targets == nil {

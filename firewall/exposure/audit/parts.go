@@ -42,7 +42,7 @@ func (a *auditor) partsOf(
 	ask func(exposure.Question) reach,
 ) []part {
 	var parts []part
-	for _, group := range a.evaluator.Alike(q.Family, q.Protocol, q.Port, addresses) {
+	for _, group := range a.evaluator.GroupAddresses(q.Family, q.Protocol, q.Port, addresses) {
 		q.Destination = group[0]
 		r := ask(q)
 		if i := slices.IndexFunc(parts, func(p part) bool { return p.same(r) }); i >= 0 {

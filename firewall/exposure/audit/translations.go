@@ -134,7 +134,7 @@ func (a *auditor) believe(q exposure.Question, dialled []netip.Addr) reach {
 		a.believed = exposure.NewEvaluator(withoutTranslation(a.Rules), a.Host)
 	}
 	var all reach
-	for _, alike := range a.believed.Alike(q.Family, q.Protocol, q.Port, dialled) {
+	for _, alike := range a.believed.GroupAddresses(q.Family, q.Protocol, q.Port, dialled) {
 		q.Destination = alike[0]
 		all.add(
 			a.ask(a.believed, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered }),
