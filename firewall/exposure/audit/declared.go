@@ -8,15 +8,17 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// declaration is what the policy says of a port.
+// declaration is what the policy says about a port.
 type declaration struct {
-	// governed: the policy decides about the port, since a service lists it, or since it refuses what none lists.
+	// governed: the policy decides about the port, because a service lists it or because it refuses
+	// unlisted ports.
 	governed bool
-	service  string // that lists it here, or else anywhere; "" if none does
+	service  string // the service that lists it here, or else anywhere; "" if none does
 	allowed  firewall.Prefixes
 }
 
-// declared is what a State says of a port on an interface ("" for any), for packets to some of the host's addresses (none: to any). nil is a host without policy.
+// declared is what a State says about a port on an interface ("" for any), for packets to some of
+// the host's addresses (none: to any). A nil State is a host without policy.
 func declared(s *firewall.State, p firewall.Protocol, port uint16, iface string, addresses []netip.Addr, now time.Time) declaration {
 	if s == nil {
 		return declaration{}

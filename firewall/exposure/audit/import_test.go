@@ -20,7 +20,7 @@ import (
 
 const closed6 = "*filter\n:INPUT DROP [0:0]\nCOMMIT\n"
 
-// imported is what import finds of rules for IPv4, with IPv6 closed.
+// imported is the import of rules for IPv4, with IPv6 closed.
 func imported(t *testing.T, o ImportOptions, four string, listeners ...string) (Imported, Input) {
 	t.Helper()
 	rs := rules(t, four)
@@ -48,8 +48,8 @@ func documentOf(found Imported) string {
 	return d.Document()
 }
 
-// A policy imported from a host says what was reachable, so that with it nothing changes, and
-// nothing is undeclared.
+// A policy imported from a host describes what was reachable: with it, nothing changes and nothing
+// is undeclared.
 func TestImport(t *testing.T) {
 	found, in := imported(t, ImportOptions{}, closed+docker,
 		"sshd 0.0.0.0:22", "sshd 0.0.0.0:2222", "9p 127.0.0.1:564")
@@ -82,10 +82,10 @@ services:
 	if len(after.Findings) != 0 {
 		t.Errorf("findings after import: %+v", after.Findings)
 	}
-	// What no service opens, a policy can't reproduce.
+	// A policy can't reproduce ports that no service opens.
 	before.Exposures = slices.DeleteFunc(before.Exposures, func(x Exposure) bool { return x.Direct })
-	a, _ := told(after)
-	b, _ := told(before)
+	a, _ := summaryOf(after)
+	b, _ := summaryOf(before)
 	for _, rows := range [][]string{a, b} {
 		for i, row := range rows {
 			rows[i] = row[:strings.LastIndex(row, " ")]
@@ -96,9 +96,9 @@ services:
 	}
 }
 
-// What can't be known becomes a rate, or leaves out those of whom it isn't known, or with
-// IncludeUnknown takes them in; each says which rule that was.
-func TestImportSaysWhatIsUnknown(t *testing.T) {
+// An unknown condition becomes a rate, or its sources are omitted or, with IncludeUnknown,
+// included. The import names the rule in each case.
+func TestImportNamesUnknownRules(t *testing.T) {
 	head := "*filter\n:INPUT DROP [0:0]\n:slow - [0:0]\n-A slow -j LOG\n-A slow -j REJECT\n"
 	office := firewall.MustPrefixes("192.0.2.0/24")
 	everyone := firewall.MustPrefixes("0.0.0.0/0")
@@ -120,7 +120,7 @@ func TestImportSaysWhatIsUnknown(t *testing.T) {
 		{"-A INPUT -p tcp --dport 22 -m connlimit --connlimit-upto 3 -j ACCEPT", firewall.Prefixes{}, everyone, nil},
 		{"-A INPUT -p tcp --dport 22 -m limit --limit 6/min --limit-burst 3 -j ACCEPT", everyone, everyone, minute(6, 3)},
 		{"-A INPUT -p tcp --dport 22 -m limit --limit 6/min --limit-burst 3 -j DROP\n-A INPUT -p tcp --dport 22 -j ACCEPT",
-			firewall.Prefixes{}, everyone, nil}, // lets in those who are too fast
+			firewall.Prefixes{}, everyone, nil}, // lets in sources that are too fast
 		{"-A INPUT -p tcp --dport 22 -m hashlimit --hashlimit-above 9/min --hashlimit-burst 4 --hashlimit-mode srcip --hashlimit-name s -j DROP\n" +
 			"-A INPUT -p tcp --dport 22 -j ACCEPT", everyone, everyone, minute(9, 4)},
 		{"-A INPUT -p tcp --dport 22 -m recent --set --name S --rsource\n" +
@@ -153,8 +153,8 @@ func TestImportSaysWhatIsUnknown(t *testing.T) {
 	}
 }
 
-// A service has one rate, so the import says whom it limits that the rules don't, and which rates count
-// all sources together.
+// A service has one rate, so the import names the sources that it limits and the rules don't, and
+// the rates that count all sources together.
 func TestImportSaysWhatRatesChange(t *testing.T) {
 	const head = "*filter\n:INPUT DROP [0:0]\n"
 	const limit = "-A INPUT -p tcp --dport 22 -m limit --limit 6/min --limit-burst 3 -j ACCEPT\n"
@@ -187,7 +187,7 @@ func TestImportSaysWhatRatesChange(t *testing.T) {
 	}
 }
 
-// Where the rules tell too many ports apart, none is opened that wasn't.
+// If the rules distinguish too many ports, the import opens no port that was closed.
 func TestImportOfTooManyPorts(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("*filter\n:INPUT DROP [0:0]\n-A INPUT -p tcp --dport 1 -j ACCEPT\n-A INPUT -p tcp --dport 22 -j ACCEPT\n" +
@@ -218,8 +218,8 @@ func TestImportOfTooManyPorts(t *testing.T) {
 				sshd = sshd || r.Contains(firewall.TCP, 22)
 				office := r == firewall.PortRange{Protocol: firewall.TCP, First: 8000, Last: 12000} &&
 					s.Sources.Equal(firewall.MustPrefixes("192.0.2.0/24"))
-				odd := name == "many" && (r.First == 1 || r.First > 20_000 && r.First%2 == 1)
-				if r.Protocol.HasPorts() && !office && (r.First != r.Last || r.Protocol != firewall.TCP || r.First != 22 && !odd) {
+				oddPort := name == "many" && (r.First == 1 || r.First > 20_000 && r.First%2 == 1)
+				if r.Protocol.HasPorts() && !office && (r.First != r.Last || r.Protocol != firewall.TCP || r.First != 22 && !oddPort) {
 					t.Errorf("%s: %v open to %v", name, r, s.Sources)
 				}
 			}
@@ -230,7 +230,7 @@ func TestImportOfTooManyPorts(t *testing.T) {
 	}
 }
 
-// Each reader's rates become rates of the policy, and nothing else does.
+// Each reader's rates become rates of the policy. Other matches don't.
 func TestRateOf(t *testing.T) {
 	save := func(match string) exposure.Rate {
 		rs := &exposure.Ruleset{}

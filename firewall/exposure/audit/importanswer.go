@@ -10,50 +10,51 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// spot is what one question was answered.
-type spot struct {
-	family  firewall.Family
-	address netip.Addr // the zero Addr: all of the host's
-	said    said
+// addressAnswer is the answer to a question about an address.
+type addressAnswer struct {
+	family    firewall.Family
+	address   netip.Addr // the zero Addr: all of the host's addresses
+	admission admission
 }
 
-// said is who gets in, as a question was answered.
-type said struct {
+// admission is the sources that get in, as one question was answered.
+type admission struct {
 	sources exposure.Ranges
-	number  int // of the sources in the pool, of this family alone
+	number  int // of the sources in the pool, for this family only
 	rate    firewall.Rate
 	rated   []string
-	// unlimited are the sources that the rules let in at any rate, and its number in the pool.
-	unlimited exposure.Ranges
-	free      int
-	unknown   []string
-	comments  []string
-	targets   []string
+	// unlimited are the sources that the rules let in at any rate, and unlimitedNumber their number
+	// in the pool.
+	unlimited       exposure.Ranges
+	unlimitedNumber int
+	unknown         []string
+	comments        []string
+	targets         []string
 }
 
-func (a said) same(b said) bool {
-	return a.number == b.number && a.free == b.free && a.rate == b.rate && slices.Equal(a.rated, b.rated) &&
+func (a admission) equal(b admission) bool {
+	return a.number == b.number && a.unlimitedNumber == b.unlimitedNumber && a.rate == b.rate && slices.Equal(a.rated, b.rated) &&
 		slices.Equal(a.unknown, b.unknown)
 }
 
-func (a said) nothing() bool { return a.sources.Empty() && len(a.unknown) == 0 }
+func (a admission) isEmpty() bool { return a.sources.Empty() && len(a.unknown) == 0 }
 
-// askFamily asks with the destination left open; if rules may tell destinations apart, with each
-// of the host's addresses; and with the groups that rules name.
+// askFamily asks with the destination left open or, if rules may distinguish destinations, with
+// each of the host's addresses; and with the groups that rules name.
 func (s *survey) askFamily(
 	x *subject,
 	iface string,
 	f firewall.Family,
 	addresses []netip.Addr,
 	mu *sync.Mutex,
-) (out []spot, err error) {
+) (out []addressAnswer, err error) {
 	q := exposure.Question{Family: f, Protocol: x.Protocol, Interface: iface, Port: x.First}
 	open, whole, err := s.answer(x, q, mu)
 	if err != nil {
 		return nil, err
 	}
 	if whole {
-		out = append(out, spot{f, netip.Addr{}, open})
+		out = append(out, addressAnswer{f, netip.Addr{}, open})
 	} else {
 		for _, address := range addresses {
 			q.Destination = address
@@ -61,10 +62,10 @@ func (s *survey) askFamily(
 			if err != nil {
 				return nil, err
 			}
-			out = append(out, spot{f, address, here})
+			out = append(out, addressAnswer{f, address, here})
 		}
-		if !slices.ContainsFunc(out, func(o spot) bool { return !o.said.same(out[0].said) }) {
-			out = []spot{{f, netip.Addr{}, out[0].said}}
+		if !slices.ContainsFunc(out, func(o addressAnswer) bool { return !o.admission.equal(out[0].admission) }) {
+			out = []addressAnswer{{f, netip.Addr{}, out[0].admission}}
 		}
 	}
 	if x.Protocol == firewall.TCP || x.Protocol == firewall.SCTP || x.Protocol == firewall.Ping {
@@ -79,16 +80,16 @@ func (s *survey) askFamily(
 		if err != nil {
 			return nil, err
 		}
-		if len(out) == 1 && there.same(out[0].said) || there.nothing() {
+		if len(out) == 1 && there.equal(out[0].admission) || there.isEmpty() {
 			continue
 		}
-		out = append(out, spot{f, g, there})
+		out = append(out, addressAnswer{f, g, there})
 	}
 	return out, nil
 }
 
-// answer asks one question. whole reports whether every address of the host is answered alike.
-func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said, whole bool, err error) {
+// answer asks one question. whole reports whether the answer holds for every address of the host.
+func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a admission, whole bool, err error) {
 	q.Answers = exposure.NoAnswers
 	if needsAnswer(q.Protocol) && s.evaluator.MayStopAnswers(q.Family) {
 		q.Answers = exposure.OwnAnswers
@@ -126,10 +127,10 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 			}
 		case p.DecidedBy.Chain == nil && p.DecidedBy.Rule == nil: // the host itself
 		case p.Outcome == exposure.Rejected:
-			rejects = rejects || !ofOurs(p.DecidedBy)
+			rejects = rejects || !byPortgrave(p.DecidedBy)
 			rejected += float64(x.weight()) * share(p.Sources, q.Family)
 		default:
-			drops = drops || !ofOurs(p.DecidedBy)
+			drops = drops || !byPortgrave(p.DecidedBy)
 			dropped += float64(x.weight()) * share(p.Sources, q.Family)
 		}
 	}
@@ -137,16 +138,16 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 		s.decide(&a, doubts, possible, q.Destination.IsMulticast())
 		for _, d := range doubts {
 			if d.Rule != nil && refuses(d.Rule, 0) {
-				s.stopping.Store(Words(withoutReason(d).Describe()), true)
+				s.mayRefuse.Store(Words(withoutReason(d).Describe()), true)
 			}
 		}
 	}
-	a.sources = a.sources.Minus(s.unroutable[n]) // written fills them in again where that is shorter
+	a.sources = a.sources.Minus(s.unroutable[n]) // simplestPrefixes includes them again where that is shorter
 	var both, free sources
 	both[n], free[n] = a.sources, a.unlimited.Minus(s.unroutable[n])
 	mu.Lock()
 	defer mu.Unlock()
-	a.number, a.free = s.pool.number(both), s.pool.number(free)
+	a.number, a.unlimitedNumber = s.pool.number(both), s.pool.number(free)
 	if x.Protocol == firewall.TCP {
 		s.rejected, s.dropped = s.rejected+rejected, s.dropped+dropped
 		s.rejects, s.drops = s.rejects || rejects, s.drops || drops
@@ -154,22 +155,22 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a said
 	return a, whole, nil
 }
 
-// ofOurs reports whether Portgrave's own rules decide.
-func ofOurs(d exposure.Decider) bool {
+// byPortgrave reports whether Portgrave's own rules decided.
+func byPortgrave(d exposure.Decider) bool {
 	return d.Rule != nil && d.Rule.Owner() == "portgrave" ||
 		d.Chain != nil && d.Chain.Owner() == "portgrave"
 }
 
-// lostToRule reports whether a rule surely stops the answer: without the rules it would get out, so
-// the policy has to refuse the packet.
+// lostToRule reports whether a rule certainly stops the answer. Without the rules it would get out,
+// so the policy has to refuse the packet.
 func lostToRule(r *exposure.Reply) bool {
 	return r != nil && r.Lost && (r.Likely || len(r.Unknowns) == 0) && r.By.Chain != nil
 }
 
-// decide says what becomes of the sources that may get in or not: rates become the service's, with
-// all of them; else they are left out or, if that was asked for, taken in.
+// decide decides on sources that may get in or not. If only rates are unknown, the service gets the
+// rate and includes the sources. Otherwise they are omitted or, with IncludeUnknown, included.
 func (s *survey) decide(
-	a *said,
+	a *admission,
 	doubts []exposure.Decider,
 	possible exposure.Ranges,
 	group bool,
@@ -177,7 +178,7 @@ func (s *survey) decide(
 	doubts = slices.DeleteFunc(doubts, func(d exposure.Decider) bool {
 		return d.Rule == nil && d.Chain == nil && strings.HasSuffix(d.Reason, "a multicast group")
 	})
-	if len(doubts) == 0 && group { // whether somebody has joined it is the host's matter
+	if len(doubts) == 0 && group { // the group's members are up to the host
 		a.sources = possible
 		return
 	}
@@ -199,7 +200,7 @@ func (s *survey) decide(
 	}
 }
 
-// withoutReason names the rule alone where there is one.
+// withoutReason keeps only the rule, if there is one.
 func withoutReason(d exposure.Decider) exposure.Decider {
 	if d.Rule != nil && d.Rule.Text != "" {
 		d.Reason = ""
@@ -207,7 +208,7 @@ func withoutReason(d exposure.Decider) exposure.Decider {
 	return d
 }
 
-// commentOf is what a rule's comment says for people.
+// commentOf is a rule's comment for people.
 func commentOf(r *exposure.Rule) string {
 	c := strings.TrimSpace(strings.Trim(r.Comment, `'"`))
 	if app, ok := strings.CutPrefix(c, "dapp_"); ok { // ufw's mark of an application profile

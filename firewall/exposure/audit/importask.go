@@ -12,7 +12,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// survey is what the evaluator says of everything that the rules tell apart.
+// survey collects the evaluator's answers about everything that the rules distinguish.
 type survey struct {
 	*auditor
 	options ImportOptions
@@ -20,21 +20,21 @@ type survey struct {
 	// groups are multicast and broadcast addresses that rules name.
 	groups   []netip.Addr
 	subjects []*subject
-	// destinations are the single destinations that rules name; nil: not looked for yet.
+	// destinations are the single destinations that rules name; nil until needed.
 	destinations map[netip.Addr]bool
-	// stopping are rules that stop somebody, of whom isn't known who that is.
-	stopping sync.Map
-	// narrowed: the rules tell too many ports apart to ask about all of them.
-	narrowed bool
-	// defaults are the profiles of most ports, by kind of protocol and interface.
+	// mayRefuse are the rules that refuse sources which can't be known.
+	mayRefuse sync.Map
+	// tooManyPorts: the rules distinguish too many ports to ask about all of them.
+	tooManyPorts bool
+	// defaults are the profiles of most ports, by protocol and interface.
 	defaults map[place]*profile
-	// rejected and dropped weigh how ports are refused, by ports and sources.
+	// rejected and dropped count refusals, weighted by ports and sources.
 	rejected, dropped float64
-	// rejects and drops: rules of others do so.
+	// rejects and drops: rules other than Portgrave's do so.
 	rejects, drops bool
 }
 
-// ask asks about everything, on all processors.
+// ask asks about all subjects, on all processors.
 func (s *survey) ask(ctx context.Context) error {
 	s.choose()
 	next := make(chan *subject)
@@ -73,7 +73,7 @@ func (s *survey) ask(ctx context.Context) error {
 // askAbout asks about one subject by each interface.
 func (s *survey) askAbout(x *subject, mu *sync.Mutex) error {
 	for _, on := range s.interfaces {
-		var spots []spot
+		var spots []addressAnswer
 		for _, f := range firewall.Families {
 			if here := s.addressesBy(on, f); len(here) > 0 && x.Protocol.Of(f) {
 				more, err := s.askFamily(x, on.Name, f, here, mu)
@@ -90,8 +90,8 @@ func (s *survey) askAbout(x *subject, mu *sync.Mutex) error {
 	return nil
 }
 
-// addressesBy are the host's addresses that packets come to by an interface: link-local ones are
-// each interface's own.
+// addressesBy are the host's addresses that packets by an interface may be for. Link-local
+// addresses belong to their interface only.
 func (s *survey) addressesBy(on exposure.Interface, f firewall.Family) (out []netip.Addr) {
 	for _, a := range s.addresses[f] {
 		if !a.Is6() || !a.IsLinkLocalUnicast() || slices.ContainsFunc(on.Addresses,

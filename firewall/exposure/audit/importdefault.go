@@ -11,8 +11,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// findDefaults finds what most ports get by each interface. Samples that differ say little of most
-// ports: there, one that is closed decides.
+// findDefaults finds the profile of most ports by each interface. If ports were sampled, one closed
+// sample makes the default closed.
 func (s *survey) findDefaults() {
 	s.defaults = map[place]*profile{}
 	type candidate struct {
@@ -35,14 +35,14 @@ func (s *survey) findDefaults() {
 	}
 }
 
-// usual reports whether a subject gets what most do by an interface.
+// usual reports whether a subject has the default profile of an interface.
 func (s *survey) usual(x *subject, iface int) bool {
 	return x.profiles[iface].key == s.defaults[x.place(iface)].key
 }
 
-// refusing reports whether, by some interface that leads outside, most ports are closed to most of
-// the world; and by which they are open, for people: "over ipv6 by eth0". A family counts of which
-// the host has an address beyond link-local ones.
+// refusing reports whether most ports are closed to most of the world by some interface to the
+// outside, and names the interfaces by which they are open, for people: "over ipv6 by eth0".
+// Families count if the host has an address beyond link-local ones.
 func (s *survey) refusing() (closed bool, open []string) {
 	outside := s.outside()
 	for _, f := range firewall.Families {
@@ -53,14 +53,14 @@ func (s *survey) refusing() (closed bool, open []string) {
 			leads := len(outside) == 0 || slices.ContainsFunc(outside, func(o exposure.Interface) bool {
 				return o.Name == on.Name
 			})
-			if p == nil || !leads || !s.speaks(f) {
+			if p == nil || !leads || !s.hasFamily(f) {
 				continue
 			}
 			var in sources
 			for _, o := range p.openings {
 				in = in.union(s.pool.sets[o.sources])
 			}
-			if mostOf(in[slot(f)], f) {
+			if coversMost(in[slot(f)], f) {
 				by = append(by, on.Name)
 			} else {
 				refused = true
@@ -78,7 +78,7 @@ func (s *survey) refusing() (closed bool, open []string) {
 	return closed, open
 }
 
-// refusal is how most ports are refused that are.
+// refusal is how the rules refuse most ports.
 func (s *survey) refusal() firewall.Refuse {
 	if s.rejected > s.dropped {
 		return firewall.RefuseReject
@@ -86,25 +86,25 @@ func (s *survey) refusal() firewall.Refuse {
 	return firewall.RefuseDrop
 }
 
-// mixed reports whether rules of others reject some packets and drop others.
+// mixed reports whether rules other than Portgrave's reject some packets and drop others.
 func (s *survey) mixed() bool { return s.rejects && s.drops }
 
-// speaks reports whether the host has an address of a family, beyond link-local ones.
-func (s *survey) speaks(f firewall.Family) bool {
+// hasFamily reports whether the host has an address of a family, beyond link-local ones.
+func (s *survey) hasFamily(f firewall.Family) bool {
 	return slices.ContainsFunc(s.addresses[f], func(a netip.Addr) bool {
 		return !a.IsLinkLocalUnicast()
 	})
 }
 
-// mostOf reports whether a set has more than half of the addresses that are routed in public.
-func mostOf(set exposure.Ranges, f firewall.Family) bool {
+// coversMost reports whether a set has more than half of the publicly routed addresses.
+func coversMost(set exposure.Ranges, f firewall.Family) bool {
 	return share(set, f) > 0.5
 }
 
-// public are the addresses that are routed in public.
+// public are the publicly routed addresses.
 var public = firewall.MustPrefixes("0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3", "2000::/3")
 
-// share is how much of the public addresses a set has, from 0 to 1.
+// share is a set's share of the public addresses, from 0 to 1.
 func share(set exposure.Ranges, f firewall.Family) float64 {
 	size := func(s exposure.Ranges) (n float64) {
 		for _, r := range s.List() {

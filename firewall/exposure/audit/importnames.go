@@ -9,26 +9,26 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// behind is who takes a port's packets on this host.
-type behind struct {
+// receiver is the program or IPVS service that takes a port's packets on this host.
+type receiver struct {
 	process, unit, container string
 	there                    bool
-	// pid tells interpreters apart, whose names say nothing; 0 where the name is enough, or where
-	// nobody takes the packets.
+	// pid distinguishes interpreters, whose names don't identify the service; 0 where the name
+	// does, and without a receiver.
 	pid int
 }
 
-// behindPorts are those who take packets from outside, by port: listeners, and services of IPVS.
-func (s *survey) behindPorts() map[portKey]behind {
-	out := map[portKey]behind{}
+// receivers are the listeners and IPVS services that take packets from outside, by port.
+func (s *survey) receivers() map[portKey]receiver {
+	out := map[portKey]receiver{}
 	for _, l := range s.listeners {
 		k := portKey{l.Protocol, l.Port}
 		if l.Loopback() || out[k].process != "" {
 			continue
 		}
 		x := exposureOf(l, "")
-		b := behind{process: x.Process, unit: x.Unit, container: x.Container, there: true}
-		if b.nameless() && !slices.Contains(multiplexers, b.process) {
+		b := receiver{process: x.Process, unit: x.Unit, container: x.Container, there: true}
+		if b.hasGenericName() && !slices.Contains(multiplexers, b.process) {
 			b.pid = x.PID
 		}
 		out[k] = b
@@ -36,14 +36,14 @@ func (s *survey) behindPorts() map[portKey]behind {
 	for _, v := range s.IPVS {
 		k := portKey{v.Protocol, v.At.Port()}
 		if !out[k].there {
-			out[k] = behind{there: true}
+			out[k] = receiver{there: true}
 		}
 	}
 	return out
 }
 
-// String names somebody for people: "sshd (ssh.service)".
-func (b behind) String() string {
+// String names the receiver for people: "sshd (ssh.service)".
+func (b receiver) String() string {
 	words := b.process
 	if extra := cmp.Or(b.container, b.unit); extra != "" && extra != b.process {
 		if words == "" {
@@ -54,21 +54,21 @@ func (b behind) String() string {
 	return words
 }
 
-// nameless reports whether the program says nothing about the service.
-func (b behind) nameless() bool {
+// hasGenericName reports whether the program's name doesn't identify the service.
+func (b receiver) hasGenericName() bool {
 	program := strings.TrimRight(b.process, "0123456789.")
 	return program == "" || slices.Contains(interpreters, program)
 }
 
-// multiplexers listen for others: one process of theirs holds ports of several services.
+// multiplexers listen for other programs: one process holds ports of several services.
 var multiplexers = []string{"systemd", "init", "inetd", "xinetd"}
 
-// interpreters run programs of many kinds: their name says nothing about a service.
+// interpreters run other programs: their name doesn't identify a service.
 var interpreters = []string{"python", "perl", "ruby", "java", "node", "nodejs", "php", "bash", "sh",
 	"dash", "busybox", "deno", "bun", "dotnet", "mono", "lua", "tclsh", "systemd", "init", "inetd",
 	"xinetd", "socat", "docker-proxy"}
 
-// wellKnown are services by the port that they are known by, for names.
+// wellKnown are the names of services by their usual port.
 var wellKnown = map[uint16]string{20: "ftp-data", 21: "ftp", 22: "ssh", 23: "telnet", 25: "smtp",
 	53: "dns", 67: "dhcp", 69: "tftp", 80: "http", 88: "kerberos", 110: "pop3", 111: "rpcbind",
 	119: "nntp", 123: "ntp", 137: "netbios", 139: "netbios-ssn", 143: "imap", 161: "snmp",
@@ -82,14 +82,14 @@ var wellKnown = map[uint16]string{20: "ftp-data", 21: "ftp", 22: "ssh", 23: "tel
 	9200: "elasticsearch", 10050: "zabbix-agent", 11211: "memcached", 27017: "mongodb",
 	51820: "wireguard"}
 
-// nameOf is what a service of some ports is called: after the program, the unit or the port.
-func nameOf(b behind, ports []firewall.PortRange, purpose string) string {
-	if !b.nameless() && word(b.process) != "" {
-		return word(b.process)
+// nameOf names a service after its program, unit or port.
+func nameOf(b receiver, ports []firewall.PortRange, purpose string) string {
+	if !b.hasGenericName() && toName(b.process) != "" {
+		return toName(b.process)
 	}
 	if unit, _, _ := strings.Cut(b.unit, "."); unit != "" && !strings.HasPrefix(unit, "session") &&
 		!strings.HasPrefix(unit, "user") {
-		return word(unit)
+		return toName(unit)
 	}
 	first := ports[0]
 	if !first.Protocol.HasPorts() {
@@ -98,17 +98,17 @@ func nameOf(b behind, ports []firewall.PortRange, purpose string) string {
 	if name := wellKnown[first.First]; name != "" && first.First == first.Last {
 		return name
 	}
-	if name := word(purpose); name != "" && len(name) <= 24 {
+	if name := toName(purpose); name != "" && len(name) <= 24 {
 		return name
 	}
 	return fmt.Sprintf("%s-%d", first.Protocol, first.First)
 }
 
-// maxName leaves room behind a name for what tells it from others.
+// maxName leaves room for a suffix that makes the name unique.
 const maxName = 30
 
-// word is a text as a name can have it; "" if nothing is left.
-func word(text string) string {
+// toName keeps the characters that a name may have.
+func toName(text string) string {
 	var b strings.Builder
 	for _, r := range strings.ToLower(text) {
 		switch {
@@ -128,8 +128,8 @@ func word(text string) string {
 	return name
 }
 
-// free is the first of some names that nobody has, or the last with a number.
-func free(taken map[string]bool, names ...string) string {
+// freeName is the first of some names that isn't taken, or the last with a number.
+func freeName(taken map[string]bool, names ...string) string {
 	for _, n := range names {
 		if n != "" && !taken[n] {
 			taken[n] = true

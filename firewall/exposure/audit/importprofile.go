@@ -11,26 +11,26 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// profile is who gets in by one interface: an opening for each address that differs.
+// profile is what one interface lets in: an opening for each address that differs.
 type profile struct {
 	key      string // equal for equal profiles
 	openings []opening
-	comments []string // of the rules that let in
+	comments []string // of the rules that let packets in
 	targets  []string // where packets go instead of here
 }
 
-// empty reports whether nobody gets in, and nothing is unknown.
+// empty reports whether no source gets in and nothing is unknown.
 func (p *profile) empty() bool { return len(p.openings) == 0 }
 
-// opening is who gets in at some addresses of the host.
+// opening is the sources that get in at some addresses of the host.
 type opening struct {
 	addresses string // the addresses, "" for all
 	at        []netip.Addr
 	sources   int // in the pool
 	rate      firewall.Rate
-	rated     string // the rules that the rate stands for, a line each
-	unlimited int    // the sources, in the pool, for which the rules have no rate
-	unknown   string // the rules that can't be known, a line each
+	rated     string // the rules that the rate replaces, a line each
+	unlimited int    // the sources that the rules don't limit, in the pool
+	unknown   string // the rules that can't be decided, a line each
 }
 
 func (o opening) key() string {
@@ -38,49 +38,49 @@ func (o opening) key() string {
 		o.unlimited, "|", o.unknown)
 }
 
-// of reports whether an opening is at addresses of one family alone.
+// of reports whether an opening is at addresses of one family only.
 func (o opening) of(f firewall.Family) bool {
 	return len(o.at) > 0 && !slices.ContainsFunc(o.at, func(a netip.Addr) bool {
 		return a.Is4() != (f == firewall.IPv4)
 	})
 }
 
-// profileOf puts the answers of one interface together. The caller holds the pool's lock.
-func (s *survey) profileOf(on exposure.Interface, spots []spot) *profile {
+// profileOf joins the answers of one interface. The caller holds the pool's lock.
+func (s *survey) profileOf(on exposure.Interface, spots []addressAnswer) *profile {
 	p := &profile{}
-	told := map[firewall.Family]int{}
+	asked := map[firewall.Family]int{}
 	for _, x := range spots {
-		told[x.family]++
-		for _, c := range x.said.comments {
+		asked[x.family]++
+		for _, c := range x.admission.comments {
 			p.comments = appendOnce(p.comments, c)
 		}
-		for _, t := range x.said.targets {
+		for _, t := range x.admission.targets {
 			p.targets = appendOnce(p.targets, t)
 		}
 	}
-	apart := told[firewall.IPv4] > 1 || told[firewall.IPv6] > 1
-	var both said
+	apart := asked[firewall.IPv4] > 1 || asked[firewall.IPv6] > 1
+	var both admission
 	for _, x := range spots {
 		if apart {
 			at := []netip.Addr{x.address}
 			if !x.address.IsValid() {
 				at = s.addressesBy(on, x.family)
 			}
-			p.add(at, x.said)
+			p.add(at, x.admission)
 			continue
 		}
 		var set sources
-		set[slot(x.family)] = x.said.sources
-		both = both.and(x.said)
+		set[slot(x.family)] = x.admission.sources
+		both = both.and(x.admission)
 		both.number = s.pool.number(s.pool.sets[both.number].union(set))
-		free := x.said.free
-		if x.said.rate.Count == 0 { // the other family's rate would hold for all of these
-			free = x.said.number
+		free := x.admission.unlimitedNumber
+		if x.admission.rate.Count == 0 { // the other family's rate would limit all of these
+			free = x.admission.number
 		}
-		both.free = s.pool.number(s.pool.sets[both.free].union(s.pool.sets[free]))
+		both.unlimitedNumber = s.pool.number(s.pool.sets[both.unlimitedNumber].union(s.pool.sets[free]))
 	}
 	if both.rate.Count == 0 {
-		both.free = 0
+		both.unlimitedNumber = 0
 	}
 	if !apart {
 		p.add(nil, both)
@@ -95,8 +95,8 @@ func (s *survey) profileOf(on exposure.Interface, spots []spot) *profile {
 	return p
 }
 
-// and is two answers, of two families, in one service: the slower rate holds for both.
-func (a said) and(b said) said {
+// and joins the answers of two families in one service: the slower rate holds for both.
+func (a admission) and(b admission) admission {
 	if b.rate.Count > 0 && (a.rate.Count == 0 || slower(b.rate, a.rate)) {
 		a.rate = b.rate
 	}
@@ -109,8 +109,8 @@ func (a said) and(b said) said {
 	return a
 }
 
-// add adds an opening, or addresses to one that is the same otherwise.
-func (p *profile) add(at []netip.Addr, a said) {
+// add adds an opening, or adds its addresses to one that is otherwise equal.
+func (p *profile) add(at []netip.Addr, a admission) {
 	if a.number == 0 && len(a.unknown) == 0 {
 		return
 	}
@@ -118,7 +118,7 @@ func (p *profile) add(at []netip.Addr, a said) {
 		sources:   a.number,
 		rate:      a.rate,
 		rated:     strings.Join(a.rated, "\n"),
-		unlimited: a.free,
+		unlimited: a.unlimitedNumber,
 		unknown:   strings.Join(a.unknown, "\n"),
 	}
 	for i, x := range p.openings {
@@ -137,8 +137,8 @@ func (p *profile) add(at []netip.Addr, a said) {
 	p.openings = append(p.openings, o)
 }
 
-// pair puts openings of the two families together where one service can say both: packets to an
-// address have sources of its family alone.
+// pair joins openings of the two families if one service can express both: packets to an address
+// have sources of its family only.
 func (p *profile) pair(pool *pool) {
 	for i := 0; i < len(p.openings); i++ {
 		for j := i + 1; j < len(p.openings); j++ {

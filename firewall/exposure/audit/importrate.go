@@ -49,8 +49,8 @@ func slower(a, b firewall.Rate) bool {
 }
 
 const (
-	// defaultBurst is what the kernel allows at once where a rule doesn't say: 5, in nft's limit as in
-	// x_tables' (iptables-extensions(8)).
+	// defaultBurst is what the kernel allows at once where a rule doesn't say: 5, in nft's limit as
+	// in x_tables' (iptables-extensions(8)).
 	defaultBurst = 5
 	// maxRate bounds the numbers of a rate that the policy writes.
 	maxRate = 1_000_000
@@ -77,8 +77,8 @@ func policyRate(r exposure.Rate) firewall.Rate {
 	return out
 }
 
-// perUnit writes so many packets a second in the shortest unit that gives a whole number, within
-// 2 %. Failing that, the number a day is rounded down, so that the policy isn't faster than the rule.
+// perUnit writes so many packets a second in the shortest unit that gives a whole number, within 2
+// %. Failing that, the number a day is rounded down, so that the policy isn't faster than the rule.
 func perUnit(perSecond float64) (count uint64, unit time.Duration) {
 	for _, unit := range []time.Duration{time.Second, time.Minute, time.Hour} {
 		n := perSecond * unit.Seconds()

@@ -9,20 +9,20 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// subject is some ports of one protocol that no rule tells apart, or a protocol without ports.
+// subject is a range of ports that no rule distinguishes, or a protocol without ports.
 type subject struct {
 	firewall.PortRange
-	behind   behind
-	sampled  bool       // the rules tell its ports apart, and only the first was asked about
+	receiver receiver
+	sampled  bool       // the rules distinguish its ports, and only the first was asked about
 	profiles []*profile // one for each of the survey's interfaces
-	// like is another one that no rule tells from it, which was asked about in its place; nil if none.
+	// like is an equivalent subject that was asked about in its place, or nil.
 	like *subject
 }
 
-// weight is how many ports it has.
+// weight is the number of its ports.
 func (s *subject) weight() int { return int(s.Last) - int(s.First) + 1 }
 
-// place is one interface, and the protocol; those without ports are one.
+// place is an interface and a protocol. Protocols without ports count as one.
 type place struct {
 	protocol firewall.Protocol
 	iface    int
@@ -38,30 +38,30 @@ func (s *subject) place(iface int) place {
 	return place{portless, iface}
 }
 
-// maxImportQuestions bounds what is asked: a question takes tens of microseconds to a millisecond.
+// maxImportQuestions bounds the questions. Each takes tens of microseconds to a millisecond.
 const maxImportQuestions = 40_000
 
-// choose lists the subjects: each range of ports within which no rule and no listener makes a
-// difference, for each protocol; and each protocol without ports.
+// choose lists the subjects: for each protocol, each range of ports within which rules and
+// listeners are the same; and each protocol without ports.
 func (s *survey) choose() {
-	people := s.behindPorts()
+	receivers := s.receivers()
 	each := len(firewall.Protocols) * max(1, len(s.interfaces)) * len(firewall.Families)
 	ranges, questions := map[firewall.Protocol][][2]uint16{}, 0
 	for _, p := range firewall.Protocols {
-		ranges[p] = s.toldApart(p, people)
+		ranges[p] = s.distinctRanges(p, receivers)
 		questions += len(ranges[p]) * each / len(firewall.Protocols)
-		s.narrowed = s.narrowed || ranges[p] == nil
+		s.tooManyPorts = s.tooManyPorts || ranges[p] == nil
 	}
-	s.narrowed = s.narrowed || questions > maxImportQuestions
+	s.tooManyPorts = s.tooManyPorts || questions > maxImportQuestions
 	for _, p := range firewall.Protocols {
 		asked := ranges[p]
-		if s.narrowed {
-			asked = s.fewer(p, asked, people, maxImportQuestions/each)
+		if s.tooManyPorts {
+			asked = s.limitRanges(p, asked, receivers, maxImportQuestions/each)
 		}
 		for _, r := range asked {
 			s.subjects = append(s.subjects, &subject{
 				PortRange: firewall.PortRange{Protocol: p, First: r[0], Last: r[1]},
-				behind:    people[portKey{p, r[0]}],
+				receiver:  receivers[portKey{p, r[0]}],
 				sampled:   ranges[p] == nil && r[0] < r[1],
 			})
 		}
@@ -69,11 +69,11 @@ func (s *survey) choose() {
 	s.choosePortless()
 }
 
-// choosePortless lists the protocols without ports. Of those that neither a name nor a rule tells
-// apart, some two hundred, one is asked about.
+// choosePortless lists the protocols without ports. Of some two hundred without a name that no rule
+// distinguishes, one is asked about.
 func (s *survey) choosePortless() {
 	b := bordersOf(s.Rules, nil, 0)
-	var asked *subject // the last without a name that was asked about
+	var asked *subject // the last one without a name that was asked about
 	for n := 1; n < 256; n++ {
 		p := firewall.Protocol(n)
 		if b.protocols[n] {
@@ -92,18 +92,18 @@ func (s *survey) choosePortless() {
 	}
 }
 
-// toldApart are the ranges of ports within which no rule about a protocol, and no listener, makes a
-// difference; nil where a rule computes with ports, so that each may be a matter of its own.
-func (s *survey) toldApart(p firewall.Protocol, people map[portKey]behind) (out [][2]uint16) {
-	b := bordersOf(s.Rules, s.told(), p)
+// distinctRanges are the ranges of ports within which a protocol's rules and listeners are the
+// same. It is nil if a rule computes with ports, so that each port may differ.
+func (s *survey) distinctRanges(p firewall.Protocol, receivers map[portKey]receiver) (out [][2]uint16) {
+	b := bordersOf(s.Rules, s.mentionedPorts(), p)
 	if b.computed || b.raw {
 		return nil
 	}
-	// Essentials decide about these, so no service may have them among others.
+	// Essentials decide about these, so a service must not have them among other ports.
 	for _, port := range []int{firewall.DHCPClientPort, firewall.DHCPv6ClientPort} {
 		b.starts[port], b.starts[port+1] = true, true
 	}
-	for k := range people {
+	for k := range receivers {
 		b.starts[k.port], b.starts[int(k.port)+1] = true, true
 	}
 	for first, port := 1, 1; port < 1<<16; port++ {
@@ -115,17 +115,17 @@ func (s *survey) toldApart(p firewall.Protocol, people map[portKey]behind) (out 
 	return out
 }
 
-// fewer are the ranges asked about where all of them are too many: somebody's ports, and the widest
-// others, which show the default. Where it isn't known where rules begin to differ, all is nil: then
-// the gaps between somebody's ports are cut into samples.
-func (s *survey) fewer(
+// limitRanges picks the ranges to ask about if all are too many: ports with a receiver, and the
+// widest others, which show the default. If all is nil, as the borders aren't known, the gaps
+// between ports with a receiver are cut into samples.
+func (s *survey) limitRanges(
 	p firewall.Protocol,
 	all [][2]uint16,
-	people map[portKey]behind,
+	receivers map[portKey]receiver,
 	most int,
 ) (out [][2]uint16) {
 	known := map[int]bool{firewall.DHCPClientPort: true, firewall.DHCPv6ClientPort: true}
-	for k := range people {
+	for k := range receivers {
 		if k.protocol == p {
 			known[int(k.port)] = true
 		}
@@ -149,10 +149,11 @@ func (s *survey) fewer(
 	return out
 }
 
-// samplesOfGap is into how many samples a gap is cut. Their first ports are even and odd ones.
+// samplesOfGap is the number of samples that a gap is cut into. Their first ports alternate between
+// even and odd.
 const samplesOfGap = 7
 
-// samples are some ports, and ranges that fill the gaps between them.
+// samples returns some ports, and ranges that fill the gaps between them.
 func samples(known map[int]bool) (out [][2]uint16) {
 	last := 0
 	for _, port := range append(slices.Sorted(maps.Keys(known)), 1<<16) {

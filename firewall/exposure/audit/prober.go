@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// NetProber tries services over the host's own network stack. It asks whether TLS is spoken, not whether a certificate is any good: from here the
-// name that clients use isn't known.
+// NetProber tests services over the host's own network stack. It tests whether a service speaks
+// TLS. It doesn't verify certificates, as it doesn't know the name that clients use.
 type NetProber struct{ Timeout time.Duration }
 
 // TLS implements Prober.
