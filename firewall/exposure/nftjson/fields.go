@@ -2,7 +2,7 @@ package nftjson
 
 import "github.com/portgrave/portgrave/firewall/exposure"
 
-// field is where a value lies and of which kind it is (constants.go).
+// field is a value's place in the packet, and its kind (constants.go).
 type field struct {
 	at   exposure.Field
 	raw  exposure.Raw // FieldRaw
@@ -19,11 +19,11 @@ func bits(base exposure.RawBase, offset, bits int, kind string) field {
 	}
 }
 
-// header is a protocol header that payload expressions name, and what a packet has to be for it to
-// be there.
+// header is a protocol header in payload expressions, and the version and protocol of packets that
+// have it.
 type header struct {
 	version  exposure.Family // FamilyIPv4, FamilyIPv6; FamilyUnspec: any
-	protocol int             // of the transport header; −1: any
+	protocol int             // the transport protocol; −1: any
 	fields   map[string]field
 }
 
@@ -65,7 +65,7 @@ var headers = map[string]header{
 			"integer",
 		), "dscp": bits(network, 4, 6, "dscp"), "ecn": bits(network, 10, 2, "ecn"),
 		"flowlabel": bits(network, 12, 20, "integer"), "length": bits(network, 32, 16, "integer"),
-		// Not FieldProtocol: extension headers may stand before the transport's.
+		// Not FieldProtocol: extension headers may precede the transport header.
 		"nexthdr": bits(network, 48, 8, "inet_proto"), "hoplimit": bits(network, 56, 8, "integer"),
 		"saddr": named(
 			exposure.FieldSource6,
@@ -118,7 +118,7 @@ var headers = map[string]header{
 			"inet_service",
 		), "dport": named(exposure.FieldDport, "inet_service"), "type": bits(transport, 67, 4, "dccp_pkttype"),
 	}},
-	// "th" is any transport header, as is.
+	// "th" is any transport header.
 	"th": {
 		0,
 		-1,
@@ -176,7 +176,7 @@ var headers = map[string]header{
 	}},
 }
 
-// metas are meta expressions; those that aren't here can't be known (length, skuid, time, cpu,
+// metas are the known meta expressions. Others are unknown values (length, skuid, time, cpu,
 // random, …).
 var metas = map[string]field{
 	"protocol": named(
@@ -214,7 +214,7 @@ var cts = map[string]field{
 	"label": named(exposure.FieldCTLabel, "ct_label"),
 }
 
-// directed are ct expressions of the tuple of a direction.
+// directed are the ct expressions with a direction.
 var directed = map[string]map[string]field{
 	"original": {
 		"ip saddr": named(
@@ -248,9 +248,8 @@ var directed = map[string]map[string]field{
 	},
 }
 
-// rawFields are the places that have a field of their own, for payload expressions by base, offset
-// and length. Those of the network header count only where the rule or its table has made sure of
-// the version.
+// rawFields are the fields for payload expressions by base, offset and length. Those of the network
+// header apply only where the rule or its table ensures the version.
 var rawFields = []struct {
 	version exposure.Family
 	raw     exposure.Raw

@@ -2,7 +2,7 @@ package nftjson
 
 import "github.com/portgrave/portgrave/firewall/exposure"
 
-// mangle translates {"mangle": {"key": …, "value": …}}: what is set, and to what.
+// mangle translates {"mangle": {"key": …, "value": …}}.
 func (r *ruleReader) mangle(s any, args map[string]any) {
 	key, _ := args["key"].(map[string]any)
 	to := r.operand(args["key"])
@@ -35,7 +35,7 @@ func (r *ruleReader) mangle(s any, args map[string]any) {
 	r.add(exposure.Unknown{Text: text(s), Effect: true})
 }
 
-// harmlessKeys are what can be set without any concern to where a first packet goes.
+// harmlessKeys can be set without changing a first packet's way.
 var harmlessKeys = map[string]map[string]bool{
 	"meta":       {"priority": true, "nftrace": true, "secmark": true, "rtclassid": true},
 	"ct":         {"event": true, "secmark": true, "helper": true},

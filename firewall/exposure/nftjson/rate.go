@@ -16,8 +16,8 @@ var rateUnits = map[string]time.Duration{
 	"week":   7 * 24 * time.Hour,
 }
 
-// rateOf is what a statement allows, {"limit": {"rate": 5, "per": "second", "burst": 5}}; the zero
-// Rate for other statements, a named limit and a rate of bytes.
+// rateOf is the rate of {"limit": {"rate": 5, "per": "second", "burst": 5}}. It is the zero Rate
+// for other statements, a named limit and a rate of bytes.
 func rateOf(statement map[string]any) exposure.Rate {
 	args, _ := statement["limit"].(map[string]any)
 	unit := textOf(args["rate_unit"])

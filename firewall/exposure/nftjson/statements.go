@@ -10,10 +10,10 @@ var noEffect = map[string]bool{
 	"secmark": true, "tunnel": true, "comment": true, "reset": true, "optstrip": true,
 }
 
-// unknownMatches are statements that let a packet go on or not, by what can't be known.
+// unknownMatches are statements that hold or not, depending on what can't be known.
 var unknownMatches = map[string]bool{"limit": true, "quota": true, "ct count": true, "connlimit": true}
 
-// statement translates one statement of a rule; last says whether another follows.
+// statement translates one statement of a rule. last: it is the rule's last.
 func (r *ruleReader) statement(s map[string]any, last bool) {
 	if v, ok := verdictOf(s); ok {
 		r.add(v)
@@ -54,7 +54,7 @@ func (r *ruleReader) statement(s map[string]any, last bool) {
 			r.add(exposure.Unknown{Text: text(s), Rate: rateOf(s)})
 		case noEffect[name]:
 			r.add(exposure.NoEffect{Text: text(s)})
-		default: // synproxy, and what is newer than this reader
+		default: // synproxy, and statements newer than this reader
 			r.add(exposure.Unknown{Text: text(s), Effect: true})
 		}
 	}
@@ -96,16 +96,16 @@ func (r *ruleReader) verdictMap(s any, args map[string]any) {
 	r.add(exposure.VerdictMap{Key: key, In: in})
 }
 
-// reject puts back what its answer needs: an ICMP error its IP version, a reset TCP.
+// reject restores the implied match: an ICMP error implies its IP version, a reset implies TCP.
 func (r *ruleReader) reject(args map[string]any) {
 	kind := textOf(args["type"])
 	switch kind {
 	case "icmp":
-		r.need(exposure.FamilyIPv4, -1)
+		r.addImplied(exposure.FamilyIPv4, -1)
 	case "icmpv6":
-		r.need(exposure.FamilyIPv6, -1)
+		r.addImplied(exposure.FamilyIPv6, -1)
 	case "tcp reset":
-		r.need(exposure.FamilyUnspec, 6)
+		r.addImplied(exposure.FamilyUnspec, 6)
 	}
 	with := kind
 	if args["expr"] != nil {
@@ -114,7 +114,8 @@ func (r *ruleReader) reject(args map[string]any) {
 	r.add(exposure.Verdict{Kind: exposure.VerdictReject, With: with})
 }
 
-// update is "add @s { … }", and the same of a map: {"set": {"op", "elem", "set": "@s", "stmt"}}.
+// update translates "add @s { … }", for sets and maps: {"set": {"op", "elem", "set": "@s",
+// "stmt"}}.
 func (r *ruleReader) update(s, name any, args map[string]any) {
 	op, known := map[string]exposure.SetOp{"add": exposure.SetAdd, "update": exposure.SetAdd, "delete": exposure.SetDelete}[textOf(args["op"])]
 	target := textOf(name)
@@ -154,7 +155,7 @@ func statementsOf(v any) []map[string]any {
 	return out
 }
 
-// meter is the old form of an update: a set that the rule brings along.
+// meter is the old form of an update, with a set of the rule's own.
 func (r *ruleReader) meter(s any, args map[string]any) {
 	key := r.key(args["key"])
 	name := textOf(args["name"])

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ruleText writes a rule as nft does, for people; what it has no words for stands as JSON.
+// ruleText writes a rule as nft does, for people. Statements that it doesn't know stay JSON.
 func ruleText(statements []map[string]any) string {
 	out := make([]string, len(statements))
 	for i, s := range statements {
@@ -78,7 +78,7 @@ func phrase(name string, body any) (string, bool) {
 		}
 		return fmt.Sprintf("@%s,%s,%s", text(args["base"]), text(args["offset"]), text(args["len"])), isObject
 	case "meta":
-		return strings.TrimPrefix("meta "+text(args["key"]), unqualified(text(args["key"]))), isObject
+		return strings.TrimPrefix("meta "+text(args["key"]), omittedPrefix(text(args["key"]))), isObject
 	case "ct":
 		return words("ct", text(args["dir"]), text(args["family"]), text(args["key"])), isObject
 	case "fib":
@@ -148,7 +148,7 @@ func phrase(name string, body any) (string, bool) {
 	return "", false
 }
 
-// Unparsed names a statement that only its text is known of: {Unparsed: "text"}. It may do anything.
+// Unparsed names a statement known only by its text: {Unparsed: "text"}. It may do anything.
 const Unparsed = "unparsed"
 
 func words(list ...string) string {
@@ -166,8 +166,8 @@ func option(args map[string]any, name, unit string) string {
 	return name + " " + s + unit
 }
 
-// unqualified is what stands before a meta key that nft prints without it.
-func unqualified(key string) string {
+// omittedPrefix is the "meta " that nft omits before some keys.
+func omittedPrefix(key string) string {
 	switch key {
 	case "iif", "oif", "iifname", "oifname", "iifgroup", "oifgroup":
 		return "meta "
