@@ -26,7 +26,7 @@ func (s *script) inChain(c *chain, t token) error {
 	part, err := s.span()
 	c.rules = append(c.rules, part)
 	if err == nil {
-		err = s.counted(t)
+		err = s.countRule(t)
 	}
 	return err
 }

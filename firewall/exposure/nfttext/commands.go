@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// rule reads "inet filter input tcp dport 22 accept" behind "add rule".
+// rule reads "inet filter input tcp dport 22 accept" after "add rule".
 func (s *script) rule(insert bool) error {
 	owner, err := s.owner()
 	if err != nil {
@@ -37,12 +37,12 @@ func (s *script) rule(insert bool) error {
 		c.rules = append(c.rules, part)
 	}
 	if err == nil {
-		err = s.counted(t)
+		err = s.countRule(t)
 	}
 	return err
 }
 
-// element reads "inet filter set { … }" behind "add element".
+// element reads "inet filter set { … }" after "add element".
 func (s *script) element() error {
 	owner, err := s.owner()
 	if err != nil {
@@ -85,8 +85,8 @@ func (s *script) remove(verb token) error {
 			return err
 		}
 		switch {
-		case verb.text != "flush" || len(s.tables) > before: // or it wasn't there
-			s.dropOne(owner)
+		case verb.text != "flush" || len(s.tables) > before: // or it didn't exist
+			s.dropTable(owner)
 		default:
 			for _, c := range owner.chains {
 				c.rules, c.inserted = nil, nil
@@ -114,8 +114,8 @@ func (s *script) remove(verb token) error {
 	return errorAt(verb.at, "%q is not followed: give the output of `nft list ruleset` instead", what)
 }
 
-// Statement is where the command that begins at an offset of a text ends, behind its line or block.
-// One that is never closed ends with the text.
+// Statement returns the end of the command that begins at an offset of a text: after its line or
+// block. An unclosed block ends with the text.
 func Statement(text string, from int) int {
 	l := &lexer{text: text, pos: from, end: len(text)}
 	depth := 0

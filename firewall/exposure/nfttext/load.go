@@ -13,11 +13,10 @@ import (
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
-// Limit is the most that is read: 64 MiB, some 600 000 rules. What is larger is refused before it is
-// looked at.
+// Limit is the largest input that is read: 64 MiB, some 600 000 rules.
 const Limit = 64 << 20
 
-// Read reads nft's text and adds its tables to rs. name stands in errors and origins.
+// Read reads nft's text and adds its tables to rs. Errors and origins contain name.
 //
 //	table inet filter {
 //		chain input {
@@ -26,7 +25,7 @@ const Limit = 64 << 20
 //		}
 //	}
 //
-// Errors are "name:line:column: what is wrong, and what to do", and then rs is as it was.
+// Errors read "name:line:column: what is wrong, and what to do". After an error, rs is unchanged.
 func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 	b, err := io.ReadAll(io.LimitReader(r, Limit+1))
 	switch {
@@ -53,7 +52,7 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 	return nil
 }
 
-// fill puts everything into the ruleset: rules last, as they name the rest.
+// fill adds everything to the ruleset: rules last, as they refer to the rest.
 func (s *script) fill(name string, rs *exposure.Ruleset) error {
 	d := nftjson.NewDocument(name, rs)
 	for _, t := range s.tables {
@@ -102,8 +101,8 @@ func (s *script) fillTable(d *nftjson.Document, t *table) error {
 	return nil
 }
 
-// elementsOf are the elements in a part of the text, one by one. What isn't understood is an element
-// that has no model.
+// elementsOf yields the elements in a part of the text. Text that isn't understood becomes an
+// element without a model.
 func (s *script) elementsOf(part span) iter.Seq[any] {
 	return func(yield func(any) bool) {
 		l := s.part(part)
@@ -114,7 +113,7 @@ func (s *script) elementsOf(part span) iter.Seq[any] {
 		if err == nil {
 			err = l.eachElement(open, yield)
 		}
-		if err != nil && !errors.Is(err, errEnough) {
+		if err != nil && !errors.Is(err, errStopped) {
 			yield(expr{nftjson.Unparsed: err.Error()})
 		}
 	}
@@ -127,7 +126,8 @@ func (s *script) fillRule(d *nftjson.Document, c *chain, part span) error {
 	return d.AddRule(r)
 }
 
-// maxShown is how much of a rule is kept to be shown: a set in it may have any number of elements.
+// maxShown is the most bytes of a rule's text that are kept: a set in it may have any number of
+// elements.
 const maxShown = 4096
 
 var (
@@ -144,7 +144,7 @@ func shown(s string) string {
 	return breaks.Regexp().ReplaceAllString(s, " ")
 }
 
-// lines finds the line of an offset: the offset of each 256th line is noted.
+// lines finds the line of an offset. It stores the offset of each 256th line.
 type lines struct {
 	text  string
 	marks []int
@@ -167,7 +167,7 @@ func newLines(text string) lines {
 	}
 }
 
-// of is the number of the line at an offset, from 1.
+// of returns the number of the line at an offset, from 1.
 func (l lines) of(at int) int {
 	i, found := slices.BinarySearch(l.marks, at)
 	if !found {

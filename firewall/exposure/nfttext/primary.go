@@ -29,12 +29,12 @@ var headerFields = map[string][]string{
 	"th":      {"sport", "dport"},
 }
 
-// unqualified are the meta keys that may stand without "meta".
+// unqualified are the meta keys that may be written without "meta".
 var unqualified = []string{"mark", "iif", "iifname", "iiftype", "iifgroup", "oif", "oifname", "oiftype",
 	"oifgroup", "skuid", "skgid", "nftrace", "rtclassid", "ibriport", "ibrname", "obriport", "obrname",
 	"pkttype", "cpu", "cgroup"}
 
-// extensions are IPv6 extension headers whose fields expressions name.
+// extensions are the IPv6 extension headers whose fields expressions name.
 var extensions = []string{"hbh", "frag", "dst", "mh", "srh", "rt0", "rt2"}
 
 // primary reads one field of the packet, or a constant.
@@ -161,7 +161,7 @@ func (l *lexer) option(kind string, fields bool) (any, error) {
 	return expr{kind: body}, err
 }
 
-// optionOf reads "tcp option …" behind "tcp".
+// optionOf reads "tcp option …" after "tcp".
 func optionOf(second, kind string) func(*lexer, token) (any, error) {
 	return func(l *lexer, t token) (any, error) {
 		if err := l.expect(second); err != nil {
@@ -225,7 +225,7 @@ func (l *lexer) socket(token) (any, error) {
 	return expr{"socket": body}, nil
 }
 
-// rt is both the routing header of IPv6 and what routing found.
+// rt reads fields of IPv6's routing header, and results of routing.
 func (l *lexer) rt(token) (any, error) {
 	key, err := l.name("what to read of the route")
 	if err != nil {
