@@ -5,16 +5,18 @@ import (
 	"strings"
 )
 
-// descriptions give matches that stay Unknown a text that says more than their name.
+// descriptions are the texts of matches that become Unknown.
 var descriptions = map[key]struct {
 	size int
 	text func(b fields) string
 }{
-	// struct xt_rateinfo { u32 avg, burst; … }: avg is in ten-thousandths of a second between packets (XT_LIMIT_SCALE).
+	// struct xt_rateinfo { u32 avg, burst; … }: avg is in ten-thousandths of a second between
+	// packets (XT_LIMIT_SCALE).
 	{"limit", 0}: {8, func(b fields) string {
 		return fmt.Sprintf("limit one in %gs burst %d", float64(b.u32(0))/10000, b.u32(4))
 	}},
-	// struct xt_recent_mtinfo { u32 seconds, hit_count; u8 check_set, invert; char name[200]; u8 side }; _v1 is longer at the end.
+	// struct xt_recent_mtinfo { u32 seconds, hit_count; u8 check_set, invert; char name[200]; u8
+	// side }; _v1 is longer at the end.
 	{"recent", 0}: {211, recentText}, {"recent", 1}: {211, recentText},
 	// struct xt_owner_match_info { u32 uid_min, uid_max, gid_min, gid_max; u8 match, invert }.
 	{"owner", 1}: {18, func(b fields) string {
@@ -42,8 +44,8 @@ var descriptions = map[key]struct {
 	// struct xt_quota_info { u32 flags; u64 quota; … }.
 	{"quota", 0}:     {16, func(b fields) string { return fmt.Sprintf("quota %d bytes", b.u64(8)) }},
 	{"hashlimit", 3}: {298, hashlimitText},
-	// struct xt_nfacct_match_info { char name[32]; … }: holds for every packet, unless the object has a
-	// quota (nfacct_mt in net/netfilter/xt_nfacct.c), of which the rule doesn't tell.
+	// struct xt_nfacct_match_info { char name[32]; … }: holds for every packet, unless the object
+	// has a quota (nfacct_mt in net/netfilter/xt_nfacct.c), which the rule doesn't contain.
 	{"nfacct", 0}: {32, nfacctText}, {"nfacct", 1}: {32, nfacctText},
 	// struct xt_connlimit_info { union nf_inet_addr mask; u32 limit, flags; … }.
 	{"connlimit", 1}: {24, func(b fields) string { return fmt.Sprintf("connlimit %d", b.u32(16)) }},
@@ -62,9 +64,10 @@ const (
 	hashlimitRateMatch
 )
 
-// hashlimitText: struct xt_hashlimit_mtinfo3 { char name[255]; struct hashlimit_cfg3 { u64 avg, burst;
-// u32 mode, size, max, gc_interval, expire, interval; u8 srcmask, dstmask } }. avg is in millionths of
-// a second between packets (XT_HASHLIMIT_SCALE_v2), unless mode counts bytes or looks at the rate.
+// hashlimitText: struct xt_hashlimit_mtinfo3 { char name[255]; struct hashlimit_cfg3 { u64 avg,
+// burst; u32 mode, size, max, gc_interval, expire, interval; u8 srcmask, dstmask } }. avg is in
+// millionths of a second between packets (XT_HASHLIMIT_SCALE_v2), unless mode counts bytes or looks
+// at the rate.
 func hashlimitText(b fields) string {
 	text, mode := fmt.Sprintf("hashlimit %q", b.text(0, 255)), b.u32(272)
 	if mode&(hashlimitBytes|hashlimitRateMatch) == 0 {
@@ -111,8 +114,9 @@ func recentText(b fields) string {
 	return text
 }
 
-// prefixText is what a log line begins with: struct xt_log_info { u8 level, logflags; char prefix[30] }; struct xt_nflog_info { u32 len;
-// u16 group, threshold, flags, pad; char prefix[64] }.
+// prefixText is what a log line begins with: struct xt_log_info { u8 level, logflags; char
+// prefix[30] }; struct xt_nflog_info { u32 len; u16 group, threshold, flags, pad; char prefix[64]
+// }.
 func prefixText(i Info) string {
 	prefix := ""
 	switch {

@@ -9,8 +9,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
-// matches are the matches whose meaning the model can hold. The rest is Unknown, some of it with a
-// text (descriptions).
+// matches are the matches that the model can express. Others become Unknown, some with a text
+// (descriptions).
 var matches map[key]layout
 
 func init() { // the table and its decoders refer to each other
@@ -39,10 +39,11 @@ func init() { // the table and its decoders refer to each other
 // one wraps a statement.
 func one(s exposure.Statement) []exposure.Statement { return []exposure.Statement{s} }
 
-// none is a match without conditions: it always holds. It isn't nil, which says "unknown".
+// none is a match without conditions, which always holds. It differs from nil, which stands for an
+// unknown match.
 func none() []exposure.Statement { return []exposure.Statement{} }
 
-// portTest is a test of a port range, left out where it is for any port.
+// portTest is a test of a port range. It is omitted for the full range.
 func portTest(side xtmatch.Side, r exposure.Range, not bool) []exposure.Statement {
 	switch {
 	case r == exposure.Full(16) && !not:
@@ -109,7 +110,7 @@ func icmp(_ Context, b fields) []exposure.Statement {
 	return icmp6(Context{}, b)
 }
 
-// icmp6: struct ip6t_icmp is the same, but 0xff isn't special.
+// icmp6: struct ip6t_icmp has the same layout, but 0xff isn't special.
 func icmp6(_ Context, b fields) []exposure.Statement {
 	if b.u8(2) < b.u8(1) {
 		return append(none(), xtmatch.Constant(b.bit(3, 0))...)
@@ -209,7 +210,8 @@ func iprange(c Context, b fields) []exposure.Statement {
 	return out
 }
 
-// ttl: struct ipt_ttl_info and ip6t_hl_info { u8 mode, ttl }: equal 0, not equal 1, less 2, greater 3.
+// ttl: struct ipt_ttl_info and ip6t_hl_info { u8 mode, ttl }: equal 0, not equal 1, less 2, greater
+// 3.
 func ttl(c Context, b fields) []exposure.Statement {
 	n := uint64(b.u8(1))
 	var ranges []exposure.Range
@@ -249,7 +251,7 @@ func physdev(_ Context, b fields) []exposure.Statement {
 		out = append(out, masked(exposure.FieldPhysIn, b[0:16], b[16:32], not)...)
 	}
 	if ok, not := asked(1); ok {
-		if not { // of a bridged packet that isn't forwarded the kernel says no, whatever the name (net/netfilter/xt_physdev.c)
+		if not { // false for bridged packets that aren't forwarded (net/netfilter/xt_physdev.c)
 			out = append(out, exposure.Unknown{Text: "physdev-out is not " + b.text(32, 16)})
 		} else {
 			out = append(out, masked(exposure.FieldPhysOut, b[32:48], b[48:64], not)...)
@@ -267,8 +269,8 @@ func physdev(_ Context, b fields) []exposure.Statement {
 	return out
 }
 
-// masked matches an interface name under a mask: of ones up to the name's end or, for a prefix, to
-// the end of that.
+// masked matches an interface name under a mask: ones up to the end of the name or, for a prefix,
+// of the prefix.
 func masked(f exposure.Field, name, mask []byte, not bool) []exposure.Statement {
 	n := 0
 	for n < len(mask) && mask[n] == 0xff {
@@ -282,7 +284,7 @@ func masked(f exposure.Field, name, mask []byte, not bool) []exposure.Statement 
 	text := cString(name[:n])
 	if len(text) == n && n < 16 { // the mask doesn't reach the zero byte that ends the name
 		text += "+"
-	} else if strings.HasSuffix(text, "+") { // a name that really ends so
+	} else if strings.HasSuffix(text, "+") { // a name that ends in "+" itself
 		m := exposure.In(exposure.Of(f), exposure.One(exposure.Name(text)))
 		m.Not = not
 		return one(m)

@@ -7,7 +7,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// rates read what a match allows. Their structs are at least size bytes.
+// rates decode the rates of matches. Their structs are at least size bytes.
 var rates = map[key]struct {
 	size int
 	rate func(b fields) exposure.Rate
@@ -16,7 +16,7 @@ var rates = map[key]struct {
 	{"recent", 0}: {211, recentRate}, {"recent", 1}: {211, recentRate},
 }
 
-// rateOf is what a match allows; the zero Rate if it isn't a rate.
+// rateOf is the rate of a match; the zero Rate if it has none.
 func rateOf(i Info) exposure.Rate {
 	r, ok := rates[key{i.Name, i.Revision}]
 	if !ok || len(i.Data) < r.size {
@@ -25,8 +25,8 @@ func rateOf(i Info) exposure.Rate {
 	return r.rate(i.Data)
 }
 
-// limitUnit and hashlimitUnit are what one packet's share of time is counted in: XT_LIMIT_SCALE and
-// XT_HASHLIMIT_SCALE_v2, in units a second.
+// limitUnit and hashlimitUnit are the units of the time between packets: 1/XT_LIMIT_SCALE and
+// 1/XT_HASHLIMIT_SCALE_v2 of a second.
 const (
 	limitUnit     = time.Second / 10_000
 	hashlimitUnit = time.Second / 1_000_000
@@ -50,7 +50,7 @@ func hashlimitRate(b fields) exposure.Rate {
 	})
 }
 
-// oneIn completes a rate of one packet in so many units of time.
+// oneIn completes a rate of one packet in a number of units of time.
 func oneIn(units uint64, unit time.Duration, r exposure.Rate) exposure.Rate {
 	if units == 0 {
 		return exposure.Rate{}

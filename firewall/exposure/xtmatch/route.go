@@ -5,7 +5,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Types of addresses: bits of struct xt_addrtype_info_v1's masks (include/uapi/linux/netfilter/xt_addrtype.h), 1 << RTN_*.
+// Types of addresses: bits of struct xt_addrtype_info_v1's masks
+// (include/uapi/linux/netfilter/xt_addrtype.h), 1 << RTN_*.
 const (
 	addrUnspec      = 1 << 0
 	addrUnicast     = 1 << 1
@@ -16,7 +17,8 @@ const (
 	addrTypes       = 1<<12 - 1
 )
 
-// AddrType is one of addrtype's --src-type, --dst-type. types is a mask of 1 << RTN_*. in and out are --limit-iface-in and --limit-iface-out.
+// AddrType is one of addrtype's --src-type, --dst-type. types is a mask of 1 << RTN_*. in and out
+// are --limit-iface-in and --limit-iface-out.
 func AddrType(s Side, family firewall.Family, types uint16, in, out, not bool) []exposure.Statement {
 	of := exposure.FibSource
 	if s != Source {
@@ -42,8 +44,9 @@ func typeRanges(types uint16) []exposure.Range {
 	return exposure.NewRanges(out...).List()
 }
 
-// addrType6 follows match_type6 in net/netfilter/xt_addrtype.c, which isn't what IPv4 does: of multicast, unicast and unspec in the
-// mask all must hold, and go by the address alone; only local, anycast and unreachable ask the routes, and one of them is enough.
+// addrType6 follows match_type6 in net/netfilter/xt_addrtype.c, which differs from IPv4: all of
+// multicast, unicast and unspec in the mask must hold, by the address alone; local, anycast and
+// unreachable look up the route, and one of them is enough.
 func addrType6(s Side, types uint16, fib exposure.Operand, not bool) []exposure.Statement {
 	const routed = addrLocal | addrAnycast | addrUnreachable
 	if types == 0 || types&^(routed|addrUnspec|addrUnicast|addrMulticast) != 0 {
@@ -51,7 +54,7 @@ func addrType6(s Side, types uint16, fib exposure.Operand, not bool) []exposure.
 	}
 	unspec := exposure.NewRanges(exposure.One(exposure.Value{}))
 	multicast := exposure.NewRanges(exposure.Range{From: exposure.Number(0xff).Shift(120), To: exposure.Ones(128)})
-	// ::ffff:0:0/96: not unicast for ipv6_addr_type (net/ipv6/addrconf_core.c).
+	// ::ffff:0:0/96: not unicast in ipv6_addr_type (net/ipv6/addrconf_core.c).
 	mapped := exposure.NewRanges(exposure.Range{From: exposure.Number(0xffff_0000_0000), To: exposure.Number(0xffff_ffff_ffff)})
 	addresses := exposure.NewRanges(exposure.Full(128))
 	if types&addrMulticast != 0 {
