@@ -8,7 +8,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// builder makes rulesets short to write in tests.
+// builder makes rulesets for tests.
 type builder struct{ rs *Ruleset }
 
 func build() builder { return builder{&Ruleset{}} }
@@ -197,7 +197,7 @@ func TestConstructs(t *testing.T) {
 	}
 }
 
-// Tried on Linux 6.18: a chain of NAT that drops is not even consulted where nothing tracks
+// Tried on Linux 6.18: the kernel doesn't consult a NAT chain that drops if nothing tracks
 // connections.
 func TestNATNeedsConnections(t *testing.T) {
 	for _, tracked := range []bool{false, true} {
@@ -214,7 +214,7 @@ func TestNATNeedsConnections(t *testing.T) {
 	}
 }
 
-// kube-proxy's shape: one of several targets, address and port from one look-up.
+// kube-proxy's form: one of several targets, with address and port from one look-up.
 func TestTargetsOfOneLookup(t *testing.T) {
 	b := build()
 	set := &Set{Width: 1, Keys: []Range{One(Number(0)), One(Number(1))}, DataWidth: 2, Data: []Value{
@@ -241,7 +241,7 @@ func TestTargetsOfOneLookup(t *testing.T) {
 	}
 }
 
-func TestExplainNamesWhoDecides(t *testing.T) {
+func TestExplainNamesDecider(t *testing.T) {
 	b := build()
 	in := b.base(FamilyIPv4, "filter", "INPUT", Base{Hook: HookInput, Policy: VerdictAccept})
 	in.does(dport(22, 22), accept).does(jump("ufw-user-input"))
@@ -264,7 +264,7 @@ func TestExplainNamesWhoDecides(t *testing.T) {
 	}
 }
 
-func TestQuestionsThatMakeNoSense(t *testing.T) {
+func TestInvalidQuestions(t *testing.T) {
 	for _, q := range []Question{{}, {Family: firewall.IPv6, Protocol: firewall.TCP, Destination: tcp80.Destination}, {Family: firewall.IPv4, Protocol: 1},
 		{Family: firewall.IPv4, Protocol: firewall.TCP, Sources: NewRanges(One(Ones(33)))}} {
 		if _, err := Evaluate(&Ruleset{}, nil, q); err == nil {

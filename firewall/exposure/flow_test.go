@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// Sources that no rule has let through stay in the answer where their flow meets others.
+// Sources without credits stay in the answer when their flow is merged with others.
 func TestSourcesWithoutCreditsStay(t *testing.T) {
 	b := build()
 	c := b.base(FamilyNetdev, "n", "ing", Base{Hook: HookIngress, Policy: VerdictAccept, Devices: []string{"eth9"}})

@@ -8,7 +8,7 @@ const (
 	PlaceTranslation                   // in NAT chains before routing
 	PlaceInput                         // at input, for this host, and at output
 	PlaceForward                       // at forward, for another machine
-	PlaceOut                           // on the way out, whoever has the address
+	PlaceOut                           // on the way out, for addresses of any host
 )
 
 // placeOfPacket is where a base chain sees first packets; 0 if it doesn't.
