@@ -9,20 +9,21 @@ import (
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Every base chain begins by letting everything through that doesn't come from the outside: the answers that a test waits for must not meet
-// its random rules.
+// Every base chain begins by accepting everything that doesn't come from outside, so that the
+// answers that a test waits for don't meet random rules.
 const (
 	passNFT = `iifname != "eth0" accept`
 	passXT  = "! -i eth0 -j ACCEPT"
 )
 
-// Answers keep their source: those to packets that weren't tracked would be taken for connections of their own.
+// Answers keep their source: the kernel would take those to untracked packets for connections of
+// their own.
 const (
 	leaveNFT = `oifname "eth0" accept`
 	leaveXT  = "-o eth0 -j ACCEPT"
 )
 
-// The neighbours of a host have to be found, whatever its rules are for answers.
+// Neighbour discovery has to work, whatever the rules for answers.
 const (
 	neighboursNFT = `meta l4proto ipv6-icmp accept`
 	neighboursXT  = "-p ipv6-icmp -j ACCEPT"
@@ -32,7 +33,8 @@ func neighbours(text string) *rule {
 	return &rule{[]ex.Statement{ex.In(ex.Of(ex.FieldProtocol), number(58)), ex.Verdict{Kind: ex.VerdictAccept}}, text}
 }
 
-// begin is the first rule of a base chain: random rules meet answers only where the generator is asked for that.
+// begin is the first rule of a base chain. Random rules meet answers only if the generator is asked
+// for that.
 func (g *generator) begin(t *table) *rule {
 	switch {
 	case !g.answers && t.legacy:
@@ -53,7 +55,7 @@ func pass(text string) *rule {
 	return &rule{[]ex.Statement{ex.NotIn(ex.Of(ex.FieldInName), ex.One(ex.Name("eth0"))), ex.Verdict{Kind: ex.VerdictAccept}}, text}
 }
 
-// The ports that somebody listens on, at the host and in the container.
+// The ports that host and container listen on.
 var ports = []uint64{80, 81, 8080, 8081}
 
 var (
@@ -65,21 +67,21 @@ var (
 	other6     = netip.MustParseAddr("2001:db8:100::11")
 )
 
-// generator draws a ruleset. borders collects the sources at which rules change their mind.
+// generator draws a ruleset. borders collects the sources at which rules begin to differ.
 type generator struct {
 	*rand.Rand
 	borders map[netip.Addr]bool
 
-	// nft takes one family and one protocol a rule.
+	// nft allows one family and one protocol for each rule.
 	ruleFamily   firewall.Family
 	ruleProtocol firewall.Protocol
-	// iptables takes -d, -s, -i and -o once a rule.
+	// iptables allows -d, -s, -i and -o once for each rule.
 	destined, sourced, entered, left, flagged bool
 	single                                    bool // it has -p
 
 	proxies bool // transparent proxies are among the rules
 	answers bool // rules meet the answers too
-	crowd   bool // every ruleset has several chains of one hook and priority, else each fourth
+	crowd   bool // all rulesets have several chains of one hook and priority; otherwise each fourth has
 
 	ipsets []string           // as `ipset restore` takes them
 	grown  map[string]*ex.Set // ipsets that rules add to, by name
@@ -91,7 +93,7 @@ func newGenerator(seed uint64) *generator {
 
 func pick[T any](g *generator, list ...T) T { return list[g.IntN(len(list))] }
 
-// piece is a part of a rule, twice.
+// piece is a part of a rule, as model and as text.
 type piece struct {
 	model []ex.Statement
 	text  string
@@ -159,7 +161,7 @@ func (g *generator) family(t *table) firewall.Family {
 	return g.ruleFamily
 }
 
-// only is the match that nft adds by itself where a table sees both families.
+// only is the match that nft adds implicitly where a table sees both families.
 func only(t *table, f firewall.Family) []ex.Statement {
 	if t.family == ex.FamilyInet || t.family == ex.FamilyNetdev {
 		return []ex.Statement{ex.Only(f)}
@@ -261,7 +263,7 @@ func (g *generator) table(n int) *table {
 				b.Hook, c.hook = ex.HookEgress, fmt.Sprintf("egress device %q", device)
 			}
 		} else if g.IntN(8) == 0 && t.family != ex.FamilyNetdev {
-			// Sources are translated when all is said and done.
+			// Source NAT runs after all other hooks.
 			b.Hook, b.Type, b.Priority = ex.HookPostrouting, ex.TypeNAT, 100
 			c.hook = b.Hook.String()
 			if c.rules = append(c.rules, leave(leaveNFT)); g.answers {
@@ -301,7 +303,7 @@ func (g *generator) table(n int) *table {
 			}
 			c.rules = append(c.rules, r)
 		}
-		if g.IntN(3) == 0 { // a list of bans, or of friends
+		if g.IntN(3) == 0 { // a list of bans, or of allowed sources
 			g.ruleFamily = pick(g, firewall.IPv4, firewall.IPv6)
 			f := g.family(t)
 			verdict := pick(g, ex.VerdictAccept, ex.VerdictDrop, ex.VerdictReturn)

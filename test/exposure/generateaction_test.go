@@ -60,7 +60,7 @@ func (g *generator) effect(t *table, b *ex.Base) piece {
 	return p(fmt.Sprintf("meta mark set meta mark << %d", v%2+1), set(ex.FieldMark, mark.ShiftBy(int(v%2+1))))
 }
 
-// verdict draws how a rule ends; "" if it goes on.
+// verdict draws the end of a rule; "" if it has no verdict.
 func (g *generator) verdict(t *table, b *ex.Base, chains []string) piece {
 	simple := func(k ex.VerdictKind) piece { return p(k.String(), ex.Verdict{Kind: k}) }
 	switch n := g.IntN(12); {

@@ -140,7 +140,7 @@ func (g *generator) match(t *table, b *ex.Base) piece {
 	return p("counter", ex.NoEffect{Text: "counter"})
 }
 
-// in is a match, perhaps turned about.
+// in is a match, sometimes inverted.
 func (g *generator) in(o ex.Operand, r ...ex.Range) (ex.Match, string) {
 	if g.IntN(4) == 0 {
 		return ex.NotIn(o, r...), "!= "
