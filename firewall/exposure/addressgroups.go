@@ -48,7 +48,8 @@ func (n *addressGroups) addRule(r destinationRule) {
 
 // isExcluded reports whether a set has no element about the ports.
 func (n *addressGroups) isExcluded(r destinationRule, key []Operand, in *Set) bool {
-	if in == nil || in.Unknown != "" || in.Grows || in.Default || !slices.ContainsFunc(key, r.ofTransport) {
+	if in == nil || in.Unknown != "" || in.Grows || in.Default ||
+		!slices.ContainsFunc(key, r.ofTransport) {
 		return false
 	}
 	for _, box := range in.All() {

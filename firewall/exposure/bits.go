@@ -67,7 +67,8 @@ func (b Bits) reaches(r Range, bit int, lowTied, highTied bool) bool {
 		low, high := r.From.bit(bit), r.To.bit(bit)
 		v := b.Value.bit(bit)
 		if b.Known.bit(bit) == 0 {
-			if lowTied && highTied && low < high { // the range splits here: try both halves, each tied at one end
+			if lowTied && highTied &&
+				low < high { // the range splits here: try both halves, each tied at one end
 				return b.reaches(r, bit-1, true, false) || b.reaches(r, bit-1, false, true)
 			}
 			switch { // choose the bit that leaves more room

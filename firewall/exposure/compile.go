@@ -144,12 +144,14 @@ func (e *Evaluator) guards(r *Rule) []guard {
 			}
 			return out
 		}
-		if m.Not || len(m.Key) != 1 || m.In == nil || m.In.Width != 1 || m.In.Grows || m.In.Unknown != "" {
+		if m.Not || len(m.Key) != 1 || m.In == nil || m.In.Width != 1 || m.In.Grows ||
+			m.In.Unknown != "" {
 			continue
 		}
 		o := m.Key[0]
 		switch o.Field {
-		case FieldInName, FieldProtocol, FieldSport, FieldDport, FieldDest4, FieldDest6, FieldNFProto:
+		case FieldInName, FieldProtocol, FieldSport, FieldDport, FieldDest4, FieldDest6,
+			FieldNFProto:
 		default:
 			continue
 		}

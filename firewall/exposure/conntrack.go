@@ -49,7 +49,8 @@ func readsConnection(ops []Operand, depth int) bool {
 		if o.Field >= FieldCTState && o.Field <= FieldCTReplyDport {
 			return true
 		}
-		if o.Field == FieldMap && o.Lookup != nil && depth < maxNested && readsConnection(o.Lookup.Key, depth+1) {
+		if o.Field == FieldMap && o.Lookup != nil && depth < maxNested &&
+			readsConnection(o.Lookup.Key, depth+1) {
 			return true
 		}
 	}

@@ -39,7 +39,10 @@ func familySlot(f firewall.Family) int {
 
 // newDestinationRules finds the rules that read a destination, and their places.
 func newDestinationRules(rs *Ruleset) *destinationRules {
-	out := &destinationRules{byPort: [2]map[uint16][]destinationRule{{}, {}}, ports: changesPorts(rs)}
+	out := &destinationRules{
+		byPort: [2]map[uint16][]destinationRule{{}, {}},
+		ports:  changesPorts(rs),
+	}
 	for _, t := range rs.Tables {
 		if t.Dormant {
 			continue
@@ -72,7 +75,13 @@ func (a *destinationRules) addTable(t *Table, place func(*Base) Place, answers b
 		for _, r := range c.Rules {
 			for n, f := range firewall.Families {
 				if (t.Family.Sees(f) || t.Family == FamilyNetdev) && readsDialled(r, f, answers) {
-					a.add(n, destinationRule{r, at[c], answers, moved[c] != 0 || translated[c] != 0 && readsConnectionAddress(r)})
+					a.add(
+						n,
+						destinationRule{
+							r, at[c], answers,
+							moved[c] != 0 || translated[c] != 0 && readsConnectionAddress(r),
+						},
+					)
 				}
 			}
 		}
@@ -87,7 +96,9 @@ func (a *destinationRules) add(family int, r destinationRule) {
 		}
 		m, ok := s.(Match)
 		if !ok || m.Not || r.anyPort || len(m.Key) != 1 || m.Key[0].Field != portField(r.answers) || !m.Key[0].asIs() ||
-			m.In == nil || m.In.Width != 1 || m.In.Unknown != "" || m.In.Grows || m.In.Default {
+			m.In == nil || m.In.Width != 1 || m.In.Unknown != "" ||
+			m.In.Grows ||
+			m.In.Default {
 			continue
 		}
 		if ports, few := fewPorts(NewRanges(m.In.Keys...)); few {

@@ -43,7 +43,12 @@ const (
 )
 
 func newFib(h *Host) *fib {
-	f := &fib{host: h, tunnels: h.tunnels(), rules: map[firewall.Family][]RoutingRule{}, tables: map[tableKey][]segment{}}
+	f := &fib{
+		host:    h,
+		tunnels: h.tunnels(),
+		rules:   map[firewall.Family][]RoutingRule{},
+		tables:  map[tableKey][]segment{},
+	}
 	for _, family := range firewall.Families {
 		var rules []RoutingRule
 		for _, r := range h.Rules {
@@ -53,17 +58,32 @@ func newFib(h *Host) *fib {
 		}
 		if len(rules) == 0 {
 			for i, t := range []uint32{tableLocal, tableMain, tableDefault} {
-				rules = append(rules, RoutingRule{Family: family, Priority: uint32(i * 32766), Action: RuleTable, Table: t, SuppressPrefixLength: -1})
+				rules = append(
+					rules,
+					RoutingRule{
+						Family:               family,
+						Priority:             uint32(i * 32766),
+						Action:               RuleTable,
+						Table:                t,
+						SuppressPrefixLength: -1,
+					},
+				)
 			}
 		}
-		slices.SortStableFunc(rules, func(a, b RoutingRule) int { return cmp.Compare(a.Priority, b.Priority) })
+		slices.SortStableFunc(
+			rules, func(a, b RoutingRule) int { return cmp.Compare(a.Priority, b.Priority) },
+		)
 		f.rules[family] = rules
 		for _, r := range rules {
 			f.byMark = f.byMark || r.MarkMask != 0 || r.Mark != 0
-			f.byOther = f.byOther || r.Source.IsValid() || r.Dport != Range{} || r.Sport != Range{} || r.Protocol != 0
+			f.byOther = f.byOther || r.Source.IsValid() || r.Dport != Range{} ||
+				r.Sport != Range{} ||
+				r.Protocol != 0
 			f.byIn = f.byIn || r.In != "" || r.L3MDev
 			plain := r.Action == RuleTable && !r.Not && r.In == "" && r.Out == "" && r.Mark|r.MarkMask == 0 && !r.Source.IsValid() && !r.Dest.IsValid() &&
-				r.Protocol == 0 && r.Dport == Range{} && r.Sport == Range{} && r.Unknown == "" && (r.Table == tableLocal || r.Table == tableMain || r.Table == tableDefault)
+				r.Protocol == 0 && r.Dport == Range{} && r.Sport == Range{} &&
+				r.Unknown == "" &&
+				(r.Table == tableLocal || r.Table == tableMain || r.Table == tableDefault)
 			f.custom = f.custom || family == firewall.IPv4 && !plain
 		}
 	}
@@ -90,14 +110,16 @@ func newFib(h *Host) *fib {
 
 // alive reports whether a route has a usable next hop, or needs none.
 func (r *Route) alive() bool {
-	return len(r.NextHops) == 0 || slices.ContainsFunc(r.NextHops, func(n NextHop) bool { return !n.Dead })
+	return len(r.NextHops) == 0 ||
+		slices.ContainsFunc(r.NextHops, func(n NextHop) bool { return !n.Dead })
 }
 
 // automatic reports whether a local route comes with an address of an interface.
 func (f *fib) automatic(r *Route) bool {
 	for i := range f.host.Interfaces {
 		for _, a := range f.host.Interfaces[i].Addresses {
-			if a.Addr() == r.Dest.Addr() && r.Dest.IsSingleIP() || f.host.Interfaces[i].Loopback && a.Masked() == r.Dest {
+			if a.Addr() == r.Dest.Addr() && r.Dest.IsSingleIP() ||
+				f.host.Interfaces[i].Loopback && a.Masked() == r.Dest {
 				return true
 			}
 		}
@@ -109,7 +131,10 @@ func (f *fib) automatic(r *Route) bool {
 func segments(routes []*Route) []segment {
 	sorted := slices.Clone(routes)
 	slices.SortStableFunc(sorted, func(a, b *Route) int {
-		return cmp.Or(Prefix(a.Dest).From.Compare(Prefix(b.Dest).From), cmp.Compare(a.Dest.Bits(), b.Dest.Bits()), cmp.Compare(a.Metric, b.Metric))
+		return cmp.Or(
+			Prefix(a.Dest).From.Compare(Prefix(b.Dest).From),
+			cmp.Compare(a.Dest.Bits(), b.Dest.Bits()), cmp.Compare(a.Metric, b.Metric),
+		)
 	})
 	var out []segment
 	var open []segment // prefixes that contain at, the most specific last
@@ -281,7 +306,8 @@ func (f *fib) inTable(r *RoutingRule, k fibKey, addr Value) []found {
 	}
 	var out []found
 	for _, route := range segs[i].routes {
-		if r.SuppressPrefixLength >= 0 && route.Dest.Bits() <= r.SuppressPrefixLength || route.Type == RouteThrow {
+		if r.SuppressPrefixLength >= 0 && route.Dest.Bits() <= r.SuppressPrefixLength ||
+			route.Type == RouteThrow {
 			continue
 		}
 		special := route.TOS != 0 || route.Source.IsValid() && route.Source.Bits() > 0
@@ -336,7 +362,9 @@ func (f *fib) selects(r *RoutingRule, k fibKey, addr Value) Tri {
 	}
 	if r.Mark|r.MarkMask != 0 {
 		mask := uint64(r.MarkMask)
-		masked := Bits{k.mark.Value.And(Number(mask)), k.mark.Known.Or(Ones(32).AndNot(Number(mask)))}
+		masked := Bits{
+			k.mark.Value.And(Number(mask)), k.mark.Known.Or(Ones(32).AndNot(Number(mask))),
+		}
 		t = t.And(masked.In(One(Number(uint64(r.Mark)&mask)), 32))
 	}
 	if r.Protocol != 0 {
@@ -418,5 +446,6 @@ func (f *fib) cuts(family firewall.Family) []Range {
 
 // uses reports whether a route leads out of an interface (fib_info_nh_uses_dev).
 func (r *Route) uses(index int) bool {
-	return r != nil && slices.ContainsFunc(r.NextHops, func(n NextHop) bool { return n.Index == index && !n.Dead })
+	return r != nil &&
+		slices.ContainsFunc(r.NextHops, func(n NextHop) bool { return n.Index == index && !n.Dead })
 }

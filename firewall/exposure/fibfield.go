@@ -60,7 +60,10 @@ func (w *walk) fibOfDest(p *packet, o Operand, width int) view {
 	case w.e.fib == nil && w.q.Elsewhere:
 		return anyValue(width)
 	case w.e.fib == nil && !p.moved && o.Fib.Want == FibType && !o.Fib.ByIn && !o.Fib.ByOut:
-		return exactly(Number(uint64(RouteLocal)), width) // without a host, questions are about packets for the host itself
+		// without a host, questions are about packets for the host itself
+		return exactly(
+			Number(uint64(RouteLocal)), width,
+		)
 	case w.e.fib == nil || !known:
 		return anyValue(width)
 	}
@@ -189,7 +192,11 @@ func (w *walk) fibType(p *packet, f Fib, addr Value, device *Interface, deviceKn
 				table = m.VRFTable
 			}
 		}
-		got := w.e.fib.inTable(&RoutingRule{Table: table, SuppressPrefixLength: -1}, fibKey{family: firewall.IPv4}, addr)
+		got := w.e.fib.inTable(
+			&RoutingRule{Table: table, SuppressPrefixLength: -1},
+			fibKey{family: firewall.IPv4},
+			addr,
+		)
 		if len(got) == 0 || !deviceKnown {
 			return types(append([]RouteType{RouteUnicast}, kinds(got)...)...)
 		}

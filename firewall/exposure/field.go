@@ -138,9 +138,15 @@ var fields = [fieldCount]struct {
 		"ct original ip saddr",
 		32,
 	}, FieldCTOrigSource6: {"ct original ip6 saddr", 128},
-	FieldCTOrigDest4: {"ct original ip daddr", 32}, FieldCTOrigDest6: {"ct original ip6 daddr", 128},
-	FieldCTOrigSport: {"ct original proto-src", 16}, FieldCTOrigDport: {"ct original proto-dst", 16},
-	FieldCTReplySource4: {"ct reply ip saddr", 32}, FieldCTReplySource6: {"ct reply ip6 saddr", 128},
+	FieldCTOrigDest4: {
+		"ct original ip daddr", 32,
+	}, FieldCTOrigDest6: {"ct original ip6 daddr", 128},
+	FieldCTOrigSport: {
+		"ct original proto-src", 16,
+	}, FieldCTOrigDport: {"ct original proto-dst", 16},
+	FieldCTReplySource4: {
+		"ct reply ip saddr", 32,
+	}, FieldCTReplySource6: {"ct reply ip6 saddr", 128},
 	FieldCTReplyDest4: {"ct reply ip daddr", 32}, FieldCTReplyDest6: {"ct reply ip6 daddr", 128},
 	FieldCTReplySport: {"ct reply proto-src", 16}, FieldCTReplyDport: {"ct reply proto-dst", 16},
 	FieldMark: {

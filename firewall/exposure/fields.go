@@ -206,7 +206,10 @@ func (w *walk) incoming(f Field, width int) view {
 	case w.q.Interface == "" && w.fromOutside() && f == FieldInName:
 		return anyValue(width).differingFrom(Name("lo"))
 	case w.q.Interface == "" && w.fromOutside() && f == FieldInIndex:
-		return anyValue(width).differingFrom(Number(1)) // lo's in every namespace (LOOPBACK_IFINDEX)
+		return anyValue(
+			width,
+		).differingFrom(Number(1))
+		// lo's in every namespace (LOOPBACK_IFINDEX)
 	case w.q.Interface == "":
 		return anyValue(width)
 	case f == FieldInName:
@@ -251,9 +254,10 @@ func (w *walk) leaving(p *packet, f Field, width int) view {
 	out := w.e.host.ByIndex(p.outIndex)
 	switch {
 	case p.out == outNone && f == FieldOutGroup:
+		// NFT_META_OIFGROUP breaks without a device (net/netfilter/nft_meta.c), devgroup fails
 		return absentValue(
 			width,
-		) // NFT_META_OIFGROUP breaks without a device (net/netfilter/nft_meta.c), devgroup fails
+		)
 	case p.out == outNone:
 		return exactly(Value{}, width)
 	case w.e.host == nil && w.reply != nil && w.reply.arrived != "" && f == FieldOutName:

@@ -148,7 +148,8 @@ func (w *walk) gather(waiting []flow, more ...flow) []flow {
 	before := len(waiting)
 	waiting = append(waiting, more...)
 	if len(waiting) > maxGathered ||
-		before/maxSeparateFlows < len(waiting)/maxSeparateFlows && rangesOf(waiting) > maxSeparateRanges {
+		before/maxSeparateFlows < len(waiting)/maxSeparateFlows &&
+			rangesOf(waiting) > maxSeparateRanges {
 		return w.mergeMany(waiting)
 	}
 	return waiting
@@ -214,7 +215,8 @@ func samePacket(a, b *packet) bool { return a == b || *a == *b }
 // sameOutcome reports whether two flows came from one flow at one unknown that made no difference.
 func sameOutcome(a, b *flow) bool {
 	return a.doubts != nil && b.doubts != nil && a.doubts.before == b.doubts.before && a.doubts.by == b.doubts.by &&
-		a.doubts.branch+b.doubts.branch == 1 && a.sources.Equal(b.sources)
+		a.doubts.branch+b.doubts.branch == 1 &&
+		a.sources.Equal(b.sources)
 }
 
 // absorb merges a flow into another in the same state.

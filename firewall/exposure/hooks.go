@@ -77,7 +77,9 @@ const (
 	HookEgress // family netdev, of named devices
 )
 
-var hookNames = []string{"ingress", "prerouting", "input", "forward", "output", "postrouting", "egress"}
+var hookNames = []string{
+	"ingress", "prerouting", "input", "forward", "output", "postrouting", "egress",
+}
 
 func (h Hook) String() string {
 	if int(h) < len(hookNames) {
@@ -172,16 +174,46 @@ var xtables = map[string]struct {
 	hooks     map[string]int32 // built-in chain → priority
 }{
 	"raw": {TypeFilter, map[string]int32{"PREROUTING": PriorityRaw, "OUTPUT": PriorityRaw}},
-	"mangle": {TypeFilter, map[string]int32{"PREROUTING": PriorityMangle, "INPUT": PriorityMangle, "FORWARD": PriorityMangle,
-		"OUTPUT": PriorityMangle, "POSTROUTING": PriorityMangle}},
-	"nat": {TypeNAT, map[string]int32{"PREROUTING": PriorityNATDestination, "INPUT": PriorityNATSource,
-		"OUTPUT": PriorityNATDestination, "POSTROUTING": PriorityNATSource}},
-	"filter":   {TypeFilter, map[string]int32{"INPUT": PriorityFilter, "FORWARD": PriorityFilter, "OUTPUT": PriorityFilter}},
-	"security": {TypeFilter, map[string]int32{"INPUT": PrioritySecurity, "FORWARD": PrioritySecurity, "OUTPUT": PrioritySecurity}},
+	"mangle": {
+		TypeFilter,
+		map[string]int32{
+			"PREROUTING":  PriorityMangle,
+			"INPUT":       PriorityMangle,
+			"FORWARD":     PriorityMangle,
+			"OUTPUT":      PriorityMangle,
+			"POSTROUTING": PriorityMangle,
+		},
+	},
+	"nat": {
+		TypeNAT,
+		map[string]int32{"PREROUTING": PriorityNATDestination, "INPUT": PriorityNATSource,
+			"OUTPUT": PriorityNATDestination, "POSTROUTING": PriorityNATSource},
+	},
+	"filter": {
+		TypeFilter,
+		map[string]int32{
+			"INPUT":   PriorityFilter,
+			"FORWARD": PriorityFilter,
+			"OUTPUT":  PriorityFilter,
+		},
+	},
+	"security": {
+		TypeFilter,
+		map[string]int32{
+			"INPUT":   PrioritySecurity,
+			"FORWARD": PrioritySecurity,
+			"OUTPUT":  PrioritySecurity,
+		},
+	},
 }
 
-var xtablesHooks = map[string]Hook{"PREROUTING": HookPrerouting, "INPUT": HookInput, "FORWARD": HookForward,
-	"OUTPUT": HookOutput, "POSTROUTING": HookPostrouting}
+var xtablesHooks = map[string]Hook{
+	"PREROUTING":  HookPrerouting,
+	"INPUT":       HookInput,
+	"FORWARD":     HookForward,
+	"OUTPUT":      HookOutput,
+	"POSTROUTING": HookPostrouting,
+}
 
 // XTablesBase is where x_tables hooks a built-in chain. It is nil for a user chain and for an
 // unknown table.
@@ -190,7 +222,12 @@ func XTablesBase(table, chain string, policy VerdictKind) *Base {
 	if !ok {
 		return nil
 	}
-	return &Base{Type: xtables[table].chainType, Hook: xtablesHooks[chain], Priority: priority, Policy: policy}
+	return &Base{
+		Type:     xtables[table].chainType,
+		Hook:     xtablesHooks[chain],
+		Priority: priority,
+		Policy:   policy,
+	}
 }
 
 // Order lists the base chains that packets of an IP version meet at a hook, in the order in which

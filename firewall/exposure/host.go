@@ -160,7 +160,10 @@ func (h *Host) Owns(a netip.Addr) bool {
 		return false
 	}
 	return slices.ContainsFunc(h.Interfaces, func(i Interface) bool {
-		return slices.ContainsFunc(i.Addresses, func(p netip.Prefix) bool { return p.Addr().WithZone("") == a.WithZone("") })
+		return slices.ContainsFunc(
+			i.Addresses,
+			func(p netip.Prefix) bool { return p.Addr().WithZone("") == a.WithZone("") },
+		)
 	})
 }
 
@@ -179,7 +182,11 @@ func (h *Host) RouteLocalnet(i *Interface) bool {
 
 // SrcValidMark reports whether rp_filter's look-up uses the packet's mark: if either is set
 // (IN_DEV_SRC_VMARK).
-func (h *Host) SrcValidMark(i *Interface) bool { return h.All.SrcValidMark || i.Sysctls.SrcValidMark }
+func (h *Host) SrcValidMark(
+	i *Interface,
+) bool {
+	return h.All.SrcValidMark || i.Sysctls.SrcValidMark
+}
 
 // Forwards reports whether packets that come in on an interface are forwarded. IPv4 asks the
 // interface (IN_DEV_FORWARD), and ip_forward sets that on all interfaces; IPv6 asks conf.all

@@ -36,7 +36,9 @@ func (e *Evaluator) prepareSet(s *Set) *preparedSet {
 	if s.Default {
 		rows++
 	}
-	l.broken = s.Width <= 0 || len(s.Keys)%s.Width != 0 || s.Verdicts != nil && len(s.Verdicts) < rows || s.DataWidth < 0 ||
+	l.broken = s.Width <= 0 || len(s.Keys)%s.Width != 0 ||
+		s.Verdicts != nil && len(s.Verdicts) < rows ||
+		s.DataWidth < 0 ||
 		s.DataWidth > 0 && len(s.Data) < rows*s.DataWidth
 	if l.broken {
 		return l
@@ -78,7 +80,8 @@ func (l *preparedSet) index() {
 
 // candidates are the elements that a reading may hit, or all if they can't be narrowed.
 func (l *preparedSet) candidates(r reading) (some []int, all bool) {
-	if l.Len() <= maxPlain || !slices.ContainsFunc(r.values, func(c operandValue) bool { return !c.source }) {
+	if l.Len() <= maxPlain ||
+		!slices.ContainsFunc(r.values, func(c operandValue) bool { return !c.source }) {
 		return nil, true
 	}
 	if l.indexed.Do(l.index); l.column < 0 || r.values[l.column].source {

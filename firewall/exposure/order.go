@@ -115,7 +115,8 @@ func orderChains(chains []*chain) [][]*chain {
 		}
 		tied := chains[i:j]
 		options := [][]*chain{tied}
-		if !slices.ContainsFunc(tied, func(c *chain) bool { return !c.Base.RankKnown }) || len(tied) == 1 {
+		if !slices.ContainsFunc(tied, func(c *chain) bool { return !c.Base.RankKnown }) ||
+			len(tied) == 1 {
 		} else if !slices.ContainsFunc(tied, func(c *chain) bool { return c.effects }) {
 		} else if len(tied) > maxPermuted {
 			return nil

@@ -25,11 +25,15 @@ func (w *walk) assumeOutside() {
 	w.noteAssumption("the packet comes from another machine, " + by +
 		": not from or to 127.0.0.0/8 or ::1 (route_localnet is off)")
 	if w.isFour() {
-		w.noteAssumption("routing takes no source in 224.0.0.0/4, nor 255.255.255.255, and 0.0.0.0 for " +
-			"broadcasts of UDP alone")
+		w.noteAssumption(
+			"routing takes no source in 224.0.0.0/4, nor 255.255.255.255, and 0.0.0.0 for " +
+				"broadcasts of UDP alone",
+		)
 		return
 	}
-	w.noteAssumption("routing takes no source in ff00::/8 or ::ffff:0:0/96, and forwards none in fe80::/10, nor ::")
+	w.noteAssumption(
+		"routing takes no source in ff00::/8 or ::ffff:0:0/96, and forwards none in fe80::/10, nor ::",
+	)
 }
 
 func (w *walk) noteAssumption(what string) {
@@ -41,7 +45,9 @@ func (w *walk) noteAssumption(what string) {
 // outsideChecks are the IPv4 sources that no host accepts from the wire while route_localnet is
 // off.
 func (w *walk) outsideChecks(p *packet, r routed) []sourceCheck {
-	return []sourceCheck{{w.refusedSources4(p, r).Union(NewRanges(loopback4)), No, "martian source"}}
+	return []sourceCheck{
+		{w.refusedSources4(p, r).Union(NewRanges(loopback4)), No, "martian source"},
+	}
 }
 
 // linkMulticast4 are the multicast groups that no router forwards (224.0.0.0/24).

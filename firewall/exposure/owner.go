@@ -17,7 +17,10 @@ var owners = []struct {
 	{"LIBVIRT_", "libvirt"}, {"libvirt_", "libvirt"},
 	{"CNI-", "cni"}, {"NETAVARK", "netavark"}, {"netavark", "netavark"},
 	{"cali-", "calico"}, {"CILIUM_", "cilium"}, {"OLD_CILIUM_", "cilium"},
-	{"ts-", "tailscale"}, {"crowdsec", "crowdsec"}, {"FLANNEL-", "flannel"}, {"sshguard", "sshguard"},
+	{
+		"ts-",
+		"tailscale",
+	}, {"crowdsec", "crowdsec"}, {"FLANNEL-", "flannel"}, {"sshguard", "sshguard"},
 }
 
 func ownerOf(name string) string {

@@ -233,7 +233,13 @@ func (w *walk) applyRun(c *chain, r *run, f flow, back *[]flow) flow {
 		for _, p := range parts {
 			g := f
 			g.sources = p.sources
-			w.applyVerdict(c, Decider{Rule: c.Rules[p.rule], Chain: c.Chain}, w.plains(c)[p.rule].verdict, g, back)
+			w.applyVerdict(
+				c,
+				Decider{Rule: c.Rules[p.rule], Chain: c.Chain},
+				w.plains(c)[p.rule].verdict,
+				g,
+				back,
+			)
 		}
 	} else {
 		for i, v := range r.verdicts {
@@ -266,7 +272,9 @@ func (r *run) parts(s Ranges) ([]part, bool) {
 	var out []part
 	at := map[int]int{}
 	for _, want := range s.list {
-		i := sort.Search(len(r.owners), func(i int) bool { return r.owners[i].To.Compare(want.From) >= 0 })
+		i := sort.Search(
+			len(r.owners), func(i int) bool { return r.owners[i].To.Compare(want.From) >= 0 },
+		)
 		for ; i < len(r.owners) && r.owners[i].From.Compare(want.To) <= 0; i++ {
 			o := r.owners[i]
 			n, ok := at[o.rule]
@@ -277,7 +285,9 @@ func (r *run) parts(s Ranges) ([]part, bool) {
 				at[o.rule] = n
 				out = append(out, part{rule: o.rule})
 			}
-			out[n].sources.list = append(out[n].sources.list, Range{later(o.From, want.From), earlier(o.To, want.To)})
+			out[n].sources.list = append(
+				out[n].sources.list, Range{later(o.From, want.From), earlier(o.To, want.To)},
+			)
 		}
 	}
 	for i := range out {

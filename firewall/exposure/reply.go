@@ -38,7 +38,9 @@ type Reply struct {
 // function picks and get an answer. Where the answer is probably lost, sources are possible but not
 // certain.
 func (a Answer) Connects(picks func(Piece) bool) (certain, possible Ranges) {
-	certain, _ = a.Reach(func(p Piece) bool { return picks(p) && (p.Reply == nil || !p.Reply.Lost) })
+	certain, _ = a.Reach(
+		func(p Piece) bool { return picks(p) && (p.Reply == nil || !p.Reply.Lost) },
+	)
 	_, possible = a.Reach(func(p Piece) bool {
 		return picks(p) && (p.Reply == nil || !p.Reply.Lost || p.Reply.Likely)
 	})
@@ -207,7 +209,12 @@ func (w *walk) collectReplies() []clientReplies {
 	var out []clientReplies
 	at := map[string]int{}
 	for _, e := range w.ended {
-		r := &Reply{Lost: !e.outcome.Passes(), Likely: e.likely, By: e.by, Unknowns: e.doubts.list()}
+		r := &Reply{
+			Lost:     !e.outcome.Passes(),
+			Likely:   e.likely,
+			By:       e.by,
+			Unknowns: e.doubts.list(),
+		}
 		if i := w.e.host.ByIndex(e.packet.outIndex); !r.Lost && e.packet.out == outKnown &&
 			i != nil {
 			r.Out = i.Name

@@ -16,7 +16,12 @@ func (w *walk) replyGroup(g group, flows []flow) []flow {
 		return w.rerouting(g, flows)
 	}
 	by := Decider{Reason: "whether a chain comes before NAT of the same priority isn't known"}
-	early, late := slices.Clone(flows), slices.Clone(flows) // NAT runs before the chains, or after them
+	early, late := slices.Clone(
+		flows,
+	// NAT runs before the chains, or after them
+	), slices.Clone(
+		flows,
+	)
 	for i, f := range flows {
 		early[i].doubts, late[i].doubts = w.doubt(f.doubts, by, 0), w.doubt(f.doubts, by, 1)
 	}

@@ -172,7 +172,9 @@ func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
 		}
 	}
 	for _, y := range order {
-		out = append(out, replyWay{NewRanges(clients[y]...), y.out, y.lost, y.nobody, y.doubtful, y.likely})
+		out = append(
+			out, replyWay{NewRanges(clients[y]...), y.out, y.lost, y.nobody, y.doubtful, y.likely},
+		)
 	}
 	return out
 }
@@ -188,7 +190,8 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 			out = append(out, x)
 		}
 	}
-	if linkLocal(w.q.Family, client) && !w.reply.forwarded { // out of the link that the packet came by
+	if linkLocal(w.q.Family, client) &&
+		!w.reply.forwarded { // out of the link that the packet came by
 		if in := w.e.host.Interface(w.reply.arrived); in != nil {
 			return []replyWay{{out: in.Index}}
 		}
@@ -208,7 +211,12 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 				}
 				some = true
 				if why := w.tunnelTakesReply(p, g.route, n.Index); why != "" {
-					add(replyWay{lost: why, likely: "whether that tunnel leads back to the client isn't known"})
+					add(
+						replyWay{
+							lost:   why,
+							likely: "whether that tunnel leads back to the client isn't known",
+						},
+					)
 					continue
 				}
 				for _, x := range w.forwardsReply(p, client, n.Index) {

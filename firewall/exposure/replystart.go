@@ -23,7 +23,12 @@ func (w *walk) replyWalk(f flow, o Outcome) (*walk, *packet) {
 	q := w.q
 	q.Interface = ""
 	r := &walk{e: w.e, doubts: map[doubtKey]*doubt{}, picker: w.picker,
-		reply: &replying{first: f.packet, dialled: newPacket(w.q).now, forwarded: o == Forwarded, clients: clientPorts}}
+		reply: &replying{
+			first:     f.packet,
+			dialled:   newPacket(w.q).now,
+			forwarded: o == Forwarded,
+			clients:   clientPorts,
+		}}
 	if out := w.e.host.ByIndex(f.packet.outIndex); o == Forwarded && f.packet.out == outKnown &&
 		out != nil {
 		q.Interface = out.Name

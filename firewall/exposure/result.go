@@ -58,8 +58,20 @@ func (w *walk) answer() Answer {
 					i = len(a.Pieces)
 					at[k] = i
 					sources = append(sources, nil)
-					a.Pieces = append(a.Pieces, Piece{Outcome: k.outcome, Target: k.target, Within: k.within, Translated: k.translated,
-						Rewritten: k.rewritten, Out: k.out, DecidedBy: k.by, Unknowns: e.doubts.list(), Reply: answer.reply})
+					a.Pieces = append(
+						a.Pieces,
+						Piece{
+							Outcome:    k.outcome,
+							Target:     k.target,
+							Within:     k.within,
+							Translated: k.translated,
+							Rewritten:  k.rewritten,
+							Out:        k.out,
+							DecidedBy:  k.by,
+							Unknowns:   e.doubts.list(),
+							Reply:      answer.reply,
+						},
+					)
 				}
 				sources[i] = append(sources[i], part)
 			}

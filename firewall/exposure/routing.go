@@ -76,7 +76,12 @@ func (w *walk) ways(p *packet) []routed {
 		wire.reason = socket.reason
 		return append(ways, socket, wire)
 	case !known:
-		return append(ways, socket, wire, routed{kind: toNowhere, reason: "the destination isn't known"})
+		return append(
+			ways,
+			socket,
+			wire,
+			routed{kind: toNowhere, reason: "the destination isn't known"},
+		)
 	}
 	if reason := w.martianDestination(addr); reason != "" {
 		return append(ways, routed{kind: toNowhere, reason: reason})
@@ -149,7 +154,12 @@ func (w *walk) forwards(g found) []routed {
 		if !n.Dead && !slices.ContainsFunc(ways, func(r routed) bool { return r.out == n.Index }) {
 			ways = append(
 				ways,
-				routed{kind: toWire, out: n.Index, reason: "forwarded", doubtful: g.doubtful || on == Maybe},
+				routed{
+					kind:     toWire,
+					out:      n.Index,
+					reason:   "forwarded",
+					doubtful: g.doubtful || on == Maybe,
+				},
 			)
 		}
 	}
@@ -168,19 +178,24 @@ func triFromBool(b bool) Tri {
 
 // Address ranges that routing treats specially (include/linux/in.h, include/net/ipv6.h).
 var (
+	// 127.0.0.0/8
 	loopback4 = Numbers(
 		0x7f000000,
 		0x7fffffff,
-	) // 127.0.0.0/8
+	)
+	// 224.0.0.0/4
 	multicast4 = Numbers(
 		0xe0000000,
 		0xefffffff,
-	) // 224.0.0.0/4
-	multicast6 = Range{Value{0xff << 56, 0}, Ones(128)}                                   // ff00::/8
-	linkLocal6 = Range{Value{0xfe80 << 48, 0}, Value{0xfebf<<48 | 1<<48 - 1, ^uint64(0)}} // fe80::/10
-	mapped6    = Range{
-		Value{0, 0xffff << 32},
-		Value{0, 0xffff<<32 | 0xffffffff},
+	)
+	multicast6 = Range{
+		Value{0xff << 56, 0}, Ones(128),
+	} // ff00::/8
+	linkLocal6 = Range{
+		Value{0xfe80 << 48, 0}, Value{0xfebf<<48 | 1<<48 - 1, ^uint64(0)},
+	} // fe80::/10
+	mapped6 = Range{
+		Value{0, 0xffff << 32}, Value{0, 0xffff<<32 | 0xffffffff},
 	} // ::ffff:0.0.0.0/96
 )
 

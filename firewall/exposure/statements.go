@@ -58,8 +58,13 @@ func (w *walk) anyEffect(c *chain, r *rule, f flow, what string) []branch {
 	changed := f
 	changed.packet = f.packet.afterAnyEffect(addressWidth(w.q.Family), w.phase != afterConntrack)
 	// Rules translate only in the NAT hooks, but may write to the packet everywhere.
-	branches := []branch{{flow: changed}, {flow: changed, do: toNextRule}, {flow: changed, do: toAccept, by: by.Reason}, {flow: f, do: toDrop, by: by.Reason},
-		{flow: changed, do: toReturn, by: by.Reason}}
+	branches := []branch{
+		{flow: changed},
+		{flow: changed, do: toNextRule},
+		{flow: changed, do: toAccept, by: by.Reason},
+		{flow: f, do: toDrop, by: by.Reason},
+		{flow: changed, do: toReturn, by: by.Reason},
+	}
 	for i := range branches {
 		branches[i].doubts = w.doubt(f.doubts, by, i+2)
 	}
@@ -144,7 +149,10 @@ const maxNarrowed = 8
 // narrow splits a flow by a value that is followed as a range (the client's port, one of the host's
 // addresses), so that later rules don't contradict this one. It is nil for other matches.
 func (w *walk) narrow(c *chain, r *rule, m Match, l *preparedSet, rd reading, f flow) []branch {
-	if len(m.Key) != 1 || l.broken || l.Width != 1 || !l.loose.Empty() || l.Grows || l.Shrinks || l.Unknown != "" || rd.absent != No || rd.values[0].source {
+	if len(m.Key) != 1 || l.broken || l.Width != 1 || !l.loose.Empty() || l.Grows || l.Shrinks ||
+		l.Unknown != "" ||
+		rd.absent != No ||
+		rd.values[0].source {
 		return nil
 	}
 	o := m.Key[0]
@@ -259,7 +267,11 @@ func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, t *Table, f flow) []b
 		return w.anyEffect(c, r, f, "verdict map "+m.In.Name+": "+l.Unknown)
 	}
 	var out []branch
-	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + describe(Match{Key: m.Key, In: m.In})}
+	by := Decider{
+		Rule:   r.Rule,
+		Chain:  c.Chain,
+		Reason: "not known: " + describe(Match{Key: m.Key, In: m.In}),
+	}
 	number := 2
 	for _, rd := range w.read(&f, m.Key) {
 		for _, h := range joinHits(w.find(rd, l), m.In) {
@@ -335,7 +347,8 @@ func (w *walk) update(c *chain, r *rule, s SetUpdate, f flow) []branch {
 		return out
 	}
 	f.sources = rest
-	full := s.EndsWhenFull && s.Op == SetAdd && s.Set != nil && s.Set.Size > 0 && s.Set.Len() >= s.Set.Size
+	full := s.EndsWhenFull && s.Op == SetAdd && s.Set != nil && s.Set.Size > 0 &&
+		s.Set.Len() >= s.Set.Size
 	switch {
 	case s.Condition != "":
 		return append(out, w.mayHoldRate(c, r, f, s.Condition, s.perElement())...)
@@ -364,7 +377,15 @@ func (w *walk) noTrack(f flow) flow {
 func (w *walk) isFour() bool { return w.q.Family == firewall.IPv4 }
 
 // alternatives makes a branch for each possible packet, with a doubt if there are several.
-func (w *walk) alternatives(c *chain, r *rule, f flow, what string, packets []*packet, do action, by string) []branch {
+func (w *walk) alternatives(
+	c *chain,
+	r *rule,
+	f flow,
+	what string,
+	packets []*packet,
+	do action,
+	by string,
+) []branch {
 	var out []branch
 	for i, p := range packets {
 		if slices.ContainsFunc(packets[:i], func(o *packet) bool { return *o == *p }) {
@@ -373,7 +394,11 @@ func (w *walk) alternatives(c *chain, r *rule, f flow, what string, packets []*p
 		b := branch{flow: f, do: do, by: by}
 		b.packet = p
 		if len(packets) > 1 {
-			b.doubts = w.doubt(f.doubts, Decider{Rule: r.Rule, Chain: c.Chain, Reason: fmt.Sprintf("not known: %s", what)}, i+2)
+			b.doubts = w.doubt(
+				f.doubts,
+				Decider{Rule: r.Rule, Chain: c.Chain, Reason: fmt.Sprintf("not known: %s", what)},
+				i+2,
+			)
 		}
 		out = append(out, b)
 	}

@@ -51,7 +51,9 @@ func (a Answer) Targets(source netip.Addr) []Target { return a.targets(Address(s
 // those cut count too.
 func (x *Explanation) CutTargets() {
 	if n := len(x.Targets); n > maxListed {
-		x.Assumed = append(x.Assumed, fmt.Sprintf("there are %d targets; %d of them are listed", n, maxListed))
+		x.Assumed = append(
+			x.Assumed, fmt.Sprintf("there are %d targets; %d of them are listed", n, maxListed),
+		)
 		x.Targets = x.Targets[:maxListed]
 	}
 }

@@ -64,7 +64,11 @@ func Explain(rs *Ruleset, host *Host, q Question, source netip.Addr) (Explanatio
 func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) {
 	q.Sources = NewRanges(One(Address(source)))
 	if !source.IsValid() || source.Is4() != (addressWidth(q.Family) == 32) {
-		return Explanation{}, fmt.Errorf("exposure: the source %v is no %v address", source, q.Family)
+		return Explanation{}, fmt.Errorf(
+			"exposure: the source %v is no %v address",
+			source,
+			q.Family,
+		)
 	}
 	a, err := e.Evaluate(q)
 	if err != nil {
@@ -76,7 +80,9 @@ func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) 
 	work := 0
 	for way := 0; ; way++ {
 		if way == maxWays {
-			x.Assumed = append(x.Assumed, fmt.Sprintf("there are more ways than the %d told here", maxWays))
+			x.Assumed = append(
+				x.Assumed, fmt.Sprintf("there are more ways than the %d told here", maxWays),
+			)
 			break
 		}
 		w := e.newWalk(q)
@@ -223,8 +229,21 @@ func (w *walk) ruleStep(f *flow, c *chain, r *rule, effect string, t Tri) {
 	if text == "" {
 		text = fmt.Sprintf("rule %d", r.Number)
 	}
-	w.note(Step{Hook: w.hook.String(), Family: c.Table.Family.String(), Table: c.Table.Name, Chain: c.Name, Rule: text, Effect: effect,
-		Owner: r.Owner(), Handle: r.Handle, File: r.Origin.File, Line: r.Origin.Line, Match: t})
+	w.note(
+		Step{
+			Hook:   w.hook.String(),
+			Family: c.Table.Family.String(),
+			Table:  c.Table.Name,
+			Chain:  c.Name,
+			Rule:   text,
+			Effect: effect,
+			Owner:  r.Owner(),
+			Handle: r.Handle,
+			File:   r.Origin.File,
+			Line:   r.Origin.Line,
+			Match:  t,
+		},
+	)
 }
 
 // effects describes what a rule did to a packet that matched it.

@@ -65,7 +65,10 @@ func (w *walk) translate(c *chain, r *rule, s NAT, f flow) []branch {
 		if !destination {
 			p := *g.packet
 			p.headerSource, p.replySource, p.natted = sourceOther, sourceOther, Yes
-			p.status.Known = p.status.Known.AndNot(Number(ctSNAT)) // unless the address stays the same
+			// unless the address stays the same
+			p.status.Known = p.status.Known.AndNot(
+				Number(ctSNAT),
+			)
 			p.sport = Full(16)
 			g.packet = &p
 			out = append(out, branch{flow: g, do: toAccept, by: s.Kind.String()})
@@ -80,7 +83,13 @@ func (w *walk) translate(c *chain, r *rule, s NAT, f flow) []branch {
 const maxTargets = 64
 
 // destinations returns every target that a connection may be translated to.
-func (w *walk) destinations(c *chain, r *rule, s NAT, f flow, get func(o *Operand, width int) (view, bool)) []branch {
+func (w *walk) destinations(
+	c *chain,
+	r *rule,
+	s NAT,
+	f flow,
+	get func(o *Operand, width int) (view, bool),
+) []branch {
 	width := addressWidth(w.q.Family)
 	p := f.packet
 	addrs := p.orig.addr
@@ -234,7 +243,8 @@ func targetText(width int, e endpoint) string {
 
 // proxy hands packets to a transparent proxy, if it has a socket.
 func (w *walk) proxy(c *chain, r *rule, s TProxy, f flow) []branch {
-	if s.Family != FamilyInet && s.Family != FamilyUnspec && (s.Family == FamilyIPv4) != w.isFour() {
+	if s.Family != FamilyInet && s.Family != FamilyUnspec &&
+		(s.Family == FamilyIPv4) != w.isFour() {
 		return []branch{{flow: f, do: toNextRule}}
 	}
 	if w.hook != HookPrerouting || w.q.Protocol == firewall.SCTP {
@@ -253,7 +263,9 @@ func (w *walk) proxy(c *chain, r *rule, s TProxy, f flow) []branch {
 	if s.Addr != nil && s.Addr.Field == FieldMap || s.Port != nil && s.Port.Field == FieldMap {
 		to = endpoint{Full(addressWidth(w.q.Family)), Full(16)}
 	}
-	branches := w.mayHold(c, r, f, "whether a transparent proxy listens at "+targetText(addressWidth(w.q.Family), to))
+	branches := w.mayHold(
+		c, r, f, "whether a transparent proxy listens at "+targetText(addressWidth(w.q.Family), to),
+	)
 	p := *f.packet
 	p.tproxy, p.proxy = Yes, to
 	branches[0].packet = &p

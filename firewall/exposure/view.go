@@ -50,7 +50,9 @@ func fromBits(b Bits, width int) view {
 
 // amongValues is one of a few values.
 func amongValues(width int, values ...Value) view {
-	v := between(Range{slices.MinFunc(values, Value.Compare), slices.MaxFunc(values, Value.Compare)}, width)
+	v := between(
+		Range{slices.MinFunc(values, Value.Compare), slices.MaxFunc(values, Value.Compare)}, width,
+	)
 	v.among = values
 	return v
 }

@@ -66,10 +66,14 @@ func (w *walk) assume() {
 	case w.fromOutside():
 		w.assumeOutside()
 	default:
-		w.assumed = append(w.assumed, "the packet is for the host itself, and routing takes any source")
+		w.assumed = append(
+			w.assumed, "the packet is for the host itself, and routing takes any source",
+		)
 	}
 	if w.e.host == nil && w.q.answered() {
-		w.noteAssumption("routing finds a way back for every answer, by the interface where the packet came in")
+		w.noteAssumption(
+			"routing finds a way back for every answer, by the interface where the packet came in",
+		)
 	}
 	switch {
 	case w.q.Interface == "" && w.fromOutside():
@@ -78,7 +82,10 @@ func (w *walk) assume() {
 	case w.e.host != nil && w.in == nil:
 		w.assumed = append(w.assumed, "there is no interface "+w.q.Interface)
 	case w.in != nil && w.in.Loopback:
-		w.assumed = append(w.assumed, "what comes in by "+w.q.Interface+" has passed the output chains before, which aren't followed")
+		w.assumed = append(
+			w.assumed,
+			"what comes in by "+w.q.Interface+" has passed the output chains before, which aren't followed",
+		)
 	}
 	if !w.q.Destination.IsValid() && w.q.Within == (Range{}) {
 		w.assumed = append(w.assumed, "which of the host's addresses it is for isn't known")
@@ -116,13 +123,19 @@ func (w *walk) bridgeChains(flows []flow) []flow {
 			}
 			for _, c := range t.Chains {
 				if c.Base != nil && (len(c.Rules) > 0 || c.Base.Policy != VerdictAccept) {
-					return w.anyEffectAt(flows, Decider{Chain: c, Reason: "bridge chains aren't followed"})
+					return w.anyEffectAt(
+						flows,
+						Decider{Chain: c, Reason: "bridge chains aren't followed"},
+					)
 				}
 			}
 		}
 	}
 	if m := w.e.host.ByIndex(w.in.Master); m != nil && m.Kind == "vrf" || w.in.Kind == "vrf" {
-		return w.anyEffectAt(flows, Decider{Reason: "the second round through prerouting for the VRF isn't followed"})
+		return w.anyEffectAt(
+			flows,
+			Decider{Reason: "the second round through prerouting for the VRF isn't followed"},
+		)
 	}
 	return flows
 }
@@ -191,7 +204,10 @@ func (w *walk) runGroup(g group, flows []flow) []flow {
 		return w.runUnits(g.orders[0], flows)
 	}
 	if len(g.orders) == 0 {
-		return w.anyEffectAt(flows, Decider{Reason: "the order of many chains of one priority isn't known"})
+		return w.anyEffectAt(
+			flows,
+			Decider{Reason: "the order of many chains of one priority isn't known"},
+		)
 	}
 	pick := w.pick(len(g.orders))
 	undone := w.reply != nil && w.reply.undone
@@ -205,7 +221,13 @@ func (w *walk) runGroup(g group, flows []flow) []flow {
 		}
 		in := slices.Clone(flows)
 		for j := range in {
-			in[j].doubts = w.doubt(in[j].doubts, Decider{Reason: "the order of chains of one priority isn't known: " + units[0].name() + " and others"}, i)
+			in[j].doubts = w.doubt(
+				in[j].doubts,
+				Decider{
+					Reason: "the order of chains of one priority isn't known: " + units[0].name() + " and others",
+				},
+				i,
+			)
 		}
 		out = w.gather(out, w.runUnits(units, in)...)
 	}
@@ -284,7 +306,9 @@ func (w *walk) hooked(c *chain, p *packet) Tri {
 	// pass the VRF.
 	for i := range w.e.host.Interfaces {
 		other := &w.e.host.Interfaces[i]
-		below := other.Master == stacked.Index && stacked.Index != 0 || stacked.Kind == "vlan" || stacked.Kind == "macvlan" || stacked.Kind == "ipvlan"
+		below := other.Master == stacked.Index && stacked.Index != 0 || stacked.Kind == "vlan" ||
+			stacked.Kind == "macvlan" ||
+			stacked.Kind == "ipvlan"
 		if below && other != stacked && c.Base.OnDevice(other.Name) {
 			return Maybe
 		}
@@ -330,7 +354,10 @@ func (w *walk) runBaseChain(c *chain, flows []flow) []flow {
 // Ruleset.tracksConnections. Then no rule reads or changes a connection, so it matters only for NAT
 // chains that drop packets.
 func (w *walk) natIfTracked(chains []*chain, flows []flow) []flow {
-	by := Decider{Chain: chains[0].Chain, Reason: "not known: whether connections are tracked, without which no chain of NAT is consulted"}
+	by := Decider{
+		Chain:  chains[0].Chain,
+		Reason: "not known: whether connections are tracked, without which no chain of NAT is consulted",
+	}
 	pick := w.pick(2)
 	var out, in []flow
 	for _, f := range flows {

@@ -176,7 +176,8 @@ func (b *borders) protocol(r exposure.Range) {
 // ofPort reports whether a field may be the port; in an answer, the source port is.
 func ofPort(f exposure.Field) bool {
 	switch f {
-	case exposure.FieldDport, exposure.FieldSport, exposure.FieldCTOrigDport, exposure.FieldCTReplySport:
+	case exposure.FieldDport, exposure.FieldSport, exposure.FieldCTOrigDport,
+		exposure.FieldCTReplySport:
 		return true
 	}
 	return false

@@ -19,17 +19,27 @@ type declaration struct {
 
 // declared is what a State says about a port on an interface ("" for any), for packets to some of
 // the host's addresses (none: to any). A nil State is a host without policy.
-func declared(s *firewall.State, p firewall.Protocol, port uint16, iface string, addresses []netip.Addr, now time.Time) declaration {
+func declared(
+	s *firewall.State,
+	p firewall.Protocol,
+	port uint16,
+	iface string,
+	addresses []netip.Addr,
+	now time.Time,
+) declaration {
 	if s == nil {
 		return declaration{}
 	}
 	d := declaration{governed: s.Unlisted == firewall.UnlistedDeny}
 	for _, svc := range s.Services {
-		if !slices.ContainsFunc(svc.Ports, func(r firewall.PortRange) bool { return r.Contains(p, port) }) {
+		if !slices.ContainsFunc(
+			svc.Ports, func(r firewall.PortRange) bool { return r.Contains(p, port) },
+		) {
 			continue
 		}
 		d.governed = true
-		here := (iface == "" || svc.OnInterface(iface)) && (len(addresses) == 0 || slices.ContainsFunc(addresses, svc.OnAddress))
+		here := (iface == "" || svc.OnInterface(iface)) &&
+			(len(addresses) == 0 || slices.ContainsFunc(addresses, svc.OnAddress))
 		if d.service == "" || here && d.allowed.Len() == 0 {
 			d.service = svc.Name
 		}

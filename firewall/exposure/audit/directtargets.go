@@ -179,7 +179,8 @@ func (a *auditor) judgeDirectTarget(d directTarget, published exposure.Ranges, i
 		q,
 		func(p exposure.Piece) bool {
 			// An unknown target may be the dialled one.
-			return p.Outcome == exposure.Forwarded && (!p.Translated || p.Target == netip.AddrPort{})
+			return p.Outcome == exposure.Forwarded &&
+				(!p.Translated || p.Target == netip.AddrPort{})
 		},
 	)
 	if r.possible.empty() {
@@ -196,7 +197,9 @@ func (a *auditor) judgeDirectTarget(d directTarget, published exposure.Ranges, i
 		}
 		names = append(names, name)
 		for port := first; port <= last && port-first < fewAddresses; port++ {
-			allowed = allowed.Union(declared(a.Policy, d.protocol, uint16(port), iface, nil, a.Now).allowed)
+			allowed = allowed.Union(
+				declared(a.Policy, d.protocol, uint16(port), iface, nil, a.Now).allowed,
+			)
 		}
 	}
 	past := r.possible.minus(sourcesOf(allowed, family)).minus(r.nowhere)

@@ -102,7 +102,8 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		if out := t.Replies.Interface; out != "" && out != p.Interface {
 			e.summary += fmt.Sprintf(
 				"; the answer leaves by %s, though the packet comes by %s: a router there may refuse it",
-				out, p.Interface,
+				out,
+				p.Interface,
 			)
 		}
 	}
@@ -154,7 +155,11 @@ func wordsOf(list []exposure.Decision) (words []string) {
 
 // takersHere are the listeners of this host that take packets for one of its addresses. TCP and
 // SCTP don't answer packets to a broadcast address (tcp_conn_request, sctp_rcv).
-func (a *auditor) takersHere(p firewall.Protocol, at netip.AddrPort, iface string) []sockets.Listener {
+func (a *auditor) takersHere(
+	p firewall.Protocol,
+	at netip.AddrPort,
+	iface string,
+) []sockets.Listener {
 	if p != firewall.UDP && a.isBroadcast(at.Addr()) {
 		return nil
 	}
@@ -190,7 +195,8 @@ func (a *auditor) enter(t *exposure.Target, p Packet, target netip.AddrPort) {
 		t.Replies.Unknowns = unknownsOf(answer)
 		return
 	}
-	if r := there[0].Replies; r.Lost == exposure.Yes || r.Lost == exposure.Maybe && t.Replies.Lost == exposure.No {
+	if r := there[0].Replies; r.Lost == exposure.Yes ||
+		r.Lost == exposure.Maybe && t.Replies.Lost == exposure.No {
 		r.Interface = t.Replies.Interface
 		r.LostBy.Reason = strings.Replace(
 			r.LostBy.Reason, exposure.NoRouteBack, "no route to "+p.From.String(), 1)
@@ -265,17 +271,17 @@ func remedy(d exposure.Decision) string {
 		return "set rp_filter to 2 there, or mend the routes"
 	case strings.HasPrefix(d.Reason, "no route"):
 		return "add a route to the client, or a default route (ip route get shows what is used)"
-	case strings.HasPrefix(d.Reason, "blackhole"),
-		strings.HasPrefix(d.Reason, "unreachable"),
-		strings.HasPrefix(d.Reason, "prohibit"),
-		strings.HasPrefix(d.Reason, "a routing rule"):
+	case strings.HasPrefix(d.Reason, "blackhole"), strings.HasPrefix(d.Reason, "unreachable"),
+		strings.HasPrefix(d.Reason, "prohibit"), strings.HasPrefix(d.Reason, "a routing rule"):
 		return "change that route, or give answers another one with ip rule"
 	}
 	return "look there"
 }
 
 // reasonSeverity orders reasons, the worst first. Of several targets, the worst decides.
-var reasonSeverity = []Reason{DroppedHere, BoundElsewhere, NothingListens, ReplyLost, Unclear, Connects}
+var reasonSeverity = []Reason{
+	DroppedHere, BoundElsewhere, NothingListens, ReplyLost, Unclear, Connects,
+}
 
 // combine joins the outcomes at all targets. A packet that is let through has at least one.
 func (x *Explanation) combine(ends []end, p Packet, port string) {

@@ -103,7 +103,10 @@ func Locate(host *exposure.Host, p Packet) (Packet, error) {
 func interfaceWith(host *exposure.Host, a netip.Addr) *exposure.Interface {
 	for i := range host.Interfaces {
 		on := &host.Interfaces[i]
-		if !on.Loopback && slices.ContainsFunc(on.Addresses, func(p netip.Prefix) bool { return a.IsValid() && p.Addr() == a }) {
+		if !on.Loopback &&
+			slices.ContainsFunc(
+				on.Addresses, func(p netip.Prefix) bool { return a.IsValid() && p.Addr() == a },
+			) {
 			return on
 		}
 	}
@@ -117,7 +120,8 @@ func onlyInterface(host *exposure.Host, source netip.Addr) *exposure.Interface {
 	for i := range host.Interfaces {
 		on := &host.Interfaces[i]
 		if on.Loopback || !on.Up || !slices.ContainsFunc(on.Addresses, func(p netip.Prefix) bool {
-			return p.Addr().Is4() == source.Is4() && p.Addr().IsLinkLocalUnicast() == source.IsLinkLocalUnicast()
+			return p.Addr().Is4() == source.Is4() &&
+				p.Addr().IsLinkLocalUnicast() == source.IsLinkLocalUnicast()
 		}) {
 			continue
 		}
@@ -135,13 +139,18 @@ const maxSplitDefault = 4
 
 // interfaceTowards is the interface by which the host would answer: that of the longest route to
 // the source in its main tables. direct: no router and no tunnel for all traffic lies between.
-func interfaceTowards(host *exposure.Host, source netip.Addr) (best *exposure.Interface, direct bool) {
+func interfaceTowards(
+	host *exposure.Host,
+	source netip.Addr,
+) (best *exposure.Interface, direct bool) {
 	bits, metric := -1, uint32(0)
 	for _, r := range host.Routes {
 		if r.Table != 254 && r.Table != 255 && r.Table != 253 || !r.Dest.IsValid() ||
 			r.Dest.Addr().Is4() != source.Is4() ||
 			!r.Dest.Contains(source) ||
-			len(r.NextHops) == 0 || r.Type != exposure.RouteUnicast && r.Type != exposure.RouteLocal {
+			len(
+				r.NextHops,
+			) == 0 || r.Type != exposure.RouteUnicast && r.Type != exposure.RouteLocal {
 			continue
 		}
 		if r.Dest.Bits() > bits || r.Dest.Bits() == bits && r.Metric < metric {
@@ -201,7 +210,9 @@ func (x *Explanation) conclude(in Input, p Packet) {
 		r.LostTo = Words(r.LostBy)
 	}
 	if x.Verdict == "deny" {
-		x.Reason, x.Summary = DroppedHere, fmt.Sprintf("%s does not get to %s: stopped by %s", p.From, port, by)
+		x.Reason, x.Summary = DroppedHere, fmt.Sprintf(
+			"%s does not get to %s: stopped by %s", p.From, port, by,
+		)
 		x.judgeAll()
 		return
 	}

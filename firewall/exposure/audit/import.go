@@ -106,9 +106,11 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 }
 
 // errTooManyPorts: a policy that leaves unlisted ports alone would open ports that the rules close.
-var errTooManyPorts = errors.New("the rules leave most ports open, and tell too many of the others " +
-	"apart to ask about each: a policy would open ports that they close. Put ports with the same " +
-	"sources into one rule or set, or refuse by default in the old rules, then import again")
+var errTooManyPorts = errors.New(
+	"the rules leave most ports open, and tell too many of the others " +
+		"apart to ask about each: a policy would open ports that they close. Put ports with the same " +
+		"sources into one rule or set, or refuse by default in the old rules, then import again",
+)
 
 // withoutSourceFilter is the host without rp_filter.
 func withoutSourceFilter(h *exposure.Host) *exposure.Host {

@@ -33,7 +33,8 @@ type admission struct {
 }
 
 func (a admission) equal(b admission) bool {
-	return a.number == b.number && a.unlimitedNumber == b.unlimitedNumber && a.rate == b.rate && slices.Equal(a.rated, b.rated) &&
+	return a.number == b.number && a.unlimitedNumber == b.unlimitedNumber && a.rate == b.rate &&
+		slices.Equal(a.rated, b.rated) &&
 		slices.Equal(a.unknown, b.unknown)
 }
 
@@ -89,7 +90,11 @@ func (s *survey) askFamily(
 }
 
 // answer asks one question. whole reports whether the answer holds for every address of the host.
-func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a admission, whole bool, err error) {
+func (s *survey) answer(
+	x *subject,
+	q exposure.Question,
+	mu *sync.Mutex,
+) (a admission, whole bool, err error) {
 	q.Answers = exposure.NoAnswers
 	if needsAnswer(q.Protocol) && s.evaluator.MayStopAnswers(q.Family) {
 		q.Answers = exposure.OwnAnswers
@@ -142,7 +147,10 @@ func (s *survey) answer(x *subject, q exposure.Question, mu *sync.Mutex) (a admi
 			}
 		}
 	}
-	a.sources = a.sources.Minus(s.unroutable[n]) // simplestPrefixes includes them again where that is shorter
+	// simplestPrefixes includes them again where that is shorter
+	a.sources = a.sources.Minus(
+		s.unroutable[n],
+	)
 	var both, free sources
 	both[n], free[n] = a.sources, a.unlimited.Minus(s.unroutable[n])
 	mu.Lock()

@@ -63,7 +63,8 @@ func (w *importWriter) stops(out []string, q exposure.Question) []string {
 	}
 	for _, p := range answer.Pieces {
 		by := p.DecidedBy
-		if p.Outcome.Passes() || by.Rule == nil && by.Chain == nil || len(out) == maxBlocklistRules ||
+		if p.Outcome.Passes() || by.Rule == nil && by.Chain == nil ||
+			len(out) == maxBlocklistRules ||
 			p.Sources.Minus(w.unroutable[slot(q.Family)]).Empty() {
 			continue
 		}

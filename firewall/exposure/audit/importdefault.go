@@ -28,7 +28,8 @@ func (s *survey) findDefaults() {
 			weights[c] += x.weight()
 			best := s.defaults[at]
 			closed[at] = closed[at] || x.sampled && p.empty()
-			if best == nil || closed[at] && p.empty() || !closed[at] && weights[c] > weights[candidate{at, best.key}] {
+			if best == nil || closed[at] && p.empty() ||
+				!closed[at] && weights[c] > weights[candidate{at, best.key}] {
 				s.defaults[at] = p
 			}
 		}
@@ -50,9 +51,10 @@ func (s *survey) refusing() (closed bool, open []string) {
 		refused := false
 		for i, on := range s.interfaces {
 			p := s.defaults[place{firewall.TCP, i}]
-			leads := len(outside) == 0 || slices.ContainsFunc(outside, func(o exposure.Interface) bool {
-				return o.Name == on.Name
-			})
+			leads := len(outside) == 0 ||
+				slices.ContainsFunc(outside, func(o exposure.Interface) bool {
+					return o.Name == on.Name
+				})
 			if p == nil || !leads || !s.hasFamily(f) {
 				continue
 			}

@@ -34,8 +34,11 @@ func (w *importWriter) findDirect() {
 		}
 	}
 	if len(w.out.Direct) > 0 {
-		w.note("direct closes all ways to the own addresses of what is behind %s, also where the rules "+
-			"let packets through to published targets", strings.Join(w.out.Direct, ", "))
+		w.note(
+			"direct closes all ways to the own addresses of what is behind %s, also where the rules "+
+				"let packets through to published targets",
+			strings.Join(w.out.Direct, ", "),
+		)
 	}
 	if len(kept) > 0 {
 		w.note("the rules refuse to forward new packets to %s; a policy says nothing of forwarded "+
@@ -85,7 +88,8 @@ func (w *importWriter) refusesToForward(
 // neighbourOf is an address in an interface's network that isn't the host's.
 func neighbourOf(i exposure.Interface, f firewall.Family) netip.Addr {
 	for _, p := range i.Addresses {
-		if p.Addr().Is4() != (f == firewall.IPv4) || p.Addr().IsLinkLocalUnicast() || p.IsSingleIP() {
+		if p.Addr().Is4() != (f == firewall.IPv4) || p.Addr().IsLinkLocalUnicast() ||
+			p.IsSingleIP() {
 			continue
 		}
 		for _, a := range []netip.Addr{p.Addr().Next(), p.Addr().Prev()} {
@@ -105,11 +109,15 @@ func (w *importWriter) note(format string, args ...any) {
 // notes adds what the policy can't express, beyond single services.
 func (w *importWriter) notes() {
 	if w.tooManyPorts {
-		w.note("the rules tell too many ports apart: only those were looked at where somebody listens, " +
-			"and the widest ranges of others; what the rules let in elsewhere is left out")
+		w.note(
+			"the rules tell too many ports apart: only those were looked at where somebody listens, " +
+				"and the widest ranges of others; what the rules let in elsewhere is left out",
+		)
 	}
 	if w.sampledOpen {
-		w.note("some ports on which nobody listens are open, but it isn't known which: they are left out")
+		w.note(
+			"some ports on which nobody listens are open, but it isn't known which: they are left out",
+		)
 	}
 	for _, u := range w.unknownToAll {
 		for _, rule := range lines(u) {
@@ -117,16 +125,21 @@ func (w *importWriter) notes() {
 		}
 	}
 	if w.mixed() {
-		w.note("the rules drop some packets and reject others; a policy does one for all ports, and "+
-			"this one says %s", w.refusal())
+		w.note(
+			"the rules drop some packets and reject others; a policy does one for all ports, and "+
+				"this one says %s",
+			w.refusal(),
+		)
 	}
 	w.warnFixedAddresses()
 	w.warnLockouts()
 	if slices.ContainsFunc(w.out.Services, func(s ImportedService) bool {
 		return s.Target != ""
 	}) {
-		w.note("some ports are published by DNAT rules: keep these rules, or have the program write " +
-			"them again that made them")
+		w.note(
+			"some ports are published by DNAT rules: keep these rules, or have the program write " +
+				"them again that made them",
+		)
 	}
 	for _, u := range w.report.Unread {
 		w.note("not read: %s", u)
@@ -135,7 +148,10 @@ func (w *importWriter) notes() {
 		w.note("not read, so that nothing surely gets in: %s: %s", m.What, m.Why)
 	}
 	for _, iface := range w.absentInterfaces() {
-		w.note("rules name the interface %s, which isn't there now: what they let in there is left out", iface)
+		w.note(
+			"rules name the interface %s, which isn't there now: what they let in there is left out",
+			iface,
+		)
 	}
 }
 
@@ -152,7 +168,8 @@ func (w *importWriter) absentInterfaces() (out []string) {
 			for _, r := range c.Rules {
 				for _, s := range r.Statements {
 					m, ok := s.(exposure.Match)
-					if !ok || m.Not || m.In == nil || len(m.Key) != 1 || m.In.Len() > fewAddresses ||
+					if !ok || m.Not || m.In == nil || len(m.Key) != 1 ||
+						m.In.Len() > fewAddresses ||
 						m.Key[0].Field != exposure.FieldInName {
 						continue
 					}

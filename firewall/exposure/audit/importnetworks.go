@@ -45,7 +45,9 @@ func (w *importWriter) networks() {
 	}
 	for _, l := range lists {
 		if n := l.Len(); n > maxOwn || n > maxUnnamed && l.times > 1 {
-			w.out.Networks = append(w.out.Networks, ImportedNetwork{freeName(taken, l.name), l.Prefixes})
+			w.out.Networks = append(
+				w.out.Networks, ImportedNetwork{freeName(taken, l.name), l.Prefixes},
+			)
 		}
 	}
 }
@@ -65,7 +67,8 @@ func (w *importWriter) usedByService(set firewall.Prefixes) (found bool) {
 			}
 		case real.Intersect(*s).Len() == 0:
 			_, except := s.Short()
-			if all := except.Union(set); except.Len() > 0 && set.Minus(nobody).Minus(except).Len() == 0 &&
+			if all := except.Union(set); except.Len() > 0 &&
+				set.Minus(nobody).Minus(except).Len() == 0 &&
 				all.Minus(set).Len()+1 < except.Len() {
 				*s, found = s.Minus(set), true
 			}

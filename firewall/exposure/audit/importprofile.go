@@ -77,7 +77,9 @@ func (s *survey) profileOf(on exposure.Interface, spots []addressAnswer) *profil
 		if x.admission.rate.Count == 0 { // the other family's rate would limit all of these
 			free = x.admission.number
 		}
-		both.unlimitedNumber = s.pool.number(s.pool.sets[both.unlimitedNumber].union(s.pool.sets[free]))
+		both.unlimitedNumber = s.pool.number(
+			s.pool.sets[both.unlimitedNumber].union(s.pool.sets[free]),
+		)
 	}
 	if both.rate.Count == 0 {
 		both.unlimitedNumber = 0
@@ -86,7 +88,9 @@ func (s *survey) profileOf(on exposure.Interface, spots []addressAnswer) *profil
 		p.add(nil, both)
 	}
 	p.pair(s.pool)
-	slices.SortFunc(p.openings, func(a, b opening) int { return cmp.Compare(a.addresses, b.addresses) })
+	slices.SortFunc(
+		p.openings, func(a, b opening) int { return cmp.Compare(a.addresses, b.addresses) },
+	)
 	var key strings.Builder
 	for _, o := range p.openings {
 		fmt.Fprintf(&key, "%s\n", o.key())

@@ -94,7 +94,10 @@ func (s *survey) choosePortless() {
 
 // distinctRanges are the ranges of ports within which a protocol's rules and listeners are the
 // same. It is nil if a rule computes with ports, so that each port may differ.
-func (s *survey) distinctRanges(p firewall.Protocol, receivers map[portKey]receiver) (out [][2]uint16) {
+func (s *survey) distinctRanges(
+	p firewall.Protocol,
+	receivers map[portKey]receiver,
+) (out [][2]uint16) {
 	b := bordersOf(s.Rules, s.mentionedPorts(), p)
 	if b.computed || b.raw {
 		return nil

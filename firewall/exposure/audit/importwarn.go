@@ -30,8 +30,11 @@ func (w *importWriter) warnLockouts() {
 	if len(names) == 0 {
 		return
 	}
-	w.note("nobody gets in by this policy to %s, since a rule depends on what can't be known: allow "+
-		"your own sources there before you apply it, or be locked out", strings.Join(names, ", "))
+	w.note(
+		"nobody gets in by this policy to %s, since a rule depends on what can't be known: allow "+
+			"your own sources there before you apply it, or be locked out",
+		strings.Join(names, ", "),
+	)
 	last := len(w.out.Notes) - 1
 	w.out.Notes = append([]string{w.out.Notes[last]}, w.out.Notes[:last]...)
 }
@@ -47,9 +50,11 @@ func (w *importWriter) warnFixedAddresses() {
 		}
 	}
 	if len(names) > 0 {
-		w.note("rules tell this host's addresses apart, so %s list those of today: at addresses that "+
-			"it gets later, such as IPv6 privacy addresses, nobody gets in to them",
-			strings.Join(names, ", "))
+		w.note(
+			"rules tell this host's addresses apart, so %s list those of today: at addresses that "+
+				"it gets later, such as IPv6 privacy addresses, nobody gets in to them",
+			strings.Join(names, ", "),
+		)
 	}
 }
 

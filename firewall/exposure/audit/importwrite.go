@@ -86,7 +86,9 @@ func (w *importWriter) services() {
 			}
 			return 0
 		}
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.ports[0].First, b.ports[0].First))
+		return cmp.Or(
+			cmp.Compare(rank(a), rank(b)), cmp.Compare(a.ports[0].First, b.ports[0].First),
+		)
 	})
 	for _, g := range groups {
 		w.service(g)
@@ -212,7 +214,8 @@ func (w *importWriter) essential(x *subject) bool {
 	switch x.PortRange {
 	case firewall.Portless(firewall.Ping), firewall.Portless(firewall.IGMP):
 		return true
-	case single(firewall.UDP, firewall.DHCPClientPort), single(firewall.UDP, firewall.DHCPv6ClientPort):
+	case single(firewall.UDP, firewall.DHCPClientPort),
+		single(firewall.UDP, firewall.DHCPv6ClientPort):
 		return w.deny()
 	}
 	return false
@@ -275,7 +278,8 @@ func (w *importWriter) service(g *group) {
 	svc.Ports, svc.Interfaces, svc.Log = merged(g.ports), g.on, firewall.LogDenied
 	svc.Sources = w.pool.simplestPrefixes(g.sources)
 	if len(g.at) > 0 {
-		svc.Addresses, _ = firewall.NewPrefixes(singlesOf(g.at)...) // addresses always make a valid set
+		svc.Addresses, _ = firewall.NewPrefixes(
+			singlesOf(g.at)...) // addresses always make a valid set
 	}
 	if g.rate.Count > 0 {
 		rate := g.rate
@@ -372,10 +376,13 @@ func (w *importWriter) essentials() {
 	if !w.deny() {
 		return
 	}
-	if asked, open := w.messages(firewall.IPv6, 135, 136); asked && !open { // solicitation, advertisement
+	if asked, open := w.messages(firewall.IPv6, 135, 136); asked &&
+		!open { // solicitation, advertisement
 		w.out.Closed |= firewall.EssentialNeighbourDiscovery
-		w.note("the rules refuse neighbour discovery, without which IPv6 doesn't work, and so does this " +
-			"policy: remove neighbour-discovery from essentials to use IPv6")
+		w.note(
+			"the rules refuse neighbour discovery, without which IPv6 doesn't work, and so does this " +
+				"policy: remove neighbour-discovery from essentials to use IPv6",
+		)
 	}
 	if igmp, mld := w.membership(); !igmp && !mld {
 		w.out.Closed |= firewall.EssentialMulticastMembership
@@ -388,8 +395,10 @@ func (w *importWriter) essentials() {
 	_, open6 := w.messages(firewall.IPv6, 1, 2, 3, 4)
 	if !open4 && !open6 {
 		// Most rules let errors about a connection in (RELATED); icmp-errors: false wouldn't.
-		w.note("the rules refuse ICMP errors that belong to no connection, and this policy lets them " +
-			"in: path MTU discovery needs the others, and essentials closes both (icmp-errors)")
+		w.note(
+			"the rules refuse ICMP errors that belong to no connection, and this policy lets them " +
+				"in: path MTU discovery needs the others, and essentials closes both (icmp-errors)",
+		)
 	}
 }
 

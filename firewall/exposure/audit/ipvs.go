@@ -58,7 +58,9 @@ func (a *auditor) ipvs() {
 func (a *auditor) ipvsService(s ipvs.Service, iface string) {
 	q := exposure.Question{Family: s.Family(), Protocol: s.Protocol, Interface: iface,
 		Destination: s.At.Addr(), Port: s.At.Port()}
-	r := a.ask(a.evaluator, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered })
+	r := a.ask(
+		a.evaluator, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered },
+	)
 	a.present[portKey{s.Protocol, s.At.Port()}] = true
 	targets := realServers(s)
 	x := Exposure{Protocol: s.Protocol.String(), Port: s.At.Port(), Address: s.At.Addr().String(),

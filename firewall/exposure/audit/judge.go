@@ -46,7 +46,9 @@ func (a *auditor) judge(
 	if !r.unanswered.empty() {
 		unheard = "; answers to some of them may be lost: see who decided"
 		if len(r.lost) > 0 {
-			unheard = "; packets come in, and answers to some of them are lost: " + strings.Join(r.lost, "; ")
+			unheard = "; packets come in, and answers to some of them are lost: " + strings.Join(
+				r.lost, "; ",
+			)
 		}
 	}
 	allowed := sourcesOf(d.allowed, families...)
@@ -78,7 +80,9 @@ func (a *auditor) judge(
 			&x,
 			WiderThanPolicy,
 			written(tooMany),
-			fmt.Sprintf("%s is reachable from sources that the policy does not allow%s", name, unheard),
+			fmt.Sprintf(
+				"%s is reachable from sources that the policy does not allow%s", name, unheard,
+			),
 		)
 	default:
 		a.find(
@@ -309,7 +313,9 @@ func (a *auditor) probe(ctx context.Context) {
 						&x,
 						Unhealthy,
 						firewall.Prefixes{},
-						fmt.Sprintf("the health check %s of %s fails: %v", want.Health, x.name(), err),
+						fmt.Sprintf(
+							"the health check %s of %s fails: %v", want.Health, x.name(), err,
+						),
 					)
 					a.mark(x, Unhealthy)
 				}

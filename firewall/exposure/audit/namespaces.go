@@ -176,7 +176,11 @@ func (n *namespace) question(p firewall.Protocol, target netip.AddrPort) exposur
 
 // inside evaluates packets that the host forwards to a target in a namespace. It is nil if the
 // namespace can't be read.
-func (n *namespaces) inside(at *namespace, p firewall.Protocol, target netip.AddrPort) []exposure.Piece {
+func (n *namespaces) inside(
+	at *namespace,
+	p firewall.Protocol,
+	target netip.AddrPort,
+) []exposure.Piece {
 	if n.enter == nil {
 		return nil
 	}
@@ -222,7 +226,9 @@ func (n *namespace) deciders(list []exposure.Decider) (out []exposure.Decider) {
 }
 
 // sourceNATUnknown is the unknown address that source NAT chooses.
-var sourceNATUnknown = exposure.Decider{Reason: "which address source NAT gives the packets isn't known"}
+var sourceNATUnknown = exposure.Decider{
+	Reason: "which address source NAT gives the packets isn't known",
+}
 
 // follow joins the host's answer about packets that it forwards to other namespaces with the
 // answers there.
@@ -243,7 +249,11 @@ func (a *auditor) follow(answer *exposure.Answer) {
 }
 
 // followInto continues a piece of the host's answer in a namespace.
-func (a *auditor) followInto(p exposure.Piece, at *namespace, protocol firewall.Protocol) (out []exposure.Piece) {
+func (a *auditor) followInto(
+	p exposure.Piece,
+	at *namespace,
+	protocol firewall.Protocol,
+) (out []exposure.Piece) {
 	inside := a.namespaces.inside(at, protocol, p.Target)
 	if p.Rewritten != exposure.Yes {
 		for _, i := range inside {
@@ -258,7 +268,10 @@ func (a *auditor) followInto(p exposure.Piece, at *namespace, protocol firewall.
 	as, all := a.namespaces.sourcesAs(a.Host, p.Out, p.Target.Addr())
 	var ways []exposure.Piece
 	for _, i := range inside {
-		if !all || slices.ContainsFunc(as, func(x netip.Addr) bool { return i.Sources.Contains(exposure.Address(x)) }) {
+		if !all ||
+			slices.ContainsFunc(
+				as, func(x netip.Addr) bool { return i.Sources.Contains(exposure.Address(x)) },
+			) {
 			ways = append(ways, i)
 		}
 	}
@@ -271,7 +284,11 @@ func (a *auditor) followInto(p exposure.Piece, at *namespace, protocol firewall.
 
 // sourcesAs are the sources that packets may have after the host's source NAT. all: there are no
 // others.
-func (n *namespaces) sourcesAs(h *exposure.Host, out string, target netip.Addr) (as []netip.Addr, all bool) {
+func (n *namespaces) sourcesAs(
+	h *exposure.Host,
+	out string,
+	target netip.Addr,
+) (as []netip.Addr, all bool) {
 	for _, x := range n.snat {
 		if x.Is4() == target.Is4() {
 			as = append(as, x)
@@ -322,7 +339,10 @@ func (n *namespace) join(p, i exposure.Piece, s exposure.Ranges, doubt bool) exp
 
 // takers are the listeners that take packets for a target in another namespace, whose rules may
 // send them on. known: there are no others.
-func (a *auditor) takers(p firewall.Protocol, target netip.AddrPort) (out []sockets.Listener, known bool) {
+func (a *auditor) takers(
+	p firewall.Protocol,
+	target netip.AddrPort,
+) (out []sockets.Listener, known bool) {
 	at := a.namespaces.at(target.Addr())
 	if at == nil {
 		return nil, false
@@ -342,7 +362,11 @@ func (a *auditor) takers(p firewall.Protocol, target netip.AddrPort) (out []sock
 
 // finalTargets are where packets for a target in a namespace end up; the zero AddrPort if that
 // isn't a socket there. Without rules there, it is the target.
-func (a *auditor) finalTargets(at *namespace, p firewall.Protocol, target netip.AddrPort) []netip.AddrPort {
+func (a *auditor) finalTargets(
+	at *namespace,
+	p firewall.Protocol,
+	target netip.AddrPort,
+) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, i := range a.namespaces.inside(at, p, target) {
 		t := i.Target

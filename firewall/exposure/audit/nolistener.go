@@ -56,7 +56,11 @@ func (a *auditor) hasLocal(r firewall.PortRange) bool {
 }
 
 // reportNoListener adds a row and a finding about ports of a service that nothing listens on.
-func (a *auditor) reportNoListener(service string, r firewall.PortRange, allowed firewall.Prefixes) {
+func (a *auditor) reportNoListener(
+	service string,
+	r firewall.PortRange,
+	allowed firewall.Prefixes,
+) {
 	x := Exposure{
 		Protocol:  r.Protocol.String(),
 		Port:      r.First,

@@ -145,7 +145,8 @@ func (o *offline) protocol(p firewall.Protocol) {
 		if o.budgetSpent() || len(o.report.Exposures) > until {
 			o.report.Unread = append(o.report.Unread, fmt.Sprintf(
 				"there is too much to tell apart: %s/%d and above were not looked at, ask with --port",
-				p, ports.First,
+				p,
+				ports.First,
 			))
 			break
 		}
@@ -170,7 +171,9 @@ func (o *offline) ports(p firewall.Protocol) (out []firewall.PortRange) {
 	b := bordersOf(o.Rules, o.mentionedPorts(), p)
 	for first, port := 1, 1; port < 1<<16; port++ {
 		if port == 1<<16-1 || b.computed || b.starts[port+1] {
-			out = append(out, firewall.PortRange{Protocol: p, First: uint16(first), Last: uint16(port)})
+			out = append(
+				out, firewall.PortRange{Protocol: p, First: uint16(first), Last: uint16(port)},
+			)
 			first = port + 1
 		}
 	}
@@ -186,7 +189,9 @@ func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 	if o.To.IsValid() {
 		f := o.families[0]
 		r := o.askTo(f, ports)
-		return []offlineRow{row(part{reach: r, families: o.families}, []string{o.To.String()}, o.To)}
+		return []offlineRow{
+			row(part{reach: r, families: o.families}, []string{o.To.String()}, o.To),
+		}
 	}
 	var anywhere part
 	var unnamed []netip.Addr
@@ -398,10 +403,13 @@ func (o *offline) judgeRow(r offlineRow) {
 	if o.report.err != nil {
 		return
 	}
-	if r.possible.networks(maxNetworks) == maxNetworks || r.certain.networks(maxNetworks) == maxNetworks {
+	if r.possible.networks(maxNetworks) == maxNetworks ||
+		r.certain.networks(maxNetworks) == maxNetworks {
 		o.report.err = fmt.Errorf(
 			"the sources that get to %s/%d are more than %d networks, too many to list: leave out long sets",
-			r.protocol, r.first, maxNetworks,
+			r.protocol,
+			r.first,
+			maxNetworks,
 		)
 		return
 	}

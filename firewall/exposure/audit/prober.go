@@ -32,9 +32,21 @@ func (p NetProber) Health(ctx context.Context, at netip.AddrPort, path string, o
 	if over {
 		scheme = "https"
 	}
-	client := http.Client{Timeout: p.Timeout, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: anyCertificate(), Proxy: nil},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+at.String()+path, nil)
+	client := http.Client{
+		Timeout: p.Timeout,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			TLSClientConfig:   anyCertificate(),
+			Proxy:             nil,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	request, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodGet,
+		scheme+"://"+at.String()+path,
+		nil,
+	)
 	if err != nil {
 		return err
 	}

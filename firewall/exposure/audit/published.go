@@ -57,7 +57,9 @@ func (f *finder) ports(
 			few := to-from < 16 // a list of ports rather than a range
 			for first, port := from, from; port <= to; port++ {
 				if port == to || few || starts == nil || starts[port+1] {
-					ports = append(ports, portRange{firewall.Protocol(protocol), uint16(first), uint16(port)})
+					ports = append(
+						ports, portRange{firewall.Protocol(protocol), uint16(first), uint16(port)},
+					)
 					first = port + 1
 				}
 			}

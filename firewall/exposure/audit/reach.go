@@ -29,7 +29,11 @@ type reach struct {
 }
 
 // ask evaluates one question and keeps the ways that a function picks.
-func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exposure.Piece) bool) reach {
+func (a *auditor) ask(
+	e *exposure.Evaluator,
+	q exposure.Question,
+	picks func(exposure.Piece) bool,
+) reach {
 	answer, err := e.EvaluateWithin(q, a.budget)
 	if err != nil {
 		// Questions about a socket and an interface are valid. If one isn't, nothing is known.
@@ -95,7 +99,10 @@ func needsAnswer(p firewall.Protocol) bool { return p == firewall.TCP || p == fi
 // bounds returns the sources that certainly, and those that possibly, get to a target. They are
 // certain only if the answer gets out too. For protocols that don't need an answer, a packet that
 // gets in makes its source possible even if the answer is lost.
-func bounds(answer exposure.Answer, picks func(exposure.Piece) bool) (certain, possible, unanswered exposure.Ranges) {
+func bounds(
+	answer exposure.Answer,
+	picks func(exposure.Piece) bool,
+) (certain, possible, unanswered exposure.Ranges) {
 	certain, possible = answer.Connects(picks)
 	if !needsAnswer(answer.Question.Protocol) {
 		var surely exposure.Ranges
@@ -128,7 +135,15 @@ func (a *auditor) isNowhere(family int, s exposure.Ranges) bool {
 // add joins the sources of another way to the target.
 func (r *reach) add(o reach) {
 	r.unanswered = r.unanswered.union(o.unanswered)
-	r.certain, r.possible, r.nowhere, r.elsewhere = r.certain.union(o.certain), r.possible.union(o.possible), r.nowhere.union(o.nowhere), r.elsewhere.union(o.elsewhere)
+	r.certain, r.possible, r.nowhere, r.elsewhere = r.certain.union(
+		o.certain,
+	), r.possible.union(
+		o.possible,
+	), r.nowhere.union(
+		o.nowhere,
+	), r.elsewhere.union(
+		o.elsewhere,
+	)
 	r.work += o.work
 	for _, d := range o.decided {
 		r.decided = appendOnce(r.decided, d)

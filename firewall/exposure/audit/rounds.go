@@ -61,7 +61,12 @@ func (a *auditor) askAll(ctx context.Context) [][][]part {
 
 // round asks about listeners, each within a budget of its own, and returns what remains of the
 // budgets.
-func (a *auditor) round(ctx context.Context, todo []int, share int, answers [][][]part) []exposure.Budget {
+func (a *auditor) round(
+	ctx context.Context,
+	todo []int,
+	share int,
+	answers [][][]part,
+) []exposure.Budget {
 	budgets := make([]exposure.Budget, len(todo))
 	one := func(i int) {
 		budgets[i].Steps = share

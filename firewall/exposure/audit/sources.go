@@ -89,12 +89,24 @@ func (s sources) simplest(nowhere sources) firewall.Prefixes {
 // martians are sources that the kernel doesn't accept from the wire (net/ipv4/route.c,
 // ip_route_input_slow; net/ipv6/ip6_input.c, which drops IPv4-mapped ones too).
 func martians() sources {
-	s := sourcesOf(firewall.MustPrefixes("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128", "ff00::/8"), firewall.Families...)
+	s := sourcesOf(
+		firewall.MustPrefixes(
+			"0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128",
+			"ff00::/8",
+		),
+		firewall.Families...)
 	mapped := netip.MustParsePrefix("::ffff:0:0/96")
 	last := mapped.Addr().As16()
 	for i := 12; i < 16; i++ {
 		last[i] = 0xff
 	}
-	s[1] = s[1].Union(exposure.NewRanges(exposure.Range{From: exposure.Address(mapped.Addr()), To: exposure.Address(netip.AddrFrom16(last))}))
+	s[1] = s[1].Union(
+		exposure.NewRanges(
+			exposure.Range{
+				From: exposure.Address(mapped.Addr()),
+				To:   exposure.Address(netip.AddrFrom16(last)),
+			},
+		),
+	)
 	return s
 }

@@ -66,9 +66,14 @@ func (a *auditor) published(r portRange, iface string, p part) {
 	var believed reach
 	for _, f := range p.families {
 		q := exposure.Question{Family: f, Protocol: r.protocol, Interface: iface, Port: r.first}
-		believed.add(a.reachUntranslated(q, slices.DeleteFunc(slices.Clone(p.addresses), func(x netip.Addr) bool {
-			return x.Is4() != (f == firewall.IPv4)
-		})))
+		believed.add(
+			a.reachUntranslated(
+				q,
+				slices.DeleteFunc(slices.Clone(p.addresses), func(x netip.Addr) bool {
+					return x.Is4() != (f == firewall.IPv4)
+				}),
+			),
+		)
 	}
 	for port := int(r.first); port <= int(r.last); port++ {
 		a.present[portKey{r.protocol, uint16(port)}] = true
@@ -137,7 +142,10 @@ func (a *auditor) reachUntranslated(q exposure.Question, dialled []netip.Addr) r
 	for _, alike := range a.untranslated.GroupAddresses(q.Family, q.Protocol, q.Port, dialled) {
 		q.Destination = alike[0]
 		all.add(
-			a.ask(a.untranslated, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered }),
+			a.ask(
+				a.untranslated, q,
+				func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered },
+			),
 		)
 	}
 	return all
@@ -183,7 +191,9 @@ func (a *auditor) refusing(targets []string, p firewall.Protocol, iface string) 
 			takers, known = sockets.Takers(a.listeners, p, at.Addr(), at.Port(), iface), true
 		}
 		if known && len(takers) == 0 {
-			out = append(out, fmt.Sprintf("nothing listens at %s, one of %d targets", t, len(targets)))
+			out = append(
+				out, fmt.Sprintf("nothing listens at %s, one of %d targets", t, len(targets)),
+			)
 		}
 	}
 	return out

@@ -33,7 +33,10 @@ func Ruleset(rs *exposure.Ruleset) string {
 		for _, c := range t.Chains {
 			fmt.Fprintf(&b, "  chain %s", c.Name)
 			if c.Base != nil {
-				fmt.Fprintf(&b, " %v %v %d policy %v", c.Base.Type, c.Base.Hook, c.Base.Priority, c.Base.Policy)
+				fmt.Fprintf(
+					&b, " %v %v %d policy %v", c.Base.Type, c.Base.Hook, c.Base.Priority,
+					c.Base.Policy,
+				)
 				if len(c.Base.Devices) > 0 {
 					fmt.Fprintf(&b, " devices %v", c.Base.Devices)
 				}
@@ -134,7 +137,9 @@ func Statement(s exposure.Statement) string {
 }
 
 func verdict(v exposure.Verdict) string {
-	return strings.TrimSpace(strings.Join(strings.Fields(fmt.Sprintf("%v %s %s", v.Kind, v.Chain, v.With)), " "))
+	return strings.TrimSpace(
+		strings.Join(strings.Fields(fmt.Sprintf("%v %s %s", v.Kind, v.Chain, v.With)), " "),
+	)
 }
 
 // Key prints a tuple of operands.
@@ -161,11 +166,20 @@ func Operand(o exposure.Operand) string {
 				flags += x.name
 			}
 		}
-		s = fmt.Sprintf("fib %s%s %s", [...]string{"saddr", "daddr"}[f.Of&1], flags, [...]string{"type", "oif", "oifname", "exists", "reverse-path"}[f.Want%5])
+		s = fmt.Sprintf(
+			"fib %s%s %s", [...]string{"saddr", "daddr"}[f.Of&1], flags,
+			[...]string{"type", "oif", "oifname", "exists", "reverse-path"}[f.Want%5],
+		)
 	case exposure.FieldRaw:
-		s = strings.Replace(s, "payload", fmt.Sprintf("payload(%d,%d,%d,%d)", o.Raw.Base, o.Raw.Offset, o.Raw.Bits, o.Raw.Header), 1)
+		s = strings.Replace(
+			s, "payload",
+			fmt.Sprintf("payload(%d,%d,%d,%d)", o.Raw.Base, o.Raw.Offset, o.Raw.Bits, o.Raw.Header),
+			1,
+		)
 	case exposure.FieldMap:
-		s = fmt.Sprintf("map(%s in %s column %d)", Key(o.Lookup.Key), Set(o.Lookup.In), o.Lookup.Column)
+		s = fmt.Sprintf(
+			"map(%s in %s column %d)", Key(o.Lookup.Key), Set(o.Lookup.In), o.Lookup.Column,
+		)
 	case exposure.FieldUnknown:
 		if !o.Max.IsZero() {
 			s += fmt.Sprintf(" up to %v", o.Max)
@@ -248,7 +262,8 @@ func entry(s *exposure.Set, i int) string {
 func rangeText(r exposure.Range) string {
 	switch {
 	case r.From == r.To:
-		if name := r.From.Text(); len(name) > 1 && name[0] >= 'a' && r.From.Compare(exposure.Ones(119)) > 0 {
+		if name := r.From.Text(); len(name) > 1 && name[0] >= 'a' &&
+			r.From.Compare(exposure.Ones(119)) > 0 {
 			return name
 		}
 		return r.From.String()

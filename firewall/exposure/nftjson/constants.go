@@ -20,7 +20,12 @@ var widths = map[string]int{
 }
 
 // bitmasks are the kinds for which a list means an or.
-var bitmasks = map[string]bool{"ct_state": true, "ct_status": true, "ct_label": true, "tcp_flag": true}
+var bitmasks = map[string]bool{
+	"ct_state":  true,
+	"ct_status": true,
+	"ct_label":  true,
+	"tcp_flag":  true,
+}
 
 // symbols are the names that nft prints for numbers (the symbol tables of src/ct.c, meta.c,
 // proto.c, fib.c, rt.c of nftables).

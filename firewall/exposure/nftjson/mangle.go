@@ -14,8 +14,9 @@ func (r *ruleReader) mangle(s any, args map[string]any) {
 		}
 		r.add(exposure.Assign{To: to.Field, Value: r.values(to, args["value"])})
 		return
-	case exposure.FieldMark, exposure.FieldCTMark, exposure.FieldCTZone, exposure.FieldDest4, exposure.FieldDest6, exposure.FieldDport,
-		exposure.FieldSource4, exposure.FieldSource6, exposure.FieldSport:
+	case exposure.FieldMark, exposure.FieldCTMark, exposure.FieldCTZone, exposure.FieldDest4,
+		exposure.FieldDest6, exposure.FieldDport, exposure.FieldSource4, exposure.FieldSource6,
+		exposure.FieldSport:
 		if to.Operand == exposure.Of(to.Field) {
 			r.add(exposure.Assign{To: to.Field, Value: r.values(to, args["value"])})
 			return
@@ -25,7 +26,9 @@ func (r *ruleReader) mangle(s any, args map[string]any) {
 			r.add(exposure.NoEffect{Text: text(s)})
 			return
 		}
-		r.add(exposure.Assign{To: exposure.FieldRaw, Raw: to.Raw, Value: r.values(to, args["value"])})
+		r.add(
+			exposure.Assign{To: exposure.FieldRaw, Raw: to.Raw, Value: r.values(to, args["value"])},
+		)
 		return
 	}
 	if harmless(key) {
@@ -49,7 +52,8 @@ func harmless(key map[string]any) bool {
 		if harmlessKeys[name][textOf(args["key"])] || harmlessKeys[name][textOf(args["field"])] {
 			return true
 		}
-		if protocol := textOf(args["protocol"]); name == "payload" && (protocol == "ip" || protocol == "ip6") {
+		if protocol := textOf(args["protocol"]); name == "payload" &&
+			(protocol == "ip" || protocol == "ip6") {
 			switch textOf(args["field"]) {
 			case "dscp", "ecn", "ttl", "hoplimit", "flowlabel":
 				return true

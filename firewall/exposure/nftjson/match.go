@@ -127,7 +127,8 @@ func compareOne(o read, op string, right any) (exposure.Match, bool) {
 		return exposure.Match{}, false
 	}
 	top := exposure.Ones(o.Width())
-	from := exposure.NewRanges(exposure.Range{From: v, To: exposure.Ones(128)}).Intersect(exposure.NewRanges(exposure.Range{To: top}))
+	from := exposure.NewRanges(exposure.Range{From: v, To: exposure.Ones(128)}).
+		Intersect(exposure.NewRanges(exposure.Range{To: top}))
 	all := exposure.NewRanges(exposure.Range{To: top})
 	exact := exposure.NewRanges(exposure.One(v))
 	switch op {

@@ -9,8 +9,11 @@ import (
 // nat translates {"dnat": {"addr": …, "port": …, "family": …, "flags": …}}, snat, masquerade and
 // redirect.
 func (r *ruleReader) nat(name string, args map[string]any) {
-	n := exposure.NAT{Kind: map[string]exposure.NATKind{"dnat": exposure.NATDestination, "redirect": exposure.NATRedirect, "snat": exposure.NATSource,
-		"masquerade": exposure.NATMasquerade}[name], Family: r.natFamily(args)}
+	n := exposure.NAT{
+		Kind: map[string]exposure.NATKind{"dnat": exposure.NATDestination, "redirect": exposure.NATRedirect, "snat": exposure.NATSource,
+			"masquerade": exposure.NATMasquerade}[name],
+		Family: r.natFamily(args),
+	}
 	var flags []string
 	netmap := false
 	for _, f := range listOf(args["flags"]) {
@@ -82,7 +85,10 @@ func (r *ruleReader) natMap(n *exposure.NAT, v any, args map[string]any, width i
 		return
 	}
 	column := func(c int) *exposure.Operand {
-		return &exposure.Operand{Field: exposure.FieldMap, Lookup: &exposure.Lookup{Key: key, In: in, Column: c}}
+		return &exposure.Operand{
+			Field:  exposure.FieldMap,
+			Lookup: &exposure.Lookup{Key: key, In: in, Column: c},
+		}
 	}
 	switch parts := partsOf(in, r.table, args); {
 	case parts == 1 && in.DataWidth == 1:

@@ -24,11 +24,20 @@ func (r *ruleReader) add(s exposure.Statement) { r.out = append(r.out, s) }
 // addImplied adds the match that an expression implies and nft's listing omits.
 func (r *ruleReader) addImplied(version exposure.Family, protocol int) {
 	if version != exposure.FamilyUnspec && r.version != version {
-		r.add(exposure.In(exposure.Of(exposure.FieldNFProto), exposure.One(exposure.Number(uint64(version)))))
+		r.add(
+			exposure.In(
+				exposure.Of(exposure.FieldNFProto), exposure.One(exposure.Number(uint64(version))),
+			),
+		)
 		r.version = version
 	}
 	if protocol >= 0 && r.protocol != protocol+1 {
-		r.add(exposure.In(exposure.Of(exposure.FieldProtocol), exposure.One(exposure.Number(uint64(protocol)))))
+		r.add(
+			exposure.In(
+				exposure.Of(exposure.FieldProtocol),
+				exposure.One(exposure.Number(uint64(protocol))),
+			),
+		)
 		r.protocol = protocol + 1
 	}
 }
@@ -297,7 +306,10 @@ func (r *ruleReader) mapped(e any, args map[string]any) read {
 	if len(dataKinds) > 0 {
 		kind = dataKinds[0]
 	}
-	return read{exposure.Operand{Field: exposure.FieldMap, Lookup: &exposure.Lookup{Key: key, In: in}}, kind}
+	return read{
+		exposure.Operand{Field: exposure.FieldMap, Lookup: &exposure.Lookup{Key: key, In: in}},
+		kind,
+	}
 }
 
 // lookup reads {"key": …, "data": …}: the key, and a named or anonymous map.

@@ -27,5 +27,11 @@ func rateOf(statement map[string]any) exposure.Rate {
 		return exposure.Rate{}
 	}
 	burst, _ := strconv.ParseUint(text(args["burst"]), 10, 64)
-	return exposure.Rate{Count: count, Per: per, Burst: burst, Over: args["inv"] == true, Shared: true}
+	return exposure.Rate{
+		Count:  count,
+		Per:    per,
+		Burst:  burst,
+		Over:   args["inv"] == true,
+		Shared: true,
+	}
 }

@@ -25,7 +25,10 @@ func ReadJSON(name string, r io.Reader, rs *exposure.Ruleset) error {
 	case err != nil:
 		return fmt.Errorf("%s: %w", name, err)
 	case len(text) > Limit:
-		return fmt.Errorf("%s: more than %d MiB: list the tables that matter one by one (`nft -j list table …`)", name, Limit>>20)
+		return fmt.Errorf(
+			"%s: more than %d MiB: list the tables that matter one by one (`nft -j list table …`)",
+			name, Limit>>20,
+		)
 	}
 	objects, err := objectsOf(text)
 	if err == nil {
@@ -92,8 +95,11 @@ func objectsOf(text []byte) (out []object, err error) {
 			return out, nil
 		}
 		if text[at] != '{' {
-			return nil, &positionError{int64(at), errors.New("this follows the listing and isn't a listing: " +
-				"leave it out, or give it as a file of its own")}
+			return nil, &positionError{
+				int64(at),
+				errors.New("this follows the listing and isn't a listing: " +
+					"leave it out, or give it as a file of its own"),
+			}
 		}
 	}
 }
@@ -135,7 +141,12 @@ func listingOf(text []byte) ([]object, error) {
 			return fail(err)
 		}
 		if len(member) != 1 {
-			return fail(fmt.Errorf("%s: an object with %d names, where there has to be one", notListing, len(member)))
+			return fail(
+				fmt.Errorf(
+					"%s: an object with %d names, where there has to be one", notListing,
+					len(member),
+				),
+			)
 		}
 		for kind, body := range member {
 			out = append(out, object{kind, body, start})

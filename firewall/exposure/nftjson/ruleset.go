@@ -78,8 +78,12 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 		switch o.kind {
 		case "metainfo", "table", "chain", "set", "map", "element", "rule":
 			byKind[o.kind] = append(byKind[o.kind], o)
-		case "add", "create", "insert", "delete", "replace", "flush", "rename", "reset", "list", "destroy":
-			return o.errorf("%s: it holds the command %q. Take it with `nft -j list ruleset`", notListing, o.kind)
+		case "add", "create", "insert", "delete", "replace", "flush", "rename", "reset", "list",
+			"destroy":
+			return o.errorf(
+				"%s: it holds the command %q. Take it with `nft -j list ruleset`", notListing,
+				o.kind,
+			)
 		default:
 			byKind["other"] = append(byKind["other"], o)
 		}
@@ -137,7 +141,12 @@ func (d *Document) AddTable(in Table) error {
 	if d.byName[key] != nil {
 		return fmt.Errorf("table %s %s is there twice: give each listing once", in.Family, in.Name)
 	}
-	model := &exposure.Table{System: exposure.NFTables, Family: family, Name: in.Name, Origin: d.origin(in.Line)}
+	model := &exposure.Table{
+		System: exposure.NFTables,
+		Family: family,
+		Name:   in.Name,
+		Origin: d.origin(in.Line),
+	}
 	t := &table{model, map[string]*set{}}
 	for _, flag := range listOf(in.Flags) {
 		switch flag {
@@ -145,8 +154,17 @@ func (d *Document) AddTable(in Table) error {
 			t.Dormant = true
 		case "owner", "persist":
 		default:
-			d.missing = append(d.missing, exposure.Missing{Family: family, What: fmt.Sprintf("table %s %s", in.Family, in.Name),
-				Why: fmt.Sprintf("its flag, printed as %q, doesn't tell whether the table is dormant; a newer nft would", fmt.Sprint(flag))})
+			d.missing = append(
+				d.missing,
+				exposure.Missing{
+					Family: family,
+					What:   fmt.Sprintf("table %s %s", in.Family, in.Name),
+					Why: fmt.Sprintf(
+						"its flag, printed as %q, doesn't tell whether the table is dormant; a newer nft would",
+						fmt.Sprint(flag),
+					),
+				},
+			)
 		}
 	}
 	d.byName[key] = t
@@ -168,8 +186,10 @@ func listOf(v any) []any {
 func (d *Document) find(kind string, p Place) (*table, error) {
 	t := d.byName[Place{Family: p.Family, Table: p.Table}]
 	if t == nil {
-		return nil, fmt.Errorf("%s %q belongs to table %s %s, which isn't in the listing: is something cut out?",
-			kind, p.Name, p.Family, p.Table)
+		return nil, fmt.Errorf(
+			"%s %q belongs to table %s %s, which isn't in the listing: is something cut out?", kind,
+			p.Name, p.Family, p.Table,
+		)
 	}
 	return t, nil
 }
@@ -190,10 +210,18 @@ func (d *Document) AddChain(in Chain) error {
 		priority, err := in.Prio.Int64()
 		policy, ok3 := map[string]exposure.VerdictKind{"": exposure.VerdictAccept, "accept": exposure.VerdictAccept, "drop": exposure.VerdictDrop}[in.Policy]
 		if !ok1 || !ok2 || !ok3 || err != nil || priority != int64(int32(priority)) {
-			return fmt.Errorf("chain %s %s %s: type %q, hook %q, priority %q, policy %q don't make a base chain",
-				in.Family, in.Table, in.Name, in.Type, in.Hook, in.Prio, in.Policy)
+			return fmt.Errorf(
+				"chain %s %s %s: type %q, hook %q, priority %q, policy %q don't make a base chain",
+				in.Family, in.Table, in.Name, in.Type, in.Hook, in.Prio, in.Policy,
+			)
 		}
-		c.Base = &exposure.Base{Type: kind, Hook: hook, Priority: int32(priority), Policy: policy, Rank: -d.base}
+		c.Base = &exposure.Base{
+			Type:     kind,
+			Hook:     hook,
+			Priority: int32(priority),
+			Policy:   policy,
+			Rank:     -d.base,
+		}
 		d.base++
 		for _, dev := range listOf(in.Dev) {
 			c.Base.Devices = append(c.Base.Devices, fmt.Sprint(dev))
@@ -207,12 +235,17 @@ func (d *Document) AddChain(in Chain) error {
 // has no effect on any device.
 func (d *Document) checkDevices(t *table) {
 	for _, c := range t.Chains {
-		if c.Base == nil || c.Base.Hook != exposure.HookIngress && c.Base.Hook != exposure.HookEgress || len(c.Base.Devices) > 0 {
+		if c.Base == nil ||
+			c.Base.Hook != exposure.HookIngress && c.Base.Hook != exposure.HookEgress ||
+			len(c.Base.Devices) > 0 {
 			continue
 		}
 		if len(c.Rules) > 0 || c.Base.Policy != exposure.VerdictAccept {
-			d.missing = append(d.missing, exposure.Missing{Family: t.Family, What: "the devices of chain " + c.Where(),
-				Why: "this nft doesn't print them; a newer one does"})
+			d.missing = append(
+				d.missing,
+				exposure.Missing{Family: t.Family, What: "the devices of chain " + c.Where(),
+					Why: "this nft doesn't print them; a newer one does"},
+			)
 		}
 	}
 }
@@ -225,8 +258,10 @@ func (d *Document) AddRule(in Rule) error {
 	}
 	c := t.Chain(in.Chain)
 	if c == nil {
-		return fmt.Errorf("a rule of chain %s %s %s, which isn't in the listing: is something cut out?",
-			in.Family, in.Table, in.Chain)
+		return fmt.Errorf(
+			"a rule of chain %s %s %s, which isn't in the listing: is something cut out?",
+			in.Family, in.Table, in.Chain,
+		)
 	}
 	d.finishSets()
 	r := ruleReader{table: t, version: t.Family}
@@ -241,8 +276,16 @@ func (d *Document) AddRule(in Rule) error {
 			r.statement(s, i == len(in.Expr)-1)
 		}
 	}
-	c.AddRule(&exposure.Rule{Statements: r.out, Text: line, Comment: in.Comment, Handle: in.Handle, Number: len(c.Rules) + 1,
-		Origin: d.origin(in.Line)})
+	c.AddRule(
+		&exposure.Rule{
+			Statements: r.out,
+			Text:       line,
+			Comment:    in.Comment,
+			Handle:     in.Handle,
+			Number:     len(c.Rules) + 1,
+			Origin:     d.origin(in.Line),
+		},
+	)
 	return nil
 }
 

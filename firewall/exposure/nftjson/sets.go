@@ -44,10 +44,23 @@ func (d *Document) AddSet(in Set) error {
 		return fmt.Errorf("set %s %s %s is there twice", in.Family, in.Table, in.Name)
 	}
 	if tooDeep(in.Type, maxDepth) || tooDeep(in.Map, maxDepth) || tooDeep(in.Stmt, maxDepth) {
-		return fmt.Errorf("set %s %s %s is nested deeper than nft nests", in.Family, in.Table, in.Name)
+		return fmt.Errorf(
+			"set %s %s %s is nested deeper than nft nests", in.Family, in.Table, in.Name,
+		)
 	}
-	s := &set{kinds: kindsOfType(in.Type), dataKinds: kindsOfType(in.Map), isMap: in.IsMap, condition: conditionOf(in.Stmt)}
-	s.model = &exposure.Set{Name: in.Name, Columns: s.kinds, Width: len(s.kinds), Size: max(in.Size, 0), Origin: d.origin(in.Line)}
+	s := &set{
+		kinds:     kindsOfType(in.Type),
+		dataKinds: kindsOfType(in.Map),
+		isMap:     in.IsMap,
+		condition: conditionOf(in.Stmt),
+	}
+	s.model = &exposure.Set{
+		Name:    in.Name,
+		Columns: s.kinds,
+		Width:   len(s.kinds),
+		Size:    max(in.Size, 0),
+		Origin:  d.origin(in.Line),
+	}
 	for _, flag := range listOf(in.Flags) {
 		s.model.Grows = s.model.Grows || flag == "dynamic"
 	}
@@ -106,8 +119,10 @@ func (d *Document) AddElements(in Place, list iter.Seq[any]) error {
 	}
 	s := t.sets[in.Name]
 	if s == nil {
-		return fmt.Errorf("elements of set %s %s %s, which isn't in the listing: is something cut out?",
-			in.Family, in.Table, in.Name)
+		return fmt.Errorf(
+			"elements of set %s %s %s, which isn't in the listing: is something cut out?",
+			in.Family, in.Table, in.Name,
+		)
 	}
 	if len(s.kinds) > 0 {
 		s.add(list)

@@ -11,7 +11,12 @@ var noEffect = map[string]bool{
 }
 
 // unknownMatches are statements that hold or not, depending on what can't be known.
-var unknownMatches = map[string]bool{"limit": true, "quota": true, "ct count": true, "connlimit": true}
+var unknownMatches = map[string]bool{
+	"limit":     true,
+	"quota":     true,
+	"ct count":  true,
+	"connlimit": true,
+}
 
 // statement translates one statement of a rule. last: it is the rule's last.
 func (r *ruleReader) statement(s map[string]any, last bool) {
@@ -89,7 +94,8 @@ func verdictOf(m map[string]any) (exposure.Verdict, bool) {
 
 func (r *ruleReader) verdictMap(s any, args map[string]any) {
 	key, in, _ := r.lookup(args)
-	if in == nil || in.Width != len(key) || in.Unknown == "" && in.Len() > 0 && len(in.Verdicts) == 0 {
+	if in == nil || in.Width != len(key) ||
+		in.Unknown == "" && in.Len() > 0 && len(in.Verdicts) == 0 {
 		r.add(exposure.Unknown{Text: text(s), Effect: true})
 		return
 	}
@@ -161,7 +167,13 @@ func (r *ruleReader) meter(s any, args map[string]any) {
 	name := textOf(args["name"])
 	in := r.table.sets[name]
 	if in == nil {
-		in = &set{model: &exposure.Set{Name: name, Width: len(key), Unknown: "the elements of a meter aren't in the listing"}}
+		in = &set{
+			model: &exposure.Set{
+				Name:    name,
+				Width:   len(key),
+				Unknown: "the elements of a meter aren't in the listing",
+			},
+		}
 	}
 	size, _ := intOf(args["size"])
 	in.model.Size = max(in.model.Size, size)

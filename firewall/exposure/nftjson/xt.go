@@ -52,7 +52,12 @@ func (r *ruleReader) xtTarget(s any, name string) exposure.Statement {
 		return exposure.Assign{To: exposure.FieldMark, Value: []exposure.Operand{o.Operand}}
 	case "DNAT", "REDIRECT":
 		if r.table.Family == exposure.FamilyIPv4 {
-			return exposure.NAT{Kind: exposure.NATDestination, Family: exposure.FamilyIPv4, Addr: unknownOperand(s, 32), Port: unknownOperand(s, 16)}
+			return exposure.NAT{
+				Kind:   exposure.NATDestination,
+				Family: exposure.FamilyIPv4,
+				Addr:   unknownOperand(s, 32),
+				Port:   unknownOperand(s, 16),
+			}
 		}
 	}
 	if xtables.NoEffect(name) {

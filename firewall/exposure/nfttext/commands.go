@@ -20,15 +20,19 @@ func (s *script) rule(insert bool) error {
 	}
 	c := owner.chainNames[t.text]
 	if c == nil {
-		return errorAt(t.at, "a rule of chain %s of table %s %s, which isn't there: is something cut out?",
-			shorten(t.text), owner.Family, owner.Name)
+		return errorAt(
+			t.at, "a rule of chain %s of table %s %s, which isn't there: is something cut out?",
+			shorten(t.text), owner.Family, owner.Name,
+		)
 	}
 	next, err := s.peek()
 	if err != nil {
 		return err
 	}
 	if next.is("position", "index", "handle") {
-		return errorAt(next.at, "a rule by its %s: give the output of `nft list ruleset` instead", next.text)
+		return errorAt(
+			next.at, "a rule by its %s: give the output of `nft list ruleset` instead", next.text,
+		)
 	}
 	part, err := s.span()
 	if insert {
@@ -54,8 +58,10 @@ func (s *script) element() error {
 	}
 	x := owner.setNames[t.text]
 	if x == nil {
-		return errorAt(t.at, "elements of set %s of table %s %s, which isn't there: is something cut out?",
-			shorten(t.text), owner.Family, owner.Name)
+		return errorAt(
+			t.at, "elements of set %s of table %s %s, which isn't there: is something cut out?",
+			shorten(t.text), owner.Family, owner.Name,
+		)
 	}
 	part, err := s.span()
 	x.elements = append(x.elements, part)
@@ -111,7 +117,9 @@ func (s *script) remove(verb token) error {
 		return s.line()
 	}
 	what := fmt.Sprint(verb.text, " ", shorten(object.text))
-	return errorAt(verb.at, "%q is not followed: give the output of `nft list ruleset` instead", what)
+	return errorAt(
+		verb.at, "%q is not followed: give the output of `nft list ruleset` instead", what,
+	)
 }
 
 // Statement returns the end of the command that begins at an offset of a text: after its line or

@@ -45,7 +45,8 @@ func (l *lexer) named() (name string, ok bool, err error) {
 	if err != nil {
 		return "", true, err
 	}
-	field := headerFields[t.text] != nil || primaries[t.text] != nil || slices.Contains(unqualified, t.text)
+	field := headerFields[t.text] != nil || primaries[t.text] != nil ||
+		slices.Contains(unqualified, t.text)
 	if t.kind == word && field {
 		_, err = l.key()
 		return "of a map", true, err

@@ -145,7 +145,9 @@ func (l *lexer) expand(t token) error {
 		return errorAt(t.at, "%s is not defined before", t.text)
 	}
 	if l.defines.expanded += len(tokens); l.defines.expanded > maxExpanded {
-		return errorAt(t.at, "what is defined takes more than %d words where it is used", maxExpanded)
+		return errorAt(
+			t.at, "what is defined takes more than %d words where it is used", maxExpanded,
+		)
 	}
 	for i := len(tokens) - 1; i >= 0; i-- {
 		x := tokens[i]
@@ -220,7 +222,8 @@ func (l *lexer) word() token {
 	at := l.pos
 	for l.pos < l.end {
 		c := l.text[l.pos]
-		if c <= ' ' || c == ';' || c == '#' || c == '"' || c == '\'' || strings.IndexByte(signs, c) >= 0 {
+		if c <= ' ' || c == ';' || c == '#' || c == '"' || c == '\'' ||
+			strings.IndexByte(signs, c) >= 0 {
 			break
 		}
 		if c == '\\' && l.pos+1 < l.end && (l.text[l.pos+1] == '\n' || l.text[l.pos+1] == '\r') {

@@ -32,12 +32,18 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 	case err != nil:
 		return fmt.Errorf("%s: %w", name, err)
 	case len(b) > Limit:
-		return fmt.Errorf("%s: more than %d MiB: list the tables that matter one by one (`nft list table …`)",
-			name, Limit>>20)
+		return fmt.Errorf(
+			"%s: more than %d MiB: list the tables that matter one by one (`nft list table …`)",
+			name, Limit>>20,
+		)
 	}
 	text := string(b)
 	s := &script{lines: newLines(text),
-		lexer: lexer{text: text, end: len(text), defines: &defines{values: map[string][]definition{}}}}
+		lexer: lexer{
+			text:    text,
+			end:     len(text),
+			defines: &defines{values: map[string][]definition{}},
+		}}
 	if err = s.commands(); err == nil {
 		err = s.fill(name, rs)
 	}

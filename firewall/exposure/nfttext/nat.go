@@ -158,7 +158,8 @@ func (l *lexer) ownPort(body expr) error {
 	} else if t.kind == word && t.text[0] == ':' {
 		t.text = t.text[1:]
 	}
-	if _, known := iana.Service(t.text); t.kind == word && (known || t.text[0] >= '0' && t.text[0] <= '9') {
+	if _, known := iana.Service(t.text); t.kind == word &&
+		(known || t.text[0] >= '0' && t.text[0] <= '9') {
 		body["port"] = number(t.text)
 		return nil
 	}

@@ -12,13 +12,17 @@ var headerFields = map[string][]string{
 	"arp":   {"htype", "ptype", "hlen", "plen", "operation"},
 	"ip": {"version", "hdrlength", "dscp", "ecn", "length", "id", "frag-off", "ttl", "protocol",
 		"checksum", "saddr", "daddr"},
-	"ip6":  {"version", "dscp", "ecn", "flowlabel", "length", "nexthdr", "hoplimit", "saddr", "daddr"},
+	"ip6": {
+		"version", "dscp", "ecn", "flowlabel", "length", "nexthdr", "hoplimit", "saddr", "daddr",
+	},
 	"icmp": {"type", "code", "checksum", "id", "sequence", "gateway", "mtu"},
 	"igmp": {"type", "checksum", "mrt", "group"},
 	"icmpv6": {"type", "code", "checksum", "parameter-problem", "packet-too-big", "id", "sequence",
 		"max-delay", "mtu", "taddr", "daddr"},
-	"tcp": {"sport", "dport", "sequence", "ackseq", "doff", "reserved", "flags", "window", "checksum",
-		"urgptr"},
+	"tcp": {
+		"sport", "dport", "sequence", "ackseq", "doff", "reserved", "flags", "window", "checksum",
+		"urgptr",
+	},
 	"udp":     {"sport", "dport", "length", "checksum"},
 	"udplite": {"sport", "dport", "csumcov", "checksum"},
 	"sctp":    {"sport", "dport", "vtag", "checksum"},
@@ -30,9 +34,11 @@ var headerFields = map[string][]string{
 }
 
 // unqualified are the meta keys that may be written without "meta".
-var unqualified = []string{"mark", "iif", "iifname", "iiftype", "iifgroup", "oif", "oifname", "oiftype",
-	"oifgroup", "skuid", "skgid", "nftrace", "rtclassid", "ibriport", "ibrname", "obriport", "obrname",
-	"pkttype", "cpu", "cgroup"}
+var unqualified = []string{
+	"mark", "iif", "iifname", "iiftype", "iifgroup", "oif", "oifname", "oiftype", "oifgroup",
+	"skuid", "skgid", "nftrace", "rtclassid", "ibriport", "ibrname", "obriport", "obrname",
+	"pkttype", "cpu", "cgroup",
+}
 
 // extensions are the IPv6 extension headers whose fields expressions name.
 var extensions = []string{"hbh", "frag", "dst", "mh", "srh", "rt0", "rt2"}

@@ -225,7 +225,10 @@ func (s *script) define() error {
 			continue
 		}
 		if s.defines.kept++; s.defines.kept > maxExpanded {
-			return errorAt(t.at, "what is defined has more than %d words: put long lists into sets", maxExpanded)
+			return errorAt(
+				t.at, "what is defined has more than %d words: put long lists into sets",
+				maxExpanded,
+			)
 		}
 		tokens = append(tokens, t)
 	}
@@ -291,8 +294,12 @@ func (s *script) object(t token, insert bool) error {
 		}
 		return s.other(owner, kind)
 	}
-	return errorAt(t.at, "%q isn't one of nft's commands that make a ruleset: give the output of `nft list ruleset`, "+
-		"or the file that nft -f loads", shorten(t.text))
+	return errorAt(
+		t.at,
+		"%q isn't one of nft's commands that make a ruleset: give the output of `nft list ruleset`, "+
+			"or the file that nft -f loads",
+		shorten(t.text),
+	)
 }
 
 // block reads the lines of a block, if there is one.

@@ -62,7 +62,12 @@ func (b fields) onePort(i int) (from, to uint16) {
 // conntrackOf reads the fields of all revisions. The bits of match_flags and invert_flags are
 // XT_CONNTRACK_*: 0 state, 1 protocol, 2 to 5 the addresses, 6 status, 7 expiry, 8 to 11 the ports,
 // 12 the direction.
-func conntrackOf(c Context, b fields, states, status uint16, port func(int) (uint16, uint16)) []exposure.Statement {
+func conntrackOf(
+	c Context,
+	b fields,
+	states, status uint16,
+	port func(int) (uint16, uint16),
+) []exposure.Statement {
 	flags, inverted := b.u16(ctFlags), b.u16(ctInvert)
 	has := func(bit int) (has, not bool) { return flags>>bit&1 != 0, inverted>>bit&1 != 0 }
 	var ct xtmatch.Conntrack
@@ -83,11 +88,17 @@ func conntrackOf(c Context, b fields, states, status uint16, port func(int) (uin
 	for i, f := range ctFields {
 		if ok, not := has(2 + i); ok {
 			value, mask := b.value(32*i, c.Family), b.value(32*i+16, c.Family)
-			option("--"+f.name, not, xtmatch.ConntrackAddress(ctAddress(i, c.Family), value, mask, not))
+			option(
+				"--"+f.name, not,
+				xtmatch.ConntrackAddress(ctAddress(i, c.Family), value, mask, not),
+			)
 		}
 	}
 	if ok, not := has(1); ok {
-		option(fmt.Sprintf("--ctproto %d", b.u16(ctProto)), not, xtmatch.ConntrackProtocol(b.u16(ctProto), not))
+		option(
+			fmt.Sprintf("--ctproto %d", b.u16(ctProto)), not,
+			xtmatch.ConntrackProtocol(b.u16(ctProto), not),
+		)
 	}
 	for i, f := range ctFields {
 		if ok, not := has(8 + i); ok {
@@ -111,7 +122,8 @@ func conntrackOf(c Context, b fields, states, status uint16, port func(int) (uin
 	if out := ct.Statements(); out != nil {
 		return out
 	}
-	if ct.State == nil && len(text) == 0 { // without options, conntrack_mt holds if there is a connection
+	if ct.State == nil &&
+		len(text) == 0 { // without options, conntrack_mt holds if there is a connection
 		return one(exposure.In(exposure.Of(exposure.FieldCTProtocol), exposure.Full(8)))
 	}
 	return none()

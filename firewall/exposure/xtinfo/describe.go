@@ -40,9 +40,14 @@ var descriptions = map[key]struct {
 		return fmt.Sprintf("routing header of type %d", b.u32(0))
 	}},
 	// struct xt_string_info { u16 from, to; char algo[16], pattern[128]; u8 patlen; … }.
-	{"string", 1}: {149, func(b fields) string { return fmt.Sprintf("string %q", b[20:20+min(int(b.u8(148)), 128)]) }},
+	{"string", 1}: {
+		149,
+		func(b fields) string { return fmt.Sprintf("string %q", b[20:20+min(int(b.u8(148)), 128)]) },
+	},
 	// struct xt_quota_info { u32 flags; u64 quota; … }.
-	{"quota", 0}:     {16, func(b fields) string { return fmt.Sprintf("quota %d bytes", b.u64(8)) }},
+	{"quota", 0}: {
+		16, func(b fields) string { return fmt.Sprintf("quota %d bytes", b.u64(8)) },
+	},
 	{"hashlimit", 3}: {298, hashlimitText},
 	// struct xt_nfacct_match_info { char name[32]; … }: holds for every packet, unless the object
 	// has a quota (nfacct_mt in net/netfilter/xt_nfacct.c), which the rule doesn't contain.

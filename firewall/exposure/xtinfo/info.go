@@ -116,7 +116,8 @@ func Target(c Context, i Info) []exposure.Statement {
 }
 
 func unknownText(what string, i Info) string {
-	if describe, ok := descriptions[key{i.Name, i.Revision}]; ok && what == "match" && len(i.Data) >= describe.size {
+	if describe, ok := descriptions[key{i.Name, i.Revision}]; ok && what == "match" &&
+		len(i.Data) >= describe.size {
 		return describe.text(i.Data)
 	}
 	return fmt.Sprintf("xt %s %q revision %d", what, i.Name, i.Revision)

@@ -15,24 +15,37 @@ var matches map[key]layout
 
 func init() { // the table and its decoders refer to each other
 	matches = map[key]layout{
-		{"tcp", 0}: {12, tcp}, {"udp", 0}: {9, udp}, {"udplite", 0}: {9, udp}, {"sctp", 0}: {292, sctp},
-		{"icmp", 0}: {4, icmp}, {"icmp6", 0}: {4, icmp6},
-		{"multiport", 0}: {32, multiport0}, {"multiport", 1}: {48, multiport1},
-		{"addrtype", 0}: {12, addrtype0}, {"addrtype", 1}: {8, addrtype1},
-		{"mark", 1}: {
-			9,
-			mark(exposure.FieldMark),
-		}, {"connmark", 1}: {9, mark(exposure.FieldCTMark)}, {"connlabel", 0}: {4, connlabel},
-		{"iprange", 1}: {65, iprange}, {"mac", 0}: {12, mac}, {"physdev", 0}: {66, physdev},
-		{"pkttype", 0}: {8, pkttype}, {"devgroup", 0}: {20, devgroup}, {"rpfilter", 0}: {1, rpfilter},
-		{"state", 0}: {4, state},
-		{"conntrack", 1}: {
-			152,
-			conntrack1,
-		}, {"conntrack", 2}: {154, conntrack2}, {"conntrack", 3}: {164, conntrack3},
-		{"set", 1}: {4, set}, {"set", 2}: {4, set}, {"set", 3}: {40, set3}, {"set", 4}: {44, set4},
-		{"socket", 3}: {1, socket3},
-		{"ttl", 0}:    {2, ttl}, {"hl", 0}: {2, ttl}, {"length", 0}: {5, length},
+		{"tcp", 0}:       {12, tcp},
+		{"udp", 0}:       {9, udp},
+		{"udplite", 0}:   {9, udp},
+		{"sctp", 0}:      {292, sctp},
+		{"icmp", 0}:      {4, icmp},
+		{"icmp6", 0}:     {4, icmp6},
+		{"multiport", 0}: {32, multiport0},
+		{"multiport", 1}: {48, multiport1},
+		{"addrtype", 0}:  {12, addrtype0},
+		{"addrtype", 1}:  {8, addrtype1},
+		{"mark", 1}:      {9, mark(exposure.FieldMark)},
+		{"connmark", 1}:  {9, mark(exposure.FieldCTMark)},
+		{"connlabel", 0}: {4, connlabel},
+		{"iprange", 1}:   {65, iprange},
+		{"mac", 0}:       {12, mac},
+		{"physdev", 0}:   {66, physdev},
+		{"pkttype", 0}:   {8, pkttype},
+		{"devgroup", 0}:  {20, devgroup},
+		{"rpfilter", 0}:  {1, rpfilter},
+		{"state", 0}:     {4, state},
+		{"conntrack", 1}: {152, conntrack1},
+		{"conntrack", 2}: {154, conntrack2},
+		{"conntrack", 3}: {164, conntrack3},
+		{"set", 1}:       {4, set},
+		{"set", 2}:       {4, set},
+		{"set", 3}:       {40, set3},
+		{"set", 4}:       {44, set4},
+		{"socket", 3}:    {1, socket3},
+		{"ttl", 0}:       {2, ttl},
+		{"hl", 0}:        {2, ttl},
+		{"length", 0}:    {5, length},
 	}
 }
 
@@ -305,10 +318,14 @@ func devgroup(_ Context, b fields) []exposure.Statement {
 	out := none()
 	flags := b.u32(0)
 	if flags&1 != 0 {
-		out = append(out, xtmatch.DeviceGroup(exposure.FieldInGroup, b.u32(4), b.u32(8), flags&2 != 0))
+		out = append(
+			out, xtmatch.DeviceGroup(exposure.FieldInGroup, b.u32(4), b.u32(8), flags&2 != 0),
+		)
 	}
 	if flags&4 != 0 {
-		out = append(out, xtmatch.DeviceGroup(exposure.FieldOutGroup, b.u32(12), b.u32(16), flags&8 != 0))
+		out = append(
+			out, xtmatch.DeviceGroup(exposure.FieldOutGroup, b.u32(12), b.u32(16), flags&8 != 0),
+		)
 	}
 	return out
 }
@@ -339,7 +356,12 @@ var ctFields = [4]struct {
 	name            string
 	four, six, port exposure.Field
 }{
-	{"ctorigsrc", exposure.FieldCTOrigSource4, exposure.FieldCTOrigSource6, exposure.FieldCTOrigSport},
+	{
+		"ctorigsrc",
+		exposure.FieldCTOrigSource4,
+		exposure.FieldCTOrigSource6,
+		exposure.FieldCTOrigSport,
+	},
 	{"ctorigdst", exposure.FieldCTOrigDest4, exposure.FieldCTOrigDest6, exposure.FieldCTOrigDport},
 	{
 		"ctreplsrc",
@@ -347,7 +369,12 @@ var ctFields = [4]struct {
 		exposure.FieldCTReplySource6,
 		exposure.FieldCTReplySport,
 	},
-	{"ctrepldst", exposure.FieldCTReplyDest4, exposure.FieldCTReplyDest6, exposure.FieldCTReplyDport},
+	{
+		"ctrepldst",
+		exposure.FieldCTReplyDest4,
+		exposure.FieldCTReplyDest6,
+		exposure.FieldCTReplyDport,
+	},
 }
 
 // ctAddress picks the tuple's address field.

@@ -91,7 +91,9 @@ func setTarget(revision int) func(Context, fields) []exposure.Statement {
 		update := func(at int, op exposure.SetOp, verb string) {
 			if s := setInfoAt(b, at); s.index != noSet {
 				found, text := s.find(c)
-				out = append(out, xtmatch.UpdateIPSet(found, op, c.Family, s.sides(), verb+" ipset "+text)...)
+				out = append(
+					out,
+					xtmatch.UpdateIPSet(found, op, c.Family, s.sides(), verb+" ipset "+text)...)
 			}
 		}
 		update(0, exposure.SetAdd, "add to")
@@ -102,8 +104,14 @@ func setTarget(revision int) func(Context, fields) []exposure.Statement {
 		// --map-set writes the element's mark into the packet's, and sets its priority and queue.
 		if s := setInfoAt(b, 8); s.index != noSet {
 			_, text := s.find(c)
-			mark := exposure.Operand{Field: exposure.FieldUnknown, Text: "mark from ipset " + text, Max: exposure.Ones(32)}
-			out = append(out, exposure.Assign{To: exposure.FieldMark, Value: []exposure.Operand{mark}})
+			mark := exposure.Operand{
+				Field: exposure.FieldUnknown,
+				Text:  "mark from ipset " + text,
+				Max:   exposure.Ones(32),
+			}
+			out = append(
+				out, exposure.Assign{To: exposure.FieldMark, Value: []exposure.Operand{mark}},
+			)
 		}
 		return out
 	}

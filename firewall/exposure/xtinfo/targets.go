@@ -21,20 +21,32 @@ var targets map[key]layout
 
 func init() {
 	targets = map[key]layout{
-		{"MARK", 2}:     {8, setMark},
-		{"CONNMARK", 1}: {13, connmark1}, {"CONNMARK", 2}: {15, connmark2},
-		{"REJECT", 0}: {4, reject},
-		{"DNAT", 0}:   {20, natCompat(exposure.NATDestination)}, {"SNAT", 0}: {20, natCompat(exposure.NATSource)},
-		{"DNAT", 1}: {40, natRange(exposure.NATDestination)}, {"SNAT", 1}: {40, natRange(exposure.NATSource)},
+		{"MARK", 2}:       {8, setMark},
+		{"CONNMARK", 1}:   {13, connmark1},
+		{"CONNMARK", 2}:   {15, connmark2},
+		{"REJECT", 0}:     {4, reject},
+		{"DNAT", 0}:       {20, natCompat(exposure.NATDestination)},
+		{"SNAT", 0}:       {20, natCompat(exposure.NATSource)},
+		{"DNAT", 1}:       {40, natRange(exposure.NATDestination)},
+		{"SNAT", 1}:       {40, natRange(exposure.NATSource)},
 		{"DNAT", 2}:       {42, natRange(exposure.NATDestination)},
 		{"REDIRECT", 0}:   {20, natByFamily(exposure.NATRedirect)},
 		{"MASQUERADE", 0}: {20, natByFamily(exposure.NATMasquerade)},
 		{"NETMAP", 0}:     {20, netmap},
-		{"TPROXY", 0}:     {14, tproxy(4)}, {"TPROXY", 1}: {26, tproxy(16)},
-		{"CT", 0}: {28, ct}, {"CT", 1}: {60, ct}, {"CT", 2}: {60, ct}, {"NOTRACK", 0}: {0, notrack},
-		{"SET", 1}: {8, setTarget(1)}, {"SET", 2}: {8, setTarget(2)}, {"SET", 3}: {12, setTarget(3)},
-		{"NFQUEUE", 0}: {2, nfqueue(0)}, {"NFQUEUE", 1}: {4, nfqueue(1)}, {"NFQUEUE", 2}: {6, nfqueue(2)}, {"NFQUEUE", 3}: {6, nfqueue(3)},
-		{"HMARK", 0}: {0, hmark},
+		{"TPROXY", 0}:     {14, tproxy(4)},
+		{"TPROXY", 1}:     {26, tproxy(16)},
+		{"CT", 0}:         {28, ct},
+		{"CT", 1}:         {60, ct},
+		{"CT", 2}:         {60, ct},
+		{"NOTRACK", 0}:    {0, notrack},
+		{"SET", 1}:        {8, setTarget(1)},
+		{"SET", 2}:        {8, setTarget(2)},
+		{"SET", 3}:        {12, setTarget(3)},
+		{"NFQUEUE", 0}:    {2, nfqueue(0)},
+		{"NFQUEUE", 1}:    {4, nfqueue(1)},
+		{"NFQUEUE", 2}:    {6, nfqueue(2)},
+		{"NFQUEUE", 3}:    {6, nfqueue(3)},
+		{"HMARK", 0}:      {0, hmark},
 	}
 }
 
@@ -78,10 +90,16 @@ func connmark(b fields, mode uint8, bits int) []exposure.Statement {
 // Answers of REJECT: enum ipt_reject_with (netfilter_ipv4/ipt_REJECT.h), ip6t_reject_with
 // (netfilter_ipv6/ip6t_REJECT.h).
 var (
-	rejects4 = []string{"icmp net-unreachable", "icmp host-unreachable", "icmp proto-unreachable", "icmp port-unreachable", "icmp echo-reply",
-		"icmp net-prohibited", "icmp host-prohibited", "tcp reset", "icmp admin-prohibited"}
-	rejects6 = []string{"icmpv6 no-route", "icmpv6 admin-prohibited", "icmpv6 not-neighbour", "icmpv6 addr-unreachable", "icmpv6 port-unreachable",
-		"icmpv6 echo-reply", "tcp reset", "icmpv6 policy-fail", "icmpv6 reject-route"}
+	rejects4 = []string{
+		"icmp net-unreachable", "icmp host-unreachable", "icmp proto-unreachable",
+		"icmp port-unreachable", "icmp echo-reply", "icmp net-prohibited", "icmp host-prohibited",
+		"tcp reset", "icmp admin-prohibited",
+	}
+	rejects6 = []string{
+		"icmpv6 no-route", "icmpv6 admin-prohibited", "icmpv6 not-neighbour",
+		"icmpv6 addr-unreachable", "icmpv6 port-unreachable", "icmpv6 echo-reply", "tcp reset",
+		"icmpv6 policy-fail", "icmpv6 reject-route",
+	}
 )
 
 // reject: struct ipt_reject_info, ip6t_reject_info { u32 with }.
@@ -122,7 +140,10 @@ func natText(flags uint32) string {
 // be32 min_ip, max_ip; be16 min, max } }. Ports are in network byte order.
 func natCompat(kind exposure.NATKind) func(Context, fields) []exposure.Statement {
 	return func(c Context, b fields) []exposure.Statement {
-		return nat(kind, firewall.IPv4, b.u32(4), b.address(8, firewall.IPv4), b.address(12, firewall.IPv4), b.be16(16), b.be16(18), nil)
+		return nat(
+			kind, firewall.IPv4, b.u32(4), b.address(8, firewall.IPv4),
+			b.address(12, firewall.IPv4), b.be16(16), b.be16(18), nil,
+		)
 	}
 }
 
@@ -135,7 +156,10 @@ func natRange(kind exposure.NATKind) func(Context, fields) []exposure.Statement 
 			p := b.be16(40)
 			base = &p
 		}
-		return nat(kind, c.Family, b.u32(0), b.address(4, c.Family), b.address(20, c.Family), b.be16(36), b.be16(38), base)
+		return nat(
+			kind, c.Family, b.u32(0), b.address(4, c.Family), b.address(20, c.Family), b.be16(36),
+			b.be16(38), base,
+		)
 	}
 }
 
@@ -152,7 +176,14 @@ func natByFamily(kind exposure.NATKind) func(Context, fields) []exposure.Stateme
 	}
 }
 
-func nat(kind exposure.NATKind, family firewall.Family, flags uint32, from, to netip.Addr, first, last uint16, base *uint16) []exposure.Statement {
+func nat(
+	kind exposure.NATKind,
+	family firewall.Family,
+	flags uint32,
+	from, to netip.Addr,
+	first, last uint16,
+	base *uint16,
+) []exposure.Statement {
 	t := xtmatch.Translation{Base: base, Text: natText(flags)}
 	if flags&natMapIPs != 0 && (kind == exposure.NATDestination || kind == exposure.NATSource) {
 		if to.Less(from) {
@@ -213,7 +244,9 @@ func tproxy(addressSize int) func(Context, fields) []exposure.Statement {
 		if addressSize == 4 && c.Family == firewall.IPv6 {
 			return nil
 		}
-		return xtmatch.TProxy(c.Family, b.address(8, c.Family), b.be16(8+addressSize), b.u32(4), b.u32(0))
+		return xtmatch.TProxy(
+			c.Family, b.address(8, c.Family), b.be16(8+addressSize), b.u32(4), b.u32(0),
+		)
 	}
 }
 
@@ -237,7 +270,13 @@ func ct(_ Context, b fields) []exposure.Statement {
 	// In any case it attaches a template with a zone, 0 by default, so no later rule makes the
 	// packet untracked.
 	if flags&ctZoneMark != 0 {
-		return append(out, exposure.Assign{To: exposure.FieldCTZone, Value: []exposure.Operand{exposure.Of(exposure.FieldMark)}})
+		return append(
+			out,
+			exposure.Assign{
+				To:    exposure.FieldCTZone,
+				Value: []exposure.Operand{exposure.Of(exposure.FieldMark)},
+			},
+		)
 	}
 	return append(out, xtmatch.SetZone(zone))
 }

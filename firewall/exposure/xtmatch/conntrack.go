@@ -76,18 +76,24 @@ func (s State) statements() []exposure.Statement {
 	case s.withoutConnection() && s.Not:
 		// For a packet without a connection the kernel tests only the state. In the model its
 		// status is absent, so a test of it never holds.
-		unknown := exposure.Unknown{Text: "ct status " + statusWords(status) + " where there is a connection"}
+		unknown := exposure.Unknown{
+			Text: "ct status " + statusWords(status) + " where there is a connection",
+		}
 		if state == 0 {
 			return []exposure.Statement{unknown}
 		}
 		return []exposure.Statement{test(of(exposure.FieldCTState, state), false, zero), unknown}
 	case s.withoutConnection():
-		return []exposure.Statement{exposure.Unknown{Text: "ct state or status, of packets with and without a connection"}}
+		return []exposure.Statement{
+			exposure.Unknown{Text: "ct state or status, of packets with and without a connection"},
+		}
 	case state == 0:
 		return []exposure.Statement{test(of(exposure.FieldCTStatus, status), !s.Not, zero)}
 	}
 	return []exposure.Statement{exposure.Match{
-		Key: []exposure.Operand{of(exposure.FieldCTState, state), of(exposure.FieldCTStatus, status)},
+		Key: []exposure.Operand{
+			of(exposure.FieldCTState, state), of(exposure.FieldCTStatus, status),
+		},
 		In:  &exposure.Set{Width: 2, Keys: []exposure.Range{zero, zero}},
 		Not: !s.Not,
 	}}
@@ -121,13 +127,18 @@ func (s State) split() (state, status uint64) {
 // ConntrackProtocol is --ctproto. The kernel compares with all 16 bits of the option; a number
 // beyond 255 never holds.
 func ConntrackProtocol(protocol uint16, not bool) exposure.Statement {
-	return test(exposure.Of(exposure.FieldCTProtocol), not, exposure.One(exposure.Number(uint64(protocol))))
+	return test(
+		exposure.Of(exposure.FieldCTProtocol), not, exposure.One(exposure.Number(uint64(protocol))),
+	)
 }
 
 // ConntrackStatus is --ctstatus: any of the bits of enum ip_conntrack_status; NONE is 0, which
 // never holds.
 func ConntrackStatus(bits uint16, not bool) exposure.Statement {
-	return test(exposure.Of(exposure.FieldCTStatus).And(exposure.Number(uint64(bits))), !not, exposure.One(exposure.Value{}))
+	return test(
+		exposure.Of(exposure.FieldCTStatus).And(exposure.Number(uint64(bits))), !not,
+		exposure.One(exposure.Value{}),
+	)
 }
 
 // ConntrackDirection is --ctdir: 0 original, 1 reply.

@@ -80,7 +80,10 @@ func Addresses(s Side, from, to netip.Addr, not bool) exposure.Match {
 	if from.Is4() {
 		family = firewall.IPv4
 	}
-	return test(exposure.Of(s.Address(family)), not, exposure.Range{From: exposure.Address(from), To: exposure.Address(to)})
+	return test(
+		exposure.Of(s.Address(family)), not,
+		exposure.Range{From: exposure.Address(from), To: exposure.Address(to)},
+	)
 }
 
 // Ports matches ports: --sport, --dport, multiport's lists. Either is multiport's --ports: the
@@ -94,7 +97,11 @@ func Ports(s Side, not bool, ranges ...exposure.Range) exposure.Match {
 	for _, r := range ranges {
 		in.Keys = append(in.Keys, r, any, any, r)
 	}
-	return exposure.Match{Key: []exposure.Operand{exposure.Of(exposure.FieldSport), exposure.Of(exposure.FieldDport)}, In: in, Not: not}
+	return exposure.Match{
+		Key: []exposure.Operand{exposure.Of(exposure.FieldSport), exposure.Of(exposure.FieldDport)},
+		In:  in,
+		Not: not,
+	}
 }
 
 // TCPFlags matches --tcp-flags mask value; --syn is 0x17, 0x02. A value with bits outside the mask
@@ -107,9 +114,13 @@ func TCPFlags(mask, value uint8, not bool) exposure.Match {
 // is for ICMPv6 too.
 func ICMP(kind, firstCode, lastCode uint8, not bool) exposure.Match {
 	return exposure.Match{
-		Key: []exposure.Operand{exposure.Of(exposure.FieldICMPType), exposure.Of(exposure.FieldICMPCode)},
+		Key: []exposure.Operand{
+			exposure.Of(exposure.FieldICMPType), exposure.Of(exposure.FieldICMPCode),
+		},
 		In: &exposure.Set{Width: 2, Keys: []exposure.Range{
-			exposure.One(exposure.Number(uint64(kind))), exposure.Numbers(uint64(firstCode), uint64(lastCode)),
+			exposure.One(
+				exposure.Number(uint64(kind)),
+			), exposure.Numbers(uint64(firstCode), uint64(lastCode)),
 		}},
 		Not: not,
 	}
@@ -158,5 +169,7 @@ func MAC(address uint64, not bool) exposure.Match {
 
 // PacketType matches PACKET_HOST, … (include/uapi/linux/if_packet.h).
 func PacketType(kind uint8, not bool) exposure.Match {
-	return test(exposure.Of(exposure.FieldPacketType), not, exposure.One(exposure.Number(uint64(kind))))
+	return test(
+		exposure.Of(exposure.FieldPacketType), not, exposure.One(exposure.Number(uint64(kind))),
+	)
 }

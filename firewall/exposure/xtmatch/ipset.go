@@ -15,7 +15,11 @@ import (
 // other: the set is of the other family, so the look-up finds nothing (ip_set_test in
 // net/netfilter/ipset/ip_set_core.c). ok is false if the columns aren't of these types or there are
 // fewer sides than dimensions.
-func IPSetKey(set *exposure.Set, family firewall.Family, sides []Side) (key []exposure.Operand, other, ok bool) {
+func IPSetKey(
+	set *exposure.Set,
+	family firewall.Family,
+	sides []Side,
+) (key []exposure.Operand, other, ok bool) {
 	next := 0
 	side := func() Side {
 		next++
@@ -61,7 +65,13 @@ func IPSetKey(set *exposure.Set, family firewall.Family, sides []Side) (key []ex
 }
 
 // IPSet is "-m set --match-set". A nil set couldn't be read. text is the match's text in the rule.
-func IPSet(set *exposure.Set, family firewall.Family, sides []Side, not bool, text string) []exposure.Statement {
+func IPSet(
+	set *exposure.Set,
+	family firewall.Family,
+	sides []Side,
+	not bool,
+	text string,
+) []exposure.Statement {
 	unknown := []exposure.Statement{exposure.Unknown{Text: text}}
 	if set == nil {
 		return unknown
@@ -78,7 +88,13 @@ func IPSet(set *exposure.Set, family firewall.Family, sides []Side, not bool, te
 
 // UpdateIPSet is SET's --add-set and --del-set. An unknown set doesn't matter to this packet, and
 // every look-up in it is unknown anyway.
-func UpdateIPSet(set *exposure.Set, op exposure.SetOp, family firewall.Family, sides []Side, text string) []exposure.Statement {
+func UpdateIPSet(
+	set *exposure.Set,
+	op exposure.SetOp,
+	family firewall.Family,
+	sides []Side,
+	text string,
+) []exposure.Statement {
 	if set != nil {
 		if key, other, ok := IPSetKey(set, family, sides); ok && !other {
 			return []exposure.Statement{exposure.SetUpdate{Set: set, Op: op, Key: slices.Clip(key)}}

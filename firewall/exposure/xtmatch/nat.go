@@ -52,12 +52,19 @@ func NetMap(kind exposure.NATKind, family firewall.Family, to netip.Prefix) expo
 		side = Source
 	}
 	network := exposure.Prefix(to)
-	addr := exposure.Of(side.Address(family)).And(network.From.Xor(network.To)).XorWith(network.From)
+	addr := exposure.Of(side.Address(family)).
+		And(network.From.Xor(network.To)).
+		XorWith(network.From)
 	return exposure.NAT{Kind: kind, Family: ModelFamily(family), Addr: &addr}
 }
 
 // TProxy is TPROXY: --on-ip (the zero Addr if not given), --on-port (0 if not), --tproxy-mark.
-func TProxy(family firewall.Family, addr netip.Addr, port uint16, mark, mask uint32) []exposure.Statement {
+func TProxy(
+	family firewall.Family,
+	addr netip.Addr,
+	port uint16,
+	mark, mask uint32,
+) []exposure.Statement {
 	t := exposure.TProxy{Family: ModelFamily(family), OrDrop: true}
 	if addr.IsValid() && !addr.IsUnspecified() {
 		t.Addr = constant(exposure.Address(addr))
