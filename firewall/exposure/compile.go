@@ -108,7 +108,9 @@ func avoidableMatch(r *Rule) int {
 		switch s := s.(type) {
 		case NoEffect:
 		case Match:
-			if found < 0 && slices.ContainsFunc(s.Key, func(o Operand) bool { return o.Field == FieldRaw && o.Raw.Base == RawExtension }) {
+			if found < 0 && slices.ContainsFunc(s.Key, func(o Operand) bool {
+				return o.Field == FieldRaw && o.Raw.Base == RawExtension
+			}) {
 				found = n
 			}
 		case Unknown:

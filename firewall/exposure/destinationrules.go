@@ -95,7 +95,8 @@ func (a *destinationRules) add(family int, r destinationRule) {
 			break
 		}
 		m, ok := s.(Match)
-		if !ok || m.Not || r.anyPort || len(m.Key) != 1 || m.Key[0].Field != portField(r.answers) || !m.Key[0].asIs() ||
+		if !ok || m.Not || r.anyPort || len(m.Key) != 1 || m.Key[0].Field != portField(r.answers) ||
+			!m.Key[0].asIs() ||
 			m.In == nil || m.In.Width != 1 || m.In.Unknown != "" ||
 			m.In.Grows ||
 			m.In.Default {

@@ -30,7 +30,8 @@ func (d Decider) Describe() Decision {
 	out := Decision{Reason: d.Reason, Owner: d.Owner()}
 	chain := d.Chain
 	if d.Rule != nil {
-		out.Rule, out.Comment, out.Handle, out.Number = d.Rule.Text, d.Rule.Comment, d.Rule.Handle, d.Rule.Number
+		out.Rule, out.Comment = d.Rule.Text, d.Rule.Comment
+		out.Handle, out.Number = d.Rule.Handle, d.Rule.Number
 		out.File, out.Line = d.Rule.Origin.File, d.Rule.Origin.Line
 		if d.Rule.Chain != nil {
 			chain = d.Rule.Chain
@@ -39,7 +40,8 @@ func (d Decider) Describe() Decision {
 	if chain != nil {
 		out.Chain = chain.Name
 		if chain.Table != nil {
-			out.System, out.Family, out.Table = chain.Table.System.String(), chain.Table.Family.String(), chain.Table.Name
+			out.System, out.Family = chain.Table.System.String(), chain.Table.Family.String()
+			out.Table = chain.Table.Name
 		}
 	}
 	return out
@@ -90,7 +92,9 @@ type Step struct {
 	Table  string `json:"table"`
 	Chain  string `json:"chain"`
 	Rule   string `json:"rule"`
-	Effect string `json:"effect"` // "no match", "match: accept", "jump ufw-user-input", "may match: limit", "mark 0x1", "dnat to 172.17.0.2:80"
+	// Effect is "no match", "match: accept", "jump ufw-user-input", "may match: limit", "mark 0x1",
+	// "dnat to 172.17.0.2:80".
+	Effect string `json:"effect"`
 	Owner  string `json:"owner,omitempty"`
 	Handle uint64 `json:"handle,omitempty"`
 	File   string `json:"file,omitempty"`

@@ -80,7 +80,8 @@ func newFib(h *Host) *fib {
 				r.Sport != Range{} ||
 				r.Protocol != 0
 			f.byIn = f.byIn || r.In != "" || r.L3MDev
-			plain := r.Action == RuleTable && !r.Not && r.In == "" && r.Out == "" && r.Mark|r.MarkMask == 0 && !r.Source.IsValid() && !r.Dest.IsValid() &&
+			plain := r.Action == RuleTable && !r.Not && r.In == "" && r.Out == "" &&
+				r.Mark|r.MarkMask == 0 && !r.Source.IsValid() && !r.Dest.IsValid() &&
 				r.Protocol == 0 && r.Dport == Range{} && r.Sport == Range{} &&
 				r.Unknown == "" &&
 				(r.Table == tableLocal || r.Table == tableMain || r.Table == tableDefault)

@@ -36,7 +36,8 @@ const (
 
 	// Link layer.
 
-	FieldSourceMAC  // 48; of the last link: unknown; absent on a device without an Ethernet header (lo, tun)
+	// 48; of the last link: unknown; absent on a device without an Ethernet header (lo, tun)
+	FieldSourceMAC
 	FieldDestMAC    // 48
 	FieldEtherType  // 16; meta protocol: 0x0800, 0x86dd
 	FieldPacketType // 8; PACKET_HOST 0, PACKET_BROADCAST 1, PACKET_MULTICAST 2, PACKET_OTHERHOST 3
@@ -52,7 +53,9 @@ const (
 	FieldProtocol // 8; the transport protocol, behind IPv6 extension headers: meta l4proto, -p
 	FieldSport    // 16; bytes 0 and 1 of the transport header. unknown, as the client chooses it
 	FieldDport    // 16; bytes 2 and 3
-	FieldTCPFlags // 8; fin 1, syn 2, rst 4, psh 8, ack 16, urg 32, ece 64, cwr 128; absent unless TCP. A first packet: SYN, and ECE and CWR unknown
+	// 8; fin 1, syn 2, rst 4, psh 8, ack 16, urg 32, ece 64, cwr 128; absent unless TCP. A first
+	// packet: SYN, and ECE and CWR unknown
+	FieldTCPFlags
 	FieldICMPType // 8; ICMP or ICMPv6; absent from other protocols
 	FieldICMPCode // 8
 
@@ -62,8 +65,10 @@ const (
 	// FieldCTState is one of the bits that nf_tables uses: invalid 1, established 2, related 4, new
 	// 8, untracked 64. A first packet: new; with NoTrack: untracked; before PriorityConntrack:
 	// invalid, as in both systems.
-	FieldCTState     // 32
-	FieldCTStatus    // 32; enum ip_conntrack_status: expected 1, seen-reply 2, assured 4, confirmed 8, snat 16, dnat 32
+	FieldCTState // 32
+	// 32; enum ip_conntrack_status: expected 1, seen-reply 2, assured 4, confirmed 8, snat 16,
+	// dnat 32
+	FieldCTStatus
 	FieldCTDirection // 8; original 0, reply 1
 	FieldCTMark      // 32
 	FieldCTLabel     // 128; the kernel's bytes: see LabelBit
@@ -110,49 +115,58 @@ var fields = [fieldCount]struct {
 	name  string
 	width int
 }{
-	FieldNone:   {"constant", 128},
-	FieldInName: {"iifname", 128}, FieldInIndex: {"iif", 32}, FieldInGroup: {"iifgroup", 32},
-	FieldInKind: {"meta iifkind", 128}, FieldInSlave: {"meta sdifname", 128},
-	FieldOutName: {"oifname", 128}, FieldOutIndex: {"oif", 32}, FieldOutGroup: {"oifgroup", 32},
-	FieldPhysIn: {
-		"physdev in",
-		128,
-	}, FieldPhysOut: {"physdev out", 128}, FieldPhysBridged: {"physdev bridged", 8},
-	FieldSourceMAC: {
-		"ether saddr",
-		48,
-	}, FieldDestMAC: {"ether daddr", 48}, FieldEtherType: {"meta protocol", 16}, FieldPacketType: {"pkttype", 8},
-	FieldNFProto: {"nfproto", 8}, FieldSource4: {"ip saddr", 32}, FieldSource6: {"ip6 saddr", 128},
-	FieldDest4: {"ip daddr", 32}, FieldDest6: {"ip6 daddr", 128}, FieldFragment: {"fragment", 8},
-	FieldProtocol: {
-		"l4proto",
-		8,
-	}, FieldSport: {"th sport", 16}, FieldDport: {"th dport", 16}, FieldTCPFlags: {"tcp flags", 8},
-	FieldICMPType: {"icmp type", 8}, FieldICMPCode: {"icmp code", 8},
-	FieldCTState: {
-		"ct state",
-		32,
-	}, FieldCTStatus: {"ct status", 32}, FieldCTDirection: {"ct direction", 8}, FieldCTMark: {"ct mark", 32}, FieldCTLabel: {"ct label", 128},
-	FieldCTZone: {"ct zone", 16}, FieldCTProtocol: {"ct protocol", 8},
-	FieldCTOrigSource4: {
-		"ct original ip saddr",
-		32,
-	}, FieldCTOrigSource6: {"ct original ip6 saddr", 128},
-	FieldCTOrigDest4: {
-		"ct original ip daddr", 32,
-	}, FieldCTOrigDest6: {"ct original ip6 daddr", 128},
-	FieldCTOrigSport: {
-		"ct original proto-src", 16,
-	}, FieldCTOrigDport: {"ct original proto-dst", 16},
-	FieldCTReplySource4: {
-		"ct reply ip saddr", 32,
-	}, FieldCTReplySource6: {"ct reply ip6 saddr", 128},
-	FieldCTReplyDest4: {"ct reply ip daddr", 32}, FieldCTReplyDest6: {"ct reply ip6 daddr", 128},
-	FieldCTReplySport: {"ct reply proto-src", 16}, FieldCTReplyDport: {"ct reply proto-dst", 16},
-	FieldMark: {
-		"meta mark",
-		32,
-	}, FieldFib: {"fib", 32}, FieldRaw: {"payload", 128}, FieldMap: {"map", 128}, FieldUnknown: {"unknown", 128},
+	FieldNone:           {"constant", 128},
+	FieldInName:         {"iifname", 128},
+	FieldInIndex:        {"iif", 32},
+	FieldInGroup:        {"iifgroup", 32},
+	FieldInKind:         {"meta iifkind", 128},
+	FieldInSlave:        {"meta sdifname", 128},
+	FieldOutName:        {"oifname", 128},
+	FieldOutIndex:       {"oif", 32},
+	FieldOutGroup:       {"oifgroup", 32},
+	FieldPhysIn:         {"physdev in", 128},
+	FieldPhysOut:        {"physdev out", 128},
+	FieldPhysBridged:    {"physdev bridged", 8},
+	FieldSourceMAC:      {"ether saddr", 48},
+	FieldDestMAC:        {"ether daddr", 48},
+	FieldEtherType:      {"meta protocol", 16},
+	FieldPacketType:     {"pkttype", 8},
+	FieldNFProto:        {"nfproto", 8},
+	FieldSource4:        {"ip saddr", 32},
+	FieldSource6:        {"ip6 saddr", 128},
+	FieldDest4:          {"ip daddr", 32},
+	FieldDest6:          {"ip6 daddr", 128},
+	FieldFragment:       {"fragment", 8},
+	FieldProtocol:       {"l4proto", 8},
+	FieldSport:          {"th sport", 16},
+	FieldDport:          {"th dport", 16},
+	FieldTCPFlags:       {"tcp flags", 8},
+	FieldICMPType:       {"icmp type", 8},
+	FieldICMPCode:       {"icmp code", 8},
+	FieldCTState:        {"ct state", 32},
+	FieldCTStatus:       {"ct status", 32},
+	FieldCTDirection:    {"ct direction", 8},
+	FieldCTMark:         {"ct mark", 32},
+	FieldCTLabel:        {"ct label", 128},
+	FieldCTZone:         {"ct zone", 16},
+	FieldCTProtocol:     {"ct protocol", 8},
+	FieldCTOrigSource4:  {"ct original ip saddr", 32},
+	FieldCTOrigSource6:  {"ct original ip6 saddr", 128},
+	FieldCTOrigDest4:    {"ct original ip daddr", 32},
+	FieldCTOrigDest6:    {"ct original ip6 daddr", 128},
+	FieldCTOrigSport:    {"ct original proto-src", 16},
+	FieldCTOrigDport:    {"ct original proto-dst", 16},
+	FieldCTReplySource4: {"ct reply ip saddr", 32},
+	FieldCTReplySource6: {"ct reply ip6 saddr", 128},
+	FieldCTReplyDest4:   {"ct reply ip daddr", 32},
+	FieldCTReplyDest6:   {"ct reply ip6 daddr", 128},
+	FieldCTReplySport:   {"ct reply proto-src", 16},
+	FieldCTReplyDport:   {"ct reply proto-dst", 16},
+	FieldMark:           {"meta mark", 32},
+	FieldFib:            {"fib", 32},
+	FieldRaw:            {"payload", 128},
+	FieldMap:            {"map", 128},
+	FieldUnknown:        {"unknown", 128},
 }
 
 // String is nft's name for the field where it has one.
@@ -188,11 +202,12 @@ const (
 type FibResult uint8
 
 const (
-	FibType        FibResult = iota // 32; RTN_UNICAST 1, RTN_LOCAL 2, RTN_BROADCAST 3, … (include/uapi/linux/rtnetlink.h)
-	FibOutIndex                     // 32; the interface towards the address; 0 without a route
-	FibOutName                      // name; "" without a route
-	FibExists                       // 8; 1 if there is a route, else 0
-	FibReversePath                  // 8; 1 if xtables' rpfilter holds without --invert, else 0
+	// 32; RTN_UNICAST 1, RTN_LOCAL 2, RTN_BROADCAST 3, … (include/uapi/linux/rtnetlink.h)
+	FibType        FibResult = iota
+	FibOutIndex              // 32; the interface towards the address; 0 without a route
+	FibOutName               // name; "" without a route
+	FibExists                // 8; 1 if there is a route, else 0
+	FibReversePath           // 8; 1 if xtables' rpfilter holds without --invert, else 0
 )
 
 // Raw is bits of a packet by their place, for header fields that have no Field of their own.

@@ -214,7 +214,8 @@ func samePacket(a, b *packet) bool { return a == b || *a == *b }
 
 // sameOutcome reports whether two flows came from one flow at one unknown that made no difference.
 func sameOutcome(a, b *flow) bool {
-	return a.doubts != nil && b.doubts != nil && a.doubts.before == b.doubts.before && a.doubts.by == b.doubts.by &&
+	return a.doubts != nil && b.doubts != nil && a.doubts.before == b.doubts.before &&
+		a.doubts.by == b.doubts.by &&
 		a.doubts.branch+b.doubts.branch == 1 &&
 		a.sources.Equal(b.sources)
 }

@@ -126,7 +126,8 @@ func ParseChainType(s string) (ChainType, bool) {
 // Priorities at a hook: enum nf_ip_hook_priorities (include/uapi/linux/netfilter_ipv4.h; IPv6 has
 // the same numbers). Legacy x_tables uses them too, so both systems merge into one order.
 const (
-	PriorityRawBeforeDefrag = -450 // NF_IP_PRI_RAW_BEFORE_DEFRAG: raw with the module parameter raw_before_defrag
+	// NF_IP_PRI_RAW_BEFORE_DEFRAG: raw with the module parameter raw_before_defrag
+	PriorityRawBeforeDefrag = -450
 	PriorityDefrag          = -400 // NF_IP_PRI_CONNTRACK_DEFRAG
 	PriorityRaw             = -300 // NF_IP_PRI_RAW
 	PrioritySELinuxFirst    = -225 // NF_IP_PRI_SELINUX_FIRST

@@ -4,7 +4,7 @@ package exposure
 type Place uint8
 
 const (
-	PlaceBefore      Place = 1 << iota // before routing, where the packet may be for another machine
+	PlaceBefore      Place = 1 << iota // before routing, for this host or another machine
 	PlaceTranslation                   // in NAT chains before routing
 	PlaceInput                         // at input, for this host, and at output
 	PlaceForward                       // at forward, for another machine
@@ -93,7 +93,8 @@ func changesPorts(rs *Ruleset) (out portChanges) {
 					case NAT:
 						port := s.Port != nil && s.Kind != NATSource
 						out.translates = out.translates || port
-						out.portOnly = out.portOnly || port && s.Addr == nil && s.Kind == NATDestination
+						out.portOnly = out.portOnly || port && s.Addr == nil &&
+							s.Kind == NATDestination
 					case TProxy:
 						out.translates = true
 					case Assign:

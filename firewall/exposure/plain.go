@@ -83,7 +83,8 @@ func (e *Evaluator) plainRule(r *Rule, f firewall.Family, answers bool) *plain {
 					return nil
 				}
 				if s.Not {
-					not = append(not, pre.sure) // subtracted together: a service may have a set for each prefix length
+					// subtracted together: a service may have a set for each prefix length
+					not = append(not, pre.sure)
 				} else {
 					p.in = p.in.Intersect(pre.sure)
 				}
@@ -93,7 +94,8 @@ func (e *Evaluator) plainRule(r *Rule, f firewall.Family, answers bool) *plain {
 				if l.flat.Contains(o.Apply(proto)) == s.Not {
 					p.in = Ranges{}
 				}
-			case FieldMap, FieldFib, FieldUnknown, FieldRaw, FieldCTOrigSource4, FieldCTOrigSource6, FieldCTReplyDest4, FieldCTReplyDest6:
+			case FieldMap, FieldFib, FieldUnknown, FieldRaw, FieldCTOrigSource4, FieldCTOrigSource6,
+				FieldCTReplyDest4, FieldCTReplyDest6:
 				return nil
 			default:
 				p.conditions = append(p.conditions, s)
@@ -248,7 +250,8 @@ func (w *walk) applyRun(c *chain, r *run, f flow, back *[]flow) flow {
 				g.sources = r.byVerdict[i].Intersect(f.sources)
 			}
 			if !g.sources.Empty() {
-				w.applyVerdict(c, Decider{Chain: c.Chain, Reason: fmt.Sprintf("%v, by one of the rules %d to %d", v, r.first+1, r.end)}, v, g, back)
+				reason := fmt.Sprintf("%v, by one of the rules %d to %d", v, r.first+1, r.end)
+				w.applyVerdict(c, Decider{Chain: c.Chain, Reason: reason}, v, g, back)
 			}
 		}
 	}

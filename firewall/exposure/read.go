@@ -122,7 +122,8 @@ func (e *Evaluator) datum(h hit, o Operand) operandValue {
 	switch {
 	case h.row == -1:
 		return operandValue{view: absentValue(o.Width())}
-	case h.row < 0 || set.DataWidth <= 0 || o.Lookup.Column < 0 || o.Lookup.Column >= set.DataWidth || (h.row+1)*set.DataWidth > len(set.Data):
+	case h.row < 0 || set.DataWidth <= 0 || o.Lookup.Column < 0 ||
+		o.Lookup.Column >= set.DataWidth || (h.row+1)*set.DataWidth > len(set.Data):
 		return operandValue{view: anyValue(o.Width()).maybeAbsent()}
 	}
 	return operandValue{view: exactly(set.Row(h.row)[o.Lookup.Column], o.Width()).through(o)}

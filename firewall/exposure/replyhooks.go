@@ -145,8 +145,10 @@ func (w *walk) recognise(flows []flow) []flow {
 			if w.q.Protocol != firewall.TCP {
 				p.status.Known = p.status.Known.AndNot(Number(ctAssured))
 			}
-		case w.q.Protocol == firewall.TCP && (first.track == untracked || w.expectedReply(&p) == No):
-			p.track = connectionNotFound // a SYN and ACK begins no connection (tcp_new in nf_conntrack_proto_tcp.c)
+		case w.q.Protocol == firewall.TCP &&
+			(first.track == untracked || w.expectedReply(&p) == No):
+			// a SYN and ACK begins no connection (tcp_new in nf_conntrack_proto_tcp.c)
+			p.track = connectionNotFound
 		default:
 			p.track = perhapsTracked
 			p.ctMark, p.label, p.status = Bits{}, Bits{}, Bits{}

@@ -185,7 +185,10 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 	add := func(x replyWay) {
 		if !slices.ContainsFunc(
 			out,
-			func(o replyWay) bool { return o.out == x.out && o.lost == x.lost && o.noSuchClient == x.noSuchClient },
+			func(o replyWay) bool {
+				return o.out == x.out && o.lost == x.lost &&
+					o.noSuchClient == x.noSuchClient
+			},
 		) {
 			out = append(out, x)
 		}

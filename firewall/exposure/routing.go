@@ -208,7 +208,8 @@ func (w *walk) martianDestination(addr Value) string {
 	case w.in != nil && w.in.Loopback:
 	case w.q.Family == firewall.IPv4 && addr.IsZero():
 		return "martian destination 0.0.0.0"
-	case w.q.Family == firewall.IPv4 && loopback4.Contains(addr) && w.in != nil && !w.e.host.RouteLocalnet(w.in):
+	case w.q.Family == firewall.IPv4 && loopback4.Contains(addr) && w.in != nil &&
+		!w.e.host.RouteLocalnet(w.in):
 		return "martian destination: route_localnet is off"
 	case w.q.Family == firewall.IPv6 && addr == Number(1):
 		return "the loopback address from outside"

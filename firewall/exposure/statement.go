@@ -64,7 +64,9 @@ func AnyBit(f Field, bits uint64) Match { return NotIn(Of(f).And(Number(bits)), 
 type Verdict struct {
 	Kind  VerdictKind
 	Chain string // VerdictJump, VerdictGoto: a chain of the same table
-	With  string // VerdictReject: how it is answered, "tcp reset"; VerdictQueue: the queue; VerdictStolen: where to. For people
+	// With is for people. VerdictReject: the answer, "tcp reset"; VerdictQueue: the queue;
+	// VerdictStolen: the device.
+	With string
 }
 
 // VerdictKind is the kind of a verdict.

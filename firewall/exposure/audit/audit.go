@@ -102,8 +102,9 @@ type auditor struct {
 	interfaces []exposure.Interface
 	addresses  map[firewall.Family][]netip.Addr // of the host, without loopback
 	present    map[portKey]bool                 // ports that a program or IPVS takes packets for
-	loopback   map[portKey]string               // ports that a program listens on for this host only
-	unroutable sources                          // martians, and the host's own
+	// ports that a program listens on for this host only
+	loopback   map[portKey]string
+	unroutable sources // martians, and the host's own
 	report     Report
 	assumed    map[string]bool
 	// bound is the address that a row's socket is bound to, by the row's index, for rows about
@@ -149,7 +150,8 @@ func (a *auditor) collectHost() {
 			continue // no packet arrives there
 		}
 		if master := a.Host.ByIndex(i.Master); i.Up &&
-			(master == nil || master.Kind == "vrf") { // a port of a bridge hands its packets to the bridge
+			// a port of a bridge hands its packets to the bridge
+			(master == nil || master.Kind == "vrf") {
 			a.interfaces = append(a.interfaces, i)
 		}
 	}
@@ -216,7 +218,8 @@ func (a *auditor) listener(l sockets.Listener, answers [][]part) {
 			families := p.families
 			x := exposureOf(l, i.Name)
 			if l.Loopback() &&
-				p.possible.empty() { // not meant for outside, so a rule doesn't block what the policy opens
+				// not meant for outside, so a rule doesn't block what the policy opens
+				p.possible.empty() {
 				a.loopback[k] = x.Process
 				families = nil
 			}

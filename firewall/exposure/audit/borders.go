@@ -59,7 +59,8 @@ type borders struct {
 	protocolComputed bool
 	starts           []bool
 	computed         bool
-	raw              bool // a rule reads bytes that may be the port, which the evaluator takes as unknown
+	// a rule reads bytes that may be the port, which the evaluator takes as unknown
+	raw bool
 }
 
 func (b *borders) statement(s exposure.Statement) {

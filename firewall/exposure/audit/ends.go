@@ -256,7 +256,8 @@ func (e *end) boundTo(bound []sockets.Listener, p Packet, at netip.AddrPort, the
 
 // remedy says what to do about lost answers.
 func remedy(d exposure.Decision) string {
-	if inside, ok := strings.CutPrefix(d.Reason, "in "); ok { // another namespace: see namespace.decider
+	// another namespace: see namespace.decider
+	if inside, ok := strings.CutPrefix(d.Reason, "in "); ok {
 		if _, d.Reason, ok = strings.Cut(inside, ": "); ok {
 			if strings.Contains(d.Reason, "chain ") {
 				d.Chain = d.Reason

@@ -331,7 +331,8 @@ func listenerOf(l sockets.Listener) *exposure.Listener {
 	}
 	if len(l.Owners) > 0 {
 		o := l.Owners[0]
-		out.Process, out.PID, out.Executable, out.Unit, out.Container = o.Name, o.PID, o.Executable, o.Unit, o.Container.String()
+		out.Process, out.PID, out.Executable = o.Name, o.PID, o.Executable
+		out.Unit, out.Container = o.Unit, o.Container.String()
 	}
 	return out
 }

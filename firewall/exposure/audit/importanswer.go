@@ -104,7 +104,8 @@ func (s *survey) answer(
 		return a, false, err
 	}
 	passes := func(p exposure.Piece) bool {
-		return (p.Outcome == exposure.Delivered || p.Outcome == exposure.Forwarded && p.Translated) &&
+		return (p.Outcome == exposure.Delivered || p.Outcome == exposure.Forwarded &&
+			p.Translated) &&
 			!(needsAnswer(q.Protocol) && lostToRule(p.Reply))
 	}
 	certain, possible := answer.Reach(passes)

@@ -184,7 +184,8 @@ func (w *importWriter) openToAll(x *subject) bool {
 			continue
 		}
 		if len(p.openings) != 1 || p.openings[0].addresses != "" || p.openings[0].rate.Count > 0 ||
-			p.openings[0].unknown != "" || by.Minus(w.pool.simplestPrefixes(p.openings[0].sources)).Len() > 0 {
+			p.openings[0].unknown != "" ||
+			by.Minus(w.pool.simplestPrefixes(p.openings[0].sources)).Len() > 0 {
 			return false
 		}
 	}

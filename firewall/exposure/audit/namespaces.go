@@ -122,7 +122,8 @@ func (n *namespaces) noteSources(rs *exposure.Ruleset) {
 					switch {
 					case !constant:
 						n.anySource = true
-					case nat.Family == exposure.FamilyIPv6 || nat.Family == exposure.FamilyInet && t.Family == exposure.FamilyIPv6:
+					case nat.Family == exposure.FamilyIPv6 || nat.Family == exposure.FamilyInet &&
+						t.Family == exposure.FamilyIPv6:
 						n.snat = append(n.snat, v.IPv6())
 					case nat.Family == exposure.FamilyIPv4:
 						n.snat = append(n.snat, v.IPv4())

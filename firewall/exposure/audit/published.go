@@ -182,7 +182,8 @@ func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int
 		case exposure.TProxy:
 			f.note(in)
 		case exposure.Assign:
-			if s.To == exposure.FieldDest4 || s.To == exposure.FieldDest6 || s.To == exposure.FieldDport {
+			if s.To == exposure.FieldDest4 || s.To == exposure.FieldDest6 ||
+				s.To == exposure.FieldDport {
 				f.note(in)
 			}
 		}

@@ -58,7 +58,8 @@ func (a *auditor) ask(
 	r.certain[n], r.possible[n] = a.shared.canonical(certain), a.shared.canonical(possible)
 	r.nowhere[n] = a.nowhere(answer, r.possible[n])
 	passing, open := !possible.Empty(), possible.Minus(certain)
-	var decided, martian, lost, unknown namedDeciders // martian: only about sources that no client has
+	// martian: only about sources that no client has
+	var decided, martian, lost, unknown namedDeciders
 	for _, p := range answer.Pieces {
 		if p.Outcome.Passes() && !picks(p) {
 			r.elsewhere[n] = r.elsewhere[n].Union(p.Sources)

@@ -13,9 +13,12 @@ import (
 
 // widths are the kinds of values that we know, nft's datatypes, and their bits.
 var widths = map[string]int{
-	"ipv4_addr": 32, "ipv6_addr": 128, "inet_service": 16, "inet_proto": 8, "mark": 32, "ifname": 128, "iface_index": 128, "ether_addr": 48,
-	"ether_type": 16, "nf_proto": 8, "pkt_type": 8, "ct_state": 32, "ct_status": 32, "ct_dir": 8, "fib_addrtype": 32, "icmp_type": 8,
-	"icmp_code": 8, "icmpv6_type": 8, "icmpv6_code": 8, "tcp_flag": 8, "devgroup": 32, "integer": 128, "boolean": 8, "dscp": 6, "ecn": 2,
+	"ipv4_addr": 32, "ipv6_addr": 128, "inet_service": 16, "inet_proto": 8, "mark": 32,
+	"ifname": 128, "iface_index": 128, "ether_addr": 48,
+	"ether_type": 16, "nf_proto": 8, "pkt_type": 8, "ct_state": 32, "ct_status": 32, "ct_dir": 8,
+	"fib_addrtype": 32, "icmp_type": 8,
+	"icmp_code": 8, "icmpv6_type": 8, "icmpv6_code": 8, "tcp_flag": 8, "devgroup": 32,
+	"integer": 128, "boolean": 8, "dscp": 6, "ecn": 2,
 	"dccp_pkttype": 4, "": 128,
 }
 

@@ -85,7 +85,8 @@ func (s *set) element(e any) error {
 func noteOf(inner map[string]any) exposure.Note {
 	n := exposure.Note{Comment: textOf(inner["comment"])}
 	var conditions []map[string]any
-	for _, name := range []string{"limit", "quota", "ct count"} { // nft 1.0 prints it beside the value
+	// nft 1.0 prints it beside the value
+	for _, name := range []string{"limit", "quota", "ct count"} {
 		if v, ok := inner[name]; ok {
 			conditions = append(conditions, map[string]any{name: v})
 		}

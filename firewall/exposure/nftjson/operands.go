@@ -158,7 +158,8 @@ func (r *ruleReader) ct(e any, args map[string]any) read {
 	if !ok {
 		return unknown(e)
 	}
-	switch f.kind { // the kernel ends the rule for a connection of the other version (nft_ct_get_eval)
+	// the kernel ends the rule for a connection of the other version (nft_ct_get_eval)
+	switch f.kind {
 	case "ipv4_addr":
 		r.addImplied(exposure.FamilyIPv4, -1)
 	case "ipv6_addr":

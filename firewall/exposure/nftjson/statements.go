@@ -6,7 +6,8 @@ import (
 
 // noEffect are statements that change nothing about where a first packet goes.
 var noEffect = map[string]bool{
-	"counter": true, "log": true, "dup": true, "flow": true, "last": true, "ct helper": true, "ct timeout": true, "ct expectation": true,
+	"counter": true, "log": true, "dup": true, "flow": true, "last": true, "ct helper": true,
+	"ct timeout": true, "ct expectation": true,
 	"secmark": true, "tunnel": true, "comment": true, "reset": true, "optstrip": true,
 }
 

@@ -12,9 +12,12 @@ import (
 
 // harmless are the targets that don't change a packet's way, with their names in a rule's text.
 var harmless = map[string]string{
-	"LOG": "log", "NFLOG": "log", "ULOG": "log", "AUDIT": "audit", "TRACE": "trace", "LED": "led", "IDLETIMER": "idletimer", "RATEEST": "rateest",
-	"TEE": "dup", "TCPMSS": "tcpmss", "TCPOPTSTRIP": "tcpoptstrip", "CHECKSUM": "checksum", "CLASSIFY": "classify",
-	"TOS": "tos", "DSCP": "dscp", "ECN": "ecn", "TTL": "ttl", "HL": "hl", "SECMARK": "secmark", "CONNSECMARK": "connsecmark",
+	"LOG": "log", "NFLOG": "log", "ULOG": "log", "AUDIT": "audit", "TRACE": "trace", "LED": "led",
+	"IDLETIMER": "idletimer", "RATEEST": "rateest",
+	"TEE": "dup", "TCPMSS": "tcpmss", "TCPOPTSTRIP": "tcpoptstrip", "CHECKSUM": "checksum",
+	"CLASSIFY": "classify",
+	"TOS":      "tos", "DSCP": "dscp", "ECN": "ecn", "TTL": "ttl", "HL": "hl", "SECMARK": "secmark",
+	"CONNSECMARK": "connsecmark",
 }
 
 var targets map[key]layout

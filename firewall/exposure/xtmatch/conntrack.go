@@ -18,7 +18,8 @@ const (
 
 // Bits of FieldCTState and FieldCTStatus.
 const (
-	ctUntracked = 64 // NF_CT_STATE_UNTRACKED_BIT (include/uapi/linux/netfilter/nf_conntrack_common.h)
+	// NF_CT_STATE_UNTRACKED_BIT (include/uapi/linux/netfilter/nf_conntrack_common.h)
+	ctUntracked = 64
 	statusSNAT  = 1 << 4
 	statusDNAT  = 1 << 5
 )
