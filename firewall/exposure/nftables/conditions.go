@@ -3,7 +3,9 @@ package nftables
 import (
 	"fmt"
 	"strings"
+	"time"
 
+	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -11,9 +13,11 @@ import (
 // Conditions are expressions that hold or not by what happened before: rates, amounts, numbers of connections. They stand in rules, in objects and on
 // single elements of sets.
 
-// conditions are what expressions attached to an element ask, as text: one expression, or a list. "" if they only count.
-func conditions(expr, list []byte) (string, error) {
+// conditions are what expressions attached to an element ask, one expression or a list: as text, ""
+// if they only count, and the rate that they begin with, if they do.
+func conditions(expr, list []byte) (string, exposure.Rate, error) {
 	var words []string
+	var rate exposure.Rate
 	add := func(b []byte) error {
 		a, err := netlink.Parse(b)
 		if err != nil {
@@ -23,18 +27,22 @@ func conditions(expr, list []byte) (string, error) {
 		if err != nil {
 			return err
 		}
-		if text, ok := conditionText(a.String(unix.NFTA_EXPR_NAME), &data); ok {
+		name := a.String(unix.NFTA_EXPR_NAME)
+		if text, ok := conditionText(name, &data); ok {
+			if words == nil {
+				rate = rateOf(name, &data)
+			}
 			words = append(words, text)
 		}
 		return nil
 	}
 	if expr != nil {
 		if err := add(expr); err != nil {
-			return "", err
+			return "", exposure.Rate{}, err
 		}
 	}
 	err := netlink.Each(list, func(_ uint16, data []byte) error { return add(data) })
-	return strings.Join(words, " "), err
+	return strings.Join(words, " "), rate, err
 }
 
 // conditionText is a condition for people; false for counters, which ask nothing. What isn't known may ask anything.
@@ -51,6 +59,27 @@ func conditionText(name string, a *netlink.Attributes) (string, bool) {
 	}
 	return name, true
 }
+
+// rateOf is what an expression allows: a limit of packets.
+func rateOf(name string, a *netlink.Attributes) exposure.Rate {
+	if name != "limit" || a.Number(unix.NFTA_LIMIT_TYPE) == unix.NFT_LIMIT_PKT_BYTES {
+		return exposure.Rate{}
+	}
+	unit := a.Number(unix.NFTA_LIMIT_UNIT) // in seconds
+	if unit == 0 || unit > week {
+		return exposure.Rate{}
+	}
+	return exposure.Rate{
+		Count:  a.Number(unix.NFTA_LIMIT_RATE),
+		Per:    time.Duration(unit) * time.Second,
+		Burst:  a.Number(unix.NFTA_LIMIT_BURST),
+		Over:   a.Number(unix.NFTA_LIMIT_FLAGS)&unix.NFT_LIMIT_F_INV != 0,
+		Shared: true,
+	}
+}
+
+// week is the longest unit of nft, in seconds.
+const week = 7 * 24 * 3600
 
 func limitText(a *netlink.Attributes) string {
 	over := ""

@@ -100,7 +100,7 @@ func (l *elements) add(s *kernelSet, b []byte, now time.Time) error {
 	if a.Has(unix.NFTA_SET_ELEM_EXPIRATION) {
 		note.Expires = now.Add(time.Duration(min(a.Number(unix.NFTA_SET_ELEM_EXPIRATION), 1<<43)) * time.Millisecond)
 	}
-	if note.Condition, err = conditions(a.Bytes(unix.NFTA_SET_ELEM_EXPR), a.Bytes(elemExpressions)); err != nil {
+	if note.Condition, _, err = conditions(a.Bytes(unix.NFTA_SET_ELEM_EXPR), a.Bytes(elemExpressions)); err != nil {
 		return err
 	}
 	if note != (exposure.Note{}) {

@@ -33,8 +33,9 @@ type kernelSet struct {
 	objectType          uint32
 	lengths             []int // of the key's columns
 	size                int
-	conditions          string // what the set attaches to each element: "limit rate 5/second"
-	broken              string // why it can't be read; ""
+	conditions          string        // what the set attaches to each element: "limit rate 5/second"
+	rate                exposure.Rate // what conditions begin with, if that is a rate
+	broken              string        // why it can't be read; ""
 	messages            [][]byte
 	elements            *elements
 	variants            []*variant
@@ -91,7 +92,7 @@ func decodeSet(b []byte) (*kernelSet, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	s.conditions, err = conditions(a.Bytes(setExpr), a.Bytes(setExpressions))
+	s.conditions, s.rate, err = conditions(a.Bytes(setExpr), a.Bytes(setExpressions))
 	return s, a.String(unix.NFTA_SET_TABLE), err
 }
 

@@ -18,7 +18,7 @@ const (
 // dynset adds to a set, or removes from it (nft_dynset_eval in net/netfilter/nft_dynset.c).
 func (t *translator) dynset(a *netlink.Attributes) {
 	name := a.String(unix.NFTA_DYNSET_SET_NAME)
-	asked, err := conditions(a.Bytes(unix.NFTA_DYNSET_EXPR), a.Bytes(dynsetExpressions))
+	asked, rate, err := conditions(a.Bytes(unix.NFTA_DYNSET_EXPR), a.Bytes(dynsetExpressions))
 	key, v, found := t.key(name, a.Number(unix.NFTA_DYNSET_SREG_KEY))
 	if !found || err != nil {
 		t.unknownEffect("update of set " + name)
@@ -33,8 +33,8 @@ func (t *translator) dynset(a *netlink.Attributes) {
 	}
 	v.out.Grows = true
 	// What the set attaches to every element counts too; the kernel doesn't repeat it here.
-	if u.Condition = asked; v.set.conditions != "" && !strings.Contains(asked, v.set.conditions) {
-		u.Condition = strings.TrimSpace(v.set.conditions + " " + asked)
+	if u.Condition, u.Rate = asked, rate; v.set.conditions != "" && !strings.Contains(asked, v.set.conditions) {
+		u.Condition, u.Rate = strings.TrimSpace(v.set.conditions+" "+asked), v.set.rate
 	}
 	t.add(u)
 	if a.Number(unix.NFTA_DYNSET_FLAGS)&unix.NFT_DYNSET_F_INV != 0 { // only a packet whose key has no room goes on

@@ -107,7 +107,7 @@ func (t *translator) last(*netlink.Attributes)    { t.noEffect("last") }
 func condition(name string) func(*translator, *netlink.Attributes) {
 	return func(t *translator, a *netlink.Attributes) {
 		text, _ := conditionText(name, a)
-		t.unknownMatch(text)
+		t.add(exposure.Unknown{Text: text, Rate: rateOf(name, a)})
 	}
 }
 
