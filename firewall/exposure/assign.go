@@ -14,18 +14,18 @@ func (w *walk) assign(c *chain, r *rule, s Assign, f flow) []branch {
 			)
 		}
 		if rd.absent == Yes {
-			out = append(out, branch{flow: g, do: miss})
+			out = append(out, branch{flow: g, do: toNextRule})
 			continue
 		}
 		width := Of(s.To).Width()
 		if s.To == FieldRaw {
 			width = 128
 		}
-		v := sure(Value{}, width)
+		v := exactly(Value{}, width)
 		for _, x := range rd.values {
 			part := x.view
 			if x.source {
-				part = anything(x.operand.Width())
+				part = anyValue(x.operand.Width())
 			}
 			part = widen(part, width)
 			if len(rd.values) == 1 {
@@ -37,7 +37,7 @@ func (w *walk) assign(c *chain, r *rule, s Assign, f flow) []branch {
 		p := *g.packet
 		w.set(&p, s.To, v)
 		if rd.absent == Maybe {
-			branches := w.either(c, r, g, "whether there is a value to set")
+			branches := w.mayHold(c, r, g, "whether there is a value to set")
 			branches[0].packet = &p
 			out = append(out, branches...)
 			continue
@@ -48,7 +48,7 @@ func (w *walk) assign(c *chain, r *rule, s Assign, f flow) []branch {
 	return out
 }
 
-// widen is a value in a field of another width: cut, or with zeros above.
+// widen moves a value into a field of another width: it is cut, or zeros are added above.
 func widen(v view, width int) view {
 	if v.width == width {
 		return v
@@ -60,7 +60,7 @@ func widen(v view, width int) view {
 	if v.within.To.Compare(all) <= 0 {
 		out.within = v.within
 	} else {
-		out.within = partly(out.bits, width).within
+		out.within = fromBits(out.bits, width).within
 	}
 	return out
 }
@@ -68,7 +68,7 @@ func widen(v view, width int) view {
 // set changes a field of a packet.
 func (w *walk) set(p *packet, to Field, v view) {
 	connection := func(b *Bits) {
-		switch w.noConnection(p) { // without one there is nothing to write to, and the rule goes on
+		switch w.noConnection(p) { // without a connection nothing is written, and the rule goes on
 		case No:
 			*b = v.bits
 		case Maybe:
@@ -87,7 +87,7 @@ func (w *walk) set(p *packet, to Field, v view) {
 		w.setZone(p, v.bits)
 	case FieldDest4, FieldDest6:
 		if w.reply != nil { // the client's
-			p.scramble(addressWidth(w.q.Family))
+			p.writeUnknown(addressWidth(w.q.Family))
 			w.follows(p)
 		} else if (to == FieldDest4) == four {
 			p.now.addr, p.local, p.moved, p.rewritten = v.within, false, true, true
@@ -95,7 +95,7 @@ func (w *walk) set(p *packet, to Field, v view) {
 		}
 	case FieldDport:
 		if w.reply != nil {
-			p.scramble(addressWidth(w.q.Family))
+			p.writeUnknown(addressWidth(w.q.Family))
 			w.follows(p)
 			return
 		}
@@ -110,14 +110,14 @@ func (w *walk) set(p *packet, to Field, v view) {
 		FieldFragment,
 		FieldICMPType,
 		FieldICMPCode:
-		p.scramble(addressWidth(w.q.Family))
+		p.writeUnknown(addressWidth(w.q.Family))
 		w.follows(p)
 	}
 }
 
-// setZone attaches a template with the zone of the connection to be. The first one stays
-// (xt_ct_target in net/netfilter/xt_CT.c, nft_ct_set_zone_eval in net/netfilter/nft_ct.c). To an
-// untracked packet nft attaches one all the same, and so has it tracked again; x_tables doesn't.
+// setZone attaches a template with the zone of the coming connection. The first template stays
+// (xt_ct_target in net/netfilter/xt_CT.c, nft_ct_set_zone_eval in net/netfilter/nft_ct.c). nft
+// attaches one to an untracked packet too, which is then tracked again; x_tables doesn't.
 func (w *walk) setZone(p *packet, zone Bits) {
 	switch {
 	case w.phase == afterConntrack || w.phase == beforeConntrack && p.template == Yes:
@@ -131,18 +131,18 @@ func (w *walk) setZone(p *packet, zone Bits) {
 	p.zone, p.template = p.zone.Join(zone), Maybe
 }
 
-// scramble is the packet after a rule has written to it where that isn't followed.
-func (p *packet) scramble(width int) {
+// writeUnknown changes the packet as a rule does that writes to bytes which aren't followed.
+func (p *packet) writeUnknown(width int) {
 	p.now = endpoint{Full(width), Full(16)}
 	p.sport = Full(16)
 	p.headerSource = sourceOther
-	p.local, p.moved, p.rewritten, p.scrambled = false, true, true, true
+	p.local, p.moved, p.rewritten, p.headerUnknown = false, true, true, true
 }
 
-// follows makes the connection of the packet as it is now, for a rule that changes it before there
-// is one.
+// follows sets the connection to the packet as it is now. It is for rules that change the packet
+// before it has a connection.
 func (w *walk) follows(p *packet) {
-	if w.reply != nil { // the connection is there, and may not be found any more
+	if w.reply != nil { // the connection exists, and may not be found any more
 		if w.phase != afterConntrack && p.track == tracked {
 			p.track = perhapsTracked
 		}
@@ -151,7 +151,7 @@ func (w *walk) follows(p *packet) {
 	switch w.phase {
 	case beforeConntrack:
 		p.orig, p.reply, p.origSource, p.replySource = p.now, p.now, p.headerSource, p.headerSource
-		p.rewritten = p.scrambled
+		p.rewritten = p.headerUnknown
 	case atConntrack:
 		p.orig, p.reply = p.orig.join(p.now), p.reply.join(p.now)
 		p.origSource, p.replySource = max(

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// foreign is a ruleset as programs leave it: n rules of iptables for ports and sources, and as many bans as asked for.
+// foreign is a ruleset as programs write it: n rules of iptables for ports and sources, and a
+// number of bans.
 func foreign(n, bans int) *Ruleset {
 	b := build()
 	in := b.base(FamilyIPv4, "filter", "INPUT", Base{Hook: HookInput, Policy: VerdictDrop})
@@ -24,7 +25,7 @@ func foreign(n, bans int) *Ruleset {
 	return b.rs
 }
 
-// guarded is a ruleset for answers: bans of destinations, and n rules for ports that are answered from.
+// guarded is a ruleset for answers: bans of destinations, and n rules for source ports of answers.
 func guarded(n, bans int) *Ruleset {
 	b := build()
 	out := b.base(FamilyIPv4, "filter", "OUTPUT", Base{Hook: HookOutput, Policy: VerdictDrop})

@@ -11,23 +11,23 @@ const (
 
 func (t Tri) String() string { return [...]string{"no", "maybe", "yes"}[t] }
 
-// Not turns yes and no about.
+// Not swaps Yes and No.
 func (t Tri) Not() Tri { return Yes - t }
 
-// And is the lesser: yes only if both are.
+// And is Yes only if both are, and No if one is.
 func (t Tri) And(o Tri) Tri { return min(t, o) }
 
-// Or is the greater.
+// Or is Yes if one is, and No only if both are.
 func (t Tri) Or(o Tri) Tri { return max(t, o) }
 
-// Bits is what is known of a value: some of its bits. Marks are followed in it through rules that set, save and restore parts of
-// them, some of which may or may not have run.
+// Bits is a value whose bits may be known or unknown. It follows marks through rules that set, save
+// and restore parts of them, though some of the rules may not have run.
 type Bits struct {
-	Value Value // bits that aren't known are 0
+	Value Value // 0 where the bit is unknown
 	Known Value // 1 where the bit is known
 }
 
-// Known is a value of a width of which everything is known.
+// Known is a value with all bits of its width known.
 func Known(v Value, width int) Bits { return Bits{v.And(Ones(width)), Ones(width)} }
 
 // Xor combines two values bit by bit; a bit is known if it is in both.
@@ -36,13 +36,14 @@ func (b Bits) Xor(o Bits) Bits {
 	return Bits{b.Value.Xor(o.Value).And(known), known}
 }
 
-// Join is what is known if it is one of the two: the bits in which they agree.
+// Join keeps the bits in which both agree, for a value that is one of the two.
 func (b Bits) Join(o Bits) Bits {
 	known := b.Known.And(o.Known).AndNot(b.Value.Xor(o.Value))
 	return Bits{b.Value.And(known), known}
 }
 
-// In reports whether a value of a width lies in r: yes or no if every way to fill in the unknown bits says so. Exact.
+// In reports whether a value of a width lies in r: Yes or No if every choice of the unknown bits
+// says so. It is exact.
 func (b Bits) In(r Range, width int) Tri {
 	all := Full(width)
 	if !all.Contains(r.From) {
@@ -59,13 +60,15 @@ func (b Bits) In(r Range, width int) Tri {
 	return No
 }
 
-// reaches reports whether some way to fill in the bits up to this one lies in r; lowTied and highTied as in Operand.Preimage.
+// reaches reports whether some choice of the bits up to this one lies in r. lowTied and highTied
+// are as in Operand.Preimage.
 func (b Bits) reaches(r Range, bit int, lowTied, highTied bool) bool {
 	for ; bit >= 0 && (lowTied || highTied); bit-- {
 		low, high := r.From.bit(bit), r.To.bit(bit)
 		v := b.Value.bit(bit)
 		if b.Known.bit(bit) == 0 {
-			if lowTied && highTied && low < high { // the range parts here: either half, tied at one end only
+			if lowTied && highTied &&
+				low < high { // the range splits here: try both halves, each tied at one end
 				return b.reaches(r, bit-1, true, false) || b.reaches(r, bit-1, false, true)
 			}
 			switch { // choose the bit that leaves more room

@@ -17,14 +17,14 @@ import (
 // askHostile runs TestHostileAlone in a process of its own, for one ruleset.
 const askHostile = "PORTGRAVE_TEST_HOSTILE"
 
-// maxPeak is how much memory a process may have had at its peak for one hostile ruleset, in KiB: the
-// ruleset itself, the test, and 160 MiB.
+// maxPeak is the most memory of a process for one hostile ruleset, in KiB: the ruleset itself, the
+// test, and 160 MiB.
 const maxPeak = 224 << 10
 
-// No question takes more work than its budget, and no more memory than goes with it. The memory is
-// that of a process with nothing else to do, and with a limit that protects the machine.
+// A question stays within its budget of work and memory. The memory is measured in a process of its
+// own, with a limit that protects the machine.
 func TestHostileRulesetsAreBounded(t *testing.T) {
-	// Without the race detector, which takes several times the memory.
+	// Without the race detector, which needs several times the memory.
 	program := filepath.Join(t.TempDir(), "exposure.test")
 	if out, err := exec.Command("go", "test", "-c", "-o", program, ".").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -49,7 +49,7 @@ func TestHostileRulesetsAreBounded(t *testing.T) {
 	}
 }
 
-// TestHostileAlone is the part of TestHostileRulesetsAreBounded that has the process for itself.
+// TestHostileAlone is the part of TestHostileRulesetsAreBounded that runs in a process of its own.
 func TestHostileAlone(t *testing.T) {
 	make, ok := hostile()[os.Getenv(askHostile)]
 	if !ok {
@@ -70,7 +70,7 @@ func TestHostileAlone(t *testing.T) {
 		if w.tooFar && len(w.undecided) == 0 {
 			t.Error("it went too far, and nothing is undecided")
 		}
-		answer := w.answer() // which may go too far in following answers
+		answer := w.answer() // which may exceed the budget while following answers
 		certain, possible := answer.Through()
 		if !certain.Minus(possible).Empty() {
 			t.Errorf("%v are certain, and not possible", certain.Minus(possible))
@@ -93,7 +93,7 @@ func TestHostileAlone(t *testing.T) {
 	}
 }
 
-// peakMemory is the most memory that the process has had, in KiB.
+// peakMemory is the process's peak memory, in KiB.
 func peakMemory(t *testing.T) int {
 	t.Helper()
 	f, err := os.Open("/proc/self/status")

@@ -5,8 +5,9 @@ import (
 	"slices"
 )
 
-// brute is a packet interpreter in the plainest way: one packet, one value for everything, and for what isn't known a choice that the test makes in every
-// way there is. It shares the model with the evaluator and nothing else.
+// brute is a simple packet interpreter: one packet with one value for each field, and for each
+// unknown a choice, which the test makes in every possible way. It shares only the model with the
+// evaluator.
 type brute struct {
 	rs     *Ruleset
 	host   *Host
@@ -22,7 +23,7 @@ type brute struct {
 	natDone bool
 }
 
-// brutePorts are the client's ports that the test's rules can tell apart.
+// brutePorts are the client's ports that the test's rules can distinguish.
 var brutePorts = []uint64{0, 1023, 1024, 65535}
 
 type brutePacket struct {
@@ -216,7 +217,7 @@ func (b *brute) statement(c *Chain, s Statement) (Verdict, bool) {
 		if !s.Effect {
 			return go_, b.choose(2) == 0
 		}
-		if b.choose(2) == 0 { // the rest would take too long to try: mark and destination
+		if b.choose(2) == 0 { // changes of mark and destination would take too long to try
 			b.p.mark = []uint64{0, 1, 2, 3}[b.choose(4)]
 		}
 		switch b.choose(5) {
@@ -329,7 +330,7 @@ func (b *brute) value(o Operand) (Value, bool) {
 	return o.Apply(Number(n)), present
 }
 
-// ends is everything that may become of a source's packet; false if there are too many ways to try.
+// ends are all outcomes of a source's packet. It is false if there are too many ways to try.
 func (b *brute) ends(source uint64) ([]bruteEnd, bool) {
 	var out []bruteEnd
 	var picks, options []int
@@ -360,7 +361,7 @@ func (b *brute) ends(source uint64) ([]bruteEnd, bool) {
 	}
 }
 
-// smallHost is a host with one address outside and one network behind it.
+// smallHost is a host with one outside address and one network behind it.
 func smallHost(forwards bool) *Host {
 	local := func(a string, index int) Route {
 		return Route{Table: tableLocal, Type: RouteLocal, Dest: netip.MustParsePrefix(a), NextHops: []NextHop{{Index: index}}}

@@ -2,45 +2,46 @@ package exposure
 
 // Every question has a budget, so that it ends in bounded time and memory whatever the ruleset is:
 // steps of work, and ranges made. Both are counted, not measured, so that the same ruleset has the
-// same answer on a slow machine and on a fast one. A question that goes beyond is answered all the
-// same: each source that is on its way then may come to anything, and the answer names the chain.
+// same answer on a slow machine and on a fast one. A question that exceeds its budget is still
+// answered: every source not yet decided may have any outcome, and the answer names the chain.
 
 const (
 	// maxWork bounds the steps of one question, each of some tens of nanoseconds: rules run,
-	// elements looked at, ranges copied. A question about 10 000 rules takes some tens of thousands.
+	// elements looked at, ranges copied. A question about 10 000 rules takes some tens of
+	// thousands.
 	maxWork = 10_000_000
 	// maxRanges bounds the ranges that a question makes, of 32 bytes each.
 	maxRanges = 1 << 20
 	// stepsPerElement and rangesPerElement are what each element of the ruleset's sets adds: a long
-	// list is copied at every look-up on its way, of which one held by prefix lengths has dozens.
+	// list is copied at every look-up, and a list held by prefix length takes dozens.
 	stepsPerElement  = 64
 	rangesPerElement = 64
 	// maxPieces bounds the ways that an answer tells apart, of some 500 bytes each. Those of a real
 	// ruleset are dozens.
 	maxPieces = 1 << 12
 
-	// The steps that things cost which take memory as long as the question lasts, or much time.
+	// Costs in steps of what takes much time, or memory for as long as the question lasts.
 	costDoubt  = 32
 	costEnding = 32
 	costState  = 16
 )
 
-// tooComplex is the reason where the work on a question was cut short.
+// tooComplex is the reason of a question that exceeded its budget.
 const tooComplex = "undecided: the ruleset is too complex"
 
-// tooManyWays is the reason where an answer would tell more than maxPieces ways apart.
+// tooManyWays is the reason where an answer would distinguish more than maxPieces ways.
 const tooManyWays = "undecided: packets may go too many ways"
 
-// Budget is what several questions may cost together. The zero value is spent. It is for one
-// goroutine at a time.
+// Budget bounds what several questions cost together. The zero value allows nothing. Only one
+// goroutine may use it at a time.
 type Budget struct {
-	// Steps are those that are left.
+	// Steps is how many are left.
 	Steps int
-	// Cut is how many questions were answered in part, and with more steps would not have been.
+	// Cut is how many questions were answered in part for want of steps.
 	Cut int
 }
 
-// take accounts for a question.
+// take subtracts what a question cost.
 func (b *Budget) take(s spent) {
 	if b == nil {
 		return
@@ -55,19 +56,19 @@ func (b *Budget) take(s spent) {
 type spent struct {
 	work   int
 	limit  int // of work
-	most   int // the limit of a question that shares no budget
+	most   int // the limit for a question without a shared budget
 	ranges int
 	tooFar bool   // beyond the budget
-	cutAt  *chain // the chain that was being run then
+	cutAt  *chain // the chain that was running at that moment
 }
 
-// undecided are sources of which the question's budget didn't suffice to tell anything.
+// undecided are sources that the question's budget didn't suffice to decide.
 type undecided struct {
 	sources Ranges
 	by      Decider
 }
 
-// within bounds the work by what is left of a budget too.
+// within also bounds the work by what is left of a budget.
 func (w *walk) within(b *Budget) {
 	if b != nil {
 		w.limit = min(w.limit, b.Steps)
@@ -99,8 +100,8 @@ func (w *walk) cut() {
 	}
 }
 
-// giveUp ends flows that come to chains for which the budget doesn't suffice.
-func (w *walk) giveUp(g group, flows []flow) {
+// finishUndecided ends flows at chains that the budget doesn't suffice for.
+func (w *walk) finishUndecided(g group, flows []flow) {
 	w.ended = w.ended[:w.endedBefore]
 	u := undecided{by: Decider{Reason: tooComplex}}
 	if w.cutAt != nil {
@@ -118,7 +119,7 @@ func (w *walk) giveUp(g group, flows []flow) {
 	}
 }
 
-// tooMany leaves sources undecided for which there would be more than maxPieces ways.
+// tooMany leaves sources undecided that would need more than maxPieces ways.
 func (w *walk) tooMany(sources []Ranges) {
 	if len(sources) > 0 {
 		by := Decider{Reason: tooManyWays}
@@ -126,7 +127,7 @@ func (w *walk) tooMany(sources []Ranges) {
 	}
 }
 
-// elements is how many elements the sets have that rules look up.
+// elements counts the elements of the sets that rules look up.
 func (rs *Ruleset) elements() int {
 	n := 0
 	seen := map[*Set]bool{}

@@ -11,17 +11,19 @@ type chain struct {
 	*Chain
 	rules []rule
 	prepared
-	// mirror is the same for answers; made when the first one comes here.
+	// mirror is the same for answers. It is built for the first answer.
 	mirror   prepared
 	mirrored sync.Once
-	// effects: a rule here, or in a chain that it leads to, changes something that another chain may read.
+	// effects: a rule here, or in a chain that it jumps to, changes something that other chains may
+	// read.
 	effects bool
 }
 
-// prepared is a chain's rules by what packets have in common: first packets, or answers.
+// prepared is an index of a chain's rules, for first packets or for answers.
 type prepared struct {
-	// everywhere are the rules that any destination port may concern; byPort those that name a few ports, by port. Both in order. So the work for a
-	// question is in proportion to the rules that can concern it, not to all there are.
+	// everywhere lists the rules that may concern any destination port; byPort those that name a
+	// few ports. Both are in order. So a question's work is in proportion to the rules that can
+	// concern it.
 	everywhere []int
 	byPort     map[uint16][]int
 	// plains and runs prepare rules that only look at the source (plain.go), by family.
@@ -38,20 +40,21 @@ type rule struct {
 	moves bool
 }
 
-// statement is a Statement with what it leads to or looks up.
+// statement is a Statement with its table and the chain that it jumps to.
 type statement struct {
 	Statement
 	chain *chain // of a Verdict
 	table *Table
 }
 
-// guard is a condition for a rule to do anything at all: one of its first matches, of a field that is the same for all sources.
+// guard is a match that a rule begins with, on a field that is equal for all sources. The rule does
+// nothing if it fails.
 type guard struct {
 	field Field
 	set   Ranges
 }
 
-// maxPorts is how many ports a rule may name to be found by them.
+// maxPorts is the most ports for which a rule is indexed by port.
 const maxPorts = 64
 
 func (e *Evaluator) compile() {
@@ -86,7 +89,7 @@ func (e *Evaluator) compileChain(t *Table, c *chain) {
 				cr.moves = true
 			}
 		}
-		if n := unhindered(r); n >= 0 {
+		if n := avoidableMatch(r); n >= 0 {
 			cr.statements[n] = statement{Statement: In(Const(Value{})), table: t} // never holds
 		}
 		cr.guards = e.guards(r)
@@ -95,16 +98,19 @@ func (e *Evaluator) compileChain(t *Table, c *chain) {
 	c.prepared = e.prepare(c, false)
 }
 
-// unhindered is the place in a rule of a match that makes it stop nobody: one for what senders may leave out of their packets, in a rule that does nothing but stop
-// packets. Who wants to get in leaves it out and is not concerned, so that neither bound changes ("rt type 0 drop", which ufw begins with). A rule that lets packets in is
-// another matter: who wants to get in puts it in. -1 if there is none.
-func unhindered(r *Rule) int {
+// avoidableMatch is the index of a match that senders can avoid, in a rule that only stops packets:
+// one on something that senders may leave out of their packets. Such a rule stops no source, so
+// neither bound changes ("rt type 0 drop", which ufw begins with). Rules that let packets in are
+// different: senders can add what they match. It is −1 without such a match.
+func avoidableMatch(r *Rule) int {
 	found := -1
 	for n, s := range r.Statements {
 		switch s := s.(type) {
 		case NoEffect:
 		case Match:
-			if found < 0 && slices.ContainsFunc(s.Key, func(o Operand) bool { return o.Field == FieldRaw && o.Raw.Base == RawExtension }) {
+			if found < 0 && slices.ContainsFunc(s.Key, func(o Operand) bool {
+				return o.Field == FieldRaw && o.Raw.Base == RawExtension
+			}) {
 				found = n
 			}
 		case Unknown:
@@ -126,7 +132,7 @@ func unhindered(r *Rule) int {
 	return -1
 }
 
-// guards are the conditions among the matches that the rule begins with.
+// guards returns the guards of a rule.
 func (e *Evaluator) guards(r *Rule) []guard {
 	var out []guard
 	for _, s := range r.Statements {
@@ -140,17 +146,19 @@ func (e *Evaluator) guards(r *Rule) []guard {
 			}
 			return out
 		}
-		if m.Not || len(m.Key) != 1 || m.In == nil || m.In.Width != 1 || m.In.Grows || m.In.Unknown != "" {
+		if m.Not || len(m.Key) != 1 || m.In == nil || m.In.Width != 1 || m.In.Grows ||
+			m.In.Unknown != "" {
 			continue
 		}
 		o := m.Key[0]
 		switch o.Field {
-		case FieldInName, FieldProtocol, FieldSport, FieldDport, FieldDest4, FieldDest6, FieldNFProto:
+		case FieldInName, FieldProtocol, FieldSport, FieldDport, FieldDest4, FieldDest6,
+			FieldNFProto:
 		default:
 			continue
 		}
 		if o.asIs() {
-			if set := e.set(m.In); !set.broken {
+			if set := e.prepareSet(m.In); !set.broken {
 				out = append(out, guard{o.Field, set.flat.Union(set.loose)})
 			}
 		}
@@ -158,7 +166,7 @@ func (e *Evaluator) guards(r *Rule) []guard {
 	return out
 }
 
-// prepare finds the rules of a chain that first packets, or answers, to a port can meet.
+// prepare indexes a chain's rules for first packets or for answers.
 func (e *Evaluator) prepare(c *chain, answers bool) prepared {
 	p := prepared{byPort: map[uint16][]int{}}
 	port := FieldDport
@@ -206,7 +214,7 @@ func fewPorts(s Ranges) ([]uint16, bool) {
 	return out, true
 }
 
-// cursor walks the rules of a chain that can concern a destination port, or all.
+// cursor iterates over a chain's rules that can concern a destination port, or over all.
 type cursor struct {
 	c       *chain
 	port    Range
@@ -215,7 +223,7 @@ type cursor struct {
 	current int
 }
 
-// from starts, or goes on, at a rule.
+// from returns a cursor that starts at a rule.
 func (w *walk) from(c *chain, i int, flows []flow) cursor {
 	k := cursor{c: c, current: i, all: true}
 	if len(flows) > 0 {
@@ -235,7 +243,7 @@ func samePort(flows []flow, port Range) bool {
 	return !slices.ContainsFunc(flows, func(f flow) bool { return f.packet.now.port != port })
 }
 
-// next is the next rule to look at; false at the end.
+// next returns the next rule. It is false at the end.
 func (k *cursor) next() (int, bool) {
 	if k.all {
 		k.current++
@@ -253,9 +261,9 @@ func (k *cursor) next() (int, bool) {
 	return k.current - 1, true
 }
 
-// markEffects finds out which chains of a table change what others may read.
+// markEffects finds the chains of a table that change what others may read.
 func markEffects(t *Table, chains map[*Chain]*chain) {
-	into := map[*Chain][]*Chain{} // by chain: those that lead to it
+	into := map[*Chain][]*Chain{} // by chain: the chains that jump to it
 	var todo []*Chain
 	for _, c := range t.Chains {
 		own := false

@@ -2,10 +2,12 @@ package exposure
 
 import "github.com/portgrave/portgrave/firewall"
 
-// tracksConnections reports whether connections of an IP version are tracked. The kernel hooks conntrack in only where something asks for it
-// (nf_ct_netns_get in net/netfilter/nf_conntrack_proto.c): a rule of a table that sees the version, dormant or not, that reads or sets anything of a connection, or
-// translates. A chain of type nat alone doesn't; it is then never consulted, and its policy drops nothing (tried on Linux 6.18). Something else than rules
-// may ask too (Open vSwitch, tc), so without a rule the answer is Maybe.
+// tracksConnections reports whether connections of an IP version are tracked. The kernel enables
+// conntrack only where something asks for it (nf_ct_netns_get in
+// net/netfilter/nf_conntrack_proto.c): a rule that reads or sets something of a connection, or
+// translates, in a table that sees the version, dormant or not. A chain of type nat alone doesn't
+// ask: it is then never consulted, and its policy drops nothing (tried on Linux 6.18). Other things
+// may ask too (Open vSwitch, tc), so without such a rule the answer is Maybe.
 func (rs *Ruleset) tracksConnections(v firewall.Family) Tri {
 	for _, t := range rs.Tables {
 		if t.Family == FamilyNetdev || !t.Family.Sees(v) {
@@ -35,7 +37,8 @@ func asksConntrack(s Statement, v firewall.Family) bool {
 	case SetUpdate:
 		return readsConnection(s.Key, 0)
 	case NAT:
-		// "dnat ip to" in a table of family inet asks for IPv4 only (nft_nat_init in net/netfilter/nft_nat.c).
+		// "dnat ip to" in a table of family inet asks for IPv4 only (nft_nat_init in
+		// net/netfilter/nft_nat.c).
 		return s.Family == FamilyInet || s.Family.Sees(v)
 	}
 	return false
@@ -46,7 +49,8 @@ func readsConnection(ops []Operand, depth int) bool {
 		if o.Field >= FieldCTState && o.Field <= FieldCTReplyDport {
 			return true
 		}
-		if o.Field == FieldMap && o.Lookup != nil && depth < maxNested && readsConnection(o.Lookup.Key, depth+1) {
+		if o.Field == FieldMap && o.Lookup != nil && depth < maxNested &&
+			readsConnection(o.Lookup.Key, depth+1) {
 			return true
 		}
 	}

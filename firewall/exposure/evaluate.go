@@ -10,22 +10,21 @@ import (
 
 // Evaluator answers questions about one ruleset on one host.
 //
-// Its goal: bounds that are never wrong, as near to each other as the ruleset allows, in time
-// proportional to the rules that a question concerns, and in bounded time and memory whatever the
+// Goals: the bounds are never wrong, and as close together as the ruleset allows. A question takes
+// time in proportion to the rules that can concern it, and bounded time and memory whatever the
 // ruleset is.
 //
-// Its design: a question's set of all sources is carried through the hooks as flows (flow.go), each
-// a set of sources whose packets are in one place and one state (packet.go). A statement splits a
-// flow: those for whom it holds, those for whom it doesn't, and those who go both ways since
-// something isn't known, with a doubt noted (statements.go). Flows of one state that meet are
-// merged. What would not end, or explode, is cut short: states beyond maxStates are joined into one
-// that covers them; jumps beyond maxDepth may come to anything; and beyond the budget (budget.go)
-// everything is possible for the sources that aren't decided by then.
+// Design: a question's sources pass through the hooks as flows (flow.go). A flow is a set of
+// sources whose packets are in one place and one state (packet.go). A statement splits a flow into
+// the sources for which it holds, those for which it doesn't, and those for which either is
+// possible; the latter go both ways, with a doubt noted (statements.go). Flows of one state that
+// meet are merged. What would not end, or grow too large, is cut short: states beyond maxStates are
+// joined into one that covers them; jumps beyond maxDepth may do anything; and beyond the budget
+// (budget.go) every outcome is possible for the sources not yet decided.
 //
 // NewEvaluator prepares what all questions share: rules by port (compile.go), sets as ranges
-// (lookup.go), routes (fib.go). So it is made once for many questions. Ruleset and Host must not
-// change after that. All methods may be called from several goroutines at once, and are
-// deterministic.
+// (lookup.go), routes (fib.go). So make one for many questions. Ruleset and Host must not change
+// afterwards. All methods are deterministic and safe for concurrent use.
 type Evaluator struct {
 	rules  *Ruleset
 	host   *Host
@@ -36,14 +35,14 @@ type Evaluator struct {
 	conntrack map[firewall.Family]Tri
 
 	mu        sync.Mutex
-	sets      map[*Set]*lookups
+	sets      map[*Set]*preparedSet
 	preimages map[preimageKey]preimages
 	memory    map[any]any
 	replies   int // ranges of remembered answers
-	// elements is how many the ruleset's sets have; maxWork and maxRanges bound a question.
+	// elements counts the elements of the ruleset's sets; maxWork and maxRanges bound a question.
 	elements, maxWork, maxRanges int
-	// prepared are the ranges of plain rules (plain.go), and maxPrepared bounds them: a thousand rules
-	// may look at the same long list. Rules beyond are run one by one.
+	// prepared counts the ranges of plain rules (plain.go), and maxPrepared bounds them: a thousand
+	// rules may look at the same long list. Rules beyond the bound run one by one.
 	prepared    atomic.Int64
 	maxPrepared int64
 }
@@ -53,7 +52,7 @@ type hookKey struct {
 	family firewall.Family
 }
 
-// NewEvaluator prepares a ruleset. host is nil for a ruleset without its host, a file.
+// NewEvaluator prepares a ruleset. host is nil for a ruleset read from files, without its host.
 func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 	if rs == nil {
 		rs = &Ruleset{}
@@ -62,7 +61,7 @@ func NewEvaluator(rs *Ruleset, host *Host) *Evaluator {
 		rules:     rs,
 		host:      host,
 		hooks:     map[hookKey][]group{},
-		sets:      map[*Set]*lookups{},
+		sets:      map[*Set]*preparedSet{},
 		preimages: map[preimageKey]preimages{},
 		memory:    map[any]any{},
 	}
@@ -93,11 +92,11 @@ func Evaluate(rs *Ruleset, host *Host, q Question) (Answer, error) {
 // Elements is how many elements the ruleset's sets have, by which a budget grows.
 func (e *Evaluator) Elements() int { return e.elements }
 
-// Evaluate answers a question. The error is for a question that makes no sense; a ruleset never
-// causes one.
+// Evaluate answers a question. It returns an error for a question that no packet can be; a ruleset
+// never causes one.
 func (e *Evaluator) Evaluate(q Question) (Answer, error) { return e.EvaluateWithin(q, nil) }
 
-// EvaluateWithin is Evaluate for one of many questions that share a budget.
+// EvaluateWithin is Evaluate for a question that shares a budget with others.
 func (e *Evaluator) EvaluateWithin(q Question, b *Budget) (Answer, error) {
 	if err := q.check(); err != nil {
 		return Answer{Question: q}, err
@@ -105,13 +104,13 @@ func (e *Evaluator) EvaluateWithin(q Question, b *Budget) (Answer, error) {
 	w := e.newWalk(q)
 	w.within(b)
 	w.run()
-	a := w.answer() // in which the answers to packets are followed
+	a := w.answer() // follows the answers too
 	a.Work = w.work
 	b.take(w.spent)
 	return a, nil
 }
 
-// check refuses a question that no packet can be.
+// check returns an error for a question that no packet can be.
 func (q Question) check() error {
 	switch {
 	case q.Family != firewall.IPv4 && q.Family != firewall.IPv6:
@@ -130,7 +129,7 @@ func (q Question) check() error {
 	return nil
 }
 
-// remember computes something once for all questions. The key is of a type of its own.
+// remember computes something once for all questions. Each use has its own type of key.
 func (e *Evaluator) remember(key any, compute func() any) any {
 	e.mu.Lock()
 	v, ok := e.memory[key]
@@ -147,7 +146,7 @@ func (e *Evaluator) remember(key any, compute func() any) any {
 	return v
 }
 
-// recall is what is remembered for a key; nil if nothing is.
+// recall returns what is remembered for a key, or nil.
 func (e *Evaluator) recall(key any) any {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -157,7 +156,7 @@ func (e *Evaluator) recall(key any) any {
 // maxMemory bounds what is remembered between questions.
 const maxMemory = 4096
 
-// cuts are the ranges within which all look-ups of an address come to the same.
+// cuts are the ranges of addresses within which all look-ups have the same result.
 func (e *Evaluator) cuts(family firewall.Family) []Range {
 	type key struct{ cuts firewall.Family }
 	return e.remember(key{family}, func() any { return e.fib.cuts(family) }).([]Range)

@@ -8,7 +8,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// builder makes rulesets short to write in tests.
+// builder makes rulesets for tests.
 type builder struct{ rs *Ruleset }
 
 func build() builder { return builder{&Ruleset{}} }
@@ -166,7 +166,7 @@ func TestConstructs(t *testing.T) {
 			raw.does(NotIn(Of(FieldCTMark), One(Number(5))), drop).does(NotIn(Of(FieldICMPType), One(Number(8))), drop).does(NotIn(Of(FieldDest6), One(Number(1))), drop)
 		}, "0.0.0.0/0", "0.0.0.0/0"},
 		"translated, and known to be": {func(b builder) {
-			port := Const(Number(80)) // as it was
+			port := Const(Number(80)) // unchanged
 			b.base(FamilyIPv4, "n", "pre", nat).does(from("10.0.0.0/9"), NAT{Kind: NATDestination, Family: FamilyIPv4, Port: &port})
 			other := Const(Number(81))
 			b.base(FamilyIPv4, "n", "late", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -90, Policy: VerdictAccept}).does(from("10.0.0.0/8"), NAT{Kind: NATRedirect, Family: FamilyIPv4, Port: &other})
@@ -197,7 +197,8 @@ func TestConstructs(t *testing.T) {
 	}
 }
 
-// Tried on Linux 6.18: a chain of NAT that drops is not even consulted where nothing tracks connections.
+// Tried on Linux 6.18: the kernel doesn't consult a NAT chain that drops if nothing tracks
+// connections.
 func TestNATNeedsConnections(t *testing.T) {
 	for _, tracked := range []bool{false, true} {
 		b := build()
@@ -213,7 +214,7 @@ func TestNATNeedsConnections(t *testing.T) {
 	}
 }
 
-// kube-proxy's shape: one of several targets, address and port from one look-up.
+// kube-proxy's form: one of several targets, with address and port from one look-up.
 func TestTargetsOfOneLookup(t *testing.T) {
 	b := build()
 	set := &Set{Width: 1, Keys: []Range{One(Number(0)), One(Number(1))}, DataWidth: 2, Data: []Value{
@@ -240,7 +241,7 @@ func TestTargetsOfOneLookup(t *testing.T) {
 	}
 }
 
-func TestExplainNamesWhoDecides(t *testing.T) {
+func TestExplainNamesDecider(t *testing.T) {
 	b := build()
 	in := b.base(FamilyIPv4, "filter", "INPUT", Base{Hook: HookInput, Policy: VerdictAccept})
 	in.does(dport(22, 22), accept).does(jump("ufw-user-input"))
@@ -263,7 +264,7 @@ func TestExplainNamesWhoDecides(t *testing.T) {
 	}
 }
 
-func TestQuestionsThatMakeNoSense(t *testing.T) {
+func TestInvalidQuestions(t *testing.T) {
 	for _, q := range []Question{{}, {Family: firewall.IPv6, Protocol: firewall.TCP, Destination: tcp80.Destination}, {Family: firewall.IPv4, Protocol: 1},
 		{Family: firewall.IPv4, Protocol: firewall.TCP, Sources: NewRanges(One(Ones(33)))}} {
 		if _, err := Evaluate(&Ruleset{}, nil, q); err == nil {

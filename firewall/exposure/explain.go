@@ -3,14 +3,18 @@ package exposure
 // NoRule is the reason of a Decider where no rule and no policy decided.
 const NoRule = "no rule says otherwise"
 
-// Decider is what decided about a packet: a rule, a chain's policy, or the host's routing.
+// Decider is what decided on a packet: a rule, a chain's policy, or the host's routing.
 type Decider struct {
-	Rule   *Rule  // nil unless a rule
-	Chain  *Chain // the chain whose policy it was, or the rule's; nil for the host itself
-	Reason string // one clause for people, without a full stop: "policy drop", "rp_filter: no route back through eth0"
+	Rule  *Rule  // nil unless a rule
+	Chain *Chain // the chain whose policy it was, or the rule's; nil for the host itself
+	// Reason is one clause for people, without a full stop: "policy drop", "rp_filter: no route
+	// back through eth0".
+	Reason string
+	// Rate is what the unknown condition of the rule allows, if it is a rate.
+	Rate Rate
 }
 
-// Owner is who likely wrote what decided; "" if that can't be told.
+// Owner is the program that likely wrote what decided; "" if unknown.
 func (d Decider) Owner() string {
 	switch {
 	case d.Rule != nil:
@@ -21,12 +25,13 @@ func (d Decider) Owner() string {
 	return ""
 }
 
-// Describe makes the form that is printed: the JSON contract's.
+// Describe converts it to the form of the JSON contract.
 func (d Decider) Describe() Decision {
 	out := Decision{Reason: d.Reason, Owner: d.Owner()}
 	chain := d.Chain
 	if d.Rule != nil {
-		out.Rule, out.Comment, out.Handle, out.Number = d.Rule.Text, d.Rule.Comment, d.Rule.Handle, d.Rule.Number
+		out.Rule, out.Comment = d.Rule.Text, d.Rule.Comment
+		out.Handle, out.Number = d.Rule.Handle, d.Rule.Number
 		out.File, out.Line = d.Rule.Origin.File, d.Rule.Origin.Line
 		if d.Rule.Chain != nil {
 			chain = d.Rule.Chain
@@ -35,7 +40,8 @@ func (d Decider) Describe() Decision {
 	if chain != nil {
 		out.Chain = chain.Name
 		if chain.Table != nil {
-			out.System, out.Family, out.Table = chain.Table.System.String(), chain.Table.Family.String(), chain.Table.Name
+			out.System, out.Family = chain.Table.System.String(), chain.Table.Family.String()
+			out.Table = chain.Table.Name
 		}
 	}
 	return out
@@ -63,40 +69,45 @@ type Explanation struct {
 	Verdict   string   `json:"verdict"`
 	Steps     []Step   `json:"steps"`
 	DecidedBy Decision `json:"decided_by"`
-	// Target is where the packet ends up, "address:port"; "" if it doesn't.
+	// Target is where the packet ends up, "address:port"; "" if it is stopped.
 	Target string `json:"target,omitempty"`
-	// Replies is what becomes of the answer; nil for a packet that doesn't get through, and where no answer is followed.
+	// Replies is the outcome of the answer. It is nil for a packet that is stopped, and where no
+	// answer is followed.
 	Replies *Replies `json:"replies,omitempty"`
-	// Targets are all places that it may end up in; none for a packet that is stopped before.
+	// Targets are all destinations that it may end up at; empty for a packet that is stopped
+	// earlier.
 	Targets []Target `json:"targets"`
 	// Unknowns are what the verdict "unknown" depends on.
 	Unknowns []Decision `json:"unknowns,omitempty"`
 	Assumed  []string   `json:"assumed,omitempty"`
-	// Listener is who waits at the target; nil if nobody does, or nobody looked.
+	// Listener is the socket at the target. It is nil if there is none, or the caller didn't look.
 	Listener *Listener `json:"listener"`
 }
 
-// Step is one thing that was looked at, in order: a rule, a policy, a routing decision. Where something unknown lets the path part, the
-// steps of the parts follow each other, each with its number in Way.
+// Step is one evaluated rule, policy or routing decision, in order. If the path splits at something
+// unknown, the steps of the branches follow each other, numbered by Way.
 type Step struct {
 	Hook   string `json:"hook"` // "routing" between prerouting and input or forward
 	Family string `json:"family"`
 	Table  string `json:"table"`
 	Chain  string `json:"chain"`
 	Rule   string `json:"rule"`
-	Effect string `json:"effect"` // "no match", "match: accept", "jump ufw-user-input", "may match: limit", "mark 0x1", "dnat to 172.17.0.2:80"
+	// Effect is "no match", "match: accept", "jump ufw-user-input", "may match: limit", "mark 0x1",
+	// "dnat to 172.17.0.2:80".
+	Effect string `json:"effect"`
 	Owner  string `json:"owner,omitempty"`
 	Handle uint64 `json:"handle,omitempty"`
 	File   string `json:"file,omitempty"`
 	Line   int    `json:"line,omitempty"`
 	Way    int    `json:"way"`
-	// Reply: it is the answer that was looked at.
+	// Reply: the step is about the answer.
 	Reply bool `json:"reply,omitempty"`
-	// Match is the same as the kernel's trace would say of the rule: it reports rules that matched to the end, and policies.
+	// Match says whether the kernel's trace would show the rule: it shows policies, and rules that
+	// matched to the end.
 	Match Tri `json:"-"`
 }
 
-// Listener is a socket that would get the packet, and whose it is. Package sockets finds it.
+// Listener is the socket that would get the packet, and its owner. Package sockets finds it.
 type Listener struct {
 	Protocol   string `json:"protocol"`
 	Address    string `json:"address"`

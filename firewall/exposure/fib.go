@@ -19,9 +19,11 @@ type fib struct {
 	host   *Host
 	rules  map[firewall.Family][]RoutingRule
 	tables map[tableKey][]segment
-	// custom: there are other rules than the kernel's own, or local routes that no address brought (fib4_has_custom_rules, fib_has_custom_local_routes).
+	// custom: rules exist besides the kernel's own, or local routes that don't belong to an address
+	// (fib4_has_custom_rules, fib_has_custom_local_routes).
 	custom bool
-	// Whether any rule of the family looks at the mark, at the other address, and so on: what may be left out of a key.
+	// Whether any rule of the family looks at the mark, the other address or the incoming
+	// interface. A key leaves out what none looks at.
 	byMark, byOther, byIn bool
 	tunnels               bool // see Host.tunnels
 }
@@ -45,7 +47,12 @@ const (
 )
 
 func newFib(h *Host) *fib {
-	f := &fib{host: h, tunnels: h.tunnels(), rules: map[firewall.Family][]RoutingRule{}, tables: map[tableKey][]segment{}}
+	f := &fib{
+		host:    h,
+		tunnels: h.tunnels(),
+		rules:   map[firewall.Family][]RoutingRule{},
+		tables:  map[tableKey][]segment{},
+	}
 	for _, family := range firewall.Families {
 		var rules []RoutingRule
 		for _, r := range h.Rules {
@@ -55,17 +62,33 @@ func newFib(h *Host) *fib {
 		}
 		if len(rules) == 0 {
 			for i, t := range []uint32{tableLocal, tableMain, tableDefault} {
-				rules = append(rules, RoutingRule{Family: family, Priority: uint32(i * 32766), Action: RuleTable, Table: t, SuppressPrefixLength: -1})
+				rules = append(
+					rules,
+					RoutingRule{
+						Family:               family,
+						Priority:             uint32(i * 32766),
+						Action:               RuleTable,
+						Table:                t,
+						SuppressPrefixLength: -1,
+					},
+				)
 			}
 		}
-		slices.SortStableFunc(rules, func(a, b RoutingRule) int { return cmp.Compare(a.Priority, b.Priority) })
+		slices.SortStableFunc(
+			rules, func(a, b RoutingRule) int { return cmp.Compare(a.Priority, b.Priority) },
+		)
 		f.rules[family] = rules
 		for _, r := range rules {
 			f.byMark = f.byMark || r.MarkMask != 0 || r.Mark != 0
-			f.byOther = f.byOther || r.Source.IsValid() || r.Dport != Range{} || r.Sport != Range{} || r.Protocol != 0
+			f.byOther = f.byOther || r.Source.IsValid() || r.Dport != Range{} ||
+				r.Sport != Range{} ||
+				r.Protocol != 0
 			f.byIn = f.byIn || r.In != "" || r.L3MDev
-			plain := r.Action == RuleTable && !r.Not && r.In == "" && r.Out == "" && r.Mark|r.MarkMask == 0 && !r.Source.IsValid() && !r.Dest.IsValid() &&
-				r.Protocol == 0 && r.Dport == Range{} && r.Sport == Range{} && r.Unknown == "" && (r.Table == tableLocal || r.Table == tableMain || r.Table == tableDefault)
+			plain := r.Action == RuleTable && !r.Not && r.In == "" && r.Out == "" &&
+				r.Mark|r.MarkMask == 0 && !r.Source.IsValid() && !r.Dest.IsValid() &&
+				r.Protocol == 0 && r.Dport == Range{} && r.Sport == Range{} &&
+				r.Unknown == "" &&
+				(r.Table == tableLocal || r.Table == tableMain || r.Table == tableDefault)
 			f.custom = f.custom || family == firewall.IPv4 && !plain
 		}
 	}
@@ -90,16 +113,18 @@ func newFib(h *Host) *fib {
 	return f
 }
 
-// alive reports whether a route has a next hop that is used, or needs none.
+// alive reports whether a route has a usable next hop, or needs none.
 func (r *Route) alive() bool {
-	return len(r.NextHops) == 0 || slices.ContainsFunc(r.NextHops, func(n NextHop) bool { return !n.Dead })
+	return len(r.NextHops) == 0 ||
+		slices.ContainsFunc(r.NextHops, func(n NextHop) bool { return !n.Dead })
 }
 
 // automatic reports whether a local route comes with an address of an interface.
 func (f *fib) automatic(r *Route) bool {
 	for i := range f.host.Interfaces {
 		for _, a := range f.host.Interfaces[i].Addresses {
-			if a.Addr() == r.Dest.Addr() && r.Dest.IsSingleIP() || f.host.Interfaces[i].Loopback && a.Masked() == r.Dest {
+			if a.Addr() == r.Dest.Addr() && r.Dest.IsSingleIP() ||
+				f.host.Interfaces[i].Loopback && a.Masked() == r.Dest {
 				return true
 			}
 		}
@@ -111,17 +136,20 @@ func (f *fib) automatic(r *Route) bool {
 func segments(routes []*Route) []segment {
 	sorted := slices.Clone(routes)
 	slices.SortStableFunc(sorted, func(a, b *Route) int {
-		return cmp.Or(Prefix(a.Dest).From.Compare(Prefix(b.Dest).From), cmp.Compare(a.Dest.Bits(), b.Dest.Bits()), cmp.Compare(a.Metric, b.Metric))
+		return cmp.Or(
+			Prefix(a.Dest).From.Compare(Prefix(b.Dest).From),
+			cmp.Compare(a.Dest.Bits(), b.Dest.Bits()), cmp.Compare(a.Metric, b.Metric),
+		)
 	})
 	var out []segment
-	var open []segment // prefixes that contain where we are, the most specific last
+	var open []segment // prefixes that contain at, the most specific last
 	var at Value       // everything below is in out
 	emit := func(to Value) {
 		if len(open) > 0 && at.Compare(to) <= 0 {
 			out = append(out, segment{Range{at, to}, open[len(open)-1].routes})
 		}
 	}
-	ended := false // at has run over the last address
+	ended := false // at has passed the last address
 	closeTo := func(before Value, all bool) {
 		for len(open) > 0 {
 			top := open[len(open)-1]
@@ -157,13 +185,13 @@ func segments(routes []*Route) []segment {
 	return out
 }
 
-// fibKey is a question to the routes. It is comparable.
+// fibKey is a look-up in the routes. It is comparable.
 type fibKey struct {
 	family firewall.Family
-	// other is the other address, which some rules select by; otherKnown: it is known.
+	// other is the other address, which some rules select by, if otherKnown.
 	other      Value
 	otherKnown bool
-	// in is the incoming interface's name; inKnown: it is known.
+	// in is the incoming interface's name, if inKnown.
 	in       string
 	inKnown  bool
 	mark     Bits
@@ -172,7 +200,7 @@ type fibKey struct {
 	from     Range // source port, likewise
 }
 
-// canonical leaves out what no rule looks at.
+// canonical clears what no rule looks at.
 func (f *fib) canonical(k fibKey) fibKey {
 	if !f.byMark {
 		k.mark = Bits{}
@@ -186,14 +214,14 @@ func (f *fib) canonical(k fibKey) fibKey {
 	return k
 }
 
-// found is what a look-up comes to.
+// found is the result of a look-up.
 type found struct {
 	kind     RouteType // RouteUnspec: no route
 	route    *Route
-	doubtful bool // there are other possibilities
+	doubtful bool // other results are possible
 }
 
-// lookup is every route that an address may have.
+// lookup returns every route that an address may have.
 func (f *fib) lookup(k fibKey, addr Value) []found {
 	var out []found
 	doubtful, closed := false, false
@@ -216,7 +244,7 @@ func (f *fib) lookup(k fibKey, addr Value) []found {
 				i = max(to-1, i)
 				continue
 			}
-			// Both ways: what the rules in between say is possible, and so is what follows.
+			// Both are possible: what the rules in between say, and what follows.
 			doubtful = true
 			for j := i + 1; j < to && j < len(rules); j++ {
 				if rules[j].Action == RuleTable {
@@ -237,7 +265,8 @@ func (f *fib) lookup(k fibKey, addr Value) []found {
 		if len(got) == 0 {
 			continue
 		}
-		// Of several routes of one length one is taken, unless the first of them may not apply.
+		// The kernel takes one of several routes of one length, unless the first of them may not
+		// apply.
 		sure := t == Yes && r.Action != RuleGoto && !got[len(got)-1].doubtful
 		doubtful = doubtful || !sure || len(got) > 1
 		for _, g := range got {
@@ -249,11 +278,11 @@ func (f *fib) lookup(k fibKey, addr Value) []found {
 			break
 		}
 	}
-	return settle(out, doubtful, closed)
+	return markCertain(out, doubtful, closed)
 }
 
-// settle marks a single possibility as certain, and adds "no route" where that is one.
-func settle(out []found, doubtful, closed bool) []found {
+// markCertain marks a single result as certain, and adds "no route" where that is possible.
+func markCertain(out []found, doubtful, closed bool) []found {
 	switch {
 	case len(out) == 0:
 		return []found{{kind: RouteUnspec}}
@@ -265,7 +294,7 @@ func settle(out []found, doubtful, closed bool) []found {
 	return out
 }
 
-// inTable is what a rule's table says; nothing if the next rule has to be asked.
+// inTable looks an address up in a rule's table. Without a result, the next rule applies.
 func (f *fib) inTable(r *RoutingRule, k fibKey, addr Value) []found {
 	table := r.Table
 	if r.L3MDev {
@@ -282,7 +311,8 @@ func (f *fib) inTable(r *RoutingRule, k fibKey, addr Value) []found {
 	}
 	var out []found
 	for _, route := range segs[i].routes {
-		if r.SuppressPrefixLength >= 0 && route.Dest.Bits() <= r.SuppressPrefixLength || route.Type == RouteThrow {
+		if r.SuppressPrefixLength >= 0 && route.Dest.Bits() <= r.SuppressPrefixLength ||
+			route.Type == RouteThrow {
 			continue
 		}
 		special := route.TOS != 0 || route.Source.IsValid() && route.Source.Bits() > 0
@@ -308,7 +338,8 @@ func (f *fib) vrf(in string) *Interface {
 	return nil
 }
 
-// selects reports whether a routing rule applies (fib_rule_match in net/core/fib_rules.c, fib4_rule_match).
+// selects reports whether a routing rule applies (fib_rule_match in net/core/fib_rules.c,
+// fib4_rule_match).
 func (f *fib) selects(r *RoutingRule, k fibKey, addr Value) Tri {
 	t := Yes
 	if r.Dest.IsValid() && !Prefix(r.Dest).Contains(addr) {
@@ -332,11 +363,13 @@ func (f *fib) selects(r *RoutingRule, k fibKey, addr Value) Tri {
 		t = t.And(Maybe)
 	}
 	if r.Out != "" {
-		t = No // asked for by sockets only
+		t = No // only sockets ask for it
 	}
 	if r.Mark|r.MarkMask != 0 {
 		mask := uint64(r.MarkMask)
-		masked := Bits{k.mark.Value.And(Number(mask)), k.mark.Known.Or(Ones(32).AndNot(Number(mask)))}
+		masked := Bits{
+			k.mark.Value.And(Number(mask)), k.mark.Known.Or(Ones(32).AndNot(Number(mask))),
+		}
 		t = t.And(masked.In(One(Number(uint64(r.Mark)&mask)), 32))
 	}
 	if r.Protocol != 0 {
@@ -372,7 +405,7 @@ func (f *fib) selects(r *RoutingRule, k fibKey, addr Value) Tri {
 	return t
 }
 
-// cuts are the ranges of addresses within which every look-up of the family comes to the same.
+// cuts are the ranges of addresses within which every look-up of the family has the same result.
 func (f *fib) cuts(family firewall.Family) []Range {
 	width := addressWidth(family)
 	starts := []Value{{}}
@@ -382,7 +415,7 @@ func (f *fib) cuts(family firewall.Family) []Range {
 			starts = append(starts, after)
 		}
 	}
-	// Addresses that have a type whatever the tables say.
+	// Addresses whose type doesn't depend on the tables.
 	special := []Range{One(Value{}), multicast4, One(Ones(32))}
 	if family == firewall.IPv6 {
 		special = []Range{One(Value{}), multicast6, linkLocal6}
@@ -418,5 +451,6 @@ func (f *fib) cuts(family firewall.Family) []Range {
 
 // uses reports whether a route leads out of an interface (fib_info_nh_uses_dev).
 func (r *Route) uses(index int) bool {
-	return r != nil && slices.ContainsFunc(r.NextHops, func(n NextHop) bool { return n.Index == index && !n.Dead })
+	return r != nil &&
+		slices.ContainsFunc(r.NextHops, func(n NextHop) bool { return n.Index == index && !n.Dead })
 }

@@ -6,7 +6,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// fibValue is what a look-up gives for some addresses: one of several values where it isn't certain.
+// fibValue is the result of a look-up for some addresses: one of several values where it isn't
+// certain.
 type fibValue struct {
 	addrs  Ranges
 	values []Value // more than one: any of them
@@ -16,17 +17,17 @@ type fibValue struct {
 func (w *walk) extendFib(f *flow, r reading, o Operand) []reading {
 	width := o.Width()
 	p := f.packet
-	if w.reply != nil { // the addresses have changed places
+	if w.reply != nil { // source and destination are swapped
 		o.Fib.Of = FibDest - o.Fib.Of
 	}
 	if o.Fib.Of == FibDest {
 		return []reading{r.with(operandValue{view: w.fibOfDest(p, o, width).through(o)})}
 	}
-	if w.outside() && p.headerSource == sourceOwn {
+	if w.fromOutside() && p.headerSource == sourceOwn {
 		return []reading{r.with(operandValue{view: w.fibFromOutside(o, width).through(o)})}
 	}
 	if w.e.fib == nil || p.headerSource != sourceOwn {
-		return []reading{r.with(operandValue{view: anything(width)})}
+		return []reading{r.with(operandValue{view: anyValue(width)})}
 	}
 	var out []reading
 	for _, v := range w.fibOfSource(p, o) {
@@ -41,11 +42,11 @@ func (w *walk) extendFib(f *flow, r reading, o Operand) []reading {
 	return out
 }
 
-// oneOf is a value that is one of several.
+// oneOf is a value known to be one of several.
 func oneOf(values []Value, width int) view {
-	v := sure(values[0], width)
+	v := exactly(values[0], width)
 	for _, x := range values[1:] {
-		other := sure(x, width)
+		other := exactly(x, width)
 		v = view{width: width, bits: v.bits.Join(other.bits), within: hull(v.within, other.within)}
 	}
 	return v
@@ -55,18 +56,21 @@ func (w *walk) fibOfDest(p *packet, o Operand, width int) view {
 	addr, known := view{within: p.now.addr}.single()
 	switch {
 	case p.local && !known && o.Fib.Want == FibType && !o.Fib.ByIn && !o.Fib.ByOut:
-		return sure(Number(uint64(RouteLocal)), width)
+		return exactly(Number(uint64(RouteLocal)), width)
 	case w.e.fib == nil && w.q.Elsewhere:
-		return anything(width)
+		return anyValue(width)
 	case w.e.fib == nil && !p.moved && o.Fib.Want == FibType && !o.Fib.ByIn && !o.Fib.ByOut:
-		return sure(Number(uint64(RouteLocal)), width) // a dump is asked about packets for the host itself
+		// without a host, questions are about packets for the host itself
+		return exactly(
+			Number(uint64(RouteLocal)), width,
+		)
 	case w.e.fib == nil || !known:
-		return anything(width)
+		return anyValue(width)
 	}
 	return oneOf(w.fibResult(p, o.Fib, addr), width)
 }
 
-// fibOfSource is what a look-up gives for every address.
+// fibOfSource looks up every source address.
 func (w *walk) fibOfSource(p *packet, o Operand) []fibValue {
 	type key struct {
 		fib  Fib
@@ -98,7 +102,7 @@ func (w *walk) fibOfSource(p *packet, o Operand) []fibValue {
 	}).([]fibValue)
 }
 
-// fibKey is what a rule's look-up asks with. Neither of the two rule systems gives protocol and port.
+// fibKey is the key of a rule's look-up. Neither rule system passes protocol and port.
 func (w *walk) fibKey(p *packet, f Fib) fibKey {
 	k := fibKey{family: w.q.Family, in: "lo", inKnown: true, mark: Known(Value{}, 32)}
 	if f.ByMark {
@@ -110,9 +114,9 @@ func (w *walk) fibKey(p *packet, f Fib) fibKey {
 	return k
 }
 
-// fibResult is every value that a look-up of one address may have.
+// fibResult returns every value that a look-up of one address may have.
 func (w *walk) fibResult(p *packet, f Fib, addr Value) []Value {
-	var device *Interface // that the look-up is limited to
+	var device *Interface // the device that the look-up is limited to
 	deviceKnown := true
 	switch {
 	case f.ByIn || f.Want == FibReversePath:
@@ -166,8 +170,9 @@ func addValue(list []Value, v Value) []Value {
 	return append(list, v)
 }
 
-// fibType is the type of an address. IPv4 asks the table local alone (inet_dev_addr_type in net/ipv4/fib_frontend.c), IPv6 all
-// tables (__nft_fib6_eval_type in net/ipv6/netfilter/nft_fib_ipv6.c).
+// fibType is the type of an address. IPv4 asks the table local alone (inet_dev_addr_type in
+// net/ipv4/fib_frontend.c), IPv6 all tables (__nft_fib6_eval_type in
+// net/ipv6/netfilter/nft_fib_ipv6.c).
 func (w *walk) fibType(p *packet, f Fib, addr Value, device *Interface, deviceKnown bool) []Value {
 	types := func(t ...RouteType) (out []Value) {
 		for _, x := range t {
@@ -188,7 +193,11 @@ func (w *walk) fibType(p *packet, f Fib, addr Value, device *Interface, deviceKn
 				table = m.VRFTable
 			}
 		}
-		got := w.e.fib.inTable(&RoutingRule{Table: table, SuppressPrefixLength: -1}, fibKey{family: firewall.IPv4}, addr)
+		got := w.e.fib.inTable(
+			&RoutingRule{Table: table, SuppressPrefixLength: -1},
+			fibKey{family: firewall.IPv4},
+			addr,
+		)
 		if len(got) == 0 || !deviceKnown {
 			return types(append([]RouteType{RouteUnicast}, kinds(got)...)...)
 		}
@@ -208,7 +217,7 @@ func (w *walk) fibType(p *packet, f Fib, addr Value, device *Interface, deviceKn
 		case g.kind == RouteUnspec:
 			out = append(out, RouteUnreachable)
 		case g.kind == RouteLocal && device != nil:
-			if holds(device, addr) {
+			if hasAddress(device, addr) {
 				out = append(out, RouteLocal)
 			} else {
 				out = append(out, RouteUnicast)
@@ -227,8 +236,8 @@ func kinds(list []found) (out []RouteType) {
 	return out
 }
 
-// holds reports whether an interface has an IPv6 address.
-func holds(i *Interface, addr Value) bool {
+// hasAddress reports whether an interface has an IPv6 address.
+func hasAddress(i *Interface, addr Value) bool {
 	for _, a := range i.Addresses {
 		if a.Addr().Is6() && Address(a.Addr()) == addr {
 			return true
@@ -237,7 +246,8 @@ func holds(i *Interface, addr Value) bool {
 	return false
 }
 
-// reversePath is what xtables' rpfilter says without --invert (net/ipv4/netfilter/ipt_rpfilter.c, net/ipv6/netfilter/ip6t_rpfilter.c).
+// reversePath is the result of xtables' rpfilter without --invert
+// (net/ipv4/netfilter/ipt_rpfilter.c, net/ipv6/netfilter/ip6t_rpfilter.c).
 func (w *walk) reversePath(p *packet, f Fib, addr Value, device *Interface) []Value {
 	if w.in != nil && w.in.Loopback || w.q.Family == firewall.IPv6 && addr.IsZero() {
 		return []Value{Number(1)}

@@ -18,20 +18,20 @@ const (
 	tcpFlagsKnown = 0x3f
 )
 
-// field is what is known of a field that isn't the source, before the operand's own arithmetic.
+// field is what is known of a field other than the source, before the operand's own arithmetic.
 func (w *walk) field(p *packet, o Operand) view {
 	width := o.Width()
 	o.Field = w.mirrored(o.Field)
 	four := w.q.Family == firewall.IPv4
 	only := func(here bool, v view) view {
 		if !here {
-			return missing(width)
+			return absentValue(width)
 		}
 		return v
 	}
-	header := func(v view) view { // what a rule that wrote to the packet may have changed
-		if p.scrambled {
-			return anything(width).doubtful()
+	header := func(v view) view { // a rule that wrote to the packet may have changed it
+		if p.headerUnknown {
+			return anyValue(width).maybeAbsent()
 		}
 		return v
 	}
@@ -41,7 +41,7 @@ func (w *walk) field(p *packet, o Operand) view {
 	}
 	switch o.Field {
 	case FieldNone:
-		return sure(Value{}, width)
+		return exactly(Value{}, width)
 	case FieldInName, FieldInIndex, FieldInGroup:
 		return w.incoming(o.Field, width)
 	case FieldInKind, FieldInSlave:
@@ -53,35 +53,35 @@ func (w *walk) field(p *packet, o Operand) view {
 	case FieldSourceMAC, FieldDestMAC:
 		switch {
 		case w.in == nil:
-			return anything(width).doubtful()
+			return anyValue(width).maybeAbsent()
 		case !w.in.Ethernet || w.in.Loopback:
-			return missing(width)
+			return absentValue(width)
 		}
-		return anything(width)
+		return anyValue(width)
 	case FieldEtherType:
 		if four {
-			return sure(Number(0x0800), width)
+			return exactly(Number(0x0800), width)
 		}
-		return sure(Number(0x86dd), width)
+		return exactly(Number(0x86dd), width)
 	case FieldPacketType:
 		return w.packetType(width)
 	case FieldNFProto:
 		if four {
-			return sure(Number(uint64(FamilyIPv4)), width)
+			return exactly(Number(uint64(FamilyIPv4)), width)
 		}
-		return sure(Number(uint64(FamilyIPv6)), width)
+		return exactly(Number(uint64(FamilyIPv6)), width)
 	case FieldSource4:
-		return only(four, anything(width))
+		return only(four, anyValue(width))
 	case FieldSource6:
-		return only(!four, anything(width))
+		return only(!four, anyValue(width))
 	case FieldDest4:
 		return only(four, between(p.now.addr, width))
 	case FieldDest6:
 		return only(!four, between(p.now.addr, width))
 	case FieldFragment:
-		return header(sure(Value{}, width))
+		return header(exactly(Value{}, width))
 	case FieldProtocol:
-		return header(sure(Number(w.q.number()), width))
+		return header(exactly(Number(w.q.number()), width))
 	case FieldSport:
 		return w.clientPort(p, width)
 	case FieldDport:
@@ -89,33 +89,33 @@ func (w *walk) field(p *packet, o Operand) view {
 	case FieldTCPFlags:
 		return only(
 			w.q.Protocol == firewall.TCP,
-			header(partly(Bits{Number(w.tcpFlags()), Number(tcpFlagsKnown)}, width)),
+			header(fromBits(Bits{Number(w.tcpFlags()), Number(tcpFlagsKnown)}, width)),
 		)
 	case FieldICMPType:
 		return only(
 			w.q.Protocol == firewall.Ping,
-			sure(Number(w.icmpType()), width),
+			exactly(Number(w.icmpType()), width),
 		)
 	case FieldICMPCode:
-		return only(w.q.Protocol == firewall.Ping, sure(Value{}, width))
+		return only(w.q.Protocol == firewall.Ping, exactly(Value{}, width))
 	case FieldCTState:
 		return w.state(p, width)
 	case FieldCTStatus:
-		return connection(partly(p.status, width))
+		return connection(fromBits(p.status, width))
 	case FieldCTDirection:
 		return connection(w.direction(p, width))
 	case FieldCTMark:
-		return connection(partly(p.ctMark, width))
+		return connection(fromBits(p.ctMark, width))
 	case FieldCTLabel:
-		return connection(partly(p.label, width))
+		return connection(fromBits(p.label, width))
 	case FieldCTZone:
-		return connection(partly(p.zone, width))
+		return connection(fromBits(p.zone, width))
 	case FieldCTProtocol:
-		return connection(sure(Number(w.q.number()), width))
+		return connection(exactly(Number(w.q.number()), width))
 	case FieldCTOrigSource4, FieldCTReplyDest4:
-		return only(four, connection(anything(width)))
+		return only(four, connection(anyValue(width)))
 	case FieldCTOrigSource6, FieldCTReplyDest6:
-		return only(!four, connection(anything(width)))
+		return only(!four, connection(anyValue(width)))
 	case FieldCTOrigDest4:
 		return only(four, connection(between(p.orig.addr, width)))
 	case FieldCTOrigDest6:
@@ -132,25 +132,25 @@ func (w *walk) field(p *packet, o Operand) view {
 		return connection(between(p.reply.port, width))
 	case FieldCTReplyDport:
 		if p.replySource != sourceOwn { // source NAT may have chosen another port
-			return connection(anything(width))
+			return connection(anyValue(width))
 		}
 		return connection(w.clientPort(p, width))
 	case FieldMark:
-		return partly(p.mark, width)
+		return fromBits(p.mark, width)
 	case FieldUnknown:
 		if o.Max.IsZero() {
-			return anything(width).doubtful()
+			return anyValue(width).maybeAbsent()
 		}
 		return between(Range{Value{}, o.Max}, width)
 	}
-	if o.Field == FieldRaw && o.Raw.Base == RawNetwork && !p.scrambled {
+	if o.Field == FieldRaw && o.Raw.Base == RawNetwork && !p.headerUnknown {
 		return w.networkHeader(o.Raw)
 	}
-	return anything(width).doubtful() // FieldRaw: the header may not be there either
+	return anyValue(width).maybeAbsent() // FieldRaw: the header may be absent too
 }
 
-// networkHeader is what is known of bits of the fixed IP header, which every packet has that gets to
-// a socket. All but the version and IPv6's next header is the sender's choice.
+// networkHeader is what is known of bits of the fixed IP header. The sender chooses all but the
+// version and IPv6's next header.
 func (w *walk) networkHeader(r Raw) view {
 	six := w.q.Family == firewall.IPv6
 	length := 20
@@ -159,7 +159,7 @@ func (w *walk) networkHeader(r Raw) view {
 	}
 	switch {
 	case r.Offset < 0 || r.Offset+r.Bits > 8*length:
-		return anything(r.Bits).doubtful()
+		return anyValue(r.Bits).maybeAbsent()
 	case r.Offset == 0 && r.Bits >= 4: // the version, and what follows it
 		version := Number(4)
 		if six {
@@ -170,16 +170,16 @@ func (w *walk) networkHeader(r Raw) view {
 	case six && r.Offset == 48 && r.Bits == 8:
 		return amongValues(r.Bits, append([]Value{Number(w.q.number())}, extensionHeaders...)...)
 	}
-	return anything(r.Bits)
+	return anyValue(r.Bits)
 }
 
-// extensionHeaders are those that may stand between the IPv6 header and the transport's, and still
-// the kernel delivers the packet (ipv6_ext_hdr and ipv6_skip_exthdr in net/ipv6/exthdrs_core.c):
-// hop-by-hop 0, routing 43, fragment 44, authentication 51, destination options 60. Any sender can
-// put one in. ESP (50) isn't one: what it holds is another packet, which comes again as itself.
+// extensionHeaders may stand between the IPv6 header and the transport's in packets that the kernel
+// delivers (ipv6_ext_hdr and ipv6_skip_exthdr in net/ipv6/exthdrs_core.c): hop-by-hop 0, routing
+// 43, fragment 44, authentication 51, destination options 60. Any sender can add one. ESP (50)
+// isn't among them: its content arrives again as a packet of its own.
 var extensionHeaders = []Value{Number(0), Number(43), Number(44), Number(51), Number(60)}
 
-// state is the connection's state: a first packet is new, or has none.
+// state is the connection's state: a first packet is new, or has no connection.
 func (w *walk) state(p *packet, width int) view {
 	without := uint64(ctInvalid)
 	if w.reply != nil && w.phase != beforeConntrack {
@@ -187,63 +187,66 @@ func (w *walk) state(p *packet, width int) view {
 	}
 	switch {
 	case p.track == untracked || w.q.ICMPType != 0 && w.phase == afterConntrack:
-		return sure(Number(ctUntracked), width)
+		return exactly(Number(ctUntracked), width)
 	case w.phase == afterConntrack && p.track == tracked:
-		return sure(Number(ctNew), width)
+		return exactly(Number(ctNew), width)
 	case w.phase == beforeConntrack && p.track == tracked && p.template == No:
-		return sure(Number(without), width)
+		return exactly(Number(without), width)
 	}
-	// One of new, untracked and, before conntrack, invalid: of all other bits it is known that they
-	// aren't set. (A zone is set with a template, which looks like a connection before there is one.)
-	return partly(Bits{Known: Ones(width).AndNot(Number(ctInvalid | ctNew | ctUntracked))}, width)
+	// One of new, untracked and, before conntrack, invalid: all other bits are known to be clear.
+	// (A template with a zone looks like a connection before there is one.)
+	return fromBits(Bits{Known: Ones(width).AndNot(Number(ctInvalid | ctNew | ctUntracked))}, width)
 }
 
 // incoming is the name, index or group of the incoming interface.
 func (w *walk) incoming(f Field, width int) view {
 	switch {
-	case w.sends():
+	case w.sentByHost():
 		return noInterface(f, width)
-	case w.q.Interface == "" && w.outside() && f == FieldInName:
-		return anything(width).but(Name("lo"))
-	case w.q.Interface == "" && w.outside() && f == FieldInIndex:
-		return anything(width).but(Number(1)) // lo's in every namespace (LOOPBACK_IFINDEX)
+	case w.q.Interface == "" && w.fromOutside() && f == FieldInName:
+		return anyValue(width).differingFrom(Name("lo"))
+	case w.q.Interface == "" && w.fromOutside() && f == FieldInIndex:
+		return anyValue(
+			width,
+		).differingFrom(Number(1))
+		// lo's in every namespace (LOOPBACK_IFINDEX)
 	case w.q.Interface == "":
-		return anything(width)
+		return anyValue(width)
 	case f == FieldInName:
-		return sure(Name(w.q.Interface), width)
+		return exactly(Name(w.q.Interface), width)
 	case w.in == nil:
-		return anything(width)
+		return anyValue(width)
 	case f == FieldInIndex:
-		return sure(Number(uint64(w.in.Index)), width)
+		return exactly(Number(uint64(w.in.Index)), width)
 	}
-	return sure(Number(uint64(w.in.Group)), width)
+	return exactly(Number(uint64(w.in.Group)), width)
 }
 
-// incomingKind is the kind of the incoming interface, or its name as that of a VRF's. What comes by
-// an interface of a VRF comes by the VRF itself once it is routed (l3mdev_ip_rcv,
+// incomingKind is the kind of the incoming interface, or its name as a member of a VRF. Once
+// routed, a packet from a member counts as coming from the VRF itself (l3mdev_ip_rcv,
 // include/net/l3mdev.h).
 func (w *walk) incomingKind(f Field, width int) view {
 	switch {
-	case w.in == nil && w.outside():
-		w.takeForGranted("no interface belongs to a VRF")
+	case w.in == nil && w.fromOutside():
+		w.noteAssumption("no interface belongs to a VRF")
 		if f == FieldInSlave {
-			return sure(Value{}, width)
+			return exactly(Value{}, width)
 		}
-		return anything(width).but(Name("vrf")).doubtful()
+		return anyValue(width).differingFrom(Name("vrf")).maybeAbsent()
 	case w.in == nil:
-		return anything(width).doubtful()
+		return anyValue(width).maybeAbsent()
 	}
 	if master := w.e.host.ByIndex(w.in.Master); w.in.Kind == "vrf" ||
 		master != nil && master.Kind == "vrf" {
-		return anything(width).doubtful()
+		return anyValue(width).maybeAbsent()
 	}
 	switch {
 	case f == FieldInSlave:
-		return sure(Value{}, width)
+		return exactly(Value{}, width)
 	case w.in.Kind == "":
-		return missing(width)
+		return absentValue(width)
 	}
-	return sure(Name(w.in.Kind), width)
+	return exactly(Name(w.in.Kind), width)
 }
 
 // leaving is the name, index or group of the outgoing interface.
@@ -251,30 +254,31 @@ func (w *walk) leaving(p *packet, f Field, width int) view {
 	out := w.e.host.ByIndex(p.outIndex)
 	switch {
 	case p.out == outNone && f == FieldOutGroup:
-		return missing(
+		// NFT_META_OIFGROUP breaks without a device (net/netfilter/nft_meta.c), devgroup fails
+		return absentValue(
 			width,
-		) // NFT_META_OIFGROUP breaks without a device (net/netfilter/nft_meta.c), devgroup fails
+		)
 	case p.out == outNone:
-		return sure(Value{}, width)
+		return exactly(Value{}, width)
 	case w.e.host == nil && w.reply != nil && w.reply.arrived != "" && f == FieldOutName:
-		return sure(Name(w.reply.arrived), width)
-	case w.reply != nil && w.outside() && f == FieldOutName:
-		return anything(width).but(Name("lo"))
+		return exactly(Name(w.reply.arrived), width)
+	case w.reply != nil && w.fromOutside() && f == FieldOutName:
+		return anyValue(width).differingFrom(Name("lo"))
 	case p.out == outUnknown || out == nil:
-		return anything(width)
+		return anyValue(width)
 	case f == FieldOutName:
-		return sure(Name(out.Name), width)
+		return exactly(Name(out.Name), width)
 	case f == FieldOutIndex:
-		return sure(Number(uint64(out.Index)), width)
+		return exactly(Number(uint64(out.Index)), width)
 	}
-	return sure(Number(uint64(out.Group)), width)
+	return exactly(Number(uint64(out.Group)), width)
 }
 
-// physical is what physdev finds: a packet that comes through a bridge has a port, if the bridge
+// physical is the bridge port that physdev reads: a packet from a bridge has one, if the bridge
 // calls the IP hooks.
 func (w *walk) physical(f Field, width int) view {
-	if w.in != nil && w.in.Kind != "bridge" || w.sends() {
-		return sure(Value{}, width)
+	if w.in != nil && w.in.Kind != "bridge" || w.sentByHost() {
+		return exactly(Value{}, width)
 	}
 	if w.in != nil {
 		calls := w.e.host.BridgeCallIPTables
@@ -282,21 +286,21 @@ func (w *walk) physical(f Field, width int) view {
 			calls = w.e.host.BridgeCallIP6Tables
 		}
 		if !calls {
-			return sure(Value{}, width)
+			return exactly(Value{}, width)
 		}
 	}
-	return anything(width).doubtful()
+	return anyValue(width).maybeAbsent()
 }
 
-// packetType is how the packet was addressed on the link. TCP and SCTP sockets take only packets
-// for this host (PACKET_HOST, 0), as does forwarding. A neighbour may well send one as a broadcast
-// (1) or multicast (2) otherwise.
+// packetType is how the packet was addressed on the link. TCP and SCTP sockets, and forwarding,
+// take only packets for this host (PACKET_HOST, 0). For the rest, a neighbour may send broadcasts
+// (1) or multicasts (2).
 func (w *walk) packetType(width int) view {
 	if w.reply != nil {
-		return between(Numbers(0, 4), width) // answers go to a single host, but may be outgoing (4)
+		return between(Numbers(0, 4), width) // answers go to one host, and may be outgoing (4)
 	}
 	if w.q.Protocol == firewall.UDP || !w.q.Protocol.HasPorts() {
 		return between(Numbers(0, 2), width)
 	}
-	return sure(Value{}, width)
+	return exactly(Value{}, width)
 }

@@ -2,36 +2,36 @@ package exposure
 
 import "slices"
 
-// flow is a set of sources whose packets are in the same place and the same state.
+// flow is a set of sources whose packets are in the same place and state.
 type flow struct {
 	sources Ranges
 	packet  *packet
 	doubts  *doubt
-	// credits are who let the sources through so far. They cover all sources, and may cover more; none:
-	// nobody had to.
+	// credits name what let the sources through so far. They cover all sources, and may cover more.
+	// They are empty while no chain has decided.
 	credits []credit
 }
 
-// credit is who let some sources through.
+// credit names what let some sources through.
 type credit struct {
 	sources Ranges
 	by      Decider
 }
 
-// doubt is a list of the unknowns that a flow has met, newest first: which of several ways it went at each. Lists are interned by walk.doubt, so
-// equal ones are the same pointer.
+// doubt is a list of the unknowns that a flow has met, newest first, each with the way that the
+// flow took. walk.doubt interns lists, so equal ones are the same pointer.
 type doubt struct {
 	before *doubt
 	by     Decider
-	branch int // which way; two flows that differ only in that were one flow before
+	branch int // the way taken; flows that differ in nothing else were one flow before
 	depth  int
 	listed []Decider // by list; nil until then
 }
 
-// maxDoubts bounds the unknowns that are kept for one flow; those that it meets later are as unknown, but not listed.
+// maxDoubts bounds the unknowns listed for one flow. Later ones count, but aren't listed.
 const maxDoubts = 32
 
-// maxInterned bounds the lists of unknowns that a question makes: each takes some 300 bytes.
+// maxInterned bounds the interned lists of one question. Each takes some 300 bytes.
 const maxInterned = 1 << 15
 
 type doubtKey struct {
@@ -42,7 +42,8 @@ type doubtKey struct {
 	branch int
 }
 
-// doubt adds an unknown to a flow's list. Beyond maxInterned lists a question makes no longer ones.
+// doubt adds an unknown to a flow's list. Beyond maxInterned lists, a question stops making longer
+// ones.
 func (w *walk) doubt(before *doubt, by Decider, branch int) *doubt {
 	depth := 1
 	if before != nil {
@@ -65,7 +66,7 @@ func (w *walk) doubt(before *doubt, by Decider, branch int) *doubt {
 	return d
 }
 
-// list is the unknowns in order, without repetition. It is made once and must not be changed.
+// list returns the unknowns in order, without repetition. It is made once and must not be changed.
 func (d *doubt) list() []Decider {
 	if d == nil {
 		return nil
@@ -82,8 +83,8 @@ func (d *doubt) list() []Decider {
 	return d.listed
 }
 
-// both is a list with the unknowns of two.
-func (w *walk) both(a, b *doubt) *doubt {
+// joinDoubts joins two lists of unknowns.
+func (w *walk) joinDoubts(a, b *doubt) *doubt {
 	if a == nil || b == nil || a == b {
 		if a == nil {
 			return b
@@ -103,24 +104,24 @@ func (w *walk) both(a, b *doubt) *doubt {
 }
 
 const (
-	// maxApart is how many flows are kept apart for the sake of naming their unknowns. If there are
-	// more, all in the same state are merged.
-	maxApart = 16
-	// maxApartRanges is how many ranges they may have together: each flow has its own copy.
-	maxApartRanges = 1 << 20
-	// maxStates is how many states are kept apart in one place. If there are more, those that differ
-	// in marks and source ports alone are joined, and if that isn't enough, all of them.
+	// maxSeparateFlows bounds the flows that stay separate so that each keeps its own unknowns.
+	// Beyond it, all flows in the same state are merged.
+	maxSeparateFlows = 16
+	// maxSeparateRanges bounds the ranges of those flows together: each flow has its own copy.
+	maxSeparateRanges = 1 << 20
+	// maxStates bounds the states in one place. Beyond it, states that differ only in marks and
+	// source ports are joined, and if that isn't enough, all of them.
 	maxStates = 64
-	// maxGathered is how many flows may wait in one place before they are merged.
+	// maxGathered bounds the flows that wait in one place before they are merged.
 	maxGathered = 4 * maxStates
 )
 
-// merge puts flows of the same state together, so that unknowns don't multiply.
+// merge joins flows of the same state, so that unknowns don't multiply.
 func (w *walk) merge(flows []flow) []flow {
 	if len(flows) < 2 {
 		return flows
 	}
-	if len(flows) > maxApart || rangesOf(flows) > maxApartRanges {
+	if len(flows) > maxSeparateFlows || rangesOf(flows) > maxSeparateRanges {
 		flows = w.mergeMany(flows)
 	}
 	out := flows[:0:0]
@@ -129,7 +130,9 @@ func (w *walk) merge(flows []flow) []flow {
 			continue
 		}
 		w.spend(len(out))
-		i := slices.IndexFunc(out, func(o flow) bool { return samePacket(o.packet, f.packet) && (o.doubts == f.doubts || siblings(&o, &f)) })
+		i := slices.IndexFunc(out, func(o flow) bool {
+			return samePacket(o.packet, f.packet) && (o.doubts == f.doubts || sameOutcome(&o, &f))
+		})
 		if i < 0 {
 			out = append(out, f)
 			continue
@@ -146,19 +149,20 @@ func rangesOf(flows []flow) (n int) {
 	return n
 }
 
-// gather adds flows to those that wait in one place, and merges them where they become many.
+// gather adds flows to those that wait in one place, and merges them when there are many.
 func (w *walk) gather(waiting []flow, more ...flow) []flow {
 	before := len(waiting)
 	waiting = append(waiting, more...)
 	if len(waiting) > maxGathered ||
-		before/maxApart < len(waiting)/maxApart && rangesOf(waiting) > maxApartRanges {
+		before/maxSeparateFlows < len(waiting)/maxSeparateFlows &&
+			rangesOf(waiting) > maxSeparateRanges {
 		return w.mergeMany(waiting)
 	}
 	return waiting
 }
 
-// mergeMany merges all flows of one state, whatever their unknowns, and if there are still too many
-// states, states that are alike.
+// mergeMany merges all flows of one state, whatever their unknowns. If too many states remain, it
+// joins similar states.
 func (w *walk) mergeMany(flows []flow) []flow {
 	for _, alike := range []func(packet) packet{
 		func(p packet) packet { return p },
@@ -175,7 +179,7 @@ func (w *walk) mergeMany(flows []flow) []flow {
 	return flows
 }
 
-// mergeAlike makes one flow of all whose states are alike: the same by what a function leaves of them.
+// mergeAlike merges flows whose states are equal after a function has reduced them.
 func (w *walk) mergeAlike(flows []flow, alike func(packet) packet) []flow {
 	at := map[packet]int{}
 	var out []flow
@@ -193,7 +197,7 @@ func (w *walk) mergeAlike(flows []flow, alike func(packet) packet) []flow {
 			out, members = append(out, f), append(members, nil)
 		} else {
 			out[i].packet = out[i].packet.join(f.packet)
-			out[i].doubts = w.both(out[i].doubts, f.doubts)
+			out[i].doubts = w.joinDoubts(out[i].doubts, f.doubts)
 		}
 		members[i] = append(members[i], f)
 	}
@@ -214,19 +218,21 @@ func (w *walk) mergeAlike(flows []flow, alike func(packet) packet) []flow {
 
 func samePacket(a, b *packet) bool { return a == b || *a == *b }
 
-// siblings reports whether both are what became of one flow at one unknown, which has made no difference.
-func siblings(a, b *flow) bool {
-	return a.doubts != nil && b.doubts != nil && a.doubts.before == b.doubts.before && a.doubts.by == b.doubts.by &&
-		a.doubts.branch+b.doubts.branch == 1 && a.sources.Equal(b.sources)
+// sameOutcome reports whether two flows came from one flow at one unknown that made no difference.
+func sameOutcome(a, b *flow) bool {
+	return a.doubts != nil && b.doubts != nil && a.doubts.before == b.doubts.before &&
+		a.doubts.by == b.doubts.by &&
+		a.doubts.branch+b.doubts.branch == 1 &&
+		a.sources.Equal(b.sources)
 }
 
-// absorb makes one flow of two in the same state.
+// absorb merges a flow into another in the same state.
 func (w *walk) absorb(into *flow, f flow) {
 	switch {
-	case siblings(into, &f):
+	case sameOutcome(into, &f):
 		into.doubts = into.doubts.before
 	case into.doubts != f.doubts:
-		into.doubts = w.both(into.doubts, f.doubts)
+		into.doubts = w.joinDoubts(into.doubts, f.doubts)
 	}
 	into.packet = into.packet.join(f.packet)
 	into.credits = w.joinCredits(*into, f)
@@ -234,11 +240,11 @@ func (w *walk) absorb(into *flow, f flow) {
 	w.spendRanges(into.sources.Len())
 }
 
-// unstopped is credited with sources that no rule and no policy has let through.
-var unstopped = Decider{Reason: NoRule}
+// noRuleDecided gets the credit for sources that no rule and no policy let through.
+var noRuleDecided = Decider{Reason: NoRule}
 
-// joinCredits is all credits of several flows, each decider with all the sources that it let
-// through. They cover the sources of all flows, unless none of them has any.
+// joinCredits joins the credits of several flows, each decider with all the sources that it let
+// through. They cover the sources of all flows, unless no flow has credits.
 func (w *walk) joinCredits(flows ...flow) []credit {
 	if !slices.ContainsFunc(flows, func(f flow) bool { return len(f.credits) > 0 }) {
 		return nil
@@ -249,7 +255,7 @@ func (w *walk) joinCredits(flows ...flow) []credit {
 	for _, f := range flows {
 		list := f.credits
 		if len(list) == 0 {
-			list = []credit{{f.sources, unstopped}}
+			list = []credit{{f.sources, noRuleDecided}}
 		}
 		switch {
 		case len(out) == len(list) && &out[0] == &list[0]:
@@ -285,8 +291,8 @@ func (w *walk) joinCredits(flows ...flow) []credit {
 	return out
 }
 
-// credited is the credits of a flow that a rule lets through. A rule of NAT decides where a packet
-// goes, not whether: behind it stand those who let the packet through.
+// credited returns the credits of a flow that a rule lets through. A NAT rule decides where a
+// packet goes, not whether it passes, so earlier credits stay.
 func (w *walk) credited(f *flow, by Decider) []credit {
 	if w.translating && w.hook != HookPrerouting && len(f.credits) > 0 {
 		return f.credits
@@ -294,7 +300,8 @@ func (w *walk) credited(f *flow, by Decider) []credit {
 	return f.accepted(by)
 }
 
-// accepted is the credits of a flow after a chain has let it through: a rule replaces what was before, a policy only other policies.
+// accepted returns the credits of a flow after a chain has let it through: a rule replaces earlier
+// credits, a policy replaces only other policies.
 func (f *flow) accepted(by Decider) []credit {
 	if by.Rule != nil || len(f.credits) == 0 {
 		return []credit{{f.sources, by}}

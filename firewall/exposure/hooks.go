@@ -15,10 +15,10 @@ const (
 	FamilyUnspec Family = 0
 	FamilyInet   Family = 1 // IPv4 and IPv6
 	FamilyIPv4   Family = 2
-	FamilyARP    Family = 3 // kept; never sees an IP packet
+	FamilyARP    Family = 3 // kept, but never sees an IP packet
 	FamilyNetdev Family = 5
-	// FamilyBridge is kept. It matters only to a Question whose interface is a bridge: the packet came
-	// through a port of it, and then every bridge chain that isn't empty is an unknown effect.
+	// FamilyBridge is kept. It matters only to a Question whose interface is a bridge: the packet
+	// came through one of its ports, and every bridge chain that isn't empty is an unknown effect.
 	FamilyBridge Family = 7
 	FamilyIPv6   Family = 10
 )
@@ -72,12 +72,14 @@ const (
 	HookPrerouting
 	HookInput
 	HookForward
-	HookOutput // on the way of answers only
+	HookOutput // for answers only
 	HookPostrouting
 	HookEgress // family netdev, of named devices
 )
 
-var hookNames = []string{"ingress", "prerouting", "input", "forward", "output", "postrouting", "egress"}
+var hookNames = []string{
+	"ingress", "prerouting", "input", "forward", "output", "postrouting", "egress",
+}
 
 func (h Hook) String() string {
 	if int(h) < len(hookNames) {
@@ -97,11 +99,12 @@ type ChainType uint8
 
 const (
 	TypeFilter ChainType = iota
-	// TypeNAT: the chain is consulted for the first packet of a connection only, never for an
-	// untracked one, and not by its own priority: see Base.Priority. Where nothing asks for connections to be tracked there is
-	// none, and a chain of NAT does nothing at all, its policy included: see Ruleset.tracksConnections.
+	// TypeNAT chains see the first packet of a connection only, never an untracked one, and don't
+	// run at their own priority: see Base.Priority. Where nothing asks for connection tracking,
+	// they do nothing at all, their policy included: see Ruleset.tracksConnections.
 	TypeNAT
-	// TypeRoute is a filter chain at output, after which a changed packet is routed again: on the way of answers only.
+	// TypeRoute is a filter chain at output. A packet that it changes is routed again. It matters
+	// for answers only.
 	TypeRoute
 )
 
@@ -120,14 +123,15 @@ func ParseChainType(s string) (ChainType, bool) {
 	return ChainType(max(i, 0)), i >= 0
 }
 
-// Priorities at a hook: enum nf_ip_hook_priorities (include/uapi/linux/netfilter_ipv4.h; IPv6 has the
-// same numbers). Legacy x_tables registers its tables at them too, so both systems merge into one order.
+// Priorities at a hook: enum nf_ip_hook_priorities (include/uapi/linux/netfilter_ipv4.h; IPv6 has
+// the same numbers). Legacy x_tables uses them too, so both systems merge into one order.
 const (
-	PriorityRawBeforeDefrag = -450 // NF_IP_PRI_RAW_BEFORE_DEFRAG: raw with the module parameter raw_before_defrag
+	// NF_IP_PRI_RAW_BEFORE_DEFRAG: raw with the module parameter raw_before_defrag
+	PriorityRawBeforeDefrag = -450
 	PriorityDefrag          = -400 // NF_IP_PRI_CONNTRACK_DEFRAG
 	PriorityRaw             = -300 // NF_IP_PRI_RAW
 	PrioritySELinuxFirst    = -225 // NF_IP_PRI_SELINUX_FIRST
-	PriorityConntrack       = -200 // NF_IP_PRI_CONNTRACK: chains of lower numbers find no connection
+	PriorityConntrack       = -200 // NF_IP_PRI_CONNTRACK: chains below it find no connection
 	PriorityMangle          = -150 // NF_IP_PRI_MANGLE
 	PriorityNATDestination  = -100 // NF_IP_PRI_NAT_DST: prerouting and output
 	PriorityFilter          = 0    // NF_IP_PRI_FILTER
@@ -136,64 +140,105 @@ const (
 	PriorityConfirm         = math.MaxInt32
 )
 
-// Base is what makes a chain a base chain.
+// Base is how a base chain is hooked in.
 type Base struct {
 	Type ChainType
 	Hook Hook
 	// Priority orders the chains of a hook, lowest first, across tables, families and both systems.
 	//
-	// TypeNAT chains are the exception. The kernel has one NAT hook for each hook, at PriorityNATDestination
-	// (prerouting, output) or PriorityNATSource (input, postrouting), and all nat chains run inside it, in the order
-	// of their own priorities, whatever these are: one written with priority 50 still runs at −100
-	// (net/netfilter/nf_nat_core.c, nf_nat_register_fn; tried on Linux 6.18). The first of them to set up a translation,
-	// NAT with no effect included, ends it: the others are not consulted.
+	// TypeNAT chains are the exception. The kernel has one NAT hook for each hook, at
+	// PriorityNATDestination (prerouting, output) or PriorityNATSource (input, postrouting), and
+	// all nat chains run inside it, in the order of their own priorities, whatever these are: one
+	// written with priority 50 still runs at −100 (net/netfilter/nf_nat_core.c, nf_nat_register_fn;
+	// tried on Linux 6.18). The first chain that sets up a translation, even one without effect,
+	// ends the hook: the others aren't consulted.
 	Priority int32
-	// Policy is what falls off the end: VerdictAccept or VerdictDrop. Nothing else is possible.
+	// Policy is the verdict at the chain's end: VerdictAccept or VerdictDrop.
 	Policy VerdictKind
-	// Devices of HookIngress and HookEgress; empty elsewhere. A name may end in "*". At ingress a chain whose devices don't
-	// have the packet's never runs.
+	// Devices of HookIngress and HookEgress; empty elsewhere. A name may end in "*". The chain runs
+	// only for packets of these devices.
 	Devices []string
-	// Rank orders chains of the same priority: lower runs first. The kernel puts the chain that was registered
-	// LAST first (nf_hook_entries_grow in net/netfilter/core.c; tried on Linux 6.18). A reader numbers chains as the kernel's
-	// hook dump (nfnetlink_hook) lists them, or without that backwards from the order in which they were dumped.
+	// Rank orders chains of the same priority: lower runs first. The kernel puts the chain that was
+	// registered LAST first (nf_hook_entries_grow in net/netfilter/core.c; tried on Linux 6.18). A
+	// reader numbers chains in the order of the kernel's hook dump (nfnetlink_hook) or, without
+	// one, backwards from the order of the ruleset's dump.
 	Rank int
-	// RankKnown: the kernel's hook dump said so. Where two chains are equal in priority, one of them isn't known and their
-	// order makes a difference, the evaluator tries both.
+	// RankKnown: Rank comes from the kernel's hook dump. Where chains have one priority, a rank
+	// isn't known and the order makes a difference, the evaluator tries both orders.
 	RankKnown bool
 }
 
-// xtables are the tables of x_tables: where each is hooked (valid_hooks in net/ipv4/netfilter/iptable_*.c, ip6table_*.c).
+// xtables are the tables of x_tables: where each is hooked (valid_hooks in
+// net/ipv4/netfilter/iptable_*.c, ip6table_*.c).
 var xtables = map[string]struct {
 	chainType ChainType
 	hooks     map[string]int32 // built-in chain → priority
 }{
 	"raw": {TypeFilter, map[string]int32{"PREROUTING": PriorityRaw, "OUTPUT": PriorityRaw}},
-	"mangle": {TypeFilter, map[string]int32{"PREROUTING": PriorityMangle, "INPUT": PriorityMangle, "FORWARD": PriorityMangle,
-		"OUTPUT": PriorityMangle, "POSTROUTING": PriorityMangle}},
-	"nat": {TypeNAT, map[string]int32{"PREROUTING": PriorityNATDestination, "INPUT": PriorityNATSource,
-		"OUTPUT": PriorityNATDestination, "POSTROUTING": PriorityNATSource}},
-	"filter":   {TypeFilter, map[string]int32{"INPUT": PriorityFilter, "FORWARD": PriorityFilter, "OUTPUT": PriorityFilter}},
-	"security": {TypeFilter, map[string]int32{"INPUT": PrioritySecurity, "FORWARD": PrioritySecurity, "OUTPUT": PrioritySecurity}},
+	"mangle": {
+		TypeFilter,
+		map[string]int32{
+			"PREROUTING":  PriorityMangle,
+			"INPUT":       PriorityMangle,
+			"FORWARD":     PriorityMangle,
+			"OUTPUT":      PriorityMangle,
+			"POSTROUTING": PriorityMangle,
+		},
+	},
+	"nat": {
+		TypeNAT,
+		map[string]int32{"PREROUTING": PriorityNATDestination, "INPUT": PriorityNATSource,
+			"OUTPUT": PriorityNATDestination, "POSTROUTING": PriorityNATSource},
+	},
+	"filter": {
+		TypeFilter,
+		map[string]int32{
+			"INPUT":   PriorityFilter,
+			"FORWARD": PriorityFilter,
+			"OUTPUT":  PriorityFilter,
+		},
+	},
+	"security": {
+		TypeFilter,
+		map[string]int32{
+			"INPUT":   PrioritySecurity,
+			"FORWARD": PrioritySecurity,
+			"OUTPUT":  PrioritySecurity,
+		},
+	},
 }
 
-var xtablesHooks = map[string]Hook{"PREROUTING": HookPrerouting, "INPUT": HookInput, "FORWARD": HookForward,
-	"OUTPUT": HookOutput, "POSTROUTING": HookPostrouting}
+var xtablesHooks = map[string]Hook{
+	"PREROUTING":  HookPrerouting,
+	"INPUT":       HookInput,
+	"FORWARD":     HookForward,
+	"OUTPUT":      HookOutput,
+	"POSTROUTING": HookPostrouting,
+}
 
-// XTablesBase is where x_tables hooks a built-in chain; nil for a user chain, or a table that there isn't.
+// XTablesBase is where x_tables hooks a built-in chain. It is nil for a user chain and for an
+// unknown table.
 func XTablesBase(table, chain string, policy VerdictKind) *Base {
 	priority, ok := xtables[table].hooks[chain]
 	if !ok {
 		return nil
 	}
-	return &Base{Type: xtables[table].chainType, Hook: xtablesHooks[chain], Priority: priority, Policy: policy}
+	return &Base{
+		Type:     xtables[table].chainType,
+		Hook:     xtablesHooks[chain],
+		Priority: priority,
+		Policy:   policy,
+	}
 }
 
-// Order lists the base chains that packets of an IP version meet at a hook, in the order in which the kernel runs
-// them: by effective priority, then nat chains by their own, then by rank. Chains of dormant tables are left out;
-// chains of other devices are not, since that depends on the packet.
+// Order lists the base chains that packets of an IP version meet at a hook, in the order in which
+// the kernel runs them: by effective priority, then nat chains by their own, then by rank. Chains
+// of dormant tables are left out. Chains of any device are included, since the device depends on
+// the packet.
 //
-// The kernel's own hooks (conntrack, NAT) have no rank. What a chain of exactly PriorityConntrack reads of the connection is
-// unknown; and where a filter chain has exactly the priority of the NAT hook, NAT is listed first and the evaluator tries both.
+// The kernel's own hooks (conntrack, NAT) have no rank. What a chain at PriorityConntrack reads of
+// the connection is unknown. Where a filter chain has the priority of the NAT hook, NAT is listed
+// first and the evaluator tries both orders.
 func (rs *Ruleset) Order(hook Hook, v firewall.Family) []*Chain {
 	var chains []*Chain
 	for _, t := range rs.Tables {
@@ -216,7 +261,7 @@ func (rs *Ruleset) Order(hook Hook, v firewall.Family) []*Chain {
 	return chains
 }
 
-// EffectivePriority is where the chain really runs: that of the NAT hook for a nat chain.
+// EffectivePriority is the priority at which the chain runs: the NAT hook's for a nat chain.
 func (b *Base) EffectivePriority() int32 {
 	switch {
 	case b.Type != TypeNAT:

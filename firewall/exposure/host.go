@@ -7,23 +7,27 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Host is what the kernel knows besides rules, as far as it decides where a packet goes: plain data, filled by ReadHost or by a test.
+// Host is what the kernel knows besides rules and uses to decide where a packet goes. It is plain
+// data, filled by package hostview or by a test.
 //
-// A nil *Host is a ruleset without its host (a file): see Question.
+// A nil *Host stands for a ruleset read from a file: see Question.
 type Host struct {
 	Interfaces []Interface
 	// Routes of all tables (local and main included), both families.
 	Routes []Route
-	// Rules of policy routing, ordered by priority, both families. Without any the kernel looks in the tables local, main, default.
+	// Rules of policy routing, ordered by priority, both families. Without any, the kernel looks in
+	// the tables local, main and default.
 	Rules []RoutingRule
 	// All is net.ipv4.conf.all and net.ipv6.conf.all.
 	All InterfaceSysctls
 	// IPForward is net.ipv4.ip_forward. (IPv6's is All.Forwarding6.)
 	IPForward bool
-	// BridgeCallIPTables, BridgeCallIP6Tables: net.bridge.bridge-nf-call-*: bridged packets meet the IP hooks too.
+	// BridgeCallIPTables, BridgeCallIP6Tables: net.bridge.bridge-nf-call-*: bridged packets meet
+	// the IP hooks too.
 	BridgeCallIPTables, BridgeCallIP6Tables bool
-	// TCPMarkAccept is net.ipv4.tcp_fwmark_accept: the answer to a SYN has the SYN's mark. MarkReflect4 and MarkReflect6 are
-	// net.ipv4.fwmark_reflect and net.ipv6.fwmark_reflect: the answer to a ping has the ping's mark.
+	// TCPMarkAccept is net.ipv4.tcp_fwmark_accept: the answer to a SYN has the SYN's mark.
+	// MarkReflect4 and MarkReflect6 are net.ipv4.fwmark_reflect and net.ipv6.fwmark_reflect: the
+	// answer to a ping has the ping's mark.
 	TCPMarkAccept, MarkReflect4, MarkReflect6 bool
 }
 
@@ -39,12 +43,14 @@ type Interface struct {
 	Group    uint32
 	Master   int // index of the bridge, bond or VRF it belongs to; 0 if none
 	VRFTable uint32
-	// Addresses with their prefix lengths, in the kernel's order: the first of a family is what redirect and tproxy take.
+	// Addresses with their prefix lengths, in the kernel's order. Redirect and tproxy take the
+	// first of a family.
 	Addresses []netip.Prefix
 	Sysctls   InterfaceSysctls
 }
 
-// InterfaceSysctls are an interface's own values, or those of conf.all. How the two combine differs: see Host's methods.
+// InterfaceSysctls are an interface's own values, or those of conf.all. Host's methods combine the
+// two.
 type InterfaceSysctls struct {
 	RPFilter      int  // 0 off, 1 strict, 2 loose; IPv4
 	AcceptLocal   bool // IPv4
@@ -103,15 +109,18 @@ type RoutingRule struct {
 	Action         RuleAction
 	Table          uint32 // RuleTable
 	Target         uint32 // RuleGoto: the priority to go on at
-	// SuppressPrefixLength: results with a prefix this long or shorter don't count; −1: all do.
+	// SuppressPrefixLength: results with a prefix of this length or shorter don't count; −1: all
+	// count.
 	SuppressPrefixLength int
-	// L3MDev: the table is that of the packet's VRF.
+	// L3MDev: the rule uses the table of the packet's VRF.
 	L3MDev bool
-	// Unknown is what else the rule asks for (TOS, source port, user, tunnel): it may apply or not. "" for nothing.
+	// Unknown is what else the rule asks for (TOS, source port, user, tunnel), so that it may apply
+	// or not; "" for nothing.
 	Unknown string
 }
 
-// RuleAction is what a routing rule does with what it matches: FR_ACT_* (include/uapi/linux/fib_rules.h).
+// RuleAction is what a routing rule does with what it matches: FR_ACT_*
+// (include/uapi/linux/fib_rules.h).
 type RuleAction uint8
 
 const (
@@ -123,7 +132,7 @@ const (
 	RuleProhibit    RuleAction = 8
 )
 
-// Interface finds an interface by name; nil if there is none, and for a nil Host.
+// Interface finds an interface by name. It is nil if there is none, and for a nil Host.
 func (h *Host) Interface(name string) *Interface {
 	if h == nil {
 		return nil
@@ -151,26 +160,37 @@ func (h *Host) Owns(a netip.Addr) bool {
 		return false
 	}
 	return slices.ContainsFunc(h.Interfaces, func(i Interface) bool {
-		return slices.ContainsFunc(i.Addresses, func(p netip.Prefix) bool { return p.Addr().WithZone("") == a.WithZone("") })
+		return slices.ContainsFunc(
+			i.Addresses,
+			func(p netip.Prefix) bool { return p.Addr().WithZone("") == a.WithZone("") },
+		)
 	})
 }
 
-// RPFilter is the mode in force on an interface: the higher of its own and all's (IN_DEV_MAXCONF, include/linux/inetdevice.h).
+// RPFilter is the mode in force on an interface: the higher of its own and conf.all's
+// (IN_DEV_MAXCONF, include/linux/inetdevice.h).
 func (h *Host) RPFilter(i *Interface) int { return max(h.All.RPFilter, i.Sysctls.RPFilter) }
 
-// AcceptLocal reports whether packets from the host's own addresses are taken: on either (IN_DEV_ORCONF).
+// AcceptLocal reports whether the host takes packets from its own addresses: if either is set
+// (IN_DEV_ORCONF).
 func (h *Host) AcceptLocal(i *Interface) bool { return h.All.AcceptLocal || i.Sysctls.AcceptLocal }
 
-// RouteLocalnet reports whether 127.0.0.0/8 is routed: on either (IN_DEV_NET_ORCONF).
+// RouteLocalnet reports whether 127.0.0.0/8 is routed: if either is set (IN_DEV_NET_ORCONF).
 func (h *Host) RouteLocalnet(i *Interface) bool {
 	return h.All.RouteLocalnet || i.Sysctls.RouteLocalnet
 }
 
-// SrcValidMark reports whether rp_filter's look-up uses the packet's mark: on either (IN_DEV_SRC_VMARK).
-func (h *Host) SrcValidMark(i *Interface) bool { return h.All.SrcValidMark || i.Sysctls.SrcValidMark }
+// SrcValidMark reports whether rp_filter's look-up uses the packet's mark: if either is set
+// (IN_DEV_SRC_VMARK).
+func (h *Host) SrcValidMark(
+	i *Interface,
+) bool {
+	return h.All.SrcValidMark || i.Sysctls.SrcValidMark
+}
 
-// Forwards reports whether packets that come in on an interface are forwarded. IPv4 goes by the interface (IN_DEV_FORWARD), which
-// writing to ip_forward sets on all; IPv6 by all (ip6_forward in net/ipv6/ip6_output.c).
+// Forwards reports whether packets that come in on an interface are forwarded. IPv4 asks the
+// interface (IN_DEV_FORWARD), and ip_forward sets that on all interfaces; IPv6 asks conf.all
+// (ip6_forward in net/ipv6/ip6_output.c).
 func (h *Host) Forwards(i *Interface, f firewall.Family) bool {
 	if f == firewall.IPv6 {
 		return h.All.Forwarding6

@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// hostile are rulesets that take an evaluator to its limits. What a kernel would never load, a file may hold.
+// hostile are rulesets that take an evaluator to its limits. A file may contain what a kernel
+// wouldn't load.
 func hostile() map[string]func(b builder) {
 	input := Base{Hook: HookInput, Policy: VerdictDrop}
 	return map[string]func(b builder){
@@ -210,7 +211,7 @@ func hostile() map[string]func(b builder) {
 	}
 }
 
-// Each must be answered soon, and whatever can't be told must be possible.
+// Each must be answered soon, and everything undecided must be possible.
 func TestHostileRulesetsEnd(t *testing.T) {
 	for name, make := range hostile() {
 		t.Run(name, func(t *testing.T) {
@@ -229,7 +230,7 @@ func TestHostileRulesetsEnd(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			t.Logf("took %v", time.Since(begin)) // one that does not end is ended by go test
+			t.Logf("took %v", time.Since(begin)) // go test ends one that doesn't end
 		})
 	}
 }

@@ -12,7 +12,7 @@ func LabelBit(n int) Value {
 	return v
 }
 
-// SetLabel adds bits to a connection's label: neither nf_tables nor xtables takes any away.
+// SetLabel adds bits to a connection's label. Neither nf_tables nor xtables removes any.
 func SetLabel(bits Value) Assign {
 	return Assign{To: FieldCTLabel, Value: []Operand{Of(FieldCTLabel).Or(bits)}}
 }

@@ -2,7 +2,7 @@ package exposure
 
 import "testing"
 
-// What a rule before DNAT puts into the connection's label is there behind it, and nothing else is.
+// Bits that a rule before DNAT sets in the connection's label are set after it, and no others.
 func TestLabelIsFollowed(t *testing.T) {
 	for n, want := range map[int]Value{0: {hi: 1 << 56}, 7: {hi: 1 << 63}, 90: {lo: 1 << 34}, 127: {lo: 1 << 7}, 128: {}, -1: {}} {
 		if got := LabelBit(n); got != want {

@@ -5,37 +5,40 @@ import (
 	"sync"
 )
 
-// lookups is a Set prepared for evaluation.
-type lookups struct {
+// preparedSet is a Set prepared for evaluation.
+type preparedSet struct {
 	*Set
 	// flat are the elements of a set of one column that carry no condition, loose those that do.
 	flat, loose Ranges
-	broken      bool // its parts don't fit together: taken as unknown
-	// byValue finds elements by a column's value, for large sets of several columns: those with one value there, by value, and the rest. It is made when
-	// it is first asked for, as it takes some times the memory of the elements. column is -1 if there is none.
+	broken      bool // its parts don't fit together, so it is taken as unknown
+	// byValue finds elements by a column's value, for large sets of several columns: the elements
+	// with a single value there, by value, and the rest. It is built on first use, as it takes
+	// several times the memory of the elements. column is −1 if there is none.
 	indexed sync.Once
 	column  int
 	byValue map[Value][]int
 	rest    []int
 }
 
-// maxPlain is how large a set of several columns, or a map, may be for its elements to be gone through one by one.
+// maxPlain is the largest set of several columns, or map, whose elements are tried one by one.
 const maxPlain = 32
 
-// set prepares a set, once.
-func (e *Evaluator) set(s *Set) *lookups {
+// prepareSet prepares a set, once.
+func (e *Evaluator) prepareSet(s *Set) *preparedSet {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if l := e.sets[s]; l != nil {
 		return l
 	}
-	l := &lookups{Set: s, column: -1}
+	l := &preparedSet{Set: s, column: -1}
 	e.sets[s] = l
 	rows := s.Len()
 	if s.Default {
 		rows++
 	}
-	l.broken = s.Width <= 0 || len(s.Keys)%s.Width != 0 || s.Verdicts != nil && len(s.Verdicts) < rows || s.DataWidth < 0 ||
+	l.broken = s.Width <= 0 || len(s.Keys)%s.Width != 0 ||
+		s.Verdicts != nil && len(s.Verdicts) < rows ||
+		s.DataWidth < 0 ||
 		s.DataWidth > 0 && len(s.Data) < rows*s.DataWidth
 	if l.broken {
 		return l
@@ -59,7 +62,7 @@ func (e *Evaluator) set(s *Set) *lookups {
 }
 
 // index picks the column with the most different single values.
-func (l *lookups) index() {
+func (l *preparedSet) index() {
 	for c := range l.Width {
 		values, rest := map[Value][]int{}, []int(nil)
 		for i, box := range l.All() {
@@ -75,9 +78,10 @@ func (l *lookups) index() {
 	}
 }
 
-// candidates are the elements that a reading may hit: all, if that can't be narrowed.
-func (l *lookups) candidates(r reading) (some []int, all bool) {
-	if l.Len() <= maxPlain || !slices.ContainsFunc(r.values, func(c operandValue) bool { return !c.source }) {
+// candidates are the elements that a reading may hit, or all if they can't be narrowed.
+func (l *preparedSet) candidates(r reading) (some []int, all bool) {
+	if l.Len() <= maxPlain ||
+		!slices.ContainsFunc(r.values, func(c operandValue) bool { return !c.source }) {
 		return nil, true
 	}
 	if l.indexed.Do(l.index); l.column < 0 || r.values[l.column].source {
@@ -94,8 +98,8 @@ func (l *lookups) candidates(r reading) (some []int, all bool) {
 	return some, false
 }
 
-// match is the sources of a reading whose tuple is in the set, and those for whom it may be.
-func (w *walk) match(r reading, l *lookups) (in, maybe Ranges) {
+// match returns the sources whose tuple is in the set, and those whose tuple may be.
+func (w *walk) match(r reading, l *preparedSet) (in, maybe Ranges) {
 	switch {
 	case r.absent == Yes:
 		return Ranges{}, Ranges{}
@@ -120,10 +124,10 @@ func (w *walk) match(r reading, l *lookups) (in, maybe Ranges) {
 	default:
 		in, maybe = w.matchBoxes(r, l)
 	}
-	return l.dynamic(r, in, maybe)
+	return l.allowForUpdates(r, in, maybe)
 }
 
-// all is every source of the reading, or none.
+// all returns every source of the reading as in, as maybe, or none.
 func (r reading) all(t Tri) (in, maybe Ranges) {
 	switch t {
 	case Yes:
@@ -134,8 +138,9 @@ func (r reading) all(t Tri) (in, maybe Ranges) {
 	return Ranges{}, Ranges{}
 }
 
-// dynamic takes account of what packets may have changed since the set was read, and of a value that may be absent.
-func (l *lookups) dynamic(r reading, in, maybe Ranges) (Ranges, Ranges) {
+// allowForUpdates accounts for packets that may have changed the set since it was read, and for a
+// value that may be absent.
+func (l *preparedSet) allowForUpdates(r reading, in, maybe Ranges) (Ranges, Ranges) {
 	if l.Grows {
 		maybe = r.sources.Minus(in)
 	}
@@ -145,7 +150,7 @@ func (l *lookups) dynamic(r reading, in, maybe Ranges) (Ranges, Ranges) {
 	return in, maybe
 }
 
-func (w *walk) matchBoxes(r reading, l *lookups) (in, maybe Ranges) {
+func (w *walk) matchBoxes(r reading, l *preparedSet) (in, maybe Ranges) {
 	var sure, perhaps rangesBuilder
 	w.elements(r, l, func(i int, sources Ranges, t Tri) {
 		if t == Yes {
@@ -158,8 +163,8 @@ func (w *walk) matchBoxes(r reading, l *lookups) (in, maybe Ranges) {
 	return in, perhaps.ranges().Minus(in)
 }
 
-// elements calls f for each element that the tuple hits or may hit, with the sources for whom.
-func (w *walk) elements(r reading, l *lookups, f func(i int, sources Ranges, t Tri)) {
+// elements calls f for each element that the tuple hits or may hit, with the sources concerned.
+func (w *walk) elements(r reading, l *preparedSet, f func(i int, sources Ranges, t Tri)) {
 	one := func(i int) {
 		t, sources := Yes, r.sources
 		for c, key := range l.Element(i) {
@@ -209,8 +214,9 @@ type preimageKey struct {
 	clear, xor Value
 }
 
-// preimage is every source for which the operand, a transformed source address, is in the set; false if that takes too many ranges.
-func (e *Evaluator) preimage(l *lookups, o Operand) (preimages, bool) {
+// preimage returns the sources for which the operand, a transformed source address, is in the set.
+// It is false if they take too many ranges.
+func (e *Evaluator) preimage(l *preparedSet, o Operand) (preimages, bool) {
 	key := preimageKey{l.Set, o.Width(), o.Shift, o.Clear, o.Xor}
 	if o.asIs() {
 		return preimages{l.flat, l.loose, true}, true
@@ -229,7 +235,7 @@ func (e *Evaluator) preimage(l *lookups, o Operand) (preimages, bool) {
 }
 
 func preimageOf(o Operand, s Ranges) (Ranges, bool) {
-	if o.isPrefixMask() { // as sets by prefix length have, of which one may hold a million
+	if o.isPrefixMask() { // as in sets by prefix length, which may hold a million
 		return prefixPreimage(o, s), true
 	}
 	var out rangesBuilder
@@ -244,15 +250,16 @@ func preimageOf(o Operand, s Ranges) (Ranges, bool) {
 	return out.ranges(), true
 }
 
-// hit is one thing that a look-up in a map may come to.
+// hit is one result that a look-up in a map may have.
 type hit struct {
 	sources  Ranges
 	row      int // -1: nothing
 	doubtful bool
 }
 
-// find looks a tuple up in a map: every row that it may come to, and nothing where that is possible. For each source there is at least one hit.
-func (w *walk) find(r reading, l *lookups) []hit {
+// find looks a tuple up in a map. It returns every row that may be found, and a hit without a row
+// where nothing may be found. Each source has at least one hit.
+func (w *walk) find(r reading, l *preparedSet) []hit {
 	if r.absent == Yes {
 		return []hit{{sources: r.sources, row: -1}}
 	}
@@ -274,7 +281,8 @@ func (w *walk) find(r reading, l *lookups) []hit {
 		}
 	})
 	sure, perhaps := sures.ranges(), maybes.ranges()
-	// Where every value that the tuple can have is some element, only not known which, nothing is no answer.
+	// If every value that the tuple can have is an element, something is found, though it isn't
+	// known which.
 	if l.Width == 1 && !doubtful && !r.values[0].source && r.values[0].view.inAny(l.flat) == Yes {
 		return out
 	}

@@ -6,31 +6,31 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Named are the places of the rules that name an address, for whatever port. wide are those of the
-// places at which rules name nothing but networks that hold it.
-func (e *Evaluator) Named(a netip.Addr) (at, wide Place) {
-	known := e.apart()
+// PlacesNaming returns the places of the rules that name an address, for any port. At the places in
+// wide, rules name only networks that hold the address, not the address itself.
+func (e *Evaluator) PlacesNaming(a netip.Addr) (at, wide Place) {
+	known := e.destinationRules()
 	family := firewall.IPv4
 	if a.Is6() {
 		family = firewall.IPv6
 	}
 	var exact Place
-	note := func(list []namedIn) {
+	note := func(list []destinationRule) {
 		for _, p := range firewall.Protocols {
-			n := names{
+			n := addressGroups{
 				family:   family,
 				protocol: Number(Question{Family: family, Protocol: p}.number()),
 				ports:    Numbers(0, 1<<16-1),
 			}
 			for _, r := range list {
-				if at&r.at == r.at && exact&r.at == r.at || known.spent.Load() > maxApartWork {
+				if at&r.at == r.at && exact&r.at == r.at || known.spent.Load() > maxClassesWork {
 					continue // nothing new
 				}
 				n.groups, n.work = nil, 0
-				n.rule(r)
+				n.addRule(r)
 				known.spent.Add(int64(n.work))
 				for _, g := range n.groups {
-					if x, ok := g.addresses.around(Address(a)); ok {
+					if x, ok := g.addresses.rangeHolding(Address(a)); ok {
 						if at |= g.at; x.From == x.To {
 							exact |= g.at
 						}
@@ -46,8 +46,8 @@ func (e *Evaluator) Named(a netip.Addr) (at, wide Place) {
 	return at, at &^ exact
 }
 
-// around is the range that holds a value, if there is one.
-func (s Ranges) around(v Value) (r Range, found bool) {
+// rangeHolding returns the range that holds a value, if there is one.
+func (s Ranges) rangeHolding(v Value) (r Range, found bool) {
 	if i := s.reaching(v); i < s.Len() {
 		r = s.At(i)
 		found = r.Contains(v)

@@ -9,11 +9,12 @@ import (
 //
 //	(shift(field, Shift) &^ Clear) ^ Xor
 //
-// where shift moves up for positive numbers, and bits moved beyond the field's width are lost. Every sequence of shifts, and of
-// and, or, xor with constants has such a form: And, Or, XorWith and ShiftBy find it. The zero value of the three
-// leaves the field as it is, so Operand{Field: FieldDport} is the port; Const makes a constant.
+// Positive shifts move up; bits moved beyond the field's width are lost. Every sequence of shifts
+// and of and, or and xor with constants has such a form: And, Or, XorWith and ShiftBy find it. The
+// zero values leave the field as it is, so Operand{Field: FieldDport} is the port. Const makes a
+// constant.
 //
-// What can't be brought into this form (both sides of an and from the packet, jhash, …) is FieldUnknown.
+// What doesn't fit this form (an and of two fields, jhash, …) is FieldUnknown.
 type Operand struct {
 	Field Field
 	Shift int
@@ -23,10 +24,11 @@ type Operand struct {
 	Fib    Fib     // FieldFib only
 	Raw    Raw     // FieldRaw only
 	Lookup *Lookup // FieldMap only
-	// Text is what it says in the rule, FieldUnknown only: "numgen random mod 2". Two operands with one text are still two
-	// different values.
+	// Text is the rule's text, FieldUnknown only: "numgen random mod 2". Two operands with one text
+	// are still different values.
 	Text string
-	// Max is the highest value it can have, FieldUnknown only: numgen mod 2 is 0 or 1. Zero: any value of 128 bits.
+	// Max is the highest possible value, FieldUnknown only: numgen mod 2 is 0 or 1. Zero: any value
+	// of 128 bits.
 	Max Value
 }
 
@@ -38,7 +40,7 @@ type Lookup struct {
 	Column int
 }
 
-// Of is the field as it is.
+// Of is a field's unchanged value.
 func Of(f Field) Operand { return Operand{Field: f} }
 
 // Const is a constant.
@@ -62,7 +64,7 @@ func (o Operand) asIs() bool { return o.Shift == 0 && o.Clear.IsZero() && o.Xor.
 
 // And keeps the bits of a mask.
 func (o Operand) And(mask Value) Operand {
-	o.Clear = o.Clear.Or(o.fed().AndNot(mask))
+	o.Clear = o.Clear.Or(o.fieldBits().AndNot(mask))
 	o.Xor = o.Xor.And(mask)
 	return o
 }
@@ -70,7 +72,7 @@ func (o Operand) And(mask Value) Operand {
 // Or sets bits.
 func (o Operand) Or(v Value) Operand {
 	v = v.And(Ones(o.Width()))
-	o.Clear = o.Clear.Or(v.And(o.fed()))
+	o.Clear = o.Clear.Or(v.And(o.fieldBits()))
 	o.Xor = o.Xor.Or(v)
 	return o
 }
@@ -81,19 +83,19 @@ func (o Operand) XorWith(v Value) Operand {
 	return o
 }
 
-// ShiftBy moves the bits up (n > 0) or down; what leaves the width is lost.
+// ShiftBy moves the bits up (n > 0) or down. Bits that leave the width are lost.
 func (o Operand) ShiftBy(n int) Operand {
 	all := Ones(o.Width())
-	// Bits that came from the field until now, and where they are after the move.
-	kept := o.fed().AndNot(o.Clear).Shift(n).And(all)
+	// Bits that came from the field so far, at their place after the move.
+	kept := o.fieldBits().AndNot(o.Clear).Shift(n).And(all)
 	o.Shift += n
-	o.Clear = o.fed().AndNot(kept)
+	o.Clear = o.fieldBits().AndNot(kept)
 	o.Xor = o.Xor.Shift(n).And(all)
 	return o
 }
 
-// fed is the mask of the bits that the shift alone fills from the field.
-func (o Operand) fed() Value {
+// fieldBits is the mask of the bits that the shift alone fills from the field.
+func (o Operand) fieldBits() Value {
 	all := Ones(o.Width())
 	return all.Shift(o.Shift).And(all)
 }
@@ -107,12 +109,12 @@ func (o Operand) Apply(field Value) Value {
 // ApplyBits computes what is known of the operand from what is known of its field.
 func (o Operand) ApplyBits(field Bits) Bits {
 	all := Ones(o.Width())
-	fromField := o.fed().AndNot(o.Clear)
+	fromField := o.fieldBits().AndNot(o.Clear)
 	known := all.AndNot(fromField).Or(field.Known.Shift(o.Shift).And(fromField))
 	return Bits{Value: o.Apply(field.Value).And(known), Known: known}
 }
 
-// IsConst reports whether the operand depends on no field, and its value.
+// IsConst returns the operand's value, and whether it depends on no field.
 func (o Operand) IsConst() (Value, bool) {
 	if o.Field == FieldNone {
 		return o.Apply(Value{}), true
@@ -120,12 +122,12 @@ func (o Operand) IsConst() (Value, bool) {
 	return Value{}, false
 }
 
-// maxPreimage bounds the ranges that Preimage returns. A prefix mask needs one range; a mask with holes can need 2^64, and then
-// the evaluator takes the match for an unknown.
+// maxPreimage bounds the ranges that Preimage returns. A prefix mask needs one range. A mask with
+// holes can need 2^64; the match is then unknown.
 const maxPreimage = 4096
 
-// Preimage is every value of the field for which the operand lies in r: the addresses that "ip saddr & 255.255.0.255 == …" lets
-// through. False if that takes too many ranges.
+// Preimage returns every value of the field for which the operand lies in r: the addresses that "ip
+// saddr & 255.255.0.255 == …" matches. It is false if they take more than maxPreimage ranges.
 func (o Operand) Preimage(r Range) (Ranges, bool) {
 	width := o.Width()
 	all := Full(width)
@@ -137,12 +139,13 @@ func (o Operand) Preimage(r Range) (Ranges, bool) {
 		return NewRanges(r), true
 	}
 	var out []Range
-	// Walk the operand's bits from the top. lowTied and highTied: all bits so far equal those of r.From, r.To, so the next one is
-	// bounded; once neither holds, everything below lies inside.
+	// Walk the operand's bits from the top. lowTied and highTied: all bits so far equal those of
+	// r.From or r.To, so the next one is bounded. Once neither holds, every value below lies
+	// inside.
 	var walk func(bit int, prefix Value, lowTied, highTied bool) bool
 	walk = func(bit int, prefix Value, lowTied, highTied bool) bool {
 		if bit < 0 || !lowTied && !highTied {
-			out = append(out, free(prefix, o.unfed(bit), width)...)
+			out = append(out, free(prefix, o.undeterminedBits(bit), width)...)
 			return len(out) <= maxPreimage
 		}
 		low, high := r.From.bit(bit), r.To.bit(bit)
@@ -172,19 +175,21 @@ func (o Operand) Preimage(r Range) (Ranges, bool) {
 	return NewRanges(out...), true
 }
 
-// isPrefixMask reports whether the operand is its field with the lowest bits cleared, and nothing else.
+// isPrefixMask reports whether the operand is its field with the lowest bits cleared, and nothing
+// else.
 func (o Operand) isPrefixMask() bool {
 	above, ok := o.Clear.next()
 	return o.Shift == 0 && o.Xor.IsZero() && ok && above.And(o.Clear).IsZero()
 }
 
-// prefixPreimage is the preimage of a whole set under a prefix mask: of each range, the blocks that begin in it.
+// prefixPreimage is the preimage of a whole set under a prefix mask: for each range, the blocks
+// that begin in it.
 func prefixPreimage(o Operand, s Ranges) Ranges {
 	all := Full(o.Width())
 	var out rangesBuilder
 	for r := range s.All() {
 		if !all.Contains(r.From) {
-			break // it is of another width, as are those that follow
+			break // another width, as are those that follow
 		}
 		last := earlier(r.To, all.To).AndNot(o.Clear)
 		first := r.From.AndNot(o.Clear)
@@ -202,15 +207,16 @@ func prefixPreimage(o Operand, s Ranges) Ranges {
 	return out.ranges()
 }
 
-// unfed is the mask of field bits that the operand's bits above the given one don't determine.
-func (o Operand) unfed(bit int) Value {
+// undeterminedBits is the mask of field bits that the operand's bits above the given one don't
+// determine.
+func (o Operand) undeterminedBits(bit int) Value {
 	all := Ones(o.Width())
 	decided := all.AndNot(o.Clear).AndNot(Ones(bit + 1)).Shift(-o.Shift).And(all)
 	return all.AndNot(decided)
 }
 
-// free lists the values that agree with prefix outside the mask of free bits: a range for each way to choose the free bits above
-// the lowest determined one. One more than maxPreimage are enough to know that there are too many.
+// free lists the values that agree with prefix outside the mask of free bits: a range for each
+// choice of the free bits above the lowest determined one. It stops one beyond maxPreimage.
 func free(prefix, mask Value, width int) []Range {
 	low := 0
 	for low < width && mask.bit(low) == 1 {
@@ -232,7 +238,7 @@ func free(prefix, mask Value, width int) []Range {
 	return out
 }
 
-// String is for people who debug; rules are shown by their Text.
+// String is for debugging. Rules are shown by their Text.
 func (o Operand) String() string {
 	if v, ok := o.IsConst(); ok {
 		return v.String()

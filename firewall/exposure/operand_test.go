@@ -69,7 +69,7 @@ func TestPreimageOfMasks(t *testing.T) {
 	}
 }
 
-// Sets under a prefix mask are turned around as a whole, and come out as element by element.
+// The preimage of a whole set under a prefix mask equals the union of its elements' preimages.
 func TestPreimageOfSets(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		field := rapid.SampledFrom([]Field{FieldSource4, FieldSource6, FieldDport}).Draw(t, "field")
@@ -81,9 +81,9 @@ func TestPreimageOfSets(t *testing.T) {
 		}
 		var list []Range
 		for range rapid.IntRange(0, 8).Draw(t, "ranges") {
-			// Near the borders of blocks, and of the width, where mistakes would be.
+			// Near the borders of blocks, and of the width, where mistakes are likely.
 			near := Number(rapid.SampledFrom([]uint64{0, 1, 2, 3, 250}).Draw(t, "block")).Shift(cleared)
-			from, _ := near.prev() // of 0 it is the highest there is
+			from, _ := near.prev() // for 0 it is the highest value
 			for range rapid.IntRange(0, 2).Draw(t, "after") {
 				from, _ = from.next()
 			}

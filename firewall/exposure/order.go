@@ -19,16 +19,17 @@ func (u unit) name() string {
 	return u.chains[0].Where()
 }
 
-// group is the units of one priority, in each order that is possible and makes a difference. No order at all: there are too many.
+// group holds the units of one priority, in each possible order that makes a difference. It has no
+// orders if there are too many.
 type group struct {
 	orders   [][]unit
 	priority int32
 }
 
-// maxPermuted is how many units of one priority are tried in every order.
+// maxPermuted is the most units of one priority that are tried in every order.
 const maxPermuted = 4
 
-// groups is the order of a hook's chains.
+// groups returns a hook's chains in their order.
 func (e *Evaluator) groups(hook Hook, family firewall.Family) []group {
 	var units []unit
 	for _, c := range e.rules.Order(hook, family) {
@@ -53,7 +54,7 @@ func (e *Evaluator) groups(hook Hook, family firewall.Family) []group {
 
 func (u unit) priority() int32 { return u.chains[0].Base.EffectivePriority() }
 
-// orders is every order in which units of one priority may run.
+// orders returns every order in which units of one priority may run.
 func orders(tied []unit) [][]unit {
 	// Chains inside the NAT hook have an order of their own.
 	for i, u := range tied {
@@ -69,24 +70,24 @@ func orders(tied []unit) [][]unit {
 			for _, chains := range inner {
 				variant := slices.Clone(tied)
 				variant[i] = unit{true, chains}
-				out = append(out, permuted(variant)...)
+				out = append(out, relevantOrders(variant)...)
 			}
-			return bounded(out)
+			return limitOrders(out)
 		}
 	}
-	return bounded(permuted(tied))
+	return limitOrders(relevantOrders(tied))
 }
 
-// bounded gives up on more orders than can be tried.
-func bounded(orders [][]unit) [][]unit {
+// limitOrders drops the orders if there are too many to try.
+func limitOrders(orders [][]unit) [][]unit {
 	if len(orders) > 24 {
 		return nil
 	}
 	return orders
 }
 
-// permuted is the orders of tied units, for a single one if that makes no difference.
-func permuted(tied []unit) [][]unit {
+// relevantOrders returns the orders of tied units, or a single order if it makes no difference.
+func relevantOrders(tied []unit) [][]unit {
 	known, effects := true, false
 	for _, u := range tied {
 		for _, c := range u.chains {
@@ -103,7 +104,8 @@ func permuted(tied []unit) [][]unit {
 	return permutations(tied)
 }
 
-// orderChains is every order of a NAT hook's chains: those of one priority of their own may be tied.
+// orderChains returns every order of a NAT hook's chains. Chains with equal priorities of their own
+// may be tied.
 func orderChains(chains []*chain) [][]*chain {
 	out := [][]*chain{nil}
 	for i := 0; i < len(chains); {
@@ -113,7 +115,8 @@ func orderChains(chains []*chain) [][]*chain {
 		}
 		tied := chains[i:j]
 		options := [][]*chain{tied}
-		if !slices.ContainsFunc(tied, func(c *chain) bool { return !c.Base.RankKnown }) || len(tied) == 1 {
+		if !slices.ContainsFunc(tied, func(c *chain) bool { return !c.Base.RankKnown }) ||
+			len(tied) == 1 {
 		} else if !slices.ContainsFunc(tied, func(c *chain) bool { return c.effects }) {
 		} else if len(tied) > maxPermuted {
 			return nil
@@ -134,7 +137,7 @@ func orderChains(chains []*chain) [][]*chain {
 	return out
 }
 
-// permutations is every order of a list, the list itself first.
+// permutations returns every order of a list, the list itself first.
 func permutations[T any](list []T) [][]T {
 	if len(list) <= 1 {
 		return [][]T{list}

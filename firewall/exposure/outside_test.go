@@ -8,7 +8,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// A client of DHCP sends from 0.0.0.0 to 255.255.255.255, which the kernel takes.
+// DHCP clients send from 0.0.0.0 to 255.255.255.255, which the kernel accepts.
 func TestClientsWithoutAnAddress(t *testing.T) {
 	b := build()
 	b.base(FamilyIPv4, "a", "in", Base{Hook: HookInput, Policy: VerdictDrop}).does(dport(67, 67), accept)
@@ -42,8 +42,8 @@ func TestClientsWithoutAnAddress(t *testing.T) {
 	}
 }
 
-// An answer without a host names every source that it leaves out.
-func TestOutsideNamesWhatItLeavesOut(t *testing.T) {
+// An answer without a host names every source that it omits.
+func TestOutsideNamesOmissions(t *testing.T) {
 	for family, ranges := range map[firewall.Family]string{
 		firewall.IPv4: "127.0.0.0/8 224.0.0.0/4 255.255.255.255 0.0.0.0",
 		firewall.IPv6: "::1 ff00::/8 ::ffff:0:0/96 fe80::/10",

@@ -2,8 +2,9 @@ package exposure
 
 import "strings"
 
-// owners are the names by which programs' tables, chains and comments are known. Only names that a program
-// itself makes up are here: a guess that an administrator's own chain could trigger would be worse than none.
+// owners are the names that identify a program's tables, chains and comments. They are names that
+// only the program itself makes up: a wrong guess about an administrator's own chain would be worse
+// than none.
 var owners = []struct {
 	prefix, owner string
 }{
@@ -16,7 +17,10 @@ var owners = []struct {
 	{"LIBVIRT_", "libvirt"}, {"libvirt_", "libvirt"},
 	{"CNI-", "cni"}, {"NETAVARK", "netavark"}, {"netavark", "netavark"},
 	{"cali-", "calico"}, {"CILIUM_", "cilium"}, {"OLD_CILIUM_", "cilium"},
-	{"ts-", "tailscale"}, {"crowdsec", "crowdsec"}, {"FLANNEL-", "flannel"}, {"sshguard", "sshguard"},
+	{
+		"ts-",
+		"tailscale",
+	}, {"crowdsec", "crowdsec"}, {"FLANNEL-", "flannel"}, {"sshguard", "sshguard"},
 }
 
 func ownerOf(name string) string {
@@ -28,7 +32,7 @@ func ownerOf(name string) string {
 	return ""
 }
 
-// Owner is the program that likely wrote the chain, by its name or its table's; "" if that can't be told.
+// Owner is the program that likely wrote the chain, by its name or its table's; "" if unknown.
 func (c *Chain) Owner() string {
 	if o := ownerOf(c.Name); o != "" {
 		return o
@@ -39,8 +43,8 @@ func (c *Chain) Owner() string {
 	return ""
 }
 
-// Owner is the program that likely wrote the rule: the one whose chain it is in, or, in a chain of nobody's such
-// as INPUT, the one whose chain it leads to; "" if that can't be told.
+// Owner is the program that likely wrote the rule: the owner of its chain or, in a chain without an
+// owner such as INPUT, the owner of the chain that it leads to; "" if neither is known.
 func (r *Rule) Owner() string {
 	if r.Chain != nil {
 		if o := r.Chain.Owner(); o != "" {

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// WithinRates is the answer for packets that keep within Portgrave's own rates: who may connect is
-// decided, however fast. Ways that end at such a rate are left out, but for those that something else
-// makes possible too.
+// WithinRates is the answer for packets that keep within the rates of Portgrave's own rules. It
+// omits ways that end at such a rate, unless another unknown makes them possible too.
 func (a Answer) WithinRates() Answer {
 	a.Pieces = slices.DeleteFunc(slices.Clone(a.Pieces), func(p Piece) bool {
 		return !p.Outcome.Passes() && len(p.Unknowns) > 0 && p.DecidedBy.Rule != nil &&
@@ -22,7 +21,7 @@ func (a Answer) WithinRates() Answer {
 	return a
 }
 
-// ownRate reports whether what isn't known is how fast a source has been, by a rule of Portgrave's.
+// ownRate reports whether the unknown is a rate in one of Portgrave's own rules.
 func (d Decider) ownRate() bool {
 	if d.Rule == nil || d.Rule.Owner() != "portgrave" {
 		return false
@@ -32,7 +31,7 @@ func (d Decider) ownRate() bool {
 		case SetUpdate:
 			return s.Condition != ""
 		case Match:
-			return s.In != nil && s.In.Grows // whether the table of sources is full
+			return s.In != nil && s.In.Grows // the table of sources may be full
 		case Unknown:
 			return strings.Contains(s.Text, "limit")
 		}

@@ -7,9 +7,9 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// packet is everything about a packet on its way but who sent it: one state of the evaluator. It is
-// comparable, so that ways that meet again in the same state are recognised, and never changed once
-// others may see it.
+// packet is one state of the evaluator: everything about a packet on its way except its source. It
+// is comparable, so that ways which meet in the same state are recognised, and immutable once
+// shared.
 type packet struct {
 	mark   Bits // 32
 	ctMark Bits // 32
@@ -17,37 +17,38 @@ type packet struct {
 	zone   Bits // 16
 	status Bits // 32
 
-	// The header as it is now, and both tuples of the connection: orig as it was at conntrack, reply
+	// The current header, and both tuples of the connection: orig as it was at conntrack, reply
 	// with the translations so far.
 	now, orig, reply endpoint
 	sport            Range
 
-	// Whether a source that is read is the one asked about. SNAT and rewritten headers change that.
+	// Whether the source in each tuple is the one asked about. SNAT and rewritten headers change
+	// it.
 	headerSource, origSource, replySource source
 
 	track tracking
-	// template: a rule before conntrack has given the packet a connection's template, with a zone. To
-	// NoTrack it looks like a connection.
+	// template: a rule before conntrack gave the packet a template with a zone. NoTrack treats it
+	// as a connection.
 	template Tri
-	// local: the destination is one of the host's, though which isn't known.
+	// local: the destination is one of the host's addresses; which one isn't known.
 	local bool
-	// moved: the destination may not be the question's any more.
+	// moved: the destination may differ from the question's.
 	moved bool
-	// rewritten: a rule wrote a destination to the packet, without its connection's knowing.
+	// rewritten: a rule wrote a destination to the header, which the connection doesn't reflect.
 	rewritten bool
-	// scrambled: a rule wrote to bytes of the packet whose meaning isn't known.
-	scrambled bool
-	// natted: a chain of this hook's NAT has set up a translation.
+	// headerUnknown: a rule wrote to bytes of the packet whose meaning isn't known.
+	headerUnknown bool
+	// natted: a NAT chain of this hook set up a translation.
 	natted Tri
-	// tproxy: a transparent proxy's socket, at proxy, takes the packet if routing agrees.
+	// tproxy: the socket of a transparent proxy, at proxy, takes the packet if routing agrees.
 	tproxy Tri
 	proxy  endpoint
 
 	out      outgoing
-	outIndex int // of an outgoing interface that is known
+	outIndex int // of a known outgoing interface
 }
 
-// endpoint is an address and a port, as ranges that they lie in.
+// endpoint is an address and a port, each as the range that it lies in.
 type endpoint struct{ addr, port Range }
 
 func (e endpoint) join(o endpoint) endpoint {
@@ -56,7 +57,7 @@ func (e endpoint) join(o endpoint) endpoint {
 
 func (e endpoint) known() bool { return e.addr.From == e.addr.To && e.port.From == e.port.To }
 
-// meets reports whether both may be the same.
+// meets reports whether both may be equal.
 func (e endpoint) meets(o endpoint) bool {
 	return e.addr.From.Compare(o.addr.To) <= 0 && o.addr.From.Compare(e.addr.To) <= 0 &&
 		e.port.From.Compare(o.port.To) <= 0 &&
@@ -65,13 +66,13 @@ func (e endpoint) meets(o endpoint) bool {
 
 func hull(a, b Range) Range { return Range{earlier(a.From, b.From), later(a.To, b.To)} }
 
-// source is what a rule finds where a source address should be.
+// source is what stands in a source address field.
 type source uint8
 
 const (
 	sourceOwn    source = iota // the address asked about
-	sourceOther                // another one, which isn't known
-	sourceEither               // either: ways that were merged
+	sourceOther                // another address, which isn't known
+	sourceEither               // either, after ways were merged
 )
 
 // tracking is whether the packet has, or will have, a connection.
@@ -81,19 +82,19 @@ const (
 	tracked tracking = iota
 	untracked
 	perhapsTracked
-	strayed // an answer whose connection isn't found: conntrack takes it for invalid
+	connectionNotFound // an answer whose connection isn't found, so that conntrack makes it invalid
 )
 
 // outgoing is what is known of the outgoing interface.
 type outgoing uint8
 
 const (
-	outNone outgoing = iota // there is none: up to input
+	outNone outgoing = iota // none, up to input
 	outKnown
 	outUnknown
 )
 
-// ctStatusKnown are the bits of FieldCTStatus that are known of a first packet: expected,
+// ctStatusKnown are the bits of FieldCTStatus that are known for a first packet: expected,
 // seen-reply, assured, confirmed, snat and dnat (enum ip_conntrack_status,
 // include/uapi/linux/netfilter/nf_conntrack_common.h). The others depend on helpers, offload and on
 // how NAT is set up.
@@ -107,7 +108,7 @@ const (
 	ctDNAT      = 32 // IPS_DST_NAT
 )
 
-// newPacket is the packet of a question as it comes from the wire.
+// newPacket is the packet of a question as it arrives.
 func newPacket(q Question) *packet {
 	p := &packet{
 		mark:   Known(Value{}, 32),
@@ -137,8 +138,8 @@ func addressWidth(f firewall.Family) int {
 	return 32
 }
 
-// havoc is the packet after a rule that may have done anything to it.
-func (p packet) havoc(width int, beforeConntrack bool) *packet {
+// afterAnyEffect is the packet after a rule that may have changed anything.
+func (p packet) afterAnyEffect(width int, beforeConntrack bool) *packet {
 	p.mark, p.ctMark, p.label, p.zone, p.status = Bits{}, Bits{}, Bits{}, Bits{}, Bits{}
 	anywhere := endpoint{Full(width), Full(16)}
 	p.now, p.sport = anywhere, Full(16)
@@ -147,13 +148,13 @@ func (p packet) havoc(width int, beforeConntrack bool) *packet {
 	if beforeConntrack {
 		p.orig, p.origSource, p.track = anywhere, sourceOther, perhapsTracked
 	}
-	p.local, p.moved, p.rewritten, p.scrambled = false, true, true, true
+	p.local, p.moved, p.rewritten, p.headerUnknown = false, true, true, true
 	p.natted, p.template = p.natted.Or(Maybe), Maybe
 	p.tproxy, p.proxy = Maybe, anywhere
 	return &p
 }
 
-// join is a state that covers both.
+// join returns a state that covers both.
 func (p *packet) join(o *packet) *packet {
 	if *p == *o {
 		return p
@@ -198,7 +199,7 @@ func (p *packet) join(o *packet) *packet {
 	j.local = p.local && o.local
 	j.moved = p.moved || o.moved || p.local != o.local
 	j.rewritten = p.rewritten || o.rewritten
-	j.scrambled = p.scrambled || o.scrambled
+	j.headerUnknown = p.headerUnknown || o.headerUnknown
 	j.natted = joinTri(p.natted, o.natted)
 	j.tproxy = joinTri(p.tproxy, o.tproxy)
 	j.template = joinTri(p.template, o.template)
@@ -221,20 +222,20 @@ func joinTri(a, b Tri) Tri {
 	return Maybe
 }
 
-// within is the range of addresses and ports that a target lies in, for people; "" if it may be any address.
+// within is the range of a target's addresses and ports, for people; "" if it may be any address.
 func (p *packet) within(width int) string {
-	if p.now.addr == Full(width) || p.scrambled {
+	if p.now.addr == Full(width) || p.headerUnknown {
 		return ""
 	}
 	return strings.TrimPrefix(targetText(width, p.now), "to ")
 }
 
-// narrowed reports whether rules have only told which of the host's addresses it is for.
+// narrowed reports whether rules have only narrowed down which of the host's addresses it is for.
 func (p *packet) narrowed(delivered bool) bool {
 	return p.local && !p.moved && !(delivered && p.tproxy != No)
 }
 
-// target is where the packet is addressed to, as an Answer has it.
+// target is the packet's destination, as an Answer has it.
 func (p *packet) target(q Question, delivered bool) netip.AddrPort {
 	at := p.now
 	if delivered && p.tproxy == Yes {

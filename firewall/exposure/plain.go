@@ -10,41 +10,44 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Thousands of rules that say "from there: drop" one after the other are what fail2ban and its like leave. Run one by one, each would cut a piece out of
-// an ever more ragged set of sources. So rules that only look at the source, after conditions that are the same for all sources, and end the packet's stay in the chain
-// are prepared: neighbours with equal conditions as a run, which takes one step for all of them; others take their sources away in one go
-// where they follow each other in what a question meets (walk.shortcut).
+// Fail2ban and similar programs write thousands of rules that drop one source each. Run one by one,
+// each would cut a piece out of an ever larger list of ranges. So rules are prepared that test only
+// the source, after conditions that are equal for all sources, and that end with a verdict.
+// Neighbours with equal conditions form a run, which is evaluated in one step. Other plain rules
+// that follow each other remove their sources together (walk.runPlainRules).
 
-// plain is a rule that comes to: if the conditions hold and the source is in a set, then the verdict.
+// plain is a rule of the form: if the conditions hold and the source is in a set, apply the
+// verdict.
 type plain struct {
 	in         Ranges
 	conditions []Match
 	verdict    Verdict
 }
 
-// run is neighbouring plain rules with the same conditions, or none.
+// run is a series of plain rules with the same conditions, or without any.
 type run struct {
 	first, end int
-	owners     []owned // by address: which rule decides
+	owners     []ownedRange // by address: the rule that decides
 	verdicts   []Verdict
-	byVerdict  []Ranges // what each of them gets
+	byVerdict  []Ranges // the sources that get each verdict
 	all        Ranges
-	rest       Ranges // of all sources of the family, what is left
+	rest       Ranges // all other sources of the family
 }
 
-type owned struct {
+type ownedRange struct {
 	Range
 	rule int
 }
 
 const (
-	// minRun is how many neighbours make a run.
+	// minRun is the fewest neighbours that make a run.
 	minRun = 4
-	// maxNamed is how many rules of a run are named each with its sources; more are named as one.
+	// maxNamed is the most rules of a run that are named each with its sources. More are named as
+	// one.
 	maxNamed = 64
 )
 
-// plainRule is a rule as a plain one; nil if it isn't.
+// plainRule converts a rule to a plain one. It is nil if the rule has another form.
 func (e *Evaluator) plainRule(r *Rule, f firewall.Family, answers bool) *plain {
 	p := &plain{in: AllSources(f)}
 	source, other := FieldSource4, FieldSource6
@@ -70,7 +73,7 @@ func (e *Evaluator) plainRule(r *Rule, f firewall.Family, answers bool) *plain {
 			if len(s.Key) != 1 || s.In == nil || s.In.Width != 1 {
 				return nil
 			}
-			l := e.set(s.In)
+			l := e.prepareSet(s.In)
 			if l.broken || !l.loose.Empty() || l.Grows || l.Shrinks || l.Unknown != "" {
 				return nil
 			}
@@ -81,7 +84,8 @@ func (e *Evaluator) plainRule(r *Rule, f firewall.Family, answers bool) *plain {
 					return nil
 				}
 				if s.Not {
-					not = append(not, pre.sure) // all at once: a service may have a set for each prefix length
+					// subtracted together: a service may have a set for each prefix length
+					not = append(not, pre.sure)
 				} else {
 					p.in = p.in.Intersect(pre.sure)
 				}
@@ -91,7 +95,8 @@ func (e *Evaluator) plainRule(r *Rule, f firewall.Family, answers bool) *plain {
 				if l.flat.Contains(o.Apply(proto)) == s.Not {
 					p.in = Ranges{}
 				}
-			case FieldMap, FieldFib, FieldUnknown, FieldRaw, FieldCTOrigSource4, FieldCTOrigSource6, FieldCTReplyDest4, FieldCTReplyDest6:
+			case FieldMap, FieldFib, FieldUnknown, FieldRaw, FieldCTOrigSource4, FieldCTOrigSource6,
+				FieldCTReplyDest4, FieldCTReplyDest6:
 				return nil
 			default:
 				p.conditions = append(p.conditions, s)
@@ -130,7 +135,7 @@ func (e *Evaluator) preparePlain(c *chain, p *prepared, answers bool) {
 	}
 }
 
-// sameConditions reports whether both rules ask the same before they look at the source.
+// sameConditions reports whether both rules have the same conditions.
 func sameConditions(a, b *plain) bool {
 	return slices.EqualFunc(a.conditions, b.conditions, func(x, y Match) bool {
 		return x.Not == y.Not && x.Key[0] == y.Key[0] && slices.Equal(x.In.Keys, y.In.Keys)
@@ -138,7 +143,7 @@ func sameConditions(a, b *plain) bool {
 }
 
 func newRun(plains []*plain, first, end int, f firewall.Family) *run {
-	r := &run{first: first, end: end, owners: owning(plains, first, end)}
+	r := &run{first: first, end: end, owners: decidingRules(plains, first, end)}
 	var lists []rangesBuilder
 	var all rangesBuilder
 	for _, o := range r.owners {
@@ -159,8 +164,8 @@ func newRun(plains []*plain, first, end int, f firewall.Family) *run {
 	return r
 }
 
-// owning is, for every address, the first rule that it is in: one sweep over all borders.
-func owning(plains []*plain, first, end int) []owned {
+// decidingRules finds the first rule for every address, in one sweep over all borders.
+func decidingRules(plains []*plain, first, end int) []ownedRange {
 	type event struct {
 		at    Value
 		rule  int
@@ -180,11 +185,11 @@ func owning(plains []*plain, first, end int) []owned {
 	slices.SortFunc(events, func(a, b event) int { return a.at.Compare(b.at) })
 	slices.SortFunc(borders, Value.Compare)
 	borders = slices.Compact(borders)
-	var out []owned
-	var open lowest
+	var out []ownedRange
+	var open ruleHeap
 	for i, at := range borders {
 		for len(events) > 0 && events[0].at == at {
-			heap.Push(&open, owned{Range{at, events[0].until}, events[0].rule})
+			heap.Push(&open, ownedRange{Range{at, events[0].until}, events[0].rule})
 			events = events[1:]
 		}
 		for len(open) > 0 && open[0].To.Compare(at) < 0 {
@@ -204,34 +209,40 @@ func owning(plains []*plain, first, end int) []owned {
 				continue
 			}
 		}
-		out = append(out, owned{Range{at, to}, open[0].rule})
+		out = append(out, ownedRange{Range{at, to}, open[0].rule})
 	}
 	return out
 }
 
-// lowest is a heap of the ranges that are open, the first rule's on top.
-type lowest []owned
+// ruleHeap is a heap of the open ranges. The first rule's is on top.
+type ruleHeap []ownedRange
 
-func (h lowest) Len() int           { return len(h) }
-func (h lowest) Less(i, j int) bool { return h[i].rule < h[j].rule }
-func (h lowest) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *lowest) Push(x any)        { *h = append(*h, x.(owned)) }
-func (h *lowest) Pop() any {
+func (h ruleHeap) Len() int           { return len(h) }
+func (h ruleHeap) Less(i, j int) bool { return h[i].rule < h[j].rule }
+func (h ruleHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *ruleHeap) Push(x any)        { *h = append(*h, x.(ownedRange)) }
+func (h *ruleHeap) Pop() any {
 	old := *h
 	x := old[len(old)-1]
 	*h = old[:len(old)-1]
 	return x
 }
 
-// runRun takes a flow through a run; what is left of it goes on behind.
-func (w *walk) runRun(c *chain, r *run, f flow, back *[]flow) flow {
+// applyRun runs a flow through a run, and returns what goes on after it.
+func (w *walk) applyRun(c *chain, r *run, f flow, back *[]flow) flow {
 	whole := f.sources.Equal(AllSources(w.q.Family))
 	parts, few := r.parts(f.sources)
 	if few {
 		for _, p := range parts {
 			g := f
 			g.sources = p.sources
-			w.leave(c, Decider{Rule: c.Rules[p.rule], Chain: c.Chain}, w.plains(c)[p.rule].verdict, g, back)
+			w.applyVerdict(
+				c,
+				Decider{Rule: c.Rules[p.rule], Chain: c.Chain},
+				w.plains(c)[p.rule].verdict,
+				g,
+				back,
+			)
 		}
 	} else {
 		for i, v := range r.verdicts {
@@ -240,7 +251,8 @@ func (w *walk) runRun(c *chain, r *run, f flow, back *[]flow) flow {
 				g.sources = r.byVerdict[i].Intersect(f.sources)
 			}
 			if !g.sources.Empty() {
-				w.leave(c, Decider{Chain: c.Chain, Reason: fmt.Sprintf("%v, by one of the rules %d to %d", v, r.first+1, r.end)}, v, g, back)
+				reason := fmt.Sprintf("%v, by one of the rules %d to %d", v, r.first+1, r.end)
+				w.applyVerdict(c, Decider{Chain: c.Chain, Reason: reason}, v, g, back)
 			}
 		}
 	}
@@ -253,13 +265,13 @@ func (w *walk) runRun(c *chain, r *run, f flow, back *[]flow) flow {
 	return f
 }
 
-// part is what a rule of a run gets of some sources.
+// part holds the sources that one rule of a run decides.
 type part struct {
 	rule    int
 	sources Ranges
 }
 
-// parts is what each rule of the run gets; false if that are too many to name.
+// parts splits sources by the rule of the run that decides. It is false beyond maxNamed rules.
 func (r *run) parts(s Ranges) ([]part, bool) {
 	at := map[int]int{}
 	for rule := range r.hits(s) { // first, since mostly there are too many
@@ -286,7 +298,9 @@ func (r *run) parts(s Ranges) ([]part, bool) {
 func (r *run) hits(s Ranges) iter.Seq2[int, Range] {
 	return func(yield func(rule int, got Range) bool) {
 		for want := range s.All() {
-			i := sort.Search(len(r.owners), func(i int) bool { return r.owners[i].To.Compare(want.From) >= 0 })
+			i := sort.Search(
+				len(r.owners), func(i int) bool { return r.owners[i].To.Compare(want.From) >= 0 },
+			)
 			for ; i < len(r.owners) && r.owners[i].From.Compare(want.To) <= 0; i++ {
 				o := r.owners[i]
 				if !yield(o.rule, Range{later(o.From, want.From), earlier(o.To, want.To)}) {
@@ -297,8 +311,8 @@ func (r *run) hits(s Ranges) iter.Seq2[int, Range] {
 	}
 }
 
-// leave does what a plain rule's verdict says.
-func (w *walk) leave(c *chain, by Decider, v Verdict, f flow, back *[]flow) {
+// applyVerdict applies a plain rule's verdict.
+func (w *walk) applyVerdict(c *chain, by Decider, v Verdict, f flow, back *[]flow) {
 	if by.Reason == "" {
 		by.Reason = v.String()
 	}
@@ -315,20 +329,21 @@ func (w *walk) leave(c *chain, by Decider, v Verdict, f flow, back *[]flow) {
 	}
 }
 
-// plains is a chain's plain rules for the question's family.
+// plains returns a chain's plain rules for the question's family.
 func (w *walk) plains(c *chain) []*plain { return w.prepared(c).plains[w.familyIndex()] }
 
 func (w *walk) familyIndex() int { return slices.Index(firewall.Families, w.q.Family) }
 
-// settled reports whether a plain rule's conditions hold for a packet; Maybe if that isn't known, or only one by one.
-func (w *walk) settled(p *plain, pk *packet) Tri {
+// conditionsHold reports whether a plain rule's conditions hold for a packet. It is Maybe if that
+// is unknown, or differs between sources.
+func (w *walk) conditionsHold(p *plain, pk *packet) Tri {
 	t := Yes
 	for _, m := range p.conditions {
 		v := w.operand(pk, m.Key[0])
 		if v.source || v.view.absent == Maybe {
 			return Maybe
 		}
-		in := v.view.inAny(w.e.set(m.In).flat)
+		in := v.view.inAny(w.e.prepareSet(m.In).flat)
 		if m.Not {
 			in = in.Not()
 		}

@@ -2,7 +2,7 @@ package exposure
 
 import "github.com/portgrave/portgrave/firewall"
 
-// number is the protocol's in the IP header.
+// number is the protocol number in the IP header.
 func (q Question) number() uint64 {
 	switch {
 	case q.Protocol != firewall.Ping:
@@ -13,16 +13,17 @@ func (q Question) number() uint64 {
 	return uint64(firewall.ICMP)
 }
 
-// port is what a rule finds where ports would stand: in a protocol without ports, bytes of the
-// payload that the sender chooses.
+// port is what a rule reads as a port. In a protocol without ports, it is bytes of the payload that
+// the sender chooses.
 func (w *walk) port(ports Range, width int) view {
 	if !w.q.Protocol.HasPorts() {
-		return anything(width).doubtful()
+		return anyValue(width).maybeAbsent()
 	}
 	return between(ports, width)
 }
 
-// clientPort is the port that the client has chosen. Of an answer it is noted that a rule reads it.
+// clientPort is the port that the client chose. For an answer, it records that a rule reads the
+// port.
 func (w *walk) clientPort(p *packet, width int) view {
 	if w.reply != nil && w.q.Protocol.HasPorts() {
 		w.reply.readsClient = true

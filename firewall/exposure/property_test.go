@@ -10,11 +10,11 @@ import (
 	"pgregory.net/rapid"
 )
 
-// drawer draws small rulesets whose values all meet: sixteen sources, two ports, marks up to three.
+// drawer draws small rulesets with few values: sixteen sources, two ports, marks up to three.
 type drawer struct {
 	*rapid.T
-	unknowns bool // something that isn't known may be drawn
-	unknown  bool // and was
+	unknowns bool // unknown statements may be drawn
+	unknown  bool // an unknown was drawn
 }
 
 func oneIn[T any](d *drawer, list ...T) T {
@@ -213,7 +213,7 @@ func (d *drawer) rules(c *Chain, nat bool, chains []string) {
 
 func (d *drawer) ruleset() *Ruleset {
 	b := build()
-	// Something that has connections tracked.
+	// A rule that enables connection tracking.
 	b.rs.AddTable(&Table{Family: FamilyIPv4, Name: "ct"}).AddChain(&Chain{Name: "unused"}).does(AnyBit(FieldCTState, ctNew))
 	for n := range d.n(1, 2) {
 		t := b.rs.AddTable(&Table{Family: oneIn(d, FamilyIPv4, FamilyInet), Name: fmt.Sprint("t", n)})
@@ -285,7 +285,7 @@ func checkAgainstBrute(t *rapid.T, unknowns bool) {
 	}
 }
 
-// checkCovered fails if sources vanish between the endings of a walk and the pieces of its answer.
+// checkCovered fails if sources are missing in an answer's pieces that the walk's endings have.
 func checkCovered(t *rapid.T, w *walk, a Answer) {
 	var all Ranges
 	for _, p := range a.Pieces {
@@ -348,6 +348,6 @@ func TestAgreesWithAPlainInterpreter(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { checkAgainstBrute(t, false) })
 }
 
-func TestBoundsHoldWhateverIsUnknown(t *testing.T) {
+func TestBoundsHoldForEveryUnknown(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) { checkAgainstBrute(t, true) })
 }

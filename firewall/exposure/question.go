@@ -6,49 +6,53 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Question is the first packet of a connection, with every source at once: who gets through with it?
+// Question is the first packet of a connection from every source at once: which sources get
+// through?
 //
-// The packet is fresh: mark 0, no connection, TCP flags SYN, not a fragment, whatever source port the client chose (unknown), whatever
-// ECN, DSCP, TTL and payload.
+// The packet has mark 0, no connection, TCP flags SYN, and isn't a fragment. Source port, ECN,
+// DSCP, TTL and payload are the client's choice, so unknown.
 //
-// With a nil Host (a dump) the packet is taken as one for the host itself: the destination is local and routing takes any source. After NAT
-// has changed the destination it may be local or forwarded, by any interface. What a rule asks the routes about a source (FieldFib) is a
-// maybe. The Answer says so in Assumed.
+// With a nil Host the packet is assumed to be for the host itself: the destination is local, and
+// routing accepts any source. Once NAT has changed the destination, it may be local or forwarded by
+// any interface. A look-up of a source in the routes (FieldFib) is a maybe. The Answer lists this
+// in Assumed.
 type Question struct {
 	Family   firewall.Family
 	Protocol firewall.Protocol
-	// Interface is where it arrives. "": unknown; whatever asks for it is a maybe.
+	// Interface is where it arrives. "": unknown, and a match of it is a maybe.
 	Interface string
-	// Destination is what the client dialled. The zero Addr: one of the host's addresses, which one isn't known: fib says local, and what asks for
-	// the address is a maybe.
+	// Destination is the address that the client dialled. The zero Addr: one of the host's
+	// addresses. Which one isn't known: fib says local, and a match of the address is a maybe.
 	Destination netip.Addr
-	// Within limits a Destination that isn't known to a range; the zero Range: any address.
+	// Within limits an unknown Destination to a range. The zero Range: any address.
 	Within Range
 	// Outside: the packet comes from another machine, so not by lo, nor from 127.0.0.0/8 or ::1. It
-	// matters only without a Host, and only where Interface doesn't tell.
+	// matters only without a Host and an Interface.
 	Outside bool
-	// Elsewhere: the destination is another machine's, so the packet is forwarded. Without a Host alone.
+	// Elsewhere: the destination is another machine's, so the packet is forwarded. It matters only
+	// without a Host.
 	Elsewhere bool
 	Port      uint16
-	// ICMPType is the ICMPv6 message asked about, with the protocol Ping; 0: an echo request. It is one
-	// that conntrack doesn't track (nf_conntrack_icmpv6_init): of neighbour discovery or MLD.
+	// ICMPType is the ICMPv6 message asked about, with the protocol Ping; 0: an echo request. It
+	// must be one of neighbour discovery or MLD, which conntrack doesn't track
+	// (nf_conntrack_icmpv6_init).
 	ICMPType uint8
-	// Answers is which answers are followed.
+	// Answers says which answers to follow.
 	Answers Answers
 	// Sources limits the question to some sources; empty: all of the family.
 	Sources Ranges
 }
 
-// Answers is which answers to first packets are followed.
+// Answers says which answers to first packets to follow.
 type Answers uint8
 
 const (
 	AllAnswers Answers = iota
-	OwnAnswers         // of this host, not of machines that packets are forwarded to
-	NoAnswers          // none: it is known that nothing stops them, or doesn't matter
+	OwnAnswers         // only this host's, not those of machines that it forwards to
+	NoAnswers          // none: nothing stops them, or it doesn't matter
 )
 
-// Universe is the sources asked about.
+// Universe returns the sources asked about.
 func (q Question) Universe() Ranges {
 	if q.Sources.Empty() {
 		return AllSources(q.Family)

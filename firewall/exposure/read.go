@@ -2,40 +2,43 @@ package exposure
 
 import "reflect"
 
-// reading is one way that a tuple of operands may come out for some sources.
+// reading is one result of reading a tuple of operands, for some sources.
 type reading struct {
 	sources Ranges
 	values  []operandValue
-	// absent: one of the operands is, so that the statement doesn't hold.
+	// absent: an operand is absent, so the statement doesn't hold.
 	absent Tri
-	// doubtful: for these sources it may come out in another way too.
+	// doubtful: other readings are possible for these sources.
 	doubtful bool
 	hits     []pastHit
 }
 
-// operandValue is an operand's value: the source address, transformed, or what is known of any other.
+// operandValue is an operand's value: the transformed source address, or what is known of another
+// field.
 type operandValue struct {
 	source  bool
 	operand Operand
 	view    view
 }
 
-// pastHit is what a look-up came to in this reading: two operands that are columns of one look-up agree on it.
+// pastHit is the result of a look-up in this reading. Operands that are columns of one look-up
+// agree on it.
 type pastHit struct {
 	lookup *Lookup
 	hit    hit
 }
 
 const (
-	// maxReadings bounds the ways that a tuple may come out; beyond, everything that more than one value is possible for is unknown.
+	// maxReadings bounds the readings of a tuple. Beyond it, every operand with more than one
+	// possible value is unknown.
 	maxReadings = 256
 	// maxNested bounds look-ups in look-ups.
 	maxNested = 4
 )
 
-// read is every way that a tuple of operands may come out for a flow. For each source there is at least one.
+// read returns every reading of a tuple of operands for a flow. Each source has at least one.
 func (w *walk) read(f *flow, key []Operand) []reading {
-	if len(key) == 1 && key[0].Field != FieldMap && key[0].Field != FieldFib { // nearly all
+	if len(key) == 1 && key[0].Field != FieldMap && key[0].Field != FieldFib { // the common case
 		v := w.operand(f.packet, key[0])
 		return []reading{{sources: f.sources, values: []operandValue{v}, absent: v.view.absent}}
 	}
@@ -52,7 +55,7 @@ func (w *walk) readNested(f *flow, sources Ranges, key []Operand, depth int) []r
 		if len(next) > maxReadings {
 			next = nil
 			for _, r := range readings {
-				next = append(next, r.with(operandValue{view: anything(o.Width()).doubtful()}))
+				next = append(next, r.with(operandValue{view: anyValue(o.Width()).maybeAbsent()}))
 			}
 		}
 		readings = next
@@ -60,14 +63,14 @@ func (w *walk) readNested(f *flow, sources Ranges, key []Operand, depth int) []r
 	return readings
 }
 
-// with adds a value.
+// with adds a value to a reading.
 func (r reading) with(v operandValue) reading {
 	r.values = append(r.values[:len(r.values):len(r.values)], v)
 	r.absent = r.absent.Or(v.view.absent)
 	return r
 }
 
-// extend adds an operand's value to a reading, in every way that it may come out.
+// extend adds an operand to a reading: a reading for each value that it may have.
 func (w *walk) extend(f *flow, r reading, o Operand, depth int) []reading {
 	switch {
 	case o.Field == FieldFib:
@@ -75,14 +78,14 @@ func (w *walk) extend(f *flow, r reading, o Operand, depth int) []reading {
 	case o.Field != FieldMap:
 		return []reading{r.with(w.operand(f.packet, o))}
 	case o.Lookup == nil || o.Lookup.In == nil || depth >= maxNested:
-		return []reading{r.with(operandValue{view: anything(o.Width()).doubtful()})}
+		return []reading{r.with(operandValue{view: anyValue(o.Width()).maybeAbsent()})}
 	}
 	for _, p := range r.hits {
 		if p.lookup.In == o.Lookup.In && reflect.DeepEqual(p.lookup.Key, o.Lookup.Key) {
 			return []reading{r.with(w.e.datum(p.hit, o))}
 		}
 	}
-	l := w.e.set(o.Lookup.In)
+	l := w.e.prepareSet(o.Lookup.In)
 	unknown := hit{row: -2, doubtful: true} // any value
 	if l.broken || l.Unknown != "" {
 		unknown.sources = r.sources
@@ -98,14 +101,14 @@ func (w *walk) extend(f *flow, r reading, o Operand, depth int) []reading {
 				out = append(out, r.chosen(unknown, o, w.e.datum(unknown, o)))
 			}
 			if len(out) > maxReadings {
-				return out // so many that they are condensed anyway
+				return out // they will be condensed anyway
 			}
 		}
 	}
 	return out
 }
 
-// chosen is the reading in which a look-up came to a hit.
+// chosen is the reading with a look-up's result.
 func (r reading) chosen(h hit, o Operand, v operandValue) reading {
 	r.sources = h.sources
 	r.doubtful = r.doubtful || h.doubtful
@@ -113,19 +116,20 @@ func (r reading) chosen(h hit, o Operand, v operandValue) reading {
 	return r.with(v)
 }
 
-// datum is what a hit means to an operand.
+// datum is an operand's value for a hit.
 func (e *Evaluator) datum(h hit, o Operand) operandValue {
 	set := o.Lookup.In
 	switch {
 	case h.row == -1:
-		return operandValue{view: missing(o.Width())}
-	case h.row < 0 || set.DataWidth <= 0 || o.Lookup.Column < 0 || o.Lookup.Column >= set.DataWidth || (h.row+1)*set.DataWidth > len(set.Data):
-		return operandValue{view: anything(o.Width()).doubtful()}
+		return operandValue{view: absentValue(o.Width())}
+	case h.row < 0 || set.DataWidth <= 0 || o.Lookup.Column < 0 ||
+		o.Lookup.Column >= set.DataWidth || (h.row+1)*set.DataWidth > len(set.Data):
+		return operandValue{view: anyValue(o.Width()).maybeAbsent()}
 	}
-	return operandValue{view: sure(set.Row(h.row)[o.Lookup.Column], o.Width()).through(o)}
+	return operandValue{view: exactly(set.Row(h.row)[o.Lookup.Column], o.Width()).through(o)}
 }
 
-// operand is an operand's value, but for those that need a look-up.
+// operand is the value of an operand that needs no look-up.
 func (w *walk) operand(p *packet, o Operand) operandValue {
 	v := operandValue{operand: o}
 	var absent Tri
@@ -137,7 +141,8 @@ func (w *walk) operand(p *packet, o Operand) operandValue {
 	return v
 }
 
-// isSource reports whether a field is the address that the question asks about, and whether it may be absent.
+// isSource reports whether a field is the address that the question is about, and whether it may be
+// absent.
 func (w *walk) isSource(p *packet, f Field) (bool, Tri) {
 	four := addressWidth(w.q.Family) == 32
 	switch f = w.mirrored(f); f {
@@ -157,10 +162,10 @@ func (w *walk) isSource(p *packet, f Field) (bool, Tri) {
 	return false, No
 }
 
-// noConnection reports whether the packet has no connection where the walk is.
+// noConnection reports whether the packet has no connection at this point.
 func (w *walk) noConnection(p *packet) Tri {
 	switch {
-	case w.phase == beforeConntrack || p.track == untracked || p.track == strayed:
+	case w.phase == beforeConntrack || p.track == untracked || p.track == connectionNotFound:
 		return Yes
 	case w.phase == atConntrack || p.track == perhapsTracked:
 		return Maybe

@@ -66,7 +66,7 @@ func routesByMark(priority int32) func(b builder) {
 	}
 }
 
-// blackholeMark1 has no route for what is marked.
+// blackholeMark1 drops marked packets in routing.
 func blackholeMark1(h *Host) {
 	h.Rules = []RoutingRule{
 		{Family: firewall.IPv4, Action: RuleTable, Table: tableLocal, SuppressPrefixLength: -1},
@@ -83,7 +83,7 @@ func TestReplies(t *testing.T) {
 		host              func(h *Host)
 		q                 Question
 		certain, possible string
-		lost              string // what one of the pieces says
+		lost              string // the reason in one of the pieces
 	}{
 		"nothing": {certain: "0.0.0.0/0", possible: "0.0.0.0/0"},
 		"output lets established connections out": {rules: func(b builder) {
@@ -368,8 +368,8 @@ func TestTargets(t *testing.T) {
 	}
 }
 
-// What was taken for granted of answers is said, and only where it mattered, however often it is
-// asked.
+// Assumptions about answers are listed only where they mattered, and also when the question is
+// repeated.
 func TestRepliesSayWhatTheyAssume(t *testing.T) {
 	out := Base{Hook: HookOutput, Policy: VerdictAccept}
 	unicast := In(Operand{Field: FieldFib, Fib: Fib{Of: FibDest, Want: FibType}}, One(Number(uint64(RouteUnicast))))
@@ -401,7 +401,7 @@ func TestRepliesSayWhatTheyAssume(t *testing.T) {
 	}
 }
 
-// Targets are told one by one to whoever judges them, and cut after that.
+// The caller gets every target to judge, and the list is cut afterwards.
 func TestTargetsAreCutOnceJudged(t *testing.T) {
 	first, last := Const(Number(1)), Const(Number(32))
 	near, far := Const(Address(netip.MustParseAddr("172.17.1.1"))), Const(Address(netip.MustParseAddr("172.17.1.32")))

@@ -7,16 +7,21 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// The hooks that an answer passes: the chains of each, and what the kernel itself does between them.
+// The hooks that an answer passes, with their chains and the kernel's own hooks between them.
 
-// replyGroup runs the chains of one priority, and before them what the kernel's own hooks do.
+// replyGroup runs the kernel's own hooks up to a priority, and then the chains of that priority.
 func (w *walk) replyGroup(g group, flows []flow) []flow {
 	flows = w.kernelHooks(flows, g.priority)
 	if !w.besideNAT(g) {
 		return w.rerouting(g, flows)
 	}
 	by := Decider{Reason: "whether a chain comes before NAT of the same priority isn't known"}
-	early, late := slices.Clone(flows), slices.Clone(flows) // NAT runs before the chains, or behind
+	early, late := slices.Clone(
+		flows,
+	// NAT runs before the chains, or after them
+	), slices.Clone(
+		flows,
+	)
 	for i, f := range flows {
 		early[i].doubts, late[i].doubts = w.doubt(f.doubts, by, 0), w.doubt(f.doubts, by, 1)
 	}
@@ -26,44 +31,44 @@ func (w *walk) replyGroup(g group, flows []flow) []flow {
 		out = w.rerouting(g, w.undo(early))
 	}
 	if pick != 0 {
-		w.reply.undone = false // the other order begins where the first one did
+		w.reply.undone = false // the other order starts from the same state
 		out = append(out, w.undo(w.rerouting(g, late))...)
 	}
 	return w.merge(out)
 }
 
-// besideNAT reports whether chains have the priority of the kernel's NAT hook: which of them comes
-// first isn't known, unless they are that hook's own.
+// besideNAT reports whether chains other than NAT's have the priority of the kernel's NAT hook, so
+// that their order isn't known.
 func (w *walk) besideNAT(g group) bool {
 	at, ok := w.natPriority()
 	return ok && g.priority == at && !w.reply.undone && w.e.conntrack[w.q.Family] == Yes &&
-		!g.has(func(u unit) bool { return u.nat })
+		!g.contains(func(u unit) bool { return u.nat })
 }
 
-// has reports whether a function picks any of the units.
-func (g group) has(picks func(unit) bool) bool {
+// contains reports whether a function accepts any of the units.
+func (g group) contains(picks func(unit) bool) bool {
 	return slices.ContainsFunc(g.orders, func(units []unit) bool {
 		return slices.ContainsFunc(units, picks)
 	})
 }
 
-// rerouting runs the chains of one priority, and routes what they have marked.
+// rerouting runs the chains of one priority, and routes again what they have marked.
 func (w *walk) rerouting(g group, flows []flow) []flow {
-	out := w.group(g, flows)
+	out := w.runGroup(g, flows)
 	if w.hook == HookOutput && w.e.fib != nil && w.e.fib.byMark &&
-		(len(g.orders) == 0 || g.has(func(u unit) bool { return u.chains[0].reroutes() })) {
+		(len(g.orders) == 0 || g.contains(func(u unit) bool { return u.chains[0].reroutes() })) {
 		return w.reroute(flows, out)
 	}
 	return out
 }
 
-// reroutes reports whether a changed mark has the packet routed anew behind the chain
-// (ip_route_me_harder in net/ipv4/netfilter.c).
+// reroutes reports whether the kernel routes the packet again after the chain if its mark has
+// changed (ip_route_me_harder in net/ipv4/netfilter.c).
 func (c *chain) reroutes() bool {
 	return c.Base.Type == TypeRoute || c.Table.System != NFTables && c.Table.Name == "mangle"
 }
 
-// reroute routes those again that have another mark than before a chain.
+// reroute routes the flows again whose mark the chain has changed.
 func (w *walk) reroute(before, flows []flow) []flow {
 	var same, other []flow
 	for _, f := range flows {
@@ -97,7 +102,7 @@ func (w *walk) reroute(before, flows []flow) []flow {
 	return w.merge(append(same, w.routeReply(other)...))
 }
 
-// natPriority is where the kernel's NAT hook runs; false where it has none.
+// natPriority is the priority of the kernel's NAT hook. It is false if this hook has none.
 func (w *walk) natPriority() (int32, bool) {
 	switch w.hook {
 	case HookPrerouting, HookOutput:
@@ -108,9 +113,9 @@ func (w *walk) natPriority() (int32, bool) {
 	return math.MinInt32, false
 }
 
-// kernelHooks does what the kernel's own hooks do before a priority: conntrack finds the
-// connection, NAT undoes its translations (nf_nat_packet in net/netfilter/nf_nat_core.c): the
-// destination at prerouting and output, the source at postrouting.
+// kernelHooks runs the kernel's own hooks before a priority: conntrack finds the connection, NAT
+// undoes its translations (nf_nat_packet in net/netfilter/nf_nat_core.c): the destination at
+// prerouting and output, the source at postrouting.
 func (w *walk) kernelHooks(flows []flow, before int32) []flow {
 	if early := w.hook == HookPrerouting || w.hook == HookOutput; early && !w.reply.recognised &&
 		before > PriorityConntrack {
@@ -126,7 +131,7 @@ func (w *walk) kernelHooks(flows []flow, before int32) []flow {
 	return flows
 }
 
-// recognise is conntrack: it finds the connection of the first packet, if that has one.
+// recognise is conntrack: it finds the first packet's connection, if there is one.
 func (w *walk) recognise(flows []flow) []flow {
 	first := w.reply.first
 	out := slices.Clone(flows)
@@ -135,13 +140,15 @@ func (w *walk) recognise(flows []flow) []flow {
 		sameZone := p.zone == first.zone && p.zone.Known == Ones(16) && p.template != Maybe
 		switch {
 		case p.track == untracked:
-		case first.track == tracked && p.track == tracked && sameZone && w.fits(&p) == Yes:
+		case first.track == tracked && p.track == tracked && sameZone && w.expectedReply(&p) == Yes:
 			p.status.Value = p.status.Value.Or(Number(ctSeenReply | ctConfirmed))
 			if w.q.Protocol != firewall.TCP {
 				p.status.Known = p.status.Known.AndNot(Number(ctAssured))
 			}
-		case w.q.Protocol == firewall.TCP && (first.track == untracked || w.fits(&p) == No):
-			p.track = strayed // a SYN and ACK begins no connection (tcp_new in nf_conntrack_proto_tcp.c)
+		case w.q.Protocol == firewall.TCP &&
+			(first.track == untracked || w.expectedReply(&p) == No):
+			// a SYN and ACK begins no connection (tcp_new in nf_conntrack_proto_tcp.c)
+			p.track = connectionNotFound
 		default:
 			p.track = perhapsTracked
 			p.ctMark, p.label, p.status = Bits{}, Bits{}, Bits{}
@@ -152,14 +159,14 @@ func (w *walk) recognise(flows []flow) []flow {
 	return w.merge(out)
 }
 
-// fits reports whether an answer comes from where its connection expects it. It doesn't if a rule
-// has written another destination to the first packet behind conntrack.
-func (w *walk) fits(p *packet) Tri {
+// expectedReply reports whether an answer comes from where its connection expects it. It doesn't if
+// a rule changed the first packet's destination after conntrack.
+func (w *walk) expectedReply(p *packet) Tri {
 	first := w.reply.first
 	switch {
 	case !first.rewritten:
 		return Yes
-	case first.scrambled || p.scrambled || !p.now.known() || !first.reply.known():
+	case first.headerUnknown || p.headerUnknown || !p.now.known() || !first.reply.known():
 		return Maybe
 	case p.now == first.reply:
 		return Yes
@@ -167,7 +174,7 @@ func (w *walk) fits(p *packet) Tri {
 	return No
 }
 
-// undo is the kernel's NAT hook: it undoes a translation of the connection.
+// undo is the kernel's NAT hook: it undoes the connection's translation.
 func (w *walk) undo(flows []flow) []flow {
 	if w.reply.undone || w.e.conntrack[w.q.Family] != Yes {
 		return flows
@@ -182,7 +189,7 @@ func (w *walk) undo(flows []flow) []flow {
 		} else if p.headerSource != p.origSource {
 			p.headerSource, p.sport = p.origSource, w.reply.clients
 		}
-		if p == *f.packet || p.track == untracked || p.track == strayed {
+		if p == *f.packet || p.track == untracked || p.track == connectionNotFound {
 			out = append(out, f)
 			continue
 		}
@@ -211,7 +218,7 @@ func (w *walk) undo(flows []flow) []flow {
 	return w.merge(out)
 }
 
-// replyNAT is the NAT hook with chains: they see only what begins a connection.
+// replyNAT is the NAT hook with its chains, which see only packets that begin a connection.
 func (w *walk) replyNAT(chains []*chain, flows []flow) []flow {
 	flows = w.undo(flows)
 	if w.q.Protocol == firewall.TCP {
@@ -228,5 +235,5 @@ func (w *walk) replyNAT(chains []*chain, flows []flow) []flow {
 	if len(perhaps) == 0 {
 		return out
 	}
-	return w.merge(append(out, w.natPerhaps(chains, perhaps)...))
+	return w.merge(append(out, w.natIfTracked(chains, perhaps)...))
 }

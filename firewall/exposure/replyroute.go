@@ -7,23 +7,23 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// replyWay is one thing that routing may do with the answers to some clients.
+// replyWay is one route that the answers to some clients may take.
 type replyWay struct {
 	clients Ranges
 	out     int // index; 0: unknown
 	lost    string
-	// nobody: no client has such an address, so nothing is said against it.
-	nobody bool
-	// doubtful: the same clients have other ways too.
+	// noSuchClient: no client has such an address, so the answer isn't judged.
+	noSuchClient bool
+	// doubtful: other routes are possible for the same clients.
 	doubtful bool
-	// likely says that it is lost beyond this host, which can't know; "" if that isn't so.
+	// likely says why the answer is probably lost beyond this host; "" if it probably isn't.
 	likely string
 }
 
-// NoRouteBack is the reason of a Decider that has no route to the client.
+// NoRouteBack is the reason of a Decider where the host has no route to the client.
 const NoRouteBack = "no route back"
 
-// routeReply routes answers: ip_route_output_key for those of this host, ip_route_input for others.
+// routeReply routes answers: ip_route_output_key for this host's, ip_route_input for others.
 func (w *walk) routeReply(flows []flow) []flow {
 	w.routing = true
 	defer func() { w.routing = false }()
@@ -33,11 +33,11 @@ func (w *walk) routeReply(flows []flow) []flow {
 			out = append(out, w.leaves(f, 0))
 			continue
 		}
-		if f.packet.headerSource != sourceOwn || f.packet.scrambled || w.reply.vrf {
-			out = append(out, w.routePerhaps(f)...)
+		if f.packet.headerSource != sourceOwn || f.packet.headerUnknown || w.reply.vrf {
+			out = append(out, w.routeUnknown(f)...)
 			continue
 		}
-		// Ways are disjoint but for the doubtful ones, so one client is in one of them or has several.
+		// A client has one certain way, or several doubtful ones.
 		var mine []replyWay
 		for _, way := range w.replyWays(f.packet) {
 			if way.clients = way.clients.Intersect(f.sources); !way.clients.Empty() {
@@ -59,7 +59,7 @@ func (w *walk) routeReply(flows []flow) []flow {
 					i+2,
 				)
 			}
-			if way.nobody {
+			if way.noSuchClient {
 				w.finish(g, Forwarded, Decider{})
 				continue
 			}
@@ -92,8 +92,8 @@ func (w *walk) leaves(f flow, index int) flow {
 	return f
 }
 
-// routePerhaps is an answer whose destination isn't known.
-func (w *walk) routePerhaps(f flow) []flow {
+// routeUnknown routes an answer whose destination isn't known.
+func (w *walk) routeUnknown(f flow) []flow {
 	by := Decider{Reason: "where the answer is addressed to isn't known"}
 	if w.reply.vrf {
 		by.Reason = "routing in a VRF isn't followed for answers"
@@ -111,7 +111,7 @@ func (w *walk) routePerhaps(f flow) []flow {
 	return []flow{w.leaves(f, 0)}
 }
 
-// replyWays is where routing may send the answers to each client.
+// replyWays returns where routing may send the answers to each client.
 func (w *walk) replyWays(p *packet) []replyWay {
 	type key struct {
 		fib       fibKey
@@ -133,7 +133,7 @@ func (w *walk) replyWays(p *packet) []replyWay {
 	if w.reply.forwarded {
 		k.in, k.inKnown = w.q.Interface, w.q.Interface != ""
 	}
-	// A socket of UDP mostly leaves its address to routing.
+	// A UDP socket usually lets routing choose its address.
 	if w.reply.forwarded || w.q.Protocol != firewall.UDP {
 		k.other, k.otherKnown = view{within: p.now.addr}.single()
 	}
@@ -145,7 +145,7 @@ func (w *walk) replyWays(p *packet) []replyWay {
 	if w.reply.forwarded && w.in != nil && w.isFour() && w.e.host.RPFilter(w.in) != 0 {
 		about.source = p.now.addr
 	}
-	if w.e.fib.tunnels { // strays looks at it
+	if w.e.fib.tunnels { // tunnelTakesReply looks at it
 		about.dialled = p.orig.addr
 	}
 	return w.e.remember(about, func() any { return w.computeReplyWays(p, k) }).([]replyWay)
@@ -164,7 +164,7 @@ func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
 	for _, c := range w.e.cuts(w.q.Family) {
 		ways := w.replyWay(p, k, c.From)
 		for _, x := range ways {
-			y := plain{x.out, x.lost, x.nobody, len(ways) > 1, x.likely}
+			y := plain{x.out, x.lost, x.noSuchClient, len(ways) > 1, x.likely}
 			if clients[y] == nil {
 				order = append(order, y)
 			}
@@ -172,23 +172,29 @@ func (w *walk) computeReplyWays(p *packet, k fibKey) []replyWay {
 		}
 	}
 	for _, y := range order {
-		out = append(out, replyWay{NewRanges(clients[y]...), y.out, y.lost, y.nobody, y.doubtful, y.likely})
+		out = append(
+			out, replyWay{NewRanges(clients[y]...), y.out, y.lost, y.nobody, y.doubtful, y.likely},
+		)
 	}
 	return out
 }
 
-// replyWay is every way of the answer to one client.
+// replyWay returns every route of the answer to one client.
 func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 	var out []replyWay
 	add := func(x replyWay) {
 		if !slices.ContainsFunc(
 			out,
-			func(o replyWay) bool { return o.out == x.out && o.lost == x.lost && o.nobody == x.nobody },
+			func(o replyWay) bool {
+				return o.out == x.out && o.lost == x.lost &&
+					o.noSuchClient == x.noSuchClient
+			},
 		) {
 			out = append(out, x)
 		}
 	}
-	if linkLocal(w.q.Family, client) && !w.reply.forwarded { // on the link that the packet came by
+	if linkLocal(w.q.Family, client) &&
+		!w.reply.forwarded { // out of the link that the packet came by
 		if in := w.e.host.Interface(w.reply.arrived); in != nil {
 			return []replyWay{{out: in.Index}}
 		}
@@ -207,8 +213,13 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 					continue
 				}
 				some = true
-				if why := w.strays(p, g.route, n.Index); why != "" {
-					add(replyWay{lost: why, likely: "whether that tunnel leads back to the client isn't known"})
+				if why := w.tunnelTakesReply(p, g.route, n.Index); why != "" {
+					add(
+						replyWay{
+							lost:   why,
+							likely: "whether that tunnel leads back to the client isn't known",
+						},
+					)
 					continue
 				}
 				for _, x := range w.forwardsReply(p, client, n.Index) {
@@ -219,14 +230,14 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 				add(replyWay{})
 			}
 		default: // the host's own, broadcast and multicast addresses
-			add(replyWay{nobody: true})
+			add(replyWay{noSuchClient: true})
 		}
 	}
 	return out
 }
 
-// asClient is the route to an address of the host's own, to a broadcast or multicast address as it
-// were if a client had it: none has, and what is said of it is what is said of its neighbours.
+// asClient is the route to one of the host's own addresses, or to a broadcast or multicast address,
+// as if a client had it. No client has, so such an address is treated as its neighbours are.
 func (f *fib) asClient(g found, client Value) found {
 	family := firewall.IPv4
 	switch g.kind {
@@ -247,7 +258,7 @@ func (f *fib) asClient(g found, client Value) found {
 	return main[0]
 }
 
-// refusal names a route, or a routing rule, that refuses.
+// refusal names a route or routing rule that refuses.
 func refusal(g found) string {
 	kind := map[RouteType]string{
 		RouteBlackhole:   "blackhole",
@@ -267,8 +278,8 @@ func refusal(g found) string {
 	return kind + " " + dest
 }
 
-// forwardsReply is what becomes of an answer that a route leads out of an interface: one from
-// another machine is validated as any packet is that comes in.
+// forwardsReply returns the outcome of an answer that a route leads out of an interface. An answer
+// from another machine is validated like any incoming packet.
 func (w *walk) forwardsReply(p *packet, client Value, out int) []replyWay {
 	sent := replyWay{out: out}
 	if !w.reply.forwarded {
@@ -331,18 +342,17 @@ var tunnelKinds = []string{
 	"ip6gre",
 }
 
-// fullTunnel is the longest prefix of a route that is to take all traffic: some programs split the
-// default route in a few.
+// fullTunnel is the longest prefix of a route that counts as one for all traffic: some programs
+// split the default route into a few.
 const fullTunnel = 4
 
-// tunnel reports whether an interface leads into a tunnel. Its name doesn't tell.
+// tunnel reports whether an interface leads into a tunnel, by its kind.
 func (i *Interface) tunnel() bool { return slices.Contains(tunnelKinds, i.Kind) }
 
-// strays says why an answer that a route leads out of an interface likely doesn't find the client: a
-// tunnel for all traffic takes it, though the client came another way, with an address that the
-// tunnel's other end has no use for. A host can't know that: a tunnel may be an ordinary uplink, as
-// with PPPoE.
-func (w *walk) strays(p *packet, r *Route, out int) string {
+// tunnelTakesReply says why an answer probably doesn't reach the client: a tunnel for all traffic
+// takes it, though the client came another way, with an address that the tunnel's other end can't
+// use. It isn't certain: a tunnel may be an ordinary uplink, as with PPPoE.
+func (w *walk) tunnelTakesReply(p *packet, r *Route, out int) string {
 	i := w.e.host.ByIndex(out)
 	if i == nil || !i.tunnel() || r.Dest.Bits() > fullTunnel || w.reply.arrived == "" ||
 		w.reply.arrived == i.Name {
@@ -361,7 +371,7 @@ func (w *walk) strays(p *packet, r *Route, out int) string {
 	)
 }
 
-// tunnels reports whether the host has a route for all traffic into a tunnel.
+// tunnels reports whether the host routes all traffic into a tunnel.
 func (h *Host) tunnels() bool {
 	return h != nil && slices.ContainsFunc(h.Routes, func(r Route) bool {
 		return r.Dest.Bits() <= fullTunnel && slices.ContainsFunc(r.NextHops, func(n NextHop) bool {

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// answer makes pieces of what became of the flows.
+// answer makes pieces from the flows that ended.
 func (w *walk) answer() Answer {
 	a := Answer{Question: w.q, Assumed: w.assumed}
 	type key struct {
@@ -36,7 +36,7 @@ ended:
 		k.translated = k.target != netip.AddrPortFrom(w.q.Destination, w.q.Port) &&
 			!e.packet.narrowed(e.outcome == Delivered)
 		k.rewritten = [...]Tri{No, Yes, Maybe}[e.packet.headerSource]
-		credits, answers := []credit{{e.sources, e.by}}, []replied{{sources: e.sources}}
+		credits, answers := []credit{{e.sources, e.by}}, []clientReplies{{sources: e.sources}}
 		if e.outcome.Passes() {
 			credits = e.covered()
 			if r := w.replies(e.flow, e.outcome); r != nil {
@@ -65,8 +65,20 @@ ended:
 					i = len(a.Pieces)
 					at[k] = i
 					sources = append(sources, nil)
-					a.Pieces = append(a.Pieces, Piece{Outcome: k.outcome, Target: k.target, Within: k.within, Translated: k.translated,
-						Rewritten: k.rewritten, Out: k.out, DecidedBy: k.by, Unknowns: e.doubts.list(), Reply: answer.reply})
+					a.Pieces = append(
+						a.Pieces,
+						Piece{
+							Outcome:    k.outcome,
+							Target:     k.target,
+							Within:     k.within,
+							Translated: k.translated,
+							Rewritten:  k.rewritten,
+							Out:        k.out,
+							DecidedBy:  k.by,
+							Unknowns:   e.doubts.list(),
+							Reply:      answer.reply,
+						},
+					)
 				}
 				sources[i] = append(sources[i], part)
 				ranges += part.Len()
@@ -92,17 +104,17 @@ ended:
 	return a
 }
 
-// covered is a flow's credits, and who is credited with the sources that none of them covers.
+// covered returns a flow's credits, with a last one for the sources that they don't cover.
 func (f *flow) covered() []credit {
 	if len(f.credits) == 0 {
-		return []credit{{f.sources, unstopped}}
+		return []credit{{f.sources, noRuleDecided}}
 	}
 	parts := make([]Ranges, len(f.credits))
 	for i, c := range f.credits {
 		parts[i] = c.sources
 	}
 	if left := f.sources.Minus(unionOf(parts)); !left.Empty() {
-		return append(slices.Clone(f.credits), credit{left, unstopped})
+		return append(slices.Clone(f.credits), credit{left, noRuleDecided})
 	}
 	return f.credits
 }

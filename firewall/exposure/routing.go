@@ -15,7 +15,7 @@ const (
 	toNowhere
 )
 
-// routed is one thing that routing may do with a packet.
+// routed is one result that routing may have for a packet.
 type routed struct {
 	kind     routeKind
 	out      int // index, toWire; 0: unknown
@@ -45,7 +45,7 @@ func (w *walk) route(flows []flow) (local, forward []flow) {
 	return w.merge(local), w.merge(forward)
 }
 
-// ways is where routing may send a packet, whoever it comes from.
+// ways returns where routing may send a packet from any source.
 func (w *walk) ways(p *packet) []routed {
 	socket, wire := routed{
 		kind:   toSocket,
@@ -76,12 +76,17 @@ func (w *walk) ways(p *packet) []routed {
 		wire.reason = socket.reason
 		return append(ways, socket, wire)
 	case !known:
-		return append(ways, socket, wire, routed{kind: toNowhere, reason: "the destination isn't known"})
+		return append(
+			ways,
+			socket,
+			wire,
+			routed{kind: toNowhere, reason: "the destination isn't known"},
+		)
 	}
 	if reason := w.martianDestination(addr); reason != "" {
 		return append(ways, routed{kind: toNowhere, reason: reason})
 	}
-	// The kernel asks routes about neither of these (ip_route_input_rcu and ip_route_input_slow).
+	// The kernel looks up no route for these (ip_route_input_rcu and ip_route_input_slow).
 	if w.q.Family == firewall.IPv4 && multicast4.Contains(addr) {
 		return append(ways, routed{kind: toSocket, reason: "a multicast group", doubtful: true},
 			routed{kind: toNowhere, reason: "a multicast group", doubtful: true})
@@ -97,7 +102,7 @@ func (w *walk) ways(p *packet) []routed {
 		protocol: uint8(w.q.number()),
 		port:     p.now.port,
 	}
-	// Rules that select by source: any of the answers.
+	// If rules select by source, any of the results is possible.
 	for _, g := range w.e.fib.lookup(w.e.fib.canonical(k), addr) {
 		r := routed{doubtful: g.doubtful}
 		switch {
@@ -125,12 +130,12 @@ func (w *walk) ways(p *packet) []routed {
 	return ways
 }
 
-// forwards is what becomes of a packet for elsewhere.
+// forwards returns the outcome for a packet to another machine.
 func (w *walk) forwards(g found) []routed {
 	refuse := routed{kind: toNowhere, reason: "forwarding is off", doubtful: g.doubtful}
 	on := Maybe
 	if w.in != nil {
-		on = yes(w.e.host.Forwards(w.in, w.q.Family))
+		on = triFromBool(w.e.host.Forwards(w.in, w.q.Family))
 	} else {
 		some, all := false, true
 		for i := range w.e.host.Interfaces {
@@ -138,7 +143,7 @@ func (w *walk) forwards(g found) []routed {
 			some, all = some || f, all && f
 		}
 		if some == all {
-			on = yes(all)
+			on = triFromBool(all)
 		}
 	}
 	if on == No {
@@ -149,7 +154,12 @@ func (w *walk) forwards(g found) []routed {
 		if !n.Dead && !slices.ContainsFunc(ways, func(r routed) bool { return r.out == n.Index }) {
 			ways = append(
 				ways,
-				routed{kind: toWire, out: n.Index, reason: "forwarded", doubtful: g.doubtful || on == Maybe},
+				routed{
+					kind:     toWire,
+					out:      n.Index,
+					reason:   "forwarded",
+					doubtful: g.doubtful || on == Maybe,
+				},
 			)
 		}
 	}
@@ -159,28 +169,33 @@ func (w *walk) forwards(g found) []routed {
 	return ways
 }
 
-func yes(b bool) Tri {
+func triFromBool(b bool) Tri {
 	if b {
 		return Yes
 	}
 	return No
 }
 
-// Ranges of addresses that routing treats apart (include/linux/in.h, include/net/ipv6.h).
+// Address ranges that routing treats specially (include/linux/in.h, include/net/ipv6.h).
 var (
+	// 127.0.0.0/8
 	loopback4 = Numbers(
 		0x7f000000,
 		0x7fffffff,
-	) // 127.0.0.0/8
+	)
+	// 224.0.0.0/4
 	multicast4 = Numbers(
 		0xe0000000,
 		0xefffffff,
-	) // 224.0.0.0/4
-	multicast6 = Range{Value{0xff << 56, 0}, Ones(128)}                                   // ff00::/8
-	linkLocal6 = Range{Value{0xfe80 << 48, 0}, Value{0xfebf<<48 | 1<<48 - 1, ^uint64(0)}} // fe80::/10
-	mapped6    = Range{
-		Value{0, 0xffff << 32},
-		Value{0, 0xffff<<32 | 0xffffffff},
+	)
+	multicast6 = Range{
+		Value{0xff << 56, 0}, Ones(128),
+	} // ff00::/8
+	linkLocal6 = Range{
+		Value{0xfe80 << 48, 0}, Value{0xfebf<<48 | 1<<48 - 1, ^uint64(0)},
+	} // fe80::/10
+	mapped6 = Range{
+		Value{0, 0xffff << 32}, Value{0, 0xffff<<32 | 0xffffffff},
 	} // ::ffff:0.0.0.0/96
 )
 
@@ -193,7 +208,8 @@ func (w *walk) martianDestination(addr Value) string {
 	case w.in != nil && w.in.Loopback:
 	case w.q.Family == firewall.IPv4 && addr.IsZero():
 		return "martian destination 0.0.0.0"
-	case w.q.Family == firewall.IPv4 && loopback4.Contains(addr) && w.in != nil && !w.e.host.RouteLocalnet(w.in):
+	case w.q.Family == firewall.IPv4 && loopback4.Contains(addr) && w.in != nil &&
+		!w.e.host.RouteLocalnet(w.in):
 		return "martian destination: route_localnet is off"
 	case w.q.Family == firewall.IPv6 && addr == Number(1):
 		return "the loopback address from outside"
@@ -201,8 +217,8 @@ func (w *walk) martianDestination(addr Value) string {
 	return ""
 }
 
-// validate lets those sources through that routing takes: fib_validate_source in
-// net/ipv4/fib_frontend.c. IPv6 has no such check, but for a few addresses.
+// validate lets the sources through that routing accepts: fib_validate_source in
+// net/ipv4/fib_frontend.c. IPv6 checks only a few addresses.
 func (w *walk) validate(f flow, r routed, local, forward *[]flow) {
 	if r.kind == toNowhere {
 		w.step(&f, nil, "dropped: "+r.reason, Yes)
@@ -210,7 +226,7 @@ func (w *walk) validate(f flow, r routed, local, forward *[]flow) {
 		return
 	}
 	through := []flow{f}
-	if w.e.fib != nil || w.outside() {
+	if w.e.fib != nil || w.fromOutside() {
 		through = w.checkSource(f, r)
 	}
 	for _, f := range through {
@@ -232,7 +248,7 @@ func (w *walk) validate(f flow, r routed, local, forward *[]flow) {
 	}
 }
 
-// checkSource is what is left of a flow when its source has been looked at.
+// checkSource returns what remains of a flow after the check of its sources.
 func (w *walk) checkSource(f flow, r routed) []flow {
 	var through []flow
 	rest := f

@@ -26,7 +26,8 @@ func TestRouting(t *testing.T) {
 		q    Question
 		host func(h *Host)
 		rs   func(b builder)
-		// What becomes of a packet from each source: delivered, forwarded by an interface, dropped, or both ("maybe").
+		// The outcome of a packet from each source: delivered, forwarded by an interface, dropped,
+		// or both ("maybe").
 		want map[string]string
 	}{
 		"martians": {q: tcp80, want: map[string]string{"0.0.0.0": "dropped", "0.0.0.1": "delivered", "127.0.0.1": "dropped", "224.0.0.1": "dropped", "239.255.255.255": "dropped",
@@ -67,7 +68,7 @@ func TestRouting(t *testing.T) {
 	}
 }
 
-// fates is what an answer says of a source.
+// fates are an answer's outcomes for a source.
 func fates(a Answer, source netip.Addr) string {
 	got := map[string]bool{}
 	for _, p := range a.Pieces {
@@ -91,7 +92,7 @@ func fates(a Answer, source netip.Addr) string {
 	return "nothing"
 }
 
-func TestIPv6TakesFewSourcesApart(t *testing.T) {
+func TestIPv6ChecksFewSources(t *testing.T) {
 	h := &Host{All: InterfaceSysctls{Forwarding6: true}, Interfaces: []Interface{{Name: "eth0", Index: 2, Ethernet: true}, {Name: "eth1", Index: 3}}, Routes: []Route{
 		{Table: tableLocal, Type: RouteLocal, Dest: netip.MustParsePrefix("2001:db8::10/128"), NextHops: []NextHop{{Index: 2}}},
 		{Table: tableMain, Type: RouteUnicast, Dest: netip.MustParsePrefix("fd00::/64"), NextHops: []NextHop{{Index: 3}}}}}

@@ -5,25 +5,24 @@ import (
 	"io"
 )
 
-// Ruleset is everything on the host that rules over packets, from nf_tables and x_tables alike.
+// Ruleset holds all rules of a host, from nf_tables and x_tables alike.
 //
-// Readers build it with AddTable, AddChain and AddRule, so that every object knows where it belongs. After
-// that it is never modified and may be shared between goroutines.
+// Readers build it with AddTable, AddChain and AddRule, which link every object to its parent.
+// Afterwards it is immutable and may be shared between goroutines.
 type Ruleset struct {
-	// Tables in the order in which they were read: the kernel's, or that of the files.
+	// Tables in the order in which they were read: the kernel's, or the files'.
 	Tables []*Table
-	// Missing lists what there may be but couldn't be read. While it isn't empty nothing is certain.
+	// Missing lists what may exist but couldn't be read. While it isn't empty, nothing is certain.
 	Missing []Missing
-	// Partly lists sets that were only read in part, for people. The sets themselves say it, too:
-	// Set.Unknown.
+	// Partly lists sets that were read in part, for people. Set.Unknown marks the sets themselves.
 	Partly []string
 }
 
-// MaxText bounds a text that rules are read from, in bytes: some 600 000 rules or 2 000 000 elements
-// of sets. What is larger is refused before it is looked at, so that no input exhausts memory.
+// MaxText is the largest text that rules are read from, in bytes: some 600 000 rules or 2 000 000
+// elements of sets. Larger input is refused before it is parsed, so that none exhausts memory.
 const MaxText = 64 << 20
 
-// ReadText reads a text of at most MaxText. name stands in errors, and advice says how to give less.
+// ReadText reads a text of at most MaxText. Errors contain name, and advice on how to give less.
 func ReadText(name string, r io.Reader, advice string) ([]byte, error) {
 	text, err := io.ReadAll(io.LimitReader(r, MaxText+1))
 	switch {
@@ -35,26 +34,26 @@ func ReadText(name string, r io.Reader, advice string) ([]byte, error) {
 	return text, nil
 }
 
-// MaxFileRules bounds the rules of files. Each takes up to 4 KiB, prepared for evaluation, so that many
-// fit into 512 MiB. The rules of the host itself are not bounded: it has room for them.
+// MaxFileRules bounds the rules read from files. Each takes up to 4 KiB when prepared for
+// evaluation, so that all fit into 512 MiB. The rules of the running host aren't bounded.
 const MaxFileRules = 100_000
 
-// TooManyRules says that there are more than MaxFileRules, and what to do.
+// TooManyRules is the message for files with more than MaxFileRules rules.
 var TooManyRules = fmt.Sprintf(
 	"more than %d rules: leave out the tables and chains that don't matter, put addresses that many "+
 		"rules treat alike into a set (ipset, nft), or audit the host itself, without --ruleset",
 	MaxFileRules,
 )
 
-// Missing is a part of the ruleset that couldn't be read. For the evaluator it is an Unknown effect in every
-// hook of the family: it may drop, accept and rewrite.
+// Missing is a part of the ruleset that couldn't be read. The evaluator treats it as an Unknown
+// effect in every hook of the family: it may drop, accept and rewrite.
 type Missing struct {
 	Family Family // FamilyUnspec: all
 	What   string // "nf_tables", "chain ip6 filter FORWARD"
 	Why    string // "operation not permitted"
 }
 
-// RuleCount is how many rules there are.
+// RuleCount counts the rules.
 func (rs *Ruleset) RuleCount() int {
 	n := 0
 	for _, t := range rs.Tables {
@@ -65,14 +64,14 @@ func (rs *Ruleset) RuleCount() int {
 	return n
 }
 
-// System is which of the kernel's two rule systems runs a table.
+// System is the kernel's rule system that runs a table.
 type System uint8
 
 const (
 	NFTables System = iota
-	// XTables is legacy x_tables, or a save file, which doesn't say which system it was read from. The
-	// tables that iptables-nft writes are NFTables when read from the kernel. Nothing in the semantics depends on it: the
-	// reader has written out every difference.
+	// XTables is legacy x_tables, or a save file, which doesn't name its system. Tables that
+	// iptables-nft wrote are NFTables when read from the kernel. The evaluator doesn't use it:
+	// readers have written out every difference.
 	XTables
 )
 
@@ -88,14 +87,14 @@ type Table struct {
 	System System
 	Family Family
 	Name   string
-	// Dormant (NFT_TABLE_F_DORMANT): its base chains are not hooked in. No packet sees any of it.
+	// Dormant (NFT_TABLE_F_DORMANT): its base chains aren't hooked in, so packets don't meet it.
 	Dormant bool
 	Chains  []*Chain
-	// Sets holds named sets and maps; anonymous ones are only in the statements that use them. For XTables it is
-	// empty: ipsets belong to no table.
+	// Sets holds named sets and maps. Anonymous ones are only in the statements that use them. It
+	// is empty for XTables, as ipsets don't belong to a table.
 	Sets []*Set
-	// Others are objects that no packet meets unless a rule names them (flowtables, counters, quotas,
-	// helpers), as text, for people.
+	// Others are objects that packets meet only where a rule names them (flowtables, counters,
+	// quotas, helpers), as text for people.
 	Others []string
 	Origin Origin
 
@@ -108,7 +107,8 @@ func (rs *Ruleset) AddTable(t *Table) *Table {
 	return t
 }
 
-// BaseChains is how many base chains there are. A reader that has nothing else to go by numbers new ones backwards with it: see Base.Rank.
+// BaseChains counts the base chains. Readers without a hook dump number new ones backwards by it:
+// see Base.Rank.
 func (rs *Ruleset) BaseChains() int {
 	n := 0
 	for _, t := range rs.Tables {
@@ -121,8 +121,8 @@ func (rs *Ruleset) BaseChains() int {
 	return n
 }
 
-// AddChain appends a chain. Names are unique in a table: of two with one name the first is found by
-// Chain, and a reader that meets such a dump refuses it.
+// AddChain appends a chain. Names are unique in a table: if two are equal, Chain finds the first,
+// and readers refuse such input.
 func (t *Table) AddChain(c *Chain) *Chain {
 	c.Table = t
 	t.Chains = append(t.Chains, c)
@@ -135,12 +135,12 @@ func (t *Table) AddChain(c *Chain) *Chain {
 	return c
 }
 
-// Chain finds a chain by its name; nil if there is none. A jump to a chain that isn't there is an
-// unknown effect.
+// Chain finds a chain by its name; nil if there is none. A jump to a missing chain is an unknown
+// effect.
 func (t *Table) Chain(name string) *Chain { return t.byName[name] }
 
-// Chain is a base chain, which the kernel calls at a hook, or a user chain, which rules jump to.
-// A jump only ever leads to a chain of the same table.
+// Chain is a base chain, which the kernel calls at a hook, or a user chain, which rules jump to. A
+// jump leads to a chain of the same table.
 type Chain struct {
 	Table *Table
 	Name  string
@@ -157,13 +157,15 @@ func (c *Chain) AddRule(r *Rule) *Rule {
 	return r
 }
 
-// Rule is a list of statements that the kernel runs in order, for as long as they let it: see Statement.
+// Rule is a list of statements that the kernel runs in order until one ends the rule: see
+// Statement.
 type Rule struct {
 	Chain *Chain
-	// Statements holds everything that the rule does, whatever decides nothing included (NoEffect), so that it can be explained.
+	// Statements holds everything that the rule does, including what decides nothing (NoEffect), so
+	// that it can be explained.
 	Statements []Statement
-	// Text is the rule as its author would recognise it, for people: in the language it was written in, or
-	// put together from the statements by the reader. Never interpreted.
+	// Text is the rule for people: in the language that it was written in, or built from the
+	// statements by the reader. It is never parsed.
 	Text    string
 	Comment string // without quotes; "" if there is none
 	Handle  uint64 // nf_tables' handle, 0 elsewhere
@@ -171,7 +173,7 @@ type Rule struct {
 	Origin  Origin
 }
 
-// Origin is where something was read.
+// Origin is where an object was read.
 type Origin struct {
 	File string // "" for the kernel
 	Line int    // from 1; 0 if the format has no lines (JSON)

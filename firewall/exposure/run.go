@@ -2,25 +2,25 @@ package exposure
 
 import "slices"
 
-// maxDepth bounds how deep chains may lead to each other. nf_tables allows 16 (NFT_JUMP_STACK_SIZE, include/net/netfilter/nf_tables.h), x_tables as
-// many as there are chains.
+// maxDepth bounds the depth of jumps. nf_tables allows 16 (NFT_JUMP_STACK_SIZE,
+// include/net/netfilter/nf_tables.h), x_tables as many as there are chains.
 const maxDepth = 128
 
-// branch is one thing that a statement may do with a flow.
+// branch is one effect that a statement may have on a flow.
 type branch struct {
 	flow
 	do action
 	to *chain
-	by string // how a verdict reads, for people
+	by string // the verdict's text, for people
 }
 
-// action is where a branch goes on.
+// action is where a branch continues.
 type action uint8
 
 const (
-	goOn     action = iota // with the next statement
-	miss                   // with the next rule: the statement doesn't hold
-	toAccept               // base chain over
+	toNextStatement action = iota // with the next statement
+	toNextRule                    // with the next rule, as the statement doesn't hold
+	toAccept                      // the base chain ends
 	toDrop
 	toReject
 	toReturn
@@ -28,8 +28,8 @@ const (
 	toGoto
 )
 
-// chain runs a chain and yields the flows that come back: at its end, or by return.
-func (w *walk) chain(c *chain, flows []flow) (back []flow) {
+// runChain runs a chain. It returns the flows that come back, at its end or by return.
+func (w *walk) runChain(c *chain, flows []flow) (back []flow) {
 	w.running = append(w.running, c)
 	defer func() { w.running = w.running[:len(w.running)-1] }()
 	k := w.from(c, 0, flows)
@@ -38,8 +38,8 @@ func (w *walk) chain(c *chain, flows []flow) (back []flow) {
 		if !ok {
 			break
 		}
-		if len(flows) == 1 && w.oracle == nil && flows[0].packet.headerSource == sourceOwn {
-			if to, done := w.shortcut(c, i, &k, &flows[0], &back); done {
+		if len(flows) == 1 && w.picker == nil && flows[0].packet.headerSource == sourceOwn {
+			if to, done := w.runPlainRules(c, i, &k, &flows[0], &back); done {
 				if flows[0].sources.Empty() {
 					flows = nil
 				}
@@ -59,7 +59,7 @@ func (w *walk) chain(c *chain, flows []flow) (back []flow) {
 				continue
 			}
 			ran = true
-			next = w.rule(c, r, f, next, &back)
+			next = w.runRule(c, r, f, next, &back)
 		}
 		if !ran {
 			continue
@@ -72,13 +72,14 @@ func (w *walk) chain(c *chain, flows []flow) (back []flow) {
 	return w.merge(append(back, flows...))
 }
 
-// shortcut takes a flow through the plain rules from the i-th on, as many as the cursor brings one after the other: false if that one isn't plain. What it
-// yields is where to go on; −1: behind what the cursor has brought.
-func (w *walk) shortcut(c *chain, i int, k *cursor, f *flow, back *[]flow) (int, bool) {
+// runPlainRules runs a flow through plain rules, from the i-th on, as many as the cursor returns in
+// a row. It returns the index to go on at, −1 for what follows the cursor; false if the i-th rule
+// isn't plain.
+func (w *walk) runPlainRules(c *chain, i int, k *cursor, f *flow, back *[]flow) (int, bool) {
 	if r := w.prepared(c).runs[w.familyIndex()][i]; r != nil {
-		switch w.settled(w.plains(c)[i], f.packet) {
+		switch w.conditionsHold(w.plains(c)[i], f.packet) {
 		case Yes:
-			*f = w.runRun(c, r, *f, back)
+			*f = w.applyRun(c, r, *f, back)
 			return r.end, true
 		case No:
 			return r.end, true
@@ -93,7 +94,7 @@ func (w *walk) shortcut(c *chain, i int, k *cursor, f *flow, back *[]flow) (int,
 			break
 		}
 		w.spend(len(p.conditions))
-		t := w.settled(p, f.packet)
+		t := w.conditionsHold(p, f.packet)
 		if t == Maybe {
 			break
 		}
@@ -103,7 +104,7 @@ func (w *walk) shortcut(c *chain, i int, k *cursor, f *flow, back *[]flow) (int,
 			g.sources = f.sources.Intersect(p.in).Minus(taken)
 			w.spendRanges(g.sources.Len() + taken.Len())
 			if !g.sources.Empty() {
-				w.leave(c, Decider{Rule: c.Rules[i], Chain: c.Chain}, p.verdict, g, back)
+				w.applyVerdict(c, Decider{Rule: c.Rules[i], Chain: c.Chain}, p.verdict, g, back)
 				taken = taken.Union(p.in)
 			}
 		}
@@ -121,7 +122,7 @@ func (w *walk) shortcut(c *chain, i int, k *cursor, f *flow, back *[]flow) (int,
 	return i, true
 }
 
-// concerns reports whether a rule may do anything to a packet, by what it asks first.
+// concerns reports whether a rule may do anything to a packet, by its guards.
 func (w *walk) concerns(r *rule, p *packet) bool {
 	for _, g := range r.guards {
 		v := w.field(p, Operand{Field: g.field})
@@ -132,15 +133,16 @@ func (w *walk) concerns(r *rule, p *packet) bool {
 	return true
 }
 
-// rule runs a rule on a flow. What goes on with the next rule is added to next, what leaves the chain to back.
-func (w *walk) rule(c *chain, r *rule, f flow, next []flow, back *[]flow) []flow {
+// runRule runs a rule on a flow. Flows that go on with the next rule are added to next, flows that
+// return from the chain to back.
+func (w *walk) runRule(c *chain, r *rule, f flow, next []flow, back *[]flow) []flow {
 	type place struct {
 		flow
 		at int
 	}
 	todo := []place{{f, 0}}
-	if w.oracle != nil {
-		w.oracle.before = f.doubts
+	if w.picker != nil {
+		w.picker.before = f.doubts
 	}
 	for len(todo) > 0 && !w.tooFar {
 		p := todo[len(todo)-1]
@@ -161,7 +163,7 @@ func (w *walk) rule(c *chain, r *rule, f flow, next []flow, back *[]flow) []flow
 			branches = w.condense(branches)
 		}
 		for _, b := range branches {
-			if b.do == goOn {
+			if b.do == toNextStatement {
 				todo = append(todo, place{b.flow, p.at + 1})
 			} else {
 				next = w.follow(c, r, b, next, back)
@@ -171,7 +173,7 @@ func (w *walk) rule(c *chain, r *rule, f flow, next []flow, back *[]flow) []flow
 	return next
 }
 
-// condense makes fewer of too many branches, by joining those that go on in the same way.
+// condense joins branches that go on in the same way.
 func (w *walk) condense(branches []branch) []branch {
 	var out []branch
 	for _, b := range branches {
@@ -185,11 +187,11 @@ func (w *walk) condense(branches []branch) []branch {
 	return out
 }
 
-// follow goes where a branch leads.
+// follow applies a branch's action.
 func (w *walk) follow(c *chain, r *rule, b branch, next []flow, back *[]flow) []flow {
 	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: b.by}
 	switch b.do {
-	case miss:
+	case toNextRule:
 		w.ruleStep(&b.flow, c, r, "no match", No)
 		return w.gather(next, b.flow)
 	case toAccept:
@@ -208,9 +210,9 @@ func (w *walk) follow(c *chain, r *rule, b branch, next []flow, back *[]flow) []
 	case toJump, toGoto:
 		w.ruleStep(&b.flow, c, r, b.by, Yes)
 		if b.to == nil || len(w.running) >= maxDepth || slices.Contains(w.running, b.to) {
-			return w.lost(c, r, b, next, back)
+			return w.unfollowedJump(c, r, b, next, back)
 		}
-		came := w.chain(b.to, []flow{b.flow})
+		came := w.runChain(b.to, []flow{b.flow})
 		if b.do == toGoto {
 			*back = w.gather(*back, came...)
 			return next
@@ -220,15 +222,16 @@ func (w *walk) follow(c *chain, r *rule, b branch, next []flow, back *[]flow) []
 	return next
 }
 
-// lost is a jump that can't be followed: to a chain that isn't there, in a circle, too deep. The kernel loads none of these, but a file may hold them.
-func (w *walk) lost(c *chain, r *rule, b branch, next []flow, back *[]flow) []flow {
-	branches := w.anything(c, r, b.flow, "the chain can't be followed: "+b.by)
+// unfollowedJump is a jump to a missing chain, in a circle, or too deep. The kernel doesn't load
+// such rules, but a file may contain them.
+func (w *walk) unfollowedJump(c *chain, r *rule, b branch, next []flow, back *[]flow) []flow {
+	branches := w.anyEffect(c, r, b.flow, "the chain can't be followed: "+b.by)
 	pick := w.pick(len(branches))
 	for i, x := range branches {
 		if pick >= 0 && i != pick {
 			continue
 		}
-		if x.do == goOn || x.do == miss {
+		if x.do == toNextStatement || x.do == toNextRule {
 			if b.do == toGoto {
 				*back = w.gather(*back, x.flow)
 			} else {

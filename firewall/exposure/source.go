@@ -26,14 +26,15 @@ func (w *walk) sourceChecks(p *packet, r routed) []sourceCheck {
 		zero bool
 		fib  fibKey
 	}
-	k, nobody := w.reverseKey(p, r), w.nobody4(p, r)
+	k, nobody := w.reverseKey(p, r), w.refusedSources4(p, r)
 	return w.e.remember(
 		key{w.q.Interface, r.out, nobody.Contains(Value{}), w.e.fib.canonical(k)},
 		func() any { return w.sourceChecks4(k, nobody) },
 	).([]sourceCheck)
 }
 
-// reverseKey is what fib_validate_source asks with: addresses swapped, coming in where the packet would go out.
+// reverseKey is what fib_validate_source asks with: addresses swapped, coming in where the packet
+// would go out.
 func (w *walk) reverseKey(p *packet, r routed) fibKey {
 	k := fibKey{family: firewall.IPv4, in: "lo", inKnown: true, mark: Known(Value{}, 32)}
 	if out := w.e.host.ByIndex(r.out); r.out != 0 && out != nil {
@@ -62,7 +63,8 @@ func (w *walk) sourceChecks4(k fibKey, refused Ranges) []sourceCheck {
 	}
 	var own, wrong, doubtful []Range
 	filter := h.RPFilter(in)
-	// With rp_filter off only the host's own addresses are looked for, unless that would not be enough.
+	// With rp_filter off only the host's own addresses are looked for, unless that would not be
+	// enough.
 	full := filter != 0 || w.e.fib.custom
 	for _, c := range w.e.cuts(firewall.IPv4) {
 		var passes [3]bool // as own address, as wrong way, at all
@@ -96,7 +98,8 @@ func (w *walk) sourceChecks4(k fibKey, refused Ranges) []sourceCheck {
 	return checks
 }
 
-// reverse is what a route back means to the check: 0 it refuses an own address, 1 it refuses, 2 it takes it (__fib_validate_source).
+// reverse is what a route back means to the check: 0 it refuses an own address, 1 it refuses, 2 it
+// takes it (__fib_validate_source).
 func (w *walk) reverse(g found, filter int) int {
 	h, in := w.e.host, w.in
 	switch {
@@ -128,7 +131,8 @@ func (h *Host) owns(v Value) bool {
 	return false
 }
 
-// elsewhere is what can be said of sources when the interface isn't known: with rp_filter on some, any may come in where it isn't routed.
+// elsewhere is what can be said of sources when the interface isn't known: with rp_filter on some,
+// any may come in where it isn't routed.
 func (w *walk) elsewhere(refused Ranges) []sourceCheck {
 	h := w.e.host
 	rest := AllSources(firewall.IPv4).Minus(refused)
@@ -146,8 +150,8 @@ func (w *walk) elsewhere(refused Ranges) []sourceCheck {
 	return []sourceCheck{{NewRanges(own...).Minus(refused), Maybe, "an address of the host itself as source"}}
 }
 
-// sourceChecks6 are the addresses that IPv6 takes from nobody (ip6_rcv_core in net/ipv6/ip6_input.c) and those that it doesn't forward (ip6_forward
-// in net/ipv6/ip6_output.c).
+// sourceChecks6 are the addresses that IPv6 takes from nobody (ip6_rcv_core in
+// net/ipv6/ip6_input.c) and those that it doesn't forward (ip6_forward in net/ipv6/ip6_output.c).
 func (w *walk) sourceChecks6(r routed) []sourceCheck {
 	checks := []sourceCheck{{NewRanges(One(Number(1)), multicast6, mapped6), No, "martian source"}}
 	if r.kind == toWire {

@@ -5,17 +5,18 @@ import "github.com/portgrave/portgrave/firewall"
 // Statement is one thing that a rule does. A rule's statements run in order until one ends the
 // rule:
 //
-//   - a Match, Unknown match or look-up that doesn't hold ends it, and the next rule follows. What earlier
-//     statements did stays done: nf_tables allows "meta mark set 1 tcp dport 22 accept", which marks everything;
-//   - a verdict other than VerdictContinue ends it, and says where things go on;
-//   - a rule that comes to its end without a verdict is followed by the next rule.
+//   - a Match, Unknown match or look-up that doesn't hold ends it, and the next rule follows.
+//     Earlier statements keep their effect: nf_tables allows "meta mark set 1 tcp dport 22 accept",
+//     which marks everything;
+//   - a verdict other than VerdictContinue ends it, and says where the packet goes on;
+//   - a rule that ends without a verdict is followed by the next rule.
 //
 // x_tables rules are the same: their matches first, all of which must hold, then what the target
 // does. A target that lets the packet go on (MARK, LOG, CT, SET, …) is written without a verdict;
 // one that ends the chain (TPROXY when it succeeds) with its VerdictAccept behind it. For NAT that
 // is not needed: see NAT.
 //
-// The types below are all there are. What none of them says exactly is Unknown.
+// The types below are the only ones. What they can't express exactly is Unknown.
 type Statement interface{ statement() }
 
 func (Match) statement()      {}
@@ -32,11 +33,11 @@ func (Unknown) statement()    {}
 // Match holds if the tuple of operands is in the set; with Not, if it isn't. It never holds if an
 // operand is absent (see Field).
 //
-// Not turns the whole tuple about, as both systems do: "! --icmp-type 3/4" is Not of (type, code)
-// in {(3, 4)}. An xtables extension with several options is a Match for each, since each has its
-// own "!" and all must hold. An option that is an or, such as "--ports" or "--ctstate NEW,DNAT", is
-// one Match of several columns: see Set, and for the latter Not of (state & new, status & dnat) in
-// {(0, 0)}.
+// Not inverts the whole tuple, as both systems do: "! --icmp-type 3/4" is Not of (type, code) in
+// {(3, 4)}. An xtables extension with several options is a Match for each, since each has its own
+// "!" and all must hold. An option that is an or, such as "--ports" or "--ctstate NEW,DNAT", is one
+// Match of several columns: see Set, and for the latter Not of (state & new, status & dnat) in {(0,
+// 0)}.
 //
 // "ct state new,established" asks for any of some bits: Not of state & (new|established) in {0}.
 // "tcp flags & (syn|ack) == syn" is flags & (syn|ack) in {syn}.
@@ -63,7 +64,9 @@ func AnyBit(f Field, bits uint64) Match { return NotIn(Of(f).And(Number(bits)), 
 type Verdict struct {
 	Kind  VerdictKind
 	Chain string // VerdictJump, VerdictGoto: a chain of the same table
-	With  string // VerdictReject: how it is answered, "tcp reset"; VerdictQueue: the queue; VerdictStolen: where to. For people
+	// With is for people. VerdictReject: the answer, "tcp reset"; VerdictQueue: the queue;
+	// VerdictStolen: the device.
+	With string
 }
 
 // VerdictKind is the kind of a verdict.
@@ -72,29 +75,29 @@ type VerdictKind uint8
 const (
 	// VerdictContinue goes on with the next statement: nft's continue. A verdict map can have it.
 	VerdictContinue VerdictKind = iota
-	// VerdictAccept ends the base chain, however deep in jumps. The packet goes on to the next chain
-	// of the hook, and behind the last to the next hook: accepted here can still be dropped elsewhere.
+	// VerdictAccept ends the base chain, however deep in jumps. The packet goes on to the next
+	// chain of the hook, and behind the last to the next hook: accepted here can still be dropped
+	// elsewhere.
 	VerdictAccept
 	// VerdictDrop is final, for all chains and hooks.
 	VerdictDrop
-	// VerdictReject is a drop with an answer. nf_tables and x_tables alike drop the packet also where
-	// the answer can't be sent.
+	// VerdictReject is a drop with an answer. nf_tables and x_tables alike drop the packet also
+	// where the answer can't be sent.
 	VerdictReject
-	// VerdictReturn goes back behind the rule that jumped here. In a base chain, and in a chain that a
-	// base chain went to: its policy.
+	// VerdictReturn continues after the rule that jumped here. In a base chain, and after a goto
+	// from one, the base chain's policy follows.
 	VerdictReturn
-	// VerdictJump runs a user chain, and goes on with the next rule when that has come to its end or
-	// returned.
+	// VerdictJump runs a user chain, and then continues with the next rule.
 	VerdictJump
-	// VerdictGoto runs a user chain in the place of this one: at its end or return things go on where
-	// this chain would have returned to. From a base chain that is the policy.
+	// VerdictGoto runs a user chain in place of this one: after it, the packet goes where this
+	// chain would have returned to. From a base chain, that is the policy.
 	VerdictGoto
-	// VerdictQueue hands the packet to a program, which may drop it, or accept it (as VerdictAccept,
-	// or go through the hook again), with any changes: an Unknown effect that never goes on with the
-	// next rule.
+	// VerdictQueue hands the packet to a program, which may drop it, or accept it (as
+	// VerdictAccept, or go through the hook again), with any changes: an Unknown effect that never
+	// goes on with the next rule.
 	VerdictQueue
-	// VerdictStolen: the packet leaves this walk (nft's fwd): for the socket asked about it is as good
-	// as dropped.
+	// VerdictStolen: the packet leaves this walk (nft's fwd). For the socket in question, it is
+	// dropped.
 	VerdictStolen
 )
 
@@ -118,8 +121,8 @@ func (k VerdictKind) String() string {
 	return "unknown"
 }
 
-// VerdictMap looks a tuple up and does what the element says. Without an element it doesn't hold:
-// the rule ends, the next follows.
+// VerdictMap looks a tuple up and applies the element's verdict. Without an element it doesn't
+// hold: the rule ends, and the next follows.
 type VerdictMap struct {
 	Key []Operand
 	In  *Set // with Verdicts
@@ -135,9 +138,9 @@ type VerdictMap struct {
 // difference to a target.
 //
 // FieldMark, FieldCTMark, FieldCTLabel and FieldCTZone matter to other rules; FieldDest4,
-// FieldDest6 and FieldDport change where the packet goes, without a connection's knowing. FieldRaw
-// and the source fields are an Unknown effect on everything that reads the header. Any other field
-// (priority, nftrace, TOS, TTL) is no concern of a first packet: NoEffect.
+// FieldDest6 and FieldDport change the packet's destination, which the connection doesn't reflect.
+// FieldRaw and the source fields are an Unknown effect on everything that reads the header. Any
+// other field (priority, nftrace, TOS, TTL) doesn't matter to a first packet: NoEffect.
 type Assign struct {
 	To    Field
 	Raw   Raw // FieldRaw only
@@ -199,16 +202,17 @@ type TProxy struct {
 type NoTrack struct{}
 
 // SetUpdate adds a tuple to a set, or removes it: nft's add, update and delete, xtables' SET. The
-// packet itself is not concerned: it goes on with the next statement. What it means to later
-// look-ups is Set.Grows and Set.Shrinks, which MarkDynamic sets; for this packet too the look-up of
-// what it has just added is a maybe.
+// packet goes on with the next statement. MarkDynamic sets Set.Grows and Set.Shrinks for the sake
+// of later look-ups. A look-up of what this packet has just added is a maybe too.
 type SetUpdate struct {
 	Set *Set
 	Op  SetOp
 	Key []Operand
-	// Condition is what is attached to the element and can't be known ("limit rate over 10/second"):
-	// with it, this is an Unknown match too.
+	// Condition is what is attached to the element and can't be known ("limit rate over
+	// 10/second"): with it, this is an Unknown match too.
 	Condition string
+	// Rate is what Condition begins with, if that is a rate.
+	Rate Rate
 	// EndsWhenFull: nf_tables ends the rule where the set is full and the tuple new (that is,
 	// Set.Len() = Set.Size now). x_tables goes on.
 	EndsWhenFull bool
@@ -226,21 +230,23 @@ const (
 // dup, nftrace, flow add, priority, TCPMSS, TEE, a conntrack helper. Kept for explaining.
 type NoEffect struct{ Text string }
 
-// Unknown is a statement whose meaning isn't known, or depends on what can't be known. Text is what
-// it says in the rule.
+// Unknown is a statement whose meaning isn't known, or depends on what can't be known. Text is its
+// text in the rule.
 //
 // Without Effect it is a match: it may hold or not, and changes nothing (limit, hashlimit, recent,
-// quota, time, string, owner, statistic, connlimit, bpf, u32, socket, any match never heard of).
-// With "!" it is the same.
+// quota, time, string, owner, statistic, connlimit, bpf, u32, socket, any match never heard of). It
+// is the same with "!".
 //
 // With Effect it may do anything that a statement can: accept, drop, end the rule, go on, with
 // every mark and the destination changed.
 type Unknown struct {
 	Text   string
 	Effect bool
-	// Optional is a match that holds for no packet without something that its sender may as well leave
-	// out, and that ordinary packets don't have: an IPv6 routing header. It stops nobody: see
-	// unhindered.
+	// Rate is what a match allows, if it is a rate.
+	Rate Rate
+	// Optional is a match on something that senders may leave out, and that ordinary packets don't
+	// have: an IPv6 routing header. A rule that drops such packets stops no source: see
+	// avoidableMatch.
 	Optional bool
 }
 
@@ -252,8 +258,8 @@ func Only(f firewall.Family) Match {
 	return In(Of(FieldNFProto), One(Number(uint64(FamilyIPv4))))
 }
 
-// MarkDynamic sets Grows and Shrinks of every set that a rule updates. Readers call it at the end,
-// when all rules are there.
+// MarkDynamic sets Grows and Shrinks of every set that a rule updates. Readers call it after the
+// last rule.
 func (rs *Ruleset) MarkDynamic() {
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {

@@ -7,7 +7,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// statement is everything that a statement may do with a flow. For each source there is at least one branch.
+// statement returns every effect that a statement may have on a flow. Each source has at least one
+// branch.
 func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
 	switch s := r.statements[at].Statement.(type) {
 	case Match:
@@ -30,30 +31,40 @@ func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
 		return []branch{{flow: f}}
 	case Unknown:
 		if s.Effect {
-			return w.anything(c, r, f, s.Text)
+			return w.anyEffect(c, r, f, s.Text)
 		}
-		return w.either(c, r, f, s.Text)
+		return w.mayHoldRate(c, r, f, s.Text, s.Rate)
 	}
-	return w.anything(c, r, f, "a statement of an unknown kind")
+	return w.anyEffect(c, r, f, "a statement of an unknown kind")
 }
 
-// either is a condition of which nothing is known.
-func (w *walk) either(c *chain, r *rule, f flow, what string) []branch {
+// mayHold is a condition that may hold or not.
+func (w *walk) mayHold(c *chain, r *rule, f flow, what string) []branch {
+	return w.mayHoldRate(c, r, f, what, Rate{})
+}
+
+// mayHoldRate is mayHold for a condition with a rate.
+func (w *walk) mayHoldRate(c *chain, r *rule, f flow, what string, rate Rate) []branch {
 	hold, not := f, f
-	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + what}
+	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + what, Rate: rate}
 	hold.doubts, not.doubts = w.doubt(f.doubts, by, 0), w.doubt(f.doubts, by, 1)
-	return []branch{{flow: hold}, {flow: not, do: miss}}
+	return []branch{{flow: hold}, {flow: not, do: toNextRule}}
 }
 
-// anything is a statement that may do whatever a statement can: let go on with the next statement, rule or chain, accept, drop, all but the last
-// with any change to the packet.
-func (w *walk) anything(c *chain, r *rule, f flow, what string) []branch {
+// anyEffect is a statement that may have any effect: continue with the next statement, rule or
+// chain, accept, or drop; all but drop with any change to the packet.
+func (w *walk) anyEffect(c *chain, r *rule, f flow, what string) []branch {
 	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "unknown: " + what}
 	changed := f
-	changed.packet = f.packet.havoc(addressWidth(w.q.Family), w.phase != afterConntrack)
-	// Outside the hooks of NAT no rule can translate, but all can write to the packet.
-	branches := []branch{{flow: changed}, {flow: changed, do: miss}, {flow: changed, do: toAccept, by: by.Reason}, {flow: f, do: toDrop, by: by.Reason},
-		{flow: changed, do: toReturn, by: by.Reason}}
+	changed.packet = f.packet.afterAnyEffect(addressWidth(w.q.Family), w.phase != afterConntrack)
+	// Rules translate only in the NAT hooks, but may write to the packet everywhere.
+	branches := []branch{
+		{flow: changed},
+		{flow: changed, do: toNextRule},
+		{flow: changed, do: toAccept, by: by.Reason},
+		{flow: f, do: toDrop, by: by.Reason},
+		{flow: changed, do: toReturn, by: by.Reason},
+	}
 	for i := range branches {
 		branches[i].doubts = w.doubt(f.doubts, by, i+2)
 	}
@@ -63,9 +74,9 @@ func (w *walk) anything(c *chain, r *rule, f flow, what string) []branch {
 // matches splits a flow by a Match.
 func (w *walk) matches(c *chain, r *rule, m Match, f flow) []branch {
 	if m.In == nil || len(m.Key) == 0 {
-		return w.either(c, r, f, "a match without a set")
+		return w.mayHold(c, r, f, "a match without a set")
 	}
-	l := w.e.set(m.In)
+	l := w.e.prepareSet(m.In)
 	var hold, not, perhaps Ranges
 	readings := w.read(&f, m.Key)
 	for _, rd := range readings {
@@ -82,14 +93,14 @@ func (w *walk) matches(c *chain, r *rule, m Match, f flow) []branch {
 		}
 		hold, not, perhaps = hold.Union(in), not.Union(out), perhaps.Union(maybe)
 	}
-	// Sources that more than one reading concerns, with different results, go both ways.
+	// Sources with different results in several readings go both ways.
 	perhaps = perhaps.Union(hold.Intersect(not))
 	hold, not = hold.Minus(perhaps), not.Minus(perhaps)
 	w.spendRanges(hold.Len() + not.Len() + perhaps.Len())
 	return w.split(c, r, f, hold, not, perhaps, describe(m))
 }
 
-// describe names a match for people who ask what isn't known.
+// describe names a match, for the reason of an unknown.
 func describe(m Match) string {
 	s := ""
 	for i, o := range m.Key {
@@ -107,7 +118,7 @@ func describe(m Match) string {
 	return s
 }
 
-// split makes branches of a flow's sources.
+// split makes branches from a flow's sources.
 func (w *walk) split(c *chain, r *rule, f flow, hold, not, perhaps Ranges, what string) []branch {
 	var out []branch
 	part := func(sources Ranges, do action) {
@@ -121,24 +132,27 @@ func (w *walk) split(c *chain, r *rule, f flow, hold, not, perhaps Ranges, what 
 		if not.Empty() && hold.Len() > 0 {
 			return []branch{{flow: f}}
 		}
-		part(hold, goOn)
-		part(not, miss)
+		part(hold, toNextStatement)
+		part(not, toNextRule)
 		return out
 	}
-	part(hold, goOn)
-	part(not, miss)
+	part(hold, toNextStatement)
+	part(not, toNextRule)
 	g := f
 	g.sources = perhaps
-	return append(out, w.either(c, r, g, what)...)
+	return append(out, w.mayHold(c, r, g, what)...)
 }
 
-// maxNarrowed is how many ranges a destination, port or source port may be cut into at one match.
+// maxNarrowed is the most ranges that one match may cut a destination, port or source port into.
 const maxNarrowed = 8
 
-// narrow splits a flow by a value that isn't known but followed as a range (the client's port, one of the host's addresses), so that later rules
-// don't contradict this one. nil if the match is of another kind.
-func (w *walk) narrow(c *chain, r *rule, m Match, l *lookups, rd reading, f flow) []branch {
-	if len(m.Key) != 1 || l.broken || l.Width != 1 || !l.loose.Empty() || l.Grows || l.Shrinks || l.Unknown != "" || rd.absent != No || rd.values[0].source {
+// narrow splits a flow by a value that is followed as a range (the client's port, one of the host's
+// addresses), so that later rules don't contradict this one. It is nil for other matches.
+func (w *walk) narrow(c *chain, r *rule, m Match, l *preparedSet, rd reading, f flow) []branch {
+	if len(m.Key) != 1 || l.broken || l.Width != 1 || !l.loose.Empty() || l.Grows || l.Shrinks ||
+		l.Unknown != "" ||
+		rd.absent != No ||
+		rd.values[0].source {
 		return nil
 	}
 	o := m.Key[0]
@@ -174,12 +188,12 @@ func (w *walk) narrow(c *chain, r *rule, m Match, l *lookups, rd reading, f flow
 			branches = append(branches, b)
 		}
 	}
-	add(in, goOn, 0)
-	add(out, miss, 1)
+	add(in, toNextStatement, 0)
+	add(out, toNextRule, 1)
 	return branches
 }
 
-// narrow is what is known once a field is known to lie in a range.
+// narrow records that a field lies in a range.
 func (p *packet) narrow(f Field, r Range) {
 	switch f {
 	case FieldSport:
@@ -199,12 +213,12 @@ func (p *packet) narrow(f Field, r Range) {
 	}
 }
 
-// verdict does what a verdict says.
+// verdict applies a verdict.
 func (w *walk) verdict(c *chain, r *rule, v Verdict, to *chain, f flow) []branch {
 	b := branch{flow: f, by: v.String()}
 	switch v.Kind {
 	case VerdictContinue:
-		b.do = goOn
+		b.do = toNextStatement
 	case VerdictAccept:
 		b.do = toAccept
 	case VerdictDrop, VerdictStolen:
@@ -219,14 +233,14 @@ func (w *walk) verdict(c *chain, r *rule, v Verdict, to *chain, f flow) []branch
 		b.do, b.to = toGoto, to
 	case VerdictQueue:
 		var out []branch
-		for _, x := range w.anything(c, r, f, b.by) {
+		for _, x := range w.anyEffect(c, r, f, b.by) {
 			if x.do == toAccept || x.do == toDrop {
 				out = append(out, x)
 			}
 		}
 		return out
 	default:
-		return w.anything(c, r, f, "a verdict of an unknown kind")
+		return w.anyEffect(c, r, f, "a verdict of an unknown kind")
 	}
 	return []branch{b}
 }
@@ -246,17 +260,21 @@ func (v Verdict) String() string {
 // verdictMap looks a verdict up.
 func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, t *Table, f flow) []branch {
 	if m.In == nil || len(m.Key) == 0 || m.In.Verdicts == nil && m.In.Len() > 0 {
-		return w.anything(c, r, f, "a verdict map without verdicts")
+		return w.anyEffect(c, r, f, "a verdict map without verdicts")
 	}
-	l := w.e.set(m.In)
+	l := w.e.prepareSet(m.In)
 	if l.broken || l.Unknown != "" {
-		return w.anything(c, r, f, "verdict map "+m.In.Name+": "+l.Unknown)
+		return w.anyEffect(c, r, f, "verdict map "+m.In.Name+": "+l.Unknown)
 	}
 	var out []branch
-	by := Decider{Rule: r.Rule, Chain: c.Chain, Reason: "not known: " + describe(Match{Key: m.Key, In: m.In})}
+	by := Decider{
+		Rule:   r.Rule,
+		Chain:  c.Chain,
+		Reason: "not known: " + describe(Match{Key: m.Key, In: m.In}),
+	}
 	number := 2
 	for _, rd := range w.read(&f, m.Key) {
-		for _, h := range gathered(w.find(rd, l), m.In) {
+		for _, h := range joinHits(w.find(rd, l), m.In) {
 			g := f
 			g.sources = h.sources
 			if h.doubtful || rd.doubtful {
@@ -264,24 +282,25 @@ func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, t *Table, f flow) []b
 				number++
 			}
 			if h.row < 0 {
-				out = append(out, branch{flow: g, do: miss})
+				out = append(out, branch{flow: g, do: toNextRule})
 			} else {
 				v := m.In.Verdicts[h.row]
 				out = append(out, w.verdict(c, r, v, w.e.chains[t.Chain(v.Chain)], g)...)
 			}
 			if l.Grows && (h.row < 0 || h.row == l.Len()) {
-				out = append(out, w.anything(c, r, g, "verdict map "+m.In.Name+" grows")...)
+				out = append(out, w.anyEffect(c, r, g, "verdict map "+m.In.Name+" grows")...)
 			}
 		}
 		if len(out) > 4*maxReadings {
-			return w.anything(c, r, f, "a verdict map with too many answers")
+			return w.anyEffect(c, r, f, "a verdict map with too many answers")
 		}
 	}
 	return out
 }
 
-// gathered joins hits that surely come to the same verdict, so that a chain to which thousands of elements lead is walked once.
-func gathered(hits []hit, m *Set) []hit {
+// joinHits joins certain hits with the same verdict, so that a chain to which thousands of elements
+// lead runs once.
+func joinHits(hits []hit, m *Set) []hit {
 	var out []hit
 	at := map[Verdict]int{}
 	var sources []rangesBuilder
@@ -307,7 +326,8 @@ func gathered(hits []hit, m *Set) []hit {
 	return out
 }
 
-// update adds to a set or removes from it: the packet goes on, if the set isn't full and nothing attached to the element stops it.
+// update adds to a set or removes from it. The packet goes on unless the set is full or a condition
+// of the element stops it.
 func (w *walk) update(c *chain, r *rule, s SetUpdate, f flow) []branch {
 	var out []branch
 	rest := Ranges{}
@@ -316,9 +336,9 @@ func (w *walk) update(c *chain, r *rule, s SetUpdate, f flow) []branch {
 		g.sources = rd.sources
 		switch {
 		case rd.absent == Yes:
-			out = append(out, branch{flow: g, do: miss})
+			out = append(out, branch{flow: g, do: toNextRule})
 		case rd.absent == Maybe:
-			out = append(out, w.either(c, r, g, "the elements of a set update")...)
+			out = append(out, w.mayHold(c, r, g, "the elements of a set update")...)
 		default:
 			rest = rest.Union(rd.sources)
 		}
@@ -327,17 +347,18 @@ func (w *walk) update(c *chain, r *rule, s SetUpdate, f flow) []branch {
 		return out
 	}
 	f.sources = rest
-	full := s.EndsWhenFull && s.Op == SetAdd && s.Set != nil && s.Set.Size > 0 && s.Set.Len() >= s.Set.Size
+	full := s.EndsWhenFull && s.Op == SetAdd && s.Set != nil && s.Set.Size > 0 &&
+		s.Set.Len() >= s.Set.Size
 	switch {
 	case s.Condition != "":
-		return append(out, w.either(c, r, f, s.Condition)...)
+		return append(out, w.mayHoldRate(c, r, f, s.Condition, s.perElement())...)
 	case full:
-		return append(out, w.either(c, r, f, "whether set "+s.Set.Name+" is full")...)
+		return append(out, w.mayHold(c, r, f, "whether set "+s.Set.Name+" is full")...)
 	}
 	return append(out, branch{flow: f})
 }
 
-// noTrack keeps packets out of conntrack, before that, if they don't have a template.
+// noTrack keeps packets without a template out of conntrack, if they haven't passed it yet.
 func (w *walk) noTrack(f flow) flow {
 	p := *f.packet
 	switch {
@@ -355,8 +376,16 @@ func (w *walk) noTrack(f flow) flow {
 // isFour reports whether the question is about IPv4.
 func (w *walk) isFour() bool { return w.q.Family == firewall.IPv4 }
 
-// alternatives makes a branch of each packet that there may be, with a doubt where there are several.
-func (w *walk) alternatives(c *chain, r *rule, f flow, what string, packets []*packet, do action, by string) []branch {
+// alternatives makes a branch for each possible packet, with a doubt if there are several.
+func (w *walk) alternatives(
+	c *chain,
+	r *rule,
+	f flow,
+	what string,
+	packets []*packet,
+	do action,
+	by string,
+) []branch {
 	var out []branch
 	for i, p := range packets {
 		if slices.ContainsFunc(packets[:i], func(o *packet) bool { return *o == *p }) {
@@ -365,7 +394,11 @@ func (w *walk) alternatives(c *chain, r *rule, f flow, what string, packets []*p
 		b := branch{flow: f, do: do, by: by}
 		b.packet = p
 		if len(packets) > 1 {
-			b.doubts = w.doubt(f.doubts, Decider{Rule: r.Rule, Chain: c.Chain, Reason: fmt.Sprintf("not known: %s", what)}, i+2)
+			b.doubts = w.doubt(
+				f.doubts,
+				Decider{Rule: r.Rule, Chain: c.Chain, Reason: fmt.Sprintf("not known: %s", what)},
+				i+2,
+			)
 		}
 		out = append(out, b)
 	}

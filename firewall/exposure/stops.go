@@ -6,7 +6,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// MayStopAnswers reports whether a rule at output or behind may stop an answer of this host.
+// MayStopAnswers reports whether a rule at output or a later hook may stop an answer of this host.
 func (e *Evaluator) MayStopAnswers(f firewall.Family) bool {
 	type key struct{ mayStop firewall.Family }
 	return e.remember(key{f}, func() any {
@@ -25,7 +25,7 @@ func (e *Evaluator) MayStopAnswers(f firewall.Family) bool {
 	}).(bool)
 }
 
-// mayStop reports whether a chain has a verdict, or something unknown, that may end a packet's way.
+// mayStop reports whether a chain has a verdict or an unknown effect that may stop a packet.
 func (c *Chain) mayStop() bool {
 	if c.Base != nil && c.Base.Policy != VerdictAccept {
 		return true
@@ -45,7 +45,7 @@ func (c *Chain) mayStop() bool {
 	})
 }
 
-// goesOn reports whether a verdict leaves a packet on its way.
+// goesOn reports whether a packet continues after a verdict.
 func goesOn(k VerdictKind) bool {
 	switch k {
 	case VerdictAccept, VerdictContinue, VerdictReturn, VerdictJump, VerdictGoto:

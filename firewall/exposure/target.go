@@ -8,56 +8,57 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Replies is what becomes of the answers to a packet.
+// Replies is the outcome of the answers to a packet.
 type Replies struct {
-	// Interface is where they leave; "" if it isn't known, or they don't.
+	// Interface is where they leave; "" if unknown, or if they don't leave.
 	Interface string `json:"interface"`
-	// LostTo names the rule, the route or the check that loses them; "" if nothing does.
+	// LostTo names the rule, route or check that loses them; "" if they aren't lost.
 	LostTo string `json:"lost_to"`
-	// LostBy is the same for programs, and Unknowns are what it depends on where Maybe: set if the
-	// answers may be lost or not.
+	// LostBy is LostTo for programs. Maybe: the answers may be lost or not, depending on Unknowns.
 	LostBy   Decision   `json:"-"`
 	Unknowns []Decision `json:"-"`
 	Lost     Tri        `json:"-"`
 }
 
-// Target is one of the places that a packet may be sent to.
+// Target is a destination that a packet may be sent to.
 type Target struct {
-	// Address is "address:port", a range of them where there are too many to be named one by one, or
-	// "" if nothing is known of it.
+	// Address is "address:port", a range where there are too many to name, or "" if nothing is
+	// known of it.
 	Address string `json:"address"`
 	// Verdict is "allow", "deny" or "unknown", for packets that are sent here.
 	Verdict string `json:"verdict"`
-	// Connects and Reason are for the caller, who knows the listeners.
+	// Connects and Reason are filled by the caller, which knows the listeners.
 	Connects bool   `json:"connects"`
 	Reason   string `json:"reason"`
 
 	At        netip.AddrPort `json:"-"` // the zero AddrPort if it isn't one
 	Replies   Replies        `json:"-"`
 	StoppedBy Decision       `json:"-"` // of a target with the verdict "deny"
-	// Forwarded: the packet leaves the host again, so no socket of it takes it. Out is the interface
-	// that it leaves by, "" if that isn't known; Rewritten as in Piece.
+	// Forwarded: the packet leaves the host again, so none of its sockets gets it. Out is the
+	// interface that it leaves by, "" if unknown. Rewritten is as in Piece.
 	Forwarded bool   `json:"-"`
 	Out       string `json:"-"`
 	Rewritten Tri    `json:"-"`
 }
 
-// maxListed is how many targets an explanation lists once they are judged.
+// maxListed is the most targets that an explanation lists after they are judged.
 const maxListed = 64
 
-// Targets are the places that one source's packet may be sent to.
+// Targets returns the destinations that one source's packet may be sent to.
 func (a Answer) Targets(source netip.Addr) []Target { return a.targets(Address(source)) }
 
-// CutTargets leaves no more targets than can be read. The caller judges them before: what is cut
-// counts.
+// CutTargets shortens the list of targets to maxListed. The caller judges the targets before, since
+// those cut count too.
 func (x *Explanation) CutTargets() {
 	if n := len(x.Targets); n > maxListed {
-		x.Assumed = append(x.Assumed, fmt.Sprintf("there are %d targets; %d of them are listed", n, maxListed))
+		x.Assumed = append(
+			x.Assumed, fmt.Sprintf("there are %d targets; %d of them are listed", n, maxListed),
+		)
 		x.Targets = x.Targets[:maxListed]
 	}
 }
 
-// targets are the places that one source's packet may be sent to, in the order of the pieces.
+// targets are the destinations that one source's packet may be sent to, in the order of the pieces.
 func (a Answer) targets(source Value) []Target {
 	var out []Target
 	var outcomes [][2]bool // through, stopped
@@ -126,7 +127,7 @@ func (a Answer) targets(source Value) []Target {
 // maxUnknowns bounds the unknowns that an explanation lists for all replies together.
 const maxUnknowns = 256
 
-// repliesOf is what becomes of answers that may go several ways.
+// repliesOf joins the outcomes of answers that may go several ways.
 func repliesOf(replies []*Reply, f firewall.Family, client Value) Replies {
 	var out Replies
 	lost, sent := false, false

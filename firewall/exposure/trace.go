@@ -7,27 +7,28 @@ import (
 	"strings"
 )
 
-// oracle picks one way wherever there are several, so that a walk follows a single one and its steps come in order.
-type oracle struct {
-	picks, options []int // so far, and of how many
+// wayPicker picks one of several ways, so that a walk follows a single way and its steps are in
+// order.
+type wayPicker struct {
+	picks, options []int // the picks so far, and the number of options of each
 	next           int
 	steps          []Step
-	before         *doubt // the flow's doubts when it came to the rule that it is at
-	dull           int    // steps that say "no match"
+	before         *doubt // the flow's doubts at the start of the current rule
+	misses         int    // steps that say "no match"
 }
 
 const (
-	// maxWays bounds the ways that are told one by one; the verdict covers all of them anyhow.
+	// maxWays bounds the ways whose steps are listed. The verdict covers all ways.
 	maxWays = 32
 	// maxSteps bounds the steps of all ways together.
 	maxSteps = 10_000
-	// maxDull bounds the steps that only say that a rule didn't match.
-	maxDull = 500
+	// maxMisses bounds the steps of rules that didn't match.
+	maxMisses = 500
 )
 
-// pick is which of n ways to follow; −1 for all of them.
+// pick returns which of n ways to follow; −1 for all.
 func (w *walk) pick(n int) int {
-	o := w.oracle
+	o := w.picker
 	if o == nil || n < 2 {
 		return -1
 	}
@@ -38,13 +39,13 @@ func (w *walk) pick(n int) int {
 	return o.picks[o.next-1]
 }
 
-// another moves on to the next way; false if there is none.
-func (o *oracle) another() bool {
+// nextWay moves on to the next way. It is false after the last one.
+func (o *wayPicker) nextWay() bool {
 	for n := len(o.picks) - 1; n >= 0; n-- {
 		if o.picks[n]+1 < o.options[n] {
 			o.picks, o.options = o.picks[:n+1], o.options[:n+1]
 			o.picks[n]++
-			o.next, o.steps, o.before, o.dull = 0, nil, nil, 0
+			o.next, o.steps, o.before, o.misses = 0, nil, nil, 0
 			return true
 		}
 	}
@@ -56,34 +57,42 @@ func Explain(rs *Ruleset, host *Host, q Question, source netip.Addr) (Explanatio
 	return NewEvaluator(rs, host).Explain(q, source)
 }
 
-// Explain follows one source's packet and tells each step: the policies and routing decisions, the rules that matched or may have, and those that
-// didn't though they are about the packet's port, protocol and interface. Who listens is for the caller to add. The error is for a question that makes no sense.
+// Explain follows one source's packet and lists each step: policies, routing decisions, rules that
+// matched or may have, and rules that didn't although they concern the packet's port, protocol and
+// interface. The caller adds the listener. It returns an error for a question that no packet can
+// be.
 func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) {
 	q.Sources = NewRanges(One(Address(source)))
 	if !source.IsValid() || source.Is4() != (addressWidth(q.Family) == 32) {
-		return Explanation{}, fmt.Errorf("exposure: the source %v is no %v address", source, q.Family)
+		return Explanation{}, fmt.Errorf(
+			"exposure: the source %v is no %v address",
+			source,
+			q.Family,
+		)
 	}
 	a, err := e.Evaluate(q)
 	if err != nil {
 		return Explanation{}, err
 	}
 	x := a.WithinRates().explanation(Address(source))
-	o := &oracle{}
+	o := &wayPicker{}
 	var last []Step
 	work := 0
 	for way := 0; ; way++ {
 		if way == maxWays {
-			x.Assumed = append(x.Assumed, fmt.Sprintf("there are more ways than the %d told here", maxWays))
+			x.Assumed = append(
+				x.Assumed, fmt.Sprintf("there are more ways than the %d told here", maxWays),
+			)
 			break
 		}
 		w := e.newWalk(q)
-		w.oracle, w.work = o, work
+		w.picker, w.work = o, work
 		w.run()
 		if work = w.work; w.tooFar || len(x.Steps)+len(o.steps) > maxSteps {
 			x.Assumed = append(x.Assumed, tooComplex)
 			break
 		}
-		// What this way has in common with the one before has been told.
+		// Steps in common with the way before are already listed.
 		common := 0
 		for common < len(last) && common < len(o.steps) && last[common] == o.steps[common] {
 			common++
@@ -93,14 +102,14 @@ func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) 
 			x.Steps = append(x.Steps, s)
 		}
 		last = o.steps
-		if !o.another() {
+		if !o.nextWay() {
 			break
 		}
 	}
 	return x, nil
 }
 
-// explanation is what an answer says of one source.
+// explanation is the part of an answer about one source.
 func (a Answer) explanation(source Value) Explanation {
 	x := Explanation{Verdict: "unknown", Assumed: slices.Clone(a.Assumed), Steps: []Step{}}
 	var unknowns []Decider
@@ -146,7 +155,7 @@ func (a Answer) explanation(source Value) Explanation {
 	return x
 }
 
-// replies adds where the packet may end up, and what becomes of the answer.
+// replies adds where the packet may end up, and the outcome of the answer.
 func (x *Explanation) replies(a Answer, source Value) {
 	x.Targets = a.targets(source)
 	var all []*Reply
@@ -164,9 +173,9 @@ func (x *Explanation) replies(a Answer, source Value) {
 	}
 }
 
-// step notes a policy, or without a chain a decision that no rule made.
+// step records a policy or, without a chain, a decision of the host itself.
 func (w *walk) step(f *flow, c *chain, effect string, t Tri) {
-	o := w.oracle
+	o := w.picker
 	if o == nil || f.sources.Empty() {
 		return
 	}
@@ -181,11 +190,11 @@ func (w *walk) step(f *flow, c *chain, effect string, t Tri) {
 	w.note(s)
 }
 
-// note keeps a step, and stops a walk that has too many.
+// note adds a step, and stops a walk with too many.
 func (w *walk) note(s Step) {
 	s.Reply = w.reply != nil
-	w.oracle.steps = append(w.oracle.steps, s)
-	w.tooFar = w.tooFar || len(w.oracle.steps) > maxSteps
+	w.picker.steps = append(w.picker.steps, s)
+	w.tooFar = w.tooFar || len(w.picker.steps) > maxSteps
 }
 
 func familyOf(q Question) Family {
@@ -195,14 +204,14 @@ func familyOf(q Question) Family {
 	return FamilyIPv6
 }
 
-// ruleStep notes a rule that was looked at.
+// ruleStep records a rule that was evaluated.
 func (w *walk) ruleStep(f *flow, c *chain, r *rule, effect string, t Tri) {
-	o := w.oracle
+	o := w.picker
 	if o == nil || f.sources.Empty() {
 		return
 	}
 	if t == No {
-		if o.dull++; o.dull > maxDull {
+		if o.misses++; o.misses > maxMisses {
 			return
 		}
 	} else {
@@ -220,11 +229,24 @@ func (w *walk) ruleStep(f *flow, c *chain, r *rule, effect string, t Tri) {
 	if text == "" {
 		text = fmt.Sprintf("rule %d", r.Number)
 	}
-	w.note(Step{Hook: w.hook.String(), Family: c.Table.Family.String(), Table: c.Table.Name, Chain: c.Name, Rule: text, Effect: effect,
-		Owner: r.Owner(), Handle: r.Handle, File: r.Origin.File, Line: r.Origin.Line, Match: t})
+	w.note(
+		Step{
+			Hook:   w.hook.String(),
+			Family: c.Table.Family.String(),
+			Table:  c.Table.Name,
+			Chain:  c.Name,
+			Rule:   text,
+			Effect: effect,
+			Owner:  r.Owner(),
+			Handle: r.Handle,
+			File:   r.Origin.File,
+			Line:   r.Origin.Line,
+			Match:  t,
+		},
+	)
 }
 
-// effects is what a rule has done to a packet that matched it.
+// effects describes what a rule did to a packet that matched it.
 func (r *rule) effects(f *flow, verdict string) string {
 	var out []string
 	for _, s := range r.Statements {

@@ -20,11 +20,11 @@ func (w *walk) translate(c *chain, r *rule, s NAT, f flow) []branch {
 			return []branch{{flow: f}}
 		}
 	default:
-		return w.anything(c, r, f, "a translation for an unknown family")
+		return w.anyEffect(c, r, f, "a translation for an unknown family")
 	}
 	destination := s.Kind == NATDestination || s.Kind == NATRedirect
 	if !w.translating || destination != (w.hook == HookPrerouting) {
-		return w.anything(c, r, f, "a translation where none can be: "+s.Kind.String())
+		return w.anyEffect(c, r, f, "a translation where none can be: "+s.Kind.String())
 	}
 	var ops []Operand
 	place := map[*Operand]int{}
@@ -47,7 +47,7 @@ func (w *walk) translate(c *chain, r *rule, s NAT, f flow) []branch {
 			if rd.absent == Maybe {
 				gone.doubts, g.doubts = w.doubt(g.doubts, by, 1), w.doubt(g.doubts, by, 0)
 			}
-			out = append(out, branch{flow: gone, do: miss})
+			out = append(out, branch{flow: gone, do: toNextRule})
 			if rd.absent == Yes {
 				continue
 			}
@@ -58,14 +58,17 @@ func (w *walk) translate(c *chain, r *rule, s NAT, f flow) []branch {
 			}
 			x := rd.values[place[o]]
 			if x.source {
-				return anything(width), true
+				return anyValue(width), true
 			}
 			return widen(x.view, width), true
 		}
 		if !destination {
 			p := *g.packet
 			p.headerSource, p.replySource, p.natted = sourceOther, sourceOther, Yes
-			p.status.Known = p.status.Known.AndNot(Number(ctSNAT)) // not if it is the same address as before
+			// unless the address stays the same
+			p.status.Known = p.status.Known.AndNot(
+				Number(ctSNAT),
+			)
 			p.sport = Full(16)
 			g.packet = &p
 			out = append(out, branch{flow: g, do: toAccept, by: s.Kind.String()})
@@ -76,11 +79,17 @@ func (w *walk) translate(c *chain, r *rule, s NAT, f flow) []branch {
 	return out
 }
 
-// maxTargets is how many targets of a translation are followed one by one.
+// maxTargets is the most targets of a translation that are followed one by one.
 const maxTargets = 64
 
-// destinations is every target that a connection may be translated to.
-func (w *walk) destinations(c *chain, r *rule, s NAT, f flow, get func(o *Operand, width int) (view, bool)) []branch {
+// destinations returns every target that a connection may be translated to.
+func (w *walk) destinations(
+	c *chain,
+	r *rule,
+	s NAT,
+	f flow,
+	get func(o *Operand, width int) (view, bool),
+) []branch {
 	width := addressWidth(w.q.Family)
 	p := f.packet
 	addrs := p.orig.addr
@@ -113,20 +122,20 @@ func (w *walk) destinations(c *chain, r *rule, s NAT, f flow, get func(o *Operan
 		t := *p
 		t.natted = Yes
 		if s.Kind != NATRedirect && s.Addr == nil {
-			t.local = p.local && p.orig.addr == p.now.addr // as it was
+			t.local = p.local && p.orig.addr == p.now.addr // unchanged
 		} else {
 			t.local = local
 		}
 		t.reply = e
 		switch {
 		case e == p.orig && e.known():
-			// No translation: the header stays as it is, and the connection's status too.
+			// No translation: header and status of the connection stay as they are.
 		case e == p.orig && s.Addr == nil && s.Port == nil:
 		default:
-			t.now, t.rewritten = e, p.scrambled
+			t.now, t.rewritten = e, p.headerUnknown
 			t.moved = true
 			t.status = Bits{p.status.Value.Or(Number(ctDNAT)), p.status.Known.Or(Number(ctDNAT))}
-			if e.meets(p.orig) { // it may be the same as before
+			if e.meets(p.orig) { // it may be unchanged
 				t.status = t.status.Join(p.status)
 				if p.now != p.orig {
 					t.now, t.rewritten = t.now.join(p.now), p.rewritten
@@ -138,7 +147,7 @@ func (w *walk) destinations(c *chain, r *rule, s NAT, f flow, get func(o *Operan
 	return w.alternatives(c, r, f, "which target: "+what, packets, toAccept, what)
 }
 
-// targets is the endpoints of a range, one by one if they are few.
+// targets returns the endpoints of a range, one by one if they are few.
 func targets(e endpoint) []endpoint {
 	addrs, ports := each(e.addr), each(e.port)
 	if len(addrs)*len(ports) > maxTargets {
@@ -153,7 +162,7 @@ func targets(e endpoint) []endpoint {
 	return out
 }
 
-// each is the values of a small range one by one, or the range.
+// each returns the values of a small range one by one, or the range itself.
 func each(r Range) []Range {
 	var out []Range
 	for v := r.From; len(out) < maxTargets; {
@@ -166,7 +175,8 @@ func each(r Range) []Range {
 	return []Range{r}
 }
 
-// shifted is a range of ports shifted by the old port's distance from a base: nf_nat_l4proto_unique_tuple in net/netfilter/nf_nat_core.c.
+// shifted is a range of ports shifted by the old port's distance from a base:
+// nf_nat_l4proto_unique_tuple in net/netfilter/nf_nat_core.c.
 func shifted(ports Range, base view, old Range) Range {
 	from, _ := ports.From.Uint64()
 	to, _ := ports.To.Uint64()
@@ -180,8 +190,9 @@ func shifted(ports Range, base view, old Range) Range {
 	return One(Number(from + uint64(uint16(y-x))%(to-from+1)))
 }
 
-// redirect is the address that redirect sends to: the first of the incoming interface (nf_nat_redirect_ipv4 and ..._ipv6 in
-// net/netfilter/nf_nat_redirect.c). False if it has none.
+// redirect is the address that redirect sends to: the first one of the incoming interface
+// (nf_nat_redirect_ipv4 and ..._ipv6 in net/netfilter/nf_nat_redirect.c). It is false if the
+// interface has none.
 func (w *walk) redirect() (Range, bool) {
 	width := addressWidth(w.q.Family)
 	if w.in == nil {
@@ -230,13 +241,14 @@ func targetText(width int, e endpoint) string {
 	return fmt.Sprintf("to %s:%s", addr, ports)
 }
 
-// proxy hands packets to a transparent proxy, if there is a socket.
+// proxy hands packets to a transparent proxy, if it has a socket.
 func (w *walk) proxy(c *chain, r *rule, s TProxy, f flow) []branch {
-	if s.Family != FamilyInet && s.Family != FamilyUnspec && (s.Family == FamilyIPv4) != w.isFour() {
-		return []branch{{flow: f, do: miss}}
+	if s.Family != FamilyInet && s.Family != FamilyUnspec &&
+		(s.Family == FamilyIPv4) != w.isFour() {
+		return []branch{{flow: f, do: toNextRule}}
 	}
 	if w.hook != HookPrerouting || w.q.Protocol == firewall.SCTP {
-		return []branch{{flow: f, do: miss}} // TCP and UDP only (nft_tproxy.c)
+		return []branch{{flow: f, do: toNextRule}} // TCP and UDP only (nft_tproxy.c)
 	}
 	to := endpoint{Full(addressWidth(w.q.Family)), f.packet.now.port}
 	if a, ok := w.redirect(); ok {
@@ -251,7 +263,9 @@ func (w *walk) proxy(c *chain, r *rule, s TProxy, f flow) []branch {
 	if s.Addr != nil && s.Addr.Field == FieldMap || s.Port != nil && s.Port.Field == FieldMap {
 		to = endpoint{Full(addressWidth(w.q.Family)), Full(16)}
 	}
-	branches := w.either(c, r, f, "whether a transparent proxy listens at "+targetText(addressWidth(w.q.Family), to))
+	branches := w.mayHold(
+		c, r, f, "whether a transparent proxy listens at "+targetText(addressWidth(w.q.Family), to),
+	)
 	p := *f.packet
 	p.tproxy, p.proxy = Yes, to
 	branches[0].packet = &p

@@ -10,9 +10,10 @@ import (
 	"strings"
 )
 
-// Value is whatever a rule can compare or set, as an unsigned number of up to 128 bits: a port, a mark, an
-// address, an interface name. All fields are numbers of their own width (Field.Width), so that ranges, masks and
-// shifts are exact for each of them and a Value is comparable and holds no pointer.
+// Value is whatever a rule can compare or set, as an unsigned number of up to 128 bits: a port, a
+// mark, an address, an interface name. All fields are numbers of their own width (Field.Width), so
+// that ranges, masks and shifts are exact for each of them and a Value is comparable and holds no
+// pointer.
 //
 //	number     as it is, whatever byte order it had in the kernel
 //	IPv4       its 32 bits as a number, most significant byte first

@@ -5,33 +5,34 @@ import (
 	"slices"
 )
 
-// view is what is known of a value that a rule reads: some of its bits, and a range that it lies in. Both hold at once.
+// view is what is known of a value that a rule reads: some of its bits, and a range that it lies
+// in. Both hold.
 type view struct {
 	width  int
 	bits   Bits
 	within Range
-	// among are the only values that it can have; nil: bits and within alone tell.
+	// among are the only possible values; nil: only bits and within bound it.
 	among []Value
-	// absent is whether there is such a value at all: see Field.
+	// absent is whether the field is absent: see Field.
 	absent Tri
-	// except is a value that it isn't, if excepts is set, though the range holds it.
+	// except is a value in the range that it doesn't have, if excepts is set.
 	except  Value
 	excepts bool
 }
 
-// but is the same value, known to differ from another one.
-func (v view) but(except Value) view {
+// differingFrom is the same value, known to differ from another one.
+func (v view) differingFrom(except Value) view {
 	v.except, v.excepts = except, true
 	return v
 }
 
-// sure is a value that is known.
-func sure(v Value, width int) view {
+// exactly is a known value.
+func exactly(v Value, width int) view {
 	v = v.And(Ones(width))
 	return view{width: width, bits: Known(v, width), within: One(v)}
 }
 
-// between is a value of which a range is known, and with it the bits in which all of the range agree.
+// between is a value known to lie in a range, with the bits that the whole range shares.
 func between(r Range, width int) view {
 	v := view{width: width, within: r}
 	for bit := width - 1; bit >= 0 && r.From.bit(bit) == r.To.bit(bit); bit-- {
@@ -41,44 +42,46 @@ func between(r Range, width int) view {
 	return v
 }
 
-// partly is a value of which bits are known.
-func partly(b Bits, width int) view {
+// fromBits is a value with some known bits.
+func fromBits(b Bits, width int) view {
 	unknown := Ones(width).AndNot(b.Known)
 	return view{width: width, bits: b, within: Range{b.Value, b.Value.Or(unknown)}}
 }
 
-// amongValues is a value of which the few that it can have are known.
+// amongValues is one of a few values.
 func amongValues(width int, values ...Value) view {
-	v := between(Range{slices.MinFunc(values, Value.Compare), slices.MaxFunc(values, Value.Compare)}, width)
+	v := between(
+		Range{slices.MinFunc(values, Value.Compare), slices.MaxFunc(values, Value.Compare)}, width,
+	)
 	v.among = values
 	return v
 }
 
-func anything(width int) view { return view{width: width, within: Full(width)} }
+func anyValue(width int) view { return view{width: width, within: Full(width)} }
 
-func missing(width int) view {
-	v := anything(width)
+func absentValue(width int) view {
+	v := anyValue(width)
 	v.absent = Yes
 	return v
 }
 
-// doubtful is the same value, which may be absent.
-func (v view) doubtful() view {
+// maybeAbsent is the same value, which may also be absent.
+func (v view) maybeAbsent() view {
 	v.absent = v.absent.Or(Maybe)
 	return v
 }
 
-// single is the value if there is only one that it can be.
+// single returns the value if only one is possible.
 func (v view) single() (Value, bool) {
 	return v.within.From, v.within.From == v.within.To
 }
 
-// through is what an operand makes of its field.
+// through applies an operand to its field's value.
 func (v view) through(o Operand) view {
 	if o.asIs() {
 		return v
 	}
-	out := partly(o.ApplyBits(v.bits), v.width)
+	out := fromBits(o.ApplyBits(v.bits), v.width)
 	if v.among != nil {
 		values := make([]Value, len(v.among))
 		for i, x := range v.among {
@@ -92,12 +95,12 @@ func (v view) through(o Operand) view {
 
 // xor combines two values bit by bit.
 func (v view) xor(o view) view {
-	out := partly(v.bits.Xor(o.bits), v.width)
+	out := fromBits(v.bits.Xor(o.bits), v.width)
 	out.absent = v.absent.Or(o.absent)
 	return out
 }
 
-// in reports whether the value lies in a range, leaving aside whether it is absent.
+// in reports whether the value lies in a range, if it isn't absent.
 func (v view) in(r Range) Tri {
 	if v.among != nil {
 		return v.tryAmong(r.Contains)
@@ -112,10 +115,11 @@ func (v view) in(r Range) Tri {
 	return v.bits.In(r, v.width)
 }
 
-// maxTried bounds how many values, and how many ranges, are tried one by one for a value that is partly unknown.
+// maxTried bounds the values, and the ranges, that are tried one by one for a partly unknown value.
 const maxTried = 256
 
-// inAny reports whether the value lies in a set, leaving aside whether it is absent. Exact for a value with few unknown bits or a known range.
+// inAny reports whether the value lies in a set, if it isn't absent. It is exact for a value with
+// few unknown bits or a known range.
 func (v view) inAny(s Ranges) Tri {
 	if v.among != nil {
 		return v.tryAmong(s.Contains)
@@ -153,7 +157,7 @@ func (v view) inAny(s Ranges) Tri {
 	return No
 }
 
-// tryAmong tries every value that it can have.
+// tryAmong tries every possible value.
 func (v view) tryAmong(contains func(Value) bool) Tri {
 	in, out := false, false
 	for _, x := range v.among {
@@ -163,11 +167,11 @@ func (v view) tryAmong(contains func(Value) bool) Tri {
 			out = true
 		}
 	}
-	return triOf(in, out)
+	return triFromTried(in, out)
 }
 
-// triOf is what trying several values comes to: some were in, some were not.
-func triOf(in, out bool) Tri {
+// triFromTried combines the results of several values: some were in, some were out.
+func triFromTried(in, out bool) Tri {
 	switch {
 	case in && out:
 		return Maybe
@@ -177,7 +181,7 @@ func triOf(in, out bool) Tri {
 	return No
 }
 
-// tryAll tries every value with the unknown bits that are in the range.
+// tryAll tries every choice of the unknown bits that lies in the range.
 func (v view) tryAll(s Ranges, unknown Value) Tri {
 	in, out := false, false
 	for choice := (Value{}); ; {
@@ -188,7 +192,7 @@ func (v view) tryAll(s Ranges, unknown Value) Tri {
 				out = true
 			}
 		}
-		// The next subset of the unknown bits: subtract the mask, and what is borrowed stays inside it.
+		// The next subset of the unknown bits: subtract the mask, and the borrow stays inside it.
 		lo, borrow := bits.Sub64(choice.lo, unknown.lo, 0)
 		hi, _ := bits.Sub64(choice.hi, unknown.hi, borrow)
 		choice = Value{hi, lo}.And(unknown)
@@ -196,5 +200,5 @@ func (v view) tryAll(s Ranges, unknown Value) Tri {
 			break
 		}
 	}
-	return triOf(in, out)
+	return triFromTried(in, out)
 }

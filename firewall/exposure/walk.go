@@ -6,49 +6,49 @@ import (
 	"slices"
 )
 
-// walk is one question's way through the hooks.
+// walk evaluates one question: it carries flows through the hooks.
 type walk struct {
 	e      *Evaluator
 	q      Question
-	in     *Interface // nil if it isn't known
+	in     *Interface // nil if unknown
 	phase  phase
 	hook   Hook
 	doubts map[doubtKey]*doubt
 	ended  []ending
 	spent
-	// endedBefore is how many had ended before the chains that are being run: what these add is taken
-	// back if they go too far.
+	// endedBefore is len(ended) before the running chains: what they add is removed if they exceed
+	// the budget.
 	endedBefore int
 	undecided   []undecided
 
-	// accepted are the flows that the base chain being run has accepted.
+	// accepted are the flows that the running base chain has accepted.
 	accepted []flow
-	running  []*chain // chains that lead here, outermost first
-	// translating: the base chain is one of NAT.
+	running  []*chain // the chains that are running, outermost first
+	// translating: the base chain is a NAT chain.
 	translating bool
 	routing     bool // between hooks
-	// reply is about the answer that is followed; nil for a first packet.
+	// reply describes the answer that is followed; nil for a first packet.
 	reply *replying
 
-	oracle  *oracle // nil to follow all ways
+	picker  *wayPicker // nil to follow all ways
 	assumed []string
 }
 
-// phase is where the walk is as to conntrack.
+// phase is the walk's position relative to conntrack.
 type phase uint8
 
 const (
 	beforeConntrack phase = iota
-	atConntrack           // in a chain of just its priority: before or after isn't known
+	atConntrack           // in a chain of its priority: before or after isn't known
 	afterConntrack
 )
 
-// ending is what became of a flow.
+// ending is the outcome of a flow.
 type ending struct {
 	flow
 	outcome Outcome
-	by      Decider // of a flow that was stopped
-	// likely: it isn't sure that it was, though no more is known: see Reply.
+	by      Decider // for a flow that was stopped
+	// likely: the outcome is probable, not certain: see Reply.
 	likely bool
 }
 
@@ -59,26 +59,33 @@ func (e *Evaluator) newWalk(q Question) *walk {
 	return w
 }
 
-// assume notes what is taken for granted.
+// assume notes the question's assumptions.
 func (w *walk) assume() {
 	switch {
 	case w.e.host != nil:
-	case w.outside():
+	case w.fromOutside():
 		w.assumeOutside()
 	default:
-		w.assumed = append(w.assumed, "the packet is for the host itself, and routing takes any source")
+		w.assumed = append(
+			w.assumed, "the packet is for the host itself, and routing takes any source",
+		)
 	}
 	if w.e.host == nil && w.q.answered() {
-		w.takeForGranted("routing finds a way back for every answer, by the interface where the packet came in")
+		w.noteAssumption(
+			"routing finds a way back for every answer, by the interface where the packet came in",
+		)
 	}
 	switch {
-	case w.q.Interface == "" && w.outside():
+	case w.q.Interface == "" && w.fromOutside():
 	case w.q.Interface == "":
 		w.assumed = append(w.assumed, "which interface it comes in by isn't known")
 	case w.e.host != nil && w.in == nil:
 		w.assumed = append(w.assumed, "there is no interface "+w.q.Interface)
 	case w.in != nil && w.in.Loopback:
-		w.assumed = append(w.assumed, "what comes in by "+w.q.Interface+" has passed the output chains before, which aren't followed")
+		w.assumed = append(
+			w.assumed,
+			"what comes in by "+w.q.Interface+" has passed the output chains before, which aren't followed",
+		)
 	}
 	if !w.q.Destination.IsValid() && w.q.Within == (Range{}) {
 		w.assumed = append(w.assumed, "which of the host's addresses it is for isn't known")
@@ -88,7 +95,7 @@ func (w *walk) assume() {
 // run carries the sources through all hooks.
 func (w *walk) run() {
 	flows := []flow{{sources: w.q.Universe(), packet: newPacket(w.q)}}
-	flows = w.atHook(HookIngress, w.bridged(flows))
+	flows = w.atHook(HookIngress, w.bridgeChains(flows))
 	flows = w.atHook(HookPrerouting, flows)
 	local, forward := w.route(flows)
 	for _, f := range w.atHook(HookInput, local) {
@@ -98,13 +105,14 @@ func (w *walk) run() {
 	for _, f := range w.atHook(HookEgress, forward) {
 		w.finish(f, Forwarded, Decider{})
 	}
-	if w.oracle != nil {
-		w.tellReplies()
+	if w.picker != nil {
+		w.traceReplies()
 	}
 }
 
-// bridged accounts for what isn't followed before the IP hooks: a bridge's own chains, and a second round through prerouting for a VRF.
-func (w *walk) bridged(flows []flow) []flow {
+// bridgeChains accounts for what isn't followed before the IP hooks: bridge chains, and a VRF's
+// second round through prerouting.
+func (w *walk) bridgeChains(flows []flow) []flow {
 	if w.in == nil {
 		return flows
 	}
@@ -115,19 +123,26 @@ func (w *walk) bridged(flows []flow) []flow {
 			}
 			for _, c := range t.Chains {
 				if c.Base != nil && (len(c.Rules) > 0 || c.Base.Policy != VerdictAccept) {
-					return w.anythingAt(flows, Decider{Chain: c, Reason: "bridge chains aren't followed"})
+					return w.anyEffectAt(
+						flows,
+						Decider{Chain: c, Reason: "bridge chains aren't followed"},
+					)
 				}
 			}
 		}
 	}
 	if m := w.e.host.ByIndex(w.in.Master); m != nil && m.Kind == "vrf" || w.in.Kind == "vrf" {
-		return w.anythingAt(flows, Decider{Reason: "the second round through prerouting for the VRF isn't followed"})
+		return w.anyEffectAt(
+			flows,
+			Decider{Reason: "the second round through prerouting for the VRF isn't followed"},
+		)
 	}
 	return flows
 }
 
-// anythingAt is flows before a hook in which a part can't be known: that may drop them, or let them through with any change.
-func (w *walk) anythingAt(flows []flow, by Decider) []flow {
+// anyEffectAt returns flows after an unknown part of the hook, which may drop them or let them
+// through with any change.
+func (w *walk) anyEffectAt(flows []flow, by Decider) []flow {
 	var out []flow
 	for _, f := range flows {
 		pick := w.pick(2)
@@ -139,7 +154,7 @@ func (w *walk) anythingAt(flows []flow, by Decider) []flow {
 		}
 		if pick != 1 {
 			f.doubts = w.doubt(f.doubts, by, 3)
-			p := f.packet.havoc(addressWidth(w.q.Family), w.hook <= HookPrerouting)
+			p := f.packet.afterAnyEffect(addressWidth(w.q.Family), w.hook <= HookPrerouting)
 			p.out, p.outIndex = f.packet.out, f.packet.outIndex
 			f.packet = p
 			out = append(out, f)
@@ -153,7 +168,7 @@ func (w *walk) atHook(h Hook, flows []flow) []flow {
 	w.hook = h
 	for _, m := range w.e.rules.Missing {
 		if len(flows) > 0 && (m.Family == FamilyUnspec || m.Family.Sees(w.q.Family)) {
-			flows = w.anythingAt(flows, Decider{Reason: "not readable: " + m.What + ": " + m.Why})
+			flows = w.anyEffectAt(flows, Decider{Reason: "not readable: " + m.What + ": " + m.Why})
 			break
 		}
 	}
@@ -165,10 +180,10 @@ func (w *walk) atHook(h Hook, flows []flow) []flow {
 		case w.reply != nil:
 			flows = w.replyGroup(g, flows)
 		default:
-			flows = w.group(g, flows)
+			flows = w.runGroup(g, flows)
 		}
 		if w.tooFar {
-			w.giveUp(g, before)
+			w.finishUndecided(g, before)
 			return nil
 		}
 	}
@@ -176,20 +191,23 @@ func (w *walk) atHook(h Hook, flows []flow) []flow {
 		before := flows
 		w.endedBefore = len(w.ended)
 		if flows = w.kernelHooks(flows, math.MaxInt32); w.tooFar {
-			w.giveUp(group{}, before)
+			w.finishUndecided(group{}, before)
 			return nil
 		}
 	}
 	return flows
 }
 
-// group runs the chains of one priority, in every order that is possible.
-func (w *walk) group(g group, flows []flow) []flow {
+// runGroup runs the chains of one priority, in every possible order.
+func (w *walk) runGroup(g group, flows []flow) []flow {
 	if len(g.orders) == 1 {
-		return w.units(g.orders[0], flows)
+		return w.runUnits(g.orders[0], flows)
 	}
 	if len(g.orders) == 0 {
-		return w.anythingAt(flows, Decider{Reason: "the order of many chains of one priority isn't known"})
+		return w.anyEffectAt(
+			flows,
+			Decider{Reason: "the order of many chains of one priority isn't known"},
+		)
 	}
 	pick := w.pick(len(g.orders))
 	undone := w.reply != nil && w.reply.undone
@@ -198,19 +216,25 @@ func (w *walk) group(g group, flows []flow) []flow {
 		if pick >= 0 && i != pick {
 			continue
 		}
-		if w.reply != nil { // each order begins where the first one did
+		if w.reply != nil { // each order starts from the same state
 			w.reply.undone = undone
 		}
 		in := slices.Clone(flows)
 		for j := range in {
-			in[j].doubts = w.doubt(in[j].doubts, Decider{Reason: "the order of chains of one priority isn't known: " + units[0].name() + " and others"}, i)
+			in[j].doubts = w.doubt(
+				in[j].doubts,
+				Decider{
+					Reason: "the order of chains of one priority isn't known: " + units[0].name() + " and others",
+				},
+				i,
+			)
 		}
-		out = w.gather(out, w.units(units, in)...)
+		out = w.gather(out, w.runUnits(units, in)...)
 	}
 	return w.merge(out)
 }
 
-func (w *walk) units(units []unit, flows []flow) []flow {
+func (w *walk) runUnits(units []unit, flows []flow) []flow {
 	for _, u := range units {
 		if len(flows) == 0 || w.tooFar {
 			return nil
@@ -218,7 +242,7 @@ func (w *walk) units(units []unit, flows []flow) []flow {
 		if u.nat && w.reply != nil {
 			flows = w.replyNAT(u.chains, flows)
 		} else if u.nat {
-			flows = w.nat(u.chains, flows)
+			flows = w.runNAT(u.chains, flows)
 		} else {
 			flows = w.onDevice(u.chains[0], flows)
 		}
@@ -226,7 +250,7 @@ func (w *walk) units(units []unit, flows []flow) []flow {
 	return flows
 }
 
-// onDevice runs a chain if it is hooked to the packet's device, where that matters.
+// onDevice runs a chain if it is hooked to the packet's device.
 func (w *walk) onDevice(c *chain, flows []flow) []flow {
 	var out, in []flow
 	for _, f := range flows {
@@ -251,7 +275,7 @@ func (w *walk) onDevice(c *chain, flows []flow) []flow {
 		in = append(in, f)
 	}
 	if len(in) > 0 {
-		out = append(out, w.base(c, in)...)
+		out = append(out, w.runBaseChain(c, in)...)
 	}
 	return w.merge(out)
 }
@@ -278,10 +302,13 @@ func (w *walk) hooked(c *chain, p *packet) Tri {
 	case w.e.host == nil || stacked == nil:
 		return No
 	}
-	// A packet of a bridge, bond or VLAN passes the device below too, and one of a VRF's member may pass the VRF.
+	// A packet of a bridge, bond or VLAN also passes the device below; one of a VRF's member may
+	// pass the VRF.
 	for i := range w.e.host.Interfaces {
 		other := &w.e.host.Interfaces[i]
-		below := other.Master == stacked.Index && stacked.Index != 0 || stacked.Kind == "vlan" || stacked.Kind == "macvlan" || stacked.Kind == "ipvlan"
+		below := other.Master == stacked.Index && stacked.Index != 0 || stacked.Kind == "vlan" ||
+			stacked.Kind == "macvlan" ||
+			stacked.Kind == "ipvlan"
 		if below && other != stacked && c.Base.OnDevice(other.Name) {
 			return Maybe
 		}
@@ -297,8 +324,8 @@ func (w *walk) finish(f flow, o Outcome, by Decider) {
 	}
 }
 
-// base runs a base chain: what it accepts goes on to the next.
-func (w *walk) base(c *chain, flows []flow) []flow {
+// runBaseChain runs a base chain. What it accepts goes on to the next chain.
+func (w *walk) runBaseChain(c *chain, flows []flow) []flow {
 	w.phase = afterConntrack
 	early := w.hook == HookPrerouting || w.hook == HookOutput
 	if w.hook == HookIngress || early && c.Base.EffectivePriority() < PriorityConntrack {
@@ -307,7 +334,7 @@ func (w *walk) base(c *chain, flows []flow) []flow {
 		w.phase = atConntrack
 	}
 	w.accepted, w.translating = nil, c.Base.Type == TypeNAT
-	back := w.chain(c, flows)
+	back := w.runChain(c, flows)
 	by := Decider{Chain: c.Chain, Reason: fmt.Sprintf("policy %v", c.Base.Policy)}
 	for _, f := range back {
 		w.step(&f, c, by.Reason, Yes)
@@ -323,10 +350,14 @@ func (w *walk) base(c *chain, flows []flow) []flow {
 	return out
 }
 
-// natPerhaps is the NAT hook where it isn't known whether the host tracks connections: see Evaluator.tracks. No rule reads or changes a
-// connection then, so it matters only to chains of NAT that filter.
-func (w *walk) natPerhaps(chains []*chain, flows []flow) []flow {
-	by := Decider{Chain: chains[0].Chain, Reason: "not known: whether connections are tracked, without which no chain of NAT is consulted"}
+// natIfTracked is the NAT hook where it isn't known whether the host tracks connections: see
+// Ruleset.tracksConnections. Then no rule reads or changes a connection, so it matters only for NAT
+// chains that drop packets.
+func (w *walk) natIfTracked(chains []*chain, flows []flow) []flow {
+	by := Decider{
+		Chain:  chains[0].Chain,
+		Reason: "not known: whether connections are tracked, without which no chain of NAT is consulted",
+	}
 	pick := w.pick(2)
 	var out, in []flow
 	for _, f := range flows {
@@ -341,7 +372,7 @@ func (w *walk) natPerhaps(chains []*chain, flows []flow) []flow {
 	}
 	for _, c := range chains {
 		if len(in) > 0 {
-			in = w.base(c, in)
+			in = w.runBaseChain(c, in)
 		}
 	}
 	out = append(out, in...)
@@ -349,12 +380,13 @@ func (w *walk) natPerhaps(chains []*chain, flows []flow) []flow {
 	return w.merge(out)
 }
 
-// nat runs the NAT hook: each chain until one has set up a translation, for connections only.
-func (w *walk) nat(chains []*chain, flows []flow) []flow {
+// runNAT runs the NAT hook: each chain, until one sets up a translation. Packets without a
+// connection skip it.
+func (w *walk) runNAT(chains []*chain, flows []flow) []flow {
 	var out, in []flow
 	if w.e.conntrack[w.q.Family] != Yes {
-		// Without conntrack the NAT hook has nothing to do, and its chains aren't consulted at all.
-		return w.natPerhaps(chains, flows)
+		// Without conntrack, the kernel doesn't consult NAT chains.
+		return w.natIfTracked(chains, flows)
 	}
 	for _, f := range flows {
 		switch {
@@ -365,10 +397,10 @@ func (w *walk) nat(chains []*chain, flows []flow) []flow {
 			by := Decider{Reason: "whether the packet has a connection isn't known"}
 			pick := w.pick(2)
 			if pick != 0 {
-				out = append(out, w.tracks(f, by, 1, untracked))
+				out = append(out, w.withTracking(f, by, 1, untracked))
 			}
 			if pick != 1 {
-				in = append(in, w.tracks(f, by, 0, tracked))
+				in = append(in, w.withTracking(f, by, 0, tracked))
 			}
 			continue
 		}
@@ -388,7 +420,7 @@ func (w *walk) nat(chains []*chain, flows []flow) []flow {
 			todo = append(todo, f)
 		}
 		if in = todo; len(in) > 0 {
-			in = w.base(c, in)
+			in = w.runBaseChain(c, in)
 		}
 	}
 	out = append(out, in...)
@@ -396,7 +428,7 @@ func (w *walk) nat(chains []*chain, flows []flow) []flow {
 	return w.merge(out)
 }
 
-// resetNAT forgets that this hook's NAT has been through: that is no part of a state elsewhere.
+// resetNAT clears natted, which isn't part of the state at other hooks.
 func resetNAT(flows []flow) {
 	for i, f := range flows {
 		if f.packet.natted != No {
@@ -407,8 +439,8 @@ func resetNAT(flows []flow) {
 	}
 }
 
-// tracks is a flow that is now supposed to have a connection, or none.
-func (w *walk) tracks(f flow, by Decider, branch int, t tracking) flow {
+// withTracking is a flow assumed to have a connection, or to have none.
+func (w *walk) withTracking(f flow, by Decider, branch int, t tracking) flow {
 	p := *f.packet
 	p.track = t
 	f.packet = &p

@@ -9,8 +9,8 @@ import (
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Rules at output and postrouting, and those that answers of the container meet elsewhere, may keep
-// answers from coming back: who surely connects, and who possibly, is what SYN-ACKs show.
+// Rules at output and postrouting, and rules that the container's answers meet, may stop answers.
+// SYN-ACKs show which sources certainly, and which possibly, connect.
 func TestKernelAgreesOnAnswers(t *testing.T) {
 	n := setting("PORTGRAVE_RULESETS", defaultRulesets)
 	for _, xt := range []string{"nft", "legacy"} {
@@ -22,8 +22,8 @@ func TestKernelAgreesOnAnswers(t *testing.T) {
 	}
 }
 
-// What routing does with answers: no route, routes and rules that refuse, tables by source, mark and
-// port. The container's answers are routed too, and validated.
+// Routing of answers: no route, routes and rules that refuse, tables by source, mark and port. The
+// container's answers are routed and validated too.
 func TestKernelAgreesOnReplyRoutes(t *testing.T) {
 	for name, commands := range map[string][]string{
 		"no default route": {
@@ -101,8 +101,8 @@ var mirroredFields = map[ex.Field]ex.Field{
 	ex.FieldDport:   ex.FieldSport,
 }
 
-// mirrored is a rule for answers: source and destination change places. A rule that isn't about
-// either, or reads the connection's addresses, stays.
+// mirrored is a rule for answers, with source and destination swapped. A rule without either, or
+// one that reads the connection's addresses, is unchanged.
 func mirrored(r *rule) *rule {
 	if regexp.MustCompile(`ct original|ct reply|--ctorig|--ctrepl|--set |hash|flags|match-set|dnat|redirect|tproxy`).
 		MatchString(r.text) {

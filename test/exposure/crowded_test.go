@@ -8,9 +8,9 @@ import (
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// crowded draws tables whose base chains have hook and priority in common: groups of chains in an
-// order that nobody promises, each of which reads and writes marks and asks for source ports, and a
-// chain at ingress before them. Orders, doubts and marks multiply there.
+// crowded draws tables whose base chains share a hook and priority, so that their order is
+// undefined. Each chain reads and writes marks and matches source ports, and a chain at ingress
+// precedes them. Orders, doubts and marks multiply there.
 func (g *generator) crowded() []*table {
 	var out []*table
 	add := func(t *table, b ex.Base, hook string) *chain {
@@ -86,7 +86,7 @@ func (g *generator) remark(t *table) *rule {
 	return r
 }
 
-// marked is a rule that lets a mark decide.
+// marked is a rule whose verdict depends on a mark.
 func (g *generator) marked(t *table) *rule {
 	g.ruleFamily = pick(g, firewall.IPv4, firewall.IPv6)
 	f := g.family(t)
@@ -101,8 +101,8 @@ func (g *generator) marked(t *table) *rule {
 	}
 }
 
-// Chains of one hook and priority by the dozen: what the kernel does with them, in whatever order,
-// lies within the bounds.
+// Dozens of chains share a hook and priority. In any order, the kernel's result lies within the
+// bounds.
 func TestKernelAgreesOnCrowdedHooks(t *testing.T) {
 	j := newJudge(t, "nft")
 	j.crowded = true

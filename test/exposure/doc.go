@@ -1,11 +1,15 @@
-// Package exposure holds the kernel's judgement of package firewall/exposure: random rulesets, written as a model and as scripts for nft and
-// iptables at once, are loaded into a world of test/lab, asked about from the sources where something changes, and compared with the evaluator's answer:
+// Package exposure tests package firewall/exposure against the kernel: it loads random rulesets,
+// written both as a model and as scripts for nft and iptables, into a world of test/lab, sends
+// packets from the sources at which rules change, and compares the results with the evaluator's
+// answer:
 //
 //	certain ⊆ what got through ⊆ possible
 //
-// with equality where the two are equal. The evaluator answers from the model first, so that a mistake of a reader can't hide one of its own. Then what
-// was loaded is read back by every reader that can: from the kernel, and from what nft, iptables-save and ipset print of it. Their answers must not
-// contradict the model's, and are judged by the same packets.
+// The evaluator answers from the model first, so that a reader's mistake can't hide one of the
+// evaluator's. Then every reader reads the loaded rules back: from the kernel, and from the output
+// of nft, iptables-save and ipset. Answers from these must not contradict the model's, and are
+// compared with the same packets.
 //
-// PORTGRAVE_RULESETS sets how many rulesets are tried, PORTGRAVE_SEED the first one's seed: a failure names the seed that repeats it.
+// PORTGRAVE_RULESETS sets the number of rulesets, PORTGRAVE_SEED the first one's seed. A failure
+// names the seed that repeats it.
 package exposure

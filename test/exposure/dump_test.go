@@ -7,9 +7,8 @@ import (
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// dumped is what is said of a packet for the host from the rules alone, as a dump is asked: with the
-// destinations that no rule tells apart from the question's, by an interface that is known and by
-// one that isn't. It must hold as well.
+// dumped is the answer from the rules alone, without their host: for all destinations in the
+// question's class, by a known interface and by an unknown one. Its bounds must hold too.
 func (j *judge) dumped(q ex.Question) (out []bounds) {
 	classes, complete := j.dump.Classes(q.Family, q.Protocol, q.Port, q.Port)
 	at := ex.Address(q.Destination)
@@ -36,8 +35,8 @@ func (j *judge) dumped(q ex.Question) (out []bounds) {
 	return out
 }
 
-// classesAsked are the ranges of a class, each of which stands for all of it, and the zero Range for
-// the very address.
+// classesAsked are the ranges of a class, each of which represents the class, and the zero Range
+// for the address itself.
 func classesAsked(classes []ex.Class, at int) []ex.Range {
 	out := []ex.Range{{}}
 	if at >= 0 {

@@ -37,7 +37,7 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 		return g.portSet(f)
 	case 4:
 		if f == firewall.IPv6 {
-			break // which asks for the address rather than for its route
+			break // which tests the address rather than its route
 		}
 		if g.IntN(2) == 0 {
 			return match(ex.Operand{Field: ex.FieldFib, Fib: ex.Fib{Of: ex.FibSource}}, "-m addrtype %s--src-type UNICAST", number(1))
@@ -52,11 +52,11 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 		if !connection {
 			break
 		}
-		// Known or translated: none of both is what it isn't.
+		// Not of both bits: neither known nor translated.
 		m := ex.Match{Key: []ex.Operand{ex.Of(ex.FieldCTState).And(ex.Number(6)), ex.Of(ex.FieldCTStatus).And(ex.Number(32))},
 			In: &ex.Set{Width: 2, Keys: []ex.Range{number(0), number(0)}}, Not: true}
 		if g.IntN(3) == 0 {
-			// It holds where there is no connection too, for which the model has no words.
+			// It also holds without a connection, which the model can't express.
 			return p("-m conntrack ! --ctstate ESTABLISHED,RELATED,DNAT", ex.Unknown{Text: "conntrack"})
 		}
 		return p("-m conntrack --ctstate ESTABLISHED,RELATED,DNAT", m)
@@ -154,7 +154,7 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 			break
 		}
 		g.sourced = true
-		// A mask that is no prefix.
+		// A mask that isn't a prefix.
 		mask, v := "255.0.0.255", netip.MustParseAddr("20.0.0.1")
 		if f == firewall.IPv6 {
 			mask, v = "ffff::ffff", netip.MustParseAddr("2600::1")
@@ -173,7 +173,7 @@ func (g *generator) extension(t *table, hook string, proto firewall.Protocol) pi
 	return p("-m comment --comment none", ex.NoEffect{Text: "comment"})
 }
 
-// netSet is a look-up in an ipset of networks, perhaps with a part of one taken out again.
+// netSet is a look-up in an ipset of networks, sometimes with a part of one excluded.
 func (g *generator) netSet(f firewall.Family) piece {
 	name := fmt.Sprintf("n%d", len(g.ipsets))
 	g.ipsets = append(g.ipsets, fmt.Sprintf("create %s hash:net family %s", name, inet(f)))
@@ -217,7 +217,7 @@ func (g *generator) portSet(f firewall.Family) piece {
 	return p(fmt.Sprintf("-m set %s--match-set %s src,dst", bang(m), name), m)
 }
 
-// grownSet is the ipset that packets add themselves to.
+// grownSet is the ipset that packets add their sources to.
 func (g *generator) grownSet(f firewall.Family) *ex.Set {
 	name := "g" + word(f)
 	if g.grown == nil {
@@ -281,14 +281,14 @@ func (g *generator) translate(t *table) piece {
 	case 1:
 		return p("-j DNAT --to-destination "+endpointText(d, "8080-8081"), ex.NAT{Family: t.family, Addr: op(ex.Address(d)), Port: op(ex.Number(8080)), PortMax: op(ex.Number(8081))})
 	case 2:
-		// The ports follow their range: 80 becomes 8080.
+		// The port keeps its offset in the range: 80 becomes 8080.
 		base := pick(g, uint64(80), 81, 79)
 		return p("-j DNAT --to-destination "+endpointText(d, fmt.Sprintf("8080-8081/%d", base)),
 			ex.NAT{Family: t.family, Addr: op(ex.Address(d)), Port: op(ex.Number(8080)), PortMax: op(ex.Number(8081)), PortBase: op(ex.Number(base))})
 	case 3:
 		return p(fmt.Sprintf("-j DNAT --to-destination %s-%s", first, last), ex.NAT{Family: t.family, Addr: op(ex.Address(first)), AddrMax: op(ex.Address(last))})
 	case 4:
-		// Of the address only the last bit stays.
+		// Only the last bit of the address stays.
 		x := netip.PrefixFrom(first, first.BitLen()-1).Masked()
 		mask := ex.Ones(first.BitLen()).AndNot(ex.Number(1))
 		o := ex.Of(destField(f)).And(ex.Ones(first.BitLen()).AndNot(mask)).XorWith(ex.Address(x.Addr()))
@@ -297,8 +297,8 @@ func (g *generator) translate(t *table) piece {
 	return p("-j DNAT --to-destination "+d.String(), ex.NAT{Family: t.family, Addr: op(ex.Address(d))})
 }
 
-// disguise draws what is done to sources, which is no concern of who gets through.
-func (g *generator) disguise(t *table) piece {
+// sourceNAT draws a translation of sources, which doesn't affect which sources get through.
+func (g *generator) sourceNAT(t *table) piece {
 	f := g.family4or6(t)
 	a := host4
 	if f == firewall.IPv6 {

@@ -8,7 +8,7 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// readHost reads what the evaluator needs to know of a node.
+// readHost reads a node's exposure.Host.
 func readHost(t testing.TB, n *lab.Node) *exposure.Host {
 	t.Helper()
 	var h *exposure.Host

@@ -27,14 +27,14 @@ type judge struct {
 	proxies   bool // see generator
 	answers   bool // see generator
 	crowded   bool // see generator
-	// lostRoutes: routes lose answers.
+	// lostRoutes: routes stop answers.
 	lostRoutes bool
-	// unanswered are sources to whom answers leave by another interface or not at all: whether their
-	// packets got through can't be seen, but what came back is still too much.
+	// unanswered are sources whose answers leave by another interface or not at all. The test can't
+	// see whether their packets got through, but an answer that arrives still counts.
 	unanswered ex.Ranges
 
 	rulesets, probes, questions, exact, refused, open, undecided, read int
-	blunt                                                              map[string]int // answers less exact than the description's, by view
+	lessExact                                                          map[string]int // answers less exact than the description's, by view
 	dump                                                               *ex.Evaluator  // the rules without their host
 	xt                                                                 string
 	legacyUsed                                                         bool
@@ -59,10 +59,10 @@ func newJudgeOf(t testing.TB, xt string, listen func(n *lab.Node, port uint64)) 
 			listen(n, port)
 		}
 	}
-	return &judge{protocols: []firewall.Protocol{firewall.TCP, firewall.UDP}, t: t, w: w, host: readHost(t, w.Host), xt: xt, blunt: map[string]int{}}
+	return &judge{protocols: []firewall.Protocol{firewall.TCP, firewall.UDP}, t: t, w: w, host: readHost(t, w.Host), xt: xt, lessExact: map[string]int{}}
 }
 
-// load replaces the ruleset; an error is what the tools said.
+// load replaces the ruleset. Its error is the tools' output.
 func (j *judge) load(d *description) error {
 	run := func(stdin, name string, args ...string) error {
 		cmd := j.w.Host.Command(context.Background(), name, args...)
@@ -74,13 +74,13 @@ func (j *judge) load(d *description) error {
 	}
 	script := d.nft()
 	if d.legacy() || j.legacyUsed {
-		// First the flush, which takes away what iptables-nft wrote.
+		// Flush first, which removes what iptables-nft wrote.
 		if err := run("flush ruleset\n", "nft", "-f", "-"); err != nil {
 			return err
 		}
 		script = strings.TrimPrefix(script, "flush ruleset\n")
 		j.legacyUsed = j.xt == "legacy"
-		// No rule may hold a set that is to go.
+		// A set can only be removed once no rule uses it.
 		empty := &description{}
 		for name, f := range map[string]ex.Family{"iptables-": ex.FamilyIPv4, "ip6tables-": ex.FamilyIPv6} {
 			if err := run(empty.save(f), name+j.xt+"-restore"); err != nil {
@@ -108,7 +108,7 @@ type asked struct {
 	views  []bounds
 }
 
-// ask evaluates the questions, and draws the sources to try.
+// ask evaluates the questions, and draws the sources to test.
 func (j *judge) ask(views []view, g *generator) (all []asked, probes []lab.Question, problems []string) {
 	for _, f := range firewall.Families {
 		for _, proto := range j.protocols {
@@ -139,13 +139,13 @@ func (j *judge) ask(views []view, g *generator) (all []asked, probes []lab.Quest
 						}
 						j.read++
 						if !sharp {
-							j.blunt[read.view]++
+							j.lessExact[read.view]++
 							if os.Getenv("PORTGRAVE_BLUNT") != "" {
 								problems = append(problems, fmt.Sprintf("%v %v:%d: %s: certain %v, possible %v, described %v, %v %s", q.Protocol, q.Destination, q.Port, read.view, read.certain, read.possible, told[0].certain, told[0].possible, doubts(read.answer)))
 							}
 						}
 					}
-					if !j.lostRoutes { // which rules alone don't know of
+					if !j.lostRoutes { // which the rules alone don't show
 						told = append(told, j.dumped(q)...)
 					}
 					for _, s := range sources(f, g, edges...) {
@@ -177,10 +177,10 @@ func decider(d ex.Decider) string {
 	return d.Reason
 }
 
-// near are the networks of the world itself: answers to them don't come back to who asks.
+// near are the networks of the world itself. Answers to them don't come back to the sender.
 var near = ex.SourcesOf(firewall.MustPrefixes("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/3", "198.51.100.0/24", "203.0.113.0/24", "10.20.0.0/16", "172.17.0.0/24"), firewall.IPv4)
 
-// far are the IPv6 sources that anybody has.
+// far are the IPv6 sources outside the world.
 var far = ex.SourcesOf(firewall.MustPrefixes("2000::/3"), firewall.IPv6).Minus(ex.SourcesOf(firewall.MustPrefixes("2001:db8::/32"), firewall.IPv6))
 
 func sources(f firewall.Family, g *generator, bounds ...ex.Ranges) []netip.Addr {
@@ -211,7 +211,7 @@ func sources(f firewall.Family, g *generator, bounds ...ex.Ranges) []netip.Addr 
 	return out
 }
 
-// verdicts compares; each string is a disagreement.
+// verdicts compares the answers with the kernel's. Each string is a disagreement.
 func (j *judge) judge(d *description, g *generator) []string {
 	if err := j.load(d); err != nil {
 		j.refused++
@@ -237,7 +237,7 @@ func (j *judge) judge(d *description, g *generator) []string {
 	if len(again) == 0 {
 		return problems
 	}
-	// A probe may have been lost to a full queue: ask once more before saying so.
+	// A probe may have been lost to a full queue: try again before reporting.
 	var retry []lab.Question
 	for _, i := range again {
 		retry = append(retry, probes[i])
@@ -251,8 +251,8 @@ func (j *judge) judge(d *description, g *generator) []string {
 	return append(out, problems...)
 }
 
-// blurred is the model with the order of equal priorities left open: its bounds must hold as well.
-func blurred(d *description) *ex.Ruleset {
+// anyOrder is the model with the order of equal priorities left open. Its bounds must hold too.
+func anyOrder(d *description) *ex.Ruleset {
 	rs := d.model()
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
@@ -264,7 +264,7 @@ func blurred(d *description) *ex.Ruleset {
 	return rs
 }
 
-// wrong tells which views the kernel contradicts.
+// wrong names the views that the kernel contradicts.
 func (j *judge) wrong(a asked, got lab.Answer) string {
 	s := ex.Address(a.source)
 	open := got == lab.Open
@@ -292,7 +292,7 @@ func setting(name string, otherwise int) int {
 	return otherwise
 }
 
-// run judges so many rulesets.
+// run tests a number of rulesets.
 func (j *judge) run(n int) {
 	t := j.t
 	begin, first := time.Now(), setting("PORTGRAVE_SEED", 1)
@@ -311,10 +311,10 @@ func (j *judge) run(n int) {
 			}
 		}
 	}
-	t.Logf("%d rulesets (%d refused by the tools), %d questions (%d exact), %d probes (%d got through, %d undecided), %d answers read (less exact: %v), %v", j.rulesets, j.refused, j.questions, j.exact, j.probes, j.open, j.undecided, j.read, j.blunt, time.Since(begin).Round(time.Second))
+	t.Logf("%d rulesets (%d refused by the tools), %d questions (%d exact), %d probes (%d got through, %d undecided), %d answers read (less exact: %v), %v", j.rulesets, j.refused, j.questions, j.exact, j.probes, j.open, j.undecided, j.read, j.lessExact, time.Since(begin).Round(time.Second))
 }
 
-// defaultRulesets is how many rulesets a test tries: what a minute is enough for.
+// defaultRulesets is how many rulesets a test tries, in about a minute.
 const defaultRulesets = 20
 
 func TestKernelAgrees(t *testing.T) {
@@ -330,8 +330,8 @@ func TestKernelAgrees(t *testing.T) {
 	}
 }
 
-// With source validation, what is routed elsewhere must not come in if it is strict, and what isn't routed at all if it is loose: the way
-// back is part of the answer.
+// Strict source validation drops sources routed by another interface, loose validation drops
+// sources without a route.
 func TestKernelAgreesOnReversePaths(t *testing.T) {
 	for _, mode := range []string{"strict", "loose"} {
 		t.Run(mode, func(t *testing.T) {
@@ -348,7 +348,7 @@ func TestKernelAgreesOnReversePaths(t *testing.T) {
 	}
 }
 
-// shrink leaves out rules for as long as the disagreement stays.
+// shrink removes rules as long as the disagreement stays.
 func (j *judge) shrink(d *description, g *generator, wrong []string) (*description, []string) {
 	deadline := time.Now().Add(40 * time.Second)
 	for n := 0; time.Now().Before(deadline); {

@@ -8,7 +8,8 @@ import (
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// legacyTables draws what iptables writes, for both families. All four tables are there, as a restore makes them.
+// legacyTables draws iptables' tables for both families. All four tables exist, as a restore
+// creates them.
 func (g *generator) legacyTables() []*table {
 	var out []*table
 	for _, f := range []ex.Family{ex.FamilyIPv4, ex.FamilyIPv6} {
@@ -162,7 +163,7 @@ func (g *generator) legacyTarget(t *table, hook, user string) piece {
 	f := g.family4or6(t)
 	if hook == "POSTROUTING" && t.name == "nat" {
 		if g.IntN(2) == 0 {
-			return g.disguise(t)
+			return g.sourceNAT(t)
 		}
 		return p("-m comment --comment nothing", ex.NoEffect{Text: "comment"})
 	}
@@ -186,7 +187,8 @@ func (g *generator) legacyTarget(t *table, hook, user string) piece {
 		return g.proxiedXT(t)
 	}
 	if t.name == "raw" && g.IntN(8) == 0 {
-		// Any template keeps a packet from being untracked later. Zones in one direction, or answers would not find their connection again.
+		// Any template keeps a packet from being untracked later. Zones have one direction, so that
+		// answers find their connection.
 		if g.IntN(2) == 0 {
 			return p("-j CT --ctevents new", ex.Assign{To: ex.FieldCTZone, Value: []ex.Operand{ex.Const(ex.Number(0))}})
 		}

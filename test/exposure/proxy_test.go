@@ -14,7 +14,8 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// listenTransparent listens on TCP, for any address whether it is the node's or not. Nobody accepts: the handshake is all that a probe asks for.
+// listenTransparent listens on TCP for any address, the node's or not. It doesn't accept
+// connections, as probes only need the handshake.
 func listenTransparent(t testing.TB, n *lab.Node, port uint64) {
 	t.Helper()
 	for network, option := range map[string][2]int{"tcp4": {unix.SOL_IP, unix.IP_TRANSPARENT}, "tcp6": {unix.SOL_IPV6, unix.IPV6_TRANSPARENT}} {
@@ -37,8 +38,9 @@ func listenTransparent(t testing.TB, n *lab.Node, port uint64) {
 	}
 }
 
-// Transparent proxies: a rule names the listener and marks the packet, and routing by the mark brings it there. That somebody listens is not the ruleset's
-// to say, so the answer is a maybe there; but what isn't handed over stays certain.
+// Transparent proxies: a rule names the listener and marks the packet, and routing by the mark
+// delivers it. The ruleset doesn't show whether a program listens, so the answer is a maybe for
+// these packets, and certain for others.
 func TestKernelAgreesOnTransparentProxies(t *testing.T) {
 	for _, xt := range []string{"nft", "legacy"} {
 		t.Run("iptables-"+xt, func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// early reports whether a table's chains come before there are connections and routes.
+// early reports whether a table's chains run before conntrack and routing.
 func (t *table) early() bool { return t.ingress || t.family == ex.FamilyNetdev }
 
 // equal is nft's operator for a match.
@@ -20,7 +20,7 @@ func equal(m ex.Match) string {
 	return "== "
 }
 
-// rare draws a condition of nft that isn't seen every day. b is nil in a user chain.
+// rare draws a rarely used condition of nft. b is nil in a user chain.
 func (g *generator) rare(t *table, b *ex.Base) piece {
 	f := g.family(t)
 	w := word(f)
@@ -66,7 +66,7 @@ func (g *generator) rare(t *table, b *ex.Base) piece {
 		m := ex.Match{Key: []ex.Operand{ex.Of(ex.FieldProtocol), ex.Of(ex.FieldDport)},
 			In: &ex.Set{Width: 2, Keys: []ex.Range{number(6), number(80), number(17), number(8080)}}}
 		return p("meta l4proto . th dport { tcp . 80, udp . 8080 }", m)
-	case 18: // nft turns the protocol's byte about here, which does nothing
+	case 18: // nft converts the protocol's byte order here, which has no effect
 		in := &ex.Set{Width: 2, Keys: []ex.Range{number(6), ex.Numbers(80, 90), number(17), ex.Numbers(8000, 9000)}}
 		m := ex.Match{Key: []ex.Operand{ex.Of(ex.FieldProtocol), ex.Of(ex.FieldDport)}, In: in}
 		return p("meta l4proto . th dport { tcp . 80-90, udp . 8000-9000 }", m)
@@ -98,7 +98,7 @@ func (g *generator) rare(t *table, b *ex.Base) piece {
 		return p(fmt.Sprintf("%s dport & 0xfffe %s80", pw, equal(m)), is, m)
 	case 7:
 		if f == firewall.IPv6 {
-			// Extension headers may stand before the transport's.
+			// Extension headers may precede the transport header.
 			return p("ip6 nexthdr "+pw, append(only(t, f), ex.Unknown{Text: "nexthdr"})...)
 		}
 		return p("ip protocol "+pw, append(only(t, f), is)...)
@@ -152,7 +152,8 @@ func (g *generator) rare(t *table, b *ex.Base) piece {
 	return p("counter", ex.NoEffect{Text: "counter"})
 }
 
-// rareTranslation draws a statement of NAT with ranges and maps; the text begins behind "dnat ip to " or "redirect to ".
+// rareTranslation draws a NAT statement with ranges and maps. The text follows "dnat ip to " or
+// "redirect to ".
 func (g *generator) rareTranslation(t *table) (kind, text string, nat ex.NAT) {
 	f := g.family(t)
 	op := func(v ex.Value) *ex.Operand { o := ex.Const(v); return &o }
@@ -171,7 +172,7 @@ func (g *generator) rareTranslation(t *table) (kind, text string, nat ex.NAT) {
 			In: &ex.Set{Width: 1, Keys: []ex.Range{number(80), number(8080)}, Data: []ex.Value{ex.Address(d), ex.Address(first)}, DataWidth: 1}}}
 		return "dnat", fmt.Sprintf("th dport map { 80 : %s, 8080 : %s }", d, first), ex.NAT{Addr: &lookup}
 	}
-	// An address and a port from one map, as those who publish ports write it.
+	// An address and a port from one map, as programs that publish ports write it.
 	d := g.dest(f)
 	set := &ex.Set{Width: 1, Keys: []ex.Range{number(80), number(81)}, Data: []ex.Value{ex.Address(d), ex.Number(8080), ex.Address(first), ex.Number(81)}, DataWidth: 2}
 	column := func(n int) *ex.Operand {
@@ -195,7 +196,7 @@ func (g *generator) proxied(t *table) piece {
 	return p(fmt.Sprintf("%smeta l4proto tcp tproxy %sto :%d meta mark set 1 accept", nf, w, n), s...)
 }
 
-// proxiedXT is iptables' way to do so.
+// proxiedXT is proxied for iptables.
 func (g *generator) proxiedXT(t *table) piece {
 	port := ex.Const(ex.Number(pick(g, ports...)))
 	n, _ := port.Xor.Uint64()

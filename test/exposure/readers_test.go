@@ -13,18 +13,19 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/rulesetfile"
 )
 
-// view is a ruleset as somebody tells it: the generator itself, or a reader that asked the kernel for what was loaded.
+// view is the loaded ruleset from one source: the generator itself, or a reader.
 type view struct {
 	name string
 	e    *ex.Evaluator
 }
 
-// views is every way to know the ruleset that is loaded. The first is the generator's own, the second that with the order of equal
-// priorities left open: what is read must say no more than the one and no less than the other.
+// views are the views of the loaded ruleset. The first is the generator's own, the second the same
+// with the order of equal priorities left open. Readers must be at most as exact as the first and
+// at least as exact as the second.
 func (j *judge) views(d *description) []view {
 	out := []view{
 		{"the description", ex.NewEvaluator(d.model(), j.host)},
-		{"the description without order", ex.NewEvaluator(blurred(d), j.host)},
+		{"the description without order", ex.NewEvaluator(anyOrder(d), j.host)},
 	}
 	var rules *ex.Ruleset
 	var host *ex.Host
@@ -42,7 +43,7 @@ func (j *judge) views(d *description) []view {
 	}
 	out = append(out, view{"what the kernel says", ex.NewEvaluator(rules, host)})
 	listing := withDevices(j, d, j.w.Host.Run("nft", "-j", "list", "ruleset"))
-	// iptables-nft's rules have no options here: nearly all of it is unknown, which takes its time.
+	// Rules of iptables-nft have no options here, so nearly all is unknown, which is slow.
 	if !d.legacy() || j.xt == "nft" && d.seed%8 == 0 {
 		out = append(out, j.files(d, host, rulesetfile.File{Name: "nft.json", Text: strings.NewReader(listing)}))
 	}
@@ -68,7 +69,7 @@ func (j *judge) files(d *description, host *ex.Host, files ...rulesetfile.File) 
 	var names []string
 	files = slices.DeleteFunc(files, func(f rulesetfile.File) bool {
 		r, ok := f.Text.(*strings.Reader)
-		return ok && r.Len() == 0 // there are no ipsets
+		return ok && r.Len() == 0 // without ipsets
 	})
 	for _, f := range files {
 		names = append(names, f.Name)
@@ -80,7 +81,7 @@ func (j *judge) files(d *description, host *ex.Host, files ...rulesetfile.File) 
 	return view{strings.Join(names, ", "), ex.NewEvaluator(rules, host)}
 }
 
-// withDevices adds the devices of chains at ingress, which nft prints from 1.0.7 on.
+// withDevices adds the devices of ingress chains, which nft prints since 1.0.7.
 func withDevices(j *judge, d *description, listing string) string {
 	return edit(j, listing, func(kind string, x map[string]any) bool {
 		for _, t := range d.tables {
@@ -94,7 +95,8 @@ func withDevices(j *judge, d *description, listing string) string {
 	})
 }
 
-// withoutCompat is nft's listing without what iptables-nft has written, which its own save tells better.
+// withoutCompat is nft's listing without the tables of iptables-nft, which iptables-nft-save prints
+// in full.
 func withoutCompat(j *judge, listing string) string {
 	return edit(j, listing, func(kind string, x map[string]any) bool {
 		name := x["table"]
@@ -106,7 +108,7 @@ func withoutCompat(j *judge, listing string) string {
 	})
 }
 
-// edit goes through the objects of a listing of nft and keeps some.
+// edit filters and changes the objects of nft's listing.
 func edit(j *judge, listing string, keep func(kind string, x map[string]any) bool) string {
 	var list struct {
 		Nftables []map[string]map[string]any `json:"nftables"`
@@ -129,15 +131,15 @@ func edit(j *judge, listing string, keep func(kind string, x map[string]any) boo
 	return string(out)
 }
 
-// bounds is what a view says of a question.
+// bounds is a view's answer to a question.
 type bounds struct {
 	view              string
 	certain, possible ex.Ranges
 	answer            ex.Answer
 }
 
-// compare tells where a reader's answer contradicts the description's; "" if it doesn't. sharp reports whether it is as exact as the description's, at
-// least as the one without order.
+// compare describes where a reader's answer contradicts the description's; "" if it doesn't. sharp
+// reports whether it is as exact as the description's without a known order, or more.
 func compare(described, unordered, read bounds) (problem string, sharp bool) {
 	exact := func(than bounds) bool {
 		return than.certain.Minus(read.certain).Empty() && read.possible.Minus(than.possible).Empty()

@@ -7,7 +7,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// table is a table as a model and as text, from one description.
+// table is a table, as model and as text.
 type table struct {
 	legacy  bool // x_tables, else nft
 	ingress bool // of inet, with chains at ingress only
@@ -26,7 +26,7 @@ type chain struct {
 	rules []*rule
 }
 
-// rule is one rule twice.
+// rule is a rule, as model and as text.
 type rule struct {
 	model []exposure.Statement
 	text  string
@@ -53,7 +53,7 @@ func (d *description) model() *exposure.Ruleset {
 			if c.base != nil {
 				b := *c.base
 				rank--
-				b.Rank, b.RankKnown = rank, true // what was registered last runs first
+				b.Rank, b.RankKnown = rank, true // the chain registered last runs first
 				mc.Base = &b
 			}
 			for i, r := range c.rules {
@@ -92,11 +92,12 @@ func (d *description) nft() string {
 	return b.String()
 }
 
-// builtin are the chains whose policies a restore leaves as they were unless it names them.
+// builtin are the chains whose policies a restore keeps unless it names them.
 var builtin = map[string][]string{"raw": {"PREROUTING", "OUTPUT"}, "mangle": {"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"},
 	"nat": {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"}, "filter": {"INPUT", "FORWARD", "OUTPUT"}}
 
-// save is the x_tables of a family in the form of iptables-save; every table is there, so that none of an earlier ruleset stays.
+// save prints the x_tables of a family in the form of iptables-save. It has every table, so that no
+// table of an earlier ruleset stays.
 func (d *description) save(f exposure.Family) string {
 	var b strings.Builder
 	for _, name := range []string{"raw", "mangle", "nat", "filter"} {
@@ -135,7 +136,7 @@ func (d *description) legacy() bool {
 	return false
 }
 
-// without is the description without one rule; nil if there are not so many.
+// without is the description without one rule; nil if it has fewer rules.
 func (d *description) without(n int) *description {
 	out := &description{seed: d.seed, ipsets: d.ipsets}
 	found := false

@@ -6,8 +6,9 @@ import (
 	ex "github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// A connection's template, which any CT target attaches, keeps a packet from being untracked by a later rule. The other way about nft has an
-// untracked packet tracked again, and x_tables doesn't; the evaluator leaves that open.
+// A template, which any CT target attaches, keeps later rules from untracking the packet. In the
+// opposite order, nft tracks an untracked packet again, and x_tables doesn't; the evaluator leaves
+// that open.
 func TestKernelAgreesOnTemplates(t *testing.T) {
 	zone := func(text string, n uint64) *rule {
 		return &rule{[]ex.Statement{ex.Assign{To: ex.FieldCTZone, Value: []ex.Operand{ex.Const(ex.Number(n))}}}, text}

@@ -19,7 +19,8 @@ import (
 	"github.com/portgrave/portgrave/test/lab"
 )
 
-// Attributes of a trace message and its types (enum nft_trace_attributes, nft_trace_types, include/uapi/linux/netfilter/nf_tables.h), and its group.
+// Attributes of a trace message and its types (enum nft_trace_attributes, nft_trace_types,
+// include/uapi/linux/netfilter/nf_tables.h), and its group.
 const (
 	traceTable      = 1
 	traceChain      = 2
@@ -36,7 +37,8 @@ const (
 	msgTrace   = 17 // NFT_MSG_TRACE
 )
 
-// trace is what the kernel says of one packet: a line for each rule that matched to its end, and each policy.
+// trace is the kernel's trace of one packet: a line for each rule that matched to its end, and for
+// each policy.
 type trace struct {
 	network, transport []byte
 	lines              []string
@@ -150,7 +152,7 @@ func (x *trace) from() (netip.Addr, uint16) {
 	return netip.Addr{}, 0
 }
 
-// handles gives the model's rules the kernel's handles.
+// handles sets the kernel's handles on the model's rules.
 func handles(t testing.TB, n *lab.Node, rs *ex.Ruleset) {
 	var list struct {
 		Nftables []struct {
@@ -183,7 +185,7 @@ func handles(t testing.TB, n *lab.Node, rs *ex.Ruleset) {
 	}
 }
 
-// path is the way that the evaluator tells, as lines of a trace; false if it isn't sure of it.
+// path is the evaluator's path as lines of a trace. It is false if the path isn't certain.
 func path(t testing.TB, e *ex.Evaluator, q ex.Question, source netip.Addr) (lines []string, known bool) {
 	x, err := e.Explain(q, source)
 	if err != nil {
@@ -192,7 +194,7 @@ func path(t testing.TB, e *ex.Evaluator, q ex.Question, source netip.Addr) (line
 	known = true
 	for _, s := range x.Steps {
 		if s.Reply {
-			continue // an answer isn't traced
+			continue // answers aren't traced
 		}
 		known = known && s.Way == 0 && s.Match != ex.Maybe
 		switch {
@@ -206,7 +208,7 @@ func path(t testing.TB, e *ex.Evaluator, q ex.Question, source netip.Addr) (line
 	return lines, known
 }
 
-// The evaluator's path is the kernel's, rule for rule.
+// The evaluator's path equals the kernel's, rule by rule.
 func TestKernelTracesTheSamePath(t *testing.T) {
 	j := newJudge(t, "nft")
 	j.host = readHost(t, j.w.Host)
@@ -216,7 +218,7 @@ func TestKernelTracesTheSamePath(t *testing.T) {
 		g := newGenerator(seed)
 		d := g.description(seed)
 		d.tables = slices.DeleteFunc(d.tables, func(t *table) bool { return t.legacy })
-		// What comes from outside is traced from the first hook on.
+		// Packets from outside are traced from the first hook on.
 		d.tables = append([]*table{{family: ex.FamilyNetdev, name: "trace", chains: []*chain{{name: "on", hook: `ingress device "eth0"`,
 			base:  &ex.Base{Hook: ex.HookIngress, Priority: -500, Devices: []string{"eth0"}, Policy: ex.VerdictAccept},
 			rules: []*rule{{[]ex.Statement{ex.NoEffect{Text: "meta nftrace set 1"}}, "meta nftrace set 1"}}}}}}, d.tables...)
@@ -225,7 +227,7 @@ func TestKernelTracesTheSamePath(t *testing.T) {
 		}
 		rs := d.model()
 		handles(t, j.w.Host, rs)
-		// The reader's rules have the kernel's handles of themselves.
+		// The reader's rules already have the kernel's handles.
 		views := []view{{"the description", ex.NewEvaluator(rs, j.host)}, j.views(d)[2]}
 		tr := newTracer(t, j.w.Host)
 		var questions []ex.Question

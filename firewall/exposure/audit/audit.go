@@ -19,32 +19,32 @@ type Input struct {
 	Rules   *exposure.Ruleset
 	Host    *exposure.Host
 	Sockets sockets.Snapshot
-	// IPVS are its services on this host.
+	// IPVS are the services of IPVS on this host.
 	IPVS []ipvs.Service
-	// Enter reads the rules and the host of another namespace, by inode; nil: what becomes of packets
-	// in there isn't followed.
+	// Enter reads the rules and the host of another namespace, by inode. If nil, packets aren't
+	// followed into other namespaces.
 	Enter func(inode uint64) (*exposure.Ruleset, *exposure.Host, error)
-	// Policy is what is declared, with leases; nil: nothing is.
+	// Policy is what is declared, with leases; nil if nothing is.
 	Policy *firewall.State
-	// Written is the policy without leases, whose ends are no findings; nil: as Policy.
+	// Written is the policy without leases, whose ends aren't findings; nil: as Policy.
 	Written *firewall.State
-	// Wants is what the policy holds services to, by name.
+	// Wants is what the policy requires of services, by name.
 	Wants map[string]Wants
-	// Prober tries services; nil tries none.
+	// Prober tests services; nil: none is tested.
 	Prober Prober
-	// Workers is how many questions are asked at a time; 0: as many as there are processors. With 1
-	// everything is done by the caller's goroutine.
+	// Workers is how many questions are asked at a time; 0: one for each processor. With 1, the
+	// caller's goroutine does everything.
 	Workers int
 	Now     time.Time
 }
 
-// Wants is what the policy holds a service to beyond who may reach it.
+// Wants is what the policy requires of a service besides who may reach it.
 type Wants struct {
 	TLS    bool
 	Health string // path of a health check
 }
 
-// Prober tries a service of this host. Its errors are the findings: nil is fine.
+// Prober tests a service of this host. Its errors become findings.
 type Prober interface {
 	TLS(ctx context.Context, at netip.AddrPort) error
 	Health(ctx context.Context, at netip.AddrPort, path string, tls bool) error
@@ -72,7 +72,7 @@ func Run(ctx context.Context, in Input) (Report, error) {
 	if in.Written == nil {
 		a.Written = in.Policy
 	}
-	a.look()
+	a.collectHost()
 	answers := a.askAll(ctx)
 	if err := ctx.Err(); err != nil {
 		return Report{}, err
@@ -82,7 +82,7 @@ func Run(ctx context.Context, in Input) (Report, error) {
 	}
 	a.translations()
 	a.ipvs()
-	a.absent()
+	a.servicesWithoutListener()
 	a.endings()
 	a.probe(ctx)
 	a.finish()
@@ -91,23 +91,24 @@ func Run(ctx context.Context, in Input) (Report, error) {
 
 type auditor struct {
 	Input
-	evaluator *exposure.Evaluator
-	believed  *exposure.Evaluator // the rules without translations; made when it is needed
-	budget    *exposure.Budget    // of all questions that are still to be asked
-	shared    *shared
-	index     *firewall.Index // of Policy; made when it is needed
-	// namespaces are the others that packets are forwarded to.
+	evaluator    *exposure.Evaluator
+	untranslated *exposure.Evaluator // the rules without translations; nil until needed
+	budget       *exposure.Budget    // for all remaining questions
+	shared       *shared
+	index        *firewall.Index // of Policy; nil until needed
+	// namespaces are the other namespaces that packets are forwarded to.
 	namespaces *namespaces
 
 	listeners  []sockets.Listener // of this namespace
 	interfaces []exposure.Interface
 	addresses  map[firewall.Family][]netip.Addr // of the host, without loopback
-	present    map[portKey]bool                 // ports behind which somebody is
-	loopback   map[portKey]string               // ports on which somebody listens for this host alone
-	unroutable sources                          // martians, and the host's own
+	present    map[portKey]bool                 // ports that a program or IPVS takes packets for
+	// ports that a program listens on for this host only
+	loopback   map[portKey]string
+	unroutable sources // martians, and the host's own
 	report     Report
 	assumed    map[string]bool
-	// bound are what the sockets of rows are bound to, by the rows' indexes, where the rows are about
+	// bound is the address that a row's socket is bound to, by the row's index, for rows about
 	// single addresses.
 	bound map[int]string
 }
@@ -117,12 +118,11 @@ type portKey struct {
 	port     uint16
 }
 
-// maxHeld is how many addresses that are there for IPVS alone are looked at as addresses of the
-// host.
+// maxHeld is the most addresses held for IPVS alone that count as addresses of the host.
 const maxHeld = 16
 
-// look notes what the host has.
-func (a *auditor) look() {
+// collectHost collects the host's interfaces, addresses and listeners.
+func (a *auditor) collectHost() {
 	a.listeners = a.Sockets.Current()
 	a.namespaces = newNamespaces(a.Input)
 	a.addresses, a.present, a.assumed = map[firewall.Family][]netip.Addr{}, map[portKey]bool{}, map[string]bool{}
@@ -151,7 +151,8 @@ func (a *auditor) look() {
 			continue // no packet arrives there
 		}
 		if master := a.Host.ByIndex(i.Master); i.Up &&
-			(master == nil || master.Kind == "vrf") { // a bridge's port hands its packets to the bridge
+			// a port of a bridge hands its packets to the bridge
+			(master == nil || master.Kind == "vrf") {
 			a.interfaces = append(a.interfaces, i)
 		}
 	}
@@ -174,7 +175,7 @@ func (a *auditor) look() {
 	)
 }
 
-// families are those in which a listener takes packets on this host.
+// families are the IP versions of the packets that a listener takes on this host.
 func (a *auditor) families(l sockets.Listener) (out []firewall.Family) {
 	for _, f := range firewall.Families {
 		takes := l.Address.Is4() == (f == firewall.IPv4)
@@ -218,7 +219,8 @@ func (a *auditor) listener(l sockets.Listener, answers [][]part) {
 			families := p.families
 			x := exposureOf(l, i.Name)
 			if l.Loopback() &&
-				p.possible.empty() { // not meant for anybody outside: what the policy opens isn't kept from them by a rule
+				// not meant for outside, so a rule doesn't block what the policy opens
+				p.possible.empty() {
 				a.loopback[k] = x.Process
 				families = nil
 			}
@@ -246,8 +248,9 @@ func (a *auditor) boundTo(l sockets.Listener) []netip.Addr {
 	return all
 }
 
-// reachSocket asks who gets to a socket by an interface. A wildcard socket is asked about with the
-// destination left open; only if rules tell destinations apart, with the host's addresses.
+// reachSocket asks which sources get to a socket by an interface. For a wildcard socket the
+// destination is left open, unless rules distinguish destinations: then each of the host's
+// addresses is asked about.
 func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Family) []part {
 	q := exposure.Question{Family: f, Protocol: l.Protocol, Interface: iface, Port: l.Port}
 	mine := func(p exposure.Piece) bool {
@@ -255,7 +258,7 @@ func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Famil
 			return false
 		}
 		if p.Target == (netip.AddrPort{}) {
-			return true // something unknown may have changed it to anything
+			return true // something unknown may have changed it
 		}
 		if !p.Target.Addr().IsValid() {
 			return p.Target.Port() == l.Port
@@ -281,7 +284,7 @@ func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Famil
 			here = append(here, at)
 			continue
 		}
-		q.Destination = at // where IPVS takes the packets, its service has the row
+		q.Destination = at // where IPVS takes the packets, the row is its service's
 		elsewhere = elsewhere.union(a.askHere(q, mine).elsewhere)
 	}
 	parts := a.partsOf(q, here, func(q exposure.Question) reach { return a.askHere(q, mine) })
@@ -291,7 +294,7 @@ func (a *auditor) reachSocket(l sockets.Listener, iface string, f firewall.Famil
 	return parts
 }
 
-// askHere asks who gets to a socket of this host. What IPVS takes gets through to something else.
+// askHere asks which sources get to a socket of this host. Packets that IPVS takes go elsewhere.
 func (a *auditor) askHere(q exposure.Question, picks func(exposure.Piece) bool) reach {
 	r := a.ask(a.evaluator, q, picks)
 	if a.servedByIPVS(q.Protocol, q.Destination, q.Port) {
@@ -331,7 +334,7 @@ func (a *auditor) finish() {
 	})
 	slices.SortStableFunc(a.report.Findings, func(x, y Finding) int {
 		return cmp.Or(
-			cmp.Compare(slices.Index(gravity, x.Kind), slices.Index(gravity, y.Kind)),
+			cmp.Compare(slices.Index(kindSeverity, x.Kind), slices.Index(kindSeverity, y.Kind)),
 			cmp.Compare(x.Port, y.Port),
 			cmp.Compare(x.Protocol, y.Protocol),
 		)

@@ -20,7 +20,7 @@ import (
 	"github.com/portgrave/portgrave/policy"
 )
 
-// A host with an interface to the world, one to containers, and whatever rules a test gives.
+// A host with an interface to the world, one to containers, and the rules of a test.
 func world() *exposure.Host {
 	p := netip.MustParsePrefix
 	h := &exposure.Host{IPForward: true, Interfaces: []exposure.Interface{
@@ -142,8 +142,8 @@ func state(t *testing.T, document string) *firewall.State {
 	return &c.State
 }
 
-// told is a report in short: "tcp/80 eth0 nginx 0.0.0.0/0 ok".
-func told(r Report) (rows, findings []string) {
+// summaryOf is a report in short form: "tcp/80 eth0 nginx 0.0.0.0/0 ok".
+func summaryOf(r Report) (rows, findings []string) {
 	for _, x := range r.Exposures {
 		s := fmt.Sprintf(
 			"%s/%d %s %s %s",
@@ -292,11 +292,11 @@ func TestAudit(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, findings := told(r)
+			got, findings := summaryOf(r)
 			if diff := cmp.Diff(tt.rows, got); diff != "" {
 				t.Errorf("rows (-want +got):\n%s", diff)
 			}
-			// A finding's sources may be many: their first is enough here.
+			// Only the first of a finding's sources is compared.
 			for i, f := range findings {
 				if n := strings.Index(f, ",1"); n > 0 && strings.Count(f, ",") > 2 {
 					findings[i] = f[:strings.Index(f, ",")]
@@ -316,7 +316,7 @@ func (p fakeProber) Health(_ context.Context, at netip.AddrPort, path string, tl
 	return p[fmt.Sprintf("health %s%s %v", at, path, tls)]
 }
 
-func TestServicesAreHeldToTLSAndHealth(t *testing.T) {
+func TestServicesAreProbedForTLSAndHealth(t *testing.T) {
 	in := Input{
 		Rules:   rules(t, ""),
 		Host:    world(),
@@ -336,7 +336,7 @@ func TestServicesAreHeldToTLSAndHealth(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rows, _ := told(r)
+	rows, _ := summaryOf(r)
 	want := []string{
 		"tcp/443 eth0 web 0.0.0.0/0 no-tls",
 		"tcp/443 br0 web 0.0.0.0/0 no-tls",
@@ -409,8 +409,8 @@ func TestPublishedPortsAreFound(t *testing.T) {
 	}
 }
 
-// A port may be published at some of the host's addresses; the row names them, and the policy is
-// asked about them alone.
+// A port may be published at some of the host's addresses. The row names them, and only they are
+// compared with the policy.
 func TestPublishedAtAnAddress(t *testing.T) {
 	for rule, want := range map[string]string{
 		"-p tcp --dport 8080":                             "* ok",
@@ -445,9 +445,8 @@ func TestPublishedAtAnAddress(t *testing.T) {
 	}
 }
 
-// Where a rule that can't be followed may change the destination, the target's own address may be
-// reached too.
-func TestDoorsBehindRulesThatAreNotKnown(t *testing.T) {
+// Where an unknown rule may change the destination, sources may reach the target's own address too.
+func TestDirectTargetsBehindUnknownRules(t *testing.T) {
 	for extra, want := range map[string]string{"": "certain", "-A FORWARD -j FROBNICATE\n": "possible"} {
 		r, err := Run(context.Background(), Input{
 			Rules: rules(t, "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -d 198.51.100.10/32 -p tcp --dport 8080 -j DNAT "+

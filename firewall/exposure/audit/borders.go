@@ -5,8 +5,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// startsOf are the ports from which on some rule, or something else that is told, says another thing than of the port before. nil: each port may be a matter of its
-// own, since a rule computes with ports.
+// startsOf marks the ports at which rules, or the given ranges, begin to differ from the port
+// before. It is nil if a rule computes with ports, so that each port may differ.
 func startsOf(rs *exposure.Ruleset, told []firewall.PortRange) []bool {
 	b := bordersOf(rs, told, 0)
 	if b.computed || b.raw {
@@ -15,7 +15,8 @@ func startsOf(rs *exposure.Ruleset, told []firewall.PortRange) []bool {
 	return b.starts
 }
 
-// bordersOf finds where the ports of a protocol begin that are told apart; 0: of any.
+// bordersOf finds where the ranges of ports begin that rules distinguish, for a protocol; 0: for
+// any.
 func bordersOf(rs *exposure.Ruleset, told []firewall.PortRange, p firewall.Protocol) borders {
 	b := borders{starts: make([]bool, 1<<16+1)}
 	for _, r := range told {
@@ -36,7 +37,7 @@ func bordersOf(rs *exposure.Ruleset, told []firewall.PortRange, p firewall.Proto
 	return b
 }
 
-// ofAnother reports whether a rule is about other protocols.
+// ofAnother reports whether a rule is about other protocols only.
 func ofAnother(r *exposure.Rule, p firewall.Protocol) bool {
 	for _, s := range r.Statements {
 		m, is := s.(exposure.Match)
@@ -52,13 +53,14 @@ func ofAnother(r *exposure.Rule, p firewall.Protocol) bool {
 }
 
 type borders struct {
-	// protocols tells from which numbers on rules say another thing of a packet's protocol, and
-	// protocolComputed that they do more than look it up.
+	// protocols marks the protocol numbers at which rules begin to differ. protocolComputed: rules
+	// compute with the protocol.
 	protocols        [256]bool
 	protocolComputed bool
 	starts           []bool
 	computed         bool
-	raw              bool // a rule reads bytes where the port may be, which the evaluator takes for unknown
+	// a rule reads bytes that may be the port, which the evaluator takes as unknown
+	raw bool
 }
 
 func (b *borders) statement(s exposure.Statement) {
@@ -87,7 +89,7 @@ func (b *borders) statement(s exposure.Statement) {
 	}
 }
 
-// lookup notes where the ranges of ports in a set begin and end.
+// lookup records where the ranges of ports in a set begin and end.
 func (b *borders) lookup(key []exposure.Operand, in *exposure.Set) {
 	for i, o := range key {
 		plain := o.Shift == 0 && o.Clear == (exposure.Value{}) && o.Xor == (exposure.Value{})
@@ -120,7 +122,8 @@ func (b *borders) lookup(key []exposure.Operand, in *exposure.Set) {
 	}
 }
 
-// operand notes a value that is computed from a port, or may be. A map that is looked up by a port is borders like any set.
+// operand records a value that is, or may be, computed from a port. A map looked up by a port adds
+// borders like any set.
 func (b *borders) operand(o exposure.Operand) {
 	if o.Lookup != nil {
 		b.lookup(o.Lookup.Key, o.Lookup.In)
@@ -131,9 +134,8 @@ func (b *borders) operand(o exposure.Operand) {
 	b.raw = b.raw || o.Field == exposure.FieldRaw && mayReadPort(o.Raw)
 }
 
-// mayReadPort reports whether bytes that a rule reads by their place may be those of the port: bits 16
-// to 31 of the transport header, which begins behind at least 20 bytes of IP (RFC 791), and these
-// behind at least 14 of Ethernet.
+// mayReadPort reports whether bytes that a rule reads by their offset may be the port: bits 16 to
+// 31 of the transport header, which follows at least 20 bytes of IP (RFC 791) and 14 of Ethernet.
 func mayReadPort(r exposure.Raw) bool {
 	end := r.Offset + r.Bits
 	switch r.Base {
@@ -149,8 +151,8 @@ func mayReadPort(r exposure.Raw) bool {
 	return true
 }
 
-// ofProtocol reports whether an operand may be the protocol: also by its place, byte 9 of an IPv4
-// header or byte 6 of an IPv6 header.
+// ofProtocol reports whether an operand may be the protocol, including by its offset: byte 9 of an
+// IPv4 header or byte 6 of an IPv6 header.
 func ofProtocol(o exposure.Operand) bool {
 	switch o.Field {
 	case exposure.FieldProtocol, exposure.FieldCTProtocol:
@@ -172,10 +174,11 @@ func (b *borders) protocol(r exposure.Range) {
 	}
 }
 
-// ofPort reports whether a field may be the port: in an answer it is the source port.
+// ofPort reports whether a field may be the port; in an answer, the source port is.
 func ofPort(f exposure.Field) bool {
 	switch f {
-	case exposure.FieldDport, exposure.FieldSport, exposure.FieldCTOrigDport, exposure.FieldCTReplySport:
+	case exposure.FieldDport, exposure.FieldSport, exposure.FieldCTOrigDport,
+		exposure.FieldCTReplySport:
 		return true
 	}
 	return false

@@ -6,17 +6,17 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// declaration is what the policy says of a port.
+// declaration is what the policy says about a port.
 type declaration struct {
-	// governed: the policy decides about the port, since a service lists it, or since it refuses
-	// what none lists.
+	// governed: the policy decides about the port, because a service lists it or because it refuses
+	// unlisted ports.
 	governed bool
-	service  string // that lists it here, or else anywhere; "" if none does
+	service  string // the service that lists it here, or else anywhere; "" if none does
 	allowed  firewall.Prefixes
 }
 
-// declared is what the policy says of a port on an interface ("" for any), for packets to some of
-// the host's addresses (none: to any). Without a policy that is nothing.
+// declared is what the policy says about a port on an interface ("" for any), for packets to some
+// of the host's addresses (none: to any). Without a policy that is nothing.
 func (a *auditor) declared(
 	p firewall.Protocol,
 	port uint16,

@@ -1,17 +1,21 @@
-// Package audit says who can really reach each port of a host, compares that with the policy, and names what doesn't fit.
+// Package audit finds which sources can reach each port of a host, compares that with the policy,
+// and reports mismatches.
 //
 //	sockets ──────────┐                                   ┌─▶ exposures: a row for each port, interface and who is behind it
 //	translations ─────┼─▶ questions ─▶ Evaluator ─▶ judge ┤
 //	policy (State) ───┘                                   └─▶ findings
 //
-// A question is asked for each listening socket and each interface that packets can come in by, and for each port that a
-// translation (DNAT, redirect) takes somewhere, whether or not anybody listens on it here: ports published for containers have no socket.
-// The answers have two bounds, the sources that surely get through and those that possibly do; a finding that
-// somebody gets in where he shouldn't counts the possible ones, one that somebody is kept out the certain ones, so that doubt never hides a hole.
+// It asks a question for each listening socket and each interface that packets can come in by, and
+// for each port that a translation (DNAT, redirect) sends elsewhere, with or without a socket:
+// ports published for containers have none. Answers have two bounds, the sources that certainly and
+// those that possibly get through. Findings of sources that shouldn't get in use the possible ones,
+// findings of blocked sources the certain ones, so doubt never hides a hole.
 //
-// A source gets through to a port of TCP or SCTP if it is answered: what loses the answer keeps it out. A packet of another
-// protocol is in all the same, so there a lost answer takes it from the certain sources alone.
+// A source gets through to a TCP or SCTP port only if it gets an answer. Packets of other protocols
+// take effect without an answer, so there a lost answer only removes the source from the certain
+// ones.
 //
-// The package is pure: whoever calls it has read rules, host and sockets. It never asks a network, with one exception that is passed in: the
-// Prober, which holds services to the TLS and the health check that the policy wants of them.
+// The package is pure: its callers read rules, host and sockets. It never uses the network, except
+// through the Prober that callers pass in, which tests the TLS and health checks that the policy
+// requires.
 package audit

@@ -11,16 +11,16 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
 
-// end is what comes of a packet at one of its targets.
+// end is the outcome of a packet at one of its targets.
 type end struct {
 	target   exposure.Target
-	to       string // the port, and where it goes if that is somewhere else
+	to       string // the port, and where its packets go if that is elsewhere
 	reason   Reason
 	listener *exposure.Listener
 	summary  string
 }
 
-// targetAt is a target's address and port: those that were dialled where nothing else is known.
+// targetAt is a target's address and port, or the dialled ones if nothing else is known.
 func targetAt(t exposure.Target, p Packet) netip.AddrPort {
 	switch {
 	case t.At.IsValid():
@@ -31,7 +31,7 @@ func targetAt(t exposure.Target, p Packet) netip.AddrPort {
 	return netip.AddrPortFrom(p.Destination, p.Port)
 }
 
-// endOf concludes about one target.
+// endOf decides the outcome at one target.
 func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 	e := end{target: *t, to: port}
 	at := targetAt(*t, p)
@@ -83,7 +83,7 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 	case len(inside) > 0:
 		e.boundTo(inside, p, at, " in "+a.namespaces.at(at.Addr()).name)
 	case p.Protocol.HasPorts() && e.listener == nil && known:
-		e.unheard(a, p, at, elsewhere)
+		e.withoutListener(a, p, at, elsewhere)
 	case lost == exposure.Yes:
 		e.reason, e.summary = ReplyLost, fmt.Sprintf(
 			"packets of %s get in to %s, %s, and the answers are lost: %s; %s",
@@ -98,19 +98,20 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 			strings.Join(on, "; "),
 		)
 	default:
-		e.reason, e.summary = Connects, e.gets(p, by, elsewhere)
+		e.reason, e.summary = Connects, e.reached(p, by, elsewhere)
 		if out := t.Replies.Interface; out != "" && out != p.Interface {
 			e.summary += fmt.Sprintf(
 				"; the answer leaves by %s, though the packet comes by %s: a router there may refuse it",
-				out, p.Interface,
+				out,
+				p.Interface,
 			)
 		}
 	}
 	return e
 }
 
-// gets says that the packet gets to somebody, and the answer back.
-func (e *end) gets(p Packet, by string, elsewhere bool) string {
+// reached describes that the packet arrives and whether the answer comes back.
+func (e *end) reached(p Packet, by string, elsewhere bool) string {
 	switch {
 	case !p.Protocol.HasPorts():
 		return fmt.Sprintf(
@@ -152,9 +153,13 @@ func wordsOf(list []exposure.Decision) (words []string) {
 	return words
 }
 
-// takersHere are the listeners of this host that take packets for an address of it. TCP and SCTP
-// answer nothing that was sent to a broadcast address (tcp_conn_request, sctp_rcv).
-func (a *auditor) takersHere(p firewall.Protocol, at netip.AddrPort, iface string) []sockets.Listener {
+// takersHere are the listeners of this host that take packets for one of its addresses. TCP and
+// SCTP don't answer packets to a broadcast address (tcp_conn_request, sctp_rcv).
+func (a *auditor) takersHere(
+	p firewall.Protocol,
+	at netip.AddrPort,
+	iface string,
+) []sockets.Listener {
 	if p != firewall.UDP && a.isBroadcast(at.Addr()) {
 		return nil
 	}
@@ -167,7 +172,7 @@ func (a *auditor) isBroadcast(address netip.Addr) bool {
 	})
 }
 
-// enter follows a packet that the host forwards to a namespace that is known, and its answer.
+// enter follows a packet that the host forwards to a known namespace, and its answer.
 func (a *auditor) enter(t *exposure.Target, p Packet, target netip.AddrPort) {
 	at := a.namespaces.at(target.Addr())
 	if at == nil || a.namespaces.enter == nil {
@@ -176,7 +181,7 @@ func (a *auditor) enter(t *exposure.Target, p Packet, target netip.AddrPort) {
 	own := exposure.NewRanges(exposure.One(exposure.Address(p.From)))
 	answer := exposure.Answer{
 		Question: exposure.Question{Family: familyOf(p.From), Protocol: p.Protocol},
-		Pieces: a.into(exposure.Piece{
+		Pieces: a.followInto(exposure.Piece{
 			Sources: own, Outcome: exposure.Forwarded, Target: target, Translated: true,
 			Rewritten: t.Rewritten, Out: t.Out,
 		}, at, p.Protocol),
@@ -190,7 +195,8 @@ func (a *auditor) enter(t *exposure.Target, p Packet, target netip.AddrPort) {
 		t.Replies.Unknowns = unknownsOf(answer)
 		return
 	}
-	if r := there[0].Replies; r.Lost == exposure.Yes || r.Lost == exposure.Maybe && t.Replies.Lost == exposure.No {
+	if r := there[0].Replies; r.Lost == exposure.Yes ||
+		r.Lost == exposure.Maybe && t.Replies.Lost == exposure.No {
 		r.Interface = t.Replies.Interface
 		r.LostBy.Reason = strings.Replace(
 			r.LostBy.Reason, exposure.NoRouteBack, "no route to "+p.From.String(), 1)
@@ -209,9 +215,9 @@ func unknownsOf(a exposure.Answer) (out []exposure.Decision) {
 	return out
 }
 
-// unheard concludes about a target at which nobody listens: of this host, or of a namespace that is
-// known.
-func (e *end) unheard(a *auditor, p Packet, at netip.AddrPort, elsewhere bool) {
+// withoutListener decides the outcome at a target without a listener, of this host or of a known
+// namespace.
+func (e *end) withoutListener(a *auditor, p Packet, at netip.AddrPort, elsewhere bool) {
 	var bound []sockets.Listener
 	for _, l := range a.listeners {
 		if l.Protocol == p.Protocol && l.Port == at.Port() {
@@ -236,7 +242,7 @@ func (e *end) unheard(a *auditor, p Packet, at netip.AddrPort, elsewhere bool) {
 	}
 }
 
-// boundTo concludes about a target at which programs are bound to other addresses.
+// boundTo decides the outcome at a target whose programs are bound to other addresses.
 func (e *end) boundTo(bound []sockets.Listener, p Packet, at netip.AddrPort, there string) {
 	e.reason, e.summary = BoundElsewhere, fmt.Sprintf(
 		"the rules let %s through to %s, but nobody listens on %s%s: %s",
@@ -248,9 +254,10 @@ func (e *end) boundTo(bound []sockets.Listener, p Packet, at netip.AddrPort, the
 	)
 }
 
-// remedy is what to do about what loses answers.
+// remedy says what to do about lost answers.
 func remedy(d exposure.Decision) string {
-	if inside, ok := strings.CutPrefix(d.Reason, "in "); ok { // another namespace: see namespace.named
+	// another namespace: see namespace.decider
+	if inside, ok := strings.CutPrefix(d.Reason, "in "); ok {
 		if _, d.Reason, ok = strings.Cut(inside, ": "); ok {
 			if strings.Contains(d.Reason, "chain ") {
 				d.Chain = d.Reason
@@ -265,22 +272,22 @@ func remedy(d exposure.Decision) string {
 		return "set rp_filter to 2 there, or mend the routes"
 	case strings.HasPrefix(d.Reason, "no route"):
 		return "add a route to the client, or a default route (ip route get shows what is used)"
-	case strings.HasPrefix(d.Reason, "blackhole"),
-		strings.HasPrefix(d.Reason, "unreachable"),
-		strings.HasPrefix(d.Reason, "prohibit"),
-		strings.HasPrefix(d.Reason, "a routing rule"):
+	case strings.HasPrefix(d.Reason, "blackhole"), strings.HasPrefix(d.Reason, "unreachable"),
+		strings.HasPrefix(d.Reason, "prohibit"), strings.HasPrefix(d.Reason, "a routing rule"):
 		return "change that route, or give answers another one with ip rule"
 	}
 	return "look there"
 }
 
-// graveness orders reasons: of several targets the worst decides.
-var graveness = []Reason{DroppedHere, BoundElsewhere, NothingListens, ReplyLost, Unclear, Connects}
+// reasonSeverity orders reasons, the worst first. Of several targets, the worst decides.
+var reasonSeverity = []Reason{
+	DroppedHere, BoundElsewhere, NothingListens, ReplyLost, Unclear, Connects,
+}
 
-// sum makes one conclusion of those about all targets. A packet that is let through has one at least.
-func (x *Explanation) sum(ends []end, p Packet, port string) {
+// combine joins the outcomes at all targets. A packet that is let through has at least one.
+func (x *Explanation) combine(ends []end, p Packet, port string) {
 	worst := slices.MinFunc(ends, func(a, b end) int {
-		return slices.Index(graveness, a.reason) - slices.Index(graveness, b.reason)
+		return slices.Index(reasonSeverity, a.reason) - slices.Index(reasonSeverity, b.reason)
 	})
 	x.Reason, x.Summary = worst.reason, worst.summary
 	if len(ends) == 1 {
@@ -302,7 +309,7 @@ func (x *Explanation) sum(ends []end, p Packet, port string) {
 		p.From,
 		port,
 		len(all),
-		short(all),
+		shortList(all),
 	)
 	if len(bad) == 0 {
 		x.Summary = goes + ", and each of them takes it, as far as this host can see"
@@ -312,20 +319,20 @@ func (x *Explanation) sum(ends []end, p Packet, port string) {
 		"%s; connections fail at %d of them: %s; the first: %s",
 		goes,
 		len(bad),
-		short(bad),
+		shortList(bad),
 		worst.summary,
 	)
 }
 
-// short is a list in words that names maxNamed of it at most.
-func short(list []string) string {
+// shortList is a list in words with at most maxNamed entries.
+func shortList(list []string) string {
 	if len(list) <= maxNamed {
 		return strings.Join(list, ", ")
 	}
 	return fmt.Sprintf("%s and %d more", strings.Join(list[:maxNamed], ", "), len(list)-maxNamed)
 }
 
-// listenerAt is who listens at the first target that has anybody.
+// listenerAt is the listener at the first target that has one.
 func listenerAt(ends []end) *exposure.Listener {
 	for _, e := range ends {
 		if e.listener != nil {

@@ -11,11 +11,10 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
 
-// Explanation is one packet's path, and what it means for whoever can't connect. Its JSON is a
-// contract.
+// Explanation is one packet's path, and why a client can't connect. Its JSON is a contract.
 type Explanation struct {
 	exposure.Explanation
-	// From and the others are the packet that was followed.
+	// From and the following describe the packet.
 	From        netip.Addr `json:"from"`
 	Destination netip.Addr `json:"to"`
 	Port        uint16     `json:"port"`
@@ -23,32 +22,32 @@ type Explanation struct {
 	Interface   string     `json:"interface"`
 	// Reason is one of reasons.
 	Reason Reason `json:"reason"`
-	// Connects: somebody answers, and the answer gets out, whichever target is taken.
+	// Connects: a listener answers and the answer gets out, at every possible target.
 	Connects bool `json:"connects"`
-	// Summary says it in a sentence.
+	// Summary is the conclusion in a sentence.
 	Summary string `json:"summary"`
-	// Service of the policy that decided, and where the policy says so; "" if another program did.
+	// Service of the policy that decided, and its place in the policy; "" if another program
+	// decided.
 	Service string `json:"service,omitempty"`
 	Policy  string `json:"policy,omitempty"`
 }
 
-// Reason is why a connection comes about or doesn't.
+// Reason is why a connection succeeds or fails.
 type Reason string
 
-// The reasons. The last of them is what is left: if a client can't connect all the same, his
-// packets don't come this far.
+// The reasons. With the last one, a client that still can't connect isn't stopped by this host.
 const (
 	DroppedHere    Reason = "dropped-here"
 	BoundElsewhere Reason = "bound-elsewhere"
 	NothingListens Reason = "nothing-listens"
 	ReplyLost      Reason = "reply-lost" // packets come in, and answers don't get out
 	Unclear        Reason = "undecided"
-	Connects       Reason = "connects" // as far as this host can see: else look upstream
+	Connects       Reason = "connects" // as far as this host knows; otherwise check upstream
 )
 
-// Packet is what to explain. Interface and Destination may be left out: then they are those by
-// which the host itself would answer the source; with a Destination of another interface, and a
-// source that lies behind a router, that interface.
+// Packet is the packet to explain. Interface and Destination may be empty: then the packet comes by
+// the interface by which the host would answer the source. If Destination belongs to another
+// interface and the source is behind a router, it comes by that interface.
 type Packet struct {
 	From        netip.Addr
 	Destination netip.Addr
@@ -57,16 +56,16 @@ type Packet struct {
 	Interface   string
 }
 
-// Locate fills in what a packet leaves out. The error says what to give.
+// Locate fills in a packet's empty fields. It returns an error that names the missing option.
 func Locate(host *exposure.Host, p Packet) (Packet, error) {
 	p.From, p.Destination = p.From.Unmap().WithZone(""), p.Destination.Unmap().WithZone("")
 	if p.Interface == "" {
-		i, direct := towards(host, p.From)
-		if to := holder(host, p.Destination); to != nil && !direct {
+		i, direct := interfaceTowards(host, p.From)
+		if to := interfaceWith(host, p.Destination); to != nil && !direct {
 			i = to
 		}
 		if i == nil {
-			i = only(host, p.From)
+			i = onlyInterface(host, p.From)
 		}
 		if i == nil {
 			return p, fmt.Errorf(
@@ -100,25 +99,29 @@ func Locate(host *exposure.Host, p Packet) (Packet, error) {
 	)
 }
 
-// holder is the interface that has an address; nil if none has, and for one of loopback.
-func holder(host *exposure.Host, a netip.Addr) *exposure.Interface {
+// interfaceWith is the interface that has an address. It is nil if none has, and for loopback.
+func interfaceWith(host *exposure.Host, a netip.Addr) *exposure.Interface {
 	for i := range host.Interfaces {
 		on := &host.Interfaces[i]
-		if !on.Loopback && slices.ContainsFunc(on.Addresses, func(p netip.Prefix) bool { return a.IsValid() && p.Addr() == a }) {
+		if !on.Loopback &&
+			slices.ContainsFunc(
+				on.Addresses, func(p netip.Prefix) bool { return a.IsValid() && p.Addr() == a },
+			) {
 			return on
 		}
 	}
 	return nil
 }
 
-// only is the host's one interface with an address of the source's kind; nil if there are several, or
-// none. Whatever comes, comes by it.
-func only(host *exposure.Host, source netip.Addr) *exposure.Interface {
+// onlyInterface is the host's only interface with an address of the source's family. It is nil if
+// there are several, or none.
+func onlyInterface(host *exposure.Host, source netip.Addr) *exposure.Interface {
 	var found *exposure.Interface
 	for i := range host.Interfaces {
 		on := &host.Interfaces[i]
 		if on.Loopback || !on.Up || !slices.ContainsFunc(on.Addresses, func(p netip.Prefix) bool {
-			return p.Addr().Is4() == source.Is4() && p.Addr().IsLinkLocalUnicast() == source.IsLinkLocalUnicast()
+			return p.Addr().Is4() == source.Is4() &&
+				p.Addr().IsLinkLocalUnicast() == source.IsLinkLocalUnicast()
 		}) {
 			continue
 		}
@@ -130,19 +133,24 @@ func only(host *exposure.Host, source netip.Addr) *exposure.Interface {
 	return found
 }
 
-// maxSplitDefault is the longest prefix of a route that stands for a part of the default route, as
-// programs split it that send everything into a tunnel.
+// maxSplitDefault is the longest prefix of a route that counts as part of the default route:
+// programs that send all traffic into a tunnel split the default route.
 const maxSplitDefault = 4
 
-// towards is the interface by which the host would answer: that of the longest route to the source,
-// in its main tables. direct: no router lies between, nor a tunnel for everything.
-func towards(host *exposure.Host, source netip.Addr) (best *exposure.Interface, direct bool) {
+// interfaceTowards is the interface by which the host would answer: that of the longest route to
+// the source in its main tables. direct: no router and no tunnel for all traffic lies between.
+func interfaceTowards(
+	host *exposure.Host,
+	source netip.Addr,
+) (best *exposure.Interface, direct bool) {
 	bits, metric := -1, uint32(0)
 	for _, r := range host.Routes {
 		if r.Table != 254 && r.Table != 255 && r.Table != 253 || !r.Dest.IsValid() ||
 			r.Dest.Addr().Is4() != source.Is4() ||
 			!r.Dest.Contains(source) ||
-			len(r.NextHops) == 0 || r.Type != exposure.RouteUnicast && r.Type != exposure.RouteLocal {
+			len(
+				r.NextHops,
+			) == 0 || r.Type != exposure.RouteUnicast && r.Type != exposure.RouteLocal {
 			continue
 		}
 		if r.Dest.Bits() > bits || r.Dest.Bits() == bits && r.Metric < metric {
@@ -155,7 +163,8 @@ func towards(host *exposure.Host, source netip.Addr) (best *exposure.Interface, 
 	return best, direct
 }
 
-// Explain follows a packet that Locate has completed.
+// Explain follows a packet that Locate has completed. It returns an error for a packet that makes
+// no question.
 func Explain(in Input, p Packet) (Explanation, error) {
 	family := firewall.IPv4
 	if p.From.Is6() {
@@ -190,7 +199,7 @@ func Explain(in Input, p Packet) (Explanation, error) {
 	return x, nil
 }
 
-// conclude finds who listens, and says what it all means.
+// conclude finds the listeners and decides the outcome.
 func (x *Explanation) conclude(in Input, p Packet) {
 	port := firewall.PortRange{Protocol: p.Protocol, First: p.Port, Last: p.Port}.String()
 	by := Words(x.DecidedBy)
@@ -201,27 +210,29 @@ func (x *Explanation) conclude(in Input, p Packet) {
 		r.LostTo = Words(r.LostBy)
 	}
 	if x.Verdict == "deny" {
-		x.Reason, x.Summary = DroppedHere, fmt.Sprintf("%s does not get to %s: stopped by %s", p.From, port, by)
+		x.Reason, x.Summary = DroppedHere, fmt.Sprintf(
+			"%s does not get to %s: stopped by %s", p.From, port, by,
+		)
 		x.judgeAll()
 		return
 	}
 	var ends []end
 	a := &auditor{Input: in}
-	a.look()
+	a.collectHost()
 	if p.Protocol.HasPorts() {
 		target, ok := x.onlyTarget(p)
-		if ok && x.Verdict == "allow" && x.throughIPVS(in, p, target, letIn(x.DecidedBy)) {
+		if ok && x.Verdict == "allow" && x.throughIPVS(in, p, target, letInBy(x.DecidedBy)) {
 			x.judgeAll()
 			return
 		}
 	}
-	by = letIn(x.DecidedBy)
+	by = letInBy(x.DecidedBy)
 	for i := range x.Targets {
 		e := a.endOf(&x.Targets[i], p, port, by)
 		x.Targets[i].Reason, x.Targets[i].Connects = string(e.reason), e.reason == Connects
 		ends = append(ends, e)
 	}
-	x.settle()
+	x.decideVerdict()
 	if x.Listener = listenerAt(ends); x.Verdict == "unknown" {
 		var on []string
 		for _, u := range x.Unknowns {
@@ -235,11 +246,11 @@ func (x *Explanation) conclude(in Input, p Packet) {
 		)
 		return
 	}
-	x.sum(ends, p, port)
+	x.combine(ends, p, port)
 }
 
-// settle has the answer say what other namespaces do, where the host lets the packet through.
-func (x *Explanation) settle() {
+// decideVerdict applies the verdicts of other namespaces, where the host lets the packet through.
+func (x *Explanation) decideVerdict() {
 	if x.Verdict != "allow" || len(x.Targets) == 0 {
 		return
 	}
@@ -265,14 +276,14 @@ func (x *Explanation) settle() {
 	}
 }
 
-// judgeAll says of every target what is said of the packet.
+// judgeAll applies the packet's outcome to every target.
 func (x *Explanation) judgeAll() {
 	for i := range x.Targets {
 		x.Targets[i].Reason, x.Targets[i].Connects = string(x.Reason), x.Reason == Connects
 	}
 }
 
-// onlyTarget is where the packet ends up, if that is one place.
+// onlyTarget is the packet's target, if there is only one.
 func (x *Explanation) onlyTarget(p Packet) (netip.AddrPort, bool) {
 	if len(x.Targets) != 1 {
 		return netip.AddrPort{}, false
@@ -280,7 +291,8 @@ func (x *Explanation) onlyTarget(p Packet) (netip.AddrPort, bool) {
 	return targetAt(x.Targets[0], p), true
 }
 
-// throughIPVS concludes about a packet that a service of IPVS takes; false if none does.
+// throughIPVS decides the outcome for a packet that a service of IPVS takes. It is false if none
+// does.
 func (x *Explanation) throughIPVS(in Input, p Packet, target netip.AddrPort, by string) bool {
 	s, found := serviceAt(in.IPVS, p.Protocol, target)
 	if !found {
@@ -296,7 +308,7 @@ func (x *Explanation) throughIPVS(in Input, p Packet, target netip.AddrPort, by 
 		)
 		return true
 	}
-	x.Reason, x.Replies = Connects, nil // the answer's way isn't that of this host's sockets
+	x.Reason, x.Replies = Connects, nil // the answer doesn't come from this host's sockets
 	x.Summary = fmt.Sprintf(
 		"%s gets to %s, %s; IPVS sends it on to %s; should it not connect, look there",
 		p.From,
@@ -319,12 +331,13 @@ func listenerOf(l sockets.Listener) *exposure.Listener {
 	}
 	if len(l.Owners) > 0 {
 		o := l.Owners[0]
-		out.Process, out.PID, out.Executable, out.Unit, out.Container = o.Name, o.PID, o.Executable, o.Unit, o.Container.String()
+		out.Process, out.PID, out.Executable = o.Name, o.PID, o.Executable
+		out.Unit, out.Container = o.Unit, o.Container.String()
 	}
 	return out
 }
 
-// whoListens is a listener for people.
+// whoListens describes a listener for people.
 func whoListens(l *exposure.Listener) string {
 	who := l.Process
 	if who == "" {
@@ -339,8 +352,8 @@ func whoListens(l *exposure.Listener) string {
 	return who
 }
 
-// serviceOfChain is the service that a chain of ours belongs to: "svc/prometheus/refuse",
-// "PORTGRAVE-S-prometheus". A service whose name was too long for iptables is not told.
+// serviceOfChain is the service of one of Portgrave's chains: "svc/prometheus/refuse",
+// "PORTGRAVE-S-prometheus". Service names too long for iptables aren't recovered.
 func serviceOfChain(chain string) string {
 	if rest, ok := strings.CutPrefix(chain, "svc/"); ok {
 		name, _, _ := strings.Cut(rest, "/")

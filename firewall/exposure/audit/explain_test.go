@@ -9,8 +9,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/ipvs"
 )
 
-// Every target says what becomes of it, also where a service of IPVS takes the packet, or a rule
-// stops it.
+// Every target has an outcome, also where a service of IPVS takes the packet or a rule stops it.
 func TestExplainJudgesEveryTarget(t *testing.T) {
 	at := netip.MustParseAddrPort("198.51.100.10:80")
 	nat := "*nat\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -p tcp --dport 8080 -j DNAT --to-destination 172.17.0.2:80\nCOMMIT\n"

@@ -9,28 +9,29 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// ImportOptions say what an import takes in.
+// ImportOptions say which sources an import includes.
 type ImportOptions struct {
-	// IncludeUnknown takes every source that possibly gets in, instead of those that surely do.
+	// IncludeUnknown includes every source that possibly gets in, instead of those that certainly
+	// do.
 	IncludeUnknown bool
 }
 
-// Imported is a policy that reproduces what the rules of a host do today, so that it can replace
-// them. Sources that only an unknown condition lets in are left out unless they were asked for.
+// Imported is a policy that reproduces the rules of a host, so that it can replace them. Sources
+// that only an unknown condition lets in are omitted unless IncludeUnknown is set.
 type Imported struct {
 	Unlisted firewall.Unlisted
 	Refuse   firewall.Refuse
-	// Closed are essentials that the rules refuse today.
+	// Closed are the essentials that the rules refuse today.
 	Closed firewall.Essentials
-	// Direct are interfaces of workloads whose own addresses the rules guard.
+	// Direct are the interfaces of workloads to whose own addresses the rules forward nothing.
 	Direct   []string
 	Networks []ImportedNetwork
 	Services []ImportedService
-	// Notes say what the policy can't, a sentence each.
+	// Notes say what the policy can't express, a sentence each.
 	Notes []string
 }
 
-// ImportedNetwork is a set of sources with the name that the rules give it.
+// ImportedNetwork is a set of sources with its name in the rules.
 type ImportedNetwork struct {
 	Name    string
 	Sources firewall.Prefixes
@@ -39,32 +40,32 @@ type ImportedNetwork struct {
 // ImportedService is a service that reproduces an opening.
 type ImportedService struct {
 	firewall.Service
-	// Purpose is what comments of the rules say.
+	// Purpose is the text of the rules' comments.
 	Purpose string
-	// Behind is who listens, for people; Target is where packets go instead of this host.
+	// Behind is the listener, for people. Target is where packets go instead of this host.
 	Behind, Target string
-	// Everything: it is what most ports get.
+	// Everything: the service is for most ports.
 	Everything bool
-	// Idle: the rules open it, and nobody listens.
+	// Idle: the rules open it, but nothing listens.
 	Idle bool
-	// Rated are the rules that the rate stands for.
+	// Rated are the rules that the rate replaces.
 	Rated []string
-	// Unlimited are the sources for which the rules have no rate, and the service has.
+	// Unlimited are the sources that the rules don't limit, but the service's rate does.
 	Unlimited firewall.Prefixes
-	// Unknown are the rules of which can't be known whom they let in. Their sources are left out,
-	// or with IncludeUnknown taken in.
+	// Unknown are rules whose sources can't be known. They are omitted or, with IncludeUnknown,
+	// included.
 	Unknown []string
-	// Stopping are those of Unknown that stop somebody.
+	// Stopping are those of Unknown that refuse packets.
 	Stopping []string
 }
 
-// Import puts together the policy that reproduces what the rules let in today.
+// Import builds the policy that reproduces what the rules let in today.
 //
-// It asks the evaluator about everything that the rules tell apart: ports, protocols without ports,
-// interfaces and the host's addresses, whether or not anybody listens. What most ports get on an
-// interface is the default there. Where that refuses the public, the policy is unlisted: deny, and
-// all that differs from the default is a service; else unlisted ports are left alone, and ports
-// that are narrower than the default, or have a listener, are services.
+// It asks the evaluator about everything that the rules distinguish: ports, protocols without
+// ports, interfaces and the host's addresses, with or without a listener. The answer for most ports
+// of an interface is its default. If the default refuses the public, the policy has unlisted: deny,
+// and everything that differs from the default becomes a service. Otherwise unlisted ports are left
+// alone, and ports that are narrower than the default, or have a listener, become services.
 func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	if in.Rules == nil || in.Host == nil {
 		return Imported{}, errors.New("an import needs the rules and the host")
@@ -76,7 +77,7 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 		options: o,
 		pool:    newPool(),
 	}
-	s.look()
+	s.collectHost()
 	s.pool.unroutable = s.unroutable
 	s.groups = s.namedGroups()
 	if err := s.ask(ctx); err != nil {
@@ -88,7 +89,7 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	closed, open := s.refusing()
 	if closed {
 		out.Unlisted = firewall.UnlistedDeny
-	} else if s.narrowed {
+	} else if s.tooManyPorts {
 		return Imported{}, errTooManyPorts
 	}
 	if closed && len(open) > 0 {
@@ -96,18 +97,20 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 			"closed, until the # before the services all-ports is removed", strings.Join(open, " and "))
 	}
 	w.services()
-	w.barred()
+	w.noteBlocklists()
 	w.essentials()
-	w.direct()
+	w.findDirect()
 	w.networks()
 	w.notes()
 	return out, ctx.Err()
 }
 
-// errTooManyPorts: a policy that leaves unlisted ports alone would open those that the rules close.
-var errTooManyPorts = errors.New("the rules leave most ports open, and tell too many of the others " +
-	"apart to ask about each: a policy would open ports that they close. Put ports with the same " +
-	"sources into one rule or set, or refuse by default in the old rules, then import again")
+// errTooManyPorts: a policy that leaves unlisted ports alone would open ports that the rules close.
+var errTooManyPorts = errors.New(
+	"the rules leave most ports open, and tell too many of the others " +
+		"apart to ask about each: a policy would open ports that they close. Put ports with the same " +
+		"sources into one rule or set, or refuse by default in the old rules, then import again",
+)
 
 // withoutSourceFilter is the host without rp_filter.
 func withoutSourceFilter(h *exposure.Host) *exposure.Host {

@@ -10,9 +10,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// direct names the interfaces of workloads to whose own addresses the rules forward nothing, and
-// notes what else the rules refuse to forward: of that a policy says nothing.
-func (w *importWriter) direct() {
+// findDirect finds the interfaces of workloads to whose own addresses the rules forward nothing,
+// and notes what else the rules refuse to forward, which a policy can't express.
+func (w *importWriter) findDirect() {
 	var kept []string
 	for _, to := range w.interfaces {
 		guarded, asked := true, false
@@ -34,8 +34,11 @@ func (w *importWriter) direct() {
 		}
 	}
 	if len(w.out.Direct) > 0 {
-		w.note("direct closes all ways to the own addresses of what is behind %s, also where the rules "+
-			"let packets through to published targets", strings.Join(w.out.Direct, ", "))
+		w.note(
+			"direct closes all ways to the own addresses of what is behind %s, also where the rules "+
+				"let packets through to published targets",
+			strings.Join(w.out.Direct, ", "),
+		)
 	}
 	if len(kept) > 0 {
 		w.note("the rules refuse to forward new packets to %s; a policy says nothing of forwarded "+
@@ -44,7 +47,7 @@ func (w *importWriter) direct() {
 }
 
 // refusesToForward reports whether rules stop all new packets from one interface to an address
-// behind another. ok: the host would forward them.
+// behind another. ok: the host forwards.
 func (w *importWriter) refusesToForward(
 	from, to exposure.Interface,
 	f firewall.Family,
@@ -85,7 +88,8 @@ func (w *importWriter) refusesToForward(
 // neighbourOf is an address in an interface's network that isn't the host's.
 func neighbourOf(i exposure.Interface, f firewall.Family) netip.Addr {
 	for _, p := range i.Addresses {
-		if p.Addr().Is4() != (f == firewall.IPv4) || p.Addr().IsLinkLocalUnicast() || p.IsSingleIP() {
+		if p.Addr().Is4() != (f == firewall.IPv4) || p.Addr().IsLinkLocalUnicast() ||
+			p.IsSingleIP() {
 			continue
 		}
 		for _, a := range []netip.Addr{p.Addr().Next(), p.Addr().Prev()} {
@@ -97,36 +101,45 @@ func neighbourOf(i exposure.Interface, f firewall.Family) netip.Addr {
 	return netip.Addr{}
 }
 
-// note keeps a sentence for the head of the policy.
+// note adds a sentence to the head of the policy.
 func (w *importWriter) note(format string, args ...any) {
 	w.out.Notes = append(w.out.Notes, fmt.Sprintf(format, args...))
 }
 
-// notes says what the policy can't, beyond single services.
+// notes adds what the policy can't express, beyond single services.
 func (w *importWriter) notes() {
-	if w.narrowed {
-		w.note("the rules tell too many ports apart: only those were looked at where somebody listens, " +
-			"and the widest ranges of others; what the rules let in elsewhere is left out")
+	if w.tooManyPorts {
+		w.note(
+			"the rules tell too many ports apart: only those were looked at where somebody listens, " +
+				"and the widest ranges of others; what the rules let in elsewhere is left out",
+		)
 	}
 	if w.sampledOpen {
-		w.note("some ports on which nobody listens are open, but it isn't known which: they are left out")
+		w.note(
+			"some ports on which nobody listens are open, but it isn't known which: they are left out",
+		)
 	}
 	for _, u := range w.unknownToAll {
 		for _, rule := range lines(u) {
-			w.note("left out, since it can't be known whom it %s: %s", w.does(rule), rule)
+			w.note("left out, since it can't be known whom it %s: %s", w.effectOf(rule), rule)
 		}
 	}
 	if w.mixed() {
-		w.note("the rules drop some packets and reject others; a policy does one for all ports, and "+
-			"this one says %s", w.refusal())
+		w.note(
+			"the rules drop some packets and reject others; a policy does one for all ports, and "+
+				"this one says %s",
+			w.refusal(),
+		)
 	}
-	w.frozen()
-	w.lockouts()
+	w.warnFixedAddresses()
+	w.warnLockouts()
 	if slices.ContainsFunc(w.out.Services, func(s ImportedService) bool {
 		return s.Target != ""
 	}) {
-		w.note("some ports are published by DNAT rules: keep these rules, or have the program write " +
-			"them again that made them")
+		w.note(
+			"some ports are published by DNAT rules: keep these rules, or have the program write " +
+				"them again that made them",
+		)
 	}
 	for _, u := range w.report.Unread {
 		w.note("not read: %s", u)
@@ -135,24 +148,28 @@ func (w *importWriter) notes() {
 		w.note("not read, so that nothing surely gets in: %s: %s", m.What, m.Why)
 	}
 	for _, iface := range w.absentInterfaces() {
-		w.note("rules name the interface %s, which isn't there now: what they let in there is left out", iface)
+		w.note(
+			"rules name the interface %s, which isn't there now: what they let in there is left out",
+			iface,
+		)
 	}
 }
 
 // maxAbsent bounds the interfaces that are named.
 const maxAbsent = 8
 
-// absentInterfaces are interfaces that rules name to let packets in, and that the host lacks now.
+// absentInterfaces are interfaces that rules let packets in by, and that the host doesn't have now.
 func (w *importWriter) absentInterfaces() (out []string) {
 	for _, t := range w.Rules.Tables {
 		for _, c := range t.Chains {
 			if c.Owner() == "portgrave" {
-				continue // it names interfaces that there may be
+				continue // it names interfaces that may exist
 			}
 			for _, r := range c.Rules {
 				for _, s := range r.Statements {
 					m, ok := s.(exposure.Match)
-					if !ok || m.Not || m.In == nil || len(m.Key) != 1 || m.In.Len() > fewAddresses ||
+					if !ok || m.Not || m.In == nil || len(m.Key) != 1 ||
+						m.In.Len() > fewAddresses ||
 						m.Key[0].Field != exposure.FieldInName {
 						continue
 					}

@@ -10,26 +10,26 @@ import (
 	"github.com/portgrave/portgrave/firewall/iana"
 )
 
-// behind is who takes a port's packets on this host.
-type behind struct {
+// receiver is the program or IPVS service that takes a port's packets on this host.
+type receiver struct {
 	process, unit, container string
 	there                    bool
-	// pid tells interpreters apart, whose names say nothing; 0 where the name is enough, or where
-	// nobody takes the packets.
+	// pid distinguishes interpreters, whose names don't identify the service; 0 where the name
+	// does, and without a receiver.
 	pid int
 }
 
-// behindPorts are those who take packets from outside, by port: listeners, and services of IPVS.
-func (s *survey) behindPorts() map[portKey]behind {
-	out := map[portKey]behind{}
+// receivers are the listeners and IPVS services that take packets from outside, by port.
+func (s *survey) receivers() map[portKey]receiver {
+	out := map[portKey]receiver{}
 	for _, l := range s.listeners {
 		k := portKey{l.Protocol, l.Port}
 		if l.Loopback() || out[k].process != "" {
 			continue
 		}
 		x := exposureOf(l, "")
-		b := behind{process: x.Process, unit: x.Unit, container: x.Container, there: true}
-		if b.nameless() && !slices.Contains(multiplexers, b.process) {
+		b := receiver{process: x.Process, unit: x.Unit, container: x.Container, there: true}
+		if b.hasGenericName() && !slices.Contains(multiplexers, b.process) {
 			b.pid = x.PID
 		}
 		out[k] = b
@@ -37,14 +37,14 @@ func (s *survey) behindPorts() map[portKey]behind {
 	for _, v := range s.IPVS {
 		k := portKey{v.Protocol, v.At.Port()}
 		if !out[k].there {
-			out[k] = behind{there: true}
+			out[k] = receiver{there: true}
 		}
 	}
 	return out
 }
 
-// String names somebody for people: "sshd (ssh.service)".
-func (b behind) String() string {
+// String names the receiver for people: "sshd (ssh.service)".
+func (b receiver) String() string {
 	words := b.process
 	if extra := cmp.Or(b.container, b.unit); extra != "" && extra != b.process {
 		if words == "" {
@@ -55,28 +55,28 @@ func (b behind) String() string {
 	return words
 }
 
-// nameless reports whether the program says nothing about the service.
-func (b behind) nameless() bool {
+// hasGenericName reports whether the program's name doesn't identify the service.
+func (b receiver) hasGenericName() bool {
 	program := strings.TrimRight(b.process, "0123456789.")
 	return program == "" || slices.Contains(interpreters, program)
 }
 
-// multiplexers listen for others: one process of theirs holds ports of several services.
+// multiplexers listen for other programs: one process holds ports of several services.
 var multiplexers = []string{"systemd", "init", "inetd", "xinetd"}
 
-// interpreters run programs of many kinds: their name says nothing about a service.
+// interpreters run other programs: their name doesn't identify a service.
 var interpreters = []string{"python", "perl", "ruby", "java", "node", "nodejs", "php", "bash", "sh",
 	"dash", "busybox", "deno", "bun", "dotnet", "mono", "lua", "tclsh", "systemd", "init", "inetd",
 	"xinetd", "socat", "docker-proxy"}
 
-// nameOf is what a service of some ports is called: after the program, the unit or the port.
-func nameOf(b behind, ports []firewall.PortRange, purpose string) string {
-	if !b.nameless() && word(b.process) != "" {
-		return word(b.process)
+// nameOf names a service after its program, unit or port.
+func nameOf(b receiver, ports []firewall.PortRange, purpose string) string {
+	if !b.hasGenericName() && toName(b.process) != "" {
+		return toName(b.process)
 	}
 	if unit, _, _ := strings.Cut(b.unit, "."); unit != "" && !strings.HasPrefix(unit, "session") &&
 		!strings.HasPrefix(unit, "user") {
-		return word(unit)
+		return toName(unit)
 	}
 	first := ports[0]
 	if !first.Protocol.HasPorts() {
@@ -85,17 +85,17 @@ func nameOf(b behind, ports []firewall.PortRange, purpose string) string {
 	if name := iana.UsualName(first.First); name != "" && first.First == first.Last {
 		return name
 	}
-	if name := word(purpose); name != "" && len(name) <= 24 {
+	if name := toName(purpose); name != "" && len(name) <= 24 {
 		return name
 	}
 	return fmt.Sprintf("%s-%d", first.Protocol, first.First)
 }
 
-// maxName leaves room behind a name for what tells it from others.
+// maxName leaves room for a suffix that makes the name unique.
 const maxName = 30
 
-// word is a text as a name can have it; "" if nothing is left.
-func word(text string) string {
+// toName keeps the characters that a name may have.
+func toName(text string) string {
 	var b strings.Builder
 	for _, r := range strings.ToLower(text) {
 		switch {
@@ -115,8 +115,8 @@ func word(text string) string {
 	return name
 }
 
-// free is the first of some names that nobody has, or the last with a number.
-func free(taken map[string]bool, names ...string) string {
+// freeName is the first of some names that isn't taken, or the last with a number.
+func freeName(taken map[string]bool, names ...string) string {
 	for _, n := range names {
 		if n != "" && !taken[n] {
 			taken[n] = true

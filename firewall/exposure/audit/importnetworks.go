@@ -9,27 +9,27 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Sets of sources get a name in the policy if the rules have one for them, or if they are long.
+// Sets of sources get a name in the policy if the rules name them, or if they are long.
 const (
-	// minNamed is how many prefixes a named set of the rules must have to be a network.
+	// minNamed is the fewest prefixes of a named set of the rules that becomes a network.
 	minNamed = 3
-	// maxUnnamed is how many prefixes stand in several services without a name.
+	// maxUnnamed is the most prefixes that several services repeat without a name.
 	maxUnnamed = 8
-	// maxOwn is how many prefixes stand in a single service.
+	// maxOwn is the most prefixes that a single service lists.
 	maxOwn = 64
 	// maxImportedNetworks bounds the sets that are compared with every service's sources.
 	maxImportedNetworks = 256
 )
 
-// networks names sets of sources: those of the rules under their names, and other long ones.
+// networks names sets of sources: the rules' sets by their names, and other long sets.
 func (w *importWriter) networks() {
 	taken := map[string]bool{"any": true, "private": true, "loopback": true}
 	for _, n := range setsOf(w.Rules) {
 		if len(w.out.Networks) == maxImportedNetworks {
 			break
 		}
-		if w.stands(n.Sources) {
-			n.Name = free(taken, n.Name)
+		if w.usedByService(n.Sources) {
+			n.Name = freeName(taken, n.Name)
 			w.out.Networks = append(w.out.Networks, n)
 		}
 	}
@@ -40,20 +40,21 @@ func (w *importWriter) networks() {
 		if rest.Len() < svc.Sources.Len() {
 			allow, except = rest, firewall.Prefixes{}
 		}
-		lists = counted(lists, allow, svc.Name+"-clients")
-		lists = counted(lists, without(except, w.out.Networks), svc.Name+"-barred")
+		lists = addList(lists, allow, svc.Name+"-clients")
+		lists = addList(lists, without(except, w.out.Networks), svc.Name+"-barred")
 	}
 	for _, l := range lists {
 		if n := l.Len(); n > maxOwn || n > maxUnnamed && l.times > 1 {
-			w.out.Networks = append(w.out.Networks, ImportedNetwork{free(taken, l.name), l.Prefixes})
+			w.out.Networks = append(
+				w.out.Networks, ImportedNetwork{freeName(taken, l.name), l.Prefixes},
+			)
 		}
 	}
 }
 
-// stands reports whether a set is let in by some service, or is what one leaves out, and gives
-// these services the whole set: the rules' sets hold addresses that no packet from outside has,
-// such as the host's own.
-func (w *importWriter) stands(set firewall.Prefixes) (found bool) {
+// usedByService reports whether a service lets a set in or excepts it, and gives such services the
+// whole set, including addresses that no packet from outside has, such as the host's own.
+func (w *importWriter) usedByService(set firewall.Prefixes) (found bool) {
 	nobody := w.unroutable.prefixes()
 	real := set.Minus(nobody)
 	for i := range w.out.Services {
@@ -66,7 +67,8 @@ func (w *importWriter) stands(set firewall.Prefixes) (found bool) {
 			}
 		case real.Intersect(*s).Len() == 0:
 			_, except := s.Short()
-			if all := except.Union(set); except.Len() > 0 && set.Minus(nobody).Minus(except).Len() == 0 &&
+			if all := except.Union(set); except.Len() > 0 &&
+				set.Minus(nobody).Minus(except).Len() == 0 &&
 				all.Minus(set).Len()+1 < except.Len() {
 				*s, found = s.Minus(set), true
 			}
@@ -75,7 +77,7 @@ func (w *importWriter) stands(set firewall.Prefixes) (found bool) {
 	return found
 }
 
-// without is a list without the networks that stand in it.
+// without removes the networks from a list.
 func without(list firewall.Prefixes, networks []ImportedNetwork) firewall.Prefixes {
 	for _, n := range networks {
 		if n.Sources.Len() <= list.Len() && n.Sources.Intersect(list).Equal(n.Sources) {
@@ -87,15 +89,15 @@ func without(list firewall.Prefixes, networks []ImportedNetwork) firewall.Prefix
 	return list
 }
 
-// sharedList is a list of prefixes that stands in services.
+// sharedList is a list of prefixes in services.
 type sharedList struct {
 	firewall.Prefixes
 	name  string
 	times int
 }
 
-// counted counts a list that stands in a service.
-func counted(lists []sharedList, p firewall.Prefixes, name string) []sharedList {
+// addList counts a list of a service.
+func addList(lists []sharedList, p firewall.Prefixes, name string) []sharedList {
 	if p.Len() < minNamed {
 		return lists
 	}
@@ -108,7 +110,7 @@ func counted(lists []sharedList, p firewall.Prefixes, name string) []sharedList 
 	return append(lists, sharedList{p, name, 1})
 }
 
-// setsOf are the sets of sources that rules look up by name, the largest first.
+// setsOf returns the named sets of sources that rules look up, the largest first.
 func setsOf(rs *exposure.Ruleset) (out []ImportedNetwork) {
 	seen := map[*exposure.Set]bool{}
 	for _, t := range rs.Tables {
@@ -133,7 +135,8 @@ func setsOf(rs *exposure.Ruleset) (out []ImportedNetwork) {
 	return out
 }
 
-// sourcesOfSet is what a set holds that is looked up by the source, if that doesn't change by itself.
+// sourcesOfSet returns the content of a set that is looked up by source, if packets don't change
+// it.
 func sourcesOfSet(m exposure.Match) (firewall.Prefixes, bool) {
 	f := firewall.IPv4
 	switch m.Key[0] {
@@ -149,7 +152,7 @@ func sourcesOfSet(m exposure.Match) (firewall.Prefixes, bool) {
 	return column(m.In, 0).Prefixes(f), true
 }
 
-// networkName is a set's name as a network can have it.
+// networkName converts a set's name to a network's.
 func networkName(name string) string {
 	name = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' ||

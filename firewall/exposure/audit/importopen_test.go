@@ -20,7 +20,7 @@ const (
 	denyAll   = "*filter\n:INPUT DROP [0:0]\n"
 )
 
-// importOf is what import finds of rules for both families.
+// importOf imports rules for both families.
 func importOf(t *testing.T, four, six string, listeners ...string) (Imported, error) {
 	t.Helper()
 	rs := rules(t, four+"COMMIT\n")
@@ -33,7 +33,7 @@ func importOf(t *testing.T, four, six string, listeners ...string) (Imported, er
 	return Import(context.Background(), in, ImportOptions{})
 }
 
-// mustImport is what import finds of rules for both families.
+// mustImport imports rules for both families.
 func mustImport(t *testing.T, four, six string, listeners ...string) Imported {
 	t.Helper()
 	out, err := importOf(t, four, six, listeners...)
@@ -43,7 +43,7 @@ func mustImport(t *testing.T, four, six string, listeners ...string) Imported {
 	return out
 }
 
-// serviceFor is the service that has a port, on some interface.
+// serviceFor is the service for a port, on any interface.
 func serviceFor(out Imported, p firewall.Protocol, port uint16) *ImportedService {
 	n := slices.IndexFunc(out.Services, func(s ImportedService) bool {
 		return slices.ContainsFunc(s.Ports, func(r firewall.PortRange) bool { return r.Contains(p, port) })
@@ -54,8 +54,8 @@ func serviceFor(out Imported, p firewall.Protocol, port uint16) *ImportedService
 	return &out.Services[n]
 }
 
-// Rules about thousands of ports are imported port by port. Where there are too many on a host that
-// leaves other ports open, a policy would open those that the rules close, so there is none.
+// Rules about thousands of ports are imported port by port. If there are too many, on a host that
+// leaves other ports open, a policy would open ports that the rules close, so the import fails.
 func TestImportOfManyPorts(t *testing.T) {
 	ports := func(count int) string {
 		var b strings.Builder
@@ -82,8 +82,8 @@ func TestImportOfManyPorts(t *testing.T) {
 	}
 }
 
-// Ports of one process make one service, also of an interpreter, whose name says nothing: two of
-// them are two services. systemd and its like hold ports of others.
+// Ports of one process make one service. Two processes of an interpreter make two. systemd and
+// inetd hold ports of other programs.
 func TestImportJoinsPortsOfOneProcess(t *testing.T) {
 	out := mustImport(t,
 		denyAll+"-A INPUT -p tcp --dport 9001:9008 -j ACCEPT\n",
@@ -122,7 +122,7 @@ func TestImportedNamesRepeatNothing(t *testing.T) {
 	}
 }
 
-// IPv4 groups and broadcast addresses that rules let packets to are kept.
+// The import keeps IPv4 groups and broadcast addresses that rules allow.
 func TestImportKeepsGroups(t *testing.T) {
 	out := mustImport(t, denyAll+"-A INPUT -d 224.0.0.251/32 -p udp --dport 5353 -j ACCEPT\n"+
 		"-A INPUT -d 255.255.255.255/32 -p udp --dport 5353 -j ACCEPT\n",
@@ -137,14 +137,14 @@ func TestImportKeepsGroups(t *testing.T) {
 	}
 }
 
-// What rules close to some sources, on a host that leaves other ports open, stays closed to them on
-// every port, and the policy says so.
+// Sources that rules block, on a host that leaves other ports open, stay blocked on every port, and
+// the policy says so.
 func TestImportKeepsBlocklists(t *testing.T) {
 	everyone := firewall.MustPrefixes("0.0.0.0/0", "::/0")
 	barred := firewall.MustPrefixes("203.0.113.0/24")
 	for _, tt := range []struct {
 		rule     string
-		tcp, udp firewall.Prefixes // barred from ports that no other rule names
+		tcp, udp firewall.Prefixes // blocked from ports that other rules don't name
 	}{
 		{"-A INPUT -s 203.0.113.0/24 -j DROP\n", barred, barred},
 		{"-A INPUT -p udp -s 203.0.113.0/24 -j DROP\n", firewall.Prefixes{}, barred},
@@ -176,8 +176,8 @@ func TestImportKeepsBlocklists(t *testing.T) {
 	}
 }
 
-// Where some interfaces and families are open and others closed, the policy says which are.
-func TestImportNamesWhatIsOpen(t *testing.T) {
+// If some interfaces or families are open and others closed, the policy names them.
+func TestImportNamesOpenInterfaces(t *testing.T) {
 	for _, tt := range []struct{ four, six, want string }{
 		{denyAll, acceptAll, "open over ipv6:"},
 		{acceptAll, denyAll, "open over ipv4:"},
@@ -190,7 +190,7 @@ func TestImportNamesWhatIsOpen(t *testing.T) {
 	}
 }
 
-// Each note is there when it is so, and not otherwise.
+// Each note is present only when it applies.
 func TestImportNotes(t *testing.T) {
 	mac := "-A INPUT -m mac --mac-source 02:00:00:00:00:01 -j "
 	for _, tt := range []struct{ rules, says, never string }{
@@ -219,7 +219,7 @@ func TestImportNotes(t *testing.T) {
 	}
 }
 
-// A policy is valid with and without the # before the services that nobody listens for.
+// A policy is valid with and without the # before services without a listener.
 func TestImportedCommentsCanBeRemoved(t *testing.T) {
 	for _, listeners := range [][]string{nil, {"sshd 0.0.0.0:22"}} {
 		out := mustImport(t, denyAll+"-A INPUT -p tcp --dport 22 -j ACCEPT\n-A INPUT -p tcp --dport 8443 -j ACCEPT\n", denyAll, listeners...)
@@ -234,7 +234,7 @@ func TestImportedCommentsCanBeRemoved(t *testing.T) {
 	}
 }
 
-// Where the rules refuse neighbour discovery to everybody, so does the policy, and says so.
+// If the rules refuse neighbour discovery to every source, so does the policy, and says so.
 func TestImportOfRefusedNeighbourDiscovery(t *testing.T) {
 	for six, closed := range map[string]bool{
 		denyAll: true,

@@ -5,18 +5,17 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// pool numbers sets of sources, so that equal ones are kept once and compared by their number.
-// Lists have tens of thousands of addresses, and the same list stands behind many ports. Number 0
-// is the empty set.
+// pool numbers sets of sources, so that equal sets are stored once and compared by number. Lists
+// have tens of thousands of addresses, and many ports share one list. Number 0 is the empty set.
 type pool struct {
 	unroutable sources
 	sets       []sources
 	prefixes   map[int]firewall.Prefixes
-	at         map[print][]int
+	at         map[fingerprint][]int
 }
 
-// print is what tells most sets apart.
-type print struct {
+// fingerprint distinguishes most sets.
+type fingerprint struct {
 	n4, n6      int
 	first, last exposure.Range
 }
@@ -25,11 +24,11 @@ func newPool() *pool {
 	return &pool{
 		sets:     []sources{{}},
 		prefixes: map[int]firewall.Prefixes{},
-		at:       map[print][]int{{}: {0}},
+		at:       map[fingerprint][]int{{}: {0}},
 	}
 }
 
-func printOf(s sources) (p print) {
+func fingerprintOf(s sources) (p fingerprint) {
 	p.n4, p.n6 = s[0].Len(), s[1].Len()
 	for _, x := range s {
 		if n := x.Len(); n > 0 {
@@ -42,9 +41,9 @@ func printOf(s sources) (p print) {
 	return p
 }
 
-// number is a set's.
+// number returns a set's number.
 func (p *pool) number(s sources) int {
-	k := printOf(s)
+	k := fingerprintOf(s)
 	for _, n := range p.at[k] {
 		if p.sets[n].equal(s) {
 			return n
@@ -55,16 +54,15 @@ func (p *pool) number(s sources) int {
 	return n
 }
 
-// Bounds on the sets that are looked at for gaps that nobody can be in: with counting prefixes, and
-// without.
+// Bounds on the sets whose gaps are filled: with counting prefixes, and without.
 const (
 	maxCounted = 500
 	maxFilled  = 100_000
 )
 
-// written is a set as prefixes, with gaps filled that no packet from outside can come from where
-// that makes it shorter.
-func (p *pool) written(n int) firewall.Prefixes {
+// simplestPrefixes converts a set to prefixes. It fills gaps that no packet from outside can come
+// from, if the result is shorter.
+func (p *pool) simplestPrefixes(n int) firewall.Prefixes {
 	if w, ok := p.prefixes[n]; ok {
 		return w
 	}

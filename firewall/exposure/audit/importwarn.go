@@ -9,17 +9,17 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// does says what a rule does to those of whom isn't known whether it holds for them.
-func (s *survey) does(rule string) string {
-	if _, stops := s.stopping.Load(rule); stops {
+// effectOf says what a rule does to the sources for which it may hold or not.
+func (s *survey) effectOf(rule string) string {
+	if _, stops := s.mayRefuse.Load(rule); stops {
 		return "stops"
 	}
 	return "lets in"
 }
 
-// lockouts warns, first of all, of programs that listen and that nobody surely reaches: today
-// somebody may.
-func (w *importWriter) lockouts() {
+// warnLockouts puts first the programs that listen but that no source certainly reaches. Today a
+// source may reach them.
+func (w *importWriter) warnLockouts() {
 	var names []string
 	for _, s := range w.out.Services {
 		if !s.Idle && !s.Everything && s.Sources.Len() == 0 && len(s.Unknown) > 0 &&
@@ -30,31 +30,36 @@ func (w *importWriter) lockouts() {
 	if len(names) == 0 {
 		return
 	}
-	w.note("nobody gets in by this policy to %s, since a rule depends on what can't be known: allow "+
-		"your own sources there before you apply it, or be locked out", strings.Join(names, ", "))
+	w.note(
+		"nobody gets in by this policy to %s, since a rule depends on what can't be known: allow "+
+			"your own sources there before you apply it, or be locked out",
+		strings.Join(names, ", "),
+	)
 	last := len(w.out.Notes) - 1
 	w.out.Notes = append([]string{w.out.Notes[last]}, w.out.Notes[:last]...)
 }
 
-// frozen names services at addresses of today that no rule names.
-func (w *importWriter) frozen() {
+// warnFixedAddresses names services at addresses that the host has today and that rules don't name.
+func (w *importWriter) warnFixedAddresses() {
 	var names []string
 	for _, s := range w.out.Services {
 		for p := range s.Addresses.All() {
-			if a := p.Addr(); !w.group(a) && !w.names(a) {
+			if a := p.Addr(); !w.group(a) && !w.namesDestination(a) {
 				names = appendOnce(names, s.Name)
 			}
 		}
 	}
 	if len(names) > 0 {
-		w.note("rules tell this host's addresses apart, so %s list those of today: at addresses that "+
-			"it gets later, such as IPv6 privacy addresses, nobody gets in to them",
-			strings.Join(names, ", "))
+		w.note(
+			"rules tell this host's addresses apart, so %s list those of today: at addresses that "+
+				"it gets later, such as IPv6 privacy addresses, nobody gets in to them",
+			strings.Join(names, ", "),
+		)
 	}
 }
 
-// names reports whether a rule names an address as a destination, alone or among few.
-func (s *survey) names(a netip.Addr) bool {
+// namesDestination reports whether a rule names an address as a destination, alone or among few.
+func (s *survey) namesDestination(a netip.Addr) bool {
 	if s.destinations == nil {
 		s.destinations = map[netip.Addr]bool{}
 		s.eachDestination(func(d netip.Addr) { s.destinations[d] = true })
@@ -98,7 +103,7 @@ func (s *survey) namedGroups() (out []netip.Addr) {
 	return out
 }
 
-// group reports whether packets to an address come to several hosts.
+// group reports whether packets to an address reach several hosts.
 func (s *survey) group(a netip.Addr) bool {
 	return a.IsMulticast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) ||
 		slices.ContainsFunc(s.Host.Routes, func(r exposure.Route) bool {

@@ -12,26 +12,26 @@ import (
 	"github.com/portgrave/portgrave/firewall/iana"
 )
 
-// importWriter makes services of what a survey has found.
+// importWriter makes services from a survey.
 type importWriter struct {
 	*survey
 	out   *Imported
 	taken map[string]bool
-	// unknownToAll are rules for all ports of which can't be known whom they let in.
+	// unknownToAll are rules for all ports whose sources can't be known.
 	unknownToAll []string
-	// sampledOpen: ports were left out that a sample found open.
+	// sampledOpen: ports were omitted that a sample found open.
 	sampledOpen bool
 }
 
-// group is what becomes one service.
+// group becomes one service.
 type group struct {
 	opening
 	interfaces string
 	on         []string // nil: all
-	behind     behind
+	behind     receiver
 	idle       bool
 	targets    string
-	everything bool // what most ports get
+	everything bool // the profile of most ports
 	ports      []firewall.PortRange
 	comments   []string
 }
@@ -43,7 +43,7 @@ func (g *group) key() string {
 
 func (w *importWriter) deny() bool { return w.out.Unlisted == firewall.UnlistedDeny }
 
-// services makes the services, the ports in order.
+// services makes the services, in order of ports.
 func (w *importWriter) services() {
 	var groups []*group
 	at := map[string]*group{}
@@ -55,14 +55,14 @@ func (w *importWriter) services() {
 			k := g.key() + "|" + x.Protocol.String()
 			switch {
 			case g.everything && strings.HasPrefix(x.Protocol.String(), "protocol-"):
-				continue // two hundred numbers that nobody uses
+				continue // two hundred unused numbers
 			case !x.Protocol.HasPorts():
 				k = g.key()
 			case g.everything:
 			case g.idle:
 				k += fmt.Sprint(g.comments)
-			case g.behind.nameless() && g.behind.pid == 0:
-				k += x.PortRange.String() // perhaps each is somebody else's
+			case g.behind.hasGenericName() && g.behind.pid == 0:
+				k += x.PortRange.String() // each may have another receiver
 			}
 			known := at[k]
 			if known == nil {
@@ -87,16 +87,18 @@ func (w *importWriter) services() {
 			}
 			return 0
 		}
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.ports[0].First, b.ports[0].First))
+		return cmp.Or(
+			cmp.Compare(rank(a), rank(b)), cmp.Compare(a.ports[0].First, b.ports[0].First),
+		)
 	})
 	for _, g := range groups {
 		w.service(g)
 	}
 }
 
-// groupsOf are the openings of one subject, each with the interfaces that have it.
+// groupsOf returns the openings of one subject, each with its interfaces.
 func (w *importWriter) groupsOf(x *subject) (out []*group) {
-	somebody := x.behind
+	somebody := x.receiver
 	targets := w.targetsOf(x, &somebody)
 	usualHere := w.usualEverywhere(x)
 	if !w.deny() && !somebody.there && usualHere && w.openToAll(x) {
@@ -105,16 +107,16 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 	for i, iface := range w.interfaces {
 		p, usual := x.profiles[i], w.usual(x, i)
 		if !w.deny() {
-			usual = usualHere // a service elsewhere would close the port by this interface
+			usual = usualHere // a service for other interfaces would close the port on this one
 		}
 		for _, o := range p.openings {
 			if x.sampled && w.deny() {
 				w.sampledOpen = w.sampledOpen || o.sources != 0
-				continue // perhaps wider than the rules
+				continue // may be wider than the rules
 			}
 			if usual && w.deny() && o.sources == 0 && !somebody.there {
 				w.unknownToAll = appendOnce(w.unknownToAll, o.unknown)
-				continue // unlisted: deny says it
+				continue // unlisted: deny covers it
 			}
 			g := &group{opening: o, everything: usual && !somebody.there, comments: p.comments}
 			g.idle = w.deny() && !somebody.there && x.Protocol.HasPorts()
@@ -131,7 +133,7 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 		g.interfaces = strings.Join(g.on, ",")
 	}
 	if len(out) == 0 && !w.deny() {
-		out = append(out, &group{ // open to nobody
+		out = append(out, &group{ // closed to every source
 			behind:     somebody,
 			targets:    targets,
 			everything: usualHere && !somebody.there,
@@ -140,7 +142,7 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 	return out
 }
 
-// join adds a group, or its interface to one that is the same otherwise.
+// join adds a group, or adds its interface to one that is otherwise equal.
 func join(groups []*group, g *group, iface string) []*group {
 	n := slices.IndexFunc(groups, func(o *group) bool { return o.key() == g.key() })
 	if n < 0 {
@@ -154,7 +156,7 @@ func join(groups []*group, g *group, iface string) []*group {
 	return groups
 }
 
-// usualEverywhere reports whether a subject gets what most do by every interface.
+// usualEverywhere reports whether a subject has the default profile of every interface.
 func (w *importWriter) usualEverywhere(x *subject) bool {
 	for i := range w.interfaces {
 		if !w.usual(x, i) {
@@ -164,7 +166,7 @@ func (w *importWriter) usualEverywhere(x *subject) bool {
 	return true
 }
 
-// openToAll reports whether everybody surely gets in to a subject, by every interface.
+// openToAll reports whether every source certainly gets in to a subject, by every interface.
 func (w *importWriter) openToAll(x *subject) bool {
 	everyone := firewall.Prefixes{}
 	for _, f := range firewall.Families {
@@ -173,7 +175,7 @@ func (w *importWriter) openToAll(x *subject) bool {
 		}
 	}
 	for i, p := range x.profiles {
-		var by firewall.Prefixes // of the families that the interface has
+		var by firewall.Prefixes // for the families that the interface has
 		for _, f := range firewall.Families {
 			if len(w.addressesBy(w.interfaces[i], f)) > 0 {
 				by = by.Union(exposure.AllSources(f).Prefixes(f))
@@ -183,15 +185,17 @@ func (w *importWriter) openToAll(x *subject) bool {
 			continue
 		}
 		if len(p.openings) != 1 || p.openings[0].addresses != "" || p.openings[0].rate.Count > 0 ||
-			p.openings[0].unknown != "" || by.Minus(w.pool.written(p.openings[0].sources)).Len() > 0 {
+			p.openings[0].unknown != "" ||
+			by.Minus(w.pool.simplestPrefixes(p.openings[0].sources)).Len() > 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// targetsOf are where the packets of a subject go, if not to this host; and who is there.
-func (w *importWriter) targetsOf(x *subject, b *behind) string {
+// targetsOf says where the packets of a subject go, if not to this host, and sets the receiver
+// there.
+func (w *importWriter) targetsOf(x *subject, b *receiver) string {
 	var targets []string
 	for _, p := range x.profiles {
 		for _, t := range p.targets {
@@ -203,16 +207,17 @@ func (w *importWriter) targetsOf(x *subject, b *behind) string {
 	}
 	row := Exposure{Protocol: x.Protocol.String()}
 	w.auditor.behind(&row, targets, x.Protocol)
-	*b = behind{process: row.Process, unit: row.Unit, container: row.Container, there: true}
+	*b = receiver{process: row.Process, unit: row.Unit, container: row.Container, there: true}
 	return strings.Join(targets, ", ")
 }
 
-// essential reports whether essentials say what becomes of a subject.
+// essential reports whether the policy's essentials decide on a subject.
 func (w *importWriter) essential(x *subject) bool {
 	switch x.PortRange {
 	case firewall.Portless(firewall.Ping), firewall.Portless(firewall.IGMP):
 		return true
-	case single(firewall.UDP, firewall.DHCPClientPort), single(firewall.UDP, firewall.DHCPv6ClientPort):
+	case single(firewall.UDP, firewall.DHCPClientPort),
+		single(firewall.UDP, firewall.DHCPv6ClientPort):
 		return w.deny()
 	}
 	return false
@@ -222,7 +227,7 @@ func single(p firewall.Protocol, port uint16) firewall.PortRange {
 	return firewall.PortRange{Protocol: p, First: port, Last: port}
 }
 
-// acrossProtocols joins groups that differ by nothing but the protocol of the same ports.
+// acrossProtocols joins groups that differ only in the protocol of their ports.
 func acrossProtocols(groups []*group) (out []*group) {
 	at := map[string]*group{}
 	for _, g := range groups {
@@ -248,7 +253,7 @@ func acrossProtocols(groups []*group) (out []*group) {
 	return out
 }
 
-// merged joins ranges of ports that follow each other.
+// merged joins adjacent ranges of ports.
 func merged(ports []firewall.PortRange) (out []firewall.PortRange) {
 	ports = slices.Clone(ports)
 	slices.SortFunc(ports, func(a, b firewall.PortRange) int {
@@ -265,24 +270,26 @@ func merged(ports []firewall.PortRange) (out []firewall.PortRange) {
 	return out
 }
 
-// severalProtocols is from how many protocols without ports on a service isn't named after one.
+// severalProtocols is the fewest protocols without ports for which a service isn't named after one
+// of them.
 const severalProtocols = 4
 
 // service writes a group.
 func (w *importWriter) service(g *group) {
 	svc := ImportedService{Idle: g.idle, Everything: g.everything, Behind: g.behind.String()}
 	svc.Ports, svc.Interfaces, svc.Log = merged(g.ports), g.on, firewall.LogDenied
-	svc.Sources = w.pool.written(g.sources)
+	svc.Sources = w.pool.simplestPrefixes(g.sources)
 	if len(g.at) > 0 {
-		svc.Addresses, _ = firewall.NewPrefixes(singlesOf(g.at)...) // addresses always make a set
+		svc.Addresses, _ = firewall.NewPrefixes(
+			singlesOf(g.at)...) // addresses always make a valid set
 	}
 	if g.rate.Count > 0 {
 		rate := g.rate
-		svc.Rate, svc.Unlimited = &rate, w.pool.written(g.unlimited)
+		svc.Rate, svc.Unlimited = &rate, w.pool.simplestPrefixes(g.unlimited)
 	}
 	svc.Rated, svc.Unknown = lines(g.rated), lines(g.unknown)
 	for _, rule := range svc.Unknown {
-		if w.does(rule) == "stops" {
+		if w.effectOf(rule) == "stops" {
 			svc.Stopping = append(svc.Stopping, rule)
 		}
 	}
@@ -290,7 +297,7 @@ func (w *importWriter) service(g *group) {
 	svc.Target = g.targets
 	name := nameOf(g.behind, svc.Ports, svc.Purpose)
 	if g.everything {
-		svc.Purpose = "" // comments of rules for all ports say nothing of one
+		svc.Purpose = "" // comments of rules for all ports don't describe one port
 		if name = "all-ports"; !svc.Ports[0].Protocol.HasPorts() {
 			name = "other-protocols"
 		}
@@ -302,7 +309,7 @@ func (w *importWriter) service(g *group) {
 	}
 	names, first := []string{name}, svc.Ports[0]
 	if len(g.on) > 0 {
-		names = append(names, name+"-"+cmp.Or(word(g.on[0]), "interface"))
+		names = append(names, name+"-"+cmp.Or(toName(g.on[0]), "interface"))
 	}
 	switch known := iana.UsualName(first.First); {
 	case !first.Protocol.HasPorts():
@@ -316,7 +323,7 @@ func (w *importWriter) service(g *group) {
 			names = append(names, name+"-"+port)
 		}
 	}
-	svc.Name = free(w.taken, names...)
+	svc.Name = freeName(w.taken, names...)
 	if text := svc.UnlimitedText(); text != "" {
 		w.note("service %s: %s", svc.Name, text)
 	}
@@ -326,7 +333,7 @@ func (w *importWriter) service(g *group) {
 // maxUnlimited bounds the sources that a note names.
 const maxUnlimited = 4
 
-// UnlimitedText says whom the rate limits that the rules don't; "" if there is nobody.
+// UnlimitedText names the sources that the rate limits but the rules don't; "" if there are none.
 func (s ImportedService) UnlimitedText() string {
 	var names []string
 	for x := range s.Unlimited.All() {
@@ -357,8 +364,8 @@ func singlesOf(list []netip.Addr) (out []netip.Prefix) {
 	return out
 }
 
-// essentials says what becomes of what the protocols need: pings as they are let in today, DHCP
-// unless it is refused.
+// essentials reproduces how the rules treat what the protocols need: pings as today, DHCP unless it
+// is refused.
 func (w *importWriter) essentials() {
 	for _, x := range w.subjects {
 		if x.Protocol == firewall.Ping {
@@ -371,10 +378,13 @@ func (w *importWriter) essentials() {
 	if !w.deny() {
 		return
 	}
-	if asked, open := w.messages(firewall.IPv6, 135, 136); asked && !open { // solicitation, advertisement
+	if asked, open := w.messages(firewall.IPv6, 135, 136); asked &&
+		!open { // solicitation, advertisement
 		w.out.Closed |= firewall.EssentialNeighbourDiscovery
-		w.note("the rules refuse neighbour discovery, without which IPv6 doesn't work, and so does this " +
-			"policy: remove neighbour-discovery from essentials to use IPv6")
+		w.note(
+			"the rules refuse neighbour discovery, without which IPv6 doesn't work, and so does this " +
+				"policy: remove neighbour-discovery from essentials to use IPv6",
+		)
 	}
 	if igmp, mld := w.membership(); !igmp && !mld {
 		w.out.Closed |= firewall.EssentialMulticastMembership
@@ -386,13 +396,15 @@ func (w *importWriter) essentials() {
 	_, open4 := w.messages(firewall.IPv4, 3, 11, 12)
 	_, open6 := w.messages(firewall.IPv6, 1, 2, 3, 4)
 	if !open4 && !open6 {
-		// Most rules let those in that are about a connection (RELATED), and icmp-errors: false wouldn't.
-		w.note("the rules refuse ICMP errors that belong to no connection, and this policy lets them " +
-			"in: path MTU discovery needs the others, and essentials closes both (icmp-errors)")
+		// Most rules let errors about a connection in (RELATED); icmp-errors: false wouldn't.
+		w.note(
+			"the rules refuse ICMP errors that belong to no connection, and this policy lets them " +
+				"in: path MTU discovery needs the others, and essentials closes both (icmp-errors)",
+		)
 	}
 }
 
-// membership reports whether the rules let IGMP in, and whether they let MLD in.
+// membership reports whether the rules let in IGMP, and MLD.
 func (w *importWriter) membership() (igmp, mld bool) {
 	for _, x := range w.subjects {
 		if x.Protocol == firewall.IGMP {
@@ -403,8 +415,8 @@ func (w *importWriter) membership() (igmp, mld bool) {
 	return igmp, mld
 }
 
-// messages asks about ICMP types by each interface that has the family: whether there is one, and
-// whether somebody may send one of them.
+// messages asks about ICMP types by each interface that has the family. asked: there is one. open:
+// some source may send one of the types.
 func (w *importWriter) messages(f firewall.Family, types ...uint8) (asked, open bool) {
 	for _, on := range w.interfaces {
 		if len(w.addressesBy(on, f)) == 0 {
@@ -431,7 +443,7 @@ func (w *importWriter) messages(f firewall.Family, types ...uint8) (asked, open 
 	return asked, false
 }
 
-// closedTo reports whether a UDP port is closed to everybody, whatever is unknown.
+// closedTo reports whether a UDP port is certainly closed to every source.
 func (w *importWriter) closedTo(port uint16) bool {
 	for _, x := range w.subjects {
 		if x.Contains(firewall.UDP, port) {
@@ -441,7 +453,7 @@ func (w *importWriter) closedTo(port uint16) bool {
 	return false
 }
 
-// ping reproduces who may ping: everybody is what happens without a word.
+// ping reproduces which sources may ping. Without a service, every source may.
 func (w *importWriter) ping(x *subject) {
 	open, closed := w.openToAll(x), true
 	for _, p := range x.profiles {

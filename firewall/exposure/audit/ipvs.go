@@ -11,9 +11,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/ipvs"
 )
 
-// Services of IPVS take the packets that routing has given to the host, behind the rules of hook
-// input but for those of priority 98 and above (ip_vs_ops, net/netfilter/ipvs/ip_vs_core.c).
-// Whoever gets that far gets to a real server; what is dropped behind IPVS is not looked at.
+// Services of IPVS take packets that routing has delivered to the host, after the rules of hook
+// input with a priority below 98 (ip_vs_ops, net/netfilter/ipvs/ip_vs_core.c). Packets that get
+// there get to a real server. Drops behind IPVS aren't followed.
 
 // servedByIPVS reports whether a service of IPVS takes the packets to an address and port of the
 // host.
@@ -22,7 +22,7 @@ func (a *auditor) servedByIPVS(p firewall.Protocol, address netip.Addr, port uin
 	return found
 }
 
-// serviceAt finds a service of IPVS; they are in order.
+// serviceAt finds a service of IPVS in a sorted list.
 func serviceAt(list []ipvs.Service, p firewall.Protocol, at netip.AddrPort) (ipvs.Service, bool) {
 	want := firewall.VirtualService{Protocol: p, At: at}
 	i, found := slices.BinarySearchFunc(
@@ -38,7 +38,7 @@ func serviceAt(list []ipvs.Service, p firewall.Protocol, at netip.AddrPort) (ipv
 	return list[i], true
 }
 
-// ipvs judges who gets to the services of IPVS, by each interface from outside.
+// ipvs judges which sources get to the services of IPVS, by each interface to the outside.
 func (a *auditor) ipvs() {
 	list := a.IPVS
 	if len(list) > maxVirtual {
@@ -58,7 +58,9 @@ func (a *auditor) ipvs() {
 func (a *auditor) ipvsService(s ipvs.Service, iface string) {
 	q := exposure.Question{Family: s.Family(), Protocol: s.Protocol, Interface: iface,
 		Destination: s.At.Addr(), Port: s.At.Port()}
-	r := a.ask(a.evaluator, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered })
+	r := a.ask(
+		a.evaluator, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered },
+	)
 	a.present[portKey{s.Protocol, s.At.Port()}] = true
 	targets := realServers(s)
 	x := Exposure{Protocol: s.Protocol.String(), Port: s.At.Port(), Address: s.At.Addr().String(),
@@ -67,7 +69,7 @@ func (a *auditor) ipvsService(s ipvs.Service, iface string) {
 	a.judge(x, r, []firewall.Family{s.Family()}, []netip.Addr{s.At.Addr()}, nil)
 }
 
-// realServers are those of a service, in words.
+// realServers are the real servers of a service, in words.
 func realServers(s ipvs.Service) (out []string) {
 	for _, t := range s.Targets {
 		out = appendOnce(out, t.String())
@@ -75,8 +77,8 @@ func realServers(s ipvs.Service) (out []string) {
 	return out
 }
 
-// isVirtual reports whether the policy's deny leaves an address and port alone: only DNAT knows the
-// address, or the host holds it for IPVS.
+// isVirtual reports whether the policy's deny doesn't apply to an address and port: only DNAT knows
+// the address, or the host holds it for IPVS.
 func (a *auditor) isVirtual(p firewall.Protocol, port uint16, addresses []netip.Addr) bool {
 	if a.Policy == nil || a.Host == nil || len(addresses) != 1 {
 		return false

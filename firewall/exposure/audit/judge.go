@@ -12,8 +12,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
 
-// judge compares who gets to a port with what the policy says, and adds the row. believed, of a
-// port whose packets go elsewhere, is who would get in if they didn't; nil for any other.
+// judge compares which sources get to a port with the policy, and adds the row. believed is for
+// ports whose packets go elsewhere: the sources that would get in if they didn't. It is nil for
+// other ports.
 func (a *auditor) judge(
 	x Exposure,
 	r reach,
@@ -24,9 +25,9 @@ func (a *auditor) judge(
 	p, _ := firewall.ParseProtocol(x.Protocol)
 	d := a.declared(p, x.Port, x.Interface, addresses)
 	if d.service == "" && a.isVirtual(p, x.Port, addresses) {
-		d.governed = false // what no service lists is left alone there
+		d.governed = false // unlisted ports are left alone there
 	}
-	// Mostly it is the same set again and again, and prefixes are costly to make.
+	// Many rows have the same set, and prefixes are costly to make.
 	possible := a.shared.simplest(r.possible, r.nowhere)
 	written := func(s sources) firewall.Prefixes {
 		if s.equal(r.possible) {
@@ -45,7 +46,9 @@ func (a *auditor) judge(
 	if !r.unanswered.empty() {
 		unheard = "; answers to some of them may be lost: see who decided"
 		if len(r.lost) > 0 {
-			unheard = "; packets come in, and answers to some of them are lost: " + strings.Join(r.lost, "; ")
+			unheard = "; packets come in, and answers to some of them are lost: " + strings.Join(
+				r.lost, "; ",
+			)
 		}
 	}
 	allowed := sourcesOf(d.allowed, families...)
@@ -77,7 +80,9 @@ func (a *auditor) judge(
 			&x,
 			WiderThanPolicy,
 			written(tooMany),
-			fmt.Sprintf("%s is reachable from sources that the policy does not allow%s", name, unheard),
+			fmt.Sprintf(
+				"%s is reachable from sources that the policy does not allow%s", name, unheard,
+			),
 		)
 	default:
 		a.find(
@@ -87,10 +92,9 @@ func (a *auditor) judge(
 			fmt.Sprintf("%s is reachable, and no service of the policy lists it%s", name, unheard),
 		)
 	}
-	// dockerd listens on the ports that it publishes, and packets from outside never get to it: they
-	// are not stopped, they have a row of their own. Nor is a rule to blame that refuses the host's
-	// own addresses to packets from outside, and the networks of other interfaces, containers' among
-	// them, don't come by this one.
+	// dockerd listens on the ports that it publishes, but packets from outside go to the container,
+	// which has a row of its own. Rules that refuse the host's own addresses from outside don't
+	// block the policy either, and neither does the absence of other interfaces' networks.
 	missing := allowed.minus(r.possible).minus(a.unroutable).minus(r.elsewhere)
 	if d.governed && !missing.empty() {
 		missing = missing.minus(a.behindOthers(x.Interface))
@@ -122,7 +126,7 @@ func (a *auditor) judge(
 	a.report.Exposures = append(a.report.Exposures, x)
 }
 
-// behindOthers are the networks that the host's other interfaces are part of.
+// behindOthers are the networks of the host's other interfaces.
 func (a *auditor) behindOthers(iface string) sources {
 	var list []netip.Prefix
 	if iface != "" && a.Host != nil {
@@ -142,8 +146,8 @@ func (a *auditor) behindOthers(iface string) sources {
 	return sourcesOf(p, firewall.Families...)
 }
 
-// name is a port for people: "tcp/9090 (prometheus) at 192.0.2.1". The interface isn't part of it:
-// the same often holds of several.
+// name names a port for people: "tcp/9090 (prometheus) at 192.0.2.1". It omits the interface, as
+// several often share a finding.
 func (x *Exposure) name() string {
 	s := fmt.Sprintf("%s/%d", x.Protocol, x.Port)
 	if x.PortLast > 0 {
@@ -175,12 +179,12 @@ func (a *auditor) find(x *Exposure, k Kind, sources firewall.Prefixes, detail st
 			Detail:    detail,
 		},
 	)
-	if slices.Index(gravity, k) < slices.Index(gravity, x.Finding) {
+	if slices.Index(kindSeverity, k) < slices.Index(kindSeverity, x.Finding) {
 		x.Finding = k
 	}
 }
 
-// boundWider finds a socket on every address whose port the policy needs on fewer.
+// boundWider finds a socket bound to every address whose port the policy needs on fewer.
 func (a *auditor) boundWider(l sockets.Listener) {
 	if a.Policy == nil || !l.Address.IsUnspecified() {
 		return
@@ -223,20 +227,20 @@ func (a *auditor) boundWider(l sockets.Listener) {
 	a.mark(x, BoundWider)
 }
 
-// mark gives all rows of a socket a finding, if it is graver than theirs.
+// mark gives all rows of a socket a finding, if it is more severe than theirs.
 func (a *auditor) mark(socket Exposure, k Kind) {
 	for i := range a.report.Exposures {
 		x := &a.report.Exposures[i]
 		bound := cmp.Or(a.bound[i], x.Address)
 		same := x.Port == socket.Port && x.Protocol == socket.Protocol && bound == socket.Address &&
 			x.Target == ""
-		if same && slices.Index(gravity, k) < slices.Index(gravity, x.Finding) {
+		if same && slices.Index(kindSeverity, k) < slices.Index(kindSeverity, x.Finding) {
 			x.Finding = k
 		}
 	}
 }
 
-// endings finds entries of the policy that have ended, or soon do.
+// endings finds entries of the policy that have ended, or end soon.
 func (a *auditor) endings() {
 	if a.Written == nil {
 		return
@@ -271,7 +275,7 @@ func (a *auditor) endings() {
 	}
 }
 
-// probe holds services to what the policy wants of them, through their sockets on this host.
+// probe tests services against the policy's requirements, through their sockets on this host.
 func (a *auditor) probe(ctx context.Context) {
 	if a.Prober == nil || a.Policy == nil {
 		return
@@ -309,7 +313,9 @@ func (a *auditor) probe(ctx context.Context) {
 						&x,
 						Unhealthy,
 						firewall.Prefixes{},
-						fmt.Sprintf("the health check %s of %s fails: %v", want.Health, x.name(), err),
+						fmt.Sprintf(
+							"the health check %s of %s fails: %v", want.Health, x.name(), err,
+						),
 					)
 					a.mark(x, Unhealthy)
 				}
@@ -318,7 +324,7 @@ func (a *auditor) probe(ctx context.Context) {
 	}
 }
 
-// dialled is where this host reaches a socket that is bound to an address.
+// dialled is the address at which this host reaches a socket bound to an address.
 func dialled(bound netip.Addr) netip.Addr {
 	switch {
 	case bound.IsUnspecified() && bound.Is4():

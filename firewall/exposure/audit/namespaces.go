@@ -10,16 +10,17 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
 
-// A packet that is forwarded to an address of another namespace meets the rules and routes of that
-// namespace, and so does the answer. They are followed like the host's: what the host says of each
-// source is joined with what the namespace says (follow).
+// A packet that is forwarded to another namespace meets that namespace's rules and routes, and so
+// does the answer. They are evaluated like the host's, and the two results are joined for each
+// source (follow).
 
-// namespaces are those other than the host's, by the addresses that one of them alone has. It may be
-// used by several goroutines.
+// namespaces are the namespaces other than the host's, by the addresses that only one of them has.
+// It is safe for concurrent use.
 type namespaces struct {
 	byAddress map[netip.Addr]*namespace
 	enter     func(uint64) (*exposure.Ruleset, *exposure.Host, error)
-	// snat are the addresses that the host's rules name as new sources; anySource: others too.
+	// snat are the addresses that the host's rules set as sources. anySource: they may set others
+	// too.
 	snat      []netip.Addr
 	anySource bool
 
@@ -33,19 +34,19 @@ type insideKey struct {
 	target   netip.AddrPort
 }
 
-// namespace is one of them.
+// namespace is one other namespace.
 type namespace struct {
 	inode     uint64
 	name      string
 	listeners []sockets.Listener
 
 	once      sync.Once
-	evaluator *exposure.Evaluator // nil: it can't be looked into
+	evaluator *exposure.Evaluator // nil if its rules can't be read
 	host      *exposure.Host
 	why       string
 }
 
-// maxInside is how many answers of other namespaces are remembered.
+// maxInside is the most answers of other namespaces that are remembered.
 const maxInside = 1024
 
 func newNamespaces(in Input) *namespaces {
@@ -85,14 +86,15 @@ func newNamespaces(in Input) *namespaces {
 		}
 	}
 	for address, list := range owners {
-		n.byAddress[address] = oneOf(list, neighbours)
+		n.byAddress[address] = uniqueHolder(list, neighbours)
 	}
 	n.noteSources(in.Rules)
 	return n
 }
 
-// oneOf is who has an address: of several, the one neighbour; nil if there are more.
-func oneOf(list []*namespace, neighbours map[uint64]bool) *namespace {
+// uniqueHolder is the namespace that has an address or, of several, the only neighbour. It is nil
+// if there are more.
+func uniqueHolder(list []*namespace, neighbours map[uint64]bool) *namespace {
 	if len(list) > 1 {
 		list = slices.DeleteFunc(list, func(n *namespace) bool { return !neighbours[n.inode] })
 	}
@@ -102,7 +104,7 @@ func oneOf(list []*namespace, neighbours map[uint64]bool) *namespace {
 	return list[0]
 }
 
-// noteSources notes what the rules may make of a packet's source.
+// noteSources records what the rules may change a packet's source to.
 func (n *namespaces) noteSources(rs *exposure.Ruleset) {
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
@@ -120,7 +122,8 @@ func (n *namespaces) noteSources(rs *exposure.Ruleset) {
 					switch {
 					case !constant:
 						n.anySource = true
-					case nat.Family == exposure.FamilyIPv6 || nat.Family == exposure.FamilyInet && t.Family == exposure.FamilyIPv6:
+					case nat.Family == exposure.FamilyIPv6 || nat.Family == exposure.FamilyInet &&
+						t.Family == exposure.FamilyIPv6:
 						n.snat = append(n.snat, v.IPv6())
 					case nat.Family == exposure.FamilyIPv4:
 						n.snat = append(n.snat, v.IPv4())
@@ -133,7 +136,7 @@ func (n *namespaces) noteSources(rs *exposure.Ruleset) {
 	}
 }
 
-// at is the one namespace that has an address; nil if there is none, or several have it.
+// at is the only namespace that has an address, or nil.
 func (n *namespaces) at(address netip.Addr) *namespace {
 	if n == nil || address.IsLoopback() || address.IsLinkLocalUnicast() {
 		return nil
@@ -154,7 +157,7 @@ func (n *namespaces) open(at *namespace) bool {
 	return at.evaluator != nil
 }
 
-// question is about packets that come into a namespace from the host.
+// question asks about packets that enter a namespace from the host.
 func (n *namespace) question(p firewall.Protocol, target netip.AddrPort) exposure.Question {
 	q := exposure.Question{
 		Family:      familyOf(target.Addr()),
@@ -162,9 +165,9 @@ func (n *namespace) question(p firewall.Protocol, target netip.AddrPort) exposur
 		Destination: target.Addr(),
 		Port:        target.Port(),
 	}
-	on := holder(n.host, target.Addr())
-	if on == nil { // an address of lo, which packets come to by another interface
-		on = only(n.host, target.Addr())
+	on := interfaceWith(n.host, target.Addr())
+	if on == nil { // an address of lo, reached by another interface
+		on = onlyInterface(n.host, target.Addr())
 	}
 	if on != nil {
 		q.Interface = on.Name
@@ -172,9 +175,13 @@ func (n *namespace) question(p firewall.Protocol, target netip.AddrPort) exposur
 	return q
 }
 
-// inside is what becomes, in a namespace, of packets that the host forwards to a target of it; nil
-// if nobody can tell what packets of it meet.
-func (n *namespaces) inside(at *namespace, p firewall.Protocol, target netip.AddrPort) []exposure.Piece {
+// inside evaluates packets that the host forwards to a target in a namespace. It is nil if the
+// namespace can't be read.
+func (n *namespaces) inside(
+	at *namespace,
+	p firewall.Protocol,
+	target netip.AddrPort,
+) []exposure.Piece {
 	if n.enter == nil {
 		return nil
 	}
@@ -207,23 +214,25 @@ func (n *namespaces) inside(at *namespace, p firewall.Protocol, target netip.Add
 	return pieces
 }
 
-// named is a decider of a namespace, as one of the host's answer.
-func (n *namespace) named(d exposure.Decider) exposure.Decider {
+// decider names a namespace's decider in the host's answer.
+func (n *namespace) decider(d exposure.Decider) exposure.Decider {
 	return exposure.Decider{Reason: "in " + n.name + ": " + Words(d.Describe())}
 }
 
-func (n *namespace) namedAll(list []exposure.Decider) (out []exposure.Decider) {
+func (n *namespace) deciders(list []exposure.Decider) (out []exposure.Decider) {
 	for _, d := range list {
-		out = append(out, n.named(d))
+		out = append(out, n.decider(d))
 	}
 	return out
 }
 
-// sourceChosen is what depends on the address that source NAT chooses.
-var sourceChosen = exposure.Decider{Reason: "which address source NAT gives the packets isn't known"}
+// sourceNATUnknown is the unknown address that source NAT chooses.
+var sourceNATUnknown = exposure.Decider{
+	Reason: "which address source NAT gives the packets isn't known",
+}
 
-// follow joins what the host does with packets that it forwards to other namespaces with what is
-// done there.
+// follow joins the host's answer about packets that it forwards to other namespaces with the
+// answers there.
 func (a *auditor) follow(answer *exposure.Answer) {
 	if a.namespaces == nil || a.namespaces.enter == nil {
 		return
@@ -235,13 +244,17 @@ func (a *auditor) follow(answer *exposure.Answer) {
 			out = append(out, p)
 			continue
 		}
-		out = append(out, a.into(p, at, answer.Question.Protocol)...)
+		out = append(out, a.followInto(p, at, answer.Question.Protocol)...)
 	}
 	answer.Pieces = out
 }
 
-// into is a piece of the host's answer, as it goes on in a namespace.
-func (a *auditor) into(p exposure.Piece, at *namespace, protocol firewall.Protocol) (out []exposure.Piece) {
+// followInto continues a piece of the host's answer in a namespace.
+func (a *auditor) followInto(
+	p exposure.Piece,
+	at *namespace,
+	protocol firewall.Protocol,
+) (out []exposure.Piece) {
 	inside := a.namespaces.inside(at, protocol, p.Target)
 	if p.Rewritten != exposure.Yes {
 		for _, i := range inside {
@@ -256,7 +269,10 @@ func (a *auditor) into(p exposure.Piece, at *namespace, protocol firewall.Protoc
 	as, all := a.namespaces.sourcesAs(a.Host, p.Out, p.Target.Addr())
 	var ways []exposure.Piece
 	for _, i := range inside {
-		if !all || slices.ContainsFunc(as, func(x netip.Addr) bool { return i.Sources.Contains(exposure.Address(x)) }) {
+		if !all ||
+			slices.ContainsFunc(
+				as, func(x netip.Addr) bool { return i.Sources.Contains(exposure.Address(x)) },
+			) {
 			ways = append(ways, i)
 		}
 	}
@@ -267,8 +283,13 @@ func (a *auditor) into(p exposure.Piece, at *namespace, protocol firewall.Protoc
 	return out
 }
 
-// sourcesAs are the addresses that packets may have behind the host's source NAT; all: no others.
-func (n *namespaces) sourcesAs(h *exposure.Host, out string, target netip.Addr) (as []netip.Addr, all bool) {
+// sourcesAs are the sources that packets may have after the host's source NAT. all: there are no
+// others.
+func (n *namespaces) sourcesAs(
+	h *exposure.Host,
+	out string,
+	target netip.Addr,
+) (as []netip.Addr, all bool) {
 	for _, x := range n.snat {
 		if x.Is4() == target.Is4() {
 			as = append(as, x)
@@ -291,15 +312,15 @@ func (n *namespaces) sourcesAs(h *exposure.Host, out string, target netip.Addr) 
 	return as, !n.anySource && len(as) > 0
 }
 
-// join is a piece whose packets come to what a piece of the namespace says.
+// join joins a piece of the host's answer with one of the namespace's.
 func (n *namespace) join(p, i exposure.Piece, s exposure.Ranges, doubt bool) exposure.Piece {
 	p.Sources = s
-	p.Unknowns = append(slices.Clip(p.Unknowns), n.namedAll(i.Unknowns)...)
+	p.Unknowns = append(slices.Clip(p.Unknowns), n.deciders(i.Unknowns)...)
 	if doubt {
-		p.Unknowns = append(p.Unknowns, sourceChosen)
+		p.Unknowns = append(p.Unknowns, sourceNATUnknown)
 	}
 	if !i.Outcome.Passes() {
-		p.Outcome, p.DecidedBy, p.Reply = i.Outcome, n.named(i.DecidedBy), nil
+		p.Outcome, p.DecidedBy, p.Reply = i.Outcome, n.decider(i.DecidedBy), nil
 		return p
 	}
 	if i.Reply == nil || !i.Reply.Lost && len(i.Reply.Unknowns) == 0 {
@@ -310,36 +331,43 @@ func (n *namespace) join(p, i exposure.Piece, s exposure.Ranges, doubt bool) exp
 		r = *p.Reply
 	}
 	if i.Reply.Lost && !r.Lost {
-		r.Lost, r.By = true, n.named(i.Reply.By)
+		r.Lost, r.By = true, n.decider(i.Reply.By)
 	}
-	r.Unknowns = append(slices.Clip(r.Unknowns), n.namedAll(i.Reply.Unknowns)...)
+	r.Unknowns = append(slices.Clip(r.Unknowns), n.deciders(i.Reply.Unknowns)...)
 	p.Reply = &r
 	return p
 }
 
-// takers are the listeners that take packets for a target of another namespace; known: there are no
-// others. Rules in there may send the packets on.
-func (a *auditor) takers(p firewall.Protocol, target netip.AddrPort) (out []sockets.Listener, known bool) {
+// takers are the listeners that take packets for a target in another namespace, whose rules may
+// send them on. known: there are no others.
+func (a *auditor) takers(
+	p firewall.Protocol,
+	target netip.AddrPort,
+) (out []sockets.Listener, known bool) {
 	at := a.namespaces.at(target.Addr())
 	if at == nil {
 		return nil, false
 	}
-	for _, t := range a.finally(at, p, target) {
+	for _, t := range a.finalTargets(at, p, target) {
 		if !t.Addr().IsValid() {
 			return nil, false
 		}
 		here := sockets.Takers(at.listeners, p, t.Addr(), t.Port(), "")
 		if len(here) == 0 {
-			return nil, true // one of several refuses
+			return nil, true // one of several targets refuses
 		}
 		out = append(out, here...)
 	}
 	return out, true
 }
 
-// finally are the ends of packets for a target of a namespace; the zero AddrPort for one that isn't a
-// socket in there. Without rules in there it is the target.
-func (a *auditor) finally(at *namespace, p firewall.Protocol, target netip.AddrPort) []netip.AddrPort {
+// finalTargets are where packets for a target in a namespace end up; the zero AddrPort if that
+// isn't a socket there. Without rules there, it is the target.
+func (a *auditor) finalTargets(
+	at *namespace,
+	p firewall.Protocol,
+	target netip.AddrPort,
+) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, i := range a.namespaces.inside(at, p, target) {
 		t := i.Target

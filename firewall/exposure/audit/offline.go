@@ -10,31 +10,31 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Offline is what rules without their host, such as a file, are asked: who gets through with a
-// packet that comes from another machine. What is left out is asked about in every way that the
-// rules tell apart.
+// Offline is a question to rules without their host, such as a file: which sources on other
+// machines get through? An empty field stands for every value that the rules distinguish.
 type Offline struct {
 	Protocol  firewall.Protocol // 0: TCP, UDP, and SCTP if a rule names it
 	Port      uint16            // 0: every port
 	Interface string            // "": any but lo
-	// To is the address that is dialled; the zero Addr: the host's, which aren't known.
+	// To is the dialled address; the zero Addr: the host's addresses, which aren't known.
 	To netip.Addr
 }
 
-// Bounds on what is asked offline, of each protocol.
+// Bounds on offline questions, for each protocol.
 const (
 	maxOfflineQuestions = 10_000
 	maxOfflineRows      = 3_000
-	// maxOfflineWork is in steps as exposure.Answer counts them: a second or two.
+	// maxOfflineWork is in steps as exposure.Answer counts them: one or two seconds.
 	maxOfflineWork = 8_000_000
-	// maxNetworks is how many networks the sources of a row may be, of 32 bytes each and as much again
+	// maxNetworks is the most networks of a row's sources. Each takes 32 bytes, and as much again
 	// while they are made.
 	maxNetworks = 4_000_000
-	// maxOwnRows is how many destinations of one port have rows of their own.
+	// maxOwnRows is the most destinations of one port with rows of their own.
 	maxOwnRows = 64
 )
 
-// RunOffline audits rules without their host.
+// RunOffline audits rules without their host. Report.Err returns an error if the question is too
+// large.
 func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 	in.Rules, in.Host = rs, nil
 	a := &auditor{
@@ -76,8 +76,8 @@ func familyOf(a netip.Addr) firewall.Family {
 	return firewall.IPv4
 }
 
-// familiesOf are the IP versions that rules from files speak for. iptables-save says nothing about
-// IPv6, nor ip6tables-save about IPv4; nft's listing is about both.
+// familiesOf are the IP versions that rules from files cover: iptables-save IPv4, ip6tables-save
+// IPv6, nft's listing both.
 func familiesOf(rs *exposure.Ruleset) (out []firewall.Family) {
 	for _, f := range firewall.Families {
 		speaks := len(rs.Tables) == 0
@@ -91,16 +91,16 @@ func familiesOf(rs *exposure.Ruleset) (out []firewall.Family) {
 	return out
 }
 
-// offline goes through the questions.
+// offline asks the questions.
 type offline struct {
 	*auditor
 	Offline
 	families  []firewall.Family
 	questions int
 	work      int
-	foreign   map[string]bool // destinations that are taken for another machine's
-	elsewhere bool            // the address asked for is taken for another machine's
-	targets   *finder         // where rules send packets; made when it is needed
+	foreign   map[string]bool // destinations assumed to be another machine's
+	elsewhere bool            // the address in question is assumed to be another machine's
+	targets   *finder         // where rules send packets; nil until needed
 }
 
 // offlineRow is a row before it is judged.
@@ -108,8 +108,8 @@ type offlineRow struct {
 	part
 	protocol    firewall.Protocol
 	first, last uint16
-	at          []string     // the row's addresses; nil: any that no rule names
-	like        []netip.Addr // an address that stands for those of the row; nil: for any
+	at          []string     // the row's addresses; nil: any that rules don't name
+	like        []netip.Addr // an address that represents the row's; nil: for any
 }
 
 func (o *offline) run() {
@@ -127,8 +127,8 @@ func (o *offline) run() {
 	o.nameForeign()
 }
 
-// protocol asks about the ports of a protocol, and judges those together that neither the answers
-// nor the policy tell apart.
+// protocol asks about the ports of a protocol, and judges ports together if answers and policy are
+// the same.
 func (o *offline) protocol(p firewall.Protocol) {
 	o.questions, o.work = 0, 0
 	until := len(o.report.Exposures) + maxOfflineRows
@@ -142,10 +142,11 @@ func (o *offline) protocol(p firewall.Protocol) {
 		if o.report.err != nil {
 			return
 		}
-		if o.spent() || len(o.report.Exposures) > until {
+		if o.budgetSpent() || len(o.report.Exposures) > until {
 			o.report.Unread = append(o.report.Unread, fmt.Sprintf(
 				"there is too much to tell apart: %s/%d and above were not looked at, ask with --port",
-				p, ports.First,
+				p,
+				ports.First,
 			))
 			break
 		}
@@ -162,23 +163,25 @@ func (o *offline) protocol(p firewall.Protocol) {
 	judge(before)
 }
 
-// ports are the ranges of ports that are asked about, in order.
+// ports returns the ranges of ports to ask about, in order.
 func (o *offline) ports(p firewall.Protocol) (out []firewall.PortRange) {
 	if o.Port != 0 {
 		return []firewall.PortRange{{Protocol: p, First: o.Port, Last: o.Port}}
 	}
-	b := bordersOf(o.Rules, o.told(), p)
+	b := bordersOf(o.Rules, o.mentionedPorts(), p)
 	for first, port := 1, 1; port < 1<<16; port++ {
 		if port == 1<<16-1 || b.computed || b.starts[port+1] {
-			out = append(out, firewall.PortRange{Protocol: p, First: uint16(first), Last: uint16(port)})
+			out = append(
+				out, firewall.PortRange{Protocol: p, First: uint16(first), Last: uint16(port)},
+			)
 			first = port + 1
 		}
 	}
 	return out
 }
 
-// rows asks about some ports that no rule tells apart: at the address asked for, or at any address
-// that no rule names, and at each that rules name and treat differently.
+// rows asks about ports that no rule distinguishes: at the address in question, or at any unnamed
+// address and at each address that rules name and treat differently.
 func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 	row := func(p part, at []string, like ...netip.Addr) offlineRow {
 		return offlineRow{p, ports.Protocol, ports.First, ports.Last, at, like}
@@ -186,7 +189,9 @@ func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 	if o.To.IsValid() {
 		f := o.families[0]
 		r := o.askTo(f, ports)
-		return []offlineRow{row(part{reach: r, families: o.families}, []string{o.To.String()}, o.To)}
+		return []offlineRow{
+			row(part{reach: r, families: o.families}, []string{o.To.String()}, o.To),
+		}
 	}
 	var anywhere part
 	var unnamed []netip.Addr
@@ -198,7 +203,7 @@ func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 		var rest reach
 		if other >= 0 {
 			alike := classes[other].Addresses
-			if !complete { // some of these may be told apart all the same
+			if !complete { // rules may distinguish some of these
 				o.tooMany()
 				alike = exposure.Ranges{}
 			}
@@ -211,9 +216,9 @@ func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 		}
 		for i, c := range classes {
 			if i == other || c.Named&^exposure.PlaceOut == exposure.PlaceForward {
-				continue // of packets for another machine
+				continue // packets for another machine
 			}
-			if len(named) == maxOwnRows || o.spent() {
+			if len(named) == maxOwnRows || o.budgetSpent() {
 				o.tooMany()
 				break
 			}
@@ -242,7 +247,7 @@ func (o *offline) rows(ports firewall.PortRange) []offlineRow {
 	return append([]offlineRow{row(anywhere, nil, unnamed...)}, named...)
 }
 
-func (o *offline) spent() bool {
+func (o *offline) budgetSpent() bool {
 	return o.questions > maxOfflineQuestions || o.work > maxOfflineWork
 }
 
@@ -250,7 +255,7 @@ func (o *offline) tooMany() {
 	o.assumed["rules tell more destinations apart than are listed: ask with --to"] = true
 }
 
-// askClass asks about ports at a class of destinations, or at the one asked for.
+// askClass asks about ports at a class of destinations, or at the address in question.
 func (o *offline) askClass(
 	f firewall.Family,
 	ports firewall.PortRange,
@@ -278,17 +283,17 @@ func (o *offline) askClass(
 	return r
 }
 
-// whose tells whose the address asked for is. Rules at input, and those at output about its answers,
-// name addresses of the host; rules at forward, and what packets are sent to, those of other machines.
-// Where both do, or only networks are forwarded, it may be either.
-func (o *offline) whose() (host, other bool) {
-	at, wide := o.evaluator.Named(o.To)
+// guessOwner guesses whether the address in question is the host's or another machine's. Rules at input
+// and output name addresses of the host; rules at forward and targets of translations name those of
+// other machines. If both name it, or only networks are forwarded, it may be either.
+func (o *offline) guessOwner() (host, other bool) {
+	at, wide := o.evaluator.PlacesNaming(o.To)
 	host, other = at&exposure.PlaceInput != 0, at&exposure.PlaceForward != 0
 	if !other {
 		if o.targets == nil {
 			o.targets = search(o.Rules)
 		}
-		for d := range o.targets.doors {
+		for d := range o.targets.directTargets {
 			other = other || d.target.Addr() == o.To
 		}
 	} else if wide&exposure.PlaceForward != 0 {
@@ -297,9 +302,9 @@ func (o *offline) whose() (host, other bool) {
 	return host || !other, other
 }
 
-// askTo asks about ports at the address asked for.
+// askTo asks about ports at the address in question.
 func (o *offline) askTo(f firewall.Family, ports firewall.PortRange) reach {
-	host, other := o.whose()
+	host, other := o.guessOwner()
 	o.elsewhere = other && !host
 	r := o.askClass(f, ports, exposure.Ranges{})
 	if !other {
@@ -317,7 +322,7 @@ func (o *offline) askTo(f firewall.Family, ports firewall.PortRange) reach {
 	return r
 }
 
-// either is who gets there if one of two answers is right.
+// either joins two answers, one of which is right.
 func (r reach) either(o reach) reach {
 	both := r
 	both.add(o)
@@ -328,7 +333,7 @@ func (r reach) either(o reach) reach {
 	return both
 }
 
-// dialled takes away from classes what no packet from outside can be for.
+// dialled removes destinations that no packet from outside can have.
 func (o *offline) dialled(
 	f firewall.Family,
 	p firewall.Protocol,
@@ -338,7 +343,7 @@ func (o *offline) dialled(
 	if o.Interface == "lo" {
 		never = []string{"0.0.0.0/8", "::/128"}
 	}
-	if p != firewall.UDP { // connections have one end
+	if p != firewall.UDP { // connections have a single destination
 		never = append(never, "224.0.0.0/4", "255.255.255.255/32", "ff00::/8")
 	}
 	away := exposure.SourcesOf(firewall.MustPrefixes(never...), f)
@@ -350,7 +355,7 @@ func (o *offline) dialled(
 	return out
 }
 
-// widest is the range that holds most addresses.
+// widest is the range with the most addresses.
 func widest(r exposure.Ranges) exposure.Range {
 	best := r.At(0)
 	for x := range r.All() {
@@ -369,7 +374,7 @@ func addressOf(f firewall.Family, r exposure.Range) netip.Addr {
 	return r.From.IPv4()
 }
 
-// addressWords are destinations as a row names them: single addresses without a length.
+// addressWords are destinations as a row names them: single addresses without a prefix length.
 func addressWords(p firewall.Prefixes) (words []string) {
 	for i, s := range p.Strings() {
 		if i == maxOwnRows {
@@ -380,7 +385,7 @@ func addressWords(p firewall.Prefixes) (words []string) {
 	return words
 }
 
-// sameRows reports whether what is said of the ports of both is the same.
+// sameRows reports whether both have the same answers and declarations.
 func (o *offline) sameRows(a, b []offlineRow) bool {
 	return len(a) > 0 && slices.EqualFunc(a, b, func(x, y offlineRow) bool {
 		return slices.Equal(x.at, y.at) && x.same(y.reach) && slices.Equal(x.decided, y.decided) &&
@@ -401,7 +406,9 @@ func (o *offline) judgeRow(r offlineRow) {
 	if r.possible.networks() >= maxNetworks || r.certain.networks() >= maxNetworks {
 		o.report.err = fmt.Errorf(
 			"the sources that get to %s/%d are more than %d networks, too many to list: leave out long sets",
-			r.protocol, r.first, maxNetworks,
+			r.protocol,
+			r.first,
+			maxNetworks,
 		)
 		return
 	}
@@ -422,7 +429,7 @@ func (o *offline) judgeRow(r offlineRow) {
 	o.judge(x, r.reach, r.families, r.like, nil)
 }
 
-// nameForeign says which destinations are taken for another machine's.
+// nameForeign lists the destinations assumed to be another machine's.
 func (o *offline) nameForeign() {
 	if len(o.foreign) == 0 {
 		return

@@ -14,7 +14,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/rulesetfile"
 )
 
-// rowsOf are a report's rows in short: "tcp/22 * 0.0.0.0/0", with the lower bound if it is another.
+// rowsOf are a report's rows in short form: "tcp/22 * 0.0.0.0/0", with the lower bound if it
+// differs.
 func rowsOf(r Report) (out []string) {
 	for _, x := range r.Exposures {
 		port := fmt.Sprint(x.Port)
@@ -64,7 +65,7 @@ func TestOffline(t *testing.T) {
 		text    string
 		ask     Offline
 		want    []string
-		assumed string // is among what is taken for granted
+		assumed string // is among the assumptions
 	}{
 		"a loopback address from outside": {text: file("loopback-reject.v4"), want: everyone,
 			assumed: "127.0.0.0/8"},
@@ -161,7 +162,8 @@ func TestOfflineProtocols(t *testing.T) {
 	}
 }
 
-// However many ports and addresses rules tell apart, the answer ends, and names what it left out.
+// The audit ends for any number of ports and addresses that rules distinguish, and names what it
+// omitted.
 func TestOfflineIsBounded(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("*filter\n:INPUT DROP [0:0]\n")
@@ -179,8 +181,9 @@ func TestOfflineIsBounded(t *testing.T) {
 	}
 }
 
-// A list of bans makes dozens of networks of each gap. Where that is too much for an answer, it says so.
-func TestOfflineNamesWhatIsTooLong(t *testing.T) {
+// A list of bans makes dozens of networks from each gap. If that is too much for a report, it says
+// so.
+func TestOfflineNamesTooLongLists(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("create bl hash:ip family inet hashsize 1024 maxelem 2000000\n")
 	for i := range uint32(450_000) {

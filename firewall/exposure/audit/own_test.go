@@ -9,8 +9,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// The rules that Portgrave itself makes leave nothing undecided, also as nft prints them: not its
-// labels, not the rate of a service.
+// Portgrave's own rules leave nothing undecided, also as nft prints them: neither labels nor rates.
 func TestOfflineOwnTable(t *testing.T) {
 	for _, name := range []string{"own.nft", "own.json"} {
 		t.Run(name, func(t *testing.T) {

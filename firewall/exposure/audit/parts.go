@@ -10,17 +10,17 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// A port may be let in differently at each of the host's addresses. Then it has a row for each.
+// If the answer for a port differs between the host's addresses, each gets a row.
 
-// part is who gets to a port at some of the host's addresses.
+// part is the sources that get to a port at some of the host's addresses.
 type part struct {
 	reach
 	families  []firewall.Family
-	addresses []netip.Addr // nil: at all of them
+	addresses []netip.Addr // nil: all of them
 }
 
-// dialledBy are the host's addresses that packets arriving by an interface may be for. A link-local
-// address is its own interface's alone.
+// dialledBy are the host's addresses that packets by an interface may be for. Link-local addresses
+// belong to their interface only.
 func (a *auditor) dialledBy(iface string, f firewall.Family) (out []netip.Addr) {
 	on := a.Host.Interface(iface)
 	for _, address := range a.addresses[f] {
@@ -34,15 +34,15 @@ func (a *auditor) dialledBy(iface string, f firewall.Family) (out []netip.Addr) 
 	return out
 }
 
-// partsOf asks a question for each of the addresses, those together that nothing tells apart, and
-// puts those together whose answers are the same. Of one answer for all, the part names no address.
+// partsOf asks a question for each group of addresses that nothing distinguishes, and joins equal
+// answers. If all answers are equal, the part names no address.
 func (a *auditor) partsOf(
 	q exposure.Question,
 	addresses []netip.Addr,
 	ask func(exposure.Question) reach,
 ) []part {
 	var parts []part
-	for _, group := range a.evaluator.Alike(q.Family, q.Protocol, q.Port, addresses) {
+	for _, group := range a.evaluator.GroupAddresses(q.Family, q.Protocol, q.Port, addresses) {
 		q.Destination = group[0]
 		r := ask(q)
 		if i := slices.IndexFunc(parts, func(p part) bool { return p.same(r) }); i >= 0 {
@@ -68,8 +68,8 @@ func (r *reach) same(o reach) bool {
 		r.elsewhere.equal(o.elsewhere) && slices.Equal(r.targets, o.targets)
 }
 
-// joinParts makes one part of those of several families if none tells addresses apart; else each
-// names its addresses.
+// joinParts joins the parts of several families if none names addresses. Otherwise each part names
+// its addresses.
 func (a *auditor) joinParts(parts []part, iface string) []part {
 	if slices.ContainsFunc(parts, func(p part) bool { return p.addresses != nil }) {
 		for i := range parts {
@@ -87,8 +87,9 @@ func (a *auditor) joinParts(parts []part, iface string) []part {
 	return []part{all}
 }
 
-// apiece is the parts as they get rows: a few addresses one each, so that a row names where to dial.
-// Link-local ones, which only neighbours can dial, have one only if they differ from the others.
+// apiece splits parts into rows: each of a few addresses gets its own, so that a row names where to
+// dial. Link-local addresses, which only neighbours can dial, get one only if they differ from the
+// others.
 func apiece(parts []part) (out []part) {
 	for _, p := range parts {
 		far := slices.DeleteFunc(slices.Clone(p.addresses), netip.Addr.IsLinkLocalUnicast)
@@ -108,7 +109,7 @@ func apiece(parts []part) (out []part) {
 	return out
 }
 
-// at makes a row one about some of the addresses at which its port can be dialled.
+// at limits a row to some of the addresses at which its port can be dialled.
 func (x *Exposure) at(addresses []netip.Addr) {
 	for _, address := range addresses {
 		x.Addresses = append(x.Addresses, address.String())
@@ -118,7 +119,7 @@ func (x *Exposure) at(addresses []netip.Addr) {
 	}
 }
 
-// maxShown is how many addresses of a row are shown to people.
+// maxShown is the most addresses of a row that are shown to people.
 const maxShown = 3
 
 // At is where the row's port is dialled, for people.

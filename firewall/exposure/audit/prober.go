@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// NetProber tries services over the host's own network stack. It asks whether TLS is spoken, not whether a certificate is any good: from here the
-// name that clients use isn't known.
+// NetProber tests services over the host's own network stack. It tests whether a service speaks
+// TLS. It doesn't verify certificates, as it doesn't know the name that clients use.
 type NetProber struct{ Timeout time.Duration }
 
 // TLS implements Prober.
@@ -32,9 +32,21 @@ func (p NetProber) Health(ctx context.Context, at netip.AddrPort, path string, o
 	if over {
 		scheme = "https"
 	}
-	client := http.Client{Timeout: p.Timeout, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: anyCertificate(), Proxy: nil},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+at.String()+path, nil)
+	client := http.Client{
+		Timeout: p.Timeout,
+		Transport: &http.Transport{
+			DisableKeepAlives: true,
+			TLSClientConfig:   anyCertificate(),
+			Proxy:             nil,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	request, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodGet,
+		scheme+"://"+at.String()+path,
+		nil,
+	)
 	if err != nil {
 		return err
 	}

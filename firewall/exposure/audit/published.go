@@ -7,7 +7,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// portRange is some ports of a protocol that a translation may concern.
+// portRange is a range of ports that a translation may concern.
 type portRange struct {
 	protocol    firewall.Protocol
 	first, last uint16
@@ -16,36 +16,35 @@ type portRange struct {
 // maxPublished bounds the ranges of ports that are asked about one by one.
 const maxPublished = 5000
 
-// published finds the ports that some rule may translate: those for which a DNAT, a redirect or a
-// tproxy, or a rule that rewrites the destination, can be come to from a base chain at prerouting
-// or ingress. It reads only what rules say of protocol and port, so it finds too many rather than
-// too few; the evaluator tells then which are translated. Within a range the same holds for each
-// port: no rule, and none of the ranges in told, tells them apart. cut reports that there were more
-// than anybody can ask about.
+// published finds the ports that a rule may translate: those for which a DNAT, redirect, tproxy or
+// rewrite of the destination is reachable from a base chain at prerouting or ingress. It reads only
+// protocols and ports of rules, so it finds too many rather than too few; the evaluator then
+// decides which are translated. Neither a rule nor a range in told distinguishes ports within a
+// range. cut: there were more than maxPublished.
 func published(rs *exposure.Ruleset, told []firewall.PortRange) (ports []portRange, cut bool) {
 	return search(rs).ports(rs, told)
 }
 
-// search goes through all rules that a packet can meet before routing.
+// search visits all rules that a packet can meet before routing.
 func search(rs *exposure.Ruleset) *finder {
 	f := &finder{
-		found:   map[uint8]exposure.Ranges{},
-		seen:    map[visit]int{},
-		doors:   map[door]exposure.Ranges{},
-		virtual: map[destination]exposure.Ranges{},
+		found:         map[uint8]exposure.Ranges{},
+		seen:          map[visit]int{},
+		directTargets: map[directTarget]exposure.Ranges{},
+		virtual:       map[destination]exposure.Ranges{},
 	}
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
 			if c.Base != nil && !t.Dormant &&
 				(c.Base.Hook == exposure.HookPrerouting || c.Base.Hook == exposure.HookIngress) {
-				f.chain(c, everything(), 0)
+				f.chain(c, anyConcern(), 0)
 			}
 		}
 	}
 	return f
 }
 
-// ports are the ranges found, as published says.
+// ports returns the ranges found, as described at published.
 func (f *finder) ports(
 	rs *exposure.Ruleset,
 	told []firewall.PortRange,
@@ -55,10 +54,12 @@ func (f *finder) ports(
 		for r := range set.All() {
 			from, _ := r.From.Uint64()
 			to, _ := r.To.Uint64()
-			few := to-from < 16 // a list of ports rather than a range of them
+			few := to-from < 16 // a list of ports rather than a range
 			for first, port := from, from; port <= to; port++ {
 				if port == to || few || starts == nil || starts[port+1] {
-					ports = append(ports, portRange{firewall.Protocol(protocol), uint16(first), uint16(port)})
+					ports = append(
+						ports, portRange{firewall.Protocol(protocol), uint16(first), uint16(port)},
+					)
 					first = port + 1
 				}
 			}
@@ -73,11 +74,11 @@ func (f *finder) ports(
 	return ports, false
 }
 
-// concern is the protocols, ports and destinations that can come to a place. Correlations between
-// them are not kept.
+// concern is the protocols, ports and destinations that can reach a rule. Correlations between them
+// aren't kept.
 type concern struct{ protocols, ports, dest4, dest6 exposure.Ranges }
 
-func everything() concern {
+func anyConcern() concern {
 	return concern{exposure.NewRanges(exposure.Full(8)), exposure.NewRanges(exposure.Full(16)),
 		exposure.NewRanges(exposure.Full(32)), exposure.NewRanges(exposure.Full(128))}
 }
@@ -89,16 +90,16 @@ type visit struct {
 
 type finder struct {
 	found map[uint8]exposure.Ranges // by protocol
-	// doors are the targets that rules name, with the ports that lead there.
-	doors map[door]exposure.Ranges
+	// directTargets are the targets that rules name, with the ports that lead there.
+	directTargets map[directTarget]exposure.Ranges
 	// virtual are the single destinations that rules translate, with their ports.
 	virtual map[destination]exposure.Ranges
 	seen    map[visit]int
 	steps   int
 }
 
-// Bounds on what a hostile ruleset can make of the search. Beyond them everything is taken for
-// concerned, which errs to the safe side.
+// Bounds on the search, against hostile rulesets. Beyond them everything counts as concerned, which
+// is safe.
 const (
 	maxDepth = 32
 	maxSteps = 2_000_000
@@ -111,7 +112,7 @@ func (f *finder) chain(c *exposure.Chain, in concern, depth int) {
 	}
 	f.seen[v]++
 	if depth > maxDepth {
-		return // the kernel jumps 16 deep at the most
+		return // the kernel jumps at most 16 deep
 	}
 	for _, r := range c.Rules {
 		f.rule(c, r, in, depth)
@@ -181,7 +182,8 @@ func (f *finder) rule(c *exposure.Chain, r *exposure.Rule, in concern, depth int
 		case exposure.TProxy:
 			f.note(in)
 		case exposure.Assign:
-			if s.To == exposure.FieldDest4 || s.To == exposure.FieldDest6 || s.To == exposure.FieldDport {
+			if s.To == exposure.FieldDest4 || s.To == exposure.FieldDest6 ||
+				s.To == exposure.FieldDport {
 				f.note(in)
 			}
 		}
@@ -205,8 +207,8 @@ func (f *finder) note(in concern) {
 	}
 }
 
-// narrow keeps what an operand says of protocol or port. What it may be is asked of no other: a set
-// of sources may have a million.
+// narrow limits the concern to an operand's values. It calls to only for protocol, port and
+// destination, as a set of sources may have a million elements.
 func (c concern) narrow(o exposure.Operand, to func() exposure.Ranges) concern {
 	plain := exposure.Of(o.Field)
 	if o.Field != plain.Field || o.Shift != 0 || o.Clear != (exposure.Value{}) ||
@@ -226,8 +228,7 @@ func (c concern) narrow(o exposure.Operand, to func() exposure.Ranges) concern {
 	return c
 }
 
-// column is everything that stands in a column of a set; anything, if the set isn't known or may
-// grow.
+// column is the union of a column of a set, or everything if the set is unknown or may grow.
 func column(s *exposure.Set, i int) exposure.Ranges {
 	if s.Unknown != "" || s.Grows || s.Default {
 		return exposure.NewRanges(exposure.Full(128))
@@ -249,8 +250,8 @@ func complement(o exposure.Operand, s *exposure.Set) exposure.Ranges {
 	return all.Minus(column(s, 0))
 }
 
-// withoutTranslation is the ruleset as it would be if no rule sent a packet elsewhere: what a host
-// firewall believes it guards.
+// withoutTranslation is the ruleset without rules that send packets elsewhere: what a host firewall
+// assumes that it guards.
 func withoutTranslation(rs *exposure.Ruleset) *exposure.Ruleset {
 	out := &exposure.Ruleset{Missing: rs.Missing}
 	for _, t := range rs.Tables {

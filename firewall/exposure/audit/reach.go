@@ -7,41 +7,46 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// reach is the sources that get to something, and who decided.
+// reach is the sources that get to a target, and what decided.
 type reach struct {
 	certain, possible sources
-	// nowhere are the sources that no packet from outside can have: the host itself drops them whatever the rules say.
+	// nowhere are the sources that no packet from outside can have: the host itself drops them.
 	nowhere sources
-	// elsewhere are the sources whose packets get through to something else: where the port is published.
+	// elsewhere are the sources whose packets go to another target, where the port is published.
 	elsewhere sources
-	// unanswered are the sources whose packets surely get there, of a protocol whose packets do something without an answer; the
-	// answer may be lost. They are possible, and not certain, and that is no doubt about who gets in.
+	// unanswered are the sources whose packets certainly get there, but whose answer may be lost,
+	// for protocols that don't need one. They are possible and not certain, though it isn't in
+	// doubt that they get in.
 	unanswered sources
 	decided    []string
-	// lost is who loses the answers to some sources.
+	// lost names what stops the answers to some sources.
 	lost []string
-	// unknown is what the difference between certain and possible depends on.
+	// unknown names what the difference between certain and possible depends on.
 	unknown []string
 	targets []string
 	assumed []string
-	work    int // that the answers took, in steps
+	work    int // of the answers, in steps
 }
 
 // ask evaluates one question and keeps the ways that a function picks.
-func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exposure.Piece) bool) reach {
+func (a *auditor) ask(
+	e *exposure.Evaluator,
+	q exposure.Question,
+	picks func(exposure.Piece) bool,
+) reach {
 	answer, err := e.EvaluateWithin(q, a.budget)
 	if err != nil {
-		// A question made of a socket and an interface always makes sense; should it not, nothing is known.
+		// Questions about a socket and an interface are valid. If one isn't, nothing is known.
 		r := reach{decided: []string{err.Error()}}
 		r.possible[slot(q.Family)] = exposure.AllSources(q.Family)
 		return r
 	}
 	answer = answer.WithinRates()
-	if e != a.believed {
+	if e != a.untranslated {
 		a.follow(&answer)
 	}
-	// What IPVS takes isn't answered by this host's sockets, and what a firewall believes is about packets.
-	if e == a.believed || a.servedByIPVS(q.Protocol, q.Destination, q.Port) {
+	// This host's sockets don't answer what IPVS takes. Without translations, only packets matter.
+	if e == a.untranslated || a.servedByIPVS(q.Protocol, q.Destination, q.Port) {
 		for i := range answer.Pieces {
 			answer.Pieces[i].Reply = nil
 		}
@@ -50,10 +55,11 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 	r := reach{assumed: answer.Assumed, work: answer.Work}
 	n := slot(q.Family)
 	r.unanswered[n] = unanswered
-	r.certain[n], r.possible[n] = a.shared.once(certain), a.shared.once(possible)
+	r.certain[n], r.possible[n] = a.shared.canonical(certain), a.shared.canonical(possible)
 	r.nowhere[n] = a.nowhere(answer, r.possible[n])
 	passing, open := !possible.Empty(), possible.Minus(certain)
-	var decided, martian, lost, unknown namedDeciders // martian: about sources alone that nobody has
+	// martian: only about sources that no client has
+	var decided, martian, lost, unknown namedDeciders
 	for _, p := range answer.Pieces {
 		if p.Outcome.Passes() && !picks(p) {
 			r.elsewhere[n] = r.elsewhere[n].Union(p.Sources)
@@ -68,7 +74,7 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 			}
 		}
 		if picks(p) == passing && (answered || !needsAnswer(q.Protocol)) {
-			if a.unreal(n, p.Sources) {
+			if a.isNowhere(n, p.Sources) {
 				martian.add(p.DecidedBy)
 			} else {
 				decided.add(p.DecidedBy)
@@ -88,12 +94,16 @@ func (a *auditor) ask(e *exposure.Evaluator, q exposure.Question, picks func(exp
 	return r
 }
 
-// needsAnswer reports whether packets of a protocol come to nothing without an answer.
+// needsAnswer reports whether packets of a protocol have no effect without an answer.
 func needsAnswer(p firewall.Protocol) bool { return p == firewall.TCP || p == firewall.SCTP }
 
-// bounds are the sources that surely, and those that possibly, get to something. Surely means that the answer gets out too; where a
-// protocol needs none, a packet that gets in is possible whatever becomes of the answer.
-func bounds(answer exposure.Answer, picks func(exposure.Piece) bool) (certain, possible, unanswered exposure.Ranges) {
+// bounds returns the sources that certainly, and those that possibly, get to a target. They are
+// certain only if the answer gets out too. For protocols that don't need an answer, a packet that
+// gets in makes its source possible even if the answer is lost.
+func bounds(
+	answer exposure.Answer,
+	picks func(exposure.Piece) bool,
+) (certain, possible, unanswered exposure.Ranges) {
 	certain, possible = answer.Connects(picks)
 	if !needsAnswer(answer.Question.Protocol) {
 		var surely exposure.Ranges
@@ -103,10 +113,10 @@ func bounds(answer exposure.Answer, picks func(exposure.Piece) bool) (certain, p
 	return certain, possible, unanswered
 }
 
-// undecided are the sources of which it isn't known whether they get there.
+// undecided are the sources that may get there or not.
 func (r *reach) undecided() sources { return r.possible.minus(r.certain).minus(r.unanswered) }
 
-// decidedBy is who decided, who loses answers, and what can't be known, in words.
+// decidedBy names what decided, what stops answers, and what can't be known.
 func (r *reach) decidedBy() []string {
 	out := append([]string{}, r.decided...)
 	for _, l := range r.lost {
@@ -118,15 +128,23 @@ func (r *reach) decidedBy() []string {
 	return out
 }
 
-// unreal reports whether nobody can have any of the sources. A list of many isn't looked through.
-func (a *auditor) unreal(family int, s exposure.Ranges) bool {
+// isNowhere reports whether no client can have any of the sources. It is false for long lists.
+func (a *auditor) isNowhere(family int, s exposure.Ranges) bool {
 	return s.Len() <= fewAddresses && s.Minus(a.unroutable[family]).Empty()
 }
 
-// add is the sources that get there by this way or that.
+// add joins the sources of another way to the target.
 func (r *reach) add(o reach) {
 	r.unanswered = r.unanswered.union(o.unanswered)
-	r.certain, r.possible, r.nowhere, r.elsewhere = r.certain.union(o.certain), r.possible.union(o.possible), r.nowhere.union(o.nowhere), r.elsewhere.union(o.elsewhere)
+	r.certain, r.possible, r.nowhere, r.elsewhere = r.certain.union(
+		o.certain,
+	), r.possible.union(
+		o.possible,
+	), r.nowhere.union(
+		o.nowhere,
+	), r.elsewhere.union(
+		o.elsewhere,
+	)
 	r.work += o.work
 	for _, d := range o.decided {
 		r.decided = appendOnce(r.decided, d)
@@ -145,9 +163,9 @@ func (r *reach) add(o reach) {
 	}
 }
 
-// nowhere is what an answer has dropped of the sources that nobody can have: what the host itself drops,
-// and its own addresses that rules of ours refuse. Nobody wants to read that everyone gets in but these.
-// Only those count that lie beside sources that get through, so that none stands alone.
+// nowhere returns the dropped sources that no client can have: those that the host itself drops,
+// and its own addresses that Portgrave's rules refuse. A report that lists them as exceptions would
+// be hard to read. Only sources adjacent to ones that get through count.
 func (a *auditor) nowhere(answer exposure.Answer, passing exposure.Ranges) exposure.Ranges {
 	var dropped exposure.Ranges
 	for _, p := range answer.Pieces {
@@ -165,9 +183,9 @@ func (a *auditor) nowhere(answer exposure.Answer, passing exposure.Ranges) expos
 }
 
 const (
-	// maxNamed is how many deciders a row names.
+	// maxNamed is the most deciders that a row names.
 	maxNamed = 12
-	// maxTargets is how many targets a row names; behind them stands moreTargets.
+	// maxTargets is the most targets that a row names; moreTargets follows them.
 	maxTargets  = 64
 	moreTargets = "and others"
 )
@@ -182,8 +200,8 @@ func appendTarget(list []string, s string) []string {
 	return append(list, s)
 }
 
-// namedDeciders are deciders in words, each once. They are put into words as they come, until there
-// are maxNamed: a question may have many thousands.
+// namedDeciders are up to maxNamed deciders in words, each once. A question may have many
+// thousands.
 type namedDeciders struct {
 	words []string
 	seen  map[exposure.Decider]bool

@@ -13,7 +13,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Who gets no answer doesn't reach a port of TCP; a datagram is in all the same.
+// A source without an answer doesn't reach a TCP port, but its datagrams take effect.
 func TestAnswersInRows(t *testing.T) {
 	for rule, want := range map[string][]string{
 		"-P OUTPUT DROP": {
@@ -39,7 +39,7 @@ func TestAnswersInRows(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		rows, _ := told(r)
+		rows, _ := summaryOf(r)
 		rows = slices.DeleteFunc(rows, func(s string) bool { return !strings.Contains(s, "eth0") })
 		for i, s := range rows {
 			rows[i] = strings.ReplaceAll(s, "0.0.0.0/0,::/0", "0.0.0.0/0")
@@ -141,7 +141,7 @@ func TestExplainSeveralTargets(t *testing.T) {
 	}
 }
 
-// Without a word about the interface, packets come by the only one there is, though no route leads back.
+// Without an interface given, packets come by the only one, even if no route leads back.
 func TestLocateWithoutARoute(t *testing.T) {
 	address := netip.MustParsePrefix("192.0.2.10/24")
 	h := &exposure.Host{
@@ -159,7 +159,7 @@ func TestLocateWithoutARoute(t *testing.T) {
 }
 
 // An answer that leaves by another interface than the packet came by is mentioned.
-func TestExplainNamesTheWayOut(t *testing.T) {
+func TestExplainNamesOutgoingInterface(t *testing.T) {
 	in := Input{Rules: rules(t, ""), Host: world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80")}
 	p, err := Locate(in.Host, Packet{
 		From: netip.MustParseAddr("8.8.8.8"), Destination: netip.MustParseAddr("172.17.0.1"),
@@ -175,7 +175,7 @@ func TestExplainNamesTheWayOut(t *testing.T) {
 	}
 }
 
-// Without rules nobody is named who let the packet in.
+// Without rules, no decider is named for a packet that is let in.
 func TestExplainWithoutARule(t *testing.T) {
 	in := Input{Rules: rules(t, ""), Host: world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80")}
 	p, err := Locate(in.Host, Packet{From: netip.MustParseAddr("8.8.8.8"), Port: 80, Protocol: firewall.TCP})

@@ -7,54 +7,52 @@ import (
 	"github.com/portgrave/portgrave/firewall/host/lease"
 )
 
-// Report is what an audit found. Its JSON is a contract.
+// Report is the result of an audit. Its JSON is a contract.
 type Report struct {
 	Exposures []Exposure `json:"exposures"`
 	Findings  []Finding  `json:"findings"`
-	// Leases that run: what they open counts as allowed, and is in no policy.
+	// Leases in force: what they open counts as allowed, but isn't in the policy file.
 	Leases []lease.Lease `json:"leases,omitempty"`
-	// Unread says what could not be read, so that there may be more than is listed.
+	// Unread lists what couldn't be read, so the report may be incomplete.
 	Unread []string `json:"unread,omitempty"`
-	// Assumed says what was taken for granted.
+	// Assumed lists the assumptions made.
 	Assumed []string `json:"assumed,omitempty"`
 
 	err error
 }
 
-// Err is why the report isn't one: what was asked is too large. Only RunOffline's may have one.
+// Err is the error of a RunOffline whose question was too large; nil otherwise.
 func (r Report) Err() error { return r.err }
 
-// Exposure is one reachable thing: a port, as packets find it that come in by one interface, and
-// who is behind it.
+// Exposure is one row: a port as packets by one interface reach it, and what listens there.
 type Exposure struct {
 	Protocol string `json:"protocol"`
 	Port     uint16 `json:"port"`
-	PortLast uint16 `json:"port_last,omitempty"` // of a range that is published as one
-	Address  string `json:"address"`             // bound to, or dialled for a published port
-	// Addresses are those that the row is about, where others of the host are let in differently, and
-	// have a row of their own.
+	PortLast uint16 `json:"port_last,omitempty"` // for a published range
+	Address  string `json:"address"`             // bound to or, for a published port, dialled
+	// Addresses are the row's addresses, if other addresses of the host have a different answer and
+	// a row of their own.
 	Addresses []string `json:"addresses,omitempty"`
 	Interface string   `json:"interface"`
 	Process   string   `json:"process"`
 	PID       int      `json:"pid"`
 	Unit      string   `json:"unit"`
 	Container string   `json:"container"`
-	Target    string   `json:"target"` // of a published port: where its packets go
-	// Direct: Address and Port are a published port's target, reached past the port that it is
-	// published as.
+	Target    string   `json:"target"` // for a published port: where its packets go
+	// Direct: Address and Port are a published port's target, reached directly.
 	Direct    bool   `json:"direct,omitempty"`
 	Service   string `json:"service,omitempty"`
 	Reachable Bounds `json:"reachable"`
-	// Declared: the policy says something of the port, since a service lists it, or since it refuses
-	// what none lists. Allowed is whom it lets in.
+	// Declared: the policy decides on the port, because a service lists it or because it refuses
+	// unlisted ports. Allowed is the sources that it lets in.
 	Declared bool              `json:"declared"`
 	Allowed  firewall.Prefixes `json:"allowed"`
-	// Finding is the gravest, "ok" if there is none.
+	// Finding is the most severe finding, "ok" if there is none.
 	Finding   Kind     `json:"finding"`
 	DecidedBy []string `json:"decided_by"`
 }
 
-// Bounds are the sources that surely, and those that possibly, get through.
+// Bounds are the sources that certainly, and those that possibly, get through.
 type Bounds struct {
 	Certain  firewall.Prefixes `json:"certain"`
 	Possible firewall.Prefixes `json:"possible"`
@@ -63,25 +61,25 @@ type Bounds struct {
 // Kind is a kind of finding.
 type Kind string
 
-// The kinds, the gravest first.
+// The kinds, the most severe first.
 const (
-	Bypass           Kind = "bypass"            // a published port that a host firewall believes closed
+	Bypass           Kind = "bypass"            // a published port that a host firewall assumes closed
 	WiderThanPolicy  Kind = "wider-than-policy" // sources get in that the policy doesn't allow
-	Undeclared       Kind = "undeclared"        // reachable beyond loopback, and no service lists it
-	BlockedElsewhere Kind = "blocked-elsewhere" // the policy opens it, a foreign rule doesn't
-	NoTLS            Kind = "no-tls"            // the policy wants TLS
+	Undeclared       Kind = "undeclared"        // reachable beyond loopback, but not listed by a service
+	BlockedElsewhere Kind = "blocked-elsewhere" // the policy opens it, but another program's rule doesn't
+	NoTLS            Kind = "no-tls"            // the policy requires TLS
 	Unhealthy        Kind = "unhealthy"         // its health check fails
-	Undecided        Kind = "undecided"         // what gets through depends on what can't be known
-	NotListening     Kind = "not-listening"     // opened, nobody there
-	BoundInside      Kind = "bound-elsewhere"   // published, and bound to another address in its container
+	Undecided        Kind = "undecided"         // it depends on something that can't be known
+	NotListening     Kind = "not-listening"     // open, but nothing listens
+	BoundInside      Kind = "bound-elsewhere"   // published, but bound to another address in its container
 	Expired          Kind = "expired"           // an entry of the policy that has ended
 	Expiring         Kind = "expiring"          // one that ends within a week
 	BoundWider       Kind = "bound-wider"       // bound to more addresses than the policy needs
 	OK               Kind = "ok"
 )
 
-// gravity orders kinds.
-var gravity = []Kind{
+// kindSeverity orders kinds, the most severe first.
+var kindSeverity = []Kind{
 	Bypass,
 	WiderThanPolicy,
 	Undeclared,
@@ -97,10 +95,10 @@ var gravity = []Kind{
 	OK,
 }
 
-// Kinds are all of them, the gravest first.
-func Kinds() []Kind { return slices.Clone(gravity) }
+// Kinds returns all kinds, the most severe first.
+func Kinds() []Kind { return slices.Clone(kindSeverity) }
 
-// Finding is one thing that doesn't fit.
+// Finding is one mismatch between host and policy.
 type Finding struct {
 	Kind      Kind              `json:"kind"`
 	Service   string            `json:"service,omitempty"`
@@ -111,7 +109,7 @@ type Finding struct {
 	Interface string            `json:"interface,omitempty"`
 	Process   string            `json:"process,omitempty"`
 	Sources   firewall.Prefixes `json:"sources"` // concerned
-	// Detail is for people, a sentence that names what it is about, but for the interface: what is so,
-	// and what to do.
+	// Detail is a sentence for people: the subject without its interface, what is so, and what to
+	// do.
 	Detail string `json:"detail"`
 }

@@ -10,28 +10,28 @@ import (
 )
 
 const (
-	// maxAuditSteps is what all questions of an audit may cost together: some seconds of a processor.
+	// maxAuditSteps bounds the cost of all questions of an audit: some seconds of one processor.
 	maxAuditSteps = 100_000_000
-	// auditStepsPerElement is what each element of the rules' sets adds to that.
+	// auditStepsPerElement is added for each element of the rules' sets.
 	auditStepsPerElement = 200
-	// reservedSteps are left for what is asked after the listeners.
+	// reservedSteps are reserved for the questions after the listeners.
 	reservedSteps = maxAuditSteps / 4
-	// maxWorkers bounds the questions that are asked at a time, each of which takes memory.
+	// maxWorkers bounds the concurrent questions, as each takes memory.
 	maxWorkers = 4
 )
 
-// budgetOf is what all questions of an audit may cost.
+// budgetOf is the budget of all questions of an audit.
 func budgetOf(e *exposure.Evaluator) *exposure.Budget {
 	return &exposure.Budget{Steps: maxAuditSteps + auditStepsPerElement*e.Elements()}
 }
 
-// askAll asks who gets to each listener by each interface, on several processors: the answers are
-// most of the work. They are in the order of listeners and interfaces.
+// askAll asks which sources get to each listener by each interface, on several processors, as these
+// answers are most of the work. They are in the order of listeners and interfaces.
 //
-// The listeners share the budget in rounds. In the first, each gets the same small part of it. Those
-// for which that wasn't enough are asked about again with more, as many as there are steps for. So a
-// cheap question is never cut for the sake of a dear one, and the answers don't depend on which worker
-// is the first.
+// The listeners share the budget in rounds. In the first round, each gets the same small share.
+// Questions that need more are asked again with larger shares, as long as steps remain. So an
+// expensive question never cuts a cheap one short, and the answers don't depend on the order of
+// workers.
 func (a *auditor) askAll(ctx context.Context) [][][]part {
 	answers := make([][][]part, len(a.listeners))
 	todo := make([]int, len(a.listeners))
@@ -59,8 +59,14 @@ func (a *auditor) askAll(ctx context.Context) [][][]part {
 	return answers
 }
 
-// round asks about listeners, each within a budget of its own, and yields what is left of these.
-func (a *auditor) round(ctx context.Context, todo []int, share int, answers [][][]part) []exposure.Budget {
+// round asks about listeners, each within a budget of its own, and returns what remains of the
+// budgets.
+func (a *auditor) round(
+	ctx context.Context,
+	todo []int,
+	share int,
+	answers [][][]part,
+) []exposure.Budget {
 	budgets := make([]exposure.Budget, len(todo))
 	one := func(i int) {
 		budgets[i].Steps = share

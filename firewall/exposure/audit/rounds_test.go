@@ -14,8 +14,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
 
-// crowdedHost has as many listeners, and one port about which the rules take far more work than any
-// audit has.
+// crowdedHost has a number of listeners, and one port whose rules need far more work than an
+// audit's budget.
 func crowdedHost(listeners int) Input {
 	rs := &exposure.Ruleset{}
 	table := rs.AddTable(&exposure.Table{Family: exposure.FamilyIPv4, Name: "t"})
@@ -63,8 +63,8 @@ func crowdedHost(listeners int) Input {
 	return in
 }
 
-// A dear question leaves the cheap ones as exact as they were, is named, and takes no more than the
-// budget. The answers don't depend on how many are asked at a time.
+// An expensive question doesn't make cheap ones less exact, is named, and stays within the budget.
+// The answers don't depend on the number of workers.
 func TestListenersShareTheBudget(t *testing.T) {
 	var first Report
 	for n, workers := range []int{1, 4} {
@@ -91,7 +91,7 @@ func TestListenersShareTheBudget(t *testing.T) {
 	}
 }
 
-// What the listeners take together is bounded, and something is left for what is asked after them.
+// The work for all listeners is bounded, and some budget remains for later questions.
 func TestBudgetIsNotExceeded(t *testing.T) {
 	in := crowdedHost(0)
 	for range 500 {
@@ -103,7 +103,7 @@ func TestBudgetIsNotExceeded(t *testing.T) {
 		budget:    &exposure.Budget{Steps: reservedSteps + 2_000_000},
 		shared:    &shared{},
 	}
-	a.look()
+	a.collectHost()
 	a.askAll(context.Background())
 	if left := a.budget.Steps; left < reservedSteps || left > reservedSteps+1_500_000 {
 		t.Errorf("%d steps are left", left)

@@ -92,8 +92,7 @@ func TestRowForEachAddress(t *testing.T) {
 	}
 }
 
-// A finding that holds for a socket marks all its rows; its sentence names the address, and no part
-// of it is cut out again.
+// A finding about a socket marks all its rows. Its sentence names the address in full.
 func TestFindingsOfAddresses(t *testing.T) {
 	r := audited(t, Input{
 		Rules: rules(t, "*filter\n:INPUT DROP [0:0]\n"+
@@ -108,7 +107,7 @@ func TestFindingsOfAddresses(t *testing.T) {
 	}
 }
 
-// With many addresses, one question serves all that nothing tells apart.
+// With many addresses, one question covers all that nothing distinguishes.
 func TestManyAddresses(t *testing.T) {
 	var more []string
 	for i := range 500 {
@@ -123,10 +122,10 @@ func TestManyAddresses(t *testing.T) {
 			all = append(all, p.Addr())
 		}
 	}
-	if groups := e.Alike(firewall.IPv4, firewall.TCP, 22, all); len(groups) != 2 {
+	if groups := e.GroupAddresses(firewall.IPv4, firewall.TCP, 22, all); len(groups) != 2 {
 		t.Errorf("%d groups", len(groups))
 	}
-	if groups := e.Alike(firewall.IPv4, firewall.TCP, 80, all); len(groups) != 1 {
+	if groups := e.GroupAddresses(firewall.IPv4, firewall.TCP, 80, all); len(groups) != 1 {
 		t.Errorf("%d groups", len(groups))
 	}
 	r := onEth0(audited(t, Input{Rules: rs, Host: h, Sockets: listening("sshd 0.0.0.0:22")}))
@@ -136,8 +135,8 @@ func TestManyAddresses(t *testing.T) {
 	}
 }
 
-// Rules that let nobody of a row's sources in or out don't stand in it.
-func TestDecidedByThoseWhoDecide(t *testing.T) {
+// A row doesn't name rules that decide about none of its sources.
+func TestRowsNameOnlyDecidingRules(t *testing.T) {
 	r := onEth0(audited(t, Input{
 		Rules: rules(t, "*mangle\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -m limit --limit 1/s -j LOG\n"+
 			"-A PREROUTING -m time --timestart 08:00 -j RETURN\nCOMMIT\n"+
@@ -153,7 +152,7 @@ func TestDecidedByThoseWhoDecide(t *testing.T) {
 	}
 }
 
-// inContainer are sockets of a container that has an address.
+// inContainer are sockets of a container with an address.
 func inContainer(address string, list ...string) sockets.Snapshot {
 	s := listening(list...)
 	for i := range s.Listeners {
@@ -163,7 +162,7 @@ func inContainer(address string, list ...string) sockets.Snapshot {
 	return s
 }
 
-// A program that is bound to its container's 127.0.0.1 takes nothing of what is published.
+// A program bound to its container's 127.0.0.1 doesn't get packets of published ports.
 func TestBoundElsewhereInAContainer(t *testing.T) {
 	in := Input{
 		Rules:   rules(t, closed+docker),
@@ -191,7 +190,7 @@ func TestBoundElsewhereInAContainer(t *testing.T) {
 	}
 }
 
-// Neighbouring ports behind which nobody is make one finding.
+// Neighbouring ports without a listener make one finding.
 func TestNotListeningOnARange(t *testing.T) {
 	for ports, want := range map[string][]string{
 		`["5000-5999"]`:             {"5000-5999"},

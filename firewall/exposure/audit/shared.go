@@ -7,18 +7,18 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Most ports of a host are open to the same few sets of sources, which may be long. Equal ones are
-// kept, and made into prefixes, once.
+// Most ports of a host are open to the same few sets of sources, which may be long. Equal sets are
+// stored, and converted to prefixes, once.
 
 const (
-	// maxShared is how many sets are remembered, the newest.
+	// maxShared is the number of remembered sets, the newest ones.
 	maxShared = 16
-	// minShared is how many ranges make a set worth it.
+	// minShared is the fewest ranges of a set that is remembered.
 	minShared = 64
 )
 
-// shared remembers sets; nil remembers nothing. once may be called by several goroutines at a time.
-// simplest takes no lock: it is called by the one that judges rows, after all were asked about.
+// shared remembers sets; nil remembers nothing. canonical is safe for concurrent use. simplest
+// isn't: the goroutine that judges rows calls it, after all questions.
 type shared struct {
 	mu    sync.Mutex
 	sets  []exposure.Ranges
@@ -31,8 +31,8 @@ type text struct {
 	prefixes     firewall.Prefixes
 }
 
-// once is the set, or an equal one that came before.
-func (s *shared) once(r exposure.Ranges) exposure.Ranges {
+// canonical returns an equal set seen before, or the set itself.
+func (s *shared) canonical(r exposure.Ranges) exposure.Ranges {
 	if s == nil || r.Len() < minShared {
 		return r
 	}
@@ -50,7 +50,7 @@ func (s *shared) once(r exposure.Ranges) exposure.Ranges {
 	return r
 }
 
-// simplest is sources.simplest, for one goroutine.
+// simplest is a remembered sources.simplest, for one goroutine.
 func (s *shared) simplest(set, nowhere sources) firewall.Prefixes {
 	if s == nil || set[0].Len()+set[1].Len() < minShared {
 		return set.simplest(nowhere)

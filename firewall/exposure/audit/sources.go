@@ -7,7 +7,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// sources are sets of addresses, one of each family: what the evaluator computes with, where a set of prefixes may take hundreds.
+// sources are sets of addresses, one for each family, as ranges: one range may take hundreds of
+// prefixes.
 type sources [2]exposure.Ranges
 
 func slot(f firewall.Family) int {
@@ -41,11 +42,11 @@ func (s sources) prefixes() firewall.Prefixes {
 	return s[0].Prefixes(firewall.IPv4).Union(s[1].Prefixes(firewall.IPv6))
 }
 
-// networks is how many prefixes the sources take.
+// networks counts the prefixes of the sources.
 func (s sources) networks() int { return s.prefixes().Len() }
 
-// simplest is the sources as prefixes; those that nobody can have are filled in where the answer then takes fewer: nobody wants to read that everyone gets
-// in, except from 127.0.0.0/8.
+// simplest converts the sources to prefixes. It includes sources that no client can have where that
+// takes fewer prefixes, so that a report doesn't list 127.0.0.0/8 as an exception.
 func (s sources) simplest(nowhere sources) firewall.Prefixes {
 	var out firewall.Prefixes
 	for _, f := range firewall.Families {
@@ -54,7 +55,7 @@ func (s sources) simplest(nowhere sources) firewall.Prefixes {
 			continue
 		}
 		plain := set.Prefixes(f)
-		// Fewer ranges first: that is cheap to see, and prefixes are not.
+		// Compare ranges first, as prefixes are costly to make.
 		if filled := set.Union(nowhere[slot(f)]); filled.Len() < set.Len() {
 			if p := filled.Prefixes(f); p.Len() < plain.Len() {
 				plain = p
@@ -69,9 +70,15 @@ func (s sources) simplest(nowhere sources) firewall.Prefixes {
 	return out
 }
 
-// martians are sources that the kernel takes from no wire (net/ipv4/route.c, ip_route_input_slow; net/ipv6/ip6_input.c, which drops IPv4-mapped ones too).
+// martians are sources that the kernel doesn't accept from the wire (net/ipv4/route.c,
+// ip_route_input_slow; net/ipv6/ip6_input.c, which drops IPv4-mapped ones too).
 func martians() sources {
-	s := sourcesOf(firewall.MustPrefixes("0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128", "ff00::/8"), firewall.Families...)
+	s := sourcesOf(
+		firewall.MustPrefixes(
+			"0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/128", "::1/128",
+			"ff00::/8",
+		),
+		firewall.Families...)
 	mapped := exposure.Prefix(netip.MustParsePrefix("::ffff:0:0/96"))
 	s[1] = s[1].Union(exposure.NewRanges(mapped))
 	return s

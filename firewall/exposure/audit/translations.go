@@ -11,12 +11,12 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
 
-// translations judges the ports whose packets go somewhere else.
+// translations judges the ports whose packets go elsewhere.
 func (a *auditor) translations() {
 	found := search(a.Rules)
-	defer a.doors(found)
+	defer a.judgeDirectTargets(found)
 	defer a.virtualIPs(found)
-	ranges, cut := found.ports(a.Rules, a.told())
+	ranges, cut := found.ports(a.Rules, a.mentionedPorts())
 	if cut {
 		a.report.Unread = append(
 			a.report.Unread,
@@ -32,8 +32,8 @@ func (a *auditor) translations() {
 	}
 }
 
-// publishedBy is who gets by an interface to where a port is published: a part for each destination
-// at which the answer is another one. An address may be published and another not.
+// publishedBy asks which sources get to a published port's target by an interface. It returns a
+// part for each destination with its own answer, as one address may be published and another not.
 func (a *auditor) publishedBy(r portRange, iface string) []part {
 	var parts []part
 	moved := func(p exposure.Piece) bool { return p.Outcome.Passes() && p.Translated }
@@ -52,7 +52,7 @@ func (a *auditor) publishedBy(r portRange, iface string) []part {
 			parts = append(parts, p)
 		}
 	}
-	if len(parts) == 2 && parts[0].families[0] != parts[1].families[0] { // one of each family
+	if len(parts) == 2 && parts[0].families[0] != parts[1].families[0] { // one for each family
 		parts[0].add(parts[1].reach)
 		parts[0].families = append(parts[0].families, parts[1].families...)
 		parts[0].addresses = slices.Concat(parts[0].addresses, parts[1].addresses)
@@ -66,9 +66,14 @@ func (a *auditor) published(r portRange, iface string, p part) {
 	var believed reach
 	for _, f := range p.families {
 		q := exposure.Question{Family: f, Protocol: r.protocol, Interface: iface, Port: r.first}
-		believed.add(a.believe(q, slices.DeleteFunc(slices.Clone(p.addresses), func(x netip.Addr) bool {
-			return x.Is4() != (f == firewall.IPv4)
-		})))
+		believed.add(
+			a.reachUntranslated(
+				q,
+				slices.DeleteFunc(slices.Clone(p.addresses), func(x netip.Addr) bool {
+					return x.Is4() != (f == firewall.IPv4)
+				}),
+			),
+		)
 	}
 	for port := int(r.first); port <= int(r.last); port++ {
 		a.present[portKey{r.protocol, uint16(port)}] = true
@@ -91,11 +96,11 @@ func (a *auditor) published(r portRange, iface string, p part) {
 	a.behind(&x, p.targets, r.protocol)
 	p.decided = append(p.decided, a.refusing(p.targets, r.protocol, iface)...)
 	a.judge(x, p.reach, p.families, p.addresses, &believed)
-	a.notTaken(p.targets, r.protocol)
+	a.judgeNotTaken(p.targets, r.protocol)
 }
 
-// told are the ports of which the policy or a listener says something.
-func (a *auditor) told() (out []firewall.PortRange) {
+// mentionedPorts are the ports of the policy and of listeners.
+func (a *auditor) mentionedPorts() (out []firewall.PortRange) {
 	if a.Policy != nil {
 		for _, svc := range a.Policy.Services {
 			out = append(out, svc.Ports...)
@@ -107,8 +112,8 @@ func (a *auditor) told() (out []firewall.PortRange) {
 	return out
 }
 
-// publishedAt are the addresses at which a port is published; none if that is all of the host's, of
-// the families in which it is published at all.
+// publishedAt returns the addresses at which a port is published; none if it is published at all of
+// the host's addresses of its families.
 func (a *auditor) publishedAt(
 	dialled []netip.Addr,
 	iface string,
@@ -127,24 +132,27 @@ func (a *auditor) publishedAt(
 	return words
 }
 
-// believe is who would get to the port if it were the host's own: what a firewall on the host
-// believes to have decided.
-func (a *auditor) believe(q exposure.Question, dialled []netip.Addr) reach {
-	if a.believed == nil {
-		a.believed = exposure.NewEvaluator(withoutTranslation(a.Rules), a.Host)
+// reachUntranslated asks which sources would get to the port without translations: what a firewall
+// on the host assumes to decide.
+func (a *auditor) reachUntranslated(q exposure.Question, dialled []netip.Addr) reach {
+	if a.untranslated == nil {
+		a.untranslated = exposure.NewEvaluator(withoutTranslation(a.Rules), a.Host)
 	}
 	var all reach
-	for _, alike := range a.believed.Alike(q.Family, q.Protocol, q.Port, dialled) {
+	for _, alike := range a.untranslated.GroupAddresses(q.Family, q.Protocol, q.Port, dialled) {
 		q.Destination = alike[0]
 		all.add(
-			a.ask(a.believed, q, func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered }),
+			a.ask(
+				a.untranslated, q,
+				func(p exposure.Piece) bool { return p.Outcome == exposure.Delivered },
+			),
 		)
 	}
 	return all
 }
 
-// behind finds who takes the packets of a published port: a socket of this host, or of another
-// namespace on the same port, if there is but one candidate.
+// behind finds the receiver of a published port: a socket of this host, or the only candidate on
+// the same port in another namespace.
 func (a *auditor) behind(x *Exposure, targets []string, p firewall.Protocol) {
 	for _, t := range targets {
 		at, err := netip.ParseAddrPort(t)
@@ -167,8 +175,8 @@ func (a *auditor) behind(x *Exposure, targets []string, p firewall.Protocol) {
 	}
 }
 
-// refusing names the targets at which nobody listens, of a port that has several: some connections
-// come about, and others don't.
+// refusing names the targets without a listener, for a port with several targets: some connections
+// succeed and others fail.
 func (a *auditor) refusing(targets []string, p firewall.Protocol, iface string) (out []string) {
 	if len(targets) < 2 {
 		return nil
@@ -183,7 +191,9 @@ func (a *auditor) refusing(targets []string, p firewall.Protocol, iface string) 
 			takers, known = sockets.Takers(a.listeners, p, at.Addr(), at.Port(), iface), true
 		}
 		if known && len(takers) == 0 {
-			out = append(out, fmt.Sprintf("nothing listens at %s, one of %d targets", t, len(targets)))
+			out = append(
+				out, fmt.Sprintf("nothing listens at %s, one of %d targets", t, len(targets)),
+			)
 		}
 	}
 	return out

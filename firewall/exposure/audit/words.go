@@ -7,18 +7,18 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// maxWords is how much of a rule is shown, in bytes.
+// maxWords is the most bytes of a rule that are shown.
 const maxWords = 1000
 
-// letIn says who let a packet in.
-func letIn(d exposure.Decision) string {
+// letInBy names what let a packet in.
+func letInBy(d exposure.Decision) string {
 	if d.Chain == "" && d.Reason == exposure.NoRule {
 		return "let in, since no rule stops it"
 	}
 	return "let in by " + Words(d)
 }
 
-// Words names who decided, for people: "ufw, chain ufw-user-input: tcp dport 22 accept".
+// Words names what decided, for people: "ufw, chain ufw-user-input: tcp dport 22 accept".
 func Words(d exposure.Decision) string {
 	var parts []string
 	if d.Owner != "" {

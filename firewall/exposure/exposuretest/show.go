@@ -1,5 +1,6 @@
-// Package exposuretest writes rulesets of the exposure model down as short text, for golden files and table tests of readers: two
-// readers agree on a rule if their texts are equal. Nothing but tests imports it.
+// Package exposuretest prints rulesets of the exposure model as short text, for golden files and
+// table tests of readers: two readers agree on a rule if their texts are equal. Only tests import
+// it.
 package exposuretest
 
 import (
@@ -10,7 +11,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Ruleset is everything in a ruleset but origins: a line for each table, set, chain, and rule, and under the rule one for each statement.
+// Ruleset prints a ruleset without origins: a line for each table, set, chain and rule, and a line
+// for each statement under its rule.
 func Ruleset(rs *exposure.Ruleset) string {
 	var b strings.Builder
 	for _, m := range rs.Missing {
@@ -31,7 +33,10 @@ func Ruleset(rs *exposure.Ruleset) string {
 		for _, c := range t.Chains {
 			fmt.Fprintf(&b, "  chain %s", c.Name)
 			if c.Base != nil {
-				fmt.Fprintf(&b, " %v %v %d policy %v", c.Base.Type, c.Base.Hook, c.Base.Priority, c.Base.Policy)
+				fmt.Fprintf(
+					&b, " %v %v %d policy %v", c.Base.Type, c.Base.Hook, c.Base.Priority,
+					c.Base.Policy,
+				)
 				if len(c.Base.Devices) > 0 {
 					fmt.Fprintf(&b, " devices %v", c.Base.Devices)
 				}
@@ -51,7 +56,7 @@ func Ruleset(rs *exposure.Ruleset) string {
 	return b.String()
 }
 
-// Statements is a rule's statements, separated by "; ".
+// Statements prints a rule's statements, separated by "; ".
 func Statements(list []exposure.Statement) string {
 	var out []string
 	for _, s := range list {
@@ -60,7 +65,7 @@ func Statements(list []exposure.Statement) string {
 	return strings.Join(out, "; ")
 }
 
-// Statement is one statement.
+// Statement prints one statement.
 func Statement(s exposure.Statement) string {
 	switch s := s.(type) {
 	case exposure.Match:
@@ -132,10 +137,12 @@ func Statement(s exposure.Statement) string {
 }
 
 func verdict(v exposure.Verdict) string {
-	return strings.TrimSpace(strings.Join(strings.Fields(fmt.Sprintf("%v %s %s", v.Kind, v.Chain, v.With)), " "))
+	return strings.TrimSpace(
+		strings.Join(strings.Fields(fmt.Sprintf("%v %s %s", v.Kind, v.Chain, v.With)), " "),
+	)
 }
 
-// Key is a tuple of operands.
+// Key prints a tuple of operands.
 func Key(key []exposure.Operand) string {
 	var out []string
 	for _, o := range key {
@@ -144,7 +151,7 @@ func Key(key []exposure.Operand) string {
 	return strings.Join(out, " . ")
 }
 
-// Operand is an operand, with what Operand.String leaves out.
+// Operand prints an operand, including what Operand.String omits.
 func Operand(o exposure.Operand) string {
 	s := o.String()
 	switch o.Field {
@@ -159,11 +166,20 @@ func Operand(o exposure.Operand) string {
 				flags += x.name
 			}
 		}
-		s = fmt.Sprintf("fib %s%s %s", [...]string{"saddr", "daddr"}[f.Of&1], flags, [...]string{"type", "oif", "oifname", "exists", "reverse-path"}[f.Want%5])
+		s = fmt.Sprintf(
+			"fib %s%s %s", [...]string{"saddr", "daddr"}[f.Of&1], flags,
+			[...]string{"type", "oif", "oifname", "exists", "reverse-path"}[f.Want%5],
+		)
 	case exposure.FieldRaw:
-		s = strings.Replace(s, "payload", fmt.Sprintf("payload(%d,%d,%d,%d)", o.Raw.Base, o.Raw.Offset, o.Raw.Bits, o.Raw.Header), 1)
+		s = strings.Replace(
+			s, "payload",
+			fmt.Sprintf("payload(%d,%d,%d,%d)", o.Raw.Base, o.Raw.Offset, o.Raw.Bits, o.Raw.Header),
+			1,
+		)
 	case exposure.FieldMap:
-		s = fmt.Sprintf("map(%s in %s column %d)", Key(o.Lookup.Key), Set(o.Lookup.In), o.Lookup.Column)
+		s = fmt.Sprintf(
+			"map(%s in %s column %d)", Key(o.Lookup.Key), Set(o.Lookup.In), o.Lookup.Column,
+		)
 	case exposure.FieldUnknown:
 		if !o.Max.IsZero() {
 			s += fmt.Sprintf(" up to %v", o.Max)
@@ -172,7 +188,7 @@ func Operand(o exposure.Operand) string {
 	return s
 }
 
-// Set is a set with its first sixteen elements.
+// Set prints a set with its first sixteen elements.
 func Set(s *exposure.Set) string {
 	if s == nil {
 		return "no set"
@@ -228,7 +244,7 @@ func sortedNotes(s *exposure.Set) []int {
 	return out
 }
 
-// entry is what a map holds for its element.
+// entry prints a map's data for an element.
 func entry(s *exposure.Set, i int) string {
 	if i < len(s.Verdicts) {
 		return " : " + verdict(s.Verdicts[i])
@@ -246,7 +262,8 @@ func entry(s *exposure.Set, i int) string {
 func rangeText(r exposure.Range) string {
 	switch {
 	case r.From == r.To:
-		if name := r.From.Text(); len(name) > 1 && name[0] >= 'a' && r.From.Compare(exposure.Ones(119)) > 0 {
+		if name := r.From.Text(); len(name) > 1 && name[0] >= 'a' &&
+			r.From.Compare(exposure.Ones(119)) > 0 {
 			return name
 		}
 		return r.From.String()

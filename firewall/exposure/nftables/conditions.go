@@ -3,7 +3,9 @@ package nftables
 import (
 	"fmt"
 	"strings"
+	"time"
 
+	"github.com/portgrave/portgrave/firewall/exposure"
 	kernel "github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
@@ -11,18 +13,23 @@ import (
 // Conditions are expressions that hold or not by what happened before: rates, amounts, numbers of connections. They stand in rules, in objects and on
 // single elements of sets.
 
-// conditions are what expressions attached to an element ask, as text. "" if they only count.
-func conditions(exprs []kernel.Expr) string {
+// conditions are what expressions attached to an element ask, as text, "" if they only count, and
+// the rate that they begin with, if they do.
+func conditions(exprs []kernel.Expr) (string, exposure.Rate) {
 	var words []string
+	var rate exposure.Rate
 	for _, e := range exprs {
 		if e == nil { // of Dynset, which may have fewer
 			continue
 		}
 		if text, ok := conditionText(e); ok {
+			if words == nil {
+				rate = rateOf(e)
+			}
 			words = append(words, text)
 		}
 	}
-	return strings.Join(words, " ")
+	return strings.Join(words, " "), rate
 }
 
 // conditionText is a condition for people; false for counters, which ask nothing. What isn't known
@@ -40,6 +47,24 @@ func conditionText(e kernel.Expr) (string, bool) {
 	}
 	return e.Name(), true
 }
+
+// rateOf is what an expression allows: a limit of packets.
+func rateOf(e kernel.Expr) exposure.Rate {
+	l, ok := e.(kernel.Limit)
+	if !ok || l.Type == unix.NFT_LIMIT_PKT_BYTES || l.Unit == 0 || l.Unit > week {
+		return exposure.Rate{}
+	}
+	return exposure.Rate{
+		Count:  l.Rate,
+		Per:    time.Duration(l.Unit) * time.Second,
+		Burst:  uint64(l.Burst),
+		Over:   l.Flags&unix.NFT_LIMIT_F_INV != 0,
+		Shared: true,
+	}
+}
+
+// week is the longest unit of nft, in seconds.
+const week = 7 * 24 * 3600
 
 func limitText(l kernel.Limit) string {
 	over := ""

@@ -72,7 +72,8 @@ func (l *elements) add(s *kernelSet, b []byte, now time.Time) error {
 	if k.Object != "" {
 		l.objects[k.Object] = true
 	}
-	note := exposure.Note{Comment: k.Comment, Condition: conditions(k.Exprs)}
+	condition, _ := conditions(k.Exprs)
+	note := exposure.Note{Comment: k.Comment, Condition: condition}
 	if k.Expires {
 		note.Expires = now.Add(time.Duration(min(k.Milliseconds, 1<<43)) * time.Millisecond)
 	}

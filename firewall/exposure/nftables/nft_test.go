@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall/backendtest"
@@ -52,6 +53,14 @@ func bitsIn(not bool, offset, bits int, r ...exposure.Range) exposure.Match {
 }
 func fib(f exposure.Fib) exposure.Operand { return exposure.Operand{Field: exposure.FieldFib, Fib: f} }
 func maybe(text string) exposure.Unknown  { return exposure.Unknown{Text: text} }
+func rated(text string, r exposure.Rate) exposure.Unknown {
+	return exposure.Unknown{Text: text, Rate: r}
+}
+
+// perSecond is nft's rate: it counts all sources together.
+func perSecond(count, burst uint64) exposure.Rate {
+	return exposure.Rate{Count: count, Per: time.Second, Burst: burst, Shared: true}
+}
 func unknownOp(text string, max exposure.Value) exposure.Operand {
 	return exposure.Operand{Field: exposure.FieldUnknown, Text: text, Max: max}
 }
@@ -233,7 +242,7 @@ var nftRows = []struct {
 	{"meta nftrace set 1", stmts{exposure.NoEffect{Text: "meta nftrace set 1"}}, ""},
 
 	// What can't be known.
-	{"limit rate 5/second burst 3 packets", stmts{maybe("limit rate 5/second burst 3")}, ""},
+	{"limit rate 5/second burst 3 packets", stmts{rated("limit rate 5/second burst 3", perSecond(5, 3))}, ""},
 	{"limit rate over 10 mbytes/minute", stmts{maybe("limit rate over 10485760 bytes/minute")}, ""},
 	{"quota over 10 mbytes", stmts{maybe("quota over 10485760 bytes")}, ""},
 	{"socket transparent 1", stmts{maybe("socket transparent 1")}, ""},
@@ -266,9 +275,9 @@ var nftRows = []struct {
 		"ip;; map m { type ipv4_addr : mark; elements = { 1.2.3.4 : 5 } }"},
 	{"add @s { ip saddr }", stmts{exposure.SetUpdate{Set: &exposure.Set{Name: "s", Width: 1, Grows: true}, Key: of(exposure.FieldSource4), EndsWhenFull: true}},
 		"ip;; set s { type ipv4_addr; flags dynamic; size 100; }"},
-	{"update @s { ip saddr limit rate 5/second }", stmts{exposure.SetUpdate{Set: &exposure.Set{Name: "s", Width: 1, Grows: true}, Key: of(exposure.FieldSource4), EndsWhenFull: true, Condition: "limit rate 5/second burst 5"}},
+	{"update @s { ip saddr limit rate 5/second }", stmts{exposure.SetUpdate{Set: &exposure.Set{Name: "s", Width: 1, Grows: true}, Key: of(exposure.FieldSource4), EndsWhenFull: true, Condition: "limit rate 5/second burst 5", Rate: perSecond(5, 5)}},
 		"ip;; set s { type ipv4_addr; flags dynamic,timeout; timeout 1h; size 100; }"},
-	{"add @s { ip saddr }", stmts{exposure.SetUpdate{Set: &exposure.Set{Name: "s", Width: 1, Grows: true}, Key: of(exposure.FieldSource4), EndsWhenFull: true, Condition: "limit rate 7/second burst 5"}},
+	{"add @s { ip saddr }", stmts{exposure.SetUpdate{Set: &exposure.Set{Name: "s", Width: 1, Grows: true}, Key: of(exposure.FieldSource4), EndsWhenFull: true, Condition: "limit rate 7/second burst 5", Rate: perSecond(7, 5)}},
 		"ip;; set s { type ipv4_addr; flags dynamic; size 100; limit rate 7/second; }"},
 	{"delete @s { ip saddr }", stmts{exposure.SetUpdate{Op: exposure.SetDelete, Set: &exposure.Set{Name: "s", Width: 1, Grows: true, Shrinks: true, Keys: []exposure.Range{exposure.One(addr("1.2.3.4"))}}, Key: of(exposure.FieldSource4)}},
 		"ip;; set s { type ipv4_addr; size 100; elements = { 1.2.3.4 } }"},

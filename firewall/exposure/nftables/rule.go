@@ -129,7 +129,7 @@ func (t *translator) expression(e kernel.Expr) {
 	case kernel.Limit, kernel.Quota, kernel.Connlimit:
 		// They end the rule or not by what happened before.
 		text, _ := conditionText(e)
-		t.unknownMatch(text)
+		t.add(exposure.Unknown{Text: text, Rate: rateOf(e)})
 	case kernel.Dynset:
 		t.dynset(e)
 	case kernel.Objref:

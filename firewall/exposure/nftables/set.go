@@ -28,8 +28,9 @@ type kernelSet struct {
 	objectType          uint32
 	lengths             []int // of the key's columns
 	size                int
-	conditions          string // what the set attaches to each element: "limit rate 5/second"
-	broken              string // why it can't be read; ""
+	conditions          string        // what the set attaches to each element: "limit rate 5/second"
+	rate                exposure.Rate // what conditions begin with, if that is a rate
+	broken              string        // why it can't be read; ""
 	messages            [][]byte
 	elements            *elements
 	variants            []*variant
@@ -60,8 +61,8 @@ func setOf(k kernel.Set) *kernelSet {
 		keyTypes:   typesOf(k.KeyType),
 		objectType: k.ObjectType,
 		size:       int(k.Size),
-		conditions: conditions(k.Exprs),
 	}
+	s.conditions, s.rate = conditions(k.Exprs)
 	if s.verdicts = k.DataType == verdictType; !s.verdicts {
 		s.dataTypes = typesOf(k.DataType)
 	}

@@ -14,7 +14,8 @@ const dynsetDelete = 2
 
 // dynset adds to a set, or removes from it (nft_dynset_eval in net/netfilter/nft_dynset.c).
 func (t *translator) dynset(e kernel.Dynset) {
-	name, asked := e.Set, conditions(e.Exprs[:])
+	name := e.Set
+	asked, rate := conditions(e.Exprs[:])
 	key, v, found := t.key(name, e.SregKey)
 	if !found {
 		t.unknownEffect("update of set " + name)
@@ -29,8 +30,8 @@ func (t *translator) dynset(e kernel.Dynset) {
 	}
 	v.out.Grows = true
 	// What the set attaches to every element counts too; the kernel doesn't repeat it here.
-	if u.Condition = asked; v.set.conditions != "" && !strings.Contains(asked, v.set.conditions) {
-		u.Condition = strings.TrimSpace(v.set.conditions + " " + asked)
+	if u.Condition, u.Rate = asked, rate; v.set.conditions != "" && !strings.Contains(asked, v.set.conditions) {
+		u.Condition, u.Rate = strings.TrimSpace(v.set.conditions+" "+asked), v.set.rate
 	}
 	t.add(u)
 	if e.Flags&unix.NFT_DYNSET_F_INV != 0 { // only a packet whose key has no room goes on

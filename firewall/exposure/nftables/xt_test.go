@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/portgrave/portgrave/firewall/backendtest"
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -117,9 +118,9 @@ var xtRows = []struct {
 	{"mangle PREROUTING", "-j SET --map-set other src --map-mark", stmts{set(exposure.FieldMark, unknownOp("mark from ipset other src", num(0xffffffff)))}},
 
 	// What can't be known.
-	{"filter INPUT", "-m limit --limit 5/sec", stmts{maybe("limit rate 5/second burst 5")}},
-	{"filter INPUT", "-m hashlimit --hashlimit-name x --hashlimit-above 5/sec --hashlimit-mode srcip", stmts{maybe(`hashlimit "x" one in 0.2s burst 5 over per source`)}},
-	{"filter INPUT", "-m recent --name y --update --seconds 60 --hitcount 4", stmts{maybe(`recent update "y" seconds 60 hitcount 4`)}},
+	{"filter INPUT", "-m limit --limit 5/sec", stmts{rated("limit rate 5/second burst 5", perSecond(5, 5))}},
+	{"filter INPUT", "-m hashlimit --hashlimit-name x --hashlimit-above 5/sec --hashlimit-mode srcip", stmts{rated(`hashlimit "x" one in 0.2s burst 5 over per source`, exposure.Rate{Count: 1, Per: time.Second / 5, Burst: 5, Over: true})}},
+	{"filter INPUT", "-m recent --name y --update --seconds 60 --hitcount 4", stmts{rated(`recent update "y" seconds 60 hitcount 4`, exposure.HitRate(60, 4, false))}},
 	{"filter INPUT", "-m quota --quota 1000", stmts{maybe("quota 1000 bytes")}},
 	{"filter INPUT", "-m string --string abc --algo bm", stmts{maybe(`string "abc"`)}},
 	{"filter INPUT", "-m time --timestart 10:00", stmts{maybe(`xt match "time" revision 0`)}},

@@ -13,14 +13,22 @@ import (
 
 // widths are the kinds of values that we know, nft's datatypes, and their bits.
 var widths = map[string]int{
-	"ipv4_addr": 32, "ipv6_addr": 128, "inet_service": 16, "inet_proto": 8, "mark": 32, "ifname": 128, "iface_index": 128, "ether_addr": 48,
-	"ether_type": 16, "nf_proto": 8, "pkt_type": 8, "ct_state": 32, "ct_status": 32, "ct_dir": 8, "fib_addrtype": 32, "icmp_type": 8,
-	"icmp_code": 8, "icmpv6_type": 8, "icmpv6_code": 8, "tcp_flag": 8, "devgroup": 32, "integer": 128, "boolean": 8, "dscp": 6, "ecn": 2,
+	"ipv4_addr": 32, "ipv6_addr": 128, "inet_service": 16, "inet_proto": 8, "mark": 32,
+	"ifname": 128, "iface_index": 128, "ether_addr": 48,
+	"ether_type": 16, "nf_proto": 8, "pkt_type": 8, "ct_state": 32, "ct_status": 32, "ct_dir": 8,
+	"fib_addrtype": 32, "icmp_type": 8,
+	"icmp_code": 8, "icmpv6_type": 8, "icmpv6_code": 8, "tcp_flag": 8, "devgroup": 32,
+	"integer": 128, "boolean": 8, "dscp": 6, "ecn": 2,
 	"dccp_pkttype": 4, "": 128,
 }
 
-// bitmasks are the kinds of which a list means an or.
-var bitmasks = map[string]bool{"ct_state": true, "ct_status": true, "ct_label": true, "tcp_flag": true}
+// bitmasks are the kinds for which a list means an or.
+var bitmasks = map[string]bool{
+	"ct_state":  true,
+	"ct_status": true,
+	"ct_label":  true,
+	"tcp_flag":  true,
+}
 
 // symbols are the names that nft prints for numbers (the symbol tables of src/ct.c, meta.c,
 // proto.c, fib.c, rt.c of nftables).
@@ -122,12 +130,13 @@ var symbols = map[string]map[string]uint64{
 	"ecn": {"not-ect": 0, "ect1": 1, "ect0": 2, "ce": 3},
 }
 
-// Word is a value as nft's text has it, without quotes: a number, a name, an address, a prefix, or a
-// range. What it is depends on what it is compared with: "ftp-data" is a port, "ftp-ssh" two.
+// Word is a value in nft's text, without quotes: a number, a name, an address, a prefix, or a
+// range. Its meaning depends on the other side of the comparison: "ftp-data" is a port, "ftp-ssh" a
+// range of two.
 type Word string
 
-// constant reads a value of a kind; "" is a kind to be told by its form. False for what isn't one,
-// or whose name isn't known.
+// constant reads a value of a kind; with "", the value's form decides. It is false for other values
+// and unknown names.
 func constant(kind string, v any) (exposure.Value, bool) {
 	switch v := v.(type) {
 	case json.Number:
@@ -138,9 +147,9 @@ func constant(kind string, v any) (exposure.Value, bool) {
 		}
 		return exposure.Value{}, kind == "boolean" || kind == ""
 	case string:
-		return word(kind, v)
+		return textConstant(kind, v)
 	case Word:
-		return word(kind, string(v))
+		return textConstant(kind, string(v))
 	case []any:
 		if bitmasks[kind] {
 			return combined(kind, "|", v)
@@ -155,13 +164,13 @@ func constant(kind string, v any) (exposure.Value, bool) {
 	return exposure.Value{}, false
 }
 
-// number reads a number; interfaces are known by name only.
+// number reads a number. It refuses interfaces, which are compared by name.
 func number(kind, s string) (exposure.Value, bool) {
 	n, err := strconv.ParseUint(s, 0, 64)
 	if err != nil || kind == "ifname" || kind == "iface_index" {
 		return exposure.Value{}, false
 	}
-	if kind == "ct_label" { // nft writes the number of a bit, or its name in a file of the host
+	if kind == "ct_label" { // nft prints a bit's number, or its name from a file of the host
 		return exposure.LabelBit(int(min(n, 128))), n < 128
 	}
 	v := exposure.Number(n)
@@ -175,8 +184,8 @@ func widthOf(kind string) int {
 	return 128
 }
 
-// word reads a value that is printed as text.
-func word(kind, s string) (exposure.Value, bool) {
+// textConstant reads a value that is printed as text.
+func textConstant(kind, s string) (exposure.Value, bool) {
 	switch kind {
 	case "ipv4_addr", "ipv6_addr", "":
 		a, err := netip.ParseAddr(s)
@@ -248,8 +257,7 @@ func combined(kind, op string, list []any) (exposure.Value, bool) {
 	return out, len(list) > 0
 }
 
-// rangeOf reads a value, a prefix, a range, or a name that ends in "*". What is more than one range
-// is another matter: see set.
+// rangeOf reads a value, a prefix, a range, or a name that ends in "*". For several ranges see set.
 func rangeOf(kind string, v any) (exposure.Range, bool) {
 	if w, ok := v.(Word); ok && kind != "ifname" {
 		return wordRange(kind, string(w))
@@ -282,9 +290,9 @@ func rangeOf(kind string, v any) (exposure.Range, bool) {
 // longestWord bounds a range in one word; an address has 39 characters.
 const longestWord = 128
 
-// wordRange reads a value, a prefix or a range that are one word.
+// wordRange reads a value, a prefix or a range from one word.
 func wordRange(kind, s string) (exposure.Range, bool) {
-	if c, ok := word(kind, s); ok {
+	if c, ok := textConstant(kind, s); ok {
 		return exposure.One(c), true
 	}
 	if addr, length, ok := strings.Cut(s, "/"); ok {
@@ -297,8 +305,8 @@ func wordRange(kind, s string) (exposure.Range, bool) {
 		if s[i] != '-' {
 			continue
 		}
-		from, ok1 := word(kind, s[:i])
-		to, ok2 := word(kind, s[i+1:])
+		from, ok1 := textConstant(kind, s[:i])
+		to, ok2 := textConstant(kind, s[i+1:])
 		if ok1 && ok2 {
 			return exposure.Range{From: from, To: to}, from.Compare(to) <= 0
 		}

@@ -32,8 +32,9 @@ func show(t testing.TB, text string) string {
 	return exposuretest.Ruleset(rs)
 }
 
-// *.json is what nft 1.0.6 printed of *.nft, rulesets as the programs that they are named for write them, and *.golden what we make of it.
-// constructs.json has every statement and expression that the kernel took.
+// *.nft are rulesets as the programs in their names write them, *.json what nft 1.0.6 prints, and
+// *.golden how the reader translates it. constructs.json has every statement and expression that
+// the kernel accepted.
 func TestCorpora(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.json")
 	if err != nil || len(files) < 4 {
@@ -77,7 +78,7 @@ func TestCorporaAreRealOutput(t *testing.T) {
 	}
 }
 
-// inOrder takes the sets away, whose elements come in the order of the kernel's hash.
+// inOrder removes the sets, as their elements are in the order of the kernel's hash.
 func inOrder(s string) string {
 	var out []string
 	for line := range strings.Lines(s) {
@@ -115,7 +116,7 @@ func FuzzReadJSON(f *testing.F) {
 	})
 }
 
-// check holds a statement to what the model says of all of them.
+// check tests a statement against the model's rules for all statements.
 func check(t *testing.T, s exposure.Statement) {
 	switch s := s.(type) {
 	case exposure.Match:

@@ -7,22 +7,22 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// row is what a map holds for an element: a verdict, or parts that are each a value or a range.
+// row is a map's data for an element: a verdict, or parts that are each a value or a range.
 type row struct {
 	verdict *exposure.Verdict
 	parts   []exposure.Range
 }
 
-// fill adds elements. One that can't be read makes the whole set unknown, since what it lets in can't be told.
+// fill adds elements. One that can't be read makes the whole set unknown.
 func (s *set) fill(list iter.Seq[any]) {
 	s.add(list)
 	s.finish()
 }
 
 func (s *set) add(list iter.Seq[any]) {
-	s.unsettled = true
+	s.unfinished = true
 	for e := range list {
-		if deep(e, mostDepth) {
+		if tooDeep(e, maxDepth) {
 			s.model.Unknown = "an element nested too deeply to read"
 			break
 		}
@@ -85,17 +85,18 @@ func (s *set) element(e any) error {
 func noteOf(inner map[string]any) exposure.Note {
 	n := exposure.Note{Comment: textOf(inner["comment"])}
 	var conditions []map[string]any
-	for _, name := range []string{"limit", "quota", "ct count"} { // in nft 1.0 beside the value
+	// nft 1.0 prints it beside the value
+	for _, name := range []string{"limit", "quota", "ct count"} {
 		if v, ok := inner[name]; ok {
 			conditions = append(conditions, map[string]any{name: v})
 		}
 	}
-	for _, v := range listOf(inner["stmt"]) { // in nft 1.1 in a list
+	for _, v := range listOf(inner["stmt"]) { // nft 1.1 prints a list
 		if m, ok := v.(map[string]any); ok {
 			conditions = append(conditions, m)
 		}
 	}
-	n.Condition = conditionOf(conditions)
+	n.Condition = conditionOf(conditions).text
 	return n
 }
 
@@ -121,7 +122,7 @@ func (s *set) box(key any) ([]exposure.Range, bool) {
 	return box, true
 }
 
-// data reads what a map holds for an element.
+// data reads a map's data for an element.
 func (s *set) data(v any) (row, error) {
 	m, _ := v.(map[string]any)
 	if verdict, ok := verdictOf(m); ok {
@@ -146,9 +147,10 @@ func (s *set) data(v any) (row, error) {
 	return d, nil
 }
 
-// finish lays a map's values out in columns: two for each part where a value is a range, first and last; else one.
+// finish stores a map's data in columns: one for each part or, if a value is a range, two, first
+// and last.
 func (s *set) finish() {
-	s.unsettled = false
+	s.unfinished = false
 	if !s.isMap {
 		return
 	}

@@ -2,7 +2,7 @@ package nftjson
 
 import "github.com/portgrave/portgrave/firewall/exposure"
 
-// mangle translates {"mangle": {"key": …, "value": …}}: what is set, and to what.
+// mangle translates {"mangle": {"key": …, "value": …}}.
 func (r *ruleReader) mangle(s any, args map[string]any) {
 	key, _ := args["key"].(map[string]any)
 	to := r.operand(args["key"])
@@ -14,8 +14,9 @@ func (r *ruleReader) mangle(s any, args map[string]any) {
 		}
 		r.add(exposure.Assign{To: to.Field, Value: r.values(to, args["value"])})
 		return
-	case exposure.FieldMark, exposure.FieldCTMark, exposure.FieldCTZone, exposure.FieldDest4, exposure.FieldDest6, exposure.FieldDport,
-		exposure.FieldSource4, exposure.FieldSource6, exposure.FieldSport:
+	case exposure.FieldMark, exposure.FieldCTMark, exposure.FieldCTZone, exposure.FieldDest4,
+		exposure.FieldDest6, exposure.FieldDport, exposure.FieldSource4, exposure.FieldSource6,
+		exposure.FieldSport:
 		if to.Operand == exposure.Of(to.Field) {
 			r.add(exposure.Assign{To: to.Field, Value: r.values(to, args["value"])})
 			return
@@ -25,7 +26,9 @@ func (r *ruleReader) mangle(s any, args map[string]any) {
 			r.add(exposure.NoEffect{Text: text(s)})
 			return
 		}
-		r.add(exposure.Assign{To: exposure.FieldRaw, Raw: to.Raw, Value: r.values(to, args["value"])})
+		r.add(
+			exposure.Assign{To: exposure.FieldRaw, Raw: to.Raw, Value: r.values(to, args["value"])},
+		)
 		return
 	}
 	if harmless(key) {
@@ -35,7 +38,7 @@ func (r *ruleReader) mangle(s any, args map[string]any) {
 	r.add(exposure.Unknown{Text: text(s), Effect: true})
 }
 
-// harmlessKeys are what can be set without any concern to where a first packet goes.
+// harmlessKeys can be set without changing a first packet's way.
 var harmlessKeys = map[string]map[string]bool{
 	"meta":       {"priority": true, "nftrace": true, "secmark": true, "rtclassid": true},
 	"ct":         {"event": true, "secmark": true, "helper": true},
@@ -49,7 +52,8 @@ func harmless(key map[string]any) bool {
 		if harmlessKeys[name][textOf(args["key"])] || harmlessKeys[name][textOf(args["field"])] {
 			return true
 		}
-		if protocol := textOf(args["protocol"]); name == "payload" && (protocol == "ip" || protocol == "ip6") {
+		if protocol := textOf(args["protocol"]); name == "payload" &&
+			(protocol == "ip" || protocol == "ip6") {
 			switch textOf(args["field"]) {
 			case "dscp", "ecn", "ttl", "hoplimit", "flowlabel":
 				return true

@@ -7,21 +7,21 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// match translates {"match": {"op": …, "left": …, "right": …}}. A comparison without a model is an Unknown match, behind whatever its
-// expressions imply.
+// match translates {"match": {"op": …, "left": …, "right": …}}. A comparison without a model
+// becomes an Unknown match, after the implied matches.
 func (r *ruleReader) match(whole any, args map[string]any) {
 	left, right, op := args["left"], args["right"], textOf(args["op"])
 	key := r.key(left)
 	if m, ok := r.compare(key, op, right); ok {
 		r.add(m)
-		r.learn(key, m)
+		r.recordImplied(key, m)
 		return
 	}
 	r.add(exposure.Unknown{Text: text(whole)})
 }
 
-// learn takes note of a match that leaves one IP version or transport protocol only.
-func (r *ruleReader) learn(key []read, m exposure.Match) {
+// recordImplied records a match that leaves only one IP version or transport protocol.
+func (r *ruleReader) recordImplied(key []read, m exposure.Match) {
 	if len(key) != 1 || m.Not || m.In.Len() != 1 || m.In.Unknown != "" {
 		return
 	}
@@ -69,16 +69,17 @@ func (r *ruleReader) compare(key []read, op string, right any) (exposure.Match, 
 	if len(key) != 1 {
 		return exposure.Match{}, false
 	}
-	return compareOne(settled(key[0], right), op, right)
+	return compareOne(adaptOperand(key[0], right), op, right)
 }
 
-// lookIn looks a tuple up. A set whose elements have another number of columns than the key has would be misread.
+// lookIn looks a tuple up. It is false if the set's width differs from the key's.
 func lookIn(key []read, s *exposure.Set, not bool) (exposure.Match, bool) {
 	return exposure.Match{Key: operandsOf(key), In: s, Not: not}, s.Width == len(key)
 }
 
-// settled adapts an operand to what it is compared with: interfaces by number, if nft had no name for it, and routes that are only to exist.
-func settled(o read, right any) read {
+// adaptOperand adapts an operand to the other side of its comparison: interfaces by number, if nft
+// had no name, and routes that only have to exist.
+func adaptOperand(o read, right any) read {
 	_, isNumber := right.(json.Number)
 	_, isBool := right.(bool)
 	if o.kind != "iface_index" && !(o.Field == exposure.FieldFib && isBool) {
@@ -126,7 +127,8 @@ func compareOne(o read, op string, right any) (exposure.Match, bool) {
 		return exposure.Match{}, false
 	}
 	top := exposure.Ones(o.Width())
-	from := exposure.NewRanges(exposure.Range{From: v, To: exposure.Ones(128)}).Intersect(exposure.NewRanges(exposure.Range{To: top}))
+	from := exposure.NewRanges(exposure.Range{From: v, To: exposure.Ones(128)}).
+		Intersect(exposure.NewRanges(exposure.Range{To: top}))
 	all := exposure.NewRanges(exposure.Range{To: top})
 	exact := exposure.NewRanges(exposure.One(v))
 	switch op {

@@ -6,10 +6,14 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// nat translates {"dnat": {"addr": …, "port": …, "family": …, "flags": …}} and its kin.
+// nat translates {"dnat": {"addr": …, "port": …, "family": …, "flags": …}}, snat, masquerade and
+// redirect.
 func (r *ruleReader) nat(name string, args map[string]any) {
-	n := exposure.NAT{Kind: map[string]exposure.NATKind{"dnat": exposure.NATDestination, "redirect": exposure.NATRedirect, "snat": exposure.NATSource,
-		"masquerade": exposure.NATMasquerade}[name], Family: r.natFamily(args)}
+	n := exposure.NAT{
+		Kind: map[string]exposure.NATKind{"dnat": exposure.NATDestination, "redirect": exposure.NATRedirect, "snat": exposure.NATSource,
+			"masquerade": exposure.NATMasquerade}[name],
+		Family: r.natFamily(args),
+	}
 	var flags []string
 	netmap := false
 	for _, f := range listOf(args["flags"]) {
@@ -21,12 +25,12 @@ func (r *ruleReader) nat(name string, args map[string]any) {
 		r.natAddress(&n, args["addr"], netmap)
 	}
 	if args["port"] != nil {
-		n.Port, n.PortMax = r.span(args["port"], "inet_service", 16)
+		n.Port, n.PortMax = r.valueOrRange(args["port"], "inet_service", 16)
 	}
 	r.add(n)
 }
 
-// natFamily is the translation's family: as said, or the table's.
+// natFamily is the translation's family: its own, or the table's.
 func (r *ruleReader) natFamily(args map[string]any) exposure.Family {
 	if f, ok := exposure.ParseFamily(textOf(args["family"])); ok {
 		return f
@@ -53,13 +57,14 @@ func (r *ruleReader) natAddress(n *exposure.NAT, v any, netmap bool) {
 	}
 	p, isPrefix := m["prefix"].(map[string]any)
 	if !isPrefix || !netmap || kind == "" {
-		n.Addr, n.AddrMax = r.span(v, kind, width)
+		n.Addr, n.AddrMax = r.valueOrRange(v, kind, width)
 		return
 	}
-	// netmap keeps the host part: the address given is the network's, and its length says how much of it counts.
+	// netmap keeps the host part: the address is the network's, and its prefix length says how much
+	// is replaced.
 	rng, ok := prefixOf(kind, p)
 	if !ok {
-		n.Addr = anything(v, width)
+		n.Addr = unknownOperand(v, width)
 		return
 	}
 	field := map[bool]map[exposure.Family]exposure.Field{
@@ -70,16 +75,20 @@ func (r *ruleReader) natAddress(n *exposure.NAT, v any, netmap bool) {
 	n.Addr = &o
 }
 
-// natMap takes address, and port if the values are concatenations, from a map. A range of addresses is one of them, which for
-// netmap, where the host part would tell which, leaves all of them possible.
+// natMap takes the address, and the port if the values are concatenations, from a map. A range
+// means one of its addresses. For netmap the host part decides, but the model keeps all of them
+// possible.
 func (r *ruleReader) natMap(n *exposure.NAT, v any, args map[string]any, width int) {
 	key, in, _ := r.lookup(args)
 	if in == nil || in.Width != len(key) || in.DataWidth == 0 {
-		n.Addr = anything(v, width)
+		n.Addr = unknownOperand(v, width)
 		return
 	}
 	column := func(c int) *exposure.Operand {
-		return &exposure.Operand{Field: exposure.FieldMap, Lookup: &exposure.Lookup{Key: key, In: in, Column: c}}
+		return &exposure.Operand{
+			Field:  exposure.FieldMap,
+			Lookup: &exposure.Lookup{Key: key, In: in, Column: c},
+		}
 	}
 	switch parts := partsOf(in, r.table, args); {
 	case parts == 1 && in.DataWidth == 1:
@@ -91,7 +100,7 @@ func (r *ruleReader) natMap(n *exposure.NAT, v any, args map[string]any, width i
 	case parts == 2 && in.DataWidth == 4:
 		n.Addr, n.AddrMax, n.Port, n.PortMax = column(0), column(1), column(2), column(3)
 	default:
-		n.Addr, n.Port = anything(v, width), anything(v, 16)
+		n.Addr, n.Port = unknownOperand(v, width), unknownOperand(v, 16)
 	}
 }
 
@@ -114,15 +123,15 @@ func partsOf(in *exposure.Set, t *table, args map[string]any) int {
 	return 0
 }
 
-// anything is an address or port of which nothing is known.
-func anything(v any, width int) *exposure.Operand {
+// unknownOperand is an unknown address or port.
+func unknownOperand(v any, width int) *exposure.Operand {
 	o := unknown(v).Operand
 	o.Max = exposure.Ones(width)
 	return &o
 }
 
-// span is a value, or the first and last of a range.
-func (r *ruleReader) span(v any, kind string, width int) (first, last *exposure.Operand) {
+// valueOrRange is a value, or the first and last of a range.
+func (r *ruleReader) valueOrRange(v any, kind string, width int) (first, last *exposure.Operand) {
 	if rng, ok := rangeOf(kind, v); ok {
 		from, to := exposure.Const(rng.From), exposure.Const(rng.To)
 		if rng.From == rng.To {
@@ -142,10 +151,10 @@ func (r *ruleReader) tproxy(args map[string]any) {
 	t := exposure.TProxy{Family: r.natFamily(args)}
 	kind, width := map[exposure.Family]string{exposure.FamilyIPv4: "ipv4_addr", exposure.FamilyIPv6: "ipv6_addr"}[t.Family], 128
 	if args["addr"] != nil {
-		t.Addr, _ = r.span(args["addr"], kind, width)
+		t.Addr, _ = r.valueOrRange(args["addr"], kind, width)
 	}
 	if args["port"] != nil {
-		t.Port, _ = r.span(args["port"], "inet_service", 16)
+		t.Port, _ = r.valueOrRange(args["port"], "inet_service", 16)
 	}
 	r.add(t)
 }

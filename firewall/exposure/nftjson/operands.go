@@ -12,7 +12,8 @@ import (
 type ruleReader struct {
 	table *table
 	out   []exposure.Statement
-	// version is the only IP version that gets here: the table's, or what a match has made sure of. FamilyInet and others: any.
+	// version is the only IP version that gets here, by the table or a match. FamilyInet and
+	// others: any.
 	version exposure.Family
 	// protocol is the only transport protocol that gets here, +1; 0: any.
 	protocol int
@@ -20,19 +21,28 @@ type ruleReader struct {
 
 func (r *ruleReader) add(s exposure.Statement) { r.out = append(r.out, s) }
 
-// need puts in what an expression implies and nft's listing leaves out.
-func (r *ruleReader) need(version exposure.Family, protocol int) {
+// addImplied adds the match that an expression implies and nft's listing omits.
+func (r *ruleReader) addImplied(version exposure.Family, protocol int) {
 	if version != exposure.FamilyUnspec && r.version != version {
-		r.add(exposure.In(exposure.Of(exposure.FieldNFProto), exposure.One(exposure.Number(uint64(version)))))
+		r.add(
+			exposure.In(
+				exposure.Of(exposure.FieldNFProto), exposure.One(exposure.Number(uint64(version))),
+			),
+		)
 		r.version = version
 	}
 	if protocol >= 0 && r.protocol != protocol+1 {
-		r.add(exposure.In(exposure.Of(exposure.FieldProtocol), exposure.One(exposure.Number(uint64(protocol)))))
+		r.add(
+			exposure.In(
+				exposure.Of(exposure.FieldProtocol),
+				exposure.One(exposure.Number(uint64(protocol))),
+			),
+		)
 		r.protocol = protocol + 1
 	}
 }
 
-// read is an operand and the kind of its value, "" if it is nobody's in particular.
+// read is an operand and the kind of its value, "" for a value without one.
 type read struct {
 	exposure.Operand
 	kind string
@@ -43,7 +53,8 @@ func unknown(e any) read {
 	return read{exposure.Operand{Field: exposure.FieldUnknown, Text: text(e)}, ""}
 }
 
-// operand reads an expression that is one value. Implied matches are added first. What has no model is FieldUnknown.
+// operand reads an expression with one value. Implied matches are added first. Expressions without
+// a model become FieldUnknown.
 func (r *ruleReader) operand(e any) read {
 	m, ok := e.(map[string]any)
 	if !ok || len(m) != 1 {
@@ -66,7 +77,7 @@ func (r *ruleReader) operand(e any) read {
 		case "fib":
 			return fib(e, args)
 		case "numgen", "jhash", "symhash":
-			return bounded(e, args)
+			return moduloOperand(e, args)
 		case "map":
 			return r.mapped(e, args)
 		case "&", "|", "^", "<<", ">>":
@@ -95,7 +106,7 @@ func intOf(v any) (int, bool) {
 }
 
 func (r *ruleReader) payload(e any, args map[string]any) read {
-	if args["tunnel"] != nil { // the header of a packet within the packet
+	if args["tunnel"] != nil { // the header of an encapsulated packet
 		return unknown(e)
 	}
 	if name := textOf(args["protocol"]); name != "" {
@@ -104,7 +115,7 @@ func (r *ruleReader) payload(e any, args map[string]any) read {
 		if !ok {
 			return unknown(e)
 		}
-		r.need(h.version, h.protocol)
+		r.addImplied(h.version, h.protocol)
 		if !known {
 			return unknown(e)
 		}
@@ -147,11 +158,12 @@ func (r *ruleReader) ct(e any, args map[string]any) read {
 	if !ok {
 		return unknown(e)
 	}
-	switch f.kind { // the kernel ends the rule for a connection of the other version (nft_ct_get_eval)
+	// the kernel ends the rule for a connection of the other version (nft_ct_get_eval)
+	switch f.kind {
 	case "ipv4_addr":
-		r.need(exposure.FamilyIPv4, -1)
+		r.addImplied(exposure.FamilyIPv4, -1)
 	case "ipv6_addr":
-		r.need(exposure.FamilyIPv6, -1)
+		r.addImplied(exposure.FamilyIPv6, -1)
 	}
 	return f.read()
 }
@@ -190,8 +202,8 @@ func fib(e any, args map[string]any) read {
 	return read{exposure.Operand{Field: exposure.FieldFib, Fib: f}, kind}
 }
 
-// bounded is a number that can't be known, below a modulus.
-func bounded(e any, args map[string]any) read {
+// moduloOperand is an unknown number below a modulus.
+func moduloOperand(e any, args map[string]any) read {
 	o := unknown(e)
 	mod, ok1 := intOf(args["mod"])
 	offset, ok2 := intOf(args["offset"])
@@ -205,7 +217,7 @@ func bounded(e any, args map[string]any) read {
 	return o
 }
 
-// operation is one of a value and constants.
+// operation reads an operation on a value and constants.
 func (r *ruleReader) operation(e any, op string, body any) read {
 	list, ok := body.([]any)
 	if !ok || len(list) < 2 {
@@ -214,7 +226,7 @@ func (r *ruleReader) operation(e any, op string, body any) read {
 	if v, ok := constant("", e); ok {
 		return read{exposure.Const(v), ""}
 	}
-	// The constant may stand before the value where that makes no difference.
+	// The constant may precede the value, except in shifts.
 	if _, first := constant("", list[0]); first && op != "<<" && op != ">>" {
 		list = append(append([]any(nil), list[1:]...), list[0])
 	}
@@ -229,7 +241,7 @@ func (r *ruleReader) operation(e any, op string, body any) read {
 		}
 		v, ok := constant(kind, x)
 		if list, isList := x.([]any); !ok && isList {
-			v, ok = combined(kind, "|", list) // the mask of tcp flags is printed as a list
+			v, ok = combined(kind, "|", list) // nft prints the mask of tcp flags as a list
 		}
 		n, small := v.Uint64()
 		switch {
@@ -285,7 +297,7 @@ func kindsOf(key []read) []string {
 	return out
 }
 
-// mapped is what a map holds for a key: its first column.
+// mapped is the first column of a map's data for a key.
 func (r *ruleReader) mapped(e any, args map[string]any) read {
 	key, in, dataKinds := r.lookup(args)
 	if in == nil || in.DataWidth == 0 || in.Width != len(key) {
@@ -295,10 +307,13 @@ func (r *ruleReader) mapped(e any, args map[string]any) read {
 	if len(dataKinds) > 0 {
 		kind = dataKinds[0]
 	}
-	return read{exposure.Operand{Field: exposure.FieldMap, Lookup: &exposure.Lookup{Key: key, In: in}}, kind}
+	return read{
+		exposure.Operand{Field: exposure.FieldMap, Lookup: &exposure.Lookup{Key: key, In: in}},
+		kind,
+	}
 }
 
-// lookup reads {"key": …, "data": …}: what is looked up, and in which map, named or anonymous.
+// lookup reads {"key": …, "data": …}: the key, and a named or anonymous map.
 func (r *ruleReader) lookup(args map[string]any) ([]exposure.Operand, *exposure.Set, []string) {
 	key := r.key(args["key"])
 	if name := textOf(args["data"]); len(name) > 1 && name[0] == '@' {

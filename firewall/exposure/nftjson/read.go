@@ -10,12 +10,12 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// ReadJSON reads `nft -j list ruleset` output and adds its tables to rs, or that of several commands
-// one behind the other. name stands in errors and origins.
+// ReadJSON reads the output of one or several `nft -j list ruleset` and adds the tables to rs.
+// Errors and origins contain name.
 //
 //	{"nftables": [{"metainfo": {…}}, {"table": {…}}, {"chain": {…}}, {"rule": {…}}, …]}
 //
-// Errors are "name:line:column: what is wrong, and what to do", and then rs is as it was.
+// Errors read "name:line:column: what is wrong, and what to do". After an error, rs is unchanged.
 func ReadJSON(name string, r io.Reader, rs *exposure.Ruleset) error {
 	text, err := exposure.ReadText(name, r,
 		"list the tables that matter one by one (`nft -j list table …`)")
@@ -56,7 +56,7 @@ func (o object) errorf(format string, args ...any) error {
 	return &positionError{o.offset, fmt.Errorf(format, args...)}
 }
 
-// decode reads the body, numbers as they were written.
+// decode reads the body. Numbers stay as written.
 func (o object) decode(into any) error {
 	d := json.NewDecoder(bytes.NewReader(o.body))
 	d.UseNumber()
@@ -68,10 +68,10 @@ func (o object) decode(into any) error {
 
 const notListing = "this is no output of `nft -j list ruleset`"
 
-// objectsOf are the objects of all listings in a text.
+// objectsOf returns the objects of all listings in a text.
 func objectsOf(text []byte) (out []object, err error) {
 	for at := 0; ; {
-		end := min(skipValue(text, at), len(text)) // it may end in a string
+		end := min(skipValue(text, at), len(text)) // it may end within a string
 		list, err := listingOf(text[at:end])
 		if err != nil {
 			if wrong := (*positionError)(nil); errors.As(err, &wrong) {
@@ -87,19 +87,22 @@ func objectsOf(text []byte) (out []object, err error) {
 			return out, nil
 		}
 		if text[at] != '{' {
-			return nil, &positionError{int64(at), errors.New("this follows the listing and isn't a listing: " +
-				"leave it out, or give it as a file of its own")}
+			return nil, &positionError{
+				int64(at),
+				errors.New("this follows the listing and isn't a listing: " +
+					"leave it out, or give it as a file of its own"),
+			}
 		}
 	}
 }
 
-// listingOf are the objects of one listing.
+// listingOf returns the objects of one listing.
 func listingOf(text []byte) ([]object, error) {
 	d := json.NewDecoder(bytes.NewReader(text))
 	fail := func(err error) ([]object, error) {
 		offset := d.InputOffset()
 		if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) {
-			// A Decoder counts from the value that it was reading; Unmarshal counts from the beginning.
+			// A Decoder's offset counts from the current value, Unmarshal's from the beginning.
 			if whole := json.Unmarshal(text, &json.RawMessage{}); errors.As(whole, &syntax) {
 				offset = max(syntax.Offset-1, 0)
 			}
@@ -130,7 +133,12 @@ func listingOf(text []byte) ([]object, error) {
 			return fail(err)
 		}
 		if len(member) != 1 {
-			return fail(fmt.Errorf("%s: an object with %d names, where there has to be one", notListing, len(member)))
+			return fail(
+				fmt.Errorf(
+					"%s: an object with %d names, where there has to be one", notListing,
+					len(member),
+				),
+			)
 		}
 		for kind, body := range member {
 			out = append(out, object{kind, body, start})

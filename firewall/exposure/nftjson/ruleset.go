@@ -7,27 +7,27 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Document is a listing on its way into a ruleset: tables first, then chains, sets, elements, and
-// rules, since rules refer to chains and sets, and all of them to tables. Package nfttext fills one
-// from text; expressions and statements are in the form that encoding/json makes of nft's JSON with
-// UseNumber, and Word besides.
+// Document is a listing on its way into a ruleset. Callers add tables first, then chains, sets,
+// elements and rules, since rules refer to chains and sets, and all refer to tables. Package
+// nfttext fills one from text. Expressions and statements have the form in which encoding/json
+// decodes nft's JSON with UseNumber, with Word in addition.
 type Document struct {
 	name    string
 	base    int // base chains so far
 	tables  []*table
 	byName  map[Place]*table
 	missing []exposure.Missing
-	filled  []*set // with elements that no rule has looked up yet: see settle
+	filled  []*set // with elements added since the last look-up: see finishSets
 }
 
-// NewDocument begins one. name stands in origins.
+// NewDocument begins a document. Origins contain name.
 func NewDocument(name string, rs *exposure.Ruleset) *Document {
 	return &Document{name: name, base: rs.BaseChains(), byName: map[Place]*table{}}
 }
 
 // Finish adds the tables to the ruleset.
 func (d *Document) Finish(rs *exposure.Ruleset) {
-	d.settle()
+	d.finishSets()
 	for _, t := range d.tables {
 		d.checkDevices(t)
 		rs.AddTable(t.Table)
@@ -42,14 +42,14 @@ type table struct {
 	sets map[string]*set
 }
 
-// Place is where an object belongs: its table, and its name in it.
+// Place is an object's table, and its name in the table.
 type Place struct{ Family, Table, Name string }
 
 // Table is a table's declaration.
 type Table struct {
 	Family, Name string
 	Flags        any // a flag or a list of them
-	Line         int `json:"-"` // 0: not known
+	Line         int `json:"-"` // 0 if unknown
 }
 
 // Chain is a chain's declaration; a user chain has no Hook.
@@ -66,7 +66,7 @@ type Rule struct {
 	Family, Table, Chain, Comment string
 	Handle                        uint64
 	Expr                          []map[string]any
-	// Text is the rule as it was written; "" if it is to be put together from the statements.
+	// Text is the rule as it was written; "" to build it from the statements.
 	Text string `json:"-"`
 	Line int    `json:"-"`
 }
@@ -78,8 +78,12 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 		switch o.kind {
 		case "metainfo", "table", "chain", "set", "map", "element", "rule":
 			byKind[o.kind] = append(byKind[o.kind], o)
-		case "add", "create", "insert", "delete", "replace", "flush", "rename", "reset", "list", "destroy":
-			return o.errorf("%s: it holds the command %q. Take it with `nft -j list ruleset`", notListing, o.kind)
+		case "add", "create", "insert", "delete", "replace", "flush", "rename", "reset", "list",
+			"destroy":
+			return o.errorf(
+				"%s: it holds the command %q. Take it with `nft -j list ruleset`", notListing,
+				o.kind,
+			)
 		default:
 			byKind["other"] = append(byKind["other"], o)
 		}
@@ -87,15 +91,16 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 			return o.errorf("%s", exposure.TooManyRules)
 		}
 	}
-	// Rules refer to chains and sets, sets to chains, all of them to tables: whatever the order of the listing, each is there in time.
+	// Rules refer to chains and sets, sets to chains, and all to tables. Reading them in these
+	// steps works for any order of the listing.
 	for _, step := range []struct {
 		kind string
 		read func(object) error
 	}{
-		{"table", reads(d.AddTable)}, {"chain", reads(d.AddChain)},
+		{"table", decodeInto(d.AddTable)}, {"chain", decodeInto(d.AddChain)},
 		{"set", d.addSet}, {"map", d.addSet},
-		{"element", d.addElements}, {"rule", reads(d.AddRule)},
-		{"other", func(o object) error { return reads(func(p Place) error { return d.AddOther(o.kind, p) })(o) }},
+		{"element", d.addElements}, {"rule", decodeInto(d.AddRule)},
+		{"other", func(o object) error { return decodeInto(func(p Place) error { return d.AddOther(o.kind, p) })(o) }},
 	} {
 		for _, o := range byKind[step.kind] {
 			if err := step.read(o); err != nil {
@@ -107,8 +112,8 @@ func build(name string, objects []object, rs *exposure.Ruleset) error {
 	return nil
 }
 
-// reads decodes an object and adds it.
-func reads[T any](add func(T) error) func(object) error {
+// decodeInto decodes an object and adds it.
+func decodeInto[T any](add func(T) error) func(object) error {
 	return func(o object) error {
 		var in T
 		if err := o.decode(&in); err != nil {
@@ -121,7 +126,7 @@ func reads[T any](add func(T) error) func(object) error {
 	}
 }
 
-// origin is a line of the listing; JSON's lines tell people nothing.
+// origin is a line of the listing. Lines of JSON are omitted, as they don't help people.
 func (d *Document) origin(line int) exposure.Origin {
 	return exposure.Origin{File: d.name, Line: line}
 }
@@ -136,7 +141,12 @@ func (d *Document) AddTable(in Table) error {
 	if d.byName[key] != nil {
 		return fmt.Errorf("table %s %s is there twice: give each listing once", in.Family, in.Name)
 	}
-	model := &exposure.Table{System: exposure.NFTables, Family: family, Name: in.Name, Origin: d.origin(in.Line)}
+	model := &exposure.Table{
+		System: exposure.NFTables,
+		Family: family,
+		Name:   in.Name,
+		Origin: d.origin(in.Line),
+	}
 	t := &table{model, map[string]*set{}}
 	for _, flag := range listOf(in.Flags) {
 		switch flag {
@@ -144,8 +154,17 @@ func (d *Document) AddTable(in Table) error {
 			t.Dormant = true
 		case "owner", "persist":
 		default:
-			d.missing = append(d.missing, exposure.Missing{Family: family, What: fmt.Sprintf("table %s %s", in.Family, in.Name),
-				Why: fmt.Sprintf("its flag, printed as %q, doesn't tell whether the table is dormant; a newer nft would", fmt.Sprint(flag))})
+			d.missing = append(
+				d.missing,
+				exposure.Missing{
+					Family: family,
+					What:   fmt.Sprintf("table %s %s", in.Family, in.Name),
+					Why: fmt.Sprintf(
+						"its flag, printed as %q, doesn't tell whether the table is dormant; a newer nft would",
+						fmt.Sprint(flag),
+					),
+				},
+			)
 		}
 	}
 	d.byName[key] = t
@@ -167,8 +186,10 @@ func listOf(v any) []any {
 func (d *Document) find(kind string, p Place) (*table, error) {
 	t := d.byName[Place{Family: p.Family, Table: p.Table}]
 	if t == nil {
-		return nil, fmt.Errorf("%s %q belongs to table %s %s, which isn't in the listing: is something cut out?",
-			kind, p.Name, p.Family, p.Table)
+		return nil, fmt.Errorf(
+			"%s %q belongs to table %s %s, which isn't in the listing: is something cut out?", kind,
+			p.Name, p.Family, p.Table,
+		)
 	}
 	return t, nil
 }
@@ -189,10 +210,18 @@ func (d *Document) AddChain(in Chain) error {
 		priority, err := in.Prio.Int64()
 		policy, ok3 := map[string]exposure.VerdictKind{"": exposure.VerdictAccept, "accept": exposure.VerdictAccept, "drop": exposure.VerdictDrop}[in.Policy]
 		if !ok1 || !ok2 || !ok3 || err != nil || priority != int64(int32(priority)) {
-			return fmt.Errorf("chain %s %s %s: type %q, hook %q, priority %q, policy %q don't make a base chain",
-				in.Family, in.Table, in.Name, in.Type, in.Hook, in.Prio, in.Policy)
+			return fmt.Errorf(
+				"chain %s %s %s: type %q, hook %q, priority %q, policy %q don't make a base chain",
+				in.Family, in.Table, in.Name, in.Type, in.Hook, in.Prio, in.Policy,
+			)
 		}
-		c.Base = &exposure.Base{Type: kind, Hook: hook, Priority: int32(priority), Policy: policy, Rank: -d.base}
+		c.Base = &exposure.Base{
+			Type:     kind,
+			Hook:     hook,
+			Priority: int32(priority),
+			Policy:   policy,
+			Rank:     -d.base,
+		}
 		d.base++
 		for _, dev := range listOf(in.Dev) {
 			c.Base.Devices = append(c.Base.Devices, fmt.Sprint(dev))
@@ -202,15 +231,21 @@ func (d *Document) AddChain(in Chain) error {
 	return nil
 }
 
-// checkDevices finds chains that are hooked to devices that the listing leaves out. An empty one that lets all pass does nothing anywhere.
+// checkDevices finds chains whose devices the listing omits. An empty chain that accepts everything
+// has no effect on any device.
 func (d *Document) checkDevices(t *table) {
 	for _, c := range t.Chains {
-		if c.Base == nil || c.Base.Hook != exposure.HookIngress && c.Base.Hook != exposure.HookEgress || len(c.Base.Devices) > 0 {
+		if c.Base == nil ||
+			c.Base.Hook != exposure.HookIngress && c.Base.Hook != exposure.HookEgress ||
+			len(c.Base.Devices) > 0 {
 			continue
 		}
 		if len(c.Rules) > 0 || c.Base.Policy != exposure.VerdictAccept {
-			d.missing = append(d.missing, exposure.Missing{Family: t.Family, What: "the devices of chain " + c.Where(),
-				Why: "this nft doesn't print them; a newer one does"})
+			d.missing = append(
+				d.missing,
+				exposure.Missing{Family: t.Family, What: "the devices of chain " + c.Where(),
+					Why: "this nft doesn't print them; a newer one does"},
+			)
 		}
 	}
 }
@@ -223,13 +258,15 @@ func (d *Document) AddRule(in Rule) error {
 	}
 	c := t.Chain(in.Chain)
 	if c == nil {
-		return fmt.Errorf("a rule of chain %s %s %s, which isn't in the listing: is something cut out?",
-			in.Family, in.Table, in.Chain)
+		return fmt.Errorf(
+			"a rule of chain %s %s %s, which isn't in the listing: is something cut out?",
+			in.Family, in.Table, in.Chain,
+		)
 	}
-	d.settle()
+	d.finishSets()
 	r := ruleReader{table: t, version: t.Family}
 	line := "a rule nested too deeply to read"
-	if deep(in.Expr, mostDepth) {
+	if tooDeep(in.Expr, maxDepth) {
 		r.add(exposure.Unknown{Text: line, Effect: true})
 	} else {
 		if line = in.Text; line == "" {
@@ -239,12 +276,20 @@ func (d *Document) AddRule(in Rule) error {
 			r.statement(s, i == len(in.Expr)-1)
 		}
 	}
-	c.AddRule(&exposure.Rule{Statements: r.out, Text: line, Comment: in.Comment, Handle: in.Handle, Number: len(c.Rules) + 1,
-		Origin: d.origin(in.Line)})
+	c.AddRule(
+		&exposure.Rule{
+			Statements: r.out,
+			Text:       line,
+			Comment:    in.Comment,
+			Handle:     in.Handle,
+			Number:     len(c.Rules) + 1,
+			Origin:     d.origin(in.Line),
+		},
+	)
 	return nil
 }
 
-// AddOther keeps objects that no packet meets unless a rule names them: counters, quotas, limits,
+// AddOther keeps objects that packets meet only where a rule names them: counters, quotas, limits,
 // helpers, flowtables.
 func (d *Document) AddOther(kind string, in Place) error {
 	t, err := d.find(kind, in)
@@ -255,29 +300,30 @@ func (d *Document) AddOther(kind string, in Place) error {
 	return nil
 }
 
-// mostDepth bounds the nesting of a rule or element: nft's own is below ten, and work grows with the square of it.
-const mostDepth = 32
+// maxDepth bounds the nesting of a rule or element: nft's own is below ten, and work grows with its
+// square.
+const maxDepth = 32
 
-func deep[T any](v T, most int) bool {
+func tooDeep[T any](v T, most int) bool {
 	if most == 0 {
 		return true
 	}
 	switch v := any(v).(type) {
 	case []map[string]any:
 		for _, x := range v {
-			if deep(x, most-1) {
+			if tooDeep(x, most-1) {
 				return true
 			}
 		}
 	case []any:
 		for _, x := range v {
-			if deep(x, most-1) {
+			if tooDeep(x, most-1) {
 				return true
 			}
 		}
 	case map[string]any:
 		for _, x := range v {
-			if deep(x, most-1) {
+			if tooDeep(x, most-1) {
 				return true
 			}
 		}

@@ -13,14 +13,14 @@ import (
 type set struct {
 	model     *exposure.Set
 	kinds     []string
-	dataKinds []string // "" where it isn't known: in anonymous maps
+	dataKinds []string // "" if unknown, as in anonymous maps
 	isMap     bool
-	// condition is what every new element gets that can't be known: a set with "limit rate …" of its own.
-	condition string
-	// rows of a map, until all are there: see finish.
-	rows      []row
-	fallback  *row // the catch-all
-	unsettled bool // elements were added since finish
+	// condition is what the set attaches to each new element: "limit rate …".
+	condition condition
+	// rows of a map: see finish.
+	rows       []row
+	fallback   *row // the catch-all
+	unfinished bool // elements were added since finish
 }
 
 // Set is the declaration of a set or map.
@@ -43,11 +43,24 @@ func (d *Document) AddSet(in Set) error {
 	if t.sets[in.Name] != nil {
 		return fmt.Errorf("set %s %s %s is there twice", in.Family, in.Table, in.Name)
 	}
-	if deep(in.Type, mostDepth) || deep(in.Map, mostDepth) || deep(in.Stmt, mostDepth) {
-		return fmt.Errorf("set %s %s %s is nested deeper than nft nests", in.Family, in.Table, in.Name)
+	if tooDeep(in.Type, maxDepth) || tooDeep(in.Map, maxDepth) || tooDeep(in.Stmt, maxDepth) {
+		return fmt.Errorf(
+			"set %s %s %s is nested deeper than nft nests", in.Family, in.Table, in.Name,
+		)
 	}
-	s := &set{kinds: kindsOfType(in.Type), dataKinds: kindsOfType(in.Map), isMap: in.IsMap, condition: conditionOf(in.Stmt)}
-	s.model = &exposure.Set{Name: in.Name, Columns: s.kinds, Width: len(s.kinds), Size: max(in.Size, 0), Origin: d.origin(in.Line)}
+	s := &set{
+		kinds:     kindsOfType(in.Type),
+		dataKinds: kindsOfType(in.Map),
+		isMap:     in.IsMap,
+		condition: conditionOf(in.Stmt),
+	}
+	s.model = &exposure.Set{
+		Name:    in.Name,
+		Columns: s.kinds,
+		Width:   len(s.kinds),
+		Size:    max(in.Size, 0),
+		Origin:  d.origin(in.Line),
+	}
 	for _, flag := range listOf(in.Flags) {
 		s.model.Grows = s.model.Grows || flag == "dynamic"
 	}
@@ -75,8 +88,7 @@ func (d *Document) addSet(o object) error {
 	return d.addLists(o, in.Place, list)
 }
 
-// addElements adds an "element" object to its set. Listings have the elements in the set; some
-// versions print them apart.
+// addElements adds an "element" object to its set. Most versions print elements within the set.
 func (d *Document) addElements(o object) error {
 	o, list := o.without("elem")
 	var at Place
@@ -86,7 +98,7 @@ func (d *Document) addElements(o object) error {
 	return d.addLists(o, at, list)
 }
 
-// addLists adds the elements of a list, decoded some at a time.
+// addLists adds the elements of a list, decoded in portions.
 func (d *Document) addLists(o object, at Place, list []byte) error {
 	for part, err := range o.decodedLists(list) {
 		if err != nil {
@@ -99,7 +111,7 @@ func (d *Document) addLists(o object, at Place, list []byte) error {
 	return nil
 }
 
-// AddElements adds elements to a set that is there.
+// AddElements adds elements to an existing set.
 func (d *Document) AddElements(in Place, list iter.Seq[any]) error {
 	t, err := d.find("element", in)
 	if err != nil {
@@ -107,8 +119,10 @@ func (d *Document) AddElements(in Place, list iter.Seq[any]) error {
 	}
 	s := t.sets[in.Name]
 	if s == nil {
-		return fmt.Errorf("elements of set %s %s %s, which isn't in the listing: is something cut out?",
-			in.Family, in.Table, in.Name)
+		return fmt.Errorf(
+			"elements of set %s %s %s, which isn't in the listing: is something cut out?",
+			in.Family, in.Table, in.Name,
+		)
 	}
 	if len(s.kinds) > 0 {
 		s.add(list)
@@ -119,19 +133,19 @@ func (d *Document) AddElements(in Place, list iter.Seq[any]) error {
 	return nil
 }
 
-// settle lays out the sets that elements were added to: once for all of them, as there may be many
-// commands with an element each.
-func (d *Document) settle() {
+// finishSets finishes the sets that elements were added to, once for many commands with an element
+// each.
+func (d *Document) finishSets() {
 	for _, s := range d.filled {
-		if s.unsettled {
+		if s.unfinished {
 			s.finish()
 		}
 	}
 	d.filled = nil
 }
 
-// kindsOfType reads the type of a set: "ipv4_addr", ["ipv4_addr", "inet_service"], "ipv4_addr . inet_service", or from nft 1.1 on
-// {"typeof": expression}. nil if it has no model.
+// kindsOfType reads the type of a set: "ipv4_addr", ["ipv4_addr", "inet_service"], "ipv4_addr .
+// inet_service", or from nft 1.1 on {"typeof": expression}. nil if it has no model.
 func kindsOfType(v any) []string {
 	switch v := v.(type) {
 	case string:
@@ -157,15 +171,27 @@ func kindsOfType(v any) []string {
 	return nil
 }
 
-// conditionOf is what statements of an element make of it: nothing for a counter, something that can't be known for a limit.
-func conditionOf(statements []map[string]any) string {
-	var out []string
+// condition is an element's unknown condition: the text of its statements, and the first one's
+// rate. Both are zero if the statements only count.
+type condition struct {
+	text string
+	rate exposure.Rate
+}
+
+// conditionOf joins the conditions among an element's statements.
+func conditionOf(statements []map[string]any) condition {
+	var out condition
+	var words []string
 	for _, s := range statements {
 		for name := range s {
 			if name != "counter" && name != "last" {
-				out = append(out, text(s))
+				if words == nil {
+					out.rate = rateOf(s)
+				}
+				words = append(words, text(s))
 			}
 		}
 	}
-	return strings.Join(out, " ")
+	out.text = strings.Join(words, " ")
+	return out
 }

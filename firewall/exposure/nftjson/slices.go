@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// A listing may hold a set of a million elements. encoding/json would copy its text for each level of
-// nesting, and make a tree of it some ten times as large. So a valid text is cut into slices here, and
-// only a few thousand elements are decoded at a time.
+// A listing may hold a set of a million elements. encoding/json would copy its text for each level
+// of nesting, and build a tree ten times as large. So this file cuts a valid text into slices and
+// decodes only a few thousand elements at a time.
 
-// maxDecoded is how many elements of a list are decoded at a time.
+// maxDecoded is the most elements of a list that are decoded at a time.
 const maxDecoded = 4096
 
-// slicedObjects are the objects of a listing as slices of its text; false for a text that is no
-// listing, for objectsOf to say why.
+// slicedObjects returns the objects of a listing as slices of its text. It is false for other
+// texts; objectsOf then says why.
 func slicedObjects(text []byte) ([]object, bool) {
 	if !json.Valid(text) {
 		return nil, false
@@ -31,9 +31,9 @@ func slicedObjects(text []byte) ([]object, bool) {
 	if list == nil {
 		return nil, false
 	}
-	base := cap(text) - cap(list) // where the list begins in the text
+	base := cap(text) - cap(list) // the list's offset in the text
 	var out []object
-	before := 1 // where the object before ends
+	before := 1 // the end of the object before
 	for v := range valuesOf(list) {
 		if v.text[0] != '{' {
 			return nil, false
@@ -51,7 +51,7 @@ func slicedObjects(text []byte) ([]object, bool) {
 	return out, true
 }
 
-// slice is a value's text, and where it is in the text around it.
+// slice is a value's text, and its offset in the surrounding text.
 type slice struct {
 	text []byte
 	at   int
@@ -72,7 +72,7 @@ func valuesOf(list []byte) iter.Seq[slice] {
 	}
 }
 
-// membersOf yields the names and values of a valid object; of any other value, nothing.
+// membersOf yields the names and values of a valid object. For other values it yields nothing.
 func membersOf(text []byte) iter.Seq2[string, slice] {
 	return func(yield func(string, slice) bool) {
 		i := skipSpace(text, 0)
@@ -85,7 +85,7 @@ func membersOf(text []byte) iter.Seq2[string, slice] {
 			if json.Unmarshal(text[i:end], &name) != nil {
 				return
 			}
-			i = skipSpace(text, skipSpace(text, end)+1) // behind the colon
+			i = skipSpace(text, skipSpace(text, end)+1) // after the colon
 			end = skipValue(text, i)
 			if !yield(name, slice{text[i:end], i}) {
 				return
@@ -133,12 +133,12 @@ func skipValue(text []byte, i int) int {
 	return len(text)
 }
 
-// without is an object without one of its members, and that member's value; nil if it isn't there.
+// without removes a member from an object, and returns its value; nil if there is none.
 func (o object) without(name string) (object, []byte) {
 	rest := []byte{'{'}
 	var cut []byte
 	for n, v := range membersOf(o.body) {
-		if strings.EqualFold(n, name) { // as encoding/json has it
+		if strings.EqualFold(n, name) { // as in encoding/json
 			cut = v.text
 			continue
 		}
@@ -154,8 +154,8 @@ func (o object) without(name string) (object, []byte) {
 	return o, cut
 }
 
-// decodedLists yields the values of a list, some at a time. What is no list is a list of one, null of
-// none.
+// decodedLists yields the values of a list in portions. Another value counts as a list of one, null
+// as an empty list.
 func (o object) decodedLists(list []byte) iter.Seq2[[]any, error] {
 	decode := func(text []byte) ([]any, error) {
 		var out []any

@@ -6,14 +6,20 @@ import (
 
 // noEffect are statements that change nothing about where a first packet goes.
 var noEffect = map[string]bool{
-	"counter": true, "log": true, "dup": true, "flow": true, "last": true, "ct helper": true, "ct timeout": true, "ct expectation": true,
+	"counter": true, "log": true, "dup": true, "flow": true, "last": true, "ct helper": true,
+	"ct timeout": true, "ct expectation": true,
 	"secmark": true, "tunnel": true, "comment": true, "reset": true, "optstrip": true,
 }
 
-// unknownMatches are statements that let a packet go on or not, by what can't be known.
-var unknownMatches = map[string]bool{"limit": true, "quota": true, "ct count": true, "connlimit": true}
+// unknownMatches are statements that hold or not, depending on what can't be known.
+var unknownMatches = map[string]bool{
+	"limit":     true,
+	"quota":     true,
+	"ct count":  true,
+	"connlimit": true,
+}
 
-// statement translates one statement of a rule; last says whether another follows.
+// statement translates one statement of a rule. last: it is the rule's last.
 func (r *ruleReader) statement(s map[string]any, last bool) {
 	if v, ok := verdictOf(s); ok {
 		r.add(v)
@@ -51,10 +57,10 @@ func (r *ruleReader) statement(s map[string]any, last bool) {
 		case name == "xt":
 			r.xt(s, args, last)
 		case unknownMatches[name]:
-			r.add(exposure.Unknown{Text: text(s)})
+			r.add(exposure.Unknown{Text: text(s), Rate: rateOf(s)})
 		case noEffect[name]:
 			r.add(exposure.NoEffect{Text: text(s)})
-		default: // synproxy, and what is newer than this reader
+		default: // synproxy, and statements newer than this reader
 			r.add(exposure.Unknown{Text: text(s), Effect: true})
 		}
 	}
@@ -89,23 +95,24 @@ func verdictOf(m map[string]any) (exposure.Verdict, bool) {
 
 func (r *ruleReader) verdictMap(s any, args map[string]any) {
 	key, in, _ := r.lookup(args)
-	if in == nil || in.Width != len(key) || in.Unknown == "" && in.Len() > 0 && len(in.Verdicts) == 0 {
+	if in == nil || in.Width != len(key) ||
+		in.Unknown == "" && in.Len() > 0 && len(in.Verdicts) == 0 {
 		r.add(exposure.Unknown{Text: text(s), Effect: true})
 		return
 	}
 	r.add(exposure.VerdictMap{Key: key, In: in})
 }
 
-// reject puts back what its answer needs: an ICMP error its IP version, a reset TCP.
+// reject restores the implied match: an ICMP error implies its IP version, a reset implies TCP.
 func (r *ruleReader) reject(args map[string]any) {
 	kind := textOf(args["type"])
 	switch kind {
 	case "icmp":
-		r.need(exposure.FamilyIPv4, -1)
+		r.addImplied(exposure.FamilyIPv4, -1)
 	case "icmpv6":
-		r.need(exposure.FamilyIPv6, -1)
+		r.addImplied(exposure.FamilyIPv6, -1)
 	case "tcp reset":
-		r.need(exposure.FamilyUnspec, 6)
+		r.addImplied(exposure.FamilyUnspec, 6)
 	}
 	with := kind
 	if args["expr"] != nil {
@@ -114,7 +121,8 @@ func (r *ruleReader) reject(args map[string]any) {
 	r.add(exposure.Verdict{Kind: exposure.VerdictReject, With: with})
 }
 
-// update is "add @s { … }", and the same of a map: {"set": {"op", "elem", "set": "@s", "stmt"}}.
+// update translates "add @s { … }", for sets and maps: {"set": {"op", "elem", "set": "@s",
+// "stmt"}}.
 func (r *ruleReader) update(s, name any, args map[string]any) {
 	op, known := map[string]exposure.SetOp{"add": exposure.SetAdd, "update": exposure.SetAdd, "delete": exposure.SetDelete}[textOf(args["op"])]
 	target := textOf(name)
@@ -130,11 +138,18 @@ func (r *ruleReader) update(s, name any, args map[string]any) {
 	r.addUpdate(in, op, key, conditionOf(statementsOf(args["stmt"])))
 }
 
-func (r *ruleReader) addUpdate(in *set, op exposure.SetOp, key []read, condition string) {
-	if condition == "" && op == exposure.SetAdd {
-		condition = in.condition // a set's own statements stand in for those that the rule doesn't have
+func (r *ruleReader) addUpdate(in *set, op exposure.SetOp, key []read, asks condition) {
+	if asks.text == "" && op == exposure.SetAdd {
+		asks = in.condition // the set's own statements apply where the rule has none
 	}
-	r.add(exposure.SetUpdate{Set: in.model, Op: op, Key: operandsOf(key), Condition: condition, EndsWhenFull: op == exposure.SetAdd})
+	r.add(exposure.SetUpdate{
+		Set:          in.model,
+		Op:           op,
+		Key:          operandsOf(key),
+		Condition:    asks.text,
+		Rate:         asks.rate,
+		EndsWhenFull: op == exposure.SetAdd,
+	})
 }
 
 func statementsOf(v any) []map[string]any {
@@ -147,13 +162,19 @@ func statementsOf(v any) []map[string]any {
 	return out
 }
 
-// meter is the old form of an update: a set that the rule brings along.
+// meter is the old form of an update, with a set of the rule's own.
 func (r *ruleReader) meter(s any, args map[string]any) {
 	key := r.key(args["key"])
 	name := textOf(args["name"])
 	in := r.table.sets[name]
 	if in == nil {
-		in = &set{model: &exposure.Set{Name: name, Width: len(key), Unknown: "the elements of a meter aren't in the listing"}}
+		in = &set{
+			model: &exposure.Set{
+				Name:    name,
+				Width:   len(key),
+				Unknown: "the elements of a meter aren't in the listing",
+			},
+		}
 	}
 	size, _ := intOf(args["size"])
 	in.model.Size = max(in.model.Size, size)

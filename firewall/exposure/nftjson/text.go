@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// ruleText writes a rule as nft does, for people; what it has no words for stands as JSON.
+// ruleText writes a rule as nft does, for people. Statements that it doesn't know stay JSON.
 func ruleText(statements []map[string]any) string {
 	out := make([]string, len(statements))
 	for i, s := range statements {
@@ -60,7 +60,8 @@ func phrase(name string, body any) (string, bool) {
 	args, isObject := body.(map[string]any)
 	items, isList := body.([]any)
 	switch name {
-	case "accept", "drop", "continue", "return", "notrack", "masquerade", "redirect", "log", "reject", "queue", "last", "counter":
+	case "accept", "drop", "continue", "return", "notrack", "masquerade", "redirect", "log",
+		"reject", "queue", "last", "counter":
 		if body == nil {
 			return name, true
 		}
@@ -76,13 +77,19 @@ func phrase(name string, body any) (string, bool) {
 		if args["protocol"] != nil {
 			return words(text(args["tunnel"]), text(args["protocol"]), text(args["field"])), true
 		}
-		return fmt.Sprintf("@%s,%s,%s", text(args["base"]), text(args["offset"]), text(args["len"])), isObject
+		return fmt.Sprintf(
+			"@%s,%s,%s", text(args["base"]), text(args["offset"]), text(args["len"]),
+		), isObject
 	case "meta":
-		return strings.TrimPrefix("meta "+text(args["key"]), unqualified(text(args["key"]))), isObject
+		return strings.TrimPrefix(
+			"meta "+text(args["key"]), omittedPrefix(text(args["key"])),
+		), isObject
 	case "ct":
 		return words("ct", text(args["dir"]), text(args["family"]), text(args["key"])), isObject
 	case "fib":
-		return fmt.Sprintf("fib %s %s", list(listOf(args["flags"]), " . "), text(args["result"])), isObject
+		return fmt.Sprintf(
+			"fib %s %s", list(listOf(args["flags"]), " . "), text(args["result"]),
+		), isObject
 	case "prefix":
 		return text(args["addr"]) + "/" + text(args["len"]), isObject
 	case "range":
@@ -93,18 +100,26 @@ func phrase(name string, body any) (string, bool) {
 		return list(items, " "+name+" "), isList
 	case "set":
 		if isObject {
-			return fmt.Sprintf("%s %s { %s }", text(args["op"]), text(args["set"]), words(text(args["elem"]), list(listOf(args["stmt"]), " "))), true
+			return fmt.Sprintf(
+				"%s %s { %s }", text(args["op"]), text(args["set"]),
+				words(text(args["elem"]), list(listOf(args["stmt"]), " ")),
+			), true
 		}
 		return "{ " + pairs(listOf(body)) + " }", true
 	case "vmap":
 		return fmt.Sprintf("%s vmap %s", text(args["key"]), text(args["data"])), isObject
 	case "map":
 		if args["op"] != nil {
-			return fmt.Sprintf("%s %s { %s : %s }", text(args["op"]), text(args["map"]), text(args["elem"]), text(args["data"])), true
+			return fmt.Sprintf(
+				"%s %s { %s : %s }", text(args["op"]), text(args["map"]), text(args["elem"]),
+				text(args["data"]),
+			), true
 		}
 		return fmt.Sprintf("%s map %s", text(args["key"]), text(args["data"])), isObject
 	case "elem":
-		return words(text(args["val"]), option(args, "timeout", "s"), option(args, "expires", "s")), isObject
+		return words(
+			text(args["val"]), option(args, "timeout", "s"), option(args, "expires", "s"),
+		), isObject
 	case "mangle":
 		return fmt.Sprintf("%s set %s", text(args["key"]), text(args["value"])), isObject
 	case "counter":
@@ -118,7 +133,10 @@ func phrase(name string, body any) (string, bool) {
 		}
 		return amountText(name, args), isObject
 	case "tcp option", "ip option", "exthdr", "sctp chunk", "dccp option", "socket", "rt", "osf":
-		return words(strings.TrimPrefix(name, "exthdr"), text(args["name"]), text(args["field"]), text(args["key"])), isObject
+		return words(
+			strings.TrimPrefix(name, "exthdr"), text(args["name"]), text(args["field"]),
+			text(args["key"]),
+		), isObject
 	case "xt":
 		return words("xt", text(args["type"]), text(args["name"])), isObject
 	case "jhash":
@@ -132,7 +150,9 @@ func phrase(name string, body any) (string, bool) {
 	case "reject":
 		return words("reject with", text(args["type"]), text(args["expr"])), isObject
 	case "log":
-		return words("log", option(args, "prefix", ""), option(args, "group", ""), option(args, "level", "")), isObject
+		return words(
+			"log", option(args, "prefix", ""), option(args, "group", ""), option(args, "level", ""),
+		), isObject
 	case "queue":
 		return words("queue", option(args, "num", ""), list(listOf(args["flags"]), ",")), isObject
 	case "ct count":
@@ -143,12 +163,14 @@ func phrase(name string, body any) (string, bool) {
 	case "numgen":
 		return fmt.Sprintf("numgen %s mod %s", text(args["mode"]), text(args["mod"])), isObject
 	case "meter":
-		return fmt.Sprintf("meter %s { %s %s }", text(args["name"]), text(args["key"]), text(args["stmt"])), isObject
+		return fmt.Sprintf(
+			"meter %s { %s %s }", text(args["name"]), text(args["key"]), text(args["stmt"]),
+		), isObject
 	}
 	return "", false
 }
 
-// Unparsed names a statement that only its text is known of: {Unparsed: "text"}. It may do anything.
+// Unparsed names a statement known only by its text: {Unparsed: "text"}. It may do anything.
 const Unparsed = "unparsed"
 
 func words(list ...string) string {
@@ -166,8 +188,8 @@ func option(args map[string]any, name, unit string) string {
 	return name + " " + s + unit
 }
 
-// unqualified is what stands before a meta key that nft prints without it.
-func unqualified(key string) string {
+// omittedPrefix is the "meta " that nft omits before some keys.
+func omittedPrefix(key string) string {
 	switch key {
 	case "iif", "oif", "iifname", "oifname", "iifgroup", "oifgroup":
 		return "meta "
@@ -181,7 +203,8 @@ func matchText(args map[string]any) string {
 		op = ""
 	}
 	left := text(args["left"])
-	if m, ok := args["left"].(map[string]any); ok && op == "" && (m["&"] != nil || m["|"] != nil || m["^"] != nil) {
+	if m, ok := args["left"].(map[string]any); ok && op == "" &&
+		(m["&"] != nil || m["|"] != nil || m["^"] != nil) {
 		op = "=="
 	}
 	return words(left, op, text(args["right"]))
@@ -230,5 +253,8 @@ func amountText(name string, args map[string]any) string {
 	if unit != "" {
 		unit = " " + unit
 	}
-	return words("limit rate", over, text(args["rate"])+unit+"/"+text(args["per"]), option(args, "burst", ""))
+	return words(
+		"limit rate", over, text(args["rate"])+unit+"/"+text(args["per"]),
+		option(args, "burst", ""),
+	)
 }

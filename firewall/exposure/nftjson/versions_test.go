@@ -9,11 +9,12 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/exposuretest"
 )
 
-// withoutOptions tells how to get an answer where nft leaves out what an extension of iptables says.
+// withoutOptions is the hint where nft omits the options of an iptables extension.
 const withoutOptions = " (nft doesn't print its options: give what iptables-nft-save prints instead of this table, " +
 	"or run audit on the host)"
 
-// rulesOfNewVersions are what nft 1.0.6 doesn't print but newer ones do, and what can't be made on every kernel (libnftables-json(5), src/json.c).
+// rulesOfNewVersions are rules that newer versions than nft 1.0.6 print, or that not every kernel
+// accepts (libnftables-json(5), src/json.c).
 var rulesOfNewVersions = []struct{ expr, want string }{
 	{`{"xt": null}`, "unknown effect: {\"xt\":null}" + withoutOptions},
 	{`{"xt": null}, {"counter": null}, {"accept": null}`, "unknown match: {\"xt\":null}" + withoutOptions + "; nothing: counter; accept"},
@@ -184,7 +185,7 @@ func BenchmarkReadJSON(b *testing.B) {
 	}
 }
 
-// What stands behind a listing is read as another, or refused.
+// Text after a listing is read as another listing, or refused.
 func TestTextBehindListing(t *testing.T) {
 	const a = `{"nftables": [{"table": {"family": "ip", "name": "a"}}]}`
 	b := strings.Replace(a, `"a"`, `"b"`, 1)

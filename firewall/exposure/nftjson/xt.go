@@ -5,27 +5,28 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
 )
 
-// xt is an extension of iptables-nft: {"xt": {"type": "match", "name": "recent"}}, without its options, or from older versions null. Where
-// the name alone says what it does it is no unknown.
+// xt translates an extension of iptables-nft: {"xt": {"type": "match", "name": "recent"}}. nft
+// omits its options; older versions print null. It is Unknown unless the name alone determines its
+// effect.
 //
-// Nothing but iptables-nft makes such statements, and it puts matches first, then a counter, then the target: so one without a type that another statement
-// follows is a match.
+// Only iptables-nft makes such statements. It writes matches first, then a counter, then the
+// target, so one without a type that another statement follows is a match.
 func (r *ruleReader) xt(s any, args map[string]any, last bool) {
 	name := textOf(args["name"])
 	switch kind := textOf(args["type"]); {
 	case kind == "match" && name == "comment" || kind == "watcher":
 		r.add(exposure.NoEffect{Text: text(s)})
 	case kind == "match" || kind == "" && !last:
-		r.add(exposure.Unknown{Text: r.without(s)})
+		r.add(exposure.Unknown{Text: r.textWithHint(s)})
 	case kind == "target":
 		r.add(r.xtTarget(s, name))
 	default:
-		r.add(exposure.Unknown{Text: r.without(s), Effect: true})
+		r.add(exposure.Unknown{Text: r.textWithHint(s), Effect: true})
 	}
 }
 
-// without says what the listing leaves out, and who prints it.
-func (r *ruleReader) without(s any) string {
+// textWithHint says that the listing omits the options, and which program prints them.
+func (r *ruleReader) textWithHint(s any) string {
 	program := "iptables-nft-save"
 	if r.table.Family == exposure.FamilyIPv6 {
 		program = "ip6tables-nft-save"
@@ -34,7 +35,7 @@ func (r *ruleReader) without(s any) string {
 		" prints instead of this table, or run audit on the host)"
 }
 
-// xtTarget is a target of which the options aren't known.
+// xtTarget translates a target whose options aren't known.
 func (r *ruleReader) xtTarget(s any, name string) exposure.Statement {
 	switch name {
 	case "REJECT":
@@ -51,11 +52,16 @@ func (r *ruleReader) xtTarget(s any, name string) exposure.Statement {
 		return exposure.Assign{To: exposure.FieldMark, Value: []exposure.Operand{o.Operand}}
 	case "DNAT", "REDIRECT":
 		if r.table.Family == exposure.FamilyIPv4 {
-			return exposure.NAT{Kind: exposure.NATDestination, Family: exposure.FamilyIPv4, Addr: anything(s, 32), Port: anything(s, 16)}
+			return exposure.NAT{
+				Kind:   exposure.NATDestination,
+				Family: exposure.FamilyIPv4,
+				Addr:   unknownOperand(s, 32),
+				Port:   unknownOperand(s, 16),
+			}
 		}
 	}
 	if xtables.NoEffect(name) {
 		return exposure.NoEffect{Text: text(s)}
 	}
-	return exposure.Unknown{Text: r.without(s), Effect: true}
+	return exposure.Unknown{Text: r.textWithHint(s), Effect: true}
 }

@@ -28,7 +28,7 @@ func (s *script) inChain(c *chain, t token) error {
 	part, err := s.span()
 	c.rules = append(c.rules, part)
 	if err == nil {
-		err = s.counted(t)
+		err = s.countRule(t)
 	}
 	return err
 }
@@ -100,8 +100,15 @@ func (s *script) devices(c *chain) error {
 
 // priorities are the names of nft(8), those of the bridge family first.
 var priorities = map[bool]map[string]int{
-	true:  {"dstnat": -300, "filter": -200, "out": 100, "srcnat": 300},
-	false: {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100},
+	true: {"dstnat": -300, "filter": -200, "out": 100, "srcnat": 300},
+	false: {
+		"raw":      -300,
+		"mangle":   -150,
+		"dstnat":   -100,
+		"filter":   0,
+		"security": 50,
+		"srcnat":   100,
+	},
 }
 
 // priority reads "-10", "filter", "filter + 10".

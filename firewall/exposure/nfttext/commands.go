@@ -7,7 +7,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// rule reads "inet filter input tcp dport 22 accept" behind "add rule".
+// rule reads "inet filter input tcp dport 22 accept" after "add rule".
 func (s *script) rule(insert bool) error {
 	owner, err := s.owner()
 	if err != nil {
@@ -22,15 +22,19 @@ func (s *script) rule(insert bool) error {
 	}
 	c := owner.chainNames[t.text]
 	if c == nil {
-		return errorAt(t.at, "a rule of chain %s of table %s %s, which isn't there: is something cut out?",
-			firewall.Excerpt(t.text), owner.Family, owner.Name)
+		return errorAt(
+			t.at, "a rule of chain %s of table %s %s, which isn't there: is something cut out?",
+			firewall.Excerpt(t.text), owner.Family, owner.Name,
+		)
 	}
 	next, err := s.peek()
 	if err != nil {
 		return err
 	}
 	if next.is("position", "index", "handle") {
-		return errorAt(next.at, "a rule by its %s: give the output of `nft list ruleset` instead", next.text)
+		return errorAt(
+			next.at, "a rule by its %s: give the output of `nft list ruleset` instead", next.text,
+		)
 	}
 	part, err := s.span()
 	if insert {
@@ -39,12 +43,12 @@ func (s *script) rule(insert bool) error {
 		c.rules = append(c.rules, part)
 	}
 	if err == nil {
-		err = s.counted(t)
+		err = s.countRule(t)
 	}
 	return err
 }
 
-// element reads "inet filter set { … }" behind "add element".
+// element reads "inet filter set { … }" after "add element".
 func (s *script) element() error {
 	owner, err := s.owner()
 	if err != nil {
@@ -56,8 +60,10 @@ func (s *script) element() error {
 	}
 	x := owner.setNames[t.text]
 	if x == nil {
-		return errorAt(t.at, "elements of set %s of table %s %s, which isn't there: is something cut out?",
-			firewall.Excerpt(t.text), owner.Family, owner.Name)
+		return errorAt(
+			t.at, "elements of set %s of table %s %s, which isn't there: is something cut out?",
+			firewall.Excerpt(t.text), owner.Family, owner.Name,
+		)
 	}
 	part, err := s.span()
 	x.elements = append(x.elements, part)
@@ -87,8 +93,8 @@ func (s *script) remove(verb token) error {
 			return err
 		}
 		switch {
-		case verb.text != "flush" || len(s.tables) > before: // or it wasn't there
-			s.dropOne(owner)
+		case verb.text != "flush" || len(s.tables) > before: // or it didn't exist
+			s.dropTable(owner)
 		default:
 			for _, c := range owner.chains {
 				c.rules, c.inserted = nil, nil
@@ -113,11 +119,13 @@ func (s *script) remove(verb token) error {
 		return s.line()
 	}
 	what := fmt.Sprint(verb.text, " ", firewall.Excerpt(object.text))
-	return errorAt(verb.at, "%q is not followed: give the output of `nft list ruleset` instead", what)
+	return errorAt(
+		verb.at, "%q is not followed: give the output of `nft list ruleset` instead", what,
+	)
 }
 
-// Statement is where the command that begins at an offset of a text ends, behind its line or block.
-// One that is never closed ends with the text.
+// Statement returns the end of the command that begins at an offset of a text: after its line or
+// block. An unclosed block ends with the text.
 func Statement(text string, from int) int {
 	l := &lexer{text: text, pos: from, end: len(text)}
 	depth := 0

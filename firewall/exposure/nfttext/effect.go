@@ -24,8 +24,8 @@ func init() { // the table and its readers refer to each other
 		"masquerade": (*lexer).nat,
 		"redirect":   (*lexer).nat,
 		"tproxy":     (*lexer).nat,
-		"dup":        (*lexer).copied,
-		"fwd":        (*lexer).copied,
+		"dup":        (*lexer).dupOrForward,
+		"fwd":        (*lexer).dupOrForward,
 		"flow":       (*lexer).flow,
 		"add":        (*lexer).update,
 		"update":     (*lexer).update,
@@ -45,7 +45,8 @@ func (l *lexer) named() (name string, ok bool, err error) {
 	if err != nil {
 		return "", true, err
 	}
-	field := headerFields[t.text] != nil || primaries[t.text] != nil || slices.Contains(unqualified, t.text)
+	field := headerFields[t.text] != nil || primaries[t.text] != nil ||
+		slices.Contains(unqualified, t.text)
 	if t.kind == word && field {
 		_, err = l.key()
 		return "of a map", true, err
@@ -135,7 +136,7 @@ func (l *lexer) limit(token) (expr, error) {
 		return nil, err
 	} else if over {
 		body["inv"] = true
-	} else if _, err := l.accept("until"); err != nil { // what it is without a word
+	} else if _, err := l.accept("until"); err != nil { // the default
 		return nil, err
 	}
 	amount, err := l.name("a rate")
@@ -261,8 +262,8 @@ func (l *lexer) toQueue(token) (expr, error) {
 	return expr{"queue": body}, nil
 }
 
-// copied reads `dup to 10.0.0.1 device "eth0"` and `fwd ip to …`.
-func (l *lexer) copied(t token) (expr, error) {
+// dupOrForward reads `dup to 10.0.0.1 device "eth0"` and `fwd ip to …`.
+func (l *lexer) dupOrForward(t token) (expr, error) {
 	if _, err := l.accept("ip", "ip6"); err != nil {
 		return nil, err
 	}

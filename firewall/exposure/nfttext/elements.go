@@ -7,7 +7,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
 )
 
-// elements reads what stands between braces, the first of which has been taken.
+// elements reads the elements up to the closing brace. The opening brace has been read.
 func (l *lexer) elements(open token) ([]any, error) {
 	out := []any{}
 	err := l.eachElement(open, func(e any) bool {
@@ -17,11 +17,11 @@ func (l *lexer) elements(open token) ([]any, error) {
 	return out, err
 }
 
-// errEnough says that no more elements are wanted.
-var errEnough = errors.New("no more elements are wanted")
+// errStopped says that the caller wants no more elements.
+var errStopped = errors.New("no more elements are wanted")
 
-// eachElement reads elements one by one, until yield returns false: then the error is errEnough. A
-// set in a set, which a define may put there, is its elements.
+// eachElement reads elements one by one, until yield returns false: then the error is errStopped. A
+// set within a set, as from a define, counts as its elements.
 func (l *lexer) eachElement(open token, yield func(any) bool) error {
 	if err := l.deeper(open.at); err != nil {
 		return err
@@ -50,7 +50,7 @@ func (l *lexer) eachElement(open token, yield func(any) bool) error {
 			return err
 		}
 		if !yield(e) {
-			return errEnough
+			return errStopped
 		}
 		if t, err = l.peek(); err != nil {
 			return err
@@ -94,7 +94,7 @@ func (l *lexer) element() (any, error) {
 	return []any{key, data}, err
 }
 
-// datum is what a map holds for an element.
+// datum reads a map's data for an element.
 func (l *lexer) datum() (any, error) {
 	t, err := l.peek()
 	if err != nil {
@@ -106,7 +106,7 @@ func (l *lexer) datum() (any, error) {
 	return l.values()
 }
 
-// notes reads what stands behind an element's key: nil if nothing does.
+// notes reads the options after an element's key; nil if there are none.
 func (l *lexer) notes() (expr, error) {
 	var out expr
 	for {

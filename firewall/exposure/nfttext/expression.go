@@ -10,7 +10,7 @@ import (
 // expr is an expression in the form of nft's JSON.
 type expr = map[string]any
 
-// key reads a tuple, "ip saddr . tcp dport", and what a map holds for it.
+// key reads a tuple, "ip saddr . tcp dport", and its look-up in a map.
 func (l *lexer) key() (any, error) {
 	out, err := l.tuple()
 	for err == nil {
@@ -26,7 +26,7 @@ func (l *lexer) key() (any, error) {
 	return out, err
 }
 
-// joined reads the operands that follow the first one, each behind a sign.
+// joined reads the operands that follow the first one, each after a sign.
 func (l *lexer) joined(first any, sign string) ([]any, error) {
 	list := []any{first}
 	for {
@@ -58,7 +58,7 @@ func (l *lexer) tuple() (any, error) {
 	return expr{"concat": list}, nil
 }
 
-// mapping is what "map" and "vmap" look things up in: a name, or elements.
+// mapping reads the map of "map" and "vmap": a name, or elements.
 func (l *lexer) mapping() (any, error) {
 	t, err := l.next()
 	switch {
@@ -73,7 +73,7 @@ func (l *lexer) mapping() (any, error) {
 	return nil, unexpected(t, "a map")
 }
 
-// operators by how strongly they bind, the weakest first, with the names that nft's JSON has.
+// operators by precedence, the weakest first, with their names in nft's JSON.
 var operators = []map[string]string{
 	{"|": "|", "or": "|"},
 	{"^": "^", "xor": "^"},
@@ -81,7 +81,7 @@ var operators = []map[string]string{
 	{"<<": "<<", "lshift": "<<", ">>": ">>", "rshift": ">>"},
 }
 
-// operand reads a value of the packet or a constant, with what is done to it.
+// operand reads a value of the packet or a constant, with its operations.
 func (l *lexer) operand(level int) (any, error) {
 	if level == len(operators) {
 		return l.primary()
@@ -116,7 +116,7 @@ var comparisons = map[string]string{
 	"<=": "<=", "le": "<=", ">=": ">=", "ge": ">=", "!": "!",
 }
 
-// relational reads what a key is compared with: "== 5", "{ 1, 2 }", "syn / syn,ack".
+// relational reads the right side of a comparison: "== 5", "{ 1, 2 }", "syn / syn,ack".
 func (l *lexer) relational(left any) (expr, error) {
 	op := ""
 	t, err := l.peek()
@@ -152,16 +152,17 @@ func (l *lexer) relational(left any) (expr, error) {
 		}
 		left = expr{"&": []any{left, mask}}
 	case isFlags(left) && op == "" && isValue(right):
-		op = "in" // any of them
+		op = "in" // any of the flags
 	case isFlags(left) && len(setOf(right)) == 1:
-		// nft makes a value of a set that holds only one: any of its flags. Only one state is ever set.
+		// nft turns a set with one value into that value: any of its flags. Only one state is ever
+		// set.
 		c, _ := left.(expr)["ct"].(expr)
 		if c["key"] != "state" || op != "" || !isValue(setOf(right)[0]) {
 			return nil, errorAt(t.at, "a set of one flag")
 		}
 		op, right = "in", setOf(right)[0]
 	case isFlags(left) && isList && len(list) > 1 && op != "!":
-		// An exact comparison with a list is for nft sometimes one of all flags and sometimes of any.
+		// For nft, an exact comparison with a list sometimes means all flags and sometimes any.
 		return nil, errorAt(t.at, "a list of flags with %q", op)
 	case op == "":
 		op = "=="
@@ -183,15 +184,15 @@ func isValue(right any) bool {
 	return true
 }
 
-// setOf is the elements if the right side is an anonymous set.
+// setOf returns the elements if the right side is an anonymous set.
 func setOf(right any) []any {
 	m, _ := right.(expr)
 	list, _ := m["set"].([]any)
 	return list
 }
 
-// isFlags reports whether the left side is a field of flags, by itself: compared without a sign, any
-// of the flags is enough.
+// isFlags reports whether the left side is just a field of flags: compared without a sign, any of
+// the flags matches.
 func isFlags(left any) bool {
 	m, _ := left.(expr)
 	if c, ok := m["ct"].(expr); ok {
@@ -201,7 +202,7 @@ func isFlags(left any) bool {
 	return ok && p["protocol"] == "tcp" && p["field"] == "flags"
 }
 
-// isBits reports whether the left side is some of the flags of such a field.
+// isBits reports whether the left side is a mask of such a field.
 func isBits(left any) bool {
 	m, _ := left.(expr)
 	for _, op := range []string{"&", "|", "^"} {
@@ -212,7 +213,7 @@ func isBits(left any) bool {
 	return false
 }
 
-// number is a value as a number if it looks like one.
+// number converts a value to a number if it looks like one.
 func number(s string) any {
 	if isNumber(s) {
 		return json.Number(s)
@@ -237,7 +238,7 @@ func isNumber(s string) bool {
 	return s != ""
 }
 
-// integer takes a number.
+// integer reads a number.
 func (l *lexer) integer(what string) (json.Number, error) {
 	t, err := l.next()
 	if err == nil && (t.kind != word || !isNumber(t.text)) {

@@ -9,7 +9,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Whatever the text is, it is read or an error with a place, and what was read can be asked.
+// Any text is either read or gives an error with its place, and questions about what was read can
+// be answered.
 func FuzzRead(f *testing.F) {
 	for _, name := range []string{"testdata/constructs.nft", "../nftjson/testdata/kube-proxy.nft", "../nftjson/testdata/firewalld.nft",
 		"../nftjson/testdata/fail2ban.nft", "../rulesetfile/testdata/nexthdr.nft"} {

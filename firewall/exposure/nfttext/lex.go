@@ -12,15 +12,15 @@ import (
 type kind uint8
 
 const (
-	end     kind = iota // of the text, or of the part that is read
+	end     kind = iota // of the text, or of the part
 	newline             // or ";"
-	word                // any text without spaces and signs
-	quoted              // its text is without the quotes
+	word                // text without spaces and signs
+	quoted              // without its quotes
 	sign                // { } ( ) , = & | ^ ! < > << >> == != <= >= . : -
-	remark              // a comment that says something: "# handle 5", "# xt_recent"
+	remark              // a comment with content: "# handle 5", "# xt_recent"
 )
 
-// token is a piece of text and where it begins.
+// token is a piece of text and its offset.
 type token struct {
 	kind kind
 	text string
@@ -40,11 +40,11 @@ func (t token) is(list ...string) bool {
 	return false
 }
 
-// maxExpanded bounds the tokens that defines hold, and those that they are replaced with, in one
-// file.
+// maxExpanded bounds the tokens of all defines, and of their replacements, in one file.
 const maxExpanded = 1_000_000
 
-// defines are the values that a script has named. One that is named again counts from there on.
+// defines are the values that a script has named. A name may get a new value, which applies from
+// there on.
 type defines struct {
 	values   map[string][]definition
 	kept     int // tokens
@@ -52,7 +52,7 @@ type defines struct {
 }
 
 type definition struct {
-	from   int // the offset where it begins to count
+	from   int // the offset from which it applies
 	tokens []token
 }
 
@@ -72,8 +72,8 @@ type lexer struct {
 	pos     int
 	end     int
 	defines *defines
-	queue   []token // to come before the text at pos goes on
-	depth   int     // of parentheses and braces in what is being parsed
+	queue   []token // to return before the text at pos
+	depth   int     // of parentheses and braces at this point
 }
 
 // positionError is an error at an offset.
@@ -89,7 +89,7 @@ func errorAt(at int, format string, args ...any) error {
 	return &positionError{at, fmt.Errorf(format, args...)}
 }
 
-// unexpected says what was found instead of what has to be there.
+// unexpected is the error for a token where another one is required.
 func unexpected(t token, want string) error {
 	switch t.kind {
 	case end:
@@ -100,7 +100,7 @@ func unexpected(t token, want string) error {
 	return errorAt(t.at, "%q stands where %s has to be", firewall.Excerpt(t.text), want)
 }
 
-// peek is the next token, which stays.
+// peek returns the next token without taking it.
 func (l *lexer) peek() (token, error) {
 	t, err := l.next()
 	if err == nil {
@@ -116,7 +116,7 @@ func (l *lexer) push(t token) {
 	}
 }
 
-// next is the next token. The queue is read from its end.
+// next takes the next token. The queue is read from its end.
 func (l *lexer) next() (token, error) {
 	for len(l.queue) == 0 {
 		t, err := l.scan()
@@ -133,14 +133,16 @@ func (l *lexer) next() (token, error) {
 	return t, nil
 }
 
-// expand puts what a word like "$ports" stands for in its place.
+// expand replaces a word like "$ports" with its value.
 func (l *lexer) expand(t token) error {
 	tokens, ok := l.defines.find(t.text[1:], t.at)
 	if !ok {
 		return errorAt(t.at, "%s is not defined before", t.text)
 	}
 	if l.defines.expanded += len(tokens); l.defines.expanded > maxExpanded {
-		return errorAt(t.at, "what is defined takes more than %d words where it is used", maxExpanded)
+		return errorAt(
+			t.at, "what is defined takes more than %d words where it is used", maxExpanded,
+		)
 	}
 	for i := len(tokens) - 1; i >= 0; i-- {
 		x := tokens[i]
@@ -150,7 +152,7 @@ func (l *lexer) expand(t token) error {
 	return nil
 }
 
-// signs are what words end at.
+// signs end a word.
 const signs = "{}(),=&|^!<>"
 
 // scan cuts off the next token.
@@ -215,7 +217,8 @@ func (l *lexer) word() token {
 	at := l.pos
 	for l.pos < l.end {
 		c := l.text[l.pos]
-		if c <= ' ' || c == ';' || c == '#' || c == '"' || c == '\'' || strings.IndexByte(signs, c) >= 0 {
+		if c <= ' ' || c == ';' || c == '#' || c == '"' || c == '\'' ||
+			strings.IndexByte(signs, c) >= 0 {
 			break
 		}
 		if c == '\\' && l.pos+1 < l.end && (l.text[l.pos+1] == '\n' || l.text[l.pos+1] == '\r') {
@@ -227,7 +230,7 @@ func (l *lexer) word() token {
 		l.pos++
 	}
 	text := l.text[at:l.pos]
-	// "eth0: accept" is a key and a colon; an address may end in two.
+	// "eth0: accept" is a key and a colon. An address may end in two colons.
 	if n := len(text) - 1; n > 0 && text[n] == ':' && text[n-1] != ':' {
 		l.pos--
 		text = text[:n]
@@ -238,7 +241,7 @@ func (l *lexer) word() token {
 	return token{word, text, at}
 }
 
-// expect takes the next token, which has to be a certain sign or word.
+// expect takes the next token, which must be the given sign or word.
 func (l *lexer) expect(text string) error {
 	t, err := l.next()
 	if err == nil && !t.is(text) {
@@ -266,7 +269,7 @@ func (l *lexer) name(what string) (string, error) {
 	return t.text, err
 }
 
-// maxDepth bounds parentheses and braces within each other, and what they hold.
+// maxDepth bounds the nesting of parentheses and braces.
 const maxDepth = 16
 
 func (l *lexer) deeper(at int) error {

@@ -13,7 +13,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
-// Read reads nft's text and adds its tables to rs. name stands in errors and origins.
+// Read reads nft's text and adds its tables to rs. Errors and origins contain name.
 //
 //	table inet filter {
 //		chain input {
@@ -22,7 +22,7 @@ import (
 //		}
 //	}
 //
-// Errors are "name:line:column: what is wrong, and what to do", and then rs is as it was.
+// Errors read "name:line:column: what is wrong, and what to do". After an error, rs is unchanged.
 func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 	b, err := exposure.ReadText(name, r,
 		"list the tables that matter one by one (`nft list table …`)")
@@ -31,7 +31,11 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 	}
 	text := string(b)
 	s := &script{lines: newLines(text),
-		lexer: lexer{text: text, end: len(text), defines: &defines{values: map[string][]definition{}}}}
+		lexer: lexer{
+			text:    text,
+			end:     len(text),
+			defines: &defines{values: map[string][]definition{}},
+		}}
 	if err = s.commands(); err == nil {
 		err = s.fill(name, rs)
 	}
@@ -46,7 +50,7 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 	return nil
 }
 
-// fill puts everything into the ruleset: rules last, as they name the rest.
+// fill adds everything to the ruleset: rules last, as they refer to the rest.
 func (s *script) fill(name string, rs *exposure.Ruleset) error {
 	d := nftjson.NewDocument(name, rs)
 	for _, t := range s.tables {
@@ -95,8 +99,8 @@ func (s *script) fillTable(d *nftjson.Document, t *table) error {
 	return nil
 }
 
-// elementsOf are the elements in a part of the text, one by one. What isn't understood is an element
-// that has no model.
+// elementsOf yields the elements in a part of the text. Text that isn't understood becomes an
+// element without a model.
 func (s *script) elementsOf(part span) iter.Seq[any] {
 	return func(yield func(any) bool) {
 		l := s.part(part)
@@ -107,7 +111,7 @@ func (s *script) elementsOf(part span) iter.Seq[any] {
 		if err == nil {
 			err = l.eachElement(open, yield)
 		}
-		if err != nil && !errors.Is(err, errEnough) {
+		if err != nil && !errors.Is(err, errStopped) {
 			yield(expr{nftjson.Unparsed: err.Error()})
 		}
 	}
@@ -120,7 +124,8 @@ func (s *script) fillRule(d *nftjson.Document, c *chain, part span) error {
 	return d.AddRule(r)
 }
 
-// maxShown is how much of a rule is kept to be shown: a set in it may have any number of elements.
+// maxShown is the most bytes of a rule's text that are kept: a set in it may have any number of
+// elements.
 const maxShown = 4096
 
 var (
@@ -137,7 +142,7 @@ func shown(s string) string {
 	return breaks.Regexp().ReplaceAllString(s, " ")
 }
 
-// lines finds the line of an offset: the offset of each 256th line is noted.
+// lines finds the line of an offset. It stores the offset of each 256th line.
 type lines struct {
 	text  string
 	marks []int
@@ -160,7 +165,7 @@ func newLines(text string) lines {
 	}
 }
 
-// of is the number of the line at an offset, from 1.
+// of returns the number of the line at an offset, from 1.
 func (l lines) of(at int) int {
 	i, found := slices.BinarySearch(l.marks, at)
 	if !found {

@@ -20,7 +20,7 @@ func (l *lexer) nat(t token) (expr, error) {
 			body["family"] = family.text
 		}
 	}
-	if _, err := l.accept("addr"); err != nil { // "addr . port to": the map's values tell
+	if _, err := l.accept("addr"); err != nil { // "addr . port to": the map's values decide
 		return nil, err
 	}
 	if dotted, err := l.accept("."); err != nil {
@@ -73,7 +73,7 @@ func (l *lexer) nat(t token) (expr, error) {
 	return expr{t.text: body}, nil
 }
 
-// familyOnly takes "ip" or "ip6" if it is the family of the translation, and not of a field.
+// familyOnly takes "ip" or "ip6" if it is the family of the translation and doesn't begin a field.
 func (l *lexer) familyOnly() (bool, error) {
 	family, err := l.next()
 	if err != nil {
@@ -145,8 +145,7 @@ func (l *lexer) endpoint(body expr) error {
 	return err
 }
 
-// ownPort reads the port of a translation to the host's own address: "8080", ":8080-8090", or an
-// expression instead.
+// ownPort reads the port of a redirect: "8080", ":8080-8090", or an expression.
 func (l *lexer) ownPort(body expr) error {
 	t, err := l.next()
 	if err != nil {
@@ -159,7 +158,8 @@ func (l *lexer) ownPort(body expr) error {
 	} else if t.kind == word && t.text[0] == ':' {
 		t.text = t.text[1:]
 	}
-	if _, known := iana.Service(t.text); t.kind == word && (known || t.text[0] >= '0' && t.text[0] <= '9') {
+	if _, known := iana.Service(t.text); t.kind == word &&
+		(known || t.text[0] >= '0' && t.text[0] <= '9') {
 		body["port"] = number(t.text)
 		return nil
 	}

@@ -12,13 +12,17 @@ var headerFields = map[string][]string{
 	"arp":   {"htype", "ptype", "hlen", "plen", "operation"},
 	"ip": {"version", "hdrlength", "dscp", "ecn", "length", "id", "frag-off", "ttl", "protocol",
 		"checksum", "saddr", "daddr"},
-	"ip6":  {"version", "dscp", "ecn", "flowlabel", "length", "nexthdr", "hoplimit", "saddr", "daddr"},
+	"ip6": {
+		"version", "dscp", "ecn", "flowlabel", "length", "nexthdr", "hoplimit", "saddr", "daddr",
+	},
 	"icmp": {"type", "code", "checksum", "id", "sequence", "gateway", "mtu"},
 	"igmp": {"type", "checksum", "mrt", "group"},
 	"icmpv6": {"type", "code", "checksum", "parameter-problem", "packet-too-big", "id", "sequence",
 		"max-delay", "mtu", "taddr", "daddr"},
-	"tcp": {"sport", "dport", "sequence", "ackseq", "doff", "reserved", "flags", "window", "checksum",
-		"urgptr"},
+	"tcp": {
+		"sport", "dport", "sequence", "ackseq", "doff", "reserved", "flags", "window", "checksum",
+		"urgptr",
+	},
 	"udp":     {"sport", "dport", "length", "checksum"},
 	"udplite": {"sport", "dport", "csumcov", "checksum"},
 	"sctp":    {"sport", "dport", "vtag", "checksum"},
@@ -29,12 +33,14 @@ var headerFields = map[string][]string{
 	"th":      {"sport", "dport"},
 }
 
-// unqualified are the meta keys that may stand without "meta".
-var unqualified = []string{"mark", "iif", "iifname", "iiftype", "iifgroup", "oif", "oifname", "oiftype",
-	"oifgroup", "skuid", "skgid", "nftrace", "rtclassid", "ibriport", "ibrname", "obriport", "obrname",
-	"pkttype", "cpu", "cgroup"}
+// unqualified are the meta keys that may be written without "meta".
+var unqualified = []string{
+	"mark", "iif", "iifname", "iiftype", "iifgroup", "oif", "oifname", "oiftype", "oifgroup",
+	"skuid", "skgid", "nftrace", "rtclassid", "ibriport", "ibrname", "obriport", "obrname",
+	"pkttype", "cpu", "cgroup",
+}
 
-// extensions are IPv6 extension headers whose fields expressions name.
+// extensions are the IPv6 extension headers whose fields expressions name.
 var extensions = []string{"hbh", "frag", "dst", "mh", "srh", "rt0", "rt2"}
 
 // primary reads one field of the packet, or a constant.
@@ -161,7 +167,7 @@ func (l *lexer) option(kind string, fields bool) (any, error) {
 	return expr{kind: body}, err
 }
 
-// optionOf reads "tcp option …" behind "tcp".
+// optionOf reads "tcp option …" after "tcp".
 func optionOf(second, kind string) func(*lexer, token) (any, error) {
 	return func(l *lexer, t token) (any, error) {
 		if err := l.expect(second); err != nil {
@@ -225,7 +231,7 @@ func (l *lexer) socket(token) (any, error) {
 	return expr{"socket": body}, nil
 }
 
-// rt is both the routing header of IPv6 and what routing found.
+// rt reads fields of IPv6's routing header, and results of routing.
 func (l *lexer) rt(token) (any, error) {
 	key, err := l.name("what to read of the route")
 	if err != nil {

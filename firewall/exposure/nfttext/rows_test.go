@@ -9,8 +9,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/exposuretest"
 )
 
-// What isn't understood is an unknown with its text, from there to the end of the rule; what nft
-// 1.0.6 doesn't print, or this kernel doesn't take, is read as nft(8) has it.
+// From the first statement that isn't understood, the rule becomes an unknown with its text. What
+// nft 1.0.6 doesn't print, or this kernel doesn't accept, is read as nft(8) describes it.
 func TestRules(t *testing.T) {
 	for _, c := range []struct{ rule, want string }{
 		{"frobnicate 5 accept", "unknown effect: frobnicate 5 accept"},
@@ -74,7 +74,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// Scripts: defines, blocks that add to others, commands, several in a line, lines that go on.
+// Scripts: defines, blocks that extend others, several commands in a line, continued lines.
 func TestScripts(t *testing.T) {
 	const head = "table ip t { chain c { type filter hook input priority 0; }\n }\n"
 	for name, c := range map[string]struct{ text, want string }{
@@ -131,7 +131,7 @@ func TestErrorsSayWhere(t *testing.T) {
 	}
 }
 
-// A define that stands for ever more is an error, and doesn't take the memory that it asks for.
+// A define that expands without bound is an error, and doesn't use unbounded memory.
 func TestDefinesThatGrow(t *testing.T) {
 	text := "define a0 = 1, 1, 1, 1, 1, 1, 1, 1, 1, 1\n"
 	for i := range 20 {
@@ -164,7 +164,7 @@ func TestTooManyRules(t *testing.T) {
 	}
 }
 
-// What is defined is bounded, and time is in proportion to the text.
+// Defines are bounded, and time is in proportion to the text.
 func TestBoundsOfScripts(t *testing.T) {
 	rs := &exposure.Ruleset{}
 	err := Read("f", strings.NewReader("define a = { "+strings.Repeat("1,", maxExpanded)+"1 }\n"), rs)

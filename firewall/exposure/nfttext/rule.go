@@ -8,8 +8,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
 )
 
-// rule reads the statements up to the end of the part. What comes behind the first that isn't
-// understood is one statement of which only the text is known.
+// rule reads the statements up to the end of the part. From the first that isn't understood, the
+// rest is one Unparsed statement.
 func (l *lexer) rule(out *nftjson.Rule) {
 	for {
 		t, err := l.peek()
@@ -24,7 +24,7 @@ func (l *lexer) rule(out *nftjson.Rule) {
 			continue
 		}
 		at := t.at
-		if at < l.start || at >= l.end { // what a define stands for
+		if at < l.start || at >= l.end { // the value of a define
 			at = l.start
 		}
 		text := strings.TrimSpace(l.text[at:l.end])
@@ -33,14 +33,14 @@ func (l *lexer) rule(out *nftjson.Rule) {
 	}
 }
 
-// one reads a statement, or what stands between and behind them.
+// one reads a statement, or what separates and follows them.
 func (l *lexer) one(t token, out *nftjson.Rule) error {
 	number, isHandle := strings.CutPrefix(t.text, "handle ")
 	switch {
 	case t.kind == newline:
 	case t.kind == remark && isHandle:
 		out.Handle, _ = strconv.ParseUint(number, 10, 64)
-	case t.kind == remark: // "# xt_recent": how old versions print what they don't know
+	case t.kind == remark: // "# xt_recent": old versions print unknown expressions so
 		out.Expr = append(out.Expr, expr{nftjson.Unparsed: t.text})
 	case t.is("comment"):
 		if _, err := l.next(); err != nil {
@@ -60,7 +60,7 @@ func (l *lexer) one(t token, out *nftjson.Rule) error {
 	return err
 }
 
-// verdicts that stand for themselves.
+// verdicts without arguments.
 var verdicts = []string{"accept", "drop", "continue", "return"}
 
 // verdict reads a verdict; false if there is none.
@@ -105,7 +105,7 @@ func (l *lexer) statement() (expr, error) {
 	if err != nil {
 		return nil, err
 	}
-	if isConstant(left) { // it may be a statement never heard of, which may do anything
+	if isConstant(left) { // it may be an unknown statement, which may do anything
 		return nil, unexpected(t, "a statement")
 	}
 	switch t, err = l.peek(); {
@@ -133,7 +133,7 @@ func (l *lexer) statement() (expr, error) {
 	return l.relational(left)
 }
 
-// isConstant reports whether an expression, or a part of a tuple, reads nothing of the packet.
+// isConstant reports whether an expression, or a part of a tuple, doesn't read the packet.
 func isConstant(v any) bool {
 	m, ok := v.(expr)
 	if !ok {
@@ -158,7 +158,7 @@ func (l *lexer) mapped(left any) (any, error) {
 	return expr{"map": expr{"key": left, "data": data}}, err
 }
 
-// assigned reads what a field is set to: an expression, or a list of flags.
+// assigned reads the value that a field is set to: an expression, or a list of flags.
 func (l *lexer) assigned() (any, error) {
 	first, err := l.key()
 	if err != nil {
@@ -174,8 +174,8 @@ func (l *lexer) assigned() (any, error) {
 	return list, nil
 }
 
-// twoWords reads the statements that begin like an expression: "ct count", "ct helper set". False
-// for an expression.
+// twoWords reads the statements that begin like an expression: "ct count", "ct helper set". It is
+// false for an expression.
 func (l *lexer) twoWords() (expr, bool, error) {
 	first, err := l.next()
 	if err != nil {

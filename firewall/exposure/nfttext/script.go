@@ -8,7 +8,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
 )
 
-// script is a text on its way into tables: what they hold, and where the rules and elements are.
+// script is a text that is parsed into tables. It keeps the places of rules and elements.
 type script struct {
 	lexer
 	lines  lines
@@ -17,8 +17,8 @@ type script struct {
 	rules  int
 }
 
-// counted counts a rule.
-func (s *script) counted(t token) error {
+// countRule counts a rule.
+func (s *script) countRule(t token) error {
 	if s.rules++; s.rules > exposure.MaxFileRules {
 		return errorAt(t.at, "%s", exposure.TooManyRules)
 	}
@@ -38,7 +38,7 @@ type table struct {
 type chain struct {
 	nftjson.Chain
 	rules    []span
-	inserted []span // each before those before it
+	inserted []span // in reverse order
 }
 
 type set struct {
@@ -51,7 +51,7 @@ type span struct{ from, to int }
 
 var families = []string{"ip", "ip6", "inet", "arp", "bridge", "netdev"}
 
-// find is a table, made if it isn't there: a second block adds to the first.
+// find returns a table, and makes it if needed: a second block extends the first.
 func (s *script) find(family, name string, at int) *table {
 	if t := s.named[[2]string{family, name}]; t != nil {
 		return t
@@ -66,8 +66,8 @@ func (s *script) find(family, name string, at int) *table {
 	return t
 }
 
-// dropOne takes a table away: mostly the last one, which a script named to delete it.
-func (s *script) dropOne(owner *table) {
+// dropTable removes a table, usually the last one, which a script named in order to delete it.
+func (s *script) dropTable(owner *table) {
 	if n := len(s.tables) - 1; n >= 0 && s.tables[n] == owner {
 		s.tables = s.tables[:n]
 		delete(s.named, [2]string{owner.Family, owner.Name})
@@ -76,7 +76,7 @@ func (s *script) dropOne(owner *table) {
 	s.drop(func(t *table) bool { return t == owner })
 }
 
-// drop takes tables away.
+// drop removes tables.
 func (s *script) drop(which func(*table) bool) {
 	s.tables = slices.DeleteFunc(s.tables, func(t *table) bool {
 		if !which(t) {
@@ -161,20 +161,20 @@ func (s *script) command(t token) error {
 	return s.object(t, false)
 }
 
-// line passes over the rest of a line.
+// line skips the rest of a line.
 func (s *script) line() error {
 	_, err := s.span()
 	return err
 }
 
-// span passes over text up to the end of its line or block, and tells where it is. Braces and
-// parentheses may hold more lines.
+// span skips text up to the end of its line or block, and returns its place. Braces and parentheses
+// may contain more lines.
 func (s *script) span() (span, error) {
 	t, err := s.next()
 	if err != nil {
 		return span{}, err
 	}
-	s.queue = s.queue[:0] // what a define stands for is read again
+	s.queue = s.queue[:0] // the value of a define is read again
 	s.pos = t.at
 	out := span{t.at, t.at}
 	depth := 0
@@ -199,7 +199,7 @@ func (s *script) span() (span, error) {
 	}
 }
 
-// define reads "define NAME = …": the words are put in where "$NAME" stands.
+// define reads "define NAME = …": "$NAME" is replaced with the words.
 func (s *script) define() error {
 	name, err := s.name("a name")
 	if err != nil {
@@ -226,7 +226,10 @@ func (s *script) define() error {
 			continue
 		}
 		if s.defines.kept++; s.defines.kept > maxExpanded {
-			return errorAt(t.at, "what is defined has more than %d words: put long lists into sets", maxExpanded)
+			return errorAt(
+				t.at, "what is defined has more than %d words: put long lists into sets",
+				maxExpanded,
+			)
 		}
 		tokens = append(tokens, t)
 	}
@@ -258,7 +261,7 @@ func (s *script) owner() (*table, error) {
 	return s.find(family, t.text, t.at), nil
 }
 
-// object reads what is added, behind the word for its kind.
+// object reads an added object, after the word for its kind.
 func (s *script) object(t token, insert bool) error {
 	switch {
 	case t.is("table"):
@@ -292,11 +295,15 @@ func (s *script) object(t token, insert bool) error {
 		}
 		return s.other(owner, kind)
 	}
-	return errorAt(t.at, "%q isn't one of nft's commands that make a ruleset: give the output of `nft list ruleset`, "+
-		"or the file that nft -f loads", firewall.Excerpt(t.text))
+	return errorAt(
+		t.at,
+		"%q isn't one of nft's commands that make a ruleset: give the output of `nft list ruleset`, "+
+			"or the file that nft -f loads",
+		firewall.Excerpt(t.text),
+	)
 }
 
-// block reads what stands in braces, if there are any, by lines.
+// block reads the lines of a block, if there is one.
 func (s *script) block(read func(token) error) error {
 	open, err := s.peek()
 	if err != nil {
@@ -366,7 +373,7 @@ func (s *script) inTable(owner *table, t token) error {
 	return unexpected(t, "a chain, a set or another part of a table")
 }
 
-// other passes over an object that no packet meets unless a rule names it.
+// other skips an object that packets meet only where a rule names it.
 func (s *script) other(owner *table, kind string) error {
 	name, err := s.name("a name")
 	if err != nil {

@@ -73,7 +73,7 @@ func (s *script) setType(x *set) error {
 	}
 }
 
-// setTypeof reads "ip saddr . tcp dport : verdict". One that isn't understood has no model.
+// setTypeof reads "ip saddr . tcp dport : verdict". Unknown expressions give a set without a model.
 func (s *script) setTypeof(x *set) error {
 	part, err := s.span()
 	if err != nil {

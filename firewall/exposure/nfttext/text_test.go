@@ -14,7 +14,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
 )
 
-// show is a ruleset without what only one of nft's languages tells: how a rule is written.
+// show prints a ruleset without the rules' text, which differs between nft's languages.
 func show(rs *exposure.Ruleset) string {
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
@@ -35,7 +35,7 @@ func readText(t testing.TB, text string) *exposure.Ruleset {
 	return rs
 }
 
-// What nft prints of a ruleset in its own language and in JSON is the same to both readers.
+// Both readers read the same ruleset from nft's text and its JSON.
 func TestTextSaysWhatJSONSays(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.nft")
 	if err != nil {
@@ -77,11 +77,12 @@ func TestTextSaysWhatJSONSays(t *testing.T) {
 	}
 }
 
-// burst is what nft prints in one language only: the default burst, the default answer of "reject".
+// burst matches what nft prints in one language only: the default burst, the default answer of
+// "reject".
 var burst = regexp.MustCompile(`( burst [0-9]+| icmpx? port-unreachable| icmpv6 port-unreachable)`)
 
-// split is the lines, without what nft 1.0.6 leaves out of its JSON (devices, the flags of maps), and
-// with the elements of sets in order.
+// split returns the lines, without what nft 1.0.6 omits from its JSON (devices, the flags of maps),
+// and with the elements of sets sorted.
 func split(s string) []string {
 	var out []string
 	for line := range strings.Lines(s) {

@@ -12,7 +12,7 @@ func (l *lexer) update(t token) (expr, error) {
 	if err := l.expect("{"); err != nil {
 		return nil, err
 	}
-	key, statements, err := l.updated()
+	key, statements, err := l.updateKey()
 	if err != nil {
 		return nil, err
 	}
@@ -41,8 +41,8 @@ func (l *lexer) update(t token) (expr, error) {
 	return expr{"map": body}, l.expect("}")
 }
 
-// updated is the key of an element that a rule adds, and its statements.
-func (l *lexer) updated() (key any, statements []any, err error) {
+// updateKey reads the key of an element that a rule adds, and its statements.
+func (l *lexer) updateKey() (key any, statements []any, err error) {
 	if key, err = l.tuple(); err != nil {
 		return nil, nil, err
 	}
@@ -87,7 +87,7 @@ func (l *lexer) meter(token) (expr, error) {
 	if err := l.expect("{"); err != nil {
 		return nil, err
 	}
-	key, statements, err := l.updated()
+	key, statements, err := l.updateKey()
 	if err != nil {
 		return nil, err
 	}

@@ -91,7 +91,7 @@ func (l *lexer) interval() (any, error) {
 	return expr{"range": []any{from, to}}, err
 }
 
-// constants reads a constant, with what is done to it: "fin|syn", "(syn|ack)".
+// constants reads a constant with its operations: "fin|syn", "(syn|ack)".
 func (l *lexer) constants(level int) (any, error) {
 	if level == len(operators) {
 		return l.constant()

@@ -31,7 +31,11 @@ func (x *translator) match(e iptsave.Extension) []exposure.Statement {
 		// Known to depend on what can't be known (limit, hashlimit, recent, quota, time, string, owner,
 		// statistic, …), or never heard of: the same.
 		return []exposure.Statement{
-			exposure.Unknown{Text: e.String(), Optional: xtmatch.Optional(e.Name)},
+			exposure.Unknown{
+				Text:     e.String(),
+				Optional: xtmatch.Optional(e.Name),
+				Rate:     rateOf(e),
+			},
 		}
 	}
 	var out []exposure.Statement

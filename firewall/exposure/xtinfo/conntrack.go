@@ -8,8 +8,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
-// Offsets in struct xt_conntrack_mtinfo1, 2 and 3 (xt_conntrack.h), which begin alike: eight union nf_inet_addr (four addresses, each with
-// its mask), u32 expires_min, expires_max, u16 l4proto, four ports, u16 match_flags, invert_flags; then
+// Offsets in struct xt_conntrack_mtinfo1, 2 and 3 (xt_conntrack.h), which begin in the same way:
+// eight union nf_inet_addr (four addresses, each with its mask), u32 expires_min, expires_max, u16
+// l4proto, four ports, u16 match_flags, invert_flags; then
 //
 //	1: u8  state_mask, status_mask; ports in network byte order
 //	2: u16 state_mask, status_mask; ports in network byte order
@@ -24,7 +25,8 @@ const (
 	ctHigh    = 154
 )
 
-// state: struct xt_state_info { unsigned int statemask }; untracked is 1 << 6 there (xt_state.h), and "!" is written out in the mask.
+// state: struct xt_state_info { unsigned int statemask }; untracked is 1 << 6 (xt_state.h), and
+// iptables applies "!" to the mask.
 func state(_ Context, b fields) []exposure.Statement {
 	mask := b.u32(0)
 	if mask&^0x4f != 0 {
@@ -57,9 +59,15 @@ func (b fields) onePort(i int) (from, to uint16) {
 	return p, p
 }
 
-// conntrackOf reads what all revisions have. The bits of match_flags and invert_flags are XT_CONNTRACK_*: 0 state, 1 protocol, 2 to 5 the
-// addresses, 6 status, 7 expiry, 8 to 11 the ports, 12 the direction.
-func conntrackOf(c Context, b fields, states, status uint16, port func(int) (uint16, uint16)) []exposure.Statement {
+// conntrackOf reads the fields of all revisions. The bits of match_flags and invert_flags are
+// XT_CONNTRACK_*: 0 state, 1 protocol, 2 to 5 the addresses, 6 status, 7 expiry, 8 to 11 the ports,
+// 12 the direction.
+func conntrackOf(
+	c Context,
+	b fields,
+	states, status uint16,
+	port func(int) (uint16, uint16),
+) []exposure.Statement {
 	flags, inverted := b.u16(ctFlags), b.u16(ctInvert)
 	has := func(bit int) (has, not bool) { return flags>>bit&1 != 0, inverted>>bit&1 != 0 }
 	var ct xtmatch.Conntrack
@@ -80,11 +88,17 @@ func conntrackOf(c Context, b fields, states, status uint16, port func(int) (uin
 	for i, f := range ctFields {
 		if ok, not := has(2 + i); ok {
 			value, mask := b.value(32*i, c.Family), b.value(32*i+16, c.Family)
-			option("--"+f.name, not, xtmatch.ConntrackAddress(ctAddress(i, c.Family), value, mask, not))
+			option(
+				"--"+f.name, not,
+				xtmatch.ConntrackAddress(ctAddress(i, c.Family), value, mask, not),
+			)
 		}
 	}
 	if ok, not := has(1); ok {
-		option(fmt.Sprintf("--ctproto %d", b.u16(ctProto)), not, xtmatch.ConntrackProtocol(b.u16(ctProto), not))
+		option(
+			fmt.Sprintf("--ctproto %d", b.u16(ctProto)), not,
+			xtmatch.ConntrackProtocol(b.u16(ctProto), not),
+		)
 	}
 	for i, f := range ctFields {
 		if ok, not := has(8 + i); ok {
@@ -108,7 +122,8 @@ func conntrackOf(c Context, b fields, states, status uint16, port func(int) (uin
 	if out := ct.Statements(); out != nil {
 		return out
 	}
-	if ct.State == nil && len(text) == 0 { // neither state nor options: conntrack_mt says no where there is no connection, else yes
+	if ct.State == nil &&
+		len(text) == 0 { // without options, conntrack_mt holds if there is a connection
 		return one(exposure.In(exposure.Of(exposure.FieldCTProtocol), exposure.Full(8)))
 	}
 	return none()

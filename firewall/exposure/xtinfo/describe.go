@@ -5,16 +5,18 @@ import (
 	"strings"
 )
 
-// descriptions give matches that stay Unknown a text that says more than their name.
+// descriptions are the texts of matches that become Unknown.
 var descriptions = map[key]struct {
 	size int
 	text func(b fields) string
 }{
-	// struct xt_rateinfo { u32 avg, burst; … }: avg is in ten-thousandths of a second between packets (XT_LIMIT_SCALE).
+	// struct xt_rateinfo { u32 avg, burst; … }: avg is in ten-thousandths of a second between
+	// packets (XT_LIMIT_SCALE).
 	{"limit", 0}: {8, func(b fields) string {
 		return fmt.Sprintf("limit one in %gs burst %d", float64(b.u32(0))/10000, b.u32(4))
 	}},
-	// struct xt_recent_mtinfo { u32 seconds, hit_count; u8 check_set, invert; char name[200]; u8 side }; _v1 is longer at the end.
+	// struct xt_recent_mtinfo { u32 seconds, hit_count; u8 check_set, invert; char name[200]; u8
+	// side }; _v1 is longer at the end.
 	{"recent", 0}: {211, recentText}, {"recent", 1}: {211, recentText},
 	// struct xt_owner_match_info { u32 uid_min, uid_max, gid_min, gid_max; u8 match, invert }.
 	{"owner", 1}: {18, func(b fields) string {
@@ -38,12 +40,17 @@ var descriptions = map[key]struct {
 		return fmt.Sprintf("routing header of type %d", b.u32(0))
 	}},
 	// struct xt_string_info { u16 from, to; char algo[16], pattern[128]; u8 patlen; … }.
-	{"string", 1}: {149, func(b fields) string { return fmt.Sprintf("string %q", b[20:20+min(int(b.u8(148)), 128)]) }},
+	{"string", 1}: {
+		149,
+		func(b fields) string { return fmt.Sprintf("string %q", b[20:20+min(int(b.u8(148)), 128)]) },
+	},
 	// struct xt_quota_info { u32 flags; u64 quota; … }.
-	{"quota", 0}:     {16, func(b fields) string { return fmt.Sprintf("quota %d bytes", b.u64(8)) }},
+	{"quota", 0}: {
+		16, func(b fields) string { return fmt.Sprintf("quota %d bytes", b.u64(8)) },
+	},
 	{"hashlimit", 3}: {298, hashlimitText},
-	// struct xt_nfacct_match_info { char name[32]; … }: holds for every packet, unless the object has a
-	// quota (nfacct_mt in net/netfilter/xt_nfacct.c), of which the rule doesn't tell.
+	// struct xt_nfacct_match_info { char name[32]; … }: holds for every packet, unless the object
+	// has a quota (nfacct_mt in net/netfilter/xt_nfacct.c), which the rule doesn't contain.
 	{"nfacct", 0}: {32, nfacctText}, {"nfacct", 1}: {32, nfacctText},
 	// struct xt_connlimit_info { union nf_inet_addr mask; u32 limit, flags; … }.
 	{"connlimit", 1}: {24, func(b fields) string { return fmt.Sprintf("connlimit %d", b.u32(16)) }},
@@ -51,22 +58,38 @@ var descriptions = map[key]struct {
 
 func nfacctText(b fields) string { return "nfacct " + b.text(0, 32) }
 
-// hashlimitText: struct xt_hashlimit_mtinfo3 { char name[255]; struct hashlimit_cfg3 { u64 avg, burst;
-// u32 mode, size, max, gc_interval, expire, interval; u8 srcmask, dstmask } }. avg is in millionths of
-// a second between packets (XT_HASHLIMIT_SCALE_v2), unless mode counts bytes or looks at the rate.
+// The modes of hashlimit, XT_HASHLIMIT_* (xt_hashlimit.h).
+const (
+	hashlimitDest = 1 << iota
+	hashlimitDestPort
+	hashlimitSource
+	hashlimitSourcePort
+	hashlimitInvert
+	hashlimitBytes
+	hashlimitRateMatch
+)
+
+// hashlimitText: struct xt_hashlimit_mtinfo3 { char name[255]; struct hashlimit_cfg3 { u64 avg,
+// burst; u32 mode, size, max, gc_interval, expire, interval; u8 srcmask, dstmask } }. avg is in
+// millionths of a second between packets (XT_HASHLIMIT_SCALE_v2), unless mode counts bytes or looks
+// at the rate.
 func hashlimitText(b fields) string {
-	const dest, destPort, source, sourcePort, invert, bytes, rate = 1, 2, 4, 8, 16, 32, 64
 	text, mode := fmt.Sprintf("hashlimit %q", b.text(0, 255)), b.u32(272)
-	if mode&(bytes|rate) == 0 {
+	if mode&(hashlimitBytes|hashlimitRateMatch) == 0 {
 		text += fmt.Sprintf(" one in %gs burst %d", float64(b.u64(256))/1e6, b.u64(264))
 	}
-	if mode&invert != 0 {
+	if mode&hashlimitInvert != 0 {
 		text += " over"
 	}
 	for _, m := range []struct {
 		bit  uint32
 		word string
-	}{{source, "source"}, {sourcePort, "source port"}, {dest, "destination"}, {destPort, "port"}} {
+	}{
+		{hashlimitSource, "source"},
+		{hashlimitSourcePort, "source port"},
+		{hashlimitDest, "destination"},
+		{hashlimitDestPort, "port"},
+	} {
 		if mode&m.bit != 0 {
 			text += " per " + m.word
 		}
@@ -74,14 +97,19 @@ func hashlimitText(b fields) string {
 	return text
 }
 
-func recentText(b fields) string {
+// recentVerb is what the match does: XT_RECENT_CHECK, SET, UPDATE, REMOVE, a bit each.
+func recentVerb(b fields) string {
 	verb := "check"
-	for i, v := range []string{"check", "set", "update", "remove"} { // XT_RECENT_CHECK, SET, UPDATE, REMOVE
+	for i, v := range []string{"check", "set", "update", "remove"} {
 		if b.bit(8, i) {
 			verb = v
 		}
 	}
-	text := fmt.Sprintf("recent %s %q", verb, b.text(10, 200))
+	return verb
+}
+
+func recentText(b fields) string {
+	text := fmt.Sprintf("recent %s %q", recentVerb(b), b.text(10, 200))
 	if s := b.u32(0); s != 0 {
 		text += fmt.Sprintf(" seconds %d", s)
 	}
@@ -91,8 +119,9 @@ func recentText(b fields) string {
 	return text
 }
 
-// prefixText is what a log line begins with: struct xt_log_info { u8 level, logflags; char prefix[30] }; struct xt_nflog_info { u32 len;
-// u16 group, threshold, flags, pad; char prefix[64] }.
+// prefixText is what a log line begins with: struct xt_log_info { u8 level, logflags; char
+// prefix[30] }; struct xt_nflog_info { u32 len; u16 group, threshold, flags, pad; char prefix[64]
+// }.
 func prefixText(i Info) string {
 	prefix := ""
 	switch {

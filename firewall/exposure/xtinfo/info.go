@@ -10,32 +10,34 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
-// Info is one match or target.
+// Info is one match or target: its name, revision and struct.
 type Info struct {
 	Name     string
 	Revision uint32
 	Data     []byte
 }
 
-// Context is what a decoder needs to know besides.
+// Context is what a decoder needs besides the struct.
 type Context struct {
-	// Family of the rule's table: its addresses are of it.
+	// Family of the rule's table, and of its addresses.
 	Family firewall.Family
-	// IPSet finds an ipset by its index; nil: none can be read. The name is for people, "" if it isn't known; a nil set couldn't be read.
+	// IPSet finds an ipset by its index; nil if ipsets can't be read. The name is for people, "" if
+	// unknown. A nil set couldn't be read.
 	IPSet func(index uint16) (set *exposure.Set, name string)
-	// Hook is the hook of the rule's base chain; false for a user chain, which may be called from several.
+	// Hook is the hook of the rule's base chain. HasHook is false for a user chain, which may be
+	// called from several.
 	Hook    exposure.Hook
 	HasHook bool
 }
 
 // layout is a decoder for one revision of a struct.
 type layout struct {
-	// size that the struct has at least: sizeof without the padding at the end.
+	// size is the minimum size of the struct: sizeof without the padding at the end.
 	size   int
 	decode func(c Context, b fields) []exposure.Statement
 }
 
-// key names a revision.
+// key identifies a match or target's revision.
 type key struct {
 	name     string
 	revision uint32
@@ -61,7 +63,8 @@ func cString(b []byte) string {
 	return string(b)
 }
 
-// address reads a union nf_inet_addr (include/uapi/linux/netfilter.h): an IPv4 address is its first four bytes.
+// address reads a union nf_inet_addr (include/uapi/linux/netfilter.h): an IPv4 address is its first
+// four bytes.
 func (b fields) address(at int, f firewall.Family) netip.Addr {
 	if f == firewall.IPv6 {
 		return netip.AddrFrom16([16]byte(b[at : at+16]))
@@ -76,12 +79,12 @@ func (b fields) value(at int, f firewall.Family) exposure.Value {
 // ports reads two ports in host byte order, first and last.
 func (b fields) ports(at int) exposure.Range { return portRange(b.u16(at), b.u16(at+2)) }
 
-// portRange is a range of ports. Where the last is lower than the first nothing lies between: false.
+// portRange is a range of ports.
 func portRange(from, to uint16) exposure.Range {
 	return exposure.Numbers(uint64(from), uint64(to))
 }
 
-// Match says what a match tests. comment is what "-m comment" says, "" for others.
+// Match translates a match. comment is the text of "-m comment", "" for others.
 func Match(c Context, i Info) (statements []exposure.Statement, comment string) {
 	if i.Name == "comment" {
 		text := cString(i.Data)
@@ -92,10 +95,14 @@ func Match(c Context, i Info) (statements []exposure.Statement, comment string) 
 			return s, ""
 		}
 	}
-	return []exposure.Statement{exposure.Unknown{Text: unknownText("match", i), Optional: xtmatch.Optional(i.Name)}}, ""
+	return one(exposure.Unknown{
+		Text:     unknownText("match", i),
+		Optional: xtmatch.Optional(i.Name),
+		Rate:     rateOf(i),
+	}), ""
 }
 
-// Target says what a target does.
+// Target translates a target.
 func Target(c Context, i Info) []exposure.Statement {
 	if text, ok := harmless[i.Name]; ok {
 		return []exposure.Statement{exposure.NoEffect{Text: text + prefixText(i)}}
@@ -109,7 +116,8 @@ func Target(c Context, i Info) []exposure.Statement {
 }
 
 func unknownText(what string, i Info) string {
-	if describe, ok := descriptions[key{i.Name, i.Revision}]; ok && what == "match" && len(i.Data) >= describe.size {
+	if describe, ok := descriptions[key{i.Name, i.Revision}]; ok && what == "match" &&
+		len(i.Data) >= describe.size {
 		return describe.text(i.Data)
 	}
 	return fmt.Sprintf("xt %s %q revision %d", what, i.Name, i.Revision)

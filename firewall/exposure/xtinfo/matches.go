@@ -9,40 +9,54 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
-// matches are the matches whose meaning the model can hold. The rest is Unknown, some of it with a
-// text (descriptions).
+// matches are the matches that the model can express. Others become Unknown, some with a text
+// (descriptions).
 var matches map[key]layout
 
 func init() { // the table and its decoders refer to each other
 	matches = map[key]layout{
-		{"tcp", 0}: {12, tcp}, {"udp", 0}: {9, udp}, {"udplite", 0}: {9, udp}, {"sctp", 0}: {292, sctp},
-		{"icmp", 0}: {4, icmp}, {"icmp6", 0}: {4, icmp6},
-		{"multiport", 0}: {32, multiport0}, {"multiport", 1}: {48, multiport1},
-		{"addrtype", 0}: {12, addrtype0}, {"addrtype", 1}: {8, addrtype1},
-		{"mark", 1}: {
-			9,
-			mark(exposure.FieldMark),
-		}, {"connmark", 1}: {9, mark(exposure.FieldCTMark)}, {"connlabel", 0}: {4, connlabel},
-		{"iprange", 1}: {65, iprange}, {"mac", 0}: {12, mac}, {"physdev", 0}: {66, physdev},
-		{"pkttype", 0}: {8, pkttype}, {"devgroup", 0}: {20, devgroup}, {"rpfilter", 0}: {1, rpfilter},
-		{"state", 0}: {4, state},
-		{"conntrack", 1}: {
-			152,
-			conntrack1,
-		}, {"conntrack", 2}: {154, conntrack2}, {"conntrack", 3}: {164, conntrack3},
-		{"set", 1}: {4, set}, {"set", 2}: {4, set}, {"set", 3}: {40, set3}, {"set", 4}: {44, set4},
-		{"socket", 3}: {1, socket3},
-		{"ttl", 0}:    {2, ttl}, {"hl", 0}: {2, ttl}, {"length", 0}: {5, length},
+		{"tcp", 0}:       {12, tcp},
+		{"udp", 0}:       {9, udp},
+		{"udplite", 0}:   {9, udp},
+		{"sctp", 0}:      {292, sctp},
+		{"icmp", 0}:      {4, icmp},
+		{"icmp6", 0}:     {4, icmp6},
+		{"multiport", 0}: {32, multiport0},
+		{"multiport", 1}: {48, multiport1},
+		{"addrtype", 0}:  {12, addrtype0},
+		{"addrtype", 1}:  {8, addrtype1},
+		{"mark", 1}:      {9, mark(exposure.FieldMark)},
+		{"connmark", 1}:  {9, mark(exposure.FieldCTMark)},
+		{"connlabel", 0}: {4, connlabel},
+		{"iprange", 1}:   {65, iprange},
+		{"mac", 0}:       {12, mac},
+		{"physdev", 0}:   {66, physdev},
+		{"pkttype", 0}:   {8, pkttype},
+		{"devgroup", 0}:  {20, devgroup},
+		{"rpfilter", 0}:  {1, rpfilter},
+		{"state", 0}:     {4, state},
+		{"conntrack", 1}: {152, conntrack1},
+		{"conntrack", 2}: {154, conntrack2},
+		{"conntrack", 3}: {164, conntrack3},
+		{"set", 1}:       {4, set},
+		{"set", 2}:       {4, set},
+		{"set", 3}:       {40, set3},
+		{"set", 4}:       {44, set4},
+		{"socket", 3}:    {1, socket3},
+		{"ttl", 0}:       {2, ttl},
+		{"hl", 0}:        {2, ttl},
+		{"length", 0}:    {5, length},
 	}
 }
 
 // one wraps a statement.
 func one(s exposure.Statement) []exposure.Statement { return []exposure.Statement{s} }
 
-// none is a match without conditions: it always holds. It isn't nil, which says "unknown".
+// none is a match without conditions, which always holds. It differs from nil, which stands for an
+// unknown match.
 func none() []exposure.Statement { return []exposure.Statement{} }
 
-// portTest is a test of a port range, left out where it is for any port.
+// portTest is a test of a port range. It is omitted for the full range.
 func portTest(side xtmatch.Side, r exposure.Range, not bool) []exposure.Statement {
 	switch {
 	case r == exposure.Full(16) && !not:
@@ -109,7 +123,7 @@ func icmp(_ Context, b fields) []exposure.Statement {
 	return icmp6(Context{}, b)
 }
 
-// icmp6: struct ip6t_icmp is the same, but 0xff isn't special.
+// icmp6: struct ip6t_icmp has the same layout, but 0xff isn't special.
 func icmp6(_ Context, b fields) []exposure.Statement {
 	if b.u8(2) < b.u8(1) {
 		return append(none(), xtmatch.Constant(b.bit(3, 0))...)
@@ -209,7 +223,8 @@ func iprange(c Context, b fields) []exposure.Statement {
 	return out
 }
 
-// ttl: struct ipt_ttl_info and ip6t_hl_info { u8 mode, ttl }: equal 0, not equal 1, less 2, greater 3.
+// ttl: struct ipt_ttl_info and ip6t_hl_info { u8 mode, ttl }: equal 0, not equal 1, less 2, greater
+// 3.
 func ttl(c Context, b fields) []exposure.Statement {
 	n := uint64(b.u8(1))
 	var ranges []exposure.Range
@@ -249,7 +264,7 @@ func physdev(_ Context, b fields) []exposure.Statement {
 		out = append(out, masked(exposure.FieldPhysIn, b[0:16], b[16:32], not)...)
 	}
 	if ok, not := asked(1); ok {
-		if not { // of a bridged packet that isn't forwarded the kernel says no, whatever the name (net/netfilter/xt_physdev.c)
+		if not { // false for bridged packets that aren't forwarded (net/netfilter/xt_physdev.c)
 			out = append(out, exposure.Unknown{Text: "physdev-out is not " + b.text(32, 16)})
 		} else {
 			out = append(out, masked(exposure.FieldPhysOut, b[32:48], b[48:64], not)...)
@@ -267,8 +282,8 @@ func physdev(_ Context, b fields) []exposure.Statement {
 	return out
 }
 
-// masked matches an interface name under a mask: of ones up to the name's end or, for a prefix, to
-// the end of that.
+// masked matches an interface name under a mask: ones up to the end of the name or, for a prefix,
+// of the prefix.
 func masked(f exposure.Field, name, mask []byte, not bool) []exposure.Statement {
 	n := 0
 	for n < len(mask) && mask[n] == 0xff {
@@ -282,7 +297,7 @@ func masked(f exposure.Field, name, mask []byte, not bool) []exposure.Statement 
 	text := cString(name[:n])
 	if len(text) == n && n < 16 { // the mask doesn't reach the zero byte that ends the name
 		text += "+"
-	} else if strings.HasSuffix(text, "+") { // a name that really ends so
+	} else if strings.HasSuffix(text, "+") { // a name that ends in "+" itself
 		m := exposure.In(exposure.Of(f), exposure.One(exposure.Name(text)))
 		m.Not = not
 		return one(m)
@@ -303,10 +318,14 @@ func devgroup(_ Context, b fields) []exposure.Statement {
 	out := none()
 	flags := b.u32(0)
 	if flags&1 != 0 {
-		out = append(out, xtmatch.DeviceGroup(exposure.FieldInGroup, b.u32(4), b.u32(8), flags&2 != 0))
+		out = append(
+			out, xtmatch.DeviceGroup(exposure.FieldInGroup, b.u32(4), b.u32(8), flags&2 != 0),
+		)
 	}
 	if flags&4 != 0 {
-		out = append(out, xtmatch.DeviceGroup(exposure.FieldOutGroup, b.u32(12), b.u32(16), flags&8 != 0))
+		out = append(
+			out, xtmatch.DeviceGroup(exposure.FieldOutGroup, b.u32(12), b.u32(16), flags&8 != 0),
+		)
 	}
 	return out
 }
@@ -337,7 +356,12 @@ var ctFields = [4]struct {
 	name            string
 	four, six, port exposure.Field
 }{
-	{"ctorigsrc", exposure.FieldCTOrigSource4, exposure.FieldCTOrigSource6, exposure.FieldCTOrigSport},
+	{
+		"ctorigsrc",
+		exposure.FieldCTOrigSource4,
+		exposure.FieldCTOrigSource6,
+		exposure.FieldCTOrigSport,
+	},
 	{"ctorigdst", exposure.FieldCTOrigDest4, exposure.FieldCTOrigDest6, exposure.FieldCTOrigDport},
 	{
 		"ctreplsrc",
@@ -345,7 +369,12 @@ var ctFields = [4]struct {
 		exposure.FieldCTReplySource6,
 		exposure.FieldCTReplySport,
 	},
-	{"ctrepldst", exposure.FieldCTReplyDest4, exposure.FieldCTReplyDest6, exposure.FieldCTReplyDport},
+	{
+		"ctrepldst",
+		exposure.FieldCTReplyDest4,
+		exposure.FieldCTReplyDest6,
+		exposure.FieldCTReplyDport,
+	},
 }
 
 // ctAddress picks the tuple's address field.

@@ -8,8 +8,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
-// struct xt_set_info { u16 index; u8 dim, flags } (xt_set.h). Flags are enum ip_set_kopt (ipset/ip_set.h): 1 inverts, 2, 4, 8, … say that
-// the first, second, third, … dimension is of the source, 128 is --return-nomatch.
+// struct xt_set_info { u16 index; u8 dim, flags } (xt_set.h). Flags are enum ip_set_kopt
+// (ipset/ip_set.h): 1 inverts, 2, 4, 8, … mean that the first, second, third, … dimension is the
+// source's, 128 is --return-nomatch.
 type setInfo struct {
 	index      uint16
 	dim, flags uint8
@@ -32,7 +33,7 @@ func (s setInfo) sides() []xtmatch.Side {
 	return out
 }
 
-// find is the set, nil if it can't be read, and its name with the sides, for people.
+// find returns the set, nil if it can't be read, and its name with the sides, for people.
 func (s setInfo) find(c Context) (*exposure.Set, string) {
 	var set *exposure.Set
 	name := ""
@@ -64,13 +65,16 @@ func set(c Context, b fields) []exposure.Statement {
 	return append(none(), xtmatch.IPSet(found, c.Family, s.sides(), not, text)...)
 }
 
-// set3: struct xt_set_info_match_v3 { struct xt_set_info; struct { u8 op; u64 value } packets, bytes; u32 flags }.
+// set3: struct xt_set_info_match_v3 { struct xt_set_info; struct { u8 op; u64 value } packets,
+// bytes; u32 flags }.
 func set3(c Context, b fields) []exposure.Statement { return setCounted(c, b, b.u8(8), b.u8(24)) }
 
-// set4: struct xt_set_info_match_v4 { struct xt_set_info; struct { u64 value; u8 op } packets, bytes; u32 flags }.
+// set4: struct xt_set_info_match_v4 { struct xt_set_info; struct { u64 value; u8 op } packets,
+// bytes; u32 flags }.
 func set4(c Context, b fields) []exposure.Statement { return setCounted(c, b, b.u8(16), b.u8(32)) }
 
-// setCounted is a match that may ask for the element's counters too: op is IPSET_COUNTER_*, 0 for none.
+// setCounted is a match that may test the element's counters too: op is IPSET_COUNTER_*, 0 for
+// none.
 func setCounted(c Context, b fields, packets, bytes uint8) []exposure.Statement {
 	if packets == 0 && bytes == 0 {
 		return set(c, b)
@@ -79,14 +83,17 @@ func setCounted(c Context, b fields, packets, bytes uint8) []exposure.Statement 
 	return one(exposure.Unknown{Text: "ipset " + text + " and its counters"})
 }
 
-// setTarget is for revisions 1 to 3: struct xt_set_info_target_v1, 2 { struct xt_set_info add_set, del_set; … }, 3 { … map_set; … }.
+// setTarget is for revisions 1 to 3: struct xt_set_info_target_v1, 2 { struct xt_set_info add_set,
+// del_set; … }, 3 { … map_set; … }.
 func setTarget(revision int) func(Context, fields) []exposure.Statement {
 	return func(c Context, b fields) []exposure.Statement {
 		out := none()
 		update := func(at int, op exposure.SetOp, verb string) {
 			if s := setInfoAt(b, at); s.index != noSet {
 				found, text := s.find(c)
-				out = append(out, xtmatch.UpdateIPSet(found, op, c.Family, s.sides(), verb+" ipset "+text)...)
+				out = append(
+					out,
+					xtmatch.UpdateIPSet(found, op, c.Family, s.sides(), verb+" ipset "+text)...)
 			}
 		}
 		update(0, exposure.SetAdd, "add to")
@@ -97,8 +104,14 @@ func setTarget(revision int) func(Context, fields) []exposure.Statement {
 		// --map-set writes the element's mark into the packet's, and sets its priority and queue.
 		if s := setInfoAt(b, 8); s.index != noSet {
 			_, text := s.find(c)
-			mark := exposure.Operand{Field: exposure.FieldUnknown, Text: "mark from ipset " + text, Max: exposure.Ones(32)}
-			out = append(out, exposure.Assign{To: exposure.FieldMark, Value: []exposure.Operand{mark}})
+			mark := exposure.Operand{
+				Field: exposure.FieldUnknown,
+				Text:  "mark from ipset " + text,
+				Max:   exposure.Ones(32),
+			}
+			out = append(
+				out, exposure.Assign{To: exposure.FieldMark, Value: []exposure.Operand{mark}},
+			)
 		}
 		return out
 	}

@@ -10,31 +10,46 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/xtmatch"
 )
 
-// harmless are the targets that let the packet go on as it was, as far as its way is concerned, with what they are called in a rule's text.
+// harmless are the targets that don't change a packet's way, with their names in a rule's text.
 var harmless = map[string]string{
-	"LOG": "log", "NFLOG": "log", "ULOG": "log", "AUDIT": "audit", "TRACE": "trace", "LED": "led", "IDLETIMER": "idletimer", "RATEEST": "rateest",
-	"TEE": "dup", "TCPMSS": "tcpmss", "TCPOPTSTRIP": "tcpoptstrip", "CHECKSUM": "checksum", "CLASSIFY": "classify",
-	"TOS": "tos", "DSCP": "dscp", "ECN": "ecn", "TTL": "ttl", "HL": "hl", "SECMARK": "secmark", "CONNSECMARK": "connsecmark",
+	"LOG": "log", "NFLOG": "log", "ULOG": "log", "AUDIT": "audit", "TRACE": "trace", "LED": "led",
+	"IDLETIMER": "idletimer", "RATEEST": "rateest",
+	"TEE": "dup", "TCPMSS": "tcpmss", "TCPOPTSTRIP": "tcpoptstrip", "CHECKSUM": "checksum",
+	"CLASSIFY": "classify",
+	"TOS":      "tos", "DSCP": "dscp", "ECN": "ecn", "TTL": "ttl", "HL": "hl", "SECMARK": "secmark",
+	"CONNSECMARK": "connsecmark",
 }
 
 var targets map[key]layout
 
 func init() {
 	targets = map[key]layout{
-		{"MARK", 2}:     {8, setMark},
-		{"CONNMARK", 1}: {13, connmark1}, {"CONNMARK", 2}: {15, connmark2},
-		{"REJECT", 0}: {4, reject},
-		{"DNAT", 0}:   {20, natCompat(exposure.NATDestination)}, {"SNAT", 0}: {20, natCompat(exposure.NATSource)},
-		{"DNAT", 1}: {40, natRange(exposure.NATDestination)}, {"SNAT", 1}: {40, natRange(exposure.NATSource)},
+		{"MARK", 2}:       {8, setMark},
+		{"CONNMARK", 1}:   {13, connmark1},
+		{"CONNMARK", 2}:   {15, connmark2},
+		{"REJECT", 0}:     {4, reject},
+		{"DNAT", 0}:       {20, natCompat(exposure.NATDestination)},
+		{"SNAT", 0}:       {20, natCompat(exposure.NATSource)},
+		{"DNAT", 1}:       {40, natRange(exposure.NATDestination)},
+		{"SNAT", 1}:       {40, natRange(exposure.NATSource)},
 		{"DNAT", 2}:       {42, natRange(exposure.NATDestination)},
 		{"REDIRECT", 0}:   {20, natByFamily(exposure.NATRedirect)},
 		{"MASQUERADE", 0}: {20, natByFamily(exposure.NATMasquerade)},
 		{"NETMAP", 0}:     {20, netmap},
-		{"TPROXY", 0}:     {14, tproxy(4)}, {"TPROXY", 1}: {26, tproxy(16)},
-		{"CT", 0}: {28, ct}, {"CT", 1}: {60, ct}, {"CT", 2}: {60, ct}, {"NOTRACK", 0}: {0, notrack},
-		{"SET", 1}: {8, setTarget(1)}, {"SET", 2}: {8, setTarget(2)}, {"SET", 3}: {12, setTarget(3)},
-		{"NFQUEUE", 0}: {2, nfqueue(0)}, {"NFQUEUE", 1}: {4, nfqueue(1)}, {"NFQUEUE", 2}: {6, nfqueue(2)}, {"NFQUEUE", 3}: {6, nfqueue(3)},
-		{"HMARK", 0}: {0, hmark},
+		{"TPROXY", 0}:     {14, tproxy(4)},
+		{"TPROXY", 1}:     {26, tproxy(16)},
+		{"CT", 0}:         {28, ct},
+		{"CT", 1}:         {60, ct},
+		{"CT", 2}:         {60, ct},
+		{"NOTRACK", 0}:    {0, notrack},
+		{"SET", 1}:        {8, setTarget(1)},
+		{"SET", 2}:        {8, setTarget(2)},
+		{"SET", 3}:        {12, setTarget(3)},
+		{"NFQUEUE", 0}:    {2, nfqueue(0)},
+		{"NFQUEUE", 1}:    {4, nfqueue(1)},
+		{"NFQUEUE", 2}:    {6, nfqueue(2)},
+		{"NFQUEUE", 3}:    {6, nfqueue(3)},
+		{"HMARK", 0}:      {0, hmark},
 	}
 }
 
@@ -46,7 +61,8 @@ func setMark(_ Context, b fields) []exposure.Statement {
 // connmark1: struct xt_connmark_tginfo1 { u32 ctmark, ctmask, nfmask; u8 mode }.
 func connmark1(_ Context, b fields) []exposure.Statement { return connmark(b, b.u8(12), 0) }
 
-// connmark2: struct xt_connmark_tginfo2 { u32 ctmark, ctmask, nfmask; u8 shift_dir, shift_bits, mode }.
+// connmark2: struct xt_connmark_tginfo2 { u32 ctmark, ctmask, nfmask; u8 shift_dir, shift_bits,
+// mode }.
 func connmark2(_ Context, b fields) []exposure.Statement {
 	bits := int(b.u8(13))
 	if bits > 31 {
@@ -74,12 +90,19 @@ func connmark(b fields, mode uint8, bits int) []exposure.Statement {
 	return nil
 }
 
-// Answers of REJECT: enum ipt_reject_with (netfilter_ipv4/ipt_REJECT.h), ip6t_reject_with (netfilter_ipv6/ip6t_REJECT.h).
+// Answers of REJECT: enum ipt_reject_with (netfilter_ipv4/ipt_REJECT.h), ip6t_reject_with
+// (netfilter_ipv6/ip6t_REJECT.h).
 var (
-	rejects4 = []string{"icmp net-unreachable", "icmp host-unreachable", "icmp proto-unreachable", "icmp port-unreachable", "icmp echo-reply",
-		"icmp net-prohibited", "icmp host-prohibited", "tcp reset", "icmp admin-prohibited"}
-	rejects6 = []string{"icmpv6 no-route", "icmpv6 admin-prohibited", "icmpv6 not-neighbour", "icmpv6 addr-unreachable", "icmpv6 port-unreachable",
-		"icmpv6 echo-reply", "tcp reset", "icmpv6 policy-fail", "icmpv6 reject-route"}
+	rejects4 = []string{
+		"icmp net-unreachable", "icmp host-unreachable", "icmp proto-unreachable",
+		"icmp port-unreachable", "icmp echo-reply", "icmp net-prohibited", "icmp host-prohibited",
+		"tcp reset", "icmp admin-prohibited",
+	}
+	rejects6 = []string{
+		"icmpv6 no-route", "icmpv6 admin-prohibited", "icmpv6 not-neighbour",
+		"icmpv6 addr-unreachable", "icmpv6 port-unreachable", "icmpv6 echo-reply", "tcp reset",
+		"icmpv6 policy-fail", "icmpv6 reject-route",
+	}
 )
 
 // reject: struct ipt_reject_info, ip6t_reject_info { u32 with }.
@@ -116,16 +139,19 @@ func natText(flags uint32) string {
 	return strings.Join(words, ",")
 }
 
-// natCompat: struct nf_nat_ipv4_multi_range_compat { unsigned rangesize; struct { unsigned flags; be32 min_ip, max_ip; be16 min, max } }.
-// Ports are in network byte order.
+// natCompat: struct nf_nat_ipv4_multi_range_compat { unsigned rangesize; struct { unsigned flags;
+// be32 min_ip, max_ip; be16 min, max } }. Ports are in network byte order.
 func natCompat(kind exposure.NATKind) func(Context, fields) []exposure.Statement {
 	return func(c Context, b fields) []exposure.Statement {
-		return nat(kind, firewall.IPv4, b.u32(4), b.address(8, firewall.IPv4), b.address(12, firewall.IPv4), b.be16(16), b.be16(18), nil)
+		return nat(
+			kind, firewall.IPv4, b.u32(4), b.address(8, firewall.IPv4),
+			b.address(12, firewall.IPv4), b.be16(16), b.be16(18), nil,
+		)
 	}
 }
 
-// natRange: struct nf_nat_range2 { unsigned flags; union nf_inet_addr min_addr, max_addr; be16 min_proto, max_proto, base_proto }; struct
-// nf_nat_range is the same without the last.
+// natRange: struct nf_nat_range2 { unsigned flags; union nf_inet_addr min_addr, max_addr; be16
+// min_proto, max_proto, base_proto }; struct nf_nat_range is the same without the last.
 func natRange(kind exposure.NATKind) func(Context, fields) []exposure.Statement {
 	return func(c Context, b fields) []exposure.Statement {
 		var base *uint16
@@ -133,11 +159,14 @@ func natRange(kind exposure.NATKind) func(Context, fields) []exposure.Statement 
 			p := b.be16(40)
 			base = &p
 		}
-		return nat(kind, c.Family, b.u32(0), b.address(4, c.Family), b.address(20, c.Family), b.be16(36), b.be16(38), base)
+		return nat(
+			kind, c.Family, b.u32(0), b.address(4, c.Family), b.address(20, c.Family), b.be16(36),
+			b.be16(38), base,
+		)
 	}
 }
 
-// natByFamily is for targets whose only revision has another struct for each family.
+// natByFamily is for targets whose only revision has a struct for each family.
 func natByFamily(kind exposure.NATKind) func(Context, fields) []exposure.Statement {
 	return func(c Context, b fields) []exposure.Statement {
 		switch {
@@ -150,7 +179,14 @@ func natByFamily(kind exposure.NATKind) func(Context, fields) []exposure.Stateme
 	}
 }
 
-func nat(kind exposure.NATKind, family firewall.Family, flags uint32, from, to netip.Addr, first, last uint16, base *uint16) []exposure.Statement {
+func nat(
+	kind exposure.NATKind,
+	family firewall.Family,
+	flags uint32,
+	from, to netip.Addr,
+	first, last uint16,
+	base *uint16,
+) []exposure.Statement {
 	t := xtmatch.Translation{Base: base, Text: natText(flags)}
 	if flags&natMapIPs != 0 && (kind == exposure.NATDestination || kind == exposure.NATSource) {
 		if to.Less(from) {
@@ -168,8 +204,8 @@ func nat(kind exposure.NATKind, family firewall.Family, flags uint32, from, to n
 	return one(xtmatch.NAT(kind, family, t))
 }
 
-// netmap has the structs of natByFamily: the range is the whole network. Which address it maps depends on the hook, so in a user chain it
-// stays unknown.
+// netmap has the structs of natByFamily: the range is the whole network. Which address it maps
+// depends on the hook, so it is unknown in a user chain.
 func netmap(c Context, b fields) []exposure.Statement {
 	var from, to netip.Addr
 	switch {
@@ -193,7 +229,7 @@ func netmap(c Context, b fields) []exposure.Statement {
 	return one(xtmatch.NetMap(kind, c.Family, prefix))
 }
 
-// prefixOf is the prefix that spans exactly from … to; false if there is none.
+// prefixOf is the prefix with exactly the addresses from … to. It is false if there is none.
 func prefixOf(from, to netip.Addr) (netip.Prefix, bool) {
 	want := exposure.Range{From: exposure.Address(from), To: exposure.Address(to)}
 	for bits := range from.BitLen() + 1 {
@@ -204,13 +240,16 @@ func prefixOf(from, to netip.Addr) (netip.Prefix, bool) {
 	return netip.Prefix{}, false
 }
 
-// tproxy: struct xt_tproxy_target_info { u32 mark_mask, mark_value; be32 laddr; be16 lport }; _v1 has a union nf_inet_addr.
+// tproxy: struct xt_tproxy_target_info { u32 mark_mask, mark_value; be32 laddr; be16 lport }; _v1
+// has a union nf_inet_addr.
 func tproxy(addressSize int) func(Context, fields) []exposure.Statement {
 	return func(c Context, b fields) []exposure.Statement {
 		if addressSize == 4 && c.Family == firewall.IPv6 {
 			return nil
 		}
-		return xtmatch.TProxy(c.Family, b.address(8, c.Family), b.be16(8+addressSize), b.u32(4), b.u32(0))
+		return xtmatch.TProxy(
+			c.Family, b.address(8, c.Family), b.be16(8+addressSize), b.u32(4), b.u32(0),
+		)
 	}
 }
 
@@ -220,7 +259,8 @@ const (
 	ctZoneMark = 1 << 4
 )
 
-// ct: struct xt_ct_target_info { u16 flags, zone; u32 ct_events, exp_events; char helper[16]; … }; _v1 adds char timeout[32].
+// ct: struct xt_ct_target_info { u16 flags, zone; u32 ct_events, exp_events; char helper[16]; … };
+// _v1 adds char timeout[32].
 func ct(_ Context, b fields) []exposure.Statement {
 	flags, zone := b.u16(0), b.u16(2)
 	if flags&ctNoTrack != 0 {
@@ -230,16 +270,24 @@ func ct(_ Context, b fields) []exposure.Statement {
 	if helper := b.text(12, 16); helper != "" {
 		out = append(out, exposure.NoEffect{Text: "ct helper " + helper})
 	}
-	// Whatever it is for, it attaches a template with a zone, 0 if none is given: no later rule makes the packet untracked.
+	// In any case it attaches a template with a zone, 0 by default, so no later rule makes the
+	// packet untracked.
 	if flags&ctZoneMark != 0 {
-		return append(out, exposure.Assign{To: exposure.FieldCTZone, Value: []exposure.Operand{exposure.Of(exposure.FieldMark)}})
+		return append(
+			out,
+			exposure.Assign{
+				To:    exposure.FieldCTZone,
+				Value: []exposure.Operand{exposure.Of(exposure.FieldMark)},
+			},
+		)
 	}
 	return append(out, xtmatch.SetZone(zone))
 }
 
 func notrack(Context, fields) []exposure.Statement { return one(exposure.NoTrack{}) }
 
-// nfqueue: struct xt_NFQ_info_v3 { u16 queuenum, queues_total, flags }; earlier revisions have less, and in 2 the last is "bypass".
+// nfqueue: struct xt_NFQ_info_v3 { u16 queuenum, queues_total, flags }; earlier revisions have
+// less, and in 2 the last is "bypass".
 func nfqueue(revision int) func(Context, fields) []exposure.Statement {
 	return func(_ Context, b fields) []exposure.Statement {
 		with := fmt.Sprint(b.u16(0))

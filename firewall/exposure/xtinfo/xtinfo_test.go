@@ -11,7 +11,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Package nftables holds the revisions that today's iptables writes against the kernel. Here are the structs that only older ones wrote.
+// Package nftables tests the revisions that current iptables writes against the kernel. These are
+// structs that only older versions wrote.
 
 var context4 = Context{Family: firewall.IPv4, Hook: exposure.HookPrerouting, HasHook: true}
 
@@ -40,7 +41,8 @@ func TestOlderRevisions(t *testing.T) {
 	one := func(n uint64) exposure.Range { return exposure.One(exposure.Number(n)) }
 	addr := exposure.Const(exposure.Address(netip.MustParseAddr("10.0.0.1")))
 	port := exposure.Const(exposure.Number(8080))
-	// conntrack 1 and 2: only --ctorigdstport 80, whose port is in network order, and --ctstatus ASSURED.
+	// conntrack 1 and 2: only --ctorigdstport 80, with its port in network byte order, and
+	// --ctstatus ASSURED.
 	ct := make([]byte, 128)
 	ct = join(ct, u32s(0, 0), u16s(0), []byte{0, 0, 0, 80, 0, 0, 0, 0}, u16s(1<<9|1<<6, 0))
 	assured := exposure.AnyBit(exposure.FieldCTStatus, 4)
@@ -82,7 +84,7 @@ func TestOlderRevisions(t *testing.T) {
 	}
 }
 
-// A struct that is too short is unknown, one of nothing but zeros or ones decodes to something.
+// A struct that is too short is unknown. One of only zeros or ones decodes without a panic.
 func TestSizes(t *testing.T) {
 	for _, family := range []firewall.Family{firewall.IPv4, firewall.IPv6} {
 		c := Context{Family: family}

@@ -4,8 +4,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// State bits of --ctstate: xt_conntrack.h's XT_CONNTRACK_STATE_*. INVALID, ESTABLISHED, RELATED and NEW have the numbers that nf_tables
-// and FieldCTState use; the others don't.
+// State bits of --ctstate: xt_conntrack.h's XT_CONNTRACK_STATE_*. INVALID, ESTABLISHED, RELATED and
+// NEW have the numbers that nf_tables and FieldCTState use; the others don't.
 const (
 	StateInvalid     = 1 << 0
 	StateEstablished = 1 << 1
@@ -18,29 +18,33 @@ const (
 
 // Bits of FieldCTState and FieldCTStatus.
 const (
-	ctUntracked = 64 // NF_CT_STATE_UNTRACKED_BIT (include/uapi/linux/netfilter/nf_conntrack_common.h)
+	// NF_CT_STATE_UNTRACKED_BIT (include/uapi/linux/netfilter/nf_conntrack_common.h)
+	ctUntracked = 64
 	statusSNAT  = 1 << 4
 	statusDNAT  = 1 << 5
 )
 
-// State is --ctstate of conntrack and state: any of the bits; with Not none.
+// State is --ctstate of conntrack and state: any of the bits or, with Not, none of them.
 type State struct {
 	Bits uint16
 	Not  bool
 }
 
-// Conntrack is all that one "-m conntrack" asks. nil and empty fields are options that weren't given.
+// Conntrack holds all options of one "-m conntrack". Nil and empty fields are options that weren't
+// given.
 type Conntrack struct {
 	State *State
-	// Options are the other options as matches: they read fields that are absent without a connection.
+	// Options are the other options as matches: they read fields that are absent without a
+	// connection.
 	Options []exposure.Statement
-	// OptionsText is what the options say, for an Unknown.
+	// OptionsText is the text of the options, for an Unknown.
 	OptionsText string
 }
 
-// Statements follows conntrack_mt in net/netfilter/xt_conntrack.c. A packet without a connection is judged by the state test alone:
-// if that holds the whole match does, whatever the other options say, and without a state test it never does. So where such a packet can
-// pass the state test, the other options may or may not count.
+// Statements follows conntrack_mt in net/netfilter/xt_conntrack.c. For a packet without a
+// connection, the kernel tests only the state: if that holds, the whole match does, whatever the
+// other options; without a state test, the match never holds. So where such a packet can pass the
+// state test, the other options may or may not apply.
 func (c Conntrack) Statements() []exposure.Statement {
 	if c.State == nil {
 		return c.Options
@@ -55,7 +59,7 @@ func (c Conntrack) Statements() []exposure.Statement {
 	return append(out, c.Options...)
 }
 
-// withoutConnection reports whether some packet that has no connection passes.
+// withoutConnection reports whether a packet without a connection may pass.
 func (s State) withoutConnection() bool {
 	if s.Not {
 		return s.Bits&(StateInvalid|StateUntracked) != StateInvalid|StateUntracked
@@ -71,19 +75,26 @@ func (s State) statements() []exposure.Statement {
 	case status == 0:
 		return []exposure.Statement{test(of(exposure.FieldCTState, state), !s.Not, zero)}
 	case s.withoutConnection() && s.Not:
-		// Of a packet without a connection the kernel tests the state alone; to the model its status is absent, and no test of it holds.
-		unknown := exposure.Unknown{Text: "ct status " + statusWords(status) + " where there is a connection"}
+		// For a packet without a connection the kernel tests only the state. In the model its
+		// status is absent, so a test of it never holds.
+		unknown := exposure.Unknown{
+			Text: "ct status " + statusWords(status) + " where there is a connection",
+		}
 		if state == 0 {
 			return []exposure.Statement{unknown}
 		}
 		return []exposure.Statement{test(of(exposure.FieldCTState, state), false, zero), unknown}
 	case s.withoutConnection():
-		return []exposure.Statement{exposure.Unknown{Text: "ct state or status, of packets with and without a connection"}}
+		return []exposure.Statement{
+			exposure.Unknown{Text: "ct state or status, of packets with and without a connection"},
+		}
 	case state == 0:
 		return []exposure.Statement{test(of(exposure.FieldCTStatus, status), !s.Not, zero)}
 	}
 	return []exposure.Statement{exposure.Match{
-		Key: []exposure.Operand{of(exposure.FieldCTState, state), of(exposure.FieldCTStatus, status)},
+		Key: []exposure.Operand{
+			of(exposure.FieldCTState, state), of(exposure.FieldCTStatus, status),
+		},
 		In:  &exposure.Set{Width: 2, Keys: []exposure.Range{zero, zero}},
 		Not: !s.Not,
 	}}
@@ -99,7 +110,7 @@ func statusWords(status uint64) string {
 	return "snat,dnat"
 }
 
-// split turns the option's bits into those of FieldCTState and FieldCTStatus.
+// split converts the option's bits to those of FieldCTState and FieldCTStatus.
 func (s State) split() (state, status uint64) {
 	state = uint64(s.Bits & (StateInvalid | StateEstablished | StateRelated | StateNew))
 	if s.Bits&StateUntracked != 0 {
@@ -114,14 +125,21 @@ func (s State) split() (state, status uint64) {
 	return state, status
 }
 
-// ConntrackProtocol is --ctproto. The kernel compares with all 16 bits of the option; a number beyond 255 never holds.
+// ConntrackProtocol is --ctproto. The kernel compares with all 16 bits of the option; a number
+// beyond 255 never holds.
 func ConntrackProtocol(protocol uint16, not bool) exposure.Statement {
-	return test(exposure.Of(exposure.FieldCTProtocol), not, exposure.One(exposure.Number(uint64(protocol))))
+	return test(
+		exposure.Of(exposure.FieldCTProtocol), not, exposure.One(exposure.Number(uint64(protocol))),
+	)
 }
 
-// ConntrackStatus is --ctstatus: any of the bits of enum ip_conntrack_status; NONE is 0, which never holds.
+// ConntrackStatus is --ctstatus: any of the bits of enum ip_conntrack_status; NONE is 0, which
+// never holds.
 func ConntrackStatus(bits uint16, not bool) exposure.Statement {
-	return test(exposure.Of(exposure.FieldCTStatus).And(exposure.Number(uint64(bits))), !not, exposure.One(exposure.Value{}))
+	return test(
+		exposure.Of(exposure.FieldCTStatus).And(exposure.Number(uint64(bits))), !not,
+		exposure.One(exposure.Value{}),
+	)
 }
 
 // ConntrackDirection is --ctdir: 0 original, 1 reply.
@@ -129,7 +147,8 @@ func ConntrackDirection(reply bool) exposure.Statement {
 	return test(exposure.Of(exposure.FieldCTDirection), reply, exposure.One(exposure.Value{}))
 }
 
-// ConntrackAddress is --ctorigsrc and its like: (address & mask) == value of one of FieldCTOrigSource4, ….
+// ConntrackAddress is --ctorigsrc, --ctorigdst, --ctreplsrc or --ctrepldst: (address & mask) ==
+// value, for one of FieldCTOrigSource4, ….
 func ConntrackAddress(f exposure.Field, value, mask exposure.Value, not bool) exposure.Statement {
 	if r, ok := prefixRange(value, mask, exposure.Of(f).Width()); ok {
 		return test(exposure.Of(f), not, r)
@@ -148,7 +167,7 @@ func prefixRange(value, mask exposure.Value, width int) (exposure.Range, bool) {
 	return exposure.Range{}, false
 }
 
-// ConntrackPort is --ctorigsrcport and its like, of one of FieldCTOrigSport, ….
+// ConntrackPort is --ctorigsrcport or one of its relatives, for one of FieldCTOrigSport, ….
 func ConntrackPort(f exposure.Field, r exposure.Range, not bool) exposure.Statement {
 	return test(exposure.Of(f), not, r)
 }

@@ -1,9 +1,10 @@
-// Package xtmatch says in exposure's words what the options of x_tables' matches and targets mean, whoever read them: from
-// binary structs in the kernel (package nftables) or from the text of iptables-save.
+// Package xtmatch translates the options of x_tables' matches and targets into the exposure model,
+// for readers of the kernel's binary structs (package xtinfo) and of iptables-save text (package
+// xtables).
 //
-// A function here is an option, or a group of options that the kernel tests together. Arguments are what the option says, already
-// parsed: numbers, ranges, a "!". The result is statements. Each function names the kernel source that it follows, where the
-// kernel does something that the manual page doesn't tell.
+// Each function translates an option, or a group of options that the kernel tests together.
+// Arguments are the option's parsed values: numbers, ranges, a "!". The result is statements. A
+// function names the kernel source that it follows where the manual page is silent.
 //
-// It parses nothing, and knows nothing of chains and tables.
+// It never parses anything, and doesn't know chains or tables.
 package xtmatch

@@ -7,7 +7,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// test is a Match of one operand: in the ranges, or with not in none of them.
+// test is a Match of one operand: in the ranges or, with not, in none of them.
 func test(o exposure.Operand, not bool, ranges ...exposure.Range) exposure.Match {
 	m := exposure.In(o, ranges...)
 	m.Not = not
@@ -26,7 +26,7 @@ func masked(f exposure.Field, mask, value uint64, not bool) exposure.Match {
 // Never is a match that never holds.
 func Never() exposure.Match { return exposure.In(exposure.Const(exposure.Value{})) }
 
-// Constant is a match that always or never holds; nothing for always.
+// Constant is a match that always or never holds. It returns no statement for always.
 func Constant(holds bool) []exposure.Statement {
 	if holds {
 		return nil
@@ -34,8 +34,8 @@ func Constant(holds bool) []exposure.Statement {
 	return []exposure.Statement{Never()}
 }
 
-// Optional tells the matches that hold for no packet without a certain IPv6 extension header, with "!" or not: ip6t_rt, ip6t_frag, ip6t_hbh in net/ipv6/netfilter. Senders
-// may as well leave it out.
+// Optional reports whether a match needs an IPv6 extension header in order to hold, with or without
+// "!": ip6t_rt, ip6t_frag, ip6t_hbh in net/ipv6/netfilter. Senders may leave the header out.
 func Optional(match string) bool {
 	switch match {
 	case "rt", "frag", "hbh", "dst":
@@ -44,7 +44,7 @@ func Optional(match string) bool {
 	return false
 }
 
-// Side is which of a packet's two ends an option is about.
+// Side is the end of a packet's way that an option is about.
 type Side uint8
 
 const (
@@ -53,7 +53,7 @@ const (
 	Either
 )
 
-// Address is the field with the address of a side; family 0 is never passed, and Either is taken for Destination.
+// Address is the field with the address of a side. Either counts as Destination.
 func (s Side) Address(f firewall.Family) exposure.Field {
 	switch {
 	case s == Source && f == firewall.IPv4:
@@ -66,7 +66,7 @@ func (s Side) Address(f firewall.Family) exposure.Field {
 	return exposure.FieldDest6
 }
 
-// Port is the field with the port of a side; Either is taken for Destination.
+// Port is the field with the port of a side. Either counts as Destination.
 func (s Side) Port() exposure.Field {
 	if s == Source {
 		return exposure.FieldSport
@@ -74,17 +74,20 @@ func (s Side) Port() exposure.Field {
 	return exposure.FieldDport
 }
 
-// Addresses matches an address range: iprange, -s, -d. Both ends are of one family.
+// Addresses matches an address range: iprange, -s, -d. Both ends have the same family.
 func Addresses(s Side, from, to netip.Addr, not bool) exposure.Match {
 	family := firewall.IPv6
 	if from.Is4() {
 		family = firewall.IPv4
 	}
-	return test(exposure.Of(s.Address(family)), not, exposure.Range{From: exposure.Address(from), To: exposure.Address(to)})
+	return test(
+		exposure.Of(s.Address(family)), not,
+		exposure.Range{From: exposure.Address(from), To: exposure.Address(to)},
+	)
 }
 
-// Ports matches ports: --sport, --dport, multiport's lists. Either is multiport's --ports: the source port or the destination port is in
-// the list; with not, neither is.
+// Ports matches ports: --sport, --dport, multiport's lists. Either is multiport's --ports: the
+// source port or the destination port is in the list; with not, neither is.
 func Ports(s Side, not bool, ranges ...exposure.Range) exposure.Match {
 	if s != Either {
 		return test(exposure.Of(s.Port()), not, ranges...)
@@ -94,26 +97,36 @@ func Ports(s Side, not bool, ranges ...exposure.Range) exposure.Match {
 	for _, r := range ranges {
 		in.Keys = append(in.Keys, r, any, any, r)
 	}
-	return exposure.Match{Key: []exposure.Operand{exposure.Of(exposure.FieldSport), exposure.Of(exposure.FieldDport)}, In: in, Not: not}
+	return exposure.Match{
+		Key: []exposure.Operand{exposure.Of(exposure.FieldSport), exposure.Of(exposure.FieldDport)},
+		In:  in,
+		Not: not,
+	}
 }
 
-// TCPFlags matches --tcp-flags mask value; --syn is 0x17, 0x02. A value with bits outside of the mask never holds, and with not always.
+// TCPFlags matches --tcp-flags mask value; --syn is 0x17, 0x02. A value with bits outside the mask
+// never holds or, with not, always.
 func TCPFlags(mask, value uint8, not bool) exposure.Match {
 	return masked(exposure.FieldTCPFlags, uint64(mask), uint64(value), not)
 }
 
-// ICMP matches a type and a range of codes: --icmp-type 3/4 is 3, 4, 4; without a code 0, 255. It is for ICMPv6 too.
+// ICMP matches a type and a range of codes: --icmp-type 3/4 is 3, 4, 4; without a code 0, 255. It
+// is for ICMPv6 too.
 func ICMP(kind, firstCode, lastCode uint8, not bool) exposure.Match {
 	return exposure.Match{
-		Key: []exposure.Operand{exposure.Of(exposure.FieldICMPType), exposure.Of(exposure.FieldICMPCode)},
+		Key: []exposure.Operand{
+			exposure.Of(exposure.FieldICMPType), exposure.Of(exposure.FieldICMPCode),
+		},
 		In: &exposure.Set{Width: 2, Keys: []exposure.Range{
-			exposure.One(exposure.Number(uint64(kind))), exposure.Numbers(uint64(firstCode), uint64(lastCode)),
+			exposure.One(
+				exposure.Number(uint64(kind)),
+			), exposure.Numbers(uint64(firstCode), uint64(lastCode)),
 		}},
 		Not: not,
 	}
 }
 
-// TTL matches IPv4's time to live or IPv6's hop limit: xt_ttl and xt_hl, net/netfilter/xt_hl.c. Its
+// TTL matches IPv4's time to live or IPv6's hop limit: xt_ttl and xt_hl, net/netfilter/xt_hl.c. The
 // sender chooses it.
 func TTL(f firewall.Family, not bool, ranges ...exposure.Range) exposure.Match {
 	at := 64
@@ -141,7 +154,7 @@ func Length(f firewall.Family, from, to uint16, not bool) exposure.Match {
 	return test(networkBits(32, 16), not, ranges...)
 }
 
-// networkBits is some bits of the IP header.
+// networkBits is an operand for bits of the IP header.
 func networkBits(at, n int) exposure.Operand {
 	return exposure.Operand{
 		Field: exposure.FieldRaw,
@@ -156,5 +169,7 @@ func MAC(address uint64, not bool) exposure.Match {
 
 // PacketType matches PACKET_HOST, … (include/uapi/linux/if_packet.h).
 func PacketType(kind uint8, not bool) exposure.Match {
-	return test(exposure.Of(exposure.FieldPacketType), not, exposure.One(exposure.Number(uint64(kind))))
+	return test(
+		exposure.Of(exposure.FieldPacketType), not, exposure.One(exposure.Number(uint64(kind))),
+	)
 }

@@ -6,7 +6,7 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Interface matches a name; one that ends in "+" is a prefix. It is for -i, -o, --physdev-in, --physdev-out.
+// Interface matches a name, or a prefix that ends in "+": -i, -o, --physdev-in, --physdev-out.
 func Interface(f exposure.Field, name string, not bool) exposure.Match {
 	r := exposure.One(exposure.Name(name))
 	if prefix, ok := strings.CutSuffix(name, "+"); ok {
@@ -15,7 +15,8 @@ func Interface(f exposure.Field, name string, not bool) exposure.Match {
 	return test(exposure.Of(f), not, r)
 }
 
-// PhysicalIs is --physdev-is-in, --physdev-is-out (FieldPhysIn, FieldPhysOut): it holds if there is a bridge port at all.
+// PhysicalIs is --physdev-is-in, --physdev-is-out (FieldPhysIn, FieldPhysOut): it holds if there is
+// a bridge port.
 func PhysicalIs(f exposure.Field, not bool) exposure.Match {
 	return test(exposure.Of(f), !not, exposure.One(exposure.Value{}))
 }

@@ -7,13 +7,19 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// IPSetKey is the tuple that an ipset is asked for: which operand stands in which of its columns. sides has one entry for each
-// dimension, as written in "src,dst". It goes by Set.Columns, in nft's words: ipv4_addr, ipv6_addr, inet_proto (belongs to the
-// port behind it and takes no side of its own), inet_service, ifname, ether_addr, mark.
+// IPSetKey is the tuple to look up in an ipset: an operand for each of its columns. sides has one
+// entry for each dimension, as in "src,dst". Set.Columns has nft's words: ipv4_addr, ipv6_addr,
+// inet_proto (which belongs to the port after it and has no side of its own), inet_service, ifname,
+// ether_addr, mark.
 //
-// other: the set is of the other family, so the look-up finds nothing (ip_set_test in net/netfilter/ipset/ip_set_core.c). ok is false if
-// the columns aren't of these types or there are fewer sides than dimensions.
-func IPSetKey(set *exposure.Set, family firewall.Family, sides []Side) (key []exposure.Operand, other, ok bool) {
+// other: the set is of the other family, so the look-up finds nothing (ip_set_test in
+// net/netfilter/ipset/ip_set_core.c). ok is false if the columns aren't of these types or there are
+// fewer sides than dimensions.
+func IPSetKey(
+	set *exposure.Set,
+	family firewall.Family,
+	sides []Side,
+) (key []exposure.Operand, other, ok bool) {
 	next := 0
 	side := func() Side {
 		next++
@@ -58,8 +64,14 @@ func IPSetKey(set *exposure.Set, family firewall.Family, sides []Side) (key []ex
 	return key, other, ok
 }
 
-// IPSet is "-m set --match-set". nil is a set that couldn't be read. text is what it says in the rule.
-func IPSet(set *exposure.Set, family firewall.Family, sides []Side, not bool, text string) []exposure.Statement {
+// IPSet is "-m set --match-set". A nil set couldn't be read. text is the match's text in the rule.
+func IPSet(
+	set *exposure.Set,
+	family firewall.Family,
+	sides []Side,
+	not bool,
+	text string,
+) []exposure.Statement {
 	unknown := []exposure.Statement{exposure.Unknown{Text: text}}
 	if set == nil {
 		return unknown
@@ -74,8 +86,15 @@ func IPSet(set *exposure.Set, family firewall.Family, sides []Side, not bool, te
 	return []exposure.Statement{exposure.Match{Key: key, In: set, Not: not}}
 }
 
-// UpdateIPSet is SET's --add-set and --del-set. A set that isn't known is no concern of this packet, and every look-up in it is unknown anyway.
-func UpdateIPSet(set *exposure.Set, op exposure.SetOp, family firewall.Family, sides []Side, text string) []exposure.Statement {
+// UpdateIPSet is SET's --add-set and --del-set. An unknown set doesn't matter to this packet, and
+// every look-up in it is unknown anyway.
+func UpdateIPSet(
+	set *exposure.Set,
+	op exposure.SetOp,
+	family firewall.Family,
+	sides []Side,
+	text string,
+) []exposure.Statement {
 	if set != nil {
 		if key, other, ok := IPSetKey(set, family, sides); ok && !other {
 			return []exposure.Statement{exposure.SetUpdate{Set: set, Op: op, Key: slices.Clip(key)}}

@@ -7,7 +7,7 @@ func Mark(f exposure.Field, value, mask uint32, not bool) exposure.Match {
 	return masked(f, uint64(mask), uint64(value), not)
 }
 
-// changed is (field & clear) ^ xor, as a constant where nothing of the field is left.
+// changed is (field & clear) ^ xor, as a constant if no bit of the field remains.
 func changed(f exposure.Field, keep, xor uint32) exposure.Operand {
 	if keep == 0 {
 		return exposure.Const(exposure.Number(uint64(xor)))
@@ -15,8 +15,8 @@ func changed(f exposure.Field, keep, xor uint32) exposure.Operand {
 	return exposure.Of(f).And(exposure.Number(uint64(keep))).XorWith(exposure.Number(uint64(xor)))
 }
 
-// SetMark is MARK --set-xmark value/mask: mark = (mark &^ mask) ^ value. It is CONNMARK's too, with
-// FieldCTMark.
+// SetMark is MARK --set-xmark value/mask: mark = (mark &^ mask) ^ value. With FieldCTMark it is
+// CONNMARK's.
 func SetMark(f exposure.Field, value, mask uint32) exposure.Assign {
 	return exposure.Assign{To: f, Value: []exposure.Operand{changed(f, ^mask, value)}}
 }
@@ -51,7 +51,7 @@ func RestoreMark(nfmask, ctmask uint32, bits int) exposure.Assign {
 	}
 }
 
-// merged is what is kept of one mark, and what comes from the other.
+// merged joins the bits kept of one mark with those from the other.
 func merged(
 	to exposure.Field,
 	keep uint32,
@@ -72,8 +72,8 @@ func merged(
 	return []exposure.Operand{exposure.Of(to).And(exposure.Number(uint64(keep))), o}
 }
 
-// Label is connlabel: whether the connection has a bit of the label. With set it gets the bit, and
-// the match holds wherever there is a connection: connlabel_mt in net/netfilter/xt_connlabel.c.
+// Label is connlabel: it tests whether the connection's label has a bit. With set it sets the bit,
+// and holds wherever there is a connection: connlabel_mt in net/netfilter/xt_connlabel.c.
 func Label(bit int, set, not bool) []exposure.Statement {
 	b := exposure.LabelBit(bit)
 	if !set {

@@ -7,16 +7,18 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Translation is what DNAT, SNAT, REDIRECT and MASQUERADE say: struct nf_nat_range2 in words. The zero Addr and nil leave a part as it is.
+// Translation holds the options of DNAT, SNAT, REDIRECT and MASQUERADE, as in struct nf_nat_range2.
+// The zero Addr and nil leave a part unchanged.
 type Translation struct {
 	Addr, AddrMax netip.Addr
 	Ports         *exposure.Range
-	// Base is the port that stands for the first of Ports ("-3000" in ":3000-4000/3000"); nil if there is none.
+	// Base is the port that maps to the first of Ports ("3000" in ":3000-4000/3000"); nil if not
+	// given.
 	Base *uint16
 	Text string
 }
 
-// NAT translates; it ends the chain by itself.
+// NAT is the translation. It ends the chain by itself.
 func NAT(kind exposure.NATKind, family firewall.Family, t Translation) exposure.NAT {
 	n := exposure.NAT{Kind: kind, Family: ModelFamily(family), Text: t.Text}
 	if t.Addr.IsValid() {
@@ -42,20 +44,27 @@ func constant(v exposure.Value) *exposure.Operand {
 	return &o
 }
 
-// NetMap is NETMAP --to a prefix: the address keeps its host part. In prerouting and output it is the destination that is mapped, in
-// input and postrouting the source (net/netfilter/xt_NETMAP.c).
+// NetMap is NETMAP --to a prefix: the address keeps its host part. It maps the destination in
+// prerouting and output, and the source in input and postrouting (net/netfilter/xt_NETMAP.c).
 func NetMap(kind exposure.NATKind, family firewall.Family, to netip.Prefix) exposure.NAT {
 	side := Destination
 	if kind == exposure.NATSource {
 		side = Source
 	}
 	network := exposure.Prefix(to)
-	addr := exposure.Of(side.Address(family)).And(network.From.Xor(network.To)).XorWith(network.From)
+	addr := exposure.Of(side.Address(family)).
+		And(network.From.Xor(network.To)).
+		XorWith(network.From)
 	return exposure.NAT{Kind: kind, Family: ModelFamily(family), Addr: &addr}
 }
 
 // TProxy is TPROXY: --on-ip (the zero Addr if not given), --on-port (0 if not), --tproxy-mark.
-func TProxy(family firewall.Family, addr netip.Addr, port uint16, mark, mask uint32) []exposure.Statement {
+func TProxy(
+	family firewall.Family,
+	addr netip.Addr,
+	port uint16,
+	mark, mask uint32,
+) []exposure.Statement {
 	t := exposure.TProxy{Family: ModelFamily(family), OrDrop: true}
 	if addr.IsValid() && !addr.IsUnspecified() {
 		t.Addr = constant(exposure.Address(addr))
@@ -70,7 +79,7 @@ func TProxy(family firewall.Family, addr netip.Addr, port uint16, mark, mask uin
 	return append(out, exposure.Verdict{Kind: exposure.VerdictAccept})
 }
 
-// ModelFamily is the model's number for an IP version.
+// ModelFamily is the model's family for an IP version.
 func ModelFamily(f firewall.Family) exposure.Family {
 	if f == firewall.IPv6 {
 		return exposure.FamilyIPv6

@@ -5,7 +5,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Types of addresses: bits of struct xt_addrtype_info_v1's masks (include/uapi/linux/netfilter/xt_addrtype.h), 1 << RTN_*.
+// Types of addresses: bits of struct xt_addrtype_info_v1's masks
+// (include/uapi/linux/netfilter/xt_addrtype.h), 1 << RTN_*.
 const (
 	addrUnspec      = 1 << 0
 	addrUnicast     = 1 << 1
@@ -16,13 +17,22 @@ const (
 	addrTypes       = 1<<12 - 1
 )
 
-// AddrType is one of addrtype's --src-type, --dst-type. types is a mask of 1 << RTN_*. in and out are --limit-iface-in and --limit-iface-out.
-func AddrType(s Side, family firewall.Family, types uint16, in, out, not bool) []exposure.Statement {
+// AddrType is one of addrtype's --src-type, --dst-type. types is a mask of 1 << RTN_*. in and out
+// are --limit-iface-in and --limit-iface-out.
+func AddrType(
+	s Side,
+	family firewall.Family,
+	types uint16,
+	in, out, not bool,
+) []exposure.Statement {
 	of := exposure.FibSource
 	if s != Source {
 		of = exposure.FibDest
 	}
-	fib := exposure.Operand{Field: exposure.FieldFib, Fib: exposure.Fib{Of: of, Want: exposure.FibType, ByIn: in, ByOut: out}}
+	fib := exposure.Operand{
+		Field: exposure.FieldFib,
+		Fib:   exposure.Fib{Of: of, Want: exposure.FibType, ByIn: in, ByOut: out},
+	}
 	if family == firewall.IPv6 {
 		return addrType6(s, types, fib, not)
 	}
@@ -42,17 +52,27 @@ func typeRanges(types uint16) []exposure.Range {
 	return exposure.NewRanges(out...).List()
 }
 
-// addrType6 follows match_type6 in net/netfilter/xt_addrtype.c, which isn't what IPv4 does: of multicast, unicast and unspec in the
-// mask all must hold, and go by the address alone; only local, anycast and unreachable ask the routes, and one of them is enough.
+// addrType6 follows match_type6 in net/netfilter/xt_addrtype.c, which differs from IPv4: all of
+// multicast, unicast and unspec in the mask must hold, by the address alone; local, anycast and
+// unreachable look up the route, and one of them is enough.
 func addrType6(s Side, types uint16, fib exposure.Operand, not bool) []exposure.Statement {
 	const routed = addrLocal | addrAnycast | addrUnreachable
 	if types == 0 || types&^(routed|addrUnspec|addrUnicast|addrMulticast) != 0 {
-		return []exposure.Statement{exposure.Unknown{Text: "addrtype of types that IPv6 doesn't have"}}
+		return []exposure.Statement{
+			exposure.Unknown{Text: "addrtype of types that IPv6 doesn't have"},
+		}
 	}
 	unspec := exposure.NewRanges(exposure.One(exposure.Value{}))
-	multicast := exposure.NewRanges(exposure.Range{From: exposure.Number(0xff).Shift(120), To: exposure.Ones(128)})
-	// ::ffff:0:0/96: not unicast for ipv6_addr_type (net/ipv6/addrconf_core.c).
-	mapped := exposure.NewRanges(exposure.Range{From: exposure.Number(0xffff_0000_0000), To: exposure.Number(0xffff_ffff_ffff)})
+	multicast := exposure.NewRanges(
+		exposure.Range{From: exposure.Number(0xff).Shift(120), To: exposure.Ones(128)},
+	)
+	// ::ffff:0:0/96: not unicast in ipv6_addr_type (net/ipv6/addrconf_core.c).
+	mapped := exposure.NewRanges(
+		exposure.Range{
+			From: exposure.Number(0xffff_0000_0000),
+			To:   exposure.Number(0xffff_ffff_ffff),
+		},
+	)
 	addresses := exposure.NewRanges(exposure.Full(128))
 	if types&addrMulticast != 0 {
 		addresses = addresses.Intersect(multicast)
@@ -76,11 +96,21 @@ func addrType6(s Side, types uint16, fib exposure.Operand, not bool) []exposure.
 			in.Keys = append(in.Keys, a, t)
 		}
 	}
-	return []exposure.Statement{exposure.Match{Key: []exposure.Operand{address, fib}, In: in, Not: not}}
+	return []exposure.Statement{
+		exposure.Match{Key: []exposure.Operand{address, fib}, In: in, Not: not},
+	}
 }
 
 // ReversePath is rpfilter.
 func ReversePath(loose, validMark, acceptLocal, not bool) exposure.Match {
-	fib := exposure.Fib{Of: exposure.FibSource, Want: exposure.FibReversePath, ByMark: validMark, Loose: loose, AcceptLocal: acceptLocal}
-	return test(exposure.Operand{Field: exposure.FieldFib, Fib: fib}, not, exposure.One(exposure.Number(1)))
+	fib := exposure.Fib{
+		Of:          exposure.FibSource,
+		Want:        exposure.FibReversePath,
+		ByMark:      validMark,
+		Loose:       loose,
+		AcceptLocal: acceptLocal,
+	}
+	return test(
+		exposure.Operand{Field: exposure.FieldFib, Fib: fib}, not, exposure.One(exposure.Number(1)),
+	)
 }

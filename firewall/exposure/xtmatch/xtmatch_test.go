@@ -9,7 +9,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// What the options mean is held against the kernel in package nftables; here is what no iptables lets one write.
+// Package nftables tests the options against the kernel. These are options that iptables doesn't
+// accept.
 
 func TestIPSetKey(t *testing.T) {
 	set := func(columns ...string) *exposure.Set {

@@ -60,7 +60,7 @@ func TestClasses(t *testing.T) {
 	}
 }
 
-// Elements of a set are told apart by what else they say: a port, a verdict.
+// Elements of a set form one class only if their port and verdict are equal.
 func TestClassesOfConcatenations(t *testing.T) {
 	at := func(a string) Range { return Prefix(netip.MustParsePrefix(a)) }
 	port := func(n uint64) Range { return One(Number(n)) }

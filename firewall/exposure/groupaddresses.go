@@ -9,10 +9,10 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Alike puts together those addresses of the host for which questions about a port have the same
-// answers: no rule tells them apart, and no route. The addresses are of one family; each is in one
-// group, in their order.
-func (e *Evaluator) Alike(
+// GroupAddresses groups those addresses of the host for which questions about a port have the same
+// answers: no rule and no route distinguishes them. The addresses are of one family. Each is in one
+// group, in its order.
+func (e *Evaluator) GroupAddresses(
 	f firewall.Family,
 	p firewall.Protocol,
 	port uint16,
@@ -41,8 +41,8 @@ func (e *Evaluator) Alike(
 	return groups
 }
 
-// routedAs is what the routes say of an address, as far as it makes a difference to packets for it:
-// equal for addresses that are routed alike.
+// routedAs describes how an address is routed. It is equal for addresses that are routed the same
+// way.
 func (e *Evaluator) routedAs(f firewall.Family, a netip.Addr) string {
 	type key struct{ routedAs netip.Addr }
 	return e.remember(key{a}, func() any { return e.routeWords(f, a) }).(string)
@@ -67,7 +67,7 @@ func (e *Evaluator) routeWords(f firewall.Family, a netip.Addr) string {
 	for i := range e.fib.rules[f] {
 		r := &e.fib.rules[f][i]
 		if r.Dest.IsValid() || r.L3MDev || r.Unknown != "" {
-			return a.String() // rules select by address, or by what isn't known
+			return a.String() // rules select by address, or by something unknown
 		}
 		if r.Source.IsValid() { // of answers
 			fmt.Fprintf(&b, "from %d: %v ", i, r.Source.Contains(a))

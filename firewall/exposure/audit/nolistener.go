@@ -7,10 +7,11 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Ports that are open though nobody takes their packets.
+// Ports that are open although nothing on this host takes their packets.
 
-// absent finds services behind which nobody is: one row and one finding for neighbouring ports.
-func (a *auditor) absent() {
+// servicesWithoutListener finds services that nothing listens for. Neighbouring ports share one row
+// and one finding.
+func (a *auditor) servicesWithoutListener() {
 	if a.Policy == nil {
 		return
 	}
@@ -21,8 +22,8 @@ func (a *auditor) absent() {
 		}
 		var missing []firewall.PortRange
 		for _, r := range svc.Ports {
-			// Tunnels and pings are the kernel's own: no socket shows who takes them.
-			if !r.Protocol.HasPorts() || a.anyPresent(r) {
+			// The kernel itself takes tunnels and pings, so they have no socket.
+			if !r.Protocol.HasPorts() || a.hasReceiver(r) {
 				continue
 			}
 			n := len(missing) - 1
@@ -34,12 +35,12 @@ func (a *auditor) absent() {
 			missing = append(missing, r)
 		}
 		for _, r := range missing {
-			a.nobodyBehind(svc.Name, r, allowed)
+			a.reportNoListener(svc.Name, r, allowed)
 		}
 	}
 }
 
-func (a *auditor) anyPresent(r firewall.PortRange) bool {
+func (a *auditor) hasReceiver(r firewall.PortRange) bool {
 	for k := range a.present {
 		if r.Contains(k.protocol, k.port) {
 			return true
@@ -48,14 +49,18 @@ func (a *auditor) anyPresent(r firewall.PortRange) bool {
 	return false
 }
 
-// hasLocal reports whether somebody listens on the first of some ports for this host alone.
+// hasLocal reports whether a program listens on the first of some ports for this host only.
 func (a *auditor) hasLocal(r firewall.PortRange) bool {
 	_, local := a.loopback[portKey{r.Protocol, r.First}]
 	return local
 }
 
-// nobodyBehind adds a row and a finding about ports of a service.
-func (a *auditor) nobodyBehind(service string, r firewall.PortRange, allowed firewall.Prefixes) {
+// reportNoListener adds a row and a finding about ports of a service that nothing listens on.
+func (a *auditor) reportNoListener(
+	service string,
+	r firewall.PortRange,
+	allowed firewall.Prefixes,
+) {
 	x := Exposure{
 		Protocol:  r.Protocol.String(),
 		Port:      r.First,

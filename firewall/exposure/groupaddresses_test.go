@@ -7,9 +7,8 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Addresses whose packets go different ways are never alike: every question has the same answer for
-// all that are in one group.
-func TestAlikeHaveOneAnswer(t *testing.T) {
+// Every question has the same answer for all addresses of one group.
+func TestGroupedAddressesHaveOneAnswer(t *testing.T) {
 	port80 := Const(Number(80))
 	last := Of(FieldDest4).And(Number(0xff))
 	last.Xor = Address(netip.MustParseAddr("10.0.0.0"))
@@ -75,16 +74,16 @@ func TestAlikeHaveOneAnswer(t *testing.T) {
 			if possible[0].Equal(possible[1]) && through[0].Equal(through[1]) {
 				t.Fatal("the rules don't tell the addresses apart")
 			}
-			if groups := e.Alike(firewall.IPv4, firewall.TCP, 8080, own); len(groups) != 2 {
+			if groups := e.GroupAddresses(firewall.IPv4, firewall.TCP, 8080, own); len(groups) != 2 {
 				t.Errorf("alike are %v", groups)
 			}
 		})
 	}
 }
 
-// NAT changes no port before its own hook: rules there are filed by the port that was dialled, so that
-// thousands of published ports don't meet in one question.
-func TestRulesBeforeNATAreFiledByPort(t *testing.T) {
+// NAT doesn't change ports before its own hook: earlier rules are indexed by the dialled port, so
+// that a question doesn't meet thousands of published ports.
+func TestRulesBeforeNATAreIndexedByPort(t *testing.T) {
 	port80 := Const(Number(80))
 	b := build()
 	b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept}).
@@ -98,7 +97,7 @@ func TestRulesBeforeNATAreFiledByPort(t *testing.T) {
 	}
 }
 
-// Hundreds of published containers don't make classes of each other's ports.
+// Hundreds of published containers don't add classes to each other's ports.
 func TestPublishedPortsMakeFewClasses(t *testing.T) {
 	b, port := build(), Const(Number(80))
 	nat := b.base(FamilyIPv4, "n", "pre", Base{Type: TypeNAT, Hook: HookPrerouting, Priority: -100, Policy: VerdictAccept})

@@ -8,14 +8,14 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Rules that close all ports to some sources, on a host that leaves other ports open: blocklists. The
-// policy leaves unlisted ports alone, so a service for all of them has to say it.
+// Blocklists: rules that close all ports to some sources, on a host that leaves its other ports
+// open. The policy leaves unlisted ports alone, so a service for all ports expresses them.
 
-// maxBarring bounds the rules that are named.
-const maxBarring = 8
+// maxBlocklistRules bounds the rules that are named.
+const maxBlocklistRules = 8
 
-// barred notes which rules the services for all ports stand for, and what they can't say.
-func (w *importWriter) barred() {
+// noteBlocklists notes which rules the services for all ports replace, and what they can't express.
+func (w *importWriter) noteBlocklists() {
 	if w.deny() {
 		return
 	}
@@ -23,7 +23,7 @@ func (w *importWriter) barred() {
 	for _, s := range w.out.Services {
 		all = all || s.Everything
 	}
-	rules := w.barring()
+	rules := w.blocklistRules()
 	if !all && len(rules) == 0 {
 		return
 	}
@@ -35,12 +35,12 @@ func (w *importWriter) barred() {
 		"are open to these sources", strings.Join(rules, "; "))
 }
 
-// barring are the rules that close what most ports get, by some interface.
-func (w *importWriter) barring() (out []string) {
+// blocklistRules are the rules that refuse sources on most ports, by some interface.
+func (w *importWriter) blocklistRules() (out []string) {
 	for i, on := range w.interfaces {
 		for _, p := range firewall.Protocols {
 			n := slices.IndexFunc(w.subjects, func(x *subject) bool {
-				return x.Protocol == p && !x.behind.there && w.usual(x, i)
+				return x.Protocol == p && !x.receiver.there && w.usual(x, i)
 			})
 			if n < 0 || w.openToAll(w.subjects[n]) {
 				continue
@@ -63,7 +63,8 @@ func (w *importWriter) stops(out []string, q exposure.Question) []string {
 	}
 	for _, p := range answer.Pieces {
 		by := p.DecidedBy
-		if p.Outcome.Passes() || by.Rule == nil && by.Chain == nil || len(out) == maxBarring ||
+		if p.Outcome.Passes() || by.Rule == nil && by.Chain == nil ||
+			len(out) == maxBlocklistRules ||
 			p.Sources.Minus(w.unroutable[slot(q.Family)]).Empty() {
 			continue
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
-// Second doors: the own address of what a port is published to, for anyone who has a route there,
-// and addresses that only the host's DNAT knows.
+// Ways past a published port: the target's own address, for sources with a route to it, and
+// addresses that only the host's DNAT knows.
 
 // destination is an address that rules translate.
 type destination struct {
@@ -20,8 +20,8 @@ type destination struct {
 	address  netip.Addr
 }
 
-// door is where rules send packets.
-type door struct {
+// directTarget is where rules send packets.
+type directTarget struct {
 	protocol firewall.Protocol
 	target   netip.AddrPort
 }
@@ -30,13 +30,13 @@ type door struct {
 const (
 	maxDoors   = 512
 	maxVirtual = 256
-	// fewAddresses is how many destinations of one rule are taken for single ones rather than for a
+	// fewAddresses is the most destinations of one rule that count as single ones rather than a
 	// network.
 	fewAddresses = 16
 )
 
-// noteNAT remembers the targets that a translation names, and the single destinations that it
-// takes.
+// noteNAT records the targets that a translation names, and the single destinations that it
+// translates.
 func (f *finder) noteNAT(s exposure.NAT, in concern) {
 	for _, p := range firewall.Protocols {
 		if !in.protocols.Contains(exposure.Number(uint64(p))) {
@@ -49,13 +49,13 @@ func (f *finder) noteNAT(s exposure.NAT, in concern) {
 			}
 		}
 		for _, t := range targetsOf(s, in) {
-			d := door{p, t}
-			f.doors[d] = f.doors[d].Union(in.ports)
+			d := directTarget{p, t}
+			f.directTargets[d] = f.directTargets[d].Union(in.ports)
 		}
 	}
 }
 
-// singles are the addresses of a set that holds a few, one by one.
+// singles lists the addresses of a small set one by one.
 func singles(set exposure.Ranges, six bool) (out []netip.Addr) {
 	if set.Len() > fewAddresses {
 		return nil
@@ -73,8 +73,8 @@ func singles(set exposure.Ranges, six bool) (out []netip.Addr) {
 	return out
 }
 
-// targetsOf are the addresses and ports that a translation names outright; of one that leaves the
-// port alone, with the ports that come there if they are few.
+// targetsOf returns the addresses and ports that a translation names. If it keeps the port, they
+// have the ports that come there, if these are few.
 func targetsOf(s exposure.NAT, in concern) (out []netip.AddrPort) {
 	if s.Addr == nil {
 		return nil
@@ -88,7 +88,7 @@ func targetsOf(s exposure.NAT, in concern) (out []netip.AddrPort) {
 	case s.Family == exposure.FamilyIPv6 || s.Family == exposure.FamilyInet && in.dest4.Empty():
 		addresses = []netip.Addr{v.IPv6()}
 	case s.Family == exposure.FamilyInet && !in.dest6.Empty():
-		return nil // a table of both families, which says elsewhere which one it means
+		return nil // a table of both families, whose rule decides elsewhere which one it translates
 	}
 	var ports []exposure.Range
 	if s.Port == nil {
@@ -105,17 +105,19 @@ func targetsOf(s exposure.NAT, in concern) (out []netip.AddrPort) {
 	return out
 }
 
-// doors judges the targets of published ports at their own addresses.
-func (a *auditor) doors(f *finder) {
-	doors := make([]door, 0, len(f.doors))
-	for d := range f.doors {
+// judgeDirectTargets judges the targets of published ports at their own addresses.
+func (a *auditor) judgeDirectTargets(f *finder) {
+	doors := make([]directTarget, 0, len(f.directTargets))
+	for d := range f.directTargets {
 		if !a.Host.Owns(d.target.Addr()) && !d.target.Addr().IsLoopback() {
 			doors = append(doors, d)
 		}
 	}
 	slices.SortFunc(
 		doors,
-		func(x, y door) int { return cmp.Or(cmp.Compare(x.protocol, y.protocol), x.target.Compare(y.target)) },
+		func(x, y directTarget) int {
+			return cmp.Or(cmp.Compare(x.protocol, y.protocol), x.target.Compare(y.target))
+		},
 	)
 	if len(doors) > maxDoors {
 		a.report.Unread = append(
@@ -130,12 +132,12 @@ func (a *auditor) doors(f *finder) {
 	}
 	for _, d := range doors {
 		for _, i := range a.outside() {
-			a.door(d, f.doors[d], i.Name)
+			a.judgeDirectTarget(d, f.directTargets[d], i.Name)
 		}
 	}
 }
 
-// outside are the interfaces that lead to others than the host's own workloads.
+// outside are the interfaces that don't lead to the host's own workloads.
 func (a *auditor) outside() (out []exposure.Interface) {
 	s := firewall.State{}
 	if a.Policy != nil {
@@ -153,12 +155,12 @@ func (a *auditor) outside() (out []exposure.Interface) {
 	return out
 }
 
-// door judges one target by one interface: a source that gets there though the published port
-// refuses it has found a way past it.
-func (a *auditor) door(d door, published exposure.Ranges, iface string) {
+// judgeDirectTarget judges one target by one interface. A source that gets there although the
+// published port refuses it bypasses the port.
+func (a *auditor) judgeDirectTarget(d directTarget, published exposure.Ranges, iface string) {
 	behind := a.behindInterface(d.target.Addr())
 	if behind == iface {
-		return // they are neighbours, whatever the host says
+		return // they are neighbours, so the host's rules don't matter
 	}
 	family := firewall.IPv4
 	if d.target.Addr().Is6() {
@@ -175,8 +177,9 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 		a.evaluator,
 		q,
 		func(p exposure.Piece) bool {
-			// A target that isn't known may be the one that was dialled.
-			return p.Outcome == exposure.Forwarded && (!p.Translated || p.Target == netip.AddrPort{})
+			// An unknown target may be the dialled one.
+			return p.Outcome == exposure.Forwarded &&
+				(!p.Translated || p.Target == netip.AddrPort{})
 		},
 	)
 	if r.possible.empty() {
@@ -237,7 +240,7 @@ func (a *auditor) door(d door, published exposure.Ranges, iface string) {
 	a.report.Exposures = append(a.report.Exposures, x)
 }
 
-// behindInterface is the interface whose network an address is in; "" if it is in none.
+// behindInterface is the interface whose network has an address; "" if none has.
 func (a *auditor) behindInterface(address netip.Addr) string {
 	for _, i := range a.interfaces {
 		for _, p := range i.Addresses {
@@ -249,7 +252,7 @@ func (a *auditor) behindInterface(address netip.Addr) string {
 	return ""
 }
 
-// virtualIPs judges destinations that only the host's DNAT knows, by each interface from outside.
+// virtualIPs judges destinations that only the host's DNAT knows, by each interface to the outside.
 func (a *auditor) virtualIPs(f *finder) {
 	var list []destination
 	for d := range f.virtual {
@@ -272,7 +275,7 @@ func (a *auditor) virtualIPs(f *finder) {
 			first, _ := r.From.Uint64()
 			last, _ := r.To.Uint64()
 			if last-first >= fewAddresses {
-				continue // for whatever port: a network that is sent elsewhere, such as a transparent proxy's
+				continue // for any port: a redirected network, such as a transparent proxy's
 			}
 			for port := first; port <= last; port++ {
 				for _, i := range a.outside() {

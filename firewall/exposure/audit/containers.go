@@ -9,11 +9,11 @@ import (
 	"github.com/portgrave/portgrave/firewall/exposure/sockets"
 )
 
-// A program in a container that is bound to the container's own 127.0.0.1 takes nothing of what is
-// published to the container: packets get there, and are refused.
+// A program bound to its container's own 127.0.0.1 doesn't get packets of the container's published
+// ports: they arrive in the container and are refused.
 
-// boundInside are the listeners on the port of a target, in the one other namespace that has its
-// address, if all are bound to other addresses than that.
+// boundInside returns the listeners on a target's port in the only other namespace that has its
+// address, if all are bound to other addresses.
 func (a *auditor) boundInside(p firewall.Protocol, target netip.AddrPort) (out []sockets.Listener) {
 	at := a.namespaces.at(target.Addr())
 	if at == nil {
@@ -30,7 +30,7 @@ func (a *auditor) boundInside(p firewall.Protocol, target netip.AddrPort) (out [
 	return out
 }
 
-// boundWords are listeners and what they are bound to, for people.
+// boundWords names listeners and their addresses, for people.
 func boundWords(list []sockets.Listener) string {
 	var words []string
 	for _, l := range list {
@@ -43,9 +43,9 @@ func boundWords(list []sockets.Listener) string {
 	return strings.Join(words, ", ")
 }
 
-// notTaken finds a published port whose packets get to a container in which nobody takes them. The
-// row is the last one.
-func (a *auditor) notTaken(targets []string, p firewall.Protocol) {
+// judgeNotTaken finds a published port whose packets get to a container where no program takes
+// them. It is about the last row.
+func (a *auditor) judgeNotTaken(targets []string, p firewall.Protocol) {
 	x := &a.report.Exposures[len(a.report.Exposures)-1]
 	if x.Process != "" || x.Reachable.Possible.Len() == 0 {
 		return

@@ -1,0 +1,227 @@
+package audit
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// addressAnswer is the answer to a question about an address.
+type addressAnswer struct {
+	family    firewall.Family
+	address   netip.Addr // the zero Addr: all of the host's addresses
+	admission admission
+}
+
+// admission is the sources that get in, as one question was answered.
+type admission struct {
+	sources exposure.Ranges
+	number  int // of the sources in the pool, for this family only
+	rate    firewall.Rate
+	rated   []string
+	// unlimited are the sources that the rules let in at any rate, and unlimitedNumber their number
+	// in the pool.
+	unlimited       exposure.Ranges
+	unlimitedNumber int
+	unknown         []string
+	comments        []string
+	targets         []string
+}
+
+func (a admission) equal(b admission) bool {
+	return a.number == b.number && a.unlimitedNumber == b.unlimitedNumber && a.rate == b.rate &&
+		slices.Equal(a.rated, b.rated) &&
+		slices.Equal(a.unknown, b.unknown)
+}
+
+func (a admission) isEmpty() bool { return a.sources.Empty() && len(a.unknown) == 0 }
+
+// askFamily asks with the destination left open or, if rules may distinguish destinations, with
+// each of the host's addresses; and with the groups that rules name.
+func (s *survey) askFamily(
+	x *subject,
+	iface string,
+	f firewall.Family,
+	addresses []netip.Addr,
+	mu *sync.Mutex,
+) (out []addressAnswer, err error) {
+	q := exposure.Question{Family: f, Protocol: x.Protocol, Interface: iface, Port: x.First}
+	open, whole, err := s.answer(x, q, mu)
+	if err != nil {
+		return nil, err
+	}
+	if whole {
+		out = append(out, addressAnswer{f, netip.Addr{}, open})
+	} else {
+		for _, address := range addresses {
+			q.Destination = address
+			here, _, err := s.answer(x, q, mu)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, addressAnswer{f, address, here})
+		}
+		if !slices.ContainsFunc(out, func(o addressAnswer) bool { return !o.admission.equal(out[0].admission) }) {
+			out = []addressAnswer{{f, netip.Addr{}, out[0].admission}}
+		}
+	}
+	if x.Protocol == firewall.TCP || x.Protocol == firewall.SCTP || x.Protocol == firewall.Ping {
+		return out, nil
+	}
+	for _, g := range s.groups {
+		if g.Is4() != (f == firewall.IPv4) {
+			continue
+		}
+		q.Destination = g
+		there, _, err := s.answer(x, q, mu)
+		if err != nil {
+			return nil, err
+		}
+		if len(out) == 1 && there.equal(out[0].admission) || there.isEmpty() {
+			continue
+		}
+		out = append(out, addressAnswer{f, g, there})
+	}
+	return out, nil
+}
+
+// answer asks one question. whole reports whether the answer holds for every address of the host.
+func (s *survey) answer(
+	x *subject,
+	q exposure.Question,
+	mu *sync.Mutex,
+) (a admission, whole bool, err error) {
+	q.Answers = exposure.NoAnswers
+	if needsAnswer(q.Protocol) && s.evaluator.MayStopAnswers(q.Family) {
+		q.Answers = exposure.OwnAnswers
+	}
+	answer, err := s.evaluator.Evaluate(q)
+	if err != nil {
+		return a, false, err
+	}
+	passes := func(p exposure.Piece) bool {
+		return (p.Outcome == exposure.Delivered || p.Outcome == exposure.Forwarded &&
+			p.Translated) &&
+			!(needsAnswer(q.Protocol) && lostToRule(p.Reply))
+	}
+	certain, possible := answer.Reach(passes)
+	n := slot(q.Family)
+	doubt := possible.Minus(certain).Minus(s.unroutable[n])
+	whole = doubt.Empty()
+	a.sources = certain
+	var doubts []exposure.Decider
+	var rejected, dropped float64
+	var rejects, drops bool
+	for _, p := range answer.Pieces {
+		if !p.Sources.Intersect(doubt).Empty() {
+			for _, u := range p.Unknowns {
+				if !slices.Contains(doubts, u) {
+					doubts = append(doubts, u)
+				}
+			}
+		}
+		switch {
+		case passes(p):
+			whole = whole && !p.Translated
+			a.targets = appendOnce(a.targets, targetOf(p))
+			if r := p.DecidedBy.Rule; r != nil {
+				a.comments = appendOnce(a.comments, commentOf(r))
+			}
+		case p.DecidedBy.Chain == nil && p.DecidedBy.Rule == nil: // the host itself
+		case p.Outcome == exposure.Rejected:
+			rejects = rejects || !byPortgrave(p.DecidedBy)
+			rejected += float64(x.weight()) * share(p.Sources, q.Family)
+		default:
+			drops = drops || !byPortgrave(p.DecidedBy)
+			dropped += float64(x.weight()) * share(p.Sources, q.Family)
+		}
+	}
+	if !doubt.Empty() {
+		s.decide(&a, doubts, possible, q.Destination.IsMulticast())
+		for _, d := range doubts {
+			if d.Rule != nil && refuses(d.Rule, 0) {
+				s.mayRefuse.Store(Words(withoutReason(d).Describe()), true)
+			}
+		}
+	}
+	// simplestPrefixes includes them again where that is shorter
+	a.sources = a.sources.Minus(
+		s.unroutable[n],
+	)
+	var both, free sources
+	both[n], free[n] = a.sources, a.unlimited.Minus(s.unroutable[n])
+	mu.Lock()
+	defer mu.Unlock()
+	a.number, a.unlimitedNumber = s.pool.number(both), s.pool.number(free)
+	if x.Protocol == firewall.TCP {
+		s.rejected, s.dropped = s.rejected+rejected, s.dropped+dropped
+		s.rejects, s.drops = s.rejects || rejects, s.drops || drops
+	}
+	return a, whole, nil
+}
+
+// byPortgrave reports whether Portgrave's own rules decided.
+func byPortgrave(d exposure.Decider) bool {
+	return d.Rule != nil && d.Rule.Owner() == "portgrave" ||
+		d.Chain != nil && d.Chain.Owner() == "portgrave"
+}
+
+// lostToRule reports whether a rule certainly stops the answer. Without the rules it would get out,
+// so the policy has to refuse the packet.
+func lostToRule(r *exposure.Reply) bool {
+	return r != nil && r.Lost && (r.Likely || len(r.Unknowns) == 0) && r.By.Chain != nil
+}
+
+// decide decides on sources that may get in or not. If only rates are unknown, the service gets the
+// rate and includes the sources. Otherwise they are omitted or, with IncludeUnknown, included.
+func (s *survey) decide(
+	a *admission,
+	doubts []exposure.Decider,
+	possible exposure.Ranges,
+	group bool,
+) {
+	doubts = slices.DeleteFunc(doubts, func(d exposure.Decider) bool {
+		return d.Rule == nil && d.Chain == nil && strings.HasSuffix(d.Reason, "a multicast group")
+	})
+	if len(doubts) == 0 && group { // the group's members are up to the host
+		a.sources = possible
+		return
+	}
+	if rate, rules, ok := ratesOf(doubts); ok {
+		a.unlimited = a.sources
+		a.sources, a.rate, a.rated = possible, rate, rules
+		return
+	}
+	var names []string
+	for _, d := range doubts {
+		names = appendOnce(names, Words(withoutReason(d).Describe()))
+	}
+	a.unknown = names
+	if len(names) == 0 {
+		a.unknown = []string{"rules that were too many to follow"}
+	}
+	if s.options.IncludeUnknown {
+		a.sources = possible
+	}
+}
+
+// withoutReason keeps only the rule, if there is one.
+func withoutReason(d exposure.Decider) exposure.Decider {
+	if d.Rule != nil && d.Rule.Text != "" {
+		d.Reason = ""
+	}
+	return d
+}
+
+// commentOf is a rule's comment for people.
+func commentOf(r *exposure.Rule) string {
+	c := strings.TrimSpace(strings.Trim(r.Comment, `'"`))
+	if app, ok := strings.CutPrefix(c, "dapp_"); ok { // ufw's mark of an application profile
+		c = strings.ReplaceAll(app, "%20", " ")
+	}
+	return c
+}

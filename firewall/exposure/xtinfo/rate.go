@@ -1,0 +1,75 @@
+package xtinfo
+
+import (
+	"math"
+	"time"
+
+	"github.com/portgrave/portgrave/firewall/exposure"
+)
+
+// rates decode the rates of matches. Their structs are at least size bytes.
+var rates = map[key]struct {
+	size int
+	rate func(b fields) exposure.Rate
+}{
+	{"limit", 0}: {8, limitRate}, {"hashlimit", 3}: {298, hashlimitRate},
+	{"recent", 0}: {211, recentRate}, {"recent", 1}: {211, recentRate},
+}
+
+// rateOf is the rate of a match; the zero Rate if it has none.
+func rateOf(i Info) exposure.Rate {
+	r, ok := rates[key{i.Name, i.Revision}]
+	if !ok || len(i.Data) < r.size {
+		return exposure.Rate{}
+	}
+	return r.rate(i.Data)
+}
+
+// limitUnit and hashlimitUnit are the units of the time between packets: 1/XT_LIMIT_SCALE and
+// 1/XT_HASHLIMIT_SCALE_v2 of a second.
+const (
+	limitUnit     = time.Second / 10_000
+	hashlimitUnit = time.Second / 1_000_000
+)
+
+// limitRate: struct xt_rateinfo { u32 avg, burst; … }, avg in limitUnit between packets.
+func limitRate(b fields) exposure.Rate {
+	return oneIn(uint64(b.u32(0)), limitUnit, exposure.Rate{Burst: uint64(b.u32(4)), Shared: true})
+}
+
+// hashlimitRate: see hashlimitText for the struct; avg is in hashlimitUnit between packets.
+func hashlimitRate(b fields) exposure.Rate {
+	mode := b.u32(272)
+	if mode&(hashlimitBytes|hashlimitRateMatch) != 0 {
+		return exposure.Rate{}
+	}
+	return oneIn(b.u64(256), hashlimitUnit, exposure.Rate{
+		Burst:  b.u64(264),
+		Over:   mode&hashlimitInvert != 0,
+		Shared: mode&hashlimitSource == 0,
+	})
+}
+
+// oneIn completes a rate of one packet in a number of units of time.
+func oneIn(units uint64, unit time.Duration, r exposure.Rate) exposure.Rate {
+	if units == 0 {
+		return exposure.Rate{}
+	}
+	r.Count = 1
+	r.Per = time.Duration(min(units, uint64(math.MaxInt64/unit))) * unit
+	return r
+}
+
+// recentRate: see recentText for the struct.
+func recentRate(b fields) exposure.Rate {
+	inverted, byDestination := b.u8(9) != 0, b.u8(210) == 1 // XT_RECENT_DEST
+	switch verb := recentVerb(b); {
+	case inverted:
+		return exposure.Rate{}
+	case verb == "set":
+		return exposure.Rate{Records: true}
+	case verb == "check" || verb == "update":
+		return exposure.HitRate(uint64(b.u32(0)), uint64(b.u32(4)), byDestination)
+	}
+	return exposure.Rate{}
+}
