@@ -422,3 +422,38 @@ func TestTargetsAreCutOnceJudged(t *testing.T) {
 		t.Errorf("%d targets: %q", len(x.Targets), x.Assumed)
 	}
 }
+
+// A link-local client is answered by the interface that it came by, if a route of that interface
+// leads to it: fe80::/64 is one address in 2^54 of fe80::/10.
+func TestRepliesToLinkLocalClients(t *testing.T) {
+	h := smallHost(false)
+	address := netip.MustParsePrefix("fe80::1/64")
+	h.Interfaces[1].Addresses = append(h.Interfaces[1].Addresses, address)
+	for _, r := range []Route{
+		{Table: tableLocal, Type: RouteLocal, Dest: netip.MustParsePrefix("fe80::1/128")},
+		{Table: tableMain, Type: RouteUnicast, Dest: address.Masked()},
+	} {
+		r.NextHops = []NextHop{{Index: 2}}
+		h.Routes = append(h.Routes, r)
+	}
+	a, err := NewEvaluator(&Ruleset{}, h).Evaluate(Question{
+		Family:      firewall.IPv6,
+		Protocol:    firewall.TCP,
+		Interface:   "eth0",
+		Destination: address.Addr(),
+		Port:        22,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	certain, possible := a.Connects(func(p Piece) bool { return p.Outcome == Delivered })
+	for client, want := range map[string]bool{
+		"fe80::5": true, "fe80:0:0:1::5": false, "fe81::5": false, "febf:ffff::5": false,
+	} {
+		v := Address(netip.MustParseAddr(client))
+		if certain.Contains(v) != want || possible.Contains(v) != want {
+			t.Errorf("%s is answered: certain %v, possible %v, want %v", client,
+				certain.Contains(v), possible.Contains(v), want)
+		}
+	}
+}

@@ -195,10 +195,14 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 	}
 	if linkLocal(w.q.Family, client) &&
 		!w.reply.forwarded { // out of the link that the packet came by
-		if in := w.e.host.Interface(w.reply.arrived); in != nil {
-			return []replyWay{{out: in.Index}}
+		in := w.e.host.Interface(w.reply.arrived)
+		switch {
+		case in == nil:
+			return []replyWay{{}}
+		case !w.e.host.routesBy(client, in.Index):
+			return []replyWay{{lost: NoRouteBack}}
 		}
-		return []replyWay{{}}
+		return []replyWay{{out: in.Index}}
 	}
 	for _, g := range w.e.fib.lookup(k, client) {
 		switch g = w.e.fib.asClient(g, client); g.kind {
@@ -234,6 +238,15 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 		}
 	}
 	return out
+}
+
+// routesBy reports whether some route by the interface leads to an IPv6 address. The kernel asks for
+// such a route alone where the address is link-local (rt6_need_strict in net/ipv6/route.c).
+func (h *Host) routesBy(to Value, index int) bool {
+	address := to.IPv6()
+	return slices.ContainsFunc(h.Routes, func(r Route) bool {
+		return r.Type == RouteUnicast && r.Dest.Contains(address) && r.uses(index)
+	})
 }
 
 // asClient is the route to one of the host's own addresses, or to a broadcast or multicast address,

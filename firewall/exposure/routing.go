@@ -192,7 +192,7 @@ var (
 		Value{0xff << 56, 0}, Ones(128),
 	} // ff00::/8
 	linkLocal6 = Range{
-		Value{0xfe80 << 48, 0}, Value{0xfebf<<48 | 1<<48 - 1, ^uint64(0)},
+		Value{0xfe80 << 48, 0}, Value{0xfebf<<48 | (1<<48 - 1), ^uint64(0)},
 	} // fe80::/10
 	mapped6 = Range{
 		Value{0, 0xffff << 32}, Value{0, 0xffff<<32 | 0xffffffff},

@@ -82,6 +82,8 @@ func world() *exposure.Host {
 		unicast("172.17.0.0/16", 3),
 		unicast("::/0", 2),
 		unicast("2001:db8::/64", 2),
+		unicast("fe80::/64", 2),
+		unicast("fe80::/64", 3),
 	}
 	return h
 }

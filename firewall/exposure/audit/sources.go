@@ -79,7 +79,11 @@ func martians() sources {
 			"ff00::/8",
 		),
 		firewall.Families...)
-	mapped := exposure.Prefix(netip.MustParsePrefix("::ffff:0:0/96"))
-	s[1] = s[1].Union(exposure.NewRanges(mapped))
+	prefix := func(p string) exposure.Ranges {
+		return exposure.NewRanges(exposure.Prefix(netip.MustParsePrefix(p)))
+	}
+	// Link-local addresses have zeros behind the first ten bits (RFC 4291 §2.5.6).
+	reserved := prefix("fe80::/10").Minus(prefix("fe80::/64"))
+	s[1] = s[1].Union(prefix("::ffff:0:0/96")).Union(reserved)
 	return s
 }
