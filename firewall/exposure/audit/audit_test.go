@@ -473,3 +473,16 @@ func TestDirectTargetsBehindUnknownRules(t *testing.T) {
 		}
 	}
 }
+
+// What the host sends to itself comes by loopback, unless --interface says otherwise.
+func TestLocateFromTheHostItself(t *testing.T) {
+	own := netip.MustParseAddr("198.51.100.10")
+	p, err := Locate(world(), Packet{From: own, Port: 22, Protocol: firewall.TCP})
+	if err != nil || p.Interface != "lo" || p.Destination != own {
+		t.Errorf("%+v, %v", p, err)
+	}
+	p, err = Locate(world(), Packet{From: own, Port: 22, Protocol: firewall.TCP, Interface: "eth0"})
+	if err != nil || p.Interface != "eth0" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}

@@ -46,8 +46,9 @@ const (
 )
 
 // Packet is the packet to explain. Interface and Destination may be empty: then the packet comes by
-// the interface by which the host would answer the source. If Destination belongs to another
-// interface and the source is behind a router, it comes by that interface.
+// the interface by which the host would answer the source, which is loopback for its own addresses.
+// If Destination belongs to another interface and the source is behind a router, it comes by that
+// interface.
 type Packet struct {
 	From        netip.Addr
 	Destination netip.Addr
@@ -59,6 +60,13 @@ type Packet struct {
 // Locate fills in a packet's empty fields. It returns an error that names the missing option.
 func Locate(host *exposure.Host, p Packet) (Packet, error) {
 	p.From, p.Destination = p.From.Unmap().WithZone(""), p.Destination.Unmap().WithZone("")
+	if lo := loopback(host); p.Interface == "" && lo != nil && interfaceWith(host, p.From) != nil {
+		// What the host sends to itself comes by loopback, whatever the address.
+		p.Interface = lo.Name
+		if !p.Destination.IsValid() {
+			p.Destination = p.From
+		}
+	}
 	if p.Interface == "" {
 		i, direct := interfaceTowards(host, p.From)
 		if to := interfaceWith(host, p.Destination); to != nil && !direct {
@@ -97,6 +105,15 @@ func Locate(host *exposure.Host, p Packet) (Packet, error) {
 		p.Interface,
 		p.From,
 	)
+}
+
+// loopback is the host's loopback interface; nil if there is none.
+func loopback(host *exposure.Host) *exposure.Interface {
+	i := slices.IndexFunc(host.Interfaces, func(i exposure.Interface) bool { return i.Loopback })
+	if i < 0 {
+		return nil
+	}
+	return &host.Interfaces[i]
 }
 
 // interfaceWith is the interface that has an address. It is nil if none has, and for loopback.
