@@ -34,7 +34,7 @@ const (
 )
 
 // RunOffline audits rules without their host. Report.Err returns an error if the question is too
-// large.
+// large, or is about an IP version that the rules don't cover.
 func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 	in.Rules, in.Host = rs, nil
 	a := &auditor{
@@ -50,8 +50,15 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 	}
 	a.unroutable = martians()
 	o := &offline{auditor: a, Offline: ask, families: familiesOf(rs)}
-	if ask.To.IsValid() {
-		o.families = []firewall.Family{familyOf(ask.To)}
+	if to := familyOf(ask.To); ask.To.IsValid() {
+		if len(o.families) > 0 && !slices.Contains(o.families, to) {
+			a.report.err = fmt.Errorf(
+				"these are rules for %s alone, which say nothing of %s: give those for %s too",
+				o.families[0], ask.To, to,
+			)
+			return a.report
+		}
+		o.families = []firewall.Family{to}
 	}
 	if len(o.families) == 1 && !ask.To.IsValid() {
 		a.assumed[fmt.Sprintf(

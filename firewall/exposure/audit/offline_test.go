@@ -181,6 +181,15 @@ func TestOfflineIsBounded(t *testing.T) {
 	}
 }
 
+// Rules for one IP version say nothing of an address of the other.
+func TestOfflineOfTheOtherVersion(t *testing.T) {
+	rs := fromFile(t, "*filter\n:INPUT DROP [0:0]\nCOMMIT\n")
+	r := RunOffline(rs, Offline{Port: 22, To: netip.MustParseAddr("2001:db8::1")}, Input{Now: time.Now()})
+	if r.Err() == nil || !strings.Contains(r.Err().Error(), "rules for ipv4 alone") {
+		t.Errorf("%v, %+v", r.Err(), r.Exposures)
+	}
+}
+
 // A list of bans makes dozens of networks from each gap. If that is too much for a report, it says
 // so.
 func TestOfflineNamesTooLongLists(t *testing.T) {

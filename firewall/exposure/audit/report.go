@@ -21,7 +21,8 @@ type Report struct {
 	err error
 }
 
-// Err is the error of a RunOffline whose question was too large; nil otherwise.
+// Err is the error of a RunOffline whose question was too large, or about an IP version that the
+// rules don't cover; nil otherwise.
 func (r Report) Err() error { return r.err }
 
 // Exposure is one row: a port as packets by one interface reach it, and what listens there.
