@@ -12,7 +12,7 @@ import (
 // bootReport is the name of the file in the run directory, which a reboot empties.
 const bootReport = "boot.json"
 
-// KeepBooted keeps what a boot has done for whoever asks later. Everybody may read it.
+// KeepBooted keeps what a boot has done for later questions. Everybody may read it.
 func KeepBooted(runDir string, b Booted) error {
 	content, err := json.Marshal(b)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// UsageError is a mistake of whoever asks.
+// UsageError is a caller's mistake.
 type UsageError struct{ Err error }
 
 func (e UsageError) Error() string { return e.Err.Error() }

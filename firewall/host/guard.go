@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Guard waits beside an unconfirmed generation, detached from whoever applied it, and takes it back
-// when its time is up. Two of them run and look after each other, so that neither the end of the
-// session nor killing one of them keeps a generation in force that nobody has confirmed.
+// Guard waits beside an unconfirmed generation, detached from the command that applied it, and
+// takes it back when its time is up. Two of them run and look after each other, so that neither the
+// end of the session nor killing one of them keeps a generation in force that nobody has confirmed.
 type Guard struct {
 	History *history.Store
 	// TakeBack is that of Operations, wherever these are done now.

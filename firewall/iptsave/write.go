@@ -6,7 +6,7 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// Script is what a restore program is told.
+// Script is the input of a restore program.
 //
 // For iptables-restore --noflush --counters it is one table in one commit, from Begin to Commit.
 // Rules are in the syntax of iptables-save, without "-A CHAIN", as Join writes them. For ipset

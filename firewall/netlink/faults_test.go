@@ -47,7 +47,7 @@ func letters(ctx context.Context, c *netlink.Conn) (string, error) {
 
 var errDamaged = errors.New("damaged")
 
-// A table is whole, or its reader is told: whatever goes wrong with a dump, and however often.
+// A dump that goes wrong, in any way and any number of times, gives a whole table or an error.
 func TestTable(t *testing.T) {
 	for name, c := range map[string]struct {
 		kernel func(n int) ([]netlink.Message, error)

@@ -111,7 +111,7 @@ func TestNamespaceThatIsNone(t *testing.T) {
 	}
 }
 
-// What another program sends is not taken for the kernel's, whoever it says that it is.
+// A message from another program is refused, even if it claims to be the kernel's.
 func TestForgedAnswer(t *testing.T) {
 	backendtest.Isolate(t)
 	c, forger := dialed(t, Dial, unix.NETLINK_ROUTE), dialed(t, Dial, unix.NETLINK_ROUTE)

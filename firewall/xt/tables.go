@@ -20,7 +20,7 @@ import (
 //   - It keeps the variant to itself, so variantOf asks.
 //   - It neither saves nor restores, and takes a program run for each rule: see kernel.go.
 //   - Timeout(0) would wait for the xtables lock for ever.
-//   - Exists and ChainExists say false to whoever isn't root, so neither is asked: Delete says what
+//   - Exists and ChainExists say false without root, so neither is asked: Delete says what
 //     was there.
 //   - A legacy program loads the modules of the table that it is asked for: callers look in
 //     legacyTables first.

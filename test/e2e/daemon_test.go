@@ -285,7 +285,7 @@ func TestDaemonRepairsAndNamesTheAuthor(t *testing.T) {
 		w,
 		"version: 1\nservices: [{name: metrics, port: 9090, allow: [192.88.99.0/24, 10.1.0.0/16, 10.3.0.0/16, 10.5.0.0/16, 10.7.0.0/16]}]\ndaemon: {protect: never}\n",
 	)
-	// Each author must be named here, however busy the processors are with other tests.
+	// At real-time priority an author is named even while other tests keep the processors busy.
 	i.confine(confinedBy(t, "realtime.conf"))
 	i.start()
 	state := i.state

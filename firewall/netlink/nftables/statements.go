@@ -94,7 +94,7 @@ func (e *Last) attributes(c *codec) {
 	c.optional64(lastMsecs, &e.Milliseconds)
 }
 
-// Log writes a line about the packet: to the kernel's log, or to whoever listens to a group.
+// Log writes a line about the packet: to the kernel's log, or to a group's listener.
 type Log struct {
 	Group          Optional
 	Prefix         string
