@@ -278,6 +278,9 @@ func (j *judge) wrong(a asked, got lab.Answer) string {
 		for _, p := range v.answer.Pieces {
 			if p.Sources.Contains(s) {
 				fmt.Fprintf(&out, "\n\t%v %v by %s, unknown: %d", p.Outcome, p.Target, decider(p.DecidedBy), len(p.Unknowns))
+				if p.Reply != nil {
+					fmt.Fprintf(&out, "\n\t\tanswer lost %v, likely %v, by %s, unknown %v", p.Reply.Lost, p.Reply.Likely, decider(p.Reply.By), len(p.Reply.Unknowns))
+				}
 			}
 		}
 		out.WriteString("\n")
