@@ -13,7 +13,8 @@ func scattered(n int, f Family) []netip.Prefix {
 	r := rand.New(rand.NewPCG(1, uint64(f)))
 	list := make([]netip.Prefix, n)
 	for i := range list {
-		slot := uint32(uint64(i)<<32/uint64(n))&^0xff + 0x100 // n slots of at least 2 × 256 addresses
+		// n slots of at least 2 × 256 addresses
+		slot := uint32(uint64(i)<<32/uint64(n))&^0xff + 0x100
 		bits := 24 + r.IntN(9)
 		if f == IPv4 {
 			list[i] = netip.PrefixFrom(V4(slot).IP(), bits)

@@ -86,7 +86,11 @@ func Read(b []byte) (s Set, rest []byte, err error) {
 	// Divided, not multiplied: no count overflows, and none makes us allocate more than there is.
 	if n4 > uint64(len(b)/size4) || n6 > (uint64(len(b))-n4*size4)/size6 {
 		return Set{}, nil, fmt.Errorf(
-			"a set of %d IPv4 and %d IPv6 ranges does not fit the %d bytes there are", n4, n6, len(b))
+			"a set of %d IPv4 and %d IPv6 ranges does not fit the %d bytes there are",
+			n4,
+			n6,
+			len(b),
+		)
 	}
 	v4, err := readRanges(b, int(n4), size4, func(b []byte) Range[V4] {
 		both := binary.BigEndian.Uint64(b)

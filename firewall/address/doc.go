@@ -11,9 +11,9 @@
 // 8 MB and 32 MB. A set of 128-bit values that are no addresses (package exposure) is Ranges too.
 //
 // Each set has one form, so Equal is exact. Union, Minus and Intersect walk over both operands
-// once. They find long stretches that one operand alone has by doubling steps, and copy them whole, so
-// changing a few ranges of a million takes about as long as copying them. A result that equals an
-// operand is that operand: it shares its memory. Prefixes are worked out as they are asked for.
+// once. They find long stretches that one operand alone has by doubling steps, and copy them whole,
+// so changing a few ranges of a million takes about as long as copying them. A result that equals
+// an operand is that operand: it shares its memory. Prefixes are worked out as they are asked for.
 //
 // Nothing here reads or writes anything outside memory, and nothing modifies a set after it was
 // made, so sets may be shared between goroutines.

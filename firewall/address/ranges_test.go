@@ -160,7 +160,14 @@ func rangesAgainstModel[N Number[N]](t *testing.T, spots [places]N) {
 
 // TestSharedResults: a result that equals an operand is that operand.
 func TestSharedResults(t *testing.T) {
-	a, b := Must("10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"), Must("10.1.0.0/16", "2001:db8:1::/48")
+	a, b := Must(
+		"10.0.0.0/8",
+		"192.0.2.0/24",
+		"2001:db8::/32",
+	), Must(
+		"10.1.0.0/16",
+		"2001:db8:1::/48",
+	)
 	far := Must("172.16.0.0/12", "fe80::/10")
 	for what, same := range map[string][2]Set{
 		"union with a part":            {a.Union(b), a},

@@ -206,7 +206,8 @@ func TestPartsOfSets(t *testing.T) {
 		others, _ := drawPrefixes(t, "other")
 		set, other, x := mustSet(t, list), mustSet(t, others), drawPrefix(t)
 		alone := mustSet(t, []netip.Prefix{x})
-		if got, want := set.Within(x), set.Intersect(alone); !got.Equal(want) || got.Len() != want.Len() {
+		if got, want := set.Within(x), set.Intersect(alone); !got.Equal(want) ||
+			got.Len() != want.Len() {
 			t.Fatalf("%v of %v: %v, want %v", x, set, got, want)
 		}
 		if got, want := Without(x, set), alone.Minus(set); !got.Equal(want) {
@@ -226,7 +227,8 @@ func TestPartsOfSets(t *testing.T) {
 			t.Fatalf("from %v to %v: add %v, remove %v", other, set, add, remove)
 		}
 		onlySet, onlyOther := DiffRanges(set, other)
-		if got := other.Minus(onlyOther).Union(onlySet); !got.Equal(set) || !onlySet.Minus(set).IsZero() {
+		if got := other.Minus(onlyOther).Union(onlySet); !got.Equal(set) ||
+			!onlySet.Minus(set).IsZero() {
 			t.Fatalf("from %v to %v: ranges %v and %v", other, set, onlySet, onlyOther)
 		}
 	})
@@ -254,7 +256,8 @@ func TestRefuse(t *testing.T) {
 		}
 	}
 	p := Must("10.0.0.0/8", "fe80::/10")
-	if !p.Contains(a("::ffff:10.0.0.1")) || !p.Contains(a("fe80::1%eth0")) || p.Contains(netip.Addr{}) {
+	if !p.Contains(a("::ffff:10.0.0.1")) || !p.Contains(a("fe80::1%eth0")) ||
+		p.Contains(netip.Addr{}) {
 		t.Error("mapped, zoned and invalid addresses are not looked up as IPv4, IPv6 and nothing")
 	}
 }
@@ -329,8 +332,8 @@ func FuzzRead(f *testing.F) {
 		}
 		var of Builder
 		for x := range p.All() {
-			// Nobody can ask for IPv4-mapped addresses, but they may be what is left of ::/0 without
-			// its neighbours.
+			// Nobody can ask for IPv4-mapped addresses, but they may be what is left of ::/0
+			// without its neighbours.
 			if a := x.Addr(); a.Is4In6() {
 				of.AddV6(Range[V6]{V6Of(a), V6Of(netipx.PrefixLastIP(x))})
 			} else if err := of.Add(x); err != nil {

@@ -29,7 +29,9 @@ func TestShortIsTheSameSetAndNoLonger(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set := Set{}
 		for range rapid.IntRange(0, 12).Draw(t, "steps") {
-			a := netip.AddrFrom4([4]byte{10, 0, rapid.Byte().Draw(t, "c"), rapid.Byte().Draw(t, "d")})
+			a := netip.AddrFrom4(
+				[4]byte{10, 0, rapid.Byte().Draw(t, "c"), rapid.Byte().Draw(t, "d")},
+			)
 			if rapid.Bool().Draw(t, "six") {
 				a = netip.AddrFrom16([16]byte{0xfd, 15: rapid.Byte().Draw(t, "e")})
 			}

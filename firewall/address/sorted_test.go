@@ -58,7 +58,8 @@ func TestLists(t *testing.T) {
 			t.Errorf("%v and %v: %v", list, add, got)
 		}
 		come, gone := DiffLists(add, list)
-		if got := list.Replaced(gone, come); !got.Equal(add) || come.Union(list).Len() < come.Len() {
+		if got := list.Replaced(gone, come); !got.Equal(add) ||
+			come.Union(list).Len() < come.Len() {
 			t.Errorf("from %v to %v: %v comes, %v goes", list, add, come, gone)
 		}
 		for i, l := range given {
@@ -121,6 +122,9 @@ func BenchmarkSortList(b *testing.B) {
 		measure("ipv4", func(from, to int) { spare.V4 = sortNumbers(l.V4[from:to], spare.V4) })
 		measure("ipv4-by-comparing", func(from, to int) { slices.Sort(l.V4[from:to]) })
 		measure("ipv6", func(from, to int) { spare.V6 = sortNumbers(l.V6[from:to], spare.V6) })
-		measure("ipv6-by-comparing", func(from, to int) { slices.SortFunc(l.V6[from:to], V6.Compare) })
+		measure(
+			"ipv6-by-comparing",
+			func(from, to int) { slices.SortFunc(l.V6[from:to], V6.Compare) },
+		)
 	}
 }

@@ -39,9 +39,9 @@ func New() (*Kernel, error) {
 
 // List implements firewall.Connections, ordered by protocol, dialled address and client.
 //
-// Local UDP appears only where a socket is connected to the one client, since nothing else of it can be ended:
-// a socket that serves everybody must live, and the rules drop the refused client's packets.
-// Without conntrack in the kernel, local connections alone are listed.
+// Local UDP appears only where a socket is connected to the one client, since nothing else of it
+// can be ended: a socket that serves everybody must live, and the rules drop the refused client's
+// packets. Without conntrack in the kernel, local connections alone are listed.
 func (k *Kernel) List(ctx context.Context) ([]firewall.Connection, error) {
 	from := netlink.NewPool(k.dial)
 	defer func() { _ = from.Close() }()
@@ -107,9 +107,9 @@ func (k *Kernel) NameOwners(ctx context.Context, of []firewall.Connection) {
 	}
 }
 
-// End implements firewall.Connections. A local connection is destroyed at its socket, a forwarded one at its
-// conntrack entry. A connection that the last List did not have is looked for once more; if it is
-// not there it has ended.
+// End implements firewall.Connections. A local connection is destroyed at its socket, a forwarded
+// one at its conntrack entry. A connection that the last List did not have is looked for once more;
+// if it is not there it has ended.
 func (k *Kernel) End(ctx context.Context, c firewall.Connection) error {
 	if err := ctx.Err(); err != nil {
 		return err

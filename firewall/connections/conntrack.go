@@ -67,13 +67,18 @@ const (
 const (
 	ctEstablished = 3 // TCP_CONNTRACK_ESTABLISHED
 	ctTimeWait    = 7 // TCP_CONNTRACK_TIME_WAIT
-	// beLiberal is IP_CT_TCP_FLAG_BE_LIBERAL: set for both directions of a connection that was picked up in
-	// the middle (net/netfilter/nf_conntrack_proto_tcp.c, tcp_new, under nf_conntrack_tcp_loose).
+	// beLiberal is IP_CT_TCP_FLAG_BE_LIBERAL: set for both directions of a connection that was
+	// picked up in the middle (net/netfilter/nf_conntrack_proto_tcp.c, tcp_new, under
+	// nf_conntrack_tcp_loose).
 	beLiberal = 0x08
 )
 
 // conntrack is a request to ctnetlink.
-func conntrack(kind, family uint8, flags uint16, attributes func(*netlink.Encoder)) netlink.Request {
+func conntrack(
+	kind, family uint8,
+	flags uint16,
+	attributes func(*netlink.Encoder),
+) netlink.Request {
 	return netlink.Netfilter(unix.NFNL_SUBSYS_CTNETLINK, kind, family, flags, attributes)
 }
 
@@ -90,8 +95,10 @@ func flows(ctx context.Context, from netlink.Source) ([]flow, error) {
 	return out, nil
 }
 
-// tracksNone reports whether the conntrack table has no entry of this namespace (Documentation/networking/nf_conntrack-sysctl.rst), as it is where nothing
-// asks for tracking. All namespaces share the table, and to walk its hundreds of thousands of places takes milliseconds, however few are taken.
+// tracksNone reports whether the conntrack table has no entry of this namespace
+// (Documentation/networking/nf_conntrack-sysctl.rst), as it is where nothing asks for tracking. All
+// namespaces share the table, and to walk its hundreds of thousands of places takes milliseconds,
+// however few are taken.
 func tracksNone(proc fs.FS) bool {
 	count, err := fs.ReadFile(proc, "sys/net/netfilter/nf_conntrack_count")
 	return err == nil && string(bytes.TrimSpace(count)) == "0"
@@ -208,8 +215,9 @@ func forget(ctx context.Context, dial netlink.Dialer, f flow) error {
 	return remove(ctx, conn, f)
 }
 
-// remove deletes whatever entry has the flow's original tuple, in either direction: ctnetlink looks a
-// tuple up in both (net/netfilter/nf_conntrack_netlink.c, ctnetlink_del_conntrack). None is no error.
+// remove deletes whatever entry has the flow's original tuple, in either direction: ctnetlink looks
+// a tuple up in both (net/netfilter/nf_conntrack_netlink.c, ctnetlink_del_conntrack). None is no
+// error.
 func remove(ctx context.Context, conn *netlink.Conn, f flow) error {
 	err := conn.Ask(ctx, conntrack(ctDelete, f.family(), unix.NLM_F_ACK, func(e *netlink.Encoder) {
 		tuple(e, ctaTupleOrig, f.orig, f.protocol)

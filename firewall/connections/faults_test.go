@@ -45,7 +45,8 @@ func subsystem(q netlinktest.Question) string {
 	return "route"
 }
 
-// answers is a healthy host with one client connected, listener included; broken replaces single answers.
+// answers is a healthy host with one client connected, listener included; broken replaces single
+// answers.
 func answers(broken func(what string) ([]netlink.Message, error, bool)) *fake {
 	f := &fake{}
 	f.answer = func(q netlinktest.Question) ([]netlink.Message, error) {
@@ -58,13 +59,33 @@ func answers(broken func(what string) ([]netlink.Message, error, bool)) *fake {
 		switch what {
 		case "tcp":
 			return []netlink.Message{
-				{Header: diagMessage(unix.AF_INET, unix.BPF_TCP_LISTEN, "0.0.0.0:9090", "0.0.0.0:0", 1)},
-				{Header: diagMessage(unix.AF_INET, unix.BPF_TCP_ESTABLISHED, at(host4, 9090), at(client4, 1234), 77)},
+				{
+					Header: diagMessage(
+						unix.AF_INET,
+						unix.BPF_TCP_LISTEN,
+						"0.0.0.0:9090",
+						"0.0.0.0:0",
+						1,
+					),
+				},
+				{
+					Header: diagMessage(
+						unix.AF_INET,
+						unix.BPF_TCP_ESTABLISHED,
+						at(host4, 9090),
+						at(client4, 1234),
+						77,
+					),
+				},
 			}, nil
 		case "addresses":
 			if q.Data[0] == unix.AF_INET {
 				return []netlink.Message{{Header: rtmsg(unix.AF_INET, 32, unix.RTN_LOCAL, 0),
-					Attributes: netlink.AppendBytes(nil, unix.RTA_DST, netip.MustParseAddr(host4).AsSlice())}}, nil
+					Attributes: netlink.AppendBytes(
+						nil,
+						unix.RTA_DST,
+						netip.MustParseAddr(host4).AsSlice(),
+					)}}, nil
 			}
 		}
 		return nil, nil
@@ -93,8 +114,11 @@ var proc = fstest.MapFS{
 }
 
 func TestFaults(t *testing.T) {
-	want := firewall.Connection{Protocol: firewall.TCP, Client: netip.MustParseAddrPort(at(client4, 1234)),
-		Dialled: netip.MustParseAddrPort(at(host4, 9090))}
+	want := firewall.Connection{
+		Protocol: firewall.TCP,
+		Client:   netip.MustParseAddrPort(at(client4, 1234)),
+		Dialled:  netip.MustParseAddrPort(at(host4, 9090)),
+	}
 	fails := func(on string, err error) func(string) ([]netlink.Message, error, bool) {
 		return func(what string) ([]netlink.Message, error, bool) { return nil, err, what == on }
 	}
@@ -107,7 +131,12 @@ func TestFaults(t *testing.T) {
 			return slices.Clone(m), err, true
 		}
 	}
-	interrupted := []netlink.Message{{Flags: unix.NLM_F_DUMP_INTR, Header: diagMessage(unix.AF_INET, unix.BPF_TCP_LISTEN, "0.0.0.0:1", "0.0.0.0:0", 1)}}
+	interrupted := []netlink.Message{
+		{
+			Flags:  unix.NLM_F_DUMP_INTR,
+			Header: diagMessage(unix.AF_INET, unix.BPF_TCP_LISTEN, "0.0.0.0:1", "0.0.0.0:0", 1),
+		},
+	}
 	short := []netlink.Message{{Header: make([]byte, inetdiag.MessageLen-1)}}
 	for name, c := range map[string]struct {
 		broken func(string) ([]netlink.Message, error, bool)
@@ -147,16 +176,22 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestEmptyConntrackIsNotWalked: a table without entries is not walked; one that has some is, and one of which nobody tells.
+// TestEmptyConntrackIsNotWalked: a table without entries is not walked; one that has some is, and
+// one of which nobody tells.
 func TestEmptyConntrackIsNotWalked(t *testing.T) {
 	for count, walks := range map[string]bool{"0\n": false, "1\n": true, "10\n": true, "": true} {
 		walked := false
-		k := &Kernel{proc: maps.Clone(proc), dial: answers(func(what string) ([]netlink.Message, error, bool) {
-			walked = walked || what == "conntrack"
-			return nil, nil, false
-		}).dial}
+		k := &Kernel{
+			proc: maps.Clone(proc),
+			dial: answers(func(what string) ([]netlink.Message, error, bool) {
+				walked = walked || what == "conntrack"
+				return nil, nil, false
+			}).dial,
+		}
 		if count != "" {
-			k.proc.(fstest.MapFS)["sys/net/netfilter/nf_conntrack_count"] = &fstest.MapFile{Data: []byte(count)}
+			k.proc.(fstest.MapFS)["sys/net/netfilter/nf_conntrack_count"] = &fstest.MapFile{
+				Data: []byte(count),
+			}
 		}
 		if got, err := k.List(t.Context()); err != nil || len(got) != 1 || walked != walks {
 			t.Errorf("%q entries: walked: %v; listed %+v, %v", count, walked, got, err)
@@ -171,7 +206,11 @@ func TestNamesOfOwners(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stranger := firewall.Connection{Protocol: firewall.TCP, Client: netip.MustParseAddrPort(at(client4, 4321)), Dialled: list[0].Dialled}
+	stranger := firewall.Connection{
+		Protocol: firewall.TCP,
+		Client:   netip.MustParseAddrPort(at(client4, 4321)),
+		Dialled:  list[0].Dialled,
+	}
 	all := append(list, stranger)
 	if k.NameOwners(t.Context(), all); all[0].Owner != "sshd" || all[1].Owner != "" {
 		t.Errorf("owners %q and %q", all[0].Owner, all[1].Owner)
@@ -185,7 +224,12 @@ func TestEndFaults(t *testing.T) {
 		"done": {nil, nil}, "gone": {unix.ENOENT, nil}, "replaced": {unix.ESTALE, nil},
 		"not built in": {unix.EOPNOTSUPP, ErrNoDestroy}, "not allowed": {unix.EPERM, firewall.ErrPermission},
 	} {
-		k := &Kernel{dial: answers(func(what string) ([]netlink.Message, error, bool) { return nil, c.answer, what == "destroy" }).dial, proc: proc}
+		k := &Kernel{
+			dial: answers(
+				func(what string) ([]netlink.Message, error, bool) { return nil, c.answer, what == "destroy" },
+			).dial,
+			proc: proc,
+		}
 		list, err := k.List(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -194,16 +238,26 @@ func TestEndFaults(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, c.is)
 		}
 	}
-	listener := inetdiag.Socket{Protocol: firewall.TCP, Local: netip.MustParseAddrPort("0.0.0.0:9090")}
+	listener := inetdiag.Socket{
+		Protocol: firewall.TCP,
+		Local:    netip.MustParseAddrPort("0.0.0.0:9090"),
+	}
 	f := answers(nil)
 	if err := destroy(t.Context(), f.dial, listener); err == nil || f.dials != 0 {
 		t.Errorf("a listener: %v", err)
 	}
 }
 
-// TestBuryRaces: a server that pushes between deletion and tombstone is buried again, a bounded number of times.
+// TestBuryRaces: a server that pushes between deletion and tombstone is buried again, a bounded
+// number of times.
 func TestBuryRaces(t *testing.T) {
-	f := flow{protocol: firewall.TCP, orig: ends{netip.MustParseAddrPort(at(client4, 1234)), netip.MustParseAddrPort(at(host4, 9090))}}
+	f := flow{
+		protocol: firewall.TCP,
+		orig: ends{
+			netip.MustParseAddrPort(at(client4, 1234)),
+			netip.MustParseAddrPort(at(host4, 9090)),
+		},
+	}
 	for name, c := range map[string]struct {
 		lost   int // races
 		answer error
@@ -251,7 +305,8 @@ func TestNotAllowed(t *testing.T) {
 	n := newNamespace(t)
 	var err error
 	n.in(func() {
-		// The raw call changes this thread only, and the thread ends with it; unix.Setresuid changes the process.
+		// The raw call changes this thread only, and the thread ends with it; unix.Setresuid
+		// changes the process.
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534); errno != 0 {
 			err = errno
 			return

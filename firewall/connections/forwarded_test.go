@@ -24,7 +24,12 @@ type family struct{ name, host, container, client string }
 
 var families = []family{{"ipv4", host4, container4, client4}, {"ipv6", host6, container6, client6}}
 
-func newForwarded(t *testing.T, f family, published int, talk func(net.Conn, []byte) error) forwarded {
+func newForwarded(
+	t *testing.T,
+	f family,
+	published int,
+	talk func(net.Conn, []byte) error,
+) forwarded {
 	t.Helper()
 	x := forwarded{world: newWorld(t), kernel: testKernel()}
 	x.publish(published, 9090)
@@ -43,8 +48,13 @@ func newForwarded(t *testing.T, f family, published int, talk func(net.Conn, []b
 		t.Fatalf("listed: %+v", found)
 	}
 	x.listed = found[0]
-	want := firewall.Connection{Protocol: firewall.TCP, Client: netip.MustParseAddrPort(x.conn.LocalAddr().String()),
-		Dialled: netip.MustParseAddrPort(at(f.host, published)), Interface: "h0", Forwarded: true}
+	want := firewall.Connection{
+		Protocol:  firewall.TCP,
+		Client:    netip.MustParseAddrPort(x.conn.LocalAddr().String()),
+		Dialled:   netip.MustParseAddrPort(at(f.host, published)),
+		Interface: "h0",
+		Forwarded: true,
+	}
 	if x.listed != want {
 		t.Fatalf("listed %+v, want %+v", x.listed, want)
 	}
@@ -78,7 +88,11 @@ func TestEndForwarded(t *testing.T) {
 						t.Error("the client still reaches the server")
 					}
 					if name != "echo" {
-						eventually(t, "the server's side ends", func() bool { return x.server.ended.Load() == 1 })
+						eventually(
+							t,
+							"the server's side ends",
+							func() bool { return x.server.ended.Load() == 1 },
+						)
 						return
 					}
 					// The silent server speaks up only now: the connection must not come back.
@@ -91,14 +105,19 @@ func TestEndForwarded(t *testing.T) {
 					if !x.deaf() {
 						t.Error("the connection came back to life")
 					}
-					eventually(t, "the server's side ends", func() bool { return x.server.ended.Load() == 1 })
+					eventually(
+						t,
+						"the server's side ends",
+						func() bool { return x.server.ended.Load() == 1 },
+					)
 				})
 			}
 		}
 	}
 }
 
-// TestBareDeletionResurrects is the control for TestEndForwarded: it shows that the tombstone is needed.
+// TestBareDeletionResurrects is the control for TestEndForwarded: it shows that the tombstone is
+// needed.
 func TestBareDeletionResurrects(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
@@ -117,7 +136,9 @@ func TestBareDeletionResurrects(t *testing.T) {
 				}
 			})
 			if drain(x.conn, time.Second) || x.deaf() {
-				t.Error("a bare deletion ended the connection: this kernel needs no tombstone, and the test of it proves nothing")
+				t.Error(
+					"a bare deletion ended the connection: this kernel needs no tombstone, and the test of it proves nothing",
+				)
 			}
 		})
 	}

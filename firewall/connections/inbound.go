@@ -24,7 +24,8 @@ type peers struct {
 }
 
 // inbound picks the connections that clients opened, out of everything that is connected or
-// tracked. It is pure; local says whether an address is one of the host's. Interfaces are left empty.
+// tracked. It is pure; local says whether an address is one of the host's. Interfaces are left
+// empty.
 //
 //	conntrack says                            it is inbound
 //	a client sent the first packet            yes
@@ -33,7 +34,11 @@ type peers struct {
 //	this host sent the first packet, from a   perhaps: FromHost
 //	port where a socket waits, without one
 //	that is connected to the peer
-func inbound(connectedTo, listening []inetdiag.Socket, tracked []flow, local func(netip.Addr) bool) []found {
+func inbound(
+	connectedTo, listening []inetdiag.Socket,
+	tracked []flow,
+	local func(netip.Addr) bool,
+) []found {
 	var out []found
 	toHere, fromHere := map[peers]*flow{}, map[peers]*flow{}
 	for i := range tracked {
@@ -45,7 +50,8 @@ func inbound(connectedTo, listening []inetdiag.Socket, tracked []flow, local fun
 		case !local(f.orig.dst.Addr()):
 			// Routed through, or to a broadcast or multicast address: no connection of ours.
 		case local(f.reply.src.Addr()):
-			// The socket sees the translated side: REDIRECT changes its port, SNAT on input its peer.
+			// The socket sees the translated side: REDIRECT changes its port, SNAT on input its
+			// peer.
 			toHere[peers{f.protocol, f.reply.dst, f.reply.src}] = f
 		case f.state != ctTimeWait || f.protocol != firewall.TCP:
 			out = append(out, found{flow: f, Connection: firewall.Connection{
@@ -78,19 +84,25 @@ func inbound(connectedTo, listening []inetdiag.Socket, tracked []flow, local fun
 		out = append(out, found{Connection: c, socket: s})
 	}
 	for at, f := range fromHere {
-		// No socket is connected there, so this is what a server sends that serves everybody, or was forged.
+		// No socket is connected there, so this is what a server sends that serves everybody, or
+		// was forged.
 		waits := func(l inetdiag.Socket) bool {
 			own := inetdiag.Socket{Protocol: at.protocol, Family: l.Family, Local: at.local}
 			return acceptsFor(l, own) && (l.Family == unix.AF_INET6 || at.local.Addr().Is4())
 		}
 		connected := func(s inetdiag.Socket) bool { return at == peers{s.Protocol, s.Remote, s.Local} }
-		if slices.ContainsFunc(waiting[at.local.Port()], waits) && !slices.ContainsFunc(connectedTo, connected) {
+		if slices.ContainsFunc(waiting[at.local.Port()], waits) &&
+			!slices.ContainsFunc(connectedTo, connected) {
 			out = append(out, found{flow: f, Connection: firewall.Connection{
 				Protocol: f.protocol, Client: f.orig.dst, Dialled: f.orig.src, FromHost: true}})
 		}
 	}
 	slices.SortFunc(out, func(a, b found) int {
-		return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), a.Dialled.Compare(b.Dialled), a.Client.Compare(b.Client))
+		return cmp.Or(
+			cmp.Compare(a.Protocol, b.Protocol),
+			a.Dialled.Compare(b.Dialled),
+			a.Client.Compare(b.Client),
+		)
 	})
 	return out
 }
@@ -98,7 +110,8 @@ func inbound(connectedTo, listening []inetdiag.Socket, tracked []flow, local fun
 // acceptsFor reports whether a connected socket may have come out of a waiting one: same
 // protocol, port and family, and an address that it waits on.
 func acceptsFor(s, connected inetdiag.Socket) bool {
-	return s.Protocol == connected.Protocol && s.Family == connected.Family && s.Local.Port() == connected.Local.Port() &&
+	return s.Protocol == connected.Protocol && s.Family == connected.Family &&
+		s.Local.Port() == connected.Local.Port() &&
 		(s.Local.Addr() == connected.Local.Addr() ||
 			s.Local.Addr().IsUnspecified() && !(s.Family == unix.AF_INET6 && s.V6Only && connected.Local.Addr().Is4()))
 }

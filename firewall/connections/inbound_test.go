@@ -21,7 +21,12 @@ func TestInbound(t *testing.T) {
 		return s
 	}
 	entry := func(src, dst, replySrc, replyDst string) flow {
-		return flow{protocol: firewall.TCP, orig: ends{ap(src), ap(dst)}, reply: ends{ap(replySrc), ap(replyDst)}, state: ctEstablished}
+		return flow{
+			protocol: firewall.TCP,
+			orig:     ends{ap(src), ap(dst)},
+			reply:    ends{ap(replySrc), ap(replyDst)},
+			state:    ctEstablished,
+		}
 	}
 	with := func(f flow, change func(*flow)) flow { change(&f); return f }
 	const s, c = host + ":9090", client + ":1234"
@@ -69,7 +74,8 @@ func TestInbound(t *testing.T) {
 				got += ", "
 			}
 			got += f.Client.String() + " > " + f.Dialled.String()
-			if (f.Forwarded || f.FromHost) != (f.flow != nil) || (f.Forwarded || f.FromHost) == (f.socket != nil) {
+			if (f.Forwarded || f.FromHost) != (f.flow != nil) ||
+				(f.Forwarded || f.FromHost) == (f.socket != nil) {
 				t.Errorf("%s: %+v", name, f)
 			}
 		}
@@ -94,7 +100,9 @@ func TestSession(t *testing.T) {
 		"192.0.2.7 50000 UNKNOWN 22":                 "",
 		"192.0.2.7:1 50000 192.0.2.1:1 22":           "",
 	} {
-		client, server, ok := Session(func(name string) string { return map[string]string{"SSH_CONNECTION": env}[name] })
+		client, server, ok := Session(
+			func(name string) string { return map[string]string{"SSH_CONNECTION": env}[name] },
+		)
 		got := ""
 		if ok {
 			got = client.String() + " " + server.String()

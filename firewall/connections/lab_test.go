@@ -132,7 +132,9 @@ func (n *namespace) listen(network, address string) net.Listener {
 
 // shared lets other sockets have the same local port.
 var shared = net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-	return c.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+	return c.Control(
+		func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) },
+	)
 }}
 
 func (n *namespace) listenPacket(address string) net.PacketConn {
@@ -261,11 +263,18 @@ func (w world) publish(published, port int) {
 
 // revoke refuses the client at a port from now on, as the applied rules would.
 func (w world) revoke(port int) {
-	w.host.nft(fmt.Sprintf(`add rule inet lab portgrave iifname h0 meta l4proto { tcp, udp } th dport %d drop`, port))
+	w.host.nft(
+		fmt.Sprintf(
+			`add rule inet lab portgrave iifname h0 meta l4proto { tcp, udp } th dport %d drop`,
+			port,
+		),
+	)
 }
 
 func (w world) pardon() {
-	w.host.nft("flush chain inet lab portgrave\nadd rule inet lab portgrave ct direction reply accept")
+	w.host.nft(
+		"flush chain inet lab portgrave\nadd rule inet lab portgrave ct direction reply accept",
+	)
 }
 
 // server accepts connections and remembers what became of them.
@@ -366,7 +375,8 @@ func hears(c net.Conn, wait time.Duration) bool {
 	return n > 0
 }
 
-// drain reads until nothing comes for a while or the connection ends, at most for limit; it reports whether it fell silent.
+// drain reads until nothing comes for a while or the connection ends, at most for limit; it reports
+// whether it fell silent.
 func drain(c net.Conn, limit time.Duration) bool {
 	for end := time.Now().Add(limit); time.Now().Before(end); {
 		_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))

@@ -16,7 +16,9 @@ import (
 
 // track makes conntrack work in the host's namespace: it sleeps until a rule asks for it.
 func (w world) track() {
-	w.host.nft("table inet watch { chain c { type filter hook prerouting priority 0; ct state new counter; }; chain o { type filter hook output priority 0; ct state new counter; }; }")
+	w.host.nft(
+		"table inet watch { chain c { type filter hook prerouting priority 0; ct state new counter; }; chain o { type filter hook output priority 0; ct state new counter; }; }",
+	)
 }
 
 // ownName is this process's name as /proc has it.
@@ -28,8 +30,8 @@ func ownName(t *testing.T) string {
 	return strings.TrimSpace(string(b))
 }
 
-// TestLocal: a client's connections to sockets of the host are listed and ended, whatever the family
-// of the socket, with conntrack and without; the listener and other clients live on.
+// TestLocal: a client's connections to sockets of the host are listed and ended, whatever the
+// family of the socket, with conntrack and without; the listener and other clients live on.
 func TestLocal(t *testing.T) {
 	for _, c := range []struct{ name, network, bind, dial string }{
 		{"ipv4", "tcp4", "0.0.0.0:9090", at(host4, 9090)},
@@ -54,19 +56,26 @@ func TestLocal(t *testing.T) {
 				conn := w.client.mustDial("tcp", c.dial)
 				other := w.client.mustDial("tcp", c.dial)
 				loopback, err := w.host.dial("tcp", c.dial)
-				if err != nil || !say(conn, time.Second) || !say(other, time.Second) || !say(loopback, time.Second) {
+				if err != nil || !say(conn, time.Second) || !say(other, time.Second) ||
+					!say(loopback, time.Second) {
 					t.Fatal("no connection", err)
 				}
 				k := testKernel()
-				want := firewall.Connection{Protocol: firewall.TCP, Client: netip.MustParseAddrPort(conn.LocalAddr().String()),
-					Dialled: netip.MustParseAddrPort(c.dial), Interface: "h0"}
+				want := firewall.Connection{
+					Protocol:  firewall.TCP,
+					Client:    netip.MustParseAddrPort(conn.LocalAddr().String()),
+					Dialled:   netip.MustParseAddrPort(c.dial),
+					Interface: "h0",
+				}
 				second := want
 				second.Client = netip.MustParseAddrPort(other.LocalAddr().String())
 				got := w.host.list(k)
-				if len(got) != 2 || (got[0] != want && got[1] != want) || (got[0] != second && got[1] != second) {
+				if len(got) != 2 || (got[0] != want && got[1] != want) ||
+					(got[0] != second && got[1] != second) {
 					t.Fatalf("listed %+v, want %+v and %+v", got, want, second)
 				}
-				if k.NameOwners(t.Context(), got); got[0].Owner != ownName(t) || got[1].Owner != ownName(t) {
+				if k.NameOwners(t.Context(), got); got[0].Owner != ownName(t) ||
+					got[1].Owner != ownName(t) {
 					t.Errorf("owners %q, %q, want %q", got[0].Owner, got[1].Owner, ownName(t))
 				}
 				w.host.end(k, want)
@@ -80,7 +89,8 @@ func TestLocal(t *testing.T) {
 				if !hears(other, time.Second) || !hears(loopback, time.Second) {
 					t.Error("another connection died too")
 				}
-				if again, err := w.client.dial("tcp", c.dial); err != nil || !say(again, time.Second) {
+				if again, err := w.client.dial("tcp", c.dial); err != nil ||
+					!say(again, time.Second) {
 					t.Errorf("the listener died too: %v", err)
 				}
 			})
@@ -88,8 +98,8 @@ func TestLocal(t *testing.T) {
 	}
 }
 
-// TestOwnConnectionsAreNotListed: what the host opened is never a client's, even when the host listens on the very
-// port that it dials from.
+// TestOwnConnectionsAreNotListed: what the host opened is never a client's, even when the host
+// listens on the very port that it dials from.
 func TestOwnConnectionsAreNotListed(t *testing.T) {
 	for _, tracked := range []bool{false, true} {
 		w := newWorld(t)
@@ -115,8 +125,9 @@ func TestOwnConnectionsAreNotListed(t *testing.T) {
 	}
 }
 
-// TestPickedUpInTheMiddle: conntrack that wakes up during a connection sees the server's packet first and takes
-// the server for the client; the listening socket tells otherwise. And the other way round.
+// TestPickedUpInTheMiddle: conntrack that wakes up during a connection sees the server's packet
+// first and takes the server for the client; the listening socket tells otherwise. And the other
+// way round.
 func TestPickedUpInTheMiddle(t *testing.T) {
 	w := newWorld(t)
 	s := serve(t, w.host.listen("tcp", "[::]:9090"), echo)
@@ -149,7 +160,8 @@ func TestPickedUpInTheMiddle(t *testing.T) {
 		if !f.pickedUp {
 			t.Errorf("%+v is not marked as picked up in the middle", f)
 		}
-		if f.orig.src == netip.MustParseAddrPort(at(host4, 9090)) || f.orig.src == netip.MustParseAddrPort(at(client4, 443)) {
+		if f.orig.src == netip.MustParseAddrPort(at(host4, 9090)) ||
+			f.orig.src == netip.MustParseAddrPort(at(client4, 443)) {
 			backwards++
 		}
 	}
@@ -158,7 +170,8 @@ func TestPickedUpInTheMiddle(t *testing.T) {
 	}
 	k := testKernel()
 	got := w.host.list(k)
-	if len(got) != 1 || got[0].Client.String() != conn.LocalAddr().String() || got[0].Dialled.String() != at(host4, 9090) {
+	if len(got) != 1 || got[0].Client.String() != conn.LocalAddr().String() ||
+		got[0].Dialled.String() != at(host4, 9090) {
 		t.Fatalf("listed %+v", got)
 	}
 	w.host.end(k, got[0])
@@ -171,7 +184,9 @@ func TestPickedUpInTheMiddle(t *testing.T) {
 // TestRedirect: the client's own view of the connection is listed, not the socket's.
 func TestRedirect(t *testing.T) {
 	w := newWorld(t)
-	w.host.nft(`table inet lab { chain c { type nat hook prerouting priority dstnat; tcp dport 80 redirect to :8080; }; }`)
+	w.host.nft(
+		`table inet lab { chain c { type nat hook prerouting priority dstnat; tcp dport 80 redirect to :8080; }; }`,
+	)
 	s := serve(t, w.host.listen("tcp", "[::]:8080"), push)
 	conn := w.client.mustDial("tcp", at(host4, 80))
 	if !say(conn, time.Second) {
@@ -186,7 +201,8 @@ func TestRedirect(t *testing.T) {
 	eventually(t, "the server is told", func() bool { return s.ended.Load() == 1 })
 }
 
-// TestServerThatNoLongerListens: conntrack knows the client although nobody waits on the port any more.
+// TestServerThatNoLongerListens: conntrack knows the client although nobody waits on the port any
+// more.
 func TestServerThatNoLongerListens(t *testing.T) {
 	w := newWorld(t)
 	w.track()
@@ -201,8 +217,8 @@ func TestServerThatNoLongerListens(t *testing.T) {
 	}
 }
 
-// TestUDP: a socket connected to the client can be ended; one that serves everybody is left alone and
-// its flows are not listed, for there is nothing to end.
+// TestUDP: a socket connected to the client can be ended; one that serves everybody is left alone
+// and its flows are not listed, for there is nothing to end.
 func TestUDP(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
@@ -220,7 +236,8 @@ func TestUDP(t *testing.T) {
 			}
 			connected := w.host.dialFrom("udp", at(f.host, 5353), at(f.client, 40000))
 			got := w.host.list(k)
-			if len(got) != 1 || got[0].Protocol != firewall.UDP || got[0].Client.String() != at(f.client, 40000) {
+			if len(got) != 1 || got[0].Protocol != firewall.UDP ||
+				got[0].Client.String() != at(f.client, 40000) {
 				t.Fatalf("listed %+v", got)
 			}
 			w.host.end(k, got[0])
@@ -254,7 +271,8 @@ func TestForwardedUDP(t *testing.T) {
 			}
 			k := testKernel()
 			got := w.host.list(k)
-			if len(got) != 1 || !got[0].Forwarded || got[0].Protocol != firewall.UDP || got[0].Client.String() != c.LocalAddr().String() {
+			if len(got) != 1 || !got[0].Forwarded || got[0].Protocol != firewall.UDP ||
+				got[0].Client.String() != c.LocalAddr().String() {
 				t.Fatalf("listed %+v", got)
 			}
 			w.revoke(9090)
@@ -285,7 +303,8 @@ func TestPardoned(t *testing.T) {
 	}
 }
 
-// TestEntriesAreCounted: the kernel counts those of the namespace alone, none where nothing asks for tracking.
+// TestEntriesAreCounted: the kernel counts those of the namespace alone, none where nothing asks
+// for tracking.
 func TestEntriesAreCounted(t *testing.T) {
 	w := newWorld(t)
 	none := func() (none bool) {

@@ -11,15 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rtmsg is struct rtmsg (include/uapi/linux/rtnetlink.h): family, lengths of destination and source, tos,
-// table, protocol, scope, type, flags.
+// rtmsg is struct rtmsg (include/uapi/linux/rtnetlink.h): family, lengths of destination and
+// source, tos, table, protocol, scope, type, flags.
 func rtmsg(family, dstLen, kind uint8, flags uint32) []byte {
 	b := []byte{family, dstLen, 0, 0, 0, 0, 0, kind}
 	return binary.NativeEndian.AppendUint32(b, flags)
 }
 
-// localTo dumps the routes of type local and returns a test for an address of this host: what
-// "fib daddr type local" says in the rules. It covers 127.0.0.0/8 and any-IP prefixes, which no interface bears.
+// localTo dumps the routes of type local and returns a test for an address of this host: what "fib
+// daddr type local" says in the rules. It covers 127.0.0.0/8 and any-IP prefixes, which no
+// interface bears.
 func localTo(ctx context.Context, from netlink.Source) (func(netip.Addr) bool, error) {
 	exact := map[netip.Addr]bool{}
 	var ranges []netip.Prefix
@@ -67,8 +68,8 @@ func parseLocalRoute(m netlink.Message) (p netip.Prefix, ok bool, err error) {
 	return p, p.IsValid(), err
 }
 
-// arrivals tells on which interface packets of a client arrive, from the route to it: right unless routing
-// is asymmetric, and "" if there is no one interface. It asks once per address.
+// arrivals tells on which interface packets of a client arrive, from the route to it: right unless
+// routing is asymmetric, and "" if there is no one interface. It asks once per address.
 type arrivals struct {
 	conn  *netlink.Conn // nil: nothing can be told
 	byIP  map[netip.Addr]string
@@ -98,7 +99,8 @@ func (r *arrivals) from(ctx context.Context, client netip.Addr) string {
 	return name
 }
 
-// routeTo is the index of the interface of the one route to an address; 0 if there is none, or several.
+// routeTo is the index of the interface of the one route to an address; 0 if there is none, or
+// several.
 func (r *arrivals) routeTo(ctx context.Context, a netip.Addr) (index int) {
 	if r.conn == nil || a.IsLinkLocalUnicast() && a.Is6() { // every link has that prefix
 		return 0
@@ -107,8 +109,8 @@ func (r *arrivals) routeTo(ctx context.Context, a netip.Addr) (index int) {
 	if a.Is6() {
 		family = unix.AF_INET6
 	}
-	// RTM_F_FIB_MATCH asks for the route itself and not for its outcome: with several next hops it has
-	// RTA_MULTIPATH and no RTA_OIF, and then the client's packets may arrive on any of them.
+	// RTM_F_FIB_MATCH asks for the route itself and not for its outcome: with several next hops it
+	// has RTA_MULTIPATH and no RTA_OIF, and then the client's packets may arrive on any of them.
 	err := r.conn.Ask(ctx, netlink.Request{
 		Kind:       unix.RTM_GETROUTE,
 		Header:     rtmsg(family, uint8(a.BitLen()), 0, unix.RTM_F_FIB_MATCH),

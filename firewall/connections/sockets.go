@@ -18,15 +18,20 @@ const tcpStates uint32 = 1<<unix.BPF_TCP_ESTABLISHED | 1<<unix.BPF_TCP_SYN_RECV 
 // udpStates: a UDP socket is ESTABLISHED when it is connected, and CLOSE otherwise.
 const udpStates uint32 = 1<<unix.BPF_TCP_ESTABLISHED | 1<<unix.BPF_TCP_CLOSE
 
-// sockets dumps the TCP and UDP sockets of the namespace: those with a peer, and those that wait for one.
-func sockets(ctx context.Context, from netlink.Source) (connected, listening []inetdiag.Socket, err error) {
+// sockets dumps the TCP and UDP sockets of the namespace: those with a peer, and those that wait
+// for one.
+func sockets(
+	ctx context.Context,
+	from netlink.Source,
+) (connected, listening []inetdiag.Socket, err error) {
 	all, err := inetdiag.ListTCP(ctx, from, tcpStates)
 	if err != nil {
 		return nil, nil, err
 	}
 	for _, family := range []uint8{unix.AF_INET, unix.AF_INET6} {
 		list, err := inetdiag.List(ctx, from, firewall.UDP, family, udpStates)
-		if err != nil && !netlink.Absent(err) { // without udp_diag or IPv6 there is nothing of the kind to list
+		// without udp_diag or IPv6 there is nothing of the kind to list
+		if err != nil && !netlink.Absent(err) {
 			return nil, nil, err
 		}
 		all = append(all, list...)

@@ -92,9 +92,15 @@ func trackingState(ctx context.Context) (TrackingState, error) {
 	}
 	defer func() { _ = conn.Close() }()
 	for family, function := range map[uint8]string{unix.NFPROTO_IPV4: "ipv4_conntrack_in", unix.NFPROTO_IPV6: "ipv6_conntrack_in"} {
-		request := netlink.Netfilter(subsystemHook, hookGet, family, unix.NLM_F_DUMP, func(e *netlink.Encoder) {
-			e.Uint32(hookNumber, unix.NF_INET_PRE_ROUTING)
-		})
+		request := netlink.Netfilter(
+			subsystemHook,
+			hookGet,
+			family,
+			unix.NLM_F_DUMP,
+			func(e *netlink.Encoder) {
+				e.Uint32(hookNumber, unix.NF_INET_PRE_ROUTING)
+			},
+		)
 		found, told := false, true
 		err := conn.Ask(ctx, request, func(m netlink.Message) error {
 			a, err := netlink.Parse(m.Attributes)

@@ -61,27 +61,35 @@ func untrackedByNFTables(ctx context.Context) ([]string, error) {
 	var found []string
 	_, err = netlink.OneGeneration(conn.Ruleset(ctx), untrackedAttempts, func(uint32) error {
 		found = nil
-		rules := netlink.Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETRULE, unix.NFPROTO_UNSPEC,
-			unix.NLM_F_DUMP, nil)
+		rules := netlink.Netfilter(
+			unix.NFNL_SUBSYS_NFTABLES,
+			unix.NFT_MSG_GETRULE,
+			unix.NFPROTO_UNSPEC,
+			unix.NLM_F_DUMP,
+			nil,
+		)
 		return conn.Ask(ctx, rules, func(m netlink.Message) error {
 			a, err := netlink.Parse(m.Attributes)
 			if err != nil {
 				return err
 			}
-			return netlink.Each(a.Bytes(unix.NFTA_RULE_EXPRESSIONS), func(_ uint16, b []byte) error {
-				if untracks(b) {
-					found = append(
-						found,
-						fmt.Sprintf(
-							"table %s %s, chain %s",
-							familyName(m.Family()),
-							a.String(unix.NFTA_RULE_TABLE),
-							a.String(unix.NFTA_RULE_CHAIN),
-						),
-					)
-				}
-				return nil
-			})
+			return netlink.Each(
+				a.Bytes(unix.NFTA_RULE_EXPRESSIONS),
+				func(_ uint16, b []byte) error {
+					if untracks(b) {
+						found = append(
+							found,
+							fmt.Sprintf(
+								"table %s %s, chain %s",
+								familyName(m.Family()),
+								a.String(unix.NFTA_RULE_TABLE),
+								a.String(unix.NFTA_RULE_CHAIN),
+							),
+						)
+					}
+					return nil
+				},
+			)
 		})
 	})
 	if errors.Is(netlink.Unsupported("nf_tables", err), firewall.ErrUnsupported) {

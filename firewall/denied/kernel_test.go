@@ -201,7 +201,8 @@ func TestAllBackendsGiveTheSameEvents(t *testing.T) {
 							Count:       1,
 						},
 					)
-					if answer := w.Office.Connect(w.Host.At(9090, six), lab.Over(protocol)); answer != lab.Open { // log: denied says nothing of it
+					// log: denied says nothing of it
+					if answer := w.Office.Connect(w.Host.At(9090, six), lab.Over(protocol)); answer != lab.Open {
 						t.Errorf("from the office to metrics: %s", answer)
 					}
 				}

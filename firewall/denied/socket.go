@@ -26,17 +26,18 @@ const (
 	flagSeq     = 1 // NFULNL_CFG_F_SEQ: number the messages, so that a gap tells how many were lost
 )
 
-// How the kernel gathers reports before it wakes us: until there are so many, or they fill the buffer, or the
-// first has waited so long. A report takes about 300 bytes. The buffer is a little less than 32 KiB, so that with
-// the kernel's own part (struct skb_shared_info) it still fits eight pages, which the kernel finds also in an interrupt.
+// How the kernel gathers reports before it wakes us: until there are so many, or they fill the
+// buffer, or the first has waited so long. A report takes about 300 bytes. The buffer is a little
+// less than 32 KiB, so that with the kernel's own part (struct skb_shared_info) it still fits eight
+// pages, which the kernel finds also in an interrupt.
 const (
 	batch       = 100
 	batchBuffer = 32<<10 - 1<<10
 	batchWait   = 200 * time.Millisecond
 )
 
-// socketBuffer is what the kernel may hold for us, and doubles (SO_RCVBUF in socket(7)): about a quarter of a second
-// of 100 000 packets a second. What does not fit is dropped and counted.
+// socketBuffer is what the kernel may hold for us, and doubles (SO_RCVBUF in socket(7)): about a
+// quarter of a second of 100 000 packets a second. What does not fit is dropped and counted.
 const socketBuffer = 4 << 20
 
 // ErrTaken: the kernel gives a group to one listener at a time.
@@ -67,7 +68,10 @@ func openGroup() (*netlink.Conn, error) {
 func bindGroup(conn *netlink.Conn) error {
 	err := ask(conn, messageConfig, func(e *netlink.Encoder) {
 		e.Uint8(configCommand, commandBind)
-		e.Bytes(configMode, append(binary.BigEndian.AppendUint32(nil, firewall.NFLOGSize), copyPacket, 0))
+		e.Bytes(
+			configMode,
+			append(binary.BigEndian.AppendUint32(nil, firewall.NFLOGSize), copyPacket, 0),
+		)
 		e.Uint32(configBuffer, batchBuffer)
 		e.Uint32(configTimeout, uint32(batchWait/(10*time.Millisecond)))
 		e.Uint32(configThreshold, batch)
@@ -77,8 +81,9 @@ func bindGroup(conn *netlink.Conn) error {
 	case errors.Is(err, unix.EBUSY):
 		return ErrTaken
 	case errors.Is(err, unix.EPERM):
-		// It says so as well if the group is somebody else's (nfulnl_recv_config, net/netfilter/nfnetlink_log.c). A message
-		// that the subsystem never accepts tells the two apart: privileges are checked first (nfnetlink_rcv).
+		// It says so as well if the group is somebody else's (nfulnl_recv_config,
+		// net/netfilter/nfnetlink_log.c). A message that the subsystem never accepts tells the two
+		// apart: privileges are checked first (nfnetlink_rcv).
 		if !errors.Is(ask(conn, messagePacket, nil), unix.EPERM) {
 			return ErrTaken
 		}
@@ -86,8 +91,8 @@ func bindGroup(conn *netlink.Conn) error {
 	return mapErrno(err)
 }
 
-// ask sends one message about our group and waits for the kernel's acknowledgement. Packets that are
-// reported meanwhile have sequence numbers, so they are missed and counted later.
+// ask sends one message about our group and waits for the kernel's acknowledgement. Packets that
+// are reported meanwhile have sequence numbers, so they are missed and counted later.
 func ask(conn *netlink.Conn, kind uint8, attributes func(*netlink.Encoder)) error {
 	r := netlink.Netfilter(unix.NFNL_SUBSYS_ULOG, kind, unix.AF_UNSPEC, unix.NLM_F_ACK, attributes)
 	binary.BigEndian.PutUint16(r.Header[2:], firewall.NFLOGGroup) // nfgenmsg.res_id

@@ -63,7 +63,11 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 		func(p firewall.Plan) (history.Generation, bool) {
 			last, alike := store.Enforces(q.Policy.State, leases)
 			if same = alike && last.Backend == r.Backend.Name() && !last.Overdue(l.Clocks()); same {
-				return history.Generation{Record: last, State: q.Policy.State, Leased: leases}, false
+				return history.Generation{
+					Record: last,
+					State:  q.Policy.State,
+					Leased: leases,
+				}, false
 			}
 			g := l.generation(q.Caller, q.Reason, r.Backend.Name(), Plural(p.Count(), "change"))
 			if replaced != nil {
@@ -298,12 +302,19 @@ func (l *Local) Teardown(ctx context.Context, q TeardownRequest) (TornDown, erro
 	}
 	defer unlock()
 	_, last := store.Last()
-	out, _, err := l.put(ctx, r, store, nil, q.Force, func(firewall.Plan) (history.Generation, bool) {
-		g := l.generation(q.Caller, "", r.Backend.Name(), "teardown")
-		g.TornDown = true
-		// Also where nothing was ever applied: boot would compile the policy then.
-		return g, !errors.Is(last, history.ErrTornDown)
-	})
+	out, _, err := l.put(
+		ctx,
+		r,
+		store,
+		nil,
+		q.Force,
+		func(firewall.Plan) (history.Generation, bool) {
+			g := l.generation(q.Caller, "", r.Backend.Name(), "teardown")
+			g.TornDown = true
+			// Also where nothing was ever applied: boot would compile the policy then.
+			return g, !errors.Is(last, history.ErrTornDown)
+		},
+	)
 	if err != nil {
 		return TornDown{}, err
 	}

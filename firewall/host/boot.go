@@ -77,7 +77,10 @@ func (l *Local) Boot(ctx context.Context, q BootRequest) (Booted, error) {
 	b.load(ctx, q)
 	if b.reconciler != nil && b.onTrial != nil {
 		if _, err := l.takeBack(ctx, b.reconciler, store); err != nil {
-			b.warn("the history can't be told that an unconfirmed generation was not loaded: %v", err)
+			b.warn(
+				"the history can't be told that an unconfirmed generation was not loaded: %v",
+				err,
+			)
 		}
 	}
 	b.report.Time, b.report.Seconds = l.Now().UTC(), l.Now().Sub(b.began).Seconds()
@@ -133,7 +136,13 @@ func (b *boot) load(ctx context.Context, q BootRequest) {
 	}
 	switch {
 	case err == nil:
-		if b.enforce(ctx, fmt.Sprintf("generation %d", last.Number), last.Backend, last.State, true) {
+		if b.enforce(
+			ctx,
+			fmt.Sprintf("generation %d", last.Number),
+			last.Backend,
+			last.State,
+			true,
+		) {
 			b.report.Loaded, b.report.Generation = LoadedGeneration, last.Number
 			return
 		}

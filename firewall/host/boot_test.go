@@ -231,7 +231,10 @@ func TestBootTellsTheHistory(t *testing.T) {
 	}
 	l, err := h.ops.History(t.Context())
 	if err != nil || len(l.Generations) != 3 ||
-		!strings.Contains(l.Generations[0].Reason, "started anew before generation 2 was confirmed") {
+		!strings.Contains(
+			l.Generations[0].Reason,
+			"started anew before generation 2 was confirmed",
+		) {
 		t.Errorf("%+v, %v", l, err)
 	}
 }

@@ -21,7 +21,12 @@ func confirmWait(text string) (time.Duration, error) {
 		return 0, Usagef("--confirm takes a time such as 60s or 10m, not %q", text)
 	}
 	if wait < shortestConfirm || wait > longestConfirm {
-		return 0, Usagef("--confirm takes from %s to %s, not %s", shortestConfirm, longestConfirm, wait)
+		return 0, Usagef(
+			"--confirm takes from %s to %s, not %s",
+			shortestConfirm,
+			longestConfirm,
+			wait,
+		)
 	}
 	return wait, nil
 }
@@ -53,7 +58,11 @@ func (l *Local) applyOnTrial(
 	if last, same := store.Enforces(q.Policy.State, leases); same && plan.InSync() &&
 		!last.Overdue(l.Clocks()) {
 		last, err := l.samePolicy(store, last, text)
-		return applied(history.Generation{Record: last}, firewall.Outcome{Plan: plan}, warnings), err
+		return applied(
+			history.Generation{Record: last},
+			firewall.Outcome{Plan: plan},
+			warnings,
+		), err
 	}
 	g := l.generation(q.Caller, q.Reason, r.Backend.Name(), Plural(plan.Count(), "change"))
 	g.OnTrial(l.Clocks(), wait)
@@ -177,7 +186,10 @@ func (l *Local) takeBack(
 	}
 	why := fmt.Sprintf("generation %d was not confirmed in time", last.Number)
 	if last.Restarted(now) {
-		why = fmt.Sprintf("the system was started anew before generation %d was confirmed", last.Number)
+		why = fmt.Sprintf(
+			"the system was started anew before generation %d was confirmed",
+			last.Number,
+		)
 	}
 	g := l.generation(Caller{User: itself}, why, r.Backend.Name(), "")
 	g.TookBack = last.Number

@@ -114,7 +114,10 @@ func TestUnconfirmedEndsWithTheBoot(t *testing.T) {
 		t.Errorf("after a boot: %+v, %v", x, err)
 	}
 	if l, err := h.ops.History(ctx); err != nil ||
-		!strings.Contains(l.Generations[0].Reason, "started anew before generation 3 was confirmed") {
+		!strings.Contains(
+			l.Generations[0].Reason,
+			"started anew before generation 3 was confirmed",
+		) {
 		t.Errorf("%+v, %v", l, err)
 	}
 }

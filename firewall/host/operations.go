@@ -81,11 +81,12 @@ type (
 	}
 	ApplyRequest struct {
 		Caller
-		Backend string  `json:"backend,omitempty"`
-		Reason  string  `json:"reason,omitempty"`
-		Force   bool    `json:"force,omitempty"`
-		Confirm string  `json:"confirm,omitempty"` // "60s": taken back after that unless it is confirmed; "": for good
-		Policy  *Policy `json:"policy,omitempty"`  // null at the daemon: its own
+		Backend string `json:"backend,omitempty"`
+		Reason  string `json:"reason,omitempty"`
+		Force   bool   `json:"force,omitempty"`
+		// "60s": taken back after that unless it is confirmed; "": for good
+		Confirm string  `json:"confirm,omitempty"`
+		Policy  *Policy `json:"policy,omitempty"` // null at the daemon: its own
 		// HostChanged: nobody has asked for it, the host's services of IPVS have changed.
 		HostChanged bool `json:"-"`
 	}
@@ -94,8 +95,9 @@ type (
 	}
 	RollbackRequest struct {
 		Caller
-		Backend    string `json:"backend,omitempty"`
-		Generation int    `json:"generation,omitempty"` // 0: the last one that enforced something else
+		Backend string `json:"backend,omitempty"`
+		// 0: the last one that enforced something else
+		Generation int    `json:"generation,omitempty"`
 		Reason     string `json:"reason,omitempty"`
 		Force      bool   `json:"force,omitempty"`
 	}
@@ -212,9 +214,10 @@ type Entry struct {
 	Origin     string    `json:"origin"`
 	Summary    string    `json:"summary"`
 	Confirmed  bool      `json:"confirmed"`
-	ConfirmBy  time.Time `json:"confirm_by,omitzero"` // when an unconfirmed one is, or was, taken back
-	TornDown   bool      `json:"torn_down"`
-	Services   int       `json:"services"`
+	// when an unconfirmed one is, or was, taken back
+	ConfirmBy time.Time `json:"confirm_by,omitzero"`
+	TornDown  bool      `json:"torn_down"`
+	Services  int       `json:"services"`
 }
 
 func entryOf(g history.Record) Entry {

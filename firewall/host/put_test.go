@@ -22,7 +22,10 @@ func writing(t *testing.T, h *host) map[string]func() error {
 	return map[string]func() error{
 		"apply": func() error { _, err := h.local.Apply(ctx, ApplyRequest{Caller: caller, Policy: policy}); return err },
 		"apply on trial": func() error {
-			_, err := h.local.Apply(ctx, ApplyRequest{Caller: caller, Policy: policy, Confirm: "60s"})
+			_, err := h.local.Apply(
+				ctx,
+				ApplyRequest{Caller: caller, Policy: policy, Confirm: "60s"},
+			)
 			return err
 		},
 		"rollback": func() error { _, err := h.local.Rollback(ctx, RollbackRequest{Caller: caller}); return err },

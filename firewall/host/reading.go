@@ -335,7 +335,10 @@ func planFrom(ctx context.Context, from, to end, now time.Time) (firewall.Plan, 
 func load(store *history.Store, n int) (*history.Generation, error) {
 	g, err := store.Load(n)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no generation %d, or none any more: see portgrave history", n)
+		return nil, fmt.Errorf(
+			"there is no generation %d, or none any more: see portgrave history",
+			n,
+		)
 	}
 	return g, err
 }

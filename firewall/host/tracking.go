@@ -31,7 +31,8 @@ func (l *Local) trackingBegins(
 	p firewall.Plan,
 	seen firewall.Observation,
 ) []string {
-	ours := func(c firewall.Change) bool { return c.Action != firewall.Add } // through another backend
+	// through another backend
+	ours := func(c firewall.Change) bool { return c.Action != firewall.Add }
 	if p.InSync() || seen.Present() || slices.ContainsFunc(p.Changes, ours) {
 		return nil
 	}

@@ -84,7 +84,8 @@ func TestClockSetDuringATrial(t *testing.T) {
 			h.now, h.set = h.now.Add(50*time.Second), set
 			h.takeBack(false, "in time")
 			f, err := h.ops.Firewall(t.Context(), FirewallRequest{})
-			if left := f.Generation.ConfirmBy.Sub(h.clock().Wall); err != nil || left < 8*time.Second ||
+			if left := f.Generation.ConfirmBy.Sub(h.clock().Wall); err != nil ||
+				left < 8*time.Second ||
 				left > 12*time.Second {
 				t.Errorf("status says that it is taken back in %v, %v", left, err)
 			}
@@ -186,7 +187,8 @@ func TestTeardownOutlivesABoot(t *testing.T) {
 			if name != "torn down, and then on trial" {
 				h.tearDown()
 				h.tearDown()
-				if f, err := h.ops.Firewall(t.Context(), FirewallRequest{}); err != nil || f.TornDown == nil ||
+				if f, err := h.ops.Firewall(t.Context(), FirewallRequest{}); err != nil ||
+					f.TornDown == nil ||
 					f.Generation != nil {
 					t.Errorf("status says %+v, %v", f, err)
 				}
@@ -195,18 +197,22 @@ func TestTeardownOutlivesABoot(t *testing.T) {
 			boot := func() Booted {
 				return h.boot(
 					t,
-					BootRequest{Policy: func(context.Context) (*Policy, error) { return compile(t, own), nil }},
+					BootRequest{
+						Policy: func(context.Context) (*Policy, error) { return compile(t, own), nil },
+					},
 				)
 			}
 			if b := boot(); b.Loaded != LoadedTornDown || !b.Well() || h.kernel.Held() != nil {
 				t.Errorf("boot says %+v, and the kernel holds %+v", b, h.kernel.Held())
 			}
 			h.apply(ApplyRequest{}, wider)
-			if f, err := h.ops.Firewall(t.Context(), FirewallRequest{}); err != nil || f.TornDown != nil {
+			if f, err := h.ops.Firewall(t.Context(), FirewallRequest{}); err != nil ||
+				f.TornDown != nil {
 				t.Errorf("applied, status says %+v, %v", f, err)
 			}
 			startAnew(h)
-			if b := boot(); b.Loaded != LoadedGeneration || !h.kernel.Held().Equal(compile(t, wider).State) {
+			if b := boot(); b.Loaded != LoadedGeneration ||
+				!h.kernel.Held().Equal(compile(t, wider).State) {
 				t.Errorf("applied, boot says %+v", b)
 			}
 		})
@@ -249,7 +255,8 @@ func TestPlanBetweenSaysTheBackend(t *testing.T) {
 		for _, c := range d.Changes {
 			words.WriteString(c.String() + "\n")
 		}
-		if got := words.String(); !strings.Contains(got, tt.says) || strings.Contains(got, tt.unheard) {
+		if got := words.String(); !strings.Contains(got, tt.says) ||
+			strings.Contains(got, tt.unheard) {
 			t.Errorf("%s:\n%s", name, got)
 		}
 	}

@@ -1,10 +1,10 @@
-// Package iana holds the numbers behind names: of protocols and ICMP messages as iptables, ipset and
-// nft print them, of ports as getservbyname knows them, and of services as people call them.
+// Package iana holds the numbers behind names: of protocols and ICMP messages as iptables, ipset
+// and nft print them, of ports as getservbyname knows them, and of services as people call them.
 //
-// A ruleset is read with the names that these programs print, or that stand in their manual pages: a
-// name that isn't there is the reader's to call unknown. What people write besides leads to hints
-// only (Known). Looking names up on the machine (/etc/protocols) would read a dump from one host with
-// the words of another.
+// A ruleset is read with the names that these programs print, or that stand in their manual pages:
+// a name that isn't there is the reader's to call unknown. What people write besides leads to hints
+// only (Known). Looking names up on the machine (/etc/protocols) would read a dump from one host
+// with the words of another.
 package iana
 
 import "strconv"

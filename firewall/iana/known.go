@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// Known is the port of a service by a name that people write, or a range: "2379-2380". udp says that
-// the service speaks UDP alone. Names are those of services, and those that ufw, firewalld and the
-// programs themselves use.
+// Known is the port of a service by a name that people write, or a range: "2379-2380". udp says
+// that the service speaks UDP alone. Names are those of services, and those that ufw, firewalld and
+// the programs themselves use.
 //
 // It is for hints and for names, never for what is open: that would depend on who knows a name.
 func Known(name string) (ports string, udp, ok bool) {

@@ -69,7 +69,10 @@ func TestProgramsAgreeOnRules(t *testing.T) {
 					hooks = append(hooks, l.Text)
 					return nil
 				}
-				rules = append(rules, fmt.Sprintf("%d:%d %q", l.Counter.Packets, l.Counter.Bytes, texts(words)))
+				rules = append(
+					rules,
+					fmt.Sprintf("%d:%d %q", l.Counter.Packets, l.Counter.Bytes, texts(words)),
+				)
 				return nil
 			})
 			if err != nil {
@@ -78,7 +81,8 @@ func TestProgramsAgreeOnRules(t *testing.T) {
 			return rules, hooks
 		}
 		rules, hooks := saved()
-		if d := cmp.Diff(want, rules); d != "" || !slices.Equal(hooks, []string{"-A INPUT -j mine"}) {
+		if d := cmp.Diff(want, rules); d != "" ||
+			!slices.Equal(hooks, []string{"-A INPUT -j mine"}) {
 			t.Errorf("%s\n%v", d, hooks)
 		}
 
@@ -128,7 +132,8 @@ func TestProgramsAgreeOnWords(t *testing.T) {
 			}
 			read := seen[0][strings.Index(seen[0], "-A INPUT ")+len("-A INPUT "):]
 			printed, err := iptsave.Split(strings.TrimSpace(read))
-			if d := cmp.Diff(texts(words), texts(printed)); err != nil || d != "" || seen[0] != seen[1] {
+			if d := cmp.Diff(texts(words), texts(printed)); err != nil || d != "" ||
+				seen[0] != seen[1] {
 				t.Errorf("%s: %v %s\nwritten again: %s", rule, err, d, seen[1])
 			}
 		}
@@ -153,7 +158,16 @@ func TestIpsetAgrees(t *testing.T) {
 	s.DestroySet("nets")
 	backendtest.Program(t, string(s), "ipset", "restore", "-exist")
 	backendtest.Program(t, "", "ipset", "create", "said", "hash:ip", "comment")
-	backendtest.Program(t, "", "ipset", "add", "said", "10.0.0.1", "comment", `add 'x' \y -- it's z`)
+	backendtest.Program(
+		t,
+		"",
+		"ipset",
+		"add",
+		"said",
+		"10.0.0.1",
+		"comment",
+		`add 'x' \y -- it's z`,
+	)
 
 	var got []string
 	text := backendtest.Program(t, "", "ipset", "save")

@@ -34,8 +34,8 @@ type Line struct {
 
 	Chain  string
 	Policy string // of Declare and Policy: "ACCEPT", "DROP"; "-" for a chain that isn't built in
-	// Counter and Place are of a rule: what it has counted, and the word that says where -I puts it,
-	// empty if none does.
+	// Counter and Place are of a rule: what it has counted, and the word that says where -I puts
+	// it, empty if none does.
 	Counter firewall.Counter
 	Place   Word
 
@@ -152,8 +152,12 @@ func (r *reader) begin(name, line string) error {
 	}
 	name, listing := strings.CutSuffix(name, Listing)
 	if r.open {
-		return errorAt(1, "table %s begins before table %s has its COMMIT: is something cut out?", name,
-			r.table)
+		return errorAt(
+			1,
+			"table %s begins before table %s has its COMMIT: is something cut out?",
+			name,
+			r.table,
+		)
 	}
 	r.table, r.open, r.listing = name, true, listing
 	return r.pass(Line{Kind: Begin, Text: line})
@@ -172,8 +176,11 @@ func (r *reader) end() error {
 	case r.listing:
 		return r.commit()
 	case r.open:
-		return errorAt(1, "it ends in the middle of table %s, without COMMIT: is it cut off? Take it again",
-			r.table)
+		return errorAt(
+			1,
+			"it ends in the middle of table %s, without COMMIT: is it cut off? Take it again",
+			r.table,
+		)
 	}
 	return nil
 }
@@ -197,7 +204,11 @@ func (r *reader) rule(line string) error {
 	case strings.HasPrefix(text, "-I "):
 		l.Kind = Insert
 	default:
-		return errorAt(1, "%q is no rule: iptables-save prints \"-A CHAIN …\"", firewall.Excerpt(line))
+		return errorAt(
+			1,
+			"%q is no rule: iptables-save prints \"-A CHAIN …\"",
+			firewall.Excerpt(line),
+		)
 	}
 	before := len(line) - len(text)
 	words := lexer{line: text, at: len("-A ")}

@@ -32,8 +32,19 @@ func lines(t *testing.T, text string) string {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(&out, "%d %d %s|%s|%s|%d:%d|%s|%s\n", l.Number, l.Kind, l.Table, l.Chain, l.Policy,
-			l.Counter.Packets, l.Counter.Bytes, l.Place.Text, Join(words))
+		fmt.Fprintf(
+			&out,
+			"%d %d %s|%s|%s|%d:%d|%s|%s\n",
+			l.Number,
+			l.Kind,
+			l.Table,
+			l.Chain,
+			l.Policy,
+			l.Counter.Packets,
+			l.Counter.Bytes,
+			l.Place.Text,
+			Join(words),
+		)
 		return nil
 	})
 	if err != nil {
@@ -126,7 +137,8 @@ func TestErrorsOfTheCaller(t *testing.T) {
 		return nil
 	})
 	var at *Error
-	if !errors.As(err, &at) || at.Line != 5 || err.Error() != "because: cause" || !errors.Is(err, cause) {
+	if !errors.As(err, &at) || at.Line != 5 || err.Error() != "because: cause" ||
+		!errors.Is(err, cause) {
 		t.Errorf("%v", err)
 	}
 }
@@ -169,7 +181,8 @@ func TestGeneratedBy(t *testing.T) {
 			t.Errorf("%q: %v", line, got)
 		}
 	}
-	if table, ok := Incompatible("# Table `nat' is incompatible, use 'nft' tool."); !ok || table != "nat" {
+	if table, ok := Incompatible("# Table `nat' is incompatible, use 'nft' tool."); !ok ||
+		table != "nat" {
 		t.Errorf("%q", table)
 	}
 }
@@ -198,7 +211,10 @@ func FuzzRead(f *testing.F) {
 				return err
 			}
 			back, err := ParseRule(again)
-			anywhere = cmp.Options{cmpopts.IgnoreFields(Option{}, "Column"), cmpopts.IgnoreUnexported(Rule{})}
+			anywhere = cmp.Options{
+				cmpopts.IgnoreFields(Option{}, "Column"),
+				cmpopts.IgnoreUnexported(Rule{}),
+			}
 			if d := cmp.Diff(r, back, anywhere); err != nil || d != "" {
 				t.Fatalf("%q: %v %s", l.Text, err, d)
 			}

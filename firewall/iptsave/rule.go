@@ -45,8 +45,8 @@ type Rule struct {
 	Matches []Extension
 	Target  *Extension // nil if the rule only counts
 
-	// newest is the last match of each name, where there are more than manyMatches: a line of a file may
-	// have any number. implied is the match that the protocol loads.
+	// newest is the last match of each name, where there are more than manyMatches: a line of a
+	// file may have any number. implied is the match that the protocol loads.
 	newest  map[string]int
 	implied string
 }
@@ -82,8 +82,8 @@ func ParseRule(words []Word) (Rule, error) {
 	return r, nil
 }
 
-// Words makes words of a program's arguments. One that an option takes is quoted where it looks like
-// an option itself.
+// Words makes words of a program's arguments. One that an option takes is quoted where it looks
+// like an option itself.
 func Words(arguments []string) []Word {
 	words := make([]Word, len(arguments))
 	taken := 0
@@ -140,8 +140,13 @@ func cutOption(words []Word) (o Option, rest []Word, err error) {
 		text = append(text, v.String())
 	}
 	if known && len(o.Values) < count {
-		return o, nil, errorAt(w.Column, "%s needs %d argument(s) and has %d: is the line cut off?", w.Text,
-			count, len(o.Values))
+		return o, nil, errorAt(
+			w.Column,
+			"%s needs %d argument(s) and has %d: is the line cut off?",
+			w.Text,
+			count,
+			len(o.Values),
+		)
 	}
 	o.Text = strings.Join(text, " ")
 	return o, words[i:], nil
@@ -189,8 +194,8 @@ func (r *Rule) last(name string) int {
 	return -1
 }
 
-// place gives an option to the extension that it belongs to: the newest that is known to have it, or
-// else the match that the protocol implies ("-p tcp --dport 22"), or else the newest of all.
+// place gives an option to the extension that it belongs to: the newest that is known to have it,
+// or else the match that the protocol implies ("-p tcp --dport 22"), or else the newest of all.
 func (r *Rule) place(o Option) {
 	newest := -1
 	for _, name := range takers[o.Name] {

@@ -48,8 +48,8 @@ type SetType struct {
 	Family   firewall.Family
 	HashSize int
 	MaxElem  int
-	// Ends says that elements may end by themselves, after Timeout seconds unless they say otherwise; 0
-	// is never.
+	// Ends says that elements may end by themselves, after Timeout seconds unless they say
+	// otherwise; 0 is never.
 	Ends    bool
 	Timeout int
 }

@@ -89,7 +89,10 @@ func Parse(r io.Reader) (out []Service, err error) {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 		if at.Port() != 0 {
-			out = append(out, Service{VirtualService: firewall.VirtualService{Protocol: protocol, At: at}})
+			out = append(
+				out,
+				Service{VirtualService: firewall.VirtualService{Protocol: protocol, At: at}},
+			)
 			current = &out[len(out)-1]
 		}
 	}

@@ -33,7 +33,10 @@ func Watch(ctx context.Context, read Reader) (<-chan []firewall.VirtualService, 
 	}
 	for _, group := range []int{unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR} {
 		if err := conn.Join(group); err != nil {
-			return nil, errors.Join(fmt.Errorf("listening for changes of addresses: %w", err), conn.Close())
+			return nil, errors.Join(
+				fmt.Errorf("listening for changes of addresses: %w", err),
+				conn.Close(),
+			)
 		}
 	}
 	context.AfterFunc(ctx, func() { _ = conn.Close() })
@@ -55,7 +58,8 @@ func Watch(ctx context.Context, read Reader) (<-chan []firewall.VirtualService, 
 // listen passes on that addresses have changed, not which.
 func listen(ctx context.Context, conn *netlink.Conn, changed chan<- struct{}) {
 	for ctx.Err() == nil {
-		if _, err := conn.Receive(true); err != nil && !errors.Is(err, unix.ENOBUFS) { // then some were lost
+		// then some were lost
+		if _, err := conn.Receive(true); err != nil && !errors.Is(err, unix.ENOBUFS) {
 			return
 		}
 		select {

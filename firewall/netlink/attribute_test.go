@@ -29,12 +29,14 @@ func TestMalformedAttributes(t *testing.T) {
 		seen := 0
 		err := Each(c.b, func(uint16, []byte) error { seen++; return nil })
 		_, perr := Parse(c.b)
-		if errors.Is(err, ErrMalformed) != c.malformed || errors.Is(perr, ErrMalformed) != c.malformed {
+		if errors.Is(err, ErrMalformed) != c.malformed ||
+			errors.Is(perr, ErrMalformed) != c.malformed {
 			t.Errorf("%s: %v, %v, after %d attributes", name, err, perr, seen)
 		}
 	}
 	a, err := Parse(whole)
-	if err != nil || !a.Has(3) || a.Has(4) || a.Number(3) != 7 || a.String(5) != "eth0" || a.Bytes(4) != nil {
+	if err != nil || !a.Has(3) || a.Has(4) || a.Number(3) != 7 || a.String(5) != "eth0" ||
+		a.Bytes(4) != nil {
 		t.Errorf("%+v, %v", a, err)
 	}
 	stop := errors.New("stop")
@@ -65,7 +67,8 @@ func TestEncoder(t *testing.T) {
 	e.End(at)
 	_, err := messages(e.Buf, func(h header, data []byte) (bool, error) {
 		m, err := h.message(data, 4)
-		if err != nil || h.sequence != 7 || m.Kind != unix.RTM_GETLINK || m.Flags != unix.NLM_F_DUMP|unix.NLM_F_REQUEST {
+		if err != nil || h.sequence != 7 || m.Kind != unix.RTM_GETLINK ||
+			m.Flags != unix.NLM_F_DUMP|unix.NLM_F_REQUEST {
 			t.Errorf("%+v, %+v, %v", h, m, err)
 		}
 		outer, err := Parse(m.Attributes)
@@ -130,7 +133,8 @@ func TestErrorOf(t *testing.T) {
 		"refused without a reason": {header{kind: unix.NLMSG_ERROR}, nil, ErrMalformed, ""},
 	} {
 		err := errorOf(c.h, c.data)
-		if !errors.Is(err, c.want) || c.want == nil && err != nil || c.says != "" && !strings.Contains(err.Error(), c.says) {
+		if !errors.Is(err, c.want) || c.want == nil && err != nil ||
+			c.says != "" && !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -160,7 +164,8 @@ func FuzzMessages(f *testing.F) {
 				}
 				return nil
 			})
-			if (err == nil) != (werr == nil) && len(m.Attributes) <= maxAttribute || n > len(m.Attributes) {
+			if (err == nil) != (werr == nil) && len(m.Attributes) <= maxAttribute ||
+				n > len(m.Attributes) {
 				t.Errorf("%v, %v, %d bytes of %d", err, werr, n, len(m.Attributes))
 			}
 			return false, err

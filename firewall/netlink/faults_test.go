@@ -102,8 +102,18 @@ func TestTable(t *testing.T) {
 				}
 				return m.Header[3], m.Header[3] != '-', nil
 			})
-		if !errors.Is(err, c.is) || c.is == nil && err != nil || string(got) != c.want || asked != c.asked {
-			t.Errorf("%s: got %q, %v after %d dumps; want %q, %v after %d", name, got, err, asked, c.want, c.is, c.asked)
+		if !errors.Is(err, c.is) || c.is == nil && err != nil || string(got) != c.want ||
+			asked != c.asked {
+			t.Errorf(
+				"%s: got %q, %v after %d dumps; want %q, %v after %d",
+				name,
+				got,
+				err,
+				asked,
+				c.want,
+				c.is,
+				c.asked,
+			)
 		}
 	}
 }
@@ -117,7 +127,9 @@ func TestPool(t *testing.T) {
 		}
 		return []netlink.Message{answer('a', 0)}, nil
 	})
-	pool := netlink.NewPool(func(family int) (*netlink.Conn, error) { dialled++; return kernel.Dial(family) })
+	pool := netlink.NewPool(
+		func(family int) (*netlink.Conn, error) { dialled++; return kernel.Dial(family) },
+	)
 	for n, want := range []int{1, 1, 1, 2, 2} {
 		_, err := netlink.Table(t.Context(), pool, unix.NETLINK_ROUTE, one,
 			func(m netlink.Message) (byte, bool, error) { return m.Header[3], true, nil })
@@ -141,7 +153,11 @@ func TestOnlyTheKernelAnswers(t *testing.T) {
 	p.Deliver(nil, 0, unix.EINTR)
 	p.Deliver(netlinktest.Datagram(1, answer('a', 0)), 0, nil)
 	got := ""
-	err := c.Ask(t.Context(), one, func(m netlink.Message) error { got += string(m.Header[3]); return nil })
+	err := c.Ask(
+		t.Context(),
+		one,
+		func(m netlink.Message) error { got += string(m.Header[3]); return nil },
+	)
 	if err != nil || got != "a" {
 		t.Errorf("answered %q, %v", got, err)
 	}
@@ -213,7 +229,10 @@ func TestContextEndsAWait(t *testing.T) {
 		t.Errorf("an ended context: %v", err)
 	}
 	p.OnSend = func([]byte) {
-		time.AfterFunc(10*time.Millisecond, func() { p.Deliver(netlinktest.Datagram(2, answer('a', 0), end(0, 0)), 0, nil) })
+		time.AfterFunc(
+			10*time.Millisecond,
+			func() { p.Deliver(netlinktest.Datagram(2, answer('a', 0), end(0, 0)), 0, nil) },
+		)
 	}
 	if got, err := letters(t.Context(), c); err != nil || got != "a" {
 		t.Errorf("the next request: %q, %v", got, err)
@@ -265,7 +284,8 @@ func TestBatch(t *testing.T) {
 		}
 		err := conn.Batch(e)
 		var refusal *netlink.Refusal
-		if !errors.Is(err, c.is) || c.is == nil && err != nil || errors.As(err, &refusal) != (c.about != 0) ||
+		if !errors.Is(err, c.is) || c.is == nil && err != nil ||
+			errors.As(err, &refusal) != (c.about != 0) ||
 			refusal != nil && refusal.Sequence != c.about {
 			t.Errorf("%s: %v, about %+v", name, err, refusal)
 		}
@@ -275,7 +295,9 @@ func TestBatch(t *testing.T) {
 // Errors are sorted in one place.
 func TestErrors(t *testing.T) {
 	refused := func(errno unix.Errno) error {
-		kernel := netlinktest.Kernel(func(netlinktest.Question) ([]netlink.Message, error) { return nil, errno })
+		kernel := netlinktest.Kernel(
+			func(netlinktest.Question) ([]netlink.Message, error) { return nil, errno },
+		)
 		conn, err := kernel.Dial(0)
 		if err != nil {
 			t.Fatal(err)
@@ -296,7 +318,8 @@ func TestErrors(t *testing.T) {
 	} {
 		err := netlink.Unsupported("ipset", errno)
 		got := [2]bool{errors.Is(err, firewall.ErrUnsupported), netlink.Absent(errno)}
-		if got != absent || !errors.Is(err, errno) || absent[0] && !strings.Contains(err.Error(), "it has no ipset") {
+		if got != absent || !errors.Is(err, errno) ||
+			absent[0] && !strings.Contains(err.Error(), "it has no ipset") {
 			t.Errorf("%v: %v, %v", errno, err, got)
 		}
 	}
@@ -305,7 +328,8 @@ func TestErrors(t *testing.T) {
 	}
 	p := netlinktest.NewPipe()
 	p.SendError = unix.EMSGSIZE
-	if err := netlink.New(p).Ask(t.Context(), one, nil); !errors.Is(err, unix.EMSGSIZE) || !strings.Contains(err.Error(), "wmem_max") {
+	if err := netlink.New(p).Ask(t.Context(), one, nil); !errors.Is(err, unix.EMSGSIZE) ||
+		!strings.Contains(err.Error(), "wmem_max") {
 		t.Errorf("too large a message: %v", err)
 	}
 }
@@ -339,13 +363,19 @@ func TestOneGeneration(t *testing.T) {
 		n, reads := &nfTables{generation: 7}, 0
 		got, err := netlink.OneGeneration(n, 5, func(generation uint32) error {
 			if !n.settled || generation != n.generation {
-				t.Errorf("%s: read before it was settled, or told %d in generation %d", name, generation, n.generation)
+				t.Errorf(
+					"%s: read before it was settled, or told %d in generation %d",
+					name,
+					generation,
+					n.generation,
+				)
 			}
 			n.settled = false
 			reads++
 			return c.read(n, reads)
 		})
-		if !errors.Is(err, c.want) || c.want == nil && (err != nil || got != n.generation) || reads != c.reads {
+		if !errors.Is(err, c.want) || c.want == nil && (err != nil || got != n.generation) ||
+			reads != c.reads {
 			t.Errorf("%s: generation %d, %v, after %d readings", name, got, err, reads)
 		}
 	}

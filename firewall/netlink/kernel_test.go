@@ -68,7 +68,13 @@ func TestNamespaces(t *testing.T) {
 			conn := dialed(t, c.dial, family)
 			at, err := conn.namespace()
 			if err != nil || at != inode(t, c.want) {
-				t.Errorf("family %d: the socket is in %d, %v; want %d", family, at, err, inode(t, c.want))
+				t.Errorf(
+					"family %d: the socket is in %d, %v; want %d",
+					family,
+					at,
+					err,
+					inode(t, c.want),
+				)
 			}
 		}
 	}
@@ -77,7 +83,8 @@ func TestNamespaces(t *testing.T) {
 	}
 
 	conn := dialed(t, Dial, unix.NETLINK_ROUTE)
-	if err := conn.requireNamespace(inode(t, there)); err == nil || !strings.Contains(err.Error(), "the socket is in") {
+	if err := conn.requireNamespace(inode(t, there)); err == nil ||
+		!strings.Contains(err.Error(), "the socket is in") {
 		t.Errorf("a socket that is elsewhere: %v", err)
 	}
 	if _, err := conn.Port(); err == nil {
@@ -157,10 +164,16 @@ func TestTheKernelsOwnWords(t *testing.T) {
 func TestRefusalOfALargeRequest(t *testing.T) {
 	backendtest.Isolate(t)
 	c := dialed(t, Dial, unix.NETLINK_NETFILTER)
-	request := Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETTABLE, unix.NFPROTO_INET, unix.NLM_F_ACK, func(e *Encoder) {
-		e.String(unix.NFTA_TABLE_NAME, "none")
-		e.Bytes(100, make([]byte, receiveBuffer)) // which the kernel passes over
-	})
+	request := Netfilter(
+		unix.NFNL_SUBSYS_NFTABLES,
+		unix.NFT_MSG_GETTABLE,
+		unix.NFPROTO_INET,
+		unix.NLM_F_ACK,
+		func(e *Encoder) {
+			e.String(unix.NFTA_TABLE_NAME, "none")
+			e.Bytes(100, make([]byte, receiveBuffer)) // which the kernel passes over
+		},
+	)
 	if err := c.Ask(t.Context(), request, nil); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("a table that isn't there: %v", err)
 	}
@@ -178,9 +191,16 @@ func TestDumpAfterOneThatWasGivenUp(t *testing.T) {
 	backendtest.Program(t, script.String(), "ip", "-batch", "-")
 	c := dialed(t, Dial, unix.NETLINK_ROUTE)
 	stop := errors.New("stop")
-	request := Request{Kind: unix.RTM_GETADDR, Flags: unix.NLM_F_DUMP, Header: make([]byte, unix.SizeofIfAddrmsg)}
+	request := Request{
+		Kind:   unix.RTM_GETADDR,
+		Flags:  unix.NLM_F_DUMP,
+		Header: make([]byte, unix.SizeofIfAddrmsg),
+	}
 	for _, redial := range []bool{false, true} {
-		if err := c.Ask(t.Context(), request, func(Message) error { return stop }); !errors.Is(err, stop) {
+		if err := c.Ask(t.Context(), request, func(Message) error { return stop }); !errors.Is(
+			err,
+			stop,
+		) {
 			t.Fatal(err)
 		}
 		if redial {
@@ -189,7 +209,8 @@ func TestDumpAfterOneThatWasGivenUp(t *testing.T) {
 			}
 		}
 		n := 0
-		if err := c.Ask(t.Context(), request, func(Message) error { n++; return nil }); err != nil || n != addresses {
+		if err := c.Ask(t.Context(), request, func(Message) error { n++; return nil }); err != nil ||
+			n != addresses {
 			t.Errorf("redial %v: %d addresses, %v", redial, n, err)
 		}
 	}
@@ -232,7 +253,14 @@ func TestBuffers(t *testing.T) {
 func repaint(c *Conn, memory []byte, colour string, elements int) *Encoder {
 	e := c.Encoder(memory)
 	message := func(kind, flags uint16, attributes func()) {
-		at := e.Begin(unix.NFNL_SUBSYS_NFTABLES<<8|kind, flags, unix.NFPROTO_INET, unix.NFNETLINK_V0, 0, 0)
+		at := e.Begin(
+			unix.NFNL_SUBSYS_NFTABLES<<8|kind,
+			flags,
+			unix.NFPROTO_INET,
+			unix.NFNETLINK_V0,
+			0,
+			0,
+		)
 		attributes()
 		e.End(at)
 	}
@@ -299,7 +327,15 @@ func TestSettle(t *testing.T) {
 // A socket without the poller asks and hears; out of the group it hears nothing.
 func TestGroup(t *testing.T) {
 	backendtest.Isolate(t)
-	c, writer := dialed(t, DialUnpolled, unix.NETLINK_NETFILTER), dialed(t, Dial, unix.NETLINK_NETFILTER)
+	c, writer := dialed(
+		t,
+		DialUnpolled,
+		unix.NETLINK_NETFILTER,
+	), dialed(
+		t,
+		Dial,
+		unix.NETLINK_NETFILTER,
+	)
 	port, err := writer.Port()
 	if err != nil {
 		t.Fatal(err)
@@ -408,9 +444,18 @@ func BenchmarkDump(b *testing.B) {
 		if err != nil {
 			return err
 		}
-		return Each(a.Bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS), func(uint16, []byte) error { n++; return nil })
+		return Each(
+			a.Bytes(unix.NFTA_SET_ELEM_LIST_ELEMENTS),
+			func(uint16, []byte) error { n++; return nil },
+		)
 	}
-	request := Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETSETELEM, unix.NFPROTO_INET, unix.NLM_F_DUMP, attributes)
+	request := Netfilter(
+		unix.NFNL_SUBSYS_NFTABLES,
+		unix.NFT_MSG_GETSETELEM,
+		unix.NFPROTO_INET,
+		unix.NLM_F_DUMP,
+		attributes,
+	)
 	measure := func(name string, dump func() error) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
@@ -434,7 +479,10 @@ func BenchmarkDump(b *testing.B) {
 	defer func() { _ = page.Close() }()
 	page.buffer = page.buffer[:4<<10]
 	measure("page", func() error { return ask(page) })
-	theirs, err := mdlayher.Dial(unix.NETLINK_NETFILTER, &mdlayher.Config{MessageBufferSize: receiveBuffer})
+	theirs, err := mdlayher.Dial(
+		unix.NETLINK_NETFILTER,
+		&mdlayher.Config{MessageBufferSize: receiveBuffer},
+	)
 	if err != nil {
 		b.Fatal(err)
 	}

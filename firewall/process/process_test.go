@@ -53,7 +53,9 @@ func TestLookAtThisProcess(t *testing.T) {
 
 func TestDescriptors(t *testing.T) {
 	proc := fstest.MapFS{
-		"7/fd/0": link("/dev/null"), "7/fd/3": link("socket:[4711]"), "7/fd/4": file("not a link: closed meanwhile"),
+		"7/fd/0": link(
+			"/dev/null",
+		), "7/fd/3": link("socket:[4711]"), "7/fd/4": file("not a link: closed meanwhile"),
 		"12/fd/1": link("net:[4026531833]"), "self": link("7"), "uptime": file("1"),
 	}
 	pids, err := Numbers(proc, ".")

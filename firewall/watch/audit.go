@@ -60,7 +60,10 @@ func OpenAudit() (*Audit, error) {
 		err = fmt.Errorf("%w: it takes CAP_AUDIT_READ", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listening to the kernel's audit: %w", netlink.Unsupported("audit", err))
+		return nil, fmt.Errorf(
+			"listening to the kernel's audit: %w",
+			netlink.Unsupported("audit", err),
+		)
 	}
 	return &Audit{
 		conn:           conn,

@@ -78,11 +78,16 @@ func TestWhoReplacedATable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Event{At: e.At, Ours: true, Summary: "legacy tables replaced: ipv4 mangle", LoginUser: "ana",
+	want := Event{
+		At:        e.At,
+		Ours:      true,
+		Summary:   "legacy tables replaced: ipv4 mangle",
+		LoginUser: "ana",
 		Author: firewall.Author{
 			Command: "iptables-legacy", PID: 11720, Executable: "/usr/sbin/xtables-legacy-multi",
 			User: "root", LoginUser: "ana", At: e.At,
-		}}
+		},
+	}
 	if diff := cmp.Diff(want, e); diff != "" {
 		t.Error(diff)
 	}

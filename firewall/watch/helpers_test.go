@@ -106,6 +106,15 @@ func nestedAttribute(kind int, attrs ...[]byte) []byte {
 
 // commitMessage ends a commit.
 func commitMessage(generation, port uint32) []byte {
-	return encodeMessage(unix.NFT_MSG_NEWGEN, port, 0, numberAttribute(unix.NFTA_GEN_ID, generation),
-		numberAttribute(unix.NFTA_GEN_PROC_PID, 4242), stringAttribute(unix.NFTA_GEN_PROC_NAME, "nft"))
+	return encodeMessage(
+		unix.NFT_MSG_NEWGEN,
+		port,
+		0,
+		numberAttribute(unix.NFTA_GEN_ID, generation),
+		numberAttribute(
+			unix.NFTA_GEN_PROC_PID,
+			4242,
+		),
+		stringAttribute(unix.NFTA_GEN_PROC_NAME, "nft"),
+	)
 }

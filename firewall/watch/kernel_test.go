@@ -25,7 +25,13 @@ func TestEveryCommitIsReported(t *testing.T) {
 		ours, hooks       bool
 		summary           string
 	}{
-		{"nft", "add table inet portgrave", true, false, "table inet portgrave: table added or changed"},
+		{
+			"nft",
+			"add table inet portgrave",
+			true,
+			false,
+			"table inet portgrave: table added or changed",
+		},
 		{
 			"nft",
 			"add chain inet portgrave c",
@@ -68,10 +74,34 @@ func TestEveryCommitIsReported(t *testing.T) {
 			false,
 			"table inet portgrave: 2 rules added",
 		},
-		{"nft", "insert rule inet portgrave c accept", true, false, "table inet portgrave: 1 rule added"},
-		{"nft", "flush chain inet portgrave c", true, false, "table inet portgrave: 3 rules deleted"},
-		{"nft", "delete chain inet portgrave c", true, false, "table inet portgrave: 1 chain deleted"},
-		{"nft", "delete chain inet portgrave p", true, true, "table inet portgrave: 1 chain deleted"},
+		{
+			"nft",
+			"insert rule inet portgrave c accept",
+			true,
+			false,
+			"table inet portgrave: 1 rule added",
+		},
+		{
+			"nft",
+			"flush chain inet portgrave c",
+			true,
+			false,
+			"table inet portgrave: 3 rules deleted",
+		},
+		{
+			"nft",
+			"delete chain inet portgrave c",
+			true,
+			false,
+			"table inet portgrave: 1 chain deleted",
+		},
+		{
+			"nft",
+			"delete chain inet portgrave p",
+			true,
+			true,
+			"table inet portgrave: 1 chain deleted",
+		},
 		{
 			"nft",
 			"add table inet plain; add chain inet plain c",
@@ -94,7 +124,13 @@ func TestEveryCommitIsReported(t *testing.T) {
 			false,
 			"table inet portgrave: 1 object added or changed",
 		},
-		{"nft", "add table ip portgrave", false, false, "table ip portgrave: table added or changed"},
+		{
+			"nft",
+			"add table ip portgrave",
+			false,
+			false,
+			"table ip portgrave: table added or changed",
+		},
 		{
 			"nft",
 			"add table inet other; add chain inet other c { type filter hook input priority 0; }",
@@ -117,7 +153,13 @@ func TestEveryCommitIsReported(t *testing.T) {
 			"table ip filter: table added or changed, 1 chain added or changed, 1 rule added",
 		},
 		{"nft", "delete table ip portgrave", false, false, "table ip portgrave deleted"},
-		{"nft", "flush ruleset", true, true, "3 tables deleted: inet portgrave, inet other, ip filter"},
+		{
+			"nft",
+			"flush ruleset",
+			true,
+			true,
+			"3 tables deleted: inet portgrave, inet other, ip filter",
+		},
 	}
 	generation := uint32(0)
 	for _, s := range steps {
@@ -143,7 +185,13 @@ func TestEveryCommitIsReported(t *testing.T) {
 			t.Errorf("%s %s: author %+v", s.program, s.commands, e.Author)
 		}
 		if generation != 0 && e.Generation != generation+1 {
-			t.Errorf("%s %s: generation %d after %d", s.program, s.commands, e.Generation, generation)
+			t.Errorf(
+				"%s %s: generation %d after %d",
+				s.program,
+				s.commands,
+				e.Generation,
+				generation,
+			)
 		}
 		generation = e.Generation
 	}
@@ -189,7 +237,12 @@ func TestAuthorsOfShortLife(t *testing.T) {
 			users++
 		}
 	}
-	t.Logf("of %d commits by nft: executable read %d times, user %d times", rounds, executables, users)
+	t.Logf(
+		"of %d commits by nft: executable read %d times, user %d times",
+		rounds,
+		executables,
+		users,
+	)
 	if executables < rounds/2 { // on a machine that does little else, more than 95 %
 		t.Errorf("only %d of %d executables were read", executables, rounds)
 	}

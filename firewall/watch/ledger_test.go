@@ -44,12 +44,24 @@ func TestNoCommitIsMissed(t *testing.T) {
 		steps []step
 		want  []string
 	}{
-		"in order":            {4, []step{{5, foreignPort}, {6, foreignPort}}, []string{"5", "6"}},
-		"own commits":         {4, []step{{5, ownPort}, {6, foreignPort}}, []string{"6"}},
-		"a gap":               {4, []step{{6, foreignPort}, {7, foreignPort}}, []string{"lost 6", "6", "7"}},
+		"in order":    {4, []step{{5, foreignPort}, {6, foreignPort}}, []string{"5", "6"}},
+		"own commits": {4, []step{{5, ownPort}, {6, foreignPort}}, []string{"6"}},
+		"a gap": {
+			4,
+			[]step{{6, foreignPort}, {7, foreignPort}},
+			[]string{"lost 6", "6", "7"},
+		},
 		"a gap before an own": {4, []step{{6, ownPort}, {7, foreignPort}}, []string{"lost 6", "7"}},
-		"known already":       {4, []step{{3, foreignPort}, {4, foreignPort}, {5, foreignPort}}, []string{"5"}},
-		"zero is skipped":     {^uint32(0), []step{{1, foreignPort}, {2, foreignPort}}, []string{"1", "2"}},
+		"known already": {
+			4,
+			[]step{{3, foreignPort}, {4, foreignPort}, {5, foreignPort}},
+			[]string{"5"},
+		},
+		"zero is skipped": {
+			^uint32(0),
+			[]step{{1, foreignPort}, {2, foreignPort}},
+			[]string{"1", "2"},
+		},
 		"around zero": {^uint32(0) - 1, []step{
 			{^uint32(0), foreignPort}, {^uint32(0) - 1, foreignPort}, {1, foreignPort},
 		}, []string{"4294967295", "1"}},
@@ -104,7 +116,8 @@ func TestDetailsBelongToOneCommit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(events) != 2 || !events[0].Ours || !events[0].Hooks || events[1].Ours || events[1].Hooks {
+	if len(events) != 2 || !events[0].Ours || !events[0].Hooks || events[1].Ours ||
+		events[1].Hooks {
 		t.Fatalf("got %+v", events)
 	}
 	if got, want := events[1].Summary, "table ip nat: 1 rule added"; got != want {

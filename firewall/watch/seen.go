@@ -23,7 +23,12 @@ type chainID struct {
 
 // changesHooks processes a message and reports whether it changes what Event.Hooks describes. If s
 // is nil it reports true whenever that is possible.
-func (s *seen) changesHooks(n notification, family uint8, table string, attrs *netlink.Attributes) bool {
+func (s *seen) changesHooks(
+	n notification,
+	family uint8,
+	table string,
+	attrs *netlink.Attributes,
+) bool {
 	at := Table{family, table}
 	switch n.kind {
 	case kindChain:
@@ -81,7 +86,13 @@ const maxLooks = 5
 func lookOnce(asking *netlink.Conn) (*seen, error) {
 	found := &seen{tables: map[Table]bool{}, bases: map[chainID]bool{}}
 	for _, kind := range []uint8{unix.NFT_MSG_GETTABLE, unix.NFT_MSG_GETCHAIN} {
-		r := netlink.Netfilter(unix.NFNL_SUBSYS_NFTABLES, kind, unix.NFPROTO_UNSPEC, unix.NLM_F_DUMP, nil)
+		r := netlink.Netfilter(
+			unix.NFNL_SUBSYS_NFTABLES,
+			kind,
+			unix.NFPROTO_UNSPEC,
+			unix.NLM_F_DUMP,
+			nil,
+		)
 		err := asking.Ask(context.Background(), r, func(m netlink.Message) error {
 			a, err := netlink.Parse(m.Attributes)
 			if n, known := notifications[uint8(m.Kind)]; known && err == nil {

@@ -34,18 +34,66 @@ func TestSummary(t *testing.T) {
 		messages list
 		want     string
 	}{
-		"nothing":       {nil, "a change of which the kernel told no details"},
-		"one table":     {list{rule(unix.NFT_MSG_DELRULE, ip, "a"), table(unix.NFT_MSG_DELTABLE, ip, "a")}, "table ip a deleted"},
-		"two tables":    {list{table(unix.NFT_MSG_DELTABLE, ip, "a"), table(unix.NFT_MSG_DELTABLE, inet, "a")}, "2 tables deleted: ip a, inet a"},
-		"rewritten":     {list{rule(unix.NFT_MSG_DELRULE, ip, "a"), table(unix.NFT_MSG_DELTABLE, ip, "a"), table(unix.NFT_MSG_NEWTABLE, ip, "a"), rule(unix.NFT_MSG_NEWRULE, ip, "a")}, "table ip a: deleted as it was, table added or changed, 1 rule added"},
-		"replaced":      {list{rule(unix.NFT_MSG_NEWRULE, ip, "a"), rule(unix.NFT_MSG_DELRULE, ip, "a")}, "table ip a: 1 rule deleted, 1 rule added"},
-		"intervals":     {list{elements(unix.NFT_MSG_NEWSETELEM, element, end), elements(unix.NFT_MSG_NEWSETELEM, element, end)}, "table inet t: 2 elements added"},
-		"ends only":     {list{elements(unix.NFT_MSG_DELSETELEM, end)}, "table inet t: ends of intervals"},
-		"strange name":  {list{table(unix.NFT_MSG_NEWTABLE, 99, "\x1b[2J")}, `table family 99 "\x1b[2J": table added or changed`},
-		"what's this":   {list{encodeMessage(200, foreignPort, ip)}, "a change of which the kernel told no details"},
-		"flowtable":     {list{encodeMessage(unix.NFT_MSG_NEWFLOWTABLE, foreignPort, ip, stringAttribute(flowtableTable, "f"))}, "table ip f: 1 flowtable added or changed"},
-		"many":          {many, "16 tables deleted: ip t0, ip t1, ip t2, ip t3, ip t4, ip t5, ip t6, ip t7, ip t8, ip t9, ip t10, ip t11, ip t12, ip t13, ip t14, ip t15; more in other tables"},
-		"several kinds": {list{rule(unix.NFT_MSG_NEWRULE, ip, "a"), table(unix.NFT_MSG_DELTABLE, ip, "b")}, "table ip a: 1 rule added; table ip b deleted"},
+		"nothing": {nil, "a change of which the kernel told no details"},
+		"one table": {
+			list{rule(unix.NFT_MSG_DELRULE, ip, "a"), table(unix.NFT_MSG_DELTABLE, ip, "a")},
+			"table ip a deleted",
+		},
+		"two tables": {
+			list{table(unix.NFT_MSG_DELTABLE, ip, "a"), table(unix.NFT_MSG_DELTABLE, inet, "a")},
+			"2 tables deleted: ip a, inet a",
+		},
+		"rewritten": {
+			list{
+				rule(unix.NFT_MSG_DELRULE, ip, "a"),
+				table(unix.NFT_MSG_DELTABLE, ip, "a"),
+				table(unix.NFT_MSG_NEWTABLE, ip, "a"),
+				rule(unix.NFT_MSG_NEWRULE, ip, "a"),
+			},
+			"table ip a: deleted as it was, table added or changed, 1 rule added",
+		},
+		"replaced": {
+			list{rule(unix.NFT_MSG_NEWRULE, ip, "a"), rule(unix.NFT_MSG_DELRULE, ip, "a")},
+			"table ip a: 1 rule deleted, 1 rule added",
+		},
+		"intervals": {
+			list{
+				elements(unix.NFT_MSG_NEWSETELEM, element, end),
+				elements(unix.NFT_MSG_NEWSETELEM, element, end),
+			},
+			"table inet t: 2 elements added",
+		},
+		"ends only": {
+			list{elements(unix.NFT_MSG_DELSETELEM, end)},
+			"table inet t: ends of intervals",
+		},
+		"strange name": {
+			list{table(unix.NFT_MSG_NEWTABLE, 99, "\x1b[2J")},
+			`table family 99 "\x1b[2J": table added or changed`,
+		},
+		"what's this": {
+			list{encodeMessage(200, foreignPort, ip)},
+			"a change of which the kernel told no details",
+		},
+		"flowtable": {
+			list{
+				encodeMessage(
+					unix.NFT_MSG_NEWFLOWTABLE,
+					foreignPort,
+					ip,
+					stringAttribute(flowtableTable, "f"),
+				),
+			},
+			"table ip f: 1 flowtable added or changed",
+		},
+		"many": {
+			many,
+			"16 tables deleted: ip t0, ip t1, ip t2, ip t3, ip t4, ip t5, ip t6, ip t7, ip t8, ip t9, ip t10, ip t11, ip t12, ip t13, ip t14, ip t15; more in other tables",
+		},
+		"several kinds": {
+			list{rule(unix.NFT_MSG_NEWRULE, ip, "a"), table(unix.NFT_MSG_DELTABLE, ip, "b")},
+			"table ip a: 1 rule added; table ip b deleted",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

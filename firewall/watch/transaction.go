@@ -160,7 +160,8 @@ func elements(list []byte) (count int, err error) {
 	err = netlink.Each(list, func(_ uint16, element []byte) error {
 		count++
 		return netlink.Each(element, func(kind uint16, data []byte) error {
-			if kind == unix.NFTA_SET_ELEM_FLAGS && netlink.Number(data)&unix.NFT_SET_ELEM_INTERVAL_END != 0 {
+			if kind == unix.NFTA_SET_ELEM_FLAGS &&
+				netlink.Number(data)&unix.NFT_SET_ELEM_INTERVAL_END != 0 {
 				count--
 			}
 			return nil

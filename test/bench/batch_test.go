@@ -36,7 +36,14 @@ func TestKernelHoldsWhatWasSent(t *testing.T) {
 				}
 				_, n, err := readSet(context.Background())
 				if err != nil || n != step.want {
-					t.Errorf("%s, %s: the set holds %d intervals, want %d (%v)", family, step.name, n, step.want, err)
+					t.Errorf(
+						"%s, %s: the set holds %d intervals, want %d (%v)",
+						family,
+						step.name,
+						n,
+						step.want,
+						err,
+					)
 				}
 			}
 			b := NewBatch(family)

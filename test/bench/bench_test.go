@@ -28,7 +28,12 @@ func TestSmallestRun(t *testing.T) {
 	if err := os.WriteFile(readme, shown, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	o := options{smallest: true, portgrave: program, out: filepath.Join(dir, "results"), readme: readme}
+	o := options{
+		smallest:  true,
+		portgrave: program,
+		out:       filepath.Join(dir, "results"),
+		readme:    readme,
+	}
 	r, err := measure(context.Background(), o, t.Logf)
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +75,8 @@ func TestSmallestRun(t *testing.T) {
 	}
 	for _, name := range []string{"results/table.md", "results/plot.svg", "README.md"} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil || !strings.Contains(string(b), r.Where()) && !strings.HasSuffix(name, ".svg") {
+		if err != nil ||
+			!strings.Contains(string(b), r.Where()) && !strings.HasSuffix(name, ".svg") {
 			t.Errorf("%s doesn't say what machine it is from (%v)", name, err)
 		}
 	}

@@ -13,7 +13,8 @@ import (
 func isolated(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine, and the namespace with it
+		// never unlocked: the thread ends with this goroutine, and the namespace with it
+		runtime.LockOSThread()
 		done <- func() error {
 			const own = "/proc/thread-self/ns/net"
 			before, err := os.Readlink(own)

@@ -19,7 +19,8 @@ func TestListsAreSortedDisjointAndOfTheSize(t *testing.T) {
 					t.Errorf("%s, %d, %s: %d prefixes, want %d", family, n, name, len(list), want)
 				}
 				for i, p := range list {
-					if p != p.Masked() || p.Overlaps(clientNetwork) || p.Addr().Is4() != (family == IPv4) {
+					if p != p.Masked() || p.Overlaps(clientNetwork) ||
+						p.Addr().Is4() != (family == IPv4) {
 						t.Fatalf("%s, %d, %s: %v", family, n, name, p)
 					}
 					if i > 0 && (p.Overlaps(list[i-1]) || p.Addr().Compare(list[i-1].Addr()) < 0) {
@@ -33,14 +34,25 @@ func TestListsAreSortedDisjointAndOfTheSize(t *testing.T) {
 
 func TestChangesLeadFromListToList(t *testing.T) {
 	l := NewLists(IPv4, 10_000)
-	if len(l.Percent.Add) != 100 || len(l.Percent.Remove) != 100 || len(l.One.Add) != 1 || len(l.One.Remove) != 0 {
-		t.Fatalf("one: +%d −%d; a hundredth: +%d −%d", len(l.One.Add), len(l.One.Remove), len(l.Percent.Add), len(l.Percent.Remove))
+	if len(l.Percent.Add) != 100 || len(l.Percent.Remove) != 100 || len(l.One.Add) != 1 ||
+		len(l.One.Remove) != 0 {
+		t.Fatalf(
+			"one: +%d −%d; a hundredth: +%d −%d",
+			len(l.One.Add),
+			len(l.One.Remove),
+			len(l.Percent.Add),
+			len(l.Percent.Remove),
+		)
 	}
 	apply := func(list []netip.Prefix, c Change) []netip.Prefix {
-		kept := slices.DeleteFunc(slices.Clone(list), func(p netip.Prefix) bool { return slices.Contains(c.Remove, p) })
+		kept := slices.DeleteFunc(
+			slices.Clone(list),
+			func(p netip.Prefix) bool { return slices.Contains(c.Remove, p) },
+		)
 		return merged(kept, c.Add)
 	}
-	if !slices.Equal(apply(l.Initial, l.One), l.WithOne) || !slices.Equal(apply(l.WithOne, l.Percent), l.Changed) {
+	if !slices.Equal(apply(l.Initial, l.One), l.WithOne) ||
+		!slices.Equal(apply(l.WithOne, l.Percent), l.Changed) {
 		t.Error("the changes don't lead to the lists")
 	}
 	if slices.Contains(l.Percent.Remove, l.One.Add[0]) {
@@ -52,7 +64,10 @@ func TestChangesLeadFromListToList(t *testing.T) {
 }
 
 func TestFormats(t *testing.T) {
-	list := []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.7/32")}
+	list := []netip.Prefix{
+		netip.MustParsePrefix("192.0.2.0/24"),
+		netip.MustParsePrefix("198.51.100.7/32"),
+	}
 	change := Change{Remove: list[:1], Add: list[1:]}
 	for name, c := range map[string]struct {
 		got  []byte

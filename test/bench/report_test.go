@@ -20,13 +20,27 @@ var update = flag.Bool("update", false, "write what is printed to testdata, to b
 // example has every kind of cell: measured once and often, too slow, impossible, left out.
 func example() Report {
 	control := func(by string, o Operation, over Series, peak uint64, note string, seconds ...float64) ControlRow {
-		return ControlRow{Family: "IPv4", Size: 1_000_000, By: by, Operation: o, Seconds: seconds, OverKernel: over, Peak: peak, Note: note}
+		return ControlRow{
+			Family:     "IPv4",
+			Size:       1_000_000,
+			By:         by,
+			Operation:  o,
+			Seconds:    seconds,
+			OverKernel: over,
+			Peak:       peak,
+			Note:       note,
+		}
 	}
 	six := control(byKernel, FirstLoad, nil, 0, "", 0.005)
 	six.Family, six.Size = "IPv6", 1000
 	return Report{
-		Date:    time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC),
-		Machine: Machine{Processor: "A <fast> one & more", Cores: 2, Kernel: "6.18", Versions: map[string]string{"nft": "1.0.6", "ipset": ""}},
+		Date: time.Date(2026, 11, 24, 10, 0, 0, 0, time.UTC),
+		Machine: Machine{
+			Processor: "A <fast> one & more",
+			Cores:     2,
+			Kernel:    "6.18",
+			Versions:  map[string]string{"nft": "1.0.6", "ipset": ""},
+		},
 		Limit:   30,
 		Missing: []string{"ipset restore, since ipset is not installed"},
 		Control: []ControlRow{
@@ -40,11 +54,21 @@ func example() Report {
 			six,
 		},
 		Packets: []PacketRow{
-			{By: byPortgrave, What: "1 000 services, 1 M CIDRs", UDP: Series{0.8, 0.82, 0.81}, TCP: Series{0.95}, BareUDP: Series{404_000}, BareTCP: Series{37_000}},
+			{
+				By:      byPortgrave,
+				What:    "1 000 services, 1 M CIDRs",
+				UDP:     Series{0.8, 0.82, 0.81},
+				TCP:     Series{0.95},
+				BareUDP: Series{404_000},
+				BareTCP: Series{37_000},
+			},
 			{By: "iptables-legacy", What: "1 000 rules", UDP: Series{0.2}, TCP: Series{0.5}},
 			{By: byPortgrave, What: "1 service, 1 k CIDRs", UDP: Series{0.9}, TCP: Series{0.9}},
 		},
-		Jobs: []JobRow{{What: "check of 1 M CIDRs", Seconds: Series{0.5, 0.7}, Peak: 30 << 20}, {What: "plan", Note: "> 30s"}},
+		Jobs: []JobRow{
+			{What: "check of 1 M CIDRs", Seconds: Series{0.5, 0.7}, Peak: 30 << 20},
+			{What: "plan", Note: "> 30s"},
+		},
 	}
 }
 
@@ -101,7 +125,8 @@ func TestSVGIsXML(t *testing.T) {
 }
 
 func TestEmptyReport(t *testing.T) {
-	if text := (Report{}).Text(); strings.Contains(text, "CIDRs\n") || strings.Contains(text, "Packets to") {
+	if text := (Report{}).Text(); strings.Contains(text, "CIDRs\n") ||
+		strings.Contains(text, "Packets to") {
 		t.Errorf("tables of nothing:\n%s", text)
 	}
 }

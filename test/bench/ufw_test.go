@@ -10,7 +10,14 @@ import (
 func TestUFWRows(t *testing.T) {
 	const times = "add 1000000000\nadd 1500000000\nadd 2000000000\nread 3000000000\nread 3250000000\nready\n"
 	row := func(size int, o Operation, note string, s ...float64) ControlRow {
-		return ControlRow{Family: "IPv4", Size: size, By: "ufw, rule by rule", Operation: o, Seconds: Series(s), Note: note}
+		return ControlRow{
+			Family:    "IPv4",
+			Size:      size,
+			By:        "ufw, rule by rule",
+			Operation: o,
+			Seconds:   Series(s),
+			Note:      note,
+		}
 	}
 	for _, c := range []struct {
 		size int

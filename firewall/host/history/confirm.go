@@ -33,7 +33,11 @@ func (s *Store) Confirm(n int, c Confirmation) error {
 		return fmt.Errorf("generation %d could not be confirmed: %w", n, err)
 	}
 	if err := s.files.Sync(); err != nil {
-		return fmt.Errorf("generation %d is confirmed, but that may not survive a power cut: %w", n, err)
+		return fmt.Errorf(
+			"generation %d is confirmed, but that may not survive a power cut: %w",
+			n,
+			err,
+		)
 	}
 	return nil
 }

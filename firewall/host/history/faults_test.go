@@ -36,10 +36,16 @@ func TestFaults(t *testing.T) {
 			s.files.Folder = faulty.Folder{Folder: good, Operation: operation}
 			_, appendErr := s.Append(generation("faulty"))
 			_, lastErr := s.Last()
-			if wantErr := operation != "read" && operation != "remove"; wantErr != errors.Is(appendErr, faulty.Err) {
+			if wantErr := operation != "read" && operation != "remove"; wantErr != errors.Is(
+				appendErr,
+				faulty.Err,
+			) {
 				t.Errorf("append: %v", appendErr)
 			}
-			if wantErr := operation == "list" || operation == "read"; wantErr != errors.Is(lastErr, faulty.Err) {
+			if wantErr := operation == "list" || operation == "read"; wantErr != errors.Is(
+				lastErr,
+				faulty.Err,
+			) {
 				t.Errorf("last: %v", lastErr)
 			}
 			s.files.Folder = good
@@ -233,7 +239,8 @@ func TestLockNamesTheHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = s.Lock(t.Context(), 0)
-	if want := fmt.Sprintf("process %d", cmd.Process.Pid); err == nil || !strings.Contains(err.Error(), want) {
+	if want := fmt.Sprintf("process %d", cmd.Process.Pid); err == nil ||
+		!strings.Contains(err.Error(), want) {
 		t.Errorf("%v does not say %q", err, want)
 	}
 	_ = cmd.Process.Kill()
@@ -249,11 +256,15 @@ func TestLockNamesTheHolder(t *testing.T) {
 func TestLargeState(t *testing.T) {
 	prefixes := make([]firewall.Prefix, 100_000)
 	for i := range prefixes {
-		prefixes[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 15), byte(i >> 7), byte(i << 1)}), 32)
+		prefixes[i] = netip.PrefixFrom(
+			netip.AddrFrom4([4]byte{10, byte(i >> 15), byte(i >> 7), byte(i << 1)}),
+			32,
+		)
 	}
 	g := generation("large")
 	var err error
-	if g.State.Services[0].Sources, err = firewall.NewPrefixes(prefixes...); err != nil || g.State.Services[0].Sources.Len() != len(prefixes) {
+	if g.State.Services[0].Sources, err = firewall.NewPrefixes(prefixes...); err != nil ||
+		g.State.Services[0].Sources.Len() != len(prefixes) {
 		t.Fatal(g.State.Services[0].Sources.Len(), err)
 	}
 	s := open(t)
@@ -275,8 +286,15 @@ func TestEverythingComesBack(t *testing.T) {
 	g.State.Unlisted, g.State.Refuse, g.State.Established = firewall.UnlistedDeny, firewall.RefuseReject, firewall.EstablishedKeep
 	g.State.Essentials = firewall.EssentialEcho | firewall.EssentialDHCP
 	svc := &g.State.Services[0]
-	svc.Interfaces, svc.Addresses = []string{"eth*"}, firewall.MustPrefixes("192.0.2.1/32", "2001:db8::1/128")
-	svc.Expiring = []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Until: g.Time}}
+	svc.Interfaces, svc.Addresses = []string{
+		"eth*",
+	}, firewall.MustPrefixes(
+		"192.0.2.1/32",
+		"2001:db8::1/128",
+	)
+	svc.Expiring = []firewall.ExpiringSource{
+		{Prefix: netip.MustParsePrefix("198.51.100.0/24"), Until: g.Time},
+	}
 	svc.Rate, svc.Log = &firewall.Rate{Count: 3, Per: time.Minute, Burst: 9}, firewall.LogAll
 	state, err := g.State.Canonical()
 	if err != nil {

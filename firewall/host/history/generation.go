@@ -77,7 +77,13 @@ func (r *Record) Left(now bootclock.Reading) time.Duration {
 	if r.Restarted(now) {
 		return 0
 	}
-	return bootclock.Deadline{Wall: r.ConfirmBy, BootID: r.BootID, Uptime: r.ConfirmUptime}.Left(now)
+	return bootclock.Deadline{
+		Wall:   r.ConfirmBy,
+		BootID: r.BootID,
+		Uptime: r.ConfirmUptime,
+	}.Left(
+		now,
+	)
 }
 
 // Restarted reports whether the system was started anew since an unconfirmed generation was

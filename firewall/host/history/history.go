@@ -76,7 +76,8 @@ func Open(dir string) (*Store, error) {
 			err,
 		)
 	}
-	for _, d := range []string{dir, path} { // the lock stands in the one, the generations in the other
+	// the lock stands in the one, the generations in the other
+	for _, d := range []string{dir, path} {
 		if err := unix.Access(d, unix.R_OK|unix.W_OK|unix.X_OK); err != nil {
 			return nil, fmt.Errorf(
 				"the state directory %s can't be written: %w (set PORTGRAVE_STATE_DIR, or run as root)",

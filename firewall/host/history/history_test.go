@@ -26,9 +26,28 @@ func open(t *testing.T) *Store {
 }
 
 func generation(reason string) Generation {
-	return Generation{Record: Record{Time: time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC), User: "root", Reason: reason, Backend: "nftables", Confirmed: true},
-		State: firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
-			Services: []firewall.Service{{Name: "a", Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 2}}, Sources: firewall.MustPrefixes("10.0.0.0/8", "::/0"), Log: firewall.LogDenied}}}}
+	return Generation{
+		Record: Record{
+			Time:      time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC),
+			User:      "root",
+			Reason:    reason,
+			Backend:   "nftables",
+			Confirmed: true,
+		},
+		State: firewall.State{
+			Unlisted:    firewall.UnlistedIgnore,
+			Refuse:      firewall.RefuseDrop,
+			Established: firewall.EstablishedCut,
+			Services: []firewall.Service{
+				{
+					Name:    "a",
+					Ports:   []firewall.PortRange{{Protocol: firewall.TCP, First: 1, Last: 2}},
+					Sources: firewall.MustPrefixes("10.0.0.0/8", "::/0"),
+					Log:     firewall.LogDenied,
+				},
+			},
+		},
+	}
 }
 
 func TestAppendAndRead(t *testing.T) {
@@ -104,7 +123,8 @@ func TestLockKeepsOthersOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Lock(context.Background(), 60*time.Millisecond); err == nil || !strings.Contains(err.Error(), "holds") {
+	if _, err := s.Lock(context.Background(), 60*time.Millisecond); err == nil ||
+		!strings.Contains(err.Error(), "holds") {
 		t.Errorf("the second lock: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -138,7 +158,8 @@ func TestUnwritableFolderIsToldBeforehand(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(file + "/state"); err == nil || !strings.Contains(err.Error(), "PORTGRAVE_STATE_DIR") {
+	if _, err := Open(file + "/state"); err == nil ||
+		!strings.Contains(err.Error(), "PORTGRAVE_STATE_DIR") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -219,7 +240,9 @@ func TestHead(t *testing.T) {
 			t.Fatal(err)
 		}
 		r, err := s.Head()
-		if whole := bytes.Count(content[:n], []byte("\n")) >= 2; whole && (err != nil || r.Number != g.Number) || !whole && !errors.Is(err, ErrDamaged) {
+		if whole := bytes.Count(content[:n], []byte("\n")) >= 2; whole &&
+			(err != nil || r.Number != g.Number) ||
+			!whole && !errors.Is(err, ErrDamaged) {
 			t.Fatalf("cut after %d bytes of %d: %+v, %v", n, len(content), r, err)
 		}
 	}

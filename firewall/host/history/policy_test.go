@@ -92,7 +92,11 @@ func TestTrialEnds(t *testing.T) {
 		Uptime: time.Hour,
 	}
 	at := func(wall, uptime time.Duration, boot string) bootclock.Reading {
-		return bootclock.Reading{Wall: noon.Wall.Add(wall), BootID: boot, Uptime: noon.Uptime + uptime}
+		return bootclock.Reading{
+			Wall:   noon.Wall.Add(wall),
+			BootID: boot,
+			Uptime: noon.Uptime + uptime,
+		}
 	}
 	g := generation("on trial")
 	g.OnTrial(noon, time.Minute)

@@ -235,7 +235,10 @@ func openedUnlisted(
 	}
 	var forced []piece
 	for _, p := range pieces {
-		by := slices.DeleteFunc(slices.Clone(p.leases), func(i int) bool { return !leases[i].Unlisted })
+		by := slices.DeleteFunc(
+			slices.Clone(p.leases),
+			func(i int) bool { return !leases[i].Unlisted },
+		)
 		if len(by) == 0 {
 			continue
 		}
@@ -276,10 +279,16 @@ func withoutDHCP(s firewall.State, r firewall.PortRange) []firewall.PortRange {
 		}
 		out = out[:len(out)-1]
 		if last.First < port {
-			out = append(out, firewall.PortRange{Protocol: firewall.UDP, First: last.First, Last: port - 1})
+			out = append(
+				out,
+				firewall.PortRange{Protocol: firewall.UDP, First: last.First, Last: port - 1},
+			)
 		}
 		if port < last.Last {
-			out = append(out, firewall.PortRange{Protocol: firewall.UDP, First: port + 1, Last: last.Last})
+			out = append(
+				out,
+				firewall.PortRange{Protocol: firewall.UDP, First: port + 1, Last: last.Last},
+			)
 		}
 		if len(out) == 0 {
 			return nil

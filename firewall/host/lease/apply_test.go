@@ -31,8 +31,16 @@ func lines(s firewall.State) []string {
 
 func TestApply(t *testing.T) {
 	office := firewall.MustPrefixes("10.0.0.0/8")
-	one := firewall.Service{Name: "metrics", Ports: []firewall.PortRange{tcp(9090, 9090)}, Sources: office}
-	wide := firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 80), tcp(8000, 8100), udp(443, 443)}, Sources: office}
+	one := firewall.Service{
+		Name:    "metrics",
+		Ports:   []firewall.PortRange{tcp(9090, 9090)},
+		Sources: office,
+	}
+	wide := firewall.Service{
+		Name:    "web",
+		Ports:   []firewall.PortRange{tcp(80, 80), tcp(8000, 8100), udp(443, 443)},
+		Sources: office,
+	}
 	longer := leaseOf("203.0.113.7/32", tcp(9090, 9090))
 	longer.Until = noon.Add(3 * time.Hour)
 	forced := leaseOf("203.0.113.7/32", tcp(7000, 7001))
@@ -84,7 +92,8 @@ func TestApply(t *testing.T) {
 		"unlisted, denied, not forced": {inMode(t, firewall.UnlistedDeny, one), []Lease{leaseOf("203.0.113.7/32", tcp(7000, 7001))}, []string{"metrics tcp/9090 from 10.0.0.0/8"}},
 		"unlisted, denied, forced":     {inMode(t, firewall.UnlistedDeny, one), []Lease{forced}, []string{"lease-tcp-7000 tcp/7000-7001 from , 203.0.113.7/32 until 14:00", "metrics tcp/9090 from 10.0.0.0/8"}},
 		"forced, and the policy lists some": {inMode(t, firewall.UnlistedDeny, wide), []Lease{forcedWide}, []string{
-			"lease-tcp-70 tcp/70-79 tcp/81-90 udp/60-67 udp/69-70 from , 203.0.113.7/32 until 14:00", // udp/68 is the DHCP client's
+			// udp/68 is the DHCP client's
+			"lease-tcp-70 tcp/70-79 tcp/81-90 udp/60-67 udp/69-70 from , 203.0.113.7/32 until 14:00",
 			"web tcp/8000-8100 udp/443 from 10.0.0.0/8", "web.lease-tcp-80 tcp/80 from 10.0.0.0/8, 203.0.113.7/32 until 14:00"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -100,9 +109,20 @@ func TestApply(t *testing.T) {
 
 // TestSplitKeepsEverythingElse: a part enforces what the service does.
 func TestSplitKeepsEverythingElse(t *testing.T) {
-	svc := firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 81)}, Interfaces: []string{"eth*"}, Addresses: firewall.MustPrefixes("192.0.2.1/32"),
-		Sources: firewall.MustPrefixes("10.0.0.0/8"), Expiring: []firewall.ExpiringSource{{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Until: noon.Add(time.Hour)}},
-		Log: firewall.LogAll, Rate: &firewall.Rate{Count: 3, Per: time.Minute, Burst: 9}}
+	svc := firewall.Service{
+		Name:       "web",
+		Ports:      []firewall.PortRange{tcp(80, 81)},
+		Interfaces: []string{"eth*"},
+		Addresses:  firewall.MustPrefixes("192.0.2.1/32"),
+		Sources: firewall.MustPrefixes(
+			"10.0.0.0/8",
+		),
+		Expiring: []firewall.ExpiringSource{
+			{Prefix: netip.MustParsePrefix("203.0.113.0/24"), Until: noon.Add(time.Hour)},
+		},
+		Log:  firewall.LogAll,
+		Rate: &firewall.Rate{Count: 3, Per: time.Minute, Burst: 9},
+	}
 	s := stateOf(t, svc)
 	out := applied(t, s, noon, leaseOf("203.0.113.7/32", tcp(81, 81)))
 	part := out.Services[1]
@@ -113,10 +133,17 @@ func TestSplitKeepsEverythingElse(t *testing.T) {
 	if !part.Equal(s.Services[0]) {
 		t.Errorf("%+v, want %+v", part, s.Services[0])
 	}
-	if rest := out.Services[0]; !slices.Equal(rest.Ports, []firewall.PortRange{tcp(80, 80)}) || !slices.EqualFunc(rest.Expiring, s.Services[0].Expiring, func(a, b firewall.ExpiringSource) bool { return a == b }) {
+	if rest := out.Services[0]; !slices.Equal(rest.Ports, []firewall.PortRange{tcp(80, 80)}) ||
+		!slices.EqualFunc(
+			rest.Expiring,
+			s.Services[0].Expiring,
+			func(a, b firewall.ExpiringSource) bool { return a == b },
+		) {
 		t.Errorf("%+v", rest)
 	}
-	if back := applied(t, s, noon.Add(2*time.Hour), leaseOf("203.0.113.7/32", tcp(81, 81))); !back.Equal(s) {
+	if back := applied(t, s, noon.Add(2*time.Hour), leaseOf("203.0.113.7/32", tcp(81, 81))); !back.Equal(
+		s,
+	) {
 		t.Errorf("when the lease is over: %v", lines(back))
 	}
 }
@@ -139,7 +166,15 @@ func TestOneLeaseMoreIsElements(t *testing.T) {
 
 func TestApplyRefuses(t *testing.T) {
 	good := stateOf(t, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 81)}})
-	nobody, backwards, portless := leaseOf("203.0.113.7/32", tcp(80, 80)), leaseOf("203.0.113.7/32", tcp(80, 80)), leaseOf("203.0.113.7/32")
+	nobody, backwards, portless := leaseOf(
+		"203.0.113.7/32",
+		tcp(80, 80),
+	), leaseOf(
+		"203.0.113.7/32",
+		tcp(80, 80),
+	), leaseOf(
+		"203.0.113.7/32",
+	)
 	nobody.Sources = firewall.Prefixes{}
 	backwards.Opened = backwards.Until.Add(time.Second)
 	for name, tt := range map[string]struct {
@@ -151,7 +186,8 @@ func TestApplyRefuses(t *testing.T) {
 		"no ports":   {good, portless, "no ports"},
 		"backwards":  {good, backwards, "ends before"},
 	} {
-		if _, err := Apply(tt.state, []Lease{tt.lease}, noon.Add(2*time.Hour-time.Nanosecond)); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := Apply(tt.state, []Lease{tt.lease}, noon.Add(2*time.Hour-time.Nanosecond)); err == nil ||
+			!strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", name, err, tt.want)
 		}
 	}
@@ -159,13 +195,28 @@ func TestApplyRefuses(t *testing.T) {
 
 func TestNames(t *testing.T) {
 	long := strings.Repeat("x", 40)
-	s := stateOf(t,
-		firewall.Service{Name: long + "-one", Ports: []firewall.PortRange{{Protocol: firewall.SCTP, First: 65534, Last: 65535}}, Interfaces: []string{"eth0"}},
-		firewall.Service{Name: long + "-two", Ports: []firewall.PortRange{{Protocol: firewall.SCTP, First: 65534, Last: 65535}}, Interfaces: []string{"eth1"}},
+	s := stateOf(
+		t,
+		firewall.Service{
+			Name:       long + "-one",
+			Ports:      []firewall.PortRange{{Protocol: firewall.SCTP, First: 65534, Last: 65535}},
+			Interfaces: []string{"eth0"},
+		},
+		firewall.Service{
+			Name:       long + "-two",
+			Ports:      []firewall.PortRange{{Protocol: firewall.SCTP, First: 65534, Last: 65535}},
+			Interfaces: []string{"eth1"},
+		},
 		firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 81)}},
-		firewall.Service{Name: "web.lease-tcp", Ports: []firewall.PortRange{tcp(90, 91)}})
+		firewall.Service{Name: "web.lease-tcp", Ports: []firewall.PortRange{tcp(90, 91)}},
+	)
 	s.Unlisted = firewall.UnlistedDeny
-	l := leaseOf("203.0.113.7/32", firewall.PortRange{Protocol: firewall.SCTP, First: 65535, Last: 65535}, tcp(81, 81), tcp(91, 92))
+	l := leaseOf(
+		"203.0.113.7/32",
+		firewall.PortRange{Protocol: firewall.SCTP, First: 65535, Last: 65535},
+		tcp(81, 81),
+		tcp(91, 92),
+	)
 	l.Unlisted = true
 	parents := map[string]string{}
 	out := applied(t, s, noon, l)
@@ -179,7 +230,8 @@ func TestNames(t *testing.T) {
 		}
 		parents[svc.Name] = parent
 	}
-	if len(out.Services) != 9 || parents["web.lease-tcp-81"] != "web" || parents["web.lease-tcp.lease-tcp-91"] != "web.lease-tcp" {
+	if len(out.Services) != 9 || parents["web.lease-tcp-81"] != "web" ||
+		parents["web.lease-tcp.lease-tcp-91"] != "web.lease-tcp" {
 		t.Errorf("%v", parents)
 	}
 	for _, parent := range []string{long + "-one", long + "-two"} {

@@ -74,7 +74,9 @@ func TestNoClockMakesALeaseLonger(t *testing.T) {
 		add(t, s, l)
 		var passed time.Duration
 		for range rapid.IntRange(1, 8).Draw(rt, "steps") {
-			d := time.Duration(rapid.IntRange(0, 100_000).Draw(rt, "passes")) * 100 * time.Millisecond
+			d := time.Duration(
+				rapid.IntRange(0, 100_000).Draw(rt, "passes"),
+			) * 100 * time.Millisecond
 			pass(now, d)
 			passed += d
 			now.Wall = now.Wall.Add(
@@ -83,7 +85,12 @@ func TestNoClockMakesALeaseLonger(t *testing.T) {
 			for _, svc := range applied(t, policy, now.Wall, list(t, s)...).Services {
 				for _, e := range svc.Expiring {
 					if ends := passed + e.Until.Sub(now.Wall); ends > length+slack {
-						rt.Fatalf("%v after opening it ends %v after opening, granted %v", passed, ends, length)
+						rt.Fatalf(
+							"%v after opening it ends %v after opening, granted %v",
+							passed,
+							ends,
+							length,
+						)
 					}
 				}
 			}

@@ -88,11 +88,13 @@ func TestFaults(t *testing.T) {
 					t.Errorf("removed with %v, but listed: %v", removeErr, left)
 				}
 				said := addErr == nil || strings.Contains(addErr.Error(), "close "+added.ID)
-				if there := slices.Contains(left, added.ID); there && !said || !there && addErr == nil {
+				if there := slices.Contains(left, added.ID); there && !said ||
+					!there && addErr == nil {
 					t.Errorf("added with %v, but listed: %v", addErr, left)
 				}
 				after := add(t, s, leaseOf("203.0.113.9/32", tcp(80, 80)))
-				if err := s.Remove(after.ID); err != nil || slices.Contains(ids(list(t, s)), after.ID) {
+				if err := s.Remove(after.ID); err != nil ||
+					slices.Contains(ids(list(t, s)), after.ID) {
 					t.Errorf("afterwards: %v", err)
 				}
 			})

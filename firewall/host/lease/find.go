@@ -21,7 +21,10 @@ func Find(leases []Lease, word string) ([]Lease, error) {
 	}
 	ports, err := ParsePorts(word)
 	if err != nil {
-		return nil, fmt.Errorf("%q is neither the ID of a lease nor a port: see portgrave leases", word)
+		return nil, fmt.Errorf(
+			"%q is neither the ID of a lease nor a port: see portgrave leases",
+			word,
+		)
 	}
 	var found []Lease
 	var partly []string
@@ -30,14 +33,21 @@ func Find(leases []Lease, word string) ([]Lease, error) {
 		case slices.Equal(l.Ports, ports):
 			found = append(found, l)
 		case slices.ContainsFunc(l.Ports, func(a firewall.PortRange) bool { return slices.ContainsFunc(ports, a.Overlaps) }):
-			partly = append(partly, fmt.Sprintf("%s opens %s", l.ID, strings.Join(l.portNames(), ", ")))
+			partly = append(
+				partly,
+				fmt.Sprintf("%s opens %s", l.ID, strings.Join(l.portNames(), ", ")),
+			)
 		}
 	}
 	switch {
 	case len(found) > 0:
 		return found, nil
 	case len(partly) > 0:
-		return nil, fmt.Errorf("no lease opens %s alone: %s; close it by its ID", word, strings.Join(partly, "; "))
+		return nil, fmt.Errorf(
+			"no lease opens %s alone: %s; close it by its ID",
+			word,
+			strings.Join(partly, "; "),
+		)
 	}
 	return nil, fmt.Errorf("no lease opens %s: see portgrave leases", word)
 }

@@ -18,7 +18,11 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(body)
 	}
-	f.Add([]byte(`{"lease":{"id":"bcdfgh","ports":["1,2,udp/3"],"sources":["::/0","10.0.0.0/8"],"opened":"2026-11-23T12:00:00.5+01:00","until":"9999-12-31T23:59:59Z"}}`))
+	f.Add(
+		[]byte(
+			`{"lease":{"id":"bcdfgh","ports":["1,2,udp/3"],"sources":["::/0","10.0.0.0/8"],"opened":"2026-11-23T12:00:00.5+01:00","until":"9999-12-31T23:59:59Z"}}`,
+		),
+	)
 	policy := stateOf(f, firewall.Service{Name: "web", Ports: []firewall.PortRange{tcp(80, 8000)}})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		got, err := decode(body)

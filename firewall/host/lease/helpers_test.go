@@ -29,8 +29,13 @@ func inMode(t fataler, mode firewall.Unlisted, services ...firewall.Service) fir
 			services[i].Log = firewall.LogDenied
 		}
 	}
-	s, err := firewall.State{Unlisted: mode, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut, Essentials: firewall.AllEssentials,
-		Services: services}.Canonical()
+	s, err := firewall.State{
+		Unlisted:    mode,
+		Refuse:      firewall.RefuseDrop,
+		Established: firewall.EstablishedCut,
+		Essentials:  firewall.AllEssentials,
+		Services:    services,
+	}.Canonical()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +44,15 @@ func inMode(t fataler, mode firewall.Unlisted, services ...firewall.Service) fir
 
 // leaseOf is a lease of two hours from noon on.
 func leaseOf(source string, ports ...firewall.PortRange) Lease {
-	return Lease{ID: "bcdfgh", Ports: ports, Sources: firewall.MustPrefixes(source), Opened: noon, Until: noon.Add(2 * time.Hour), User: "root", Reason: "INC-42"}
+	return Lease{
+		ID:      "bcdfgh",
+		Ports:   ports,
+		Sources: firewall.MustPrefixes(source),
+		Opened:  noon,
+		Until:   noon.Add(2 * time.Hour),
+		User:    "root",
+		Reason:  "INC-42",
+	}
 }
 
 func applied(t testing.TB, s firewall.State, now time.Time, leases ...Lease) firewall.State {

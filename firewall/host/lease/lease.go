@@ -69,7 +69,10 @@ func (l Lease) check() error {
 		errs = append(errs, err)
 	}
 	if len(l.Ports) > maxRanges {
-		errs = append(errs, fmt.Errorf("%d ranges of ports: a lease has at most %d", len(l.Ports), maxRanges))
+		errs = append(
+			errs,
+			fmt.Errorf("%d ranges of ports: a lease has at most %d", len(l.Ports), maxRanges),
+		)
 	}
 	if n := l.Sources.Len(); n == 0 || n > maxSources {
 		errs = append(errs, fmt.Errorf("%d sources: a lease has from 1 to %d", n, maxSources))
@@ -79,7 +82,10 @@ func (l Lease) check() error {
 	}
 	// From the kernel's first second to the last that RFC 3339 can write.
 	if l.Opened.Unix() < 0 || l.Until.UTC().Year() > 9999 {
-		errs = append(errs, fmt.Errorf("from %s until %s is no time for a lease", l.Opened.UTC(), l.Until.UTC()))
+		errs = append(
+			errs,
+			fmt.Errorf("from %s until %s is no time for a lease", l.Opened.UTC(), l.Until.UTC()),
+		)
 	}
 	for _, t := range []struct{ name, text string }{{"user", l.User}, {"from", l.From}, {"reason", l.Reason}} {
 		if err := checkText(t.text); err != nil {
@@ -95,7 +101,8 @@ func checkText(s string) error {
 	if len(s) > maxText {
 		return fmt.Errorf("it has %d bytes; write at most %d", len(s), maxText)
 	}
-	if !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+	if !utf8.ValidString(s) ||
+		strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
 		return fmt.Errorf("%q: write it in one line, without control characters", s)
 	}
 	return nil
@@ -104,8 +111,14 @@ func checkText(s string) error {
 // mergePorts is the canonical form of ports, as State.Canonical makes it, so that its rules stand
 // in one place only.
 func mergePorts(ports []firewall.PortRange) ([]firewall.PortRange, error) {
-	s, err := firewall.State{Unlisted: firewall.UnlistedIgnore, Refuse: firewall.RefuseDrop, Established: firewall.EstablishedCut,
-		Services: []firewall.Service{{Name: "lease", Ports: ports, Log: firewall.LogNone}}}.Canonical()
+	s, err := firewall.State{
+		Unlisted:    firewall.UnlistedIgnore,
+		Refuse:      firewall.RefuseDrop,
+		Established: firewall.EstablishedCut,
+		Services: []firewall.Service{
+			{Name: "lease", Ports: ports, Log: firewall.LogNone},
+		},
+	}.Canonical()
 	if err != nil {
 		return nil, errors.New(strings.TrimPrefix(err.Error(), `service "lease": `))
 	}
@@ -126,7 +139,17 @@ type wire struct {
 }
 
 func (l Lease) wire() wire {
-	return wire{l.ID, l.portNames(), l.Sources, l.Opened, l.Until, l.User, l.From, l.Reason, l.Unlisted}
+	return wire{
+		l.ID,
+		l.portNames(),
+		l.Sources,
+		l.Opened,
+		l.Until,
+		l.User,
+		l.From,
+		l.Reason,
+		l.Unlisted,
+	}
 }
 
 func (l Lease) portNames() []string {
@@ -139,7 +162,17 @@ func (l Lease) portNames() []string {
 
 // lease reads the JSON form back, and refuses what is no lease.
 func (w wire) lease() (Lease, error) {
-	l := Lease{w.ID, nil, w.Sources, w.Opened.UTC(), w.Until.UTC(), w.User, w.From, w.Reason, w.Unlisted}
+	l := Lease{
+		w.ID,
+		nil,
+		w.Sources,
+		w.Opened.UTC(),
+		w.Until.UTC(),
+		w.User,
+		w.From,
+		w.Reason,
+		w.Unlisted,
+	}
 	for _, p := range w.Ports {
 		ranges, err := ParsePorts(p)
 		if err != nil {

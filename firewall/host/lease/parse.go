@@ -31,7 +31,8 @@ func ParsePorts(s string) ([]firewall.PortRange, error) {
 func parsePort(s string) (firewall.PortRange, error) {
 	r := firewall.PortRange{Protocol: firewall.TCP}
 	protocol, numbers, named := strings.Cut(s, "/")
-	if p, err := firewall.ParseProtocol(protocol); err == nil && !p.HasPorts() && !startsWithDigit(s) {
+	if p, err := firewall.ParseProtocol(protocol); err == nil && !p.HasPorts() &&
+		!startsWithDigit(s) {
 		if named {
 			return r, fmt.Errorf("%q: %s has no ports; write %s", s, p, p)
 		}

@@ -85,9 +85,15 @@ func checkWidth(sources firewall.Prefixes) error {
 		}
 		switch {
 		case p.Bits() == 0:
-			errs = append(errs, fmt.Errorf("%s is every %s address: use --force if you mean it", p, family))
+			errs = append(
+				errs,
+				fmt.Errorf("%s is every %s address: use --force if you mean it", p, family),
+			)
 		case p.Bits() < widest:
-			errs = append(errs, fmt.Errorf("%s is wider than /%d: use --force if you mean it", p, widest))
+			errs = append(
+				errs,
+				fmt.Errorf("%s is wider than /%d: use --force if you mean it", p, widest),
+			)
 		}
 	}
 	return errors.Join(errs...)
@@ -127,8 +133,12 @@ func Check(s firewall.State, l Lease) error {
 		case s.Essentials.Keep(r.Protocol):
 			errs = append(
 				errs,
-				fmt.Errorf("%s is open to everybody (essentials), and a lease would close it for all but %s: "+
-					"list it in the policy if that is what you want", r, strings.Join(briefly(l.Sources), ", ")),
+				fmt.Errorf(
+					"%s is open to everybody (essentials), and a lease would close it for all but %s: "+
+						"list it in the policy if that is what you want",
+					r,
+					strings.Join(briefly(l.Sources), ", "),
+				),
 			)
 		default:
 			left := withoutDHCP(s, r)

@@ -115,8 +115,11 @@ func TestGrant(t *testing.T) {
 	l, err := request(
 		func(r *Request) { r.Ports = []firewall.PortRange{tcp(81, 82), tcp(80, 80)} },
 	).Grant(ignore, 2*time.Hour, noon.Add(900*time.Millisecond).Local())
-	if err != nil || l.ID != "" || !slices.Equal(l.Ports, []firewall.PortRange{tcp(80, 82)}) || l.Opened != noon || l.Until != noon.Add(2*time.Hour) ||
-		l.Length() != 2*time.Hour || l.User != "ann" ||
+	if err != nil || l.ID != "" || !slices.Equal(l.Ports, []firewall.PortRange{tcp(80, 82)}) ||
+		l.Opened != noon ||
+		l.Until != noon.Add(2*time.Hour) ||
+		l.Length() != 2*time.Hour ||
+		l.User != "ann" ||
 		l.From != "198.51.100.4" ||
 		l.Reason != "INC-42" ||
 		l.Unlisted {

@@ -90,7 +90,10 @@ func TestWritersBesideEachOther(t *testing.T) {
 		go func() {
 			var err error
 			for range times {
-				err = errors.Join(err, Write(filepath.Join(dir, "a.lease"), Bytes([]byte("content"))))
+				err = errors.Join(
+					err,
+					Write(filepath.Join(dir, "a.lease"), Bytes([]byte("content"))),
+				)
 			}
 			done <- err
 		}()

@@ -29,8 +29,18 @@ func TestRootWritesForTheOwner(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s := info.Sys().(*syscall.Stat_t); s.Uid != uid || s.Gid != gid || info.Mode().Perm() != mode {
-			t.Errorf("%s: %d:%d %v, want %d:%d %v", path, s.Uid, s.Gid, info.Mode().Perm(), uid, gid, mode)
+		if s := info.Sys().(*syscall.Stat_t); s.Uid != uid || s.Gid != gid ||
+			info.Mode().Perm() != mode {
+			t.Errorf(
+				"%s: %d:%d %v, want %d:%d %v",
+				path,
+				s.Uid,
+				s.Gid,
+				info.Mode().Perm(),
+				uid,
+				gid,
+				mode,
+			)
 		}
 	}
 	below := filepath.Join(dir, "a", "b")
@@ -65,7 +75,8 @@ func TestRootWritesForTheOwner(t *testing.T) {
 			_ = f.Close()
 			t.Errorf("a link to %s was followed", target)
 		}
-		if err := At(dir).Write(name, Bytes([]byte("mine"))); err != nil { // replaces the link itself
+		// replaces the link itself
+		if err := At(dir).Write(name, Bytes([]byte("mine"))); err != nil {
 			t.Error(err)
 		}
 		owned(filepath.Join(dir, name), user, group, 0o600)

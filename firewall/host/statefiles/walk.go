@@ -177,7 +177,10 @@ func (f folder) list() ([]fs.DirEntry, error) {
 	}
 	defer func() { _ = dir.Close() }()
 	entries, err := dir.ReadDir(-1)
-	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	slices.SortFunc(
+		entries,
+		func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) },
+	)
 	return entries, err
 }
 

@@ -16,7 +16,12 @@ import (
 )
 
 // message is a struct inet_diag_msg as the kernel writes it, addresses of 16 bytes.
-func message(family, state uint8, local, remote netip.AddrPort, index uint32, attributes ...[]byte) []byte {
+func message(
+	family, state uint8,
+	local, remote netip.AddrPort,
+	index uint32,
+	attributes ...[]byte,
+) []byte {
 	b := []byte{family, state, 0, 0}
 	b = binary.BigEndian.AppendUint16(b, local.Port())
 	b = binary.BigEndian.AppendUint16(b, remote.Port())
@@ -99,14 +104,21 @@ func TestDecode(t *testing.T) {
 			t.Errorf("%s: interface %d, cookie %x", name, got.Interface(), got.Cookie())
 		}
 		// The kernel takes back what it gave.
-		if r := request(got.Family, got.Protocol, 1<<10, got.ID); len(r) != requestLen || !bytes.Equal(r[8:], c.message[4:4+IDLen]) {
+		if r := request(got.Family, got.Protocol, 1<<10, got.ID); len(r) != requestLen ||
+			!bytes.Equal(r[8:], c.message[4:4+IDLen]) {
 			t.Errorf("%s: request %x", name, r)
 		}
 	}
 }
 
 func TestDecodeDamaged(t *testing.T) {
-	whole := message(unix.AF_INET, unix.BPF_TCP_LISTEN, netip.MustParseAddrPort("0.0.0.0:1"), netip.MustParseAddrPort("0.0.0.0:0"), 0)
+	whole := message(
+		unix.AF_INET,
+		unix.BPF_TCP_LISTEN,
+		netip.MustParseAddrPort("0.0.0.0:1"),
+		netip.MustParseAddrPort("0.0.0.0:0"),
+		0,
+	)
 	for name, b := range map[string][]byte{
 		"empty": nil, "short": whole[:MessageLen-1], "half an attribute": append(bytes.Clone(whole), 9, 0, 1, 0),
 		"half an address": append(bytes.Clone(whole), attribute(attrLocals, storage("192.0.2.1")[:100]...)...),
@@ -124,9 +136,32 @@ func TestDecodeDamaged(t *testing.T) {
 // FuzzDecode: whatever the kernel sends is a socket with valid addresses, nothing, or an error.
 func FuzzDecode(f *testing.F) {
 	ap := netip.MustParseAddrPort
-	f.Add(message(unix.AF_INET, unix.BPF_TCP_LISTEN, ap("192.0.2.1:22"), ap("0.0.0.0:0"), 0), uint8(firewall.TCP))
-	f.Add(message(unix.AF_INET6, unix.BPF_TCP_CLOSE, ap("[::]:53"), ap("[::]:0"), 3, attribute(attrV6Only, 1)), uint8(firewall.UDP))
-	f.Add(message(unix.AF_INET6, unix.BPF_TCP_LISTEN, ap("[::]:9000"), ap("[::]:0"), 0, attribute(attrLocals, storage("192.0.2.1", "::1")...)), uint8(firewall.SCTP))
+	f.Add(
+		message(unix.AF_INET, unix.BPF_TCP_LISTEN, ap("192.0.2.1:22"), ap("0.0.0.0:0"), 0),
+		uint8(firewall.TCP),
+	)
+	f.Add(
+		message(
+			unix.AF_INET6,
+			unix.BPF_TCP_CLOSE,
+			ap("[::]:53"),
+			ap("[::]:0"),
+			3,
+			attribute(attrV6Only, 1),
+		),
+		uint8(firewall.UDP),
+	)
+	f.Add(
+		message(
+			unix.AF_INET6,
+			unix.BPF_TCP_LISTEN,
+			ap("[::]:9000"),
+			ap("[::]:0"),
+			0,
+			attribute(attrLocals, storage("192.0.2.1", "::1")...),
+		),
+		uint8(firewall.SCTP),
+	)
 	f.Fuzz(func(t *testing.T, b []byte, protocol uint8) {
 		s, ok, err := decodeBytes(b, firewall.Protocol(protocol))
 		if err != nil && (ok || !errors.Is(err, netlink.ErrMalformed)) {

@@ -73,9 +73,17 @@ func FuzzRule(f *testing.F) {
 		f.Add(Rule{[]Expr{types[name].read(&codec{})}}.AppendExprs(nil))
 	}
 	f.Add(Rule{[]Expr{Meta{Key: unix.NFT_META_L4PROTO, Dreg: 1}, Cmp{Sreg: 1, Data: "\x06"},
-		Payload{Base: 2, Len: 4, Dreg: 1}, Bitwise{Sreg: 1, Dreg: 1, Len: 4, Mask: "\xff\x00\x00\x00", Xor: "\x00\x00\x00\x00"},
+		Payload{
+			Base: 2,
+			Len:  4,
+			Dreg: 1,
+		}, Bitwise{Sreg: 1, Dreg: 1, Len: 4, Mask: "\xff\x00\x00\x00", Xor: "\x00\x00\x00\x00"},
 		Cmp{Sreg: 1, Data: "\x01\x00\x00\x00"}, Lookup{Set: "__set1", Sreg: 9},
-		Dynset{Set: "s", SregKey: 1, Exprs: [2]Expr{Limit{Rate: 1, Unit: 1}, Counter{}}}, Unknown{"inner", "abc"}}}.AppendExprs(nil))
+		Dynset{
+			Set:     "s",
+			SregKey: 1,
+			Exprs:   [2]Expr{Limit{Rate: 1, Unit: 1}, Counter{}},
+		}, Unknown{"inner", "abc"}}}.AppendExprs(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > 1<<14 {
 			return // more than the kernel's rules have
@@ -99,10 +107,16 @@ func FuzzRule(f *testing.F) {
 // An expression that doesn't fit its type keeps its bytes and equals itself alone.
 func TestWhatIsUnknownStaysWhole(t *testing.T) {
 	pair := func(name string, data []byte) []byte {
-		return netlink.AppendBytes(netlink.AppendString(nil, unix.NFTA_EXPR_NAME, name), unix.NFTA_EXPR_DATA|unix.NLA_F_NESTED, data)
+		return netlink.AppendBytes(
+			netlink.AppendString(nil, unix.NFTA_EXPR_NAME, name),
+			unix.NFTA_EXPR_DATA|unix.NLA_F_NESTED,
+			data,
+		)
 	}
 	number := func(kind uint16, b ...byte) []byte { return netlink.AppendBytes(nil, kind, b) }
-	key := append(number(unix.NFTA_META_KEY, 0, 0, 0, 3), number(unix.NFTA_META_DREG, 0, 0, 0, 1)...)
+	key := append(
+		number(unix.NFTA_META_KEY, 0, 0, 0, 3),
+		number(unix.NFTA_META_DREG, 0, 0, 0, 1)...)
 	mark := Meta{Key: unix.NFT_META_MARK, Dreg: Reg1}
 	for what, tt := range map[string]struct {
 		raw  []byte

@@ -69,7 +69,10 @@ var transports = map[int]struct {
 	unix.IPPROTO_ICMP:    {"icmp", icmpHeader(kindICMP)},
 	unix.IPPROTO_ICMPV6:  {"icmpv6", icmpHeader(kindICMPv6)},
 	unix.IPPROTO_ESP:     {"esp", []field{{0, 4, "spi", kindNumber}}},
-	unix.IPPROTO_AH:      {"ah", []field{{0, 1, "nexthdr", kindProtocol}, {4, 4, "spi", kindNumber}}},
+	unix.IPPROTO_AH: {
+		"ah",
+		[]field{{0, 1, "nexthdr", kindProtocol}, {4, 4, "spi", kindNumber}},
+	},
 }
 
 // context is what a rule has made sure of so far: the IP version, 4 or 6, and the transport

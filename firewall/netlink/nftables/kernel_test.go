@@ -19,8 +19,13 @@ func rulesOfKernel(t *testing.T, family uint8, chain string) [][]byte {
 	}
 	defer conn.Close()
 	var out [][]byte
-	request := netlink.Netfilter(unix.NFNL_SUBSYS_NFTABLES, unix.NFT_MSG_GETRULE, family, unix.NLM_F_DUMP,
-		func(e *netlink.Encoder) { e.String(unix.NFTA_RULE_TABLE, "t") })
+	request := netlink.Netfilter(
+		unix.NFNL_SUBSYS_NFTABLES,
+		unix.NFT_MSG_GETRULE,
+		family,
+		unix.NLM_F_DUMP,
+		func(e *netlink.Encoder) { e.String(unix.NFTA_RULE_TABLE, "t") },
+	)
 	if err := conn.Ask(t.Context(), request, func(m netlink.Message) error {
 		a, err := netlink.Parse(m.Attributes)
 		if a.String(unix.NFTA_RULE_CHAIN) == chain {
@@ -110,18 +115,23 @@ func TestTextIsThatOfNFT(t *testing.T) {
 		taken := 0
 		for _, text := range table.rules { // not in subtests: they would leave the namespace
 			chain := table.chain
-			if chain == "nat" && (strings.Contains(text, "snat") || strings.Contains(text, "masquerade")) {
+			if chain == "nat" &&
+				(strings.Contains(text, "snat") || strings.Contains(text, "masquerade")) {
 				chain = "post"
 			}
 			id := table.name + " t " + chain
 			add := exec.Command("nft", "-f", "-")
-			add.Stdin = strings.NewReader("flush chain " + id + "\nadd rule " + id + " " + text + "\n")
+			add.Stdin = strings.NewReader(
+				"flush chain " + id + "\nadd rule " + id + " " + text + "\n",
+			)
 			if out, err := add.CombinedOutput(); err != nil {
 				t.Logf("this nft or kernel doesn't take %q: %s", text, out)
 				continue
 			}
 			taken++
-			want := lastRule(backendtest.Program(t, "", "nft", "-s", "list", "chain", table.name, "t", chain))
+			want := lastRule(
+				backendtest.Program(t, "", "nft", "-s", "list", "chain", table.name, "t", chain),
+			)
 			raw := rulesOfKernel(t, table.family, chain)
 			if len(raw) != 1 {
 				t.Fatalf("%q: %d rules", text, len(raw))

@@ -246,8 +246,12 @@ type Object struct {
 }
 
 // objectExprs are the expressions whose attributes objects of a type have.
-var objectExprs = map[uint32]string{unix.NFT_OBJECT_COUNTER: "counter", unix.NFT_OBJECT_QUOTA: "quota",
-	unix.NFT_OBJECT_LIMIT: "limit", unix.NFT_OBJECT_CONNLIMIT: "connlimit"}
+var objectExprs = map[uint32]string{
+	unix.NFT_OBJECT_COUNTER:   "counter",
+	unix.NFT_OBJECT_QUOTA:     "quota",
+	unix.NFT_OBJECT_LIMIT:     "limit",
+	unix.NFT_OBJECT_CONNLIMIT: "connlimit",
+}
 
 // DecodeObject reads an object.
 func DecodeObject(b []byte) (Object, error) {

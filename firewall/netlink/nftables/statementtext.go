@@ -451,7 +451,12 @@ var (
 	unreachable4 = []string{0: "net-unreachable", 1: "host-unreachable", 2: "prot-unreachable",
 		3: "port-unreachable",
 		9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited"}
-	unreachableAny = []string{"no-route", "port-unreachable", "host-unreachable", "admin-prohibited"}
+	unreachableAny = []string{
+		"no-route",
+		"port-unreachable",
+		"host-unreachable",
+		"admin-prohibited",
+	}
 )
 
 func rejectText(e Reject) string {

@@ -181,7 +181,10 @@ func (w *writer) compare(e Cmp) {
 	if len(v.rest) > 0 && e.Op == unix.NFT_CMP_EQ && v.mask == "" {
 		at := 0
 		for _, part := range append([]value{*v}, v.rest...) {
-			w.clause(part.name()+" "+part.kind.write(cut(e.Data, at, part.size), part.full), part.says)
+			w.clause(
+				part.name()+" "+part.kind.write(cut(e.Data, at, part.size), part.full),
+				part.says,
+			)
 			at += part.size
 		}
 		return
@@ -311,8 +314,14 @@ func (w *writer) bitwise(e Bitwise) {
 	case e.Op != BitwiseMaskXor:
 		v.operation += fmt.Sprintf(" (bitwise operation %d)", e.Op)
 	case v.mask != "":
-		v = value{text: "(" + v.name() + ")", kind: v.kind, size: v.size, full: v.full, mask: e.Mask,
-			xor: e.Xor}
+		v = value{
+			text: "(" + v.name() + ")",
+			kind: v.kind,
+			size: v.size,
+			full: v.full,
+			mask: e.Mask,
+			xor:  e.Xor,
+		}
 	default:
 		v.mask, v.xor = e.Mask, e.Xor
 		if bits, ok := PrefixBits(e.Mask); ok && bits == 8*len(e.Mask) {
@@ -344,7 +353,8 @@ func (w *writer) lookup(e Lookup) {
 // setName is a set in a rule. One of the rule's own has no name that says anything.
 func setName(name string) string {
 	for _, own := range []string{"__set", "__map"} {
-		if n, ok := strings.CutPrefix(name, own); ok && n != "" && strings.Trim(n, "0123456789") == "" {
+		if n, ok := strings.CutPrefix(name, own); ok && n != "" &&
+			strings.Trim(n, "0123456789") == "" {
 			return "{ … }"
 		}
 	}
