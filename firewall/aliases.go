@@ -36,6 +36,3 @@ func MustPrefixes(cidrs ...string) Prefixes { return address.Must(cidrs...) }
 
 // Address4Of is address.V4Of.
 func Address4Of(a netip.Addr) Address4 { return address.V4Of(a) }
-
-// Address6Of is address.V6Of.
-func Address6Of(a netip.Addr) Address6 { return address.V6Of(a) }

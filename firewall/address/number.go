@@ -33,7 +33,6 @@ type Number[N any] interface {
 	blocks(last N) int
 	// hostMask has a one for each bit behind a prefix of the given length.
 	hostMask(length int) N
-	and(N) N
 	andNot(N) N
 	or(N) N
 	// words is how many words of 64 bits the number has, and word is one of them; the last is the
@@ -80,7 +79,6 @@ func (a V4) IP() netip.Addr {
 
 func (a V4) next() V4       { return a + 1 }
 func (a V4) prev() V4       { return a - 1 }
-func (a V4) and(b V4) V4    { return a & b }
 func (a V4) andNot(b V4) V4 { return a &^ b }
 func (a V4) or(b V4) V4     { return a | b }
 func (V4) words() int       { return 1 }
@@ -119,7 +117,6 @@ func (a V6) IP() netip.Addr {
 	return netip.AddrFrom16(b)
 }
 
-func (a V6) and(b V6) V6    { return V6{a.Hi & b.Hi, a.Lo & b.Lo} }
 func (a V6) andNot(b V6) V6 { return V6{a.Hi &^ b.Hi, a.Lo &^ b.Lo} }
 func (a V6) or(b V6) V6     { return V6{a.Hi | b.Hi, a.Lo | b.Lo} }
 func (V6) words() int       { return 2 }

@@ -50,7 +50,7 @@ func (k *Kernel) List(ctx context.Context) ([]firewall.Connection, error) {
 		return nil, err
 	}
 	var tracked []flow
-	if !tracksNone(k.proc) {
+	if !tracksNothing(k.proc) {
 		if tracked, err = flows(ctx, from); err != nil {
 			return nil, err
 		}

@@ -95,11 +95,11 @@ func flows(ctx context.Context, from netlink.Source) ([]flow, error) {
 	return out, nil
 }
 
-// tracksNone reports whether the conntrack table has no entry of this namespace
+// tracksNothing reports whether the conntrack table has no entry of this namespace
 // (Documentation/networking/nf_conntrack-sysctl.rst), as it is where nothing asks for tracking. All
 // namespaces share the table, and to walk its hundreds of thousands of places takes milliseconds,
 // however few are taken.
-func tracksNone(proc fs.FS) bool {
+func tracksNothing(proc fs.FS) bool {
 	count, err := fs.ReadFile(proc, "sys/net/netfilter/nf_conntrack_count")
 	return err == nil && string(bytes.TrimSpace(count)) == "0"
 }
@@ -215,9 +215,9 @@ func forget(ctx context.Context, dial netlink.Dialer, f flow) error {
 	return remove(ctx, conn, f)
 }
 
-// remove deletes whatever entry has the flow's original tuple, in either direction: ctnetlink looks
-// a tuple up in both (net/netfilter/nf_conntrack_netlink.c, ctnetlink_del_conntrack). None is no
-// error.
+// remove deletes the entry with the flow's original tuple, in either direction: ctnetlink looks
+// a tuple up in both (net/netfilter/nf_conntrack_netlink.c, ctnetlink_del_conntrack). A missing
+// entry is not an error.
 func remove(ctx context.Context, conn *netlink.Conn, f flow) error {
 	err := conn.Ask(ctx, conntrack(ctDelete, f.family(), unix.NLM_F_ACK, func(e *netlink.Encoder) {
 		tuple(e, ctaTupleOrig, f.orig, f.protocol)

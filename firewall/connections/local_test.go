@@ -308,7 +308,7 @@ func TestPardoned(t *testing.T) {
 func TestEntriesAreCounted(t *testing.T) {
 	w := newWorld(t)
 	none := func() (none bool) {
-		w.host.in(func() { none = tracksNone(os.DirFS("/proc")) })
+		w.host.in(func() { none = tracksNothing(os.DirFS("/proc")) })
 		return none
 	}
 	serve(t, w.host.listen("tcp", at(host4, 9090)), echo)

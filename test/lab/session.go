@@ -135,9 +135,6 @@ func (s *Session) ServerEnded(opts ...Option) (why error, ok bool) {
 	}
 }
 
-// Close closes the client's end.
-func (s *Session) Close() { _ = s.conn.Close() }
-
 // waitUntil polls a condition until it holds or the time is up.
 func waitUntil(timeout time.Duration, holds func() bool) bool {
 	end := time.Now().Add(timeout)

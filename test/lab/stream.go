@@ -101,9 +101,6 @@ func (s *Stream) send(ctx context.Context) {
 	}
 }
 
-// Rounds returns how often every source was probed.
-func (s *Stream) Rounds() int { return int(s.rounds.Load()) }
-
 // WaitRounds waits until every source was probed n more times from now on, so that there are probes
 // before and after a change. It reports an error after ten seconds without a round.
 func (s *Stream) WaitRounds(n int) {
