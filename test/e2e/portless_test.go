@@ -295,6 +295,7 @@ func (h *hearing) expect(t *testing.T, packets []*packet) {
 // Two routers that share an address by VRRP, one of them this host: under deny neither hears the
 // other, and both think they are the master, until a service lets the other's advertisements in.
 func TestTwoMasters(t *testing.T) {
+	lab.RequireRoot(t)
 	if _, err := peers.Folder(); err != nil {
 		t.Fatal(err)
 	}
