@@ -5,7 +5,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build run demo packages test test-boot lint fuzz soak bench deps installed peers debian clean
+.PHONY: help build run demo packages test vm lint fuzz soak bench deps installed peers debian clean
 
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -80,7 +80,7 @@ lint: ## gofmt, go vet, staticcheck
 test: deps build lint ## everything: lint, all tests as root under the race detector, each fuzz target briefly
 	@[ "$$(id -u)" = 0 ] || sudo -n true 2>/dev/null || echo "Asking for sudo: the tests make network namespaces."
 	$(AS_ROOT) go test -race -parallel 6 -timeout 40m ./test/e2e ./...
-	@$(MAKE) --no-print-directory test-boot
+	@$(MAKE) --no-print-directory vm SAMPLE=1
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=$(FUZZTIME)
 
 fuzz: ## each fuzz target for FUZZTIME, a number of inputs or a span of time (make fuzz FUZZTIME=2000000x); RULESETS random rulesets against the kernel
@@ -96,8 +96,10 @@ fuzz: ## each fuzz target for FUZZTIME, a number of inputs or a span of time (ma
 		done; \
 	done
 
-test-boot: deps packages ## a virtual machine with our package starts, and nobody gets in who should not, from the first moment on; end-to-end tests in kernels with VRFs and IPVS (eight minutes on two processors)
-	$(AS_ROOT) go test -count 1 -tags boot -timeout 40m -v ./test/boot
+# Of each kind one: the usual boot, one that finds nothing to load, the control, and the older kernel.
+VM_SAMPLE := TestBoot/(last_confirmed|damaged_generation_and)|TestLate|TestKernels/6\.1
+vm: deps packages ## virtual machines: one with our package starts, and nobody gets in who should not, from the first moment on; end-to-end tests in kernels with VRFs and IPVS (ten minutes on two processors; make vm SAMPLE=1 in four)
+	$(AS_ROOT) go test -count 1 -tags boot -timeout 40m -v $(if $(SAMPLE),-run '$(VM_SAMPLE)') ./test/boot
 
 soak: deps build ## the daemon under 200 disruptions of each kind and 100 kills, with probes (15 minutes)
 	$(AS_ROOT) PORTGRAVE_SOAK=1 go test -count 1 -timeout 60m -v -run 'Daemon|Owned' ./test/e2e

@@ -23,7 +23,7 @@
 // A case changes the disk from the initrd, before systemd starts. All cases share the disk's file
 // and never write it, except a case about what survives a reboot. The package needs root,
 // /dev/net/tun and "make deps packages". Its tests take minutes, so they have the build tag boot;
-// make test-boot and make test run them. Each machine keeps a processor busy, so at most that many
-// run at a time (-parallel). The package never touches the machine's own network, and ends each
-// qemu that it started.
+// make vm runs all of them, make test a sample. Each machine keeps a processor busy, so at most
+// that many run at a time (-parallel). The package never touches the machine's own network, and
+// ends each qemu that it started.
 package boot
