@@ -45,6 +45,10 @@ func (w *walk) route(flows []flow) (local, forward []flow) {
 	return w.merge(local), w.merge(forward)
 }
 
+// AssumedNoMarkRouting is what an answer without a host assumes of packets that rules mark. With
+// "ip rule add fwmark", the mark may lead them elsewhere.
+const AssumedNoMarkRouting = "routing doesn't go by the packet's mark"
+
 // ways returns where routing may send a packet from any source.
 func (w *walk) ways(p *packet) []routed {
 	socket, wire := routed{
@@ -64,6 +68,9 @@ func (w *walk) ways(p *packet) []routed {
 				doubtful: true,
 			},
 		)
+	}
+	if w.e.fib == nil && p.mark != Known(Value{}, 32) {
+		w.noteAssumption(AssumedNoMarkRouting)
 	}
 	addr, known := view{within: p.now.addr}.single()
 	switch {

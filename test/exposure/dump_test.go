@@ -28,6 +28,9 @@ func (j *judge) dumped(q ex.Question) (out []bounds) {
 			if err != nil {
 				j.t.Fatal(err)
 			}
+			if j.proxies && slices.Contains(a.Assumed, ex.AssumedNoMarkRouting) {
+				continue // this host routes by the mark
+			}
 			certain, possible := a.Connects(func(p ex.Piece) bool { return p.Outcome.Passes() })
 			out = append(out, bounds{"the rules alone, by " + iface, certain, possible, a})
 		}
