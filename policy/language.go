@@ -35,6 +35,7 @@ const (
 // Shapes that occur in several places.
 var (
 	anyText = text{words: "text"}
+	remark  = text{words: "a line of text", loose: looseRemark, verify: checkRemark}
 	anyName = text{
 		pattern: namePattern,
 		words: "a name (up to 48 letters, digits, dots, dashes and underscores, with a letter or " +
@@ -88,13 +89,13 @@ var (
 				doc:   "when the permission ends",
 				more:  "The kernel ends it by itself, whether or not anything of portgrave runs.",
 			},
-			{name: "reason", shape: anyText, doc: "why it was given"},
+			{name: "reason", shape: remark, doc: "why it was given"},
 		},
 	}}
 	exceptEntry = oneOf{oneSource, mapping{
 		words:   "an entry of except",
 		keyHint: entryKeyHint,
-		keys:    []key{cidrKey, {name: "reason", shape: anyText, doc: "why it is refused"}},
+		keys:    []key{cidrKey, {name: "reason", shape: remark, doc: "why it is refused"}},
 	}}
 )
 

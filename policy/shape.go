@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
@@ -129,6 +130,8 @@ type text struct {
 	// and never accepts text that loose doesn't match.
 	loose *pattern.Pattern
 	not   string // a word that the decoder refuses although it matches; "" for none
+	// verify says what else is wrong with a text; nil finds nothing.
+	verify func(text string) error
 	// hint returns what to write instead of a text that doesn't match. It begins with a semicolon;
 	// nil has no hints.
 	hint func(text string) string
@@ -146,8 +149,18 @@ func (s text) check(n *node, r *reporter) {
 			hint = s.hint(n.text)
 		}
 		r.at(n.at, "%q is not %s%s", n.text, s.words, hint)
+	case s.verify != nil:
+		if err := s.verify(n.text); err != nil {
+			r.at(n.at, "%v", err)
+		}
 	}
 }
+
+// checkRemark is firewall.CheckRemark for a text in YAML, where a block ends in a newline.
+func checkRemark(text string) error {
+	return firewall.CheckRemark(strings.TrimSuffix(text, "\n"))
+}
+
 func (s text) schema() map[string]any {
 	m := map[string]any{"title": s.words, "type": "string", "minLength": 1}
 	switch {

@@ -150,7 +150,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				reason,
 				&forceApply,
 				all,
-				&cli.DurationFlag{
+				&cli.StringFlag{
 					Name:  "confirm",
 					Usage: "take it back after `TIME` (60s, 10m) unless portgrave confirm is run before",
 				},

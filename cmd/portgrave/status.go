@@ -125,7 +125,7 @@ func printStatus(s *screen, r statusResult) {
 			fmt.Sprintf(
 				"none since %s, by %s: %s; nothing is enforced, at boot neither, until portgrave apply",
 				gone.Time.Local().Format(time.DateTime),
-				gone.User,
+				dash(printable(gone.User)),
 				tornDownWords(gone),
 			),
 		)
@@ -135,10 +135,10 @@ func printStatus(s *screen, r statusResult) {
 			"%d of %s by %s",
 			g.Generation,
 			g.Time.Local().Format(time.DateTime),
-			g.User,
+			dash(printable(g.User)),
 		)
 		if g.Reason != "" {
-			generation += " (" + g.Reason + ")"
+			generation += " (" + printable(g.Reason) + ")"
 		}
 	}
 	switch g := r.Generation; {

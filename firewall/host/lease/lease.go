@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -95,17 +93,11 @@ func (l Lease) check() error {
 	return errors.Join(errs...)
 }
 
-// checkText keeps out what would move the cursor or turn the direction of writing where the text is
-// shown.
 func checkText(s string) error {
 	if len(s) > maxText {
 		return fmt.Errorf("it has %d bytes; write at most %d", len(s), maxText)
 	}
-	if !utf8.ValidString(s) ||
-		strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return fmt.Errorf("%q: write it in one line, without control characters", s)
-	}
-	return nil
+	return firewall.CheckRemark(s)
 }
 
 // mergePorts is the canonical form of ports, as State.Canonical makes it, so that its rules stand
