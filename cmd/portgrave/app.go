@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -30,14 +31,22 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string) in
 
 func runVerb(args []string, stdout *output, stderr io.Writer, getenv func(string) string) int {
 	app := newApp(stdout, stderr, getenv)
+	var help bytes.Buffer
+	json := wantedOutput(args) == "json"
+	if json {
+		app.Writer = &help
+	}
 	err := app.Run(reorder(app, args))
+	if help.Len() > 0 && err == nil {
+		_ = newScreen(stdout, stderr, "json", getenv).object(helpObject(help.String()))
+	}
 	if err == nil {
 		return exitFine
 	}
 	var failed verbError
 	if !errors.As(err, &failed) { // the command line itself
 		failed = verbError{
-			err:    host.UsageError{Err: err},
+			err:    commandLineError(app, err),
 			screen: newScreen(stdout, stderr, wantedOutput(args), getenv),
 		}
 	}
@@ -46,10 +55,22 @@ func runVerb(args []string, stdout *output, stderr io.Writer, getenv func(string
 		failed.screen.fail(failed.verb, failed.err)
 		var usage host.UsageError
 		if errors.As(failed.err, &usage) {
-			_, _ = fmt.Fprintln(stderr, "Run 'portgrave help' for the verbs, 'portgrave help VERB' for one.")
+			var flag flagError
+			if errors.As(failed.err, &flag) {
+				failed.verb = flag.verb
+			}
+			_, _ = fmt.Fprintln(stderr, whereHelpIs(failed.verb))
 		}
 	}
 	return exitCode(failed.err)
+}
+
+// helpObject is what cli prints by itself, as JSON: the help, or the version.
+func helpObject(text string) map[string]string {
+	if v, ok := strings.CutPrefix(text, "portgrave version "); ok {
+		return map[string]string{"version": strings.TrimSpace(v)}
+	}
+	return map[string]string{"help": text}
 }
 
 // verbError is an error with the verb and screen it belongs to.
@@ -64,9 +85,15 @@ func (e verbError) Error() string { return e.err.Error() }
 // wantedOutput finds -o json in a command line that could not be parsed.
 func wantedOutput(args []string) string {
 	for i, a := range args {
-		if a == "-o=json" || a == "--output=json" ||
-			(a == "-o" || a == "--output") && i+1 < len(args) && args[i+1] == "json" {
-			return "json"
+		name, value, joined := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		if !strings.HasPrefix(a, "-") || name != "o" && name != "output" {
+			continue
+		}
+		if !joined && i+1 < len(args) {
+			value = args[i+1]
+		}
+		if value == "json" {
+			return value
 		}
 	}
 	return "text"
@@ -109,7 +136,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					err = action(inv)
 				}
 				if err != nil {
-					return verbError{name, inv.screen, err}
+					return verbError{verbOf(c), inv.screen, err}
 				}
 				return nil
 			},
@@ -226,7 +253,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					Usage: "read rules from `FILE` (iptables-save, ip6tables-save, ipset save, nft list ruleset " +
 						"with or without -j, or a report with several of them; repeatable) instead of the kernel",
 				},
-				&cli.IntFlag{
+				&cli.StringFlag{
 					Name:  "port",
 					Usage: "with --ruleset: the `PORT` to answer for (default: every port that the rules tell apart)",
 				},
@@ -258,7 +285,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				explain,
 				&cli.StringFlag{Name: "from", Usage: "the client's `ADDRESS`"},
 				&cli.StringFlag{Name: "to", Usage: "the `ADDRESS` it dials; else that of the interface"},
-				&cli.IntFlag{Name: "port", Usage: "the `PORT` it dials"},
+				&cli.StringFlag{Name: "port", Usage: "the `PORT` it dials"},
 				&cli.StringFlag{
 					Name:  "protocol",
 					Value: "tcp",
@@ -360,22 +387,26 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				verb("guard", "take back a generation unless it is confirmed", "<GENERATION> [PARTNER]", guard),
 			),
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
+				OnUsageError: usageError,
 				Subcommands: []*cli.Command{
 					verb("nft", "print the policy as a script for nft -f", "", exportNft),
 				},
 				Action: func(c *cli.Context) error {
 					if c.Args().Present() {
-						return fmt.Errorf("unknown format %q: export knows nft", c.Args().First())
+						return fmt.Errorf("unknown format %q: write portgrave export nft", c.Args().First())
 					}
-					return errors.New("export needs a format: nft")
+					return errors.New("the format is missing: write portgrave export nft")
 				}},
 		},
 	}
 	app.Action = func(c *cli.Context) error {
-		if !c.Args().Present() {
-			return cli.ShowAppHelp(c)
+		switch {
+		case c.Args().Present():
+			return noSuchVerb(c.Args().First(), app.Commands)
+		case c.String("output") == "json":
+			return errNoVerb
 		}
-		return fmt.Errorf("unknown verb %q%s", c.Args().First(), nearest(c.Args().First(), app.Commands))
+		return cli.ShowAppHelp(c)
 	}
 	return app
 }
@@ -384,27 +415,6 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 func hidden(c *cli.Command) *cli.Command {
 	c.Hidden = true
 	return c
-}
-
-// nearest suggests the verb that shares the most letters with a mistyped one.
-func nearest(word string, commands []*cli.Command) string {
-	best, score := "", 1
-	for _, c := range commands {
-		common := 0
-		rest := c.Name
-		for _, r := range word {
-			if i := strings.IndexRune(rest, r); i >= 0 {
-				common, rest = common+1, rest[i+1:]
-			}
-		}
-		if missing := max(len(word), len(c.Name)) - common; missing <= 2 && common > score {
-			best, score = c.Name, common
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %q?)", best)
 }
 
 // reorder puts the flags of a verb before its arguments, where the flag package finds them, so

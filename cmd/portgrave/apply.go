@@ -84,7 +84,11 @@ func refuseTests(inv *invocation, refused host.TestsFailedError) error {
 	}
 	if inv.screen.json {
 		_ = inv.screen.object(
-			map[string]any{"error": "the policy fails its own tests; nothing was changed", "tests": failed},
+			map[string]any{
+				"error": "the policy fails its own tests; nothing was changed",
+				"kind":  api.KindOf(refused),
+				"tests": failed,
+			},
 		)
 	} else {
 		printTests(inv.screen, failed)

@@ -23,13 +23,13 @@ func commandLine(inv *invocation) *cli.App { return newApp(inv.screen.out, inv.s
 func printManual(inv *invocation) error {
 	name := inv.cli.Args().First()
 	if !slices.Contains(pages, name) {
-		return usagef("man takes the name of a page, %s, not %q: try portgrave man portgrave | man -l -", strings.Join(pages, " or "), name)
+		return usagef("%q is not a page of the manual: write portgrave man %s", name, strings.Join(pages, ", or portgrave man "))
 	}
 	var date time.Time
 	if epoch := inv.getenv("SOURCE_DATE_EPOCH"); epoch != "" {
 		seconds, err := strconv.ParseInt(epoch, 10, 64)
 		if err != nil {
-			return usagef("SOURCE_DATE_EPOCH is a number of seconds since 1970, not %q", epoch)
+			return usagef("SOURCE_DATE_EPOCH: %q is not a number of seconds since 1970", epoch)
 		}
 		date = time.Unix(seconds, 0)
 	}
@@ -73,7 +73,7 @@ func printCompletion(inv *invocation) error {
 	shell := inv.cli.Args().First()
 	script, err := manual.Completion(shell, commandLine(inv))
 	if err != nil {
-		return usagef("%w; for this shell alone: source <(portgrave completion bash)", err)
+		return usagef("%w: write source <(portgrave completion bash)", err)
 	}
 	if inv.screen.json {
 		return inv.screen.object(map[string]string{"shell": shell, "script": script})

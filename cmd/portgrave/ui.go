@@ -20,6 +20,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/policy"
@@ -112,7 +113,7 @@ func (s *screen) fail(verb string, err error) {
 	var problems policy.Problems
 	isPolicy := errors.As(err, &problems)
 	if s.json {
-		o := map[string]any{"error": err.Error()}
+		o := map[string]any{"error": err.Error(), "kind": api.KindOf(err)}
 		if isPolicy {
 			o["error"] = "the policy is not valid"
 			o["problems"] = problems

@@ -23,10 +23,10 @@ func confirmWait(text string) (time.Duration, error) {
 	}
 	if wait < shortestConfirm || wait > longestConfirm {
 		return 0, Usagef(
-			"--confirm takes from %s to %s, not %s",
-			shortestConfirm,
-			longestConfirm,
-			wait,
+			"--confirm takes from %s to %s, not %q",
+			lease.Spell(shortestConfirm),
+			lease.Spell(longestConfirm),
+			text,
 		)
 	}
 	return wait, nil

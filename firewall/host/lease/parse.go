@@ -163,8 +163,8 @@ func ParseDuration(s string) (time.Duration, error) {
 	return total, nil
 }
 
-// spell writes a time span as people do: "24h", not "24h0m0s".
-func spell(d time.Duration) string {
+// Spell writes a duration as people do: "24h", not "24h0m0s".
+func Spell(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

@@ -89,7 +89,7 @@ func TestParseDuration(t *testing.T) {
 		}
 	}
 	for d, want := range map[time.Duration]string{24 * time.Hour: "24h", 90 * time.Minute: "1h30m", time.Minute: "1m", 61 * time.Second: "1m1s", 0: "0s", 10 * time.Hour: "10h"} {
-		if got := spell(d); got != want {
+		if got := Spell(d); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
 		}
 	}
