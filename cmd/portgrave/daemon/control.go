@@ -47,7 +47,7 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	}
 	operations.Handle(mux)
 	mux.HandleFunc("POST /v1/reload", operations.Write(d.postReload))
-	server := &http.Server{Handler: mux, ReadTimeout: time.Minute,
+	server := &http.Server{Handler: api.Paths(mux, "/v1/status"), ReadTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return ctx }}
 	api.Serve(server, d.spare.guard(l))
 	return func() {
