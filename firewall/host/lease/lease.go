@@ -93,6 +93,7 @@ func (l Lease) check() error {
 	return errors.Join(errs...)
 }
 
+// checkText bounds what is recorded, and keeps out what would do harm where it is shown.
 func checkText(s string) error {
 	if len(s) > maxText {
 		return fmt.Errorf("it has %d bytes; write at most %d", len(s), maxText)
