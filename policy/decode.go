@@ -399,7 +399,11 @@ func (d *decoder) interfaces(n *node) (out []string) {
 			continue
 		}
 		if err := firewall.CheckInterfacePattern(x.text); err != nil {
-			d.report.at(x.at, "%v%s", err, interfaceHint(x.text))
+			hint := interfaceHint(x.text)
+			if n.kind == kindList {
+				hint = withoutBrackets(hint)
+			}
+			d.report.at(x.at, "%v%s", err, hint)
 			continue
 		}
 		out = append(out, x.text)
@@ -428,7 +432,7 @@ func (d *decoder) addresses(n *node) firewall.Prefixes {
 		if x.kind != kindString || x.text == "" {
 			continue
 		}
-		p, err := parsePrefix(x.text)
+		p, err := parseHinted(x.text, localHint)
 		switch {
 		case err != nil:
 			d.report.at(x.at, "%v", err)

@@ -31,7 +31,8 @@ func check(n *node, s shape, r *reporter) {
 	switch {
 	case n.kind == kindInvalid: // reported already
 	case n.isSplitAddress():
-		r.at(n.at, "put an IPv6 address in quotes; without them YAML splits it at a colon")
+		r.at(n.at, "put an IPv6 address in quotes; without them YAML splits it at a colon%s",
+			n.splitHint())
 	case s.accepts(n):
 		s.check(n, r)
 	default:
@@ -68,10 +69,14 @@ func quoteHint(n *node, s shape) string {
 	return bracketHint(n, valid)
 }
 
-// scalarHint returns the mapping to write instead of a text.
+// scalarHint returns the mapping or list to write instead of a text.
 func scalarHint(n *node, s shape) string {
 	switch s := s.(type) {
 	case mapping:
+		if n.kind == kindString && s.scalarHint != nil {
+			return s.scalarHint(n.text)
+		}
+	case list:
 		if n.kind == kindString && s.scalarHint != nil {
 			return s.scalarHint(n.text)
 		}
@@ -228,6 +233,8 @@ type list struct {
 	of    shape
 	words string
 	min   int // number of items
+	// scalarHint is that of a mapping.
+	scalarHint func(text string) string
 }
 
 func (s list) accepts(n *node) bool { return n.kind == kindList }
