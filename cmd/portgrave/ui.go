@@ -93,12 +93,12 @@ func isTerminal(w io.Writer) bool {
 	return err == nil
 }
 
-// object prints the one JSON object.
+// object prints the one JSON object. Its lists are never null.
 func (s *screen) object(v any) error {
 	e := json.NewEncoder(s.out)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	return e.Encode(api.WithLists(v))
 }
 
 func (s *screen) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format, args...) }

@@ -156,7 +156,7 @@ func Fail(w http.ResponseWriter, err error) {
 }
 
 func answer(w http.ResponseWriter, status int, x any) {
-	b, err := json.Marshal(x)
+	b, err := json.Marshal(WithLists(x))
 	if err != nil {
 		b, status = []byte(`{"error":"the answer can't be written as JSON","kind":"failed"}`),
 			http.StatusInternalServerError
