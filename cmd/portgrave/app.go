@@ -123,6 +123,11 @@ func globalFlags() []cli.Flag {
 
 func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.App {
 	verb := func(name, usage, arguments string, action func(*invocation) error, flags ...cli.Flag) *cli.Command {
+		for _, f := range flags { // off is the default of all, and needs no words
+			if b, ok := f.(*cli.BoolFlag); ok {
+				b.DisableDefaultText = true
+			}
+		}
 		return &cli.Command{
 			Name: name, Usage: usage, Description: details[name], ArgsUsage: arguments, Flags: append(flags, globalFlags()...), HideHelpCommand: true,
 			OnUsageError: usageError,
@@ -144,11 +149,11 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 	}
 	force := &cli.BoolFlag{
 		Name:  "force",
-		Usage: "go on although it would cut SSH sessions, fail policy tests or replace a foreign table",
+		Usage: "go on even if it cuts SSH sessions, fails policy tests or replaces a foreign table",
 	}
 	forceApply := *force
-	forceApply.Usage += ", or a list has lost most of its entries"
-	reason := &cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the history"}
+	forceApply.Usage += ", or if a list has lost most of its entries"
+	reason := &cli.StringFlag{Name: "reason", Usage: "why you do it, as `TEXT` for the history"}
 	all := &cli.BoolFlag{Name: "all", Usage: "list every change, however many"}
 	app := &cli.App{
 		Name: "portgrave", Usage: "which ports of this host are open to whom: declared, enforced, compared", Version: version,
@@ -159,15 +164,15 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			verb("check", "read the policy and run its tests", "[FILE]", check),
 			verb(
 				"plan",
-				"show what apply would change; exit 2 if anything",
+				"show what apply would change; exit 2 if it would change anything",
 				"",
 				plan,
 				all,
 				&cli.StringFlag{
 					Name:  "from",
-					Usage: "compare generation `N` (0: no rules) instead of the live kernel",
+					Usage: "begin with generation `N` (0: no rules) instead of the live kernel",
 				},
-				&cli.StringFlag{Name: "to", Usage: "compare with generation `N` instead of the policy"},
+				&cli.StringFlag{Name: "to", Usage: "end with generation `N` instead of the policy; needs --from"},
 			),
 			verb(
 				"apply",
@@ -179,13 +184,13 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				all,
 				&cli.StringFlag{
 					Name:  "confirm",
-					Usage: "take it back after `TIME` (60s, 10m) unless portgrave confirm is run before",
+					Usage: "take it back after `TIME` (60s, 10m) unless you run portgrave confirm before",
 				},
 			),
-			verb("confirm", "keep the generation that waits to be confirmed", "", confirm),
+			verb("confirm", "keep what apply --confirm has put in force", "", confirm),
 			verb(
 				"rollback",
-				"put an earlier generation in force again: N, or the last different one",
+				"put an earlier generation in force again: N, or the last one that differs",
 				"[N]",
 				rollback,
 				reason,
@@ -194,7 +199,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"drift",
-				"show what others changed since the last apply; exit 2 if anything",
+				"show what others changed since the last apply; exit 2 if they changed anything",
 				"",
 				drift,
 				all,
@@ -209,7 +214,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"status",
-				"one screen: backend, generation, drift, services and their counters",
+				"show backend, generation, drift, and the services with their counters",
 				"",
 				status,
 			),
@@ -226,26 +231,26 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				},
 				&cli.BoolFlag{
 					Name:  "force",
-					Usage: "open it although no service lists the port (under unlisted: deny), or the source is very wide",
+					Usage: "open it even if no service lists the port (under unlisted: deny), or the source is very wide",
 				},
 			),
 			verb(
 				"close",
-				"end a lease before its time, by its ID or its port",
+				"end a lease before its time; name its ID or its port",
 				"<LEASE>",
 				closeLease,
 				reason,
-				&cli.BoolFlag{Name: "force", Usage: "go on although it would cut SSH sessions"},
+				&cli.BoolFlag{Name: "force", Usage: "go on even if it cuts SSH sessions"},
 			),
 			verb(
 				"leases",
-				"list what is open for a time: until when, to whom, by whom and why",
+				"list what is open for a time: until when, to whom, who opened it and why",
 				"",
 				listLeases,
 			),
 			verb(
 				"audit",
-				"who can really reach which port, through every rule on the host; exit 2 on findings",
+				"show who can really reach which port, through every rule on the host; exit 2 on findings",
 				"",
 				runAudit,
 				&cli.StringSliceFlag{
@@ -267,24 +272,24 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				},
 				&cli.StringFlag{
 					Name:  "to",
-					Usage: "with --ruleset: the `ADDRESS` that is dialled (default: the host's, whatever they are)",
+					Usage: "with --ruleset: the `ADDRESS` that is dialled (default: any address of the host)",
 				},
 				&cli.BoolFlag{
 					Name:  "watch",
-					Usage: "print what can newly be reached, and who caused it, as it happens (needs the daemon)",
+					Usage: "print what becomes reachable, and who caused it, as it happens (needs the daemon)",
 				},
 				&cli.BoolFlag{
 					Name:  "no-probe",
-					Usage: "don't try the TLS and health checks that the policy wants of services",
+					Usage: "skip the TLS and health checks that the policy asks of services",
 				},
 			),
 			verb(
 				"explain",
-				"one packet's path and its answer's through every rule, and who decides; exit 2 unless it connects",
+				"follow one packet and its answer through every rule, and say who decides; exit 2 unless it connects",
 				"",
 				explain,
 				&cli.StringFlag{Name: "from", Usage: "the client's `ADDRESS`"},
-				&cli.StringFlag{Name: "to", Usage: "the `ADDRESS` it dials; else that of the interface"},
+				&cli.StringFlag{Name: "to", Usage: "the `ADDRESS` it dials (default: that of the interface)"},
 				&cli.StringFlag{Name: "port", Usage: "the `PORT` it dials"},
 				&cli.StringFlag{
 					Name:  "protocol",
@@ -293,7 +298,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				},
 				&cli.StringFlag{
 					Name:  "interface",
-					Usage: "the `INTERFACE` where the packet arrives; else where the host would answer to, or has --to",
+					Usage: "the `INTERFACE` where the packet arrives (default: the one that leads to the client, or that has --to)",
 				},
 			),
 			verb(
@@ -307,16 +312,16 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				},
 				&cli.BoolFlag{
 					Name:  "include-unknown",
-					Usage: "also let in who possibly gets in, by rules that can't be known (mac, time, string, source port)",
+					Usage: "also let in those whom a rule lets in that can't be known (mac, time, string, source port)",
 				},
 			),
-			verb("history", "list what was applied, when, by whom and why", "", listHistory),
+			verb("history", "list what was applied, when, by whom, and why", "", listHistory),
 			verb(
 				"teardown",
 				"remove every rule of portgrave",
 				"",
 				teardown,
-				&cli.BoolFlag{Name: "force", Usage: "remove a table of our name that somebody else wrote, too"},
+				&cli.BoolFlag{Name: "force", Usage: "also remove a table of our name that somebody else wrote"},
 			),
 			verb(
 				"daemon",
@@ -326,7 +331,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				&cli.StringFlag{
 					Name:  "denied",
 					Value: "log",
-					Usage: "how to report refused packets, with everything else or by themselves: `log|json|cef|off`",
+					Usage: "report refused packets in the log, by themselves, or not at all: `log|json|cef|off`",
 				},
 				&cli.StringFlag{
 					Name:  "denied-file",
@@ -341,25 +346,25 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"install",
-				"put program, units, user and a first policy in place on a host without packages, or take them away",
+				"install program, units, user and a first policy on a host without packages, or remove them",
 				"",
 				install,
 				&cli.StringFlag{
 					Name:  "root",
-					Usage: "do it to the system below `FOLDER`, such as an image, and run nothing",
+					Usage: "install into the system below `FOLDER`, such as an image, and run nothing",
 				},
 				&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"},
-				&cli.BoolFlag{Name: "now", Usage: "start the units, too"},
+				&cli.BoolFlag{Name: "now", Usage: "also start the units"},
 				&cli.BoolFlag{
 					Name:  "remove",
-					Usage: "take away what install put; what was changed since, the state directory and the rules in the kernel stay",
+					Usage: "remove what install put in place; files changed since, the state directory and the rules in the kernel stay",
 				},
 				&cli.BoolFlag{
 					Name:  "state",
-					Usage: "with --remove: take away the state directory (history, leases), too",
+					Usage: "with --remove: also remove the state directory (history, leases)",
 				},
 			),
-			verb("boot", "at the start of the system: put in force what was last confirmed", "", boot),
+			verb("boot", "put in force what was last confirmed, when the system starts", "", boot),
 			verb("schema", "print the JSON Schema of the policy, for editors", "", printSchema),
 			verb(
 				"completion",
@@ -388,6 +393,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
 				OnUsageError: usageError,
+				UsageText:    "portgrave export nft [command options]",
 				Subcommands: []*cli.Command{
 					verb("nft", "print the policy as a script for nft -f", "", exportNft),
 				},
