@@ -262,7 +262,7 @@ func (d *decoder) source(n *node) (source, bool) {
 		if x != nil && x.kind == kindString && expiryPattern.MatchString(x.text) {
 			end, err := parseExpiry(x.text)
 			if err != nil {
-				d.report.at(x.at, "%q is no date that exists", x.text)
+				d.report.at(x.at, "%q is not a date that exists", x.text)
 				return s, false
 			}
 			s.expires = end

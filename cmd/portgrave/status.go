@@ -123,7 +123,7 @@ func printStatus(s *screen, r statusResult) {
 		generation = s.paint(
 			yellow,
 			fmt.Sprintf(
-				"none since %s, by %s: %s; nothing is enforced, at boot neither, until portgrave apply",
+				"none since %s, by %s: %s; nothing is enforced, not even at boot, until portgrave apply",
 				gone.Time.Local().Format(time.DateTime),
 				dash(printable(gone.User)),
 				tornDownWords(gone),

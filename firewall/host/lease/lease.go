@@ -82,7 +82,7 @@ func (l Lease) check() error {
 	if l.Opened.Unix() < 0 || l.Until.UTC().Year() > 9999 {
 		errs = append(
 			errs,
-			fmt.Errorf("from %s until %s is no time for a lease", l.Opened.UTC(), l.Until.UTC()),
+			fmt.Errorf("from %s until %s is not a time for a lease", l.Opened.UTC(), l.Until.UTC()),
 		)
 	}
 	for _, t := range []struct{ name, text string }{{"user", l.User}, {"from", l.From}, {"reason", l.Reason}} {
