@@ -30,7 +30,17 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string) in
 }
 
 func runVerb(args []string, stdout *output, stderr io.Writer, getenv func(string) string) int {
-	app := newApp(stdout, stderr, getenv)
+	return runApp(newApp(stdout, stderr, getenv), args, stdout, stderr, getenv)
+}
+
+// runApp is runVerb for a command line that was made before.
+func runApp(
+	app *cli.App,
+	args []string,
+	stdout *output,
+	stderr io.Writer,
+	getenv func(string) string,
+) int {
 	var help bytes.Buffer
 	json := wantedOutput(args) == "json"
 	if json {

@@ -11,10 +11,10 @@ import (
 // The help of the program and of every verb fits a terminal of 80 columns.
 func TestHelpFits(t *testing.T) {
 	texts := map[string]string{}
-	texts["portgrave"], _, _ = ran("help")
+	texts["portgrave"], _, _ = ran(t, "help")
 	everyVerb(func(c *cli.Command) {
 		if c.Name != "nft" {
-			texts[c.Name], _, _ = ran("help", c.Name)
+			texts[c.Name], _, _ = ran(t, "help", c.Name)
 		}
 	})
 	for verb, text := range texts {

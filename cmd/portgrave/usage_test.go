@@ -9,15 +9,26 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// ran is what the program says of a command line, and its exit code.
-func ran(args ...string) (stdout, stderr string, code int) {
+// ran is what the program says of a command line that comes to no verb, and its exit code. A verb
+// that is run all the same fails the test, and does nothing: this is the machine's own network.
+func ran(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
 	var out, errors bytes.Buffer
-	code = run(
-		append([]string{"portgrave"}, args...),
-		&out,
-		&errors,
-		func(string) string { return "" },
-	)
+	getenv := func(string) string { return "" }
+	screen := &output{to: &out}
+	app := newApp(screen, &errors, getenv)
+	var stub func([]*cli.Command)
+	stub = func(all []*cli.Command) {
+		for _, c := range all {
+			stub(c.Subcommands)
+			c.Action = func(*cli.Context) error {
+				t.Errorf("%v runs %s", args, c.Name)
+				return nil
+			}
+		}
+	}
+	stub(app.Commands)
+	code = runApp(app, append([]string{"portgrave"}, args...), screen, &errors, getenv)
 	return out.String(), errors.String(), code
 }
 
@@ -28,7 +39,7 @@ func TestUnknownFlags(t *testing.T) {
 			verb = "export nft"
 		}
 		words := strings.Fields(verb)
-		stdout, stderr, code := ran(append(words, "--no-such-flag")...)
+		stdout, stderr, code := ran(t, append(words, "--no-such-flag")...)
 		want := "portgrave: " + verb + " has no flag --no-such-flag\n" +
 			"Run 'portgrave help " + words[0] + "' for its arguments and flags.\n"
 		if code != exitInvalid || stdout != "" || stderr != want {
@@ -39,7 +50,7 @@ func TestUnknownFlags(t *testing.T) {
 				continue
 			}
 			for _, name := range f.Names() {
-				_, stderr, code := ran(append(slices.Clone(words), dashed(name))...)
+				_, stderr, code := ran(t, append(slices.Clone(words), dashed(name))...)
 				if code != exitInvalid || !strings.Contains(stderr, dashed(name)+" needs a value") {
 					t.Errorf("%s %s: %d, %q", verb, dashed(name), code, stderr)
 				}
