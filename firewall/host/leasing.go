@@ -131,6 +131,9 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 		return Closed{}, err
 	}
 	closing, err := lease.Find(running, q.Lease)
+	if errors.Is(err, lease.ErrNoName) {
+		return Closed{}, UsageError{err}
+	}
 	if err != nil {
 		return Closed{}, err
 	}
