@@ -3,7 +3,6 @@ package firewall
 import (
 	"fmt"
 	"slices"
-	"time"
 )
 
 // Action is what a Change does to an object.
@@ -46,18 +45,6 @@ func (c Change) String() string {
 		s += " " + c.Family
 	}
 	return s + ": " + c.Detail
-}
-
-// Author is the process that changed the kernel's rules behind our back, as far as it is known.
-type Author struct {
-	Command    string `json:"command"`
-	PID        int    `json:"pid"`
-	Executable string `json:"executable"`
-	Unit       string `json:"unit"`
-	User       string `json:"user"`
-	// LoginUser is who logged in to begin with, whatever became of it through sudo or su; "" for what no login started.
-	LoginUser string    `json:"login_user,omitempty"`
-	At        time.Time `json:"at"`
 }
 
 // Plan is the ordered difference between a State and what the kernel holds. The zero Plan is

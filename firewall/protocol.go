@@ -79,7 +79,7 @@ func (r *PortRange) UnmarshalJSON(b []byte) error {
 	}
 	if *r = PortRange(p); !r.valid() {
 		return fmt.Errorf(
-			"%s is no range of ports: it needs a protocol, and first and last from 1 to 65535",
+			"%s is not a range of ports: it needs a protocol, and first and last from 1 to 65535",
 			b,
 		)
 	}

@@ -40,7 +40,8 @@ func parseCIDR(s string) (netip.Prefix, error) {
 	}
 	if addr.Zone() != "" {
 		return netip.Prefix{}, fmt.Errorf(
-			"%q has a zone; write %s and name the interface in interfaces", s, addr.WithZone(""))
+			"%q has a zone; write %s and name the interface in interfaces",
+			s, yamlScalar(withoutZone(addr, bitsText, isPrefix)))
 	}
 	if addr.Is4In6() {
 		return netip.Prefix{}, fmt.Errorf(
@@ -58,7 +59,7 @@ func parseCIDR(s string) (netip.Prefix, error) {
 	if masked := p.Masked(); masked != p {
 		return netip.Prefix{}, fmt.Errorf(
 			"%q has host bits set; write %s for the network, or %s for the one address",
-			s, masked, addr)
+			s, yamlScalar(masked.String()), yamlScalar(addr.String()))
 	}
 	return p, nil
 }
@@ -77,6 +78,15 @@ func rangeCIDRs(from, to netip.Addr) []string {
 		return nil
 	}
 	return b.Set().Strings()
+}
+
+// withoutZone returns an address without its zone, with its prefix length if that is valid.
+func withoutZone(a netip.Addr, bitsText string, isPrefix bool) string {
+	plain := a.WithZone("").String()
+	if p, err := netip.ParsePrefix(plain + "/" + bitsText); isPrefix && err == nil {
+		return p.Masked().String()
+	}
+	return plain
 }
 
 func unmapped(a netip.Addr, bitsText string, isPrefix bool) string {

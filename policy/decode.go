@@ -262,7 +262,7 @@ func (d *decoder) source(n *node) (source, bool) {
 		if x != nil && x.kind == kindString && expiryPattern.MatchString(x.text) {
 			end, err := parseExpiry(x.text)
 			if err != nil {
-				d.report.at(x.at, "%q is no date that exists", x.text)
+				d.report.at(x.at, "%q is not a date that exists", x.text)
 				return s, false
 			}
 			s.expires = end
@@ -399,7 +399,11 @@ func (d *decoder) interfaces(n *node) (out []string) {
 			continue
 		}
 		if err := firewall.CheckInterfacePattern(x.text); err != nil {
-			d.report.at(x.at, "%v%s", err, interfaceHint(x.text))
+			hint := interfaceHint(x.text)
+			if n.kind == kindList {
+				hint = withoutBrackets(hint)
+			}
+			d.report.at(x.at, "%v%s", err, hint)
 			continue
 		}
 		out = append(out, x.text)
@@ -428,7 +432,7 @@ func (d *decoder) addresses(n *node) firewall.Prefixes {
 		if x.kind != kindString || x.text == "" {
 			continue
 		}
-		p, err := parsePrefix(x.text)
+		p, err := parseHinted(x.text, localHint)
 		switch {
 		case err != nil:
 			d.report.at(x.at, "%v", err)

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net"
@@ -23,15 +24,15 @@ func addressHint(s string) string {
 	inBrackets := strings.TrimSuffix(strings.TrimPrefix(trimmed, "["), "]")
 	switch {
 	case isPrefix(trimmed) && trimmed != s:
-		return "; without the spaces around it, it is " + trimmed
+		return "; without the spaces around it, it is " + yamlScalar(trimmed)
 	case hasLength && joined != trimmed && isPrefix(joined):
-		return "; without the space it is " + joined
+		return "; without the space it is " + yamlScalar(joined)
 	case hasLength && maskHint(address, length) != "":
 		return maskHint(address, length)
 	case len(fields) == 2 && maskHint(fields[0], fields[1]) != "":
 		return maskHint(fields[0], fields[1])
 	case inBrackets != trimmed && isPrefix(inBrackets):
-		return "; write " + inBrackets + " without the brackets"
+		return "; write " + yamlScalar(inBrackets) + " without the brackets"
 	case wildcardCIDR(trimmed) != "":
 		return "; write " + wildcardCIDR(trimmed)
 	}
@@ -43,13 +44,11 @@ func addressHint(s string) string {
 
 // parseEntry is parsePrefix for an entry of a list, with hints for other things that people write
 // there.
-func parseEntry(s string) (netip.Prefix, error) {
-	return parseHinted(s, func(s string) string {
-		if hint := addressHint(s); hint != "" {
-			return hint
-		}
-		return entryHint(s)
-	})
+func parseEntry(s string) (netip.Prefix, error) { return parseHinted(s, sourceHint) }
+
+// sourceHint says what to write for a text that should be a source.
+func sourceHint(s string) string {
+	return cmp.Or(addressHint(s), cidrsOfRange(s), entryHint(s))
 }
 
 // entryHint says what to write for a text that contains more than an address, or is a name.
@@ -58,30 +57,32 @@ func entryHint(s string) string {
 	bare := strings.TrimSpace(strings.TrimLeft(s, "-"))
 	fields := strings.Fields(s)
 	withPort, portErr := netip.ParseAddrPort(s)
+	host, port, _ := strings.Cut(s, ":")
 	switch {
 	case isPrefix(bare) && bare != s:
-		return "; leave the dash out: write " + bare
-	case strings.Contains(s, ",") && allPrefixes(strings.Split(s, ",")):
-		return "; write " + strings.Join(splitTrimmed(s), " and ") + " as entries of their own"
+		return "; leave the dash out: write " + yamlScalar(bare)
+	case strings.Contains(s, ",") && allSources(splitTrimmed(s)):
+		return "; write each as an entry of its own: " + yamlScalars(splitTrimmed(s))
 	case strings.HasPrefix(s, "!"):
 		return "; sources that are not meant stand in except"
 	case portErr == nil:
-		return fmt.Sprintf("; write %s, and the port in port", withPort.Addr())
+		return fmt.Sprintf("; write %s, and the port in port", yamlScalar(withPort.Addr().String()))
+	case isHostName(host) && isDigits([]byte(port)):
+		name, hint := networkElsewhere(host)
+		return hint + ", " + name + " here, and the port in port"
+	case strings.HasPrefix(s, "*.") && isHostName(s[2:]):
+		return "; a name with * has no addresses: name the hosts"
 	case isMAC(s):
 		return "; a MAC address says nothing beyond the next router: name sources by address"
-	case strings.Contains(s, "://"):
-		return "; a list at a URL is a network of its own: {url: " + yamlScalar(s) + "}"
-	case strings.HasPrefix(s, "/") || strings.HasPrefix(s, "./"):
-		return "; a list in a file is a network of its own: {file: " + yamlScalar(s) + "}"
-	case len(fields) > 1 && allPrefixes(fields):
-		return "; write each as an entry of its own"
+	case len(fields) > 1 && allSources(fields):
+		return "; write each as an entry of its own: " + yamlScalars(fields)
 	case len(fields) > 1 && isPrefix(fields[0]):
 		return "; a comment stands behind #"
 	}
 	return nameHint(s)
 }
 
-// numberHint says what is wrong with the numbers of an IPv4 address, or how to write a range.
+// numberHint says what is wrong with the numbers of an IPv4 address.
 func numberHint(s string) string {
 	numeric := strings.Trim(s, "0123456789.") == ""
 	switch {
@@ -92,29 +93,10 @@ func numberHint(s string) string {
 			}
 		}
 		return "; each of its four numbers is 0 to 255"
-	case strings.Contains(s, "-"):
-		return cidrsOfRange(s)
 	case strings.Count(s, ".") > 0 && strings.Count(s, ".") < 3 && numeric:
 		return "; write all four numbers"
 	}
 	return ""
-}
-
-// maxHintedCIDRs bounds the CIDRs in a hint.
-const maxHintedCIDRs = 8
-
-// cidrsOfRange says which CIDRs cover a range. Policies accept ranges only in network files.
-func cidrsOfRange(s string) string {
-	first, last, _ := strings.Cut(s, "-")
-	from, to, err := parseRange(strings.TrimSpace(first), strings.TrimSpace(last))
-	if err != nil {
-		return ""
-	}
-	cidrs := rangeCIDRs(from, to)
-	if len(cidrs) > maxHintedCIDRs {
-		return "; write a range as CIDRs, or into a network file, which takes ranges"
-	}
-	return "; write a range as CIDRs: " + strings.Join(cidrs, ", ")
 }
 
 // isPrefix reports whether a text is a valid address or CIDR.
@@ -127,10 +109,19 @@ func isPrefix(s string) bool {
 	return err == nil
 }
 
-func allPrefixes(parts []string) bool {
-	return !slices.ContainsFunc(parts, func(s string) bool {
-		return !isPrefix(strings.TrimSpace(s))
-	})
+// allSources reports whether all texts are addresses or CIDRs, and none a mask, or the inverse of
+// one: a mask belongs to the address before it.
+func allSources(parts []string) bool {
+	return !slices.ContainsFunc(parts, func(s string) bool { return !isPrefix(s) || isMask(s) })
+}
+
+func isMask(s string) bool {
+	a, err := netip.ParseAddr(s)
+	if err != nil || !a.Is4() {
+		return false
+	}
+	_, ok := maskBits(a)
+	return ok || a.As4()[0] == 0
 }
 
 // splitTrimmed splits a text at commas and trims the parts.
@@ -155,14 +146,15 @@ func maskHint(address, mask string) string {
 		}
 		mask = fmt.Sprint(bits)
 		if whole := netip.PrefixFrom(a, bits).Masked(); whole.Addr() != a && bits > 0 {
-			return fmt.Sprintf("; write %s for the network, or %s for the one address", whole, a)
+			return fmt.Sprintf("; write %s for the network, or %s for the one address",
+				yamlScalar(whole.String()), yamlScalar(a.String()))
 		}
 	}
 	cidr := address + "/" + mask
 	if !isPrefix(cidr) {
 		return ""
 	}
-	return "; write " + cidr
+	return "; write " + yamlScalar(cidr)
 }
 
 // maskBits counts the leading ones of a mask. ok is false if the mask has other ones.
@@ -217,27 +209,6 @@ func networkHint(name string) string {
 	return nameHint(name)
 }
 
-// nameHint says what to write for a name of hosts.
-func nameHint(name string) string {
-	switch lower := strings.ToLower(name); {
-	case lower == "localhost":
-		return "; loopback is never filtered: leave it out"
-	case strings.HasPrefix(lower, "sg-"):
-		return "; a security group is a list of hosts: write their addresses"
-	case isHostName(name):
-		return "; a host name is a network of its own: {dns: " + name + "}"
-	}
-	return ""
-}
-
-// isHostName reports whether a text can only be a host name: labels, of which the last has a
-// letter.
-func isHostName(s string) bool {
-	i := strings.LastIndexByte(strings.TrimSuffix(s, "."), '.')
-	return i > 0 && hostPattern.MatchString(s) &&
-		strings.Trim(s[:i], "0123456789.") != "" && strings.Trim(s[i:], "0123456789.") != ""
-}
-
 // suggestNetwork returns " (did you mean "x"?)" for the network whose name was mistyped, or "". It
 // never suggests any, nor a network that includes everyone.
 func (d *decoder) suggestNetwork(name string) string {
@@ -281,22 +252,6 @@ func (n *network) hasEveryone() bool {
 	})
 }
 
-// networkScalar says what to write for a network that is a single text.
-func networkScalar(text string) string {
-	key := ""
-	switch {
-	case httpsPattern.MatchString(text):
-		key = "url"
-	case isHostName(text):
-		key = "dns"
-	case strings.HasPrefix(text, "/") && !isPrefix(text) || strings.HasPrefix(text, "./"):
-		key = "file"
-	default:
-		return ""
-	}
-	return fmt.Sprintf("; write {%s: %s}", key, yamlScalar(text))
-}
-
 // rateUnits are the units of rates in other firewalls.
 var rateUnits = map[string]string{
 	"s": "second", "sec": "second", "m": "minute", "min": "minute", "h": "hour", "hr": "hour",
@@ -331,5 +286,5 @@ func interfaceHint(text string) string {
 	if !strings.Contains(text, ",") {
 		return ""
 	}
-	return "; write [" + strings.Join(splitTrimmed(text), ", ") + "]"
+	return "; write [" + yamlScalars(splitTrimmed(text)) + "]"
 }

@@ -46,13 +46,14 @@ func TestHintsInServices(t *testing.T) {
 		"allow: [localhost]": `3:25: unknown network "localhost"` + noNetwork +
 			`; loopback is never filtered: leave it out`,
 		"allow: [vpn.example.net]": `3:25: unknown network "vpn.example.net"` + noNetwork +
-			`; a host name is a network of its own: {dns: vpn.example.net}`,
+			`; a host name is a network of its own: write vpn.example.net: {dns: vpn.example.net} under networks`,
 		"allow: [sg-0123abcd]": `3:25: unknown network "sg-0123abcd"` + noNetwork +
 			`; a security group is a list of hosts: write their addresses`,
 		"allow: [{dns: vpn.example.net}]": "3:25: an entry of allow lacks the key \"cidr\" (the source: " +
 			"an address, a CIDR or the name of a network)\n" +
 			`3:26: unknown key "dns" in an entry of allow; a host name is a network of its own: ` +
-			`networks: NAME: {dns: …}`,
+			`write vpn.example.net: {dns: vpn.example.net} under networks, and vpn.example.net in place of ` +
+			`the braces`,
 
 		"allow: any":            `3:24: expected a list of sources, not text "any"; write [any]`,
 		"allow: 192.0.2.1":      `3:24: expected a list of sources, not text "192.0.2.1"; write [192.0.2.1]`,
@@ -78,21 +79,22 @@ func TestHintsInServices(t *testing.T) {
 		"allow: [192.0.2.0-192.0.2.7]": `3:25: "192.0.2.0-192.0.2.7" is not an address or CIDR; write a ` +
 			`range as CIDRs: 192.0.2.0/29`,
 		"allow: [192.0.2.1-198.51.100.7]": `3:25: "192.0.2.1-198.51.100.7" is not an address or CIDR; ` +
-			`write a range as CIDRs, or into a network file, which takes ranges`,
+			`write a range as CIDRs, or as 192.0.2.1-198.51.100.7 into a network file, which takes ranges`,
 		`allow: ["192.0.2.1,192.0.2.3"]`: `3:25: "192.0.2.1,192.0.2.3" is not an address or CIDR; write ` +
-			`192.0.2.1 and 192.0.2.3 as entries of their own`,
+			`each as an entry of its own: 192.0.2.1, 192.0.2.3`,
 		`allow: ["!192.0.2.1"]`: `3:25: "!192.0.2.1" is not an address or CIDR; sources that are not meant ` +
 			`stand in except`,
 		`allow: ["192.0.2.1:22"]`: `3:25: "192.0.2.1:22" is not an address or CIDR; write 192.0.2.1, and ` +
 			`the port in port`,
-		`allow: ["[2001:db8::1]"]`: `3:25: "[2001:db8::1]" is not an address or CIDR; write 2001:db8::1 ` +
-			`without the brackets`,
+		`allow: ["[2001:db8::1]"]`: `3:25: "[2001:db8::1]" is not an address or CIDR; write ` +
+			`"2001:db8::1" without the brackets`,
 		`allow: ["00:11:22:33:44:55"]`: `3:25: "00:11:22:33:44:55" is not an address or CIDR; a MAC address ` +
 			`says nothing beyond the next router: name sources by address`,
 		`allow: ["https://example.com/l"]`: `3:25: "https://example.com/l" is not an address or CIDR; a list ` +
-			`at a URL is a network of its own: {url: "https://example.com/l"}`,
+			`at a URL is a network of its own: write example.com: {url: "https://example.com/l"} under networks, ` +
+			`and example.com here`,
 		"allow: [/etc/list.txt]": `3:25: "/etc/list.txt" is not an address or CIDR; a list in a file is a ` +
-			`network of its own: {file: /etc/list.txt}`,
+			`network of its own: write list: {file: /etc/list.txt} under networks, and list here`,
 		"allow: [0.0.0.0/0]": "",
 
 		"port: 22/tcp":           `3:23: "22/tcp"` + badPort + `; write port: 22 and protocol: tcp`,
@@ -213,7 +215,7 @@ func TestHintsAllowNoMore(t *testing.T) {
 		p := prefixGenerator().Draw(t, "prefix")
 		meant := firewall.MustPrefixes(p.String())
 		text := misspell(t, p)
-		hint := addressHint(text) + entryHint(text)
+		hint := sourceHint(text)
 		for _, word := range offered.FindAllString(hint, -1) {
 			q, err := parsePrefix(strings.Trim(word, ":"))
 			if err == nil && !meant.Covers(q) {

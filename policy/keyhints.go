@@ -97,9 +97,9 @@ var entryKeyHints = []keyHint{
 		"cidrblock prefix subnet range", "write cidr, one address, CIDR or name of a network"},
 	{"ipblock", "write its cidr alone: {cidr: 192.0.2.0/24}; its except belongs into the " +
 		"service's except"},
-	{"dns hostname fqdn domain", "a host name is a network of its own: networks: NAME: {dns: …}"},
-	{"file path", "a list in a file is a network of its own: networks: NAME: {file: …}"},
-	{"url uri", "a list at a URL is a network of its own: networks: NAME: {url: …}"},
+	{"dns hostname fqdn domain", elsewhere["dns"]},
+	{"file path", elsewhere["file"]},
+	{"url uri", elsewhere["url"]},
 	{"port ports protocol proto", "it belongs to the service, which the entry stands in"},
 	{"except not", "it belongs to the service, beside allow"},
 	{"until expiry end ends validuntil", "write expires"},
@@ -107,7 +107,18 @@ var entryKeyHints = []keyHint{
 	{"podselector namespaceselector securitygroup", "sources are addresses: write cidr"},
 }
 
-func entryKeyHint(_ *node, f field) string { return lookUpKeyHint(entryKeyHints, f.key) }
+func entryKeyHint(_ *node, f field) string {
+	hint := lookUpKeyHint(entryKeyHints, f.key)
+	for key, words := range elsewhere {
+		if hint != words || f.value.kind != kindString || f.value.text == "" {
+			continue
+		}
+		name := networkName(key, f.value.text)
+		return fmt.Sprintf("%s: write %s: {%s: %s} under networks, and %s in place of the braces",
+			words, name, key, f.value.yaml(), name)
+	}
+	return hint
+}
 
 var networkKeyHints = []keyHint{
 	{"cidr cidrs address addresses entries entry elements members ips ip hosts list prefixes " +

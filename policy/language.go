@@ -35,6 +35,7 @@ const (
 // Shapes that occur in several places.
 var (
 	anyText = text{words: "text"}
+	remark  = text{words: "a line of text", loose: looseRemark, verify: checkRemark}
 	anyName = text{
 		pattern: namePattern,
 		words: "a name (up to 48 letters, digits, dots, dashes and underscores, with a letter or " +
@@ -62,13 +63,13 @@ var (
 		hint:    func(text string) string { return withoutBrackets(portHint(text)) },
 	}
 	port  = oneOf{portNumber, portEntry}
-	ports = oneOf{portNumber, portText, list{port, "a list of ports and ranges", 1}}
+	ports = oneOf{portNumber, portText, list{of: port, words: "a list of ports and ranges", min: 1}}
 
 	protocol  = oneOf{protocolName{protocolNames()}, portlessNumber{}}
 	protocols = oneOf{
 		protocolName{protocolNames()},
 		portlessNumber{},
-		list{protocol, "a list of protocols", 1},
+		list{of: protocol, words: "a list of protocols", min: 1},
 	}
 
 	cidrKey = key{
@@ -88,22 +89,25 @@ var (
 				doc:   "when the permission ends",
 				more:  "The kernel ends it by itself, whether or not anything of portgrave runs.",
 			},
-			{name: "reason", shape: anyText, doc: "why it was given"},
+			{name: "reason", shape: remark, doc: "why it was given"},
 		},
 	}}
 	exceptEntry = oneOf{oneSource, mapping{
 		words:   "an entry of except",
 		keyHint: entryKeyHint,
-		keys:    []key{cidrKey, {name: "reason", shape: anyText, doc: "why it is refused"}},
+		keys:    []key{cidrKey, {name: "reason", shape: remark, doc: "why it is refused"}},
 	}}
 )
 
 var networkShape = oneOf{
-	list{oneSource, "a list of addresses, CIDRs and names of networks", 0},
+	list{
+		of:         oneSource,
+		words:      "a list of addresses, CIDRs and names of networks",
+		scalarHint: networkScalar,
+	},
 	mapping{
 		words:      "a network",
 		keyHint:    networkKeyHint,
-		scalarHint: networkScalar,
 		exactlyOne: []string{"file", "url", "dns"},
 		keys: []key{
 			{
@@ -196,14 +200,14 @@ var serviceShape = mapping{words: "a service", keyHint: serviceKeyHint, keys: []
 	},
 	{
 		name:  "interfaces",
-		shape: oneOf{interfaceName, list{interfaceName, "a list of interfaces", 1}},
+		shape: oneOf{interfaceName, list{of: interfaceName, words: "a list of interfaces", min: 1}},
 		doc:   `interfaces the service is open on; "eth*" works; every one but lo if absent`,
 		more: "On others it is refused. The kernel matches names as packets come, so an " +
 			"interface may appear later. Loopback is never filtered.",
 	},
 	{
 		name:  "addresses",
-		shape: oneOf{localAddress, list{localAddress, "a list of addresses", 1}},
+		shape: oneOf{localAddress, list{of: localAddress, words: "a list of addresses", min: 1}},
 		doc:   "addresses of this host the service is open on; every one if absent",
 		more: "At others it is refused, unless another service has the same port there. The " +
 			"host's own workloads reach virtual IPs, which only its DNAT or IPVS knows, past the " +
@@ -211,13 +215,13 @@ var serviceShape = mapping{words: "a service", keyHint: serviceKeyHint, keys: []
 	},
 	{
 		name:  "allow",
-		shape: list{allowEntry, "a list of sources", 0},
+		shape: list{of: allowEntry, words: "a list of sources", scalarHint: sourcesScalar},
 		doc:   "who may reach the service; nobody if empty or absent",
 		more:  "Everyone else is refused.",
 	},
 	{
 		name:  "except",
-		shape: list{exceptEntry, "a list of sources", 0},
+		shape: list{of: exceptEntry, words: "a list of sources", scalarHint: sourcesScalar},
 		doc:   "who may not, although allow has them",
 	},
 	{
@@ -358,7 +362,7 @@ var (
 	}
 	servicesKey = key{
 		name:  "services",
-		shape: list{serviceShape, "a list of services", 0},
+		shape: list{of: serviceShape, words: "a list of services"},
 		doc:   "the ports that may open, and to whom",
 		more: "A listed port is open to allow minus except, on its interfaces and addresses, and " +
 			"refused to everyone else. Two services may share a port only on different " +
@@ -366,7 +370,7 @@ var (
 	}
 	testsKey = key{
 		name:  "tests",
-		shape: list{testShape, "a list of tests", 0},
+		shape: list{of: testShape, words: "a list of tests"},
 		doc:   "what must be allowed and what must not; check and apply run them",
 		more:  "A policy that fails its own tests is not applied, unless it is forced.",
 	}
@@ -410,7 +414,7 @@ var policyShape = mapping{words: "a policy", keyHint: policyKeyHint, keys: []key
 	{name: "direct", shape: mapping{words: "what is done about direct ways in", keys: []key{
 		{
 			name:  "interfaces",
-			shape: list{interfaceName, "a list of interfaces", 1},
+			shape: list{of: interfaceName, words: "a list of interfaces", min: 1},
 			doc: `interfaces with containers or guests behind them, such as ["docker0", ` +
 				`"br-*"]`,
 			required: true,

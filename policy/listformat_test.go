@@ -121,7 +121,7 @@ var formatCases = []struct{ name, content, path, want string }{
 		`list:1:1: "192.0.2.0" and "24" stand in one line; write 192.0.2.0/24` + "\n" +
 			`list:2:1: "192.0.2.0" and "24" stand in one line; write 192.0.2.0/24` + "\n" +
 			`list:3:1: "192.0.2.0" and "24" stand in one line; write 192.0.2.0/24` + "\n" +
-			`list:4:1: "2001:db8::" and "32" stand in one line; write 2001:db8::/32`},
+			`list:4:1: "2001:db8::" and "32" stand in one line; write "2001:db8::/32"`},
 	{"numbers that are no length", "192.0.2.5,24\n192.0.2.6,32\n192.0.2.8,33\n192.0.2.9,US,24\n", "",
 		"192.0.2.5/32 192.0.2.6/32 192.0.2.8/31"},
 	{"a range around a country", "192.0.2.0,US,192.0.2.255\n", "",
@@ -243,7 +243,7 @@ var formatCases = []struct{ name, content, path, want string }{
 		`list:1:1: "10.0.0.1/255.0.0.0": the prefix length of an IPv4 CIDR is a number from 0 to 32; ` +
 			`write 10.0.0.0/8 for the network, or 10.0.0.1 for the one address`},
 	{"two with a space", "10.0.0.1 10.0.0.2\n", "",
-		`list:1:1: "10.0.0.1 10.0.0.2" is not an address or CIDR; write each as an entry of its own`},
+		`list:1:1: "10.0.0.1 10.0.0.2" is not an address or CIDR; write each as an entry of its own: 10.0.0.1, 10.0.0.2`},
 	{"text behind it", "192.0.2.1 gateway\n", "",
 		`list:1:1: "192.0.2.1 gateway" is not an address or CIDR; a comment stands behind #`},
 }

@@ -35,6 +35,7 @@ var (
 	looseAddress   = pattern.New(`^[0-9A-Fa-f.:]+(/32|/128)?$`)
 	looseInterface = pattern.New(`^([^*/ \t\n:"\\]{1,15}|[^*/ \t\n:"\\]{0,15}\*)$`)
 	looseSelect    = pattern.New(`^\$`)
+	looseRemark    = pattern.New(`^[^\x00-\x1f\x7f-\x9f]+\n?$`)
 	looseArrival   = pattern.New(`^[^*/ \t\n:"\\]{1,15}$`)
 )
 

@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/pattern"
 )
 
@@ -30,7 +31,8 @@ func check(n *node, s shape, r *reporter) {
 	switch {
 	case n.kind == kindInvalid: // reported already
 	case n.isSplitAddress():
-		r.at(n.at, "put an IPv6 address in quotes; without them YAML splits it at a colon")
+		r.at(n.at, "put an IPv6 address in quotes; without them YAML splits it at a colon%s",
+			n.splitHint())
 	case s.accepts(n):
 		s.check(n, r)
 	default:
@@ -67,10 +69,14 @@ func quoteHint(n *node, s shape) string {
 	return bracketHint(n, valid)
 }
 
-// scalarHint returns the mapping to write instead of a text.
+// scalarHint returns the mapping or list to write instead of a text.
 func scalarHint(n *node, s shape) string {
 	switch s := s.(type) {
 	case mapping:
+		if n.kind == kindString && s.scalarHint != nil {
+			return s.scalarHint(n.text)
+		}
+	case list:
 		if n.kind == kindString && s.scalarHint != nil {
 			return s.scalarHint(n.text)
 		}
@@ -129,6 +135,8 @@ type text struct {
 	// and never accepts text that loose doesn't match.
 	loose *pattern.Pattern
 	not   string // a word that the decoder refuses although it matches; "" for none
+	// verify says what else is wrong with a text; nil finds nothing.
+	verify func(text string) error
 	// hint returns what to write instead of a text that doesn't match. It begins with a semicolon;
 	// nil has no hints.
 	hint func(text string) string
@@ -146,8 +154,18 @@ func (s text) check(n *node, r *reporter) {
 			hint = s.hint(n.text)
 		}
 		r.at(n.at, "%q is not %s%s", n.text, s.words, hint)
+	case s.verify != nil:
+		if err := s.verify(n.text); err != nil {
+			r.at(n.at, "%v", err)
+		}
 	}
 }
+
+// checkRemark is firewall.CheckRemark for a text in YAML, where a block ends in a newline.
+func checkRemark(text string) error {
+	return firewall.CheckRemark(strings.TrimSuffix(text, "\n"))
+}
+
 func (s text) schema() map[string]any {
 	m := map[string]any{"title": s.words, "type": "string", "minLength": 1}
 	switch {
@@ -215,6 +233,8 @@ type list struct {
 	of    shape
 	words string
 	min   int // number of items
+	// scalarHint is that of a mapping.
+	scalarHint func(text string) string
 }
 
 func (s list) accepts(n *node) bool { return n.kind == kindList }

@@ -70,7 +70,7 @@ func (d *decoder) test(n *node) {
 		}
 	}
 	if from != "" {
-		p, err := parsePrefix(from)
+		p, err := parseHinted(from, testSourceHint)
 		if err != nil {
 			d.report.at(n.get("from").at, "%v", err)
 		}

@@ -58,9 +58,20 @@ func (n *node) isSplitAddress() bool {
 	if n.kind != kindMapping || len(n.fields) != 1 {
 		return false
 	}
-	f := n.fields[0]
-	text := f.key + ":" + f.value.text
-	return strings.Count(text, ":") > 1 && strings.Trim(text, "0123456789abcdefABCDEF:./") == ""
+	address, _, _ := strings.Cut(n.splitText(), "%")
+	return strings.Count(address, ":") > 1 &&
+		strings.Trim(address, "0123456789abcdefABCDEF:./-") == ""
+}
+
+// splitText is the text that the parser took for a mapping.
+func (n *node) splitText() string { return n.fields[0].key + ":" + n.fields[0].value.text }
+
+// splitHint says what else is wrong with such an address; "" if nothing is.
+func (n *node) splitHint() string {
+	if _, err := parseEntry(n.splitText()); err != nil {
+		return "; " + err.Error()
+	}
+	return ""
 }
 
 func (n *node) get(key string) *node {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -29,15 +30,33 @@ func run(args []string, stdout, stderr io.Writer, getenv func(string) string) in
 }
 
 func runVerb(args []string, stdout *output, stderr io.Writer, getenv func(string) string) int {
-	app := newApp(stdout, stderr, getenv)
+	return runApp(newApp(stdout, stderr, getenv), args, stdout, stderr, getenv)
+}
+
+// runApp is runVerb for a command line that was made before.
+func runApp(
+	app *cli.App,
+	args []string,
+	stdout *output,
+	stderr io.Writer,
+	getenv func(string) string,
+) int {
+	var help bytes.Buffer
+	json := wantedOutput(args) == "json"
+	if json {
+		app.Writer = &help
+	}
 	err := app.Run(reorder(app, args))
+	if help.Len() > 0 && err == nil {
+		_ = newScreen(stdout, stderr, "json", getenv).object(helpObject(help.String()))
+	}
 	if err == nil {
 		return exitFine
 	}
 	var failed verbError
 	if !errors.As(err, &failed) { // the command line itself
 		failed = verbError{
-			err:    host.UsageError{Err: err},
+			err:    commandLineError(app, err),
 			screen: newScreen(stdout, stderr, wantedOutput(args), getenv),
 		}
 	}
@@ -46,10 +65,22 @@ func runVerb(args []string, stdout *output, stderr io.Writer, getenv func(string
 		failed.screen.fail(failed.verb, failed.err)
 		var usage host.UsageError
 		if errors.As(failed.err, &usage) {
-			_, _ = fmt.Fprintln(stderr, "Run 'portgrave help' for the verbs, 'portgrave help VERB' for one.")
+			var flag flagError
+			if errors.As(failed.err, &flag) {
+				failed.verb = flag.verb
+			}
+			_, _ = fmt.Fprintln(stderr, whereHelpIs(failed.verb))
 		}
 	}
 	return exitCode(failed.err)
+}
+
+// helpObject is what cli prints by itself, as JSON: the help, or the version.
+func helpObject(text string) map[string]string {
+	if v, ok := strings.CutPrefix(text, "portgrave version "); ok {
+		return map[string]string{"version": strings.TrimSpace(v)}
+	}
+	return map[string]string{"help": text}
 }
 
 // verbError is an error with the verb and screen it belongs to.
@@ -64,9 +95,15 @@ func (e verbError) Error() string { return e.err.Error() }
 // wantedOutput finds -o json in a command line that could not be parsed.
 func wantedOutput(args []string) string {
 	for i, a := range args {
-		if a == "-o=json" || a == "--output=json" ||
-			(a == "-o" || a == "--output") && i+1 < len(args) && args[i+1] == "json" {
-			return "json"
+		name, value, joined := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		if !strings.HasPrefix(a, "-") || name != "o" && name != "output" {
+			continue
+		}
+		if !joined && i+1 < len(args) {
+			value = args[i+1]
+		}
+		if value == "json" {
+			return value
 		}
 	}
 	return "text"
@@ -96,6 +133,11 @@ func globalFlags() []cli.Flag {
 
 func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.App {
 	verb := func(name, usage, arguments string, action func(*invocation) error, flags ...cli.Flag) *cli.Command {
+		for _, f := range flags { // off is the default of all, and needs no words
+			if b, ok := f.(*cli.BoolFlag); ok {
+				b.DisableDefaultText = true
+			}
+		}
 		return &cli.Command{
 			Name: name, Usage: usage, Description: details[name], ArgsUsage: arguments, Flags: append(flags, globalFlags()...), HideHelpCommand: true,
 			OnUsageError: usageError,
@@ -109,7 +151,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					err = action(inv)
 				}
 				if err != nil {
-					return verbError{name, inv.screen, err}
+					return verbError{verbOf(c), inv.screen, err}
 				}
 				return nil
 			},
@@ -117,11 +159,11 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 	}
 	force := &cli.BoolFlag{
 		Name:  "force",
-		Usage: "go on although it would cut SSH sessions, fail policy tests or replace a foreign table",
+		Usage: "go on even if it cuts SSH sessions, fails policy tests or replaces a foreign table",
 	}
 	forceApply := *force
-	forceApply.Usage += ", or a list has lost most of its entries"
-	reason := &cli.StringFlag{Name: "reason", Usage: "`TEXT` that says why, for the history"}
+	forceApply.Usage += ", or if a list has lost most of its entries"
+	reason := &cli.StringFlag{Name: "reason", Usage: "why you do it, as `TEXT` for the history"}
 	all := &cli.BoolFlag{Name: "all", Usage: "list every change, however many"}
 	app := &cli.App{
 		Name: "portgrave", Usage: "which ports of this host are open to whom: declared, enforced, compared", Version: version,
@@ -132,15 +174,15 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			verb("check", "read the policy and run its tests", "[FILE]", check),
 			verb(
 				"plan",
-				"show what apply would change; exit 2 if anything",
+				"show what apply would change; exit 2 if it would change anything",
 				"",
 				plan,
 				all,
 				&cli.StringFlag{
 					Name:  "from",
-					Usage: "compare generation `N` (0: no rules) instead of the live kernel",
+					Usage: "begin with generation `N` (0: no rules) instead of the live kernel",
 				},
-				&cli.StringFlag{Name: "to", Usage: "compare with generation `N` instead of the policy"},
+				&cli.StringFlag{Name: "to", Usage: "end with generation `N` instead of the policy; needs --from"},
 			),
 			verb(
 				"apply",
@@ -150,15 +192,15 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				reason,
 				&forceApply,
 				all,
-				&cli.DurationFlag{
+				&cli.StringFlag{
 					Name:  "confirm",
-					Usage: "take it back after `TIME` (60s, 10m) unless portgrave confirm is run before",
+					Usage: "take it back after `TIME` (60s, 10m) unless you run portgrave confirm before",
 				},
 			),
-			verb("confirm", "keep the generation that waits to be confirmed", "", confirm),
+			verb("confirm", "keep what apply --confirm has put in force", "", confirm),
 			verb(
 				"rollback",
-				"put an earlier generation in force again: N, or the last different one",
+				"put an earlier generation in force again: N, or the last one that differs",
 				"[N]",
 				rollback,
 				reason,
@@ -167,7 +209,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"drift",
-				"show what others changed since the last apply; exit 2 if anything",
+				"show what others changed since the last apply; exit 2 if they changed anything",
 				"",
 				drift,
 				all,
@@ -182,7 +224,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"status",
-				"one screen: backend, generation, drift, services and their counters",
+				"show backend, generation, drift, and the services with their counters",
 				"",
 				status,
 			),
@@ -199,26 +241,26 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				},
 				&cli.BoolFlag{
 					Name:  "force",
-					Usage: "open it although no service lists the port (under unlisted: deny), or the source is very wide",
+					Usage: "open it even if no service lists the port (under unlisted: deny), or the source is very wide",
 				},
 			),
 			verb(
 				"close",
-				"end a lease before its time, by its ID or its port",
+				"end a lease before its time; name its ID or its port",
 				"<LEASE>",
 				closeLease,
 				reason,
-				&cli.BoolFlag{Name: "force", Usage: "go on although it would cut SSH sessions"},
+				&cli.BoolFlag{Name: "force", Usage: "go on even if it cuts SSH sessions"},
 			),
 			verb(
 				"leases",
-				"list what is open for a time: until when, to whom, by whom and why",
+				"list what is open for a time: until when, to whom, who opened it and why",
 				"",
 				listLeases,
 			),
 			verb(
 				"audit",
-				"who can really reach which port, through every rule on the host; exit 2 on findings",
+				"show who can really reach which port, through every rule on the host; exit 2 on findings",
 				"",
 				runAudit,
 				&cli.StringSliceFlag{
@@ -226,7 +268,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 					Usage: "read rules from `FILE` (iptables-save, ip6tables-save, ipset save, nft list ruleset " +
 						"with or without -j, or a report with several of them; repeatable) instead of the kernel",
 				},
-				&cli.IntFlag{
+				&cli.StringFlag{
 					Name:  "port",
 					Usage: "with --ruleset: the `PORT` to answer for (default: every port that the rules tell apart)",
 				},
@@ -240,25 +282,25 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				},
 				&cli.StringFlag{
 					Name:  "to",
-					Usage: "with --ruleset: the `ADDRESS` that is dialled (default: the host's, whatever they are)",
+					Usage: "with --ruleset: the `ADDRESS` that is dialled (default: any address of the host)",
 				},
 				&cli.BoolFlag{
 					Name:  "watch",
-					Usage: "print what can newly be reached, and who caused it, as it happens (needs the daemon)",
+					Usage: "print what becomes reachable, and who caused it, as it happens (needs the daemon)",
 				},
 				&cli.BoolFlag{
 					Name:  "no-probe",
-					Usage: "don't try the TLS and health checks that the policy wants of services",
+					Usage: "skip the TLS and health checks that the policy asks of services",
 				},
 			),
 			verb(
 				"explain",
-				"one packet's path and its answer's through every rule, and who decides; exit 2 unless it connects",
+				"follow one packet and its answer through every rule, and say who decides; exit 2 unless it connects",
 				"",
 				explain,
 				&cli.StringFlag{Name: "from", Usage: "the client's `ADDRESS`"},
-				&cli.StringFlag{Name: "to", Usage: "the `ADDRESS` it dials; else that of the interface"},
-				&cli.IntFlag{Name: "port", Usage: "the `PORT` it dials"},
+				&cli.StringFlag{Name: "to", Usage: "the `ADDRESS` it dials (default: that of the interface)"},
+				&cli.StringFlag{Name: "port", Usage: "the `PORT` it dials"},
 				&cli.StringFlag{
 					Name:  "protocol",
 					Value: "tcp",
@@ -266,7 +308,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				},
 				&cli.StringFlag{
 					Name:  "interface",
-					Usage: "the `INTERFACE` where the packet arrives; else where the host would answer to, or has --to",
+					Usage: "the `INTERFACE` where the packet arrives (default: the one that leads to the client, or that has --to)",
 				},
 			),
 			verb(
@@ -280,16 +322,16 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				},
 				&cli.BoolFlag{
 					Name:  "include-unknown",
-					Usage: "also let in who possibly gets in, by rules that can't be known (mac, time, string, source port)",
+					Usage: "also let in those whom a rule lets in that can't be known (mac, time, string, source port)",
 				},
 			),
-			verb("history", "list what was applied, when, by whom and why", "", listHistory),
+			verb("history", "list what was applied, when, by whom, and why", "", listHistory),
 			verb(
 				"teardown",
 				"remove every rule of portgrave",
 				"",
 				teardown,
-				&cli.BoolFlag{Name: "force", Usage: "remove a table of our name that somebody else wrote, too"},
+				&cli.BoolFlag{Name: "force", Usage: "also remove a table of our name that somebody else wrote"},
 			),
 			verb(
 				"daemon",
@@ -299,7 +341,7 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				&cli.StringFlag{
 					Name:  "denied",
 					Value: "log",
-					Usage: "how to report refused packets, with everything else or by themselves: `log|json|cef|off`",
+					Usage: "report refused packets in the log, by themselves, or not at all: `log|json|cef|off`",
 				},
 				&cli.StringFlag{
 					Name:  "denied-file",
@@ -314,25 +356,25 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 			),
 			verb(
 				"install",
-				"put program, units, user and a first policy in place on a host without packages, or take them away",
+				"install program, units, user and a first policy on a host without packages, or remove them",
 				"",
 				install,
 				&cli.StringFlag{
 					Name:  "root",
-					Usage: "do it to the system below `FOLDER`, such as an image, and run nothing",
+					Usage: "install into the system below `FOLDER`, such as an image, and run nothing",
 				},
 				&cli.BoolFlag{Name: "dry-run", Usage: "only say what would be done"},
-				&cli.BoolFlag{Name: "now", Usage: "start the units, too"},
+				&cli.BoolFlag{Name: "now", Usage: "also start the units"},
 				&cli.BoolFlag{
 					Name:  "remove",
-					Usage: "take away what install put; what was changed since, the state directory and the rules in the kernel stay",
+					Usage: "remove what install put in place; files changed since, the state directory and the rules in the kernel stay",
 				},
 				&cli.BoolFlag{
 					Name:  "state",
-					Usage: "with --remove: take away the state directory (history, leases), too",
+					Usage: "with --remove: also remove the state directory (history, leases)",
 				},
 			),
-			verb("boot", "at the start of the system: put in force what was last confirmed", "", boot),
+			verb("boot", "put in force what was last confirmed, when the system starts", "", boot),
 			verb("schema", "print the JSON Schema of the policy, for editors", "", printSchema),
 			verb(
 				"completion",
@@ -360,22 +402,27 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 				verb("guard", "take back a generation unless it is confirmed", "<GENERATION> [PARTNER]", guard),
 			),
 			{Name: "export", Usage: "print the policy in another language", HideHelpCommand: true,
+				OnUsageError: usageError,
+				UsageText:    "portgrave export nft [command options]",
 				Subcommands: []*cli.Command{
 					verb("nft", "print the policy as a script for nft -f", "", exportNft),
 				},
 				Action: func(c *cli.Context) error {
 					if c.Args().Present() {
-						return fmt.Errorf("unknown format %q: export knows nft", c.Args().First())
+						return fmt.Errorf("unknown format %q: write portgrave export nft", c.Args().First())
 					}
-					return errors.New("export needs a format: nft")
+					return errors.New("the format is missing: write portgrave export nft")
 				}},
 		},
 	}
 	app.Action = func(c *cli.Context) error {
-		if !c.Args().Present() {
-			return cli.ShowAppHelp(c)
+		switch {
+		case c.Args().Present():
+			return noSuchVerb(c.Args().First(), app.Commands)
+		case c.String("output") == "json":
+			return errNoVerb
 		}
-		return fmt.Errorf("unknown verb %q%s", c.Args().First(), nearest(c.Args().First(), app.Commands))
+		return cli.ShowAppHelp(c)
 	}
 	return app
 }
@@ -384,27 +431,6 @@ func newApp(stdout *output, stderr io.Writer, getenv func(string) string) *cli.A
 func hidden(c *cli.Command) *cli.Command {
 	c.Hidden = true
 	return c
-}
-
-// nearest suggests the verb that shares the most letters with a mistyped one.
-func nearest(word string, commands []*cli.Command) string {
-	best, score := "", 1
-	for _, c := range commands {
-		common := 0
-		rest := c.Name
-		for _, r := range word {
-			if i := strings.IndexRune(rest, r); i >= 0 {
-				common, rest = common+1, rest[i+1:]
-			}
-		}
-		if missing := max(len(word), len(c.Name)) - common; missing <= 2 && common > score {
-			best, score = c.Name, common
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(" (did you mean %q?)", best)
 }
 
 // reorder puts the flags of a verb before its arguments, where the flag package finds them, so

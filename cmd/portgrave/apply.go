@@ -10,6 +10,10 @@ import (
 
 // apply makes the kernel agree with the policy, and records what was applied.
 func apply(inv *invocation) error {
+	trial, err := applyFlags(inv)
+	if err != nil {
+		return err
+	}
 	ops, done, err := inv.operations()
 	if err != nil {
 		return err
@@ -31,12 +35,8 @@ func apply(inv *invocation) error {
 		Policy:  p,
 	}
 	removeTimer := func() {}
-	if inv.cli.IsSet("confirm") {
-		trial := inv.cli.Duration("confirm")
+	if trial > 0 {
 		q.Confirm = trial.String()
-		if err := host.CheckConfirm(q.Confirm); err != nil {
-			return err
-		}
 		if removeTimer, err = inv.leaveTimer(trial); err != nil {
 			inv.screen.warnf(
 				"systemd can't look after this trial, so two processes alone will take it back: %v",
@@ -64,6 +64,18 @@ func apply(inv *invocation) error {
 	return reportApply(inv, result)
 }
 
+// applyFlags checks what can be checked before the policy is read. It returns how long the trial
+// lasts that --confirm asks for, or 0.
+func applyFlags(inv *invocation) (trial time.Duration, err error) {
+	if err := host.CheckReason(inv.cli.String("reason")); err != nil {
+		return 0, err
+	}
+	if !inv.cli.IsSet("confirm") {
+		return 0, nil
+	}
+	return host.ParseConfirm(inv.cli.String("confirm"))
+}
+
 // refuseTests ends an apply whose policy fails its own tests.
 func refuseTests(inv *invocation, refused host.TestsFailedError) error {
 	failed, err := api.FailedTests(refused)
@@ -72,7 +84,11 @@ func refuseTests(inv *invocation, refused host.TestsFailedError) error {
 	}
 	if inv.screen.json {
 		_ = inv.screen.object(
-			map[string]any{"error": "the policy fails its own tests; nothing was changed", "tests": failed},
+			map[string]any{
+				"error": "the policy fails its own tests; nothing was changed",
+				"kind":  api.KindOf(refused),
+				"tests": failed,
+			},
 		)
 	} else {
 		printTests(inv.screen, failed)

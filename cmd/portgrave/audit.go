@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -160,24 +161,23 @@ func auditFiles(inv *invocation, paths []string) error {
 // offlineQuestion is what the flags ask of dumps.
 func offlineQuestion(inv *invocation) (ask audit.Offline, err error) {
 	if inv.cli.IsSet("protocol") {
-		if ask.Protocol, err = firewall.ParseProtocol(inv.cli.String("protocol")); err != nil {
-			return ask, usagef("--protocol: %w", err)
-		}
-		if !ask.Protocol.HasPorts() {
-			return ask, usagef("--protocol takes tcp, udp or sctp: %s has no ports", ask.Protocol)
+		ask.Protocol, err = firewall.ParseProtocol(inv.cli.String("protocol"))
+		if err != nil || !ask.Protocol.HasPorts() {
+			return ask, usagef("%q is not a protocol with ports: write --protocol tcp, udp or sctp",
+				inv.cli.String("protocol"))
 		}
 	}
 	if inv.cli.IsSet("port") {
-		port := inv.cli.Int("port")
-		if port < 1 || port > 65535 {
-			return ask, usagef("--port takes a port from 1 to 65535, not %d", port)
+		if ask.Port, err = inv.portOf("port"); err != nil {
+			return ask, err
 		}
-		ask.Port = uint16(port)
 		if ask.Protocol == 0 {
 			ask.Protocol = firewall.TCP
 		}
 	}
-	ask.Interface = inv.cli.String("interface")
+	if ask.Interface, err = inv.interfaceOf("interface"); err != nil {
+		return ask, err
+	}
 	if !inv.cli.IsSet("to") {
 		return ask, nil
 	}
@@ -204,11 +204,11 @@ func loadRulesets(inv *invocation, paths []string) (*exposure.Ruleset, error) {
 	for _, path := range paths {
 		f, err := os.Open(path)
 		if err != nil {
-			return nil, usagef("--ruleset: %w", err)
+			return nil, usagef("--ruleset %s: %w", path, cause(err))
 		}
 		text, err := io.ReadAll(io.LimitReader(f, rulesetfile.Limit+1))
 		if err := errors.Join(err, f.Close()); err != nil {
-			return nil, usagef("--ruleset: %w", err)
+			return nil, usagef("--ruleset %s: %w", path, cause(err))
 		}
 		file := rulesetfile.File{Name: path, Text: bytes.NewReader(text)}
 		if _, err := rulesetfile.Detect(path, text, exposure.FamilyUnspec); err != nil {
@@ -231,6 +231,15 @@ func loadRulesets(inv *invocation, paths []string) (*exposure.Ruleset, error) {
 		return nil, usagef("%w", err)
 	}
 	return rs, nil
+}
+
+// cause is an error of a file without its name, which the message has already.
+func cause(err error) error {
+	var of *fs.PathError
+	if errors.As(err, &of) {
+		return of.Err
+	}
+	return err
 }
 
 func reportAudit(inv *invocation, r audit.Report) error {

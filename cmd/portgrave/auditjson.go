@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 )
 
@@ -58,7 +59,7 @@ func writeRows[T any](w *auditWriter, rows []T) {
 			w.text(",")
 		}
 		w.text("\n" + indent)
-		text := w.encoded(row, indent)
+		text := w.encoded(api.WithLists(row), indent)
 		if w.err == nil {
 			_, w.err = w.out.Write(text)
 		}

@@ -24,7 +24,11 @@ func boot(inv *invocation) error {
 	}
 	if s != nil { // the unit was started once more: no reason to call it failed
 		if inv.screen.json {
-			return inv.screen.object(host.LastBooted(inv.runDir, bootclock.System().BootID))
+			last := host.LastBooted(inv.runDir, bootclock.System().BootID)
+			if last == nil { // the daemon was started without a boot
+				last = &host.Booted{Loaded: host.LoadedNothing}
+			}
+			return inv.screen.object(last)
 		}
 		inv.screen.printf("The daemon runs and keeps the rules: there is nothing to do.\n")
 		return nil

@@ -5,7 +5,10 @@ import "github.com/portgrave/portgrave/firewall/host"
 // closeLease ends leases before their time: one by its ID, or those of a port.
 func closeLease(inv *invocation) error {
 	if !inv.cli.Args().Present() {
-		return usagef("close needs the ID of a lease, or a port: see portgrave leases")
+		return usagef("the lease is missing: write its ID, or a port; portgrave leases lists them")
+	}
+	if err := host.CheckReason(inv.cli.String("reason")); err != nil {
+		return err
 	}
 	ops, done, err := inv.operations()
 	if err != nil {

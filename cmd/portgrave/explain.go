@@ -55,7 +55,7 @@ func explainedPacket(inv *invocation) (p audit.Packet, err error) {
 	}
 	for _, name := range []string{"from", "port"} {
 		if !inv.cli.IsSet(name) && (name == "from" || p.Protocol.HasPorts()) {
-			return p, usagef("explain needs --%s: portgrave explain --from 203.0.113.7 --port 9090", name)
+			return p, usagef("--%s is missing: write portgrave explain --from 203.0.113.7 --port 9090", name)
 		}
 	}
 	if p.From, err = inv.addressOf("from"); err != nil {
@@ -66,12 +66,13 @@ func explainedPacket(inv *invocation) (p audit.Packet, err error) {
 			return p, err
 		}
 	}
-	port := inv.cli.Int("port")
-	if p.Protocol.HasPorts() && (port < 1 || port > 65535) {
-		return p, usagef("--port takes a port from 1 to 65535, not %d", port)
+	if p.Protocol.HasPorts() {
+		if p.Port, err = inv.portOf("port"); err != nil {
+			return p, err
+		}
 	}
-	p.Port, p.Interface = uint16(port), inv.cli.String("interface")
-	return p, nil
+	p.Interface, err = inv.interfaceOf("interface")
+	return p, err
 }
 
 // place adds where the policy says what one of our own rules has decided.

@@ -35,7 +35,7 @@ func listHistory(inv *invocation) error {
 		if !e.Confirmed {
 			summary += ", not confirmed"
 		}
-		rows = append(rows, []string{strconv.Itoa(e.Generation), e.Time.Local().Format(time.DateTime), e.User, dash(e.From), summary, dash(e.Reason)})
+		rows = append(rows, []string{strconv.Itoa(e.Generation), e.Time.Local().Format(time.DateTime), dash(printable(e.User)), dash(e.From), summary, dash(printable(e.Reason))})
 	}
 	inv.screen.table(rows)
 	return reported(inv.screen, result.Error)

@@ -30,7 +30,7 @@ func install(inv *invocation) error {
 	case w.Now && (w.Remove || image):
 		return usagef("--now starts the units of this host; it does not go with --remove or --root")
 	case image && root == "":
-		return usagef("--root needs a folder")
+		return usagef("--root needs a folder: write --root /mnt/image")
 	}
 	host := installer.Host{}
 	if !image {

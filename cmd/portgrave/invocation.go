@@ -52,23 +52,34 @@ func newInvocation(
 	inv.stateDir, inv.runDir = host.Dirs(getenv)
 	output := flag(c, "output")
 	inv.screen = newScreen(stdout, stderr, output, getenv)
+	if inv.config == "" && levelWith(c, "config") != nil {
+		return inv, usagef("--config needs a file or a folder: write --config policy.yaml")
+	}
 	if output != "text" && output != "json" {
-		return inv, usagef("--output takes text or json, not %q", output)
+		return inv, usagef("%q is not a form of output: write --output text or json", output)
 	}
 	if !slices.Contains([]string{"auto", "nftables", "iptables"}, inv.backend) {
-		return inv, usagef("--backend takes auto, nftables or iptables, not %q", inv.backend)
+		return inv, usagef("%q is not a backend: write --backend auto, nftables or iptables", inv.backend)
 	}
 	return inv, nil
 }
 
 // flag reads a global flag, given before or after the verb; after wins.
 func flag(c *cli.Context, name string) string {
-	for _, level := range c.Lineage() {
-		if level.Command != nil && slices.Contains(level.LocalFlagNames(), name) {
-			return level.String(name)
-		}
+	if level := levelWith(c, name); level != nil {
+		return level.String(name)
 	}
 	return c.String(name)
+}
+
+// levelWith is where a global flag was given: behind the verb, or before it; nil if nowhere.
+func levelWith(c *cli.Context, name string) *cli.Context {
+	for _, level := range c.Lineage() {
+		if level.Command != nil && slices.Contains(level.LocalFlagNames(), name) {
+			return level
+		}
+	}
+	return nil
 }
 
 // lockWait is how long a run waits for another one to finish.

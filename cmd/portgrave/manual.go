@@ -22,14 +22,17 @@ func commandLine(inv *invocation) *cli.App { return newApp(inv.screen.out, inv.s
 // printManual prints a manual page. Its date is SOURCE_DATE_EPOCH, or missing, so that packages can be built again.
 func printManual(inv *invocation) error {
 	name := inv.cli.Args().First()
+	if name == "" {
+		return usagef("the page is missing: write portgrave man %s", strings.Join(pages, ", or portgrave man "))
+	}
 	if !slices.Contains(pages, name) {
-		return usagef("man takes the name of a page, %s, not %q: try portgrave man portgrave | man -l -", strings.Join(pages, " or "), name)
+		return usagef("%q is not a page of the manual: write portgrave man %s", name, strings.Join(pages, ", or portgrave man "))
 	}
 	var date time.Time
 	if epoch := inv.getenv("SOURCE_DATE_EPOCH"); epoch != "" {
 		seconds, err := strconv.ParseInt(epoch, 10, 64)
 		if err != nil {
-			return usagef("SOURCE_DATE_EPOCH is a number of seconds since 1970, not %q", epoch)
+			return usagef("SOURCE_DATE_EPOCH: %q is not a number of seconds since 1970", epoch)
 		}
 		date = time.Unix(seconds, 0)
 	}
@@ -71,9 +74,12 @@ func publishedLists() (entries []manual.Entry) {
 // printCompletion prints the script that completes our command line in a shell.
 func printCompletion(inv *invocation) error {
 	shell := inv.cli.Args().First()
+	if shell == "" {
+		return usagef("the shell is missing: write portgrave completion bash, zsh or fish")
+	}
 	script, err := manual.Completion(shell, commandLine(inv))
 	if err != nil {
-		return usagef("%w; for this shell alone: source <(portgrave completion bash)", err)
+		return usagef("%w", err)
 	}
 	if inv.screen.json {
 		return inv.screen.object(map[string]string{"shell": shell, "script": script})

@@ -10,12 +10,15 @@ import (
 func openLease(inv *invocation) error {
 	const example = "portgrave open 9090 --from 203.0.113.7 --for 2h"
 	if !inv.cli.Args().Present() {
-		return usagef("open needs a port: %s", example)
+		return usagef("the port is missing: write %s", example)
 	}
 	for _, name := range []string{"from", "for"} {
 		if !inv.cli.IsSet(name) {
-			return usagef("open needs --%s: %s", name, example)
+			return usagef("--%s is missing: write %s", name, example)
 		}
+	}
+	if err := host.CheckReason(inv.cli.String("reason")); err != nil {
+		return err
 	}
 	ops, done, err := inv.operations()
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strconv"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
@@ -150,13 +149,4 @@ func reported(s *screen, text string) error {
 		return invalidReported{err}
 	}
 	return err
-}
-
-// generationNumber reads the number of a generation.
-func generationNumber(text string) (int, error) {
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		return 0, usagef("%q is no number of a generation: see portgrave history", text)
-	}
-	return n, nil
 }

@@ -14,7 +14,7 @@ func plan(inv *invocation) error {
 	q := host.PlanRequest{Backend: inv.backend}
 	for name, to := range map[string]**int{"from": &q.From, "to": &q.To} {
 		if inv.cli.IsSet(name) {
-			n, err := generationNumber(inv.cli.String(name))
+			n, err := inv.generationOf(name)
 			if err != nil {
 				return err
 			}

@@ -69,5 +69,5 @@ func reportWriter(
 		return nil, closeFile, nil
 	}
 	closeFile()
-	return nil, nil, usagef("--denied takes log, json, cef or off, not %q", format)
+	return nil, nil, usagef("%q is not a form of reports: write --denied log, json, cef or off", format)
 }

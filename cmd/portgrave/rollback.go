@@ -6,13 +6,17 @@ import "github.com/portgrave/portgrave/firewall/host"
 func rollback(inv *invocation) error {
 	q := host.RollbackRequest{Caller: inv.caller(), Backend: inv.backend, Reason: inv.cli.String("reason"), Force: inv.cli.Bool("force")}
 	if wanted := inv.cli.Args().First(); wanted != "" {
-		var err error
-		if q.Generation, err = generationNumber(wanted); err == nil && q.Generation == 0 {
-			err = usagef("generation 0 is a host without rules: use portgrave teardown")
+		var ok bool
+		if q.Generation, ok = generationNumber(wanted); !ok {
+			return usagef("%q is not a generation number: write portgrave rollback 3; "+
+				"portgrave history lists them", wanted)
 		}
-		if err != nil {
-			return err
+		if q.Generation == 0 {
+			return usagef("generation 0 is a host without rules: use portgrave teardown")
 		}
+	}
+	if err := host.CheckReason(q.Reason); err != nil {
+		return err
 	}
 	ops, done, err := inv.operations()
 	if err != nil {

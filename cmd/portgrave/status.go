@@ -123,9 +123,9 @@ func printStatus(s *screen, r statusResult) {
 		generation = s.paint(
 			yellow,
 			fmt.Sprintf(
-				"none since %s, by %s: %s; nothing is enforced, at boot neither, until portgrave apply",
+				"none since %s, by %s: %s; nothing is enforced, not even at boot, until portgrave apply",
 				gone.Time.Local().Format(time.DateTime),
-				gone.User,
+				dash(printable(gone.User)),
 				tornDownWords(gone),
 			),
 		)
@@ -135,10 +135,10 @@ func printStatus(s *screen, r statusResult) {
 			"%d of %s by %s",
 			g.Generation,
 			g.Time.Local().Format(time.DateTime),
-			g.User,
+			dash(printable(g.User)),
 		)
 		if g.Reason != "" {
-			generation += " (" + g.Reason + ")"
+			generation += " (" + printable(g.Reason) + ")"
 		}
 	}
 	switch g := r.Generation; {

@@ -30,7 +30,7 @@ func teardown(inv *invocation) error {
 	}
 	if !result.Changed {
 		inv.screen.printf(
-			"Nothing to remove: nothing of portgrave is in the kernel. Nothing is enforced, at boot neither, until the next portgrave apply.\n",
+			"Nothing to remove: nothing of portgrave is in the kernel. Nothing is enforced, not even at boot, until the next portgrave apply.\n",
 		)
 		return nil
 	}
@@ -42,7 +42,7 @@ func teardown(inv *invocation) error {
 	}
 	printChanges(inv.screen, what, true)
 	inv.screen.printf(
-		"Removed. No port is guarded by portgrave any more, at boot neither, until the next portgrave apply.\n",
+		"Removed. No port is guarded by portgrave any more, not even at boot, until the next portgrave apply.\n",
 	)
 	return nil
 }

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/policy"
@@ -92,12 +93,12 @@ func isTerminal(w io.Writer) bool {
 	return err == nil
 }
 
-// object prints the one JSON object.
+// object prints the one JSON object. Its lists are never null.
 func (s *screen) object(v any) error {
 	e := json.NewEncoder(s.out)
 	e.SetEscapeHTML(false)
 	e.SetIndent("", "  ")
-	return e.Encode(v)
+	return e.Encode(api.WithLists(v))
 }
 
 func (s *screen) printf(format string, args ...any) { _, _ = fmt.Fprintf(s.out, format, args...) }
@@ -112,7 +113,7 @@ func (s *screen) fail(verb string, err error) {
 	var problems policy.Problems
 	isPolicy := errors.As(err, &problems)
 	if s.json {
-		o := map[string]any{"error": err.Error()}
+		o := map[string]any{"error": err.Error(), "kind": api.KindOf(err)}
 		if isPolicy {
 			o["error"] = "the policy is not valid"
 			o["problems"] = problems

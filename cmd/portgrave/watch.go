@@ -81,17 +81,7 @@ func printable(s string) string {
 
 // authorWords is who did it, for people.
 func authorWords(a *firewall.Author) string {
-	if a == nil {
-		return "unknown"
-	}
-	words := fmt.Sprintf("%s, process %d, user %s", printable(a.Command), a.PID, a.User)
-	if a.LoginUser != "" && a.LoginUser != a.User {
-		words += " (logged in as " + a.LoginUser + ")"
-	}
-	if a.Unit != "" {
-		words += ", unit " + a.Unit
-	}
-	return words
+	return printable(strings.Join(a.Words(), ", "))
 }
 
 func printEvent(s *screen, e daemon.Event) {
@@ -104,13 +94,13 @@ func printEvent(s *screen, e daemon.Event) {
 		e.At.Local().Format(time.DateTime),
 		s.paint(colour, e.Kind),
 		authorWords(e.Author),
-		e.Summary,
+		printable(e.Summary),
 	)
 	if e.Kind == "repaired" {
 		s.printf(" (%s, %.1f ms)", plural(e.Count, "change"), e.Took)
 	}
 	if e.Error != "" {
-		s.printf(": %s", e.Error)
+		s.printf(": %s", printable(strings.ReplaceAll(e.Error, "\n", "; ")))
 	}
 	s.printf("\n")
 	for i, c := range e.Changes {

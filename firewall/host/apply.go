@@ -23,6 +23,9 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 	if q.Policy == nil {
 		return Applied{}, Usagef("apply needs a policy")
 	}
+	if err := checkRemarks(q.Caller, q.Reason); err != nil {
+		return Applied{}, err
+	}
 	confirm, err := confirmWait(q.Confirm)
 	if err != nil {
 		return Applied{}, err
@@ -204,6 +207,9 @@ func cuts(out firewall.Outcome) []Cut {
 // backend of then unless another one is asked for, with the leases of today. It is a new
 // generation, so that a rollback can be rolled back.
 func (l *Local) Rollback(ctx context.Context, q RollbackRequest) (Applied, error) {
+	if err := checkRemarks(q.Caller, q.Reason); err != nil {
+		return Applied{}, err
+	}
 	r, store, unlock, err := l.begin(ctx, l.inForce(q.Backend), false)
 	if err != nil {
 		return Applied{}, err
@@ -296,6 +302,9 @@ func rollbackTarget(store *history.Store, wanted int) (*history.Generation, erro
 
 // Teardown implements Operations: every rule of ours is removed, and stays so until the next apply.
 func (l *Local) Teardown(ctx context.Context, q TeardownRequest) (TornDown, error) {
+	if err := q.Caller.check(); err != nil {
+		return TornDown{}, err
+	}
 	r, store, unlock, err := l.begin(ctx, q.Backend, true)
 	if err != nil {
 		return TornDown{}, err

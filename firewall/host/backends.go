@@ -28,6 +28,14 @@ func BackendInForce(applied *history.Store, name string) string {
 
 func isAuto(backend string) bool { return backend == "" || backend == "auto" }
 
+// checkBackend refuses what is not a backend: a request over the socket may say anything.
+func checkBackend(name string) error {
+	if isAuto(name) || name == "nftables" || name == "iptables" {
+		return nil
+	}
+	return Usagef("%q is not a backend: write auto, nftables or iptables", name)
+}
+
 // Backends opens backends for a Local, as its field Backends has it, and closes them at the end.
 type Backends struct {
 	Log    *slog.Logger // hears the reconcilers' complaints
@@ -110,7 +118,7 @@ func (b *Backends) Close() {
 // can't be used, if it is not for the kernel's sake.
 func ResolveBackend(name string) (string, error) {
 	if !isAuto(name) {
-		return name, nil
+		return name, checkBackend(name)
 	}
 	err := nft.Available()
 	if errors.Is(err, firewall.ErrUnsupported) {
@@ -151,6 +159,9 @@ func openBackend(
 	name string,
 	thorough bool,
 ) (b firewall.Backend, others []firewall.Backend, closeAll func(), err error) {
+	if err := checkBackend(name); err != nil {
+		return nil, nil, nil, err
+	}
 	native, nftErr := nft.New()
 	closeAll = func() {
 		if native != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/host/history"
+	"github.com/portgrave/portgrave/firewall/host/lease"
 	"golang.org/x/sys/unix"
 )
 
@@ -16,25 +17,28 @@ func confirmWait(text string) (time.Duration, error) {
 	if text == "" {
 		return 0, nil
 	}
-	wait, err := time.ParseDuration(text)
+	wait, err := lease.ParseDuration(text)
 	if err != nil {
-		return 0, Usagef("--confirm takes a time such as 60s or 10m, not %q", text)
+		return 0, Usagef("%q is not a duration: write --confirm 60s", text)
 	}
 	if wait < shortestConfirm || wait > longestConfirm {
 		return 0, Usagef(
-			"--confirm takes from %s to %s, not %s",
-			shortestConfirm,
-			longestConfirm,
-			wait,
+			"--confirm takes from %s to %s, not %q",
+			lease.Spell(shortestConfirm),
+			lease.Spell(longestConfirm),
+			text,
 		)
 	}
 	return wait, nil
 }
 
-// CheckConfirm says what is wrong with ApplyRequest.Confirm, before anything else is done.
-func CheckConfirm(text string) error {
-	_, err := confirmWait(text)
-	return err
+// ParseConfirm reads a duration for ApplyRequest.Confirm, or says what is wrong with it, before
+// anything else is done.
+func ParseConfirm(text string) (time.Duration, error) {
+	if text == "" {
+		return 0, Usagef("a duration is missing: write --confirm 60s")
+	}
+	return confirmWait(text)
 }
 
 // applyOnTrial applies a policy that is taken back unless it is confirmed. The generation is
@@ -92,6 +96,9 @@ const itself = "portgrave"
 // Confirm implements Operations: the generation in force works, so it is not taken back. After its
 // time that is too late, and an error.
 func (l *Local) Confirm(ctx context.Context, q ConfirmRequest) (Confirmed, error) {
+	if err := q.Caller.check(); err != nil {
+		return Confirmed{}, err
+	}
 	store, unlock, err := l.exclusive(ctx)
 	if err != nil {
 		return Confirmed{}, err

@@ -66,6 +66,9 @@ func leaseRequest(q OpenRequest) (lease.Request, error) {
 
 // Open implements Operations: a port is open to a source for a time.
 func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
+	if err := checkRemarks(q.Caller, q.Reason); err != nil {
+		return Opened{}, err
+	}
 	request, err := leaseRequest(q)
 	if err != nil {
 		return Opened{}, err
@@ -114,6 +117,9 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 
 // Close implements Operations: leases end before their time, one by its ID or those of a port.
 func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
+	if err := checkRemarks(q.Caller, q.Reason); err != nil {
+		return Closed{}, err
+	}
 	r, store, unlock, err := l.begin(ctx, l.inForce(q.Backend), false)
 	if err != nil {
 		return Closed{}, err
@@ -125,6 +131,9 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 		return Closed{}, err
 	}
 	closing, err := lease.Find(running, q.Lease)
+	if errors.Is(err, lease.ErrNoName) {
+		return Closed{}, UsageError{err}
+	}
 	if err != nil {
 		return Closed{}, err
 	}

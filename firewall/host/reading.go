@@ -336,7 +336,7 @@ func load(store *history.Store, n int) (*history.Generation, error) {
 	g, err := store.Load(n)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf(
-			"there is no generation %d, or none any more: see portgrave history",
+			"generation %d doesn't exist, or has been pruned: see portgrave history",
 			n,
 		)
 	}

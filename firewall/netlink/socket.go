@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall"
 	"golang.org/x/sys/unix"
 )
 
@@ -85,7 +86,10 @@ func In(ns *os.File) Dialer {
 			defer close(done)
 			runtime.LockOSThread() // for good: the thread ends in the other namespace
 			if err = unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-				err = Explain(err)
+				if errors.Is(err, unix.EPERM) {
+					const needs = "this needs CAP_SYS_ADMIN in the user namespace that owns it"
+					err = firewall.DeniedError{Words: needs, Err: err}
+				}
 				return
 			}
 			conn, err = Dial(family)

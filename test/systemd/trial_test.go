@@ -113,7 +113,7 @@ func TestTeardownOutlivesBoots(t *testing.T) {
 			t.Errorf("after a teardown and a boot %s is %s", refusedSource, got)
 		}
 		status := m.run("portgrave", "status")
-		for _, want := range []string{"nothing is enforced, at boot neither, until portgrave " +
+		for _, want := range []string{"nothing is enforced, not even at boot, until portgrave " +
 			"apply", "portgrave " +
 			"teardown had removed the rules"} {
 			if !strings.Contains(status, want) {

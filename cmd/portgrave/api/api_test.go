@@ -247,9 +247,9 @@ func TestRemoteIsLikeLocal(t *testing.T) {
 		t.Errorf("local and remote differ:\n%s", diff)
 	}
 	whole := strings.Join(here, "\n")
-	for _, want := range []string{"usage Bad Request: 25h is too long", "tests Unprocessable Entity", "permission Forbidden", "foreign Conflict", "there is no generation 99",
+	for _, want := range []string{"usage Bad Request: 25h is too long", "tests Unprocessable Entity", "permission Forbidden", "foreign Conflict", "generation 99 doesn't exist",
 		`"confirm_by": "2`, `"done": true`, `"done": false`, `"reason": "INC-42"`, "waits to be confirmed", "203.0.113.7/24", "back to generation 1", "generation 2 was not confirmed",
-		"plan --to needs --from", "--confirm takes from 5s", "--confirm takes a time", `"torn_down": true`, "run portgrave apply first"} {
+		"plan --to needs --from", "--confirm takes from 5s", `"soon" is not a duration: write --confirm 60s`, `"torn_down": true`, "run portgrave apply first"} {
 		if !strings.Contains(whole, want) {
 			t.Errorf("nothing says %q in\n%s", want, whole)
 		}

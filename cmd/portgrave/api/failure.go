@@ -41,6 +41,12 @@ var ErrBusy = errors.New("the daemon is busy: try again")
 // Busy is an ErrBusy in other words.
 func Busy(words string) error { return remoteError{words, ErrBusy} }
 
+// KindOf is the kind of an error, one of kinds.
+func KindOf(err error) string {
+	f, _ := failureOf(err)
+	return f.Kind
+}
+
 func failureOf(err error) (Failure, int) {
 	f := Failure{Message: err.Error(), Kind: "failed"}
 	var usage host.UsageError

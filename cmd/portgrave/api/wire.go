@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 
@@ -150,23 +149,6 @@ func decodeWithState(body []byte, q any) error {
 	return nil
 }
 
-// decode reads exactly one JSON object, or nothing. A key that it does not know may be one that
-// restricts the request.
-func decode(body []byte, q any) error {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil
-	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.DisallowUnknownFields()
-	if err := d.Decode(q); err != nil {
-		return host.Usagef("the request: %w", err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return host.Usagef("the request: something follows the object")
-	}
-	return nil
-}
-
 // Fail answers with an error, as a Failure.
 func Fail(w http.ResponseWriter, err error) {
 	f, status := failureOf(err)
@@ -174,10 +156,10 @@ func Fail(w http.ResponseWriter, err error) {
 }
 
 func answer(w http.ResponseWriter, status int, x any) {
-	b, err := json.Marshal(x)
+	b, err := json.Marshal(WithLists(x))
 	if err != nil {
-		http.Error(w, fmt.Sprintf(`{"error":%q,"kind":"failed"}`, err), http.StatusInternalServerError)
-		return
+		b, status = []byte(`{"error":"the answer can't be written as JSON","kind":"failed"}`),
+			http.StatusInternalServerError
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)

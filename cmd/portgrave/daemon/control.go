@@ -47,7 +47,7 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	}
 	operations.Handle(mux)
 	mux.HandleFunc("POST /v1/reload", operations.Write(d.postReload))
-	server := &http.Server{Handler: mux, ReadTimeout: time.Minute,
+	server := &http.Server{Handler: api.Paths(mux, "/v1/status"), ReadTimeout: time.Minute,
 		BaseContext: func(net.Listener) context.Context { return ctx }}
 	api.Serve(server, d.spare.guard(l))
 	return func() {
@@ -70,7 +70,7 @@ func (d *Daemon) ownPolicy(ctx context.Context) (*host.Policy, error) {
 
 func answer(w http.ResponseWriter, x any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(x)
+	_ = json.NewEncoder(w).Encode(api.WithLists(x))
 }
 
 func (d *Daemon) getStatus(w http.ResponseWriter, _ *http.Request) {
@@ -87,7 +87,7 @@ func (d *Daemon) listEvents(w http.ResponseWriter) {
 	for i, e := range d.events.last() {
 		var line []byte
 		if err == nil {
-			line, err = json.Marshal(e)
+			line, err = json.Marshal(api.WithLists(e))
 		}
 		if i > 0 {
 			line = append([]byte(","), line...)
@@ -126,7 +126,7 @@ func (d *Daemon) getEvents(w http.ResponseWriter, r *http.Request) {
 				continue
 			}
 			_ = out.SetWriteDeadline(time.Now().Add(10 * time.Second))
-			if json.NewEncoder(w).Encode(e) != nil || out.Flush() != nil {
+			if json.NewEncoder(w).Encode(api.WithLists(e)) != nil || out.Flush() != nil {
 				return
 			}
 		case <-r.Context().Done():

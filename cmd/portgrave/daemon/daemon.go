@@ -317,7 +317,11 @@ func (d *Daemon) loop(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			notify.Stopping()
-			d.Log.Info("ending; the rules stay in force")
+			if d.inForce == nil {
+				d.Log.Info("ending; there are no rules")
+			} else {
+				d.Log.Info("ending; the rules stay in force")
+			}
 			return nil
 		case c, open := <-commits:
 			if !open && ctx.Err() != nil {

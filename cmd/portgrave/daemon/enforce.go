@@ -27,7 +27,7 @@ func (d *Daemon) committed(ctx context.Context, commits []Commit) {
 				"what",
 				c.Summary,
 				"author",
-				authorText(c.Author),
+				c.Author.String(),
 			)
 		}
 		if c.Ours || c.Lost {
@@ -89,7 +89,7 @@ func together(commits []Commit) Commit {
 	var others []string
 	for _, x := range commits[1:] {
 		c.Ours, c.Lost = c.Ours || x.Ours, c.Lost || x.Lost
-		if who := authorText(x.Author); !slices.Contains(others, who) && len(others) < 5 {
+		if who := x.Author.String(); !slices.Contains(others, who) && len(others) < 5 {
 			others = append(others, who)
 		}
 	}
@@ -194,7 +194,7 @@ func (d *Daemon) enforceAs(ctx context.Context, cause string, c *Commit, brief b
 			"first",
 			out.Plan.Changes[0].String(),
 			"author",
-			authorText(e.Author),
+			e.Author.String(),
 			"took",
 			took.String(),
 		)
@@ -237,7 +237,7 @@ func (d *Daemon) reportFight(what string, f Fight) {
 		"rules_missing_share",
 		f.MissingShare,
 		"author",
-		authorText(f.Author),
+		f.Author.String(),
 	)
 }
 
@@ -463,11 +463,4 @@ func authorOf(c *Commit) *firewall.Author {
 		return nil
 	}
 	return c.Author
-}
-
-func authorText(a *firewall.Author) string {
-	if a == nil {
-		return "unknown"
-	}
-	return fmt.Sprintf("%s (process %d, user %s, unit %s)", a.Command, a.PID, a.User, a.Unit)
 }

@@ -213,7 +213,12 @@ func newlyOpen(before, after audit.Report, by *firewall.Author) (events []Event)
 		if fresh.Len() > len(list) {
 			list[3] = fmt.Sprintf("… %d in all", fresh.Len())
 		}
-		e.Summary = fmt.Sprintf("%s/%d%s on %s%s can now be reached from %s: %s", x.Protocol, x.Port, who, x.Interface, to, strings.Join(list, " "), x.Finding)
+		on := ""
+		if x.Interface != "" {
+			on = " on " + x.Interface
+		}
+		e.Summary = fmt.Sprintf("%s/%d%s%s%s can now be reached from %s: %s", x.Protocol, x.Port, who,
+			on, to, strings.Join(list, " "), x.Finding)
 		events = append(events, e)
 	}
 	return events

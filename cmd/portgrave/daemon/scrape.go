@@ -48,7 +48,7 @@ func (s *scrape) serve(address string, metrics http.Handler) error {
 	mux.Handle("GET /metrics", metrics)
 	s.address = address
 	s.server = &http.Server{
-		Handler:      mux,
+		Handler:      api.Paths(mux, "/metrics"),
 		ReadTimeout:  10 * time.Second,
 		WriteTimeout: 30 * time.Second,
 	}

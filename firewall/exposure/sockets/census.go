@@ -20,6 +20,7 @@ type census struct {
 	holders map[uint32][]int  // by inode of a socket: the processes that hold it, ascending
 	places  map[uint64]*place // by inode of a network namespace
 	hidden  map[int]bool      // processes that may not be looked into
+	lacks   string            // why they may not
 }
 
 // place is a network namespace and the ways into it.
@@ -51,7 +52,12 @@ func (c *census) place(inode uint64, way string) *place {
 func (p *place) forget() { *p = place{inode: p.inode} }
 
 func newCensus() *census {
-	return &census{holders: map[uint32][]int{}, places: map[uint64]*place{}, hidden: map[int]bool{}}
+	return &census{
+		holders: map[uint32][]int{},
+		places:  map[uint64]*place{},
+		hidden:  map[int]bool{},
+		lacks:   process.LookDenied(),
+	}
 }
 
 // homes notes the namespaces in which processes live. holdings notes who holds which socket, and the namespaces that only a
@@ -165,6 +171,13 @@ func (c *census) unseen() error {
 	if len(c.hidden) == 0 {
 		return nil
 	}
-	return fmt.Errorf("%d processes may not be looked into, so their sockets have no owner and their network namespaces may be missing: %w (%w)",
-		len(c.hidden), firewall.ErrPermission, unix.EACCES)
+	words := fmt.Sprintf("%d processes may not be looked into, so their sockets have no owner "+
+		"and their network namespaces may be missing (%s)", len(c.hidden), c.lacks)
+	if len(c.hidden) == 1 {
+		for pid := range c.hidden {
+			words = fmt.Sprintf("process %d may not be looked into, so its sockets have no owner "+
+				"and its network namespace may be missing (%s)", pid, c.lacks)
+		}
+	}
+	return firewall.DeniedError{Words: words, Err: unix.EACCES}
 }

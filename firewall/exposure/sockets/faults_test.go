@@ -84,8 +84,8 @@ func TestUnwillingProc(t *testing.T) {
 		"nothing fails":                         {"", "", nil, "", nil, true, "", true},
 		"processes can't be listed":             {"open", ".", unix.EIO, "listing processes", unix.EIO, false, "no process that can be seen", false},
 		"mounts can't be read":                  {"open", "thread-self/mountinfo", unix.EACCES, "only a mount keeps", unix.EACCES, true, "", true},
-		"process 1 may not be looked into":      {"readlink", "1/ns/net", unix.EACCES, "telling network namespaces apart", firewall.ErrPermission, true, "", true},
-		"the owner may not be looked into":      {"open", me + "/fd", unix.EACCES, "1 processes may not be looked into", firewall.ErrPermission, false, "and 1 may not", true},
+		"process 1 may not be looked into":      {"readlink", "1/ns/net", unix.EACCES, "process 1 may not be looked into", firewall.ErrPermission, true, "", true},
+		"the owner may not be looked into":      {"open", me + "/fd", unix.EACCES, "process " + me + " may not be looked into, so its sockets", firewall.ErrPermission, false, "and 1 may not", true},
 		"the owner's descriptors are gone":      {"readlink", me + "/fd/*", unix.ENOENT, "", nil, false, "no process that can be seen", true},
 		"the other namespace may not be opened": {"open", fmt.Sprint(other) + "/ns/net", unix.EACCES, "opening it", firewall.ErrPermission, true, "", false},
 		"the other namespace has ended":         {"open", fmt.Sprint(other) + "/ns/net", unix.ENOENT, "", nil, true, "", false},
@@ -118,6 +118,14 @@ func TestUnwillingProc(t *testing.T) {
 		}
 		if c.says != "" && !mentions(s.Unread, c.says, c.is) || c.says == "" && len(s.Unread) > 0 {
 			t.Errorf("%s: %v", name, s.Unread)
+		}
+		if c.is == firewall.ErrPermission && len(s.Unread) != 1 {
+			t.Errorf("%s is told more than once: %v", name, s.Unread)
+		}
+		for _, err := range s.Unread {
+			if strings.Contains(err.Error(), "CAP_NET_ADMIN") {
+				t.Errorf("%s: CAP_NET_ADMIN is not what is missing: %v", name, err)
+			}
 		}
 	}
 }

@@ -128,7 +128,7 @@ func (p *people) why(missing, of int) string {
 	}
 	reason := "no process that can be seen holds it: the kernel's own (NFS, WireGuard, VXLAN, …), or a process in hiding"
 	if n := len(p.hidden); n > 0 {
-		reason = fmt.Sprintf("no process that may be looked into holds it, and %d may not (this needs root or CAP_SYS_PTRACE)", n)
+		reason = fmt.Sprintf("no process that may be looked into holds it, and %d may not (%s)", n, p.lacks)
 	}
 	if of > 1 {
 		reason = fmt.Sprintf("%d of %d sockets: %s", missing, of, reason)

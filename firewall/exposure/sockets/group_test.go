@@ -66,9 +66,9 @@ func TestGroup(t *testing.T) {
 			"tcp 0.0.0.0:80:   [99]"},
 		"the kernel's own": {[]found{at(udp, wild, 5)}, nil, nil, "udp 0.0.0.0:80: no process that can be seen holds it: the kernel's own (NFS, WireGuard, VXLAN, …), or a process in hiding"},
 		"no inode":         {[]found{at(udp, wild, 0)}, map[uint32][]int{5: {20}}, nil, "udp 0.0.0.0:80: no process that can be seen holds it: the kernel's own (NFS, WireGuard, VXLAN, …), or a process in hiding"},
-		"hidden processes": {[]found{at(udp, wild, 5)}, nil, map[int]bool{8: true, 9: true}, "udp 0.0.0.0:80: no process that may be looked into holds it, and 2 may not (this needs root or CAP_SYS_PTRACE)"},
+		"hidden processes": {[]found{at(udp, wild, 5)}, nil, map[int]bool{8: true, 9: true}, "udp 0.0.0.0:80: no process that may be looked into holds it, and 2 may not (this needs CAP_SYS_PTRACE)"},
 		"one of two is known": {[]found{at(udp, wild, 5), at(udp, wild, 6)}, map[uint32][]int{6: {20}}, map[int]bool{8: true},
-			"udp 0.0.0.0:80 x2: nginx u0 [20]; 1 of 2 sockets: no process that may be looked into holds it, and 1 may not (this needs root or CAP_SYS_PTRACE)"},
+			"udp 0.0.0.0:80 x2: nginx u0 [20]; 1 of 2 sockets: no process that may be looked into holds it, and 1 may not (this needs CAP_SYS_PTRACE)"},
 		"what keeps listeners apart": {[]found{at(tcp, wild, 5), at(tcp, wild6, 5), with(at(tcp, wild6, 6), func(f *found) { f.V6Only = true }), at(udp, wild, 5), at(tcp, "0.0.0.0:81", 5),
 			with(at(tcp, wild, 6), func(f *found) { f.device = "eth0" }), with(at(tcp, wild, 6), func(f *found) { f.in.Inode = 2 })}, map[uint32][]int{5: {20}, 6: {30}}, nil,
 			"tcp 0.0.0.0:80: nginx u0 [20]\ntcp 0.0.0.0:80 on eth0: web u33 docker aaaaaaaaaaaa [30]\ntcp [::]:80: nginx u0 [20]\ntcp [::]:80 v6only: web u33 docker aaaaaaaaaaaa [30]\n" +
@@ -80,7 +80,7 @@ func TestGroup(t *testing.T) {
 			"sctp 192.0.2.1:80: nginx u0 [20]\nsctp [2001:db8::1]:80: nginx u0 [20]"},
 	} {
 		r := process.Reader{Proc: village(), User: func(uid string) string { return "u" + uid }}
-		list := group(c.found, newPeople(r, &census{holders: c.holders, hidden: c.hidden}))
+		list := group(c.found, newPeople(r, &census{holders: c.holders, hidden: c.hidden, lacks: "this needs CAP_SYS_PTRACE"}))
 		var got []string
 		for i, line := range lines(list) {
 			var parts []string
@@ -167,5 +167,23 @@ nonsense`
 	}
 	if got[0].name() != "blue" {
 		t.Error(got[0].name())
+	}
+}
+
+func TestUnseenProcesses(t *testing.T) {
+	for want, hidden := range map[string]map[int]bool{
+		"": {},
+		"process 1 may not be looked into, so its sockets have no owner and its network namespace may " +
+			"be missing (why)": {1: true},
+		"2 processes may not be looked into, so their sockets have no owner and their network " +
+			"namespaces may be missing (why)": {1: true, 7: true},
+	} {
+		got := ""
+		if err := (&census{hidden: hidden, lacks: "why"}).unseen(); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }

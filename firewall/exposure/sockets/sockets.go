@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/netlink"
 	"github.com/portgrave/portgrave/firewall/process"
 	"golang.org/x/sys/unix"
@@ -80,14 +81,25 @@ func (h host) read(ctx context.Context) (Snapshot, error) {
 	} else {
 		seen.mounted(namespaceMounts(string(mounts)))
 	}
-	current, first := s.namespaceOf(proc, "thread-self"), s.namespaceOf(proc, "1")
+	current, err := namespaceOf(proc, "thread-self")
+	if err != nil {
+		s.Unread = append(s.Unread, err)
+	}
+	first, err := namespaceOf(proc, "1")
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		seen.hidden[1] = true
+	case err != nil:
+		s.Unread = append(s.Unread, err)
+	}
 	if seen.places[current] == nil {
 		seen.place(current, "thread-self/ns/net")
 	}
 	var all []found
+	var denied []error
 	look := func() error {
-		list, err := h.lookInto(ctx, &s, seen.unvisited(), current, first)
-		all = append(all, list...)
+		list, closed, err := h.lookInto(ctx, &s, seen.unvisited(), current, first)
+		all, denied = append(all, list...), append(denied, closed...)
 		return err
 	}
 	if err := look(); err != nil {
@@ -103,6 +115,9 @@ func (h host) read(ctx context.Context) (Snapshot, error) {
 	if err := look(); err != nil { // into namespaces that only a descriptor keeps
 		return Snapshot{}, err
 	}
+	if err := unentered(denied); err != nil {
+		s.Unread = append(s.Unread, err)
+	}
 	if err := seen.unseen(); err != nil {
 		s.Unread = append(s.Unread, err)
 	}
@@ -112,18 +127,36 @@ func (h host) read(ctx context.Context) (Snapshot, error) {
 	return s, ctx.Err()
 }
 
-// namespaceOf is the inode of a process's network namespace; 0 if that can't be told, which is noted.
-func (s *Snapshot) namespaceOf(proc fs.FS, pid string) uint64 {
+// namespaceOf is the inode of a process's network namespace; 0 and an error if that can't be told.
+func namespaceOf(proc fs.FS, pid string) (uint64, error) {
 	target, err := fs.ReadLink(proc, pid+"/ns/net")
 	if err != nil {
-		s.Unread = append(s.Unread, fmt.Errorf("telling network namespaces apart: %w", netlink.Explain(err)))
+		return 0, fmt.Errorf("telling network namespaces apart: %w", err)
 	}
 	inode, _ := process.Inode(target, "net")
-	return inode
+	return inode, nil
 }
 
-// lookInto lists the sockets of namespaces, and notes them and what can't be read. It fails if the current one can't be read.
-func (h host) lookInto(ctx context.Context, s *Snapshot, places []*place, current, first uint64) (all []found, err error) {
+// unentered says which namespaces may not be entered; nil if there are none. The reason is the same
+// for all, as a rule, so that of the first stands for the others.
+func unentered(denied []error) error {
+	switch len(denied) {
+	case 0:
+		return nil
+	case 1:
+		return denied[0]
+	}
+	return fmt.Errorf("%w; so it is with %d more network namespaces", denied[0], len(denied)-1)
+}
+
+// lookInto lists the sockets of namespaces, and notes them and what can't be read. Those that may
+// not be entered are in denied. It fails if the current one can't be read.
+func (h host) lookInto(
+	ctx context.Context,
+	s *Snapshot,
+	places []*place,
+	current, first uint64,
+) (all []found, denied []error, err error) {
 	for _, p := range places {
 		n := Namespace{Inode: p.inode, Current: p.inode == current, Host: p.inode == first && first != 0, Name: p.name, Processes: p.processes}
 		if p.first != 0 && !n.Host {
@@ -133,12 +166,15 @@ func (h host) lookInto(ctx context.Context, s *Snapshot, places []*place, curren
 		list, addresses, unread, err := h.listening(ctx, n, p)
 		switch {
 		case ctx.Err() != nil:
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		case errors.Is(err, errGone):
 			p.forget() // a descriptor may yet turn out to keep it
 			continue
 		case err != nil && n.Current:
-			return nil, err
+			return nil, nil, err
+		case errors.Is(err, firewall.ErrPermission):
+			denied = append(denied, fmt.Errorf(
+				"what listens in network namespace %s is not listed: %w", n, err))
 		case err != nil:
 			unread = append(unread, err)
 		}
@@ -154,7 +190,7 @@ func (h host) lookInto(ctx context.Context, s *Snapshot, places []*place, curren
 		}
 		all = append(all, list...)
 	}
-	return all, nil
+	return all, denied, nil
 }
 
 // neighbour reports whether a link of the calling thread's namespace has its other end in another
@@ -179,7 +215,10 @@ func (h host) open(p *place) (*os.File, error) {
 		f, err := h.processes.Proc.Open(way)
 		if err != nil {
 			gone = gone && (errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH))
-			errs = append(errs, netlink.Explain(err))
+			if errors.Is(err, fs.ErrPermission) {
+				err = firewall.DeniedError{Words: err.Error(), Err: err}
+			}
+			errs = append(errs, err)
 			continue
 		}
 		file, ok := f.(*os.File)

@@ -1,12 +1,16 @@
 package lease
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 )
+
+// ErrNoName: a word can't be the name of a lease.
+var ErrNoName = errors.New("neither the ID of a lease nor a port: see portgrave leases")
 
 // Find is the leases that somebody means: the one with this ID, or those that open exactly these
 // ports. A lease that also opens other ports is not meant, and the error then names it.
@@ -21,10 +25,7 @@ func Find(leases []Lease, word string) ([]Lease, error) {
 	}
 	ports, err := ParsePorts(word)
 	if err != nil {
-		return nil, fmt.Errorf(
-			"%q is neither the ID of a lease nor a port: see portgrave leases",
-			word,
-		)
+		return nil, fmt.Errorf("%q is %w", word, ErrNoName)
 	}
 	var found []Lease
 	var partly []string

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/portgrave/portgrave/firewall"
 )
@@ -84,7 +82,7 @@ func (l Lease) check() error {
 	if l.Opened.Unix() < 0 || l.Until.UTC().Year() > 9999 {
 		errs = append(
 			errs,
-			fmt.Errorf("from %s until %s is no time for a lease", l.Opened.UTC(), l.Until.UTC()),
+			fmt.Errorf("from %s until %s is not a time for a lease", l.Opened.UTC(), l.Until.UTC()),
 		)
 	}
 	for _, t := range []struct{ name, text string }{{"user", l.User}, {"from", l.From}, {"reason", l.Reason}} {
@@ -95,17 +93,12 @@ func (l Lease) check() error {
 	return errors.Join(errs...)
 }
 
-// checkText keeps out what would move the cursor or turn the direction of writing where the text is
-// shown.
+// checkText bounds what is recorded, and keeps out what would do harm where it is shown.
 func checkText(s string) error {
 	if len(s) > maxText {
 		return fmt.Errorf("it has %d bytes; write at most %d", len(s), maxText)
 	}
-	if !utf8.ValidString(s) ||
-		strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return fmt.Errorf("%q: write it in one line, without control characters", s)
-	}
-	return nil
+	return firewall.CheckRemark(s)
 }
 
 // mergePorts is the canonical form of ports, as State.Canonical makes it, so that its rules stand

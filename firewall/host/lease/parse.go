@@ -56,7 +56,7 @@ func parsePort(s string) (firewall.PortRange, error) {
 	switch {
 	case errors.Join(errA, errB) != nil:
 		return r, fmt.Errorf(
-			"%q is no port: write 9090, udp/53 or tcp/9000-9100, with numbers from 1 to 65535",
+			"%q is not a port: write 9090, udp/53 or tcp/9000-9100, with numbers from 1 to 65535",
 			s,
 		)
 	case a > b:
@@ -106,7 +106,7 @@ func parseSource(s string) (firewall.Prefix, error) {
 	switch {
 	case err != nil:
 		return firewall.Prefix{}, fmt.Errorf(
-			"%q is no address or CIDR: write 203.0.113.7, 203.0.113.0/24 or 2001:db8::/48",
+			"%q is not an address or a CIDR: write 203.0.113.7, 203.0.113.0/24 or 2001:db8::/48",
 			s,
 		)
 	case a.Zone() != "":
@@ -142,11 +142,11 @@ func parseSource(s string) (firewall.Prefix, error) {
 var durationPattern = pattern.New(`^([0-9]+(\.[0-9]+)?[dhms])+$`)
 var durationPart = pattern.New(`[0-9.]+[dhms]`)
 
-// ParseDuration reads a time span: as Go writes it ("90m", "1h30m", "1.5h"), and in days of 24
+// ParseDuration reads a duration: as Go writes it ("90m", "1h30m", "1.5h"), and in days of 24
 // hours ("2d", "1d12h").
 func ParseDuration(s string) (time.Duration, error) {
 	if !durationPattern.MatchString(s) {
-		return 0, fmt.Errorf("%q is no time span: write 30m, 2h, 1h30m or 2d", s)
+		return 0, fmt.Errorf("%q is not a duration: write 30m, 2h, 1h30m or 2d", s)
 	}
 	var total time.Duration
 	for _, part := range durationPart.Regexp().FindAllString(s, -1) {
@@ -156,15 +156,15 @@ func ParseDuration(s string) (time.Duration, error) {
 		}
 		x, err := time.ParseDuration(part)
 		if err != nil || x*factor/factor != x || total+x*factor < total {
-			return 0, fmt.Errorf("%q: so long a time span can't be counted", s)
+			return 0, fmt.Errorf("%q: the duration is too long", s)
 		}
 		total += x * factor
 	}
 	return total, nil
 }
 
-// spell writes a time span as people do: "24h", not "24h0m0s".
-func spell(d time.Duration) string {
+// Spell writes a duration as people do: "24h", not "24h0m0s".
+func Spell(d time.Duration) string {
 	s := d.String()
 	if strings.HasSuffix(s, "m0s") {
 		s = strings.TrimSuffix(s, "0s")

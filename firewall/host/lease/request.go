@@ -52,14 +52,14 @@ func (r Request) Grant(s firewall.State, longest time.Duration, now time.Time) (
 	case r.For < shortest:
 		return Lease{}, fmt.Errorf(
 			"%s is too short: the shortest lease is %s",
-			spell(r.For),
-			spell(shortest),
+			Spell(r.For),
+			Spell(shortest),
 		)
 	case r.For > longest:
 		return Lease{}, fmt.Errorf(
 			"%s is too long: the policy allows leases of at most %s (daemon: max_lease)",
-			spell(r.For),
-			spell(longest),
+			Spell(r.For),
+			Spell(longest),
 		)
 	}
 	errs := []error{l.check()}

@@ -25,22 +25,22 @@ func TestParsePorts(t *testing.T) {
 		}
 	}
 	for in, want := range map[string]string{
-		"":           "is no port",
-		"http":       "is no port",
-		"0":          "is no port",
-		"65536":      "is no port",
-		"+1":         "is no port",
-		"080":        "is no port",
-		"-5":         "is no port",
-		"80-":        "is no port",
-		"80-90-100":  "is no port",
-		"80,":        "is no port",
+		"":           "is not a port",
+		"http":       "is not a port",
+		"0":          "is not a port",
+		"65536":      "is not a port",
+		"+1":         "is not a port",
+		"080":        "is not a port",
+		"-5":         "is not a port",
+		"80-":        "is not a port",
+		"80-90-100":  "is not a port",
+		"80,":        "is not a port",
 		"icmp/8":     "write ping",
 		"ipx/8":      "use tcp, udp or sctp",
 		"vrrp/1":     "vrrp has no ports; write vrrp",
 		"9090/tcp":   "write tcp/9090",
 		"9100-9000":  "write 9000-9100",
-		"udp/tcp/80": "is no port",
+		"udp/tcp/80": "is not a port",
 	} {
 		if got, err := ParsePorts(in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v, %v; want %q", in, got, err, want)
@@ -55,9 +55,9 @@ func TestParseSources(t *testing.T) {
 		t.Errorf("%v, %v", got.Strings(), err)
 	}
 	for in, want := range map[string]string{
-		"":                      "no address or CIDR",
-		"office":                "no address or CIDR",
-		"203.0.113":             "no address or CIDR",
+		"":                      "not an address or a CIDR",
+		"office":                "not an address or a CIDR",
+		"203.0.113":             "not an address or a CIDR",
 		"203.0.113.7/24":        "write 203.0.113.0/24 for the network, or 203.0.113.7",
 		"2001:db8::1/64":        "write 2001:db8::/64",
 		"203.0.113.0/33":        "from 0 to 32",
@@ -89,7 +89,7 @@ func TestParseDuration(t *testing.T) {
 		}
 	}
 	for d, want := range map[time.Duration]string{24 * time.Hour: "24h", 90 * time.Minute: "1h30m", time.Minute: "1m", 61 * time.Second: "1m1s", 0: "0s", 10 * time.Hour: "10h"} {
-		if got := spell(d); got != want {
+		if got := Spell(d); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
 		}
 	}

@@ -197,11 +197,11 @@ func TestDamaged(t *testing.T) {
 		"everywhere":       {change(`["203.0.113.8/32"]`, `[]`), "0 sources"},
 		"no CIDR":          {change(`203.0.113.8/32`, `203.0.113.8/33`), "203.0.113.8/33"},
 		"mapped":           {change(`203.0.113.8/32`, `::ffff:203.0.113.8/128`), "usable"},
-		"no port":          {change(`"tcp/80"`, ``), "no ports"},
-		"port 0":           {change(`"tcp/80"`, `"tcp/0"`), "no port"},
+		"not a port":       {change(`"tcp/80"`, ``), "no ports"},
+		"port 0":           {change(`"tcp/80"`, `"tcp/0"`), "not a port"},
 		"ends at once":     {change(`2026-11-23T14:00:00Z`, `2026-11-23T12:00:00Z`), "ends before"},
-		"never opened":     {change(`2026-11-23T12:00:00Z`, `0001-01-01T00:00:00Z`), "no time"},
-		"never ends":       {change(`2026-11-23T14:00:00Z`, `9999-12-31T23:59:59-14:00`), "no time"},
+		"never opened":     {change(`2026-11-23T12:00:00Z`, `0001-01-01T00:00:00Z`), "not a time"},
+		"never ends":       {change(`2026-11-23T14:00:00Z`, `9999-12-31T23:59:59-14:00`), "not a time"},
 		"control sequence": {change(`INC-42`, `\u001b[2J`), "control"},
 	} {
 		t.Run(name, func(t *testing.T) {
