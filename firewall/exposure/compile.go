@@ -1,6 +1,7 @@
 package exposure
 
 import (
+	"iter"
 	"slices"
 	"sort"
 	"sync"
@@ -9,6 +10,7 @@ import (
 // chain is a Chain prepared for evaluation.
 type chain struct {
 	*Chain
+	table *Table
 	rules []rule
 	prepared
 	// mirror is the same for answers. It is built for the first answer.
@@ -31,20 +33,15 @@ type prepared struct {
 	runs   [2]map[int]*run
 }
 
-// rule is a Rule prepared for evaluation.
+// rule is a Rule prepared for evaluation. There may be a hundred thousand.
 type rule struct {
 	*Rule
-	statements []statement
-	guards     []guard
+	guards []guard
+	to     *chain // where its first jump or goto leads; nil if that is missing
+	// never is the index of a match that counts as never holding (avoidableMatch), or −1.
+	never int32
 	// moves: the rule may change the destination port.
 	moves bool
-}
-
-// statement is a Statement with its table and the chain that it jumps to.
-type statement struct {
-	Statement
-	chain *chain // of a Verdict
-	table *Table
 }
 
 // guard is a match that a rule begins with, on a field that is equal for all sources. The rule does
@@ -75,24 +72,23 @@ func (e *Evaluator) compile() {
 }
 
 func (e *Evaluator) compileChain(t *Table, c *chain) {
+	c.table = t
 	c.rules = make([]rule, len(c.Rules))
+	shared := sharedGuards{}
 	for i, r := range c.Rules {
-		cr := rule{Rule: r, statements: make([]statement, len(r.Statements))}
-		for j, s := range r.Statements {
-			cr.statements[j] = statement{Statement: s, table: t}
+		cr := rule{Rule: r, never: int32(avoidableMatch(r))}
+		jumps := false
+		for _, s := range r.Statements {
 			switch s := s.(type) {
 			case Verdict:
-				if s.Kind == VerdictJump || s.Kind == VerdictGoto {
-					cr.statements[j].chain = e.chains[t.Chain(s.Chain)]
+				if !jumps && (s.Kind == VerdictJump || s.Kind == VerdictGoto) {
+					cr.to, jumps = e.chains[t.Chain(s.Chain)], true
 				}
 			case VerdictMap, Unknown, Assign:
 				cr.moves = true
 			}
 		}
-		if n := avoidableMatch(r); n >= 0 {
-			cr.statements[n] = statement{Statement: In(Const(Value{})), table: t} // never holds
-		}
-		cr.guards = e.guards(r)
+		cr.guards = e.guards(r, shared)
 		c.rules[i] = cr
 	}
 	c.prepared = e.prepare(c, false)
@@ -132,38 +128,71 @@ func avoidableMatch(r *Rule) int {
 	return -1
 }
 
+// sharedGuards are guards by the sets of their matches, as most rules share those with others.
+type sharedGuards map[guardKey][]guard
+
+type guardKey struct {
+	fields [4]Field
+	sets   [4]*Set
+}
+
 // guards returns the guards of a rule.
-func (e *Evaluator) guards(r *Rule) []guard {
-	var out []guard
-	for _, s := range r.Statements {
-		m, ok := s.(Match)
-		if _, idle := s.(NoEffect); idle {
-			continue
+func (e *Evaluator) guards(r *Rule, shared sharedGuards) []guard {
+	var key guardKey
+	n := 0
+	for m := range guardMatches(r) {
+		if n < len(key.sets) {
+			key.fields[n], key.sets[n] = m.Key[0].Field, m.In
 		}
-		if !ok {
-			if u, is := s.(Unknown); is && !u.Effect {
+		n++
+	}
+	if known, ok := shared[key]; ok && n <= len(key.sets) {
+		return known
+	}
+	out := make([]guard, 0, n)
+	for m := range guardMatches(r) {
+		if set := e.prepareSet(m.In); !set.broken {
+			out = append(out, guard{m.Key[0].Field, set.flat.Union(set.loose)})
+		}
+	}
+	if n <= len(key.sets) && len(shared) < maxShared {
+		shared[key] = out
+	}
+	return out
+}
+
+// guardMatches yields the matches of a rule that are its guards.
+func guardMatches(r *Rule) iter.Seq[Match] {
+	return func(yield func(Match) bool) {
+		for _, s := range r.Statements {
+			m, ok := s.(Match)
+			if _, idle := s.(NoEffect); idle {
 				continue
 			}
-			return out
-		}
-		if m.Not || len(m.Key) != 1 || m.In == nil || m.In.Width != 1 || m.In.Grows ||
-			m.In.Unknown != "" {
-			continue
-		}
-		o := m.Key[0]
-		switch o.Field {
-		case FieldInName, FieldProtocol, FieldSport, FieldDport, FieldDest4, FieldDest6,
-			FieldNFProto:
-		default:
-			continue
-		}
-		if o.asIs() {
-			if set := e.prepareSet(m.In); !set.broken {
-				out = append(out, guard{o.Field, set.flat.Union(set.loose)})
+			if !ok {
+				if u, is := s.(Unknown); is && !u.Effect {
+					continue
+				}
+				return
+			}
+			if m.isGuard() && !yield(m) {
+				return
 			}
 		}
 	}
-	return out
+}
+
+// isGuard reports whether a match can be a guard.
+func (m Match) isGuard() bool {
+	if m.Not || len(m.Key) != 1 || m.In == nil || m.In.Width != 1 || m.In.Grows ||
+		m.In.Unknown != "" {
+		return false
+	}
+	switch m.Key[0].Field {
+	case FieldInName, FieldProtocol, FieldSport, FieldDport, FieldDest4, FieldDest6, FieldNFProto:
+		return m.Key[0].asIs()
+	}
+	return false
 }
 
 // prepare indexes a chain's rules for first packets or for answers.

@@ -18,11 +18,17 @@ type Document struct {
 	byName  map[Place]*table
 	missing []exposure.Missing
 	filled  []*set // with elements added since the last look-up: see finishSets
+	shared  *exposure.Shared
 }
 
 // NewDocument begins a document. Origins contain name.
 func NewDocument(name string, rs *exposure.Ruleset) *Document {
-	return &Document{name: name, base: rs.BaseChains(), byName: map[Place]*table{}}
+	return &Document{
+		name:   name,
+		base:   rs.BaseChains(),
+		byName: map[Place]*table{},
+		shared: exposure.NewShared(),
+	}
 }
 
 // Finish adds the tables to the ruleset.
@@ -278,7 +284,7 @@ func (d *Document) AddRule(in Rule) error {
 	}
 	c.AddRule(
 		&exposure.Rule{
-			Statements: r.out,
+			Statements: d.shared.Statements(r.out),
 			Text:       line,
 			Comment:    in.Comment,
 			Handle:     in.Handle,

@@ -64,6 +64,7 @@ func readSave(
 		base:   rs.BaseChains(),
 		seen:   map[string]int{},
 		known:  map[string]exposure.Statement{},
+		shared: exposure.NewShared(),
 	}
 	if err := iptsave.Read(bytes.NewReader(text), s.line); err != nil {
 		return src.at(err)
@@ -93,6 +94,7 @@ type saveReader struct {
 	base    int // base chains so far
 	rules   int
 	known   map[string]exposure.Statement // see translator
+	shared  *exposure.Shared
 	seen    map[string]int
 	tables  []*exposure.Table
 	missing []exposure.Missing
@@ -276,7 +278,7 @@ func (s *saveReader) rule(l *iptsave.Line) error {
 		return errors.New(exposure.TooManyRules)
 	}
 	r := c.AddRule(&exposure.Rule{
-		Statements: statements,
+		Statements: s.shared.Statements(statements),
 		Text:       l.Text,
 		Comment:    x.comment,
 		Number:     len(c.Rules) + 1,
