@@ -1,7 +1,9 @@
 package exposure
 
 import (
+	"cmp"
 	"iter"
+	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -27,16 +29,33 @@ type prepared struct {
 	// few ports. Both are in order. So a question's work is in proportion to the rules that can
 	// concern it.
 	everywhere []int
-	byPort     map[uint16][]int
+	byPort     []portRule // ordered by port, too
 	// plains and runs prepare rules that only look at the source (plain.go), by family.
 	plains [2][]*plain
 	runs   [2]map[int]*run
 }
 
+// portRule is a rule that names a port.
+type portRule struct {
+	port uint16
+	rule int32
+}
+
+// ofPort returns the rules that name a port, from a rule on.
+func (c *prepared) ofPort(port uint16, from int) []portRule {
+	list := c.byPort
+	at := func(port uint16, rule int) int {
+		return sort.Search(len(list), func(i int) bool {
+			return list[i].port > port || list[i].port == port && int(list[i].rule) >= rule
+		})
+	}
+	return list[at(port, from):at(port, math.MaxInt32)]
+}
+
 // rule is a Rule prepared for evaluation. There may be a hundred thousand.
 type rule struct {
 	*Rule
-	guards []guard
+	guards []*guard
 	to     *chain // where its first jump or goto leads; nil if that is missing
 	// never is the index of a match that counts as never holding (avoidableMatch), or −1.
 	never int32
@@ -128,37 +147,34 @@ func avoidableMatch(r *Rule) int {
 	return -1
 }
 
-// sharedGuards are guards by the sets of their matches, as most rules share those with others.
-type sharedGuards map[guardKey][]guard
+// sharedGuards are guards by their matches, as most rules share those with others.
+type sharedGuards map[guardKey]*guard
 
 type guardKey struct {
-	fields [4]Field
-	sets   [4]*Set
+	field Field
+	in    *Set
 }
 
 // guards returns the guards of a rule.
-func (e *Evaluator) guards(r *Rule, shared sharedGuards) []guard {
-	var key guardKey
-	n := 0
+func (e *Evaluator) guards(r *Rule, shared sharedGuards) []*guard {
+	var buffer [8]*guard
+	out := buffer[:0]
 	for m := range guardMatches(r) {
-		if n < len(key.sets) {
-			key.fields[n], key.sets[n] = m.Key[0].Field, m.In
+		key := guardKey{m.Key[0].Field, m.In}
+		g := shared[key]
+		if g == nil {
+			set := e.peekSet(m.In)
+			if set.broken {
+				continue
+			}
+			g = &guard{key.field, set.flat.Union(set.loose)}
+			if len(shared) < maxShared {
+				shared[key] = g
+			}
 		}
-		n++
+		out = append(out, g)
 	}
-	if known, ok := shared[key]; ok && n <= len(key.sets) {
-		return known
-	}
-	out := make([]guard, 0, n)
-	for m := range guardMatches(r) {
-		if set := e.prepareSet(m.In); !set.broken {
-			out = append(out, guard{m.Key[0].Field, set.flat.Union(set.loose)})
-		}
-	}
-	if n <= len(key.sets) && len(shared) < maxShared {
-		shared[key] = out
-	}
-	return out
+	return slices.Clone(out)
 }
 
 // guardMatches yields the matches of a rule that are its guards.
@@ -197,7 +213,7 @@ func (m Match) isGuard() bool {
 
 // prepare indexes a chain's rules for first packets or for answers.
 func (e *Evaluator) prepare(c *chain, answers bool) prepared {
-	p := prepared{byPort: map[uint16][]int{}}
+	p := prepared{}
 	port := FieldDport
 	if answers {
 		port = FieldSport
@@ -205,19 +221,22 @@ func (e *Evaluator) prepare(c *chain, answers bool) prepared {
 	for i := range c.rules {
 		p.index(i, c.rules[i].guards, port)
 	}
+	slices.SortFunc(p.byPort, func(a, b portRule) int {
+		return cmp.Or(cmp.Compare(a.port, b.port), cmp.Compare(a.rule, b.rule))
+	})
 	e.preparePlain(c, &p, answers)
 	return p
 }
 
 // index files a rule under its ports.
-func (c *prepared) index(i int, guards []guard, port Field) {
+func (c *prepared) index(i int, guards []*guard, port Field) {
 	for _, g := range guards {
 		if g.field != port {
 			continue
 		}
 		if ports, ok := fewPorts(g.set); ok {
 			for _, p := range ports {
-				c.byPort[p] = append(c.byPort[p], i)
+				c.byPort = append(c.byPort, portRule{p, int32(i)})
 			}
 			return
 		}
@@ -248,7 +267,8 @@ type cursor struct {
 	c       *chain
 	port    Range
 	all     bool
-	a, b    []int
+	a       []int
+	b       []portRule
 	current int
 }
 
@@ -261,8 +281,8 @@ func (w *walk) from(c *chain, i int, flows []flow) cursor {
 		k.all = !ok || k.port.From != k.port.To || port > 65535 || !samePort(flows, k.port)
 		if !k.all {
 			p := w.prepared(c)
-			b := p.byPort[uint16(port)]
-			k.a, k.b = p.everywhere[sort.SearchInts(p.everywhere, i):], b[sort.SearchInts(b, i):]
+			k.a = p.everywhere[sort.SearchInts(p.everywhere, i):]
+			k.b = p.ofPort(uint16(port), i)
 		}
 	}
 	return k
@@ -281,10 +301,10 @@ func (k *cursor) next() (int, bool) {
 	switch {
 	case len(k.a) == 0 && len(k.b) == 0:
 		return 0, false
-	case len(k.b) == 0 || len(k.a) > 0 && k.a[0] < k.b[0]:
+	case len(k.b) == 0 || len(k.a) > 0 && k.a[0] < int(k.b[0].rule):
 		k.current, k.a = k.a[0], k.a[1:]
 	default:
-		k.current, k.b = k.b[0], k.b[1:]
+		k.current, k.b = int(k.b[0].rule), k.b[1:]
 	}
 	k.current++
 	return k.current - 1, true

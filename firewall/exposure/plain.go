@@ -61,19 +61,22 @@ var noPlain = &plain{}
 type sharedConditions map[conditionsKey][]Match
 
 type conditionsKey struct {
-	operands [3]Operand
-	sets     [3]*Set
-	not      [3]bool
+	fields [3]Field
+	sets   [3]*Set
+	not    [3]bool
 }
 
 // of returns equal conditions of an earlier rule.
 func (s sharedConditions) of(list []Match) []Match {
 	var key conditionsKey
 	if len(list) > len(key.sets) {
-		return list
+		return slices.Clone(list)
 	}
 	for i, m := range list {
-		key.operands[i], key.sets[i], key.not[i] = m.Key[0], m.In, m.Not
+		if !m.Key[0].asIs() {
+			return slices.Clone(list)
+		}
+		key.fields[i], key.sets[i], key.not[i] = m.Key[0].Field, m.In, m.Not
 	}
 	if known, ok := s[key]; ok {
 		return known

@@ -29,7 +29,7 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 	if err != nil {
 		return err
 	}
-	text := string(b)
+	text := exposure.StringOf(b)
 	s := &script{lines: newLines(text),
 		lexer: lexer{
 			text:    text,
@@ -138,8 +138,14 @@ func shown(s string) string {
 	if len(s) > maxShown {
 		s = strings.ToValidUTF8(s[:maxShown], "") + "…"
 	}
-	s = handle.Regexp().ReplaceAllString(strings.TrimSpace(s), "")
-	return breaks.Regexp().ReplaceAllString(s, " ")
+	s = strings.TrimSpace(s)
+	if strings.Contains(s, "# handle ") {
+		s = handle.Regexp().ReplaceAllString(s, "")
+	}
+	if strings.Contains(s, "\n") {
+		s = breaks.Regexp().ReplaceAllString(s, " ")
+	}
+	return s
 }
 
 // lines finds the line of an offset. It stores the offset of each 256th line.
