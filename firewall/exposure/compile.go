@@ -1,7 +1,6 @@
 package exposure
 
 import (
-	"cmp"
 	"iter"
 	"math"
 	"slices"
@@ -35,21 +34,19 @@ type prepared struct {
 	runs   [2]map[int]*run
 }
 
-// portRule is a rule that names a port.
-type portRule struct {
-	port uint16
-	rule int32
-}
+// portRule is a rule that names a port: the port above the rule's index, as one number is sorted
+// faster than two.
+type portRule uint64
+
+func portRuleOf(port uint16, rule int) portRule { return portRule(port)<<32 | portRule(rule) }
+
+func (p portRule) rule() int { return int(p & math.MaxUint32) }
 
 // ofPort returns the rules that name a port, from a rule on.
 func (c *prepared) ofPort(port uint16, from int) []portRule {
-	list := c.byPort
-	at := func(port uint16, rule int) int {
-		return sort.Search(len(list), func(i int) bool {
-			return list[i].port > port || list[i].port == port && int(list[i].rule) >= rule
-		})
-	}
-	return list[at(port, from):at(port, math.MaxInt32)]
+	first, _ := slices.BinarySearch(c.byPort, portRuleOf(port, from))
+	end, _ := slices.BinarySearch(c.byPort, portRuleOf(port, math.MaxUint32))
+	return c.byPort[first:end]
 }
 
 // rule is a Rule prepared for evaluation. There may be a hundred thousand.
@@ -221,9 +218,7 @@ func (e *Evaluator) prepare(c *chain, answers bool) prepared {
 	for i := range c.rules {
 		p.index(i, c.rules[i].guards, port)
 	}
-	slices.SortFunc(p.byPort, func(a, b portRule) int {
-		return cmp.Or(cmp.Compare(a.port, b.port), cmp.Compare(a.rule, b.rule))
-	})
+	slices.Sort(p.byPort)
 	e.preparePlain(c, &p, answers)
 	return p
 }
@@ -236,7 +231,7 @@ func (c *prepared) index(i int, guards []*guard, port Field) {
 		}
 		if ports, ok := fewPorts(g.set); ok {
 			for _, p := range ports {
-				c.byPort = append(c.byPort, portRule{p, int32(i)})
+				c.byPort = append(c.byPort, portRuleOf(p, i))
 			}
 			return
 		}
@@ -301,10 +296,10 @@ func (k *cursor) next() (int, bool) {
 	switch {
 	case len(k.a) == 0 && len(k.b) == 0:
 		return 0, false
-	case len(k.b) == 0 || len(k.a) > 0 && k.a[0] < int(k.b[0].rule):
+	case len(k.b) == 0 || len(k.a) > 0 && k.a[0] < k.b[0].rule():
 		k.current, k.a = k.a[0], k.a[1:]
 	default:
-		k.current, k.b = int(k.b[0].rule), k.b[1:]
+		k.current, k.b = k.b[0].rule(), k.b[1:]
 	}
 	k.current++
 	return k.current - 1, true

@@ -127,24 +127,23 @@ func (e *Evaluator) plainRule(
 			if o.Field == other {
 				return noPlain // the address is absent, so the match never holds
 			}
-			l := e.peekSet(s.In)
-			if l.broken || !l.loose.Empty() || l.Grows || l.Shrinks || l.Unknown != "" {
+			if !e.isDecided(s.In) {
 				return nil
 			}
 			switch o.Field {
 			case source:
-				pre, ok := e.preimage(l, o)
+				sure, ok := e.surely(s.In, o)
 				if !ok {
 					return nil
 				}
 				if s.Not {
 					// subtracted together: a service may have a set for each prefix length
-					not = append(not, pre.sure)
+					not = append(not, sure)
 				} else {
-					in = in.Intersect(pre.sure)
+					in = in.Intersect(sure)
 				}
 			case FieldNFProto:
-				if l.flat.Contains(o.Apply(proto)) == s.Not {
+				if e.peekSet(s.In).flat.Contains(o.Apply(proto)) == s.Not {
 					return noPlain
 				}
 			case FieldMap, FieldFib, FieldUnknown, FieldRaw, FieldCTOrigSource4, FieldCTOrigSource6,
@@ -158,6 +157,28 @@ func (e *Evaluator) plainRule(
 		}
 	}
 	return nil
+}
+
+// isDecided reports whether a look-up in a set of one column is never in doubt.
+func (e *Evaluator) isDecided(s *Set) bool {
+	if s.Grows || s.Shrinks || s.Unknown != "" {
+		return false
+	}
+	if s.isPlain() {
+		return true
+	}
+	l := e.prepareSet(s)
+	return !l.broken && l.loose.Empty()
+}
+
+// surely returns the sources for which an operand is in a set. It is false if they take too many
+// ranges.
+func (e *Evaluator) surely(s *Set, o Operand) (Ranges, bool) {
+	if o.asIs() && s.isPlain() && len(s.Keys) <= maxPeeked {
+		return NewRanges(s.Keys...), true
+	}
+	pre, ok := e.preimage(e.prepareSet(s), o)
+	return pre.sure, ok
 }
 
 // preparePlain finds a chain's plain rules and their runs.
