@@ -16,7 +16,8 @@ type Ruleset struct {
 	Tables []*Table
 	// Missing lists what may exist but couldn't be read. While it isn't empty, nothing is certain.
 	Missing []Missing
-	// Partly lists sets that were read in part, for people. Set.Unknown marks the sets themselves.
+	// Partly lists what rules name and was not read, or in part, for people: sets, whose
+	// Set.Unknown says so, and targets, which are Unknown.
 	Partly []string
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -18,6 +19,7 @@ type Sets struct {
 	why     string
 	unknown map[string]*exposure.Set
 	lists   map[string]list
+	absent  []string // sets that rules name and that aren't here, since untold
 }
 
 // NewSets is empty: Read fills it. A set that isn't in it has unknown contents.
@@ -110,13 +112,34 @@ func (s *Sets) unknownMatch(name string, i *ipset) exposure.Match {
 	u := s.unknown[name]
 	if u == nil {
 		why := fmt.Sprintf(s.why, name)
-		if i != nil && i.unknown != "" {
+		switch {
+		case i != nil && i.unknown != "":
 			why = i.unknown
+		case i == nil:
+			s.absent = append(s.absent, name)
 		}
 		u = &exposure.Set{Name: name, Width: 1, Unknown: why}
 		s.unknown[name] = u
 	}
 	return exposure.Match{Key: []exposure.Operand{{Field: exposure.FieldUnknown, Text: "ipset " + name}}, In: u}
+}
+
+// untold are warnings of the sets that weren't given, each once.
+func (s *Sets) untold() (out []string) {
+	given := "no output of `ipset save` was given"
+	if len(s.sets) > 0 {
+		given = "it isn't in the output of `ipset save` that was given"
+	}
+	for i, name := range s.absent {
+		if i == maxPartly {
+			out = append(out, fmt.Sprintf("%d more ipsets weren't given", len(s.absent)-i))
+			break
+		}
+		out = append(out, fmt.Sprintf("ipset %s, which rules look up, is unknown, and they are undecided: %s",
+			firewall.Excerpt(name), given))
+	}
+	s.absent = nil
+	return out
 }
 
 // never is a look-up that fails whatever the packet.
