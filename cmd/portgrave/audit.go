@@ -191,10 +191,10 @@ func offlineQuestion(inv *invocation) (ask audit.Offline, err error) {
 	return ask, nil
 }
 
-// dumpMemory is how much memory dumps may take before garbage is collected more often. It is no
-// limit: nothing is refused. 99 000 rules in JSON (33 MB) take 241 MB with it and 333 MB without; the
-// processor has 5% more to do. Where the text itself is large, less would cost time and save nothing:
-// so each byte beyond dumpText adds a few.
+// dumpMemory is the memory from which garbage of dumps is collected more often. It limits nothing:
+// no dump is refused. 99 000 rules in JSON (33 MB) take 241 MB with it and 333 MB without, and 5% less
+// time without. Of larger texts less would cost time and save nothing, so each byte beyond dumpText
+// adds four.
 const (
 	dumpMemory = 224 << 20
 	dumpText   = 32 << 20
@@ -217,7 +217,9 @@ func loadRulesets(inv *invocation, paths []string) (*exposure.Ruleset, error) {
 				family, program = exposure.FamilyIPv6, "ip6tables-save"
 			}
 			inv.screen.warnf(
-				"%s: nothing in it tells which IP version it is of; it is taken for %s's", path, program,
+				"%s: nothing in it tells which IP version it is of; it is taken for %s's",
+				path,
+				program,
 			)
 			return family
 		}

@@ -11,7 +11,7 @@ import (
 )
 
 // What isn't understood is undecided. But what no nft loads is a mistake in the text, or something
-// is cut out, and whoever wrote it meant something else.
+// is cut out.
 
 // impossible says what is wrong about a value of a kind that wasn't understood; "" if nothing is
 // known to be.
@@ -130,8 +130,8 @@ func (d *Document) warn(t *table, names []string) {
 		}
 		d.absent[what] = true
 		d.warnings = append(d.warnings, fmt.Sprintf(
-			"%s: set %s isn't in table %s %s, and rules that look it up are undecided: give the whole output "+
-				"of `nft list ruleset`", d.name, firewall.Excerpt(name), t.Family, t.Name,
+			"%s: set %s isn't in table %s %s, and rules that look it up are undecided: give the "+
+				"whole output of `nft list ruleset`", d.name, firewall.Excerpt(name), t.Family, t.Name,
 		))
 	}
 }

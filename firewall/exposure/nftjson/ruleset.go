@@ -312,13 +312,15 @@ func (d *Document) AddRule(in Rule) error {
 	return nil
 }
 
-// checkChains finds verdicts of a rule that lead to chains which aren't there. Named maps are looked
-// through once.
+// checkChains finds verdicts of a rule that lead to chains which aren't there. It looks through a
+// named map once.
 func (d *Document) checkChains(r *ruleReader) {
 	check := func(v exposure.Verdict) {
 		if v.Chain != "" && r.table.Chain(v.Chain) == nil {
-			r.fail(fmt.Sprintf("chain %s isn't in table %s %s: give the whole output of `nft list ruleset`",
-				firewall.Excerpt(v.Chain), r.table.Family, r.table.Name))
+			r.fail(fmt.Sprintf(
+				"chain %s isn't in table %s %s: give the whole output of `nft list ruleset`",
+				firewall.Excerpt(v.Chain), r.table.Family, r.table.Name,
+			))
 		}
 	}
 	for _, s := range r.out {

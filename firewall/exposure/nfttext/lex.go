@@ -139,7 +139,9 @@ func (l *lexer) expand(t token) error {
 	tokens, ok := l.defines.find(t.text[1:], t.at)
 	switch {
 	case !ok && len(l.defines.included) > 0:
-		return errorAt(t.at, "%s is not defined before: included files aren't read, so put them in here", t.text)
+		return errorAt(
+			t.at, "%s is not defined before: included files aren't read, so put them in here", t.text,
+		)
 	case !ok:
 		return errorAt(t.at, "%s is not defined before", t.text)
 	}

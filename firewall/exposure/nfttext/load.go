@@ -77,8 +77,8 @@ func (s *script) fill(name string, rs *exposure.Ruleset) error {
 	for _, file := range s.defines.included {
 		rs.Missing = append(rs.Missing, exposure.Missing{
 			What: fmt.Sprintf("%s, which %s includes", firewall.Excerpt(file), name),
-			Why: "included files aren't read, so nothing is certain: put them in there, or give the output of " +
-				"`nft list ruleset`",
+			Why: "included files aren't read, so nothing is certain: put them in there, or give the " +
+				"output of `nft list ruleset`",
 		})
 	}
 	return nil

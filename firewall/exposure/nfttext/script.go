@@ -199,11 +199,12 @@ func (s *script) span() (span, error) {
 	}
 }
 
-// include notes a file that isn't read: it is another host's. Its rules may be anywhere, even in the
-// chains that stand here.
+// include notes a file that isn't read: it is another host's. Its rules may be anywhere, in the
+// chains that stand here too.
 func (s *script) include() error {
 	part, err := s.span()
-	s.defines.included = append(s.defines.included, strings.Trim(s.text[part.from:part.to], " \t\"'"))
+	file := strings.Trim(s.text[part.from:part.to], " \t\"'")
+	s.defines.included = append(s.defines.included, file)
 	return err
 }
 

@@ -1,6 +1,7 @@
 package xtables
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -10,8 +11,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
-// What isn't understood is undecided. But a value that no iptables takes is a mistake in the text,
-// and whoever wrote it meant something else.
+// What isn't understood is undecided. But a value that no iptables takes is a mistake in the text:
+// its writer meant something else.
 
 // check notes an option that was not understood, if its value is impossible.
 func (x *translator) check(o iptsave.Option) {
@@ -44,7 +45,8 @@ func (x *translator) check(o iptsave.Option) {
 		}
 	}
 	if why != "" {
-		x.wrong = &iptsave.Error{Column: o.Column, Err: fmt.Errorf("%s: %s", firewall.Excerpt(o.Text), why)}
+		why = firewall.Excerpt(o.Text) + ": " + why
+		x.wrong = &iptsave.Error{Column: o.Column, Err: errors.New(why)}
 	}
 }
 

@@ -135,8 +135,10 @@ func (s *Sets) untold() (out []string) {
 			out = append(out, fmt.Sprintf("%d more ipsets weren't given", len(s.absent)-i))
 			break
 		}
-		out = append(out, fmt.Sprintf("ipset %s, which rules look up, is unknown, and they are undecided: %s",
-			firewall.Excerpt(name), given))
+		out = append(out, fmt.Sprintf(
+			"ipset %s, which rules look up, is unknown, and they are undecided: %s",
+			firewall.Excerpt(name), given,
+		))
 	}
 	s.absent = nil
 	return out

@@ -319,11 +319,13 @@ func (s *saveReader) checkTarget(e *iptsave.Extension, line int, words []iptsave
 	}
 	if e.Goto || len(e.Options) == 0 && !maybeExtension(e.Name) {
 		at := slices.IndexFunc(words, func(w iptsave.Word) bool { return w.Text == e.Name })
-		return &iptsave.Error{Column: words[at].Column, Err: fmt.Errorf("chain %s isn't in table %s: give the "+
-			"whole output of iptables-save", firewall.Excerpt(e.Name), s.table.Name)}
+		return &iptsave.Error{Column: words[at].Column, Err: fmt.Errorf("chain %s isn't in table %s: "+
+			"give the whole output of iptables-save", firewall.Excerpt(e.Name), s.table.Name)}
 	}
-	s.partly(fmt.Sprintf("%s:%d: %s is neither a chain of table %s nor a known target, so what it does is "+
-		"undecided", s.source.name, line, firewall.Excerpt(e.Name), s.table.Name))
+	s.partly(fmt.Sprintf(
+		"%s:%d: %s is neither a chain of table %s nor a known target, so what it does is undecided",
+		s.source.name, line, firewall.Excerpt(e.Name), s.table.Name,
+	))
 	return nil
 }
 
