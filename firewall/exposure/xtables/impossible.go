@@ -3,6 +3,7 @@ package xtables
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -38,7 +39,7 @@ func (x *translator) check(o iptsave.Option) {
 			why = wrongPorts(ports, "-")
 		}
 	case "-s", "-d":
-		why = x.wrongLength(o.Value())
+		why = wrongLength(o.Value())
 	case "-p":
 		if n, err := strconv.ParseUint(o.Value(), 10, 64); err == nil && n > 255 {
 			why = fmt.Sprintf("%d isn't a protocol: the highest number is 255", n)
@@ -71,13 +72,33 @@ func wrongPorts(s, separator string) string {
 }
 
 // wrongLength says what is wrong about the prefix lengths of addresses.
-func (x *translator) wrongLength(s string) string {
-	bits := x.version().Bits()
+func wrongLength(s string) string {
 	for part := range strings.SplitSeq(s, ",") {
 		address, length, _ := strings.Cut(part, "/")
-		n, err := strconv.ParseUint(length, 10, 64)
-		if _, ok := parseAddress(x.family, address); ok && err == nil && n > uint64(bits) {
-			return fmt.Sprintf("an address of %s has %d bits, not %d", x.version(), bits, n)
+		a, err := netip.ParseAddr(address)
+		n, noNumber := strconv.ParseUint(length, 10, 64)
+		if err == nil && noNumber == nil && n > uint64(a.BitLen()) {
+			return fmt.Sprintf("%s has %d bits, not %d", address, a.BitLen(), n)
+		}
+	}
+	return ""
+}
+
+// wrongElement says what is wrong about an ipset's element: "10.0.0.0/33", "10.0.0.1,tcp:99999".
+func wrongElement(text string, dimensions []string) string {
+	element, _, _ := strings.Cut(text, " ")
+	if why := wrongLength(element); why != "" {
+		return why
+	}
+	for i, part := range strings.Split(element, ",") {
+		if i < len(dimensions) && dimensions[i] == "port" {
+			_, port, both := strings.Cut(part, ":")
+			if !both {
+				port = part
+			}
+			if why := wrongPorts(port, "-"); why != "" {
+				return why
+			}
 		}
 	}
 	return ""

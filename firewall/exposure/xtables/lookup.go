@@ -19,7 +19,8 @@ type Sets struct {
 	why     string
 	unknown map[string]*exposure.Set
 	lists   map[string]list
-	absent  []string // sets that rules name and that aren't here, since untold
+	// untold are warnings of sets of which nothing is known, since warnings was called.
+	untold []string
 }
 
 // NewSets is empty: Read fills it. A set that isn't in it has unknown contents.
@@ -112,35 +113,30 @@ func (s *Sets) unknownMatch(name string, i *ipset) exposure.Match {
 	u := s.unknown[name]
 	if u == nil {
 		why := fmt.Sprintf(s.why, name)
+		warning := "no output of `ipset save` was given"
 		switch {
 		case i != nil && i.unknown != "":
-			why = i.unknown
-		case i == nil:
-			s.absent = append(s.absent, name)
+			why, warning = i.unknown, i.unknown
+		case len(s.sets) > 0:
+			warning = "it isn't in the output of `ipset save` that was given"
 		}
+		s.untold = append(s.untold, fmt.Sprintf(
+			"ipset %s, which rules look up, is unknown, and they are undecided: %s",
+			firewall.Excerpt(name), warning,
+		))
 		u = &exposure.Set{Name: name, Width: 1, Unknown: why}
 		s.unknown[name] = u
 	}
 	return exposure.Match{Key: []exposure.Operand{{Field: exposure.FieldUnknown, Text: "ipset " + name}}, In: u}
 }
 
-// untold are warnings of the sets that weren't given, each once.
-func (s *Sets) untold() (out []string) {
-	given := "no output of `ipset save` was given"
-	if len(s.sets) > 0 {
-		given = "it isn't in the output of `ipset save` that was given"
+// warnings names the sets of which nothing is known, each once.
+func (s *Sets) warnings() []string {
+	out := s.untold
+	if more := len(out) - maxPartly; more > 0 {
+		out = append(out[:maxPartly:maxPartly], fmt.Sprintf("%d more ipsets are unknown", more))
 	}
-	for i, name := range s.absent {
-		if i == maxPartly {
-			out = append(out, fmt.Sprintf("%d more ipsets weren't given", len(s.absent)-i))
-			break
-		}
-		out = append(out, fmt.Sprintf(
-			"ipset %s, which rules look up, is unknown, and they are undecided: %s",
-			firewall.Excerpt(name), given,
-		))
-	}
-	s.absent = nil
+	s.untold = nil
 	return out
 }
 

@@ -76,7 +76,7 @@ func readSave(
 	rs.Missing = append(rs.Missing, s.missing...)
 	rs.Partly = append(rs.Partly, s.warnings...)
 	if src.file != "" {
-		rs.Partly = append(rs.Partly, sets.untold()...)
+		rs.Partly = append(rs.Partly, sets.warnings()...)
 	}
 	rs.MarkDynamic()
 	sets.settle()
