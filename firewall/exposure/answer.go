@@ -68,15 +68,16 @@ func (o Outcome) Passes() bool { return o == Delivered || o == Forwarded }
 // Reach returns the sources that certainly, and those that possibly, go one of the ways that a
 // function picks.
 func (a Answer) Reach(picks func(Piece) bool) (certain, possible Ranges) {
-	var otherwise Ranges
+	var picked, others []Ranges
 	for _, p := range a.Pieces {
 		if picks(p) {
-			possible = possible.Union(p.Sources)
+			picked = append(picked, p.Sources)
 		} else {
-			otherwise = otherwise.Union(p.Sources)
+			others = append(others, p.Sources)
 		}
 	}
-	return possible.Minus(otherwise), possible
+	possible = unionOf(picked)
+	return possible.Minus(unionOf(others)), possible
 }
 
 // Through returns the sources that certainly, and those that possibly, get through.

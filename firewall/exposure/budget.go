@@ -131,8 +131,12 @@ func (w *walk) tooMany(sources []Ranges) {
 func (rs *Ruleset) elements() int {
 	n := 0
 	seen := map[*Set]bool{}
-	count := func(s *Set) {
-		if s != nil && !seen[s] {
+	count := func(key []Operand, s *Set) {
+		switch {
+		case s == nil:
+		case s.Name == "" && len(key) == 1 && isAddress(key[0].Field): // few rules share one
+			n += s.Len()
+		case !seen[s]:
 			seen[s] = true
 			n += s.Len()
 		}
@@ -143,9 +147,9 @@ func (rs *Ruleset) elements() int {
 				for _, s := range r.Statements {
 					switch s := s.(type) {
 					case Match:
-						count(s.In)
+						count(s.Key, s.In)
 					case VerdictMap:
-						count(s.In)
+						count(s.Key, s.In)
 					}
 				}
 			}

@@ -1,6 +1,8 @@
 package exposure
 
 import (
+	"iter"
+	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -9,6 +11,7 @@ import (
 // chain is a Chain prepared for evaluation.
 type chain struct {
 	*Chain
+	table *Table
 	rules []rule
 	prepared
 	// mirror is the same for answers. It is built for the first answer.
@@ -25,26 +28,36 @@ type prepared struct {
 	// few ports. Both are in order. So a question's work is in proportion to the rules that can
 	// concern it.
 	everywhere []int
-	byPort     map[uint16][]int
+	byPort     []portRule // ordered by port, too
 	// plains and runs prepare rules that only look at the source (plain.go), by family.
 	plains [2][]*plain
 	runs   [2]map[int]*run
 }
 
-// rule is a Rule prepared for evaluation.
-type rule struct {
-	*Rule
-	statements []statement
-	guards     []guard
-	// moves: the rule may change the destination port.
-	moves bool
+// portRule is a rule that names a port: the port above the rule's index, as one number is sorted
+// faster than two.
+type portRule uint64
+
+func portRuleOf(port uint16, rule int) portRule { return portRule(port)<<32 | portRule(rule) }
+
+func (p portRule) rule() int { return int(p & math.MaxUint32) }
+
+// ofPort returns the rules that name a port, from a rule on.
+func (c *prepared) ofPort(port uint16, from int) []portRule {
+	first, _ := slices.BinarySearch(c.byPort, portRuleOf(port, from))
+	end, _ := slices.BinarySearch(c.byPort, portRuleOf(port, math.MaxUint32))
+	return c.byPort[first:end]
 }
 
-// statement is a Statement with its table and the chain that it jumps to.
-type statement struct {
-	Statement
-	chain *chain // of a Verdict
-	table *Table
+// rule is a Rule prepared for evaluation. There may be a hundred thousand.
+type rule struct {
+	*Rule
+	guards []*guard
+	to     *chain // where its first jump or goto leads; nil if that is missing
+	// never is the index of a match that counts as never holding (avoidableMatch), or −1.
+	never int32
+	// moves: the rule may change the destination port.
+	moves bool
 }
 
 // guard is a match that a rule begins with, on a field that is equal for all sources. The rule does
@@ -75,24 +88,23 @@ func (e *Evaluator) compile() {
 }
 
 func (e *Evaluator) compileChain(t *Table, c *chain) {
+	c.table = t
 	c.rules = make([]rule, len(c.Rules))
+	shared := sharedGuards{}
 	for i, r := range c.Rules {
-		cr := rule{Rule: r, statements: make([]statement, len(r.Statements))}
-		for j, s := range r.Statements {
-			cr.statements[j] = statement{Statement: s, table: t}
+		cr := rule{Rule: r, never: int32(avoidableMatch(r))}
+		jumps := false
+		for _, s := range r.Statements {
 			switch s := s.(type) {
 			case Verdict:
-				if s.Kind == VerdictJump || s.Kind == VerdictGoto {
-					cr.statements[j].chain = e.chains[t.Chain(s.Chain)]
+				if !jumps && (s.Kind == VerdictJump || s.Kind == VerdictGoto) {
+					cr.to, jumps = e.chains[t.Chain(s.Chain)], true
 				}
 			case VerdictMap, Unknown, Assign:
 				cr.moves = true
 			}
 		}
-		if n := avoidableMatch(r); n >= 0 {
-			cr.statements[n] = statement{Statement: In(Const(Value{})), table: t} // never holds
-		}
-		cr.guards = e.guards(r)
+		cr.guards = e.guards(r, shared)
 		c.rules[i] = cr
 	}
 	c.prepared = e.prepare(c, false)
@@ -132,43 +144,73 @@ func avoidableMatch(r *Rule) int {
 	return -1
 }
 
+// sharedGuards are guards by their matches, as most rules share those with others.
+type sharedGuards map[guardKey]*guard
+
+type guardKey struct {
+	field Field
+	in    *Set
+}
+
 // guards returns the guards of a rule.
-func (e *Evaluator) guards(r *Rule) []guard {
-	var out []guard
-	for _, s := range r.Statements {
-		m, ok := s.(Match)
-		if _, idle := s.(NoEffect); idle {
-			continue
-		}
-		if !ok {
-			if u, is := s.(Unknown); is && !u.Effect {
+func (e *Evaluator) guards(r *Rule, shared sharedGuards) []*guard {
+	var buffer [8]*guard
+	out := buffer[:0]
+	for m := range guardMatches(r) {
+		key := guardKey{m.Key[0].Field, m.In}
+		g := shared[key]
+		if g == nil {
+			set := e.peekSet(m.In)
+			if set.broken {
 				continue
 			}
-			return out
+			g = &guard{key.field, set.flat.Union(set.loose)}
+			if len(shared) < maxShared {
+				shared[key] = g
+			}
 		}
-		if m.Not || len(m.Key) != 1 || m.In == nil || m.In.Width != 1 || m.In.Grows ||
-			m.In.Unknown != "" {
-			continue
-		}
-		o := m.Key[0]
-		switch o.Field {
-		case FieldInName, FieldProtocol, FieldSport, FieldDport, FieldDest4, FieldDest6,
-			FieldNFProto:
-		default:
-			continue
-		}
-		if o.asIs() {
-			if set := e.prepareSet(m.In); !set.broken {
-				out = append(out, guard{o.Field, set.flat.Union(set.loose)})
+		out = append(out, g)
+	}
+	return slices.Clone(out)
+}
+
+// guardMatches yields the matches of a rule that are its guards.
+func guardMatches(r *Rule) iter.Seq[Match] {
+	return func(yield func(Match) bool) {
+		for _, s := range r.Statements {
+			m, ok := s.(Match)
+			if _, idle := s.(NoEffect); idle {
+				continue
+			}
+			if !ok {
+				if u, is := s.(Unknown); is && !u.Effect {
+					continue
+				}
+				return
+			}
+			if m.isGuard() && !yield(m) {
+				return
 			}
 		}
 	}
-	return out
+}
+
+// isGuard reports whether a match can be a guard.
+func (m Match) isGuard() bool {
+	if m.Not || len(m.Key) != 1 || m.In == nil || m.In.Width != 1 || m.In.Grows ||
+		m.In.Unknown != "" {
+		return false
+	}
+	switch m.Key[0].Field {
+	case FieldInName, FieldProtocol, FieldSport, FieldDport, FieldDest4, FieldDest6, FieldNFProto:
+		return m.Key[0].asIs()
+	}
+	return false
 }
 
 // prepare indexes a chain's rules for first packets or for answers.
 func (e *Evaluator) prepare(c *chain, answers bool) prepared {
-	p := prepared{byPort: map[uint16][]int{}}
+	p := prepared{}
 	port := FieldDport
 	if answers {
 		port = FieldSport
@@ -176,19 +218,20 @@ func (e *Evaluator) prepare(c *chain, answers bool) prepared {
 	for i := range c.rules {
 		p.index(i, c.rules[i].guards, port)
 	}
+	slices.Sort(p.byPort)
 	e.preparePlain(c, &p, answers)
 	return p
 }
 
 // index files a rule under its ports.
-func (c *prepared) index(i int, guards []guard, port Field) {
+func (c *prepared) index(i int, guards []*guard, port Field) {
 	for _, g := range guards {
 		if g.field != port {
 			continue
 		}
 		if ports, ok := fewPorts(g.set); ok {
 			for _, p := range ports {
-				c.byPort[p] = append(c.byPort[p], i)
+				c.byPort = append(c.byPort, portRuleOf(p, i))
 			}
 			return
 		}
@@ -219,7 +262,8 @@ type cursor struct {
 	c       *chain
 	port    Range
 	all     bool
-	a, b    []int
+	a       []int
+	b       []portRule
 	current int
 }
 
@@ -232,8 +276,8 @@ func (w *walk) from(c *chain, i int, flows []flow) cursor {
 		k.all = !ok || k.port.From != k.port.To || port > 65535 || !samePort(flows, k.port)
 		if !k.all {
 			p := w.prepared(c)
-			b := p.byPort[uint16(port)]
-			k.a, k.b = p.everywhere[sort.SearchInts(p.everywhere, i):], b[sort.SearchInts(b, i):]
+			k.a = p.everywhere[sort.SearchInts(p.everywhere, i):]
+			k.b = p.ofPort(uint16(port), i)
 		}
 	}
 	return k
@@ -252,10 +296,10 @@ func (k *cursor) next() (int, bool) {
 	switch {
 	case len(k.a) == 0 && len(k.b) == 0:
 		return 0, false
-	case len(k.b) == 0 || len(k.a) > 0 && k.a[0] < k.b[0]:
+	case len(k.b) == 0 || len(k.a) > 0 && k.a[0] < k.b[0].rule():
 		k.current, k.a = k.a[0], k.a[1:]
 	default:
-		k.current, k.b = k.b[0], k.b[1:]
+		k.current, k.b = k.b[0].rule(), k.b[1:]
 	}
 	k.current++
 	return k.current - 1, true

@@ -23,6 +23,18 @@ type preparedSet struct {
 // maxPlain is the largest set of several columns, or map, whose elements are tried one by one.
 const maxPlain = 32
 
+// maxPeeked is the largest set that is prepared again where it isn't needed for long.
+const maxPeeked = 4
+
+// peekSet prepares a set for a moment. A hundred thousand rules have as many sets of one address,
+// which mostly aren't needed again.
+func (e *Evaluator) peekSet(s *Set) *preparedSet {
+	if s.Name != "" || len(s.Keys) > maxPeeked {
+		return e.prepareSet(s)
+	}
+	return newPreparedSet(s)
+}
+
 // prepareSet prepares a set, once.
 func (e *Evaluator) prepareSet(s *Set) *preparedSet {
 	e.mu.Lock()
@@ -30,8 +42,13 @@ func (e *Evaluator) prepareSet(s *Set) *preparedSet {
 	if l := e.sets[s]; l != nil {
 		return l
 	}
-	l := &preparedSet{Set: s, column: -1}
+	l := newPreparedSet(s)
 	e.sets[s] = l
+	return l
+}
+
+func newPreparedSet(s *Set) *preparedSet {
+	l := &preparedSet{Set: s, column: -1}
 	rows := s.Len()
 	if s.Default {
 		rows++
@@ -40,24 +57,22 @@ func (e *Evaluator) prepareSet(s *Set) *preparedSet {
 		s.Verdicts != nil && len(s.Verdicts) < rows ||
 		s.DataWidth < 0 ||
 		s.DataWidth > 0 && len(s.Data) < rows*s.DataWidth
-	if l.broken {
+	if l.broken || s.Width != 1 {
 		return l
 	}
-	if s.Width == 1 {
-		if len(s.Notes) == 0 {
-			l.flat = NewRanges(s.Keys...)
+	if len(s.Notes) == 0 {
+		l.flat = NewRanges(s.Keys...)
+		return l
+	}
+	var flat, loose rangesBuilder
+	for i, r := range s.Keys {
+		if s.Notes[i].Condition != "" {
+			loose.add(r)
 		} else {
-			var flat, loose rangesBuilder
-			for i, r := range s.Keys {
-				if s.Notes[i].Condition != "" {
-					loose.add(r)
-				} else {
-					flat.add(r)
-				}
-			}
-			l.flat, l.loose = flat.ranges(), loose.ranges()
+			flat.add(r)
 		}
 	}
+	l.flat, l.loose = flat.ranges(), loose.ranges()
 	return l
 }
 

@@ -8,13 +8,15 @@ import (
 	"sort"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Fail2ban and similar programs write thousands of rules that drop one source each. Run one by one,
 // each would cut a piece out of an ever larger list of ranges. So rules are prepared that test only
 // the source, after conditions that are equal for all sources, and that end with a verdict.
 // Neighbours with equal conditions form a run, which is evaluated in one step. Other plain rules
-// that follow each other remove their sources together (walk.runPlainRules).
+// that follow each other become a run for one question, of those whose conditions hold
+// (walk.runPlainRules).
 
 // plain is a rule of the form: if the conditions hold and the source is in a set, apply the
 // verdict.
@@ -24,14 +26,16 @@ type plain struct {
 	verdict    Verdict
 }
 
-// run is a series of plain rules with the same conditions, or without any.
+// run is a series of plain rules whose conditions hold for the same packets.
 type run struct {
-	first, end int
-	owners     []ownedRange // by address: the rule that decides
-	verdicts   []Verdict
-	byVerdict  []Ranges // the sources that get each verdict
-	all        Ranges
-	rest       Ranges // all other sources of the family
+	rules     []int        // in order
+	named     int          // the most rules that are named each with its sources
+	owners    []ownedRange // by address: the rule that decides
+	verdicts  []Verdict
+	byVerdict []Ranges // the sources that get each verdict
+	all       Ranges
+	// rest holds all other sources of the family, of a run that is prepared.
+	rest Ranges
 }
 
 type ownedRange struct {
@@ -42,14 +46,58 @@ type ownedRange struct {
 const (
 	// minRun is the fewest neighbours that make a run.
 	minRun = 4
-	// maxNamed is the most rules of a run that are named each with its sources. More are named as
-	// one.
-	maxNamed = 64
+	// maxNamed is the most neighbours with equal conditions that are named each with its sources.
+	// More are named as one. maxNamedAmongOthers is the same for rules with others between them.
+	maxNamed            = 64
+	maxNamedAmongOthers = 256
+	// maxSwept is the most ranges of a rule that joins a run for one question.
+	maxSwept = 16
 )
 
+// noPlain is a plain rule that no packet of the family meets.
+var noPlain = &plain{}
+
+// sharedConditions are conditions by their sets, as most rules share theirs with others.
+type sharedConditions map[conditionsKey][]Match
+
+type conditionsKey struct {
+	fields [3]Field
+	sets   [3]*Set
+	not    [3]bool
+}
+
+// of returns equal conditions of an earlier rule.
+func (s sharedConditions) of(list []Match) []Match {
+	var key conditionsKey
+	if len(list) > len(key.sets) {
+		return slices.Clone(list)
+	}
+	for i, m := range list {
+		if !m.Key[0].asIs() {
+			return slices.Clone(list)
+		}
+		key.fields[i], key.sets[i], key.not[i] = m.Key[0].Field, m.In, m.Not
+	}
+	if known, ok := s[key]; ok {
+		return known
+	}
+	list = slices.Clone(list)
+	if len(s) < maxShared {
+		s[key] = list
+	}
+	return list
+}
+
 // plainRule converts a rule to a plain one. It is nil if the rule has another form.
-func (e *Evaluator) plainRule(r *Rule, f firewall.Family, answers bool) *plain {
-	p := &plain{in: AllSources(f)}
+func (e *Evaluator) plainRule(
+	r *Rule,
+	f firewall.Family,
+	answers bool,
+	shared sharedConditions,
+) *plain {
+	in := AllSources(f)
+	var buffer [8]Match
+	conditions := buffer[:0]
 	source, other := FieldSource4, FieldSource6
 	proto := Number(uint64(FamilyIPv4))
 	if f == firewall.IPv6 {
@@ -65,41 +113,44 @@ func (e *Evaluator) plainRule(r *Rule, f firewall.Family, answers bool) *plain {
 		case Verdict:
 			switch s.Kind {
 			case VerdictAccept, VerdictDrop, VerdictReject, VerdictReturn:
-				p.in, p.verdict = p.in.Minus(unionOf(not)), s
-				return p
+				if len(not) > 0 {
+					in = in.Minus(unionOf(not))
+				}
+				return &plain{in, shared.of(conditions), s}
 			}
 			return nil
 		case Match:
 			if len(s.Key) != 1 || s.In == nil || s.In.Width != 1 {
 				return nil
 			}
-			l := e.prepareSet(s.In)
-			if l.broken || !l.loose.Empty() || l.Grows || l.Shrinks || l.Unknown != "" {
+			o := s.Key[0]
+			if o.Field == other {
+				return noPlain // the address is absent, so the match never holds
+			}
+			if !e.isDecided(s.In) {
 				return nil
 			}
-			switch o := s.Key[0]; o.Field {
+			switch o.Field {
 			case source:
-				pre, ok := e.preimage(l, o)
+				sure, ok := e.surely(s.In, o)
 				if !ok {
 					return nil
 				}
 				if s.Not {
 					// subtracted together: a service may have a set for each prefix length
-					not = append(not, pre.sure)
+					not = append(not, sure)
 				} else {
-					p.in = p.in.Intersect(pre.sure)
+					in = in.Intersect(sure)
 				}
-			case other:
-				p.in = Ranges{}
 			case FieldNFProto:
-				if l.flat.Contains(o.Apply(proto)) == s.Not {
-					p.in = Ranges{}
+				if e.peekSet(s.In).flat.Contains(o.Apply(proto)) == s.Not {
+					return noPlain
 				}
 			case FieldMap, FieldFib, FieldUnknown, FieldRaw, FieldCTOrigSource4, FieldCTOrigSource6,
 				FieldCTReplyDest4, FieldCTReplyDest6:
 				return nil
 			default:
-				p.conditions = append(p.conditions, s)
+				conditions = append(conditions, s)
 			}
 		default:
 			return nil
@@ -108,27 +159,59 @@ func (e *Evaluator) plainRule(r *Rule, f firewall.Family, answers bool) *plain {
 	return nil
 }
 
+// isDecided reports whether a look-up in a set of one column is never in doubt.
+func (e *Evaluator) isDecided(s *Set) bool {
+	if s.Grows || s.Shrinks || s.Unknown != "" {
+		return false
+	}
+	if s.isPlain() {
+		return true
+	}
+	l := e.prepareSet(s)
+	return !l.broken && l.loose.Empty()
+}
+
+// surely returns the sources for which an operand is in a set. It is false if they take too many
+// ranges.
+func (e *Evaluator) surely(s *Set, o Operand) (Ranges, bool) {
+	if o.asIs() && s.isPlain() && len(s.Keys) <= maxPeeked {
+		return NewRanges(s.Keys...), true
+	}
+	pre, ok := e.preimage(e.prepareSet(s), o)
+	return pre.sure, ok
+}
+
 // preparePlain finds a chain's plain rules and their runs.
 func (e *Evaluator) preparePlain(c *chain, p *prepared, answers bool) {
 	for n, f := range firewall.Families {
+		p.runs[n] = map[int]*run{}
+		if !c.table.Family.Sees(f) {
+			continue
+		}
 		plains := make([]*plain, len(c.Rules))
+		shared := sharedConditions{}
 		for i, r := range c.Rules {
 			if e.prepared.Load() < e.maxPrepared {
-				plains[i] = e.plainRule(r, f, answers)
+				plains[i] = e.plainRule(r, f, answers, shared)
 			}
 			if plains[i] != nil {
 				e.prepared.Add(int64(plains[i].in.Len()))
 			}
 		}
 		p.plains[n] = plains
-		p.runs[n] = map[int]*run{}
 		for i := 0; i < len(plains); {
 			j := i
 			for j < len(plains) && plains[j] != nil && sameConditions(plains[i], plains[j]) {
 				j++
 			}
 			if j-i >= minRun {
-				p.runs[n][i] = newRun(plains, i, j, f)
+				rules := make([]int, 0, j-i)
+				for at := i; at < j; at++ {
+					rules = append(rules, at)
+				}
+				r := newRun(plains, rules, maxNamed)
+				r.rest = AllSources(f).Minus(r.all)
+				p.runs[n][i] = r
 			}
 			i = max(j, i+1)
 		}
@@ -137,13 +220,14 @@ func (e *Evaluator) preparePlain(c *chain, p *prepared, answers bool) {
 
 // sameConditions reports whether both rules have the same conditions.
 func sameConditions(a, b *plain) bool {
-	return slices.EqualFunc(a.conditions, b.conditions, func(x, y Match) bool {
-		return x.Not == y.Not && x.Key[0] == y.Key[0] && slices.Equal(x.In.Keys, y.In.Keys)
-	})
+	return address.Same(a.conditions, b.conditions) ||
+		slices.EqualFunc(a.conditions, b.conditions, func(x, y Match) bool {
+			return x.Not == y.Not && x.Key[0] == y.Key[0] && slices.Equal(x.In.Keys, y.In.Keys)
+		})
 }
 
-func newRun(plains []*plain, first, end int, f firewall.Family) *run {
-	r := &run{first: first, end: end, owners: decidingRules(plains, first, end)}
+func newRun(plains []*plain, rules []int, named int) *run {
+	r := &run{rules: rules, named: named, owners: decidingRules(plains, rules)}
 	var lists []rangesBuilder
 	var all rangesBuilder
 	for _, o := range r.owners {
@@ -160,12 +244,23 @@ func newRun(plains []*plain, first, end int, f firewall.Family) *run {
 		r.byVerdict = append(r.byVerdict, lists[i].ranges())
 	}
 	r.all = all.ranges()
-	r.rest = AllSources(f).Minus(r.all)
 	return r
 }
 
+// end is the index of the rule after the run's last.
+func (r *run) end() int { return r.rules[len(r.rules)-1] + 1 }
+
+// reason names a verdict that one of the run's rules gave.
+func (r *run) reason(v Verdict) string {
+	first, last := r.rules[0]+1, r.end()
+	if n := len(r.rules); n < last-first+1 {
+		return fmt.Sprintf("%v, by one of %d of the rules %d to %d", v, n, first, last)
+	}
+	return fmt.Sprintf("%v, by one of the rules %d to %d", v, first, last)
+}
+
 // decidingRules finds the first rule for every address, in one sweep over all borders.
-func decidingRules(plains []*plain, first, end int) []ownedRange {
+func decidingRules(plains []*plain, rules []int) []ownedRange {
 	type event struct {
 		at    Value
 		rule  int
@@ -173,7 +268,7 @@ func decidingRules(plains []*plain, first, end int) []ownedRange {
 	}
 	var events []event
 	var borders []Value
-	for i := first; i < end; i++ {
+	for _, i := range rules {
 		for r := range plains[i].in.All() {
 			events = append(events, event{r.From, i, r.To})
 			borders = append(borders, r.From)
@@ -230,7 +325,7 @@ func (h *ruleHeap) Pop() any {
 
 // applyRun runs a flow through a run, and returns what goes on after it.
 func (w *walk) applyRun(c *chain, r *run, f flow, back *[]flow) flow {
-	whole := f.sources.Equal(AllSources(w.q.Family))
+	whole := !r.rest.Empty() && f.sources.Equal(AllSources(w.q.Family))
 	parts, few := r.parts(f.sources)
 	if few {
 		for _, p := range parts {
@@ -251,8 +346,7 @@ func (w *walk) applyRun(c *chain, r *run, f flow, back *[]flow) flow {
 				g.sources = r.byVerdict[i].Intersect(f.sources)
 			}
 			if !g.sources.Empty() {
-				reason := fmt.Sprintf("%v, by one of the rules %d to %d", v, r.first+1, r.end)
-				w.applyVerdict(c, Decider{Chain: c.Chain, Reason: reason}, v, g, back)
+				w.applyVerdict(c, Decider{Chain: c.Chain, Reason: r.reason(v)}, v, g, back)
 			}
 		}
 	}
@@ -265,18 +359,31 @@ func (w *walk) applyRun(c *chain, r *run, f flow, back *[]flow) flow {
 	return f
 }
 
+// applyPlain runs a flow through one plain rule whose conditions hold.
+func (w *walk) applyPlain(c *chain, i int, f *flow, back *[]flow) {
+	p := w.plains(c)[i]
+	g := *f
+	g.sources = f.sources.Intersect(p.in)
+	if w.spendRanges(g.sources.Len()); g.sources.Empty() {
+		return
+	}
+	w.applyVerdict(c, Decider{Rule: c.Rules[i], Chain: c.Chain}, p.verdict, g, back)
+	f.sources = f.sources.Minus(p.in)
+	w.spendRanges(f.sources.Len())
+}
+
 // part holds the sources that one rule of a run decides.
 type part struct {
 	rule    int
 	sources Ranges
 }
 
-// parts splits sources by the rule of the run that decides. It is false beyond maxNamed rules.
+// parts splits sources by the rule of the run that decides. It is false if too many rules do.
 func (r *run) parts(s Ranges) ([]part, bool) {
 	at := map[int]int{}
 	for rule := range r.hits(s) { // first, since mostly there are too many
 		if _, known := at[rule]; !known {
-			if len(at) == maxNamed {
+			if len(at) == r.named {
 				return nil, false
 			}
 			at[rule] = len(at)

@@ -1,8 +1,10 @@
 package exposure
 
 import (
+	"bytes"
 	"fmt"
 	"io"
+	"unsafe"
 )
 
 // Ruleset holds all rules of a host, from nf_tables and x_tables alike.
@@ -14,7 +16,8 @@ type Ruleset struct {
 	Tables []*Table
 	// Missing lists what may exist but couldn't be read. While it isn't empty, nothing is certain.
 	Missing []Missing
-	// Partly lists sets that were read in part, for people. Set.Unknown marks the sets themselves.
+	// Partly lists what rules name and was not read, or in part, for people: sets, whose
+	// Set.Unknown says so, and targets, which are Unknown.
 	Partly []string
 }
 
@@ -23,8 +26,16 @@ type Ruleset struct {
 const MaxText = 64 << 20
 
 // ReadText reads a text of at most MaxText. Errors contain name, and advice on how to give less.
+//
+// The text of a bytes.Buffer is not copied. Nobody may change it afterwards: see StringOf.
 func ReadText(name string, r io.Reader, advice string) ([]byte, error) {
-	text, err := io.ReadAll(io.LimitReader(r, MaxText+1))
+	var text []byte
+	var err error
+	if b, inMemory := r.(*bytes.Buffer); inMemory {
+		text = b.Bytes()
+	} else {
+		text, err = io.ReadAll(io.LimitReader(r, MaxText+1))
+	}
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -33,6 +44,9 @@ func ReadText(name string, r io.Reader, advice string) ([]byte, error) {
 	}
 	return text, nil
 }
+
+// StringOf is a text that nobody changes, as a string of the same memory.
+func StringOf(text []byte) string { return unsafe.String(unsafe.SliceData(text), len(text)) }
 
 // MaxFileRules bounds the rules read from files. Each takes up to 4 KiB when prepared for
 // evaluation, so that all fit into 512 MiB. The rules of the running host aren't bounded.

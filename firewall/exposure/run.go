@@ -80,13 +80,23 @@ func (w *walk) runPlainRules(c *chain, i int, k *cursor, f *flow, back *[]flow) 
 		switch w.conditionsHold(w.plains(c)[i], f.packet) {
 		case Yes:
 			*f = w.applyRun(c, r, *f, back)
-			return r.end, true
+			return r.end(), true
 		case No:
-			return r.end, true
+			return r.end(), true
 		}
 	}
 	plains := w.plains(c)
-	var taken Ranges
+	var held []int // with few sources each: a sweep over a long list takes longer than a merge
+	flush := func() {
+		if len(held) >= minRun {
+			*f = w.applyRun(c, newRun(plains, held, maxNamedAmongOthers), *f, back)
+			held = nil
+		}
+		for _, i := range held {
+			w.applyPlain(c, i, f, back)
+		}
+		held = held[:0]
+	}
 	done := false
 	for {
 		p := plains[i]
@@ -100,12 +110,11 @@ func (w *walk) runPlainRules(c *chain, i int, k *cursor, f *flow, back *[]flow) 
 		}
 		done = true
 		if t == Yes {
-			g := *f
-			g.sources = f.sources.Intersect(p.in).Minus(taken)
-			w.spendRanges(g.sources.Len() + taken.Len())
-			if !g.sources.Empty() {
-				w.applyVerdict(c, Decider{Rule: c.Rules[i], Chain: c.Chain}, p.verdict, g, back)
-				taken = taken.Union(p.in)
+			if p.in.Len() <= maxSwept {
+				held = append(held, i)
+			} else {
+				flush()
+				w.applyPlain(c, i, f, back)
 			}
 		}
 		var ok bool
@@ -117,8 +126,7 @@ func (w *walk) runPlainRules(c *chain, i int, k *cursor, f *flow, back *[]flow) 
 	if !done {
 		return 0, false
 	}
-	f.sources = f.sources.Minus(taken)
-	w.spendRanges(f.sources.Len())
+	flush()
 	return i, true
 }
 
@@ -147,7 +155,7 @@ func (w *walk) runRule(c *chain, r *rule, f flow, next []flow, back *[]flow) []f
 	for len(todo) > 0 && !w.tooFar {
 		p := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
-		if p.at == len(r.statements) {
+		if p.at == len(r.Statements) {
 			w.ruleStep(&p.flow, c, r, "", Yes)
 			next = w.gather(next, p.flow)
 			continue

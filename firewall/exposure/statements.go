@@ -7,16 +7,22 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
+// neverHolds stands for a match that senders can avoid: see avoidableMatch.
+var neverHolds = In(Const(Value{}))
+
 // statement returns every effect that a statement may have on a flow. Each source has at least one
 // branch.
 func (w *walk) statement(c *chain, r *rule, at int, f flow) []branch {
-	switch s := r.statements[at].Statement.(type) {
+	if at == int(r.never) {
+		return w.matches(c, r, neverHolds, f)
+	}
+	switch s := r.Statements[at].(type) {
 	case Match:
 		return w.matches(c, r, s, f)
 	case Verdict:
-		return w.verdict(c, r, s, r.statements[at].chain, f)
+		return w.verdict(c, r, s, r.to, f)
 	case VerdictMap:
-		return w.verdictMap(c, r, s, r.statements[at].table, f)
+		return w.verdictMap(c, r, s, f)
 	case Assign:
 		return w.assign(c, r, s, f)
 	case NAT:
@@ -258,7 +264,7 @@ func (v Verdict) String() string {
 }
 
 // verdictMap looks a verdict up.
-func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, t *Table, f flow) []branch {
+func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, f flow) []branch {
 	if m.In == nil || len(m.Key) == 0 || m.In.Verdicts == nil && m.In.Len() > 0 {
 		return w.anyEffect(c, r, f, "a verdict map without verdicts")
 	}
@@ -285,7 +291,7 @@ func (w *walk) verdictMap(c *chain, r *rule, m VerdictMap, t *Table, f flow) []b
 				out = append(out, branch{flow: g, do: toNextRule})
 			} else {
 				v := m.In.Verdicts[h.row]
-				out = append(out, w.verdict(c, r, v, w.e.chains[t.Chain(v.Chain)], g)...)
+				out = append(out, w.verdict(c, r, v, w.e.chains[c.table.Chain(v.Chain)], g)...)
 			}
 			if l.Grows && (h.row < 0 || h.row == l.Len()) {
 				out = append(out, w.anyEffect(c, r, g, "verdict map "+m.In.Name+" grows")...)

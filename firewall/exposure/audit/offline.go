@@ -48,6 +48,7 @@ func RunOffline(rs *exposure.Ruleset, ask Offline, in Input) Report {
 	for _, m := range rs.Missing {
 		a.report.Unread = append(a.report.Unread, fmt.Sprintf("%s: %s", m.What, m.Why))
 	}
+	a.report.Unread = append(a.report.Unread, rs.Partly...)
 	a.unroutable = martians()
 	o := &offline{auditor: a, Offline: ask, families: familiesOf(rs)}
 	if to := familyOf(ask.To); ask.To.IsValid() {

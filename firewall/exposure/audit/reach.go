@@ -170,7 +170,9 @@ func (a *auditor) nowhere(answer exposure.Answer, passing exposure.Ranges) expos
 	var dropped exposure.Ranges
 	for _, p := range answer.Pieces {
 		if !p.Outcome.Passes() || p.Reply != nil && p.Reply.Lost {
-			dropped = dropped.Union(p.Sources.Intersect(a.unroutable[slot(answer.Question.Family)]))
+			if in := p.Sources.Intersect(a.unroutable[slot(answer.Question.Family)]); !in.Empty() {
+				dropped = dropped.Union(in)
+			}
 		}
 	}
 	var out []exposure.Range

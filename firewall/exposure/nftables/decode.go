@@ -24,6 +24,7 @@ type decoder struct {
 	names  map[ChainName]*exposure.Chain
 	// translator is used again for every rule: its registers are large.
 	translator translator
+	shared     *exposure.Shared
 }
 
 type tableKey struct {
@@ -39,6 +40,7 @@ func Decode(d *Dump, o Options) ([]*exposure.Table, error) {
 		tables:     map[tableKey]*kernelTable{},
 		names:      map[ChainName]*exposure.Chain{},
 		translator: translator{o: o, decoder: &kernel.Decoder{}},
+		shared:     exposure.NewShared(),
 	}
 	var tables []*exposure.Table
 	for _, each := range d.Tables {
@@ -173,6 +175,7 @@ func (x *decoder) addRule(o Object) error {
 	}
 	x.translator.reset(t, c)
 	r := x.translator.decodeRule(&a)
+	r.Statements = x.shared.Statements(r.Statements)
 	r.Number = len(c.Rules) + 1
 	c.AddRule(r)
 	return nil

@@ -6,7 +6,7 @@
 //	sets.go        sets and maps, named and in rules; elements.go their elements
 //	statements.go  what a rule does;  match.go, nat.go, mangle.go  the larger ones
 //	operands.go    what it reads;     fields.go  where in the packet that is
-//	constants.go   the names that nft prints for numbers
+//	constants.go   the names that nft prints for numbers; impossible.go  what no nft loads
 //	text.go        rules as people write them
 //
 // The format is libnftables-json(5), as nft 1.0.6 (Debian 12) to 1.1 print it; where they differ

@@ -28,8 +28,20 @@ func (s *set) add(list iter.Seq[any]) {
 		}
 		if err := s.element(e); err != nil && s.model.Unknown == "" {
 			s.model.Unknown = err.Error()
+			s.wrong = s.impossible(e)
 		}
 	}
+}
+
+// impossible says what is wrong about an element that wasn't understood.
+func (s *set) impossible(e any) string {
+	if pair, ok := e.([]any); ok && s.isMap && len(pair) == 2 {
+		if why := impossibleTuple(s.dataKinds, pair[1]); why != "" {
+			return why
+		}
+		e = pair[0]
+	}
+	return impossibleTuple(s.kinds, e)
 }
 
 func (s *set) element(e any) error {

@@ -12,11 +12,13 @@ import (
 func (r *ruleReader) match(whole any, args map[string]any) {
 	left, right, op := args["left"], args["right"], textOf(args["op"])
 	key := r.key(left)
-	if m, ok := r.compare(key, op, right); ok {
+	m, ok := r.compare(key, op, right)
+	if ok {
 		r.add(m)
 		r.recordImplied(key, m)
 		return
 	}
+	r.fail(impossibleTuple(kindsOf(key), right))
 	r.add(exposure.Unknown{Text: text(whole)})
 }
 
@@ -50,6 +52,7 @@ func (r *ruleReader) compare(key []read, op string, right any) (exposure.Match, 
 	if name := textOf(right); len(name) > 1 && name[0] == '@' && (op == "==" || not || op == "in") {
 		s := r.table.sets[name[1:]]
 		if s == nil {
+			r.missing(name[1:])
 			return exposure.Match{}, false
 		}
 		return lookIn(key, s.model, not)
@@ -58,11 +61,13 @@ func (r *ruleReader) compare(key []read, op string, right any) (exposure.Match, 
 		if list, ok := m["set"]; ok {
 			s := &set{model: &exposure.Set{Width: len(key)}, kinds: kindsOf(key)}
 			s.fill(slices.Values(listOf(list)))
+			r.fail(s.wrong)
 			return lookIn(key, s.model, not)
 		}
 		if _, ok := m["concat"]; ok {
 			s := &set{model: &exposure.Set{Width: len(key)}, kinds: kindsOf(key)}
 			s.fill(slices.Values([]any{right}))
+			r.fail(s.wrong)
 			return lookIn(key, s.model, not)
 		}
 	}

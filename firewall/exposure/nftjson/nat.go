@@ -139,6 +139,7 @@ func (r *ruleReader) valueOrRange(v any, kind string, width int) (first, last *e
 		}
 		return &from, &to
 	}
+	r.fail(impossible(kind, v))
 	o := r.operand(v)
 	if o.Field == exposure.FieldUnknown && o.Max.IsZero() {
 		o.Max = exposure.Ones(width)

@@ -17,6 +17,9 @@ type ruleReader struct {
 	version exposure.Family
 	// protocol is the only transport protocol that gets here, +1; 0: any.
 	protocol int
+	absent   []string // sets that the rule names and that aren't there
+	// wrong is why nft wouldn't load the rule; "" if nothing is known.
+	wrong string
 }
 
 func (r *ruleReader) add(s exposure.Statement) { r.out = append(r.out, s) }
@@ -319,6 +322,7 @@ func (r *ruleReader) lookup(args map[string]any) ([]exposure.Operand, *exposure.
 	if name := textOf(args["data"]); len(name) > 1 && name[0] == '@' {
 		s := r.table.sets[name[1:]]
 		if s == nil {
+			r.missing(name[1:])
 			return nil, nil, nil
 		}
 		return operandsOf(key), s.model, s.dataKinds
@@ -329,5 +333,6 @@ func (r *ruleReader) lookup(args map[string]any) ([]exposure.Operand, *exposure.
 	}
 	s := &set{model: &exposure.Set{Width: len(key)}, kinds: kindsOf(key), isMap: true}
 	s.fill(slices.Values(listOf(m["set"])))
+	r.fail(s.wrong)
 	return operandsOf(key), s.model, s.dataKinds
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -12,17 +13,30 @@ import (
 // nfttext fills one from text. Expressions and statements have the form in which encoding/json
 // decodes nft's JSON with UseNumber, with Word in addition.
 type Document struct {
-	name    string
-	base    int // base chains so far
-	tables  []*table
-	byName  map[Place]*table
-	missing []exposure.Missing
-	filled  []*set // with elements added since the last look-up: see finishSets
+	name     string
+	base     int // base chains so far
+	tables   []*table
+	byName   map[Place]*table
+	missing  []exposure.Missing
+	filled   []*set // with elements added since the last look-up: see finishSets
+	shared   *exposure.Shared
+	checked  map[*exposure.Set]bool // maps whose verdicts lead to chains that are there
+	absent   map[Place]bool         // sets that rules name and that aren't here
+	warnings []string               // for Ruleset.Partly
+	// Open: chains may be declared elsewhere. Else a jump to one that isn't here is an error.
+	Open bool
 }
 
 // NewDocument begins a document. Origins contain name.
 func NewDocument(name string, rs *exposure.Ruleset) *Document {
-	return &Document{name: name, base: rs.BaseChains(), byName: map[Place]*table{}}
+	return &Document{
+		name:    name,
+		base:    rs.BaseChains(),
+		byName:  map[Place]*table{},
+		shared:  exposure.NewShared(),
+		checked: map[*exposure.Set]bool{},
+		absent:  map[Place]bool{},
+	}
 }
 
 // Finish adds the tables to the ruleset.
@@ -33,6 +47,7 @@ func (d *Document) Finish(rs *exposure.Ruleset) {
 		rs.AddTable(t.Table)
 	}
 	rs.Missing = append(rs.Missing, d.missing...)
+	rs.Partly = append(rs.Partly, d.warnings...)
 	rs.MarkDynamic()
 }
 
@@ -276,9 +291,17 @@ func (d *Document) AddRule(in Rule) error {
 			r.statement(s, i == len(in.Expr)-1)
 		}
 	}
+	d.warn(t, r.absent)
+	if !d.Open {
+		d.checkChains(&r)
+	}
+	if r.wrong != "" {
+		return fmt.Errorf("chain %s %s %s: %s: %s", in.Family, in.Table, in.Chain,
+			firewall.Excerpt(line), r.wrong)
+	}
 	c.AddRule(
 		&exposure.Rule{
-			Statements: r.out,
+			Statements: d.shared.Statements(r.out),
 			Text:       line,
 			Comment:    in.Comment,
 			Handle:     in.Handle,
@@ -287,6 +310,33 @@ func (d *Document) AddRule(in Rule) error {
 		},
 	)
 	return nil
+}
+
+// checkChains finds verdicts of a rule that lead to chains which aren't there. It looks through a
+// named map once.
+func (d *Document) checkChains(r *ruleReader) {
+	check := func(v exposure.Verdict) {
+		if v.Chain != "" && r.table.Chain(v.Chain) == nil {
+			r.fail(fmt.Sprintf(
+				"chain %s isn't in table %s %s: give the whole output of `nft list ruleset`",
+				firewall.Excerpt(v.Chain), r.table.Family, r.table.Name,
+			))
+		}
+	}
+	for _, s := range r.out {
+		switch s := s.(type) {
+		case exposure.Verdict:
+			check(s)
+		case exposure.VerdictMap:
+			if d.checked[s.In] {
+				continue
+			}
+			d.checked[s.In] = true
+			for _, v := range s.In.Verdicts {
+				check(v)
+			}
+		}
+	}
 }
 
 // AddOther keeps objects that packets meet only where a rule names them: counters, quotas, limits,

@@ -19,8 +19,9 @@ type set struct {
 	condition condition
 	// rows of a map: see finish.
 	rows       []row
-	fallback   *row // the catch-all
-	unfinished bool // elements were added since finish
+	fallback   *row   // the catch-all
+	unfinished bool   // elements were added since finish
+	wrong      string // why nft wouldn't load an element; "" if nothing is known
 }
 
 // Set is the declaration of a set or map.
@@ -125,7 +126,9 @@ func (d *Document) AddElements(in Place, list iter.Seq[any]) error {
 		)
 	}
 	if len(s.kinds) > 0 {
-		s.add(list)
+		if s.add(list); s.wrong != "" {
+			return fmt.Errorf("set %s %s %s: %s", in.Family, in.Table, in.Name, s.wrong)
+		}
 		if n := len(d.filled); n == 0 || d.filled[n-1] != s {
 			d.filled = append(d.filled, s)
 		}

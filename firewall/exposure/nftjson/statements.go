@@ -131,6 +131,9 @@ func (r *ruleReader) update(s, name any, args map[string]any) {
 		in = r.table.sets[target[1:]]
 	}
 	key := r.key(args["elem"])
+	if in == nil && len(target) > 1 {
+		r.missing(target[1:])
+	}
 	if in == nil || !known {
 		r.add(exposure.Unknown{Text: text(s), Effect: true})
 		return

@@ -49,6 +49,7 @@ type defines struct {
 	values   map[string][]definition
 	kept     int // tokens
 	expanded int
+	included []string // files that may define more, and aren't read
 }
 
 type definition struct {
@@ -136,7 +137,12 @@ func (l *lexer) next() (token, error) {
 // expand replaces a word like "$ports" with its value.
 func (l *lexer) expand(t token) error {
 	tokens, ok := l.defines.find(t.text[1:], t.at)
-	if !ok {
+	switch {
+	case !ok && len(l.defines.included) > 0:
+		return errorAt(
+			t.at, "%s is not defined before: included files aren't read, so put them in here", t.text,
+		)
+	case !ok:
 		return errorAt(t.at, "%s is not defined before", t.text)
 	}
 	if l.defines.expanded += len(tokens); l.defines.expanded > maxExpanded {

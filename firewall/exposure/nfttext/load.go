@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/nftjson"
 	"github.com/portgrave/portgrave/firewall/pattern"
@@ -29,7 +30,7 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 	if err != nil {
 		return err
 	}
-	text := string(b)
+	text := exposure.StringOf(b)
 	s := &script{lines: newLines(text),
 		lexer: lexer{
 			text:    text,
@@ -53,6 +54,7 @@ func Read(name string, r io.Reader, rs *exposure.Ruleset) error {
 // fill adds everything to the ruleset: rules last, as they refer to the rest.
 func (s *script) fill(name string, rs *exposure.Ruleset) error {
 	d := nftjson.NewDocument(name, rs)
+	d.Open = len(s.defines.included) > 0
 	for _, t := range s.tables {
 		if err := s.fillTable(d, t); err != nil {
 			return err
@@ -60,6 +62,9 @@ func (s *script) fill(name string, rs *exposure.Ruleset) error {
 	}
 	for _, t := range s.tables {
 		for _, c := range t.chains {
+			if err := s.fillIncluded(d, c); err != nil {
+				return err
+			}
 			slices.Reverse(c.inserted)
 			for _, part := range append(c.inserted, c.rules...) {
 				if err := s.fillRule(d, c, part); err != nil {
@@ -69,7 +74,27 @@ func (s *script) fill(name string, rs *exposure.Ruleset) error {
 		}
 	}
 	d.Finish(rs)
+	for _, file := range s.defines.included {
+		rs.Missing = append(rs.Missing, exposure.Missing{
+			What: fmt.Sprintf("%s, which %s includes", firewall.Excerpt(file), name),
+			Why: "included files aren't read, so nothing is certain: put them in there, or give the " +
+				"output of `nft list ruleset`",
+		})
+	}
 	return nil
+}
+
+// fillIncluded adds a rule that may do anything to the beginning of a base chain, if files are
+// included: they may insert and append rules. Chains and tables of their own are Ruleset.Missing.
+func (s *script) fillIncluded(d *nftjson.Document, c *chain) error {
+	if len(s.defines.included) == 0 || c.Hook == "" {
+		return nil
+	}
+	const what = "rules of included files"
+	return d.AddRule(nftjson.Rule{
+		Family: c.Family, Table: c.Table, Chain: c.Name, Line: c.Line, Text: what,
+		Expr: []map[string]any{{nftjson.Unparsed: what}},
+	})
 }
 
 func (s *script) fillTable(d *nftjson.Document, t *table) error {
@@ -87,7 +112,7 @@ func (s *script) fillTable(d *nftjson.Document, t *table) error {
 		}
 		for _, part := range x.elements {
 			if err := d.AddElements(x.Place, s.elementsOf(part)); err != nil {
-				return err
+				return &positionError{part.from, err}
 			}
 		}
 	}
@@ -121,7 +146,10 @@ func (s *script) fillRule(d *nftjson.Document, c *chain, part span) error {
 	r := nftjson.Rule{Family: c.Family, Table: c.Table, Chain: c.Name, Line: s.lines.of(part.from)}
 	s.part(part).rule(&r)
 	r.Text = shown(s.text[part.from:part.to])
-	return d.AddRule(r)
+	if err := d.AddRule(r); err != nil {
+		return &positionError{part.from, err}
+	}
+	return nil
 }
 
 // maxShown is the most bytes of a rule's text that are kept: a set in it may have any number of
@@ -138,8 +166,14 @@ func shown(s string) string {
 	if len(s) > maxShown {
 		s = strings.ToValidUTF8(s[:maxShown], "") + "…"
 	}
-	s = handle.Regexp().ReplaceAllString(strings.TrimSpace(s), "")
-	return breaks.Regexp().ReplaceAllString(s, " ")
+	s = strings.TrimSpace(s)
+	if strings.Contains(s, "# handle ") {
+		s = handle.Regexp().ReplaceAllString(s, "")
+	}
+	if strings.Contains(s, "\n") {
+		s = breaks.Regexp().ReplaceAllString(s, " ")
+	}
+	return s
 }
 
 // lines finds the line of an offset. It stores the offset of each 256th line.

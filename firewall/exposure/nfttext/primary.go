@@ -33,6 +33,20 @@ var headerFields = map[string][]string{
 	"th":      {"sport", "dport"},
 }
 
+// payloads are the expressions for these, by protocol and field. Nobody changes an expression, so
+// all rules may have the same.
+var payloads = map[[2]string]expr{}
+
+func init() {
+	for protocol, fields := range headerFields {
+		for _, field := range fields {
+			payloads[[2]string{protocol, field}] = expr{
+				"payload": expr{"protocol": protocol, "field": field},
+			}
+		}
+	}
+}
+
 // unqualified are the meta keys that may be written without "meta".
 var unqualified = []string{
 	"mark", "iif", "iifname", "iiftype", "iifgroup", "oif", "oifname", "oiftype", "oifgroup",
@@ -58,9 +72,9 @@ func (l *lexer) primary() (any, error) {
 			return nil, err
 		}
 		switch {
-		case slices.Contains(headerFields[t.text], next.text):
+		case payloads[[2]string{t.text, next.text}] != nil:
 			_, err = l.next()
-			return expr{"payload": expr{"protocol": t.text, "field": next.text}}, err
+			return payloads[[2]string{t.text, next.text}], err
 		case slices.Contains(unqualified, t.text):
 			return expr{"meta": expr{"key": t.text}}, nil
 		}

@@ -107,7 +107,15 @@ func TestScripts(t *testing.T) {
 func TestErrorsSayWhere(t *testing.T) {
 	for want, text := range map[string]string{
 		"f:1:1: \"hello\" isn't one of nft's commands":                       "hello",
-		"f:2:1: what it includes is not read":                                "\ninclude \"/etc/x\"",
+		"f:2:1: $a is not defined before: included files":                    "include \"/etc/x\"\n$a",
+		"f:4:2: chain ip t c: jump x: chain x isn't in table ip t: give the": "table t {\n chain c {\n  accept;\n\tjump x\n } }",
+		"f:1:27: chain ip t c: ip saddr vmap { 10.0.0.1 : goto x }: chain x": "table ip t { chain c {    ip saddr vmap { 10.0.0.1 : goto x }\n } }",
+		"f:1:23: chain ip t c: tcp dport 99999 accept: 99999 isn't a port":   "table t { chain c {   tcp dport 99999 accept\n } }",
+		"f:1:21: chain ip t c: tcp dport { 22, 65536 }: 65536 isn't a port":  "table t { chain c { tcp dport { 22, 65536 }\n } }",
+		"f:1:21: chain ip t c: tcp dport 70000-80000: 70000 isn't a port":    "table t { chain c { tcp dport 70000-80000\n } }",
+		"f:1:21: chain ip t c: ip saddr 10.0.0.0/33 drop: 10.0.0.0 has 32":   "table t { chain c { ip saddr 10.0.0.0/33 drop\n } }",
+		"f:1:21: chain ip t c: dnat to 10.0.0.1:99999: 99999 isn't a port":   "table t { chain c { dnat to 10.0.0.1:99999\n } }",
+		"f:1:54: set ip t s: 99999 isn't a port":                             "table t { set s { type inet_service;      elements = { 22, 99999 }\n } }",
 		"f:1:17: the block is never closed":                                  "table ip filter {",
 		"f:1:29: a brace is never closed":                                    "table ip filter { chain c { tcp dport { 22",
 		"f:2:8: the quote is never closed":                                   "table ip filter { chain c {\nlog pre\"x\n",

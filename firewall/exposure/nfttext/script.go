@@ -2,6 +2,7 @@ package nfttext
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
@@ -138,8 +139,7 @@ func (s *script) command(t token) error {
 	case t.is("undefine"):
 		return s.line()
 	case t.is("include"):
-		return errorAt(t.at, "what it includes is not read: put it in here, or give the output of "+
-			"`nft list ruleset`")
+		return s.include()
 	case t.is("add", "create"):
 		object, err := s.next()
 		if err != nil {
@@ -197,6 +197,15 @@ func (s *script) span() (span, error) {
 			depth = max(depth-1, 0)
 		}
 	}
+}
+
+// include notes a file that isn't read: it is another host's. Its rules may be anywhere, in the
+// chains that stand here too.
+func (s *script) include() error {
+	part, err := s.span()
+	file := strings.Trim(s.text[part.from:part.to], " \t\"'")
+	s.defines.included = append(s.defines.included, file)
+	return err
 }
 
 // define reads "define NAME = …": "$NAME" is replaced with the words.

@@ -109,3 +109,35 @@ func at(list []string, i int) string {
 	}
 	return ""
 }
+
+// Included files aren't read: nothing is certain, and what they may declare is no error.
+func TestIncluded(t *testing.T) {
+	for _, text := range []string{
+		"include \"/etc/x\"\ntable ip t { chain c { type filter hook input priority 0;\n jump gone\n }\n chain d { drop\n }\n }",
+		"table ip t { chain c { type filter hook input priority 0\n include '/etc/x'; jump gone\n }\n chain d { drop\n }\n }",
+		"table ip t { include /etc/x\n chain c { type filter hook input priority 0;\n jump gone\n }\n chain d { drop\n }\n }",
+	} {
+		rs := readText(t, text)
+		var got []string
+		for _, c := range rs.Tables[0].Chains {
+			for _, r := range c.Rules {
+				got = append(got, exposuretest.Statements(r.Statements))
+			}
+		}
+		if s := strings.Join(got, " | "); s != "unknown effect: rules of included files | jump gone | drop" {
+			t.Errorf("%s:\n%s", text, s)
+		}
+		if len(rs.Missing) != 1 || rs.Missing[0].What != "/etc/x, which f includes" {
+			t.Errorf("%s: %+v", text, rs.Missing)
+		}
+	}
+}
+
+// A set that isn't in the listing is undecided, and named once.
+func TestAbsentSets(t *testing.T) {
+	rs := readText(t, "table ip t { chain c { ip saddr @gone accept\n ip daddr @gone drop\n }\n }")
+	want := "f: set gone isn't in table ip t, and rules that look it up are undecided: give the whole output of `nft list ruleset`"
+	if len(rs.Partly) != 1 || rs.Partly[0] != want {
+		t.Errorf("%q", rs.Partly)
+	}
+}

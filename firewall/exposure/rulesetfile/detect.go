@@ -19,7 +19,6 @@ const (
 	IPSet                       // ipset save
 	NFTJSON                     // nft -j list ruleset
 	NFTText                     // nft list ruleset, or a file for nft -f
-	Several                     // of these, one after the other
 )
 
 // String is the command that prints the format.
@@ -35,8 +34,6 @@ func (f Format) String() string {
 		return "nft -j list ruleset"
 	case NFTText:
 		return "nft list ruleset"
-	case Several:
-		return "several commands"
 	}
 	return "unknown"
 }
@@ -46,26 +43,20 @@ const formats = "iptables-save, ip6tables-save, ipset save, nft list ruleset, nf
 
 var errNothing = errors.New("1:1: it is none of the outputs of " + formats)
 
-// Detect tells what a text is the output of.
+// split is the parts that a text holds, at least one.
 //
 // hint is what the caller knows of an iptables-save file, FamilyIPv4 or FamilyIPv6; FamilyUnspec if nothing. It counts only where the text doesn't tell;
-// and where the caller doesn't know either, the name does: netfilter-persistent's files are rules.v4 and rules.v6.
+// and where the caller doesn't know either, the name does: netfilter-persistent's files are rules.v4 and rules.v6. guess is File.Guess.
 //
 // Errors are "name:1:1: what it seems to be, and what to give instead".
-func Detect(name string, text []byte, hint exposure.Family) (Format, error) {
-	list, err := split(name, text, hint)
-	if err != nil {
-		return 0, err
-	}
-	if format := list[0].format; len(list) == 1 {
-		return format, nil
-	}
-	return Several, nil
-}
-
-// split is the parts that a text holds, at least one.
-func split(name string, text []byte, hint exposure.Family) ([]part, error) {
+func split(
+	name string,
+	text []byte,
+	hint exposure.Family,
+	guess func() exposure.Family,
+) ([]part, error) {
 	fail := func(why string) ([]part, error) { return nil, fmt.Errorf("%s:1:1: %s", name, why) }
+	text = bytes.TrimPrefix(text, []byte(byteOrderMark))
 	if len(bytes.TrimSpace(text)) == 0 {
 		return fail("it is empty: give the output of " + formats)
 	}
@@ -80,7 +71,8 @@ func split(name string, text []byte, hint exposure.Family) ([]part, error) {
 		return fail("it holds no table at all: was it taken as root, and where there are rules?")
 	case len(list) == 0:
 		return nil, fmt.Errorf("%s:%w", name, errNothing)
-	case !families(name, text, list, hint):
+	case !families(name, text, list, hint) &&
+		(guess == nil || !families(name, text, list, guess())):
 		return fail("nothing in it tells whether it is iptables-save's or ip6tables-save's: keep the comment line that they begin with, or name it rules.v4 or rules.v6")
 	}
 	return parts(text, list), nil

@@ -20,8 +20,11 @@ const Limit = exposure.MaxText
 // File is a file to load.
 type File struct {
 	Name   string          // stands in errors and origins
-	Family exposure.Family // what the caller knows of an iptables-save file: see Detect
-	Text   io.Reader
+	Family exposure.Family // what the caller knows of an iptables-save file: see split
+	// Guess is asked for the IP version of an iptables-save file if nothing tells it; nil: then that
+	// is an error.
+	Guess func() exposure.Family
+	Text  io.Reader // of a bytes.Buffer, the bytes are kept, and must not change
 }
 
 // Load reads all files into one Ruleset, whatever their order: a host's iptables-save, ip6tables-save and ipset save, say. All errors are
@@ -40,13 +43,14 @@ func Load(files ...File) (*exposure.Ruleset, error) {
 	rs, sets := &exposure.Ruleset{}, xtables.NewSets()
 	for _, l := range texts {
 		if l.format == IPSet {
-			errs = append(errs, sets.Read(l.name, bytes.NewReader(l.text), time.Time{}))
+			errs = append(errs, sets.Read(l.name, bytes.NewBuffer(l.text), time.Time{}))
 		}
 	}
 	seen := tables{}
-	for _, l := range texts {
+	for i, l := range texts {
 		before := len(rs.Tables)
-		r := bytes.NewReader(l.text)
+		r := bytes.NewBuffer(l.text)
+		texts[i].text, l.text = nil, nil // each is large, and not needed afterwards
 		switch l.format {
 		case IPTables:
 			errs = append(errs, xtables.ReadSave(l.name, exposure.FamilyIPv4, r, sets, rs))
@@ -81,7 +85,7 @@ func open(f File) ([]loaded, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := split(f.Name, text, f.Family)
+	list, err := split(f.Name, text, f.Family, f.Guess)
 	var out []loaded
 	for _, p := range list {
 		out = append(out, loaded{f.Name, p})

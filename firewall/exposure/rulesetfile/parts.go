@@ -79,6 +79,9 @@ var (
 		`(sudo|iptables|ip6tables|ipset|nft)( v[0-9.]+ .*|): .*|exit|logout|Script (started|done).*|Last login: .*|Warning: .*)$`)
 )
 
+// byteOrderMark is what programs for Windows begin a file of UTF-8 with.
+const byteOrderMark = "\ufeff"
+
 // sections finds what a text holds. Errors begin with the line.
 func sections(text []byte) ([]section, error) {
 	var out []section
@@ -90,11 +93,13 @@ func sections(text []byte) ([]section, error) {
 	comments := -1      // where the comments before a section begin
 	commentLine := 0
 	number := 1
-	whole := string(text)
+	whole := exposure.StringOf(text)
 	for at := 0; at < len(whole); {
+		if strings.HasPrefix(whole[at:], byteOrderMark) { // where files were put together
+			at += len(byteOrderMark)
+		}
 		next := endOfLine(whole, at)
 		line := strings.TrimSpace(whole[at:next])
-		line = strings.TrimPrefix(line, "\ufeff")
 		begin := section{from: at, to: next, line: number, family: family}
 		last := len(out) - 1
 		// follows reports whether the line comes right behind a section of a format.
@@ -295,6 +300,9 @@ func families(name string, text []byte, list []section, hint exposure.Family) bo
 		told = told || s.format == IPTables && s.family != exposure.FamilyUnspec
 	}
 	all, ok := exposure.FamilyUnspec, false
+	if !any {
+		return true
+	}
 	if !told {
 		if all, ok = xtables.FamilyOf(text); !ok {
 			all = exposure.FamilyUnspec
@@ -319,14 +327,43 @@ func families(name string, text []byte, list []section, hint exposure.Family) bo
 		before = s.family
 		list[i] = s
 	}
-	return told || ok || before != exposure.FamilyUnspec || !any
+	return told || ok || before != exposure.FamilyUnspec
+}
+
+// key is what sections of one part have in common.
+type key struct {
+	format  Format
+	variant iptsave.Variant
+}
+
+func (s section) key(text []byte) key {
+	k := key{format: s.format}
+	if s.format == IPTables {
+		k.variant = xtables.VariantOf(text[s.from:s.to])
+		if s.family == exposure.FamilyIPv6 {
+			k.format = IP6Tables
+		}
+	}
+	return k
+}
+
+// onePart is the part of a text that holds nothing else, without a copy.
+func onePart(text []byte, list []section) (part, bool) {
+	k := list[0].key(text)
+	at := 0
+	for _, s := range list {
+		if s.tableLine > 0 || s.key(text) != k || len(bytes.TrimSpace(text[at:s.from])) > 0 {
+			return part{}, false
+		}
+		at = s.to
+	}
+	return part{k.format, k.variant, text[:at]}, true
 }
 
 // parts puts together what belongs together; the readers find each line where it was.
 func parts(text []byte, list []section) []part {
-	type key struct {
-		format  Format
-		variant iptsave.Variant
+	if p, alone := onePart(text, list); alone {
+		return []part{p}
 	}
 	type collected struct {
 		key
@@ -335,13 +372,7 @@ func parts(text []byte, list []section) []part {
 	}
 	var out []*collected
 	for _, s := range list {
-		k := key{format: s.format}
-		if s.format == IPTables {
-			k.variant = xtables.VariantOf(text[s.from:s.to])
-			if s.family == exposure.FamilyIPv6 {
-				k.format = IP6Tables
-			}
-		}
+		k := s.key(text)
 		i := slices.IndexFunc(out, func(c *collected) bool { return c.key == k })
 		if i < 0 {
 			i = len(out)

@@ -8,8 +8,9 @@
 //	                                       nomatch.go ─▶ lookup.go ────┘
 //
 // One file a subject: header.go has -s, -i, -p; transport.go ports, TCP flags, ICMP; conntrack.go;
-// matches.go the other matches; marks.go, nat.go and targets.go what rules do. Each says what the
-// kernel's function does with the option, since the model's statements have to come to the same.
+// matches.go the other matches; marks.go, nat.go and targets.go what rules do; impossible.go what
+// no iptables takes. Each says what the kernel's function does with the option, since the model's
+// statements have to come to the same.
 //
 // A match or target it doesn't know, or whose value it can't read, becomes Unknown with its text.
 // Text that isn't the output of these programs, and text that ends in the middle, is an error that

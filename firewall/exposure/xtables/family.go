@@ -1,7 +1,6 @@
 package xtables
 
 import (
-	"bytes"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -13,8 +12,8 @@ import (
 // them only. False if nothing tells, or if it has both kinds.
 func FamilyOf(text []byte) (exposure.Family, bool) {
 	var found [2]bool // IPv4, IPv6
-	for line := range bytes.Lines(text) {
-		line := strings.TrimSpace(string(line))
+	for line := range strings.Lines(exposure.StringOf(text)) {
+		line = strings.TrimSpace(line)
 		if program, ok := iptsave.GeneratedBy(line); ok {
 			f := FamilyOfProgram(program)
 			return f, f != exposure.FamilyUnspec
@@ -90,8 +89,8 @@ func FamilyOfProgram(p iptsave.Program) exposure.Family {
 // VariantOf is which of the two rule systems a save file was taken from, by the comment that the
 // programs begin with; Unknown without one.
 func VariantOf(text []byte) iptsave.Variant {
-	for line := range bytes.Lines(text) {
-		if program, ok := iptsave.GeneratedBy(string(line)); ok {
+	for line := range strings.Lines(exposure.StringOf(text)) {
+		if program, ok := iptsave.GeneratedBy(line); ok {
 			return program.Variant
 		}
 	}

@@ -31,6 +31,7 @@ type ipset struct {
 	keys       []exposure.Range // their boxes, one behind the other
 	members    []string         // list:set
 	unknown    string           // why it has no model, or not all of its elements
+	wrong      string           // why ipset wouldn't take an element; "" if nothing is known
 	set        *exposure.Set
 }
 
@@ -52,7 +53,9 @@ func readSets(src source, text []byte, now time.Time, into map[string]*ipset) er
 					"output of `ipset save`", l.Set)
 			}
 		}
-		last.add(l.Text, now)
+		if last.add(l.Text, now); last.wrong != "" {
+			return fmt.Errorf("set %s: %s", firewall.Excerpt(l.Set), last.wrong)
+		}
 		return nil
 	})
 	if err != nil {
@@ -173,6 +176,7 @@ func (s *ipset) add(text string, now time.Time) {
 	}
 	if err := s.parseElement(value, options, now); err != nil {
 		s.unknown = fmt.Sprintf("its element %q: %v", firewall.Excerpt(text), err)
+		s.wrong = wrongElement(text, s.dimensions)
 		s.elements, s.keys = nil, nil
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -18,6 +19,8 @@ type Sets struct {
 	why     string
 	unknown map[string]*exposure.Set
 	lists   map[string]list
+	// untold are warnings of sets of which nothing is known, since warnings was called.
+	untold []string
 }
 
 // NewSets is empty: Read fills it. A set that isn't in it has unknown contents.
@@ -110,13 +113,31 @@ func (s *Sets) unknownMatch(name string, i *ipset) exposure.Match {
 	u := s.unknown[name]
 	if u == nil {
 		why := fmt.Sprintf(s.why, name)
-		if i != nil && i.unknown != "" {
-			why = i.unknown
+		warning := "no output of `ipset save` was given"
+		switch {
+		case i != nil && i.unknown != "":
+			why, warning = i.unknown, i.unknown
+		case len(s.sets) > 0:
+			warning = "it isn't in the output of `ipset save` that was given"
 		}
+		s.untold = append(s.untold, fmt.Sprintf(
+			"ipset %s, which rules look up, is unknown, and they are undecided: %s",
+			firewall.Excerpt(name), warning,
+		))
 		u = &exposure.Set{Name: name, Width: 1, Unknown: why}
 		s.unknown[name] = u
 	}
 	return exposure.Match{Key: []exposure.Operand{{Field: exposure.FieldUnknown, Text: "ipset " + name}}, In: u}
+}
+
+// warnings names the sets of which nothing is known, each once.
+func (s *Sets) warnings() []string {
+	out := s.untold
+	if more := len(out) - maxPartly; more > 0 {
+		out = append(out[:maxPartly:maxPartly], fmt.Sprintf("%d more ipsets are unknown", more))
+	}
+	s.untold = nil
+	return out
 }
 
 // never is a look-up that fails whatever the packet.

@@ -47,7 +47,7 @@ func (x *translator) match(e iptsave.Extension) []exposure.Statement {
 			s = translate(o)
 		}
 		if s != nil {
-			out = append(out, s)
+			out = append(out, x.checked(o, s))
 		}
 	}
 	return out

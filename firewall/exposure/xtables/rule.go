@@ -18,6 +18,7 @@ type translator struct {
 	// for one of a few protocols and ports. nil keeps none.
 	known   map[string]exposure.Statement
 	pending *pendingNetmap // the rule's NETMAP, if it has one
+	wrong   *iptsave.Error // an option with an impossible value
 }
 
 // version is the family as an IP version.
@@ -52,11 +53,30 @@ func (x *translator) rule(r iptsave.Rule) ([]exposure.Statement, bool) {
 			return nil, false
 		}
 		if s := x.once(o, x.header); s != nil {
-			out = append(out, s)
+			out = append(out, x.checked(o, s))
 		}
 	}
 	for _, e := range r.Matches {
 		out = append(out, x.match(e)...)
 	}
-	return append(out, x.target(r.Target)...), true
+	target := x.target(r.Target)
+	if len(target) > 0 && isUnknown(target[0]) {
+		for _, o := range r.Target.Options {
+			x.check(o)
+		}
+	}
+	return append(out, target...), true
+}
+
+// checked is an option's statement. One that isn't understood is checked for an impossible value.
+func (x *translator) checked(o iptsave.Option, s exposure.Statement) exposure.Statement {
+	if isUnknown(s) {
+		x.check(o)
+	}
+	return s
+}
+
+func isUnknown(s exposure.Statement) bool {
+	_, unknown := s.(exposure.Unknown)
+	return unknown
 }

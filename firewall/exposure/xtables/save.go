@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -64,6 +65,7 @@ func readSave(
 		base:   rs.BaseChains(),
 		seen:   map[string]int{},
 		known:  map[string]exposure.Statement{},
+		shared: exposure.NewShared(),
 	}
 	if err := iptsave.Read(bytes.NewReader(text), s.line); err != nil {
 		return src.at(err)
@@ -72,6 +74,10 @@ func readSave(
 		rs.AddTable(t)
 	}
 	rs.Missing = append(rs.Missing, s.missing...)
+	rs.Partly = append(rs.Partly, s.warnings...)
+	if src.file != "" {
+		rs.Partly = append(rs.Partly, sets.warnings()...)
+	}
 	rs.MarkDynamic()
 	sets.settle()
 	return nil
@@ -93,9 +99,12 @@ type saveReader struct {
 	base    int // base chains so far
 	rules   int
 	known   map[string]exposure.Statement // see translator
+	shared  *exposure.Shared
 	seen    map[string]int
 	tables  []*exposure.Table
 	missing []exposure.Missing
+	// warnings go to Ruleset.Partly.
+	warnings []string
 
 	table   *exposure.Table // the one that is open
 	pending []*pendingNetmap
@@ -272,11 +281,17 @@ func (s *saveReader) rule(l *iptsave.Line) error {
 	if !ours {
 		return nil
 	}
+	if x.wrong != nil {
+		return x.wrong
+	}
+	if err := s.checkTarget(parts.Target, l.Number, words); err != nil {
+		return err
+	}
 	if s.rules++; s.rules > exposure.MaxFileRules && s.source.file != "" {
 		return errors.New(exposure.TooManyRules)
 	}
 	r := c.AddRule(&exposure.Rule{
-		Statements: statements,
+		Statements: s.shared.Statements(statements),
 		Text:       l.Text,
 		Comment:    x.comment,
 		Number:     len(c.Rules) + 1,
@@ -294,6 +309,38 @@ func (s *saveReader) rule(l *iptsave.Line) error {
 		s.pending = append(s.pending, x.pending)
 	}
 	return nil
+}
+
+// checkTarget finds a target that is no chain of the table, and that no extension is named after.
+// One whose name may be an extension's stays undecided.
+func (s *saveReader) checkTarget(e *iptsave.Extension, line int, words []iptsave.Word) error {
+	if e == nil || s.table.Chain(e.Name) != nil || !e.Goto && isKnownTarget(e.Name) {
+		return nil
+	}
+	if e.Goto || len(e.Options) == 0 && !maybeExtension(e.Name) {
+		at := slices.IndexFunc(words, func(w iptsave.Word) bool { return w.Text == e.Name })
+		return &iptsave.Error{Column: words[at].Column, Err: fmt.Errorf("chain %s isn't in table %s: "+
+			"give the whole output of iptables-save", firewall.Excerpt(e.Name), s.table.Name)}
+	}
+	s.partly(fmt.Sprintf(
+		"%s:%d: %s is neither a chain of table %s nor a known target, so what it does is undecided",
+		s.source.name, line, firewall.Excerpt(e.Name), s.table.Name,
+	))
+	return nil
+}
+
+// maxPartly bounds the warnings of a text.
+const maxPartly = 16
+
+func (s *saveReader) partly(what string) {
+	if len(s.warnings) < maxPartly {
+		s.warnings = append(s.warnings, what)
+	}
+}
+
+// maybeExtension reports whether a name is like those of extensions: capitals and digits.
+func maybeExtension(name string) bool {
+	return strings.Trim(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") == ""
 }
 
 // place is where a rule goes in its chain.

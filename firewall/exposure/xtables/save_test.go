@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
@@ -57,6 +59,15 @@ func TestErrorsSayWhere(t *testing.T) {
 		"f:7:53: the quote is never closed":                                   strings.Replace(small, "--dport 22", `--dport 22 --comment "x`, 1),
 		"f:7:12: chain BORED of table filter is not announced":                strings.Replace(small, "-A INPUT", "-A BORED", 1),
 		"f:7:18: \"stray\" is neither an option":                              strings.Replace(small, "-p tcp", "stray -p tcp", 1),
+		"f:7:32: --dport 99999: 99999 isn't a port: the highest is 65535":     strings.Replace(small, "--dport 22", "--dport 99999", 1),
+		"f:7:32: --sport 70000:80: 70000 isn't a port":                        strings.Replace(small, "--dport 22", "--sport 70000:80", 1),
+		"f:7:32: --dport 90:80: ports 90 to 80 are the wrong way round":       strings.Replace(small, "--dport 22", "--dport 90:80", 1),
+		"f:7:38: --dports 1,65536: 65536 isn't a port":                        strings.Replace(small, "tcp --dport 22", "multiport --dports 1,65536", 1),
+		"f:7:40: --to-destination 10.0.0.1:99999: 99999 isn't a port":         strings.Replace(small, "--dport 22 -j f2b-sshd", "-j DNAT --to-destination 10.0.0.1:99999", 1),
+		"f:7:18: -s 10.0.0.0/33: 10.0.0.0 has 32 bits, not 33":                strings.Replace(small, "-p tcp", "-s 10.0.0.0/33 -p tcp", 1),
+		"f:7:18: -p 256: 256 isn't a protocol: the highest number is 255":     strings.Replace(small, "-p tcp -m tcp --dport 22", "-p 256", 1),
+		"f:7:46: chain f2b-ssh isn't in table filter: give the whole output":  strings.Replace(small, "-j f2b-sshd", "-j f2b-ssh", 1),
+		"f:7:46: chain BORED isn't in table filter":                           strings.Replace(small, "-j f2b-sshd", "-g BORED", 1),
 		"f:7:55: a second -j":                                                 strings.Replace(small, "-j f2b-sshd", "-j f2b-sshd -j DROP", 1),
 		"f:7:1: \"[5:300 -A":                                                  strings.Replace(small, "[5:300]", "[5:300", 1),
 		"f:7:1: \"-R INPUT -p tcp -m tcp --dport 22 -j f2b-sshd\" is no rule": strings.Replace(small, "[5:300] -A", "-R", 1),
@@ -211,6 +222,60 @@ func TestWhatRestoreReads(t *testing.T) {
 		}
 		if strings.Join(got, "; ") != c.want {
 			t.Errorf("%s: %s", name, strings.Join(got, "; "))
+		}
+	}
+}
+
+// What rules name and the files don't hold is undecided, and a warning names it.
+func TestWarnings(t *testing.T) {
+	const why = ", which rules look up, is unknown, and they are undecided: "
+	for text, want := range map[string][]string{
+		"-A INPUT -j BORED": {"f:3: BORED is neither a chain of table filter nor a known target, so what it does is undecided"},
+		"-A INPUT -j LOG":   nil,
+		"-A INPUT -m set --match-set a src -j ACCEPT\n-A INPUT -m set --match-set a dst -j DROP": {
+			"ipset a" + why + "it isn't in the output of `ipset save` that was given"},
+		"-A INPUT -j SET --add-set b src":             {"ipset b" + why + "it isn't in the output of `ipset save` that was given"},
+		"-A INPUT -m set --match-set s src -j ACCEPT": nil,
+		"-A INPUT -m set --match-set t src -j ACCEPT": {"ipset t" + why + "ipset type hash:frob has no model"},
+	} {
+		sets := NewSets()
+		if err := sets.Read("sets", strings.NewReader("create s hash:ip family inet\ncreate t hash:frob\n"), time.Time{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []exposure.Family{exposure.FamilyIPv4, exposure.FamilyIPv6} {
+			rs := &exposure.Ruleset{}
+			if err := ReadSave("f", f, strings.NewReader("*filter\n:INPUT DROP [0:0]\n"+text+"\nCOMMIT\n"), sets, rs); err != nil {
+				t.Fatal(err)
+			}
+			if len(want) > 0 && f == exposure.FamilyIPv6 && strings.HasPrefix(want[0], "ipset") {
+				want = nil // each is told once
+			}
+			if d := cmp.Diff(want, rs.Partly); d != "" {
+				t.Errorf("%s, %s: %s", text, f, d)
+			}
+		}
+	}
+	rs := &exposure.Ruleset{}
+	if err := ReadSave("f", exposure.FamilyIPv4, strings.NewReader("*filter\n:INPUT DROP [0:0]\n-A INPUT -m set --match-set a src -j DROP\nCOMMIT\n"), nil, rs); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff([]string{"ipset a" + why + "no output of `ipset save` was given"}, rs.Partly); d != "" {
+		t.Error(d)
+	}
+}
+
+// Elements that no ipset takes are errors.
+func TestImpossibleElements(t *testing.T) {
+	for text, want := range map[string]string{
+		"create s hash:net family inet\nadd s 10.0.0.0/33\n":               "f:2:1: set s: 10.0.0.0 has 32 bits, not 33",
+		"create s hash:net family inet6\nadd s 2001:db8::/129 timeout 5\n": "f:2:1: set s: 2001:db8:: has 128 bits, not 129",
+		"create s hash:ip,port family inet\nadd s 10.0.0.1,tcp:99999\n":    "f:2:1: set s: 99999 isn't a port: the highest is 65535",
+		"create s bitmap:port range 0-65535\nadd s 70000\n":                "f:2:1: set s: 70000 isn't a port",
+		"create s hash:net family inet\nadd s frob\n":                      "",
+	} {
+		err := NewSets().Read("f", strings.NewReader(text), time.Time{})
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
 		}
 	}
 }

@@ -66,6 +66,18 @@ func (x *translator) target(e *iptsave.Extension) []exposure.Statement {
 	return effect(*e)
 }
 
+// isKnownTarget reports whether target has a meaning for a name that is no chain's.
+func isKnownTarget(name string) bool {
+	switch name {
+	case "ACCEPT", "DROP", "RETURN", "REJECT", "QUEUE", "NFQUEUE", "MARK", "CONNMARK", "DNAT", "SNAT",
+		"MASQUERADE", "REDIRECT", "NETMAP", "TPROXY", "CT", "NOTRACK", "SET", "HMARK",
+		// These are known to have any effect.
+		"SYNPROXY", "CLUSTERIP", "DNPT", "SNPT":
+		return true
+	}
+	return noEffect[name]
+}
+
 func one(s exposure.Statement) []exposure.Statement { return []exposure.Statement{s} }
 
 // effect is a target of which nothing is known. SYNPROXY, CLUSTERIP, DNPT and the like end here too.
