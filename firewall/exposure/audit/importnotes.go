@@ -2,104 +2,10 @@ package audit
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
-	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
-
-// findDirect finds the interfaces of workloads to whose own addresses the rules forward nothing,
-// and notes what else the rules refuse to forward, which a policy can't express.
-func (w *importWriter) findDirect() {
-	var kept []string
-	for _, to := range w.interfaces {
-		guarded, asked := true, false
-		for _, from := range w.outside() {
-			if from.Name == to.Name {
-				continue
-			}
-			for _, f := range firewall.Families {
-				stopped, ok := w.refusesToForward(from, to, f)
-				asked, guarded = asked || ok, guarded && (stopped || !ok)
-			}
-		}
-		switch {
-		case !asked || !guarded:
-		case to.Kind == "bridge" || firewall.MatchInterface("veth*", to.Name):
-			w.out.Direct = append(w.out.Direct, to.Name)
-		default:
-			kept = append(kept, to.Name)
-		}
-	}
-	if len(w.out.Direct) > 0 {
-		w.note(
-			"direct closes all ways to the own addresses of what is behind %s, also where the rules "+
-				"let packets through to published targets",
-			strings.Join(w.out.Direct, ", "),
-		)
-	}
-	if len(kept) > 0 {
-		w.note("the rules refuse to forward new packets to %s; a policy says nothing of forwarded "+
-			"packets, so keep these rules", strings.Join(kept, ", "))
-	}
-}
-
-// refusesToForward reports whether rules stop all new packets from one interface to an address
-// behind another. ok: the host forwards.
-func (w *importWriter) refusesToForward(
-	from, to exposure.Interface,
-	f firewall.Family,
-) (stopped, ok bool) {
-	address := neighbourOf(to, f)
-	if !address.IsValid() || !w.Host.Forwards(&from, f) {
-		return false, false
-	}
-	var usual *subject
-	for _, x := range w.subjects {
-		if x.Protocol == firewall.TCP && (usual == nil || x.weight() > usual.weight()) {
-			usual = x
-		}
-	}
-	if usual == nil {
-		return false, false
-	}
-	answer, err := w.evaluator.Evaluate(exposure.Question{
-		Family:      f,
-		Protocol:    firewall.TCP,
-		Interface:   from.Name,
-		Destination: address,
-		Port:        usual.First,
-	})
-	if err != nil {
-		return false, false
-	}
-	stopped = true
-	for _, p := range answer.Pieces {
-		if p.Outcome.Passes() {
-			return false, true
-		}
-		ok = ok || p.DecidedBy.Chain != nil || p.DecidedBy.Rule != nil
-	}
-	return stopped, ok
-}
-
-// neighbourOf is an address in an interface's network that isn't the host's.
-func neighbourOf(i exposure.Interface, f firewall.Family) netip.Addr {
-	for _, p := range i.Addresses {
-		if p.Addr().Is4() != (f == firewall.IPv4) || p.Addr().IsLinkLocalUnicast() ||
-			p.IsSingleIP() {
-			continue
-		}
-		for _, a := range []netip.Addr{p.Addr().Next(), p.Addr().Prev()} {
-			if p.Contains(a) && a != p.Masked().Addr() {
-				return a
-			}
-		}
-	}
-	return netip.Addr{}
-}
 
 // note adds a sentence to the head of the policy.
 func (w *importWriter) note(format string, args ...any) {
