@@ -42,7 +42,8 @@ type DraftService struct {
 	Purpose string
 	// Comments are written into the service, each as a comment of its own.
 	Comments []string
-	// Idle is true if nothing uses the service; the document then writes it as a comment.
+	// Idle is true if nothing uses the service; the document then writes it as a comment. A reader
+	// can remove the # only if another service isn't idle.
 	Idle bool
 }
 
@@ -86,9 +87,6 @@ func (d Draft) Document() string {
 		}
 	}
 	d.writeNetworks(&b, used)
-	if services.Len() == 0 && idle.Len() > 0 {
-		d.writePing(&services)
-	}
 	if services.Len() == 0 {
 		b.WriteString("services: []\n")
 	} else {
@@ -102,16 +100,6 @@ func (d Draft) Document() string {
 		}
 	}
 	return b.String()
-}
-
-// writePing writes a service that treats pings as the essentials do. It keeps the list of services
-// from being empty: a reader can't remove the # of a service below "services: []".
-func (d Draft) writePing(b *strings.Builder) {
-	allow := "any"
-	if d.Closed.Has(firewall.EssentialEcho) {
-		allow = ""
-	}
-	fmt.Fprintf(b, "  - name: ping\n    protocol: ping\n    allow: [%s]\n", allow)
 }
 
 // writeNetworks writes the networks that services use.

@@ -99,6 +99,7 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	w.services()
 	w.noteBlocklists()
 	w.essentials()
+	w.addPing()
 	w.findDirect()
 	w.networks()
 	w.notes()

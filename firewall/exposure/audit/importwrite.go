@@ -483,3 +483,22 @@ func (w *importWriter) ping(x *subject) {
 		w.service(g)
 	}
 }
+
+// addPing adds a service that treats pings as the essentials do, if nobody listens at all. It keeps
+// the list of services from being empty: a reader can't remove the # of a service below
+// "services: []".
+func (w *importWriter) addPing() {
+	if len(w.out.Services) == 0 || slices.ContainsFunc(w.out.Services,
+		func(s ImportedService) bool { return !s.Idle }) {
+		return
+	}
+	g := &group{ports: []firewall.PortRange{firewall.Portless(firewall.Ping)}}
+	if !w.out.Closed.Has(firewall.EssentialEcho) {
+		var everyone sources
+		for _, f := range firewall.Families {
+			everyone[slot(f)] = exposure.AllSources(f)
+		}
+		g.sources = w.pool.number(everyone)
+	}
+	w.service(g)
+}
