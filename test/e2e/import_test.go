@@ -189,6 +189,8 @@ COMMIT
 		ct state established,related accept
 		ip6 nexthdr icmpv6 accept
 		ip6 nexthdr esp accept
+		ip6 nexthdr tcp tcp dport 993 accept
+		ip6 nexthdr udp udp dport { 53, 123 } ip6 saddr 2001:db8:4000::/36 accept
 		ip6 saddr 2001:db8:4000::/36 tcp dport 22 accept
 		tcp dport 443 accept
 	}
@@ -200,7 +202,7 @@ table ip filter {
 		tcp dport 22 ip saddr != { 10.20.0.0/16, 203.0.114.0/24 } reject
 	}
 }
-`), says: []string{"unlisted: deny"}},
+`), says: []string{"unlisted: deny", "next header"}, never: []string{"left out"}},
 	{name: "default accept", load: nftRules(`table inet few {
 	chain input {
 		type filter hook input priority filter; policy accept;

@@ -49,7 +49,9 @@ func (s *survey) askFamily(
 	addresses []netip.Addr,
 	mu *sync.Mutex,
 ) (out []addressAnswer, err error) {
-	q := exposure.Question{Family: f, Protocol: x.Protocol, Interface: iface, Port: x.First}
+	q := exposure.Question{
+		Family: f, Protocol: x.Protocol, Interface: iface, Port: x.First, NoExtensions: true,
+	}
 	open, whole, err := s.answer(x, q, mu)
 	if err != nil {
 		return nil, err

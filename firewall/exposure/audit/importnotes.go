@@ -3,6 +3,7 @@ package audit
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
@@ -37,6 +38,7 @@ func (w *importWriter) notes() {
 			w.refusal(),
 		)
 	}
+	w.noteNextHeaders()
 	w.warnFixedAddresses()
 	w.warnLockouts()
 	if slices.ContainsFunc(w.out.Services, func(s ImportedService) bool {
@@ -100,5 +102,46 @@ func (w *importWriter) absentInterfaces() (out []string) {
 func (w *importWriter) hasInterface(names exposure.Range) bool {
 	return slices.ContainsFunc(w.Host.Interfaces, func(i exposure.Interface) bool {
 		return names.Contains(exposure.Name(i.Name))
+	})
+}
+
+// noteNextHeaders names the rules that look at IPv6's next header, and what the import assumes
+// there.
+func (w *importWriter) noteNextHeaders() {
+	var names []string
+	for _, t := range w.Rules.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				if len(names) < maxNamed && readsNextHeader(r) {
+					d := exposure.Decider{Rule: r, Chain: c}
+					names = appendOnce(names, Words(d.Describe()))
+				}
+			}
+		}
+	}
+	if len(names) > 0 {
+		w.note("rules look at IPv6's next header: %s. This policy lets in whom they let in with packets "+
+			"without extension headers, as ordinary clients send them; behind such a header, the rules "+
+			"may decide otherwise", strings.Join(names, "; "))
+	}
+}
+
+// readsNextHeader reports whether a rule compares byte 6 of the IPv6 header.
+func readsNextHeader(r *exposure.Rule) bool {
+	if r.Chain.Table.Family == exposure.FamilyIPv4 {
+		return false
+	}
+	return slices.ContainsFunc(r.Statements, func(s exposure.Statement) bool {
+		var key []exposure.Operand
+		switch s := s.(type) {
+		case exposure.Match:
+			key = s.Key
+		case exposure.VerdictMap:
+			key = s.Key
+		}
+		return slices.ContainsFunc(key, func(o exposure.Operand) bool {
+			return o.Field == exposure.FieldRaw && o.Raw.Base == exposure.RawNetwork &&
+				o.Raw.Offset == 48 && o.Raw.Bits == 8
+		})
 	})
 }
