@@ -11,8 +11,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/exposure/live"
+	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -46,7 +49,7 @@ func (u unknownRule) does() string {
 // program, so that it can replace them.
 func importPolicy(inv *invocation) error {
 	inv.settle()
-	host, err := live.Read(inv.ctx)
+	read, err := live.Read(inv.ctx)
 	if err != nil {
 		return err
 	}
@@ -54,16 +57,19 @@ func importPolicy(inv *invocation) error {
 	found, err := audit.Import(
 		inv.ctx,
 		audit.Input{
-			Rules:   host.Rules,
-			Host:    host.Host,
-			Sockets: host.Sockets,
-			IPVS:    host.IPVS,
+			Rules:   read.Rules,
+			Host:    read.Host,
+			Sockets: read.Sockets,
+			IPVS:    read.IPVS,
 			Now:     time.Now(),
 		},
 		audit.ImportOptions{IncludeUnknown: wide},
 	)
 	if err != nil {
 		return err
+	}
+	if text := lockedOut(inv, found); text != "" {
+		found.Notes = slices.Insert(found.Notes, 0, text)
 	}
 	folder := inv.cli.String("folder")
 	draft, unknown := draftOf(found, wide, folder != "")
@@ -109,6 +115,45 @@ func importPolicy(inv *invocation) error {
 	return nil
 }
 
+// stateOf is the State that was found.
+func stateOf(found audit.Imported) (firewall.State, error) {
+	s := firewall.State{
+		Unlisted:    found.Unlisted,
+		Refuse:      found.Refuse,
+		Established: firewall.EstablishedCut,
+		Essentials:  firewall.DefaultEssentials &^ found.Closed,
+		Direct:      found.Direct,
+	}
+	for _, x := range found.Services {
+		if !x.Idle { // these are comments
+			s.Services = append(s.Services, x.Service)
+		}
+	}
+	return s.Canonical()
+}
+
+// lockedOut names the SSH sessions that are open now and that the policy would cut; "" if there are
+// none.
+func lockedOut(inv *invocation, found audit.Imported) string {
+	state, err := stateOf(found)
+	if err != nil {
+		return "" // confirmDraft reports it
+	}
+	running, err := connections.New()
+	if err != nil {
+		return fmt.Sprintf("can't tell whether this policy would cut an SSH session: %v", err)
+	}
+	cut, err := host.LockedOut(inv.ctx, running, state, inv.caller().Session, time.Now())
+	if err != nil {
+		return fmt.Sprintf("can't tell whether this policy would cut an SSH session: %v", err)
+	}
+	if len(cut) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("this policy would lock out %s that is open now: %s; allow these sources "+
+		"before you apply it", plural(len(cut), "SSH session"), strings.Join(cut, "; "))
+}
+
 // confirmDraft compiles a draft, its lists in the policy itself, and compares it with what was
 // found: a difference is a mistake of ours, which must not be written. Where the lists are long, it
 // only reads the draft.
@@ -129,14 +174,8 @@ func confirmDraft(ctx context.Context, draft policy.Draft, found audit.Imported,
 	if err != nil {
 		return err
 	}
-	want := compiled.State
-	want.Unlisted, want.Refuse, want.Services = found.Unlisted, found.Refuse, nil
-	for _, s := range found.Services {
-		if !s.Idle { // these are comments
-			want.Services = append(want.Services, s.Service)
-		}
-	}
-	if want, err = want.Canonical(); err != nil {
+	want, err := stateOf(found)
+	if err != nil {
 		return err
 	}
 	if !compiled.State.Equal(want) {
@@ -214,6 +253,9 @@ func draftOf(found audit.Imported, wide, files bool) (d policy.Draft, unknown []
 				fmt.Sprintf("%s, since it can't be known whom it %s: %s", verb, u.does(), r),
 			)
 			unknown = append(unknown, u)
+		}
+		if text := s.WithheldText(); text != "" {
+			svc.Comments = append(svc.Comments, text)
 		}
 		d.Services = append(d.Services, svc)
 	}

@@ -52,6 +52,8 @@ type ImportedService struct {
 	Rated []string
 	// Unlimited are the sources that the rules don't limit, but the service's rate does.
 	Unlimited firewall.Prefixes
+	// Withheld are the sources that Unknown may let in or not, and that are omitted.
+	Withheld firewall.Prefixes
 	// Unknown are rules whose sources can't be known. They are omitted or, with IncludeUnknown,
 	// included.
 	Unknown []string

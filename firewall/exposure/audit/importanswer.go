@@ -27,13 +27,18 @@ type admission struct {
 	// in the pool.
 	unlimited       exposure.Ranges
 	unlimitedNumber int
-	unknown         []string
-	comments        []string
-	targets         []string
+	// withheld are the sources that get in or not, which the policy omits, and withheldNumber their
+	// number in the pool.
+	withheld       exposure.Ranges
+	withheldNumber int
+	unknown        []string
+	comments       []string
+	targets        []string
 }
 
 func (a admission) equal(b admission) bool {
-	return a.number == b.number && a.unlimitedNumber == b.unlimitedNumber && a.rate == b.rate &&
+	return a.number == b.number && a.unlimitedNumber == b.unlimitedNumber &&
+		a.withheldNumber == b.withheldNumber && a.rate == b.rate &&
 		slices.Equal(a.rated, b.rated) &&
 		slices.Equal(a.unknown, b.unknown)
 }
@@ -154,11 +159,13 @@ func (s *survey) answer(
 	a.sources = a.sources.Minus(
 		s.unroutable[n],
 	)
-	var both, free sources
+	var both, free, withheld sources
 	both[n], free[n] = a.sources, a.unlimited.Minus(s.unroutable[n])
+	withheld[n] = a.withheld.Minus(s.unroutable[n])
 	mu.Lock()
 	defer mu.Unlock()
 	a.number, a.unlimitedNumber = s.pool.number(both), s.pool.number(free)
+	a.withheldNumber = s.pool.number(withheld)
 	if x.Protocol == firewall.TCP {
 		s.rejected, s.dropped = s.rejected+rejected, s.dropped+dropped
 		s.rejects, s.drops = s.rejects || rejects, s.drops || drops
@@ -208,6 +215,8 @@ func (s *survey) decide(
 	}
 	if s.options.IncludeUnknown {
 		a.sources = possible
+	} else {
+		a.withheld = possible.Minus(a.sources)
 	}
 }
 

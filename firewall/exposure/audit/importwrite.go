@@ -288,6 +288,7 @@ func (w *importWriter) service(g *group) {
 		svc.Rate, svc.Unlimited = &rate, w.pool.simplestPrefixes(g.unlimited)
 	}
 	svc.Rated, svc.Unknown = lines(g.rated), lines(g.unknown)
+	svc.Withheld = w.pool.simplestPrefixes(g.withheld)
 	for _, rule := range svc.Unknown {
 		if w.effectOf(rule) == "stops" {
 			svc.Stopping = append(svc.Stopping, rule)
@@ -330,24 +331,37 @@ func (w *importWriter) service(g *group) {
 	w.out.Services = append(w.out.Services, svc)
 }
 
-// maxUnlimited bounds the sources that a note names.
-const maxUnlimited = 4
+// maxSourcesNamed bounds the sources that a note names.
+const maxSourcesNamed = 4
 
 // UnlimitedText names the sources that the rate limits but the rules don't; "" if there are none.
 func (s ImportedService) UnlimitedText() string {
+	if s.Unlimited.Len() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("the rate holds for %s too, which the old rules don't limit",
+		fewOf(s.Unlimited))
+}
+
+// WithheldText names the sources that --include-unknown adds; "" if there are none.
+func (s ImportedService) WithheldText() string {
+	if s.Withheld.Len() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("--include-unknown allows %s", fewOf(s.Withheld))
+}
+
+// fewOf names some prefixes of a set.
+func fewOf(p firewall.Prefixes) string {
 	var names []string
-	for x := range s.Unlimited.All() {
-		if len(names) == maxUnlimited {
-			names = append(names, fmt.Sprintf("%d more", s.Unlimited.Len()-maxUnlimited))
+	for x := range p.All() {
+		if len(names) == maxSourcesNamed {
+			names = append(names, fmt.Sprintf("%d more", p.Len()-maxSourcesNamed))
 			break
 		}
 		names = append(names, x.String())
 	}
-	if len(names) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("the rate holds for %s too, which the old rules don't limit",
-		strings.Join(names, ", "))
+	return strings.Join(names, ", ")
 }
 
 func lines(text string) []string {
