@@ -12,10 +12,8 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
-	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/exposure/live"
-	"github.com/portgrave/portgrave/firewall/host"
 	"github.com/portgrave/portgrave/policy"
 )
 
@@ -68,7 +66,12 @@ func importPolicy(inv *invocation) error {
 	if err != nil {
 		return err
 	}
-	if text := lockedOut(inv, found); text != "" {
+	leases, err := runningLeases(inv)
+	if err != nil {
+		return err
+	}
+	nameLeases(found, leases)
+	if text := lockedOut(inv, found, leases); text != "" {
 		found.Notes = slices.Insert(found.Notes, 0, text)
 	}
 	folder := inv.cli.String("folder")
@@ -78,6 +81,10 @@ func importPolicy(inv *invocation) error {
 		inv.screen.warnf("%s", note)
 	}
 	warnOfUnknown(inv, unknown, wide)
+	ending := endingOf(found)
+	for _, e := range ending {
+		inv.screen.warnf("%s: %s", e.Service, e.why)
+	}
 	if folder == "" && len(document) > maxDocument {
 		return fmt.Errorf("the policy has %d MiB, too many for one file: "+
 			"portgrave import --folder DIR writes long lists beside it", len(document)>>20)
@@ -103,6 +110,7 @@ func importPolicy(inv *invocation) error {
 			"policy":   document,
 			"services": len(found.Services),
 			"unknown":  orEmpty(unknown),
+			"ending":   orEmpty(ending),
 			"notes":    orEmpty(found.Notes),
 		})
 	}
@@ -130,28 +138,6 @@ func stateOf(found audit.Imported) (firewall.State, error) {
 		}
 	}
 	return s.Canonical()
-}
-
-// lockedOut names the SSH sessions that are open now and that the policy would cut; "" if there are
-// none.
-func lockedOut(inv *invocation, found audit.Imported) string {
-	state, err := stateOf(found)
-	if err != nil {
-		return "" // confirmDraft reports it
-	}
-	running, err := connections.New()
-	if err != nil {
-		return fmt.Sprintf("can't tell whether this policy would cut an SSH session: %v", err)
-	}
-	cut, err := host.LockedOut(inv.ctx, running, state, inv.caller().Session, time.Now())
-	if err != nil {
-		return fmt.Sprintf("can't tell whether this policy would cut an SSH session: %v", err)
-	}
-	if len(cut) == 0 {
-		return ""
-	}
-	return fmt.Sprintf("this policy would lock out %s that is open now: %s; allow these sources "+
-		"before you apply it", plural(len(cut), "SSH session"), strings.Join(cut, "; "))
 }
 
 // confirmDraft compiles a draft, its lists in the policy itself, and compares it with what was
@@ -241,6 +227,9 @@ func draftOf(found audit.Imported, wide, files bool) (d policy.Draft, unknown []
 		}
 		if text := s.UnlimitedText(); text != "" {
 			svc.Comments = append(svc.Comments, text)
+		}
+		for _, e := range s.Ending {
+			svc.Comments = append(svc.Comments, e.String())
 		}
 		for _, r := range s.Unknown {
 			verb := "left out"

@@ -7,15 +7,7 @@ func (rs *Ruleset) Forwarding() *Ruleset {
 	out := &Ruleset{Missing: rs.Missing}
 	for _, t := range rs.Tables {
 		at := places(t, placeOfPacket)
-		kept := out.AddTable(&Table{
-			System:  t.System,
-			Family:  t.Family,
-			Name:    t.Name,
-			Dormant: t.Dormant,
-			Sets:    t.Sets,
-			Others:  t.Others,
-			Origin:  t.Origin,
-		})
+		kept := out.AddTable(t.withoutChains())
 		for _, c := range t.Chains {
 			if at[c]&onTheWay == 0 {
 				continue

@@ -54,6 +54,9 @@ type ImportedService struct {
 	Unlimited firewall.Prefixes
 	// Withheld are the sources that Unknown may let in or not, and that are omitted.
 	Withheld firewall.Prefixes
+	// Ending are sources that get in only until elements of sets expire, such as those of a lease.
+	// They are omitted.
+	Ending []EndingSource
 	// Unknown are rules whose sources can't be known. They are omitted or, with IncludeUnknown,
 	// included.
 	Unknown []string
@@ -78,6 +81,9 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 		auditor: &auditor{Input: in, evaluator: exposure.NewEvaluator(in.Rules, in.Host)},
 		options: o,
 		pool:    newPool(),
+	}
+	if lasting := in.Rules.Lasting(); lasting != in.Rules {
+		s.lasting = exposure.NewEvaluator(lasting, in.Host)
 	}
 	s.collectHost()
 	s.pool.unroutable = s.unroutable

@@ -31,19 +31,28 @@ type admission struct {
 	// number in the pool.
 	withheld       exposure.Ranges
 	withheldNumber int
-	unknown        []string
-	comments       []string
-	targets        []string
+	// ending are the sources that get in only until elements of sets expire, and endingNumber their
+	// number in the pool.
+	ending       exposure.Ranges
+	endingNumber int
+	// barred are the sources that are refused only until elements of sets expire.
+	barred   exposure.Ranges
+	unknown  []string
+	comments []string
+	targets  []string
 }
 
 func (a admission) equal(b admission) bool {
 	return a.number == b.number && a.unlimitedNumber == b.unlimitedNumber &&
-		a.withheldNumber == b.withheldNumber && a.rate == b.rate &&
+		a.withheldNumber == b.withheldNumber && a.endingNumber == b.endingNumber &&
+		a.rate == b.rate &&
 		slices.Equal(a.rated, b.rated) &&
 		slices.Equal(a.unknown, b.unknown)
 }
 
-func (a admission) isEmpty() bool { return a.sources.Empty() && len(a.unknown) == 0 }
+func (a admission) isEmpty() bool {
+	return a.sources.Empty() && len(a.unknown) == 0 && a.ending.Empty()
+}
 
 // askFamily asks with the destination left open or, if rules may distinguish destinations, with
 // each of the host's addresses; and with the groups that rules name.
@@ -117,13 +126,25 @@ func (s *survey) answer(
 	}
 	certain, possible := answer.Reach(passes)
 	n := slot(q.Family)
+	pieces := answer.Pieces
+	if s.lasting != nil {
+		later, err := s.lasting.Evaluate(q)
+		if err != nil {
+			return a, false, err
+		}
+		// The policy lets in who gets in both now and later.
+		certainLater, possibleLater := later.Reach(passes)
+		a.ending, a.barred = possible.Minus(possibleLater), possibleLater.Minus(possible)
+		certain, possible = certain.Intersect(certainLater), possible.Intersect(possibleLater)
+		pieces = slices.Concat(pieces, later.Pieces)
+	}
 	doubt := possible.Minus(certain).Minus(s.unroutable[n])
 	whole = doubt.Empty()
 	a.sources = certain
 	var doubts []exposure.Decider
 	var rejected, dropped float64
 	var rejects, drops bool
-	for _, p := range answer.Pieces {
+	for _, p := range pieces {
 		if !p.Sources.Intersect(doubt).Empty() {
 			for _, u := range p.Unknowns {
 				if !slices.Contains(doubts, u) {
@@ -131,6 +152,8 @@ func (s *survey) answer(
 				}
 			}
 		}
+	}
+	for _, p := range answer.Pieces {
 		switch {
 		case passes(p):
 			whole = whole && !p.Translated
@@ -159,13 +182,14 @@ func (s *survey) answer(
 	a.sources = a.sources.Minus(
 		s.unroutable[n],
 	)
-	var both, free, withheld sources
+	var both, free, withheld, ending sources
 	both[n], free[n] = a.sources, a.unlimited.Minus(s.unroutable[n])
-	withheld[n] = a.withheld.Minus(s.unroutable[n])
+	withheld[n], ending[n] = a.withheld.Minus(s.unroutable[n]), a.ending.Minus(s.unroutable[n])
 	mu.Lock()
 	defer mu.Unlock()
 	a.number, a.unlimitedNumber = s.pool.number(both), s.pool.number(free)
-	a.withheldNumber = s.pool.number(withheld)
+	a.withheldNumber, a.endingNumber = s.pool.number(withheld), s.pool.number(ending)
+	s.barred[n] = s.barred[n].Union(a.barred.Minus(s.unroutable[n]))
 	if x.Protocol == firewall.TCP {
 		s.rejected, s.dropped = s.rejected+rejected, s.dropped+dropped
 		s.rejects, s.drops = s.rejects || rejects, s.drops || drops

@@ -17,6 +17,10 @@ type survey struct {
 	*auditor
 	options ImportOptions
 	pool    *pool
+	// lasting answers for when all elements that expire have expired; nil if none does.
+	lasting *exposure.Evaluator
+	// barred are the sources that rules refuse only for a time, on some port.
+	barred sources
 	// groups are multicast and broadcast addresses that rules name.
 	groups   []netip.Addr
 	subjects []*subject

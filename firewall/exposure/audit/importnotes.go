@@ -31,6 +31,13 @@ func (w *importWriter) notes() {
 			w.note("left out, since it can't be known whom it %s: %s", w.effectOf(rule), rule)
 		}
 	}
+	for _, e := range w.endingOf(w.endingToAll) {
+		w.note("%s, to all ports", e)
+	}
+	if barred := w.pool.simplestPrefixes(w.pool.number(w.barred)); barred.Len() > 0 {
+		w.note("entries of sets that expire bar %s for a time; this policy bars them for good",
+			fewOf(barred))
+	}
 	if w.mixed() {
 		w.note(
 			"the rules drop some packets and reject others; a policy does one for all ports, and "+

@@ -19,6 +19,8 @@ type importWriter struct {
 	taken map[string]bool
 	// unknownToAll are rules for all ports whose sources can't be known.
 	unknownToAll []string
+	// endingToAll are the sources that get in to all ports for a time.
+	endingToAll sources
 	// sampledOpen: ports were omitted that a sample found open.
 	sampledOpen bool
 }
@@ -116,6 +118,7 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 			}
 			if usual && w.deny() && o.sources == 0 && !somebody.there {
 				w.unknownToAll = appendOnce(w.unknownToAll, o.unknown)
+				w.endingToAll = w.endingToAll.union(w.pool.sets[o.ending])
 				continue // unlisted: deny covers it
 			}
 			g := &group{opening: o, everything: usual && !somebody.there, comments: p.comments}
@@ -289,6 +292,7 @@ func (w *importWriter) service(g *group) {
 	}
 	svc.Rated, svc.Unknown = lines(g.rated), lines(g.unknown)
 	svc.Withheld = w.pool.simplestPrefixes(g.withheld)
+	svc.Ending = w.endingOf(w.pool.sets[g.ending])
 	for _, rule := range svc.Unknown {
 		if w.effectOf(rule) == "stops" {
 			svc.Stopping = append(svc.Stopping, rule)
