@@ -221,7 +221,7 @@ table ip filter {
 		tcp dport 2525 drop
 	}
 }
-`), says: []string{"name: all-ports", "Note: rules close ports", "@bans", "except: [64.0.0.0/8"}, never: []string{"unlisted"}},
+`), says: []string{"name: all-ports", "Note: rules close ports", "@bans", "except: [bans"}, never: []string{"unlisted"}},
 	{name: "ipsets of many entries", load: func(t *testing.T, w *lab.World) {
 		var sets strings.Builder
 		sets.WriteString("create partners hash:net family inet\ncreate bans hash:ip family inet\n")
