@@ -132,7 +132,10 @@ func (n *forwarding) ask(
 		case n.isPublished(q, ports):
 			x.published = appendOnce(x.published, fmt.Sprintf("%s %s", q.Protocol,
 				netip.AddrPortFrom(q.Destination, q.Port)))
-		case len(x.passing) < maxPassing:
+		case len(x.passing) == maxPassing:
+		case by.Rule == nil: // the last policy on the way says nothing
+			x.passing = appendOnce(x.passing, fmt.Sprintf("no rule, over %s", q.Family))
+		default:
 			x.passing = appendOnce(x.passing, Words(withoutReason(by).Describe()))
 		}
 	}

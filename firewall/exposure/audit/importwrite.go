@@ -355,17 +355,26 @@ func (s ImportedService) WithheldText() string {
 	return fmt.Sprintf("--include-unknown allows %s", fewOf(s.Withheld))
 }
 
-// fewOf names some prefixes of a set.
+// fewOf names some prefixes of a set: "0.0.0.0/0 but 192.0.2.1/32".
 func fewOf(p firewall.Prefixes) string {
-	var names []string
-	for x := range p.All() {
-		if len(names) == maxSourcesNamed {
-			names = append(names, fmt.Sprintf("%d more", p.Len()-maxSourcesNamed))
-			break
-		}
-		names = append(names, x.String())
+	in, out := p, firewall.Prefixes{}
+	if p.Len() > maxSourcesNamed {
+		in, out = p.Short()
 	}
-	return strings.Join(names, ", ")
+	text := strings.Join(firstOf(in), ", ")
+	if out.Len() > 0 {
+		text += " but " + strings.Join(firstOf(out), ", ")
+	}
+	return text
+}
+
+// firstOf names the first prefixes of a set, and how many more there are.
+func firstOf(p firewall.Prefixes) []string {
+	names := p.FirstStrings(maxSourcesNamed)
+	if more := p.Len() - maxSourcesNamed; more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return names
 }
 
 func lines(text string) []string {
