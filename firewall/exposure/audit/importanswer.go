@@ -171,7 +171,7 @@ func (s *survey) answer(
 		}
 	}
 	if !doubt.Empty() {
-		s.decide(&a, doubts, possible, q.Destination.IsMulticast())
+		s.decide(&a, s.rateBans(doubts, x.PortRange), possible, q.Destination.IsMulticast())
 		for _, d := range doubts {
 			if d.Rule != nil && refuses(d.Rule, 0) {
 				s.mayRefuse.Store(Words(withoutReason(d).Describe()), true)
