@@ -28,7 +28,7 @@ func (w *importWriter) findDirect() {
 		workload := to.Kind == "bridge" || firewall.MatchInterface("veth*", to.Name)
 		switch {
 		case !x.refuses:
-		case !workload:
+		case !workload || !sayable(to.Name):
 			kept = append(kept, to.Name)
 		case len(x.passing) > 0:
 			w.note("the rules let some new packets through to what is behind %s (by %s), and refuse "+

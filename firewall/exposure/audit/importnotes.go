@@ -62,6 +62,10 @@ func (w *importWriter) notes() {
 	for _, m := range w.Rules.Missing {
 		w.note("not read, so that nothing surely gets in: %s: %s", m.What, m.Why)
 	}
+	for _, iface := range w.unsayable {
+		w.note("a policy can't name the interface %q: what the rules let in there, but not by every "+
+			"interface, is left out", iface)
+	}
 	for _, iface := range w.absentInterfaces() {
 		w.note(
 			"rules name the interface %s, which isn't there now: what they let in there is left out",

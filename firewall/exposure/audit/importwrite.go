@@ -21,6 +21,8 @@ type importWriter struct {
 	unknownToAll []string
 	// endingToAll are the sources that get in to all ports for a time.
 	endingToAll sources
+	// unsayable are interfaces that a policy can't name.
+	unsayable []string
 	// sampledOpen: ports were omitted that a sample found open.
 	sampledOpen bool
 }
@@ -129,10 +131,8 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 			out = join(out, g, iface.Name)
 		}
 	}
+	out = w.nameInterfaces(out)
 	for _, g := range out {
-		if len(g.on) == len(w.interfaces) {
-			g.on = nil
-		}
 		g.interfaces = strings.Join(g.on, ",")
 	}
 	if len(out) == 0 && !w.deny() {
@@ -143,6 +143,34 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 		})
 	}
 	return out
+}
+
+// nameInterfaces names no interface in groups that are for all, and drops those that a policy can't
+// name.
+func (w *importWriter) nameInterfaces(groups []*group) (out []*group) {
+	for _, g := range groups {
+		if len(g.on) == len(w.interfaces) {
+			g.on = nil
+			out = append(out, g)
+			continue
+		}
+		g.on = slices.DeleteFunc(g.on, func(name string) bool {
+			if sayable(name) {
+				return false
+			}
+			w.unsayable = appendOnce(w.unsayable, name)
+			return true
+		})
+		if len(g.on) > 0 {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// sayable reports whether a policy can name an interface: a name that ends in * would be a prefix.
+func sayable(name string) bool {
+	return !strings.Contains(name, "*") && firewall.CheckInterfacePattern(name) == nil
 }
 
 // join adds a group, or adds its interface to one that is otherwise equal.
@@ -499,13 +527,11 @@ func (w *importWriter) ping(x *subject) {
 			groups = join(groups, &group{opening: o, comments: x.profiles[i].comments}, iface.Name)
 		}
 	}
+	groups = w.nameInterfaces(groups)
 	if len(groups) == 0 {
 		groups = []*group{{}}
 	}
 	for _, g := range groups {
-		if len(g.on) == len(w.interfaces) {
-			g.on = nil
-		}
 		g.ports = []firewall.PortRange{x.PortRange}
 		w.service(g)
 	}
