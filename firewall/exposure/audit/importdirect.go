@@ -20,13 +20,18 @@ func (w *importWriter) findDirect() {
 		importWriter: w,
 		rules:        w.Rules.Forwarding(),
 		targets:      search(w.Rules).directTargets,
+		classes:      map[classKey][]exposure.Class{},
 	}
 	n.evaluator = exposure.NewEvaluator(n.rules, w.Host)
-	var kept, published []string
+	n.budget.Steps = maxForwardWork
+	n.ruleCount = n.rules.RuleCount()
+	var kept, published, unasked []string
 	for _, to := range w.interfaces {
 		x := n.to(to)
 		workload := to.Kind == "bridge" || firewall.MatchInterface("veth*", to.Name)
 		switch {
+		case n.tooMuch && !x.decided():
+			unasked = append(unasked, to.Name)
 		case !x.refuses:
 		case !workload || !sayable(to.Name):
 			kept = append(kept, to.Name)
@@ -38,6 +43,10 @@ func (w *importWriter) findDirect() {
 			w.out.Direct = append(w.out.Direct, to.Name)
 			published = append(published, x.published...)
 		}
+	}
+	if len(unasked) > 0 {
+		w.note("the rules about forwarded packets tell too much apart to know what they do with packets "+
+			"to %s; this policy refuses none of them: keep these rules", shortList(unasked))
 	}
 	if len(published) > 0 {
 		w.note("direct refuses all new packets to the own addresses of what is behind %s, also to %s, "+
@@ -57,12 +66,24 @@ type forwarding struct {
 	rules     *exposure.Ruleset
 	evaluator *exposure.Evaluator
 	targets   map[directTarget]exposure.Ranges
-	questions int
+	ruleCount int
+	budget    exposure.Budget // for all questions
+	classes   map[classKey][]exposure.Class
+	// tooMuch: the rules tell more apart than can be asked about.
+	tooMuch bool
+}
+
+// classKey is a family and ports.
+type classKey struct {
+	family firewall.Family
+	ports  firewall.PortRange
 }
 
 const (
-	// maxForwardQuestions bounds the questions. Each takes tens of microseconds to a millisecond.
-	maxForwardQuestions = 20_000
+	// maxClassifying bounds the classes of destinations that are made: rules times ranges of ports.
+	maxClassifying = 10_000_000
+	// maxForwardWork bounds all questions, in steps of exposure.Budget: some seconds.
+	maxForwardWork = 50_000_000
 	// maxPassing bounds the rules that a note names.
 	maxPassing = 3
 )
@@ -83,20 +104,27 @@ func (x *forwarded) decided() bool { return x.refuses && len(x.passing) == maxPa
 // to asks about packets to what is behind an interface, by every other one.
 func (n *forwarding) to(to exposure.Interface) (x forwarded) {
 	for _, f := range firewall.Families {
+		var by []exposure.Interface
+		for _, from := range n.interfaces {
+			if from.Name != to.Name && n.Host.Forwards(&from, f) {
+				by = append(by, from)
+			}
+		}
+		if len(by) == 0 {
+			continue
+		}
 		behind := n.behind(to, f)
 		if behind.Empty() {
 			continue
 		}
 		for _, ports := range n.ports(f) {
 			for _, q := range n.questionsTo(behind, f, ports) {
-				for _, from := range n.interfaces {
-					if x.decided() {
+				for _, from := range by {
+					if x.decided() || n.tooMuch {
 						return x
 					}
-					if from.Name != to.Name && n.Host.Forwards(&from, f) {
-						q.Interface = from.Name
-						n.ask(&x, q, ports, to, behind)
-					}
+					q.Interface = from.Name
+					n.ask(&x, q, ports, to, behind)
 				}
 			}
 		}
@@ -112,11 +140,10 @@ func (n *forwarding) ask(
 	to exposure.Interface,
 	behind exposure.Ranges,
 ) {
-	if n.questions++; n.questions > maxForwardQuestions {
-		x.passing = appendOnce(x.passing, "rules that tell too much apart to ask about all of it")
+	if n.tooMuch = n.tooMuch || n.budget.Steps <= 0; n.tooMuch {
 		return
 	}
-	answer, err := n.evaluator.Evaluate(q)
+	answer, err := n.evaluator.EvaluateWithin(q, &n.budget)
 	if err != nil {
 		return
 	}
@@ -184,11 +211,7 @@ func (n *forwarding) questionsTo(
 	f firewall.Family,
 	ports firewall.PortRange,
 ) (out []exposure.Question) {
-	classes, complete := n.evaluator.Classes(f, ports.Protocol, ports.First, ports.Last)
-	if !complete {
-		n.questions = maxForwardQuestions // not all can be asked about
-	}
-	for _, c := range classes {
+	for _, c := range n.classesOf(f, ports) {
 		here := c.Addresses.Intersect(behind)
 		if here.Empty() {
 			continue
@@ -201,6 +224,22 @@ func (n *forwarding) questionsTo(
 			Answers:     exposure.NoAnswers,
 		})
 	}
+	return out
+}
+
+// classesOf are the classes of destinations for some ports.
+func (n *forwarding) classesOf(f firewall.Family, ports firewall.PortRange) []exposure.Class {
+	k := classKey{f, ports}
+	if known, ok := n.classes[k]; ok {
+		return known
+	}
+	if len(n.classes)*n.ruleCount > maxClassifying {
+		n.tooMuch = true
+		return nil
+	}
+	out, complete := n.evaluator.Classes(f, ports.Protocol, ports.First, ports.Last)
+	n.tooMuch = n.tooMuch || !complete
+	n.classes[k] = out
 	return out
 }
 
