@@ -27,8 +27,8 @@ type Draft struct {
 	Services []DraftService
 }
 
-// DraftNetwork is a named set of sources. The document writes its name where a service allows all
-// of it.
+// DraftNetwork is a named set of sources. The document writes its name where a service allows or
+// excepts all of it.
 type DraftNetwork struct {
 	Name    string
 	Sources firewall.Prefixes
@@ -42,7 +42,8 @@ type DraftService struct {
 	Purpose string
 	// Comments are written into the service, each as a comment of its own.
 	Comments []string
-	// Idle is true if nothing uses the service; the document then writes it as a comment.
+	// Idle is true if nothing uses the service; the document then writes it as a comment. A reader
+	// can remove the # only if another service isn't idle.
 	Idle bool
 }
 
@@ -86,9 +87,6 @@ func (d Draft) Document() string {
 		}
 	}
 	d.writeNetworks(&b, used)
-	if services.Len() == 0 && idle.Len() > 0 {
-		d.writePing(&services)
-	}
 	if services.Len() == 0 {
 		b.WriteString("services: []\n")
 	} else {
@@ -102,16 +100,6 @@ func (d Draft) Document() string {
 		}
 	}
 	return b.String()
-}
-
-// writePing writes a service that treats pings as the essentials do. It keeps the list of services
-// from being empty: a reader can't remove the # of a service below "services: []".
-func (d Draft) writePing(b *strings.Builder) {
-	allow := "any"
-	if d.Closed.Has(firewall.EssentialEcho) {
-		allow = ""
-	}
-	fmt.Fprintf(b, "  - name: ping\n    protocol: ping\n    allow: [%s]\n", allow)
 }
 
 // writeNetworks writes the networks that services use.
@@ -171,18 +159,16 @@ func (d Draft) writeService(b *strings.Builder, s DraftService, used map[string]
 	if s.Addresses.Len() > 0 {
 		writeList(b, "    addresses: ", addressesOf(s.Addresses))
 	}
-	names, rest := d.extractNetworks(s.Sources, used)
-	allow, except := rest.Short()
-	if len(names) > 0 { // an exception would also apply to the networks
-		allow, except = rest, firewall.Prefixes{}
+	allow, except := d.shortest(s.Sources)
+	for _, n := range slices.Concat(allow.networks, except.networks) {
+		used[n] = true
 	}
-	writeList(b, "    allow: ", append(names, sourcesOf(allow)...))
-	exceptNames, rest := d.extractNetworks(except, used)
+	writeList(b, "    allow: ", allow.words())
 	// The language can't express IPv4-mapped sources, and the kernel accepts them from no network.
-	list := append(exceptNames, slices.DeleteFunc(
-		sourcesOf(rest),
+	list := slices.DeleteFunc(
+		except.words(),
 		func(s string) bool { return strings.HasPrefix(s, `"::ffff:`) && strings.Contains(s, ".") },
-	)...)
+	)
 	if len(list) > 0 {
 		writeList(b, "    except: ", list)
 	}
@@ -197,24 +183,52 @@ func (d Draft) writeService(b *strings.Builder, s DraftService, used map[string]
 	}
 }
 
-// extractNetworks returns the names of networks that p contains, where a name makes the list
-// shorter, and the rest of p.
-func (d Draft) extractNetworks(
-	p firewall.Prefixes,
-	used map[string]bool,
-) (names []string, rest firewall.Prefixes) {
+// named is a set of sources in the document's words: networks by name, and the rest.
+type named struct {
+	networks []string
+	rest     firewall.Prefixes
+}
+
+func (n named) len() int { return len(n.networks) + n.rest.Len() }
+
+func (n named) words() (out []string) {
+	for _, name := range n.networks {
+		out = append(out, yamlScalar(name))
+	}
+	return append(out, sourcesOf(n.rest)...)
+}
+
+// muchShorter is how many times shorter names make a list if it isn't worth a look for exceptions.
+const muchShorter = 16
+
+// shortest writes a set as a list, or as a list with exceptions if that is shorter.
+func (d Draft) shortest(p firewall.Prefixes) (allow, except named) {
+	plain := d.named(p)
+	if plain.len() <= 2 || plain.len() < p.Len()/muchShorter {
+		return plain, named{} // looking for exceptions takes time in proportion to the set
+	}
+	in, out := p.Short()
+	less, without := d.named(in), d.named(out)
+	if plain.len() <= less.len()+without.len() {
+		return plain, named{}
+	}
+	return less, without
+}
+
+// named writes a set with the names of networks that it contains, where the list isn't longer so.
+func (d Draft) named(p firewall.Prefixes) (out named) {
 	for _, n := range d.Networks {
 		if n.Sources.Len() == 0 || n.Sources.Len() > p.Len() ||
 			!n.Sources.Intersect(p).Equal(n.Sources) {
 			continue
 		}
-		if rest := p.Minus(n.Sources); rest.Len()+1 < p.Len() {
+		if rest := p.Minus(n.Sources); rest.Len()+1 <= p.Len() {
 			p = rest
-			used[n.Name] = true
-			names = append(names, yamlScalar(n.Name))
+			out.networks = append(out.networks, n.Name)
 		}
 	}
-	return names, p
+	out.rest = p
+	return out
 }
 
 func rateText(r firewall.Rate) string {

@@ -172,3 +172,53 @@ func TestPlainOrQuoted(t *testing.T) {
 		}
 	}
 }
+
+// A network of one entry has its name in the document too, unless everything but a few sources is
+// allowed.
+func TestDocumentNamesSmallNetworks(t *testing.T) {
+	everyone := firewall.MustPrefixes("0.0.0.0/0", "::/0")
+	admin := firewall.MustPrefixes("192.0.2.7/32")
+	d := Draft{Networks: []DraftNetwork{
+		{Name: "pair", Sources: firewall.MustPrefixes("10.0.0.0/8", "198.51.100.0/24")},
+		{Name: "half", Sources: firewall.MustPrefixes("128.0.0.0/1")},
+		{Name: "admin", Sources: admin},
+	}}
+	for n, sources := range []firewall.Prefixes{
+		admin,
+		firewall.MustPrefixes("10.0.0.0/8", "192.0.2.7/32", "198.51.100.0/24"),
+		everyone.Minus(admin),
+		everyone.Minus(firewall.MustPrefixes("64.0.0.0/8")),
+		everyone,
+	} {
+		d.Services = append(d.Services,
+			DraftService{Service: firewall.Service{Name: fmt.Sprintf("s%d", n),
+				Ports: []firewall.PortRange{{Protocol: firewall.TCP, First: uint16(n + 1),
+					Last: uint16(n + 1)}}, Sources: sources}})
+	}
+	want := `version: 1
+networks:
+  pair: [10.0.0.0/8, 198.51.100.0/24]
+  admin: [192.0.2.7]
+services:
+  - name: s0
+    port: 1
+    allow: [admin]
+  - name: s1
+    port: 2
+    allow: [pair, admin]
+  - name: s2
+    port: 3
+    allow: [any]
+    except: [admin]
+  - name: s3
+    port: 4
+    allow: [any]
+    except: [64.0.0.0/8]
+  - name: s4
+    port: 5
+    allow: [any]
+`
+	if diff := cmp.Diff(want, d.Document()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

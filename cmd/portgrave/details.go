@@ -53,7 +53,10 @@ var details = map[string]string{
 		"policy says unlisted: deny. Rates become rates of each source. Some rules depend on what " +
 		"can't be known (mac, time, string, knocking, source port, number of connections). Whom " +
 		"only such a rule lets in is left out, and a comment and a warning name the rule; " +
-		"--include-unknown takes them in. Ports that are open though nobody listens are comments. " +
+		"--include-unknown takes them in. If that leaves nobody for a listener, the first warning " +
+		"says so, as it names SSH sessions that the policy would cut. Leases, and what expires by " +
+		"itself, are comments: apply keeps leases. Ports that are open though nobody listens are " +
+		"comments. " +
 		"Long lists get the names of the rules' sets. With --folder, lists of more than 64 entries " +
 		"are files beside the policy. It doesn't touch a folder that has a policy.yaml.",
 	"teardown": "It looks through both backends. The state directory stays. Until the next apply " +

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/firewall/exposure/live"
 	"github.com/portgrave/portgrave/policy"
@@ -46,7 +47,7 @@ func (u unknownRule) does() string {
 // program, so that it can replace them.
 func importPolicy(inv *invocation) error {
 	inv.settle()
-	host, err := live.Read(inv.ctx)
+	read, err := live.Read(inv.ctx)
 	if err != nil {
 		return err
 	}
@@ -54,16 +55,24 @@ func importPolicy(inv *invocation) error {
 	found, err := audit.Import(
 		inv.ctx,
 		audit.Input{
-			Rules:   host.Rules,
-			Host:    host.Host,
-			Sockets: host.Sockets,
-			IPVS:    host.IPVS,
+			Rules:   read.Rules,
+			Host:    read.Host,
+			Sockets: read.Sockets,
+			IPVS:    read.IPVS,
 			Now:     time.Now(),
 		},
 		audit.ImportOptions{IncludeUnknown: wide},
 	)
 	if err != nil {
 		return err
+	}
+	leases, err := runningLeases(inv)
+	if err != nil {
+		return err
+	}
+	nameLeases(found, leases)
+	if text := lockedOut(inv, found, leases); text != "" {
+		found.Notes = slices.Insert(found.Notes, 0, text)
 	}
 	folder := inv.cli.String("folder")
 	draft, unknown := draftOf(found, wide, folder != "")
@@ -72,6 +81,10 @@ func importPolicy(inv *invocation) error {
 		inv.screen.warnf("%s", note)
 	}
 	warnOfUnknown(inv, unknown, wide)
+	ending := endingOf(found)
+	for _, e := range ending {
+		inv.screen.warnf("%s: %s", e.Service, e.why)
+	}
 	if folder == "" && len(document) > maxDocument {
 		return fmt.Errorf("the policy has %d MiB, too many for one file: "+
 			"portgrave import --folder DIR writes long lists beside it", len(document)>>20)
@@ -97,6 +110,7 @@ func importPolicy(inv *invocation) error {
 			"policy":   document,
 			"services": len(found.Services),
 			"unknown":  orEmpty(unknown),
+			"ending":   orEmpty(ending),
 			"notes":    orEmpty(found.Notes),
 		})
 	}
@@ -107,6 +121,23 @@ func importPolicy(inv *invocation) error {
 	}
 	inv.screen.printf("%s", document)
 	return nil
+}
+
+// stateOf is the State that was found.
+func stateOf(found audit.Imported) (firewall.State, error) {
+	s := firewall.State{
+		Unlisted:    found.Unlisted,
+		Refuse:      found.Refuse,
+		Established: firewall.EstablishedCut,
+		Essentials:  firewall.DefaultEssentials &^ found.Closed,
+		Direct:      found.Direct,
+	}
+	for _, x := range found.Services {
+		if !x.Idle { // these are comments
+			s.Services = append(s.Services, x.Service)
+		}
+	}
+	return s.Canonical()
 }
 
 // confirmDraft compiles a draft, its lists in the policy itself, and compares it with what was
@@ -129,14 +160,8 @@ func confirmDraft(ctx context.Context, draft policy.Draft, found audit.Imported,
 	if err != nil {
 		return err
 	}
-	want := compiled.State
-	want.Unlisted, want.Refuse, want.Services = found.Unlisted, found.Refuse, nil
-	for _, s := range found.Services {
-		if !s.Idle { // these are comments
-			want.Services = append(want.Services, s.Service)
-		}
-	}
-	if want, err = want.Canonical(); err != nil {
+	want, err := stateOf(found)
+	if err != nil {
 		return err
 	}
 	if !compiled.State.Equal(want) {
@@ -203,6 +228,9 @@ func draftOf(found audit.Imported, wide, files bool) (d policy.Draft, unknown []
 		if text := s.UnlimitedText(); text != "" {
 			svc.Comments = append(svc.Comments, text)
 		}
+		for _, e := range s.Ending {
+			svc.Comments = append(svc.Comments, e.String())
+		}
 		for _, r := range s.Unknown {
 			verb := "left out"
 			if wide {
@@ -214,6 +242,9 @@ func draftOf(found audit.Imported, wide, files bool) (d policy.Draft, unknown []
 				fmt.Sprintf("%s, since it can't be known whom it %s: %s", verb, u.does(), r),
 			)
 			unknown = append(unknown, u)
+		}
+		if text := s.WithheldText(); text != "" {
+			svc.Comments = append(svc.Comments, text)
 		}
 		d.Services = append(d.Services, svc)
 	}

@@ -143,8 +143,13 @@ func (w *walk) field(p *packet, o Operand) view {
 		}
 		return between(Range{Value{}, o.Max}, width)
 	}
-	if o.Field == FieldRaw && o.Raw.Base == RawNetwork && !p.headerUnknown {
-		return w.networkHeader(o.Raw)
+	if o.Field == FieldRaw && !p.headerUnknown {
+		switch {
+		case o.Raw.Base == RawNetwork:
+			return w.networkHeader(o.Raw)
+		case o.Raw.Base == RawExtension && w.q.NoExtensions:
+			return absentValue(width)
+		}
 	}
 	return anyValue(width).maybeAbsent() // FieldRaw: the header may be absent too
 }
@@ -167,6 +172,8 @@ func (w *walk) networkHeader(r Raw) view {
 		}
 		rest := r.Bits - 4
 		return between(Range{version.Shift(rest), version.Shift(rest).Or(Ones(rest))}, r.Bits)
+	case six && r.Offset == 48 && r.Bits == 8 && w.q.NoExtensions:
+		return exactly(Number(w.q.number()), r.Bits)
 	case six && r.Offset == 48 && r.Bits == 8:
 		return amongValues(r.Bits, append([]Value{Number(w.q.number())}, extensionHeaders...)...)
 	}

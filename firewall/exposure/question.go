@@ -33,6 +33,9 @@ type Question struct {
 	// without a Host.
 	Elsewhere bool
 	Port      uint16
+	// NoExtensions: the packet has no IPv6 extension headers. Ordinary clients send none. Otherwise
+	// the sender chooses, so rules that look for them, or at the next header, are maybes.
+	NoExtensions bool
 	// ICMPType is the ICMPv6 message asked about, with the protocol Ping; 0: an echo request. It
 	// must be one of neighbour discovery or MLD, which conntrack doesn't track
 	// (nf_conntrack_icmpv6_init).

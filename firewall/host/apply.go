@@ -137,12 +137,36 @@ func refuseLockOut(
 	if r.Connections == nil {
 		return nil
 	}
-	running, err := r.Connections.List(ctx)
+	cut, err := LockedOut(ctx, r.Connections, want, own, r.Now())
 	if err != nil {
 		return fmt.Errorf(
 			"can't tell whether this would cut an SSH session: %w (--force goes on without knowing)",
 			err,
 		)
+	}
+	if len(cut) == 0 {
+		return nil
+	}
+	return fmt.Errorf(
+		"refused: this would lock out %s that is open now:\n  %s\n"+
+			"Nothing was changed. Allow the source in the policy, or use --force",
+		Plural(len(cut), "SSH session"),
+		strings.Join(cut, "\n  "),
+	)
+}
+
+// LockedOut describes the SSH sessions that are open now and that a State would cut: that of own,
+// and others.
+func LockedOut(
+	ctx context.Context,
+	connections firewall.Connections,
+	want firewall.State,
+	own *Session,
+	now time.Time,
+) (sessions []string, err error) {
+	running, err := connections.List(ctx)
+	if err != nil {
+		return nil, err
 	}
 	var session firewall.Connection
 	if own != nil {
@@ -157,27 +181,15 @@ func refuseLockOut(
 		want,
 		running,
 		session,
-		r.Now(),
-		func(of []firewall.Connection) { r.Connections.NameOwners(ctx, of) },
+		now,
+		func(of []firewall.Connection) { connections.NameOwners(ctx, of) },
 	)
-	if len(cut) == 0 {
-		return nil
-	}
-	var lines []string
 	index := want.Index()
 	for _, x := range cut {
-		why := index.Decide(x.Flow(), r.Now()).Reason
-		lines = append(
-			lines,
-			fmt.Sprintf("  from %s to port %d: %s", x.Client.Addr(), x.Dialled.Port(), why),
-		)
+		sessions = append(sessions, fmt.Sprintf("from %s to port %d: %s",
+			x.Client.Addr(), x.Dialled.Port(), index.Decide(x.Flow(), now).Reason))
 	}
-	return fmt.Errorf(
-		"refused: this would lock out %s that is open now:\n%s\n"+
-			"Nothing was changed. Allow the source in the policy, or use --force",
-		Plural(len(cut), "SSH session"),
-		strings.Join(lines, "\n"),
-	)
+	return sessions, nil
 }
 
 func applied(g history.Generation, out firewall.Outcome, warnings []string) Applied {

@@ -189,6 +189,8 @@ COMMIT
 		ct state established,related accept
 		ip6 nexthdr icmpv6 accept
 		ip6 nexthdr esp accept
+		ip6 nexthdr tcp tcp dport 993 accept
+		ip6 nexthdr udp udp dport { 53, 123 } ip6 saddr 2001:db8:4000::/36 accept
 		ip6 saddr 2001:db8:4000::/36 tcp dport 22 accept
 		tcp dport 443 accept
 	}
@@ -200,7 +202,7 @@ table ip filter {
 		tcp dport 22 ip saddr != { 10.20.0.0/16, 203.0.114.0/24 } reject
 	}
 }
-`), says: []string{"unlisted: deny"}},
+`), says: []string{"unlisted: deny", "next header"}, never: []string{"left out"}},
 	{name: "default accept", load: nftRules(`table inet few {
 	chain input {
 		type filter hook input priority filter; policy accept;
@@ -219,7 +221,39 @@ table ip filter {
 		tcp dport 2525 drop
 	}
 }
-`), says: []string{"name: all-ports", "Note: rules close ports", "@bans", "except: [64.0.0.0/8"}, never: []string{"unlisted"}},
+`), says: []string{"name: all-ports", "Note: rules close ports", "@bans", "except: [bans"}, never: []string{"unlisted"}},
+	{name: "a ban list", load: nftRules(`table inet filter {
+	set deny4 { type ipv4_addr; flags dynamic, timeout; timeout 5m; elements = { 192.88.99.64 } }
+	set deny6 { type ipv6_addr; flags dynamic, timeout; timeout 5m; }
+	chain input {
+		type filter hook input priority filter; policy drop;
+		iif lo accept
+		ct state established,related accept
+		meta l4proto { icmp, ipv6-icmp } accept
+		tcp dport 22 ip saddr @deny4 drop
+		tcp dport 22 ip6 saddr @deny6 drop
+		tcp dport 22 ct state new limit rate over 1000000/second burst 100000 packets add @deny4 { ip saddr }
+		tcp dport 22 ct state new limit rate over 1000000/second burst 100000 packets add @deny6 { ip6 saddr }
+		tcp dport { 22, 80, 443 } accept
+	}
+}
+`), says: []string{"per_source: 1000000/second, burst: 100000", "bar 192.88.99.64/32 for a time"}, never: []string{"left out"}},
+	{name: "ipsets with timeouts, iptables-legacy", load: func(t *testing.T, w *lab.World) {
+		restore(w, "ipset", "create guests hash:net family inet timeout 0\n"+
+			"add guests 192.0.2.0/24 timeout 3600\nadd guests 64.0.0.0/4\n"+
+			"create one hash:ip family inet\nadd one 192.88.99.7\n"+
+			"create bans hash:net family inet timeout 600\nadd bans 96.0.0.0/5\n", "restore")
+		restore(w, "iptables-legacy-restore", "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n"+
+			"-A INPUT -m set --match-set bans src -j REJECT\n"+established+
+			`-A INPUT -p tcp --dport 22 -m set --match-set guests src -j ACCEPT
+-A INPUT -p tcp --dport 3306 -m set --match-set one src -j ACCEPT
+-A INPUT -p tcp -m multiport --dports 80,443,8080 -j ACCEPT
+COMMIT
+`)
+		restore(w, "ip6tables-legacy-restore", "*filter\n:INPUT DROP [0:0]\n"+established+
+			"-A INPUT -p ipv6-icmp -j ACCEPT\n-A INPUT -p tcp --dport 443 -j ACCEPT\nCOMMIT\n")
+	}, says: []string{"left out, since 192.0.2.0/24 gets in by set guests only until", "allow: [one]",
+		"bar 96.0.0.0/5 for a time"}},
 	{name: "ipsets of many entries", load: func(t *testing.T, w *lab.World) {
 		var sets strings.Builder
 		sets.WriteString("create partners hash:net family inet\ncreate bans hash:ip family inet\n")

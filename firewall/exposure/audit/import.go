@@ -52,6 +52,11 @@ type ImportedService struct {
 	Rated []string
 	// Unlimited are the sources that the rules don't limit, but the service's rate does.
 	Unlimited firewall.Prefixes
+	// Withheld are the sources that Unknown may let in or not, and that are omitted.
+	Withheld firewall.Prefixes
+	// Ending are sources that get in only until elements of sets expire, such as those of a lease.
+	// They are omitted.
+	Ending []EndingSource
 	// Unknown are rules whose sources can't be known. They are omitted or, with IncludeUnknown,
 	// included.
 	Unknown []string
@@ -77,6 +82,9 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 		options: o,
 		pool:    newPool(),
 	}
+	if lasting := in.Rules.Lasting(); lasting != in.Rules {
+		s.lasting = exposure.NewEvaluator(lasting, in.Host)
+	}
 	s.collectHost()
 	s.pool.unroutable = s.unroutable
 	s.groups = s.namedGroups()
@@ -99,6 +107,7 @@ func Import(ctx context.Context, in Input, o ImportOptions) (Imported, error) {
 	w.services()
 	w.noteBlocklists()
 	w.essentials()
+	w.addPing()
 	w.findDirect()
 	w.networks()
 	w.notes()

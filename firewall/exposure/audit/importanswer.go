@@ -27,18 +27,32 @@ type admission struct {
 	// in the pool.
 	unlimited       exposure.Ranges
 	unlimitedNumber int
-	unknown         []string
-	comments        []string
-	targets         []string
+	// withheld are the sources that get in or not, which the policy omits, and withheldNumber their
+	// number in the pool.
+	withheld       exposure.Ranges
+	withheldNumber int
+	// ending are the sources that get in only until elements of sets expire, and endingNumber their
+	// number in the pool.
+	ending       exposure.Ranges
+	endingNumber int
+	// barred are the sources that are refused only until elements of sets expire.
+	barred   exposure.Ranges
+	unknown  []string
+	comments []string
+	targets  []string
 }
 
 func (a admission) equal(b admission) bool {
-	return a.number == b.number && a.unlimitedNumber == b.unlimitedNumber && a.rate == b.rate &&
+	return a.number == b.number && a.unlimitedNumber == b.unlimitedNumber &&
+		a.withheldNumber == b.withheldNumber && a.endingNumber == b.endingNumber &&
+		a.rate == b.rate &&
 		slices.Equal(a.rated, b.rated) &&
 		slices.Equal(a.unknown, b.unknown)
 }
 
-func (a admission) isEmpty() bool { return a.sources.Empty() && len(a.unknown) == 0 }
+func (a admission) isEmpty() bool {
+	return a.sources.Empty() && len(a.unknown) == 0 && a.ending.Empty()
+}
 
 // askFamily asks with the destination left open or, if rules may distinguish destinations, with
 // each of the host's addresses; and with the groups that rules name.
@@ -49,7 +63,9 @@ func (s *survey) askFamily(
 	addresses []netip.Addr,
 	mu *sync.Mutex,
 ) (out []addressAnswer, err error) {
-	q := exposure.Question{Family: f, Protocol: x.Protocol, Interface: iface, Port: x.First}
+	q := exposure.Question{
+		Family: f, Protocol: x.Protocol, Interface: iface, Port: x.First, NoExtensions: true,
+	}
 	open, whole, err := s.answer(x, q, mu)
 	if err != nil {
 		return nil, err
@@ -110,13 +126,25 @@ func (s *survey) answer(
 	}
 	certain, possible := answer.Reach(passes)
 	n := slot(q.Family)
+	pieces := answer.Pieces
+	if s.lasting != nil {
+		later, err := s.lasting.Evaluate(q)
+		if err != nil {
+			return a, false, err
+		}
+		// The policy lets in who gets in both now and later.
+		certainLater, possibleLater := later.Reach(passes)
+		a.ending, a.barred = possible.Minus(possibleLater), possibleLater.Minus(possible)
+		certain, possible = certain.Intersect(certainLater), possible.Intersect(possibleLater)
+		pieces = slices.Concat(pieces, later.Pieces)
+	}
 	doubt := possible.Minus(certain).Minus(s.unroutable[n])
 	whole = doubt.Empty()
 	a.sources = certain
 	var doubts []exposure.Decider
 	var rejected, dropped float64
 	var rejects, drops bool
-	for _, p := range answer.Pieces {
+	for _, p := range pieces {
 		if !p.Sources.Intersect(doubt).Empty() {
 			for _, u := range p.Unknowns {
 				if !slices.Contains(doubts, u) {
@@ -124,6 +152,8 @@ func (s *survey) answer(
 				}
 			}
 		}
+	}
+	for _, p := range answer.Pieces {
 		switch {
 		case passes(p):
 			whole = whole && !p.Translated
@@ -141,7 +171,7 @@ func (s *survey) answer(
 		}
 	}
 	if !doubt.Empty() {
-		s.decide(&a, doubts, possible, q.Destination.IsMulticast())
+		s.decide(&a, s.rateBans(doubts, x.PortRange), possible, q.Destination.IsMulticast())
 		for _, d := range doubts {
 			if d.Rule != nil && refuses(d.Rule, 0) {
 				s.mayRefuse.Store(Words(withoutReason(d).Describe()), true)
@@ -152,11 +182,14 @@ func (s *survey) answer(
 	a.sources = a.sources.Minus(
 		s.unroutable[n],
 	)
-	var both, free sources
+	var both, free, withheld, ending sources
 	both[n], free[n] = a.sources, a.unlimited.Minus(s.unroutable[n])
+	withheld[n], ending[n] = a.withheld.Minus(s.unroutable[n]), a.ending.Minus(s.unroutable[n])
 	mu.Lock()
 	defer mu.Unlock()
 	a.number, a.unlimitedNumber = s.pool.number(both), s.pool.number(free)
+	a.withheldNumber, a.endingNumber = s.pool.number(withheld), s.pool.number(ending)
+	s.barred[n] = s.barred[n].Union(a.barred.Minus(s.unroutable[n]))
 	if x.Protocol == firewall.TCP {
 		s.rejected, s.dropped = s.rejected+rejected, s.dropped+dropped
 		s.rejects, s.drops = s.rejects || rejects, s.drops || drops
@@ -206,6 +239,8 @@ func (s *survey) decide(
 	}
 	if s.options.IncludeUnknown {
 		a.sources = possible
+	} else {
+		a.withheld = possible.Minus(a.sources)
 	}
 }
 

@@ -17,6 +17,10 @@ type survey struct {
 	*auditor
 	options ImportOptions
 	pool    *pool
+	// lasting answers for when all elements that expire have expired; nil if none does.
+	lasting *exposure.Evaluator
+	// barred are the sources that rules refuse only for a time, on some port.
+	barred sources
 	// groups are multicast and broadcast addresses that rules name.
 	groups   []netip.Addr
 	subjects []*subject
@@ -24,6 +28,8 @@ type survey struct {
 	destinations map[netip.Addr]bool
 	// mayRefuse are the rules that refuse sources which can't be known.
 	mayRefuse sync.Map
+	// added are the rules that add to a set, by setKey.
+	added sync.Map
 	// tooManyPorts: the rules distinguish too many ports to ask about all of them.
 	tooManyPorts bool
 	// defaults are the profiles of most ports, by protocol and interface.

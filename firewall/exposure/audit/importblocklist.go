@@ -24,7 +24,7 @@ func (w *importWriter) noteBlocklists() {
 		all = all || s.Everything
 	}
 	rules := w.blocklistRules()
-	if !all && len(rules) == 0 {
+	if len(rules) == 0 && (!all || w.options.IncludeUnknown) {
 		return
 	}
 	if len(rules) == 0 {
@@ -61,11 +61,14 @@ func (w *importWriter) stops(out []string, q exposure.Question) []string {
 	if err != nil {
 		return out
 	}
+	letIn := w.unroutable[slot(q.Family)]
+	if _, possible := answer.Through(); w.options.IncludeUnknown {
+		letIn = letIn.Union(possible)
+	}
 	for _, p := range answer.Pieces {
 		by := p.DecidedBy
 		if p.Outcome.Passes() || by.Rule == nil && by.Chain == nil ||
-			len(out) == maxBlocklistRules ||
-			p.Sources.Minus(w.unroutable[slot(q.Family)]).Empty() {
+			len(out) == maxBlocklistRules || p.Sources.Minus(letIn).Empty() {
 			continue
 		}
 		out = appendOnce(out, Words(withoutReason(by).Describe()))

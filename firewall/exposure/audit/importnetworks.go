@@ -11,7 +11,7 @@ import (
 
 // Sets of sources get a name in the policy if the rules name them, or if they are long.
 const (
-	// minNamed is the fewest prefixes of a named set of the rules that becomes a network.
+	// minNamed is the fewest prefixes of a list that gets a name although the rules give it none.
 	minNamed = 3
 	// maxUnnamed is the most prefixes that several services repeat without a name.
 	maxUnnamed = 8
@@ -24,11 +24,12 @@ const (
 // networks names sets of sources: the rules' sets by their names, and other long sets.
 func (w *importWriter) networks() {
 	taken := map[string]bool{"any": true, "private": true, "loopback": true}
+	shorter := make([]shortForm, len(w.out.Services))
 	for _, n := range setsOf(w.Rules) {
 		if len(w.out.Networks) == maxImportedNetworks {
 			break
 		}
-		if w.usedByService(n.Sources) {
+		if w.usedByService(n.Sources, shorter) {
 			n.Name = freeName(taken, n.Name)
 			w.out.Networks = append(w.out.Networks, n)
 		}
@@ -52,29 +53,53 @@ func (w *importWriter) networks() {
 	}
 }
 
+// shortForm is a service's sources as some without others.
+type shortForm struct{ of, allow, except firewall.Prefixes }
+
+// ofSources updates the form if the sources have changed. It takes time in proportion to them.
+func (s *shortForm) ofSources(p firewall.Prefixes) {
+	if s.of.Len() != p.Len() || !s.of.Equal(p) {
+		s.of = p
+		s.allow, s.except = p.Short()
+	}
+}
+
 // usedByService reports whether a service lets a set in or excepts it, and gives such services the
 // whole set, including addresses that no packet from outside has, such as the host's own.
-func (w *importWriter) usedByService(set firewall.Prefixes) (found bool) {
+func (w *importWriter) usedByService(
+	set firewall.Prefixes,
+	shorter []shortForm,
+) (found bool) {
 	nobody := w.unroutable.prefixes()
 	real := set.Minus(nobody)
 	for i := range w.out.Services {
 		s := &w.out.Services[i].Sources
-		switch {
-		case real.Len() == 0 || s.Len() == 0:
-		case real.Intersect(*s).Equal(real):
-			if all := s.Union(set); all.Minus(set).Len()+1 < s.Len() {
-				*s, found = all, true
-			}
-		case real.Intersect(*s).Len() == 0:
-			_, except := s.Short()
-			if all := except.Union(set); except.Len() > 0 &&
-				set.Minus(nobody).Minus(except).Len() == 0 &&
-				all.Minus(set).Len()+1 < except.Len() {
-				*s, found = s.Minus(set), true
-			}
+		if real.Len() == 0 || s.Len() == 0 {
+			continue
+		}
+		if all, ok := named(*s, set, real); ok {
+			*s, found = all, true
+			continue
+		}
+		short := &shorter[i]
+		short.ofSources(*s)
+		if all, ok := named(short.allow, set, real); ok {
+			*s, found = all.Minus(short.except), true
+		} else if all, ok := named(short.except, set, real); ok && real.Intersect(*s).Len() == 0 {
+			*s, found = s.Minus(all), true
 		}
 	}
 	return found
+}
+
+// named returns a list with a whole set, if the list has all of the set's real sources, and naming
+// the set doesn't make the list longer.
+func named(list, set, real firewall.Prefixes) (all firewall.Prefixes, ok bool) {
+	if !real.Intersect(list).Equal(real) {
+		return list, false
+	}
+	all = list.Union(set)
+	return all, all.Minus(set).Len()+1 <= list.Len()
 }
 
 // without removes the networks from a list.
@@ -110,11 +135,15 @@ func addList(lists []sharedList, p firewall.Prefixes, name string) []sharedList 
 	return append(lists, sharedList{p, name, 1})
 }
 
-// setsOf returns the named sets of sources that rules look up, the largest first.
+// setsOf returns the named sets of sources that rules look up, the largest first. Portgrave's own
+// sets have names of services.
 func setsOf(rs *exposure.Ruleset) (out []ImportedNetwork) {
 	seen := map[*exposure.Set]bool{}
 	for _, t := range rs.Tables {
 		for _, c := range t.Chains {
+			if c.Owner() == "portgrave" {
+				continue
+			}
 			for _, r := range c.Rules {
 				for _, s := range r.Statements {
 					m, ok := s.(exposure.Match)
@@ -122,7 +151,7 @@ func setsOf(rs *exposure.Ruleset) (out []ImportedNetwork) {
 						continue
 					}
 					seen[m.In] = true
-					if p, ok := sourcesOfSet(m); ok && p.Len() >= minNamed {
+					if p, ok := sourcesOfSet(m); ok && p.Len() > 0 {
 						out = append(out, ImportedNetwork{networkName(m.In.Name), p})
 					}
 				}
@@ -149,7 +178,8 @@ func sourcesOfSet(m exposure.Match) (firewall.Prefixes, bool) {
 	if m.In.Grows || m.In.Shrinks || m.In.Unknown != "" || m.In.Default || len(m.In.Notes) > 0 {
 		return firewall.Prefixes{}, false
 	}
-	return column(m.In, 0).Prefixes(f), true
+	p := column(m.In, 0).Prefixes(f)
+	return p, !p.Equal(exposure.AllSources(f).Prefixes(f)) // which has a name
 }
 
 // networkName converts a set's name to a network's.

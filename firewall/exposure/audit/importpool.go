@@ -54,6 +54,9 @@ func (p *pool) number(s sources) int {
 	return n
 }
 
+// union returns the number of the union of two sets.
+func (p *pool) union(a, b int) int { return p.number(p.sets[a].union(p.sets[b])) }
+
 // Bounds on the sets whose gaps are filled: with counting prefixes, and without.
 const (
 	maxCounted = 500

@@ -30,12 +30,14 @@ type opening struct {
 	rate      firewall.Rate
 	rated     string // the rules that the rate replaces, a line each
 	unlimited int    // the sources that the rules don't limit, in the pool
+	withheld  int    // the sources that may get in or not and are omitted, in the pool
+	ending    int    // the sources that get in for a time and are omitted, in the pool
 	unknown   string // the rules that can't be decided, a line each
 }
 
 func (o opening) key() string {
 	return fmt.Sprint(o.addresses, "|", o.sources, "|", o.rate, "|", o.rated, "|",
-		o.unlimited, "|", o.unknown)
+		o.unlimited, "|", o.withheld, "|", o.ending, "|", o.unknown)
 }
 
 // of reports whether an opening is at addresses of one family only.
@@ -77,9 +79,9 @@ func (s *survey) profileOf(on exposure.Interface, spots []addressAnswer) *profil
 		if x.admission.rate.Count == 0 { // the other family's rate would limit all of these
 			free = x.admission.number
 		}
-		both.unlimitedNumber = s.pool.number(
-			s.pool.sets[both.unlimitedNumber].union(s.pool.sets[free]),
-		)
+		both.unlimitedNumber = s.pool.union(both.unlimitedNumber, free)
+		both.withheldNumber = s.pool.union(both.withheldNumber, x.admission.withheldNumber)
+		both.endingNumber = s.pool.union(both.endingNumber, x.admission.endingNumber)
 	}
 	if both.rate.Count == 0 {
 		both.unlimitedNumber = 0
@@ -115,7 +117,7 @@ func (a admission) and(b admission) admission {
 
 // add adds an opening, or adds its addresses to one that is otherwise equal.
 func (p *profile) add(at []netip.Addr, a admission) {
-	if a.number == 0 && len(a.unknown) == 0 {
+	if a.number == 0 && len(a.unknown) == 0 && a.endingNumber == 0 {
 		return
 	}
 	o := opening{
@@ -123,6 +125,8 @@ func (p *profile) add(at []netip.Addr, a admission) {
 		rate:      a.rate,
 		rated:     strings.Join(a.rated, "\n"),
 		unlimited: a.unlimitedNumber,
+		withheld:  a.withheldNumber,
+		ending:    a.endingNumber,
 		unknown:   strings.Join(a.unknown, "\n"),
 	}
 	for i, x := range p.openings {
@@ -153,8 +157,10 @@ func (p *profile) pair(pool *pool) {
 			}
 			a.at = slices.Concat(a.at, b.at)
 			a.addresses = fmt.Sprint(a.at)
-			a.sources = pool.number(pool.sets[a.sources].union(pool.sets[b.sources]))
-			a.unlimited = pool.number(pool.sets[a.unlimited].union(pool.sets[b.unlimited]))
+			a.sources = pool.union(a.sources, b.sources)
+			a.unlimited = pool.union(a.unlimited, b.unlimited)
+			a.withheld = pool.union(a.withheld, b.withheld)
+			a.ending = pool.union(a.ending, b.ending)
 			p.openings[i] = a
 			p.openings = slices.Delete(p.openings, j, j+1)
 			break

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
@@ -17,26 +18,50 @@ func (s *survey) effectOf(rule string) string {
 	return "lets in"
 }
 
-// warnLockouts puts first the programs that listen but that no source certainly reaches. Today a
-// source may reach them.
+// warnLockouts puts first the programs that listen but that no source of a family certainly
+// reaches. Today a source may reach them.
 func (w *importWriter) warnLockouts() {
-	var names []string
+	var names, rules []string
+	var withheld firewall.Prefixes
 	for _, s := range w.out.Services {
-		if !s.Idle && !s.Everything && s.Sources.Len() == 0 && len(s.Unknown) > 0 &&
-			s.Ports[0].Protocol.HasPorts() {
-			names = append(names, fmt.Sprintf("%s (%s)", s.Name, s.Ports[0]))
+		families := lockedFamilies(s)
+		if s.Idle || s.Everything || len(families) == 0 || !s.Ports[0].Protocol.HasPorts() {
+			continue
+		}
+		name := fmt.Sprintf("%s (%s)", s.Name, s.Ports[0])
+		if s.Sources.Len() > 0 {
+			name += fmt.Sprintf(" over %s", families[0])
+		}
+		names = append(names, name)
+		for _, f := range families {
+			withheld = withheld.Union(s.Withheld.Intersect(exposure.AllSources(f).Prefixes(f)))
+		}
+		for _, r := range s.Unknown {
+			rules = appendOnce(rules, r)
 		}
 	}
 	if len(names) == 0 {
 		return
 	}
-	w.note(
-		"nobody gets in by this policy to %s, since a rule depends on what can't be known: allow "+
-			"your own sources there before you apply it, or be locked out",
-		strings.Join(names, ", "),
-	)
-	last := len(w.out.Notes) - 1
-	w.out.Notes = append([]string{w.out.Notes[last]}, w.out.Notes[:last]...)
+	w.warnFirst("nobody gets in by this policy to %s, since a rule depends on what can't be known "+
+		"(%s): allow your own sources there before you apply it, or be locked out; "+
+		"--include-unknown allows %s", shortList(names), shortList(rules), fewOf(withheld))
+}
+
+// lockedFamilies are the families of which some source may reach a service, but none certainly.
+func lockedFamilies(s ImportedService) (out []firewall.Family) {
+	for _, f := range firewall.Families {
+		all := exposure.AllSources(f).Prefixes(f)
+		if s.Sources.Intersect(all).Len() == 0 && s.Withheld.Intersect(all).Len() > 0 {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// warnFirst adds a sentence before all others.
+func (w *importWriter) warnFirst(format string, args ...any) {
+	w.out.Notes = slices.Insert(w.out.Notes, 0, fmt.Sprintf(format, args...))
 }
 
 // warnFixedAddresses names services at addresses that the host has today and that rules don't name.

@@ -19,6 +19,10 @@ type importWriter struct {
 	taken map[string]bool
 	// unknownToAll are rules for all ports whose sources can't be known.
 	unknownToAll []string
+	// endingToAll are the sources that get in to all ports for a time.
+	endingToAll sources
+	// unsayable are interfaces that a policy can't name.
+	unsayable []string
 	// sampledOpen: ports were omitted that a sample found open.
 	sampledOpen bool
 }
@@ -116,6 +120,7 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 			}
 			if usual && w.deny() && o.sources == 0 && !somebody.there {
 				w.unknownToAll = appendOnce(w.unknownToAll, o.unknown)
+				w.endingToAll = w.endingToAll.union(w.pool.sets[o.ending])
 				continue // unlisted: deny covers it
 			}
 			g := &group{opening: o, everything: usual && !somebody.there, comments: p.comments}
@@ -126,10 +131,8 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 			out = join(out, g, iface.Name)
 		}
 	}
+	out = w.nameInterfaces(out)
 	for _, g := range out {
-		if len(g.on) == len(w.interfaces) {
-			g.on = nil
-		}
 		g.interfaces = strings.Join(g.on, ",")
 	}
 	if len(out) == 0 && !w.deny() {
@@ -140,6 +143,34 @@ func (w *importWriter) groupsOf(x *subject) (out []*group) {
 		})
 	}
 	return out
+}
+
+// nameInterfaces names no interface in groups that are for all, and drops those that a policy can't
+// name.
+func (w *importWriter) nameInterfaces(groups []*group) (out []*group) {
+	for _, g := range groups {
+		if len(g.on) == len(w.interfaces) {
+			g.on = nil
+			out = append(out, g)
+			continue
+		}
+		g.on = slices.DeleteFunc(g.on, func(name string) bool {
+			if sayable(name) {
+				return false
+			}
+			w.unsayable = appendOnce(w.unsayable, name)
+			return true
+		})
+		if len(g.on) > 0 {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// sayable reports whether a policy can name an interface: a name that ends in * would be a prefix.
+func sayable(name string) bool {
+	return !strings.Contains(name, "*") && firewall.CheckInterfacePattern(name) == nil
 }
 
 // join adds a group, or adds its interface to one that is otherwise equal.
@@ -288,6 +319,8 @@ func (w *importWriter) service(g *group) {
 		svc.Rate, svc.Unlimited = &rate, w.pool.simplestPrefixes(g.unlimited)
 	}
 	svc.Rated, svc.Unknown = lines(g.rated), lines(g.unknown)
+	svc.Withheld = w.pool.simplestPrefixes(g.withheld)
+	svc.Ending = w.endingOf(w.pool.sets[g.ending])
 	for _, rule := range svc.Unknown {
 		if w.effectOf(rule) == "stops" {
 			svc.Stopping = append(svc.Stopping, rule)
@@ -330,24 +363,46 @@ func (w *importWriter) service(g *group) {
 	w.out.Services = append(w.out.Services, svc)
 }
 
-// maxUnlimited bounds the sources that a note names.
-const maxUnlimited = 4
+// maxSourcesNamed bounds the sources that a note names.
+const maxSourcesNamed = 4
 
 // UnlimitedText names the sources that the rate limits but the rules don't; "" if there are none.
 func (s ImportedService) UnlimitedText() string {
-	var names []string
-	for x := range s.Unlimited.All() {
-		if len(names) == maxUnlimited {
-			names = append(names, fmt.Sprintf("%d more", s.Unlimited.Len()-maxUnlimited))
-			break
-		}
-		names = append(names, x.String())
-	}
-	if len(names) == 0 {
+	if s.Unlimited.Len() == 0 {
 		return ""
 	}
 	return fmt.Sprintf("the rate holds for %s too, which the old rules don't limit",
-		strings.Join(names, ", "))
+		fewOf(s.Unlimited))
+}
+
+// WithheldText names the sources that --include-unknown adds; "" if there are none.
+func (s ImportedService) WithheldText() string {
+	if s.Withheld.Len() == 0 {
+		return ""
+	}
+	return fmt.Sprintf("--include-unknown allows %s", fewOf(s.Withheld))
+}
+
+// fewOf names some prefixes of a set: "0.0.0.0/0 but 192.0.2.1/32".
+func fewOf(p firewall.Prefixes) string {
+	in, out := p, firewall.Prefixes{}
+	if p.Len() > maxSourcesNamed {
+		in, out = p.Short()
+	}
+	text := strings.Join(firstOf(in), ", ")
+	if out.Len() > 0 {
+		text += " but " + strings.Join(firstOf(out), ", ")
+	}
+	return text
+}
+
+// firstOf names the first prefixes of a set, and how many more there are.
+func firstOf(p firewall.Prefixes) []string {
+	names := p.FirstStrings(maxSourcesNamed)
+	if more := p.Len() - maxSourcesNamed; more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return names
 }
 
 func lines(text string) []string {
@@ -472,14 +527,31 @@ func (w *importWriter) ping(x *subject) {
 			groups = join(groups, &group{opening: o, comments: x.profiles[i].comments}, iface.Name)
 		}
 	}
+	groups = w.nameInterfaces(groups)
 	if len(groups) == 0 {
 		groups = []*group{{}}
 	}
 	for _, g := range groups {
-		if len(g.on) == len(w.interfaces) {
-			g.on = nil
-		}
 		g.ports = []firewall.PortRange{x.PortRange}
 		w.service(g)
 	}
+}
+
+// addPing adds a service that treats pings as the essentials do, if nobody listens at all. It keeps
+// the list of services from being empty: a reader can't remove the # of a service below
+// "services: []".
+func (w *importWriter) addPing() {
+	if len(w.out.Services) == 0 || slices.ContainsFunc(w.out.Services,
+		func(s ImportedService) bool { return !s.Idle }) {
+		return
+	}
+	g := &group{ports: []firewall.PortRange{firewall.Portless(firewall.Ping)}}
+	if !w.out.Closed.Has(firewall.EssentialEcho) {
+		var everyone sources
+		for _, f := range firewall.Families {
+			everyone[slot(f)] = exposure.AllSources(f)
+		}
+		g.sources = w.pool.number(everyone)
+	}
+	w.service(g)
 }

@@ -2,104 +2,11 @@ package audit
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 
-	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/exposure"
 )
-
-// findDirect finds the interfaces of workloads to whose own addresses the rules forward nothing,
-// and notes what else the rules refuse to forward, which a policy can't express.
-func (w *importWriter) findDirect() {
-	var kept []string
-	for _, to := range w.interfaces {
-		guarded, asked := true, false
-		for _, from := range w.outside() {
-			if from.Name == to.Name {
-				continue
-			}
-			for _, f := range firewall.Families {
-				stopped, ok := w.refusesToForward(from, to, f)
-				asked, guarded = asked || ok, guarded && (stopped || !ok)
-			}
-		}
-		switch {
-		case !asked || !guarded:
-		case to.Kind == "bridge" || firewall.MatchInterface("veth*", to.Name):
-			w.out.Direct = append(w.out.Direct, to.Name)
-		default:
-			kept = append(kept, to.Name)
-		}
-	}
-	if len(w.out.Direct) > 0 {
-		w.note(
-			"direct closes all ways to the own addresses of what is behind %s, also where the rules "+
-				"let packets through to published targets",
-			strings.Join(w.out.Direct, ", "),
-		)
-	}
-	if len(kept) > 0 {
-		w.note("the rules refuse to forward new packets to %s; a policy says nothing of forwarded "+
-			"packets, so keep these rules", strings.Join(kept, ", "))
-	}
-}
-
-// refusesToForward reports whether rules stop all new packets from one interface to an address
-// behind another. ok: the host forwards.
-func (w *importWriter) refusesToForward(
-	from, to exposure.Interface,
-	f firewall.Family,
-) (stopped, ok bool) {
-	address := neighbourOf(to, f)
-	if !address.IsValid() || !w.Host.Forwards(&from, f) {
-		return false, false
-	}
-	var usual *subject
-	for _, x := range w.subjects {
-		if x.Protocol == firewall.TCP && (usual == nil || x.weight() > usual.weight()) {
-			usual = x
-		}
-	}
-	if usual == nil {
-		return false, false
-	}
-	answer, err := w.evaluator.Evaluate(exposure.Question{
-		Family:      f,
-		Protocol:    firewall.TCP,
-		Interface:   from.Name,
-		Destination: address,
-		Port:        usual.First,
-	})
-	if err != nil {
-		return false, false
-	}
-	stopped = true
-	for _, p := range answer.Pieces {
-		if p.Outcome.Passes() {
-			return false, true
-		}
-		ok = ok || p.DecidedBy.Chain != nil || p.DecidedBy.Rule != nil
-	}
-	return stopped, ok
-}
-
-// neighbourOf is an address in an interface's network that isn't the host's.
-func neighbourOf(i exposure.Interface, f firewall.Family) netip.Addr {
-	for _, p := range i.Addresses {
-		if p.Addr().Is4() != (f == firewall.IPv4) || p.Addr().IsLinkLocalUnicast() ||
-			p.IsSingleIP() {
-			continue
-		}
-		for _, a := range []netip.Addr{p.Addr().Next(), p.Addr().Prev()} {
-			if p.Contains(a) && a != p.Masked().Addr() {
-				return a
-			}
-		}
-	}
-	return netip.Addr{}
-}
 
 // note adds a sentence to the head of the policy.
 func (w *importWriter) note(format string, args ...any) {
@@ -124,6 +31,13 @@ func (w *importWriter) notes() {
 			w.note("left out, since it can't be known whom it %s: %s", w.effectOf(rule), rule)
 		}
 	}
+	for _, e := range w.endingOf(w.endingToAll) {
+		w.note("%s, to all ports", e)
+	}
+	if barred := w.pool.simplestPrefixes(w.pool.number(w.barred)); barred.Len() > 0 {
+		w.note("entries of sets that expire bar %s for a time; this policy bars them for good",
+			fewOf(barred))
+	}
 	if w.mixed() {
 		w.note(
 			"the rules drop some packets and reject others; a policy does one for all ports, and "+
@@ -131,6 +45,7 @@ func (w *importWriter) notes() {
 			w.refusal(),
 		)
 	}
+	w.noteNextHeaders()
 	w.warnFixedAddresses()
 	w.warnLockouts()
 	if slices.ContainsFunc(w.out.Services, func(s ImportedService) bool {
@@ -146,6 +61,10 @@ func (w *importWriter) notes() {
 	}
 	for _, m := range w.Rules.Missing {
 		w.note("not read, so that nothing surely gets in: %s: %s", m.What, m.Why)
+	}
+	for _, iface := range w.unsayable {
+		w.note("a policy can't name the interface %q: what the rules let in there, but not by every "+
+			"interface, is left out", iface)
 	}
 	for _, iface := range w.absentInterfaces() {
 		w.note(
@@ -194,5 +113,46 @@ func (w *importWriter) absentInterfaces() (out []string) {
 func (w *importWriter) hasInterface(names exposure.Range) bool {
 	return slices.ContainsFunc(w.Host.Interfaces, func(i exposure.Interface) bool {
 		return names.Contains(exposure.Name(i.Name))
+	})
+}
+
+// noteNextHeaders names the rules that look at IPv6's next header, and what the import assumes
+// there.
+func (w *importWriter) noteNextHeaders() {
+	var names []string
+	for _, t := range w.Rules.Tables {
+		for _, c := range t.Chains {
+			for _, r := range c.Rules {
+				if len(names) < maxNamed && readsNextHeader(r) {
+					d := exposure.Decider{Rule: r, Chain: c}
+					names = appendOnce(names, Words(d.Describe()))
+				}
+			}
+		}
+	}
+	if len(names) > 0 {
+		w.note("rules look at IPv6's next header: %s. This policy lets in whom they let in with packets "+
+			"without extension headers, as ordinary clients send them; behind such a header, the rules "+
+			"may decide otherwise", strings.Join(names, "; "))
+	}
+}
+
+// readsNextHeader reports whether a rule compares byte 6 of the IPv6 header.
+func readsNextHeader(r *exposure.Rule) bool {
+	if r.Chain.Table.Family == exposure.FamilyIPv4 {
+		return false
+	}
+	return slices.ContainsFunc(r.Statements, func(s exposure.Statement) bool {
+		var key []exposure.Operand
+		switch s := s.(type) {
+		case exposure.Match:
+			key = s.Key
+		case exposure.VerdictMap:
+			key = s.Key
+		}
+		return slices.ContainsFunc(key, func(o exposure.Operand) bool {
+			return o.Field == exposure.FieldRaw && o.Raw.Base == exposure.RawNetwork &&
+				o.Raw.Offset == 48 && o.Raw.Bits == 8
+		})
 	})
 }
