@@ -265,6 +265,11 @@ func (d *decoder) source(n *node) (source, bool) {
 				d.report.at(x.at, "%q is not a date that exists", x.text)
 				return s, false
 			}
+			if end.After(time.Date(endOfExpiries, time.January, 1, 0, 0, 0, 0, time.UTC)) {
+				d.report.at(x.at, "%q is too far away: write a date before %d, or leave expires out",
+					x.text, endOfExpiries)
+				return s, false
+			}
 			s.expires = end
 		}
 	}
@@ -287,6 +292,11 @@ func (d *decoder) source(n *node) (source, bool) {
 	}
 	return s, true
 }
+
+// endOfExpiries is the year from which on an expiry is refused: a time.Duration ends after 292
+// years, and the kernel's timeouts after 584 (nf_msecs_to_jiffies64 in
+// net/netfilter/nf_tables_api.c).
+const endOfExpiries = 2200
 
 // parseExpiry reads a date, which means the end of that day in UTC, or an RFC 3339 time.
 func parseExpiry(s string) (time.Time, error) {
