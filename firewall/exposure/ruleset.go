@@ -21,9 +21,9 @@ type Ruleset struct {
 	Partly []string
 }
 
-// MaxText is the largest text that rules are read from, in bytes: some 600 000 rules or 2 000 000
+// MaxText is the largest text that rules are read from, in bytes: some 400 000 rules or 1 800 000
 // elements of sets. Larger input is refused before it is parsed, so that none exhausts memory.
-const MaxText = 64 << 20
+const MaxText = 40 << 20
 
 // ReadText reads a text of at most MaxText. Errors contain name, and advice on how to give less.
 //

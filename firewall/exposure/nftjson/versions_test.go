@@ -150,7 +150,7 @@ func TestErrorsSayWhere(t *testing.T) {
 			t.Errorf("%s: an error, and tables", text)
 		}
 	}
-	if err := ReadJSON("f", endless{}, &exposure.Ruleset{}); err == nil || !strings.Contains(err.Error(), "more than 64 MiB") {
+	if err := ReadJSON("f", endless{}, &exposure.Ruleset{}); err == nil || !strings.Contains(err.Error(), "more than 40 MiB") {
 		t.Error(err)
 	}
 }
