@@ -3,6 +3,7 @@ package nft
 import (
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,8 +23,8 @@ func askedType(address uint32) uint32 {
 func (c *compiler) answers() (in []rule) {
 	var out []rule
 	for _, f := range firewall.Families {
-		if !c.state.Connected.Has(f) {
-			continue // nobody could answer
+		if !pipeline.AnswersIn(c.state, f) {
+			continue
 		}
 		asked := askedSet(f)
 		c.set(asked, &set{family: f, kind: kindAsked, spec: specOf(kindAsked, f)})

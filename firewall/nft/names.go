@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // Names of a service's objects begin with "svc/", its name and a slash. What an object's name says is
@@ -81,11 +82,41 @@ func (i identity) of(p part) bool {
 // portsMap is the name of a protocol's map from ports to the chains that decide.
 func portsMap(p firewall.Protocol) string { return portsPrefix + p.String() }
 
+// chainName spells the name of a chain.
+func chainName(n pipeline.Name) string {
+	switch n.Role {
+	case pipeline.Service:
+		return serviceChain(n.Service)
+	case pipeline.Where:
+		return serviceChain(n.Service) + "/where"
+	case pipeline.Allow:
+		return serviceChain(n.Service) + "/allow"
+	case pipeline.Refuse:
+		return serviceChain(n.Service) + "/refuse"
+	case pipeline.Shared:
+		return "shared/" + n.Ports.String()
+	case pipeline.Other:
+		return n.Text
+	}
+	return chainNames[n.Role]
+}
+
+var chainNames = map[pipeline.Role]string{
+	pipeline.Remember:       rememberChain,
+	pipeline.VRF:            "vrf",
+	pipeline.Elsewhere:      "elsewhere",
+	pipeline.OwnSource:      ownSourceChain,
+	pipeline.Spoofed:        spoofedChain,
+	pipeline.Direct:         directChain,
+	pipeline.DirectRefuse:   directChain + "/refuse",
+	pipeline.Unlisted:       unlistedChain,
+	pipeline.UnlistedRefuse: unlistedChain + "/refuse",
+}
+
 // Names of a service's objects.
 func serviceChain(name string) string { return servicePrefix + name }
-func whereChain(name string) string   { return servicePrefix + name + "/where" }
-func allowChain(name string) string   { return servicePrefix + name + "/allow" }
-func refuseChain(name string) string  { return servicePrefix + name + "/refuse" }
+func allowChain(name string) string   { return chainName(pipeline.Of(pipeline.Allow, name)) }
+func refuseChain(name string) string  { return chainName(pipeline.Of(pipeline.Refuse, name)) }
 
 func addressSet(service string, f firewall.Family) string {
 	return fmt.Sprintf("svc/%s/addresses-%s", service, f)
@@ -94,6 +125,8 @@ func addressSet(service string, f firewall.Family) string {
 func rateSet(service string, f firewall.Family) string {
 	return fmt.Sprintf("svc/%s/rate-%s", service, f)
 }
+
+func logSet(f firewall.Family) string { return "denied-log/" + f.String() }
 
 func counterName(chain, what string, f firewall.Family) string {
 	return fmt.Sprintf("%s/%s-%s", chain, what, f)

@@ -170,10 +170,15 @@ func (b *builder) icmpType(f firewall.Family, number byte) *builder {
 	return b.family(f).l4proto(proto).add(loadTransport(reg1, 0, 1), cmpEq([]byte{number}))
 }
 
-// udpPorts matches source and destination port at once.
-func (b *builder) udpPorts(source, destination uint16) *builder {
-	both := []byte{byte(source >> 8), byte(source), byte(destination >> 8), byte(destination)}
-	return b.l4proto(unix.IPPROTO_UDP).add(loadTransport(reg1, 0, 4), cmpEq(both))
+// udp matches the destination port, and the source port unless it is 0.
+func (b *builder) udp(source, destination uint16) *builder {
+	b.l4proto(unix.IPPROTO_UDP)
+	to := []byte{byte(destination >> 8), byte(destination)}
+	if source == 0 {
+		return b.add(loadTransport(reg1, destinationPortOffset, 2), cmpEq(to))
+	}
+	both := append([]byte{byte(source >> 8), byte(source)}, to...)
+	return b.add(loadTransport(reg1, sourcePortOffset, 4), cmpEq(both))
 }
 
 // perSource applies a limit for each source, remembered in a dynamic set. With over it matches what

@@ -11,28 +11,19 @@ import (
 
 // Names of what there is once.
 const (
-	tableName         = "portgrave"
-	probeName         = "portgrave/probe" // of a table that never comes to be
-	preroutingChain   = "prerouting"
-	inputChain        = "input"
-	forwardChain      = "forward"
-	rememberChain     = "remember"
-	elsewhereChain    = "elsewhere" // past the interfaces of direct
-	untrackedChain    = "untracked" // what conntrack knows nothing of
-	repliesChain      = "replies"
-	vrfChain          = "vrf"
-	translatedChain   = "translated" // forwarded because of the host's own DNAT
-	exemptChain       = "exempt"
-	ownSourceChain    = "own-source"
-	listedSourceChain = "listed-source"
-	spoofedChain      = "spoofed"
-	virtualChain      = "virtual" // addresses that only the host's DNAT knows
-	insideChain       = "inside"  // to a service of IPVS, from the host's own workloads
-	notOwnChain       = "not-own"
-	directChain       = "direct"
-	unlistedChain     = "unlisted"
-	logSet4           = "denied-log/ipv4"
-	logSet6           = "denied-log/ipv6"
+	tableName       = "portgrave"
+	probeName       = "portgrave/probe" // of a table that never comes to be
+	preroutingChain = "prerouting"
+	inputChain      = "input"
+	forwardChain    = "forward"
+	rememberChain   = "remember"
+	exemptChain     = "exempt"
+	ownSourceChain  = "own-source"
+	spoofedChain    = "spoofed"
+	virtualChain    = "virtual" // addresses that only the host's DNAT knows
+	insideChain     = "inside"  // to a service of IPVS, from the host's own workloads
+	directChain     = "direct"
+	unlistedChain   = "unlisted"
 
 	// tableMark is the comment that tells our table from somebody else's of the same name.
 	tableMark = "written by portgrave: do not edit, use the policy file"
