@@ -145,7 +145,7 @@ func (c *compiler) forward(protocols []firewall.Protocol) {
 	}
 	var rules []pipeline.Rule
 	if len(published) > 0 {
-		rules = append(rules, pipeline.If(pipeline.Translated, pipeline.Original).Jump(translated))
+		rules = append(rules, pipeline.If(pipeline.Redirected).Jump(translated))
 		c.chain(translated.Text, "", published...)
 	}
 	switch {

@@ -105,8 +105,6 @@ func (c *compiler) fact(x pipeline.Fact) (forms []*builder) {
 	switch x {
 	case pipeline.FirstPacket:
 		b.firstPacket()
-	case pipeline.Original:
-		b.original()
 	case pipeline.Reply:
 		b.reply()
 	case pipeline.Running:
@@ -119,6 +117,8 @@ func (c *compiler) fact(x pipeline.Fact) (forms []*builder) {
 		b.expected()
 	case pipeline.Translated:
 		b.translated()
+	case pipeline.Redirected:
+		b.translated().original()
 	case pipeline.ByVRF:
 		b.fromVRF()
 	case pipeline.FromOwn, pipeline.FromOwnHere, pipeline.ToOwn, pipeline.ToOwnHere:

@@ -118,10 +118,9 @@ type Fact uint8
 const (
 	// FirstPacket begins a connection. Untracked packets begin none.
 	FirstPacket Fact = iota
-	// Original goes the way of its connection's first packet, Reply the other way.
-	Original
+	// Reply goes the other way than its connection's first packet.
 	Reply
-	// Running goes the way of the first one, in a connection that has been answered.
+	// Running goes the same way, in a connection that has been answered.
 	Running
 	// NoConnection belongs to none: conntrack doesn't follow it, or can't place it.
 	NoConnection
@@ -130,7 +129,9 @@ const (
 	// Expected belongs to a connection that a helper of conntrack has announced.
 	Expected
 	// Translated belongs to a connection whose destination this host has translated.
+	// Redirected is one of these that goes the way of the first packet.
 	Translated
+	Redirected
 	// ByVRF comes by a VRF, whichever interface it came to first.
 	ByVRF
 	// FromOwn bears one of the host's own addresses as its source, ToOwn as its destination.

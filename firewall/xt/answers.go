@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // Answers to multicast questions; see firewall.EssentialMulticastAnswers. No type of ipset has a
@@ -11,11 +12,6 @@ import (
 // with the port that asked, and the address with the port that was asked. An answer must be in
 // both. This is wider than nftables in one case: if an address asks two questions within
 // firewall.AnswerTime, the port asked by the first may answer the second.
-
-// asks reports whether questions are to be remembered: somebody could answer them.
-func asks(s firewall.State, f firewall.Family) bool {
-	return s.Essentials.Has(firewall.EssentialMulticastAnswers) && s.Connected.Has(f)
-}
 
 // question makes the two sets, and returns their names.
 func (c *compiler) question() (own, peer string) {
@@ -31,7 +27,7 @@ func (c *compiler) question() (own, peer string) {
 // asked, or to the group. Noting it again renews its time. A full set notes nothing more, so
 // answers to further questions are refused until elements time out.
 func (c *compiler) questions(t *table) {
-	if !asks(c.state, c.family) {
+	if !pipeline.AnswersIn(c.state, c.family) {
 		return
 	}
 	own, peer := c.question()
@@ -46,14 +42,15 @@ func (c *compiler) questions(t *table) {
 
 // answers leads what answers a question to the chain that lets it in from a connected network.
 func (c *compiler) answers() []rule {
-	if !asks(c.state, c.family) {
+	if !pipeline.AnswersIn(c.state, c.family) {
 		return nil
 	}
-	var connected []rule
+	var rules []pipeline.Rule
 	for p := range c.state.Connected.Family(c.family) {
-		connected = append(connected, args("-s", p.String(), "-j", "RETURN"))
+		rules = append(rules, pipeline.If(pipeline.From(p)).Accept())
 	}
-	c.chain(answersChain, "", append(connected, args("-g", unlistedRefuse))...)
+	refuse := pipeline.If().Goto(pipeline.Named(pipeline.UnlistedRefuse))
+	c.chain(answersChain, "", c.render(append(rules, refuse)...)...)
 	own, peer := c.question()
 	return rulesOf([]string{"-p", "udp", "-m", "set", "--match-set", own, "dst,dst",
 		"-m", "set", "--match-set", peer, "dst,src", "-g", answersChain})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // Backend is firewall.Backend over iptables and ipset. It serves one goroutine at a time; the
@@ -251,9 +252,9 @@ func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 
 // refusalsOfNobody are the chains of what is refused in no service's name.
 var refusalsOfNobody = map[string]string{
-	firewall.UnlistedTraffic: unlistedRefuse,
-	firewall.SpoofedTraffic:  spoofedChain,
-	firewall.DirectTraffic:   directRefuse,
+	firewall.UnlistedTraffic: chainName(pipeline.Named(pipeline.UnlistedRefuse), false),
+	firewall.SpoofedTraffic:  chainName(pipeline.Named(pipeline.Spoofed), false),
+	firewall.DirectTraffic:   chainName(pipeline.Named(pipeline.DirectRefuse), false),
 }
 
 // Notes implements firewall.Observation.

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // fanOut is how many rules of the port tree a packet meets at most on one level. Sixteen levels the
@@ -33,16 +34,16 @@ func originalPort(p firewall.Protocol, ports string) []string {
 
 // ports makes a tree, and returns the rules that lead to it, and past it.
 func (c *compiler) ports(t tree) []rule {
+	roots := c.render(pipeline.Portless(c.state, func(p firewall.PortPiece) (to pipeline.Name) {
+		return pipeline.Text(t.entry(p))
+	})...)
 	byProtocol := map[firewall.Protocol][]target{}
-	var roots []rule
 	for _, piece := range firewall.PortPieces(c.state.Services) {
-		p, to := piece.Ports.Protocol, t.entry(piece)
-		switch {
-		case to == "":
-		case !p.HasPorts():
-			roots = append(roots, c.portless(p, to))
-		default:
-			byProtocol[p] = append(byProtocol[p], target{int(piece.Ports.First), int(piece.Ports.Last), to})
+		if r := piece.Ports; r.Protocol.HasPorts() {
+			if to := t.entry(piece); to != "" {
+				byProtocol[r.Protocol] = append(byProtocol[r.Protocol],
+					target{int(r.First), int(r.Last), to})
+			}
 		}
 	}
 	for _, p := range firewall.Protocols {

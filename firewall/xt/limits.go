@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // Limit is something that a State asks for and iptables or ipset can't do as asked.
@@ -136,7 +137,7 @@ func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 // whether there is any.
 func NeedsIpset(s firewall.State) (first Limit, needs bool) {
 	for _, f := range firewall.Families {
-		if asks(s, f) {
+		if pipeline.AnswersIn(s, f) {
 			return Limit{"", "essentials: multicast-answers needs the program ipset: " +
 				"install the package ipset"}, true
 		}
