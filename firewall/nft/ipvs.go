@@ -7,6 +7,7 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,18 +48,9 @@ func diffVirtual(want, have []firewall.VirtualService) (add, remove []firewall.V
 		func(a, b firewall.VirtualService) bool { return true })
 }
 
-func virtualChanges(
-	a firewall.Action,
-	f firewall.Family,
-	list []firewall.VirtualService,
-) []firewall.Change {
-	return firewall.ElementChangesOf(
-		a,
-		"",
-		f,
-		len(list),
-		func(i int) string { return list[i].String() },
-	)
+func virtualChanges(a firewall.Action, f firewall.Family,
+	list []firewall.VirtualService) []firewall.Change {
+	return pipeline.Elements(a, "", f, len(list), func(i int) string { return list[i].String() })
 }
 
 // servedByIPVS matches packets to services of IPVS.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // How a large part stands in the kernel is nobody's business: a plan shows its sources, one change a prefix, and not the sets, chains and
@@ -296,7 +297,7 @@ func (t *tally) keys(k address.List, length int) {
 
 func (t *tally) changes(a firewall.Action, p part) []firewall.Change {
 	slices.SortFunc(t.few, netip.Prefix.Compare)
-	return firewall.ElementChangesOf(a, p.service, p.family, t.n, func(i int) string {
+	return pipeline.Elements(a, p.service, p.family, t.n, func(i int) string {
 		switch {
 		case t.n <= fewPrefixes:
 			return t.few[i].String()

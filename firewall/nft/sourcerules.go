@@ -81,12 +81,7 @@ func matchedSource(exprs []nftables.Expr) (f firewall.Family, p netip.Prefix, ok
 }
 
 // partOfSource is the part that one of a service's sources belongs to.
-func partOfSource(service string, p firewall.Prefix) part {
-	if p.Addr().Is4() {
-		return part{service, firewall.IPv4}
-	}
-	return part{service, firewall.IPv6}
-}
+func partOfSource(service string, p firewall.Prefix) part { return part{service, familyOf(p)} }
 
 // ruleSources is what rules of the service's chain let in.
 func (r *ruleset) ruleSources(p part) []firewall.Prefix {

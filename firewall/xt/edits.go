@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // edits are elements that a set lacks, or has and should not have: all of them as long as they are few enough to be written one by one,
@@ -30,12 +31,23 @@ func (e *edits) add(x element) {
 	}
 }
 
+// at is one of them: any if all are kept, else the first or the last.
+func (e *edits) at(i int) element {
+	switch i {
+	case 0:
+		return e.first
+	case e.n - 1:
+		return e.last
+	}
+	return e.kept.at(i)
+}
+
 // whole reports whether all of them are kept.
 func (e *edits) whole() bool { return e.n <= e.most }
 
 // summary is all elements but some as edits that people read.
 func summary(all elements, but func(netip.Prefix) bool) edits {
-	e := edits{most: firewall.MaxListed}
+	e := edits{most: pipeline.MaxListed}
 	for x := range all.all() {
 		if !but(x.prefix) {
 			e.add(x)
@@ -47,7 +59,7 @@ func summary(all elements, but func(netip.Prefix) bool) edits {
 // fewChanges is up to how many elements a set is changed where it stands whatever its size, one after the other: new ones first,
 // so that no source that stays allowed is ever missing. More than half as many as the set has elements are loaded into a second
 // set that is then swapped in: it takes about as long, and the kernel gives back what the old one had grown to.
-const fewChanges = firewall.MaxListed
+const fewChanges = pipeline.MaxListed
 
 func mostChanges(want elements) int { return max(fewChanges, want.len()/2) }
 
