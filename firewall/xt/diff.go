@@ -60,14 +60,10 @@ func compare(want, have *ruleset) difference {
 			d.tables = append(d.tables, t)
 		}
 	}
-	for _, name := range sortedKeys(have.sets) {
-		if want.sets[name] == nil {
-			d.sets.gone = append(d.sets.gone, have.sets[name])
-		}
-	}
-	for _, name := range sortedKeys(want.sets) {
-		w, h := want.sets[name], have.sets[name]
+	firewall.DiffMaps(want.sets, have.sets, func(_ string, w, h *set) {
 		switch {
+		case w == nil:
+			d.sets.gone = append(d.sets.gone, h)
 		case h == nil:
 			d.sets.new = append(d.sets.new, w)
 		case h.kind != w.kind || h.odd > 0:
@@ -79,7 +75,7 @@ func compare(want, have *ruleset) difference {
 				d.sets.content = append(d.sets.content, c)
 			}
 		}
-	}
+	})
 	return d
 }
 
@@ -88,46 +84,31 @@ func (t tableDifference) differs() bool {
 }
 
 func compareTables(k tableKey, want, have *table) tableDifference {
-	d := tableDifference{
-		key:       k,
-		fresh:     have.empty(),
-		gone:      want.empty(),
-		wantTable: want,
-		haveTable: have,
-	}
-	for _, name := range sortedKeys(have.chains) {
-		if want.chains[name] == nil {
-			d.chainsGone = append(d.chainsGone, have.chains[name])
-		}
-	}
-	for _, name := range sortedKeys(want.chains) {
-		w, h := want.chains[name], have.chains[name]
-		if h == nil {
+	d := tableDifference{key: k, fresh: have.empty(), gone: want.empty(),
+		wantTable: want, haveTable: have}
+	firewall.DiffMaps(want.chains, have.chains, func(_ string, w, h *chain) {
+		switch {
+		case w == nil:
+			d.chainsGone = append(d.chainsGone, h)
+		case h == nil:
 			d.chainsNew = append(d.chainsNew, w)
-		} else if !slices.EqualFunc(w.rules, h.rules, sameRule) {
+		case !slices.EqualFunc(w.rules, h.rules, sameRule):
 			d.chainsChanged = append(d.chainsChanged, chainPair{w, h})
 		}
-	}
-	for _, name := range sortedKeys(union(want.hooks, have.hooks)) {
-		w, h := want.hooks[name], have.hooks[name]
+	})
+	firewall.DiffMaps(want.hooks, have.hooks, func(name string, w, h []hook) {
 		if len(w) == 0 {
 			d.hooks = append(d.hooks, hookDifference{name, nil, h})
-		} else if !slices.EqualFunc(w, h, func(a, b hook) bool { return a.position == b.position && sameRule(a.rule, b.rule) }) {
+		} else if !slices.EqualFunc(w, h, sameHook) {
 			d.hooks = append(d.hooks, hookDifference{name, &w[0], h})
 		}
-	}
+	})
 	return d
 }
 
-func sameRule(a, b rule) bool { return a.canon == b.canon }
+func sameHook(a, b hook) bool { return a.position == b.position && sameRule(a.rule, b.rule) }
 
-func union[V any](a, b map[string]V) map[string]V {
-	out := maps.Clone(a)
-	for k, v := range b {
-		out[k] = v
-	}
-	return out
-}
+func sameRule(a, b rule) bool { return a.canon == b.canon }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
