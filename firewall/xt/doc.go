@@ -66,8 +66,8 @@
 // no address of ours there: whether a packet bears one is labelled in PREROUTING, where it still
 // can be told.
 //
-// compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the one
-// it does hold from iptables-save and from the kernel's ipsets; compare (pure) finds what differs,
+// compile (pure) turns a State into the ruleset that the kernel shall hold, with the rules of package
+// pipeline where another backend has them too (render.go); Observe reads the one it does hold from iptables-save and from the kernel's ipsets; compare (pure) finds what differs,
 // rules by meaning rather than by text; steps (pure) puts the difference in order. Every step is
 // one atomic commit of one table, or some sets' elements, which no packet notices until a later
 // step; a table that goes first loses the jumps to it, one by one. Failing half-way, the steps are
