@@ -13,7 +13,8 @@ func edited(want, have []int) (added, removed []int) {
 	return added, removed
 }
 
-// What is added is in want, what is removed in have, each in its order, and without them both lists are the same.
+// What is added is in want, what is removed in have, each in its order, and without them both lists
+// are the same.
 func TestDiffListsLeavesTheCommonPart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lists := rapid.SliceOfN(rapid.IntRange(0, 4), 0, 12)
@@ -52,8 +53,8 @@ func bounded(part, all []int) bool {
 	return len(part) == 0
 }
 
-// Ten thousand rules against ten thousand: a change in one place is found, and so many changes that comparing
-// would take gigabytes are still changes from the one to the other.
+// Ten thousand rules against ten thousand: a change in one place is found, and so many changes that
+// comparing would take gigabytes are still changes from the one to the other.
 func TestDiffListsOfManyRules(t *testing.T) {
 	want := make([]int, 10_000)
 	for i := range want {

@@ -23,8 +23,8 @@ import (
 // the lock of firewall/host/history.
 type Reconciler struct {
 	Backend Backend
-	// Others are the host's other backends, in which nothing of ours shall be left once Backend holds
-	// the State.
+	// Others are the host's other backends, in which nothing of ours shall be left once Backend
+	// holds the State.
 	Others []Backend
 	// Connections ends the running connections of revoked sources; nil leaves them alone.
 	Connections Connections

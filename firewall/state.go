@@ -30,8 +30,8 @@ type State struct {
 	// Connected are the networks that the host is part of. EssentialMulticastAnswers takes answers
 	// from them alone; empty without it.
 	Connected Prefixes `json:"connected,omitzero"`
-	// Virtual are the services of IPVS at addresses that the host holds for it alone, in the order of
-	// VirtualService.Compare. Where unlisted ports are left alone, only those on listed ports.
+	// Virtual are the services of IPVS at addresses that the host holds for it alone, in the order
+	// of VirtualService.Compare. Where unlisted ports are left alone, only those on listed ports.
 	Virtual []VirtualService `json:"virtual,omitempty"`
 	// Services, ordered by name. No two claim the same protocol, port, interface and address.
 	Services []Service `json:"services"`

@@ -25,9 +25,10 @@ type Backend struct {
 	limits     limits
 	memory
 
-	// Bulk, unless nil, is called before a plan of very many elements is applied. What it returns is
-	// called afterwards with the generation that the last transaction made, 0 if one failed. It is for
-	// who listens to nf_tables, which makes such a plan several times slower (package watch).
+	// Bulk, unless nil, is called before a plan of very many elements is applied. What it returns
+	// is called afterwards with the generation that the last transaction made, 0 if one failed. It
+	// is for who listens to nf_tables, which makes such a plan several times slower (package
+	// watch).
 	Bulk func() (done func(generation uint32))
 }
 

@@ -52,14 +52,15 @@
 // The packet mark is neither set nor read. Four bits of the connection's label are, since marks are
 // what everybody fights over and labels hardly anybody uses.
 //
-// compile (pure) turns a State into the ruleset that the kernel shall hold, with the rules of package
-// pipeline where another backend has them too (render.go); Observe reads the ruleset it does hold; diff (pure) compares the two object by object, rules by their expressions
-// rather than by comments or hashes. Rules and verdict maps are switched in one transaction.
-// Interval sets go live a moment after the rules that use them, so a set is either changed in a
-// transaction in which no rule around it changes, or loaded under a new name first and switched to
-// in the next transaction: no packet meets anything but the old verdict or the new one. Hash sets
-// are changed where they stand, in two steps if sources come and go: first wider, then narrower
-// (program.go). What goes leaves after its use has ended (retire.go).
+// compile (pure) turns a State into the ruleset that the kernel shall hold, with the rules of
+// package pipeline where another backend has them too (render.go); Observe reads the ruleset it
+// does hold; diff (pure) compares the two object by object, rules by their expressions rather than
+// by comments or hashes. Rules and verdict maps are switched in one transaction. Interval sets go
+// live a moment after the rules that use them, so a set is either changed in a transaction in which
+// no rule around it changes, or loaded under a new name first and switched to in the next
+// transaction: no packet meets anything but the old verdict or the new one. Hash sets are changed
+// where they stand, in two steps if sources come and go: first wider, then narrower (program.go).
+// What goes leaves after its use has ended (retire.go).
 //
 // A table has no flags unless it is to be this socket's alone (protect.go). Flags can't change on a
 // table that stands, so it is made anew behind a second one that judges packets meanwhile

@@ -28,8 +28,8 @@ func (k *netlinkKernel) reader(over *socket) *elementReader {
 }
 
 const (
-	// mostReaders is how many sets are read at a time. Two, on two processors, read a million elements
-	// in 60 % of the time of one.
+	// mostReaders is how many sets are read at a time. Two, on two processors, read a million
+	// elements in 60 % of the time of one.
 	mostReaders = 4
 	// readTogether is from how many elements on a socket more is worth opening.
 	readTogether = 1 << 14
@@ -87,8 +87,8 @@ func (k *netlinkKernel) readElements(sets []*set, known *ruleset) error {
 	return nil
 }
 
-// expected is about how many elements the kernel has in the set. It says so since Linux 6.16; before,
-// there may be as many as were declared.
+// expected is about how many elements the kernel has in the set. It says so since Linux 6.16;
+// before, there may be as many as were declared.
 func (s *set) expected() int {
 	if s.counted {
 		return int(s.count)

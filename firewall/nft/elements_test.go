@@ -9,7 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Several sets are read at a time, while others write. What is read is one table all the same: each set has as many keys as the kernel has counted, in order.
+// Several sets are read at a time, while others write. What is read is one table all the same: each
+// set has as many keys as the kernel has counted, in order.
 func TestReadTogetherWhileOthersWrite(t *testing.T) {
 	inNamespace(t)
 	reader, writer := open(t), open(t)
@@ -53,7 +54,8 @@ func TestReadTogetherWhileOthersWrite(t *testing.T) {
 	}
 }
 
-// A socket more is of the namespace of the first, or there is none: a thread may have gone elsewhere meanwhile.
+// A socket more is of the namespace of the first, or there is none: a thread may have gone
+// elsewhere meanwhile.
 func TestReadersStayInTheNamespace(t *testing.T) {
 	inNamespace(t)
 	b, state := open(t), large(t, 2*readTogether, 1)

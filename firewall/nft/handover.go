@@ -220,7 +220,8 @@ func (b *Backend) HandOver(ctx context.Context, want firewall.State) error {
 	t := transactions{kernel: b.kernel}
 	if b.Bulk != nil && wanted.elements() >= bulk {
 		done := b.Bulk()
-		// If others have committed meanwhile, the number is not the kernel's, and they are heard of.
+		// If others have committed meanwhile, the number is not the kernel's, and they are heard
+		// of.
 		defer func() { done(before + t.generation) }()
 	}
 	if err := t.handOver(h); err != nil {

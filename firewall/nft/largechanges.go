@@ -11,8 +11,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
-// How a large part stands in the kernel is nobody's business: a plan shows its sources, one change a prefix, and not the sets, chains and
-// rules that hold them. Unless those are not what the sources in the kernel make them: then somebody else has been there, and everything is shown.
+// How a large part stands in the kernel is nobody's business: a plan shows its sources, one change
+// a prefix, and not the sets, chains and rules that hold them. Unless those are not what the
+// sources in the kernel make them: then somebody else has been there, and everything is shown.
 // Sources that stand in rules (sourcerules.go) are shown the same way.
 
 // partsView is how a difference is shown as far as it concerns parts.
@@ -116,7 +117,8 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 	return l
 }
 
-// hideMade hides what a part's sources in the kernel make there and what the wanted ones make, if the kernel holds nothing but the former.
+// hideMade hides what a part's sources in the kernel make there and what the wanted ones make, if
+// the kernel holds nothing but the former.
 func (l *partsView) hideMade(now largePart, p part, have *ruleset, wasLarge bool) {
 	made := newRuleset()
 	if wasLarge {
@@ -238,7 +240,8 @@ func (l largePart) sources(f firewall.Family) firewall.Prefixes {
 	return l.pieces.sources.Of(f)
 }
 
-// own is the keys of a shard's set without the one that begins in a shard before it, and counts there.
+// own is the keys of a shard's set without the one that begins in a shard before it, and counts
+// there.
 func (at placement) own(set string, p part, k address.List, length int) address.List {
 	for i, bound := range at.bounds {
 		if !bound.IsValid() || set != lengthSet(p.shardChain(at, i+1), length) {
@@ -261,7 +264,8 @@ func (l *partsView) changes() []firewall.Change {
 	return out
 }
 
-// tally counts prefixes and keeps those that will be shown: all of a few, the first and the last of many.
+// tally counts prefixes and keeps those that will be shown: all of a few, the first and the last of
+// many.
 type tally struct {
 	n           int
 	few         []netip.Prefix

@@ -20,12 +20,13 @@ import (
 type memory struct {
 	// seen is the table as it was read, in its generation.
 	seen *ruleset
-	// expected is the table as our last transactions made it, in their generation; nil if they failed
-	// or others have committed.
+	// expected is the table as our last transactions made it, in their generation; nil if they
+	// failed or others have committed.
 	expected *ruleset
 	// cuts are the last pieces of each part: a State is compiled more often than it changes.
 	cuts map[part]*pieces
-	// compiled is the last ruleset that was compiled from a State, if it does not depend on the time.
+	// compiled is the last ruleset that was compiled from a State, if it does not depend on the
+	// time.
 	compiled *compilation
 }
 

@@ -9,8 +9,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
-// Names of a service's objects begin with "svc/", its name and a slash. What an object's name says is
-// parsed once, where the object is read or made.
+// Names of a service's objects begin with "svc/", its name and a slash. What an object's name says
+// is parsed once, where the object is read or made.
 
 // role says what an object is for, as far as its name tells.
 type role uint8

@@ -17,8 +17,8 @@ func Script(s firewall.State, now time.Time) string {
 	r := compile(s, now, layout{})
 	var b strings.Builder
 	b.WriteString("#!/usr/sbin/nft -f\n# Written by portgrave export nft.\n")
-	// Adding before deleting makes deleting work whether the table is there or not. (destroy would do
-	// the same for every table, and needs nft 1.0.7.)
+	// Adding before deleting makes deleting work whether the table is there or not. (destroy would
+	// do the same for every table, and needs nft 1.0.7.)
 	b.WriteString(
 		"# Should the next line be refused (Operation not supported, or not permitted), the table is portgrave's own:\n# portgrave teardown removes it.\n",
 	)

@@ -9,10 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A few sources of a service are rules of its chain, one each, that let in what they match, and to people they are what they would be in a
-// set: elements.
+// A few sources of a service are rules of its chain, one each, that let in what they match, and to
+// people they are what they would be in a set: elements.
 
-// letIn ends a rule that matches some of a service's sources: they are counted and accepted, or have to pass a rate or be logged before.
+// letIn ends a rule that matches some of a service's sources: they are counted and accepted, or
+// have to pass a rate or be logged before.
 func letIn(b *builder, service string, f firewall.Family, simple bool) rule {
 	if simple {
 		return b.count(counterName(serviceChain(service), "allowed", f)).accept()
@@ -112,7 +113,8 @@ func (r *ruleset) placements(p part) []placement {
 	return out
 }
 
-// ways are the rules of a service's chain that may lead to sets in which a part's sources stand: to one of the small ones, or to the chain of a large part.
+// ways are the rules of a service's chain that may lead to sets in which a part's sources stand: to
+// one of the small ones, or to the chain of a large part.
 func (p part) ways() map[string][]rule {
 	out := map[string][]rule{}
 	for _, name := range p.smallSets() {
@@ -127,7 +129,8 @@ func (p part) ways() map[string][]rule {
 	return out
 }
 
-// usesSets reports whether the service's chain leads to all the sets that a part's sources stand in, as a rule of ours would.
+// usesSets reports whether the service's chain leads to all the sets that a part's sources stand
+// in, as a rule of ours would.
 func (r *ruleset) usesSets(p part) bool {
 	c := r.chains[serviceChain(p.service)]
 	for name, ways := range p.ways() {
@@ -139,8 +142,9 @@ func (r *ruleset) usesSets(p part) bool {
 	return true
 }
 
-// leavesRules reports whether a part's sources stand in rules on one side and in sets on the other. It has to be sure of what the kernel lets in: rules
-// do so by being there, sets only if a rule leads to them.
+// leavesRules reports whether a part's sources stand in rules on one side and in sets on the other.
+// It has to be sure of what the kernel lets in: rules do so by being there, sets only if a rule
+// leads to them.
 func leavesRules(p part, want, have *ruleset) bool {
 	before, after := len(have.ruleSources(p)) > 0, len(want.ruleSources(p)) > 0
 	switch {

@@ -23,7 +23,8 @@ type encoder struct {
 	first uint32 // sequence number of the first message
 	whats []op   // what each message is about, for errors; nil for the ends of a batch
 	last  int    // offset of the last message's header
-	// finish is the offset of the batch's end, without which the kernel only checks the transaction.
+	// finish is the offset of the batch's end, without which the kernel only checks the
+	// transaction.
 	finish int
 }
 
@@ -275,7 +276,8 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what op) {
 		}
 		e.element(s.first.AsSlice(), 0, until, nil)
 		if els.kind == kindNets || els.kind == kindExpiring {
-			// The end of an interval is exclusive; the top address has none. Both must stand in one message.
+			// The end of an interval is exclusive; the top address has none. Both must stand in one
+			// message.
 			if next := s.last.Next(); next.IsValid() {
 				e.element(next.AsSlice(), unix.NFT_SET_ELEM_INTERVAL_END, time.Time{}, nil)
 			}

@@ -61,8 +61,8 @@ func (b *Backend) Observe(ctx context.Context) (firewall.Observation, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Where only one variant holds rules of others, that one is live, whatever the command "iptables"
-	// points to.
+	// Where only one variant holds rules of others, that one is live, whatever the command
+	// "iptables" points to.
 	other := otherVariant(h.variant)
 	if r.used[other] && !r.used[h.variant] && h.has[other] {
 		h.variant = other

@@ -82,8 +82,8 @@ type compiler struct {
 	// Of the table being made:
 	chains map[string]*chain
 	manner manner
-	// vrfs are the VRFs that its rules can tell; original: a chain asks for the destination that the
-	// connection's client dialled, and not for the packet's own.
+	// vrfs are the VRFs that its rules can tell; original: a chain asks for the destination that
+	// the connection's client dialled, and not for the packet's own.
 	vrfs     []string
 	original bool
 }

@@ -66,17 +66,17 @@
 // no address of ours there: whether a packet bears one is labelled in PREROUTING, where it still
 // can be told.
 //
-// compile (pure) turns a State into the ruleset that the kernel shall hold, with the rules of package
-// pipeline where another backend has them too (render.go); Observe reads the one it does hold from iptables-save and from the kernel's ipsets; compare (pure) finds what differs,
-// rules by meaning rather than by text; steps (pure) puts the difference in order. Every step is
-// one atomic commit of one table, or some sets' elements, which no packet notices until a later
-// step; a table that goes first loses the jumps to it, one by one. Failing half-way, the steps are
-// taken back.
+// compile (pure) turns a State into the ruleset that the kernel shall hold, with the rules of
+// package pipeline where another backend has them too (render.go); Observe reads the one it does
+// hold from iptables-save and from the kernel's ipsets; compare (pure) finds what differs, rules by
+// meaning rather than by text; steps (pure) puts the difference in order. Every step is one atomic
+// commit of one table, or some sets' elements, which no packet notices until a later step; a table
+// that goes first loses the jumps to it, one by one. Failing half-way, the steps are taken back.
 //
 // coreos/go-iptables finds each program's version and takes our jumps out of tables that go (see
 // commands); whole tables are read with iptables-save and written with iptables-restore, since the
-// library can neither save nor restore and takes a program run for each rule. Their text is read and
-// written by package iptsave.
+// library can neither save nor restore and takes a program run for each rule. Their text is read
+// and written by package iptsave.
 //
 // The package never touches other chains but for its jump in a built-in one, and never runs the
 // legacy variant to look where the kernel has not loaded it already.

@@ -8,8 +8,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
-// edits are elements that a set lacks, or has and should not have: all of them as long as they are few enough to be written one by one,
-// then only how many, the first and the last. A set that changes that much is loaded anew.
+// edits are elements that a set lacks, or has and should not have: all of them as long as they are
+// few enough to be written one by one, then only how many, the first and the last. A set that
+// changes that much is loaded anew.
 type edits struct {
 	n           int
 	most        int  // that are kept
@@ -56,9 +57,10 @@ func summary(all elements, but func(netip.Prefix) bool) edits {
 	return e
 }
 
-// fewChanges is up to how many elements a set is changed where it stands whatever its size, one after the other: new ones first,
-// so that no source that stays allowed is ever missing. More than half as many as the set has elements are loaded into a second
-// set that is then swapped in: it takes about as long, and the kernel gives back what the old one had grown to.
+// fewChanges is up to how many elements a set is changed where it stands whatever its size, one
+// after the other: new ones first, so that no source that stays allowed is ever missing. More than
+// half as many as the set has elements are loaded into a second set that is then swapped in: it
+// takes about as long, and the kernel gives back what the old one had grown to.
 const fewChanges = pipeline.MaxListed
 
 func mostChanges(want elements) int { return max(fewChanges, want.len()/2) }
@@ -74,7 +76,8 @@ func diffElements(want elements, have *list, now time.Time) (add, remove edits) 
 	remove.most = add.most
 	ending := func(e element) bool { return !e.until.IsZero() && e.until.Sub(now) < firewall.ExpiryTolerance }
 	surplus := func(e element) {
-		// The kernel's clock and ours part by a little: what is ending right now is nobody's mistake.
+		// The kernel's clock and ours part by a little: what is ending right now is nobody's
+		// mistake.
 		if !ending(e) {
 			remove.add(e)
 		}
@@ -106,8 +109,8 @@ func diffElements(want elements, have *list, now time.Time) (add, remove edits) 
 	return add, remove
 }
 
-// sameEnd reports whether the kernel's end of an element will do. One further away than the kernel can
-// hold is as good as the wanted one until half of its time is gone.
+// sameEnd reports whether the kernel's end of an element will do. One further away than the kernel
+// can hold is as good as the wanted one until half of its time is gone.
 func sameEnd(want, have, now time.Time) bool {
 	if want.IsZero() || have.IsZero() {
 		return want.IsZero() == have.IsZero()

@@ -72,7 +72,8 @@ func (p *programs) read(ctx context.Context) (*ruleset, error) {
 				continue
 			}
 			if v == legacy {
-				// Asking the legacy program loads the kernel's modules: only look where they are at work.
+				// Asking the legacy program loads the kernel's modules: only look where they are at
+				// work.
 				loaded, err := legacyTables(f)
 				if err != nil {
 					return nil, err

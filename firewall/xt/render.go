@@ -142,7 +142,8 @@ func (c *compiler) fact(x pipeline.Fact) (out forms) {
 	return forms{w}
 }
 
-// ifFamily is nothing to say in the family whose chains are made, and no way to say it in the other.
+// ifFamily is nothing to say in the family whose chains are made, and no way to say it in the
+// other.
 func (c *compiler) ifFamily(f firewall.Family) forms {
 	if f != c.family {
 		return nil
@@ -218,8 +219,8 @@ func (c *compiler) action(do pipeline.Action) (out forms) {
 	case pipeline.CountAllowed:
 		return words() // the kernel counts each rule's packets
 	case pipeline.Record:
-		// The first rule does nothing but count, since the log's hashlimit, once its table is full, drops
-		// packets of further sources at once.
+		// The first rule does nothing but count, since the log's hashlimit, once its table is full,
+		// drops packets of further sources at once.
 		out = words("-m", "comment", "--comment", "refused")
 		if x.Log && c.manner != catches {
 			within := rateWords(logTable(c.family), firewall.DeniedLogRate, c.family,

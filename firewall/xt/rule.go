@@ -33,8 +33,8 @@ func newRule(words []iptsave.Word) rule {
 		switch {
 		case o.Not:
 		case o.Name == "-s" && targetOnly && len(r.Header) == 1:
-			// Only "-s PREFIX -g CHAIN" is a source and nothing else, and "-g CHAIN" may be one: see
-			// isEverything.
+			// Only "-s PREFIX -g CHAIN" is a source and nothing else, and "-g CHAIN" may be one:
+			// see isEverything.
 			x.source = o.Value()
 		case o.Name == "-p":
 			protocol = o.Value()

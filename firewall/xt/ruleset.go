@@ -166,8 +166,8 @@ const (
 	kindHosts setKind = 'H' // exact addresses: hash:ip
 	kindUntil setKind = 'U' // prefixes that end by themselves: hash:net with timeouts
 
-	// Multicast questions: hash:ip,port with timeouts. Packets fill these sets, so their elements are
-	// neither read nor compared.
+	// Multicast questions: hash:ip,port with timeouts. Packets fill these sets, so their elements
+	// are neither read nor compared.
 	kindOwnPort  setKind = 'O' // where the answer goes to, and the port that asked
 	kindPeerPort setKind = 'P' // where the answer goes to, and the port that was asked
 

@@ -213,8 +213,8 @@ func TestRatesComeBack(t *testing.T) {
 	})
 }
 
-// eachFamily stays on the calling thread, which is in a namespace of its own: a subtest would run on
-// another one, in the machine's.
+// eachFamily stays on the calling thread, which is in a namespace of its own: a subtest would run
+// on another one, in the machine's.
 func eachFamily(t *testing.T, test func(*testing.T, firewall.Family)) {
 	for _, f := range firewall.Families {
 		test(t, f)
@@ -367,7 +367,8 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// The port tree gives every port its service with at most sixteen rules on each of four levels, however many there are.
+// The port tree gives every port its service with at most sixteen rules on each of four levels,
+// however many there are.
 func TestPortTree(t *testing.T) {
 	var services []firewall.Service
 	want := map[uint16]string{}

@@ -14,7 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is written comes back as it was, however many messages it takes, and none is longer than an attribute can be.
+// What is written comes back as it was, however many messages it takes, and none is longer than an
+// attribute can be.
 func TestElementsComeBack(t *testing.T) {
 	now := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
 	for _, f := range firewall.Families {
@@ -70,7 +71,8 @@ func TestErrorsOfIpset(t *testing.T) {
 	}
 }
 
-// The real kernel: what it refuses is said with the set's name and its own reason; an end of the context stops between two messages.
+// The real kernel: what it refuses is said with the set's name and its own reason; an end of the
+// context stops between two messages.
 func TestFillSetsThatRefuse(t *testing.T) {
 	backendtest.Isolate(t)
 	some := lasting{spread(firewall.IPv4, 2_000), firewall.IPv4, 2_000}

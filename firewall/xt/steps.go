@@ -6,8 +6,8 @@ import (
 )
 
 // step is one run of one program, or elements for sets, or both. A table is switched atomically by
-// its own step, unless it goes; sets are prepared before anything looks them up, and removed when nothing does any
-// more.
+// its own step, unless it goes; sets are prepared before anything looks them up, and removed when
+// nothing does any more.
 type step struct {
 	what    string   // for errors: "iptables-nft table mangle"
 	program *program // whose restore program; nil: ipset restore
@@ -16,11 +16,11 @@ type step struct {
 	// removes.
 	unhook []jump
 	input  []byte
-	// fills are elements to be written behind: how much time is left to sources that end is told as of
-	// that moment, since other steps, or another program's lock, may have taken long.
+	// fills are elements to be written behind: how much time is left to sources that end is told as
+	// of that moment, since other steps, or another program's lock, may have taken long.
 	fills []fill
-	// tidy: only removes what no packet meets any more, so that failing is no reason to take back the
-	// rest.
+	// tidy: only removes what no packet meets any more, so that failing is no reason to take back
+	// the rest.
 	tidy bool
 }
 
@@ -89,7 +89,8 @@ func (t tableDifference) script(have *ruleset) []byte {
 	for _, c := range t.chainsChanged {
 		s.Declare(c.want.name)
 	}
-	// Counters of rules that stay are written with them, also where the tree comes from another table.
+	// Counters of rules that stay are written with them, also where the tree comes from another
+	// table.
 	fill := func(c *chain, counters map[string]firewall.Counter) {
 		for _, r := range c.rules {
 			s.Append(c.name, counters[r.canon], r.text)
