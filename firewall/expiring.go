@@ -61,6 +61,26 @@ func LatestEnds(in []ExpiringSource) []ExpiringSource {
 	return out
 }
 
+// ExpiringIn lists the sources of an IP version that end by themselves and have not yet; any says
+// whether there were such at all.
+func (s Service) ExpiringIn(f Family, now time.Time) (list []ExpiringSource, any bool) {
+	for _, e := range s.Expiring {
+		if e.Prefix.Addr().Is4() == (f == IPv4) {
+			any = true
+			if e.Until.After(now) {
+				list = append(list, e)
+			}
+		}
+	}
+	return list, any
+}
+
+// Ending reports whether a source is ending right now. The kernel's clock and ours part by a
+// little, so whether it is still there is nobody's mistake.
+func Ending(until, now time.Time) bool {
+	return !until.IsZero() && until.Sub(now) < ExpiryTolerance
+}
+
 func compareSources(a, b ExpiringSource) int {
 	return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
 }

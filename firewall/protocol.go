@@ -108,11 +108,8 @@ func (r PortRange) Overlaps(o PortRange) bool {
 }
 
 func comparePortRanges(a, b PortRange) int {
-	return cmp.Or(
-		cmp.Compare(a.Protocol, b.Protocol),
-		cmp.Compare(a.First, b.First),
-		cmp.Compare(a.Last, b.Last),
-	)
+	return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.First, b.First),
+		cmp.Compare(a.Last, b.Last))
 }
 
 // NamePattern is what a service may be called: it becomes part of kernel object names
@@ -159,11 +156,8 @@ func ParseEssential(name string) (Essentials, error) {
 			return 1 << i, nil
 		}
 	}
-	return 0, fmt.Errorf(
-		"unknown essential %q: use one of %s",
-		name,
-		strings.Join(essentialNames, ", "),
-	)
+	return 0, fmt.Errorf("unknown essential %q: use one of %s", name,
+		strings.Join(essentialNames, ", "))
 }
 
 // Has reports whether all of e is in the set.

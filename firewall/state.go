@@ -96,9 +96,15 @@ func (r Rate) PrefixLength(f Family) int {
 	return int(r.IPv6Prefix)
 }
 
+// Each is how many new connections in what time: "20/second".
+func (r Rate) Each() string {
+	unit := map[time.Duration]string{time.Second: "second", time.Minute: "minute",
+		time.Hour: "hour", 24 * time.Hour: "day"}[r.Per]
+	return fmt.Sprintf("%d/%s", r.Count, unit)
+}
+
 func (r Rate) String() string {
-	unit := map[time.Duration]string{time.Second: "second", time.Minute: "minute", time.Hour: "hour", 24 * time.Hour: "day"}[r.Per]
-	text := fmt.Sprintf("%d/%s burst %d", r.Count, unit, r.Burst)
+	text := fmt.Sprintf("%s burst %d", r.Each(), r.Burst)
 	if n := r.PrefixLength(IPv6); n != DefaultRatePrefix {
 		text += fmt.Sprintf(" per IPv6 /%d", n)
 	}

@@ -50,7 +50,7 @@ const reg9 = 9
 // udpKey loads an address and the two ports, the host's own first, one behind the other.
 func (b *builder) udpKey(f firewall.Family, destination bool, own, peer uint32) *builder {
 	first, second := uint32(reg9), uint32(reg9+1)
-	if f == firewall.IPv6 { // the address takes all of reg1; the next register of four bytes is the first of the second
+	if f == firewall.IPv6 { // the address takes all of reg1: go on in the second
 		first, second = unix.NFT_REG_2, unix.NFT_REG32_05
 	}
 	return b.l4proto(unix.IPPROTO_UDP).

@@ -124,11 +124,8 @@ func (b *Backend) Counters(ctx context.Context) (func(string) (firewall.Traffic,
 func (b *Backend) PortID() uint32 { return b.portID }
 
 // Diff implements firewall.Backend. It is pure.
-func (b *Backend) Diff(
-	want *firewall.State,
-	seen firewall.Observation,
-	now time.Time,
-) (firewall.Plan, error) {
+func (b *Backend) Diff(want *firewall.State, seen firewall.Observation,
+	now time.Time) (firewall.Plan, error) {
 	o, ok := seen.(observation)
 	if !ok {
 		return firewall.Plan{}, fmt.Errorf("nft: a %T is not an observation of this backend", seen)
@@ -230,8 +227,11 @@ func (o observation) Foreign() string {
 
 // Traffic implements firewall.Observation.
 func (o observation) Traffic(service string) (firewall.Traffic, bool) {
-	chain, ofNobody := map[string]string{firewall.UnlistedTraffic: unlistedChain, firewall.SpoofedTraffic: spoofedChain,
-		firewall.DirectTraffic: directChain}[service]
+	chain, ofNobody := map[string]string{
+		firewall.UnlistedTraffic: unlistedChain,
+		firewall.SpoofedTraffic:  spoofedChain,
+		firewall.DirectTraffic:   directChain,
+	}[service]
 	if !ofNobody {
 		chain = serviceChain(service)
 	}
@@ -257,7 +257,8 @@ func (o observation) Notes() []string {
 		return nil
 	}
 	return []string{
-		"table inet " + tableName + " has the flag persist and no owner: nft before 1.1 can't print it so that it loads again; " +
-			"the daemon makes it anew if its policy lets it, and so do portgrave teardown and apply",
+		"table inet " + tableName + " has the flag persist and no owner: nft before 1.1 can't print " +
+			"it so that it loads again; the daemon makes it anew if its policy lets it, and so do " +
+			"portgrave teardown and apply",
 	}
 }

@@ -60,7 +60,8 @@ func kindOf(s setSpec) (setKind, firewall.Family) {
 		return kindForeign, 0
 	}
 	for _, f := range firewall.Families {
-		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic, kindAsked, kindVirtual, kindPrefix} {
+		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic, kindAsked,
+			kindVirtual, kindPrefix} {
 			want := specOf(k, f)
 			if k == kindDynamic { // timeout and size differ from set to set
 				want.Timeout, want.Size = s.Timeout, s.Size
@@ -114,10 +115,8 @@ func (d *elementDecoder) prefixKey(key []byte) bool {
 	case len(key) == 4 && d.set.family == firewall.IPv4:
 		d.keys.V4 = append(d.keys.V4, address.V4(binary.BigEndian.Uint32(key)))
 	case len(key) == 16 && d.set.family == firewall.IPv6:
-		d.keys.V6 = append(
-			d.keys.V6,
-			address.V6{Hi: binary.BigEndian.Uint64(key), Lo: binary.BigEndian.Uint64(key[8:])},
-		)
+		d.keys.V6 = append(d.keys.V6,
+			address.V6{Hi: binary.BigEndian.Uint64(key), Lo: binary.BigEndian.Uint64(key[8:])})
 	default:
 		return false
 	}

@@ -110,9 +110,7 @@ func compareContent(want, have *set, now time.Time) (setContent, bool) {
 	c.add, c.remove = diffSpans(want.spans, have.spans)
 	c.virtualAdd, c.virtualGone = diffVirtual(want.virtual, have.virtual)
 	if want.kind == kindExpiring {
-		// The kernel's clock and ours part by a little: what is ending right now is nobody's
-		// mistake.
-		ending := func(s span) bool { return !s.until.IsZero() && s.until.Sub(now) < firewall.ExpiryTolerance }
+		ending := func(s span) bool { return firewall.Ending(s.until, now) }
 		c.add, c.remove = slices.DeleteFunc(c.add, ending), slices.DeleteFunc(c.remove, ending)
 	}
 	if !maps.Equal(want.verdicts, have.verdicts) { // else no need to sort them

@@ -90,15 +90,11 @@ func (m *memory) compile(want firewall.State, now time.Time, use layout) *rulese
 	use.cut = m.cut
 	r := compile(want, now, use)
 	m.compiled = nil
-	if !slices.ContainsFunc(
-		want.Services,
-		func(s firewall.Service) bool { return len(s.Expiring) > 0 },
-	) { // depends on the time
+	if !slices.ContainsFunc(want.Services,
+		func(s firewall.Service) bool { return len(s.Expiring) > 0 }) { // depends on the time
 		use.second, use.parts, use.have = maps.Clone(
 			use.second,
-		), maps.Clone(
-			use.parts,
-		), nil // Diff goes on to change them
+		), maps.Clone(use.parts), nil // Diff goes on to change them
 		m.compiled = &compilation{want, use, r}
 	}
 	return r

@@ -134,12 +134,8 @@ func counterName(chain, what string, f firewall.Family) string {
 
 // sourceSetName is the name in one of the two slots.
 func sourceSetName(service string, kind setKind, f firewall.Family, second bool) string {
-	name := fmt.Sprintf(
-		"svc/%s/%s-%s",
-		service,
-		map[setKind]string{kindHosts: "hosts", kindNets: "nets", kindExpiring: "until"}[kind],
-		f,
-	)
+	name := fmt.Sprintf("svc/%s/%s-%s", service,
+		map[setKind]string{kindHosts: "hosts", kindNets: "nets", kindExpiring: "until"}[kind], f)
 	if second {
 		name += ".2"
 	}

@@ -76,10 +76,8 @@ func labelBytes(bit int) []byte {
 
 // setLabel sets a bit of the connection's label.
 func (b *builder) setLabel(bit int) *builder {
-	return b.add(
-		&expr.Immediate{Register: reg1, Data: labelBytes(bit)},
-		&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1, SourceRegister: true},
-	)
+	return b.add(&expr.Immediate{Register: reg1, Data: labelBytes(bit)},
+		&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1, SourceRegister: true})
 }
 
 // hasLabel matches a connection of which setLabel has set the bit.
@@ -90,11 +88,8 @@ func (b *builder) lacksLabel(bit int) *builder { return b.label(bit, labelBytes(
 
 // label matches a connection whose label, of which a bit is left, isn't this one.
 func (b *builder) label(bit int, not []byte) *builder {
-	return b.add(
-		&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1},
-		and(labelBytes(bit)),
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: not},
-	)
+	return b.add(&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1}, and(labelBytes(bit)),
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: not})
 }
 
 // fromVRF matches what comes by a VRF, whichever interface it came to first.

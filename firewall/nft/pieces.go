@@ -42,12 +42,8 @@ func cut(p firewall.Prefixes, f firewall.Family, as form) *pieces {
 }
 
 // cutRanges lays out the prefixes of a set by shard and length.
-func cutRanges[N address.Number[N]](
-	set address.Ranges[N],
-	as form,
-	number func(netip.Addr) N,
-	wrap func([]N) address.List,
-) []shardLists {
+func cutRanges[N address.Number[N]](set address.Ranges[N], as form, number func(netip.Addr) N,
+	wrap func([]N) address.List) []shardLists {
 	var bounds []N
 	if as.shape == shapeSplit && !as.lost() {
 		for _, b := range as.bounds {

@@ -371,8 +371,9 @@ func torn(d difference) map[string]bool {
 			out[c.want.is.service] = true
 		}
 		for _, o := range d.content[i+1:] {
-			if o.want.is.service == c.want.is.service && o.want.family == c.want.family && c.want.is.service != "" &&
-				(overlap(c.add, o.remove) || overlap(c.remove, o.add)) {
+			same := o.want.is.service == c.want.is.service && o.want.family == c.want.family
+			if same && c.want.is.service != "" && (overlap(c.add, o.remove) ||
+				overlap(c.remove, o.add)) {
 				out[c.want.is.service] = true
 			}
 		}

@@ -87,11 +87,7 @@ func (d difference) altered() map[string]bool {
 // narrowing.
 func (r *ruleset) keeping(have *ruleset, wide map[part]*pieces, altered map[string]bool) *ruleset {
 	out := *r
-	out.chains, out.sets, out.counters = maps.Clone(
-		r.chains,
-	), maps.Clone(
-		r.sets,
-	), maps.Clone(
+	out.chains, out.sets, out.counters = maps.Clone(r.chains), maps.Clone(r.sets), maps.Clone(
 		r.counters,
 	)
 	kept := func(is identity) bool {

@@ -143,11 +143,8 @@ func (b *builder) firstPacket() *builder {
 
 func (b *builder) ctBits(key expr.CtKey, bits uint32, op expr.CmpOp) *builder {
 	zero := make([]byte, 4)
-	return b.add(
-		&expr.Ct{Key: key, Register: reg1},
-		and(binaryutil.NativeEndian.PutUint32(bits)),
-		&expr.Cmp{Op: op, Register: reg1, Data: zero},
-	)
+	return b.add(&expr.Ct{Key: key, Register: reg1}, and(binaryutil.NativeEndian.PutUint32(bits)),
+		&expr.Cmp{Op: op, Register: reg1, Data: zero})
 }
 
 // and leaves those bits of the register that a mask has.
@@ -183,12 +180,8 @@ func (b *builder) udp(source, destination uint16) *builder {
 
 // perSource applies a limit for each source, remembered in a dynamic set. With over it matches what
 // exceeds the limit, without it what stays within. While the set is full it matches no new source.
-func (b *builder) perSource(
-	f firewall.Family,
-	setName string,
-	r firewall.Rate,
-	over bool,
-) *builder {
+func (b *builder) perSource(f firewall.Family, setName string, r firewall.Rate,
+	over bool) *builder {
 	unit := map[time.Duration]expr.LimitTime{time.Second: expr.LimitTimeSecond,
 		time.Minute: expr.LimitTimeMinute, time.Hour: expr.LimitTimeHour,
 		24 * time.Hour: expr.LimitTimeDay}[r.Per]

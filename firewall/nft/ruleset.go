@@ -107,10 +107,10 @@ const (
 	kindNets                    // address ranges
 	kindExpiring                // address ranges that end by themselves
 	kindPorts                   // port → verdict, a map for each protocol
-	kindAsked                   // questions that packets have asked, by address and ports; filled by packets too
+	kindAsked                   // questions, by address and ports; filled by packets too
 	kindVirtual                 // services of IPVS, by address, protocol and port
-	kindDynamic                 // filled by packets; its elements are nobody's plan
-	kindPrefix                  // prefixes of one length by their first address, in a hash; the length is in the name
+	kindDynamic                 // filled by packets; no plan has its elements
+	kindPrefix                  // prefixes of one length, which the name says, in a hash
 )
 
 type setSpec = nftables.SetSpec

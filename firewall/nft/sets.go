@@ -15,8 +15,7 @@ const manyHosts = 512
 // smallSets lays a service's sources of one family out in sets, without names; those that shapeOf
 // wants by length, without the lasting ones. A family without sources needs no set.
 func smallSets(svc firewall.Service, f firewall.Family, s shape, now time.Time) []*set {
-	var hosts, nets, expiring []span
-	expires := false
+	var hosts, nets, ends []span
 	if s == shapeSmall {
 		for p := range svc.Sources.Family(f) {
 			if p.IsSingleIP() {
@@ -29,22 +28,19 @@ func smallSets(svc firewall.Service, f firewall.Family, s shape, now time.Time) 
 			nets, hosts = prefixSpans(svc.Sources, f), nil
 		}
 	}
-	for _, e := range svc.Expiring {
-		if e.Prefix.Addr().Is4() != (f == firewall.IPv4) {
-			continue
-		}
-		expires = true
-		if e.Until.After(now) {
-			expiring = append(expiring, spanOf(e.Prefix, e.Until))
-		}
+	expiring, expires := svc.ExpiringIn(f, now)
+	for _, e := range expiring {
+		ends = append(ends, spanOf(e.Prefix, e.Until))
 	}
 	var out []*set
-	for _, s := range []*set{{kind: kindHosts, spans: hosts}, {kind: kindNets, spans: nets}, {kind: kindExpiring, spans: expiring}} {
-		if len(s.spans) > 0 || s.kind == kindExpiring && expires {
-			s.family, s.spec = f, specOf(s.kind, f)
-			out = append(out, s)
+	add := func(k setKind, spans []span) {
+		if len(spans) > 0 || k == kindExpiring && expires {
+			out = append(out, &set{kind: k, family: f, spec: specOf(k, f), spans: spans})
 		}
 	}
+	add(kindHosts, hosts)
+	add(kindNets, nets)
+	add(kindExpiring, ends)
 	return out
 }
 

@@ -119,7 +119,8 @@ func (p part) ways() map[string][]rule {
 	out := map[string][]rule{}
 	for _, name := range p.smallSets() {
 		for _, simple := range []bool{true, false} {
-			out[name] = append(out[name], letIn(newRule().saddrIn(p.family, name), p.service, p.family, simple))
+			in := newRule().saddrIn(p.family, name)
+			out[name] = append(out[name], letIn(in, p.service, p.family, simple))
 		}
 	}
 	for _, second := range []bool{false, true} {
@@ -135,7 +136,8 @@ func (r *ruleset) usesSets(p part) bool {
 	c := r.chains[serviceChain(p.service)]
 	for name, ways := range p.ways() {
 		leads := func(x rule) bool { return slices.ContainsFunc(ways, x.Equal) }
-		if (r.sets[name] != nil || r.chains[name] != nil) && (c == nil || !slices.ContainsFunc(c.rules, leads)) {
+		there := r.sets[name] != nil || r.chains[name] != nil
+		if there && (c == nil || !slices.ContainsFunc(c.rules, leads)) {
 			return false
 		}
 	}

@@ -15,12 +15,7 @@ import (
 
 // question makes the two sets, and returns their names.
 func (c *compiler) question() (own, peer string) {
-	named := func(k setKind) string {
-		name := setName("", k, c.family, c.slots[slot{"", c.family}])
-		c.ruleset.sets[name] = &set{name: name, family: c.family, kind: k, elements: &list{}}
-		return name
-	}
-	return named(kindOwnPort), named(kindPeerPort)
+	return c.set("", kindOwnPort, &list{}), c.set("", kindPeerPort, &list{})
 }
 
 // questions notes what the host asks a group as it leaves. The answer comes to the address that

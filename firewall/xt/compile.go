@@ -100,6 +100,13 @@ func (c *compiler) chain(name, service string, rules ...rule) {
 	c.chains[name] = &chain{name: name, service: service, rules: rules}
 }
 
+// set makes a set, and returns its name; service is "" for one that serves all of them.
+func (c *compiler) set(service string, k setKind, elements elements) (name string) {
+	name = setName(service, k, c.family, c.slots[slot{service, c.family}])
+	c.ruleset.sets[name] = &set{name, service, c.family, k, elements, 0}
+	return name
+}
+
 // decide makes a table's chains, and the hooks that lead to them.
 func (c *compiler) decide(t *table, m manner) {
 	c.chains, c.manner = t.chains, m
@@ -125,14 +132,7 @@ func (c *compiler) sourceRules(svc firewall.Service) []rule {
 	to := []string{"-g", allowChain(svc.Name)}
 	var rules []rule
 	lookUp := func(k setKind, elements elements) {
-		name := setName(svc.Name, k, c.family, c.slots[slot{svc.Name, c.family}])
-		c.ruleset.sets[name] = &set{
-			name:     name,
-			service:  svc.Name,
-			family:   c.family,
-			kind:     k,
-			elements: elements,
-		}
+		name := c.set(svc.Name, k, elements)
 		rules = append(rules, args(append([]string{"-m", "set", "--match-set", name, "src"}, to...)...))
 	}
 	if fitsRules(svc.Sources, c.family) {
@@ -185,18 +185,12 @@ func layout(sources firewall.Prefixes, f firewall.Family) (setKind, elements) {
 // closed early rather than never.
 const longestTimeout = 2147483 * time.Second
 
-// expiring lists a family's sources that end by themselves and have not yet; any says whether it
-// has such at all.
+// expiring are the elements for a family's sources that end by themselves; any says whether it has
+// such at all.
 func expiring(svc firewall.Service, f firewall.Family, now time.Time) (out *list, any bool) {
 	out = &list{}
-	for _, e := range svc.Expiring {
-		if e.Prefix.Addr().Is4() != (f == firewall.IPv4) {
-			continue
-		}
-		any = true
-		if !e.Until.After(now) {
-			continue
-		}
+	sources, any := svc.ExpiringIn(f, now)
+	for _, e := range sources {
 		if e.Prefix.Bits() > 0 {
 			out.add(element{prefix: e.Prefix, until: e.Until})
 			continue

@@ -74,11 +74,8 @@ func (c *contentDifference) inPlace() bool {
 func diffElements(want elements, have *list, now time.Time) (add, remove edits) {
 	add.most = mostChanges(want)
 	remove.most = add.most
-	ending := func(e element) bool { return !e.until.IsZero() && e.until.Sub(now) < firewall.ExpiryTolerance }
 	surplus := func(e element) {
-		// The kernel's clock and ours part by a little: what is ending right now is nobody's
-		// mistake.
-		if !ending(e) {
+		if !firewall.Ending(e.until, now) {
 			remove.add(e)
 		}
 	}
@@ -99,7 +96,7 @@ func diffElements(want elements, have *list, now time.Time) (add, remove edits) 
 			}
 			surplus(h)
 		}
-		if c != 0 && !ending(w) {
+		if c != 0 && !firewall.Ending(w.until, now) {
 			add.add(w)
 		}
 	}

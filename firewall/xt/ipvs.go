@@ -36,14 +36,7 @@ func (c *compiler) virtualSet() string {
 	if len(list) == 0 {
 		return ""
 	}
-	name := setName("", kindVirtual, c.family, c.slots[slot{"", c.family}])
-	c.ruleset.sets[name] = &set{
-		name:     name,
-		family:   c.family,
-		kind:     kindVirtual,
-		elements: served(list),
-	}
-	return name
+	return c.set("", kindVirtual, served(list))
 }
 
 // notVirtual are the words that match what goes to no service of IPVS; none if there is none.

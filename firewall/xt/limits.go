@@ -39,93 +39,44 @@ const longestRefill = 24 * time.Hour
 // it enforces with a difference that an administrator should know (warned). Pure.
 func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 	ids := map[string]string{}
+	refuse := func(service, format string, args ...any) {
+		refused = append(refused, Limit{service, fmt.Sprintf(format, args...)})
+	}
 	speakable := func(service, what string, patterns []string) {
 		for _, name := range patterns {
 			if why := unspeakable(name); why != "" {
-				refused = append(
-					refused,
-					Limit{
-						service,
-						fmt.Sprintf("%s %q: %s; rename the interface, or use nftables", what, name, why),
-					},
-				)
+				refuse(service, "%s %q: %s; rename the interface, or use nftables", what, name, why)
 			}
 		}
 	}
 	speakable("", "direct: interface", s.Direct)
 	for _, svc := range s.Services {
 		if other, taken := ids[id(svc.Name)]; taken {
-			refused = append(
-				refused,
-				Limit{
-					svc.Name,
-					fmt.Sprintf(
-						"its name and that of service %q are the same to iptables, which has room for %d characters: rename one",
-						other,
-						maxID,
-					),
-				},
-			)
+			refuse(svc.Name, "its name and that of service %q are the same to iptables, which has room "+
+				"for %d characters: rename one", other, maxID)
 		}
 		ids[id(svc.Name)] = svc.Name
 		speakable(svc.Name, "interface", svc.Interfaces)
 		if r := svc.Rate; r != nil {
 			if r.Burst > mostBurst {
-				refused = append(
-					refused,
-					Limit{
-						svc.Name,
-						fmt.Sprintf(
-							"rate: a burst of %d is more than the %d that iptables can hold",
-							r.Burst,
-							mostBurst,
-						),
-					},
-				)
+				refuse(svc.Name, "rate: a burst of %d is more than the %d that iptables can hold",
+					r.Burst, mostBurst)
 			}
 			if refill := r.Refill(); refill > longestRefill {
-				refused = append(
-					refused,
-					Limit{
-						svc.Name,
-						fmt.Sprintf(
-							"rate: %s: such a burst takes %s to be saved up, and iptables counts no further than %s: use a burst of at most %d",
-							r,
-							refill,
-							longestRefill,
-							max(1, longestRefill*time.Duration(r.Count)/r.Per),
-						),
-					},
-				)
+				refuse(svc.Name, "rate: %s: such a burst takes %s to be saved up, and iptables counts no "+
+					"further than %s: use a burst of at most %d", r, refill, longestRefill,
+					max(1, longestRefill*time.Duration(r.Count)/r.Per))
 			}
 			if float64(r.Count)/r.Per.Seconds() > mostPerSecond {
-				refused = append(
-					refused,
-					Limit{
-						svc.Name,
-						fmt.Sprintf(
-							"rate: %s is more than the %d in a second that iptables can measure",
-							r,
-							mostPerSecond,
-						),
-					},
-				)
+				refuse(svc.Name, "rate: %s is more than the %d in a second that iptables can measure", r,
+					mostPerSecond)
 			}
 		}
 		for _, e := range svc.Expiring {
 			if e.Until.Sub(now) > longestTimeout {
-				warned = append(
-					warned,
-					Limit{
-						svc.Name,
-						fmt.Sprintf(
-							"%s shall end on %s, but ipset counts no further than %d days: it ends earlier unless apply, or the daemon, renews it until then",
-							e.Prefix,
-							e.Until.Format(time.DateOnly),
-							longestTimeout/(24*time.Hour),
-						),
-					},
-				)
+				warned = append(warned, Limit{svc.Name, fmt.Sprintf("%s shall end on %s, but ipset counts "+
+					"no further than %d days: it ends earlier unless apply, or the daemon, renews it until "+
+					"then", e.Prefix, e.Until.Format(time.DateOnly), longestTimeout/(24*time.Hour))})
 				break
 			}
 		}

@@ -88,9 +88,7 @@ func pick(first bool, a, b string) string {
 }
 
 // ours reports whether a chain bears our name.
-func ours(
-	chain string,
-) bool {
+func ours(chain string) bool {
 	return chain == baseChain || strings.HasPrefix(chain, baseChain+"-")
 }
 

@@ -50,7 +50,7 @@ type tableKey struct {
 }
 
 // String is "iptables-nft table mangle".
-func (k tableKey) String() string { return program{k.variant, k.family}.String() + " table " + k.name }
+func (k tableKey) String() string { return k.program().String() + " table " + k.name }
 
 // program is one of the four iptables programs.
 type program struct {
@@ -124,11 +124,8 @@ func keys(a, b *ruleset) []tableKey {
 		}
 	}
 	slices.SortFunc(out, func(a, b tableKey) int {
-		return cmp.Or(
-			strings.Compare(string(a.variant), string(b.variant)),
-			cmp.Compare(a.family, b.family),
-			strings.Compare(a.name, b.name),
-		)
+		return cmp.Or(strings.Compare(string(a.variant), string(b.variant)),
+			cmp.Compare(a.family, b.family), strings.Compare(a.name, b.name))
 	})
 	return out
 }
@@ -149,7 +146,7 @@ type chain struct {
 type rule struct {
 	canon   string
 	text    string   // in the syntax of iptables-save, without "-A CHAIN"
-	source  string   // the prefix, if the rule's only match is a source: such a rule is an element to people
+	source  string   // the prefix, if that is the rule's only match: to people it is an element
 	target  string   // of -j or -g
 	sets    []string // the ipsets it looks up or adds to
 	ports   string   // "tcp/9000-9100" if it dispatches on ports

@@ -96,7 +96,7 @@ func readSets(ctx context.Context, r *ruleset, now func() time.Time) error {
 
 // ipsetRequest asks for a set, or for all of them.
 func ipsetRequest(name string, flags uint32) netlink.Request {
-	return netlink.Netfilter(unix.NFNL_SUBSYS_IPSET, ipsetList, unix.AF_INET, unix.NLM_F_DUMP, func(e *netlink.Encoder) {
+	fields := func(e *netlink.Encoder) {
 		e.Uint8(ipsetProtocolVersion, ipsetProtocol)
 		if name != "" {
 			e.String(ipsetSetName, name)
@@ -104,7 +104,8 @@ func ipsetRequest(name string, flags uint32) netlink.Request {
 		if flags != 0 {
 			e.Uint32(ipsetFlags, flags)
 		}
-	})
+	}
+	return netlink.Netfilter(unix.NFNL_SUBSYS_IPSET, ipsetList, unix.AF_INET, unix.NLM_F_DUMP, fields)
 }
 
 // ipsetError sorts a failure into firewall's kinds.

@@ -29,7 +29,8 @@ func (d setsDifference) commands(have *ruleset) (prepare, change, destroy setCom
 	for _, s := range d.new {
 		prepare.load(s, s.name)
 	}
-	for _, s := range d.reshaped { // compile gave the service its other slot unless nothing looks this one up
+	// compile gave the service its other slot unless nothing looks this one up.
+	for _, s := range d.reshaped {
 		prepare.script.DestroySet(s.name)
 		prepare.load(s, s.name)
 	}

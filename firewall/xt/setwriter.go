@@ -33,7 +33,8 @@ const (
 	ipsetAdd = 9
 	ipsetDel = 10
 
-	ipsetLine = 9 // goes with many elements in one message; ipset restore says there which line was wrong
+	// ipsetLine goes with many elements in one message: ipset restore says there which line was wrong.
+	ipsetLine = 9
 
 	ipsetIPv4 = 1
 	ipsetIPv6 = 2
@@ -63,7 +64,8 @@ func fillSets(ctx context.Context, fills []fill, now func() time.Time) error {
 	}
 	defer func() { _ = conn.Close() }()
 	for _, f := range fills {
-		if err := f.messages(now(), func(r netlink.Request) error { return conn.Ask(ctx, r, nil) }); err != nil {
+		send := func(r netlink.Request) error { return conn.Ask(ctx, r, nil) }
+		if err := f.messages(now(), send); err != nil {
 			return f.failed(err)
 		}
 	}
@@ -91,12 +93,13 @@ func (f fill) messages(now time.Time, send func(netlink.Request) error) error {
 	}
 	list := netlink.Encoder{Buf: make([]byte, 0, 64<<10)}
 	// Without NLM_F_EXCL: -exist.
-	request := netlink.Netfilter(unix.NFNL_SUBSYS_IPSET, kind, unix.AF_INET, unix.NLM_F_ACK, func(e *netlink.Encoder) {
+	fields := func(e *netlink.Encoder) {
 		e.Uint8(ipsetProtocolVersion, ipsetProtocol)
 		e.String(ipsetSetName, f.set)
 		e.Uint32(ipsetLine, 0)
 		e.Bytes(ipsetADT|unix.NLA_F_NESTED, list.Buf)
-	})
+	}
+	request := netlink.Netfilter(unix.NFNL_SUBSYS_IPSET, kind, unix.AF_INET, unix.NLM_F_ACK, fields)
 	n := 0
 	for x := range f.all() {
 		f.append(&list, x, now)

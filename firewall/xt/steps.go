@@ -28,8 +28,8 @@ type step struct {
 // new one after each of them:
 //
 //  1. sets that no rule looks up yet, with their elements
-//  2. table mangle, so that connections are labelled before a tree asks for it; unless it hands over its
-//     tree to table filter
+//  2. table mangle, so that connections are labelled before a tree asks for it; unless it hands
+//     its tree over to table filter
 //  3. the other tables that decide
 //  4. table mangle where it hands over
 //  5. elements of sets that stay, where no rule around them changed
@@ -55,7 +55,9 @@ func steps(d difference, have *ruleset) []step {
 		}
 	}
 	ipset("preparing ipsets", prepare, false)
-	handsOver := func(t tableDifference) bool { return t.haveTable.decides() && !t.wantTable.decides() }
+	handsOver := func(t tableDifference) bool {
+		return t.haveTable.decides() && !t.wantTable.decides()
+	}
 	tables(func(t tableDifference) bool { return !t.gone && t.key.name == mangle && !handsOver(t) })
 	tables(func(t tableDifference) bool { return !t.gone && t.key.name != mangle })
 	tables(func(t tableDifference) bool { return !t.gone && t.key.name == mangle && handsOver(t) })
