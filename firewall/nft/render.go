@@ -2,10 +2,12 @@ package nft
 
 import (
 	"fmt"
-	"slices"
 
+	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"github.com/portgrave/portgrave/firewall/pipeline"
+	"golang.org/x/sys/unix"
 )
 
 // The rules of package pipeline in the words of nf_tables.
@@ -19,32 +21,25 @@ func (c *compiler) draw(ch pipeline.Chain, service string) {
 // for each.
 func (c *compiler) render(rules ...pipeline.Rule) (out []rule) {
 	for _, r := range rules {
-		written := []*builder{newRule()}
-		for _, when := range r.When {
-			written = each(written, c.condition(when))
-		}
-		if r.Do != nil {
-			written = each(written, c.action(r.Do))
-		}
-		for _, b := range written {
-			out = append(out, b.end(r.End))
+		for _, exprs := range pipeline.Forms(r, c.condition, c.action) {
+			out = append(out, (&builder{exprs}).end(r.End))
 		}
 	}
 	return out
 }
 
-// each adds each form to each rule.
-func each(rules, forms []*builder) (out []*builder) {
-	for _, b := range rules {
-		for _, form := range forms {
-			out = append(out, &builder{slices.Concat(b.exprs, form.exprs)})
-		}
+// forms are ways to say something: the expressions of each.
+type forms = [][]nftables.Expr
+
+func formsOf(list ...*builder) (out forms) {
+	for _, b := range list {
+		out = append(out, b.exprs)
 	}
 	return out
 }
 
 // condition is the forms of a condition: a packet meets at most one.
-func (c *compiler) condition(when pipeline.Condition) (forms []*builder) {
+func (c *compiler) condition(when pipeline.Condition) (out forms) {
 	b := newRule()
 	switch x := when.(type) {
 	case pipeline.Fact:
@@ -52,13 +47,15 @@ func (c *compiler) condition(when pipeline.Condition) (forms []*builder) {
 	case pipeline.ArrivesBy:
 		b.iifname(string(x))
 	case pipeline.ArrivesThrough:
-		return []*builder{b.iifname(string(x)), newRule().slaveName(string(x))}
+		// Where it is in a VRF, iifname is the VRF's name, and sdifname its own.
+		slave := newRule().meta(nftables.MetaSDIFName, interfaceData(string(x)))
+		return formsOf(b.iifname(string(x)), slave)
 	case pipeline.LeavesBy:
-		b.oifname(string(x))
+		b.meta(expr.MetaKeyOIFNAME, interfaceData(string(x)))
 	case pipeline.Has:
-		b.hasLabel(int(x))
+		b.label(int(x), make([]byte, 16))
 	case pipeline.Lacks:
-		b.lacksLabel(int(x))
+		b.label(int(x), labelBytes(int(x)))
 	case pipeline.Only:
 		b.family(firewall.Family(x))
 	case pipeline.From:
@@ -68,17 +65,17 @@ func (c *compiler) condition(when pipeline.Condition) (forms []*builder) {
 	case pipeline.DialledAt:
 		for _, f := range firewall.Families {
 			if set := addressSet(x.Name, f); x.Addresses.Has(f) {
-				forms = append(forms, newRule().originalDaddrIn(f, set),
-					newRule().noConnection().daddrIn(f, set))
+				out = append(out, formsOf(newRule().originalDaddrIn(f, set),
+					newRule().noConnection().daddrIn(f, set))...)
 			}
 		}
-		return forms
+		return out
 	case pipeline.Listed:
 		if firewall.Protocol(x) == firewall.Ping {
 			for _, f := range firewall.Families {
-				forms = append(forms, newRule().icmpType(f, firewall.EchoRequest(f).Type))
+				out = append(out, newRule().icmpType(f, firewall.EchoRequest(f).Type).exprs)
 			}
-			return forms
+			return out
 		}
 		b.l4proto(byte(x))
 	case pipeline.Carries:
@@ -91,66 +88,69 @@ func (c *compiler) condition(when pipeline.Condition) (forms []*builder) {
 		for _, f := range firewall.Families {
 			full := counterName(serviceChain(x.Name), "full", f)
 			over, unknown := c.limit(f, rateSet(x.Name, f), full, *x.Rate, firewall.RateMemorySize, true)
-			forms = append(forms, over, unknown)
+			out = append(out, formsOf(over, unknown)...)
 		}
-		return forms
+		return out
+	case pipeline.Note: // netlink could carry it, and nobody needs it
 	default:
 		panic(fmt.Sprintf("nft: no form of condition %T", x))
 	}
-	return []*builder{b}
+	return formsOf(b)
 }
 
-func (c *compiler) fact(x pipeline.Fact) (forms []*builder) {
+func (c *compiler) fact(x pipeline.Fact) (out forms) {
 	b := newRule()
 	switch x {
 	case pipeline.FirstPacket:
-		b.firstPacket()
+		// Unlike "ct state new" this doesn't match the next packets of an unanswered UDP flow: ct status
+		// lacks IPS_CONFIRMED only until the first packet has passed.
+		b.ctBits(expr.CtKeySTATUS, statusConfirmed, expr.CmpOpEq)
 	case pipeline.Reply:
-		b.reply()
+		b.direction(directionReply)
 	case pipeline.Running:
-		b.original().ctState(stateEstablished)
+		b.direction(directionOriginal).ctState(stateEstablished)
 	case pipeline.NoConnection:
 		b.noConnection()
 	case pipeline.Beginning:
 		b.ctState(stateInvalid | stateNew | stateUntracked)
 	case pipeline.Expected:
-		b.expected()
+		b.ctBits(expr.CtKeySTATUS, statusExpected, expr.CmpOpNeq)
 	case pipeline.Translated:
 		b.translated()
 	case pipeline.Redirected:
-		b.translated().original()
+		b.translated().direction(directionOriginal)
 	case pipeline.ByVRF:
-		b.fromVRF()
+		b.meta(nftables.MetaIIFKind, interfaceData("vrf"))
 	case pipeline.FromOwn, pipeline.FromOwnHere, pipeline.ToOwn, pipeline.ToOwnHere:
 		b.addressIsLocal(x == pipeline.FromOwn || x == pipeline.FromOwnHere,
 			x == pipeline.FromOwnHere || x == pipeline.ToOwnHere)
 	case pipeline.ToVirtual:
 		for _, f := range firewall.Families {
 			if len(c.state.VirtualIn(f)) > 0 {
-				forms = append(forms, newRule().servedByIPVS(f))
+				out = append(out, newRule().servedByIPVS(f).exprs)
 			}
 		}
-		return forms
+		return out
 	default:
 		panic(fmt.Sprintf("nft: no form of fact %d", x))
 	}
-	return []*builder{b}
+	return formsOf(b)
 }
 
 // action is the forms of an action, all of which are done.
-func (c *compiler) action(do pipeline.Action) (forms []*builder) {
+func (c *compiler) action(do pipeline.Action) (out forms) {
 	switch x := do.(type) {
 	case pipeline.Label:
-		return []*builder{newRule().setLabel(int(x))}
+		return formsOf(newRule().setLabel(int(x)))
 	case pipeline.LogAllowed:
-		return []*builder{newRule().log(firewall.LogPrefixAllowed + string(x))}
+		return formsOf(newRule().log(firewall.LogPrefixAllowed + string(x)))
 	case pipeline.CountAllowed:
 		return c.countEach(serviceChain(string(x)), "allowed")
 	case pipeline.Record:
 		if x.Log {
-			forms = c.logDenied(x.Label)
+			out = c.logDenied(x.Label)
 		}
-		return append(forms, c.countEach(chainName(x.For), "refused")...)
+		return append(out, c.countEach(chainName(x.For), "refused")...)
 	}
 	panic(fmt.Sprintf("nft: no form of action %T", do))
 }
@@ -165,38 +165,39 @@ func (b *builder) end(e pipeline.End) rule {
 	case pipeline.Jumps:
 		return b.jump(chainName(e.To))
 	case pipeline.Return:
-		return b.returns()
+		return b.verdict(expr.VerdictReturn, "")
 	case pipeline.Accept:
 		return b.accept()
 	case pipeline.Drop:
 		return b.drop()
 	case pipeline.Reset:
-		return b.rejectReset()
-	case pipeline.Unreachable:
-		return b.rejectUnreachable()
+		return b.add(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}).done()
+	case pipeline.Unreachable: // in ICMP or ICMPv6
+		return b.add(&expr.Reject{Type: unix.NFT_REJECT_ICMPX_UNREACH,
+			Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH}).done()
 	}
 	panic(fmt.Sprintf("nft: no verdict for end %d", e.Kind))
 }
 
 // countEach counts the packets of each IP version by itself.
-func (c *compiler) countEach(chain, what string) (forms []*builder) {
+func (c *compiler) countEach(chain, what string) (out forms) {
 	for _, f := range firewall.Families {
 		name := counterName(chain, what, f)
 		c.counters[name] = counter{}
-		forms = append(forms, newRule().family(f).count(name))
+		out = append(out, newRule().family(f).count(name).exprs)
 	}
-	return forms
+	return out
 }
 
 // logDenied logs refused packets, as many of one source as firewall.DeniedLogRate lets through.
-func (c *compiler) logDenied(label string) (forms []*builder) {
+func (c *compiler) logDenied(label string) (out forms) {
 	for _, f := range firewall.Families {
 		set := logSet(f)
 		within, unknown := c.limit(f, set, counterName(set, "full", f), firewall.DeniedLogRate,
 			firewall.LogMemorySize, false)
-		forms = append(forms, within.log(firewall.LogPrefixDenied+label), unknown)
+		out = append(out, formsOf(within.log(firewall.LogPrefixDenied+label), unknown)...)
 	}
-	return forms
+	return out
 }
 
 // limit matches what keeps within a rate, or exceeds it, and what comes from a source that the

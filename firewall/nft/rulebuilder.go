@@ -124,21 +124,14 @@ func (b *builder) daddrIn(f firewall.Family, setName string) *builder {
 	return b.family(f).add(loadAddress(f, true), lookup(setName))
 }
 
-func (b *builder) reply() *builder {
-	// IP_CT_DIR_REPLY = 1 (include/uapi/linux/netfilter/nf_conntrack_tuple_common.h)
-	return b.add(&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg1}, cmpEq([]byte{1}))
+// direction matches packets that go that way in their connection.
+func (b *builder) direction(way byte) *builder {
+	return b.add(&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg1}, cmpEq([]byte{way}))
 }
 
 // ctState matches connections in one of some states.
 func (b *builder) ctState(bits uint32) *builder {
 	return b.ctBits(expr.CtKeySTATE, bits, expr.CmpOpNeq)
-}
-
-// firstPacket matches the packet that starts a connection. Unlike "ct state new" it does not match
-// the next ones of an unanswered UDP flow: ct status lacks IPS_CONFIRMED, bit 3
-// (include/uapi/linux/netfilter/nf_conntrack_common.h), only until the first packet has passed.
-func (b *builder) firstPacket() *builder {
-	return b.ctBits(expr.CtKeySTATUS, statusConfirmed, expr.CmpOpEq)
 }
 
 func (b *builder) ctBits(key expr.CtKey, bits uint32, op expr.CmpOp) *builder {
@@ -218,22 +211,8 @@ func (b *builder) verdict(kind expr.VerdictKind, chain string) rule {
 
 func (b *builder) accept() rule { return b.verdict(expr.VerdictAccept, "") }
 
-func (b *builder) returns() rule { return b.verdict(expr.VerdictReturn, "") }
-
 func (b *builder) drop() rule { return b.verdict(expr.VerdictDrop, "") }
 
 func (b *builder) gotoChain(name string) rule { return b.verdict(expr.VerdictGoto, name) }
 
 func (b *builder) jump(name string) rule { return b.verdict(expr.VerdictJump, name) }
-
-func (b *builder) rejectReset() rule {
-	return b.add(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}).done()
-}
-
-// rejectUnreachable answers with ICMP or ICMPv6 port unreachable (NFT_REJECT_ICMPX_PORT_UNREACH).
-func (b *builder) rejectUnreachable() rule {
-	return b.add(&expr.Reject{
-		Type: unix.NFT_REJECT_ICMPX_UNREACH,
-		Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH,
-	}).done()
-}

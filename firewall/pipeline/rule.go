@@ -1,6 +1,10 @@
 package pipeline
 
-import "github.com/portgrave/portgrave/firewall"
+import (
+	"slices"
+
+	"github.com/portgrave/portgrave/firewall"
+)
 
 // Chain is a list of rules, of which a packet meets one after the other.
 type Chain struct {
@@ -169,6 +173,8 @@ type (
 	Message firewall.ICMPMessage
 	// UDP has these ports; 0 is any.
 	UDP struct{ Source, Destination uint16 }
+	// Note is for people who read the rules of an engine that has comments: it always holds.
+	Note string
 	// OverRate is more from one source than the service's rate lets through, or from one more
 	// source than is remembered.
 	OverRate firewall.Service
@@ -188,4 +194,27 @@ func (Listed) condition()         {}
 func (Carries) condition()        {}
 func (Message) condition()        {}
 func (UDP) condition()            {}
+func (Note) condition()           {}
 func (OverRate) condition()       {}
+
+// Forms are the words of a rule in an engine, but for its end: one list for each way to combine the
+// forms of its conditions and of its action. A condition without a form leaves none.
+func Forms[W any](r Rule, condition func(Condition) [][]W, action func(Action) [][]W) [][]W {
+	all := [][]W{nil}
+	add := func(forms [][]W) {
+		var longer [][]W
+		for _, a := range all {
+			for _, b := range forms {
+				longer = append(longer, slices.Concat(a, b))
+			}
+		}
+		all = longer
+	}
+	for _, when := range r.When {
+		add(condition(when))
+	}
+	if r.Do != nil {
+		add(action(r.Do))
+	}
+	return all
+}

@@ -85,6 +85,8 @@ func conditionText(c Condition) string {
 		return x.Family.String() + " " + x.Name
 	case UDP:
 		return fmt.Sprintf("udp %d to %d", x.Source, x.Destination)
+	case Note:
+		return "note " + string(x)
 	case OverRate:
 		return "over " + x.Rate.String()
 	}

@@ -1,8 +1,6 @@
 package xt
 
 import (
-	"slices"
-
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/pipeline"
 )
@@ -29,9 +27,9 @@ func (c *compiler) questions(t *table) {
 	add := func(set, key string) []string {
 		return []string{"-j", "SET", "--add-set", set, key, "--exist"}
 	}
-	only := []string{"-d", firewall.Groups(c.family).String(), "-p", "udp"}
+	only := pipeline.If(pipeline.To(firewall.Groups(c.family)), pipeline.Carries(firewall.UDP))
 	c.hooked(t, "OUTPUT", questionsChain, only, rulesOf(
-		slices.Concat(written, add(own, "src,src")), add(peer, "src,dst"),
+		append(comment(mark), add(own, "src,src")...), add(peer, "src,dst"),
 		add(own, "dst,src"), add(peer, "dst,dst"))...)
 }
 

@@ -16,7 +16,7 @@ import (
 
 var (
 	// written marks a rule as ours.
-	written  = []string{"-m", "comment", "--comment", mark}
+	written  = pipeline.Note(mark)
 	unlisted = pipeline.Named(pipeline.Unlisted)
 )
 
@@ -31,8 +31,9 @@ func rulesOf(lists ...[]string) (out []rule) {
 }
 
 // hooked makes a chain that the first rule of a built-in one leads to.
-func (c *compiler) hooked(t *table, builtIn, name string, only []string, rules ...rule) {
-	t.hooks[builtIn] = []hook{{0, args(slices.Concat(only, written, []string{"-j", name})...)}}
+func (c *compiler) hooked(t *table, builtIn, name string, only pipeline.Rule, rules ...rule) {
+	only.When = append(only.When, written)
+	t.hooks[builtIn] = []hook{{0, c.render(only.Jump(pipeline.Text(name)))[0]}}
 	t.chains[name] = &chain{name: name, rules: rules}
 }
 
@@ -41,11 +42,13 @@ func (c *compiler) hooked(t *table, builtIn, name string, only []string, rules .
 // there has to except them.
 func (c compiler) remember(t *table, vrfs []string) {
 	c.chains, c.vrfs = t.chains, vrfs
+	first := pipeline.If(pipeline.FirstPacket)
 	for _, ch := range pipeline.Labels(c.state) {
-		switch last := len(ch.Rules) - 1; ch.Name.Role {
+		switch ch.Name.Role {
 		case pipeline.Remember:
-			rules := append(c.render(ch.Rules[:last]...), c.marked(ch.Rules[last])...)
-			c.hooked(t, "PREROUTING", labelChain, facts[pipeline.FirstPacket], rules...)
+			last := &ch.Rules[len(ch.Rules)-1]
+			last.When = append(last.When, written)
+			c.hooked(t, "PREROUTING", labelChain, first, c.render(ch.Rules...)...)
 		case pipeline.VRF:
 			if len(vrfs) > 0 {
 				c.draw(ch, "")
@@ -65,18 +68,18 @@ func (c *compiler) input(t *table, shared []rule) {
 		plain.rest = rulesOf(append(c.notVirtual(), "-g", c.name(unlisted)))
 	}
 	// A reply to this host belongs to a connection that it has begun itself.
-	reply := pipeline.If(pipeline.Reply, pipeline.Lacks(firewall.OutsideLabel)).Accept()
-	exempt := append(c.render(pipeline.If(pipeline.Loopback).Accept()), c.marked(reply)...)
+	reply := pipeline.If(pipeline.Reply, pipeline.Lacks(firewall.OutsideLabel), written)
+	exempt := c.render(pipeline.If(pipeline.Loopback).Accept(), reply.Accept())
 	roots := c.ports(plain)
-	c.hooked(t, "INPUT", baseChain, nil, slices.Concat(exempt, shared, c.toIPVS(roots), roots)...)
+	c.hooked(t, "INPUT", baseChain, pipeline.If(), slices.Concat(exempt, shared, c.toIPVS(roots), roots)...)
 }
 
 // forward decides about what the host's own DNAT sends elsewhere, such as to containers, and about
 // what is routed to containers past that.
 func (c *compiler) forward(t *table, shared []rule) {
 	unasked, direct := c.direct()
-	replies := c.marked(pipeline.If(pipeline.Reply).Accept())
-	c.hooked(t, "FORWARD", forwardChain, nil, slices.Concat(unasked, replies, shared, direct)...)
+	replies := c.render(pipeline.If(pipeline.Reply, written).Accept())
+	c.hooked(t, "FORWARD", forwardChain, pipeline.If(), slices.Concat(unasked, replies, shared, direct)...)
 }
 
 // translated sends the packets of DNATed connections to a tree of their own, over the connection's

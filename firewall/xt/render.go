@@ -3,7 +3,6 @@ package xt
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 
 	"github.com/portgrave/portgrave/firewall"
@@ -13,7 +12,7 @@ import (
 // The rules of package pipeline in the words of iptables.
 
 // forms are ways to say something: the words of each.
-type forms [][]string
+type forms = [][]string
 
 func words(list ...string) forms { return forms{list} }
 
@@ -26,34 +25,8 @@ func (c *compiler) draw(ch pipeline.Chain, service string) {
 // with one that has no form in this family or table, it is left out.
 func (c *compiler) render(rules ...pipeline.Rule) (out []rule) {
 	for _, r := range rules {
-		out = append(out, c.write(r)...)
-	}
-	return out
-}
-
-// marked writes a rule that bears our mark.
-func (c *compiler) marked(r pipeline.Rule) []rule { return c.write(r, written...) }
-
-func (c *compiler) write(r pipeline.Rule, comment ...string) (out []rule) {
-	all := forms{nil}
-	for _, when := range r.When {
-		all = each(all, c.condition(when))
-	}
-	all = each(all, forms{comment})
-	if r.Do != nil {
-		all = each(all, c.action(r.Do))
-	}
-	for _, w := range each(all, forms{c.end(r.End)}) {
-		out = append(out, args(w...))
-	}
-	return out
-}
-
-// each adds each form to each of all.
-func each(all, add forms) (out forms) {
-	for _, a := range all {
-		for _, b := range add {
-			out = append(out, slices.Concat(a, b))
+		for _, w := range pipeline.Forms(r, c.condition, c.action) {
+			out = append(out, args(append(w, c.end(r.End)...)...))
 		}
 	}
 	return out
@@ -75,11 +48,11 @@ func (c *compiler) condition(when pipeline.Condition) (out forms) {
 	case pipeline.Lacks:
 		return words("-m", "connlabel", "!", "--label", strconv.Itoa(int(x)))
 	case pipeline.Only:
-		return c.ifFamily(firewall.Family(x))
+		return c.only(firewall.Family(x))
 	case pipeline.From:
-		return each(c.ifFamilyOf(netip.Prefix(x)), words("-s", netip.Prefix(x).String()))
+		return c.onlyOf(netip.Prefix(x), "-s")
 	case pipeline.To:
-		return each(c.ifFamilyOf(netip.Prefix(x)), words("-d", netip.Prefix(x).String()))
+		return c.onlyOf(netip.Prefix(x), "-d")
 	case pipeline.DialledAt:
 		for p := range x.Addresses.Family(c.family) {
 			out = append(out, c.address(p))
@@ -90,13 +63,15 @@ func (c *compiler) condition(when pipeline.Condition) (out forms) {
 	case pipeline.Carries:
 		return c.carries(firewall.Protocol(x))
 	case pipeline.Message:
-		return each(c.ifFamily(x.Family), forms{c.icmp(firewall.ICMPMessage(x))})
+		return c.only(x.Family, c.icmp(firewall.ICMPMessage(x))...)
 	case pipeline.UDP:
 		ports := []string{"-p", "udp", "-m", "udp"}
 		if x.Source != 0 {
 			ports = append(ports, "--sport", strconv.Itoa(int(x.Source)))
 		}
 		return words(append(ports, "--dport", strconv.Itoa(int(x.Destination)))...)
+	case pipeline.Note:
+		return forms{comment(string(x))}
 	case pipeline.OverRate:
 		if c.manner == catches {
 			return nil
@@ -142,20 +117,19 @@ func (c *compiler) fact(x pipeline.Fact) (out forms) {
 	return forms{w}
 }
 
-// ifFamily is nothing to say in the family whose chains are made, and no way to say it in the
-// other.
-func (c *compiler) ifFamily(f firewall.Family) forms {
+// only says something in one family; in the other there is no way to say it.
+func (c *compiler) only(f firewall.Family, list ...string) forms {
 	if f != c.family {
 		return nil
 	}
-	return words()
+	return words(list...)
 }
 
-func (c *compiler) ifFamilyOf(p firewall.Prefix) forms {
+func (c *compiler) onlyOf(p firewall.Prefix, option string) forms {
 	if p.Addr().Is4() != (c.family == firewall.IPv4) {
 		return nil
 	}
-	return words()
+	return words(option, p.String())
 }
 
 // listed matches a protocol that services list as a whole.
@@ -174,11 +148,11 @@ func (c *compiler) listed(p firewall.Protocol) forms {
 func (c *compiler) carries(p firewall.Protocol) forms {
 	switch p {
 	case firewall.ICMP:
-		return each(c.ifFamily(firewall.IPv4), words("-p", "icmp"))
+		return c.only(firewall.IPv4, "-p", "icmp")
 	case firewall.IGMP:
-		return each(c.ifFamily(firewall.IPv4), words("-p", number(p)))
+		return c.only(firewall.IPv4, "-p", number(p))
 	case firewall.ICMPv6:
-		return each(c.ifFamily(firewall.IPv6), words("-p", "ipv6-icmp"))
+		return c.only(firewall.IPv6, "-p", "ipv6-icmp")
 	}
 	return words("-p", p.String())
 }
@@ -221,7 +195,7 @@ func (c *compiler) action(do pipeline.Action) (out forms) {
 	case pipeline.Record:
 		// The first rule does nothing but count, since the log's hashlimit, once its table is full,
 		// drops packets of further sources at once.
-		out = words("-m", "comment", "--comment", "refused")
+		out = forms{comment("refused")}
 		if x.Log && c.manner != catches {
 			within := rateWords(logTable(c.family), firewall.DeniedLogRate, c.family,
 				firewall.LogMemorySize, false)
@@ -231,6 +205,8 @@ func (c *compiler) action(do pipeline.Action) (out forms) {
 	}
 	panic(fmt.Sprintf("xt: no form of action %T", do))
 }
+
+func comment(text string) []string { return []string{"-m", "comment", "--comment", text} }
 
 func report(kind, label string) []string {
 	return []string{"-j", "NFLOG", "--nflog-prefix", firewall.ShortLogPrefix(kind, label),
