@@ -75,8 +75,8 @@ func (s Service) ExpiringIn(f Family, now time.Time) (list []ExpiringSource, any
 	return list, any
 }
 
-// Ending reports whether a source is ending right now. The kernel's clock and ours part by a
-// little, so whether it is still there is nobody's mistake.
+// Ending reports whether a source is ending right now. The kernel's clock and ours differ a little,
+// so it is no drift whether the kernel still has it.
 func Ending(until, now time.Time) bool {
 	return !until.IsZero() && until.Sub(now) < ExpiryTolerance
 }

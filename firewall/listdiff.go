@@ -21,8 +21,8 @@ func DiffMaps[K cmp.Ordered, V any](want, have map[K]V, each func(k K, want, hav
 	}
 }
 
-// mostCompared bounds the table that DiffLists makes: 8 MB.
-const mostCompared = 1 << 20
+// maxCompared bounds the table that DiffLists makes: 8 MB.
+const maxCompared = 1 << 20
 
 // DiffLists walks two ordered lists that shall become equal: add and remove are called in
 // order, with the longest common part kept. For lists of rules, where order matters.
@@ -37,7 +37,7 @@ func DiffLists[T any](want, have []T, equal func(a, b T) bool, add, remove func(
 	for len(want) > 0 && len(have) > 0 && equal(want[len(want)-1], have[len(have)-1]) {
 		want, have = want[:len(want)-1], have[:len(have)-1]
 	}
-	if len(want)*len(have) > mostCompared {
+	if len(want)*len(have) > maxCompared {
 		for _, x := range want {
 			add(x)
 		}

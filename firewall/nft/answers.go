@@ -13,7 +13,7 @@ const questionsChain = "questions"
 func askedSet(f firewall.Family) string     { return "asked/" + f.String() }
 func connectedSet(f firewall.Family) string { return "connected/" + f.String() }
 
-// askedType is the type of a key "address . port . port", of which each part takes six bits.
+// askedType is the type of a key "address . port . port": six bits for each part.
 func askedType(address uint32) uint32 {
 	return address<<12 | typeInetService<<6 | typeInetService
 }

@@ -193,7 +193,7 @@ func (b *Backend) Apply(ctx context.Context, plan firewall.Plan) error {
 	b.forget()
 	t := transactions{kernel: b.kernel, program: p, generation: p.base}
 	done := func(uint32) {}
-	if b.Bulk != nil && p.elements() >= bulk {
+	if b.Bulk != nil && p.elements() >= bulkThreshold {
 		done = b.Bulk()
 	}
 	if err := t.run(); err != nil {
@@ -205,9 +205,9 @@ func (b *Backend) Apply(ctx context.Context, plan firewall.Plan) error {
 	return nil
 }
 
-// bulk is from how many elements on a plan is worth a pause of the listener, to which each costs
+// bulkThreshold is the plan size above which pausing the listener pays off: each element costs it
 // some 10 µs.
-const bulk = 10_000
+const bulkThreshold = 10_000
 
 // observation is a ruleset with what firewall.Observation asks of it.
 type observation struct{ *ruleset }
@@ -219,7 +219,7 @@ func (o observation) Present() bool { return o.present || o.leftover != nil }
 // taken over without losing anything of anybody's.
 func (o observation) Foreign() string {
 	if !o.present || o.mark == tableMark ||
-		len(o.chains)+len(o.sets)+len(o.counters)+len(o.strangers) == 0 {
+		len(o.chains)+len(o.sets)+len(o.counters)+len(o.foreignObjects) == 0 {
 		return ""
 	}
 	return "table inet " + tableName

@@ -35,7 +35,7 @@ func TestBulkIsAnnounced(t *testing.T) {
 		_, err := r.Apply(context.Background(), &state, false)
 		return err
 	}
-	many := backendtest.Many(t, bulk)
+	many := backendtest.Many(t, bulkThreshold)
 	for _, step := range []struct {
 		what    string
 		sources firewall.Prefixes

@@ -33,7 +33,7 @@ func (d difference) changes(want, have *ruleset) []firewall.Change {
 	if d.leftover != nil {
 		table(firewall.Remove, secondTable+" (of a hand-over that was interrupted)")
 	}
-	for _, s := range d.strangers {
+	for _, s := range d.foreignObjects {
 		add(firewall.Remove, firewall.ObjectSet, "", 0, s.kind+" "+s.name)
 	}
 	for _, c := range d.chainsGone {
@@ -125,8 +125,8 @@ func contentChanges(c setContent, want, have *ruleset) []firewall.Change {
 	out = append(out, portChanges(c, want, have)...)
 	if c.replaceWholly {
 		change := pipeline.Changed(firewall.Replace, firewall.ObjectElement, service, 0, fmt.Sprintf(
-			"%d elements of set %s that Portgrave did not write", c.have.odd, c.want.name))
-		change.Count = c.have.odd
+			"%d elements of set %s that Portgrave did not write", c.have.unexpected, c.want.name))
+		change.Count = c.have.unexpected
 		out = append(out, change)
 	}
 	return out

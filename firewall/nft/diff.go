@@ -23,7 +23,7 @@ type difference struct {
 	setsReshaped                       []*set // declared differently: they can only be made anew
 	content                            []setContent
 	countersGone, countersNew          []string
-	strangers                          []stranger
+	foreignObjects                     []foreignObject
 	leftover                           *leftover // of a hand-over that was interrupted
 }
 
@@ -97,7 +97,7 @@ func compare(want, have *ruleset) difference {
 			d.countersNew = append(d.countersNew, name)
 		}
 	})
-	d.strangers = have.strangers
+	d.foreignObjects = have.foreignObjects
 	return d
 }
 
@@ -125,7 +125,7 @@ func compareContent(want, have *set, now time.Time) (setContent, bool) {
 			}
 		})
 	}
-	c.replaceWholly = c.have.odd > 0
+	c.replaceWholly = c.have.unexpected > 0
 	differences := c.keysAdd.Len() + c.keysGone.Len() + len(c.add) + len(c.remove) +
 		len(c.verdictsAdd) + len(c.verdictsGone) + len(c.virtualAdd) + len(c.virtualGone)
 	return c, differences > 0 || c.replaceWholly

@@ -28,11 +28,11 @@ func (k *netlinkKernel) reader(over *socket) *elementReader {
 }
 
 const (
-	// mostReaders is how many sets are read at a time. Two, on two processors, read a million
-	// elements in 60 % of the time of one.
-	mostReaders = 4
-	// readTogether is from how many elements on a socket more is worth opening.
-	readTogether = 1 << 14
+	// maxReaders is the most sets that are read at a time. Two readers, on two processors, take 60
+	// % of the time that one takes for a million elements.
+	maxReaders = 4
+	// parallelThreshold is the number of elements above which another socket pays off.
+	parallelThreshold = 1 << 14
 )
 
 // readElements reads all elements of sets, several sets at a time if there is much in them: the
@@ -46,7 +46,7 @@ func (k *netlinkKernel) readElements(sets []*set, known *ruleset) error {
 	for _, s := range sets {
 		all += s.expected()
 	}
-	for all >= readTogether && len(readers) < min(mostReaders, len(sets), runtime.GOMAXPROCS(0)) {
+	for all >= parallelThreshold && len(readers) < min(maxReaders, len(sets), runtime.GOMAXPROCS(0)) {
 		another, err := k.socket.Another()
 		if err != nil {
 			break // then it takes longer

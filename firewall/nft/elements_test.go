@@ -14,7 +14,7 @@ import (
 func TestReadTogetherWhileOthersWrite(t *testing.T) {
 	inNamespace(t)
 	reader, writer := open(t), open(t)
-	states := []firewall.State{large(t, 2*readTogether, 1), large(t, 2*readTogether, 2)}
+	states := []firewall.State{large(t, 2*parallelThreshold, 1), large(t, 2*parallelThreshold, 2)}
 	apply(t, writer, &states[0])
 	written := make(chan error, 1)
 	go func() { // on another thread, in the machine's own namespace: the socket is what counts
@@ -58,7 +58,7 @@ func TestReadTogetherWhileOthersWrite(t *testing.T) {
 // elsewhere meanwhile.
 func TestReadersStayInTheNamespace(t *testing.T) {
 	inNamespace(t)
-	b, state := open(t), large(t, 2*readTogether, 1)
+	b, state := open(t), large(t, 2*parallelThreshold, 1)
 	apply(t, b, &state)
 	first := b.kernel.(*netlinkKernel).socket
 	more, err := first.Another()

@@ -218,7 +218,7 @@ func (b *Backend) HandOver(ctx context.Context, want firewall.State) error {
 		return err
 	}
 	t := transactions{kernel: b.kernel}
-	if b.Bulk != nil && wanted.elements() >= bulk {
+	if b.Bulk != nil && wanted.elements() >= bulkThreshold {
 		done := b.Bulk()
 		// If others have committed meanwhile, the number is not the kernel's, and they are heard
 		// of.

@@ -19,7 +19,7 @@ import (
 
 func virtualSet(f firewall.Family) string { return "virtual/" + f.String() }
 
-// virtualType is the type of a key "address . protocol . port", of which each part takes six bits.
+// virtualType is the type of a key "address . protocol . port": six bits for each part.
 func virtualType(address uint32) uint32 {
 	return address<<12 | typeInetProto<<6 | typeInetService
 }

@@ -13,7 +13,7 @@ type layout struct {
 	// rules change together with its elements is loaded under the other name before the rules
 	// switch to it.
 	second map[string]bool
-	// parts tells the same, and the shape, of each part. Of what is missing nothing is known.
+	// parts tells the same, and the shape, of each part. Parts not in the map were not observed.
 	parts map[part]placement
 	// have is what the kernel holds; nil if nothing.
 	have *ruleset

@@ -80,9 +80,8 @@ func (b *builder) setLabel(bit int) *builder {
 		&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1, SourceRegister: true})
 }
 
-// label matches a connection whose label, of which a bit is left, isn't this one: with none of the
-// bits it matches one that has the bit, with the bit one that lacks it, also from before there were
-// labels.
+// label masks all but one bit of the connection's label and matches if the result isn't this: given
+// zeros it matches a label with the bit, given the bit one without it, or no label at all.
 func (b *builder) label(bit int, not []byte) *builder {
 	return b.add(&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1}, and(labelBytes(bit)),
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: not})

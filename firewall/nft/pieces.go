@@ -45,7 +45,7 @@ func cut(p firewall.Prefixes, f firewall.Family, as form) *pieces {
 func cutRanges[N address.Number[N]](set address.Ranges[N], as form, number func(netip.Addr) N,
 	wrap func([]N) address.List) []shardLists {
 	var bounds []N
-	if as.shape == shapeSplit && !as.lost() {
+	if as.shape == shapeSplit && !as.boundsUnknown() {
 		for _, b := range as.bounds {
 			bounds = append(bounds, number(b))
 		}

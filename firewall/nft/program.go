@@ -260,7 +260,7 @@ func removals(d difference) []op {
 	for _, name := range d.countersGone {
 		ops = append(ops, counterDeletion(name))
 	}
-	for _, s := range d.strangers {
+	for _, s := range d.foreignObjects {
 		if s.kind == "flowtable" {
 			ops = append(ops, delFlowtable{s.name})
 		} else {

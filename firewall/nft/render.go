@@ -102,8 +102,8 @@ func (c *compiler) fact(x pipeline.Fact) (out forms) {
 	b := newRule()
 	switch x {
 	case pipeline.FirstPacket:
-		// Unlike "ct state new" this doesn't match the next packets of an unanswered UDP flow: ct status
-		// lacks IPS_CONFIRMED only until the first packet has passed.
+		// Unlike "ct state new" this doesn't match the next packets of an unanswered UDP flow: ct
+		// status lacks IPS_CONFIRMED only until the first packet has passed.
 		b.ctBits(expr.CtKeySTATUS, statusConfirmed, expr.CmpOpEq)
 	case pipeline.Reply:
 		b.direction(directionReply)
@@ -137,7 +137,7 @@ func (c *compiler) fact(x pipeline.Fact) (out forms) {
 	return formsOf(b)
 }
 
-// action is the forms of an action, all of which are done.
+// action is the forms of an action: all are done.
 func (c *compiler) action(do pipeline.Action) (out forms) {
 	switch x := do.(type) {
 	case pipeline.Label:

@@ -61,8 +61,8 @@ var onEveryWay = map[string]bool{
 	insideChain:    true,
 }
 
-// altered are the services of which something changes that packets are decided by, other than by
-// going; "" is what all services share, base chains excepted.
+// altered are the services whose decisions change, other than by going; "" is what all services
+// share, base chains excepted.
 func (d difference) altered() map[string]bool {
 	out, fresh := map[string]bool{}, map[string]bool{}
 	for _, c := range d.chainsNew {

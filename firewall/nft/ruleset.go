@@ -39,8 +39,8 @@ type ruleset struct {
 	chains   map[string]*chain
 	sets     map[string]*set
 	counters map[string]counter
-	// strangers are objects of kinds that we never make: flowtables, quotas, limits, …
-	strangers []stranger
+	// foreignObjects are of kinds that we never make: flowtables, quotas, limits, …
+	foreignObjects []foreignObject
 	// generation is nf_tables' commit counter when this was read.
 	generation uint32
 	readAt     time.Time // when it was read from the kernel, or compiled
@@ -109,7 +109,7 @@ const (
 	kindPorts                   // port → verdict, a map for each protocol
 	kindAsked                   // questions, by address and ports; filled by packets too
 	kindVirtual                 // services of IPVS, by address, protocol and port
-	kindDynamic                 // filled by packets; no plan has its elements
+	kindDynamic                 // filled by packets, so its elements are in no plan
 	kindPrefix                  // prefixes of one length, which the name says, in a hash
 )
 
@@ -125,9 +125,9 @@ type set struct {
 	keys     address.List              // kindPrefix
 	verdicts map[uint32]verdict        // kindPorts, by portKey
 	virtual  []firewall.VirtualService // kindVirtual: ascending
-	// odd elements carry something that we never write, such as a limit of their own.
-	odd       int
-	anonymous bool // belongs to a rule and goes with it
+	// unexpected elements carry something that we never write, such as a limit of their own.
+	unexpected int
+	anonymous  bool // belongs to a rule and goes with it
 	// count is how many elements the kernel says it has, with counted.
 	count   uint32
 	counted bool
@@ -193,8 +193,8 @@ type verdict = nftables.Verdict
 
 type counter = firewall.Counter
 
-// stranger is an object in our table of a kind we never make.
-type stranger struct {
+// foreignObject is an object in our table of a kind we never make.
+type foreignObject struct {
 	kind       string // for people: "flowtable", "object"
 	name       string
 	objectType uint32 // NFT_OBJECT_*; 0 for a flowtable

@@ -7,10 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// manyHosts is from how many exact addresses on they leave the interval set for a hash set, where
-// one address more costs microseconds instead of a walk over the whole set. Below it one look-up
-// less is worth more.
-const manyHosts = 512
+// hashThreshold is the number of exact addresses above which they leave the interval set for a hash
+// set, where one address more costs microseconds instead of a walk over the whole set. Below it,
+// one look-up less is worth more.
+const hashThreshold = 512
 
 // smallSets lays a service's sources of one family out in sets, without names; those that shapeOf
 // wants by length, without the lasting ones. A family without sources needs no set.
@@ -24,7 +24,7 @@ func smallSets(svc firewall.Service, f firewall.Family, s shape, now time.Time) 
 				nets = append(nets, spanOf(p, time.Time{}))
 			}
 		}
-		if len(hosts) < manyHosts {
+		if len(hosts) < hashThreshold {
 			nets, hosts = prefixSpans(svc.Sources, f), nil
 		}
 	}
@@ -44,20 +44,20 @@ func smallSets(svc firewall.Service, f firewall.Family, s shape, now time.Time) 
 	return out
 }
 
-// manyAddresses is from how many local addresses on a service's are held as ranges. A policy lists
-// them one by one.
-const manyAddresses = 4096
+// maxAddresses is the most local addresses of a service that are held one by one, as a policy lists
+// them; more are held as ranges.
+const maxAddresses = 4096
 
 // addressesOf is the set of a service's own addresses. Neighbours have been merged into prefixes; a
 // hash, which is all that is needed for the few that there are, holds them one by one.
 func addressesOf(p firewall.Prefixes, f firewall.Family) *set {
 	s := &set{kind: kindHosts}
 	for x := range p.Family(f) {
-		for a := x.Addr(); x.Contains(a) && len(s.spans) <= manyAddresses; a = a.Next() {
+		for a := x.Addr(); x.Contains(a) && len(s.spans) <= maxAddresses; a = a.Next() {
 			s.spans = append(s.spans, span{first: a, last: a})
 		}
 	}
-	if len(s.spans) > manyAddresses {
+	if len(s.spans) > maxAddresses {
 		s.kind, s.spans = kindNets, prefixSpans(p, f)
 	}
 	return s

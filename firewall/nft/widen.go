@@ -10,7 +10,7 @@ import (
 func outgrown(d difference, want, have *ruleset, use layout) []part {
 	found := map[part]bool{}
 	for p, now := range want.large {
-		if now.at.shape == shapeSplit && use.parts[p].lost() {
+		if now.at.shape == shapeSplit && use.parts[p].boundsUnknown() {
 			found[p] = true
 		}
 	}

@@ -122,10 +122,10 @@ func (c *compiler) decide(t *table, m manner) {
 	}
 }
 
-// inlineSources is up to how many prefixes of a family become rules of their own; more become an
+// maxInlineSources is the most prefixes of a family that become rules of their own; more become an
 // ipset. A handful of rules costs a packet no more than a set look-up, and a small policy needs no
 // ipset program.
-const inlineSources = 16
+const maxInlineSources = 16
 
 // sourceRules are a service's sources, as rules or as sets that a rule looks up.
 func (c *compiler) sourceRules(svc firewall.Service) []rule {
@@ -160,7 +160,7 @@ func (c *compiler) service(svc firewall.Service) {
 func fitsRules(sources firewall.Prefixes, f firewall.Family) bool {
 	n := 0
 	for range sources.Family(f) {
-		if n++; n > inlineSources {
+		if n++; n > maxInlineSources {
 			return false
 		}
 	}
@@ -179,11 +179,11 @@ func layout(sources firewall.Prefixes, f firewall.Family) (setKind, elements) {
 	return kind, lasting{sources, f, n}
 }
 
-// longestTimeout is the longest time that an ipset element can have left: IPSET_MAX_TIMEOUT, about
+// maxTimeout is the longest time that an ipset element can have left: IPSET_MAX_TIMEOUT, about
 // 24.8 days (include/linux/netfilter/ipset/ip_set_timeout.h). A source whose end is further away
 // gets this much, and is renewed by every later apply once half of it is gone: without one it is
 // closed early rather than never.
-const longestTimeout = 2147483 * time.Second
+const maxTimeout = 2147483 * time.Second
 
 // expiring are the elements for a family's sources that end by themselves; any says whether it has
 // such at all.
@@ -208,14 +208,14 @@ var halves = map[firewall.Family][]firewall.Prefix{
 	firewall.IPv6: {netip.MustParsePrefix("::/1"), netip.MustParsePrefix("8000::/1")},
 }
 
-// longestInterface is IFNAMSIZ − 1 (include/uapi/linux/if.h).
-const longestInterface = 15
+// maxInterface is the longest name of an interface: IFNAMSIZ − 1 (include/uapi/linux/if.h).
+const maxInterface = 15
 
 // interfaceWord writes a pattern as iptables does: "eth*" is "eth+". Where the prefix is as long as
 // a name can be there is nothing left for the "*" to match.
 func interfaceWord(pattern string) string {
 	prefix, wild := strings.CutSuffix(pattern, "*")
-	if wild && len(prefix) < longestInterface {
+	if wild && len(prefix) < maxInterface {
 		return prefix + "+"
 	}
 	return prefix

@@ -66,7 +66,7 @@ func compare(want, have *ruleset) difference {
 			d.sets.gone = append(d.sets.gone, h)
 		case h == nil:
 			d.sets.new = append(d.sets.new, w)
-		case h.kind != w.kind || h.odd > 0:
+		case h.kind != w.kind || h.unexpected > 0:
 			d.sets.reshaped = append(d.sets.reshaped, w)
 		default:
 			c := contentDifference{want: w, have: h}

@@ -57,22 +57,22 @@ func summary(all elements, but func(netip.Prefix) bool) edits {
 	return e
 }
 
-// fewChanges is up to how many elements a set is changed where it stands whatever its size, one
-// after the other: new ones first, so that no source that stays allowed is ever missing. More than
-// half as many as the set has elements are loaded into a second set that is then swapped in: it
-// takes about as long, and the kernel gives back what the old one had grown to.
-const fewChanges = pipeline.MaxListed
+// alwaysInPlace is the most edits that are made where the set stands whatever its size, one after
+// the other: new elements first, so that no source that stays allowed is ever missing. If there are
+// more, and more than half as many as the set has elements, a second set is loaded and swapped in:
+// it takes about as long, and the kernel gives back what the old one had grown to.
+const alwaysInPlace = pipeline.MaxListed
 
-func mostChanges(want elements) int { return max(fewChanges, want.len()/2) }
+func maxInPlace(want elements) int { return max(alwaysInPlace, want.len()/2) }
 
 // inPlace reports whether the set is to be changed where it stands.
 func (c *contentDifference) inPlace() bool {
-	return c.add.whole() && c.remove.whole() && c.add.n+c.remove.n <= mostChanges(c.want.elements)
+	return c.add.whole() && c.remove.whole() && c.add.n+c.remove.n <= maxInPlace(c.want.elements)
 }
 
-// diffElements walks over both once. Of each side it keeps as many edits as mostChanges allows.
+// diffElements walks over both once. Of each side it keeps as many edits as maxInPlace allows.
 func diffElements(want elements, have *list, now time.Time) (add, remove edits) {
-	add.most = mostChanges(want)
+	add.most = maxInPlace(want)
 	remove.most = add.most
 	surplus := func(e element) {
 		if !firewall.Ending(e.until, now) {
@@ -112,8 +112,8 @@ func sameEnd(want, have, now time.Time) bool {
 	if want.IsZero() || have.IsZero() {
 		return want.IsZero() == have.IsZero()
 	}
-	if want.Sub(now) > longestTimeout {
-		return have.Sub(now) >= longestTimeout/2
+	if want.Sub(now) > maxTimeout {
+		return have.Sub(now) >= maxTimeout/2
 	}
 	return want.Sub(have).Abs() <= firewall.ExpiryTolerance
 }

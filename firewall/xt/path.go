@@ -155,8 +155,8 @@ func (c *compiler) beginning() []rule {
 		pipeline.If(pipeline.NoConnection).Jump(begin))
 }
 
-// listedPorts picks the packets of which either port is listed. Only packets that bear one of the
-// host's own addresses get there: a list will do.
+// listedPorts picks the packets that come from a listed port or go to one. Only packets that bear
+// one of the host's own addresses get there: a list will do.
 func (c *compiler) listedPorts() (out []rule) {
 	spoofed := pipeline.Named(pipeline.Spoofed)
 	pieces := firewall.PortPieces(c.state.Services)

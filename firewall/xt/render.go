@@ -179,8 +179,8 @@ func (c *compiler) address(p firewall.Prefix) []string {
 	return []string{"-d", p.String()}
 }
 
-// action is the forms of an action, all of which are done. A packet meets rates, logs and counts
-// once, so table security has none of them.
+// action is the forms of an action: all are done. A packet meets rates, logs and counts once, so
+// table security has none of them.
 func (c *compiler) action(do pipeline.Action) (out forms) {
 	switch x := do.(type) {
 	case pipeline.Label:

@@ -258,7 +258,7 @@ func rateWords(name string, r firewall.Rate, f firewall.Family, most int, over b
 		"--hashlimit-burst", strconv.FormatUint(uint64(r.Burst), 10),
 		"--hashlimit-mode", "srcip",
 		"--hashlimit-name", name,
-		"--hashlimit-htable-size", strconv.Itoa(most / perBucket),
+		"--hashlimit-htable-size", strconv.Itoa(most / sourcesPerBucket),
 		"--hashlimit-htable-max", strconv.Itoa(most),
 		"--hashlimit-htable-expire", strconv.FormatInt(expire, 10),
 	}
@@ -268,6 +268,6 @@ func rateWords(name string, r firewall.Rate, f firewall.Family, most int, over b
 	return words
 }
 
-// perBucket is how many sources share a bucket of a full table. A bucket takes eight bytes from the
-// start, and the kernel looks at each once a second.
-const perBucket = 8
+// sourcesPerBucket is how many sources share a bucket of a full table. A bucket takes eight bytes
+// from the start, and the kernel looks at each once a second.
+const sourcesPerBucket = 8

@@ -181,8 +181,8 @@ type set struct {
 	family   firewall.Family
 	kind     setKind // 0 if it is of a shape that we never make
 	elements elements
-	// odd elements carry something that we never write, such as nomatch.
-	odd int
+	// unexpected elements carry something that we never write, such as nomatch.
+	unexpected int
 }
 
 // lookUps is the set of ipsets that rules of ours look up or add to, in whatever table.

@@ -247,7 +247,7 @@ add theirs 10.0.0.0/8
 		t.Fatal(err)
 	}
 	web, leases := r.sets["PORTGRAVE-N4-web"], r.sets["PORTGRAVE-U6-web+"]
-	if len(r.sets) != 6 || web.kind != kindNets || web.odd != 1 || web.elements.len() != 2 ||
+	if len(r.sets) != 6 || web.kind != kindNets || web.unexpected != 1 || web.elements.len() != 2 ||
 		web.elements.(*list).at(0).prefix.String() != "10.0.0.1/32" ||
 		web.service != "web" {
 		t.Errorf("%+v", web)
@@ -276,7 +276,7 @@ func TestLimits(t *testing.T) {
 		{
 			Name:  "burst",
 			Ports: tcp,
-			Rate:  &firewall.Rate{Count: 1, Per: time.Second, Burst: mostBurst + 1},
+			Rate:  &firewall.Rate{Count: 1, Per: time.Second, Burst: maxBurst + 1},
 		},
 		{Name: "slow", Ports: tcp, Rate: &firewall.Rate{Count: 10, Per: 24 * time.Hour, Burst: 11}},
 		{
@@ -287,7 +287,7 @@ func TestLimits(t *testing.T) {
 		{
 			Name:  "fast",
 			Ports: tcp,
-			Rate:  &firewall.Rate{Count: mostPerSecond + 1, Per: time.Second, Burst: 1},
+			Rate:  &firewall.Rate{Count: maxPerSecond + 1, Per: time.Second, Burst: 1},
 		},
 		{
 			Name:  "far",
@@ -432,7 +432,7 @@ func TestPortTree(t *testing.T) {
 		if got != want[uint16(port)] {
 			t.Fatalf("port %d leads to %q, want %q", port, got, want[uint16(port)])
 		}
-		if met > 1+4*fanOut {
+		if met > 1+4*maxFanOut {
 			t.Fatalf("port %d meets %d rules", port, met)
 		}
 	}

@@ -33,7 +33,8 @@ const (
 	ipsetAdd = 9
 	ipsetDel = 10
 
-	// ipsetLine goes with many elements in one message: ipset restore says there which line was wrong.
+	// ipsetLine goes with many elements in one message: ipset restore says there which line was
+	// wrong.
 	ipsetLine = 9
 
 	ipsetIPv4 = 1
@@ -44,9 +45,9 @@ const (
 	netByteOrder = unix.NLA_F_NET_BYTEORDER
 )
 
-// mostInMessage is how many elements go into one message. An attribute ends at 64 KiB, and an
+// maxInMessage is how many elements go into one message. An attribute ends at 64 KiB, and an
 // element takes 44 bytes at most.
-const mostInMessage = 1_024
+const maxInMessage = 1_024
 
 const (
 	// errSetFull is IPSET_ERR_HASH_FULL (include/uapi/linux/netfilter/ipset/ip_set_hash.h).
@@ -103,7 +104,7 @@ func (f fill) messages(now time.Time, send func(netlink.Request) error) error {
 	n := 0
 	for x := range f.all() {
 		f.append(&list, x, now)
-		if n++; n == mostInMessage {
+		if n++; n == maxInMessage {
 			if err := send(request); err != nil {
 				return err
 			}
@@ -136,7 +137,7 @@ func (f fill) append(to *netlink.Encoder, e element, now time.Time) {
 		to.Uint8(ipsetProto, uint8(e.protocol))
 	}
 	if !f.remove && !e.until.IsZero() {
-		left := min(max(e.until.Sub(now), time.Second), longestTimeout)
+		left := min(max(e.until.Sub(now), time.Second), maxTimeout)
 		to.Uint32(ipsetTimeout|netByteOrder, uint32(left/time.Second))
 	}
 	to.EndNest(data)

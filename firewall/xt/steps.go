@@ -33,7 +33,7 @@ type step struct {
 //  3. the other tables that decide
 //  4. table mangle where it hands over
 //  5. elements of sets that stay, where no rule around them changed
-//  6. tables of which nothing shall stay
+//  6. tables that lose everything of ours
 //  7. sets that no rule looks up any more
 //
 // Where two tables decide at a time, a packet must pass both, the old one and the new.
