@@ -219,7 +219,8 @@ func (c *compiler) virtual() {
 	}
 }
 
-// pastServices is for what goes to virtual addresses: it may be none of the services' business.
+// pastServices takes packets to virtual addresses past the services, if the host's own workloads
+// have sent them.
 func (c *compiler) pastServices() []rule {
 	return c.render(ifTranslated.Jump(virtual), pipeline.If(pipeline.ToVirtual).Jump(inside))
 }
