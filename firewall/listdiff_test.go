@@ -2,8 +2,10 @@ package firewall
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
 
@@ -70,4 +72,24 @@ func TestDiffListsOfManyRules(t *testing.T) {
 	if !slices.Equal(added, want[1:]) || !slices.Equal(removed, have[1:]) {
 		t.Errorf("added %d, removed %d", len(added), len(removed))
 	}
+}
+
+func TestDiffMaps(t *testing.T) {
+	one, two, three := 1, 2, 3
+	want := map[string]*int{"b": &two, "a": &one}
+	have := map[string]*int{"b": &three, "c": &three}
+	var got []string
+	word := func(n *int) string {
+		if n == nil {
+			return "none"
+		}
+		return strconv.Itoa(*n)
+	}
+	DiffMaps(want, have, func(k string, want, have *int) {
+		got = append(got, k+": "+word(want)+" for "+word(have))
+	})
+	if diff := cmp.Diff([]string{"a: 1 for none", "b: 2 for 3", "c: none for 3"}, got); diff != "" {
+		t.Error(diff)
+	}
+	DiffMaps(nil, nil, func(k string, _, _ int) { t.Errorf("%s is in neither map", k) })
 }
