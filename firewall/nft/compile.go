@@ -14,6 +14,7 @@ import (
 // drift.
 func compile(s firewall.State, now time.Time, use layout) *ruleset {
 	c := compiler{ruleset: newRuleset(), state: s, use: use}
+	c.portPieces = firewall.PortPieces(s.Services)
 	c.ruleset.present, c.ruleset.mark, c.ruleset.readAt = true, tableMark, now
 	c.virtualSets()
 	for _, svc := range c.state.Services {
@@ -31,6 +32,8 @@ type compiler struct {
 	*ruleset
 	state firewall.State
 	use   layout
+	// portPieces are the ranges of ports and the services that claim them.
+	portPieces []firewall.PortPiece
 }
 
 func (c *compiler) chain(name, service string, rules ...rule) {
@@ -84,7 +87,7 @@ func (c *compiler) service(svc firewall.Service) {
 
 // ports fills the verdict maps: each listed protocol and port to the chain that decides.
 func (c *compiler) ports() {
-	for _, piece := range firewall.PortPieces(c.state.Services) {
+	for _, piece := range c.portPieces {
 		if !piece.Ports.Protocol.HasPorts() {
 			continue
 		}

@@ -79,7 +79,7 @@ func (c *compiler) baseChain(name string, h hook, rules ...rule) {
 // portless leads protocols without ports to the chains that decide: a rule each, behind the maps of
 // ports.
 func (c *compiler) portless() []rule {
-	return c.render(pipeline.Portless(c.state, c.entry)...)
+	return c.render(pipeline.Portless(c.portPieces, c.entry)...)
 }
 
 // input decides about everything for this host: by the port that the client dialled.
@@ -203,7 +203,7 @@ func (c *compiler) listedSource(protocols []firewall.Protocol) {
 		return pipeline.Named(pipeline.Spoofed)
 	}
 	c.chain(listedPorts.Text, "", append(headerPorts(protocols, sourcePortOffset),
-		c.render(pipeline.Portless(c.state, spoofed)...)...)...)
+		c.render(pipeline.Portless(c.portPieces, spoofed)...)...)...)
 }
 
 // virtual lets the host's own workloads reach addresses that only its DNAT knows, such as those of

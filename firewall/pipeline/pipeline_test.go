@@ -173,17 +173,17 @@ func TestPlaces(t *testing.T) {
 }
 
 func TestPortless(t *testing.T) {
-	s := firewall.State{Services: []firewall.Service{
+	pieces := firewall.PortPieces([]firewall.Service{
 		{Name: "a", Ports: []firewall.PortRange{firewall.Portless(firewall.VRRP),
 			firewall.Portless(firewall.Ping)}},
 		{Name: "b", Ports: []firewall.PortRange{ports(firewall.TCP, 22, 22)}},
-	}}
-	same(t, rulesText(Portless(s, Entry)), `
+	})
+	same(t, rulesText(Portless(pieces, Entry)), `
   vrrp → goto service a
   ping → goto service a
 `)
 	none := func(firewall.PortPiece) Name { return Name{} }
-	same(t, rulesText(Portless(s, none)), "")
+	same(t, rulesText(Portless(pieces, none)), "")
 }
 
 func TestAllowAndRefuse(t *testing.T) {

@@ -202,6 +202,12 @@ func (OverRate) condition()       {}
 func Forms[W any](r Rule, condition func(Condition) [][]W, action func(Action) [][]W) [][]W {
 	all := [][]W{nil}
 	add := func(forms [][]W) {
+		if len(forms) == 1 { // nearly always: no need to copy
+			for i := range all {
+				all[i] = append(all[i], forms[0]...)
+			}
+			return
+		}
 		var longer [][]W
 		for _, a := range all {
 			for _, b := range forms {

@@ -41,8 +41,8 @@ func Places(svc firewall.Service) (rules []Rule) {
 
 // Portless lead protocols without ports to the chains that decide. An entry of the zero Name is
 // left out.
-func Portless(s firewall.State, entry func(firewall.PortPiece) Name) (rules []Rule) {
-	for _, piece := range firewall.PortPieces(s.Services) {
+func Portless(pieces []firewall.PortPiece, entry func(firewall.PortPiece) Name) (rules []Rule) {
+	for _, piece := range pieces {
 		if p := piece.Ports.Protocol; !p.HasPorts() {
 			if to := entry(piece); to != (Name{}) {
 				rules = append(rules, If(Listed(p)).Goto(to))

@@ -40,8 +40,10 @@ func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
 	for _, svc := range s.Services {
 		r.names[id(svc.Name)] = svc.Name
 	}
+	pieces := firewall.PortPieces(s.Services)
 	for _, f := range h.families {
-		c := compiler{state: s, family: f, slots: use, ruleset: r, sources: map[string][]rule{}}
+		c := compiler{state: s, pieces: pieces, family: f, slots: use, ruleset: r,
+			sources: map[string][]rule{}}
 		for _, svc := range s.Services {
 			c.sources[svc.Name] = c.sourceRules(svc)
 		}
@@ -74,6 +76,7 @@ const (
 // compiler makes one family's chains.
 type compiler struct {
 	state   firewall.State
+	pieces  []firewall.PortPiece // the ranges of ports, and the services that claim them
 	family  firewall.Family
 	slots   slots
 	ruleset *ruleset

@@ -34,11 +34,11 @@ func originalPort(p firewall.Protocol, ports string) []string {
 
 // ports makes a tree, and returns the rules that lead to it, and past it.
 func (c *compiler) ports(t tree) []rule {
-	roots := c.render(pipeline.Portless(c.state, func(p firewall.PortPiece) (to pipeline.Name) {
+	roots := c.render(pipeline.Portless(c.pieces, func(p firewall.PortPiece) (to pipeline.Name) {
 		return pipeline.Text(t.entry(p))
 	})...)
 	byProtocol := map[firewall.Protocol][]target{}
-	for _, piece := range firewall.PortPieces(c.state.Services) {
+	for _, piece := range c.pieces {
 		if r := piece.Ports; r.Protocol.HasPorts() {
 			if to := t.entry(piece); to != "" {
 				byProtocol[r.Protocol] = append(byProtocol[r.Protocol],

@@ -159,12 +159,15 @@ func (c *compiler) beginning() []rule {
 // one of the host's own addresses get there: a list will do.
 func (c *compiler) listedPorts() (out []rule) {
 	spoofed := pipeline.Named(pipeline.Spoofed)
-	pieces := firewall.PortPieces(c.state.Services)
-	for i := 0; i < len(pieces); i++ {
-		r := pieces[i].Ports
-		for ; i+1 < len(pieces) && r.Protocol.HasPorts() && pieces[i+1].Ports.Protocol == r.Protocol &&
-			pieces[i+1].Ports.First == r.Last+1; i++ {
-			r.Last = pieces[i+1].Ports.Last
+	for i := 0; i < len(c.pieces); i++ {
+		r := c.pieces[i].Ports
+		for r.Protocol.HasPorts() && i+1 < len(c.pieces) {
+			next := c.pieces[i+1].Ports
+			if next.Protocol != r.Protocol || next.First != r.Last+1 {
+				break
+			}
+			r.Last = next.Last
+			i++
 		}
 		switch p, ports := r.Protocol.String(), portsWord(int(r.First), int(r.Last)); {
 		case r.Protocol.HasPorts():
