@@ -8,10 +8,11 @@
 // a look-up for each IP version in nf_tables, and a rule for each prefix in iptables. Where no way
 // is left, as with the other IP version's messages, the rule is left out.
 //
-// What the engines do differently for a reason is not here. How ports lead to services (verdict
-// maps, or trees of chains), how sources, rates and questions are held, what answers are looked up
-// before ports and what behind them: each backend arranges that by itself, out of the same rules,
-// and says why.
+// What the engines do differently for a reason is not here: how ports lead to services (verdict
+// maps, or trees of chains), how sources, rates and questions are held, and what is asked before the
+// ports or behind them. Each backend arranges that by itself, out of the same rules, and says why.
+//
+// The wording of changes, which people read in a plan, is here too (changes.go).
 //
 // A name of a chain is a role, and the service or the ports that it is for; each backend spells it
 // as its engine allows.
