@@ -81,6 +81,14 @@ func Ending(until, now time.Time) bool {
 	return !until.IsZero() && until.Sub(now) < ExpiryTolerance
 }
 
+// SameEnd reports whether two ends of one source are the same; the zero Time is none.
+func SameEnd(a, b time.Time) bool {
+	if a.IsZero() || b.IsZero() {
+		return a.IsZero() == b.IsZero()
+	}
+	return a.Sub(b).Abs() <= ExpiryTolerance
+}
+
 func compareSources(a, b ExpiringSource) int {
 	return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()))
 }

@@ -31,6 +31,25 @@ func TestExpiringIn(t *testing.T) {
 	}
 }
 
+func TestSameEnd(t *testing.T) {
+	at := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		a, b time.Time
+		want bool
+	}{
+		{time.Time{}, time.Time{}, true},
+		{at, time.Time{}, false},
+		{time.Time{}, at, false},
+		{at, at.Add(ExpiryTolerance), true},
+		{at.Add(ExpiryTolerance), at, true},
+		{at, at.Add(ExpiryTolerance + 1), false},
+	} {
+		if got := SameEnd(c.a, c.b); got != c.want {
+			t.Errorf("%s and %s: got %v, want %v", c.a, c.b, got, c.want)
+		}
+	}
+}
+
 func TestEnding(t *testing.T) {
 	now := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
 	for until, want := range map[time.Time]bool{

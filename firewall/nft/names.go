@@ -85,14 +85,8 @@ func portsMap(p firewall.Protocol) string { return portsPrefix + p.String() }
 // chainName spells the name of a chain.
 func chainName(n pipeline.Name) string {
 	switch n.Role {
-	case pipeline.Service:
-		return serviceChain(n.Service)
-	case pipeline.Where:
-		return serviceChain(n.Service) + "/where"
-	case pipeline.Allow:
-		return serviceChain(n.Service) + "/allow"
-	case pipeline.Refuse:
-		return serviceChain(n.Service) + "/refuse"
+	case pipeline.Service, pipeline.Where, pipeline.Allow, pipeline.Refuse:
+		return serviceChain(n.Service) + chainNames[n.Role]
 	case pipeline.Shared:
 		return "shared/" + n.Ports.String()
 	case pipeline.Other:
@@ -101,7 +95,12 @@ func chainName(n pipeline.Name) string {
 	return chainNames[n.Role]
 }
 
+// chainNames are the names, or those of a service's chains behind its own.
 var chainNames = map[pipeline.Role]string{
+	pipeline.Service:        "",
+	pipeline.Where:          "/where",
+	pipeline.Allow:          "/allow",
+	pipeline.Refuse:         "/refuse",
 	pipeline.Remember:       rememberChain,
 	pipeline.VRF:            "vrf",
 	pipeline.Elsewhere:      "elsewhere",

@@ -109,13 +109,10 @@ func diffElements(want elements, have *list, now time.Time) (add, remove edits) 
 // sameEnd reports whether the kernel's end of an element will do. One further away than the kernel
 // can hold is as good as the wanted one until half of its time is gone.
 func sameEnd(want, have, now time.Time) bool {
-	if want.IsZero() || have.IsZero() {
-		return want.IsZero() == have.IsZero()
-	}
-	if want.Sub(now) > maxTimeout {
+	if !want.IsZero() && !have.IsZero() && want.Sub(now) > maxTimeout {
 		return have.Sub(now) >= maxTimeout/2
 	}
-	return want.Sub(have).Abs() <= firewall.ExpiryTolerance
+	return firewall.SameEnd(want, have)
 }
 
 // overlap reports whether two ascending lists share an address.

@@ -42,19 +42,24 @@ func id(service string) string { return firewall.Shorten(service, maxID) }
 // chainName spells the name of a chain; original: the chain asks for a connection's original
 // destination.
 func chainName(n pipeline.Name, original bool) string {
-	name := baseChain + "-" + chainLetters[n.Role]
+	letter := chainLetters[n.Role]
 	switch n.Role {
 	case pipeline.Other:
 		return n.Text
 	case pipeline.Shared:
-		return fmt.Sprintf("%s-%s%s-%d", baseChain, pick(original, "K-", "H-"), n.Ports.Protocol,
-			n.Ports.First)
+		return portsChainName(pick(original, "K", "H"), n.Ports)
 	case pipeline.Where:
-		return baseChain + pick(original, "-O-", "-W-") + id(n.Service)
+		letter = pick(original, "O", "W")
+		fallthrough
 	case pipeline.Service, pipeline.Allow, pipeline.Refuse:
-		return name + "-" + id(n.Service)
+		letter += "-" + id(n.Service)
 	}
-	return name
+	return baseChain + "-" + letter
+}
+
+// portsChainName is the name of a chain that is for some ports, whatever service they belong to.
+func portsChainName(letter string, p firewall.PortRange) string {
+	return fmt.Sprintf("%s-%s-%s-%d", baseChain, letter, p.Protocol, p.First)
 }
 
 var chainLetters = map[pipeline.Role]string{
@@ -77,7 +82,7 @@ func refuseChain(service string) string { return serviceChain(pipeline.Refuse, s
 
 // namedChain asks whether a virtual IP is named by a service; original: the original destination.
 func namedChain(p firewall.PortRange, original bool) string {
-	return fmt.Sprintf("%s%s%s-%d", baseChain, pick(original, "-E-", "-M-"), p.Protocol, p.First)
+	return portsChainName(pick(original, "E", "M"), p)
 }
 
 func pick(first bool, a, b string) string {
