@@ -12,8 +12,8 @@ import (
 // from one of State.Connected. An answer may go to the group instead, as mDNS does where the
 // question came from its own port (RFC 6762 §6).
 const (
-	// AnswerTime is as long as answerers wait at the most: SSDP's MX is up to 3 seconds in practice,
-	// mDNS and LLMNR take less.
+	// AnswerTime is as long as answerers wait at the most: SSDP's MX is up to 3 seconds in
+	// practice, mDNS and LLMNR take less.
 	AnswerTime = 3 * time.Second
 	// MaxQuestions bounds what is remembered: a host asks some questions a second.
 	MaxQuestions = 4096

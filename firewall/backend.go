@@ -19,8 +19,9 @@ type Backend interface {
 	Name() string
 	// Observe reads what the kernel holds of ours: consistent, or an error.
 	Observe(ctx context.Context) (Observation, error)
-	// Diff computes the plan that turns what was seen into want; want nil means that nothing of ours
-	// shall be left. It does not touch the kernel. Sources that have expired at now are not wanted.
+	// Diff computes the plan that turns what was seen into want; want nil means that nothing of
+	// ours shall be left. It does not touch the kernel. Sources that have expired at now are not
+	// wanted.
 	Diff(want *State, seen Observation, now time.Time) (Plan, error)
 	// Apply sends the plan's program. ErrConflict means that another program changed the rules
 	// since they were observed and nothing was applied.
@@ -34,7 +35,8 @@ type Observation interface {
 	// Foreign says, for people, what in the kernel bears our name but was not written by us,
 	// such as a table; "" if nothing does.
 	Foreign() string
-	// Traffic is what was counted for a service, or for UnlistedTraffic; false if nothing counts it.
+	// Traffic is what was counted for a service, or for UnlistedTraffic; false if nothing counts
+	// it.
 	Traffic(service string) (Traffic, bool)
 	// Notes say, for people, what else about the kernel's side an administrator should know.
 	Notes() []string
@@ -42,12 +44,12 @@ type Observation interface {
 
 // Protector is a Backend that can keep other programs from changing its rules.
 type Protector interface {
-	// Protect makes the rules this backend's alone (on) as far as the kernel can, or anybody's again,
-	// and tells whether they are. It is cheap when nothing is to be done. ErrHandOver means that the
-	// rules can't change as they stand.
+	// Protect makes the rules this backend's alone (on) as far as the kernel can, or anybody's
+	// again, and tells whether they are. It is cheap when nothing is to be done. ErrHandOver means
+	// that the rules can't change as they stand.
 	Protect(ctx context.Context, on bool) (Protection, error)
-	// HandOver makes the rules anew, so that they are what Protect was asked for: want is the State in
-	// force. At every moment packets meet its verdicts.
+	// HandOver makes the rules anew, so that they are what Protect was asked for: want is the State
+	// in force. At every moment packets meet its verdicts.
 	HandOver(ctx context.Context, want State) error
 }
 

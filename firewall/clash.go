@@ -17,15 +17,17 @@ func (c Clash) Error() string {
 	return fmt.Sprintf("services %q and %q both claim %s on the same interface and address", c.First, c.Second, c.Ports)
 }
 
-// maxClashes is how many pairs are looked for: ten thousand services on one port make fifty million, which nobody reads.
+// maxClashes is how many pairs are looked for: ten thousand services on one port make fifty
+// million, which nobody reads.
 const maxClashes = 5000
 
-// Clashes finds the pairs of services that claim the same protocol, port, interface and address, ordered by ports and names; of more
-// than maxClashes no more than that.
+// Clashes finds the pairs of services that claim the same protocol, port, interface and address,
+// ordered by ports and names; of more than maxClashes no more than that.
 //
-// No two services are compared unless they clash. A sweep over the ports keeps those that claim the present one in an index, in which
-// each that joins them looks up who shares its interfaces and addresses (place.go). A service that claims so many combinations that the
-// index would grow out of proportion is compared with each other one instead; a policy has room for few of these.
+// No two services are compared unless they clash. A sweep over the ports keeps those that claim the
+// present one in an index, in which each that joins them looks up who shares its interfaces and
+// addresses (place.go). A service that claims so many combinations that the index would grow out of
+// proportion is compared with each other one instead; a policy has room for few of these.
 func Clashes(services []Service) []Clash {
 	return newClashFinder(services).find()
 }
@@ -55,7 +57,8 @@ type clashFinder struct {
 	out      []Clash
 }
 
-// claim is a service in the index. It stands there in vain once the service has left the sweep and come again, as turn tells.
+// claim is a service in the index. It stands there in vain once the service has left the sweep and
+// come again, as turn tells.
 type claim struct{ service, turn int }
 
 func newClashFinder(services []Service) *clashFinder {

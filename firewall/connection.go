@@ -84,13 +84,8 @@ func (s State) refused(running []Connection, now time.Time) (refused []Connectio
 // LockedOut picks the connections through which an administrator works on this host and that want
 // would refuse: those of an SSH server, and the session given by session if it is valid. nameOwners
 // fills in whose the connections are, and is asked of those that are refused.
-func LockedOut(
-	want State,
-	running []Connection,
-	session Connection,
-	now time.Time,
-	nameOwners func([]Connection),
-) []Connection {
+func LockedOut(want State, running []Connection, session Connection, now time.Time,
+	nameOwners func([]Connection)) []Connection {
 	running = fromClients(running)
 	isSession := func(c Connection) bool {
 		return c.Client == session.Client && c.Dialled == session.Dialled

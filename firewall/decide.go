@@ -170,10 +170,8 @@ func (svc Service) Allows(source netip.Addr, now time.Time) bool {
 		return true
 	}
 	source = source.Unmap().WithZone("")
-	i := sort.Search(
-		len(svc.Expiring),
-		func(i int) bool { return svc.Expiring[i].Prefix.Addr().Compare(source) > 0 },
-	)
+	i := sort.Search(len(svc.Expiring),
+		func(i int) bool { return svc.Expiring[i].Prefix.Addr().Compare(source) > 0 })
 	return i > 0 && svc.Expiring[i-1].Until.After(now) && svc.Expiring[i-1].Prefix.Contains(source)
 }
 

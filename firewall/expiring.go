@@ -14,7 +14,8 @@ import (
 func canonicalExpiring(permanent Prefixes, in []ExpiringSource) []ExpiringSource {
 	var out []ExpiringSource
 	for _, e := range LatestEnds(in) {
-		// Of what is allowed for good, which may be a million sources, only what lies within this prefix is looked at.
+		// Of what is allowed for good, which may be a million sources, only what lies within this
+		// prefix is looked at.
 		for p := range address.Without(e.Prefix, permanent).All() {
 			out = append(out, ExpiringSource{Prefix: p, Until: e.Until})
 		}
@@ -23,11 +24,12 @@ func canonicalExpiring(permanent Prefixes, in []ExpiringSource) []ExpiringSource
 	return out
 }
 
-// LatestEnds gives every address its latest end, and each end its fewest prefixes: disjoint, ordered by prefix, ends in whole seconds
-// of UTC. What is no usable prefix is left out: the policy reader has reported it, and a bad source allows nobody.
+// LatestEnds gives every address its latest end, and each end its fewest prefixes: disjoint,
+// ordered by prefix, ends in whole seconds of UTC. What is no usable prefix is left out: the policy
+// reader has reported it, and a bad source allows nobody.
 //
-// Prefixes nest or are apart, never overlap otherwise. So they are a forest, walked from its roots down; where a prefix
-// has others inside, it is halved until each part is plain.
+// Prefixes nest or are apart, never overlap otherwise. So they are a forest, walked from its roots
+// down; where a prefix has others inside, it is halved until each part is plain.
 func LatestEnds(in []ExpiringSource) []ExpiringSource {
 	if len(in) == 0 {
 		return nil
@@ -57,6 +59,34 @@ func LatestEnds(in []ExpiringSource) []ExpiringSource {
 	}
 	slices.SortFunc(out, compareSources)
 	return out
+}
+
+// ExpiringIn lists the sources of an IP version that end by themselves and have not yet; any says
+// whether there were such at all.
+func (s Service) ExpiringIn(f Family, now time.Time) (list []ExpiringSource, any bool) {
+	for _, e := range s.Expiring {
+		if e.Prefix.Addr().Is4() == (f == IPv4) {
+			any = true
+			if e.Until.After(now) {
+				list = append(list, e)
+			}
+		}
+	}
+	return list, any
+}
+
+// Ending reports whether a source is ending right now. The kernel's clock and ours differ a little,
+// so it is no drift whether the kernel still has it.
+func Ending(until, now time.Time) bool {
+	return !until.IsZero() && until.Sub(now) < ExpiryTolerance
+}
+
+// SameEnd reports whether two ends of one source are the same; the zero Time is none.
+func SameEnd(a, b time.Time) bool {
+	if a.IsZero() || b.IsZero() {
+		return a.IsZero() == b.IsZero()
+	}
+	return a.Sub(b).Abs() <= ExpiryTolerance
 }
 
 func compareSources(a, b ExpiringSource) int {

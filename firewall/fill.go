@@ -10,7 +10,8 @@ type TableFill struct {
 	Family  Family `json:"-"`
 	Sources int    `json:"sources"` // SourcesUnknown where nothing counts them
 	Room    int    `json:"room"`
-	// Turned is how many packets came from sources that there was no room for, where that is counted.
+	// Turned is how many packets came from sources that there was no room for, where that is
+	// counted.
 	Turned uint64 `json:"turned"`
 }
 
@@ -22,8 +23,8 @@ func (t TableFill) Full() bool { return t.Sources >= t.Room }
 
 // Filling is a Backend that can count what such tables hold.
 type Filling interface {
-	// Fill counts the sources in the tables of the services' rates and in those of the log of refused
-	// packets. What nothing has been remembered of may be missing. It costs as much as there are
-	// sources.
+	// Fill counts the sources in the tables of the services' rates and in those of the log of
+	// refused packets. What nothing has been remembered of may be missing. It costs as much as
+	// there are sources.
 	Fill(ctx context.Context, services []string) ([]TableFill, error)
 }

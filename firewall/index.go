@@ -143,10 +143,8 @@ func (x *Index) At(p Protocol, port uint16, iface string, address netip.Addr) []
 		shortest(more)
 	}
 	var ports []int32
-	if x.byPort[p].at(
-		port,
-		func(i int32) bool { ports = append(ports, i); return len(ports) < most },
-	) {
+	if x.byPort[p].at(port,
+		func(i int32) bool { ports = append(ports, i); return len(ports) < most }) {
 		lists = [][]int32{ports}
 	}
 	var out []int32

@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// Interface patterns are names ("eth0") and prefixes of names that end in "*" ("eth*"). Of any two, one covers the other or no name matches
-// both, as with CIDRs. So patterns in the order of comparePatterns stand right behind what covers them, and what covers a pattern is
-// found by looking up its prefixes.
+// Interface patterns are names ("eth0") and prefixes of names that end in "*" ("eth*"). Of any two,
+// one covers the other or no name matches both, as with CIDRs. So patterns in the order of
+// comparePatterns stand right behind what covers them, and what covers a pattern is found by
+// looking up its prefixes.
 
 // maxInterfaceName is IFNAMSIZ − 1 (include/uapi/linux/if.h): the longest interface name.
 const maxInterfaceName = 15

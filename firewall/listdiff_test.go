@@ -2,8 +2,10 @@ package firewall
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
 
@@ -13,7 +15,8 @@ func edited(want, have []int) (added, removed []int) {
 	return added, removed
 }
 
-// What is added is in want, what is removed in have, each in its order, and without them both lists are the same.
+// What is added is in want, what is removed in have, each in its order, and without them both lists
+// are the same.
 func TestDiffListsLeavesTheCommonPart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lists := rapid.SliceOfN(rapid.IntRange(0, 4), 0, 12)
@@ -52,8 +55,8 @@ func bounded(part, all []int) bool {
 	return len(part) == 0
 }
 
-// Ten thousand rules against ten thousand: a change in one place is found, and so many changes that comparing
-// would take gigabytes are still changes from the one to the other.
+// Ten thousand rules against ten thousand: a change in one place is found, and so many changes that
+// comparing would take gigabytes are still changes from the one to the other.
 func TestDiffListsOfManyRules(t *testing.T) {
 	want := make([]int, 10_000)
 	for i := range want {
@@ -69,4 +72,24 @@ func TestDiffListsOfManyRules(t *testing.T) {
 	if !slices.Equal(added, want[1:]) || !slices.Equal(removed, have[1:]) {
 		t.Errorf("added %d, removed %d", len(added), len(removed))
 	}
+}
+
+func TestDiffMaps(t *testing.T) {
+	one, two, three := 1, 2, 3
+	want := map[string]*int{"b": &two, "a": &one}
+	have := map[string]*int{"b": &three, "c": &three}
+	var got []string
+	word := func(n *int) string {
+		if n == nil {
+			return "none"
+		}
+		return strconv.Itoa(*n)
+	}
+	DiffMaps(want, have, func(k string, want, have *int) {
+		got = append(got, k+": "+word(want)+" for "+word(have))
+	})
+	if diff := cmp.Diff([]string{"a: 1 for none", "b: 2 for 3", "c: none for 3"}, got); diff != "" {
+		t.Error(diff)
+	}
+	DiffMaps(nil, nil, func(k string, _, _ int) { t.Errorf("%s is in neither map", k) })
 }

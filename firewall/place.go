@@ -9,11 +9,13 @@ import (
 
 // Where a service is open: its interfaces and its addresses.
 //
-// Of two interface patterns one covers the other or they have no name in common, and so it is with prefixes. Two services share a place if
-// a pattern of one and a pattern of the other stand in such a relation, and so do a prefix of each. To find who shares a place by look-ups
-// alone, a service enters itself, in each of the two dimensions, as "here" at each pattern of its own, and as "below" at each other pattern of
-// the State that covers it; it asks for who is here at its patterns and at those that cover them, and for who is below its patterns.
-// "Every interface" and "every address" are patterns that cover all others.
+// Of two interface patterns one covers the other or they have no name in common, and so it is with
+// prefixes. Two services share a place if a pattern of one and a pattern of the other stand in such
+// a relation, and so do a prefix of each. To find who shares a place by look-ups alone, a service
+// enters itself, in each of the two dimensions, as "here" at each pattern of its own, and as
+// "below" at each other pattern of the State that covers it; it asks for who is here at its
+// patterns and at those that cover them, and for who is below its patterns. "Every interface" and
+// "every address" are patterns that cover all others.
 
 // placeKey is a point of both dimensions.
 type placeKey struct{ iface, address point }
@@ -24,7 +26,8 @@ type point uint32
 func here(pattern int32) point  { return point(2 * pattern) }
 func below(pattern int32) point { return point(2*pattern + 1) }
 
-// maxCombinations bounds the points that one service takes in the index: all its ports times interfaces times addresses.
+// maxCombinations bounds the points that one service takes in the index: all its ports times
+// interfaces times addresses.
 const maxCombinations = 1 << 14
 
 // place is that of one service.

@@ -68,36 +68,6 @@ func (p Plan) Count() int {
 	return n
 }
 
-// MaxListed is how many elements of one set a Plan names one by one; more become one Change
-// with a count, so that a plan for a million sources stays readable and small.
-const MaxListed = 256
-
-// ElementChanges turns prefixes added to or removed from one service's sources into Changes,
-// one each, or a summary when there are more than anyone would read.
-func ElementChanges(action Action, service string, family Family, details []string) []Change {
-	return ElementChangesOf(action, service, family, len(details), func(i int) string { return details[i] })
-}
-
-// ElementChangesOf is ElementChanges of n prefixes that are written out only where they are shown.
-func ElementChangesOf(action Action, service string, family Family, n int, detail func(i int) string) []Change {
-	change := Change{Action: action, Object: ObjectElement, Service: service, Family: family.String(), Count: 1}
-	if n > MaxListed {
-		return []Change{ElementSummary(action, service, family, detail(0), detail(n-1), n)}
-	}
-	out := make([]Change, 0, n)
-	for i := range n {
-		change.Detail = detail(i)
-		out = append(out, change)
-	}
-	return out
-}
-
-// ElementSummary is the one Change that stands for more than MaxListed elements, of which only the first and the last are named.
-func ElementSummary(action Action, service string, family Family, first, last string, n int) Change {
-	return Change{Action: action, Object: ObjectElement, Service: service, Family: family.String(), Count: n,
-		Detail: fmt.Sprintf("%s … %s (%d in all)", first, last, n)}
-}
-
 // begins reports whether the plan makes rules where none of ours stood.
 func (p Plan) begins() bool {
 	return slices.ContainsFunc(p.Changes, func(c Change) bool {

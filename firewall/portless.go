@@ -18,8 +18,8 @@ const (
 	AH     Protocol = 51
 	ICMPv6 Protocol = 58
 	VRRP   Protocol = 112
-	// Ping stands for the echo requests of ICMP and ICMPv6, which are no protocol of their own. IANA
-	// reserves the number 255, so no packet has it.
+	// Ping stands for the echo requests of ICMP and ICMPv6, which are no protocol of their own.
+	// IANA reserves the number 255, so no packet has it.
 	Ping Protocol = 255
 )
 

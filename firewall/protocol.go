@@ -108,11 +108,8 @@ func (r PortRange) Overlaps(o PortRange) bool {
 }
 
 func comparePortRanges(a, b PortRange) int {
-	return cmp.Or(
-		cmp.Compare(a.Protocol, b.Protocol),
-		cmp.Compare(a.First, b.First),
-		cmp.Compare(a.Last, b.Last),
-	)
+	return cmp.Or(cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.First, b.First),
+		cmp.Compare(a.Last, b.Last))
 }
 
 // NamePattern is what a service may be called: it becomes part of kernel object names
@@ -129,16 +126,16 @@ const (
 	EssentialICMPErrors Essentials = 1 << iota
 	// EssentialEcho: echo request, for ping (RFC 4890 §4.4.1).
 	EssentialEcho
-	// EssentialNeighbourDiscovery: router and neighbour solicitation and advertisement, redirect (RFC
-	// 4861). Without it IPv6 does not work at all. IPv4's ARP is not IP and never filtered.
+	// EssentialNeighbourDiscovery: router and neighbour solicitation and advertisement, redirect
+	// (RFC 4861). Without it IPv6 does not work at all. IPv4's ARP is not IP and never filtered.
 	EssentialNeighbourDiscovery
 	// EssentialDHCP: server answers to the DHCP and DHCPv6 client (RFC 2131, RFC 8415).
 	EssentialDHCP
 	// EssentialMulticastMembership: IGMP and MLD (RFC 3376, RFC 3810).
 	EssentialMulticastMembership
-	// EssentialMulticastAnswers: answers to the host's own multicast questions (mDNS, RFC 6762; LLMNR,
-	// RFC 4795; SSDP). Conntrack can't tell them: the answer comes from another address than the
-	// question went to. See answers.go.
+	// EssentialMulticastAnswers: answers to the host's own multicast questions (mDNS, RFC 6762;
+	// LLMNR, RFC 4795; SSDP). Conntrack can't tell them: the answer comes from another address than
+	// the question went to. See answers.go.
 	EssentialMulticastAnswers
 
 	AllEssentials Essentials = 1<<iota - 1
@@ -159,11 +156,8 @@ func ParseEssential(name string) (Essentials, error) {
 			return 1 << i, nil
 		}
 	}
-	return 0, fmt.Errorf(
-		"unknown essential %q: use one of %s",
-		name,
-		strings.Join(essentialNames, ", "),
-	)
+	return 0, fmt.Errorf("unknown essential %q: use one of %s", name,
+		strings.Join(essentialNames, ", "))
 }
 
 // Has reports whether all of e is in the set.

@@ -23,8 +23,8 @@ import (
 // the lock of firewall/host/history.
 type Reconciler struct {
 	Backend Backend
-	// Others are the host's other backends, in which nothing of ours shall be left once Backend holds
-	// the State.
+	// Others are the host's other backends, in which nothing of ours shall be left once Backend
+	// holds the State.
 	Others []Backend
 	// Connections ends the running connections of revoked sources; nil leaves them alone.
 	Connections Connections
@@ -66,11 +66,8 @@ func (r *Reconciler) Plan(ctx context.Context, want *State) (Plan, Observation, 
 	return plan, seen, nil
 }
 
-func (r *Reconciler) planOf(
-	ctx context.Context,
-	b Backend,
-	want *State,
-) (Plan, Observation, error) {
+func (r *Reconciler) planOf(ctx context.Context, b Backend,
+	want *State) (Plan, Observation, error) {
 	seen, err := b.Observe(ctx)
 	if err != nil {
 		return Plan{}, nil, fmt.Errorf("reading the kernel's rules (%s): %w", b.Name(), err)
@@ -91,19 +88,10 @@ func (r *Reconciler) Apply(ctx context.Context, want *State, force bool) (Outcom
 // change, right before the kernel is changed, or when it turns out that it need not be. Its error
 // ends Switch, and nothing was changed. If Outcome.Enforced is set, want is in force although there
 // is an error.
-func (r *Reconciler) Switch(
-	ctx context.Context,
-	want *State,
-	force bool,
-	record func(Plan) error,
-) (Outcome, error) {
-	done, err := r.converge(
-		ctx,
-		r.Backend,
-		want,
-		force,
-		func(p Plan) error { return record(r.withOthers(ctx, p)) },
-	)
+func (r *Reconciler) Switch(ctx context.Context, want *State, force bool,
+	record func(Plan) error) (Outcome, error) {
+	done, err := r.converge(ctx, r.Backend, want, force,
+		func(p Plan) error { return record(r.withOthers(ctx, p)) })
 	if err != nil {
 		return Outcome{Plan: done}, err
 	}
@@ -143,13 +131,8 @@ func (r *Reconciler) withOthers(ctx context.Context, plan Plan) Plan {
 // converge applies the difference and returns it. It starts again when another program got in
 // between, and believes nothing before it is read back. Before it writes for the first time, or has
 // nothing to write, it calls before.
-func (r *Reconciler) converge(
-	ctx context.Context,
-	b Backend,
-	want *State,
-	force bool,
-	before func(Plan) error,
-) (Plan, error) {
+func (r *Reconciler) converge(ctx context.Context, b Backend, want *State, force bool,
+	before func(Plan) error) (Plan, error) {
 	called := false
 	announce := func(p Plan) error {
 		if called {
@@ -190,13 +173,8 @@ func (r *Reconciler) converge(
 }
 
 // readBack decides what really became of an applied plan, whatever applying it reported.
-func (r *Reconciler) readBack(
-	ctx context.Context,
-	b Backend,
-	want *State,
-	applied Plan,
-	applyErr error,
-) error {
+func (r *Reconciler) readBack(ctx context.Context, b Backend, want *State, applied Plan,
+	applyErr error) error {
 	left, _, err := r.planOf(ctx, b, want)
 	switch {
 	case err != nil:
@@ -207,21 +185,13 @@ func (r *Reconciler) readBack(
 	case left.InSync():
 		return nil
 	case applyErr == nil:
-		return fmt.Errorf(
-			"%w: %d differences remain, the first: %s",
-			ErrNotHeld,
-			left.Count(),
-			left.Changes[0],
-		)
+		return fmt.Errorf("%w: %d differences remain, the first: %s", ErrNotHeld, left.Count(),
+			left.Changes[0])
 	case slices.Equal(applied.Changes, left.Changes):
 		return fmt.Errorf("%w (nothing was changed: the previous rules are in force)", applyErr)
 	default:
-		return fmt.Errorf(
-			"%w (%d differences remain, the first: %s; run apply again)",
-			applyErr,
-			left.Count(),
-			left.Changes[0],
-		)
+		return fmt.Errorf("%w (%d differences remain, the first: %s; run apply again)", applyErr,
+			left.Count(), left.Changes[0])
 	}
 }
 
@@ -233,27 +203,21 @@ func (r *Reconciler) cut(ctx context.Context, want State, first bool, out *Outco
 	}
 	running, err := r.Connections.List(ctx)
 	if err != nil {
-		out.Warnings = append(
-			out.Warnings,
-			fmt.Sprintf(
-				"running connections could not be listed, so those of revoked sources were not ended (their packets are refused): %v",
-				err,
-			),
-		)
+		out.Warnings = append(out.Warnings, fmt.Sprintf(
+			"running connections could not be listed, so those of revoked sources were not ended (their packets are refused): %v",
+			err,
+		))
 		return
 	}
 	for _, c := range want.Cut(running, first, r.Now()) {
 		if err := r.Connections.End(ctx, c); err != nil {
-			out.Warnings = append(
-				out.Warnings,
-				fmt.Sprintf(
-					"the running connection %s from %s to %s could not be ended (its packets are refused): %v",
-					c.Protocol,
-					c.Client,
-					c.Dialled,
-					err,
-				),
-			)
+			out.Warnings = append(out.Warnings, fmt.Sprintf(
+				"the running connection %s from %s to %s could not be ended (its packets are refused): %v",
+				c.Protocol,
+				c.Client,
+				c.Dialled,
+				err,
+			))
 			continue
 		}
 		out.Cut = append(out.Cut, c)

@@ -9,15 +9,16 @@ import (
 const (
 	// NFLOGGroup is where refused and logged packets are reported (a number of our own).
 	NFLOGGroup = 9090
-	// NFLOGSize is how many bytes of a logged packet are reported: enough for IPv6, TCP and options.
+	// NFLOGSize is how many bytes of a logged packet are reported: enough for IPv6, TCP and
+	// options.
 	NFLOGSize = 128
 	// LogPrefixDenied and LogPrefixAllowed stand before the service's name in a report's prefix.
 	LogPrefixDenied  = "portgrave:denied:"
 	LogPrefixAllowed = "portgrave:allowed:"
 	// LogLabelUnlisted is the name in reports on ports that no service lists.
 	LogLabelUnlisted = "unlisted"
-	// LogLabelSpoofed is the name in reports on packets from outside that bear one of the host's own
-	// addresses as their source.
+	// LogLabelSpoofed is the name in reports on packets from outside that bear one of the host's
+	// own addresses as their source.
 	LogLabelSpoofed = "spoofed"
 	// LogLabelDirect is the name in reports on packets to State.Direct that this host did not DNAT.
 	LogLabelDirect = "direct"

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// Shorten is a service's name as far as a kernel object has room for it: the name itself, or its beginning, a "~", which no
-// service name contains, and 40 bits of its hash. room is at least 10 bytes.
+// Shorten is a service's name as far as a kernel object has room for it: the name itself, or its
+// beginning, a "~", which no service name contains, and 40 bits of its hash. room is at least 10
+// bytes.
 func Shorten(name string, room int) string {
 	if len(name) <= room {
 		return name

@@ -17,11 +17,8 @@ const smallSources = 16
 // Refused packets are dropped whatever s says, since an answer would end connections that s allows.
 // running are the connections to the host, and nameOwners fills in whose they are, as for
 // LockedOut.
-func (s State) Small(
-	running []Connection,
-	now time.Time,
-	nameOwners func([]Connection),
-) (State, bool) {
+func (s State) Small(running []Connection, now time.Time,
+	nameOwners func([]Connection)) (State, bool) {
 	small := s
 	small.Services = make([]Service, len(s.Services))
 	reduced := map[string]int{} // services that lose their sources, by name

@@ -30,8 +30,8 @@ type State struct {
 	// Connected are the networks that the host is part of. EssentialMulticastAnswers takes answers
 	// from them alone; empty without it.
 	Connected Prefixes `json:"connected,omitzero"`
-	// Virtual are the services of IPVS at addresses that the host holds for it alone, in the order of
-	// VirtualService.Compare. Where unlisted ports are left alone, only those on listed ports.
+	// Virtual are the services of IPVS at addresses that the host holds for it alone, in the order
+	// of VirtualService.Compare. Where unlisted ports are left alone, only those on listed ports.
 	Virtual []VirtualService `json:"virtual,omitempty"`
 	// Services, ordered by name. No two claim the same protocol, port, interface and address.
 	Services []Service `json:"services"`
@@ -96,9 +96,15 @@ func (r Rate) PrefixLength(f Family) int {
 	return int(r.IPv6Prefix)
 }
 
+// Each is how many new connections in what time: "20/second".
+func (r Rate) Each() string {
+	unit := map[time.Duration]string{time.Second: "second", time.Minute: "minute",
+		time.Hour: "hour", 24 * time.Hour: "day"}[r.Per]
+	return fmt.Sprintf("%d/%s", r.Count, unit)
+}
+
 func (r Rate) String() string {
-	unit := map[time.Duration]string{time.Second: "second", time.Minute: "minute", time.Hour: "hour", 24 * time.Hour: "day"}[r.Per]
-	text := fmt.Sprintf("%d/%s burst %d", r.Count, unit, r.Burst)
+	text := fmt.Sprintf("%s burst %d", r.Each(), r.Burst)
 	if n := r.PrefixLength(IPv6); n != DefaultRatePrefix {
 		text += fmt.Sprintf(" per IPv6 /%d", n)
 	}

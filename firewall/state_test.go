@@ -275,17 +275,6 @@ func TestPrefixesRefuseMapped(t *testing.T) {
 	}
 }
 
-func TestElementChangesSummariseManyElements(t *testing.T) {
-	few := ElementChanges(Add, "a", IPv4, []string{"10.0.0.0/8"})
-	if diff := cmp.Diff([]Change{{Add, ObjectElement, "a", "ipv4", "10.0.0.0/8", 1}}, few); diff != "" {
-		t.Error(diff)
-	}
-	many := ElementChanges(Remove, "a", IPv6, make([]string, 10_000))
-	if len(many) != 1 || many[0].Count != 10_000 {
-		t.Errorf("got %v", many)
-	}
-}
-
 func TestCutAndLockedOut(t *testing.T) {
 	s := canonical(
 		t,

@@ -11,13 +11,15 @@ import (
 	"github.com/portgrave/portgrave/firewall/address"
 )
 
-// The binary form of a State, for what has a million sources: requests to the daemon, the history, digests.
+// The binary form of a State, for what has a million sources: requests to the daemon, the history,
+// digests.
 //
 //	JSON of the State without addresses and sources, its length before it · number of distinct sets · each set as AppendBinary
 //	writes it · for each service the numbers of its addresses and of its sources
 //
-// All numbers are uvarints. A set that a thousand services have stands there once, and they share it again when it is read. Equal
-// canonical States have the same form, wherever their sets came from, so a digest of it tells States apart.
+// All numbers are uvarints. A set that a thousand services have stands there once, and they share
+// it again when it is read. Equal canonical States have the same form, wherever their sets came
+// from, so a digest of it tells States apart.
 
 // setTable numbers the distinct sets of a State in the order in which they come first.
 type setTable struct {
@@ -121,8 +123,9 @@ func (s *State) UnmarshalBinary(b []byte) error {
 	return nil
 }
 
-// ReadState reads the binary form of a State from the beginning of b and returns what follows it. Whoever wrote it, what comes out has sets in
-// canonical form; whether the State is in canonical form, Canonical tells.
+// ReadState reads the binary form of a State from the beginning of b and returns what follows it.
+// Whoever wrote it, what comes out has sets in canonical form; whether the State is in canonical
+// form, Canonical tells.
 func ReadState(b []byte) (out State, rest []byte, err error) {
 	fail := func(format string, args ...any) (State, []byte, error) {
 		return State{}, nil, fmt.Errorf("a State in binary form"+format, args...)

@@ -142,8 +142,6 @@ func (x *Index) passesToIPVS(f Flow) bool {
 			return false
 		}
 	}
-	return f.Interface != "" && slices.ContainsFunc(
-		x.state.Inside(),
-		func(p string) bool { return MatchInterface(p, f.Interface) },
-	)
+	return f.Interface != "" && slices.ContainsFunc(x.state.Inside(),
+		func(p string) bool { return MatchInterface(p, f.Interface) })
 }

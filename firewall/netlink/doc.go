@@ -32,6 +32,8 @@
 //	a context ends a wait             exposure, xt, connections    TestContextEndsAWait
 //	generations not yet in use        nft, xt, exposure,           TestOneGeneration, TestSettle;
 //	(OneGeneration, Settle)           connections                  that of nft, xt
+//	hash tables sorted meanwhile      nft, exposure                TestReadAgainUntilNoneRepeats
+//	(nftables.UntilNoneRepeats)
 //	the socket's namespace            sockets (In); nft (Another)  TestNamespaces,
 //	                                                               TestNamespaceThatIsNone
 //	dumps fill 32 KiB                 nft, xt, exposure            BenchmarkDump

@@ -3,6 +3,7 @@ package nft
 import (
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 	"golang.org/x/sys/unix"
 )
 
@@ -12,7 +13,7 @@ const questionsChain = "questions"
 func askedSet(f firewall.Family) string     { return "asked/" + f.String() }
 func connectedSet(f firewall.Family) string { return "connected/" + f.String() }
 
-// askedType is the type of a key "address . port . port", of which each part takes six bits.
+// askedType is the type of a key "address . port . port": six bits for each part.
 func askedType(address uint32) uint32 {
 	return address<<12 | typeInetService<<6 | typeInetService
 }
@@ -22,8 +23,8 @@ func askedType(address uint32) uint32 {
 func (c *compiler) answers() (in []rule) {
 	var out []rule
 	for _, f := range firewall.Families {
-		if !c.state.Connected.Has(f) {
-			continue // nobody could answer
+		if !pipeline.AnswersIn(c.state, f) {
+			continue
 		}
 		asked := askedSet(f)
 		c.set(asked, &set{family: f, kind: kindAsked, spec: specOf(kindAsked, f)})
@@ -49,7 +50,7 @@ const reg9 = 9
 // udpKey loads an address and the two ports, the host's own first, one behind the other.
 func (b *builder) udpKey(f firewall.Family, destination bool, own, peer uint32) *builder {
 	first, second := uint32(reg9), uint32(reg9+1)
-	if f == firewall.IPv6 { // the address takes all of reg1; the next register of four bytes is the first of the second
+	if f == firewall.IPv6 { // the address takes all of reg1: go on in the second
 		first, second = unix.NFT_REG_2, unix.NFT_REG32_05
 	}
 	return b.l4proto(unix.IPPROTO_UDP).

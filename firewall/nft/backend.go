@@ -25,9 +25,10 @@ type Backend struct {
 	limits     limits
 	memory
 
-	// Bulk, unless nil, is called before a plan of very many elements is applied. What it returns is
-	// called afterwards with the generation that the last transaction made, 0 if one failed. It is for
-	// who listens to nf_tables, which makes such a plan several times slower (package watch).
+	// Bulk, unless nil, is called before a plan of very many elements is applied. What it returns
+	// is called afterwards with the generation that the last transaction made, 0 if one failed. It
+	// is for who listens to nf_tables, which makes such a plan several times slower (package
+	// watch).
 	Bulk func() (done func(generation uint32))
 }
 
@@ -123,11 +124,8 @@ func (b *Backend) Counters(ctx context.Context) (func(string) (firewall.Traffic,
 func (b *Backend) PortID() uint32 { return b.portID }
 
 // Diff implements firewall.Backend. It is pure.
-func (b *Backend) Diff(
-	want *firewall.State,
-	seen firewall.Observation,
-	now time.Time,
-) (firewall.Plan, error) {
+func (b *Backend) Diff(want *firewall.State, seen firewall.Observation,
+	now time.Time) (firewall.Plan, error) {
 	o, ok := seen.(observation)
 	if !ok {
 		return firewall.Plan{}, fmt.Errorf("nft: a %T is not an observation of this backend", seen)
@@ -195,7 +193,7 @@ func (b *Backend) Apply(ctx context.Context, plan firewall.Plan) error {
 	b.forget()
 	t := transactions{kernel: b.kernel, program: p, generation: p.base}
 	done := func(uint32) {}
-	if b.Bulk != nil && p.elements() >= bulk {
+	if b.Bulk != nil && p.elements() >= bulkThreshold {
 		done = b.Bulk()
 	}
 	if err := t.run(); err != nil {
@@ -207,9 +205,9 @@ func (b *Backend) Apply(ctx context.Context, plan firewall.Plan) error {
 	return nil
 }
 
-// bulk is from how many elements on a plan is worth a pause of the listener, to which each costs
+// bulkThreshold is the plan size above which pausing the listener pays off: each element costs it
 // some 10 µs.
-const bulk = 10_000
+const bulkThreshold = 10_000
 
 // observation is a ruleset with what firewall.Observation asks of it.
 type observation struct{ *ruleset }
@@ -221,7 +219,7 @@ func (o observation) Present() bool { return o.present || o.leftover != nil }
 // taken over without losing anything of anybody's.
 func (o observation) Foreign() string {
 	if !o.present || o.mark == tableMark ||
-		len(o.chains)+len(o.sets)+len(o.counters)+len(o.strangers) == 0 {
+		len(o.chains)+len(o.sets)+len(o.counters)+len(o.foreignObjects) == 0 {
 		return ""
 	}
 	return "table inet " + tableName
@@ -229,8 +227,11 @@ func (o observation) Foreign() string {
 
 // Traffic implements firewall.Observation.
 func (o observation) Traffic(service string) (firewall.Traffic, bool) {
-	chain, ofNobody := map[string]string{firewall.UnlistedTraffic: unlistedChain, firewall.SpoofedTraffic: spoofedChain,
-		firewall.DirectTraffic: directChain}[service]
+	chain, ofNobody := map[string]string{
+		firewall.UnlistedTraffic: unlistedChain,
+		firewall.SpoofedTraffic:  spoofedChain,
+		firewall.DirectTraffic:   directChain,
+	}[service]
 	if !ofNobody {
 		chain = serviceChain(service)
 	}
@@ -256,7 +257,8 @@ func (o observation) Notes() []string {
 		return nil
 	}
 	return []string{
-		"table inet " + tableName + " has the flag persist and no owner: nft before 1.1 can't print it so that it loads again; " +
-			"the daemon makes it anew if its policy lets it, and so do portgrave teardown and apply",
+		"table inet " + tableName + " has the flag persist and no owner: nft before 1.1 can't print " +
+			"it so that it loads again; the daemon makes it anew if its policy lets it, and so do " +
+			"portgrave teardown and apply",
 	}
 }

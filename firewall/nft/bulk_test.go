@@ -10,7 +10,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/backendtest"
 )
 
-// Who listens to nf_tables hears of a plan of very many elements before and after it, and of no other.
+// Who listens to nf_tables hears of a plan of very many elements before and after it, and of no
+// other.
 func TestBulkIsAnnounced(t *testing.T) {
 	k := newFakeKernel()
 	b := withKernel(k)
@@ -34,7 +35,7 @@ func TestBulkIsAnnounced(t *testing.T) {
 		_, err := r.Apply(context.Background(), &state, false)
 		return err
 	}
-	many := backendtest.Many(t, bulk)
+	many := backendtest.Many(t, bulkThreshold)
 	for _, step := range []struct {
 		what    string
 		sources firewall.Prefixes

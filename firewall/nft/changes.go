@@ -3,44 +3,37 @@ package nft
 import (
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // changes words the difference for people and for the JSON contract.
 func (d difference) changes(want, have *ruleset) []firewall.Change {
 	var out []firewall.Change
 	l := d.lookAtParts(want, have)
-	add := func(a firewall.Action, o firewall.Object, service string, family firewall.Family, detail string) {
-		c := firewall.Change{Action: a, Object: o, Service: service, Detail: detail, Count: 1}
-		if family != 0 {
-			c.Family = family.String()
-		}
-		out = append(out, c)
+	add := func(a firewall.Action, o firewall.Object, service string, f firewall.Family,
+		detail string) {
+		out = append(out, pipeline.Changed(a, o, service, f, detail))
+	}
+	table := func(a firewall.Action, name string) {
+		add(a, firewall.ObjectTable, "", 0, "table inet "+name)
 	}
 	switch {
 	case d.rebuild && !want.present:
-		add(firewall.Remove, firewall.ObjectTable, "", 0, "table inet "+tableName)
+		table(firewall.Remove, tableName)
 	case d.rebuild && have.present:
-		add(firewall.Replace, firewall.ObjectTable, "", 0, "table inet "+tableName)
+		table(firewall.Replace, tableName)
 	case d.rebuild:
-		add(firewall.Add, firewall.ObjectTable, "", 0, "table inet "+tableName)
+		table(firewall.Add, tableName)
 	}
 	if d.dormant {
-		add(
-			firewall.Replace,
-			firewall.ObjectTable,
-			"",
-			0,
-			"table inet "+tableName+" (dormant: not in force)",
-		)
+		table(firewall.Replace, tableName+" (dormant: not in force)")
 	}
 	if d.leftover != nil {
-		add(firewall.Remove, firewall.ObjectTable, "", 0,
-			"table inet "+secondTable+" (of a hand-over that was interrupted)")
+		table(firewall.Remove, secondTable+" (of a hand-over that was interrupted)")
 	}
-	for _, s := range d.strangers {
+	for _, s := range d.foreignObjects {
 		add(firewall.Remove, firewall.ObjectSet, "", 0, s.kind+" "+s.name)
 	}
 	for _, c := range d.chainsGone {
@@ -116,19 +109,10 @@ func objectOf(c *chain) firewall.Object {
 }
 
 // elementChanges words spans that are added or removed.
-func elementChanges(
-	a firewall.Action,
-	service string,
-	f firewall.Family,
-	spans []span,
-) []firewall.Change {
-	return firewall.ElementChangesOf(a, service, f, len(spans), func(i int) string {
-		words := spans[i].String()
-		if a == firewall.Add &&
-			!spans[i].until.IsZero() { // what is removed has an end that is known to the second at best
-			words += " until " + spans[i].until.UTC().Format(time.RFC3339)
-		}
-		return words
+func elementChanges(a firewall.Action, service string, f firewall.Family,
+	spans []span) []firewall.Change {
+	return pipeline.Elements(a, service, f, len(spans), func(i int) string {
+		return pipeline.Until(a, spans[i].String(), spans[i].until)
 	})
 }
 
@@ -140,15 +124,10 @@ func contentChanges(c setContent, want, have *ruleset) []firewall.Change {
 	out = append(out, virtualChanges(firewall.Add, family, c.virtualAdd)...)
 	out = append(out, portChanges(c, want, have)...)
 	if c.replaceWholly {
-		out = append(
-			out,
-			firewall.Change{Action: firewall.Replace, Object: firewall.ObjectElement, Service: service,
-				Detail: fmt.Sprintf(
-					"%d elements of set %s that Portgrave did not write",
-					c.have.odd,
-					c.want.name,
-				), Count: c.have.odd},
-		)
+		change := pipeline.Changed(firewall.Replace, firewall.ObjectElement, service, 0, fmt.Sprintf(
+			"%d elements of set %s that Portgrave did not write", c.have.unexpected, c.want.name))
+		change.Count = c.have.unexpected
+		out = append(out, change)
 	}
 	return out
 }
@@ -176,16 +155,10 @@ func portChanges(c setContent, want, have *ruleset) []firewall.Change {
 				First:    uint16(first.key),
 				Last:     uint16(list[j-1].key),
 			}
-			out = append(
-				out,
-				firewall.Change{
-					Action:  a,
-					Object:  firewall.ObjectElement,
-					Service: in.serviceAt(first.verdict.Chain),
-					Detail:  fmt.Sprintf("port %s → %s", r, first.verdict),
-					Count:   n,
-				},
-			)
+			change := pipeline.Changed(a, firewall.ObjectElement, in.serviceAt(first.verdict.Chain), 0,
+				pipeline.Leads(r.String(), first.verdict))
+			change.Count = n
+			out = append(out, change)
 			i = j
 		}
 	}
@@ -204,16 +177,8 @@ func (l *partsView) ruleChanges(c chainRules) []firewall.Change {
 		case ok && !slices.ContainsFunc(other, r.Equal): // else it stands elsewhere, or twice
 			out = append(out, sourceChange(a, c.want.service, p))
 		default:
-			out = append(
-				out,
-				firewall.Change{
-					Action:  a,
-					Object:  firewall.ObjectRule,
-					Service: c.want.service,
-					Detail:  "chain " + c.want.name + ": " + r.String(),
-					Count:   1,
-				},
-			)
+			out = append(out, pipeline.Changed(a, firewall.ObjectRule, c.want.service, 0,
+				pipeline.InChain(c.want.name, r.String())))
 		}
 	}
 	firewall.DiffLists(c.want.rules, c.have, rule.Equal,
@@ -224,5 +189,5 @@ func (l *partsView) ruleChanges(c chainRules) []firewall.Change {
 
 // sourceChange words a source that stands in a rule.
 func sourceChange(a firewall.Action, service string, p firewall.Prefix) firewall.Change {
-	return firewall.ElementChangesOf(a, service, partOfSource(service, p).family, 1, func(int) string { return p.String() })[0]
+	return pipeline.Changed(a, firewall.ObjectElement, service, familyOf(p), p.String())
 }

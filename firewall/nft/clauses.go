@@ -4,7 +4,6 @@ import (
 	"net/netip"
 
 	"github.com/portgrave/portgrave/firewall"
-	"golang.org/x/sys/unix"
 )
 
 // saddr matches a source prefix.
@@ -26,8 +25,9 @@ func (b *builder) prefix(f firewall.Family, p netip.Prefix, destination bool) *b
 	return b.add(load, and(maskOf(f, p.Bits()).AsSlice()), cmpEq(address))
 }
 
-// udpTo matches a destination port.
-func (b *builder) udpTo(port uint16) *builder {
-	return b.l4proto(unix.IPPROTO_UDP).
-		add(loadTransport(reg1, destinationPortOffset, 2), cmpEq([]byte{byte(port >> 8), byte(port)}))
+func familyOf(p firewall.Prefix) firewall.Family {
+	if p.Addr().Is4() {
+		return firewall.IPv4
+	}
+	return firewall.IPv6
 }

@@ -35,10 +35,10 @@ func rulesetOf(snapshot nftables.Snapshot, table string) *ruleset {
 			r.counters[o.Name] = counter{Packets: c.Packets, Bytes: c.Bytes}
 			continue
 		}
-		r.strangers = append(r.strangers, stranger{kind: "object", name: o.Name, objectType: o.Type})
+		r.foreignObjects = append(r.foreignObjects, foreignObject{kind: "object", name: o.Name, objectType: o.Type})
 	}
 	for _, f := range t.Flowtables {
-		r.strangers = append(r.strangers, stranger{kind: "flowtable", name: f.Name})
+		r.foreignObjects = append(r.foreignObjects, foreignObject{kind: "flowtable", name: f.Name})
 	}
 	return r
 }
@@ -60,7 +60,8 @@ func kindOf(s setSpec) (setKind, firewall.Family) {
 		return kindForeign, 0
 	}
 	for _, f := range firewall.Families {
-		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic, kindAsked, kindVirtual, kindPrefix} {
+		for _, k := range []setKind{kindHosts, kindNets, kindExpiring, kindDynamic, kindAsked,
+			kindVirtual, kindPrefix} {
 			want := specOf(k, f)
 			if k == kindDynamic { // timeout and size differ from set to set
 				want.Timeout, want.Size = s.Timeout, s.Size
@@ -95,7 +96,7 @@ type elementDecoder struct {
 // expect makes room for as many keys as the kernel has counted. Lists that grow leave twice their
 // size behind.
 func (d *elementDecoder) expect(s *set) {
-	switch n := min(int(s.count), mostExpected); {
+	switch n := min(int(s.count), maxExpected); {
 	case s.kind != kindPrefix:
 	case s.family == firewall.IPv4:
 		d.keys.V4 = make([]address.V4, 0, n)
@@ -104,9 +105,8 @@ func (d *elementDecoder) expect(s *set) {
 	}
 }
 
-// mostExpected is for how many keys room is made: whoever wrote the set may have declared what he
-// liked.
-const mostExpected = 1 << 20
+// maxExpected bounds the keys that room is made for: another program may have declared any size.
+const maxExpected = 1 << 20
 
 // prefixKey takes in the key of an element of a set of prefixes, if its length is right.
 func (d *elementDecoder) prefixKey(key []byte) bool {
@@ -114,10 +114,8 @@ func (d *elementDecoder) prefixKey(key []byte) bool {
 	case len(key) == 4 && d.set.family == firewall.IPv4:
 		d.keys.V4 = append(d.keys.V4, address.V4(binary.BigEndian.Uint32(key)))
 	case len(key) == 16 && d.set.family == firewall.IPv6:
-		d.keys.V6 = append(
-			d.keys.V6,
-			address.V6{Hi: binary.BigEndian.Uint64(key), Lo: binary.BigEndian.Uint64(key[8:])},
-		)
+		d.keys.V6 = append(d.keys.V6,
+			address.V6{Hi: binary.BigEndian.Uint64(key), Lo: binary.BigEndian.Uint64(key[8:])})
 	default:
 		return false
 	}
@@ -142,7 +140,7 @@ func (d *elementDecoder) message(b []byte) error {
 func (d *elementDecoder) add(e *nftables.Element) {
 	s := d.set
 	if !e.Plain() {
-		s.odd++ // it carries something that we never write
+		s.unexpected++ // it carries something that we never write
 		return
 	}
 	var until time.Time
@@ -152,7 +150,7 @@ func (d *elementDecoder) add(e *nftables.Element) {
 	switch s.kind {
 	case kindPorts:
 		if len(e.Key) != 2 || s.is.role != rolePorts {
-			s.odd++
+			s.unexpected++
 			return
 		}
 		if s.verdicts == nil {
@@ -165,32 +163,33 @@ func (d *elementDecoder) add(e *nftables.Element) {
 		s.verdicts[key] = e.Verdict
 	case kindPrefix:
 		if !until.IsZero() || !d.prefixKey(e.Key) {
-			s.odd++
+			s.unexpected++
 		}
 	case kindVirtual:
 		if v, ok := virtualOf(e.Key, s.family); ok && until.IsZero() {
 			s.virtual = append(s.virtual, v)
 		} else {
-			s.odd++
+			s.unexpected++
 		}
 	case kindHosts, kindNets, kindExpiring:
 		a, ok := netip.AddrFromSlice(e.Key)
 		switch {
 		case !ok:
-			s.odd++
+			s.unexpected++
 		case e.IntervalEnd():
 			d.ends = append(d.ends, a)
 		default:
 			d.starts = append(d.starts, span{first: a, last: a, until: until})
 		}
 	default:
-		s.odd++
+		s.unexpected++
 	}
 }
 
 // finish pairs starts with ends: an interval runs to just before its end, or to the top. What does
-// not pair, others have written, which makes the set odd. Two exceptions: nft marks the bottom of a
-// set with an end at address zero, and the kernel keeps the end of an expired interval for a while.
+// not pair, others have written, and counts as unexpected. Two exceptions: nft marks the bottom of
+// a set with an end at address zero, and the kernel keeps the end of an expired interval for a
+// while.
 func (d *elementDecoder) finish() {
 	s := d.set
 	d.keys.Sort(&d.spare)
@@ -210,7 +209,7 @@ func (d *elementDecoder) finish() {
 		start := &d.starts[i]
 		for next < len(d.ends) && d.ends[next].Compare(start.first) <= 0 {
 			if !d.ends[next].IsUnspecified() && s.kind == kindNets {
-				s.odd++
+				s.unexpected++
 			}
 			next++
 		}
@@ -223,11 +222,11 @@ func (d *elementDecoder) finish() {
 			start.last = topOf(start.first)
 		default:
 			start.last = d.starts[i+1].first.Prev()
-			s.odd++
+			s.unexpected++
 		}
 	}
 	if s.kind == kindNets {
-		s.odd += len(d.ends) - next
+		s.unexpected += len(d.ends) - next
 	}
 }
 

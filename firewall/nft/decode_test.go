@@ -39,8 +39,8 @@ func TestElementsSurviveTheWire(t *testing.T) {
 			t.Fatal(err)
 		}
 		d.finish()
-		if len(d.set.spans) != 1 || !sameSpan(d.set.spans[0], want) || d.set.odd != 0 {
-			t.Errorf("%s came back as %v, %d odd", cidr, d.set.spans, d.set.odd)
+		if len(d.set.spans) != 1 || !sameSpan(d.set.spans[0], want) || d.set.unexpected != 0 {
+			t.Errorf("%s came back as %v, %d unexpected", cidr, d.set.spans, d.set.unexpected)
 		}
 	}
 }

@@ -23,7 +23,7 @@ type difference struct {
 	setsReshaped                       []*set // declared differently: they can only be made anew
 	content                            []setContent
 	countersGone, countersNew          []string
-	strangers                          []stranger
+	foreignObjects                     []foreignObject
 	leftover                           *leftover // of a hand-over that was interrupted
 }
 
@@ -55,14 +55,13 @@ func compare(want, have *ruleset) difference {
 	}
 	d.want, d.have = want, have
 	d.dormant = have.flags&tableDormant != 0
-	for _, name := range sortedKeys(have.chains) {
-		if want.chains[name] == nil && !have.chains[name].binding {
-			d.chainsGone = append(d.chainsGone, have.chains[name])
-		}
-	}
-	for _, name := range sortedKeys(want.chains) {
-		w, h := want.chains[name], have.chains[name]
+	firewall.DiffMaps(want.chains, have.chains, func(_ string, w, h *chain) {
 		switch {
+		case w == nil && h.binding: // goes when its rule goes
+			return
+		case w == nil:
+			d.chainsGone = append(d.chainsGone, h)
+			return
 		case h == nil:
 			d.chainsNew = append(d.chainsNew, w)
 			h = &chain{}
@@ -72,15 +71,12 @@ func compare(want, have *ruleset) difference {
 		if !slices.EqualFunc(w.rules, h.rules, rule.Equal) {
 			d.rulesChanged = append(d.rulesChanged, chainRules{w, h.rules})
 		}
-	}
-	for _, name := range sortedKeys(have.sets) {
-		if want.sets[name] == nil && !have.sets[name].anonymous {
-			d.setsGone = append(d.setsGone, have.sets[name])
-		}
-	}
-	for _, name := range sortedKeys(want.sets) {
-		w, h := want.sets[name], have.sets[name]
+	})
+	firewall.DiffMaps(want.sets, have.sets, func(_ string, w, h *set) {
 		switch {
+		case w == nil && h.anonymous: // goes when its rule goes
+		case w == nil:
+			d.setsGone = append(d.setsGone, h)
 		case h == nil:
 			d.setsNew = append(d.setsNew, w)
 		case h.spec != w.spec:
@@ -90,18 +86,18 @@ func compare(want, have *ruleset) difference {
 				d.content = append(d.content, c)
 			}
 		}
-	}
-	for _, name := range sortedKeys(have.counters) {
-		if _, ok := want.counters[name]; !ok {
+	})
+	firewall.DiffMaps(want.counters, have.counters, func(name string, _, _ counter) {
+		_, wanted := want.counters[name]
+		_, there := have.counters[name]
+		switch {
+		case !wanted:
 			d.countersGone = append(d.countersGone, name)
-		}
-	}
-	for _, name := range sortedKeys(want.counters) {
-		if _, ok := have.counters[name]; !ok {
+		case !there:
 			d.countersNew = append(d.countersNew, name)
 		}
-	}
-	d.strangers = have.strangers
+	})
+	d.foreignObjects = have.foreignObjects
 	return d
 }
 
@@ -114,29 +110,25 @@ func compareContent(want, have *set, now time.Time) (setContent, bool) {
 	c.add, c.remove = diffSpans(want.spans, have.spans)
 	c.virtualAdd, c.virtualGone = diffVirtual(want.virtual, have.virtual)
 	if want.kind == kindExpiring {
-		// The kernel's clock and ours part by a little: what is ending right now is nobody's mistake.
-		ending := func(s span) bool { return !s.until.IsZero() && s.until.Sub(now) < firewall.ExpiryTolerance }
+		ending := func(s span) bool { return firewall.Ending(s.until, now) }
 		c.add, c.remove = slices.DeleteFunc(c.add, ending), slices.DeleteFunc(c.remove, ending)
 	}
-	if maps.Equal(want.verdicts, have.verdicts) {
-		want = &set{} // no need to sort them
-		have = want
+	if !maps.Equal(want.verdicts, have.verdicts) { // else no need to sort them
+		firewall.DiffMaps(want.verdicts, have.verdicts, func(key uint32, w, h verdict) {
+			_, wanted := want.verdicts[key]
+			_, there := have.verdicts[key]
+			if wanted && (!there || w != h) {
+				c.verdictsAdd = append(c.verdictsAdd, portVerdict{key, w})
+			}
+			if there && (!wanted || w != h) {
+				c.verdictsGone = append(c.verdictsGone, portVerdict{key, h})
+			}
+		})
 	}
-	for _, key := range sortedKeys(want.verdicts) {
-		if v, ok := have.verdicts[key]; !ok || v != want.verdicts[key] {
-			c.verdictsAdd = append(c.verdictsAdd, portVerdict{key, want.verdicts[key]})
-		}
-	}
-	for _, key := range sortedKeys(have.verdicts) {
-		if v, ok := want.verdicts[key]; !ok || v != have.verdicts[key] {
-			c.verdictsGone = append(c.verdictsGone, portVerdict{key, have.verdicts[key]})
-		}
-	}
-	c.replaceWholly = c.have.odd > 0
-	differs := c.keysAdd.Len()+c.keysGone.Len()+len(c.add)+len(c.remove)+len(c.verdictsAdd)+len(c.verdictsGone)+
-		len(c.virtualAdd)+len(c.virtualGone) > 0 ||
-		c.replaceWholly
-	return c, differs
+	c.replaceWholly = c.have.unexpected > 0
+	differences := c.keysAdd.Len() + c.keysGone.Len() + len(c.add) + len(c.remove) +
+		len(c.verdictsAdd) + len(c.verdictsGone) + len(c.virtualAdd) + len(c.virtualGone)
+	return c, differences > 0 || c.replaceWholly
 }
 
 func sortedKeys[K interface {

@@ -10,10 +10,12 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 	"golang.org/x/sys/unix"
 )
 
-// elementReader reads the elements of one set after the other over a socket that nobody else uses meanwhile.
+// elementReader reads the elements of one set after the other, over a socket that nobody else uses
+// meanwhile.
 type elementReader struct {
 	socket *socket
 	now    func() time.Time
@@ -26,22 +28,25 @@ func (k *netlinkKernel) reader(over *socket) *elementReader {
 }
 
 const (
-	// mostReaders is how many sets are read at a time. Two, on two processors, read a million elements in 60 % of the time of one.
-	mostReaders = 4
-	// readTogether is from how many elements on a socket more is worth opening.
-	readTogether = 1 << 14
+	// maxReaders is the most sets that are read at a time. Two readers, on two processors, take 60
+	// % of the time that one takes for a million elements.
+	maxReaders = 4
+	// parallelThreshold is the number of elements above which another socket pays off.
+	parallelThreshold = 1 << 14
 )
 
-// readElements reads all elements of sets, several sets at a time if there is much in them: the kernel writes down what a set holds on the processor of
-// whoever asks. Where known has the same keys, they are held once.
+// readElements reads all elements of sets, several sets at a time if there is much in them: the
+// kernel lists a set on the processor of the thread that asks. Where known has the same keys, they
+// are held once.
 func (k *netlinkKernel) readElements(sets []*set, known *ruleset) error {
-	slices.SortFunc(sets, func(a, b *set) int { return cmp.Compare(b.expected(), a.expected()) }) // so that all readers end at about the same time
+	// The largest first, so that all readers end at about the same time.
+	slices.SortFunc(sets, func(a, b *set) int { return cmp.Compare(b.expected(), a.expected()) })
 	readers := []*elementReader{k.reader(k.socket)}
 	all := 0
 	for _, s := range sets {
 		all += s.expected()
 	}
-	for all >= readTogether && len(readers) < min(mostReaders, len(sets), runtime.GOMAXPROCS(0)) {
+	for all >= parallelThreshold && len(readers) < min(maxReaders, len(sets), runtime.GOMAXPROCS(0)) {
 		another, err := k.socket.Another()
 		if err != nil {
 			break // then it takes longer
@@ -82,7 +87,8 @@ func (k *netlinkKernel) readElements(sets []*set, known *ruleset) error {
 	return nil
 }
 
-// expected is about how many elements the kernel has in the set; it says so since Linux 6.16, and before there may be as many as were declared.
+// expected is about how many elements the kernel has in the set. It says so since Linux 6.16;
+// before, there may be as many as were declared.
 func (s *set) expected() int {
 	if s.counted {
 		return int(s.count)
@@ -90,22 +96,14 @@ func (s *set) expected() int {
 	return int(s.spec.Size)
 }
 
-// A hash table that has grown or shrunk is sorted anew by a worker of the kernel's, some milliseconds after the transaction: the hash sets that declare
-// no size have such tables (net/netfilter/nft_set_hash.c, nft_rhash; lib/rhashtable.c). A dump takes a message for every 32 KiB and counts, in each, the
-// elements of those before. If their order changes in between, some come twice and as many not at all, in one and the same generation: of 65 537 ports
-// once 7 472. A walk itself leaves nothing out, so nothing is missing where nothing came twice.
-const (
-	sortedAnewAttempts = 100
-	sortedAnewPause    = 10 * time.Millisecond
-)
-
-// read reads all elements of a set, again and again until none came twice.
+// read reads all elements of a set.
 func (r *elementReader) read(s *set) error {
-	for range sortedAnewAttempts {
+	pause := func(d time.Duration) error { r.sleep(d); return nil }
+	return nftables.UntilNoneRepeats(pause, func() (twice bool, err error) {
 		read := *s
 		d := elementDecoder{set: &read, spare: r.spare}
 		d.expect(s)
-		err := r.socket.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, func(e *encoder) {
+		err = r.socket.request(unix.NFT_MSG_GETSETELEM, unix.NLM_F_DUMP, func(e *encoder) {
 			e.String(unix.NFTA_SET_ELEM_LIST_TABLE, tableName)
 			e.String(unix.NFTA_SET_ELEM_LIST_SET, s.name)
 		}, func(b []byte) error {
@@ -113,15 +111,13 @@ func (r *elementReader) read(s *set) error {
 			return d.message(b)
 		})
 		if err != nil {
-			return err
+			return false, err
 		}
 		d.finish()
 		r.spare = d.spare
 		if !d.repeated {
 			*s = read
-			return nil
 		}
-		r.sleep(sortedAnewPause)
-	}
-	return fmt.Errorf("elements came twice, %d times in a row: the kernel has not finished sorting them; try again", sortedAnewAttempts)
+		return d.repeated, nil
+	})
 }

@@ -9,11 +9,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Several sets are read at a time, while others write. What is read is one table all the same: each set has as many keys as the kernel has counted, in order.
+// Several sets are read at a time, while others write. What is read is one table all the same: each
+// set has as many keys as the kernel has counted, in order.
 func TestReadTogetherWhileOthersWrite(t *testing.T) {
 	inNamespace(t)
 	reader, writer := open(t), open(t)
-	states := []firewall.State{large(t, 2*readTogether, 1), large(t, 2*readTogether, 2)}
+	states := []firewall.State{large(t, 2*parallelThreshold, 1), large(t, 2*parallelThreshold, 2)}
 	apply(t, writer, &states[0])
 	written := make(chan error, 1)
 	go func() { // on another thread, in the machine's own namespace: the socket is what counts
@@ -53,10 +54,11 @@ func TestReadTogetherWhileOthersWrite(t *testing.T) {
 	}
 }
 
-// A socket more is of the namespace of the first, or there is none: a thread may have gone elsewhere meanwhile.
+// A socket more is of the namespace of the first, or there is none: a thread may have gone
+// elsewhere meanwhile.
 func TestReadersStayInTheNamespace(t *testing.T) {
 	inNamespace(t)
-	b, state := open(t), large(t, 2*readTogether, 1)
+	b, state := open(t), large(t, 2*parallelThreshold, 1)
 	apply(t, b, &state)
 	first := b.kernel.(*netlinkKernel).socket
 	more, err := first.Another()

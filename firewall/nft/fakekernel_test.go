@@ -225,7 +225,7 @@ func (r *ruleset) execute(o op) error {
 		if s == nil {
 			return unix.ENOENT
 		}
-		s.spans, s.keys, s.verdicts, s.odd, s.virtual = nil, address.List{}, nil, 0, nil
+		s.spans, s.keys, s.verdicts, s.unexpected, s.virtual = nil, address.List{}, nil, 0, nil
 	case addElements:
 		return r.addElements(o.elements)
 	case delElements:

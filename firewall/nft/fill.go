@@ -30,7 +30,7 @@ func (b *Backend) Fill(ctx context.Context, services []string) ([]firewall.Table
 // fill says how full the sets are that packets fill.
 func (r *ruleset) fill(services []string) (out []firewall.TableFill) {
 	for _, f := range firewall.Families {
-		name := map[firewall.Family]string{firewall.IPv4: logSet4, firewall.IPv6: logSet6}[f]
+		name := logSet(f)
 		if s := r.sets[name]; s != nil {
 			out = append(out, firewall.TableFill{Family: f, Sources: s.sources(), Room: int(s.spec.Size),
 				Turned: r.counters[counterName(name, "full", f)].Packets})

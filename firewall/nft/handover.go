@@ -218,9 +218,10 @@ func (b *Backend) HandOver(ctx context.Context, want firewall.State) error {
 		return err
 	}
 	t := transactions{kernel: b.kernel}
-	if b.Bulk != nil && wanted.elements() >= bulk {
+	if b.Bulk != nil && wanted.elements() >= bulkThreshold {
 		done := b.Bulk()
-		// If others have committed meanwhile, the number is not the kernel's, and they are heard of.
+		// If others have committed meanwhile, the number is not the kernel's, and they are heard
+		// of.
 		defer func() { done(before + t.generation) }()
 	}
 	if err := t.handOver(h); err != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/google/nftables/expr"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,7 +19,7 @@ import (
 
 func virtualSet(f firewall.Family) string { return "virtual/" + f.String() }
 
-// virtualType is the type of a key "address . protocol . port", of which each part takes six bits.
+// virtualType is the type of a key "address . protocol . port": six bits for each part.
 func virtualType(address uint32) uint32 {
 	return address<<12 | typeInetProto<<6 | typeInetService
 }
@@ -47,18 +48,9 @@ func diffVirtual(want, have []firewall.VirtualService) (add, remove []firewall.V
 		func(a, b firewall.VirtualService) bool { return true })
 }
 
-func virtualChanges(
-	a firewall.Action,
-	f firewall.Family,
-	list []firewall.VirtualService,
-) []firewall.Change {
-	return firewall.ElementChangesOf(
-		a,
-		"",
-		f,
-		len(list),
-		func(i int) string { return list[i].String() },
-	)
+func virtualChanges(a firewall.Action, f firewall.Family,
+	list []firewall.VirtualService) []firewall.Change {
+	return pipeline.Elements(a, "", f, len(list), func(i int) string { return list[i].String() })
 }
 
 // servedByIPVS matches packets to services of IPVS.
@@ -78,30 +70,12 @@ func (b *builder) at(f firewall.Family, set string) *builder {
 	return b.add(loadAddress(f, true), lookup(set))
 }
 
-// toIPVS are rules about packets to services of IPVS, one a family; none where there are no such
-// services.
-func (c *compiler) toIPVS(end func(*builder) rule) (rules []rule) {
+// virtualSets make the sets of such services, one a family that has some.
+func (c *compiler) virtualSets() {
 	for _, f := range firewall.Families {
-		list := c.state.VirtualIn(f)
-		if len(list) == 0 {
-			continue
+		if list := c.state.VirtualIn(f); len(list) > 0 {
+			c.set(virtualSet(f), &set{family: f, kind: kindVirtual, spec: specOf(kindVirtual, f),
+				virtual: list})
 		}
-		name := virtualSet(f)
-		c.set(name, &set{family: f, kind: kindVirtual, spec: specOf(kindVirtual, f), virtual: list})
-		rules = append(rules, end(newRule().servedByIPVS(f)))
-	}
-	return rules
-}
-
-// pastServices lets the host's own workloads reach services of IPVS past those of the policy.
-func (c *compiler) pastServices() []rule {
-	return c.toIPVS(func(b *builder) rule { return b.jump(insideChain) })
-}
-
-// inside is where pastServices leads.
-func (c *compiler) inside() {
-	if len(c.state.Virtual) > 0 {
-		// What DNAT has sent to one is judged by what the client dialled.
-		c.chain(insideChain, "", append([]rule{newRule().translated().returns()}, c.fromInside()...)...)
 	}
 }

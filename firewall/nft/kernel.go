@@ -18,24 +18,24 @@ type kernel interface {
 	// within one number (netlink.OneGeneration).
 	netlink.Ruleset
 	// dump returns the whole content of our table. Of known, which may be nil, it is known what the
-	// table holds in its generation; if that is the given one, the content of large sets need not be
-	// read.
+	// table holds in its generation; if that is the given one, the content of large sets need not
+	// be read.
 	dump(known *ruleset, generation uint32) (*ruleset, error)
 	// elements returns a set with its elements as they are now.
 	elements(s *set) (*set, error)
 	// counters returns our table with its counters alone.
 	counters() (*ruleset, error)
-	// dynamic returns our table with its counters and its sets, and how many elements those have that
-	// packets fill.
+	// dynamic returns our table with its counters and its sets, and how many elements those have
+	// that packets fill.
 	dynamic() (*ruleset, error)
 	// second returns the second table's base chains and counters; not present if there is none of
 	// ours.
 	second() (*ruleset, error)
 	// table returns our table without anything that is in it.
 	table() (*ruleset, error)
-	// commit executes a transaction, all of it or nothing, provided that the generation is still the
-	// given one (0: any). An error other than firewall.ErrConflict does not prove that nothing was
-	// done.
+	// commit executes a transaction, all of it or nothing, provided that the generation is still
+	// the given one (0: any). An error other than firewall.ErrConflict does not prove that nothing
+	// was done.
 	commit(batch []op, generation uint32) error
 }
 

@@ -61,9 +61,9 @@ func large(t testing.TB, n int, seed uint64) firewall.State {
 					Sources: scattered(
 						t,
 						firewall.IPv4,
-						manyPrefixes+100,
+						lengthsThreshold+100,
 						seed,
-					).Union(scattered(t, firewall.IPv6, manyPrefixes, seed)),
+					).Union(scattered(t, firewall.IPv6, lengthsThreshold, seed)),
 					Log: firewall.LogAll,
 					Expiring: []firewall.ExpiringSource{
 						{Prefix: netip.MustParsePrefix("1.2.3.0/24"), Until: time.Now().Add(time.Hour)},
@@ -93,7 +93,7 @@ func large(t testing.TB, n int, seed uint64) firewall.State {
 
 func TestScriptMakesTheSameLargeObjects(t *testing.T) {
 	inNamespace(t)
-	b, state := open(t), large(t, splitPrefixes, 1)
+	b, state := open(t), large(t, splitThreshold, 1)
 	state.Services[0].Expiring = nil // its time would run while nft works
 	nftProgram(t, Script(state, time.Now()), "-f", "-")
 	if p := planOf(t, b, &state); !p.InSync() {
@@ -104,7 +104,7 @@ func TestScriptMakesTheSameLargeObjects(t *testing.T) {
 // However it is held, a plan names what came and what went, by CIDR, and nothing else.
 func TestChangesOfLargeParts(t *testing.T) {
 	inNamespace(t)
-	b, state := open(t), large(t, splitPrefixes, 1)
+	b, state := open(t), large(t, splitThreshold, 1)
 	apply(t, b, &state)
 	index := func(name string) int {
 		return slices.IndexFunc(state.Services, func(s firewall.Service) bool { return s.Name == name })
@@ -234,7 +234,7 @@ func TestSplitIsEven(t *testing.T) {
 // told from them is left where it is.
 func TestRulesToPartsAreRepaired(t *testing.T) {
 	inNamespace(t)
-	b, state := open(t), large(t, splitPrefixes, 1)
+	b, state := open(t), large(t, splitThreshold, 1)
 	apply(t, b, &state)
 	for _, script := range []string{
 		"insert rule inet portgrave svc/split/ipv4 accept",

@@ -8,10 +8,12 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/address"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
-// How a large part stands in the kernel is nobody's business: a plan shows its sources, one change a prefix, and not the sets, chains and
-// rules that hold them. Unless those are not what the sources in the kernel make them: then somebody else has been there, and everything is shown.
+// Plans hide the objects that implement a large list: a plan shows its sources, one change
+// a prefix, and not the sets, chains and rules that hold them. Unless those are not what the
+// sources in the kernel make them: then somebody else has been there, and everything is shown.
 // Sources that stand in rules (sourcerules.go) are shown the same way.
 
 // partsView is how a difference is shown as far as it concerns parts.
@@ -115,7 +117,8 @@ func (d difference) lookAtParts(want, have *ruleset) *partsView {
 	return l
 }
 
-// hideMade hides what a part's sources in the kernel make there and what the wanted ones make, if the kernel holds nothing but the former.
+// hideMade hides what a part's sources in the kernel make there and what the wanted ones make, if
+// the kernel holds nothing but the former.
 func (l *partsView) hideMade(now largePart, p part, have *ruleset, wasLarge bool) {
 	made := newRuleset()
 	if wasLarge {
@@ -192,7 +195,7 @@ func (r *ruleset) holdsSmall(p part) bool {
 	return slices.ContainsFunc(p.smallSets(), func(name string) bool { return r.sets[name] != nil })
 }
 
-// largeParts are those of which sets by prefix length are there.
+// largeParts are those that have sets by prefix length.
 func (r *ruleset) largeParts() map[part]bool {
 	out := map[part]bool{}
 	for _, s := range r.sets {
@@ -237,7 +240,8 @@ func (l largePart) sources(f firewall.Family) firewall.Prefixes {
 	return l.pieces.sources.Of(f)
 }
 
-// own is the keys of a shard's set without the one that begins in a shard before it, and counts there.
+// own is the keys of a shard's set without the one that begins in a shard before it, and counts
+// there.
 func (at placement) own(set string, p part, k address.List, length int) address.List {
 	for i, bound := range at.bounds {
 		if !bound.IsValid() || set != lengthSet(p.shardChain(at, i+1), length) {
@@ -260,15 +264,16 @@ func (l *partsView) changes() []firewall.Change {
 	return out
 }
 
-// tally counts prefixes and keeps those that will be shown: all of a few, the first and the last of many.
+// tally counts prefixes and keeps those that will be shown: all of a few, the first and the last of
+// many.
 type tally struct {
 	n           int
 	few         []netip.Prefix
 	first, last netip.Prefix
 }
 
-// fewPrefixes is more than are ever shown one by one.
-const fewPrefixes = 1024
+// maxTallied is the most prefixes that a tally keeps: more than are ever shown one by one.
+const maxTallied = 1024
 
 func (t *tally) prefix(x netip.Prefix) {
 	if t.n == 0 || x.Compare(t.first) < 0 {
@@ -277,7 +282,7 @@ func (t *tally) prefix(x netip.Prefix) {
 	if t.n == 0 || x.Compare(t.last) > 0 {
 		t.last = x
 	}
-	if t.n++; t.n <= fewPrefixes {
+	if t.n++; t.n <= maxTallied {
 		t.few = append(t.few, x)
 	}
 }
@@ -285,7 +290,7 @@ func (t *tally) prefix(x netip.Prefix) {
 func (t *tally) keys(k address.List, length int) {
 	n := k.Len()
 	for i := range n {
-		if t.n >= fewPrefixes && i > 0 && i < n-1 {
+		if t.n >= maxTallied && i > 0 && i < n-1 {
 			t.n += n - 1 - i // no need to look at the rest
 			t.prefix(netip.PrefixFrom(k.At(n-1), length))
 			return
@@ -296,9 +301,9 @@ func (t *tally) keys(k address.List, length int) {
 
 func (t *tally) changes(a firewall.Action, p part) []firewall.Change {
 	slices.SortFunc(t.few, netip.Prefix.Compare)
-	return firewall.ElementChangesOf(a, p.service, p.family, t.n, func(i int) string {
+	return pipeline.Elements(a, p.service, p.family, t.n, func(i int) string {
 		switch {
-		case t.n <= fewPrefixes:
+		case t.n <= maxTallied:
 			return t.few[i].String()
 		case i == 0:
 			return t.first.String()

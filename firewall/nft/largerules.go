@@ -12,12 +12,14 @@ import (
 	"github.com/portgrave/portgrave/firewall/netlink/nftables"
 )
 
-// maxLookups is how many lengths one rule looks up: three expressions each, two before and one after them, of the 128 that a rule
-// may have (NFT_RULE_MAXEXPRS). IPv6 lists can have more lengths; what the first rule does not find goes on to a second chain.
+// maxLookups is how many lengths one rule looks up: three expressions each, two before and one
+// after them, of the 128 that a rule may have (NFT_RULE_MAXEXPRS). IPv6 lists can have more
+// lengths; what the first rule does not find goes on to a second chain.
 const maxLookups = 40
 
-// place makes the objects of a large part and returns the rule of the service's chain that leads to them. What is in none
-// of the sets goes to the service's refusal from there, so the rule stands after the small sets of its family.
+// place makes the objects of a large part and returns the rule of the service's chain that leads to
+// them. What is in none of the sets goes to the service's refusal from there, so the rule stands
+// after the small sets of its family.
 func (c *compiler) place(svc firewall.Service, f firewall.Family, at placement, p *pieces) rule {
 	id := part{svc.Name, f}
 	chain := id.chain(at)
@@ -115,18 +117,19 @@ func (c *compiler) lookUp(svc firewall.Service, f firewall.Family, name string, 
 // isSimple reports whether a source that is in a set is accepted there and then.
 func isSimple(svc firewall.Service) bool { return svc.Rate == nil && svc.Log != firewall.LogAll }
 
-// leastSize is the smallest size of a hash set; its table takes 4 KiB.
-const leastSize = 256
+// minSize is the smallest size of a hash set; its table takes 4 KiB.
+const minSize = 256
 
-// size is what a hash set of n elements is declared with. The kernel makes its table for it and takes no more elements than that, so there is
-// room to grow; a set that is there keeps its size while it suffices.
+// size is what a hash set of n elements is declared with. The kernel makes its table for it and
+// takes no more elements than that, so there is room to grow; a set that is there keeps its size
+// while it suffices.
 func (c *compiler) size(name string, n int) uint32 {
 	if c.use.have != nil {
-		if s := c.use.have.sets[name]; s != nil && s.spec.Size >= uint32(n) && s.spec.Size >= leastSize {
+		if s := c.use.have.sets[name]; s != nil && s.spec.Size >= uint32(n) && s.spec.Size >= minSize {
 			return s.spec.Size
 		}
 	}
-	return max(leastSize, uint32(1)<<bits.Len(uint(n+n/4)))
+	return max(minSize, uint32(1)<<bits.Len(uint(n+n/4)))
 }
 
 // lookedUp is a set in a chain of them.
@@ -170,10 +173,11 @@ func (b *builder) saddrBelow(f firewall.Family, bound netip.Addr) *builder {
 		add(loadAddress(f, false), &expr.Cmp{Op: expr.CmpOpLt, Register: reg1, Data: bound.AsSlice()})
 }
 
-// read makes pieces of what the kernel holds of a part, where it stands; false if its objects are not such as we make.
+// read makes pieces of what the kernel holds of a part, where it stands; false if its objects are
+// not such as we make.
 func (p part) read(have *ruleset, at placement) (*pieces, bool) {
 	out := &pieces{form: at.form, shards: make([]shardLists, at.shardCount())}
-	if at.lost() {
+	if at.boundsUnknown() {
 		return nil, false
 	}
 	full := maskOf(p.family, 0).BitLen()
@@ -185,7 +189,7 @@ func (p part) read(have *ruleset, at placement) (*pieces, bool) {
 		out.shards[i] = shardLists{}
 		for length := range full + 1 {
 			if s := have.sets[lengthSet(stem, length)]; s != nil {
-				if s.kind != kindPrefix || s.odd > 0 {
+				if s.kind != kindPrefix || s.unexpected > 0 {
 					return nil, false
 				}
 				out.shards[i][length] = s.keys

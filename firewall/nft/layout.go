@@ -6,13 +6,14 @@ import (
 	"github.com/portgrave/portgrave/firewall"
 )
 
-// layout says how the sources of each service stand in the kernel, so that what needs no change is left as it is. The zero value
-// is an empty kernel.
+// layout says how the sources of each service stand in the kernel, so that what needs no change is
+// left as it is. The zero value is an empty kernel.
 type layout struct {
-	// second tells, per service, under which of two names its small source sets stand. A set whose rules change
-	// together with its elements is loaded under the other name before the rules switch to it.
+	// second tells, per service, under which of two names its small source sets stand. A set whose
+	// rules change together with its elements is loaded under the other name before the rules
+	// switch to it.
 	second map[string]bool
-	// parts tells the same, and the shape, of each part. Of what is missing nothing is known.
+	// parts tells the same, and the shape, of each part. Parts not in the map were not observed.
 	parts map[part]placement
 	// have is what the kernel holds; nil if nothing.
 	have *ruleset
@@ -30,8 +31,8 @@ func (l layout) pieces(svc firewall.Service, f firewall.Family, as form) *pieces
 	return cut(svc.Sources, f, as)
 }
 
-// layoutInUse tells how each service's sources stand in the kernel, and under which of their two names. Where both stand,
-// an apply was interrupted: the one that rules look up is the live one.
+// layoutInUse tells how each service's sources stand in the kernel, and under which of their two
+// names. Where both stand, an apply was interrupted: the one that rules look up is the live one.
 func layoutInUse(have *ruleset, services []firewall.Service) layout {
 	use := layout{second: map[string]bool{}, parts: map[part]placement{}, have: have}
 	for _, svc := range services {

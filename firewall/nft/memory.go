@@ -20,12 +20,13 @@ import (
 type memory struct {
 	// seen is the table as it was read, in its generation.
 	seen *ruleset
-	// expected is the table as our last transactions made it, in their generation; nil if they failed
-	// or others have committed.
+	// expected is the table as our last transactions made it, in their generation; nil if they
+	// failed or others have committed.
 	expected *ruleset
 	// cuts are the last pieces of each part: a State is compiled more often than it changes.
 	cuts map[part]*pieces
-	// compiled is the last ruleset that was compiled from a State, if it does not depend on the time.
+	// compiled is the last ruleset that was compiled from a State, if it does not depend on the
+	// time.
 	compiled *compilation
 }
 
@@ -89,15 +90,11 @@ func (m *memory) compile(want firewall.State, now time.Time, use layout) *rulese
 	use.cut = m.cut
 	r := compile(want, now, use)
 	m.compiled = nil
-	if !slices.ContainsFunc(
-		want.Services,
-		func(s firewall.Service) bool { return len(s.Expiring) > 0 },
-	) { // depends on the time
+	if !slices.ContainsFunc(want.Services,
+		func(s firewall.Service) bool { return len(s.Expiring) > 0 }) { // depends on the time
 		use.second, use.parts, use.have = maps.Clone(
 			use.second,
-		), maps.Clone(
-			use.parts,
-		), nil // Diff goes on to change them
+		), maps.Clone(use.parts), nil // Diff goes on to change them
 		m.compiled = &compilation{want, use, r}
 	}
 	return r

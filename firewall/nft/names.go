@@ -6,10 +6,11 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
-// Names of a service's objects begin with "svc/", its name and a slash. What an object's name says is
-// parsed once, where the object is read or made.
+// Names of a service's objects begin with "svc/", its name and a slash. What an object's name says
+// is parsed once, where the object is read or made.
 
 // role says what an object is for, as far as its name tells.
 type role uint8
@@ -81,11 +82,40 @@ func (i identity) of(p part) bool {
 // portsMap is the name of a protocol's map from ports to the chains that decide.
 func portsMap(p firewall.Protocol) string { return portsPrefix + p.String() }
 
+// chainName spells the name of a chain.
+func chainName(n pipeline.Name) string {
+	switch n.Role {
+	case pipeline.Service, pipeline.Where, pipeline.Allow, pipeline.Refuse:
+		return serviceChain(n.Service) + chainNames[n.Role]
+	case pipeline.Shared:
+		return "shared/" + n.Ports.String()
+	case pipeline.Other:
+		return n.Text
+	}
+	return chainNames[n.Role]
+}
+
+// chainNames are the names, or those of a service's chains behind its own.
+var chainNames = map[pipeline.Role]string{
+	pipeline.Service:        "",
+	pipeline.Where:          "/where",
+	pipeline.Allow:          "/allow",
+	pipeline.Refuse:         "/refuse",
+	pipeline.Remember:       rememberChain,
+	pipeline.VRF:            "vrf",
+	pipeline.Elsewhere:      "elsewhere",
+	pipeline.OwnSource:      ownSourceChain,
+	pipeline.Spoofed:        spoofedChain,
+	pipeline.Direct:         directChain,
+	pipeline.DirectRefuse:   directChain + "/refuse",
+	pipeline.Unlisted:       unlistedChain,
+	pipeline.UnlistedRefuse: unlistedChain + "/refuse",
+}
+
 // Names of a service's objects.
 func serviceChain(name string) string { return servicePrefix + name }
-func whereChain(name string) string   { return servicePrefix + name + "/where" }
-func allowChain(name string) string   { return servicePrefix + name + "/allow" }
-func refuseChain(name string) string  { return servicePrefix + name + "/refuse" }
+func allowChain(name string) string   { return chainName(pipeline.Of(pipeline.Allow, name)) }
+func refuseChain(name string) string  { return chainName(pipeline.Of(pipeline.Refuse, name)) }
 
 func addressSet(service string, f firewall.Family) string {
 	return fmt.Sprintf("svc/%s/addresses-%s", service, f)
@@ -95,18 +125,16 @@ func rateSet(service string, f firewall.Family) string {
 	return fmt.Sprintf("svc/%s/rate-%s", service, f)
 }
 
+func logSet(f firewall.Family) string { return "denied-log/" + f.String() }
+
 func counterName(chain, what string, f firewall.Family) string {
 	return fmt.Sprintf("%s/%s-%s", chain, what, f)
 }
 
 // sourceSetName is the name in one of the two slots.
 func sourceSetName(service string, kind setKind, f firewall.Family, second bool) string {
-	name := fmt.Sprintf(
-		"svc/%s/%s-%s",
-		service,
-		map[setKind]string{kindHosts: "hosts", kindNets: "nets", kindExpiring: "until"}[kind],
-		f,
-	)
+	name := fmt.Sprintf("svc/%s/%s-%s", service,
+		map[setKind]string{kindHosts: "hosts", kindNets: "nets", kindExpiring: "until"}[kind], f)
 	if second {
 		name += ".2"
 	}

@@ -19,7 +19,7 @@ func TestParseName(t *testing.T) {
 	part := identity{service: "web", role: roleLarge, family: firewall.IPv6}
 	for name, want := range map[string]identity{
 		serviceChain("web"):                              {service: "web", role: roleService},
-		whereChain("web"):                                {service: "web"},
+		serviceChain("web") + "/where":                   {service: "web"},
 		refuseChain("web"):                               {service: "web"},
 		addressSet("web", firewall.IPv4):                 {service: "web"},
 		"svc/web/allowed-ipv4":                           {service: "web"},

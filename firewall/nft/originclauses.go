@@ -76,34 +76,19 @@ func labelBytes(bit int) []byte {
 
 // setLabel sets a bit of the connection's label.
 func (b *builder) setLabel(bit int) *builder {
-	return b.add(
-		&expr.Immediate{Register: reg1, Data: labelBytes(bit)},
-		&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1, SourceRegister: true},
-	)
+	return b.add(&expr.Immediate{Register: reg1, Data: labelBytes(bit)},
+		&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1, SourceRegister: true})
 }
 
-// hasLabel matches a connection of which setLabel has set the bit.
-func (b *builder) hasLabel(bit int) *builder { return b.label(bit, make([]byte, 16)) }
-
-// lacksLabel matches a connection without the bit, also one that began before there were labels.
-func (b *builder) lacksLabel(bit int) *builder { return b.label(bit, labelBytes(bit)) }
-
-// label matches a connection whose label, of which a bit is left, isn't this one.
+// label masks all but one bit of the connection's label and matches if the result isn't this: given
+// zeros it matches a label with the bit, given the bit one without it, or no label at all.
 func (b *builder) label(bit int, not []byte) *builder {
-	return b.add(
-		&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1},
-		and(labelBytes(bit)),
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: not},
-	)
-}
-
-// fromVRF matches what comes by a VRF, whichever interface it came to first.
-func (b *builder) fromVRF() *builder {
-	return b.meta(nftables.MetaIIFKind, interfaceData("vrf"))
+	return b.add(&expr.Ct{Key: expr.CtKeyLABELS, Register: reg1}, and(labelBytes(bit)),
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: not})
 }
 
 // Bits of ct state and ct status (include/uapi/linux/netfilter/nf_conntrack_common.h;
-// NF_CT_STATE_BIT, IPS_DST_NAT).
+// NF_CT_STATE_BIT, IPS_DST_NAT), and directions (IP_CT_DIR_ORIGINAL, nf_conntrack_tuple_common.h).
 const (
 	stateInvalid     = 1 << 0
 	stateEstablished = 1 << 1
@@ -113,6 +98,8 @@ const (
 	statusExpected   = 1 << 0
 	statusConfirmed  = 1 << 3
 	statusDNAT       = 1 << 5
+
+	directionOriginal, directionReply = 0, 1
 )
 
 // noConnection matches packets that belong to no connection.
@@ -121,24 +108,4 @@ func (b *builder) noConnection() *builder { return b.ctState(stateInvalid | stat
 // translated matches packets of connections whose destination this host has translated.
 func (b *builder) translated() *builder {
 	return b.ctBits(expr.CtKeySTATUS, statusDNAT, expr.CmpOpNeq)
-}
-
-// expected matches packets of connections that a helper has announced.
-func (b *builder) expected() *builder {
-	return b.ctBits(expr.CtKeySTATUS, statusExpected, expr.CmpOpNeq)
-}
-
-// original matches packets that go the way of the connection's first one.
-func (b *builder) original() *builder {
-	return b.add(&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg1}, cmpEq([]byte{0}))
-}
-
-// slaveName matches the interface of a VRF by which a packet came; iifname is then the VRF's.
-func (b *builder) slaveName(pattern string) *builder {
-	return b.meta(nftables.MetaSDIFName, interfaceData(pattern))
-}
-
-// oifname matches the interface by which a packet leaves.
-func (b *builder) oifname(pattern string) *builder {
-	return b.meta(expr.MetaKeyOIFNAME, interfaceData(pattern))
 }

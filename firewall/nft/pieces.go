@@ -12,7 +12,8 @@ import (
 type pieces struct {
 	sources firewall.Prefixes
 	form
-	// shards: one if they are held by length alone, splitParts if they are split. A prefix that lies across bounds is in all that it touches.
+	// shards: one if they are held by length alone, splitParts if they are split. A prefix that
+	// lies across bounds is in all that it touches.
 	shards []shardLists
 }
 
@@ -41,14 +42,10 @@ func cut(p firewall.Prefixes, f firewall.Family, as form) *pieces {
 }
 
 // cutRanges lays out the prefixes of a set by shard and length.
-func cutRanges[N address.Number[N]](
-	set address.Ranges[N],
-	as form,
-	number func(netip.Addr) N,
-	wrap func([]N) address.List,
-) []shardLists {
+func cutRanges[N address.Number[N]](set address.Ranges[N], as form, number func(netip.Addr) N,
+	wrap func([]N) address.List) []shardLists {
 	var bounds []N
-	if as.shape == shapeSplit && !as.lost() {
+	if as.shape == shapeSplit && !as.boundsUnknown() {
 		for _, b := range as.bounds {
 			bounds = append(bounds, number(b))
 		}
@@ -68,7 +65,8 @@ func cutRanges[N address.Number[N]](
 			return true
 		})
 	}
-	// Once to count and once to fill, so that all keys lie in one piece of memory of the right size.
+	// Once to count and once to fill, so that all keys lie in one piece of memory of the right
+	// size.
 	var counts [splitParts][129]int
 	total := 0
 	each(func(shard, length int, _ N) {
@@ -98,7 +96,8 @@ func cutRanges[N address.Number[N]](
 	return shards
 }
 
-// splitAt cuts the sources of one family, of which there are at least two, into parts of equal size, between prefixes.
+// splitAt cuts the sources of one family, of which there are at least two, into parts of equal
+// size, between prefixes.
 func splitAt(p firewall.Prefixes, f firewall.Family) (bounds [splitParts - 1]netip.Addr) {
 	n, i, next := p.FamilyLen(f), 0, 0
 	for x := range p.Family(f) {
@@ -113,7 +112,8 @@ func splitAt(p firewall.Prefixes, f firewall.Family) (bounds [splitParts - 1]net
 	return bounds
 }
 
-// recut makes pieces of other sources. Where a few have changed, the lists that hold none of those are the same as before.
+// recut makes pieces of other sources. Where a few have changed, the lists that hold none of those
+// are the same as before.
 func (p *pieces) recut(sources firewall.Prefixes, f firewall.Family, as form) *pieces {
 	if p == nil || p.form != as || !as.large() {
 		return cut(sources, f, as)

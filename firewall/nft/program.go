@@ -74,8 +74,9 @@ func assemble(d difference, want, have *ruleset) program {
 	}
 	p.prepare = prepare(d, want.flags)
 	if d.dormant {
-		// Before the switch, and in a transaction of its own kind: the kernel refuses to wake a table and
-		// to change its base chains at once. Whatever rules it holds are better than none.
+		// Before the switch, and in a transaction of its own kind: the kernel refuses to wake a
+		// table and to change its base chains at once. Whatever rules it holds are better than
+		// none.
 		p.prepare = append(p.prepare, flagTable{have.flags &^ tableDormant})
 	}
 	p.rebuild = d.rebuild
@@ -98,14 +99,15 @@ func prepare(d difference, flags uint32) []op {
 	}
 	for _, s := range d.setsNew {
 		ops = append(ops, addSet{s.name, s.spec, s.kind})
-		// Maps of ports are filled with the switch: their verdicts name chains that are still empty.
+		// Maps of ports are filled with the switch: their verdicts name chains that are still
+		// empty.
 		if s.kind != kindPorts {
 			ops = append(ops, loadSet(s)...)
 		}
 	}
 	// A packet that is under way while a transaction takes effect sees the rules of before and the
-	// maps of after. So a chain is filled before anything leads to it; a base chain needs nothing that
-	// leads to it.
+	// maps of after. So a chain is filled before anything leads to it; a base chain needs nothing
+	// that leads to it.
 	for _, c := range d.chainsNew {
 		if c.hook == nil {
 			for _, r := range c.rules {
@@ -258,7 +260,7 @@ func removals(d difference) []op {
 	for _, name := range d.countersGone {
 		ops = append(ops, counterDeletion(name))
 	}
-	for _, s := range d.strangers {
+	for _, s := range d.foreignObjects {
 		if s.kind == "flowtable" {
 			ops = append(ops, delFlowtable{s.name})
 		} else {
@@ -369,8 +371,9 @@ func torn(d difference) map[string]bool {
 			out[c.want.is.service] = true
 		}
 		for _, o := range d.content[i+1:] {
-			if o.want.is.service == c.want.is.service && o.want.family == c.want.family && c.want.is.service != "" &&
-				(overlap(c.add, o.remove) || overlap(c.remove, o.add)) {
+			same := o.want.is.service == c.want.is.service && o.want.family == c.want.family
+			if same && c.want.is.service != "" && (overlap(c.add, o.remove) ||
+				overlap(c.remove, o.add)) {
 				out[c.want.is.service] = true
 			}
 		}

@@ -64,11 +64,8 @@ func (b *Backend) Protect(ctx context.Context, on bool) (firewall.Protection, er
 		return firewall.Protection{}, fmt.Errorf("table inet %s: %w", tableName, err)
 	}
 	if r.flags&protected != b.flags || on && r.owner != b.portID {
-		return firewall.Protection{}, fmt.Errorf(
-			"the flags of table inet %s: %w",
-			tableName,
-			firewall.ErrNotHeld,
-		)
+		return firewall.Protection{}, fmt.Errorf("the flags of table inet %s: %w", tableName,
+			firewall.ErrNotHeld)
 	}
 	return firewall.Protection{Protected: on}, nil
 }
@@ -77,7 +74,8 @@ func (b *Backend) Protect(ctx context.Context, on bool) (firewall.Protection, er
 // transaction without its end: the kernel checks it, answers, and throws it away
 // (net/netfilter/nfnetlink.c, nfnetlink_rcv_batch).
 func (k *netlinkKernel) canPersist() bool {
-	e, err := encodeBatch([]op{probeTable{tableOwner | tablePersist}}, 0, k.socket.NextSequence(), k.now(), nil)
+	probe := []op{probeTable{tableOwner | tablePersist}}
+	e, err := encodeBatch(probe, 0, k.socket.NextSequence(), k.now(), nil)
 	if err != nil {
 		return false
 	}

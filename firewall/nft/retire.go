@@ -61,8 +61,8 @@ var onEveryWay = map[string]bool{
 	insideChain:    true,
 }
 
-// altered are the services of which something changes that packets are decided by, other than by
-// going; "" is what all services share, base chains excepted.
+// altered are the services whose decisions change, other than by going; "" is what all services
+// share, base chains excepted.
 func (d difference) altered() map[string]bool {
 	out, fresh := map[string]bool{}, map[string]bool{}
 	for _, c := range d.chainsNew {
@@ -87,11 +87,7 @@ func (d difference) altered() map[string]bool {
 // narrowing.
 func (r *ruleset) keeping(have *ruleset, wide map[part]*pieces, altered map[string]bool) *ruleset {
 	out := *r
-	out.chains, out.sets, out.counters = maps.Clone(
-		r.chains,
-	), maps.Clone(
-		r.sets,
-	), maps.Clone(
+	out.chains, out.sets, out.counters = maps.Clone(r.chains), maps.Clone(r.sets), maps.Clone(
 		r.counters,
 	)
 	kept := func(is identity) bool {

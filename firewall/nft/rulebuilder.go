@@ -124,9 +124,9 @@ func (b *builder) daddrIn(f firewall.Family, setName string) *builder {
 	return b.family(f).add(loadAddress(f, true), lookup(setName))
 }
 
-func (b *builder) reply() *builder {
-	// IP_CT_DIR_REPLY = 1 (include/uapi/linux/netfilter/nf_conntrack_tuple_common.h)
-	return b.add(&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg1}, cmpEq([]byte{1}))
+// direction matches packets that go that way in their connection.
+func (b *builder) direction(way byte) *builder {
+	return b.add(&expr.Ct{Key: expr.CtKeyDIRECTION, Register: reg1}, cmpEq([]byte{way}))
 }
 
 // ctState matches connections in one of some states.
@@ -134,20 +134,10 @@ func (b *builder) ctState(bits uint32) *builder {
 	return b.ctBits(expr.CtKeySTATE, bits, expr.CmpOpNeq)
 }
 
-// firstPacket matches the packet that starts a connection. Unlike "ct state new" it does not match
-// the next ones of an unanswered UDP flow: ct status lacks IPS_CONFIRMED, bit 3
-// (include/uapi/linux/netfilter/nf_conntrack_common.h), only until the first packet has passed.
-func (b *builder) firstPacket() *builder {
-	return b.ctBits(expr.CtKeySTATUS, statusConfirmed, expr.CmpOpEq)
-}
-
 func (b *builder) ctBits(key expr.CtKey, bits uint32, op expr.CmpOp) *builder {
 	zero := make([]byte, 4)
-	return b.add(
-		&expr.Ct{Key: key, Register: reg1},
-		and(binaryutil.NativeEndian.PutUint32(bits)),
-		&expr.Cmp{Op: op, Register: reg1, Data: zero},
-	)
+	return b.add(&expr.Ct{Key: key, Register: reg1}, and(binaryutil.NativeEndian.PutUint32(bits)),
+		&expr.Cmp{Op: op, Register: reg1, Data: zero})
 }
 
 // and leaves those bits of the register that a mask has.
@@ -170,20 +160,21 @@ func (b *builder) icmpType(f firewall.Family, number byte) *builder {
 	return b.family(f).l4proto(proto).add(loadTransport(reg1, 0, 1), cmpEq([]byte{number}))
 }
 
-// udpPorts matches source and destination port at once.
-func (b *builder) udpPorts(source, destination uint16) *builder {
-	both := []byte{byte(source >> 8), byte(source), byte(destination >> 8), byte(destination)}
-	return b.l4proto(unix.IPPROTO_UDP).add(loadTransport(reg1, 0, 4), cmpEq(both))
+// udp matches the destination port, and the source port unless it is 0.
+func (b *builder) udp(source, destination uint16) *builder {
+	b.l4proto(unix.IPPROTO_UDP)
+	to := []byte{byte(destination >> 8), byte(destination)}
+	if source == 0 {
+		return b.add(loadTransport(reg1, destinationPortOffset, 2), cmpEq(to))
+	}
+	both := append([]byte{byte(source >> 8), byte(source)}, to...)
+	return b.add(loadTransport(reg1, sourcePortOffset, 4), cmpEq(both))
 }
 
 // perSource applies a limit for each source, remembered in a dynamic set. With over it matches what
 // exceeds the limit, without it what stays within. While the set is full it matches no new source.
-func (b *builder) perSource(
-	f firewall.Family,
-	setName string,
-	r firewall.Rate,
-	over bool,
-) *builder {
+func (b *builder) perSource(f firewall.Family, setName string, r firewall.Rate,
+	over bool) *builder {
 	unit := map[time.Duration]expr.LimitTime{time.Second: expr.LimitTimeSecond,
 		time.Minute: expr.LimitTimeMinute, time.Hour: expr.LimitTimeHour,
 		24 * time.Hour: expr.LimitTimeDay}[r.Per]
@@ -220,22 +211,8 @@ func (b *builder) verdict(kind expr.VerdictKind, chain string) rule {
 
 func (b *builder) accept() rule { return b.verdict(expr.VerdictAccept, "") }
 
-func (b *builder) returns() rule { return b.verdict(expr.VerdictReturn, "") }
-
 func (b *builder) drop() rule { return b.verdict(expr.VerdictDrop, "") }
 
 func (b *builder) gotoChain(name string) rule { return b.verdict(expr.VerdictGoto, name) }
 
 func (b *builder) jump(name string) rule { return b.verdict(expr.VerdictJump, name) }
-
-func (b *builder) rejectReset() rule {
-	return b.add(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}).done()
-}
-
-// rejectUnreachable answers with ICMP or ICMPv6 port unreachable (NFT_REJECT_ICMPX_PORT_UNREACH).
-func (b *builder) rejectUnreachable() rule {
-	return b.add(&expr.Reject{
-		Type: unix.NFT_REJECT_ICMPX_UNREACH,
-		Code: unix.NFT_REJECT_ICMPX_PORT_UNREACH,
-	}).done()
-}

@@ -11,28 +11,19 @@ import (
 
 // Names of what there is once.
 const (
-	tableName         = "portgrave"
-	probeName         = "portgrave/probe" // of a table that never comes to be
-	preroutingChain   = "prerouting"
-	inputChain        = "input"
-	forwardChain      = "forward"
-	rememberChain     = "remember"
-	elsewhereChain    = "elsewhere" // past the interfaces of direct
-	untrackedChain    = "untracked" // what conntrack knows nothing of
-	repliesChain      = "replies"
-	vrfChain          = "vrf"
-	translatedChain   = "translated" // forwarded because of the host's own DNAT
-	exemptChain       = "exempt"
-	ownSourceChain    = "own-source"
-	listedSourceChain = "listed-source"
-	spoofedChain      = "spoofed"
-	virtualChain      = "virtual" // addresses that only the host's DNAT knows
-	insideChain       = "inside"  // to a service of IPVS, from the host's own workloads
-	notOwnChain       = "not-own"
-	directChain       = "direct"
-	unlistedChain     = "unlisted"
-	logSet4           = "denied-log/ipv4"
-	logSet6           = "denied-log/ipv6"
+	tableName       = "portgrave"
+	probeName       = "portgrave/probe" // of a table that never comes to be
+	preroutingChain = "prerouting"
+	inputChain      = "input"
+	forwardChain    = "forward"
+	rememberChain   = "remember"
+	exemptChain     = "exempt"
+	ownSourceChain  = "own-source"
+	spoofedChain    = "spoofed"
+	virtualChain    = "virtual" // addresses that only the host's DNAT knows
+	insideChain     = "inside"  // to a service of IPVS, from the host's own workloads
+	directChain     = "direct"
+	unlistedChain   = "unlisted"
 
 	// tableMark is the comment that tells our table from somebody else's of the same name.
 	tableMark = "written by portgrave: do not edit, use the policy file"
@@ -48,8 +39,8 @@ type ruleset struct {
 	chains   map[string]*chain
 	sets     map[string]*set
 	counters map[string]counter
-	// strangers are objects of kinds that we never make: flowtables, quotas, limits, …
-	strangers []stranger
+	// foreignObjects are of kinds that we never make: flowtables, quotas, limits, …
+	foreignObjects []foreignObject
 	// generation is nf_tables' commit counter when this was read.
 	generation uint32
 	readAt     time.Time // when it was read from the kernel, or compiled
@@ -116,10 +107,10 @@ const (
 	kindNets                    // address ranges
 	kindExpiring                // address ranges that end by themselves
 	kindPorts                   // port → verdict, a map for each protocol
-	kindAsked                   // questions that packets have asked, by address and ports; filled by packets too
+	kindAsked                   // questions, by address and ports; filled by packets too
 	kindVirtual                 // services of IPVS, by address, protocol and port
-	kindDynamic                 // filled by packets; its elements are nobody's plan
-	kindPrefix                  // prefixes of one length by their first address, in a hash; the length is in the name
+	kindDynamic                 // filled by packets, so its elements are in no plan
+	kindPrefix                  // prefixes of one length, which the name says, in a hash
 )
 
 type setSpec = nftables.SetSpec
@@ -134,9 +125,9 @@ type set struct {
 	keys     address.List              // kindPrefix
 	verdicts map[uint32]verdict        // kindPorts, by portKey
 	virtual  []firewall.VirtualService // kindVirtual: ascending
-	// odd elements carry something that we never write, such as a limit of their own.
-	odd       int
-	anonymous bool // belongs to a rule and goes with it
+	// unexpected elements carry something that we never write, such as a limit of their own.
+	unexpected int
+	anonymous  bool // belongs to a rule and goes with it
 	// count is how many elements the kernel says it has, with counted.
 	count   uint32
 	counted bool
@@ -202,8 +193,8 @@ type verdict = nftables.Verdict
 
 type counter = firewall.Counter
 
-// stranger is an object in our table of a kind we never make.
-type stranger struct {
+// foreignObject is an object in our table of a kind we never make.
+type foreignObject struct {
 	kind       string // for people: "flowtable", "object"
 	name       string
 	objectType uint32 // NFT_OBJECT_*; 0 for a flowtable

@@ -17,19 +17,12 @@ func Script(s firewall.State, now time.Time) string {
 	r := compile(s, now, layout{})
 	var b strings.Builder
 	b.WriteString("#!/usr/sbin/nft -f\n# Written by portgrave export nft.\n")
-	// Adding before deleting makes deleting work whether the table is there or not. (destroy would do
-	// the same for every table, and needs nft 1.0.7.)
-	b.WriteString(
-		"# Should the next line be refused (Operation not supported, or not permitted), the table is portgrave's own:\n# portgrave teardown removes it.\n",
-	)
-	fmt.Fprintf(
-		&b,
-		"table inet %s\ndelete table inet %s\ntable inet %s {\n\tcomment %q\n",
-		tableName,
-		tableName,
-		tableName,
-		r.mark,
-	)
+	// Adding before deleting makes deleting work whether the table is there or not. (destroy would
+	// do the same for every table, and needs nft 1.0.7.)
+	b.WriteString("# Should the next line be refused (Operation not supported, or not permitted), " +
+		"the table is portgrave's own:\n# portgrave teardown removes it.\n")
+	fmt.Fprintf(&b, "table inet %s\ndelete table inet %s\ntable inet %s {\n\tcomment %q\n",
+		tableName, tableName, tableName, r.mark)
 	for _, name := range sortedKeys(r.counters) {
 		fmt.Fprintf(&b, "\tcounter %s {\n\t}\n", name)
 	}
@@ -84,7 +77,11 @@ func scriptSet(b *strings.Builder, s *set, now time.Time) {
 	for _, f := range []struct {
 		bit  uint32
 		name string
-	}{{unix.NFT_SET_EVAL, "dynamic"}, {unix.NFT_SET_INTERVAL, "interval"}, {unix.NFT_SET_TIMEOUT, "timeout"}} {
+	}{
+		{unix.NFT_SET_EVAL, "dynamic"},
+		{unix.NFT_SET_INTERVAL, "interval"},
+		{unix.NFT_SET_TIMEOUT, "timeout"},
+	} {
 		if s.spec.Flags&f.bit != 0 {
 			flags = append(flags, f.name)
 		}

@@ -7,16 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// manyHosts is from how many exact addresses on they leave the interval set for a hash set, where
-// one address more costs microseconds instead of a walk over the whole set. Below it one look-up
-// less is worth more.
-const manyHosts = 512
+// hashThreshold is the number of exact addresses above which they leave the interval set for a hash
+// set, where one address more costs microseconds instead of a walk over the whole set. Below it,
+// one look-up less is worth more.
+const hashThreshold = 512
 
 // smallSets lays a service's sources of one family out in sets, without names; those that shapeOf
 // wants by length, without the lasting ones. A family without sources needs no set.
 func smallSets(svc firewall.Service, f firewall.Family, s shape, now time.Time) []*set {
-	var hosts, nets, expiring []span
-	expires := false
+	var hosts, nets, ends []span
 	if s == shapeSmall {
 		for p := range svc.Sources.Family(f) {
 			if p.IsSingleIP() {
@@ -25,43 +24,40 @@ func smallSets(svc firewall.Service, f firewall.Family, s shape, now time.Time) 
 				nets = append(nets, spanOf(p, time.Time{}))
 			}
 		}
-		if len(hosts) < manyHosts {
+		if len(hosts) < hashThreshold {
 			nets, hosts = prefixSpans(svc.Sources, f), nil
 		}
 	}
-	for _, e := range svc.Expiring {
-		if e.Prefix.Addr().Is4() != (f == firewall.IPv4) {
-			continue
-		}
-		expires = true
-		if e.Until.After(now) {
-			expiring = append(expiring, spanOf(e.Prefix, e.Until))
-		}
+	expiring, expires := svc.ExpiringIn(f, now)
+	for _, e := range expiring {
+		ends = append(ends, spanOf(e.Prefix, e.Until))
 	}
 	var out []*set
-	for _, s := range []*set{{kind: kindHosts, spans: hosts}, {kind: kindNets, spans: nets}, {kind: kindExpiring, spans: expiring}} {
-		if len(s.spans) > 0 || s.kind == kindExpiring && expires {
-			s.family, s.spec = f, specOf(s.kind, f)
-			out = append(out, s)
+	add := func(k setKind, spans []span) {
+		if len(spans) > 0 || k == kindExpiring && expires {
+			out = append(out, &set{kind: k, family: f, spec: specOf(k, f), spans: spans})
 		}
 	}
+	add(kindHosts, hosts)
+	add(kindNets, nets)
+	add(kindExpiring, ends)
 	return out
 }
 
-// manyAddresses is from how many local addresses on a service's are held as ranges. A policy lists
-// them one by one.
-const manyAddresses = 4096
+// maxAddresses is the most local addresses of a service that are held one by one, as a policy lists
+// them; more are held as ranges.
+const maxAddresses = 4096
 
 // addressesOf is the set of a service's own addresses. Neighbours have been merged into prefixes; a
 // hash, which is all that is needed for the few that there are, holds them one by one.
 func addressesOf(p firewall.Prefixes, f firewall.Family) *set {
 	s := &set{kind: kindHosts}
 	for x := range p.Family(f) {
-		for a := x.Addr(); x.Contains(a) && len(s.spans) <= manyAddresses; a = a.Next() {
+		for a := x.Addr(); x.Contains(a) && len(s.spans) <= maxAddresses; a = a.Next() {
 			s.spans = append(s.spans, span{first: a, last: a})
 		}
 	}
-	if len(s.spans) > manyAddresses {
+	if len(s.spans) > maxAddresses {
 		s.kind, s.spans = kindNets, prefixSpans(p, f)
 	}
 	return s

@@ -25,12 +25,8 @@ func openSocket() (*socket, error) {
 
 // request sends one message and hands every answer to each: its attributes, after struct nfgenmsg,
 // in memory that is used again.
-func (s *socket) request(
-	kind int,
-	flags uint16,
-	attrs func(*encoder),
-	each func(attrs []byte) error,
-) error {
+func (s *socket) request(kind int, flags uint16, attrs func(*encoder),
+	each func(attrs []byte) error) error {
 	const subsystem, family = unix.NFNL_SUBSYS_NFTABLES, unix.NFPROTO_INET
 	r := netlink.Netfilter(subsystem, uint8(kind), family, flags, func(e *netlink.Encoder) {
 		if attrs != nil {

@@ -9,10 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A few sources of a service are rules of its chain, one each, that let in what they match, and to people they are what they would be in a
-// set: elements.
+// A few sources of a service are rules of its chain, one each, that let in what they match, and to
+// people they are what they would be in a set: elements.
 
-// letIn ends a rule that matches some of a service's sources: they are counted and accepted, or have to pass a rate or be logged before.
+// letIn ends a rule that matches some of a service's sources: they are counted and accepted, or
+// have to pass a rate or be logged before.
 func letIn(b *builder, service string, f firewall.Family, simple bool) rule {
 	if simple {
 		return b.count(counterName(serviceChain(service), "allowed", f)).accept()
@@ -81,12 +82,7 @@ func matchedSource(exprs []nftables.Expr) (f firewall.Family, p netip.Prefix, ok
 }
 
 // partOfSource is the part that one of a service's sources belongs to.
-func partOfSource(service string, p firewall.Prefix) part {
-	if p.Addr().Is4() {
-		return part{service, firewall.IPv4}
-	}
-	return part{service, firewall.IPv6}
-}
+func partOfSource(service string, p firewall.Prefix) part { return part{service, familyOf(p)} }
 
 // ruleSources is what rules of the service's chain let in.
 func (r *ruleset) ruleSources(p part) []firewall.Prefix {
@@ -117,12 +113,14 @@ func (r *ruleset) placements(p part) []placement {
 	return out
 }
 
-// ways are the rules of a service's chain that may lead to sets in which a part's sources stand: to one of the small ones, or to the chain of a large part.
+// ways are the rules of a service's chain that may lead to sets in which a part's sources stand: to
+// one of the small ones, or to the chain of a large part.
 func (p part) ways() map[string][]rule {
 	out := map[string][]rule{}
 	for _, name := range p.smallSets() {
 		for _, simple := range []bool{true, false} {
-			out[name] = append(out[name], letIn(newRule().saddrIn(p.family, name), p.service, p.family, simple))
+			in := newRule().saddrIn(p.family, name)
+			out[name] = append(out[name], letIn(in, p.service, p.family, simple))
 		}
 	}
 	for _, second := range []bool{false, true} {
@@ -132,20 +130,23 @@ func (p part) ways() map[string][]rule {
 	return out
 }
 
-// usesSets reports whether the service's chain leads to all the sets that a part's sources stand in, as a rule of ours would.
+// usesSets reports whether the service's chain leads to all the sets that a part's sources stand
+// in, as a rule of ours would.
 func (r *ruleset) usesSets(p part) bool {
 	c := r.chains[serviceChain(p.service)]
 	for name, ways := range p.ways() {
 		leads := func(x rule) bool { return slices.ContainsFunc(ways, x.Equal) }
-		if (r.sets[name] != nil || r.chains[name] != nil) && (c == nil || !slices.ContainsFunc(c.rules, leads)) {
+		there := r.sets[name] != nil || r.chains[name] != nil
+		if there && (c == nil || !slices.ContainsFunc(c.rules, leads)) {
 			return false
 		}
 	}
 	return true
 }
 
-// leavesRules reports whether a part's sources stand in rules on one side and in sets on the other. It has to be sure of what the kernel lets in: rules
-// do so by being there, sets only if a rule leads to them.
+// leavesRules reports whether a part's sources stand in rules on one side and in sets on the other.
+// It has to be sure of what the kernel lets in: rules do so by being there, sets only if a rule
+// leads to them.
 func leavesRules(p part, want, have *ruleset) bool {
 	before, after := len(have.ruleSources(p)) > 0, len(want.ruleSources(p)) > 0
 	switch {

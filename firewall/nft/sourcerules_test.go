@@ -24,7 +24,8 @@ func drawPrefix(t *rapid.T) (firewall.Family, netip.Prefix) {
 	return f, p
 }
 
-// What a rule lets in is known from what the kernel reports of it; of a rule that does another thing nothing is said.
+// What a rule lets in is known from what the kernel reports of it; of a rule that does another
+// thing nothing is said.
 func TestSourceOf(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		f, p := drawPrefix(t)
@@ -85,7 +86,8 @@ func FuzzSourceOf(f *testing.F) {
 	})
 }
 
-// From rules to sets by length and back, a plan names the sources that come and go, and what leads to them.
+// From rules to sets by length and back, a plan names the sources that come and go, and what leads
+// to them.
 func TestRulesAndLargeParts(t *testing.T) {
 	k := newFakeKernel()
 	b := withKernel(k)
@@ -131,7 +133,8 @@ func TestRulesAndLargeParts(t *testing.T) {
 	}
 }
 
-// A set that no rule of ours leads to lets nobody in, so a plan does not take its elements for what the rules that are missing would let in.
+// A set that no rule of ours leads to lets nobody in, so a plan does not take its elements for what
+// the rules that are missing would let in.
 func TestSetsThatNothingLeadsTo(t *testing.T) {
 	now := time.Now()
 	want := simple(t)

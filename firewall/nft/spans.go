@@ -10,10 +10,7 @@ import (
 func compareSpans(a, b span) int { return a.first.Compare(b.first) }
 
 func sameSpan(a, b span) bool {
-	if a.first != b.first || a.last != b.last || a.until.IsZero() != b.until.IsZero() {
-		return false
-	}
-	return a.until.IsZero() || a.until.Sub(b.until).Abs() <= firewall.ExpiryTolerance
+	return a.first == b.first && a.last == b.last && firewall.SameEnd(a.until, b.until)
 }
 
 // diffSpans merges two ascending lists and returns what must be added to have and removed from it

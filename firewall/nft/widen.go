@@ -10,7 +10,7 @@ import (
 func outgrown(d difference, want, have *ruleset, use layout) []part {
 	found := map[part]bool{}
 	for p, now := range want.large {
-		if now.at.shape == shapeSplit && use.parts[p].lost() {
+		if now.at.shape == shapeSplit && use.parts[p].boundsUnknown() {
 			found[p] = true
 		}
 	}
@@ -83,7 +83,8 @@ func steps(d difference, want, have *ruleset) program {
 // address: for it, old and new sources together are neither the old State nor the new one. It
 // changes in one transaction, which is as good as hash sets get.
 func losing(d difference) map[part]bool {
-	gains, losses, others, ways := map[part]bool{}, map[part]bool{}, map[string]bool{}, map[string]bool{}
+	gains, losses := map[part]bool{}, map[part]bool{}
+	others, ways := map[string]bool{}, map[string]bool{}
 	note := func(m map[part]bool, is identity) {
 		if p, ok := is.part(); ok {
 			m[p] = true
@@ -124,13 +125,8 @@ func losing(d difference) map[part]bool {
 func (r *ruleset) with(want *ruleset, parts map[part]*pieces, have *ruleset) *ruleset {
 	out := *r
 	out.flags &^= tableDormant
-	out.chains, out.sets, out.counters = maps.Clone(
-		r.chains,
-	), maps.Clone(
-		r.sets,
-	), maps.Clone(
-		r.counters,
-	)
+	out.chains, out.sets = maps.Clone(r.chains), maps.Clone(r.sets)
+	out.counters = maps.Clone(r.counters)
 	for p, pieces := range parts {
 		now := want.large[p]
 		maps.DeleteFunc(out.chains, func(_ string, c *chain) bool { return c.is.of(p) })

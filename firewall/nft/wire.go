@@ -23,18 +23,15 @@ type encoder struct {
 	first uint32 // sequence number of the first message
 	whats []op   // what each message is about, for errors; nil for the ends of a batch
 	last  int    // offset of the last message's header
-	// finish is the offset of the batch's end, without which the kernel only checks the transaction.
+	// finish is the offset of the batch's end, without which the kernel only checks the
+	// transaction.
 	finish int
 }
 
 // encodeBatch encodes a transaction that the kernel accepts only at the given generation (0: at
 // any). Sequence numbers start at firstSeq. The memory of buf is used again.
-func encodeBatch(
-	batch []op,
-	generation, firstSeq uint32,
-	now time.Time,
-	buf []byte,
-) (*encoder, error) {
+func encodeBatch(batch []op, generation, firstSeq uint32, now time.Time,
+	buf []byte) (*encoder, error) {
 	e := &encoder{
 		Encoder: &netlink.Encoder{Buf: slices.Grow(buf[:0], sizeOf(batch)), Sequence: firstSeq},
 		first:   firstSeq,
@@ -63,18 +60,8 @@ func sizeOf(batch []op) int {
 	for _, o := range batch {
 		n += message
 		if els, ok := unwrapped(o).(addElements); ok {
-			n += len(
-				els.keys.V4,
-			)*(len(frame4)+4) + len(
-				els.keys.V6,
-			)*(len(frame6)+16) + len(
-				els.spans,
-			)*interval + len(
-				els.verdicts,
-			)*verdict +
-				len(
-					els.virtual,
-				)*interval
+			n += len(els.keys.V4)*(len(frame4)+4) + len(els.keys.V6)*(len(frame6)+16) +
+				len(els.verdicts)*verdict + (len(els.spans)+len(els.virtual))*interval
 		}
 	}
 	return n
@@ -101,14 +88,8 @@ func (e *encoder) about(seq uint32) (string, bool) {
 func (e *encoder) message(kind int, flags uint16, what op) int {
 	e.last = len(e.Buf)
 	e.whats = append(e.whats, what)
-	return e.Begin(
-		uint16(unix.NFNL_SUBSYS_NFTABLES<<8|kind),
-		flags,
-		unix.NFPROTO_INET,
-		unix.NFNETLINK_V0,
-		0,
-		0,
-	)
+	return e.Begin(uint16(unix.NFNL_SUBSYS_NFTABLES<<8|kind), flags, unix.NFPROTO_INET,
+		unix.NFNETLINK_V0, 0, 0)
 }
 
 func (e *encoder) op(o op) error {
@@ -171,7 +152,8 @@ func (e *encoder) op(o op) error {
 	case delSet:
 		e.named(unix.NFT_MSG_DELSET, unix.NFTA_SET_TABLE, unix.NFTA_SET_NAME, o.name, what)
 	case flushSet: // likewise for elements
-		e.named(unix.NFT_MSG_DELSETELEM, unix.NFTA_SET_ELEM_LIST_TABLE, unix.NFTA_SET_ELEM_LIST_SET, o.name, what)
+		e.named(unix.NFT_MSG_DELSETELEM, unix.NFTA_SET_ELEM_LIST_TABLE,
+			unix.NFTA_SET_ELEM_LIST_SET, o.name, what)
 	case delFlowtable:
 		e.named(unix.NFT_MSG_DELFLOWTABLE, flowtableTable, flowtableName, o.name, what)
 	case delObject:
@@ -231,10 +213,8 @@ func (e *encoder) addSet(o addSet, create uint16) {
 	}
 	// How nft shall print the keys: 2 is network byte order (nftables, include/datatype.h).
 	const order = 2
-	e.Bytes(
-		unix.NFTA_SET_USERDATA,
-		userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order),
-	)
+	e.Bytes(unix.NFTA_SET_USERDATA,
+		userdata.AppendUint32(nil, userdata.NFTNL_UDATA_SET_KEYBYTEORDER, order))
 	e.End(at)
 }
 
@@ -275,7 +255,8 @@ func (e *encoder) elements(kind int, flags uint16, els elements, what op) {
 		}
 		e.element(s.first.AsSlice(), 0, until, nil)
 		if els.kind == kindNets || els.kind == kindExpiring {
-			// The end of an interval is exclusive; the top address has none. Both must stand in one message.
+			// The end of an interval is exclusive; the top address has none. Both must stand in one
+			// message.
 			if next := s.last.Next(); next.IsValid() {
 				e.element(next.AsSlice(), unix.NFT_SET_ELEM_INTERVAL_END, time.Time{}, nil)
 			}

@@ -1,9 +1,8 @@
 package xt
 
 import (
-	"slices"
-
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // Answers to multicast questions; see firewall.EssentialMulticastAnswers. No type of ipset has a
@@ -12,48 +11,39 @@ import (
 // both. This is wider than nftables in one case: if an address asks two questions within
 // firewall.AnswerTime, the port asked by the first may answer the second.
 
-// asks reports whether questions are to be remembered: somebody could answer them.
-func asks(s firewall.State, f firewall.Family) bool {
-	return s.Essentials.Has(firewall.EssentialMulticastAnswers) && s.Connected.Has(f)
-}
-
 // question makes the two sets, and returns their names.
 func (c *compiler) question() (own, peer string) {
-	named := func(k setKind) string {
-		name := setName("", k, c.family, c.slots[slot{"", c.family}])
-		c.ruleset.sets[name] = &set{name: name, family: c.family, kind: k, elements: &list{}}
-		return name
-	}
-	return named(kindOwnPort), named(kindPeerPort)
+	return c.set("", kindOwnPort, &list{}), c.set("", kindPeerPort, &list{})
 }
 
 // questions notes what the host asks a group as it leaves. The answer comes to the address that
 // asked, or to the group. Noting it again renews its time. A full set notes nothing more, so
 // answers to further questions are refused until elements time out.
 func (c *compiler) questions(t *table) {
-	if !asks(c.state, c.family) {
+	if !pipeline.AnswersIn(c.state, c.family) {
 		return
 	}
 	own, peer := c.question()
 	add := func(set, key string) []string {
 		return []string{"-j", "SET", "--add-set", set, key, "--exist"}
 	}
-	only := []string{"-d", firewall.Groups(c.family).String(), "-p", "udp"}
+	only := pipeline.If(pipeline.To(firewall.Groups(c.family)), pipeline.Carries(firewall.UDP))
 	c.hooked(t, "OUTPUT", questionsChain, only, rulesOf(
-		slices.Concat(written, add(own, "src,src")), add(peer, "src,dst"),
+		append(comment(mark), add(own, "src,src")...), add(peer, "src,dst"),
 		add(own, "dst,src"), add(peer, "dst,dst"))...)
 }
 
 // answers leads what answers a question to the chain that lets it in from a connected network.
 func (c *compiler) answers() []rule {
-	if !asks(c.state, c.family) {
+	if !pipeline.AnswersIn(c.state, c.family) {
 		return nil
 	}
-	var connected []rule
+	var rules []pipeline.Rule
 	for p := range c.state.Connected.Family(c.family) {
-		connected = append(connected, args("-s", p.String(), "-j", "RETURN"))
+		rules = append(rules, pipeline.If(pipeline.From(p)).Accept())
 	}
-	c.chain(answersChain, "", append(connected, args("-g", unlistedRefuse))...)
+	refuse := pipeline.If().Goto(pipeline.Named(pipeline.UnlistedRefuse))
+	c.chain(answersChain, "", c.render(append(rules, refuse)...)...)
 	own, peer := c.question()
 	return rulesOf([]string{"-p", "udp", "-m", "set", "--match-set", own, "dst,dst",
 		"-m", "set", "--match-set", peer, "dst,src", "-g", answersChain})

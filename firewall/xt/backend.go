@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // Backend is firewall.Backend over iptables and ipset. It serves one goroutine at a time; the
@@ -36,11 +37,8 @@ func New(ctx context.Context, preferred string) (*Backend, error) {
 	}
 	if v := variant(preferred); v != "" {
 		if !p.complete(v) {
-			return nil, fmt.Errorf(
-				"%w: there are no iptables programs of the %s variant",
-				firewall.ErrUnsupported,
-				v,
-			)
+			return nil, fmt.Errorf("%w: there are no iptables programs of the %s variant",
+				firewall.ErrUnsupported, v)
 		}
 		p.variant = v
 	}
@@ -60,8 +58,8 @@ func (b *Backend) Observe(ctx context.Context) (firewall.Observation, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Where only one variant holds rules of others, that one is live, whatever the command "iptables"
-	// points to.
+	// Where only one variant holds rules of others, that one is live, whatever the command
+	// "iptables" points to.
 	other := otherVariant(h.variant)
 	if r.used[other] && !r.used[h.variant] && h.has[other] {
 		h.variant = other
@@ -84,11 +82,8 @@ func (r *ruleset) mayHaveSecurity(v variant, f firewall.Family) bool {
 
 // Diff implements firewall.Backend. It is pure. A State that iptables can't enforce is an error
 // that names each reason.
-func (b *Backend) Diff(
-	want *firewall.State,
-	seen firewall.Observation,
-	now time.Time,
-) (firewall.Plan, error) {
+func (b *Backend) Diff(want *firewall.State, seen firewall.Observation,
+	now time.Time) (firewall.Plan, error) {
 	o, ok := seen.(observation)
 	if !ok {
 		return firewall.Plan{}, fmt.Errorf("xt: a %T is not an observation of this backend", seen)
@@ -225,13 +220,14 @@ func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 		Refused: map[firewall.Family]firewall.Counter{},
 	}
 	counted := false
-	add := func(side map[firewall.Family]firewall.Counter, k tableKey, chain string, at func([]rule) rule) {
+	type side = map[firewall.Family]firewall.Counter
+	add := func(to side, k tableKey, chain string, at func([]rule) rule) {
 		c := o.tables[k].chains[chain]
 		if c == nil || len(c.rules) == 0 {
 			return
 		}
-		n, more := side[k.family], at(c.rules).counter
-		side[k.family] = firewall.Counter{Packets: n.Packets + more.Packets, Bytes: n.Bytes + more.Bytes}
+		n, more := to[k.family], at(c.rules).counter
+		to[k.family] = firewall.Counter{Packets: n.Packets + more.Packets, Bytes: n.Bytes + more.Bytes}
 		counted = true
 	}
 	first := func(rules []rule) rule { return rules[0] }
@@ -251,32 +247,23 @@ func (o observation) Traffic(service string) (firewall.Traffic, bool) {
 
 // refusalsOfNobody are the chains of what is refused in no service's name.
 var refusalsOfNobody = map[string]string{
-	firewall.UnlistedTraffic: unlistedRefuse,
-	firewall.SpoofedTraffic:  spoofedChain,
-	firewall.DirectTraffic:   directRefuse,
+	firewall.UnlistedTraffic: chainName(pipeline.Named(pipeline.UnlistedRefuse), false),
+	firewall.SpoofedTraffic:  chainName(pipeline.Named(pipeline.Spoofed), false),
+	firewall.DirectTraffic:   chainName(pipeline.Named(pipeline.DirectRefuse), false),
 }
 
 // Notes implements firewall.Observation.
 func (o observation) Notes() []string {
 	notes := []string{fmt.Sprintf("written with %s", program{o.host.variant, firewall.IPv4})}
 	if other := otherVariant(o.host.variant); o.used[other] && o.used[o.host.variant] {
-		notes = append(
-			notes,
-			fmt.Sprintf(
-				"both iptables-nft and iptables-legacy hold rules of others, and both are in force: a packet must pass both; portgrave writes with %s, which the command iptables stands for",
-				program{o.host.variant, firewall.IPv4},
-			),
-		)
+		notes = append(notes, fmt.Sprintf("both iptables-nft and iptables-legacy hold rules of "+
+			"others, and both are in force: a packet must pass both; portgrave writes with %s, which "+
+			"the command iptables stands for", program{o.host.variant, firewall.IPv4}))
 	}
 	for _, f := range o.host.families {
 		if !o.host.security[f] {
-			notes = append(
-				notes,
-				fmt.Sprintf(
-					"%s: the kernel has no table security, so under refuse: reject a rule that others put before ours in table filter can let a refused packet in",
-					f,
-				),
-			)
+			notes = append(notes, fmt.Sprintf("%s: the kernel has no table security, so under refuse: "+
+				"reject a rule that others put before ours in table filter can let a refused packet in", f))
 		}
 	}
 	return notes

@@ -11,7 +11,8 @@ import (
 	"github.com/portgrave/portgrave/firewall/netlink"
 )
 
-// sizes of the sets that are measured. What the kernel and its programs need besides is measured by test/bench.
+// sizes of the sets that are measured. What the kernel and its programs need besides is measured by
+// test/bench.
 var sizes = []int{1_000, 100_000, 1_000_000}
 
 // spread is n prefixes that can't be merged.

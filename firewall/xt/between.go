@@ -11,9 +11,8 @@ import (
 // Between words the difference between two States for the host's iptables programs, without a look
 // at the kernel; nil is a host without rules of ours. A State that iptables can't enforce is an
 // error.
-func Between(
-	ctx context.Context, from, to *firewall.State, now time.Time,
-) ([]firewall.Change, error) {
+func Between(ctx context.Context, from, to *firewall.State,
+	now time.Time) ([]firewall.Change, error) {
 	h := host{variant: nfVariant, ipset: true, families: firewall.Families,
 		security: map[firewall.Family]bool{}}
 	if p, err := detect(ctx, find); err == nil { // else these words are read on another host

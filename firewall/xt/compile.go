@@ -3,11 +3,11 @@ package xt
 import (
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // slots says under which of two names the sets of a service and family stand. A set whose rules
@@ -40,20 +40,15 @@ func compile(s firewall.State, now time.Time, use slots, h host) *ruleset {
 	for _, svc := range s.Services {
 		r.names[id(svc.Name)] = svc.Name
 	}
+	pieces := firewall.PortPieces(s.Services)
 	for _, f := range h.families {
-		c := compiler{
-			state:   s,
-			family:  f,
-			vrfs:    h.vrfs,
-			slots:   use,
-			ruleset: r,
-			sources: map[string][]rule{},
-		}
+		c := compiler{state: s, pieces: pieces, family: f, slots: use, ruleset: r,
+			sources: map[string][]rule{}}
 		for _, svc := range s.Services {
 			c.sources[svc.Name] = c.sourceRules(svc)
 		}
 		table := func(name string) *table { return r.table(tableKey{h.variant, f, name}) }
-		c.remember(table(mangle))
+		c.remember(table(mangle), h.vrfs)
 		c.questions(table(mangle))
 		if s.Refuse == firewall.RefuseDrop {
 			c.decide(table(mangle), drops)
@@ -81,8 +76,8 @@ const (
 // compiler makes one family's chains.
 type compiler struct {
 	state   firewall.State
+	pieces  []firewall.PortPiece // the ranges of ports, and the services that claim them
 	family  firewall.Family
-	vrfs    []string
 	slots   slots
 	ruleset *ruleset
 	sources map[string][]rule // by service: the rules of its sources
@@ -90,10 +85,29 @@ type compiler struct {
 	// Of the table being made:
 	chains map[string]*chain
 	manner manner
+	// vrfs are the VRFs that its rules can tell; original: a chain asks for the destination that
+	// the connection's client dialled, and not for the packet's own.
+	vrfs     []string
+	original bool
+}
+
+// how is the answer that the table gives to what it refuses.
+func (c *compiler) how() firewall.Refuse {
+	if c.manner == rejects {
+		return firewall.RefuseReject
+	}
+	return firewall.RefuseDrop
 }
 
 func (c *compiler) chain(name, service string, rules ...rule) {
 	c.chains[name] = &chain{name: name, service: service, rules: rules}
+}
+
+// set makes a set, and returns its name; service is "" for one that serves all of them.
+func (c *compiler) set(service string, k setKind, elements elements) (name string) {
+	name = setName(service, k, c.family, c.slots[slot{service, c.family}])
+	c.ruleset.sets[name] = &set{name, service, c.family, k, elements, 0}
+	return name
 }
 
 // decide makes a table's chains, and the hooks that lead to them.
@@ -102,32 +116,26 @@ func (c *compiler) decide(t *table, m manner) {
 	for _, svc := range c.state.Services {
 		c.service(svc)
 	}
-	shared := slices.Concat(c.running(), c.beginning(), c.translated())
+	running := c.render(pipeline.Established(c.state)...)
+	shared := slices.Concat(running, c.beginning(), c.translated())
 	c.input(t, shared)
 	c.forward(t, shared)
-	if c.state.Unlisted == firewall.UnlistedDeny {
+	if c.denies() {
 		c.unlisted()
 	}
 }
 
-// inlineSources is up to how many prefixes of a family become rules of their own; more become an
+// maxInlineSources is the most prefixes of a family that become rules of their own; more become an
 // ipset. A handful of rules costs a packet no more than a set look-up, and a small policy needs no
 // ipset program.
-const inlineSources = 16
+const maxInlineSources = 16
 
 // sourceRules are a service's sources, as rules or as sets that a rule looks up.
 func (c *compiler) sourceRules(svc firewall.Service) []rule {
 	to := []string{"-g", allowChain(svc.Name)}
 	var rules []rule
 	lookUp := func(k setKind, elements elements) {
-		name := setName(svc.Name, k, c.family, c.slots[slot{svc.Name, c.family}])
-		c.ruleset.sets[name] = &set{
-			name:     name,
-			service:  svc.Name,
-			family:   c.family,
-			kind:     k,
-			elements: elements,
-		}
+		name := c.set(svc.Name, k, elements)
 		rules = append(rules, args(append([]string{"-m", "set", "--match-set", name, "src"}, to...)...))
 	}
 	if fitsRules(svc.Sources, c.family) {
@@ -146,8 +154,8 @@ func (c *compiler) sourceRules(svc firewall.Service) []rule {
 func (c *compiler) service(svc firewall.Service) {
 	refuse := args("-g", refuseChain(svc.Name))
 	c.chain(sourceChain(svc.Name), svc.Name, append(slices.Clone(c.sources[svc.Name]), refuse)...)
-	c.allow(svc)
-	c.refuse(refuseChain(svc.Name), svc.Name, svc.Name, svc.Log != firewall.LogNone)
+	c.draw(pipeline.AllowChain(svc), svc.Name)
+	c.draw(pipeline.Refusal(svc, c.how()), svc.Name)
 }
 
 // fitsRules decides how a family's lasting sources are held: as rules, or as the elements of one
@@ -155,7 +163,7 @@ func (c *compiler) service(svc firewall.Service) {
 func fitsRules(sources firewall.Prefixes, f firewall.Family) bool {
 	n := 0
 	for range sources.Family(f) {
-		if n++; n > inlineSources {
+		if n++; n > maxInlineSources {
 			return false
 		}
 	}
@@ -174,24 +182,18 @@ func layout(sources firewall.Prefixes, f firewall.Family) (setKind, elements) {
 	return kind, lasting{sources, f, n}
 }
 
-// longestTimeout is the longest time that an ipset element can have left: IPSET_MAX_TIMEOUT, about
+// maxTimeout is the longest time that an ipset element can have left: IPSET_MAX_TIMEOUT, about
 // 24.8 days (include/linux/netfilter/ipset/ip_set_timeout.h). A source whose end is further away
 // gets this much, and is renewed by every later apply once half of it is gone: without one it is
 // closed early rather than never.
-const longestTimeout = 2147483 * time.Second
+const maxTimeout = 2147483 * time.Second
 
-// expiring lists a family's sources that end by themselves and have not yet; any says whether it
-// has such at all.
+// expiring are the elements for a family's sources that end by themselves; any says whether it has
+// such at all.
 func expiring(svc firewall.Service, f firewall.Family, now time.Time) (out *list, any bool) {
 	out = &list{}
-	for _, e := range svc.Expiring {
-		if e.Prefix.Addr().Is4() != (f == firewall.IPv4) {
-			continue
-		}
-		any = true
-		if !e.Until.After(now) {
-			continue
-		}
+	sources, any := svc.ExpiringIn(f, now)
+	for _, e := range sources {
 		if e.Prefix.Bits() > 0 {
 			out.add(element{prefix: e.Prefix, until: e.Until})
 			continue
@@ -209,108 +211,14 @@ var halves = map[firewall.Family][]firewall.Prefix{
 	firewall.IPv6: {netip.MustParsePrefix("::/1"), netip.MustParsePrefix("8000::/1")},
 }
 
-// allow is the chain of an accepted source that may still have to pass a rate, or be logged. Its
-// last rule counts.
-func (c *compiler) allow(svc firewall.Service) {
-	var rules []rule
-	if r := svc.Rate; r != nil && c.manner != catches {
-		rules = append(
-			rules,
-			args(
-				slices.Concat(
-					begins,
-					rateWords(rateTable(svc, c.family), *r, c.family, firewall.RateMemorySize, true),
-					[]string{"-g", refuseChain(svc.Name)},
-				)...),
-		)
-	}
-	if svc.Log == firewall.LogAll && c.manner != catches {
-		rules = append(rules, args(slices.Concat(begins, report(firewall.LogPrefixAllowed, svc.Name))...))
-	}
-	c.chain(allowChain(svc.Name), svc.Name, append(rules, args("-j", "RETURN"))...)
-}
-
-func report(kind, label string) []string {
-	return []string{
-		"-j",
-		"NFLOG",
-		"--nflog-prefix",
-		firewall.ShortLogPrefix(kind, label),
-		"--nflog-group",
-		strconv.Itoa(firewall.NFLOGGroup),
-		"--nflog-size",
-		strconv.Itoa(firewall.NFLOGSize),
-	}
-}
-
-// refuse is the end of every refused packet: count, log, then drop or reject.
-func (c *compiler) refuse(name, service, label string, log bool) {
-	rules := c.counted(label, log)
-	if c.manner == rejects {
-		unreachable := "icmp-port-unreachable"
-		if c.family == firewall.IPv6 {
-			unreachable = "icmp6-port-unreachable"
-		}
-		rules = append(
-			rules,
-			args("-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset"),
-			args("-j", "REJECT", "--reject-with", unreachable),
-		)
-	} else {
-		rules = append(rules, args("-j", "DROP"))
-	}
-	c.chain(name, service, rules...)
-}
-
-// counted begins a chain of refused packets. Its first rule does nothing but count, since the log's
-// hashlimit, once its table is full, drops packets of further sources at once.
-func (c *compiler) counted(label string, log bool) []rule {
-	rules := []rule{args("-m", "comment", "--comment", "refused")}
-	if log && c.manner != catches {
-		words := rateWords(
-			logTable(c.family),
-			firewall.DeniedLogRate,
-			c.family,
-			firewall.LogMemorySize,
-			false,
-		)
-		rules = append(rules, args(append(words, report(firewall.LogPrefixDenied, label)...)...))
-	}
-	return rules
-}
-
-// unlisted is the chain of packets for ports that no service lists, in deny mode.
-func (c *compiler) unlisted() {
-	var rules []rule
-	for _, m := range c.state.Essentials.Messages() {
-		if m.Family == c.family {
-			rules = append(rules, args(append(c.icmp(m), "-j", "RETURN")...))
-		}
-	}
-	if c.state.Essentials.Has(firewall.EssentialMulticastMembership) && c.family == firewall.IPv4 {
-		rules = append(rules, args("-p", number(firewall.IGMP), "-j", "RETURN"))
-	}
-	if c.state.Essentials.Has(firewall.EssentialDHCP) {
-		rules = append(rules, c.dhcp())
-	}
-	// Second connections of protocols that a conntrack helper follows (FTP, SIP): part of what the
-	// host started. Only their first packets are in state RELATED.
-	for _, p := range []string{"tcp", "udp"} {
-		rules = append(rules, args("-p", p, "-m", "conntrack", "--ctstatus", "EXPECTED", "-j", "RETURN"))
-	}
-	rules = append(rules, c.answers()...)
-	c.chain(unlistedChain, "", append(rules, args("-g", unlistedRefuse))...)
-	c.refuse(unlistedRefuse, "", firewall.LogLabelUnlisted, true)
-}
-
-// longestInterface is IFNAMSIZ − 1 (include/uapi/linux/if.h).
-const longestInterface = 15
+// maxInterface is the longest name of an interface: IFNAMSIZ − 1 (include/uapi/linux/if.h).
+const maxInterface = 15
 
 // interfaceWord writes a pattern as iptables does: "eth*" is "eth+". Where the prefix is as long as
 // a name can be there is nothing left for the "*" to match.
 func interfaceWord(pattern string) string {
 	prefix, wild := strings.CutSuffix(pattern, "*")
-	if wild && len(prefix) < longestInterface {
+	if wild && len(prefix) < maxInterface {
 		return prefix + "+"
 	}
 	return prefix

@@ -14,8 +14,8 @@ import (
 )
 
 // detect finds the host's programs. Distributions install one variant or both, as iptables,
-// iptables-legacy and iptables-nft; "iptables" is whichever the administrator has chosen. find looks
-// a program up by name, "" if it is not there.
+// iptables-legacy and iptables-nft; "iptables" is whichever the administrator has chosen. find
+// looks a program up by name, "" if it is not there.
 func detect(ctx context.Context, find func(name string) string) (*programs, error) {
 	p := &programs{
 		commands: map[program]commands{},

@@ -5,9 +5,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // difference is what separates two rulesets, object by object: the basis of both what people are
@@ -60,17 +60,13 @@ func compare(want, have *ruleset) difference {
 			d.tables = append(d.tables, t)
 		}
 	}
-	for _, name := range sortedKeys(have.sets) {
-		if want.sets[name] == nil {
-			d.sets.gone = append(d.sets.gone, have.sets[name])
-		}
-	}
-	for _, name := range sortedKeys(want.sets) {
-		w, h := want.sets[name], have.sets[name]
+	firewall.DiffMaps(want.sets, have.sets, func(_ string, w, h *set) {
 		switch {
+		case w == nil:
+			d.sets.gone = append(d.sets.gone, h)
 		case h == nil:
 			d.sets.new = append(d.sets.new, w)
-		case h.kind != w.kind || h.odd > 0:
+		case h.kind != w.kind || h.unexpected > 0:
 			d.sets.reshaped = append(d.sets.reshaped, w)
 		default:
 			c := contentDifference{want: w, have: h}
@@ -79,7 +75,7 @@ func compare(want, have *ruleset) difference {
 				d.sets.content = append(d.sets.content, c)
 			}
 		}
-	}
+	})
 	return d
 }
 
@@ -88,46 +84,31 @@ func (t tableDifference) differs() bool {
 }
 
 func compareTables(k tableKey, want, have *table) tableDifference {
-	d := tableDifference{
-		key:       k,
-		fresh:     have.empty(),
-		gone:      want.empty(),
-		wantTable: want,
-		haveTable: have,
-	}
-	for _, name := range sortedKeys(have.chains) {
-		if want.chains[name] == nil {
-			d.chainsGone = append(d.chainsGone, have.chains[name])
-		}
-	}
-	for _, name := range sortedKeys(want.chains) {
-		w, h := want.chains[name], have.chains[name]
-		if h == nil {
+	d := tableDifference{key: k, fresh: have.empty(), gone: want.empty(),
+		wantTable: want, haveTable: have}
+	firewall.DiffMaps(want.chains, have.chains, func(_ string, w, h *chain) {
+		switch {
+		case w == nil:
+			d.chainsGone = append(d.chainsGone, h)
+		case h == nil:
 			d.chainsNew = append(d.chainsNew, w)
-		} else if !slices.EqualFunc(w.rules, h.rules, sameRule) {
+		case !slices.EqualFunc(w.rules, h.rules, sameRule):
 			d.chainsChanged = append(d.chainsChanged, chainPair{w, h})
 		}
-	}
-	for _, name := range sortedKeys(union(want.hooks, have.hooks)) {
-		w, h := want.hooks[name], have.hooks[name]
+	})
+	firewall.DiffMaps(want.hooks, have.hooks, func(name string, w, h []hook) {
 		if len(w) == 0 {
 			d.hooks = append(d.hooks, hookDifference{name, nil, h})
-		} else if !slices.EqualFunc(w, h, func(a, b hook) bool { return a.position == b.position && sameRule(a.rule, b.rule) }) {
+		} else if !slices.EqualFunc(w, h, sameHook) {
 			d.hooks = append(d.hooks, hookDifference{name, &w[0], h})
 		}
-	}
+	})
 	return d
 }
 
-func sameRule(a, b rule) bool { return a.canon == b.canon }
+func sameHook(a, b hook) bool { return a.position == b.position && sameRule(a.rule, b.rule) }
 
-func union[V any](a, b map[string]V) map[string]V {
-	out := maps.Clone(a)
-	for k, v := range b {
-		out[k] = v
-	}
-	return out
-}
+func sameRule(a, b rule) bool { return a.canon == b.canon }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
@@ -137,38 +118,14 @@ func (d difference) changes() []firewall.Change {
 	kept := d.kept()
 	out = d.tableChanges(kept)
 	add := func(a firewall.Action, s *set) {
-		out = append(
-			out,
-			firewall.Change{
-				Action:  a,
-				Object:  firewall.ObjectSet,
-				Service: s.service,
-				Family:  s.family.String(),
-				Detail:  "ipset " + s.name,
-				Count:   1,
-			},
-		)
+		out = append(out,
+			pipeline.Changed(a, firewall.ObjectSet, s.service, s.family, "ipset "+s.name))
 	}
 	elements := func(a firewall.Action, s *set, e edits) {
-		word := func(e element) string {
-			if a == firewall.Add &&
-				!e.until.IsZero() { // what is removed has an end that is known to the second at best
-				return e.String() + " until " + e.until.UTC().Format(time.RFC3339)
-			}
-			return e.String()
-		}
-		if e.n > firewall.MaxListed {
-			out = append(
-				out,
-				firewall.ElementSummary(a, s.service, s.family, word(e.first), word(e.last), e.n),
-			)
-			return
-		}
-		words := make([]string, 0, e.n)
-		for x := range e.kept.all() {
-			words = append(words, word(x))
-		}
-		out = append(out, firewall.ElementChanges(a, s.service, s.family, words)...)
+		out = append(out, pipeline.Elements(a, s.service, s.family, e.n, func(i int) string {
+			x := e.at(i)
+			return pipeline.Until(a, x.String(), x.until)
+		})...)
 	}
 	for _, s := range d.sets.gone {
 		add(firewall.Remove, s)
@@ -195,19 +152,9 @@ func (d difference) changes() []firewall.Change {
 
 func (t tableDifference) changes(kept keptSources) []firewall.Change {
 	var out []firewall.Change
-	family := t.key.family.String()
+	family := t.key.family
 	add := func(a firewall.Action, o firewall.Object, service, detail string) {
-		out = append(
-			out,
-			firewall.Change{
-				Action:  a,
-				Object:  o,
-				Service: service,
-				Family:  family,
-				Detail:  detail,
-				Count:   1,
-			},
-		)
+		out = append(out, pipeline.Changed(a, o, service, family, detail))
 	}
 	whole := fmt.Sprintf("chains %s* of %s", baseChain, t.key)
 	if t.fresh {
@@ -244,39 +191,21 @@ func (t tableDifference) changes(kept keptSources) []firewall.Change {
 
 // ruleChange words a rule. One that is but a source, or but a port, is to people what it is to
 // nftables: an element.
-func ruleChange(a firewall.Action, family string, c *chain, r rule) firewall.Change {
-	change := firewall.Change{
-		Action:  a,
-		Object:  firewall.ObjectRule,
-		Service: c.service,
-		Family:  family,
-		Detail:  fmt.Sprintf("chain %s: %s", c.name, r.text),
-		Count:   1,
-	}
-	source, isSource := sourceIn(c, family, r)
+func ruleChange(a firewall.Action, f firewall.Family, c *chain, r rule) firewall.Change {
+	source, isSource := sourceIn(c, f, r)
 	switch {
 	case isSource:
-		change.Object, change.Detail = firewall.ObjectElement, source.String()
+		return pipeline.Changed(a, firewall.ObjectElement, c.service, f, source.String())
 	case r.ports != "" && isDispatch(c.name) && !isDispatch(r.target):
-		change.Object, change.Service, change.Detail = firewall.ObjectElement, serviceOf(
-			r.target,
-		), fmt.Sprintf(
-			"port %s → %s",
-			r.ports,
-			r.target,
-		)
+		return pipeline.Changed(a, firewall.ObjectElement, serviceOf(r.target), f,
+			pipeline.Leads(r.ports, r.target))
 	}
-	return change
+	return pipeline.Changed(a, firewall.ObjectRule, c.service, f, pipeline.InChain(c.name, r.text))
 }
 
 func (h hookDifference) change(k tableKey) firewall.Change {
-	change := firewall.Change{
-		Action: firewall.Add,
-		Object: firewall.ObjectHook,
-		Family: k.family.String(),
-		Detail: fmt.Sprintf("%s, first rule of %s", k, h.chain),
-		Count:  1,
-	}
+	change := pipeline.Changed(firewall.Add, firewall.ObjectHook, "", k.family,
+		fmt.Sprintf("%s, first rule of %s", k, h.chain))
 	if h.want == nil {
 		change.Action, change.Count = firewall.Remove, len(h.have)
 		return change

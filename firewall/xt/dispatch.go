@@ -6,11 +6,12 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
-// fanOut is how many rules of the port tree a packet meets at most on one level. Sixteen levels the
-// tree at four, for 65536 ports; a chain of up to sixteen rules needs no levels below it.
-const fanOut = 16
+// maxFanOut is the most rules of the port tree that a packet meets on one level. With sixteen, the
+// tree for 65536 ports has four levels; a chain of up to sixteen rules needs no levels below it.
+const maxFanOut = 16
 
 // tree leads each listed protocol and port to the chain that decides. xtables has no verdict map: a
 // flat list would cost a packet a rule for each service.
@@ -33,16 +34,16 @@ func originalPort(p firewall.Protocol, ports string) []string {
 
 // ports makes a tree, and returns the rules that lead to it, and past it.
 func (c *compiler) ports(t tree) []rule {
+	roots := c.render(pipeline.Portless(c.pieces, func(p firewall.PortPiece) (to pipeline.Name) {
+		return pipeline.Text(t.entry(p))
+	})...)
 	byProtocol := map[firewall.Protocol][]target{}
-	var roots []rule
-	for _, piece := range firewall.PortPieces(c.state.Services) {
-		p, to := piece.Ports.Protocol, t.entry(piece)
-		switch {
-		case to == "":
-		case !p.HasPorts():
-			roots = append(roots, c.portless(p, to))
-		default:
-			byProtocol[p] = append(byProtocol[p], target{int(piece.Ports.First), int(piece.Ports.Last), to})
+	for _, piece := range c.pieces {
+		if r := piece.Ports; r.Protocol.HasPorts() {
+			if to := t.entry(piece); to != "" {
+				byProtocol[r.Protocol] = append(byProtocol[r.Protocol],
+					target{int(r.First), int(r.Last), to})
+			}
 		}
 	}
 	for _, p := range firewall.Protocols {
@@ -79,12 +80,12 @@ func (c *compiler) node(t tree, p firewall.Protocol, start, size int, targets []
 	to := func(first, last int, chain string) {
 		rules = append(rules, args(append(t.match(p, portsWord(first, last)), "-g", chain)...))
 	}
-	if len(targets) <= fanOut {
+	if len(targets) <= maxFanOut {
 		for _, x := range targets {
 			to(x.first, x.last, x.chain)
 		}
 	} else {
-		step := size / fanOut
+		step := size / maxFanOut
 		for at := start; at < start+size; at += step {
 			var within []target
 			for _, x := range targets {

@@ -7,33 +7,37 @@
 // Everything lives in chains named PORTGRAVE*, in each family's tables, and in ipsets of the same
 // prefix. It decides once, after routing:
 //
-//	               conntrack  ┌───────────────────┐  DNAT              ┌──────────────────────┐
-//	packet ─▶ raw ─▶ (−200) ─▶│ mangle PREROUTING │─▶ (−100) ─▶ route ─▶│ INPUT    PORTGRAVE   │─▶ nfqueue, socket
-//	                          │ −150: PORTGRAVE-L │                 └──▶│ FORWARD  PORTGRAVE-F │─▶ container, …
-//	                          └───────────────────┘                     └──────────────────────┘
-//	                                                       refuse: drop    mangle (−150), the first rule
-//	                                                       refuse: reject  filter (0), and security (50) behind it
+//	         conntrack ┌───────────────────┐    DNAT              ┌─────────────────────┐
+//	packet ─▶ (−200) ─▶│ mangle PREROUTING │─▶ (−100) ─▶ route ─┬▶│ INPUT   PORTGRAVE   │─▶ socket
+//	                   │ −150: PORTGRAVE-L │                    └▶│ FORWARD PORTGRAVE-F │─▶ container
+//	                   └───────────────────┘                      └─────────────────────┘
+//
+//	refuse: drop    mangle (−150), the first rule
+//	refuse: reject  filter (0), and security (50) behind it
 //
 //	PORTGRAVE-L      begins a connection from outside → label the connection (92), past direct (93)
 //	                 … from the interface's own link-local address → another label (91)
 //	                 … to one of our own addresses    → another label (90)
 //	PORTGRAVE-LV     the same of what comes by a VRF  → 91 or 90, by the addresses in the VRF
 //	PORTGRAVE        -i lo, a reply (, established: keep) → return
-//	                 begins a connection                  → -N
-//	                 DNATed                               → -D
-//	                 else by protocol → -P-tcp …          a tree over port numbers: at most 16 rules a level, 4 levels
-//	                 (unlisted: deny) → -U                what no service lists
-//	PORTGRAVE-U      an essential                         → return
-//	                 answers a multicast question         → -C, which asks for a connected network
-//	                 else                                 → -UR
-//	PORTGRAVE-F      likewise, but of what isn't DNATed only what goes to an interface of State.Direct → -B
-//	PORTGRAVE-N      bears one of our own addresses, though from outside → -NP, which asks for listed ports → -X
+//	                 begins a connection              → -N
+//	                 DNATed                           → -D
+//	                 else by protocol                 → -P-tcp …, a tree over port numbers: at most
+//	                                                    16 rules a level, 4 levels
+//	                 (unlisted: deny)                 → -U, what no service lists
+//	PORTGRAVE-U      an essential                     → return
+//	                 answers a multicast question     → -C, which asks for a connected network
+//	                 else                             → -UR
+//	PORTGRAVE-F      likewise, but of what isn't DNATed only what goes to State.Direct → -B
+//	PORTGRAVE-N      bears one of our own addresses, though from outside → -NP, which asks for
+//	                 listed ports → -X
 //	PORTGRAVE-D      like -P, by the original port of the connection; no label: → -V
-//	PORTGRAVE-V      a virtual IP: from the host's own workloads → -T-tcp …, else like -D, but nothing is unlisted
+//	PORTGRAVE-V      a virtual IP: from the host's own workloads → -T-tcp …, else like -D, but
+//	                 nothing is unlisted
 //	PORTGRAVE-T-…    services that name the original address → -E-…, else return
 //	PORTGRAVE-I      a service of IPVS: from the host's own workloads → -J-tcp …, else like -P
 //	PORTGRAVE-J-…    services that name the address → -M-…, else return
-//	PORTGRAVE-H-…    conditions of the services that share a port on different interfaces or addresses
+//	PORTGRAVE-H-…    conditions of services that share a port on different interfaces or addresses
 //	PORTGRAVE-W-svc  interface and address conditions → -S-svc, else -R-svc
 //	                 -K-…, -O-svc: the same by the original address
 //	PORTGRAVE-S-svc  source, by rule or by ipset      → -A-svc, else -R-svc
@@ -66,17 +70,17 @@
 // no address of ours there: whether a packet bears one is labelled in PREROUTING, where it still
 // can be told.
 //
-// compile (pure) turns a State into the ruleset that the kernel shall hold; Observe reads the one
-// it does hold from iptables-save and from the kernel's ipsets; compare (pure) finds what differs,
-// rules by meaning rather than by text; steps (pure) puts the difference in order. Every step is
-// one atomic commit of one table, or some sets' elements, which no packet notices until a later
-// step; a table that goes first loses the jumps to it, one by one. Failing half-way, the steps are
-// taken back.
+// compile (pure) turns a State into the ruleset that the kernel shall hold, with the rules of
+// package pipeline where another backend has them too (render.go); Observe reads the one it does
+// hold from iptables-save and from the kernel's ipsets; compare (pure) finds what differs, rules by
+// meaning rather than by text; steps (pure) puts the difference in order. Every step is one atomic
+// commit of one table, or some sets' elements, which no packet notices until a later step; a table
+// that goes first loses the jumps to it, one by one. Failing half-way, the steps are taken back.
 //
 // coreos/go-iptables finds each program's version and takes our jumps out of tables that go (see
 // commands); whole tables are read with iptables-save and written with iptables-restore, since the
-// library can neither save nor restore and takes a program run for each rule. Their text is read and
-// written by package iptsave.
+// library can neither save nor restore and takes a program run for each rule. Their text is read
+// and written by package iptsave.
 //
 // The package never touches other chains but for its jump in a built-in one, and never runs the
 // legacy variant to look where the kernel has not loaded it already.

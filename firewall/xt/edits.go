@@ -5,10 +5,12 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
-// edits are elements that a set lacks, or has and should not have: all of them as long as they are few enough to be written one by one,
-// then only how many, the first and the last. A set that changes that much is loaded anew.
+// edits are elements that a set lacks, or has and should not have: all of them as long as they are
+// few enough to be written one by one, then only how many, the first and the last. A set that
+// changes that much is loaded anew.
 type edits struct {
 	n           int
 	most        int  // that are kept
@@ -30,12 +32,23 @@ func (e *edits) add(x element) {
 	}
 }
 
+// at is one of them: any if all are kept, else the first or the last.
+func (e *edits) at(i int) element {
+	switch i {
+	case 0:
+		return e.first
+	case e.n - 1:
+		return e.last
+	}
+	return e.kept.at(i)
+}
+
 // whole reports whether all of them are kept.
 func (e *edits) whole() bool { return e.n <= e.most }
 
 // summary is all elements but some as edits that people read.
 func summary(all elements, but func(netip.Prefix) bool) edits {
-	e := edits{most: firewall.MaxListed}
+	e := edits{most: pipeline.MaxListed}
 	for x := range all.all() {
 		if !but(x.prefix) {
 			e.add(x)
@@ -44,26 +57,25 @@ func summary(all elements, but func(netip.Prefix) bool) edits {
 	return e
 }
 
-// fewChanges is up to how many elements a set is changed where it stands whatever its size, one after the other: new ones first,
-// so that no source that stays allowed is ever missing. More than half as many as the set has elements are loaded into a second
-// set that is then swapped in: it takes about as long, and the kernel gives back what the old one had grown to.
-const fewChanges = firewall.MaxListed
+// alwaysInPlace is the most edits that are made where the set stands whatever its size, one after
+// the other: new elements first, so that no source that stays allowed is ever missing. If there are
+// more, and more than half as many as the set has elements, a second set is loaded and swapped in:
+// it takes about as long, and the kernel gives back what the old one had grown to.
+const alwaysInPlace = pipeline.MaxListed
 
-func mostChanges(want elements) int { return max(fewChanges, want.len()/2) }
+func maxInPlace(want elements) int { return max(alwaysInPlace, want.len()/2) }
 
 // inPlace reports whether the set is to be changed where it stands.
 func (c *contentDifference) inPlace() bool {
-	return c.add.whole() && c.remove.whole() && c.add.n+c.remove.n <= mostChanges(c.want.elements)
+	return c.add.whole() && c.remove.whole() && c.add.n+c.remove.n <= maxInPlace(c.want.elements)
 }
 
-// diffElements walks over both once. Of each side it keeps as many edits as mostChanges allows.
+// diffElements walks over both once. Of each side it keeps as many edits as maxInPlace allows.
 func diffElements(want elements, have *list, now time.Time) (add, remove edits) {
-	add.most = mostChanges(want)
+	add.most = maxInPlace(want)
 	remove.most = add.most
-	ending := func(e element) bool { return !e.until.IsZero() && e.until.Sub(now) < firewall.ExpiryTolerance }
 	surplus := func(e element) {
-		// The kernel's clock and ours part by a little: what is ending right now is nobody's mistake.
-		if !ending(e) {
+		if !firewall.Ending(e.until, now) {
 			remove.add(e)
 		}
 	}
@@ -84,7 +96,7 @@ func diffElements(want elements, have *list, now time.Time) (add, remove edits) 
 			}
 			surplus(h)
 		}
-		if c != 0 && !ending(w) {
+		if c != 0 && !firewall.Ending(w.until, now) {
 			add.add(w)
 		}
 	}
@@ -94,16 +106,13 @@ func diffElements(want elements, have *list, now time.Time) (add, remove edits) 
 	return add, remove
 }
 
-// sameEnd reports whether the kernel's end of an element will do. One further away than the kernel can
-// hold is as good as the wanted one until half of its time is gone.
+// sameEnd reports whether the kernel's end of an element will do. One further away than the kernel
+// can hold is as good as the wanted one until half of its time is gone.
 func sameEnd(want, have, now time.Time) bool {
-	if want.IsZero() || have.IsZero() {
-		return want.IsZero() == have.IsZero()
+	if !want.IsZero() && !have.IsZero() && want.Sub(now) > maxTimeout {
+		return have.Sub(now) >= maxTimeout/2
 	}
-	if want.Sub(now) > longestTimeout {
-		return have.Sub(now) >= longestTimeout/2
-	}
-	return want.Sub(have).Abs() <= firewall.ExpiryTolerance
+	return firewall.SameEnd(want, have)
 }
 
 // overlap reports whether two ascending lists share an address.

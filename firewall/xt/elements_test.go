@@ -86,13 +86,13 @@ func TestDiffElements(t *testing.T) {
 // Edits that are too many are counted, and no longer kept.
 func TestManyEdits(t *testing.T) {
 	want, have := lasting{firewall.Prefixes{}, firewall.IPv4, 0}, &list{}
-	for i := range 2 * fewChanges {
+	for i := range 2 * alwaysInPlace {
 		have.add(element{prefix: firewallPrefix(fmt.Sprintf("10.%d.%d.0/24", i>>8, i&255))})
 	}
 	add, remove := diffElements(want, have, time.Time{})
-	if add.n != 0 || remove.n != 2*fewChanges || remove.whole() || remove.kept.len() != 0 ||
+	if add.n != 0 || remove.n != 2*alwaysInPlace || remove.whole() || remove.kept.len() != 0 ||
 		remove.first != have.at(0) ||
-		remove.last != have.at(2*fewChanges-1) {
+		remove.last != have.at(2*alwaysInPlace-1) {
 		t.Errorf(
 			"%d added, %d removed, %d kept, %v to %v",
 			add.n,

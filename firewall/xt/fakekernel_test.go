@@ -26,8 +26,8 @@ type fakeKernel struct {
 
 	steps   int
 	started time.Time // the step that runs: times left are told as of then
-	// fail decides what becomes of step n (from 1): refuse it, cut an ipset script after some lines,
-	// or do it and report a failure.
+	// fail decides what becomes of step n (from 1): refuse it, cut an ipset script after some
+	// lines, or do it and report a failure.
 	fail func(n int, s step) fault
 	// after is called when a step has changed something.
 	after func()

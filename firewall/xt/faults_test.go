@@ -24,7 +24,8 @@ func lets(s firewall.State, f firewall.Flow, now time.Time) bool {
 	return s.Decide(f, now).Verdict != firewall.Refused
 }
 
-// watch fails at the first change after which a packet meets neither the verdict of the old State nor of the new.
+// watch fails at the first change after which a packet meets neither the verdict of the old State
+// nor of the new.
 func watch(t interface{ Fatalf(string, ...any) }, k *fakeKernel, first, second firewall.State) {
 	now := time.Now()
 	flows := backendtest.Probes()
@@ -59,8 +60,8 @@ func judge(t *rapid.T, k *fakeKernel, s firewall.State) {
 	}
 }
 
-// The ruleset decides as State.Decide says; and at every step between two States each packet meets the verdict
-// of the one or of the other.
+// The ruleset decides as State.Decide says; and at every step between two States each packet meets
+// the verdict of the one or of the other.
 func TestEveryStepShowsOldOrNew(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k, r, first := begun(t)
@@ -84,8 +85,9 @@ func TestEveryStepShowsOldOrNew(t *testing.T) {
 	})
 }
 
-// A failure of any step, whether or not it was done all the same or half, leaves the previous rules in force; and
-// on the way there and back no packet meets anything but the old verdict or the new one.
+// A failure of any step, whether or not it was done all the same or half, leaves the previous rules
+// in force; and on the way there and back no packet meets anything but the old verdict or the new
+// one.
 func TestFaultAtEveryStep(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		k, r, first := begun(t)

@@ -8,9 +8,9 @@ import (
 	"github.com/portgrave/portgrave/firewall/iptsave"
 )
 
-// mostElements is the maxelem of every set that packets don't fill. It costs nothing: memory
+// maxElements is the maxelem of every set that packets don't fill. It costs nothing: memory
 // follows hashsize and the elements.
-const mostElements = 1 << 24
+const maxElements = 1 << 24
 
 // hashSize is room for n elements from the start, so that loading them never stops to rehash. The
 // kernel doubles hashsize when one bucket is to hold more than twelve (AHASH_MAX_SIZE,
@@ -51,7 +51,7 @@ func (k setKind) maxElements() int {
 	if k.questions() {
 		return firewall.MaxQuestions
 	}
-	return mostElements
+	return maxElements
 }
 
 // timeout is what an element has left if its writer doesn't say, in seconds (0: it stays), and

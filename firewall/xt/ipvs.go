@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // Services of IPVS at addresses that the host holds for it alone (firewall.VirtualService). A
@@ -35,14 +36,7 @@ func (c *compiler) virtualSet() string {
 	if len(list) == 0 {
 		return ""
 	}
-	name := setName("", kindVirtual, c.family, c.slots[slot{"", c.family}])
-	c.ruleset.sets[name] = &set{
-		name:     name,
-		family:   c.family,
-		kind:     kindVirtual,
-		elements: served(list),
-	}
-	return name
+	return c.set("", kindVirtual, served(list))
 }
 
 // notVirtual are the words that match what goes to no service of IPVS; none if there is none.
@@ -56,12 +50,11 @@ func (c *compiler) notVirtual() []string {
 // toIPVS lets the host's own workloads reach services of IPVS past those of the policy, unless
 // these name the address. Other packets go on to roots.
 func (c *compiler) toIPVS(roots []rule) []rule {
-	name := c.virtualSet()
-	if name == "" || len(c.state.Services) == 0 {
+	if c.virtualSet() == "" || len(c.state.Services) == 0 {
 		return nil
 	}
 	naming := func(p firewall.PortPiece) string { return c.named(p, false) }
 	c.chain(ipvsTree, "", c.ports(tree{root: ipvsTree, match: headerPort, entry: naming})...)
 	c.chain(ipvsChain, "", append(c.fromInside(ipvsTree), roots...)...)
-	return rulesOf([]string{"-m", "set", "--match-set", name, "dst,dst", "-g", ipvsChain})
+	return c.render(pipeline.If(pipeline.ToVirtual).Goto(pipeline.Text(ipvsChain)))
 }

@@ -22,7 +22,7 @@ func (d difference) kept() keptSources {
 	for _, t := range d.tables {
 		for _, c := range t.chainsChanged {
 			note := func(which keptSources, r rule) {
-				if p, ok := sourceIn(c.want, t.key.family.String(), r); ok {
+				if p, ok := sourceIn(c.want, t.key.family, r); ok {
 					which[sourceKey{id(c.want.service), p}] = true
 					some[id(c.want.service)] = true
 				}
@@ -71,16 +71,18 @@ func (k keptSources) of(s *set) func(netip.Prefix) bool {
 }
 
 // everything is what a rule without a condition lets in.
-var everything = map[string]string{"ipv4": "0.0.0.0/0", "ipv6": "::/0"}
+var everything = map[firewall.Family]string{
+	firewall.IPv4: "0.0.0.0/0", firewall.IPv6: "::/0",
+}
 
 // sourceIn is the source that a rule of a service's source chain lets in, if that is all it does.
-func sourceIn(c *chain, family string, r rule) (netip.Prefix, bool) {
+func sourceIn(c *chain, f firewall.Family, r rule) (netip.Prefix, bool) {
 	if c.service == "" || c.name != sourceChain(c.service) || r.target != allowChain(c.service) {
 		return netip.Prefix{}, false
 	}
 	text := r.source
 	if r.unconditional {
-		text = everything[family]
+		text = everything[f]
 	}
 	p, err := netip.ParsePrefix(text)
 	return p, err == nil

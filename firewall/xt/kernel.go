@@ -72,7 +72,8 @@ func (p *programs) read(ctx context.Context) (*ruleset, error) {
 				continue
 			}
 			if v == legacy {
-				// Asking the legacy program loads the kernel's modules: only look where they are at work.
+				// Asking the legacy program loads the kernel's modules: only look where they are at
+				// work.
 				loaded, err := legacyTables(f)
 				if err != nil {
 					return nil, err
@@ -139,10 +140,8 @@ func legacyTables(f firewall.Family) ([]string, error) {
 func (p *programs) readSets(ctx context.Context, r *ruleset) error {
 	if p.ipset == "" {
 		for name := range r.lookUps() {
-			return fmt.Errorf(
-				"rules of ours look up ipset %s, but there is no ipset program to read it with: install the package ipset",
-				name,
-			)
+			return fmt.Errorf("rules of ours look up ipset %s, but there is no ipset program to read "+
+				"it with: install the package ipset", name)
 		}
 		return nil
 	}
@@ -186,12 +185,8 @@ func (p *programs) output(ctx context.Context, path string, args ...string) ([]b
 
 // exec runs a program. It answers in English, and inherits the network namespace of the calling
 // thread.
-func (p *programs) exec(
-	ctx context.Context,
-	input []byte,
-	path string,
-	args ...string,
-) ([]byte, error) {
+func (p *programs) exec(ctx context.Context, input []byte, path string,
+	args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.Stdin = bytes.NewReader(input)
@@ -227,27 +222,22 @@ func (e *programError) Error() string {
 	first, _, _ := strings.Cut(e.said, "\n")
 	switch {
 	case strings.Contains(e.said, "xtables lock"):
-		return fmt.Sprintf(
-			"%s: another program held the xtables lock for %d seconds: find it with 'fuser /run/xtables.lock', then try again",
-			e.name,
-			e.wait,
-		)
+		return fmt.Sprintf("%s: another program held the xtables lock for %d seconds: find it with "+
+			"'fuser /run/xtables.lock', then try again", e.name, e.wait)
 	case first == "":
 		return fmt.Sprintf("%s %s: %v", e.name, strings.Join(e.args, " "), e.err)
-	case strings.Contains(first, "set with the given name cannot be") || strings.Contains(first, "Set cannot be destroyed"):
-		return fmt.Sprintf(
-			"%s: %s (rules of another program look it up: find them with iptables-save | grep %s)",
-			e.name,
-			e.said,
-			baseChain,
-		)
+	case strings.Contains(first, "set with the given name cannot be"),
+		strings.Contains(first, "Set cannot be destroyed"):
+		return fmt.Sprintf("%s: %s (rules of another program look it up: find them with "+
+			"iptables-save | grep %s)", e.name, e.said, baseChain)
 	}
 	return fmt.Sprintf("%s: %s", e.name, strings.ReplaceAll(e.said, "\n", " / "))
 }
 
 // Unwrap sorts the failure into firewall's kinds, as far as what was said tells.
 func (e *programError) Unwrap() error {
-	for _, words := range []string{"you must be root", "Operation not permitted", "Permission denied"} {
+	for _, words := range []string{"you must be root", "Operation not permitted",
+		"Permission denied"} {
 		if strings.Contains(e.said, words) {
 			return firewall.ErrPermission
 		}
@@ -264,7 +254,9 @@ func noKernelSupport(err error) bool {
 	if !errors.As(err, &failed) {
 		return false
 	}
-	for _, words := range []string{"Table does not exist", "do you need to insmod", "Failed to initialize nft", "Protocol not supported", "Protocol not available", "Cannot open session to kernel"} {
+	for _, words := range []string{"Table does not exist", "do you need to insmod",
+		"Failed to initialize nft", "Protocol not supported", "Protocol not available",
+		"Cannot open session to kernel"} {
 		if strings.Contains(failed.said, words) {
 			return true
 		}

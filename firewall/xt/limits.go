@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 // Limit is something that a State asks for and iptables or ipset can't do as asked.
@@ -25,106 +26,57 @@ func (l Limit) Error() string {
 // XT_HASHLIMIT_SCALE_v2; libxt_hashlimit.c: XT_HASHLIMIT_BURST_MAX): a time between two packets
 // below a millionth of a second is none, and so is a larger burst.
 const (
-	mostPerSecond = hashlimitScale
-	mostBurst     = 1_000_000
+	maxPerSecond = hashlimitScale
+	maxBurst     = 1_000_000
 )
 
-// longestRefill is what hashlimit can save up. The kernel holds a burst as credits in 64 bits, of
-// which a day takes half or all (CREDITS_PER_JIFFY, net/netfilter/xt_hashlimit.c); more wraps
-// around, to an error or, worse, to another burst.
-const longestRefill = 24 * time.Hour
+// maxRefill is the longest time in which hashlimit can save up a burst. The kernel holds a burst as
+// credits in 64 bits, of which a day takes half or all (CREDITS_PER_JIFFY,
+// net/netfilter/xt_hashlimit.c); more wraps around, to an error or, worse, to another burst.
+const maxRefill = 24 * time.Hour
 
 // Limits says what of a State this backend can't enforce (refused: Diff will refuse it), and what
 // it enforces with a difference that an administrator should know (warned). Pure.
 func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 	ids := map[string]string{}
+	refuse := func(service, format string, args ...any) {
+		refused = append(refused, Limit{service, fmt.Sprintf(format, args...)})
+	}
 	speakable := func(service, what string, patterns []string) {
 		for _, name := range patterns {
 			if why := unspeakable(name); why != "" {
-				refused = append(
-					refused,
-					Limit{
-						service,
-						fmt.Sprintf("%s %q: %s; rename the interface, or use nftables", what, name, why),
-					},
-				)
+				refuse(service, "%s %q: %s; rename the interface, or use nftables", what, name, why)
 			}
 		}
 	}
 	speakable("", "direct: interface", s.Direct)
 	for _, svc := range s.Services {
 		if other, taken := ids[id(svc.Name)]; taken {
-			refused = append(
-				refused,
-				Limit{
-					svc.Name,
-					fmt.Sprintf(
-						"its name and that of service %q are the same to iptables, which has room for %d characters: rename one",
-						other,
-						maxID,
-					),
-				},
-			)
+			refuse(svc.Name, "its name and that of service %q are the same to iptables, which has room "+
+				"for %d characters: rename one", other, maxID)
 		}
 		ids[id(svc.Name)] = svc.Name
 		speakable(svc.Name, "interface", svc.Interfaces)
 		if r := svc.Rate; r != nil {
-			if r.Burst > mostBurst {
-				refused = append(
-					refused,
-					Limit{
-						svc.Name,
-						fmt.Sprintf(
-							"rate: a burst of %d is more than the %d that iptables can hold",
-							r.Burst,
-							mostBurst,
-						),
-					},
-				)
+			if r.Burst > maxBurst {
+				refuse(svc.Name, "rate: a burst of %d is more than the %d that iptables can hold",
+					r.Burst, maxBurst)
 			}
-			if refill := r.Refill(); refill > longestRefill {
-				refused = append(
-					refused,
-					Limit{
-						svc.Name,
-						fmt.Sprintf(
-							"rate: %s: such a burst takes %s to be saved up, and iptables counts no further than %s: use a burst of at most %d",
-							r,
-							refill,
-							longestRefill,
-							max(1, longestRefill*time.Duration(r.Count)/r.Per),
-						),
-					},
-				)
+			if refill := r.Refill(); refill > maxRefill {
+				refuse(svc.Name, "rate: %s: such a burst takes %s to be saved up, and iptables counts no "+
+					"further than %s: use a burst of at most %d", r, refill, maxRefill,
+					max(1, maxRefill*time.Duration(r.Count)/r.Per))
 			}
-			if float64(r.Count)/r.Per.Seconds() > mostPerSecond {
-				refused = append(
-					refused,
-					Limit{
-						svc.Name,
-						fmt.Sprintf(
-							"rate: %s is more than the %d in a second that iptables can measure",
-							r,
-							mostPerSecond,
-						),
-					},
-				)
+			if float64(r.Count)/r.Per.Seconds() > maxPerSecond {
+				refuse(svc.Name, "rate: %s is more than the %d in a second that iptables can measure", r,
+					maxPerSecond)
 			}
 		}
 		for _, e := range svc.Expiring {
-			if e.Until.Sub(now) > longestTimeout {
-				warned = append(
-					warned,
-					Limit{
-						svc.Name,
-						fmt.Sprintf(
-							"%s shall end on %s, but ipset counts no further than %d days: it ends earlier unless apply, or the daemon, renews it until then",
-							e.Prefix,
-							e.Until.Format(time.DateOnly),
-							longestTimeout/(24*time.Hour),
-						),
-					},
-				)
+			if e.Until.Sub(now) > maxTimeout {
+				warned = append(warned, Limit{svc.Name, fmt.Sprintf("%s shall end on %s, but ipset counts "+
+					"no further than %d days: it ends earlier unless apply, or the daemon, renews it until "+
+					"then", e.Prefix, e.Until.Format(time.DateOnly), maxTimeout/(24*time.Hour))})
 				break
 			}
 		}
@@ -136,7 +88,7 @@ func Limits(s firewall.State, now time.Time) (refused, warned []Limit) {
 // whether there is any.
 func NeedsIpset(s firewall.State) (first Limit, needs bool) {
 	for _, f := range firewall.Families {
-		if asks(s, f) {
+		if pipeline.AnswersIn(s, f) {
 			return Limit{"", "essentials: multicast-answers needs the program ipset: " +
 				"install the package ipset"}, true
 		}
@@ -149,7 +101,7 @@ func NeedsIpset(s firewall.State) (first Limit, needs bool) {
 			_, until := expiring(svc, f, time.Time{})
 			if until || !fitsRules(svc.Sources, f) {
 				return Limit{svc.Name, fmt.Sprintf("more than %d sources of one IP version, or sources "+
-					"that expire, need the program ipset: install the package ipset", inlineSources)}, true
+					"that expire, need the program ipset: install the package ipset", maxInlineSources)}, true
 			}
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/pattern"
+	"github.com/portgrave/portgrave/firewall/pipeline"
 )
 
 const (
@@ -13,18 +14,14 @@ const (
 	baseChain = "PORTGRAVE"
 	// forwardChain is where FORWARD leads, labelChain where PREROUTING does.
 	forwardChain, labelChain = baseChain + "-F", baseChain + "-L"
-	elsewhereChain, vrfChain = baseChain + "-LE", baseChain + "-LV"
 	// portsChain is the tree over a packet's own ports, originalChain that over a connection's
 	// original ones; virtualChain and virtualTree are for addresses that only DNAT knows.
 	portsChain, originalChain = baseChain + "-P", baseChain + "-D"
 	virtualChain, virtualTree = baseChain + "-V", baseChain + "-T"
 	// ipvsChain and ipvsTree are the same for addresses that the host holds for IPVS alone.
-	ipvsChain, ipvsTree           = baseChain + "-I", baseChain + "-J"
-	unlistedChain, unlistedRefuse = baseChain + "-U", baseChain + "-UR"
-	directChain, directRefuse     = baseChain + "-B", baseChain + "-BR"
-	// beginChain looks at what would begin a connection, spoofedPorts and spoofedChain at what bears
-	// one of our own addresses.
-	beginChain, spoofedPorts, spoofedChain = baseChain + "-N", baseChain + "-NP", baseChain + "-X"
+	ipvsChain, ipvsTree = baseChain + "-I", baseChain + "-J"
+	// spoofedPorts looks for listed ports in what bears one of our own addresses.
+	spoofedPorts = baseChain + "-NP"
 	// questionsChain notes multicast questions, answersChain lets their answers in.
 	questionsChain, answersChain = baseChain + "-Q", baseChain + "-C"
 
@@ -42,23 +39,50 @@ const maxID = 16
 // id is a service's name as far as kernel names can hold it.
 func id(service string) string { return firewall.Shorten(service, maxID) }
 
-func sourceChain(service string) string { return baseChain + "-S-" + id(service) }
-func allowChain(service string) string  { return baseChain + "-A-" + id(service) }
-func refuseChain(service string) string { return baseChain + "-R-" + id(service) }
-
-// whereChain has the conditions of a service; original: on a connection's original destination.
-func whereChain(service string, original bool) string {
-	return baseChain + pick(original, "-O-", "-W-") + id(service)
+// chainName spells the name of a chain; original: the chain asks for a connection's original
+// destination.
+func chainName(n pipeline.Name, original bool) string {
+	letter := chainLetters[n.Role]
+	switch n.Role {
+	case pipeline.Other:
+		return n.Text
+	case pipeline.Shared:
+		return portsChainName(pick(original, "K", "H"), n.Ports)
+	case pipeline.Where:
+		letter = pick(original, "O", "W")
+		fallthrough
+	case pipeline.Service, pipeline.Allow, pipeline.Refuse:
+		letter += "-" + id(n.Service)
+	}
+	return baseChain + "-" + letter
 }
 
-// sharedChain has the conditions of services that share ports.
-func sharedChain(p firewall.PortRange, original bool) string {
-	return fmt.Sprintf("%s%s%s-%d", baseChain, pick(original, "-K-", "-H-"), p.Protocol, p.First)
+// portsChainName is the name of a chain that is for some ports, whatever service they belong to.
+func portsChainName(letter string, p firewall.PortRange) string {
+	return fmt.Sprintf("%s-%s-%s-%d", baseChain, letter, p.Protocol, p.First)
 }
+
+var chainLetters = map[pipeline.Role]string{
+	pipeline.Remember: "L", pipeline.VRF: "LV", pipeline.Elsewhere: "LE",
+	pipeline.OwnSource: "N", pipeline.Spoofed: "X",
+	pipeline.Direct: "B", pipeline.DirectRefuse: "BR",
+	pipeline.Unlisted: "U", pipeline.UnlistedRefuse: "UR",
+	pipeline.Service: "S", pipeline.Allow: "A", pipeline.Refuse: "R",
+}
+
+func (c *compiler) name(n pipeline.Name) string { return chainName(n, c.original) }
+
+func serviceChain(r pipeline.Role, service string) string {
+	return chainName(pipeline.Of(r, service), false)
+}
+
+func sourceChain(service string) string { return serviceChain(pipeline.Service, service) }
+func allowChain(service string) string  { return serviceChain(pipeline.Allow, service) }
+func refuseChain(service string) string { return serviceChain(pipeline.Refuse, service) }
 
 // namedChain asks whether a virtual IP is named by a service; original: the original destination.
 func namedChain(p firewall.PortRange, original bool) string {
-	return fmt.Sprintf("%s%s%s-%d", baseChain, pick(original, "-E-", "-M-"), p.Protocol, p.First)
+	return portsChainName(pick(original, "E", "M"), p)
 }
 
 func pick(first bool, a, b string) string {
@@ -69,9 +93,7 @@ func pick(first bool, a, b string) string {
 }
 
 // ours reports whether a chain bears our name.
-func ours(
-	chain string,
-) bool {
+func ours(chain string) bool {
 	return chain == baseChain || strings.HasPrefix(chain, baseChain+"-")
 }
 

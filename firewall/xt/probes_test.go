@@ -62,8 +62,8 @@ func (k *failing) run(ctx context.Context, s step) error {
 	return errInjected
 }
 
-// With a fault at every step of every kind of change, while packets keep coming: a source that both States
-// allow is never refused, and one that both refuse never gets in.
+// With a fault at every step of every kind of change, while packets keep coming: a source that both
+// States allow is never refused, and one that both refuse never gets in.
 func TestNoGapAndNoOpeningAtAnyFault(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Setenv("XTABLES_LOCKFILE", t.TempDir()+"/lock")
@@ -150,8 +150,8 @@ func TestNoGapAndNoOpeningAtAnyFault(t *testing.T) {
 	}
 }
 
-// Under refuse: reject the refusal is given in table filter, where others stand too. Whatever they do there, or to the
-// mark, a refused source stays out; it only hears no answer.
+// Under refuse: reject the refusal is given in table filter, where others stand too. Whatever they
+// do there, or to the mark, a refused source stays out; it only hears no answer.
 func TestRefusedStaysOutWhateverOthersDo(t *testing.T) {
 	lab.RequireRoot(t)
 	t.Setenv("XTABLES_LOCKFILE", t.TempDir()+"/lock")

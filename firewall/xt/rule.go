@@ -33,8 +33,8 @@ func newRule(words []iptsave.Word) rule {
 		switch {
 		case o.Not:
 		case o.Name == "-s" && targetOnly && len(r.Header) == 1:
-			// Only "-s PREFIX -g CHAIN" is a source and nothing else, and "-g CHAIN" may be one: see
-			// isEverything.
+			// Only "-s PREFIX -g CHAIN" is a source and nothing else, and "-g CHAIN" may be one:
+			// see isEverything.
 			x.source = o.Value()
 		case o.Name == "-p":
 			protocol = o.Value()
@@ -221,7 +221,10 @@ func normalRate(v string) string {
 		return v
 	}
 	last := 0
-	for j := 1; j < len(rateUnits) && period <= length(j) && length(j)/period >= length(j)%period; j++ {
+	for j := 1; j < len(rateUnits); j++ {
+		if period > length(j) || length(j)/period < length(j)%period {
+			break
+		}
 		last = j
 	}
 	return strconv.FormatUint(length(last)/period, 10) + "/" + rateUnits[last].name
@@ -231,14 +234,8 @@ func normalRate(v string) string {
 // the settings that it was made with: so the name says them.
 func rateTable(svc firewall.Service, f firewall.Family) string {
 	r := *svc.Rate
-	return fmt.Sprintf(
-		"pg-%s-%d-%d-%d-%d",
-		id(svc.Name),
-		r.Count,
-		int64(r.Per.Seconds()),
-		r.Burst,
-		r.PrefixLength(f),
-	)
+	return fmt.Sprintf("pg-%s-%d-%d-%d-%d", id(svc.Name), r.Count, int64(r.Per.Seconds()), r.Burst,
+		r.PrefixLength(f))
 }
 
 // logTable names the table of the log of refused packets, which all services share.
@@ -249,7 +246,6 @@ func logTable(f firewall.Family) string {
 // rateWords are the options of a limit per source in a table for so many of them: what exceeds it,
 // or what stays within.
 func rateWords(name string, r firewall.Rate, f firewall.Family, most int, over bool) []string {
-	unit := map[time.Duration]string{time.Second: "second", time.Minute: "minute", time.Hour: "hour", 24 * time.Hour: "day"}[r.Per]
 	how := "--hashlimit-upto"
 	if over {
 		how = "--hashlimit-above"
@@ -258,32 +254,20 @@ func rateWords(name string, r firewall.Rate, f firewall.Family, most int, over b
 	// number.
 	expire := r.Memory().Milliseconds() + 1
 	words := []string{
-		"-m",
-		"hashlimit",
-		how,
-		strconv.FormatUint(uint64(r.Count), 10) + "/" + unit,
-		"--hashlimit-burst",
-		strconv.FormatUint(uint64(r.Burst), 10),
-		"--hashlimit-mode",
-		"srcip",
-		"--hashlimit-name",
-		name,
-		"--hashlimit-htable-size",
-		strconv.Itoa(most / perBucket),
-		"--hashlimit-htable-max",
-		strconv.Itoa(most),
-		"--hashlimit-htable-expire",
-		strconv.FormatInt(expire, 10),
+		"-m", "hashlimit", how, r.Each(),
+		"--hashlimit-burst", strconv.FormatUint(uint64(r.Burst), 10),
+		"--hashlimit-mode", "srcip",
+		"--hashlimit-name", name,
+		"--hashlimit-htable-size", strconv.Itoa(most / sourcesPerBucket),
+		"--hashlimit-htable-max", strconv.Itoa(most),
+		"--hashlimit-htable-expire", strconv.FormatInt(expire, 10),
 	}
-	if n := r.PrefixLength(f); n != wholeAddress[f] { // which iptables does not print
+	if n := r.PrefixLength(f); n != f.Bits() { // which iptables does not print
 		words = append(words, "--hashlimit-srcmask", strconv.Itoa(n))
 	}
 	return words
 }
 
-// wholeAddress is the length of an address in bits.
-var wholeAddress = map[firewall.Family]int{firewall.IPv4: 32, firewall.IPv6: 128}
-
-// perBucket is how many sources share a bucket of a full table. A bucket takes eight bytes from the
-// start, and the kernel looks at each once a second.
-const perBucket = 8
+// sourcesPerBucket is how many sources share a bucket of a full table. A bucket takes eight bytes
+// from the start, and the kernel looks at each once a second.
+const sourcesPerBucket = 8

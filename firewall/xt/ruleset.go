@@ -50,7 +50,7 @@ type tableKey struct {
 }
 
 // String is "iptables-nft table mangle".
-func (k tableKey) String() string { return program{k.variant, k.family}.String() + " table " + k.name }
+func (k tableKey) String() string { return k.program().String() + " table " + k.name }
 
 // program is one of the four iptables programs.
 type program struct {
@@ -124,11 +124,8 @@ func keys(a, b *ruleset) []tableKey {
 		}
 	}
 	slices.SortFunc(out, func(a, b tableKey) int {
-		return cmp.Or(
-			strings.Compare(string(a.variant), string(b.variant)),
-			cmp.Compare(a.family, b.family),
-			strings.Compare(a.name, b.name),
-		)
+		return cmp.Or(strings.Compare(string(a.variant), string(b.variant)),
+			cmp.Compare(a.family, b.family), strings.Compare(a.name, b.name))
 	})
 	return out
 }
@@ -149,7 +146,7 @@ type chain struct {
 type rule struct {
 	canon   string
 	text    string   // in the syntax of iptables-save, without "-A CHAIN"
-	source  string   // the prefix, if the rule's only match is a source: such a rule is an element to people
+	source  string   // the prefix, if that is the rule's only match: to people it is an element
 	target  string   // of -j or -g
 	sets    []string // the ipsets it looks up or adds to
 	ports   string   // "tcp/9000-9100" if it dispatches on ports
@@ -166,8 +163,8 @@ const (
 	kindHosts setKind = 'H' // exact addresses: hash:ip
 	kindUntil setKind = 'U' // prefixes that end by themselves: hash:net with timeouts
 
-	// Multicast questions: hash:ip,port with timeouts. Packets fill these sets, so their elements are
-	// neither read nor compared.
+	// Multicast questions: hash:ip,port with timeouts. Packets fill these sets, so their elements
+	// are neither read nor compared.
 	kindOwnPort  setKind = 'O' // where the answer goes to, and the port that asked
 	kindPeerPort setKind = 'P' // where the answer goes to, and the port that was asked
 
@@ -184,8 +181,8 @@ type set struct {
 	family   firewall.Family
 	kind     setKind // 0 if it is of a shape that we never make
 	elements elements
-	// odd elements carry something that we never write, such as nomatch.
-	odd int
+	// unexpected elements carry something that we never write, such as nomatch.
+	unexpected int
 }
 
 // lookUps is the set of ipsets that rules of ours look up or add to, in whatever table.

@@ -96,7 +96,7 @@ func readSets(ctx context.Context, r *ruleset, now func() time.Time) error {
 
 // ipsetRequest asks for a set, or for all of them.
 func ipsetRequest(name string, flags uint32) netlink.Request {
-	return netlink.Netfilter(unix.NFNL_SUBSYS_IPSET, ipsetList, unix.AF_INET, unix.NLM_F_DUMP, func(e *netlink.Encoder) {
+	fields := func(e *netlink.Encoder) {
 		e.Uint8(ipsetProtocolVersion, ipsetProtocol)
 		if name != "" {
 			e.String(ipsetSetName, name)
@@ -104,7 +104,8 @@ func ipsetRequest(name string, flags uint32) netlink.Request {
 		if flags != 0 {
 			e.Uint32(ipsetFlags, flags)
 		}
-	})
+	}
+	return netlink.Netfilter(unix.NFNL_SUBSYS_IPSET, ipsetList, unix.AF_INET, unix.NLM_F_DUMP, fields)
 }
 
 // ipsetError sorts a failure into firewall's kinds.
@@ -141,7 +142,7 @@ func (r *setReader) message(m netlink.Message) error {
 		if ok && e.prefix.Addr().Is4() == (s.family == firewall.IPv4) {
 			into.add(e)
 		} else {
-			s.odd++
+			s.unexpected++
 		}
 		return err
 	})
@@ -199,7 +200,7 @@ func newSet(name string, a *netlink.Attributes) (*set, error) {
 // nomatch.
 func readElement(b []byte, k setKind, now time.Time) (e element, ok bool, err error) {
 	var address netip.Addr
-	bits, odd, ends := -1, false, false
+	bits, unexpected, ends := -1, false, false
 	err = netlink.Each(b, func(kind uint16, data []byte) error {
 		switch kind {
 		case ipsetIP:
@@ -219,7 +220,7 @@ func readElement(b []byte, k setKind, now time.Time) (e element, ok bool, err er
 				e.until = now.Add(time.Duration(n) * time.Second)
 			}
 		default:
-			odd = true
+			unexpected = true
 		}
 		return nil
 	})
@@ -231,6 +232,6 @@ func readElement(b []byte, k setKind, now time.Time) (e element, ok bool, err er
 	if k != kindVirtual {
 		ports = e.portOf == portOf{}
 	}
-	return e, !odd && ports && e.prefix.IsValid() && e.prefix.Masked() == e.prefix &&
+	return e, !unexpected && ports && e.prefix.IsValid() && e.prefix.Masked() == e.prefix &&
 		ends == (k == kindUntil), err
 }

@@ -29,7 +29,8 @@ func (d setsDifference) commands(have *ruleset) (prepare, change, destroy setCom
 	for _, s := range d.new {
 		prepare.load(s, s.name)
 	}
-	for _, s := range d.reshaped { // compile gave the service its other slot unless nothing looks this one up
+	// compile gave the service its other slot unless nothing looks this one up.
+	for _, s := range d.reshaped {
 		prepare.script.DestroySet(s.name)
 		prepare.load(s, s.name)
 	}
@@ -93,8 +94,8 @@ func torn(d difference) slots {
 }
 
 // withVirtual adds all of a family's changed sets where the services of IPVS are among them and
-// anything else changes: who is let in to one of these may be so by the set before, and by a service
-// afterwards, so both have to come into force at once.
+// anything else changes: who is let in to one of these may be so by the set before, and by a
+// service afterwards, so both have to come into force at once.
 func (d *difference) withVirtual(changing, out slots) {
 	for _, f := range firewall.Families {
 		var changed []slot

@@ -33,7 +33,9 @@ const (
 	ipsetAdd = 9
 	ipsetDel = 10
 
-	ipsetLine = 9 // goes with many elements in one message; ipset restore says there which line was wrong
+	// ipsetLine goes with many elements in one message: ipset restore says there which line was
+	// wrong.
+	ipsetLine = 9
 
 	ipsetIPv4 = 1
 	ipsetIPv6 = 2
@@ -43,9 +45,9 @@ const (
 	netByteOrder = unix.NLA_F_NET_BYTEORDER
 )
 
-// mostInMessage is how many elements go into one message. An attribute ends at 64 KiB, and an
+// maxInMessage is how many elements go into one message. An attribute ends at 64 KiB, and an
 // element takes 44 bytes at most.
-const mostInMessage = 1_024
+const maxInMessage = 1_024
 
 const (
 	// errSetFull is IPSET_ERR_HASH_FULL (include/uapi/linux/netfilter/ipset/ip_set_hash.h).
@@ -63,7 +65,8 @@ func fillSets(ctx context.Context, fills []fill, now func() time.Time) error {
 	}
 	defer func() { _ = conn.Close() }()
 	for _, f := range fills {
-		if err := f.messages(now(), func(r netlink.Request) error { return conn.Ask(ctx, r, nil) }); err != nil {
+		send := func(r netlink.Request) error { return conn.Ask(ctx, r, nil) }
+		if err := f.messages(now(), send); err != nil {
 			return f.failed(err)
 		}
 	}
@@ -91,16 +94,17 @@ func (f fill) messages(now time.Time, send func(netlink.Request) error) error {
 	}
 	list := netlink.Encoder{Buf: make([]byte, 0, 64<<10)}
 	// Without NLM_F_EXCL: -exist.
-	request := netlink.Netfilter(unix.NFNL_SUBSYS_IPSET, kind, unix.AF_INET, unix.NLM_F_ACK, func(e *netlink.Encoder) {
+	fields := func(e *netlink.Encoder) {
 		e.Uint8(ipsetProtocolVersion, ipsetProtocol)
 		e.String(ipsetSetName, f.set)
 		e.Uint32(ipsetLine, 0)
 		e.Bytes(ipsetADT|unix.NLA_F_NESTED, list.Buf)
-	})
+	}
+	request := netlink.Netfilter(unix.NFNL_SUBSYS_IPSET, kind, unix.AF_INET, unix.NLM_F_ACK, fields)
 	n := 0
 	for x := range f.all() {
 		f.append(&list, x, now)
-		if n++; n == mostInMessage {
+		if n++; n == maxInMessage {
 			if err := send(request); err != nil {
 				return err
 			}
@@ -133,7 +137,7 @@ func (f fill) append(to *netlink.Encoder, e element, now time.Time) {
 		to.Uint8(ipsetProto, uint8(e.protocol))
 	}
 	if !f.remove && !e.until.IsZero() {
-		left := min(max(e.until.Sub(now), time.Second), longestTimeout)
+		left := min(max(e.until.Sub(now), time.Second), maxTimeout)
 		to.Uint32(ipsetTimeout|netByteOrder, uint32(left/time.Second))
 	}
 	to.EndNest(data)

@@ -14,11 +14,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What is written comes back as it was, however many messages it takes, and none is longer than an attribute can be.
+// What is written comes back as it was, however many messages it takes, and none is longer than an
+// attribute can be.
 func TestElementsComeBack(t *testing.T) {
 	now := time.Date(2026, 11, 24, 9, 0, 0, 0, time.UTC)
 	for _, f := range firewall.Families {
-		for _, n := range []int{0, 1, mostInMessage, 2*mostInMessage + 1} {
+		for _, n := range []int{0, 1, maxInMessage, 2*maxInMessage + 1} {
 			for _, kind := range []setKind{kindNets, kindUntil} {
 				want := &list{}
 				for e := range (lasting{spread(f, n), f, n}).all() {
@@ -48,8 +49,8 @@ func TestElementsComeBack(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := slices.Collect(r.sets[name].elements.all()); !slices.Equal(got, slices.Collect(want.all())) || r.sets[name].odd > 0 {
-					t.Errorf("%s: %d elements of %d came back, %d odd, or others", name, len(got), n, r.sets[name].odd)
+				if got := slices.Collect(r.sets[name].elements.all()); !slices.Equal(got, slices.Collect(want.all())) || r.sets[name].unexpected > 0 {
+					t.Errorf("%s: %d elements of %d came back, %d unexpected, or others", name, len(got), n, r.sets[name].unexpected)
 				}
 			}
 		}
@@ -70,7 +71,8 @@ func TestErrorsOfIpset(t *testing.T) {
 	}
 }
 
-// The real kernel: what it refuses is said with the set's name and its own reason; an end of the context stops between two messages.
+// The real kernel: what it refuses is said with the set's name and its own reason; an end of the
+// context stops between two messages.
 func TestFillSetsThatRefuse(t *testing.T) {
 	backendtest.Isolate(t)
 	some := lasting{spread(firewall.IPv4, 2_000), firewall.IPv4, 2_000}

@@ -6,8 +6,8 @@ import (
 )
 
 // step is one run of one program, or elements for sets, or both. A table is switched atomically by
-// its own step, unless it goes; sets are prepared before anything looks them up, and removed when nothing does any
-// more.
+// its own step, unless it goes; sets are prepared before anything looks them up, and removed when
+// nothing does any more.
 type step struct {
 	what    string   // for errors: "iptables-nft table mangle"
 	program *program // whose restore program; nil: ipset restore
@@ -16,11 +16,11 @@ type step struct {
 	// removes.
 	unhook []jump
 	input  []byte
-	// fills are elements to be written behind: how much time is left to sources that end is told as of
-	// that moment, since other steps, or another program's lock, may have taken long.
+	// fills are elements to be written behind: how much time is left to sources that end is told as
+	// of that moment, since other steps, or another program's lock, may have taken long.
 	fills []fill
-	// tidy: only removes what no packet meets any more, so that failing is no reason to take back the
-	// rest.
+	// tidy: only removes what no packet meets any more, so that failing is no reason to take back
+	// the rest.
 	tidy bool
 }
 
@@ -28,12 +28,12 @@ type step struct {
 // new one after each of them:
 //
 //  1. sets that no rule looks up yet, with their elements
-//  2. table mangle, so that connections are labelled before a tree asks for it; unless it hands over its
-//     tree to table filter
+//  2. table mangle, so that connections are labelled before a tree asks for it; unless it hands
+//     its tree over to table filter
 //  3. the other tables that decide
 //  4. table mangle where it hands over
 //  5. elements of sets that stay, where no rule around them changed
-//  6. tables of which nothing shall stay
+//  6. tables that lose everything of ours
 //  7. sets that no rule looks up any more
 //
 // Where two tables decide at a time, a packet must pass both, the old one and the new.
@@ -55,7 +55,9 @@ func steps(d difference, have *ruleset) []step {
 		}
 	}
 	ipset("preparing ipsets", prepare, false)
-	handsOver := func(t tableDifference) bool { return t.haveTable.decides() && !t.wantTable.decides() }
+	handsOver := func(t tableDifference) bool {
+		return t.haveTable.decides() && !t.wantTable.decides()
+	}
 	tables(func(t tableDifference) bool { return !t.gone && t.key.name == mangle && !handsOver(t) })
 	tables(func(t tableDifference) bool { return !t.gone && t.key.name != mangle })
 	tables(func(t tableDifference) bool { return !t.gone && t.key.name == mangle && handsOver(t) })
@@ -89,7 +91,8 @@ func (t tableDifference) script(have *ruleset) []byte {
 	for _, c := range t.chainsChanged {
 		s.Declare(c.want.name)
 	}
-	// Counters of rules that stay are written with them, also where the tree comes from another table.
+	// Counters of rules that stay are written with them, also where the tree comes from another
+	// table.
 	fill := func(c *chain, counters map[string]firewall.Counter) {
 		for _, r := range c.rules {
 			s.Append(c.name, counters[r.canon], r.text)

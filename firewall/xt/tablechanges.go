@@ -23,10 +23,8 @@ func (d difference) tableChanges(kept keptSources) []firewall.Change {
 	for i, t := range d.tables {
 		switch {
 		case t.key.name == security:
-			byTable[i] = slices.DeleteFunc(
-				byTable[i],
-				func(c firewall.Change) bool { return said[t.key.family][c] },
-			)
+			byTable[i] = slices.DeleteFunc(byTable[i],
+				func(c firewall.Change) bool { return said[t.key.family][c] })
 		case d.moves(t):
 			byTable[i] = slices.DeleteFunc(byTable[i], func(c firewall.Change) bool {
 				switch c.Action {

@@ -25,7 +25,8 @@ func vrfs(ctx context.Context) ([]string, error) {
 			e.EndNest(info)
 		},
 	}
-	names, err := netlink.Table(ctx, netlink.Dialer(netlink.Dial), unix.NETLINK_ROUTE, request, vrfName)
+	names, err := netlink.Table(ctx, netlink.Dialer(netlink.Dial), unix.NETLINK_ROUTE, request,
+		vrfName)
 	if err != nil {
 		return nil, fmt.Errorf("listing VRFs: %w", err)
 	}

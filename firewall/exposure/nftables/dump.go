@@ -116,50 +116,34 @@ func take(ctx context.Context, conn *netlink.Conn, walked int) (*Dump, error) {
 	return d, nil
 }
 
-// sortedAnewPause is how long the kernel gets to sort a hash table anew, each time:
-// sortedAnewAttempts times.
-const (
-	sortedAnewPause    = 10 * time.Millisecond
-	sortedAnewAttempts = 100
-)
-
 // elementsOf dumps a set; one that is a hash table again and again until no element came twice.
-func elementsOf(
-	ctx context.Context,
-	conn *netlink.Conn,
-	name SetName,
-	hashed bool,
-	walk *dumpWalk,
-) ([][]byte, error) {
+func elementsOf(ctx context.Context, conn *netlink.Conn, name SetName, hashed bool,
+	walk *dumpWalk) (messages [][]byte, err error) {
 	attributes := func(e *netlink.Encoder) {
 		e.String(unix.NFTA_SET_ELEM_LIST_TABLE, name.Table)
 		e.String(unix.NFTA_SET_ELEM_LIST_SET, name.Name)
 	}
-	for range sortedAnewAttempts {
-		var messages [][]byte
-		walk.before = 0
-		if err := ask(ctx, conn, unix.NFT_MSG_GETSETELEM, uint8(name.Family), attributes, func(o Object) error {
-			messages = append(messages, o.Attributes)
-			return walk.message(o.Attributes)
-		}); err != nil {
-			return nil, err
-		}
-		if !hashed || !repeats(messages) {
-			return messages, nil
-		}
+	pause := func(d time.Duration) error {
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-time.After(sortedAnewPause):
+			return ctx.Err()
+		case <-time.After(d):
+			return nil
 		}
 	}
-	return nil, fmt.Errorf(
-		"set %s of table %s %s: elements came twice, %d times in a row: the kernel has not finished sorting them; try again",
-		name.Name,
-		name.Family,
-		name.Table,
-		sortedAnewAttempts,
-	)
+	err = kernel.UntilNoneRepeats(pause, func() (twice bool, err error) {
+		messages, walk.before = nil, 0
+		err = ask(ctx, conn, unix.NFT_MSG_GETSETELEM, uint8(name.Family), attributes,
+			func(o Object) error {
+				messages = append(messages, o.Attributes)
+				return walk.message(o.Attributes)
+			})
+		return err == nil && hashed && repeats(messages), err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set %s of table %s %s: %w", name.Name, name.Family, name.Table, err)
+	}
+	return messages, nil
 }
 
 // maxWalked bounds what the kernel walks for all dumps of elements: for each message of 32 KiB it goes
@@ -197,10 +181,8 @@ func (w *dumpWalk) message(attributes []byte) error {
 	return nil
 }
 
-// repeats reports whether an element came twice in a dump of several messages. The kernel sorts
-// hash tables that have grown or shrunk anew, outside of transactions (lib/rhashtable.c), and
-// counts in each message the elements of those before: whatever came twice stands for one that did
-// not come. What is malformed is for the decoder to say.
+// repeats reports whether an element came twice in a dump of several messages. What is malformed is
+// for the decoder to say.
 func repeats(messages [][]byte) bool {
 	if len(messages) < 2 {
 		return false
