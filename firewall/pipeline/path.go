@@ -119,7 +119,7 @@ func Essential(s firewall.State) (rules []Rule) {
 		rules = append(rules, If(Message(m)).Accept())
 	}
 	if s.Essentials.Has(firewall.EssentialMulticastMembership) {
-		rules = append(rules, If(Carries(firewall.IGMP)).Accept())
+		rules = append(rules, If(Only(firewall.IPv4), Carries(firewall.IGMP)).Accept())
 	}
 	if s.Essentials.Has(firewall.EssentialDHCP) {
 		rules = append(rules,

@@ -108,7 +108,7 @@ func TestUnlisted(t *testing.T) {
 	got := rulesText(append(Essential(all), Announced()...))
 	for _, rule := range []string{
 		"  ipv4 destination-unreachable → accept\n", "  ipv6 nd-neighbor-solicit → accept\n",
-		"  ipv4 echo-request → accept\n", "  carries igmp → accept\n",
+		"  ipv4 echo-request → accept\n", "  ipv4, carries igmp → accept\n",
 	} {
 		if !strings.Contains(got, rule) {
 			t.Errorf("no %q in\n%s", rule, got)

@@ -127,6 +127,31 @@ func TestProtocolsWithoutPorts(t *testing.T) {
 	})
 }
 
+// The essential multicast-membership lets IGMP in. That is a protocol of IPv4 alone (RFC 9776);
+// MLD is ICMPv6.
+func TestMembershipIsOfIPv4(t *testing.T) {
+	onEveryBackend(t, func(t *testing.T, e engine) {
+		w := newWorld(t, e)
+		over := lab.Protocol(firewall.IGMP)
+		w.Host.ListenRaw(over)
+		questions := []lab.Question{
+			{Source: office4, To: netip.AddrPortFrom(inside4, 0), Over: over},
+			{Source: office6, To: netip.AddrPortFrom(inside6, 0), Over: over},
+		}
+		for policy, want := range map[string][]lab.Answer{
+			"unlisted: deny\nservices: []\n": {lab.Open, lab.Dropped},
+			"unlisted: deny\nessentials: {multicast-membership: false}\nservices: []\n": {
+				lab.Dropped, lab.Dropped},
+		} {
+			w.apply(policy)
+			w.forgetConnections()
+			if got := w.probe(w.Office, questions, want); !slices.Equal(got, want) {
+				t.Errorf("under %q IGMP is %v, want %v", policy, got, want)
+			}
+		}
+	})
+}
+
 // What VRRP and OSPF send goes to a group. The service decides about it as about any other packet,
 // and so it does about what an Authentication Header protects, which ip6tables looks past.
 func TestProtocolsOfGroups(t *testing.T) {
