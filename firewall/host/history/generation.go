@@ -20,6 +20,8 @@ type Generation struct {
 	State firewall.State
 	// Leased is what was enforced, if leases opened more than State does; nil otherwise.
 	Leased *firewall.State
+
+	stamp statefiles.Stamp // of its file; see Store.Unchanged
 }
 
 // Record is a generation without what it enforces. Its JSON stands in the file.

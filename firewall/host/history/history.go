@@ -139,6 +139,7 @@ func (s *Store) numbers() (numbers []int, foreign, err error) {
 // Load reads one generation. A missing one is fs.ErrNotExist; of a damaged one the error wraps
 // ErrDamaged and names the file.
 func (s *Store) Load(n int) (*Generation, error) {
+	stamp := s.stampOf(n)
 	record, enforces, err := s.load(n)
 	if err != nil {
 		return nil, err
@@ -146,6 +147,9 @@ func (s *Store) Load(n int) (*Generation, error) {
 	g := &Generation{Record: record}
 	if err := decodeStates(enforces, g); err != nil {
 		return nil, s.damaged(n, err.Error())
+	}
+	if s.stampOf(n) == stamp {
+		g.stamp = stamp
 	}
 	return g, nil
 }
@@ -349,6 +353,7 @@ func (s *Store) Append(g Generation) (Generation, error) {
 			err,
 		)
 	}
+	g.stamp = s.stampOf(g.Number)
 	for _, n := range withdrawn {
 		_ = s.files.Remove(withdrawnName(n)) // its number is behind us now
 	}
