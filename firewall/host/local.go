@@ -146,6 +146,11 @@ func (l *Local) exclusive(ctx context.Context) (store *history.Store, unlock fun
 		return nil, nil, err
 	}
 	unlock, err = store.Lock(ctx, l.LockWait)
+	if err == nil && l.Known != nil {
+		if newest, err := store.Newest(); err == nil {
+			store.Remember(l.Known(newest))
+		}
+	}
 	return store, unlock, err
 }
 

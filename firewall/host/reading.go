@@ -204,7 +204,11 @@ func (l *Local) last(store *history.Store) (*history.Generation, error) {
 			}
 		}
 	}
-	return store.Last()
+	g, err := store.Last()
+	if err == nil {
+		store.Remember(g)
+	}
+	return g, err
 }
 
 // enforces is Store.Enforces, without reading what is in memory.

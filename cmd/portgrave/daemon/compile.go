@@ -46,8 +46,6 @@ func (d *Daemon) holds(s firewall.State) bool {
 	if d.inForce == nil || !d.inForce.State.Equal(s) {
 		return false
 	}
-	g := *d.inForce
-	g.State = s
-	d.inForce = &g
+	d.inForce = d.inForce.With(s)
 	return true
 }
