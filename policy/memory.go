@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 )
 
 // Memory is what a process remembers from one Compile to the next, so that nothing is read, parsed
@@ -23,6 +24,9 @@ import (
 // What two Compiles in a row have not used is forgotten. A nil Memory remembers nothing. All
 // functions are safe for concurrent use.
 type Memory struct {
+	// Now is the clock that files' times are compared with; nil uses the system's.
+	Now func() time.Time
+
 	mu     sync.Mutex
 	round  int // counts Compiles
 	parsed int
@@ -31,6 +35,8 @@ type Memory struct {
 	// sharing is held while a Compile uses shared.
 	sharing sync.Mutex
 	shared  sharedSets
+	// replaced are contents of lists that are known no more; guarded by mu.
+	replaced []address.Identity
 }
 
 // maxUnused is the number of Compiles after which something unused is forgotten.
@@ -42,6 +48,13 @@ func (m *Memory) Parsed() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.parsed
+}
+
+func (m *Memory) now() time.Time {
+	if m.Now != nil {
+		return m.Now()
+	}
+	return time.Now()
 }
 
 // knownList is the content of a network file.
@@ -102,7 +115,7 @@ func (k *knownList) holds(f wholeFile, most int64) bool {
 		return false
 	}
 	k.now, k.sum = f, nil
-	k.young = !f.print.settled(time.Now())
+	k.young = !f.print.settled(k.memory.now())
 	k.hit = k.filled && k.print == f.print && (!k.doubtful && f.leased || k.sameDigest(f, most))
 	if k.hit && f.leased && !k.young {
 		k.doubtful = false
@@ -134,6 +147,7 @@ func (k *knownList) keep(c *cached, err error) {
 	if k == nil || err != nil || k.hit {
 		return
 	}
+	before := k.prefixes.Identity()
 	k.filled, k.print, k.doubtful, k.digest = true, k.now.print, k.young, nil
 	if k.sum != nil {
 		k.digest = k.sum.Sum(nil)
@@ -142,6 +156,7 @@ func (k *knownList) keep(c *cached, err error) {
 	k.memory.mu.Lock()
 	defer k.memory.mu.Unlock()
 	k.memory.parsed++
+	k.memory.replaced = append(k.memory.replaced, before)
 }
 
 // keepChecksum remembers the checksum of a file's content in its binary form.
@@ -200,7 +215,7 @@ func (m *Memory) keepLastGood(f *os.File, c cached) {
 	print := fingerprintOf(info)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !print.settled(time.Now()) {
+	if !print.settled(m.now()) {
 		delete(m.good, c.path)
 		return
 	}
@@ -239,6 +254,7 @@ func (m *Memory) share() (s *sharedSets, release func()) {
 		}
 	}
 	m.round++
-	m.shared.begin(m.round)
+	m.shared.begin(m.round, m.replaced)
+	m.replaced = nil
 	return &m.shared, m.sharing.Unlock
 }

@@ -39,9 +39,33 @@ type operation struct {
 // maxComparedPrefixes bounds the sets that deduplicate compares by content.
 const maxComparedPrefixes = 1000
 
-// begin starts a round and forgets what the last maxUnused rounds did not use.
-func (s *sharedSets) begin(round int) {
+// begin starts a round and forgets what the last maxUnused rounds did not use, and what was made
+// from some sets.
+func (s *sharedSets) begin(round int, madeFrom []address.Identity) {
 	s.round = round
+	for len(madeFrom) > 0 {
+		of := madeFrom[0]
+		madeFrom = madeFrom[1:]
+		if of == (address.Identity{}) { // of the empty set
+			continue
+		}
+		for o, x := range s.results {
+			if o.a == of || o.b == of {
+				delete(s.results, o)
+				if made := x.Identity(); made != of { // a result may be one of its operands
+					madeFrom = append(madeFrom, made)
+				}
+			}
+		}
+		for key, x := range s.byNames {
+			if slices.Contains(x.of, of) {
+				delete(s.byNames, key)
+				if made := x.Identity(); made != of {
+					madeFrom = append(madeFrom, made)
+				}
+			}
+		}
+	}
 	unused := func(x sharedSet) bool { return x.used < round-maxUnused }
 	maps.DeleteFunc(s.byNames, func(_ string, x unionOfNames) bool { return unused(x.sharedSet) })
 	maps.DeleteFunc(s.byContent, func(_ string, x sharedSet) bool { return unused(x) })

@@ -85,6 +85,7 @@ func runDaemon(inv *invocation) error {
 			)
 		},
 		Compile: inv.compileFor,
+		Memory:  inv.memory,
 		Audit: func(ctx context.Context) (audit.Report, error) {
 			return auditNow(ctx, inv, nil, 1)
 		},

@@ -18,7 +18,7 @@ import (
 //	reads the policy's files
 //	looks at network files, reads none
 //	POST /v1/policy: CompileRequest ───────▶ compiles the text; reads only files new to it
-//	◀───────────────── CompiledPolicy: Ref   keeps the result for keepCompiled
+//	◀───────────────── CompiledPolicy: Ref   keeps the result for KeepCompiled
 //	POST /v1/apply: Policy{Ref} ───────────▶ applies it
 //
 // The daemon answers only if all is well and it sees the same files. Else the client compiles the
@@ -61,8 +61,9 @@ func (r *Remote) Compile(ctx context.Context, q CompileRequest) (CompiledPolicy,
 }
 
 const (
-	// keepCompiled is how long a compiled policy waits for the request that refers to it.
-	keepCompiled = time.Minute
+	// KeepCompiled is how long a compiled policy waits for the request that refers to it. That
+	// follows at once, or after systemd was asked for a timer.
+	KeepCompiled = 15 * time.Second
 	// maxCompiled is the number of policies that wait at a time.
 	maxCompiled = 4
 )
@@ -88,7 +89,7 @@ func (c *compiledPolicies) keep(p *host.Policy) string {
 		delete(c.byRef, c.oldest[0])
 		c.oldest = c.oldest[1:]
 	}
-	time.AfterFunc(keepCompiled, func() { c.forget(ref) })
+	time.AfterFunc(KeepCompiled, func() { c.forget(ref) })
 	return ref
 }
 

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
@@ -20,7 +21,11 @@ func (d *Daemon) compileFor(
 	if d.Compile == nil || q.StateDir != d.EventDir {
 		return nil, out, api.ErrUncompiled
 	}
+	parsed := d.parsed()
 	p, c, err := d.Compile(ctx, q)
+	if d.parsed() != parsed {
+		time.AfterFunc(api.KeepCompiled, debug.FreeOSMemory) // as in finishReading
+	}
 	if err != nil {
 		return nil, out, fmt.Errorf("%w: %w", api.ErrUncompiled, err)
 	}
@@ -38,6 +43,14 @@ func (d *Daemon) compileFor(
 		}
 	})
 	return compiled, out, err
+}
+
+// parsed is how many lists were parsed since the daemon started.
+func (d *Daemon) parsed() int {
+	if d.Memory == nil {
+		return 0
+	}
+	return d.Memory.Parsed()
 }
 
 // holds reports whether the policy in force means the same as a State. If so, that State's sets

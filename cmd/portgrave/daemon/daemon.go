@@ -68,6 +68,8 @@ type Config struct {
 	// include those about this host. An error may be one of reading files that the client can
 	// read, so it is not for people. nil leaves compiling to clients.
 	Compile func(ctx context.Context, q api.CompileRequest) (*policy.Policy, *policy.Compiled, error)
+	// Memory is that of Read, ReadText and Compile; nil if they have none.
+	Memory *policy.Memory
 	// Local does what is asked for. It uses the same reconciler and state directory.
 	Local *host.Local
 	// Protect keeps others from changing the rules, or lets them again; nil where the backend
