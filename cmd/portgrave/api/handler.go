@@ -17,7 +17,7 @@ type Server struct {
 	// Policy reads the daemon's own policy, for requests that bring none.
 	Policy func(ctx context.Context) (*host.Policy, error)
 	// Compile compiles a policy for a client, and says of it what CompiledPolicy has, but Ref. The
-	// error is ErrUncompiled if the client had better do that.
+	// error is ErrUncompiled if the client had better do that. nil leaves it to clients.
 	Compile func(ctx context.Context, q CompileRequest) (*host.Policy, CompiledPolicy, error)
 	// MayWrite tells whether a request comes from somebody who may change anything, and its user's
 	// name.
@@ -73,7 +73,9 @@ func (s Server) Handle(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/teardown", s.Write(handle(s, l.Teardown)))
 	mux.HandleFunc("POST /v1/open", s.Write(handle(s, l.Open)))
 	mux.HandleFunc("POST /v1/close", s.Write(handle(s, l.Close)))
-	mux.HandleFunc("POST /v1/policy", s.Write(s.postPolicy))
+	if s.Compile != nil {
+		mux.HandleFunc("POST /v1/policy", s.Write(s.postPolicy))
+	}
 	mux.HandleFunc("POST /v1/takeback", s.Write(handle(s, noRequest(l.TakeBack))))
 }
 
