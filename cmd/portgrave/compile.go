@@ -5,7 +5,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall/exposure/hostview"
@@ -20,12 +19,9 @@ type compiledThere struct {
 }
 
 // throughDaemon reads the policy's own files and has the daemon compile the rest, which it has in
-// memory mostly. nil means to compile it here, whatever the reason: mistakes are reported there.
-func (inv *invocation) throughDaemon(
-	remote *api.Remote,
-	patience time.Duration,
-	onHost bool,
-) *compiledThere {
+// memory mostly. nil means to compile it here, whatever the reason: that reports mistakes, and waits
+// for writers of files, which this does not. onHost: with warnings about this host.
+func (inv *invocation) throughDaemon(remote *api.Remote, onHost bool) *compiledThere {
 	if os.Geteuid() != 0 || inv.daemon == nil || inv.daemon.Version != version {
 		return nil
 	}
@@ -35,12 +31,11 @@ func (inv *invocation) throughDaemon(
 	}
 	reading := inv.screen.progress.begin("reading the policy")
 	defer reading.end()
-	files := policy.Files{Patience: patience, Waiting: reading.waits}
-	p, err := inv.parsed(inv.config, howToRead{files: files})
+	p, err := inv.parsed(inv.config, howToRead{})
 	if err != nil {
 		return nil
 	}
-	prints, err := p.Fingerprints(inv.ctx, files)
+	prints, err := p.Fingerprints(inv.ctx, policy.Files{})
 	if err != nil {
 		return nil
 	}

@@ -111,7 +111,7 @@ func (inv *invocation) compiledPolicy(ops host.Operations) (*host.Policy, error)
 		}
 	}
 	if remote, there := ops.(*api.Remote); there {
-		if x := inv.throughDaemon(remote, policy.WriterPatience, true); x != nil {
+		if x := inv.throughDaemon(remote, true); x != nil {
 			return &host.Policy{Ref: x.Ref}, nil
 		}
 	}

@@ -131,7 +131,7 @@ type policyOnDisk struct {
 // onDisk reads the policy and compares it with what is in force. The daemon does that where it can.
 func (inv *invocation) onDisk(ops host.Operations, f host.Firewall) policyOnDisk {
 	if remote, there := ops.(*api.Remote); there {
-		if x := inv.throughDaemon(remote, glancePatience, false); x != nil {
+		if x := inv.throughDaemon(remote, false); x != nil {
 			same := f.Generation != nil && x.InForce == f.Generation.Generation
 			return policyOnDisk{policy: x.policy, inForce: same, infos: x.policy.Infos()}
 		}

@@ -38,8 +38,9 @@ func (d *Daemon) compileFor(
 	}
 	out.Warnings = c.Warnings
 	err = d.inLoop(ctx, operationPatience, func(context.Context) {
-		if d.reload() == nil && d.holds(compiled.State) {
-			out.InForce = d.inForce.Number
+		newest, err := d.Store.Newest()
+		if err == nil && newest == d.number() && d.holds(compiled.State) {
+			out.InForce = newest
 		}
 	})
 	return compiled, out, err
