@@ -200,9 +200,13 @@ func (s *Store) Enforces(state firewall.State, leased *firewall.State) (Record, 
 	return s.completed(record), true
 }
 
-// enforces is Enforces for a generation that has to be read.
+// enforces is Enforces for the newest generation if it has to be read. The next Append then builds
+// on it.
 func (s *Store) enforces(n int, state firewall.State, leased *firewall.State) (Record, bool) {
 	g, err := s.Load(n)
+	if err == nil {
+		s.Remember(g)
+	}
 	if err != nil || g.TornDown || !g.State.Equal(state) || (g.Leased == nil) != (leased == nil) ||
 		leased != nil && !g.Leased.Equal(*leased) {
 		return Record{}, false

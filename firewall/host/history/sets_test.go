@@ -250,6 +250,14 @@ func TestEnforcesStored(t *testing.T) {
 			t.Errorf("generation %d enforces one more", g.Number)
 		}
 	}
+	// Who has asked that and then records the difference has no need of a base.
+	asked := View(s.dir)
+	if _, same := asked.Enforces(letting("z", now).State, nil); same {
+		t.Error("it enforces one more")
+	}
+	if _, err := asked.Append(letting("z", now)); err != nil || len(bases(t, s)) != 1 {
+		t.Errorf("%v, %d bases", err, len(bases(t, s)))
+	}
 }
 
 // TestOldGenerationsStayReadable checks a generation that has its large sets inside, and what
