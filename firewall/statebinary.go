@@ -66,6 +66,11 @@ func (s State) skeleton() ([]byte, error) {
 
 // WriteBinary writes the binary form, a piece at a time. The error is w's.
 func (s State) WriteBinary(w io.Writer) error {
+	return s.WriteBinaryWith(w, func(w io.Writer, p Prefixes) error { return p.WriteBinary(w) })
+}
+
+// WriteBinaryWith is WriteBinary with another form of the sets.
+func (s State) WriteBinaryWith(w io.Writer, writeSet func(io.Writer, Prefixes) error) error {
 	bare, err := s.skeleton()
 	if err != nil {
 		return err
@@ -76,7 +81,7 @@ func (s State) WriteBinary(w io.Writer) error {
 		return err
 	}
 	for _, p := range t.sets {
-		if err := p.WriteBinary(w); err != nil {
+		if err := writeSet(w, p); err != nil {
 			return err
 		}
 	}
@@ -127,6 +132,14 @@ func (s *State) UnmarshalBinary(b []byte) error {
 // Whoever wrote it, what comes out has sets in canonical form; whether the State is in canonical
 // form, Canonical tells.
 func ReadState(b []byte) (out State, rest []byte, err error) {
+	return ReadStateWith(b, address.Read)
+}
+
+// ReadStateWith is ReadState for what WriteBinaryWith has written. readSet reads a set from the
+// beginning of b and returns what follows it.
+func ReadStateWith(
+	b []byte, readSet func(b []byte) (p Prefixes, rest []byte, err error),
+) (out State, rest []byte, err error) {
 	fail := func(format string, args ...any) (State, []byte, error) {
 		return State{}, nil, fmt.Errorf("a State in binary form"+format, args...)
 	}
@@ -145,7 +158,7 @@ func ReadState(b []byte) (out State, rest []byte, err error) {
 	sets := make([]Prefixes, 0, min(count, 2*uint64(len(out.Services))))
 	for range count {
 		var p Prefixes
-		if p, b, err = address.Read(b); err != nil {
+		if p, b, err = readSet(b); err != nil {
 			return fail(": %w", err)
 		}
 		sets = append(sets, p)

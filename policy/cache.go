@@ -35,7 +35,8 @@ type cached struct {
 	LastModified string `json:"last_modified,omitempty"`
 
 	path     string            // of the file on disk
-	prefixes firewall.Prefixes // of fresh content only; content reads those on disk
+	prefixes firewall.Prefixes // of fresh content, or as Memory knows them; content reads them
+	known    bool              // prefixes are those on disk
 }
 
 // cachePath stays inside Dir because namePattern allows no slash in a name.
@@ -59,6 +60,9 @@ func (n *Networks) readCache(net *network) (*cached, error) {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }()
+	if c := n.Memory.lastGood(f, path, net.cacheKey()); c != nil {
+		return c, nil
+	}
 	from := bufio.NewReader(f)
 	head, err := from.ReadBytes('\n')
 	sum := sha256.New()
@@ -70,10 +74,23 @@ func (n *Networks) readCache(net *network) (*cached, error) {
 		c.Checksum != hex.EncodeToString(sum.Sum(nil)) {
 		return nil, errDamaged(path)
 	}
+	n.Memory.keepLastGood(f, c)
 	if c.Source != net.cacheKey() {
 		return nil, nil
 	}
 	return &c, nil
+}
+
+// content is the last good content of a network, from memory if that has it.
+func (n *Networks) content(c *cached) (firewall.Prefixes, error) {
+	if c.known {
+		return c.prefixes, nil
+	}
+	p, err := c.content()
+	if err == nil {
+		n.Memory.keepContent(c, p)
+	}
+	return p, err
 }
 
 // content reads the addresses from disk.
@@ -101,11 +118,15 @@ func (n *Networks) writeCache(net *network, fresh, last *cached) error {
 	if n.Dir == "" {
 		return nil
 	}
-	sum := sha256.New()
-	if err := fresh.prefixes.WriteBinary(sum); err != nil {
-		return err
+	if fresh.Checksum == "" {
+		sum := sha256.New()
+		if err := fresh.prefixes.WriteBinary(sum); err != nil {
+			return err
+		}
+		fresh.Checksum = hex.EncodeToString(sum.Sum(nil))
+		n.Memory.keepChecksum(net, fresh)
 	}
-	fresh.Source, fresh.Checksum = net.cacheKey(), hex.EncodeToString(sum.Sum(nil))
+	fresh.Source = net.cacheKey()
 	if net.file != "" && last != nil && last.Checksum == fresh.Checksum &&
 		last.Entries == fresh.Entries {
 		return nil

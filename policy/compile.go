@@ -45,8 +45,13 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 		n = &Networks{}
 	}
 	c := compiler{policy: p, resolved: map[string]firewall.Prefixes{}, now: n.now(),
-		out: &Compiled{Services: map[string]ServiceInfo{}, Tests: p.Tests}}
-	c.load(ctx, n)
+		out: &Compiled{Services: p.Infos(), Tests: p.Tests}}
+	used := p.used()
+	loaded := loadExternal(ctx, n, used)
+	var release func()
+	c.shared, release = n.Memory.share()
+	defer release()
+	c.resolve(used, loaded)
 	state := firewall.State{Unlisted: p.unlisted, Refuse: p.refuse, Established: p.established,
 		Essentials: p.essentials, Direct: p.direct}
 	if p.needsConnected() {
@@ -63,7 +68,6 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 		}
 		c.warnOfSources(s, svc)
 		state.Services = append(state.Services, svc)
-		c.out.Services[svc.Name] = s.info
 	}
 	if err := c.report.problems(); err != nil {
 		return nil, err
@@ -78,29 +82,36 @@ func (p *Policy) Compile(ctx context.Context, n *Networks) (*Compiled, error) {
 	return c.out, nil
 }
 
+// Infos has what the policy says about each service beyond what is enforced, by name.
+func (p *Policy) Infos() map[string]ServiceInfo {
+	infos := make(map[string]ServiceInfo, len(p.services))
+	for _, s := range p.services {
+		infos[s.enforced.Name] = s.info
+	}
+	return infos
+}
+
 type compiler struct {
 	policy   *Policy
 	now      time.Time
 	resolved map[string]firewall.Prefixes
-	shared   sharedSets
+	shared   *sharedSets
 	report   reporter
 	warnings reporter
 	out      *Compiled
 }
 
-// load fills resolved with every network that a service uses directly or indirectly. It loads
-// external networks concurrently, then resolves lists, which may name other networks.
-func (c *compiler) load(ctx context.Context, n *Networks) {
-	for name, prefixes := range builtIn {
-		c.resolved[name] = prefixes
-	}
-	used := c.used()
-	type result struct {
-		prefixes firewall.Prefixes
-		stale    *StaleNetwork
-		err      error
-	}
-	results := make([]result, len(used))
+// loaded is the outcome of loading an external network.
+type loaded struct {
+	prefixes firewall.Prefixes
+	stale    *StaleNetwork
+	err      error
+}
+
+// loadExternal loads the external ones of some networks concurrently. The outcome of the others is
+// zero.
+func loadExternal(ctx context.Context, n *Networks, used []*network) []loaded {
+	results := make([]loaded, len(used))
 	var wait sync.WaitGroup
 	slots := make(chan struct{}, maxConcurrentLoads)
 	for i, net := range used {
@@ -115,6 +126,15 @@ func (c *compiler) load(ctx context.Context, n *Networks) {
 		})
 	}
 	wait.Wait()
+	return results
+}
+
+// resolve fills resolved with every network that a service uses directly or indirectly: external
+// ones as they were loaded, and lists, which may name other networks.
+func (c *compiler) resolve(used []*network, results []loaded) {
+	for name, prefixes := range builtIn {
+		c.resolved[name] = prefixes
+	}
 	for i, net := range used { // each network comes after those it names
 		if net.external() {
 			r := results[i]
@@ -126,13 +146,13 @@ func (c *compiler) load(ctx context.Context, n *Networks) {
 }
 
 // used lists the networks that services use, each after those that it names.
-func (c *compiler) used() []*network {
+func (p *Policy) used() []*network {
 	var list []*network
 	seen := map[string]bool{}
 	var visit func(sources []source)
 	visit = func(sources []source) {
 		for _, s := range sources {
-			net := c.policy.networks[s.network]
+			net := p.networks[s.network]
 			if net == nil || seen[net.name] {
 				continue
 			}
@@ -141,7 +161,7 @@ func (c *compiler) used() []*network {
 			list = append(list, net)
 		}
 	}
-	for _, s := range c.policy.services {
+	for _, s := range p.services {
 		visit(s.allow)
 		visit(s.except)
 	}

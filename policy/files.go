@@ -17,7 +17,7 @@ import (
 // A read lease (fcntl(2), F_SETLEASE) proves that no process has the file open for writing, and
 // makes writers wait until the file is read. Leases fail on network file systems, and for files of
 // another user without CAP_LEASE. There, a file counts as being written for maxUnsettledAge after
-// its last write. In both cases size and modification time must not change while the file is read.
+// its last write. In both cases its Fingerprint must not change while the file is read.
 //
 // The zero value waits for no writer and refuses files that other users may write. All functions
 // are called from several goroutines.
@@ -55,9 +55,16 @@ type unfinishedError struct {
 
 func (e unfinishedError) Error() string { return e.reason }
 
-// useFile processes a complete file of size bytes. If hideText, messages must not quote the file,
-// because a link leads to it.
-type useFile func(f *os.File, size int64, hideText bool) error
+// wholeFile is a file whose writer has finished, open for reading.
+type wholeFile struct {
+	*os.File
+	print    Fingerprint
+	hideText bool // messages must not quote the file, because a link leads to it
+	leased   bool // nobody can write the file while it is open
+}
+
+// useFile processes a whole file.
+type useFile func(f wholeFile) error
 
 // read opens a file whose writer has finished and passes it to use. If the file changes meanwhile,
 // read calls use again, and use must then start over.
@@ -97,8 +104,14 @@ func (r Files) tryRead(path string, trust trust, use useFile) error {
 		return err
 	}
 	defer func() { _ = f.Close() }() // which ends the lease
+	whole := wholeFile{
+		File:     f,
+		print:    fingerprintOf(before),
+		hideText: way.links > 0 || hardLinks(before) > 1,
+	}
 	switch err := lease(f); {
 	case err == nil:
+		whole.leased = true
 	case errors.Is(err, errOpenForWriting):
 		return unfinishedError{reason: "a program still has it open for writing"}
 	default:
@@ -111,12 +124,12 @@ func (r Files) tryRead(path string, trust trust, use useFile) error {
 			)}
 		}
 	}
-	used := use(f, before.Size(), way.links > 0 || hardLinks(before) > 1)
+	used := use(whole)
 	after, err := f.Stat()
 	if err != nil {
 		return errors.New(withoutPath(err))
 	}
-	if after.Size() != before.Size() || !after.ModTime().Equal(before.ModTime()) {
+	if fingerprintOf(after) != whole.print {
 		return unfinishedError{reason: "it changed while it was read"}
 	}
 	return used

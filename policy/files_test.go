@@ -135,7 +135,7 @@ func TestWritersWaitForTheReader(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "list.txt")
 	write(t, path, "before")
 	written := make(chan error, 1)
-	err := Files{}.read(t.Context(), path, trustAll, func(f *os.File, _ int64, _ bool) error {
+	err := Files{}.read(t.Context(), path, trustAll, func(f wholeFile) error {
 		go func() { written <- os.WriteFile(path, []byte("after"), 0o600) }()
 		select {
 		case err := <-written:

@@ -10,7 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -42,6 +42,11 @@ type Networks struct {
 	AcceptShrunk bool
 	// Warn receives errors in storing content, one call at a time; nil ignores them.
 	Warn func(error)
+	// Memory is what a process remembers of networks from one policy to the next; nil if nothing.
+	Memory *Memory
+	// Expect has the fingerprint that each network file, by its path, must have; another file is
+	// an error. nil accepts them as they are.
+	Expect map[string]Fingerprint
 	// OnEntries receives the number of entries read since its last call, from several goroutines;
 	// nil ignores it.
 	OnEntries func(entries int)
@@ -63,6 +68,9 @@ const (
 	maxJSONEntryBytes = 256
 	maxRedirects      = 5
 )
+
+// errOtherFile: a network file is not the one that is expected.
+var errOtherFile = errors.New("it is not the file that was meant")
 
 var errOffline = errors.New("not asked: working offline")
 
@@ -86,7 +94,7 @@ func (n *Networks) load(
 	if net.file == "" && last != nil && n.now().Sub(last.Fetched) < net.refresh &&
 		!last.Fetched.After(n.now()) &&
 		net.matchesPin(last) {
-		prefixes, err := last.content()
+		prefixes, err := n.content(last)
 		if err == nil {
 			return prefixes, nil, nil
 		}
@@ -111,7 +119,7 @@ func (n *Networks) load(
 	if last == nil || !net.matchesPin(last) {
 		return firewall.Prefixes{}, nil, err
 	}
-	prefixes, cacheErr := last.content()
+	prefixes, cacheErr := n.content(last)
 	if cacheErr != nil {
 		n.warn(cacheErr)
 		return firewall.Prefixes{}, nil, err
@@ -156,10 +164,20 @@ func (n *Networks) fetch(ctx context.Context, net *network, last *cached) (*cach
 
 func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error) {
 	fresh := &cached{Fetched: n.now()}
-	use := func(f *os.File, size int64, hideText bool) error {
+	known := n.Memory.list(net)
+	defer known.release()
+	use := func(f wholeFile) error {
+		if n.Expect != nil && n.Expect[filepath.Clean(net.file)] != f.print {
+			return errOtherFile
+		}
+		if known.holds(f, net.maxBytes()) {
+			fresh.Entries, fresh.prefixes, fresh.Checksum = known.entries, known.prefixes, known.checksum
+			return nil
+		}
+		fresh.Checksum = ""
 		reader := n.reader(net, net.file)
-		reader.size, reader.hideText = min(size, net.maxBytes()), hideText
-		list, err := reader.read(&limitedReader{f, net.maxBytes()})
+		reader.size, reader.hideText = min(f.print.Size, net.maxBytes()), f.hideText
+		list, err := reader.read(known.watch(f, &limitedReader{f, net.maxBytes()}))
 		if err == nil && list.blank {
 			// An interrupted write leaves an empty file, and an empty except list would open ports.
 			err = errors.New(
@@ -173,6 +191,7 @@ func (n *Networks) fetchFile(ctx context.Context, net *network) (*cached, error)
 		return err
 	}
 	err := n.Files.read(ctx, net.file, trustAll, use)
+	known.keep(fresh, err)
 	var problems Problems
 	switch {
 	case err == nil:
@@ -243,7 +262,7 @@ func (n *Networks) fetchURL(ctx context.Context, net *network, last *cached) (*c
 	if resp.StatusCode == http.StatusNotModified && conditional {
 		again := *last
 		again.Fetched = n.now()
-		again.prefixes, err = last.content()
+		again.prefixes, err = n.content(last)
 		return &again, err
 	}
 	if resp.StatusCode != http.StatusOK {

@@ -29,6 +29,8 @@ func newWorld(t *testing.T) *world {
 	w.Networks = &Networks{
 		Dir: filepath.Join(t.TempDir(), "networks"),
 		Now: func() time.Time { return w.time },
+		// The files are young, so their content is compared.
+		Memory: &Memory{},
 	}
 	w.Warn = func(err error) { t.Errorf("unexpected warning: %v", err) }
 	return w

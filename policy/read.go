@@ -176,7 +176,7 @@ func withoutPath(err error) string {
 // content reads one policy file. It returns at most limit+1 bytes, so that the caller notices a
 // longer file.
 func (r Files) content(path string, limit int64) (content []byte, err error) {
-	err = r.read(context.Background(), path, trustLinks, func(f *os.File, _ int64, _ bool) error {
+	err = r.read(context.Background(), path, trustLinks, func(f wholeFile) error {
 		var err error
 		if content, err = io.ReadAll(io.LimitReader(f, limit+1)); err != nil {
 			return errors.New(withoutPath(err))

@@ -12,6 +12,7 @@ type file struct {
 	Path    string `json:"path"`
 	Content []byte `json:"content"`
 	DropIn  bool   `json:"drop_in,omitempty"`
+	named   string // the path as it was given; "" if the file was not read from disk
 }
 
 // newFile stores a file under its absolute path, so that relative paths in it keep their meaning.
@@ -20,7 +21,7 @@ func newFile(f policyFile, content []byte) file {
 	if whole, err := filepath.Abs(path); err == nil {
 		path = whole
 	}
-	return file{path, content, f.shape.words == dropInShape.words}
+	return file{path, content, f.shape.words == dropInShape.words, f.path}
 }
 
 // Text returns the files of a policy that Read has read, for ReadText. Policies with equal Text are
@@ -48,4 +49,15 @@ func ReadText(text []byte) (*Policy, error) {
 	}
 	d.policy.files = files
 	return d.finish(strings.Join(origins, ", "))
+}
+
+// AsNamed is a problem that ReadText, or a Compile after it, has found, with the file named as it
+// was for Read.
+func (p *Policy) AsNamed(x Problem) Problem {
+	for _, f := range p.files {
+		if f.Path == x.File && f.named != "" {
+			x.File = f.named
+		}
+	}
+	return x
 }

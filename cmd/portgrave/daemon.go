@@ -40,7 +40,7 @@ func runDaemon(inv *invocation) error {
 		return err
 	}
 	defer closeAll()
-	inv.suits = r.Backend.Name()
+	inv.suits, inv.memory = r.Backend.Name(), &policy.Memory{}
 	store, err := history.Open(inv.stateDir)
 	if errors.Is(err, unix.EROFS) { // what is in force is kept up all the same
 		log.Error("nothing new can be put in force", "error", err)
@@ -84,6 +84,8 @@ func runDaemon(inv *invocation) error {
 				howToRead{text: text, files: policy.Files{Patience: how.Patience, Unfinished: how.Unfinished}},
 			)
 		},
+		Compile: inv.compileFor,
+		Memory:  inv.memory,
 		Audit: func(ctx context.Context) (audit.Report, error) {
 			return auditNow(ctx, inv, nil, 1)
 		},

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall/connections"
 	"github.com/portgrave/portgrave/firewall/exposure/hostview"
 	"github.com/portgrave/portgrave/firewall/host"
@@ -33,7 +34,9 @@ type invocation struct {
 	unsuited error
 	opened   *host.Backends // see local
 
-	acceptShrunk bool // see policy.Networks
+	acceptShrunk bool           // see policy.Networks
+	memory       *policy.Memory // of a daemon; nil in other runs
+	daemon       *daemon.Status // what connect was told; nil if no daemon runs
 }
 
 func newInvocation(
@@ -145,7 +148,7 @@ func (inv *invocation) read(
 		Dir: filepath.Join(
 			inv.stateDir,
 			"networks",
-		), Offline: how.offline, Files: how.files, AcceptShrunk: inv.acceptShrunk,
+		), Offline: how.offline, Files: how.files, AcceptShrunk: inv.acceptShrunk, Memory: inv.memory,
 		OnEntries: reading.counted,
 		Connected: hostview.Connected, Virtual: ipvs.VirtualServices,
 		Warn: func(err error) {

@@ -14,14 +14,16 @@ import (
 // warnOnHost warns of what a policy names and this host lacks. Neither boot nor the daemon does:
 // there the interfaces are yet to come.
 func (inv *invocation) warnOnHost(p *policy.Policy, c *policy.Compiled) {
-	for _, w := range inv.onHost(p, c) {
+	backend, _ := inv.enforcedWith()
+	for _, w := range onHost(c, p.Origin, backend) {
 		c.Warnings = append(c.Warnings, w)
 		inv.screen.warnf("%v", w)
 	}
 }
 
-// onHost is what to warn of. What can't be read is not warned of: the policy is no worse for it.
-func (inv *invocation) onHost(p *policy.Policy, c *policy.Compiled) []policy.Problem {
+// onHost is what to warn of where a backend enforces the policy. What can't be read is not warned
+// of: the policy is no worse for it.
+func onHost(c *policy.Compiled, origin, backend string) []policy.Problem {
 	var h policy.Host
 	interfaces, err := net.Interfaces()
 	if err != nil {
@@ -41,11 +43,11 @@ func (inv *invocation) onHost(p *policy.Policy, c *policy.Compiled) []policy.Pro
 			}
 		}
 	}
-	if backend, _ := inv.enforcedWith(); backend == "iptables" {
+	if backend == "iptables" {
 		h.VRFs = vrfs()
 	}
 	h.Raw, _ = rawsockets.Protocols(rawsockets.Here)
-	return c.OnHost(h, p.Origin, time.Now())
+	return c.OnHost(h, origin, time.Now())
 }
 
 // vrfs are the VRFs that interfaces of this host are in.

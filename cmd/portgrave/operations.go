@@ -47,6 +47,7 @@ func (inv *invocation) connect() (ops host.Operations, done func(), err error) {
 			inv.runDir,
 		)
 	}
+	inv.daemon = s
 	return remote, func() {}, nil
 }
 
@@ -107,6 +108,11 @@ func (inv *invocation) compiledPolicy(ops host.Operations) (*host.Policy, error)
 		// Whoever may not touch the kernel is told that first, and not what else is wrong.
 		if _, err := inv.enforcedWith(); errors.Is(err, firewall.ErrPermission) {
 			return nil, err
+		}
+	}
+	if remote, there := ops.(*api.Remote); there {
+		if x := inv.throughDaemon(remote, true); x != nil {
+			return &host.Policy{Ref: x.Ref}, nil
 		}
 	}
 	p, c, err := inv.compiled(inv.config, false)

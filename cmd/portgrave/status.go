@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/cmd/portgrave/daemon"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/coexist"
@@ -91,7 +92,8 @@ func status(inv *invocation) error {
 	result.bootMissed = result.Boot == nil && inv.getenv("PORTGRAVE_RUN_DIR") == "" &&
 		manager.WantsBoot()
 	inv.suits = result.Backend
-	p, c, perr := inv.compiled(inv.config, true)
+	onDisk := inv.onDisk(ops, result.Firewall)
+	p, perr := onDisk.policy, onDisk.err
 	if p != nil {
 		result.Policy.Origin, result.Policy.Follow = p.Origin, p.Daemon.Follow
 	}
@@ -101,11 +103,11 @@ func status(inv *invocation) error {
 	if perr != nil {
 		result.Policy.Error = perr.Error()
 	} else {
-		result.StaleNetworks = orEmpty(c.Stale)
-		result.Policy.Applied = result.Generation != nil && result.PolicyDigest == host.Digest(c.State)
+		result.StaleNetworks = orEmpty(onDisk.stale)
+		result.Policy.Applied = onDisk.inForce
 		result.Policy.Waits = waits(result, result.PolicyText == history.PolicyName(p.Text()))
 		for i, s := range result.Services {
-			if info, ok := c.Services[s.Policy]; ok {
+			if info, ok := onDisk.infos[s.Policy]; ok {
 				result.Services[i].Info = &info
 			}
 		}
@@ -115,6 +117,31 @@ func status(inv *invocation) error {
 	}
 	printStatus(inv.screen, result)
 	return nil
+}
+
+// policyOnDisk is the policy as it is now, as far as status shows it.
+type policyOnDisk struct {
+	policy  *policy.Policy // nil if it can't be read
+	err     error          // why it can't be used
+	inForce bool           // it means what is in force
+	infos   map[string]policy.ServiceInfo
+	stale   []policy.StaleNetwork
+}
+
+// onDisk reads the policy and compares it with what is in force. The daemon does that where it can.
+func (inv *invocation) onDisk(ops host.Operations, f host.Firewall) policyOnDisk {
+	if remote, there := ops.(*api.Remote); there {
+		if x := inv.throughDaemon(remote, false); x != nil {
+			same := f.Generation != nil && x.InForce == f.Generation.Generation
+			return policyOnDisk{policy: x.policy, inForce: same, infos: x.policy.Infos()}
+		}
+	}
+	p, c, err := inv.compiled(inv.config, true)
+	if err != nil {
+		return policyOnDisk{policy: p, err: err}
+	}
+	same := f.Generation != nil && f.PolicyDigest == host.Digest(c.State)
+	return policyOnDisk{policy: p, inForce: same, infos: c.Services, stale: c.Stale}
 }
 
 func printStatus(s *screen, r statusResult) {

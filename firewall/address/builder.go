@@ -68,11 +68,18 @@ func (b *Builder) Set() Set { return SetOf(b.v4.Ranges(), b.v6.Ranges()) }
 // RangesBuilder makes Ranges in the same way. Pieces that come in ascending order are merged as
 // they come and cost no sorting. Others are sorted in Ranges, or when they have doubled in number
 // since they were merged the last time, so that repetitions take no more memory than twice the set.
+// After a long ascending beginning, what is out of order is kept aside, so that a list in order
+// with some lines behind it is not sorted as a whole.
 type RangesBuilder[N Number[N]] struct {
 	list     Ranges[N]
 	unsorted bool
-	limit    int // how many ranges in disorder are merged, if not 0
+	limit    int               // how many ranges in disorder are merged, if not 0
+	late     *RangesBuilder[N] // what is out of order, while the list is in order; nil: nothing
+	aside    bool              // it is the late one of another builder
 }
+
+// minOrdered is how many ranges in order are a long beginning.
+const minOrdered = 1 << 14
 
 // minMerged is how many ranges in disorder are merged at least.
 const minMerged = 1 << 16
@@ -81,12 +88,25 @@ const minMerged = 1 << 16
 func (b *RangesBuilder[N]) Expect(n int) { b.list = slices.Grow(b.list, max(0, n-len(b.list))) }
 
 // Len is how many ranges are held: never fewer than the set has in the end.
-func (b *RangesBuilder[N]) Len() int { return len(b.list) }
+func (b *RangesBuilder[N]) Len() int {
+	if b.late != nil {
+		return len(b.list) + b.late.Len()
+	}
+	return len(b.list)
+}
 
 // Add adds a range whose First is no greater than its Last.
 func (b *RangesBuilder[N]) Add(r Range[N]) {
 	n := len(b.list) - 1
-	if b.unsorted || n < 0 || less(r.First, b.list[n].First) {
+	switch inOrder := !b.unsorted && n >= 0 && !less(r.First, b.list[n].First); {
+	case inOrder:
+	case !b.unsorted && n >= minOrdered && !b.aside:
+		if b.late == nil {
+			b.late = &RangesBuilder[N]{aside: true}
+		}
+		b.late.Add(r)
+		return
+	default:
 		b.append(r, n >= 0)
 		return
 	}
@@ -132,7 +152,10 @@ func (b *RangesBuilder[N]) Ranges() Ranges[N] {
 	if b.unsorted {
 		b.merge()
 	}
-	list := b.list
+	list, late := b.list, b.late
 	*b = RangesBuilder[N]{}
+	if late != nil {
+		list = list.Union(late.Ranges())
+	}
 	return trimmed(list)
 }

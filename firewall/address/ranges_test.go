@@ -2,6 +2,7 @@ package address
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"testing"
@@ -199,6 +200,39 @@ func TestBuilderIsBounded(t *testing.T) {
 	}
 	if got := b.Ranges(); len(got) != n || !isCanonical(got) {
 		t.Fatalf("%d ranges, not %d", len(got), n)
+	}
+}
+
+// TestLateRanges checks that what comes out of order behind a long beginning counts like the rest:
+// also where it joins or repeats what is there, or comes before all of it.
+func TestLateRanges(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	for _, late := range []int{1, 100, 3 * minMerged} {
+		for _, beginning := range []int{minOrdered, minOrdered + 1, minOrdered + 2, 5 * minOrdered} {
+			var b RangesBuilder[V6]
+			var list []Range[V6]
+			put := func(first uint64, length int) {
+				r := Range[V6]{V6{7, first}, V6{7, first + uint64(length)}}
+				list = append(list, r)
+				b.Add(r)
+			}
+			for i := range beginning {
+				put(uint64(1000+10*i), i%7)
+			}
+			for i := range late {
+				put(uint64(random.IntN(10*beginning+2000)), random.IntN(12))
+				if i%10 == 0 { // in order again
+					put(uint64(1000+10*(beginning+i)), 3)
+				}
+			}
+			n := b.Len()
+			slices.SortFunc(list, func(a, b Range[V6]) int { return a.First.Compare(b.First) })
+			got, want := b.Ranges(), build(list)
+			if !got.Equal(want) || !isCanonical(got) || n < len(got) || b.Len() != 0 {
+				t.Errorf("%d late ranges of %d: %d ranges of %d held, not %d",
+					late, len(list), len(got), n, len(want))
+			}
+		}
 	}
 }
 

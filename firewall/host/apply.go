@@ -64,7 +64,7 @@ func (l *Local) Apply(ctx context.Context, q ApplyRequest) (Applied, error) {
 		&want,
 		q.Force,
 		func(p firewall.Plan) (history.Generation, bool) {
-			last, alike := store.Enforces(q.Policy.State, leases)
+			last, alike := l.enforces(store, q.Policy.State, leases)
 			if same = alike && last.Backend == r.Backend.Name() && !last.Overdue(l.Clocks()); same {
 				return history.Generation{
 					Record: last,

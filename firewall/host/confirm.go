@@ -59,7 +59,7 @@ func (l *Local) applyOnTrial(
 		return Applied{}, err
 	}
 	leases := leased(q.Policy.State, want)
-	if last, same := store.Enforces(q.Policy.State, leases); same && plan.InSync() &&
+	if last, same := l.enforces(store, q.Policy.State, leases); same && plan.InSync() &&
 		!last.Overdue(l.Clocks()) {
 		last, err := l.samePolicy(store, last, text)
 		return applied(

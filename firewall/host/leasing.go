@@ -15,8 +15,8 @@ import (
 
 // inForceForLeases is the generation that leases are opened and closed on. It is the last one, and
 // not the policy as it is now: opening a port must not put in force what somebody is still writing.
-func inForceForLeases(store *history.Store) (*history.Generation, error) {
-	last, err := store.Last()
+func (l *Local) inForceForLeases(store *history.Store) (*history.Generation, error) {
+	last, err := l.last(store)
 	if err != nil {
 		return nil, fmt.Errorf("%w: run portgrave apply first", err)
 	}
@@ -82,7 +82,7 @@ func (l *Local) Open(ctx context.Context, q OpenRequest) (Opened, error) {
 		return Opened{}, err
 	}
 	defer unlock()
-	last, err := inForceForLeases(store)
+	last, err := l.inForceForLeases(store)
 	if err != nil {
 		return Opened{}, err
 	}
@@ -137,7 +137,7 @@ func (l *Local) Close(ctx context.Context, q CloseRequest) (Closed, error) {
 	if err != nil {
 		return Closed{}, err
 	}
-	last, err := inForceForLeases(store)
+	last, err := l.inForceForLeases(store)
 	if err != nil {
 		return Closed{}, err
 	}
@@ -194,7 +194,7 @@ func (l *Local) EndLeases(ctx context.Context) ([]lease.Lease, error) {
 		return nil, err
 	}
 	defer unlock()
-	last, err := store.Last()
+	last, err := l.last(store)
 	if errors.Is(err, history.ErrNone) || err == nil && !last.Confirmed {
 		return nil, nil
 	}

@@ -48,6 +48,8 @@ type Local struct {
 	Now       func() time.Time
 	// Clock is what deadlines run on; nil is the system's, with Now for its wall clock.
 	Clock func() bootclock.Reading
+	// digested is the policy's digest of the generation that Firewall was last asked about.
+	digested digested
 	// LockWait is how long an operation waits for another process to finish.
 	LockWait time.Duration
 }
@@ -144,6 +146,11 @@ func (l *Local) exclusive(ctx context.Context) (store *history.Store, unlock fun
 		return nil, nil, err
 	}
 	unlock, err = store.Lock(ctx, l.LockWait)
+	if err == nil && l.Known != nil {
+		if newest, err := store.Newest(); err == nil {
+			store.Remember(l.Known(newest))
+		}
+	}
 	return store, unlock, err
 }
 

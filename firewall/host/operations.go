@@ -57,13 +57,15 @@ type Session struct {
 // Policy is a policy as its reader compiled it.
 type Policy struct {
 	Origin string         `json:"origin"`
-	State  firewall.State `json:"state"`
+	State  firewall.State `json:"state,omitzero"`
 	// Text is what it was compiled from, as policy.ReadText reads it, so that its networks can be
 	// followed; none: they aren't.
 	Text []byte `json:"text,omitempty"`
 	// FailedTests are those of its own that it fails, in the form of policy.TestResult. They are
 	// counted and passed on; nothing here looks into them.
 	FailedTests []json.RawMessage `json:"failed_tests,omitempty"`
+	// Ref names a policy that the daemon has compiled (api.CompiledPolicy), in place of all else.
+	Ref string `json:"ref,omitempty"`
 }
 
 // Requests. Backend is "auto", "nftables" or "iptables"; "" means auto.

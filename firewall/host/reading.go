@@ -24,13 +24,29 @@ func Digest(s firewall.State) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
+// digested is a generation with its policy's digest, which takes long to make of a million sources.
+type digested struct {
+	generation *history.Generation
+	digest     string
+}
+
+func (d *digested) of(g *history.Generation) string {
+	if d.generation == nil || d.generation.Number != g.Number ||
+		!d.generation.State.Equal(g.State) {
+		*d = digested{g, Digest(g.State)}
+	}
+	return d.digest
+}
+
 // Firewall implements Operations.
 func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, error) {
 	r, err := l.Backends(ctx, l.inForce(q.Backend), false)
 	if err != nil {
 		return Firewall{}, err
 	}
-	plan, seen, last, err := l.driftPlan(ctx, r, l.view().Last)
+	view := l.view()
+	inForce := func() (*history.Generation, error) { return l.last(view) }
+	plan, seen, last, err := l.driftPlan(ctx, r, inForce)
 	damaged := err
 	if errors.Is(err, history.ErrDamaged) {
 		// Then it is unknown what should be in force, but not what is.
@@ -55,7 +71,7 @@ func (l *Local) Firewall(ctx context.Context, q FirewallRequest) (Firewall, erro
 	if last != nil {
 		e := l.entryInForce(last.Record)
 		result.Generation, result.Unlisted = &e, last.State.Unlisted
-		result.PolicyDigest, result.PolicyText = Digest(last.State), last.Policy
+		result.PolicyDigest, result.PolicyText = l.digested.of(last), last.Policy
 		for _, svc := range last.InForce().Services {
 			s := serviceOf(svc, seen, r.Now())
 			s.Policy, _ = lease.Parent(last.State, svc.Name)
@@ -174,6 +190,40 @@ func (l *Local) driftPlan(
 	want := last.InForce()
 	plan, seen, err := r.Plan(ctx, &want)
 	return plan, seen, last, err
+}
+
+// last is the generation in force, like Store.Last. Who keeps it in memory need not read it again
+// while its file stays the same.
+func (l *Local) last(store *history.Store) (*history.Generation, error) {
+	if l.Known != nil {
+		if newest, err := store.Newest(); err == nil {
+			if g := l.Known(newest); g != nil {
+				if now, same := store.Unchanged(g); same {
+					return now, nil
+				}
+			}
+		}
+	}
+	g, err := store.Last()
+	if err == nil {
+		store.Remember(g)
+	}
+	return g, err
+}
+
+// enforces is Store.Enforces, without reading what is in memory.
+func (l *Local) enforces(
+	store *history.Store, state firewall.State, leased *firewall.State,
+) (history.Record, bool) {
+	if l.Known == nil {
+		return store.Enforces(state, leased)
+	}
+	last, err := l.last(store)
+	if err != nil || !last.State.Equal(state) || (last.Leased == nil) != (leased == nil) ||
+		leased != nil && !last.Leased.Equal(*leased) {
+		return history.Record{}, false
+	}
+	return last.Record, true
 }
 
 // lastKnown is the last generation, as it is known already or from the history.

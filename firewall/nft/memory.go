@@ -69,6 +69,7 @@ func (m *memory) expect(p program, seen *ruleset, generation uint32) {
 func (m *memory) cut(p part, sources firewall.Prefixes, as form) *pieces {
 	last := m.cuts[p]
 	if last != nil && last.form == as && last.sources.Equal(sources) {
+		last.sources = sources // in the caller's memory, not kept twice
 		return last
 	}
 	if m.cuts == nil {
@@ -83,6 +84,7 @@ func (m *memory) cut(p part, sources firewall.Prefixes, as form) *pieces {
 func (m *memory) compile(want firewall.State, now time.Time, use layout) *ruleset {
 	last := m.compiled
 	if last != nil && last.fits(want, use) {
+		last.want = want // in the caller's memory, not kept twice
 		r := *last.ruleset
 		r.readAt = now
 		return &r

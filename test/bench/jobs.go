@@ -17,11 +17,13 @@ import (
 func (b *bench) jobs(ctx context.Context) error {
 	if uninstalled([]string{"nft"}) != "" {
 		b.leaveOut(
-			"check, plan, audit and repair, since nft, which builds the lab, is not installed",
+			"check, plan, commands, audit and repair, since nft, which builds the lab, is not installed",
 		)
 		return nil
 	}
-	for _, measure := range []func(*job) error{(*job).policies, (*job).audit, (*job).repair} {
+	for _, measure := range []func(*job) error{
+		(*job).policies, (*job).commands, (*job).audit, (*job).repair,
+	} {
 		if err := b.inJob(ctx, measure); err != nil {
 			return err
 		}

@@ -36,6 +36,8 @@ type machine struct {
 	guards int
 	root   bool
 	dir    string
+	// compile is the Server's; nil unless a test sets it before overSocket.
+	compile func(context.Context, CompileRequest) (*host.Policy, CompiledPolicy, error)
 }
 
 func newMachine(t *testing.T) *machine {
@@ -83,6 +85,7 @@ func (h *machine) overSocket() *machine {
 			return nil
 		},
 		Policy:   func(context.Context) (*host.Policy, error) { return compile(h.t, own), nil },
+		Compile:  h.compile,
 		MayWrite: func(*http.Request) (string, bool) { return "root", h.root },
 	}.Handle(mux)
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}

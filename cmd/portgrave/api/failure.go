@@ -31,6 +31,7 @@ var kinds = []struct {
 	{"foreign", http.StatusConflict, firewall.ErrForeign},
 	{"conflict", http.StatusConflict, firewall.ErrConflict},
 	{"protected", http.StatusConflict, firewall.ErrProtected},
+	{"uncompiled", http.StatusConflict, ErrUncompiled},
 	{"busy", http.StatusServiceUnavailable, ErrBusy},
 	{"failed", http.StatusInternalServerError, nil},
 }

@@ -16,9 +16,14 @@ type Server struct {
 	Run func(ctx context.Context, f func(ctx context.Context)) error
 	// Policy reads the daemon's own policy, for requests that bring none.
 	Policy func(ctx context.Context) (*host.Policy, error)
+	// Compile compiles a policy for a client, and says of it what CompiledPolicy has, but Ref. The
+	// error is ErrUncompiled if the client had better do that. nil leaves it to clients.
+	Compile func(ctx context.Context, q CompileRequest) (*host.Policy, CompiledPolicy, error)
 	// MayWrite tells whether a request comes from somebody who may change anything, and its user's
 	// name.
 	MayWrite func(*http.Request) (user string, ok bool)
+
+	compiled *compiledPolicies
 }
 
 // Bounds on what one request may take.
@@ -48,12 +53,14 @@ const (
 //	GET  /v1/leases        Leases           POST /v1/open      OpenRequest     → Opened
 //	                                        POST /v1/close     CloseRequest    → Closed
 //	                                        POST /v1/takeback                  → TakenBack
+//	                                        POST /v1/policy    CompileRequest  → CompiledPolicy
 //
 // A request is a JSON object, or one with its State behind it (see wire.go). The left column is for
 // readers, the right one for those who may write. An error is a Failure. ?backend= says in which
 // backend the first two look.
 func (s Server) Handle(mux *http.ServeMux) {
 	l, turns := s.Local, make(chan struct{}, maxReading)
+	s.compiled = &compiledPolicies{}
 	read := func(h http.HandlerFunc) http.HandlerFunc { return s.inTurn(turns, h) }
 	mux.HandleFunc("GET /v1/firewall", read(handle(s, l.Firewall)))
 	mux.HandleFunc("GET /v1/drift", read(handle(s, l.Drift)))
@@ -66,6 +73,9 @@ func (s Server) Handle(mux *http.ServeMux) {
 	mux.HandleFunc("POST /v1/teardown", s.Write(handle(s, l.Teardown)))
 	mux.HandleFunc("POST /v1/open", s.Write(handle(s, l.Open)))
 	mux.HandleFunc("POST /v1/close", s.Write(handle(s, l.Close)))
+	if s.Compile != nil {
+		mux.HandleFunc("POST /v1/policy", s.Write(s.postPolicy))
+	}
 	mux.HandleFunc("POST /v1/takeback", s.Write(handle(s, noRequest(l.TakeBack))))
 }
 
@@ -154,7 +164,11 @@ func (s Server) complete(ctx context.Context, q any) error {
 	if wanted == nil {
 		return nil
 	}
-	if p := *wanted; p != nil {
+	if p := *wanted; p != nil && p.Ref != "" {
+		kept, err := s.compiled.get(p.Ref)
+		*wanted = kept
+		return err
+	} else if p != nil {
 		canonical, err := p.State.Canonical() // whoever wrote it
 		if err != nil {
 			return host.Usagef("the policy of the request: %w", err)

@@ -31,12 +31,12 @@ func encodeRequest(q any) (body []byte, contentType string, err error) {
 	case none:
 		return nil, "", nil
 	case host.PlanRequest:
-		if x.Policy != nil {
+		if x.Policy != nil && x.Policy.Ref == "" {
 			x.Policy = bare(x.Policy)
 		}
 		q = x
 	case host.ApplyRequest:
-		if x.Policy != nil {
+		if x.Policy != nil && x.Policy.Ref == "" {
 			x.Policy = bare(x.Policy)
 		}
 		q = x
@@ -87,7 +87,9 @@ func decodeRequest(w http.ResponseWriter, r *http.Request, q any, writer bool) e
 		err = decode(body, q)
 	}
 	if p := policyOf(q); err == nil && !writer && p != nil && *p != nil {
-		if n := sourcesOf((*p).State); n > maxReaderSources {
+		if (*p).Ref != "" {
+			err = host.Usagef("the request: only root may refer to a policy")
+		} else if n := sourcesOf((*p).State); n > maxReaderSources {
 			err = host.Usagef("the request's policy has %d sources, and only root may send more than %d: "+
 				"use sudo, or leave the policy out, and the daemon reads its own", n, maxReaderSources)
 		}

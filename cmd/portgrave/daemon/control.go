@@ -40,6 +40,7 @@ func (d *Daemon) serveControl(ctx context.Context) (func(), error) {
 	operations := api.Server{
 		Local:    d.Local,
 		Policy:   d.ownPolicy,
+		Compile:  d.compileFor,
 		MayWrite: api.MayWrite,
 		Run: func(ctx context.Context, f func(context.Context)) error {
 			return d.inLoop(ctx, operationPatience, func(ctx context.Context) { f(ctx); d.operated(ctx) })

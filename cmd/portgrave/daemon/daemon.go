@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/portgrave/portgrave/cmd/portgrave/api"
 	"github.com/portgrave/portgrave/firewall"
 	"github.com/portgrave/portgrave/firewall/denied"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
@@ -63,6 +64,12 @@ type Config struct {
 	// ReadText is Read for the text of a policy that was in force before (policy.ReadText); nil
 	// where networks are not followed while another policy waits.
 	ReadText func(ctx context.Context, text []byte, how ReadOptions) (p *policy.Policy, c *policy.Compiled, err error)
+	// Compile compiles a policy that a client has read, as Read does, but offline: the warnings
+	// include those about this host. An error may be one of reading files that the client can
+	// read, so it is not for people. nil leaves compiling to clients.
+	Compile func(ctx context.Context, q api.CompileRequest) (*policy.Policy, *policy.Compiled, error)
+	// Memory is that of Read, ReadText and Compile; nil if they have none.
+	Memory *policy.Memory
 	// Local does what is asked for. It uses the same reconciler and state directory.
 	Local *host.Local
 	// Protect keeps others from changing the rules, or lets them again; nil where the backend

@@ -248,7 +248,7 @@ func (d *Daemon) follow(ctx context.Context, r reading) (now found, waits bool, 
 		}
 		d.considered = history.PolicyName(r.text())
 		return r.found, false, nil
-	case r.err == nil && d.inForce.State.Equal(r.c.State):
+	case r.err == nil && d.holds(r.c.State):
 		d.same(ctx, r.p)
 		d.considered = history.PolicyName(r.text())
 		return r.found, false, nil
@@ -330,7 +330,7 @@ func (d *Daemon) adopt(
 			t.Got,
 		)
 	}
-	if d.inForce != nil && d.inForce.State.Equal(c.State) {
+	if d.holds(c.State) {
 		d.same(ctx, p)
 		return nil
 	}

@@ -20,6 +20,9 @@ type Generation struct {
 	State firewall.State
 	// Leased is what was enforced, if leases opened more than State does; nil otherwise.
 	Leased *firewall.State
+
+	stamp statefiles.Stamp // of its file; see Store.Unchanged
+	large storedSets       // the large sets of both States, as they are on disk
 }
 
 // Record is a generation without what it enforces. Its JSON stands in the file.
@@ -53,6 +56,8 @@ type Record struct {
 	// Policy names the text that State was compiled from, which KeepPolicy has kept; "" if there
 	// was none.
 	Policy string `json:"policy,omitempty"`
+	// Sets names the files that its large sets are made from; see storedSet. Append sets it.
+	Sets []string `json:"sets,omitempty"`
 }
 
 // OnTrial makes the generation one that is taken back some time after now, unless it is confirmed.
@@ -99,6 +104,10 @@ func (r *Record) Overdue(now bootclock.Reading) bool { return !r.Confirmed && r.
 // a State, which would put less in force than was meant; that one refuses it then.
 const format = 2
 
+// formatStored is the form of a generation with large sets, which stand in files of their own. One
+// without them has format, so that an older Portgrave reads it.
+const formatStored = 3
+
 // recordLine is the line of JSON in a file. The binary form of State follows it, then that of
 // Leased, if there is one.
 type recordLine struct {
@@ -109,24 +118,37 @@ type recordLine struct {
 // encode is the content of a generation's file, but for the checksum.
 func encode(g Generation) statefiles.Content {
 	return func(w io.Writer) error {
-		line, err := json.Marshal(recordLine{format, g.Record})
+		r := recordLine{format, g.Record}
+		if len(g.Sets) > 0 {
+			r.Format = formatStored
+		}
+		line, err := json.Marshal(r)
 		if err != nil {
 			return err
 		}
 		if _, err := w.Write(append(line, '\n')); err != nil {
 			return err
 		}
-		return encodeStates(g.State, g.Leased)(w)
+		return encodeStates(g.State, g.Leased, g.large)(w)
 	}
 }
 
 // encodeStates is what stands behind the line.
-func encodeStates(state firewall.State, leased *firewall.State) statefiles.Content {
+func encodeStates(
+	state firewall.State, leased *firewall.State, large storedSets,
+) statefiles.Content {
 	return func(w io.Writer) error {
-		if err := state.WriteBinary(w); err != nil || leased == nil {
+		if len(large) == 0 {
+			if err := state.WriteBinary(w); err != nil || leased == nil {
+				return err
+			}
+			return leased.WriteBinary(w)
+		}
+		sets := setWriter{large: large, written: map[firewall.SetIdentity]uint64{}}
+		if err := state.WriteBinaryWith(w, sets.write); err != nil || leased == nil {
 			return err
 		}
-		return leased.WriteBinary(w)
+		return leased.WriteBinaryWith(w, sets.write)
 	}
 }
 
@@ -137,25 +159,33 @@ func decodeRecord(body []byte) (Record, []byte, error) {
 	if err := json.Unmarshal(line, &r); err != nil {
 		return Record{}, nil, err
 	}
-	if r.Format != format {
+	if r.Format != format && r.Format != formatStored {
 		return Record{}, nil, fmt.Errorf(
-			"it has format %d, and this portgrave reads format %d",
+			"it has format %d, and this portgrave reads formats %d and %d",
 			r.Format,
 			format,
+			formatStored,
 		)
+	}
+	if (r.Format == formatStored) != (len(r.Sets) > 0) {
+		return Record{}, nil, errors.New("its format and its sets contradict each other")
 	}
 	return r.Record, enforces, nil
 }
 
-func decodeStates(enforces []byte, g *Generation) (err error) {
-	if g.State, enforces, err = firewall.ReadState(enforces); err != nil {
+// decodeStates reads what stands behind the line; read reads a set of it.
+func decodeStates(enforces []byte, g *Generation, read readSet) (err error) {
+	if g.State, enforces, err = firewall.ReadStateWith(enforces, read); err != nil {
 		return err
 	}
 	if len(enforces) > 0 {
 		g.Leased = new(firewall.State)
-		if err := g.Leased.UnmarshalBinary(enforces); err != nil {
+		if *g.Leased, enforces, err = firewall.ReadStateWith(enforces, read); err != nil {
 			return err
 		}
+	}
+	if len(enforces) > 0 {
+		return errors.New("something follows its States")
 	}
 	if len(g.State.Services) != g.Services {
 		return errors.New("it has not the services that it names")

@@ -8,7 +8,8 @@
 // never a torn file; a damaged file is named in the error and does not hide the others.
 //
 // A generation that waits to be confirmed is confirmed by a file of its own beside it. The text of
-// its policy stands in another folder, once for all generations that have it.
+// its policy stands in another folder, once for all generations that have it. So do large sets (see
+// sets.go).
 //
 // The package never touches the kernel's rules, and never changes a generation once it is written.
 package history
@@ -26,6 +27,7 @@ import (
 	"strings"
 
 	"github.com/portgrave/portgrave/firewall"
+	"github.com/portgrave/portgrave/firewall/address"
 	"github.com/portgrave/portgrave/firewall/host/statefiles"
 	"golang.org/x/sys/unix"
 )
@@ -33,8 +35,8 @@ import (
 const (
 	// Keep is how many generations are kept.
 	Keep = 50
-	// keepBytes is how large they may be together, since one with a million sources has 8 MB of
-	// IPv4, or 32 of IPv6; the newest keepLeast are kept however large they are.
+	// keepBytes is how large they may be together with their sets, since a million sources take 8 MB
+	// of IPv4, or 32 of IPv6; the newest keepLeast are kept however large they are.
 	keepBytes = 256 << 20
 	keepLeast = 5
 )
@@ -61,7 +63,10 @@ type Store struct {
 	dir   string
 	files statefiles.Records
 	texts statefiles.Folder // of policies; see KeepPolicy
-	held  *os.File          // the lock's file, kept open by Hold; nil: each Lock opens it
+	sets  statefiles.Folder // bases of large sets; see storedSet
+	// last is the newest generation, if it is in memory: what Append writes builds on it.
+	last *Generation
+	held *os.File // the lock's file, kept open by Hold; nil: each Lock opens it
 }
 
 // Open opens a folder, and makes it if it is missing. What killed processes have left in it half
@@ -102,6 +107,7 @@ func View(dir string) *Store {
 			Beside: []string{confirmedEnding, policyEnding, withdrawnEnding},
 		},
 		texts: statefiles.At(filepath.Join(dir, texts)),
+		sets:  statefiles.At(filepath.Join(dir, sets)),
 	}
 }
 
@@ -139,20 +145,29 @@ func (s *Store) numbers() (numbers []int, foreign, err error) {
 // Load reads one generation. A missing one is fs.ErrNotExist; of a damaged one the error wraps
 // ErrDamaged and names the file.
 func (s *Store) Load(n int) (*Generation, error) {
+	stamp := s.stampOf(n)
 	record, enforces, err := s.load(n)
 	if err != nil {
 		return nil, err
 	}
-	g := &Generation{Record: record}
-	if err := decodeStates(enforces, g); err != nil {
+	g := &Generation{Record: record, large: storedSets{}}
+	read := address.Read
+	if len(record.Sets) > 0 {
+		r := setReader{store: s, bases: map[string]storedSet{}, large: g.large}
+		read = r.set
+	}
+	if err := decodeStates(enforces, g, read); err != nil {
 		return nil, s.damaged(n, err.Error())
+	}
+	if s.stampOf(n) == stamp {
+		g.stamp = stamp
 	}
 	return g, nil
 }
 
 // Enforces returns what the generation in force is, if it enforces exactly these States and nothing
 // is wrong with its file. It asks the file piece by piece, and so needs none of the memory that
-// Last takes for a million sources.
+// Last takes for a million sources, unless large sets of it have changed since their bases.
 func (s *Store) Enforces(state firewall.State, leased *firewall.State) (Record, bool) {
 	n, err := s.Newest()
 	if err != nil || n == 0 {
@@ -163,7 +178,18 @@ func (s *Store) Enforces(state firewall.State, leased *firewall.State) (Record, 
 		return Record{}, false
 	}
 	defer func() { _ = f.Close() }()
-	line, same, err := statefiles.Holds(f, encodeStates(state, leased))
+	var large storedSets
+	head, err := s.HeadOf(n)
+	if err == nil && len(head.Sets) > 0 {
+		large = s.wholeBases(state, leased)
+	}
+	if err == nil && len(head.Sets) > 0 && large == nil {
+		return s.enforces(n, state, leased)
+	}
+	line, same, err := statefiles.Holds(f, encodeStates(state, leased, large))
+	if err == nil && !same && large != nil {
+		return s.enforces(n, state, leased) // it may say the same in another way
+	}
 	if err != nil || !same {
 		return Record{}, false
 	}
@@ -172,6 +198,20 @@ func (s *Store) Enforces(state firewall.State, leased *firewall.State) (Record, 
 		return Record{}, false
 	}
 	return s.completed(record), true
+}
+
+// enforces is Enforces for the newest generation if it has to be read. The next Append then builds
+// on it.
+func (s *Store) enforces(n int, state firewall.State, leased *firewall.State) (Record, bool) {
+	g, err := s.Load(n)
+	if err == nil {
+		s.Remember(g)
+	}
+	if err != nil || g.TornDown || !g.State.Equal(state) || (g.Leased == nil) != (leased == nil) ||
+		leased != nil && !g.Leased.Equal(*leased) {
+		return Record{}, false
+	}
+	return g.Record, true
 }
 
 // load reads what a generation is, and the bytes of what it enforces.
@@ -304,10 +344,18 @@ func (s *Store) List() ([]Record, error) {
 	if err != nil {
 		return nil, err
 	}
-	errs := []error{foreign}
+	errs, whole := []error{foreign}, map[string]bool{}
 	var out []Record
 	for _, n := range numbers {
 		r, _, err := s.load(n)
+		for _, base := range r.Sets {
+			if _, known := whole[base]; !known {
+				whole[base] = s.baseIsWhole(&storedSet{base: base})
+			}
+			if err == nil && !whole[base] {
+				err = s.damaged(n, fmt.Sprintf("%s/%s%s is not whole", sets, base, setSuffix))
+			}
+		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // thrown out by an Append meanwhile
 		case err != nil:
@@ -335,6 +383,13 @@ func (s *Store) Append(g Generation) (Generation, error) {
 		g.Number = max(g.Number, n+1)
 	}
 	g.Services = len(g.State.Services)
+	last := s.last
+	if last != nil && (len(numbers) == 0 || last.Number != numbers[len(numbers)-1]) {
+		last = nil
+	}
+	if err := s.store(&g, last); err != nil {
+		return g, fmt.Errorf("generation %d could not be recorded: %w", g.Number, err)
+	}
 	content, err := statefiles.Seal(encode(g))
 	if err != nil {
 		return g, fmt.Errorf("generation %d could not be encoded: %w", g.Number, err)
@@ -349,12 +404,14 @@ func (s *Store) Append(g Generation) (Generation, error) {
 			err,
 		)
 	}
+	g.stamp = s.stampOf(g.Number)
 	for _, n := range withdrawn {
 		_ = s.files.Remove(withdrawnName(n)) // its number is behind us now
 	}
 	for _, old := range s.tooMany() {
 		_ = s.remove(old) // one too many is no harm; the next Append tries again
 	}
+	s.forgetSets()
 	return g, nil
 }
 
@@ -364,10 +421,17 @@ func (s *Store) tooMany() []int {
 	if err != nil {
 		return nil
 	}
-	bytes := int64(0)
+	sizes, all := make([]int64, len(numbers)), s.sizeOfAllSets()
+	for i, n := range numbers {
+		if sizes[i], err = s.files.Size(s.fileName(n)); err == nil {
+			all += sizes[i]
+		}
+	}
+	bytes, counted := int64(0), map[string]bool{}
 	for i := len(numbers) - 1; i >= 0; i-- {
-		if size, err := s.files.Size(s.fileName(numbers[i])); err == nil {
-			bytes += size
+		bytes += sizes[i]
+		if all > keepBytes { // else it need not be known which sets are whose
+			bytes += s.sizeOfSets(numbers[i], counted)
 		}
 		if kept := len(numbers) - i; kept > Keep || kept > keepLeast && bytes > keepBytes {
 			return numbers[:i+1]

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -222,7 +223,7 @@ func TestHead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r, err := s.Head(); err != nil || r != g.Record {
+	if r, err := s.Head(); err != nil || !reflect.DeepEqual(r, g.Record) {
 		t.Errorf("got %+v, %v, want %+v", r, err, g.Record)
 	}
 	if err := s.Confirm(g.Number, Confirmation{}); err != nil {
@@ -283,7 +284,7 @@ func TestEnforces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r := ask("the same", g.State, nil, true); r != g.Record {
+	if r := ask("the same", g.State, nil, true); !reflect.DeepEqual(r, g.Record) {
 		t.Errorf("got %+v, want %+v", r, g.Record)
 	}
 	if err := s.Confirm(g.Number, Confirmation{}); err != nil {

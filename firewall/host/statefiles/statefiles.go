@@ -33,6 +33,8 @@ type Folder interface {
 	Open(name string) (io.ReadCloser, error)
 	// Size is how long a file is.
 	Size(name string) (int64, error)
+	// Stamp tells whether a file is still the same.
+	Stamp(name string) (Stamp, error)
 	// Write makes a file whole or not at all.
 	Write(name string, content Content) error
 	// Sync makes names, and their absence, survive a power cut.
@@ -106,17 +108,33 @@ func (d disk) Open(name string) (io.ReadCloser, error) {
 
 func (d disk) Write(name string, content Content) error { return Write(d.path(name), content) }
 
+// Stamp is a version of a file. Files are replaced and never rewritten, so each version is another
+// inode; and whoever changes one all the same changes one of the times.
+type Stamp struct {
+	Inode             uint64
+	Size              int64
+	Modified, Changed int64 // nanoseconds since 1970
+}
+
+// IsZero reports whether it is that of no file.
+func (s Stamp) IsZero() bool { return s == Stamp{} }
+
 func (d disk) Size(name string) (int64, error) {
+	s, err := d.Stamp(name)
+	return s.Size, err
+}
+
+func (d disk) Stamp(name string) (Stamp, error) {
 	f, err := openFolder(string(d))
 	if err != nil {
-		return 0, err
+		return Stamp{}, err
 	}
 	defer f.close()
 	var s unix.Stat_t
 	if err := unix.Fstatat(f.fd, name, &s, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return 0, f.fail("stat", name, err)
+		return Stamp{}, f.fail("stat", name, err)
 	}
-	return s.Size, nil
+	return Stamp{s.Ino, s.Size, s.Mtim.Nano(), s.Ctim.Nano()}, nil
 }
 
 func (d disk) Sync() error {
