@@ -118,7 +118,6 @@ func (w *walk) replyWays(p *packet) []replyWay {
 		in        string
 		arrived   string
 		source    Range
-		dialled   Range
 		forwarded bool
 	}
 	k := fibKey{
@@ -144,9 +143,6 @@ func (w *walk) replyWays(p *packet) []replyWay {
 	about := key{fib: k, in: w.q.Interface, arrived: w.reply.arrived, forwarded: w.reply.forwarded}
 	if w.reply.forwarded && w.in != nil && w.isFour() && w.e.host.RPFilter(w.in) != 0 {
 		about.source = p.now.addr
-	}
-	if w.e.fib.tunnels { // tunnelTakesReply looks at it
-		about.dialled = p.orig.addr
 	}
 	return w.e.remember(about, func() any { return w.computeReplyWays(p, k) }).([]replyWay)
 }
@@ -217,7 +213,7 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 					continue
 				}
 				some = true
-				if why := w.tunnelTakesReply(p, g.route, n.Index); why != "" {
+				if why := w.tunnelTakesReply(g.route, n.Index); why != "" {
 					add(
 						replyWay{
 							lost:   why,
@@ -363,19 +359,14 @@ const fullTunnel = 4
 func (i *Interface) tunnel() bool { return slices.Contains(tunnelKinds, i.Kind) }
 
 // tunnelTakesReply says why an answer probably doesn't reach the client: a tunnel for all traffic
-// takes it, though the client came another way, with an address that the tunnel's other end can't
-// use. It isn't certain: a tunnel may be an ordinary uplink, as with PPPoE.
-func (w *walk) tunnelTakesReply(p *packet, r *Route, out int) string {
+// takes it, though the client came another way. Also where the client dialled the tunnel's own
+// address: the tunnel's other end rarely sends that on as it is. It isn't certain: a tunnel may be
+// an ordinary uplink, as with PPPoE.
+func (w *walk) tunnelTakesReply(r *Route, out int) string {
 	i := w.e.host.ByIndex(out)
 	if i == nil || !i.tunnel() || r.Dest.Bits() > fullTunnel || w.reply.arrived == "" ||
 		w.reply.arrived == i.Name {
 		return ""
-	}
-	dialled, known := view{within: p.orig.addr}.single()
-	for _, a := range i.Addresses {
-		if known && Address(a.Addr()) == dialled {
-			return ""
-		}
 	}
 	return fmt.Sprintf(
 		"the route for all traffic leads into the tunnel %s, and packets come by %s",
