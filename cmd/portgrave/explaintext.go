@@ -57,6 +57,7 @@ func printExplanation(s *screen, x audit.Explanation) {
 			plural(quiet, "jump"),
 		)
 	}
+	printTargets(s, x.Targets)
 	colour := green
 	if x.Reason != audit.Connects {
 		colour = red
@@ -68,6 +69,21 @@ func printExplanation(s *screen, x audit.Explanation) {
 	for _, a := range x.Assumed {
 		s.printf("Assumed: %s.\n", a)
 	}
+}
+
+// printTargets lists several targets, each with its outcome and what decided it.
+func printTargets(s *screen, targets []exposure.Target) {
+	if len(targets) < 2 {
+		return
+	}
+	rows := [][]string{{"TARGET", "OUTCOME", "DECIDED BY"}}
+	for _, t := range targets {
+		rows = append(rows, []string{
+			dash(t.Address), t.Reason, printable(audit.Words(t.DecidedBy)),
+		})
+	}
+	s.printf("\n")
+	s.table(rows)
 }
 
 const jumps = "match: jump "

@@ -102,6 +102,7 @@ func (w *walk) routeUnknown(f flow) []flow {
 	if pick != 0 {
 		g := f
 		g.doubts = w.doubt(f.doubts, by, 1)
+		w.step(&g, nil, "may be lost: "+by.Reason, Maybe)
 		w.finish(g, Dropped, by)
 	}
 	if pick == 1 {

@@ -220,9 +220,11 @@ func Explain(in Input, p Packet) (Explanation, error) {
 func (x *Explanation) conclude(in Input, p Packet) {
 	port := firewall.PortRange{Protocol: p.Protocol, First: p.Port, Last: p.Port}.String()
 	by := Words(x.DecidedBy)
-	if x.DecidedBy.Owner == "portgrave" {
-		x.Service = serviceOfChain(x.DecidedBy.Chain)
-	}
+	defer func() {
+		if x.DecidedBy.Owner == "portgrave" {
+			x.Service = serviceOfChain(x.DecidedBy.Chain)
+		}
+	}()
 	if r := x.Replies; r != nil && r.Lost != exposure.No {
 		r.LostTo = Words(r.LostBy)
 	}
@@ -243,27 +245,37 @@ func (x *Explanation) conclude(in Input, p Packet) {
 			return
 		}
 	}
-	by = letInBy(x.DecidedBy)
 	for i := range x.Targets {
-		e := a.endOf(&x.Targets[i], p, port, by)
-		x.Targets[i].Reason, x.Targets[i].Connects = string(e.reason), e.reason == Connects
+		t := &x.Targets[i]
+		e := a.endOf(t, p, port, letInBy(t.DecidedBy))
+		t.Reason, t.Connects = string(e.reason), e.reason == Connects
+		if e.reason == ReplyLost {
+			t.DecidedBy = t.Replies.LostBy
+		}
+		if e.step.Effect != "" {
+			x.AddStep(t.At, e.step)
+		}
+		e.target = *t
 		ends = append(ends, e)
 	}
 	x.decideVerdict()
-	if x.Listener = listenerAt(ends); x.Verdict == "unknown" {
-		var on []string
-		for _, u := range x.Unknowns {
-			on = append(on, Words(u))
-		}
+	if x.Listener = listenerAt(ends); x.Verdict == "unknown" && !x.eachDecided() {
 		x.Reason, x.Summary = Unclear, fmt.Sprintf(
 			"whether %s gets to %s depends on rules that can't be decided in advance: %s",
 			p.From,
 			port,
-			strings.Join(on, "; "),
+			someOf(wordsOf(x.Unknowns)),
 		)
 		return
 	}
 	x.combine(ends, p, port)
+}
+
+// eachDecided reports whether it is known for each of several targets whether the packet gets there,
+// so that nothing but the choice of the target isn't known.
+func (x *Explanation) eachDecided() bool {
+	return len(x.Targets) > 1 && !x.Strays &&
+		!slices.ContainsFunc(x.Targets, func(t exposure.Target) bool { return t.Verdict == "unknown" })
 }
 
 // decideVerdict applies the verdicts of other namespaces, where the host lets the packet through.
@@ -282,7 +294,7 @@ func (x *Explanation) decideVerdict() {
 			x.Unknowns = append(x.Unknowns, t.Replies.Unknowns...)
 		}
 	case stopped >= 0 && !slices.ContainsFunc(x.Targets, is("allow")):
-		x.Verdict, x.DecidedBy = "deny", x.Targets[stopped].StoppedBy
+		x.Verdict, x.DecidedBy = "deny", x.Targets[stopped].DecidedBy
 	}
 	for _, t := range x.Targets {
 		if x.Replies != nil && x.Replies.Lost == exposure.No && t.Replies.Lost != exposure.No {

@@ -18,6 +18,17 @@ func letInBy(d exposure.Decision) string {
 	return "let in by " + Words(d)
 }
 
+// maxListed is the most deciders that a sentence names. The others are in the JSON.
+const maxListed = 4
+
+// someOf is a list of deciders in a sentence.
+func someOf(list []string) string {
+	if more := len(list) - maxListed; more > 1 {
+		return fmt.Sprintf("%s; and %d more", strings.Join(list[:maxListed], "; "), more)
+	}
+	return strings.Join(list, "; ")
+}
+
 // Words names what decided, for people: "ufw, chain ufw-user-input: tcp dport 22 accept".
 func Words(d exposure.Decision) string {
 	var parts []string
