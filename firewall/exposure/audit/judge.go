@@ -109,7 +109,7 @@ func (a *auditor) judge(
 			),
 		)
 	}
-	if unsure := r.undecided(); !unsure.empty() {
+	if unsure := r.undecided().minus(a.unroutable); !unsure.empty() {
 		a.find(
 			&x,
 			Undecided,

@@ -55,7 +55,8 @@ func (a *auditor) ask(
 	r.unanswered[n] = unanswered
 	r.certain[n], r.possible[n] = a.shared.canonical(certain), a.shared.canonical(possible)
 	r.nowhere[n] = a.nowhere(answer, r.possible[n])
-	passing, open := !possible.Empty(), possible.Minus(certain)
+	// What no client can have as its address is undecided for nobody.
+	passing, open := !possible.Empty(), possible.Minus(certain).Minus(a.unroutable[n])
 	// martian: only about sources that no client has
 	var decided, martian, lost, unknown namedDeciders
 	for _, p := range answer.Pieces {
