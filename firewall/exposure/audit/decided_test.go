@@ -44,6 +44,10 @@ func TestExplainNamesWhatDecided(t *testing.T) {
 				"-A PREROUTING -p udp -j DNAT --to-destination 172.17.0.9\nCOMMIT\n*mangle\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n",
 			port: 80, reason: Connects, by: exposure.NoRule,
 		},
+		"an empty chain behind": {
+			rules: "*security\n:INPUT ACCEPT [0:0]\nCOMMIT\n*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -s 10.0.0.0/8 -j DROP\nCOMMIT\n",
+			port:  80, reason: Connects, by: "filter chain INPUT: policy accept",
+		},
 		"no way back": {rules: accepts, port: 80, noRoute: true, reason: ReplyLost, by: "no route to 8.8.8.8"},
 		"OUTPUT drops": {
 			rules: "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT DROP [0:0]\nCOMMIT\n", port: 80, reason: ReplyLost,

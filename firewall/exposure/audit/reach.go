@@ -65,7 +65,8 @@ func (a *auditor) ask(
 		}
 		answered := true
 		if reply := p.Reply; picks(p) && reply != nil {
-			if answered = !reply.Lost; reply.Lost && len(reply.Unknowns) == 0 {
+			if answered = !reply.Lost; reply.Lost && len(reply.Unknowns) == 0 &&
+				!a.isNowhere(n, p.Sources) {
 				lost.add(reply.By)
 			}
 			if unknown.wants(reply.Unknowns) && !open.Intersect(p.Sources).Empty() {
