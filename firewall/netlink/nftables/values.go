@@ -72,6 +72,12 @@ var (
 var protocolNames = map[uint64]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp",
 	unix.IPPROTO_SCTP: "sctp"}
 
+// moreProtocols are those and others, for people.
+var moreProtocols = map[uint64]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp",
+	unix.IPPROTO_SCTP: "sctp", unix.IPPROTO_ICMP: "icmp", unix.IPPROTO_ICMPV6: "icmpv6",
+	unix.IPPROTO_IGMP: "igmp", unix.IPPROTO_ESP: "esp", unix.IPPROTO_AH: "ah",
+	unix.IPPROTO_GRE: "gre", unix.IPPROTO_DCCP: "dccp", unix.IPPROTO_UDPLITE: "udplite"}
+
 var versionNames = map[uint64]string{unix.NFPROTO_IPV4: "ipv4", unix.NFPROTO_IPV6: "ipv6"}
 
 var etherTypes = map[uint64]string{unix.ETH_P_IP: "ip", unix.ETH_P_IPV6: "ip6",
@@ -91,6 +97,14 @@ func named(names map[uint64]string, n uint64, otherwise string) string {
 		return name
 	}
 	return fmt.Sprintf(otherwise, n)
+}
+
+// ICMPType is nft's word for a type of an ICMP or ICMPv6 message.
+func ICMPType(n uint64, six bool) string {
+	if six {
+		return word(icmpv6Types, n)
+	}
+	return word(icmpTypes, n)
 }
 
 // hostOrder reports whether numbers of the kind are in the byte order of the host.
