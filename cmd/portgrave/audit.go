@@ -258,13 +258,13 @@ func readDump(path string) (*bytes.Buffer, error) {
 }
 
 func reportAudit(inv *invocation, r audit.Report) error {
-	for _, u := range r.Unread {
-		inv.screen.warnf("%s", u)
-	}
 	if !inv.screen.json && len(r.Unread) > 0 {
 		defer inv.screen.printf("Incomplete: %s.\n", strings.Join(r.Unread, "; "))
 	}
 	if inv.screen.json {
+		for _, u := range r.Unread {
+			inv.screen.warnf("%s", u)
+		}
 		if err := writeReport(inv.screen.out, r); err != nil {
 			return err
 		}
