@@ -152,7 +152,7 @@ func auditFiles(inv *invocation, paths []string) error {
 	err = reportAudit(inv, report)
 	if !inv.screen.json {
 		for _, s := range report.Assumed {
-			inv.screen.printf("Assumed: %s.\n", s)
+			inv.screen.sentence("Assumed: " + s + ".")
 		}
 	}
 	return err
@@ -259,7 +259,7 @@ func readDump(path string) (*bytes.Buffer, error) {
 
 func reportAudit(inv *invocation, r audit.Report) error {
 	if !inv.screen.json && len(r.Unread) > 0 {
-		defer inv.screen.printf("Incomplete: %s.\n", strings.Join(r.Unread, "; "))
+		defer inv.screen.sentence("Incomplete: " + strings.Join(r.Unread, "; ") + ".")
 	}
 	if inv.screen.json {
 		for _, u := range r.Unread {
@@ -361,6 +361,6 @@ func printAudit(s *screen, r audit.Report) {
 		if interfaces := strings.Join(by[line], ", "); interfaces != "" {
 			line += ", by " + interfaces
 		}
-		s.printf("%s\n", line)
+		s.sentence(line)
 	}
 }

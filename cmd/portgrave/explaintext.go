@@ -62,12 +62,13 @@ func printExplanation(s *screen, x audit.Explanation) {
 	if x.Reason != audit.Connects {
 		colour = red
 	}
-	s.printf("\n%s: %s.\n", s.paint(colour, string(x.Reason)), printable(x.Summary))
+	s.printf("\n")
+	s.sentence(fmt.Sprintf("%s: %s.", s.paint(colour, string(x.Reason)), printable(x.Summary)))
 	if x.Policy != "" {
 		s.printf("That is service %s, %s.\n", x.Service, x.Policy)
 	}
 	for _, a := range x.Assumed {
-		s.printf("Assumed: %s.\n", a)
+		s.sentence("Assumed: " + a + ".")
 	}
 }
 

@@ -129,3 +129,41 @@ func TestBlockedElsewhereNamesWhatBlocks(t *testing.T) {
 		}
 	}
 }
+
+// A sentence names a few of many rules; the others are in the JSON.
+func TestSentencesNameAFew(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("*filter\n:INPUT ACCEPT [0:0]\n")
+	for n := range 10 {
+		b.WriteString("-A INPUT -p tcp --dport 80 -m mac --mac-source 02:00:00:00:00:0" + string(rune('0'+n)) + " -j DROP\n")
+	}
+	b.WriteString("COMMIT\n")
+	in := Input{
+		Rules: rules(t, b.String()), Host: world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80"),
+	}
+	x, err := Explain(in, Packet{
+		From: netip.MustParseAddr("8.8.8.8"), Destination: netip.MustParseAddr("198.51.100.10"),
+		Port: 80, Protocol: firewall.TCP, Interface: "eth0",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := []string{x.Summary}
+	r, err := Run(context.Background(), in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range r.Findings {
+		if f.Kind == Undecided {
+			said = append(said, f.Detail)
+		}
+	}
+	if len(said) < 2 || len(x.Unknowns) != 10 {
+		t.Errorf("%d unknown: %q", len(x.Unknowns), said)
+	}
+	for _, s := range said {
+		if strings.Count(s, "--mac-source") != maxListed || !strings.HasSuffix(s, "; and 6 more") {
+			t.Error(s)
+		}
+	}
+}
