@@ -42,8 +42,8 @@ func Locate(host *exposure.Host, p Packet) (Packet, error) {
 		if i == nil {
 			if i = likelyInterface(host, p.From); i == nil {
 				return p, fmt.Errorf(
-					"no route leads to %s, and no interface has an address of its IP version: "+
-						"name one with --interface, and an address with --to",
+					"no route leads to %s, so it can't be told on which interface its packets arrive: "+
+						"name it with --interface, and the address with --to",
 					p.From,
 				)
 			}
