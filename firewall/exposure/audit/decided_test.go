@@ -167,3 +167,47 @@ func TestSentencesNameAFew(t *testing.T) {
 		}
 	}
 }
+
+// The summary says what a newcomer has to know of the packet.
+func TestSummaries(t *testing.T) {
+	const drops = "*filter\n:INPUT DROP [0:0]\n:FORWARD DROP [0:0]\n"
+	const nd, refused = "-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 135 -j ACCEPT\n-A INPUT -p ipv6-icmp -m icmp6 --icmpv6-type 136 -j ACCEPT\n",
+		"refuse neighbour discovery by eth0"
+	for name, c := range map[string]struct {
+		rules           string
+		from, to        string
+		iface           string
+		says, doesntSay string
+	}{
+		"another machine's address": {drops + "COMMIT\n", "8.8.8.8", "198.51.100.77", "eth0",
+			"chain FORWARD: policy drop; 198.51.100.77 is no address of this host", ""},
+		"the host's address": {drops + "COMMIT\n", "8.8.8.8", "198.51.100.10", "eth0", "chain INPUT: policy drop", "no address"},
+		"a source that can't be": {drops + "COMMIT\n", "224.0.0.1", "198.51.100.10", "eth0",
+			"stopped by the kernel's routing: martian source", ""},
+		"from the host itself": {"", "198.51.100.10", "198.51.100.10", "lo", "web (process 100) listens", "upstream"},
+		"no rule":              {"", "8.8.8.8", "198.51.100.10", "eth0", "listens, as no rule stops it; if it still can't connect", ""},
+		"IPv6 without neighbour discovery": {drops + "-A INPUT -p tcp --dport 80 -j ACCEPT\nCOMMIT\n",
+			"2001:db8:5::1", "2001:db8::10", "eth0", refused, ""},
+		"IPv6 with half of it": {drops + "-A INPUT -p tcp --dport 80 -j ACCEPT\n" + nd[:len(nd)/2] + "COMMIT\n",
+			"2001:db8:5::1", "2001:db8::10", "eth0", refused, ""},
+		"IPv6 with it": {drops + "-A INPUT -p tcp --dport 80 -j ACCEPT\n" + nd + "COMMIT\n",
+			"2001:db8:5::1", "2001:db8::10", "eth0", "listens", "neighbour discovery"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			from := netip.MustParseAddr(c.from)
+			rs := rules(t, c.rules)
+			if from.Is6() {
+				rs = rules6(t, c.rules)
+			}
+			x, err := Explain(
+				Input{Rules: rs, Host: world(), Now: time.Now(), Sockets: listening("web [::]:80")},
+				Packet{From: from, Destination: netip.MustParseAddr(c.to), Port: 80, Protocol: firewall.TCP, Interface: c.iface})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(x.Summary, c.says) || c.doesntSay != "" && strings.Contains(x.Summary, c.doesntSay) {
+				t.Error(x.Summary)
+			}
+		})
+	}
+}

@@ -18,6 +18,7 @@ type end struct {
 	reason   Reason
 	listener *exposure.Listener
 	summary  string
+	local    bool          // the packet comes from the host itself
 	step     exposure.Step // what the host's rules don't show, if there is something
 }
 
@@ -35,6 +36,9 @@ func targetAt(t exposure.Target, p Packet) netip.AddrPort {
 // endOf decides the outcome at one target.
 func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 	e := end{target: *t, to: port}
+	if on := a.Host.Interface(p.Interface); on != nil {
+		e.local = on.Loopback
+	}
 	at := targetAt(*t, p)
 	moved := at != netip.AddrPortFrom(p.Destination, p.Port)
 	if moved && p.Protocol.HasPorts() {
@@ -71,7 +75,7 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 			"%s does not get to %s: stopped by %s",
 			p.From,
 			e.to,
-			Words(t.DecidedBy),
+			stopper(t.DecidedBy),
 		)
 	case t.Verdict == "unknown":
 		e.reason, e.summary = Unclear, fmt.Sprintf(
@@ -167,14 +171,11 @@ func (e *end) reached(p Packet, by string, elsewhere bool) string {
 			e.to,
 		)
 	}
-	return fmt.Sprintf(
-		"%s gets to %s, where %s listens, %s; if it still can't connect, its packets "+
-			"aren't reaching this host: check upstream",
-		p.From,
-		e.to,
-		whoListens(e.listener),
-		by,
-	)
+	arrives := fmt.Sprintf("%s gets to %s, where %s listens, %s", p.From, e.to, whoListens(e.listener), by)
+	if e.local {
+		return arrives
+	}
+	return arrives + "; if it still can't connect, its packets aren't reaching this host: check upstream"
 }
 
 // wordsOf names what decided, each once.

@@ -77,6 +77,7 @@ func Explain(in Input, p Packet) (Explanation, error) {
 	x.Explanation = path
 	x.Assumed = append(x.Assumed, p.Guesses...)
 	x.conclude(in, p)
+	x.mentionNeighbours(in, p)
 	x.CutTargets()
 	x.Connects = x.Reason == Connects
 	return x, nil
@@ -85,7 +86,6 @@ func Explain(in Input, p Packet) (Explanation, error) {
 // conclude finds the listeners and decides the outcome.
 func (x *Explanation) conclude(in Input, p Packet) {
 	port := firewall.PortRange{Protocol: p.Protocol, First: p.Port, Last: p.Port}.String()
-	by := Words(x.DecidedBy)
 	defer func() {
 		if x.DecidedBy.Owner == "portgrave" {
 			x.Service = serviceOfChain(x.DecidedBy.Chain)
@@ -96,8 +96,11 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	}
 	if x.Verdict == "deny" {
 		x.Reason, x.Summary = DroppedHere, fmt.Sprintf(
-			"%s does not get to %s: stopped by %s", p.From, port, by,
+			"%s does not get to %s: stopped by %s", p.From, port, stopper(x.DecidedBy),
 		)
+		if x.passesBy() {
+			x.Summary += fmt.Sprintf("; %s is no address of this host", p.Destination)
+		}
 		x.judgeAll()
 		return
 	}
@@ -135,6 +138,13 @@ func (x *Explanation) conclude(in Input, p Packet) {
 		return
 	}
 	x.combine(ends, p, port)
+}
+
+// passesBy reports whether the host forwards the packet to the address that was dialled.
+func (x *Explanation) passesBy() bool {
+	return len(x.Targets) == 0 && slices.ContainsFunc(x.Steps, func(s exposure.Step) bool {
+		return s.Hook == exposure.HookForward.String()
+	})
 }
 
 // eachDecided reports whether it is known for each of several targets whether the packet gets there,

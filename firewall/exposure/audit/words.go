@@ -13,7 +13,7 @@ const maxWords = 1000
 // letInBy names what let a packet in.
 func letInBy(d exposure.Decision) string {
 	if d.Chain == "" && d.Reason == exposure.NoRule {
-		return "let in, since no rule stops it"
+		return "as no rule stops it"
 	}
 	return "let in by " + Words(d)
 }
@@ -27,6 +27,14 @@ func someOf(list []string) string {
 		return fmt.Sprintf("%s; and %d more", strings.Join(list[:maxListed], "; "), more)
 	}
 	return strings.Join(list, "; ")
+}
+
+// stopper names what stopped a packet.
+func stopper(d exposure.Decision) string {
+	if d.Chain == "" && d.Rule == "" && !strings.HasPrefix(d.Reason, "in ") {
+		return "the kernel's routing: " + d.Reason
+	}
+	return Words(d)
 }
 
 // Words names what decided, for people: "ufw, chain ufw-user-input: tcp dport 22 accept".
