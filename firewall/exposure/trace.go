@@ -75,6 +75,7 @@ func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) 
 		return Explanation{}, err
 	}
 	x := a.WithinRates().explanation(Address(source))
+	x.Assumed = append(x.Assumed, a.assumedRates(Address(source))...)
 	o := &wayPicker{}
 	var last []Step
 	work := 0

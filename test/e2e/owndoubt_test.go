@@ -28,6 +28,11 @@ func TestOwnRulesLeaveNoDoubt(t *testing.T) {
 					"  - {name: ssh, port: 22, allow: [any], rate: {per_source: 10/minute}}\n" +
 					"  - {name: db, port: 5432, allow: [private]}\n")
 				i.run("apply")
+				x := i.explain("--from", "203.0.113.10", "--port", "22")
+				if said := strings.Join(x.Assumed, "; "); !x.Connects ||
+					!strings.Contains(said, "keeps within the rate") {
+					t.Errorf("%s, assuming %q", x.Summary, said)
+				}
 				r := i.audit()
 				for _, f := range r.Findings {
 					if f.Kind == audit.Undecided {

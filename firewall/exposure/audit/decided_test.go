@@ -211,3 +211,23 @@ func TestSummaries(t *testing.T) {
 		})
 	}
 }
+
+// A rule that only logs or counts makes no ways to tell apart, whether or not it matches.
+func TestExplainTellsLoggingOnce(t *testing.T) {
+	log := "-A INPUT -m limit --limit 5/min -j LOG\n"
+	x, err := Explain(
+		Input{
+			Rules: rules(t, "*filter\n:INPUT DROP [0:0]\n"+strings.Repeat(log, 9)+"COMMIT\n"),
+			Host:  world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80"),
+		},
+		Packet{
+			From: netip.MustParseAddr("8.8.8.8"), Destination: netip.MustParseAddr("198.51.100.10"),
+			Port: 80, Protocol: firewall.TCP, Interface: "eth0",
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(x.Steps) != 11 || slices.ContainsFunc(x.Steps, func(s exposure.Step) bool { return s.Way > 0 }) {
+		t.Errorf("%d steps: %+v", len(x.Steps), x.Steps)
+	}
+}

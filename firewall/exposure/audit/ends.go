@@ -72,10 +72,10 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 	switch {
 	case t.Verdict == "deny":
 		e.reason, e.summary = DroppedHere, fmt.Sprintf(
-			"%s does not get to %s: stopped by %s",
+			"%s does not get to %s: %s",
 			p.From,
 			e.to,
-			stopper(t.DecidedBy),
+			stopped(t.DecidedBy),
 		)
 	case t.Verdict == "unknown":
 		e.reason, e.summary = Unclear, fmt.Sprintf(

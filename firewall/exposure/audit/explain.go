@@ -96,7 +96,7 @@ func (x *Explanation) conclude(in Input, p Packet) {
 	}
 	if x.Verdict == "deny" {
 		x.Reason, x.Summary = DroppedHere, fmt.Sprintf(
-			"%s does not get to %s: stopped by %s", p.From, port, stopper(x.DecidedBy),
+			"%s does not get to %s: %s", p.From, port, stopped(x.DecidedBy),
 		)
 		if x.passesBy() {
 			x.Summary += fmt.Sprintf("; %s is no address of this host", p.Destination)
@@ -162,15 +162,15 @@ func (x *Explanation) decideVerdict() {
 	is := func(verdict string) func(exposure.Target) bool {
 		return func(t exposure.Target) bool { return t.Verdict == verdict }
 	}
-	stopped := slices.IndexFunc(x.Targets, is("deny"))
+	denied := slices.IndexFunc(x.Targets, is("deny"))
 	switch {
 	case slices.ContainsFunc(x.Targets, is("unknown")):
 		x.Verdict = "unknown"
 		for _, t := range x.Targets {
 			x.Unknowns = append(x.Unknowns, t.Replies.Unknowns...)
 		}
-	case stopped >= 0 && !slices.ContainsFunc(x.Targets, is("allow")):
-		x.Verdict, x.DecidedBy = "deny", x.Targets[stopped].DecidedBy
+	case denied >= 0 && !slices.ContainsFunc(x.Targets, is("allow")):
+		x.Verdict, x.DecidedBy = "deny", x.Targets[denied].DecidedBy
 	}
 	for _, t := range x.Targets {
 		if x.Replies != nil && x.Replies.Lost == exposure.No && t.Replies.Lost != exposure.No {

@@ -29,12 +29,15 @@ func someOf(list []string) string {
 	return strings.Join(list, "; ")
 }
 
-// stopper names what stopped a packet.
-func stopper(d exposure.Decision) string {
-	if d.Chain == "" && d.Rule == "" && !strings.HasPrefix(d.Reason, "in ") {
-		return "the kernel's routing: " + d.Reason
+// stopped says what stopped a packet.
+func stopped(d exposure.Decision) string {
+	switch {
+	case d.Chain != "" || d.Rule != "":
+		return "stopped by " + Words(d)
+	case strings.HasPrefix(d.Reason, "in "): // another namespace: see namespace.decider
+		return "stopped " + d.Reason
 	}
-	return Words(d)
+	return "stopped by the kernel's routing: " + d.Reason
 }
 
 // Words names what decided, for people: "ufw, chain ufw-user-input: tcp dport 22 accept".

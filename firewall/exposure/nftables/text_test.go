@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/portgrave/portgrave/firewall/backendtest"
+	"github.com/portgrave/portgrave/firewall/exposure"
 )
 
 // Rules of the kernel read as nft writes them, but for those with words of ours.
@@ -55,5 +56,23 @@ func TestRuleTexts(t *testing.T) {
 		if got := read(t, o).Tables[0].Chain("c").Rules[0].Text; got != want {
 			t.Errorf("%q, nft says %q", got, want)
 		}
+	}
+}
+
+// Labels of iptables-nft's rules have numbers.
+func TestLabelTexts(t *testing.T) {
+	bit := exposure.LabelBit(90)
+	label := exposure.Of(exposure.FieldCTLabel).And(bit)
+	for want, s := range map[string]exposure.Statement{
+		"ct label 90":     exposure.In(label, exposure.One(bit)),
+		"ct label ! 90":   exposure.NotIn(label, exposure.One(bit)),
+		"ct label set 90": exposure.SetLabel(bit),
+	} {
+		if got := statementText(s); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	if got := statementText(exposure.AnyBit(exposure.FieldCTLabel, 0)); got == "ct label 90" {
+		t.Errorf("no bit: %q", got)
 	}
 }
