@@ -184,6 +184,7 @@ func TestSummaries(t *testing.T) {
 		"the host's address": {drops + "COMMIT\n", "8.8.8.8", "198.51.100.10", "eth0", "chain INPUT: policy drop", "no address"},
 		"a source that can't be": {drops + "COMMIT\n", "224.0.0.1", "198.51.100.10", "eth0",
 			"stopped by the kernel's routing: martian source", ""},
+		"a route elsewhere":    {"", "8.8.8.8", "172.17.0.1", "br0", "rp_filter: no route back through br0; set rp_filter to 2 there", ""},
 		"from the host itself": {"", "198.51.100.10", "198.51.100.10", "lo", "web (process 100) listens", "upstream"},
 		"no rule":              {"", "8.8.8.8", "198.51.100.10", "eth0", "listens, as no rule stops it; if it still can't connect", ""},
 		"IPv6 without neighbour discovery": {drops + "-A INPUT -p tcp --dport 80 -j ACCEPT\nCOMMIT\n",
@@ -199,8 +200,10 @@ func TestSummaries(t *testing.T) {
 			if from.Is6() {
 				rs = rules6(t, c.rules)
 			}
+			h := world()
+			h.Interface("br0").Sysctls.RPFilter = 1
 			x, err := Explain(
-				Input{Rules: rs, Host: world(), Now: time.Now(), Sockets: listening("web [::]:80")},
+				Input{Rules: rs, Host: h, Now: time.Now(), Sockets: listening("web [::]:80")},
 				Packet{From: from, Destination: netip.MustParseAddr(c.to), Port: 80, Protocol: firewall.TCP, Interface: c.iface})
 			if err != nil {
 				t.Fatal(err)
@@ -229,5 +232,22 @@ func TestExplainTellsLoggingOnce(t *testing.T) {
 	}
 	if len(x.Steps) != 11 || slices.ContainsFunc(x.Steps, func(s exposure.Step) bool { return s.Way > 0 }) {
 		t.Errorf("%d steps: %+v", len(x.Steps), x.Steps)
+	}
+}
+
+// Where every answer is lost, what loses them decides, and not that some sources can't be.
+func TestLostAnswersDecide(t *testing.T) {
+	r, err := Run(context.Background(), Input{
+		Rules: rules(t, "*filter\n:INPUT ACCEPT [0:0]\n:OUTPUT DROP [0:0]\nCOMMIT\n"),
+		Host:  world(), Now: time.Now(), Sockets: listening("web 0.0.0.0:80"),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range r.Exposures {
+		if want := []string{"answers are lost: ip filter chain OUTPUT: policy drop"}; x.Interface == "eth0" &&
+			!slices.Equal(x.DecidedBy, want) {
+			t.Errorf("decided by %q", x.DecidedBy)
+		}
 	}
 }

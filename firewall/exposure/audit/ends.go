@@ -98,12 +98,12 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		e.withoutListener(a, p, at, elsewhere)
 	case lost == exposure.Yes:
 		e.reason, e.summary = ReplyLost, fmt.Sprintf(
-			"packets of %s get in to %s, %s, and the answers are lost: %s; %s",
+			"packets of %s get to %s, %s, and the answers are lost: %s; %s",
 			p.From, e.to, by, Words(t.Replies.LostBy), remedy(t.Replies.LostBy))
 	case lost == exposure.Maybe:
 		on := wordsOf(t.Replies.Unknowns)
 		e.reason, e.summary = Unclear, fmt.Sprintf(
-			"packets of %s get in to %s, and whether the answers get out depends on rules that can't be "+
+			"packets of %s get to %s, and whether the answers get out depends on rules that can't be "+
 				"decided in advance: %s",
 			p.From,
 			e.to,

@@ -88,7 +88,7 @@ func (a *auditor) ask(
 		}
 	}
 	r.decided, r.lost, r.unknown = decided.words, lost.words, unknown.words
-	if r.decided == nil {
+	if r.decided == nil && r.lost == nil {
 		r.decided = martian.words
 	}
 	return r

@@ -37,7 +37,11 @@ func stopped(d exposure.Decision) string {
 	case strings.HasPrefix(d.Reason, "in "): // another namespace: see namespace.decider
 		return "stopped " + d.Reason
 	}
-	return "stopped by the kernel's routing: " + d.Reason
+	s := "stopped by the kernel's routing: " + d.Reason
+	if strings.HasPrefix(d.Reason, "rp_filter") {
+		s += "; " + remedy(d)
+	}
+	return s
 }
 
 // Words names what decided, for people: "ufw, chain ufw-user-input: tcp dport 22 accept".
