@@ -259,6 +259,8 @@ func (o Operand) words() string {
 	case constant:
 	case o.Field == FieldUnknown && o.Text != "":
 		return o.Text + o.changes()
+	case o.Field == FieldSport:
+		return "the source port" + o.changes()
 	case o.Field == FieldMap && o.Lookup != nil && o.Lookup.In != nil:
 		var keys []string
 		for _, k := range o.Lookup.Key {

@@ -86,6 +86,7 @@ func TestTextIsThatOfNFT(t *testing.T) {
 			"reject with tcp reset", "reject", "reject with icmpx admin-prohibited", "ip saddr 192.0.2.1 reject", "ip saddr 192.0.2.1 reject with icmp host-unreachable",
 			"ip6 saddr 2001:db8::1 reject with icmpv6 addr-unreachable", "ip6 nexthdr tcp tcp dport 22 accept", "ip dscp cs1 accept", "ip dscp != ef accept", "ip6 dscp af11 accept", "ip ecn ce accept", "ip version 4 accept", "ip dscp 0x03 accept",
 			"tcp flags == syn accept", "tcp flags syn accept", "ct state == established accept", "ct status == dnat accept", "ip protocol tcp tcp dport 22 accept", "ip protocol udp accept",
+			`meta hour "08:00"-"18:00" accept`, `meta hour "08:00:05" accept`, `meta day "Monday" accept`, `meta time "2026-01-01 00:00:00" accept`, `meta time >= "2026-01-01 10:00:00" accept`,
 			"meta mark set meta mark | 0x00000010", "meta mark set meta mark & 0x0000ff00 | 0x00000010", "meta mark set meta mark ^ 0x00000010",
 			"counter name \"n\" accept",
 			"update @d { ip saddr timeout 1m limit rate over 10/second burst 5 packets } drop", "add @d { ip saddr }", "delete @d { ip saddr }",

@@ -63,7 +63,7 @@ func (w *writer) expr(e Expr) {
 		w.bitwise(e)
 	case Byteorder:
 		v := *w.read(e.Sreg)
-		v.kind, v.used = turned(v.kind), false
+		v.was, v.kind, v.used = v.kind, turned(v.kind), false
 		w.load(e.Dreg, v)
 	case Cmp:
 		w.compare(e)

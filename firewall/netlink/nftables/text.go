@@ -20,6 +20,7 @@ type value struct {
 	constant   string
 	operation  string // " << 4", of what is no mask
 	mask, xor  string
+	was        kind                // before the bytes were turned around
 	rest       []value             // further fields of the same load
 	raw        string              // "@nh,64,16", of a load of several fields
 	interfaces func(uint64) string // names of interfaces by index, for values that are some
@@ -215,6 +216,8 @@ func (v *value) write(s string, full int) string {
 		if name := v.interfaces(n); name != "" {
 			return strconv.Quote(name)
 		}
+	case v.kind == kindNumber && (v.was == kindTime || v.was == kindHour):
+		return timeText(v.was, n)
 	case v.kind == kindProtocol && v.protocols:
 		return named(moreProtocols, n, "%d")
 	}

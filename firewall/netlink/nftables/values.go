@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,6 +41,9 @@ const (
 	kindICMPv6                //
 	kindExists                // whether there is such a thing
 	kindHardware              // type of an interface: ARPHRD_*
+	kindTime                  // nanoseconds since 1970
+	kindDay                   // of the week
+	kindHour                  // seconds since midnight UTC
 )
 
 // Bits and numbers that nft writes as words (nftables, src/ct.c, src/proto.c, src/fib.c).
@@ -110,7 +114,8 @@ func ICMPType(n uint64, six bool) string {
 // hostOrder reports whether numbers of the kind are in the byte order of the host.
 func (k kind) hostOrder() bool {
 	switch k {
-	case kindHost, kindMark, kindCTState, kindCTStatus, kindRoute, kindExists, kindHardware:
+	case kindHost, kindMark, kindCTState, kindCTStatus, kindRoute, kindExists, kindHardware,
+		kindTime, kindHour:
 		return true
 	}
 	return false
@@ -178,6 +183,13 @@ func (k kind) write(s string, full int) string {
 		return word(icmpTypes, n)
 	case kindICMPv6:
 		return word(icmpv6Types, n)
+	case kindDay:
+		if n < 7 {
+			return strconv.Quote(time.Weekday(n).String())
+		}
+		return strconv.FormatUint(n, 10)
+	case kindTime, kindHour:
+		return timeText(k, n)
 	}
 	if flags := k.flags(); flags != nil {
 		if names, ok := flagNames(flags, n); ok {
@@ -185,6 +197,21 @@ func (k kind) write(s string, full int) string {
 		}
 	}
 	return inHex(s)
+}
+
+// timeText is a time or a time of day, in the local time, as nft writes it.
+func timeText(k kind, n uint64) string {
+	if k == kindTime {
+		return strconv.Quote(time.Unix(0, int64(n)).Format(time.DateTime))
+	}
+	const day = 24 * 60 * 60
+	_, offset := time.Now().Zone()
+	seconds := ((int(n%day)+offset)%day + day) % day
+	text := fmt.Sprintf("%02d:%02d", seconds/3600, seconds/60%60)
+	if seconds%60 != 0 {
+		text += fmt.Sprintf(":%02d", seconds%60)
+	}
+	return strconv.Quote(text)
 }
 
 func inHex(s string) string {
