@@ -64,7 +64,7 @@ func (r Rule) Text(family uint8) string { return r.Named(family, Naming{}) }
 
 // Named is Text with names.
 func (r Rule) Named(family uint8, n Naming) string {
-	w := writer{family: family, naming: n}
+	w := writer{family: family, naming: n, clauses: make([]clause, 0, len(r.Exprs))}
 	switch family {
 	case unix.NFPROTO_IPV4:
 		w.version = 4
@@ -82,11 +82,14 @@ func (r Rule) Named(family uint8, n Naming) string {
 	if len(w.clauses) == 0 {
 		return "(an empty rule)"
 	}
-	var words []string
-	for _, c := range w.clauses {
-		words = append(words, c.text)
+	var b strings.Builder
+	for i, c := range w.clauses {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(c.text)
 	}
-	return strings.Join(words, " ")
+	return b.String()
 }
 
 func (w *writer) statement(text string) { w.clause(text, context{}) }
