@@ -123,8 +123,9 @@ func (w *walk) targetOfWay() *netip.AddrPort {
 }
 
 // AddStep adds what the caller knows of a target to the ways that lead there, or else to those
-// whose target isn't known: behind the packet's steps or, for a step about the answer, at the end.
-func (x *Explanation) AddStep(target netip.AddrPort, s Step) {
+// whose target isn't known: behind the packet's steps, before those of its answer. last: nothing
+// comes after it.
+func (x *Explanation) AddStep(target netip.AddrPort, s Step, last bool) {
 	if !slices.ContainsFunc(x.WayTargets, func(t *netip.AddrPort) bool {
 		return t != nil && *t == target
 	}) {
@@ -136,14 +137,23 @@ func (x *Explanation) AddStep(target netip.AddrPort, s Step) {
 		}
 		at := -1
 		for i, before := range x.Steps {
-			if before.Way == way && (s.Reply || !before.Reply) {
+			if before.Way == way && !before.Reply {
 				at = i + 1
 			}
 		}
-		if at >= 0 {
-			s.Way = way
-			x.Steps = slices.Insert(x.Steps, at, s)
+		if at < 0 { // it differs from the way before in the answer alone
+			if last {
+				x.Steps = slices.DeleteFunc(x.Steps, func(s Step) bool { return s.Way == way })
+			}
+			continue
 		}
+		s.Way = way
+		x.Steps = slices.Insert(x.Steps, at, s)
+		end := at + 1
+		for last && end < len(x.Steps) && x.Steps[end].Way == way {
+			end++
+		}
+		x.Steps = slices.Delete(x.Steps, at+1, end)
 	}
 }
 

@@ -122,10 +122,13 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 	return e
 }
 
+// stepInside is the hook of steps in another namespace, behind which nothing follows.
+const stepInside = "namespace"
+
 // insideStep is what happens in another namespace: "stopped in web: ip filter chain INPUT: …".
 func (e *end) insideStep(p Packet, what string, by exposure.Decision, reply bool) {
 	e.step = exposure.Step{
-		Hook: "namespace", Family: tableFamily(p), Effect: what + Words(by), Reply: reply,
+		Hook: stepInside, Family: tableFamily(p), Effect: what + Words(by), Reply: reply,
 		Match: exposure.Yes,
 	}
 }

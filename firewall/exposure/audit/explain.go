@@ -122,7 +122,7 @@ func (x *Explanation) conclude(in Input, p Packet) {
 			t.DecidedBy = t.Replies.LostBy
 		}
 		if e.step.Effect != "" {
-			x.AddStep(t.At, e.step)
+			x.AddStep(t.At, e.step, e.step.Hook == stepInside)
 		}
 		e.target = *t
 		ends = append(ends, e)
