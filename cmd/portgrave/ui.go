@@ -66,7 +66,7 @@ type screen struct {
 	err      io.Writer
 	json     bool
 	colour   bool
-	columns  int // see columnsOf
+	columns  int       // see columnsOf
 	progress *progress // nil shows none
 }
 

@@ -174,11 +174,14 @@ func (e *end) reached(p Packet, by string, elsewhere bool) string {
 			e.to,
 		)
 	}
-	arrives := fmt.Sprintf("%s gets to %s, where %s listens, %s", p.From, e.to, whoListens(e.listener), by)
+	arrives := fmt.Sprintf(
+		"%s gets to %s, where %s listens, %s", p.From, e.to, whoListens(e.listener), by,
+	)
 	if e.local {
 		return arrives
 	}
-	return arrives + "; if it still can't connect, its packets aren't reaching this host: check upstream"
+	return arrives +
+		"; if it still can't connect, its packets aren't reaching this host: check upstream"
 }
 
 // wordsOf names what decided, each once.
@@ -313,7 +316,8 @@ func remedy(d exposure.Decision) string {
 	case strings.HasPrefix(d.Reason, "no route"):
 		return "add a route to the client, or a default route (ip route get shows what is used)"
 	case strings.Contains(d.Reason, "into the tunnel"):
-		return "let addresses of other interfaces answer past the tunnel (ip rule add from ADDRESS table main)"
+		return "let addresses of other interfaces answer past the tunnel " +
+			"(ip rule add from ADDRESS table main)"
 	case strings.HasPrefix(d.Reason, "forwarding is off"):
 		return "turn forwarding on there (sysctl net.ipv4.conf.INTERFACE.forwarding)"
 	case strings.HasPrefix(d.Reason, "the answer isn't translated back"):

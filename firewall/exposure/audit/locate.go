@@ -49,7 +49,8 @@ func Locate(host *exposure.Host, p Packet) (Packet, error) {
 			}
 			if onlyInterface(host, p.From) == nil {
 				p.Guesses = append(p.Guesses, fmt.Sprintf(
-					"the packet comes by %s, since no main route leads to %s: name another interface with --interface",
+					"the packet comes by %s, since no main route leads to %s: "+
+						"name another interface with --interface",
 					i.Name, p.From,
 				))
 			}
@@ -74,7 +75,8 @@ func Locate(host *exposure.Host, p Packet) (Packet, error) {
 		if a := addressFor(other, p.From); a.IsValid() && !other.Loopback && !a.IsLinkLocalUnicast() {
 			p.Destination = a
 			p.Guesses = append(p.Guesses, fmt.Sprintf(
-				"the packet is for %s, since %s has no address to be dialled from %s: name another with --to",
+				"the packet is for %s, since %s has no address to be dialled from %s: "+
+					"name another with --to",
 				a, i.Name, p.From,
 			))
 			return p, nil

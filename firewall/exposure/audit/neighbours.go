@@ -42,8 +42,8 @@ func (x *Explanation) mentionNeighbours(in Input, p Packet) {
 		}
 		if _, possible := answer.Through(); possible.Empty() {
 			x.Summary += fmt.Sprintf(
-				"; but the rules refuse neighbour discovery by %s (ICMPv6 types 135 and 136), without which "+
-					"IPv6 hosts don't find each other: let it in", p.Interface,
+				"; but the rules refuse neighbour discovery by %s (ICMPv6 types 135 and 136), "+
+					"without which IPv6 hosts don't find each other: let it in", p.Interface,
 			)
 			return
 		}

@@ -14,7 +14,8 @@ type Options struct {
 	// IPSet finds an ipset by the index that iptables-nft's rules name it by (see IPSetName); nil: look-ups in ipsets stay unknown. The name is
 	// for people; a nil set is one that couldn't be read.
 	IPSet func(index uint16) (set *exposure.Set, name string)
-	// Interface is the name of an interface by its index, for the texts of rules; "": there is none. nil: texts have the index.
+	// Interface is the name of an interface by its index, for the texts of rules; "": there is none.
+	// nil: texts have the index.
 	Interface func(index uint64) string
 }
 
@@ -24,7 +25,8 @@ type decoder struct {
 	tables map[tableKey]*kernelTable
 	chains []*exposure.Chain
 	names  map[ChainName]*exposure.Chain
-	// quoting are the expressions of rules whose text quotes a set of their own, which is filled at the end.
+	// quoting are the expressions of rules whose text quotes a set of their own, which is filled at
+	// the end.
 	quoting map[*exposure.Rule]kernel.Rule
 	// translator is used again for every rule: its registers are large.
 	translator translator

@@ -116,7 +116,8 @@ func statementText(s exposure.Statement) string {
 		return keyText(s.Key) + " vmap " + setText(s.In, s.Key)
 	case exposure.Assign:
 		if len(s.Value) == 1 && s.To == exposure.FieldCTLabel {
-			if bit, ok := labelBit(s.Value[0].Xor); ok && s.Value[0] == exposure.SetLabel(s.Value[0].Xor).Value[0] {
+			v := s.Value[0]
+			if bit, ok := labelBit(v.Xor); ok && v == exposure.SetLabel(v.Xor).Value[0] {
 				return fmt.Sprintf("ct label set %d", bit)
 			}
 		}

@@ -163,7 +163,9 @@ func (w *writer) device(r Register) string {
 }
 
 // interfaceKeys are the keys of Meta that are indexes of interfaces.
-var interfaceKeys = map[uint32]bool{unix.NFT_META_IIF: true, unix.NFT_META_OIF: true, 33: true} // 33: NFT_META_SDIF
+var interfaceKeys = map[uint32]bool{
+	unix.NFT_META_IIF: true, unix.NFT_META_OIF: true, 33: true, // NFT_META_SDIF
+}
 
 // target is where a translation leads: " to 192.0.2.1:80".
 func (w *writer) target(k kind, addrMin, addrMax, protoMin, protoMax Register) string {
