@@ -365,8 +365,7 @@ func (i *Interface) tunnel() bool { return slices.Contains(tunnelKinds, i.Kind) 
 // an ordinary uplink, as with PPPoE.
 func (w *walk) tunnelTakesReply(r *Route, out int) string {
 	i := w.e.host.ByIndex(out)
-	if i == nil || !i.tunnel() || r.Dest.Bits() > fullTunnel || w.reply.arrived == "" ||
-		w.reply.arrived == i.Name {
+	if i == nil || !w.e.host.takesAll(r, i) || w.reply.arrived == "" || w.reply.arrived == i.Name {
 		return ""
 	}
 	return fmt.Sprintf(
@@ -376,12 +375,27 @@ func (w *walk) tunnelTakesReply(r *Route, out int) string {
 	)
 }
 
+// takesAll reports whether a route leads all traffic into a tunnel: an interface of such a kind, or
+// any where routing rules keep the default route of the main table for the tunnel's own packets, as
+// wg-quick has them.
+func (h *Host) takesAll(r *Route, i *Interface) bool {
+	if r.Dest.Bits() > fullTunnel {
+		return false
+	}
+	return i.tunnel() || r.Table != tableMain &&
+		slices.ContainsFunc(h.Rules, func(rule RoutingRule) bool {
+			return rule.Action == RuleTable && rule.Table == tableMain &&
+				rule.SuppressPrefixLength == 0 &&
+				(rule.Family == firewall.IPv4) == r.Dest.Addr().Is4()
+		})
+}
+
 // tunnels reports whether the host routes all traffic into a tunnel.
 func (h *Host) tunnels() bool {
 	return h != nil && slices.ContainsFunc(h.Routes, func(r Route) bool {
-		return r.Dest.Bits() <= fullTunnel && slices.ContainsFunc(r.NextHops, func(n NextHop) bool {
+		return slices.ContainsFunc(r.NextHops, func(n NextHop) bool {
 			i := h.ByIndex(n.Index)
-			return i != nil && i.tunnel()
+			return i != nil && h.takesAll(&r, i)
 		})
 	})
 }
