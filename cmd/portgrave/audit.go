@@ -258,13 +258,15 @@ func readDump(path string) (*bytes.Buffer, error) {
 }
 
 func reportAudit(inv *invocation, r audit.Report) error {
+	if inv.screen.json || inv.screen.columns == 0 { // else both are seen in the same place
+		for _, u := range r.Unread {
+			inv.screen.warnf("%s", u)
+		}
+	}
 	if !inv.screen.json && len(r.Unread) > 0 {
 		defer inv.screen.sentence("Incomplete: " + strings.Join(r.Unread, "; ") + ".")
 	}
 	if inv.screen.json {
-		for _, u := range r.Unread {
-			inv.screen.warnf("%s", u)
-		}
 		if err := writeReport(inv.screen.out, r); err != nil {
 			return err
 		}
