@@ -152,7 +152,7 @@ func auditFiles(inv *invocation, paths []string) error {
 	err = reportAudit(inv, report)
 	if !inv.screen.json {
 		for _, s := range report.Assumed {
-			inv.screen.printf("Assumed: %s.\n", s)
+			inv.screen.sentence("Assumed: " + s + ".")
 		}
 	}
 	return err
@@ -258,11 +258,13 @@ func readDump(path string) (*bytes.Buffer, error) {
 }
 
 func reportAudit(inv *invocation, r audit.Report) error {
-	for _, u := range r.Unread {
-		inv.screen.warnf("%s", u)
+	if inv.screen.json || inv.screen.columns == 0 { // else both are seen in the same place
+		for _, u := range r.Unread {
+			inv.screen.warnf("%s", u)
+		}
 	}
 	if !inv.screen.json && len(r.Unread) > 0 {
-		defer inv.screen.printf("Incomplete: %s.\n", strings.Join(r.Unread, "; "))
+		defer inv.screen.sentence("Incomplete: " + strings.Join(r.Unread, "; ") + ".")
 	}
 	if inv.screen.json {
 		if err := writeReport(inv.screen.out, r); err != nil {
@@ -361,6 +363,6 @@ func printAudit(s *screen, r audit.Report) {
 		if interfaces := strings.Join(by[line], ", "); interfaces != "" {
 			line += ", by " + interfaces
 		}
-		s.printf("%s\n", line)
+		s.sentence(line)
 	}
 }

@@ -45,6 +45,7 @@ var details = map[string]string{
 		"looks at each; if one of them refuses, connects is false in JSON, and targets says which. " +
 		"Without --interface the packet comes by the interface through which the host would answer. " +
 		"A packet from behind a router to an address of another interface comes by that interface. " +
+		"If no route leads to the client, interface and address are guessed and listed as assumed. " +
 		"What happens to answers beyond this host isn't known. The exit code is 0 only if the " +
 		"connection comes about.",
 	"import": "It asks about every port, protocol, interface and address that the rules of this " +

@@ -57,17 +57,34 @@ func printExplanation(s *screen, x audit.Explanation) {
 			plural(quiet, "jump"),
 		)
 	}
+	printTargets(s, x.Targets)
 	colour := green
 	if x.Reason != audit.Connects {
 		colour = red
 	}
-	s.printf("\n%s: %s.\n", s.paint(colour, string(x.Reason)), printable(x.Summary))
+	s.printf("\n")
+	s.sentence(fmt.Sprintf("%s: %s.", s.paint(colour, string(x.Reason)), printable(x.Summary)))
 	if x.Policy != "" {
 		s.printf("That is service %s, %s.\n", x.Service, x.Policy)
 	}
 	for _, a := range x.Assumed {
-		s.printf("Assumed: %s.\n", a)
+		s.sentence("Assumed: " + a + ".")
 	}
+}
+
+// printTargets lists several targets, each with its outcome and what decided it.
+func printTargets(s *screen, targets []exposure.Target) {
+	if len(targets) < 2 {
+		return
+	}
+	rows := [][]string{{"TARGET", "OUTCOME", "DECIDED BY"}}
+	for _, t := range targets {
+		rows = append(rows, []string{
+			dash(t.Address), t.Reason, printable(audit.Words(t.DecidedBy)),
+		})
+	}
+	s.printf("\n")
+	s.table(rows)
 }
 
 const jumps = "match: jump "

@@ -66,6 +66,7 @@ type screen struct {
 	err      io.Writer
 	json     bool
 	colour   bool
+	columns  int       // see columnsOf
 	progress *progress // nil shows none
 }
 
@@ -80,6 +81,7 @@ func newScreen(
 		err:      stderr,
 		json:     format == "json",
 		colour:   getenv("NO_COLOR") == "" && isTerminal(stdout.to),
+		columns:  columnsOf(stdout.to),
 		progress: newProgress(stderr),
 	}
 }

@@ -1,5 +1,7 @@
 package exposure
 
+import "net/netip"
+
 // NoRule is the reason of a Decider where no rule and no policy decided.
 const NoRule = "no rule says otherwise"
 
@@ -66,8 +68,10 @@ type Decision struct {
 // Explanation is one packet's path: a Question with one source.
 type Explanation struct {
 	// Verdict is "allow", "deny" or "unknown".
-	Verdict   string   `json:"verdict"`
-	Steps     []Step   `json:"steps"`
+	Verdict string `json:"verdict"`
+	Steps   []Step `json:"steps"`
+	// DecidedBy is what stopped the packet or let it in; of several targets, at the first. Package
+	// audit, which knows the outcome, names what loses the answer where that decides.
 	DecidedBy Decision `json:"decided_by"`
 	// Target is where the packet ends up, "address:port"; "" if it is stopped.
 	Target string `json:"target,omitempty"`
@@ -80,6 +84,11 @@ type Explanation struct {
 	// Unknowns are what the verdict "unknown" depends on.
 	Unknowns []Decision `json:"unknowns,omitempty"`
 	Assumed  []string   `json:"assumed,omitempty"`
+	// WayTargets are the targets of the ways, by Step.Way: nil where the packet is stopped, the zero
+	// AddrPort where the target isn't known. Strays: some packets may be stopped before they are
+	// sent to a target.
+	WayTargets []*netip.AddrPort `json:"-"`
+	Strays     bool              `json:"-"`
 	// Listener is the socket at the target. It is nil if there is none, or the caller didn't look.
 	Listener *Listener `json:"listener"`
 }
@@ -87,7 +96,9 @@ type Explanation struct {
 // Step is one evaluated rule, policy or routing decision, in order. If the path splits at something
 // unknown, the steps of the branches follow each other, numbered by Way.
 type Step struct {
-	Hook   string `json:"hook"` // "routing" between prerouting and input or forward
+	// Hook is "routing" between prerouting and input or forward, "socket" where the packet arrives
+	// and nobody takes it, "namespace" where another network namespace stops it.
+	Hook   string `json:"hook"`
 	Family string `json:"family"`
 	Table  string `json:"table"`
 	Chain  string `json:"chain"`

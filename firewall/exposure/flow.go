@@ -300,6 +300,17 @@ func (w *walk) credited(f *flow, by Decider) []credit {
 	return f.accepted(by)
 }
 
+// passed returns the credits of a flow that a chain's policy lets through. Only filtering at input
+// and forward decides whether a packet gets in: a policy elsewhere, such as a NAT chain's, changes
+// nothing, and neither does that of an empty chain behind others.
+func (w *walk) passed(f *flow, by Decider) []credit {
+	if w.translating || w.hook != HookInput && w.hook != HookForward ||
+		len(by.Chain.Rules) == 0 && len(f.credits) > 0 {
+		return f.credits
+	}
+	return f.accepted(by)
+}
+
 // accepted returns the credits of a flow after a chain has let it through: a rule replaces earlier
 // credits, a policy replaces only other policies.
 func (f *flow) accepted(by Decider) []credit {

@@ -243,14 +243,41 @@ func (o Operand) String() string {
 	if v, ok := o.IsConst(); ok {
 		return v.String()
 	}
-	var b strings.Builder
-	b.WriteString(o.Field.String())
+	text := o.Field.String()
 	switch {
 	case o.Field == FieldUnknown:
-		fmt.Fprintf(&b, " (%s)", o.Text)
+		text += fmt.Sprintf(" (%s)", o.Text)
 	case o.Field == FieldMap && o.Lookup != nil && o.Lookup.In != nil:
-		fmt.Fprintf(&b, " %v @%s", o.Lookup.Key, o.Lookup.In.Name)
+		text += fmt.Sprintf(" %v @%s", o.Lookup.Key, o.Lookup.In.Name)
 	}
+	return text + o.changes()
+}
+
+// words is the operand for people, who know unknown values and maps by their text.
+func (o Operand) words() string {
+	switch _, constant := o.IsConst(); {
+	case constant:
+	case o.Field == FieldUnknown && o.Text != "":
+		return o.Text + o.changes()
+	case o.Field == FieldSport:
+		return "the source port" + o.changes()
+	case o.Field == FieldMap && o.Lookup != nil && o.Lookup.In != nil:
+		var keys []string
+		for _, k := range o.Lookup.Key {
+			keys = append(keys, k.words())
+		}
+		text := strings.Join(keys, " . ") + " map"
+		if o.Lookup.In.Name != "" {
+			text += " @" + o.Lookup.In.Name
+		}
+		return text + o.changes()
+	}
+	return o.String()
+}
+
+// changes is what is done to the operand's field.
+func (o Operand) changes() string {
+	var b strings.Builder
 	if o.Shift > 0 {
 		fmt.Fprintf(&b, " << %d", o.Shift)
 	} else if o.Shift < 0 {

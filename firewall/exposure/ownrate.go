@@ -21,6 +21,25 @@ func (a Answer) WithinRates() Answer {
 	return a
 }
 
+// assumedRates lists the rates that WithinRates takes a source to keep to.
+func (a Answer) assumedRates(source Value) (list []string) {
+	for _, p := range a.Pieces {
+		if !p.Outcome.Passes() || !p.Sources.Contains(source) {
+			continue
+		}
+		for _, u := range p.Unknowns {
+			if !u.ownRate() || u.Chain == nil {
+				continue
+			}
+			s := "the client keeps within the rate of chain " + u.Chain.Name
+			if !slices.Contains(list, s) {
+				list = append(list, s)
+			}
+		}
+	}
+	return list
+}
+
 // ownRate reports whether the unknown is a rate in one of Portgrave's own rules.
 func (d Decider) ownRate() bool {
 	if d.Rule == nil || d.Rule.Owner() != "portgrave" {

@@ -170,6 +170,11 @@ func TestReplies(t *testing.T) {
 				Addresses: []netip.Prefix{netip.MustParsePrefix("10.64.0.2/32")}})
 			h.Routes[len(h.Routes)-1].NextHops[0].Index = 9
 		}, certain: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", possible: "0.0.0.0/0", lost: "tunnel wg0"},
+		"the address of a full tunnel": {host: func(h *Host) {
+			h.Interfaces = append(h.Interfaces, Interface{Name: "wg0", Index: 9, Up: true, Kind: "wireguard",
+				Addresses: []netip.Prefix{netip.PrefixFrom(tcp80.Destination, 24)}})
+			h.Routes[len(h.Routes)-1].NextHops[0].Index = 9
+		}, certain: "172.17.0.0/16 192.0.2.0/24 198.51.100.0/24", possible: "0.0.0.0/0", lost: "tunnel wg0"},
 		"an uplink that is named like a tunnel": {host: func(h *Host) {
 			h.Interfaces = append(h.Interfaces, Interface{Name: "ppp0", Index: 9, Up: true,
 				Addresses: []netip.Prefix{netip.MustParsePrefix("203.0.113.9/32")}})

@@ -102,6 +102,7 @@ func (w *walk) routeUnknown(f flow) []flow {
 	if pick != 0 {
 		g := f
 		g.doubts = w.doubt(f.doubts, by, 1)
+		w.step(&g, nil, "may be lost: "+by.Reason, Maybe)
 		w.finish(g, Dropped, by)
 	}
 	if pick == 1 {
@@ -118,7 +119,6 @@ func (w *walk) replyWays(p *packet) []replyWay {
 		in        string
 		arrived   string
 		source    Range
-		dialled   Range
 		forwarded bool
 	}
 	k := fibKey{
@@ -144,9 +144,6 @@ func (w *walk) replyWays(p *packet) []replyWay {
 	about := key{fib: k, in: w.q.Interface, arrived: w.reply.arrived, forwarded: w.reply.forwarded}
 	if w.reply.forwarded && w.in != nil && w.isFour() && w.e.host.RPFilter(w.in) != 0 {
 		about.source = p.now.addr
-	}
-	if w.e.fib.tunnels { // tunnelTakesReply looks at it
-		about.dialled = p.orig.addr
 	}
 	return w.e.remember(about, func() any { return w.computeReplyWays(p, k) }).([]replyWay)
 }
@@ -217,7 +214,7 @@ func (w *walk) replyWay(p *packet, k fibKey, client Value) []replyWay {
 					continue
 				}
 				some = true
-				if why := w.tunnelTakesReply(p, g.route, n.Index); why != "" {
+				if why := w.tunnelTakesReply(g.route, n.Index); why != "" {
 					add(
 						replyWay{
 							lost:   why,
@@ -363,19 +360,13 @@ const fullTunnel = 4
 func (i *Interface) tunnel() bool { return slices.Contains(tunnelKinds, i.Kind) }
 
 // tunnelTakesReply says why an answer probably doesn't reach the client: a tunnel for all traffic
-// takes it, though the client came another way, with an address that the tunnel's other end can't
-// use. It isn't certain: a tunnel may be an ordinary uplink, as with PPPoE.
-func (w *walk) tunnelTakesReply(p *packet, r *Route, out int) string {
+// takes it, though the client came another way. Also where the client dialled the tunnel's own
+// address: the tunnel's other end rarely sends that on as it is. It isn't certain: a tunnel may be
+// an ordinary uplink, as with PPPoE.
+func (w *walk) tunnelTakesReply(r *Route, out int) string {
 	i := w.e.host.ByIndex(out)
-	if i == nil || !i.tunnel() || r.Dest.Bits() > fullTunnel || w.reply.arrived == "" ||
-		w.reply.arrived == i.Name {
+	if i == nil || !w.e.host.takesAll(r, i) || w.reply.arrived == "" || w.reply.arrived == i.Name {
 		return ""
-	}
-	dialled, known := view{within: p.orig.addr}.single()
-	for _, a := range i.Addresses {
-		if known && Address(a.Addr()) == dialled {
-			return ""
-		}
 	}
 	return fmt.Sprintf(
 		"the route for all traffic leads into the tunnel %s, and packets come by %s",
@@ -384,12 +375,27 @@ func (w *walk) tunnelTakesReply(p *packet, r *Route, out int) string {
 	)
 }
 
+// takesAll reports whether a route leads all traffic into a tunnel: an interface of such a kind, or
+// any where routing rules keep the default route of the main table for the tunnel's own packets, as
+// wg-quick has them.
+func (h *Host) takesAll(r *Route, i *Interface) bool {
+	if r.Dest.Bits() > fullTunnel {
+		return false
+	}
+	return i.tunnel() || r.Table != tableMain &&
+		slices.ContainsFunc(h.Rules, func(rule RoutingRule) bool {
+			return rule.Action == RuleTable && rule.Table == tableMain &&
+				rule.SuppressPrefixLength == 0 &&
+				(rule.Family == firewall.IPv4) == r.Dest.Addr().Is4()
+		})
+}
+
 // tunnels reports whether the host routes all traffic into a tunnel.
 func (h *Host) tunnels() bool {
 	return h != nil && slices.ContainsFunc(h.Routes, func(r Route) bool {
-		return r.Dest.Bits() <= fullTunnel && slices.ContainsFunc(r.NextHops, func(n NextHop) bool {
+		return slices.ContainsFunc(r.NextHops, func(n NextHop) bool {
 			i := h.ByIndex(n.Index)
-			return i != nil && i.tunnel()
+			return i != nil && h.takesAll(&r, i)
 		})
 	})
 }

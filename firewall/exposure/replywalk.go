@@ -39,9 +39,12 @@ func (w *walk) sendReply(f flow) {
 	}
 	if lost != No && pick != 0 {
 		g := f
+		effect := "lost: "
 		if lost == Maybe {
+			effect = "may be lost: "
 			g.doubts = w.doubt(f.doubts, by, 1)
 		}
+		w.step(&g, nil, effect+by.Reason, lost)
 		w.finish(g, Dropped, by)
 	}
 	if lost == Maybe {

@@ -163,7 +163,9 @@ func (w *walk) runRule(c *chain, r *rule, f flow, next []flow, back *[]flow) []f
 		w.spend(12)
 		branches := w.statement(c, r, p.at, p.flow)
 		branches = slices.DeleteFunc(branches, func(b branch) bool { return b.sources.Empty() })
-		if pick := w.pick(len(branches)); pick >= 0 && len(branches) > 0 {
+		if w.picker != nil && len(branches) > 1 && makesNoDifference(r, p.at, p.packet, branches) {
+			branches = branches[:1]
+		} else if pick := w.pick(len(branches)); pick >= 0 && len(branches) > 0 {
 			branches = branches[pick : pick+1]
 		}
 		w.spend(len(branches))
@@ -179,6 +181,25 @@ func (w *walk) runRule(c *chain, r *rule, f flow, next []flow, back *[]flow) []f
 		}
 	}
 	return next
+}
+
+// makesNoDifference reports whether a packet goes on with the next rule in the same state whichever
+// branch of a rule's statement it takes, as with a line that is logged at a limited rate. Then there
+// is one way to tell: the first, on which the rule may match.
+func makesNoDifference(r *rule, at int, before *packet, branches []branch) bool {
+	for _, s := range r.Statements[at:] {
+		switch s := s.(type) {
+		case Match, NoEffect, SetUpdate:
+		case Unknown:
+			if s.Effect {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return branches[0].do == toNextStatement &&
+		!slices.ContainsFunc(branches, func(b branch) bool { return !samePacket(b.packet, before) })
 }
 
 // condense joins branches that go on in the same way.

@@ -113,7 +113,7 @@ func describe(m Match) string {
 		if i > 0 {
 			s += " . "
 		}
-		s += o.String()
+		s += o.words()
 	}
 	if m.In != nil && m.In.Name != "" {
 		s += " @" + m.In.Name
@@ -390,14 +390,16 @@ func (w *walk) alternatives(
 	what string,
 	packets []*packet,
 	do action,
-	by string,
+	by []string, // what is done, for each packet
 ) []branch {
 	var out []branch
+	pick := w.pick(len(packets))
 	for i, p := range packets {
-		if slices.ContainsFunc(packets[:i], func(o *packet) bool { return *o == *p }) {
+		if pick >= 0 && i != pick ||
+			slices.ContainsFunc(packets[:i], func(o *packet) bool { return *o == *p }) {
 			continue
 		}
-		b := branch{flow: f, do: do, by: by}
+		b := branch{flow: f, do: do, by: by[i]}
 		b.packet = p
 		if len(packets) > 1 {
 			b.doubts = w.doubt(

@@ -30,10 +30,12 @@ type Target struct {
 	// Connects and Reason are filled by the caller, which knows the listeners.
 	Connects bool   `json:"connects"`
 	Reason   string `json:"reason"`
+	// DecidedBy is what decided on packets that are sent here: what let them in, or what stopped
+	// them with the verdict "deny", or what loses the answer with the reason "reply-lost".
+	DecidedBy Decision `json:"decided_by"`
 
-	At        netip.AddrPort `json:"-"` // the zero AddrPort if it isn't one
-	Replies   Replies        `json:"-"`
-	StoppedBy Decision       `json:"-"` // of a target with the verdict "deny"
+	At      netip.AddrPort `json:"-"` // the zero AddrPort if it isn't one
+	Replies Replies        `json:"-"`
 	// Forwarded: the packet leaves the host again, so none of its sockets gets it. Out is the
 	// interface that it leaves by, "" if unknown. Rewritten is as in Piece.
 	Forwarded bool   `json:"-"`
@@ -103,11 +105,14 @@ func (a Answer) targets(source Value) []Target {
 			} else {
 				out[i].Rewritten = p.Rewritten
 			}
+			if outcomes[i] == ([2]bool{}) {
+				out[i].DecidedBy = p.DecidedBy.Describe()
+			}
 			outcomes[i][0] = true
 			replies[i] = append(replies[i], p.Reply)
 		} else {
 			outcomes[i][1] = true
-			out[i].StoppedBy = p.DecidedBy.Describe()
+			out[i].DecidedBy = p.DecidedBy.Describe()
 		}
 	}
 	for i := range out {

@@ -75,6 +75,7 @@ func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) 
 		return Explanation{}, err
 	}
 	x := a.WithinRates().explanation(Address(source))
+	x.Assumed = append(x.Assumed, a.assumedRates(Address(source))...)
 	o := &wayPicker{}
 	var last []Step
 	work := 0
@@ -88,6 +89,7 @@ func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) 
 		w := e.newWalk(q)
 		w.picker, w.work = o, work
 		w.run()
+		x.WayTargets = append(x.WayTargets, w.targetOfWay())
 		if work = w.work; w.tooFar || len(x.Steps)+len(o.steps) > maxSteps {
 			x.Assumed = append(x.Assumed, tooComplex)
 			break
@@ -109,23 +111,74 @@ func (e *Evaluator) Explain(q Question, source netip.Addr) (Explanation, error) 
 	return x, nil
 }
 
+// targetOfWay is the target of a walk that followed a single way; nil if the packet was stopped.
+func (w *walk) targetOfWay() *netip.AddrPort {
+	for _, e := range w.ended {
+		if e.outcome.Passes() {
+			t := e.packet.target(w.q, e.outcome == Delivered)
+			return &t
+		}
+	}
+	return nil
+}
+
+// AddStep adds what the caller knows of a target to the ways that lead there, or else to those
+// whose target isn't known: behind the packet's steps, before those of its answer. last: nothing
+// comes after it.
+func (x *Explanation) AddStep(target netip.AddrPort, s Step, last bool) {
+	if !slices.ContainsFunc(x.WayTargets, func(t *netip.AddrPort) bool {
+		return t != nil && *t == target
+	}) {
+		target = netip.AddrPort{}
+	}
+	for way, t := range x.WayTargets {
+		if t == nil || *t != target {
+			continue
+		}
+		at := -1
+		for i, before := range x.Steps {
+			if before.Way == way && !before.Reply {
+				at = i + 1
+			}
+		}
+		if at < 0 { // it differs from the way before in the answer alone
+			if last {
+				x.Steps = slices.DeleteFunc(x.Steps, func(s Step) bool { return s.Way == way })
+			}
+			continue
+		}
+		s.Way = way
+		x.Steps = slices.Insert(x.Steps, at, s)
+		end := at + 1
+		for last && end < len(x.Steps) && x.Steps[end].Way == way {
+			end++
+		}
+		x.Steps = slices.Delete(x.Steps, at+1, end)
+	}
+}
+
 // explanation is the part of an answer about one source.
 func (a Answer) explanation(source Value) Explanation {
 	x := Explanation{Verdict: "unknown", Assumed: slices.Clone(a.Assumed), Steps: []Step{}}
 	var unknowns []Decider
 	var targets []netip.AddrPort
-	through, stopped := -1, -1
+	through, stopped := -1, -1 // the first of each
 	for i, p := range a.Pieces {
 		if !p.Sources.Contains(source) {
 			continue
 		}
 		if p.Outcome.Passes() {
-			through = i
+			if through < 0 {
+				through = i
+			}
 			if !slices.Contains(targets, p.Target) {
 				targets = append(targets, p.Target)
 			}
-		} else if stopped < 0 {
-			stopped = i
+		} else {
+			if stopped < 0 {
+				stopped = i
+			}
+			x.Strays = x.Strays || !p.Translated || !p.Target.IsValid()
 		}
 		for _, u := range p.Unknowns {
 			if !slices.Contains(unknowns, u) {

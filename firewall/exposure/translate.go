@@ -118,6 +118,7 @@ func (w *walk) destinations(
 	}
 	what := fmt.Sprintf("%v %s", s.Kind, targetText(width, endpoint{addrs, ports}))
 	var packets []*packet
+	var each []string
 	for _, e := range targets(endpoint{addrs, ports}) {
 		t := *p
 		t.natted = Yes
@@ -143,8 +144,9 @@ func (w *walk) destinations(
 			}
 		}
 		packets = append(packets, &t)
+		each = append(each, fmt.Sprintf("%v %s", s.Kind, targetText(width, e)))
 	}
-	return w.alternatives(c, r, f, "which target: "+what, packets, toAccept, what)
+	return w.alternatives(c, r, f, "which target of "+what, packets, toAccept, each)
 }
 
 // targets returns the endpoints of a range, one by one if they are few.

@@ -339,7 +339,7 @@ func (w *walk) runBaseChain(c *chain, flows []flow) []flow {
 	for _, f := range back {
 		w.step(&f, c, by.Reason, Yes)
 		if c.Base.Policy == VerdictAccept {
-			f.credits = f.accepted(by)
+			f.credits = w.passed(&f, by)
 			w.accepted = w.gather(w.accepted, f)
 		} else {
 			w.finish(f, Dropped, by)

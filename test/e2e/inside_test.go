@@ -3,9 +3,11 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/audit"
 	"github.com/portgrave/portgrave/test/lab"
 )
@@ -68,6 +70,13 @@ func TestExplainLooksIntoTheContainer(t *testing.T) {
 			if x.Reason != c.reason || x.Connects != (c.reason == audit.Connects) ||
 				!strings.Contains(x.Summary, c.says) {
 				t.Errorf("%s, connects %v: %s", x.Reason, x.Connects, x.Summary)
+			}
+			told := slices.ContainsFunc(x.Steps, func(s exposure.Step) bool {
+				return (s.Hook == "namespace" || s.Hook == "socket") &&
+					(c.says == "another machine" || strings.Contains(s.Effect, c.says))
+			})
+			if told != (c.reason != audit.Connects) {
+				t.Errorf("of %s the steps say: %+v", x.Reason, x.Steps)
 			}
 			if x.Listener != nil && to.Port() == 22 {
 				t.Errorf("%s listens", x.Listener.Process)

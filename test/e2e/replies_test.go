@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -20,6 +21,7 @@ func TestExplainFollowsTheAnswer(t *testing.T) {
 		commands []string
 		six      bool
 		port     string // 80: of the host; 8080: of the container
+		to       string // the dialled address; "": that of eth0
 		args     string
 		lost     string // "": it connects
 	}{
@@ -45,6 +47,18 @@ func TestExplainFollowsTheAnswer(t *testing.T) {
 		"a tunnel for all": {commands: []string{"tuntap add wg0 mode tun", "addr add 10.64.0.2/32 dev wg0", "link set wg0 up",
 			"route add default dev wg0 table 51820", "rule add not fwmark 51820 table 51820", "rule add table main suppress_prefixlength 0"},
 			lost: "tunnel wg0"},
+		"the address of a tunnel for all": {commands: []string{"tuntap add wg0 mode tun", "addr add 10.200.0.1/24 dev wg0",
+			"link set wg0 up", "route add default dev wg0 table 51820", "rule add not fwmark 51820 table 51820",
+			"rule add table main suppress_prefixlength 0"}, to: "10.200.0.1", args: "--interface eth0", lost: "tunnel wg0"},
+		"a tunnel of another kind for all": {commands: []string{"link add wg0 type veth peer name wg1",
+			"addr add 10.200.0.1/24 dev wg0", "link set wg0 up", "link set wg1 up", "route add default dev wg0 table 51820",
+			"rule add not fwmark 51820 table 51820", "rule add table main suppress_prefixlength 0"}, lost: "tunnel wg0"},
+		"its address": {commands: []string{"link add wg0 type veth peer name wg1",
+			"addr add 10.200.0.1/24 dev wg0", "link set wg0 up", "link set wg1 up", "route add default dev wg0 table 51820",
+			"rule add not fwmark 51820 table 51820", "rule add table main suppress_prefixlength 0"},
+			to: "10.200.0.1", args: "--interface eth0", lost: "tunnel wg0"},
+		"the address of a tunnel for some": {commands: []string{"tuntap add wg0 mode tun", "addr add 10.200.0.1/24 dev wg0",
+			"link set wg0 up"}, to: "10.200.0.1", args: "--interface eth0"},
 		"a table for the answers of a port": {commands: []string{"route add blackhole default table 77", "rule add ipproto tcp sport 80 table 77"},
 			lost: "blackhole default in table 77"},
 		"a table for the answers of other ports": {commands: []string{"route add blackhole default table 77", "rule add ipproto tcp sport 81-90 table 77"}},
@@ -95,6 +109,10 @@ func TestExplainFollowsTheAnswer(t *testing.T) {
 			if port == "" {
 				port = "80"
 			}
+			if c.to != "" {
+				to = c.to
+				w.Router.Run("ip", "route", "add", to, "via", "198.51.100.10")
+			}
 			i := install(t, w, "version: 1\nservices: []\n")
 			x := i.explain(
 				append(
@@ -102,7 +120,7 @@ func TestExplainFollowsTheAnswer(t *testing.T) {
 					strings.Fields(c.args)...)...)
 			answer := w.Internet.Connect(
 				netip.MustParseAddrPort(
-					strings.Replace("["+to+"]:"+port, "[198.51.100.10]", "198.51.100.10", 1),
+					net.JoinHostPort(to, port),
 				),
 			)
 			if x.Connects != (answer == lab.Open) || x.Connects != (c.lost == "") ||

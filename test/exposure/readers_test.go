@@ -30,8 +30,8 @@ func (j *judge) views(d *description) []view {
 	var rules *ex.Ruleset
 	var host *ex.Host
 	err := j.w.Host.Do(func() (err error) {
-		if rules, err = live.Rules(context.Background()); err == nil {
-			host, err = hostview.Read(context.Background())
+		if host, err = hostview.Read(context.Background()); err == nil {
+			rules, err = live.Rules(context.Background(), host)
 		}
 		return err
 	})

@@ -90,8 +90,18 @@ func world() *exposure.Host {
 
 func rules(t *testing.T, save4 string) *exposure.Ruleset {
 	t.Helper()
+	return savedRules(t, "rules.v4", exposure.FamilyIPv4, save4)
+}
+
+func rules6(t *testing.T, save6 string) *exposure.Ruleset {
+	t.Helper()
+	return savedRules(t, "rules.v6", exposure.FamilyIPv6, save6)
+}
+
+func savedRules(t *testing.T, name string, f exposure.Family, save string) *exposure.Ruleset {
+	t.Helper()
 	rs := &exposure.Ruleset{}
-	if err := xtables.ReadSave("rules.v4", exposure.FamilyIPv4, strings.NewReader(save4), xtables.NewSets(), rs); err != nil {
+	if err := xtables.ReadSave(name, f, strings.NewReader(save), xtables.NewSets(), rs); err != nil {
 		t.Fatal(err)
 	}
 	rs.MarkDynamic()

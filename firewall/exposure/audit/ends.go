@@ -18,6 +18,8 @@ type end struct {
 	reason   Reason
 	listener *exposure.Listener
 	summary  string
+	local    bool          // the packet comes from the host itself
+	step     exposure.Step // what the host's rules don't show, if there is something
 }
 
 // targetAt is a target's address and port, or the dialled ones if nothing else is known.
@@ -34,6 +36,9 @@ func targetAt(t exposure.Target, p Packet) netip.AddrPort {
 // endOf decides the outcome at one target.
 func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 	e := end{target: *t, to: port}
+	if on := a.Host.Interface(p.Interface); on != nil {
+		e.local = on.Loopback
+	}
 	at := targetAt(*t, p)
 	moved := at != netip.AddrPortFrom(p.Destination, p.Port)
 	if moved && p.Protocol.HasPorts() {
@@ -54,16 +59,23 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		}
 	}
 	if elsewhere && t.Verdict == "allow" {
+		lost := t.Replies.Lost == exposure.Yes
 		a.enter(t, p, at)
+		switch {
+		case t.Verdict == "deny":
+			e.insideStep(p, "stopped ", t.DecidedBy, false)
+		case t.Replies.Lost == exposure.Yes && !lost:
+			e.insideStep(p, "lost ", t.Replies.LostBy, true)
+		}
 	}
 	lost := t.Replies.Lost
 	switch {
 	case t.Verdict == "deny":
 		e.reason, e.summary = DroppedHere, fmt.Sprintf(
-			"%s does not get to %s: stopped by %s",
+			"%s does not get to %s: %s",
 			p.From,
 			e.to,
-			Words(t.StoppedBy),
+			stopped(t.DecidedBy),
 		)
 	case t.Verdict == "unknown":
 		e.reason, e.summary = Unclear, fmt.Sprintf(
@@ -72,7 +84,7 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 			e.to,
 		)
 		if on := wordsOf(t.Replies.Unknowns); len(on) > 0 {
-			e.summary += ": " + strings.Join(on, "; ")
+			e.summary += ": " + someOf(on)
 		}
 	case !t.At.IsValid() && t.Address != "" && t.At.Port() == 0:
 		e.reason, e.summary = Unclear, fmt.Sprintf(
@@ -86,16 +98,16 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		e.withoutListener(a, p, at, elsewhere)
 	case lost == exposure.Yes:
 		e.reason, e.summary = ReplyLost, fmt.Sprintf(
-			"packets of %s get in to %s, %s, and the answers are lost: %s; %s",
+			"packets of %s get to %s, %s, and the answers are lost: %s; %s",
 			p.From, e.to, by, Words(t.Replies.LostBy), remedy(t.Replies.LostBy))
 	case lost == exposure.Maybe:
 		on := wordsOf(t.Replies.Unknowns)
 		e.reason, e.summary = Unclear, fmt.Sprintf(
-			"packets of %s get in to %s, and whether the answers get out depends on rules that can't be "+
+			"packets of %s get to %s, and whether the answers get out depends on rules that can't be "+
 				"decided in advance: %s",
 			p.From,
 			e.to,
-			strings.Join(on, "; "),
+			someOf(on),
 		)
 	default:
 		e.reason, e.summary = Connects, e.reached(p, by, elsewhere)
@@ -108,6 +120,32 @@ func (a *auditor) endOf(t *exposure.Target, p Packet, port, by string) end {
 		}
 	}
 	return e
+}
+
+// stepInside is the hook of steps in another namespace, behind which nothing follows.
+const stepInside = "namespace"
+
+// insideStep is what happens in another namespace: "stopped in web: ip filter chain INPUT: …".
+func (e *end) insideStep(p Packet, what string, by exposure.Decision, reply bool) {
+	e.step = exposure.Step{
+		Hook: stepInside, Family: tableFamily(p), Effect: what + Words(by), Reply: reply,
+		Match: exposure.Yes,
+	}
+}
+
+// socketStep is what the packet meets where it arrives, if nobody takes it.
+func (e *end) socketStep(p Packet, effect string) {
+	e.step = exposure.Step{
+		Hook: "socket", Family: tableFamily(p), Effect: effect, Match: exposure.Yes,
+	}
+}
+
+// tableFamily is the family of the tables that a packet meets, as steps name it: "ip" or "ip6".
+func tableFamily(p Packet) string {
+	if p.From.Is6() {
+		return exposure.FamilyIPv6.String()
+	}
+	return exposure.FamilyIPv4.String()
 }
 
 // reached describes that the packet arrives and whether the answer comes back.
@@ -136,19 +174,22 @@ func (e *end) reached(p Packet, by string, elsewhere bool) string {
 			e.to,
 		)
 	}
-	return fmt.Sprintf(
-		"%s gets to %s, where %s listens, %s; if it still can't connect, its packets "+
-			"aren't reaching this host: check upstream",
-		p.From,
-		e.to,
-		whoListens(e.listener),
-		by,
+	arrives := fmt.Sprintf(
+		"%s gets to %s, where %s listens, %s", p.From, e.to, whoListens(e.listener), by,
 	)
+	if e.local {
+		return arrives
+	}
+	return arrives +
+		"; if it still can't connect, its packets aren't reaching this host: check upstream"
 }
 
+// wordsOf names what decided, each once.
 func wordsOf(list []exposure.Decision) (words []string) {
 	for _, d := range list {
-		words = append(words, Words(d))
+		if s := Words(d); !slices.Contains(words, s) {
+			words = append(words, s)
+		}
 	}
 	return words
 }
@@ -190,8 +231,8 @@ func (a *auditor) enter(t *exposure.Target, p Packet, target netip.AddrPort) {
 	if len(there) != 1 {
 		return
 	}
-	t.Verdict, t.StoppedBy = there[0].Verdict, there[0].StoppedBy
-	if t.Verdict != "allow" {
+	if t.Verdict = there[0].Verdict; t.Verdict != "allow" {
+		t.DecidedBy = there[0].DecidedBy
 		t.Replies.Unknowns = unknownsOf(answer)
 		return
 	}
@@ -230,6 +271,7 @@ func (e *end) withoutListener(a *auditor, p Packet, at netip.AddrPort, elsewhere
 		p.From,
 		e.to,
 	)
+	e.socketStep(p, fmt.Sprintf("nothing listens on %s", at))
 	switch {
 	case elsewhere:
 		e.summary += ", in " + a.namespaces.at(at.Addr()).name
@@ -252,6 +294,7 @@ func (e *end) boundTo(bound []sockets.Listener, p Packet, at netip.AddrPort, the
 		there,
 		boundWords(bound),
 	)
+	e.socketStep(p, fmt.Sprintf("nobody listens on %s: %s", at.Addr(), boundWords(bound)))
 }
 
 // remedy says what to do about lost answers.
@@ -272,6 +315,13 @@ func remedy(d exposure.Decision) string {
 		return "set rp_filter to 2 there, or mend the routes"
 	case strings.HasPrefix(d.Reason, "no route"):
 		return "add a route to the client, or a default route (ip route get shows what is used)"
+	case strings.Contains(d.Reason, "into the tunnel"):
+		return "let addresses of other interfaces answer past the tunnel " +
+			"(ip rule add from ADDRESS table main)"
+	case strings.HasPrefix(d.Reason, "forwarding is off"):
+		return "turn forwarding on there (sysctl net.ipv4.conf.INTERFACE.forwarding)"
+	case strings.HasPrefix(d.Reason, "the answer isn't translated back"):
+		return "translate with dnat or redirect, which the kernel undoes for answers"
 	case strings.HasPrefix(d.Reason, "blackhole"), strings.HasPrefix(d.Reason, "unreachable"),
 		strings.HasPrefix(d.Reason, "prohibit"), strings.HasPrefix(d.Reason, "a routing rule"):
 		return "change that route, or give answers another one with ip rule"
@@ -289,7 +339,10 @@ func (x *Explanation) combine(ends []end, p Packet, port string) {
 	worst := slices.MinFunc(ends, func(a, b end) int {
 		return slices.Index(reasonSeverity, a.reason) - slices.Index(reasonSeverity, b.reason)
 	})
-	x.Reason, x.Summary = worst.reason, worst.summary
+	x.Reason, x.Summary, x.DecidedBy = worst.reason, worst.summary, worst.target.DecidedBy
+	if on := worst.target.Replies.Unknowns; x.Reason == Unclear && len(on) > 0 {
+		x.DecidedBy, x.Unknowns = on[0], on
+	}
 	if len(ends) == 1 {
 		return
 	}

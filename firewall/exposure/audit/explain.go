@@ -45,141 +45,6 @@ const (
 	Connects       Reason = "connects" // as far as this host knows; otherwise check upstream
 )
 
-// Packet is the packet to explain. Interface and Destination may be empty: then the packet comes by
-// the interface by which the host would answer the source, which is loopback for its own addresses.
-// If Destination belongs to another interface and the source is behind a router, it comes by that
-// interface.
-type Packet struct {
-	From        netip.Addr
-	Destination netip.Addr
-	Port        uint16
-	Protocol    firewall.Protocol
-	Interface   string
-}
-
-// Locate fills in a packet's empty fields. It returns an error that names the missing option.
-func Locate(host *exposure.Host, p Packet) (Packet, error) {
-	p.From, p.Destination = p.From.Unmap().WithZone(""), p.Destination.Unmap().WithZone("")
-	if lo := loopback(host); p.Interface == "" && lo != nil && interfaceWith(host, p.From) != nil {
-		// What the host sends to itself comes by loopback, whatever the address.
-		p.Interface = lo.Name
-		if !p.Destination.IsValid() {
-			p.Destination = p.From
-		}
-	}
-	if p.Interface == "" {
-		i, direct := interfaceTowards(host, p.From)
-		if to := interfaceWith(host, p.Destination); to != nil && !direct {
-			i = to
-		}
-		if i == nil {
-			i = onlyInterface(host, p.From)
-		}
-		if i == nil {
-			return p, fmt.Errorf(
-				"no route leads to %s, so it can't be told on which interface its packets arrive: name it with --interface",
-				p.From,
-			)
-		}
-		p.Interface = i.Name
-	}
-	i := host.Interface(p.Interface)
-	if i == nil {
-		return p, fmt.Errorf("there is no interface %q", p.Interface)
-	}
-	if p.Destination.IsValid() {
-		if p.Destination.Is4() != p.From.Is4() {
-			return p, fmt.Errorf("%s and %s are of different IP versions", p.From, p.Destination)
-		}
-		return p, nil
-	}
-	for _, a := range i.Addresses {
-		if a.Addr().Is4() == p.From.Is4() &&
-			(a.Addr().IsLinkLocalUnicast() == p.From.IsLinkLocalUnicast()) {
-			p.Destination = a.Addr().WithZone("")
-			return p, nil
-		}
-	}
-	return p, fmt.Errorf(
-		"interface %s has no address to be dialled from %s: name one with --to",
-		p.Interface,
-		p.From,
-	)
-}
-
-// loopback is the host's loopback interface; nil if there is none.
-func loopback(host *exposure.Host) *exposure.Interface {
-	i := slices.IndexFunc(host.Interfaces, func(i exposure.Interface) bool { return i.Loopback })
-	if i < 0 {
-		return nil
-	}
-	return &host.Interfaces[i]
-}
-
-// interfaceWith is the interface that has an address. It is nil if none has, and for loopback.
-func interfaceWith(host *exposure.Host, a netip.Addr) *exposure.Interface {
-	for i := range host.Interfaces {
-		on := &host.Interfaces[i]
-		if !on.Loopback &&
-			slices.ContainsFunc(
-				on.Addresses, func(p netip.Prefix) bool { return a.IsValid() && p.Addr() == a },
-			) {
-			return on
-		}
-	}
-	return nil
-}
-
-// onlyInterface is the host's only interface with an address of the source's family. It is nil if
-// there are several, or none.
-func onlyInterface(host *exposure.Host, source netip.Addr) *exposure.Interface {
-	var found *exposure.Interface
-	for i := range host.Interfaces {
-		on := &host.Interfaces[i]
-		if on.Loopback || !on.Up || !slices.ContainsFunc(on.Addresses, func(p netip.Prefix) bool {
-			return p.Addr().Is4() == source.Is4() &&
-				p.Addr().IsLinkLocalUnicast() == source.IsLinkLocalUnicast()
-		}) {
-			continue
-		}
-		if found != nil {
-			return nil
-		}
-		found = on
-	}
-	return found
-}
-
-// maxSplitDefault is the longest prefix of a route that counts as part of the default route:
-// programs that send all traffic into a tunnel split the default route.
-const maxSplitDefault = 4
-
-// interfaceTowards is the interface by which the host would answer: that of the longest route to
-// the source in its main tables. direct: no router and no tunnel for all traffic lies between.
-func interfaceTowards(
-	host *exposure.Host,
-	source netip.Addr,
-) (best *exposure.Interface, direct bool) {
-	bits, metric := -1, uint32(0)
-	for _, r := range host.Routes {
-		if r.Table != 254 && r.Table != 255 && r.Table != 253 || !r.Dest.IsValid() ||
-			r.Dest.Addr().Is4() != source.Is4() ||
-			!r.Dest.Contains(source) ||
-			len(
-				r.NextHops,
-			) == 0 || r.Type != exposure.RouteUnicast && r.Type != exposure.RouteLocal {
-			continue
-		}
-		if r.Dest.Bits() > bits || r.Dest.Bits() == bits && r.Metric < metric {
-			if i := host.ByIndex(r.NextHops[0].Index); i != nil {
-				best, bits, metric = i, r.Dest.Bits(), r.Metric
-				direct = !r.NextHops[0].Gateway.IsValid() && bits > maxSplitDefault
-			}
-		}
-	}
-	return best, direct
-}
-
 // Explain follows a packet that Locate has completed. It returns an error for a packet that makes
 // no question.
 func Explain(in Input, p Packet) (Explanation, error) {
@@ -210,7 +75,9 @@ func Explain(in Input, p Packet) (Explanation, error) {
 		return x, err
 	}
 	x.Explanation = path
+	x.Assumed = append(x.Assumed, p.Guesses...)
 	x.conclude(in, p)
+	x.mentionNeighbours(in, p)
 	x.CutTargets()
 	x.Connects = x.Reason == Connects
 	return x, nil
@@ -219,17 +86,21 @@ func Explain(in Input, p Packet) (Explanation, error) {
 // conclude finds the listeners and decides the outcome.
 func (x *Explanation) conclude(in Input, p Packet) {
 	port := firewall.PortRange{Protocol: p.Protocol, First: p.Port, Last: p.Port}.String()
-	by := Words(x.DecidedBy)
-	if x.DecidedBy.Owner == "portgrave" {
-		x.Service = serviceOfChain(x.DecidedBy.Chain)
-	}
+	defer func() {
+		if x.DecidedBy.Owner == "portgrave" {
+			x.Service = serviceOfChain(x.DecidedBy.Chain)
+		}
+	}()
 	if r := x.Replies; r != nil && r.Lost != exposure.No {
 		r.LostTo = Words(r.LostBy)
 	}
 	if x.Verdict == "deny" {
 		x.Reason, x.Summary = DroppedHere, fmt.Sprintf(
-			"%s does not get to %s: stopped by %s", p.From, port, by,
+			"%s does not get to %s: %s", p.From, port, stopped(x.DecidedBy),
 		)
+		if x.passesBy() {
+			x.Summary += fmt.Sprintf("; %s is no address of this host", p.Destination)
+		}
 		x.judgeAll()
 		return
 	}
@@ -243,27 +114,44 @@ func (x *Explanation) conclude(in Input, p Packet) {
 			return
 		}
 	}
-	by = letInBy(x.DecidedBy)
 	for i := range x.Targets {
-		e := a.endOf(&x.Targets[i], p, port, by)
-		x.Targets[i].Reason, x.Targets[i].Connects = string(e.reason), e.reason == Connects
+		t := &x.Targets[i]
+		e := a.endOf(t, p, port, letInBy(t.DecidedBy))
+		t.Reason, t.Connects = string(e.reason), e.reason == Connects
+		if e.reason == ReplyLost {
+			t.DecidedBy = t.Replies.LostBy
+		}
+		if e.step.Effect != "" {
+			x.AddStep(t.At, e.step, e.step.Hook == stepInside)
+		}
+		e.target = *t
 		ends = append(ends, e)
 	}
 	x.decideVerdict()
-	if x.Listener = listenerAt(ends); x.Verdict == "unknown" {
-		var on []string
-		for _, u := range x.Unknowns {
-			on = append(on, Words(u))
-		}
+	if x.Listener = listenerAt(ends); x.Verdict == "unknown" && !x.eachDecided() {
 		x.Reason, x.Summary = Unclear, fmt.Sprintf(
 			"whether %s gets to %s depends on rules that can't be decided in advance: %s",
 			p.From,
 			port,
-			strings.Join(on, "; "),
+			someOf(wordsOf(x.Unknowns)),
 		)
 		return
 	}
 	x.combine(ends, p, port)
+}
+
+// passesBy reports whether the host forwards the packet to the address that was dialled.
+func (x *Explanation) passesBy() bool {
+	return len(x.Targets) == 0 && slices.ContainsFunc(x.Steps, func(s exposure.Step) bool {
+		return s.Hook == exposure.HookForward.String()
+	})
+}
+
+// eachDecided reports whether it is known for each of several targets whether the packet gets there,
+// so that nothing but the choice of the target isn't known.
+func (x *Explanation) eachDecided() bool {
+	return len(x.Targets) > 1 && !x.Strays &&
+		!slices.ContainsFunc(x.Targets, func(t exposure.Target) bool { return t.Verdict == "unknown" })
 }
 
 // decideVerdict applies the verdicts of other namespaces, where the host lets the packet through.
@@ -274,15 +162,15 @@ func (x *Explanation) decideVerdict() {
 	is := func(verdict string) func(exposure.Target) bool {
 		return func(t exposure.Target) bool { return t.Verdict == verdict }
 	}
-	stopped := slices.IndexFunc(x.Targets, is("deny"))
+	denied := slices.IndexFunc(x.Targets, is("deny"))
 	switch {
 	case slices.ContainsFunc(x.Targets, is("unknown")):
 		x.Verdict = "unknown"
 		for _, t := range x.Targets {
 			x.Unknowns = append(x.Unknowns, t.Replies.Unknowns...)
 		}
-	case stopped >= 0 && !slices.ContainsFunc(x.Targets, is("allow")):
-		x.Verdict, x.DecidedBy = "deny", x.Targets[stopped].StoppedBy
+	case denied >= 0 && !slices.ContainsFunc(x.Targets, is("allow")):
+		x.Verdict, x.DecidedBy = "deny", x.Targets[denied].DecidedBy
 	}
 	for _, t := range x.Targets {
 		if x.Replies != nil && x.Replies.Lost == exposure.No && t.Replies.Lost != exposure.No {

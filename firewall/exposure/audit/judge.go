@@ -46,9 +46,7 @@ func (a *auditor) judge(
 	if !r.unanswered.empty() {
 		unheard = "; answers to some of them may be lost: see who decided"
 		if len(r.lost) > 0 {
-			unheard = "; packets come in, and answers to some of them are lost: " + strings.Join(
-				r.lost, "; ",
-			)
+			unheard = "; packets come in, and answers to some of them are lost: " + someOf(r.lost)
 		}
 	}
 	allowed := sourcesOf(d.allowed, families...)
@@ -107,11 +105,11 @@ func (a *auditor) judge(
 			fmt.Sprintf(
 				"the policy opens %s to sources that something else stops: %s",
 				name,
-				strings.Join(r.decidedBy(), "; "),
+				someOf(a.stoppedBy(r, missing)),
 			),
 		)
 	}
-	if unsure := r.undecided(); !unsure.empty() {
+	if unsure := r.undecided().minus(a.unroutable); !unsure.empty() {
 		a.find(
 			&x,
 			Undecided,
@@ -119,7 +117,7 @@ func (a *auditor) judge(
 			fmt.Sprintf(
 				"who reaches %s depends on what can't be decided in advance: %s",
 				name,
-				strings.Join(r.unknown, "; "),
+				someOf(r.unknown),
 			),
 		)
 	}

@@ -26,6 +26,14 @@ type reach struct {
 	targets []string
 	assumed []string
 	work    int // of the answers, in steps
+	asked   []asked
+}
+
+// asked is a question that was asked, and the ways that count.
+type asked struct {
+	evaluator *exposure.Evaluator
+	question  exposure.Question
+	picks     func(exposure.Piece) bool
 }
 
 // ask evaluates one question and keeps the ways that a function picks.
@@ -34,30 +42,21 @@ func (a *auditor) ask(
 	q exposure.Question,
 	picks func(exposure.Piece) bool,
 ) reach {
-	answer, err := e.EvaluateWithin(q, a.budget)
+	answer, err := a.evaluate(e, q)
 	if err != nil {
 		// Questions about a socket and an interface are valid. If one isn't, nothing is known.
 		r := reach{decided: []string{err.Error()}}
 		r.possible[slot(q.Family)] = exposure.AllSources(q.Family)
 		return r
 	}
-	answer = answer.WithinRates()
-	if e != a.untranslated {
-		a.follow(&answer)
-	}
-	// This host's sockets don't answer what IPVS takes. Without translations, only packets matter.
-	if e == a.untranslated || a.servedByIPVS(q.Protocol, q.Destination, q.Port) {
-		for i := range answer.Pieces {
-			answer.Pieces[i].Reply = nil
-		}
-	}
 	certain, possible, unanswered := bounds(answer, picks)
-	r := reach{assumed: answer.Assumed, work: answer.Work}
+	r := reach{assumed: answer.Assumed, work: answer.Work, asked: []asked{{e, q, picks}}}
 	n := slot(q.Family)
 	r.unanswered[n] = unanswered
 	r.certain[n], r.possible[n] = a.shared.canonical(certain), a.shared.canonical(possible)
 	r.nowhere[n] = a.nowhere(answer, r.possible[n])
-	passing, open := !possible.Empty(), possible.Minus(certain)
+	// What no client can have as its address is undecided for nobody.
+	passing, open := !possible.Empty(), possible.Minus(certain).Minus(a.unroutable[n])
 	// martian: only about sources that no client has
 	var decided, martian, lost, unknown namedDeciders
 	for _, p := range answer.Pieces {
@@ -66,7 +65,8 @@ func (a *auditor) ask(
 		}
 		answered := true
 		if reply := p.Reply; picks(p) && reply != nil {
-			if answered = !reply.Lost; reply.Lost && len(reply.Unknowns) == 0 {
+			if answered = !reply.Lost; reply.Lost && len(reply.Unknowns) == 0 &&
+				!a.isNowhere(n, p.Sources) {
 				lost.add(reply.By)
 			}
 			if unknown.wants(reply.Unknowns) && !open.Intersect(p.Sources).Empty() {
@@ -88,11 +88,64 @@ func (a *auditor) ask(
 		}
 	}
 	r.decided, r.lost, r.unknown = decided.words, lost.words, unknown.words
-	if r.decided == nil {
+	if r.decided == nil && r.lost == nil {
 		r.decided = martian.words
 	}
 	return r
 }
+
+// evaluate answers a question, into the namespaces behind this host.
+func (a *auditor) evaluate(e *exposure.Evaluator, q exposure.Question) (exposure.Answer, error) {
+	answer, err := e.EvaluateWithin(q, a.budget)
+	if err != nil {
+		return answer, err
+	}
+	answer = answer.WithinRates()
+	if e != a.untranslated {
+		a.follow(&answer)
+	}
+	// This host's sockets don't answer what IPVS takes. Without translations, only packets matter.
+	if e == a.untranslated || a.servedByIPVS(q.Protocol, q.Destination, q.Port) {
+		for i := range answer.Pieces {
+			answer.Pieces[i].Reply = nil
+		}
+	}
+	return answer, nil
+}
+
+// stoppedBy names what stops packets of some sources, or loses the answers to them. It asks again
+// for these sources alone, since what decides for others is beside the point.
+func (a *auditor) stoppedBy(r reach, stopped sources) []string {
+	var by, lost namedDeciders
+	for _, x := range r.asked {
+		x.question.Sources = stopped[slot(x.question.Family)]
+		if x.question.Sources.Empty() {
+			continue
+		}
+		answer, err := a.evaluate(x.evaluator, x.question)
+		if err != nil {
+			continue
+		}
+		for _, p := range answer.Pieces {
+			switch {
+			case !p.Outcome.Passes():
+				by.add(p.DecidedBy)
+			case x.picks(p) && p.Reply != nil && p.Reply.Lost:
+				lost.add(p.Reply.By)
+			}
+		}
+	}
+	for _, s := range lost.words {
+		by.words = append(by.words, lostWords(s))
+	}
+	if len(by.words) == 0 {
+		return r.decidedBy()
+	}
+	return by.words
+}
+
+// lostWords says that something loses answers.
+func lostWords(by string) string { return "answers are lost: " + by }
 
 // needsAnswer reports whether packets of a protocol have no effect without an answer.
 func needsAnswer(p firewall.Protocol) bool { return p == firewall.TCP || p == firewall.SCTP }
@@ -120,7 +173,7 @@ func (r *reach) undecided() sources { return r.possible.minus(r.certain).minus(r
 func (r *reach) decidedBy() []string {
 	out := append([]string{}, r.decided...)
 	for _, l := range r.lost {
-		out = append(out, "answers are lost: "+l)
+		out = append(out, lostWords(l))
 	}
 	for _, u := range r.unknown {
 		out = append(out, "unknown: "+u)
@@ -146,6 +199,7 @@ func (r *reach) add(o reach) {
 		o.elsewhere,
 	)
 	r.work += o.work
+	r.asked = append(r.asked, o.asked...)
 	for _, d := range o.decided {
 		r.decided = appendOnce(r.decided, d)
 	}

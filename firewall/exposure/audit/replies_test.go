@@ -182,7 +182,7 @@ func TestExplainWithoutARule(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if x, err := Explain(in, p); err != nil || !strings.Contains(x.Summary, "let in, since no rule stops it") {
+	if x, err := Explain(in, p); err != nil || !strings.Contains(x.Summary, "as no rule stops it") {
 		t.Errorf("%s, %v", x.Summary, err)
 	}
 }

@@ -13,9 +13,35 @@ const maxWords = 1000
 // letInBy names what let a packet in.
 func letInBy(d exposure.Decision) string {
 	if d.Chain == "" && d.Reason == exposure.NoRule {
-		return "let in, since no rule stops it"
+		return "as no rule stops it"
 	}
 	return "let in by " + Words(d)
+}
+
+// maxListed is the most deciders that a sentence names. The others are in the JSON.
+const maxListed = 4
+
+// someOf is a list of deciders in a sentence.
+func someOf(list []string) string {
+	if more := len(list) - maxListed; more > 1 {
+		return fmt.Sprintf("%s; and %d more", strings.Join(list[:maxListed], "; "), more)
+	}
+	return strings.Join(list, "; ")
+}
+
+// stopped says what stopped a packet.
+func stopped(d exposure.Decision) string {
+	switch {
+	case d.Chain != "" || d.Rule != "":
+		return "stopped by " + Words(d)
+	case strings.HasPrefix(d.Reason, "in "): // another namespace: see namespace.decider
+		return "stopped " + d.Reason
+	}
+	s := "stopped by the kernel's routing: " + d.Reason
+	if strings.HasPrefix(d.Reason, "rp_filter") {
+		s += "; " + remedy(d)
+	}
+	return s
 }
 
 // Words names what decided, for people: "ufw, chain ufw-user-input: tcp dport 22 accept".

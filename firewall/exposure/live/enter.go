@@ -74,8 +74,8 @@ func readInside(
 			err = fmt.Errorf("entering network namespace %d: %w", inode, netlink.Explain(err))
 			return
 		}
-		if rules, err = Rules(ctx); err == nil {
-			host, err = hostview.Read(ctx)
+		if host, err = hostview.Read(ctx); err == nil {
+			rules, err = Rules(ctx, host)
 		}
 	}()
 	<-done

@@ -47,11 +47,11 @@ type Host struct {
 func Read(ctx context.Context) (Host, error) {
 	runtime.LockOSThread() // one namespace for all parts, should threads be in several
 	defer runtime.UnlockOSThread()
-	rules, err := Rules(ctx)
+	host, err := hostview.Read(ctx)
 	if err != nil {
 		return Host{}, err
 	}
-	host, err := hostview.Read(ctx)
+	rules, err := Rules(ctx, host)
 	if err != nil {
 		return Host{}, err
 	}
@@ -66,9 +66,9 @@ func Read(ctx context.Context) (Host, error) {
 	return Host{rules, host, listening, served, enter(ctx, listening)}, nil
 }
 
-// Rules reads the rules alone. Without the right to read nf_tables it is firewall.ErrPermission: an
-// answer in which nothing is certain would be of no use.
-func Rules(ctx context.Context) (*exposure.Ruleset, error) {
+// Rules reads the rules of a host whose interfaces are known. Without the right to read nf_tables it
+// is firewall.ErrPermission: an answer in which nothing is certain would be of no use.
+func Rules(ctx context.Context, host *exposure.Host) (*exposure.Ruleset, error) {
 	rs := &exposure.Ruleset{}
 	sets := xtables.LiveSets(ctx, run, time.Now())
 	conn, err := netlink.Dial(unix.NETLINK_NETFILTER)
@@ -88,7 +88,14 @@ func Rules(ctx context.Context) (*exposure.Ruleset, error) {
 		}
 		return sets.Named(name), name
 	}
-	if err := nftables.Read(ctx, conn, rs, nftables.Options{IPSet: byIndex}); err != nil {
+	interfaceName := func(index uint64) string {
+		if i := host.ByIndex(int(index)); i != nil {
+			return i.Name
+		}
+		return ""
+	}
+	o := nftables.Options{IPSet: byIndex, Interface: interfaceName}
+	if err := nftables.Read(ctx, conn, rs, o); err != nil {
 		return nil, fmt.Errorf("reading nf_tables: %w", err)
 	}
 	if slices.ContainsFunc(

@@ -14,6 +14,9 @@ type Options struct {
 	// IPSet finds an ipset by the index that iptables-nft's rules name it by (see IPSetName); nil: look-ups in ipsets stay unknown. The name is
 	// for people; a nil set is one that couldn't be read.
 	IPSet func(index uint16) (set *exposure.Set, name string)
+	// Interface is the name of an interface by its index, for the texts of rules; "": there is none.
+	// nil: texts have the index.
+	Interface func(index uint64) string
 }
 
 // decoder collects the tables.
@@ -22,6 +25,9 @@ type decoder struct {
 	tables map[tableKey]*kernelTable
 	chains []*exposure.Chain
 	names  map[ChainName]*exposure.Chain
+	// quoting are the expressions of rules whose text quotes a set of their own, which is filled at
+	// the end.
+	quoting map[*exposure.Rule]kernel.Rule
 	// translator is used again for every rule: its registers are large.
 	translator translator
 	shared     *exposure.Shared
@@ -39,6 +45,7 @@ func Decode(d *Dump, o Options) ([]*exposure.Table, error) {
 		o:          o,
 		tables:     map[tableKey]*kernelTable{},
 		names:      map[ChainName]*exposure.Chain{},
+		quoting:    map[*exposure.Rule]kernel.Rule{},
 		translator: translator{o: o, decoder: &kernel.Decoder{}},
 		shared:     exposure.NewShared(),
 	}
@@ -174,10 +181,15 @@ func (x *decoder) addRule(o Object) error {
 		return fmt.Errorf("of chain %s, which isn't there", a.String(unix.NFTA_RULE_CHAIN))
 	}
 	x.translator.reset(t, c)
-	r := x.translator.decodeRule(&a)
+	r, exprs := x.translator.decodeRule(&a)
 	r.Statements = x.shared.Statements(r.Statements)
 	r.Number = len(c.Rules) + 1
 	c.AddRule(r)
+	if namesOwnSet(exprs) {
+		x.quoting[r] = exprs
+	} else if text, ok := x.nativeText(t, r, exprs); ok {
+		r.Text = text
+	}
 	return nil
 }
 
@@ -191,7 +203,12 @@ func (x *decoder) finish(t *kernelTable, d *Dump) {
 	}
 	for _, c := range t.Chains {
 		for _, r := range c.Rules {
-			r.Text = ruleText(t.Family, r.Statements)
+			if exprs, ok := x.quoting[r]; ok {
+				r.Text, _ = x.nativeText(t, r, exprs)
+			}
+			if r.Text == "" { // of iptables-nft
+				r.Text = ruleText(t.Family, r.Statements)
+			}
 		}
 	}
 }

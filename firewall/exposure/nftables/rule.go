@@ -41,8 +41,8 @@ func (t *translator) reset(table *kernelTable, chain *exposure.Chain) {
 	*t = translator{table: table, chain: chain, o: t.o, decoder: t.decoder}
 }
 
-// decodeRule reads a rule; its chain's table is known.
-func (t *translator) decodeRule(a *netlink.Attributes) *exposure.Rule {
+// decodeRule reads a rule, and returns its expressions too; its chain's table is known.
+func (t *translator) decodeRule(a *netlink.Attributes) (*exposure.Rule, kernel.Rule) {
 	switch t.table.Family {
 	case exposure.FamilyIPv4:
 		t.version = 4
@@ -50,10 +50,10 @@ func (t *translator) decodeRule(a *netlink.Attributes) *exposure.Rule {
 		t.version = 6
 	}
 	r := &exposure.Rule{Handle: a.Number(unix.NFTA_RULE_HANDLE)}
-	err := netlink.Each(a.Bytes(unix.NFTA_RULE_EXPRESSIONS), func(_ uint16, data []byte) error {
-		t.expression(t.decoder.Expr(data))
-		return nil
-	})
+	exprs, err := t.decoder.Rule(a.Bytes(unix.NFTA_RULE_EXPRESSIONS))
+	for _, e := range exprs.Exprs {
+		t.expression(e)
+	}
 	if err != nil {
 		t.add(exposure.Unknown{Text: "a malformed rule", Effect: true})
 	}
@@ -62,7 +62,7 @@ func (t *translator) decodeRule(a *netlink.Attributes) *exposure.Rule {
 	if r.Comment == "" {
 		r.Comment = t.comment
 	}
-	return r
+	return r, exprs
 }
 
 // expression translates one expression.

@@ -115,6 +115,12 @@ func statementText(s exposure.Statement) string {
 	case exposure.VerdictMap:
 		return keyText(s.Key) + " vmap " + setText(s.In, s.Key)
 	case exposure.Assign:
+		if len(s.Value) == 1 && s.To == exposure.FieldCTLabel {
+			v := s.Value[0]
+			if bit, ok := labelBit(v.Xor); ok && v == exposure.SetLabel(v.Xor).Value[0] {
+				return fmt.Sprintf("ct label set %d", bit)
+			}
+		}
 		return fmt.Sprintf("%s set %s", operandText(exposure.Operand{Field: s.To, Raw: s.Raw}), valuesText(s.To, s.Value))
 	case exposure.NAT:
 		return natStatementText(s)
@@ -161,6 +167,9 @@ func matchText(m exposure.Match) string {
 		if text, ok := bitsText(m); ok {
 			return text
 		}
+		if text, ok := labelText(m); ok {
+			return text
+		}
 		switch k := m.Key[0]; {
 		case k == exposure.Of(exposure.FieldSourceMAC) && slices.Equal(m.In.Keys, []exposure.Range{exposure.Full(48)}):
 			return iifType + " ether"
@@ -186,6 +195,38 @@ func matchText(m exposure.Match) string {
 		not = " == "
 	}
 	return keyText(m.Key) + not + setText(m.In, m.Key)
+}
+
+// labelText is a test of a single bit of a connection's label.
+func labelText(m exposure.Match) (string, bool) {
+	o := m.Key[0]
+	if o.Field != exposure.FieldCTLabel || o.Shift != 0 || !o.Xor.IsZero() || len(m.In.Keys) != 1 {
+		return "", false
+	}
+	mask := exposure.Ones(o.Width()).AndNot(o.Clear)
+	bit, ok := labelBit(mask)
+	is := m.Not
+	switch m.In.Keys[0] {
+	case exposure.One(mask):
+		is = !is
+	case exposure.One(exposure.Value{}):
+	default:
+		return "", false
+	}
+	if is {
+		return fmt.Sprintf("ct label %d", bit), ok
+	}
+	return fmt.Sprintf("ct label ! %d", bit), ok
+}
+
+// labelBit is the number of the only bit of a label that is set.
+func labelBit(v exposure.Value) (int, bool) {
+	for n := range 128 {
+		if v == exposure.LabelBit(n) {
+			return n, true
+		}
+	}
+	return 0, false
 }
 
 // flagNames are the bits of fields that people know by name.

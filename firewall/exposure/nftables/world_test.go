@@ -157,7 +157,7 @@ table inet firewalld {
 	}
 	chain raw_PREROUTING { type filter hook prerouting priority raw + 10; policy accept; tcp dport 21 ct helper set "helper-ftp-tcp"; }
 }
-`, texts: []string{"ct status dnat accept", "tcp dport 2222 dnat to 192.0.2.9:22"}},
+`, texts: []string{"ct status dnat accept", "tcp dport 2222 dnat ip to 192.0.2.9:22"}},
 	{name: "kube-proxy, iptables", program: "iptables-nft-restore", script: `
 *filter
 :INPUT ACCEPT
@@ -248,7 +248,7 @@ table ip kube-proxy {
 	chain endpoint-1 { ip saddr 10.244.1.5 jump mark-for-masquerade; update @affinity-web { ip saddr } ; meta l4proto tcp dnat to 10.244.1.5:8080; }
 	chain endpoint-2 { meta l4proto tcp dnat to 10.244.2.5:8080; }
 }
-`, texts: []string{"ip daddr . meta l4proto . th dport vmap @service-ips", "meta mark set meta mark | 0x4000"}},
+`, texts: []string{"ip daddr . meta l4proto . th dport vmap @service-ips", "meta mark set meta mark | 0x00004000"}},
 	{name: "fail2ban", program: "nft", script: `
 table inet f2b-table {
 	set addr-set-sshd { type ipv4_addr; flags interval; elements = { 203.0.113.5, 198.51.100.0/24 } }

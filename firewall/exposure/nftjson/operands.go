@@ -20,6 +20,8 @@ type ruleReader struct {
 	absent   []string // sets that the rule names and that aren't there
 	// wrong is why nft wouldn't load the rule; "" if nothing is known.
 	wrong string
+	// omits: the listing doesn't have all that the rule asks for.
+	omits bool
 }
 
 func (r *ruleReader) add(s exposure.Statement) { r.out = append(r.out, s) }

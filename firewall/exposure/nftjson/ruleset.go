@@ -18,7 +18,8 @@ type Document struct {
 	tables   []*table
 	byName   map[Place]*table
 	missing  []exposure.Missing
-	filled   []*set // with elements added since the last look-up: see finishSets
+	omitted  map[*table]int // rules without their options
+	filled   []*set         // with elements added since the last look-up: see finishSets
 	shared   *exposure.Shared
 	checked  map[*exposure.Set]bool // maps whose verdicts lead to chains that are there
 	absent   map[Place]bool         // sets that rules name and that aren't here
@@ -36,6 +37,7 @@ func NewDocument(name string, rs *exposure.Ruleset) *Document {
 		shared:  exposure.NewShared(),
 		checked: map[*exposure.Set]bool{},
 		absent:  map[Place]bool{},
+		omitted: map[*table]int{},
 	}
 }
 
@@ -47,7 +49,7 @@ func (d *Document) Finish(rs *exposure.Ruleset) {
 		rs.AddTable(t.Table)
 	}
 	rs.Missing = append(rs.Missing, d.missing...)
-	rs.Partly = append(rs.Partly, d.warnings...)
+	rs.Partly = append(append(rs.Partly, d.warnings...), d.omissions()...)
 	rs.MarkDynamic()
 }
 
@@ -292,6 +294,9 @@ func (d *Document) AddRule(in Rule) error {
 		}
 	}
 	d.warn(t, r.absent)
+	if r.omits {
+		d.omitted[t]++
+	}
 	if !d.Open {
 		d.checkChains(&r)
 	}

@@ -1,6 +1,10 @@
 package nftjson
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/portgrave/portgrave/firewall/exposure"
 	"github.com/portgrave/portgrave/firewall/exposure/xtables"
 )
@@ -17,22 +21,52 @@ func (r *ruleReader) xt(s any, args map[string]any, last bool) {
 	case kind == "match" && name == "comment" || kind == "watcher":
 		r.add(exposure.NoEffect{Text: text(s)})
 	case kind == "match" || kind == "" && !last:
-		r.add(exposure.Unknown{Text: r.textWithHint(s)})
+		r.add(exposure.Unknown{Text: r.withoutOptions(s)})
 	case kind == "target":
 		r.add(r.xtTarget(s, name))
 	default:
-		r.add(exposure.Unknown{Text: r.textWithHint(s), Effect: true})
+		r.add(exposure.Unknown{Text: r.withoutOptions(s), Effect: true})
 	}
 }
 
-// textWithHint says that the listing omits the options, and which program prints them.
-func (r *ruleReader) textWithHint(s any) string {
-	program := "iptables-nft-save"
-	if r.table.Family == exposure.FamilyIPv6 {
-		program = "ip6tables-nft-save"
+// withoutOptions is an extension whose options the listing omits: see Document.omitted.
+func (r *ruleReader) withoutOptions(s any) string {
+	r.omits = true
+	return text(s)
+}
+
+// omissions says where rules have no options, and how to get an answer; nil if they have them.
+func (d *Document) omissions() []string {
+	var tables, programs []string
+	rules := 0
+	for _, t := range d.tables {
+		n := d.omitted[t]
+		if n == 0 {
+			continue
+		}
+		rules += n
+		tables = append(tables, t.Family.String()+" "+t.Name)
+		program := "iptables-save"
+		if t.Family == exposure.FamilyIPv6 {
+			program = "ip6tables-save"
+		}
+		if !slices.Contains(programs, program) {
+			programs = append(programs, program)
+		}
 	}
-	return text(s) + " (nft doesn't print its options: give what " + program +
-		" prints instead of this table, or run audit on the host)"
+	if rules == 0 {
+		return nil
+	}
+	count := "1 rule"
+	if rules > 1 {
+		count = fmt.Sprintf("%d rules", rules)
+	}
+	return []string{fmt.Sprintf(
+		"%s: nft doesn't print the options of %s of iptables-nft (xt match, xt target), in %s, "+
+			"so what depends on them is undecided: give what %s prints instead of these tables, "+
+			"or run audit on that host",
+		d.name, count, strings.Join(tables, ", "), strings.Join(programs, " and "),
+	)}
 }
 
 // xtTarget translates a target whose options aren't known.
@@ -47,11 +81,13 @@ func (r *ruleReader) xtTarget(s any, name string) exposure.Statement {
 	case "MASQUERADE":
 		return exposure.NAT{Kind: exposure.NATMasquerade, Family: r.natFamily(nil)}
 	case "MARK":
+		r.omits = true
 		o := unknown(s)
 		o.Max = exposure.Ones(32)
 		return exposure.Assign{To: exposure.FieldMark, Value: []exposure.Operand{o.Operand}}
 	case "DNAT", "REDIRECT":
 		if r.table.Family == exposure.FamilyIPv4 {
+			r.omits = true
 			return exposure.NAT{
 				Kind:   exposure.NATDestination,
 				Family: exposure.FamilyIPv4,
@@ -63,5 +99,5 @@ func (r *ruleReader) xtTarget(s any, name string) exposure.Statement {
 	if xtables.NoEffect(name) {
 		return exposure.NoEffect{Text: text(s)}
 	}
-	return exposure.Unknown{Text: r.textWithHint(s), Effect: true}
+	return exposure.Unknown{Text: r.withoutOptions(s), Effect: true}
 }

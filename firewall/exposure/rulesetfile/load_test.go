@@ -341,3 +341,37 @@ func TestListingsOfTables(t *testing.T) {
 		t.Errorf("%v, %v", rs, err)
 	}
 }
+
+// nft omits the options of iptables-nft's rules, in JSON and in text. That is said once a file, with
+// the program that prints them.
+func TestOmittedOptionsAreSaidOnce(t *testing.T) {
+	rule := func(family, expr string) string {
+		return `{"rule":{"family":"` + family + `","table":"filter","chain":"INPUT","handle":1,"expr":[` + expr + `,{"accept":null}]}}`
+	}
+	for _, c := range []struct {
+		name, text string
+		says       []string // nil: nothing
+	}{
+		{"both.json", `{"nftables":[{"table":{"family":"ip","name":"filter"}},{"table":{"family":"ip6","name":"filter"}},` +
+			`{"chain":{"family":"ip","table":"filter","name":"INPUT"}},{"chain":{"family":"ip6","table":"filter","name":"INPUT"}},` +
+			rule("ip", `{"xt":{"type":"match","name":"recent"}},{"xt":{"type":"match","name":"mac"}}`) + "," +
+			rule("ip", `{"xt":{"type":"match","name":"comment"}}`) + "," + rule("ip6", `{"xt":{"type":"match","name":"mac"}}`) + "]}",
+			[]string{"both.json", "2 rules", "ip filter, ip6 filter", "iptables-save and ip6tables-save"}},
+		{"four.nft", "table ip filter {\n\tchain INPUT {\n\t\txt match \"recent\" accept\n\t}\n}\n",
+			[]string{"four.nft", "1 rule ", "iptables-save prints"}},
+		{"none.nft", "table ip filter {\n\tchain INPUT {\n\t\ttcp dport 22 accept\n\t}\n}\n", nil},
+	} {
+		rs, err := Load(File{Name: c.name, Text: strings.NewReader(c.text)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(rs.Partly) != min(len(c.says), 1) {
+			t.Fatalf("%s: %q", c.name, rs.Partly)
+		}
+		for _, want := range c.says {
+			if !strings.Contains(rs.Partly[0], want) {
+				t.Errorf("%s: no %q in %q", c.name, want, rs.Partly[0])
+			}
+		}
+	}
+}

@@ -165,9 +165,9 @@ var metaKeys = map[uint32]value{
 	27:                        {text: "meta oifkind", kind: kindName, size: 16}, // NFT_META_OIFKIND
 	28:                        {text: "meta ibrpvid", kind: kindHost, size: 2},
 	29:                        {text: "meta ibrvproto", kind: kindEtherType, size: 2},
-	30:                        {text: "meta time", kind: kindHost, size: 8}, // NFT_META_TIME_NS
-	31:                        {text: "meta day", kind: kindNumber, size: 1},
-	32:                        {text: "meta hour", kind: kindHost, size: 4},
+	30:                        {text: "meta time", kind: kindTime, size: 8}, // NFT_META_TIME_NS
+	31:                        {text: "meta day", kind: kindDay, size: 1},
+	32:                        {text: "meta hour", kind: kindHour, size: 4},
 	33:                        {text: "meta sdif", kind: kindHost, size: 4},
 	MetaSDIFName:              {text: "meta sdifname", kind: kindName, size: 16},
 	35:                        {text: "meta broute", kind: kindNumber, size: 1},

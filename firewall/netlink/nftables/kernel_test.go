@@ -44,8 +44,8 @@ var otherWords = map[string]string{
 	"ct state new udp dport 5 accept": "meta l4proto udp ct state new udp dport 5 accept",
 	"tcp flags syn / syn,ack drop":    "tcp flags & (syn | ack) == syn drop",
 	"limit rate 5/second accept":      "limit rate 5/second burst 5 packets accept",
-	"ip dscp set cs1":                 "@nh,0,16 set @nh,0,16 & 0xff03 ^ 0x20",
-	"ip ttl set 7":                    "@nh,64,16 set @nh,64,16 & 0xff ^ 0x700",
+	"ip dscp set cs1":                 "@nh,0,16 set @nh,0,16 & 0xff23 | 0x20",
+	"ip ttl set 7":                    "@nh,64,16 set @nh,64,16 & 0x7ff | 0x700",
 	"update @d { ip saddr timeout 1m limit rate over 10/second } drop": "update @d { ip saddr timeout 1m limit rate over 10/second burst 5 packets } drop",
 }
 
@@ -83,7 +83,12 @@ func TestTextIsThatOfNFT(t *testing.T) {
 			"meta pkttype broadcast drop", "meta skuid 0 accept", "meta length 1000-1500 accept",
 			"limit rate 5/second burst 5 packets accept", "limit rate over 10/minute burst 3 packets drop", "limit rate 100 bytes/second burst 500 bytes drop",
 			`log prefix "x: " group 7 snaplen 64`, `log prefix "x" level debug`, "log group 0", "log",
-			"reject with tcp reset", "counter name \"n\" accept",
+			"reject with tcp reset", "reject", "reject with icmpx admin-prohibited", "ip saddr 192.0.2.1 reject", "ip saddr 192.0.2.1 reject with icmp host-unreachable",
+			"ip6 saddr 2001:db8::1 reject with icmpv6 addr-unreachable", "ip6 nexthdr tcp tcp dport 22 accept", "ip dscp cs1 accept", "ip dscp != ef accept", "ip6 dscp af11 accept", "ip ecn ce accept", "ip version 4 accept", "ip dscp 0x03 accept",
+			"tcp flags == syn accept", "tcp flags syn accept", "ct state == established accept", "ct status == dnat accept", "ip protocol tcp tcp dport 22 accept", "ip protocol udp accept",
+			`meta hour "08:00"-"18:00" accept`, `meta hour "08:00:05" accept`, `meta day "Monday" accept`, `meta time "2026-01-01 00:00:00" accept`, `meta time >= "2026-01-01 10:00:00" accept`,
+			"meta mark set meta mark | 0x00000010", "meta mark set meta mark & 0x0000ff00 | 0x00000010", "meta mark set meta mark ^ 0x00000010",
+			"counter name \"n\" accept",
 			"update @d { ip saddr timeout 1m limit rate over 10/second burst 5 packets } drop", "add @d { ip saddr }", "delete @d { ip saddr }",
 			"update @d { ip saddr & 255.255.255.0 timeout 1m30s } accept",
 			"notrack", "queue to 5", "queue flags bypass to 1-3", "ct count 10 accept", "ct count over 10 drop", "quota over 1000 bytes drop",
@@ -94,13 +99,17 @@ func TestTextIsThatOfNFT(t *testing.T) {
 		}},
 		{unix.NFPROTO_IPV4, "ip", "nat", []string{
 			"ip saddr 192.0.2.1 snat to 198.51.100.1", "tcp dport 80 dnat to 192.0.2.1:8080", "dnat to 192.0.2.1-192.0.2.9", "tcp dport 80 redirect to :8080",
-			"masquerade", "masquerade random,persistent", "tcp dport 1 dnat to 192.0.2.1:1000-2000 random",
+			"ip saddr 192.0.2.1 drop", "masquerade", "masquerade random,persistent", "tcp dport 1 dnat to 192.0.2.1:1000-2000 random",
 		}},
+		{unix.NFPROTO_IPV4, "ip", "refusals", []string{"reject", "reject with icmp host-unreachable", "reject with tcp reset"}},
+		{unix.NFPROTO_IPV6, "ip6", "refusals", []string{"reject", "reject with icmpv6 admin-prohibited"}},
 		{unix.NFPROTO_IPV6, "ip6", "nat", []string{"tcp dport 80 dnat to [2001:db8::1]:8080", "ip6 daddr 2001:db8::9 dnat to 2001:db8::1"}},
 	} {
 		declare := "table " + table.name + " t {\n chain other { }\n"
 		if table.chain == "nat" {
 			declare += "chain nat { type nat hook prerouting priority 0; }\n chain post { type nat hook postrouting priority 0; }\n"
+		} else if table.chain == "refusals" {
+			declare += "chain refusals { type filter hook input priority 0; }\n"
 		} else {
 			declare += `chain c { type filter hook prerouting priority -300; }
 				counter n { }

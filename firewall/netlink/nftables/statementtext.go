@@ -16,6 +16,9 @@ func (w *writer) expr(e Expr) {
 			v = value{text: fmt.Sprintf("meta key %d", e.Key)}
 		}
 		v.ofPacket = true
+		if interfaceKeys[e.Key] {
+			v.interfaces = w.naming.Interface
+		}
 		w.loadOrSet(e.Dreg, e.Sreg, v)
 	case CT:
 		w.loadOrSet(e.Dreg, e.Sreg, ctValue(e))
@@ -27,7 +30,11 @@ func (w *writer) expr(e Expr) {
 		}
 		w.loadOrSet(e.Dreg, e.Sreg, v)
 	case FIB:
-		w.load(e.Dreg, fibValue(e))
+		v := fibValue(e)
+		if e.Result == unix.NFT_FIB_RESULT_OIF && v.kind == kindHost {
+			v.interfaces = w.naming.Interface
+		}
+		w.load(e.Dreg, v)
 	case Exthdr:
 		w.exthdr(e)
 	case RT:
@@ -56,7 +63,7 @@ func (w *writer) expr(e Expr) {
 		w.bitwise(e)
 	case Byteorder:
 		v := *w.read(e.Sreg)
-		v.kind, v.used = turned(v.kind), false
+		v.was, v.kind, v.used = v.kind, turned(v.kind), false
 		w.load(e.Dreg, v)
 	case Cmp:
 		w.compare(e)
@@ -86,24 +93,30 @@ func (w *writer) expr(e Expr) {
 	case Dup:
 		text := "dup to " + w.operand(kindBytes, e.Addr)
 		if e.Dev != 0 {
-			text += " device " + w.operand(kindHost, e.Dev)
+			text += " device " + w.device(e.Dev)
 		}
 		w.statement(text)
 	case Forward:
-		text := "fwd to " + w.operand(kindHost, e.Dev)
+		text := "fwd to " + w.device(e.Dev)
 		if e.Addr != 0 {
 			family := named(familyNames, uint64(e.Family), "family %d")
 			to := w.operand(natKind(e.Family), e.Addr)
-			text = "fwd " + family + " to " + to + " device " + w.operand(kindHost, e.Dev)
+			text = "fwd " + family + " to " + to + " device " + w.device(e.Dev)
 		}
 		w.statement(text)
 	case Queue:
 		w.statement(w.queue(e))
+	case Reject:
+		says := context{}
+		if e.Type == unix.NFT_REJECT_TCP_RST && w.family != unix.NFPROTO_INET {
+			says.protocol = unix.IPPROTO_TCP
+		}
+		w.clause(w.reject(e), says)
 	case Objref:
 		what := word(objectTypes, uint64(e.Type))
 		if e.Set != "" {
 			key, says, _ := w.key(e.Sreg)
-			w.clause(fmt.Sprintf("%s name %s map %s", what, key, setName(e.Set)), says)
+			w.clause(fmt.Sprintf("%s name %s map %s", what, key, w.set(e.Set)), says)
 			return
 		}
 		w.statement(fmt.Sprintf("%s name %q", what, e.Object))
@@ -138,6 +151,20 @@ func (w *writer) operand(k kind, r Register) string {
 		}
 	}
 	return v.name()
+}
+
+// device is the interface whose index a register holds.
+func (w *writer) device(r Register) string {
+	v := *w.read(r)
+	if v.text == "" {
+		v.kind, v.interfaces = kindHost, w.naming.Interface
+	}
+	return v.name()
+}
+
+// interfaceKeys are the keys of Meta that are indexes of interfaces.
+var interfaceKeys = map[uint32]bool{
+	unix.NFT_META_IIF: true, unix.NFT_META_OIF: true, 33: true, // NFT_META_SDIF
 }
 
 // target is where a translation leads: " to 192.0.2.1:80".
@@ -364,8 +391,6 @@ func condition(e Expr) string {
 		return "last"
 	case Log:
 		return logText(e)
-	case Reject:
-		return rejectText(e)
 	case Notrack:
 		return "notrack"
 	case FlowOffload:
@@ -451,20 +476,25 @@ var (
 	unreachable4 = []string{0: "net-unreachable", 1: "host-unreachable", 2: "prot-unreachable",
 		3: "port-unreachable",
 		9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited"}
-	unreachableAny = []string{
-		"no-route",
-		"port-unreachable",
-		"host-unreachable",
-		"admin-prohibited",
-	}
+	unreachable6 = []string{0: "no-route", 1: "admin-prohibited", 3: "addr-unreachable",
+		4: "port-unreachable", 5: "policy-fail", 6: "reject-route"}
+	unreachableAny = []string{"no-route", "port-unreachable", "host-unreachable", "admin-prohibited"}
 )
 
-func rejectText(e Reject) string {
-	switch e.Type {
-	case unix.NFT_REJECT_TCP_RST:
+// reject is what is answered. nft leaves out that a port is unreachable, where both IP versions get
+// that answer or the table has one.
+func (w *writer) reject(e Reject) string {
+	kind, codes, short := "icmp", unreachable4, w.family == unix.NFPROTO_IPV4
+	switch {
+	case e.Type == unix.NFT_REJECT_TCP_RST:
 		return "reject with tcp reset"
-	case unix.NFT_REJECT_ICMPX_UNREACH:
-		return "reject with icmpx type " + word(unreachableAny, uint64(e.Code))
+	case e.Type == unix.NFT_REJECT_ICMPX_UNREACH:
+		kind, codes, short = "icmpx", unreachableAny, true
+	case w.version == 6:
+		kind, codes, short = "icmpv6", unreachable6, w.family == unix.NFPROTO_IPV6
 	}
-	return "reject with icmp type " + word(unreachable4, uint64(e.Code))
+	if code := word(codes, uint64(e.Code)); code != "port-unreachable" || !short {
+		return "reject with " + kind + " " + code
+	}
+	return "reject"
 }

@@ -20,10 +20,13 @@ type value struct {
 	constant   string
 	operation  string // " << 4", of what is no mask
 	mask, xor  string
-	rest       []value // further fields of the same load
-	raw        string  // "@nh,64,16", of a load of several fields
-	ofPacket   bool    // of the packet itself, and not of its connection or route
-	used       bool    // a clause was written about it
+	was        kind                // before the bytes were turned around
+	rest       []value             // further fields of the same load
+	raw        string              // "@nh,64,16", of a load of several fields
+	interfaces func(uint64) string // names of interfaces by index, for values that are some
+	protocols  bool                // all protocols are written by name
+	ofPacket   bool                // of the packet itself, and not of its connection or route
+	used       bool                // a clause was written about it
 }
 
 // clause is a piece of a rule's text. One that only makes sure of something is left out if the next
@@ -33,8 +36,18 @@ type clause struct {
 	ensure context
 }
 
+// Naming tells a rule's text what the rule itself doesn't say. Without it, an interface is written by
+// its index, and a set of the rule's own as "{ … }".
+type Naming struct {
+	Interface func(index uint64) string // "": there is none
+	Set       func(name string) string  // the elements of a set of the rule's own: "{ 22, 80 }"
+	// Protocols: all protocols are written by name, also those that nft may not know on every host.
+	Protocols bool
+}
+
 type writer struct {
 	context
+	naming    Naming
 	family    uint8                     // of the table: NFPROTO_*
 	registers [registerBytes / 4]*value // by their first four bytes
 	clauses   []clause
@@ -47,8 +60,11 @@ func (r Rule) String() string { return r.Text(unix.NFPROTO_INET) }
 
 // Text is how nft writes the rule in a table of a family (NFPROTO_*), as far as its expressions are
 // known.
-func (r Rule) Text(family uint8) string {
-	w := writer{family: family}
+func (r Rule) Text(family uint8) string { return r.Named(family, Naming{}) }
+
+// Named is Text with names.
+func (r Rule) Named(family uint8, n Naming) string {
+	w := writer{family: family, naming: n, clauses: make([]clause, 0, len(r.Exprs))}
 	switch family {
 	case unix.NFPROTO_IPV4:
 		w.version = 4
@@ -66,17 +82,27 @@ func (r Rule) Text(family uint8) string {
 	if len(w.clauses) == 0 {
 		return "(an empty rule)"
 	}
-	var words []string
-	for _, c := range w.clauses {
-		words = append(words, c.text)
+	var b strings.Builder
+	for i, c := range w.clauses {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(c.text)
 	}
-	return strings.Join(words, " ")
+	return b.String()
 }
 
 func (w *writer) statement(text string) { w.clause(text, context{}) }
 
 // clause writes a clause that says some things by itself.
 func (w *writer) clause(text string, says context) {
+	w.implied(says)
+	w.clauses = append(w.clauses, clause{text: text})
+	w.last = nil
+}
+
+// implied leaves out the last clauses that only make sure of what the next one says.
+func (w *writer) implied(says context) {
 	for n := len(w.clauses); n > 0; n-- {
 		e := w.clauses[n-1].ensure
 		if e == (context{}) || says.with(e) != says {
@@ -84,8 +110,6 @@ func (w *writer) clause(text string, says context) {
 		}
 		w.clauses = w.clauses[:n-1]
 	}
-	w.clauses = append(w.clauses, clause{text: text})
-	w.last = nil
 }
 
 // load notes what a register holds.
@@ -97,6 +121,10 @@ func (w *writer) load(r Register, v value) {
 	}
 	if v.full == 0 {
 		v.full = v.size
+	}
+	v.protocols = w.naming.Protocols
+	for i := range v.rest {
+		v.rest[i].protocols = w.naming.Protocols
 	}
 	w.registers[at/4] = &v
 	for i := at/4 + 1; i < len(w.registers) && 4*i < at+v.size; i++ {
@@ -141,9 +169,15 @@ func (w *writer) key(r Register) (text string, says context, parts int) {
 func (v *value) name() string {
 	text := v.text
 	if text == "" {
-		text = v.kind.write(v.constant, len(v.constant))
+		text = v.write(v.constant, len(v.constant))
 	}
 	text += v.operation
+	if bits, mask, ok := v.setBits(); ok {
+		if mask != "" {
+			text += " & " + v.kind.write(mask, len(mask))
+		}
+		return text + " | " + v.kind.write(bits, len(bits))
+	}
 	switch mask := v.kind.write(v.mask, len(v.mask)); {
 	case v.mask == "":
 	case v.kind.flags() != nil:
@@ -155,6 +189,42 @@ func (v *value) name() string {
 		text += " ^ " + v.kind.write(v.xor, len(v.xor))
 	}
 	return text
+}
+
+// setBits are the bits that a mask clears and xor then sets, and what else the mask keeps; "" if
+// that is all.
+func (v *value) setBits() (bits, mask string, ok bool) {
+	if len(v.xor) != len(v.mask) || strings.Trim(v.xor, "\x00") == "" {
+		return "", "", false
+	}
+	kept := []byte(v.mask)
+	for i := range kept {
+		if kept[i]&v.xor[i] != 0 {
+			return "", "", false
+		}
+		kept[i] |= v.xor[i]
+	}
+	if mask = string(kept); strings.Trim(mask, "\xff") == "" {
+		mask = ""
+	}
+	return v.xor, mask, true
+}
+
+// write is a value of the same kind.
+func (v *value) write(s string, full int) string {
+	n, ok := v.kind.number(s)
+	switch {
+	case !ok || v.mask != "":
+	case v.interfaces != nil:
+		if name := v.interfaces(n); name != "" {
+			return strconv.Quote(name)
+		}
+	case v.kind == kindNumber && (v.was == kindTime || v.was == kindHour):
+		return timeText(v.was, n)
+	case v.kind == kindProtocol && v.protocols:
+		return named(moreProtocols, n, "%d")
+	}
+	return v.kind.write(s, full)
 }
 
 // comparisons are the operators of NFT_CMP_*.
@@ -173,7 +243,7 @@ func (w *writer) compare(e Cmp) {
 		operator = fmt.Sprintf("(comparison %d) ", e.Op)
 	}
 	if e.Op == unix.NFT_CMP_LTE && w.last == v && w.lastFrom != "" { // nft has ranges for that
-		both := w.lastFrom + "-" + v.kind.write(e.Data, v.full)
+		both := w.lastFrom + "-" + v.write(e.Data, v.full)
 		w.clauses[len(w.clauses)-1].text = v.name() + " " + both
 		w.last = nil
 		return
@@ -181,29 +251,29 @@ func (w *writer) compare(e Cmp) {
 	if len(v.rest) > 0 && e.Op == unix.NFT_CMP_EQ && v.mask == "" {
 		at := 0
 		for _, part := range append([]value{*v}, v.rest...) {
-			w.clause(
-				part.name()+" "+part.kind.write(cut(e.Data, at, part.size), part.full),
-				part.says,
-			)
+			w.clause(part.name()+" "+part.write(cut(e.Data, at, part.size), part.full), part.says)
 			at += part.size
 		}
 		return
 	}
 	text := v.matched(e.Op, e.Data)
 	if text == "" {
-		if (v.mask != "" || v.operation != "") && e.Op == unix.NFT_CMP_EQ {
+		if (v.mask != "" || v.operation != "" || v.kind.flags() != nil) && e.Op == unix.NFT_CMP_EQ {
 			operator = "== "
 		}
-		text = v.name() + " " + operator + v.kind.write(e.Data, v.full)
+		text = v.name() + " " + operator + v.write(e.Data, v.full)
 	}
 	if ensure := v.ensures(e); ensure != (context{}) {
+		// "ip protocol tcp" says the IP version too.
+		ensure = ensure.with(context{version: v.says.version})
+		w.implied(v.says)
 		w.clauses = append(w.clauses, clause{text, ensure})
 		w.context = w.with(ensure)
 		return
 	}
 	w.clause(text, v.says)
 	if e.Op == unix.NFT_CMP_GTE {
-		w.last, w.lastFrom = v, v.kind.write(e.Data, v.full)
+		w.last, w.lastFrom = v, v.write(e.Data, v.full)
 	}
 }
 
@@ -251,6 +321,9 @@ func (v *value) matched(op uint32, data string) string {
 		return ""
 	}
 	equal, zero := op == unix.NFT_CMP_EQ, strings.Trim(data, "\x00") == ""
+	if text := v.partMatched(equal, data); text != "" {
+		return text
+	}
 	switch v.kind {
 	case kindIPv4, kindIPv6:
 		bits, ok := PrefixBits(v.mask)
@@ -296,7 +369,7 @@ func (w *writer) inRange(e Range) {
 	if e.Op == unix.NFT_RANGE_NEQ {
 		not = "!= "
 	}
-	w.clause(v.name()+" "+not+v.kind.write(e.From, v.full)+"-"+v.kind.write(e.To, v.full), v.says)
+	w.clause(v.name()+" "+not+v.write(e.From, v.full)+"-"+v.write(e.To, v.full), v.says)
 }
 
 func (w *writer) bitwise(e Bitwise) {
@@ -335,7 +408,7 @@ func (w *writer) bitwise(e Bitwise) {
 func (w *writer) lookup(e Lookup) {
 	masked := w.read(e.Sreg).mask != ""
 	text, says, parts := w.key(e.Sreg)
-	set := setName(e.Set)
+	set := w.set(e.Set)
 	switch {
 	case e.Dreg.Is(unix.NFT_REG_VERDICT):
 		w.clause(text+" vmap "+set, says)
@@ -350,15 +423,26 @@ func (w *writer) lookup(e Lookup) {
 	}
 }
 
-// setName is a set in a rule. One of the rule's own has no name that says anything.
-func setName(name string) string {
+// set is a set in a rule. One of the rule's own has no name that says anything.
+func (w *writer) set(name string) string {
+	switch {
+	case !OwnSet(name):
+		return "@" + name
+	case w.naming.Set == nil:
+		return "{ … }"
+	}
+	return w.naming.Set(name)
+}
+
+// OwnSet reports whether nft has made the name up, for a set that a rule has for itself.
+func OwnSet(name string) bool {
 	for _, own := range []string{"__set", "__map"} {
 		if n, ok := strings.CutPrefix(name, own); ok && n != "" &&
 			strings.Trim(n, "0123456789") == "" {
-			return "{ … }"
+			return true
 		}
 	}
-	return "@" + name
+	return false
 }
 
 func (w *writer) dynset(e Dynset) {

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,6 +41,9 @@ const (
 	kindICMPv6                //
 	kindExists                // whether there is such a thing
 	kindHardware              // type of an interface: ARPHRD_*
+	kindTime                  // nanoseconds since 1970
+	kindDay                   // of the week
+	kindHour                  // seconds since midnight UTC
 )
 
 // Bits and numbers that nft writes as words (nftables, src/ct.c, src/proto.c, src/fib.c).
@@ -72,6 +76,12 @@ var (
 var protocolNames = map[uint64]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp",
 	unix.IPPROTO_SCTP: "sctp"}
 
+// moreProtocols are those and others, for people.
+var moreProtocols = map[uint64]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp",
+	unix.IPPROTO_SCTP: "sctp", unix.IPPROTO_ICMP: "icmp", unix.IPPROTO_ICMPV6: "icmpv6",
+	unix.IPPROTO_IGMP: "igmp", unix.IPPROTO_ESP: "esp", unix.IPPROTO_AH: "ah",
+	unix.IPPROTO_GRE: "gre", unix.IPPROTO_DCCP: "dccp", unix.IPPROTO_UDPLITE: "udplite"}
+
 var versionNames = map[uint64]string{unix.NFPROTO_IPV4: "ipv4", unix.NFPROTO_IPV6: "ipv6"}
 
 var etherTypes = map[uint64]string{unix.ETH_P_IP: "ip", unix.ETH_P_IPV6: "ip6",
@@ -93,10 +103,19 @@ func named(names map[uint64]string, n uint64, otherwise string) string {
 	return fmt.Sprintf(otherwise, n)
 }
 
+// ICMPType is nft's word for a type of an ICMP or ICMPv6 message.
+func ICMPType(n uint64, six bool) string {
+	if six {
+		return word(icmpv6Types, n)
+	}
+	return word(icmpTypes, n)
+}
+
 // hostOrder reports whether numbers of the kind are in the byte order of the host.
 func (k kind) hostOrder() bool {
 	switch k {
-	case kindHost, kindMark, kindCTState, kindCTStatus, kindRoute, kindExists, kindHardware:
+	case kindHost, kindMark, kindCTState, kindCTStatus, kindRoute, kindExists, kindHardware,
+		kindTime, kindHour:
 		return true
 	}
 	return false
@@ -164,6 +183,13 @@ func (k kind) write(s string, full int) string {
 		return word(icmpTypes, n)
 	case kindICMPv6:
 		return word(icmpv6Types, n)
+	case kindDay:
+		if n < 7 {
+			return strconv.Quote(time.Weekday(n).String())
+		}
+		return strconv.FormatUint(n, 10)
+	case kindTime, kindHour:
+		return timeText(k, n)
 	}
 	if flags := k.flags(); flags != nil {
 		if names, ok := flagNames(flags, n); ok {
@@ -171,6 +197,21 @@ func (k kind) write(s string, full int) string {
 		}
 	}
 	return inHex(s)
+}
+
+// timeText is a time or a time of day, in the local time, as nft writes it.
+func timeText(k kind, n uint64) string {
+	if k == kindTime {
+		return strconv.Quote(time.Unix(0, int64(n)).Format(time.DateTime))
+	}
+	const day = 24 * 60 * 60
+	_, offset := time.Now().Zone()
+	seconds := ((int(n%day)+offset)%day + day) % day
+	text := fmt.Sprintf("%02d:%02d", seconds/3600, seconds/60%60)
+	if seconds%60 != 0 {
+		text += fmt.Sprintf(":%02d", seconds%60)
+	}
+	return strconv.Quote(text)
 }
 
 func inHex(s string) string {
