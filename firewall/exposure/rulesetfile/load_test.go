@@ -119,7 +119,7 @@ func TestLoad(t *testing.T) {
 
 func TestLoadRefusesWhatIsTooLarge(t *testing.T) {
 	_, err := Load(File{Name: "huge", Text: endless{}})
-	if err == nil || !strings.Contains(err.Error(), "more than 64 MiB") {
+	if err == nil || !strings.Contains(err.Error(), "more than 40 MiB") {
 		t.Errorf("%v", err)
 	}
 }
